@@ -1,0 +1,52 @@
+"""seqgen learns sequences with recurrent networks.
+
+    import seqgen
+    model = seqgen.train("moby.txt", "moby", budget="10m")
+    print(model.sample("Call me", temperature=0.7)[0].text)
+    model = seqgen.load("moby")
+    model.evaluate("other.txt")["metrics"]["bits_per_character"]
+
+Names are imported when they are first used, so that `import seqgen` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from seqgen.api.model import Model, Score, load
+    from seqgen.api.training import Watcher, train
+    from seqgen.errors import DataError, ModelError, SeqgenError, TrainingError, UserError
+    from seqgen.generation.text import Sample
+
+_HOMES = {
+    "Model": "seqgen.api.model",
+    "Score": "seqgen.api.model",
+    "load": "seqgen.api.model",
+    "Watcher": "seqgen.api.training",
+    "train": "seqgen.api.training",
+    "Sample": "seqgen.generation.text",
+    "SeqgenError": "seqgen.errors",
+    "UserError": "seqgen.errors",
+    "DataError": "seqgen.errors",
+    "ModelError": "seqgen.errors",
+    "TrainingError": "seqgen.errors",
+}
+
+__all__ = [
+    "DataError", "Model", "ModelError", "Sample", "Score", "SeqgenError", "TrainingError", "UserError", "Watcher",
+    "__version__", "load", "train",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'seqgen' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,418 @@
+"""`train`: from sources to a model folder. Everything around the loop: reading, planning, saving, going on.
+
+The folder appears at the first validation, whole; before that nothing of an old model is touched. From then on every
+file in it is replaced atomically: weights when they are the best so far, the rest at every validation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import seqgen
+from seqgen import checkpoint, tasks, tokenizers
+from seqgen.api.model import Model
+from seqgen.checkpoint import Checkpoint
+from seqgen.config import FORMAT, TrainOptions, flag_name, make
+from seqgen.corpus import sources as reading
+from seqgen.corpus.sources import Document, Spool
+from seqgen.errors import ModelError, UserError
+from seqgen.model.network import Network
+from seqgen.streams import exchange, reason
+from seqgen.tasks import Data, Preparation, Task
+from seqgen.training import device, plan
+from seqgen.training.loop import Event, Finished, Position, Run, Schedule, Stepped, Validated
+
+_SAVE_EVERY = 60.0  # seconds between saves where validations are further apart
+
+
+@dataclass
+class Training:
+    """A training under way, as those who watch it may see it."""
+
+    folder: Path
+    task: str
+    plan: plan.Plan
+    compute: device.Compute
+    codec: tokenizers.Codec
+    facts: dict[str, Any]
+    run: Run
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+
+    def weights(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The weights as they are now."""
+        state = self.run.objective.network.state_dict()
+        return {name: weight.detach().float().cpu().numpy() for name, weight in state.items()}
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who is told what happens. Each is optional.
+
+    tell: what is being done before training begins, in a few words.
+    warn: something the person should know.
+    progress: downloads, in bytes.
+    started: training begins.
+    event: each event of the loop.
+    stop: asked before every step; true ends the run early, saved.
+    """
+
+    tell: Callable[[str], None] = lambda _: None
+    warn: Callable[[str], None] = lambda _: None
+    progress: Callable[[int, int | None], None] | None = None
+    started: Callable[[Training], None] = lambda _: None
+    event: Callable[[Event], None] = lambda _: None
+    stop: Callable[[], bool] = lambda: False
+
+
+def train(
+    sources: Sequence[str] | str,
+    output: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    valid: Sequence[str] | str = (),
+    resume: bool = False,
+    init_from: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    watch: Watcher | None = None,
+    **options: Any,
+) -> Model:
+    """Trains a model on `sources` and leaves it in the folder `output`.
+
+    Args:
+        sources: files, folders, globs, `-`, names from the catalogue, `hf:` sets.
+        task: `text`…; guessed from the sources where None.
+        valid: sources held out instead of a fraction of each document.
+        resume: go on with the run that `output` holds; its settings are kept, a longer `steps`, `epochs` or `budget`
+            may be given. Without a model there yet the run starts from the beginning.
+        init_from: a model whose weights and tokenizer the new one starts from.
+        overwrite: replace a model that is there already, once the new one is worth saving.
+        options: fields of `config.TrainOptions`.
+
+    Raises:
+        UserError: anything the caller can mend.
+        TrainingError: the loss could not be kept finite.
+    """
+    began = time.monotonic()
+    watch = watch or Watcher()
+    folder = Path(output).expanduser()
+    names = [sources] if isinstance(sources, str) else list(sources)
+    valid_names = [valid] if isinstance(valid, str) else list(valid)
+    given = make(TrainOptions, options)
+    going_on = resume and (folder / checkpoint.CONFIG).exists()
+    _check_place(folder, overwrite, going_on, resume)
+    compute = device.choose(given.device, given.precision, given.threads)
+    with Spool() as spool:
+        if going_on:
+            return _resume(folder, names, valid_names, given, options, compute, spool, watch)
+        if not names:
+            raise UserError("there is nothing to learn from: name a file, a folder or a corpus, or pipe something in")
+        if resume:
+            watch.warn(f"there is no run in {str(folder)!r} yet: starting from the beginning")
+        start = None if init_from is None else _starting_point(checkpoint.load(init_from), given)
+        kind = tasks.find(task or (start.task if start else tasks.guess(names)))
+        documents, held_out = _read(names, valid_names, spool, watch)
+        data = kind.prepare(Preparation(documents, held_out, given, start, watch.tell))
+        settled = _settle(data, given, compute, start, time.monotonic() - began)
+        network, generator = _new_network(kind, data, settled, given, start)
+        network.to(compute.device)
+        objective = data.objective(network, settled, compute, given.seed)
+        config = _config(kind, data, given, settled, compute, documents, held_out, start, init_from)
+        run = Run(objective, settled.schedule, generator, Position(), began)
+        training = Training(folder, kind.name, settled, compute, data.codec, data.facts(), run)
+        return _carry_out(training, _Folder(training, config, data, in_place=False), watch)
+
+
+def _check_place(folder: Path, overwrite: bool, going_on: bool, resume: bool) -> None:
+    """Raises `UserError` where a model can't or shouldn't be written."""
+    if not folder.name:
+        raise UserError(f"-o must name a folder to make, not {str(folder)!r}")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"-o {str(folder)!r} is a file; name a folder")
+    is_model = (folder / checkpoint.CONFIG).exists()
+    if folder.is_dir() and not is_model and any(folder.iterdir()):
+        raise UserError(f"-o {str(folder)!r} holds other things and no model; name a new folder")
+    if is_model and not overwrite and not going_on:
+        raise UserError(f"there is a model in {str(folder)!r} already; --overwrite replaces it, --resume goes on with it")
+    if overwrite and resume:
+        raise UserError("give --resume or --overwrite, not both")
+    try:
+        checkpoint.staging(folder).mkdir(parents=True, exist_ok=True)
+        checkpoint.staging(folder).rmdir()
+    except OSError as error:
+        if not checkpoint.staging(folder).is_dir():
+            raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
+        shutil.rmtree(checkpoint.staging(folder), ignore_errors=True)  # left by a run that was killed
+
+
+def _read(
+    names: list[str], valid_names: list[str], spool: Spool, watch: Watcher
+) -> tuple[list[Document], list[Document]]:
+    watch.tell("reading " + ", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
+    documents = reading.measure(reading.find(names, spool, watch.progress, watch.warn), watch.warn)
+    held_out = reading.find(valid_names, spool, watch.progress, watch.warn) if valid_names else []
+    return documents, reading.measure(held_out, watch.warn) if held_out else []
+
+
+def _starting_point(start: Checkpoint, given: TrainOptions) -> Checkpoint:
+    """`--init-from`'s model, if the settings agree with it."""
+    for name in ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights"):
+        asked, there = getattr(given, name), getattr(start.network, name)
+        is_default = asked is None or asked == getattr(TrainOptions(), name)
+        if not is_default and asked != there:
+            raise UserError(f"{flag_name(name)} {asked} does not fit --init-from, whose model has {there}")
+    if given.tokenizer is not None and given.tokenizer != start.codec.kind:
+        raise UserError(f"--tokenizer {given.tokenizer} does not fit --init-from, whose model has {start.codec.kind}")
+    if given.vocab_size is not None:
+        raise UserError("--vocab-size does not go with --init-from, whose tokenizer is kept")
+    return start
+
+
+def _settle(
+    data: Data, given: TrainOptions, compute: device.Compute, start: Checkpoint | None, spent: float
+) -> plan.Plan:
+    """The plan. With a starting point its network is the plan's, and the rate is lower: it is near a good place."""
+    if start is None:
+        return data.plan(given, compute, plan.measure_speed(compute), spent)
+    shape = {
+        name: getattr(start.network, name)
+        for name in ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights")
+    }
+    settled = data.plan(dataclasses.replace(given, **shape), compute, plan.measure_speed(compute), spent)
+    if given.learning_rate is None:
+        gentle = dataclasses.replace(settled.schedule, learning_rate=settled.schedule.learning_rate / 4)
+        settled = dataclasses.replace(settled, schedule=gentle)
+    return settled
+
+
+def _new_network(
+    kind: Task, data: Data, settled: plan.Plan, given: TrainOptions, start: Checkpoint | None
+) -> tuple[Network, torch.Generator]:
+    """The network before its first step, and the generator that goes on to make its dropout masks."""
+    generator = torch.Generator().manual_seed(given.seed)
+    network = kind.network(settled.network)
+    network.initialise(generator)
+    data.prepare_network(network)
+    if start is not None:
+        _copy_weights(network, start)
+    return network, generator
+
+
+def _copy_weights(network: Network, start: Checkpoint) -> None:
+    """Every weight of `start`; rows for ids that it did not know stay as they were initialised."""
+    weights = start.weights()
+    with torch.no_grad():
+        for name, weight in network.state_dict().items():
+            old = torch.from_numpy(weights[name])
+            weight[: len(old)] = old
+
+
+def _resume(
+    folder: Path,
+    names: list[str],
+    valid_names: list[str],
+    given: TrainOptions,
+    explicit: dict[str, Any],
+    compute: device.Compute,
+    spool: Spool,
+    watch: Watcher,
+) -> Model:
+    """Goes on with the run in `folder`."""
+    saved = checkpoint.load(folder)
+    arrays, state = checkpoint.read_resume(folder)
+    training_config, facts = saved.config["training"], saved.config["data"]
+    before = make(TrainOptions, training_config["options"])
+    fixed = set(explicit) - {"budget", "epochs", "steps", "device", "threads", "patience"}
+    for name in sorted(fixed):
+        if explicit[name] is not None and explicit[name] != getattr(before, name):
+            raise UserError(f"{flag_name(name)} can't change on --resume: the run has {getattr(before, name)}")
+    kind = tasks.find(saved.task)
+    data = None if names else kind.reopen(facts, saved.codec)
+    if data is None:
+        documents, held_out = _read(
+            names or [source["name"] for source in facts["sources"]],
+            valid_names or [source["name"] for source in facts.get("valid_sources", [])],
+            spool,
+            watch,
+        )
+        if reading.fingerprint([*documents, *held_out]) != facts["fingerprint"]:
+            raise UserError(
+                "the sources are not what this run began with; give the same ones, "
+                "or go on with another text by --init-from"
+            )
+        data = kind.prepare(Preparation(documents, held_out, before, saved, watch.tell))
+        if tokenizers.dump(data.codec) != tokenizers.dump(saved.codec):
+            raise ModelError(f"{str(folder)!r}: the tokenizer is not the one of these sources")
+    schedule = _schedule(training_config, given, saved.network, data)
+    compute = device.choose(given.device, training_config["precision"], given.threads or before.threads)
+    settled = plan.Plan(saved.network, schedule, training_config["batch_size"], training_config["seq_length"])
+    network = kind.network(saved.network).to(compute.device)
+    objective = data.objective(network, settled, compute, before.seed)
+    run = Run(objective, schedule, torch.Generator().manual_seed(before.seed))
+    run.restore(arrays, state["position"])
+    config = {**saved.config, "training": {**training_config, **_schedule_config(schedule)}}
+    training = Training(folder, kind.name, settled, compute, saved.codec, facts, run)
+    training.metrics = [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
+    return _carry_out(training, _Folder(training, config, data, in_place=True), watch)
+
+
+def _schedule(training_config: dict[str, Any], given: TrainOptions, network: Any, data: Data) -> Schedule:
+    """The schedule of a run that goes on: as it was, or longer if a longer one is asked for."""
+    schedule = Schedule(**training_config["schedule"])
+    if given.steps is not None or given.epochs is not None:
+        per_step = training_config["batch_size"] * training_config["seq_length"]
+        per_epoch = max(1, data.facts()["train_tokens"] // per_step)
+        steps = given.steps if given.steps is not None else max(1, round((given.epochs or 0) * per_epoch))
+        return dataclasses.replace(schedule, steps=steps, seconds=None)
+    if given.budget is not None:
+        from seqgen.config import parse_duration
+
+        return dataclasses.replace(schedule, steps=None, seconds=parse_duration(given.budget))
+    return dataclasses.replace(schedule, patience=given.patience)
+
+
+def _schedule_config(schedule: Schedule) -> dict[str, Any]:
+    return {"schedule": dataclasses.asdict(schedule)}
+
+
+def _config(
+    kind: Task,
+    data: Data,
+    given: TrainOptions,
+    settled: plan.Plan,
+    compute: device.Compute,
+    documents: list[Document],
+    held_out: list[Document],
+    start: Checkpoint | None,
+    init_from: str | os.PathLike[str] | None,
+) -> dict[str, Any]:
+    """config.json, before anything is measured."""
+    describe = [{"name": d.name, "bytes": d.size, "sha256": d.sha256} for d in documents]
+    return {
+        "format": FORMAT,
+        "seqgen": seqgen.__version__,
+        "task": kind.name,
+        "tokenizer": data.codec.kind,
+        "identity": checkpoint.identity(settled.network, tokenizers.dump(data.codec)),
+        "network": dataclasses.asdict(settled.network),
+        "training": {
+            "options": dataclasses.asdict(given),
+            "batch_size": settled.batch_size,
+            "seq_length": settled.seq_length,
+            "precision": compute.precision,
+            "threads": torch.get_num_threads(),
+            "init_from": None if start is None else str(init_from),
+            **_schedule_config(settled.schedule),
+        },
+        "data": {
+            "fingerprint": reading.fingerprint([*documents, *held_out]),
+            "sources": describe,
+            "valid_sources": [{"name": d.name, "bytes": d.size, "sha256": d.sha256} for d in held_out],
+            **data.facts(),
+        },
+        "metrics": {},
+    }
+
+
+class _Folder:
+    """The model folder of a run: how and when it is written."""
+
+    def __init__(self, training: Training, config: dict[str, Any], data: Data, in_place: bool) -> None:
+        self._training = training
+        self._config = config
+        self._data = data
+        self._in_place = in_place
+        self._saved_at = time.monotonic()
+
+    def validated(self, event: Validated) -> None:
+        """Saves all; the weights only if they are the best so far."""
+        training = self._training
+        record = {
+            "step": event.step,
+            "seconds": round(event.seconds, 3),
+            "tokens": event.tokens,
+            "train_loss": checkpoint.as_json(event.train_loss),
+            "val_loss": event.val_loss,
+            "learning_rate": event.learning_rate,
+            "tokens_per_second": round(event.tokens_per_second, 1),
+        }
+        training.metrics.append(record)
+        position = training.run.position
+        if event.best:
+            self._config["metrics"] = {
+                **self._data.metrics(event.val_loss),
+                "train_loss": record["train_loss"],
+                "best_step": event.step,
+            }
+        self._config["training"] |= {"step": position.step, "seconds": round(event.seconds, 2)}
+        if not self._in_place:
+            self._create()
+        else:
+            if event.best:
+                checkpoint.write_weights(
+                    training.folder / checkpoint.WEIGHTS, training.weights(), self._config["identity"]
+                )
+            checkpoint.write_config(training.folder, self._config)
+        checkpoint.append_metrics(training.folder, training.metrics)
+        self.save()
+
+    def _create(self) -> None:
+        """The whole folder beside its place, then into it."""
+        folder, new = self._training.folder, checkpoint.staging(self._training.folder)
+        shutil.rmtree(new, ignore_errors=True)
+        try:
+            new.mkdir(parents=True)
+            checkpoint.create(new, self._config, self._data.codec, self._training.weights(), folder.name)
+            exchange(new, folder)
+        except OSError as error:
+            raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+        self._in_place = True
+
+    def save(self) -> None:
+        """What is needed to go on."""
+        arrays, position = self._training.run.state()
+        checkpoint.write_resume(self._training.folder, position["step"], arrays, {"position": position})
+        self._saved_at = time.monotonic()
+
+    def save_if_due(self) -> None:
+        if self._in_place and time.monotonic() - self._saved_at > _SAVE_EVERY:
+            self.save()
+
+
+def _carry_out(training: Training, folder: _Folder, watch: Watcher) -> Model:
+    """Runs the loop to its end, or until `watch.stop`, and saves on the way."""
+    watch.started(training)
+    run = training.run
+    validated_at = run.position.step if training.metrics else -1
+    for event in run.events():
+        if isinstance(event, Validated):
+            folder.validated(event)
+            validated_at = event.step
+        elif isinstance(event, Stepped):
+            folder.save_if_due()
+        watch.event(event)
+        if isinstance(event, Finished):
+            break
+        if watch.stop():
+            if validated_at != run.position.step:
+                last = run.validate()
+                folder.validated(last)
+                watch.event(last)
+            break
+    else:  # the run was over before its first step
+        watch.event(Finished(early=False))
+    if validated_at < 0 and run.position.step >= 0 and not (training.folder / checkpoint.CONFIG).exists():
+        folder.validated(run.validate())
+    return Model(checkpoint.load(training.folder))

@@ -1,0 +1,271 @@
+"""A model is a folder: folder in, folder out.
+
+    config.json         what it is, what it was trained on, how well it does
+    model.safetensors   the weights, nothing else
+    tokenizer.json      (+ tokenizer.model)
+    metrics.jsonl       one object a validation
+    resume/             what training needs to go on: state.json names the newest file
+    README.md           a card for people
+
+Nothing here can run code: JSON, safetensors and SentencePiece's own format are all that is read. Every file is
+written whole or not at all, and the weights carry the identity of the configuration and tokenizer they belong to, so
+files of two models can't be taken for one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen import tokenizers
+from seqgen.config import FORMAT, TASK_NAMES, NetworkConfig
+from seqgen.errors import ModelError, UserError
+from seqgen.model.layout import weight_shapes
+from seqgen.streams import atomic_write, reason, write_bytes
+from seqgen.tokenizers import Codec
+
+CONFIG, WEIGHTS, METRICS, CARD, RESUME = (
+    "config.json", "model.safetensors", "metrics.jsonl", "README.md", "resume",
+)  # fmt: skip
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
+_LARGEST_TEXT = 1 << 28  # bytes of JSON or SentencePiece model that are read: no honest one comes near
+
+Weights = Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model folder, read and checked. `config` is config.json as it stands; the weights are read when asked for."""
+
+    folder: Path
+    config: dict[str, Any]
+    network: NetworkConfig
+    codec: Codec
+
+    @property
+    def task(self) -> str:
+        return str(self.config["task"])
+
+    def weights(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The weights as float32 arrays, by name.
+
+        Raises:
+            ModelError: the file is missing, truncated, of another model, or any tensor is missing, extra, of another
+                shape or type, or not finite.
+        """
+        return read_weights(self.folder / WEIGHTS, self.network, identity(self.network, tokenizers.dump(self.codec)))
+
+
+def load(folder: str | Path) -> Checkpoint:
+    """Reads a model folder, strictly. Raises `ModelError` that names the file and what is wrong with it."""
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise ModelError(f"there is no model {str(folder)!r}" + (" (it is a file)" if folder.exists() else ""))
+    if not (folder / CONFIG).exists():
+        raise ModelError(f"{str(folder)!r} is not a model: it has no {CONFIG}")
+    try:
+        config = json.loads(_read(folder / CONFIG))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{str(folder / CONFIG)!r} is damaged: {reason(error)}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("format"), int):
+        raise ModelError(f"{str(folder / CONFIG)!r} is no model configuration: it has no format number")
+    if config["format"] > FORMAT:
+        raise ModelError(
+            f"{str(folder)!r} was written by a newer seqgen (format {config['format']}, this one reads {FORMAT}): "
+            "upgrade seqgen"
+        )
+    if config.get("task") not in TASK_NAMES or not isinstance(config.get("network"), dict):
+        raise ModelError(f"{str(folder / CONFIG)!r} is damaged: it names no known task or has no network")
+    try:
+        network = NetworkConfig(**config["network"])
+    except (TypeError, UserError) as error:
+        raise ModelError(f"{str(folder / CONFIG)!r} is damaged: {reason(error)}") from error
+    files = {name: _read(folder / name) for name in _TOKENIZER_FILES if (folder / name).exists()}
+    if "tokenizer.json" not in files:
+        raise ModelError(f"{str(folder)!r} has no tokenizer.json: without it the weights mean nothing")
+    try:
+        codec = tokenizers.parse(files)
+    except ModelError as error:
+        raise ModelError(f"{str(folder)!r}: {error}") from error
+    if codec.vocab_size != network.vocab_size:
+        raise ModelError(
+            f"{str(folder)!r}: tokenizer.json belongs to another model: it has {codec.vocab_size:,} ids, the "
+            f"network {network.vocab_size:,}"
+        )
+    if config.get("identity") != identity(network, tokenizers.dump(codec)):
+        raise ModelError(f"{str(folder)!r}: config.json and tokenizer.json are of two different models")
+    return Checkpoint(folder, config, network, codec)
+
+
+def identity(network: NetworkConfig, tokenizer_files: Mapping[str, bytes]) -> str:
+    """A fingerprint of what weights belong to: the shape of the network and the meaning of its ids."""
+    digest = hashlib.sha256(json.dumps(dataclasses.asdict(network), sort_keys=True).encode())
+    for name in sorted(tokenizer_files):
+        digest.update(hashlib.sha256(tokenizer_files[name]).digest())
+    return digest.hexdigest()
+
+
+def read_weights(path: Path, network: NetworkConfig, belongs_to: str) -> dict[str, npt.NDArray[np.float32]]:
+    """The float32 tensors of a safetensors file, checked against `weight_shapes(network)`."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        raise ModelError(f"{str(path)!r} is missing")
+    expected = weight_shapes(network)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if (file.metadata() or {}).get("identity") != belongs_to:
+                raise ModelError(f"{str(path)!r} is of another model than the config.json beside it")
+            names = set(file.keys())
+            if names != set(expected):
+                odd = ", ".join(sorted(names ^ set(expected))[:4])
+                raise ModelError(f"{str(path)!r} does not hold the weights of this network: {odd}")
+            weights = {}
+            for name, shape in expected.items():
+                part = file.get_slice(name)
+                if tuple(part.get_shape()) != shape or part.get_dtype() != "F32":
+                    raise ModelError(
+                        f"{str(path)!r}: {name} is {part.get_dtype()} {part.get_shape()}, not F32 {list(shape)}"
+                    )
+                weights[name] = file.get_tensor(name)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{str(path)!r} is damaged or truncated: {reason(error)}") from error
+    for name, weight in weights.items():
+        if not np.isfinite(weight).all():
+            raise ModelError(f"{str(path)!r}: {name} holds numbers that are not finite")
+    return weights
+
+
+def write_weights(path: Path, weights: Weights, belongs_to: str) -> None:
+    """Writes weights as float32 safetensors, atomically."""
+    from safetensors.numpy import save
+
+    arrays = {name: np.ascontiguousarray(weight, dtype=np.float32) for name, weight in weights.items()}
+    write_bytes(path, save(arrays, metadata={"format": "np", "identity": belongs_to}))
+
+
+def write_config(folder: Path, config: Mapping[str, Any], name: str = "") -> None:
+    """config.json and, from it, the card, for a model that will be known as `name` (by default, the folder's)."""
+    text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False)
+    write_bytes(folder / CONFIG, text.encode("utf-8", "replace") + b"\n")
+    write_bytes(folder / CARD, card(config, name or folder.name).encode("utf-8", "replace"))
+
+
+def create(folder: Path, config: Mapping[str, Any], codec: Codec, weights: Weights, name: str = "") -> None:
+    """Writes all of a new model, to be known as `name`, into the empty folder `folder`."""
+    for name, data in tokenizers.dump(codec).items():
+        write_bytes(folder / name, data)
+    write_config(folder, config, name)
+    write_weights(folder / WEIGHTS, weights, str(config["identity"]))
+
+
+def append_metrics(folder: Path, records: list[dict[str, Any]]) -> None:
+    """Writes metrics.jsonl anew: it is short, and so it is never half a line."""
+    lines = [json.dumps(record, allow_nan=False) + "\n" for record in records]
+    write_bytes(folder / METRICS, "".join(lines).encode())
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The objects of metrics.jsonl; an empty list where there is none."""
+    try:
+        return [json.loads(line) for line in _read(folder / METRICS).splitlines()]
+    except (ModelError, ValueError):
+        return []
+
+
+def write_resume(folder: Path, step: int, tensors: Mapping[str, npt.NDArray[Any]], state: Mapping[str, Any]) -> None:
+    """Saves what training needs to go on: one safetensors file, then state.json that names it."""
+    from safetensors.numpy import save
+
+    place = folder / RESUME
+    name = f"step-{step}.safetensors"
+    # Equal names hold equal content in a run that repeats itself exactly, so writing over one is safe.
+    write_bytes(place / name, save(dict(tensors)))
+    write_bytes(place / "state.json", json.dumps({"format": FORMAT, "file": name, **state}).encode())
+    for old in place.glob("step-*.safetensors"):
+        if old.name != name:
+            with contextlib.suppress(OSError):
+                old.unlink()
+
+
+def read_resume(folder: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """What `write_resume` saved last. Raises `ModelError` where there is nothing to go on from."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    place = folder / RESUME
+    if not (place / "state.json").exists():
+        raise ModelError(f"{str(folder)!r} can't be resumed: it has no {RESUME}/state.json")
+    try:
+        state = json.loads(_read(place / "state.json"))
+        if not re.fullmatch(r"step-\d+\.safetensors", state["file"]):
+            raise ValueError("it names a strange file")
+        return load_file(place / state["file"]), state
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{str(place)!r} is damaged, so training can't be resumed: {reason(error)}") from error
+
+
+def clear_resume(folder: Path) -> None:
+    shutil.rmtree(folder / RESUME, ignore_errors=True)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _LARGEST_TEXT:
+            raise ModelError(f"{str(path)!r} is far too large to be what its name says")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {str(path)!r}: {reason(error)}") from error
+
+
+def card(config: Mapping[str, Any], name: str) -> str:
+    """README.md of a model folder: what it is, what it was trained on, how to use it."""
+    network, data = config["network"], config.get("data", {})
+    metrics = config.get("metrics", {})
+    sources = data.get("sources", [])
+    lines = [
+        f"# {name}",
+        "",
+        f"A {network['cell'].upper()} ({network['num_layers']} × {network['rnn_size']} units) for {config['task']}, "
+        f"trained with seqgen {config['seqgen']} ({config['tokenizer']} tokenizer).",
+        "",
+        "## Trained on",
+        *[f"- {source['name']} ({source['bytes']:,} bytes, sha256 {source['sha256'][:16]}…)" for source in sources[:20]],
+        *([f"- and {len(sources) - 20:,} more"] if len(sources) > 20 else []),
+        "",
+        "## How well it does",
+        *([f"- {key}: {value:.4f}" for key, value in metrics.items() if isinstance(value, float)] or ["- not measured"]),
+        "",
+        "Measured on the held-out part, which also chose the best step; `seqgen evaluate` measures on other text.",
+        "",
+        "## Use",
+        "```",
+        f"seqgen sample {name}",
+        f"seqgen info {name}",
+        "```",
+        "",
+        "The folder is data only: loading it runs no code.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def staging(folder: Path) -> Path:
+    """Where a new model is built before it takes its place: a hidden sibling of `folder`."""
+    return folder.with_name(f".{folder.name}.new.part")
+
+
+def as_json(value: float) -> float | None:
+    """A number as JSON can hold it: None where it is not finite."""
+    return value if np.isfinite(value) else None

@@ -1,0 +1,97 @@
+"""The program `seqgen`: its commands, and how it ends.
+
+Exit status: 0 done, 2 for what the caller can mend, 1 for a failure of the program, 130 after Ctrl-C, 143 after
+SIGTERM. An error is one line on stderr. A reader that goes away (`| head -1`) ends the program silently with 0.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+import seqgen
+from seqgen.cli import corpora, evaluate, info, sample, score, tokenize, train
+from seqgen.cli.common import one_line
+from seqgen.errors import SeqgenError, UserError
+from seqgen.streams import quit_stdout
+
+app = typer.Typer(
+    name="seqgen",
+    help="Learn sequences with recurrent networks: train on your own text, then write, score and measure.",
+    epilog="Start with:  seqgen train tidewater -o tales --budget 1m && seqgen sample tales",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: it keeps brackets as they are, and starts sooner
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (train, sample, score, evaluate, info, tokenize, corpora):
+    app.command(module.__name__.rpartition(".")[2], no_args_is_help=module is not corpora)(module.run)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"seqgen {seqgen.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program and returns its exit status."""
+    try:
+        result: Any = app(arguments, standalone_mode=False, prog_name="seqgen")
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except BrokenPipeError:
+        quit_stdout()
+        return 0
+    except SystemExit as stop:
+        # typer itself ends with 1 when the reader of a help text goes away
+        if isinstance(stop.__context__, BrokenPipeError):
+            quit_stdout()
+            return 0
+        return stop.code if isinstance(stop.code, int) else 1
+    except KeyboardInterrupt:
+        return 130
+    except SeqgenError as error:
+        _complain(str(error))
+        return 2 if isinstance(error, UserError) else 1
+    except MemoryError:
+        _complain("there is not enough memory for this; a smaller --rnn-size or --batch-size needs less")
+        return 1
+    except Exception as error:
+        show = getattr(error, "format_message", None)
+        if show is not None:  # the command line itself was wrong: typer's own errors know how to say it
+            _complain(show())
+            return int(getattr(error, "exit_code", 2))
+        if type(error).__name__ == "Abort":
+            return 130
+        return _fail(error)
+
+
+def _complain(message: str) -> None:
+    try:
+        sys.stderr.write(f"seqgen: error: {one_line(message)}\n")
+    except (OSError, ValueError, AttributeError):  # nobody is left to tell
+        pass
+
+
+def _fail(error: Exception) -> int:
+    """A fault of the program: one line, and the trace for those who ask for it."""
+    if os.environ.get("SEQGEN_DEBUG"):
+        traceback.print_exception(error)
+    _complain(f"{type(error).__name__}: {error} (a fault of seqgen; SEQGEN_DEBUG=1 shows where)")
+    return 1

@@ -1,0 +1,212 @@
+"""What a person sees of a training: a bar and a line of sample text on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from seqgen.cli.common import Voice, human_size, human_time, one_line
+from seqgen.streams import is_terminal
+
+if TYPE_CHECKING:
+    from seqgen.api.training import Training, Watcher
+    from seqgen.training.loop import Event
+
+_LINE_EVERY = 10.0  # seconds between plain lines where validations are further apart
+_SAMPLE_CHARACTERS = 72
+
+
+@contextlib.contextmanager
+def display(quiet: bool, stop: Callable[[], bool]) -> Iterator[Watcher]:
+    """A watcher that shows a training in the way that suits where stderr goes."""
+    shown: Any
+    if quiet:
+        shown = _Nothing()
+    elif is_terminal(sys.stderr):
+        shown = _Bar()
+    else:
+        shown = _Lines(Voice(quiet))
+    voice = Voice(quiet)
+    from seqgen.api.training import Watcher
+
+    with shown:
+        yield Watcher(
+            tell=shown.tell,
+            warn=lambda message: shown.above(lambda: voice.warn(message)),
+            progress=shown.progress,
+            started=shown.started,
+            event=shown.event,
+            stop=stop,
+        )
+
+
+class _Nothing:
+    """Says nothing."""
+
+    def __enter__(self) -> _Nothing:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def tell(self, what: str) -> None: ...
+
+    def above(self, say: Callable[[], None]) -> None: ...
+
+    def progress(self, done: int, total: int | None) -> None: ...
+
+    def started(self, training: Training) -> None: ...
+
+    def event(self, event: Event) -> None: ...
+
+
+def _describe(training: Training) -> str:
+    """The plan in a line."""
+    from seqgen.model.layout import parameter_count
+
+    network, plan = training.plan.network, training.plan
+    schedule = plan.schedule
+    long = f"{schedule.steps:,} steps" if schedule.steps is not None else human_time(schedule.seconds or 0)
+    return (
+        f"{training.task}: {training.facts['train_tokens']:,} tokens of {network.vocab_size:,} kinds to train on, "
+        f"{training.facts['held_out_tokens']:,} held out; {network.num_layers} × {network.cell.upper()} "
+        f"{network.rnn_size:,} ({human_size(4 * parameter_count(network))}), batch {plan.batch_size} × "
+        f"{plan.seq_length}, dropout {network.dropout:g}, rate {schedule.learning_rate:g}, "
+        f"{training.compute.precision} on {training.compute.device}, {long}"
+    )
+
+
+def _bits(training: Training, loss: float | None) -> str:
+    """A held-out loss as bits a character."""
+    held = training.facts["held_out_tokens"] / max(training.facts["held_out_characters"], 1)
+    return "" if loss is None else f"{loss * held / math.log(2):.3f} bits/char"
+
+
+def _validated(training: Training, event: Any) -> str:
+    held_out = "nothing held out" if event.val_loss is None else f"held-out loss {event.val_loss:.4f}, " + _bits(
+        training, event.val_loss)  # fmt: skip
+    return f"step {event.step:,}: loss {event.train_loss:.4f}, {held_out}{', best' * event.best}"
+
+
+def _recovered(event: Any) -> str:
+    return (
+        f"the loss was not finite: back to step {event.step:,}, the learning rate lowered to {event.factor:g} of itself"
+    )
+
+
+def preview(training: Training) -> str:
+    """A line of text from the model as it is now."""
+    from seqgen.config import SampleOptions
+    from seqgen.generation import text
+    from seqgen.generation.light import LightEngine
+
+    engine = LightEngine(training.plan.network, training.weights())
+    options = SampleOptions(length=_SAMPLE_CHARACTERS, temperature=0.7, seed=training.run.position.step)
+    sample = next(text.samples(engine, training.codec, text.prime(engine, training.codec, b""), options))
+    return one_line(sample.text)
+
+
+class _Lines(_Nothing):
+    """A line on stderr now and then."""
+
+    def __init__(self, voice: Voice) -> None:
+        self._voice = voice
+        self._training: Training | None = None
+        self._last = time.monotonic()
+
+    def tell(self, what: str) -> None:
+        self._voice.note(what)
+
+    def above(self, say: Callable[[], None]) -> None:
+        say()
+
+    def started(self, training: Training) -> None:
+        self._training = training
+        self._voice.note(_describe(training))
+
+    def event(self, event: Event) -> None:
+        from seqgen.training.loop import Finished, Recovered, Stepped, Validated
+
+        assert self._training is not None
+        if isinstance(event, Recovered):
+            self._voice.warn(_recovered(event))
+        elif isinstance(event, Validated):
+            self._last = time.monotonic()
+            self._voice.note(_validated(self._training, event))
+        elif isinstance(event, Finished) and event.early:
+            self._voice.note("no better for a while: stopped early, the best step is kept")
+        elif isinstance(event, Stepped) and time.monotonic() - self._last > _LINE_EVERY:
+            self._last = time.monotonic()
+            self._voice.note(
+                f"step {event.step:,}: loss {event.loss:.4f}, {event.tokens_per_second:,.0f} tokens/s, "
+                f"{human_time(event.seconds_left)} left"
+            )
+
+
+class _Bar(_Nothing):
+    """rich's progress bar; validations and samples scroll by above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+        self._console = Console(stderr=True, highlight=False)
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[words]}"),
+            console=self._console,
+            transient=True,
+            expand=True,
+        )
+        self._task = self._bar.add_task("starting", total=None, words="")
+        self._training: Training | None = None
+        self._shown = 0.0
+
+    def __enter__(self) -> _Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def tell(self, what: str) -> None:
+        self._bar.update(self._task, description=one_line(what), total=None)
+
+    def above(self, say: Callable[[], None]) -> None:
+        say()
+
+    def progress(self, done: int, total: int | None) -> None:
+        self._bar.update(self._task, completed=done, total=total, words=human_size(done))
+
+    def started(self, training: Training) -> None:
+        self._training = training
+        self._console.print(_describe(training), markup=False)
+        self._bar.update(self._task, description="training", total=1.0, completed=0.0)
+
+    def event(self, event: Event) -> None:
+        from seqgen.training.loop import Finished, Recovered, Stepped, Validated
+
+        training = self._training
+        assert training is not None
+        if isinstance(event, Stepped):
+            if time.monotonic() - self._shown > 0.1:
+                self._shown = time.monotonic()
+                ratio = training.facts["train_characters"] / max(training.facts["train_tokens"], 1)
+                words = (
+                    f"loss {event.loss:.3f}  {event.loss / math.log(2) / ratio:.3f} bits/char  "
+                    f"{event.tokens_per_second * ratio:,.0f} char/s  {human_time(event.seconds_left)} left"
+                )
+                self._bar.update(self._task, completed=event.progress, words=words)
+        elif isinstance(event, Recovered):
+            self._console.print(_recovered(event), style="yellow", markup=False)
+        elif isinstance(event, Validated):
+            self._console.print(_validated(training, event), markup=False)
+            self._console.print("  " + preview(training), style="dim", markup=False)
+        elif isinstance(event, Finished) and event.early:
+            self._console.print("no better for a while: stopped early, the best step is kept")

@@ -1,0 +1,56 @@
+"""`seqgen score`: what text costs a model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from seqgen.cli.common import ModelFolder, Output, Quiet, Voice, lines_of, pipes, sources_or_stdin, to_json
+
+
+@pipes
+def run(
+    model: ModelFolder,
+    sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help="What to score.")] = None,
+    lines: Annotated[
+        bool, typer.Option("--lines", help="A record a line, each read after the lines before it.")
+    ] = False,
+    per_token: Annotated[bool, typer.Option("--per-token", help="Also every piece with its nats.")] = False,
+    output: Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Where the lines go.")] = "-",
+    quiet: Quiet = False,
+) -> None:
+    """Score text: one JSON line a record (a file, or with --lines a line) with tokens, nats and bits_per_byte."""
+    names = sources_or_stdin(sources, "there is nothing to score")
+    import contextlib
+
+    from seqgen.api.model import Score, load
+    from seqgen.corpus import sources as reading
+    from seqgen.streams import open_input, read_chunks
+
+    loaded = load(model)
+    voice = Voice(quiet)
+
+    def show(score: Score) -> str:
+        record = {
+            "name": score.name, "tokens": score.tokens, "nats": score.nats, "bits_per_byte": score.bits_per_byte,
+        }  # fmt: skip
+        if score.per_token is not None:
+            record["per_token"] = score.per_token
+        return to_json(record) + "\n"
+
+    with Output(output) as out, reading.Spool() as spool:
+        for name in names:
+            if name == "-":  # read as it comes, however long it gets
+                chunks = read_chunks(open_input("-"), "standard input", 1 << 14)
+                documents = [("-", chunks)]
+            else:
+                found = reading.find([name], spool, warn=voice.warn)
+                documents = [(document.name, document.chunks()) for document in found]
+            for title, chunks in documents:
+                with contextlib.closing(chunks):
+                    if lines:
+                        for score in loaded.score_lines(lines_of(chunks), title, per_token):
+                            out.write(show(score))
+                    else:
+                        out.write(show(loaded.score(chunks, title, per_token)))

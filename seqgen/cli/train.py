@@ -1,0 +1,92 @@
+"""`seqgen train`: from sources to a model."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from seqgen.cli.common import Quiet, Voice, add_options, human_time, pipes, sources_or_stdin
+from seqgen.config import TASK_NAMES, TrainOptions, make
+from seqgen.errors import UserError
+
+
+class Stop:
+    """Turns the first Ctrl-C or SIGTERM into a wish to stop, saved; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __call__(self) -> bool:
+        return self.signal != 0
+
+    def install(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.signal:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+@pipes
+@add_options(TrainOptions)
+def run(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE...", help="Files, folders, globs, -, names from `seqgen corpora`, hf:OWNER/NAME."),
+    ] = None,
+    output: Annotated[str, typer.Option("-o", "--output", metavar="MODEL", help="The folder to make.")] = "",
+    task: Annotated[
+        str | None, typer.Option(metavar="|".join(TASK_NAMES), help="What to learn [default: guessed].")
+    ] = None,
+    valid: Annotated[
+        list[str] | None, typer.Option(metavar="SOURCE", help="Held out instead of --val-fraction (repeatable).")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in MODEL.")] = False,
+    init_from: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Start from this model's weights and tokenizer.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model in MODEL.")] = False,
+    quiet: Quiet = False,
+    options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
+) -> int:
+    """Learn from SOURCE and save a model.
+
+    Without flags the size of the network, its rates and the time are chosen from the corpus (ten minutes at most).
+    """
+    make(TrainOptions, options)
+    if not output:
+        raise UserError("-o MODEL is missing: the folder to save the model in")
+    names = sources or []
+    if not (resume and not names):
+        names = sources_or_stdin(sources, "there is nothing to learn from")
+    stop = Stop()
+    stop.install()
+
+    from seqgen.cli.progress import display
+
+    voice = Voice(quiet)
+    try:
+        with display(quiet, stop) as watcher:
+            from seqgen.api.training import train
+
+            model = train(
+                names, output, task=task, valid=valid or (), resume=resume, init_from=init_from, overwrite=overwrite,
+                watch=watcher, **options,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        return 128 + (stop.signal or signal.SIGINT)
+    training = model.checkpoint.config["training"]
+    metrics = model.checkpoint.config["metrics"]
+    how_well = f", {metrics['bits_per_character']:.3f} bits a held-out character" if metrics.get(
+        "bits_per_character") else ""  # fmt: skip
+    voice.note(f"{output}: {training.get('step', 0):,} steps in {human_time(training.get('seconds', 0))}{how_well}")
+    if stop.signal:
+        voice.note(f"stopped and saved; `--resume -o {output}` goes on")
+        return 128 + stop.signal
+    return 0

@@ -1,0 +1,200 @@
+"""Every setting that a person can change: its one default, its help text, and what values it may take.
+
+A setting is a field of one of the frozen dataclasses below. The command line makes its flags from these fields, the
+Python interface takes them as keyword arguments, and `config.json` keeps them; so a default exists in one place only.
+A default of `None` means "chosen from the corpus and the time at hand" (see `training.plan`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from seqgen.errors import UserError
+
+FORMAT = 1  # of the model folder; a larger number is refused by name, so it changes only when old readers would err
+
+T = TypeVar("T")
+
+
+def setting(
+    default: Any,
+    help: str,
+    *flags: str,
+    choices: tuple[str, ...] | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    metavar: str | None = None,
+) -> Any:
+    """A dataclass field that knows its help text, its flags beyond `--its-name`, and its bounds (inclusive)."""
+    metadata = {
+        "help": help, "flags": flags, "choices": choices, "least": least, "most": most, "above": above,
+        "metavar": metavar,
+    }  # fmt: skip
+    if isinstance(default, (list, dict)):
+        raise TypeError("a default must be immutable")
+    return field(default=default, metadata=metadata)
+
+
+def flag_name(name: str) -> str:
+    """`rnn_size` → `--rnn-size`."""
+    return "--" + name.replace("_", "-")
+
+
+def check(options: T) -> T:
+    """Returns `options` if every field keeps its bounds; otherwise raises `UserError` naming the flag."""
+    for item in dataclasses.fields(options):  # type: ignore[arg-type]
+        value, rule = getattr(options, item.name), item.metadata
+        if value is None or not rule:
+            continue
+        name = flag_name(item.name)
+        if rule["choices"] and value not in rule["choices"]:
+            raise UserError(f"{name} must be one of {', '.join(rule['choices'])}; not {value!r}")
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if not math.isfinite(value):
+                raise UserError(f"{name} must be a finite number, not {value}")
+            if rule["least"] is not None and value < rule["least"]:
+                raise UserError(f"{name} must be at least {rule['least']:g}, not {value:g}")
+            if rule["above"] is not None and value <= rule["above"]:
+                raise UserError(f"{name} must be more than {rule['above']:g}, not {value:g}")
+            if rule["most"] is not None and value > rule["most"]:
+                raise UserError(f"{name} must be at most {rule['most']:g}, not {value:g}")
+    return options
+
+
+def make(kind: type[T], given: Mapping[str, Any]) -> T:
+    """Builds one of the dataclasses from keyword arguments, unknown names refused, bounds checked."""
+    known = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name in given:
+        if name not in known:
+            raise UserError(f"there is no setting {name!r}; known: {', '.join(sorted(known))}")
+    return check(kind(**given))
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in `90s`, `10m`, `1.5h`, `2d` or a bare number of seconds.
+
+    Raises `UserError` for anything else, and for a duration of zero.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([smhd]?)\s*", text)
+    if not match:
+        raise UserError(f"--budget must be a time such as 90s, 10m or 2h; not {text!r}")
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    if seconds <= 0:
+        raise UserError("--budget must be more than zero seconds")
+    return seconds
+
+
+CELL_NAMES = ("lstm", "gru", "rnn")
+TASK_NAMES = ("text", "dialogue", "music", "classify", "forecast")
+TOKENIZER_NAMES = ("char", "byte", "subword")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What the network is: all that is needed to build it again before its weights are read."""
+
+    vocab_size: int
+    cell: str = "lstm"
+    activation: str = "tanh"
+    rnn_size: int = 512
+    num_layers: int = 1
+    embedding_size: int = 128
+    tie_weights: bool = False
+    dropout: float = 0.0
+    weight_drop: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "rnn_size", "num_layers", "embedding_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1 << 24:
+                raise UserError(f"{name} must be a whole number from 1 to {1 << 24}, not {value!r}")
+        if self.cell not in CELL_NAMES:
+            raise UserError(f"cell must be one of {', '.join(CELL_NAMES)}; not {self.cell!r}")
+        if self.activation not in ("tanh", "relu"):
+            raise UserError(f"activation must be tanh or relu, not {self.activation!r}")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `train` can be told. `None` leaves the choice to the program."""
+
+    tokenizer: str | None = setting(
+        None, "How text becomes ids [default: char].", choices=TOKENIZER_NAMES)  # fmt: skip
+    vocab_size: int | None = setting(
+        None, "Pieces in a subword vocabulary [default: by corpus size].", least=300, most=1 << 20)  # fmt: skip
+
+    cell: str = setting("lstm", "Recurrent cell.", choices=CELL_NAMES)
+    activation: str = setting("tanh", "Of the vanilla RNN only.", choices=("tanh", "relu"))
+    rnn_size: int | None = setting(None, "Units a layer.", "--hidden-size", least=1, most=1 << 16)
+    num_layers: int | None = setting(None, "Recurrent layers.", "--layers", least=1, most=64)
+    embedding_size: int | None = setting(None, "Numbers that stand for one token.", least=1, most=1 << 16)
+    tie_weights: bool | None = setting(None, "Share the embedding with the output layer.")
+    dropout: float | None = setting(
+        None, "Locked dropout on each layer's output (one mask a sequence).", least=0, most=0.95)  # fmt: skip
+    weight_drop: float | None = setting(
+        None, "DropConnect on the recurrent weights (one mask a batch).", least=0, most=0.95)  # fmt: skip
+
+    seq_length: int | None = setting(None, "Steps of truncated backpropagation.", least=2, most=1 << 20)
+    batch_size: int | None = setting(None, "Streams read side by side.", least=1, most=1 << 20)
+    learning_rate: float | None = setting(None, "AdamW's peak rate.", "--lr", above=0, most=10)
+    weight_decay: float = setting(0.01, "AdamW's decoupled decay, on matrices only.", least=0, most=10)
+    grad_clip: float = setting(0.5, "Largest norm of the gradient.", above=0)
+    warmup: float = setting(0.02, "Share of the run in which the rate rises from zero.", least=0, most=0.9)
+
+    budget: str | None = setting(None, "How long, all told: 90s, 10m, 2h.", metavar="TIME")
+    epochs: float | None = setting(None, "How long, in passes over the training part.", above=0)
+    steps: int | None = setting(None, "How long, in optimiser steps.", least=1)
+    patience: int = setting(
+        8, "Validations without a better one before stopping early; 0 never stops.", least=0)  # fmt: skip
+    val_fraction: float = setting(
+        0.1, "Part held out at the end of each document.", least=0, most=0.9)  # fmt: skip
+
+    seed: int = setting(0, "Of every random choice.", least=0, most=(1 << 63) - 1)
+    device: str = setting("auto", "Where to compute.", choices=("auto", "cpu", "cuda", "mps"))
+    precision: str = setting("auto", "Of the products in training.", choices=("auto", "fp32", "bf16"))
+    threads: int | None = setting(None, "Processor threads [default: all].", least=1, most=4096)
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("budget", "epochs", "steps") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise UserError(f"give one of --budget, --epochs and --steps, not {' and '.join(map(flag_name, given))}")
+        if self.budget is not None:
+            parse_duration(self.budget)
+        if self.vocab_size is not None and self.tokenizer not in (None, "subword"):
+            raise UserError(f"--vocab-size needs --tokenizer subword, not {self.tokenizer}")
+        if self.activation != "tanh" and self.cell != "rnn":
+            raise UserError(f"--activation {self.activation} needs --cell rnn, not {self.cell}")
+
+    @property
+    def tokenizer_kind(self) -> str:
+        """The tokenizer asked for; a vocabulary size alone asks for subwords."""
+        return self.tokenizer or ("subword" if self.vocab_size is not None else "char")
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """What sampling can be told. The filters run in the order in which their fields stand here."""
+
+    length: int = setting(500, "Characters to write (the prompt is not counted).", "-l", least=0, most=1 << 40)
+    repetition_penalty: float = setting(
+        1.0, "Divides the logits of tokens among the last --repetition-window (CTRL).", above=0)  # fmt: skip
+    repetition_window: int = setting(64, "How many tokens back the penalty looks.", least=1, most=1 << 20)
+    temperature: float = setting(
+        1.0, "Divides the logits; below 1 safer, above 1 wilder, 0 always the likeliest.", "-t", least=0)  # fmt: skip
+    top_k: int = setting(0, "Keep the K likeliest tokens; 0 keeps all.", least=0)
+    top_p: float = setting(1.0, "Keep the likeliest tokens that hold this share (nucleus).", above=0, most=1)
+    min_p: float = setting(0.0, "Keep tokens at least this share as likely as the likeliest.", least=0, most=1)
+    typical_p: float = setting(
+        1.0, "Keep the tokens nearest the expected surprise that hold this share.", above=0, most=1)  # fmt: skip
+    stop: tuple[str, ...] = setting((), "End before this text (repeatable).")
+    seed: int = setting(0, "Of the random stream; sample i draws from stream (seed, i).", least=0, most=(1 << 63) - 1)
+
+    def __post_init__(self) -> None:
+        if any(not text for text in self.stop):
+            raise UserError("--stop must not be empty")

@@ -1,0 +1,189 @@
+"""A SOURCE, as people write it on a command line, to documents that can be read as often as needed.
+
+A source is a file, a folder (walked, sorted), a glob, `-`, a name from the catalogue, or `hf:OWNER/NAME`. What exists
+on the disk wins over a catalogue name. Every document is a stream of bytes of any length; nothing here holds one whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from seqgen.corpus import catalogue
+from seqgen.errors import DataError
+from seqgen.streams import COMPRESSED, open_input, read_chunks, reason
+
+Progress = Callable[[int, int | None], None]
+Warn = Callable[[str], None]
+_SNIFF = 8192  # bytes looked at to tell text from binary, as grep and git do
+
+
+@dataclass(frozen=True)
+class Document:
+    """One file, or what came through a pipe. `size` is its length in bytes, decompressed; −1 until it is measured."""
+
+    name: str
+    path: Path
+    size: int = -1
+    sha256: str = ""
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """The bytes from `start` to `stop`, in chunks."""
+        place = 0
+        with contextlib.closing(open_input(self.path)) as stream:
+            if start and self.path.suffix.lower() not in COMPRESSED:
+                stream.seek(start)
+                place = start
+            for chunk in read_chunks(stream, self.name):
+                first, place = place, place + len(chunk)
+                if stop is not None and first >= stop:
+                    return
+                part = chunk[max(start - first, 0) : None if stop is None else stop - first]
+                if part:
+                    yield part
+
+
+@dataclass
+class Spool:
+    """Where what can be read only once is kept until the command ends. A context manager."""
+
+    _folder: tempfile.TemporaryDirectory[str] | None = field(default=None)
+    _count: int = 0
+
+    def keep(self, chunks: Iterable[bytes], name: str) -> Path:
+        """Writes a stream to a temporary file, next to the caches rather than in a small /tmp."""
+        try:
+            if self._folder is None:
+                place = catalogue.cache_folder() / "spool"
+                place.mkdir(parents=True, exist_ok=True)
+                self._folder = tempfile.TemporaryDirectory(dir=place)
+            self._count += 1
+            path = Path(self._folder.name) / str(self._count)
+            with open(path, "wb") as target:
+                for chunk in chunks:
+                    target.write(chunk)
+        except OSError as error:
+            raise DataError(f"cannot keep what {name} gave: {reason(error)}") from error
+        return path
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+
+
+def find(
+    sources: Sequence[str], spool: Spool, progress: Progress | None = None, warn: Warn = lambda _: None
+) -> list[Document]:
+    """The documents that `sources` name, in the order given.
+
+    Args:
+        spool: keeps what can be read once only (standard input, streamed sets).
+        progress: told of downloads, as (bytes so far, bytes in all or None).
+        warn: told in a sentence of what was passed over (binary or empty files in a folder).
+
+    Raises:
+        DataError: a source that does not exist, can't be read, or gives no document.
+    """
+    found: list[Document] = []
+    if sum(source == "-" for source in sources) > 1:
+        raise DataError("standard input can be read once only: '-' is given twice")
+    for source in sources:
+        documents = _find_one(source, spool, progress, warn)
+        if not documents:
+            raise DataError(f"{source!r} holds no text")
+        found += documents
+    return found
+
+
+def _find_one(source: str, spool: Spool, progress: Progress | None, warn: Warn) -> list[Document]:
+    if source == "-":
+        path = spool.keep(read_chunks(open_input("-"), "standard input"), "standard input")
+        return [Document("-", path)]
+    if source.startswith("hf:"):
+        from seqgen.corpus import hub
+
+        return [Document(source, spool.keep(hub.read(source), source))]
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _walk(path, warn)
+    if path.exists():
+        return [Document(source, path)]
+    if any(mark in source for mark in "*?["):
+        matches = sorted(glob.glob(str(path), recursive=True))
+        if not matches:
+            raise DataError(f"no file matches {source!r}")
+        return [document for match in matches for document in _find_one(match, spool, progress, warn)]
+    if os.sep in source or path.suffix:
+        raise DataError(f"there is no file or folder {source!r}")
+    entry = catalogue.find(source)
+    paths = catalogue.materialise(entry, catalogue.cache_folder(), progress)
+    return [Document(path.name if len(paths) > 1 else source, path) for path in paths]
+
+
+def _walk(folder: Path, warn: Warn) -> list[Document]:
+    """Every file below `folder` that looks like text, in sorted order; hidden ones are left out."""
+    documents, skipped = [], 0
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(place) / name
+            if name.startswith(".") or not path.is_file():
+                continue
+            if looks_like_text(path):
+                documents.append(Document(str(path), path))
+            else:
+                skipped += 1
+    if skipped:
+        warn(f"{folder}: {skipped:,} file{'s' * (skipped > 1)} passed over: empty, or not text")
+    return documents
+
+
+def looks_like_text(path: Path) -> bool:
+    """Whether the first bytes hold something, and no NUL. A damaged compressed file counts, so that it is reported."""
+    try:
+        with contextlib.closing(open_input(path)) as stream:
+            start = stream.read(_SNIFF)
+    except Exception:  # whatever a decompressor says: reading it in earnest tells the person
+        return True
+    return bool(start) and b"\0" not in start
+
+
+def measure(documents: Iterable[Document], warn: Warn = lambda _: None) -> list[Document]:
+    """The same documents with size and sha256, each read once from end to end. Empty ones are left out, and told of.
+
+    Raises:
+        DataError: a document that can't be read, or nothing in any of them.
+    """
+    measured = []
+    empty: list[str] = []
+    for document in documents:
+        digest, size = hashlib.sha256(), 0
+        for chunk in document.chunks():
+            digest.update(chunk)
+            size += len(chunk)
+        if size:
+            measured.append(Document(document.name, document.path, size, digest.hexdigest()))
+        else:
+            empty.append("standard input" if document.name == "-" else repr(document.name))
+    if not measured:
+        raise DataError(f"{', '.join(empty[:3]) or 'the source'} is empty: there is nothing to read")
+    for name in empty:
+        warn(f"{name} is empty, and left out")
+    return measured
+
+
+def fingerprint(documents: Iterable[Document]) -> str:
+    """One sha256 over the contents and order of measured documents."""
+    digest = hashlib.sha256()
+    for document in documents:
+        digest.update(f"{document.sha256} {document.size}\n".encode())
+    return digest.hexdigest()

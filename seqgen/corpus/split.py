@@ -1,0 +1,77 @@
+"""What is learnt from and what is held out: a cut near the end of each document, never mixed.
+
+A document of some length gives its last part. One too short to cut usefully goes to one side whole, so that a corpus
+of many small documents (poems, messages) still teaches how a document ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from seqgen.corpus.sources import Document
+
+SHORTEST_CUT = 4096  # bytes; below this a tenth is not long enough to measure anything on
+SMALLEST_PART = 64  # bytes that the held-out part of a lone small document must have
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes `start` to `stop` of a document. `whole_end`: whether it ends where the document does."""
+
+    document: Document
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def whole_end(self) -> bool:
+        return self.stop == self.document.size
+
+    def chunks(self) -> Iterator[bytes]:
+        return self.document.chunks(self.start, self.stop)
+
+
+def whole(documents: Iterable[Document]) -> list[Part]:
+    """Each document, uncut."""
+    return [Part(document, 0, document.size) for document in documents]
+
+
+def hold_out(documents: list[Document], fraction: float) -> tuple[list[Part], list[Part]]:
+    """Cuts `fraction` off the end of every document, at a character's border.
+
+    Returns:
+        the parts to train on and the parts held out, each in the order of the documents.
+    """
+    if not fraction:
+        return whole(documents), []
+    train, held = [], []
+    owed = 0.0  # bytes of short documents that validation has still to get
+    alone = len(documents) == 1
+    for document in documents:
+        size = document.size
+        if size < SHORTEST_CUT and not alone:
+            owed += fraction * size
+            if owed >= size:  # never the first: what is owed grows from zero
+                owed -= size
+                held.append(Part(document, 0, size))
+            else:
+                train.append(Part(document, 0, size))
+            continue
+        cut = _character_border(document, size - int(fraction * size))
+        train.append(Part(document, 0, cut))
+        if size - cut >= min(SMALLEST_PART, fraction * size):
+            held.append(Part(document, cut, size))
+    return [part for part in train if part.size], [part for part in held if part.size]
+
+
+def _character_border(document: Document, place: int) -> int:
+    """The first place at or after `place` where a UTF-8 character begins; `place` itself where there is no UTF-8."""
+    near = b"".join(document.chunks(place, min(place + 4, document.size)))
+    for ahead, byte in enumerate(near):
+        if not 0x80 <= byte < 0xC0:
+            return place + ahead
+    return place

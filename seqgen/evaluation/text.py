@@ -1,0 +1,156 @@
+"""How good a language model is on text it has not seen: nats by token, and their sums as people quote them.
+
+The state is carried through a record from its first byte to its last. Every character counts but the first, which
+nothing announces. Nats are summed over the record, so that numbers compare across tokenizers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from seqgen.model.network import Network, States
+from seqgen.tokenizers import Codec, encode_stream
+
+_PIECE = 4096  # ids read at a time: bounds memory on records of any length
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A run of consecutive tokens of one record: their ids and what each cost in nats."""
+
+    ids: npt.NDArray[np.int32]
+    nats: npt.NDArray[np.float64]
+
+
+def token_nats(network: Network, codec: Codec, chunks: Iterable[bytes]) -> Iterator[Scored]:
+    """What each token of a record costs, in order, in flat memory. The first token's cost is included."""
+    scorer = Scorer(network, codec)
+    for ids in encode_stream(codec, chunks):
+        yield from scorer.read(ids)
+
+
+class Scorer:
+    """Reads a record piece by piece; the state stays between calls of `read`, as if it were one."""
+
+    def __init__(self, network: Network, codec: Codec) -> None:
+        self._network = network
+        self._device = network.embedding.device
+        self._states: States = network.initial(1)
+        self._last = codec.end
+
+    def read(self, ids: npt.NDArray[np.int32]) -> Iterator[Scored]:
+        """The cost of every id, each given all before it."""
+        for start in range(0, len(ids), _PIECE):
+            piece = ids[start : start + _PIECE]
+            targets = torch.from_numpy(piece.astype(np.int64)).to(self._device)
+            inputs = torch.empty_like(targets)
+            inputs[0], inputs[1:] = self._last, targets[:-1]
+            with torch.inference_mode():
+                hidden, self._states = self._network(inputs[:, None], self._states)
+                nats = F.cross_entropy(self._network.logits(hidden[:, 0]), targets, reduction="none")
+            self._last = int(piece[-1])
+            yield Scored(piece, nats.double().cpu().numpy())
+
+
+@dataclass
+class Tally:
+    """Sums over records. The first character of each record, with all tokens that spell it, is left out of the sums;
+    `characters` and `bytes` count everything."""
+
+    records: int = 0
+    tokens: int = 0
+    nats: float = 0.0
+    characters: int = 0
+    bytes: int = 0
+    words: int = 0
+    counted_tokens: int = 0
+    counted_characters: int = 0
+    counted_bytes: int = 0
+
+    def metrics(self) -> dict[str, float]:
+        """The measures of the contract; an empty dict where nothing was counted."""
+        if not self.counted_tokens or not self.counted_characters:
+            return {}
+        per_character = self.nats / self.counted_characters
+        return {
+            "nats_per_character": per_character,
+            "bits_per_character": per_character / math.log(2),
+            "bits_per_byte": self.nats / self.counted_bytes / math.log(2),
+            "perplexity_per_token": _exp(self.nats / self.counted_tokens),
+            "perplexity_per_word": _exp(self.nats / max(self.words, 1)),
+        }
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf
+
+
+class _Words:
+    """Counts white-space words across chunk borders."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._inside = False
+
+    def count(self, chunk: bytes) -> None:
+        self.total += len(chunk.split())
+        if self._inside and chunk[:1].strip():
+            self.total -= 1
+        self._inside = bool(chunk[-1:].strip())
+
+
+def tally(network: Network, codec: Codec, chunks: Iterable[bytes], into: Tally | None = None) -> Tally:
+    """Scores one record and adds it to `into`."""
+    result = into or Tally()
+    lengths = np.array([len(piece) for piece in _spellings(codec)], dtype=np.int64)
+    characters = np.array([_characters(piece) for piece in _spellings(codec)], dtype=np.int64)
+    words = _Words()
+
+    def watched() -> Iterator[bytes]:
+        for chunk in chunks:
+            words.count(chunk)
+            yield chunk
+
+    first = True
+    for scored in token_nats(network, codec, watched()):
+        skip = _first_character(codec, scored.ids) if first else 0
+        first = False
+        result.tokens += len(scored.ids)
+        result.characters += int(characters[scored.ids].sum())
+        result.bytes += int(lengths[scored.ids].sum())
+        rest = scored.ids[skip:]
+        result.nats += float(scored.nats[skip:].sum())
+        result.counted_tokens += len(rest)
+        result.counted_characters += int(characters[rest].sum())
+        result.counted_bytes += int(lengths[rest].sum())
+    result.words += words.total
+    result.records += 1
+    return result
+
+
+def _spellings(codec: Codec) -> list[bytes]:
+    return [
+        b"" if piece is None else bytes([piece]) if isinstance(piece, int) else piece.encode("utf-8")
+        for piece in codec.pieces()
+    ]
+
+
+def _characters(piece: bytes) -> int:
+    """Characters begun by these bytes: all but UTF-8's continuation bytes."""
+    return sum(byte & 0xC0 != 0x80 for byte in piece)
+
+
+def _first_character(codec: Codec, ids: npt.NDArray[np.int32]) -> int:
+    """How many tokens at the beginning of `ids` spell the record's first character."""
+    spellings = _spellings(codec)
+    count = 1
+    while count < min(len(ids), 4) and _characters(spellings[int(ids[count])][:1]) == 0:
+        count += 1
+    return count

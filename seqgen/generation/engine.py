@@ -1,0 +1,68 @@
+"""Engines: one step from ids to logits, with the state coming in and going out.
+
+Filters and the sampler see float arrays and know no engine. `light` needs no torch and starts in a blink; `torch` is
+for devices other than the processor and for checking. Their logits agree within float32's rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.checkpoint import Checkpoint
+from seqgen.errors import UserError
+
+
+class Engine(Protocol):
+    """A loaded model, one step at a time. States belong to the engine that made them and are never written to."""
+
+    vocab_size: int
+    wave: int  # streams that it pays to run side by side
+
+    def initial(self, batch: int) -> Any:
+        """The state of `batch` streams that have read nothing."""
+        ...
+
+    def step(self, ids: npt.NDArray[np.integer], state: Any) -> tuple[npt.NDArray[np.float32], Any]:
+        """Reads one id a stream, shape (batch,); returns logits, shape (batch, vocabulary), and the new state.
+
+        A row's numbers do not depend on what other rows hold, nor on how many there are.
+        """
+        ...
+
+    def read(self, ids: npt.NDArray[np.integer], state: Any) -> Any:
+        """The state of one stream after a run of ids, shape (tokens,), without the logits."""
+        ...
+
+    def repeat(self, state: Any, batch: int) -> Any:
+        """`batch` streams, each in the state of the one in `state`."""
+        ...
+
+
+def light(checkpoint: Checkpoint, device: str = "cpu") -> Engine:
+    from seqgen.generation.light import LightEngine
+
+    return LightEngine(checkpoint.network, checkpoint.weights())
+
+
+def with_torch(checkpoint: Checkpoint, device: str = "cpu") -> Engine:
+    from seqgen.generation.torch_engine import TorchEngine
+
+    return TorchEngine(checkpoint.network, checkpoint.weights(), device)
+
+
+ENGINES: dict[str, Callable[[Checkpoint, str], Engine]] = {"light": light, "torch": with_torch}
+
+
+def make_engine(checkpoint: Checkpoint, name: str = "auto", device: str = "auto") -> Engine:
+    """An engine by name. `auto` is `light` on the processor and `torch` where another device is asked for."""
+    if name == "auto":
+        name = "light" if device in ("auto", "cpu") else "torch"
+    if name not in ENGINES:
+        raise UserError(f"--engine must be one of auto, {', '.join(ENGINES)}; not {name!r}")
+    if name == "light" and device not in ("auto", "cpu"):
+        raise UserError(f"the light engine runs on the processor only, not on {device}")
+    return ENGINES[name](checkpoint, "cpu" if device == "auto" else device)

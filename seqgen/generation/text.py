@@ -1,0 +1,217 @@
+"""From a model to text: ids, then streams of bytes, then whole samples. Three thin layers.
+
+Every sample draws from a random stream of its own, keyed by (seed, index): sample 3 is the same alone or among 100.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.config import SampleOptions
+from seqgen.generation.engine import Engine
+from seqgen.generation.filters import Logits, chain, log_softmax, softmax
+from seqgen.tokenizers import Codec
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One finished sample. `log_probability` is the model's own, in nats, before temperature and filters."""
+
+    index: int
+    seed: int
+    prompt: str
+    text: str
+    tokens: int
+    log_probability: float
+    finish_reason: str  # "length", "stop" (a stop string) or "end" (the model ended the document)
+
+
+@dataclass(frozen=True)
+class Primed:
+    """A prompt that was read once: what any number of samples go on from."""
+
+    prompt: str
+    history: list[int]
+    last: int  # the id still to be stepped on: its logits are the first ones needed
+    state: object
+
+
+def prime(engine: Engine, codec: Codec, prompt: bytes) -> Primed:
+    """Reads `end` (a document begins) and the prompt, of any length and any bytes."""
+    ids = np.concatenate([np.array([codec.end], dtype=np.int32), codec.encode(prompt)])
+    state = engine.read(ids[:-1], engine.initial(1))
+    return Primed(prompt.decode("utf-8", "surrogateescape"), ids[1:].tolist(), int(ids[-1]), state)
+
+
+def draw(probabilities: Logits, uniform: float) -> int:
+    """The id at which the running sum of `probabilities`, shape (vocabulary,), passes `uniform` in [0, 1)."""
+    sums = np.cumsum(probabilities)
+    token = int(np.searchsorted(sums, uniform * sums[-1], side="right"))
+    if token >= len(sums) or probabilities[token] == 0:  # rounding at the very end
+        token = int(np.flatnonzero(probabilities)[-1])
+    return token
+
+
+def random_stream(seed: int, index: int) -> np.random.Generator:
+    """The random numbers of sample `index`: a counter-based generator, so streams never overlap (Salmon, 2011)."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
+
+
+def ids(
+    engine: Engine, codec: Codec, primed: Primed, options: SampleOptions, indices: Sequence[int], stop_at_end: bool
+) -> Iterator[list[tuple[int, float]]]:
+    """For every step the id drawn and its log-probability, of each of `indices` side by side, without end."""
+    control = [token for token, piece in enumerate(codec.pieces()) if piece is None]
+    filters = chain(options, [token for token in control if not (stop_at_end and token == codec.end)])
+    streams = [random_stream(options.seed, index) for index in indices]
+    histories = [list(primed.history) for _ in indices]
+    state = engine.repeat(primed.state, len(indices))
+    last: npt.NDArray[np.int64] = np.full(len(indices), primed.last, dtype=np.int64)
+    while True:
+        raw, state = engine.step(last, state)
+        logits = raw.astype(np.float64)
+        logs = log_softmax(logits)
+        shares = softmax(filters(logits, histories))
+        step = []
+        for row, stream in enumerate(streams):
+            token = draw(shares[row], stream.random())
+            histories[row].append(token)
+            last[row] = token
+            step.append((token, float(logs[row, token])))
+        yield step
+
+
+class Cutter:
+    """Text in, text out, until a stop string or the length is reached. Holds back what may begin a stop string."""
+
+    def __init__(self, length: int, stops: Sequence[str]) -> None:
+        self._left = length
+        self._stops = stops
+        self._held = ""
+        self.finish_reason = "" if length else "length"
+
+    def push(self, text: str) -> str:
+        """What may be shown now. Sets `finish_reason` once the text is over."""
+        self._held += text
+        found = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        if found and min(found) < self._left:
+            return self._release(min(found), "stop")
+        if len(self._held) >= self._left and not self._may_stop_before(self._left):
+            return self._release(self._left, "length")
+        return self._release(len(self._held) - self._longest_beginning(), "")
+
+    def finish(self) -> str:
+        """What was held back, when no more text will come."""
+        return self._release(min(len(self._held), self._left), self.finish_reason or "end")
+
+    def _release(self, count: int, why: str) -> str:
+        count = min(count, self._left)
+        shown, self._held = self._held[:count], self._held[count:]
+        self._left -= count
+        self.finish_reason = why
+        return shown
+
+    def _longest_beginning(self) -> int:
+        """Length of the longest end of the held text that begins a stop string."""
+        longest = max(map(len, self._stops), default=1) - 1
+        for size in range(min(longest, len(self._held)), 0, -1):
+            if any(stop.startswith(self._held[-size:]) for stop in self._stops):
+                return size
+        return 0
+
+    def _may_stop_before(self, place: int) -> bool:
+        """Whether a stop string may still turn out to begin before `place`, among the held text."""
+        beginning = self._longest_beginning()
+        return beginning > 0 and len(self._held) - beginning < place
+
+
+def stream(
+    engine: Engine,
+    codec: Codec,
+    primed: Primed,
+    options: SampleOptions,
+    indices: Sequence[int] = (0,),
+    stop_at_end: bool = False,
+) -> Iterator[tuple[int, str, Sample | None]]:
+    """Samples side by side, as they come: (index, text that is certain now, the finished sample or None).
+
+    Text is whole characters; bytes that are no UTF-8 stand as surrogate escapes. Every index ends with its sample.
+    """
+    decoders = [codec.decoder() for _ in indices]
+    cutters = [Cutter(options.length, options.stop) for _ in indices]
+    texts: list[list[str]] = [[] for _ in indices]
+    counts, sums = [0] * len(indices), [0.0] * len(indices)
+    open_rows = set(range(len(indices)))
+
+    def finished(row: int) -> Sample:
+        open_rows.discard(row)
+        text = "".join(texts[row])
+        return Sample(
+            indices[row], options.seed, primed.prompt, text, counts[row], sums[row], cutters[row].finish_reason
+        )
+
+    for row in sorted(open_rows):
+        if cutters[row].finish_reason:
+            yield indices[row], "", finished(row)
+    if not open_rows:
+        return
+    for step in ids(engine, codec, primed, options, indices, stop_at_end):
+        for row in sorted(open_rows):
+            token, log_probability = step[row]
+            counts[row] += 1
+            sums[row] += log_probability
+            if token == codec.end:
+                shown = cutters[row].push(decoders[row].finish().decode("utf-8", "surrogateescape"))
+                if not cutters[row].finish_reason:
+                    shown += cutters[row].finish()
+            else:
+                shown = cutters[row].push(decoders[row].push(token).decode("utf-8", "surrogateescape"))
+            texts[row].append(shown)
+            yield indices[row], shown, finished(row) if cutters[row].finish_reason else None
+        if not open_rows:
+            return
+
+
+def stream_in_order(
+    engine: Engine,
+    codec: Codec,
+    primed: Primed,
+    options: SampleOptions,
+    count: int,
+    first: int = 0,
+    stop_at_end: bool = False,
+) -> Iterator[tuple[str, Sample | None]]:
+    """`count` samples one after another: the text of the first as it comes, each ended by its `Sample`.
+
+    They are computed `engine.wave` at a time; what a later one of a wave has written waits for its turn.
+    """
+    for start in range(first, first + count, engine.wave):
+        indices = range(start, min(start + engine.wave, first + count))
+        waiting: dict[int, list[tuple[str, Sample | None]]] = {index: [] for index in indices}
+        turn = start
+        for index, text, sample in stream(engine, codec, primed, options, indices, stop_at_end):
+            waiting[index].append((text, sample))
+            while turn in waiting and waiting[turn]:
+                text, sample = waiting[turn].pop(0)
+                yield text, sample
+                if sample is not None:
+                    turn += 1
+
+
+def samples(
+    engine: Engine,
+    codec: Codec,
+    primed: Primed,
+    options: SampleOptions,
+    count: int = 1,
+    first: int = 0,
+    stop_at_end: bool = False,
+) -> Iterator[Sample]:
+    """Whole samples, in order."""
+    for _, sample in stream_in_order(engine, codec, primed, options, count, first, stop_at_end):
+        if sample is not None:
+            yield sample

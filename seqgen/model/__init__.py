@@ -1,0 +1,1 @@
+"""Recurrent networks: cells, the recurrence over time, and the network around them."""

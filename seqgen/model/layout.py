@@ -1,0 +1,47 @@
+"""Names and shapes of a network's weights, known without importing torch.
+
+`model.safetensors` holds exactly these, in float32. The network in `model.network` is checked against this table, and
+so is every file that is loaded.
+"""
+
+from __future__ import annotations
+
+from seqgen.config import NetworkConfig
+
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+STATES = {"lstm": 2, "gru": 1, "rnn": 1}
+RECURRENT_BIAS = {"gru"}
+
+Shape = tuple[int, ...]
+
+
+def weight_shapes(config: NetworkConfig) -> dict[str, Shape]:
+    """Every weight's name and shape, in a fixed order."""
+    rows = GATES[config.cell] * config.rnn_size
+    shapes: dict[str, Shape] = {"embedding": (config.vocab_size, config.embedding_size)}
+    width = config.embedding_size
+    for number in range(config.num_layers):
+        layer = f"layers.{number}."
+        shapes[layer + "input_weight"] = (rows, width)
+        shapes[layer + "recurrent_weight"] = (rows, config.rnn_size)
+        shapes[layer + "bias"] = (rows,)
+        if config.cell in RECURRENT_BIAS:
+            shapes[layer + "recurrent_bias"] = (rows,)
+        width = config.rnn_size
+    if not config.tie_weights:
+        shapes["output_weight"] = (config.vocab_size, config.rnn_size)
+    elif config.embedding_size != config.rnn_size:
+        shapes["projection"] = (config.embedding_size, config.rnn_size)
+    shapes["output_bias"] = (config.vocab_size,)
+    return shapes
+
+
+def parameter_count(config: NetworkConfig) -> int:
+    """Numbers in all the weights together."""
+    total = 0
+    for shape in weight_shapes(config).values():
+        size = 1
+        for length in shape:
+            size *= length
+        total += size
+    return total

@@ -1,0 +1,194 @@
+"""Bytes in and out: `-`, compressed files, closed pipes, and writes that are whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from seqgen.errors import DataError, UserError
+
+COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
+CHUNK = 1 << 20  # large enough that a system call costs nothing beside it, small enough to stay in cache
+PART = ".part"  # ends the names of unfinished files and folders; never taken for a whole one
+
+
+def open_compressed(raw: BinaryIO, suffix: str) -> BinaryIO:
+    """A stream of the bytes that `raw` holds compressed; any suffix not in `COMPRESSED` gives `raw` itself."""
+    if suffix == ".gz":
+        import gzip
+
+        return cast(BinaryIO, gzip.GzipFile(fileobj=raw))
+    if suffix == ".xz":
+        import lzma
+
+        return cast(BinaryIO, lzma.LZMAFile(raw))
+    if suffix == ".bz2":
+        import bz2
+
+        return cast(BinaryIO, bz2.BZ2File(raw))
+    if suffix == ".zst":
+        import zstandard
+
+        return cast(BinaryIO, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))
+    return raw
+
+
+def open_input(path: str | Path) -> BinaryIO:
+    """Opens a file for reading, through its decompressor where its name asks for one; `-` is standard input."""
+    if str(path) == "-":
+        if sys.stdin is None or sys.stdin.closed:
+            raise DataError("standard input is closed; give a file, or pipe something in")
+        return sys.stdin.buffer
+    try:
+        raw = open(path, "rb")
+    except OSError as error:
+        raise DataError(f"cannot read {str(path)!r}: {reason(error)}") from error
+    return open_compressed(raw, Path(path).suffix.lower())
+
+
+def read_chunks(stream: BinaryIO, name: str, size: int = CHUNK) -> Iterator[bytes]:
+    """The stream's bytes, chunk by chunk. A damaged or truncated compressed file raises `DataError`."""
+    while True:
+        try:
+            chunk = stream.read(size)
+        except Exception as error:  # each decompressor has errors of its own, zstandard's not even an OSError
+            if isinstance(error, KeyboardInterrupt | MemoryError):
+                raise
+            raise DataError(f"cannot read {name!r}: {reason(error)}") from error
+        if not chunk:
+            return
+        yield chunk
+
+
+def reason(error: BaseException) -> str:
+    """Why it failed, in the words of the operating system and without the path, on one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def stdin_is_piped() -> bool:
+    """Whether something other than a person is at standard input."""
+    try:
+        return sys.stdin is not None and not sys.stdin.closed and not sys.stdin.isatty()
+    except ValueError:  # closed under us
+        return False
+
+
+def quit_stdout() -> None:
+    """Lets the interpreter exit without complaint once the reader of our output is gone."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename inside `folder` survive a power cut, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name whole or not at all: temporary sibling, fsync, rename.
+
+    Raises `UserError` when the disk is full or the place can't be written; what stood there before still stands.
+    """
+    path = Path(path)
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
+        with os.fdopen(handle, "wb") as stream:
+            yield cast(BinaryIO, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        temporary = None
+        sync_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"cannot write {str(path)!r}: {reason(error)}") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """`atomic_write` of bytes at hand."""
+    with atomic_write(path) as stream:
+        stream.write(data)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def exchange(new: Path, old: Path) -> None:
+    """Puts the folder `new` where `old` is, and removes what `old` was.
+
+    On Linux one system call swaps the two, so that there is no moment without a whole folder under the name;
+    elsewhere two renames come as near as can be.
+    """
+    if not old.exists():
+        os.rename(new, old)
+    elif _swap(new, old):
+        shutil.rmtree(new, ignore_errors=True)
+    else:
+        aside = old.with_name(f".{old.name}.old{PART}")
+        shutil.rmtree(aside, ignore_errors=True)
+        os.rename(old, aside)
+        os.rename(new, old)
+        shutil.rmtree(aside, ignore_errors=True)
+    sync_folder(old.parent)
+
+
+def _swap(new: Path, old: Path) -> bool:
+    if not sys.platform.startswith("linux"):
+        return False
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    if renameat2(here, os.fsencode(new), here, os.fsencode(old), swap) == 0:
+        return True
+    if ctypes.get_errno() in (errno.EINVAL, errno.ENOSYS):  # a file system without it
+        return False
+    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(old))
+
+
+def printable(data: bytes) -> bytes:
+    """`data` with every control character but newline and tab made visible, for a terminal.
+
+    C0 controls become Unicode's control pictures (U+2400…), DEL and the C1 controls and the bidirectional overrides
+    become U+FFFD, and bytes that are no UTF-8 likewise; so nothing read or generated can steer the terminal.
+    """
+    text = data.decode("utf-8", "replace")
+    return text.translate(_VISIBLE).encode("utf-8")
+
+
+_VISIBLE = {code: chr(0x2400 + code) for code in range(32) if code not in (9, 10)}
+_VISIBLE |= {code: "\ufffd" for code in [*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]}
+
+
+def is_terminal(stream: IO[str] | IO[bytes] | None) -> bool:
+    """Whether a person watches `stream`."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False

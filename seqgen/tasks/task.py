@@ -1,0 +1,65 @@
+"""What a task is, to those who train without knowing which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from seqgen.checkpoint import Checkpoint
+from seqgen.config import NetworkConfig, TrainOptions
+from seqgen.corpus.sources import Document
+from seqgen.model.network import Network
+from seqgen.tokenizers import Codec
+from seqgen.training.device import Compute
+from seqgen.training.loop import Objective
+from seqgen.training.plan import Plan, Speed
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a task is given to make data of."""
+
+    documents: list[Document]  # measured
+    valid: list[Document]  # measured; empty where a fraction is held out
+    options: TrainOptions
+    start: Checkpoint | None = None  # a model to go on from: its tokenizer is kept, and extended
+    tell: Callable[[str], None] = lambda _: None  # what is being done, in a few words
+
+
+class Data(Protocol):
+    """A corpus made ready: ids on disk, and the codec they were made with."""
+
+    codec: Codec
+
+    def facts(self) -> dict[str, Any]:
+        """For config.json: counts of tokens, characters and bytes, trained on and held out, and the cache's key."""
+        ...
+
+    def plan(self, options: TrainOptions, compute: Compute, speed: Speed, spent: float) -> Plan: ...
+
+    def prepare_network(self, network: Network) -> None:
+        """Starts what the data can tell a network before training does."""
+        ...
+
+    def objective(self, network: Network, plan: Plan, compute: Compute, seed: int) -> Objective: ...
+
+    def metrics(self, val_loss: float | None) -> dict[str, float]:
+        """What a held-out loss means in the task's own measures."""
+        ...
+
+
+class Task(Protocol):
+    """One row of the table of tasks."""
+
+    name: ClassVar[str]
+
+    def prepare(self, preparation: Preparation) -> Data: ...
+
+    def reopen(self, facts: dict[str, Any], codec: Codec) -> Data | None:
+        """The data that `facts` were made of, from the cache; None where the cache no longer has it."""
+        ...
+
+    def network(self, config: NetworkConfig) -> Network:
+        """A network of this task, its weights not yet set."""
+        ...

@@ -1,0 +1,50 @@
+"""Tokenizers, by name. To add one: a file with a `Codec`, and a row in `TOKENIZERS`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from seqgen.errors import ModelError
+from seqgen.tokenizers.codec import Codec, Decoder, Ids, decode, encode_stream
+
+__all__ = ["TOKENIZERS", "Codec", "Decoder", "Ids", "decode", "dump", "encode_stream", "fit", "parse"]
+
+# Kind → where its class lives. By name, so that sentencepiece is imported by those who use it.
+TOKENIZERS = {
+    "char": "seqgen.tokenizers.characters:CharCodec",
+    "byte": "seqgen.tokenizers.characters:ByteCodec",
+    "subword": "seqgen.tokenizers.subwords:SubwordCodec",
+}
+
+
+def codec_class(kind: str) -> Any:
+    """The class of a kind of tokenizer. Raises `ModelError` for a kind this program doesn't know."""
+    if kind not in TOKENIZERS:
+        raise ModelError(f"there is no tokenizer {kind!r}; known: {', '.join(TOKENIZERS)}")
+    module, name = TOKENIZERS[kind].split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def fit(kind: str, chunks: Iterable[bytes], **options: Any) -> Codec:
+    """A tokenizer fitted on a stream of bytes; reads the stream to its end."""
+    return cast(Codec, codec_class(kind).fit(chunks, **options))
+
+
+def dump(codec: Codec) -> dict[str, bytes]:
+    """The files of the model folder that hold `codec`, by name."""
+    text = json.dumps(codec.to_dict(), ensure_ascii=False, separators=(",", ":"))
+    return {"tokenizer.json": text.encode("utf-8", "surrogatepass") + b"\n", **codec.files()}
+
+
+def parse(files: Mapping[str, bytes]) -> Codec:
+    """The codec that `dump` made `files` of. Raises `ModelError` for anything else."""
+    try:
+        data = json.loads(files["tokenizer.json"].decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"tokenizer.json is not JSON ({error})") from error
+    if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
+        raise ModelError("tokenizer.json holds no tokenizer")
+    return cast(Codec, codec_class(data["kind"]).from_dict(data, files))

@@ -1,0 +1,191 @@
+"""`subword`: SentencePiece pieces (unigram model; Kudo, 2018), lossless on any bytes.
+
+Nothing is normalised and white space is kept: a line feed is a piece of its own and a space belongs to the word after
+it. What SentencePiece can't give back byte for byte (invalid UTF-8, U+2581, which it uses as its mark for a space) is
+spelt with its byte pieces; every encoding is checked against its own decoding before it is believed.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import sentencepiece
+
+from seqgen.errors import DataError, ModelError
+from seqgen.streams import reason
+from seqgen.tokenizers.codec import Ids, Utf8Decoder, utf8_split
+
+_SPACE = "\u2581"
+# What SentencePiece would alter; the group is kept by `re.split`.
+_FOREIGN = re.compile("([\u2581\udc80-\udcff]+)")
+_MAX_LINE = 1000  # characters; the trainer's time grows faster than a line's length
+_MAX_SAMPLE = 40_000_000  # characters the trainer sees of a larger corpus: more changes few pieces, and takes memory
+_MODEL = "tokenizer.model"
+
+
+def default_vocab_size(characters: int) -> int:
+    """Twice the square root: 600 pieces for 100 KB, 2,000 for 1 MB, 16,000 from 64 MB on (Heaps' law's shape)."""
+    return int(np.clip(2 * round(characters**0.5), 500, 16000))
+
+
+class SubwordCodec:
+    """SentencePiece pieces and, behind them, `end` (`kind = "subword"`)."""
+
+    kind: ClassVar[str] = "subword"
+
+    def __init__(self, model: bytes) -> None:
+        self._model = model
+        self._processor = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(model)
+            size = self._processor.vocab_size()
+            if not 0 < size <= 1 << 24:
+                raise ModelError("tokenizer.model holds no pieces")
+            self._pieces: list[str | int | None] = [self._piece(token) for token in range(size)]
+        except (RuntimeError, OSError, UnicodeDecodeError) as error:
+            raise ModelError(f"tokenizer.model is damaged ({reason(error)[:80]})") from error
+        values = {piece: token for token, piece in enumerate(self._pieces) if isinstance(piece, int)}
+        if len(values) != 256:
+            raise ModelError("tokenizer.model has no byte pieces, so it could not spell an unknown character")
+        self._bytes = np.array([values[byte] for byte in range(256)], dtype=np.int32)
+        self.end = size
+        self.vocab_size = size + 1
+        self._table = [
+            b"" if piece is None else bytes([piece]) if isinstance(piece, int) else piece.encode("utf-8")
+            for piece in [*self._pieces, None]
+        ]
+
+    def _piece(self, token: int) -> str | int | None:
+        piece: str = self._processor.IdToPiece(token)
+        if self._processor.IsByte(token):
+            return int(piece[1:-1], 16)
+        if self._processor.IsControl(token) or self._processor.IsUnknown(token):
+            return None
+        return piece.replace(_SPACE, " ")
+
+    @classmethod
+    def fit(cls, chunks: Iterable[bytes], vocab_size: int | None = None) -> SubwordCodec:
+        """Trains SentencePiece on a stream. A vocabulary larger than the text can fill comes out smaller.
+
+        Raises `DataError` for a stream without text.
+        """
+        lines = _sample(_lines(chunks))
+        characters = sum(map(len, lines))
+        if characters < 2:
+            raise DataError("there is no text to learn subwords from; --tokenizer byte takes anything")
+        wanted = vocab_size or default_vocab_size(characters)
+        model = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.Train(
+                sentence_iterator=iter(lines),
+                model_writer=model,
+                model_type="unigram",
+                vocab_size=wanted,
+                hard_vocab_limit=False,
+                byte_fallback=True,
+                character_coverage=0.9998,  # the rarest characters are spelt, so that spelling is learnt
+                normalization_rule_name="identity",
+                add_dummy_prefix=False,
+                remove_extra_whitespaces=False,
+                user_defined_symbols=["\n"],
+                split_digits=True,
+                max_sentence_length=8 * _MAX_LINE,
+                bos_id=-1,
+                eos_id=-1,
+                unk_id=0,
+                num_threads=1,  # more threads, another order of sums: not the same pieces twice
+                minloglevel=2,
+            )
+        except (RuntimeError, OSError) as error:
+            raise DataError(f"subwords can't be learnt from this text with --vocab-size {wanted}: "
+                            f"{reason(error)[-120:]}") from error  # fmt: skip
+        return cls(model.getvalue())
+
+    def extend(self, chunks: Iterable[bytes]) -> SubwordCodec:
+        """The same pieces: their byte pieces spell whatever is new."""
+        for _ in chunks:
+            pass
+        return self
+
+    def encode(self, data: bytes) -> Ids:
+        text = data.decode("utf-8", "surrogateescape")
+        parts = []
+        for place, part in enumerate(_FOREIGN.split(text)):
+            if not part:
+                continue
+            raw = part.encode("utf-8", "surrogateescape")
+            ids = np.array([] if place % 2 else self._processor.EncodeAsIds(part), dtype=np.int32)
+            if b"".join([self._table[token] for token in ids.tolist()]) != raw:
+                ids = self._bytes[np.frombuffer(raw, dtype=np.uint8)]
+            parts.append(ids)
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
+
+    def split(self, data: bytes) -> int:
+        """At the last line feed; a line longer than a mebibyte at a space, or else at any character."""
+        cut = data.rfind(b"\n") + 1
+        if cut or len(data) < 1 << 20:
+            return cut
+        return data.rfind(b" ") if b" " in data[1:] else utf8_split(data)
+
+    def decoder(self) -> Utf8Decoder:
+        return Utf8Decoder(self._table)
+
+    def pieces(self) -> list[str | int | None]:
+        return [*self._pieces, None]
+
+    def seen(self) -> int:
+        return self.vocab_size
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "model": _MODEL, "vocab_size": self.vocab_size}
+
+    def files(self) -> dict[str, bytes]:
+        return {_MODEL: self._model}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], files: Mapping[str, bytes]) -> SubwordCodec:
+        if _MODEL not in files:
+            raise ModelError(f"{_MODEL} is missing: a subword model can't be read without it")
+        codec = cls(files[_MODEL])
+        if data.get("vocab_size") != codec.vocab_size:
+            raise ModelError(f"{_MODEL} is not the one that tokenizer.json belongs to: the vocabulary sizes differ")
+        return codec
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    """The stream's lines as SentencePiece's trainer may have them: no line feed, nothing foreign, not too long."""
+    utf8 = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    rest = ""
+    for chunk in chunks:
+        *whole, rest = (rest + utf8.decode(chunk)).split("\n")
+        if len(rest) > 1 << 20:  # a line that never ends: take what is there
+            whole, rest = [*whole, rest], ""
+        yield from _clean(whole)
+    yield from _clean([rest + utf8.decode(b"", True)])
+
+
+def _clean(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        line = _FOREIGN.sub("", line).replace("\x00", "")
+        for start in range(0, len(line), _MAX_LINE):
+            yield line[start : start + _MAX_LINE]
+
+
+def _sample(lines: Iterable[str]) -> list[str]:
+    """Evenly spaced lines, at most about `_MAX_SAMPLE` characters: all, or every 2nd, 4th, 8th…"""
+    kept: list[str] = []
+    size, stride = 0, 1
+    for number, line in enumerate(lines):
+        if number % stride:
+            continue
+        kept.append(line)
+        size += len(line)
+        if size > _MAX_SAMPLE:
+            kept, stride = kept[::2], stride * 2
+            size = sum(map(len, kept))
+    return kept

@@ -1,0 +1,65 @@
+"""Where and how to compute: device, threads, and the type of the products."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from seqgen.errors import UserError
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The device, and the type of the matrix products; weights, sums and states stay float32."""
+
+    device: torch.device
+    kind: torch.dtype
+
+    @property
+    def precision(self) -> str:
+        return "bf16" if self.kind == torch.bfloat16 else "fp32"
+
+
+def choose(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Compute:
+    """The best there is, or what was asked for.
+
+    Raises:
+        UserError: the device asked for is not there.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    else:
+        torch.set_num_threads(usable_processors())
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        device = next(name for name in ("cuda", "mps", "cpu") if available[name])
+    elif not available[device]:
+        raise UserError(f"--device {device}: this machine, or this build of PyTorch, has none; try --device auto")
+    if precision == "auto":
+        precision = "bf16" if _fast_bfloat16(device) else "fp32"
+    return Compute(torch.device(device), torch.bfloat16 if precision == "bf16" else torch.float32)
+
+
+def usable_processors() -> int:
+    """Processors this process may run on, which in a container are fewer than the machine has."""
+    try:
+        return max(1, len(os.sched_getaffinity(0)))
+    except AttributeError:  # not on every system
+        return max(1, os.cpu_count() or 1)
+
+
+def _fast_bfloat16(device: str) -> bool:
+    """Whether bfloat16 products are done by the processor itself; where they are emulated they are slower."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device == "mps":
+        return False
+    try:
+        if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return False
+        left = torch.ones(8, 64, dtype=torch.bfloat16)
+        return bool((left @ left.t() == 64).all())  # a processor may claim it and fail at the first product
+    except (AttributeError, RuntimeError):
+        return False

@@ -1,0 +1,101 @@
+"""The objective of every task that predicts the next id: text, dialogue, music."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqgen.corpus.ids import IdStream
+from seqgen.model.network import Network, States, detach
+from seqgen.training.batches import IGNORED, Batch, Lanes, straight
+from seqgen.training.device import Compute
+
+MOST_VALIDATION = 200_000  # ids: enough for the third decimal, and a few seconds
+
+
+class NextId:
+    """Cross-entropy of the next id along lanes, the state carried from batch to batch (see `loop.Objective`)."""
+
+    def __init__(
+        self,
+        network: Network,
+        train: IdStream,
+        held_out: IdStream | None,
+        compute: Compute,
+        seen: int,
+        batch_size: int,
+        seq_length: int,
+        seed: int,
+    ) -> None:
+        self.network = network
+        self._lanes = Lanes(train, batch_size, seq_length, seed)
+        self.steps_per_epoch = self._lanes.batches_per_pass
+        self._validation: list[Batch] = []
+        if held_out is not None and len(held_out) > 2:
+            self._validation = straight(held_out, 32, 256, MOST_VALIDATION)
+        self._compute = compute
+        self._seen = seen
+        self._states: States | None = None
+
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
+        batch = self._lanes[step]
+        if batch.fresh or self._states is None:
+            self._states = self.network.initial(batch.inputs.shape[1])
+        inputs, targets = self._tensors(batch)
+        hidden, states = self.network(inputs, self._states, generator, self._compute.kind)
+        self._states = detach(states)
+        # Ids that the training text never uses need no push down: their bias starts at the bottom and stays there.
+        logits = self.network.logits(hidden, self._seen)
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED), targets.numel()
+
+    def validate(self) -> float | None:
+        if not self._validation:
+            return None
+        total, count = 0.0, 0
+        states: States | None = None
+        with torch.inference_mode():
+            for batch in self._validation:
+                if batch.fresh or states is None:
+                    states = self.network.initial(batch.inputs.shape[1])
+                inputs, targets = self._tensors(batch)
+                hidden, states = self.network(inputs, states, kind=self._compute.kind)
+                loss = F.cross_entropy(
+                    self.network.logits(hidden).flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+                )
+                total += float(loss)
+                count += int((targets != IGNORED).sum())
+        return total / max(count, 1)
+
+    def carried(self) -> dict[str, Tensor]:
+        if self._states is None:
+            return {}
+        return {f"{i}.{j}": tensor for i, state in enumerate(self._states) for j, tensor in enumerate(state)}
+
+    def carry(self, tensors: dict[str, Tensor]) -> None:
+        if not tensors:
+            self._states = None
+            return
+        layers = 1 + max(int(name.split(".")[0]) for name in tensors)
+        width = len(tensors) // layers
+        place = self._compute.device
+        self._states = tuple(tuple(tensors[f"{i}.{j}"].to(place) for j in range(width)) for i in range(layers))
+
+    def _tensors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        place = self._compute.device
+        return torch.from_numpy(batch.inputs).to(place), torch.from_numpy(batch.targets).to(place)
+
+
+def set_output_bias(network: Network, stream: IdStream) -> None:
+    """Starts the output bias at the logarithm of each id's frequency: the first thing a network would learn.
+
+    The ids that the text never uses share half an occurrence, and stay there: that is how likely a stranger is.
+    """
+    counts = np.zeros(network.config.vocab_size)
+    for start in range(0, min(len(stream), 1 << 26), 1 << 22):
+        counts += np.bincount(stream.ids[start : start + (1 << 22)], minlength=len(counts))
+    counts[counts == 0] = 0.5 / max((counts == 0).sum(), 1)
+    shares = counts / counts.sum()
+    with torch.no_grad():
+        network.output_bias.copy_(torch.from_numpy(np.log(shares)).float())

@@ -1,0 +1,325 @@
+"""The loop: a generator of events. Showing, saving and stopping stay outside of it.
+
+What differs between tasks is in an `Objective`: what a batch is, its loss, and how to validate. The loop knows
+optimiser, schedule, clipping, validation, patience, and what to do when a loss is not finite.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seqgen.errors import ModelError, TrainingError
+
+_MOST_RECOVERIES = 12  # halvings of the rate: after that it is 4,000 times lower and something else is wrong
+
+
+class Objective(Protocol):
+    """A task in training. Its batches are pure functions of the step's number; what it carries can be saved."""
+
+    network: nn.Module
+    steps_per_epoch: int
+
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
+        """The mean loss of batch `step` in nats a token, and how many tokens it is a mean over."""
+        ...
+
+    def validate(self) -> float | None:
+        """Mean held-out loss, without dropout; None where nothing is held out."""
+        ...
+
+    def carried(self) -> dict[str, Tensor]:
+        """What goes from one step to the next besides the weights: recurrent states."""
+        ...
+
+    def carry(self, tensors: dict[str, Tensor]) -> None:
+        """Puts back what `carried` gave; an empty dict starts afresh."""
+        ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, and the learning rate on the way: linear warm-up, then half a cosine to zero (Loshchilov, 2017).
+
+    The run ends after `steps`, or, where that is None, after `seconds` on the clock; the cosine follows whichever it is.
+    """
+
+    learning_rate: float
+    warmup: float
+    steps: int | None = None
+    seconds: float | None = None
+    validate_every: int | None = None  # in steps; None leaves it to the clock
+    patience: int = 8
+    grad_clip: float = 0.5
+    weight_decay: float = 0.01
+
+    def rate(self, progress: float) -> float:
+        """The learning rate at `progress` from 0 to 1."""
+        if progress < self.warmup:
+            return self.learning_rate * max(progress, 1e-3) / self.warmup
+        share = (progress - self.warmup) / (1 - self.warmup)
+        return self.learning_rate * (0.5 + 0.5 * math.cos(math.pi * min(share, 1.0)))
+
+
+@dataclass
+class Position:
+    """Where a run is. Saved with a model in training; all that is not a tensor."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    rate_factor: float = 1.0  # lowered by recoveries
+    recoveries: int = 0
+    best_loss: float | None = None
+    best_step: int = 0
+    worse: int = 0  # validations since the best
+    train_loss: float | None = None  # smoothed
+    next_validation: float = 0.0  # seconds; where the clock decides
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """One optimiser step was taken."""
+
+    step: int
+    loss: float
+    progress: float
+    learning_rate: float
+    tokens: int
+    tokens_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The held-out part was measured. `best`: never lower before (or nothing is held out, and later is better)."""
+
+    step: int
+    seconds: float
+    tokens: int
+    train_loss: float
+    val_loss: float | None
+    learning_rate: float
+    tokens_per_second: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """A loss was not finite: the run went back to `step`, with the rate multiplied by `factor` from now on."""
+
+    step: int
+    factor: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is over: its time is up, or (`early`) it stopped improving."""
+
+    early: bool
+
+
+Event = Stepped | Validated | Recovered | Finished
+
+
+@dataclass
+class Run:
+    """A training run: what it works on, where it is, and how it goes on. `events` is the loop.
+
+    Args:
+        began: seconds (`time.monotonic`) at which the budget's clock started, before the corpus was read.
+    """
+
+    objective: Objective
+    schedule: Schedule
+    generator: torch.Generator
+    position: Position = field(default_factory=Position)
+    began: float = field(default_factory=time.monotonic)
+    optimiser: torch.optim.Optimizer = field(init=False)
+
+    def __post_init__(self) -> None:
+        weights = [weight for weight in self.objective.network.parameters() if weight.requires_grad]
+        matrices = [weight for weight in weights if weight.ndim > 1]
+        vectors = [weight for weight in weights if weight.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": self.schedule.weight_decay},
+                {"params": vectors, "weight_decay": 0.0},
+            ],
+            lr=self.schedule.learning_rate,
+            betas=(0.9, 0.99),  # recurrent gradients change their size quickly
+            fused=all(weight.device.type != "mps" for weight in weights),
+        )
+
+    def progress(self) -> float:
+        """How much of the run is done, 0 to 1."""
+        if self.schedule.steps is not None:
+            return self.position.step / self.schedule.steps
+        assert self.schedule.seconds is not None
+        return min(1.0, (time.monotonic() - self.began) / self.schedule.seconds)
+
+    def events(self) -> Iterator[Event]:
+        """Trains to the end, one optimiser step at a time, and yields what happens."""
+        position = self.position
+        snapshot = _Snapshot(self)
+        started, tokens_before = time.monotonic(), position.tokens
+        while (progress := self.progress()) < 1:
+            rate = self.schedule.rate(progress) * position.rate_factor
+            loss, tokens = self._step(rate)
+            if not math.isfinite(loss):
+                snapshot.restore(self)
+                yield Recovered(position.step, position.rate_factor)
+                continue
+            position.step += 1
+            position.tokens += tokens
+            position.train_loss = loss if position.train_loss is None else 0.98 * position.train_loss + 0.02 * loss
+            elapsed = time.monotonic() - started
+            speed = (position.tokens - tokens_before) / max(elapsed, 1e-9)
+            progress = self.progress()
+            left = self._seconds_left(progress, elapsed)
+            yield Stepped(position.step, loss, progress, rate, position.tokens, speed, left)
+            if position.step % _Snapshot.EVERY == 0:
+                snapshot.take(self)
+            if self._validation_due():
+                yield self._validate(rate, speed)
+                if self.schedule.patience and position.worse >= self.schedule.patience:
+                    yield Finished(early=True)
+                    return
+        yield Finished(early=False)
+
+    def _step(self, rate: float) -> tuple[float, int]:
+        """One optimiser step. Changes nothing, and returns a loss that is not finite, if loss or gradient is not."""
+        network = self.objective.network
+        network.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        loss, tokens = self.objective.loss(self.position.step, self.generator)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(network.parameters(), self.schedule.grad_clip)
+        value = float(loss.detach())
+        if not math.isfinite(value) or not math.isfinite(float(norm)):
+            return math.nan, tokens
+        self.optimiser.step()
+        return value, tokens
+
+    def _validation_due(self) -> bool:
+        position, schedule = self.position, self.schedule
+        if schedule.steps is not None:
+            every = schedule.validate_every or max(1, schedule.steps // 15)
+            return position.step % every == 0 or position.step == schedule.steps
+        assert schedule.seconds is not None
+        spent = time.monotonic() - self.began
+        return spent >= schedule.seconds or spent >= position.next_validation
+
+    def _validate(self, rate: float, speed: float) -> Validated:
+        position = self.position
+        before = time.monotonic()
+        self.objective.network.eval()
+        loss = self.objective.validate()
+        cost = time.monotonic() - before
+        if loss is not None and not math.isfinite(loss):
+            loss = math.inf
+        best = loss is None or position.best_loss is None or loss < position.best_loss
+        if best:
+            position.best_loss, position.best_step, position.worse = loss, position.step, 0
+        else:
+            position.worse += 1
+        position.seconds = time.monotonic() - self.began
+        if self.schedule.seconds is not None:
+            # A fifteenth of the run apart, further where validation is slow, but always once more at the end.
+            gap = max(self.schedule.seconds / 15, 15 * cost)
+            position.next_validation = min(position.seconds + gap, self.schedule.seconds)
+        train_loss = position.train_loss if position.train_loss is not None else math.nan
+        shown = None if loss is None or math.isinf(loss) else loss
+        return Validated(
+            position.step, position.seconds, position.tokens, train_loss, shown, rate, speed, best
+        )  # fmt: skip
+
+    def validate(self) -> Validated:
+        """A validation out of turn: for a run that is stopped before its next one."""
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        return self._validate(self.schedule.rate(self.progress()), self.position.tokens / seconds)
+
+    def _seconds_left(self, progress: float, elapsed: float) -> float:
+        if self.schedule.steps is None:
+            assert self.schedule.seconds is not None
+            return max(0.0, self.schedule.seconds - (time.monotonic() - self.began))
+        return elapsed * (1 - progress) / max(progress, 1e-9)
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """All that is needed to go on exactly: tensors by name, and the position as JSON."""
+        self.position.seconds = time.monotonic() - self.began
+        tensors = {f"weight.{name}": weight for name, weight in self.objective.network.state_dict().items()}
+        names = [name for name, weight in self._ordered()]
+        for number, group in enumerate(self.optimiser.state_dict()["state"].values()):
+            tensors |= {f"optimiser.{names[number]}.{key}": value for key, value in group.items()}
+        tensors |= {f"carried.{name}": tensor for name, tensor in self.objective.carried().items()}
+        tensors["random"] = self.generator.get_state()
+        arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
+        return arrays, asdict(self.position)
+
+    def restore(self, arrays: dict[str, np.ndarray], position: dict[str, Any]) -> None:
+        """Puts back what `state` gave. Raises `ModelError` if it belongs to another run."""
+        try:
+            self.position = Position(**position)
+            tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+            self.objective.network.load_state_dict(_under("weight.", tensors))
+            self.objective.carry(_under("carried.", tensors))
+            self.generator.set_state(tensors["random"])
+            state = {}
+            for number, (name, _) in enumerate(self._ordered()):
+                entry = _under(f"optimiser.{name}.", tensors)
+                if entry:
+                    state[number] = entry
+            self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(f"the saved state does not fit this run: {' '.join(str(error).split())[:160]}") from error
+        self.began = time.monotonic() - self.position.seconds
+
+    def _ordered(self) -> list[tuple[str, Tensor]]:
+        """Weights in the optimiser's order, with their names."""
+        named = [(n, w) for n, w in self.objective.network.named_parameters() if w.requires_grad]
+        return [item for item in named if item[1].ndim > 1] + [item for item in named if item[1].ndim <= 1]
+
+
+class _Snapshot:
+    """The last good step, in memory: where the run goes back to when a loss is not finite."""
+
+    EVERY = 100  # steps; the copy costs a thousandth of that
+
+    def __init__(self, run: Run) -> None:
+        self.take(run)
+
+    def take(self, run: Run) -> None:
+        self._arrays, self._position = run.state()
+        self._arrays = {name: array.copy() for name, array in self._arrays.items()}
+
+    def restore(self, run: Run) -> None:
+        """Back to the snapshot with half the rate. The clock and the count of recoveries are not turned back."""
+        now = run.position
+        if now.recoveries >= _MOST_RECOVERIES:
+            raise TrainingError(
+                f"the loss was not finite {now.recoveries + 1} times, at ever lower learning rates: "
+                "the data or the settings make this model impossible to train"
+            )
+        factor, recoveries, began = now.rate_factor / 2, now.recoveries + 1, run.began
+        kept = {"best_loss": now.best_loss, "best_step": now.best_step, "worse": now.worse}
+        run.restore(self._arrays, {**self._position, **kept, "rate_factor": factor, "recoveries": recoveries,
+                                   "next_validation": now.next_validation})  # fmt: skip
+        run.objective.carry({})  # what is carried may be the very thing that is not finite
+        run.began = began
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+Watch = Callable[[Event], None]

@@ -1,0 +1,204 @@
+"""The plan: how large a network, which batch, which rates, for how long — whatever the person left open.
+
+What was given is kept; the rest follows from the size of the corpus and the time there is, by rules with their reasons
+beside them. The measurements behind the numbers are in tests/benchmarks/recipe.md.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from seqgen.config import NetworkConfig, TrainOptions, parse_duration
+from seqgen.errors import DataError
+from seqgen.training.device import Compute
+from seqgen.training.loop import Schedule
+
+# Sizes tried, smallest first: (units, layers). One wide layer learns more a minute than two narrower ones.
+SIZES = ((64, 1), (128, 1), (256, 1), (384, 1), (512, 1), (768, 1), (1024, 1), (1536, 1), (2048, 1))
+_DEFAULT_SECONDS = 600.0  # "in minutes": what a person waits for without being asked
+_DEFAULT_EPOCHS = 40.0  # a small corpus is learnt after this many passes; more time is not spent without a word
+_LEAST_SECONDS = 12.0  # even the smallest corpus gets this long when nothing is said
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, settled in every number."""
+
+    network: NetworkConfig
+    schedule: Schedule
+    batch_size: int
+    seq_length: int
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What the plan needs to know of the data: ids to train on, the vocabulary, and how much of it is in use."""
+
+    tokens: int
+    vocab_size: int
+    seen: int
+
+
+Speed = Callable[[NetworkConfig, int, int], float]  # (network, batch, length) → tokens a second
+
+
+def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, spent: float = 0.0) -> Plan:
+    """Settles everything.
+
+    Args:
+        speed: measures training, in tokens a second.
+        spent: seconds of the budget that are gone already.
+
+    Raises:
+        DataError: the corpus is too small to learn anything from.
+    """
+    if corpus.tokens < 32 or corpus.seen < 3:
+        raise DataError(
+            f"there is too little to learn from: {corpus.tokens:,} tokens of {max(corpus.seen - 1, 0)} kinds to train "
+            "on; a few hundred characters are the least, and some thousands do better"
+        )
+    seq_length = options.seq_length or int(min(64, max(16, corpus.tokens // 64)))
+    batch_size = options.batch_size or _batch_size(corpus.tokens, seq_length)
+    asked = parse_duration(options.budget) if options.budget else None
+    seconds = (asked if asked is not None else _DEFAULT_SECONDS) - spent
+
+    chosen, rate = _size(options, corpus, batch_size, seq_length, max(seconds, 1.0), speed)
+    per_step = batch_size * seq_length
+    per_epoch = max(1, corpus.tokens // per_step)
+    steps: int | None = options.steps
+    if options.epochs is not None:
+        steps = max(1, round(options.epochs * per_epoch))
+    if steps is None and asked is None:
+        natural = max(_LEAST_SECONDS, _DEFAULT_EPOCHS * corpus.tokens / rate)
+        seconds = min(seconds, natural)
+    expected = steps if steps is not None else max(1.0, seconds * rate / per_step)
+    epochs = expected * per_step / corpus.tokens
+
+    network = NetworkConfig(
+        vocab_size=corpus.vocab_size,
+        cell=options.cell,
+        activation=options.activation,
+        rnn_size=chosen.rnn_size,
+        num_layers=chosen.num_layers,
+        embedding_size=chosen.embedding_size,
+        tie_weights=chosen.tie_weights,
+        dropout=options.dropout if options.dropout is not None else _dropout(epochs),
+        weight_drop=options.weight_drop or 0.0,
+    )
+    schedule = Schedule(
+        learning_rate=options.learning_rate or _learning_rate(network, batch_size),
+        warmup=options.warmup,
+        steps=steps,
+        # The clock of a run starts before the corpus is read; the last save is left out of it.
+        seconds=None if steps is not None else spent + seconds - _saving(network, seconds),
+        patience=options.patience,
+        grad_clip=options.grad_clip,
+        weight_decay=options.weight_decay,
+    )
+    return Plan(network, schedule, batch_size, seq_length)
+
+
+def _batch_size(tokens: int, seq_length: int) -> int:
+    """64 lanes keep the processor busy; a small corpus gets fewer, so that a pass still has some 20 steps."""
+    return int(min(64, max(4, 2 ** int(math.log2(max(tokens / (20 * seq_length), 1))))))
+
+
+def _dropout(epochs: float) -> float:
+    """None for a text that is read once or twice, a half for one read dozens of times."""
+    if epochs <= 1.5:
+        return 0.0
+    return round(min(0.5, 0.1 * math.log2(epochs)), 2)
+
+
+def _learning_rate(network: NetworkConfig, batch_size: int) -> float:
+    """0.01 for a gated layer of 512 units and 64 lanes; less for wider layers, smaller batches and the vanilla RNN."""
+    rate = 0.01 * (512 / max(network.rnn_size, 256)) ** 0.75 * (batch_size / 64) ** 0.5
+    if network.cell == "rnn":
+        rate *= 0.2
+    return float(f"{min(rate, 0.01):.2g}")
+
+
+def _saving(network: NetworkConfig, seconds: float) -> float:
+    """Seconds that the end of a run takes: the last validation is counted by the loop, this is writing files."""
+    from seqgen.model.layout import parameter_count
+
+    return min(0.3 + parameter_count(network) * 4 * 4 / 300e6, seconds / 4)
+
+
+def _network(options: TrainOptions, corpus: Corpus, size: int, layers: int) -> NetworkConfig:
+    """A candidate: what was given, and `size` and `layers` where they were not."""
+    rnn_size = options.rnn_size or size
+    embedding = options.embedding_size
+    if embedding is None:
+        # A character needs few numbers; a subword's meaning needs about as many as there are units.
+        embedding = min(rnn_size, 128 if corpus.vocab_size < 1000 else 256)
+    tied = options.tie_weights if options.tie_weights is not None else corpus.vocab_size >= 1000
+    return NetworkConfig(
+        vocab_size=corpus.vocab_size,
+        cell=options.cell,
+        activation=options.activation,
+        rnn_size=rnn_size,
+        num_layers=options.num_layers or layers,
+        embedding_size=embedding,
+        tie_weights=tied,
+    )
+
+
+def _size(
+    options: TrainOptions, corpus: Corpus, batch: int, length: int, seconds: float, speed: Speed
+) -> tuple[NetworkConfig, float]:
+    """The largest candidate that still reads enough: the corpus sets a limit, and so does the time.
+
+    Returns the network and its measured speed in tokens a second.
+    """
+    fixed = options.rnn_size is not None
+    best: tuple[NetworkConfig, float] | None = None
+    for size, layers in SIZES:
+        candidate = _network(options, corpus, size, layers)
+        if best is not None and (fixed or not _fits_corpus(candidate, corpus.tokens)):
+            break
+        rate = speed(candidate, batch, length)
+        if best is not None and not _fits_time(candidate, rate * seconds):
+            break
+        best = candidate, rate
+    assert best is not None
+    return best
+
+
+def _fits_corpus(network: NetworkConfig, tokens: int) -> bool:
+    """Units may grow with the square root of the corpus: 256 at 100 KB, 1,024 at 1.6 MB."""
+    return network.rnn_size <= 0.8 * tokens**0.5
+
+
+def _fits_time(network: NetworkConfig, tokens: float) -> bool:
+    """A network needs to read about as many tokens as it has recurrent weights before its size pays."""
+    return tokens >= 1.0 * network.num_layers * 4 * network.rnn_size**2
+
+
+def measure_speed(compute: Compute) -> Speed:
+    """A `Speed` that trains a candidate for a moment on noise: what a second gives on this machine, right now."""
+    from seqgen.model.network import Network, detach
+
+    def speed(config: NetworkConfig, batch: int, length: int) -> float:
+        generator = torch.Generator().manual_seed(0)
+        network = Network(config, generator).to(compute.device)
+        steps = min(length, 24)
+        ids = torch.randint(config.vocab_size, (steps + 1, batch), generator=generator).to(compute.device)
+        states = network.initial(batch)
+        best = math.inf
+        for _ in range(3):
+            began = time.perf_counter()
+            hidden, after = network(ids[:-1], states, kind=compute.kind)
+            loss = torch.nn.functional.cross_entropy(network.logits(hidden).flatten(0, 1), ids[1:].flatten())
+            loss.backward()  # type: ignore[no-untyped-call]
+            float(loss.detach())  # waits for a GPU
+            detach(after)
+            best = min(best, time.perf_counter() - began)
+        return 0.9 * steps * batch / best  # optimiser, batches and validation take the rest
+
+    return speed

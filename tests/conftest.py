@@ -1,0 +1,89 @@
+"""Shared by the tests: a private cache, small texts, and one tiny trained model a session."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; two threads each would only wait
+
+WORDS = "the old lamp on the quay was lit by the boy and the boat came home late in the cold rain ".split()
+
+
+def prose(sentences: int = 400, seed: int = 1) -> str:
+    """Made-up English that a small network learns in seconds: a fixed little grammar, not random letters."""
+    import random
+
+    chance = random.Random(seed)
+    lines = []
+    for _ in range(sentences):
+        words = [chance.choice(WORDS) for _ in range(chance.randint(4, 9))]
+        lines.append(" ".join(words).capitalize() + chance.choice([".", ".", "!", "?"]))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """No test reads or fills the person's own cache."""
+    cache = tmp_path_factory.getbasetemp() / "cache"
+    cache.mkdir(exist_ok=True)
+    monkeypatch.setenv("SEQGEN_CACHE", str(cache))
+    yield cache
+
+
+@pytest.fixture(scope="session")
+def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About 15 KB of prose."""
+    path = tmp_path_factory.mktemp("text") / "prose.txt"
+    path.write_text(prose(), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def model_folder(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small LSTM over characters, trained for 60 steps. Not to be changed: copy it first."""
+    cache = tmp_path_factory.mktemp("model-cache")
+    before = os.environ.get("SEQGEN_CACHE")
+    os.environ["SEQGEN_CACHE"] = str(cache)
+    try:
+        import seqgen
+
+        folder = tmp_path_factory.mktemp("model") / "tiny"
+        seqgen.train(
+            str(text_file), folder, steps=60, rnn_size=32, embedding_size=16, batch_size=8, seq_length=32,
+            precision="fp32", threads=1, seed=1,
+        )  # fmt: skip
+    finally:
+        if before is None:
+            os.environ.pop("SEQGEN_CACHE")
+        else:
+            os.environ["SEQGEN_CACHE"] = before
+    return folder
+
+
+Command = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture(scope="session")
+def seqgen_command() -> Command:
+    """Runs the real command in a process of its own: `seqgen_command("sample", folder, stdin=b"…")`."""
+
+    def run(
+        *arguments: object, stdin: bytes | None = None, cwd: Path | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "seqgen", *map(str, arguments)],
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            cwd=cwd,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            timeout=240,
+        )
+
+    return run
