@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ from seqgen import tokenizers
 from seqgen.config import FORMAT, TASK_NAMES, NetworkConfig
 from seqgen.errors import ModelError, UserError
 from seqgen.model.layout import weight_shapes
-from seqgen.streams import atomic_write, reason, write_bytes
+from seqgen.streams import reason, write_bytes
 from seqgen.tokenizers import Codec
 
 CONFIG, WEIGHTS, METRICS, CARD, RESUME = (
@@ -67,7 +68,7 @@ class Checkpoint:
         return read_weights(self.folder / WEIGHTS, self.network, identity(self.network, tokenizers.dump(self.codec)))
 
 
-def load(folder: str | Path) -> Checkpoint:
+def load(folder: str | os.PathLike[str]) -> Checkpoint:
     """Reads a model folder, strictly. Raises `ModelError` that names the file and what is wrong with it."""
     folder = Path(folder).expanduser()
     if not folder.is_dir():
@@ -241,11 +242,17 @@ def card(config: Mapping[str, Any], name: str) -> str:
         f"trained with seqgen {config['seqgen']} ({config['tokenizer']} tokenizer).",
         "",
         "## Trained on",
-        *[f"- {source['name']} ({source['bytes']:,} bytes, sha256 {source['sha256'][:16]}…)" for source in sources[:20]],
+        *[
+            f"- {source['name']} ({source['bytes']:,} bytes, sha256 {source['sha256'][:16]}…)"
+            for source in sources[:20]
+        ],
         *([f"- and {len(sources) - 20:,} more"] if len(sources) > 20 else []),
         "",
         "## How well it does",
-        *([f"- {key}: {value:.4f}" for key, value in metrics.items() if isinstance(value, float)] or ["- not measured"]),
+        *(
+            [f"- {key}: {value:.4f}" for key, value in metrics.items() if isinstance(value, float)]
+            or ["- not measured"]
+        ),
         "",
         "Measured on the held-out part, which also chose the best step; `seqgen evaluate` measures on other text.",
         "",

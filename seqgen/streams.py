@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -48,13 +48,13 @@ def open_input(path: str | Path) -> BinaryIO:
             raise DataError("standard input is closed; give a file, or pipe something in")
         return sys.stdin.buffer
     try:
-        raw = open(path, "rb")
+        raw = open(path, "rb")  # noqa: SIM115 - the caller closes it
     except OSError as error:
         raise DataError(f"cannot read {str(path)!r}: {reason(error)}") from error
     return open_compressed(raw, Path(path).suffix.lower())
 
 
-def read_chunks(stream: BinaryIO, name: str, size: int = CHUNK) -> Iterator[bytes]:
+def read_chunks(stream: BinaryIO, name: str, size: int = CHUNK) -> Generator[bytes, None, None]:
     """The stream's bytes, chunk by chunk. A damaged or truncated compressed file raises `DataError`."""
     while True:
         try:
@@ -183,7 +183,7 @@ def printable(data: bytes) -> bytes:
 
 
 _VISIBLE = {code: chr(0x2400 + code) for code in range(32) if code not in (9, 10)}
-_VISIBLE |= {code: "\ufffd" for code in [*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]}
+_VISIBLE |= dict.fromkeys([*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
 
 
 def is_terminal(stream: IO[str] | IO[bytes] | None) -> bool:

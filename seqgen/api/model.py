@@ -121,9 +121,7 @@ class Model:
                 details += zip(self._spell(scored.ids), scored.nats.tolist(), strict=True)
         return Score(name, tokens, nats, _bits_per_byte(nats, size), details)
 
-    def score_lines(
-        self, lines: Iterable[bytes], name: str = "", per_token: bool = False
-    ) -> Iterator[Score]:
+    def score_lines(self, lines: Iterable[bytes], name: str = "", per_token: bool = False) -> Iterator[Score]:
         """What each line costs, given all lines before it: one pass, in flat memory."""
         from seqgen.evaluation.text import Scorer
 

@@ -65,6 +65,7 @@ class Watcher:
     started: training begins.
     event: each event of the loop.
     stop: asked before every step; true ends the run early, saved.
+    began: seconds (`time.monotonic`) at which a budget's clock started; by default when `train` is called.
     """
 
     tell: Callable[[str], None] = lambda _: None
@@ -73,6 +74,7 @@ class Watcher:
     started: Callable[[Training], None] = lambda _: None
     event: Callable[[Event], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
+    began: float | None = None
 
 
 def train(
@@ -103,8 +105,8 @@ def train(
         UserError: anything the caller can mend.
         TrainingError: the loss could not be kept finite.
     """
-    began = time.monotonic()
     watch = watch or Watcher()
+    began = time.monotonic() if watch.began is None else watch.began
     folder = Path(output).expanduser()
     names = [sources] if isinstance(sources, str) else list(sources)
     valid_names = [valid] if isinstance(valid, str) else list(valid)
@@ -143,7 +145,9 @@ def _check_place(folder: Path, overwrite: bool, going_on: bool, resume: bool) ->
     if folder.is_dir() and not is_model and any(folder.iterdir()):
         raise UserError(f"-o {str(folder)!r} holds other things and no model; name a new folder")
     if is_model and not overwrite and not going_on:
-        raise UserError(f"there is a model in {str(folder)!r} already; --overwrite replaces it, --resume goes on with it")
+        raise UserError(
+            f"there is a model in {str(folder)!r} already; --overwrite replaces it, --resume goes on with it"
+        )
     if overwrite and resume:
         raise UserError("give --resume or --overwrite, not both")
     try:

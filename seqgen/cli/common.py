@@ -67,7 +67,11 @@ def add_options(kind: type, parameter: str = "options") -> Callable[[F], F]:
                 names[0] += "/--no-" + item.name.replace("_", "-")
             text = rule["help"]
             if item.default not in (None, ()):
-                text += f" [default: {item.default:g}]" if isinstance(item.default, float) else f" [default: {item.default}]"
+                text += (
+                    f" [default: {item.default:g}]"
+                    if isinstance(item.default, float)
+                    else f" [default: {item.default}]"
+                )
             metavar = rule["metavar"] or ("|".join(rule["choices"]) if rule["choices"] else None)
             option = typer.Option(*names, help=text, metavar=metavar, show_default=False)
             wanted = Annotated[(list[annotation] if is_list else annotation) | None, option]  # type: ignore[valid-type]
@@ -201,6 +205,5 @@ def human_size(count: float) -> str:
 
 def human_time(seconds: float) -> str:
     """`1:05` or `2:00:00`."""
-    seconds = int(round(seconds))
-    hours, rest = divmod(seconds, 3600)
+    hours, rest = divmod(round(seconds), 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

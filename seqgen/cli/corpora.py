@@ -15,7 +15,9 @@ from seqgen.streams import is_terminal
 
 @pipes
 def run(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A corpus to fetch; prints where it lies.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A corpus to fetch; prints where it lies.")
+    ] = None,
     about: Annotated[bool, typer.Option("--about", help="Tell about NAME instead of fetching it.")] = False,
     cache: Annotated[bool, typer.Option("--cache", help="Show what the cache holds.")] = False,
     clear_cache: Annotated[bool, typer.Option("--clear-cache", help="Empty the cache.")] = False,

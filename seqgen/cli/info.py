@@ -31,13 +31,13 @@ def _page(facts: dict[str, Any]) -> str:
                         f"tokens, {human_time(training.get('seconds', 0))}, {training['precision']}"),
         ("learning rate", f"{schedule['learning_rate']:g}"),
     ]  # fmt: skip
-    for source in data["sources"][:10]:
-        rows.append(("trained on", f"{source['name']} ({human_size(source['bytes'])})"))
+    rows += [("trained on", f"{source['name']} ({human_size(source['bytes'])})") for source in data["sources"][:10]]
     if len(data["sources"]) > 10:
         rows.append(("", f"and {len(data['sources']) - 10:,} more"))
     rows.append(("", f"{data['train_characters']:,} characters to train on, {data['held_out_characters']:,} held out"))
-    for name, value in facts["metrics"].items():
-        rows.append((name, f"{value:.4f}" if isinstance(value, float) else f"{value}"))
+    rows += [
+        (name, f"{value:.4f}" if isinstance(value, float) else f"{value}") for name, value in facts["metrics"].items()
+    ]
     rows.append(("written by", f"seqgen {facts['seqgen']}, format {facts['format']}"))
     width = max(len(name) for name, _ in rows) + 2
     return "".join(f"{name:{width}}{value}\n" for name, value in rows)

@@ -6,6 +6,7 @@ SIGTERM. An error is one line on stderr. A reader that goes away (`| head -1`) e
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -83,10 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str) -> None:
-    try:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # it may be that nobody is left to tell
         sys.stderr.write(f"seqgen: error: {one_line(message)}\n")
-    except (OSError, ValueError, AttributeError):  # nobody is left to tell
-        pass
 
 
 def _fail(error: Exception) -> int:

@@ -14,6 +14,7 @@ from seqgen.streams import is_terminal
 
 if TYPE_CHECKING:
     from seqgen.api.training import Training, Watcher
+    from seqgen.cli.train import Stop
     from seqgen.training.loop import Event
 
 _LINE_EVERY = 10.0  # seconds between plain lines where validations are further apart
@@ -21,8 +22,8 @@ _SAMPLE_CHARACTERS = 72
 
 
 @contextlib.contextmanager
-def display(quiet: bool, stop: Callable[[], bool]) -> Iterator[Watcher]:
-    """A watcher that shows a training in the way that suits where stderr goes."""
+def display(quiet: bool, stop: Stop, began: float) -> Iterator[Watcher]:
+    """A watcher that shows a training, begun at `began`, in the way that suits where stderr goes."""
     shown: Any
     if quiet:
         shown = _Nothing()
@@ -33,14 +34,19 @@ def display(quiet: bool, stop: Callable[[], bool]) -> Iterator[Watcher]:
     voice = Voice(quiet)
     from seqgen.api.training import Watcher
 
+    def started(training: Training) -> None:
+        stop.training = True
+        shown.started(training)
+
     with shown:
         yield Watcher(
             tell=shown.tell,
             warn=lambda message: shown.above(lambda: voice.warn(message)),
             progress=shown.progress,
-            started=shown.started,
+            started=started,
             event=shown.event,
             stop=stop,
+            began=began,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import typer
@@ -43,18 +44,10 @@ def run(
             codec = tokenizers.fit(model, text, **({"vocab_size": vocab_size} if vocab_size else {}))
         total_bytes, total_tokens = 0, 0
         for document in documents:
-            before, after = hashlib.sha256(), hashlib.sha256()
+            before, after = _Digest(), hashlib.sha256()
             decoder = codec.decoder()
-
-            def read(digest=before, document=document):  # type: ignore[no-untyped-def]
-                nonlocal total_bytes
-                for chunk in document.chunks():
-                    digest.update(chunk)
-                    total_bytes += len(chunk)
-                    yield chunk
-
             begun = False
-            for ids in tokenizers.encode_stream(codec, read()):
+            for ids in tokenizers.encode_stream(codec, before.watch(document.chunks())):
                 total_tokens += len(ids)
                 if check:
                     for token in ids.tolist():
@@ -67,7 +60,8 @@ def run(
                     begun = True
             if check:
                 after.update(decoder.finish())
-                if before.digest() != after.digest():
+                total_bytes += before.size
+                if before.sha256.digest() != after.digest():
                     raise SeqgenError(f"{document.name!r} did not come back as it was: a fault of the tokenizer")
             elif not pieces:
                 out.write("\n")
@@ -77,3 +71,17 @@ def run(
                 f"{len(documents):,} document{'s' * (len(documents) != 1)}, {total_bytes:,} bytes, {total_tokens:,} "
                 f"tokens of {codec.vocab_size:,} kinds, {share:.2f} bytes a token: every byte came back\n"
             )
+
+
+class _Digest:
+    """The sha256 and size of a stream, taken as it passes."""
+
+    def __init__(self) -> None:
+        self.sha256 = hashlib.sha256()
+        self.size = 0
+
+    def watch(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.sha256.update(chunk)
+            self.size += len(chunk)
+            yield chunk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from types import FrameType
 from typing import Annotated, Any
 
@@ -14,10 +15,12 @@ from seqgen.errors import UserError
 
 
 class Stop:
-    """Turns the first Ctrl-C or SIGTERM into a wish to stop, saved; a second one stops at once."""
+    """Turns the first Ctrl-C or SIGTERM of a training into a wish to stop, saved; before it, and for a second one,
+    it is time to leave at once: there is nothing to save, or no patience."""
 
     def __init__(self) -> None:
         self.signal = 0
+        self.training = False
 
     def __call__(self) -> bool:
         return self.signal != 0
@@ -27,10 +30,10 @@ class Stop:
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.signal:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            raise KeyboardInterrupt
+        at_once = self.signal or not self.training
         self.signal = number
+        if at_once:
+            raise KeyboardInterrupt
 
 
 @pipes
@@ -38,7 +41,9 @@ class Stop:
 def run(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE...", help="Files, folders, globs, -, names from `seqgen corpora`, hf:OWNER/NAME."),
+        typer.Argument(
+            metavar="SOURCE...", help="Files, folders, globs, -, names from `seqgen corpora`, hf:OWNER/NAME."
+        ),
     ] = None,
     output: Annotated[str, typer.Option("-o", "--output", metavar="MODEL", help="The folder to make.")] = "",
     task: Annotated[
@@ -59,6 +64,7 @@ def run(
 
     Without flags the size of the network, its rates and the time are chosen from the corpus (ten minutes at most).
     """
+    began = time.monotonic()
     make(TrainOptions, options)
     if not output:
         raise UserError("-o MODEL is missing: the folder to save the model in")
@@ -72,7 +78,7 @@ def run(
 
     voice = Voice(quiet)
     try:
-        with display(quiet, stop) as watcher:
+        with display(quiet, stop, began) as watcher:
             from seqgen.api.training import train
 
             model = train(

@@ -11,7 +11,7 @@ import glob
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Document:
     size: int = -1
     sha256: str = ""
 
-    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    def chunks(self, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:
         """The bytes from `start` to `stop`, in chunks."""
         place = 0
         with contextlib.closing(open_input(self.path)) as stream:

@@ -69,8 +69,7 @@ def temperature(value: float) -> Filter:
 
     def apply(logits: Logits, history: History) -> Logits:
         if value > 0:
-            scaled = (logits - logits.max(axis=-1, keepdims=True)) / value
-            return scaled
+            return (logits - logits.max(axis=-1, keepdims=True)) / value  # shifted: a small value can't overflow
         best = logits.argmax(axis=-1, keepdims=True)
         return np.where(np.arange(logits.shape[-1]) == best, 0.0, -np.inf)
 

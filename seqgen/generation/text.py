@@ -195,7 +195,7 @@ def stream_in_order(
         turn = start
         for index, text, sample in stream(engine, codec, primed, options, indices, stop_at_end):
             waiting[index].append((text, sample))
-            while turn in waiting and waiting[turn]:
+            while waiting.get(turn):
                 text, sample = waiting[turn].pop(0)
                 yield text, sample
                 if sample is not None:

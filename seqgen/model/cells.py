@@ -14,6 +14,7 @@ time steps can't run in parallel; the GRU's gates are named as in Cho et al.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 import torch
@@ -170,10 +171,9 @@ class RNN:
 
 
 # Name → the cell, made with the activation asked for. Only the vanilla RNN has a choice of activation.
-CELLS = {"lstm": lambda _: LSTM(), "gru": lambda _: GRU(), "rnn": RNN}
+CELLS: dict[str, Callable[[str], Cell]] = {"lstm": lambda _: LSTM(), "gru": lambda _: GRU(), "rnn": RNN}
 
 
 def cell(name: str, activation: str = "tanh") -> Cell:
     """The cell of that name; `activation` is the vanilla RNN's."""
-    made: Cell = CELLS[name](activation)
-    return made
+    return CELLS[name](activation)

@@ -6,6 +6,7 @@ Models keep nothing between calls: the state comes in and goes out, and `model(a
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -27,13 +28,13 @@ class Lookup(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, ids: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, table: Tensor, ids: Tensor) -> Tensor:
         ctx.save_for_backward(ids)
         ctx.rows = len(table)
         return F.embedding(ids, table)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (ids,) = ctx.saved_tensors
         flat = grad.reshape(-1, grad.shape[-1])
         present, place = torch.unique(ids.reshape(-1), return_inverse=True)
@@ -47,6 +48,12 @@ class Lookup(torch.autograd.Function):
         result = grad.new_zeros(ctx.rows, flat.shape[1])
         result[present] = summed.to(result.dtype)
         return result, None
+
+
+def look_up(table: Tensor, ids: Tensor) -> Tensor:
+    """Rows of `table`, shape (rows, width), by id: shape (*ids.shape, width). See `Lookup`."""
+    result: Tensor = Lookup.apply(table, ids)  # type: ignore[no-untyped-call]
+    return result
 
 
 class Layer(nn.Module):
@@ -99,7 +106,7 @@ class Network(nn.Module):
         recurrent_cell = cell(config.cell, config.activation)
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.embedding_size))
         sizes = [config.embedding_size] + [config.rnn_size] * config.num_layers
-        self.layers = nn.ModuleList(Layer(recurrent_cell, a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(Layer(recurrent_cell, a, b) for a, b in itertools.pairwise(sizes))
         tied = config.tie_weights
         # Tied weights ask for outputs as wide as the embedding; a projection makes them so where they are not.
         project = tied and config.embedding_size != config.rnn_size
@@ -111,7 +118,7 @@ class Network(nn.Module):
 
     def initialise(self, generator: torch.Generator) -> None:
         nn.init.normal_(self.embedding, std=self.config.embedding_size**-0.5, generator=generator)
-        for layer in self.layers:
+        for layer in self._stack():
             layer.initialise(generator)
         for weight in (self.projection, self.output_weight):
             if weight is not None:
@@ -119,7 +126,7 @@ class Network(nn.Module):
 
     def initial(self, batch: int) -> States:
         """The state before anything was read: zeros, shape (batch, units) each."""
-        return tuple(layer.initial(batch) for layer in self.layers)
+        return tuple(layer.initial(batch) for layer in self._stack())
 
     def forward(
         self, ids: Tensor, states: States, generator: torch.Generator | None = None, kind: torch.dtype | None = None
@@ -137,12 +144,9 @@ class Network(nn.Module):
         drop = self.config.dropout if self.training and generator is not None else 0.0
         hidden: Tensor | None = None
         last = []
-        for layer, state in zip(self.layers, states, strict=True):
+        for layer, state in zip(self._stack(), states, strict=True):
             weight, bias = layer.input_weight.to(kind), layer.bias.to(kind)
-            if hidden is None:
-                gates = self._embed(ids, weight, bias, kind)
-            else:
-                gates = F.linear(hidden, weight, bias)
+            gates = self._embed(ids, weight, bias, kind) if hidden is None else F.linear(hidden, weight, bias)
             mask = None
             if self.training and generator is not None and self.config.weight_drop:
                 mask = dropout_mask(layer.recurrent_weight, self.config.weight_drop, generator)
@@ -153,20 +157,24 @@ class Network(nn.Module):
         assert hidden is not None
         return hidden, tuple(last)
 
+    def _stack(self) -> list[Layer]:
+        """The layers, from the input up."""
+        return [layer for layer in self.layers if isinstance(layer, Layer)]
+
     def _embed(self, ids: Tensor, weight: Tensor, bias: Tensor, kind: torch.dtype) -> Tensor:
         """The first layer's gates. When ids outnumber the vocabulary its product is done once a piece, not once an id:
         a character's embedding times the input weights is one row of a small table."""
         embedding = self.embedding.to(kind)
         if self.config.vocab_size <= ids.numel():
-            return Lookup.apply(F.linear(embedding, weight, bias), ids)  # type: ignore[no-any-return]
-        return F.linear(Lookup.apply(embedding, ids), weight, bias)
+            return look_up(F.linear(embedding, weight, bias), ids)
+        return F.linear(look_up(embedding, ids), weight, bias)
 
     def logits(self, hidden: Tensor, seen: int | None = None) -> Tensor:
         """Unnormalised log-probabilities, float32, shape (…, vocabulary), or of the first `seen` ids only."""
         if self.projection is not None:
             hidden = F.linear(hidden, self.projection.to(hidden.dtype))
-        weight = self.embedding if self.output_weight is None else self.output_weight
-        bias = self.output_bias
+        weight: Tensor = self.embedding if self.output_weight is None else self.output_weight
+        bias: Tensor = self.output_bias
         if seen is not None:
             weight, bias = weight[:seen], bias[:seen]
         result = F.linear(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype))

@@ -16,9 +16,7 @@ from torch import Tensor
 from seqgen.model.cells import Cell, State
 
 
-def scan_reference(
-    cell: Cell, x: Tensor, weight: Tensor, bias: Tensor | None, state: State
-) -> tuple[Tensor, State]:
+def scan_reference(cell: Cell, x: Tensor, weight: Tensor, bias: Tensor | None, state: State) -> tuple[Tensor, State]:
     """`scan` in plain operations, for autograd to follow. Same arguments, same results, slower."""
     outputs = []
     for step in x:
@@ -27,9 +25,7 @@ def scan_reference(
     return torch.stack(outputs), state
 
 
-def scan(
-    cell: Cell, x: Tensor, weight: Tensor, bias: Tensor | None, state: State
-) -> tuple[Tensor, State]:
+def scan(cell: Cell, x: Tensor, weight: Tensor, bias: Tensor | None, state: State) -> tuple[Tensor, State]:
     """Runs `cell` over a sequence.
 
     Args:
@@ -42,13 +38,13 @@ def scan(
     Returns:
         the outputs h_1 … h_T, shape (time, batch, units), in the type of x, and the last state.
     """
-    outputs, *last = _Scan.apply(cell, x, weight, bias, *state)
+    outputs, *last = _Scan.apply(cell, x, weight, bias, *state)  # type: ignore[no-untyped-call]
     return outputs, tuple(last)
 
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, cell: Cell, x: Tensor, weight: Tensor, bias: Tensor | None, *state: Tensor
     ) -> tuple[Tensor, ...]:
         low = weight.to(x.dtype)
@@ -73,7 +69,7 @@ class _Scan(torch.autograd.Function):
         return (history[1:], *state)
 
     @staticmethod
-    def backward(ctx: Any, grad_outputs: Tensor, *grad_last: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_outputs: Tensor, *grad_last: Tensor) -> tuple[Tensor | None, ...]:
         weight, history, *flat = ctx.saved_tensors
         cell, steps, kept = ctx.cell, ctx.steps, ctx.kept
         grad_x = weight.new_empty(steps, history.shape[1], weight.shape[0])

@@ -69,7 +69,7 @@ class CharCodec:
         weighed += [(int(count), byte) for byte, count in enumerate(byte_counts) if count]
         weighed.sort(key=lambda item: -item[0])  # stable: ties stay in code order, characters first
         strangers = [byte for byte, count in enumerate(byte_counts) if not count]
-        return cls([piece for _, piece in weighed] + strangers, seen=len(weighed) + 1)
+        return cls([*(piece for _, piece in weighed), *strangers], seen=len(weighed) + 1)
 
     def extend(self, chunks: Iterable[bytes]) -> CharCodec:
         """This vocabulary, every id unchanged, with the further characters of another text behind it."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from seqgen.errors import ModelError, TrainingError
 
+_GAP = 1 / 15  # of the run between validations
 _MOST_RECOVERIES = 12  # halvings of the rate: after that it is 4,000 times lower and something else is wrong
 
 
@@ -48,7 +49,7 @@ class Objective(Protocol):
 class Schedule:
     """How long, and the learning rate on the way: linear warm-up, then half a cosine to zero (Loshchilov, 2017).
 
-    The run ends after `steps`, or, where that is None, after `seconds` on the clock; the cosine follows whichever it is.
+    The run ends after `steps`, or, where that is None, after `seconds` on the clock; the cosine follows either.
     """
 
     learning_rate: float
@@ -82,6 +83,7 @@ class Position:
     worse: int = 0  # validations since the best
     train_loss: float | None = None  # smoothed
     next_validation: float = 0.0  # seconds; where the clock decides
+    validation_cost: float = 0.0  # seconds the last one took: kept free at the end of a budget
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ class Run:
         if self.schedule.steps is not None:
             return self.position.step / self.schedule.steps
         assert self.schedule.seconds is not None
-        return min(1.0, (time.monotonic() - self.began) / self.schedule.seconds)
+        free = max(self.schedule.seconds - self.position.validation_cost, 1e-3)
+        return min(1.0, (time.monotonic() - self.began) / free)
 
     def events(self) -> Iterator[Event]:
         """Trains to the end, one optimiser step at a time, and yields what happens."""
@@ -213,11 +216,11 @@ class Run:
     def _validation_due(self) -> bool:
         position, schedule = self.position, self.schedule
         if schedule.steps is not None:
-            every = schedule.validate_every or max(1, schedule.steps // 15)
+            every = schedule.validate_every or max(1, round(schedule.steps * _GAP))
             return position.step % every == 0 or position.step == schedule.steps
         assert schedule.seconds is not None
         spent = time.monotonic() - self.began
-        return spent >= schedule.seconds or spent >= position.next_validation
+        return self.progress() >= 1 or spent >= (position.next_validation or schedule.seconds * _GAP)
 
     def _validate(self, rate: float, speed: float) -> Validated:
         position = self.position
@@ -234,14 +237,12 @@ class Run:
             position.worse += 1
         position.seconds = time.monotonic() - self.began
         if self.schedule.seconds is not None:
-            # A fifteenth of the run apart, further where validation is slow, but always once more at the end.
-            gap = max(self.schedule.seconds / 15, 15 * cost)
-            position.next_validation = min(position.seconds + gap, self.schedule.seconds)
+            # Further apart where validation is slow; the last one comes with the end of the run in any case.
+            position.next_validation = position.seconds + max(self.schedule.seconds * _GAP, 15 * cost)
+            position.validation_cost = cost
         train_loss = position.train_loss if position.train_loss is not None else math.nan
         shown = None if loss is None or math.isinf(loss) else loss
-        return Validated(
-            position.step, position.seconds, position.tokens, train_loss, shown, rate, speed, best
-        )  # fmt: skip
+        return Validated(position.step, position.seconds, position.tokens, train_loss, shown, rate, speed, best)
 
     def validate(self) -> Validated:
         """A validation out of turn: for a run that is stopped before its next one."""
@@ -258,7 +259,7 @@ class Run:
         """All that is needed to go on exactly: tensors by name, and the position as JSON."""
         self.position.seconds = time.monotonic() - self.began
         tensors = {f"weight.{name}": weight for name, weight in self.objective.network.state_dict().items()}
-        names = [name for name, weight in self._ordered()]
+        names = [name for name, _ in self._ordered()]
         for number, group in enumerate(self.optimiser.state_dict()["state"].values()):
             tensors |= {f"optimiser.{names[number]}.{key}": value for key, value in group.items()}
         tensors |= {f"carried.{name}": tensor for name, tensor in self.objective.carried().items()}
@@ -284,7 +285,7 @@ class Run:
             raise ModelError(f"the saved state does not fit this run: {' '.join(str(error).split())[:160]}") from error
         self.began = time.monotonic() - self.position.seconds
 
-    def _ordered(self) -> list[tuple[str, Tensor]]:
+    def _ordered(self) -> list[tuple[str, nn.Parameter]]:
         """Weights in the optimiser's order, with their names."""
         named = [(n, w) for n, w in self.objective.network.named_parameters() if w.requires_grad]
         return [item for item in named if item[1].ndim > 1] + [item for item in named if item[1].ndim <= 1]

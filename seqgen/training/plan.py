@@ -22,6 +22,8 @@ from seqgen.training.loop import Schedule
 SIZES = ((64, 1), (128, 1), (256, 1), (384, 1), (512, 1), (768, 1), (1024, 1), (1536, 1), (2048, 1))
 _DEFAULT_SECONDS = 600.0  # "in minutes": what a person waits for without being asked
 _DEFAULT_EPOCHS = 40.0  # a small corpus is learnt after this many passes; more time is not spent without a word
+_BATCHES = ((64, 64), (32, 64), (32, 32), (16, 32), (8, 32), (8, 16))  # lanes and length, largest first
+_ENOUGH_STEPS = 700  # optimiser steps that a run should have, where it can
 _LEAST_SECONDS = 12.0  # even the smallest corpus gets this long when nothing is said
 
 
@@ -62,12 +64,11 @@ def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, 
             f"there is too little to learn from: {corpus.tokens:,} tokens of {max(corpus.seen - 1, 0)} kinds to train "
             "on; a few hundred characters are the least, and some thousands do better"
         )
-    seq_length = options.seq_length or int(min(64, max(16, corpus.tokens // 64)))
-    batch_size = options.batch_size or _batch_size(corpus.tokens, seq_length)
     asked = parse_duration(options.budget) if options.budget else None
     seconds = (asked if asked is not None else _DEFAULT_SECONDS) - spent
 
-    chosen, rate = _size(options, corpus, batch_size, seq_length, max(seconds, 1.0), speed)
+    chosen, rate = _size(options, corpus, max(seconds, 1.0), speed)
+    batch_size, seq_length = _batch(options, corpus.tokens, rate * seconds)
     per_step = batch_size * seq_length
     per_epoch = max(1, corpus.tokens // per_step)
     steps: int | None = options.steps
@@ -103,9 +104,19 @@ def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, 
     return Plan(network, schedule, batch_size, seq_length)
 
 
-def _batch_size(tokens: int, seq_length: int) -> int:
-    """64 lanes keep the processor busy; a small corpus gets fewer, so that a pass still has some 20 steps."""
-    return int(min(64, max(4, 2 ** int(math.log2(max(tokens / (20 * seq_length), 1))))))
+def _batch(options: TrainOptions, corpus_tokens: int, tokens: float) -> tuple[int, int]:
+    """Lanes and length of a batch.
+
+    64 lanes of 64 steps keep the processor busiest, but a short run learns more from many small steps than from few
+    large ones: the largest batch is taken that leaves `_ENOUGH_STEPS` in the run, and 20 in a pass over the corpus.
+    """
+    batch, length = _BATCHES[-1]
+    for candidate in _BATCHES:
+        per_step = candidate[0] * candidate[1]
+        if tokens >= _ENOUGH_STEPS * per_step and corpus_tokens >= 20 * per_step:
+            batch, length = candidate
+            break
+    return options.batch_size or batch, options.seq_length or length
 
 
 def _dropout(epochs: float) -> float:
@@ -116,11 +127,11 @@ def _dropout(epochs: float) -> float:
 
 
 def _learning_rate(network: NetworkConfig, batch_size: int) -> float:
-    """0.01 for a gated layer of 512 units and 64 lanes; less for wider layers, smaller batches and the vanilla RNN."""
-    rate = 0.01 * (512 / max(network.rnn_size, 256)) ** 0.75 * (batch_size / 64) ** 0.5
+    """0.01 for a gated layer of 512 units; less for wider layers, very small batches and the vanilla RNN."""
+    rate = 0.01 * (512 / network.rnn_size) ** 0.75 * min(1.0, batch_size / 16) ** 0.5
     if network.cell == "rnn":
-        rate *= 0.2
-    return float(f"{min(rate, 0.01):.2g}")
+        rate *= 0.4
+    return float(f"{min(rate, 0.02):.2g}")
 
 
 def _saving(network: NetworkConfig, seconds: float) -> float:
@@ -149,9 +160,7 @@ def _network(options: TrainOptions, corpus: Corpus, size: int, layers: int) -> N
     )
 
 
-def _size(
-    options: TrainOptions, corpus: Corpus, batch: int, length: int, seconds: float, speed: Speed
-) -> tuple[NetworkConfig, float]:
+def _size(options: TrainOptions, corpus: Corpus, seconds: float, speed: Speed) -> tuple[NetworkConfig, float]:
     """The largest candidate that still reads enough: the corpus sets a limit, and so does the time.
 
     Returns the network and its measured speed in tokens a second.
@@ -162,7 +171,7 @@ def _size(
         candidate = _network(options, corpus, size, layers)
         if best is not None and (fixed or not _fits_corpus(candidate, corpus.tokens)):
             break
-        rate = speed(candidate, batch, length)
+        rate = speed(candidate, options.batch_size or 32, options.seq_length or 64)
         if best is not None and not _fits_time(candidate, rate * seconds):
             break
         best = candidate, rate
@@ -176,8 +185,8 @@ def _fits_corpus(network: NetworkConfig, tokens: int) -> bool:
 
 
 def _fits_time(network: NetworkConfig, tokens: float) -> bool:
-    """A network needs to read about as many tokens as it has recurrent weights before its size pays."""
-    return tokens >= 1.0 * network.num_layers * 4 * network.rnn_size**2
+    """A network must read some 2.5 tokens for every weight of a recurrent LSTM block before its size pays."""
+    return tokens >= 2.5 * network.num_layers * 4 * network.rnn_size**2
 
 
 def measure_speed(compute: Compute) -> Speed:

@@ -1,0 +1,88 @@
+"""How well text is learnt in a given time, beside general-purpose compressors.
+
+    python tests/benchmarks/text.py DATA [--budget 1m --budget 3m] [--only shakespeare|chinese|subword|cells] [--work DIR]
+
+DATA holds tinyshakespeare/input.txt and novels_zh/*.txt. Each text is cut at nine tenths: the program trains on the
+first part (and holds out a tenth of that for its own choices) and is evaluated once on the last tenth, its state
+carried through. Everything runs through the real command, one after another; nothing else should be running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TEXTS = {"shakespeare": "tinyshakespeare/input.txt", "chinese": "novels_zh/*.txt"}
+
+
+def cut(path: Path, work: Path, name: str) -> tuple[Path, Path]:
+    """The first nine tenths of the characters, and the last, as two files."""
+    text = path.read_bytes().decode("utf-8")
+    place = len(text) * 9 // 10
+    parts = []
+    for part, content in (("train", text[:place]), ("test", text[place:])):
+        parts.append(work / f"{name}.{part}.txt")
+        parts[-1].write_bytes(content.encode("utf-8"))
+    return parts[0], parts[1]
+
+
+def run(*arguments: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "seqgen", *arguments], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+
+def measure(name: str, train: Path, test: Path, work: Path, budget: str, flags: list[str]) -> list[str]:
+    """One row: what it was, how long it took, and the contract's measures."""
+    model = work / f"{name}-{budget}"
+    began = time.monotonic()
+    run("train", str(train), "-o", str(model), "--budget", budget, "--overwrite", *flags)
+    seconds = time.monotonic() - began
+    result = json.loads(run("evaluate", str(model), str(test), "--json"))
+    config = json.loads((model / "config.json").read_text())
+    network, metrics = config["network"], result["metrics"]
+    rivals = [f"{rival} {values['nats_per_character']:.3f}" for rival, values in result["baselines"].items()]
+    return [
+        name,
+        budget,
+        f"{seconds:.0f} s",
+        f"{network['num_layers']}×{network['cell']} {network['rnn_size']}, dropout {network['dropout']:g}",
+        f"{metrics['nats_per_character']:.4f}",
+        f"{metrics['bits_per_character']:.4f}",
+        ", ".join(rivals),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--budget", action="append", help="default: 3m for English, 5m for Chinese")
+    parser.add_argument("--only", action="append", choices=("shakespeare", "chinese", "subword", "cells"))
+    parser.add_argument("--work", type=Path, default=None)
+    options = parser.parse_args()
+    work = options.work or Path(tempfile.mkdtemp(prefix="seqgen-benchmark-"))
+    work.mkdir(parents=True, exist_ok=True)
+    wanted = options.only or ["shakespeare", "chinese", "subword", "cells"]
+    jobs: list[tuple[str, str, list[str], str]] = []
+    for budget in options.budget or ["3m"]:
+        jobs += [("shakespeare", "shakespeare", [], budget)] * ("shakespeare" in wanted)
+    for budget in options.budget or ["5m"]:
+        jobs += [("chinese", "chinese char", [], budget)] * ("chinese" in wanted)
+        jobs += [("chinese", "chinese subword", ["--tokenizer", "subword"], budget)] * ("subword" in wanted)
+    for cell in ("lstm", "gru", "rnn") if "cells" in wanted else ():
+        jobs.append(("shakespeare", f"shakespeare {cell}", ["--cell", cell], "90s"))
+    print("| text | budget | took | network | nats/char | bits/char | rivals, nats/char |\n|---|---|---|---|---|---|---|")
+    for text, name, flags, budget in jobs:
+        (path,) = sorted(options.data.glob(TEXTS[text]))
+        train, test = cut(path, work, text)
+        row = measure(name.replace(" ", "-"), train, test, work, budget, flags)
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

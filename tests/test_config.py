@@ -1,0 +1,256 @@
+"""Settings: every one has a default, a help text and bounds, and what is wrong is told by the name of its flag."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import seqgen
+from seqgen.config import (
+    CELL_NAMES,
+    TOKENIZER_NAMES,
+    NetworkConfig,
+    SampleOptions,
+    TrainOptions,
+    check,
+    flag_name,
+    make,
+    parse_duration,
+    setting,
+)
+from seqgen.errors import UserError
+from seqgen.model.layout import GATES, STATES
+from seqgen.tokenizers import TOKENIZERS
+
+OPTIONS = (TrainOptions, SampleOptions)
+FIELDS = [pytest.param(kind, item, id=item.name) for kind in OPTIONS for item in dataclasses.fields(kind)]
+
+
+def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
+    message = str(error.value)
+    assert message
+    assert "\n" not in message
+    assert not message.endswith(".")
+    return message
+
+
+@pytest.mark.parametrize(("kind", "item"), FIELDS)
+def test_every_setting_says_what_it_is_for(kind: type, item: dataclasses.Field) -> None:
+    text = item.metadata["help"]
+    assert len(text) > 10
+    assert text.endswith((".", "]."))
+    assert text[0].isupper()
+
+
+@pytest.mark.parametrize(("kind", "item"), FIELDS)
+def test_every_default_keeps_its_own_bounds(kind: type, item: dataclasses.Field) -> None:
+    assert check(kind()) == kind()
+    assert item.default is not dataclasses.MISSING, "a setting without a default has to be given every time"
+
+
+def test_no_two_flags_are_the_same() -> None:
+    for kind in OPTIONS:
+        flags = [flag for f in dataclasses.fields(kind) for flag in (flag_name(f.name), *f.metadata["flags"])]
+        assert len(flags) == len(set(flags))
+        assert all(flag.startswith("-") for flag in flags)
+
+
+def test_the_names_of_the_tables_are_the_choices() -> None:
+    assert set(GATES) == set(STATES) == set(CELL_NAMES)
+    assert set(TOKENIZERS) == set(TOKENIZER_NAMES)
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrainOptions().seed = 1  # type: ignore[misc]
+
+
+def test_a_default_that_could_change_is_refused() -> None:
+    with pytest.raises(TypeError):
+        setting([], "A list is shared by all who use the default.")
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"), [("rnn_size", "--rnn-size"), ("seed", "--seed"), ("top_k", "--top-k"), ("a_b_c", "--a-b-c")]
+)
+def test_flag_name(name: str, flag: str) -> None:
+    assert flag_name(name) == flag
+
+
+BAD_TRAIN = [
+    ("tokenizer", "word"), ("tokenizer", ""),
+    ("vocab_size", 299), ("vocab_size", 0), ("vocab_size", -1), ("vocab_size", (1 << 20) + 1),
+    ("cell", "transformer"), ("cell", "LSTM"), ("activation", "gelu"),
+    ("rnn_size", 0), ("rnn_size", -5), ("rnn_size", (1 << 16) + 1),
+    ("num_layers", 0), ("num_layers", 65), ("embedding_size", 0), ("embedding_size", 1 << 17),
+    ("dropout", -0.01), ("dropout", 0.96), ("dropout", math.nan), ("dropout", math.inf),
+    ("weight_drop", -1), ("weight_drop", 1.0),
+    ("seq_length", 1), ("seq_length", 0), ("seq_length", (1 << 20) + 1),
+    ("batch_size", 0), ("batch_size", -8),
+    ("learning_rate", 0), ("learning_rate", -0.1), ("learning_rate", 10.5), ("learning_rate", math.nan),
+    ("learning_rate", math.inf), ("learning_rate", -math.inf),
+    ("weight_decay", -0.1), ("weight_decay", 11), ("grad_clip", 0), ("grad_clip", -1), ("grad_clip", math.nan),
+    ("warmup", -0.1), ("warmup", 0.91),
+    ("budget", "soon"), ("budget", "0s"), ("budget", ""), ("budget", "-5m"),
+    ("epochs", 0), ("epochs", -1), ("epochs", math.inf), ("steps", 0), ("steps", -3), ("patience", -1),
+    ("val_fraction", -0.1), ("val_fraction", 0.91), ("val_fraction", math.nan),
+    ("seed", -1), ("seed", 1 << 63), ("device", "tpu"), ("precision", "fp16"), ("threads", 0), ("threads", 4097),
+]  # fmt: skip
+
+BAD_SAMPLE = [
+    ("length", -1), ("length", (1 << 40) + 1), ("repetition_penalty", 0), ("repetition_penalty", -1),
+    ("repetition_window", 0), ("temperature", -0.1), ("temperature", math.nan), ("temperature", math.inf),
+    ("top_k", -1), ("top_p", 0), ("top_p", 1.01), ("min_p", -0.1), ("min_p", 1.1),
+    ("typical_p", 0), ("typical_p", 2), ("stop", ("",)), ("stop", ("a", "")), ("seed", -1), ("seed", 1 << 63),
+]  # fmt: skip
+
+BAD = [(TrainOptions, *bad) for bad in BAD_TRAIN] + [(SampleOptions, *bad) for bad in BAD_SAMPLE]
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), BAD)
+def test_a_value_out_of_bounds_is_told_by_its_flag(kind: type, name: str, value: Any) -> None:
+    with pytest.raises(UserError) as error:
+        make(kind, {name: value})
+    assert flag_name(name) in one_line(error)
+
+
+def test_every_setting_with_a_bound_is_in_the_table_of_bad_values() -> None:
+    bad = {(kind, name) for kind, name, _ in BAD}
+    for kind in OPTIONS:
+        for item in dataclasses.fields(kind):
+            rule = item.metadata
+            if rule["choices"] or any(rule[bound] is not None for bound in ("least", "most", "above")):
+                assert (kind, item.name) in bad, f"{flag_name(item.name)} has a bound that no test tries"
+
+
+@pytest.mark.parametrize(("kind", "item"), FIELDS)
+def test_bounds_include_their_ends(kind: type, item: dataclasses.Field) -> None:
+    for bound in ("least", "most"):
+        value = item.metadata[bound]
+        if value is not None:
+            assert getattr(make(kind, {item.name: value}), item.name) == value
+
+
+@pytest.mark.parametrize("value", [10**30, 10**400, -(10**400)])
+def test_a_number_larger_than_any_float_is_out_of_bounds_like_any_other(value: int) -> None:
+    with pytest.raises(UserError) as error:
+        make(TrainOptions, {"seed": value})
+    assert "--seed" in one_line(error)
+
+
+# From Python any type may come; the command line can't give these.
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rnn_size", "64"), ("rnn_size", 64.5), ("batch_size", 2.5), ("steps", 10.5), ("seed", 1.5), ("budget", 10),
+        ("learning_rate", "0.1"), ("cell", 3), ("dropout", [0.1]),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_is_told_by_its_flag(name: str, value: Any) -> None:
+    with pytest.raises(UserError) as error:
+        make(TrainOptions, {name: value})
+    assert flag_name(name) in one_line(error)
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_an_unknown_setting_is_named_and_the_known_ones_listed(kind: type) -> None:
+    with pytest.raises(UserError) as error:
+        make(kind, {"hidden_sise": 3})
+    message = one_line(error)
+    assert "hidden_sise" in message
+    assert "seed" in message
+
+
+def test_unknown_keywords_reach_the_person_through_the_python_interface(tmp_path: Any) -> None:
+    with pytest.raises(UserError, match="stepz"):
+        seqgen.train("x.txt", tmp_path / "m", stepz=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        ({"budget": "1m", "epochs": 2}, ("--budget", "--epochs")),
+        ({"budget": "1m", "steps": 2}, ("--budget", "--steps")),
+        ({"epochs": 1.5, "steps": 2}, ("--epochs", "--steps")),
+        ({"budget": "1m", "epochs": 1.5, "steps": 2}, ("--budget", "--epochs", "--steps")),
+        ({"vocab_size": 500, "tokenizer": "char"}, ("--vocab-size", "subword")),
+        ({"vocab_size": 500, "tokenizer": "byte"}, ("--vocab-size", "subword")),
+        ({"activation": "relu"}, ("--activation", "--cell rnn")),
+        ({"activation": "relu", "cell": "gru"}, ("--activation", "--cell rnn")),
+    ],
+)
+def test_settings_that_contradict_each_other_are_both_named(options: dict[str, Any], flags: tuple[str, ...]) -> None:
+    with pytest.raises(UserError) as error:
+        make(TrainOptions, options)
+    message = one_line(error)
+    assert all(flag in message for flag in flags)
+
+
+def test_a_vocabulary_size_alone_asks_for_subwords() -> None:
+    assert TrainOptions().tokenizer_kind == "char"
+    assert TrainOptions(vocab_size=500).tokenizer_kind == "subword"
+    assert TrainOptions(tokenizer="subword", vocab_size=500).tokenizer_kind == "subword"
+    assert TrainOptions(tokenizer="byte").tokenizer_kind == "byte"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86400), ("1.5h", 5400), ("45", 45), ("0.5", 0.5), (".5m", 30),
+        ("3.s", 3), (" 10 m ", 600), ("007s", 7),
+    ],
+)  # fmt: skip
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "s", "m10", "-5s", "+5s", "10 minutes", "1h30m", "ten", "1e3", "1,5h", "0", "0s", "0.0h", "nan", "inf",
+     ".", "5 0s", "10M", "5w", "10m\x00", "9" * 400, "9" * 400 + "d"],
+)  # fmt: skip
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse_duration(text)
+    assert "--budget" in one_line(error)
+
+
+@given(st.integers(1, 10**6), st.sampled_from(["", "s", "m", "h", "d"]))
+def test_any_whole_number_with_any_unit_is_a_duration(number: int, unit: str) -> None:
+    assert parse_duration(f"{number}{unit}") == number * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
+
+
+@given(st.text())
+def test_any_text_is_a_duration_or_a_user_error(text: str) -> None:
+    try:
+        seconds = parse_duration(text)
+    except UserError:
+        return
+    assert 0 < seconds < math.inf
+
+
+@given(st.text(alphabet="0123456789. smhd", max_size=8))
+def test_text_that_looks_like_a_duration_is_one_or_is_refused(text: str) -> None:
+    try:
+        seconds = parse_duration(text)
+    except UserError:
+        return
+    assert 0 < seconds < math.inf
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"vocab_size": 0}, {"vocab_size": -1}, {"vocab_size": 1.5}, {"vocab_size": "9"}, {"vocab_size": None},
+        {"vocab_size": True}, {"rnn_size": 0}, {"rnn_size": (1 << 24) + 1}, {"num_layers": 0},
+        {"embedding_size": -2}, {"cell": "x"}, {"cell": None}, {"activation": "x"},
+    ],
+)  # fmt: skip
+def test_a_network_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError):
+        NetworkConfig(**{"vocab_size": 10, **wrong})
