@@ -67,7 +67,8 @@ class Model:
         from seqgen.generation.torch_engine import load_network
         from seqgen.training import device
 
-        compute = device.choose("cpu" if self._device == "auto" else self._device, "fp32")
+        # One stream is a chain of small products: a second thread would only be waited for.
+        compute = device.choose("cpu" if self._device == "auto" else self._device, "fp32", threads=1)
         return load_network(self.checkpoint.network, self.checkpoint.weights()).to(compute.device)
 
     def sample(

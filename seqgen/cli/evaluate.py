@@ -38,10 +38,10 @@ def _table(result: dict[str, Any]) -> str:
         f"{'':24}{'this model':>14}" + "".join(f"{name:>14}" for name in names),
     ]
     for measure, value in result["metrics"].items():
-        row = f"{measure:24}{value:>14.4f}"
+        row = f"{measure:24}{_number(value)}"
         for name in names:
             rival = result["baselines"][name].get(measure)
-            row += f"{'':>14}" if rival is None else f"{rival:>14.4f}"
+            row += f"{'':>14}" if rival is None else _number(rival)
         lines.append(row)
     if names:
         read = any(rival.get("read_the_training_text") for rival in result["baselines"].values())
@@ -51,3 +51,7 @@ def _table(result: dict[str, Any]) -> str:
         if better:
             lines.append(f"The model does not beat {' and '.join(better)} here.")
     return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    return f"{value:>14.4f}" if value < 1e6 else f"{value:>14.3g}"

@@ -25,13 +25,12 @@ app = typer.Typer(
     name="seqgen",
     help="Learn sequences with recurrent networks: train on your own text, then write, score and measure.",
     epilog="Start with:  seqgen train tidewater -o tales --budget 1m && seqgen sample tales",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: it keeps brackets as they are, and starts sooner
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (train, sample, score, evaluate, info, tokenize, corpora):
-    app.command(module.__name__.rpartition(".")[2], no_args_is_help=module is not corpora)(module.run)
+    app.command(module.__name__.rpartition(".")[2])(module.run)
 
 
 def _show_version(wanted: bool) -> None:
@@ -51,8 +50,12 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status."""
+    # OpenMP's threads wait for each other by spinning, long enough to starve one another when something else runs on
+    # the machine: two trainings at once were 20 times slower. A short spin costs nothing when alone.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        result: Any = app(arguments, standalone_mode=False, prog_name="seqgen")
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        result: Any = app(given or ["--help"], standalone_mode=False, prog_name="seqgen")
         if sys.stdout is not None and not sys.stdout.closed:
             sys.stdout.flush()
         return result if isinstance(result, int) else 0

@@ -13,12 +13,14 @@ from seqgen.cli.common import Voice, human_size, human_time, one_line
 from seqgen.streams import is_terminal
 
 if TYPE_CHECKING:
-    from seqgen.api.training import Training, Watcher
+    from seqgen.api.folder import Training
+    from seqgen.api.training import Watcher
     from seqgen.cli.train import Stop
     from seqgen.training.loop import Event
 
 _LINE_EVERY = 10.0  # seconds between plain lines where validations are further apart
 _SAMPLE_CHARACTERS = 72
+_PATIENCE = 3.0  # seconds until a person wonders whether anything happens
 
 
 @contextlib.contextmanager
@@ -116,21 +118,31 @@ def preview(training: Training) -> str:
 
 
 class _Lines(_Nothing):
-    """A line on stderr now and then."""
+    """A line on stderr now and then. What comes before training waits a moment: if it ends in an error, the error
+    alone is said."""
 
     def __init__(self, voice: Voice) -> None:
         self._voice = voice
         self._training: Training | None = None
-        self._last = time.monotonic()
+        self._last = self._began = time.monotonic()
+        self._waiting: list[Callable[[], None]] = []
 
     def tell(self, what: str) -> None:
-        self._voice.note(what)
+        self.above(lambda: self._voice.note(what))
 
     def above(self, say: Callable[[], None]) -> None:
-        say()
+        self._waiting.append(say)
+        if self._training is not None or time.monotonic() - self._began > _PATIENCE:
+            self._release()
+
+    def _release(self) -> None:
+        for say in self._waiting:
+            say()
+        self._waiting.clear()
 
     def started(self, training: Training) -> None:
         self._training = training
+        self._release()
         self._voice.note(_describe(training))
 
     def event(self, event: Event) -> None:

@@ -26,6 +26,7 @@ def run(
 
     from seqgen.api.model import Score, load
     from seqgen.corpus import sources as reading
+    from seqgen.errors import DataError
     from seqgen.streams import open_input, read_chunks
 
     loaded = load(model)
@@ -53,4 +54,7 @@ def run(
                         for score in loaded.score_lines(lines_of(chunks), title, per_token):
                             out.write(show(score))
                     else:
-                        out.write(show(loaded.score(chunks, title, per_token)))
+                        score = loaded.score(chunks, title, per_token)
+                        if not score.tokens:
+                            raise DataError(f"{'standard input' if title == '-' else repr(title)} is empty")
+                        out.write(show(score))

@@ -50,7 +50,7 @@ HINTS = {
     "separator": "what stands between two columns, where the format does not say",
     "encoding": "of the characters, where it is not UTF-8",
     "turns": "the key of a conversation's list of turns",
-    "turn_text": "the key of a turn's text, where a turn is more than a text",
+    "turn_text": "the key (or the place, from 0) of a turn's text, where a turn is more than a text",
     "conversation_column": "the column that says which rows make one conversation",
     "time_column": "the column (or columns, from year to hour) that holds the time",
     "target": "the column to predict",
@@ -255,9 +255,13 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        _check_address(newurl)
-        if req.type == "https" and not newurl.startswith("https:"):  # from outside to a service of this machine
-            raise UserError(f"refusing to follow {req.host} to {newurl!r}: only https is trusted")
+        try:
+            _check_address(newurl)
+            if req.type == "https" and not newurl.startswith("https:"):  # from outside into this machine
+                raise UserError(f"refusing to follow {req.host} to {newurl!r}: only https is trusted")
+        except UserError:
+            fp.close()
+            raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -457,7 +461,7 @@ def _open_in_tar(tape: tarfile.TarFile, item: tarfile.TarInfo) -> IO[bytes]:
 def _counts(name: str, member: str | None) -> bool:
     """Whether `member` matches the end of the path. Hidden files never count: packers leave their own behind."""
     path = PurePosixPath(name)
-    hidden = any(part == "__MACOSX" or (part.startswith(".") and part != "..") for part in path.parts)
+    hidden = any(part == "__MACOSX" or (part.startswith(".") and not part.startswith("..")) for part in path.parts)
     return not hidden and (member is None or path.match(member))
 
 

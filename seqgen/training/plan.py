@@ -61,8 +61,8 @@ def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, 
     """
     if corpus.tokens < 32 or corpus.seen < 3:
         raise DataError(
-            f"there is too little to learn from: {corpus.tokens:,} tokens of {max(corpus.seen - 1, 0)} kinds to train "
-            "on; a few hundred characters are the least, and some thousands do better"
+            f"there is too little to learn from: {corpus.tokens - 1:,} tokens to train on, {corpus.seen - 1:,} of them "
+            "distinct; a few hundred characters are the least, and some thousands do better"
         )
     asked = parse_duration(options.budget) if options.budget else None
     seconds = (asked if asked is not None else _DEFAULT_SECONDS) - spent

@@ -1,0 +1,158 @@
+"""The model folder of a run: what goes into it, and when.
+
+It appears at the first validation, whole; before that nothing of an old model is touched. From then on every file in
+it is replaced atomically: the weights when they are the best so far, the rest at every validation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import seqgen
+from seqgen import checkpoint, tokenizers
+from seqgen.checkpoint import Checkpoint
+from seqgen.config import FORMAT, TrainOptions
+from seqgen.corpus import sources as reading
+from seqgen.corpus.sources import Document
+from seqgen.errors import UserError
+from seqgen.streams import exchange, reason
+from seqgen.tasks import Data, Task
+from seqgen.training import device, plan
+from seqgen.training.loop import Run, Validated
+
+_SAVE_EVERY = 60.0  # seconds between saves where validations are further apart
+
+
+@dataclass
+class Training:
+    """A training under way, as those who watch it may see it."""
+
+    folder: Path
+    task: str
+    plan: plan.Plan
+    compute: device.Compute
+    codec: tokenizers.Codec
+    facts: dict[str, Any]
+    run: Run
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+
+    def weights(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The weights as they are now."""
+        state = self.run.objective.network.state_dict()
+        return {name: weight.detach().float().cpu().numpy() for name, weight in state.items()}
+
+
+def describe(
+    kind: Task,
+    data: Data,
+    given: TrainOptions,
+    settled: plan.Plan,
+    compute: device.Compute,
+    documents: list[Document],
+    held_out: list[Document],
+    start: Checkpoint | None,
+    init_from: str | os.PathLike[str] | None,
+) -> dict[str, Any]:
+    """config.json of a run, before anything is measured."""
+    sources = [{"name": d.name, "bytes": d.size, "sha256": d.sha256} for d in documents]
+    return {
+        "format": FORMAT,
+        "seqgen": seqgen.__version__,
+        "task": kind.name,
+        "tokenizer": data.codec.kind,
+        "identity": checkpoint.identity(settled.network, tokenizers.dump(data.codec)),
+        "network": dataclasses.asdict(settled.network),
+        "training": {
+            "options": dataclasses.asdict(given),
+            "batch_size": settled.batch_size,
+            "seq_length": settled.seq_length,
+            "precision": compute.precision,
+            "threads": torch.get_num_threads(),
+            "init_from": None if start is None else str(init_from),
+            "schedule": dataclasses.asdict(settled.schedule),
+        },
+        "data": {
+            "fingerprint": reading.fingerprint([*documents, *held_out]),
+            "sources": sources,
+            "valid_sources": [{"name": d.name, "bytes": d.size, "sha256": d.sha256} for d in held_out],
+            **data.facts(),
+        },
+        "metrics": {},
+    }
+
+
+class ModelFolder:
+    """The model folder of a run: how and when it is written."""
+
+    def __init__(self, training: Training, config: dict[str, Any], data: Data, in_place: bool) -> None:
+        self._training = training
+        self._config = config
+        self._data = data
+        self._in_place = in_place
+        self._saved_at = time.monotonic()
+
+    def validated(self, event: Validated) -> None:
+        """Saves all; the weights only if they are the best so far."""
+        training = self._training
+        record = {
+            "step": event.step,
+            "seconds": round(event.seconds, 3),
+            "tokens": event.tokens,
+            "train_loss": checkpoint.as_json(event.train_loss),
+            "val_loss": event.val_loss,
+            "learning_rate": event.learning_rate,
+            "tokens_per_second": round(event.tokens_per_second, 1),
+        }
+        training.metrics.append(record)
+        position = training.run.position
+        if event.best:
+            self._config["metrics"] = {
+                **self._data.metrics(event.val_loss),
+                "train_loss": record["train_loss"],
+                "best_step": event.step,
+            }
+        self._config["training"] |= {"step": position.step, "seconds": round(event.seconds, 2)}
+        if not self._in_place:
+            self._create()
+        else:
+            if event.best:
+                checkpoint.write_weights(
+                    training.folder / checkpoint.WEIGHTS, training.weights(), self._config["identity"]
+                )
+            checkpoint.write_config(training.folder, self._config)
+        checkpoint.append_metrics(training.folder, training.metrics)
+        self.save()
+
+    def _create(self) -> None:
+        """The whole folder beside its place, then into it."""
+        folder, new = self._training.folder, checkpoint.staging(self._training.folder)
+        shutil.rmtree(new, ignore_errors=True)
+        try:
+            new.mkdir(parents=True)
+            checkpoint.create(new, self._config, self._data.codec, self._training.weights(), folder.name)
+            exchange(new, folder)
+        except OSError as error:
+            raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+        self._in_place = True
+
+    def save(self) -> None:
+        """What is needed to go on."""
+        arrays, position = self._training.run.state()
+        checkpoint.write_resume(self._training.folder, position["step"], arrays, {"position": position})
+        self._saved_at = time.monotonic()
+
+    def save_if_due(self) -> None:
+        if self._in_place and time.monotonic() - self._saved_at > _SAVE_EVERY:
+            self.save()
