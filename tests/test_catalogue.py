@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from seqgen.corpus import catalogue
+from seqgen.corpus import catalogue, download
 from seqgen.corpus.catalogue import Entry, materialise
 from seqgen.errors import SeqgenError, UserError
 
@@ -318,7 +318,7 @@ def test_a_redirect_from_https_into_this_machine_is_refused(shelf: Shelf) -> Non
     outside = urllib.request.Request("https://example.org/corpus.txt")
     answer = io.BytesIO()
     with pytest.raises(UserError, match=r"refusing to follow example\.org"):
-        catalogue._SafeRedirects().redirect_request(outside, answer, 302, "Found", {}, f"{shelf.url}/corpus.txt")
+        download._SafeRedirects().redirect_request(outside, answer, 302, "Found", {}, f"{shelf.url}/corpus.txt")
     assert answer.closed
 
 
@@ -571,16 +571,16 @@ def test_an_archive_that_swells_too_far_is_refused(
     shelf: Shelf, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = packed_entry(shelf, kind, PACKERS[kind](("bomb.txt", bytes(1 << 20)), ("b.txt", b"")))
-    monkeypatch.setattr(catalogue, "MOST_EXTRA", 1000)
+    monkeypatch.setattr(download, "MOST_EXTRA", 1000)
     with pytest.raises(UserError, match="far larger than it looks"):
         materialise(entry, tmp_path)
     assert names(tmp_path / "far") == {"corpus.txt", "corpus.txt.json"}
-    monkeypatch.setattr(catalogue, "MOST_EXTRA", 1 << 30)
+    monkeypatch.setattr(download, "MOST_EXTRA", 1 << 30)
     assert len(materialise(entry, tmp_path)) == 2
 
 
 def test_an_archive_of_too_many_files_is_refused(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "MOST_MEMBERS", 3)
+    monkeypatch.setattr(download, "MOST_MEMBERS", 3)
     with pytest.raises(UserError, match="far larger than it looks"):
         materialise(packed_entry(shelf, "zip", a_zip(*FILES)), tmp_path)
 

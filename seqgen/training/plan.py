@@ -67,7 +67,8 @@ def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, 
     asked = parse_duration(options.budget) if options.budget else None
     seconds = (asked if asked is not None else _DEFAULT_SECONDS) - spent
 
-    chosen, rate = _size(options, corpus, max(seconds, 1.0), speed)
+    budgeted = options.steps is None and options.epochs is None
+    chosen, rate = _size(options, corpus, max(seconds, 1.0), speed if budgeted else None)
     batch_size, seq_length = _batch(options, corpus.tokens, rate * seconds)
     per_step = batch_size * seq_length
     per_epoch = max(1, corpus.tokens // per_step)
@@ -160,10 +161,13 @@ def _network(options: TrainOptions, corpus: Corpus, size: int, layers: int) -> N
     )
 
 
-def _size(options: TrainOptions, corpus: Corpus, seconds: float, speed: Speed) -> tuple[NetworkConfig, float]:
+def _size(options: TrainOptions, corpus: Corpus, seconds: float, speed: Speed | None) -> tuple[NetworkConfig, float]:
     """The largest candidate that still reads enough: the corpus sets a limit, and so does the time.
 
-    Returns the network and its measured speed in tokens a second.
+    Without `speed` (a run of so many steps or passes, which must come out the same on every machine) the size follows
+    from the tokens that will be read, and nothing is measured.
+
+    Returns the network and its speed in tokens a second; without `speed`, the tokens to be read a second of `seconds`.
     """
     fixed = options.rnn_size is not None
     best: tuple[NetworkConfig, float] | None = None
@@ -171,12 +175,22 @@ def _size(options: TrainOptions, corpus: Corpus, seconds: float, speed: Speed) -
         candidate = _network(options, corpus, size, layers)
         if best is not None and (fixed or not _fits_corpus(candidate, corpus.tokens)):
             break
-        rate = speed(candidate, options.batch_size or 32, options.seq_length or 64)
+        rate = speed(candidate, options.batch_size or 32, options.seq_length or 64) if speed else (
+            _tokens(options, corpus) / seconds)  # fmt: skip
         if best is not None and not _fits_time(candidate, rate * seconds):
             break
         best = candidate, rate
     assert best is not None
     return best
+
+
+def _tokens(options: TrainOptions, corpus: Corpus) -> float:
+    """Tokens that a run of given length will read."""
+    if options.epochs is not None:
+        return options.epochs * corpus.tokens
+    assert options.steps is not None
+    largest = _BATCHES[0]
+    return options.steps * (options.batch_size or largest[0]) * (options.seq_length or largest[1])
 
 
 def _fits_corpus(network: NetworkConfig, tokens: int) -> bool:
