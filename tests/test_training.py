@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 import seqgen
 from seqgen import checkpoint, tasks
-from seqgen.api import training as api
+from seqgen.api import folder as api
 from seqgen.api.training import Watcher
 from seqgen.config import CELL_NAMES, TrainOptions
 from seqgen.corpus import ids

@@ -17,7 +17,7 @@ from seqgen import checkpoint, tasks, tokenizers
 from seqgen.api.folder import ModelFolder, Training, describe
 from seqgen.api.model import Model
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import TrainOptions, flag_name, make
+from seqgen.config import TrainOptions, flag_name, make, parse_duration
 from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import ModelError, UserError
@@ -230,7 +230,7 @@ def _resume(
         data = kind.prepare(Preparation(documents, held_out, before, saved, watch.tell))
         if tokenizers.dump(data.codec) != tokenizers.dump(saved.codec):
             raise ModelError(f"{str(folder)!r}: the tokenizer is not the one of these sources")
-    schedule = _schedule(training_config, given, saved.network, data)
+    schedule = _schedule(training_config, before, explicit, data)
     compute = device.choose(given.device, training_config["precision"], given.threads or before.threads)
     settled = plan.Plan(saved.network, schedule, training_config["batch_size"], training_config["seq_length"])
     network = kind.network(saved.network).to(compute.device)
@@ -243,19 +243,20 @@ def _resume(
     return _carry_out(training, ModelFolder(training, config, data, in_place=True), watch)
 
 
-def _schedule(training_config: dict[str, Any], given: TrainOptions, network: Any, data: Data) -> Schedule:
-    """The schedule of a run that goes on: as it was, or longer if a longer one is asked for."""
+def _schedule(training_config: dict[str, Any], before: TrainOptions, explicit: dict[str, Any], data: Data) -> Schedule:
+    """The schedule of a run that goes on: as it was, but for another length or patience that is asked for."""
     schedule = Schedule(**training_config["schedule"])
-    if given.steps is not None or given.epochs is not None:
+    asked = {name: value for name, value in explicit.items() if value is not None and value != getattr(before, name)}
+    if "patience" in asked:
+        schedule = dataclasses.replace(schedule, patience=asked["patience"])
+    if "budget" in asked:
+        return dataclasses.replace(schedule, steps=None, seconds=parse_duration(asked["budget"]))
+    if "epochs" in asked:
         per_step = training_config["batch_size"] * training_config["seq_length"]
-        per_epoch = max(1, data.facts()["train_tokens"] // per_step)
-        steps = given.steps if given.steps is not None else max(1, round((given.epochs or 0) * per_epoch))
-        return dataclasses.replace(schedule, steps=steps, seconds=None)
-    if given.budget is not None:
-        from seqgen.config import parse_duration
-
-        return dataclasses.replace(schedule, steps=None, seconds=parse_duration(given.budget))
-    return dataclasses.replace(schedule, patience=given.patience)
+        asked["steps"] = plan.steps_for(asked["epochs"], data.tokens, per_step)
+    if "steps" in asked:
+        return dataclasses.replace(schedule, steps=asked["steps"], seconds=None)
+    return schedule
 
 
 def _carry_out(training: Training, folder: ModelFolder, watch: Watcher) -> Model:

@@ -32,6 +32,11 @@ class Data(Protocol):
 
     codec: Codec
 
+    @property
+    def tokens(self) -> int:
+        """Ids that one pass reads."""
+        ...
+
     def facts(self) -> dict[str, Any]:
         """For config.json: counts of tokens, characters and bytes, trained on and held out, and the cache's key."""
         ...

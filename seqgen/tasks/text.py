@@ -36,11 +36,15 @@ class TextData:
     counts: dict[str, int]
     key: str
 
+    @property
+    def tokens(self) -> int:
+        return len(self.train)
+
     def facts(self) -> dict[str, Any]:
         return {**self.counts, "cache": self.key}
 
     def plan(self, options: TrainOptions, compute: Compute, speed: Speed, spent: float) -> Plan:
-        corpus = Corpus(len(self.train), self.codec.vocab_size, self.codec.seen())
+        corpus = Corpus(self.tokens, self.codec.vocab_size, self.codec.seen())
         return planning.make(options, corpus, compute, speed, spent)
 
     def prepare_network(self, network: Network) -> None:

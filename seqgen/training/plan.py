@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from seqgen.config import NetworkConfig, TrainOptions, parse_duration
-from seqgen.errors import DataError
+from seqgen.errors import DataError, UserError
 from seqgen.training.device import Compute
 from seqgen.training.loop import Schedule
 
@@ -71,10 +71,7 @@ def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, 
     chosen, rate = _size(options, corpus, max(seconds, 1.0), speed if budgeted else None)
     batch_size, seq_length = _batch(options, corpus.tokens, rate * seconds)
     per_step = batch_size * seq_length
-    per_epoch = max(1, corpus.tokens // per_step)
-    steps: int | None = options.steps
-    if options.epochs is not None:
-        steps = max(1, round(options.epochs * per_epoch))
+    steps = options.steps if options.epochs is None else steps_for(options.epochs, corpus.tokens, per_step)
     if steps is None and asked is None:
         natural = max(_LEAST_SECONDS, _DEFAULT_EPOCHS * corpus.tokens / rate)
         seconds = min(seconds, natural)
@@ -103,6 +100,14 @@ def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, 
         weight_decay=options.weight_decay,
     )
     return Plan(network, schedule, batch_size, seq_length)
+
+
+def steps_for(epochs: float, tokens: int, per_step: int) -> int:
+    """Optimiser steps in so many passes over `tokens` ids. Raises `UserError` for more than can be counted."""
+    steps = epochs * max(1, tokens // per_step)
+    if steps > 1 << 60:
+        raise UserError(f"--epochs {epochs:g} would take longer than there is time")
+    return max(1, round(steps))
 
 
 def _batch(options: TrainOptions, corpus_tokens: int, tokens: float) -> tuple[int, int]:

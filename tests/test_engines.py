@@ -1,0 +1,267 @@
+"""The engines: light and torch agree, and a stream's numbers are its own whatever runs beside it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from seqgen import checkpoint
+from seqgen.config import NetworkConfig
+from seqgen.errors import UserError
+from seqgen.generation import light
+from seqgen.generation.engine import ENGINES, Engine, make_engine
+from seqgen.generation.light import LightEngine
+from seqgen.generation.torch_engine import BLOCK, TorchEngine
+from seqgen.model.cells import CELLS
+from seqgen.model.network import Network
+
+VARIANTS = [
+    (name, activation) for name in CELLS for activation in (("tanh", "relu") if name == "rnn" else ("tanh",))
+]  # fmt: skip
+every_cell = pytest.mark.parametrize(("name", "activation"), VARIANTS)
+KINDS = {"light": LightEngine, "torch": TorchEngine}
+every_engine = pytest.mark.parametrize("kind", KINDS)
+
+Weights = dict[str, npt.NDArray[np.float32]]
+
+
+def random_weights(config: NetworkConfig, seed: int = 1) -> Weights:
+    """A fresh network's weights, with every bias off zero so that a forgotten one shows."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {key: value.numpy() for key, value in Network(config, generator).state_dict().items()}
+    chance = np.random.default_rng(seed)
+    for key, value in weights.items():
+        if key.endswith("bias"):
+            weights[key] = value + chance.normal(0, 0.5, value.shape).astype(np.float32)
+    return weights
+
+
+def small(name: str = "lstm", activation: str = "tanh", **more: Any) -> NetworkConfig:
+    return NetworkConfig(**{"vocab_size": 37, "cell": name, "activation": activation, "rnn_size": 17,
+                            "embedding_size": 9, "num_layers": 2, **more})  # fmt: skip
+
+
+def engine(kind: str, config: NetworkConfig) -> Engine:
+    return KINDS[kind](config, random_weights(config))
+
+
+def run(some: Engine, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Logits after every step, shape (time, batch, vocabulary)."""
+    state, logits = some.initial(ids.shape[1]), []
+    for step in ids:
+        values, state = some.step(step, state)
+        logits.append(values)
+    return np.stack(logits)
+
+
+def some_ids(*shape: int, seed: int = 2) -> npt.NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(0, 37, shape)
+
+
+def test_every_engine_of_the_table_is_tested() -> None:
+    assert set(ENGINES) == set(KINDS)
+    assert set(light.STEPS) == set(CELLS)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("embedding_size", [9, 17])
+@every_cell
+def test_light_and_torch_agree(name: str, activation: str, embedding_size: int, layers: int, tied: bool) -> None:
+    config = small(name, activation, num_layers=layers, tie_weights=tied, embedding_size=embedding_size)
+    ids = some_ids(20, 3)
+    ours, theirs = run(engine("light", config), ids), run(engine("torch", config), ids)
+    assert ours.shape == theirs.shape == (20, 3, 37)
+    assert ours.dtype == theirs.dtype == np.float32
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [17, 64])
+@every_cell
+@every_engine
+def test_a_row_is_bitwise_the_same_in_any_company_and_place(kind: str, name: str, activation: str, size: int) -> None:
+    """Odd sizes, because the ends of rows that do not fill a vector register are where kernels differ."""
+    some = engine(kind, small(name, activation, rnn_size=size))
+    ids = some_ids(4, 40)
+    alone = [run(some, ids[:, [row]])[:, 0] for row in range(40)]
+    for batch in (1, 3, 17, 40):
+        rows = np.random.default_rng(batch).permutation(40)[:batch]
+        together = run(some, ids[:, rows])
+        for place, row in enumerate(rows):
+            np.testing.assert_array_equal(together[:, place], alone[row])
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@every_engine
+def test_a_row_is_bitwise_the_same_with_a_large_vocabulary(kind: str, tied: bool) -> None:
+    config = small("gru", vocab_size=1003, rnn_size=33, embedding_size=21, tie_weights=tied)
+    some, ids = engine(kind, config), some_ids(3, 21)
+    together = run(some, ids)
+    for row in (0, 5, 15, 16, 20):
+        np.testing.assert_array_equal(run(some, ids[:, [row]])[:, 0], together[:, row])
+
+
+@pytest.mark.parametrize(
+    "narrow",
+    [
+        {"name": "rnn", "rnn_size": 9},
+        {"name": "gru", "rnn_size": 33, "embedding_size": 9, "tie_weights": True},
+        {"name": "lstm", "rnn_size": 33, "vocab_size": 9},
+    ],
+    ids=["units", "projection", "vocabulary"],
+)
+@every_engine
+def test_a_row_is_bitwise_the_same_in_a_narrow_network(kind: str, narrow: dict[str, Any]) -> None:
+    """A product of less than 12 columns goes through other kernels of MKL, which treat a block's rows unlike."""
+    some = engine(kind, small(**narrow))
+    ids = some_ids(4, 40) % some.vocab_size
+    together = run(some, ids)
+    for row in range(40):
+        np.testing.assert_array_equal(run(some, ids[:, [row]])[:, 0], together[:, row])
+
+
+def snapshot(state: Any) -> Any:
+    """The numbers in a state, copied, whatever it is made of."""
+    if isinstance(state, (tuple, list)):
+        return [snapshot(part) for part in state]
+    if isinstance(state, torch.Tensor):
+        return state.numpy().copy()
+    return np.array(state)
+
+
+def flat(state: Any) -> list[Any]:
+    return [leaf for part in state for leaf in flat(part)] if isinstance(state, list) else [state]
+
+
+@every_cell
+@every_engine
+def test_states_are_not_written_to(kind: str, name: str, activation: str) -> None:
+    some = engine(kind, small(name, activation))
+    ids = some_ids(3, 18)
+    _, state = some.step(ids[0], some.initial(18))
+    before = snapshot(state)
+    first, new = some.step(ids[1], state)
+    kept = first.copy()
+    some.step(ids[2], new)
+    second, _ = some.step(ids[1], state)
+    np.testing.assert_array_equal(kept, second)
+    np.testing.assert_array_equal(kept, first)  # nor are logits that were handed out
+    for old, now in zip(flat(before), flat(snapshot(state)), strict=True):
+        np.testing.assert_array_equal(old, now)
+
+
+@every_cell
+@every_engine
+def test_reading_equals_stepping(kind: str, name: str, activation: str) -> None:
+    """As near as float32 allows: torch reads many ids in other products than one."""
+    some = engine(kind, small(name, activation))
+    ids = some_ids(50)
+    state = some.initial(1)
+    for token in ids:
+        _, state = some.step(np.array([token]), state)
+    read = some.read(ids, some.initial(1))
+    in_two = some.read(ids[20:], some.read(ids[:20], some.initial(1)))
+    for other in (read, in_two):
+        ours, theirs = (some.step(np.array([5]), each)[0] for each in (other, state))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@every_engine
+def test_reading_nothing_changes_nothing(kind: str) -> None:
+    some = engine(kind, small())
+    state = some.read(some_ids(5), some.initial(1))
+    same = some.read(np.empty(0, dtype=np.int64), state)
+    np.testing.assert_array_equal(some.step(np.array([1]), same)[0], some.step(np.array([1]), state)[0])
+
+
+def test_reading_goes_past_the_torch_engines_piece() -> None:
+    light_engine, torch_engine = (engine(kind, small(rnn_size=8)) for kind in ("light", "torch"))
+    ids = some_ids(1500)
+    ours, theirs = (
+        each.step(np.array([3]), each.read(ids, each.initial(1)))[0] for each in (light_engine, torch_engine)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 2, BLOCK, BLOCK + 1, 3 * BLOCK])
+@every_engine
+def test_a_repeated_state_goes_on_like_the_one_it_came_from(kind: str, batch: int) -> None:
+    some = engine(kind, small("gru"))
+    state = some.read(some_ids(7), some.initial(1))
+    many = some.repeat(state, batch)
+    ids = some_ids(batch, seed=9)
+    logits, new = some.step(ids, many)
+    assert logits.shape == (batch, 37)
+    for row in range(batch):
+        np.testing.assert_array_equal(logits[row], some.step(ids[row : row + 1], state)[0][0])
+    # The copies part ways: each follows its own ids.
+    again, _ = some.step(ids[::-1].copy(), new)
+    assert batch < 3 or len({values.tobytes() for values in again}) > 1
+
+
+def test_a_first_layer_too_large_for_a_table_is_filled_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, ids = small("gru"), some_ids(10, 2)
+    wanted = run(engine("light", config), ids)
+    monkeypatch.setattr(light, "_LARGEST_TABLE", 0)
+    some = engine("light", config)
+    np.testing.assert_allclose(run(some, ids), wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(run(some, ids), run(engine("light", config), ids))  # a met row is not another
+
+
+@every_engine
+def test_extreme_weights_neither_overflow_nor_warn(kind: str) -> None:
+    config = small("lstm")
+    weights = {name: value * np.float32(1000) for name, value in random_weights(config).items()}
+    assert np.isfinite(run(KINDS[kind](config, weights), some_ids(10, 2))).all()
+
+
+def test_the_light_engine_needs_no_torch(model_folder: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from seqgen import checkpoint
+from seqgen.config import SampleOptions
+from seqgen.generation import light, text
+from seqgen.generation.engine import make_engine
+loaded = checkpoint.load(Path(sys.argv[1]))
+engine = make_engine(loaded)
+assert isinstance(engine, light.LightEngine)
+primed = text.prime(engine, loaded.codec, b"The ")
+(sample,) = text.samples(engine, loaded.codec, primed, SampleOptions(length=20))
+assert len(sample.text) == 20
+assert "torch" not in sys.modules, "torch was imported"
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(model_folder)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_engines_agree_on_a_trained_model(model_folder: Path) -> None:
+    loaded = checkpoint.load(model_folder)
+    ids = loaded.codec.encode(b"The boy and the boat came home late.")
+    results = []
+    for name in ENGINES:
+        some = make_engine(loaded, name)
+        state, logits = some.initial(1), []
+        for token in ids:
+            values, state = some.step(np.array([token]), state)
+            logits.append(values)
+        results.append(np.concatenate(logits))
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-4, atol=1e-4)
+
+
+def test_an_engine_is_asked_for_by_name(model_folder: Path) -> None:
+    loaded = checkpoint.load(model_folder)
+    assert isinstance(make_engine(loaded), LightEngine)
+    assert isinstance(make_engine(loaded, "auto", "cpu"), LightEngine)
+    assert isinstance(make_engine(loaded, "torch"), TorchEngine)
+    with pytest.raises(UserError, match="--engine"):
+        make_engine(loaded, "steam")
+    with pytest.raises(UserError, match="light engine"):
+        make_engine(loaded, "light", "cuda")
