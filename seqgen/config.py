@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from seqgen.errors import UserError
 
+_LONGEST = 1e12  # seconds, so that every sum of them stays exact
 FORMAT = 1  # of the model folder; a larger number is refused by name, so it changes only when old readers would err
 
 T = TypeVar("T")
@@ -47,24 +49,42 @@ def flag_name(name: str) -> str:
 
 
 def check(options: T) -> T:
-    """Returns `options` if every field keeps its bounds; otherwise raises `UserError` naming the flag."""
+    """Returns `options` if every field keeps its type and bounds; otherwise raises `UserError` naming the flag."""
+    hints = typing.get_type_hints(type(options))
     for item in dataclasses.fields(options):  # type: ignore[arg-type]
         value, rule = getattr(options, item.name), item.metadata
         if value is None or not rule:
             continue
         name = flag_name(item.name)
+        wanted = _accepted(hints[item.name])
+        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+            raise UserError(f"{name} must be {' or '.join(each.__name__ for each in wanted)}, not {value!r}")
         if rule["choices"] and value not in rule["choices"]:
             raise UserError(f"{name} must be one of {', '.join(rule['choices'])}; not {value!r}")
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            if not math.isfinite(value):
+            if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f"{name} must be a finite number, not {value}")
             if rule["least"] is not None and value < rule["least"]:
-                raise UserError(f"{name} must be at least {rule['least']:g}, not {value:g}")
+                raise UserError(f"{name} must be at least {_plain(rule['least'])}, not {_plain(value)}")
             if rule["above"] is not None and value <= rule["above"]:
-                raise UserError(f"{name} must be more than {rule['above']:g}, not {value:g}")
+                raise UserError(f"{name} must be more than {_plain(rule['above'])}, not {_plain(value)}")
             if rule["most"] is not None and value > rule["most"]:
-                raise UserError(f"{name} must be at most {rule['most']:g}, not {value:g}")
+                raise UserError(f"{name} must be at most {_plain(rule['most'])}, not {_plain(value)}")
     return options
+
+
+def _accepted(hint: Any) -> tuple[type, ...]:
+    """The types that a field's annotation lets in: `float | None` → (int, float)."""
+    parts = [part for part in (typing.get_args(hint) or (hint,)) if part is not type(None)]
+    if typing.get_origin(hint) is tuple:
+        return (tuple,)
+    return (int, float) if float in parts else tuple(parts)
+
+
+def _plain(value: float) -> str:
+    """A number without an exponent where it is short."""
+    text = str(value) if isinstance(value, int) else f"{value:g}"
+    return text if len(text) <= 24 else f"{text[:8]}… ({len(text)} digits)"
 
 
 def make(kind: type[T], given: Mapping[str, Any]) -> T:
@@ -85,8 +105,8 @@ def parse_duration(text: str) -> float:
     if not match:
         raise UserError(f"--budget must be a time such as 90s, 10m or 2h; not {text!r}")
     seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
-    if seconds <= 0:
-        raise UserError("--budget must be more than zero seconds")
+    if not 0 < seconds <= _LONGEST:
+        raise UserError(f"--budget must be more than zero seconds and at most 30,000 years, not {text[:24]!r}")
     return seconds
 
 
@@ -164,7 +184,7 @@ class TrainOptions:
         given = [name for name in ("budget", "epochs", "steps") if getattr(self, name) is not None]
         if len(given) > 1:
             raise UserError(f"give one of --budget, --epochs and --steps, not {' and '.join(map(flag_name, given))}")
-        if self.budget is not None:
+        if isinstance(self.budget, str):
             parse_duration(self.budget)
         if self.vocab_size is not None and self.tokenizer not in (None, "subword"):
             raise UserError(f"--vocab-size needs --tokenizer subword, not {self.tokenizer}")

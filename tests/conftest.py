@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+# A shared machine may stall for a second at any time: how long an example takes is not what is tested.
+settings.register_profile("seqgen", deadline=None)
+settings.load_profile("seqgen")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; two threads each would only wait
 
 WORDS = "the old lamp on the quay was lit by the boy and the boat came home late in the cold rain ".split()

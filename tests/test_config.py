@@ -136,7 +136,7 @@ def test_bounds_include_their_ends(kind: type, item: dataclasses.Field) -> None:
             assert getattr(make(kind, {item.name: value}), item.name) == value
 
 
-@pytest.mark.parametrize("value", [10**30, 10**400, -(10**400)])
+@pytest.mark.parametrize("value", [10**30, 10**400, -(10**400)], ids=["large", "larger", "smaller"])
 def test_a_number_larger_than_any_float_is_out_of_bounds_like_any_other(value: int) -> None:
     with pytest.raises(UserError) as error:
         make(TrainOptions, {"seed": value})
@@ -213,6 +213,7 @@ def test_durations(text: str, seconds: float) -> None:
     "text",
     ["", " ", "s", "m10", "-5s", "+5s", "10 minutes", "1h30m", "ten", "1e3", "1,5h", "0", "0s", "0.0h", "nan", "inf",
      ".", "5 0s", "10M", "5w", "10m\x00", "9" * 400, "9" * 400 + "d"],
+    ids=lambda text: repr(text[:12]),
 )  # fmt: skip
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(UserError) as error:

@@ -79,9 +79,7 @@ def test_a_tiny_temperature_is_greedy_and_does_not_overflow() -> None:
     assert result.tolist() == [[0, 1, 0, 0]]
 
 
-@pytest.mark.parametrize(
-    ("k", "wanted"), [(1, [1, 0, 0, 0]), (2, [2 / 3, 1 / 3, 0, 0]), (3, [4 / 7, 2 / 7, 1 / 7, 0])]
-)
+@pytest.mark.parametrize(("k", "wanted"), [(1, [1, 0, 0, 0]), (2, [2 / 3, 1 / 3, 0, 0]), (3, [4 / 7, 2 / 7, 1 / 7, 0])])
 def test_top_k_by_hand(k: int, wanted: list[float]) -> None:
     np.testing.assert_allclose(probabilities(filters.top_k(k)), wanted, rtol=1e-14)
 

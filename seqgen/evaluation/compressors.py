@@ -44,10 +44,10 @@ def rivals(records: list[bytes], training_text: bytes, tally: Tally) -> dict[str
     found = {}
     for name, compress in COMPRESSORS.items():
         try:
-            size = compress(training_text + text) - (compress(training_text) if training_text else 0)
+            size = max(1, compress(training_text + text) - (compress(training_text) if training_text else 0))
         except ImportError:
             continue
-        nats = max(size, 1) * 8 * math.log(2)
+        nats = size * 8 * math.log(2)
         found[name] = {
             "nats_per_character": nats / max(tally.characters, 1),
             "bits_per_character": nats / max(tally.characters, 1) / math.log(2),

@@ -100,6 +100,8 @@ class _Words:
         self._inside = False
 
     def count(self, chunk: bytes) -> None:
+        if not chunk:
+            return
         self.total += len(chunk.split())
         if self._inside and chunk[:1].strip():
             self.total -= 1
@@ -109,8 +111,9 @@ class _Words:
 def tally(network: Network, codec: Codec, chunks: Iterable[bytes], into: Tally | None = None) -> Tally:
     """Scores one record and adds it to `into`."""
     result = into or Tally()
-    lengths = np.array([len(piece) for piece in _spellings(codec)], dtype=np.int64)
-    characters = np.array([_characters(piece) for piece in _spellings(codec)], dtype=np.int64)
+    spellings = _spellings(codec)
+    lengths = np.array([len(piece) for piece in spellings], dtype=np.int64)
+    characters = np.array([_characters(piece) for piece in spellings], dtype=np.int64)
     words = _Words()
 
     def watched() -> Iterator[bytes]:
@@ -118,10 +121,9 @@ def tally(network: Network, codec: Codec, chunks: Iterable[bytes], into: Tally |
             words.count(chunk)
             yield chunk
 
-    first = True
+    first = _FirstCharacter(spellings)
     for scored in token_nats(network, codec, watched()):
-        skip = _first_character(codec, scored.ids) if first else 0
-        first = False
+        skip = first.tokens_in(scored.ids)
         result.tokens += len(scored.ids)
         result.characters += int(characters[scored.ids].sum())
         result.bytes += int(lengths[scored.ids].sum())
@@ -147,10 +149,22 @@ def _characters(piece: bytes) -> int:
     return sum(byte & 0xC0 != 0x80 for byte in piece)
 
 
-def _first_character(codec: Codec, ids: npt.NDArray[np.int32]) -> int:
-    """How many tokens at the beginning of `ids` spell the record's first character."""
-    spellings = _spellings(codec)
-    count = 1
-    while count < min(len(ids), 4) and _characters(spellings[int(ids[count])][:1]) == 0:
-        count += 1
-    return count
+class _FirstCharacter:
+    """Finds the tokens that spell a record's first character: one, and the continuation bytes behind it."""
+
+    def __init__(self, spellings: list[bytes]) -> None:
+        self._spellings = spellings
+        self._found = 0
+        self._over = False
+
+    def tokens_in(self, ids: npt.NDArray[np.int32]) -> int:
+        """How many tokens at the beginning of these, the record's next ones, still belong to it."""
+        count = 0
+        while not self._over and count < len(ids):
+            continues = self._found > 0 and not _characters(self._spellings[int(ids[count])][:1])
+            if self._found and (not continues or self._found == 4):
+                self._over = True
+            else:
+                self._found += 1
+                count += 1
+        return count

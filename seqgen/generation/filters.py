@@ -69,7 +69,8 @@ def temperature(value: float) -> Filter:
 
     def apply(logits: Logits, history: History) -> Logits:
         if value > 0:
-            return (logits - logits.max(axis=-1, keepdims=True)) / value  # shifted: a small value can't overflow
+            with np.errstate(over="ignore"):  # a tiny value sends all but the likeliest to −∞, as it should
+                return (logits - logits.max(axis=-1, keepdims=True)) / value
         best = logits.argmax(axis=-1, keepdims=True)
         return np.where(np.arange(logits.shape[-1]) == best, 0.0, -np.inf)
 

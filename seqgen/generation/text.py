@@ -97,19 +97,27 @@ class Cutter:
     def push(self, text: str) -> str:
         """What may be shown now. Sets `finish_reason` once the text is over."""
         self._held += text
-        found = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
-        if found and min(found) < self._left:
-            return self._release(min(found), "stop")
-        if len(self._held) >= self._left and not self._may_stop_before(self._left):
-            return self._release(self._left, "length")
-        return self._release(len(self._held) - self._longest_beginning(), "")
+        stop = self._earliest_stop()
+        certain = len(self._held) - self._longest_beginning()  # from here on a stop string may be beginning
+        over = min(stop, self._left)
+        if over > len(self._held) or certain < over:
+            return self._release(min(certain, over), "")
+        return self._release(over, "stop" if stop < self._left else "length")
 
     def finish(self) -> str:
         """What was held back, when no more text will come."""
-        return self._release(min(len(self._held), self._left), self.finish_reason or "end")
+        stop = self._earliest_stop()
+        over = min(stop, self._left)
+        if over > len(self._held):
+            return self._release(len(self._held), "end")
+        return self._release(over, "stop" if stop < self._left else "length")
+
+    def _earliest_stop(self) -> int:
+        """Where the first whole stop string among the held text begins; beyond any length if there is none."""
+        found = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        return min(found, default=1 << 62)
 
     def _release(self, count: int, why: str) -> str:
-        count = min(count, self._left)
         shown, self._held = self._held[:count], self._held[count:]
         self._left -= count
         self.finish_reason = why
@@ -122,11 +130,6 @@ class Cutter:
             if any(stop.startswith(self._held[-size:]) for stop in self._stops):
                 return size
         return 0
-
-    def _may_stop_before(self, place: int) -> bool:
-        """Whether a stop string may still turn out to begin before `place`, among the held text."""
-        beginning = self._longest_beginning()
-        return beginning > 0 and len(self._held) - beginning < place
 
 
 def stream(

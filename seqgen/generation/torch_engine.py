@@ -36,9 +36,12 @@ class TorchEngine:
         self.vocab_size = config.vocab_size
         self._device = torch.device(device)
         self._network = load_network(config, weights).to(self._device)
+        # Narrow products go through kernels that treat the rows of a block unlike: there each stream is its own block.
+        narrow = min(config.rnn_size, config.embedding_size, config.vocab_size) < BLOCK
+        self._rows = 1 if narrow else BLOCK
 
     def initial(self, batch: int) -> tuple[int, list[States]]:
-        return batch, [self._network.initial(BLOCK) for _ in range(-(-batch // BLOCK))]
+        return batch, [self._network.initial(self._rows) for _ in range(-(-batch // self._rows))]
 
     def step(
         self, ids: npt.NDArray[np.integer], state: tuple[int, list[States]]
@@ -57,16 +60,16 @@ class TorchEngine:
         with torch.inference_mode():
             for start in range(0, len(ids), 1024):
                 piece = torch.as_tensor(np.asarray(ids[start : start + 1024], dtype=np.int64), device=self._device)
-                _, block = self._network(piece[:, None].expand(-1, BLOCK), block)
+                _, block = self._network(piece[:, None].expand(-1, self._rows), block)
         return batch, [block]
 
     def repeat(self, state: tuple[int, list[States]], batch: int) -> tuple[int, list[States]]:
         _, (block,) = state
-        same = tuple(tuple(tensor[:1].expand(BLOCK, -1).contiguous() for tensor in layer) for layer in block)
-        return batch, [same] * -(-batch // BLOCK)
+        same = tuple(tuple(tensor[:1].expand(self._rows, -1).contiguous() for tensor in layer) for layer in block)
+        return batch, [same] * -(-batch // self._rows)
 
     def _block(self, ids: npt.NDArray[np.integer], number: int) -> torch.Tensor:
-        rows = np.zeros(BLOCK, dtype=np.int64)
-        part = ids[number * BLOCK : (number + 1) * BLOCK]
+        rows = np.zeros(self._rows, dtype=np.int64)
+        part = ids[number * self._rows : (number + 1) * self._rows]
         rows[: len(part)] = part
         return torch.from_numpy(rows).to(self._device)

@@ -43,8 +43,8 @@ class Lookup(torch.autograd.Function):
             indicator[place, torch.arange(len(flat), device=flat.device)] = 1
             summed = torch.mm(indicator, flat)
         else:
-            summed = flat.new_zeros(len(present), flat.shape[1], dtype=torch.float32)
-            summed.index_add_(0, place, flat.float())
+            exact = torch.promote_types(flat.dtype, torch.float32)
+            summed = flat.new_zeros(len(present), flat.shape[1], dtype=exact).index_add_(0, place, flat.to(exact))
         result = grad.new_zeros(ctx.rows, flat.shape[1])
         result[present] = summed.to(result.dtype)
         return result, None

@@ -1,0 +1,823 @@
+"""Model folders: damage of any kind is one clear error, and no failure while writing costs the last good model."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import json
+import os
+import random
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Command, prose
+from safetensors import safe_open
+from safetensors.numpy import load_file, save, save_file
+
+import seqgen
+from seqgen import checkpoint, streams, tokenizers
+from seqgen.api.training import Watcher
+from seqgen.config import NetworkConfig
+from seqgen.errors import ModelError, UserError
+from seqgen.model.layout import weight_shapes
+
+TINY: dict[str, Any] = {
+    "rnn_size": 32, "embedding_size": 16, "batch_size": 8, "seq_length": 32, "precision": "fp32", "threads": 1,
+}  # fmt: skip
+PACKAGE = Path(seqgen.__file__).parent
+
+
+@pytest.fixture
+def model(model_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the trained model, free to be damaged."""
+    return Path(shutil.copytree(model_folder, tmp_path / "model"))
+
+
+@pytest.fixture(scope="module")
+def other_model(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the same shapes, and with as many ids, but of another text in which other characters are frequent."""
+    swapped = text_file.read_text().translate(str.maketrans("abdthoe", "oetbdha"))
+    source = tmp_path_factory.mktemp("swapped") / "text.txt"
+    source.write_text(swapped)
+    folder = source.parent / "other"
+    seqgen.train(str(source), folder, steps=2, seed=1, **TINY)
+    return folder
+
+
+def read_all(folder: Path) -> seqgen.Model:
+    """Everything that loading a model reads."""
+    loaded = seqgen.load(folder)
+    loaded.checkpoint.weights()
+    return loaded
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(ModelError) as error:
+        read_all(folder)
+    message = str(error.value)
+    assert message
+    assert "\n" not in message
+    assert str(folder) in message
+    return message
+
+
+# What a model folder is
+
+
+def test_a_model_is_the_files_of_the_contract(model_folder: Path) -> None:
+    names = {path.name for path in model_folder.iterdir()}
+    assert names == {"config.json", "model.safetensors", "tokenizer.json", "metrics.jsonl", "resume", "README.md"}
+    assert {path.suffix for path in (model_folder / "resume").iterdir()} == {".json", ".safetensors"}
+
+
+def test_the_weights_file_holds_the_weights_and_nothing_else(model_folder: Path) -> None:
+    loaded = read_all(model_folder)
+    held = load_file(model_folder / "model.safetensors")
+    assert {name: array.shape for name, array in held.items()} == weight_shapes(loaded.checkpoint.network)
+    assert {array.dtype for array in held.values()} == {np.dtype(np.float32)}
+
+
+def test_the_card_tells_what_it_was_trained_on(model_folder: Path, text_file: Path) -> None:
+    card = (model_folder / "README.md").read_text()
+    config = json.loads((model_folder / "config.json").read_text())
+    (source,) = config["data"]["sources"]
+    assert card.startswith(f"# {model_folder.name}\n")
+    assert str(text_file) in card
+    assert source["sha256"][:16] in card
+    assert "LSTM" in card
+    assert f"seqgen sample {model_folder.name}" in card
+    assert "bits_per_character" in card
+
+
+def test_the_card_of_many_sources_stays_short(model_folder: Path) -> None:
+    config = json.loads((model_folder / "config.json").read_text())
+    config["data"]["sources"] = config["data"]["sources"] * 500
+    text = checkpoint.card(config, "many")
+    assert len(text.splitlines()) < 60
+    assert "480 more" in text
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "subword"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_what_is_written_is_what_is_read(kind: str, tied: bool, tmp_path: Path) -> None:
+    codec = tokenizers.fit(kind, [prose(200).encode()])
+    network = NetworkConfig(codec.vocab_size, rnn_size=12, embedding_size=8, num_layers=2, tie_weights=tied)
+    chance = np.random.default_rng(0)
+    weights = {name: chance.normal(size=shape).astype(np.float32) for name, shape in weight_shapes(network).items()}
+    config = {
+        "format": 1, "seqgen": "0", "task": "text", "tokenizer": kind, "network": network.__dict__,
+        "identity": checkpoint.identity(network, tokenizers.dump(codec)), "data": {"sources": []}, "training": {},
+    }  # fmt: skip
+    checkpoint.create(tmp_path, config, codec, weights, "roundtrip")
+    loaded = checkpoint.load(tmp_path)
+    assert loaded.network == network
+    assert loaded.config == config
+    assert loaded.codec.to_dict() == codec.to_dict()
+    read = loaded.weights()
+    assert list(read) == list(weight_shapes(network))
+    for name, weight in weights.items():
+        np.testing.assert_array_equal(read[name], weight)
+
+
+# Damage: each is done to a copy of a good model, and named by the file that it was done to
+
+
+Damage = Callable[[Path, Path], Any]
+DAMAGE: list[tuple[str, str, Damage]] = []
+
+
+def damage(name: str, file: str) -> Callable[[Damage], Damage]:
+    """Adds a row: `file` is what the message has to name."""
+
+    def add(do: Damage) -> Damage:
+        DAMAGE.append((name, file, do))
+        return do
+
+    return add
+
+
+def change_config(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config))
+
+
+def change_tensors(folder: Path, change: Callable[[dict[str, np.ndarray]], Any], **metadata: str) -> None:
+    path = folder / "model.safetensors"
+    with safe_open(path, framework="numpy") as file:
+        identity = {**file.metadata(), **metadata}
+    held = load_file(path)
+    change(held)
+    save_file(held, path, metadata=identity)
+
+
+def consistent(folder: Path) -> None:
+    """Makes the identity fit again, as one would who wants to do harm: the rest has to be noticed all the same."""
+    config = json.loads((folder / "config.json").read_text())
+    codec = tokenizers.parse({"tokenizer.json": (folder / "tokenizer.json").read_bytes()})
+    network = NetworkConfig(**config["network"])
+    identity = checkpoint.identity(network, tokenizers.dump(codec))
+    change_config(folder, lambda config: config.update(identity=identity))
+    change_tensors(folder, lambda held: None, identity=identity)
+
+
+for text in ("", "{", "not JSON", "\x00" * 50, '{"format": 1', "[" * 100_000, '{"a": ' * 50_000):
+    damage(f"config.json is {text[:9]!r}", "config.json")(
+        lambda folder, _, text=text: (folder / "config.json").write_text(text)
+    )
+for text in ("[]", "7", '"x"', "null", "{}", '{"format": "1"}', '{"format": null}', '{"format": 1.5}'):
+    damage(f"config.json holds {text}", "config.json")(
+        lambda folder, _, text=text: (folder / "config.json").write_text(text)
+    )
+
+
+@damage("config.json is no UTF-8", "config.json")
+def _(folder: Path, other: Path) -> None:
+    (folder / "config.json").write_bytes(b'{"format": "\xff\xfe"}')
+
+
+@damage("config.json missing", "config.json")
+def _(folder: Path, other: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+@damage("config.json is a folder", "config.json")
+def _(folder: Path, other: Path) -> None:
+    (folder / "config.json").unlink()
+    (folder / "config.json").mkdir()
+
+
+@damage("config.json is of another model", "config.json")
+def _(folder: Path, other: Path) -> None:
+    shutil.copy(other / "config.json", folder)
+
+
+@damage("a newer format", "upgrade")
+def _(folder: Path, other: Path) -> None:
+    change_config(folder, lambda config: config.update(format=999))
+
+
+for change in (
+    {"task": "dance"}, {"task": None}, {"task": ["text"]}, {"network": None}, {"network": []}, {"identity": None},
+    {"identity": "0" * 64}, {"format": 0}, {"format": -1}, {"data": None}, {"training": 3}, {"metrics": []},
+):  # fmt: skip
+    damage(f"config.json says {change}", "config.json")(
+        lambda folder, _, change=change: change_config(folder, lambda config: config.update(change))
+    )
+for key in ("format", "task", "network", "identity", "data", "training"):
+    damage(f"config.json without {key}", "config.json")(
+        lambda folder, _, key=key: change_config(folder, lambda config: config.pop(key))
+    )
+for change in (
+    {"cell": "transformer"}, {"cell": None}, {"cell": []}, {"activation": "gelu"}, {"rnn_size": 0}, {"rnn_size": -1},
+    {"rnn_size": "32"}, {"rnn_size": 32.0}, {"rnn_size": True}, {"rnn_size": 10**30}, {"rnn_size": 1 << 23},
+    {"num_layers": 1 << 23}, {"vocab_size": 10**9}, {"vocab_size": 0}, {"embedding_size": 1 << 40},
+    {"dropout": "much"}, {"dropout": float("nan")}, {"tie_weights": "no"}, {"tie_weights": True}, {"surprise": 1},
+    {"cell": "gru"}, {"rnn_size": 16}, {"num_layers": 2},
+):  # fmt: skip
+    damage(f"the network has {change}", "config.json")(
+        lambda folder, _, change=change: change_config(folder, lambda config: config["network"].update(change))
+    )
+
+
+@damage("the network has another vocabulary", "tokenizer.json")
+def _(folder: Path, other: Path) -> None:
+    change_config(folder, lambda config: config["network"].update(vocab_size=1))
+
+
+@damage("the network lacks its vocabulary", "config.json")
+def _(folder: Path, other: Path) -> None:
+    change_config(folder, lambda config: config["network"].pop("vocab_size"))
+
+
+@damage("tokenizer.json missing", "tokenizer.json")
+def _(folder: Path, other: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+@damage("tokenizer.json is a folder", "tokenizer.json")
+def _(folder: Path, other: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.json").mkdir()
+
+
+for data in (
+    b"", b"{", b"[]", b"null", b"{}", b'{"kind": "char"}', b'{"kind": 3}', b'{"kind": ["char"]}', b"\xff\xfe",
+    b"[" * 100_000, b'{"kind": "char", "seen": 1, "pieces": []}', b'{"kind": "char", "seen": 1, "pieces": ["ab"]}',
+    b'{"kind": "char", "seen": 1, "pieces": 5}',
+):  # fmt: skip
+    damage(f"tokenizer.json is {data[:40]!r}", "tokenizer.json")(
+        lambda folder, _, data=data: (folder / "tokenizer.json").write_bytes(data)
+    )
+
+
+@damage("tokenizer.json of a kind unknown", "wordpiece")
+def _(folder: Path, other: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"kind": "wordpiece"}')
+
+
+@damage("tokenizer.json of subwords without their model", "tokenizer.model")
+def _(folder: Path, other: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"kind": "subword", "model": "../../etc/passwd", "vocab_size": 9}')
+
+
+@damage("a SentencePiece model of noise", "tokenizer.model")
+def _(folder: Path, other: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"kind": "subword", "model": "tokenizer.model", "vocab_size": 9}')
+    (folder / "tokenizer.model").write_bytes(random.Random(1).randbytes(5000))
+
+
+@damage("tokenizer.json of another model of the same size", "tokenizer.json")
+def _(folder: Path, other: Path) -> None:
+    here = json.loads((folder / "tokenizer.json").read_text())
+    pieces = json.loads((other / "tokenizer.json").read_text())
+    assert len(here["pieces"]) == len(pieces["pieces"]) and here != pieces, "meant to differ in their order alone"
+    shutil.copy(other / "tokenizer.json", folder)
+
+
+@damage("tokenizer.json of another size", "tokenizer.json")
+def _(folder: Path, other: Path) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["pieces"].append("Ω")
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+
+@damage("tokenizer.json counts other ids as seen", "tokenizer.json")
+def _(folder: Path, other: Path) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["seen"] += 1
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+
+@damage("model.safetensors missing", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+@damage("model.safetensors is a folder", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").mkdir()
+
+
+@damage("model.safetensors of another model", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    ours, theirs = load_file(folder / "model.safetensors"), load_file(other / "model.safetensors")
+    assert {name: a.shape for name, a in ours.items()} == {name: a.shape for name, a in theirs.items()}
+    shutil.copy(other / "model.safetensors", folder)
+
+
+for size in (0, 1, 7, 8, 9, 100, 400, 1000, 5000, -5000, -100, -4, -1):
+    damage(f"model.safetensors cut at {size}", "model.safetensors")(
+        lambda folder, _, size=size: (folder / "model.safetensors").write_bytes(
+            (folder / "model.safetensors").read_bytes()[:size]
+        )
+    )
+for size in (0, 8, 100, 20_000):
+    damage(f"model.safetensors is {size} bytes of noise", "model.safetensors")(
+        lambda folder, _, size=size: (folder / "model.safetensors").write_bytes(random.Random(size).randbytes(size))
+    )
+
+
+@damage("something behind the weights", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    with open(folder / "model.safetensors", "ab") as file:
+        file.write(b"more")
+
+
+@damage("weights without an identity", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(save(load_file(path)))
+
+
+def header(folder: Path, text: bytes, rest: bytes = b"", length: int | None = None) -> None:
+    start = struct.pack("<Q", len(text) if length is None else length)
+    (folder / "model.safetensors").write_bytes(start + text + rest)
+
+
+@damage("a header that claims terabytes", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    header(folder, b"{}", length=1 << 42)
+
+
+@damage("a header that claims all there is", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    header(folder, b"{}", length=(1 << 64) - 1)
+
+
+@damage("a tensor that claims terabytes", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    entry = {"embedding": {"dtype": "F32", "shape": [1 << 20, 1 << 20], "data_offsets": [0, 1 << 42]}}
+    header(folder, json.dumps(entry).encode(), b"\0" * 64)
+
+
+@damage("a tensor whose size overflows", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    entry = {"embedding": {"dtype": "F32", "shape": [1 << 62, 1 << 62], "data_offsets": [0, 64]}}
+    header(folder, json.dumps(entry).encode(), b"\0" * 64)
+
+
+@damage("a header that is deep", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    header(folder, b'{"a":' * 20_000)
+
+
+@damage("a missing tensor", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    change_tensors(folder, lambda held: held.pop("layers.0.bias"))
+
+
+@damage("an extra tensor", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    change_tensors(folder, lambda held: held.update(more=np.zeros(3, np.float32)))
+
+
+@damage("a tensor of another shape", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    change_tensors(folder, lambda held: held.update(output_bias=held["output_bias"][:-1]))
+
+
+@damage("a tensor turned on its side", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    turned = "layers.0.recurrent_weight"
+    change_tensors(folder, lambda held: held.update({turned: np.ascontiguousarray(held[turned].T)}))
+
+
+for kind in (np.float16, np.float64, np.int32):
+    damage(f"a tensor of type {kind.__name__}", "model.safetensors")(
+        lambda folder, _, kind=kind: change_tensors(
+            folder, lambda held: held.update(embedding=held["embedding"].astype(kind))
+        )
+    )
+for value in (np.nan, np.inf, -np.inf):
+    damage(f"a weight that is {value}", "model.safetensors")(
+        lambda folder, _, value=value: change_tensors(
+            folder, lambda held: held["layers.0.input_weight"].__setitem__((3, 2), value)
+        )
+    )
+
+
+@damage("consistent, but of another shape", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    change_config(folder, lambda config: config["network"].update(rnn_size=16))
+    consistent(folder)
+
+
+@damage("consistent, but of another cell", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    change_config(folder, lambda config: config["network"].update(cell="gru"))
+    consistent(folder)
+
+
+@damage("consistent, and as wide as can be", "model.safetensors")
+def _(folder: Path, other: Path) -> None:
+    change_config(folder, lambda config: config["network"].update(rnn_size=1 << 24, embedding_size=1 << 24))
+    consistent(folder)
+
+
+@pytest.mark.parametrize(("name", "file", "do"), DAMAGE, ids=[name for name, _, _ in DAMAGE])
+def test_damage_is_one_error_that_names_the_file(
+    name: str, file: str, do: Damage, model: Path, other_model: Path
+) -> None:
+    do(model, other_model)
+    assert file in refusal(model)
+
+
+def test_a_network_of_millions_of_layers_is_refused_before_it_is_laid_out(model: Path) -> None:
+    """Even with an identity that fits: the list of its weights alone would fill the memory."""
+    change_config(model, lambda config: config["network"].update(num_layers=1 << 23))
+    consistent(model)
+    with pytest.raises(ModelError):
+        checkpoint.load(model)  # and no further, for the sake of this machine
+
+
+@pytest.mark.parametrize("settings", [{"dropout": "much"}, {"dropout": -1.0}, {"weight_drop": 2}, {"dropout": None}])
+def test_a_network_with_settings_that_mean_nothing_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(settings))):
+        NetworkConfig(10, **settings)
+
+
+def test_a_folder_that_is_none(tmp_path: Path, text_file: Path) -> None:
+    assert "no model" in refusal(tmp_path / "missing")
+    assert "is a file" in refusal(text_file)
+    (tmp_path / "empty").mkdir()
+    assert "config.json" in refusal(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("arguments", [("sample",), ("info",), ("score",), ("evaluate", "x.txt"), ("tokenize",)])
+def test_commands_tell_of_damage_in_one_line(
+    arguments: tuple[str, ...], model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from seqgen.cli.main import main
+
+    path = model / "config.json"
+    path.write_bytes(path.read_bytes()[:100])
+    command, *rest = arguments
+    assert main([command, str(model), *rest]) == 2
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("seqgen: error: ")
+    assert "config.json" in captured.err
+
+
+def test_files_beside_the_model_do_not_matter(model: Path) -> None:
+    """What a kill leaves behind, and what a person puts there."""
+    (model / ".model.safetensors.abc.part").write_bytes(b"half")
+    (model / "notes.txt").write_text("good at sonnets")
+    read_all(model)
+
+
+def test_damaged_metrics_do_not_keep_a_model_from_its_use(model: Path) -> None:
+    (model / "metrics.jsonl").write_text('{"step": 1}\n{"ste')
+    assert checkpoint.read_metrics(model) == []
+    read_all(model)
+    (model / "metrics.jsonl").unlink()
+    assert checkpoint.read_metrics(model) == []
+
+
+# resume/
+
+
+def change_state(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    path = folder / "resume" / "state.json"
+    state = json.loads(path.read_text())
+    change(state)
+    path.write_text(json.dumps(state))
+
+
+def put(key: str, value: Any) -> Callable[[Path], Any]:
+    return lambda folder: change_state(folder, lambda state: state.update({key: value}))
+
+
+def place(key: str, value: Any) -> Callable[[Path], Any]:
+    return lambda folder: change_state(folder, lambda state: state["position"].update({key: value}))
+
+
+def state_text(text: str) -> Callable[[Path], Any]:
+    return lambda folder: (folder / "resume" / "state.json").write_text(text)
+
+
+def tensors_file(folder: Path) -> Path:
+    (path,) = (folder / "resume").glob("*.safetensors")
+    return path
+
+
+def resume_tensors(change: Callable[[dict[str, np.ndarray]], Any]) -> Callable[[Path], Any]:
+    def do(folder: Path) -> None:
+        path = tensors_file(folder)
+        held = load_file(path)
+        change(held)
+        save_file(held, path)
+
+    return do
+
+
+def drop_optimiser(held: dict[str, np.ndarray]) -> None:
+    for name in [name for name in held if name.startswith("optimiser.")]:
+        del held[name]
+
+
+RESUME_DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "no folder": lambda folder: shutil.rmtree(folder / "resume"),
+    "no state.json": lambda folder: (folder / "resume" / "state.json").unlink(),
+    "no tensors": lambda folder: tensors_file(folder).unlink(),
+    "tensors cut": lambda folder: tensors_file(folder).write_bytes(tensors_file(folder).read_bytes()[:-50]),
+    "tensors empty": lambda folder: tensors_file(folder).write_bytes(b""),
+    "state empty": state_text(""),
+    "state no JSON": state_text("{"),
+    "state a list": state_text("[]"),
+    "state a number": state_text("3"),
+    "state deep": state_text("[" * 100_000),
+    "state without file": lambda folder: change_state(folder, lambda state: state.pop("file")),
+    "state without position": lambda folder: change_state(folder, lambda state: state.pop("position")),
+    "file absolute": put("file", "/etc/passwd"),
+    "file above": put("file", "../model.safetensors"),
+    "file hidden behind its pattern": put("file", "step-1.safetensors/../../model.safetensors"),
+    "file below": put("file", "x/step-60.safetensors"),
+    "file with a line feed": put("file", "step-60.safetensors\n"),
+    "file a number": put("file", 60),
+    "file another step": put("file", "step-61.safetensors"),
+    "position a list": put("position", []),
+    "position unknown": place("luck", 3),
+    "step a word": place("step", "many"),
+    "step negative": place("step", -5),
+    "step a fraction": place("step", 3.5),
+    "seconds a word": place("seconds", "long"),
+    "rate not a number": place("rate_factor", None),
+    "newer format": put("format", 999),
+    "weight missing": resume_tensors(lambda held: held.pop("weight.embedding")),
+    "weight of another shape": resume_tensors(
+        lambda held: held.update({"weight.output_bias": held["weight.output_bias"][1:].copy()})
+    ),
+    "optimiser missing": resume_tensors(drop_optimiser),
+    "optimiser of another shape": resume_tensors(
+        lambda held: held.update({"optimiser.embedding.exp_avg": np.zeros((2, 2), np.float32)})
+    ),
+    "optimiser incomplete": resume_tensors(lambda held: held.pop("optimiser.embedding.exp_avg_sq")),
+    "random missing": resume_tensors(lambda held: held.pop("random")),
+    "random cut": resume_tensors(lambda held: held.update(random=held["random"][:9].copy())),
+    "carried of another shape": resume_tensors(
+        lambda held: held.update({"carried.0.0": np.zeros((3, 5), np.float32)})
+    ),
+    "carried by another name": resume_tensors(lambda held: held.update({"carried.x": np.zeros(3, np.float32)})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESUME_DAMAGE)
+def test_a_damaged_resume_folder_is_one_error(name: str, model: Path, text_file: Path) -> None:
+    RESUME_DAMAGE[name](model)
+    before = (model / "model.safetensors").read_bytes()
+    # Before the first step: PyTorch's fused AdamW believes any shape, and reads past the end of a tensor.
+    watch = Watcher(started=lambda training: pytest.fail("training began with what was damaged"))
+    with pytest.raises(ModelError) as error:
+        seqgen.train(str(text_file), model, resume=True, steps=62, watch=watch)
+    assert "\n" not in str(error.value)
+    assert str(model) in str(error.value)
+    read_all(model)
+    assert (model / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config["training"].pop("options"), lambda config: config["training"].pop("schedule"),
+        lambda config: config["training"].update(batch_size="many"),
+        lambda config: config["training"].update(precision="fp8"),
+        lambda config: config["training"]["schedule"].update(surprise=1),
+        lambda config: config["training"]["schedule"].update(learning_rate="fast"),
+        lambda config: config["data"].pop("fingerprint"), lambda config: config["data"].update(sources=3),
+        lambda config: config["data"].update(cache="../../outside"),
+    ],
+    ids=["no options", "no schedule", "batch", "precision", "schedule", "rate", "no fingerprint", "sources", "cache"],
+)  # fmt: skip
+def test_a_configuration_that_training_can_not_go_on_with_is_no_fault_of_the_program(
+    change: Callable[[dict[str, Any]], Any], model: Path, text_file: Path
+) -> None:
+    """Loading may not need these parts; `--resume` does, and tells what is wrong where it can't do without."""
+    change_config(model, change)
+    try:
+        seqgen.train(str(text_file), model, resume=True, steps=62)
+    except UserError as error:
+        assert "\n" not in str(error)
+    read_all(model)
+
+
+# Writing
+
+
+class Failing:
+    """Stands for a system call that fails at its k-th call, and only there."""
+
+    def __init__(self, real: Callable[..., Any], at: int) -> None:
+        self._real = real
+        self._at = at
+        self.calls = 0
+
+    def __call__(self, *arguments: Any, **more: Any) -> Any:
+        self.calls += 1
+        if self.calls == self._at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._real(*arguments, **more)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def leftovers(parent: Path) -> list[Path]:
+    return [path for path in parent.rglob("*") if path.name.endswith(streams.PART)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+def test_whatever_write_fails_a_whole_model_is_left(
+    call: str, model: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full at the k-th write, for every k, while a new model replaces an old one."""
+    old = snapshot(model)
+    outcomes = []
+    for at in range(1, 100):
+        if snapshot(model) != old:
+            shutil.rmtree(model)
+            for name, data in old.items():
+                (model / name).parent.mkdir(parents=True, exist_ok=True)
+                (model / name).write_bytes(data)
+        failing = Failing(getattr(os, call), at)
+        monkeypatch.setattr(streams.os, call, failing)
+        try:
+            seqgen.train(str(text_file), model, overwrite=True, steps=2, tokenizer="byte", val_fraction=0, **TINY)
+            failed = None
+        except UserError as error:
+            failed = str(error)
+            assert "cannot write" in failed
+            assert "No space left" in failed
+            assert "\n" not in failed
+        finally:
+            monkeypatch.undo()
+        loaded = read_all(model)
+        assert len(loaded.sample(length=5, seed=1)[0].text) == 5
+        is_new = loaded.codec.kind == "byte"
+        assert is_new or snapshot(model) == old, f"the old model was changed by the failure of write {at}"
+        assert leftovers(model.parent) == []
+        assert failed is not None or is_new
+        outcomes.append((failed is None, is_new))
+        if failing.calls < at:  # there are no more writes: this run was not disturbed
+            break
+    assert outcomes[0] == (False, False)
+    assert (False, True) in outcomes, "some failure came after the new model was in its place"
+    assert outcomes[-1] == (True, True)
+    assert len(outcomes) > 10
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_after_a_write_that_failed(
+    text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command with --resume, once there is room again, whichever write it was."""
+    options = {"steps": 3, "seed": 4, **TINY}
+    seqgen.train(str(text_file), tmp_path / "whole", **options)
+    wanted = load_file(tmp_path / "whole" / "model.safetensors")
+    stuck = []
+    for at in range(1, 100):
+        folder = tmp_path / f"m{at}"
+        failing = Failing(os.replace, at)
+        monkeypatch.setattr(streams.os, "replace", failing)
+        try:
+            seqgen.train(str(text_file), folder, **options)
+        except UserError:
+            pass
+        finally:
+            monkeypatch.undo()
+        if failing.calls < at:
+            break
+        try:
+            seqgen.train(str(text_file), folder, resume=True, **options)
+        except UserError as error:
+            stuck.append(f"write {at}: {error}")
+            continue
+        got = load_file(folder / "model.safetensors")
+        assert all((got[name] == wanted[name]).all() for name in wanted)
+    assert stuck == []
+
+
+def test_a_write_that_fails_before_the_first_save_leaves_nothing(
+    text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seqgen.train(str(text_file), tmp_path / "fills the cache", steps=1, **TINY)
+    for at in range(1, 5):
+        monkeypatch.setattr(streams.os, "replace", Failing(os.replace, at))
+        with pytest.raises(UserError, match="No space left"):
+            seqgen.train(str(text_file), tmp_path / "new", steps=1, **TINY)
+        monkeypatch.undo()
+        assert not (tmp_path / "new").exists()
+    assert leftovers(tmp_path) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 400 KB, where this process may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = shutil.which("mount") is not None and (
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", place], capture_output=True).returncode == 0
+    )
+    if not mounted:
+        pytest.skip("a full disk needs the right to mount a tmpfs")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=False)
+
+
+def test_a_disk_that_is_really_full(small_disk: Path, text_file: Path) -> None:
+    folder = small_disk / "m"
+    small = {**TINY, "rnn_size": 16, "embedding_size": 8}
+    seqgen.train(str(text_file), folder, steps=1, **small)
+    before = snapshot(folder)
+    with pytest.raises(UserError, match="No space left"):
+        seqgen.train(str(text_file), folder, steps=2, overwrite=True, **{**TINY, "rnn_size": 128})
+    assert snapshot(folder) == before
+    read_all(folder)
+    assert leftovers(small_disk) == []
+
+
+def test_a_place_that_can_not_be_written_is_told_before_training(text_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot write"):
+        seqgen.train(str(text_file), "/proc/nowhere/m", steps=1, **TINY)
+    with pytest.raises(UserError, match="cannot write"):
+        seqgen.train(str(text_file), text_file / "m", steps=1, **TINY)
+
+
+def test_only_the_newest_resume_file_is_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 30):
+        checkpoint.write_resume(tmp_path, step, {"a": np.arange(step)}, {"position": {"step": step}})
+        assert {path.name for path in (tmp_path / "resume").iterdir()} == {"state.json", f"step-{step}.safetensors"}
+        arrays, state = checkpoint.read_resume(tmp_path)
+        assert state["position"] == {"step": step}
+        np.testing.assert_array_equal(arrays["a"], np.arange(step))
+    checkpoint.clear_resume(tmp_path)
+    assert not (tmp_path / "resume").exists()
+
+
+def test_a_write_that_fails_leaves_the_last_resume_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint.write_resume(tmp_path, 1, {"a": np.arange(3)}, {"position": {"step": 1}})
+    for at in (1, 2):
+        monkeypatch.setattr(streams.os, "replace", Failing(os.replace, at))
+        with pytest.raises(UserError):
+            checkpoint.write_resume(tmp_path, 2, {"a": np.arange(9)}, {"position": {"step": 2}})
+        monkeypatch.undo()
+        arrays, state = checkpoint.read_resume(tmp_path)
+        assert (len(arrays["a"]), state["position"]["step"]) == (3, 1)
+
+
+def test_modes_are_those_of_any_new_file(model_folder: Path) -> None:
+    """mkstemp makes private files; a model may be read by whom the umask lets."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "README.md", "metrics.jsonl"):
+        assert (model_folder / name).stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+# A model from a stranger can't run code
+
+
+FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "yaml"}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+FORBIDDEN_METHODS = {("torch", "load"), ("torch", "save"), ("np", "load"), ("numpy", "load"), ("os", "system")}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_source_file_reads_anything_that_could_run(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert not {alias.name.split(".")[0] for alias in node.names} & FORBIDDEN_MODULES
+        if isinstance(node, ast.ImportFrom):
+            assert (node.module or "").split(".")[0] not in FORBIDDEN_MODULES
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in FORBIDDEN_CALLS
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = node.func.value
+            if isinstance(owner, ast.Name):
+                assert (owner.id, node.func.attr) not in FORBIDDEN_METHODS
+            assert not [word for word in node.keywords if word.arg in ("allow_pickle", "shell", "trust_remote_code")]
+
+
+@pytest.mark.slow
+def test_a_model_made_by_the_command_loads_in_python(
+    text_file: Path, tmp_path: Path, seqgen_command: Command
+) -> None:
+    """One small run from end to end: the command writes what the library reads."""
+    flags = [word for name, value in TINY.items() for word in ("--" + name.replace("_", "-"), value)]
+    result = seqgen_command("train", text_file, "-o", tmp_path / "m", "--steps", 2, *flags)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == b""
+    read_all(tmp_path / "m")
