@@ -20,7 +20,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen import tokenizers
-from seqgen.config import FORMAT, TASK_NAMES, NetworkConfig
+from seqgen.config import FORMAT, TASK_NAMES, NetworkConfig, from_json
 from seqgen.errors import ModelError, UserError
 from seqgen.model.layout import weight_shapes
 from seqgen.streams import reason, write_bytes
@@ -58,6 +57,11 @@ class Checkpoint:
     def task(self) -> str:
         return str(self.config["task"])
 
+    @property
+    def sources(self) -> list[dict[str, Any]]:
+        """Name, bytes and sha256 of every source it was trained on; what is malformed is left out."""
+        return _sources(self.config)
+
     def weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """The weights as float32 arrays, by name.
 
@@ -81,16 +85,19 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: {reason(error)}") from error
     if not isinstance(config, dict) or not isinstance(config.get("format"), int):
         raise ModelError(f"{str(folder / CONFIG)!r} is no model configuration: it has no format number")
+    if config["format"] < 1:
+        raise ModelError(f"{str(folder / CONFIG)!r} is damaged: there never was a format {config['format']}")
     if config["format"] > FORMAT:
         raise ModelError(
             f"{str(folder)!r} was written by a newer seqgen (format {config['format']}, this one reads {FORMAT}): "
             "upgrade seqgen"
         )
-    if config.get("task") not in TASK_NAMES or not isinstance(config.get("network"), dict):
-        raise ModelError(f"{str(folder / CONFIG)!r} is damaged: it names no known task or has no network")
+    tables = all(isinstance(config.get(name), dict) for name in ("network", "training", "data", "metrics"))
+    if config.get("task") not in TASK_NAMES or not tables:
+        raise ModelError(f"{str(folder / CONFIG)!r} is damaged: it names no known task, or a part of it is missing")
     try:
-        network = NetworkConfig(**config["network"])
-    except (TypeError, UserError) as error:
+        network = from_json(NetworkConfig, config["network"])
+    except UserError as error:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: {reason(error)}") from error
     files = {name: _read(folder / name) for name in _TOKENIZER_FILES if (folder / name).exists()}
     if "tokenizer.json" not in files:
@@ -171,7 +178,7 @@ def create(folder: Path, config: Mapping[str, Any], codec: Codec, weights: Weigh
     write_weights(folder / WEIGHTS, weights, str(config["identity"]))
 
 
-def append_metrics(folder: Path, records: list[dict[str, Any]]) -> None:
+def write_metrics(folder: Path, records: list[dict[str, Any]]) -> None:
     """Writes metrics.jsonl anew: it is short, and so it is never half a line."""
     lines = [json.dumps(record, allow_nan=False) + "\n" for record in records]
     write_bytes(folder / METRICS, "".join(lines).encode())
@@ -185,15 +192,16 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         return []
 
 
-def write_resume(folder: Path, step: int, tensors: Mapping[str, npt.NDArray[Any]], state: Mapping[str, Any]) -> None:
+def write_resume(folder: Path, tensors: Mapping[str, npt.NDArray[Any]], position: Mapping[str, Any]) -> None:
     """Saves what training needs to go on: one safetensors file, then state.json that names it."""
     from safetensors.numpy import save
 
     place = folder / RESUME
-    name = f"step-{step}.safetensors"
+    name = f"step-{position['step']}.safetensors"
     # Equal names hold equal content in a run that repeats itself exactly, so writing over one is safe.
     write_bytes(place / name, save(dict(tensors)))
-    write_bytes(place / "state.json", json.dumps({"format": FORMAT, "file": name, **state}).encode())
+    state = {"format": FORMAT, "file": name, "position": position}
+    write_bytes(place / "state.json", json.dumps(state).encode())
     for old in place.glob("step-*.safetensors"):
         if old.name != name:
             with contextlib.suppress(OSError):
@@ -201,7 +209,7 @@ def write_resume(folder: Path, step: int, tensors: Mapping[str, npt.NDArray[Any]
 
 
 def read_resume(folder: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """What `write_resume` saved last. Raises `ModelError` where there is nothing to go on from."""
+    """The tensors and the position that were saved last. Raises `ModelError` where there is nothing to go on from."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -210,15 +218,15 @@ def read_resume(folder: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, An
         raise ModelError(f"{str(folder)!r} can't be resumed: it has no {RESUME}/state.json")
     try:
         state = json.loads(_read(place / "state.json"))
+        if state["format"] != FORMAT:
+            raise ValueError(f"it is of format {state['format']}, not {FORMAT}")
         if not re.fullmatch(r"step-\d+\.safetensors", state["file"]):
             raise ValueError("it names a strange file")
-        return load_file(place / state["file"]), state
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        if not isinstance(state["position"], dict):
+            raise ValueError("it has no position")
+        return load_file(place / state["file"]), state["position"]
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{str(place)!r} is damaged, so training can't be resumed: {reason(error)}") from error
-
-
-def clear_resume(folder: Path) -> None:
-    shutil.rmtree(folder / RESUME, ignore_errors=True)
 
 
 def _read(path: Path) -> bytes:
@@ -230,11 +238,16 @@ def _read(path: Path) -> bytes:
         raise ModelError(f"cannot read {str(path)!r}: {reason(error)}") from error
 
 
+def _sources(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    listed = config["data"].get("sources")
+    kept = [source for source in listed if isinstance(source, dict)] if isinstance(listed, list) else []
+    types = {"name": str, "sha256": str, "bytes": int}
+    return [source for source in kept if all(isinstance(source.get(key), kind) for key, kind in types.items())]
+
+
 def card(config: Mapping[str, Any], name: str) -> str:
     """README.md of a model folder: what it is, what it was trained on, how to use it."""
-    network, data = config["network"], config.get("data", {})
-    metrics = config.get("metrics", {})
-    sources = data.get("sources", [])
+    network, metrics, sources = config["network"], config["metrics"], _sources(config)
     lines = [
         f"# {name}",
         "",

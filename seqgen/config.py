@@ -73,6 +73,27 @@ def check(options: T) -> T:
     return options
 
 
+def from_json(kind: type[T], data: object) -> T:
+    """One of the dataclasses as it was written to JSON. Raises `UserError` where a field is missing, unknown, of
+    another type or not finite; the message names it, and not the file, which the caller knows."""
+    if not isinstance(data, dict):
+        raise UserError(f"a table is expected, not {str(data)[:40]!r}")
+    hints = typing.get_type_hints(kind)
+    for name, value in data.items():
+        if name not in hints:
+            raise UserError(f"there is no {str(name)[:40]!r}")
+        wanted = _accepted(hints[name])
+        fits = isinstance(value, wanted) and (bool in wanted or not isinstance(value, bool))
+        if value is None:
+            fits = type(None) in typing.get_args(hints[name])
+        if not fits or (isinstance(value, float) and not math.isfinite(value)):
+            raise UserError(f"{name} can't be {str(value)[:40]!r}")
+    try:
+        return kind(**data)
+    except TypeError as error:
+        raise UserError(f"it is not complete ({error})") from error
+
+
 def _accepted(hint: Any) -> tuple[type, ...]:
     """The types that a field's annotation lets in: `float | None` → (int, float)."""
     parts = [part for part in (typing.get_args(hint) or (hint,)) if part is not type(None)]
@@ -117,7 +138,10 @@ TOKENIZER_NAMES = ("char", "byte", "subword")
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What the network is: all that is needed to build it again before its weights are read."""
+    """What the network is: all that is needed to build it again before its weights are read.
+
+    Raises `UserError` for what no network can be; the limits are those of the flags.
+    """
 
     vocab_size: int
     cell: str = "lstm"
@@ -130,10 +154,15 @@ class NetworkConfig:
     weight_drop: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "rnn_size", "num_layers", "embedding_size"):
+        most = {"vocab_size": 1 << 24, "rnn_size": 1 << 16, "num_layers": 64, "embedding_size": 1 << 16}
+        for name, limit in most.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1 << 24:
-                raise UserError(f"{name} must be a whole number from 1 to {1 << 24}, not {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
+                raise UserError(f"{name} must be a whole number from 1 to {limit}, not {value!r}")
+        for name in ("dropout", "weight_drop"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 0.95:
+                raise UserError(f"{name} must be a number from 0 to 0.95, not {value!r}")
         if self.cell not in CELL_NAMES:
             raise UserError(f"cell must be one of {', '.join(CELL_NAMES)}; not {self.cell!r}")
         if self.activation not in ("tanh", "relu"):

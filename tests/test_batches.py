@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -58,7 +60,7 @@ def test_targets_are_inputs_one_place_on(some: Lanes, number: int) -> None:
 @given(lanes(), st.integers(0, 3))
 def test_batches_of_a_pass_continue_each_lane(some: Lanes, turn: int) -> None:
     batches = a_pass(some, turn)
-    for before, after in zip(batches, batches[1:], strict=False):
+    for before, after in itertools.pairwise(batches):
         np.testing.assert_array_equal(after.inputs[0], before.targets[-1])
 
 
@@ -135,7 +137,7 @@ def test_validation_goes_straight_through_once(size: int, batch_size: int, lengt
     lanes_used = batches[0].inputs.shape[1]
     assert used - 1 - len(targets) < lanes_used <= batch_size
     assert [batch.fresh for batch in batches] == [True] + [False] * (len(batches) - 1)
-    for before, after in zip(batches, batches[1:], strict=False):
+    for before, after in itertools.pairwise(batches):
         np.testing.assert_array_equal(after.inputs[0], before.targets[-1])
 
 

@@ -113,6 +113,7 @@ def test_what_is_written_is_what_is_read(kind: str, tied: bool, tmp_path: Path) 
     config = {
         "format": 1, "seqgen": "0", "task": "text", "tokenizer": kind, "network": network.__dict__,
         "identity": checkpoint.identity(network, tokenizers.dump(codec)), "data": {"sources": []}, "training": {},
+        "metrics": {},
     }  # fmt: skip
     checkpoint.create(tmp_path, config, codec, weights, "roundtrip")
     loaded = checkpoint.load(tmp_path)
@@ -419,7 +420,7 @@ def _(folder: Path, other: Path) -> None:
 
 @damage("consistent, and as wide as can be", "model.safetensors")
 def _(folder: Path, other: Path) -> None:
-    change_config(folder, lambda config: config["network"].update(rnn_size=1 << 24, embedding_size=1 << 24))
+    change_config(folder, lambda config: config["network"].update(rnn_size=1 << 16, embedding_size=1 << 16))
     consistent(folder)
 
 
@@ -434,8 +435,8 @@ def test_damage_is_one_error_that_names_the_file(
 def test_a_network_of_millions_of_layers_is_refused_before_it_is_laid_out(model: Path) -> None:
     """Even with an identity that fits: the list of its weights alone would fill the memory."""
     change_config(model, lambda config: config["network"].update(num_layers=1 << 23))
-    consistent(model)
-    with pytest.raises(ModelError):
+    with pytest.raises(UserError):
+        consistent(model)
         checkpoint.load(model)  # and no further, for the sake of this machine
 
 
@@ -759,24 +760,22 @@ def test_a_place_that_can_not_be_written_is_told_before_training(text_file: Path
 
 def test_only_the_newest_resume_file_is_kept(tmp_path: Path) -> None:
     for step in (1, 2, 30):
-        checkpoint.write_resume(tmp_path, step, {"a": np.arange(step)}, {"position": {"step": step}})
+        checkpoint.write_resume(tmp_path, {"a": np.arange(step)}, {"step": step})
         assert {path.name for path in (tmp_path / "resume").iterdir()} == {"state.json", f"step-{step}.safetensors"}
         arrays, state = checkpoint.read_resume(tmp_path)
-        assert state["position"] == {"step": step}
+        assert state == {"step": step}
         np.testing.assert_array_equal(arrays["a"], np.arange(step))
-    checkpoint.clear_resume(tmp_path)
-    assert not (tmp_path / "resume").exists()
 
 
 def test_a_write_that_fails_leaves_the_last_resume_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint.write_resume(tmp_path, 1, {"a": np.arange(3)}, {"position": {"step": 1}})
+    checkpoint.write_resume(tmp_path, {"a": np.arange(3)}, {"step": 1})
     for at in (1, 2):
         monkeypatch.setattr(streams.os, "replace", Failing(os.replace, at))
         with pytest.raises(UserError):
-            checkpoint.write_resume(tmp_path, 2, {"a": np.arange(9)}, {"position": {"step": 2}})
+            checkpoint.write_resume(tmp_path, {"a": np.arange(9)}, {"step": 2})
         monkeypatch.undo()
         arrays, state = checkpoint.read_resume(tmp_path)
-        assert (len(arrays["a"]), state["position"]["step"]) == (3, 1)
+        assert (len(arrays["a"]), state["step"]) == (3, 1)
 
 
 def test_modes_are_those_of_any_new_file(model_folder: Path) -> None:
@@ -812,9 +811,7 @@ def test_no_source_file_reads_anything_that_could_run(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_made_by_the_command_loads_in_python(
-    text_file: Path, tmp_path: Path, seqgen_command: Command
-) -> None:
+def test_a_model_made_by_the_command_loads_in_python(text_file: Path, tmp_path: Path, seqgen_command: Command) -> None:
     """One small run from end to end: the command writes what the library reads."""
     flags = [word for name, value in TINY.items() for word in ("--" + name.replace("_", "-"), value)]
     result = seqgen_command("train", text_file, "-o", tmp_path / "m", "--steps", 2, *flags)

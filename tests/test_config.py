@@ -221,7 +221,7 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     assert "--budget" in one_line(error)
 
 
-@given(st.integers(1, 10**6), st.sampled_from(["", "s", "m", "h", "d"]))
+@given(st.integers(1, 1000), st.sampled_from(["", "s", "m", "h", "d"]))
 def test_any_whole_number_with_any_unit_is_a_duration(number: int, unit: str) -> None:
     assert parse_duration(f"{number}{unit}") == number * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
 

@@ -90,6 +90,16 @@ def test_top_k_keeps_exactly_k_of_equals_the_lowest_first(k: int) -> None:
     assert kept(filters.top_k(k), np.array([[1.0, 2.0, 2.0, 2.0]])) == set([1, 2, 3, 0][:k])
 
 
+def test_ties_go_to_the_lower_id_in_a_wide_vocabulary_too() -> None:
+    """Wide enough for a sort that is not stable to show: short rows are sorted by insertion, which is."""
+    logits = np.tile([1.0, 2.0], 512)[None]
+    likelier = list(range(1, 1024, 2))
+    assert kept(filters.top_k(100), logits) == set(likelier[:100])
+    assert kept(filters.top_k(600), logits) == {*likelier, *range(0, 2 * 88, 2)}
+    flat = np.zeros((1, 1024))
+    assert kept(filters.top_p(0.125), flat) == kept(filters.typical_p(0.125), flat) == set(range(128))
+
+
 @pytest.mark.parametrize(
     ("p", "wanted"),
     [

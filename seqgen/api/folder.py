@@ -124,13 +124,12 @@ class ModelFolder:
         self._config["training"] |= {"step": position.step, "seconds": round(event.seconds, 2)}
         if not self._in_place:
             self._create()
-        else:
-            if event.best:
-                checkpoint.write_weights(
-                    training.folder / checkpoint.WEIGHTS, training.weights(), self._config["identity"]
-                )
-            checkpoint.write_config(training.folder, self._config)
-        checkpoint.append_metrics(training.folder, training.metrics)
+            return
+        if event.best:
+            path = training.folder / checkpoint.WEIGHTS
+            checkpoint.write_weights(path, training.weights(), self._config["identity"])
+        checkpoint.write_config(training.folder, self._config)
+        checkpoint.write_metrics(training.folder, training.metrics)
         self.save()
 
     def _create(self) -> None:
@@ -140,6 +139,8 @@ class ModelFolder:
         try:
             new.mkdir(parents=True)
             checkpoint.create(new, self._config, self._data.codec, self._training.weights(), folder.name)
+            checkpoint.write_metrics(new, self._training.metrics)
+            self.save(new)
             exchange(new, folder)
         except OSError as error:
             raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
@@ -147,10 +148,10 @@ class ModelFolder:
             shutil.rmtree(new, ignore_errors=True)
         self._in_place = True
 
-    def save(self) -> None:
+    def save(self, folder: Path | None = None) -> None:
         """What is needed to go on."""
         arrays, position = self._training.run.state()
-        checkpoint.write_resume(self._training.folder, position["step"], arrays, {"position": position})
+        checkpoint.write_resume(folder or self._training.folder, arrays, position)
         self._saved_at = time.monotonic()
 
     def save_if_due(self) -> None:

@@ -156,7 +156,7 @@ class Model:
         names = [sources] if isinstance(sources, str) else list(sources)
         with reading.Spool() as spool:
             documents = reading.measure(reading.find(names, spool, progress, warn), warn)
-            trained_on = {source["sha256"] for source in self.checkpoint.config["data"]["sources"]}
+            trained_on = {source["sha256"] for source in self.checkpoint.sources}
             for document in documents:
                 if document.sha256 in trained_on:
                     warn(f"{document.name!r} is a text that the model was trained on (but for a held-out part)")
@@ -187,7 +187,7 @@ class Model:
         """What the model learnt from, if the sources still lie where they lay, unchanged, and are not what is
         evaluated; otherwise nothing."""
         text = []
-        for source in self.checkpoint.config["data"]["sources"]:
+        for source in self.checkpoint.sources:
             path = Path(source["name"])
             if source["sha256"] in {document.sha256 for document in evaluated} or not path.is_file():
                 return b""

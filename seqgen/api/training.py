@@ -17,7 +17,7 @@ from seqgen import checkpoint, tasks, tokenizers
 from seqgen.api.folder import ModelFolder, Training, describe
 from seqgen.api.model import Model
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import TrainOptions, flag_name, make, parse_duration
+from seqgen.config import TrainOptions, flag_name, from_json, make, parse_duration
 from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import ModelError, UserError
@@ -206,9 +206,9 @@ def _resume(
 ) -> Model:
     """Goes on with the run in `folder`."""
     saved = checkpoint.load(folder)
-    arrays, state = checkpoint.read_resume(folder)
+    arrays, position = checkpoint.read_resume(folder)
     training_config, facts = saved.config["training"], saved.config["data"]
-    before = make(TrainOptions, training_config["options"])
+    before = _as_begun(saved)
     fixed = set(explicit) - {"budget", "epochs", "steps", "device", "threads", "patience"}
     for name in sorted(fixed):
         if explicit[name] is not None and explicit[name] != getattr(before, name):
@@ -217,12 +217,12 @@ def _resume(
     data = None if names else kind.reopen(facts, saved.codec)
     if data is None:
         documents, held_out = _read(
-            names or [source["name"] for source in facts["sources"]],
-            valid_names or [source["name"] for source in facts.get("valid_sources", [])],
+            names or [source["name"] for source in saved.sources],
+            valid_names or [str(source["name"]) for source in facts.get("valid_sources", [])],
             spool,
             watch,
         )
-        if reading.fingerprint([*documents, *held_out]) != facts["fingerprint"]:
+        if reading.fingerprint([*documents, *held_out]) != facts.get("fingerprint"):
             raise UserError(
                 "the sources are not what this run began with; give the same ones, "
                 "or go on with another text by --init-from"
@@ -236,16 +236,37 @@ def _resume(
     network = kind.network(saved.network).to(compute.device)
     objective = data.objective(network, settled, compute, before.seed)
     run = Run(objective, schedule, torch.Generator().manual_seed(before.seed))
-    run.restore(arrays, state["position"])
+    try:
+        run.restore(arrays, position)
+    except ModelError as error:
+        raise ModelError(f"{str(folder)!r} can't be resumed: {error}") from error
     config = {**saved.config, "training": {**training_config, "schedule": dataclasses.asdict(schedule)}}
     training = Training(folder, kind.name, settled, compute, saved.codec, facts, run)
     training.metrics = [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
     return _carry_out(training, ModelFolder(training, config, data, in_place=True), watch)
 
 
+def _as_begun(saved: Checkpoint) -> TrainOptions:
+    """The settings that a run was begun with. Raises `ModelError` where config.json can't be gone on with."""
+    kept = saved.config["training"]
+    try:
+        options = kept["options"]
+        if not isinstance(options, dict):
+            raise UserError("it has no settings")
+        from_json(Schedule, kept["schedule"])
+        for name in ("batch_size", "seq_length", "precision"):
+            make(TrainOptions, {name: kept[name]})
+        return make(TrainOptions, options)
+    except (KeyError, UserError) as error:
+        why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ModelError(
+            f"{str(saved.folder / checkpoint.CONFIG)!r} is damaged, so it can't be resumed: {why}"
+        ) from error
+
+
 def _schedule(training_config: dict[str, Any], before: TrainOptions, explicit: dict[str, Any], data: Data) -> Schedule:
     """The schedule of a run that goes on: as it was, but for another length or patience that is asked for."""
-    schedule = Schedule(**training_config["schedule"])
+    schedule = from_json(Schedule, training_config["schedule"])
     asked = {name: value for name, value in explicit.items() if value is not None and value != getattr(before, name)}
     if "patience" in asked:
         schedule = dataclasses.replace(schedule, patience=asked["patience"])

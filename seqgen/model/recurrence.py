@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from seqgen.model.cells import Cell, State
 
@@ -69,6 +70,7 @@ class _Scan(torch.autograd.Function):
         return (history[1:], *state)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_outputs: Tensor, *grad_last: Tensor) -> tuple[Tensor | None, ...]:
         weight, history, *flat = ctx.saved_tensors
         cell, steps, kept = ctx.cell, ctx.steps, ctx.kept

@@ -77,10 +77,14 @@ class NextId:
         if not tensors:
             self._states = None
             return
-        layers = 1 + max(int(name.split(".")[0]) for name in tensors)
-        width = len(tensors) // layers
+        blank = self.network.initial(self._lanes.batch_size)
+        names = {f"{i}.{j}": tensor.shape for i, state in enumerate(blank) for j, tensor in enumerate(state)}
+        if {name: tensor.shape for name, tensor in tensors.items()} != names:
+            raise ValueError("the carried state is not of this network")
         place = self._compute.device
-        self._states = tuple(tuple(tensors[f"{i}.{j}"].to(place) for j in range(width)) for i in range(layers))
+        self._states = tuple(
+            tuple(tensors[f"{i}.{j}"].to(place) for j in range(len(state))) for i, state in enumerate(blank)
+        )
 
     def _tensors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         place = self._compute.device

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqgen.errors import ModelError, TrainingError
+from seqgen.config import from_json
+from seqgen.errors import ModelError, TrainingError, UserError
 
 _GAP = 1 / 15  # of the run between validations
 _MOST_RECOVERIES = 12  # halvings of the rate: after that it is 4,000 times lower and something else is wrong
@@ -268,22 +269,33 @@ class Run:
         return arrays, asdict(self.position)
 
     def restore(self, arrays: dict[str, np.ndarray], position: dict[str, Any]) -> None:
-        """Puts back what `state` gave. Raises `ModelError` if it belongs to another run."""
+        """Puts back what `state` gave. Raises `ModelError`, before anything is changed, if it is of another run."""
         try:
-            self.position = Position(**position)
+            where = from_json(Position, position)
             tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-            self.objective.network.load_state_dict(_under("weight.", tensors))
+            moments = self._moments(tensors, needed=where.step > 0)
+            if where.step < 0 or where.rate_factor <= 0:
+                raise ValueError("the position is impossible")
             self.objective.carry(_under("carried.", tensors))
             self.generator.set_state(tensors["random"])
-            state = {}
-            for number, (name, _) in enumerate(self._ordered()):
-                entry = _under(f"optimiser.{name}.", tensors)
-                if entry:
-                    state[number] = entry
-            self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            self.objective.network.load_state_dict(_under("weight.", tensors))
+        except (KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
             raise ModelError(f"the saved state does not fit this run: {' '.join(str(error).split())[:160]}") from error
-        self.began = time.monotonic() - self.position.seconds
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
+        self.position = where
+        self.began = time.monotonic() - where.seconds
+
+    def _moments(self, tensors: dict[str, Tensor], needed: bool) -> dict[int, dict[str, Tensor]]:
+        """The optimiser's tensors by weight. Checked here: the fused AdamW believes any shape."""
+        state = {}
+        for number, (name, weight) in enumerate(self._ordered()):
+            entry = _under(f"optimiser.{name}.", tensors)
+            if entry or needed:
+                shapes = {key: tuple(value.shape) for key, value in entry.items()}
+                if shapes != {"step": (), "exp_avg": tuple(weight.shape), "exp_avg_sq": tuple(weight.shape)}:
+                    raise ValueError(f"the optimiser's state of {name} is missing or of another shape")
+                state[number] = entry
+        return state
 
     def _ordered(self) -> list[tuple[str, nn.Parameter]]:
         """Weights in the optimiser's order, with their names."""
