@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import io
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from seqgen.errors import DataError, UserError
 
@@ -20,38 +21,81 @@ CHUNK = 1 << 20  # large enough that a system call costs nothing beside it, smal
 PART = ".part"  # ends the names of unfinished files and folders; never taken for a whole one
 
 
-def open_compressed(raw: BinaryIO, suffix: str) -> BinaryIO:
-    """A stream of the bytes that `raw` holds compressed; any suffix not in `COMPRESSED` gives `raw` itself."""
-    if suffix == ".gz":
-        import gzip
-
-        return cast(BinaryIO, gzip.GzipFile(fileobj=raw))
-    if suffix == ".xz":
-        import lzma
-
-        return cast(BinaryIO, lzma.LZMAFile(raw))
-    if suffix == ".bz2":
-        import bz2
-
-        return cast(BinaryIO, bz2.BZ2File(raw))
-    if suffix == ".zst":
-        import zstandard
-
-        return cast(BinaryIO, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))
-    return raw
-
-
 def open_input(path: str | Path) -> BinaryIO:
-    """Opens a file for reading, through its decompressor where its name asks for one; `-` is standard input."""
+    """Opens a file for reading, through its decompressor where its name asks for one; `-` is standard input.
+
+    Raises `DataError` if it can't be opened. What comes back owns the file: closing it closes all.
+    """
     if str(path) == "-":
         if sys.stdin is None or sys.stdin.closed:
             raise DataError("standard input is closed; give a file, or pipe something in")
         return sys.stdin.buffer
     try:
-        raw = open(path, "rb")  # noqa: SIM115 - the caller closes it
+        return _opener(Path(path).suffix.lower())(path)
     except OSError as error:
         raise DataError(f"cannot read {str(path)!r}: {reason(error)}") from error
-    return open_compressed(raw, Path(path).suffix.lower())
+
+
+def _opener(suffix: str) -> Callable[[str | Path], BinaryIO]:
+    if suffix == ".gz":
+        import gzip
+
+        return lambda path: cast(BinaryIO, gzip.open(path, "rb"))
+    if suffix == ".xz":
+        import lzma
+
+        return lambda path: cast(BinaryIO, lzma.open(path, "rb"))
+    if suffix == ".bz2":
+        import bz2
+
+        return lambda path: cast(BinaryIO, bz2.open(path, "rb"))
+    if suffix == ".zst":
+        return lambda path: cast(BinaryIO, io.BufferedReader(_ZstdFile(path), CHUNK))
+    return lambda path: open(path, "rb")
+
+
+class _ZstdFile(io.RawIOBase):
+    """A .zst file, read. zstandard's own reader takes a file that was cut off for one that is whole."""
+
+    def __init__(self, path: str | Path) -> None:
+        import zstandard
+
+        self._decompressor = zstandard.ZstdDecompressor()
+        self._file = open(path, "rb")  # noqa: SIM115 - closed by close()
+        self._frame: Any = None  # the frame that has begun and not ended
+        self._waiting = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._waiting:
+            chunk = self._file.read(1 << 17)
+            if not chunk:
+                if self._frame is not None:
+                    raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+                return 0
+            self._waiting = self._decompress(chunk)
+        count = min(len(buffer), len(self._waiting))
+        buffer[:count] = self._waiting[:count]
+        self._waiting = self._waiting[count:]
+        return count
+
+    def _decompress(self, data: bytes) -> bytes:
+        parts = []
+        while data:
+            if self._frame is None:
+                self._frame = self._decompressor.decompressobj()
+            parts.append(self._frame.decompress(data))
+            data = b""
+            if self._frame.eof:
+                data, self._frame = self._frame.unused_data, None
+        return b"".join(parts)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
 
 
 def read_chunks(stream: BinaryIO, name: str, size: int = CHUNK) -> Generator[bytes, None, None]:
@@ -109,10 +153,14 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     path = Path(path)
     temporary: str | None = None
     try:
+        if path.exists() and not path.is_file():  # /dev/null, a named pipe: written to, never replaced
+            with open(path, "wb") as stream:
+                yield stream
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
         with os.fdopen(handle, "wb") as stream:
-            yield cast(BinaryIO, stream)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
@@ -145,6 +193,7 @@ def exchange(new: Path, old: Path) -> None:
     On Linux one system call swaps the two, so that there is no moment without a whole folder under the name;
     elsewhere two renames come as near as can be.
     """
+    old = old.resolve() if old.is_symlink() else old  # a link stays one, and leads to what is new
     if not old.exists():
         os.rename(new, old)
     elif _swap(new, old):
@@ -153,7 +202,11 @@ def exchange(new: Path, old: Path) -> None:
         aside = old.with_name(f".{old.name}.old{PART}")
         shutil.rmtree(aside, ignore_errors=True)
         os.rename(old, aside)
-        os.rename(new, old)
+        try:
+            os.rename(new, old)
+        except OSError:
+            os.rename(aside, old)
+            raise
         shutil.rmtree(aside, ignore_errors=True)
     sync_folder(old.parent)
 

@@ -232,7 +232,9 @@ def test_what_split_cuts_off_may_be_encoded_apart(exact: Codec, data: bytes, fur
     assert np.array_equal(apart, exact.encode(data + further))
 
 
-@pytest.mark.parametrize("unit", [b"the quay ", CHINESE.encode(), b"\n", b"\x80"], ids=["words", "chinese", "lf", "bad"])
+@pytest.mark.parametrize(
+    "unit", [b"the quay ", CHINESE.encode(), b"\n", b"\x80"], ids=["words", "chinese", "lf", "bad"]
+)
 def test_a_stream_is_encoded_as_it_comes(codec: Codec, unit: bytes) -> None:
     """A line without an end is not gathered whole: memory stays flat."""
     chunks = [chunk := (unit * (1 << 16))[: 1 << 16]] * 40
@@ -359,7 +361,7 @@ def test_extending_keeps_every_id_of_any_kind(codec: Codec) -> None:
 
 def test_extending_adds_what_is_new_and_common() -> None:
     old = tokenizers.fit("char", [b"aabb"])
-    new = old.extend(["ccc".encode(), "中中中中".encode(), "Ωab".encode()])
+    new = old.extend([b"ccc", "中中中中".encode(), "Ωab".encode()])
     assert new.pieces()[old.vocab_size :] == ["中", "c"]  # the commoner first; Ω was met once
     assert new.seen() == new.vocab_size
 

@@ -624,7 +624,7 @@ def test_valid_names_what_is_held_out(text_file: Path, tmp_path: Path) -> None:
     assert held_out_loss(model) == pytest.approx(model.checkpoint.config["metrics"]["val_loss"], abs=1e-4)
 
 
-# Five thousand times the same character is enough for bytes, each of which is a kind of its own, and for subwords, whose
+# Five thousand times one character is enough for bytes, each of which is a kind of its own, and for subwords, whose
 # pieces hold several of it; characters leave one kind only.
 TOO_LITTLE = [(text, kind) for text in ("", "a", "a" * 10, "abcdefghij", "a\ncd e", "\n\n\n") for kind in TOKENIZERS]
 

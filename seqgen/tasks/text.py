@@ -74,16 +74,15 @@ class Text:
     name: ClassVar[str] = "text"
 
     def prepare(self, preparation: Preparation) -> TextData:
-        options = preparation.options
         if preparation.valid:
             train, held_out = split.whole(preparation.documents), split.whole(preparation.valid)
         else:
-            train, held_out = split.hold_out(preparation.documents, options.val_fraction)
+            train, held_out = split.hold_out(preparation.documents, _fraction(preparation))
         if not train:
             raise DataError("nothing is left to train on: --val-fraction holds out everything")
         preparation.tell("learning the vocabulary")
         codec = _fit(preparation, train)
-        key = _key(codec, preparation, options)
+        key = _key(codec, preparation)
         train_ids, counts = self._encode(preparation, codec, train, f"{key}.train", "train_")
         held_ids: IdStream | None = None
         held_counts = {"held_out_tokens": 0, "held_out_characters": 0, "held_out_bytes": 0}
@@ -159,9 +158,15 @@ def _fit(preparation: Preparation, parts: list[Part]) -> Codec:
     return tokenizers.fit(options.tokenizer_kind, chunks, **extra)
 
 
-def _key(codec: Codec, preparation: Preparation, options: TrainOptions) -> str:
+def _fraction(preparation: Preparation) -> float:
+    """The share to hold out: what was asked for, or by the size of the corpus."""
+    asked = preparation.options.val_fraction
+    return split.default_fraction(sum(d.size for d in preparation.documents)) if asked is None else asked
+
+
+def _key(codec: Codec, preparation: Preparation) -> str:
     """What the id cache is found by: the same sources, cut the same way, spelt with the same codec."""
-    parts = [fingerprint(preparation.documents), fingerprint(preparation.valid), options.val_fraction]
+    parts = [fingerprint(preparation.documents), fingerprint(preparation.valid), _fraction(preparation)]
     digest = hashlib.sha256(json.dumps(parts).encode())
     for name, data in sorted(tokenizers.dump(codec).items()):
         digest.update(name.encode() + hashlib.sha256(data).digest())

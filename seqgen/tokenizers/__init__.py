@@ -41,6 +41,8 @@ def dump(codec: Codec) -> dict[str, bytes]:
 
 def parse(files: Mapping[str, bytes]) -> Codec:
     """The codec that `dump` made `files` of. Raises `ModelError` for anything else."""
+    if "tokenizer.json" not in files:
+        raise ModelError("there is no tokenizer.json")
     try:
         data = json.loads(files["tokenizer.json"].decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:

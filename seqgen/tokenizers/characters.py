@@ -72,14 +72,15 @@ class CharCodec:
         return cls([*(piece for _, piece in weighed), *strangers], seen=len(weighed) + 1)
 
     def extend(self, chunks: Iterable[bytes]) -> CharCodec:
-        """This vocabulary, every id unchanged, with the further characters of another text behind it."""
+        """This vocabulary, every id unchanged, with the further characters of another text behind it.
+
+        All its ids count as seen: the other text may spell with bytes that the first never used.
+        """
         counts = _count_characters(chunks)
         counts[0xD800:0xE000] = 0
         counts[[ord(piece) for piece in self._pieces if isinstance(piece, str)]] = 0
         new = np.flatnonzero(counts > 1)
         new = new[np.argsort(-counts[new], kind="stable")][: _MAX_VOCABULARY - self.vocab_size]
-        if not len(new):
-            return self
         pieces = [*self._pieces, *map(chr, new)]
         return CharCodec(pieces, seen=len(pieces) + 1)
 
@@ -131,7 +132,7 @@ class CharCodec:
         pieces, seen = data.get("pieces"), data.get("seen")
         if not isinstance(pieces, list) or not all(_is_piece(piece) for piece in pieces):
             raise ModelError("tokenizer.json: pieces must be a list of single characters and byte values")
-        if not isinstance(seen, int) or not 1 <= seen <= len(pieces) + 1:
+        if type(seen) is not int or not 1 <= seen <= len(pieces) + 1:
             raise ModelError("tokenizer.json: seen must count some of the pieces")
         return cls(pieces, seen)
 

@@ -122,8 +122,11 @@ class SubwordCodec:
                 minloglevel=2,
             )
         except (RuntimeError, OSError) as error:
-            raise DataError(f"subwords can't be learnt from this text with --vocab-size {wanted}: "
-                            f"{reason(error)[-120:]}") from error  # fmt: skip
+            # SentencePiece names its own source files here; what it means is always this.
+            room = "" if vocab_size is None else f" (or the text needs more than --vocab-size {vocab_size})"
+            raise DataError(
+                f"subwords can't be learnt from this text: too little recurs{room}; --tokenizer byte takes anything"
+            ) from error
         return cls(model.getvalue())
 
     def extend(self, chunks: Iterable[bytes]) -> SubwordCodec:
