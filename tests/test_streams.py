@@ -143,7 +143,8 @@ def opened() -> set[str]:
 
 def test_what_cannot_be_opened_is_a_data_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    for path in (tmp_path, tmp_path / "none.txt", tmp_path / "none.gz", tmp_path / "file" / "below"):
+    missing = [tmp_path / f"none{suffix}" for suffix in (".txt", *COMPRESSED)]
+    for path in (tmp_path, *missing, tmp_path / "file" / "below"):
         with pytest.raises(DataError) as error:
             open_input(path)
         assert one_line(error)

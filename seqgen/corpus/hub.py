@@ -43,4 +43,5 @@ def read(source: str) -> Iterator[bytes]:
     column = None
     for row in rows(source):
         column = column or text_column(row)
-        yield str(row[column]).encode("utf-8", "surrogatepass") + b"\n"
+        text = row.get(column)
+        yield ("" if text is None else str(text)).encode("utf-8", "surrogatepass") + b"\n"

@@ -80,7 +80,10 @@ def load(path: Path) -> IdStream | None:
         if path.stat().st_size != kind.itemsize * index["tokens"] or kind.kind != "u":
             return None
         ids = np.memmap(path, dtype=kind, mode="r", shape=(index["tokens"],))
-        return IdStream(ids, np.array(index["false_ends"], dtype=np.int64))
+        false_ends = np.array(index["false_ends"], dtype=np.int64)
+        if false_ends.ndim != 1 or ((false_ends < 0) | (false_ends >= len(ids))).any():
+            return None
+        return IdStream(ids, false_ends)
     except (FileNotFoundError, KeyError, TypeError, ValueError):
         return None
     except OSError as error:

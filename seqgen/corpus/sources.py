@@ -112,21 +112,30 @@ def _find_one(source: str, spool: Spool, progress: Progress | None, warn: Warn) 
         from seqgen.corpus import hub
 
         return [Document(source, spool.keep(hub.read(source), source))]
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return _walk(path, warn)
-    if path.exists():
-        return [Document(source, path)]
+    if not source:
+        raise DataError("'' names no source; is a variable empty?")
+    place = os.path.expanduser(source)
+    if os.path.exists(place):  # unlike Path.exists, no error for a name that is too long
+        return _on_disk(source, Path(place), spool, warn)
     if any(mark in source for mark in "*?["):
-        matches = sorted(glob.glob(str(path), recursive=True))
+        matches = sorted(glob.glob(place, recursive=True))
         if not matches:
             raise DataError(f"no file matches {source!r}")
-        return [document for match in matches for document in _find_one(match, spool, progress, warn)]
-    if os.sep in source or path.suffix:
+        return [document for match in matches for document in _on_disk(match, Path(match), spool, warn)]
+    if os.sep in source or Path(place).suffix:
         raise DataError(f"there is no file or folder {source!r}")
     entry = catalogue.find(source)
     paths = catalogue.materialise(entry, catalogue.cache_folder(), progress)
     return [Document(path.name if len(paths) > 1 else source, path) for path in paths]
+
+
+def _on_disk(name: str, path: Path, spool: Spool, warn: Warn) -> list[Document]:
+    if path.is_dir():
+        return _walk(path, warn)
+    if not path.is_file():  # a named pipe, as in `<(zcat x.gz)`: it can be read once only
+        with contextlib.closing(open_input(path)) as stream:
+            return [Document(name, spool.keep(read_chunks(stream, name), name))]
+    return [Document(name, path.absolute() if name == "-" else path)]  # a file of that name is not standard input
 
 
 def _walk(folder: Path, warn: Warn) -> list[Document]:

@@ -71,9 +71,10 @@ def hold_out(documents: list[Document], fraction: float) -> tuple[list[Part], li
                 train.append(Part(document, 0, size))
             continue
         cut = _character_border(document, size - int(fraction * size))
+        if size - cut < min(SMALLEST_PART, fraction * size):
+            cut = size
         train.append(Part(document, 0, cut))
-        if size - cut >= min(SMALLEST_PART, fraction * size):
-            held.append(Part(document, cut, size))
+        held.append(Part(document, cut, size))
     return [part for part in train if part.size], [part for part in held if part.size]
 
 
@@ -83,4 +84,4 @@ def _character_border(document: Document, place: int) -> int:
     for ahead, byte in enumerate(near):
         if not 0x80 <= byte < 0xC0:
             return place + ahead
-    return place
+    return document.size if len(near) < 4 else place
