@@ -26,7 +26,7 @@ def open_input(path: str | Path) -> BinaryIO:
 
     Raises `DataError` if it can't be opened. What comes back owns the file: closing it closes all.
     """
-    if str(path) == "-":
+    if path == "-":  # the word; a Path of that name is a file
         if sys.stdin is None or sys.stdin.closed:
             raise DataError("standard input is closed; give a file, or pipe something in")
         return sys.stdin.buffer
@@ -61,21 +61,23 @@ class _ZstdFile(io.RawIOBase):
         import zstandard
 
         self._decompressor = zstandard.ZstdDecompressor()
+        self._file: BinaryIO | None = None
         self._file = open(path, "rb")  # noqa: SIM115 - closed by close()
         self._frame: Any = None  # the frame that has begun and not ended
-        self._waiting = b""
+        self._waiting = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        assert self._file is not None
         while not self._waiting:
-            chunk = self._file.read(1 << 17)
+            chunk = self._file.read(1 << 11)  # little, because a little can unfold to much
             if not chunk:
                 if self._frame is not None:
                     raise EOFError("Compressed file ended before the end-of-stream marker was reached")
                 return 0
-            self._waiting = self._decompress(chunk)
+            self._waiting = memoryview(self._decompress(chunk))
         count = min(len(buffer), len(self._waiting))
         buffer[:count] = self._waiting[:count]
         self._waiting = self._waiting[count:]
@@ -93,7 +95,7 @@ class _ZstdFile(io.RawIOBase):
         return b"".join(parts)
 
     def close(self) -> None:
-        if not self.closed:
+        if not self.closed and self._file is not None:
             self._file.close()
         super().close()
 

@@ -176,7 +176,10 @@ def test_what_a_glob_matches_is_a_file_whatever_its_name(
     for name in ("a.txt", "~$a.txt", "-", "hf:x", "~"):
         put(tmp_path / name, name.encode())
     assert [contents(document) for document in find(["*.txt"], spool)] == [b"a.txt", b"~$a.txt"]
-    assert [contents(document) for document in find(["*"], spool)] == [b"-", b"a.txt", b"hf:x", b"~", b"~$a.txt"]
+    everything = [b"-", b"a.txt", b"hf:x", b"~", b"~$a.txt"]
+    assert [contents(document) for document in find(["*"], spool)] == everything
+    assert [contents(document) for document in find(["."], spool)] == everything
+    assert [contents(document) for document in find(["./-", "./hf:x", "./~"], spool)] == [b"-", b"hf:x", b"~"]
 
 
 def test_what_is_on_the_disk_wins_over_the_catalogue(
@@ -443,6 +446,17 @@ def test_about_the_fraction_is_held_out(scratch: Path, texts: list[bytes], fract
     assert held <= fraction * total + 1e-6
     # Less only by what a character's border, a part too small to measure on, or a document not yet owed takes.
     assert held >= fraction * total - (4 + SMALLEST_PART) * len(texts) - (SHORTEST_CUT if len(texts) > 1 else 0)
+
+
+@pytest.mark.parametrize("unit", ["a", "中"])
+def test_a_longer_lone_document_holds_out_no_less(unit: str, scratch: Path) -> None:
+    """Whether a part is held out must not hang on how a product was rounded, or on where a character ends."""
+    sizes = []
+    for count in range(20, 900, 7):
+        (document,) = written(scratch, [unit.encode() * count])
+        _, held_out = hold_out([document], 0.1)
+        sizes.append(sum(part.size for part in held_out))
+    assert sizes == sorted(sizes)
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])

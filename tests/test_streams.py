@@ -11,8 +11,10 @@ import lzma
 import os
 import random
 import resource
+import subprocess
 import sys
 import tempfile
+import tracemalloc
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -149,6 +151,59 @@ def test_what_cannot_be_opened_is_a_data_error(tmp_path: Path) -> None:
             open_input(path)
         assert one_line(error)
         assert str(error.value).count(str(path)) == 1  # the system's own message says it once more
+
+
+def test_what_cannot_be_opened_leaves_nothing_half_made(tmp_path: Path) -> None:
+    """Python 3.13 (and `-X dev`) tells on stderr of an object that can't be closed when it is thrown away."""
+    program = f"""
+from seqgen.errors import DataError
+from seqgen.streams import open_input
+for suffix in {COMPRESSED!r}:
+    try:
+        open_input("none" + suffix)
+    except DataError:
+        pass
+"""
+    package = str(Path(streams.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", program],
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": package},
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_a_small_file_that_holds_much_is_read_in_flat_memory(suffix: str, tmp_path: Path) -> None:
+    """Logs shrink to a thousandth, so a few kB read may be a hundred MB of text: it must come in parts."""
+    line = b"the same line, over and over\n" * (1 << 15)
+    path = tmp_path / f"log{suffix}"
+    path.write_bytes(PACKERS[suffix](line * 128))
+    size = 0
+    tracemalloc.start()
+    try:
+        with contextlib.closing(open_input(path)) as stream:
+            for chunk in read_chunks(stream, "log"):
+                size += len(chunk)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size == len(line) * 128  # 122 MB
+    assert most < 50_000_000
+
+
+@pytest.mark.parametrize("name", ["-", "./-"])
+def test_a_file_called_dash_is_a_path_and_no_standard_input(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`Path("./-")` is `Path("-")`; only the word `-` itself, as a person writes it, is standard input."""
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(b"in the file")
+    monkeypatch.setattr(sys, "stdin", None)
+    with contextlib.closing(open_input(Path(name))) as stream:
+        assert stream.read() == b"in the file"
 
 
 def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -420,6 +475,7 @@ def test_a_link_is_exchanged_without_leaving_anything(way: str, tmp_path: Path) 
     link.symlink_to("monday")
     exchange(folder(tmp_path / ".latest.new.part", "new"), link)
     assert (link / "file").read_text() == "new"
+    assert link.is_symlink()
     assert names(tmp_path) == {"monday", "latest"}
 
 

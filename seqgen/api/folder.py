@@ -92,13 +92,13 @@ def describe(
 
 
 class ModelFolder:
-    """The model folder of a run: how and when it is written."""
+    """The model folder of a run: how and when it is written. `written`: whether it is there already."""
 
-    def __init__(self, training: Training, config: dict[str, Any], data: Data, in_place: bool) -> None:
+    def __init__(self, training: Training, config: dict[str, Any], data: Data, written: bool) -> None:
         self._training = training
         self._config = config
         self._data = data
-        self._in_place = in_place
+        self.written = written
         self._saved_at = time.monotonic()
 
     def validated(self, event: Validated) -> None:
@@ -122,7 +122,7 @@ class ModelFolder:
                 "best_step": event.step,
             }
         self._config["training"] |= {"step": position.step, "seconds": round(event.seconds, 2)}
-        if not self._in_place:
+        if not self.written:
             self._create()
             return
         if event.best:
@@ -146,7 +146,7 @@ class ModelFolder:
             raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
         finally:
             shutil.rmtree(new, ignore_errors=True)
-        self._in_place = True
+        self.written = True
 
     def save(self, folder: Path | None = None) -> None:
         """What is needed to go on."""
@@ -155,5 +155,5 @@ class ModelFolder:
         self._saved_at = time.monotonic()
 
     def save_if_due(self) -> None:
-        if self._in_place and time.monotonic() - self._saved_at > _SAVE_EVERY:
+        if self.written and time.monotonic() - self._saved_at > _SAVE_EVERY:
             self.save()

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from seqgen import checkpoint, tasks, tokenizers
+from seqgen import checkpoint, tasks
 from seqgen.api.folder import ModelFolder, Training, describe
 from seqgen.api.model import Model
 from seqgen.checkpoint import Checkpoint
@@ -22,7 +22,7 @@ from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import ModelError, UserError
 from seqgen.model.network import Network
-from seqgen.streams import reason
+from seqgen.streams import PART, reason
 from seqgen.tasks import Data, Preparation, Task
 from seqgen.training import device, plan
 from seqgen.training.loop import Event, Finished, Position, Run, Schedule, Stepped, Validated
@@ -94,10 +94,10 @@ def train(
             raise UserError("there is nothing to learn from: name a file, a folder or a corpus, or pipe something in")
         if resume:
             watch.warn(f"there is no run in {str(folder)!r} yet: starting from the beginning")
-        start = None if init_from is None else _starting_point(checkpoint.load(init_from), given)
+        start = None if init_from is None else _starting_point(checkpoint.load(init_from), given, options)
         kind = tasks.find(task or (start.task if start else tasks.guess(names)))
         documents, held_out = _read(names, valid_names, spool, watch)
-        data = kind.prepare(Preparation(documents, held_out, given, start, watch.tell))
+        data = kind.prepare(Preparation(documents, held_out, given, start=start, tell=watch.tell))
         settled = _settle(data, given, compute, start, time.monotonic() - began)
         network, generator = _new_network(kind, data, settled, given, start)
         network.to(compute.device)
@@ -105,7 +105,7 @@ def train(
         config = describe(kind, data, given, settled, compute, documents, held_out, start, init_from)
         run = Run(objective, settled.schedule, generator, Position(), began)
         training = Training(folder, kind.name, settled, compute, data.codec, data.facts(), run)
-        return _carry_out(training, ModelFolder(training, config, data, in_place=False), watch)
+        return _carry_out(training, ModelFolder(training, config, data, written=False), watch)
 
 
 def _check_place(folder: Path, overwrite: bool, going_on: bool, resume: bool) -> None:
@@ -141,12 +141,11 @@ def _read(
     return documents, reading.measure(held_out, watch.warn) if held_out else []
 
 
-def _starting_point(start: Checkpoint, given: TrainOptions) -> Checkpoint:
+def _starting_point(start: Checkpoint, given: TrainOptions, explicit: dict[str, Any]) -> Checkpoint:
     """`--init-from`'s model, if the settings agree with it."""
     for name in ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights"):
-        asked, there = getattr(given, name), getattr(start.network, name)
-        is_default = asked is None or asked == getattr(TrainOptions(), name)
-        if not is_default and asked != there:
+        asked, there = explicit.get(name), getattr(start.network, name)
+        if asked is not None and asked != there:
             raise UserError(f"{flag_name(name)} {asked} does not fit --init-from, whose model has {there}")
     if given.tokenizer is not None and given.tokenizer != start.codec.kind:
         raise UserError(f"--tokenizer {given.tokenizer} does not fit --init-from, whose model has {start.codec.kind}")
@@ -227,9 +226,7 @@ def _resume(
                 "the sources are not what this run began with; give the same ones, "
                 "or go on with another text by --init-from"
             )
-        data = kind.prepare(Preparation(documents, held_out, before, saved, watch.tell))
-        if tokenizers.dump(data.codec) != tokenizers.dump(saved.codec):
-            raise ModelError(f"{str(folder)!r}: the tokenizer is not the one of these sources")
+        data = kind.prepare(Preparation(documents, held_out, before, codec=saved.codec, tell=watch.tell))
     schedule = _schedule(training_config, before, explicit, data)
     compute = device.choose(given.device, training_config["precision"], given.threads or before.threads)
     settled = plan.Plan(saved.network, schedule, training_config["batch_size"], training_config["seq_length"])
@@ -240,10 +237,14 @@ def _resume(
         run.restore(arrays, position)
     except ModelError as error:
         raise ModelError(f"{str(folder)!r} can't be resumed: {error}") from error
+    if schedule != from_json(Schedule, training_config["schedule"]):
+        run.position.worse = 0  # more time was asked for: patience begins anew
+    for unfinished in folder.rglob(f".*{PART}"):  # left by a write that was killed
+        unfinished.unlink(missing_ok=True)
     config = {**saved.config, "training": {**training_config, "schedule": dataclasses.asdict(schedule)}}
     training = Training(folder, kind.name, settled, compute, saved.codec, facts, run)
     training.metrics = [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
-    return _carry_out(training, ModelFolder(training, config, data, in_place=True), watch)
+    return _carry_out(training, ModelFolder(training, config, data, written=True), watch)
 
 
 def _as_begun(saved: Checkpoint) -> TrainOptions:
@@ -289,7 +290,7 @@ def _carry_out(training: Training, folder: ModelFolder, watch: Watcher) -> Model
         if isinstance(event, Validated):
             folder.validated(event)
             validated_at = event.step
-        elif isinstance(event, Stepped):
+        elif isinstance(event, Stepped) and not run.validation_due():  # that saves more; a kill must not lose it
             folder.save_if_due()
         watch.event(event)
         if isinstance(event, Finished):
@@ -302,6 +303,6 @@ def _carry_out(training: Training, folder: ModelFolder, watch: Watcher) -> Model
             break
     else:  # the run was over before its first step
         watch.event(Finished(early=False))
-    if validated_at < 0 and run.position.step >= 0 and not (training.folder / checkpoint.CONFIG).exists():
+    if not folder.written:  # there was no time for a single step, or for a validation
         folder.validated(run.validate())
     return Model(checkpoint.load(training.folder))

@@ -135,7 +135,7 @@ def _on_disk(name: str, path: Path, spool: Spool, warn: Warn) -> list[Document]:
     if not path.is_file():  # a named pipe, as in `<(zcat x.gz)`: it can be read once only
         with contextlib.closing(open_input(path)) as stream:
             return [Document(name, spool.keep(read_chunks(stream, name), name))]
-    return [Document(name, path.absolute() if name == "-" else path)]  # a file of that name is not standard input
+    return [Document(name, path)]
 
 
 def _walk(folder: Path, warn: Warn) -> list[Document]:

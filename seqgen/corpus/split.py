@@ -71,7 +71,7 @@ def hold_out(documents: list[Document], fraction: float) -> tuple[list[Part], li
                 train.append(Part(document, 0, size))
             continue
         cut = _character_border(document, size - int(fraction * size))
-        if size - cut < min(SMALLEST_PART, fraction * size):
+        if size - cut < SMALLEST_PART:
             cut = size
         train.append(Part(document, 0, cut))
         held.append(Part(document, cut, size))

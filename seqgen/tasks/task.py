@@ -23,7 +23,8 @@ class Preparation:
     documents: list[Document]  # measured
     valid: list[Document]  # measured; empty where a fraction is held out
     options: TrainOptions
-    start: Checkpoint | None = None  # a model to go on from: its tokenizer is kept, and extended
+    codec: Codec | None = None  # the tokenizer of a run that goes on: kept as it is
+    start: Checkpoint | None = None  # a model to start from: its tokenizer is kept, and extended
     tell: Callable[[str], None] = lambda _: None  # what is being done, in a few words
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,7 @@ from seqgen.corpus.split import Part
 from seqgen.errors import DataError
 from seqgen.model.network import Network
 from seqgen.tasks.task import Preparation
-from seqgen.tokenizers import Codec
+from seqgen.tokenizers import END_OF_DOCUMENT, Codec
 from seqgen.training import plan as planning
 from seqgen.training.device import Compute
 from seqgen.training.language import NextId, set_output_bias
@@ -81,14 +82,14 @@ class Text:
         if not train:
             raise DataError("nothing is left to train on: --val-fraction holds out everything")
         preparation.tell("learning the vocabulary")
-        codec = _fit(preparation, train)
-        key = _key(codec, preparation)
-        train_ids, counts = self._encode(preparation, codec, train, f"{key}.train", "train_")
+        fitted = _fit(preparation, train)
+        key = _key(fitted, preparation)
+        train_ids, counts = self._encode(preparation, fitted, train, f"{key}.train", "train_")
         held_ids: IdStream | None = None
         held_counts = {"held_out_tokens": 0, "held_out_characters": 0, "held_out_bytes": 0}
         if held_out:
-            held_ids, held_counts = self._encode(preparation, codec, held_out, f"{key}.valid", "held_out_")
-        return TextData(codec, train_ids, held_ids, {**counts, **held_counts}, key)
+            held_ids, held_counts = self._encode(preparation, fitted, held_out, f"{key}.valid", "held_out_")
+        return TextData(fitted, train_ids, held_ids, {**counts, **held_counts}, key)
 
     def _encode(
         self, preparation: Preparation, codec: Codec, parts: list[Part], name: str, prefix: str
@@ -150,7 +151,9 @@ class _Characters:
 
 
 def _fit(preparation: Preparation, parts: list[Part]) -> Codec:
-    chunks = (chunk for part in parts for chunk in part.chunks())
+    if preparation.codec is not None:
+        return preparation.codec
+    chunks = itertools.chain.from_iterable(itertools.chain(part.chunks(), [END_OF_DOCUMENT]) for part in parts)
     if preparation.start is not None:
         return preparation.start.codec.extend(chunks)
     options = preparation.options

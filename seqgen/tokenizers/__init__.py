@@ -8,9 +8,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from seqgen.errors import ModelError
-from seqgen.tokenizers.codec import Codec, Decoder, Ids, decode, encode_stream
+from seqgen.tokenizers.codec import END_OF_DOCUMENT, Codec, Decoder, Ids, decode, encode_stream
 
-__all__ = ["TOKENIZERS", "Codec", "Decoder", "Ids", "decode", "dump", "encode_stream", "fit", "parse"]
+__all__ = [
+    "END_OF_DOCUMENT",
+    "TOKENIZERS",
+    "Codec",
+    "Decoder",
+    "Ids",
+    "decode",
+    "dump",
+    "encode_stream",
+    "fit",
+    "parse",
+]
 
 # Kind → where its class lives. By name, so that sentencepiece is imported by those who use it.
 TOKENIZERS = {

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from seqgen.errors import ModelError
-from seqgen.tokenizers.codec import Ids, Utf8Decoder, utf8_split
+from seqgen.tokenizers.codec import END_OF_DOCUMENT, Ids, Utf8Decoder, utf8_split
 
 _CODES = 0x110000
 _ESCAPED = 0xDC00  # "surrogateescape" shows a byte b that is no UTF-8 as the code 0xDC00 + b
@@ -142,7 +142,7 @@ def _count_characters(chunks: Iterable[bytes]) -> np.ndarray:
     counts = np.zeros(_CODES, dtype=np.int64)
     utf8 = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     for chunk in chunks:
-        _count(counts, utf8.decode(chunk))
+        _count(counts, utf8.decode(chunk, final=chunk == END_OF_DOCUMENT))
     _count(counts, utf8.decode(b"", True))
     return counts
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+END_OF_DOCUMENT = b""  # an empty chunk, to `fit` and `extend`: no character goes on from one document into the next
 Ids = npt.NDArray[np.int32]
 
 

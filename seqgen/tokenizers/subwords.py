@@ -20,7 +20,7 @@ import sentencepiece
 
 from seqgen.errors import DataError, ModelError
 from seqgen.streams import reason
-from seqgen.tokenizers.codec import Ids, Utf8Decoder, utf8_split
+from seqgen.tokenizers.codec import END_OF_DOCUMENT, Ids, Utf8Decoder, utf8_split
 
 _SPACE = "\u2581"
 # What SentencePiece would alter; the group is kept by `re.split`.
@@ -185,8 +185,8 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
     utf8 = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     rest = ""
     for chunk in chunks:
-        *whole, rest = (rest + utf8.decode(chunk)).split("\n")
-        if len(rest) > 1 << 20:  # a line that never ends: take what is there
+        *whole, rest = (rest + utf8.decode(chunk, final=chunk == END_OF_DOCUMENT)).split("\n")
+        if chunk == END_OF_DOCUMENT or len(rest) > 1 << 20:  # a line that never ends: take what is there
             whole, rest = [*whole, rest], ""
         yield from _clean(whole)
     yield from _clean([rest + utf8.decode(b"", True)])

@@ -65,7 +65,7 @@ class Schedule:
     def rate(self, progress: float) -> float:
         """The learning rate at `progress` from 0 to 1."""
         if progress < self.warmup:
-            return self.learning_rate * max(progress, 1e-3) / self.warmup
+            return self.learning_rate * min(1.0, max(progress, 1e-3) / self.warmup)
         share = (progress - self.warmup) / (1 - self.warmup)
         return self.learning_rate * (0.5 + 0.5 * math.cos(math.pi * min(share, 1.0)))
 
@@ -172,6 +172,9 @@ class Run:
     def events(self) -> Iterator[Event]:
         """Trains to the end, one optimiser step at a time, and yields what happens."""
         position = self.position
+        if self._out_of_patience():  # a run that goes on may be one that had stopped
+            yield Finished(early=True)
+            return
         snapshot = _Snapshot(self)
         started, tokens_before = time.monotonic(), position.tokens
         while (progress := self.progress()) < 1:
@@ -179,6 +182,7 @@ class Run:
             loss, tokens = self._step(rate)
             if not math.isfinite(loss):
                 snapshot.restore(self)
+                position = self.position
                 yield Recovered(position.step, position.rate_factor)
                 continue
             position.step += 1
@@ -188,12 +192,11 @@ class Run:
             speed = (position.tokens - tokens_before) / max(elapsed, 1e-9)
             progress = self.progress()
             left = self._seconds_left(progress, elapsed)
+            snapshot.stepped(self)
             yield Stepped(position.step, loss, progress, rate, position.tokens, speed, left)
-            if position.step % _Snapshot.EVERY == 0:
-                snapshot.take(self)
-            if self._validation_due():
+            if self.validation_due():
                 yield self._validate(rate, speed)
-                if self.schedule.patience and position.worse >= self.schedule.patience:
+                if self._out_of_patience():
                     yield Finished(early=True)
                     return
         yield Finished(early=False)
@@ -214,7 +217,11 @@ class Run:
         self.optimiser.step()
         return value, tokens
 
-    def _validation_due(self) -> bool:
+    def _out_of_patience(self) -> bool:
+        return 0 < self.schedule.patience <= self.position.worse
+
+    def validation_due(self) -> bool:
+        """Whether the step just taken is followed by a validation."""
         position, schedule = self.position, self.schedule
         if schedule.steps is not None:
             every = schedule.validate_every or max(1, round(schedule.steps * _GAP))
@@ -229,9 +236,8 @@ class Run:
         self.objective.network.eval()
         loss = self.objective.validate()
         cost = time.monotonic() - before
-        if loss is not None and not math.isfinite(loss):
-            loss = math.inf
-        best = loss is None or position.best_loss is None or loss < position.best_loss
+        finite = loss is None or math.isfinite(loss)
+        best = finite and (loss is None or position.best_loss is None or loss < position.best_loss)
         if best:
             position.best_loss, position.best_step, position.worse = loss, position.step, 0
         else:
@@ -242,7 +248,7 @@ class Run:
             position.next_validation = position.seconds + max(self.schedule.seconds * _GAP, 15 * cost)
             position.validation_cost = cost
         train_loss = position.train_loss if position.train_loss is not None else math.nan
-        shown = None if loss is None or math.isinf(loss) else loss
+        shown = loss if finite else None
         return Validated(position.step, position.seconds, position.tokens, train_loss, shown, rate, speed, best)
 
     def validate(self) -> Validated:
@@ -309,11 +315,18 @@ class _Snapshot:
     EVERY = 100  # steps; the copy costs a thousandth of that
 
     def __init__(self, run: Run) -> None:
-        self.take(run)
+        self._good = self._take(run)
+        self._newest = self._good
 
-    def take(self, run: Run) -> None:
-        self._arrays, self._position = run.state()
-        self._arrays = {name: array.copy() for name, array in self._arrays.items()}
+    def stepped(self, run: Run) -> None:
+        """A step came out finite, so the weights before it were good: only now is the newest copy believed."""
+        self._good = self._newest
+        if run.position.step % self.EVERY == 0:
+            self._newest = self._take(run)
+
+    def _take(self, run: Run) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        arrays, position = run.state()
+        return {name: array.copy() for name, array in arrays.items()}, position
 
     def restore(self, run: Run) -> None:
         """Back to the snapshot with half the rate. The clock and the count of recoveries are not turned back."""
@@ -325,7 +338,9 @@ class _Snapshot:
             )
         factor, recoveries, began = now.rate_factor / 2, now.recoveries + 1, run.began
         kept = {"best_loss": now.best_loss, "best_step": now.best_step, "worse": now.worse}
-        run.restore(self._arrays, {**self._position, **kept, "rate_factor": factor, "recoveries": recoveries,
+        self._newest = self._good
+        arrays, position = self._good
+        run.restore(arrays, {**position, **kept, "rate_factor": factor, "recoveries": recoveries,
                                    "next_validation": now.next_validation})  # fmt: skip
         run.objective.carry({})  # what is carried may be the very thing that is not finite
         run.began = began
