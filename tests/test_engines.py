@@ -231,7 +231,7 @@ from seqgen.config import SampleOptions
 from seqgen.generation import light, text
 from seqgen.generation.engine import make_engine
 loaded = checkpoint.load(Path(sys.argv[1]))
-engine = make_engine(loaded)
+engine = make_engine(loaded.network, loaded.weights())
 assert isinstance(engine, light.LightEngine)
 primed = text.prime(engine, loaded.codec, b"The ")
 (sample,) = text.samples(engine, loaded.codec, primed, SampleOptions(length=20))
@@ -247,7 +247,7 @@ def test_engines_agree_on_a_trained_model(model_folder: Path) -> None:
     ids = loaded.codec.encode(b"The boy and the boat came home late.")
     results = []
     for name in ENGINES:
-        some = make_engine(loaded, name)
+        some = make_engine(loaded.network, loaded.weights(), name)
         state, logits = some.initial(1), []
         for token in ids:
             values, state = some.step(np.array([token]), state)
@@ -258,7 +258,7 @@ def test_engines_agree_on_a_trained_model(model_folder: Path) -> None:
 
 def test_an_engine_is_asked_for_by_name(model_folder: Path) -> None:
     loaded = checkpoint.load(model_folder)
-    assert isinstance(make_engine(loaded), LightEngine)
+    assert isinstance(make_engine(loaded.network, loaded.weights()), LightEngine)
     assert isinstance(make_engine(loaded, "auto", "cpu"), LightEngine)
     assert isinstance(make_engine(loaded, "torch"), TorchEngine)
     with pytest.raises(UserError, match="--engine"):

@@ -465,7 +465,7 @@ def test_a_prompt_may_be_any_bytes() -> None:
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_trained_models_sample_is_the_same_alone_and_among_others(name: str, model_folder: Path) -> None:
     loaded = checkpoint.load(model_folder)
-    engine = make_engine(loaded, name)
+    engine = make_engine(loaded.network, loaded.weights(), name)
     primed = prime(engine, loaded.codec, b"The ")
     options = SampleOptions(length=30, seed=4)
     many = list(samples(engine, loaded.codec, primed, options, 18))
@@ -478,7 +478,7 @@ def test_engines_write_the_same_when_greedy(model_folder: Path) -> None:
     loaded = checkpoint.load(model_folder)
     texts = set()
     for name in ENGINES:
-        engine = make_engine(loaded, name)
+        engine = make_engine(loaded.network, loaded.weights(), name)
         primed = prime(engine, loaded.codec, b"The ")
         (sample,) = samples(engine, loaded.codec, primed, SampleOptions(length=40, temperature=0.0))
         texts.add(sample.text)

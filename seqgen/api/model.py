@@ -59,7 +59,8 @@ class Model:
     @cached_property
     def engine(self) -> Engine:
         """What samples are drawn with: without torch, unless a device other than the processor was asked for."""
-        return make_engine(self.checkpoint, self._engine_name, self._device)
+        loaded = self.checkpoint
+        return make_engine(loaded.network, loaded.weights(), self._engine_name, self._device)
 
     @cached_property
     def network(self) -> Network:

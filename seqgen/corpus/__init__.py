@@ -1,0 +1,1 @@
+"""Corpora: sources, the catalogue, what is held out, and the id cache."""

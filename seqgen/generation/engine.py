@@ -6,13 +6,13 @@ for devices other than the processor and for checking. Their logits agree within
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.checkpoint import Checkpoint
+from seqgen.config import NetworkConfig
 from seqgen.errors import UserError
 
 
@@ -42,27 +42,37 @@ class Engine(Protocol):
         ...
 
 
-def light(checkpoint: Checkpoint, device: str = "cpu") -> Engine:
+Weights = Mapping[str, npt.NDArray[np.float32]]
+
+
+def light(config: NetworkConfig, weights: Weights, device: str) -> Engine:
+    """The engine without torch."""
     from seqgen.generation.light import LightEngine
 
-    return LightEngine(checkpoint.network, checkpoint.weights())
+    return LightEngine(config, weights)
 
 
-def with_torch(checkpoint: Checkpoint, device: str = "cpu") -> Engine:
+def with_torch(config: NetworkConfig, weights: Weights, device: str) -> Engine:
+    """The network itself, on any device."""
     from seqgen.generation.torch_engine import TorchEngine
 
-    return TorchEngine(checkpoint.network, checkpoint.weights(), device)
+    return TorchEngine(config, weights, device)
 
 
-ENGINES: dict[str, Callable[[Checkpoint, str], Engine]] = {"light": light, "torch": with_torch}
+ENGINES: dict[str, Callable[[NetworkConfig, Weights, str], Engine]] = {"light": light, "torch": with_torch}
 
 
-def make_engine(checkpoint: Checkpoint, name: str = "auto", device: str = "auto") -> Engine:
-    """An engine by name. `auto` is `light` on the processor and `torch` where another device is asked for."""
+def make_engine(config: NetworkConfig, weights: Weights, name: str = "auto", device: str = "auto") -> Engine:
+    """An engine by name. `auto` is `light` on the processor and `torch` where another device is asked for.
+
+    Raises `UserError` for an engine that there is not, or that can't run on `device`.
+    """
     if name == "auto":
         name = "light" if device in ("auto", "cpu") else "torch"
     if name not in ENGINES:
         raise UserError(f"--engine must be one of auto, {', '.join(ENGINES)}; not {name!r}")
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise UserError(f"--device must be one of auto, cpu, cuda, mps; not {device!r}")
     if name == "light" and device not in ("auto", "cpu"):
         raise UserError(f"the light engine runs on the processor only, not on {device}")
-    return ENGINES[name](checkpoint, "cpu" if device == "auto" else device)
+    return ENGINES[name](config, weights, "cpu" if device == "auto" else device)

@@ -190,7 +190,3 @@ def dropout_mask(like: Tensor, share: float, generator: torch.Generator | None) 
 def detach(states: States) -> States:
     """The same state, cut off from the graph that made it: the end of truncated backpropagation."""
     return tuple(tuple(tensor.detach() for tensor in state) for state in states)
-
-
-def count_parameters(network: nn.Module) -> int:
-    return sum(weight.numel() for weight in network.parameters())
