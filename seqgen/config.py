@@ -201,9 +201,8 @@ class TrainOptions:
     steps: int | None = setting(None, "How long, in optimiser steps.", least=1)
     patience: int = setting(
         8, "Validations without a better one before stopping early; 0 never stops.", least=0)  # fmt: skip
-    val_fraction: float | None = setting(
-        None, "Part held out at the end of each document [default: 0.1, less of a large corpus].",
-        least=0, most=0.9)  # fmt: skip
+    val_fraction: float = setting(
+        0.1, "Part held out at the end of each document.", least=0, most=0.9)  # fmt: skip
 
     seed: int = setting(0, "Of every random choice.", least=0, most=(1 << 63) - 1)
     device: str = setting("auto", "Where to compute.", choices=("auto", "cpu", "cuda", "mps"))

@@ -469,15 +469,6 @@ def test_a_compressed_document_is_cut_by_the_size_of_what_is_inside(suffix: str,
     assert 0.09 * len(text) < held.size <= 0.1 * len(text)
 
 
-@given(size=st.integers(0, 1 << 40))
-@example(size=0)
-def test_of_a_large_corpus_a_smaller_part_is_enough(size: int) -> None:
-    share = split.default_fraction(size)
-    assert 0.01 <= share <= 0.1
-    assert size * share <= max(split.ENOUGH, 0.01 * size) + 1
-    assert share == 0.1 or size * share >= split.ENOUGH - 1
-
-
 def test_nothing_is_held_out_of_nothing_asked(scratch: Path) -> None:
     documents = written(scratch, [b"x" * 10_000, b"y"])
     assert hold_out(documents, 0) == hold_out(documents, 0.0) == (split.whole(documents), [])

@@ -259,9 +259,9 @@ def test_engines_agree_on_a_trained_model(model_folder: Path) -> None:
 def test_an_engine_is_asked_for_by_name(model_folder: Path) -> None:
     loaded = checkpoint.load(model_folder)
     assert isinstance(make_engine(loaded.network, loaded.weights()), LightEngine)
-    assert isinstance(make_engine(loaded, "auto", "cpu"), LightEngine)
-    assert isinstance(make_engine(loaded, "torch"), TorchEngine)
+    assert isinstance(make_engine(loaded.network, loaded.weights(), "auto", "cpu"), LightEngine)
+    assert isinstance(make_engine(loaded.network, loaded.weights(), "torch"), TorchEngine)
     with pytest.raises(UserError, match="--engine"):
-        make_engine(loaded, "steam")
+        make_engine(loaded.network, loaded.weights(), "steam")
     with pytest.raises(UserError, match="light engine"):
-        make_engine(loaded, "light", "cuda")
+        make_engine(loaded.network, loaded.weights(), "light", "cuda")

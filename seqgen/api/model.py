@@ -172,7 +172,7 @@ class Model:
             if rivals and result.bytes <= compressors.MOST:
                 tell("asking the rivals")
                 records = [b"".join(document.chunks()) for document in documents]
-                baselines = compressors.rivals(records, self._training_text(documents, reading), result)
+                baselines = compressors.rivals(records, self._training_text(documents), result)
         return {
             "task": self.task,
             "records": result.records,
@@ -184,19 +184,27 @@ class Model:
             "baselines": baselines,
         }
 
-    def _training_text(self, evaluated: list[Document], reading: Any) -> bytes:
-        """What the model learnt from, if the sources still lie where they lay, unchanged, and are not what is
-        evaluated; otherwise nothing."""
-        text = []
+    def _training_text(self, evaluated: list[Document]) -> bytes:
+        """What the model learnt from, without what was held out, if the sources still lie where they lay, unchanged,
+        and are not what is evaluated; otherwise nothing."""
+        from seqgen.corpus import sources as reading
+        from seqgen.corpus import split
+        from seqgen.evaluation.compressors import MOST
+
+        documents = []
         for source in self.checkpoint.sources:
             path = Path(source["name"])
-            if source["sha256"] in {document.sha256 for document in evaluated} or not path.is_file():
+            if source["bytes"] > MOST or not path.is_file():
                 return b""
             (document,) = reading.measure([reading.Document(source["name"], path)])
-            if document.sha256 != source["sha256"] or document.size > 64 << 20:
+            if document.sha256 != source["sha256"] or document.sha256 in {each.sha256 for each in evaluated}:
                 return b""
-            text.append(b"".join(document.chunks()))
-        return b"".join(text)
+            documents.append(document)
+        config = self.checkpoint.config
+        own_valid = bool(config["data"].get("valid_sources"))
+        fraction = config["training"].get("options", {}).get("val_fraction", 0.0)
+        parts = split.whole(documents) if own_valid else split.hold_out(documents, fraction)[0]
+        return b"".join(chunk for part in parts for chunk in part.chunks())
 
     def info(self) -> dict[str, Any]:
         """config.json, with the number of parameters and the bytes of the weights."""

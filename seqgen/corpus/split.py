@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from seqgen.corpus.sources import Document
 
 SHORTEST_CUT = 4096  # bytes; below this a tenth is not long enough to measure anything on
-ENOUGH = 50_000  # bytes: a mean over as many is good to the second decimal
 SMALLEST_PART = 64  # bytes that the held-out part of a lone small document must have
 
 
@@ -34,14 +33,6 @@ class Part:
 
     def chunks(self) -> Iterator[bytes]:
         return self.document.chunks(self.start, self.stop)
-
-
-def default_fraction(size: int) -> float:
-    """The share of a corpus of `size` bytes to hold out: a tenth, but of a large one no more than `ENOUGH` bytes.
-
-    What is held out at the end of a text is often what resembles the text to come most, and the network never sees it.
-    """
-    return min(0.1, max(ENOUGH / max(size, 1), 0.01))
 
 
 def whole(documents: Iterable[Document]) -> list[Part]:

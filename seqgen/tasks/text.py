@@ -78,7 +78,7 @@ class Text:
         if preparation.valid:
             train, held_out = split.whole(preparation.documents), split.whole(preparation.valid)
         else:
-            train, held_out = split.hold_out(preparation.documents, _fraction(preparation))
+            train, held_out = split.hold_out(preparation.documents, preparation.options.val_fraction)
         if not train:
             raise DataError("nothing is left to train on: --val-fraction holds out everything")
         preparation.tell("learning the vocabulary")
@@ -161,15 +161,9 @@ def _fit(preparation: Preparation, parts: list[Part]) -> Codec:
     return tokenizers.fit(options.tokenizer_kind, chunks, **extra)
 
 
-def _fraction(preparation: Preparation) -> float:
-    """The share to hold out: what was asked for, or by the size of the corpus."""
-    asked = preparation.options.val_fraction
-    return split.default_fraction(sum(d.size for d in preparation.documents)) if asked is None else asked
-
-
 def _key(codec: Codec, preparation: Preparation) -> str:
     """What the id cache is found by: the same sources, cut the same way, spelt with the same codec."""
-    parts = [fingerprint(preparation.documents), fingerprint(preparation.valid), _fraction(preparation)]
+    parts = [fingerprint(preparation.documents), fingerprint(preparation.valid), preparation.options.val_fraction]
     digest = hashlib.sha256(json.dumps(parts).encode())
     for name, data in sorted(tokenizers.dump(codec).items()):
         digest.update(name.encode() + hashlib.sha256(data).digest())

@@ -1,10 +1,11 @@
 """How well text is learnt in a given time, beside general-purpose compressors.
 
-    python tests/benchmarks/text.py DATA [--budget 1m --budget 3m] [--only shakespeare|chinese|subword|cells] [--work DIR]
+    python tests/benchmarks/text.py DATA [--budget 1m --budget 3m] [--only shakespeare|chinese|subword|cells] [--blind] [--work DIR]
 
-DATA holds tinyshakespeare/input.txt and novels_zh/*.txt. Each text is cut at nine tenths: the program trains on the
-first part (and holds out a tenth of that for its own choices) and is evaluated once on the last tenth, its state
-carried through. Everything runs through the real command, one after another; nothing else should be running.
+DATA holds tinyshakespeare/input.txt and novels_zh/*.txt. `train` is given the whole text and holds out the last tenth
+by itself, which also decides which step is kept; `evaluate` then reads that tenth, its state carried through. With
+--blind only the first nine tenths are given, nothing of them is held out, and the last step is taken. Everything runs
+through the real command, one after another; nothing else should be running.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ TEXTS = {"shakespeare": "tinyshakespeare/input.txt", "chinese": "novels_zh/*.txt
 
 
 def cut(path: Path, work: Path, name: str) -> tuple[Path, Path]:
-    """The first nine tenths of the characters, and the last, as two files."""
-    text = path.read_bytes().decode("utf-8")
-    place = len(text) * 9 // 10
+    """The first nine tenths, and the last as `train` cuts it off, as two files."""
+    text = path.read_bytes()
+    place = len(text) - int(0.1 * len(text))
+    while 0x80 <= text[place] < 0xC0:
+        place += 1
     parts = []
     for part, content in (("train", text[:place]), ("test", text[place:])):
         parts.append(work / f"{name}.{part}.txt")
-        parts[-1].write_bytes(content.encode("utf-8"))
+        parts[-1].write_bytes(content)
     return parts[0], parts[1]
 
 
@@ -41,7 +44,7 @@ def measure(name: str, train: Path, test: Path, work: Path, budget: str, flags: 
     """One row: what it was, how long it took, and the contract's measures."""
     model = work / f"{name}-{budget}"
     began = time.monotonic()
-    run("train", str(train), "-o", str(model), "--budget", budget, "--overwrite", *flags)
+    run("train", str(train), "-o", str(model), "--budget", budget, "--overwrite", "--quiet", *flags)
     seconds = time.monotonic() - began
     result = json.loads(run("evaluate", str(model), str(test), "--json"))
     config = json.loads((model / "config.json").read_text())
@@ -63,6 +66,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--budget", action="append", help="default: 3m for English, 5m for Chinese")
     parser.add_argument("--only", action="append", choices=("shakespeare", "chinese", "subword", "cells"))
+    parser.add_argument("--blind", action="store_true", help="train on nine tenths, choose nothing on the last")
     parser.add_argument("--work", type=Path, default=None)
     options = parser.parse_args()
     work = options.work or Path(tempfile.mkdtemp(prefix="seqgen-benchmark-"))
@@ -76,10 +80,14 @@ def main() -> None:
         jobs += [("chinese", "chinese subword", ["--tokenizer", "subword"], budget)] * ("subword" in wanted)
     for cell in ("lstm", "gru", "rnn") if "cells" in wanted else ():
         jobs.append(("shakespeare", f"shakespeare {cell}", ["--cell", cell], "90s"))
-    print("| text | budget | took | network | nats/char | bits/char | rivals, nats/char |\n|---|---|---|---|---|---|---|")
+    print(
+        "| text | budget | took | network | nats/char | bits/char | rivals, nats/char |\n|---|---|---|---|---|---|---|"
+    )
     for text, name, flags, budget in jobs:
         (path,) = sorted(options.data.glob(TEXTS[text]))
-        train, test = cut(path, work, text)
+        first, test = cut(path, work, text)
+        train = first if options.blind else path
+        flags = [*flags, "--val-fraction", "0"] if options.blind else flags
         row = measure(name.replace(" ", "-"), train, test, work, budget, flags)
         print("| " + " | ".join(row) + " |", flush=True)
 
