@@ -16,7 +16,7 @@ settings.register_profile("seqgen", deadline=None)
 settings.load_profile("seqgen")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; two threads each would only wait
 
-WORDS = "the old lamp on the quay was lit by the boy and the boat came home late in the cold rain ".split()
+WORDS = "the old lamp on the quay was lit by the boy and the boat came home late in the cold rain ".split()  # noqa: SIM905
 
 
 def prose(sentences: int = 400, seed: int = 1) -> str:

@@ -261,7 +261,11 @@ DAMAGED: dict[str, Callable[[Path], Any]] = {
     "swapped-weights": swap_weights,
     "musical": change_config(lambda config: config.update(task="music")),
     "unresumable": lambda model: shutil.rmtree(model / "resume"),
-    "orphan": change_config(lambda config: config["data"]["sources"][0].update(name="gone.txt")),
+    "orphan": change_config(
+        lambda config: config["data"].update(
+            cache="gone", sources=[{**config["data"]["sources"][0], "name": "gone.txt"}]
+        )
+    ),
 }
 
 

@@ -1,6 +1,7 @@
 """How well text is learnt in a given time, beside general-purpose compressors.
 
-    python tests/benchmarks/text.py DATA [--budget 1m --budget 3m] [--only shakespeare|chinese|subword|cells] [--blind] [--work DIR]
+    python tests/benchmarks/text.py DATA [--budget 1m --budget 3m] [--only shakespeare|chinese|subword|cells]
+                                         [--blind] [--work DIR]
 
 DATA holds tinyshakespeare/input.txt and novels_zh/*.txt. `train` is given the whole text and holds out the last tenth
 by itself, which also decides which step is kept; `evaluate` then reads that tenth, its state carried through. With
