@@ -32,7 +32,7 @@ from seqgen import tokenizers
 from seqgen.config import FORMAT, TASK_NAMES, NetworkConfig, from_json
 from seqgen.errors import ModelError, UserError
 from seqgen.model.layout import weight_shapes
-from seqgen.streams import reason, write_bytes
+from seqgen.streams import expand, reason, write_bytes
 from seqgen.tokenizers import Codec
 
 CONFIG, WEIGHTS, METRICS, CARD, RESUME = (
@@ -74,7 +74,7 @@ class Checkpoint:
 
 def load(folder: str | os.PathLike[str]) -> Checkpoint:
     """Reads a model folder, strictly. Raises `ModelError` that names the file and what is wrong with it."""
-    folder = Path(folder).expanduser()
+    folder = expand(folder)
     if not folder.is_dir():
         raise ModelError(f"there is no model {str(folder)!r}" + (" (it is a file)" if folder.exists() else ""))
     if not (folder / CONFIG).exists():

@@ -114,6 +114,15 @@ def read_chunks(stream: BinaryIO, name: str, size: int = CHUNK) -> Generator[byt
         yield chunk
 
 
+def expand(path: str | os.PathLike[str]) -> Path:
+    """A path with `~` at its beginning replaced by a home folder. Raises `DataError` for the home of nobody."""
+    text = os.fspath(path)
+    full = os.path.expanduser(text)
+    if full.startswith("~") and not os.path.exists(full):
+        raise DataError(f"there is no home folder for {text!r}")
+    return Path(full)
+
+
 def reason(error: BaseException) -> str:
     """Why it failed, in the words of the operating system and without the path, on one line."""
     if isinstance(error, OSError) and error.strerror:

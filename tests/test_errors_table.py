@@ -169,7 +169,7 @@ ROWS = [
     ("evaluate model empty.txt", "'empty.txt' is empty"),
     ("evaluate model one-character.txt", "one character"),
     ("tokenize words text.txt", "'words'"),
-    ("tokenize subword empty.txt", "no text to learn subwords from"),
+    *[(f"tokenize {kind} empty.txt", "'empty.txt' is empty") for kind in ("model", "char", "byte", "subword")],
     ("tokenize model text.txt --vocab-size 400", "--vocab-size goes with the kind subword"),
     ("tokenize subword text.txt --vocab-size 10", "--vocab-size"),
     # ---- where the data goes ----

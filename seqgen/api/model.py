@@ -94,8 +94,7 @@ class Model:
 
     def prime(self, prompt: str | bytes) -> generation.Primed:
         """Reads a prompt once, for any number of samples."""
-        if self.task != "text":
-            raise UserError(f"this is a model for {self.task}, which does not write text")
+        self._must_be_of_text("write")
         data = prompt.encode("utf-8", "surrogateescape") if isinstance(prompt, str) else prompt
         return generation.prime(self.engine, self.codec, data)
 
@@ -103,6 +102,7 @@ class Model:
         """What one record costs. Every token counts, the first one too, given that a record begins."""
         from seqgen.evaluation.text import token_nats
 
+        self._must_be_of_text("score")
         if isinstance(chunks, str):
             chunks = chunks.encode("utf-8", "surrogateescape")
         chunks = [chunks] if isinstance(chunks, bytes) else chunks
@@ -127,6 +127,7 @@ class Model:
         """What each line costs, given all lines before it: one pass, in flat memory."""
         from seqgen.evaluation.text import Scorer
 
+        self._must_be_of_text("score")
         scorer = Scorer(self.network, self.codec)
         for number, line in enumerate(lines, start=1):
             pieces = list(scorer.read(self.codec.encode(line)))
@@ -151,8 +152,7 @@ class Model:
         from seqgen.evaluation import compressors
         from seqgen.evaluation.text import Tally, tally
 
-        if self.task != "text":
-            raise ModelError(f"this is a model for {self.task}, which this version can't evaluate")
+        self._must_be_of_text("evaluate")
         began = time.monotonic()
         names = [sources] if isinstance(sources, str) else list(sources)
         with reading.Spool() as spool:
@@ -216,6 +216,10 @@ class Model:
             "parameters": parameter_count(self.checkpoint.network),
             "weights_bytes": size,
         }
+
+    def _must_be_of_text(self, what: str) -> None:
+        if self.task != "text":
+            raise ModelError(f"this is a model for {self.task}, with which this version can't {what}")
 
     def _spell(self, ids: Iterable[int]) -> list[str]:
         return [decode(self.codec, [token]).decode("utf-8", "backslashreplace") for token in ids]

@@ -22,7 +22,7 @@ from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import ModelError, UserError
 from seqgen.model.network import Network
-from seqgen.streams import PART, reason
+from seqgen.streams import PART, expand, reason
 from seqgen.tasks import Data, Preparation, Task
 from seqgen.training import device, plan
 from seqgen.training.loop import Event, Finished, Position, Run, Schedule, Stepped, Validated
@@ -80,7 +80,7 @@ def train(
     """
     watch = watch or Watcher()
     began = time.monotonic() if watch.began is None else watch.began
-    folder = Path(output).expanduser()
+    folder = expand(output)
     names = [sources] if isinstance(sources, str) else list(sources)
     valid_names = [valid] if isinstance(valid, str) else list(valid)
     given = make(TrainOptions, options)

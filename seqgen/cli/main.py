@@ -19,7 +19,7 @@ import seqgen
 from seqgen.cli import corpora, evaluate, info, sample, score, tokenize, train
 from seqgen.cli.common import one_line
 from seqgen.errors import SeqgenError, UserError
-from seqgen.streams import quit_stdout
+from seqgen.streams import quit_stdout, reason
 
 app = typer.Typer(
     name="seqgen",
@@ -73,6 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SeqgenError as error:
         _complain(str(error))
         return 2 if isinstance(error, UserError) else 1
+    except OSError as error:  # no module made a sentence of it: still the world's doing, not the program's
+        _complain(f"cannot use {str(error.filename or 'a file')[:200]!r}: {reason(error)}")
+        return 2
     except MemoryError:
         _complain("there is not enough memory for this; a smaller --rnn-size or --batch-size needs less")
         return 1

@@ -29,6 +29,8 @@ def run(
     from seqgen.errors import DataError
     from seqgen.streams import open_input, read_chunks
 
+    if names.count("-") > 1:
+        raise DataError("standard input can be read once only: '-' is given twice")
     loaded = load(model)
     voice = Voice(quiet)
 

@@ -38,7 +38,7 @@ def run(
         raise UserError("--vocab-size goes with the kind subword only")
     codec = None if fitted else checkpoint.load(model).codec
     with reading.Spool() as spool, Output(output) as out:
-        documents = reading.find(names, spool, warn=voice.warn)
+        documents = reading.measure(reading.find(names, spool, warn=voice.warn), voice.warn)
         if codec is None:
             text = (chunk for document in documents for chunk in document.chunks())
             codec = tokenizers.fit(model, text, **({"vocab_size": vocab_size} if vocab_size else {}))

@@ -97,9 +97,13 @@ def find(
     if sum(source == "-" for source in sources) > 1:
         raise DataError("standard input can be read once only: '-' is given twice")
     for source in sources:
-        documents = _find_one(source, spool, progress, warn)
+        passed_over: list[str] = []
+        documents = _find_one(source, spool, progress, passed_over.append)
         if not documents:
-            raise DataError(f"{source!r} holds no text")
+            why = f" ({passed_over[0].removeprefix(source + ': ')})" if passed_over else ""
+            raise DataError(f"{source!r} holds no text{why}")
+        for sentence in passed_over:
+            warn(sentence)
         found += documents
     return found
 

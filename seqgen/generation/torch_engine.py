@@ -6,13 +6,14 @@ rounding depends on its shape, so only equal shapes give a stream the same numbe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from seqgen.config import NetworkConfig
+from seqgen.errors import UserError
 from seqgen.model.network import Network, States
 
 BLOCK = 16  # rows of a product; more would waste work on single streams, fewer would waste the processor on many
@@ -34,6 +35,9 @@ class TorchEngine:
         self, config: NetworkConfig, weights: Mapping[str, npt.NDArray[np.float32]], device: str = "cpu"
     ) -> None:
         self.vocab_size = config.vocab_size
+        there: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+        if device in there and not there[device]():
+            raise UserError(f"--device {device}: this machine, or this build of PyTorch, has none")
         self._device = torch.device(device)
         self._network = load_network(config, weights).to(self._device)
         # Narrow products go through kernels that treat the rows of a block unlike: there each stream is its own block.
