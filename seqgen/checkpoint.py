@@ -160,7 +160,7 @@ def write_weights(path: Path, weights: Weights, belongs_to: str) -> None:
     from safetensors.numpy import save
 
     arrays = {name: np.ascontiguousarray(weight, dtype=np.float32) for name, weight in weights.items()}
-    write_bytes(path, save(arrays, metadata={"format": "np", "identity": belongs_to}))
+    write_bytes(path, save(arrays, metadata={"identity": belongs_to}))
 
 
 def write_config(folder: Path, config: Mapping[str, Any], name: str = "") -> None:

@@ -100,11 +100,17 @@ class _ZstdFile(io.RawIOBase):
         super().close()
 
 
-def read_chunks(stream: BinaryIO, name: str, size: int = CHUNK) -> Generator[bytes, None, None]:
-    """The stream's bytes, chunk by chunk. A damaged or truncated compressed file raises `DataError`."""
+def read_chunks(
+    stream: BinaryIO, name: str, size: int = CHUNK, as_it_comes: bool = False
+) -> Generator[bytes, None, None]:
+    """The stream's bytes, chunk by chunk. A damaged or truncated compressed file raises `DataError`.
+
+    With `as_it_comes` a chunk is what is there, however little, as from a pipe that someone is still writing to.
+    """
+    read = getattr(stream, "read1", stream.read) if as_it_comes else stream.read
     while True:
         try:
-            chunk = stream.read(size)
+            chunk = read(size)
         except Exception as error:  # each decompressor has errors of its own, zstandard's not even an OSError
             if isinstance(error, KeyboardInterrupt | MemoryError):
                 raise

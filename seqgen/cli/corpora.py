@@ -85,7 +85,7 @@ class _Download:
             from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
             self._bar = Progress(
-                TextColumn(name), BarColumn(), DownloadColumn(), TimeRemainingColumn(),
+                TextColumn(name, markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn(),
                 console=Console(stderr=True), transient=True,
             )  # fmt: skip
             self._task = self._bar.add_task(name, total=None)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from seqgen.cli.common import AsJson, ModelFolder, Output, human_size, human_time, pipes, to_json
+from seqgen.cli.common import AsJson, ModelFolder, Output, Quiet, human_size, human_time, pipes, to_json
 
 
 @pipes
-def run(model: ModelFolder, as_json: AsJson = False) -> None:
+def run(model: ModelFolder, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Tell what a model is, what it was trained on, and how well it does."""
     from seqgen.api.model import load
 

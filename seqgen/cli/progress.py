@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _LINE_EVERY = 10.0  # seconds between plain lines where validations are further apart
 _SAMPLE_CHARACTERS = 72
-_PATIENCE = 3.0  # seconds until a person wonders whether anything happens
+_PATIENCE = 10.0  # seconds until a person wonders whether anything happens
 
 
 @contextlib.contextmanager
@@ -174,10 +174,10 @@ class _Bar(_Nothing):
         self._console = Console(stderr=True, highlight=False)
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[words]}"),
+            TextColumn("{task.fields[words]}", markup=False),
             console=self._console,
             transient=True,
             expand=True,

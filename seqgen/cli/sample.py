@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Annotated
 
@@ -52,7 +53,9 @@ def run(
 
     loaded = Model(checkpoint.load(model), engine, device)
     if prompt_file is not None:
-        begin = b"".join(read_chunks(open_input(prompt_file), prompt_file))
+        stream = open_input(prompt_file)
+        with contextlib.nullcontext(stream) if prompt_file == "-" else contextlib.closing(stream):
+            begin = b"".join(read_chunks(stream, prompt_file))
     else:
         begin = (prompt or "").encode("utf-8", "surrogateescape")
     primed = loaded.prime(begin)

@@ -45,7 +45,7 @@ def run(
     with Output(output) as out, reading.Spool() as spool:
         for name in names:
             if name == "-":  # read as it comes, however long it gets
-                chunks = read_chunks(open_input("-"), "standard input", 1 << 14)
+                chunks = read_chunks(open_input("-"), "standard input", as_it_comes=True)
                 documents = [("-", chunks)]
             else:
                 found = reading.find([name], spool, warn=voice.warn)
