@@ -106,6 +106,8 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
         codec = tokenizers.parse(files)
     except ModelError as error:
         raise ModelError(f"{str(folder)!r}: {error}") from error
+    if (codec.kind == "midi") != (config["task"] == "music"):
+        raise ModelError(f"{str(folder)!r} is damaged: a model for {config['task']} does not read {codec.kind}")
     if codec.vocab_size != network.vocab_size:
         raise ModelError(
             f"{str(folder)!r}: tokenizer.json belongs to another model: it has {codec.vocab_size:,} ids, the "

@@ -32,11 +32,13 @@ def setting(
     most: float | None = None,
     above: float | None = None,
     metavar: str | None = None,
+    tasks: tuple[str, ...] = (),
 ) -> Any:
-    """A dataclass field that knows its help text, its flags beyond `--its-name`, and its bounds (inclusive)."""
+    """A dataclass field that knows its help text, its flags beyond `--its-name`, its bounds (inclusive), and the tasks
+    that it has a meaning for (none named: all)."""
     metadata = {
         "help": help, "flags": flags, "choices": choices, "least": least, "most": most, "above": above,
-        "metavar": metavar,
+        "metavar": metavar, "tasks": tasks,
     }  # fmt: skip
     if isinstance(default, (list, dict)):
         raise TypeError("a default must be immutable")
@@ -117,6 +119,14 @@ def make(kind: type[T], given: Mapping[str, Any]) -> T:
     return check(kind(**given))
 
 
+def check_task(kind: type, given: Mapping[str, Any], task: str) -> None:
+    """Raises `UserError` where a setting is given that means nothing to `task`."""
+    for item in dataclasses.fields(kind):
+        of = item.metadata.get("tasks", ())
+        if of and task not in of and given.get(item.name) is not None and given[item.name] != item.default:
+            raise UserError(f"{flag_name(item.name)} is for {' and '.join(of)}; this is {task}")
+
+
 def parse_duration(text: str) -> float:
     """Seconds in `90s`, `10m`, `1.5h`, `2d` or a bare number of seconds.
 
@@ -131,9 +141,18 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def parse_range(text: str) -> tuple[int, int]:
+    """Lowest and highest pitch in `21-108`. Raises `UserError` for anything else."""
+    match = re.fullmatch(r"\s*(\d{1,3})\s*-\s*(\d{1,3})\s*", text)
+    if not match or not int(match[1]) <= int(match[2]) <= 127:
+        raise UserError(f"--pitch-range must be two MIDI pitches such as 21-108, not {text[:24]!r}")
+    return int(match[1]), int(match[2])
+
+
 CELL_NAMES = ("lstm", "gru", "rnn")
 TASK_NAMES = ("text", "dialogue", "music", "classify", "forecast")
-TOKENIZER_NAMES = ("char", "byte", "subword")
+TOKENIZER_NAMES = ("char", "byte", "subword")  # of text; music has its own
+_MUSIC = ("music",)
 
 
 @dataclass(frozen=True)
@@ -204,6 +223,26 @@ class TrainOptions:
     val_fraction: float = setting(
         0.1, "Part held out at the end of each document.", least=0, most=0.9)  # fmt: skip
 
+    grid: int = setting(
+        4, "Music: steps a quarter note; 12 holds triplets.", least=1, most=48, tasks=_MUSIC)  # fmt: skip
+    velocity_bins: int = setting(8, "Music: how many loudnesses.", least=1, most=127, tasks=_MUSIC)
+    tracks: str = setting(
+        "all", "Music: all parts, the melody alone, or all but the drums as one piano.",
+        choices=("all", "melody", "piano"), tasks=_MUSIC)  # fmt: skip
+    pitch_range: str = setting(
+        "0-127", "Music: the lowest and highest pitch kept.", metavar="LOW-HIGH", tasks=_MUSIC)  # fmt: skip
+    note_order: str = setting(
+        "rising", "Music: how notes that begin together are read.", choices=("rising", "falling"),
+        tasks=_MUSIC)  # fmt: skip
+    transpose: int = setting(
+        5, "Music: every pass moves each piece by up to so many semitones; 0 never.", least=0, most=24,
+        tasks=_MUSIC)  # fmt: skip
+    stretch: int = setting(
+        0, "Music: every pass plays each piece up to so many percent faster or slower.", least=0, most=50,
+        tasks=_MUSIC)  # fmt: skip
+    strict: bool = setting(
+        False, "Stop at a damaged file instead of passing it over.", tasks=("music", "dialogue"))  # fmt: skip
+
     seed: int = setting(0, "Of every random choice.", least=0, most=(1 << 63) - 1)
     device: str = setting("auto", "Where to compute.", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = setting("auto", "Of the products in training.", choices=("auto", "fp32", "bf16"))
@@ -219,6 +258,8 @@ class TrainOptions:
             raise UserError(f"--vocab-size needs --tokenizer subword, not {self.tokenizer}")
         if self.activation != "tanh" and self.cell != "rnn":
             raise UserError(f"--activation {self.activation} needs --cell rnn, not {self.cell}")
+        if isinstance(self.pitch_range, str):
+            parse_range(self.pitch_range)
 
     @property
     def tokenizer_kind(self) -> str:
@@ -230,7 +271,9 @@ class TrainOptions:
 class SampleOptions:
     """What sampling can be told. The filters run in the order in which their fields stand here."""
 
-    length: int = setting(500, "Characters to write (the prompt is not counted).", "-l", least=0, most=1 << 40)
+    length: int | None = setting(
+        None, "Characters of text, bars of music; the prompt is not counted [default: 500, or 16 bars].", "-l",
+        least=0, most=1 << 40)  # fmt: skip
     repetition_penalty: float = setting(
         1.0, "Divides the logits of tokens among the last --repetition-window (CTRL).", above=0)  # fmt: skip
     repetition_window: int = setting(64, "How many tokens back the penalty looks.", least=1, most=1 << 20)
@@ -247,3 +290,52 @@ class SampleOptions:
     def __post_init__(self) -> None:
         if any(not text for text in self.stop):
             raise UserError("--stop must not be empty")
+
+    def length_for(self, task: str) -> int:
+        """How much to write: what was asked for, or the default of the task."""
+        return self.length if self.length is not None else DEFAULT_LENGTH[task]
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What else evaluating can be told. The pieces of music compared are drawn with these settings."""
+
+    pieces: int = setting(
+        50, "Music: pieces to compose and compare; 0 composes none.", least=0, most=10_000, tasks=_MUSIC)  # fmt: skip
+    length: int = setting(16, "Music: bars of a piece.", least=1, most=1000, tasks=_MUSIC)
+    temperature: float = setting(1.0, "Of the pieces and replies drawn.", "-t", least=0)
+    seed: int = setting(0, "Of what is drawn by chance.", least=0, most=(1 << 63) - 1)
+    replies: int = setting(
+        200, "Dialogue: replies to give and compare with people's own.", least=0, most=100_000,
+        tasks=("dialogue",))  # fmt: skip
+    candidates: int = setting(
+        1, "Dialogue: replies to sample for each one given.", least=1, most=256, tasks=("dialogue",))  # fmt: skip
+    mutual: float = setting(
+        0.5, "Dialogue: how much a reply's likelihood without the history counts against it.", least=0, most=1,
+        tasks=("dialogue",))  # fmt: skip
+    plot: str | None = setting(
+        None, "Music: draw both sets' features into this PNG file.", metavar="FILE.png", tasks=_MUSIC)  # fmt: skip
+
+
+DEFAULT_LENGTH = {"text": 500, "dialogue": 500, "music": 16}  # characters, or bars
+
+
+@dataclass(frozen=True)
+class ReplyOptions:
+    """What else answering can be told."""
+
+    candidates: int = setting(
+        1, "Replies to sample for each one given: the one that owes most to what was said before.", least=1,
+        most=256)  # fmt: skip
+    mutual: float = setting(
+        0.5, "How much a candidate's likelihood without the history counts against it.", least=0, most=1)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MusicOptions:
+    """What else composing can be told."""
+
+    tempo: float | None = setting(None, "Quarter notes a minute [default: the model's own].", least=4, most=1000)
+    key: str | None = setting(None, "Only pitches of this scale: 'D dorian', 'a minor', 'F# major', 'E blues'.")
+    instrument: tuple[str, ...] = setting(
+        (), "General MIDI name or number; once a melodic track, the last for the rest.")  # fmt: skip

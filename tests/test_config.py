@@ -62,7 +62,7 @@ def test_no_two_flags_are_the_same() -> None:
 
 def test_the_names_of_the_tables_are_the_choices() -> None:
     assert set(GATES) == set(STATES) == set(CELL_NAMES)
-    assert set(TOKENIZERS) == set(TOKENIZER_NAMES)
+    assert set(TOKENIZERS) == {*TOKENIZER_NAMES, "midi"}
 
 
 def test_settings_do_not_change() -> None:
@@ -98,6 +98,9 @@ BAD_TRAIN = [
     ("warmup", -0.1), ("warmup", 0.91),
     ("budget", "soon"), ("budget", "0s"), ("budget", ""), ("budget", "-5m"),
     ("epochs", 0), ("epochs", -1), ("epochs", math.inf), ("steps", 0), ("steps", -3), ("patience", -1),
+    ("grid", 0), ("grid", 49), ("velocity_bins", 0), ("velocity_bins", 128), ("tracks", "drums"),
+    ("pitch_range", "90-20"), ("pitch_range", "0-128"), ("pitch_range", "C4"), ("note_order", "up"),
+    ("transpose", -1), ("transpose", 25), ("stretch", -1), ("stretch", 51),
     ("val_fraction", -0.1), ("val_fraction", 0.91), ("val_fraction", math.nan),
     ("seed", -1), ("seed", 1 << 63), ("device", "tpu"), ("precision", "fp16"), ("threads", 0), ("threads", 4097),
 ]  # fmt: skip

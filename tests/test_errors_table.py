@@ -85,7 +85,11 @@ ROWS = [
     (f"{TRAIN} --val-fraction 2", "--val-fraction must be at most"),
     (f"{TRAIN} --vocab-size 400 --tokenizer char", "--tokenizer subword"),
     (f"{TRAIN} --activation relu --cell gru", "--cell rnn"),
-    (f"{TRAIN} --task music", "--task music is not in this version"),
+    (f"{TRAIN} --task forecast", "--task forecast is not in this version"),
+    (f"{TRAIN} --task music", "no MIDI file"),
+    (f"{TRAIN} --grid 12", "--grid is for music"),
+    (f"{TRAIN} --task music --vocab-size 500", "--vocab-size"),
+    (f"{TRAIN} --task music --tokenizer char", "--tokenizer char does not go with music"),
     (f"{TRAIN} --task poetry", "'poetry'"),
     (f"{TRAIN} --device cuda", "--device cuda"),
     # ---- train: from another model, and going on ----
@@ -95,7 +99,8 @@ ROWS = [
     (f"{TRAIN} --init-from model --rnn-size 64", "--rnn-size 64"),
     (f"{TRAIN} --init-from model --tokenizer byte", "--tokenizer byte"),
     (f"{TRAIN} --init-from model --vocab-size 500", "--vocab-size"),
-    (f"{TRAIN} --init-from musical", "music is not in this version"),
+    (f"{TRAIN} --init-from stocks", "forecast is not in this version"),
+    (f"{TRAIN} --init-from musical", "damaged"),
     ("train text.txt -o model --resume --overwrite", "--resume or --overwrite"),
     ("train short.txt -o model --resume", "not what this run began with"),
     ("train -o model --resume --rnn-size 64", "--rnn-size can't change"),
@@ -121,9 +126,9 @@ ROWS = [
         for model in ("no-weights", "cut-weights", "swapped-weights")
     ],
     ("info no-weights", "model.safetensors"),
-    ("sample musical", "music"),
-    ("score musical text.txt", "music"),
-    ("evaluate musical text.txt", "music"),
+    ("sample stocks", "forecast"),
+    ("score stocks text.txt", "forecast"),
+    ("evaluate stocks text.txt", "forecast"),
     ("sample ~nobody-of-this-name/model", "~nobody"),
     (f"sample {TOO_LONG}", "nnn"),
     # ---- sample ----
@@ -259,6 +264,7 @@ DAMAGED: dict[str, Callable[[Path], Any]] = {
     "no-weights": lambda model: (model / "model.safetensors").unlink(),
     "cut-weights": cut("model.safetensors"),
     "swapped-weights": swap_weights,
+    "stocks": change_config(lambda config: config.update(task="forecast")),
     "musical": change_config(lambda config: config.update(task="music")),
     "unresumable": lambda model: shutil.rmtree(model / "resume"),
     "orphan": change_config(

@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 
 from seqgen import checkpoint
 from seqgen.config import SampleOptions
+from seqgen.generation.draw import draw, random_stream
 from seqgen.generation.engine import ENGINES, make_engine
 from seqgen.generation.text import (
     Cutter,
     Sample,
-    draw,
     prime,
-    random_stream,
     samples,
     stream,
     stream_in_order,
@@ -444,19 +443,20 @@ def test_the_history_begins_with_the_prompt_and_grows() -> None:
 def test_priming_reads_the_document_mark_and_the_prompt_once() -> None:
     engine = noise(9, 4)
     primed = prime(engine, LETTERS, b"bad")  # type: ignore[arg-type]
-    assert primed.history == [1, 0, 3]
-    assert (primed.prompt, primed.last, primed.state) == ("bad", 3, ((LETTERS.end, 1, 0),))
+    read = primed.primed
+    assert read.history == [1, 0, 3]
+    assert (primed.text, read.last, read.state) == ("bad", 3, ((LETTERS.end, 1, 0),))
     assert len(list(samples(engine, LETTERS, primed, SampleOptions(length=2), 9))) == 9  # type: ignore[arg-type]
     assert engine.reads == 1
-    assert primed.history == [1, 0, 3]  # shared by all samples, so not to be added to
-    empty = prime(engine, LETTERS, b"")  # type: ignore[arg-type]
+    assert read.history == [1, 0, 3]  # shared by all samples, so not to be added to
+    empty = prime(engine, LETTERS, b"").primed  # type: ignore[arg-type]
     assert (empty.history, empty.last, empty.state) == ([], LETTERS.end, ((),))
 
 
 def test_a_prompt_may_be_any_bytes() -> None:
     primed = prime(noise(257), BYTES, b"\xff\xe4\xb8")
-    assert primed.prompt.encode("utf-8", "surrogateescape") == b"\xff\xe4\xb8"
-    assert primed.history == [0xFF, 0xE4, 0xB8]
+    assert primed.text.encode("utf-8", "surrogateescape") == b"\xff\xe4\xb8"
+    assert primed.primed.history == [0xFF, 0xE4, 0xB8]
 
 
 # --- real engines ----------------------------------------------------------------------------------------------------

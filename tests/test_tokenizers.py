@@ -15,10 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seqgen import tokenizers
+from seqgen.config import TOKENIZER_NAMES
 from seqgen.errors import DataError, ModelError
-from seqgen.tokenizers import TOKENIZERS, Codec, Decoder, Ids
+from seqgen.tokenizers import Codec, Decoder, Ids
 
-KINDS = list(TOKENIZERS)
+KINDS = list(TOKENIZER_NAMES)  # of text
 EXACT = ["char", "byte"]  # these give the very same ids wherever a stream is cut
 QUICK = settings(max_examples=60, deadline=None)
 SLOW = settings(max_examples=8, deadline=None)

@@ -26,7 +26,7 @@ from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document
 from seqgen.errors import UserError
 from seqgen.streams import exchange, reason
-from seqgen.tasks import Data, Task
+from seqgen.tasks.task import Data, Task
 from seqgen.training import device, plan
 from seqgen.training.loop import Run, Validated
 
@@ -38,13 +38,17 @@ class Training:
     """A training under way, as those who watch it may see it."""
 
     folder: Path
-    task: str
+    task: Task
     plan: plan.Plan
     compute: device.Compute
-    codec: tokenizers.Codec
-    facts: dict[str, Any]
+    data: Data
     run: Run
     metrics: list[dict[str, Any]] = field(default_factory=list)
+
+    def measured(self, loss: float | None) -> str:
+        """A held-out loss in the task's own measure: `2.067 bits/char`; nothing where nothing is held out."""
+        value = self.data.metrics(loss).get(self.task.headline.key)
+        return "" if value is None else f"{value:.3f} {self.task.headline.unit}"
 
     def weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """The weights as they are now."""
@@ -94,10 +98,10 @@ def describe(
 class ModelFolder:
     """The model folder of a run: how and when it is written. `written`: whether it is there already."""
 
-    def __init__(self, training: Training, config: dict[str, Any], data: Data, written: bool) -> None:
+    def __init__(self, training: Training, config: dict[str, Any], written: bool) -> None:
         self._training = training
         self._config = config
-        self._data = data
+        self._data = training.data
         self.written = written
         self._saved_at = time.monotonic()
 

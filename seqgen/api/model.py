@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from seqgen import checkpoint
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import SampleOptions, make
-from seqgen.errors import ModelError, UserError
+from seqgen.config import EvaluateOptions, MusicOptions, ReplyOptions, SampleOptions, check_task, make
+from seqgen.errors import ModelError
 from seqgen.generation import text as generation
 from seqgen.generation.engine import Engine, make_engine
 from seqgen.generation.text import Sample
 from seqgen.tokenizers import Codec, decode
 
 if TYPE_CHECKING:
-    from seqgen.corpus.sources import Document, Progress, Warn
+    from seqgen.corpus.sources import Progress, Warn
+    from seqgen.evaluation.text import Masks
+    from seqgen.generation.dialogue import Conversation
+    from seqgen.generation.music import Composition
     from seqgen.model.network import Network
+    from seqgen.music.piece import Piece
+    from seqgen.tokenizers.dialogue import DialogueCodec
 
 
 @dataclass(frozen=True)
@@ -92,17 +97,40 @@ class Model:
         for piece, _ in generation.stream_in_order(self.engine, self.codec, primed, make(SampleOptions, options), 1):
             yield piece
 
-    def prime(self, prompt: str | bytes) -> generation.Primed:
+    def prime(self, prompt: str | bytes) -> generation.Prompt:
         """Reads a prompt once, for any number of samples."""
-        self._must_be_of_text("write")
         data = prompt.encode("utf-8", "surrogateescape") if isinstance(prompt, str) else prompt
+        if self.task == "dialogue":
+            from seqgen.generation import dialogue
+
+            return dialogue.prime(self.engine, self._dialogue_codec(), data)
+        self._must_be_of_text("write")
         return generation.prime(self.engine, self.codec, data)
 
+    def conversation(self, options: SampleOptions | None = None, wishes: ReplyOptions | None = None) -> Conversation:
+        """A conversation with a model for dialogue: `hear` a line, then take the `reply`. Raises `ModelError` for
+        another model."""
+        from seqgen.generation.dialogue import Conversation
+
+        codec = self._dialogue_codec()
+        return Conversation(self.engine, codec, options or SampleOptions(), wishes or ReplyOptions())
+
+    def _dialogue_codec(self) -> DialogueCodec:
+        from seqgen.tokenizers.dialogue import DialogueCodec
+
+        if not isinstance(self.codec, DialogueCodec):
+            raise ModelError(f"this is a model for {self.task}; a conversation needs one for dialogue")
+        return self.codec
+
     def score(self, chunks: Iterable[bytes] | bytes | str, name: str = "", per_token: bool = False) -> Score:
-        """What one record costs. Every token counts, the first one too, given that a record begins."""
+        """What one record costs. Every token counts, the first one too, given that a record begins.
+
+        Raises `DataError` for a record of a model for music that is no MIDI file with notes.
+        """
         from seqgen.evaluation.text import token_nats
 
-        self._must_be_of_text("score")
+        if self.task not in ("text", "music"):
+            raise ModelError(f"this is a model for {self.task}, with which this version can't score")
         if isinstance(chunks, str):
             chunks = chunks.encode("utf-8", "surrogateescape")
         chunks = [chunks] if isinstance(chunks, bytes) else chunks
@@ -116,7 +144,7 @@ class Model:
 
         tokens, nats = 0, 0.0
         details: list[tuple[str, float]] | None = [] if per_token else None
-        for scored in token_nats(self.network, self.codec, counted()):
+        for scored in token_nats(self.network, self.codec, counted(), self._masks()):
             tokens += len(scored.ids)
             nats += float(scored.nats.sum())
             if details is not None:
@@ -138,6 +166,44 @@ class Model:
             tokens = sum(len(piece.ids) for piece in pieces)
             yield Score(f"{name}:{number}", tokens, nats, _bits_per_byte(nats, len(line)), details)
 
+    def compose(
+        self,
+        primer: str | os.PathLike[str] | Piece | None = None,
+        n: int = 1,
+        *,
+        first: int = 0,
+        stop_at_end: bool = False,
+        key: str | None = None,
+        tempo: float | None = None,
+        **options: Any,
+    ) -> list[Composition]:
+        """`n` pieces of music that go on from `primer`, a MIDI file or a piece on this model's grid.
+
+        Args:
+            first: the number of the first piece: piece i is the same whatever `n` and `first` are.
+            stop_at_end: let the model end a piece before `length`.
+            key: only pitches of this scale, such as "D dorian".
+            tempo: quarter notes a minute, all through.
+            options: fields of `config.SampleOptions`; `length` counts bars.
+        """
+        given = {name: value for name, value in (("tempo", tempo), ("key", key)) if value is not None}
+        settings, wishes = make(SampleOptions, options), make(MusicOptions, given)
+        return list(self.compose_one_by_one(primer, settings, wishes, n, first, stop_at_end))
+
+    def compose_one_by_one(
+        self,
+        primer: str | os.PathLike[str] | Piece | None,
+        options: SampleOptions,
+        wishes: MusicOptions,
+        n: int = 1,
+        first: int = 0,
+        stop_at_end: bool = False,
+    ) -> Iterator[Composition]:
+        """What `compose` does, a piece at a time."""
+        from seqgen.api import composing
+
+        return composing.compose(self, primer, options, wishes, n, first, stop_at_end)
+
     def evaluate(
         self,
         sources: Sequence[str] | str,
@@ -146,65 +212,34 @@ class Model:
         progress: Progress | None = None,
         warn: Warn = lambda _: None,
         tell: Callable[[str], None] = lambda _: None,
+        **options: Any,
     ) -> dict[str, Any]:
-        """How well the model does on `sources`, as `evaluate --json` prints it. Every document is a record."""
-        from seqgen.corpus import sources as reading
-        from seqgen.evaluation import compressors
-        from seqgen.evaluation.text import Tally, tally
+        """How well the model does on `sources`, as `evaluate --json` prints it. Every document is a record.
 
-        self._must_be_of_text("evaluate")
+        Args:
+            rivals: whether to measure the naive rivals too.
+            options: fields of `config.EvaluateOptions`.
+        """
+        from seqgen import tasks
+        from seqgen.api.evaluation import EVALUATIONS, Evaluation
+        from seqgen.corpus import sources as reading
+
+        if self.task not in EVALUATIONS:
+            raise ModelError(f"this is a model for {self.task}, which this version can't evaluate")
+        settings = make(EvaluateOptions, options)
+        check_task(EvaluateOptions, options, self.task)
         began = time.monotonic()
         names = [sources] if isinstance(sources, str) else list(sources)
         with reading.Spool() as spool:
-            documents = reading.measure(reading.find(names, spool, progress, warn), warn)
+            accepts = tasks.accepts(self.task)
+            documents = reading.measure(reading.find(names, spool, progress, warn, accepts), warn)
             trained_on = {source["sha256"] for source in self.checkpoint.sources}
-            for document in documents:
-                if document.sha256 in trained_on:
-                    warn(f"{document.name!r} is a text that the model was trained on (but for a held-out part)")
-            result = Tally()
-            for document in documents:
-                tell(f"reading {document.name}")
-                tally(self.network, self.codec, document.chunks(), result)
-            metrics = result.metrics()
-            if not metrics:
-                raise UserError("one character is too little to evaluate on: nothing comes after it")
-            baselines: dict[str, Any] = {}
-            if rivals and result.bytes <= compressors.MOST:
-                tell("asking the rivals")
-                records = [b"".join(document.chunks()) for document in documents]
-                baselines = compressors.rivals(records, self._training_text(documents), result)
-        return {
-            "task": self.task,
-            "records": result.records,
-            "tokens": result.tokens,
-            "characters": result.characters,
-            "bytes": result.bytes,
-            "seconds": round(time.monotonic() - began, 3),
-            "metrics": metrics,
-            "baselines": baselines,
-        }
-
-    def _training_text(self, evaluated: list[Document]) -> bytes:
-        """What the model learnt from, without what was held out, if the sources still lie where they lay, unchanged,
-        and are not what is evaluated; otherwise nothing."""
-        from seqgen.corpus import sources as reading
-        from seqgen.corpus import split
-        from seqgen.evaluation.compressors import MOST
-
-        documents = []
-        for source in self.checkpoint.sources:
-            path = Path(source["name"])
-            if source["bytes"] > MOST or not path.is_file():
-                return b""
-            (document,) = reading.measure([reading.Document(source["name"], path)])
-            if document.sha256 != source["sha256"] or document.sha256 in {each.sha256 for each in evaluated}:
-                return b""
-            documents.append(document)
-        config = self.checkpoint.config
-        own_valid = bool(config["data"].get("valid_sources"))
-        fraction = config["training"].get("options", {}).get("val_fraction", 0.0)
-        parts = split.whole(documents) if own_valid else split.hold_out(documents, fraction)[0]
-        return b"".join(chunk for part in parts for chunk in part.chunks())
+            known = [document.name for document in documents if document.sha256 in trained_on]
+            if known:
+                others = f" and {len(known) - 1:,} more" if len(known) > 1 else ""
+                warn(f"{known[0]!r}{others}: the model was trained on this (but for a held-out part)")
+            result = EVALUATIONS[self.task](Evaluation(self, documents, settings, rivals, warn, tell))
+        return {"task": self.task, **result, "seconds": round(time.monotonic() - began, 3)}
 
     def info(self) -> dict[str, Any]:
         """config.json, with the number of parameters and the bytes of the weights."""
@@ -221,7 +256,20 @@ class Model:
         if self.task != "text":
             raise ModelError(f"this is a model for {self.task}, with which this version can't {what}")
 
+    def _masks(self) -> Masks | None:
+        """What the grammar of music lets come; text has none."""
+        if self.task != "music":
+            return None
+        from seqgen.evaluation.events import Possible
+        from seqgen.generation.music import music_codec
+
+        return Possible(music_codec(self.codec).vocabulary)
+
     def _spell(self, ids: Iterable[int]) -> list[str]:
+        if self.task == "music":
+            from seqgen.generation.music import music_codec
+
+            return [music_codec(self.codec).vocabulary.spell(int(token)) for token in ids]
         return [decode(self.codec, [token]).decode("utf-8", "backslashreplace") for token in ids]
 
 

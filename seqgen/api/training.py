@@ -17,13 +17,13 @@ from seqgen import checkpoint, tasks
 from seqgen.api.folder import ModelFolder, Training, describe
 from seqgen.api.model import Model
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import TrainOptions, flag_name, from_json, make, parse_duration
+from seqgen.config import TrainOptions, check_task, flag_name, from_json, make, parse_duration
 from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import ModelError, UserError
 from seqgen.model.network import Network
 from seqgen.streams import PART, expand, reason
-from seqgen.tasks import Data, Preparation, Task
+from seqgen.tasks.task import Data, Preparation, Task
 from seqgen.training import device, plan
 from seqgen.training.loop import Event, Finished, Position, Run, Schedule, Stepped, Validated
 
@@ -95,17 +95,18 @@ def train(
         if resume:
             watch.warn(f"there is no run in {str(folder)!r} yet: starting from the beginning")
         start = None if init_from is None else _starting_point(checkpoint.load(init_from), given, options)
-        kind = tasks.find(task or (start.task if start else tasks.guess(names)))
-        documents, held_out = _read(names, valid_names, spool, watch)
-        data = kind.prepare(Preparation(documents, held_out, given, start=start, tell=watch.tell))
+        kind = tasks.find(task or (start.task if start else tasks.guess([*names, *valid_names])))
+        _check_task(kind, given, options, start)
+        documents, held_out = _read(kind, names, valid_names, spool, watch)
+        data = kind.prepare(Preparation(documents, held_out, given, start=start, tell=watch.tell, warn=watch.warn))
         settled = _settle(data, given, compute, start, time.monotonic() - began)
         network, generator = _new_network(kind, data, settled, given, start)
         network.to(compute.device)
         objective = data.objective(network, settled, compute, given.seed)
         config = describe(kind, data, given, settled, compute, documents, held_out, start, init_from)
         run = Run(objective, settled.schedule, generator, Position(), began)
-        training = Training(folder, kind.name, settled, compute, data.codec, data.facts(), run)
-        return _carry_out(training, ModelFolder(training, config, data, written=False), watch)
+        training = Training(folder, kind, settled, compute, data, run)
+        return _carry_out(training, ModelFolder(training, config, written=False), watch)
 
 
 def _check_place(folder: Path, overwrite: bool, going_on: bool, resume: bool) -> None:
@@ -132,12 +133,27 @@ def _check_place(folder: Path, overwrite: bool, going_on: bool, resume: bool) ->
         shutil.rmtree(checkpoint.staging(folder), ignore_errors=True)  # left by a run that was killed
 
 
+def _check_task(kind: Task, given: TrainOptions, explicit: dict[str, Any], start: Checkpoint | None) -> None:
+    """Raises `UserError` for settings and starting points that don't go with the task."""
+    check_task(TrainOptions, explicit, kind.name)
+    if given.tokenizer is not None and given.tokenizer not in kind.tokenizers:
+        raise UserError(f"--tokenizer {given.tokenizer} does not go with {kind.name}, which has {kind.tokenizers[0]}")
+    if given.vocab_size is not None and "subword" not in kind.tokenizers:
+        raise UserError(f"--vocab-size does not go with {kind.name}")
+    if start is not None and start.codec.kind not in kind.tokenizers:
+        raise UserError(f"--init-from is a model for {start.task}; it can't go on with {kind.name}")
+
+
 def _read(
-    names: list[str], valid_names: list[str], spool: Spool, watch: Watcher
+    kind: Task, names: list[str], valid_names: list[str], spool: Spool, watch: Watcher
 ) -> tuple[list[Document], list[Document]]:
     watch.tell("reading " + ", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
-    documents = reading.measure(reading.find(names, spool, watch.progress, watch.warn), watch.warn)
-    held_out = reading.find(valid_names, spool, watch.progress, watch.warn) if valid_names else []
+    documents = reading.measure(
+        reading.find(names, spool, watch.progress, watch.warn, tasks.accepts(kind.name)), watch.warn
+    )
+    held_out = (
+        reading.find(valid_names, spool, watch.progress, watch.warn, tasks.accepts(kind.name)) if valid_names else []
+    )
     return documents, reading.measure(held_out, watch.warn) if held_out else []
 
 
@@ -216,6 +232,7 @@ def _resume(
     data = None if names else kind.reopen(facts, saved.codec)
     if data is None:
         documents, held_out = _read(
+            kind,
             names or [source["name"] for source in saved.sources],
             valid_names or [str(source["name"]) for source in facts.get("valid_sources", [])],
             spool,
@@ -226,7 +243,9 @@ def _resume(
                 "the sources are not what this run began with; give the same ones, "
                 "or go on with another text by --init-from"
             )
-        data = kind.prepare(Preparation(documents, held_out, before, codec=saved.codec, tell=watch.tell))
+        data = kind.prepare(
+            Preparation(documents, held_out, before, codec=saved.codec, tell=watch.tell, warn=watch.warn)
+        )
     schedule = _schedule(training_config, before, explicit, data)
     compute = device.choose(given.device, training_config["precision"], given.threads or before.threads)
     settled = plan.Plan(saved.network, schedule, training_config["batch_size"], training_config["seq_length"])
@@ -242,9 +261,9 @@ def _resume(
     for unfinished in folder.rglob(f".*{PART}"):  # left by a write that was killed
         unfinished.unlink(missing_ok=True)
     config = {**saved.config, "training": {**training_config, "schedule": dataclasses.asdict(schedule)}}
-    training = Training(folder, kind.name, settled, compute, saved.codec, facts, run)
+    training = Training(folder, kind, settled, compute, data, run)
     training.metrics = [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
-    return _carry_out(training, ModelFolder(training, config, data, written=True), watch)
+    return _carry_out(training, ModelFolder(training, config, written=True), watch)
 
 
 def _as_begun(saved: Checkpoint) -> TrainOptions:

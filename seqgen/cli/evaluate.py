@@ -6,24 +6,42 @@ from typing import Annotated, Any
 
 import typer
 
-from seqgen.cli.common import AsJson, ModelFolder, Output, Quiet, Voice, pipes, sources_or_stdin, to_json
+from seqgen.cli.common import (
+    AsJson,
+    ModelFolder,
+    Output,
+    Quiet,
+    Voice,
+    add_options,
+    pipes,
+    sources_or_stdin,
+    to_json,
+)
+from seqgen.config import EvaluateOptions, make
 
 
 @pipes
+@add_options(EvaluateOptions)
 def run(
     model: ModelFolder,
-    sources: Annotated[list[str] | None, typer.Argument(metavar="SOURCE...", help="Text it has not seen.")] = None,
+    sources: Annotated[list[str] | None, typer.Argument(metavar="SOURCE...", help="What it has not seen.")] = None,
     as_json: AsJson = False,
     rivals: Annotated[bool, typer.Option(help="Whether to measure the rivals too.")] = True,
     output: Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Where the result goes.")] = "-",
     quiet: Quiet = False,
+    options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> None:
-    """Measure a model on text, every document read from end to end, beside xz and, where installed, PPMd."""
+    """Measure a model on what it has not seen, every record from end to end, beside naive rivals.
+
+    Text stands beside xz and, where installed, PPMd; music beside models that count, and pieces of the model's own are
+    compared with the real ones.
+    """
+    make(EvaluateOptions, options)
     names = sources_or_stdin(sources, "there is nothing to evaluate on")
     from seqgen.api.model import load
 
     voice = Voice(quiet)
-    result = load(model).evaluate(names, rivals=rivals, warn=voice.warn)
+    result = load(model).evaluate(names, rivals=rivals, warn=voice.warn, **options)
     with Output(output) as out:
         out.write(to_json(result, indent=1) + "\n" if as_json else _table(result))
 
@@ -31,27 +49,41 @@ def run(
 def _table(result: dict[str, Any]) -> str:
     """The same numbers for people: a row a measure, a column a rival."""
     names = list(result["baselines"])
+    counts = [f"{result[unit]:,} {unit}" for unit in ("characters", "bytes", "tokens") if unit in result]
     lines = [
-        f"{result['records']:,} record{'s' * (result['records'] != 1)}, {result['characters']:,} characters, "
-        f"{result['bytes']:,} bytes, {result['tokens']:,} tokens, {result['seconds']:.1f} s",
+        f"{result['records']:,} record{'s' * (result['records'] != 1)}, {', '.join(counts)}, {result['seconds']:.1f} s",
         "",
         f"{'':24}{'this model':>14}" + "".join(f"{name:>14}" for name in names),
     ]
-    for measure, value in result["metrics"].items():
+    plain = {key: value for key, value in result["metrics"].items() if isinstance(value, (int, float))}
+    for measure, value in plain.items():
         row = f"{measure:24}{_number(value)}"
         for name in names:
             rival = result["baselines"][name].get(measure)
             row += f"{'':>14}" if rival is None else _number(rival)
         lines.append(row)
-    if names:
+    features = result["metrics"].get("overlap_area", {})
+    if features:
+        lines += ["", f"{'pieces beside real ones':32}{'overlap area':>14}{'KL':>14}"]
+        lines += [
+            f"{name:32}{_number(area)}{_number(result['metrics']['kl'][name])}" for name, area in features.items()
+        ]
+    if names and result["task"] == "text":
         read = any(rival.get("read_the_training_text") for rival in result["baselines"].values())
         lines += ["", "The rivals " + ("have read the training text first." if read else "start knowing nothing: the "
                   "training text is not where it was, or is what is evaluated.")]  # fmt: skip
-        better = [n for n in names if result["baselines"][n]["bits_per_byte"] < result["metrics"]["bits_per_byte"]]
-        if better:
-            lines.append(f"The model does not beat {' and '.join(better)} here.")
+    measure = _DECIDES.get(result["task"])
+    better = [name for name in names if measure and result["baselines"][name][measure] < result["metrics"][measure]]
+    if better:
+        lines.append(f"The model does not beat {' and '.join(better)} here.")
     return "\n".join(lines) + "\n"
 
 
+# The measure, lower is better, by which a rival wins.
+_DECIDES = {"text": "bits_per_byte", "music": "nats_per_step"}
+
+
 def _number(value: float) -> str:
+    if isinstance(value, int):
+        return f"{value:>14,}"
     return f"{value:>14.4f}" if value < 1e6 else f"{value:>14.3g}"

@@ -34,7 +34,8 @@ def _page(facts: dict[str, Any]) -> str:
     rows += [("trained on", f"{source['name']} ({human_size(source['bytes'])})") for source in data["sources"][:10]]
     if len(data["sources"]) > 10:
         rows.append(("", f"and {len(data['sources']) - 10:,} more"))
-    rows.append(("", f"{data['train_characters']:,} characters to train on, {data['held_out_characters']:,} held out"))
+    unit = next(unit for unit in ("pieces", "conversations", "characters", "tokens") if f"train_{unit}" in data)
+    rows.append(("", f"{data[f'train_{unit}']:,} {unit} to train on, {data[f'held_out_{unit}']:,} held out"))
     rows += [
         (name, f"{value:.4f}" if isinstance(value, float) else f"{value}") for name, value in facts["metrics"].items()
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from seqgen.api.folder import Training
     from seqgen.api.training import Watcher
     from seqgen.cli.train import Stop
+    from seqgen.config import SampleOptions
     from seqgen.training.loop import Event
 
 _LINE_EVERY = 10.0  # seconds between plain lines where validations are further apart
@@ -76,26 +76,21 @@ def _describe(training: Training) -> str:
     from seqgen.model.layout import parameter_count
 
     network, plan = training.plan.network, training.plan
-    schedule = plan.schedule
+    schedule, facts = plan.schedule, training.data.facts()
     long = f"{schedule.steps:,} steps" if schedule.steps is not None else human_time(schedule.seconds or 0)
     return (
-        f"{training.task}: {training.facts['train_tokens']:,} tokens of {network.vocab_size:,} kinds to train on, "
-        f"{training.facts['held_out_tokens']:,} held out; {network.num_layers} × {network.cell.upper()} "
+        f"{training.task.name}: {facts['train_tokens']:,} tokens of {network.vocab_size:,} kinds to train on, "
+        f"{facts['held_out_tokens']:,} held out; {network.num_layers} × {network.cell.upper()} "
         f"{network.rnn_size:,} ({human_size(4 * parameter_count(network))}), batch {plan.batch_size} × "
         f"{plan.seq_length}, dropout {network.dropout:g}, rate {schedule.learning_rate:g}, "
         f"{training.compute.precision} on {training.compute.device}, {long}"
     )
 
 
-def _bits(training: Training, loss: float | None) -> str:
-    """A held-out loss as bits a character."""
-    held = training.facts["held_out_tokens"] / max(training.facts["held_out_characters"], 1)
-    return "" if loss is None else f"{loss * held / math.log(2):.3f} bits/char"
-
-
 def _validated(training: Training, event: Any) -> str:
-    held_out = "nothing held out" if event.val_loss is None else f"held-out loss {event.val_loss:.4f}, " + _bits(
-        training, event.val_loss)  # fmt: skip
+    held_out = "nothing held out"
+    if event.val_loss is not None:
+        held_out = ", ".join(filter(None, (f"held-out loss {event.val_loss:.4f}", training.measured(event.val_loss))))
     return f"step {event.step:,}: loss {event.train_loss:.4f}, {held_out}{', best' * event.best}"
 
 
@@ -106,15 +101,34 @@ def _recovered(event: Any) -> str:
 
 
 def preview(training: Training) -> str:
-    """A line of text from the model as it is now."""
+    """A line of text or of notes from the model as it is now."""
     from seqgen.config import SampleOptions
-    from seqgen.generation import text
     from seqgen.generation.light import LightEngine
 
-    engine = LightEngine(training.plan.network, training.weights())
-    options = SampleOptions(length=_SAMPLE_CHARACTERS, temperature=0.7, seed=training.run.position.step)
-    sample = next(text.samples(engine, training.codec, text.prime(engine, training.codec, b""), options))
-    return one_line(sample.text)
+    engine, codec = LightEngine(training.plan.network, training.weights()), training.data.codec
+    seed = training.run.position.step
+    if training.task.name == "music":
+        return _tune(engine, codec, SampleOptions(length=2, seed=seed))
+    from seqgen.generation import text
+    from seqgen.generation.dialogue import prime as prime_dialogue
+    from seqgen.tokenizers.dialogue import DialogueCodec
+
+    options = SampleOptions(length=_SAMPLE_CHARACTERS, temperature=0.7, seed=seed)
+    primed = prime_dialogue(engine, codec, b"") if isinstance(codec, DialogueCodec) else text.prime(engine, codec, b"")
+    return one_line(next(text.samples(engine, codec, primed, options)).text)
+
+
+def _tune(engine: Any, codec: Any, options: SampleOptions) -> str:
+    """Two bars, their notes by name."""
+    from seqgen.generation import music
+    from seqgen.music.names import note_name
+
+    composed = next(music.compose(engine, codec, music.prime(engine, codec), options))
+    bars = [
+        " ".join(note_name(n.pitch) for n in composed.piece.notes if b.start <= n.start < b.start + b.length)
+        for b in composed.piece.bars
+    ]
+    return " | ".join(bars)[: 2 * _SAMPLE_CHARACTERS]
 
 
 class _Lines(_Nothing):
@@ -215,10 +229,9 @@ class _Bar(_Nothing):
         if isinstance(event, Stepped):
             if time.monotonic() - self._shown > 0.1:
                 self._shown = time.monotonic()
-                ratio = training.facts["train_characters"] / max(training.facts["train_tokens"], 1)
                 words = (
-                    f"loss {event.loss:.3f}  {event.loss / math.log(2) / ratio:.3f} bits/char  "
-                    f"{event.tokens_per_second * ratio:,.0f} char/s  {human_time(event.seconds_left)} left"
+                    f"loss {event.loss:.3f}  {training.measured(event.loss)}  "
+                    f"{event.tokens_per_second:,.0f} tokens/s  {human_time(event.seconds_left)} left"
                 )
                 self._bar.update(self._task, completed=event.progress, words=words)
         elif isinstance(event, Recovered):

@@ -1,4 +1,4 @@
-"""`seqgen sample`: write text."""
+"""`seqgen sample`: write text, compose music."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from seqgen.cli.common import AsJson, ModelFolder, Output, Quiet, add_options, pipes, to_json
-from seqgen.config import SampleOptions, make
+from seqgen.config import MusicOptions, SampleOptions, flag_name, make
 from seqgen.errors import UserError
 
 
 @pipes
 @add_options(SampleOptions)
+@add_options(MusicOptions, "wishes")
 def run(
     model: ModelFolder,
     prompt: Annotated[
@@ -28,18 +29,27 @@ def run(
     first: Annotated[
         int, typer.Option("--first", min=0, help="Number of the first sample: -n 1 --first 3 is sample 3 of any -n.")
     ] = 0,
-    show_prompt: Annotated[bool, typer.Option(help="Whether the prompt stands before the text.")] = True,
+    primer: Annotated[
+        str | None, typer.Option(metavar="FILE.mid", help="Music to go on from; it is kept whole.")
+    ] = None,
+    show_prompt: Annotated[
+        bool, typer.Option(help="Whether the prompt, or the primer, stands before what is new.")
+    ] = True,
     stop_at_end: Annotated[
         bool, typer.Option("--stop-at-end", help="Let the model end a text where a document would end.")
     ] = False,
     as_json: AsJson = False,
-    output: Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Where the text goes.")] = "-",
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="FILE|-", help="Where it goes; with -n, music's folder.")
+    ] = "-",
+    plot: Annotated[str | None, typer.Option(metavar="FILE.png", help="Music: also draw the piano roll.")] = None,
     engine: Annotated[str, typer.Option(metavar="auto|light|torch", help="What computes.")] = "auto",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")] = "auto",
     quiet: Quiet = False,
     options: dict[str, object] = {},  # noqa: B006 - filled by add_options
+    wishes: dict[str, object] = {},  # noqa: B006
 ) -> None:
-    """Write text with a model.
+    """Write text or compose music with a model.
 
     The prompt is repeated before the text and not counted in --length. Filters run in the order of their flags below.
     """
@@ -52,6 +62,16 @@ def run(
     from seqgen.streams import open_input, read_chunks
 
     loaded = Model(checkpoint.load(model), engine, device)
+    if loaded.task == "music":
+        if prompt is not None or prompt_file is not None or settings.stop:
+            raise UserError("this is a model for music: it goes on from --primer FILE.mid, and has no text to stop at")
+        from seqgen.cli.composing import Composing
+
+        made = loaded.compose_one_by_one(primer, settings, make(MusicOptions, wishes), n, first, stop_at_end)
+        Composing(output, plot, n, as_json, show_prompt, make(MusicOptions, wishes)).write(made)
+        return
+    for flag in [flag_name(name) for name in wishes] + ["--primer"] * bool(primer) + ["--plot"] * bool(plot):
+        raise UserError(f"{flag} is for music; this is a model for {loaded.task}")
     if prompt_file is not None:
         stream = open_input(prompt_file)
         with contextlib.nullcontext(stream) if prompt_file == "-" else contextlib.closing(stream):
@@ -67,7 +87,7 @@ def run(
                     out.write(to_json(dataclasses.asdict(sample)) + "\n")
                 continue
             if starting and show_prompt:
-                out.write(begin)
+                out.write(primed.text)
             starting = sample is not None
             if text:
                 out.write(text)

@@ -26,13 +26,18 @@ def run(
 
     from seqgen.api.model import Score, load
     from seqgen.corpus import sources as reading
-    from seqgen.errors import DataError
+    from seqgen.errors import DataError, UserError
     from seqgen.streams import open_input, read_chunks
 
     if names.count("-") > 1:
         raise DataError("standard input can be read once only: '-' is given twice")
     loaded = load(model)
     voice = Voice(quiet)
+    if lines and loaded.task == "music":
+        raise UserError("--lines is for text; a MIDI file is a record")
+    from seqgen import tasks
+
+    accepts = tasks.accepts(loaded.task)
 
     def show(score: Score) -> str:
         record = {
@@ -48,7 +53,7 @@ def run(
                 chunks = read_chunks(open_input("-"), "standard input", as_it_comes=True)
                 documents = [("-", chunks)]
             else:
-                found = reading.find([name], spool, warn=voice.warn)
+                found = reading.find([name], spool, warn=voice.warn, accepts=accepts)
                 documents = [(document.name, document.chunks()) for document in found]
             for title, chunks in documents:
                 with contextlib.closing(chunks):
@@ -56,7 +61,13 @@ def run(
                         for score in loaded.score_lines(lines_of(chunks), title, per_token):
                             out.write(show(score))
                     else:
-                        score = loaded.score(chunks, title, per_token)
+                        try:
+                            score = loaded.score(chunks, title, per_token)
+                        except DataError as error:
+                            if loaded.task != "music":
+                                raise
+                            where = "standard input" if title == "-" else repr(title)
+                            raise DataError(f"{where}: {error}") from error
                         if not score.tokens:
                             raise DataError(f"{'standard input' if title == '-' else repr(title)} is empty")
                         out.write(show(score))

@@ -87,10 +87,12 @@ def run(
             )  # fmt: skip
     except KeyboardInterrupt:
         return 128 + (stop.signal or signal.SIGINT)
+    from seqgen import tasks
+
     training = model.checkpoint.config["training"]
     metrics = model.checkpoint.config["metrics"]
-    how_well = f", {metrics['bits_per_character']:.3f} bits a held-out character" if metrics.get(
-        "bits_per_character") else ""  # fmt: skip
+    headline = tasks.find(model.task).headline
+    how_well = f", held out {metrics[headline.key]:.3f} {headline.unit}" if metrics.get(headline.key) else ""
     voice.note(f"{output}: {training.get('step', 0):,} steps in {human_time(training.get('seconds', 0))}{how_well}")
     if stop.signal:
         voice.note(f"stopped and saved; `--resume -o {output}` goes on")

@@ -80,8 +80,34 @@ class Spool:
             self._folder.cleanup()
 
 
+def looks_like_text(path: Path) -> bool:
+    """Whether the first bytes hold something, and no NUL. A damaged compressed file counts, so that it is reported."""
+    try:
+        with contextlib.closing(open_input(path)) as stream:
+            start = stream.read(_SNIFF)
+    except Exception:  # whatever a decompressor says: reading it in earnest tells the person
+        return True
+    return bool(start) and b"\0" not in start
+
+
+def looks_like_midi(path: Path) -> bool:
+    """Whether it is called a MIDI file, compressed or not."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSED:
+        suffixes.pop()
+    return bool(suffixes) and suffixes[-1] in (".mid", ".midi", ".kar", ".rmi", ".smf")
+
+
+Accepts = Callable[[Path], bool]
+_WHAT: dict[Accepts, str] = {looks_like_text: "text", looks_like_midi: "MIDI"}
+
+
 def find(
-    sources: Sequence[str], spool: Spool, progress: Progress | None = None, warn: Warn = lambda _: None
+    sources: Sequence[str],
+    spool: Spool,
+    progress: Progress | None = None,
+    warn: Warn = lambda _: None,
+    accepts: Accepts = looks_like_text,
 ) -> list[Document]:
     """The documents that `sources` name, in the order given.
 
@@ -89,6 +115,7 @@ def find(
         spool: keeps what can be read once only (standard input, streamed sets).
         progress: told of downloads, as (bytes so far, bytes in all or None).
         warn: told in a sentence of what was passed over (binary or empty files in a folder).
+        accepts: which files of a folder count. A file that is named itself always does.
 
     Raises:
         DataError: a source that does not exist, can't be read, or gives no document.
@@ -98,17 +125,17 @@ def find(
         raise DataError("standard input can be read once only: '-' is given twice")
     for source in sources:
         passed_over: list[str] = []
-        documents = _find_one(source, spool, progress, passed_over.append)
+        documents = _find_one(source, spool, progress, passed_over.append, accepts)
         if not documents:
             why = f" ({passed_over[0].removeprefix(source + ': ')})" if passed_over else ""
-            raise DataError(f"{source!r} holds no text{why}")
+            raise DataError(f"{source!r} holds no {_WHAT[accepts]}{why}")
         for sentence in passed_over:
             warn(sentence)
         found += documents
     return found
 
 
-def _find_one(source: str, spool: Spool, progress: Progress | None, warn: Warn) -> list[Document]:
+def _find_one(source: str, spool: Spool, progress: Progress | None, warn: Warn, accepts: Accepts) -> list[Document]:
     if source == "-":
         path = spool.keep(read_chunks(open_input("-"), "standard input"), "standard input")
         return [Document("-", path)]
@@ -120,12 +147,12 @@ def _find_one(source: str, spool: Spool, progress: Progress | None, warn: Warn) 
         raise DataError("'' names no source; is a variable empty?")
     place = os.path.expanduser(source)
     if os.path.exists(place):  # unlike Path.exists, no error for a name that is too long
-        return _on_disk(source, Path(place), spool, warn)
+        return _on_disk(source, Path(place), spool, warn, accepts)
     if any(mark in source for mark in "*?["):
         matches = sorted(glob.glob(place, recursive=True))
         if not matches:
             raise DataError(f"no file matches {source!r}")
-        return [document for match in matches for document in _on_disk(match, Path(match), spool, warn)]
+        return [document for match in matches for document in _on_disk(match, Path(match), spool, warn, accepts)]
     if os.sep in source or Path(place).suffix:
         raise DataError(f"there is no file or folder {source!r}")
     entry = catalogue.find(source)
@@ -133,17 +160,17 @@ def _find_one(source: str, spool: Spool, progress: Progress | None, warn: Warn) 
     return [Document(path.name if len(paths) > 1 else source, path) for path in paths]
 
 
-def _on_disk(name: str, path: Path, spool: Spool, warn: Warn) -> list[Document]:
+def _on_disk(name: str, path: Path, spool: Spool, warn: Warn, accepts: Accepts) -> list[Document]:
     if path.is_dir():
-        return _walk(path, warn)
+        return _walk(path, warn, accepts)
     if not path.is_file():  # a named pipe, as in `<(zcat x.gz)`: it can be read once only
         with contextlib.closing(open_input(path)) as stream:
             return [Document(name, spool.keep(read_chunks(stream, name), name))]
     return [Document(name, path)]
 
 
-def _walk(folder: Path, warn: Warn) -> list[Document]:
-    """Every file below `folder` that looks like text, in sorted order; hidden ones are left out."""
+def _walk(folder: Path, warn: Warn, accepts: Accepts) -> list[Document]:
+    """Every file below `folder` that `accepts` takes, in sorted order; hidden ones are left out."""
     documents, skipped = [], 0
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -151,23 +178,13 @@ def _walk(folder: Path, warn: Warn) -> list[Document]:
             path = Path(place) / name
             if name.startswith(".") or not path.is_file():
                 continue
-            if looks_like_text(path):
+            if accepts(path):
                 documents.append(Document(str(path), path))
             else:
                 skipped += 1
     if skipped:
-        warn(f"{folder}: {skipped:,} file{'s' * (skipped > 1)} passed over: empty, or not text")
+        warn(f"{folder}: {skipped:,} file{'s' * (skipped > 1)} passed over: empty, or not {_WHAT[accepts]}")
     return documents
-
-
-def looks_like_text(path: Path) -> bool:
-    """Whether the first bytes hold something, and no NUL. A damaged compressed file counts, so that it is reported."""
-    try:
-        with contextlib.closing(open_input(path)) as stream:
-            start = stream.read(_SNIFF)
-    except Exception:  # whatever a decompressor says: reading it in earnest tells the person
-        return True
-    return bool(start) and b"\0" not in start
 
 
 def measure(documents: Iterable[Document], warn: Warn = lambda _: None) -> list[Document]:

@@ -6,10 +6,13 @@ of many small documents (poems, messages) still teaches how a document ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from seqgen.corpus.sources import Document
+
+T = TypeVar("T")
 
 SHORTEST_CUT = 4096  # bytes; below this a tenth is not long enough to measure anything on
 SMALLEST_PART = 64  # bytes that the held-out part of a lone small document must have
@@ -67,6 +70,27 @@ def hold_out(documents: list[Document], fraction: float) -> tuple[list[Part], li
         train.append(Part(document, 0, cut))
         held.append(Part(document, cut, size))
     return [part for part in train if part.size], [part for part in held if part.size]
+
+
+def hold_out_whole(items: Sequence[T], fraction: float) -> tuple[list[T], list[T]]:
+    """Holds out whole items, spread evenly over their order: with a tenth, the tenth, the twentieth…
+
+    For what can't be cut: pieces of music, conversations. At least one is left to train on, and where there are two or
+    more and `fraction` is not 0, at least one is held out.
+    """
+    train: list[T] = []
+    held: list[T] = []
+    owed = 0.0
+    for item in items:
+        owed += fraction
+        if owed >= 1 - 1e-9:
+            owed -= 1
+            held.append(item)
+        else:
+            train.append(item)
+    if fraction and not held and len(train) > 1:
+        held.append(train.pop())
+    return train, held
 
 
 def _character_border(document: Document, place: int) -> int:

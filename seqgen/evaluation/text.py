@@ -7,7 +7,7 @@ nothing announces. Nats are summed over the record, so that numbers compare acro
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,9 @@ import torch.nn.functional as F
 
 from seqgen.model.network import Network, States
 from seqgen.tokenizers import Codec, encode_stream
+
+# Ids that come next, shape (tokens,) → what was possible at each, shape (tokens, vocabulary).
+Masks = Callable[[npt.NDArray[np.int32]], npt.NDArray[np.bool_]]
 
 _PIECE = 4096  # ids read at a time: bounds memory on records of any length
 
@@ -29,9 +32,9 @@ class Scored:
     nats: npt.NDArray[np.float64]
 
 
-def token_nats(network: Network, codec: Codec, chunks: Iterable[bytes]) -> Iterator[Scored]:
+def token_nats(network: Network, codec: Codec, chunks: Iterable[bytes], masks: Masks | None = None) -> Iterator[Scored]:
     """What each token of a record costs, in order, in flat memory. The first token's cost is included."""
-    scorer = Scorer(network, codec)
+    scorer = Scorer(network, codec, masks)
     for ids in encode_stream(codec, chunks):
         yield from scorer.read(ids)
 
@@ -39,7 +42,9 @@ def token_nats(network: Network, codec: Codec, chunks: Iterable[bytes]) -> Itera
 class Scorer:
     """Reads a record piece by piece; the state stays between calls of `read`, as if it were one."""
 
-    def __init__(self, network: Network, codec: Codec) -> None:
+    def __init__(self, network: Network, codec: Codec, masks: Masks | None = None) -> None:
+        """`masks` says which ids were possible at each place: only they share the probability."""
+        self._masks = masks
         self._network = network
         self._device = network.embedding.device
         self._states: States = network.initial(1)
@@ -54,7 +59,11 @@ class Scorer:
             inputs[0], inputs[1:] = self._last, targets[:-1]
             with torch.inference_mode():
                 hidden, self._states = self._network(inputs[:, None], self._states)
-                nats = F.cross_entropy(self._network.logits(hidden[:, 0]), targets, reduction="none")
+                logits = self._network.logits(hidden[:, 0])
+                if self._masks is not None:
+                    possible = torch.from_numpy(self._masks(piece)).to(self._device)
+                    logits = logits.masked_fill(~possible, -torch.inf)
+                nats = F.cross_entropy(logits, targets, reduction="none")
             self._last = int(piece[-1])
             yield Scored(piece, nats.double().cpu().numpy())
 

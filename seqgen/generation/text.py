@@ -1,19 +1,15 @@
-"""From a model to text: ids, then streams of bytes, then whole samples. Three thin layers.
-
-Every sample draws from a random stream of its own, keyed by (seed, index): sample 3 is the same alone or among 100.
-"""
+"""From a model to text: ids (see `draw`), then streams of bytes, then whole samples. Three thin layers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from seqgen.config import SampleOptions
+from seqgen.generation.draw import Primed, ids
+from seqgen.generation.draw import prime as prime_ids
 from seqgen.generation.engine import Engine
-from seqgen.generation.filters import Logits, chain, log_softmax, softmax
+from seqgen.generation.filters import chain
 from seqgen.tokenizers import Codec
 
 
@@ -31,58 +27,21 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Primed:
-    """A prompt that was read once: what any number of samples go on from."""
+class Prompt:
+    """A prompt that was read once: what any number of samples go on from.
 
-    prompt: str
-    history: list[int]
-    last: int  # the id still to be stepped on: its logits are the first ones needed
-    state: object
+    `allowed`: control tokens that may be written all the same, as speakers in a conversation are; what was primed of
+    these is then part of what a decoder has to know.
+    """
 
-
-def prime(engine: Engine, codec: Codec, prompt: bytes) -> Primed:
-    """Reads `end` (a document begins) and the prompt, of any length and any bytes."""
-    ids = np.concatenate([np.array([codec.end], dtype=np.int32), codec.encode(prompt)])
-    state = engine.read(ids[:-1], engine.initial(1))
-    return Primed(prompt.decode("utf-8", "surrogateescape"), ids[1:].tolist(), int(ids[-1]), state)
+    text: str
+    primed: Primed
+    allowed: Sequence[int] = ()
 
 
-def draw(probabilities: Logits, uniform: float) -> int:
-    """The id at which the running sum of `probabilities`, shape (vocabulary,), passes `uniform` in [0, 1)."""
-    sums = np.cumsum(probabilities)
-    token = int(np.searchsorted(sums, uniform * sums[-1], side="right"))
-    if token >= len(sums) or probabilities[token] == 0:  # rounding at the very end
-        token = int(np.flatnonzero(probabilities)[-1])
-    return token
-
-
-def random_stream(seed: int, index: int) -> np.random.Generator:
-    """The random numbers of sample `index`: a counter-based generator, so streams never overlap (Salmon, 2011)."""
-    return np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
-
-
-def ids(
-    engine: Engine, codec: Codec, primed: Primed, options: SampleOptions, indices: Sequence[int], stop_at_end: bool
-) -> Iterator[list[tuple[int, float]]]:
-    """For every step the id drawn and its log-probability, of each of `indices` side by side, without end."""
-    control = [token for token, piece in enumerate(codec.pieces()) if piece is None]
-    filters = chain(options, [token for token in control if not (stop_at_end and token == codec.end)])
-    streams = [random_stream(options.seed, index) for index in indices]
-    histories = [list(primed.history) for _ in indices]
-    state = engine.repeat(primed.state, len(indices))
-    last: npt.NDArray[np.int64] = np.full(len(indices), primed.last, dtype=np.int64)
-    while True:
-        raw, state = engine.step(last, state)
-        logits = raw.astype(np.float64)
-        logs = log_softmax(logits)
-        shares = softmax(filters(logits, histories))
-        step = []
-        for row, stream in enumerate(streams):
-            token = draw(shares[row], stream.random())
-            histories[row].append(token)
-            last[row] = token
-            step.append((token, float(logs[row, token])))
-        yield step
+def prime(engine: Engine, codec: Codec, prompt: bytes) -> Prompt:
+    """Reads a prompt of any length and any bytes, as the beginning of a document."""
+    return Prompt(prompt.decode("utf-8", "surrogateescape"), prime_ids(engine, codec, codec.encode(prompt)))
 
 
 class Cutter:
@@ -135,7 +94,7 @@ class Cutter:
 def stream(
     engine: Engine,
     codec: Codec,
-    primed: Primed,
+    prompt: Prompt,
     options: SampleOptions,
     indices: Sequence[int] = (0,),
     stop_at_end: bool = False,
@@ -145,7 +104,8 @@ def stream(
     Text is whole characters; bytes that are no UTF-8 stand as surrogate escapes. Every index ends with its sample.
     """
     decoders = [codec.decoder() for _ in indices]
-    cutters = [Cutter(options.length, options.stop) for _ in indices]
+    length = options.length_for("text")
+    cutters = [Cutter(length, options.stop) for _ in indices]
     texts: list[list[str]] = [[] for _ in indices]
     counts, sums = [0] * len(indices), [0.0] * len(indices)
     open_rows = set(range(len(indices)))
@@ -153,16 +113,21 @@ def stream(
     def finished(row: int) -> Sample:
         open_rows.discard(row)
         text = "".join(texts[row])
-        return Sample(
-            indices[row], options.seed, primed.prompt, text, counts[row], sums[row], cutters[row].finish_reason
-        )
+        return Sample(indices[row], options.seed, prompt.text, text, counts[row], sums[row], cutters[row].finish_reason)
 
     for row in sorted(open_rows):
         if cutters[row].finish_reason:
             yield indices[row], "", finished(row)
     if not open_rows:
         return
-    for step in ids(engine, codec, primed, options, indices, stop_at_end):
+    control = [token for token, piece in enumerate(codec.pieces()) if piece is None]
+    may = {*prompt.allowed, *([codec.end] if stop_at_end else [])}
+    filters = chain(options, [token for token in control if token not in may])
+    if prompt.allowed:
+        for decoder in decoders:
+            for token in prompt.primed.history:
+                decoder.push(token)
+    for step in ids(engine, prompt.primed, filters, options.seed, indices):
         for row in sorted(open_rows):
             token, log_probability = step[row]
             counts[row] += 1
@@ -182,7 +147,7 @@ def stream(
 def stream_in_order(
     engine: Engine,
     codec: Codec,
-    primed: Primed,
+    prompt: Prompt,
     options: SampleOptions,
     count: int,
     first: int = 0,
@@ -196,7 +161,7 @@ def stream_in_order(
         indices = range(start, min(start + engine.wave, first + count))
         waiting: dict[int, list[tuple[str, Sample | None]]] = {index: [] for index in indices}
         turn = start
-        for index, text, sample in stream(engine, codec, primed, options, indices, stop_at_end):
+        for index, text, sample in stream(engine, codec, prompt, options, indices, stop_at_end):
             waiting[index].append((text, sample))
             while waiting.get(turn):
                 text, sample = waiting[turn].pop(0)
@@ -208,13 +173,13 @@ def stream_in_order(
 def samples(
     engine: Engine,
     codec: Codec,
-    primed: Primed,
+    prompt: Prompt,
     options: SampleOptions,
     count: int = 1,
     first: int = 0,
     stop_at_end: bool = False,
 ) -> Iterator[Sample]:
     """Whole samples, in order."""
-    for _, sample in stream_in_order(engine, codec, primed, options, count, first, stop_at_end):
+    for _, sample in stream_in_order(engine, codec, prompt, options, count, first, stop_at_end):
         if sample is not None:
             yield sample

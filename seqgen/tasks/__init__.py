@@ -6,15 +6,25 @@ To add a task: a file whose `TASK` keeps the `Task` protocol, and a row in `TASK
 from __future__ import annotations
 
 import importlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seqgen.config import TASK_NAMES
+from seqgen.corpus import catalogue
+from seqgen.corpus.sources import Accepts, looks_like_midi, looks_like_text
 from seqgen.errors import UserError
-from seqgen.tasks.task import Data, Preparation, Task
 
-__all__ = ["TASKS", "Data", "Preparation", "Task", "find", "guess"]
+if TYPE_CHECKING:
+    from seqgen.tasks.task import Task
+
+__all__ = ["TASKS", "accepts", "find", "guess"]
+
+# What a file of a folder must look like, known without importing a task's machinery.
+_ACCEPTS: dict[str, Accepts] = {"music": looks_like_midi}
 
 # Name → the module that holds it, imported when it is asked for.
-TASKS = {"text": "seqgen.tasks.text"}
+TASKS = {"text": "seqgen.tasks.text", "dialogue": "seqgen.tasks.dialogue", "music": "seqgen.tasks.music"}
 
 
 def find(name: str) -> Task:
@@ -28,6 +38,30 @@ def find(name: str) -> Task:
     return task
 
 
+def accepts(name: str) -> Accepts:
+    """Which files of a folder count for a task (see `sources.find`)."""
+    return _ACCEPTS.get(name, looks_like_text)
+
+
 def guess(sources: list[str]) -> str:
-    """The task that the names of the sources make plain; otherwise text."""
+    """The task that the names of the sources make plain; otherwise text.
+
+    A catalogue's name tells its task, a folder what most of its files are called.
+    """
+    guesses = {_guess(source) for source in sources}
+    return guesses.pop() if len(guesses) == 1 else "text"
+
+
+def _guess(source: str) -> str:
+    path = Path(os.path.expanduser(source))
+    if os.path.isdir(path):
+        names = [name for _, _, files in os.walk(path) for name in files if not name.startswith(".")]
+        midi = sum(looks_like_midi(Path(name)) for name in names)
+        return "music" if midi > len(names) / 2 else "text"
+    if looks_like_midi(path):  # globs too
+        return "music"
+    if not os.path.exists(path):
+        entry = catalogue.load().get(source)
+        if entry is not None and entry.task in TASKS:
+            return entry.task
     return "text"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import NetworkConfig, TrainOptions
@@ -26,6 +26,14 @@ class Preparation:
     codec: Codec | None = None  # the tokenizer of a run that goes on: kept as it is
     start: Checkpoint | None = None  # a model to start from: its tokenizer is kept, and extended
     tell: Callable[[str], None] = lambda _: None  # what is being done, in a few words
+    warn: Callable[[str], None] = lambda _: None  # something the person should know
+
+
+class Headline(NamedTuple):
+    """The one measure by which a task's training is followed: its key among the metrics, and its unit in short."""
+
+    key: str
+    unit: str
 
 
 class Data(Protocol):
@@ -59,6 +67,8 @@ class Task(Protocol):
     """One row of the table of tasks."""
 
     name: ClassVar[str]
+    tokenizers: ClassVar[tuple[str, ...]]  # kinds that it can learn with, the default first
+    headline: ClassVar[Headline]
 
     def prepare(self, preparation: Preparation) -> Data: ...
 

@@ -2,79 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+
 from seqgen import tokenizers
-from seqgen.config import NetworkConfig, TrainOptions
+from seqgen.config import TOKENIZER_NAMES, NetworkConfig
 from seqgen.corpus import ids, split
 from seqgen.corpus.catalogue import cache_folder
 from seqgen.corpus.ids import IdStream
-from seqgen.corpus.sources import fingerprint
 from seqgen.corpus.split import Part
 from seqgen.errors import DataError
 from seqgen.model.network import Network
-from seqgen.tasks.task import Preparation
+from seqgen.tasks.language import LanguageData, cache_key, from_cache
+from seqgen.tasks.task import Headline, Preparation
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
-from seqgen.training import plan as planning
-from seqgen.training.device import Compute
-from seqgen.training.language import NextId, set_output_bias
-from seqgen.training.plan import Corpus, Plan, Speed
-
-
-@dataclass(frozen=True)
-class TextData:
-    """See `task.Data`."""
-
-    codec: Codec
-    train: IdStream
-    held_out: IdStream | None
-    counts: dict[str, int]
-    key: str
-
-    @property
-    def tokens(self) -> int:
-        return len(self.train)
-
-    def facts(self) -> dict[str, Any]:
-        return {**self.counts, "cache": self.key}
-
-    def plan(self, options: TrainOptions, compute: Compute, speed: Speed, spent: float) -> Plan:
-        corpus = Corpus(self.tokens, self.codec.vocab_size, self.codec.seen())
-        return planning.make(options, corpus, compute, speed, spent)
-
-    def prepare_network(self, network: Network) -> None:
-        set_output_bias(network, self.train)
-
-    def objective(self, network: Network, plan: Plan, compute: Compute, seed: int) -> NextId:
-        return NextId(
-            network, self.train, self.held_out, compute, self.codec.seen(), plan.batch_size, plan.seq_length, seed
-        )
-
-    def metrics(self, val_loss: float | None) -> dict[str, float]:
-        characters, tokens = self.counts["held_out_characters"], self.counts["held_out_tokens"]
-        if val_loss is None or not characters:
-            return {}
-        nats = val_loss * tokens / characters
-        return {
-            "val_loss": val_loss,
-            "nats_per_character": nats,
-            "bits_per_character": nats / math.log(2),
-            "bits_per_byte": nats / math.log(2) * characters / self.counts["held_out_bytes"],
-        }
 
 
 class Text:
     """See `task.Task`."""
 
     name: ClassVar[str] = "text"
+    tokenizers: ClassVar[tuple[str, ...]] = TOKENIZER_NAMES
+    headline: ClassVar[Headline] = Headline("bits_per_character", "bits/char")
 
-    def prepare(self, preparation: Preparation) -> TextData:
+    def prepare(self, preparation: Preparation) -> LanguageData:
         if preparation.valid:
             train, held_out = split.whole(preparation.documents), split.whole(preparation.valid)
         else:
@@ -83,13 +38,13 @@ class Text:
             raise DataError("nothing is left to train on: --val-fraction holds out everything")
         preparation.tell("learning the vocabulary")
         fitted = _fit(preparation, train)
-        key = _key(fitted, preparation)
+        key = cache_key(fitted, preparation)
         train_ids, counts = self._encode(preparation, fitted, train, f"{key}.train", "train_")
         held_ids: IdStream | None = None
         held_counts = {"held_out_tokens": 0, "held_out_characters": 0, "held_out_bytes": 0}
         if held_out:
             held_ids, held_counts = self._encode(preparation, fitted, held_out, f"{key}.valid", "held_out_")
-        return TextData(fitted, train_ids, held_ids, {**counts, **held_counts}, key)
+        return LanguageData(fitted, train_ids, held_ids, {**counts, **held_counts}, key, measures)
 
     def _encode(
         self, preparation: Preparation, codec: Codec, parts: list[Part], name: str, prefix: str
@@ -117,22 +72,34 @@ class Text:
             f"{prefix}bytes": size,
         }
 
-    def reopen(self, facts: dict[str, Any], codec: Codec) -> TextData | None:
-        key = facts.get("cache")
-        if not isinstance(key, str) or not key.isalnum():
+    def reopen(self, facts: dict[str, Any], codec: Codec) -> LanguageData | None:
+        found = from_cache(facts)
+        if found is None:
             return None
-        train = ids.load(cache_folder() / "ids" / f"{key}.train.ids")
-        held_out = ids.load(cache_folder() / "ids" / f"{key}.valid.ids")
-        if train is None or (held_out is None and facts.get("held_out_tokens")):
-            return None
-        counts = {name: value for name, value in facts.items() if isinstance(value, int)}
-        return TextData(codec, train, held_out, counts, key)
+        key, train, held_out, counts = found
+        return LanguageData(codec, train, held_out, counts, key, measures)
 
     def network(self, config: NetworkConfig) -> Network:
         return Network(config)
 
 
 TASK = Text()
+
+
+def measures(loss: float, counts: Mapping[str, int]) -> dict[str, float]:
+    """Nats an id as nats and bits a character, and bits a byte."""
+    characters = counts["held_out_characters"]
+    if not characters:
+        return {}
+    nats = loss * counts["held_out_tokens"] / characters
+    found = {
+        "nats_per_character": nats,
+        "bits_per_character": nats / math.log(2),
+        "bits_per_byte": nats / math.log(2) * characters / counts["held_out_bytes"],
+    }
+    if counts.get("held_out_words"):
+        found["perplexity_per_word"] = math.exp(min(700.0, nats * characters / counts["held_out_words"]))
+    return found
 
 
 class _Characters:
@@ -142,8 +109,6 @@ class _Characters:
         self.total = 0
 
     def count(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        import numpy as np
-
         for chunk in chunks:
             data = np.frombuffer(chunk, dtype=np.uint8)
             self.total += len(data) - int(((data & 0xC0) == 0x80).sum())
@@ -159,12 +124,3 @@ def _fit(preparation: Preparation, parts: list[Part]) -> Codec:
     options = preparation.options
     extra = {"vocab_size": options.vocab_size} if options.tokenizer_kind == "subword" else {}
     return tokenizers.fit(options.tokenizer_kind, chunks, **extra)
-
-
-def _key(codec: Codec, preparation: Preparation) -> str:
-    """What the id cache is found by: the same sources, cut the same way, spelt with the same codec."""
-    parts = [fingerprint(preparation.documents), fingerprint(preparation.valid), preparation.options.val_fraction]
-    digest = hashlib.sha256(json.dumps(parts).encode())
-    for name, data in sorted(tokenizers.dump(codec).items()):
-        digest.update(name.encode() + hashlib.sha256(data).digest())
-    return digest.hexdigest()[:32]

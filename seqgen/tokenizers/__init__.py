@@ -28,6 +28,8 @@ TOKENIZERS = {
     "char": "seqgen.tokenizers.characters:CharCodec",
     "byte": "seqgen.tokenizers.characters:ByteCodec",
     "subword": "seqgen.tokenizers.subwords:SubwordCodec",
+    "midi": "seqgen.tokenizers.midi:MidiCodec",
+    "dialogue": "seqgen.tokenizers.dialogue:DialogueCodec",
 }
 
 

@@ -7,6 +7,7 @@ n, seed): to resume is to know the number.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +27,19 @@ class Batch:
     fresh: bool
 
 
+# (ids, their places in the stream, number of the pass) → other ids, all of shape (time, batch): see `augment`.
+Transform = Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
+
+
 class Lanes:
     """The batches of a stream, by number."""
 
-    def __init__(self, stream: IdStream, batch_size: int, length: int, seed: int) -> None:
-        """`length` steps a batch; both are lowered where the stream is too short for them."""
+    def __init__(
+        self, stream: IdStream, batch_size: int, length: int, seed: int, transform: Transform | None = None
+    ) -> None:
+        """`length` steps a batch; both are lowered where the stream is too short for them. `transform` alters what is
+        read, differently in every pass."""
+        self._transform = transform
         self._stream = stream
         self.batch_size = max(1, min(batch_size, len(stream) // 2))
         self._arc = len(stream) // self.batch_size
@@ -47,6 +56,8 @@ class Lanes:
         begins = offset + start + self._arc * np.arange(self.batch_size, dtype=np.int64)
         places = (np.arange(length + 1)[:, None] + begins) % len(self._stream)
         ids = self._stream.ids[places].astype(np.int64)
+        if self._transform is not None:
+            ids = self._transform(ids, places, turn)
         targets = ids[1:]
         if len(self._stream.false_ends):
             targets = np.where(np.isin(places[1:], self._stream.false_ends), IGNORED, targets)

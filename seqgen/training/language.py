@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqgen.corpus.ids import IdStream
 from seqgen.model.network import Network, States, detach
-from seqgen.training.batches import IGNORED, Batch, Lanes, straight
+from seqgen.training.batches import IGNORED, Batch, Lanes, Transform, straight
 from seqgen.training.device import Compute
 
 MOST_VALIDATION = 200_000  # ids: enough for the third decimal, and a few seconds
@@ -28,9 +28,10 @@ class NextId:
         batch_size: int,
         seq_length: int,
         seed: int,
+        transform: Transform | None = None,
     ) -> None:
         self.network = network
-        self._lanes = Lanes(train, batch_size, seq_length, seed)
+        self._lanes = Lanes(train, batch_size, seq_length, seed, transform)
         self.steps_per_epoch = self._lanes.batches_per_pass
         self._validation: list[Batch] = []
         if held_out is not None and len(held_out) > 2:

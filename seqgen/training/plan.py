@@ -39,11 +39,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Corpus:
-    """What the plan needs to know of the data: ids to train on, the vocabulary, and how much of it is in use."""
+    """What the plan needs to know of the data: ids to train on, the vocabulary, and how much of it is in use.
+
+    `variety`: how many times more there is to learn than `tokens` says, where every pass reads something else.
+    """
 
     tokens: int
     vocab_size: int
     seen: int
+    variety: float = 1.0
 
 
 Speed = Callable[[NetworkConfig, int, int], float]  # (network, batch, length) → tokens a second
@@ -86,7 +90,7 @@ def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, 
         num_layers=chosen.num_layers,
         embedding_size=chosen.embedding_size,
         tie_weights=chosen.tie_weights,
-        dropout=options.dropout if options.dropout is not None else _dropout(epochs),
+        dropout=options.dropout if options.dropout is not None else _dropout(epochs / corpus.variety**0.5),
         weight_drop=options.weight_drop or 0.0,
     )
     schedule = Schedule(
@@ -181,7 +185,7 @@ def _size(options: TrainOptions, corpus: Corpus, seconds: float, speed: Speed | 
     best: tuple[NetworkConfig, float] | None = None
     for size, layers in SIZES:
         candidate = _network(options, corpus, size, layers)
-        if best is not None and (fixed or not _fits_corpus(candidate, corpus.tokens)):
+        if best is not None and (fixed or not _fits_corpus(candidate, corpus.tokens * corpus.variety)):
             break
         rate = speed(candidate, options.batch_size or 32, options.seq_length or 64) if speed else (
             _tokens(options, corpus) / seconds)  # fmt: skip
@@ -201,7 +205,7 @@ def _tokens(options: TrainOptions, corpus: Corpus) -> float:
     return options.steps * (options.batch_size or largest[0]) * (options.seq_length or largest[1])
 
 
-def _fits_corpus(network: NetworkConfig, tokens: int) -> bool:
+def _fits_corpus(network: NetworkConfig, tokens: float) -> bool:
     """Units may grow with the square root of the corpus: 256 at 100 KB, 1,024 at 1.6 MB."""
     return network.rnn_size <= 0.8 * tokens**0.5
 

@@ -1,0 +1,105 @@
+"""How good a model of conversations is, beside a random reply and the nearest by words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seqgen.api.evaluation import Evaluation, training_documents
+from seqgen.config import ReplyOptions, SampleOptions
+from seqgen.corpus.conversations import Conversation, read
+from seqgen.errors import DataError
+from seqgen.evaluation.dialogue import (
+    DialogueTally,
+    Reader,
+    Retrieval,
+    Spoken,
+    distinct,
+    hits,
+    pairs,
+    questions,
+    words_of,
+)
+from seqgen.generation.dialogue import Conversation as Talk
+from seqgen.generation.dialogue import Reply
+from seqgen.tasks.dialogue import dialogue_codec
+from seqgen.tokenizers.dialogue import DialogueCodec
+
+
+def evaluate(asked: Evaluation) -> dict[str, Any]:
+    """See `evaluation.EVALUATIONS`."""
+    codec = dialogue_codec(asked.model.codec)
+    found, reading = read(asked.documents)
+    if reading.damaged_lines:
+        asked.warn(reading.sentence())
+    conversations = [spoken(conversation) for conversation in found]
+    if not conversations:
+        raise DataError(f"{asked.documents[0].name!r} holds no conversation")
+    reader, tally = Reader(asked.model.network, codec), DialogueTally()
+    for number, turns in enumerate(conversations, start=1):
+        asked.tell(f"reading conversation {number:,} of {len(conversations):,}")
+        tally.add(reader, codec, turns)
+    metrics: dict[str, Any] = dict(tally.metrics())
+    baselines: dict[str, Any] = {}
+    to_rank = questions(conversations, asked.options.seed)
+    if to_rank:
+        ranked = hits(asked.model.network, codec, conversations, to_rank, asked.options.mutual)
+        metrics |= {
+            "hits_at_1_of_10": ranked.by_mutual,
+            "hits_at_1_of_10_by_probability": ranked.by_probability,
+            "hits_at_1_of_10_by_token": ranked.by_token,
+        }
+    if asked.options.replies:
+        metrics |= _replies(asked, codec, conversations)
+    if asked.rivals and to_rank:
+        asked.tell("asking the rivals")
+        documents = training_documents(asked)
+        learnt = [spoken(each) for each in read(documents)[0]] if documents else conversations
+        rival = Retrieval(words for turns in learnt for _, words in turns)
+        baselines = {
+            "random": {"hits_at_1_of_10": 0.1},
+            "tfidf": {"hits_at_1_of_10": rival.hits(conversations, to_rank)},
+            "tfidf last turn": {"hits_at_1_of_10": rival.hits(conversations, to_rank, turns=1)},
+        }
+    return {
+        "records": tally.records,
+        "turns": tally.turns,
+        "tokens": tally.tokens,
+        "characters": tally.characters,
+        "bytes": tally.bytes,
+        "questions": len(to_rank),
+        "metrics": metrics,
+        "baselines": baselines,
+    }
+
+
+def spoken(conversation: Conversation) -> Spoken:
+    """A conversation as (speaker, words) in turn."""
+    return [(turn.speaker, turn.text) for turn in conversation.turns]
+
+
+def _replies(asked: Evaluation, codec: DialogueCodec, conversations: list[Spoken]) -> dict[str, float]:
+    """How varied and how long the model's own replies are, beside those that people gave at the same places."""
+    options = SampleOptions(temperature=asked.options.temperature, seed=asked.options.seed)
+    wishes = ReplyOptions(asked.options.candidates, asked.options.mutual)
+    own: list[str] = []
+    true: list[str] = []
+    for history, words in pairs(conversations, asked.options.replies, asked.options.seed):
+        asked.tell(f"reply {len(own) + 1:,}")
+        talk = Talk(asked.model.engine, codec, options, wishes)
+        talk.start_at(len(own))
+        mine = 1 - history[-1][0] if history[-1][0] < 2 else 1  # whoever did not speak last
+        for speaker, said in history:
+            talk.hear(said, speaker)
+        *_, reply = talk.reply(speaker=mine)
+        assert isinstance(reply, Reply)
+        own.append(reply.text)
+        true.append(words)
+    lengths = [sum(len(words_of(reply)) for reply in replies) / max(1, len(replies)) for replies in (own, true)]
+    return {
+        "distinct_1": distinct(own, 1),
+        "distinct_2": distinct(own, 2),
+        "reference_distinct_1": distinct(true, 1),
+        "reference_distinct_2": distinct(true, 2),
+        "reply_words": lengths[0],
+        "reference_reply_words": lengths[1],
+    }

@@ -1,0 +1,103 @@
+"""How each task's models are measured: one function a task, and the table EVALUATIONS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqgen.config import EvaluateOptions
+from seqgen.corpus import sources as reading
+from seqgen.corpus import split
+from seqgen.corpus.sources import Document
+from seqgen.errors import UserError
+from seqgen.evaluation import compressors
+from seqgen.evaluation.text import Tally, tally
+
+if TYPE_CHECKING:
+    from seqgen.api.model import Model
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is asked for."""
+
+    model: Model
+    documents: list[Document]  # measured
+    options: EvaluateOptions
+    rivals: bool
+    warn: Callable[[str], None]
+    tell: Callable[[str], None]
+
+
+def evaluate_text(asked: Evaluation) -> dict[str, Any]:
+    """Every document from end to end, beside compressors."""
+    result = Tally()
+    for document in asked.documents:
+        asked.tell(f"reading {document.name}")
+        tally(asked.model.network, asked.model.codec, document.chunks(), result)
+    metrics = result.metrics()
+    if not metrics:
+        raise UserError("one character is too little to evaluate on: nothing comes after it")
+    baselines: dict[str, Any] = {}
+    if asked.rivals and result.bytes <= compressors.MOST:
+        asked.tell("asking the rivals")
+        records = [b"".join(document.chunks()) for document in asked.documents]
+        baselines = compressors.rivals(records, _training_text(asked), result)
+    return {
+        "records": result.records,
+        "tokens": result.tokens,
+        "characters": result.characters,
+        "bytes": result.bytes,
+        "metrics": metrics,
+        "baselines": baselines,
+    }
+
+
+def _training_text(asked: Evaluation) -> bytes:
+    """What the model learnt from, without what was held out, if the sources still lie where they lay, unchanged, and
+    are not what is evaluated; otherwise nothing."""
+    loaded = asked.model.checkpoint
+    if sum(source["bytes"] for source in loaded.sources) > compressors.MOST:
+        return b""
+    documents = training_documents(asked)
+    if documents is None:
+        return b""
+    own_valid = bool(loaded.config["data"].get("valid_sources"))
+    fraction = loaded.config["training"].get("options", {}).get("val_fraction", 0.0)
+    parts = split.whole(documents) if own_valid else split.hold_out(documents, fraction)[0]
+    return b"".join(chunk for part in parts for chunk in part.chunks())
+
+
+def training_documents(asked: Evaluation) -> list[Document] | None:
+    """The sources of training, measured, if all still lie where they lay, unchanged, and none is what is evaluated."""
+    documents = []
+    for source in asked.model.checkpoint.sources:
+        path = Path(source["name"])
+        if not path.is_file():
+            return None
+        (document,) = reading.measure([reading.Document(source["name"], path)])
+        if document.sha256 != source["sha256"] or document.sha256 in {each.sha256 for each in asked.documents}:
+            return None
+        documents.append(document)
+    return documents
+
+
+def evaluate_music(asked: Evaluation) -> dict[str, Any]:
+    """Every piece from end to end, beside models that count; and pieces of the model's own beside the real ones."""
+    from seqgen.api import music_evaluation
+
+    return music_evaluation.evaluate(asked)
+
+
+def evaluate_dialogue(asked: Evaluation) -> dict[str, Any]:
+    """Every conversation from end to end, the true reply among others, and replies of the model's own."""
+    from seqgen.api import dialogue_evaluation
+
+    return dialogue_evaluation.evaluate(asked)
+
+
+EVALUATIONS: dict[str, Callable[[Evaluation], dict[str, Any]]] = {
+    "text": evaluate_text, "dialogue": evaluate_dialogue, "music": evaluate_music,
+}  # fmt: skip

@@ -1,0 +1,275 @@
+"""How good a model of conversations is: what the words cost it, whether it knows the true reply among others, and how
+varied its own replies are; beside a random reply and the nearest by words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from seqgen.model.network import Network, States
+from seqgen.tokenizers.codec import Ids
+from seqgen.tokenizers.dialogue import DialogueCodec
+
+OTHERS = 9  # replies of other conversations beside the true one, as in hits@1 of 10
+_BATCH = 64
+_WORD = re.compile(r"[^\W\d_]+|\d+", re.UNICODE)
+_HAN = re.compile("([\u3400-\u9fff\uf900-\ufaff])")
+
+Spoken = Sequence[tuple[int, str]]  # a conversation: (speaker, words) in turn
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Question:
+    """Turn number `place` of a conversation, and ten replies of which number 0 is the true one."""
+
+    conversation: int
+    place: int
+    speaker: int
+    replies: tuple[str, ...]
+
+
+def questions(conversations: Sequence[Spoken], seed: int = 0) -> list[Question]:
+    """One for every turn but the first of each conversation; the others drawn from other conversations' replies."""
+    chance = np.random.Generator(np.random.Philox(key=seed))
+    pool = [(number, words) for number, turns in enumerate(conversations) for _, words in turns[1:]]
+    found = []
+    for number, turns in enumerate(conversations):
+        for place in range(1, len(turns)):
+            speaker, true = turns[place]
+            others: list[str] = []
+            for choice in chance.integers(len(pool), size=50 * OTHERS):  # a small set may hold too few others
+                owner, words = pool[int(choice)]
+                if owner != number and words != true:
+                    others.append(words)
+                if len(others) == OTHERS:
+                    found.append(Question(number, place, speaker, (true, *others)))
+                    break
+    return found
+
+
+class Reader:
+    """Reads turns with a network: what they cost after a history, or after nothing."""
+
+    def __init__(self, network: Network, codec: DialogueCodec) -> None:
+        self._network, self._codec = network, codec
+        self._device = network.embedding.device
+
+    def start(self) -> tuple[States, int]:
+        """The state before anything was said, and the id still to be read."""
+        return self._network.initial(1), self._codec.end
+
+    def take(self, states: States, last: int, turn: Ids) -> tuple[States, int, float]:
+        """After a turn: the state, the id still to be read, and what the turn cost in nats."""
+        nats, states = self._cost(states, last, turn)
+        return states, int(turn[-1]), nats
+
+    def end(self, states: States, last: int) -> float:
+        """What it costs that the conversation ends here."""
+        return self._cost(states, last, np.array([self._codec.end], dtype=np.int32))[0]
+
+    def _cost(self, states: States, last: int, ids: Ids) -> tuple[float, States]:
+        targets = torch.from_numpy(ids.astype(np.int64)).to(self._device)
+        inputs = torch.cat([targets.new_tensor([last]), targets[:-1]])
+        with torch.inference_mode():
+            hidden, states = self._network(inputs[:, None], states)
+            nats = F.cross_entropy(self._network.logits(hidden[:, 0]), targets, reduction="sum")
+        return float(nats), states
+
+    def replies(self, states: States, last: int, speaker: int, replies: Sequence[Ids]) -> Floats:
+        """The log-probability of each reply's words, by `speaker`, at this place; shape (replies,)."""
+        count, longest = len(replies), max(map(len, replies), default=0)
+        opening = min(speaker, self._codec.speakers - 1)
+        ids = np.full((longest + 1, count), opening, dtype=np.int64)
+        for row, reply in enumerate(replies):
+            ids[1 : len(reply) + 1, row] = reply
+        targets = torch.from_numpy(ids).to(self._device)
+        spread = tuple(tuple(each.expand(count, -1).contiguous() for each in layer) for layer in states)
+        inputs = torch.cat([targets.new_full((1, count), last), targets[:-1]])
+        with torch.inference_mode():
+            hidden, _ = self._network(inputs, spread)
+            logs = self._network.logits(hidden[1:]).log_softmax(-1)
+            chosen = logs.gather(-1, targets[1:, :, None])[..., 0].double().cpu().numpy()
+        lengths = np.array([len(reply) for reply in replies])
+        inside = np.arange(longest)[:, None] < lengths
+        result: Floats = np.where(inside, chosen, 0.0).sum(axis=0)
+        return result
+
+
+@dataclass(frozen=True)
+class Hits:
+    """The share of questions in which the true reply is ranked first: by log-probability, by log-probability a token,
+    and by mutual information a token, log p(reply | history) − λ log p(reply)."""
+
+    by_probability: float
+    by_token: float
+    by_mutual: float
+    questions: int
+
+
+def hits(
+    network: Network,
+    codec: DialogueCodec,
+    conversations: Sequence[Spoken],
+    asked: Sequence[Question],
+    mutual: float,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Hits:
+    """Ranks the ten replies of every question, given in the order of the conversations; equals share the place.
+
+    Args:
+        mutual: λ, how much what a reply would cost without its history counts against it.
+    """
+    reader = Reader(network, codec)
+    spelt = {reply: codec.encode(_bytes(reply)) for question in asked for reply in question.replies}
+    alone = _alone(reader, spelt, {(question.speaker, reply) for question in asked for reply in question.replies})
+    wins = np.zeros(3)
+    number = 0
+    for index, turns in enumerate(conversations):
+        states, last = reader.start()
+        for place, (speaker, words) in enumerate(turns):
+            if number < len(asked) and (asked[number].conversation, asked[number].place) == (index, place):
+                replies = asked[number].replies
+                number += 1
+                ids = [spelt[reply] for reply in replies]
+                given = reader.replies(states, last, speaker, ids)
+                free = np.array([alone[speaker, reply] for reply in replies])
+                lengths = np.array([max(1, len(each)) for each in ids])
+                wins += [_first(given), _first(given / lengths), _first((given - mutual * free) / lengths)]
+                progress(number, len(asked))
+            states, last, _ = reader.take(states, last, codec.turn(speaker, _bytes(words)))
+    share = wins / max(1, number)
+    return Hits(float(share[0]), float(share[1]), float(share[2]), number)
+
+
+def _first(scores: Floats) -> float:
+    """1 if number 0 has the highest score, a share of it if others have the same."""
+    best = scores.max()
+    return float(scores[0] == best) / int((scores == best).sum())
+
+
+def _alone(reader: Reader, spelt: dict[str, Ids], wanted: set[tuple[int, str]]) -> dict[tuple[int, str], float]:
+    """What each reply costs its speaker where nothing was said before, as a log-probability."""
+    states, last = reader.start()
+    found: dict[tuple[int, str], float] = {}
+    for speaker in sorted({speaker for speaker, _ in wanted}):
+        replies = sorted((reply for other, reply in wanted if other == speaker), key=lambda reply: len(spelt[reply]))
+        for start in range(0, len(replies), _BATCH):
+            some = replies[start : start + _BATCH]
+            logs = reader.replies(states, last, speaker, [spelt[reply] for reply in some])
+            found |= {(speaker, reply): float(log) for reply, log in zip(some, logs, strict=True)}
+    return found
+
+
+def _bytes(words: str) -> bytes:
+    return words.encode("utf-8", "surrogateescape")
+
+
+@dataclass
+class DialogueTally:
+    """Sums over conversations: every token counts, those that say who speaks and that it ends as well."""
+
+    records: int = 0
+    turns: int = 0
+    tokens: int = 0
+    nats: float = 0.0
+    characters: int = 0
+    bytes: int = 0
+    words: int = 0
+
+    def add(self, reader: Reader, codec: DialogueCodec, turns: Spoken) -> None:
+        """Reads one conversation, from nothing to its end."""
+        states, last = reader.start()
+        for speaker, words in turns:
+            ids = codec.turn(speaker, _bytes(words))
+            states, last, nats = reader.take(states, last, ids)
+            self.nats += nats
+            self.tokens += len(ids)
+            self.characters += len(words)
+            self.bytes += len(_bytes(words))
+            self.words += len(words.split())
+        self.nats += reader.end(states, last)
+        self.tokens += 1
+        self.records += 1
+        self.turns += len(turns)
+
+    def metrics(self) -> dict[str, float]:
+        """The measures of the contract that text has as well."""
+        per_character = self.nats / max(1, self.characters)
+        return {
+            "nats_per_character": per_character,
+            "bits_per_character": per_character / math.log(2),
+            "bits_per_byte": self.nats / max(1, self.bytes) / math.log(2),
+            "perplexity_per_token": math.exp(min(700.0, self.nats / max(1, self.tokens))),
+            "perplexity_per_word": math.exp(min(700.0, self.nats / max(1, self.words))),
+        }
+
+
+def words_of(text: str) -> list[str]:
+    """Words in lower case; a Chinese character is a word."""
+    return _WORD.findall(_HAN.sub(r" \1 ", text.lower()))
+
+
+def distinct(replies: Iterable[str], length: int) -> float:
+    """The share of different runs of `length` words among all such runs (distinct-n; Li et al., 2016)."""
+    runs: Counter[tuple[str, ...]] = Counter()
+    for reply in replies:
+        words = words_of(reply)
+        runs.update(tuple(words[place : place + length]) for place in range(len(words) - length + 1))
+    return len(runs) / max(1, runs.total())
+
+
+class Retrieval:
+    """The rival that knows no language: the reply whose words are nearest to those said before, by the cosine of their
+    TF-IDF vectors (Lowe et al., 2015, section 4.1)."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        """Weighs words by how few of `texts` have them, ln((1 + n) / (1 + having)) + 1."""
+        having: Counter[str] = Counter()
+        count = 0
+        for text in texts:
+            having.update(set(words_of(text)))
+            count += 1
+        self._count, self._having = count, having
+
+    def vector(self, text: str) -> dict[str, float]:
+        """The weights of a text's words, of length 1 together."""
+        weights = {
+            word: times * (math.log((1 + self._count) / (1 + self._having[word])) + 1)
+            for word, times in Counter(words_of(text)).items()
+        }
+        size = math.sqrt(sum(weight * weight for weight in weights.values())) or 1.0
+        return {word: weight / size for word, weight in weights.items()}
+
+    def hits(self, conversations: Sequence[Spoken], asked: Sequence[Question], turns: int | None = None) -> float:
+        """The share of questions in which the true reply is nearest to the last `turns` turns (None: all); equals
+        share the place."""
+        known: dict[str, dict[str, float]] = {}
+        total = 0.0
+        for question in asked:
+            history = conversations[question.conversation][: question.place]
+            said = self.vector(" ".join(words for _, words in (history if turns is None else history[-turns:])))
+            scores = []
+            for reply in question.replies:
+                if reply not in known:
+                    known[reply] = self.vector(reply)
+                scores.append(sum(weight * said.get(word, 0.0) for word, weight in known[reply].items()))
+            total += _first(np.array(scores))
+        return total / max(1, len(asked))
+
+
+def pairs(conversations: Sequence[Spoken], most: int, seed: int = 0) -> Iterator[tuple[Spoken, str]]:
+    """Up to `most` places for a reply, drawn without favour: the turns before, and what was really said."""
+    places = [(number, place) for number, turns in enumerate(conversations) for place in range(1, len(turns))]
+    chance = np.random.Generator(np.random.Philox(key=seed))
+    for choice in sorted(chance.permutation(len(places))[:most].tolist()):
+        number, place = places[choice]
+        yield conversations[number][:place], conversations[number][place][1]

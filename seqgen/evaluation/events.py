@@ -1,0 +1,88 @@
+"""How good a model of music is on pieces it has not seen: nats by event, under the grammar, and its naive rivals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.evaluation.ngram import NgramRival
+from seqgen.evaluation.text import Scorer
+from seqgen.model.network import Network
+from seqgen.music.events import Vocabulary, steps_in
+from seqgen.music.grammar import Walk
+from seqgen.tokenizers import Ids
+from seqgen.tokenizers.midi import MidiCodec
+
+_ORDER = 5  # of the stronger rival: longer ones are hardly better on music of this size
+
+
+class Possible:
+    """Follows a piece and tells at each event what else the grammar would have let come (`text.Masks`)."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._walk = Walk(vocabulary)
+
+    def __call__(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        masks = np.empty((len(ids), self._walk.vocabulary.size), dtype=bool)
+        for place, token in enumerate(ids.tolist()):
+            masks[place] = self._walk.mask()
+            masks[place, token] = True  # an id of a file's own making is never impossible
+            self._walk.push(token)
+        return masks
+
+
+def event_nats(network: Network, codec: MidiCodec, ids: Ids) -> npt.NDArray[np.float64]:
+    """What every event of a piece costs, given all before it and that it is a legal piece; shape (events,)."""
+    scorer = Scorer(network, codec, Possible(codec.vocabulary))
+    return np.concatenate([np.zeros(0), *(scored.nats for scored in scorer.read(ids))])
+
+
+@dataclass
+class EventTally:
+    """Sums over pieces. Each piece's `end` is one of its events: a model has to know when to stop."""
+
+    records: int = 0
+    events: int = 0
+    steps: int = 0
+    nats: float = 0.0
+
+    def add(self, network: Network, codec: MidiCodec, piece: Ids) -> None:
+        """Scores one piece, given without its `end`."""
+        whole = np.append(piece, codec.end).astype(np.int32)
+        self.records += 1
+        self.events += len(whole)
+        self.steps += steps_in(whole, codec.vocabulary)
+        self.nats += float(event_nats(network, codec, whole).sum())
+
+    def metrics(self) -> dict[str, float]:
+        """The measures of the contract."""
+        return measures(self.nats, self.events, self.steps)
+
+
+def measures(nats: float, events: int, steps: int) -> dict[str, float]:
+    """Nats of so many events in so many steps, as the contract's measures."""
+    return {
+        "nats_per_event": nats / max(events, 1),
+        "nats_per_step": nats / max(steps, 1),
+        "events": events,
+        "steps": steps,
+    }
+
+
+def rivals(
+    training: npt.NDArray[Any], pieces: Iterable[Ids], codec: MidiCodec, order: int = _ORDER
+) -> dict[str, dict[str, float]]:
+    """Models that only count: how often each event came in training, and each after the four before it."""
+    held_out = [np.append(piece, codec.end) for piece in pieces]
+    steps = sum(steps_in(piece, codec.vocabulary) for piece in held_out)
+    ids = np.concatenate([[codec.end], *held_out]).astype(np.int64)
+    found = {}
+    for name, length in (("unigram", 1), (f"{order}-gram", order)):
+        rival = NgramRival.fit(np.asarray(training, dtype=np.int64), codec.vocab_size, length)
+        nats = float(rival.nats(ids)[1:].sum())
+        found[name] = measures(nats, len(ids) - 1, steps)
+    return found

@@ -1,0 +1,351 @@
+"""What pieces of music are like, in numbers, and how like one set of pieces is to another (Yang & Lerch, 2020, "On the
+evaluation of generative models in music").
+
+Pitch, polyphony and the lengths of notes are measured on the pitched notes: those of all tracks but drums, together.
+When and how often something is struck is measured on all notes. Where a feature speaks of successive notes it means
+the melody: at every onset the highest pitched note, of equally high ones that of the first track, in order of time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.errors import DataError
+from seqgen.music.piece import Note, Piece
+
+Values = npt.NDArray[np.float64]
+
+# Lengths of notes in 24ths of a quarter, in mgeval's order: full, half, quarter, 8th, 16th; dotted half, quarter, 8th,
+# 16th; half, quarter, 8th of a triplet.
+_LENGTHS = np.array([96, 48, 24, 12, 6, 72, 36, 18, 9, 32, 16, 8])
+_MAJOR = np.array([1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 1])  # by semitones above the root
+_POINTS = 8192  # of the grid that densities are computed on
+_NARROWEST = 1 / 200  # bandwidth, as a share of the range of all distances
+_SAME = 1e-9  # distances that differ by less differ by rounding
+_HAZE = 1e-12  # share of a density that lies evenly on its grid, so that divergence is finite
+_MOST = 400  # pieces of a set between which distances are taken
+
+
+# ---- Notes ----
+
+
+def _pitched(piece: Piece) -> list[Note]:
+    drums = [track.drums for track in piece.tracks]
+    return [note for note in piece.notes if not drums[note.track]]
+
+
+def _pitches(notes: Iterable[Note]) -> npt.NDArray[np.int64]:
+    return np.array([note.pitch for note in notes], dtype=np.int64)
+
+
+def _melody(piece: Piece) -> list[Note]:
+    highest: dict[int, Note] = {}
+    for note in _pitched(piece):
+        if note.start not in highest or note.pitch > highest[note.start].pitch:
+            highest[note.start] = note
+    return list(highest.values())
+
+
+def _length_classes(notes: Sequence[Note], grid: int) -> npt.NDArray[np.int64]:
+    """The closest class of length of every note, shape (notes,); between two, the first in the list."""
+    lengths = np.array([note.end - note.start for note in notes], dtype=np.int64)
+    return np.abs(24 * lengths[:, None] - grid * _LENGTHS).argmin(axis=1)
+
+
+def _shares(counts: npt.NDArray) -> Values:
+    """Counts as shares of their sum; all 0 where nothing was counted."""
+    return np.asarray(counts / max(counts.sum(), 1), dtype=np.float64).ravel()
+
+
+def _transitions(classes: npt.NDArray[np.int64]) -> Values:
+    """How often each of 12 classes follows each, as shares: row from, column to, shape (144,)."""
+    return _shares(np.bincount(12 * classes[:-1] + classes[1:], minlength=144))
+
+
+def _entropy(counts: npt.NDArray) -> float:
+    """In bits; 0 where nothing was counted."""
+    shares = _shares(counts[counts > 0])
+    return abs(float(shares @ np.log2(shares)))  # not −0
+
+
+def _sounding(piece: Piece) -> npt.NDArray[np.int64]:
+    """How many different pitches sound at each step, shape (steps,)."""
+    notes = _pitched(piece)
+    steps = max([piece.length, *(note.end for note in notes)])
+    roll = np.zeros((128, steps), dtype=np.bool_)
+    for note in notes:
+        roll[note.pitch, note.start : note.end] = True
+    return roll.sum(axis=0)
+
+
+# ---- Features of pitch ----
+
+
+def pitch_count(piece: Piece) -> float:
+    """How many different pitches there are; 0 without notes."""
+    return float(len({note.pitch for note in _pitched(piece)}))
+
+
+def pitch_class_histogram(piece: Piece) -> Values:
+    """The share of each pitch class, C to B, in the sounding time of all notes, shape (12,); all 0 without notes."""
+    notes = _pitched(piece)
+    lengths = np.array([note.end - note.start for note in notes], dtype=np.float64)
+    return _shares(np.bincount(_pitches(notes) % 12, weights=lengths, minlength=12))
+
+
+def pitch_class_transition_matrix(piece: Piece) -> Values:
+    """The share of each pair of pitch classes among successive notes of the melody, row from, column to, shape (144,);
+    all 0 without a pair."""
+    return _transitions(_pitches(_melody(piece)) % 12)
+
+
+def pitch_range(piece: Piece) -> float:
+    """Semitones from the lowest to the highest pitch; 0 without notes."""
+    pitches = [note.pitch for note in _pitched(piece)]
+    return float(max(pitches) - min(pitches)) if pitches else 0.0
+
+
+def mean_pitch_interval(piece: Piece) -> float:
+    """The mean size of the intervals between successive notes of the melody, in semitones; 0 without an interval."""
+    intervals = np.abs(np.diff(_pitches(_melody(piece))))
+    return float(intervals.mean()) if len(intervals) else 0.0
+
+
+def scale_consistency(piece: Piece) -> float:
+    """The share of notes that lie in the scale that fits best, of the 12 major scales. The natural minor scales have
+    the same notes. 0 without notes."""
+    shares = _shares(np.bincount(_pitches(_pitched(piece)) % 12, minlength=12))
+    return min(float(max(shares @ np.roll(_MAJOR, root) for root in range(12))), 1.0)
+
+
+def pitch_class_entropy(piece: Piece) -> float:
+    """Entropy of the pitch classes of all notes, each counted once, in bits, 0 to 3.58; 0 without notes."""
+    return _entropy(np.bincount(_pitches(_pitched(piece)) % 12))
+
+
+def pitch_entropy(piece: Piece) -> float:
+    """Entropy of the pitches of all notes, each counted once, in bits, 0 to 7; 0 without notes."""
+    return _entropy(np.bincount(_pitches(_pitched(piece))))
+
+
+def polyphony_rate(piece: Piece) -> float:
+    """The share of all steps of the piece at which two different pitches or more sound; 0 without notes."""
+    sounding = _sounding(piece)
+    return float((sounding >= 2).mean()) if len(sounding) else 0.0
+
+
+def polyphony(piece: Piece) -> float:
+    """The mean number of different pitches that sound, over steps at which one does; 0 without notes."""
+    sounding = _sounding(piece)
+    return float(sounding.sum() / max(np.count_nonzero(sounding), 1))
+
+
+# ---- Features of rhythm ----
+
+
+def note_count(piece: Piece) -> float:
+    """How many notes there are, drums too."""
+    return float(len(piece.notes))
+
+
+def mean_inter_onset_interval(piece: Piece) -> float:
+    """The mean time from one onset to the next in quarter notes, drums too; notes that begin together are one onset.
+    0 with fewer than two onsets."""
+    onsets = {note.start for note in piece.notes}
+    return (max(onsets) - min(onsets)) / (len(onsets) - 1) / piece.grid if len(onsets) > 1 else 0.0
+
+
+def note_length_histogram(piece: Piece) -> Values:
+    """The share of notes closest in length to a full, half, quarter, 8th, 16th, dotted half, dotted quarter, dotted
+    8th, dotted 16th note, half, quarter, 8th note of a triplet, shape (12,); all 0 without notes."""
+    return _shares(np.bincount(_length_classes(_pitched(piece), piece.grid), minlength=12))
+
+
+def note_length_transition_matrix(piece: Piece) -> Values:
+    """The share of each pair of lengths, classes as in the histogram, among successive notes of the melody, row from,
+    column to, shape (144,); all 0 without a pair."""
+    return _transitions(_length_classes(_melody(piece), piece.grid))
+
+
+def groove_consistency(piece: Piece) -> float:
+    """1 − the mean share of steps at which, of two neighbouring bars, one has an onset and the other not, drums too. Of
+    unequally long bars the longer counts. 1 with fewer than two bars."""
+    if len(piece.bars) < 2:
+        return 1.0
+    onsets = {note.start for note in piece.notes}
+    grooves = [{step for step in range(bar.length) if bar.start + step in onsets} for bar in piece.bars]
+    different = [
+        len(grooves[i] ^ grooves[i + 1]) / max(piece.bars[i].length, piece.bars[i + 1].length)
+        for i in range(len(grooves) - 1)
+    ]
+    return 1.0 - float(np.mean(different))
+
+
+def empty_measure_rate(piece: Piece) -> float:
+    """The share of bars in which nothing sounds, drums too: a bar into which a note is held is not empty. 1 without
+    bars."""
+    sounding = np.zeros(piece.length + 1, dtype=np.int64)
+    for note in piece.notes:
+        sounding[note.start] += 1
+        sounding[min(note.end, piece.length)] -= 1
+    sounding = np.cumsum(sounding)
+    empty = [not sounding[bar.start : bar.start + bar.length].any() for bar in piece.bars]
+    return float(np.mean(empty)) if empty else 1.0
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A number, or `width` numbers, that a piece has. All are finite, whatever the piece; `paper` defined them."""
+
+    function: Callable[[Piece], float | Values]
+    paper: str
+    description: str
+    width: int = 1
+
+    def of(self, pieces: Iterable[Piece]) -> Values:
+        """The values of every piece, shape (pieces, width)."""
+        return np.array([self.function(piece) for piece in pieces], dtype=np.float64).reshape(-1, self.width)
+
+
+_MGEVAL = "Yang & Lerch (2020), On the evaluation of generative models in music"
+_MOGREN = "Mogren (2016), C-RNN-GAN: continuous recurrent neural networks with adversarial training"
+_JAZZ = "Wu & Yang (2020), The Jazz Transformer on the front line"
+_MUSPY = "Dong et al. (2020), MusPy: a toolkit for symbolic music generation"
+_MUSEGAN = "Dong et al. (2018), MuseGAN: multi-track sequential generative adversarial networks"
+
+FEATURES: dict[str, Feature] = {
+    "pitch_count": Feature(pitch_count, _MGEVAL, "different pitches"),
+    "pitch_class_histogram": Feature(pitch_class_histogram, _MGEVAL, "sounding time by pitch class", 12),
+    "pitch_class_transition_matrix": Feature(pitch_class_transition_matrix, _MGEVAL, "pairs of pitch classes", 144),
+    "pitch_range": Feature(pitch_range, _MGEVAL, "semitones from lowest to highest pitch"),
+    "mean_pitch_interval": Feature(mean_pitch_interval, _MGEVAL, "semitones between notes of the melody"),
+    "note_count": Feature(note_count, _MGEVAL, "notes"),
+    "mean_inter_onset_interval": Feature(mean_inter_onset_interval, _MGEVAL, "quarter notes between onsets"),
+    "note_length_histogram": Feature(note_length_histogram, _MGEVAL, "notes by length", 12),
+    "note_length_transition_matrix": Feature(note_length_transition_matrix, _MGEVAL, "pairs of lengths", 144),
+    "scale_consistency": Feature(scale_consistency, _MOGREN, "share of notes in the best scale"),
+    "groove_consistency": Feature(groove_consistency, _JAZZ, "likeness of onsets in neighbouring bars"),
+    "polyphony_rate": Feature(polyphony_rate, _MOGREN, "share of steps with two pitches or more"),
+    "polyphony": Feature(polyphony, _MUSPY, "mean number of pitches that sound together"),
+    "pitch_class_entropy": Feature(pitch_class_entropy, _JAZZ, "entropy of pitch classes, in bits"),
+    "pitch_entropy": Feature(pitch_entropy, _JAZZ, "entropy of pitches, in bits"),
+    "empty_measure_rate": Feature(empty_measure_rate, _MUSEGAN, "share of bars in which nothing sounds"),
+}
+
+
+# ---- Sets of pieces ----
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How like generated pieces are to reference pieces, by feature.
+
+    The distances of reference pieces from each other are set beside their distances from generated pieces.
+
+    Attributes:
+        overlap_area: of the densities of both kinds of distances, 0 (nothing in common) to 1.
+        kl: Kullback–Leibler divergence of the second from the first, in nats; always finite.
+        reference_values: shape (pieces, width).
+        generated_values: shape (pieces, width).
+    """
+
+    overlap_area: dict[str, float]
+    kl: dict[str, float]
+    reference_values: dict[str, Values]
+    generated_values: dict[str, Values]
+
+    @property
+    def mean_overlap_area(self) -> float:
+        """Over all features."""
+        return float(np.mean(list(self.overlap_area.values())))
+
+
+def compare(reference: Sequence[Piece], generated: Sequence[Piece]) -> Comparison:
+    """Compares two sets by every feature. Of a set of more than 400 pieces the distances are those of 400, drawn the
+    same way every time; the values are those of all.
+
+    Raises `DataError` with fewer than two reference pieces or none generated: there are no distances then.
+    """
+    if len(reference) < 2 or not generated:
+        raise DataError(
+            "a comparison takes two reference pieces and a generated one at least;"
+            f" there are {len(reference)} and {len(generated)}"
+        )
+    reference_values = {name: feature.of(reference) for name, feature in FEATURES.items()}
+    generated_values = {name: feature.of(generated) for name, feature in FEATURES.items()}
+    chance = np.random.default_rng(0)
+    real, own = (
+        np.sort(chance.choice(len(pieces), min(len(pieces), _MOST), replace=False)) for pieces in (reference, generated)
+    )
+    overlap, kl = {}, {}
+    for name in FEATURES:
+        intra = distances_within(reference_values[name][real])
+        inter = distances_between(reference_values[name][real], generated_values[name][own])
+        first, second = densities(intra, inter)
+        overlap[name] = min(float(np.minimum(first, second).sum()), 1.0)
+        kl[name] = divergence(first, second)
+    return Comparison(overlap, kl, reference_values, generated_values)
+
+
+def distances_within(values: Values) -> Values:
+    """Euclidean distances of the rows from each other. Each pair counts once, where mgeval, which leaves one out at a
+    time, counts it twice: that only narrows the bandwidth. Shape (pairs,)."""
+    return np.concatenate([_distances(values[i + 1 :], values[i]) for i in range(len(values))])
+
+
+def distances_between(values: Values, others: Values) -> Values:
+    """Euclidean distances of each row of the one from each row of the other, shape (pairs,)."""
+    return np.concatenate([_distances(others, row) for row in values])
+
+
+def _distances(values: Values, row: Values) -> Values:
+    return np.asarray(np.sqrt(np.square(values - row).sum(axis=1)))
+
+
+def densities(first: Values, second: Values) -> tuple[Values, Values]:
+    """Gaussian kernel density estimates of two samples, as shares of points of a grid that holds both, shape (points,)
+    each; the overlap area is the sum of the lesser ones.
+
+    Bandwidths follow Scott's rule (Scott, 1992): standard deviation · size^(−1/5), for each sample its own, but at
+    least 1/200 of the range of both samples together. So a sample in which all are the same is a narrow peak: it has
+    nothing in common with another such peak elsewhere, and little with a sample that is spread. Where all numbers of
+    both are the same, the grid is one point. It reaches beyond the samples on both sides: no share is cut off, though
+    no distance is below 0.
+    """
+    low, high = min(first.min(), second.min()), max(first.max(), second.max())
+    if high - low < _SAME:
+        return np.ones(1), np.ones(1)
+    narrowest = _NARROWEST * (high - low)
+    bandwidths = [max(_scott(sample), narrowest) for sample in (first, second)]
+    low, high = low - 6 * max(bandwidths), high + 6 * max(bandwidths)
+    return _density(first, bandwidths[0], low, high), _density(second, bandwidths[1], low, high)
+
+
+def _scott(sample: Values) -> float:
+    return float(sample.std(ddof=1) * len(sample) ** -0.2) if len(sample) > 1 else 0.0
+
+
+def _density(sample: Values, bandwidth: float, low: float, high: float) -> Values:
+    """Shares of the grid's points, shape (points,): each number is divided between the two points beside it, and the
+    points are blurred in the frequency domain (Silverman, 1982), which takes no longer for many numbers."""
+    spacing = (high - low) / (_POINTS - 1)
+    place = (sample - low) / spacing
+    below = place.astype(np.int64)
+    above = place - below
+    shares = np.bincount(below, weights=1 - above, minlength=_POINTS)
+    shares += np.bincount(below + 1, weights=above, minlength=_POINTS)
+    waves = 2 * np.pi * np.fft.rfftfreq(_POINTS, spacing)
+    blurred = np.fft.irfft(np.fft.rfft(shares) * np.exp(-0.5 * np.square(waves * bandwidth)), _POINTS)
+    blurred = np.maximum(blurred, 0)
+    return np.asarray(blurred / blurred.sum())
+
+
+def divergence(first: Values, second: Values) -> float:
+    """Kullback–Leibler divergence Σ p · ln(p / q) in nats of shares q from shares p, shape (points,) each. 10^−12 of
+    both is spread evenly over the points, so that it is finite where q is 0: at most some 37."""
+    p, q = ((1 - _HAZE) * shares + _HAZE / len(shares) for shares in (first, second))
+    return max(float((p * np.log(p / q)).sum()), 0.0)

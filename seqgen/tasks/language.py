@@ -1,0 +1,89 @@
+"""What the tasks that predict the next id have in common: streams of ids on disk, and the objective over them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from seqgen import tokenizers
+from seqgen.config import TrainOptions
+from seqgen.corpus import ids
+from seqgen.corpus.catalogue import cache_folder
+from seqgen.corpus.ids import IdStream
+from seqgen.corpus.sources import fingerprint
+from seqgen.model.network import Network
+from seqgen.tasks.task import Preparation
+from seqgen.tokenizers import Codec
+from seqgen.training import plan as planning
+from seqgen.training.batches import Transform
+from seqgen.training.device import Compute
+from seqgen.training.language import NextId, set_output_bias
+from seqgen.training.plan import Corpus, Plan, Speed
+
+Measures = Callable[[float, Mapping[str, int]], dict[str, float]]  # (nats an id, counts) → the task's own measures
+
+
+@dataclass(frozen=True)
+class LanguageData:
+    """See `task.Data`. `counts` has `train_tokens`, `held_out_tokens` and what else the task counts."""
+
+    codec: Codec
+    train: IdStream
+    held_out: IdStream | None
+    counts: Mapping[str, int]
+    key: str
+    measures: Measures
+    transform: Callable[[int], Transform] | None = None  # from the run's seed
+    variety: float = 1.0  # see `plan.Corpus`
+
+    @property
+    def tokens(self) -> int:
+        return len(self.train)
+
+    def facts(self) -> dict[str, Any]:
+        return {**self.counts, "cache": self.key}
+
+    def plan(self, options: TrainOptions, compute: Compute, speed: Speed, spent: float) -> Plan:
+        corpus = Corpus(self.tokens, self.codec.vocab_size, self.codec.seen(), self.variety)
+        return planning.make(options, corpus, compute, speed, spent)
+
+    def prepare_network(self, network: Network) -> None:
+        set_output_bias(network, self.train)
+
+    def objective(self, network: Network, plan: Plan, compute: Compute, seed: int) -> NextId:
+        transform = None if self.transform is None else self.transform(seed)
+        return NextId(
+            network, self.train, self.held_out, compute, self.codec.seen(), plan.batch_size, plan.seq_length, seed,
+            transform,
+        )  # fmt: skip
+
+    def metrics(self, val_loss: float | None) -> dict[str, float]:
+        if val_loss is None or not self.counts["held_out_tokens"]:
+            return {}
+        return {"val_loss": val_loss, **self.measures(val_loss, self.counts)}
+
+
+def cache_key(codec: Codec, preparation: Preparation) -> str:
+    """What the id cache is found by: the same sources, cut the same way, spelt with the same codec."""
+    parts = [fingerprint(preparation.documents), fingerprint(preparation.valid), preparation.options.val_fraction]
+    digest = hashlib.sha256(json.dumps(parts).encode())
+    for name, data in sorted(tokenizers.dump(codec).items()):
+        digest.update(name.encode() + hashlib.sha256(data).digest())
+    return digest.hexdigest()[:32]
+
+
+def from_cache(facts: Mapping[str, Any]) -> tuple[str, IdStream, IdStream | None, dict[str, int]] | None:
+    """Key, ids to train on, ids held out and counts of the data that `facts` were made of; None where the cache no
+    longer has them."""
+    key = facts.get("cache")
+    if not isinstance(key, str) or not key.isalnum():
+        return None
+    train = ids.load(cache_folder() / "ids" / f"{key}.train.ids")
+    held_out = ids.load(cache_folder() / "ids" / f"{key}.valid.ids")
+    if train is None or (held_out is None and facts.get("held_out_tokens")):
+        return None
+    counts = {name: value for name, value in facts.items() if isinstance(value, int)}
+    return key, train, held_out, counts

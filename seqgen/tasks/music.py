@@ -1,0 +1,160 @@
+"""Music: predict the next event of a piece. Every MIDI file is a piece, and is learnt from or held out whole."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from seqgen.config import NetworkConfig
+from seqgen.corpus import ids, split
+from seqgen.corpus.catalogue import cache_folder
+from seqgen.corpus.ids import IdStream
+from seqgen.corpus.sources import Document
+from seqgen.errors import DataError, ModelError
+from seqgen.model.network import Network
+from seqgen.music.events import steps_in
+from seqgen.music.parts import Losses
+from seqgen.tasks.language import LanguageData, cache_key, from_cache
+from seqgen.tasks.task import Headline, Preparation
+from seqgen.tokenizers import Codec
+from seqgen.tokenizers.codec import Ids
+from seqgen.tokenizers.midi import MidiCodec
+from seqgen.tokenizers.midi_files import read_files
+from seqgen.training.augment import Transposer
+from seqgen.training.batches import Transform
+
+
+class Music:
+    """See `task.Task`."""
+
+    name: ClassVar[str] = "music"
+    tokenizers: ClassVar[tuple[str, ...]] = ("midi",)
+    headline: ClassVar[Headline] = Headline("nats_per_step", "nats/step")
+
+    def prepare(self, preparation: Preparation) -> LanguageData:
+        options = preparation.options
+        if preparation.valid:
+            train, held_out = preparation.documents, preparation.valid
+        else:
+            train, held_out = split.hold_out_whole(preparation.documents, options.val_fraction)
+        if not train:
+            raise DataError("nothing is left to train on: --val-fraction holds out everything")
+        codec = preparation.codec or (preparation.start.codec if preparation.start else MidiCodec.of(options))
+        if not isinstance(codec, MidiCodec):
+            raise ModelError(f"a model that reads {codec.kind} can't go on with music")
+        key = cache_key(codec, preparation)
+        train_ids, train_counts = _encode(preparation, codec, train, f"{key}.train", "train_")
+        held_ids, held_counts = None, {"held_out_tokens": 0, "held_out_steps": 0, "held_out_pieces": 0}
+        if held_out:
+            held_ids, held_counts = _encode(preparation, codec, held_out, f"{key}.valid", "held_out_")
+        counts = {**train_counts, **held_counts, "transpose": options.transpose, "stretch": options.stretch}
+        return _data(codec, train_ids, held_ids, counts, key)
+
+    def reopen(self, facts: dict[str, Any], codec: Codec) -> LanguageData | None:
+        found = from_cache(facts)
+        if found is None or not isinstance(codec, MidiCodec):
+            return None
+        key, train, held_out, counts = found
+        return _data(codec, train, held_out, counts, key)
+
+    def network(self, config: NetworkConfig) -> Network:
+        return Network(config)
+
+
+TASK = Music()
+
+
+def measures(loss: float, counts: Mapping[str, int]) -> dict[str, float]:
+    """Nats an event as nats a step of the grid, without help from the grammar: `evaluate` is a little lower."""
+    return {
+        "nats_per_event": loss,
+        "nats_per_step": loss * counts["held_out_tokens"] / max(1, counts["held_out_steps"]),
+    }
+
+
+def _data(
+    codec: MidiCodec, train: IdStream, held_out: IdStream | None, counts: dict[str, int], key: str
+) -> LanguageData:
+    semitones, percent = counts.get("transpose", 0), counts.get("stretch", 0)
+
+    def transform(seed: int) -> Transform:
+        return Transposer(train, codec.vocabulary, semitones, percent, seed)
+
+    # A piece in another key is not a new piece: eleven keys are worth some three times the music.
+    variety = (2 * semitones + 1) ** 0.5
+    return LanguageData(
+        codec, train, held_out, counts, key, measures, transform if semitones or percent else None, variety
+    )  # fmt: skip
+
+
+def _encode(
+    preparation: Preparation, codec: MidiCodec, documents: list[Document], name: str, prefix: str
+) -> tuple[IdStream, dict[str, int]]:
+    """The ids of the pieces, from the cache where they are there, and their counts."""
+    path = cache_folder() / "ids" / f"{name}.ids"
+    stream = ids.load(path)
+    # A cache may have been made of what could be read: --strict wants to know whether that was all.
+    if stream is None or preparation.options.strict:
+        reading = _Reading(preparation, codec, documents)
+        stream = ids.build(path, (((piece,), True) for piece in reading), codec.vocab_size, codec.end)
+        reading.report()
+    pieces = int((np.asarray(stream.ids) == codec.end).sum())
+    return stream, {
+        f"{prefix}tokens": len(stream) - pieces,
+        f"{prefix}steps": steps_in(stream.ids, codec.vocabulary),
+        f"{prefix}pieces": pieces,
+    }
+
+
+class _Reading:
+    """Reads documents, and counts what could not be read and what a grid can't hold."""
+
+    def __init__(self, preparation: Preparation, codec: MidiCodec, documents: list[Document]) -> None:
+        self._preparation, self._codec, self._documents = preparation, codec, documents
+        self._read = self._silent = 0
+        self._damaged: list[str] = []
+        self._losses = Losses()
+
+    def __iter__(self) -> Iterator[Ids]:
+        strict = self._preparation.options.strict
+        files = [(document.name, document.path) for document in self._documents]
+        last = [0.0]
+        progress = functools.partial(_progress, self._preparation, last)
+        for result in read_files(self._codec, files, progress):
+            if not result.why:
+                self._read += 1
+                self._losses.add(result.losses)
+                yield result.ids
+            elif strict:
+                raise DataError(f"{result.name!r}: {result.why}; without --strict it would be passed over")
+            elif result.why.startswith("it has no notes"):
+                self._silent += 1
+            else:
+                self._damaged.append(f"{result.name}: {result.why}")
+        if not self._read and len(files) == 1:
+            raise DataError(f"{files[0][0]!r}: {result.why}")
+        if not self._read:
+            why = f" ({self._damaged[0]})" if self._damaged else " (none has notes)" if self._silent else ""
+            raise DataError(f"not one of {len(files):,} MIDI files could be read{why}")
+
+    def report(self) -> None:
+        """One line: how many files were read, and why others were not."""
+        count = len(self._documents)
+        parts = [f"{self._read:,} read"]
+        if self._silent:
+            parts.append(f"{self._silent:,} without notes")
+        if self._damaged:
+            parts.append(f"{len(self._damaged):,} damaged ({self._damaged[0]})")
+        sentence = f"{count:,} file{'s' * (count != 1)}: {', '.join(parts)}"
+        (self._preparation.warn if self._read < count else self._preparation.tell)(sentence)
+
+
+def _progress(preparation: Preparation, last: list[float], done: int, of: int) -> None:
+    import time
+
+    if time.monotonic() - last[0] > 1:
+        last[0] = time.monotonic()
+        preparation.tell(f"reading music: {done:,} of {of:,} files")

@@ -1,0 +1,102 @@
+"""`dialogue`: any tokenizer of text, and a token for each speaker that no text can forge.
+
+A conversation reads `speaker text speaker text … end`: a speaker's token opens a turn and so closes the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from seqgen.errors import ModelError
+from seqgen.tokenizers.codec import Codec, Decoder, Ids
+
+MOST_SPEAKERS = 26  # as many as there are letters to call them
+
+
+class DialogueCodec:
+    """See `codec.Codec`. Ids below `speakers` are the speakers, the others are those of `text`, moved up.
+
+    `encode` is for the words of a turn alone: whatever they are, no speaker comes of them.
+    """
+
+    kind: ClassVar[str] = "dialogue"
+
+    def __init__(self, text: Codec, speakers: int = 2) -> None:
+        if not 2 <= speakers <= MOST_SPEAKERS:
+            raise ModelError(f"a conversation has 2 to {MOST_SPEAKERS} speakers, not {speakers}")
+        self.text = text
+        self.speakers = speakers
+        self.vocab_size = text.vocab_size + speakers
+        self.end = text.end + speakers
+
+    def encode(self, data: bytes) -> Ids:
+        return self.text.encode(data) + np.int32(self.speakers)
+
+    def turn(self, speaker: int, words: bytes) -> Ids:
+        """Ids of one turn. Speakers beyond the last are taken for the last."""
+        return np.concatenate([np.array([min(speaker, self.speakers - 1)], dtype=np.int32), self.encode(words)])
+
+    def conversation(self, turns: Iterable[tuple[int, bytes]]) -> Ids:
+        """Ids of a conversation, given as (speaker, words), without `end`."""
+        return np.concatenate([np.empty(0, dtype=np.int32), *(self.turn(*turn) for turn in turns)])
+
+    def split(self, data: bytes) -> int:
+        return self.text.split(data)
+
+    def decoder(self) -> Decoder:
+        return _Transcript(self)
+
+    def pieces(self) -> list[str | int | None]:
+        return [*[None] * self.speakers, *self.text.pieces()]
+
+    def seen(self) -> int:
+        return self.text.seen() + self.speakers
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "speakers": self.speakers, "text": self.text.to_dict()}
+
+    def files(self) -> dict[str, bytes]:
+        return self.text.files()
+
+    def extend(self, chunks: Iterable[bytes]) -> DialogueCodec:
+        return DialogueCodec(self.text.extend(chunks), self.speakers)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], files: Mapping[str, bytes]) -> DialogueCodec:
+        from seqgen.tokenizers import codec_class
+
+        inner, speakers = data.get("text"), data.get("speakers")
+        if not isinstance(inner, dict) or not isinstance(inner.get("kind"), str) or inner["kind"] == cls.kind:
+            raise ModelError("tokenizer.json is damaged: it does not say how words are spelt")
+        if isinstance(speakers, bool) or not isinstance(speakers, int):
+            raise ModelError("tokenizer.json is damaged: it does not say how many speakers there are")
+        return cls(codec_class(inner["kind"]).from_dict(inner, files), speakers)
+
+
+class _Transcript:
+    """See `codec.Decoder`. A turn becomes a line that begins with the speaker's letter: `A: Good morning.`"""
+
+    def __init__(self, codec: DialogueCodec) -> None:
+        self._codec = codec
+        self._words = codec.text.decoder()
+        self._begun = False
+
+    def push(self, token: int) -> bytes:
+        if token >= self._codec.speakers:
+            self._begun = True
+            return self._words.push(token - self._codec.speakers)
+        opening = self._words.finish() + (b"\n" if self._begun else b"")
+        self._words, self._begun = self._codec.text.decoder(), True
+        return opening + f"{chr(ord('A') + token)}: ".encode()
+
+    def finish(self) -> bytes:
+        return self._words.finish()
+
+
+def speakers_of(conversations: Sequence[Sequence[int]]) -> int:
+    """How many speaker tokens these conversations, given as the speakers of their turns, need."""
+    most = max((speaker for turns in conversations for speaker in turns), default=1)
+    return min(MOST_SPEAKERS, max(2, most + 1))

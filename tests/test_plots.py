@@ -1,0 +1,165 @@
+"""Pictures are PNG, the same every time, and drawn without a word on stderr or a trace in matplotlib's settings."""
+
+import io
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from seqgen.errors import UserError
+from seqgen.music.piece import Bar, Note, Piece, Track
+from seqgen.plots.music import feature_histograms, piano_roll
+
+matplotlib = pytest.importorskip("matplotlib")
+
+
+def size(png: bytes) -> tuple[int, int]:
+    """Width and height in pixels."""
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    assert png[-8:-4] == b"IEND"
+    return struct.unpack(">II", png[16:24])
+
+
+def pixels(png: bytes) -> np.ndarray:
+    from matplotlib.image import imread
+
+    return imread(io.BytesIO(png))[..., :3]
+
+
+def has_colour(png: bytes, code: str) -> bool:
+    wanted = np.array([int(code[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    return bool((np.abs(pixels(png) - wanted).max(axis=-1) < 0.02).any())
+
+
+def piece(bars: int, tracks: tuple[Track, ...] = (Track(0), Track(32)), velocity: int = 127) -> Piece:
+    """A note a beat and track in 4/4 on a grid of 4."""
+    notes = tuple(
+        Note(step, track, 36 + 6 * (part.drums or 4) + (step // 4 + 7 * track) % 5, step + 3, velocity)
+        for step in range(0, 16 * bars, 4)
+        for track, part in enumerate(tracks)
+    )
+    return Piece(4, tracks, notes, tuple(Bar(16 * bar, 16, 4, 4) for bar in range(bars)))
+
+
+def test_roll_is_the_same_png_each_time():
+    first = piano_roll(piece(4), title="Two parts", primer_bars=1)
+    width, height = size(first)
+    assert 600 < width < 1200
+    assert 200 < height < 800
+    assert piano_roll(piece(4), title="Two parts", primer_bars=1) == first
+    assert b"tEXt" not in first
+    assert b"tIME" not in first
+
+
+def test_tracks_have_colours_of_their_own():
+    drawn = piano_roll(piece(4))
+    assert has_colour(drawn, "#0072B2")
+    assert has_colour(drawn, "#D55E00")
+    assert not has_colour(piano_roll(piece(4, (Track(0),))), "#D55E00")
+
+
+def test_soft_notes_are_paler():
+    loud, soft = pixels(piano_roll(piece(4, velocity=127))), pixels(piano_roll(piece(4, velocity=10)))
+    assert loud.shape == soft.shape
+    assert soft.mean() > loud.mean()
+
+
+def test_drums_have_a_strip_below():
+    assert size(piano_roll(piece(4, (Track(0), Track(None)))))[1] > size(piano_roll(piece(4, (Track(0),))))[1]
+    size(piano_roll(piece(2, (Track(None), Track(None)))))
+
+
+def test_primer_is_shaded_and_may_be_longer_than_the_piece():
+    plain = piano_roll(piece(2))
+    assert piano_roll(piece(2), primer_bars=1) != plain
+    assert piano_roll(piece(2), primer_bars=9) == piano_roll(piece(2), primer_bars=2)
+    assert piano_roll(piece(2), primer_bars=-1) == plain
+
+
+def test_long_pieces_are_wide_within_a_limit():
+    width = size(piano_roll(piece(120)))[0]
+    assert size(piano_roll(piece(4)))[0] < width <= 3000
+    assert size(piano_roll(piece(400, (Track(0),))))[0] <= 3000
+
+
+@pytest.mark.parametrize(
+    "empty", [Piece(4, (), (), ()), Piece(4, (Track(3),), (), (Bar(0, 16, 4, 4),)), piece(2).excerpt(5, 2)]
+)
+def test_piece_without_notes_is_an_empty_roll(empty):
+    size(piano_roll(empty, title="nothing", primer_bars=1))
+
+
+def test_odd_pieces():
+    extremes = (Note(0, 0, 127, 1, 1), Note(0, 0, 0, 1, 127), Note(0, 1, 127, 1, 64), Note(0, 1, 0, 1, 64))
+    bars = (Bar(0, 1, 4, 4), Bar(1, 7, 7, 16), Bar(8, 12, 3, 4))
+    size(piano_roll(Piece(4, (Track(0), Track(None)), extremes, bars), primer_bars=2))
+    size(piano_roll(Piece(4, (Track(0),), (Note(0, 0, 127, 1, 1),), bars)))
+    many = tuple(Track(number) for number in range(40))
+    assert size(piano_roll(piece(1, many)))[1] < 1200
+
+
+@pytest.mark.parametrize("title", ["离骚", "costs $4 and $5", "a\nb\tc\x00", "M" * 5000, "离" * 500, " ", "𝄞 🎵"])
+def test_any_title_is_drawn(title, capfd):
+    size(piano_roll(piece(1), title=title))
+    assert capfd.readouterr() == ("", "")
+
+
+def features(pieces: int, seed: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return {
+        "pitch_count": random.integers(5, 20, pieces),
+        "mean_duration": random.normal(1, 0.2, (pieces, 1)),
+        "pitch_class_histogram": random.dirichlet(np.ones(12), pieces),
+        "pitch_class_transition_matrix": random.random((pieces, 144)),
+        "same_everywhere": np.full(pieces, 0.1),
+        "undefined": np.full(pieces, np.nan),
+    }
+
+
+def test_histograms_are_the_same_png_each_time():
+    reference, generated = features(30, 0), features(12, 1)
+    overlap = {"pitch_count": 0.5, "undefined": float("nan")}
+    first = feature_histograms(reference, generated, overlap, title="离骚 $x$")
+    assert feature_histograms(reference, generated, overlap, title="离骚 $x$") == first
+    assert has_colour(first, "#0072B2")
+    assert has_colour(first, "#D55E00")
+    assert feature_histograms(reference, generated, {"pitch_count": 0.6}, title="离骚 $x$") != first
+
+
+def test_histograms_of_little():
+    full = features(5, 0)
+    size(feature_histograms({}, {}, {}))
+    size(feature_histograms(full, {}, {}))
+    size(feature_histograms({name: values[:0] for name, values in full.items()}, full, {}))
+    size(feature_histograms({"one": np.array([1.0])}, {"one": np.array([1e9])}, {"one": 0.0}))
+    size(feature_histograms({"m": np.ones((3, 12, 12))}, {"m": np.zeros((2, 12, 12))}, {"m": 1.0}))
+
+
+def test_users_settings_neither_count_nor_change():
+    plain = piano_roll(piece(1), title="x")
+    with matplotlib.rc_context({"axes.facecolor": "red", "savefig.dpi": 30, "savefig.bbox": "tight", "font.size": 30}):
+        before = dict(matplotlib.rcParams)
+        assert piano_roll(piece(1), title="x") == plain
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UserError, match=r"^--plot needs matplotlib: pip install matplotlib$"):
+        piano_roll(piece(1))
+    with pytest.raises(UserError, match=r"^--plot needs matplotlib: pip install matplotlib$"):
+        feature_histograms({}, {}, {})
+
+
+def test_importing_plots_imports_no_matplotlib_and_drawing_no_pyplot():
+    code = """
+import sys
+from seqgen.plots.music import piano_roll
+from seqgen.music.piece import Piece
+assert "matplotlib" not in sys.modules
+piano_roll(Piece(4, (), (), ()))
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
