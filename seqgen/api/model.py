@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from seqgen import checkpoint
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import EvaluateOptions, MusicOptions, ReplyOptions, SampleOptions, check_task, make
@@ -20,7 +22,7 @@ from seqgen.generation.text import Sample
 from seqgen.tokenizers import Codec, decode
 
 if TYPE_CHECKING:
-    from seqgen.corpus.sources import Progress, Warn
+    from seqgen.corpus.sources import Document, Progress, Warn
     from seqgen.evaluation.text import Masks
     from seqgen.generation.dialogue import Conversation
     from seqgen.generation.music import Composition
@@ -203,6 +205,24 @@ class Model:
         from seqgen.api import composing
 
         return composing.compose(self, primer, options, wishes, n, first, stop_at_end)
+
+    def score_conversations(self, documents: Sequence[Document], per_token: bool = False) -> Iterator[Score]:
+        """What each conversation in these files costs, from nothing to its end: a record is a conversation."""
+        from seqgen.corpus.conversations import Reading, iterate
+        from seqgen.evaluation.text import Scorer
+        from seqgen.tasks.dialogue import encode
+
+        codec = self._dialogue_codec()
+        for document in documents:
+            for number, conversation in enumerate(iterate([document], Reading()), start=1):
+                ids = np.append(encode(codec, conversation), codec.end).astype(np.int32)
+                pieces = list(Scorer(self.network, codec).read(ids))
+                nats = sum(float(piece.nats.sum()) for piece in pieces)
+                details = None
+                if per_token:
+                    details = [pair for p in pieces for pair in zip(self._spell(p.ids), p.nats.tolist(), strict=True)]
+                size = sum(len(turn.text.encode("utf-8", "surrogateescape")) for turn in conversation.turns)
+                yield Score(f"{document.name}:{number}", len(ids), nats, _bits_per_byte(nats, size), details)
 
     def evaluate(
         self,

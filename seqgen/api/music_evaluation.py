@@ -41,7 +41,15 @@ def evaluate(asked: Evaluation) -> dict[str, Any]:
         asked.tell("asking the rivals")
         result["baselines"] = events.rivals(training, pieces, codec)
     if asked.options.pieces:
-        result["metrics"] |= _compare(asked, codec, pieces, training)
+        real = [
+            excerpt
+            for piece in pieces
+            for excerpt in excerpts(grammar.read(piece.tolist(), codec.vocabulary), asked.options.length)
+        ]
+        if len(real) < 2:
+            asked.warn("one piece is too few to compare others with: nothing is composed")
+        else:
+            result["metrics"] |= _compare(asked, codec, real, training)
     return result
 
 
@@ -81,9 +89,9 @@ def _training_ids(asked: Evaluation, codec: MidiCodec) -> npt.NDArray[Any] | Non
 
 
 def _compare(
-    asked: Evaluation, codec: MidiCodec, pieces: list[Ids], training: npt.NDArray[Any] | None
+    asked: Evaluation, codec: MidiCodec, real: list[Piece], training: npt.NDArray[Any] | None
 ) -> dict[str, Any]:
-    """Pieces of the model's own beside excerpts of the real ones, equally long."""
+    """Pieces of the model's own beside excerpts of real ones, equally long."""
     from seqgen.evaluation.music import compare
     from seqgen.evaluation.novelty import CopyFinder
 
@@ -91,11 +99,6 @@ def _compare(
     asked.tell(f"composing {options.pieces:,} pieces")
     settings = SampleOptions(length=options.length, temperature=options.temperature, seed=options.seed)
     own = [composed.piece for composed in compose(asked.model, None, settings, MusicOptions(), options.pieces)]
-    real = [
-        excerpt
-        for piece in pieces
-        for excerpt in excerpts(grammar.read(piece.tolist(), codec.vocabulary), options.length)
-    ]
     asked.tell("comparing")
     found = compare(real, own)
     result: dict[str, Any] = {

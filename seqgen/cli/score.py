@@ -33,8 +33,9 @@ def run(
         raise DataError("standard input can be read once only: '-' is given twice")
     loaded = load(model)
     voice = Voice(quiet)
-    if lines and loaded.task == "music":
-        raise UserError("--lines is for text; a MIDI file is a record")
+    if lines and loaded.task != "text":
+        record = {"music": "a MIDI file is a record", "dialogue": "a conversation is a record"}
+        raise UserError(f"--lines is for text; {record.get(loaded.task, '')}")
     from seqgen import tasks
 
     accepts = tasks.accepts(loaded.task)
@@ -48,14 +49,19 @@ def run(
         return to_json(record) + "\n"
 
     with Output(output) as out, reading.Spool() as spool:
+        if loaded.task == "dialogue":
+            documents = reading.measure(reading.find(names, spool, warn=voice.warn), voice.warn)
+            for score in loaded.score_conversations(documents, per_token):
+                out.write(show(score))
+            return
         for name in names:
             if name == "-":  # read as it comes, however long it gets
                 chunks = read_chunks(open_input("-"), "standard input", as_it_comes=True)
-                documents = [("-", chunks)]
+                streams = [("-", chunks)]
             else:
                 found = reading.find([name], spool, warn=voice.warn, accepts=accepts)
-                documents = [(document.name, document.chunks()) for document in found]
-            for title, chunks in documents:
+                streams = [(document.name, document.chunks()) for document in found]
+            for title, chunks in streams:
                 with contextlib.closing(chunks):
                     if lines:
                         for score in loaded.score_lines(lines_of(chunks), title, per_token):

@@ -319,8 +319,7 @@ def densities(first: Values, second: Values) -> tuple[Values, Values]:
     low, high = min(first.min(), second.min()), max(first.max(), second.max())
     if high - low < _SAME:
         return np.ones(1), np.ones(1)
-    narrowest = _NARROWEST * (high - low)
-    bandwidths = [max(_scott(sample), narrowest) for sample in (first, second)]
+    bandwidths = [max(_scott(sample), _NARROWEST * (high - low)) for sample in (first, second)]
     low, high = low - 6 * max(bandwidths), high + 6 * max(bandwidths)
     return _density(first, bandwidths[0], low, high), _density(second, bandwidths[1], low, high)
 

@@ -67,8 +67,8 @@ class NgramRival:
 
 def _contexts(stream: Ints, length: int, vocab_size: int) -> Ints:
     """A number for the `length` ids before each place from `length` on."""
-    count = len(stream) - length
-    key = np.zeros(max(count, 0), dtype=np.int64)
+    count = max(len(stream) - length, 0)
+    key = np.zeros(count, dtype=np.int64)
     for back in range(length):
         key = key * vocab_size + stream[back : back + count]
     return key

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from seqgen.config import TASK_NAMES
 from seqgen.corpus import catalogue
+from seqgen.corpus.conversations import looks_like_dialogue
 from seqgen.corpus.sources import Accepts, looks_like_midi, looks_like_text
 from seqgen.errors import UserError
 
@@ -60,6 +61,8 @@ def _guess(source: str) -> str:
         return "music" if midi > len(names) / 2 else "text"
     if looks_like_midi(path):  # globs too
         return "music"
+    if os.path.isfile(path):
+        return "dialogue" if looks_like_dialogue(path) else "text"
     if not os.path.exists(path):
         entry = catalogue.load().get(source)
         if entry is not None and entry.task in TASKS:

@@ -1,0 +1,60 @@
+"""Dialogue, measured: `python tests/benchmarks/dialogue.py DATA [--budget 20m]`.
+
+DATA holds `dailydialog/dialogues_{train,validation,test}.txt`. The validation file chooses the best step; the test file
+is read once, and once more without the conversations that are also in the training file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+
+def seqgen(*arguments: object) -> str:
+    """Runs the command; what it prints on standard output."""
+    command = [sys.executable, "-m", "seqgen", *map(str, arguments)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--budget", default="20m")
+    parser.add_argument("--keep", type=Path, help="Where the model goes; by default it is thrown away.")
+    parser.add_argument("flags", nargs="*", help="Further flags of train, after --.")
+    given = parser.parse_args()
+    folder = given.data / "dailydialog"
+    train, valid, test = (folder / f"dialogues_{part}.txt" for part in ("train", "validation", "test"))
+    with tempfile.TemporaryDirectory() as work:
+        place = Path(work)
+        os.environ["SEQGEN_CACHE"] = f"{place}/cache"
+        known = {" ".join(line.split()) for line in train.read_text("utf-8").splitlines()}
+        unknown = [line for line in test.read_text("utf-8").splitlines() if " ".join(line.split()) not in known]
+        (place / "unknown.txt").write_text("\n".join(unknown) + "\n", "utf-8")
+        model = given.keep or place / "model"
+        began = time.monotonic()
+        seqgen(
+            "train", train, "--valid", valid, "--task", "dialogue", "-o", model, "--overwrite",
+            "--budget", given.budget, *given.flags,
+        )  # fmt: skip
+        report: dict[str, Any] = {"seconds": round(time.monotonic() - began, 1)}
+        for name, path, candidates in (
+            ("test", test, 1),
+            ("test, 16 candidates", test, 16),
+            ("test without what is in train", place / "unknown.txt", 1),
+        ):
+            options = ["--candidates", candidates, *(["--no-rivals"] if candidates > 1 else [])]
+            found = json.loads(seqgen("evaluate", model, path, "--json", *options))
+            report[name] = {key: found[key] for key in ("records", "questions", "metrics", "baselines")}
+        print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
