@@ -496,8 +496,29 @@ def use_music(model: seqgen.Model) -> None:
     assert {note.end - note.start for note in composed.piece.notes} == {2}, "it learnt how long notes are"
 
 
+def easy_dialogue(folder: Path) -> str:
+    """Two questions, each with its answer."""
+    path = folder / "easy.jsonl"
+    said = (("where is the boat", "on the river"), ("who has the lamp", "the boy has it"))
+    lines = [
+        json.dumps({"messages": [{"role": "user", "content": ask}, {"role": "assistant", "content": answer}]})
+        for ask, answer in said * 150
+    ]
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def use_dialogue(model: seqgen.Model) -> None:
+    conversation = model.conversation()
+    conversation.hear("where is the boat")
+    *_, reply = conversation.reply()
+    assert conversation.turns == [(0, "where is the boat"), (1, reply.text)]  # type: ignore[union-attr]
+    assert set(reply.text) <= set("on the river the boy has it where is boat who lamp")  # type: ignore[union-attr]
+
+
 EASY: dict[str, tuple[Callable[[Path], str], Callable[[seqgen.Model], None]]] = {
     "text": (easy_text, use_text),
+    "dialogue": (easy_dialogue, use_dialogue),
     "music": (easy_music, use_music),
 }
 
@@ -522,7 +543,7 @@ def test_every_cell_learns_every_task_with_every_tokenizer(
     model = seqgen.load(tmp_path / "m")
     assert model.checkpoint.config["task"] == task
     assert model.checkpoint.network.cell == cell
-    assert model.codec.kind == tokenizer
+    assert getattr(model.codec, "text", model.codec).kind == tokenizer
     use(model)
 
 
@@ -651,8 +672,6 @@ def test_valid_names_what_is_held_out(text_file: Path, tmp_path: Path) -> None:
 # Five thousand times one character is enough for bytes, each of which is a kind of its own, and for subwords, whose
 # pieces hold several of it; characters leave one kind only.
 TOO_LITTLE = [
-    (text, kind) for text in ("", "a", "a" * 10, "abcdefghij", "a\ncd e", "\n\n\n") for kind in TOKENIZER_NAMES
-]
     (text, kind) for text in ("", "a", "a" * 10, "abcdefghij", "a\ncd e", "\n\n\n") for kind in TOKENIZER_NAMES
 ]
 

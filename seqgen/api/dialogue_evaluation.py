@@ -28,7 +28,7 @@ from seqgen.tokenizers.dialogue import DialogueCodec
 def evaluate(asked: Evaluation) -> dict[str, Any]:
     """See `evaluation.EVALUATIONS`."""
     codec = dialogue_codec(asked.model.codec)
-    found, reading = read(asked.documents)
+    found, reading = read(asked.documents, warn=asked.warn if len(asked.documents) > 1 else None)
     if reading.damaged_lines:
         asked.warn(reading.sentence())
     conversations = [spoken(conversation) for conversation in found]

@@ -65,7 +65,9 @@ _CUT_EVERY = 5  # conversations: see `_cut`
 
 def _read(documents: list[Document], preparation: Preparation) -> list[Conversation]:
     """The conversations, and a line about what was found."""
-    conversations, reading = read(documents)
+    # Among several files one may be a README; one alone, or any with --strict, has to be conversations.
+    lenient = len(documents) > 1 and not preparation.options.strict
+    conversations, reading = read(documents, warn=preparation.warn if lenient else None)
     if reading.damaged_lines and preparation.options.strict:
         raise DataError(f"{reading.sentence()}; without --strict they would be passed over")
     (preparation.warn if reading.damaged_lines else preparation.tell)(reading.sentence())
