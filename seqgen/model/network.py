@@ -169,14 +169,17 @@ class Network(nn.Module):
             return look_up(F.linear(embedding, weight, bias), ids)
         return F.linear(look_up(embedding, ids), weight, bias)
 
-    def logits(self, hidden: Tensor, seen: int | None = None) -> Tensor:
-        """Unnormalised log-probabilities, float32, shape (…, vocabulary), or of the first `seen` ids only."""
+    def output(self, hidden: Tensor, seen: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """What the output layer multiplies, and its weight and bias, for the first `seen` ids or all."""
         if self.projection is not None:
             hidden = F.linear(hidden, self.projection.to(hidden.dtype))
         weight: Tensor = self.embedding if self.output_weight is None else self.output_weight
         bias: Tensor = self.output_bias
-        if seen is not None:
-            weight, bias = weight[:seen], bias[:seen]
+        return (hidden, weight, bias) if seen is None else (hidden, weight[:seen], bias[:seen])
+
+    def logits(self, hidden: Tensor, seen: int | None = None) -> Tensor:
+        """Unnormalised log-probabilities, float32, shape (…, vocabulary), or of the first `seen` ids only."""
+        hidden, weight, bias = self.output(hidden, seen)
         result = F.linear(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype))
         return result if result.dtype == torch.float64 else result.float()
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from seqgen.corpus.ids import IdStream
 from seqgen.model.network import Network, States, detach
 from seqgen.training.batches import IGNORED, Batch, Lanes, Transform, straight
+from seqgen.training.cross_entropy import language_loss
 from seqgen.training.device import Compute
 
 MOST_VALIDATION = 200_000  # ids: enough for the third decimal, and a few seconds
@@ -48,8 +49,7 @@ class NextId:
         hidden, states = self.network(inputs, self._states, generator, self._compute.kind)
         self._states = detach(states)
         # Ids that the training text never uses need no push down: their bias starts at the bottom and stays there.
-        logits = self.network.logits(hidden, self._seen)
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED), targets.numel()
+        return language_loss(self.network, hidden, targets, self._seen), targets.numel()
 
     def validate(self) -> float | None:
         if not self._validation:

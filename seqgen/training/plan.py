@@ -15,6 +15,7 @@ import torch
 
 from seqgen.config import NetworkConfig, TrainOptions, parse_duration
 from seqgen.errors import DataError, UserError
+from seqgen.training.cross_entropy import language_loss
 from seqgen.training.device import Compute
 from seqgen.training.loop import Schedule
 
@@ -229,7 +230,7 @@ def measure_speed(compute: Compute) -> Speed:
         for _ in range(5):  # the best of them: something else may be running for a moment
             began = time.perf_counter()
             hidden, after = network(ids[:-1], states, kind=compute.kind)
-            loss = torch.nn.functional.cross_entropy(network.logits(hidden).flatten(0, 1), ids[1:].flatten())
+            loss = language_loss(network, hidden, ids[1:])
             loss.backward()  # type: ignore[no-untyped-call]
             float(loss.detach())  # waits for a GPU
             detach(after)
