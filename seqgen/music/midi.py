@@ -26,6 +26,7 @@ MOST_BARS = 10_000  # some six hours: beyond it is a damaged time, not a piece
 _DRUM_CHANNEL = 9  # counted from 0: the one people call channel 10
 _PEDAL = 64  # the controller of the sustain pedal
 _SILENCE = (120, 123)  # controllers: all sound off, all notes off
+_LATEST = 1 << 60  # ticks: damaged delta times can have any number of digits, and no float holds them
 _TICKS = 480  # a quarter in the files written, or the next multiple of the grid
 
 
@@ -109,7 +110,7 @@ def _collect(
         closed: list[tuple[int, int, int, int, int]] = []  # channel, start, end, pitch, velocity
         now = begin
         for message in track:
-            now += message.time
+            now = min(now + message.time, _LATEST)
             kind = message.type
             if kind == "note_on" and message.velocity:
                 opened[message.channel, message.note].append((now, message.velocity))
