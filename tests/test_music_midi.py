@@ -445,7 +445,8 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "running status of nothing": (raw(b"\x00\x3c\x40" + END), "damaged"),
     "six hours": (file([on(0, 60), off(1 << 20, 60)]), "longer than"),
     "an endless number": (raw(b"\x00\x90\x3c\x40" + b"\xff" * 40 + b"\x7f\x80\x3c\x00" + END), "longer than"),
-    "a number beyond all numbers": (raw(b"\x00\x90\x3c\x40" + b"\xff" * 400 + b"\x7f\x80\x3c\x00" + END), "longer than"),
+    "a number beyond all numbers": (
+        raw(b"\x00\x90\x3c\x40" + b"\xff" * 400 + b"\x7f\x80\x3c\x00" + END), "longer than"),
     "a number beyond all numbers before the first note": (
         raw(b"\xff" * 400 + b"\x7f\x90\x3c\x40\x01\x80\x3c\x00" + END), "longer than"),
     "a number beyond all numbers in the first of two patterns": (
@@ -570,12 +571,7 @@ def test_onsets_and_ends_move_by_half_a_step_at_most(found: Notes, division: int
             ) or note.end - note.start == LONGEST_NOTE * grid
 
 
-MELODY = pytest.param(
-    "melody", marks=pytest.mark.xfail(reason="the skyline is taken in ticks: two notes may round to one step")
-)
-
-
-@pytest.mark.parametrize("tracks", ["all", MELODY, "piano"])
+@pytest.mark.parametrize("tracks", ["all", "melody", "piano"])
 @QUICK
 @example(found=[(0, 0, 300, 60, 64), (0, 10, 300, 63, 64)], division=480, grid=4)
 @given(found=ANY_NOTES, division=st.sampled_from([7, 96, 480]), grid=st.sampled_from(GRIDS))

@@ -23,6 +23,7 @@ from seqgen.generation.dialogue import Conversation as Talk
 from seqgen.generation.dialogue import Reply
 from seqgen.tasks.dialogue import dialogue_codec
 from seqgen.tokenizers.dialogue import DialogueCodec
+from seqgen.training import device
 
 
 def evaluate(asked: Evaluation) -> dict[str, Any]:
@@ -42,7 +43,10 @@ def evaluate(asked: Evaluation) -> dict[str, Any]:
     baselines: dict[str, Any] = {}
     to_rank = questions(conversations, asked.options.seed)
     if to_rank:
-        ranked = hits(asked.model.network, codec, conversations, to_rank, asked.options.mutual)
+        asked.tell(f"ranking {len(to_rank):,} times ten replies")
+        # Large products, unlike those of a single stream: all processors, and bfloat16 where there is any.
+        compute = device.choose(asked.model.network.embedding.device.type, "auto", None)
+        ranked = hits(asked.model.network, codec, conversations, to_rank, kind=compute.kind)
         metrics |= {
             "hits_at_1_of_10": ranked.by_mutual,
             "hits_at_1_of_10_by_probability": ranked.by_probability,

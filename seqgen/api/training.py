@@ -140,7 +140,7 @@ def _check_task(kind: Task, given: TrainOptions, explicit: dict[str, Any], start
         raise UserError(f"--tokenizer {given.tokenizer} does not go with {kind.name}, which has {kind.tokenizers[0]}")
     if given.vocab_size is not None and "subword" not in kind.tokenizers:
         raise UserError(f"--vocab-size does not go with {kind.name}")
-    if start is not None and start.codec.kind not in kind.tokenizers:
+    if start is not None and start.task != kind.name:
         raise UserError(f"--init-from is a model for {start.task}; it can't go on with {kind.name}")
 
 

@@ -25,6 +25,7 @@ class Composing:
     output: str
     plot: str | None
     count: int
+    first: int
     as_json: bool
     with_primer: bool
     wishes: MusicOptions
@@ -80,7 +81,7 @@ class Composing:
             }  # fmt: skip
             place: Path | None = None
             if self.folder is not None:
-                place = self.folder / f"{composed.index:0{len(str(self.count - 1))}d}.mid"
+                place = self.folder / f"{composed.index:0{len(str(self.first + self.count - 1))}d}.mid"
             elif not self.to_stdout:
                 place = Path(os.path.expanduser(self.output))
             if place is not None:

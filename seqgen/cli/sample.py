@@ -68,7 +68,7 @@ def run(
         from seqgen.cli.composing import Composing
 
         made = loaded.compose_one_by_one(primer, settings, make(MusicOptions, wishes), n, first, stop_at_end)
-        Composing(output, plot, n, as_json, show_prompt, make(MusicOptions, wishes)).write(made)
+        Composing(output, plot, n, first, as_json, show_prompt, make(MusicOptions, wishes)).write(made)
         return
     for flag in [flag_name(name) for name in wishes] + ["--primer"] * bool(primer) + ["--plot"] * bool(plot):
         raise UserError(f"{flag} is for music; this is a model for {loaded.task}")

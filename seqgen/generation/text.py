@@ -126,7 +126,8 @@ def stream(
     if prompt.allowed:
         for decoder in decoders:
             for token in prompt.primed.history:
-                decoder.push(token)
+                if token in prompt.allowed:  # the words are shown already, an unfinished character among them
+                    decoder.push(token)
     for step in ids(engine, prompt.primed, filters, options.seed, indices):
         for row in sorted(open_rows):
             token, log_probability = step[row]

@@ -47,7 +47,7 @@ def read(data: bytes, grid: int, tracks: str = "all", low: int = 0, high: int = 
     scale = grid / division
     if last * scale > MOST_BARS * 4 * grid:
         raise DataError(f"it lasts longer than {MOST_BARS:,} bars")
-    chosen = choose(parts, tracks, low, high, losses)
+    chosen = choose(parts, tracks, low, high, scale, losses)
     if not any(part.notes for part in chosen):
         raise DataError(
             "it has no notes" if not losses.notes else "it has no notes of the tracks and pitches asked for"
@@ -243,7 +243,7 @@ def _bars(metres: list[tuple[int, int, int]], end: int, grid: int, losses: Losse
         length = bar_length(numerator, denominator, grid)
         bar = Bar(place, length, numerator, denominator)
         if waiting and waiting[-1][0] < place + length:
-            if waiting[-1][1:] == (numerator, denominator):  # says again what holds already
+            if nearest_metre(waiting[-1][1], waiting[-1][2], grid) == (numerator, denominator):  # holds already
                 waiting.pop()
                 continue
             spelt = spell_length(waiting[-1][0] - place, grid, denominator)

@@ -42,8 +42,8 @@ class Part:
     notes: list[tuple[int, int, int, int]] = field(default_factory=list)
 
 
-def choose(parts: list[Part], tracks: str, low: int, high: int, losses: Losses) -> list[Part]:
-    """The parts and notes asked for."""
+def choose(parts: list[Part], tracks: str, low: int, high: int, scale: float, losses: Losses) -> list[Part]:
+    """The parts and notes asked for; `scale` is steps a tick."""
     before = sum(len(part.notes) for part in parts)
     pitched = [part for part in parts if part.program is not None]
     for part in pitched:
@@ -53,7 +53,7 @@ def choose(parts: list[Part], tracks: str, low: int, high: int, losses: Losses) 
         pitched.sort(key=lambda part: -sum(note[2] for note in part.notes) / len(part.notes))
         parts = pitched[:1]
         for part in parts:
-            part.notes = _skyline(part.notes)
+            part.notes = _skyline(part.notes, scale)
     elif tracks == "piano":
         one = Part(0, (0, 0, 0), [note for part in pitched for note in part.notes])
         parts = [one]
@@ -63,13 +63,14 @@ def choose(parts: list[Part], tracks: str, low: int, high: int, losses: Losses) 
     return parts
 
 
-def _skyline(notes: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
-    """The highest note of each moment at which one begins, ended by the next one (Uitdenbogerd & Zobel, 1999)."""
+def _skyline(notes: list[tuple[int, int, int, int]], scale: float) -> list[tuple[int, int, int, int]]:
+    """The highest note of each step at which one begins, ended by the next one (Uitdenbogerd & Zobel, 1999)."""
     highest: dict[int, tuple[int, int, int, int]] = {}
     for note in notes:
-        if note[0] not in highest or note[2] > highest[note[0]][2]:
-            highest[note[0]] = note
-    line = [highest[start] for start in sorted(highest)]
+        step = int(note[0] * scale + 0.5)
+        if step not in highest or note[2] > highest[step][2]:
+            highest[step] = note
+    line = [highest[step] for step in sorted(highest)]
     following = [note[0] for note in line[1:]] + [1 << 62]
     return [(start, min(end, then), pitch, velocity) for (start, end, pitch, velocity), then in
             zip(line, following, strict=True)]  # fmt: skip
@@ -78,11 +79,10 @@ def _skyline(notes: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int
 def number(parts: list[Part], losses: Losses) -> list[Part]:
     """The parts in the order in which they begin, at most sixteen and one of drums; those beyond join another one."""
     parts = sorted((part for part in parts if part.notes), key=lambda part: (min(n[0] for n in part.notes), part.order))
-    drums = sum(part.program is None for part in parts)
     kept: list[Part] = []
     for part in parts:
         melodic = [other for other in kept if other.program is not None]
-        if part.program is None or len(melodic) < MOST_TRACKS - 1 or (not drums and len(melodic) < MOST_TRACKS - 1):
+        if part.program is None or len(melodic) < MOST_TRACKS - 1:
             kept.append(part)
             continue
         losses.parts_merged += 1

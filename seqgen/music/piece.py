@@ -66,19 +66,20 @@ class Piece:
 
     def excerpt(self, first: int, count: int) -> Piece:
         """Bars `first` to `first + count` as a piece of its own; a note that begins earlier is left out, one that ends
-        later ends with the last bar."""
+        later ends with the last bar. Tracks that are silent in it are left out."""
         bars = self.bars[first : first + count]
         if not bars:
-            return Piece(self.grid, self.tracks, (), ())
+            return Piece(self.grid, (), (), ())
         begin, end = bars[0].start, bars[-1].start + bars[-1].length
         notes = tuple(
             note._replace(start=note.start - begin, end=min(note.end, end) - begin)
             for note in self.notes
             if begin <= note.start < end
         )
+        used = list(dict.fromkeys(note.track for note in notes))  # in the order in which they begin
+        notes = tuple(sorted((n._replace(track=used.index(n.track)) for n in notes), key=lambda n: (n[0], n[1], -n[2])))
         before = [bpm for step, bpm in self.tempos if step <= begin]
         tempos = [(0, before[-1] if before else 120)]
         tempos += [(step - begin, bpm) for step, bpm in self.tempos if begin < step < end]
-        return Piece(
-            self.grid, self.tracks, notes, tuple(b._replace(start=b.start - begin) for b in bars), tuple(tempos)
-        )
+        tracks = tuple(self.tracks[track] for track in used)
+        return Piece(self.grid, tracks, notes, tuple(b._replace(start=b.start - begin) for b in bars), tuple(tempos))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -65,6 +66,7 @@ class Music:
 
 
 TASK = Music()
+_SILENT = "it has no notes"  # how the reason begins for a file without anything to learn from
 
 
 def measures(loss: float, counts: Mapping[str, int]) -> dict[str, float]:
@@ -121,7 +123,7 @@ class _Reading:
     def __iter__(self) -> Iterator[Ids]:
         strict = self._preparation.options.strict
         files = [(document.name, document.path) for document in self._documents]
-        last = [0.0]
+        last = [time.monotonic()]
         progress = functools.partial(_progress, self._preparation, last)
         for result in read_files(self._codec, files, progress):
             if not result.why:
@@ -130,15 +132,16 @@ class _Reading:
                 yield result.ids
             elif strict:
                 raise DataError(f"{result.name!r}: {result.why}; without --strict it would be passed over")
-            elif result.why.startswith("it has no notes"):
+            elif result.why.startswith(_SILENT):
                 self._silent += 1
             else:
                 self._damaged.append(f"{result.name}: {result.why}")
         if not self._read and len(files) == 1:
             raise DataError(f"{files[0][0]!r}: {result.why}")
         if not self._read:
-            why = f" ({self._damaged[0]})" if self._damaged else " (none has notes)" if self._silent else ""
-            raise DataError(f"not one of {len(files):,} MIDI files could be read{why}")
+            raise DataError(
+                f"not one of {len(files):,} MIDI files gives anything to learn ({result.name}: {result.why})"
+            )
 
     def report(self) -> None:
         """One line: how many files were read, and why others were not."""
@@ -153,8 +156,6 @@ class _Reading:
 
 
 def _progress(preparation: Preparation, last: list[float], done: int, of: int) -> None:
-    import time
-
     if time.monotonic() - last[0] > 1:
         last[0] = time.monotonic()
         preparation.tell(f"reading music: {done:,} of {of:,} files")

@@ -121,7 +121,8 @@ def _ask(helper: subprocess.Popen[bytes], files: Sequence[tuple[str, Path]]) -> 
         helper.stdin.flush()
         for name, _ in files:
             answer = json.loads(helper.stdout.readline())
-            ids = np.frombuffer(helper.stdout.read(answer["bytes"]), dtype=np.int32)
+            data = helper.stdout.read(answer["bytes"])
+            ids = np.frombuffer(data, dtype=np.int32, count=answer["bytes"] // 4)  # a ValueError where some are missing
             results.append(Read(name, ids, Losses(**answer["losses"]), answer["why"]))
     except (OSError, ValueError) as error:
         raise SeqgenError(f"the process that read {files[0][0]!r} died") from error
