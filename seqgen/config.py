@@ -311,7 +311,7 @@ class EvaluateOptions:
     candidates: int = setting(
         1, "Dialogue: replies to sample for each one given.", least=1, most=256, tasks=("dialogue",))  # fmt: skip
     mutual: float = setting(
-        0.5, "Dialogue: how much a reply's likelihood without the history counts against it.", least=0, most=1,
+        1.0, "Dialogue: how much a reply's likelihood without the history counts against it.", least=0, most=1,
         tasks=("dialogue",))  # fmt: skip
     plot: str | None = setting(
         None, "Music: draw both sets' features into this PNG file.", metavar="FILE.png", tasks=_MUSIC)  # fmt: skip
@@ -328,7 +328,7 @@ class ReplyOptions:
         1, "Replies to sample for each one given: the one that owes most to what was said before.", least=1,
         most=256)  # fmt: skip
     mutual: float = setting(
-        0.5, "How much a candidate's likelihood without the history counts against it.", least=0, most=1)  # fmt: skip
+        1.0, "How much a candidate's likelihood without the history counts against it.", least=0, most=1)  # fmt: skip
 
 
 @dataclass(frozen=True)

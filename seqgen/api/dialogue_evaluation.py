@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from seqgen.api.evaluation import Evaluation, training_documents
 from seqgen.config import ReplyOptions, SampleOptions
 from seqgen.corpus.conversations import Conversation, read
@@ -45,8 +47,12 @@ def evaluate(asked: Evaluation) -> dict[str, Any]:
     if to_rank:
         asked.tell(f"ranking {len(to_rank):,} times ten replies")
         # Large products, unlike those of a single stream: all processors, and bfloat16 where there is any.
-        compute = device.choose(asked.model.network.embedding.device.type, "auto", None)
-        ranked = hits(asked.model.network, codec, conversations, to_rank, kind=compute.kind)
+        network, threads = asked.model.network, torch.get_num_threads()
+        compute = device.choose(network.embedding.device.type, "auto", None)
+        try:
+            ranked = hits(network, codec, conversations, to_rank, kind=compute.kind)
+        finally:
+            torch.set_num_threads(threads)
         metrics |= {
             "hits_at_1_of_10": ranked.by_mutual,
             "hits_at_1_of_10_by_probability": ranked.by_probability,
@@ -87,6 +93,7 @@ def _replies(asked: Evaluation, codec: DialogueCodec, conversations: list[Spoken
     wishes = ReplyOptions(asked.options.candidates, asked.options.mutual)
     own: list[str] = []
     true: list[str] = []
+    before: list[str] = []
     for history, words in pairs(conversations, asked.options.replies, asked.options.seed):
         asked.tell(f"reply {len(own) + 1:,}")
         talk = Talk(asked.model.engine, codec, options, wishes)
@@ -98,7 +105,9 @@ def _replies(asked: Evaluation, codec: DialogueCodec, conversations: list[Spoken
         assert isinstance(reply, Reply)
         own.append(reply.text)
         true.append(words)
+        before.append(" ".join(said for _, said in history))
     lengths = [sum(len(words_of(reply)) for reply in replies) / max(1, len(replies)) for replies in (own, true)]
+    nearness = Retrieval(words for turns in conversations for _, words in turns)
     return {
         "distinct_1": distinct(own, 1),
         "distinct_2": distinct(own, 2),
@@ -106,4 +115,6 @@ def _replies(asked: Evaluation, codec: DialogueCodec, conversations: list[Spoken
         "reference_distinct_2": distinct(true, 2),
         "reply_words": lengths[0],
         "reference_reply_words": lengths[1],
+        "reply_relevance": nearness.mean_cosine(own, before),
+        "reference_reply_relevance": nearness.mean_cosine(true, before),
     }

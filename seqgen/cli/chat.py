@@ -97,6 +97,8 @@ class _Terminal:
         self._interrupted = False
 
     def run(self) -> None:
+        if hasattr(sys.stdin, "reconfigure"):  # what is no UTF-8 is heard all the same
+            sys.stdin.reconfigure(errors="surrogateescape")
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401 - gives `input` its arrow keys and history
         self._voice.note("/help tells what else can be done; Ctrl-D leaves")
@@ -177,6 +179,9 @@ class _Terminal:
 
         if not argument.strip():
             self._voice.note("/save needs the name of a file")
+            return
+        if not self._conversation.turns:
+            self._voice.note("nothing was said yet")
             return
         messages = [
             {"role": "assistant" if speaker == MODEL else "user", "content": words}

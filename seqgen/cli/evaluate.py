@@ -53,14 +53,16 @@ def _table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['records']:,} record{'s' * (result['records'] != 1)}, {', '.join(counts)}, {result['seconds']:.1f} s",
         "",
-        f"{'':24}{'this model':>14}" + "".join(f"{name:>14}" for name in names),
     ]
     plain = {key: value for key, value in result["metrics"].items() if isinstance(value, (int, float))}
+    wide = max(24, *(len(measure) + 1 for measure in plain))
+    columns = [max(14, len(name) + 2) for name in names]
+    lines.append(f"{'':{wide}}{'this model':>14}" + "".join(f"{n:>{w}}" for n, w in zip(names, columns, strict=True)))
     for measure, value in plain.items():
-        row = f"{measure:24}{_number(value)}"
-        for name in names:
+        row = f"{measure:{wide}}{_number(value)}"
+        for name, width in zip(names, columns, strict=True):
             rival = result["baselines"][name].get(measure)
-            row += f"{'':>14}" if rival is None else _number(rival)
+            row += f"{'' if rival is None else _number(rival):>{width}}"
         lines.append(row)
     features = result["metrics"].get("overlap_area", {})
     if features:

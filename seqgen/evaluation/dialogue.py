@@ -285,6 +285,14 @@ class Retrieval:
         size = math.sqrt(sum(weight * weight for weight in weights.values())) or 1.0
         return {word: weight / size for word, weight in weights.items()}
 
+    def mean_cosine(self, replies: Sequence[str], histories: Sequence[str]) -> float:
+        """How near replies are to what was said before them, on average: 0 without a word in common, 1 the same."""
+        total = 0.0
+        for reply, history in zip(replies, histories, strict=True):
+            said = self.vector(history)
+            total += sum(weight * said.get(word, 0.0) for word, weight in self.vector(reply).items())
+        return total / max(1, len(replies))
+
     def hits(self, conversations: Sequence[Spoken], asked: Sequence[Question], turns: int | None = None) -> float:
         """The share of questions in which the true reply is nearest to the last `turns` turns (None: all); equals
         share the place."""

@@ -116,12 +116,12 @@ class Conversation:
 
     def undo(self) -> bool:
         """Takes back the last thing that the person said, and the reply to it. False where there is none."""
-        while self.turns:
-            speaker, _ = self.turns.pop()
-            self._here = self._places.pop()
-            if speaker == PERSON:
-                return True
-        return False
+        spoken = [place for place, (speaker, _) in enumerate(self.turns) if speaker == PERSON]
+        if not spoken:
+            return False
+        self._here = self._places[spoken[-1]]
+        del self.turns[spoken[-1] :], self._places[spoken[-1] :]
+        return True
 
     def take_back_reply(self) -> bool:
         """Takes back the last turn if it was the model's, so that it can try again."""
@@ -158,7 +158,7 @@ class Conversation:
                 return
 
     def _best(self, place: _Place, opening: Ids, stopped: Callable[[], bool]) -> tuple[Ids, Reply]:
-        """The candidate with the highest mutual information with the history, a token (Li et al., 2016, eq. 9):
+        """The candidate with the highest mutual information with the history (Li et al., 2016, eq. 9):
         log p(reply | history) − λ log p(reply), among those that don't repeat themselves or what was said before."""
         found: dict[tuple[int, ...], float] = {}
         for index in range(self._drawn, self._drawn + self.wishes.candidates):
@@ -171,7 +171,7 @@ class Conversation:
         ranked = []
         for tokens, log_probability in found.items():
             alone = self._log_probability(nothing, tokens)
-            score = (log_probability - self.wishes.mutual * alone) / (len(tokens) + 1)
+            score = log_probability - self.wishes.mutual * alone
             text = self._spell(tokens)
             ranked.append((not self._repeats(tokens, text), score, tokens, Reply(
                 text, len(tokens), log_probability, alone, score
@@ -205,11 +205,14 @@ class Conversation:
 
 
 class _Words:
-    """See `draw.Guide`. Words until a speaker's token or `end` closes the turn; at least one word."""
+    """See `draw.Guide`. Words until a speaker's token or `end` closes the turn; not before something can be seen."""
 
     def __init__(self, codec: DialogueCodec) -> None:
         self._speakers, self._end = codec.speakers, codec.end
         self._size = codec.vocab_size
+        self._visible = [
+            bool(piece.strip()) if isinstance(piece, str) else (piece or 0) > 32 for piece in codec.pieces()
+        ]
         self._forbidden = [
             token for token, piece in enumerate(codec.pieces()) if piece is None and token >= codec.speakers
         ]
@@ -224,6 +227,6 @@ class _Words:
         return mask
 
     def push(self, token: int) -> bool:
-        self._begun = True
+        self._begun |= self._visible[token]
         self.over |= token < self._speakers or token == self._end
         return not self.over
