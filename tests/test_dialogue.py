@@ -256,7 +256,7 @@ def test_taking_back_is_as_if_it_was_never_said(operations: list[str], data: st.
         elif operation == "undo":
             people = [place for place, (speaker, _) in enumerate(turns) if speaker == PERSON]
             assert talk.undo() == bool(people)
-            del turns[people[-1] if people else 0 :]
+            del turns[people[-1] if people else len(turns) :]
         elif operation == "retry":
             assert talk.take_back_reply() == bool(turns and turns[-1][0] == MODEL)
             if turns and turns[-1][0] == MODEL:
@@ -463,7 +463,7 @@ def test_the_candidate_with_the_highest_score_is_chosen(mutual: float) -> None:
             found,
             key=lambda text: (
                 not repeats(text, set()),
-                (found[text] - mutual * alone_by_hand(engine, text)) / (len(text) + 1),
+                found[text] - mutual * alone_by_hand(engine, text),
             ),
         )
         chosen = answer(talk_with(engine, seed=seed, candidates=6, mutual=mutual), "hello?")
@@ -472,7 +472,7 @@ def test_the_candidate_with_the_highest_score_is_chosen(mutual: float) -> None:
         assert chosen.log_probability == pytest.approx(found[best], abs=1e-6)
         assert chosen.alone is not None
         assert chosen.alone == pytest.approx(alone_by_hand(engine, best), abs=1e-4)
-        assert chosen.score == pytest.approx((found[best] - mutual * chosen.alone) / (len(best) + 1), abs=1e-6)
+        assert chosen.score == pytest.approx(found[best] - mutual * chosen.alone, abs=1e-6)
 
 
 def test_a_reply_costs_what_the_model_says() -> None:
@@ -750,8 +750,7 @@ def test_a_model_that_knows_finds_the_true_reply(dialogue_model: Model) -> None:
 
 
 def test_a_model_that_knows_nothing_guesses(dialogue_model: Model) -> None:
-    torch.manual_seed(0)
-    network = Network(dialogue_model.checkpoint.network).eval()
+    network = Network(dialogue_model.checkpoint.network, torch.Generator().manual_seed(0)).eval()
     chance = np.random.default_rng(0)
     conversations = [
         [(n % 2, " ".join(chance.choice(THINGS + PLACES, 4))) for n in range(6)] for _ in range(30)

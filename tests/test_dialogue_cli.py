@@ -298,7 +298,7 @@ def test_candidates_tell_their_score(run: Run, bot: Path) -> None:
     done = run("chat", bot, "--candidates", 4, "--json", "--mutual", 0.25, stdin=b"where is the dog?\n")
     record = done.json
     assert set(record) == {"prompt", "text", "tokens", "log_probability", "alone", "score"}
-    wanted = (record["log_probability"] - 0.25 * record["alone"]) / (record["tokens"] + 1)
+    wanted = record["log_probability"] - 0.25 * record["alone"]
     assert record["score"] == pytest.approx(wanted)
 
 

@@ -24,7 +24,7 @@ from seqgen.cli.main import main
 from seqgen.config import SampleOptions, TrainOptions, flag_name
 
 TRAIN = "train text.txt -o new"  # the text is there, and `new` is not
-COMMANDS = ("train", "sample", "score", "evaluate", "info", "tokenize", "corpora")
+COMMANDS = ("train", "sample", "chat", "score", "evaluate", "info", "tokenize", "corpora")
 TOO_LONG = "n" * 300  # no file system takes such a name
 
 # What is typed (standard input is there, and empty), and what the error must say.
@@ -127,6 +127,9 @@ ROWS = [
     ],
     ("info no-weights", "model.safetensors"),
     ("sample stocks", "forecast"),
+    ("chat model", "a conversation needs one for dialogue"),
+    ("chat nothing", "there is no model 'nothing'"),
+    ("chat model --stop x", "--stop and --length are for `sample`"),
     ("score stocks text.txt", "forecast"),
     ("evaluate stocks text.txt", "forecast"),
     ("sample ~nobody-of-this-name/model", "~nobody"),

@@ -358,7 +358,10 @@ ERRORS = {
     ),
     "no MIDI": ("train texts --task music -o new", "'texts' holds no MIDI"),
     "nothing": ("train empty --task music -o new", "'empty' holds no MIDI"),
-    "only damaged": ("train damaged -o new --steps 2", "not one of 1 MIDI files gives anything to learn|'.*x.mid': it ends in"),
+    "only damaged": (
+        "train damaged -o new --steps 2",
+        "not one of 1 MIDI files gives anything to learn|'.*x.mid': it ends in",
+    ),
     "strict": ("train mixed --strict -o new --steps 2", "without --strict it would be passed over"),
     "pitches": ("train mixed --pitch-range 80-20 -o new", "--pitch-range must be two MIDI pitches"),
     "no pitch left": (

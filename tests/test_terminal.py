@@ -340,7 +340,7 @@ def test_ctrl_c_saves_what_was_learnt(terminal: Terminal, text_file: Path, tmp_p
     """Status 130, a model that loads, and a run that goes on."""
     steps = ["--rnn-size", "16", "--steps", "1000000", "--threads", "1", "--precision", "fp32"]
     process = start(terminal, "train", text_file, "-o", tmp_path / "model", *steps)
-    terminal.wait_for(b"char/s")  # the bar of a training under way
+    terminal.wait_for(b"tokens/s")  # the bar of a training under way
     terminal.type(b"\x03")
     assert process.wait(60) == 130
     said = terminal.close()
@@ -383,7 +383,7 @@ def test_ctrl_c_ends_a_long_text(terminal: Terminal, model_folder: Path) -> None
 def test_a_polite_kill_saves_too(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
     """What a job scheduler sends: 128 and the signal's number."""
     process = start(terminal, "train", text_file, "-o", tmp_path / "model", "--budget", "10m", *TINY[:2])
-    terminal.wait_for(b"char/s")
+    terminal.wait_for(b"tokens/s")
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 128 + signal.SIGTERM
     assert b"stopped and saved" in terminal.close()

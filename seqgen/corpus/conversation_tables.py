@@ -114,6 +114,7 @@ def tab_table(text: Text, reading: Reading) -> Iterator[Spoken]:
 
 
 def is_table(head: Head, comma: str) -> bool:
+    """Whether the rows look like words in columns."""
     rows = [row for _, row in _rows(iter(head.lines), comma) if row is not None]
     if not rows:
         return False
