@@ -28,7 +28,7 @@ class Dialogue:
 
     name: ClassVar[str] = "dialogue"
     tokenizers: ClassVar[tuple[str, ...]] = ("subword", "char", "byte")
-    headline: ClassVar[Headline] = Headline("perplexity_per_word", "perplexity a word")
+    headline: ClassVar[Headline] = Headline("bits_per_character", "bits/char")
 
     def prepare(self, preparation: Preparation) -> LanguageData:
         conversations = _read(preparation.documents, preparation)
