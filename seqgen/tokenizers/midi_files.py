@@ -1,8 +1,8 @@
 """Many MIDI files → ids, on all processors.
 
 Parsing is Python's own work, one processor's at a time, so it is given to other Pythons: each is sent a path a line
-and answers with a line of JSON and the ids as bytes. (Not `multiprocessing`: it would import the caller's script anew,
-and pickle.)
+and answers with a line of JSON and the ids as bytes. (Not `multiprocessing`, which would import the caller's script
+anew.)
 """
 
 from __future__ import annotations
