@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen import tokenizers
-from seqgen.config import FORMAT, TASK_NAMES, NetworkConfig, from_json
+from seqgen.config import FORMAT, NETWORKS, AnyNetwork, from_json
 from seqgen.errors import ModelError, UserError
 from seqgen.model.layout import weight_shapes
 from seqgen.streams import expand, reason, write_bytes
@@ -50,7 +50,7 @@ class Checkpoint:
 
     folder: Path
     config: dict[str, Any]
-    network: NetworkConfig
+    network: AnyNetwork
     codec: Codec
 
     @property
@@ -93,10 +93,10 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
             "upgrade seqgen"
         )
     tables = all(isinstance(config.get(name), dict) for name in ("network", "training", "data", "metrics"))
-    if config.get("task") not in TASK_NAMES or not tables:
+    if config.get("task") not in tuple(NETWORKS) or not tables:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: it names no known task, or a part of it is missing")
     try:
-        network = from_json(NetworkConfig, config["network"])
+        network = from_json(NETWORKS[config["task"]], config["network"])
     except UserError as error:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: {reason(error)}") from error
     files = {name: _read(folder / name) for name in _TOKENIZER_FILES if (folder / name).exists()}
@@ -118,7 +118,7 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(folder, config, network, codec)
 
 
-def identity(network: NetworkConfig, tokenizer_files: Mapping[str, bytes]) -> str:
+def identity(network: AnyNetwork, tokenizer_files: Mapping[str, bytes]) -> str:
     """A fingerprint of what weights belong to: the shape of the network and the meaning of its ids."""
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(network), sort_keys=True).encode())
     for name in sorted(tokenizer_files):
@@ -126,7 +126,7 @@ def identity(network: NetworkConfig, tokenizer_files: Mapping[str, bytes]) -> st
     return digest.hexdigest()
 
 
-def read_weights(path: Path, network: NetworkConfig, belongs_to: str) -> dict[str, npt.NDArray[np.float32]]:
+def read_weights(path: Path, network: AnyNetwork, belongs_to: str) -> dict[str, npt.NDArray[np.float32]]:
     """The float32 tensors of a safetensors file, checked against `weight_shapes(network)`."""
     from safetensors import SafetensorError, safe_open
 

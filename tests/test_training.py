@@ -84,6 +84,7 @@ class Toy:
 
     def __init__(self, spoil: Callable[..., Tensor] = alone, heights: list[float | None] | None = None) -> None:
         self.network = nn.Linear(1, 1)
+        self.measures: dict[str, float] = {}
         nn.init.zeros_(self.network.weight)
         nn.init.zeros_(self.network.bias)
         self.steps_per_epoch = 10

@@ -47,8 +47,12 @@ class Training:
 
     def measured(self, loss: float | None) -> str:
         """A held-out loss in the task's own measure: `2.067 bits/char`; nothing where nothing is held out."""
-        value = self.data.metrics(loss).get(self.task.headline.key)
+        value = self.metrics_of(loss).get(self.task.headline.key)
         return "" if value is None else f"{value:.3f} {self.task.headline.unit}"
+
+    def metrics_of(self, loss: float | None) -> dict[str, float]:
+        """A held-out loss, just measured, in all of the task's own measures."""
+        return {**self.data.metrics(loss), **self.run.objective.measures}
 
     def weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """The weights as they are now."""
@@ -121,7 +125,7 @@ class ModelFolder:
         position = training.run.position
         if event.best:
             self._config["metrics"] = {
-                **self._data.metrics(event.val_loss),
+                **training.metrics_of(event.val_loss),
                 "train_loss": record["train_loss"],
                 "best_step": event.step,
             }

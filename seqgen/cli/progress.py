@@ -76,13 +76,12 @@ def _describe(training: Training) -> str:
     from seqgen.model.layout import parameter_count
 
     network, plan = training.plan.network, training.plan
-    schedule, facts = plan.schedule, training.data.facts()
+    schedule = plan.schedule
     long = f"{schedule.steps:,} steps" if schedule.steps is not None else human_time(schedule.seconds or 0)
     return (
-        f"{training.task.name}: {facts['train_tokens']:,} tokens of {network.vocab_size:,} kinds to train on, "
-        f"{facts['held_out_tokens']:,} held out; {network.num_layers} × {network.cell.upper()} "
-        f"{network.rnn_size:,} ({human_size(4 * parameter_count(network))}), batch {plan.batch_size} × "
-        f"{plan.seq_length}, dropout {network.dropout:g}, rate {schedule.learning_rate:g}, "
+        f"{training.task.name}: {training.data.summary()}; {network.summary} "
+        f"({human_size(4 * parameter_count(network))}), batch {plan.batch_size} × {plan.seq_length}, "
+        f"dropout {network.dropout:g}, rate {schedule.learning_rate:g}, "
         f"{training.compute.precision} on {training.compute.device}, {long}"
     )
 

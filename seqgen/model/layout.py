@@ -6,7 +6,10 @@ so is every file that is loaded.
 
 from __future__ import annotations
 
-from seqgen.config import NetworkConfig
+from collections.abc import Callable
+from typing import Any
+
+from seqgen.config import AnyNetwork, NetworkConfig
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 STATES = {"lstm": 2, "gru": 1, "rnn": 1}
@@ -15,8 +18,12 @@ RECURRENT_BIAS = {"gru"}
 Shape = tuple[int, ...]
 
 
-def weight_shapes(config: NetworkConfig) -> dict[str, Shape]:
+def weight_shapes(config: AnyNetwork) -> dict[str, Shape]:
     """Every weight's name and shape, in a fixed order."""
+    return _SHAPES[type(config)](config)
+
+
+def _language_model(config: NetworkConfig) -> dict[str, Shape]:
     rows = GATES[config.cell] * config.rnn_size
     shapes: dict[str, Shape] = {"embedding": (config.vocab_size, config.embedding_size)}
     width = config.embedding_size
@@ -36,7 +43,11 @@ def weight_shapes(config: NetworkConfig) -> dict[str, Shape]:
     return shapes
 
 
-def parameter_count(config: NetworkConfig) -> int:
+# Kind of network → the weights that it has.
+_SHAPES: dict[type, Callable[[Any], dict[str, Shape]]] = {NetworkConfig: _language_model}
+
+
+def parameter_count(config: AnyNetwork) -> int:
     """Numbers in all the weights together."""
     total = 0
     for shape in weight_shapes(config).values():

@@ -43,6 +43,12 @@ class LanguageData:
     def tokens(self) -> int:
         return len(self.train)
 
+    def summary(self) -> str:
+        return (
+            f"{self.counts['train_tokens']:,} tokens of {self.codec.vocab_size:,} kinds to train on, "
+            f"{self.counts['held_out_tokens']:,} held out"
+        )
+
     def facts(self) -> dict[str, Any]:
         return {**self.counts, "cache": self.key}
 

@@ -46,6 +46,10 @@ class Data(Protocol):
         """Ids that one pass reads."""
         ...
 
+    def summary(self) -> str:
+        """What there is to learn from and what is held out, in a few words."""
+        ...
+
     def facts(self) -> dict[str, Any]:
         """For config.json: counts of tokens, characters and bytes, trained on and held out, and the cache's key."""
         ...

@@ -34,6 +34,7 @@ class NextId:
         self.network = network
         self._lanes = Lanes(train, batch_size, seq_length, seed, transform)
         self.steps_per_epoch = self._lanes.batches_per_pass
+        self.measures: dict[str, float] = {}
         self._validation: list[Batch] = []
         if held_out is not None and len(held_out) > 2:
             self._validation = straight(held_out, 32, 256, MOST_VALIDATION)

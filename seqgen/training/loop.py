@@ -28,6 +28,7 @@ class Objective(Protocol):
 
     network: nn.Module
     steps_per_epoch: int
+    measures: dict[str, float]  # of the last validation, in the task's own terms, besides what its loss says
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
         """The mean loss of batch `step` in nats a token, and how many tokens it is a mean over."""

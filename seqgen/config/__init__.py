@@ -1,0 +1,46 @@
+"""Every setting that a person can change: its one default, its help text, and what values it may take.
+
+A setting is a field of one of the frozen dataclasses of this package. The command line makes its flags from these
+fields, the Python interface takes them as keyword arguments, and `config.json` keeps them; so a default exists in one
+place only. A default of `None` means "chosen from the data and the time at hand" (see `training.plan`).
+"""
+
+from seqgen.config.networks import CELL_NAMES, NETWORKS, AnyNetwork, NetworkConfig
+from seqgen.config.settings import (
+    check,
+    check_task,
+    flag_name,
+    from_json,
+    make,
+    parse_duration,
+    parse_range,
+    setting,
+)
+from seqgen.config.training import TASK_NAMES, TOKENIZER_NAMES, TrainOptions
+from seqgen.config.work import DEFAULT_LENGTH, EvaluateOptions, MusicOptions, ReplyOptions, SampleOptions
+
+FORMAT = 1  # of the model folder; a larger number is refused by name, so it changes only when old readers would err
+
+__all__ = [
+    "CELL_NAMES",
+    "DEFAULT_LENGTH",
+    "FORMAT",
+    "NETWORKS",
+    "TASK_NAMES",
+    "TOKENIZER_NAMES",
+    "AnyNetwork",
+    "EvaluateOptions",
+    "MusicOptions",
+    "NetworkConfig",
+    "ReplyOptions",
+    "SampleOptions",
+    "TrainOptions",
+    "check",
+    "check_task",
+    "flag_name",
+    "from_json",
+    "make",
+    "parse_duration",
+    "parse_range",
+    "setting",
+]

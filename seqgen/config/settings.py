@@ -1,0 +1,152 @@
+"""What a setting is: a dataclass field with one default, a help text, flags and bounds; and how settings are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import typing
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any, TypeVar
+
+from seqgen.errors import UserError
+
+_LONGEST = 1e12  # seconds, so that every sum of them stays exact
+
+T = TypeVar("T")
+
+
+def setting(
+    default: Any,
+    help: str,
+    *flags: str,
+    choices: tuple[str, ...] | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    metavar: str | None = None,
+    tasks: tuple[str, ...] = (),
+) -> Any:
+    """A dataclass field that knows its help text, its flags beyond `--its-name`, its bounds (inclusive), and the tasks
+    that it has a meaning for (none named: all)."""
+    metadata = {
+        "help": help, "flags": flags, "choices": choices, "least": least, "most": most, "above": above,
+        "metavar": metavar, "tasks": tasks,
+    }  # fmt: skip
+    if isinstance(default, (list, dict)):
+        raise TypeError("a default must be immutable")
+    return field(default=default, metadata=metadata)
+
+
+def flag_name(name: str) -> str:
+    """`rnn_size` → `--rnn-size`."""
+    return "--" + name.replace("_", "-")
+
+
+def check(options: T) -> T:
+    """Returns `options` if every field keeps its type and bounds; otherwise raises `UserError` naming the flag."""
+    hints = typing.get_type_hints(type(options))
+    for item in dataclasses.fields(options):  # type: ignore[arg-type]
+        value, rule = getattr(options, item.name), item.metadata
+        if value is None or not rule:
+            continue
+        name = flag_name(item.name)
+        wanted = _accepted(hints[item.name])
+        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+            raise UserError(f"{name} must be {' or '.join(each.__name__ for each in wanted)}, not {value!r}")
+        if rule["choices"] and value not in rule["choices"]:
+            raise UserError(f"{name} must be one of {', '.join(rule['choices'])}; not {value!r}")
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{name} must be a finite number, not {value}")
+            if rule["least"] is not None and value < rule["least"]:
+                raise UserError(f"{name} must be at least {_plain(rule['least'])}, not {_plain(value)}")
+            if rule["above"] is not None and value <= rule["above"]:
+                raise UserError(f"{name} must be more than {_plain(rule['above'])}, not {_plain(value)}")
+            if rule["most"] is not None and value > rule["most"]:
+                raise UserError(f"{name} must be at most {_plain(rule['most'])}, not {_plain(value)}")
+    return options
+
+
+def from_json(kind: type[T], data: object) -> T:
+    """One of the dataclasses as it was written to JSON. Raises `UserError` where a field is missing, unknown, of
+    another type or not finite; the message names it, and not the file, which the caller knows."""
+    if not isinstance(data, dict):
+        raise UserError(f"a table is expected, not {str(data)[:40]!r}")
+    hints = typing.get_type_hints(kind)
+    found = {}
+    for name, value in data.items():
+        if name not in hints:
+            raise UserError(f"there is no {str(name)[:40]!r}")
+        wanted = _accepted(hints[name])
+        if wanted == (tuple,) and isinstance(value, list):
+            value = _as_tuple(value, typing.get_args(hints[name])[0])
+        found[name] = value
+        fits = isinstance(value, wanted) and (bool in wanted or not isinstance(value, bool))
+        if value is None:
+            fits = type(None) in typing.get_args(hints[name])
+        if not fits or (isinstance(value, float) and not math.isfinite(value)):
+            raise UserError(f"{name} can't be {str(value)[:40]!r}")
+    try:
+        return kind(**found)
+    except TypeError as error:
+        raise UserError(f"it is not complete ({error})") from error
+
+
+def _as_tuple(values: list[Any], wanted: type) -> Any:
+    """A JSON list as the tuple it was written from; as it is, and so refused, where an item is of another type."""
+    return tuple(values) if all(isinstance(value, _accepted(wanted)) for value in values) else values
+
+
+def _accepted(hint: Any) -> tuple[type, ...]:
+    """The types that a field's annotation lets in: `float | None` → (int, float)."""
+    parts = [part for part in (typing.get_args(hint) or (hint,)) if part is not type(None)]
+    if typing.get_origin(hint) is tuple:
+        return (tuple,)
+    return (int, float) if float in parts else tuple(parts)
+
+
+def _plain(value: float) -> str:
+    """A number without an exponent where it is short."""
+    text = str(value) if isinstance(value, int) else f"{value:g}"
+    return text if len(text) <= 24 else f"{text[:8]}… ({len(text)} digits)"
+
+
+def make(kind: type[T], given: Mapping[str, Any]) -> T:
+    """Builds one of the dataclasses from keyword arguments, unknown names refused, bounds checked."""
+    known = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name in given:
+        if name not in known:
+            raise UserError(f"there is no setting {name!r}; known: {', '.join(sorted(known))}")
+    return check(kind(**given))
+
+
+def check_task(kind: type, given: Mapping[str, Any], task: str) -> None:
+    """Raises `UserError` where a setting is given that means nothing to `task`."""
+    for item in dataclasses.fields(kind):
+        of = item.metadata.get("tasks", ())
+        if of and task not in of and given.get(item.name) is not None and given[item.name] != item.default:
+            raise UserError(f"{flag_name(item.name)} is for {' and '.join(of)}; this is {task}")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in `90s`, `10m`, `1.5h`, `2d` or a bare number of seconds.
+
+    Raises `UserError` for anything else, and for a duration of zero.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([smhd]?)\s*", text)
+    if not match:
+        raise UserError(f"--budget must be a time such as 90s, 10m or 2h; not {text!r}")
+    seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    if not 0 < seconds <= _LONGEST:
+        raise UserError(f"--budget must be more than zero seconds and at most 30,000 years, not {text[:24]!r}")
+    return seconds
+
+
+def parse_range(text: str) -> tuple[int, int]:
+    """Lowest and highest pitch in `21-108`. Raises `UserError` for anything else."""
+    match = re.fullmatch(r"\s*(\d{1,3})\s*-\s*(\d{1,3})\s*", text)
+    if not match or not int(match[1]) <= int(match[2]) <= 127:
+        raise UserError(f"--pitch-range must be two MIDI pitches such as 21-108, not {text[:24]!r}")
+    return int(match[1]), int(match[2])

@@ -1,0 +1,92 @@
+"""What `train` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seqgen.config.networks import CELL_NAMES
+from seqgen.config.settings import flag_name, parse_duration, parse_range, setting
+from seqgen.errors import UserError
+
+TASK_NAMES = ("text", "dialogue", "music", "classify", "forecast")
+TOKENIZER_NAMES = ("char", "byte", "subword")  # of text; music has its own
+_MUSIC = ("music",)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `train` can be told. `None` leaves the choice to the program."""
+
+    tokenizer: str | None = setting(
+        None, "How text becomes ids [default: char].", choices=TOKENIZER_NAMES)  # fmt: skip
+    vocab_size: int | None = setting(
+        None, "Pieces in a subword vocabulary [default: by corpus size].", least=300, most=1 << 20)  # fmt: skip
+
+    cell: str = setting("lstm", "Recurrent cell.", choices=CELL_NAMES)
+    activation: str = setting("tanh", "Of the vanilla RNN only.", choices=("tanh", "relu"))
+    rnn_size: int | None = setting(None, "Units a layer.", "--hidden-size", least=1, most=1 << 16)
+    num_layers: int | None = setting(None, "Recurrent layers.", "--layers", least=1, most=64)
+    embedding_size: int | None = setting(None, "Numbers that stand for one token.", least=1, most=1 << 16)
+    tie_weights: bool | None = setting(None, "Share the embedding with the output layer.")
+    dropout: float | None = setting(
+        None, "Locked dropout on each layer's output (one mask a sequence).", least=0, most=0.95)  # fmt: skip
+    weight_drop: float | None = setting(
+        None, "DropConnect on the recurrent weights (one mask a batch).", least=0, most=0.95)  # fmt: skip
+
+    seq_length: int | None = setting(None, "Steps of truncated backpropagation.", least=2, most=1 << 20)
+    batch_size: int | None = setting(None, "Streams read side by side.", least=1, most=1 << 20)
+    learning_rate: float | None = setting(None, "AdamW's peak rate.", "--lr", above=0, most=10)
+    weight_decay: float = setting(0.01, "AdamW's decoupled decay, on matrices only.", least=0, most=10)
+    grad_clip: float = setting(0.5, "Largest norm of the gradient.", above=0)
+    warmup: float = setting(0.02, "Share of the run in which the rate rises from zero.", least=0, most=0.9)
+
+    budget: str | None = setting(None, "How long, all told: 90s, 10m, 2h.", metavar="TIME")
+    epochs: float | None = setting(None, "How long, in passes over the training part.", above=0)
+    steps: int | None = setting(None, "How long, in optimiser steps.", least=1)
+    patience: int = setting(
+        8, "Validations without a better one before stopping early; 0 never stops.", least=0)  # fmt: skip
+    val_fraction: float = setting(
+        0.1, "Part held out at the end of each document.", least=0, most=0.9)  # fmt: skip
+
+    grid: int = setting(
+        4, "Music: steps a quarter note; 12 holds triplets.", least=1, most=48, tasks=_MUSIC)  # fmt: skip
+    velocity_bins: int = setting(8, "Music: how many loudnesses.", least=1, most=127, tasks=_MUSIC)
+    tracks: str = setting(
+        "all", "Music: all parts, the melody alone, or all but the drums as one piano.",
+        choices=("all", "melody", "piano"), tasks=_MUSIC)  # fmt: skip
+    pitch_range: str = setting(
+        "0-127", "Music: the lowest and highest pitch kept.", metavar="LOW-HIGH", tasks=_MUSIC)  # fmt: skip
+    note_order: str = setting(
+        "rising", "Music: how notes that begin together are read.", choices=("rising", "falling"),
+        tasks=_MUSIC)  # fmt: skip
+    transpose: int = setting(
+        5, "Music: every pass moves each piece by up to so many semitones; 0 never.", least=0, most=24,
+        tasks=_MUSIC)  # fmt: skip
+    stretch: int = setting(
+        0, "Music: every pass plays each piece up to so many percent faster or slower.", least=0, most=50,
+        tasks=_MUSIC)  # fmt: skip
+    strict: bool = setting(
+        False, "Stop at a damaged file instead of passing it over.", tasks=("music", "dialogue"))  # fmt: skip
+
+    seed: int = setting(0, "Of every random choice.", least=0, most=(1 << 63) - 1)
+    device: str = setting("auto", "Where to compute.", choices=("auto", "cpu", "cuda", "mps"))
+    precision: str = setting("auto", "Of the products in training.", choices=("auto", "fp32", "bf16"))
+    threads: int | None = setting(None, "Processor threads [default: all].", least=1, most=4096)
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("budget", "epochs", "steps") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise UserError(f"give one of --budget, --epochs and --steps, not {' and '.join(map(flag_name, given))}")
+        if isinstance(self.budget, str):
+            parse_duration(self.budget)
+        if self.vocab_size is not None and self.tokenizer not in (None, "subword"):
+            raise UserError(f"--vocab-size needs --tokenizer subword, not {self.tokenizer}")
+        if self.activation != "tanh" and self.cell != "rnn":
+            raise UserError(f"--activation {self.activation} needs --cell rnn, not {self.cell}")
+        if isinstance(self.pitch_range, str):
+            parse_range(self.pitch_range)
+
+    @property
+    def tokenizer_kind(self) -> str:
+        """The tokenizer asked for; a vocabulary size alone asks for subwords."""
+        return self.tokenizer or ("subword" if self.vocab_size is not None else "char")

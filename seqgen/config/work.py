@@ -1,0 +1,84 @@
+"""What the commands that put a model to work can be told: sampling, answering, composing, evaluating."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seqgen.config.settings import setting
+from seqgen.errors import UserError
+
+_MUSIC = ("music",)
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """What sampling can be told. The filters run in the order in which their fields stand here."""
+
+    length: int | None = setting(
+        None, "Characters of text, bars of music; the prompt is not counted [default: 500, or 16 bars].", "-l",
+        least=0, most=1 << 40)  # fmt: skip
+    repetition_penalty: float = setting(
+        1.0, "Divides the logits of tokens among the last --repetition-window (CTRL).", above=0)  # fmt: skip
+    repetition_window: int = setting(64, "How many tokens back the penalty looks.", least=1, most=1 << 20)
+    temperature: float = setting(
+        1.0, "Divides the logits; below 1 safer, above 1 wilder, 0 always the likeliest.", "-t", least=0)  # fmt: skip
+    top_k: int = setting(0, "Keep the K likeliest tokens; 0 keeps all.", least=0)
+    top_p: float = setting(1.0, "Keep the likeliest tokens that hold this share (nucleus).", above=0, most=1)
+    min_p: float = setting(0.0, "Keep tokens at least this share as likely as the likeliest.", least=0, most=1)
+    typical_p: float = setting(
+        1.0, "Keep the tokens nearest the expected surprise that hold this share.", above=0, most=1)  # fmt: skip
+    stop: tuple[str, ...] = setting((), "End before this text (repeatable).")
+    seed: int = setting(0, "Of the random stream; sample i draws from stream (seed, i).", least=0, most=(1 << 63) - 1)
+
+    def __post_init__(self) -> None:
+        if any(not text for text in self.stop):
+            raise UserError("--stop must not be empty")
+
+    def length_for(self, task: str) -> int:
+        """How much to write: what was asked for, or the default of the task."""
+        return self.length if self.length is not None else DEFAULT_LENGTH[task]
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What else evaluating can be told. The pieces of music compared are drawn with these settings."""
+
+    pieces: int = setting(
+        50, "Music: pieces to compose and compare; 0 composes none.", least=0, most=10_000, tasks=_MUSIC)  # fmt: skip
+    length: int = setting(16, "Music: bars of a piece.", least=1, most=1000, tasks=_MUSIC)
+    temperature: float = setting(1.0, "Of the pieces and replies drawn.", "-t", least=0)
+    seed: int = setting(0, "Of what is drawn by chance.", least=0, most=(1 << 63) - 1)
+    replies: int = setting(
+        200, "Dialogue: replies to give and compare with people's own.", least=0, most=100_000,
+        tasks=("dialogue",))  # fmt: skip
+    candidates: int = setting(
+        1, "Dialogue: replies to sample for each one given.", least=1, most=256, tasks=("dialogue",))  # fmt: skip
+    mutual: float = setting(
+        1.0, "Dialogue: how much a reply's likelihood without the history counts against it.", least=0, most=1,
+        tasks=("dialogue",))  # fmt: skip
+    plot: str | None = setting(
+        None, "Music: draw both sets' features into this PNG file.", metavar="FILE.png", tasks=_MUSIC)  # fmt: skip
+
+
+DEFAULT_LENGTH = {"text": 500, "dialogue": 500, "music": 16}  # characters, or bars
+
+
+@dataclass(frozen=True)
+class ReplyOptions:
+    """What else answering can be told."""
+
+    candidates: int = setting(
+        1, "Replies to sample for each one given: the one that owes most to what was said before.", least=1,
+        most=256)  # fmt: skip
+    mutual: float = setting(
+        1.0, "How much a candidate's likelihood without the history counts against it.", least=0, most=1)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MusicOptions:
+    """What else composing can be told."""
+
+    tempo: float | None = setting(None, "Quarter notes a minute [default: the model's own].", least=4, most=1000)
+    key: str | None = setting(None, "Only pitches of this scale: 'D dorian', 'a minor', 'F# major', 'E blues'.")
+    instrument: tuple[str, ...] = setting(
+        (), "General MIDI name or number; once a melodic track, the last for the rest.")  # fmt: skip
