@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen import tokenizers
-from seqgen.config import FORMAT, NETWORKS, AnyNetwork, from_json
+from seqgen.config import FORMAT, NETWORKS, AnyNetwork, NetworkConfig, from_json
 from seqgen.errors import ModelError, UserError
 from seqgen.model.layout import weight_shapes
 from seqgen.streams import expand, reason, write_bytes
@@ -56,6 +56,13 @@ class Checkpoint:
     @property
     def task(self) -> str:
         return str(self.config["task"])
+
+    @property
+    def language_model(self) -> NetworkConfig:
+        """The network, if it is one that predicts ids. Raises `ModelError` otherwise."""
+        if not isinstance(self.network, NetworkConfig):
+            raise ModelError(f"this is a model for {self.task}: it can't write or score")
+        return self.network
 
     @property
     def sources(self) -> list[dict[str, Any]]:

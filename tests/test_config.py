@@ -101,6 +101,8 @@ BAD_TRAIN = [
     ("grid", 0), ("grid", 49), ("velocity_bins", 0), ("velocity_bins", 128), ("tracks", "drums"),
     ("pitch_range", "90-20"), ("pitch_range", "0-128"), ("pitch_range", "C4"), ("note_order", "up"),
     ("transpose", -1), ("transpose", 25), ("stretch", -1), ("stretch", 51),
+    ("direction", "up"), ("ngrams", -1), ("ngrams", 6), ("label_smoothing", -0.1), ("label_smoothing", 0.6),
+    ("pretrain", -0.1), ("pretrain", 0.95),
     ("val_fraction", -0.1), ("val_fraction", 0.91), ("val_fraction", math.nan),
     ("seed", -1), ("seed", 1 << 63), ("device", "tpu"), ("precision", "fp16"), ("threads", 0), ("threads", 4097),
 ]  # fmt: skip

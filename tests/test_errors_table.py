@@ -24,7 +24,7 @@ from seqgen.cli.main import main
 from seqgen.config import SampleOptions, TrainOptions, flag_name
 
 TRAIN = "train text.txt -o new"  # the text is there, and `new` is not
-COMMANDS = ("train", "sample", "chat", "score", "evaluate", "info", "tokenize", "corpora")
+COMMANDS = ("train", "sample", "chat", "classify", "score", "evaluate", "info", "tokenize", "corpora")
 TOO_LONG = "n" * 300  # no file system takes such a name
 
 # What is typed (standard input is there, and empty), and what the error must say.

@@ -14,7 +14,7 @@ import numpy as np
 
 from seqgen import checkpoint
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import EvaluateOptions, MusicOptions, ReplyOptions, SampleOptions, check_task, make
+from seqgen.config import ClassifyOptions, EvaluateOptions, MusicOptions, ReplyOptions, SampleOptions, check_task, make
 from seqgen.errors import ModelError
 from seqgen.generation import text as generation
 from seqgen.generation.engine import Engine, make_engine
@@ -22,6 +22,7 @@ from seqgen.generation.text import Sample
 from seqgen.tokenizers import Codec, decode
 
 if TYPE_CHECKING:
+    from seqgen.api.classifying import Prediction
     from seqgen.corpus.sources import Document, Progress, Warn
     from seqgen.evaluation.text import Masks
     from seqgen.generation.dialogue import Conversation
@@ -53,7 +54,7 @@ class Model:
     def __init__(self, loaded: Checkpoint, engine: str = "auto", device: str = "auto") -> None:
         self.checkpoint = loaded
         self._engine_name = engine
-        self._device = device
+        self.device = device
 
     @property
     def codec(self) -> Codec:
@@ -67,7 +68,7 @@ class Model:
     def engine(self) -> Engine:
         """What samples are drawn with: without torch, unless a device other than the processor was asked for."""
         loaded = self.checkpoint
-        return make_engine(loaded.network, loaded.weights(), self._engine_name, self._device)
+        return make_engine(loaded.language_model, loaded.weights(), self._engine_name, self.device)
 
     @cached_property
     def network(self) -> Network:
@@ -76,8 +77,8 @@ class Model:
         from seqgen.training import device
 
         # One stream is a chain of small products: a second thread would only be waited for.
-        compute = device.choose("cpu" if self._device == "auto" else self._device, "fp32", threads=1)
-        return load_network(self.checkpoint.network, self.checkpoint.weights()).to(compute.device)
+        compute = device.choose("cpu" if self.device == "auto" else self.device, "fp32", threads=1)
+        return load_network(self.checkpoint.language_model, self.checkpoint.weights()).to(compute.device)
 
     def sample(
         self, prompt: str | bytes = "", n: int = 1, *, first: int = 0, stop_at_end: bool = False, **options: Any
@@ -123,6 +124,14 @@ class Model:
         if not isinstance(self.codec, DialogueCodec):
             raise ModelError(f"this is a model for {self.task}; a conversation needs one for dialogue")
         return self.codec
+
+    def classify(self, texts: Iterable[str | bytes], **options: Any) -> list[Prediction]:
+        """The labels of texts, in order. `options`: fields of `config.ClassifyOptions`. Raises `ModelError` for a model
+        of another task."""
+        from seqgen.api import classifying
+
+        data = (text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text for text in texts)
+        return list(classifying.predict(self, data, make(ClassifyOptions, options)))
 
     def score(self, chunks: Iterable[bytes] | bytes | str, name: str = "", per_token: bool = False) -> Score:
         """What one record costs. Every token counts, the first one too, given that a record begins.

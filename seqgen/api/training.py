@@ -21,7 +21,6 @@ from seqgen.config import TrainOptions, check_task, flag_name, from_json, make, 
 from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import ModelError, UserError
-from seqgen.model.network import Network
 from seqgen.streams import PART, expand, reason
 from seqgen.tasks.task import Data, Preparation, Task
 from seqgen.training import device, plan
@@ -105,7 +104,8 @@ def train(
         objective = data.objective(network, settled, compute, given.seed)
         config = describe(kind, data, given, settled, compute, documents, held_out, start, init_from)
         run = Run(objective, settled.schedule, generator, Position(), began)
-        training = Training(folder, kind, settled, compute, data, run)
+        before = _pretraining(data, network, settled, compute, given.seed, began)
+        training = Training(folder, kind, settled, compute, data, run, before)
         return _carry_out(training, ModelFolder(training, config, written=False), watch)
 
 
@@ -140,7 +140,7 @@ def _check_task(kind: Task, given: TrainOptions, explicit: dict[str, Any], start
         raise UserError(f"--tokenizer {given.tokenizer} does not go with {kind.name}, which has {kind.tokenizers[0]}")
     if given.vocab_size is not None and "subword" not in kind.tokenizers:
         raise UserError(f"--vocab-size does not go with {kind.name}")
-    if start is not None and start.task != kind.name:
+    if start is not None and start.task not in kind.starts_from:
         raise UserError(f"--init-from is a model for {start.task}; it can't go on with {kind.name}")
 
 
@@ -160,8 +160,8 @@ def _read(
 def _starting_point(start: Checkpoint, given: TrainOptions, explicit: dict[str, Any]) -> Checkpoint:
     """`--init-from`'s model, if the settings agree with it."""
     for name in ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights"):
-        asked, there = explicit.get(name), getattr(start.network, name)
-        if asked is not None and asked != there:
+        asked, there = explicit.get(name), getattr(start.network, name, None)
+        if there is not None and asked is not None and asked != there:
             raise UserError(f"{flag_name(name)} {asked} does not fit --init-from, whose model has {there}")
     if given.tokenizer is not None and given.tokenizer != start.codec.kind:
         raise UserError(f"--tokenizer {given.tokenizer} does not fit --init-from, whose model has {start.codec.kind}")
@@ -179,6 +179,7 @@ def _settle(
     shape = {
         name: getattr(start.network, name)
         for name in ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights")
+        if hasattr(start.network, name)
     }
     settled = data.plan(dataclasses.replace(given, **shape), compute, plan.measure_speed(compute), spent)
     if given.learning_rate is None:
@@ -189,24 +190,15 @@ def _settle(
 
 def _new_network(
     kind: Task, data: Data, settled: plan.Plan, given: TrainOptions, start: Checkpoint | None
-) -> tuple[Network, torch.Generator]:
+) -> tuple[Any, torch.Generator]:
     """The network before its first step, and the generator that goes on to make its dropout masks."""
     generator = torch.Generator().manual_seed(given.seed)
-    network = kind.network(settled.network)
+    network: Any = kind.network(settled.network)
     network.initialise(generator)
     data.prepare_network(network)
     if start is not None:
-        _copy_weights(network, start)
+        kind.transfer(network, start)
     return network, generator
-
-
-def _copy_weights(network: Network, start: Checkpoint) -> None:
-    """Every weight of `start`; rows for ids that it did not know stay as they were initialised."""
-    weights = start.weights()
-    with torch.no_grad():
-        for name, weight in network.state_dict().items():
-            old = torch.from_numpy(weights[name])
-            weight[: len(old)] = old
 
 
 def _resume(
@@ -223,11 +215,11 @@ def _resume(
     saved = checkpoint.load(folder)
     arrays, position = checkpoint.read_resume(folder)
     training_config, facts = saved.config["training"], saved.config["data"]
-    before = _as_begun(saved)
+    begun = _as_begun(saved)
     fixed = set(explicit) - {"budget", "epochs", "steps", "device", "threads", "patience"}
     for name in sorted(fixed):
-        if explicit[name] is not None and explicit[name] != getattr(before, name):
-            raise UserError(f"{flag_name(name)} can't change on --resume: the run has {getattr(before, name)}")
+        if explicit[name] is not None and explicit[name] != getattr(begun, name):
+            raise UserError(f"{flag_name(name)} can't change on --resume: the run has {getattr(begun, name)}")
     kind = tasks.find(saved.task)
     data = None if names else kind.reopen(facts, saved.codec)
     if data is None:
@@ -244,14 +236,18 @@ def _resume(
                 "or go on with another text by --init-from"
             )
         data = kind.prepare(
-            Preparation(documents, held_out, before, codec=saved.codec, tell=watch.tell, warn=watch.warn)
+            Preparation(documents, held_out, begun, codec=saved.codec, tell=watch.tell, warn=watch.warn)
         )
-    schedule = _schedule(training_config, before, explicit, data)
-    compute = device.choose(given.device, training_config["precision"], given.threads or before.threads)
-    settled = plan.Plan(saved.network, schedule, training_config["batch_size"], training_config["seq_length"])
-    network = kind.network(saved.network).to(compute.device)
-    objective = data.objective(network, settled, compute, before.seed)
-    run = Run(objective, schedule, torch.Generator().manual_seed(before.seed))
+    schedule = _schedule(training_config, begun, explicit, data)
+    compute = device.choose(given.device, training_config["precision"], given.threads or begun.threads)
+    pretraining = training_config.get("pretraining")
+    settled = plan.Plan(
+        saved.network, schedule, training_config["batch_size"], training_config["seq_length"],
+        None if pretraining is None else from_json(Schedule, pretraining),
+    )  # fmt: skip
+    network: Any = kind.network(saved.network).to(compute.device)
+    objective = data.objective(network, settled, compute, begun.seed)
+    run = Run(objective, schedule, torch.Generator().manual_seed(begun.seed))
     try:
         run.restore(arrays, position)
     except ModelError as error:
@@ -261,7 +257,10 @@ def _resume(
     for unfinished in folder.rglob(f".*{PART}"):  # left by a write that was killed
         unfinished.unlink(missing_ok=True)
     config = {**saved.config, "training": {**training_config, "schedule": dataclasses.asdict(schedule)}}
-    training = Training(folder, kind, settled, compute, data, run)
+    before = None
+    if not run.position.step:
+        before = _pretraining(data, network, settled, compute, begun.seed, time.monotonic())
+    training = Training(folder, kind, settled, compute, data, run, before)
     training.metrics = [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
     return _carry_out(training, ModelFolder(training, config, written=True), watch)
 
@@ -300,11 +299,31 @@ def _schedule(training_config: dict[str, Any], before: TrainOptions, explicit: d
     return schedule
 
 
+def _pretraining(
+    data: Data, network: Any, settled: plan.Plan, compute: device.Compute, seed: int, began: float
+) -> Run | None:
+    """The run that comes before the task's own, where there is one."""
+    if settled.pretraining is None:
+        return None
+    objective = data.pretraining(network, settled, compute, seed)
+    if objective is None:
+        return None
+    return Run(objective, settled.pretraining, torch.Generator().manual_seed(seed), Position(), began)
+
+
 def _carry_out(training: Training, folder: ModelFolder, watch: Watcher) -> Model:
     """Runs the loop to its end, or until `watch.stop`, and saves on the way."""
     watch.started(training)
     run = training.run
     validated_at = run.position.step if training.metrics else -1
+    if training.before is not None:
+        folder.validated(run.validate())  # what there is without it: a kill must not leave nothing
+        for event in training.before.events():
+            if isinstance(event, Stepped):
+                watch.event(event)
+            if watch.stop():
+                return Model(checkpoint.load(training.folder))
+        run.began = time.monotonic()
     for event in run.events():
         if isinstance(event, Validated):
             folder.validated(event)

@@ -5,7 +5,7 @@ fields, the Python interface takes them as keyword arguments, and `config.json` 
 place only. A default of `None` means "chosen from the data and the time at hand" (see `training.plan`).
 """
 
-from seqgen.config.networks import CELL_NAMES, NETWORKS, AnyNetwork, NetworkConfig
+from seqgen.config.networks import CELL_NAMES, DIRECTIONS, NETWORKS, AnyNetwork, ClassifierConfig, NetworkConfig
 from seqgen.config.settings import (
     check,
     check_task,
@@ -17,18 +17,28 @@ from seqgen.config.settings import (
     setting,
 )
 from seqgen.config.training import TASK_NAMES, TOKENIZER_NAMES, TrainOptions
-from seqgen.config.work import DEFAULT_LENGTH, EvaluateOptions, MusicOptions, ReplyOptions, SampleOptions
+from seqgen.config.work import (
+    DEFAULT_LENGTH,
+    ClassifyOptions,
+    EvaluateOptions,
+    MusicOptions,
+    ReplyOptions,
+    SampleOptions,
+)
 
 FORMAT = 1  # of the model folder; a larger number is refused by name, so it changes only when old readers would err
 
 __all__ = [
     "CELL_NAMES",
     "DEFAULT_LENGTH",
+    "DIRECTIONS",
     "FORMAT",
     "NETWORKS",
     "TASK_NAMES",
     "TOKENIZER_NAMES",
     "AnyNetwork",
+    "ClassifierConfig",
+    "ClassifyOptions",
     "EvaluateOptions",
     "MusicOptions",
     "NetworkConfig",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from seqgen.config import TASK_NAMES
 from seqgen.corpus import catalogue
 from seqgen.corpus.conversations import looks_like_dialogue
+from seqgen.corpus.labelled import looks_labelled
 from seqgen.corpus.sources import Accepts, looks_like_midi, looks_like_text
 from seqgen.errors import UserError
 
@@ -25,7 +26,12 @@ __all__ = ["TASKS", "accepts", "find", "guess"]
 _ACCEPTS: dict[str, Accepts] = {"music": looks_like_midi}
 
 # Name → the module that holds it, imported when it is asked for.
-TASKS = {"text": "seqgen.tasks.text", "dialogue": "seqgen.tasks.dialogue", "music": "seqgen.tasks.music"}
+TASKS = {
+    "text": "seqgen.tasks.text",
+    "dialogue": "seqgen.tasks.dialogue",
+    "music": "seqgen.tasks.music",
+    "classify": "seqgen.tasks.classify",
+}
 
 
 def find(name: str) -> Task:
@@ -58,11 +64,11 @@ def _guess(source: str) -> str:
     if os.path.isdir(path):
         names = [name for _, _, files in os.walk(path) for name in files if not name.startswith(".")]
         midi = sum(looks_like_midi(Path(name)) for name in names)
-        return "music" if midi > len(names) / 2 else "text"
+        return "music" if midi > len(names) / 2 else "classify" if looks_labelled(path) else "text"
     if looks_like_midi(path):  # globs too
         return "music"
     if os.path.isfile(path):
-        return "dialogue" if looks_like_dialogue(path) else "text"
+        return "classify" if looks_labelled(path) else "dialogue" if looks_like_dialogue(path) else "text"
     if not os.path.exists(path):
         entry = catalogue.load().get(source)
         if entry is not None and entry.task in TASKS:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+from torch import nn
+
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import NetworkConfig, TrainOptions
+from seqgen.config import TrainOptions
 from seqgen.corpus.sources import Document
-from seqgen.model.network import Network
 from seqgen.tokenizers import Codec
 from seqgen.training.device import Compute
 from seqgen.training.loop import Objective
@@ -56,11 +57,15 @@ class Data(Protocol):
 
     def plan(self, options: TrainOptions, compute: Compute, speed: Speed, spent: float) -> Plan: ...
 
-    def prepare_network(self, network: Network) -> None:
+    def prepare_network(self, network: Any) -> None:
         """Starts what the data can tell a network before training does."""
         ...
 
-    def objective(self, network: Network, plan: Plan, compute: Compute, seed: int) -> Objective: ...
+    def pretraining(self, network: Any, plan: Plan, compute: Compute, seed: int) -> Objective | None:
+        """What the network learns before its task, for as long as `plan.pretraining` says; None: nothing."""
+        ...
+
+    def objective(self, network: Any, plan: Plan, compute: Compute, seed: int) -> Objective: ...
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         """What a held-out loss means in the task's own measures."""
@@ -73,6 +78,7 @@ class Task(Protocol):
     name: ClassVar[str]
     tokenizers: ClassVar[tuple[str, ...]]  # kinds that it can learn with, the default first
     headline: ClassVar[Headline]
+    starts_from: ClassVar[tuple[str, ...]]  # tasks whose models `--init-from` may name
 
     def prepare(self, preparation: Preparation) -> Data: ...
 
@@ -80,6 +86,10 @@ class Task(Protocol):
         """The data that `facts` were made of, from the cache; None where the cache no longer has it."""
         ...
 
-    def network(self, config: NetworkConfig) -> Network:
+    def transfer(self, network: Any, start: Checkpoint) -> None:
+        """Copies into a network what it shares with another model."""
+        ...
+
+    def network(self, config: Any) -> nn.Module:
         """A network of this task, its weights not yet set."""
         ...
