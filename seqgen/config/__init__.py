@@ -13,11 +13,13 @@ from seqgen.config.settings import (
     from_json,
     make,
     parse_duration,
+    parse_levels,
     parse_range,
+    parse_split,
     setting,
 )
-from seqgen.config.training import TASK_NAMES, TOKENIZER_NAMES, TrainOptions
-from seqgen.config.work import DEFAULT_LENGTH, EvaluateOptions, MusicOptions, ReplyOptions, SampleOptions
+from seqgen.config.training import SCALINGS, TASK_NAMES, TOKENIZER_NAMES, TrainOptions
+from seqgen.config.work import DEFAULT_LENGTH, EvaluateOptions, ForecastOptions, MusicOptions, ReplyOptions, SampleOptions
 
 FORMAT = 1  # of the model folder; a larger number is refused by name, so it changes only when old readers would err
 
@@ -26,10 +28,12 @@ __all__ = [
     "DEFAULT_LENGTH",
     "FORMAT",
     "NETWORKS",
+    "SCALINGS",
     "TASK_NAMES",
     "TOKENIZER_NAMES",
     "AnyNetwork",
     "EvaluateOptions",
+    "ForecastOptions",
     "ForecasterConfig",
     "MusicOptions",
     "NetworkConfig",
@@ -42,6 +46,8 @@ __all__ = [
     "from_json",
     "make",
     "parse_duration",
+    "parse_levels",
     "parse_range",
+    "parse_split",
     "setting",
 ]

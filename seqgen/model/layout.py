@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from seqgen.config import AnyNetwork, NetworkConfig
+from seqgen.config import AnyNetwork, ForecasterConfig, NetworkConfig
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 STATES = {"lstm": 2, "gru": 1, "rnn": 1}
@@ -43,8 +43,38 @@ def _language_model(config: NetworkConfig) -> dict[str, Shape]:
     return shapes
 
 
+def _forecaster(config: ForecasterConfig) -> dict[str, Shape]:
+    width, segment = config.embedding_size, config.segment_length
+    rows = GATES[config.cell] * config.rnn_size
+    shapes: dict[str, Shape] = {
+        "segment_weight": (width, segment * (1 + config.past + config.known)),
+        "segment_bias": (width,),
+        "place": (config.segments_ahead, width),
+        "channel": (config.targets, width),
+    }
+    if config.known:
+        shapes["known_weight"] = (width, segment * config.known)
+    for number in range(config.num_layers):
+        layer = f"layers.{number}."
+        shapes[layer + "input_weight"] = (rows, width)
+        shapes[layer + "recurrent_weight"] = (rows, config.rnn_size)
+        shapes[layer + "bias"] = (rows,)
+        if config.cell in RECURRENT_BIAS:
+            shapes[layer + "recurrent_bias"] = (rows,)
+        width = config.rnn_size
+    shapes["output_weight"] = (segment * config.outputs, config.rnn_size)
+    shapes["output_bias"] = (segment * config.outputs,)
+    if config.linear:
+        shapes["linear"] = (config.horizon, config.look_back)
+    shapes["widening"] = (config.targets, config.horizon, len(config.levels))
+    return shapes
+
+
 # Kind of network → the weights that it has.
-_SHAPES: dict[type, Callable[[Any], dict[str, Shape]]] = {NetworkConfig: _language_model}
+_SHAPES: dict[type, Callable[[Any], dict[str, Shape]]] = {
+    NetworkConfig: _language_model,
+    ForecasterConfig: _forecaster,
+}
 
 
 def parameter_count(config: AnyNetwork) -> int:
