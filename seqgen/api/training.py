@@ -21,7 +21,6 @@ from seqgen.config import TrainOptions, check_task, flag_name, from_json, make, 
 from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import ModelError, UserError
-from seqgen.model.network import Network
 from seqgen.streams import PART, expand, reason
 from seqgen.tasks.task import Data, Preparation, Task
 from seqgen.training import device, plan
@@ -160,11 +159,11 @@ def _read(
 def _starting_point(start: Checkpoint, given: TrainOptions, explicit: dict[str, Any]) -> Checkpoint:
     """`--init-from`'s model, if the settings agree with it."""
     for name in ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights"):
-        asked, there = explicit.get(name), getattr(start.network, name)
-        if asked is not None and asked != there:
+        asked, there = explicit.get(name), getattr(start.network, name, None)
+        if there is not None and asked is not None and asked != there:
             raise UserError(f"{flag_name(name)} {asked} does not fit --init-from, whose model has {there}")
-    if given.tokenizer is not None and given.tokenizer != start.codec.kind:
-        raise UserError(f"--tokenizer {given.tokenizer} does not fit --init-from, whose model has {start.codec.kind}")
+    if given.tokenizer is not None and given.tokenizer != start.config["tokenizer"]:
+        raise UserError(f"--tokenizer {given.tokenizer} does not fit --init-from, whose model has {start.config['tokenizer']}")
     if given.vocab_size is not None:
         raise UserError("--vocab-size does not go with --init-from, whose tokenizer is kept")
     return start
@@ -179,6 +178,7 @@ def _settle(
     shape = {
         name: getattr(start.network, name)
         for name in ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights")
+        if hasattr(start.network, name)
     }
     settled = data.plan(dataclasses.replace(given, **shape), compute, plan.measure_speed(compute), spent)
     if given.learning_rate is None:
@@ -189,10 +189,10 @@ def _settle(
 
 def _new_network(
     kind: Task, data: Data, settled: plan.Plan, given: TrainOptions, start: Checkpoint | None
-) -> tuple[Network, torch.Generator]:
+) -> tuple[Any, torch.Generator]:
     """The network before its first step, and the generator that goes on to make its dropout masks."""
     generator = torch.Generator().manual_seed(given.seed)
-    network = kind.network(settled.network)
+    network: Any = kind.network(settled.network)
     network.initialise(generator)
     data.prepare_network(network)
     if start is not None:
@@ -200,7 +200,7 @@ def _new_network(
     return network, generator
 
 
-def _copy_weights(network: Network, start: Checkpoint) -> None:
+def _copy_weights(network: Any, start: Checkpoint) -> None:
     """Every weight of `start`; rows for ids that it did not know stay as they were initialised."""
     weights = start.weights()
     with torch.no_grad():
@@ -229,7 +229,7 @@ def _resume(
         if explicit[name] is not None and explicit[name] != getattr(before, name):
             raise UserError(f"{flag_name(name)} can't change on --resume: the run has {getattr(before, name)}")
     kind = tasks.find(saved.task)
-    data = None if names else kind.reopen(facts, saved.codec)
+    data = None if names else kind.reopen(facts, saved.reader)
     if data is None:
         documents, held_out = _read(
             kind,
@@ -244,12 +244,12 @@ def _resume(
                 "or go on with another text by --init-from"
             )
         data = kind.prepare(
-            Preparation(documents, held_out, before, codec=saved.codec, tell=watch.tell, warn=watch.warn)
+            Preparation(documents, held_out, before, codec=saved.reader, tell=watch.tell, warn=watch.warn)
         )
     schedule = _schedule(training_config, before, explicit, data)
     compute = device.choose(given.device, training_config["precision"], given.threads or before.threads)
     settled = plan.Plan(saved.network, schedule, training_config["batch_size"], training_config["seq_length"])
-    network = kind.network(saved.network).to(compute.device)
+    network: Any = kind.network(saved.network).to(compute.device)
     objective = data.objective(network, settled, compute, before.seed)
     run = Run(objective, schedule, torch.Generator().manual_seed(before.seed))
     try:

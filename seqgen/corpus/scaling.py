@@ -20,6 +20,7 @@ from seqgen.corpus.windows import Prepared
 from seqgen.errors import DataError, ModelError
 
 _FLAT = 1e-8  # a spread below this share of the size of the numbers is none
+_ALIKE = 0.4  # correlation of changes from which on a cycle is one
 Values = npt.NDArray[np.float64]
 
 # Name of a cycle → its length in seconds. A cycle is of use where the rows are denser than it.
@@ -223,3 +224,28 @@ def measure(
 def _spread(values: Values, spread: float) -> float:
     """`spread`, or 1 where the numbers do not differ."""
     return spread if spread > _FLAT * max(1e-300, float(np.abs(values).max(initial=0.0))) else 1.0
+
+
+def season_of(series: Series) -> int:
+    """Rows in the shortest cycle that such a series usually has; 1 for none.
+
+    Where rows have no times it is the lag, below a third of the rows, at which the changes of the first target repeat
+    themselves most clearly.
+    """
+    if series.times is not None:
+        return series.frequency.season
+    changes = np.diff(series.values[:, 0])
+    changes = changes - changes.mean() if len(changes) else changes
+    power = float((changes**2).sum())
+    most = min(len(changes) // 3, 400)
+    if most < 3 or power <= 0:
+        return 1
+    likeness = np.array([float((changes[lag:] * changes[:-lag]).sum()) / power for lag in range(2, most)])
+    return int(likeness.argmax()) + 2 if likeness.max() > _ALIKE else 1
+
+
+def step_of(series: Series) -> float:
+    """Seconds from row to row, on average."""
+    if series.times is None or len(series.times) < 2:
+        return 0.0
+    return float((series.times[-1] - series.times[0]).astype(np.int64)) / (len(series.times) - 1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from seqgen.config import TASK_NAMES
 from seqgen.corpus import catalogue
 from seqgen.corpus.conversations import looks_like_dialogue
+from seqgen.corpus.series import looks_like_series
 from seqgen.corpus.sources import Accepts, looks_like_midi, looks_like_text
 from seqgen.errors import UserError
 
@@ -25,7 +26,10 @@ __all__ = ["TASKS", "accepts", "find", "guess"]
 _ACCEPTS: dict[str, Accepts] = {"music": looks_like_midi}
 
 # Name → the module that holds it, imported when it is asked for.
-TASKS = {"text": "seqgen.tasks.text", "dialogue": "seqgen.tasks.dialogue", "music": "seqgen.tasks.music"}
+TASKS = {
+    "text": "seqgen.tasks.text", "dialogue": "seqgen.tasks.dialogue", "music": "seqgen.tasks.music",
+    "forecast": "seqgen.tasks.forecast",
+}
 
 
 def find(name: str) -> Task:
@@ -62,6 +66,8 @@ def _guess(source: str) -> str:
     if looks_like_midi(path):  # globs too
         return "music"
     if os.path.isfile(path):
+        if looks_like_series(path):
+            return "forecast"
         return "dialogue" if looks_like_dialogue(path) else "text"
     if not os.path.exists(path):
         entry = catalogue.load().get(source)

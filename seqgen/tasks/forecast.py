@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
+
+from seqgen.checkpoint import Checkpoint
 from seqgen.config import ForecasterConfig, TrainOptions
 from seqgen.corpus import series as reading
-from seqgen.corpus.scaling import Measure, Scaler, check_positive, measure
+from seqgen.corpus.scaling import CYCLES, Measure, Scaler, check_positive, measure, season_of, step_of
 from seqgen.corpus.series import Series, SeriesOptions
 from seqgen.corpus.sources import Document
 from seqgen.corpus.windows import Parts, Prepared, Windows, cut
@@ -56,6 +59,10 @@ class ForecastData:
             options, self.shape, len(scaler.targets), len(scaler.covariates), scaler.known, len(self.train), spent
         )
 
+    def pretraining(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> None:
+        """Nothing comes before."""
+        return
+
     def prepare_network(self, network: Forecaster) -> None:
         """Nothing: a forecaster begins with the last value, which is a fair guess."""
 
@@ -71,6 +78,7 @@ class Forecast:
 
     name: ClassVar[str] = "forecast"
     tokenizers: ClassVar[tuple[str, ...]] = ("series",)
+    starts_from: ClassVar[tuple[str, ...]] = ("forecast",)
     headline: ClassVar[Headline] = Headline("scaled_mse", "scaled MSE")
 
     def prepare(self, preparation: Preparation) -> ForecastData:
@@ -78,7 +86,7 @@ class Forecast:
         wanted = series_options(options) if known is None else series_options_of(known)
         series = reading.read(preparation.documents, wanted, preparation.warn)
         valid = reading.read(preparation.valid, wanted, preparation.warn) if preparation.valid else []
-        season = reading.season(series[0]) if known is None else known.season
+        season = season_of(series[0]) if known is None else known.season
         fraction = 0.0 if valid else options.val_fraction
         longest = max(len(one.values) for one in series)
         shape = _kept_shape(preparation) or series_plan.shape(
@@ -108,6 +116,13 @@ class Forecast:
     def reopen(self, facts: dict[str, Any], codec: Any) -> ForecastData | None:
         """None: a table is read again, which takes a moment."""
         return None
+
+    def transfer(self, network: Forecaster, start: Checkpoint) -> None:
+        """Every weight of `start`; how wide its bands had to be is found anew."""
+        with torch.no_grad():
+            for name, weight in start.weights().items():
+                if name != "widening":
+                    network.get_parameter(name).copy_(torch.from_numpy(weight))
 
     def network(self, config: ForecasterConfig) -> Forecaster:
         return Forecaster(config)
@@ -166,7 +181,7 @@ def fit(series: Sequence[Series], parts: Sequence[Parts], options: TrainOptions,
         future_covariates=wanted.future_covariates,
         time_column=first.time_column,
         series_column=options.series,
-        frequency=None if first.frequency is None else first.frequency.name,
+        frequency=None if first.times is None else first.frequency.name,
         season=season,
         scaling=options.scaling,
         logarithm=options.log_returns,
@@ -180,15 +195,13 @@ def calendar(series: Series, rows: int, asked: bool | None) -> tuple[str, ...]:
 
     Raises `UserError` where it is asked for and there are no times.
     """
-    from seqgen.corpus.scaling import CYCLES
-
-    if series.times is None or series.frequency is None:
+    if series.times is None:
         if asked:
             raise UserError("--calendar needs a column of times; name it with --time-column")
         return ()
     if asked is False:
         return ()
-    seconds = series.frequency.seconds
+    seconds = step_of(series)
     return tuple(
         name
         for name, length in CYCLES.items()

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import NetworkConfig, TrainOptions
+from seqgen.config import TrainOptions
+from seqgen.corpus.scaling import Scaler
 from seqgen.corpus.sources import Document
-from seqgen.model.network import Network
 from seqgen.tokenizers import Codec
 from seqgen.training.device import Compute
 from seqgen.training.loop import Objective
@@ -23,7 +23,7 @@ class Preparation:
     documents: list[Document]  # measured
     valid: list[Document]  # measured; empty where a fraction is held out
     options: TrainOptions
-    codec: Codec | None = None  # the tokenizer of a run that goes on: kept as it is
+    codec: Codec | Scaler | None = None  # the tokenizer of a run that goes on: kept as it is
     start: Checkpoint | None = None  # a model to start from: its tokenizer is kept, and extended
     tell: Callable[[str], None] = lambda _: None  # what is being done, in a few words
     warn: Callable[[str], None] = lambda _: None  # something the person should know
@@ -39,7 +39,10 @@ class Headline(NamedTuple):
 class Data(Protocol):
     """A corpus made ready: ids on disk, and the codec they were made with."""
 
-    codec: Codec
+    @property
+    def codec(self) -> Codec | Scaler:
+        """What turns the sources into what the network reads."""
+        ...
 
     @property
     def tokens(self) -> int:
@@ -56,11 +59,11 @@ class Data(Protocol):
 
     def plan(self, options: TrainOptions, compute: Compute, speed: Speed, spent: float) -> Plan: ...
 
-    def prepare_network(self, network: Network) -> None:
+    def prepare_network(self, network: Any) -> None:
         """Starts what the data can tell a network before training does."""
         ...
 
-    def objective(self, network: Network, plan: Plan, compute: Compute, seed: int) -> Objective: ...
+    def objective(self, network: Any, plan: Plan, compute: Compute, seed: int) -> Objective: ...
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         """What a held-out loss means in the task's own measures."""
@@ -76,10 +79,10 @@ class Task(Protocol):
 
     def prepare(self, preparation: Preparation) -> Data: ...
 
-    def reopen(self, facts: dict[str, Any], codec: Codec) -> Data | None:
+    def reopen(self, facts: dict[str, Any], codec: Any) -> Data | None:
         """The data that `facts` were made of, from the cache; None where the cache no longer has it."""
         ...
 
-    def network(self, config: NetworkConfig) -> Network:
+    def network(self, config: Any) -> Any:
         """A network of this task, its weights not yet set."""
         ...
