@@ -98,6 +98,14 @@ def evaluate_dialogue(asked: Evaluation) -> dict[str, Any]:
     return dialogue_evaluation.evaluate(asked)
 
 
+def evaluate_forecast(asked: Evaluation) -> dict[str, Any]:
+    """Every window of what was not learnt from, beside naive rivals and a linear model."""
+    from seqgen.api import forecast_evaluation
+
+    return forecast_evaluation.evaluate(asked)
+
+
 EVALUATIONS: dict[str, Callable[[Evaluation], dict[str, Any]]] = {
     "text": evaluate_text, "dialogue": evaluate_dialogue, "music": evaluate_music,
+    "forecast": evaluate_forecast,
 }  # fmt: skip

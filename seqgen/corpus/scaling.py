@@ -74,8 +74,9 @@ class Scaler:
             return self.measures[""]
         return measure(series, len(series.values), self.scaling, self.logarithm, self.season, len(self.targets))
 
-    def prepare(self, series: Series, ahead: int = 0) -> Prepared:
-        """The series in the network's scale, with what is known of so many rows after its last.
+    def prepare(self, series: Series, ahead: int = 0, needed: int = 0) -> Prepared:
+        """The series in the network's scale, with what is known of `ahead` rows after its last; of future covariates
+        only the first `needed` must be given.
 
         Raises:
             DataError: a target is not positive, and the model works in logarithms; or future covariates are missing.
@@ -84,7 +85,7 @@ class Scaler:
         measures = self.measures_of(series)
         scaled = (values - [m.centre for m in measures]) / [m.spread for m in measures]
         count, past = len(self.targets), len(self.targets) + len(self.covariates)
-        future = self._future(series, ahead, [(m.centre, m.spread) for m in measures[past:]])
+        future = self._future(series, ahead, needed, [(m.centre, m.spread) for m in measures[past:]])
         known = np.concatenate([np.concatenate([scaled[:, past:], future]), self._calendar(series, ahead)], axis=1)
         return Prepared(
             series.name,
@@ -108,17 +109,20 @@ class Scaler:
             values[:, : len(self.targets)] = np.log(values[:, : len(self.targets)])
         return values
 
-    def _future(self, series: Series, ahead: int, scales: Sequence[tuple[float, float]]) -> Values:
-        """Scaled future covariates of so many rows after the last."""
+    def _future(self, series: Series, ahead: int, needed: int, scales: Sequence[tuple[float, float]]) -> Values:
+        """Scaled future covariates of so many rows after the last; the last given stands for those beyond."""
         if not self.future_covariates or not ahead:
             return np.zeros((ahead, len(self.future_covariates)))
         given = np.asarray(series.future, dtype=np.float64)
-        if len(given) < ahead:
+        if len(given) < needed:
             raise DataError(
                 f"{series.name + ': ' if series.name else ''}{', '.join(self.future_covariates)} must be given "
-                f"{ahead:,} rows ahead; there are {len(given):,}: add rows with no {self.targets[0]}"
+                f"{needed:,} rows ahead; there are {len(given):,}: add rows with no {self.targets[0]}"
             )
-        return (given[:ahead] - [c for c, _ in scales]) / [s for _, s in scales]
+        if not len(given):
+            given = np.asarray(series.values[-1:, len(self.targets) + len(self.covariates) :])
+        given = np.concatenate([given[:ahead], np.repeat(given[-1:], max(0, ahead - len(given)), axis=0)])
+        return (given - [c for c, _ in scales]) / [s for _, s in scales]
 
     def _calendar(self, series: Series, ahead: int) -> Values:
         """Sine and cosine of where each row stands in each cycle."""

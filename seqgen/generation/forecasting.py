@@ -17,18 +17,20 @@ def outlook(network: Forecaster, series: Prepared, origin: int, horizon: int) ->
     network's own horizon, forecasts are made of forecasts: covariates known in the past keep their last values, and
     bands widen as if the errors of one stretch were independent of those before it.
 
+    `series` must hold what is known of all rows up to a whole number of the network's horizons.
+
     Returns:
         shape (columns, horizon, 1 + levels), in the network's scale.
     """
     config = network.config
     history = _behind(series.targets, origin, config.look_back).T  # (columns, look-back)
     past = _behind(series.past, origin, config.look_back)
-    known = _behind(series.known, origin + horizon, config.look_back + horizon)
+    whole = -(-horizon // config.horizon) * config.horizon
+    known = _behind(series.known, origin + whole, config.look_back + whole)
     parts: list[Floats] = []
     spread: Floats | None = None
-    for start in range(0, horizon, config.horizon):
-        beside = known[start : start + config.look_back + config.horizon]
-        part = _one(network, history, past, _filled(beside, config.look_back + config.horizon))
+    for start in range(0, whole, config.horizon):
+        part = _one(network, history, past, known[start : start + config.look_back + config.horizon])
         if spread is not None:
             part = _wider(part, spread)
         parts.append(part)
@@ -64,13 +66,6 @@ def _behind(values: Floats, origin: int, rows: int) -> Floats:
     if len(kept) == rows:
         return kept
     return np.concatenate([np.repeat(kept[:1], rows - len(kept), axis=0), kept])
-
-
-def _filled(values: Floats, rows: int) -> Floats:
-    """So many rows, the last one repeated where there are not so many: nobody sees what is forecast from them."""
-    if len(values) == rows:
-        return values
-    return np.concatenate([values, np.repeat(values[-1:], rows - len(values), axis=0)])
 
 
 def _wider(part: Floats, spread: Floats) -> Floats:
