@@ -96,6 +96,8 @@ def train(
         start = None if init_from is None else _starting_point(checkpoint.load(init_from), given, options)
         kind = tasks.find(task or (start.task if start else tasks.guess([*names, *valid_names])))
         _check_task(kind, given, options, start)
+        if given.precision == "auto" and kind.exact:
+            compute = dataclasses.replace(compute, kind=torch.float32)
         documents, held_out = _read(kind, names, valid_names, spool, watch)
         data = kind.prepare(Preparation(documents, held_out, given, start=start, tell=watch.tell, warn=watch.warn))
         settled = _settle(data, given, compute, start, time.monotonic() - began)

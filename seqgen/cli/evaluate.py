@@ -33,7 +33,7 @@ def run(
 ) -> None:
     """Measure a model on what it has not seen, every record from end to end, beside naive rivals.
 
-    Text stands beside xz and, where installed, PPMd; music beside models that count, and pieces of the model's own are
+    Text stands beside xz and, where installed, PPMd; forecasts beside the last value, the last season and NLinear; music beside models that count, and pieces of the model's own are
     compared with the real ones.
     """
     make(EvaluateOptions, options)
@@ -48,6 +48,10 @@ def run(
 
 def _table(result: dict[str, Any]) -> str:
     """The same numbers for people: a row a measure, a column a rival."""
+    if result["task"] == "forecast":
+        from seqgen.cli.forecast_report import report
+
+        return report(result)
     names = list(result["baselines"])
     counts = [f"{result[unit]:,} {unit}" for unit in ("characters", "bytes", "tokens") if unit in result]
     lines = [

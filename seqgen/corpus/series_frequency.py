@@ -12,8 +12,10 @@ from seqgen.errors import UserError
 
 Times = npt.NDArray[np.datetime64]  # of seconds
 
-SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+_EXACT = ("week", "day", "hour", "minute", "second")  # units that are always as long
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "business day": 86400, "week": 604800,
+            "month": 2629746, "quarter": 7889238, "year": 31556952, "row": 0}  # fmt: skip
 
 # Unit → code that pandas and others know it by.
 _CODES = {"second": "s", "minute": "min", "hour": "h", "day": "D", "business day": "B", "week": "W", "month": "M",
@@ -58,8 +60,13 @@ class Frequency:
 
     @property
     def seconds(self) -> int:
-        """From one row to the next; 0 where that is not always the same."""
-        return SECONDS.get(self.unit, 0) * self.count
+        """From one row to the next, on average where months differ; of business days, those of a day; 0 for rows."""
+        return _SECONDS[self.unit] * self.count
+
+    @property
+    def exact(self) -> bool:
+        """Whether every step is as long as another."""
+        return self.unit in _EXACT
 
     @property
     def seasons(self) -> tuple[int, ...]:
@@ -70,7 +77,8 @@ class Frequency:
             return (12 // self.months,) if 12 % self.months == 0 else (1,)
         # A day and a week for what is faster than a day; an hour too for what is faster than a minute
         cycles = (86400, 604800) if self.seconds >= 60 else (3600, 86400)
-        whole = tuple(c // self.seconds for c in cycles if self.seconds and c % self.seconds == 0 and c > self.seconds)
+        step = self.seconds if self.exact else 0
+        whole = tuple(cycle // step for cycle in cycles if step and cycle % step == 0 and cycle > step)
         return whole or (1,)
 
     @property
@@ -83,7 +91,7 @@ class Frequency:
 
         Months keep their day as far as the month has it, the last day stays the last; business days leave weekends out.
         """
-        start = np.datetime64(last, "s")
+        start = last.astype("datetime64[s]")
         steps = np.arange(1, count + 1, dtype=np.int64) * self.count
         if self.unit == "row":
             raise UserError("rows without times have no next times")
@@ -117,9 +125,9 @@ class Frequency:
             if unit != "year" and self.months % 12 and self.months != _MONTHS[unit]:
                 unit = "month"
             return Frequency(unit, self.months // _MONTHS[unit], self.day)
-        if self.seconds:
-            unit = next(name for name in reversed(SECONDS) if self.seconds % SECONDS[name] == 0)
-            return Frequency(unit, self.seconds // SECONDS[unit])
+        if self.exact:
+            unit = next(name for name in _EXACT if self.seconds % _SECONDS[name] == 0)
+            return Frequency(unit, self.seconds // _SECONDS[unit])
         return self
 
 

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError
 from seqgen.streams import reason
 
+Times = npt.NDArray[np.datetime64]
 Floats = npt.NDArray[np.float64]
 Block = Floats | list[str]
 _ROWS_AT_ONCE = 8192  # as text; columns that are plain numbers are kept as such, at a tenth of the memory
@@ -88,7 +89,7 @@ def open_table(document: Document, warn: Warn) -> Table:
         return _parquet(data, name)
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise DataError(f"{name} is a spreadsheet or an archive: save the table in it as CSV")
-    return _csv(decode(data, name, warn), name, warn)
+    return table_of(decode(data, name, warn), name, warn)
 
 
 def decode(data: bytes, name: str, warn: Warn) -> str:
@@ -162,7 +163,8 @@ def delimiter_of(text: str, name: str) -> str:
     return ","
 
 
-def _csv(text: str, name: str, warn: Warn) -> Table:
+def table_of(text: str, name: str, warn: Warn) -> Table:
+    """The table in text, and its name in messages."""
     delimiter = delimiter_of(text, name)
     rows = parse(text, delimiter, name)
     begun = list(itertools.islice(rows, _LOOKED_AT))
@@ -226,7 +228,9 @@ def _blocks(
         if len(piece) == _ROWS_AT_ONCE:
             _keep(piece, columns)
             piece = []
-    while piece and len(piece) > 1 and len(lines) - _NOTES < len(piece) + len(lines) and _is_note(piece[-1]):
+    for _ in range(min(_NOTES, len(piece) - 1)):
+        if not _is_note(piece[-1]):
+            break
         warn(f"{name}, line {lines.pop():,}: {piece.pop()[0].strip()[:60]!r} is taken for a note, and left out")
     short = [line for line in short if lines and line <= lines[-1]]
     if short:
@@ -268,7 +272,13 @@ def _without_empty(table: Table) -> Table:
     last = len(table.header) - 1
     if last > 0 and table.header[last] == f"column_{last + 1}" and not table.sample(last, 1):
         return Table(
-            table.name, table.unit, table.header[:last], table.lines, table.blocks[:last], table.delimiter, table._source
+            table.name,
+            table.unit,
+            table.header[:last],
+            table.lines,
+            table.blocks[:last],
+            table.delimiter,
+            table._source,
         )
     return table
 
@@ -291,15 +301,14 @@ def _arrow_block(column: Any) -> Block:
     of = arrow.types
     if of.is_timestamp(kind) or of.is_date(kind):
         zone = "Z" if of.is_timestamp(kind) and kind.tz else ""
-        times = column.cast(arrow.timestamp("us", kind.tz if zone else None)).to_numpy().astype("datetime64[us]")
+        times: Times = column.cast(arrow.timestamp("us", kind.tz if zone else None)).to_numpy().astype("datetime64[us]")
         whole = times[~np.isnat(times)]
-        unit = "D" if not zone and (whole == whole.astype("datetime64[D]")).all() else "s"
+        unit: Literal["D", "s", "us"] = "D" if not zone and (whole == whole.astype("datetime64[D]")).all() else "s"
         if (whole != whole.astype("datetime64[s]")).any():
             unit = "us"
         spelt = np.datetime_as_string(times, unit=unit)
         return ["" if text == "NaT" else text.replace("T", " ") + zone for text in spelt.tolist()]
     if of.is_integer(kind) or of.is_floating(kind) or of.is_decimal(kind) or of.is_boolean(kind):
         values = column.cast(arrow.float64()) if not of.is_boolean(kind) else column.cast(arrow.int8())
-        numbers = np.asarray(values.to_pandas(), dtype=np.float64)
-        return numbers
+        return np.asarray(values.to_pandas(), dtype=np.float64)
     return ["" if value is None else str(value).strip() for value in column.to_pylist()]

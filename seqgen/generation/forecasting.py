@@ -34,7 +34,7 @@ def outlook(network: Forecaster, series: Prepared, origin: int, horizon: int) ->
         if spread is not None:
             part = _wider(part, spread)
         parts.append(part)
-        spread = np.abs(part[:, -1:, 1:] - part[:, -1:, 1 + config.middle, None])
+        spread = np.abs(part[:, -1:, 1:] - part[:, -1:, 1 + config.middle, None]) if config.levels else None
         history = np.concatenate([history, part[:, :, 0]], axis=1)[:, -config.look_back :]
         past = np.concatenate([past, np.repeat(past[-1:], config.horizon, axis=0)])[-config.look_back :]
     return np.concatenate(parts, axis=1)[:, :horizon]

@@ -69,6 +69,7 @@ class Forecaster(nn.Module):
         past: Tensor | None = None,
         known: Tensor | None = None,
         generator: torch.Generator | None = None,
+        kind: torch.dtype | None = None,
     ) -> Tensor:
         """Forecasts of a batch of windows.
 
@@ -78,6 +79,7 @@ class Forecaster(nn.Module):
             past: covariates beside the history, shape (batch, look-back, past).
             known: covariates beside history and horizon, shape (batch, look-back + horizon, known).
             generator: makes the masks of dropout; None (and always in evaluation) drops nothing.
+            kind: type of the products of the recurrent stack, bfloat16 or by default that of the weights.
 
         Returns:
             shape (batch, horizon, 1 + levels): the point forecast, then a quantile for each level, in the scale of
@@ -85,14 +87,15 @@ class Forecaster(nn.Module):
         """
         level, spread = self.level(history)
         moved = (history - level) / spread
-        states = self._read(moved, past, known)
+        kind = kind or self.output_weight.dtype
+        states = self._read(moved, past, known, kind)
         ahead = self._ahead(channel, known)  # (segments, batch, width)
         count, batch = ahead.shape[:2]
-        hidden = ahead.reshape(1, count * batch, -1)
+        hidden = ahead.reshape(1, count * batch, -1).to(kind)
         for layer, state in zip(self._stack(), states, strict=True):
             repeated = tuple(tensor.repeat(count, 1) for tensor in state)
-            hidden, _ = layer(F.linear(hidden, layer.input_weight, layer.bias), repeated)
-        hidden = hidden[0]
+            hidden, _ = layer(_gates(layer, hidden), repeated)
+        hidden = hidden[0].to(self.output_weight.dtype)
         if self.training and generator is not None and self.config.dropout:
             hidden = hidden * dropout_mask(hidden, self.config.dropout, generator)
         outputs = F.linear(hidden, self.output_weight, self.output_bias)
@@ -109,7 +112,7 @@ class Forecaster(nn.Module):
             return last, torch.ones_like(last)
         return last, history.std(dim=1, keepdim=True, correction=0).clamp(min=_LEAST_SPREAD)
 
-    def _read(self, moved: Tensor, past: Tensor | None, known: Tensor | None) -> list[State]:
+    def _read(self, moved: Tensor, past: Tensor | None, known: Tensor | None, kind: torch.dtype) -> list[State]:
         """The state of each layer after the look-back."""
         parts = [moved[:, :, None]]
         if past is not None:
@@ -117,11 +120,11 @@ class Forecaster(nn.Module):
         if known is not None:
             parts.append(known[:, : self.config.look_back])
         segments = _cut(torch.cat(parts, dim=2), self.config.segment_length, at_end=False)
-        hidden = F.linear(segments, self.segment_weight, self.segment_bias).relu().transpose(0, 1)
+        hidden = F.linear(segments, self.segment_weight, self.segment_bias).relu().transpose(0, 1).to(kind)
         states = []
         for layer in self._stack():
             initial = layer.initial(len(moved))
-            hidden, state = layer(F.linear(hidden, layer.input_weight, layer.bias), initial)
+            hidden, state = layer(_gates(layer, hidden), initial)
             states.append(state)
         return states
 
@@ -148,6 +151,11 @@ class Forecaster(nn.Module):
         middle = quantiles[:, :, self.config.middle, None]
         widened = middle + (quantiles - middle) * self.widening[channel]
         return torch.cat([point, widened], dim=2)
+
+
+def _gates(layer: Layer, hidden: Tensor) -> Tensor:
+    """The input's share of a layer's gates, in the type of `hidden`."""
+    return F.linear(hidden, layer.input_weight.to(hidden.dtype), layer.bias.to(hidden.dtype))
 
 
 def _cut(values: Tensor, length: int, at_end: bool) -> Tensor:

@@ -29,6 +29,7 @@ class Dialogue:
     name: ClassVar[str] = "dialogue"
     tokenizers: ClassVar[tuple[str, ...]] = ("subword", "char", "byte")
     headline: ClassVar[Headline] = Headline("bits_per_character", "bits/char")
+    exact: ClassVar[bool] = False
 
     def prepare(self, preparation: Preparation) -> LanguageData:
         conversations = _read(preparation.documents, preparation)

@@ -80,6 +80,7 @@ class Forecast:
     tokenizers: ClassVar[tuple[str, ...]] = ("series",)
     starts_from: ClassVar[tuple[str, ...]] = ("forecast",)
     headline: ClassVar[Headline] = Headline("scaled_mse", "scaled MSE")
+    exact: ClassVar[bool] = True
 
     def prepare(self, preparation: Preparation) -> ForecastData:
         options, known = preparation.options, _scaler_kept(preparation)

@@ -34,6 +34,7 @@ class Music:
     name: ClassVar[str] = "music"
     tokenizers: ClassVar[tuple[str, ...]] = ("midi",)
     headline: ClassVar[Headline] = Headline("nats_per_step", "nats/step")
+    exact: ClassVar[bool] = False
 
     def prepare(self, preparation: Preparation) -> LanguageData:
         options = preparation.options

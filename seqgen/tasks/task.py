@@ -76,6 +76,7 @@ class Task(Protocol):
     name: ClassVar[str]
     tokenizers: ClassVar[tuple[str, ...]]  # kinds that it can learn with, the default first
     headline: ClassVar[Headline]
+    exact: ClassVar[bool]  # products in float32 where nobody says otherwise: numbers need more digits than choices
 
     def prepare(self, preparation: Preparation) -> Data: ...
 

@@ -28,6 +28,7 @@ class Text:
     name: ClassVar[str] = "text"
     tokenizers: ClassVar[tuple[str, ...]] = TOKENIZER_NAMES
     headline: ClassVar[Headline] = Headline("bits_per_character", "bits/char")
+    exact: ClassVar[bool] = False
 
     def prepare(self, preparation: Preparation) -> LanguageData:
         if preparation.valid:

@@ -55,7 +55,7 @@ class Forecasting:
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
         sample = self._train.take(self._batches[step])
-        outputs = self.network(*inputs(sample, self._compute.device), generator=generator)
+        outputs = self.network(*inputs(sample, self._compute.device), generator=generator, kind=self._compute.kind)
         total, count = self._losses(outputs, sample)
         return total / max(count, 1), sample.future.size + sample.history.size
 
@@ -81,7 +81,7 @@ class Forecasting:
         with torch.inference_mode():
             for origins in np.array_split(chosen, max(1, len(chosen) * columns // _AT_ONCE)):
                 sample = windows.take((origins[:, None] * columns + np.arange(columns)).ravel())
-                outputs = self.network(*inputs(sample, self._compute.device))
+                outputs = self.network(*inputs(sample, self._compute.device), kind=self._compute.kind)
                 loss, values = self._losses(outputs, sample)
                 total, count = total + float(loss), count + values
                 forecasts.append(outputs.float().cpu().numpy())
