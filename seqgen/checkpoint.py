@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen import tokenizers
-from seqgen.config import FORMAT, NETWORKS, AnyNetwork, ForecasterConfig, from_json
+from seqgen.config import FORMAT, NETWORKS, AnyNetwork, ForecasterConfig, NetworkConfig, from_json
 from seqgen.corpus.scaling import Scaler
 from seqgen.errors import ModelError, UserError
 from seqgen.model.layout import weight_shapes
@@ -57,6 +57,13 @@ class Checkpoint:
     @property
     def task(self) -> str:
         return str(self.config["task"])
+
+    @property
+    def language_model(self) -> NetworkConfig:
+        """The network, if it is one that predicts ids. Raises `ModelError` otherwise."""
+        if not isinstance(self.network, NetworkConfig):
+            raise ModelError(f"this is a model for {self.task}: it can't write or score")
+        return self.network
 
     @property
     def codec(self) -> Codec:
@@ -202,9 +209,7 @@ def write_config(folder: Path, config: Mapping[str, Any], name: str = "") -> Non
     write_bytes(folder / CARD, card(config, name or folder.name).encode("utf-8", "replace"))
 
 
-def create(
-    folder: Path, config: Mapping[str, Any], reader: Codec | Scaler, weights: Weights, name: str = ""
-) -> None:
+def create(folder: Path, config: Mapping[str, Any], reader: Codec | Scaler, weights: Weights, name: str = "") -> None:
     """Writes all of a new model, to be known as `name`, into the empty folder `folder`."""
     for name, data in tokenizers.dump(reader).items():
         write_bytes(folder / name, data)

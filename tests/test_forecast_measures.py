@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqgen.config import ForecasterConfig, TrainOptions, parse_levels, parse_split
-from seqgen.corpus.scaling import Measure, Scaler, check_positive, measure, season_of
+from seqgen.corpus.scaling import Measure, Scaler, check_positive, measure
 from seqgen.corpus.series import Series
 from seqgen.corpus.series_frequency import Frequency
 from seqgen.corpus.windows import Parts, Prepared, Windows, cut, require, spread_out
@@ -43,18 +43,21 @@ def series_of(values: Any, unit: str = "hour", name: str = "", start: str = "202
     frequency = Frequency(unit)
     first = np.datetime64(start, "s")
     times = None if unit == "row" else np.concatenate([[first], frequency.next_times(first, len(table) - 1)])
-    fields: dict[str, Any] = {
-        "name": name, "times": times, "frequency": frequency, "columns": tuple("abcdef"[: table.shape[1]]),
-        "values": table, "observed": np.isfinite(table), "future": np.zeros((0, 0)),
-    }  # fmt: skip
-    wanted = {field.name for field in dataclasses.fields(Series) if field.default is dataclasses.MISSING}
-    rest: dict[str, Any] = {field: None for field in wanted - set(fields)}
-    return Series(**fields, **rest)
+    return Series(
+        name=name,
+        times=times,
+        frequency=frequency,
+        columns=tuple("abcdef"[: table.shape[1]]),
+        values=table,
+        observed=np.isfinite(table),
+        future=np.zeros((0, 0)),
+        targets=table.shape[1],
+    )
 
 
 def scaler_of(series: Series, **changes: Any) -> Scaler:
     plain: dict[str, Any] = {
-        "targets": series.columns, "covariates": (), "future_covariates": (), "time_column": None,
+        "targets": series.columns, "covariates": (), "future_covariates": (), "time_column": "time",
         "series_column": None, "frequency": "hour", "season": 24, "scaling": "standard", "logarithm": False,
         "calendar": (),
     }  # fmt: skip
@@ -221,14 +224,6 @@ def test_a_stranger_is_scaled_by_its_own_rows() -> None:
     scaler = scaler_of(known)
     assert abs(scaler.prepare(stranger).targets.mean()) < 1e-3
     assert scaler.measures_of(known) == scaler.measures["known"]
-
-
-def test_a_season_is_found_where_there_are_no_times() -> None:
-    wave = np.sin(np.arange(200) * 2 * np.pi / 9)
-    assert season_of(series_of(wave, unit="row")) == 9
-    assert season_of(series_of(np.random.default_rng(0).normal(size=200).cumsum(), unit="row")) == 1
-    assert season_of(series_of(np.arange(5.0), unit="row")) == 1
-    assert season_of(series_of(wave)) == 24
 
 
 def test_a_scaler_survives_json() -> None:

@@ -115,7 +115,9 @@ def test_a_series_moved_is_a_forecast_moved(variant: dict[str, Any], shift: floa
     network = network_of(config)
     history, *rest = batch_of(config)
     with torch.no_grad():
-        torch.testing.assert_close(network(history + shift, *rest), network(history, *rest) + shift, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            network(history + shift, *rest), network(history, *rest) + shift, rtol=1e-3, atol=1e-3
+        )
 
 
 @settings(max_examples=10, deadline=None)
@@ -125,7 +127,9 @@ def test_a_series_stretched_is_a_forecast_stretched(factor: float) -> None:
     network = network_of(config)
     history, *rest = batch_of(config)
     with torch.no_grad():
-        torch.testing.assert_close(network(history * factor, *rest), network(history, *rest) * factor, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            network(history * factor, *rest), network(history, *rest) * factor, rtol=1e-3, atol=1e-3
+        )
 
 
 def test_a_flat_window_is_not_divided_by_nothing() -> None:
@@ -381,7 +385,9 @@ def test_a_shape_leaves_windows_to_learn_from(rows: int, season: int) -> None:
 
 
 def test_what_was_given_is_kept() -> None:
-    options = TrainOptions(horizon=96, look_back=336, segment_length=48, rnn_size=50, num_layers=2, epochs=100, batch_size=32)
+    options = TrainOptions(
+        horizon=96, look_back=336, segment_length=48, rnn_size=50, num_layers=2, epochs=100, batch_size=32
+    )
     of = series_plan.shape(options, 8640, 24)
     assert (of.look_back, of.horizon, of.segment_length) == (336, 96, 48)
     settled = series_plan.make(options, of, 1, 0, 0, 1000, 0.0)

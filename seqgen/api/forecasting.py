@@ -178,5 +178,7 @@ def panels(made: Sequence[Forecast]) -> list[Panel]:
                 for one in mine
             )
             title = f"{series}: {name}" if series else name
-            found.append(Panel(title, places[first:min(last, rows)], whole.values[first:min(last, rows), place], outlooks))
+            found.append(
+                Panel(title, places[first : min(last, rows)], whole.values[first : min(last, rows), place], outlooks)
+            )
     return found

@@ -77,7 +77,7 @@ class Model:
     def engine(self) -> Engine:
         """What samples are drawn with: without torch, unless a device other than the processor was asked for."""
         loaded = self.checkpoint
-        return make_engine(loaded.network, loaded.weights(), self._engine_name, self._device)
+        return make_engine(loaded.language_model, loaded.weights(), self._engine_name, self._device)
 
     @cached_property
     def forecaster(self) -> Forecaster:
@@ -102,7 +102,7 @@ class Model:
 
         # One stream is a chain of small products: a second thread would only be waited for.
         compute = device.choose("cpu" if self._device == "auto" else self._device, "fp32", threads=1)
-        return load_network(self.checkpoint.network, self.checkpoint.weights()).to(compute.device)
+        return load_network(self.checkpoint.language_model, self.checkpoint.weights()).to(compute.device)
 
     def sample(
         self, prompt: str | bytes = "", n: int = 1, *, first: int = 0, stop_at_end: bool = False, **options: Any
@@ -249,9 +249,7 @@ class Model:
                 size = sum(len(turn.text.encode("utf-8", "surrogateescape")) for turn in conversation.turns)
                 yield Score(f"{document.name}:{number}", len(ids), nats, _bits_per_byte(nats, size), details)
 
-    def forecast(
-        self, sources: Sequence[str] | str, warn: Warn = lambda _: None, **options: Any
-    ) -> list[Forecast]:
+    def forecast(self, sources: Sequence[str] | str, warn: Warn = lambda _: None, **options: Any) -> list[Forecast]:
         """What is expected after the last row of each series in `sources`, tables such as it learnt from.
 
         Args:

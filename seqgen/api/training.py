@@ -164,8 +164,9 @@ def _starting_point(start: Checkpoint, given: TrainOptions, explicit: dict[str, 
         asked, there = explicit.get(name), getattr(start.network, name, None)
         if there is not None and asked is not None and asked != there:
             raise UserError(f"{flag_name(name)} {asked} does not fit --init-from, whose model has {there}")
-    if given.tokenizer is not None and given.tokenizer != start.config["tokenizer"]:
-        raise UserError(f"--tokenizer {given.tokenizer} does not fit --init-from, whose model has {start.config['tokenizer']}")
+    reads = start.config["tokenizer"]
+    if given.tokenizer is not None and given.tokenizer != reads:
+        raise UserError(f"--tokenizer {given.tokenizer} does not fit --init-from, whose model has {reads}")
     if given.vocab_size is not None:
         raise UserError("--vocab-size does not go with --init-from, whose tokenizer is kept")
     return start

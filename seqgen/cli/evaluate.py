@@ -33,8 +33,8 @@ def run(
 ) -> None:
     """Measure a model on what it has not seen, every record from end to end, beside naive rivals.
 
-    Text stands beside xz and, where installed, PPMd; forecasts beside the last value, the last season and NLinear; music beside models that count, and pieces of the model's own are
-    compared with the real ones.
+    Text stands beside xz and, where installed, PPMd; music beside models that count, and pieces of the model's own are
+    compared with the real ones; forecasts beside the last value, the last season and a linear model (NLinear).
     """
     make(EvaluateOptions, options)
     names = sources_or_stdin(sources, "there is nothing to evaluate on")

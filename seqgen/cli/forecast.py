@@ -56,7 +56,7 @@ def run(
 
 def _header(first: Forecast, many: bool, backtest: bool) -> list[str]:
     """Names of the columns."""
-    header = ["series"] * many + ["origin"] * backtest + [first.series.time_column or _TIME[first.series.times is None]]
+    header = ["series"] * many + ["origin"] * backtest + [_name_of_time(first)]
     for name in first.columns:
         header.append(name)
         for band in first.bands:
@@ -65,7 +65,10 @@ def _header(first: Forecast, many: bool, backtest: bool) -> list[str]:
     return header
 
 
-_TIME = {True: "row", False: "time"}  # what the first column is called where the table has no name for it
+def _name_of_time(first: Forecast) -> str:
+    """The name of the table's column of times; `time` where several columns hold them, `row` where none does."""
+    name = first.series.time_column
+    return "row" if first.series.times is None else name if name and "," not in name else "time"
 
 
 def _table(made: list[Forecast], backtest: bool) -> str:

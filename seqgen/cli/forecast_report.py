@@ -17,14 +17,18 @@ def report(result: dict[str, Any]) -> str:
         "",
         f"{'':24}{'this model':>14}" + "".join(f"{name:>16}" for name in rivals),
     ]
-    for measure in [name for name, value in metrics.items() if isinstance(value, float)]:
-        lines.append(_row(measure, metrics, rivals, lambda of, key=measure: of.get(key)))
-    for level in metrics.get("coverage", {}):
-        lines.append(_row(f"in the {level} % band", metrics, rivals, lambda of, key=level: of.get("coverage", {}).get(key)))
+    plain = [name for name, value in metrics.items() if isinstance(value, float)]
+    lines += [_row(name, metrics, rivals, lambda of, key=name: of.get(key)) for name in plain]
+    lines += [
+        _row(f"in the {level} % band", metrics, rivals, lambda of, key=level: of.get("coverage", {}).get(key))
+        for level in metrics.get("coverage", {})
+    ]
     if "per_column" in metrics:
         lines += ["", f"{'scaled_mse of each column':24}{'this model':>14}"[:38] + "".join(f"{n:>16}" for n in rivals)]
-        for name in columns[:_MOST]:
-            lines.append(_row(name, metrics, rivals, lambda of, key=name: of["per_column"][key]["scaled_mse"]))
+        lines += [
+            _row(name, metrics, rivals, lambda of, key=name: of["per_column"][key]["scaled_mse"])
+            for name in columns[:_MOST]
+        ]
         if len(columns) > _MOST:
             lines.append(f"and {len(columns) - _MOST:,} more (--json has them all)")
     return "\n".join([*lines, *([""] * bool(rivals)), *verdict(result)]) + "\n"
@@ -63,4 +67,3 @@ def _number(value: float | None, width: int) -> str:
     if value is None:
         return " " * width
     return f"{value:>{width}.4f}" if abs(value) < 1e6 else f"{value:>{width}.4g}"
-

@@ -19,7 +19,14 @@ from seqgen.config.settings import (
     setting,
 )
 from seqgen.config.training import SCALINGS, TASK_NAMES, TOKENIZER_NAMES, TrainOptions
-from seqgen.config.work import DEFAULT_LENGTH, EvaluateOptions, ForecastOptions, MusicOptions, ReplyOptions, SampleOptions
+from seqgen.config.work import (
+    DEFAULT_LENGTH,
+    EvaluateOptions,
+    ForecastOptions,
+    MusicOptions,
+    ReplyOptions,
+    SampleOptions,
+)
 
 FORMAT = 1  # of the model folder; a larger number is refused by name, so it changes only when old readers would err
 

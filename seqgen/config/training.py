@@ -106,7 +106,8 @@ class TrainOptions:
         None, "Forecasting: rows, or shares, to learn from, to choose by and to measure on: 8640,2880,2880.",
         metavar="N,N[,N]", tasks=_FORECAST)  # fmt: skip
     levels: str = setting(
-        "50,80,95", "Forecasting: the bands, in percent; none for no bands.", metavar="P,P", tasks=_FORECAST)  # fmt: skip
+        "50,80,95", "Forecasting: the bands, in percent; none for no bands.", metavar="P,P",
+        tasks=_FORECAST)  # fmt: skip
 
     seed: int = setting(0, "Of every random choice.", least=0, most=(1 << 63) - 1)
     device: str = setting("auto", "Where to compute.", choices=("auto", "cpu", "cuda", "mps"))

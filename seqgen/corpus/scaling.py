@@ -20,7 +20,6 @@ from seqgen.corpus.windows import Prepared
 from seqgen.errors import DataError, ModelError
 
 _FLAT = 1e-8  # a spread below this share of the size of the numbers is none
-_ALIKE = 0.4  # correlation of changes from which on a cycle is one
 Values = npt.NDArray[np.float64]
 
 # Name of a cycle → its length in seconds. A cycle is of use where the rows are denser than it.
@@ -48,9 +47,9 @@ class Scaler:
     targets: tuple[str, ...]
     covariates: tuple[str, ...]
     future_covariates: tuple[str, ...]
-    time_column: str | None
+    time_column: str  # '' for none, several joined by commas
     series_column: str | None
-    frequency: str | None
+    frequency: str
     season: int
     scaling: str
     logarithm: bool
@@ -170,8 +169,15 @@ class Scaler:
                 str(name): tuple(Measure(*map(float, row)) for row in rows) for name, rows in data["measures"].items()
             }
             scaler = cls(
-                **names,
-                **{key: data[key] for key in ("time_column", "series_column", "frequency", "scaling", "logarithm")},
+                targets=names["targets"],
+                covariates=names["covariates"],
+                future_covariates=names["future_covariates"],
+                calendar=names["calendar"],
+                time_column=str(data["time_column"]),
+                frequency=str(data["frequency"]),
+                scaling=str(data["scaling"]),
+                series_column=None if data["series_column"] is None else str(data["series_column"]),
+                logarithm=bool(data["logarithm"]),
                 season=int(data["season"]),
                 measures=measures,
             )
@@ -201,9 +207,7 @@ def check_positive(series: Series, targets: int) -> None:
         )
 
 
-def measure(
-    series: Series, rows: int, scaling: str, logarithm: bool, season: int, targets: int
-) -> tuple[Measure, ...]:
+def measure(series: Series, rows: int, scaling: str, logarithm: bool, season: int, targets: int) -> tuple[Measure, ...]:
     """What scales each column, from its first `rows` rows; numbers that were filled in do not count."""
     found = []
     for place in range(series.values.shape[1]):
@@ -228,24 +232,6 @@ def measure(
 def _spread(values: Values, spread: float) -> float:
     """`spread`, or 1 where the numbers do not differ."""
     return spread if spread > _FLAT * max(1e-300, float(np.abs(values).max(initial=0.0))) else 1.0
-
-
-def season_of(series: Series) -> int:
-    """Rows in the shortest cycle that such a series usually has; 1 for none.
-
-    Where rows have no times it is the lag, below a third of the rows, at which the changes of the first target repeat
-    themselves most clearly.
-    """
-    if series.times is not None:
-        return series.frequency.season
-    changes = np.diff(series.values[:, 0])
-    changes = changes - changes.mean() if len(changes) else changes
-    power = float((changes**2).sum())
-    most = min(len(changes) // 3, 400)
-    if most < 3 or power <= 0:
-        return 1
-    likeness = np.array([float((changes[lag:] * changes[:-lag]).sum()) / power for lag in range(2, most)])
-    return int(likeness.argmax()) + 2 if likeness.max() > _ALIKE else 1
 
 
 def step_of(series: Series) -> float:

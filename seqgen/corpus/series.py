@@ -35,6 +35,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -116,10 +117,8 @@ def read(documents: Sequence[Document], options: SeriesOptions, warn: Warn) -> l
     found: list[Series] = []
     for document, name in zip(documents, _names(documents), strict=True):
         report = Report("standard input" if document.name == "-" else document.name)
-        try:
-            found += _read_one(document, name, options, report, warn)
-        finally:
-            report.flush(warn)
+        found += _read_one(document, name, options, report, warn)
+        report.flush(warn)
         first = found[0]  # what was recognised in the first document holds for the others
         options = replace(options, targets=first.columns[: first.targets], frequency=first.frequency.name)
     return found
@@ -152,7 +151,7 @@ def _read_one(document: Document, name: str, options: SeriesOptions, report: Rep
     rows = np.arange(len(table), dtype=np.int64)
     instants, style = None, ISO
     if time:
-        reading, rows = times(table, time, None if wanted is None else lambda one: _fits(one, wanted))
+        reading, rows = times(table, time, None if wanted is None else partial(_fits, wanted))
         instants, style = reading.times, reading.style
         if len(rows) < len(table):
             report.tell("{count} rows without a time are left out", len(table) - len(rows))
@@ -197,9 +196,7 @@ def _values(table: Table, options: SeriesOptions, taken: set[int], report: Repor
     for place in (*given, *helpers):
         name = table.header[place]
         if place in taken:
-            raise DataError(
-                f"{table.name}: the column {name!r} holds times or the names of series, not numbers to learn"
-            )
+            raise DataError(f"{table.name}: the column {name!r} holds times or names, not numbers to learn")
         if place in found:
             raise DataError(f"{table.name}: the column {name!r} is asked for twice")
         found[place] = _checked(table, place, "target" if place in given else "covariate", report)
@@ -290,7 +287,7 @@ def _commonest(groups: Sequence[Rows]) -> Frequency | None:
     return count.most_common(1)[0][0] if count else None
 
 
-def _fits(instants: Integers, wanted: Frequency) -> bool:
+def _fits(wanted: Frequency, instants: Integers) -> bool:
     """Whether times have a frequency."""
     found = infer(np.unique(instants // MICRO).astype("datetime64[s]"))
     return found is not None and found.name == wanted.name

@@ -56,8 +56,8 @@ class Parts:
 def cut(rows: int, split_rows: str | None, val_fraction: float, horizon: int) -> Parts:
     """The parts of a series of so many rows.
 
-    With `split_rows` (see `config.parse_split`) they are what it says, and rows beyond are left alone. Otherwise the last
-    `val_fraction` is held out, and somewhat more where it would not hold two horizons.
+    With `split_rows` (see `config.parse_split`) they are what it says, and rows beyond are left alone. Otherwise the
+    last `val_fraction` is held out, and somewhat more where it would not hold two horizons.
 
     Raises:
         UserError: the series is shorter than `split_rows` says.

@@ -27,7 +27,9 @@ class Tally:
     - coverage: for each band, in percent, the share of what came that lies in it.
     """
 
-    def __init__(self, columns: Sequence[str], deviations: Values, naive_errors: Values, levels: Sequence[float]) -> None:
+    def __init__(
+        self, columns: Sequence[str], deviations: Values, naive_errors: Values, levels: Sequence[float]
+    ) -> None:
         self.columns, self.levels = tuple(columns), tuple(levels)
         self._deviations, self._naive_errors = deviations, naive_errors
         count = len(self.columns)
@@ -114,9 +116,7 @@ class Tally:
             size = max(float(self._size[columns].sum()), 1e-300)
             result["wql"] = float(2 * self._pinball[columns].sum(0).mean() / size)
             shares = self._inside[columns].sum(0) / self._banded[columns].sum()
-            result["coverage"] = {
-                name_of_band(self.levels, place): float(share) for place, share in enumerate(shares)
-            }
+            result["coverage"] = {name_of_band(self.levels, place): float(share) for place, share in enumerate(shares)}
         if persistence is not None:
             naive = persistence._scaled_squared[columns].sum() / seen
             result["skill"] = float(1 - scaled / naive) if naive > 0 else 0.0

@@ -120,4 +120,3 @@ def _moved(windows: Windows, numbers: Integers) -> tuple[npt.NDArray[np.float64]
     last = sample.history[:, -1:]
     moved = np.concatenate([sample.history - last, np.ones_like(last)], axis=1).astype(np.float64)
     return moved, (sample.future - last).astype(np.float64)
-

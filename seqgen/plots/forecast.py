@@ -74,11 +74,12 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.margins(x=0.01)
     axes.grid(axis="y", color=FAINT, linewidth=0.4)
     if np.issubdtype(panel.places.dtype, np.datetime64):
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+        from matplotlib import dates
 
-        locator = AutoDateLocator(maxticks=10)
+        dated: Any = dates
+        locator = dated.AutoDateLocator(maxticks=10)
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.xaxis.set_major_formatter(dated.ConciseDateFormatter(locator))
     else:
         axes.set_xlabel("row")
 

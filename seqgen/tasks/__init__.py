@@ -27,7 +27,9 @@ _ACCEPTS: dict[str, Accepts] = {"music": looks_like_midi}
 
 # Name → the module that holds it, imported when it is asked for.
 TASKS = {
-    "text": "seqgen.tasks.text", "dialogue": "seqgen.tasks.dialogue", "music": "seqgen.tasks.music",
+    "text": "seqgen.tasks.text",
+    "dialogue": "seqgen.tasks.dialogue",
+    "music": "seqgen.tasks.music",
     "forecast": "seqgen.tasks.forecast",
 }
 

@@ -11,7 +11,7 @@ import torch
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import ForecasterConfig, TrainOptions
 from seqgen.corpus import series as reading
-from seqgen.corpus.scaling import CYCLES, Measure, Scaler, check_positive, measure, season_of, step_of
+from seqgen.corpus.scaling import CYCLES, Measure, Scaler, check_positive, measure, step_of
 from seqgen.corpus.series import Series, SeriesOptions
 from seqgen.corpus.sources import Document
 from seqgen.corpus.windows import Parts, Prepared, Windows, cut
@@ -87,7 +87,7 @@ class Forecast:
         wanted = series_options(options) if known is None else series_options_of(known)
         series = reading.read(preparation.documents, wanted, preparation.warn)
         valid = reading.read(preparation.valid, wanted, preparation.warn) if preparation.valid else []
-        season = season_of(series[0]) if known is None else known.season
+        season = reading.season(series[0]) if known is None else known.season
         fraction = 0.0 if valid else options.val_fraction
         longest = max(len(one.values) for one in series)
         shape = _kept_shape(preparation) or series_plan.shape(
@@ -165,9 +165,7 @@ def fit(series: Sequence[Series], parts: Sequence[Parts], options: TrainOptions,
     """How a model is to read such series, from the rows to learn from."""
     first = series[0]
     wanted = series_options(options)
-    targets = wanted.targets or tuple(
-        name for name in first.columns if name not in (*wanted.covariates, *wanted.future_covariates)
-    )
+    targets = first.columns[: first.targets]
     if options.log_returns:
         for one in series:
             check_positive(one, len(targets))
@@ -182,7 +180,7 @@ def fit(series: Sequence[Series], parts: Sequence[Parts], options: TrainOptions,
         future_covariates=wanted.future_covariates,
         time_column=first.time_column,
         series_column=options.series,
-        frequency=None if first.times is None else first.frequency.name,
+        frequency=first.frequency.name,
         season=season,
         scaling=options.scaling,
         logarithm=options.log_returns,

@@ -8,9 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import TrainOptions
-from seqgen.corpus.scaling import Scaler
 from seqgen.corpus.sources import Document
-from seqgen.tokenizers import Codec
 from seqgen.training.device import Compute
 from seqgen.training.loop import Objective
 from seqgen.training.plan import Plan, Speed
@@ -23,7 +21,7 @@ class Preparation:
     documents: list[Document]  # measured
     valid: list[Document]  # measured; empty where a fraction is held out
     options: TrainOptions
-    codec: Codec | Scaler | None = None  # the tokenizer of a run that goes on: kept as it is
+    codec: Any = None  # a Codec, or a Scaler: the tokenizer of a run that goes on, kept as it is
     start: Checkpoint | None = None  # a model to start from: its tokenizer is kept, and extended
     tell: Callable[[str], None] = lambda _: None  # what is being done, in a few words
     warn: Callable[[str], None] = lambda _: None  # something the person should know
@@ -40,8 +38,8 @@ class Data(Protocol):
     """A corpus made ready: ids on disk, and the codec they were made with."""
 
     @property
-    def codec(self) -> Codec | Scaler:
-        """What turns the sources into what the network reads."""
+    def codec(self) -> Any:
+        """What turns the sources into what the network reads: a Codec, or a Scaler."""
         ...
 
     @property

@@ -19,9 +19,7 @@ _NARROW, _WIDE = 0.1, 10.0  # limits of a factor
 _LEAST = 1e-6  # of a half band, in the scale of the network: none is narrower
 
 
-def widening(
-    quantiles: Floats, truth: Floats, observed: npt.NDArray[np.bool_], levels: Sequence[float]
-) -> Floats:
+def widening(quantiles: Floats, truth: Floats, observed: npt.NDArray[np.bool_], levels: Sequence[float]) -> Floats:
     """The factor by which each quantile's distance from the median is multiplied.
 
     Args:

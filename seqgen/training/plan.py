@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -32,7 +33,7 @@ _LEAST_SECONDS = 12.0  # even the smallest corpus gets this long when nothing is
 class Plan:
     """A run, settled in every number."""
 
-    network: NetworkConfig
+    network: Any  # one of the kinds of `config.NETWORKS`
     schedule: Schedule
     batch_size: int
     seq_length: int

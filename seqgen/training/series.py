@@ -43,7 +43,13 @@ class Forecasting:
     """
 
     def __init__(
-        self, network: Forecaster, train: Windows, held_out: Windows | None, compute: Compute, batch_size: int, seed: int
+        self,
+        network: Forecaster,
+        train: Windows,
+        held_out: Windows | None,
+        compute: Compute,
+        batch_size: int,
+        seed: int,
     ) -> None:
         self.network = network
         self._train = train
@@ -136,4 +142,3 @@ def pinball(quantiles: Tensor, truth: Tensor, levels: Sequence[float]) -> Tensor
     share = torch.tensor(levels, dtype=quantiles.dtype, device=quantiles.device) / 100
     error = truth[..., None] - quantiles
     return torch.maximum(share * error, (share - 1) * error)
-

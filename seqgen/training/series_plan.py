@@ -67,9 +67,7 @@ def quantile_levels(bands: str) -> tuple[float, ...]:
     return tuple(sorted({*sides, 50.0, *(round(100 - side, 6) for side in sides)}))
 
 
-def make(
-    options: TrainOptions, of: Shape, targets: int, past: int, known: int, windows: int, spent: float
-) -> Plan:
+def make(options: TrainOptions, of: Shape, targets: int, past: int, known: int, windows: int, spent: float) -> Plan:
     """Settles everything. `windows`: how many there are to learn from; `spent`: seconds of the budget that are gone."""
     size, batch, rate = _size(windows)
     network = ForecasterConfig(
@@ -121,5 +119,3 @@ def _size(windows: int) -> tuple[int, int, float]:
 def _dropout(windows: int) -> float:
     """Half of what is decoded: windows overlap, so even many of them say little that is new."""
     return 0.5 if windows >= 2_000 else 0.3
-
-
