@@ -17,7 +17,7 @@ from seqgen import checkpoint, tasks
 from seqgen.api.folder import ModelFolder, Training, describe
 from seqgen.api.model import Model
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import TrainOptions, check_task, flag_name, from_json, make, parse_duration
+from seqgen.config import TrainOptions, check, check_task, flag_name, from_json, make, parse_duration
 from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import ModelError, UserError
@@ -279,7 +279,7 @@ def _as_begun(saved: Checkpoint) -> TrainOptions:
         from_json(Schedule, kept["schedule"])
         for name in ("batch_size", "seq_length", "precision"):
             make(TrainOptions, {name: kept[name]})
-        return make(TrainOptions, options)
+        return check(from_json(TrainOptions, options))
     except (KeyError, UserError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ModelError(

@@ -41,7 +41,16 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.corpus.series_build import MOST_MISSING, Report, Rows, Unusable, build, ordered
-from seqgen.corpus.series_columns import Numbers, column, counts_rows, numbers, split_column, time_columns, times
+from seqgen.corpus.series_columns import (
+    Numbers,
+    column,
+    counts_rows,
+    decimal_marks,
+    numbers,
+    split_column,
+    time_columns,
+    times,
+)
 from seqgen.corpus.series_dates import ISO, MICRO, Integers
 from seqgen.corpus.series_frequency import Frequency, Times
 from seqgen.corpus.series_grid import infer
@@ -169,11 +178,13 @@ def _read_one(document: Document, name: str, options: SeriesOptions, report: Rep
     series: list[Series] = []
     failures: list[Unusable] = []
     for one in ready:
+        draft = Report(report.name)  # of a series that is left out only this is told
         try:
-            built = build(one, wanted, options.minimum, report)
+            built = build(one, wanted, options.minimum, draft)
         except Unusable as error:
             failures.append(error)
             continue
+        report.take(draft)
         called = ",".join(table.header[place] for place in time) if built.times is not None else ""
         series.append(
             Series(
@@ -193,13 +204,14 @@ def _values(table: Table, options: SeriesOptions, taken: set[int], report: Repor
     given = [column(table, name, "target") for name in options.targets]
     helpers = [column(table, name, "covariate") for name in (*options.covariates, *options.future_covariates)]
     found: dict[int, Numbers] = {}
+    marks = decimal_marks(table)
     for place in (*given, *helpers):
         name = table.header[place]
         if place in taken:
             raise DataError(f"{table.name}: the column {name!r} holds times or names, not numbers to learn")
         if place in found:
             raise DataError(f"{table.name}: the column {name!r} is asked for twice")
-        found[place] = _checked(table, place, "target" if place in given else "covariate", report)
+        found[place] = _checked(table, place, marks, "target" if place in given else "covariate", report)
     if not given:
         given = _all_numeric(table, {*taken, *helpers}, report, found)
     places = [*given, *helpers]
@@ -207,9 +219,9 @@ def _values(table: Table, options: SeriesOptions, taken: set[int], report: Repor
     return tuple(table.header[place] for place in places), values
 
 
-def _checked(table: Table, place: int, kind: str, report: Report) -> Numbers:
+def _checked(table: Table, place: int, marks: Sequence[set[str]], kind: str, report: Report) -> Numbers:
     """A column's numbers. Raises `DataError` where it holds others than these."""
-    read = numbers(table, place, report.tell)
+    read = numbers(table, place, marks, report.tell)
     name = table.header[place]
     if read.bad >= 0:
         cell = table.texts(place)[read.bad][:40]
@@ -227,24 +239,32 @@ def _checked(table: Table, place: int, kind: str, report: Report) -> Numbers:
 
 def _all_numeric(table: Table, taken: set[int], report: Report, found: dict[int, Numbers]) -> list[int]:
     """Every column that can be a target; put into `found`."""
+    marks = decimal_marks(table)
     given: list[int] = []
-    left_out: dict[tuple[str, str], list[str]] = {}
-    for place, name in enumerate(table.header):
+    counters: list[int] = []
+    left_out: dict[tuple[str, str], list[int]] = {}
+    for place in range(len(table.header)):
         if place in taken:
             continue
-        read = numbers(table, place, lambda _: None)
+        read = numbers(table, place, marks, lambda _: None)
         if read.is_text:
-            left_out.setdefault(("holds text", "hold text"), []).append(repr(name))
+            left_out.setdefault(("holds text", "hold text"), []).append(place)
         elif read.missing > MOST_MISSING:
-            left_out.setdefault(("is mostly empty", "are mostly empty"), []).append(repr(name))
-        elif counts_rows(read.values) and len(table.header) - len(taken) > 1:
-            left_out.setdefault(("only numbers the rows", "only number the rows"), []).append(repr(name))
+            left_out.setdefault(("is mostly empty", "are mostly empty"), []).append(place)
+        elif counts_rows(read.values):
+            counters.append(place)
         else:
-            found[place] = _checked(table, place, "target", report)
             given.append(place)
-    for (one, several), names in left_out.items():
-        listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        report.tell(f"{listed} {one}, and is left out" if len(names) == 1 else f"{listed} {several}, and are left out")
+    if not given:
+        given, counters = counters, []  # there is nothing else to forecast
+    if counters:
+        left_out[("only numbers the rows", "only number the rows")] = counters
+    for place in given:
+        found[place] = _checked(table, place, marks, "target", report)
+    for (one, several), places in left_out.items():
+        listed = ", ".join(repr(table.header[place]) for place in places[:8])
+        listed += f" and {len(places) - 8} more" if len(places) > 8 else ""
+        report.tell(f"{listed} {one}, and is left out" if len(places) == 1 else f"{listed} {several}, and are left out")
     if not given:
         raise DataError(f"{table.name} has no column of numbers to forecast; there are {', '.join(table.header[:12])}")
     return given

@@ -39,6 +39,12 @@ class Report:
         total, names, first = self._told.get(sentence, (0, set(), where))
         self._told[sentence] = (total + count, names | {series}, first)
 
+    def take(self, other: Report) -> None:
+        """Adds what another one was told."""
+        for sentence, (count, names, where) in other._told.items():
+            total, all_names, first = self._told.get(sentence, (0, set(), where))
+            self._told[sentence] = (total + count, all_names | names, first)
+
     def flush(self, warn: Warn) -> None:
         """Passes everything on, in order."""
         for sentence, (count, names, where) in self._told.items():

@@ -38,6 +38,7 @@ _FIELDS = (("Y", ("year", "yr", "yyyy", "年", "年份")), ("m", ("month", "mon"
            ("d", ("day", "dy", "dd", "dom", "日")), ("H", ("hour", "hr", "hh", "时", "小时")),
            ("M", ("minute", "min", "mi", "分")), ("S", ("second", "sec", "ss", "秒")))  # fmt: skip
 _LOOKED_AT = 60  # cells from which it is told whether a column holds times
+_BARE = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 _MARKED = 400  # cells with a point or a comma from which it is told which one stands before decimals
 
 Tell = Callable[[str], None]
@@ -75,9 +76,9 @@ def column(table: Table, name: str, what: str = "column") -> int:
     raise DataError(f"{table.name}: there is no {what} {name!r}{hint} there are {there}")
 
 
-def numbers(table: Table, place: int, tell: Tell) -> Numbers:
-    """A column's numbers. `tell` hears what was left out of them."""
-    comma = _comma(table, place)
+def numbers(table: Table, place: int, marks: Sequence[set[str]], tell: Tell) -> Numbers:
+    """A column's numbers. marks: `decimal_marks` of the table. tell: hears what was left out of them."""
+    comma = _comma(table, place, marks)
     blocks = table.blocks[place]
     if comma == "," and any(not isinstance(block, list) and (block != np.floor(block)).any() for block in blocks):
         blocks = [table.texts(place)]
@@ -94,10 +95,9 @@ def numbers(table: Table, place: int, tell: Tell) -> Numbers:
                 bad = row + wrong[0] if bad < 0 else bad
                 bad_count += len(wrong)
             if len(ornate) < _MARKED:
-                ornate += itertools.islice(
-                    (cell for cell, number in zip(block, read, strict=True) if number == number and number is not None),
-                    _MARKED,
-                )
+                both = zip(block, read, strict=True)
+                dressed = (cell for cell, number in both if number == number and not _BARE.fullmatch(cell))
+                ornate += itertools.islice(dressed, _MARKED)
             values.append(np.array([np.nan if number is None else number for number in read], dtype=np.float64))
         row += len(block)
     result = Numbers(np.concatenate(values) if values else np.zeros(0), bad, bad_count)
@@ -112,29 +112,28 @@ def numbers(table: Table, place: int, tell: Tell) -> Numbers:
     return result
 
 
-def _comma(table: Table, place: int) -> str:
+def decimal_marks(table: Table) -> list[set[str]]:
+    """What is certain to stand before decimals in each column: a point, a comma, both, or neither."""
+    return [_marks(table.sample(place, _MARKED)) for place in range(len(table.header))]
+
+
+def _marks(cells: Sequence[str]) -> set[str]:
+    read = (comma_of(cell) for cell in cells if "," in cell or "." in cell)
+    return {mark for mark, certain in read if certain}
+
+
+def _comma(table: Table, place: int, marks: Sequence[set[str]]) -> str:
     """What stands before the decimals in a column; where the column does not tell, what the whole table says."""
-    own = _marks(table, place)
-    if len(own) == 1:
-        return own.pop()
-    if len(own) == 2:
-        return "."
-    ambiguous = any("," in cell for cell in table.sample(place, _MARKED))
-    others = [_marks(table, other) for other in range(len(table.header)) if other != place]
-    if any(marks == {","} for marks in others) and not any(marks == {"."} for marks in others):
+    own = marks[place]
+    elsewhere = any(found == {","} for number, found in enumerate(marks) if number != place)
+    if elsewhere and own == {"."}:  # 2.500 was kept as a number, and looked like 2.5
+        own = _marks(table.texts(place)[:_MARKED])
+    if own:
+        return "," if own == {","} else "."
+    if elsewhere:
         return ","
-    return "," if ambiguous and table.delimiter == ";" and {"."} not in others else "."
-
-
-def _marks(table: Table, place: int) -> set[str]:
-    """The decimal marks that a column is certain to have."""
-    found = set()
-    for cell in table.sample(place, _MARKED):
-        if "," in cell or "." in cell:
-            mark, certain = comma_of(cell)
-            if certain:
-                found.add(mark)
-    return found
+    ambiguous = any("," in cell for cell in table.sample(place, _MARKED))
+    return "," if ambiguous and table.delimiter == ";" else "."
 
 
 def counts_rows(values: Floats) -> bool:

@@ -102,14 +102,20 @@ def decode(data: bytes, name: str, warn: Warn) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         pass
+    chinese = _chinese(data)
+    warn(f"{name} is not UTF-8, and is read as {'Windows-1252' if chinese is None else 'GB 18030'}")
+    return data.decode("cp1252", "replace") if chinese is None else chinese
+
+
+def _chinese(data: bytes) -> str | None:
+    """Text in GB 18030; None where it is none, or where its characters are too rare to be meant."""
     try:
-        text, kind = data.decode("gb18030"), "GB 18030"
-        if re.search(r"[^\x00-\x7f\u3000-\u303f\u4e00-\u9fff\uff00-\uffef\u00b0\u2014\u2103\u201c\u201d]", text):
-            raise UnicodeError
-    except UnicodeError:
-        text, kind = data.decode("cp1252", "replace"), "Windows-1252"
-    warn(f"{name} is not UTF-8, and is read as {kind}")
-    return text
+        text = data.decode("gb18030")
+    except UnicodeDecodeError:
+        return None
+    codes = [letter.encode("gb18030") for letter in set(re.findall(r"[^\x00-\x7f]", text))]
+    common = sum(len(code) == 2 and 0xA1 <= code[0] <= 0xD7 and code[1] >= 0xA1 for code in codes)  # GB 2312, level 1
+    return text if common >= 0.8 * len(codes) else None
 
 
 def parse(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
@@ -148,7 +154,7 @@ def delimiter_of(text: str, name: str) -> str:
             continue
         widths = Counter(len(cells) for _, cells in rows)
         width, often = widths.most_common(1)[0] if widths else (1, 0)
-        if width > 1 and often >= 0.8 * len(rows):
+        if width > 1 and often >= min(0.8 * len(rows), len(rows) - 1):
             if len(rows[0][1]) == width or (len(rows) > 1 and len(rows[0][1]) == len(rows[1][1])):
                 return delimiter
             cut = cut or (len(rows[0][1]), width, rows[0][0])

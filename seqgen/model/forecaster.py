@@ -149,7 +149,8 @@ class Forecaster(nn.Module):
         if not self.config.levels:
             return point
         middle = quantiles[:, :, self.config.middle, None]
-        widened = middle + (quantiles - middle) * self.widening[channel]
+        # Sorted again: a band may have been widened more than the one around it.
+        widened = (middle + (quantiles - middle) * self.widening[channel]).sort(dim=2).values
         return torch.cat([point, widened], dim=2)
 
 

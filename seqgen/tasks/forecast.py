@@ -233,6 +233,12 @@ def _kept_shape(preparation: Preparation) -> Shape | None:
             raise UserError(
                 f"--{name.replace('_', '-')} {asked} does not fit --init-from, whose model has {getattr(network, name)}"
             )
+    kept = preparation.start.scaler
+    asked_for = series_options(preparation.options)
+    for name in ("targets", "covariates", "future_covariates"):
+        if getattr(asked_for, name) not in ((), getattr(kept, name)):
+            flag = "--target" if name == "targets" else f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} does not fit --init-from, whose model reads {', '.join(kept.columns)}")
     return Shape(network.look_back, network.horizon, network.segment_length)
 
 
