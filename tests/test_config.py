@@ -102,8 +102,8 @@ BAD_TRAIN = [
     ("pitch_range", "90-20"), ("pitch_range", "0-128"), ("pitch_range", "C4"), ("note_order", "up"),
     ("transpose", -1), ("transpose", 25), ("stretch", -1), ("stretch", 51),
     ("horizon", 0), ("horizon", (1 << 16) + 1), ("look_back", 0), ("look_back", (1 << 20) + 1),
-    ("segment_length", 0), ("segment_length", (1 << 16) + 1), ("scaling", "robust"), ("levels", "0"), ("levels", "100"),
-    ("split_rows", "all"),
+    ("segment_length", 0), ("segment_length", (1 << 16) + 1), ("scaling", "robust"), ("normalisation", "rank"),
+    ("levels", "0"), ("levels", "100"), ("split_rows", "all"),
     ("val_fraction", -0.1), ("val_fraction", 0.91), ("val_fraction", math.nan),
     ("seed", -1), ("seed", 1 << 63), ("device", "tpu"), ("precision", "fp16"), ("threads", 0), ("threads", 4097),
 ]  # fmt: skip

@@ -20,7 +20,7 @@ from seqgen.model.layout import parameter_count, weight_shapes
 from seqgen.training import series_plan
 from seqgen.training.conformal import widening
 from seqgen.training.device import Compute
-from seqgen.training.series import Forecasting, Shuffled, inputs, pinball
+from seqgen.training.series import Forecasting, Shuffled, believable, inputs, pinball
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 LEVELS = (2.5, 10.0, 50.0, 90.0, 97.5)
@@ -35,9 +35,13 @@ def config_of(**changes: Any) -> ForecasterConfig:
 
 
 VARIANTS = [
-    {"cell": cell, "num_layers": layers, "linear": linear, "divide": divide, "past": past, "known": known}
+    {"cell": cell, "num_layers": layers, "linear": linear, "normalisation": how, "past": past, "known": known}
     for cell in CELL_NAMES
-    for layers, linear, divide, past, known in ((1, False, False, 0, 0), (2, True, True, 1, 0), (1, True, False, 2, 3))
+    for layers, linear, how, past, known in (
+        (1, False, "last", 0, 0),
+        (2, True, "window", 1, 0),
+        (1, True, "changes", 2, 3),
+    )
 ]
 variants = pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(str(each) for each in v.values()))
 
@@ -120,28 +124,47 @@ def test_a_series_moved_is_a_forecast_moved(variant: dict[str, Any], shift: floa
         )
 
 
+@pytest.mark.parametrize("how", ["window", "changes"])
 @settings(max_examples=10, deadline=None)
 @given(factor=st.floats(0.5, 50))
-def test_a_series_stretched_is_a_forecast_stretched(factor: float) -> None:
-    config = config_of(divide=True, linear=True)
+def test_a_series_stretched_is_a_forecast_stretched(how: str, factor: float) -> None:
+    config = config_of(normalisation=how, linear=True)
     network = network_of(config)
     history, *rest = batch_of(config)
     with torch.no_grad():
-        torch.testing.assert_close(
-            network(history * factor, *rest), network(history, *rest) * factor, rtol=1e-3, atol=1e-3
-        )
+        stretched, plain = network(history * factor, *rest), network(history, *rest)
+    torch.testing.assert_close(stretched, plain * factor, rtol=1e-3, atol=1e-3)
 
 
-def test_a_flat_window_is_not_divided_by_nothing() -> None:
-    config = config_of(divide=True)
+@pytest.mark.parametrize("how", ["window", "changes"])
+@pytest.mark.parametrize("look_back", [1, 12])
+def test_a_flat_window_is_not_divided_by_nothing(how: str, look_back: int) -> None:
+    config = config_of(normalisation=how, look_back=look_back)
     with torch.no_grad():
-        outputs = network_of(config)(torch.full((1, 12), 3.0), torch.zeros(1, dtype=torch.long))
+        outputs = network_of(config)(torch.full((1, look_back), 3.0), torch.zeros(1, dtype=torch.long))
     assert outputs.isfinite().all()
     assert (outputs - 3).abs().max() < 1
 
 
+def test_the_level_and_spread_of_a_window_by_hand() -> None:
+    history = torch.tensor([[1.0, 3.0, 1.0, 3.0]])
+    level, spread = Forecaster(config_of(look_back=4, normalisation="window")).level(history)
+    assert (level.item(), spread.item()) == (2.0, 1.0)
+    level, spread = Forecaster(config_of(look_back=4, normalisation="last")).level(history)
+    assert (level.item(), spread.item()) == (3.0, 1.0)
+    level, spread = Forecaster(config_of(look_back=4, normalisation="changes")).level(history)
+    assert level.item() == 3.0
+    assert spread.item() == pytest.approx((4 * 5) ** 0.5)  # changes of 2, five steps ahead
+
+
+def test_recent_changes_count_the_most() -> None:
+    calm = torch.cat([torch.randn(1, 30) * 5, torch.zeros(1, 30)], dim=1).cumsum(dim=1)
+    network = Forecaster(config_of(look_back=60, normalisation="changes"))
+    assert network.level(calm)[1] < network.level(calm.flip(1))[1] / 2
+
+
 def test_a_new_network_begins_near_the_last_value() -> None:
-    config = config_of(linear=True)
+    config = config_of(linear=True, normalisation="last")
     history, *rest = batch_of(config, 50)
     with torch.no_grad():
         outputs = Forecaster(config, torch.Generator().manual_seed(0)).eval()(history, *rest)
@@ -167,8 +190,11 @@ def test_predicted_quantiles_are_in_order_and_widened_about_the_median() -> None
         raw = network(*batch)
         before = network.predict(*batch)
         network.widening.fill_(2.0)
+        network.trust.fill_(0.25)
         after = network.predict(*batch)
-    assert torch.equal(before[:, :, 0], raw[:, :, 0])
+    last = batch[0][:, -1:]
+    torch.testing.assert_close(after[:, :, 0] - last, 0.25 * (before[:, :, 0] - last))
+    torch.testing.assert_close(before[:, :, 0], raw[:, :, 0])
     assert (before[:, :, 1:].diff(dim=2) >= 0).all()
     middle = before[:, :, 3:4]
     torch.testing.assert_close(after[:, :, 1:] - middle, 2 * (before[:, :, 1:] - middle))
@@ -199,6 +225,7 @@ def test_without_levels_there_is_the_point_alone() -> None:
         ({"past": -1}, "past must be a whole number from 0"),
         ({"dropout": 1.0}, "dropout"),
         ({"cell": "tcn"}, "cell must be one of"),
+        ({"normalisation": "rank"}, "normalisation must be one of"),
         ({"activation": "gelu"}, "activation"),
         ({"levels": (10.0, 90.0)}, "levels"),
         ({"levels": (10.0, 50.0, 80.0)}, "levels"),
@@ -339,6 +366,22 @@ def test_covariates_reach_the_network() -> None:
     _, _, past, known = inputs(sample, torch.device("cpu"))
     assert past is not None and past.shape == (3, 12, 1)
     assert known is not None and known.shape == (3, 17, 2)
+
+
+def test_only_what_comes_true_is_believed() -> None:
+    random = np.random.default_rng(0)
+    forecast, noise = random.normal(size=(2, 400, 3)).astype(np.float32)
+    seen = np.ones((400, 3), bool)
+    assert believable(forecast, forecast, seen) == pytest.approx(1)
+    assert believable(forecast, 0.3 * forecast, seen) == pytest.approx(0.3)
+    assert believable(forecast, noise, seen) < 0.1
+    assert believable(forecast, -forecast, seen) == 0
+    assert believable(forecast, 2 * forecast, seen) == 1
+    assert believable(forecast * 0, noise, seen) == 1
+    seen[:200] = False
+    spoilt = forecast.copy()
+    spoilt[:200] *= -50
+    assert believable(forecast, spoilt, seen) == pytest.approx(1)
 
 
 # Conformal correction

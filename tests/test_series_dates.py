@@ -107,6 +107,18 @@ def test_counted_from_1970(unit: float) -> None:
     assert back(reading) == [f"{second * unit:.0f}" for second in seconds]
 
 
+def test_years_with_decimals() -> None:
+    """As R writes its monthly and quarterly series."""
+    for months in (1, 3):
+        values = np.round(1949 + np.arange(0, 30, months) / 12, 4)
+        reading = read_numbers(values, "time")
+        assert reading is not None
+        expected = np.arange("1949-01", "1951-07", months, dtype="datetime64[M]").astype("datetime64[s]")
+        assert moments(reading) == [str(time) for time in expected]
+        assert [float(text) for text in back(reading)] == values.tolist()
+    assert read_numbers(np.array([1949.04, 1949.12]), "time") is None
+
+
 def test_numbers_that_are_no_times() -> None:
     for values in ([], [0.5, 0.7], [1, 2, 3], [np.nan, 2020], [-5e9, 1.5e9], [20201332, 20201333]):
         assert read_numbers(np.array(values, dtype=float), "t") is None
@@ -170,9 +182,20 @@ def test_regularity_knows_months() -> None:
     assert regularity(np.array([0, 1, 2, 5, 9], dtype=np.int64)) == 0.5
 
 
-@given(st.lists(st.datetimes(datetime.datetime(1000, 1, 1), datetime.datetime(2999, 12, 31)), min_size=1, max_size=20),
-       st.sampled_from(["%Y-%m-%d %H:%M:%S", "%d.%m.%Y %H:%M:%S", "%Y/%m/%d %H:%M:%S", "%B %d, %Y %I:%M:%S %p",
-                        "%d %b %Y %H:%M:%S", "%Y%m%d%H%M%S", "%Y-%m-%dT%H:%M:%SZ"]))  # fmt: skip
+@given(
+    st.lists(st.datetimes(datetime.datetime(1000, 1, 1), datetime.datetime(2999, 12, 31)), min_size=1, max_size=20),
+    st.sampled_from(
+        [
+            "%Y-%m-%d %H:%M:%S",
+            "%d.%m.%Y %H:%M:%S",
+            "%Y/%m/%d %H:%M:%S",
+            "%B %d, %Y %I:%M:%S %p",
+            "%d %b %Y %H:%M:%S",
+            "%Y%m%d%H%M%S",
+            "%Y-%m-%dT%H:%M:%SZ",
+        ]
+    ),
+)
 @settings(max_examples=150, deadline=None)
 def test_any_time_in_any_format(times: list[datetime.datetime], form: str) -> None:
     times = [time.replace(microsecond=0) for time in times]
@@ -186,11 +209,37 @@ def test_any_time_in_any_format(times: list[datetime.datetime], form: str) -> No
 # ---- Numbers ----
 
 NUMBERS = [
-    ("1", 1), (" 1.5 ", 1.5), ("-1e3", -1000), ("+7", 7), ("1,234", 1234), ("1,234.5", 1234.5), ("12,34,567", 1234567),
-    ("1 234.5", 1234.5), ("1\u202f234", 1234), ("1'234", 1234), ("$1,234.50", 1234.5), ("-$5", -5), ("$-5", -5),
-    ("(5)", -5), ("5 %", 5), ("€5", 5), ("5 €", 5), ("3.5K", 3500), ("45.98M", 45.98e6), ("2B", 2e9), ("3万", 30000),
-    ("1.5亿", 1.5e8), ("−5", -5), ("５", 5), (".5", 0.5), ("5.", 5), ("true", 1), ("FALSE", 0), ("¥3", 3), ("3元", 3),
-]  # fmt: skip
+    ("1", 1),
+    (" 1.5 ", 1.5),
+    ("-1e3", -1000),
+    ("+7", 7),
+    ("1,234", 1234),
+    ("1,234.5", 1234.5),
+    ("12,34,567", 1234567),
+    ("1 234.5", 1234.5),
+    ("1\u202f234", 1234),
+    ("1'234", 1234),
+    ("$1,234.50", 1234.5),
+    ("-$5", -5),
+    ("$-5", -5),
+    ("(5)", -5),
+    ("5 %", 5),
+    ("€5", 5),
+    ("5 €", 5),
+    ("3.5K", 3500),
+    ("45.98M", 45.98e6),
+    ("2B", 2e9),
+    ("3万", 30000),
+    ("1.5亿", 1.5e8),
+    ("−5", -5),
+    ("５", 5),
+    (".5", 0.5),
+    ("5.", 5),
+    ("true", 1),
+    ("FALSE", 0),
+    ("¥3", 3),
+    ("3元", 3),
+]
 
 
 @pytest.mark.parametrize(("cell", "value"), NUMBERS)
@@ -198,8 +247,19 @@ def test_numbers_as_people_write_them(cell: str, value: float) -> None:
     assert number_of(cell) == pytest.approx(value, rel=1e-15)
 
 
-@pytest.mark.parametrize(("cell", "value"), [("1,5", 1.5), ("1.234,5", 1234.5), ("1.234", 1234), ("-0,25", -0.25),
-                                             ("1.234.567", 1234567), ("1 234,5", 1234.5), ("5", 5), ("1,5e3", 1500)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("1,5", 1.5),
+        ("1.234,5", 1234.5),
+        ("1.234", 1234),
+        ("-0,25", -0.25),
+        ("1.234.567", 1234567),
+        ("1 234,5", 1234.5),
+        ("5", 5),
+        ("1,5e3", 1500),
+    ],
+)
 def test_numbers_with_a_decimal_comma(cell: str, value: float) -> None:
     assert number_of(cell, ",") == value
 
@@ -219,9 +279,19 @@ def test_what_is_missing(cell: str) -> None:
 def test_what_stands_before_decimals() -> None:
     cells = ["1.5", "1,5", "1.234", "1,234", "1.234,5", "1,234.5", "1.234.567", "1,234,567", "0.123", "5", "x", "1,2,3"]
     assert [comma_of(cell) for cell in cells] == [
-        (".", True), (",", True), (".", False), (",", False), (",", True), (".", True), (",", True), (".", True),
-        (".", True), ("", False), ("", False), ("", False),
-    ]  # fmt: skip
+        (".", True),
+        (",", True),
+        (".", False),
+        (",", False),
+        (",", True),
+        (".", True),
+        (",", True),
+        (".", True),
+        (".", True),
+        ("", False),
+        ("", False),
+        ("", False),
+    ]
 
 
 @given(st.floats(-1e12, 1e12))

@@ -5,7 +5,7 @@ fields, the Python interface takes them as keyword arguments, and `config.json` 
 place only. A default of `None` means "chosen from the data and the time at hand" (see `training.plan`).
 """
 
-from seqgen.config.networks import CELL_NAMES, NETWORKS, AnyNetwork, ForecasterConfig, NetworkConfig
+from seqgen.config.networks import CELL_NAMES, NETWORKS, NORMALISATIONS, AnyNetwork, ForecasterConfig, NetworkConfig
 from seqgen.config.settings import (
     check,
     check_task,
@@ -35,6 +35,7 @@ __all__ = [
     "DEFAULT_LENGTH",
     "FORMAT",
     "NETWORKS",
+    "NORMALISATIONS",
     "SCALINGS",
     "TASK_NAMES",
     "TOKENIZER_NAMES",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from seqgen.errors import UserError
 
 CELL_NAMES = ("lstm", "gru", "rnn")
+NORMALISATIONS = ("window", "last", "changes")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class ForecasterConfig:
     embedding_size: int = 64
     dropout: float = 0.0
     linear: bool = False  # a linear map from look-back to horizon beside the network
-    divide: bool = False  # windows are divided by their own spread
+    normalisation: str = "window"  # what a window is moved by and divided by, one of NORMALISATIONS
 
     def __post_init__(self) -> None:
         most = {
@@ -87,6 +88,8 @@ class ForecasterConfig:
             raise UserError(f"cell must be one of {', '.join(CELL_NAMES)}; not {self.cell!r}")
         if self.activation not in ("tanh", "relu"):
             raise UserError(f"activation must be tanh or relu, not {self.activation!r}")
+        if self.normalisation not in NORMALISATIONS:
+            raise UserError(f"normalisation must be one of {', '.join(NORMALISATIONS)}; not {self.normalisation!r}")
         ordered = tuple(sorted(set(self.levels))) == self.levels
         even = all(abs(low + high - 100) < 1e-9 for low, high in zip(self.levels, self.levels[::-1], strict=True))
         if not ordered or not even or (self.levels and (len(self.levels) % 2 == 0 or not self.levels[0] > 0)):

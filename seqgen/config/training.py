@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seqgen.config.networks import CELL_NAMES
+from seqgen.config.networks import CELL_NAMES, NORMALISATIONS
 from seqgen.config.settings import flag_name, parse_duration, parse_levels, parse_range, parse_split, setting
 from seqgen.errors import UserError
 
@@ -97,6 +97,10 @@ class TrainOptions:
         tasks=_FORECAST)  # fmt: skip
     log_returns: bool = setting(
         False, "Forecasting: learn logarithms and so relative changes, for prices.", tasks=_FORECAST)  # fmt: skip
+    normalisation: str | None = setting(
+        None, "Forecasting: a window less its mean, over its spread; or less its last value, whole or over the size of "
+        "its changes [default: window; changes with --log-returns].", choices=NORMALISATIONS,
+        tasks=_FORECAST)  # fmt: skip
     calendar: bool | None = setting(
         None, "Forecasting: tell the network the time of day, week and year [default: where there is room].",
         tasks=_FORECAST)  # fmt: skip

@@ -40,7 +40,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.corpus.series_build import MOST_MISSING, Report, Rows, Unusable, build, ordered
+from seqgen.corpus.series_build import MOST_MISSING, Rows, Unusable, build, ordered
 from seqgen.corpus.series_columns import (
     Numbers,
     column,
@@ -55,6 +55,7 @@ from seqgen.corpus.series_dates import ISO, MICRO, Integers
 from seqgen.corpus.series_frequency import Frequency, Times
 from seqgen.corpus.series_grid import infer
 from seqgen.corpus.series_guess import looks_like_series
+from seqgen.corpus.series_report import Report, listed
 from seqgen.corpus.series_tables import Table, open_table
 from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError
@@ -163,7 +164,7 @@ def _read_one(document: Document, name: str, options: SeriesOptions, report: Rep
         reading, rows = times(table, time, None if wanted is None else partial(_fits, wanted))
         instants, style = reading.times, reading.style
         if len(rows) < len(table):
-            report.tell("{count} rows without a time are left out", len(table) - len(rows))
+            report.tell("{count} {row|rows} without a time {is|are} left out", len(table) - len(rows))
         if reading.order:
             report.tell(f"dates are read as {reading.order}/year")
     ahead = len(options.future_covariates)
@@ -211,7 +212,8 @@ def _values(table: Table, options: SeriesOptions, taken: set[int], report: Repor
             raise DataError(f"{table.name}: the column {name!r} holds times or names, not numbers to learn")
         if place in found:
             raise DataError(f"{table.name}: the column {name!r} is asked for twice")
-        found[place] = _checked(table, place, marks, "target" if place in given else "covariate", report)
+        kind = "target" if place in given else "covariate"
+        found[place] = _checked(table, place, numbers(table, place, marks), kind, report)
     if not given:
         given = _all_numeric(table, {*taken, *helpers}, report, found)
     places = [*given, *helpers]
@@ -219,9 +221,8 @@ def _values(table: Table, options: SeriesOptions, taken: set[int], report: Repor
     return tuple(table.header[place] for place in places), values
 
 
-def _checked(table: Table, place: int, marks: Sequence[set[str]], kind: str, report: Report) -> Numbers:
-    """A column's numbers. Raises `DataError` where it holds others than these."""
-    read = numbers(table, place, marks, report.tell)
+def _checked(table: Table, place: int, read: Numbers, kind: str, report: Report) -> Numbers:
+    """A column's numbers again. Raises `DataError` where it holds others than these."""
     name = table.header[place]
     if read.bad >= 0:
         cell = table.texts(place)[read.bad][:40]
@@ -234,6 +235,8 @@ def _checked(table: Table, place: int, marks: Sequence[set[str]], kind: str, rep
     if len(infinite):
         where = table.place(int(infinite[0]))
         raise DataError(f"{where}, column {name!r}: the number is infinite; mend it, or leave it empty")
+    for note in read.notes:
+        report.tell(note, column=name)
     return read
 
 
@@ -246,25 +249,26 @@ def _all_numeric(table: Table, taken: set[int], report: Report, found: dict[int,
     for place in range(len(table.header)):
         if place in taken:
             continue
-        read = numbers(table, place, marks, lambda _: None)
+        read = numbers(table, place, marks)
         if read.is_text:
             left_out.setdefault(("holds text", "hold text"), []).append(place)
         elif read.missing > MOST_MISSING:
             left_out.setdefault(("is mostly empty", "are mostly empty"), []).append(place)
-        elif counts_rows(read.values):
+        elif counts_rows(read.values, table.header[place]):
             counters.append(place)
+            found[place] = read
         else:
             given.append(place)
+            found[place] = read
     if not given:
         given, counters = counters, []  # there is nothing else to forecast
     if counters:
         left_out[("only numbers the rows", "only number the rows")] = counters
     for place in given:
-        found[place] = _checked(table, place, marks, "target", report)
+        found[place] = _checked(table, place, found[place], "target", report)
     for (one, several), places in left_out.items():
-        listed = ", ".join(repr(table.header[place]) for place in places[:8])
-        listed += f" and {len(places) - 8} more" if len(places) > 8 else ""
-        report.tell(f"{listed} {one}, and is left out" if len(places) == 1 else f"{listed} {several}, and are left out")
+        names = listed([table.header[place] for place in places], 8)
+        report.tell(f"{names} {one}, and is left out" if len(places) == 1 else f"{names} {several}, and are left out")
     if not given:
         raise DataError(f"{table.name} has no column of numbers to forecast; there are {', '.join(table.header[:12])}")
     return given
@@ -289,7 +293,7 @@ def _groups(whole: Rows, names: Sequence[str], report: Report) -> list[Rows]:
         members.setdefault(names[line], []).append(row)
     nameless = members.pop("", [])
     if nameless:
-        report.tell("{count} rows name no series, and are left out", len(nameless))
+        report.tell("{count} {row names|rows name} no series, and {is|are} left out", len(nameless))
     if not members:
         raise DataError(f"{whole.table.name}: no row names a series")
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,8 @@ import numpy.typing as npt
 from seqgen.corpus import series_grid
 from seqgen.corpus.series_dates import MICRO, Integers
 from seqgen.corpus.series_frequency import Frequency, Times
+from seqgen.corpus.series_report import Report
 from seqgen.corpus.series_tables import Table
-from seqgen.corpus.sources import Warn
 from seqgen.errors import DataError
 
 Values = npt.NDArray[np.float64]
@@ -25,34 +25,6 @@ MOST_INSERTED = 0.5  # share of the grid's times
 
 class Unusable(DataError):
     """One series that can't be used; others of the same table may be."""
-
-
-@dataclass
-class Report:
-    """What was done to a table, each thing told once with its count, however many series it was done to."""
-
-    name: str
-    _told: dict[str, tuple[int, set[str], str]] = field(default_factory=dict)
-
-    def tell(self, sentence: str, count: int = 1, where: str = "", series: str = "") -> None:
-        """`{count}` and `{where}` in the sentence stand for the sum, and for the first place."""
-        total, names, first = self._told.get(sentence, (0, set(), where))
-        self._told[sentence] = (total + count, names | {series}, first)
-
-    def take(self, other: Report) -> None:
-        """Adds what another one was told."""
-        for sentence, (count, names, where) in other._told.items():
-            total, all_names, first = self._told.get(sentence, (0, set(), where))
-            self._told[sentence] = (total + count, all_names | names, first)
-
-    def flush(self, warn: Warn) -> None:
-        """Passes everything on, in order."""
-        for sentence, (count, names, where) in self._told.items():
-            text = sentence.replace("{count}", f"{count:,}").replace("{where}", where)
-            if names != {""}:
-                text += f" (series {min(names)!r})" if len(names) == 1 else f" (in {len(names):,} series)"
-            warn(f"{self.name}: {text}")
-        self._told.clear()
 
 
 @dataclass(frozen=True)
@@ -121,7 +93,7 @@ def ordered(rows: Rows, report: Report) -> Rows:
         if len(steps) and np.median(steps) < MICRO:
             raise DataError(
                 f"{rows.called} has rows less than a second apart; times are read to the second: "
-                "take the rows as they come (frequency row), or average them"
+                "take the rows as they come (--frequency row), or average them"
             )
         report.tell("fractions of seconds are rounded", series=rows.name)
         rounded = (rows.times + MICRO // 2) // MICRO * MICRO
@@ -132,8 +104,8 @@ def ordered(rows: Rows, report: Report) -> Rows:
         return rows
     same = _same(rows.values[again], rows.values[again + 1])
     for chosen, sentence in (
-        (again[same], "{count} rows repeat another, and are left out (first in {where})"),
-        (again[~same], "{count} rows have the time of a later one, which counts instead (first in {where})"),
+        (again[same], "{count} {row repeats|rows repeat} another, and {is|are} left out (first in {where})"),
+        (again[~same], "{count} {row has|rows have} the time of a later one, which counts instead (first in {where})"),
     ):
         if len(chosen):
             where = f"{rows.table.unit} {rows.table.lines[rows.lines[chosen].min()]:,}"
@@ -162,12 +134,16 @@ def build(rows: Rows, wanted: Frequency | None, minimum: int, report: Report) ->
     if not last:
         raise Unusable(f"{rows.called}: {_names(rows.columns[:count])} holds no number at all")
     if dropped and not rows.future:
-        report.tell("{count} rows at the end hold no target, and are left out", dropped, series=rows.name)
+        report.tell(
+            "{count} {row|rows} at the end {holds|hold} no target, and {is|are} left out", dropped, series=rows.name
+        )
     first = int(known[:last].argmax(axis=0)[known[:last].any(axis=0)].max())
     _check_missing(rows, values[:last])
     if first:
         report.tell(
-            "{count} rows at the beginning are left out, where a target has no number yet", first, series=rows.name
+            "{count} {row|rows} at the beginning {is|are} left out, where a target has no number yet",
+            first,
+            series=rows.name,
         )
     first = max(first, _after_gap(rows, values[:last], source, first, frequency, report))
     future = _future(values[last:], rows.future)
@@ -182,14 +158,15 @@ def build(rows: Rows, wanted: Frequency | None, minimum: int, report: Report) ->
         missing = int(holes[:, place].sum())
         if missing:
             report.tell(
-                f"{name!r}: {{count}} missing numbers are filled in along straight lines (first in {{where}})",
+                "{count} missing {number is|numbers are} filled in along straight lines (first in {where})",
                 missing,
                 _where(rows, source[first:last], int(holes[:, place].argmax())),
                 rows.name,
+                name,
             )
         seen = values[observed[:, place], place]
         if len(seen) > 1 and (seen == seen[0]).all() and place < count:
-            report.tell(f"{name!r} is the same number in every row", series=rows.name)
+            report.tell("the same number in every row", series=rows.name, column=name)
     return Built(
         None if times is None else times[first:last],
         frequency,
@@ -230,13 +207,18 @@ def _laid(
     if inserted > MOST_INSERTED * size:
         raise Unusable(
             f"{rows.called}: {inserted:,} of {size:,} times are missing from rows every {frequency.name}; "
-            "name a wider frequency, or take the rows as they come (frequency row)"
+            "name a wider --frequency, or take the rows as they come (--frequency row)"
         )
     if inserted:
         first = int(empty.argmax())
-        how = "keep the last number" if frequency.unit == "business day" else "are filled in along straight lines"
+        how = (
+            "{keeps|keep} the last number"
+            if frequency.unit == "business day"
+            else "{is|are} filled in along straight lines"
+        )
         report.tell(
-            f"{{count}} times are missing from rows every {frequency.name}, and {how} (first after {{where}})",
+            f"{{count}} {{time is|times are}} missing from rows every {frequency.name}, and {how} "
+            "(first after {where})",
             inserted,
             _where(rows, source, first),
             rows.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,24 +33,29 @@ _TIME_NAMES = frozenset(
      "quarter", "week", "period", "hour", "unix", "epoch", "unix time", "unix timestamp", "open time", "yyyymm",
      "yyyymmdd", "yr", "日期", "时间", "年月", "年份", "年", "月份", "交易日期", "datum", "fecha", "zeit")
 )  # fmt: skip
+_COUNTER_NAMES = frozenset(("id", "index", "idx", "no", "nr", "num", "number", "row", "unnamed 0", "序号", "编号"))
 # Fields of a time that may have columns of their own, the widest first.
 _FIELDS = (("Y", ("year", "yr", "yyyy", "年", "年份")), ("m", ("month", "mon", "mo", "mm", "月", "月份")),
            ("d", ("day", "dy", "dd", "dom", "日")), ("H", ("hour", "hr", "hh", "时", "小时")),
            ("M", ("minute", "min", "mi", "分")), ("S", ("second", "sec", "ss", "秒")))  # fmt: skip
 _LOOKED_AT = 60  # cells from which it is told whether a column holds times
+_MOST = 0.8  # share of a column's cells that must be times; the others are then refused by line
 _BARE = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 _MARKED = 400  # cells with a point or a comma from which it is told which one stands before decimals
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A column's numbers, NaN where missing or bad. bad: first row of these last, −1 for none."""
+    """A column's numbers, NaN where missing or bad.
+
+    bad: the first row that is neither a number nor missing, −1 for none; bad_count: how many there are.
+    notes: how numbers that are not plain were read.
+    """
 
     values: Floats
     bad: int
     bad_count: int
+    notes: tuple[str, ...] = ()
 
     @property
     def is_text(self) -> bool:
@@ -76,8 +81,8 @@ def column(table: Table, name: str, what: str = "column") -> int:
     raise DataError(f"{table.name}: there is no {what} {name!r}{hint} there are {there}")
 
 
-def numbers(table: Table, place: int, marks: Sequence[set[str]], tell: Tell) -> Numbers:
-    """A column's numbers. marks: `decimal_marks` of the table. tell: hears what was left out of them."""
+def numbers(table: Table, place: int, marks: Sequence[set[str]]) -> Numbers:
+    """A column's numbers. marks: `decimal_marks` of the table."""
     comma = _comma(table, place, marks)
     blocks = table.blocks[place]
     if comma == "," and any(not isinstance(block, list) and (block != np.floor(block)).any() for block in blocks):
@@ -100,16 +105,12 @@ def numbers(table: Table, place: int, marks: Sequence[set[str]], tell: Tell) -> 
                 ornate += itertools.islice(dressed, _MARKED)
             values.append(np.array([np.nan if number is None else number for number in read], dtype=np.float64))
         row += len(block)
-    result = Numbers(np.concatenate(values) if values else np.zeros(0), bad, bad_count)
-    if not result.is_text:
-        name = table.header[place]
-        for sentence in ornaments(ornate):
-            tell(f"{name!r}: {sentence}")
-        if comma == "," and any("," in cell for cell in ornate):
-            tell(f"{name!r}: a comma stands before decimals (1,5 is 1.5)")
-        elif any("," in cell for cell in ornate):
-            tell(f"{name!r}: commas group thousands (1,234 is 1234)")
-    return result
+    notes = ornaments(ornate)
+    if any("," in cell for cell in ornate):
+        notes.append(
+            "a comma stands before decimals (1,5 is 1.5)" if comma == "," else "commas group thousands (1,234 is 1234)"
+        )
+    return Numbers(np.concatenate(values) if values else np.zeros(0), bad, bad_count, tuple(notes))
 
 
 def decimal_marks(table: Table) -> list[set[str]]:
@@ -136,9 +137,10 @@ def _comma(table: Table, place: int, marks: Sequence[set[str]]) -> str:
     return "," if ambiguous and table.delimiter == ";" else "."
 
 
-def counts_rows(values: Floats) -> bool:
-    """Whether a column only numbers the rows."""
-    return len(values) > 2 and bool((np.diff(values) == 1).all()) and values[0] in (0, 1)
+def counts_rows(values: Floats, name: str) -> bool:
+    """Whether a column only numbers the rows: from 0 or 1, or from anywhere under a name that says so."""
+    rises = len(values) > 2 and bool((np.diff(values) == 1).all())
+    return rises and (values[0] in (0, 1) or _plain(name) in _COUNTER_NAMES)
 
 
 # ---- Times ----
@@ -155,13 +157,13 @@ def time_columns(table: Table, wanted: str | None) -> tuple[int, ...]:
         if wanted in table.header or "," not in wanted:
             return (column(table, wanted, "time column"),)
         return tuple(column(table, name.strip(), "time column") for name in wanted.split(","))
-    written = [place for place in range(len(table.header)) if _holds(table, place, is_time)]
+    written = [place for place in range(len(table.header)) if _holds(table, place, is_time, _MOST)]
     if written:
         named = [place for place in written if _plain(table.header[place]) in _TIME_NAMES]
         date = (named or written)[0]
         clocks = [place for place in range(len(table.header)) if place != date and _holds(table, place, is_clock)]
         return (date, clocks[0]) if clocks and ":" not in "".join(table.sample(date, 4)) else (date,)
-    spread = _spread(table)
+    spread = _spread(table, range(len(table.header)))
     if len(spread) > 1:
         return tuple(spread.values())
     for place, name in enumerate(table.header):
@@ -180,14 +182,14 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", " ", name.lower()).strip()
 
 
-def _holds(table: Table, place: int, what: Callable[[str], bool]) -> bool:
+def _holds(table: Table, place: int, what: Callable[[str], bool], share: float = 1.0) -> bool:
     sample = table.sample(place, _LOOKED_AT)
-    return bool(sample) and all(map(what, sample))
+    return bool(sample) and sum(map(what, sample)) >= share * len(sample)
 
 
-def _spread(table: Table) -> dict[str, int]:
+def _spread(table: Table, places: Sequence[int]) -> dict[str, int]:
     """Field → column, where year, month and so on have columns of their own; fields without a gap between them."""
-    names = [_plain(name) for name in table.header]
+    names = [_plain(name) if place in places else "" for place, name in enumerate(table.header)]
     found: dict[str, int] = {}
     for letter, words in _FIELDS:
         place = next((names.index(word) for word in words if word in names), None)
@@ -199,8 +201,9 @@ def _spread(table: Table) -> dict[str, int]:
 
 def times(table: Table, places: Sequence[int], fits: Callable[[Integers], bool] | None) -> tuple[Reading, Integers]:
     """The times of the rows that have one, and which rows these are. Raises `DataError` for what is no time."""
-    if len(places) > 1 and list(_spread(table).values()) == list(places):
-        return _assembled(table, places)
+    spread = _spread(table, places) if len(places) > 1 else {}
+    if len(spread) == len(places):
+        return _assembled(table, spread)
     cells = table.texts(places[0])
     for place in places[1:]:
         cells = [f"{date} {clock}".strip() for date, clock in zip(cells, table.texts(place), strict=True)]
@@ -234,9 +237,9 @@ def times(table: Table, places: Sequence[int], fits: Callable[[Integers], bool] 
     return reading, rows
 
 
-def _assembled(table: Table, places: Sequence[int]) -> tuple[Reading, Integers]:
+def _assembled(table: Table, spread: Mapping[str, int]) -> tuple[Reading, Integers]:
     fields: dict[str, tuple[str | None, ...]] = {}
-    for (letter, _), place in zip(_FIELDS, places, strict=False):
+    for letter, place in spread.items():
         cells = []
         for row, cell in enumerate(table.texts(place)):
             number = number_of(cell)

@@ -20,6 +20,8 @@ _MONTHS = ("january", "february", "march", "april", "may", "june", "july", "augu
            "november", "december")  # fmt: skip
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _HAN = "一二三四"
+_MONTH_OFF = 0.07  # of a month: 1949.08 is February
+_EXAMPLES = 200  # cells by which the style is told
 _CENTURY = 69  # two-digit years from here on are of the 20th century, as in POSIX
 
 _MONTH = r"(?P<b>[Jj]an|[Ff]eb|[Mm]ar|[Aa]pr|[Mm]ay|[Jj]une?|[Jj]uly?|[Aa]ug|[Ss]ept?|[Oo]ct|[Nn]ov|[Dd]ec|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC|(?:[Jj]anuar|[Ff]ebruar)y|[Mm]arch|[Aa]pril|[Aa]ugust|(?:[Ss]eptem|[Oo]cto|[Nn]ovem|[Dd]ecem)ber)\.?"  # noqa: E501 - one alternation
@@ -100,12 +102,14 @@ class Style:
             return str(hour) if "H" in self.narrow else f"{hour:02}"
         if letter in "ba":
             name = _MONTHS[time.month - 1] if letter == "b" else _DAYS[time.weekday()]
-            name = name if len(example) > 4 or (example.lower() in _MONTHS and example.lower() != "may") else name[:3]
+            name = name if len(example) > 4 or example.lower() in ("june", "july") else name[:3]
             return name.upper() if example.isupper() else name if example.islower() else name.title()
         if letter == "p":
             half = "PM" if time.hour >= 12 else "AM"
             half = f"{half[0]}.M." if "." in example else half
             return half if example.isupper() else half.lower()
+        if letter == "D":
+            return f"{time.year + (time.month - 1) / 12:.{len(example)}f}"
         return "0" * len(example) if letter == "f" else example  # a zone is as written
 
 
@@ -178,7 +182,9 @@ def read_texts(cells: Sequence[str], digits: bool = False, fits: Callable[[Integ
         times = times - offsets * MICRO
     elif offsets is not None:
         offset = 0
-    return Reading(times, _style(matches, order, offset), -1, order, unsure)
+    style = _style(matches, order, offset)
+    usual = order == "day/month" and all(match["sep"] == "." for match in matches if "A" in match.re.groupindex)
+    return Reading(times, style, -1, "" if usual else order, unsure)
 
 
 def _order(
@@ -291,7 +297,7 @@ def instants(fields: dict[str, tuple[str | None, ...]], count: int, order: str) 
 
 def _style(matches: Sequence[re.Match[str]], order: str, offset: int | None) -> Style:
     """As the most detailed cell is written; the last where several are."""
-    looked = matches[-200:]
+    looked = matches[-_EXAMPLES:]
     example = max(reversed(looked), key=lambda match: sum(text is not None for text in match.groups()))
     rename = {"A": "d" if order == "day/month" else "m", "B": "m" if order == "day/month" else "d", "sep": ""}
     spans = sorted(
@@ -303,7 +309,10 @@ def _style(matches: Sequence[re.Match[str]], order: str, offset: int | None) -> 
     place = 0
     for (begin, end), letter in spans:
         if letter:
-            parts += [example.string[place:begin], (letter, example.string[begin:end])]
+            text = example.string[begin:end]
+            if letter == "b":  # May is short and long
+                text = max((match["b"] for match in looked if "b" in match.re.groupindex), key=len)
+            parts += [example.string[place:begin], (letter, text)]
             place = end
     parts.append(example.string[place:])
     narrow = {
@@ -327,6 +336,11 @@ def read_numbers(values: npt.NDArray[np.float64], name: str) -> Reading | None:
         reading = read_texts([str(int(value)) for value in values.tolist()], digits=True)
         if reading.bad < 0:
             return reading
+    decimal = np.round((values - 1970) * 12).astype(np.int64) if low >= 1000 and high < 3000 else None
+    if decimal is not None and (np.abs((values - 1970) * 12 - decimal) < _MONTH_OFF).all():  # 1949.083 is February
+        decimals = max(len(repr(float(value)).partition(".")[2]) for value in values[:_EXAMPLES])
+        times = decimal.astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
+        return Reading(times, Style((("D", "0" * decimals),)))
     for unit, seconds in ((1.0, 1), (1e-3, 1e3), (1e-6, 1e6), (1e-9, 1e9)):
         if 1e8 * seconds <= low and high <= 5e9 * seconds:  # from 1973 to 2128
             times = np.round(values * unit * MICRO).astype(np.int64)

@@ -74,17 +74,16 @@ def _by_months(dates: npt.NDArray[np.datetime64]) -> Frequency | None:
         return None
     sizes, counts = np.unique(steps, return_counts=True)
     step = int(sizes[counts.argmax()])
+    numbers = (dates - dates.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1
     days = [day_of(date) for date in dates]
-    same_day = (on_day(dates.astype("datetime64[M]"), max(days)).astype("datetime64[D]") == dates).all()
-    if same_day:
-        day = max(days) if max(days) < 31 and not all(day == 31 for day in days) else 31
+    day = 31 if min(days) == 31 else int(numbers.max())
+    if (on_day(dates.astype("datetime64[M]"), day).astype("datetime64[D]") == dates).all():
         return Frequency("month", step, day).plain()
     if len(np.unique(np.diff(dates))) == 1 or 2 * counts.max() < len(steps):
         return None
-    early = [31 if day == 31 else day for day in days]
-    if max(early) <= 10:  # the first working day of each month, and the like
+    if max(days) <= 10:  # the first working day of each month, and the like
         return Frequency("month", step, 1).plain()
-    return Frequency("month", step, 31).plain() if min(early) >= 20 else None
+    return Frequency("month", step, 31).plain() if min(days) >= 20 else None
 
 
 def agree(found: Frequency | None, wanted: Frequency, what: str) -> Frequency:

@@ -9,7 +9,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -274,19 +274,11 @@ def _keep(piece: Sequence[Sequence[str]], columns: tuple[list[Block], ...]) -> N
 
 
 def _without_empty(table: Table) -> Table:
-    """Without the nameless, empty last column that a delimiter at the end of each line makes."""
-    last = len(table.header) - 1
-    if last > 0 and table.header[last] == f"column_{last + 1}" and not table.sample(last, 1):
-        return Table(
-            table.name,
-            table.unit,
-            table.header[:last],
-            table.lines,
-            table.blocks[:last],
-            table.delimiter,
-            table._source,
-        )
-    return table
+    """Without the nameless, empty last columns that delimiters at the end of each line make."""
+    last = len(table.header)
+    while last > 1 and table.header[last - 1] == f"column_{last}" and not table.sample(last - 1, 1):
+        last -= 1
+    return replace(table, header=table.header[:last], blocks=table.blocks[:last])
 
 
 def _parquet(data: bytes, name: str) -> Table:

@@ -3,9 +3,10 @@
 It follows SegRNN (Lin et al., 2023). A series enters cut into segments, so that a look-back of 720 hours is 15 steps of
 recurrence and not 720; what comes out is decoded in parallel: for each segment of the horizon the last state takes one
 step of the same stack, with an embedding of the segment's place and of the column as its input. Every column goes
-through the same weights. A window is first moved to its own last value (and may be divided by its own spread), so a
-forecast follows the level of the series (reversible instance normalisation; Kim et al., 2022). A linear map from
-look-back to horizon (NLinear; Zeng et al., 2023) may stand beside the network, which then learns what that leaves.
+through the same weights. A window is first moved by its own mean and divided by its own spread, and its forecast moved
+back, so that it follows the level of the series (reversible instance normalisation; Kim et al., 2022); or it is moved
+by its last value. A linear map from look-back to horizon (DLinear; Zeng et al., 2023) may stand beside the network,
+which then learns what that leaves.
 
 Numbers are in the scale that `corpus.scaling` gives them; what this module calls a covariate is in its own.
 """
@@ -22,7 +23,8 @@ from seqgen.config import ForecasterConfig
 from seqgen.model.cells import State, cell
 from seqgen.model.network import Layer, dropout_mask
 
-_LEAST_SPREAD = 0.05  # of a window, in the column's own standard deviations: a flat one is not blown up
+_LEAST_SPREAD = 0.01  # of a window, in the column's own standard deviations: a flat one is not blown up
+_RECENT = 1 / 6  # of the look-back: half-life of the changes that tell how restless a series is now
 
 
 class Forecaster(nn.Module):
@@ -43,7 +45,10 @@ class Forecaster(nn.Module):
         self.output_weight = nn.Parameter(torch.empty(segment * config.outputs, config.rnn_size))
         self.output_bias = nn.Parameter(torch.zeros(segment * config.outputs))
         self.linear = nn.Parameter(torch.zeros(config.horizon, config.look_back)) if config.linear else None
-        # How much wider each band must be to hold its share: set when the model is validated, not by a gradient.
+        # How much of the change that it forecasts is believed, and how much wider each band must be to hold its share:
+        # set when the model is validated, not by a gradient.
+        self.trust: Tensor
+        self.register_buffer("trust", torch.ones(config.targets))
         self.widening: Tensor
         self.register_buffer("widening", torch.ones(config.targets, config.horizon, len(config.levels)))
         if generator is not None:
@@ -108,9 +113,16 @@ class Forecaster(nn.Module):
     def level(self, history: Tensor) -> tuple[Tensor, Tensor]:
         """What a window is moved by, and divided by; each of shape (batch, 1)."""
         last = history[:, -1:]
-        if not self.config.divide:
+        if self.config.normalisation == "last":
             return last, torch.ones_like(last)
-        return last, history.std(dim=1, keepdim=True, correction=0).clamp(min=_LEAST_SPREAD)
+        if self.config.normalisation == "window":
+            return history.mean(dim=1, keepdim=True), _spread(history.std(dim=1, keepdim=True, correction=0))
+        changes = history.diff(dim=1) if history.shape[1] > 1 else torch.zeros_like(last)
+        age = torch.arange(changes.shape[1] - 1, -1, -1, dtype=history.dtype, device=history.device)
+        weight = torch.exp2(-age / max(1.0, self.config.look_back * _RECENT))
+        variance = (changes.square() * weight).sum(dim=1, keepdim=True) / weight.sum()
+        # What a random walk of such changes would move by until the horizon.
+        return last, _spread((variance * self.config.horizon).sqrt())
 
     def _read(self, moved: Tensor, past: Tensor | None, known: Tensor | None, kind: torch.dtype) -> list[State]:
         """The state of each layer after the look-back."""
@@ -143,15 +155,22 @@ class Forecaster(nn.Module):
     def predict(
         self, history: Tensor, channel: Tensor, past: Tensor | None = None, known: Tensor | None = None
     ) -> Tensor:
-        """`forward`, its quantiles in order and as wide as validation found that they must be."""
+        """`forward`, the point's change from the last value as believable, and the quantiles, in order, as wide, as
+        validation found that they must be."""
         outputs = self(history, channel, past, known)
-        point, quantiles = outputs[:, :, :1], outputs[:, :, 1:].sort(dim=2).values
+        last = history[:, -1:, None]
+        point = last + (outputs[:, :, :1] - last) * self.trust[channel, None, None]
+        quantiles = outputs[:, :, 1:].sort(dim=2).values
         if not self.config.levels:
             return point
         middle = quantiles[:, :, self.config.middle, None]
         # Sorted again: a band may have been widened more than the one around it.
         widened = (middle + (quantiles - middle) * self.widening[channel]).sort(dim=2).values
         return torch.cat([point, widened], dim=2)
+
+
+def _spread(values: Tensor) -> Tensor:
+    return values.clamp(min=_LEAST_SPREAD)
 
 
 def _gates(layer: Layer, hidden: Tensor) -> Tensor:

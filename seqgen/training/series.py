@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seqgen.corpus.windows import Integers, Sample, Windows, spread_out
+from seqgen.corpus.windows import Floats, Integers, Sample, Windows, spread_out
 from seqgen.model.forecaster import Forecaster
 from seqgen.training.conformal import widening
 from seqgen.training.device import Compute
@@ -36,11 +38,8 @@ class Shuffled:
 
 
 class Forecasting:
-    """Absolute error of the point forecast, and pinball loss of the quantiles (see `loop.Objective`).
-
-    The point is learnt with the absolute error, which is less drawn by storms and price jumps than the square; so it is
-    in SegRNN, whose squared error on what it has not seen is the smaller for it.
-    """
+    """Squared error of the point forecast, which so learns the mean, and pinball loss of the quantiles (see
+    `loop.Objective`)."""
 
     def __init__(
         self,
@@ -69,20 +68,21 @@ class Forecasting:
         """Summed loss, and the number of values that were there to be met."""
         truth = torch.from_numpy(sample.future).to(outputs.device)
         weight = torch.from_numpy(sample.observed).to(outputs)
-        error = (outputs[:, :, 0] - truth).abs()
+        error = (outputs[:, :, 0] - truth).square()
         levels = self.network.config.levels
         if levels:
             error = error + pinball(outputs[:, :, 1:], truth, levels).mean(dim=2)
         return (error * weight).sum(), int(sample.observed.sum())
 
     def validate(self) -> float | None:
-        """The mean loss; sets `measures`, and the network's widening of its bands as a side effect."""
+        """The mean loss. Sets `measures`, and as a side effect what the network keeps of its validation: how much of a
+        forecast change is believed, and how wide its bands must be."""
         if self._held_out is None:
             return None
         windows, levels = self._held_out, self.network.config.levels
         columns = windows.columns
         chosen = spread_out(len(windows.origins), max(1, _MOST_VALIDATION // columns))
-        forecasts, truths, seen = [], [], []
+        parts: list[tuple[npt.NDArray[Any], ...]] = []
         total, count = 0.0, 0
         with torch.inference_mode():
             for origins in np.array_split(chosen, max(1, len(chosen) * columns // _AT_ONCE)):
@@ -90,36 +90,31 @@ class Forecasting:
                 outputs = self.network(*inputs(sample, self._compute.device), kind=self._compute.kind)
                 loss, values = self._losses(outputs, sample)
                 total, count = total + float(loss), count + values
-                forecasts.append(outputs.float().cpu().numpy())
-                truths.append(sample.future)
-                seen.append(sample.observed)
-        outputs, truth, observed = np.concatenate(forecasts), np.concatenate(truths), np.concatenate(seen)
-        self._measure(outputs[:, :, 0], truth, observed, chosen)
-        if levels:
-            quantiles = np.sort(outputs[:, :, 1:], axis=2)
-            factors = [
-                widening(quantiles[c::columns], truth[c::columns], observed[c::columns], levels) for c in range(columns)
-            ]
-            with torch.no_grad():
+                # Everything from here on is relative to the last value.
+                last = sample.history[:, -1:]
+                found = outputs.float().cpu().numpy() - last[:, :, None]
+                parts.append((found, sample.future - last, sample.observed))
+        outputs, change, observed = (np.concatenate([part[place] for part in parts]) for place in range(3))
+        trust = np.array(
+            [believable(outputs[c::columns, :, 0], change[c::columns], observed[c::columns]) for c in range(columns)]
+        )
+        error = (outputs[:, :, 0] * np.tile(trust, len(chosen))[:, None] - change) * observed
+        many, nothing = max(int(observed.sum()), 1), float(((change * observed) ** 2).sum())
+        self.measures = {
+            "scaled_mse": float((error**2).sum() / many),
+            "scaled_mae": float(np.abs(error).sum() / many),
+            "skill": 1 - float((error**2).sum()) / nothing if nothing else 0.0,
+        }
+        with torch.no_grad():
+            self.network.trust.copy_(torch.from_numpy(trust))
+            if levels:
+                quantiles = np.sort(outputs[:, :, 1:], axis=2)
+                factors = [
+                    widening(quantiles[c::columns], change[c::columns], observed[c::columns], levels)
+                    for c in range(columns)
+                ]
                 self.network.widening.copy_(torch.from_numpy(np.stack(factors)))
         return total / max(count, 1)
-
-    def _measure(self, point: np.ndarray, truth: np.ndarray, observed: np.ndarray, origins: Integers) -> None:
-        """Squared and absolute error, and how much smaller than that of the last value."""
-        assert self._held_out is not None
-        columns = self._held_out.columns
-        last = np.concatenate(
-            [self._held_out.take((part[:, None] * columns + np.arange(columns)).ravel()).history[:, -1:]
-             for part in np.array_split(origins, max(1, len(origins) * columns // _AT_ONCE))]
-        )  # fmt: skip
-        many = max(int(observed.sum()), 1)
-        squared = float((((point - truth) ** 2) * observed).sum() / many)
-        persistence = float((((last - truth) ** 2) * observed).sum() / many)
-        self.measures = {
-            "scaled_mse": squared,
-            "scaled_mae": float((np.abs(point - truth) * observed).sum() / many),
-            "skill": 1 - squared / persistence if persistence else 0.0,
-        }
 
     def carried(self) -> dict[str, Tensor]:
         return {}
@@ -134,6 +129,14 @@ def inputs(sample: Sample, device: torch.device) -> tuple[Tensor, Tensor, Tensor
     past = torch.from_numpy(sample.past).to(device) if sample.past.shape[2] else None
     known = torch.from_numpy(sample.known).to(device) if sample.known.shape[2] else None
     return torch.from_numpy(sample.history).to(device), torch.from_numpy(sample.channel).to(device), past, known
+
+
+def believable(forecast: Floats, truth: Floats, observed: npt.NDArray[np.bool_]) -> float:
+    """The share, 0 to 1, of the forecast changes that leaves the least squared error: near 1 for what can be forecast,
+    near 0 for a random walk, whose changes can't. Arrays of one shape, relative to the last value."""
+    kept = np.where(observed, forecast, 0.0).astype(np.float64)
+    size = float((kept**2).sum())
+    return min(1.0, max(0.0, float((kept * np.where(observed, truth, 0.0)).sum()) / size)) if size else 1.0
 
 
 def pinball(quantiles: Tensor, truth: Tensor, levels: Sequence[float]) -> Tensor:

@@ -85,7 +85,7 @@ def make(options: TrainOptions, of: Shape, targets: int, past: int, known: int, 
         embedding_size=options.embedding_size or options.rnn_size or size,
         dropout=options.dropout if options.dropout is not None else _dropout(windows),
         linear=options.linear,
-        divide=options.scaling == "none" or options.log_returns,
+        normalisation=options.normalisation or ("changes" if options.log_returns else "window"),
     )
     batch = max(1, min(options.batch_size or batch, windows))
     length = of.look_back + of.horizon
