@@ -104,6 +104,8 @@ BAD_TRAIN = [
     ("horizon", 0), ("horizon", (1 << 16) + 1), ("look_back", 0), ("look_back", (1 << 20) + 1),
     ("segment_length", 0), ("segment_length", (1 << 16) + 1), ("scaling", "robust"), ("normalisation", "rank"),
     ("levels", "0"), ("levels", "100"), ("split_rows", "all"),
+    ("direction", "up"), ("ngrams", -1), ("ngrams", 6), ("label_smoothing", -0.1), ("label_smoothing", 0.6),
+    ("pretrain", -0.1), ("pretrain", 0.95),
     ("val_fraction", -0.1), ("val_fraction", 0.91), ("val_fraction", math.nan),
     ("seed", -1), ("seed", 1 << 63), ("device", "tpu"), ("precision", "fp16"), ("threads", 0), ("threads", 4097),
 ]  # fmt: skip

@@ -24,7 +24,7 @@ from seqgen.cli.main import main
 from seqgen.config import SampleOptions, TrainOptions, flag_name
 
 TRAIN = "train text.txt -o new"  # the text is there, and `new` is not
-COMMANDS = ("train", "sample", "chat", "forecast", "score", "evaluate", "info", "tokenize", "corpora")
+COMMANDS = ("train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "tokenize", "corpora")
 TOO_LONG = "n" * 300  # no file system takes such a name
 
 # What is typed (standard input is there, and empty), and what the error must say.
@@ -85,7 +85,6 @@ ROWS = [
     (f"{TRAIN} --val-fraction 2", "--val-fraction must be at most"),
     (f"{TRAIN} --vocab-size 400 --tokenizer char", "--tokenizer subword"),
     (f"{TRAIN} --activation relu --cell gru", "--cell rnn"),
-    (f"{TRAIN} --task classify", "--task classify is not in this version"),
     (f"{TRAIN} --task forecast", "text.txt"),
     (f"{TRAIN} --horizon 5", "--horizon is for forecast"),
     (f"{TRAIN} --task music", "no MIDI file"),

@@ -531,11 +531,27 @@ def use_table(model: seqgen.Model) -> None:
     assert np.abs(made.point[0] - truth).mean() < 0.3
 
 
+def easy_labels(folder: Path) -> str:
+    """Texts that say what they are."""
+    path = folder / "labels.csv"
+    rows = [
+        f"{word} thing {number % 7},{label}" for number in range(60) for word, label in (("good", "p"), ("bad", "n"))
+    ]
+    path.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    return str(path)
+
+
+def use_labels(model: seqgen.Model) -> None:
+    found = model.classify(["good thing 3", "bad thing 4"])
+    assert [prediction.label for prediction in found] == ["p", "n"]
+
+
 EASY: dict[str, tuple[Callable[[Path], str], Callable[[seqgen.Model], None]]] = {
     "text": (easy_text, use_text),
     "dialogue": (easy_dialogue, use_dialogue),
     "music": (easy_music, use_music),
     "forecast": (easy_table, use_table),
+    "classify": (easy_labels, use_labels),
 }
 
 

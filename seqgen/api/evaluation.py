@@ -105,7 +105,15 @@ def evaluate_forecast(asked: Evaluation) -> dict[str, Any]:
     return forecast_evaluation.evaluate(asked)
 
 
+def evaluate_classify(asked: Evaluation) -> dict[str, Any]:
+    """Every text's label beside the true one, and beside rivals'."""
+    from seqgen.api import classify_evaluation
+
+    return classify_evaluation.evaluate(asked)
+
+
 EVALUATIONS: dict[str, Callable[[Evaluation], dict[str, Any]]] = {
     "text": evaluate_text, "dialogue": evaluate_dialogue, "music": evaluate_music,
     "forecast": evaluate_forecast,
+    "classify": evaluate_classify,
 }  # fmt: skip

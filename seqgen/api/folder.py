@@ -43,6 +43,7 @@ class Training:
     compute: device.Compute
     data: Data
     run: Run
+    before: Run | None = None  # what the network learns before its task
     metrics: list[dict[str, Any]] = field(default_factory=list)
 
     def measured(self, loss: float | None) -> str:
@@ -88,6 +89,7 @@ def describe(
             "threads": torch.get_num_threads(),
             "init_from": None if start is None else str(init_from),
             "schedule": dataclasses.asdict(settled.schedule),
+            "pretraining": None if settled.pretraining is None else dataclasses.asdict(settled.pretraining),
         },
         "data": {
             "fingerprint": reading.fingerprint([*documents, *held_out]),

@@ -15,6 +15,7 @@ import numpy as np
 from seqgen import checkpoint
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import (
+    ClassifyOptions,
     EvaluateOptions,
     ForecastOptions,
     MusicOptions,
@@ -30,6 +31,7 @@ from seqgen.generation.text import Sample
 from seqgen.tokenizers import Codec, decode
 
 if TYPE_CHECKING:
+    from seqgen.api.classifying import Prediction
     from seqgen.api.forecasting import Forecast
     from seqgen.corpus.sources import Document, Progress, Warn
     from seqgen.evaluation.text import Masks
@@ -63,7 +65,7 @@ class Model:
     def __init__(self, loaded: Checkpoint, engine: str = "auto", device: str = "auto") -> None:
         self.checkpoint = loaded
         self._engine_name = engine
-        self._device = device
+        self.device = device
 
     @property
     def codec(self) -> Codec:
@@ -77,7 +79,7 @@ class Model:
     def engine(self) -> Engine:
         """What samples are drawn with: without torch, unless a device other than the processor was asked for."""
         loaded = self.checkpoint
-        return make_engine(loaded.language_model, loaded.weights(), self._engine_name, self._device)
+        return make_engine(loaded.language_model, loaded.weights(), self._engine_name, self.device)
 
     @cached_property
     def forecaster(self) -> Forecaster:
@@ -90,7 +92,7 @@ class Model:
         from seqgen.training import device
 
         forecaster = Forecaster(forecaster_of(self))
-        compute = device.choose("cpu" if self._device == "auto" else self._device, "fp32", threads=1)
+        compute = device.choose("cpu" if self.device == "auto" else self.device, "fp32", threads=1)
         forecaster.load_state_dict({n: torch.from_numpy(w) for n, w in self.checkpoint.weights().items()})
         return forecaster.to(compute.device).eval()
 
@@ -101,7 +103,7 @@ class Model:
         from seqgen.training import device
 
         # One stream is a chain of small products: a second thread would only be waited for.
-        compute = device.choose("cpu" if self._device == "auto" else self._device, "fp32", threads=1)
+        compute = device.choose("cpu" if self.device == "auto" else self.device, "fp32", threads=1)
         return load_network(self.checkpoint.language_model, self.checkpoint.weights()).to(compute.device)
 
     def sample(
@@ -148,6 +150,14 @@ class Model:
         if not isinstance(self.codec, DialogueCodec):
             raise ModelError(f"this is a model for {self.task}; a conversation needs one for dialogue")
         return self.codec
+
+    def classify(self, texts: Iterable[str | bytes], **options: Any) -> list[Prediction]:
+        """The labels of texts, in order. `options`: fields of `config.ClassifyOptions`. Raises `ModelError` for a model
+        of another task."""
+        from seqgen.api import classifying
+
+        data = (text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text for text in texts)
+        return list(classifying.predict(self, data, make(ClassifyOptions, options)))
 
     def score(self, chunks: Iterable[bytes] | bytes | str, name: str = "", per_token: bool = False) -> Score:
         """What one record costs. Every token counts, the first one too, given that a record begins.

@@ -106,7 +106,8 @@ def train(
         objective = data.objective(network, settled, compute, given.seed)
         config = describe(kind, data, given, settled, compute, documents, held_out, start, init_from)
         run = Run(objective, settled.schedule, generator, Position(), began)
-        training = Training(folder, kind, settled, compute, data, run)
+        before = _pretraining(data, network, settled, compute, given.seed, began)
+        training = Training(folder, kind, settled, compute, data, run, before)
         return _carry_out(training, ModelFolder(training, config, written=False), watch)
 
 
@@ -141,7 +142,7 @@ def _check_task(kind: Task, given: TrainOptions, explicit: dict[str, Any], start
         raise UserError(f"--tokenizer {given.tokenizer} does not go with {kind.name}, which has {kind.tokenizers[0]}")
     if given.vocab_size is not None and "subword" not in kind.tokenizers:
         raise UserError(f"--vocab-size does not go with {kind.name}")
-    if start is not None and start.task != kind.name:
+    if start is not None and start.task not in kind.starts_from:
         raise UserError(f"--init-from is a model for {start.task}; it can't go on with {kind.name}")
 
 
@@ -199,17 +200,8 @@ def _new_network(
     network.initialise(generator)
     data.prepare_network(network)
     if start is not None:
-        _copy_weights(network, start)
+        kind.transfer(network, start)
     return network, generator
-
-
-def _copy_weights(network: Any, start: Checkpoint) -> None:
-    """Every weight of `start`; rows for ids that it did not know stay as they were initialised."""
-    weights = start.weights()
-    with torch.no_grad():
-        for name, weight in network.state_dict().items():
-            old = torch.from_numpy(weights[name])
-            weight[: len(old)] = old
 
 
 def _resume(
@@ -226,11 +218,11 @@ def _resume(
     saved = checkpoint.load(folder)
     arrays, position = checkpoint.read_resume(folder)
     training_config, facts = saved.config["training"], saved.config["data"]
-    before = _as_begun(saved)
+    begun = _as_begun(saved)
     fixed = set(explicit) - {"budget", "epochs", "steps", "device", "threads", "patience"}
     for name in sorted(fixed):
-        if explicit[name] is not None and explicit[name] != getattr(before, name):
-            raise UserError(f"{flag_name(name)} can't change on --resume: the run has {getattr(before, name)}")
+        if explicit[name] is not None and explicit[name] != getattr(begun, name):
+            raise UserError(f"{flag_name(name)} can't change on --resume: the run has {getattr(begun, name)}")
     kind = tasks.find(saved.task)
     data = None if names else kind.reopen(facts, saved.reader)
     if data is None:
@@ -247,14 +239,18 @@ def _resume(
                 "or go on with another text by --init-from"
             )
         data = kind.prepare(
-            Preparation(documents, held_out, before, codec=saved.reader, tell=watch.tell, warn=watch.warn)
+            Preparation(documents, held_out, begun, codec=saved.reader, tell=watch.tell, warn=watch.warn)
         )
-    schedule = _schedule(training_config, before, explicit, data)
-    compute = device.choose(given.device, training_config["precision"], given.threads or before.threads)
-    settled = plan.Plan(saved.network, schedule, training_config["batch_size"], training_config["seq_length"])
+    schedule = _schedule(training_config, begun, explicit, data)
+    compute = device.choose(given.device, training_config["precision"], given.threads or begun.threads)
+    pretraining = training_config.get("pretraining")
+    settled = plan.Plan(
+        saved.network, schedule, training_config["batch_size"], training_config["seq_length"],
+        None if pretraining is None else from_json(Schedule, pretraining),
+    )  # fmt: skip
     network: Any = kind.network(saved.network).to(compute.device)
-    objective = data.objective(network, settled, compute, before.seed)
-    run = Run(objective, schedule, torch.Generator().manual_seed(before.seed))
+    objective = data.objective(network, settled, compute, begun.seed)
+    run = Run(objective, schedule, torch.Generator().manual_seed(begun.seed))
     try:
         run.restore(arrays, position)
     except ModelError as error:
@@ -264,7 +260,10 @@ def _resume(
     for unfinished in folder.rglob(f".*{PART}"):  # left by a write that was killed
         unfinished.unlink(missing_ok=True)
     config = {**saved.config, "training": {**training_config, "schedule": dataclasses.asdict(schedule)}}
-    training = Training(folder, kind, settled, compute, data, run)
+    before = None
+    if not run.position.step:
+        before = _pretraining(data, network, settled, compute, begun.seed, time.monotonic())
+    training = Training(folder, kind, settled, compute, data, run, before)
     training.metrics = [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
     return _carry_out(training, ModelFolder(training, config, written=True), watch)
 
@@ -303,11 +302,31 @@ def _schedule(training_config: dict[str, Any], before: TrainOptions, explicit: d
     return schedule
 
 
+def _pretraining(
+    data: Data, network: Any, settled: plan.Plan, compute: device.Compute, seed: int, began: float
+) -> Run | None:
+    """The run that comes before the task's own, where there is one."""
+    if settled.pretraining is None:
+        return None
+    objective = data.pretraining(network, settled, compute, seed)
+    if objective is None:
+        return None
+    return Run(objective, settled.pretraining, torch.Generator().manual_seed(seed), Position(), began)
+
+
 def _carry_out(training: Training, folder: ModelFolder, watch: Watcher) -> Model:
     """Runs the loop to its end, or until `watch.stop`, and saves on the way."""
     watch.started(training)
     run = training.run
     validated_at = run.position.step if training.metrics else -1
+    if training.before is not None:
+        folder.validated(run.validate())  # what there is without it: a kill must not leave nothing
+        for event in training.before.events():
+            if isinstance(event, Stepped):
+                watch.event(event)
+            if watch.stop():
+                return Model(checkpoint.load(training.folder))
+        run.began = time.monotonic()
     for event in run.events():
         if isinstance(event, Validated):
             folder.validated(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from seqgen.cli.common import (
     Quiet,
     Voice,
     add_options,
+    one_line,
     pipes,
     sources_or_stdin,
     to_json,
@@ -34,7 +36,8 @@ def run(
     """Measure a model on what it has not seen, every record from end to end, beside naive rivals.
 
     Text stands beside xz and, where installed, PPMd; music beside models that count, and pieces of the model's own are
-    compared with the real ones; forecasts beside the last value, the last season and a linear model (NLinear).
+    compared with the real ones; a classifier beside the commonest label and, with scikit-learn, a linear model;
+    forecasts beside the last value, the last season and a linear model (NLinear).
     """
     make(EvaluateOptions, options)
     names = sources_or_stdin(sources, "there is nothing to evaluate on")
@@ -78,6 +81,7 @@ def _table(result: dict[str, Any]) -> str:
         read = any(rival.get("read_the_training_text") for rival in result["baselines"].values())
         lines += ["", "The rivals " + ("have read the training text first." if read else "start knowing nothing: the "
                   "training text is not where it was, or is what is evaluated.")]  # fmt: skip
+    lines += _classes(result["metrics"]) + _mistakes(result.get("errors", []))
     measure = _DECIDES.get(result["task"])
     better = [name for name in names if measure and result["baselines"][name][measure] < result["metrics"][measure]]
     if better:
@@ -86,7 +90,54 @@ def _table(result: dict[str, Any]) -> str:
 
 
 # The measure, lower is better, by which a rival wins.
-_DECIDES = {"text": "bits_per_byte", "music": "nats_per_step"}
+_DECIDES = {"text": "bits_per_byte", "music": "nats_per_step", "classify": "log_loss"}
+_MOST_CLASSES = 60  # told one by one
+_MOST_CONFUSED = 12  # labels whose confusion fits into the width of a page
+
+
+def _classes(metrics: dict[str, Any]) -> list[str]:
+    """A row a label, and who was taken for whom."""
+    classes = metrics.get("per_class", {})
+    if not classes:
+        return []
+    shown = sorted(classes, key=lambda label: -classes[label]["support"])[:_MOST_CLASSES]
+    shown = [label for label in classes if label in shown]
+    lines = ["", f"{'':24}{'precision':>11}{'recall':>11}{'f1':>11}{'texts':>11}"]
+    for label in shown:
+        row = classes[label]
+        numbers = "".join(f"{row[key]:>11.3f}" for key in ("precision", "recall", "f1"))
+        lines.append(f"{_cell(label, 24)}{numbers}{row['support']:>11,}")
+    if len(classes) > len(shown):
+        lines.append(f"and {len(classes) - len(shown):,} rarer labels (--json has them all)")
+    labels, matrix = metrics["confusion"]["labels"], metrics["confusion"]["matrix"]
+    if len(labels) <= _MOST_CONFUSED:
+        lines += ["", _cell("true label: given as", 24) + "".join(_cell(label, 11, right=True) for label in labels)]
+        for label, row in zip(labels, matrix, strict=True):
+            lines.append(_cell(label, 24) + "".join(f"{count:>11,}" for count in row))
+    return lines
+
+
+def _mistakes(errors: list[dict[str, Any]]) -> list[str]:
+    """The mistakes that the model was surest of."""
+    lines = ["", "most confident mistakes"] if errors else []
+    for error in errors:
+        true = ", ".join(error["label"]) or "none"
+        text = one_line(error["text"])
+        text = text if len(text) <= 160 else text[:159] + "…"
+        lines.append(f"  {error['probability']:.3f} {error['given']}, truly {true}: {text}")
+    return lines
+
+
+def _cell(text: str, width: int, right: bool = False) -> str:
+    """`text` in so many columns of a terminal, where a Chinese character takes two, cut where it is longer."""
+    text = one_line(text)
+    wide = [2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text]
+    if sum(wide) > width - 1:
+        while sum(wide) > width - 2:
+            text, wide = text[:-1], wide[:-1]
+        text, wide = text + "…", [*wide, 1]
+    space = " " * (width - sum(wide))
+    return space + text if right else text + space
 
 
 def _number(value: float) -> str:

@@ -5,7 +5,16 @@ fields, the Python interface takes them as keyword arguments, and `config.json` 
 place only. A default of `None` means "chosen from the data and the time at hand" (see `training.plan`).
 """
 
-from seqgen.config.networks import CELL_NAMES, NETWORKS, NORMALISATIONS, AnyNetwork, ForecasterConfig, NetworkConfig
+from seqgen.config.networks import (
+    CELL_NAMES,
+    DIRECTIONS,
+    NETWORKS,
+    NORMALISATIONS,
+    AnyNetwork,
+    ClassifierConfig,
+    ForecasterConfig,
+    NetworkConfig,
+)
 from seqgen.config.settings import (
     check,
     check_task,
@@ -21,6 +30,7 @@ from seqgen.config.settings import (
 from seqgen.config.training import SCALINGS, TASK_NAMES, TOKENIZER_NAMES, TrainOptions
 from seqgen.config.work import (
     DEFAULT_LENGTH,
+    ClassifyOptions,
     EvaluateOptions,
     ForecastOptions,
     MusicOptions,
@@ -33,6 +43,7 @@ FORMAT = 1  # of the model folder; a larger number is refused by name, so it cha
 __all__ = [
     "CELL_NAMES",
     "DEFAULT_LENGTH",
+    "DIRECTIONS",
     "FORMAT",
     "NETWORKS",
     "NORMALISATIONS",
@@ -40,6 +51,8 @@ __all__ = [
     "TASK_NAMES",
     "TOKENIZER_NAMES",
     "AnyNetwork",
+    "ClassifierConfig",
+    "ClassifyOptions",
     "EvaluateOptions",
     "ForecastOptions",
     "ForecasterConfig",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seqgen.config.networks import CELL_NAMES, NORMALISATIONS
+from seqgen.config.networks import CELL_NAMES, DIRECTIONS, NORMALISATIONS
 from seqgen.config.settings import flag_name, parse_duration, parse_levels, parse_range, parse_split, setting
 from seqgen.errors import UserError
 
@@ -13,6 +13,7 @@ TOKENIZER_NAMES = ("char", "byte", "subword")  # of text; music has its own
 SCALINGS = ("standard", "minmax", "none")
 _MUSIC = ("music",)
 _FORECAST = ("forecast",)
+_CLASSIFY = ("classify",)
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class TrainOptions:
     """What `train` can be told. `None` leaves the choice to the program."""
 
     tokenizer: str | None = setting(
-        None, "How text becomes ids [default: char].", choices=TOKENIZER_NAMES)  # fmt: skip
+        None, "How text becomes ids [default: char; subword for labelled texts].", choices=TOKENIZER_NAMES)  # fmt: skip
     vocab_size: int | None = setting(
         None, "Pieces in a subword vocabulary [default: by corpus size].", least=300, most=1 << 20)  # fmt: skip
 
@@ -67,6 +68,27 @@ class TrainOptions:
     stretch: int = setting(
         0, "Music: every pass plays each piece up to so many percent faster or slower.", least=0, most=50,
         tasks=_MUSIC)  # fmt: skip
+    text_column: str | None = setting(
+        None, "Labelled texts: the column of a table, or key of JSON, that holds the text [default: guessed].",
+        tasks=_CLASSIFY)  # fmt: skip
+    label_column: str | None = setting(
+        None, "Labelled texts: the column or key that holds the label [default: guessed].",
+        tasks=_CLASSIFY)  # fmt: skip
+    direction: str = setting(
+        "both", "Labelled texts: which way they are read.", choices=DIRECTIONS, tasks=_CLASSIFY)  # fmt: skip
+    ngrams: int = setting(
+        3, "Labelled texts: the longest n-gram, in words, of the linear model beside the network; 0 for none.",
+        least=0, most=5, tasks=_CLASSIFY)  # fmt: skip
+    lowercase: bool = setting(False, "Labelled texts: read capitals as small letters.", tasks=_CLASSIFY)
+    stop_words: str | None = setting(
+        None, "Labelled texts: a file of words to leave out, one a line.", metavar="FILE", tasks=_CLASSIFY)  # fmt: skip
+    balance: bool = setting(False, "Labelled texts: make rare labels count as much as common ones.", tasks=_CLASSIFY)
+    label_smoothing: float = setting(
+        0.0, "Labelled texts: share of the target spread over all labels.", least=0, most=0.5,
+        tasks=_CLASSIFY)  # fmt: skip
+    pretrain: float | None = setting(
+        None, "Labelled texts: share of the time in which the network learns to predict their words, before their "
+        "labels [default: by corpus and time].", least=0, most=0.9, tasks=_CLASSIFY)  # fmt: skip
     strict: bool = setting(
         False, "Stop at a damaged file instead of passing it over.", tasks=("music", "dialogue"))  # fmt: skip
 

@@ -56,8 +56,22 @@ class EvaluateOptions:
     mutual: float = setting(
         1.0, "Dialogue: how much a reply's likelihood without the history counts against it.", least=0, most=1,
         tasks=("dialogue",))  # fmt: skip
+    errors: int = setting(
+        0, "Labelled texts: tell so many of the most confident mistakes.", least=0, most=100_000,
+        tasks=("classify",))  # fmt: skip
     plot: str | None = setting(
-        None, "Music: draw both sets' features into this PNG file.", metavar="FILE.png", tasks=_MUSIC)  # fmt: skip
+        None, "Draw into this PNG file: music's features beside real ones, who was taken for whom.",
+        metavar="FILE.png", tasks=("music", "classify"))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClassifyOptions:
+    """What sorting can be told."""
+
+    top_k: int = setting(1, "How many labels to give a text, the likeliest first.", "-k", least=1)
+    min_confidence: float = setting(
+        0.0, "Say `unknown` where no label is at least so likely.", least=0, most=1)  # fmt: skip
+    format: str = setting("text", "Of what is written.", choices=("text", "jsonl", "fasttext"))
 
 
 DEFAULT_LENGTH = {"text": 500, "dialogue": 500, "music": 16}  # characters, or bars

@@ -63,15 +63,14 @@ class LSTM:
         return o.sigmoid() * c.tanh(), c
 
     def forward(self, x: Tensor, h: Tensor, state: State) -> tuple[State, Saved]:
-        size = h.shape[1] // 4
         a = (x + h).float() if h.dtype == torch.bfloat16 else x + h
-        a[:, : 2 * size].sigmoid_()
-        a[:, 2 * size : 3 * size].tanh_()
-        a[:, 3 * size :].sigmoid_()
         i, f, g, o = a.chunk(4, dim=1)
+        g.mul_(2)
+        a.sigmoid_()
+        g.mul_(2).sub_(1)
         old = state[1]
         c = (f * old).addcmul_(i, g)
-        t = c.tanh()
+        t = _tanh(c)
         return (o * t, c), (a, old, t)
 
     def backward(self, saved: Saved, grad: State) -> tuple[Tensor, Tensor, State]:
@@ -168,6 +167,11 @@ class RNN:
         dh = grad[0]
         d = dh * (new > 0) if self.relu else torch.addcmul(dh, dh * new, new, value=-1)
         return d, d, ()
+
+
+def _tanh(x: Tensor) -> Tensor:
+    """tanh x = 2 σ(2x) − 1: PyTorch's sigmoid is several times faster than its tanh on a CPU."""
+    return (2 * x).sigmoid_().mul_(2).sub_(1)
 
 
 # Name → the cell, made with the activation asked for. Only the vanilla RNN has a choice of activation.

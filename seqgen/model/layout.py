@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from seqgen.config import AnyNetwork, ForecasterConfig, NetworkConfig
+from seqgen.config import AnyNetwork, ClassifierConfig, ForecasterConfig, NetworkConfig
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 STATES = {"lstm": 2, "gru": 1, "rnn": 1}
@@ -24,17 +24,7 @@ def weight_shapes(config: AnyNetwork) -> dict[str, Shape]:
 
 
 def _language_model(config: NetworkConfig) -> dict[str, Shape]:
-    rows = GATES[config.cell] * config.rnn_size
-    shapes: dict[str, Shape] = {"embedding": (config.vocab_size, config.embedding_size)}
-    width = config.embedding_size
-    for number in range(config.num_layers):
-        layer = f"layers.{number}."
-        shapes[layer + "input_weight"] = (rows, width)
-        shapes[layer + "recurrent_weight"] = (rows, config.rnn_size)
-        shapes[layer + "bias"] = (rows,)
-        if config.cell in RECURRENT_BIAS:
-            shapes[layer + "recurrent_bias"] = (rows,)
-        width = config.rnn_size
+    shapes: dict[str, Shape] = {"embedding": (config.vocab_size, config.embedding_size), **_stack(config, "")}
     if not config.tie_weights:
         shapes["output_weight"] = (config.vocab_size, config.rnn_size)
     elif config.embedding_size != config.rnn_size:
@@ -43,9 +33,24 @@ def _language_model(config: NetworkConfig) -> dict[str, Shape]:
     return shapes
 
 
+def _classifier(config: ClassifierConfig) -> dict[str, Shape]:
+    labels = len(config.labels)
+    shapes: dict[str, Shape] = {"embedding": (config.vocab_size, config.embedding_size)}
+    for number in range(len(config.directions)):
+        shapes |= _stack(config, f"readers.{number}.")
+    shapes["head_weight"] = (labels, 3 * config.rnn_size * len(config.directions))
+    shapes["head_bias"] = (labels,)
+    shapes["mix"] = (2,)
+    shapes["shift"] = (labels,)
+    shapes["prior"] = (labels,)
+    shapes["wide_keys"] = (config.features,)
+    shapes["wide_weight"] = (config.features, labels)
+    shapes["wide_bias"] = (labels,)
+    return shapes
+
+
 def _forecaster(config: ForecasterConfig) -> dict[str, Shape]:
     width, segment = config.embedding_size, config.segment_length
-    rows = GATES[config.cell] * config.rnn_size
     shapes: dict[str, Shape] = {
         "segment_weight": (width, segment * (1 + config.past + config.known)),
         "segment_bias": (width,),
@@ -54,14 +59,7 @@ def _forecaster(config: ForecasterConfig) -> dict[str, Shape]:
     }
     if config.known:
         shapes["known_weight"] = (width, segment * config.known)
-    for number in range(config.num_layers):
-        layer = f"layers.{number}."
-        shapes[layer + "input_weight"] = (rows, width)
-        shapes[layer + "recurrent_weight"] = (rows, config.rnn_size)
-        shapes[layer + "bias"] = (rows,)
-        if config.cell in RECURRENT_BIAS:
-            shapes[layer + "recurrent_bias"] = (rows,)
-        width = config.rnn_size
+    shapes |= _stack(config, "")
     shapes["output_weight"] = (segment * config.outputs, config.rnn_size)
     shapes["output_bias"] = (segment * config.outputs,)
     if config.linear:
@@ -71,10 +69,27 @@ def _forecaster(config: ForecasterConfig) -> dict[str, Shape]:
     return shapes
 
 
+def _stack(config: AnyNetwork, prefix: str) -> dict[str, Shape]:
+    """The weights of one recurrent stack."""
+    rows = GATES[config.cell] * config.rnn_size
+    shapes: dict[str, Shape] = {}
+    width = config.embedding_size
+    for number in range(config.num_layers):
+        layer = f"{prefix}layers.{number}."
+        shapes[layer + "input_weight"] = (rows, width)
+        shapes[layer + "recurrent_weight"] = (rows, config.rnn_size)
+        shapes[layer + "bias"] = (rows,)
+        if config.cell in RECURRENT_BIAS:
+            shapes[layer + "recurrent_bias"] = (rows,)
+        width = config.rnn_size
+    return shapes
+
+
 # Kind of network → the weights that it has.
 _SHAPES: dict[type, Callable[[Any], dict[str, Shape]]] = {
     NetworkConfig: _language_model,
     ForecasterConfig: _forecaster,
+    ClassifierConfig: _classifier,
 }
 
 

@@ -19,12 +19,15 @@ from seqgen.model.recurrence import scan
 
 States = tuple[State, ...]  # one a layer
 
+_FEW = 256  # ids present in a batch, up to which their gradients are summed by a product
+
 
 class Lookup(torch.autograd.Function):
     """Rows of a table by id, with a gradient summed in products rather than row by row.
 
     A character occurs hundreds of times in a batch; adding its gradients up one at a time in bfloat16 would lose
-    most of them, and one product with the indicator matrix of the ids present is faster as well.
+    most of them, and one product with the indicator matrix of the ids present is faster as well. Where thousands of
+    ids are present each id's gradients are gathered and summed in float32.
     """
 
     @staticmethod
@@ -37,14 +40,16 @@ class Lookup(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (ids,) = ctx.saved_tensors
         flat = grad.reshape(-1, grad.shape[-1])
-        present, place = torch.unique(ids.reshape(-1), return_inverse=True)
-        if len(present) * 4 <= len(flat):
+        ordered, order = torch.sort(ids.reshape(-1))
+        present, counts = torch.unique_consecutive(ordered, return_counts=True)
+        if len(present) <= _FEW and len(present) * 4 <= len(flat):
             indicator = flat.new_zeros(len(present), len(flat))
-            indicator[place, torch.arange(len(flat), device=flat.device)] = 1
+            rows = torch.repeat_interleave(torch.arange(len(present), device=flat.device), counts)
+            indicator[rows, order] = 1
             summed = torch.mm(indicator, flat)
         else:
-            exact = torch.promote_types(flat.dtype, torch.float32)
-            summed = flat.new_zeros(len(present), flat.shape[1], dtype=exact).index_add_(0, place, flat.to(exact))
+            exact = flat.to(torch.promote_types(flat.dtype, torch.float32))
+            summed = F.embedding_bag(order, exact, counts.cumsum(0) - counts, mode="sum")
         result = grad.new_zeros(ctx.rows, flat.shape[1])
         result[present] = summed.to(result.dtype)
         return result, None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from seqgen.model.cells import Cell, State
+from seqgen.model.cells import Cell, Saved, State
 
 
 def scan_reference(cell: Cell, x: Tensor, weight: Tensor, bias: Tensor | None, state: State) -> tuple[Tensor, State]:
@@ -39,8 +39,35 @@ def scan(cell: Cell, x: Tensor, weight: Tensor, bias: Tensor | None, state: Stat
     Returns:
         the outputs h_1 … h_T, shape (time, batch, units), in the type of x, and the last state.
     """
+    if not torch.is_grad_enabled():
+        outputs, last, _ = _run(cell, x, weight.to(x.dtype), bias, state, keep=False)
+        return outputs[1:], last
     outputs, *last = _Scan.apply(cell, x, weight, bias, *state)  # type: ignore[no-untyped-call]
     return outputs, tuple(last)
+
+
+def _run(
+    cell: Cell, x: Tensor, low: Tensor, bias: Tensor | None, state: State, keep: bool
+) -> tuple[Tensor, State, list[Saved]]:
+    """The time loop, forward: h_0 … h_T in the type of the products, the last state, and where `keep`, what the way
+    back needs."""
+    turned = low.t()
+    low_bias = None if bias is None else bias.to(x.dtype)
+    # Row t is the old output of step t, rows 1 … T are the result.
+    history = x.new_empty(len(x) + 1, *state[0].shape)
+    history[0] = state[0]
+    product = x.new_empty(x.shape[1:])
+    saved = []
+    for t in range(len(x)):
+        if low_bias is None:
+            torch.mm(history[t], turned, out=product)
+        else:
+            torch.addmm(low_bias, history[t], turned, out=product)
+        state, kept = cell.forward(x[t], product, state)
+        history[t + 1] = state[0]
+        if keep:
+            saved.append(kept)
+    return history, state, saved
 
 
 class _Scan(torch.autograd.Function):
@@ -49,21 +76,7 @@ class _Scan(torch.autograd.Function):
         ctx: Any, cell: Cell, x: Tensor, weight: Tensor, bias: Tensor | None, *state: Tensor
     ) -> tuple[Tensor, ...]:
         low = weight.to(x.dtype)
-        turned = low.t()
-        low_bias = None if bias is None else bias.to(x.dtype)
-        # h_0 … h_T in the type of the products; row t is the old output of step t, rows 1 … T are the result.
-        history = x.new_empty(len(x) + 1, *state[0].shape)
-        history[0] = state[0]
-        product = x.new_empty(x.shape[1:])
-        saved = []
-        for t in range(len(x)):
-            if low_bias is None:
-                torch.mm(history[t], turned, out=product)
-            else:
-                torch.addmm(low_bias, history[t], turned, out=product)
-            state, kept = cell.forward(x[t], product, state)
-            history[t + 1] = state[0]
-            saved.append(kept)
+        history, state, saved = _run(cell, x, low, bias, state, keep=True)
         ctx.cell, ctx.steps, ctx.kept = cell, len(x), len(saved[0]) if saved else 0
         ctx.has_bias = bias is not None
         ctx.save_for_backward(low, history, *[tensor for kept in saved for tensor in kept])

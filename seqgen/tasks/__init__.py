@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from seqgen.config import TASK_NAMES
 from seqgen.corpus import catalogue
 from seqgen.corpus.conversations import looks_like_dialogue
+from seqgen.corpus.labelled import looks_labelled
 from seqgen.corpus.series import looks_like_series
 from seqgen.corpus.sources import Accepts, looks_like_midi, looks_like_text
 from seqgen.errors import UserError
@@ -31,6 +32,7 @@ TASKS = {
     "dialogue": "seqgen.tasks.dialogue",
     "music": "seqgen.tasks.music",
     "forecast": "seqgen.tasks.forecast",
+    "classify": "seqgen.tasks.classify",
 }
 
 
@@ -64,10 +66,12 @@ def _guess(source: str) -> str:
     if os.path.isdir(path):
         names = [name for _, _, files in os.walk(path) for name in files if not name.startswith(".")]
         midi = sum(looks_like_midi(Path(name)) for name in names)
-        return "music" if midi > len(names) / 2 else "text"
+        return "music" if midi > len(names) / 2 else "classify" if looks_labelled(path) else "text"
     if looks_like_midi(path):  # globs too
         return "music"
     if os.path.isfile(path):
+        if looks_labelled(path):
+            return "classify"
         if looks_like_series(path):
             return "forecast"
         return "dialogue" if looks_like_dialogue(path) else "text"

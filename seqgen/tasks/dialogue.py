@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from seqgen import tokenizers
+from seqgen.checkpoint import Checkpoint
 from seqgen.config import NetworkConfig, TrainOptions
 from seqgen.corpus import ids, split
 from seqgen.corpus.catalogue import cache_folder
@@ -16,7 +17,7 @@ from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError
 from seqgen.model.network import Network
-from seqgen.tasks.language import LanguageData, cache_key, from_cache
+from seqgen.tasks.language import LanguageData, cache_key, copy_weights, from_cache
 from seqgen.tasks.task import Headline, Preparation
 from seqgen.tasks.text import measures
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
@@ -28,6 +29,7 @@ class Dialogue:
 
     name: ClassVar[str] = "dialogue"
     tokenizers: ClassVar[tuple[str, ...]] = ("subword", "char", "byte")
+    starts_from: ClassVar[tuple[str, ...]] = ("dialogue",)
     headline: ClassVar[Headline] = Headline("bits_per_character", "bits/char")
     exact: ClassVar[bool] = False
 
@@ -55,6 +57,9 @@ class Dialogue:
             return None
         key, train, held_out, counts = found
         return LanguageData(codec, train, held_out, counts, key, measures)
+
+    def transfer(self, network: Network, start: Checkpoint) -> None:
+        copy_weights(network, start)
 
     def network(self, config: NetworkConfig) -> Network:
         return Network(config)

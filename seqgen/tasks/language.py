@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from seqgen import tokenizers
+from seqgen.checkpoint import Checkpoint
 from seqgen.config import TrainOptions
 from seqgen.corpus import ids
 from seqgen.corpus.catalogue import cache_folder
@@ -59,6 +62,10 @@ class LanguageData:
     def prepare_network(self, network: Network) -> None:
         set_output_bias(network, self.train)
 
+    def pretraining(self, network: Network, plan: Plan, compute: Compute, seed: int) -> None:
+        """Nothing comes before."""
+        return
+
     def objective(self, network: Network, plan: Plan, compute: Compute, seed: int) -> NextId:
         transform = None if self.transform is None else self.transform(seed)
         return NextId(
@@ -70,6 +77,15 @@ class LanguageData:
         if val_loss is None or not self.counts["held_out_tokens"]:
             return {}
         return {"val_loss": val_loss, **self.measures(val_loss, self.counts)}
+
+
+def copy_weights(network: Network, start: Checkpoint) -> None:
+    """Every weight of `start`; rows for ids that it did not know stay as they were initialised."""
+    weights = start.weights()
+    with torch.no_grad():
+        for name, weight in network.state_dict().items():
+            old = torch.from_numpy(weights[name])
+            weight[: len(old)] = old
 
 
 def cache_key(codec: Codec, preparation: Preparation) -> str:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from seqgen.checkpoint import Checkpoint
 from seqgen.config import NetworkConfig
 from seqgen.corpus import ids, split
 from seqgen.corpus.catalogue import cache_folder
@@ -18,7 +19,7 @@ from seqgen.errors import DataError, ModelError
 from seqgen.model.network import Network
 from seqgen.music.events import steps_in
 from seqgen.music.parts import Losses
-from seqgen.tasks.language import LanguageData, cache_key, from_cache
+from seqgen.tasks.language import LanguageData, cache_key, copy_weights, from_cache
 from seqgen.tasks.task import Headline, Preparation
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.codec import Ids
@@ -33,6 +34,7 @@ class Music:
 
     name: ClassVar[str] = "music"
     tokenizers: ClassVar[tuple[str, ...]] = ("midi",)
+    starts_from: ClassVar[tuple[str, ...]] = ("music",)
     headline: ClassVar[Headline] = Headline("nats_per_step", "nats/step")
     exact: ClassVar[bool] = False
 
@@ -61,6 +63,9 @@ class Music:
             return None
         key, train, held_out, counts = found
         return _data(codec, train, held_out, counts, key)
+
+    def transfer(self, network: Network, start: Checkpoint) -> None:
+        copy_weights(network, start)
 
     def network(self, config: NetworkConfig) -> Network:
         return Network(config)

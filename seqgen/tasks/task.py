@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+from torch import nn
+
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import TrainOptions
 from seqgen.corpus.sources import Document
@@ -61,6 +63,10 @@ class Data(Protocol):
         """Starts what the data can tell a network before training does."""
         ...
 
+    def pretraining(self, network: Any, plan: Plan, compute: Compute, seed: int) -> Objective | None:
+        """What the network learns before its task, for as long as `plan.pretraining` says; None: nothing."""
+        ...
+
     def objective(self, network: Any, plan: Plan, compute: Compute, seed: int) -> Objective: ...
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
@@ -75,6 +81,7 @@ class Task(Protocol):
     tokenizers: ClassVar[tuple[str, ...]]  # kinds that it can learn with, the default first
     headline: ClassVar[Headline]
     exact: ClassVar[bool]  # products in float32 where nobody says otherwise: numbers need more digits than choices
+    starts_from: ClassVar[tuple[str, ...]]  # tasks whose models `--init-from` may name
 
     def prepare(self, preparation: Preparation) -> Data: ...
 
@@ -82,6 +89,10 @@ class Task(Protocol):
         """The data that `facts` were made of, from the cache; None where the cache no longer has it."""
         ...
 
-    def network(self, config: Any) -> Any:
+    def transfer(self, network: Any, start: Checkpoint) -> None:
+        """Copies into a network what it shares with another model."""
+        ...
+
+    def network(self, config: Any) -> nn.Module:
         """A network of this task, its weights not yet set."""
         ...

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from seqgen import tokenizers
+from seqgen.checkpoint import Checkpoint
 from seqgen.config import TOKENIZER_NAMES, NetworkConfig
 from seqgen.corpus import ids, split
 from seqgen.corpus.catalogue import cache_folder
@@ -17,7 +18,7 @@ from seqgen.corpus.ids import IdStream
 from seqgen.corpus.split import Part
 from seqgen.errors import DataError
 from seqgen.model.network import Network
-from seqgen.tasks.language import LanguageData, cache_key, from_cache
+from seqgen.tasks.language import LanguageData, cache_key, copy_weights, from_cache
 from seqgen.tasks.task import Headline, Preparation
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
 
@@ -27,6 +28,7 @@ class Text:
 
     name: ClassVar[str] = "text"
     tokenizers: ClassVar[tuple[str, ...]] = TOKENIZER_NAMES
+    starts_from: ClassVar[tuple[str, ...]] = ("text",)
     headline: ClassVar[Headline] = Headline("bits_per_character", "bits/char")
     exact: ClassVar[bool] = False
 
@@ -79,6 +81,9 @@ class Text:
             return None
         key, train, held_out, counts = found
         return LanguageData(codec, train, held_out, counts, key, measures)
+
+    def transfer(self, network: Network, start: Checkpoint) -> None:
+        copy_weights(network, start)
 
     def network(self, config: NetworkConfig) -> Network:
         return Network(config)

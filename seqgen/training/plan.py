@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from seqgen.config import NetworkConfig, TrainOptions, parse_duration
+from seqgen.config import AnyNetwork, NetworkConfig, TrainOptions, parse_duration
 from seqgen.errors import DataError, UserError
 from seqgen.training.cross_entropy import language_loss
 from seqgen.training.device import Compute
@@ -22,7 +22,7 @@ from seqgen.training.loop import Schedule
 
 # Sizes tried, smallest first: (units, layers). One wide layer learns more a minute than two narrower ones.
 SIZES = ((64, 1), (128, 1), (256, 1), (384, 1), (512, 1), (768, 1), (1024, 1), (1536, 1), (2048, 1))
-_DEFAULT_SECONDS = 600.0  # "in minutes": what a person waits for without being asked
+DEFAULT_SECONDS = 600.0  # "in minutes": what a person waits for without being asked
 _DEFAULT_EPOCHS = 40.0  # a small corpus is learnt after this many passes; more time is not spent without a word
 _BATCHES = ((64, 64), (32, 64), (32, 32), (16, 32), (8, 32), (8, 16))  # lanes and length, largest first
 _ENOUGH_STEPS = 700  # optimiser steps that a run should have, where it can
@@ -37,6 +37,7 @@ class Plan:
     schedule: Schedule
     batch_size: int
     seq_length: int
+    pretraining: Schedule | None = None  # of what comes before, where something does (see `task.Data.pretraining`)
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, 
             "distinct; a few hundred characters are the least, and some thousands do better"
         )
     asked = parse_duration(options.budget) if options.budget else None
-    seconds = (asked if asked is not None else _DEFAULT_SECONDS) - spent
+    seconds = (asked if asked is not None else DEFAULT_SECONDS) - spent
 
     budgeted = options.steps is None and options.epochs is None
     chosen, rate = _size(options, corpus, max(seconds, 1.0), speed if budgeted else None)
@@ -100,7 +101,7 @@ def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, 
         warmup=options.warmup,
         steps=steps,
         # The clock of a run starts before the corpus is read; the last save is left out of it.
-        seconds=None if steps is not None else spent + seconds - _saving(network, seconds),
+        seconds=None if steps is not None else spent + seconds - saving(network, seconds),
         patience=options.patience,
         grad_clip=options.grad_clip,
         weight_decay=options.weight_decay,
@@ -149,7 +150,7 @@ def _learning_rate(network: NetworkConfig, batch_size: int) -> float:
     return float(f"{min(rate, 0.02):.2g}")
 
 
-def _saving(network: NetworkConfig, seconds: float) -> float:
+def saving(network: AnyNetwork, seconds: float) -> float:
     """Seconds that the end of a run takes: the last validation is counted by the loop, this is writing files."""
     from seqgen.model.layout import parameter_count
 

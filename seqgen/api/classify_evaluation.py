@@ -1,0 +1,106 @@
+"""`evaluate` for a classifier: its labels beside the true ones, and beside rivals'."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqgen.api.classifying import in_batches, labeller
+from seqgen.config import ClassifierConfig
+from seqgen.corpus.labelled import LabelledOptions, LabelledTexts, examples, gather, split
+from seqgen.errors import DataError
+from seqgen.evaluation import classify as measuring
+from seqgen.evaluation import linear_rival
+
+if TYPE_CHECKING:
+    from seqgen.api.evaluation import Evaluation
+
+
+def evaluate(asked: Evaluation) -> dict[str, Any]:
+    """Every text of the sources. A label that the model does not know counts as a mistake."""
+    work = labeller(asked.model)
+    config = asked.model.checkpoint.network
+    assert isinstance(config, ClassifierConfig)
+    kept = asked.model.checkpoint.config["training"].get("options", {})
+    layout = LabelledOptions(kept.get("text_column"), kept.get("label_column"))
+    asked.tell("reading the labelled texts")
+    texts = gather(examples(asked.documents, layout, asked.warn), asked.warn, known=config.labels)
+    if not len(texts):
+        raise DataError("there is no labelled text to evaluate on")
+    labels = (*config.labels, *(label for label in texts.labels if label not in config.labels))
+    targets = _targets(texts, labels)
+    asked.tell(f"sorting {len(texts):,} texts")
+    rows = [work(batch) for batch in in_batches(texts.text(number) for number in range(len(texts)))]
+    shares = np.zeros(targets.shape)
+    shares[:, : len(config.labels)] = np.concatenate(rows)
+    multi = config.multi or texts.multi
+    metrics = measuring.measures(shares, targets, labels, multi)
+    baselines: dict[str, Any] = {}
+    if asked.rivals:
+        asked.tell("asking the rivals")
+        baselines = _rivals(asked, layout, texts, targets, labels, multi)
+    result = {"records": len(texts), "tokens": _tokens(asked, texts), "metrics": metrics, "baselines": baselines}
+    if asked.options.errors:
+        worst = measuring.most_confident_mistakes(shares, targets, asked.options.errors, multi)
+        result["errors"] = [
+            {
+                "text": texts.text(number).decode("utf-8", "replace"),
+                "label": [label for label, true in zip(labels, targets[number], strict=True) if true],
+                "given": labels[int(shares[number].argmax())],
+                "probability": float(shares[number].max()),
+            }
+            for number in worst
+        ]
+    if asked.options.plot:
+        from seqgen.plots.confusion import draw
+
+        draw(Path(asked.options.plot), metrics["confusion"]["labels"], metrics["confusion"]["matrix"])
+    return result
+
+
+def _targets(texts: LabelledTexts, labels: tuple[str, ...]) -> Any:
+    """Whether each text has each of `labels`, shape (texts, labels)."""
+    own = texts.targets().astype(bool)
+    targets = np.zeros((len(texts), len(labels)), dtype=bool)
+    for column, label in enumerate(texts.labels):
+        targets[:, labels.index(label)] = own[:, column]
+    return targets
+
+
+def _tokens(asked: Evaluation, texts: LabelledTexts) -> int:
+    return sum(len(asked.model.codec.encode(texts.text(number))) for number in range(len(texts)))
+
+
+def _rivals(
+    asked: Evaluation,
+    layout: LabelledOptions,
+    texts: LabelledTexts,
+    targets: Any,
+    labels: tuple[str, ...],
+    multi: bool,
+) -> dict[str, Any]:
+    """The most common label; and TF-IDF with logistic regression, where scikit-learn is installed and what the model
+    learnt from still lies where it lay."""
+    from seqgen.api.evaluation import training_documents
+
+    data = asked.model.checkpoint.config["data"]
+    known = data.get("label_shares", {})
+    prior = np.array([float(known.get(label, 0.0)) for label in labels])
+    if not prior.any():
+        return {}
+    rivals = {"majority": measuring.majority(prior, targets, labels, multi)}
+    documents = training_documents(asked)
+    if documents is None or not linear_rival.available():
+        return rivals
+    train = gather(examples(documents, layout, lambda _: None), lambda _: None)
+    options = asked.model.checkpoint.config["training"].get("options", {})
+    if not data.get("valid_sources"):
+        train, _ = split(train, float(options.get("val_fraction", 0.0)), int(options.get("seed", 0)))
+    if set(train.labels) <= set(labels):
+        words = [train.text(number).decode("utf-8", "replace") for number in range(len(train))]
+        unseen = [texts.text(number).decode("utf-8", "replace") for number in range(len(texts))]
+        found = linear_rival.probabilities(words, _targets(train, labels), unseen, multi)
+        rivals["tfidf_logistic"] = measuring.measures(found, targets, labels, multi)
+    return rivals

@@ -1,0 +1,86 @@
+"""Sorting texts with a model: one prediction a text, in order, as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.config import ClassifierConfig, ClassifyOptions
+from seqgen.errors import ModelError
+
+if TYPE_CHECKING:
+    from seqgen.api.model import Model
+    from seqgen.generation.labelling import Labeller
+
+UNKNOWN = "unknown"
+_AT_ONCE = 1 << 20  # bytes of texts that are read together, or one text
+_MOST = 4096  # texts
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """`labels`: the likeliest first, with their probabilities; `unknown` alone where none is likely enough."""
+
+    labels: tuple[tuple[str, float], ...]
+
+    @property
+    def label(self) -> str:
+        """The likeliest label, or `unknown`."""
+        return self.labels[0][0]
+
+    @property
+    def probability(self) -> float:
+        """That of the likeliest label, though it may not be likely enough to be named."""
+        return self.labels[0][1]
+
+
+def labeller(model: Model) -> Labeller:
+    """The classifier of a model, ready to work. Raises `ModelError` for a model of another task."""
+    from seqgen.generation.labelling import Labeller, load_classifier
+    from seqgen.training import device
+
+    loaded = model.checkpoint
+    if not isinstance(loaded.network, ClassifierConfig):
+        raise ModelError(f"this is a model for {loaded.task}; sorting texts needs one for classify")
+    compute = device.choose(model.device, "fp32")
+    return Labeller(load_classifier(loaded.network, loaded.weights()).to(compute.device), loaded.codec)
+
+
+def predict(model: Model, texts: Iterable[bytes], options: ClassifyOptions) -> Iterator[Prediction]:
+    """A prediction for every text, in order."""
+    work = labeller(model)
+    multi = isinstance(model.checkpoint.network, ClassifierConfig) and model.checkpoint.network.multi
+    for batch in in_batches(texts):
+        for row in work(batch):
+            yield judge(row, work.labels, multi, options)
+
+
+def in_batches(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """The texts in groups that fit into memory."""
+    batch: list[bytes] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= _AT_ONCE or len(batch) >= _MOST:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def judge(row: npt.NDArray[np.floating], labels: tuple[str, ...], multi: bool, options: ClassifyOptions) -> Prediction:
+    """What is said of one text, of whose labels these are the probabilities."""
+    order = np.argsort(-row, kind="stable")
+    if multi and options.top_k == 1:  # every label likelier than not, or the likeliest
+        order = order[: max(1, int((row > 0.5).sum()))]
+    else:
+        order = order[: options.top_k]
+    if row[order[0]] < options.min_confidence:
+        return Prediction(((UNKNOWN, float(row[order[0]])),))
+    kept = [number for number in order if row[number] >= options.min_confidence]
+    return Prediction(tuple((labels[number], float(row[number])) for number in kept))

@@ -1,0 +1,100 @@
+"""`seqgen classify`: which label a text has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from seqgen.cli.common import (
+    ModelFolder,
+    Output,
+    Quiet,
+    Voice,
+    add_options,
+    one_line,
+    pipes,
+    sources_or_stdin,
+    to_json,
+)
+from seqgen.config import ClassifyOptions, make
+
+if TYPE_CHECKING:
+    from seqgen.api.classifying import Prediction
+
+
+@pipes
+@add_options(ClassifyOptions)
+def run(
+    model: ModelFolder,
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Files of texts, one a line.")
+    ] = None,
+    output: Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Where the lines go.")] = "-",
+    quiet: Quiet = False,
+    options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
+) -> None:
+    """Sort texts: one line out for one line in, LABEL<TAB>PROBABILITY. Nothing is skipped, nothing added.
+
+    Probabilities are calibrated: of the texts given a label with 0.8, about four in five have it. `--format fasttext`
+    writes `__label__LABEL PROBABILITY`, `--format jsonl` an object a line.
+    """
+    settings = make(ClassifyOptions, options)
+    names = sources_or_stdin(sources, "there is nothing to sort")
+    from seqgen.api.classifying import judge, labeller
+    from seqgen.api.model import load
+    from seqgen.corpus import sources as reading
+    from seqgen.streams import open_input, read_chunks
+
+    loaded = load(model)
+    work = labeller(loaded)
+    multi = bool(getattr(loaded.checkpoint.network, "multi", False))
+    voice = Voice(quiet)
+    spell = _FORMATS[settings.format]
+    with Output(output) as out, reading.Spool() as spool:
+        for name in names:
+            if name == "-":
+                streams = [read_chunks(open_input("-"), "standard input", as_it_comes=True)]
+            else:
+                streams = [d.chunks() for d in reading.find([name], spool, warn=voice.warn)]
+            for chunks in streams:
+                for batch in _batches(chunks):
+                    rows = work(batch)
+                    out.write("".join(spell(judge(row, work.labels, multi, settings)) for row in rows))
+
+
+def _batches(chunks: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """The lines of a stream without their ends: at each turn those that have come, so that who writes a line into a
+    pipe is answered at once."""
+    rest: list[bytes] = []
+    for chunk in chunks:
+        first, *others = chunk.split(b"\n")
+        rest.append(first)
+        if others:
+            *whole, last = others
+            yield [_bare(b"".join(rest)), *map(_bare, whole)]
+            rest = [last]
+    if any(rest):
+        yield [_bare(b"".join(rest))]
+
+
+def _bare(line: bytes) -> bytes:
+    return line.removesuffix(b"\r")
+
+
+def _text(found: Prediction) -> str:
+    return "\t".join(f"{one_line(label)}\t{probability:.4f}" for label, probability in found.labels) + "\n"
+
+
+def _jsonl(found: Prediction) -> str:
+    labels = [{"label": label, "probability": probability} for label, probability in found.labels]
+    return to_json({"label": found.label, "probability": found.probability, "labels": labels}) + "\n"
+
+
+def _fasttext(found: Prediction) -> str:
+    parts = (f"__label__{'_'.join(label.split())} {probability:.6g}" for label, probability in found.labels)
+    return " ".join(parts) + "\n"
+
+
+_FORMATS = {"text": _text, "jsonl": _jsonl, "fasttext": _fasttext}

@@ -1,0 +1,57 @@
+"""Texts to the probabilities of their labels, any number of them, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from seqgen.config import ClassifierConfig
+from seqgen.model.classifier import Classifier
+from seqgen.model.ngrams import BUCKETS, bags
+from seqgen.tokenizers import Codec
+from seqgen.tokenizers.preparing import Preparer
+
+Probabilities = npt.NDArray[np.float32]
+
+
+class Labeller:
+    """A classifier at work: `labeller(texts)` → probabilities, shape (texts, labels).
+
+    Where a text has one label a row sums to one; where it may have several each stands for itself. A text's
+    probabilities are its own, whichever texts come with it, but for the last bits of the arithmetic.
+    """
+
+    def __init__(self, network: Classifier, codec: Codec) -> None:
+        self._network = network.eval()
+        self._codec = codec
+        self._prepare = Preparer(network.config.lowercase, network.config.stop_words)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """In the order of the columns."""
+        return self._network.config.labels
+
+    def __call__(self, texts: Sequence[bytes]) -> Probabilities:
+        config = self._network.config
+        if not texts:
+            return np.zeros((0, len(config.labels)), dtype=np.float32)
+        prepared = [self._prepare(text) for text in texts]
+        with torch.inference_mode():
+            deep = self._network.read([self._codec.encode(text) for text in prepared])
+            wide = self._network.wide(bags(prepared, config.ngrams, BUCKETS)) if config.features else None
+            logits = self._network.mixed(deep, wide)
+            empty = [number for number, text in enumerate(prepared) if not text.strip()]
+            logits[empty] = self._network.prior
+            shares = logits.sigmoid() if config.multi else logits.softmax(dim=1)
+        found: Probabilities = shares.cpu().numpy()
+        return found
+
+
+def load_classifier(config: ClassifierConfig, weights: Mapping[str, npt.NDArray[np.float32]]) -> Classifier:
+    """The network with its weights, in evaluation mode."""
+    network = Classifier(config)
+    network.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()})
+    return network.eval()

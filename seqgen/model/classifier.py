@@ -1,0 +1,284 @@
+"""The classifier: embedding → recurrent stack in one or both directions → pooling over time → labels.
+
+A long text is read in stretches of equal length side by side, each from an empty state, and what is pooled is pooled
+over all of them (as in Johnson & Zhang, 2016): hundreds of steps become dozens, wide enough to keep a processor busy.
+Pooled are the last outputs, the largest and the mean of each unit (the "concat pooling" of Howard & Ruder, 2018).
+
+Beside the network stands a linear model over hashed n-grams of words (`ngrams`), and the answer comes from both:
+
+    logits = mix₀ · deep + mix₁ · wide + shift
+
+with two weights and a shift fitted on the held-out part, which also calibrates the probabilities.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqgen.config import ClassifierConfig
+from seqgen.model.cells import cell
+from seqgen.model.network import Layer, dropout_mask, look_up
+from seqgen.model.ngrams import BUCKETS, Bags
+
+Ids = npt.NDArray[np.integer]
+
+_AT_ONCE = 1 << 15  # ids read together where nothing is learnt: their gates are some dozens of megabytes
+
+
+class Stretches(NamedTuple):
+    """Texts laid out for the network. Padding stands behind the ids of a stretch, as zeros."""
+
+    ids: npt.NDArray[np.int64]  # (time, stretches)
+    lengths: npt.NDArray[np.int64]  # (stretches,), at least 1
+    owners: npt.NDArray[np.int64]  # (stretches,): number of the text, ascending
+
+
+def lay_out(texts: Sequence[Ids], stretch: int) -> Stretches:
+    """Cuts every text into as few stretches of at most `stretch` ids as it needs, as equal as can be. A text of no ids
+    must not be among them."""
+    counts = np.array([-(-len(text) // stretch) for text in texts])
+    sizes = [-(-len(text) // count) for text, count in zip(texts, counts, strict=True)]
+    owners = np.repeat(np.arange(len(texts)), counts)
+    ids = np.zeros((max(sizes), int(counts.sum())), dtype=np.int64)
+    lengths = np.empty(len(owners), dtype=np.int64)
+    column = 0
+    for text, count, size in zip(texts, counts, sizes, strict=True):
+        for start in range(0, count * size, size):
+            piece = text[start : start + size]
+            ids[: len(piece), column] = piece
+            lengths[column] = max(1, len(piece))
+            column += 1
+    return Stretches(ids, lengths, owners)
+
+
+class Reader(nn.Module):
+    """A recurrent stack in one direction, and how it is begun."""
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        super().__init__()
+        recurrent_cell = cell(config.cell, config.activation)
+        sizes = [config.embedding_size] + [config.rnn_size] * config.num_layers
+        self.layers = nn.ModuleList(Layer(recurrent_cell, a, b) for a, b in itertools.pairwise(sizes))
+
+    def stack(self) -> list[Layer]:
+        """The layers, from the input up."""
+        return [layer for layer in self.layers if isinstance(layer, Layer)]
+
+
+class Classifier(nn.Module):
+    """Texts to logits of labels. See the module's text; the linear model and the mixture are weights like others,
+    but not learnt by gradient."""
+
+    def __init__(self, config: ClassifierConfig, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        labels = len(config.labels)
+        self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.embedding_size))
+        self.readers = nn.ModuleList(Reader(config) for _ in config.directions)
+        width = 3 * config.rnn_size * len(config.directions)
+        self.head_weight = nn.Parameter(torch.zeros(labels, width))
+        self.head_bias = nn.Parameter(torch.zeros(labels))
+        self.mix = nn.Parameter(torch.tensor([1.0, 0.0]), requires_grad=False)
+        self.shift = nn.Parameter(torch.zeros(labels), requires_grad=False)
+        self.prior = nn.Parameter(
+            torch.zeros(labels), requires_grad=False
+        )  # logits of a text of which nothing is known
+        self.wide_keys = nn.Parameter(torch.zeros(config.features), requires_grad=False)
+        self.wide_weight = nn.Parameter(torch.zeros(config.features, labels), requires_grad=False)
+        self.wide_bias = nn.Parameter(torch.zeros(labels), requires_grad=False)
+        self._row_of_bucket: npt.NDArray[np.int32] | None = None  # made of `wide_keys` when it is needed
+        if generator is not None:
+            self.initialise(generator)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        nn.init.normal_(self.embedding, std=self.config.embedding_size**-0.5, generator=generator)
+        for reader in self._readers():
+            for layer in reader.stack():
+                layer.initialise(generator)
+
+    def _readers(self) -> list[Reader]:
+        return [reader for reader in self.readers if isinstance(reader, Reader)]
+
+    def summaries(
+        self, ids: Tensor, lengths: Tensor, generator: torch.Generator | None = None, kind: torch.dtype | None = None
+    ) -> Tensor:
+        """What is kept of every stretch, shape (stretches, directions, 3, units), float32: the last output, the largest
+        and the sum of each unit.
+
+        Args:
+            ids, lengths: of `Stretches`, as tensors.
+            generator: makes the masks of dropout; None drops nothing.
+            kind: type of the products, by default that of the weights.
+        """
+        drop = self.config.dropout if self.training and generator is not None else 0.0
+        read = self.outputs(ids, lengths, generator, kind, drop)
+        return torch.stack([_summarise(hidden, lengths) for _, hidden in read], dim=1)
+
+    def outputs(
+        self, ids: Tensor, lengths: Tensor, generator: torch.Generator | None, kind: torch.dtype | None, drop: float
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Each direction, and the top layer's outputs in the order in which it reads, (time, stretches, units)."""
+        for direction, reader in zip(self.config.directions, self._readers(), strict=True):
+            read = ids if direction == "forward" else reverse(ids, lengths)
+            yield direction, self._read(reader, read, kind or self.embedding.dtype, drop, generator)
+
+    def label(
+        self,
+        summaries: Tensor,
+        lengths: Tensor,
+        owners: Tensor,
+        texts: int,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """The network's logits, shape (texts, labels), float32, from what was kept of all stretches of the texts."""
+        places = torch.arange(len(owners), device=owners.device)
+        blank = torch.zeros(texts, dtype=torch.long, device=owners.device)
+        counts = lengths.new_zeros(texts).index_add(0, owners, lengths)[:, None]
+        features = []
+        for number, direction in enumerate(self.config.directions):
+            last, largest, total = summaries[:, number].unbind(1)
+            # A reader that goes backwards ends in the first stretch.
+            end = "amax" if direction == "forward" else "amin"
+            which = blank.scatter_reduce(0, owners, places, end, include_self=False)
+            rows = owners[:, None].expand_as(largest)
+            empty = total.new_zeros(texts, total.shape[1])
+            top = empty.scatter_reduce(0, rows, largest, "amax", include_self=False)
+            features += [last[which], top, empty.index_add(0, owners, total) / counts]
+        pooled = torch.cat(features, dim=1)
+        if self.training and generator is not None and self.config.dropout:
+            pooled = pooled * dropout_mask(pooled, self.config.dropout, generator)
+        return F.linear(pooled, self.head_weight, self.head_bias)
+
+    def deep(
+        self, laid: Stretches, texts: int, generator: torch.Generator | None = None, kind: torch.dtype | None = None
+    ) -> Tensor:
+        """The network's logits of texts that are laid out, shape (texts, labels): `summaries` and `label` in one."""
+        ids, lengths, owners = (torch.from_numpy(array).to(self.embedding.device) for array in laid)
+        return self.label(self.summaries(ids, lengths, generator, kind), lengths, owners, texts, generator)
+
+    def read(self, texts: Sequence[Ids], kind: torch.dtype | None = None) -> Tensor:
+        """The network's logits of any number of texts of any length, without gradients, in bounded memory."""
+        place = self.embedding.device
+        written = [number for number, text in enumerate(texts) if len(text)]
+        logits = self.head_bias.detach().repeat(len(texts), 1)  # all that can be said of nothing
+        if not written:
+            return logits
+        laid = lay_out([texts[number] for number in written], self.config.stretch)
+        kept = torch.empty(len(laid.lengths), len(self.config.directions), 3, self.config.rnn_size, device=place)
+        for chosen in by_size(laid.lengths, _AT_ONCE):
+            longest = int(laid.lengths[chosen].max())
+            ids = torch.from_numpy(laid.ids[:longest, chosen]).to(place)
+            kept[torch.from_numpy(chosen)] = self.summaries(
+                ids, torch.from_numpy(laid.lengths[chosen]).to(place), kind=kind
+            )
+        lengths, owners = torch.from_numpy(laid.lengths).to(place), torch.from_numpy(laid.owners).to(place)
+        logits[torch.tensor(written, device=place)] = self.label(kept, lengths, owners, len(written))
+        return logits
+
+    def _read(
+        self, reader: Reader, ids: Tensor, kind: torch.dtype, drop: float, generator: torch.Generator | None
+    ) -> Tensor:
+        hidden: Tensor | None = None
+        for layer in reader.stack():
+            weight, bias = layer.input_weight.to(kind), layer.bias.to(kind)
+            if hidden is None:
+                hidden = self._embed(ids, weight, bias, kind, drop, generator)
+            else:
+                if drop:
+                    hidden = hidden * dropout_mask(hidden[:1], drop, generator)
+                hidden = F.linear(hidden, weight, bias)
+            mask = None
+            if drop and self.config.weight_drop:
+                mask = dropout_mask(layer.recurrent_weight, self.config.weight_drop, generator)
+            hidden, _ = layer(hidden, layer.initial(ids.shape[1]), mask)
+        assert hidden is not None
+        return hidden
+
+    def _embed(
+        self,
+        ids: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        kind: torch.dtype,
+        drop: float,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        """The first layer's gates. Half of the dropout takes whole pieces of the vocabulary (Gal & Ghahramani, 2016),
+        so that no single word is relied upon, and half takes units of the embedding."""
+        embedding = self.embedding.to(kind)
+        if drop:
+            embedding = embedding * dropout_mask(embedding[:, :1], drop / 2, generator)
+            embedding = embedding * dropout_mask(embedding[:1], drop / 2, generator)
+        if 4 * self.config.vocab_size <= ids.numel():  # as in `Network`
+            return look_up(F.linear(embedding, weight, bias), ids)
+        return F.linear(look_up(embedding, ids), weight, bias)
+
+    def wide(self, bags: Bags) -> Tensor | None:
+        """The linear model's logits, shape (texts, labels), of texts by their n-grams; None without such a model."""
+        if not self.config.features:
+            return None
+        place = self.embedding.device
+        rows = self._rows()[bags.buckets]
+        known = rows >= 0
+        starts = np.concatenate([[0], np.cumsum(known)])[bags.starts[:-1]]
+        share = torch.from_numpy(np.diff(bags.starts).clip(min=1).astype(np.float32)).to(place).rsqrt_()
+        chosen, first = torch.from_numpy(rows[known]).to(place), torch.from_numpy(starts).to(place)
+        total = F.embedding_bag(chosen, self.wide_weight, first, mode="sum")
+        return total * share[:, None] + self.wide_bias
+
+    def _rows(self) -> npt.NDArray[np.int32]:
+        """The row of each bucket among those that the linear model knows, or −1."""
+        if self._row_of_bucket is None:
+            table = np.full(BUCKETS, -1, dtype=np.int32)
+            table[self.wide_keys.detach().cpu().numpy().astype(np.int64)] = np.arange(self.config.features)
+            self._row_of_bucket = table
+        return self._row_of_bucket
+
+    def know(self, keys: npt.NDArray[np.integer], weight: Tensor, bias: Tensor) -> None:
+        """Sets the linear model: buckets, ascending, shape (features,), their weights and the biases of the labels."""
+        with torch.no_grad():
+            self.wide_keys.copy_(torch.from_numpy(keys.astype(np.float32)))
+            self.wide_weight.copy_(weight)
+            self.wide_bias.copy_(bias)
+        self._row_of_bucket = None
+
+    def mixed(self, deep: Tensor, wide: Tensor | None) -> Tensor:
+        """Calibrated logits of both."""
+        logits = self.mix[0] * deep + self.shift
+        return logits if wide is None else logits + self.mix[1] * wide
+
+
+def reverse(ids: Tensor, lengths: Tensor) -> Tensor:
+    """Every stretch from its end to its beginning, the padding still behind."""
+    steps = torch.arange(len(ids), device=ids.device)[:, None]
+    return ids.gather(0, torch.where(steps < lengths, lengths - 1 - steps, steps))
+
+
+def _summarise(hidden: Tensor, lengths: Tensor) -> Tensor:
+    """Last, largest and sum over the steps of each stretch: (time, stretches, units) → (stretches, 3, units)."""
+    inside = (torch.arange(len(hidden), device=hidden.device)[:, None] < lengths)[:, :, None]
+    last = hidden.gather(0, (lengths - 1)[None, :, None].expand(1, -1, hidden.shape[2]))[0]
+    largest = hidden.masked_fill(~inside, torch.finfo(hidden.dtype).min).amax(0)
+    exact = torch.promote_types(hidden.dtype, torch.float32)
+    return torch.stack([last.to(exact), largest.to(exact), (hidden * inside).sum(0, dtype=exact)], dim=1)
+
+
+def by_size(lengths: npt.NDArray[np.int64], most: int) -> list[npt.NDArray[np.int64]]:
+    """Numbers of stretches in groups of similar length, each of `most` ids, padding included, or one stretch."""
+    order = np.argsort(lengths, kind="stable")
+    groups, start = [], 0
+    for place, number in enumerate(order):
+        if place > start and (place - start + 1) * int(lengths[number]) > most:
+            groups.append(order[start:place])
+            start = place
+    if len(order):
+        groups.append(order[start:])
+    return groups

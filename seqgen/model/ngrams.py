@@ -1,0 +1,170 @@
+"""Hashed n-grams of words: what a linear model beside the network sees of a text.
+
+Words are found and hashed in the bytes themselves, many texts at a time, without a Python object a word. A run of
+letters, digits and apostrophes between them is a word, without regard to the case of ASCII letters; every other mark
+is a word of its own, and so is every character of three bytes or more in UTF-8, as Chinese and Japanese need. The
+buckets are those of the hashing trick (Weinberger et al., 2009); the hash is a polynomial in the bytes modulo 2⁶⁴,
+finished by the mixer of SplitMix64 (Steele et al., 2014), so that it is the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+BUCKETS = 1 << 24  # that n-grams fall into: the numbers up to there are exact in float32
+_BLOCK = 1 << 20  # bytes worked on at a time: the powers of the hash stay in the cache
+_PRIME = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2⁶⁴
+_ORDER_SEEDS = (0x243F6A8885A308D3, 0x13198A2E03707344, 0xA4093822299F31D0, 0x082EFA98EC4E6C89, 0x452821E638D01377)
+
+_SPACE, _WORD, _MARK, _WIDE, _CONTINUED, _APOSTROPHE = range(6)
+
+
+class Bags(NamedTuple):
+    """Which buckets each text has: those of text i are `buckets[starts[i]:starts[i + 1]]`, ascending, each once."""
+
+    buckets: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+
+
+def _kinds() -> npt.NDArray[np.uint8]:
+    """What a byte is, by its value."""
+    table = np.full(256, _MARK, dtype=np.uint8)
+    table[:33] = _SPACE
+    table[127] = _SPACE
+    for first, last in (("0", "9"), ("A", "Z"), ("a", "z")):
+        table[ord(first) : ord(last) + 1] = _WORD
+    table[ord("_")] = _WORD
+    table[ord("'")] = _APOSTROPHE
+    table[0x80:0xC0] = _CONTINUED
+    table[0xC0:0xE0] = _WORD  # Latin with accents, Greek, Cyrillic, Hebrew, Arabic
+    table[0xE0:0xE2] = _WORD  # the scripts of India and South-East Asia, Georgian, Latin with more accents
+    table[0xE2:0xEA] = _WIDE  # general punctuation, kana, Han
+    table[0xEA:0xEE] = _WORD  # Hangul, which has spaces
+    table[0xEE:] = _WIDE
+    return table
+
+
+_KINDS = _kinds()
+_FOLDED = np.arange(256, dtype=np.uint8)
+_FOLDED[ord("A") : ord("Z") + 1] += 32
+
+
+@lru_cache(maxsize=1)
+def _powers() -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """1, P, P², … and their inverses modulo 2⁶⁴."""
+    inverse = np.uint64(pow(int(_PRIME), -1, 1 << 64))
+    up, down = np.full(_BLOCK + 1, _PRIME), np.full(_BLOCK + 1, inverse)
+    up[0] = down[0] = 1
+    return np.cumprod(up, dtype=np.uint64), np.cumprod(down, dtype=np.uint64)
+
+
+def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """SplitMix64's finisher: every bit of the result depends on every bit of the argument."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _word_hashes(data: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Hashes of the words of at most a block of bytes, and where each begins."""
+    kinds = _KINDS[data]
+    inside = np.flatnonzero(kinds == _APOSTROPHE)
+    if len(inside):
+        around = np.take(kinds, [inside - 1, inside + 1], mode="clip")
+        kinds[inside] = np.where((around == _WORD).all(axis=0), _WORD, _MARK)
+    begins_wide = kinds == _WIDE
+    whole = kinds.copy()
+    for _ in range(3):  # a byte that continues a character is of its kind
+        rest = np.flatnonzero(whole == _CONTINUED)
+        if not len(rest):
+            break
+        before = whole[np.maximum(rest - 1, 0)]
+        whole[rest] = np.where((before == _WIDE) | (before == _CONTINUED), before, _WORD)
+    whole[whole == _CONTINUED] = _WORD  # no UTF-8
+    word = whole == _WORD
+    after_word = np.zeros(len(data), dtype=bool)
+    after_word[1:] = word[:-1]
+    begins = (kinds == _MARK) | begins_wide | (word & ~after_word)
+    starts = np.flatnonzero(begins)
+    breaks = np.flatnonzero(begins | (whole == _SPACE))
+    stops = np.append(breaks, len(data))[np.searchsorted(breaks, starts, side="right")]
+    up, down = _powers()
+    sums = np.zeros(len(data) + 1, dtype=np.uint64)
+    np.cumsum((_FOLDED[data].astype(np.uint64) + np.uint64(1)) * up[: len(data)], out=sums[1:])
+    return _mix((sums[stops] - sums[starts]) * down[starts]), starts
+
+
+def word_hash(word: str) -> int:
+    """The hash of one word, as it is known by here. A text of several words gives the first one's."""
+    hashes, _ = _word_hashes(np.frombuffer(word.encode("utf-8", "surrogateescape"), dtype=np.uint8))
+    return int(hashes[0]) if len(hashes) else 0
+
+
+def bags(texts: Any, order: int, buckets: int, leave_out: Collection[int] = ()) -> Bags:
+    """The buckets of the n-grams of every text.
+
+    Args:
+        texts: a sequence of bytes; each at most some megabytes.
+        order: the longest n-gram, in words.
+        buckets: how many there are, a power of two.
+        leave_out: hashes of words that are passed over, as if they were not there.
+    """
+    found: list[npt.NDArray[np.uint64]] = []
+    pieces: list[bytes] = []
+    owners: list[int] = []
+    size, several = 0, False
+    for number, text in enumerate(texts):
+        for start in range(0, max(len(text), 1), _BLOCK - 1):
+            piece = text[start : start + _BLOCK - 1]
+            if pieces and size + len(piece) + 1 > _BLOCK:
+                found.append(_bags_of(pieces, owners, order, buckets, leave_out))
+                pieces, owners, size = [], [], 0
+            pieces.append(piece)
+            owners.append(number)
+            size += len(piece) + 1
+            several = several or start > 0
+    if pieces:
+        found.append(_bags_of(pieces, owners, order, buckets, leave_out))
+    shift = np.uint64(buckets.bit_length() - 1)
+    keys = np.concatenate(found) if found else np.zeros(0, dtype=np.uint64)
+    if several:  # blocks of one text have buckets in common
+        keys = _distinct(keys)
+    counts = np.bincount((keys >> shift).astype(np.int64), minlength=len(texts))
+    starts = np.zeros(len(texts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=starts[1:])
+    return Bags((keys & np.uint64(buckets - 1)).astype(np.int64), starts)
+
+
+def _bags_of(
+    pieces: list[bytes], owners: list[int], order: int, buckets: int, leave_out: Collection[int]
+) -> npt.NDArray[np.uint64]:
+    """Text number · buckets + bucket of every n-gram in the pieces of texts, ascending, each once."""
+    array = np.frombuffer(b"\n".join(pieces), dtype=np.uint8)
+    hashes, places = _word_hashes(array)
+    if leave_out:
+        kept = ~np.isin(hashes, np.fromiter(leave_out, dtype=np.uint64))
+        hashes, places = hashes[kept], places[kept]
+    ends = np.cumsum([len(piece) + 1 for piece in pieces])
+    which = np.searchsorted(ends, places, side="right")
+    numbers = np.asarray(owners, dtype=np.uint64)
+    shift = np.uint64(buckets.bit_length() - 1)
+    keys = []
+    running = np.zeros(len(hashes), dtype=np.uint64)
+    for n in range(min(order, len(hashes))):
+        # Horner's rule in the hashes of the words, so that their order counts.
+        running = running[: len(hashes) - n] * _PRIME + hashes[n:]
+        whole = which[: len(which) - n] == which[n:]
+        bucket = _mix(running[whole] + np.uint64(_ORDER_SEEDS[n])) & np.uint64(buckets - 1)
+        keys.append((numbers[which[: len(which) - n][whole]] << shift) | bucket)
+    return _distinct(np.concatenate(keys)) if keys else np.zeros(0, dtype=np.uint64)
+
+
+def _distinct(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """`keys` ascending, each once; NumPy's `unique` looks them up in a table, which takes ten times as long."""
+    keys = np.sort(keys)
+    return keys[np.diff(keys, prepend=keys[:1] ^ np.uint64(1)) != 0]

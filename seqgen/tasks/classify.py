@@ -1,0 +1,273 @@
+"""Classification: the label, or the labels, of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from seqgen import tokenizers
+from seqgen.checkpoint import Checkpoint
+from seqgen.config import ClassifierConfig, TrainOptions
+from seqgen.corpus.ids import id_type
+from seqgen.corpus.labelled import LabelledOptions, LabelledTexts, examples, gather, split
+from seqgen.errors import DataError
+from seqgen.model.classifier import Classifier
+from seqgen.model.ngrams import BUCKETS, Bags, bags
+from seqgen.tasks.task import Headline, Preparation
+from seqgen.tokenizers import END_OF_DOCUMENT, Codec
+from seqgen.tokenizers.preparing import Preparer, read_stop_words
+from seqgen.training import labelled_plan, wide
+from seqgen.training.device import Compute
+from seqgen.training.labelled import LabelledIds, Labelling
+from seqgen.training.labelled_plan import LabelledCorpus
+from seqgen.training.plan import Plan, Speed
+from seqgen.training.reading import Reading
+
+_MOST_WEIGHTS = 1 << 25  # of the linear model: 128 MiB
+_MOST_FEATURES = 60_000_000  # n-grams that the linear model is fitted to; of more texts it sees a part
+_FITTED_CHARACTERS = 8_000_000  # that the vocabulary of subwords is learnt from
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """See `task.Data`. `texts` and `held` are the prepared texts as bytes."""
+
+    codec: Codec
+    labels: tuple[str, ...]
+    multi: bool
+    texts: Sequence[bytes]
+    held: Sequence[bytes]
+    train: LabelledIds
+    held_out: LabelledIds | None
+    options: TrainOptions
+    stop_words: tuple[str, ...]
+    counts: dict[str, int]
+    shares: dict[str, float]  # of the texts to train on that have each label
+    kept: list[Bags] = field(default_factory=list)  # n-grams, until the linear model is fitted
+
+    @property
+    def tokens(self) -> int:
+        return len(self.train.ids)
+
+    def summary(self) -> str:
+        kinds = f"{len(self.labels):,} labels{', several a text' if self.multi else ''}"
+        return (
+            f"{len(self.train):,} texts of {kinds} to train on ({self.tokens:,} tokens of "
+            f"{self.codec.vocab_size:,} kinds), {len(self.held):,} held out"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        return {**self.counts, "label_shares": self.shares}
+
+    def plan(self, options: TrainOptions, compute: Compute, speed: Speed, spent: float) -> Plan:
+        lengths = self.train.lengths
+        features = 0
+        if options.ngrams:
+            found = self._train_bags(options.ngrams)
+            features = len(wide.common(found, len(self.train), _MOST_WEIGHTS // len(self.labels)))
+        corpus = LabelledCorpus(
+            texts=len(self.train),
+            tokens=self.tokens,
+            longest=max(1, int(lengths.max(initial=1))),
+            vocab_size=self.codec.vocab_size,
+            labels=self.labels,
+            multi=self.multi,
+            features=features,
+            stop_words=self.stop_words,
+        )
+        return labelled_plan.make(options, corpus, compute, spent)
+
+    def prepare_network(self, network: Classifier) -> None:
+        """Fits the linear model: as strongly held to zero as the held-out texts say."""
+        config = network.config
+        with torch.no_grad():
+            share = torch.from_numpy(self.train.targets).mean(0).clamp(1e-6, 1 - 1e-6)
+            network.prior.copy_(torch.logit(share) if self.multi else share.log())
+            network.head_bias.copy_(network.prior)
+        if not config.features:
+            return
+        found = self._train_bags(config.ngrams)
+        keys = wide.common(found, len(self.train), config.features)
+        weights = self._weights()
+        problem = wide.Problem(
+            found,
+            keys,
+            torch.from_numpy(self.train.targets[self._some()]),
+            self.multi,
+            None if weights is None else torch.from_numpy(weights),
+        )
+        self.kept.clear()
+        held = self._held_bags(config)
+        if held is None or self.held_out is None:
+            fitted = problem.moderate()
+        else:
+            fitted = problem.best(held, torch.from_numpy(self.held_out.targets))
+        network.know(keys, fitted.weight, fitted.bias)
+
+    def _train_bags(self, order: int) -> Bags:
+        """The n-grams of the texts that the linear model is fitted to; kept until it is."""
+        if not self.kept:
+            self.kept.append(bags([self.texts[number] for number in self._some()], order, BUCKETS))
+        return self.kept[0]
+
+    def _some(self) -> Any:
+        """Numbers of the texts that the linear model is fitted to: all, where memory allows."""
+        sizes = self.train.lengths
+        if int(sizes.sum()) * self.options.ngrams <= _MOST_FEATURES:
+            return np.arange(len(self.train))
+        order = np.random.Generator(np.random.Philox(key=self.options.seed)).permutation(len(self.train))
+        fits = int(np.searchsorted(np.cumsum(sizes[order]) * self.options.ngrams, _MOST_FEATURES))
+        return np.sort(order[: max(fits, 1)])
+
+    def _held_bags(self, config: ClassifierConfig) -> Bags | None:
+        return bags_of(config, self.held) if self.held_out is not None and config.features else None
+
+    def _weights(self) -> Any:
+        """What each label counts with --balance: as if all were equally common."""
+        if not self.options.balance:
+            return None
+        counts = self.train.targets.sum(0)
+        present = counts > 0
+        weights = np.where(present, counts.sum() / np.maximum(counts, 1) / max(present.sum(), 1), 1.0)
+        return weights.astype(np.float32)
+
+    def pretraining(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Reading:
+        return Reading(network, self.train, compute, max(1, plan.batch_size // 2), seed)
+
+    def objective(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Labelling:
+        return Labelling(
+            network, self.train, self.held_out, self._held_bags(network.config), compute, plan.batch_size, seed,
+            self.options.label_smoothing, self._weights(),
+        )  # fmt: skip
+
+    def metrics(self, val_loss: float | None) -> dict[str, float]:
+        return {} if val_loss is None else {"val_loss": val_loss, "log_loss": val_loss}
+
+
+class Classify:
+    """See `task.Task`."""
+
+    name: ClassVar[str] = "classify"
+    tokenizers: ClassVar[tuple[str, ...]] = ("subword", "char", "byte")
+    starts_from: ClassVar[tuple[str, ...]] = ("classify", "text")
+    headline: ClassVar[Headline] = Headline("accuracy", "accuracy")
+    exact: ClassVar[bool] = False
+
+    def prepare(self, preparation: Preparation) -> LabelledData:
+        options = preparation.options
+        preparer = Preparer(options.lowercase, read_stop_words(options.stop_words) if options.stop_words else ())
+        layout = LabelledOptions(options.text_column, options.label_column)
+        preparation.tell("reading the labelled texts")
+        found = gather(examples(preparation.documents, layout, preparation.warn), preparation.warn)
+        if preparation.valid:
+            train = found
+            held = gather(examples(preparation.valid, layout, preparation.warn), preparation.warn, found.labels)
+            if held.labels != train.labels:
+                strange = ", ".join(sorted(set(held.labels) - set(train.labels))[:3])
+                raise DataError(f"--valid has labels that the texts to train on have not: {strange}")
+        else:
+            train, held = split(found, options.val_fraction, options.seed)
+        texts, held_texts = _prepared(train, preparer), _prepared(held, preparer)
+        preparation.tell("learning the vocabulary")
+        codec = _fit(preparation, texts)
+        preparation.tell(f"encoding {len(texts) + len(held_texts):,} texts")
+        ids = _encoded(codec, texts, train)
+        held_ids = _encoded(codec, held_texts, held) if len(held_texts) else None
+        counts = {
+            "train_tokens": len(ids.ids),
+            "held_out_tokens": 0 if held_ids is None else len(held_ids.ids),
+            "train_texts": len(texts),
+            "held_out_texts": len(held_texts),
+            "duplicates": found.duplicates,
+            "conflicts": found.conflicts,
+        }
+        shares = ids.targets.mean(axis=0)
+        shares_by_label = {label: float(share) for label, share in zip(train.labels, shares, strict=True)}
+        return LabelledData(
+            codec,
+            train.labels,
+            train.multi,
+            texts,
+            held_texts,
+            ids,
+            held_ids,
+            options,
+            preparer.stop_words,
+            counts,
+            shares_by_label,
+        )
+
+    def reopen(self, facts: dict[str, Any], codec: Codec) -> LabelledData | None:
+        """Nothing is kept in the cache: the sources are read again."""
+        return None
+
+    def transfer(self, network: Classifier, start: Checkpoint) -> None:
+        """The embedding and the recurrent stacks; of a model for text, which reads forwards, one stack. What there is
+        no room for, and labels that are others, are left as they were."""
+        weights = start.weights()
+        own = network.state_dict()
+        same = isinstance(start.network, ClassifierConfig) and start.network.labels == network.config.labels
+        for name, weight in own.items():
+            old = weights.get(name)
+            if old is None and start.task == "text" and network.config.directions[0] == "forward":
+                old = weights.get(name.removeprefix("readers.0."))
+            shared = name == "embedding" or name.startswith("readers.") or (same and name.startswith("head_"))
+            if old is not None and shared and old.shape[1:] == tuple(weight.shape[1:]):
+                with torch.no_grad():
+                    weight[: len(old)] = torch.from_numpy(old)
+
+    def network(self, config: ClassifierConfig) -> Classifier:
+        return Classifier(config)
+
+
+TASK = Classify()
+
+
+def bags_of(config: ClassifierConfig, texts: Sequence[bytes]) -> Bags:
+    """What the linear model sees of prepared texts."""
+    return bags(texts, config.ngrams, BUCKETS)
+
+
+def _prepared(texts: LabelledTexts, preparer: Preparer) -> list[bytes]:
+    return [preparer(texts.text(number)) for number in range(len(texts))]
+
+
+def _fit(preparation: Preparation, texts: Sequence[bytes]) -> Codec:
+    if preparation.codec is not None:
+        return preparation.codec
+    if preparation.start is not None:
+        return preparation.start.codec.extend(_chunks(texts))
+    options = preparation.options
+    kind = options.tokenizer or ("subword" if options.vocab_size else Classify.tokenizers[0])
+    extra = {"vocab_size": options.vocab_size} if kind == "subword" else {}
+    return tokenizers.fit(kind, _chunks(_sample(texts, options.seed)), **extra)
+
+
+def _sample(texts: Sequence[bytes], seed: int) -> Iterator[bytes]:
+    """All the texts, or as many, by chance, as teach a vocabulary what it can learn."""
+    order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(texts))
+    total = 0
+    for number in order:
+        yield texts[number]
+        total += len(texts[number])
+        if total > _FITTED_CHARACTERS:
+            return
+
+
+def _chunks(texts: Iterable[bytes]) -> Iterator[bytes]:
+    for text in texts:
+        yield text
+        yield END_OF_DOCUMENT
+
+
+def _encoded(codec: Codec, texts: Sequence[bytes], labelled: LabelledTexts) -> LabelledIds:
+    kind = id_type(codec.vocab_size)
+    parts = [codec.encode(text).astype(kind) for text in texts]
+    starts = np.zeros(len(parts) + 1, dtype=np.int64)
+    np.cumsum([len(part) for part in parts], out=starts[1:])
+    ids = np.concatenate(parts) if parts else np.zeros(0, dtype=kind)
+    return LabelledIds(ids, starts, labelled.targets().astype(np.float32))

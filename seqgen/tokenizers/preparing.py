@@ -1,0 +1,62 @@
+"""What may be done to a text before it is sorted: capitals made small, words left out. Neither by default."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from seqgen.errors import DataError
+from seqgen.streams import expand, reason
+
+_MOST_WORDS = 20_000
+
+
+def read_stop_words(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The words of a file, one a line; blank lines and lines that begin with # are passed over.
+
+    Raises `DataError` for a file that can't be read, holds no word, or far too many.
+    """
+    try:
+        text = expand(path).read_bytes().decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise DataError(f"cannot read the stop words {str(path)!r}: {reason(error)}") from error
+    lines = (line.strip() for line in text.splitlines())
+    words = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    if not words:
+        raise DataError(f"the stop words {str(path)!r} hold no word")
+    if len(words) > _MOST_WORDS:
+        raise DataError(f"the stop words {str(path)!r} hold {len(words):,} words; {_MOST_WORDS:,} are the most")
+    return words
+
+
+class Preparer:
+    """Bytes of a text to the bytes that a classifier reads."""
+
+    def __init__(self, lowercase: bool = False, stop_words: tuple[str, ...] = ()) -> None:
+        self.lowercase = lowercase
+        self.stop_words = stop_words
+        self._pattern = _pattern(stop_words, lowercase) if stop_words else None
+
+    def __call__(self, text: bytes) -> bytes:
+        if not self.lowercase and self._pattern is None:
+            return text
+        words = text.decode("utf-8", "surrogateescape")
+        if self.lowercase:
+            words = words.lower()
+        if self._pattern is not None:
+            words = self._pattern.sub(" ", words)
+        return words.encode("utf-8", "surrogateescape")
+
+
+def _pattern(words: tuple[str, ...], lowercase: bool) -> re.Pattern[str]:
+    """Any of the words, where it stands alone; in a script without spaces, wherever it stands."""
+    folded = sorted({word.lower() if lowercase else word for word in words}, key=lambda word: (-len(word), word))
+    apart = [re.escape(word) for word in folded if not _unspaced(word)]
+    inside = [re.escape(word) for word in folded if _unspaced(word)]
+    parts = [rf"(?<!\w)(?:{'|'.join(apart)})(?!\w)"] if apart else []
+    return re.compile("|".join(parts + inside))
+
+
+def _unspaced(word: str) -> bool:
+    """Whether it is written in kana or Han characters."""
+    return any("\u3040" <= letter <= "\u9fff" or letter >= "\U00020000" for letter in word)

@@ -1,0 +1,194 @@
+"""The objective of classification: the label of a text, in batches of texts of similar length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqgen.model.classifier import Classifier, lay_out
+from seqgen.model.ngrams import Bags
+from seqgen.training.device import Compute
+from seqgen.training.wide import cross_entropy
+
+_LONGEST = 4096  # ids of a text that are learnt from
+_POOL = 32  # batches whose texts are sorted by length together: little is padded, and order stays a matter of chance
+
+
+@dataclass(frozen=True)
+class LabelledIds:
+    """Texts as ids, and their labels: text i is `ids[starts[i]:starts[i + 1]]`.
+
+    `targets`: float32, shape (texts, labels); where a text has one label, a one in a row of zeros.
+    """
+
+    ids: npt.NDArray[np.unsignedinteger]
+    starts: npt.NDArray[np.int64]
+    targets: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def text(self, number: int) -> npt.NDArray[np.unsignedinteger]:
+        """The ids of a text; of one without any, a lone zero."""
+        found = self.ids[self.starts[number] : self.starts[number + 1]]
+        return found if len(found) else np.zeros(1, dtype=self.ids.dtype)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Ids of each text."""
+        return np.diff(self.starts)
+
+
+class Labelling:
+    """Cross-entropy of the labels (see `loop.Objective`). What is validated is the mixture of both models, which is
+    fitted there: the model that is saved is calibrated."""
+
+    def __init__(
+        self,
+        network: Classifier,
+        train: LabelledIds,
+        held_out: LabelledIds | None,
+        held_out_bags: Bags | None,
+        compute: Compute,
+        batch_size: int,
+        seed: int,
+        smoothing: float = 0.0,
+        weights: npt.NDArray[np.float32] | None = None,
+    ) -> None:
+        """`smoothing`: share of the target that is spread over all labels (Szegedy et al., 2016). `weights`: what each
+        label counts, shape (labels,)."""
+        self.network = network
+        self._train = train
+        self._held_out = held_out
+        self._bags = held_out_bags
+        self._compute = compute
+        self._batch_size = max(1, min(batch_size, len(train)))
+        self.steps_per_epoch = -(-len(train) // self._batch_size)
+        self._seed = seed
+        self._smoothing = smoothing
+        self._weights = None if weights is None else torch.from_numpy(weights).to(compute.device)
+        self.measures: dict[str, float] = {}
+
+    def batch(self, step: int) -> npt.NDArray[np.int64]:
+        """Which texts batch `step` has: a pure function of the number and the seed."""
+        turn, place = divmod(step, self.steps_per_epoch)
+        random = np.random.Generator(np.random.Philox(key=np.array([self._seed, turn], dtype=np.uint64)))
+        order = random.permutation(len(self._train))
+        pool = self._batch_size * _POOL
+        lengths = self._train.lengths
+        # The batches of a pass come in an order of their own, or short texts would always come first.
+        number = int(random.permutation(self.steps_per_epoch)[place])
+        start = number * self._batch_size // pool * pool
+        some = order[start : start + pool]
+        ordered = some[np.argsort(lengths[some], kind="stable")]
+        first = number * self._batch_size - start
+        return ordered[first : first + self._batch_size]
+
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
+        chosen = self.batch(step)
+        laid = lay_out([cut(self._train.text(number)) for number in chosen], self.network.config.stretch)
+        logits = self.network.deep(laid, len(chosen), generator, self._compute.kind)
+        targets = torch.from_numpy(self._train.targets[chosen]).to(self._compute.device)
+        return self._cost(logits, targets), int(laid.lengths.sum())
+
+    def _cost(self, logits: Tensor, targets: Tensor) -> Tensor:
+        smooth = targets
+        multi = self.network.config.multi
+        if self._smoothing:
+            floor = 0.5 if multi else 1 / targets.shape[1]
+            smooth = targets * (1 - self._smoothing) + self._smoothing * floor
+        if multi:
+            each = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none").sum(1)
+        else:
+            each = F.cross_entropy(logits, smooth, reduction="none")
+        if self._weights is None:
+            return each.mean()
+        counts = (targets * self._weights).sum(1)
+        return (each * counts).sum() / counts.sum().clamp(min=1e-6)
+
+    def validate(self) -> float | None:
+        if self._held_out is None or not len(self._held_out):
+            return None
+        place = self._compute.device
+        with torch.inference_mode():
+            deep = self.network.read(
+                [self._held_out.text(number) for number in range(len(self._held_out))], self._compute.kind
+            )
+            wide = None if self._bags is None else self.network.wide(self._bags)
+        targets = torch.from_numpy(self._held_out.targets).to(place)
+        deep, wide = deep.clone(), None if wide is None else wide.clone()  # no longer of inference mode
+        multi = self.network.config.multi
+        fit_mixture(self.network, deep, wide, targets)
+        with torch.no_grad():
+            mixed = self.network.mixed(deep, wide)
+            loss = float(cross_entropy(multi)(mixed, targets))
+            self.measures = {
+                "accuracy": _accuracy(mixed, targets, multi),
+                "accuracy_deep": _accuracy(deep, targets, multi),
+            }
+            if wide is not None:
+                self.measures["accuracy_wide"] = _accuracy(wide, targets, multi)
+        return loss
+
+    def carried(self) -> dict[str, Tensor]:
+        return {}
+
+    def carry(self, tensors: dict[str, Tensor]) -> None:
+        if tensors:
+            raise ValueError("a classifier carries nothing from batch to batch")
+
+
+def cut(ids: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
+    """A text as it is learnt from: of a very long one the beginning and the end."""
+    if len(ids) <= _LONGEST:
+        return ids
+    return np.concatenate([ids[: _LONGEST // 2], ids[-_LONGEST // 2 :]])
+
+
+def _accuracy(logits: Tensor, targets: Tensor, multi: bool) -> float:
+    if multi:
+        return float(((logits > 0) == (targets > 0.5)).all(1).float().mean())
+    return float((logits.argmax(1) == targets.argmax(1)).float().mean())
+
+
+def fit_mixture(network: Classifier, deep: Tensor, wide: Tensor | None, targets: Tensor) -> None:
+    """Sets the network's `mix` and `shift` to what fits the held-out texts best.
+
+    Few texts are not believed too much: standard normal priors hold the shift to zero and the weights to equal shares.
+    A model that would be counted against is left out.
+    """
+    parts = [deep] if wide is None else [deep, wide]
+    multi = network.config.multi
+    mix, shift = _mixture(parts, targets, multi)
+    if len(parts) > 1 and (mix < 0).any():
+        kept = int(mix.argmax())
+        mix = torch.zeros_like(mix)
+        mix[kept : kept + 1], shift = _mixture([parts[kept]], targets, multi)
+    with torch.no_grad():
+        network.mix.zero_()
+        network.mix[: len(parts)] = mix.clamp(min=0)
+        network.shift.copy_(shift)
+
+
+def _mixture(parts: list[Tensor], targets: Tensor, multi: bool) -> tuple[Tensor, Tensor]:
+    """A weight for each part, and a shift for each label. Convex: L-BFGS finds the one solution."""
+    loss = cross_entropy(multi)
+    mix = torch.full((len(parts),), 1 / len(parts), device=targets.device, requires_grad=True)
+    shift = torch.zeros(targets.shape[1], device=targets.device, requires_grad=True)
+    optimiser = torch.optim.LBFGS([mix, shift], max_iter=100, line_search_fn="strong_wolfe")
+
+    def evaluate() -> Tensor:
+        optimiser.zero_grad()
+        logits = shift + sum(mix[i] * part for i, part in enumerate(parts))
+        prior = (shift.square().sum() + (mix - 1 / len(parts)).square().sum()) / (2 * len(targets))
+        value = loss(logits, targets) + prior
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimiser.step(evaluate)  # type: ignore[no-untyped-call]
+    return mix.detach(), shift.detach()

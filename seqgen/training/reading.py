@@ -1,0 +1,101 @@
+"""What a classifier learns before labels: to predict the next id of its texts, in each direction that it reads.
+
+A network that has learnt what words follow one another needs far fewer labels to learn what they mean (Dai & Le, 2015;
+Howard & Ruder, 2018). The softmax is sampled (Bengio & Senécal, 2008): each id is told from a thousand others drawn by
+how common they are, which costs a tenth of telling it from all.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seqgen.model.classifier import Classifier, lay_out, reverse
+from seqgen.model.network import look_up
+from seqgen.training.device import Compute
+from seqgen.training.labelled import LabelledIds, cut
+
+_DRAWN = 512  # ids that each one is told from
+_FLATTENED = 0.75  # power of the frequencies by which they are drawn (Mikolov et al., 2013)
+DROPOUT = 0.1  # there are more words than labels: less is needed
+
+
+class Reading:
+    """Sampled cross-entropy of the next id, in nats (see `loop.Objective`)."""
+
+    def __init__(self, network: Classifier, train: LabelledIds, compute: Compute, batch_size: int, seed: int) -> None:
+        self.network = _Reader(network, _frequencies(train, network.config.vocab_size)).to(compute.device)
+        self._train = train
+        self._compute = compute
+        self._batch_size = max(1, min(batch_size, len(train)))
+        self._seed = seed
+        self.steps_per_epoch = -(-len(train) // self._batch_size)
+        self.measures: dict[str, float] = {}
+
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
+        turn, place = divmod(step, self.steps_per_epoch)
+        random = np.random.Generator(np.random.Philox(key=np.array([self._seed, turn], dtype=np.uint64)))
+        order = random.permutation(len(self._train))
+        chosen = order[place * self._batch_size : (place + 1) * self._batch_size]
+        laid = lay_out([cut(self._train.text(number)) for number in chosen], self.network.reads.config.stretch)
+        ids = torch.from_numpy(laid.ids).to(self._compute.device)
+        lengths = torch.from_numpy(laid.lengths).to(self._compute.device)
+        if int(lengths.max()) < 2:  # texts of one id: there is nothing to predict
+            return self.network.frequency_bias.sum() * 0, 1
+        return self.network(ids, lengths, generator, self._compute.kind)
+
+    def validate(self) -> float | None:
+        """Nothing: what counts is what the labels gain."""
+        return None
+
+    def carried(self) -> dict[str, Tensor]:
+        return {}
+
+    def carry(self, tensors: dict[str, Tensor]) -> None:
+        if tensors:
+            raise ValueError("nothing is carried from batch to batch")
+
+
+class _Reader(nn.Module):
+    """The classifier's embedding and recurrent stacks, with the embedding as output layer too."""
+
+    def __init__(self, reads: Classifier, shares: Tensor) -> None:
+        super().__init__()
+        self.reads = reads
+        self.frequency_bias = nn.Parameter(shares.log())
+        drawn = shares**_FLATTENED
+        self.register_buffer("drawn", drawn / drawn.sum(), persistent=False)
+        # Outputs as wide as the embedding are asked for; a projection makes them so where they are not.
+        width, units = reads.config.embedding_size, reads.config.rnn_size
+        self.projection = None if width == units else nn.Parameter(torch.eye(width, units))
+
+    def forward(
+        self, ids: Tensor, lengths: Tensor, generator: torch.Generator, kind: torch.dtype
+    ) -> tuple[Tensor, int]:
+        """The mean cost over all directions, and of how many ids."""
+        steps = torch.arange(len(ids) - 1, device=ids.device)[:, None]
+        inside = steps < lengths - 1
+        drawn = self.get_buffer("drawn")
+        others = torch.multinomial(drawn, _DRAWN, replacement=True, generator=generator)
+        total = ids.new_zeros((), dtype=torch.float32)
+        for direction, hidden in self.reads.outputs(ids, lengths, generator, kind, DROPOUT):
+            read = ids if direction == "forward" else reverse(ids, lengths)
+            top, true = hidden[:-1][inside], read[1:][inside]
+            if self.projection is not None:
+                top = top @ self.projection.to(kind).t()
+            rows = look_up(self.reads.embedding.to(kind), torch.cat([true, others]))
+            shift = self.frequency_bias - drawn.log() - math.log(_DRAWN)
+            own = (top * rows[: len(true)]).sum(1, dtype=torch.float32) + shift[true]
+            rest = (top @ rows[len(true) :].t()).float() + shift[others]
+            rest = rest.masked_fill(true[:, None] == others, -math.inf)
+            total = total + (torch.logaddexp(torch.logsumexp(rest, dim=1), own) - own).mean()
+        return total / len(self.reads.config.directions), int(inside.sum())
+
+
+def _frequencies(train: LabelledIds, vocab_size: int) -> Tensor:
+    """How common each id is; one that never occurs, half as common as one that occurs once."""
+    counts = np.bincount(train.ids, minlength=vocab_size) + 0.5
+    return torch.from_numpy(counts / counts.sum()).float()

@@ -1,0 +1,347 @@
+"""The classifier: its layout, what it keeps of a text, the linear model beside it, their mixture, and its measures."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqgen.config import CELL_NAMES, DIRECTIONS, ClassifierConfig
+from seqgen.errors import UserError
+from seqgen.evaluation import classify as measuring
+from seqgen.evaluation import linear_rival
+from seqgen.model.classifier import Classifier, by_size, lay_out, reverse
+from seqgen.model.layout import weight_shapes
+from seqgen.model.ngrams import BUCKETS, bags
+from seqgen.tokenizers.preparing import Preparer, read_stop_words
+from seqgen.training import wide
+from seqgen.training.device import Compute
+from seqgen.training.labelled import LabelledIds, Labelling, fit_mixture
+from seqgen.training.reading import Reading
+
+CPU = Compute(torch.device("cpu"), torch.float32)
+
+
+def config(**changes: Any) -> ClassifierConfig:
+    return ClassifierConfig(**{"vocab_size": 11, "labels": ("a", "b", "c"), "rnn_size": 6, "embedding_size": 5,
+                               "stretch": 4, **changes})  # fmt: skip
+
+
+def network(**changes: Any) -> Classifier:
+    made = Classifier(config(**changes), torch.Generator().manual_seed(1))
+    torch.nn.init.normal_(made.head_weight, generator=torch.Generator().manual_seed(2))
+    return made.eval()
+
+
+def some_texts(*lengths: int) -> list[np.ndarray]:
+    chance = np.random.default_rng(3)
+    return [chance.integers(11, size=length) for length in lengths]
+
+
+# The layout
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(1, 9))
+def test_every_id_is_laid_out_once_and_in_order(lengths: list[int], stretch: int) -> None:
+    texts = some_texts(*lengths)
+    laid = lay_out(texts, stretch)
+    assert laid.ids.shape[0] <= stretch
+    for number, text in enumerate(texts):
+        columns = np.flatnonzero(laid.owners == number)
+        read = np.concatenate([laid.ids[: laid.lengths[column], column] for column in columns])
+        assert read.tolist() == text.tolist()
+
+
+@given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 100))
+def test_groups_hold_each_stretch_once_and_are_bounded(lengths: list[int], most: int) -> None:
+    sizes = np.array(lengths, dtype=np.int64)
+    groups = by_size(sizes, most)
+    assert sorted(np.concatenate(groups).tolist() if groups else []) == list(range(len(lengths)))
+    assert all(len(group) == 1 or len(group) * sizes[group].max() <= most for group in groups)
+
+
+def test_a_stretch_is_turned_within_its_length() -> None:
+    ids = torch.tensor([[1, 4], [2, 5], [3, 0]])
+    assert reverse(ids, torch.tensor([3, 2])).tolist() == [[3, 5], [2, 4], [1, 0]]
+
+
+# The network
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("features", [0, 7])
+def test_the_weights_are_those_of_the_layout(cell: str, direction: str, features: int) -> None:
+    made = config(cell=cell, direction=direction, features=features, num_layers=2)
+    shapes = {name: tuple(weight.shape) for name, weight in Classifier(made).state_dict().items()}
+    assert shapes == weight_shapes(made)
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_text_has_the_same_logits_whoever_is_beside_it(cell: str, direction: str) -> None:
+    made = network(cell=cell, direction=direction)
+    texts = some_texts(1, 9, 3, 17, 4)
+    with torch.inference_mode():
+        together = made.read(texts)
+        apart = torch.cat([made.read([text]) for text in texts])
+        at_once = made.deep(lay_out(texts, 4), len(texts))
+    torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(together, at_once, atol=1e-5, rtol=1e-5)
+
+
+def test_what_is_pooled_is_last_largest_and_mean() -> None:
+    made = network(direction="forward", stretch=100, num_layers=1)
+    (text,) = some_texts(7)
+    laid = lay_out([text], 100)
+    with torch.inference_mode():
+        ((_, hidden),) = made.outputs(torch.from_numpy(laid.ids), torch.from_numpy(laid.lengths), None, None, 0.0)
+        steps = hidden[:, 0]
+        pooled = torch.cat([steps[-1], steps.max(0).values, steps.mean(0)])
+        wanted = made.head_weight @ pooled + made.head_bias
+        torch.testing.assert_close(made.read([text])[0], wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_who_goes_backwards_ends_at_the_beginning() -> None:
+    """Its last output hears of the first stretch, not of the last."""
+    made = network(direction="backward")
+    one, other = some_texts(12, 12)
+    mixed = np.concatenate([one[:4], other[4:]])
+    size = made.config.rnn_size
+    with torch.inference_mode():
+        made.head_weight[:, size:] = 0  # the last output alone
+        torch.testing.assert_close(made.read([one]), made.read([mixed]))
+        assert not torch.allclose(made.read([one]), made.read([other]))
+
+
+def test_nothing_was_read_of_an_empty_text() -> None:
+    made = network()
+    with torch.inference_mode():
+        found = made.read([np.zeros(0, dtype=np.int64), *some_texts(3)])
+    torch.testing.assert_close(found[0], made.head_bias)
+    with torch.inference_mode():
+        assert made.read([np.zeros(0, dtype=np.int64)]).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"labels": ("a",)}, {"labels": ("a", "a")}, {"direction": "up"}, {"features": -1}, {"features": (1 << 24) + 1},
+     {"ngrams": 0}, {"stretch": 0}, {"rnn_size": 0}, {"dropout": 1.0}, {"cell": "x"}, {"activation": "x"}],
+)  # fmt: skip
+def test_a_classifier_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError):
+        config(**wrong)
+
+
+# The linear model
+
+
+def reviews(count: int) -> tuple[list[bytes], torch.Tensor]:
+    chance = np.random.default_rng(0)
+    texts, targets = [], torch.zeros(count, 2)
+    for number in range(count):
+        words = [f"w{n}" for n in chance.integers(40, size=8)]
+        words[number % 8] = ("fine", "poor")[number % 2]
+        texts.append(" ".join(words).encode())
+        targets[number, number % 2] = 1
+    return texts, targets
+
+
+def test_the_linear_model_finds_the_words_that_tell() -> None:
+    texts, targets = reviews(200)
+    found = bags(texts, 2, BUCKETS)
+    keys = wide.common(found, 200, 1 << 20)
+    fitted = wide.Problem(found, keys, targets, multi=False).moderate()
+    made = network(labels=("fine", "poor"), features=len(keys))
+    made.know(keys, fitted.weight, fitted.bias)
+    unseen, truth = reviews(400)
+    logits = made.wide(bags(unseen[200:], 2, BUCKETS))
+    assert logits is not None
+    assert (logits.argmax(1) == truth[200:].argmax(1)).all()
+
+
+def test_the_linear_model_is_the_convex_optimum() -> None:
+    """Its gradient vanishes: checked with the matrix written out."""
+    texts, targets = reviews(30)
+    found = bags(texts, 1, BUCKETS)
+    keys = wide.common(found, 30, 1 << 20)
+    problem = wide.Problem(found, keys, targets, multi=False)
+    weight, bias = torch.zeros(len(keys), 2), torch.zeros(2)
+    problem._solve(weight, bias, 1e-2)
+    dense = torch.zeros(30, len(keys))
+    for number in range(30):
+        own = found.buckets[found.starts[number] : found.starts[number + 1]]
+        dense[number, np.flatnonzero(np.isin(keys, own))] = len(own) ** -0.5
+    weight.requires_grad_()
+    logits = dense @ (weight * problem._ratio) + bias
+    loss = torch.nn.functional.cross_entropy(logits, targets) + 0.5e-2 * weight.square().sum()
+    (gradient,) = torch.autograd.grad(loss, weight)
+    assert gradient.abs().max() < 1e-4
+
+
+def test_n_grams_of_one_text_alone_are_not_learnt_where_there_are_many() -> None:
+    texts = [f"common word{number}".encode() for number in range(1200)]
+    found = bags(texts, 1, BUCKETS)
+    assert len(wide.common(found, 1200, 1 << 20)) < 60  # "common", and what shares a bucket
+    assert len(wide.common(found, 100, 1 << 20)) > 1000
+    assert len(wide.common(found, 100, 10)) == 10
+
+
+def test_a_text_of_strange_words_gets_the_bias() -> None:
+    made = network(features=3)
+    made.know(np.array([1, 5, 9]), torch.ones(3, 3), torch.tensor([0.5, 0.0, -0.5]))
+    logits = made.wide(bags([b"", b"zzz"], 1, BUCKETS))
+    assert logits is not None
+    assert logits.tolist() == [[0.5, 0.0, -0.5]] * 2
+    assert network().wide(bags([b"x"], 1, BUCKETS)) is None
+
+
+# The mixture
+
+
+def test_the_mixture_calibrates_and_never_counts_against() -> None:
+    chance = torch.Generator().manual_seed(0)
+    truth = torch.randint(3, (4000,), generator=chance)
+    targets = torch.nn.functional.one_hot(truth, 3).float()
+    honest = torch.randn(4000, 3, generator=chance) + targets * 2
+    share = honest.softmax(1)
+    drawn = torch.nn.functional.one_hot(torch.multinomial(share, 1, generator=chance)[:, 0], 3).float()
+    made = network()
+    fit_mixture(made, honest * 3, None, drawn)  # three times too sure
+    assert made.mix[0].item() == pytest.approx(1 / 3, rel=0.1)
+    fit_mixture(made, -honest, honest, drawn)  # one of the two says the contrary
+    assert (made.mix >= 0).all()
+    assert (made.mix[1] - made.mix[0]).item() == pytest.approx(1.0, rel=0.1)
+    loss = wide.cross_entropy(False)(made.mixed(-honest, honest), drawn)
+    assert loss < math.log(3)
+
+
+def labelled(count: int) -> LabelledIds:
+    """Texts of which the ids 1 and 2 tell the label."""
+    chance = np.random.default_rng(4)
+    texts = [chance.integers(3, 11, size=chance.integers(3, 12)) for _ in range(count)]
+    for number, text in enumerate(texts):
+        text[chance.integers(len(text))] = 1 + number % 2
+    starts = np.concatenate([[0], np.cumsum([len(text) for text in texts])])
+    return LabelledIds(
+        np.concatenate(texts).astype(np.uint16), starts, np.eye(2, dtype=np.float32)[np.arange(count) % 2]
+    )
+
+
+def test_batches_are_pure_functions_of_their_number_and_a_pass_has_every_text_once() -> None:
+    objective = Labelling(network(labels=("x", "y")), labelled(150), None, None, CPU, 8, seed=5)
+    again = Labelling(network(labels=("x", "y")), labelled(150), None, None, CPU, 8, seed=5)
+    one_pass = [objective.batch(step) for step in range(objective.steps_per_epoch)]
+    assert sorted(np.concatenate(one_pass).tolist()) == list(range(150))
+    assert [batch.tolist() for batch in one_pass] == [again.batch(step).tolist() for step in range(len(one_pass))]
+    assert objective.batch(0).tolist() != objective.batch(objective.steps_per_epoch).tolist()
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("options", [{}, {"smoothing": 0.1, "weights": np.array([1.0, 2.0], dtype=np.float32)}])
+@pytest.mark.parametrize("multi", [False, True])
+def test_labels_are_learnt(cell: str, options: dict[str, Any], multi: bool) -> None:
+    made = Classifier(config(labels=("x", "y"), cell=cell, multi=multi, rnn_size=16), torch.Generator().manual_seed(1))
+    objective = Labelling(made, labelled(200), labelled(60), None, CPU, 16, 0, **options)
+    optimiser = torch.optim.Adam([w for w in made.parameters() if w.requires_grad], lr=0.02)
+    for step in range(60):
+        optimiser.zero_grad()
+        loss, ids = objective.loss(step, torch.Generator().manual_seed(step))
+        assert ids > 0
+        loss.backward()
+        optimiser.step()
+    made.eval()
+    found = objective.validate()
+    assert found is not None
+    assert found < 0.3
+    assert objective.measures["accuracy"] > 0.9
+    assert "accuracy_wide" not in objective.measures
+
+
+def test_words_are_learnt_before_labels() -> None:
+    """Of a text in which every id follows from the last, little is left to guess."""
+    made = Classifier(config(rnn_size=16, embedding_size=12), torch.Generator().manual_seed(1))
+    ids = np.tile(np.arange(11), 40).astype(np.uint16)
+    data = LabelledIds(ids, np.arange(0, len(ids) + 1, 22), np.eye(3, dtype=np.float32)[np.zeros(20, dtype=int)])
+    objective = Reading(made, data, CPU, 8, 0)
+    objective.network.train()
+    optimiser = torch.optim.Adam([w for w in objective.network.parameters() if w.requires_grad], lr=0.02)
+    losses = []
+    for step in range(80):
+        optimiser.zero_grad()
+        loss, _ = objective.loss(step, torch.Generator().manual_seed(step))
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert np.mean(losses[-5:]) < losses[0] / 2
+    assert objective.validate() is None
+
+
+# What may be done to a text
+
+
+def test_capitals_and_words_may_go(tmp_path: Any) -> None:
+    (tmp_path / "stop.txt").write_text("# words\nthe\nof\n的\n\nThe\n", encoding="utf-8")
+    words = read_stop_words(tmp_path / "stop.txt")
+    assert words == ("the", "of", "的", "The")
+    prepare = Preparer(lowercase=True, stop_words=words)
+    assert prepare(b"The End of Theodora").split() == [b"end", b"theodora"]
+    assert prepare("我的书".encode()).decode() == "我 书"
+    assert Preparer()(b"\xff As it IS") == b"\xff As it IS"
+
+
+# The measures
+
+
+def test_measures_by_hand() -> None:
+    shares = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]])
+    targets = np.array([[1, 0], [0, 1], [0, 1], [0, 1]], dtype=bool)
+    found = measuring.measures(shares, targets, ("n", "p"), multi=False)
+    assert found["accuracy"] == 0.75
+    assert found["per_class"]["n"] == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "support": 1}
+    assert found["per_class"]["p"]["recall"] == pytest.approx(2 / 3)
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 0.8) / 2)
+    assert found["log_loss"] == pytest.approx(-np.mean(np.log([0.9, 0.4, 0.8, 0.7])))
+    assert found["confusion"] == {"labels": ["n", "p"], "matrix": [[1, 0], [1, 2]]}
+    assert found["expected_calibration_error"] == pytest.approx((0.1 + 0.6 + 0.2 + 0.3) / 4)
+    assert measuring.most_confident_mistakes(shares, targets, 5, multi=False) == [1]
+
+
+def test_several_labels_are_right_only_together() -> None:
+    shares = np.array([[0.9, 0.8], [0.9, 0.2]])
+    targets = np.array([[1, 1], [1, 1]], dtype=bool)
+    found = measuring.measures(shares, targets, ("a", "b"), multi=True)
+    assert found["accuracy"] == 0.5
+    assert found["per_class"]["b"]["recall"] == 0.5
+    assert measuring.most_confident_mistakes(shares, targets, 3, multi=True) == [1]
+
+
+def test_the_commonest_label_is_a_rival() -> None:
+    targets = np.array([[1, 0], [1, 0], [0, 1]], dtype=bool)
+    found = measuring.majority(np.array([0.7, 0.3]), targets, ("a", "b"), multi=False)
+    assert found["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_the_linear_rival_learns() -> None:
+    if not linear_rival.available():
+        pytest.skip("scikit-learn is not installed")
+    texts, targets = reviews(80)
+    words = [text.decode() for text in texts]
+    for multi in (False, True):
+        found = linear_rival.probabilities(words[:60], targets[:60].numpy().astype(bool), words[60:], multi)
+        assert (found.argmax(1) == targets[60:].argmax(1).numpy()).mean() > 0.9
+
+
+def test_a_config_of_a_classifier_comes_back_from_json() -> None:
+    import json
+
+    from seqgen.config import from_json
+
+    made = config(stop_words=("the",), multi=True)
+    assert from_json(ClassifierConfig, json.loads(json.dumps(dataclasses.asdict(made)))) == made
