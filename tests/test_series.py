@@ -434,6 +434,46 @@ def test_a_thing_done_to_several_series_is_told_once(tmp_path: Path) -> None:
     assert said == ["t.csv: 'x': 2 missing numbers are filled in along straight lines (first in line 3) (in 2 series)"]
 
 
+def test_columns_that_only_look_like_something_else(tmp_path: Path) -> None:
+    late = b"AAPL,2020-01-01,5\nAAPL,2020-01-02,6\nAAPL,2020-01-03,4\n"
+    series, said = reading(tmp_path, late)
+    assert series[0].columns == ("column_3",) and "has no header" in said[0]
+    grown = b"people,x\n300000000,1\n300000500,2\n300400000,3\n300900000,5\n"
+    assert one(tmp_path, grown).columns == ("people", "x")
+    counted = b"key,x\n1577836800,1\n1577840400,2\n1577844000,3\n1577847600,5\n"
+    assert one(tmp_path, counted).frequency.name == "hour"
+    named = b"Local Time,x\n20200101,1\n20200102,2\n20200104,3\n20200105,5\n"
+    assert reading(tmp_path, named)[0][0].frequency.name == "day"
+    even = b"t,x\n0.5,1\n1,2\n1.5,4\n"
+    series, said = reading(tmp_path, even)
+    assert series[0].columns == ("x",) and said == ["t.csv: 't' only numbers the rows, and is left out"]
+
+
+def test_date_and_time_of_day_in_two_columns(tmp_path: Path) -> None:
+    data = b"Date;x;Time\n10/03/2004;1,5;18.00.00\n10/03/2004;2,5;19.00.00\n13/03/2004;2,5;20.00.00\n"
+    series, said = reading(tmp_path, data.replace(b"13/", b"10/").replace(b"/03/", b"/13/"), frequency="hour")
+    assert series[0].time_column == "Date,Time" and said[-1] == "t.csv: dates are read as month/day/year"
+    assert series[0].times is not None
+    assert series[0].spell(series[0].frequency.next_times(series[0].times[-1], 4))[-1] == "10/14/2004 00.00.00"
+    again = one(tmp_path, b"Date,Time,x\n2004-03-10,18:00,1\n2004-03-10,19:00,2\n", time_column="Date,Time")
+    assert again.frequency.name == "hour"
+    assert one(tmp_path, b"month,year,x\n1,2020,5\n2,2020,6\n", time_column="month,year").frequency.name == "month"
+
+
+def test_known_ahead_for_some_rows_only(tmp_path: Path) -> None:
+    data = b"date,x,y\n2020-01-01,1,0\n2020-01-02,2,1\n2020-01-03,,1\n2020-01-04,,\n"
+    series, said = reading(tmp_path, data, targets=("x",), future_covariates=("y",))
+    assert series[0].future.tolist() == [[1]]
+    assert said == ["t.csv: 1 row at the end holds no target, and is left out"]
+
+
+def test_an_error_comes_alone(tmp_path: Path) -> None:
+    said: list[str] = []
+    with pytest.raises(DataError):
+        read([document(tmp_path, b"2020-01-01,1\n2020-01-02,x\n2020-01-03,4\n")], SeriesOptions(), said.append)
+    assert said == []
+
+
 def test_columns_are_told_of_together(tmp_path: Path) -> None:
     data = b"date," + b",".join(b"c%d" % n for n in range(6)) + b"\n"
     data += b"".join(b"2020-01-%02d,1%%,1,%d,1,1,1\n" % (day, day) for day in (1, 2, 4, 7))

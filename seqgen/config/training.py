@@ -124,7 +124,8 @@ class TrainOptions:
         "its changes [default: window; changes with --log-returns].", choices=NORMALISATIONS,
         tasks=_FORECAST)  # fmt: skip
     calendar: bool | None = setting(
-        None, "Forecasting: tell the network the time of day, week and year [default: where there is room].",
+        None, "Forecasting: tell the network the time of day, week and year [default: of what a look-back can't "
+        "show].",
         tasks=_FORECAST)  # fmt: skip
     linear: bool = setting(
         True, "Forecasting: a linear map from look-back to horizon beside the network.", tasks=_FORECAST)  # fmt: skip

@@ -127,7 +127,7 @@ def read(documents: Sequence[Document], options: SeriesOptions, warn: Warn) -> l
     found: list[Series] = []
     for document, name in zip(documents, _names(documents), strict=True):
         report = Report("standard input" if document.name == "-" else document.name)
-        found += _read_one(document, name, options, report, warn)
+        found += _read_one(document, name, options, report)
         report.flush(warn)
         first = found[0]  # what was recognised in the first document holds for the others
         options = replace(options, targets=first.columns[: first.targets], frequency=first.frequency.name)
@@ -149,8 +149,8 @@ def _names(documents: Sequence[Document]) -> list[str]:
     return stems
 
 
-def _read_one(document: Document, name: str, options: SeriesOptions, report: Report, warn: Warn) -> list[Series]:
-    table = open_table(document, warn)
+def _read_one(document: Document, name: str, options: SeriesOptions, report: Report) -> list[Series]:
+    table = open_table(document, report.say)
     if not len(table):
         raise DataError(f"{table.name} holds no rows below the names of its columns")
     wanted = Frequency.parse(options.frequency) if options.frequency is not None else None

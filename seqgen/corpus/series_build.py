@@ -133,9 +133,12 @@ def build(rows: Rows, wanted: Frequency | None, minimum: int, report: Report) ->
     dropped = len(values) - last
     if not last:
         raise Unusable(f"{rows.called}: {_names(rows.columns[:count])} holds no number at all")
-    if dropped and not rows.future:
+    future = _future(values[last:], rows.future)
+    if dropped > len(future):
         report.tell(
-            "{count} {row|rows} at the end {holds|hold} no target, and {is|are} left out", dropped, series=rows.name
+            "{count} {row|rows} at the end {holds|hold} no target, and {is|are} left out",
+            dropped - len(future),
+            series=rows.name,
         )
     first = int(known[:last].argmax(axis=0)[known[:last].any(axis=0)].max())
     _check_missing(rows, values[:last])
@@ -146,7 +149,6 @@ def build(rows: Rows, wanted: Frequency | None, minimum: int, report: Report) ->
             series=rows.name,
         )
     first = max(first, _after_gap(rows, values[:last], source, first, frequency, report))
-    future = _future(values[last:], rows.future)
     values, held = values[first:last], held[first:last]
     if len(values) < minimum:
         raise Unusable(

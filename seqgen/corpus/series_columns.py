@@ -22,6 +22,7 @@ from seqgen.corpus.series_dates import (
     is_time,
     read_numbers,
     read_texts,
+    regularity,
 )  # fmt: skip
 from seqgen.corpus.series_numbers import comma_of, is_missing, number_of, ornaments
 from seqgen.corpus.series_tables import Floats, Table, spell
@@ -33,7 +34,9 @@ _TIME_NAMES = frozenset(
      "quarter", "week", "period", "hour", "unix", "epoch", "unix time", "unix timestamp", "open time", "yyyymm",
      "yyyymmdd", "yr", "日期", "时间", "年月", "年份", "年", "月份", "交易日期", "datum", "fecha", "zeit")
 )  # fmt: skip
-_COUNTER_NAMES = frozenset(("id", "index", "idx", "no", "nr", "num", "number", "row", "unnamed 0", "序号", "编号"))
+_COUNTER_NAMES = frozenset(
+    ("id", "index", "idx", "no", "nr", "num", "number", "row", "step", "t", "unnamed 0", "序号", "编号")
+)
 # Fields of a time that may have columns of their own, the widest first.
 _FIELDS = (("Y", ("year", "yr", "yyyy", "年", "年份")), ("m", ("month", "mon", "mo", "mm", "月", "月份")),
            ("d", ("day", "dy", "dd", "dom", "日")), ("H", ("hour", "hr", "hh", "时", "小时")),
@@ -138,9 +141,12 @@ def _comma(table: Table, place: int, marks: Sequence[set[str]]) -> str:
 
 
 def counts_rows(values: Floats, name: str) -> bool:
-    """Whether a column only numbers the rows: from 0 or 1, or from anywhere under a name that says so."""
-    rises = len(values) > 2 and bool((np.diff(values) == 1).all())
-    return rises and (values[0] in (0, 1) or _plain(name) in _COUNTER_NAMES)
+    """Whether a column only numbers the rows: from 0 or 1 by ones, or evenly under a name that says so."""
+    if len(values) < 3 or values[1] <= values[0]:
+        return False
+    steps = np.diff(values)
+    from_start = values[0] in (0, 1) and bool((steps == 1).all())
+    return from_start or (_plain(name) in _COUNTER_NAMES | _TIME_NAMES and bool((steps == steps[0]).all()))
 
 
 # ---- Times ----
@@ -171,11 +177,16 @@ def time_columns(table: Table, wanted: str | None) -> tuple[int, ...]:
         known = [number_of(cell) for cell in sample]
         if sample and all(number is not None for number in known):
             values = np.array(known, dtype=np.float64)
-            plain = _plain(name)
-            rises = place == 0 and len(values) > 2 and bool((np.diff(values) > 0).all()) and values.min() > 18000000
-            if (plain in _TIME_NAMES or rises) and read_numbers(values, name) is not None:
+            reading = read_numbers(values, name)
+            if reading is not None and (_plain(name) in _TIME_NAMES or (place == 0 and _is_clockwork(values, reading))):
                 return (place,)
     return ()
+
+
+def _is_clockwork(values: Floats, reading: Reading) -> bool:
+    """Whether numbers without a telling name are times: dates of eight digits, or even steps since 1970."""
+    rises = len(values) > 2 and bool((np.diff(values) > 0).all())
+    return rises and values[0] > 1e7 and regularity(reading.times) >= _MOST
 
 
 def _plain(name: str) -> str:

@@ -34,11 +34,16 @@ class Report:
 
     name: str
     _told: dict[str, _Fact] = field(default_factory=dict)
+    _said: list[str] = field(default_factory=list)
 
     def tell(self, sentence: str, count: int = 1, where: str = "", series: str = "", column: str = "") -> None:
         """Adds to what is to be told."""
         fact = _Fact(count, where, [series] if series else [], [column] if column else [])
         self._told.setdefault(sentence, _Fact()).add(fact)
+
+    def say(self, sentence: str) -> None:
+        """Adds a sentence that is to be passed on as it is."""
+        self._said.append(sentence)
 
     def take(self, other: Report) -> None:
         """Adds what another one was told."""
@@ -47,13 +52,14 @@ class Report:
 
     def sentences(self) -> list[str]:
         """Everything, in order."""
-        return [f"{self.name}: {_put(sentence, fact)}" for sentence, fact in self._told.items()]
+        return [*self._said, *(f"{self.name}: {_put(sentence, fact)}" for sentence, fact in self._told.items())]
 
     def flush(self, warn: Warn) -> None:
         """Passes everything on."""
         for sentence in self.sentences():
             warn(sentence)
         self._told.clear()
+        self._said.clear()
 
 
 def _put(sentence: str, fact: _Fact) -> str:

@@ -94,7 +94,7 @@ class Forecast:
             options, cut(longest, options.split_rows, fraction, options.horizon or season).train, season
         )
         parts = [cut(len(one.values), options.split_rows, fraction, shape.horizon) for one in series]
-        scaler = known or fit(series, parts, options, season)
+        scaler = known or fit(series, parts, options, season, shape.look_back)
         learnt = [scaler.prepare(one) for one in series]
         train = Windows(learnt, [each.range("train") for each in parts], shape.look_back, shape.horizon)
         if not len(train):
@@ -161,7 +161,7 @@ def read_for(scaler: Scaler, documents: list[Document], warn: Callable[[str], No
     return reading.read(documents, series_options_of(scaler), warn)
 
 
-def fit(series: Sequence[Series], parts: Sequence[Parts], options: TrainOptions, season: int) -> Scaler:
+def fit(series: Sequence[Series], parts: Sequence[Parts], options: TrainOptions, season: int, look_back: int) -> Scaler:
     """How a model is to read such series, from the rows to learn from."""
     first = series[0]
     wanted = series_options(options)
@@ -184,13 +184,14 @@ def fit(series: Sequence[Series], parts: Sequence[Parts], options: TrainOptions,
         season=season,
         scaling=options.scaling,
         logarithm=options.log_returns,
-        calendar=calendar(first, max(part.train for part in parts), options.calendar),
+        calendar=calendar(first, max(part.train for part in parts), look_back, options.calendar),
         measures=measures,
     )
 
 
-def calendar(series: Series, rows: int, asked: bool | None) -> tuple[str, ...]:
-    """The cycles that the network is told of: those that the rows to learn from hold twice or more, finely enough.
+def calendar(series: Series, rows: int, look_back: int, asked: bool | None) -> tuple[str, ...]:
+    """The cycles that the network is told of: those that the rows to learn from hold twice or more, finely enough, and
+    where it was not `asked` for, that a look-back does not show by itself.
 
     Raises `UserError` where it is asked for and there are no times.
     """
@@ -204,7 +205,9 @@ def calendar(series: Series, rows: int, asked: bool | None) -> tuple[str, ...]:
     return tuple(
         name
         for name, length in CYCLES.items()
-        if rows * seconds >= _CALENDAR_PASSES * length and length >= _CALENDAR_ROWS * seconds
+        if rows * seconds >= _CALENDAR_PASSES * length
+        and length >= _CALENDAR_ROWS * seconds
+        and (asked or length > look_back * seconds)
     )
 
 

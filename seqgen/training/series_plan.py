@@ -16,8 +16,11 @@ _LEAST_BACK = 60  # rows, where there is no season
 _MOST_BACK = 720
 _HORIZON = 12  # rows, where there is no season
 _LONGEST_HORIZON = 48  # that is chosen without being asked for
+_MOST_SEGMENTS = 20  # steps of recurrence from which on segments grow, up to the horizon
 _PASSES = 20.0  # over the windows, where nothing is said
-_STEPS = (400, 1200)  # the fewest and the most, where nothing is said
+_MANY = 20_000  # windows
+_MANY_PASSES = 3.0  # where there are many of them: neighbours differ by a row
+_STEPS = (400, 1000)  # the fewest and the most, where nothing is said
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def shape(options: TrainOptions, rows: int, season: int) -> Shape:
     room = rows - horizon
     if options.look_back is None:
         wanted = max(_SEASONS_BACK * season if season > 1 else 0, 3 * horizon, _LEAST_BACK)
-        look_back = max(1, min(wanted, max(_MOST_BACK, 2 * horizon), room // 3))
+        look_back = max(1, min(wanted, max(_MOST_BACK, horizon), room // 3))
         if look_back > season:  # whole seasons
             look_back -= look_back % season
     else:
@@ -53,6 +56,8 @@ def shape(options: TrainOptions, rows: int, season: int) -> Shape:
     segment = options.segment_length
     if segment is None:
         segment = season if 4 <= season <= look_back // 2 else max(1, look_back // 12)
+        while look_back // segment > _MOST_SEGMENTS and 2 * segment <= horizon:
+            segment *= 2
     if segment > look_back:
         raise UserError(f"--segment-length {segment:,} is longer than the look-back, {look_back:,}")
     return Shape(look_back, horizon, segment)
@@ -94,7 +99,8 @@ def make(options: TrainOptions, of: Shape, targets: int, past: int, known: int, 
     if options.epochs is not None:
         steps = steps_for(options.epochs, windows * length, batch * length)
     elif steps is None and asked is None:
-        steps = round(min(max(_PASSES * windows / batch, _STEPS[0]), _STEPS[1]))
+        passes = _MANY_PASSES if windows >= _MANY else _PASSES
+        steps = round(min(max(passes * windows / batch, _STEPS[0]), _STEPS[1]))
     schedule = Schedule(
         learning_rate=options.learning_rate or (rate if options.cell != "rnn" else rate / 2),
         warmup=options.warmup,
@@ -109,7 +115,7 @@ def make(options: TrainOptions, of: Shape, targets: int, past: int, known: int, 
 
 def _size(windows: int) -> tuple[int, int, float]:
     """Units, batch and learning rate."""
-    if windows >= 20_000:
+    if windows >= _MANY:
         return 128, 256, 1e-3
     if windows >= 2_000:
         return 64, 64, 1e-3
