@@ -29,7 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen import tokenizers
-from seqgen.config import FORMAT, NETWORKS, AnyNetwork, NetworkConfig, from_json
+from seqgen.config import FORMAT, NETWORKS, AnyNetwork, ForecasterConfig, NetworkConfig, from_json
+from seqgen.corpus.scaling import Scaler
 from seqgen.errors import ModelError, UserError
 from seqgen.model.layout import weight_shapes
 from seqgen.streams import expand, reason, write_bytes
@@ -51,7 +52,7 @@ class Checkpoint:
     folder: Path
     config: dict[str, Any]
     network: AnyNetwork
-    codec: Codec
+    reader: Codec | Scaler  # what tokenizer.json holds: how the model reads what it is given
 
     @property
     def task(self) -> str:
@@ -65,6 +66,20 @@ class Checkpoint:
         return self.network
 
     @property
+    def codec(self) -> Codec:
+        """What turns bytes into ids. Raises `ModelError` for a model that reads numbers."""
+        if isinstance(self.reader, Scaler):
+            raise ModelError(f"this is a model for {self.task}: it reads tables of numbers; use `seqgen forecast`")
+        return self.reader
+
+    @property
+    def scaler(self) -> Scaler:
+        """What turns a table into numbers to read. Raises `ModelError` for a model that reads bytes."""
+        if not isinstance(self.reader, Scaler):
+            raise ModelError(f"this is a model for {self.task}, which forecasts nothing")
+        return self.reader
+
+    @property
     def sources(self) -> list[dict[str, Any]]:
         """Name, bytes and sha256 of every source it was trained on; what is malformed is left out."""
         return _sources(self.config)
@@ -76,7 +91,7 @@ class Checkpoint:
             ModelError: the file is missing, truncated, of another model, or any tensor is missing, extra, of another
                 shape or type, or not finite.
         """
-        return read_weights(self.folder / WEIGHTS, self.network, identity(self.network, tokenizers.dump(self.codec)))
+        return read_weights(self.folder / WEIGHTS, self.network, identity(self.network, tokenizers.dump(self.reader)))
 
 
 def load(folder: str | os.PathLike[str]) -> Checkpoint:
@@ -110,19 +125,34 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
     if "tokenizer.json" not in files:
         raise ModelError(f"{str(folder)!r} has no tokenizer.json: without it the weights mean nothing")
     try:
-        codec = tokenizers.parse(files)
+        reader = _reader(config["task"], files)
+        _check_fit(config["task"], network, reader)
     except ModelError as error:
         raise ModelError(f"{str(folder)!r}: {error}") from error
-    if (codec.kind == "midi") != (config["task"] == "music"):
-        raise ModelError(f"{str(folder)!r} is damaged: a model for {config['task']} does not read {codec.kind}")
-    if codec.vocab_size != network.vocab_size:
-        raise ModelError(
-            f"{str(folder)!r}: tokenizer.json belongs to another model: it has {codec.vocab_size:,} ids, the "
-            f"network {network.vocab_size:,}"
-        )
-    if config.get("identity") != identity(network, tokenizers.dump(codec)):
+    if config.get("identity") != identity(network, tokenizers.dump(reader)):
         raise ModelError(f"{str(folder)!r}: config.json and tokenizer.json are of two different models")
-    return Checkpoint(folder, config, network, codec)
+    return Checkpoint(folder, config, network, reader)
+
+
+def _reader(task: str, files: Mapping[str, bytes]) -> Codec | Scaler:
+    """What tokenizer.json tells. Raises `ModelError` where it is another task's."""
+    kind = tokenizers.kind_of(files)
+    if (kind == Scaler.kind) != (task == "forecast") or (kind == "midi") != (task == "music"):
+        raise ModelError(f"it is damaged: a model for {task} does not read {kind}")
+    return Scaler.from_dict(tokenizers.table_of(files)) if kind == Scaler.kind else tokenizers.parse(files)
+
+
+def _check_fit(task: str, network: AnyNetwork, reader: Codec | Scaler) -> None:
+    """Raises `ModelError` where tokenizer.json can't be of this network."""
+    if isinstance(reader, Scaler):
+        there = (len(reader.targets), len(reader.covariates), reader.known)
+        if not isinstance(network, ForecasterConfig) or there != (network.targets, network.past, network.known):
+            raise ModelError("tokenizer.json belongs to another model: it has other columns")
+    elif isinstance(network, ForecasterConfig) or reader.vocab_size != network.vocab_size:
+        size = "none" if isinstance(network, ForecasterConfig) else f"{network.vocab_size:,}"
+        raise ModelError(
+            f"tokenizer.json belongs to another model: it has {reader.vocab_size:,} ids, the network {size}"
+        )
 
 
 def identity(network: AnyNetwork, tokenizer_files: Mapping[str, bytes]) -> str:
@@ -179,9 +209,9 @@ def write_config(folder: Path, config: Mapping[str, Any], name: str = "") -> Non
     write_bytes(folder / CARD, card(config, name or folder.name).encode("utf-8", "replace"))
 
 
-def create(folder: Path, config: Mapping[str, Any], codec: Codec, weights: Weights, name: str = "") -> None:
+def create(folder: Path, config: Mapping[str, Any], reader: Codec | Scaler, weights: Weights, name: str = "") -> None:
     """Writes all of a new model, to be known as `name`, into the empty folder `folder`."""
-    for name, data in tokenizers.dump(codec).items():
+    for name, data in tokenizers.dump(reader).items():
         write_bytes(folder / name, data)
     write_config(folder, config, name)
     write_weights(folder / WEIGHTS, weights, str(config["identity"]))
@@ -280,7 +310,7 @@ def card(config: Mapping[str, Any], name: str) -> str:
         "",
         "## Use",
         "```",
-        f"seqgen sample {name}",
+        f"seqgen {_USE.get(config['task'], 'sample')} {name}",
         f"seqgen info {name}",
         "```",
         "",
@@ -288,6 +318,9 @@ def card(config: Mapping[str, Any], name: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+_USE = {"forecast": "forecast"}  # task → the command to use its models with, if not `sample`
 
 
 def staging(folder: Path) -> Path:

@@ -24,7 +24,7 @@ from seqgen.cli.main import main
 from seqgen.config import SampleOptions, TrainOptions, flag_name
 
 TRAIN = "train text.txt -o new"  # the text is there, and `new` is not
-COMMANDS = ("train", "sample", "chat", "classify", "score", "evaluate", "info", "tokenize", "corpora")
+COMMANDS = ("train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "tokenize", "corpora")
 TOO_LONG = "n" * 300  # no file system takes such a name
 
 # What is typed (standard input is there, and empty), and what the error must say.
@@ -85,7 +85,8 @@ ROWS = [
     (f"{TRAIN} --val-fraction 2", "--val-fraction must be at most"),
     (f"{TRAIN} --vocab-size 400 --tokenizer char", "--tokenizer subword"),
     (f"{TRAIN} --activation relu --cell gru", "--cell rnn"),
-    (f"{TRAIN} --task forecast", "--task forecast is not in this version"),
+    (f"{TRAIN} --task forecast", "text.txt"),
+    (f"{TRAIN} --horizon 5", "--horizon is for forecast"),
     (f"{TRAIN} --task music", "no MIDI file"),
     (f"{TRAIN} --grid 12", "--grid is for music"),
     (f"{TRAIN} --task music --vocab-size 500", "--vocab-size"),
@@ -99,7 +100,7 @@ ROWS = [
     (f"{TRAIN} --init-from model --rnn-size 64", "--rnn-size 64"),
     (f"{TRAIN} --init-from model --tokenizer byte", "--tokenizer byte"),
     (f"{TRAIN} --init-from model --vocab-size 500", "--vocab-size"),
-    (f"{TRAIN} --init-from stocks", "forecast is not in this version"),
+    (f"{TRAIN} --init-from stocks", "damaged"),
     (f"{TRAIN} --init-from musical", "damaged"),
     ("train text.txt -o model --resume --overwrite", "--resume or --overwrite"),
     ("train short.txt -o model --resume", "not what this run began with"),
@@ -126,12 +127,12 @@ ROWS = [
         for model in ("no-weights", "cut-weights", "swapped-weights")
     ],
     ("info no-weights", "model.safetensors"),
-    ("sample stocks", "forecast"),
+    ("sample stocks", "damaged"),
     ("chat model", "a conversation needs one for dialogue"),
     ("chat nothing", "there is no model 'nothing'"),
     ("chat model --stop x", "--stop and --length are for `sample`"),
-    ("score stocks text.txt", "forecast"),
-    ("evaluate stocks text.txt", "forecast"),
+    ("score stocks text.txt", "damaged"),
+    ("evaluate stocks text.txt", "damaged"),
     ("sample ~nobody-of-this-name/model", "~nobody"),
     (f"sample {TOO_LONG}", "nnn"),
     # ---- sample ----

@@ -517,6 +517,20 @@ def use_dialogue(model: seqgen.Model) -> None:
     assert set(reply.text) <= set("on the river the boy has it where is boat who lamp")  # type: ignore[union-attr]
 
 
+def easy_table(folder: Path) -> str:
+    path = folder / "wave.csv"
+    rows = [f"{np.datetime64('2024-01-01') + day},{math.sin(day * 2 * math.pi / 7):.4f}" for day in range(200)]
+    path.write_text("\n".join(["day,level", *rows]) + "\n")
+    return str(path)
+
+
+def use_table(model: seqgen.Model) -> None:
+    name = model.checkpoint.sources[0]["name"]
+    (made,) = model.forecast(name)
+    truth = np.sin((200 + np.arange(7)) * 2 * np.pi / 7)
+    assert np.abs(made.point[0] - truth).mean() < 0.3
+
+
 def easy_labels(folder: Path) -> str:
     """Texts that say what they are."""
     path = folder / "labels.csv"
@@ -536,6 +550,7 @@ EASY: dict[str, tuple[Callable[[Path], str], Callable[[seqgen.Model], None]]] = 
     "text": (easy_text, use_text),
     "dialogue": (easy_dialogue, use_dialogue),
     "music": (easy_music, use_music),
+    "forecast": (easy_table, use_table),
     "classify": (easy_labels, use_labels),
 }
 
@@ -560,7 +575,8 @@ def test_every_cell_learns_every_task_with_every_tokenizer(
     model = seqgen.load(tmp_path / "m")
     assert model.checkpoint.config["task"] == task
     assert model.checkpoint.network.cell == cell
-    assert getattr(model.codec, "text", model.codec).kind == tokenizer
+    reader = model.checkpoint.reader
+    assert getattr(reader, "text", reader).kind == tokenizer
     use(model)
 
 

@@ -98,6 +98,13 @@ def evaluate_dialogue(asked: Evaluation) -> dict[str, Any]:
     return dialogue_evaluation.evaluate(asked)
 
 
+def evaluate_forecast(asked: Evaluation) -> dict[str, Any]:
+    """Every window of what was not learnt from, beside naive rivals and a linear model."""
+    from seqgen.api import forecast_evaluation
+
+    return forecast_evaluation.evaluate(asked)
+
+
 def evaluate_classify(asked: Evaluation) -> dict[str, Any]:
     """Every text's label beside the true one, and beside rivals'."""
     from seqgen.api import classify_evaluation
@@ -107,5 +114,6 @@ def evaluate_classify(asked: Evaluation) -> dict[str, Any]:
 
 EVALUATIONS: dict[str, Callable[[Evaluation], dict[str, Any]]] = {
     "text": evaluate_text, "dialogue": evaluate_dialogue, "music": evaluate_music,
+    "forecast": evaluate_forecast,
     "classify": evaluate_classify,
 }  # fmt: skip

@@ -14,7 +14,16 @@ import numpy as np
 
 from seqgen import checkpoint
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import ClassifyOptions, EvaluateOptions, MusicOptions, ReplyOptions, SampleOptions, check_task, make
+from seqgen.config import (
+    ClassifyOptions,
+    EvaluateOptions,
+    ForecastOptions,
+    MusicOptions,
+    ReplyOptions,
+    SampleOptions,
+    check_task,
+    make,
+)
 from seqgen.errors import ModelError
 from seqgen.generation import text as generation
 from seqgen.generation.engine import Engine, make_engine
@@ -23,10 +32,12 @@ from seqgen.tokenizers import Codec, decode
 
 if TYPE_CHECKING:
     from seqgen.api.classifying import Prediction
+    from seqgen.api.forecasting import Forecast
     from seqgen.corpus.sources import Document, Progress, Warn
     from seqgen.evaluation.text import Masks
     from seqgen.generation.dialogue import Conversation
     from seqgen.generation.music import Composition
+    from seqgen.model.forecaster import Forecaster
     from seqgen.model.network import Network
     from seqgen.music.piece import Piece
     from seqgen.tokenizers.dialogue import DialogueCodec
@@ -69,6 +80,21 @@ class Model:
         """What samples are drawn with: without torch, unless a device other than the processor was asked for."""
         loaded = self.checkpoint
         return make_engine(loaded.language_model, loaded.weights(), self._engine_name, self.device)
+
+    @cached_property
+    def forecaster(self) -> Forecaster:
+        """The network of a model that forecasts, with its weights, in evaluation mode. Raises `ModelError` for
+        another model."""
+        import torch
+
+        from seqgen.api.forecasting import forecaster_of
+        from seqgen.model.forecaster import Forecaster
+        from seqgen.training import device
+
+        forecaster = Forecaster(forecaster_of(self))
+        compute = device.choose("cpu" if self.device == "auto" else self.device, "fp32", threads=1)
+        forecaster.load_state_dict({n: torch.from_numpy(w) for n, w in self.checkpoint.weights().items()})
+        return forecaster.to(compute.device).eval()
 
     @cached_property
     def network(self) -> Network:
@@ -232,6 +258,22 @@ class Model:
                     details = [pair for p in pieces for pair in zip(self._spell(p.ids), p.nats.tolist(), strict=True)]
                 size = sum(len(turn.text.encode("utf-8", "surrogateescape")) for turn in conversation.turns)
                 yield Score(f"{document.name}:{number}", len(ids), nats, _bits_per_byte(nats, size), details)
+
+    def forecast(self, sources: Sequence[str] | str, warn: Warn = lambda _: None, **options: Any) -> list[Forecast]:
+        """What is expected after the last row of each series in `sources`, tables such as it learnt from.
+
+        Args:
+            options: fields of `config.ForecastOptions`; with `backtest`, forecasts from the past, the oldest first.
+        """
+        from seqgen.api import forecasting
+        from seqgen.corpus import sources as reading
+
+        forecasting.forecaster_of(self)
+        settings = make(ForecastOptions, options)
+        names = [sources] if isinstance(sources, str) else list(sources)
+        with reading.Spool() as spool:
+            documents = reading.measure(reading.find(names, spool, None, warn), warn)
+            return list(forecasting.forecasts(self, documents, settings, warn))
 
     def evaluate(
         self,

@@ -17,7 +17,7 @@ from seqgen import checkpoint, tasks
 from seqgen.api.folder import ModelFolder, Training, describe
 from seqgen.api.model import Model
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import TrainOptions, check_task, flag_name, from_json, make, parse_duration
+from seqgen.config import TrainOptions, check, check_task, flag_name, from_json, make, parse_duration
 from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import ModelError, UserError
@@ -96,6 +96,8 @@ def train(
         start = None if init_from is None else _starting_point(checkpoint.load(init_from), given, options)
         kind = tasks.find(task or (start.task if start else tasks.guess([*names, *valid_names])))
         _check_task(kind, given, options, start)
+        if given.precision == "auto" and kind.exact:
+            compute = dataclasses.replace(compute, kind=torch.float32)
         documents, held_out = _read(kind, names, valid_names, spool, watch)
         data = kind.prepare(Preparation(documents, held_out, given, start=start, tell=watch.tell, warn=watch.warn))
         settled = _settle(data, given, compute, start, time.monotonic() - began)
@@ -163,8 +165,9 @@ def _starting_point(start: Checkpoint, given: TrainOptions, explicit: dict[str, 
         asked, there = explicit.get(name), getattr(start.network, name, None)
         if there is not None and asked is not None and asked != there:
             raise UserError(f"{flag_name(name)} {asked} does not fit --init-from, whose model has {there}")
-    if given.tokenizer is not None and given.tokenizer != start.codec.kind:
-        raise UserError(f"--tokenizer {given.tokenizer} does not fit --init-from, whose model has {start.codec.kind}")
+    reads = start.config["tokenizer"]
+    if given.tokenizer is not None and given.tokenizer != reads:
+        raise UserError(f"--tokenizer {given.tokenizer} does not fit --init-from, whose model has {reads}")
     if given.vocab_size is not None:
         raise UserError("--vocab-size does not go with --init-from, whose tokenizer is kept")
     return start
@@ -221,7 +224,7 @@ def _resume(
         if explicit[name] is not None and explicit[name] != getattr(begun, name):
             raise UserError(f"{flag_name(name)} can't change on --resume: the run has {getattr(begun, name)}")
     kind = tasks.find(saved.task)
-    data = None if names else kind.reopen(facts, saved.codec)
+    data = None if names else kind.reopen(facts, saved.reader)
     if data is None:
         documents, held_out = _read(
             kind,
@@ -236,7 +239,7 @@ def _resume(
                 "or go on with another text by --init-from"
             )
         data = kind.prepare(
-            Preparation(documents, held_out, begun, codec=saved.codec, tell=watch.tell, warn=watch.warn)
+            Preparation(documents, held_out, begun, codec=saved.reader, tell=watch.tell, warn=watch.warn)
         )
     schedule = _schedule(training_config, begun, explicit, data)
     compute = device.choose(given.device, training_config["precision"], given.threads or begun.threads)
@@ -275,7 +278,7 @@ def _as_begun(saved: Checkpoint) -> TrainOptions:
         from_json(Schedule, kept["schedule"])
         for name in ("batch_size", "seq_length", "precision"):
             make(TrainOptions, {name: kept[name]})
-        return make(TrainOptions, options)
+        return check(from_json(TrainOptions, options))
     except (KeyError, UserError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise ModelError(

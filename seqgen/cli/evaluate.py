@@ -36,7 +36,8 @@ def run(
     """Measure a model on what it has not seen, every record from end to end, beside naive rivals.
 
     Text stands beside xz and, where installed, PPMd; music beside models that count, and pieces of the model's own are
-    compared with the real ones; a classifier beside the commonest label and, with scikit-learn, a linear model.
+    compared with the real ones; a classifier beside the commonest label and, with scikit-learn, a linear model;
+    forecasts beside the last value, the last season and a linear model (NLinear).
     """
     make(EvaluateOptions, options)
     names = sources_or_stdin(sources, "there is nothing to evaluate on")
@@ -50,6 +51,10 @@ def run(
 
 def _table(result: dict[str, Any]) -> str:
     """The same numbers for people: a row a measure, a column a rival."""
+    if result["task"] == "forecast":
+        from seqgen.cli.forecast_report import report
+
+        return report(result)
     names = list(result["baselines"])
     counts = [f"{result[unit]:,} {unit}" for unit in ("characters", "bytes", "tokens") if unit in result]
     lines = [

@@ -6,6 +6,8 @@ from typing import Any
 
 from seqgen.cli.common import AsJson, ModelFolder, Output, Quiet, human_size, human_time, pipes, to_json
 
+Rows = list[tuple[str, str]]
+
 
 @pipes
 def run(model: ModelFolder, as_json: AsJson = False, quiet: Quiet = False) -> None:
@@ -18,15 +20,14 @@ def run(model: ModelFolder, as_json: AsJson = False, quiet: Quiet = False) -> No
 
 
 def _page(facts: dict[str, Any]) -> str:
-    network, training, data = facts["network"], facts["training"], facts["data"]
+    training, data = facts["training"], facts["data"]
     schedule = training["schedule"]
+    what, amount = _of_numbers(facts) if facts["task"] == "forecast" else _of_ids(facts)
     rows = [
         ("task", facts["task"]),
-        ("network", f"{network['num_layers']} × {network['cell'].upper()} of {network['rnn_size']:,} units, embedding "
-                    f"{network['embedding_size']:,}{', tied' if network['tie_weights'] else ''}"),
+        *what,
         ("parameters", f"{facts['parameters']:,} ({human_size(facts['weights_bytes'])})"),
-        ("tokenizer", f"{facts['tokenizer']}, {network['vocab_size']:,} ids"),
-        ("dropout", f"{network['dropout']:g}"),
+        ("dropout", f"{facts['network']['dropout']:g}"),
         ("trained for", f"{training.get('step', 0):,} steps of {training['batch_size']} × {training['seq_length']} "
                         f"tokens, {human_time(training.get('seconds', 0))}, {training['precision']}"),
         ("learning rate", f"{schedule['learning_rate']:g}"),
@@ -34,11 +35,39 @@ def _page(facts: dict[str, Any]) -> str:
     rows += [("trained on", f"{source['name']} ({human_size(source['bytes'])})") for source in data["sources"][:10]]
     if len(data["sources"]) > 10:
         rows.append(("", f"and {len(data['sources']) - 10:,} more"))
-    unit = next(unit for unit in ("pieces", "conversations", "characters", "tokens") if f"train_{unit}" in data)
-    rows.append(("", f"{data[f'train_{unit}']:,} {unit} to train on, {data[f'held_out_{unit}']:,} held out"))
+    rows.append(("", amount))
     rows += [
         (name, f"{value:.4f}" if isinstance(value, float) else f"{value}") for name, value in facts["metrics"].items()
     ]
     rows.append(("written by", f"seqgen {facts['seqgen']}, format {facts['format']}"))
     width = max(len(name) for name, _ in rows) + 2
     return "".join(f"{name:{width}}{value}\n" for name, value in rows)
+
+
+def _of_ids(facts: dict[str, Any]) -> tuple[Rows, str]:
+    """Rows about a network that reads ids, and how much it learnt from."""
+    network, data = facts["network"], facts["data"]
+    rows = [
+        ("network", f"{network['num_layers']} × {network['cell'].upper()} of {network['rnn_size']:,} units, embedding "
+                    f"{network['embedding_size']:,}{', tied' if network['tie_weights'] else ''}"),
+        ("tokenizer", f"{facts['tokenizer']}, {network['vocab_size']:,} ids"),
+    ]  # fmt: skip
+    unit = next(unit for unit in ("pieces", "conversations", "characters", "tokens") if f"train_{unit}" in data)
+    return rows, f"{data[f'train_{unit}']:,} {unit} to train on, {data[f'held_out_{unit}']:,} held out"
+
+
+def _of_numbers(facts: dict[str, Any]) -> tuple[Rows, str]:
+    """Rows about a forecaster, and how much it learnt from."""
+    network, data = facts["network"], facts["data"]
+    levels = network["levels"]
+    bands = [f"{levels[-1 - place] - levels[place]:g} %" for place in reversed(range(len(levels) // 2))]
+    beside = ", and a linear map" if network["linear"] else ""
+    rows = [
+        ("network", f"{network['num_layers']} × {network['cell'].upper()} of {network['rnn_size']:,} units{beside}"),
+        ("looks back", f"{network['look_back']:,} rows, {network['segment_length']:,} in a step of recurrence"),
+        ("forecasts", f"{network['horizon']:,} rows ahead of {network['targets']:,} column"
+                      f"{'s' * (network['targets'] > 1)}, bands: {', '.join(bands) or 'none'}"),
+        ("covariates", f"{network['past']:,} known up to now, {network['known']:,} known ahead (calendar included)"),
+    ]  # fmt: skip
+    several = f"{data['series']:,} series, " if data["series"] > 1 else ""
+    return rows, f"{several}{data['train_rows']:,} rows to train on, {data['held_out_rows']:,} held out"

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 import seqgen
-from seqgen.cli import chat, classify, corpora, evaluate, info, sample, score, tokenize, train
+from seqgen.cli import chat, classify, corpora, evaluate, forecast, info, sample, score, tokenize, train
 from seqgen.cli.common import one_line
 from seqgen.errors import SeqgenError, UserError
 from seqgen.streams import quit_stdout, reason
@@ -29,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: it keeps brackets as they are, and starts sooner
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (train, sample, chat, classify, score, evaluate, info, tokenize, corpora):
+for module in (train, sample, chat, classify, forecast, score, evaluate, info, tokenize, corpora):
     app.command(module.__name__.rpartition(".")[2])(module.run)
 
 

@@ -100,7 +100,10 @@ def _recovered(event: Any) -> str:
 
 
 def preview(training: Training) -> str:
-    """A line of text or of notes from the model as it is now."""
+    """A line of text or of notes from the model as it is now; of a forecaster, how it compares with the last value."""
+    if training.task.name == "forecast":
+        measures = training.run.objective.measures
+        return f"{100 * measures['skill']:.1f} % below the squared error of the last value" if measures else ""
     from seqgen.config import SampleOptions
     from seqgen.generation.light import LightEngine
 

@@ -5,7 +5,16 @@ fields, the Python interface takes them as keyword arguments, and `config.json` 
 place only. A default of `None` means "chosen from the data and the time at hand" (see `training.plan`).
 """
 
-from seqgen.config.networks import CELL_NAMES, DIRECTIONS, NETWORKS, AnyNetwork, ClassifierConfig, NetworkConfig
+from seqgen.config.networks import (
+    CELL_NAMES,
+    DIRECTIONS,
+    NETWORKS,
+    NORMALISATIONS,
+    AnyNetwork,
+    ClassifierConfig,
+    ForecasterConfig,
+    NetworkConfig,
+)
 from seqgen.config.settings import (
     check,
     check_task,
@@ -13,14 +22,17 @@ from seqgen.config.settings import (
     from_json,
     make,
     parse_duration,
+    parse_levels,
     parse_range,
+    parse_split,
     setting,
 )
-from seqgen.config.training import TASK_NAMES, TOKENIZER_NAMES, TrainOptions
+from seqgen.config.training import SCALINGS, TASK_NAMES, TOKENIZER_NAMES, TrainOptions
 from seqgen.config.work import (
     DEFAULT_LENGTH,
     ClassifyOptions,
     EvaluateOptions,
+    ForecastOptions,
     MusicOptions,
     ReplyOptions,
     SampleOptions,
@@ -34,12 +46,16 @@ __all__ = [
     "DIRECTIONS",
     "FORMAT",
     "NETWORKS",
+    "NORMALISATIONS",
+    "SCALINGS",
     "TASK_NAMES",
     "TOKENIZER_NAMES",
     "AnyNetwork",
     "ClassifierConfig",
     "ClassifyOptions",
     "EvaluateOptions",
+    "ForecastOptions",
+    "ForecasterConfig",
     "MusicOptions",
     "NetworkConfig",
     "ReplyOptions",
@@ -51,6 +67,8 @@ __all__ = [
     "from_json",
     "make",
     "parse_duration",
+    "parse_levels",
     "parse_range",
+    "parse_split",
     "setting",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from seqgen.errors import UserError
 
 CELL_NAMES = ("lstm", "gru", "rnn")
+NORMALISATIONS = ("window", "last", "changes")
 DIRECTIONS = ("forward", "backward", "both")
 
 
@@ -34,6 +35,77 @@ class NetworkConfig:
     def summary(self) -> str:
         """In a few words: `1 × LSTM 256`."""
         return f"{self.num_layers} × {self.cell.upper()} {self.rnn_size:,}"
+
+
+@dataclass(frozen=True)
+class ForecasterConfig:
+    """What a forecaster is: how far it looks back and ahead, in which segments, and its recurrent stack.
+
+    `levels` are the quantiles, in percent, that it gives beside the point forecast: an odd number of them, even about
+    the middle one, 50; or none. Raises `UserError` for what none can be.
+    """
+
+    targets: int
+    look_back: int
+    horizon: int
+    segment_length: int
+    levels: tuple[float, ...] = ()
+    past: int = 0  # covariates known up to now
+    known: int = 0  # covariates known ahead, the calendar's included
+    cell: str = "gru"
+    activation: str = "tanh"
+    rnn_size: int = 64
+    num_layers: int = 1
+    embedding_size: int = 64
+    dropout: float = 0.0
+    linear: bool = False  # a linear map from look-back to horizon beside the network
+    normalisation: str = "window"  # what a window is moved by and divided by, one of NORMALISATIONS
+
+    def __post_init__(self) -> None:
+        most = {
+            "targets": 1 << 16, "look_back": 1 << 20, "horizon": 1 << 20, "segment_length": 1 << 20,
+            "rnn_size": 1 << 16, "num_layers": 64, "embedding_size": 1 << 16,
+        }  # fmt: skip
+        for name in (*most, "past", "known"):
+            value, least = getattr(self, name), 0 if name in ("past", "known") else 1
+            limit = most.get(name, 1 << 16)
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= limit:
+                raise UserError(f"{name} must be a whole number from {least} to {limit}, not {value!r}")
+        if isinstance(self.dropout, bool) or not 0 <= self.dropout <= 0.95:
+            raise UserError(f"dropout must be a number from 0 to 0.95, not {self.dropout!r}")
+        if self.cell not in CELL_NAMES:
+            raise UserError(f"cell must be one of {', '.join(CELL_NAMES)}; not {self.cell!r}")
+        if self.activation not in ("tanh", "relu"):
+            raise UserError(f"activation must be tanh or relu, not {self.activation!r}")
+        if self.normalisation not in NORMALISATIONS:
+            raise UserError(f"normalisation must be one of {', '.join(NORMALISATIONS)}; not {self.normalisation!r}")
+        ordered = tuple(sorted(set(self.levels))) == self.levels
+        even = all(abs(low + high - 100) < 1e-9 for low, high in zip(self.levels, self.levels[::-1], strict=True))
+        if not ordered or not even or (self.levels and (len(self.levels) % 2 == 0 or not self.levels[0] > 0)):
+            raise UserError("levels must be rising percentages, even about 50, and 50 among them")
+
+    @property
+    def segments_ahead(self) -> int:
+        """Segments that the horizon is cut into."""
+        return -(-self.horizon // self.segment_length)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers for each step ahead: the point forecast and the quantiles."""
+        return 1 + len(self.levels)
+
+    @property
+    def middle(self) -> int:
+        """Which of the levels is the median."""
+        return len(self.levels) // 2
+
+    @property
+    def summary(self) -> str:
+        """In a few words: `1 × GRU 64, 96 steps back in segments of 24, 24 ahead`."""
+        return (
+            f"{self.num_layers} × {self.cell.upper()} {self.rnn_size:,}, {self.look_back:,} steps back in segments of "
+            f"{self.segment_length:,}, {self.horizon:,} ahead"
+        )
 
 
 @dataclass(frozen=True)
@@ -100,9 +172,10 @@ def _check_numbers(config: NetworkConfig | ClassifierConfig) -> None:
         raise UserError(f"activation must be tanh or relu, not {config.activation!r}")
 
 
-AnyNetwork = NetworkConfig | ClassifierConfig
+AnyNetwork = NetworkConfig | ClassifierConfig | ForecasterConfig
 
 # Task → the kind of network that its models have.
 NETWORKS: dict[str, type[AnyNetwork]] = {
     "text": NetworkConfig, "dialogue": NetworkConfig, "music": NetworkConfig, "classify": ClassifierConfig,
+    "forecast": ForecasterConfig,
 }  # fmt: skip

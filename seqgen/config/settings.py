@@ -150,3 +150,33 @@ def parse_range(text: str) -> tuple[int, int]:
     if not match or not int(match[1]) <= int(match[2]) <= 127:
         raise UserError(f"--pitch-range must be two MIDI pitches such as 21-108, not {text[:24]!r}")
     return int(match[1]), int(match[2])
+
+
+def parse_levels(text: str) -> tuple[float, ...]:
+    """Bands in `50,80,95`, in percent, rising; none in `none`. Raises `UserError` for anything else."""
+    if text.strip() == "none":
+        return ()
+    try:
+        levels = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        levels = []
+    if not levels or not all(0 < level < 100 for level in levels) or len(levels) > 16:
+        raise UserError(f"--levels must be percentages such as 80,95, or none; not {text[:24]!r}")
+    return tuple(levels)
+
+
+def parse_split(text: str) -> tuple[float, ...]:
+    """Rows in `8640,2880,2880`, or shares of them in `0.7,0.1,0.2`: to learn from, to choose by and, where a third is
+    given, to measure on. Raises `UserError` for anything else."""
+    try:
+        sizes = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    shares = all(size < 1 for size in sizes) and sum(sizes) <= 1 + 1e-9
+    rows = all(size.is_integer() for size in sizes)
+    if len(sizes) not in (2, 3) or not all(0 < size < 1e12 for size in sizes) or not (rows or shares):
+        raise UserError(
+            f"--split-rows must be two or three numbers of rows such as 8640,2880,2880, or shares such as 0.7,0.1,0.2; "
+            f"not {text[:40]!r}"
+        )
+    return sizes

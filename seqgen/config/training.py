@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seqgen.config.networks import CELL_NAMES, DIRECTIONS
-from seqgen.config.settings import flag_name, parse_duration, parse_range, setting
+from seqgen.config.networks import CELL_NAMES, DIRECTIONS, NORMALISATIONS
+from seqgen.config.settings import flag_name, parse_duration, parse_levels, parse_range, parse_split, setting
 from seqgen.errors import UserError
 
 TASK_NAMES = ("text", "dialogue", "music", "classify", "forecast")
 TOKENIZER_NAMES = ("char", "byte", "subword")  # of text; music has its own
+SCALINGS = ("standard", "minmax", "none")
 _MUSIC = ("music",)
+_FORECAST = ("forecast",)
 _CLASSIFY = ("classify",)
 
 
@@ -90,6 +92,50 @@ class TrainOptions:
     strict: bool = setting(
         False, "Stop at a damaged file instead of passing it over.", tasks=("music", "dialogue"))  # fmt: skip
 
+    target: tuple[str, ...] = setting(
+        (), "Forecasting: a column to forecast (repeatable, or a,b,c) [default: every numeric one].",
+        metavar="COLUMN", tasks=_FORECAST)  # fmt: skip
+    horizon: int | None = setting(
+        None, "Forecasting: rows ahead [default: a season].", least=1, most=1 << 16, tasks=_FORECAST)  # fmt: skip
+    look_back: int | None = setting(
+        None, "Forecasting: rows that a forecast is made from.", least=1, most=1 << 20, tasks=_FORECAST)  # fmt: skip
+    segment_length: int | None = setting(
+        None, "Forecasting: rows that enter in one step of recurrence [default: a season].", least=1, most=1 << 16,
+        tasks=_FORECAST)  # fmt: skip
+    time_column: str | None = setting(
+        None, "Forecasting: the column of times [default: recognised].", metavar="COLUMN", tasks=_FORECAST)  # fmt: skip
+    series: str | None = setting(
+        None, "Forecasting: the column that names the series, where one file holds several below each other.",
+        metavar="COLUMN", tasks=_FORECAST)  # fmt: skip
+    covariates: tuple[str, ...] = setting(
+        (), "Forecasting: columns that help and are known up to now.", metavar="COLUMN", tasks=_FORECAST)  # fmt: skip
+    future_covariates: tuple[str, ...] = setting(
+        (), "Forecasting: columns that help and are known ahead.", metavar="COLUMN", tasks=_FORECAST)  # fmt: skip
+    frequency: str | None = setting(
+        None, "Forecasting: time between rows, as in hour, '15 minutes', 'business day', month [default: found].",
+        tasks=_FORECAST)  # fmt: skip
+    scaling: str = setting(
+        "standard", "Forecasting: of the numbers, by the rows learnt from.", choices=SCALINGS,
+        tasks=_FORECAST)  # fmt: skip
+    log_returns: bool = setting(
+        False, "Forecasting: learn logarithms and so relative changes, for prices.", tasks=_FORECAST)  # fmt: skip
+    normalisation: str | None = setting(
+        None, "Forecasting: a window less its mean, over its spread; or less its last value, whole or over the size of "
+        "its changes [default: window; changes with --log-returns].", choices=NORMALISATIONS,
+        tasks=_FORECAST)  # fmt: skip
+    calendar: bool | None = setting(
+        None, "Forecasting: tell the network the time of day, week and year [default: of what a look-back can't "
+        "show].",
+        tasks=_FORECAST)  # fmt: skip
+    linear: bool = setting(
+        True, "Forecasting: a linear map from look-back to horizon beside the network.", tasks=_FORECAST)  # fmt: skip
+    split_rows: str | None = setting(
+        None, "Forecasting: rows, or shares, to learn from, to choose by and to measure on: 8640,2880,2880.",
+        metavar="N,N[,N]", tasks=_FORECAST)  # fmt: skip
+    levels: str = setting(
+        "50,80,95", "Forecasting: the bands, in percent; none for no bands.", metavar="P,P",
+        tasks=_FORECAST)  # fmt: skip
+
     seed: int = setting(0, "Of every random choice.", least=0, most=(1 << 63) - 1)
     device: str = setting("auto", "Where to compute.", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = setting("auto", "Of the products in training.", choices=("auto", "fp32", "bf16"))
@@ -107,6 +153,10 @@ class TrainOptions:
             raise UserError(f"--activation {self.activation} needs --cell rnn, not {self.cell}")
         if isinstance(self.pitch_range, str):
             parse_range(self.pitch_range)
+        if isinstance(self.levels, str):
+            parse_levels(self.levels)
+        if isinstance(self.split_rows, str):
+            parse_split(self.split_rows)
 
     @property
     def tokenizer_kind(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seqgen.config.settings import setting
+from seqgen.config.settings import parse_levels, setting
 from seqgen.errors import UserError
 
 _MUSIC = ("music",)
@@ -96,3 +96,20 @@ class MusicOptions:
     key: str | None = setting(None, "Only pitches of this scale: 'D dorian', 'a minor', 'F# major', 'E blues'.")
     instrument: tuple[str, ...] = setting(
         (), "General MIDI name or number; once a melodic track, the last for the rest.")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ForecastOptions:
+    """What forecasting can be told."""
+
+    horizon: int | None = setting(
+        None, "Rows ahead [default: as many as the model learnt; beyond, forecasts feed on forecasts].", least=1,
+        most=1 << 20)  # fmt: skip
+    levels: str = setting("80,95", "The bands, in percent; none for no bands.", metavar="P,P")
+    backtest: int = setting(
+        0, "Instead forecast from so many places in the past, each a horizon after the one before.", least=0,
+        most=1 << 20)  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if isinstance(self.levels, str):
+            parse_levels(self.levels)

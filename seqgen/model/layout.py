@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from seqgen.config import AnyNetwork, ClassifierConfig, NetworkConfig
+from seqgen.config import AnyNetwork, ClassifierConfig, ForecasterConfig, NetworkConfig
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 STATES = {"lstm": 2, "gru": 1, "rnn": 1}
@@ -49,7 +49,27 @@ def _classifier(config: ClassifierConfig) -> dict[str, Shape]:
     return shapes
 
 
-def _stack(config: NetworkConfig | ClassifierConfig, prefix: str) -> dict[str, Shape]:
+def _forecaster(config: ForecasterConfig) -> dict[str, Shape]:
+    width, segment = config.embedding_size, config.segment_length
+    shapes: dict[str, Shape] = {
+        "segment_weight": (width, segment * (1 + config.past + config.known)),
+        "segment_bias": (width,),
+        "place": (config.segments_ahead, width),
+        "channel": (config.targets, width),
+    }
+    if config.known:
+        shapes["known_weight"] = (width, segment * config.known)
+    shapes |= _stack(config, "")
+    shapes["output_weight"] = (segment * config.outputs, config.rnn_size)
+    shapes["output_bias"] = (segment * config.outputs,)
+    if config.linear:
+        shapes["linear"] = (config.horizon, config.look_back)
+    shapes["trust"] = (config.targets,)
+    shapes["widening"] = (config.targets, config.horizon, len(config.levels))
+    return shapes
+
+
+def _stack(config: AnyNetwork, prefix: str) -> dict[str, Shape]:
     """The weights of one recurrent stack."""
     rows = GATES[config.cell] * config.rnn_size
     shapes: dict[str, Shape] = {}
@@ -68,6 +88,7 @@ def _stack(config: NetworkConfig | ClassifierConfig, prefix: str) -> dict[str, S
 # Kind of network → the weights that it has.
 _SHAPES: dict[type, Callable[[Any], dict[str, Shape]]] = {
     NetworkConfig: _language_model,
+    ForecasterConfig: _forecaster,
     ClassifierConfig: _classifier,
 }
 

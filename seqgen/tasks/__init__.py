@@ -14,6 +14,7 @@ from seqgen.config import TASK_NAMES
 from seqgen.corpus import catalogue
 from seqgen.corpus.conversations import looks_like_dialogue
 from seqgen.corpus.labelled import looks_labelled
+from seqgen.corpus.series import looks_like_series
 from seqgen.corpus.sources import Accepts, looks_like_midi, looks_like_text
 from seqgen.errors import UserError
 
@@ -30,6 +31,7 @@ TASKS = {
     "text": "seqgen.tasks.text",
     "dialogue": "seqgen.tasks.dialogue",
     "music": "seqgen.tasks.music",
+    "forecast": "seqgen.tasks.forecast",
     "classify": "seqgen.tasks.classify",
 }
 
@@ -68,7 +70,11 @@ def _guess(source: str) -> str:
     if looks_like_midi(path):  # globs too
         return "music"
     if os.path.isfile(path):
-        return "classify" if looks_labelled(path) else "dialogue" if looks_like_dialogue(path) else "text"
+        if looks_labelled(path):
+            return "classify"
+        if looks_like_series(path):
+            return "forecast"
+        return "dialogue" if looks_like_dialogue(path) else "text"
     if not os.path.exists(path):
         entry = catalogue.load().get(source)
         if entry is not None and entry.task in TASKS:

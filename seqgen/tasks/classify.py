@@ -155,6 +155,7 @@ class Classify:
     tokenizers: ClassVar[tuple[str, ...]] = ("subword", "char", "byte")
     starts_from: ClassVar[tuple[str, ...]] = ("classify", "text")
     headline: ClassVar[Headline] = Headline("accuracy", "accuracy")
+    exact: ClassVar[bool] = False
 
     def prepare(self, preparation: Preparation) -> LabelledData:
         options = preparation.options

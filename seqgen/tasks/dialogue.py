@@ -31,6 +31,7 @@ class Dialogue:
     tokenizers: ClassVar[tuple[str, ...]] = ("subword", "char", "byte")
     starts_from: ClassVar[tuple[str, ...]] = ("dialogue",)
     headline: ClassVar[Headline] = Headline("bits_per_character", "bits/char")
+    exact: ClassVar[bool] = False
 
     def prepare(self, preparation: Preparation) -> LanguageData:
         conversations = _read(preparation.documents, preparation)

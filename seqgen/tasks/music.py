@@ -36,6 +36,7 @@ class Music:
     tokenizers: ClassVar[tuple[str, ...]] = ("midi",)
     starts_from: ClassVar[tuple[str, ...]] = ("music",)
     headline: ClassVar[Headline] = Headline("nats_per_step", "nats/step")
+    exact: ClassVar[bool] = False
 
     def prepare(self, preparation: Preparation) -> LanguageData:
         options = preparation.options

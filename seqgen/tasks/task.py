@@ -11,7 +11,6 @@ from torch import nn
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import TrainOptions
 from seqgen.corpus.sources import Document
-from seqgen.tokenizers import Codec
 from seqgen.training.device import Compute
 from seqgen.training.loop import Objective
 from seqgen.training.plan import Plan, Speed
@@ -24,7 +23,7 @@ class Preparation:
     documents: list[Document]  # measured
     valid: list[Document]  # measured; empty where a fraction is held out
     options: TrainOptions
-    codec: Codec | None = None  # the tokenizer of a run that goes on: kept as it is
+    codec: Any = None  # a Codec, or a Scaler: the tokenizer of a run that goes on, kept as it is
     start: Checkpoint | None = None  # a model to start from: its tokenizer is kept, and extended
     tell: Callable[[str], None] = lambda _: None  # what is being done, in a few words
     warn: Callable[[str], None] = lambda _: None  # something the person should know
@@ -40,7 +39,10 @@ class Headline(NamedTuple):
 class Data(Protocol):
     """A corpus made ready: ids on disk, and the codec they were made with."""
 
-    codec: Codec
+    @property
+    def codec(self) -> Any:
+        """What turns the sources into what the network reads: a Codec, or a Scaler."""
+        ...
 
     @property
     def tokens(self) -> int:
@@ -78,11 +80,12 @@ class Task(Protocol):
     name: ClassVar[str]
     tokenizers: ClassVar[tuple[str, ...]]  # kinds that it can learn with, the default first
     headline: ClassVar[Headline]
+    exact: ClassVar[bool]  # products in float32 where nobody says otherwise: numbers need more digits than choices
     starts_from: ClassVar[tuple[str, ...]]  # tasks whose models `--init-from` may name
 
     def prepare(self, preparation: Preparation) -> Data: ...
 
-    def reopen(self, facts: dict[str, Any], codec: Codec) -> Data | None:
+    def reopen(self, facts: dict[str, Any], codec: Any) -> Data | None:
         """The data that `facts` were made of, from the cache; None where the cache no longer has it."""
         ...
 

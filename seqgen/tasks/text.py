@@ -30,6 +30,7 @@ class Text:
     tokenizers: ClassVar[tuple[str, ...]] = TOKENIZER_NAMES
     starts_from: ClassVar[tuple[str, ...]] = ("text",)
     headline: ClassVar[Headline] = Headline("bits_per_character", "bits/char")
+    exact: ClassVar[bool] = False
 
     def prepare(self, preparation: Preparation) -> LanguageData:
         if preparation.valid:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from seqgen.errors import ModelError
 from seqgen.tokenizers.codec import END_OF_DOCUMENT, Codec, Decoder, Ids, decode, encode_stream
@@ -16,11 +16,14 @@ __all__ = [
     "Codec",
     "Decoder",
     "Ids",
+    "Kept",
     "decode",
     "dump",
     "encode_stream",
     "fit",
+    "kind_of",
     "parse",
+    "table_of",
 ]
 
 # Kind → where its class lives. By name, so that sentencepiece is imported by those who use it.
@@ -46,7 +49,15 @@ def fit(kind: str, chunks: Iterable[bytes], **options: Any) -> Codec:
     return cast(Codec, codec_class(kind).fit(chunks, **options))
 
 
-def dump(codec: Codec) -> dict[str, bytes]:
+class Kept(Protocol):
+    """What a model folder keeps in tokenizer.json and files beside it: a codec, or what else tells how to read."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+    def files(self) -> dict[str, bytes]: ...
+
+
+def dump(codec: Kept) -> dict[str, bytes]:
     """The files of the model folder that hold `codec`, by name."""
     text = json.dumps(codec.to_dict(), ensure_ascii=False, separators=(",", ":"))
     return {"tokenizer.json": text.encode("utf-8", "surrogatepass") + b"\n", **codec.files()}
@@ -54,6 +65,16 @@ def dump(codec: Codec) -> dict[str, bytes]:
 
 def parse(files: Mapping[str, bytes]) -> Codec:
     """The codec that `dump` made `files` of. Raises `ModelError` for anything else."""
+    return cast(Codec, codec_class(kind_of(files)).from_dict(table_of(files), files))
+
+
+def kind_of(files: Mapping[str, bytes]) -> str:
+    """The kind that tokenizer.json says it is."""
+    return str(table_of(files)["kind"])
+
+
+def table_of(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """tokenizer.json as it stands. Raises `ModelError` where it is not there, no JSON, or of no kind."""
     if "tokenizer.json" not in files:
         raise ModelError("there is no tokenizer.json")
     try:
@@ -62,4 +83,4 @@ def parse(files: Mapping[str, bytes]) -> Codec:
         raise ModelError(f"tokenizer.json is not JSON ({error})") from error
     if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
         raise ModelError("tokenizer.json holds no tokenizer")
-    return cast(Codec, codec_class(data["kind"]).from_dict(data, files))
+    return data

@@ -1,0 +1,146 @@
+"""How often a series has a row: its name, the seasons it is likely to have, and the times that come after a time."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.errors import UserError
+
+Times = npt.NDArray[np.datetime64]  # of seconds
+
+_EXACT = ("week", "day", "hour", "minute", "second")  # units that are always as long
+_MONTHS = {"month": 1, "quarter": 3, "year": 12}
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "business day": 86400, "week": 604800,
+            "month": 2629746, "quarter": 7889238, "year": 31556952, "row": 0}  # fmt: skip
+
+# Unit → code that pandas and others know it by.
+_CODES = {"second": "s", "minute": "min", "hour": "h", "day": "D", "business day": "B", "week": "W", "month": "M",
+          "quarter": "Q", "year": "Y", "row": ""}  # fmt: skip
+# What people write → unit, beside the names, their plurals and the codes.
+_WORDS = {"sec": "second", "m": "month", "t": "minute", "mon": "month", "b": "business day", "bd": "business day",
+          "workday": "business day", "weekday": "business day", "businessday": "business day", "a": "year",
+          "yr": "year", "ms": "month", "me": "month", "qs": "quarter", "qe": "quarter", "ys": "year", "ye": "year",
+          "secondly": "second", "minutely": "minute", "hourly": "hour", "daily": "day", "weekly": "week",
+          "monthly": "month", "quarterly": "quarter", "yearly": "year", "annual": "year", "annually": "year",
+          "none": "row"}  # fmt: skip
+# Unit of one → rows in the cycles that people live by, the likeliest first.
+_SEASONS = {"hour": (24, 168), "day": (7, 365), "business day": (5, 21), "week": (52,), "month": (12,),
+            "quarter": (4,)}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Frequency:
+    """Every `count` units. `row` is for rows without times.
+
+    day: of a frequency in months: the day of the month that rows are on, 31 for the last; 0 for that of the row before.
+    """
+
+    unit: str
+    count: int = 1
+    day: int = 0
+
+    @property
+    def name(self) -> str:
+        """In words: `hour`, `15 minutes`, `business day`, `row`."""
+        return self.unit if self.count == 1 else f"{self.count} {self.unit}s"
+
+    @property
+    def code(self) -> str:
+        """As pandas abbreviates it: `h`, `15min`, `B`; '' for rows without times."""
+        return f"{'' if self.count == 1 else self.count}{_CODES[self.unit]}"
+
+    @property
+    def months(self) -> int:
+        """Months from one row to the next; 0 where they are not counted in months."""
+        return _MONTHS.get(self.unit, 0) * self.count
+
+    @property
+    def seconds(self) -> int:
+        """From one row to the next, on average where months differ; of business days, those of a day; 0 for rows."""
+        return _SECONDS[self.unit] * self.count
+
+    @property
+    def exact(self) -> bool:
+        """Whether every step is as long as another."""
+        return self.unit in _EXACT
+
+    @property
+    def seasons(self) -> tuple[int, ...]:
+        """Rows in each cycle that such a series is likely to have, the likeliest first; (1,) for none."""
+        if self.count == 1 and self.unit in _SEASONS:
+            return _SEASONS[self.unit]
+        if self.months:
+            return (12 // self.months,) if 12 % self.months == 0 else (1,)
+        # A day and a week for what is faster than a day; an hour too for what is faster than a minute
+        cycles = (86400, 604800) if self.seconds >= 60 else (3600, 86400)
+        step = self.seconds if self.exact else 0
+        whole = tuple(cycle // step for cycle in cycles if step and cycle % step == 0 and cycle > step)
+        return whole or (1,)
+
+    @property
+    def season(self) -> int:
+        """Rows in the likeliest cycle; 1 for none."""
+        return self.seasons[0]
+
+    def next_times(self, last: np.datetime64, count: int) -> Times:
+        """The times of the `count` rows after `last`, exact by the calendar. Shape (count,), in seconds.
+
+        Months keep their day as far as the month has it, the last day stays the last; business days leave weekends out.
+        """
+        start = last.astype("datetime64[s]")
+        steps = np.arange(1, count + 1, dtype=np.int64) * self.count
+        if self.unit == "row":
+            raise UserError("rows without times have no next times")
+        if self.unit == "business day":
+            date = start.astype("datetime64[D]")
+            return np.busday_offset(date, steps, roll="backward").astype("datetime64[s]") + (start - date)
+        if not self.months:
+            return start + (np.arange(1, count + 1, dtype=np.int64) * self.seconds).astype("timedelta64[s]")
+        month = start.astype("datetime64[M]") + np.arange(1, count + 1, dtype=np.int64) * self.months
+        return on_day(month, self.day or day_of(start)) + (start - start.astype("datetime64[D]"))
+
+    @classmethod
+    def parse(cls, text: str) -> Frequency:
+        """What people and pandas write: `hour`, `15 minutes`, `15min`, `daily`, `B`. Raises `UserError`."""
+        match = re.fullmatch(r"\s*(\d{0,6})\s*([A-Za-z][A-Za-z ]*?)\s*", text)
+        if match and int(match[1] or 1):
+            written = match[2]
+            for word in dict.fromkeys((written, written.lower(), written.lower().removesuffix("s"))):
+                found = next((unit for unit, code in _CODES.items() if word in (unit, code) and word), None)
+                found = found or _WORDS.get(word if word != "m" else "t" if match[1] else "m")
+                if found:
+                    return cls(found, int(match[1] or 1)).plain()
+        raise UserError(
+            f"--frequency must be a step such as hour, '15 minutes', 'business day', month or row, not {text[:40]!r}"
+        )
+
+    def plain(self) -> Frequency:
+        """The same with the largest unit that counts it whole: 60 minutes are an hour, 3 months a quarter."""
+        if self.months:
+            unit = next(name for name in ("year", "quarter", "month") if self.months % _MONTHS[name] == 0)
+            if unit != "year" and self.months % 12 and self.months != _MONTHS[unit]:
+                unit = "month"
+            return Frequency(unit, self.months // _MONTHS[unit], self.day)
+        if self.exact:
+            unit = next(name for name in _EXACT if self.seconds % _SECONDS[name] == 0)
+            return Frequency(unit, self.seconds // _SECONDS[unit])
+        return self
+
+
+def on_day(month: Times, day: int) -> Times:
+    """That day of each month, or its last where it is shorter. `month` is of any unit; gives seconds."""
+    month = month.astype("datetime64[M]")
+    last = (month + 1).astype("datetime64[D]") - 1
+    return np.minimum(month.astype("datetime64[D]") + (day - 1), last).astype("datetime64[s]")
+
+
+def day_of(time: np.datetime64) -> int:
+    """The day of the month, from 1; 31 for the last of any."""
+    date = time.astype("datetime64[D]")
+    if (date + 1).astype("datetime64[M]") != date.astype("datetime64[M]"):
+        return 31
+    return int((date - date.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64)) + 1

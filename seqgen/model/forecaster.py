@@ -1,0 +1,187 @@
+"""The forecaster: segments of a look-back through a recurrent stack, then every step of the horizon at once.
+
+It follows SegRNN (Lin et al., 2023). A series enters cut into segments, so that a look-back of 720 hours is 15 steps of
+recurrence and not 720; what comes out is decoded in parallel: for each segment of the horizon the last state takes one
+step of the same stack, with an embedding of the segment's place and of the column as its input. Every column goes
+through the same weights. A window is first moved by its own mean and divided by its own spread, and its forecast moved
+back, so that it follows the level of the series (reversible instance normalisation; Kim et al., 2022); or it is moved
+by its last value. A linear map from look-back to horizon (DLinear; Zeng et al., 2023) may stand beside the network,
+which then learns what that leaves.
+
+Numbers are in the scale that `corpus.scaling` gives them; what this module calls a covariate is in its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqgen.config import ForecasterConfig
+from seqgen.model.cells import State, cell
+from seqgen.model.network import Layer, dropout_mask
+
+_LEAST_SPREAD = 0.01  # of a window, in the column's own standard deviations: a flat one is not blown up
+_RECENT = 1 / 6  # of the look-back: half-life of the changes that tell how restless a series is now
+
+
+class Forecaster(nn.Module):
+    """`forecaster(history, channel, covariates) → (batch, horizon, 1 + levels)`: the point forecast, then quantiles."""
+
+    def __init__(self, config: ForecasterConfig, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.config = config
+        recurrent_cell = cell(config.cell, config.activation)
+        width, segment = config.embedding_size, config.segment_length
+        self.segment_weight = nn.Parameter(torch.empty(width, segment * (1 + config.past + config.known)))
+        self.segment_bias = nn.Parameter(torch.zeros(width))
+        self.place = nn.Parameter(torch.empty(config.segments_ahead, width))
+        self.channel = nn.Parameter(torch.empty(config.targets, width))
+        self.known_weight = nn.Parameter(torch.empty(width, segment * config.known)) if config.known else None
+        sizes = [width] + [config.rnn_size] * config.num_layers
+        self.layers = nn.ModuleList(Layer(recurrent_cell, a, b) for a, b in itertools.pairwise(sizes))
+        self.output_weight = nn.Parameter(torch.empty(segment * config.outputs, config.rnn_size))
+        self.output_bias = nn.Parameter(torch.zeros(segment * config.outputs))
+        self.linear = nn.Parameter(torch.zeros(config.horizon, config.look_back)) if config.linear else None
+        # How much of the change that it forecasts is believed, and how much wider each band must be to hold its share:
+        # set when the model is validated, not by a gradient.
+        self.trust: Tensor
+        self.register_buffer("trust", torch.ones(config.targets))
+        self.widening: Tensor
+        self.register_buffer("widening", torch.ones(config.targets, config.horizon, len(config.levels)))
+        if generator is not None:
+            self.initialise(generator)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Sets every weight; the output layer starts small, so that the first forecasts are the last value."""
+        width = self.config.embedding_size
+        for weight in (self.segment_weight, self.known_weight):
+            if weight is not None:
+                nn.init.normal_(weight, std=weight.shape[1] ** -0.5, generator=generator)
+        for table in (self.place, self.channel):
+            nn.init.normal_(table, std=width**-0.5, generator=generator)
+        for layer in self._stack():
+            layer.initialise(generator)
+        nn.init.normal_(self.output_weight, std=0.3 * self.config.rnn_size**-0.5, generator=generator)
+        nn.init.zeros_(self.output_bias)
+
+    def forward(
+        self,
+        history: Tensor,
+        channel: Tensor,
+        past: Tensor | None = None,
+        known: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        kind: torch.dtype | None = None,
+    ) -> Tensor:
+        """Forecasts of a batch of windows.
+
+        Args:
+            history: the target's last values, shape (batch, look-back), the newest last.
+            channel: which column each window is of, shape (batch,).
+            past: covariates beside the history, shape (batch, look-back, past).
+            known: covariates beside history and horizon, shape (batch, look-back + horizon, known).
+            generator: makes the masks of dropout; None (and always in evaluation) drops nothing.
+            kind: type of the products of the recurrent stack, bfloat16 or by default that of the weights.
+
+        Returns:
+            shape (batch, horizon, 1 + levels): the point forecast, then a quantile for each level, in the scale of
+            `history`. Quantiles may cross; `predict` puts them in order.
+        """
+        level, spread = self.level(history)
+        moved = (history - level) / spread
+        kind = kind or self.output_weight.dtype
+        states = self._read(moved, past, known, kind)
+        ahead = self._ahead(channel, known)  # (segments, batch, width)
+        count, batch = ahead.shape[:2]
+        hidden = ahead.reshape(1, count * batch, -1).to(kind)
+        for layer, state in zip(self._stack(), states, strict=True):
+            repeated = tuple(tensor.repeat(count, 1) for tensor in state)
+            hidden, _ = layer(_gates(layer, hidden), repeated)
+        hidden = hidden[0].to(self.output_weight.dtype)
+        if self.training and generator is not None and self.config.dropout:
+            hidden = hidden * dropout_mask(hidden, self.config.dropout, generator)
+        outputs = F.linear(hidden, self.output_weight, self.output_bias)
+        outputs = outputs.view(count, batch, self.config.segment_length, -1).transpose(0, 1)
+        outputs = outputs.reshape(batch, -1, self.config.outputs)[:, : self.config.horizon]
+        if self.linear is not None:
+            outputs = outputs + F.linear(moved, self.linear)[:, :, None]
+        return outputs * spread[:, :, None] + level[:, :, None]
+
+    def level(self, history: Tensor) -> tuple[Tensor, Tensor]:
+        """What a window is moved by, and divided by; each of shape (batch, 1)."""
+        last = history[:, -1:]
+        if self.config.normalisation == "last":
+            return last, torch.ones_like(last)
+        if self.config.normalisation == "window":
+            return history.mean(dim=1, keepdim=True), _spread(history.std(dim=1, keepdim=True, correction=0))
+        changes = history.diff(dim=1) if history.shape[1] > 1 else torch.zeros_like(last)
+        age = torch.arange(changes.shape[1] - 1, -1, -1, dtype=history.dtype, device=history.device)
+        weight = torch.exp2(-age / max(1.0, self.config.look_back * _RECENT))
+        variance = (changes.square() * weight).sum(dim=1, keepdim=True) / weight.sum()
+        # What a random walk of such changes would move by until the horizon.
+        return last, _spread((variance * self.config.horizon).sqrt())
+
+    def _read(self, moved: Tensor, past: Tensor | None, known: Tensor | None, kind: torch.dtype) -> list[State]:
+        """The state of each layer after the look-back."""
+        parts = [moved[:, :, None]]
+        if past is not None:
+            parts.append(past)
+        if known is not None:
+            parts.append(known[:, : self.config.look_back])
+        segments = _cut(torch.cat(parts, dim=2), self.config.segment_length, at_end=False)
+        hidden = F.linear(segments, self.segment_weight, self.segment_bias).relu().transpose(0, 1).to(kind)
+        states = []
+        for layer in self._stack():
+            initial = layer.initial(len(moved))
+            hidden, state = layer(_gates(layer, hidden), initial)
+            states.append(state)
+        return states
+
+    def _ahead(self, channel: Tensor, known: Tensor | None) -> Tensor:
+        """The input of each segment of the horizon, shape (segments, batch, width)."""
+        ahead = self.place[:, None] + self.channel[channel]
+        if self.known_weight is not None and known is not None:
+            segments = _cut(known[:, self.config.look_back :], self.config.segment_length, at_end=True)
+            ahead = ahead + F.linear(segments, self.known_weight).transpose(0, 1)
+        return ahead
+
+    def _stack(self) -> list[Layer]:
+        """The layers, from the input up."""
+        return [layer for layer in self.layers if isinstance(layer, Layer)]
+
+    def predict(
+        self, history: Tensor, channel: Tensor, past: Tensor | None = None, known: Tensor | None = None
+    ) -> Tensor:
+        """`forward`, the point's change from the last value as believable, and the quantiles, in order, as wide, as
+        validation found that they must be."""
+        outputs = self(history, channel, past, known)
+        last = history[:, -1:, None]
+        point = last + (outputs[:, :, :1] - last) * self.trust[channel, None, None]
+        quantiles = outputs[:, :, 1:].sort(dim=2).values
+        if not self.config.levels:
+            return point
+        middle = quantiles[:, :, self.config.middle, None]
+        # Sorted again: a band may have been widened more than the one around it.
+        widened = (middle + (quantiles - middle) * self.widening[channel]).sort(dim=2).values
+        return torch.cat([point, widened], dim=2)
+
+
+def _spread(values: Tensor) -> Tensor:
+    return values.clamp(min=_LEAST_SPREAD)
+
+
+def _gates(layer: Layer, hidden: Tensor) -> Tensor:
+    """The input's share of a layer's gates, in the type of `hidden`."""
+    return F.linear(hidden, layer.input_weight.to(hidden.dtype), layer.bias.to(hidden.dtype))
+
+
+def _cut(values: Tensor, length: int, at_end: bool) -> Tensor:
+    """(batch, steps, numbers) → (batch, segments, length · numbers), with zeros where steps are too few: before the
+    first, or `at_end`."""
+    missing = -values.shape[1] % length
+    if missing:
+        values = F.pad(values, (0, 0, 0, missing) if at_end else (0, 0, missing, 0))
+    return values.reshape(len(values), values.shape[1] // length, -1)

@@ -1,0 +1,68 @@
+"""Conformal correction: how much wider bands must be to hold the share that they say, found on held-out windows.
+
+Split conformal prediction of quantile regression (Romano et al., 2019), with scores relative to a band's own width
+(CQR-m; Sesia & Candès, 2020): a forecast that is unsure gets more room than one that is sure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+_FEWEST = 50  # scores behind one factor; with fewer, steps are taken together
+_NARROW, _WIDE = 0.1, 10.0  # limits of a factor
+_LEAST = 1e-6  # of a half band, in the scale of the network: none is narrower
+
+
+def widening(quantiles: Floats, truth: Floats, observed: npt.NDArray[np.bool_], levels: Sequence[float]) -> Floats:
+    """The factor by which each quantile's distance from the median is multiplied.
+
+    Args:
+        quantiles: in order, shape (windows, horizon, levels), of one column.
+        truth: what came, shape (windows, horizon).
+        observed: where it is known, same shape.
+        levels: in percent, even about 50, the median in the middle.
+
+    Returns:
+        shape (horizon, levels); 1 for the median, and for all where nothing was observed. Both sides of a band get
+        the same factor: it is the smallest that makes the band hold its share, per step of the horizon, smoothed over
+        neighbouring steps; where fewer than 50 windows are there, all steps are taken together.
+    """
+    horizon, count = truth.shape[1], len(levels)
+    result = np.ones((horizon, count), dtype=np.float32)
+    middle = count // 2
+    centre = quantiles[:, :, middle]
+    for place in range(middle):
+        other = count - 1 - place
+        share = (levels[other] - levels[place]) / 100
+        below = (centre - truth) / np.maximum(centre - quantiles[:, :, place], _LEAST)
+        above = (truth - centre) / np.maximum(quantiles[:, :, other] - centre, _LEAST)
+        scores = np.where(observed, np.maximum(below, above), np.nan)
+        factors = _factors(scores, share, horizon)
+        result[:, place] = result[:, other] = factors
+    # A wider band may not be the narrower one: factors are of different levels, and each band holds those inside it.
+    return result
+
+
+def _factors(scores: Floats, share: float, horizon: int) -> npt.NDArray[np.float64]:
+    """For each step, the quantile of its scores that makes a band hold `share`."""
+    if len(scores) < _FEWEST:
+        return np.full(horizon, _quantile(scores.ravel(), share))
+    steps = np.array([_quantile(scores[:, step], share) for step in range(horizon)])
+    reach = max(1, horizon // 24)
+    padded = np.pad(steps, reach, mode="edge")
+    return np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), mode="valid")
+
+
+def _quantile(scores: npt.NDArray[np.floating], share: float) -> float:
+    """The score that ⌈(n + 1) · share⌉ of n scores do not exceed; the largest where there are too few."""
+    ordered = np.sort(scores[np.isfinite(scores)])
+    if not len(ordered):
+        return 1.0
+    place = min(len(ordered), math.ceil((len(ordered) + 1) * share))
+    return float(np.clip(ordered[place - 1], _NARROW, _WIDE))

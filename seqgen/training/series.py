@@ -1,0 +1,147 @@
+"""The objective of forecasting: every window of the rows to learn from, in an order of its own in every pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from seqgen.corpus.windows import Floats, Integers, Sample, Windows, spread_out
+from seqgen.model.forecaster import Forecaster
+from seqgen.training.conformal import widening
+from seqgen.training.device import Compute
+
+_AT_ONCE = 512  # windows that are validated together
+_MOST_VALIDATION = 20_000  # windows: enough for the third decimal; evenly spread where there are more
+
+
+class Shuffled:
+    """Batches of window numbers: batch n is a pure function of (how many there are, n, seed)."""
+
+    def __init__(self, count: int, batch_size: int, seed: int) -> None:
+        """`batch_size` is lowered where there are fewer windows."""
+        self.count, self.batch_size = count, max(1, min(batch_size, count))
+        self.batches_per_pass = max(1, count // self.batch_size)
+        self._seed = seed
+        self._turn, self._order = -1, np.zeros(0, dtype=np.int64)
+
+    def __getitem__(self, number: int) -> Integers:
+        turn, place = divmod(number, self.batches_per_pass)
+        if turn != self._turn:
+            random = np.random.Generator(np.random.Philox(key=np.array([self._seed, turn], dtype=np.uint64)))
+            self._turn, self._order = turn, random.permutation(self.count)
+        return self._order[place * self.batch_size : (place + 1) * self.batch_size]
+
+
+class Forecasting:
+    """Squared error of the point forecast, which so learns the mean, and pinball loss of the quantiles (see
+    `loop.Objective`)."""
+
+    def __init__(
+        self,
+        network: Forecaster,
+        train: Windows,
+        held_out: Windows | None,
+        compute: Compute,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        self.network = network
+        self._train = train
+        self._batches = Shuffled(len(train), batch_size, seed)
+        self.steps_per_epoch = self._batches.batches_per_pass
+        self.measures: dict[str, float] = {}
+        self._held_out = held_out if held_out is not None and len(held_out) else None
+        self._compute = compute
+
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
+        sample = self._train.take(self._batches[step])
+        outputs = self.network(*inputs(sample, self._compute.device), generator=generator, kind=self._compute.kind)
+        total, count = self._losses(outputs, sample)
+        return total / max(count, 1), sample.future.size + sample.history.size
+
+    def _losses(self, outputs: Tensor, sample: Sample) -> tuple[Tensor, int]:
+        """Summed loss, and the number of values that were there to be met."""
+        truth = torch.from_numpy(sample.future).to(outputs.device)
+        weight = torch.from_numpy(sample.observed).to(outputs)
+        error = (outputs[:, :, 0] - truth).square()
+        levels = self.network.config.levels
+        if levels:
+            error = error + pinball(outputs[:, :, 1:], truth, levels).mean(dim=2)
+        return (error * weight).sum(), int(sample.observed.sum())
+
+    def validate(self) -> float | None:
+        """The mean loss. Sets `measures`, and as a side effect what the network keeps of its validation: how much of a
+        forecast change is believed, and how wide its bands must be."""
+        if self._held_out is None:
+            return None
+        windows, levels = self._held_out, self.network.config.levels
+        columns = windows.columns
+        chosen = spread_out(len(windows.origins), max(1, _MOST_VALIDATION // columns))
+        parts: list[tuple[npt.NDArray[Any], ...]] = []
+        total, count = 0.0, 0
+        with torch.inference_mode():
+            for origins in np.array_split(chosen, max(1, len(chosen) * columns // _AT_ONCE)):
+                sample = windows.take((origins[:, None] * columns + np.arange(columns)).ravel())
+                outputs = self.network(*inputs(sample, self._compute.device), kind=self._compute.kind)
+                loss, values = self._losses(outputs, sample)
+                total, count = total + float(loss), count + values
+                # Everything from here on is relative to the last value.
+                last = sample.history[:, -1:]
+                found = outputs.float().cpu().numpy() - last[:, :, None]
+                parts.append((found, sample.future - last, sample.observed))
+        outputs, change, observed = (np.concatenate([part[place] for part in parts]) for place in range(3))
+        trust = np.array(
+            [believable(outputs[c::columns, :, 0], change[c::columns], observed[c::columns]) for c in range(columns)]
+        )
+        error = (outputs[:, :, 0] * np.tile(trust, len(chosen))[:, None] - change) * observed
+        many, nothing = max(int(observed.sum()), 1), float(((change * observed) ** 2).sum())
+        self.measures = {
+            "scaled_mse": float((error**2).sum() / many),
+            "scaled_mae": float(np.abs(error).sum() / many),
+            "skill": 1 - float((error**2).sum()) / nothing if nothing else 0.0,
+        }
+        with torch.no_grad():
+            self.network.trust.copy_(torch.from_numpy(trust))
+            if levels:
+                quantiles = np.sort(outputs[:, :, 1:], axis=2)
+                factors = [
+                    widening(quantiles[c::columns], change[c::columns], observed[c::columns], levels)
+                    for c in range(columns)
+                ]
+                self.network.widening.copy_(torch.from_numpy(np.stack(factors)))
+        return total / max(count, 1)
+
+    def carried(self) -> dict[str, Tensor]:
+        return {}
+
+    def carry(self, tensors: dict[str, Tensor]) -> None:
+        if tensors:
+            raise ValueError("a forecaster carries nothing from step to step")
+
+
+def inputs(sample: Sample, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """What a forecaster takes: history, channel, and covariates where there are any."""
+    past = torch.from_numpy(sample.past).to(device) if sample.past.shape[2] else None
+    known = torch.from_numpy(sample.known).to(device) if sample.known.shape[2] else None
+    return torch.from_numpy(sample.history).to(device), torch.from_numpy(sample.channel).to(device), past, known
+
+
+def believable(forecast: Floats, truth: Floats, observed: npt.NDArray[np.bool_]) -> float:
+    """The share, 0 to 1, of the forecast changes that leaves the least squared error: near 1 for what can be forecast,
+    near 0 for a random walk, whose changes can't. Arrays of one shape, relative to the last value."""
+    kept = np.where(observed, forecast, 0.0).astype(np.float64)
+    size = float((kept**2).sum())
+    return min(1.0, max(0.0, float((kept * np.where(observed, truth, 0.0)).sum()) / size)) if size else 1.0
+
+
+def pinball(quantiles: Tensor, truth: Tensor, levels: Sequence[float]) -> Tensor:
+    """Pinball loss of each quantile, shape (…, levels): q·e for what lies above a forecast, (q − 1)·e for what lies
+    below it (Koenker & Bassett, 1978). `levels` are in percent."""
+    share = torch.tensor(levels, dtype=quantiles.dtype, device=quantiles.device) / 100
+    error = truth[..., None] - quantiles
+    return torch.maximum(share * error, (share - 1) * error)

@@ -1,0 +1,123 @@
+"""How well tables of numbers are forecast, beside the last value, the last season and a linear model.
+
+    python tests/benchmarks/forecast.py ett|wth|seattle|stocks|small DATA [--cell gru] [--threads 2] [--work DIR]
+
+DATA holds ett/ETTh1.csv, wth/WTH.csv, vega/*.csv and jbrownlee/*.csv. Splits are by `--split-rows`: what is learnt
+from, what chooses the step, what is measured (ETTh1's 12, 4 and 4 months, WTH's 28, 10 and 10; shares elsewhere, and
+for the small series the last tenth alone). Everything runs through the real command, one after another; nothing else
+should be running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+SHARES = ["--split-rows", "0.7,0.1,0.2"]
+Job = tuple[str, str, list[str]]  # name, file, flags
+
+
+def ett(cells: list[str]) -> Iterator[Job]:
+    """All seven columns, the standard rows and horizons."""
+    for cell in cells:
+        for horizon in (96, 192, 336, 720):
+            flags = ["--cell", cell, "--horizon", str(horizon), "--split-rows", "8640,2880,2880"]
+            yield f"ETTh1 {horizon} {cell}", "ett/ETTh1.csv", flags
+
+
+def wth(cells: list[str]) -> Iterator[Job]:
+    """All weather columns, a day and four days ahead."""
+    for cell in cells:
+        for horizon in (24, 96):
+            flags = ["--cell", cell, "--horizon", str(horizon), "--split-rows", "20160,7200,7200"]
+            yield f"WTH {horizon} {cell}", "wth/WTH.csv", flags
+
+
+def seattle(cells: list[str]) -> Iterator[Job]:
+    """A week ahead."""
+    for cell in cells:
+        yield f"seattle-weather {cell}", "vega/seattle-weather.csv", ["--cell", cell, "--horizon", "7", *SHARES]
+
+
+def stocks(cells: list[str]) -> Iterator[Job]:
+    """Prices, two weeks of trading ahead; and five tickers, half a year."""
+    for cell in cells:
+        flags = ["--cell", cell, "--log-returns", *SHARES]
+        yield f"sp500-2000 close {cell}", "vega/sp500-2000.csv", ["--target", "close", "--horizon", "10", *flags]
+        yield f"stocks {cell}", "vega/stocks.csv", ["--series", "symbol", "--horizon", "6", *flags]
+
+
+def small(cells: list[str]) -> Iterator[Job]:
+    """No flags at all."""
+    for name in ("airline-passengers", "monthly-sunspots", "monthly-car-sales", "daily-min-temperatures"):
+        yield name, f"jbrownlee/{name}.csv", []
+
+
+SETS = {"ett": ett, "wth": wth, "seattle": seattle, "stocks": stocks, "small": small}
+
+
+def run(*arguments: str) -> tuple[str, float, float]:
+    """What the command wrote, its seconds, and its largest memory in MB."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "seqgen", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    return said, time.monotonic() - began, used.ru_maxrss / 1024
+
+
+def measure(data: Path, job: Job, work: Path, threads: str) -> list[str]:
+    """One row."""
+    name, file, flags = job
+    model = work / name.replace(" ", "-")
+    source = str(data / file)
+    _, seconds, memory = run(
+        "train", source, "--task", "forecast", "-o", str(model), "--overwrite", "--quiet", "--threads", threads, *flags
+    )
+    result = json.loads(run("evaluate", str(model), source, "--json")[0])
+    metrics, rivals = result["metrics"], result["baselines"]
+    coverage = metrics.get("coverage", {})
+    return [
+        name,
+        f"`train {file} {' '.join(flags)}`",
+        f"{seconds:.0f} s",
+        f"{memory:.0f} MB",
+        f"{metrics['scaled_mse']:.3f}",
+        f"{metrics['scaled_mae']:.3f}",
+        " / ".join(f"{rivals[rival]['scaled_mse']:.3f}" for rival in ("persistence", "seasonal_naive", "nlinear")),
+        f"{metrics['skill']:.3f}",
+        " / ".join(f"{100 * coverage[level]:.1f}" for level in ("80", "95") if level in coverage),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", choices=SETS)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--cell", action="append", help="default: gru")
+    parser.add_argument("--threads", default="2")
+    parser.add_argument("--work", type=Path, default=None)
+    options = parser.parse_args()
+    work = options.work or Path(tempfile.mkdtemp(prefix="seqgen-benchmark-"))
+    work.mkdir(parents=True, exist_ok=True)
+    print(
+        "| what | command | took | memory | scaled MSE | scaled MAE | persistence / seasonal naive / NLinear | skill | "
+        "in the 80 / 95 % band |\n|---|---|---|---|---|---|---|---|---|"
+    )
+    for job in SETS[options.set](options.cell or ["gru"]):
+        print("| " + " | ".join(measure(options.data, job, work, options.threads)) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
