@@ -136,11 +136,9 @@ def parse(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[str]
 
 
 def _said(error: csv.Error) -> str:
-    if "unexpected end" in str(error) or "field larger" in str(error):
-        return "a quote that is never closed"
     if "expected after" in str(error):
         return "a quote ends within a cell; quotes go around all of it, and those inside are doubled"
-    return str(error)
+    return "a quote that is never closed"  # the end of the text, or a cell of more than 128 KiB, comes first
 
 
 def delimiter_of(text: str, name: str) -> str:
