@@ -19,6 +19,7 @@ import numpy.typing as npt
 BUCKETS = 1 << 24  # that n-grams fall into: the numbers up to there are exact in float32
 _BLOCK = 1 << 20  # bytes worked on at a time: the powers of the hash stay in the cache
 _PRIME = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2⁶⁴
+_BEGINS, _ENDS = np.uint64(0x6A09E667F3BCC908), np.uint64(0xBB67AE8584CAA73B)
 _ORDER_SEEDS = (0x243F6A8885A308D3, 0x13198A2E03707344, 0xA4093822299F31D0, 0x082EFA98EC4E6C89, 0x452821E638D01377)
 
 _SPACE, _WORD, _MARK, _WIDE, _CONTINUED, _APOSTROPHE = range(6)
@@ -151,6 +152,12 @@ def _bags_of(
         hashes, places = hashes[kept], places[kept]
     ends = np.cumsum([len(piece) + 1 for piece in pieces])
     which = np.searchsorted(ends, places, side="right")
+    # A mark before the first word and one after the last, so that an n-gram tells where in a text it stands.
+    each = np.arange(len(pieces))
+    first, behind = np.searchsorted(which, each, side="left"), np.searchsorted(which, each, side="right")
+    marks = np.tile(np.array([_BEGINS, _ENDS], dtype=np.uint64), len(pieces))
+    hashes = np.insert(hashes, np.stack([first, behind], axis=1).ravel(), marks)
+    which = np.sort(np.concatenate([which, each, each]), kind="stable")
     numbers = np.asarray(owners, dtype=np.uint64)
     shift = np.uint64(buckets.bit_length() - 1)
     keys = []
@@ -159,6 +166,8 @@ def _bags_of(
         # Horner's rule in the hashes of the words, so that their order counts.
         running = running[: len(hashes) - n] * _PRIME + hashes[n:]
         whole = which[: len(which) - n] == which[n:]
+        if n == 0:
+            whole = (hashes != _BEGINS) & (hashes != _ENDS)
         bucket = _mix(running[whole] + np.uint64(_ORDER_SEEDS[n])) & np.uint64(buckets - 1)
         keys.append((numbers[which[: len(which) - n][whole]] << shift) | bucket)
     return _distinct(np.concatenate(keys)) if keys else np.zeros(0, dtype=np.uint64)

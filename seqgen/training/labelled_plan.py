@@ -118,6 +118,9 @@ def _size(
     """The widest network that still reads all texts often enough, and its speed in ids a second. With `passes` given
     (a run that must come out the same on every machine) nothing is measured."""
     best: tuple[ClassifierConfig, float] | None = None
+    length = max(1, corpus.tokens // corpus.texts)
+    if passes is None and options.threads is None:
+        _choose_threads(_network(options, corpus, 64), compute, batch_size, length)
     for size in _SIZES:
         network = _network(options, corpus, size)
         if best is not None and (options.rnn_size is not None or size > 0.25 * corpus.tokens**0.5):
@@ -127,7 +130,7 @@ def _size(
             if best is not None and passes < _ENOUGH_PASSES:
                 break
         else:
-            rate = _speed(network, compute, batch_size, max(1, corpus.tokens // corpus.texts))
+            rate = _speed(network, compute, batch_size, length)
             if best is not None and rate * seconds < _ENOUGH_PASSES * corpus.tokens:
                 break
         best = network, rate
@@ -155,6 +158,16 @@ def _network(options: TrainOptions, corpus: LabelledCorpus, size: int) -> Classi
         lowercase=options.lowercase,
         stop_words=corpus.stop_words,
     )
+
+
+def _choose_threads(network: ClassifierConfig, compute: Compute, batch_size: int, length: int) -> None:
+    """One thread, where several are no faster: batches of short texts are over before a second thread has woken."""
+    several = torch.get_num_threads()
+    if several > 1:
+        with_several = _speed(network, compute, batch_size, length)
+        torch.set_num_threads(1)
+        if _speed(network, compute, batch_size, length) < 1.1 * with_several:
+            torch.set_num_threads(several)
 
 
 def _speed(network: ClassifierConfig, compute: Compute, batch_size: int, length: int) -> float:
