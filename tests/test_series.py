@@ -414,7 +414,7 @@ TOLD = [
         b"id,date,x\na,2020-01-01,1\na,2020-01-02,2\na,2020-01-03,4\nb,2020-01-03,3\n",
         {"series": "id"},
         [[1], [2], [4]],
-        "t.csv: 1 series is left out (t.csv, series 'b' is too short: 1 row, and 2 are needed)",
+        "t.csv: 1 series is left out (t.csv, series 'b' is too short: 1 row, one every day; 2 are needed)",
     ),
     (
         "nameless",
@@ -641,8 +641,9 @@ REFUSED = [
         {"frequency": "moon"},
         "--frequency must be a step such as hour, '15 minutes', 'business day', month or row, not 'moon'",
     ),
+    ("few rows without times", b"x\n5\n", {}, "t.csv is too short: 1 row; 2 are needed"),
     ("one row", days(1), {}, "t.csv is too short: there is one row, and how often rows come can't be told"),
-    ("few rows", DAYS, {"minimum": 30}, "t.csv is too short: 4 rows, and 30 are needed"),
+    ("few rows", DAYS, {"minimum": 30}, "t.csv is too short: 4 rows, one every day; 30 are needed"),
     (
         "empty target",
         b"date,x,y\n2020-01-01,,1\n2020-01-02,,2\n2020-01-03,,2\n",
@@ -729,7 +730,7 @@ def test_parquet(tmp_path: Path) -> None:
     )
     assert said == [
         "t.csv: 'w' holds text, and is left out",
-        "t.csv: 1 series is left out (t.csv, series 'b' is too short: 1 row, and 2 are needed)",
+        "t.csv: 1 series is left out (t.csv, series 'b' is too short: 1 row, one every day; 2 are needed)",
     ]
     with pytest.raises(DataError, match=r"t.csv, row 2, column 'x': the number is infinite"):
         reading(tmp_path, parquet(t=dates, x=[1.0, np.inf, 2.0]))

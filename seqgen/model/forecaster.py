@@ -45,10 +45,7 @@ class Forecaster(nn.Module):
         self.output_weight = nn.Parameter(torch.empty(segment * config.outputs, config.rnn_size))
         self.output_bias = nn.Parameter(torch.zeros(segment * config.outputs))
         self.linear = nn.Parameter(torch.zeros(config.horizon, config.look_back)) if config.linear else None
-        # How much of the change that it forecasts is believed, and how much wider each band must be to hold its share:
-        # set when the model is validated, not by a gradient.
-        self.trust: Tensor
-        self.register_buffer("trust", torch.ones(config.targets))
+        # How much wider each band must be to hold its share: set when the model is validated, not by a gradient.
         self.widening: Tensor
         self.register_buffer("widening", torch.ones(config.targets, config.horizon, len(config.levels)))
         if generator is not None:
@@ -155,12 +152,9 @@ class Forecaster(nn.Module):
     def predict(
         self, history: Tensor, channel: Tensor, past: Tensor | None = None, known: Tensor | None = None
     ) -> Tensor:
-        """`forward`, the point's change from the last value as believable, and the quantiles, in order, as wide, as
-        validation found that they must be."""
+        """`forward`, its quantiles in order and as wide as validation found that they must be."""
         outputs = self(history, channel, past, known)
-        last = history[:, -1:, None]
-        point = last + (outputs[:, :, :1] - last) * self.trust[channel, None, None]
-        quantiles = outputs[:, :, 1:].sort(dim=2).values
+        point, quantiles = outputs[:, :, :1], outputs[:, :, 1:].sort(dim=2).values
         if not self.config.levels:
             return point
         middle = quantiles[:, :, self.config.middle, None]

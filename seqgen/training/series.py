@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqgen.corpus.windows import Floats, Integers, Sample, Windows, spread_out
+from seqgen.corpus.windows import Integers, Sample, Windows, spread_out
 from seqgen.model.forecaster import Forecaster
 from seqgen.training.conformal import widening
 from seqgen.training.device import Compute
@@ -80,8 +80,7 @@ class Forecasting:
         return (error * weight).sum(), int(sample.observed.sum())
 
     def validate(self) -> float | None:
-        """The mean loss. Sets `measures`, and as a side effect what the network keeps of its validation: how much of a
-        forecast change is believed, and how wide its bands must be."""
+        """The mean loss; sets `measures`, and the network's widening of its bands as a side effect."""
         if self._held_out is None:
             return None
         windows, levels = self._held_out, self.network.config.levels
@@ -100,24 +99,20 @@ class Forecasting:
                 found = outputs.float().cpu().numpy() - last[:, :, None]
                 parts.append((found, sample.future - last, sample.observed))
         outputs, change, observed = (np.concatenate([part[place] for part in parts]) for place in range(3))
-        trust = np.array(
-            [believable(outputs[c::columns, :, 0], change[c::columns], observed[c::columns]) for c in range(columns)]
-        )
-        error = (outputs[:, :, 0] * np.tile(trust, len(chosen))[:, None] - change) * observed
+        error = (outputs[:, :, 0] - change) * observed
         many, nothing = max(int(observed.sum()), 1), float(((change * observed) ** 2).sum())
         self.measures = {
             "scaled_mse": float((error**2).sum() / many),
             "scaled_mae": float(np.abs(error).sum() / many),
             "skill": 1 - float((error**2).sum()) / nothing if nothing else 0.0,
         }
-        with torch.no_grad():
-            self.network.trust.copy_(torch.from_numpy(trust))
-            if levels:
-                quantiles = np.sort(outputs[:, :, 1:], axis=2)
-                factors = [
-                    widening(quantiles[c::columns], change[c::columns], observed[c::columns], levels)
-                    for c in range(columns)
-                ]
+        if levels:
+            quantiles = np.sort(outputs[:, :, 1:], axis=2)
+            factors = [
+                widening(quantiles[c::columns], change[c::columns], observed[c::columns], levels)
+                for c in range(columns)
+            ]
+            with torch.no_grad():
                 self.network.widening.copy_(torch.from_numpy(np.stack(factors)))
         return total / max(count, 1)
 
@@ -134,14 +129,6 @@ def inputs(sample: Sample, device: torch.device) -> tuple[Tensor, Tensor, Tensor
     past = torch.from_numpy(sample.past).to(device) if sample.past.shape[2] else None
     known = torch.from_numpy(sample.known).to(device) if sample.known.shape[2] else None
     return torch.from_numpy(sample.history).to(device), torch.from_numpy(sample.channel).to(device), past, known
-
-
-def believable(forecast: Floats, truth: Floats, observed: npt.NDArray[np.bool_]) -> float:
-    """The share, 0 to 1, of the forecast changes that leaves the least squared error: near 1 for what can be forecast,
-    near 0 for a random walk, whose changes can't. Arrays of one shape, relative to the last value."""
-    kept = np.where(observed, forecast, 0.0).astype(np.float64)
-    size = float((kept**2).sum())
-    return min(1.0, max(0.0, float((kept * np.where(observed, truth, 0.0)).sum()) / size)) if size else 1.0
 
 
 def pinball(quantiles: Tensor, truth: Tensor, levels: Sequence[float]) -> Tensor:
