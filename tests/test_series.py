@@ -104,6 +104,17 @@ def test_compressed(tmp_path: Path) -> None:
     assert columns_of(place) == ["date", "x"] and looks_like_series(place.path)
 
 
+def test_names_that_are_numbers(tmp_path: Path) -> None:
+    series = one(tmp_path, b",0\n2020-01-01,5\n2020-01-02,6\n")  # as pandas writes a series without a name
+    assert series.columns == ("0",) and series.frequency.name == "day"
+
+
+def test_digits_are_times_where_they_are_said_to_be(tmp_path: Path) -> None:
+    series = one(tmp_path, b"at,x\n20200101 050000,5\n20200101 060000,6\n", time_column="at")
+    assert series.frequency.name == "hour" and series.times is not None
+    assert series.spell(series.times) == ["20200101 050000", "20200101 060000"]
+
+
 def test_rows_without_times(tmp_path: Path) -> None:
     series = one(tmp_path, b"x,y\n5,1\n3,1.5\n4,2\n")
     assert series.times is None and series.frequency.name == "row" and series.time_column == ""
@@ -403,7 +414,7 @@ TOLD = [
         b"id,date,x\na,2020-01-01,1\na,2020-01-02,2\na,2020-01-03,4\nb,2020-01-03,3\n",
         {"series": "id"},
         [[1], [2], [4]],
-        "t.csv: 1 series is left out (t.csv, series 'b' is too short: 1 row, and 2 are needed)",
+        "t.csv: 1 series is left out (t.csv, series 'b' is too short: 1 row, one every day; 2 are needed)",
     ),
     (
         "nameless",
@@ -630,8 +641,9 @@ REFUSED = [
         {"frequency": "moon"},
         "--frequency must be a step such as hour, '15 minutes', 'business day', month or row, not 'moon'",
     ),
+    ("few rows without times", b"x\n5\n", {}, "t.csv is too short: 1 row; 2 are needed"),
     ("one row", days(1), {}, "t.csv is too short: there is one row, and how often rows come can't be told"),
-    ("few rows", DAYS, {"minimum": 30}, "t.csv is too short: 4 rows, and 30 are needed"),
+    ("few rows", DAYS, {"minimum": 30}, "t.csv is too short: 4 rows, one every day; 30 are needed"),
     (
         "empty target",
         b"date,x,y\n2020-01-01,,1\n2020-01-02,,2\n2020-01-03,,2\n",
@@ -709,6 +721,8 @@ def test_parquet(tmp_path: Path) -> None:
     series = one(tmp_path, parquet(when=dates, x=[1, 2, 4], y=[True, False, True]))
     assert series.values.tolist() == [[1, 1], [2, 0], [4, 1]] and series.frequency.name == "day"
     zoned = pyarrow.array([datetime.datetime(2020, 1, 1, hour) for hour in range(3)], pyarrow.timestamp("ms", "UTC"))
+    fast = pyarrow.array([datetime.datetime(2020, 1, 1, 0, 0, n, 1000) for n in range(3)], pyarrow.timestamp("us"))
+    assert reading(tmp_path, parquet(t=fast, x=[1, 2, 4]))[1] == ["t.csv: fractions of seconds are rounded"]
     series = one(tmp_path, parquet(when=zoned, x=[1.5, 2.5, 4.5]))
     assert series.times is not None and series.spell(series.times)[1] == "2020-01-01 01:00:00Z"
     _, said = reading(
@@ -716,7 +730,7 @@ def test_parquet(tmp_path: Path) -> None:
     )
     assert said == [
         "t.csv: 'w' holds text, and is left out",
-        "t.csv: 1 series is left out (t.csv, series 'b' is too short: 1 row, and 2 are needed)",
+        "t.csv: 1 series is left out (t.csv, series 'b' is too short: 1 row, one every day; 2 are needed)",
     ]
     with pytest.raises(DataError, match=r"t.csv, row 2, column 'x': the number is infinite"):
         reading(tmp_path, parquet(t=dates, x=[1.0, np.inf, 2.0]))

@@ -306,7 +306,7 @@ class Model:
             documents = reading.measure(reading.find(names, spool, progress, warn, accepts), warn)
             trained_on = {source["sha256"] for source in self.checkpoint.sources}
             known = [document.name for document in documents if document.sha256 in trained_on]
-            if known:
+            if known and self.task != "forecast":  # of its own file, only rows not learnt from are taken
                 others = f" and {len(known) - 1:,} more" if len(known) > 1 else ""
                 warn(f"{known[0]!r}{others}: the model was trained on this (but for a held-out part)")
             result = EVALUATIONS[self.task](Evaluation(self, documents, settings, rivals, warn, tell))

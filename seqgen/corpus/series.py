@@ -6,7 +6,7 @@
 | not UTF-8 | read as UTF-16, GB 18030 or Windows-1252 |
 | a row with too many cells | refused |
 | a row with too few cells | the rest is missing |
-| lines of words below the table | left out |
+| lines of words below the table | left out; a line of sums is refused, as its first cell is no time |
 | 1,234.5 and 1.234,5, $, %, K, M, B | read, by the column as a whole |
 | a cell of a column of numbers that is none | refused |
 | an infinite number | refused |

@@ -151,8 +151,9 @@ def build(rows: Rows, wanted: Frequency | None, minimum: int, report: Report) ->
     first = max(first, _after_gap(rows, values[:last], source, first, frequency, report))
     values, held = values[first:last], held[first:last]
     if len(values) < minimum:
+        every = "" if times is None else f", one every {frequency.name}"
         raise Unusable(
-            f"{rows.called} is too short: {len(values):,} row{'s' * (len(values) != 1)}, and {minimum:,} are needed"
+            f"{rows.called} is too short: {len(values):,} row{'s' * (len(values) != 1)}{every}; {minimum:,} are needed"
         )
     observed = ~np.isnan(values)
     holes = (~observed) & ~held[:, None]

@@ -186,7 +186,7 @@ def time_columns(table: Table, wanted: str | None) -> tuple[int, ...]:
 def _is_clockwork(values: Floats, reading: Reading) -> bool:
     """Whether numbers without a telling name are times: dates of eight digits, or even steps since 1970."""
     rises = len(values) > 2 and bool((np.diff(values) > 0).all())
-    return rises and values[0] > 1e7 and regularity(reading.times) >= _MOST
+    return rises and values[0] > 1e7 and (not reading.style.number or regularity(reading.times) >= _MOST)
 
 
 def _plain(name: str) -> str:

@@ -136,11 +136,9 @@ def parse(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[str]
 
 
 def _said(error: csv.Error) -> str:
-    if "unexpected end" in str(error) or "field larger" in str(error):
-        return "a quote that is never closed"
     if "expected after" in str(error):
         return "a quote ends within a cell; quotes go around all of it, and those inside are doubled"
-    return str(error)
+    return "a quote that is never closed"  # the end of the text, or a cell of more than 128 KiB, comes first
 
 
 def delimiter_of(text: str, name: str) -> str:
@@ -189,8 +187,7 @@ def table_of(text: str, name: str, warn: Warn) -> Table:
 def _header(rows: Sequence[Sequence[str]]) -> list[str] | None:
     """The names in the first row; None where it holds numbers as the others do."""
     first, *others = rows
-    if any(is_time(cell) and place < len(row) and is_time(row[place]) for row in others[:1] for place, cell in
-           enumerate(first)):  # fmt: skip
+    if others and any(is_time(cell) and is_time(below) for cell, below in zip(first, others[0], strict=False)):
         return None
     for place, cell in enumerate(first):
         below = [row[place] for row in others if place < len(row) and not is_missing(row[place])]

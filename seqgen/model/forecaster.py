@@ -3,10 +3,10 @@
 It follows SegRNN (Lin et al., 2023). A series enters cut into segments, so that a look-back of 720 hours is 15 steps of
 recurrence and not 720; what comes out is decoded in parallel: for each segment of the horizon the last state takes one
 step of the same stack, with an embedding of the segment's place and of the column as its input. Every column goes
-through the same weights. A window is first moved by its own mean and divided by its own spread, and its forecast moved
-back, so that it follows the level of the series (reversible instance normalisation; Kim et al., 2022); or it is moved
-by its last value. A linear map from look-back to horizon (DLinear; Zeng et al., 2023) may stand beside the network,
-which then learns what that leaves.
+through the same weights. A window is first moved by its own last value, and its forecast moved back, so that it follows
+the level of the series; or by its mean, and divided by its spread (reversible instance normalisation; Kim et al.,
+2022). A linear map from look-back to horizon (DLinear; Zeng et al., 2023) may stand beside the network, which then
+learns what that leaves.
 
 Numbers are in the scale that `corpus.scaling` gives them; what this module calls a covariate is in its own.
 """
@@ -45,10 +45,7 @@ class Forecaster(nn.Module):
         self.output_weight = nn.Parameter(torch.empty(segment * config.outputs, config.rnn_size))
         self.output_bias = nn.Parameter(torch.zeros(segment * config.outputs))
         self.linear = nn.Parameter(torch.zeros(config.horizon, config.look_back)) if config.linear else None
-        # How much of the change that it forecasts is believed, and how much wider each band must be to hold its share:
-        # set when the model is validated, not by a gradient.
-        self.trust: Tensor
-        self.register_buffer("trust", torch.ones(config.targets))
+        # How much wider each band must be to hold its share: set when the model is validated, not by a gradient.
         self.widening: Tensor
         self.register_buffer("widening", torch.ones(config.targets, config.horizon, len(config.levels)))
         if generator is not None:
@@ -155,12 +152,9 @@ class Forecaster(nn.Module):
     def predict(
         self, history: Tensor, channel: Tensor, past: Tensor | None = None, known: Tensor | None = None
     ) -> Tensor:
-        """`forward`, the point's change from the last value as believable, and the quantiles, in order, as wide, as
-        validation found that they must be."""
+        """`forward`, its quantiles in order and as wide as validation found that they must be."""
         outputs = self(history, channel, past, known)
-        last = history[:, -1:, None]
-        point = last + (outputs[:, :, :1] - last) * self.trust[channel, None, None]
-        quantiles = outputs[:, :, 1:].sort(dim=2).values
+        point, quantiles = outputs[:, :, :1], outputs[:, :, 1:].sort(dim=2).values
         if not self.config.levels:
             return point
         middle = quantiles[:, :, self.config.middle, None]

@@ -122,7 +122,7 @@ class Forecast:
         """Every weight of `start`; how wide its bands had to be is found anew."""
         with torch.no_grad():
             for name, weight in start.weights().items():
-                if name not in ("trust", "widening"):
+                if name != "widening":
                     network.get_parameter(name).copy_(torch.from_numpy(weight))
 
     def network(self, config: ForecasterConfig) -> Forecaster:
