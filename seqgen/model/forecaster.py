@@ -4,9 +4,9 @@ It follows SegRNN (Lin et al., 2023). A series enters cut into segments, so that
 recurrence and not 720; what comes out is decoded in parallel: for each segment of the horizon the last state takes one
 step of the same stack, with an embedding of the segment's place and of the column as its input. Every column goes
 through the same weights. A window is first moved by its own last value, and its forecast moved back, so that it follows
-the level of the series; or by its mean, and divided by its spread (reversible instance normalisation; Kim et al.,
-2022). A linear map from look-back to horizon (DLinear; Zeng et al., 2023) may stand beside the network, which then
-learns what that leaves.
+the level of the series; and divided by the size of its recent changes, so that it follows how restless it is. (By its
+mean and spread it would be the reversible instance normalisation of Kim et al., 2022.) A linear map from look-back to
+horizon (NLinear; Zeng et al., 2023) may stand beside the network, which then learns what that leaves.
 
 Numbers are in the scale that `corpus.scaling` gives them; what this module calls a covariate is in its own.
 """
