@@ -320,7 +320,11 @@ def card(config: Mapping[str, Any], name: str) -> str:
     return "\n".join(lines)
 
 
-_USE = {"forecast": "forecast"}  # task → the command to use its models with, if not `sample`
+_USE = {
+    "dialogue": "chat",
+    "classify": "classify",
+    "forecast": "forecast",
+}  # task → the command to use its models with, if not `sample`
 
 
 def staging(folder: Path) -> Path:

@@ -121,13 +121,16 @@ def test_labels_of_json_are_spelt_as_people_do(tmp_path: Path, label: Any, name:
 
 
 REPORTS = [
-    ("no text", csv_of([["text", "label"], ["", "a"], ["x", "b"]]), "rows without text were left out: 1 (first: data.csv:2)"),
-    ("no label", csv_of([["text", "label"], ["x", ""], ["y", "b"]]), "rows without a label were left out: 1 (first: data.csv:2)"),
+    ("no text", csv_of([["text", "label"], ["", "a"], ["x", "b"]]),
+     "rows without text were left out: 1 (first: data.csv:2)"),
+    ("no label", csv_of([["text", "label"], ["x", ""], ["y", "b"]]),
+     "rows without a label were left out: 1 (first: data.csv:2)"),
     ("short row", b"text,label\nx,a\nalone\ny,b\n", "rows of fewer than 2 cells were left out: 1 (first: data.csv:3)"),
     ("long row", b"text,label\nx,a\ny,b,c\n", "rows of other than 2 cells: 1 (first: data.csv:3)"),
     ("commas in the text", b"a,one two\nb,three, four\na,five\nb,six\n",
      "rows of more than 2 cells, whose text held commas: 1 (first: data.csv:2)"),
-    ("cp1252", b"text,label\ncaf\xe9,a\nx,b\n", "lines that are no UTF-8 were read as Windows-1252: 1 (first: data.csv:2)"),
+    ("cp1252", b"text,label\ncaf\xe9,a\nx,b\n",
+     "lines that are no UTF-8 were read as Windows-1252: 1 (first: data.csv:2)"),
     ("gb18030", ("文本,标签\n" + "这本书写得真好我很喜欢,好\n" * 3).encode("gb18030"),
      "files read as GB18030: 1 (first: data.csv)"),
 ]  # fmt: skip
@@ -152,9 +155,10 @@ ERRORS = [
     ("wrong name", csv_of([["text", "label"], *TABLE]), {"label_column": "lable"},
      "has no column 'lable'; did you mean 'label'?"),
     ("wrong number", csv_of(TABLE), {"text_column": "7"}, "has no column '7'; there are columns 1 to 2"),
-    ("open quote", b'text,label\n"not closed,a\n' + b"x,b\n" * 6000, {}, "data.csv:2: a quote that begins here is not"),
+    ("open quote", b'text,label\n"not closed,a\n' + b"x,b\n" * 6000, {},
+     "data.csv:2: a quote that begins here is not"),
     ("JSON broken", b'{"text": "a", "label": 1}\n{"text": \n', {}, "data.csv:2: this line is no JSON"),
-    ("JSON of other shape", b'{"text": "a", "label": 1}\n[1, 2]\n', {}, "data.csv:2: an object with a text and a label"),
+    ("JSON of other shape", b'{"text": "a", "label": 1}\n[1, 2]\n', {}, "data.csv:2: an object with a text and a"),
     ("JSON without label", b'{"text": "a", "x": 1}\n', {}, "data.csv:1: which key is the label can't be told"),
     ("JSON without text", b'{"n": 3, "label": 1}\n', {}, "data.csv:1: no key besides 'label' holds text"),
     ("JSON, no such key", b'{"text": "a", "label": 1}\n', {"text_column": "txt"}, "data.csv:1: there is no 'txt'"),

@@ -22,7 +22,7 @@ def run(model: ModelFolder, as_json: AsJson = False, quiet: Quiet = False) -> No
 def _page(facts: dict[str, Any]) -> str:
     training, data = facts["training"], facts["data"]
     schedule = training["schedule"]
-    what, amount = _of_numbers(facts) if facts["task"] == "forecast" else _of_ids(facts)
+    what, amount = _ABOUT.get(facts["task"], _of_ids)(facts)
     rows = [
         ("task", facts["task"]),
         *what,
@@ -56,6 +56,21 @@ def _of_ids(facts: dict[str, Any]) -> tuple[Rows, str]:
     return rows, f"{data[f'train_{unit}']:,} {unit} to train on, {data[f'held_out_{unit}']:,} held out"
 
 
+def _of_labels(facts: dict[str, Any]) -> tuple[Rows, str]:
+    """Rows about a classifier, and how much it learnt from."""
+    network, data = facts["network"], facts["data"]
+    labels = network["labels"]
+    named = ", ".join(labels[:12]) + (f" and {len(labels) - 12:,} more" if len(labels) > 12 else "")
+    rows = [
+        ("labels", named + (" (several a text)" if network["multi"] else "")),
+        ("network", f"{network['num_layers']} × {network['cell'].upper()} of {network['rnn_size']:,} units, read "
+                    f"{'in both directions' if network['direction'] == 'both' else network['direction']}"),
+        ("beside it", f"a linear model of {network['features']:,} n-grams" if network["features"] else "nothing"),
+        ("tokenizer", f"{facts['tokenizer']}, {network['vocab_size']:,} ids"),
+    ]  # fmt: skip
+    return rows, f"{data['train_texts']:,} texts to train on, {data['held_out_texts']:,} held out"
+
+
 def _of_numbers(facts: dict[str, Any]) -> tuple[Rows, str]:
     """Rows about a forecaster, and how much it learnt from."""
     network, data = facts["network"], facts["data"]
@@ -71,3 +86,7 @@ def _of_numbers(facts: dict[str, Any]) -> tuple[Rows, str]:
     ]  # fmt: skip
     several = f"{data['series']:,} series, " if data["series"] > 1 else ""
     return rows, f"{several}{data['train_rows']:,} rows to train on, {data['held_out_rows']:,} held out"
+
+
+# What is told of a model by its task; of others, what `_of_ids` tells.
+_ABOUT = {"forecast": _of_numbers, "classify": _of_labels}

@@ -113,9 +113,8 @@ def run(name: str, data: Path, budget: str, flags: list[str]) -> None:
         print(f"  seqgen                 {metrics['accuracy']:.4f}  macro-F1 {metrics['macro_f1']:.4f}  log loss "
               f"{metrics['log_loss']:.4f}  calibration error {metrics['expected_calibration_error']:.4f}")  # fmt: skip
         print(f"  held out while trained {info['metrics']}")
-        print(
-            f"  network {info['network']['cell']} {info['network']['rnn_size']}, {info['network']['features']:,} n-grams"
-        )
+        network = info["network"]
+        print(f"  network {network['cell']} {network['rnn_size']}, {network['features']:,} n-grams")
         for rival, numbers in rivals.items():
             print(f"  {rival:22} {numbers['accuracy']:.4f}")
         if "valid" not in parts:  # as seqgen does: a tenth, by chance
