@@ -53,6 +53,8 @@ def network_of(config: ForecasterConfig, seed: int = 0) -> Forecaster:
     with torch.no_grad():
         for weight in network.parameters():
             weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
+        if network.linear is not None:
+            network.linear.normal_(0, 0.1, generator=generator)
     return network.eval()
 
 

@@ -44,7 +44,9 @@ class Forecaster(nn.Module):
         self.layers = nn.ModuleList(Layer(recurrent_cell, a, b) for a, b in itertools.pairwise(sizes))
         self.output_weight = nn.Parameter(torch.empty(segment * config.outputs, config.rnn_size))
         self.output_bias = nn.Parameter(torch.zeros(segment * config.outputs))
-        self.linear = nn.Parameter(torch.zeros(config.horizon, config.look_back)) if config.linear else None
+        # Fitted in closed form before the network learns, and left as it is: see `linear_map`.
+        self.linear: Tensor | None
+        self.register_buffer("linear", torch.zeros(config.horizon, config.look_back) if config.linear else None)
         # How much wider each band must be to hold its share: set when the model is validated, not by a gradient.
         self.widening: Tensor
         self.register_buffer("widening", torch.ones(config.targets, config.horizon, len(config.levels)))

@@ -14,8 +14,9 @@ from seqgen.corpus import series as reading
 from seqgen.corpus.scaling import CYCLES, Measure, Scaler, check_positive, measure, step_of
 from seqgen.corpus.series import Series, SeriesOptions
 from seqgen.corpus.sources import Document
-from seqgen.corpus.windows import Parts, Prepared, Windows, cut
+from seqgen.corpus.windows import Floats, Parts, Prepared, Windows, cut
 from seqgen.errors import DataError, ModelError, UserError
+from seqgen.model import linear_map
 from seqgen.model.forecaster import Forecaster
 from seqgen.tasks.task import Headline, Preparation
 from seqgen.training import series_plan
@@ -64,7 +65,14 @@ class ForecastData:
         return
 
     def prepare_network(self, network: Forecaster) -> None:
-        """Nothing: a forecaster begins with the last value, which is a fair guess."""
+        """Fits the linear map beside the network, which learns what that leaves."""
+        if network.linear is not None:
+
+            def move(history: Floats) -> tuple[Floats, Floats]:
+                level, spread = network.level(torch.from_numpy(history))
+                return level.numpy(), spread.numpy()
+
+            network.linear.copy_(torch.from_numpy(linear_map.fit(self.train, self.held_out, move)))
 
     def objective(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> Forecasting:
         return Forecasting(network, self.train, self.held_out, compute, plan.batch_size, seed)
@@ -120,10 +128,8 @@ class Forecast:
 
     def transfer(self, network: Forecaster, start: Checkpoint) -> None:
         """Every weight of `start`; how wide its bands had to be is found anew."""
-        with torch.no_grad():
-            for name, weight in start.weights().items():
-                if name != "widening":
-                    network.get_parameter(name).copy_(torch.from_numpy(weight))
+        kept = {name: torch.from_numpy(weight) for name, weight in start.weights().items() if name != "widening"}
+        network.load_state_dict(kept, strict=False)
 
     def network(self, config: ForecasterConfig) -> Forecaster:
         return Forecaster(config)
