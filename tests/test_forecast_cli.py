@@ -503,6 +503,15 @@ def test_a_training_is_followed_by_its_skill(table: Path, tmp_path: Path) -> Non
     assert trainings[-1].data.summary().endswith("0 held out")
 
 
+def test_a_network_begins_with_the_linear_map(table: Path, tmp_path: Path) -> None:
+    for name, linear in (("with", True), ("without", False)):
+        seqgen.train(
+            str(table), tmp_path / name, task="forecast", steps=1, learning_rate=1e-9, linear=linear, **PYTHON
+        )  # fmt: skip
+    skills = [seqgen.load(tmp_path / name).checkpoint.config["metrics"]["skill"] for name in ("with", "without")]
+    assert skills[0] > 0.8 > skills[1]
+
+
 def test_a_model_without_bands(table: Path, tmp_path: Path, run: Run) -> None:
     seqgen.train(str(table), tmp_path / "m", task="forecast", steps=10, levels="none", **{**PYTHON, "horizon": 1})
     assert list(rows_of(run("forecast", tmp_path / "m", table)[0])[0]) == ["date", "warmth", "sales"]

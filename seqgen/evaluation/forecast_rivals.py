@@ -60,11 +60,12 @@ class NLinear:
     name: ClassVar[str] = "nlinear"
 
     def __init__(self, train: Windows, held_out: Windows | None) -> None:
-        self._map = linear_map.fit(train, held_out, linear_map.by_last_value)
+        self._map = linear_map.fit(train, held_out, linear_map.by_last_value, constant=True)
 
     def forecast(self, history: Floats, horizon: int) -> Floats:
         last = history[:, -1:]
-        return np.asarray((history - last) @ self._map[:horizon].T + last, dtype=np.float32)
+        moved = np.concatenate([history - last, np.ones_like(last)], axis=1)
+        return np.asarray(moved @ self._map[:horizon].T + last, dtype=np.float32)
 
 
 class Banded:

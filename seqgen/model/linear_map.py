@@ -16,12 +16,13 @@ _MOST_CHOOSING = 8_000  # to choose the penalty by
 Move = Callable[[Floats], tuple[Floats, Floats]]  # histories → what to move each by, and to divide by, (windows, 1)
 
 
-def fit(train: Windows, held_out: Windows | None, move: Move) -> Floats:
+def fit(train: Windows, held_out: Windows | None, move: Move, constant: bool = False) -> Floats:
     """The map that, from moved look-backs to moved horizons, leaves the least squared error, with the ridge penalty
-    that does best on held-out windows (without those, a small one), in closed form. Shape (horizon, look-back)."""
-    back, ahead = train.look_back, train.horizon
+    that does best on held-out windows (without those, a small one), in closed form. Shape (horizon, look-back), or with
+    a `constant`, which a trend asks for, (horizon, look-back + 1)."""
+    back, ahead = train.look_back + constant, train.horizon
     products, targets, count = np.zeros((back, back)), np.zeros((back, ahead)), 0
-    for moved, change, _ in _pieces(train, _MOST_WINDOWS, move):
+    for moved, change, _ in _pieces(train, _MOST_WINDOWS, move, constant):
         products += moved.T @ moved
         targets += moved.T @ change
         count += len(moved)
@@ -34,7 +35,7 @@ def fit(train: Windows, held_out: Windows | None, move: Move) -> Floats:
     if held_out is None or not len(held_out):
         return np.ascontiguousarray(maps[2].T)
     errors = np.zeros(len(maps))
-    for moved, change, spread in _pieces(held_out, _MOST_CHOOSING, move):
+    for moved, change, spread in _pieces(held_out, _MOST_CHOOSING, move, constant):
         errors += [float((((moved @ each - change) * spread) ** 2).sum()) for each in maps]
     return np.ascontiguousarray(maps[int(np.argmin(errors))].T)
 
@@ -45,10 +46,13 @@ def by_last_value(history: Floats) -> tuple[Floats, Floats]:
     return last, np.ones_like(last)
 
 
-def _pieces(windows: Windows, most: int, move: Move) -> Iterator[tuple[Floats, Floats, Floats]]:
+def _pieces(windows: Windows, most: int, move: Move, constant: bool) -> Iterator[tuple[Floats, Floats, Floats]]:
     """Moved look-backs, moved horizons and spreads of some windows, a piece at a time."""
     chosen = spread_out(len(windows), most)
     for numbers in np.array_split(chosen, max(1, len(chosen) // _AT_ONCE)):
         sample = windows.take(numbers)
         level, spread = move(sample.history)
-        yield (sample.history - level) / spread, (sample.future - level) / spread, spread
+        moved = (sample.history - level) / spread
+        if constant:
+            moved = np.concatenate([moved, np.ones_like(level)], axis=1)
+        yield moved, (sample.future - level) / spread, spread
