@@ -38,7 +38,6 @@ class ForecastData:
     train: Windows
     held_out: Windows | None
     counts: Mapping[str, int]
-    start: bool  # whether a model's weights are gone on from
 
     @property
     def tokens(self) -> int:
@@ -120,7 +119,7 @@ class Forecast:
             "train_windows": len(train),
             "held_out_windows": 0 if held_out is None else len(held_out),
         }
-        return ForecastData(scaler, shape, train, held_out, counts, preparation.start is not None)
+        return ForecastData(scaler, shape, train, held_out, counts)
 
     def reopen(self, facts: dict[str, Any], codec: Any) -> ForecastData | None:
         """None: a table is read again, which takes a moment."""

@@ -45,7 +45,6 @@ def widening(quantiles: Floats, truth: Floats, observed: npt.NDArray[np.bool_], 
         scores = np.where(observed, np.maximum(below, above), np.nan)
         factors = _factors(scores, share, horizon)
         result[:, place] = result[:, other] = factors
-    # A wider band may not be the narrower one: factors are of different levels, and each band holds those inside it.
     return result
 
 
