@@ -47,7 +47,10 @@ class Forecaster(nn.Module):
         # Fitted in closed form before the network learns, and left as it is: see `linear_map`.
         self.linear: Tensor | None
         self.register_buffer("linear", torch.zeros(config.horizon, config.look_back) if config.linear else None)
-        # How much wider each band must be to hold its share: set when the model is validated, not by a gradient.
+        # Of each column whether its forecasts are clearly better than its last value (1) or not (0), and how much wider
+        # each band must be to hold its share: set when the model is validated, not by a gradient.
+        self.believed: Tensor
+        self.register_buffer("believed", torch.ones(config.targets))
         self.widening: Tensor
         self.register_buffer("widening", torch.ones(config.targets, config.horizon, len(config.levels)))
         if generator is not None:
@@ -154,12 +157,17 @@ class Forecaster(nn.Module):
     def predict(
         self, history: Tensor, channel: Tensor, past: Tensor | None = None, known: Tensor | None = None
     ) -> Tensor:
-        """`forward`, its quantiles in order and as wide as validation found that they must be."""
+        """`forward`, its quantiles in order and as wide as validation found that they must be, and the last value in
+        the middle where forecasts were found no better than that."""
         outputs = self(history, channel, past, known)
+        last, believed = history[:, -1:, None], self.believed[channel, None, None]
         point, quantiles = outputs[:, :, :1], outputs[:, :, 1:].sort(dim=2).values
+        point = torch.where(believed > 0, point, last)
         if not self.config.levels:
             return point
         middle = quantiles[:, :, self.config.middle, None]
+        quantiles = torch.where(believed > 0, quantiles, quantiles - middle + last)
+        middle = torch.where(believed > 0, middle, last)
         # Sorted again: a band may have been widened more than the one around it.
         widened = (middle + (quantiles - middle) * self.widening[channel]).sort(dim=2).values
         return torch.cat([point, widened], dim=2)

@@ -25,6 +25,7 @@ from seqgen.training.plan import Plan, Speed
 from seqgen.training.series import Forecasting
 from seqgen.training.series_plan import Shape
 
+_FOUND = ("believed", "widening")  # of a network: what validation finds
 _CALENDAR_PASSES = 2.0  # a cycle is told of where the rows to learn from hold it so many times
 _CALENDAR_ROWS = 4.0  # and where at least so many rows stand in it
 
@@ -126,8 +127,8 @@ class Forecast:
         return None
 
     def transfer(self, network: Forecaster, start: Checkpoint) -> None:
-        """Every weight of `start`; how wide its bands had to be is found anew."""
-        kept = {name: torch.from_numpy(weight) for name, weight in start.weights().items() if name != "widening"}
+        """Every weight of `start`; what its validation found is found anew."""
+        kept = {name: torch.from_numpy(weight) for name, weight in start.weights().items() if name not in _FOUND}
         network.load_state_dict(kept, strict=False)
 
     def network(self, config: ForecasterConfig) -> Forecaster:
