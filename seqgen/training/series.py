@@ -122,7 +122,7 @@ class Forecasting:
             quantiles = np.sort(outputs[:, :, 1:], axis=2)
             quantiles[doubted] -= quantiles[doubted][:, :, len(levels) // 2, None]
             factors = [
-                widening(quantiles[c::columns], change[c::columns], observed[c::columns], levels)
+                widening(quantiles[c::columns], change[c::columns], observed[c::columns], levels, apart)
                 for c in range(columns)
             ]
             with torch.no_grad():
