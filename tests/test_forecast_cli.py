@@ -343,7 +343,7 @@ def test_a_run_that_was_stopped_goes_on_exactly(table: Path, tmp_path: Path) -> 
 def test_a_model_begins_where_another_ended(forecaster: Path, table: Path, tmp_path: Path) -> None:
     model = seqgen.train(str(table), tmp_path / "m", init_from=forecaster, steps=1, learning_rate=1e-9, warmup=0.0)
     before, after = (load_file(path / "model.safetensors") for path in (forecaster, tmp_path / "m"))
-    for name in set(before) - {"widening"}:
+    for name in set(before) - {"believed", "widening"}:
         np.testing.assert_allclose(before[name], after[name], atol=1e-5)
     assert model.checkpoint.scaler == seqgen.load(forecaster).checkpoint.scaler
     with pytest.raises(UserError, match="--horizon 9 does not fit --init-from, whose model has 7"):
@@ -501,6 +501,15 @@ def test_a_training_is_followed_by_its_skill(table: Path, tmp_path: Path) -> Non
     assert seen and all(line.endswith("% below the squared error of the last value") for line in seen)
     seqgen.train(str(table), tmp_path / "n", task="forecast", steps=2, val_fraction=0.0, watch=watch, **PYTHON)
     assert trainings[-1].data.summary().endswith("0 held out")
+
+
+def test_a_network_begins_with_the_linear_map(table: Path, tmp_path: Path) -> None:
+    for name, linear in (("with", True), ("without", False)):
+        seqgen.train(
+            str(table), tmp_path / name, task="forecast", steps=1, learning_rate=1e-9, linear=linear, **PYTHON
+        )  # fmt: skip
+    skills = [seqgen.load(tmp_path / name).checkpoint.config["metrics"]["skill"] for name in ("with", "without")]
+    assert skills[0] > 0.8 > skills[1]
 
 
 def test_a_model_without_bands(table: Path, tmp_path: Path, run: Run) -> None:

@@ -338,8 +338,9 @@ def test_nlinear_is_ridge_regression_on_moved_windows() -> None:
     sample = train.take(np.arange(len(train)))
     last = sample.history[:, -1:]
     x = np.concatenate([sample.history - last, np.ones_like(last)], axis=1).astype(np.float64)
-    ridge = 1e-2 * len(x) / 1000 * np.eye(9)
-    weight = np.linalg.solve(x.T @ x + ridge, x.T @ (sample.future - last))
+    products = x.T @ x
+    ridge = 1e-3 * np.trace(products) / 9 * np.eye(9)
+    weight = np.linalg.solve(products + ridge, x.T @ (sample.future - last))
     np.testing.assert_allclose(model.forecast(sample.history, 3), x @ weight + last, atol=1e-4)
 
 

@@ -20,7 +20,7 @@ from seqgen.model.layout import parameter_count, weight_shapes
 from seqgen.training import series_plan
 from seqgen.training.conformal import widening
 from seqgen.training.device import Compute
-from seqgen.training.series import Forecasting, Shuffled, inputs, pinball
+from seqgen.training.series import Forecasting, Shuffled, clearly_better, inputs, pinball
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 LEVELS = (2.5, 10.0, 50.0, 90.0, 97.5)
@@ -53,6 +53,8 @@ def network_of(config: ForecasterConfig, seed: int = 0) -> Forecaster:
     with torch.no_grad():
         for weight in network.parameters():
             weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
+        if network.linear is not None:
+            network.linear.normal_(0, 0.1, generator=generator)
     return network.eval()
 
 
@@ -363,6 +365,49 @@ def test_covariates_reach_the_network() -> None:
     _, _, past, known = inputs(sample, torch.device("cpu"))
     assert past is not None and past.shape == (3, 12, 1)
     assert known is not None and known.shape == (3, 17, 2)
+
+
+def test_only_what_is_clearly_better_than_the_last_value_is_believed() -> None:
+    random = np.random.default_rng(0)
+    truth, noise = random.normal(size=(2, 200, 4)).astype(np.float32)
+    seen = np.ones((200, 4), bool)
+    assert clearly_better(truth, truth, seen)
+    assert clearly_better(truth + noise * 0.5, truth, seen)
+    assert not clearly_better(noise, truth, seen)
+    assert not clearly_better(noise * 0, truth, seen)
+    assert clearly_better(noise[:15], truth[:15], seen[:15])  # too few to tell
+    nothing_known = ~seen
+    assert not clearly_better(truth, truth, nothing_known)
+
+
+def test_a_random_walk_is_rarely_believed_in() -> None:
+    """Forecasts of a few steps that know nothing, on windows that overlap as those of a walk do."""
+    believed = 0
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        walk = np.cumsum(random.normal(size=205))
+        truth = np.stack([walk[start + 1 : start + 6] - walk[start] for start in range(200)])
+        drift = random.normal() * 0.3 * np.arange(1, 6)
+        believed += clearly_better(np.broadcast_to(drift, truth.shape), truth, np.ones(truth.shape, bool))
+    assert believed < 0.1 * 200
+
+
+def test_where_it_is_not_believed_the_last_value_stands() -> None:
+    config = config_of()
+    network = network_of(config)
+    batch = batch_of(config, 6)
+    with torch.no_grad():
+        before = network.predict(*batch)
+        network.believed[1] = 0
+        after = network.predict(*batch)
+    last = batch[0][:, -1:]
+    doubted = batch[1] == 1
+    assert doubted.any() and not doubted.all()
+    torch.testing.assert_close(after[~doubted], before[~doubted])
+    assert torch.equal(after[doubted][:, :, 0], last[doubted].expand(-1, 5))
+    assert torch.equal(after[doubted][:, :, 3], last[doubted].expand(-1, 5))
+    widths = [made[:, :, 1:] - made[:, :, 3:4] for made in (before, after)]
+    torch.testing.assert_close(widths[0][doubted], widths[1][doubted], rtol=1e-4, atol=1e-4)
 
 
 # Conformal correction

@@ -24,14 +24,15 @@ def report(result: dict[str, Any]) -> str:
         for level in metrics.get("coverage", {})
     ]
     if "per_column" in metrics:
-        lines += ["", f"{'scaled_mse of each column':24}{'this model':>14}"[:38] + "".join(f"{n:>16}" for n in rivals)]
+        lines += ["", f"{'scaled_mse by column':24}{'this model':>14}" + "".join(f"{n:>16}" for n in rivals)]
         lines += [
             _row(name, metrics, rivals, lambda of, key=name: of["per_column"][key]["scaled_mse"])
             for name in columns[:_MOST]
         ]
         if len(columns) > _MOST:
             lines.append(f"and {len(columns) - _MOST:,} more (--json has them all)")
-    return "\n".join([*lines, *([""] * bool(rivals)), *verdict(result)]) + "\n"
+    words = verdict(result)
+    return "\n".join([*lines, *([""] if words else []), *words]) + "\n"
 
 
 def verdict(result: dict[str, Any]) -> list[str]:

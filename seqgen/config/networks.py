@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from seqgen.errors import UserError
 
 CELL_NAMES = ("lstm", "gru", "rnn")
-NORMALISATIONS = ("window", "last", "changes")
+NORMALISATIONS = ("changes", "last", "window")
 DIRECTIONS = ("forward", "backward", "both")
 
 
@@ -59,7 +59,7 @@ class ForecasterConfig:
     embedding_size: int = 64
     dropout: float = 0.0
     linear: bool = False  # a linear map from look-back to horizon beside the network
-    normalisation: str = "window"  # what a window is moved by and divided by, one of NORMALISATIONS
+    normalisation: str = "changes"  # what a window is moved by and divided by, one of NORMALISATIONS
 
     def __post_init__(self) -> None:
         most = {

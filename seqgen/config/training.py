@@ -119,10 +119,9 @@ class TrainOptions:
         tasks=_FORECAST)  # fmt: skip
     log_returns: bool = setting(
         False, "Forecasting: learn logarithms and so relative changes, for prices.", tasks=_FORECAST)  # fmt: skip
-    normalisation: str | None = setting(
-        None, "Forecasting: a window less its mean, over its spread; or less its last value, whole or over the size of "
-        "its changes [default: last; changes with --log-returns].", choices=NORMALISATIONS,
-        tasks=_FORECAST)  # fmt: skip
+    normalisation: str = setting(
+        "changes", "Forecasting: a window less its last value, over the size of its recent changes; less its last "
+        "value alone; or less its mean, over its spread.", choices=NORMALISATIONS, tasks=_FORECAST)  # fmt: skip
     calendar: bool | None = setting(
         None, "Forecasting: tell the network the time of day, week and year [default: of what a look-back can't "
         "show].",

@@ -13,13 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.corpus.windows import Integers, Windows, spread_out
+from seqgen.model import linear_map
 
 Floats = npt.NDArray[np.float32]
 
-RIDGES = (1e-4, 1e-2, 1.0, 10.0, 100.0, 1000.0)  # penalties tried for NLinear, per thousand windows
-_AT_ONCE = 2048  # windows
 _MOST_ERRORS = 1500  # windows a column whose errors make bands
-_MOST_WINDOWS = 60_000  # that NLinear is fitted on; evenly spread where there are more
 
 
 class Rival(Protocol):
@@ -56,39 +54,18 @@ class SeasonalNaive:
 
 
 class NLinear:
-    """One linear map from look-back to horizon for all columns, on windows moved to their last value (Zeng et al.,
-    2023); least squares with the ridge that does best on the held-out rows, in closed form."""
+    """One linear map from look-back to horizon for all columns, on windows moved by their last value (Zeng et al.,
+    2023), fitted in closed form (see `linear_map`)."""
 
     name: ClassVar[str] = "nlinear"
 
     def __init__(self, train: Windows, held_out: Windows | None) -> None:
-        back, ahead = train.look_back, train.horizon
-        products, targets, count = np.zeros((back + 1, back + 1)), np.zeros((back + 1, ahead)), 0
-        chosen = spread_out(len(train), _MOST_WINDOWS)
-        for numbers in np.array_split(chosen, max(1, len(chosen) // _AT_ONCE)):
-            moved, change = _moved(train, numbers)
-            products += moved.T @ moved
-            targets += moved.T @ change
-            count += len(numbers)
-        values, vectors = np.linalg.eigh(products)
-        turned = vectors.T @ targets
-        candidates = [
-            (vectors @ (turned / (np.maximum(values, 0) + ridge * count / 1000)[:, None])).astype(np.float32)
-            for ridge in RIDGES
-        ]
-        self._weight = candidates[1]
-        if held_out is not None and len(held_out):
-            errors = np.zeros(len(candidates))
-            some = spread_out(len(held_out), 4 * _AT_ONCE)
-            for numbers in np.array_split(some, max(1, len(some) // _AT_ONCE)):
-                moved, change = _moved(held_out, numbers)
-                errors += [float(((moved @ weight - change) ** 2).sum()) for weight in candidates]
-            self._weight = candidates[int(np.argmin(errors))]
+        self._map = linear_map.fit(train, held_out, linear_map.by_last_value, constant=True)
 
     def forecast(self, history: Floats, horizon: int) -> Floats:
         last = history[:, -1:]
         moved = np.concatenate([history - last, np.ones_like(last)], axis=1)
-        return np.asarray(moved @ self._weight[:, :horizon] + last, dtype=np.float32)
+        return np.asarray(moved @ self._map[:horizon].T + last, dtype=np.float32)
 
 
 class Banded:
@@ -112,11 +89,3 @@ class Banded:
         """The point forecast, (windows, horizon), and the quantiles, (windows, horizon, levels)."""
         point = self.rival.forecast(history, horizon)
         return point, point[:, :, None] + self._errors[channel][:, :horizon]
-
-
-def _moved(windows: Windows, numbers: Integers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Look-backs moved to their last value, with a column of ones; and what came, moved alike."""
-    sample = windows.take(numbers)
-    last = sample.history[:, -1:]
-    moved = np.concatenate([sample.history - last, np.ones_like(last)], axis=1).astype(np.float64)
-    return moved, (sample.future - last).astype(np.float64)

@@ -4,9 +4,9 @@ It follows SegRNN (Lin et al., 2023). A series enters cut into segments, so that
 recurrence and not 720; what comes out is decoded in parallel: for each segment of the horizon the last state takes one
 step of the same stack, with an embedding of the segment's place and of the column as its input. Every column goes
 through the same weights. A window is first moved by its own last value, and its forecast moved back, so that it follows
-the level of the series; or by its mean, and divided by its spread (reversible instance normalisation; Kim et al.,
-2022). A linear map from look-back to horizon (DLinear; Zeng et al., 2023) may stand beside the network, which then
-learns what that leaves.
+the level of the series; and divided by the size of its recent changes, so that it follows how restless it is. (By its
+mean and spread it would be the reversible instance normalisation of Kim et al., 2022.) A linear map from look-back to
+horizon (NLinear; Zeng et al., 2023) may stand beside the network, which then learns what that leaves.
 
 Numbers are in the scale that `corpus.scaling` gives them; what this module calls a covariate is in its own.
 """
@@ -44,8 +44,13 @@ class Forecaster(nn.Module):
         self.layers = nn.ModuleList(Layer(recurrent_cell, a, b) for a, b in itertools.pairwise(sizes))
         self.output_weight = nn.Parameter(torch.empty(segment * config.outputs, config.rnn_size))
         self.output_bias = nn.Parameter(torch.zeros(segment * config.outputs))
-        self.linear = nn.Parameter(torch.zeros(config.horizon, config.look_back)) if config.linear else None
-        # How much wider each band must be to hold its share: set when the model is validated, not by a gradient.
+        # Fitted in closed form before the network learns, and left as it is: see `linear_map`.
+        self.linear: Tensor | None
+        self.register_buffer("linear", torch.zeros(config.horizon, config.look_back) if config.linear else None)
+        # Of each column whether its forecasts are clearly better than its last value (1) or not (0), and how much wider
+        # each band must be to hold its share: set when the model is validated, not by a gradient.
+        self.believed: Tensor
+        self.register_buffer("believed", torch.ones(config.targets))
         self.widening: Tensor
         self.register_buffer("widening", torch.ones(config.targets, config.horizon, len(config.levels)))
         if generator is not None:
@@ -152,12 +157,17 @@ class Forecaster(nn.Module):
     def predict(
         self, history: Tensor, channel: Tensor, past: Tensor | None = None, known: Tensor | None = None
     ) -> Tensor:
-        """`forward`, its quantiles in order and as wide as validation found that they must be."""
+        """`forward`, its quantiles in order and as wide as validation found that they must be, and the last value in
+        the middle where forecasts were found no better than that."""
         outputs = self(history, channel, past, known)
+        last, believed = history[:, -1:, None], self.believed[channel, None, None]
         point, quantiles = outputs[:, :, :1], outputs[:, :, 1:].sort(dim=2).values
+        point = torch.where(believed > 0, point, last)
         if not self.config.levels:
             return point
         middle = quantiles[:, :, self.config.middle, None]
+        quantiles = torch.where(believed > 0, quantiles, quantiles - middle + last)
+        middle = torch.where(believed > 0, middle, last)
         # Sorted again: a band may have been widened more than the one around it.
         widened = (middle + (quantiles - middle) * self.widening[channel]).sort(dim=2).values
         return torch.cat([point, widened], dim=2)

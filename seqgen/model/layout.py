@@ -64,6 +64,7 @@ def _forecaster(config: ForecasterConfig) -> dict[str, Shape]:
     shapes["output_bias"] = (segment * config.outputs,)
     if config.linear:
         shapes["linear"] = (config.horizon, config.look_back)
+    shapes["believed"] = (config.targets,)
     shapes["widening"] = (config.targets, config.horizon, len(config.levels))
     return shapes
 

@@ -14,8 +14,9 @@ from seqgen.corpus import series as reading
 from seqgen.corpus.scaling import CYCLES, Measure, Scaler, check_positive, measure, step_of
 from seqgen.corpus.series import Series, SeriesOptions
 from seqgen.corpus.sources import Document
-from seqgen.corpus.windows import Parts, Prepared, Windows, cut
+from seqgen.corpus.windows import Floats, Parts, Prepared, Windows, cut
 from seqgen.errors import DataError, ModelError, UserError
+from seqgen.model import linear_map
 from seqgen.model.forecaster import Forecaster
 from seqgen.tasks.task import Headline, Preparation
 from seqgen.training import series_plan
@@ -24,6 +25,7 @@ from seqgen.training.plan import Plan, Speed
 from seqgen.training.series import Forecasting
 from seqgen.training.series_plan import Shape
 
+_FOUND = ("believed", "widening")  # of a network: what validation finds
 _CALENDAR_PASSES = 2.0  # a cycle is told of where the rows to learn from hold it so many times
 _CALENDAR_ROWS = 4.0  # and where at least so many rows stand in it
 
@@ -37,7 +39,6 @@ class ForecastData:
     train: Windows
     held_out: Windows | None
     counts: Mapping[str, int]
-    start: bool  # whether a model's weights are gone on from
 
     @property
     def tokens(self) -> int:
@@ -64,7 +65,14 @@ class ForecastData:
         return
 
     def prepare_network(self, network: Forecaster) -> None:
-        """Nothing: a forecaster begins with the last value, which is a fair guess."""
+        """Fits the linear map beside the network, which learns what that leaves."""
+        if network.linear is not None:
+
+            def move(history: Floats) -> tuple[Floats, Floats]:
+                level, spread = network.level(torch.from_numpy(history))
+                return level.numpy(), spread.numpy()
+
+            network.linear.copy_(torch.from_numpy(linear_map.fit(self.train, self.held_out, move)))
 
     def objective(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> Forecasting:
         return Forecasting(network, self.train, self.held_out, compute, plan.batch_size, seed)
@@ -112,18 +120,16 @@ class Forecast:
             "train_windows": len(train),
             "held_out_windows": 0 if held_out is None else len(held_out),
         }
-        return ForecastData(scaler, shape, train, held_out, counts, preparation.start is not None)
+        return ForecastData(scaler, shape, train, held_out, counts)
 
     def reopen(self, facts: dict[str, Any], codec: Any) -> ForecastData | None:
         """None: a table is read again, which takes a moment."""
         return None
 
     def transfer(self, network: Forecaster, start: Checkpoint) -> None:
-        """Every weight of `start`; how wide its bands had to be is found anew."""
-        with torch.no_grad():
-            for name, weight in start.weights().items():
-                if name != "widening":
-                    network.get_parameter(name).copy_(torch.from_numpy(weight))
+        """Every weight of `start`; what its validation found is found anew."""
+        kept = {name: torch.from_numpy(weight) for name, weight in start.weights().items() if name not in _FOUND}
+        network.load_state_dict(kept, strict=False)
 
     def network(self, config: ForecasterConfig) -> Forecaster:
         return Forecaster(config)

@@ -15,11 +15,14 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 _FEWEST = 50  # scores behind one factor; with fewer, steps are taken together
+_FEWEST_APART = 20.0  # windows side by side that the correction for few of them reckons with, at the least
 _NARROW, _WIDE = 0.1, 10.0  # limits of a factor
 _LEAST = 1e-6  # of a half band, in the scale of the network: none is narrower
 
 
-def widening(quantiles: Floats, truth: Floats, observed: npt.NDArray[np.bool_], levels: Sequence[float]) -> Floats:
+def widening(
+    quantiles: Floats, truth: Floats, observed: npt.NDArray[np.bool_], levels: Sequence[float], apart: float = 1.0
+) -> Floats:
     """The factor by which each quantile's distance from the median is multiplied.
 
     Args:
@@ -27,25 +30,26 @@ def widening(quantiles: Floats, truth: Floats, observed: npt.NDArray[np.bool_], 
         truth: what came, shape (windows, horizon).
         observed: where it is known, same shape.
         levels: in percent, even about 50, the median in the middle.
+        apart: rows from one window to the next.
 
     Returns:
         shape (horizon, levels); 1 for the median, and for all where nothing was observed. Both sides of a band get
         the same factor: it is the smallest that makes the band hold its share, per step of the horizon, smoothed over
         neighbouring steps; where fewer than 50 windows are there, all steps are taken together.
     """
-    horizon, count = truth.shape[1], len(levels)
-    result = np.ones((horizon, count), dtype=np.float32)
-    middle = count // 2
+    windows, horizon = truth.shape
+    result = np.ones((horizon, len(levels)), dtype=np.float32)
+    middle = len(levels) // 2
     centre = quantiles[:, :, middle]
+    # Of n scores a band must hold (n + 1) / n of its share to hold it of the next; windows that overlap are no n.
+    side_by_side = max(_FEWEST_APART, windows * apart / horizon)
     for place in range(middle):
-        other = count - 1 - place
-        share = (levels[other] - levels[place]) / 100
+        other = len(levels) - 1 - place
+        share = min(1.0, (levels[other] - levels[place]) / 100 * (side_by_side + 1) / side_by_side)
         below = (centre - truth) / np.maximum(centre - quantiles[:, :, place], _LEAST)
         above = (truth - centre) / np.maximum(quantiles[:, :, other] - centre, _LEAST)
         scores = np.where(observed, np.maximum(below, above), np.nan)
-        factors = _factors(scores, share, horizon)
-        result[:, place] = result[:, other] = factors
-    # A wider band may not be the narrower one: factors are of different levels, and each band holds those inside it.
+        result[:, place] = result[:, other] = _factors(scores, share, horizon)
     return result
 
 
@@ -60,9 +64,9 @@ def _factors(scores: Floats, share: float, horizon: int) -> npt.NDArray[np.float
 
 
 def _quantile(scores: npt.NDArray[np.floating], share: float) -> float:
-    """The score that ⌈(n + 1) · share⌉ of n scores do not exceed; the largest where there are too few."""
+    """The score that `share` of the scores do not exceed."""
     ordered = np.sort(scores[np.isfinite(scores)])
     if not len(ordered):
         return 1.0
-    place = min(len(ordered), math.ceil((len(ordered) + 1) * share))
+    place = min(len(ordered), max(1, math.ceil(len(ordered) * share)))
     return float(np.clip(ordered[place - 1], _NARROW, _WIDE))

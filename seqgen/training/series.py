@@ -11,13 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqgen.corpus.windows import Integers, Sample, Windows, spread_out
+from seqgen.corpus.windows import Floats, Integers, Sample, Windows, spread_out
 from seqgen.model.forecaster import Forecaster
 from seqgen.training.conformal import widening
 from seqgen.training.device import Compute
 
 _AT_ONCE = 512  # windows that are validated together
 _MOST_VALIDATION = 6_000  # windows: enough for the second decimal; evenly spread where there are more
+_FEWEST_BLOCKS = 4  # stretches as long as the horizon, to test forecasts on
+_SURE = 2.0  # standard errors
 _FAR = 1.0  # in standard deviations: from here on an error counts by its size and no longer by its square
 
 
@@ -80,7 +82,8 @@ class Forecasting:
         return (error * weight).sum(), int(sample.observed.sum())
 
     def validate(self) -> float | None:
-        """The mean loss; sets `measures`, and the network's widening of its bands as a side effect."""
+        """The mean loss; sets `measures`, and as a side effect what the network keeps of its validation: in which
+        columns it is believed, and how wide its bands must be."""
         if self._held_out is None:
             return None
         windows, levels = self._held_out, self.network.config.levels
@@ -99,6 +102,13 @@ class Forecasting:
                 found = outputs.float().cpu().numpy() - last[:, :, None]
                 parts.append((found, sample.future - last, sample.observed))
         outputs, change, observed = (np.concatenate([part[place] for part in parts]) for place in range(3))
+        apart = len(windows.origins) / len(chosen)
+        believed = [
+            clearly_better(outputs[c::columns, :, 0], change[c::columns], observed[c::columns], apart)
+            for c in range(columns)
+        ]
+        doubted = ~np.tile(np.array(believed), len(chosen))
+        outputs[doubted, :, 0] = 0.0
         error = (outputs[:, :, 0] - change) * observed
         many, nothing = max(int(observed.sum()), 1), float(((change * observed) ** 2).sum())
         self.measures = {
@@ -106,10 +116,13 @@ class Forecasting:
             "scaled_mae": float(np.abs(error).sum() / many),
             "skill": 1 - float((error**2).sum()) / nothing if nothing else 0.0,
         }
+        with torch.no_grad():
+            self.network.believed.copy_(torch.tensor(believed, dtype=torch.float32))
         if levels:
             quantiles = np.sort(outputs[:, :, 1:], axis=2)
+            quantiles[doubted] -= quantiles[doubted][:, :, len(levels) // 2, None]
             factors = [
-                widening(quantiles[c::columns], change[c::columns], observed[c::columns], levels)
+                widening(quantiles[c::columns], change[c::columns], observed[c::columns], levels, apart)
                 for c in range(columns)
             ]
             with torch.no_grad():
@@ -129,6 +142,26 @@ def inputs(sample: Sample, device: torch.device) -> tuple[Tensor, Tensor, Tensor
     past = torch.from_numpy(sample.past).to(device) if sample.past.shape[2] else None
     known = torch.from_numpy(sample.known).to(device) if sample.known.shape[2] else None
     return torch.from_numpy(sample.history).to(device), torch.from_numpy(sample.channel).to(device), past, known
+
+
+def clearly_better(forecast: Floats, truth: Floats, observed: npt.NDArray[np.bool_], apart: float = 1.0) -> bool:
+    """Whether forecasts have a smaller squared error than the last value has, by more than chance would give.
+
+    The test of Diebold and Mariano (1995), one-sided; the errors of windows that overlap are alike, so the windows of
+    a horizon's length are one observation. With fewer than four of those nothing can be told, and forecasts are
+    believed.
+
+    Args:
+        forecast, truth: relative to the last value, shape (windows, horizon), the windows in order; `observed` where
+            the truth is known.
+        apart: rows from one window to the next.
+    """
+    gains = np.where(observed, truth**2 - (truth - forecast) ** 2, 0.0).sum(axis=1)
+    blocks = int(len(gains) * apart / truth.shape[1])
+    if blocks < _FEWEST_BLOCKS:
+        return True
+    means = np.array([part.mean() for part in np.array_split(gains, min(blocks, len(gains)))])
+    return bool(means.mean() > _SURE * means.std(ddof=1) / np.sqrt(len(means)))
 
 
 def pinball(quantiles: Tensor, truth: Tensor, levels: Sequence[float]) -> Tensor:

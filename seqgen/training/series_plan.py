@@ -90,7 +90,7 @@ def make(options: TrainOptions, of: Shape, targets: int, past: int, known: int, 
         embedding_size=options.embedding_size or options.rnn_size or size,
         dropout=options.dropout if options.dropout is not None else _dropout(windows),
         linear=options.linear,
-        normalisation=options.normalisation or _normalisation(options),
+        normalisation=options.normalisation,
     )
     batch = max(1, min(options.batch_size or batch, windows))
     length = of.look_back + of.horizon
@@ -120,13 +120,6 @@ def _size(windows: int) -> tuple[int, int, float]:
     if windows >= 2_000:
         return 64, 64, 1e-3
     return 32, 32, 2e-3
-
-
-def _normalisation(options: TrainOptions) -> str:
-    """The last value says most about the next; without a scale of the numbers, the window has to give one."""
-    if options.log_returns:
-        return "changes"
-    return "window" if options.scaling == "none" else "last"
 
 
 def _dropout(windows: int) -> float:
