@@ -76,10 +76,8 @@ def in_batches(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
 def judge(row: npt.NDArray[np.floating], labels: tuple[str, ...], multi: bool, options: ClassifyOptions) -> Prediction:
     """What is said of one text, of whose labels these are the probabilities."""
     order = np.argsort(-row, kind="stable")
-    if multi and options.top_k == 1:  # every label likelier than not, or the likeliest
-        order = order[: max(1, int((row > 0.5).sum()))]
-    else:
-        order = order[: options.top_k]
+    # Where a text may have several: every label likelier than not, or the likeliest.
+    order = order[: max(1, int((row > 0.5).sum())) if multi and options.top_k == 1 else options.top_k]
     if row[order[0]] < options.min_confidence:
         return Prediction(((UNKNOWN, float(row[order[0]])),))
     kept = [number for number in order if row[number] >= options.min_confidence]

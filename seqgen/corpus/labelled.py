@@ -98,7 +98,7 @@ def _of_file(document: Document, options: LabelledOptions, report: _Report) -> I
     everything = itertools.chain(first, lines)
     if not start:
         raise DataError(f"{document.name!r} holds no text")
-    if start.startswith("{") or start.startswith("["):
+    if start.startswith(("{", "[")):
         yield from _of_json(document.name, everything, start.startswith("["), options, report)
     elif start.startswith("__label__"):
         yield from _of_fasttext(document.name, everything, report)

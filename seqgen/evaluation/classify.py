@@ -105,10 +105,7 @@ def majority(shares: npt.NDArray[np.floating], targets: Targets, labels: Sequenc
 def most_confident_mistakes(probabilities: Probabilities, targets: Targets, most: int, multi: bool) -> list[int]:
     """Numbers of the texts that are most surely wrong, the worst first."""
     wrong = (chosen(probabilities, multi) != targets).any(axis=1)
-    if multi:
-        surety = np.where(targets, 1 - probabilities, probabilities).max(axis=1)
-    else:
-        surety = probabilities.max(axis=1)
+    surety = (np.where(targets, 1 - probabilities, probabilities) if multi else probabilities).max(axis=1)
     order = np.argsort(-np.where(wrong, surety, -1.0), kind="stable")
     return [int(number) for number in order[:most] if wrong[number]]
 
