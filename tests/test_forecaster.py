@@ -392,6 +392,19 @@ def test_a_random_walk_is_rarely_believed_in() -> None:
     assert believed < 0.1 * 200
 
 
+@pytest.mark.parametrize("doubt", [False, True])
+def test_a_walk_is_doubted_where_doubt_is_asked_for(doubt: bool) -> None:
+    steps = np.random.default_rng(1).normal(size=(300, 2)).cumsum(axis=0).astype(np.float32)
+    series = dataclasses.replace(wave(300), targets=steps)
+    network = Forecaster(config_of(), torch.Generator().manual_seed(0))
+    held_out = Windows([series], [(200, 300)], 12, 5)
+    objective = Forecasting(network, Windows([series], [(0, 200)], 12, 5), held_out, CPU, 16, 0, doubt)
+    objective.validate()
+    assert network.believed.tolist() == ([0.0, 0.0] if doubt else [1.0, 1.0])
+    if doubt:
+        assert objective.measures["skill"] == 0
+
+
 def test_where_it_is_not_believed_the_last_value_stands() -> None:
     config = config_of()
     network = network_of(config)

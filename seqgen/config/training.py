@@ -118,7 +118,8 @@ class TrainOptions:
         "standard", "Forecasting: of the numbers, by the rows learnt from.", choices=SCALINGS,
         tasks=_FORECAST)  # fmt: skip
     log_returns: bool = setting(
-        False, "Forecasting: learn logarithms and so relative changes, for prices.", tasks=_FORECAST)  # fmt: skip
+        False, "Forecasting: learn logarithms and so relative changes, for prices; the last value stands where nothing "
+        "better is shown.", tasks=_FORECAST)  # fmt: skip
     normalisation: str = setting(
         "changes", "Forecasting: a window less its last value, over the size of its recent changes; less its last "
         "value alone; or less its mean, over its spread.", choices=NORMALISATIONS, tasks=_FORECAST)  # fmt: skip

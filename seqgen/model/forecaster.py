@@ -47,8 +47,8 @@ class Forecaster(nn.Module):
         # Fitted in closed form before the network learns, and left as it is: see `linear_map`.
         self.linear: Tensor | None
         self.register_buffer("linear", torch.zeros(config.horizon, config.look_back) if config.linear else None)
-        # Of each column whether its forecasts are clearly better than its last value (1) or not (0), and how much wider
-        # each band must be to hold its share: set when the model is validated, not by a gradient.
+        # Of each column whether its forecasts are believed (1) or its last value stands (0), and how much wider each
+        # band must be to hold its share: set when the model is validated, not by a gradient.
         self.believed: Tensor
         self.register_buffer("believed", torch.ones(config.targets))
         self.widening: Tensor

@@ -75,7 +75,8 @@ class ForecastData:
             network.linear.copy_(torch.from_numpy(linear_map.fit(self.train, self.held_out, move)))
 
     def objective(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> Forecasting:
-        return Forecasting(network, self.train, self.held_out, compute, plan.batch_size, seed)
+        doubt = self.codec.logarithm  # prices: what changes by so many percent is a random walk until shown otherwise
+        return Forecasting(network, self.train, self.held_out, compute, plan.batch_size, seed, doubt)
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         return {} if val_loss is None or self.held_out is None else {"val_loss": val_loss}
