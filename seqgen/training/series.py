@@ -58,8 +58,8 @@ class Forecasting:
         seed: int,
         doubt: bool = False,
     ) -> None:
-        """`doubt`: a column is forecast by its last value unless the held-out rows show clearly that it can be forecast.
-        Of prices that is the rule; of what has seasons too few rows are held out to be so strict."""
+        """`doubt`: a column is forecast by its last value unless the held-out rows clearly show something better. Of
+        prices that is the rule; of what has seasons too few rows are held out to be so strict."""
         self.network = network
         self._train = train
         self._batches = Shuffled(len(train), batch_size, seed)
