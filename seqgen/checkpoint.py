@@ -29,12 +29,22 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen import tokenizers
-from seqgen.config import FORMAT, NETWORKS, AnyNetwork, ForecasterConfig, NetworkConfig, from_json
+from seqgen.config import (
+    FORMAT,
+    NETWORKS,
+    AnyNetwork,
+    ForecasterConfig,
+    GenerativeConfig,
+    NetworkConfig,
+    from_json,
+    network_kind,
+)
 from seqgen.corpus.scaling import Scaler
 from seqgen.errors import ModelError, UserError
 from seqgen.model.layout import weight_shapes
 from seqgen.streams import expand, reason, write_bytes
 from seqgen.tokenizers import Codec
+from seqgen.tokenizers.labelled import LabelledCodec
 
 CONFIG, WEIGHTS, METRICS, CARD, RESUME = (
     "config.json", "model.safetensors", "metrics.jsonl", "README.md", "resume",
@@ -118,7 +128,7 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
     if config.get("task") not in tuple(NETWORKS) or not tables:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: it names no known task, or a part of it is missing")
     try:
-        network = from_json(NETWORKS[config["task"]], config["network"])
+        network = from_json(network_kind(config["task"], config["network"]), config["network"])
     except UserError as error:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: {reason(error)}") from error
     files = {name: _read(folder / name) for name in _TOKENIZER_FILES if (folder / name).exists()}
@@ -153,6 +163,9 @@ def _check_fit(task: str, network: AnyNetwork, reader: Codec | Scaler) -> None:
         raise ModelError(
             f"tokenizer.json belongs to another model: it has {reader.vocab_size:,} ids, the network {size}"
         )
+    told = reader.labels if isinstance(reader, LabelledCodec) else 0
+    if told != (len(network.labels) if isinstance(network, GenerativeConfig) else 0):
+        raise ModelError(f"tokenizer.json belongs to another model: it has {told:,} labels")
 
 
 def identity(network: AnyNetwork, tokenizer_files: Mapping[str, bytes]) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -91,3 +96,55 @@ def seqgen_command() -> Command:
         )
 
     return run
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command in this process came to."""
+
+    status: int
+    out: bytes
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out.decode("utf-8", "surrogateescape")  # a model may write bytes that are no characters
+
+    @property
+    def lines(self) -> list[str]:
+        """Of the output, each of which has to be ended by a line feed."""
+        *lines, rest = self.text.split("\n")
+        assert rest == ""
+        return lines
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def records(self) -> list[Any]:
+        """The objects of a JSONL output."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """A command in this process, which saves the start of another: `run("sample", folder, stdin=b"…")`."""
+    from seqgen.cli.main import main
+
+    def inside(*arguments: object, stdin: bytes = b"", status: int = 0) -> Result:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capfdbinary.readouterr()
+        ended = main([str(argument) for argument in arguments])
+        said = capfdbinary.readouterr()
+        result = Result(ended, said.out, said.err.decode())
+        assert ended == status, result.err
+        return result
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield inside
+    for number, handler in before.items():  # `train` takes Ctrl-C over
+        signal.signal(number, handler)

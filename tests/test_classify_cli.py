@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_dialogue_cli import Run, run  # noqa: F401 - a fixture
+from conftest import Run
 
 import seqgen
 from seqgen.errors import ModelError
-
-# ruff: noqa: F811 - `run` is a fixture
 
 TINY = ["--rnn-size", "16", "--batch-size", "16", "--threads", "1", "--precision", "fp32"]
 

@@ -3,71 +3,23 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import math
 import os
 import selectors
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import Command, prose
+from conftest import Command, Result, Run, prose
 
 import seqgen
-from seqgen.cli.main import main
 
 # A training that ends in a moment: what is learnt does not matter here.
 TINY = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32"]
 COMMANDS = ("train", "sample", "score", "evaluate", "info", "tokenize", "corpora")
 STRANGE = "灯塔 🏮 café\t".encode() + b"\xff\xfe\x80 \xe4\xb8"  # other scripts, and bytes that are no UTF-8
-
-
-@dataclass(frozen=True)
-class Result:
-    status: int
-    out: bytes
-    err: str
-
-    @property
-    def text(self) -> str:
-        return self.out.decode("utf-8", "surrogateescape")  # a model may write bytes that are no characters
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def records(self) -> list[Any]:
-        """The objects of a JSONL output."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """A command in this process, which saves the start of another: `run("sample", folder, stdin=b"…")`."""
-
-    def inside(*arguments: object, stdin: bytes = b"", status: int = 0) -> Result:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        capfdbinary.readouterr()
-        ended = main([str(argument) for argument in arguments])
-        said = capfdbinary.readouterr()
-        result = Result(ended, said.out, said.err.decode())
-        assert ended == status, result.err
-        return result
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield inside
-    for number, handler in before.items():  # `train` takes Ctrl-C over
-        signal.signal(number, handler)
 
 
 def close(a: float, b: float) -> bool:

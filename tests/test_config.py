@@ -62,7 +62,7 @@ def test_no_two_flags_are_the_same() -> None:
 
 def test_the_names_of_the_tables_are_the_choices() -> None:
     assert set(GATES) == set(STATES) == set(CELL_NAMES)
-    assert set(TOKENIZERS) == {*TOKENIZER_NAMES, "midi", "dialogue"}
+    assert set(TOKENIZERS) == {*TOKENIZER_NAMES, "midi", "dialogue", "labelled"}
 
 
 def test_settings_do_not_change() -> None:

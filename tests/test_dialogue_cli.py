@@ -12,13 +12,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import Command, prose
+from conftest import Command, Run, prose
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from test_dialogue import KNOWN, as_messages, trained
@@ -26,7 +24,6 @@ from test_terminal import ON_A_TERMINAL, Terminal, start, terminal  # noqa: F401
 
 import seqgen
 from seqgen.checkpoint import identity
-from seqgen.cli.main import main
 from seqgen.config import SampleOptions
 from seqgen.corpus.conversations import read
 from seqgen.corpus.sources import Spool, find, measure
@@ -36,45 +33,6 @@ from seqgen.tokenizers.dialogue import DialogueCodec
 # A training that ends in a moment: what is learnt does not matter here.
 TINY = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32", "--tokenizer", "byte"]
 CONTROLS = re.compile("[\x00-\x06\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # U+0007: readline's own bell
-
-
-@dataclass(frozen=True)
-class Result:
-    out: bytes
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        """Of the output, each of which has to be ended by a line feed."""
-        *lines, rest = self.out.decode("utf-8", "surrogateescape").split("\n")
-        assert rest == ""
-        return lines
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """A command in this process, which saves the start of another: `run("chat", folder, stdin=b"…")`."""
-    import signal
-
-    def inside(*arguments: object, stdin: bytes = b"", status: int = 0) -> Result:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        capfdbinary.readouterr()
-        ended = main([str(argument) for argument in arguments])
-        said = capfdbinary.readouterr()
-        assert ended == status, said.err
-        return Result(said.out, said.err.decode())
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield inside
-    for number, handler in before.items():  # `train` takes Ctrl-C over
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqgen.api.classifying import in_batches, labeller
-from seqgen.config import ClassifierConfig
+from seqgen.api.classifying import in_batches, labeller, sorter_of
 from seqgen.corpus.labelled import LabelledOptions, LabelledTexts, examples, gather, split
 from seqgen.errors import DataError
 from seqgen.evaluation import classify as measuring
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 def evaluate(asked: Evaluation) -> dict[str, Any]:
     """Every text of the sources. A label that the model does not know counts as a mistake."""
     work = labeller(asked.model)
-    config = asked.model.checkpoint.network
-    assert isinstance(config, ClassifierConfig)
+    config = sorter_of(asked.model)
     kept = asked.model.checkpoint.config["training"].get("options", {})
     layout = LabelledOptions(kept.get("text_column"), kept.get("label_column"))
     asked.tell("reading the labelled texts")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.config import ClassifierConfig, ClassifyOptions
+from seqgen.config import ClassifyOptions, Sorter
 from seqgen.errors import ModelError
 
 if TYPE_CHECKING:
@@ -40,20 +40,26 @@ class Prediction:
 
 def labeller(model: Model) -> Labeller:
     """The classifier of a model, ready to work. Raises `ModelError` for a model of another task."""
-    from seqgen.generation.labelling import Labeller, load_classifier
+    from seqgen.generation.labelling import load_labeller
     from seqgen.training import device
 
-    loaded = model.checkpoint
-    if not isinstance(loaded.network, ClassifierConfig):
-        raise ModelError(f"this is a model for {loaded.task}; sorting texts needs one for classify")
+    config = sorter_of(model)
     compute = device.choose(model.device, "fp32")
-    return Labeller(load_classifier(loaded.network, loaded.weights()).to(compute.device), loaded.codec)
+    return load_labeller(config, model.checkpoint.weights(), model.codec, compute.device)
+
+
+def sorter_of(model: Model) -> Sorter:
+    """The network of a model that sorts. Raises `ModelError` for a model of another task."""
+    network = model.checkpoint.network
+    if not isinstance(network, Sorter):
+        raise ModelError(f"this is a model for {model.task}; sorting texts needs one for classify")
+    return network
 
 
 def predict(model: Model, texts: Iterable[bytes], options: ClassifyOptions) -> Iterator[Prediction]:
     """A prediction for every text, in order."""
     work = labeller(model)
-    multi = isinstance(model.checkpoint.network, ClassifierConfig) and model.checkpoint.network.multi
+    multi = sorter_of(model).multi
     for batch in in_batches(texts):
         for row in work(batch):
             yield judge(row, work.labels, multi, options)

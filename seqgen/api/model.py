@@ -18,13 +18,14 @@ from seqgen.config import (
     ClassifyOptions,
     EvaluateOptions,
     ForecastOptions,
+    GenerativeConfig,
     MusicOptions,
     ReplyOptions,
     SampleOptions,
     check_task,
     make,
 )
-from seqgen.errors import ModelError
+from seqgen.errors import ModelError, UserError
 from seqgen.generation import text as generation
 from seqgen.generation.engine import Engine, make_engine
 from seqgen.generation.text import Sample
@@ -107,18 +108,27 @@ class Model:
         return load_network(self.checkpoint.language_model, self.checkpoint.weights()).to(compute.device)
 
     def sample(
-        self, prompt: str | bytes = "", n: int = 1, *, first: int = 0, stop_at_end: bool = False, **options: Any
+        self,
+        prompt: str | bytes = "",
+        n: int = 1,
+        *,
+        label: str | None = None,
+        first: int = 0,
+        stop_at_end: bool = False,
+        **options: Any,
     ) -> list[Sample]:
         """`n` texts that go on from `prompt`.
 
         Args:
+            label: of a model for classify trained to write: what the texts are to be like. They end where they would.
             first: the number of the first sample: sample i is the same whatever `n` and `first` are.
             stop_at_end: let the model end a text where a document would end, before `length`.
             options: fields of `config.SampleOptions`.
         """
         settings = make(SampleOptions, options)
-        primed = self.prime(prompt)
-        return list(generation.samples(self.engine, self.codec, primed, settings, n, first, stop_at_end))
+        primed = self.prime(prompt, label)
+        ends = stop_at_end or label is not None
+        return list(generation.samples(self.engine, self.codec, primed, settings, n, first, ends))
 
     def stream(self, prompt: str | bytes = "", **options: Any) -> Iterator[str]:
         """One text, in pieces of whole characters, as it is written."""
@@ -126,13 +136,29 @@ class Model:
         for piece, _ in generation.stream_in_order(self.engine, self.codec, primed, make(SampleOptions, options), 1):
             yield piece
 
-    def prime(self, prompt: str | bytes) -> generation.Prompt:
-        """Reads a prompt once, for any number of samples."""
+    def prime(self, prompt: str | bytes, label: str | None = None) -> generation.Prompt:
+        """Reads a prompt once, for any number of samples; of a label, where the model knows any.
+
+        Raises:
+            ModelError: the model can't write, or not by labels.
+            UserError: the label is missing, or not one that it knows.
+        """
         data = prompt.encode("utf-8", "surrogateescape") if isinstance(prompt, str) else prompt
         if self.task == "dialogue":
             from seqgen.generation import dialogue
 
             return dialogue.prime(self.engine, self._dialogue_codec(), data)
+        network = self.checkpoint.network
+        if isinstance(network, GenerativeConfig):
+            if label not in network.labels:
+                known = ", ".join(network.labels[:12]) + (" …" if len(network.labels) > 12 else "")
+                given = f"; not {label!r}" if label is not None else ""
+                raise UserError(f"--label must name one of this model's: {known}{given}")
+            return generation.prime_labelled(self.engine, self.codec, network.labels.index(label), data)
+        if label is not None:
+            raise ModelError(f"--label is for models trained with --generative; this is one for {self.task}")
+        if self.task == "classify":
+            raise ModelError("this model sorts but can't write; `train --generative` makes one that does both")
         self._must_be_of_text("write")
         return generation.prime(self.engine, self.codec, data)
 

@@ -42,14 +42,14 @@ def run(
     """
     settings = make(ClassifyOptions, options)
     names = sources_or_stdin(sources, "there is nothing to sort")
-    from seqgen.api.classifying import judge, labeller
+    from seqgen.api.classifying import judge, labeller, sorter_of
     from seqgen.api.model import load
     from seqgen.corpus import sources as reading
     from seqgen.streams import open_input, read_chunks
 
     loaded = load(model)
     work = labeller(loaded)
-    multi = bool(getattr(loaded.checkpoint.network, "multi", False))
+    multi = sorter_of(loaded).multi
     voice = Voice(quiet)
     spell = _FORMATS[settings.format]
     with Output(output) as out, reading.Spool() as spool:

@@ -61,11 +61,17 @@ def _of_labels(facts: dict[str, Any]) -> tuple[Rows, str]:
     network, data = facts["network"], facts["data"]
     labels = network["labels"]
     named = ", ".join(labels[:12]) + (f" and {len(labels) - 12:,} more" if len(labels) > 12 else "")
+    if "features" in network:
+        reads = f"read {'in both directions' if network['direction'] == 'both' else network['direction']}"
+        beside = [
+            ("beside it", f"a linear model of {network['features']:,} n-grams" if network["features"] else "nothing")
+        ]
+    else:
+        reads, beside = "which writes texts of a label and sorts by Bayes' rule", []
     rows = [
-        ("labels", named + (" (several a text)" if network["multi"] else "")),
-        ("network", f"{network['num_layers']} × {network['cell'].upper()} of {network['rnn_size']:,} units, read "
-                    f"{'in both directions' if network['direction'] == 'both' else network['direction']}"),
-        ("beside it", f"a linear model of {network['features']:,} n-grams" if network["features"] else "nothing"),
+        ("labels", named + (" (several a text)" if network.get("multi") else "")),
+        ("network", f"{network['num_layers']} × {network['cell'].upper()} of {network['rnn_size']:,} units, {reads}"),
+        *beside,
         ("tokenizer", f"{facts['tokenizer']}, {network['vocab_size']:,} ids"),
     ]  # fmt: skip
     return rows, f"{data['train_texts']:,} texts to train on, {data['held_out_texts']:,} held out"

@@ -25,6 +25,9 @@ def run(
     prompt_file: Annotated[
         str | None, typer.Option(metavar="FILE|-", help="A file to go on from, byte for byte.")
     ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="A text of this label, by a model trained with --generative.")
+    ] = None,
     n: Annotated[int, typer.Option("-n", "--num-samples", min=1, help="How many samples.")] = 1,
     first: Annotated[
         int, typer.Option("--first", min=0, help="Number of the first sample: -n 1 --first 3 is sample 3 of any -n.")
@@ -63,6 +66,8 @@ def run(
 
     loaded = Model(checkpoint.load(model), engine, device)
     if loaded.task == "music":
+        if label is not None:
+            raise UserError("--label is for labelled texts; this is a model for music")
         if prompt is not None or prompt_file is not None or settings.stop:
             raise UserError("this is a model for music: it goes on from --primer FILE.mid, and has no text to stop at")
         from seqgen.cli.composing import Composing
@@ -78,7 +83,8 @@ def run(
             begin = b"".join(read_chunks(stream, prompt_file))
     else:
         begin = (prompt or "").encode("utf-8", "surrogateescape")
-    primed = loaded.prime(begin)
+    primed = loaded.prime(begin, label)
+    stop_at_end = stop_at_end or label is not None
     with Output(output) as out:
         starting = True
         for text, sample in stream_in_order(loaded.engine, loaded.codec, primed, settings, n, first, stop_at_end):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from seqgen.errors import UserError
 
@@ -35,6 +38,27 @@ class NetworkConfig:
     def summary(self) -> str:
         """In a few words: `1 × LSTM 256`."""
         return f"{self.num_layers} × {self.cell.upper()} {self.rnn_size:,}"
+
+
+@dataclass(frozen=True)
+class GenerativeConfig(NetworkConfig):
+    """A language model of texts that begin with their label, by which it sorts: its labels, and how texts are prepared.
+
+    Raises `UserError` for what none can be.
+    """
+
+    labels: tuple[str, ...] = ()
+    lowercase: bool = False
+    stop_words: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_labels(self.labels)
+
+    @property
+    def multi(self) -> bool:
+        """Whether a text may have several labels: it can't."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -134,8 +158,7 @@ class ClassifierConfig:
 
     def __post_init__(self) -> None:
         _check_numbers(self)
-        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
-            raise UserError("a classifier needs two labels or more, each once")
+        _check_labels(self.labels)
         if self.direction not in DIRECTIONS:
             raise UserError(f"direction must be one of {', '.join(DIRECTIONS)}; not {self.direction!r}")
         if not 0 <= self.features <= 1 << 24:
@@ -172,10 +195,24 @@ def _check_numbers(config: NetworkConfig | ClassifierConfig) -> None:
         raise UserError(f"activation must be tanh or relu, not {config.activation!r}")
 
 
-AnyNetwork = NetworkConfig | ClassifierConfig | ForecasterConfig
+def _check_labels(labels: tuple[str, ...]) -> None:
+    if len(labels) < 2 or len(set(labels)) < len(labels):
+        raise UserError("a classifier needs two labels or more, each once")
 
-# Task → the kind of network that its models have.
-NETWORKS: dict[str, type[AnyNetwork]] = {
-    "text": NetworkConfig, "dialogue": NetworkConfig, "music": NetworkConfig, "classify": ClassifierConfig,
-    "forecast": ForecasterConfig,
+
+AnyNetwork = NetworkConfig | ClassifierConfig | ForecasterConfig
+Sorter = ClassifierConfig | GenerativeConfig  # the kinds that know labels
+
+# Task → the kinds of network that its models have.
+NETWORKS: dict[str, tuple[type[AnyNetwork], ...]] = {
+    "text": (NetworkConfig,), "dialogue": (NetworkConfig,), "music": (NetworkConfig,),
+    "classify": (ClassifierConfig, GenerativeConfig), "forecast": (ForecasterConfig,),
 }  # fmt: skip
+
+
+def network_kind(task: str, table: Mapping[str, Any]) -> type[AnyNetwork]:
+    """The kind of network that `table`, as config.json has it, describes: the first of the task's that has its fields,
+    or, where none has, the first of all, which will say what is wrong."""
+    kinds = NETWORKS[task]
+    names = {kind: {field.name for field in dataclasses.fields(kind)} for kind in kinds}
+    return next((kind for kind in kinds if set(table) <= names[kind]), kinds[0])

@@ -86,6 +86,9 @@ class TrainOptions:
     label_smoothing: float = setting(
         0.0, "Labelled texts: share of the target spread over all labels.", least=0, most=0.5,
         tasks=_CLASSIFY)  # fmt: skip
+    generative: bool = setting(
+        False, "Labelled texts: learn to write texts of each label, and sort by Bayes' rule.",
+        tasks=_CLASSIFY)  # fmt: skip
     pretrain: float | None = setting(
         None, "Labelled texts: share of the time in which the network learns to predict their words, before their "
         "labels [default: by corpus and time].", least=0, most=0.9, tasks=_CLASSIFY)  # fmt: skip
@@ -151,6 +154,10 @@ class TrainOptions:
             raise UserError(f"--vocab-size needs --tokenizer subword, not {self.tokenizer}")
         if self.activation != "tanh" and self.cell != "rnn":
             raise UserError(f"--activation {self.activation} needs --cell rnn, not {self.cell}")
+        if self.generative:
+            for name in ("direction", "ngrams", "balance", "label_smoothing", "pretrain"):
+                if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                    raise UserError(f"{flag_name(name)} does not go with --generative, which learns to write")
         if isinstance(self.pitch_range, str):
             parse_range(self.pitch_range)
         if isinstance(self.levels, str):

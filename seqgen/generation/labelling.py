@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from seqgen.config import ClassifierConfig
+from seqgen.config import GenerativeConfig, Sorter
 from seqgen.model.classifier import Classifier
+from seqgen.model.generative import GenerativeClassifier
 from seqgen.model.ngrams import BUCKETS, bags
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.preparing import Preparer
@@ -17,12 +19,23 @@ from seqgen.tokenizers.preparing import Preparer
 Probabilities = npt.NDArray[np.float32]
 
 
-class Labeller:
+class Labeller(Protocol):
     """A classifier at work: `labeller(texts)` → probabilities, shape (texts, labels).
 
     Where a text has one label a row sums to one; where it may have several each stands for itself. A text's
     probabilities are its own, whichever texts come with it, but for the last bits of the arithmetic.
     """
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """In the order of the columns."""
+        ...
+
+    def __call__(self, texts: Sequence[bytes]) -> Probabilities: ...
+
+
+class Discriminative:
+    """See `Labeller`: by a network made to tell labels apart."""
 
     def __init__(self, network: Classifier, codec: Codec) -> None:
         self._network = network.eval()
@@ -31,7 +44,6 @@ class Labeller:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """In the order of the columns."""
         return self._network.config.labels
 
     def __call__(self, texts: Sequence[bytes]) -> Probabilities:
@@ -50,8 +62,36 @@ class Labeller:
         return found
 
 
-def load_classifier(config: ClassifierConfig, weights: Mapping[str, npt.NDArray[np.float32]]) -> Classifier:
-    """The network with its weights, in evaluation mode."""
-    network = Classifier(config)
+class Generative:
+    """See `Labeller`: by Bayes' rule, from what a text is worth after each label."""
+
+    def __init__(self, network: GenerativeClassifier, codec: Codec) -> None:
+        self._network = network.eval()
+        self._codec = codec
+        self._prepare = Preparer(network.config.lowercase, network.config.stop_words)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self._network.config.labels
+
+    def __call__(self, texts: Sequence[bytes]) -> Probabilities:
+        if not texts:
+            return np.zeros((0, len(self.labels)), dtype=np.float32)
+        prepared = [self._prepare(text) for text in texts]
+        with torch.inference_mode():
+            found = self._network.log_likelihoods([self._codec.encode(text) for text in prepared], self._codec.end)
+            logits = self._network.calibrated(found)
+            empty = [number for number, text in enumerate(prepared) if not text.strip()]
+            logits[empty] = self._network.prior
+            shares: Probabilities = logits.softmax(dim=1).cpu().numpy()
+        return shares
+
+
+def load_labeller(
+    config: Sorter, weights: Mapping[str, npt.NDArray[np.float32]], codec: Codec, device: torch.device
+) -> Labeller:
+    """What sorts with a network of these weights."""
+    network = GenerativeClassifier(config) if isinstance(config, GenerativeConfig) else Classifier(config)
     network.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()})
-    return network.eval()
+    network.to(device)
+    return Generative(network, codec) if isinstance(network, GenerativeClassifier) else Discriminative(network, codec)

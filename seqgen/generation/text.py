@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from seqgen.config import SampleOptions
 from seqgen.generation.draw import Primed, ids
 from seqgen.generation.draw import prime as prime_ids
@@ -42,6 +44,12 @@ class Prompt:
 def prime(engine: Engine, codec: Codec, prompt: bytes) -> Prompt:
     """Reads a prompt of any length and any bytes, as the beginning of a document."""
     return Prompt(prompt.decode("utf-8", "surrogateescape"), prime_ids(engine, codec, codec.encode(prompt)))
+
+
+def prime_labelled(engine: Engine, codec: Codec, label: int, prompt: bytes) -> Prompt:
+    """Reads a prompt as the beginning of a text that has a label, given by its id."""
+    begin = np.concatenate([np.array([label], dtype=np.int32), codec.encode(prompt)])
+    return Prompt(prompt.decode("utf-8", "surrogateescape"), prime_ids(engine, codec, begin))
 
 
 class Cutter:

@@ -14,6 +14,7 @@ import torch
 
 from seqgen.config import NetworkConfig
 from seqgen.errors import UserError
+from seqgen.model.generative import language_model
 from seqgen.model.network import Network, States
 
 BLOCK = 16  # rows of a product; more would waste work on single streams, fewer would waste the processor on many
@@ -21,7 +22,7 @@ BLOCK = 16  # rows of a product; more would waste work on single streams, fewer 
 
 def load_network(config: NetworkConfig, weights: Mapping[str, npt.NDArray[np.float32]]) -> Network:
     """A network with these weights, on the processor, ready for evaluation."""
-    network = Network(config)
+    network = language_model(config)
     network.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()})
     return network.eval()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from seqgen.config import AnyNetwork, ClassifierConfig, ForecasterConfig, NetworkConfig
+from seqgen.config import AnyNetwork, ClassifierConfig, ForecasterConfig, GenerativeConfig, NetworkConfig
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 STATES = {"lstm": 2, "gru": 1, "rnn": 1}
@@ -31,6 +31,11 @@ def _language_model(config: NetworkConfig) -> dict[str, Shape]:
         shapes["projection"] = (config.embedding_size, config.rnn_size)
     shapes["output_bias"] = (config.vocab_size,)
     return shapes
+
+
+def _generative(config: GenerativeConfig) -> dict[str, Shape]:
+    labels = (len(config.labels),)
+    return {**_language_model(config), "mix": (1,), "shift": labels, "prior": labels}
 
 
 def _classifier(config: ClassifierConfig) -> dict[str, Shape]:
@@ -88,6 +93,7 @@ def _stack(config: AnyNetwork, prefix: str) -> dict[str, Shape]:
 # Kind of network → the weights that it has.
 _SHAPES: dict[type, Callable[[Any], dict[str, Shape]]] = {
     NetworkConfig: _language_model,
+    GenerativeConfig: _generative,
     ForecasterConfig: _forecaster,
     ClassifierConfig: _classifier,
 }

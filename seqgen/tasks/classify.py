@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 
 from seqgen import tokenizers
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import ClassifierConfig, TrainOptions
+from seqgen.config import ClassifierConfig, GenerativeConfig, Sorter, TrainOptions
 from seqgen.corpus.ids import id_type
 from seqgen.corpus.labelled import LabelledOptions, LabelledTexts, examples, gather, split
-from seqgen.errors import DataError
+from seqgen.errors import DataError, ModelError
 from seqgen.model.classifier import Classifier
+from seqgen.model.generative import GenerativeClassifier
 from seqgen.model.ngrams import BUCKETS, Bags, bags
+from seqgen.tasks import generative
+from seqgen.tasks.generative import GenerativeData
 from seqgen.tasks.task import Headline, Preparation
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
 from seqgen.tokenizers.preparing import Preparer, read_stop_words
@@ -157,7 +160,7 @@ class Classify:
     headline: ClassVar[Headline] = Headline("accuracy", "accuracy")
     exact: ClassVar[bool] = False
 
-    def prepare(self, preparation: Preparation) -> LabelledData:
+    def prepare(self, preparation: Preparation) -> LabelledData | GenerativeData:
         options = preparation.options
         preparer = Preparer(options.lowercase, read_stop_words(options.stop_words) if options.stop_words else ())
         layout = LabelledOptions(options.text_column, options.label_column)
@@ -173,7 +176,7 @@ class Classify:
             train, held = split(found, options.val_fraction, options.seed)
         texts, held_texts = _prepared(train, preparer), _prepared(held, preparer)
         preparation.tell("learning the vocabulary")
-        codec = _fit(preparation, texts)
+        codec = _fit(preparation, texts, train.labels)
         preparation.tell(f"encoding {len(texts) + len(held_texts):,} texts")
         ids = _encoded(codec, texts, train)
         held_ids = _encoded(codec, held_texts, held) if len(held_texts) else None
@@ -185,6 +188,11 @@ class Classify:
             "duplicates": found.duplicates,
             "conflicts": found.conflicts,
         }
+        if options.generative:
+            for part, kept in (("train", texts), ("held_out", held_texts)):
+                counts[f"{part}_bytes"] = sum(map(len, kept))
+                counts[f"{part}_characters"] = sum(len(text.decode("utf-8", "replace")) for text in kept)
+            return generative.prepare(preparation, codec, ids, held_ids, train.labels, preparer.stop_words, counts)
         shares = ids.targets.mean(axis=0)
         shares_by_label = {label: float(share) for label, share in zip(train.labels, shares, strict=True)}
         return LabelledData(
@@ -201,13 +209,16 @@ class Classify:
             shares_by_label,
         )
 
-    def reopen(self, facts: dict[str, Any], codec: Codec) -> LabelledData | None:
+    def reopen(self, facts: dict[str, Any], codec: Codec) -> None:
         """Nothing is kept in the cache: the sources are read again."""
-        return None
+        return
 
-    def transfer(self, network: Classifier, start: Checkpoint) -> None:
+    def transfer(self, network: Classifier | GenerativeClassifier, start: Checkpoint) -> None:
         """The embedding and the recurrent stacks; of a model for text, which reads forwards, one stack. What there is
         no room for, and labels that are others, are left as they were."""
+        if isinstance(network, GenerativeClassifier):
+            generative.transfer(network, start)
+            return
         weights = start.weights()
         own = network.state_dict()
         same = isinstance(start.network, ClassifierConfig) and start.network.labels == network.config.labels
@@ -220,8 +231,8 @@ class Classify:
                 with torch.no_grad():
                     weight[: len(old)] = torch.from_numpy(old)
 
-    def network(self, config: ClassifierConfig) -> Classifier:
-        return Classifier(config)
+    def network(self, config: Sorter) -> Classifier | GenerativeClassifier:
+        return GenerativeClassifier(config) if isinstance(config, GenerativeConfig) else Classifier(config)
 
 
 TASK = Classify()
@@ -236,9 +247,17 @@ def _prepared(texts: LabelledTexts, preparer: Preparer) -> list[bytes]:
     return [preparer(texts.text(number)) for number in range(len(texts))]
 
 
-def _fit(preparation: Preparation, texts: Sequence[bytes]) -> Codec:
+def _fit(preparation: Preparation, texts: Sequence[bytes], labels: tuple[str, ...]) -> Any:
+    if preparation.options.generative:
+        return generative.codec_of(lambda: _fit_text(preparation, texts), preparation, labels)
+    if preparation.start is not None and isinstance(preparation.start.network, GenerativeConfig):
+        raise ModelError("--init-from is a generative model, which only --generative can go on with")
+    return _fit_text(preparation, texts)
+
+
+def _fit_text(preparation: Preparation, texts: Sequence[bytes]) -> Codec:
     if preparation.codec is not None:
-        return preparation.codec
+        return cast(Codec, preparation.codec)
     if preparation.start is not None:
         return preparation.start.codec.extend(_chunks(texts))
     options = preparation.options

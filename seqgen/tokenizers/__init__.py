@@ -21,6 +21,7 @@ __all__ = [
     "dump",
     "encode_stream",
     "fit",
+    "inner_codec",
     "kind_of",
     "parse",
     "table_of",
@@ -33,6 +34,7 @@ TOKENIZERS = {
     "subword": "seqgen.tokenizers.subwords:SubwordCodec",
     "midi": "seqgen.tokenizers.midi:MidiCodec",
     "dialogue": "seqgen.tokenizers.dialogue:DialogueCodec",
+    "labelled": "seqgen.tokenizers.labelled:LabelledCodec",
 }
 
 
@@ -42,6 +44,15 @@ def codec_class(kind: str) -> Any:
         raise ModelError(f"there is no tokenizer {kind!r}; known: {', '.join(TOKENIZERS)}")
     module, name = TOKENIZERS[kind].split(":")
     return getattr(importlib.import_module(module), name)
+
+
+def inner_codec(data: Mapping[str, Any], files: Mapping[str, bytes]) -> Codec:
+    """The codec of the words of a turn or a record, where control tokens were set before it. Raises `ModelError` where
+    `data`, that whole codec's table, has none."""
+    inner = data.get("text")
+    if not isinstance(inner, dict) or not isinstance(inner.get("kind"), str) or inner["kind"] == data.get("kind"):
+        raise ModelError("tokenizer.json is damaged: it does not say how words are spelt")
+    return cast(Codec, codec_class(inner["kind"]).from_dict(inner, files))
 
 
 def fit(kind: str, chunks: Iterable[bytes], **options: Any) -> Codec:

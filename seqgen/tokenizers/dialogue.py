@@ -66,14 +66,13 @@ class DialogueCodec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], files: Mapping[str, bytes]) -> DialogueCodec:
-        from seqgen.tokenizers import codec_class
+        from seqgen.tokenizers import inner_codec
 
-        inner, speakers = data.get("text"), data.get("speakers")
-        if not isinstance(inner, dict) or not isinstance(inner.get("kind"), str) or inner["kind"] == cls.kind:
-            raise ModelError("tokenizer.json is damaged: it does not say how words are spelt")
+        speakers = data.get("speakers")
+        text = inner_codec(data, files)
         if isinstance(speakers, bool) or not isinstance(speakers, int):
             raise ModelError("tokenizer.json is damaged: it does not say how many speakers there are")
-        return cls(codec_class(inner["kind"]).from_dict(inner, files), speakers)
+        return cls(text, speakers)
 
 
 class _Transcript:

@@ -164,19 +164,20 @@ def fit_mixture(network: Classifier, deep: Tensor, wide: Tensor | None, targets:
     """
     parts = [deep] if wide is None else [deep, wide]
     multi = network.config.multi
-    mix, shift = _mixture(parts, targets, multi)
+    mix, shift = mixture(parts, targets, multi)
     if len(parts) > 1 and (mix < 0).any():
         kept = int(mix.argmax())
         mix = torch.zeros_like(mix)
-        mix[kept : kept + 1], shift = _mixture([parts[kept]], targets, multi)
+        mix[kept : kept + 1], shift = mixture([parts[kept]], targets, multi)
     with torch.no_grad():
         network.mix.zero_()
         network.mix[: len(parts)] = mix.clamp(min=0)
         network.shift.copy_(shift)
 
 
-def _mixture(parts: list[Tensor], targets: Tensor, multi: bool) -> tuple[Tensor, Tensor]:
-    """A weight for each part, and a shift for each label. Convex: L-BFGS finds the one solution."""
+def mixture(parts: list[Tensor], targets: Tensor, multi: bool, prior: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
+    """A weight for each part, and a shift for each label, to be added to `prior`. Convex: L-BFGS finds the one
+    solution."""
     loss = cross_entropy(multi)
     mix = torch.full((len(parts),), 1 / len(parts), device=targets.device, requires_grad=True)
     shift = torch.zeros(targets.shape[1], device=targets.device, requires_grad=True)
@@ -184,9 +185,9 @@ def _mixture(parts: list[Tensor], targets: Tensor, multi: bool) -> tuple[Tensor,
 
     def evaluate() -> Tensor:
         optimiser.zero_grad()
-        logits = shift + sum(mix[i] * part for i, part in enumerate(parts))
-        prior = (shift.square().sum() + (mix - 1 / len(parts)).square().sum()) / (2 * len(targets))
-        value = loss(logits, targets) + prior
+        logits = prior + shift + sum(mix[i] * part for i, part in enumerate(parts))
+        belief = (shift.square().sum() + (mix - 1 / len(parts)).square().sum()) / (2 * len(targets))
+        value = loss(logits, targets) + belief
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
