@@ -70,7 +70,7 @@ class LSTM:
         g.mul_(2).sub_(1)
         old = state[1]
         c = (f * old).addcmul_(i, g)
-        t = _tanh(c)
+        t = _tanh_of_half_(2 * c)
         return (o * t, c), (a, old, t)
 
     def backward(self, saved: Saved, grad: State) -> tuple[Tensor, Tensor, State]:
@@ -120,7 +120,7 @@ class GRU:
         rz = (x[:, : 2 * size] + h[:, : 2 * size]).to(old.dtype).sigmoid_()
         r, z = rz.chunk(2, dim=1)
         hn = h[:, 2 * size :].to(old.dtype, copy=True)  # h is a buffer that the next step overwrites
-        n = torch.addcmul(x[:, 2 * size :].to(old.dtype), r, hn).tanh_()
+        n = _tanh_of_half_(torch.addcmul(x[:, 2 * size :].to(old.dtype), r, hn).mul_(2))
         return (torch.lerp(n, old, z),), (rz, n, hn, old)
 
     def backward(self, saved: Saved, grad: State) -> tuple[Tensor, Tensor, State]:
@@ -159,7 +159,7 @@ class RNN:
 
     def forward(self, x: Tensor, h: Tensor, state: State) -> tuple[State, Saved]:
         a = (x + h).to(state[0].dtype)
-        new = a.relu_() if self.relu else a.tanh_()
+        new = a.relu_() if self.relu else _tanh_of_half_(a.mul_(2))
         return (new,), (new,)
 
     def backward(self, saved: Saved, grad: State) -> tuple[Tensor, Tensor, State]:
@@ -169,9 +169,9 @@ class RNN:
         return d, d, ()
 
 
-def _tanh(x: Tensor) -> Tensor:
-    """tanh x = 2 σ(2x) − 1: PyTorch's sigmoid is several times faster than its tanh on a CPU."""
-    return (2 * x).sigmoid_().mul_(2).sub_(1)
+def _tanh_of_half_(x: Tensor) -> Tensor:
+    """tanh(x / 2) = 2 σ(x) − 1, in place: PyTorch's sigmoid is several times faster than its tanh on a CPU."""
+    return x.sigmoid_().mul_(2).sub_(1)
 
 
 # Name → the cell, made with the activation asked for. Only the vanilla RNN has a choice of activation.
