@@ -99,9 +99,11 @@ def test_a_row_is_bitwise_the_same_in_any_company_and_place(kind: str, name: str
 
 
 @pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("units", [33, 34])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @every_engine
-def test_a_row_is_bitwise_the_same_with_a_large_vocabulary(kind: str, tied: bool) -> None:
-    config = small("gru", vocab_size=1003, rnn_size=33, embedding_size=21, tie_weights=tied)
+def test_a_row_is_bitwise_the_same_with_a_large_vocabulary(kind: str, tied: bool, cell: str, units: int) -> None:
+    config = small(cell, vocab_size=1003, rnn_size=units, embedding_size=21, tie_weights=tied)
     some, ids = engine(kind, config), some_ids(3, 21)
     together = run(some, ids)
     for row in (0, 5, 15, 16, 20):

@@ -43,7 +43,8 @@ class TorchEngine:
         self._network = load_network(config, weights).to(self._device)
         # Narrow products go through kernels that treat the rows of a block unlike: there each stream is its own block.
         narrow = min(config.rnn_size, config.embedding_size, config.vocab_size) < BLOCK
-        self._rows = 1 if narrow else BLOCK
+        # The sigmoid takes 32 numbers at a time and what is left over otherwise: a block has to be a multiple of that.
+        self._rows = 1 if narrow or (BLOCK * config.rnn_size) % 32 else BLOCK
 
     def initial(self, batch: int) -> tuple[int, list[States]]:
         return batch, [self._network.initial(self._rows) for _ in range(-(-batch // self._rows))]
