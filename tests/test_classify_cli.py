@@ -197,7 +197,7 @@ BAD: list[tuple[list[Any], str]] = [
     (["classify", "MODEL", "--top-k", "0"], "--top-k"),
     (["classify", "MODEL", "--format", "xml"], "--format"),
     (["classify", "MODEL", "nowhere.txt"], "nowhere.txt"),
-    (["sample", "MODEL"], "a model for classify"),
+    (["sample", "MODEL"], "this model sorts but can't write"),
     (["score", "MODEL", "DATA"], "classify"),
     (["chat", "MODEL"], "classify"),
     (["train", "DATA", "-o", "new", "--label-column", "nothing"], "'nothing'"),
@@ -230,3 +230,16 @@ def text_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "t.txt").write_text("abc abd abe " * 100, encoding="utf-8")
     seqgen.train(str(folder / "t.txt"), folder / "m", steps=2, rnn_size=8, threads=1, precision="fp32")
     return folder / "m"
+
+
+def test_what_was_known_before_is_changed_last(run: Run, tmp_path: Path) -> None:
+    data = table(tmp_path)
+    (tmp_path / "talk.txt").write_text("the book was lovely and the tram was poor\n" * 60)
+    run("train", tmp_path / "talk.txt", "-o", tmp_path / "text", "--steps", "5", "--tokenizer", "subword", *TINY)
+    begin = ["--task", "classify", "--init-from", tmp_path / "text", "--direction", "forward", "--steps", "1"]
+    old = seqgen.load(tmp_path / "text").checkpoint.weights()["layers.0.recurrent_weight"]
+    for name, flags, same in (("late", [], True), ("at-once", ["--unfreeze", "0"], False)):
+        run("train", data, "-o", tmp_path / name, *begin, *TINY[2:], *flags)
+        assert json.loads((tmp_path / name / "config.json").read_text())["training"]["schedule"]["layer_decay"] == 2.6
+        new = seqgen.load(tmp_path / name).checkpoint.weights()["readers.0.layers.0.recurrent_weight"]
+        assert bool((new == old).all()) == same

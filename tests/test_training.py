@@ -33,6 +33,7 @@ from seqgen.config import CELL_NAMES, TOKENIZER_NAMES, TrainOptions
 from seqgen.corpus import ids
 from seqgen.corpus.catalogue import cache_folder
 from seqgen.errors import DataError, ModelError, TrainingError, UserError
+from seqgen.model.layout import depth
 from seqgen.music import midi
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.tokenizers import decode
@@ -1209,3 +1210,21 @@ def test_a_first_validation_that_is_not_finite_is_saved_as_json_all_the_same(
         json.loads(path.read_text(), parse_constant=refuse)
     (record,) = checkpoint.read_metrics(tmp_path / "m")
     assert record["val_loss"] is None
+
+
+# ---- layers that knew something before ----
+
+
+def test_lower_layers_learn_later_and_slower() -> None:
+    schedule = Schedule(learning_rate=1.0, warmup=0.0, steps=100, layer_decay=2.6, unfreeze=0.3)
+    assert [schedule.share(depth, 3, 0.0) for depth in range(4)] == [1.0, 0.0, 0.0, 0.0]
+    assert [schedule.share(depth, 3, 0.2) > 0 for depth in range(4)] == [True, True, True, False]
+    assert [schedule.share(depth, 3, 0.5) for depth in range(4)] == [2.6**-depth for depth in range(4)]
+    plain = Schedule(learning_rate=1.0, warmup=0.0, steps=100)
+    assert {plain.share(depth, 3, progress) for depth in range(4) for progress in (0.0, 0.5, 1.0)} == {1.0}
+
+
+def test_how_deep_a_weight_is() -> None:
+    names = ["output_weight", "head_bias", "layers.1.bias", "readers.0.layers.1.bias", "readers.1.layers.0.bias",
+             "layers.0.input_weight", "embedding"]  # fmt: skip
+    assert [depth(name, 2) for name in names] == [0, 0, 1, 1, 2, 2, 3]

@@ -92,6 +92,12 @@ class TrainOptions:
     pretrain: float | None = setting(
         None, "Labelled texts: share of the time in which the network learns to predict their words, before their "
         "labels [default: by corpus and time].", least=0, most=0.9, tasks=_CLASSIFY)  # fmt: skip
+    layer_decay: float | None = setting(
+        None, "Labelled texts: each layer learns at the rate of the one above it divided by this [default: 2.6 after "
+        "--init-from or --pretrain, otherwise 1].", least=1, most=100, tasks=_CLASSIFY)  # fmt: skip
+    unfreeze: float | None = setting(
+        None, "Labelled texts: share of the time by whose end all layers learn, one after another from the top "
+        "[default: 0.3 after --init-from or --pretrain, otherwise 0].", least=0, most=0.9, tasks=_CLASSIFY)  # fmt: skip
     strict: bool = setting(
         False, "Stop at a damaged file instead of passing it over.", tasks=("music", "dialogue"))  # fmt: skip
 
@@ -155,7 +161,7 @@ class TrainOptions:
         if self.activation != "tanh" and self.cell != "rnn":
             raise UserError(f"--activation {self.activation} needs --cell rnn, not {self.cell}")
         if self.generative:
-            for name in ("direction", "ngrams", "balance", "label_smoothing", "pretrain"):
+            for name in ("direction", "ngrams", "balance", "label_smoothing", "pretrain", "layer_decay", "unfreeze"):
                 if getattr(self, name) != type(self).__dataclass_fields__[name].default:
                     raise UserError(f"{flag_name(name)} does not go with --generative, which learns to write")
         if isinstance(self.pitch_range, str):

@@ -6,6 +6,7 @@ so is every file that is loaded.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -97,6 +98,15 @@ _SHAPES: dict[type, Callable[[Any], dict[str, Shape]]] = {
     ForecasterConfig: _forecaster,
     ClassifierConfig: _classifier,
 }
+
+
+def depth(name: str, num_layers: int) -> int:
+    """How many layers a weight is below the top, by its name: 0 for the output layer and what stands beside the
+    stack, 1 for the last recurrent layer, `num_layers` + 1 for the embedding."""
+    found = re.search(r"(?:^|\.)layers\.(\d+)\.", name)
+    if found:
+        return num_layers - int(found[1])
+    return num_layers + 1 if name == "embedding" else 0
 
 
 def parameter_count(config: AnyNetwork) -> int:

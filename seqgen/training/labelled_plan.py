@@ -15,7 +15,7 @@ from seqgen.errors import DataError
 from seqgen.model.classifier import Classifier, lay_out
 from seqgen.training.device import Compute
 from seqgen.training.loop import Schedule
-from seqgen.training.plan import DEFAULT_SECONDS, Plan, saving, steps_for
+from seqgen.training.plan import DEFAULT_SECONDS, LAYER_DECAY, UNFREEZE, Plan, saving, steps_for
 
 _SIZES = (32, 64, 128, 192, 256, 384, 512)
 _STRETCH = 100  # ids: a sentence or some
@@ -72,6 +72,12 @@ def make(options: TrainOptions, corpus: LabelledCorpus, compute: Compute, spent:
         weight_decay=options.weight_decay,
     )
     first, second = _divide(whole, share, spent)
+    decay, unfreeze = (LAYER_DECAY, UNFREEZE) if first else (1.0, 0.0)
+    second = dataclasses.replace(
+        second,
+        layer_decay=decay if options.layer_decay is None else options.layer_decay,
+        unfreeze=unfreeze if options.unfreeze is None else options.unfreeze,
+    )
     return Plan(network, second, batch_size, min(network.stretch, max(1, tokens_a_step)), first)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from seqgen.config import from_json
 from seqgen.errors import ModelError, TrainingError, UserError
+from seqgen.model.layout import depth
 
 _GAP = 1 / 15  # of the run between validations
 _MOST_RECOVERIES = 12  # halvings of the rate: after that it is 4,000 times lower and something else is wrong
@@ -62,6 +63,13 @@ class Schedule:
     patience: int = 8
     grad_clip: float = 0.5
     weight_decay: float = 0.01
+    layer_decay: float = 1.0  # what a layer's rate is divided by to give that of the one below it
+    unfreeze: float = 0.0  # share of the run by whose end all layers learn, one after another from the top
+
+    def share(self, depth: int, deepest: int, progress: float) -> float:
+        """Of the rate, what a layer `depth` below the top learns with: discriminative rates and gradual unfreezing
+        (Howard & Ruder, 2018)."""
+        return 0.0 if progress * deepest < self.unfreeze * depth else self.layer_decay**-depth
 
     def rate(self, progress: float) -> float:
         """The learning rate at `progress` from 0 to 1."""
@@ -147,19 +155,21 @@ class Run:
     position: Position = field(default_factory=Position)
     began: float = field(default_factory=time.monotonic)
     optimiser: torch.optim.Optimizer = field(init=False)
+    _deepest: int = field(init=False)
 
     def __post_init__(self) -> None:
-        weights = [weight for weight in self.objective.network.parameters() if weight.requires_grad]
-        matrices = [weight for weight in weights if weight.ndim > 1]
-        vectors = [weight for weight in weights if weight.ndim <= 1]
+        groups: dict[tuple[bool, int], list[nn.Parameter]] = {}
+        for name, weight in self._ordered():
+            groups.setdefault((weight.ndim > 1, self._depth(name)), []).append(weight)
+        self._deepest = max((depth for _, depth in groups), default=0)
         self.optimiser = torch.optim.AdamW(
             [
-                {"params": matrices, "weight_decay": self.schedule.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
+                {"params": weights, "weight_decay": self.schedule.weight_decay if matrices else 0.0, "depth": depth}
+                for (matrices, depth), weights in groups.items()
             ],
             lr=self.schedule.learning_rate,
             betas=(0.9, 0.99),  # recurrent gradients change their size quickly
-            fused=all(weight.device.type != "mps" for weight in weights),
+            fused=all(weight.device.type != "mps" for _, weight in self._ordered()),
         )
 
     def progress(self) -> float:
@@ -180,7 +190,7 @@ class Run:
         started, tokens_before = time.monotonic(), position.tokens
         while (progress := self.progress()) < 1:
             rate = self.schedule.rate(progress) * position.rate_factor
-            loss, tokens = self._step(rate)
+            loss, tokens = self._step(rate, progress)
             if not math.isfinite(loss):
                 snapshot.restore(self)
                 position = self.position
@@ -202,12 +212,12 @@ class Run:
                     return
         yield Finished(early=False)
 
-    def _step(self, rate: float) -> tuple[float, int]:
+    def _step(self, rate: float, progress: float) -> tuple[float, int]:
         """One optimiser step. Changes nothing, and returns a loss that is not finite, if loss or gradient is not."""
         network = self.objective.network
         network.train()
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * self.schedule.share(group["depth"], self._deepest, progress)
         self.optimiser.zero_grad(set_to_none=True)
         loss, tokens = self.objective.loss(self.position.step, self.generator)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -307,7 +317,14 @@ class Run:
     def _ordered(self) -> list[tuple[str, nn.Parameter]]:
         """Weights in the optimiser's order, with their names."""
         named = [(n, w) for n, w in self.objective.network.named_parameters() if w.requires_grad]
-        return [item for item in named if item[1].ndim > 1] + [item for item in named if item[1].ndim <= 1]
+        return sorted(named, key=lambda item: (item[1].ndim <= 1, self._depth(item[0])))
+
+    def _depth(self, name: str) -> int:
+        """How many layers below the top a weight is, where the schedule asks."""
+        if self.schedule.layer_decay == 1 and not self.schedule.unfreeze:
+            return 0
+        config: Any = self.objective.network.config
+        return depth(name, config.num_layers)
 
 
 class _Snapshot:

@@ -26,6 +26,7 @@ DEFAULT_SECONDS = 600.0  # "in minutes": what a person waits for without being a
 _DEFAULT_EPOCHS = 40.0  # a small corpus is learnt after this many passes; more time is not spent without a word
 _BATCHES = ((64, 64), (32, 64), (32, 32), (16, 32), (8, 32), (8, 16))  # lanes and length, largest first
 _ENOUGH_STEPS = 700  # optimiser steps that a run should have, where it can
+LAYER_DECAY, UNFREEZE = 2.6, 0.3  # of a classifier whose layers knew something before (Howard & Ruder, 2018)
 _LEAST_SECONDS = 12.0  # even the smallest corpus gets this long when nothing is said
 
 
