@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given
@@ -16,6 +18,7 @@ from seqgen.config import CELL_NAMES, DIRECTIONS, ClassifierConfig
 from seqgen.errors import UserError
 from seqgen.evaluation import classify as measuring
 from seqgen.evaluation import linear_rival
+from seqgen.generation.labelling import SideBySide
 from seqgen.model.classifier import Classifier, by_size, lay_out, reverse
 from seqgen.model.layout import weight_shapes
 from seqgen.model.ngrams import BUCKETS, bags
@@ -345,3 +348,25 @@ def test_a_config_of_a_classifier_comes_back_from_json() -> None:
 
     made = config(stop_words=("the",), multi=True)
     assert from_json(ClassifierConfig, json.loads(json.dumps(dataclasses.asdict(made)))) == made
+
+
+def test_threads_share_the_texts_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lengths:
+        labels = ("a", "b")
+
+        def __call__(self, texts: Sequence[bytes]) -> npt.NDArray[np.float32]:
+            seen.append(len(texts))
+            return np.array([[len(text), text[0]] for text in texts], dtype=np.float32)
+
+    seen: list[int] = []
+    monkeypatch.setattr("seqgen.generation.labelling._WORTH_SHARING", 50)
+    shared = SideBySide(Lengths(), 3)
+    for texts in ([b"x"] * 4, [b"abc" * n for n in range(1, 40)], [b"z" * 500, *[b"q"] * 9], [b"q"] * 9 + [b"z" * 500]):
+        seen.clear()
+        found = shared(texts)
+        np.testing.assert_array_equal(found, Lengths()(texts))
+    seen.clear()
+    shared([b"abcdefgh"] * 30)
+    assert sum(seen) == 30
+    assert len(seen) == 3
+    assert max(seen) <= 11

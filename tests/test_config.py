@@ -106,6 +106,7 @@ BAD_TRAIN = [
     ("levels", "0"), ("levels", "100"), ("split_rows", "all"),
     ("direction", "up"), ("ngrams", -1), ("ngrams", 6), ("label_smoothing", -0.1), ("label_smoothing", 0.6),
     ("pretrain", -0.1), ("pretrain", 0.95),
+    ("layer_decay", 0.9), ("layer_decay", 101), ("unfreeze", -0.1), ("unfreeze", 0.91),
     ("val_fraction", -0.1), ("val_fraction", 0.91), ("val_fraction", math.nan),
     ("seed", -1), ("seed", 1 << 63), ("device", "tpu"), ("precision", "fp16"), ("threads", 0), ("threads", 4097),
 ]  # fmt: skip

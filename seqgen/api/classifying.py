@@ -44,8 +44,9 @@ def labeller(model: Model) -> Labeller:
     from seqgen.training import device
 
     config = sorter_of(model)
-    compute = device.choose(model.device, "fp32")
-    return load_labeller(config, model.checkpoint.weights(), model.codec, compute.device)
+    compute = device.choose(model.device, "fp32", threads=1)
+    workers = device.usable_processors() if compute.device.type == "cpu" else 1
+    return load_labeller(config, model.checkpoint.weights(), model.codec, compute.device, workers)
 
 
 def sorter_of(model: Model) -> Sorter:

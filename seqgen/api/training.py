@@ -184,12 +184,10 @@ def _settle(
         for name in ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights")
         if hasattr(start.network, name)
     }
-    given = dataclasses.replace(
-        given,
-        **shape,
-        layer_decay=plan.LAYER_DECAY if given.layer_decay is None else given.layer_decay,
-        unfreeze=plan.UNFREEZE if given.unfreeze is None else given.unfreeze,
-    )
+    if not given.generative:
+        shape["layer_decay"] = plan.LAYER_DECAY if given.layer_decay is None else given.layer_decay
+        shape["unfreeze"] = plan.UNFREEZE if given.unfreeze is None else given.unfreeze
+    given = dataclasses.replace(given, **shape)
     settled = data.plan(given, compute, plan.measure_speed(compute), spent)
     if given.learning_rate is None and settled.schedule.layer_decay == 1:
         gentle = dataclasses.replace(settled.schedule, learning_rate=settled.schedule.learning_rate / 4)

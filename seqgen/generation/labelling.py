@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -17,6 +19,8 @@ from seqgen.tokenizers import Codec
 from seqgen.tokenizers.preparing import Preparer
 
 Probabilities = npt.NDArray[np.float32]
+
+_WORTH_SHARING = 1 << 15  # bytes of texts: fewer are read before a second thread has woken
 
 
 class Labeller(Protocol):
@@ -87,11 +91,43 @@ class Generative:
         return shares
 
 
+class SideBySide:
+    """See `Labeller`: another one, given parts of the texts by several threads at once. Tokenizing, hashing and small
+    products keep one processor busy each, and let go of the interpreter meanwhile."""
+
+    def __init__(self, labeller: Labeller, workers: int) -> None:
+        self._labeller = labeller
+        self._workers = workers
+        self._pool = concurrent.futures.ThreadPoolExecutor(workers)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self._labeller.labels
+
+    def __call__(self, texts: Sequence[bytes]) -> Probabilities:
+        ends = np.cumsum([len(text) for text in texts])
+        if len(texts) < 2 * self._workers or ends[-1] < _WORTH_SHARING:
+            return self._labeller(texts)
+        cuts = np.searchsorted(ends, ends[-1] * np.arange(1, self._workers) / self._workers)
+        places = [0, *(int(cut) for cut in cuts), len(texts)]
+        parts = [texts[first:last] for first, last in itertools.pairwise(places) if first < last]
+        return np.concatenate(list(self._pool.map(self._labeller, parts)))
+
+
 def load_labeller(
-    config: Sorter, weights: Mapping[str, npt.NDArray[np.float32]], codec: Codec, device: torch.device
+    config: Sorter,
+    weights: Mapping[str, npt.NDArray[np.float32]],
+    codec: Codec,
+    device: torch.device,
+    workers: int = 1,
 ) -> Labeller:
-    """What sorts with a network of these weights."""
+    """What sorts with a network of these weights, in so many threads."""
     network = GenerativeClassifier(config) if isinstance(config, GenerativeConfig) else Classifier(config)
     network.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()})
     network.to(device)
-    return Generative(network, codec) if isinstance(network, GenerativeClassifier) else Discriminative(network, codec)
+    labeller: Labeller
+    if isinstance(network, GenerativeClassifier):
+        labeller = Generative(network, codec)
+    else:
+        labeller = Discriminative(network, codec)
+    return SideBySide(labeller, workers) if workers > 1 else labeller

@@ -1,0 +1,83 @@
+"""How the defaults of forecasting were chosen: on rows that no published figure is measured on.
+
+    python tests/benchmarks/forecast_choices.py DATA [--only NAME …] [--side-by-side 2]
+
+ETTh1 is cut before its test rows, and what is measured are the rows that published runs choose by; the step is chosen
+on a part of the rows that they learn from. The other series are not among those that README tells of. Each candidate
+is one change to the defaults. What is printed is its scaled MSE over that of the defaults (below one is better), the
+geometric mean over all sets, and how much the 80 % band holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import math
+import tempfile
+from pathlib import Path
+
+from forecast import run
+
+SHARES = "0.7,0.1,0.2"
+SETS = {  # name: file, rows kept, flags
+    "ETTh1 96": ("ett/ETTh1.csv", 11520, ["--horizon", "96", "--split-rows", "7200,1440,2880"]),
+    "ETTh1 336": ("ett/ETTh1.csv", 11520, ["--horizon", "336", "--split-rows", "7200,1440,2880"]),
+    "pollution 24": ("jbrownlee/pollution.csv", 17520, ["--horizon", "24", "--split-rows", SHARES,
+                     "--target", "pm2.5,TEMP,PRES"]),
+    "max. temperature 14": ("jbrownlee/daily-max-temperatures.csv", None, ["--horizon", "14", "--split-rows", SHARES]),
+    "births 7": ("jbrownlee/daily-total-female-births.csv", None, ["--horizon", "7", "--split-rows", SHARES]),
+}  # fmt: skip
+CANDIDATES = {
+    "defaults": [],
+    "no linear map": ["--no-linear"],
+    "window less its last value": ["--normalisation", "last"],
+    "window less its mean, over its spread": ["--normalisation", "window"],
+    "calendar": ["--calendar"],
+    "no calendar": ["--no-calendar"],
+    "64 units": ["--rnn-size", "64"],
+    "dropout 0.3": ["--dropout", "0.3"],
+}
+
+
+def measure(data: Path, place: Path, candidate: str, name: str) -> tuple[float, float]:
+    """Scaled MSE and what the 80 % band holds."""
+    file, rows, flags = SETS[name]
+    lines = (data / file).read_text(encoding="utf-8").splitlines(keepends=True)
+    cut = place / f"{name} {candidate}.csv".replace(" ", "-")
+    cut.write_text("".join(lines if rows is None else lines[: rows + 1]), encoding="utf-8")
+    model = cut.with_suffix("")
+    run("train", str(cut), "--task", "forecast", "-o", str(model), "--quiet", "--threads", "1", *flags,
+        *CANDIDATES[candidate])  # fmt: skip
+    metrics = json.loads(run("evaluate", str(model), str(cut), "--json", "--no-rivals")[0])["metrics"]
+    return metrics["scaled_mse"], metrics["coverage"]["80"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--only", nargs="+", default=list(CANDIDATES), choices=CANDIDATES)
+    parser.add_argument("--side-by-side", type=int, default=2)
+    options = parser.parse_args()
+    place = Path(tempfile.mkdtemp(prefix="seqgen-choices-"))
+    with concurrent.futures.ThreadPoolExecutor(options.side_by_side) as pool:
+        jobs = {
+            (candidate, name): pool.submit(measure, options.data, place, candidate, name)
+            for candidate in dict.fromkeys(["defaults", *options.only])
+            for name in SETS
+        }
+        print("| | " + " | ".join(SETS) + " | mean |\n|---|" + "---|" * (len(SETS) + 1))
+        first = {name: jobs["defaults", name].result() for name in SETS}
+        for candidate in dict.fromkeys(["defaults", *options.only]):
+            found = {name: jobs[candidate, name].result() for name in SETS}
+            ratios = {name: mse / first[name][0] for name, (mse, _) in found.items()}
+            mean = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
+            cells = [
+                f"{mse if candidate == 'defaults' else ratios[name]:.3f}, {100 * held:.0f} %"
+                for name, (mse, held) in found.items()
+            ]
+            print(f"| {candidate} | " + " | ".join(cells) + f" | {mean:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
