@@ -21,7 +21,7 @@ from seqgen.evaluation import linear_rival
 from seqgen.generation.labelling import SideBySide
 from seqgen.model.classifier import Classifier, by_size, lay_out, reverse
 from seqgen.model.layout import weight_shapes
-from seqgen.model.ngrams import BUCKETS, bags
+from seqgen.model.ngrams import BUCKETS, bags, joined
 from seqgen.tokenizers.preparing import Preparer, read_stop_words
 from seqgen.training import wide
 from seqgen.training.device import Compute
@@ -160,7 +160,8 @@ def test_the_linear_model_finds_the_words_that_tell() -> None:
     texts, targets = reviews(200)
     found = bags(texts, 2, BUCKETS)
     keys = wide.common(found, 200, 1 << 20)
-    fitted = wide.Problem(found, keys, targets, multi=False).moderate()
+    problem = wide.Problem(found, keys, targets, multi=False)
+    fitted = problem.linear(problem.moderate())
     made = network(labels=("fine", "poor"), features=len(keys))
     made.know(keys, fitted.weight, fitted.bias)
     unseen, truth = reviews(400)
@@ -186,6 +187,25 @@ def test_the_linear_model_is_the_convex_optimum() -> None:
     loss = torch.nn.functional.cross_entropy(logits, targets) + 0.5e-2 * weight.square().sum()
     (gradient,) = torch.autograd.grad(loss, weight)
     assert gradient.abs().max() < 1e-4
+
+
+def test_a_solution_is_carried_over_to_more_texts() -> None:
+    texts, targets = reviews(300)
+    first, second = bags(texts[:200], 1, BUCKETS), bags(texts[200:], 1, BUCKETS)
+    both = joined(first, second)
+    whole = bags(texts, 1, BUCKETS)
+    np.testing.assert_array_equal(both.buckets, whole.buckets)
+    np.testing.assert_array_equal(both.starts, whole.starts)
+    keys = wide.common(first, 200, 1 << 20)
+    near, logits = wide.Problem(first, keys, targets[:200], multi=False).best(second, targets[200:])
+    assert (logits.argmax(1) == targets[200:].argmax(1)).float().mean() > 0.9
+    problem = wide.Problem(both, keys, targets, multi=False)
+    again = problem.again(near)
+    afresh = wide.Solution(near.penalty, torch.zeros_like(near.weight), near.bias)
+    for _ in range(5):
+        afresh = problem.again(afresh)
+    torch.testing.assert_close(again.weight, afresh.weight, atol=2e-2, rtol=0.05)
+    assert not torch.equal(again.weight, near.weight)
 
 
 def test_n_grams_of_one_text_alone_are_not_learnt_where_there_are_many() -> None:

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import Run
 
 import seqgen
+from seqgen import checkpoint
 from seqgen.errors import ModelError
 
 TINY = ["--rnn-size", "16", "--batch-size", "16", "--threads", "1", "--precision", "fp32"]
@@ -150,8 +152,11 @@ def test_the_same_seed_gives_the_same_model_and_going_on_is_exact(run: Run, tmp_
     run("train", data, "-o", tmp_path / "half", "--steps", "12", "--quiet", *TINY)
     first = (tmp_path / "a" / "model.safetensors").read_bytes()
     assert first == (tmp_path / "b" / "model.safetensors").read_bytes()
+    told = checkpoint.read_resume(tmp_path / "half")[0]["carried.wide"]
     run("train", "-o", tmp_path / "half", "--resume", "--steps", "20", "--quiet")
     assert json.loads((tmp_path / "half" / "config.json").read_bytes())["training"]["step"] == 20
+    # What the linear model said of the held-out texts before it learnt from them too.
+    np.testing.assert_array_equal(checkpoint.read_resume(tmp_path / "half")[0]["carried.wide"], told)
 
 
 def test_words_before_labels(run: Run, tmp_path: Path) -> None:

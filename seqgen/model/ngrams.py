@@ -141,6 +141,12 @@ def bags(texts: Any, order: int, buckets: int, leave_out: Collection[int] = ()) 
     return Bags((keys & np.uint64(buckets - 1)).astype(np.int64), starts)
 
 
+def joined(first: Bags, second: Bags) -> Bags:
+    """The texts of both, one after another."""
+    starts = np.concatenate([first.starts, first.starts[-1] + second.starts[1:]])
+    return Bags(np.concatenate([first.buckets, second.buckets]), starts)
+
+
 def _bags_of(
     pieces: list[bytes], owners: list[int], order: int, buckets: int, leave_out: Collection[int]
 ) -> npt.NDArray[np.uint64]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from seqgen import tokenizers
 from seqgen.checkpoint import Checkpoint
@@ -17,7 +18,7 @@ from seqgen.corpus.labelled import LabelledOptions, LabelledTexts, examples, gat
 from seqgen.errors import DataError, ModelError
 from seqgen.model.classifier import Classifier
 from seqgen.model.generative import GenerativeClassifier
-from seqgen.model.ngrams import BUCKETS, Bags, bags
+from seqgen.model.ngrams import BUCKETS, Bags, bags, joined
 from seqgen.tasks import generative
 from seqgen.tasks.generative import GenerativeData
 from seqgen.tasks.task import Headline, Preparation
@@ -50,7 +51,9 @@ class LabelledData:
     stop_words: tuple[str, ...]
     counts: dict[str, int]
     shares: dict[str, float]  # of the texts to train on that have each label
+    given: bool  # whether the held-out texts are a set of their own, not cut from the others
     kept: list[Bags] = field(default_factory=list)  # n-grams, until the linear model is fitted
+    held_wide: list[Tensor] = field(default_factory=list)  # what it makes of the held-out texts, once it is
 
     @property
     def tokens(self) -> int:
@@ -85,7 +88,8 @@ class LabelledData:
         return labelled_plan.make(options, corpus, compute, spent)
 
     def prepare_network(self, network: Classifier) -> None:
-        """Fits the linear model: as strongly held to zero as the held-out texts say."""
+        """Fits the linear model: as strongly held to zero as the held-out texts say, then to them as well. What is said
+        of them stays what was said before."""
         config = network.config
         with torch.no_grad():
             share = torch.from_numpy(self.train.targets).mean(0).clamp(1e-6, 1 - 1e-6)
@@ -96,19 +100,20 @@ class LabelledData:
         found = self._train_bags(config.ngrams)
         keys = wide.common(found, len(self.train), config.features)
         weights = self._weights()
-        problem = wide.Problem(
-            found,
-            keys,
-            torch.from_numpy(self.train.targets[self._some()]),
-            self.multi,
-            None if weights is None else torch.from_numpy(weights),
-        )
+        each = None if weights is None else torch.from_numpy(weights)
+        targets = torch.from_numpy(self.train.targets[self._some()])
+        problem = wide.Problem(found, keys, targets, self.multi, each)
         self.kept.clear()
-        held = self._held_bags(config)
-        if held is None or self.held_out is None:
-            fitted = problem.moderate()
+        if self.held_out is None:
+            fitted = problem.linear(problem.moderate())
         else:
-            fitted = problem.best(held, torch.from_numpy(self.held_out.targets))
+            held, held_targets = bags_of(config, self.held), torch.from_numpy(self.held_out.targets)
+            solution, logits = problem.best(held, held_targets)
+            self.held_wide[:] = [logits]
+            if not self.given:
+                problem = wide.Problem(joined(found, held), keys, torch.cat([targets, held_targets]), self.multi, each)
+                solution = problem.again(solution)
+            fitted = problem.linear(solution)
         network.know(keys, fitted.weight, fitted.bias)
 
     def _train_bags(self, order: int) -> Bags:
@@ -126,9 +131,6 @@ class LabelledData:
         fits = int(np.searchsorted(np.cumsum(sizes[order]) * self.options.ngrams, _MOST_FEATURES))
         return np.sort(order[: max(fits, 1)])
 
-    def _held_bags(self, config: ClassifierConfig) -> Bags | None:
-        return bags_of(config, self.held) if self.held_out is not None and config.features else None
-
     def _weights(self) -> Any:
         """What each label counts with --balance: as if all were equally common."""
         if not self.options.balance:
@@ -143,8 +145,8 @@ class LabelledData:
 
     def objective(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Labelling:
         return Labelling(
-            network, self.train, self.held_out, self._held_bags(network.config), compute, plan.batch_size, seed,
-            self.options.label_smoothing, self._weights(),
+            network, self.train, self.held_out, self.held_wide[0] if self.held_wide else None, compute,
+            plan.batch_size, seed, self.options.label_smoothing, self._weights(),
         )  # fmt: skip
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
@@ -207,6 +209,7 @@ class Classify:
             preparer.stop_words,
             counts,
             shares_by_label,
+            bool(preparation.valid),
         )
 
     def reopen(self, facts: dict[str, Any], codec: Codec) -> None:

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.model.classifier import Classifier, lay_out
-from seqgen.model.ngrams import Bags
 from seqgen.training.device import Compute
 from seqgen.training.wide import cross_entropy
 
@@ -53,19 +52,23 @@ class Labelling:
         network: Classifier,
         train: LabelledIds,
         held_out: LabelledIds | None,
-        held_out_bags: Bags | None,
+        held_out_wide: Tensor | None,
         compute: Compute,
         batch_size: int,
         seed: int,
         smoothing: float = 0.0,
         weights: npt.NDArray[np.float32] | None = None,
     ) -> None:
-        """`smoothing`: share of the target that is spread over all labels (Szegedy et al., 2016). `weights`: what each
-        label counts, shape (labels,)."""
+        """
+        Args:
+            held_out_wide: logits of the held-out texts by a linear model that has not seen them, shape (texts, labels).
+            smoothing: share of the target that is spread over all labels (Szegedy et al., 2016).
+            weights: what each label counts, shape (labels,).
+        """
         self.network = network
         self._train = train
         self._held_out = held_out
-        self._bags = held_out_bags
+        self._wide = held_out_wide
         self._compute = compute
         self._batch_size = max(1, min(batch_size, len(train)))
         self.steps_per_epoch = -(-len(train) // self._batch_size)
@@ -119,9 +122,9 @@ class Labelling:
             deep = self.network.read(
                 [self._held_out.text(number) for number in range(len(self._held_out))], self._compute.kind
             )
-            wide = None if self._bags is None else self.network.wide(self._bags)
         targets = torch.from_numpy(self._held_out.targets).to(place)
-        deep, wide = deep.clone(), None if wide is None else wide.clone()  # no longer of inference mode
+        deep = deep.clone()  # no longer of inference mode
+        wide = None if self._wide is None else self._wide.to(place)
         multi = self.network.config.multi
         fit_mixture(self.network, deep, wide, targets)
         with torch.no_grad():
@@ -136,11 +139,10 @@ class Labelling:
         return loss
 
     def carried(self) -> dict[str, Tensor]:
-        return {}
+        return {} if self._wide is None else {"wide": self._wide}
 
     def carry(self, tensors: dict[str, Tensor]) -> None:
-        if tensors:
-            raise ValueError("a classifier carries nothing from batch to batch")
+        self._wide = tensors.get("wide", self._wide)
 
 
 def cut(ids: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:

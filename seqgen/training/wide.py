@@ -19,13 +19,8 @@ from torch import Tensor
 
 from seqgen.model.ngrams import BUCKETS, Bags
 
-_PENALTIES = (
-    1e-4,
-    1e-5,
-    1e-6,
-    1e-7,
-    1e-8,
-)  # of the squared weights, strongest first: each fit starts where the last ended
+# Of the squared weights, strongest first: each fit starts where the last ended.
+_PENALTIES = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 _ITERATIONS = 40
 _LEAST, _MANY = 2, 1000  # texts that must have an n-gram for it to be learnt, where there are so many
 
@@ -33,6 +28,14 @@ _LEAST, _MANY = 2, 1000  # texts that must have an n-gram for it to be learnt, w
 class Linear(NamedTuple):
     """Weights of the features, shape (features, labels), and biases, (labels,)."""
 
+    weight: Tensor
+    bias: Tensor
+
+
+class Solution(NamedTuple):
+    """What a problem has under a penalty: weights of the scaled features, shape (features, labels), and biases."""
+
+    penalty: float
     weight: Tensor
     bias: Tensor
 
@@ -120,30 +123,42 @@ class Problem:
         outside = self._columns.sums(1 - targets) + 1
         return ((within / within.sum(0)) / (outside / outside.sum(0))).log_()
 
-    def best(self, held: Bags, targets: Tensor) -> Linear:
-        """The solution under the penalty that suits the held-out texts best; `targets` is (texts, labels)."""
-        chosen, least = None, math.inf
+    def best(self, held: Bags, targets: Tensor) -> tuple[Solution, Tensor]:
+        """The solution under the penalty that suits the held-out texts best, and their logits under it. `targets` and
+        logits are (texts, labels)."""
+        chosen, logits, least = None, targets, math.inf
         rows, share = _known(held, self._keys)
         for found in self._path(_PENALTIES):
-            logits = rows.sums(found.weight) * share + found.bias
-            loss = calibrated_loss(logits, targets, self._multi)
+            linear = self.linear(found)
+            given = rows.sums(linear.weight) * share + linear.bias
+            loss = calibrated_loss(given, targets, self._multi)
             if chosen is not None and loss >= least:
                 break
-            chosen, least = found, loss
+            chosen, logits, least = found, given, loss
         assert chosen is not None
-        return chosen
+        return chosen, logits
 
-    def moderate(self) -> Linear:
+    def moderate(self) -> Solution:
         """The solution under a penalty that suits most texts."""
         return list(self._path(_PENALTIES[:3]))[-1]
 
-    def _path(self, penalties: Sequence[float]) -> Iterator[Linear]:
+    def again(self, near: Solution) -> Solution:
+        """The solution of this problem under the penalty of another problem's, which is near it."""
+        weight, bias = near.weight.clone(), near.bias.clone()
+        self._solve(weight, bias, near.penalty)
+        return Solution(near.penalty, weight, bias)
+
+    def linear(self, solution: Solution) -> Linear:
+        """The model that a solution makes of the n-grams as they are."""
+        return Linear(solution.weight * self._ratio, solution.bias)
+
+    def _path(self, penalties: Sequence[float]) -> Iterator[Solution]:
         """Solutions for ever weaker penalties, each begun where the last ended."""
         weight = torch.zeros(len(self._keys), self._targets.shape[1])
         bias = self._prior.clone()
         for penalty in penalties:
             self._solve(weight, bias, penalty)
-            yield Linear(weight * self._ratio, bias.clone())
+            yield Solution(penalty, weight.clone(), bias.clone())
 
     def _solve(self, weight: Tensor, bias: Tensor, penalty: float) -> None:
         """Changes `weight` and `bias` to the solution."""
