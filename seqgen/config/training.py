@@ -137,7 +137,7 @@ class TrainOptions:
         "show].",
         tasks=_FORECAST)  # fmt: skip
     linear: bool = setting(
-        True, "Forecasting: a linear map from look-back to horizon beside the network.", tasks=_FORECAST)  # fmt: skip
+        False, "Forecasting: a linear map from look-back to horizon beside the network.", tasks=_FORECAST)  # fmt: skip
     split_rows: str | None = setting(
         None, "Forecasting: rows, or shares, to learn from, to choose by and to measure on: 8640,2880,2880.",
         metavar="N,N[,N]", tasks=_FORECAST)  # fmt: skip

@@ -30,7 +30,7 @@ SETS = {  # name: file, rows kept, flags
 }  # fmt: skip
 CANDIDATES = {
     "defaults": [],
-    "no linear map": ["--no-linear"],
+    "a linear map beside": ["--linear"],
     "window less its last value": ["--normalisation", "last"],
     "window less its mean, over its spread": ["--normalisation", "window"],
     "calendar": ["--calendar"],
