@@ -10,8 +10,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from seqgen.config import GenerativeConfig, Sorter
+from seqgen.config import ClassifierConfig, GenerativeConfig, Sorter
 from seqgen.model.classifier import Classifier
 from seqgen.model.generative import GenerativeClassifier
 from seqgen.model.ngrams import BUCKETS, bags
@@ -38,10 +39,11 @@ class Labeller(Protocol):
     def __call__(self, texts: Sequence[bytes]) -> Probabilities: ...
 
 
-class Discriminative:
-    """See `Labeller`: by a network made to tell labels apart."""
+class ByNetwork:
+    """See `Labeller`: by a network made to tell labels apart, or, by Bayes' rule, from what a text is worth after each
+    label to one made to write."""
 
-    def __init__(self, network: Classifier, codec: Codec) -> None:
+    def __init__(self, network: Classifier | GenerativeClassifier, codec: Codec) -> None:
         self._network = network.eval()
         self._codec = codec
         self._prepare = Preparer(network.config.lowercase, network.config.stop_words)
@@ -56,39 +58,21 @@ class Discriminative:
             return np.zeros((0, len(config.labels)), dtype=np.float32)
         prepared = [self._prepare(text) for text in texts]
         with torch.inference_mode():
-            deep = self._network.read([self._codec.encode(text) for text in prepared])
-            wide = self._network.wide(bags(prepared, config.ngrams, BUCKETS)) if config.features else None
-            logits = self._network.mixed(deep, wide)
+            logits = self._logits(prepared)
             empty = [number for number, text in enumerate(prepared) if not text.strip()]
             logits[empty] = self._network.prior
-            shares = logits.sigmoid() if config.multi else logits.softmax(dim=1)
-        found: Probabilities = shares.cpu().numpy()
-        return found
-
-
-class Generative:
-    """See `Labeller`: by Bayes' rule, from what a text is worth after each label."""
-
-    def __init__(self, network: GenerativeClassifier, codec: Codec) -> None:
-        self._network = network.eval()
-        self._codec = codec
-        self._prepare = Preparer(network.config.lowercase, network.config.stop_words)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self._network.config.labels
-
-    def __call__(self, texts: Sequence[bytes]) -> Probabilities:
-        if not texts:
-            return np.zeros((0, len(self.labels)), dtype=np.float32)
-        prepared = [self._prepare(text) for text in texts]
-        with torch.inference_mode():
-            found = self._network.log_likelihoods([self._codec.encode(text) for text in prepared], self._codec.end)
-            logits = self._network.calibrated(found)
-            empty = [number for number, text in enumerate(prepared) if not text.strip()]
-            logits[empty] = self._network.prior
-            shares: Probabilities = logits.softmax(dim=1).cpu().numpy()
+            several = isinstance(config, ClassifierConfig) and config.multi
+            shares: Probabilities = (logits.sigmoid() if several else logits.softmax(dim=1)).cpu().numpy()
         return shares
+
+    def _logits(self, texts: Sequence[bytes]) -> Tensor:
+        network = self._network
+        ids = [self._codec.encode(text) for text in texts]
+        if isinstance(network, GenerativeClassifier):
+            return network.calibrated(network.log_likelihoods(ids, self._codec.end))
+        config = network.config
+        wide = network.wide(bags(texts, config.ngrams, BUCKETS)) if config.features else None
+        return network.mixed(network.read(ids), wide)
 
 
 class SideBySide:
@@ -125,9 +109,5 @@ def load_labeller(
     network = GenerativeClassifier(config) if isinstance(config, GenerativeConfig) else Classifier(config)
     network.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()})
     network.to(device)
-    labeller: Labeller
-    if isinstance(network, GenerativeClassifier):
-        labeller = Generative(network, codec)
-    else:
-        labeller = Discriminative(network, codec)
+    labeller = ByNetwork(network, codec)
     return SideBySide(labeller, workers) if workers > 1 else labeller
