@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from seqgen.api.model import Model, Score, load
+    from seqgen.api.model import Model, load
+    from seqgen.api.scoring import Score
     from seqgen.api.training import Watcher, train
     from seqgen.errors import DataError, ModelError, SeqgenError, TrainingError, UserError
     from seqgen.generation.text import Sample
 
 _HOMES = {
     "Model": "seqgen.api.model",
-    "Score": "seqgen.api.model",
+    "Score": "seqgen.api.scoring",
     "load": "seqgen.api.model",
     "Watcher": "seqgen.api.training",
     "train": "seqgen.api.training",

@@ -23,7 +23,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,6 @@ from seqgen.config import (
     from_json,
     network_kind,
 )
-from seqgen.corpus.scaling import Scaler
 from seqgen.errors import ModelError, UserError
 from seqgen.model.layout import weight_shapes
 from seqgen.streams import expand, reason, write_bytes
@@ -50,7 +49,11 @@ CONFIG, WEIGHTS, METRICS, CARD, RESUME = (
     "config.json", "model.safetensors", "metrics.jsonl", "README.md", "resume",
 )  # fmt: skip
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
+MOST_ROUNDING = 0.005  # bits a token that rounded weights may cost
 _LARGEST_TEXT = 1 << 28  # bytes of JSON or SentencePiece model that are read: no honest one comes near
+
+if TYPE_CHECKING:
+    from seqgen.corpus.scaling import Scaler  # tables of numbers are much to import for a model of text
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
@@ -78,16 +81,22 @@ class Checkpoint:
     @property
     def codec(self) -> Codec:
         """What turns bytes into ids. Raises `ModelError` for a model that reads numbers."""
-        if isinstance(self.reader, Scaler):
+        if self.task == "forecast":
             raise ModelError(f"this is a model for {self.task}: it reads tables of numbers; use `seqgen forecast`")
-        return self.reader
+        return cast("Codec", self.reader)
 
     @property
     def scaler(self) -> Scaler:
         """What turns a table into numbers to read. Raises `ModelError` for a model that reads bytes."""
-        if not isinstance(self.reader, Scaler):
+        if self.task != "forecast":
             raise ModelError(f"this is a model for {self.task}, which forecasts nothing")
-        return self.reader
+        return cast("Scaler", self.reader)
+
+    @property
+    def may_be_rounded(self) -> bool:
+        """Whether weights of 8 bits were measured to write nearly as well (see `generation.compiled`)."""
+        cost = self.config.get("rounding_bits_per_token")
+        return isinstance(cost, float) and cost <= MOST_ROUNDING
 
     @property
     def sources(self) -> list[dict[str, Any]]:
@@ -147,18 +156,25 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
 def _reader(task: str, files: Mapping[str, bytes]) -> Codec | Scaler:
     """What tokenizer.json tells. Raises `ModelError` where it is another task's."""
     kind = tokenizers.kind_of(files)
-    if (kind == Scaler.kind) != (task == "forecast") or (kind == "midi") != (task == "music"):
+    if (kind == "series") != (task == "forecast") or (kind == "midi") != (task == "music"):
         raise ModelError(f"it is damaged: a model for {task} does not read {kind}")
-    return Scaler.from_dict(tokenizers.table_of(files)) if kind == Scaler.kind else tokenizers.parse(files)
+    if task != "forecast":
+        return tokenizers.parse(files)
+    from seqgen.corpus.scaling import Scaler
+
+    return Scaler.from_dict(tokenizers.table_of(files))
 
 
 def _check_fit(task: str, network: AnyNetwork, reader: Codec | Scaler) -> None:
     """Raises `ModelError` where tokenizer.json can't be of this network."""
-    if isinstance(reader, Scaler):
-        there = (len(reader.targets), len(reader.covariates), reader.known)
+    if task == "forecast":
+        scaler = cast("Scaler", reader)
+        there = (len(scaler.targets), len(scaler.covariates), scaler.known)
         if not isinstance(network, ForecasterConfig) or there != (network.targets, network.past, network.known):
             raise ModelError("tokenizer.json belongs to another model: it has other columns")
-    elif isinstance(network, ForecasterConfig) or reader.vocab_size != network.vocab_size:
+        return
+    reader = cast("Codec", reader)
+    if isinstance(network, ForecasterConfig) or reader.vocab_size != network.vocab_size:
         size = "none" if isinstance(network, ForecasterConfig) else f"{network.vocab_size:,}"
         raise ModelError(
             f"tokenizer.json belongs to another model: it has {reader.vocab_size:,} ids, the network {size}"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +19,26 @@ import torch
 from seqgen import checkpoint
 from seqgen.config import NetworkConfig
 from seqgen.errors import UserError
-from seqgen.generation import light
+from seqgen.generation import compiled, light
+from seqgen.generation.compiled import CompiledEngine, rounding_cost, whole_numbers_are_fast
 from seqgen.generation.engine import ENGINES, Engine, make_engine
 from seqgen.generation.light import LightEngine
 from seqgen.generation.torch_engine import BLOCK, TorchEngine
 from seqgen.model.cells import CELLS
 from seqgen.model.network import Network
+from seqgen.native import library
 
 VARIANTS = [
     (name, activation) for name in CELLS for activation in (("tanh", "relu") if name == "rnn" else ("tanh",))
 ]  # fmt: skip
+Weights = Mapping[str, npt.NDArray[np.float32]]
 every_cell = pytest.mark.parametrize(("name", "activation"), VARIANTS)
-KINDS = {"light": LightEngine, "torch": TorchEngine}
+KINDS: dict[str, Callable[[NetworkConfig, Weights], Engine]] = {"light": LightEngine, "torch": TorchEngine}
+if library() is not None:
+    KINDS["compiled"] = CompiledEngine
+if whole_numbers_are_fast():
+    KINDS["whole"] = partial(CompiledEngine, whole=True)
 every_engine = pytest.mark.parametrize("kind", KINDS)
-
-Weights = dict[str, npt.NDArray[np.float32]]
 
 
 def random_weights(config: NetworkConfig, seed: int = 1) -> Weights:
@@ -66,7 +75,7 @@ def some_ids(*shape: int, seed: int = 2) -> npt.NDArray[np.int64]:
 
 
 def test_every_engine_of_the_table_is_tested() -> None:
-    assert set(ENGINES) == set(KINDS)
+    assert set(ENGINES) <= set(KINDS)
     assert set(light.STEPS) == set(CELLS)
 
 
@@ -74,10 +83,13 @@ def test_every_engine_of_the_table_is_tested() -> None:
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("embedding_size", [9, 17])
 @every_cell
-def test_light_and_torch_agree(name: str, activation: str, embedding_size: int, layers: int, tied: bool) -> None:
+@pytest.mark.parametrize("kind", sorted({"light", "compiled"} & set(KINDS)))
+def test_light_and_torch_agree(
+    kind: str, name: str, activation: str, embedding_size: int, layers: int, tied: bool
+) -> None:
     config = small(name, activation, num_layers=layers, tie_weights=tied, embedding_size=embedding_size)
     ids = some_ids(20, 3)
-    ours, theirs = run(engine("light", config), ids), run(engine("torch", config), ids)
+    ours, theirs = run(engine(kind, config), ids), run(engine("torch", config), ids)
     assert ours.shape == theirs.shape == (20, 3, 37)
     assert ours.dtype == theirs.dtype == np.float32
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
@@ -217,6 +229,39 @@ def test_a_first_layer_too_large_for_a_table_is_filled_row_by_row(monkeypatch: p
     np.testing.assert_array_equal(run(some, ids), run(engine("light", config), ids))  # a met row is not another
 
 
+@pytest.mark.skipif("compiled" not in KINDS, reason="no kernels")
+def test_so_it_is_with_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, ids = small("gru"), some_ids(10, 2)
+    wanted = run(engine("compiled", config), ids)
+    monkeypatch.setattr(compiled, "_LARGEST_TABLE", 0)
+    np.testing.assert_allclose(run(engine("compiled", config), ids), wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif("whole" not in KINDS, reason="no fast whole numbers")
+@every_cell
+def test_rounded_weights_give_nearly_the_same(name: str, activation: str) -> None:
+    config = small(name, activation, rnn_size=65, embedding_size=30)
+    ids = some_ids(20, 70)
+    exact, rounded = run(engine("compiled", config), ids), run(engine("whole", config), ids)
+    assert 0 < np.abs(exact - rounded).mean() < 0.02 * exact.std()
+
+
+@pytest.mark.skipif("whole" not in KINDS, reason="no fast whole numbers")
+def test_what_rounding_costs_is_measured(model_folder: Path) -> None:
+    loaded = checkpoint.load(model_folder)
+    network, weights = loaded.language_model, dict(loaded.weights())
+    ids = np.tile(loaded.codec.encode(b"The boy and the boat came home late. "), 100)
+    cost = rounding_cost(network, weights, ids)
+    assert cost is not None
+    assert 0 < abs(cost) < 0.05
+    assert rounding_cost(network, weights, ids[:100]) is None
+    recorded = loaded.config["rounding_bits_per_token"]
+    assert loaded.may_be_rounded == (recorded <= checkpoint.MOST_ROUNDING)
+    for strange in ("0.001", None, [0.0], 0.006, math.nan, math.inf):
+        other = dataclasses.replace(loaded, config={**loaded.config, "rounding_bits_per_token": strange})
+        assert not other.may_be_rounded
+
+
 @every_engine
 def test_extreme_weights_neither_overflow_nor_warn(kind: str) -> None:
     config = small("lstm")
@@ -234,7 +279,7 @@ from seqgen.generation import light, text
 from seqgen.generation.engine import make_engine
 loaded = checkpoint.load(Path(sys.argv[1]))
 engine = make_engine(loaded.network, loaded.weights())
-assert isinstance(engine, light.LightEngine)
+assert type(engine).__name__ in ("LightEngine", "CompiledEngine")
 primed = text.prime(engine, loaded.codec, b"The ")
 (sample,) = text.samples(engine, loaded.codec, primed, SampleOptions(length=20))
 assert len(sample.text) == 20
@@ -258,10 +303,16 @@ def test_engines_agree_on_a_trained_model(model_folder: Path) -> None:
     np.testing.assert_allclose(results[0], results[1], rtol=1e-4, atol=1e-4)
 
 
-def test_an_engine_is_asked_for_by_name(model_folder: Path) -> None:
+def test_an_engine_is_asked_for_by_name(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = checkpoint.load(model_folder)
-    assert isinstance(make_engine(loaded.network, loaded.weights()), LightEngine)
-    assert isinstance(make_engine(loaded.network, loaded.weights(), "auto", "cpu"), LightEngine)
+    for asked in ((), ("auto", "cpu"), ("light",)):
+        made = make_engine(loaded.network, loaded.weights(), *asked)
+        assert isinstance(made, CompiledEngine if library() is not None else LightEngine)
+    with monkeypatch.context() as patch:
+        patch.setenv("SEQGEN_NATIVE", "0")
+        library.cache_clear()
+        assert isinstance(make_engine(loaded.network, loaded.weights()), LightEngine)
+    library.cache_clear()
     assert isinstance(make_engine(loaded.network, loaded.weights(), "torch"), TorchEngine)
     with pytest.raises(UserError, match="--engine"):
         make_engine(loaded.network, loaded.weights(), "steam")

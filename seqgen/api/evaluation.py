@@ -13,6 +13,7 @@ from seqgen.corpus import split
 from seqgen.corpus.sources import Document
 from seqgen.errors import UserError
 from seqgen.evaluation import compressors
+from seqgen.evaluation.adaptive import AdaptiveScorer
 from seqgen.evaluation.text import Tally, tally
 
 if TYPE_CHECKING:
@@ -33,10 +34,16 @@ class Evaluation:
 
 def evaluate_text(asked: Evaluation) -> dict[str, Any]:
     """Every document from end to end, beside compressors."""
-    result = Tally()
+    network, codec = asked.model.network, asked.model.codec
+    result, followed = Tally(), Tally()
+    follower = AdaptiveScorer(network, codec) if asked.options.adaptive else None
     for document in asked.documents:
         asked.tell(f"reading {document.name}")
-        tally(asked.model.network, asked.model.codec, document.chunks(), result)
+        tally(network, codec, document.chunks(), result)
+        if follower is not None:
+            asked.tell(f"learning from {document.name} while reading it")
+            follower.begin()
+            tally(network, codec, document.chunks(), followed, follower)
     metrics = result.metrics()
     if not metrics:
         raise UserError("one character is too little to evaluate on: nothing comes after it")
@@ -51,6 +58,7 @@ def evaluate_text(asked: Evaluation) -> dict[str, Any]:
         "characters": result.characters,
         "bytes": result.bytes,
         "metrics": metrics,
+        **({} if follower is None else {"adaptive": followed.metrics()}),
         "baselines": baselines,
     }
 

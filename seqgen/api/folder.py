@@ -21,16 +21,19 @@ import torch
 import seqgen
 from seqgen import checkpoint, tokenizers
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import FORMAT, TrainOptions
+from seqgen.config import FORMAT, NetworkConfig, TrainOptions
 from seqgen.corpus import sources as reading
+from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import UserError
+from seqgen.generation.compiled import rounding_cost
 from seqgen.streams import exchange, reason
 from seqgen.tasks.task import Data, Task
 from seqgen.training import device, plan
 from seqgen.training.loop import Run, Validated
 
 _SAVE_EVERY = 60.0  # seconds between saves where validations are further apart
+_ROUNDING_SAMPLE = 1 << 15  # ids by which the cost of rounding is measured, at most
 
 
 @dataclass
@@ -163,6 +166,18 @@ class ModelFolder:
         arrays, position = self._training.run.state()
         checkpoint.write_resume(folder or self._training.folder, arrays, position)
         self._saved_at = time.monotonic()
+
+    def finish(self) -> None:
+        """Measures, once all is over, what sampling with rounded weights would cost: of text, on what was held out."""
+        network = self._training.plan.network
+        stream = getattr(self._data, "held_out", None) or getattr(self._data, "train", None)
+        if not isinstance(network, NetworkConfig) or not isinstance(stream, IdStream):
+            return
+        saved = checkpoint.load(self._training.folder)
+        cost = rounding_cost(network, saved.weights(), stream.ids[:_ROUNDING_SAMPLE])
+        if cost is not None:
+            self._config["rounding_bits_per_token"] = round(cost, 6)
+            checkpoint.write_config(self._training.folder, self._config)
 
     def save_if_due(self) -> None:
         if self.written and time.monotonic() - self._saved_at > _SAVE_EVERY:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from seqgen import checkpoint
 from seqgen.checkpoint import Checkpoint
@@ -29,13 +26,13 @@ from seqgen.errors import ModelError, UserError
 from seqgen.generation import text as generation
 from seqgen.generation.engine import Engine, make_engine
 from seqgen.generation.text import Sample
-from seqgen.tokenizers import Codec, decode
+from seqgen.tokenizers import Codec
 
 if TYPE_CHECKING:
     from seqgen.api.classifying import Prediction
     from seqgen.api.forecasting import Forecast
+    from seqgen.api.scoring import Score
     from seqgen.corpus.sources import Document, Progress, Warn
-    from seqgen.evaluation.text import Masks
     from seqgen.generation.dialogue import Conversation
     from seqgen.generation.music import Composition
     from seqgen.model.forecaster import Forecaster
@@ -44,28 +41,23 @@ if TYPE_CHECKING:
     from seqgen.tokenizers.dialogue import DialogueCodec
 
 
-@dataclass(frozen=True)
-class Score:
-    """What a record costs the model: nats in all, and bits a byte. `per_token`: the pieces and their nats."""
-
-    name: str
-    tokens: int
-    nats: float
-    bits_per_byte: float
-    per_token: list[tuple[str, float]] | None = None
-
-
-def load(folder: str | os.PathLike[str]) -> Model:
-    """The model in `folder`. Raises `ModelError` if it is missing, damaged, or newer than this program."""
-    return Model(checkpoint.load(Path(folder)))
+def load(folder: str | os.PathLike[str], exact: bool = False) -> Model:
+    """The model in `folder`; `exact` as in `Model`. Raises `ModelError` if it is missing, damaged, or newer than this
+    program."""
+    return Model(checkpoint.load(Path(folder)), exact=exact)
 
 
 class Model:
-    """A model folder at work. Nothing heavy is read before it is needed."""
+    """A model folder at work. Nothing heavy is read before it is needed.
 
-    def __init__(self, loaded: Checkpoint, engine: str = "auto", device: str = "auto") -> None:
+    Samples are drawn with weights rounded to 8 bits where that is faster and was seen, at the end of training, to cost
+    no more than 0.005 bits a token; with `exact`, never. Scores and measures are exact in any case.
+    """
+
+    def __init__(self, loaded: Checkpoint, engine: str = "auto", device: str = "auto", exact: bool = False) -> None:
         self.checkpoint = loaded
         self._engine_name = engine
+        self._exact = exact
         self.device = device
 
     @property
@@ -80,7 +72,8 @@ class Model:
     def engine(self) -> Engine:
         """What samples are drawn with: without torch, unless a device other than the processor was asked for."""
         loaded = self.checkpoint
-        return make_engine(loaded.language_model, loaded.weights(), self._engine_name, self.device)
+        exact = self._exact or not loaded.may_be_rounded
+        return make_engine(loaded.language_model, loaded.weights(), self._engine_name, self.device, exact)
 
     @cached_property
     def forecaster(self) -> Forecaster:
@@ -130,6 +123,19 @@ class Model:
         ends = stop_at_end or label is not None
         return list(generation.samples(self.engine, self.codec, primed, settings, n, first, ends))
 
+    def follow(self, data: bytes) -> None:
+        """Lets the weights follow a text (`evaluation.adaptive`): what is sampled from then on is more like it. The
+        model folder stays as it is. Raises `ModelError` for a model that is not of text."""
+        from seqgen.evaluation.adaptive import AdaptiveScorer
+
+        self.must_be_of_text("follow a text")
+        scorer = AdaptiveScorer(self.network, self.codec)
+        for _ in scorer.read(self.codec.encode(data)):
+            pass
+        weights = {name: weight.cpu().numpy() for name, weight in scorer.network.state_dict().items()}
+        network = self.checkpoint.language_model
+        self.engine = make_engine(network, weights, self._engine_name, self.device)  # exact: rounding was not measured
+
     def stream(self, prompt: str | bytes = "", **options: Any) -> Iterator[str]:
         """One text, in pieces of whole characters, as it is written."""
         primed = self.prime(prompt)
@@ -147,7 +153,7 @@ class Model:
         if self.task == "dialogue":
             from seqgen.generation import dialogue
 
-            return dialogue.prime(self.engine, self._dialogue_codec(), data)
+            return dialogue.prime(self.engine, self.dialogue_codec(), data)
         network = self.checkpoint.network
         if isinstance(network, GenerativeConfig):
             if label not in network.labels:
@@ -159,7 +165,7 @@ class Model:
             raise ModelError(f"--label is for models trained with --generative; this is one for {self.task}")
         if self.task == "classify":
             raise ModelError("this model sorts but can't write; `train --generative` makes one that does both")
-        self._must_be_of_text("write")
+        self.must_be_of_text("write")
         return generation.prime(self.engine, self.codec, data)
 
     def conversation(self, options: SampleOptions | None = None, wishes: ReplyOptions | None = None) -> Conversation:
@@ -167,10 +173,11 @@ class Model:
         another model."""
         from seqgen.generation.dialogue import Conversation
 
-        codec = self._dialogue_codec()
+        codec = self.dialogue_codec()
         return Conversation(self.engine, codec, options or SampleOptions(), wishes or ReplyOptions())
 
-    def _dialogue_codec(self) -> DialogueCodec:
+    def dialogue_codec(self) -> DialogueCodec:
+        """The codec of a model for dialogue. Raises `ModelError` for another model."""
         from seqgen.tokenizers.dialogue import DialogueCodec
 
         if not isinstance(self.codec, DialogueCodec):
@@ -190,44 +197,16 @@ class Model:
 
         Raises `DataError` for a record of a model for music that is no MIDI file with notes.
         """
-        from seqgen.evaluation.text import token_nats
 
-        if self.task not in ("text", "music"):
-            raise ModelError(f"this is a model for {self.task}, with which this version can't score")
-        if isinstance(chunks, str):
-            chunks = chunks.encode("utf-8", "surrogateescape")
-        chunks = [chunks] if isinstance(chunks, bytes) else chunks
-        size = 0
+        from seqgen.api import scoring
 
-        def counted() -> Iterator[bytes]:
-            nonlocal size
-            for chunk in chunks:
-                size += len(chunk)
-                yield chunk
-
-        tokens, nats = 0, 0.0
-        details: list[tuple[str, float]] | None = [] if per_token else None
-        for scored in token_nats(self.network, self.codec, counted(), self._masks()):
-            tokens += len(scored.ids)
-            nats += float(scored.nats.sum())
-            if details is not None:
-                details += zip(self._spell(scored.ids), scored.nats.tolist(), strict=True)
-        return Score(name, tokens, nats, _bits_per_byte(nats, size), details)
+        return scoring.score(self, chunks, name, per_token)
 
     def score_lines(self, lines: Iterable[bytes], name: str = "", per_token: bool = False) -> Iterator[Score]:
         """What each line costs, given all lines before it: one pass, in flat memory."""
-        from seqgen.evaluation.text import Scorer
+        from seqgen.api import scoring
 
-        self._must_be_of_text("score")
-        scorer = Scorer(self.network, self.codec)
-        for number, line in enumerate(lines, start=1):
-            pieces = list(scorer.read(self.codec.encode(line)))
-            nats = sum(float(piece.nats.sum()) for piece in pieces)
-            details = None
-            if per_token:
-                details = [pair for p in pieces for pair in zip(self._spell(p.ids), p.nats.tolist(), strict=True)]
-            tokens = sum(len(piece.ids) for piece in pieces)
-            yield Score(f"{name}:{number}", tokens, nats, _bits_per_byte(nats, len(line)), details)
+        return scoring.score_lines(self, lines, name, per_token)
 
     def compose(
         self,
@@ -269,21 +248,9 @@ class Model:
 
     def score_conversations(self, documents: Sequence[Document], per_token: bool = False) -> Iterator[Score]:
         """What each conversation in these files costs, from nothing to its end: a record is a conversation."""
-        from seqgen.corpus.conversations import Reading, iterate
-        from seqgen.evaluation.text import Scorer
-        from seqgen.tasks.dialogue import encode
+        from seqgen.api import scoring
 
-        codec = self._dialogue_codec()
-        for document in documents:
-            for number, conversation in enumerate(iterate([document], Reading()), start=1):
-                ids = np.append(encode(codec, conversation), codec.end).astype(np.int32)
-                pieces = list(Scorer(self.network, codec).read(ids))
-                nats = sum(float(piece.nats.sum()) for piece in pieces)
-                details = None
-                if per_token:
-                    details = [pair for p in pieces for pair in zip(self._spell(p.ids), p.nats.tolist(), strict=True)]
-                size = sum(len(turn.text.encode("utf-8", "surrogateescape")) for turn in conversation.turns)
-                yield Score(f"{document.name}:{number}", len(ids), nats, _bits_per_byte(nats, size), details)
+        return scoring.score_conversations(self, documents, per_token)
 
     def forecast(self, sources: Sequence[str] | str, warn: Warn = lambda _: None, **options: Any) -> list[Forecast]:
         """What is expected after the last row of each series in `sources`, tables such as it learnt from.
@@ -347,30 +314,10 @@ class Model:
             **self.checkpoint.config,
             "parameters": parameter_count(self.checkpoint.network),
             "weights_bytes": size,
+            "may_be_rounded": self.checkpoint.may_be_rounded,
         }
 
-    def _must_be_of_text(self, what: str) -> None:
+    def must_be_of_text(self, what: str) -> None:
+        """Raises `ModelError`, which says what can't be done, for a model that is not of text."""
         if self.task != "text":
             raise ModelError(f"this is a model for {self.task}, with which this version can't {what}")
-
-    def _masks(self) -> Masks | None:
-        """What the grammar of music lets come; text has none."""
-        if self.task != "music":
-            return None
-        from seqgen.evaluation.events import Possible
-        from seqgen.generation.music import music_codec
-
-        return Possible(music_codec(self.codec).vocabulary)
-
-    def _spell(self, ids: Iterable[int]) -> list[str]:
-        if self.task == "music":
-            from seqgen.generation.music import music_codec
-
-            return [music_codec(self.codec).vocabulary.spell(int(token)) for token in ids]
-        return [decode(self.codec, [token]).decode("utf-8", "backslashreplace") for token in ids]
-
-
-def _bits_per_byte(nats: float, size: int) -> float:
-    import math
-
-    return nats / math.log(2) / max(size, 1)

@@ -350,4 +350,5 @@ def _carry_out(training: Training, folder: ModelFolder, watch: Watcher) -> Model
         watch.event(Finished(early=False))
     if not folder.written:  # there was no time for a single step, or for a validation
         folder.validated(run.validate())
+    folder.finish()
     return Model(checkpoint.load(training.folder))

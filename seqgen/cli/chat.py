@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqgen.cli.common import ModelFolder, Output, Quiet, Voice, add_options, lines_of, one_line, pipes, to_json
+from seqgen.cli.common import (
+    Exact,
+    ModelFolder,
+    Output,
+    Quiet,
+    Voice,
+    add_options,
+    lines_of,
+    one_line,
+    pipes,
+    to_json,
+)
 from seqgen.config import ReplyOptions, SampleOptions, make
 from seqgen.errors import UserError
 from seqgen.streams import is_terminal, open_input, printable, read_chunks, write_bytes
@@ -39,6 +50,7 @@ def run(
     new_on_empty: Annotated[
         bool, typer.Option("--new-on-empty", help="In a pipe: an empty line begins a new conversation.")
     ] = False,
+    exact: Exact = False,
     quiet: Quiet = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
     wishes: dict[str, Any] = {},  # noqa: B006
@@ -52,7 +64,7 @@ def run(
         raise UserError("--stop and --length are for `sample`; a reply ends where the model ends it")
     from seqgen.api.model import load
 
-    loaded = load(model)
+    loaded = load(model, exact)
     conversation = loaded.conversation(settings, how)
     voice = Voice(quiet)
     if is_terminal(sys.stdin) and is_terminal(sys.stdout):

@@ -24,6 +24,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
 ModelFolder = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that `train` made.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+Exact = Annotated[
+    bool, typer.Option("--exact", help="Never round weights to 8 bits for speed (`info` tells what that costs).")
+]
 
 
 def one_line(message: str) -> str:

@@ -44,7 +44,7 @@ def run(
     from seqgen.api.model import load
 
     voice = Voice(quiet)
-    result = load(model).evaluate(names, rivals=rivals, warn=voice.warn, **options)
+    result = load(model, exact=True).evaluate(names, rivals=rivals, warn=voice.warn, **options)
     with Output(output) as out:
         out.write(to_json(result, indent=1) + "\n" if as_json else _table(result))
 
@@ -55,7 +55,8 @@ def _table(result: dict[str, Any]) -> str:
         from seqgen.cli.forecast_report import report
 
         return report(result)
-    names = list(result["baselines"])
+    beside = {**({"adaptive": result["adaptive"]} if "adaptive" in result else {}), **result["baselines"]}
+    names = list(beside)
     counts = [f"{result[unit]:,} {unit}" for unit in ("characters", "bytes", "tokens") if unit in result]
     lines = [
         f"{result['records']:,} record{'s' * (result['records'] != 1)}, {', '.join(counts)}, {result['seconds']:.1f} s",
@@ -68,7 +69,7 @@ def _table(result: dict[str, Any]) -> str:
     for measure, value in plain.items():
         row = f"{measure:{wide}}{_number(value)}"
         for name, width in zip(names, columns, strict=True):
-            rival = result["baselines"][name].get(measure)
+            rival = beside[name].get(measure)
             row += f"{'' if rival is None else _number(rival):>{width}}"
         lines.append(row)
     features = result["metrics"].get("overlap_area", {})
@@ -77,13 +78,16 @@ def _table(result: dict[str, Any]) -> str:
         lines += [
             f"{name:32}{_number(area)}{_number(result['metrics']['kl'][name])}" for name, area in features.items()
         ]
-    if names and result["task"] == "text":
+    if "adaptive" in result:
+        lines += ["", "Adaptive: the weights followed the text as it was read, each token scored before it was learnt."]
+    if result["baselines"] and result["task"] == "text":
         read = any(rival.get("read_the_training_text") for rival in result["baselines"].values())
         lines += ["", "The rivals " + ("have read the training text first." if read else "start knowing nothing: the "
                   "training text is not where it was, or is what is evaluated.")]  # fmt: skip
     lines += _classes(result["metrics"]) + _mistakes(result.get("errors", []))
     measure = _DECIDES.get(result["task"])
-    better = [name for name in names if measure and result["baselines"][name][measure] < result["metrics"][measure]]
+    rivals = result["baselines"].items() if measure else ()
+    better = [name for name, rival in rivals if rival[measure] < result["metrics"][measure]]
     if better:
         lines.append(f"The model does not beat {' and '.join(better)} here.")
     return "\n".join(lines) + "\n"

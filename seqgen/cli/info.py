@@ -39,6 +39,10 @@ def _page(facts: dict[str, Any]) -> str:
     rows += [
         (name, f"{value:.4f}" if isinstance(value, float) else f"{value}") for name, value in facts["metrics"].items()
     ]
+    cost = facts.get("rounding_bits_per_token")
+    if isinstance(cost, float):
+        use = "used to sample" if facts["may_be_rounded"] else "not used to sample"
+        rows.append(("weights of 8 bits", f"{cost:+.4f} bits a token: {use}"))
     rows.append(("written by", f"seqgen {facts['seqgen']}, format {facts['format']}"))
     width = max(len(name) for name, _ in rows) + 2
     return "".join(f"{name:{width}}{value}\n" for name, value in rows)

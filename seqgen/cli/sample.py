@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from seqgen.cli.common import AsJson, ModelFolder, Output, Quiet, add_options, pipes, to_json
+from seqgen.cli.common import AsJson, Exact, ModelFolder, Output, Quiet, add_options, pipes, to_json
 from seqgen.config import MusicOptions, SampleOptions, flag_name, make
 from seqgen.errors import UserError
 
@@ -41,6 +41,9 @@ def run(
     stop_at_end: Annotated[
         bool, typer.Option("--stop-at-end", help="Let the model end a text where a document would end.")
     ] = False,
+    adaptive: Annotated[
+        bool, typer.Option("--adaptive", help="Let the weights follow the prompt while reading it.")
+    ] = False,
     as_json: AsJson = False,
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="FILE|-", help="Where it goes; with -n, music's folder.")
@@ -48,6 +51,7 @@ def run(
     plot: Annotated[str | None, typer.Option(metavar="FILE.png", help="Music: also draw the piano roll.")] = None,
     engine: Annotated[str, typer.Option(metavar="auto|light|torch", help="What computes.")] = "auto",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")] = "auto",
+    exact: Exact = False,
     quiet: Quiet = False,
     options: dict[str, object] = {},  # noqa: B006 - filled by add_options
     wishes: dict[str, object] = {},  # noqa: B006
@@ -64,8 +68,10 @@ def run(
     from seqgen.generation.text import stream_in_order
     from seqgen.streams import open_input, read_chunks
 
-    loaded = Model(checkpoint.load(model), engine, device)
+    loaded = Model(checkpoint.load(model), engine, device, exact)
     if loaded.task == "music":
+        if adaptive:
+            raise UserError("--adaptive is for text; this is a model for music")
         if label is not None:
             raise UserError("--label is for labelled texts; this is a model for music")
         if prompt is not None or prompt_file is not None or settings.stop:
@@ -83,6 +89,8 @@ def run(
             begin = b"".join(read_chunks(stream, prompt_file))
     else:
         begin = (prompt or "").encode("utf-8", "surrogateescape")
+    if adaptive:
+        loaded.follow(begin)
     primed = loaded.prime(begin, label)
     stop_at_end = stop_at_end or label is not None
     with Output(output) as out:

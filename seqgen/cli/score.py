@@ -24,7 +24,8 @@ def run(
     names = sources_or_stdin(sources, "there is nothing to score")
     import contextlib
 
-    from seqgen.api.model import Score, load
+    from seqgen.api.model import load
+    from seqgen.api.scoring import Score
     from seqgen.corpus import sources as reading
     from seqgen.errors import DataError, UserError
     from seqgen.streams import open_input, read_chunks

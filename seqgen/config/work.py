@@ -59,6 +59,8 @@ class EvaluateOptions:
     errors: int = setting(
         0, "Labelled texts: tell so many of the most confident mistakes.", least=0, most=100_000,
         tasks=("classify",))  # fmt: skip
+    adaptive: bool = setting(
+        False, "Text: also measure a model whose weights follow the text that it reads.", tasks=("text",))  # fmt: skip
     plot: str | None = setting(
         None, "Draw into this PNG file: music's features beside real ones, who was taken for whom.",
         metavar="FILE.png", tasks=("music", "classify"))  # fmt: skip

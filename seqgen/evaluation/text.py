@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -117,8 +118,17 @@ class _Words:
         self._inside = bool(chunk[-1:].strip())
 
 
-def tally(network: Network, codec: Codec, chunks: Iterable[bytes], into: Tally | None = None) -> Tally:
-    """Scores one record and adds it to `into`."""
+class Reads(Protocol):
+    """What tells the cost of a record's ids, piece by piece: `Scorer`, or one that learns from them."""
+
+    def read(self, ids: npt.NDArray[np.int32]) -> Iterator[Scored]: ...
+
+
+def tally(
+    network: Network, codec: Codec, chunks: Iterable[bytes], into: Tally | None = None, scorer: Reads | None = None
+) -> Tally:
+    """Scores one record and adds it to `into`. A `scorer` at a record's beginning reads instead of `network`."""
+    scorer = scorer or Scorer(network, codec)
     result = into or Tally()
     spellings = _spellings(codec)
     lengths = np.array([len(piece) for piece in spellings], dtype=np.int64)
@@ -131,7 +141,7 @@ def tally(network: Network, codec: Codec, chunks: Iterable[bytes], into: Tally |
             yield chunk
 
     first = _FirstCharacter(spellings)
-    for scored in token_nats(network, codec, watched()):
+    for scored in (piece for ids in encode_stream(codec, watched()) for piece in scorer.read(ids)):
         skip = first.tokens_in(scored.ids)
         result.tokens += len(scored.ids)
         result.characters += int(characters[scored.ids].sum())

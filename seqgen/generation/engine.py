@@ -1,7 +1,8 @@
 """Engines: one step from ids to logits, with the state coming in and going out.
 
 Filters and the sampler see float arrays and know no engine. `light` needs no torch and starts in a blink; `torch` is
-for devices other than the processor and for checking. Their logits agree within float32's rounding.
+for devices other than the processor and for checking. Their logits agree within float32's rounding, unless `light` is
+allowed to round more (`compiled.CompiledEngine`).
 """
 
 from __future__ import annotations
@@ -45,25 +46,34 @@ class Engine(Protocol):
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
 
-def light(config: NetworkConfig, weights: Weights, device: str) -> Engine:
-    """The engine without torch."""
-    from seqgen.generation.light import LightEngine
+def light(config: NetworkConfig, weights: Weights, device: str, exact: bool) -> Engine:
+    """The engine without torch: compiled kernels, or numpy where there are none."""
+    from seqgen.native import library
 
-    return LightEngine(config, weights)
+    if library() is None:
+        from seqgen.generation.light import LightEngine
+
+        return LightEngine(config, weights)
+    from seqgen.generation.compiled import CompiledEngine, whole_numbers_are_fast
+
+    return CompiledEngine(config, weights, whole=not exact and whole_numbers_are_fast())
 
 
-def with_torch(config: NetworkConfig, weights: Weights, device: str) -> Engine:
+def with_torch(config: NetworkConfig, weights: Weights, device: str, exact: bool) -> Engine:
     """The network itself, on any device."""
     from seqgen.generation.torch_engine import TorchEngine
 
     return TorchEngine(config, weights, device)
 
 
-ENGINES: dict[str, Callable[[NetworkConfig, Weights, str], Engine]] = {"light": light, "torch": with_torch}
+ENGINES: dict[str, Callable[[NetworkConfig, Weights, str, bool], Engine]] = {"light": light, "torch": with_torch}
 
 
-def make_engine(config: NetworkConfig, weights: Weights, name: str = "auto", device: str = "auto") -> Engine:
-    """An engine by name. `auto` is `light` on the processor and `torch` where another device is asked for.
+def make_engine(
+    config: NetworkConfig, weights: Weights, name: str = "auto", device: str = "auto", exact: bool = True
+) -> Engine:
+    """An engine by name. `auto` is `light` on the processor and `torch` where another device is asked for. Without
+    `exact`, weights may be rounded to 8 bits where that is faster.
 
     Raises `UserError` for an engine that there is not, or that can't run on `device`.
     """
@@ -75,4 +85,4 @@ def make_engine(config: NetworkConfig, weights: Weights, name: str = "auto", dev
         raise UserError(f"--device must be one of auto, cpu, cuda, mps; not {device!r}")
     if name == "light" and device not in ("auto", "cpu"):
         raise UserError(f"the light engine runs on the processor only, not on {device}")
-    return ENGINES[name](config, weights, "cpu" if device == "auto" else device)
+    return ENGINES[name](config, weights, "cpu" if device == "auto" else device, exact)

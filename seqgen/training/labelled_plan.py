@@ -130,7 +130,7 @@ def _size(
         _choose_threads(_network(options, corpus, 64), compute, batch_size, length)
     for size in _SIZES:
         network = _network(options, corpus, size)
-        if best is not None and (options.rnn_size is not None or size > 0.25 * corpus.tokens**0.5):
+        if best is not None and (options.rnn_size is not None or size > 0.5 * corpus.tokens**0.5):
             break
         if passes is not None:
             rate = passes * corpus.tokens / seconds

@@ -1,0 +1,83 @@
+"""Dynamic evaluation: a model whose weights follow the text that it reads (Krause et al., 2018).
+
+After each short stretch of text the weights take a step down the stretch's own cost, scaled by how large each weight's
+gradients usually are, and are drawn back a little to where training left them:
+
+    θ ← θ − η g / (√m + ε) + λ (θ₀ − θ)        m: the mean square of the gradients so far, ε a thousandth of its root
+
+Every token is scored before the weights learn of it, so the cost is as honest as the static one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqgen.evaluation.text import Scored
+from seqgen.model.network import Network, States, detach
+from seqgen.tokenizers import Codec
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How weights follow: the step η, the way back λ (of each stretch), and tokens a stretch."""
+
+    rate: float = 1e-3
+    decay: float = 3e-3
+    stretch: int = 32
+
+
+class AdaptiveScorer:
+    """Reads records like `text.Scorer`, and learns from them. What was learnt stays from record to record."""
+
+    def __init__(self, network: Network, codec: Codec, adaptation: Adaptation | None = None) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(True).eval()
+        self._adaptation = adaptation or Adaptation()
+        self._codec = codec
+        self._weights: list[Tensor] = list(self.network.parameters())
+        self._start = [weight.detach().clone() for weight in self._weights]
+        self._squares = [torch.zeros_like(weight) for weight in self._weights]
+        self._steps = 0
+        self._device = network.embedding.device
+        self.begin()
+
+    def begin(self) -> None:
+        """A new record: the state is as at its beginning, the weights as they are."""
+        self._states: States = self.network.initial(1)
+        self._last = self._codec.end
+
+    def read(self, ids: npt.NDArray[np.int32]) -> Iterator[Scored]:
+        """The cost of every id, each given all before it."""
+        size = self._adaptation.stretch
+        for start in range(0, len(ids), size):
+            piece = ids[start : start + size]
+            targets = torch.from_numpy(piece.astype(np.int64)).to(self._device)
+            inputs = torch.empty_like(targets)
+            inputs[0], inputs[1:] = self._last, targets[:-1]
+            with torch.enable_grad():
+                hidden, states = self.network(inputs[:, None], self._states)
+                nats = F.cross_entropy(self.network.logits(hidden[:, 0]), targets, reduction="none")
+                gradients = torch.autograd.grad(nats.mean(), self._weights)
+            self._states, self._last = detach(states), int(piece[-1])
+            self._follow(gradients)
+            yield Scored(piece, nats.detach().double().cpu().numpy())
+
+    @torch.no_grad()
+    def _follow(self, gradients: tuple[Tensor, ...]) -> None:
+        """One step of the weights."""
+        self._steps += 1
+        share = 1 / self._steps
+        rate, decay = self._adaptation.rate, self._adaptation.decay
+        torch._foreach_lerp_(self._squares, torch._foreach_mul(gradients, gradients), share)
+        roots = torch._foreach_sqrt(self._squares)
+        for root in roots:
+            root.add_(1e-3 * root.mean() + torch.finfo(root.dtype).tiny)
+        torch._foreach_addcdiv_(self._weights, gradients, roots, -rate)
+        torch._foreach_lerp_(self._weights, self._start, decay)

@@ -1,0 +1,62 @@
+"""The compiled kernels: C, built where a compiler is at hand when the program is installed (`build.py`).
+
+Everything works without them, in numpy and PyTorch, slower. `SEQGEN_NATIVE=0` in the environment leaves them out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from pathlib import Path
+
+VERSION = 1  # of the functions below; a library of another version, left by an older installation, is not used
+LIBRARY = Path(__file__).with_name("kernels.so")
+
+_I, _L, _P = ctypes.c_int, ctypes.c_long, ctypes.c_void_p
+_STEP = [_I, _L, _L, _I]  # bfloat16?, rows, units, threads
+_SIGNATURES = {
+    "seqgen_use_threads": [_P] * 3,
+    "seqgen_lstm_forward": [*_STEP, *[_P] * 4],
+    "seqgen_lstm_backward": [*_STEP, *[_P] * 7],
+    "seqgen_gru_forward": [*_STEP, *[_P] * 6],
+    "seqgen_gru_backward": [*_STEP, *[_P] * 7],
+    "seqgen_rnn_forward": [_I, *_STEP, *[_P] * 2],
+    "seqgen_rnn_backward": [_I, *_STEP, *[_P] * 4],
+}
+_RESULTS = {
+    "seqgen_light_run": [_P, _L, _L, *[_P] * 4],
+    "seqgen_light_whole": [],
+}
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The kernels, or None where there are none."""
+    if os.environ.get("SEQGEN_NATIVE") == "0" or not LIBRARY.exists():
+        return None
+    try:
+        loaded = ctypes.CDLL(str(LIBRARY))
+        if loaded.seqgen_version() != VERSION:
+            return None
+    except (OSError, AttributeError):  # built for another machine, or before there was a version
+        return None
+    for table, result in ((_SIGNATURES, None), (_RESULTS, _I)):
+        for name, arguments in table.items():
+            function = getattr(loaded, name)
+            function.argtypes, function.restype = arguments, result
+    return loaded
+
+
+@functools.cache
+def library_with_threads() -> ctypes.CDLL | None:
+    """The same, sharing the threads of the OpenMP runtime that this process has loaded (PyTorch's), if it has one."""
+    loaded = library()
+    if loaded is not None:
+        try:
+            process = ctypes.CDLL(None)
+            names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+            loaded.seqgen_use_threads(*(ctypes.cast(getattr(process, name), _P) for name in names))
+        except (OSError, TypeError, AttributeError):  # no such runtime, or a system that can't be asked: one thread
+            pass
+    return loaded
