@@ -33,6 +33,7 @@ from seqgen.training import device, plan
 from seqgen.training.loop import Run, Validated
 
 _SAVE_EVERY = 60.0  # seconds between saves where validations are further apart
+_ROUNDING = "rounding_bits_per_token"
 _ROUNDING_SAMPLE = 1 << 15  # ids by which the cost of rounding is measured, at most
 
 
@@ -129,6 +130,7 @@ class ModelFolder:
         training.metrics.append(record)
         position = training.run.position
         if event.best:
+            self._config.pop(_ROUNDING, None)  # it was of other weights
             self._config["metrics"] = {
                 **training.metrics_of(event.val_loss),
                 "train_loss": record["train_loss"],
@@ -175,8 +177,8 @@ class ModelFolder:
             return
         saved = checkpoint.load(self._training.folder)
         cost = rounding_cost(network, saved.weights(), stream.ids[:_ROUNDING_SAMPLE])
-        if cost is not None:
-            self._config["rounding_bits_per_token"] = round(cost, 6)
+        if cost is not None and self._config.get(_ROUNDING) != round(cost, 6):
+            self._config[_ROUNDING] = round(cost, 6)
             checkpoint.write_config(self._training.folder, self._config)
 
     def save_if_due(self) -> None:
