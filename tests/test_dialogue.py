@@ -528,7 +528,7 @@ def test_saying_the_same_twice_in_a_reply_is_avoided() -> None:
 @pytest.mark.parametrize("candidates", [1, 5])
 def test_the_log_probability_is_the_scorers(candidates: int, dialogue_model: Model) -> None:
     codec, reader = codec_of(dialogue_model), Reader(dialogue_model.network, codec_of(dialogue_model))
-    talk = dialogue_model.conversation(SampleOptions(seed=5), ReplyOptions(candidates))
+    talk = Model(dialogue_model.checkpoint, exact=True).conversation(SampleOptions(seed=5), ReplyOptions(candidates))
     control = [0, 1, codec.end]
     states, last = reader.start()
     beginning = states, last

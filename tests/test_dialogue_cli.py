@@ -388,9 +388,10 @@ def test_ctrl_c_stops_the_reply_and_not_the_program(
     """With a model that takes its time over every letter."""
     slowly = """
 import time
+from seqgen.generation.compiled import CompiledEngine
 from seqgen.generation.light import LightEngine
-step = LightEngine.step
-LightEngine.step = lambda self, ids, state: time.sleep(0.1) or step(self, ids, state)
+for engine in (CompiledEngine, LightEngine):
+    engine.step = lambda self, ids, state, step=engine.step: time.sleep(0.1) or step(self, ids, state)
 """
     monkeypatch.setattr("test_terminal.ON_A_TERMINAL", slowly + ON_A_TERMINAL)
     person = Person(terminal, bot, "-t", 0)
