@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from seqgen.config import SampleOptions
 from seqgen.generation import filters
-from seqgen.generation.filters import ORDER, Filter, chain, log_softmax, softmax
+from seqgen.generation.draw import CompiledDrawing, PlainDrawing
+from seqgen.generation.filters import ORDER, Chain, Filter, log_softmax, softmax
+from seqgen.native import library
 
 Array = npt.NDArray[np.float64]
 
@@ -177,8 +179,8 @@ def test_what_is_wider_than_the_vocabulary_is_the_identity(some: Filter) -> None
 
 def test_no_filter_is_on_by_default() -> None:
     assert all(make(SampleOptions()) is None for _, make in ORDER)
-    assert chain(SampleOptions())(HALVES, [[]]) is HALVES
-    assert chain(SampleOptions(), [0])(HALVES, [[]])[0, 0] == -np.inf
+    assert Chain(SampleOptions())(HALVES, [[]]) is HALVES
+    assert Chain(SampleOptions(), [0])(HALVES, [[]])[0, 0] == -np.inf
 
 
 # --- the order -------------------------------------------------------------------------------------------------------
@@ -208,21 +210,21 @@ def test_a_field_switches_on_its_own_filter_only() -> None:
 
 def test_top_k_then_top_p_not_the_other_way() -> None:
     """Of all, the likeliest holds 1/2; of what top-k 2 leaves, 2/3."""
-    assert kept(chain(SampleOptions(top_k=2, top_p=0.6))) == {0}
+    assert kept(Chain(SampleOptions(top_k=2, top_p=0.6))) == {0}
     assert kept(filters.top_p(0.6)) == {0, 1}
 
 
 def test_temperature_comes_before_the_cuts() -> None:
     """At 0.5 the likeliest holds 16/22 = 0.727."""
-    assert kept(chain(SampleOptions(temperature=0.5, top_p=0.7))) == {0}
+    assert kept(Chain(SampleOptions(temperature=0.5, top_p=0.7))) == {0}
     assert kept(filters.top_p(0.7)) == {0, 1}
 
 
 def test_the_penalty_sees_the_logits_before_temperature_shifts_them() -> None:
     logits = np.array([[2.0, 1.5, 0.0, 0.0]])
-    result = chain(SampleOptions(repetition_penalty=2.0, temperature=0.0))(logits, [[0]])
+    result = Chain(SampleOptions(repetition_penalty=2.0, temperature=0.0))(logits, [[0]])
     assert result.argmax() == 1
-    shares = softmax(chain(SampleOptions(repetition_penalty=2.0, temperature=0.5))(logits, [[0]]))
+    shares = softmax(Chain(SampleOptions(repetition_penalty=2.0, temperature=0.5))(logits, [[0]]))
     np.testing.assert_allclose(shares, softmax(np.array([[2.0, 3.0, 0.0, 0.0]])), rtol=1e-14)
 
 
@@ -290,7 +292,7 @@ def test_the_chain_is_its_filters_one_after_another(
     wanted = filters.forbid(ids)(logits, history)
     for made in (
         filters.repetition_penalty(options.repetition_penalty, options.repetition_window),
-        # Temperature 1 is left out of the chain; here it would shift by the largest, and rounding can make ties.
+        # Temperature 1 is left out of the Chain; here it would shift by the largest, and rounding can make ties.
         filters.temperature(options.temperature) if options.temperature != 1 else filters.forbid([]),
         filters.top_k(options.top_k or 99),
         filters.top_p(options.top_p),
@@ -298,7 +300,7 @@ def test_the_chain_is_its_filters_one_after_another(
         filters.typical_p(options.typical_p),
     ):
         wanted = made(wanted, history)
-    result = chain(options, ids)(logits, history)
+    result = Chain(options, ids)(logits, history)
     np.testing.assert_allclose(softmax(result), softmax(wanted), rtol=1e-9, atol=1e-15)
 
 
@@ -325,7 +327,53 @@ def test_top_p_keeps_enough_and_no_token_too_many(given: tuple[Array, list[list[
 def test_rows_are_filtered_apart(given: tuple[Array, list[list[int]]], options: SampleOptions) -> None:
     """A row's result is bitwise the same alone: the batch must not change what is sampled."""
     logits, history = given
-    together = chain(options)(logits, history)
+    together = Chain(options)(logits, history)
     for row in range(len(logits)):
-        alone = chain(options)(logits[row : row + 1], history[row : row + 1])
+        alone = Chain(options)(logits[row : row + 1], history[row : row + 1])
         np.testing.assert_array_equal(alone[0], together[row])
+
+
+# --- compiled --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels")
+@given(
+    st.integers(0, 1 << 30),
+    st.sampled_from([2, 5, 65, 300]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "temperature": st.sampled_from([0.0, 0.3, 1.0, 2.5]),
+            "top_k": st.integers(0, 70),
+            "top_p": st.floats(0.01, 1),
+            "min_p": st.floats(0, 1),
+            "typical_p": st.floats(0.01, 1),
+            "repetition_penalty": st.sampled_from([0.5, 1.0, 1.7]),
+            "repetition_window": st.integers(1, 9),
+        },
+    ),
+    st.booleans(),
+)
+def test_the_compiled_draw_is_the_one_defined_here(seed: int, size: int, how: dict[str, float], masked: bool) -> None:
+    chance = np.random.default_rng(seed)
+    options = SampleOptions(**how)  # type: ignore[arg-type]
+    forbidden = [1] if size > 2 else []
+    history = chance.integers(size, size=12).tolist()
+    rows = 3
+    both = [
+        CompiledDrawing(Chain(options, forbidden), size, history, rows),
+        PlainDrawing(Chain(options, forbidden), history, rows),
+    ]
+    for _ in range(6):
+        logits = chance.normal(0, chance.choice([0.1, 1, 6]), (rows, size)).astype(np.float32).round(1)  # with equals
+        possible = chance.random((rows, size)) < 0.6
+        possible[:, 0] = True
+        uniforms = chance.random(rows).tolist()
+        (ours, our_logs), (wanted, wanted_logs) = (
+            each.draw(logits, possible if masked else None, uniforms) for each in both
+        )
+        np.testing.assert_allclose(our_logs, wanted_logs, rtol=1e-12, atol=1e-12)
+        assert ours == wanted
+        for each in both:
+            for row, token in enumerate(ours):
+                each.push(row, token)

@@ -12,7 +12,7 @@ from seqgen.config import ReplyOptions, SampleOptions
 from seqgen.generation.draw import Primed, ids
 from seqgen.generation.draw import prime as prime_ids
 from seqgen.generation.engine import Engine
-from seqgen.generation.filters import chain, log_softmax
+from seqgen.generation.filters import Chain, log_softmax
 from seqgen.generation.text import Prompt
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.dialogue import DialogueCodec
@@ -146,7 +146,7 @@ class Conversation:
         """Tokens of one reply with their log-probabilities; None where it is over."""
         guides = [_Words(self.codec) for _ in indices]
         primed = Primed([], place.last, place.state)
-        filters = chain(self.options)
+        filters = Chain(self.options)
         for count, ((token, log_probability),) in enumerate(
             ids(self.engine, primed, filters, self.options.seed, indices, guides)
         ):

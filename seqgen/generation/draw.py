@@ -5,6 +5,7 @@ Every sample draws from a random stream of its own, keyed by (seed, index): samp
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,8 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.generation.engine import Engine
-from seqgen.generation.filters import Filter, Logits, log_softmax, softmax
+from seqgen.generation.filters import Chain, Filter, Logits, log_softmax, softmax
+from seqgen.native import library
 from seqgen.tokenizers import Codec, Ids
+
+_LONGEST_WINDOW = 1 << 14  # of a penalty, whose ids are kept for each stream
 
 
 @dataclass(frozen=True)
@@ -74,21 +78,122 @@ def ids(
             log-probabilities.
     """
     streams = [random_stream(seed, index) for index in indices]
-    histories = [list(primed.history) for _ in indices]
+    drawing = make_drawing(filters, engine.vocab_size, primed.history, len(indices))
     state = engine.repeat(primed.state, len(indices))
     last: npt.NDArray[np.int64] = np.full(len(indices), primed.last, dtype=np.int64)
     while True:
-        raw, state = engine.step(last, state)
-        logits = raw.astype(np.float64)
-        if guides:
-            logits = np.where(np.stack([guide.mask() for guide in guides]), logits, -np.inf)
-        logs = log_softmax(logits)
-        shares = softmax(filters(logits, histories))
-        step = []
-        for row, stream in enumerate(streams):
-            token = draw(shares[row], stream.random())
+        logits, state = engine.step(last, state)
+        possible = np.stack([guide.mask() for guide in guides]) if guides else None
+        tokens, logs = drawing.draw(logits, possible, [stream.random() for stream in streams])
+        for row, token in enumerate(tokens):
             if not guides or guides[row].push(token):
-                histories[row].append(token)
-            last[row] = token
-            step.append((token, float(logs[row, token])))
-        yield step
+                drawing.push(row, token)
+        last[:] = tokens
+        yield list(zip(tokens, logs, strict=True))
+
+
+class Drawing(Protocol):
+    """One draw for each of some streams, under filters that know what was drawn before."""
+
+    def draw(
+        self, logits: npt.NDArray[np.float32], possible: npt.NDArray[np.bool_] | None, uniforms: Sequence[float]
+    ) -> tuple[list[int], list[float]]:
+        """Ids, and their log-probabilities among what was `possible`, before the filters. `logits` and `possible`:
+        shape (streams, vocabulary)."""
+        ...
+
+    def push(self, row: int, token: int) -> None:
+        """Counts an id as drawn."""
+        ...
+
+
+def make_drawing(filters: Filter, vocab_size: int, history: Sequence[int], streams: int) -> Drawing:
+    """With the compiled kernel where there is one and it knows the filters."""
+    if isinstance(filters, Chain) and library() is not None and filters.options.repetition_window <= _LONGEST_WINDOW:
+        return CompiledDrawing(filters, vocab_size, history, streams)
+    return PlainDrawing(filters, history, streams)
+
+
+class PlainDrawing:
+    """In numpy, by the filters' own definitions."""
+
+    def __init__(self, filters: Filter, history: Sequence[int], streams: int) -> None:
+        self._filters = filters
+        self._histories = [list(history) for _ in range(streams)]
+
+    def draw(
+        self, logits: npt.NDArray[np.float32], possible: npt.NDArray[np.bool_] | None, uniforms: Sequence[float]
+    ) -> tuple[list[int], list[float]]:
+        exact = logits.astype(np.float64)
+        if possible is not None:
+            exact = np.where(possible, exact, -np.inf)
+        logs = log_softmax(exact)
+        shares = softmax(self._filters(exact, self._histories))
+        tokens = [draw(row, uniform) for row, uniform in zip(shares, uniforms, strict=True)]
+        return tokens, logs[np.arange(len(tokens)), tokens].tolist()
+
+    def push(self, row: int, token: int) -> None:
+        self._histories[row].append(token)
+
+
+class _Filters(ctypes.Structure):
+    _fields_ = [
+        ("penalty", ctypes.c_double),
+        ("temperature", ctypes.c_double),
+        ("top_p", ctypes.c_double),
+        ("typical_p", ctypes.c_double),
+        ("min_p", ctypes.c_double),
+        ("top_k", ctypes.c_long),
+        ("window", ctypes.c_long),
+        ("forbidden", ctypes.c_void_p),
+        ("forbidden_count", ctypes.c_long),
+    ]
+
+
+class CompiledDrawing:
+    """The same in `native/draw.c`, one call for all streams."""
+
+    def __init__(self, filters: Chain, vocab_size: int, history: Sequence[int], streams: int) -> None:
+        kernels = library()
+        assert kernels is not None, "ask for the library before"
+        self._draw = kernels.seqgen_draw
+        options = filters.options
+        self._forbidden = np.array(filters.forbidden, dtype=np.int32)
+        penalised = options.repetition_penalty != 1
+        window = self._window = options.repetition_window if penalised else 0
+        self._recent = np.full((streams, window), -1, dtype=np.int32)
+        self._counts = [0] * streams
+        for row in range(streams if penalised else 0):
+            for token in history[-window:]:
+                self.push(row, token)
+        self._spec = _Filters(
+            options.repetition_penalty, options.temperature, options.top_p, options.typical_p, options.min_p,
+            min(options.top_k, vocab_size), window, self._forbidden.ctypes.data, len(self._forbidden),
+        )  # fmt: skip
+        self._where = ctypes.byref(self._spec)
+        self._ids = np.empty(streams, dtype=np.int32)
+        self._logs = np.empty(streams)
+        self._fixed = self._recent.ctypes.data if penalised else None, self._ids.ctypes.data, self._logs.ctypes.data
+
+    def draw(
+        self, logits: npt.NDArray[np.float32], possible: npt.NDArray[np.bool_] | None, uniforms: Sequence[float]
+    ) -> tuple[list[int], list[float]]:
+        logits = np.ascontiguousarray(logits)
+        chances = np.array(uniforms)
+        recent, ids, logs = self._fixed
+        failed = self._draw(
+            self._where, *logits.shape, logits.ctypes.data, None if possible is None else possible.ctypes.data, recent,
+            chances.ctypes.data, ids, logs,
+        )  # fmt: skip
+        if failed:
+            raise MemoryError("there is no memory for another draw")
+        return self._ids.tolist(), self._logs.tolist()
+
+    def push(self, row: int, token: int) -> None:
+        if self._window:
+            self._recent[row, self._counts[row] % self._window] = token
+            self._counts[row] += 1
+
+    @property
+    def _spec_window(self) -> int:
+        return self._recent.shape[1]

@@ -1,13 +1,14 @@
 """Filters: pure functions from logits to logits, closed over their settings, in one fixed order.
 
 A filter takes the logits, shape (batch, vocabulary), and the history of each row, and returns new logits; what it
-forbids becomes −∞. It never writes to its arguments. `chain` builds the filters that a `SampleOptions` asks for:
+forbids becomes −∞. It never writes to its arguments. `Chain` is the filters that a `SampleOptions` asks for:
 
     repetition penalty → temperature → top-k → top-p → min-p → typical-p
 
 Each later filter sees the distribution, renormalised, that the earlier ones left. Ties at a border are broken by id,
 lower first, so that top-k keeps exactly k and equal seeds give equal bytes everywhere. A filter never forbids all.
-To add one: a function here, a row in `ORDER`, and a field in `SampleOptions`.
+To add one: a function here, a row in `ORDER`, a field in `SampleOptions`, and its like in `native/draw.c`, which runs
+where it is compiled and is compared with what stands here.
 """
 
 from __future__ import annotations
@@ -159,15 +160,16 @@ ORDER: tuple[tuple[str, Callable[[SampleOptions], Filter | None]], ...] = (
 )
 
 
-def chain(options: SampleOptions, forbidden: Sequence[int] = ()) -> Filter:
+class Chain:
     """All the filters that `options` asks for as one, after the forbidden tokens are taken out."""
-    filters = [made for _, make in ORDER if (made := make(options)) is not None]
-    if forbidden:
-        filters.insert(0, forbid(forbidden))
 
-    def apply(logits: Logits, history: History) -> Logits:
-        for each in filters:
+    def __init__(self, options: SampleOptions, forbidden: Sequence[int] = ()) -> None:
+        self.options, self.forbidden = options, tuple(forbidden)
+        self._filters = [made for _, make in ORDER if (made := make(options)) is not None]
+        if forbidden:
+            self._filters.insert(0, forbid(forbidden))
+
+    def __call__(self, logits: Logits, history: History) -> Logits:
+        for each in self._filters:
             logits = each(logits, history)
         return logits
-
-    return apply

@@ -13,7 +13,7 @@ from seqgen.errors import UserError
 from seqgen.generation.draw import Primed, ids
 from seqgen.generation.draw import prime as prime_ids
 from seqgen.generation.engine import Engine
-from seqgen.generation.filters import chain
+from seqgen.generation.filters import Chain
 from seqgen.music.grammar import Walk
 from seqgen.music.piece import Piece
 from seqgen.tokenizers import Codec, Ids
@@ -130,7 +130,7 @@ def compose(
         UserError: the scale leaves no pitch.
     """
     music = music_codec(codec)
-    filters = chain(options)
+    filters = Chain(options)
     pitches = None if scale is None else [pitch for pitch in range(128) if pitch % 12 in set(scale)]
     for start in range(first, first + count, engine.wave):
         indices: Sequence[int] = range(start, min(start + engine.wave, first + count))

@@ -11,7 +11,7 @@ from seqgen.config import SampleOptions
 from seqgen.generation.draw import Primed, ids
 from seqgen.generation.draw import prime as prime_ids
 from seqgen.generation.engine import Engine
-from seqgen.generation.filters import chain
+from seqgen.generation.filters import Chain
 from seqgen.tokenizers import Codec
 
 
@@ -130,7 +130,7 @@ def stream(
         return
     control = [token for token, piece in enumerate(codec.pieces()) if piece is None]
     may = {*prompt.allowed, *([codec.end] if stop_at_end else [])}
-    filters = chain(options, [token for token in control if token not in may])
+    filters = Chain(options, [token for token in control if token not in may])
     if prompt.allowed:
         for decoder in decoders:
             for token in prompt.primed.history:

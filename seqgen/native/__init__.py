@@ -27,6 +27,7 @@ _SIGNATURES = {
 _RESULTS = {
     "seqgen_light_run": [_P, _L, _L, *[_P] * 4],
     "seqgen_light_whole": [],
+    "seqgen_draw": [_P, _L, _L, *[_P] * 6],
 }
 
 
