@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -116,6 +116,7 @@ class CompiledEngine:
         if output is None:
             projection = weights.get("projection")
             output = weights["embedding"] if projection is None else weights["embedding"] @ projection
+        self._output = output, weights["output_bias"]
         self._stack = (_Layer * config.num_layers)(*layers)
         self._light = _Light(
             config.rnn_size,
@@ -164,8 +165,24 @@ class CompiledEngine:
             state = new
         return state
 
+    def read_out(self, ids: npt.NDArray[np.integer], state: Array) -> tuple[Array, Array]:
+        outputs, new = np.empty((len(ids), self._shape[2]), dtype=np.float32), np.array(state)
+        if len(ids):
+            self._run(len(ids), self._gates(ids), state, new, None, outputs)
+        weight, bias = self._output
+        return outputs @ weight.T + bias, new
+
     def repeat(self, state: Array, batch: int) -> Array:
         return np.repeat(state, batch, axis=0)
+
+    def select(self, state: Array, rows: Sequence[int]) -> Array:
+        return state[np.asarray(rows, dtype=np.intp)]
+
+    def export(self, state: Array, row: int) -> Array:
+        return state[row].copy()
+
+    def adopt(self, cells: Array) -> Array:
+        return np.array(cells, dtype=np.float32)[None]
 
     def _gates(self, ids: npt.NDArray[np.integer]) -> Array:
         """The first layer's share of the gates, a row an id."""
@@ -177,10 +194,12 @@ class CompiledEngine:
         weight, bias = self._first
         return np.ascontiguousarray(embedded @ weight + bias, dtype=np.float32)
 
-    def _run(self, steps: int, first: Array, old: Array, new: Array, logits: Array | None) -> None:
+    def _run(
+        self, steps: int, first: Array, old: Array, new: Array, logits: Array | None, outputs: Array | None = None
+    ) -> None:
         failed = self._run_kernel(
             self._where, steps, len(old), first.ctypes.data, old.ctypes.data, new.ctypes.data,
-            None if logits is None else logits.ctypes.data,
+            None if logits is None else logits.ctypes.data, None if outputs is None else outputs.ctypes.data,
         )  # fmt: skip
         if failed:
             raise MemoryError("there is no memory for another step")

@@ -6,7 +6,7 @@ Each stream is a vector of its own, so that a stream's numbers are the same alon
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -107,8 +107,26 @@ class LightEngine:
             stream = self._advance(int(token), stream)
         return (stream,)
 
+    def read_out(self, ids: npt.NDArray[np.integer], state: LightState) -> tuple[Array, LightState]:
+        (stream,) = state
+        outputs = np.empty((len(ids), self._config.rnn_size), dtype=np.float32)
+        for place, token in enumerate(ids):
+            stream = self._advance(int(token), stream)
+            outputs[place] = stream[-1][0]
+        assert self._output is not None
+        return outputs @ self._output.T + self._output_bias, (stream,)
+
     def repeat(self, state: LightState, batch: int) -> LightState:
         return state * batch
+
+    def select(self, state: LightState, rows: Sequence[int]) -> LightState:
+        return tuple(state[row] for row in rows)
+
+    def export(self, state: LightState, row: int) -> Array:
+        return np.array(state[row], dtype=np.float32)
+
+    def adopt(self, cells: Array) -> LightState:
+        return (tuple(tuple(np.array(part, dtype=np.float32) for part in layer) for layer in cells),)
 
     def _advance(self, token: int, stream: tuple[tuple[Array, ...], ...]) -> tuple[tuple[Array, ...], ...]:
         """One stream's state after one more token."""

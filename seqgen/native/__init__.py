@@ -10,7 +10,7 @@ import functools
 import os
 from pathlib import Path
 
-VERSION = 1  # of the functions below; a library of another version, left by an older installation, is not used
+VERSION = 2  # of the functions below; a library of another version, left by an older installation, is not used
 LIBRARY = Path(__file__).with_name("kernels.so")
 
 _I, _L, _P = ctypes.c_int, ctypes.c_long, ctypes.c_void_p
@@ -23,11 +23,13 @@ _SIGNATURES = {
     "seqgen_gru_backward": [*_STEP, *[_P] * 7],
     "seqgen_rnn_forward": [_I, *_STEP, *[_P] * 2],
     "seqgen_rnn_backward": [_I, *_STEP, *[_P] * 4],
+    "seqgen_suffixes_find": [_P, _L, _P, ctypes.c_char_p, _L, _P],
 }
 _RESULTS = {
-    "seqgen_light_run": [_P, _L, _L, *[_P] * 4],
+    "seqgen_light_run": [_P, _L, _L, *[_P] * 5],
     "seqgen_light_whole": [],
     "seqgen_draw": [_P, _L, _L, *[_P] * 6],
+    "seqgen_suffixes": [_P, _L, _L, _P],
 }
 
 

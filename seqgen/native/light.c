@@ -200,9 +200,10 @@ static long filled(long rows) { return (rows + WIDE - 1) / WIDE * WIDE; }
 /* One or more steps of every stream. Returns 0, or 1 where there is no memory.
  *
  * x: the first layer's share of the gates, shape (steps, streams, gates · units); old, new: states, shape (streams,
- * layers, states, units); logits of the last step, shape (streams, vocabulary), or null where they are not wanted. */
+ * layers, states, units); logits of the last step, shape (streams, vocabulary), and the top layer's outputs at every
+ * step, shape (steps, streams, units), either of them null where it is not wanted. */
 int seqgen_light_run(const Light *m, long steps, long streams, const float *x, const float *old, float *new,
-                     float *logits) {
+                     float *logits, float *outputs) {
     const long n = m->units, width = GATES[m->cell] * n, padded = filled(width), own = STATES[m->cell] * n;
     const long size = m->layers * own, wide_output = filled(m->vocabulary);
     float *memory = malloc(streams * (sizeof(float) * (2 * padded + wide_output + n + 1) + n + 4));
@@ -233,6 +234,7 @@ int seqgen_light_run(const Light *m, long steps, long streams, const float *x, c
                 memcpy(h + s * n, after, sizeof(float) * n);
             }
         }
+        if (outputs) memcpy(outputs + t * streams * n, h, sizeof(float) * streams * n);
     }
     if (logits) {
         for (long s = 0; s < streams; s++) memcpy(h + s * n, new + s * size + size - own, sizeof(float) * n);

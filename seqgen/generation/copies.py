@@ -1,0 +1,239 @@
+"""What stands verbatim in the training corpus: how much of a text does, and a guard that lets no more than so much.
+
+A run counts where it stands in the corpus byte for byte, and is measured in characters; bytes that are no UTF-8 count
+one each. The corpus is the text that was learnt from, as the model would write it, its documents kept apart by a byte
+that none of them has (where there is such a byte), so that no run reaches from one into the next.
+"""
+
+from __future__ import annotations
+
+import bisect
+import codecs
+from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.errors import ModelError, UserError
+from seqgen.generation.suffixes import Suffixes, suffix_array
+from seqgen.tensors import Arrays
+from seqgen.tokenizers import Codec
+from seqgen.tokenizers.dialogue import DialogueCodec
+
+Bytes = npt.NDArray[np.uint8]
+
+_BLOCK = 1 << 20  # ids that are spelt at a time
+_LONGEST_CHARACTER = 4  # bytes
+
+
+def spellings(codec: Codec) -> list[bytes]:
+    """The bytes that each id adds to a text; a speaker begins a line, and other control tokens add none."""
+    table = [
+        b"" if piece is None else bytes([piece]) if isinstance(piece, int) else piece.encode("utf-8")
+        for piece in codec.pieces()
+    ]
+    if isinstance(codec, DialogueCodec):
+        table[: codec.speakers] = [f"\n{chr(ord('A') + speaker)}: ".encode() for speaker in range(codec.speakers)]
+    return table
+
+
+def spell(ids: npt.NDArray[np.integer], table: Sequence[bytes]) -> bytes:
+    """The bytes of many ids."""
+    flat = np.frombuffer(b"".join(table), dtype=np.uint8)
+    lengths = np.array([len(piece) for piece in table], dtype=np.int64)
+    starts = np.cumsum(lengths) - lengths
+    parts = []
+    for first in range(0, len(ids), _BLOCK):
+        part = np.asarray(ids[first : first + _BLOCK], dtype=np.int64)
+        sizes = lengths[part]
+        ends = np.cumsum(sizes)
+        places = np.repeat(starts[part] - (ends - sizes), sizes) + np.arange(ends[-1])
+        parts.append(flat[places].tobytes())
+    return b"".join(parts)
+
+
+class TextCopies:
+    """A corpus of text, and where anything stands in it. See the module's text."""
+
+    def __init__(self, suffixes: Suffixes) -> None:
+        self.suffixes = suffixes
+
+    @classmethod
+    def build(cls, documents: Iterable[bytes]) -> TextCopies:
+        """Of whole documents, which are held in memory: twenty bytes for each of theirs."""
+        texts = list(documents)
+        present = np.zeros(256, dtype=bool)
+        for text in texts:
+            present[np.frombuffer(text, dtype=np.uint8)] = True
+        free = [value for value in (*range(255, 127, -1), *range(32)) if not present[value]]
+        border = bytes([free[0]]) if free else b"\xff"
+        symbols = np.frombuffer(border.join(texts), dtype=np.uint8)
+        return cls(Suffixes(symbols, suffix_array(symbols)))
+
+    @classmethod
+    def of(cls, arrays: Arrays) -> TextCopies:
+        """Of what `arrays` gave. Raises `ModelError` for anything else."""
+        text, order = arrays.get("text"), arrays.get("suffixes")
+        if set(arrays) != {"text", "suffixes"} or text is None or order is None or text.dtype != np.uint8:
+            raise ModelError("it does not hold a text and its suffixes")
+        return cls(Suffixes(text, order))
+
+    def arrays(self) -> Arrays:
+        """What keeps it in a file."""
+        return {"text": self.suffixes.symbols, "suffixes": self.suffixes.order}
+
+    def longest(self, text: str) -> int:
+        """Characters of the longest run of `text` that stands in the corpus."""
+        data = [_bytes(character) for character in text]
+        most = start = 0
+        for end in range(1, len(data) + 1):  # runs that grow at one end and are given up at the other
+            while end - start > most and not self.suffixes.occurs(b"".join(data[start:end])):
+                start += 1
+            most = max(most, end - start)
+        return most
+
+
+def _decoder() -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8")("surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+class _Pieces:
+    """What the guard has to know of a vocabulary: what ids spell, and which begin alike."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.table = spellings(codec)
+        self.end = codec.end
+        self.control = np.array([piece is None for piece in codec.pieces()])
+        self.texts = [_decoder().decode(piece) for piece in self.table]  # the first byte of a character is none yet
+        self.order = np.array(sorted(range(len(self.table)), key=self.table.__getitem__))
+
+    @cached_property
+    def beginnings(self) -> list[dict[bytes, tuple[int, int]]]:
+        """For every k the first k characters of all ids that have so many, and the range of `order` that begins so."""
+        ordered = [self.table[token] for token in self.order]
+        found: list[dict[bytes, tuple[int, int]]] = [{} for _ in range(max(map(len, self.texts)) + 1)]
+        for text in set(self.texts):
+            for k in range(1, len(text) + 1):
+                begin = _bytes(text[:k])
+                if begin not in found[k]:
+                    low = bisect.bisect_left(ordered, begin)
+                    high = bisect.bisect_left(ordered, True, low, key=lambda other, b=begin: not other.startswith(b))
+                    found[k][begin] = low, high
+        return found
+
+
+class CopyGuard:
+    """See `draw.Guide`. Lets nothing come that would make a run of more than `most` characters of the corpus, counted
+    with what stands before: the prompt, and a text that is gone on with.
+
+    What is forbidden are the ids that would complete, anywhere in what they spell, one character too many.
+    """
+
+    def __init__(self, copies: TextCopies, codec: Codec, most: int) -> None:
+        self._suffixes, self._most = copies.suffixes, most
+        self._pieces = _Pieces(codec)
+        self._usual = np.ones(len(self._pieces.table), dtype=bool)  # what may come where no copy is under way
+        self._usual[self._copies_alone()] = False
+        self._usual.flags.writeable = False
+        self._utf8 = _decoder()
+        self._context: list[bytes] = []  # characters, the latest `most`
+
+    def after(self, data: bytes) -> CopyGuard:
+        """Another one for a text that begins with `data`."""
+        fresh = self.copy()
+        fresh._utf8.reset()
+        fresh._context = []
+        fresh._take(data[-_LONGEST_CHARACTER * (self._most + 1) :])
+        return fresh
+
+    def copy(self) -> CopyGuard:
+        """Another one in the same place."""
+        same = object.__new__(CopyGuard)
+        same.__dict__ |= self.__dict__
+        same._utf8 = _decoder()
+        same._utf8.setstate(self._utf8.getstate())
+        return same
+
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """Which ids may come next. Raises `UserError` where none is left."""
+        mask = self._spelt_out() if self._utf8.getstate()[0] else self._whole()
+        if mask is not self._usual and not (mask & ~self._pieces.control).any():
+            raise UserError(f"--max-copy {self._most} leaves nothing that could be written here; a larger number does")
+        return mask
+
+    def push(self, token: int) -> bool:
+        self._take(self._pieces.table[token])
+        return True
+
+    def _take(self, data: bytes) -> None:
+        added = [_bytes(character) for character in self._utf8.decode(data)]
+        self._context = [*self._context, *added][-self._most :]
+
+    def _before(self, new: int) -> bytes | None:
+        """What stands before a run of one character too many, of which `new` are new, if that is in the corpus."""
+        size = self._most + 1 - new
+        if size > len(self._context):
+            return None
+        before = b"".join(self._context[len(self._context) - size :])
+        return before if self._suffixes.occurs(before) else None
+
+    def _copies_alone(self) -> list[int]:
+        """Ids that hold such a run themselves."""
+        size = self._most + 1
+        return [
+            token
+            for token, text in enumerate(self._pieces.texts)
+            if any(self._suffixes.occurs(_bytes(text[at : at + size])) for at in range(len(text) - size + 1))
+        ]
+
+    def _whole(self) -> npt.NDArray[np.bool_]:
+        """What may come where no character is unfinished."""
+        mask, beginnings = self._usual, self._pieces.beginnings
+        for k in range(min(len(beginnings) - 1, self._most), 0, -1):
+            before = self._before(k)
+            if before is None and self._most + 1 - k <= len(self._context):
+                break  # with fewer new characters what stands before is longer, and stands nowhere either
+            for low, high in () if before is None else self._following(before, k, beginnings[k]):
+                if mask is self._usual:
+                    mask = mask.copy()
+                mask[self._pieces.order[low:high]] = False
+        return mask
+
+    def _following(
+        self, before: bytes, k: int, beginnings: dict[bytes, tuple[int, int]]
+    ) -> Collection[tuple[int, int]]:
+        """The ranges of `beginnings`, of k characters, that follow `before` in the corpus."""
+        low, high = self._suffixes.find(before)
+        if high - low > len(beginnings):
+            return [found for begin, found in beginnings.items() if self._suffixes.occurs(before + begin)]
+        ranges = set()
+        for place in self._suffixes.order[low:high].tolist():
+            after = self._suffixes.at(place + len(before), _LONGEST_CHARACTER * k)
+            assert isinstance(after, bytes)
+            begin = _bytes(after.decode("utf-8", "surrogateescape")[:k])
+            if begin in beginnings:
+                ranges.add(beginnings[begin])
+        return ranges
+
+    def _spelt_out(self) -> npt.NDArray[np.bool_]:
+        """What may come where some bytes of a character wait for the others: every id is tried."""
+        mask = self._usual.copy()
+        most = len(self._pieces.beginnings) - 1 + _LONGEST_CHARACTER - 1  # characters that can come at once
+        if most < self._most < len(self._context) + most and self._before(most) is None:
+            return mask
+        state = self._utf8.getstate()
+        for token in np.flatnonzero(mask).tolist():
+            utf8 = _decoder()
+            utf8.setstate(state)
+            added = utf8.decode(self._pieces.table[token], token == self._pieces.end)
+            characters = [*self._context, *map(_bytes, added)]
+            for stop in range(len(self._context) + 1, len(characters) + 1):
+                run = characters[max(0, stop - self._most - 1) : stop]
+                if len(run) > self._most and self._suffixes.occurs(b"".join(run)):
+                    mask[token] = False
+        return mask
