@@ -5,6 +5,7 @@
     tokenizer.json      (+ tokenizer.model)
     metrics.jsonl       one object a validation
     resume/             what training needs to go on: state.json names the newest file
+    corpus.safetensors  the training corpus and where anything stands in it, if it was to be kept
     README.md           a card for people
 
 Nothing here can run code: JSON, safetensors and SentencePiece's own format are all that is read. Every file is
@@ -22,6 +23,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -45,8 +47,8 @@ from seqgen.streams import expand, reason, write_bytes
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.labelled import LabelledCodec
 
-CONFIG, WEIGHTS, METRICS, CARD, RESUME = (
-    "config.json", "model.safetensors", "metrics.jsonl", "README.md", "resume",
+CONFIG, WEIGHTS, METRICS, CARD, RESUME, CORPUS = (
+    "config.json", "model.safetensors", "metrics.jsonl", "README.md", "resume", "corpus.safetensors",
 )  # fmt: skip
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 MOST_ROUNDING = 0.005  # bits a token that rounded weights may cost
@@ -102,6 +104,18 @@ class Checkpoint:
     def sources(self) -> list[dict[str, Any]]:
         """Name, bytes and sha256 of every source it was trained on; what is malformed is left out."""
         return _sources(self.config)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells this model from every other one: of its network, its tokenizer and the bytes of its weights.
+        Raises `ModelError` where they can't be read."""
+        digest = hashlib.sha256(str(self.config["identity"]).encode())
+        try:
+            with open(self.folder / WEIGHTS, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise ModelError(f"cannot read {str(self.folder / WEIGHTS)!r}: {reason(error)}") from error
+        return digest.hexdigest()[:32]
 
     def weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """The weights as float32 arrays, by name.

@@ -25,13 +25,13 @@ _KINDS = {"U8": "u1", "I32": "<i4", "I64": "<i8", "F32": "<f4"}
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-def parse(data: bytes | npt.NDArray[np.uint8], name: str) -> tuple[Arrays, dict[str, str]]:
+def parse(data: bytes | memoryview, name: str) -> tuple[Arrays, dict[str, str]]:
     """The tensors of a file, as views into `data` that can't be written to, and its metadata.
 
     Raises:
         ModelError: whatever is wrong with it; `name`, quoted, begins the sentence.
     """
-    view = memoryview(data).cast("B") if isinstance(data, bytes) else memoryview(data)
+    view = memoryview(data)
     if len(view) < 8:
         raise ModelError(f"{name!r} is damaged or truncated: it has {len(view)} bytes")
     size = int.from_bytes(view[:8], "little")
@@ -74,7 +74,7 @@ def map_file(path: Path) -> tuple[Arrays, dict[str, str]]:
         data = np.memmap(path, dtype=np.uint8, mode="r")
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {str(path)!r}: {reason(error)}") from error
-    return parse(data, str(path))
+    return parse(data.data, str(path))
 
 
 def dump(arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> bytes:

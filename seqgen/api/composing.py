@@ -7,10 +7,12 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from seqgen.api.writing import Request, Tell
 from seqgen.config import MusicOptions, SampleOptions
 from seqgen.errors import DataError
 from seqgen.generation import music as generation
 from seqgen.generation.music import Composition, music_codec
+from seqgen.generation.note_copies import NoteCopies
 from seqgen.music import names
 from seqgen.music.piece import Piece
 from seqgen.streams import open_input, read_chunks
@@ -20,15 +22,19 @@ if TYPE_CHECKING:
     from seqgen.api.model import Model
 
 
-def read_piece(codec: MidiCodec, source: str | os.PathLike[str]) -> Piece:
-    """The piece in a MIDI file, or in standard input for `-`. Raises `DataError` that names it."""
+def read_file(source: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file, or of standard input for `-`."""
     stream = open_input(str(source))
     with contextlib.nullcontext(stream) if str(source) == "-" else contextlib.closing(stream):
-        data = b"".join(read_chunks(stream, str(source)))
+        return b"".join(read_chunks(stream, str(source)))
+
+
+def read_piece(codec: MidiCodec, data: bytes, source: str = "the primer") -> Piece:
+    """The piece in a MIDI file. Raises `DataError`, which names it."""
     try:
         return codec.read(data)[0]
     except DataError as error:
-        raise DataError(f"{str(source)!r}: {error}") from error
+        raise DataError(f"{source!r}: {error}") from error
 
 
 def compose(
@@ -41,11 +47,66 @@ def compose(
     stop_at_end: bool = False,
 ) -> Iterator[Composition]:
     """See `Model.compose`."""
+    asked = Request(options, wishes=wishes, stop_at_end=stop_at_end)
+    return compose_as(model, asked, count, first, piece_of(model, primer))
+
+
+def piece_of(
+    model: Model, primer: str | os.PathLike[str] | bytes | Piece | None, name: str = "the primer"
+) -> Piece | None:
+    """A primer as a piece, of the name of a MIDI file or of its bytes, for which errors then say `name`. What is a
+    piece, or nothing, stays as it is."""
     codec = music_codec(model.codec)
-    scale = None if wishes.key is None else names.scale(wishes.key)
-    if primer is not None and not isinstance(primer, Piece):
-        primer = read_piece(codec, primer)
-    primed = generation.prime(model.engine, codec, primer)
-    return generation.compose(
-        model.engine, codec, primed, options, count, first, stop_at_end, scale, wishes.tempo
-    )  # fmt: skip
+    if primer is None or isinstance(primer, Piece):
+        return primer
+    if isinstance(primer, bytes):
+        return read_piece(codec, primer, name)
+    return read_piece(codec, read_file(primer), str(primer))
+
+
+def compose_as(
+    model: Model,
+    asked: Request,
+    count: int = 1,
+    first: int = 0,
+    primer: Piece | None = None,
+    keep: bool = False,
+    copies: bool = False,
+    tell: Tell = lambda _: None,
+) -> Iterator[Composition]:
+    """Pieces as they are asked for.
+
+    Args:
+        primer: instead of the MIDI file in `asked`.
+        keep: whether pieces tell where they have got to.
+        copies: whether they tell how much of them is copied, where the model keeps what it learnt from.
+        tell: told of what takes a while.
+    """
+    codec = music_codec(model.codec)
+    scale = None if asked.wishes.key is None else set(names.scale(asked.wishes.key))
+    if asked.state is not None:
+        primed = generation.go_on(model.engine, codec, asked.state)
+    else:
+        if primer is None and asked.primer is not None:
+            primer = read_piece(codec, asked.primer)
+        primed = generation.prime(model.engine, codec, primer)
+    how = generation.Composing(
+        asked.options,
+        asked.stop_at_end,
+        None if scale is None else [pitch for pitch in range(128) if pitch % 12 in scale],
+        asked.wishes.tempo,
+        _runs(model, asked.search.max_copy is not None, tell) if copies or asked.search.max_copy else None,
+        asked.search.max_copy,
+        keep,
+        asked.search.best_of,
+    )
+    return generation.compose_as(model.engine, codec, primed, how, count, first)
+
+
+def _runs(model: Model, must: bool, tell: Tell) -> NoteCopies | None:
+    """What the model learnt from; made where it must be there."""
+    from seqgen.api import copies
+
+    found = copies.needed(model, tell) if must else copies.kept(model.checkpoint)
+    assert found is None or isinstance(found, NoteCopies)
+    return found

@@ -20,6 +20,7 @@ import torch
 
 import seqgen
 from seqgen import checkpoint, tokenizers
+from seqgen.api import copies
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import FORMAT, NetworkConfig, TrainOptions
 from seqgen.corpus import sources as reading
@@ -28,6 +29,7 @@ from seqgen.corpus.sources import Document
 from seqgen.errors import UserError
 from seqgen.generation.compiled import rounding_cost
 from seqgen.streams import exchange, reason
+from seqgen.tasks.language import LanguageData
 from seqgen.tasks.task import Data, Task
 from seqgen.training import device, plan
 from seqgen.training.loop import Run, Validated
@@ -48,6 +50,7 @@ class Training:
     data: Data
     run: Run
     before: Run | None = None  # what the network learns before its task
+    documents: list[Document] = field(default_factory=list)  # that it learns from, where they were read
     metrics: list[dict[str, Any]] = field(default_factory=list)
 
     def measured(self, loss: float | None) -> str:
@@ -170,7 +173,9 @@ class ModelFolder:
         self._saved_at = time.monotonic()
 
     def finish(self) -> None:
-        """Measures, once all is over, what sampling with rounded weights would cost: of text, on what was held out."""
+        """Once all is over, keeps the corpus, if it is to be kept; and measures what sampling with rounded weights
+        would cost: of text, on what was held out."""
+        self._keep_corpus()
         network = self._training.plan.network
         stream = getattr(self._data, "held_out", None) or getattr(self._data, "train", None)
         if not isinstance(network, NetworkConfig) or not isinstance(stream, IdStream):
@@ -180,6 +185,15 @@ class ModelFolder:
         if cost is not None and self._config.get(_ROUNDING) != round(cost, 6):
             self._config[_ROUNDING] = round(cost, 6)
             checkpoint.write_config(self._training.folder, self._config)
+
+    def _keep_corpus(self) -> None:
+        folder, data = self._training.folder, self._data
+        wanted = self._config["training"]["options"].get("keep_corpus")
+        if not wanted or not isinstance(data, LanguageData) or (folder / checkpoint.CORPUS).exists():
+            return
+        streams = [data.train] if data.held_out is None else [data.train, data.held_out]
+        documents = self._training.documents if self._training.task.name == "text" else []
+        copies.keep(folder, copies.build(data.codec, streams, documents), self._config)
 
     def save_if_due(self) -> None:
         if self.written and time.monotonic() - self._saved_at > _SAVE_EVERY:

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgen import checkpoint
+from seqgen.api import receipts, states, writing
+from seqgen.api.writing import Request
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import (
     ClassifyOptions,
     EvaluateOptions,
     ForecastOptions,
-    GenerativeConfig,
     MusicOptions,
     ReplyOptions,
     SampleOptions,
     check_task,
     make,
 )
-from seqgen.errors import ModelError, UserError
-from seqgen.generation import text as generation
-from seqgen.generation.engine import Engine, make_engine
-from seqgen.generation.text import Sample
+from seqgen.errors import ModelError
+from seqgen.generation.engine import Engine, choose, make_engine
+from seqgen.generation.search import in_order
+from seqgen.generation.state import SavedState
+from seqgen.generation.text import Left, Sample
 from seqgen.tokenizers import Codec
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from seqgen.api.classifying import Prediction
     from seqgen.api.forecasting import Forecast
     from seqgen.api.scoring import Score
@@ -54,11 +59,22 @@ class Model:
     no more than 0.005 bits a token; with `exact`, never. Scores and measures are exact in any case.
     """
 
-    def __init__(self, loaded: Checkpoint, engine: str = "auto", device: str = "auto", exact: bool = False) -> None:
+    def __init__(
+        self,
+        loaded: Checkpoint,
+        engine: str = "auto",
+        device: str = "auto",
+        exact: bool = False,
+        precision: str = "fp32",
+        streams: int = 1,
+    ) -> None:
+        """`engine`, `device`, `precision` and `streams`, how many samples there will be, as `generation.engine.choose`
+        takes them."""
         self.checkpoint = loaded
-        self._engine_name = engine
+        self.engine_name = choose(engine, device, precision, streams)
         self._exact = exact
         self.device = device
+        self.precision = precision
 
     @property
     def codec(self) -> Codec:
@@ -72,8 +88,25 @@ class Model:
     def engine(self) -> Engine:
         """What samples are drawn with: without torch, unless a device other than the processor was asked for."""
         loaded = self.checkpoint
-        exact = self._exact or not loaded.may_be_rounded
-        return make_engine(loaded.language_model, loaded.weights(), self._engine_name, self.device, exact)
+        return self._made(loaded.weights(), self._exact or not loaded.may_be_rounded)
+
+    @cached_property
+    def exact_engine(self) -> Engine:
+        """The same with weights that are never rounded: what scores are measured with."""
+        engine = self.__dict__.get("engine")
+        if engine is not None and (self._exact or not self.checkpoint.may_be_rounded):
+            return engine
+        return self._made(self.checkpoint.weights(), True)
+
+    def _made(self, weights: Mapping[str, npt.NDArray[np.float32]], exact: bool) -> Engine:
+        network = self.checkpoint.language_model
+        return make_engine(network, weights, self.engine_name, self.device, exact, self.precision)
+
+    def computing_as(self, about: Mapping[str, str], asked: Request) -> Model:
+        """The same model, computing as a receipt says that it did."""
+        exact = about["arithmetic"] != "8 bits"
+        engine, device, precision = about["engine"], about["device"], about["precision"]
+        return Model(self.checkpoint, engine, device, exact, precision, asked.streams)
 
     @cached_property
     def forecaster(self) -> Forecaster:
@@ -108,6 +141,8 @@ class Model:
         label: str | None = None,
         first: int = 0,
         stop_at_end: bool = False,
+        state: SavedState | None = None,
+        left: Left | None = None,
         **options: Any,
     ) -> list[Sample]:
         """`n` texts that go on from `prompt`.
@@ -116,12 +151,54 @@ class Model:
             label: of a model for classify trained to write: what the texts are to be like. They end where they would.
             first: the number of the first sample: sample i is the same whatever `n` and `first` are.
             stop_at_end: let the model end a text where a document would end, before `length`.
-            options: fields of `config.SampleOptions`.
+            state: where a text was left that is gone on with, before the prompt.
+            left: told of each sample, and of the state from which it can be gone on with.
+            options: fields of `config.SampleOptions` and `config.SearchOptions`.
         """
-        settings = make(SampleOptions, options)
-        primed = self.prime(prompt, label)
-        ends = stop_at_end or label is not None
-        return list(generation.samples(self.engine, self.codec, primed, settings, n, first, ends))
+        asked = self.request(prompt, label, stop_at_end, state, options)
+        writing.check(self, asked, n, first)
+        job = writing.prepare(self, asked, keep=left is not None)
+        return [sample for _, sample in in_order(job, n, first, left) if sample is not None]
+
+    def records(
+        self, prompt: str | bytes = "", n: int = 1, *, first: int = 0, label: str | None = None, **options: Any
+    ) -> list[dict[str, Any]]:
+        """`n` texts as `sample --json` writes them: each with what is needed to make it again (`replay`)."""
+        asked = self.request(prompt, label, False, None, options)
+        writing.check(self, asked, n, first)
+        return list(receipts.records(self, asked, n, first))
+
+    def replay(self, record: Mapping[str, Any], state_file: str | None = None) -> dict[str, Any]:
+        """The record of a text made again from one that `records` or `sample --json` gave. Raises `ModelError` where
+        it is of another model or comes out otherwise, `DataError` where it is damaged."""
+        return receipts.replay(self, record, state_file)
+
+    def request(
+        self,
+        prompt: str | bytes,
+        label: str | None,
+        stop_at_end: bool,
+        state: SavedState | None,
+        options: Mapping[str, Any],
+    ) -> Request:
+        """What `sample` is asked for."""
+        data = prompt.encode("utf-8", "surrogateescape") if isinstance(prompt, str) else prompt
+        chosen, search = writing.settings(options, state)
+        return Request(chosen, search, prompt=data, label=label, stop_at_end=stop_at_end, state=state)
+
+    def read(self, text: str | bytes, state: SavedState | None = None) -> SavedState:
+        """Where the model is after a text, or after more of one: what any number of samples can go on from."""
+        found: list[SavedState] = []
+        self.sample(text, state=state, left=lambda _, saved: found.append(saved), length=0)
+        return found[0]
+
+    def save_state(self, state: SavedState, target: str | os.PathLike[str]) -> None:
+        """Writes a state into a file, for this model only."""
+        states.save(self, state, target)
+
+    def load_state(self, source: str | os.PathLike[str]) -> SavedState:
+        """The state in a file. Raises `ModelError` where it is damaged or of another model."""
+        return states.load(self, source)
 
     def follow(self, data: bytes) -> None:
         """Lets the weights follow a text (`evaluation.adaptive`): what is sampled from then on is more like it. The
@@ -133,40 +210,14 @@ class Model:
         for _ in scorer.read(self.codec.encode(data)):
             pass
         weights = {name: weight.cpu().numpy() for name, weight in scorer.network.state_dict().items()}
-        network = self.checkpoint.language_model
-        self.engine = make_engine(network, weights, self._engine_name, self.device)  # exact: rounding was not measured
+        self.engine = self._made(weights, exact=True)  # rounding was not measured
 
     def stream(self, prompt: str | bytes = "", **options: Any) -> Iterator[str]:
         """One text, in pieces of whole characters, as it is written."""
-        primed = self.prime(prompt)
-        for piece, _ in generation.stream_in_order(self.engine, self.codec, primed, make(SampleOptions, options), 1):
+        asked = self.request(prompt, None, False, None, options)
+        writing.check(self, asked)
+        for piece, _ in in_order(writing.prepare(self, asked), 1):
             yield piece
-
-    def prime(self, prompt: str | bytes, label: str | None = None) -> generation.Prompt:
-        """Reads a prompt once, for any number of samples; of a label, where the model knows any.
-
-        Raises:
-            ModelError: the model can't write, or not by labels.
-            UserError: the label is missing, or not one that it knows.
-        """
-        data = prompt.encode("utf-8", "surrogateescape") if isinstance(prompt, str) else prompt
-        if self.task == "dialogue":
-            from seqgen.generation import dialogue
-
-            return dialogue.prime(self.engine, self.dialogue_codec(), data)
-        network = self.checkpoint.network
-        if isinstance(network, GenerativeConfig):
-            if label not in network.labels:
-                known = ", ".join(network.labels[:12]) + (" …" if len(network.labels) > 12 else "")
-                given = f"; not {label!r}" if label is not None else ""
-                raise UserError(f"--label must name one of this model's: {known}{given}")
-            return generation.prime_labelled(self.engine, self.codec, network.labels.index(label), data)
-        if label is not None:
-            raise ModelError(f"--label is for models trained with --generative; this is one for {self.task}")
-        if self.task == "classify":
-            raise ModelError("this model sorts but can't write; `train --generative` makes one that does both")
-        self.must_be_of_text("write")
-        return generation.prime(self.engine, self.codec, data)
 
     def conversation(self, options: SampleOptions | None = None, wishes: ReplyOptions | None = None) -> Conversation:
         """A conversation with a model for dialogue: `hear` a line, then take the `reply`. Raises `ModelError` for
@@ -217,6 +268,8 @@ class Model:
         stop_at_end: bool = False,
         key: str | None = None,
         tempo: float | None = None,
+        state: SavedState | None = None,
+        keep: bool = False,
         **options: Any,
     ) -> list[Composition]:
         """`n` pieces of music that go on from `primer`, a MIDI file or a piece on this model's grid.
@@ -226,25 +279,20 @@ class Model:
             stop_at_end: let the model end a piece before `length`.
             key: only pitches of this scale, such as "D dorian".
             tempo: quarter notes a minute, all through.
-            options: fields of `config.SampleOptions`; `length` counts bars.
+            state: where a piece was left, at a bar line, that is gone on with.
+            keep: whether the pieces tell where they have got to (`saved`); their last bar is then one that others
+                follow.
+            options: fields of `config.SampleOptions` and `config.SearchOptions`; `length` counts bars.
         """
-        given = {name: value for name, value in (("tempo", tempo), ("key", key)) if value is not None}
-        settings, wishes = make(SampleOptions, options), make(MusicOptions, given)
-        return list(self.compose_one_by_one(primer, settings, wishes, n, first, stop_at_end))
-
-    def compose_one_by_one(
-        self,
-        primer: str | os.PathLike[str] | Piece | None,
-        options: SampleOptions,
-        wishes: MusicOptions,
-        n: int = 1,
-        first: int = 0,
-        stop_at_end: bool = False,
-    ) -> Iterator[Composition]:
-        """What `compose` does, a piece at a time."""
         from seqgen.api import composing
 
-        return composing.compose(self, primer, options, wishes, n, first, stop_at_end)
+        given = {name: value for name, value in (("tempo", tempo), ("key", key)) if value is not None}
+        settings, search = writing.settings(options, state)
+        asked = Request(settings, search, make(MusicOptions, given), stop_at_end=stop_at_end, state=state)
+        writing.check(self, asked, n, first)
+        if keep:
+            writing.check_keeping(self, asked, 1)
+        return list(composing.compose_as(self, asked, n, first, composing.piece_of(self, primer), keep, copies=True))
 
     def score_conversations(self, documents: Sequence[Document], per_token: bool = False) -> Iterator[Score]:
         """What each conversation in these files costs, from nothing to its end: a record is a conversation."""

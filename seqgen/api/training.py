@@ -17,7 +17,7 @@ from seqgen import checkpoint, tasks
 from seqgen.api.folder import ModelFolder, Training, describe
 from seqgen.api.model import Model
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import TrainOptions, check, check_task, flag_name, from_json, make, parse_duration
+from seqgen.config import NetworkConfig, TrainOptions, check, check_task, flag_name, from_json, make, parse_duration
 from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import ModelError, UserError
@@ -101,13 +101,15 @@ def train(
         documents, held_out = _read(kind, names, valid_names, spool, watch)
         data = kind.prepare(Preparation(documents, held_out, given, start=start, tell=watch.tell, warn=watch.warn))
         settled = _settle(data, given, compute, start, time.monotonic() - began)
+        if given.keep_corpus and not isinstance(settled.network, NetworkConfig):
+            raise UserError("--keep-corpus is for models that write; of those for classify, with --generative")
         network, generator = _new_network(kind, data, settled, given, start)
         network.to(compute.device)
         objective = data.objective(network, settled, compute, given.seed)
         config = describe(kind, data, given, settled, compute, documents, held_out, start, init_from)
         run = Run(objective, settled.schedule, generator, Position(), began)
         before = _pretraining(data, network, settled, compute, given.seed, began)
-        training = Training(folder, kind, settled, compute, data, run, before)
+        training = Training(folder, kind, settled, compute, data, run, before, documents)
         return _carry_out(training, ModelFolder(training, config, written=False), watch)
 
 
@@ -223,7 +225,7 @@ def _resume(
     arrays, position = checkpoint.read_resume(folder)
     training_config, facts = saved.config["training"], saved.config["data"]
     begun = _as_begun(saved)
-    fixed = set(explicit) - {"budget", "epochs", "steps", "device", "threads", "patience"}
+    fixed = set(explicit) - {"budget", "epochs", "steps", "device", "threads", "patience", "keep_corpus"}
     for name in sorted(fixed):
         if explicit[name] is not None and explicit[name] != getattr(begun, name):
             raise UserError(f"{flag_name(name)} can't change on --resume: the run has {getattr(begun, name)}")
@@ -263,7 +265,9 @@ def _resume(
         run.position.worse = 0  # more time was asked for: patience begins anew
     for unfinished in folder.rglob(f".*{PART}"):  # left by a write that was killed
         unfinished.unlink(missing_ok=True)
-    config = {**saved.config, "training": {**training_config, "schedule": dataclasses.asdict(schedule)}}
+    options = {**training_config["options"], "keep_corpus": given.keep_corpus or begun.keep_corpus}
+    asked = {"schedule": dataclasses.asdict(schedule), "options": options}
+    config = {**saved.config, "training": {**training_config, **asked}}
     before = None
     if not run.position.step:
         before = _pretraining(data, network, settled, compute, begun.seed, time.monotonic())

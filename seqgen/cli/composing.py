@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,9 @@ from seqgen.errors import UserError
 from seqgen.streams import reason, write_bytes
 
 if TYPE_CHECKING:
+    from seqgen.api.model import Model
+    from seqgen.api.receipts import Receipt
+    from seqgen.api.writing import Request
     from seqgen.generation.music import Composition
 
 
@@ -65,36 +67,43 @@ class Composing:
         except OSError as error:
             raise UserError(f"-o {self.output!r} can't be a folder for pieces: {reason(error)}") from error
 
-    def write(self, pieces: Iterable[Composition]) -> None:
-        """Writes the pieces as they come."""
+    def write(
+        self, composed: Composition, model: Model, asked: Request, state_file: str, receipt: Receipt | None = None
+    ) -> None:
+        """Writes one piece; if it was made again from a receipt, only when it is what that came with."""
+        from seqgen.api import receipts
         from seqgen.music import midi
         from seqgen.music.names import program
 
-        programs = tuple(program(name) for name in self.wishes.instrument)
-        for composed in pieces:
-            piece = composed.piece if self.with_primer else composed.without_primer()
-            data = midi.write(piece, self.wishes.tempo, programs)
-            facts: dict[str, Any] = {
-                "index": composed.index, "seed": composed.seed, "bars": composed.bars,
-                "primer_bars": composed.primer_bars, "notes": len(piece.notes), "tokens": composed.events,
-                "log_probability": composed.log_probability, "finish_reason": composed.finish_reason,
-            }  # fmt: skip
-            place: Path | None = None
-            if self.folder is not None:
-                place = self.folder / f"{composed.index:0{len(str(self.first + self.count - 1))}d}.mid"
-            elif not self.to_stdout:
-                place = Path(os.path.expanduser(self.output))
-            if place is not None:
-                write_bytes(place, data)
-            if self.as_json:
-                where = {"midi": base64.b64encode(data).decode()} if place is None else {"file": str(place)}
-                with Output("-") as out:
-                    out.write(to_json({**facts, **where}) + "\n")
-            elif place is None:
-                with Output("-") as out:
-                    out.write(data)
-            if self.plot is not None:
-                from seqgen.plots.music import piano_roll
+        programs = tuple(program(name) for name in asked.wishes.instrument)
+        piece = composed.piece if self.with_primer else composed.without_primer()
+        data = midi.write(piece, asked.wishes.tempo, programs)
+        facts: dict[str, Any] = {
+            "index": composed.index, "seed": composed.seed, "bars": composed.bars,
+            "primer_bars": composed.primer_bars, "notes": len(piece.notes), "tokens": composed.events,
+            "log_probability": composed.log_probability, "finish_reason": composed.finish_reason,
+        }  # fmt: skip
+        if receipt is not None:
+            receipts.compare(model, receipt, facts)
+        if composed.longest_copy is not None:
+            facts["longest_copy"] = composed.longest_copy
+        place: Path | None = None
+        if self.folder is not None:
+            place = self.folder / f"{composed.index:0{len(str(self.first + self.count - 1))}d}.mid"
+        elif not self.to_stdout:
+            place = Path(os.path.expanduser(self.output))
+        if place is not None:
+            write_bytes(place, data)
+        if self.as_json:
+            facts["receipt"] = receipts.of(model, asked, "", state_file)
+            where = {"midi": base64.b64encode(data).decode()} if place is None else {"file": str(place)}
+            with Output("-") as out:
+                out.write(to_json({**facts, **where}) + "\n")
+        elif place is None:
+            with Output("-") as out:
+                out.write(data)
+        if self.plot is not None:
+            from seqgen.plots.music import piano_roll
 
-                bars = composed.primer_bars if self.with_primer else 0
-                write_bytes(Path(os.path.expanduser(self.plot)), piano_roll(piece, primer_bars=bars))
+            bars = composed.primer_bars if self.with_primer else 0
+            write_bytes(Path(os.path.expanduser(self.plot)), piano_roll(piece, primer_bars=bars))

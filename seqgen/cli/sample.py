@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-from typing import Annotated
+import hashlib
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqgen.cli.common import AsJson, Exact, ModelFolder, Output, Quiet, add_options, pipes, to_json
-from seqgen.config import MusicOptions, SampleOptions, flag_name, make
+from seqgen.cli.common import AsJson, Exact, Output, Quiet, Voice, add_options, pipes, to_json
+from seqgen.config import MusicOptions, SampleOptions, SearchOptions, flag_name, make
 from seqgen.errors import UserError
+
+if TYPE_CHECKING:
+    from seqgen.api.model import Model
+    from seqgen.api.writing import Request
+    from seqgen.generation.text import Sample
 
 
 @pipes
 @add_options(SampleOptions)
+@add_options(SearchOptions, "search")
 @add_options(MusicOptions, "wishes")
 def run(
-    model: ModelFolder,
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="A folder that `train` made.")] = None,
     prompt: Annotated[
         str | None,
         typer.Option("--prompt", "--primetext", "--start", "--prefix", "-p", help="Text to go on from."),
@@ -35,6 +40,16 @@ def run(
     primer: Annotated[
         str | None, typer.Option(metavar="FILE.mid", help="Music to go on from; it is kept whole.")
     ] = None,
+    state_in: Annotated[
+        str | None, typer.Option(metavar="FILE|-", help="Go on from where --state-out left a text, or a piece.")
+    ] = None,
+    state_out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Keep where the text, or the piece, has got to.")
+    ] = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|-", help="Make samples again from what --json wrote; MODEL may be left out."),
+    ] = None,
     show_prompt: Annotated[
         bool, typer.Option(help="Whether the prompt, or the primer, stands before what is new.")
     ] = True,
@@ -51,60 +66,121 @@ def run(
     plot: Annotated[str | None, typer.Option(metavar="FILE.png", help="Music: also draw the piano roll.")] = None,
     engine: Annotated[str, typer.Option(metavar="auto|light|torch", help="What computes.")] = "auto",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(metavar="fp32|bf16", help="Of the products, by the torch engine.")
+    ] = "fp32",
     exact: Exact = False,
     quiet: Quiet = False,
-    options: dict[str, object] = {},  # noqa: B006 - filled by add_options
-    wishes: dict[str, object] = {},  # noqa: B006
+    options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
+    search: dict[str, Any] = {},  # noqa: B006
+    wishes: dict[str, Any] = {},  # noqa: B006
 ) -> None:
     """Write text or compose music with a model.
 
     The prompt is repeated before the text and not counted in --length. Filters run in the order of their flags below.
     """
-    settings = make(SampleOptions, options)
+    make(SampleOptions, options), make(SearchOptions, search)
+    voice = Voice(quiet)
+    if replay is not None:
+        made_by = {"--prompt": prompt, "--prompt-file": prompt_file, "--label": label, "--primer": primer,
+                   "--state-out": state_out, "--stop-at-end": stop_at_end, "--adaptive": adaptive, "--exact": exact,
+                   "-n": n > 1, "--first": first} | {flag_name(name): True for name in (*options, *search, *wishes)}
+        for flag in (flag for flag, value in made_by.items() if value):
+            raise UserError(f"--replay takes all from the receipt: leave {flag} out")
+        from seqgen.cli.replaying import replay_all
+
+        replay_all(replay, model, state_in, output, plot, as_json, show_prompt)
+        return
+    if model is None:
+        raise UserError("MODEL is missing: name the folder that `train` made")
     if prompt is not None and prompt_file is not None:
         raise UserError("give --prompt or --prompt-file, not both")
     from seqgen import checkpoint
+    from seqgen.api import states, writing
+    from seqgen.api.composing import compose_as, piece_of, read_file
     from seqgen.api.model import Model
-    from seqgen.generation.text import stream_in_order
-    from seqgen.streams import open_input, read_chunks
 
-    loaded = Model(checkpoint.load(model), engine, device, exact)
-    if loaded.task == "music":
-        if adaptive:
-            raise UserError("--adaptive is for text; this is a model for music")
+    if [prompt_file, primer, state_in].count("-") > 1:
+        raise UserError("standard input can be read once only: '-' is given twice")
+    chosen, searched = writing.settings({**options, **search})
+    streams = n * max(searched.best_of, searched.beam)
+    loaded = Model(checkpoint.load(model), engine, device, exact, precision, streams)
+    _check_flags(loaded, prompt is not None or prompt_file is not None, chosen, label, primer, plot, wishes)
+    state, digest = None, ""
+    if state_in is not None:
+        data = states.read(state_in)
+        state, digest = states.parse(loaded, data, state_in), hashlib.sha256(data).hexdigest()
+        chosen, searched = writing.settings({**options, **search}, state)
+    begin = read_file(prompt_file) if prompt_file is not None else (prompt or "").encode("utf-8", "surrogateescape")
+    music = None if primer is None else read_file(primer)
+    asked = writing.Request(
+        chosen, searched, make(MusicOptions, wishes), begin, label, stop_at_end, adaptive, state, digest, music
+    )
+    writing.check(loaded, asked, n, first)
+    if state_out is not None:
+        writing.check_keeping(loaded, asked, n)
+        states.check_target(state_out)
+    if loaded.task != "music":
+        _write(loaded, asked, n, first, as_json, show_prompt, output, state_in or "", state_out, voice)
+        return
+    from seqgen.cli.composing import Composing
+
+    place = Composing(output, plot, n, first, as_json, show_prompt, asked.wishes)
+    piece = piece_of(loaded, music, primer or "")
+    keep = state_out is not None
+    for composed in compose_as(loaded, asked, n, first, piece, keep, as_json, voice.note):
+        place.write(composed, loaded, asked, state_in or "")
+        if state_out is not None and composed.saved is not None:
+            states.save(loaded, composed.saved, state_out)
+
+
+def _check_flags(
+    model: Model, prompted: bool, options: SampleOptions, label: str | None, primer: str | None, plot: str | None,
+    wishes: dict[str, Any],
+) -> None:  # fmt: skip
+    """Raises `UserError` for flags of another task."""
+    if model.task == "music":
         if label is not None:
             raise UserError("--label is for labelled texts; this is a model for music")
-        if prompt is not None or prompt_file is not None or settings.stop:
+        if prompted or options.stop:
             raise UserError("this is a model for music: it goes on from --primer FILE.mid, and has no text to stop at")
-        from seqgen.cli.composing import Composing
-
-        made = loaded.compose_one_by_one(primer, settings, make(MusicOptions, wishes), n, first, stop_at_end)
-        Composing(output, plot, n, first, as_json, show_prompt, make(MusicOptions, wishes)).write(made)
         return
     for flag in [flag_name(name) for name in wishes] + ["--primer"] * bool(primer) + ["--plot"] * bool(plot):
-        raise UserError(f"{flag} is for music; this is a model for {loaded.task}")
-    if prompt_file is not None:
-        stream = open_input(prompt_file)
-        with contextlib.nullcontext(stream) if prompt_file == "-" else contextlib.closing(stream):
-            begin = b"".join(read_chunks(stream, prompt_file))
-    else:
-        begin = (prompt or "").encode("utf-8", "surrogateescape")
-    if adaptive:
-        loaded.follow(begin)
-    primed = loaded.prime(begin, label)
-    stop_at_end = stop_at_end or label is not None
+        raise UserError(f"{flag} is for music; this is a model for {model.task}")
+
+
+def _write(
+    model: Model, asked: Request, n: int, first: int, as_json: bool, show_prompt: bool, output: str, state_in: str,
+    state_out: str | None, voice: Voice,
+) -> None:  # fmt: skip
+    """Texts as they come, or as lines of JSON."""
+    from seqgen.api import receipts, states, writing
+    from seqgen.generation.search import in_order
+    from seqgen.generation.state import SavedState
+
+    kept: list[SavedState] = []
+
+    def left(sample: Sample, saved: SavedState) -> None:
+        kept.append(saved)
+
+    job = writing.prepare(model, asked, state_out is not None, voice.note)
+    receipt = receipts.of(model, asked, job.prompt.text, state_in) if as_json else {}
+    copied = writing.longest_copy(model) if as_json else None
     with Output(output) as out:
         starting = True
-        for text, sample in stream_in_order(loaded.engine, loaded.codec, primed, settings, n, first, stop_at_end):
+        for text, sample in in_order(job, n, first, None if state_out is None else left):
             if as_json:
                 if sample is not None:
-                    out.write(to_json(dataclasses.asdict(sample)) + "\n")
+                    count = None if copied is None else copied(sample.text)
+                    out.write(to_json(receipts.record(sample, receipt, count)) + "\n")
                 continue
             if starting and show_prompt:
-                out.write(primed.text)
+                out.write(job.prompt.text)
             starting = sample is not None
             if text:
                 out.write(text)
             if sample is not None and (n > 1 or out.terminal):
                 last = sample.index == first + n - 1
                 out.write("\n" if last else "\n\n")
+    if state_out is not None:
+        states.save(model, kept[0], state_out)

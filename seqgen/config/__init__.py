@@ -39,6 +39,7 @@ from seqgen.config.work import (
     MusicOptions,
     ReplyOptions,
     SampleOptions,
+    SearchOptions,
 )
 
 FORMAT = 1  # of the model folder; a larger number is refused by name, so it changes only when old readers would err
@@ -64,6 +65,7 @@ __all__ = [
     "NetworkConfig",
     "ReplyOptions",
     "SampleOptions",
+    "SearchOptions",
     "Sorter",
     "TrainOptions",
     "check",

@@ -145,6 +145,9 @@ class TrainOptions:
         "50,80,95", "Forecasting: the bands, in percent; none for no bands.", metavar="P,P",
         tasks=_FORECAST)  # fmt: skip
 
+    keep_corpus: bool = setting(
+        False, "Keep the corpus in the model, five bytes for each of its own, so that `sample --max-copy` has it "
+        "wherever the model goes.", tasks=("text", "dialogue", "music", "classify"))  # fmt: skip
     seed: int = setting(0, "Of every random choice.", least=0, most=(1 << 63) - 1)
     device: str = setting("auto", "Where to compute.", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = setting("auto", "Of the products in training.", choices=("auto", "fp32", "bf16"))

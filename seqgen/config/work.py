@@ -40,6 +40,25 @@ class SampleOptions:
 
 
 @dataclass(frozen=True)
+class SearchOptions:
+    """How samples are chosen, and what they must not be."""
+
+    best_of: int = setting(
+        1, "Draw so many for each sample and keep the likeliest: by log-probability a character, or event of music.",
+        least=1, most=1 << 16)  # fmt: skip
+    beam: int = setting(
+        0, "Beam search instead of drawing: so many beginnings are gone on with; 0 draws.", least=0, most=1024,
+        tasks=("text", "dialogue", "classify"))  # fmt: skip
+    max_copy: int | None = setting(
+        None, "Never more than so many characters (notes of music) in a row as in the training corpus.", least=1,
+        most=1024)  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if isinstance(self.beam, int) and isinstance(self.best_of, int) and self.beam and self.best_of != 1:
+            raise UserError("give --beam or --best-of, not both: beam search draws nothing")
+
+
+@dataclass(frozen=True)
 class EvaluateOptions:
     """What else evaluating can be told. The pieces of music compared are drawn with these settings."""
 

@@ -98,6 +98,7 @@ class CompiledEngine:
         assert kernels is not None, "ask for the library before"
         self.vocab_size = config.vocab_size
         self.whole = whole
+        self.arithmetic = "8 bits" if whole else "float32"
         self._run_kernel = kernels.seqgen_light_run
         self._kept: list[npt.NDArray] = []  # what the kernels point to
         layers = []

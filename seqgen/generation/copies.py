@@ -121,9 +121,8 @@ class _Pieces:
             for k in range(1, len(text) + 1):
                 begin = _bytes(text[:k])
                 if begin not in found[k]:
-                    low = bisect.bisect_left(ordered, begin)
-                    high = bisect.bisect_left(ordered, True, low, key=lambda other, b=begin: not other.startswith(b))
-                    found[k][begin] = low, high
+                    behind = begin + b"\xff"  # which nothing that goes on from it comes behind
+                    found[k][begin] = bisect.bisect_left(ordered, begin), bisect.bisect_left(ordered, behind)
         return found
 
 

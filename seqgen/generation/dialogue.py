@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import ReplyOptions, SampleOptions
-from seqgen.generation.draw import Primed, ids
+from seqgen.generation.draw import Primed, ids, read_on
 from seqgen.generation.draw import prime as prime_ids
 from seqgen.generation.engine import Engine
 from seqgen.generation.filters import Chain, log_softmax
-from seqgen.generation.text import Prompt
+from seqgen.generation.prompts import Prompt, shown_before
+from seqgen.generation.state import SavedState
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.dialogue import DialogueCodec
 
@@ -38,7 +39,19 @@ def prime(engine: Engine, codec: DialogueCodec, prompt: bytes) -> Prompt:
     """Reads a prompt as the first thing that anybody says, for `text.stream` to go on with the whole conversation."""
     begin = codec.turn(PERSON, prompt) if prompt else np.empty(0, dtype=np.int32)
     text = (b"A: " + prompt if prompt else b"").decode("utf-8", "surrogateescape")
-    return Prompt(text, prime_ids(engine, codec, begin), range(codec.speakers))
+    return Prompt(text, prime_ids(engine, codec, begin), range(codec.speakers), begin[:1].tolist())
+
+
+def go_on(engine: Engine, codec: DialogueCodec, saved: SavedState, prompt: bytes = b"") -> Prompt:
+    """From where a conversation was left; what `prompt` says is the next turn."""
+    begun = [PERSON] if saved.history else []
+    lead = [*begun, *saved.tail]
+    here = Prompt("", saved.primed(engine), range(codec.speakers), lead, saved.pending, cut=saved.cut)
+    if not prompt:
+        return here
+    said = "\n" * len(begun) + "A: " + prompt.decode("utf-8", "surrogateescape")
+    primed = read_on(engine, here.primed, codec.turn(PERSON, prompt))
+    return replace(shown_before(replace(here, primed=primed), codec, said), lead=[PERSON])
 
 
 @dataclass(frozen=True)

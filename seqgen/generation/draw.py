@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from seqgen.native import library
 from seqgen.tokenizers import Codec, Ids
 
 _LONGEST_WINDOW = 1 << 14  # of a penalty, whose ids are kept for each stream
+_AT_A_TIME = 4  # random numbers that Philox makes for each value of its counter
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,22 @@ class Primed:
     history: list[int]
     last: int  # the id still to be stepped on: its logits are the first ones needed
     state: object
+    drawn: int = 0  # random numbers that went before: every stream goes on behind so many of its own
 
 
 def prime(engine: Engine, codec: Codec, begin: Ids) -> Primed:
     """Reads `end` (something new begins) and then the ids of a prompt, which may be none."""
     ids = np.concatenate([np.array([codec.end], dtype=np.int32), begin])
     return Primed(ids[1:].tolist(), int(ids[-1]), engine.read(ids[:-1], engine.initial(1)))
+
+
+def read_on(engine: Engine, primed: Primed, more: Ids) -> Primed:
+    """The same after more ids, which may be none."""
+    if not len(more):
+        return primed
+    ids = np.concatenate([np.array([primed.last], dtype=np.int32), more])
+    state = engine.read(ids[:-1], primed.state)
+    return Primed([*primed.history, *more.tolist()], int(ids[-1]), state, primed.drawn)
 
 
 def draw(probabilities: Logits, uniform: float) -> int:
@@ -45,9 +56,29 @@ def draw(probabilities: Logits, uniform: float) -> int:
     return token
 
 
-def random_stream(seed: int, index: int) -> np.random.Generator:
-    """The random numbers of sample `index`: a counter-based generator, so streams never overlap (Salmon, 2011)."""
-    return np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
+def random_stream(seed: int, index: int, drawn: int = 0) -> np.random.Generator:
+    """The random numbers of sample `index`, without the first `drawn`: a counter-based generator, so streams never
+    overlap (Salmon, 2011)."""
+    stream = np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
+    stream.bit_generator.advance(drawn // _AT_A_TIME)  # type: ignore[attr-defined]
+    stream.random(drawn % _AT_A_TIME)
+    return stream
+
+
+def drawn_from(stream: np.random.Generator) -> int:
+    """How many random numbers a stream has given."""
+    state = stream.bit_generator.state
+    counter = sum(int(word) << (64 * place) for place, word in enumerate(state["state"]["counter"]))
+    return _AT_A_TIME * counter - (_AT_A_TIME - int(state["buffer_pos"]))
+
+
+@dataclass
+class Where:
+    """Where streams have got to: `ids` keeps it true at every step that it yields."""
+
+    state: Any = None
+    last: list[int] = field(default_factory=list)  # the ids still to be stepped on
+    streams: list[np.random.Generator] = field(default_factory=list)
 
 
 class Guide(Protocol):
@@ -69,6 +100,7 @@ def ids(
     seed: int,
     indices: Sequence[int],
     guides: Sequence[Guide] = (),
+    where: Where | None = None,
 ) -> Iterator[list[tuple[int, float]]]:
     """For every step the id drawn and its log-probability, of each of `indices` side by side, without end.
 
@@ -76,8 +108,9 @@ def ids(
         filters: from logits to the logits that are drawn from.
         guides: one a stream, or none. What they forbid has no probability before the filters and in the
             log-probabilities.
+        where: told where the streams are.
     """
-    streams = [random_stream(seed, index) for index in indices]
+    streams = [random_stream(seed, index, primed.drawn) for index in indices]
     drawing = make_drawing(filters, engine.vocab_size, primed.history, len(indices))
     state = engine.repeat(primed.state, len(indices))
     last: npt.NDArray[np.int64] = np.full(len(indices), primed.last, dtype=np.int64)
@@ -89,6 +122,8 @@ def ids(
             if not guides or guides[row].push(token):
                 drawing.push(row, token)
         last[:] = tokens
+        if where is not None:
+            where.state, where.last, where.streams = state, tokens, streams
         yield list(zip(tokens, logs, strict=True))
 
 

@@ -22,6 +22,7 @@ class Engine(Protocol):
 
     vocab_size: int
     wave: int  # streams that it pays to run side by side
+    arithmetic: str  # how it computes: engines of one kind give the same bits on the same machine
 
     def initial(self, batch: int) -> Any:
         """The state of `batch` streams that have read nothing."""

@@ -63,6 +63,7 @@ class LightEngine:
     """See `engine.Engine`."""
 
     wave = 1
+    arithmetic = "numpy"
 
     def __init__(self, config: NetworkConfig, weights: Mapping[str, Array]) -> None:
         self.vocab_size = config.vocab_size

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import SampleOptions
-from seqgen.errors import UserError
-from seqgen.generation.draw import Primed, ids
+from seqgen.errors import ModelError, UserError
+from seqgen.generation.draw import Primed, Where, drawn_from, ids
 from seqgen.generation.draw import prime as prime_ids
 from seqgen.generation.engine import Engine
 from seqgen.generation.filters import Chain
+from seqgen.generation.note_copies import NoteCopies, NoteGuard
+from seqgen.generation.state import SavedState, latest
+from seqgen.music import barline
+from seqgen.music.events import Vocabulary
 from seqgen.music.grammar import Walk
 from seqgen.music.piece import Piece
 from seqgen.tokenizers import Codec, Ids
@@ -34,6 +39,8 @@ class Composition:
     events: int
     log_probability: float
     finish_reason: str  # "length", or "end" where the model ended the piece before
+    longest_copy: int | None = None  # notes in a row as in the training set, where that is known
+    saved: SavedState | None = None  # where it has got to, where that was asked for
 
     @property
     def bars(self) -> int:
@@ -51,6 +58,18 @@ class Primer:
 
     ids: Ids
     primed: Primed
+    walk: dict[str, Any] | None = None  # where a piece was left that is gone on with (`barline`)
+
+    def begin(self, vocabulary: Vocabulary) -> Walk:
+        """The grammar's place in the piece after it."""
+        if self.walk is not None:
+            walk = barline.enter(vocabulary, self.walk)
+            walk.push(self.primed.last)
+            return walk
+        walk = Walk(vocabulary)
+        for token in self.ids.tolist():
+            walk.push(token)
+        return walk
 
 
 def music_codec(codec: Codec) -> MidiCodec:
@@ -69,26 +88,38 @@ def prime(engine: Engine, codec: Codec, primer: Piece | None = None) -> Primer:
     return Primer(begin, Primed(counted, primed.last, primed.state))
 
 
+def go_on(engine: Engine, codec: Codec, saved: SavedState) -> Primer:
+    """From the bar line where a piece was left. Raises `ModelError` for a state of something else."""
+    music = music_codec(codec)
+    if saved.walk is not None:
+        barline.enter(music.vocabulary, saved.walk)  # refuses what is damaged
+    elif saved.last != music.end:
+        raise ModelError("the state of the piece is damaged: it does not say where the piece is")
+    return Primer(np.empty(0, dtype=np.int32), saved.primed(engine), saved.walk)
+
+
 class _Guide:
     """See `draw.Guide`. Follows one piece until its bars are full."""
 
-    def __init__(
-        self, codec: MidiCodec, primer: Ids, bars: int, stop_at_end: bool, scale: Iterable[int] | None, tempo: bool
-    ) -> None:
+    def __init__(self, codec: MidiCodec, primer: Primer, asked: Composing) -> None:
         self._vocabulary = codec.vocabulary
-        self.walk = Walk(codec.vocabulary)
-        for token in primer.tolist():
-            self.walk.push(token)
-        self.walk.restrict(scale, tempo_changes=not tempo)
-        self.primer_bars = len(self.walk.bars)
-        self._left = bars
-        self._stop_at_end = stop_at_end
+        self.walk = primer.begin(codec.vocabulary)
+        self.walk.restrict(asked.pitches, tempo_changes=asked.tempo is None)
+        if asked.copies is not None and asked.most is not None:
+            self.walk.bar_out(NoteGuard(asked.copies, asked.most))
+        self.primer_bars = 0 if primer.walk is not None else len(self.walk.bars)
+        bars = asked.options.length_for("music")
+        self._left = bars - (primer.walk is not None)  # its first bar is drawn already
+        self._asked = asked
+        self.counted: list[int] = []
         self.finish_reason = "" if bars else "length"
 
     def mask(self) -> npt.NDArray[np.bool_]:
         mask = self.walk.mask()
-        if self._left and not self._stop_at_end:
+        if (self._left or self._asked.keep) and not self._asked.stop_at_end:
             mask[self._vocabulary.first["end"]] = False
+        if not mask.any():
+            raise UserError(f"--max-copy {self._asked.most} leaves nothing that could be played here")
         return mask
 
     def push(self, token: int) -> bool:
@@ -104,7 +135,39 @@ class _Guide:
             self.finish_reason = "end" if self._left else "length"
             return False
         self.walk.push(token)
+        if kind in _NOTES:
+            self.counted.append(token)
         return kind in _NOTES
+
+    def saved(self, primer: Primer, cells: Any, last: int, index: int, numbers: int) -> SavedState:
+        """Where the piece has got to, when it is over."""
+        options, over = self._asked.options, last == self._vocabulary.first["end"]
+        history, cut = latest([*primer.primed.history, *self.counted], options)
+        walk = None if over else barline.leave(self.walk)
+        return SavedState(cells, last, history, cut, options.seed, index, numbers, walk=walk)
+
+
+@dataclass(frozen=True)
+class Composing:
+    """What pieces are to be.
+
+    Attributes:
+        stop_at_end: let the model end a piece sooner.
+        pitches: that melodic tracks may play; None leaves them all.
+        tempo: quarter notes a minute, all through; None leaves it to the model.
+        copies, most: the runs of the training set, to tell how long they are copied; no more than `most`, if given.
+        keep: whether pieces tell where they have got to. Their last bar is then one that others follow.
+        best_of: how many are composed for each, of which the likeliest, by event, is given.
+    """
+
+    options: SampleOptions
+    stop_at_end: bool = False
+    pitches: Sequence[int] | None = None
+    tempo: float | None = None
+    copies: NoteCopies | None = None
+    most: int | None = None
+    keep: bool = False
+    best_of: int = 1
 
 
 def compose(
@@ -129,31 +192,59 @@ def compose(
     Raises:
         UserError: the scale leaves no pitch.
     """
-    music = music_codec(codec)
-    filters = Chain(options)
     pitches = None if scale is None else [pitch for pitch in range(128) if pitch % 12 in set(scale)]
-    for start in range(first, first + count, engine.wave):
-        indices: Sequence[int] = range(start, min(start + engine.wave, first + count))
-        guides = [
-            _Guide(music, primer.ids, options.length_for("music"), stop_at_end, pitches, tempo is not None)
-            for _ in indices
-        ]
-        counts, sums = [0] * len(indices), [0.0] * len(indices)
-        going_on = {row for row, guide in enumerate(guides) if not guide.finish_reason}
-        for step in ids(engine, primer.primed, filters, options.seed, indices, guides) if going_on else ():
-            for row in sorted(going_on):
-                if guides[row].finish_reason:  # what was drawn would begin a bar too many
-                    going_on.discard(row)
-                else:
-                    counts[row] += 1
-                    sums[row] += step[row][1]
-            if not going_on:
-                break
-        for row, index in enumerate(indices):
-            guide = guides[row]
-            piece = guide.walk.piece()
-            if tempo is not None:
-                piece = Piece(piece.grid, piece.tracks, piece.notes, piece.bars, ((0, max(1, round(tempo))),))
-            yield Composition(
-                index, options.seed, piece, guide.primer_bars, counts[row], sums[row], guide.finish_reason
-            )
+    return compose_as(engine, codec, primer, Composing(options, stop_at_end, pitches, tempo), count, first)
+
+
+def compose_as(
+    engine: Engine, codec: Codec, primer: Primer, asked: Composing, count: int = 1, first: int = 0
+) -> Iterator[Composition]:
+    """`count` pieces as they are asked for, in order, from number `first` on. With `asked.best_of`, piece i is the best
+    of those from the random streams i · best_of and the following ones."""
+    tries = asked.best_of
+    at_once = max(1, engine.wave // tries)
+    for start in range(first, first + count, at_once):
+        stop = min(start + at_once, first + count)
+        best: dict[int, Composition] = {}
+        for piece in _together(engine, music_codec(codec), primer, asked, range(start * tries, stop * tries)):
+            number = piece.index // tries
+            if number not in best or _by_event(piece) > _by_event(best[number]):
+                best[number] = piece
+        yield from (replace(best[number], index=number) for number in range(start, stop))
+
+
+def _by_event(piece: Composition) -> float:
+    return piece.log_probability / max(piece.events, 1)
+
+
+def _together(
+    engine: Engine, codec: MidiCodec, primer: Primer, asked: Composing, indices: Sequence[int]
+) -> Iterator[Composition]:
+    """Pieces side by side."""
+    guides = [_Guide(codec, primer, asked) for _ in indices]
+    counts, sums = [0] * len(indices), [0.0] * len(indices)
+    saved: list[SavedState | None] = [None] * len(indices)
+    going_on = {row for row, guide in enumerate(guides) if not guide.finish_reason}
+    where, seed = Where(), asked.options.seed
+    filters = Chain(asked.options)
+    for step in ids(engine, primer.primed, filters, seed, indices, guides, where) if going_on else ():
+        for row in sorted(going_on):
+            if not guides[row].finish_reason:
+                counts[row] += 1
+                sums[row] += step[row][1]
+                continue
+            going_on.discard(row)  # what was drawn would begin a bar too many
+            if asked.keep:
+                cells, numbers = engine.export(where.state, row), drawn_from(where.streams[row])
+                saved[row] = guides[row].saved(primer, cells, where.last[row], indices[row], numbers)
+        if not going_on:
+            break
+    for row, index in enumerate(indices):
+        guide = guides[row]
+        piece = guide.walk.piece()
+        if asked.tempo is not None:
+            piece = Piece(piece.grid, piece.tracks, piece.notes, piece.bars, ((0, max(1, round(asked.tempo))),))
+        copied = None if asked.copies is None else asked.copies.longest(guide.walk)
+        yield Composition(
+            index, seed, piece, guide.primer_bars, counts[row], sums[row], guide.finish_reason, copied, saved[row]
+        )

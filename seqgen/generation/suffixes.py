@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import ctypes
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ _AT_ONCE = 7  # bytes that one number of 64 bits holds, each with a place for "n
 
 
 def suffix_array(symbols: Symbols) -> Order:
-    """Where the suffixes of `symbols`, shape (length,), begin, in their order. Raises `UserError` beyond 2³¹ symbols."""
+    """Where the suffixes of `symbols`, shape (length,), begin, in their order. Raises `UserError` beyond 2³¹."""
     if len(symbols) > MOST:
         raise UserError(f"{len(symbols):,} symbols are too many to look for copies in; {MOST:,} are the most")
     if symbols.dtype == np.uint8:
@@ -87,11 +88,15 @@ class Suffixes:
         if self._find is not None:
             self._find(*self._where, pattern, len(pattern), self._found)
             return self._found[0], self._found[1]
-        low = bisect.bisect_left(self.order, pattern, key=lambda place: self.at(int(place), len(pattern)))
-        if low == len(self.order) or self.at(int(self.order[low]), len(pattern)) != pattern:
+        size, wanted = len(pattern), pattern if isinstance(pattern, bytes) else list(pattern)
+
+        def begins(place: np.int32) -> Any:
+            return self.at(int(place), size)
+
+        low = bisect.bisect_left(self.order, wanted, key=begins)
+        if low == len(self.order) or begins(self.order[low]) != wanted:
             return low, low
-        high = bisect.bisect_right(self.order, pattern, low, key=lambda place: self.at(int(place), len(pattern)))
-        return low, high
+        return low, bisect.bisect_right(self.order, wanted, low, key=begins)
 
     def occurs(self, pattern: bytes | Sequence[int]) -> bool:
         """Whether it stands anywhere."""

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from seqgen.config import SampleOptions
-from seqgen.generation.draw import Primed, ids
-from seqgen.generation.draw import prime as prime_ids
+from seqgen.generation.draw import Guide, Where, drawn_from, ids
 from seqgen.generation.engine import Engine
 from seqgen.generation.filters import Chain
+from seqgen.generation.prompts import Prompt, prime, prime_labelled
+from seqgen.generation.state import SavedState, latest
 from seqgen.tokenizers import Codec
+
+__all__ = [
+    "Cutter", "Pen", "Prompt", "Sample", "Written", "forbidden", "left_by", "prime", "prime_labelled", "samples",
+    "stream", "stream_in_order", "write",
+]  # fmt: skip
+
+_LONGEST_TAIL = 3  # ids: a character that is not finished has at most so many bytes
 
 
 @dataclass(frozen=True)
@@ -29,27 +37,13 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """A prompt that was read once: what any number of samples go on from.
+class Written:
+    """A finished sample, and what is known of it beside: its log-probability a character, of all that was drawn, and
+    where it has got to, if that was asked for."""
 
-    `allowed`: control tokens that may be written all the same, as speakers in a conversation are; what was primed of
-    these is then part of what a decoder has to know.
-    """
-
-    text: str
-    primed: Primed
-    allowed: Sequence[int] = ()
-
-
-def prime(engine: Engine, codec: Codec, prompt: bytes) -> Prompt:
-    """Reads a prompt of any length and any bytes, as the beginning of a document."""
-    return Prompt(prompt.decode("utf-8", "surrogateescape"), prime_ids(engine, codec, codec.encode(prompt)))
-
-
-def prime_labelled(engine: Engine, codec: Codec, label: int, prompt: bytes) -> Prompt:
-    """Reads a prompt as the beginning of a text that has a label, given by its id."""
-    begin = np.concatenate([np.array([label], dtype=np.int32), codec.encode(prompt)])
-    return Prompt(prompt.decode("utf-8", "surrogateescape"), prime_ids(engine, codec, begin))
+    sample: Sample
+    per_character: float
+    saved: SavedState | None
 
 
 class Cutter:
@@ -79,6 +73,12 @@ class Cutter:
             return self._release(len(self._held), "end")
         return self._release(over, "stop" if stop < self._left else "length")
 
+    def rest(self) -> str:
+        """What was taken and lies beyond the end, once there is one; behind a stop string, what follows it."""
+        if self.finish_reason == "stop":
+            return self._held[max(len(stop) for stop in self._stops if self._held.startswith(stop)) :]
+        return self._held
+
     def _earliest_stop(self) -> int:
         """Where the first whole stop string among the held text begins; beyond any length if there is none."""
         found = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
@@ -99,6 +99,135 @@ class Cutter:
         return 0
 
 
+class Pen:
+    """One text as it is written: what of it may be shown, and what it cost."""
+
+    def __init__(self, codec: Codec, prompt: Prompt, length: int, stops: Sequence[str]) -> None:
+        self._end, self._prompt = codec.end, prompt
+        self._decoder = codec.decoder()
+        for token in prompt.lead:
+            self._decoder.push(token)
+        self._cutter = Cutter(length, stops)
+        self.drawn: list[int] = []
+        self.log_probability = 0.0
+        self.came = ""  # what the last id spelt
+        self.characters = 0  # of all that was drawn, also beyond the end
+        self._parts: list[str] = []
+        self._unwritten = prompt.pending if self.finish_reason else ""  # where nothing is to be written at all
+        if prompt.pending and not self.finish_reason:
+            self._parts.append(self._cutter.push(prompt.pending))
+
+    @property
+    def finish_reason(self) -> str:
+        """Why the text is over; empty while it is not."""
+        return self._cutter.finish_reason
+
+    def text(self) -> str:
+        """All of it that may be shown."""
+        return "".join(self._parts)
+
+    def write(self, token: int, log_probability: float) -> str:
+        """Takes an id that was drawn; what may be shown now."""
+        self.drawn.append(token)
+        self.log_probability += log_probability
+        over = token == self._end
+        self.came = (self._decoder.finish() if over else self._decoder.push(token)).decode("utf-8", "surrogateescape")
+        self.characters += len(self.came)
+        shown = self._cutter.push(self.came)
+        if over and not self.finish_reason:
+            shown += self._cutter.finish()
+        self._parts.append(shown)
+        return shown
+
+    def copy(self) -> Pen:
+        """Another one that has written the same."""
+        same = copy.copy(self)
+        same._decoder, same._cutter = self._decoder.copy(), copy.copy(self._cutter)
+        same.drawn, same._parts = self.drawn.copy(), self._parts.copy()
+        return same
+
+    def per_character(self) -> float:
+        """The log-probability of a character that was drawn, those beyond the end included."""
+        return self.log_probability / max(self.characters, 1)
+
+    def sample(self, index: int, seed: int) -> Sample:
+        """The text, when it is over."""
+        count, total = len(self.drawn), self.log_probability
+        return Sample(index, seed, self._prompt.text, self.text(), count, total, self.finish_reason)
+
+    def rest(self) -> str:
+        """What was written and lies beyond the end."""
+        return self._unwritten or self._cutter.rest()
+
+    def tail(self) -> list[int]:
+        """The last ids, where they hold a character that is not finished."""
+        unfinished = self._decoder.copy().finish()
+        return [*self._prompt.lead, *self.drawn][-_LONGEST_TAIL:] if unfinished else []
+
+
+Guards = Callable[[], Guide]  # makes what says for one sample which ids may come
+Left = Callable[[Sample, SavedState], None]  # told of each sample that is over, and where it has got to
+
+
+def write(
+    engine: Engine,
+    codec: Codec,
+    prompt: Prompt,
+    options: SampleOptions,
+    indices: Sequence[int],
+    stop_at_end: bool = False,
+    guard: Guards | None = None,
+    keep: bool = False,
+) -> Iterator[tuple[int, str, Written | None]]:
+    """See `stream`. With `keep`, what is written tells where it has got to."""
+    length = options.length_for("text")
+    pens = [Pen(codec, prompt, length, options.stop) for _ in indices]
+    open_rows = set(range(len(indices)))
+    where = Where()
+
+    def written(row: int) -> Written:
+        open_rows.discard(row)
+        pen = pens[row]
+        saved = None
+        if keep:
+            cells = engine.export(where.state if pen.drawn else prompt.primed.state, row if pen.drawn else 0)
+            numbers = drawn_from(where.streams[row]) if pen.drawn else prompt.primed.drawn
+            saved = left_by(pen, prompt, cells, options, indices[row], numbers)
+        return Written(pen.sample(indices[row], options.seed), pen.per_character(), saved)
+
+    for row in sorted(open_rows):
+        if pens[row].finish_reason:
+            yield indices[row], pens[row].text(), written(row)
+        elif pens[row].text():
+            yield indices[row], pens[row].text(), None
+    if not open_rows:
+        return
+    filters = Chain(options, forbidden(codec, prompt, stop_at_end))
+    guides = [guard() for _ in indices] if guard is not None else ()
+    for step in ids(engine, prompt.primed, filters, options.seed, indices, guides, where):
+        for row in sorted(open_rows):
+            shown = pens[row].write(*step[row])
+            yield indices[row], shown, written(row) if pens[row].finish_reason else None
+        if not open_rows:
+            return
+
+
+def forbidden(codec: Codec, prompt: Prompt, stop_at_end: bool) -> list[int]:
+    """Control tokens that have no meaning in such a text."""
+    may = {*prompt.allowed, *([codec.end] if stop_at_end else [])}
+    return [token for token, piece in enumerate(codec.pieces()) if piece is None and token not in may]
+
+
+def left_by(pen: Pen, prompt: Prompt, cells: Any, options: SampleOptions, index: int, numbers: int) -> SavedState:
+    """Where a text has got to, whose recurrent state before the last id is `cells`, when so many random numbers were
+    drawn."""
+    history, cut = latest([*prompt.primed.history, *pen.drawn], options)
+    last = pen.drawn[-1] if pen.drawn else prompt.primed.last
+    return SavedState(
+        cells, last, history, cut or prompt.cut, options.seed, index, numbers, pen.rest(), pen.tail(), prompt.unread
+    )
+
+
 def stream(
     engine: Engine,
     codec: Codec,
@@ -106,51 +235,21 @@ def stream(
     options: SampleOptions,
     indices: Sequence[int] = (0,),
     stop_at_end: bool = False,
+    guard: Guards | None = None,
+    left: Left | None = None,
 ) -> Iterator[tuple[int, str, Sample | None]]:
     """Samples side by side, as they come: (index, text that is certain now, the finished sample or None).
 
     Text is whole characters; bytes that are no UTF-8 stand as surrogate escapes. Every index ends with its sample.
+
+    Args:
+        guard: makes what says for each sample which ids may come.
+        left: told of every finished sample, and of the state from which it can be gone on with.
     """
-    decoders = [codec.decoder() for _ in indices]
-    length = options.length_for("text")
-    cutters = [Cutter(length, options.stop) for _ in indices]
-    texts: list[list[str]] = [[] for _ in indices]
-    counts, sums = [0] * len(indices), [0.0] * len(indices)
-    open_rows = set(range(len(indices)))
-
-    def finished(row: int) -> Sample:
-        open_rows.discard(row)
-        text = "".join(texts[row])
-        return Sample(indices[row], options.seed, prompt.text, text, counts[row], sums[row], cutters[row].finish_reason)
-
-    for row in sorted(open_rows):
-        if cutters[row].finish_reason:
-            yield indices[row], "", finished(row)
-    if not open_rows:
-        return
-    control = [token for token, piece in enumerate(codec.pieces()) if piece is None]
-    may = {*prompt.allowed, *([codec.end] if stop_at_end else [])}
-    filters = Chain(options, [token for token in control if token not in may])
-    if prompt.allowed:
-        for decoder in decoders:
-            for token in prompt.primed.history:
-                if token in prompt.allowed:  # the words are shown already, an unfinished character among them
-                    decoder.push(token)
-    for step in ids(engine, prompt.primed, filters, options.seed, indices):
-        for row in sorted(open_rows):
-            token, log_probability = step[row]
-            counts[row] += 1
-            sums[row] += log_probability
-            if token == codec.end:
-                shown = cutters[row].push(decoders[row].finish().decode("utf-8", "surrogateescape"))
-                if not cutters[row].finish_reason:
-                    shown += cutters[row].finish()
-            else:
-                shown = cutters[row].push(decoders[row].push(token).decode("utf-8", "surrogateescape"))
-            texts[row].append(shown)
-            yield indices[row], shown, finished(row) if cutters[row].finish_reason else None
-        if not open_rows:
-            return
+    for index, text, written in write(engine, codec, prompt, options, indices, stop_at_end, guard, left is not None):
+        if written is not None and left is not None and written.saved is not None:
+            left(written.sample, written.saved)
+        yield index, text, None if written is None else written.sample
 
 
 def stream_in_order(
@@ -161,6 +260,8 @@ def stream_in_order(
     count: int,
     first: int = 0,
     stop_at_end: bool = False,
+    guard: Guards | None = None,
+    left: Left | None = None,
 ) -> Iterator[tuple[str, Sample | None]]:
     """`count` samples one after another: the text of the first as it comes, each ended by its `Sample`.
 
@@ -170,7 +271,7 @@ def stream_in_order(
         indices = range(start, min(start + engine.wave, first + count))
         waiting: dict[int, list[tuple[str, Sample | None]]] = {index: [] for index in indices}
         turn = start
-        for index, text, sample in stream(engine, codec, prompt, options, indices, stop_at_end):
+        for index, text, sample in stream(engine, codec, prompt, options, indices, stop_at_end, guard, left):
             waiting[index].append((text, sample))
             while waiting.get(turn):
                 text, sample = waiting[turn].pop(0)

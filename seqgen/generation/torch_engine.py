@@ -49,6 +49,7 @@ class TorchEngine:
         """`precision`: of the products, `fp32` or `bf16`; sums and states stay float32. Raises `UserError` for a device
         that there is not."""
         self.vocab_size = config.vocab_size
+        self.arithmetic = f"torch {precision} on {device}"
         there: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
         if device in there and not there[device]():
             raise UserError(f"--device {device}: this machine, or this build of PyTorch, has none")
@@ -113,7 +114,7 @@ class TorchEngine:
         filled = [*rows, *[rows[-1]] * (-len(rows) % self._rows)]  # idle rows hold some numbers too
         chosen = torch.tensor(filled, device=self._device)
         whole = [torch.cat(tensors).index_select(0, chosen) for tensors in zip(*map(_flat, blocks), strict=True)]
-        parts = zip(*(tensor.split(self._rows) for tensor in whole), strict=True)
+        parts = zip(*(torch.split(tensor, self._rows) for tensor in whole), strict=True)
         return len(rows), [_shaped(part, blocks[0]) for part in parts]
 
     def export(self, state: tuple[int, list[States]], row: int) -> npt.NDArray[np.float32]:
@@ -159,7 +160,7 @@ class Replayed:
 
 def cuda_graph(step: Callable[[], Results]) -> tuple[Callable[[], object], Results]:
     """See `Replayed`: a CUDA graph, recorded after some runs that let every library make itself ready."""
-    beside = torch.cuda.Stream()
+    beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     beside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(beside):
         for _ in range(3):

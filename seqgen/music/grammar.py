@@ -22,7 +22,7 @@ _PITCHES = np.arange(128)
 
 
 @dataclass
-class _Part:
+class Part:
     """A track so far."""
 
     drums: bool | None = None  # None until `program` or `drums` has said it
@@ -40,18 +40,24 @@ class Walk:
         options = vocabulary.options
         self._pitches = (options.low <= _PITCHES) & (options.high >= _PITCHES)
         self._tempo_changes = True
+        self._barred: Callable[[Walk, int], Mask] | None = None
         self.notes: list[Note] = []
-        self.parts: list[_Part] = []
+        self.before: list[Note] = []  # the latest notes of what went before, where the piece goes on from there
+        self.parts: list[Part] = []
         self.bars: list[Bar] = []
         self.tempos: list[tuple[int, int]] = [(0, tempo_value(120))]
         self.previous = "end"
         self.ended = False
-        self._metre = (4, 4)
-        self._now = 0  # step
-        self._track: int | None = None  # whose notes follow
+        self.metre = (4, 4)
+        self.now = 0  # step
+        self.track: int | None = None  # whose notes follow
         self._group: int | None = None  # the track whose notes at this position were begun last
         self._last: int | None = None  # the pitch of the last note of this track at this position
         self._longer = 0
+
+    def bar_out(self, barred: Callable[[Walk, int], Mask]) -> None:
+        """From here on a track plays no pitch that `barred` tells for it, of shape (128,), at each place anew."""
+        self._barred = barred
 
     def restrict(self, pitches: Iterable[int] | None = None, tempo_changes: bool = True) -> None:
         """From here on melodic tracks play only these pitches (None: any), and the tempo changes only if it may.
@@ -89,12 +95,12 @@ class Walk:
 
     def _metre_rule(self) -> Mask | bool:
         values = np.ones(self.vocabulary.sizes["metre"], dtype=bool)
-        values[[self.vocabulary.metre(v) == self._metre for v in range(len(values))].index(True)] = False
+        values[[self.vocabulary.metre(v) == self.metre for v in range(len(values))].index(True)] = False
         return values
 
     def _position_rule(self) -> Mask | bool:
         bar = self.bars[-1]
-        here = self._now - bar.start if self._inside() else -1
+        here = self.now - bar.start if self._inside() else -1
         values = self._values("position")
         return self._something_may_be_said() and (values > here) & (values < bar.length)
 
@@ -110,7 +116,7 @@ class Walk:
         values = np.zeros(MOST_TRACKS, dtype=bool)
         least = 0 if self._group is None else self._group + 1  # at one position the tracks come in order
         for track in range(least, len(self.parts)):
-            values[track] = track != self._track and bool(self._free(track).any())
+            values[track] = track != self.track and bool(self._free(track).any())
         new = len(self.parts)
         if new < MOST_TRACKS:
             values[new] = self._melodic() < MOST_TRACKS - 1 or not self._has_drums()
@@ -142,17 +148,17 @@ class Walk:
 
     def _sounds(self) -> bool:
         """Whether all that a note needs is said."""
-        part = self._part() if self._track is not None else None
+        part = self._part() if self.track is not None else None
         return part is not None and part.velocity is not None and part.duration is not None
 
     def _playable(self) -> bool:
         """Whether the track that is spoken of may still play a note at this position."""
-        return self._track is not None and self._part().drums is not None and bool(np.any(self._open()))
+        return self.track is not None and self._part().drums is not None and bool(np.any(self._open()))
 
     def _open(self) -> Mask:
         """Pitches that the track may still play here: silent ones, in the order of notes that begin together."""
-        assert self._track is not None
-        free = self._free(self._track)
+        assert self.track is not None
+        free = self._free(self.track)
         if self._last is None:
             return free
         return free & (self._last < _PITCHES if self.vocabulary.options.rising else self._last > _PITCHES)
@@ -160,15 +166,17 @@ class Walk:
     def _free(self, track: int) -> Mask:
         """Pitches of a track that don't sound now."""
         part = self.parts[track]
-        silent: Mask = part.ends <= self._now
+        silent: Mask = part.ends <= self.now
+        if self._barred is not None:
+            silent = silent & ~self._barred(self, track)
         return silent if part.drums else silent & self._pitches
 
-    def _part(self) -> _Part:
-        assert self._track is not None
-        return self.parts[self._track]
+    def _part(self) -> Part:
+        assert self.track is not None
+        return self.parts[self.track]
 
     def _is_new(self) -> bool:
-        return self._track is not None and self._part().drums is None
+        return self.track is not None and self._part().drums is None
 
     def _melodic(self) -> int:
         return sum(part.drums is False for part in self.parts)
@@ -195,27 +203,27 @@ class Walk:
 
     def _bar(self, value: int) -> None:
         start = self.length
-        self.bars.append(Bar(start, self.vocabulary.bar_length(self._metre), *self._metre))
-        self._now = start
+        self.bars.append(Bar(start, self.vocabulary.bar_length(self.metre), *self.metre))
+        self.now = start
 
     def _set_metre(self, value: int) -> None:
-        self._metre = self.vocabulary.metre(value)
-        self.bars[-1] = Bar(self.bars[-1].start, self.vocabulary.bar_length(self._metre), *self._metre)
+        self.metre = self.vocabulary.metre(value)
+        self.bars[-1] = Bar(self.bars[-1].start, self.vocabulary.bar_length(self.metre), *self.metre)
 
     def _position(self, value: int) -> None:
-        self._now = self.bars[-1].start + value
+        self.now = self.bars[-1].start + value
         self._group = self._last = None
 
     def _tempo(self, value: int) -> None:
-        if self._now == 0:
+        if self.now == 0:
             self.tempos = [(0, value)]
         else:
-            self.tempos.append((self._now, value))
+            self.tempos.append((self.now, value))
 
     def _switch(self, value: int) -> None:
-        self._track, self._last = value, None
+        self.track, self._last = value, None
         if value == len(self.parts):
-            self.parts.append(_Part())
+            self.parts.append(Part())
 
     def _program(self, value: int) -> None:
         self._part().drums, self._part().program = False, value
@@ -233,11 +241,11 @@ class Walk:
         self._part().duration = value + 1 + self._longer * LONGEST * self.vocabulary.options.grid
 
     def _note(self, value: int) -> None:
-        part, track = self._part(), self._track
+        part, track = self._part(), self.track
         assert track is not None and part.duration is not None and part.velocity is not None
-        end = self._now + part.duration
+        end = self.now + part.duration
         part.ends[value] = end
-        self.notes.append(Note(self._now, track, value, end, self.vocabulary.velocity(part.velocity)))
+        self.notes.append(Note(self.now, track, value, end, self.vocabulary.velocity(part.velocity)))
         self._group, self._last = track, value
 
     def _end(self, value: int) -> None:

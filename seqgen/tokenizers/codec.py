@@ -27,6 +27,10 @@ class Decoder(Protocol):
         """The bytes still waiting, whole or not."""
         ...
 
+    def copy(self) -> Decoder:
+        """Another one in the same place."""
+        ...
+
 
 class Codec(Protocol):
     """Bytes of a record ↔ ids. `end` separates records: it comes before the first and after every one."""
@@ -81,6 +85,11 @@ class Utf8Decoder:
 
     def finish(self) -> bytes:
         return self._utf8.decode(b"", True).encode("utf-8", "surrogateescape")
+
+    def copy(self) -> Utf8Decoder:
+        same = Utf8Decoder(self._table)
+        same._utf8.setstate(self._utf8.getstate())
+        return same
 
 
 def decode(codec: Codec, ids: Iterable[int]) -> bytes:

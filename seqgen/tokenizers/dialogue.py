@@ -94,6 +94,11 @@ class _Transcript:
     def finish(self) -> bytes:
         return self._words.finish()
 
+    def copy(self) -> _Transcript:
+        same = _Transcript(self._codec)
+        same._words, same._begun = self._words.copy(), self._begun
+        return same
+
 
 def speakers_of(conversations: Sequence[Sequence[int]]) -> int:
     """How many speaker tokens these conversations, given as the speakers of their turns, need."""

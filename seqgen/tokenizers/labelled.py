@@ -80,3 +80,8 @@ class _Bare:
 
     def finish(self) -> bytes:
         return self._text.finish()
+
+    def copy(self) -> _Bare:
+        same = object.__new__(_Bare)
+        same._labels, same._text = self._labels, self._text.copy()
+        return same

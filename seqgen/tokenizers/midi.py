@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -114,3 +115,6 @@ class MidiDecoder:
     def finish(self) -> bytes:
         """The MIDI file; nothing where not one bar was pushed."""
         return midi.write(self._walk.piece()) if self._walk.bars else b""
+
+    def copy(self) -> MidiDecoder:
+        return copy.deepcopy(self)

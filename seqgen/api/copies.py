@@ -1,0 +1,129 @@
+"""The training corpus of a model, for telling what is copied from it: kept in its folder, or found where it still lies.
+
+`train --keep-corpus` keeps it. Otherwise it is made when it is first asked for, of the sources if they lie where they
+lay and are unchanged, or of the ids that the cache has, and then kept too, where the folder can be written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqgen import checkpoint
+from seqgen.checkpoint import Checkpoint
+from seqgen.corpus import catalogue
+from seqgen.corpus import ids as id_cache
+from seqgen.corpus import sources as reading
+from seqgen.corpus.ids import IdStream
+from seqgen.corpus.sources import Document
+from seqgen.errors import DataError, ModelError, UserError
+from seqgen.generation.copies import TextCopies, spell, spellings
+from seqgen.generation.note_copies import NoteCopies
+from seqgen.streams import write_bytes
+from seqgen.tensors import dump, map_file
+from seqgen.tokenizers import Codec
+from seqgen.tokenizers.midi import MidiCodec
+
+if TYPE_CHECKING:
+    from seqgen.api.model import Model
+
+FORMAT = "seqgen corpus 1"
+Copies = TextCopies | NoteCopies
+
+
+def build(codec: Codec, streams: Iterable[IdStream], documents: Iterable[Document] = ()) -> Copies:
+    """Of whole documents, or else of the ids that were made of them."""
+    if isinstance(codec, MidiCodec):
+        return NoteCopies.build(_records(codec, streams), codec.vocabulary)
+    texts = [b"".join(document.chunks()) for document in documents]
+    table = spellings(codec)
+    return TextCopies.build(texts or [spell(record, table) for record in _records(codec, streams)])
+
+
+def _records(codec: Codec, streams: Iterable[IdStream]) -> Iterable[Any]:
+    for stream in streams:
+        ids = np.asarray(stream.ids)
+        for record in np.split(ids, np.flatnonzero(ids == codec.end)):
+            if len(record) > 1:
+                yield record[1:]
+
+
+def keep(folder: Path, copies: Copies, config: Mapping[str, Any]) -> None:
+    """Writes it into the folder of the model of this config.json. Raises `UserError`."""
+    metadata = {"format": FORMAT, "sources": str(config["data"].get("fingerprint"))}
+    write_bytes(folder / checkpoint.CORPUS, dump(copies.arrays(), metadata))
+
+
+def kept(loaded: Checkpoint) -> Copies | None:
+    """What the folder keeps, mapped; None where it keeps nothing. Raises `ModelError` where it is damaged, or of other
+    sources than the model."""
+    path = loaded.folder / checkpoint.CORPUS
+    if not path.exists():
+        return None
+    arrays, metadata = map_file(path)
+    if metadata.get("format") != FORMAT or metadata.get("sources") != str(loaded.config["data"].get("fingerprint")):
+        raise ModelError(f"{str(path)!r} is not the corpus of this model; delete it, and it is made anew if it can be")
+    try:
+        return NoteCopies.of(arrays) if loaded.task == "music" else TextCopies.of(arrays)
+    except ModelError as error:
+        raise ModelError(f"{str(path)!r} is damaged: {error}") from error
+
+
+def needed(model: Model, tell: Callable[[str], None] = lambda _: None) -> Copies:
+    """What the folder keeps, or what can be made. Raises `UserError` where neither is there."""
+    loaded = model.checkpoint
+    found = kept(loaded)
+    if found is not None:
+        return found
+    tell("looking for the training corpus, which the model does not keep")
+    documents = _sources(loaded) if loaded.task == "text" else []
+    streams = [] if documents else _cached(loaded)
+    if not documents and not streams:
+        raise UserError(
+            "the training corpus is not where it was, so nothing can be said of copies; `train --keep-corpus` keeps it "
+            "in the model"
+        )
+    made = build(loaded.codec, streams, documents)
+    try:
+        keep(loaded.folder, made, loaded.config)
+    except UserError as error:
+        tell(f"the corpus can't be kept: {error}")
+    return made
+
+
+def _sources(loaded: Checkpoint) -> list[Document]:
+    """The sources of training, if all lie where they lay, unchanged."""
+    documents = []
+    for source in loaded.sources:
+        path = _place(source["name"])
+        if path is None:
+            return []
+        try:
+            documents += reading.measure([Document(source["name"], path)])
+        except DataError:
+            return []
+        if documents[-1].sha256 != source["sha256"]:
+            return []
+    return documents
+
+
+def _place(name: str) -> Path | None:
+    """Where a source lies on this machine, if it does."""
+    entry = catalogue.load().get(name)
+    if Path(name).is_file() or entry is None or entry.address is not None:
+        return Path(name) if Path(name).is_file() else None
+    paths = catalogue.materialise(entry, catalogue.cache_folder())
+    return paths[0] if len(paths) == 1 else None
+
+
+def _cached(loaded: Checkpoint) -> list[IdStream]:
+    """The ids that the model learnt from, and those held out, if the cache still has them."""
+    key = loaded.config["data"].get("cache")
+    if not isinstance(key, str) or not key.isalnum():
+        return []
+    streams = [id_cache.load(catalogue.cache_folder() / "ids" / f"{key}.{part}.ids") for part in ("train", "valid")]
+    train, held_out = streams
+    return [] if train is None else [train] if held_out is None else [train, held_out]

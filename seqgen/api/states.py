@@ -1,0 +1,60 @@
+"""States of texts in files: `sample` and `score` leave them, and go on from them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqgen.errors import ModelError, UserError
+from seqgen.generation.state import SavedState, from_bytes
+from seqgen.streams import open_input, read_chunks, write_bytes
+
+if TYPE_CHECKING:
+    from seqgen.api.model import Model
+
+_LARGEST = 1 << 28  # bytes: no honest state comes near
+
+
+def load(model: Model, source: str | os.PathLike[str]) -> SavedState:
+    """The state in a file, or in stdin for `-`. Raises `ModelError` where it is damaged or of another model."""
+    name = os.fspath(source)
+    return parse(model, read(name), name)
+
+
+def read(name: str) -> bytes:
+    """The bytes of a state. Raises `ModelError` for more than any has."""
+    stream = open_input(name)
+    parts, size = [], 0
+    with contextlib.nullcontext(stream) if name == "-" else contextlib.closing(stream):
+        for chunk in read_chunks(stream, name):
+            parts.append(chunk)
+            size += len(chunk)
+            if size > _LARGEST:
+                raise ModelError(f"{name!r} is far too large to be a state")
+    return b"".join(parts)
+
+
+def parse(model: Model, data: bytes, name: str) -> SavedState:
+    """The state of this model in `data`, from the file `name`."""
+    loaded = model.checkpoint
+    saved = from_bytes(data, name, loaded.fingerprint, loaded.language_model)
+    if (saved.walk is not None) and model.task != "music":
+        raise ModelError(f"{name!r} is damaged: it is the state of a piece of music")
+    return saved
+
+
+def save(model: Model, saved: SavedState, target: str | os.PathLike[str]) -> None:
+    """Writes a state, whole or not at all. Raises `UserError` where it can't be."""
+    write_bytes(Path(target), saved.to_bytes(model.checkpoint.fingerprint))
+
+
+def check_target(target: str) -> None:
+    """Raises `UserError`, before anything is done, where a state can plainly not be written."""
+    place = Path(target)
+    if place.is_dir():
+        raise UserError(f"--state-out {target!r} is a folder; name a file")
+    above = next((folder for folder in place.parents if folder.exists()), place)
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"cannot write {target!r}: {str(above)!r} is no folder that can be written")

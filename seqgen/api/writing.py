@@ -1,0 +1,148 @@
+"""Texts and pieces as they are asked for: from a `Request` to what is written, for the command and for Python."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seqgen.config import GenerativeConfig, MusicOptions, SampleOptions, SearchOptions, check_task, make
+from seqgen.errors import ModelError, UserError
+from seqgen.generation import prompts
+from seqgen.generation.copies import CopyGuard, TextCopies, spell, spellings
+from seqgen.generation.prompts import Prompt
+from seqgen.generation.search import Writing
+from seqgen.generation.state import SavedState
+
+if TYPE_CHECKING:
+    from seqgen.api.model import Model
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that samples depend on beside the model and their numbers.
+
+    Attributes:
+        stop_at_end: let the model end a text, or a piece, before its length.
+        adaptive: let the weights follow the prompt while it is read.
+        state: where a text was left that is gone on with; `state_digest` is of the file that it came from.
+        primer: a MIDI file to go on from.
+    """
+
+    options: SampleOptions = field(default_factory=SampleOptions)
+    search: SearchOptions = field(default_factory=SearchOptions)
+    wishes: MusicOptions = field(default_factory=MusicOptions)
+    prompt: bytes = b""
+    label: str | None = None
+    stop_at_end: bool = False
+    adaptive: bool = False
+    state: SavedState | None = None
+    state_digest: str = ""
+    primer: bytes | None = None
+
+    @property
+    def streams(self) -> int:
+        """Texts that are computed side by side for one sample."""
+        return max(self.search.best_of, self.search.beam)
+
+
+def settings(given: Mapping[str, Any], state: SavedState | None = None) -> tuple[SampleOptions, SearchOptions]:
+    """What was given by name as the options that have such fields. A text that is gone on with keeps its seed."""
+    searching = {item.name for item in dataclasses.fields(SearchOptions)}
+    chosen = {name: value for name, value in given.items() if name in searching}
+    others = {name: value for name, value in given.items() if name not in searching}
+    if state is not None and others.get("seed") is None:
+        others["seed"] = state.seed
+    return make(SampleOptions, others), make(SearchOptions, chosen)
+
+
+def check(model: Model, asked: Request, count: int = 1, first: int = 0) -> None:
+    """Raises `UserError` or `ModelError`, before anything is computed, for what can't be together."""
+    given = dataclasses.asdict(asked.search)
+    check_task(SearchOptions, given, model.task)
+    if asked.search.beam and first + count > asked.search.beam:
+        raise UserError(f"--beam {asked.search.beam} finds so many texts at most, and {first + count} are asked for")
+    if asked.state is not None and asked.label is not None:
+        raise UserError("--label was chosen when the text was begun; it can't change where --state-in goes on")
+    if asked.adaptive and model.task == "music":
+        raise UserError("--adaptive is for text; this is a model for music")
+    if asked.state is not None and asked.adaptive:
+        raise UserError("--adaptive does not go with --state-in: a state is of the model's own weights")
+    if asked.state is not None and asked.primer is not None:
+        raise UserError("--state-in goes on with a piece, and so takes no --primer")
+
+
+def check_keeping(model: Model, asked: Request, count: int) -> None:
+    """Raises `UserError` where no state can be left."""
+    if count != 1:
+        raise UserError("--state-out keeps where one text has got to, and -n asks for more")
+    if asked.adaptive:
+        raise UserError("--adaptive does not go with --state-out: weights that followed a text are not kept")
+    if model.task == "music" and not asked.options.length_for("music"):
+        raise UserError("--state-out of music is at the end of a bar: --length 1 or more")
+
+
+def prepare(model: Model, asked: Request, keep: bool = False, tell: Tell = lambda _: None) -> Writing:
+    """Reads what stands before a text, and makes ready to write. With `keep`, and where nothing is to be written, what
+    can only be read together with what will follow waits for that."""
+    if asked.adaptive:
+        model.follow(asked.prompt)
+    hold = keep and not asked.options.length_for(model.task)
+    prompt = primed(model, asked, hold)
+    stop_at_end = asked.stop_at_end or asked.label is not None
+    guard = None
+    if asked.search.max_copy is not None:
+        from seqgen.api import copies
+
+        found = copies.needed(model, tell)
+        assert isinstance(found, TextCopies)
+        recent = np.array(prompt.primed.history[-8 * asked.search.max_copy :], dtype=np.int64)
+        before = spell(recent, spellings(model.codec))
+        guard = CopyGuard(found, model.codec, asked.search.max_copy).after(before).copy
+    return Writing(model.engine, model.codec, prompt, asked.options, asked.search, stop_at_end, guard)
+
+
+def primed(model: Model, asked: Request, hold: bool = False) -> Prompt:
+    """What stands before the samples, read.
+
+    Raises:
+        ModelError: the model can't write, or not by labels.
+        UserError: the label is missing, or not one that it knows.
+    """
+    engine, codec, network = model.engine, model.codec, model.checkpoint.network
+    if model.task == "dialogue":
+        from seqgen.generation import dialogue
+
+        words = model.dialogue_codec()
+        if asked.state is not None:
+            return dialogue.go_on(engine, words, asked.state, asked.prompt)
+        return dialogue.prime(engine, words, asked.prompt)
+    if not isinstance(network, GenerativeConfig):
+        if asked.label is not None:
+            raise ModelError(f"--label is for models trained with --generative; this is one for {model.task}")
+        if model.task == "classify":
+            raise ModelError("this model sorts but can't write; `train --generative` makes one that does both")
+        model.must_be_of_text("write")
+    if asked.state is not None:
+        return prompts.go_on(engine, codec, asked.state, asked.prompt, hold)
+    if not isinstance(network, GenerativeConfig):
+        return prompts.prime(engine, codec, asked.prompt, hold)
+    if asked.label not in network.labels:
+        known = ", ".join(network.labels[:12]) + (" …" if len(network.labels) > 12 else "")
+        given = f"; not {asked.label!r}" if asked.label is not None else ""
+        raise UserError(f"--label must name one of this model's: {known}{given}")
+    return prompts.prime_labelled(engine, codec, network.labels.index(asked.label), asked.prompt)
+
+
+def longest_copy(model: Model) -> Callable[[str], int] | None:
+    """What tells how many characters of a text stand in a row in the training corpus; None where the model does not
+    keep it."""
+    from seqgen.api import copies
+
+    found = copies.kept(model.checkpoint)
+    return found.longest if isinstance(found, TextCopies) else None

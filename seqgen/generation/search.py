@@ -1,0 +1,180 @@
+"""The better ones of many texts: the best of several samples, and beam search.
+
+Texts are compared by their log-probability a character (of all that was drawn, also beyond where the text is cut). Of
+texts of one length, as --length makes them, that is the likeliest whole; where a stop string or the model ends them it
+does not favour the short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from seqgen.config import SampleOptions, SearchOptions
+from seqgen.generation.draw import Guide
+from seqgen.generation.engine import Engine
+from seqgen.generation.filters import Chain, log_softmax
+from seqgen.generation.prompts import Prompt
+from seqgen.generation.state import farthest_look
+from seqgen.generation.text import Left, Pen, Sample, Written, forbidden, left_by, stream_in_order, write
+from seqgen.tokenizers import Codec
+
+
+class Branching(Guide, Protocol):
+    """A guide that can follow two texts with a common beginning."""
+
+    def copy(self) -> Branching: ...
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What is to be written, and with what: all that several samples have in common."""
+
+    engine: Engine
+    codec: Codec
+    prompt: Prompt
+    options: SampleOptions
+    search: SearchOptions
+    stop_at_end: bool = False
+    guard: Callable[[], Branching] | None = None
+
+
+def in_order(
+    job: Writing, count: int, first: int = 0, left: Left | None = None
+) -> Iterator[tuple[str, Sample | None]]:
+    """See `text.stream_in_order`: the samples as they come; where they are chosen among others, each in one piece."""
+    if not job.search.beam and job.search.best_of == 1:
+        yield from stream_in_order(
+            job.engine, job.codec, job.prompt, job.options, count, first, job.stop_at_end, job.guard, left
+        )
+        return
+    for written in (beam if job.search.beam else best)(job, count, first, left is not None):
+        if left is not None and written.saved is not None:
+            left(written.sample, written.saved)
+        yield written.sample.text, written.sample
+
+
+def best(job: Writing, count: int, first: int = 0, keep: bool = False) -> Iterator[Written]:
+    """`count` samples, each the likeliest of `search.best_of`: sample i of those that are drawn from the random streams
+    i · best_of and the following ones."""
+    tries = job.search.best_of
+    at_once = max(1, job.engine.wave // tries)
+    for start in range(first, first + count, at_once):
+        stop = min(start + at_once, first + count)
+        found: dict[int, Written] = {}
+        indices = range(start * tries, stop * tries)
+        for index, _, written in write(
+            job.engine, job.codec, job.prompt, job.options, indices, job.stop_at_end, job.guard, keep
+        ):
+            if written is None:
+                continue
+            before = found.get(index // tries)
+            order = (written.per_character, -index)
+            if before is None or order > (before.per_character, -before.sample.index):
+                found[index // tries] = written
+        for number in range(start, stop):
+            yield replace(found[number], sample=replace(found[number].sample, index=number))
+
+
+@dataclass
+class _Line:
+    """A text under way: its pen, what it has cost under the filters, and a number that tells texts apart."""
+
+    pen: Pen
+    guide: Branching | None
+    cost: float = 0.0
+    mark: int = 0
+
+    def after(self, token: int, own: float, cost: float) -> _Line:
+        """One id further."""
+        pen, guide = self.pen.copy(), None if self.guide is None else self.guide.copy()
+        pen.write(token, own)
+        if guide is not None:
+            guide.push(token)
+        mark = self.mark
+        for character in pen.came:
+            mark = ((mark ^ ord(character)) * _PRIME + 1) & _MASK
+        return _Line(pen, guide, cost, mark)
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What lines have in common that say the same, however it is spelt."""
+        return self.mark, tuple(self.pen.tail()), self.pen.finish_reason
+
+
+_SPEAKER = 4  # characters by which a turn begins
+_PRIME, _MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
+
+
+def beam(job: Writing, count: int, first: int = 0, keep: bool = False) -> Iterator[Written]:
+    """The likeliest texts that beam search finds (Lowerre, 1976; as in Sutskever et al., 2014): after every id the
+    `search.beam` likeliest beginnings are gone on with. Nothing is drawn: there is one result, of which the `count`
+    likeliest texts from number `first` on, or as many as there are, are given in order.
+
+    What counts is the distribution after filters, by default the model's own. Of two spellings of one text the likelier
+    is kept. A beginning is over where its text is; the search is, where no other can overtake those that are wanted.
+    """
+    width, prompt = job.search.beam, job.prompt
+    length = job.options.length_for("text")
+    filters = Chain(job.options, forbidden(job.codec, prompt, job.stop_at_end))
+    longest = length + max((len(piece) for piece in job.codec.pieces() if isinstance(piece, str)), default=1) + _SPEAKER
+    look = farthest_look(job.options)
+    before = prompt.primed.history[-look:]
+    start = _Line(Pen(job.codec, prompt, length, job.options.stop), job.guard() if job.guard else None)
+    done: list[tuple[float, int, _Line, Any]] = []  # cost a character, order, line, recurrent state
+    state, last = job.engine.repeat(prompt.primed.state, 1), np.array([prompt.primed.last])
+    if start.pen.finish_reason:
+        done.append((0.0, 0, start, job.engine.export(prompt.primed.state, 0) if keep else None))
+    lines = [] if done else [start]
+    while lines:
+        logits, state = job.engine.step(last, state)
+        exact = logits.astype(np.float64)
+        if start.guide is not None:
+            masks = np.stack([cast(Branching, line.guide).mask() for line in lines])
+            exact = np.where(masks, exact, -np.inf)
+        own = log_softmax(exact)
+        histories = [[*before, *line.pen.drawn][-look:] for line in lines]
+        totals = log_softmax(filters(exact, histories)) + np.array([line.cost for line in lines])[:, None]
+        kept: dict[tuple[Any, ...], _Line] = {}
+        rows: list[int] = []
+        for rank, place in enumerate(_largest(totals, 2 * width)):
+            row, token = divmod(place, totals.shape[1])
+            line = lines[row].after(token, float(own[row, token]), float(totals[row, token]))
+            if line.pen.finish_reason:
+                if rank < width:
+                    cells = job.engine.export(state, row) if keep else None
+                    done.append((line.cost / max(line.pen.characters, 1), len(done), line, cells))
+            elif len(kept) < width and line.kind not in kept:
+                kept[line.kind] = line
+                rows.append(row)
+        lines = list(kept.values())
+        done = _distinct(done)
+        if not lines or (len(done) >= width and done[first + count - 1][0] >= lines[0].cost / longest):
+            break
+        state, last = job.engine.select(state, rows), np.array([line.pen.drawn[-1] for line in lines])
+    for number, (_, _, line, cells) in enumerate(done[first : first + count], start=first):
+        saved = left_by(line.pen, prompt, cells, job.options, number, prompt.primed.drawn) if keep else None
+        yield Written(line.pen.sample(number, job.options.seed), line.pen.per_character(), saved)
+
+
+def _largest(totals: Any, most: int) -> list[int]:
+    """Places of the largest numbers of a table, the largest first, ties by place; none that is −∞."""
+    flat = totals.ravel()
+    if most < len(flat):
+        border = np.partition(flat, len(flat) - most)[len(flat) - most]
+        places = np.flatnonzero(flat >= border)
+    else:
+        places = np.arange(len(flat))
+    places = places[np.argsort(-flat[places], kind="stable")][:most]
+    return [int(place) for place in places if flat[place] > -np.inf]
+
+
+def _distinct(done: list[tuple[float, int, _Line, Any]]) -> list[tuple[float, int, _Line, Any]]:
+    """The finished lines, the likeliest first, each text once."""
+    found: dict[tuple[str, str], tuple[float, int, _Line, Any]] = {}
+    for entry in sorted(done, key=lambda entry: (-entry[0], entry[1])):
+        found.setdefault((entry[2].pen.text(), entry[2].pen.finish_reason), entry)
+    return list(found.values())
