@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.config import ClassifyOptions, Sorter
+from seqgen.config import ClassifyOptions, GenerativeConfig, Sorter
 from seqgen.errors import ModelError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 _AT_ONCE = 1 << 20  # bytes of texts that are read together, or one text
 _MOST = 4096  # texts
+_WORTH_A_START = 1 << 24  # bytes of texts times units of the network that numpy reads while PyTorch starts
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,24 @@ class Prediction:
         return self.labels[0][1]
 
 
-def labeller(model: Model) -> Labeller:
-    """The classifier of a model, ready to work. Raises `ModelError` for a model of another task."""
+def labeller(model: Model, expected: int | None = None) -> Labeller:
+    """The classifier of a model, ready to work. With so few bytes of texts `expected` that PyTorch's start would be the
+    longer part, it is in numpy; should more come, it hands over. Raises `ModelError` for a model of another task."""
+    config = sorter_of(model)
+    passes = len(config.labels) if isinstance(config, GenerativeConfig) else 1  # each text is read once for each label
+    worth = _WORTH_A_START // (config.rnn_size * config.num_layers * passes)
+    if expected is None or expected > worth or model.device not in ("auto", "cpu"):
+        return _with_torch(model, config)
+    from seqgen.generation.light_labelling import Gradual, LightLabeller
+
+    light = LightLabeller(config, model.checkpoint.weights(), model.codec)
+    return Gradual(light, lambda: _with_torch(model, config), worth)
+
+
+def _with_torch(model: Model, config: Sorter) -> Labeller:
     from seqgen.generation.labelling import load_labeller
     from seqgen.training import device
 
-    config = sorter_of(model)
     compute = device.choose(model.device, "fp32", threads=1)
     workers = device.usable_processors() if compute.device.type == "cpu" else 1
     return load_labeller(config, model.checkpoint.weights(), model.codec, compute.device, workers)
@@ -59,7 +72,7 @@ def sorter_of(model: Model) -> Sorter:
 
 def predict(model: Model, texts: Iterable[bytes], options: ClassifyOptions) -> Iterator[Prediction]:
     """A prediction for every text, in order."""
-    work = labeller(model)
+    work = labeller(model, expected=0)
     multi = sorter_of(model).multi
     for batch in in_batches(texts):
         for row in work(batch):

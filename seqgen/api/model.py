@@ -243,15 +243,22 @@ class Model:
         data = (text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text for text in texts)
         return list(classifying.predict(self, data, make(ClassifyOptions, options)))
 
-    def score(self, chunks: Iterable[bytes] | bytes | str, name: str = "", per_token: bool = False) -> Score:
-        """What one record costs. Every token counts, the first one too, given that a record begins.
+    def score(
+        self,
+        chunks: Iterable[bytes] | bytes | str,
+        name: str = "",
+        per_token: bool = False,
+        state: SavedState | None = None,
+    ) -> Score:
+        """What one record costs, after `state` if one is given. Every token counts, the first one too, given that a
+        record begins.
 
         Raises `DataError` for a record of a model for music that is no MIDI file with notes.
         """
 
         from seqgen.api import scoring
 
-        return scoring.score(self, chunks, name, per_token)
+        return scoring.score(self, chunks, name, per_token, state)
 
     def score_lines(self, lines: Iterable[bytes], name: str = "", per_token: bool = False) -> Iterator[Score]:
         """What each line costs, given all lines before it: one pass, in flat memory."""

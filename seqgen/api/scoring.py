@@ -1,4 +1,4 @@
-"""What records cost a model: `Model.score` and its kin."""
+"""What records cost a model: `Model.score` and its kin. No PyTorch is needed for it, unless another device is."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seqgen.errors import ModelError
-from seqgen.evaluation.text import Masks, Scored, Scorer, token_nats
-from seqgen.tokenizers import decode
+from seqgen.generation.scoring import LightScorer, Masks, Scored
+from seqgen.generation.state import SavedState
+from seqgen.tokenizers import decode, encode_stream
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -29,78 +30,117 @@ class Score:
     per_token: list[tuple[str, float]] | None = None
 
 
-def score(model: Model, chunks: Iterable[bytes] | bytes | str, name: str, per_token: bool) -> Score:
-    """One record of text or music."""
-    if model.task not in ("text", "music"):
-        raise ModelError(f"this is a model for {model.task}, with which this version can't score")
-    if isinstance(chunks, str):
-        chunks = chunks.encode("utf-8", "surrogateescape")
-    chunks = [chunks] if isinstance(chunks, bytes) else chunks
-    size = 0
+class Record:
+    """A record while it is read, in flat memory: its pieces as they come, then its `score`."""
 
-    def counted() -> Iterator[bytes]:
-        nonlocal size
+    def __init__(self, model: Model, state: SavedState | None = None) -> None:
+        """Raises `ModelError` for a model that can't read records of bytes."""
+        if model.task not in ("text", "music"):
+            raise ModelError(f"this is a model for {model.task}, with which this version can't score")
+        self._model = model
+        self._scorer = LightScorer(model.exact_engine, model.codec, _masks(model), state)
+        self.pieces = Pieces(model)
+        self._tokens, self._nats, self._size = 0, 0.0, 0
+
+    def read(self, chunks: Iterable[bytes]) -> Iterator[Scored]:
+        """The cost of all tokens of a stream, in order."""
+        return self._counted(scored for ids in encode_stream(self._model.codec, self._sized(chunks))
+                             for scored in self._scorer.read(ids))  # fmt: skip
+
+    def read_line(self, line: bytes) -> Iterator[Scored]:
+        """The cost of all tokens of a line, which is a record of its own: what was counted begins anew."""
+        self._tokens, self._nats, self._size = 0, 0.0, len(line)
+        return self._counted(self._scorer.read(self._model.codec.encode(line)))
+
+    def score(self, name: str, per_token: list[tuple[str, float]] | None = None) -> Score:
+        """What was read since the record began."""
+        return Score(name, self._tokens, self._nats, self._nats / math.log(2) / max(self._size, 1), per_token)
+
+    def saved(self) -> SavedState:
+        """Where it has got to."""
+        return self._scorer.saved()
+
+    def _sized(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
-            size += len(chunk)
+            self._size += len(chunk)
             yield chunk
 
-    found = _sum(model, token_nats(model.network, model.codec, counted(), _masks(model)), name, per_token)
-    return _over(found, size)
+    def _counted(self, pieces: Iterable[Scored]) -> Iterator[Scored]:
+        for piece in pieces:
+            self._tokens += len(piece.ids)
+            self._nats += float(piece.nats.sum())
+            yield piece
 
 
-def score_lines(model: Model, lines: Iterable[bytes], name: str, per_token: bool) -> Iterator[Score]:
-    """Each line given all lines before it."""
+class Pieces:
+    """Spells the tokens of a model for people; what is no UTF-8 as `\\xff`."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._known: dict[int, str] = {}
+
+    def __call__(self, scored: Scored) -> list[tuple[str, float]]:
+        known = self._known
+        for token in np.unique(scored.ids).tolist():
+            if token not in known:
+                known[token] = self._spell(token)
+        return [(known[token], nats) for token, nats in zip(scored.ids.tolist(), scored.nats.tolist(), strict=True)]
+
+    def _spell(self, token: int) -> str:
+        if self._model.task == "music":
+            from seqgen.generation.music import music_codec
+
+            return music_codec(self._model.codec).vocabulary.spell(token)
+        return decode(self._model.codec, [token]).decode("utf-8", "backslashreplace")
+
+
+def score(
+    model: Model, chunks: Iterable[bytes] | bytes | str, name: str, per_token: bool, state: SavedState | None = None
+) -> Score:
+    """One record of text or music, after `state`."""
+    record = Record(model, state)
+    if isinstance(chunks, str):
+        chunks = chunks.encode("utf-8", "surrogateescape")
+    return _all(record, record.read([chunks] if isinstance(chunks, bytes) else chunks), name, per_token)
+
+
+def score_lines(
+    model: Model, lines: Iterable[bytes], name: str, per_token: bool, record: Record | None = None
+) -> Iterator[Score]:
+    """Each line given all lines before it, and what `record` has read already."""
     model.must_be_of_text("score")
-    scorer = Scorer(model.network, model.codec)
+    record = record or Record(model)
     for number, line in enumerate(lines, start=1):
-        found = _sum(model, scorer.read(model.codec.encode(line)), f"{name}:{number}", per_token)
-        yield _over(found, len(line))
+        yield _all(record, record.read_line(line), f"{name}:{number}", per_token)
 
 
 def score_conversations(model: Model, documents: Sequence[Document], per_token: bool) -> Iterator[Score]:
     """Each conversation in files of them."""
     from seqgen.corpus.conversations import Reading, iterate
-    from seqgen.tasks.dialogue import encode
 
-    codec = model.dialogue_codec()
+    codec, pieces = model.dialogue_codec(), Pieces(model)
     for document in documents:
         for number, conversation in enumerate(iterate([document], Reading()), start=1):
-            ids = np.append(encode(codec, conversation), codec.end).astype(np.int32)
-            size = sum(len(turn.text.encode("utf-8", "surrogateescape")) for turn in conversation.turns)
-            found = _sum(model, Scorer(model.network, codec).read(ids), f"{document.name}:{number}", per_token)
-            yield _over(found, size)
+            turns = [(turn.speaker, turn.text.encode("utf-8", "surrogateescape")) for turn in conversation.turns]
+            ids = np.append(codec.conversation(turns), codec.end).astype(np.int32)
+            found = list(LightScorer(model.exact_engine, codec).read(ids))
+            nats, size = sum(float(piece.nats.sum()) for piece in found), sum(len(words) for _, words in turns)
+            details = [pair for piece in found for pair in pieces(piece)] if per_token else None
+            yield Score(f"{document.name}:{number}", len(ids), nats, nats / math.log(2) / max(size, 1), details)
 
 
-def _sum(model: Model, pieces: Iterable[Scored], name: str, per_token: bool) -> Score:
-    """The cost of all pieces; bits a byte are still bits in all."""
-    tokens, nats = 0, 0.0
+def _all(record: Record, pieces: Iterable[Scored], name: str, per_token: bool) -> Score:
     details: list[tuple[str, float]] | None = [] if per_token else None
     for piece in pieces:
-        tokens += len(piece.ids)
-        nats += float(piece.nats.sum())
         if details is not None:
-            details += zip(_spell(model, piece.ids), piece.nats.tolist(), strict=True)
-    return Score(name, tokens, nats, nats / math.log(2), details)
-
-
-def _over(found: Score, size: int) -> Score:
-    """The same, in bits for each of `size` bytes."""
-    return Score(found.name, found.tokens, found.nats, found.bits_per_byte / max(size, 1), found.per_token)
+            details += record.pieces(piece)
+    return record.score(name, details)
 
 
 def _masks(model: Model) -> Masks | None:
     """What the grammar of music lets come; text has none."""
     if model.task != "music":
         return None
-    from seqgen.evaluation.events import Possible
-    from seqgen.generation.music import music_codec
+    from seqgen.generation.music import Possible, music_codec
 
     return Possible(music_codec(model.codec).vocabulary)
-
-
-def _spell(model: Model, ids: Iterable[int]) -> list[str]:
-    if model.task == "music":
-        from seqgen.generation.music import music_codec
-
-        return [music_codec(model.codec).vocabulary.spell(int(token)) for token in ids]
-    return [decode(model.codec, [token]).decode("utf-8", "backslashreplace") for token in ids]

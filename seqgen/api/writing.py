@@ -114,14 +114,14 @@ def primed(model: Model, asked: Request, hold: bool = False) -> Prompt:
         ModelError: the model can't write, or not by labels.
         UserError: the label is missing, or not one that it knows.
     """
-    engine, codec, network = model.engine, model.codec, model.checkpoint.network
+    codec, network = model.codec, model.checkpoint.network
     if model.task == "dialogue":
         from seqgen.generation import dialogue
 
         words = model.dialogue_codec()
         if asked.state is not None:
-            return dialogue.go_on(engine, words, asked.state, asked.prompt)
-        return dialogue.prime(engine, words, asked.prompt)
+            return dialogue.go_on(model.engine, words, asked.state, asked.prompt)
+        return dialogue.prime(model.engine, words, asked.prompt)
     if not isinstance(network, GenerativeConfig):
         if asked.label is not None:
             raise ModelError(f"--label is for models trained with --generative; this is one for {model.task}")
@@ -129,14 +129,14 @@ def primed(model: Model, asked: Request, hold: bool = False) -> Prompt:
             raise ModelError("this model sorts but can't write; `train --generative` makes one that does both")
         model.must_be_of_text("write")
     if asked.state is not None:
-        return prompts.go_on(engine, codec, asked.state, asked.prompt, hold)
+        return prompts.go_on(model.engine, codec, asked.state, asked.prompt, hold)
     if not isinstance(network, GenerativeConfig):
-        return prompts.prime(engine, codec, asked.prompt, hold)
+        return prompts.prime(model.engine, codec, asked.prompt, hold)
     if asked.label not in network.labels:
         known = ", ".join(network.labels[:12]) + (" …" if len(network.labels) > 12 else "")
         given = f"; not {asked.label!r}" if asked.label is not None else ""
         raise UserError(f"--label must name one of this model's: {known}{given}")
-    return prompts.prime_labelled(engine, codec, network.labels.index(asked.label), asked.prompt)
+    return prompts.prime_labelled(model.engine, codec, network.labels.index(asked.label), asked.prompt)
 
 
 def longest_copy(model: Model) -> Callable[[str], int] | None:

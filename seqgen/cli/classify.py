@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -48,7 +49,7 @@ def run(
     from seqgen.streams import open_input, read_chunks
 
     loaded = load(model)
-    work = labeller(loaded)
+    work = labeller(loaded, expected=sum(Path(name).stat().st_size for name in names if Path(name).is_file()))
     multi = sorter_of(loaded).multi
     voice = Voice(quiet)
     spell = _FORMATS[settings.format]

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import os
 import sys
 import types
 import typing
@@ -161,8 +162,17 @@ class Output:
         """Writes and flushes: who reads a pipe reads along. Surrogate escapes become the bytes they stand for."""
         if isinstance(data, str):
             data = data.encode("utf-8", "surrogateescape")
-        self._stream.write(printable(data) if self.terminal else data)
+        self.write_safe(printable(data) if self.terminal else data)
+
+    def write_safe(self, data: bytes | str) -> None:
+        """Writes what holds nothing that a terminal should not get, but for colours that are meant."""
+        self._stream.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
         self._stream.flush()
+
+    @property
+    def in_colour(self) -> bool:
+        """Whether a person watches, and wants colours (https://no-color.org)."""
+        return self.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

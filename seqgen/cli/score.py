@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import contextlib
+from collections.abc import Generator, Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from seqgen.cli.common import ModelFolder, Output, Quiet, Voice, lines_of, pipes, sources_or_stdin, to_json
+from seqgen.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from seqgen.api.model import Model
+    from seqgen.api.scoring import Score
+    from seqgen.corpus.sources import Spool
+    from seqgen.generation.state import SavedState
+
+_COLOURS = ("never", "auto", "always")
 
 
 @pipes
@@ -17,64 +28,145 @@ def run(
         bool, typer.Option("--lines", help="A record a line, each read after the lines before it.")
     ] = False,
     per_token: Annotated[bool, typer.Option("--per-token", help="Also every piece with its nats.")] = False,
+    colour: Annotated[
+        str,
+        typer.Option(
+            "--colour",
+            "--color",
+            metavar="|".join(_COLOURS),
+            help="Show the text itself, coloured by surprise: on a terminal, or always.",
+        ),
+    ] = "never",
+    state_in: Annotated[
+        str | None, typer.Option(metavar="FILE|-", help="Every record goes on from where --state-out left one.")
+    ] = None,
+    state_out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Keep where the record, or its last line, has got to.")
+    ] = None,
     output: Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Where the lines go.")] = "-",
     quiet: Quiet = False,
 ) -> None:
     """Score text: one JSON line a record (a file, or with --lines a line) with tokens, nats and bits_per_byte."""
+    if colour not in _COLOURS:
+        raise UserError(f"--colour must be one of {', '.join(_COLOURS)}; not {colour!r}")
     names = sources_or_stdin(sources, "there is nothing to score")
-    import contextlib
-
+    from seqgen.api import states
     from seqgen.api.model import load
-    from seqgen.api.scoring import Score
-    from seqgen.corpus import sources as reading
-    from seqgen.errors import DataError, UserError
-    from seqgen.streams import open_input, read_chunks
 
-    if names.count("-") > 1:
+    if [*names, state_in].count("-") > 1:
         raise DataError("standard input can be read once only: '-' is given twice")
     loaded = load(model)
-    voice = Voice(quiet)
     if lines and loaded.task != "text":
         record = {"music": "a MIDI file is a record", "dialogue": "a conversation is a record"}
         raise UserError(f"--lines is for text; {record.get(loaded.task, '')}")
-    from seqgen import tasks
-
-    accepts = tasks.accepts(loaded.task)
-
-    def show(score: Score) -> str:
-        record = {
-            "name": score.name, "tokens": score.tokens, "nats": score.nats, "bits_per_byte": score.bits_per_byte,
-        }  # fmt: skip
-        if score.per_token is not None:
-            record["per_token"] = score.per_token
-        return to_json(record) + "\n"
+    for flag, asked in (("--state-in", state_in), ("--state-out", state_out), ("--colour", colour != "never")):
+        if asked and loaded.task != "text":
+            raise UserError(f"{flag} is for text; this is a model for {loaded.task}")
+    state = None if state_in is None else states.load(loaded, state_in)
+    if state_out is not None:
+        states.check_target(state_out)
+    voice = Voice(quiet)
+    from seqgen.corpus import sources as reading
 
     with Output(output) as out, reading.Spool() as spool:
         if loaded.task == "dialogue":
             documents = reading.measure(reading.find(names, spool, warn=voice.warn), voice.warn)
             for score in loaded.score_conversations(documents, per_token):
-                out.write(show(score))
+                out.write(_json(score))
             return
-        for name in names:
-            if name == "-":  # read as it comes, however long it gets
-                chunks = read_chunks(open_input("-"), "standard input", as_it_comes=True)
-                streams = [("-", chunks)]
-            else:
-                found = reading.find([name], spool, warn=voice.warn, accepts=accepts)
-                streams = [(document.name, document.chunks()) for document in found]
-            for title, chunks in streams:
-                with contextlib.closing(chunks):
-                    if lines:
-                        for score in loaded.score_lines(lines_of(chunks), title, per_token):
-                            out.write(show(score))
-                    else:
-                        try:
-                            score = loaded.score(chunks, title, per_token)
-                        except DataError as error:
-                            if loaded.task != "music":
-                                raise
-                            where = "standard input" if title == "-" else repr(title)
-                            raise DataError(f"{where}: {error}") from error
-                        if not score.tokens:
-                            raise DataError(f"{'standard input' if title == '-' else repr(title)} is empty")
-                        out.write(show(score))
+        painted = colour == "always" or (colour == "auto" and out.in_colour)
+        streams = _streams(names, loaded.task, spool, voice, one=state_out is not None)
+        saved = None
+        for title, chunks in streams:
+            with contextlib.closing(chunks):
+                if painted:
+                    saved = _paint(out, loaded, chunks, title if len(names) > 1 else "", state)
+                else:
+                    saved = _score(out, loaded, chunks, title, lines, per_token, state)
+    if state_out is not None and saved is not None:
+        states.save(loaded, saved, state_out)
+
+
+def _streams(
+    names: list[str], task: str, spool: Spool, voice: Voice, one: bool
+) -> Iterator[tuple[str, Generator[bytes, None, None]]]:
+    """Name and bytes of every record; standard input as it comes, however long it gets. `one`: there may be no more."""
+    from seqgen.corpus import sources as reading
+    from seqgen.streams import open_input, read_chunks
+
+    accepts = reading.looks_like_midi if task == "music" else reading.looks_like_text
+    for name in names:
+        if name == "-":
+            found = [("-", read_chunks(open_input("-"), "standard input", as_it_comes=True))]
+        else:
+            documents = reading.find([name], spool, warn=voice.warn, accepts=accepts)
+            found = [(document.name, document.chunks()) for document in documents]
+        if one and (len(names) > 1 or len(found) > 1):
+            raise UserError("--state-out keeps where one record has got to, and there are more")
+        yield from found
+
+
+def _score(
+    out: Output,
+    model: Model,
+    chunks: Iterable[bytes],
+    title: str,
+    lines: bool,
+    per_token: bool,
+    state: SavedState | None,
+) -> SavedState | None:
+    """One record, or one a line, as JSON; where it has got to."""
+    from seqgen.api.scoring import Record, score_lines
+
+    record = Record(model, state)
+    if lines:
+        for score in score_lines(model, lines_of(iter(chunks)), title, per_token, record):
+            out.write(_json(score))
+        return record.saved()
+    try:
+        pieces = record.read(chunks)
+        first = next(pieces, None)
+        if first is None:
+            raise DataError(f"{'standard input' if title == '-' else repr(title)} is empty")
+        if not per_token:
+            for _ in pieces:
+                pass
+            out.write(_json(record.score(title)))
+        else:  # a record of any length: what is known is written, and forgotten
+            out.write(f'{{"name": {to_json(title)}, "per_token": [')
+            out.write(to_json(record.pieces(first))[1:-1])
+            for scored in pieces:
+                out.write(", " + to_json(record.pieces(scored))[1:-1])
+            score = record.score(title)
+            rest = to_json({"tokens": score.tokens, "nats": score.nats, "bits_per_byte": score.bits_per_byte})
+            out.write("], " + rest[1:] + "\n")
+    except DataError as error:
+        if model.task != "music":
+            raise
+        raise DataError(f"{'standard input' if title == '-' else repr(title)}: {error}") from error
+    return record.saved()
+
+
+def _paint(
+    out: Output, model: Model, chunks: Iterable[bytes], title: str, state: SavedState | None
+) -> SavedState | None:
+    """The text of one record, coloured, as it comes."""
+    from seqgen.api.scoring import Record
+    from seqgen.cli.surprise import Painter
+
+    record, painter = Record(model, state), Painter(model.codec)
+    if title:
+        out.write(f"==> {title} <==\n")
+    for scored in record.read(chunks):
+        out.write_safe(painter.paint(scored))
+    out.write_safe(painter.finish())
+    return record.saved()
+
+
+def _json(score: Score) -> str:
+    record = {
+        "name": score.name, "tokens": score.tokens, "nats": score.nats, "bits_per_byte": score.bits_per_byte,
+    }  # fmt: skip
+    if score.per_token is not None:
+        record["per_token"] = score.per_token
+    return to_json(record) + "\n"

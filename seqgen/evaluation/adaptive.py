@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqgen.evaluation.text import Scored
+from seqgen.generation.scoring import Scored
 from seqgen.model.network import Network, States, detach
 from seqgen.tokenizers import Codec
 

@@ -11,28 +11,13 @@ import numpy.typing as npt
 
 from seqgen.evaluation.ngram import NgramRival
 from seqgen.evaluation.text import Scorer
+from seqgen.generation.music import Possible
 from seqgen.model.network import Network
-from seqgen.music.events import Vocabulary, steps_in
-from seqgen.music.grammar import Walk
+from seqgen.music.events import steps_in
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.midi import MidiCodec
 
 _ORDER = 5  # of the stronger rival: longer ones are hardly better on music of this size
-
-
-class Possible:
-    """Follows a piece and tells at each event what else the grammar would have let come (`text.Masks`)."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._walk = Walk(vocabulary)
-
-    def __call__(self, ids: Ids) -> npt.NDArray[np.bool_]:
-        masks = np.empty((len(ids), self._walk.vocabulary.size), dtype=bool)
-        for place, token in enumerate(ids.tolist()):
-            masks[place] = self._walk.mask()
-            masks[place, token] = True  # an id of a file's own making is never impossible
-            self._walk.push(token)
-        return masks
 
 
 def event_nats(network: Network, codec: MidiCodec, ids: Ids) -> npt.NDArray[np.float64]:

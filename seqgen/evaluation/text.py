@@ -7,7 +7,7 @@ nothing announces. Nats are summed over the record, so that numbers compare acro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,21 +16,11 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from seqgen.generation.scoring import Masks, Scored
 from seqgen.model.network import Network, States
 from seqgen.tokenizers import Codec, encode_stream
 
-# Ids that come next, shape (tokens,) → what was possible at each, shape (tokens, vocabulary).
-Masks = Callable[[npt.NDArray[np.int32]], npt.NDArray[np.bool_]]
-
 _PIECE = 4096  # ids read at a time: bounds memory on records of any length
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A run of consecutive tokens of one record: their ids and what each cost in nats."""
-
-    ids: npt.NDArray[np.int32]
-    nats: npt.NDArray[np.float64]
 
 
 def token_nats(network: Network, codec: Codec, chunks: Iterable[bytes], masks: Masks | None = None) -> Iterator[Scored]:

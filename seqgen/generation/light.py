@@ -6,7 +6,7 @@ Each stream is a vector of its own, so that a stream's numbers are the same alon
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -30,33 +30,38 @@ def _sigmoid(x: Array) -> Array:
 
 
 def lstm_step(x: Array, h: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-    """`cells.LSTM` for one stream: x and h of shape (4 · units,)."""
-    size = len(h) // 4
+    """`cells.LSTM`: x and h of shape (…, 4 · units)."""
+    size = h.shape[-1] // 4
     total = x + h
     gates = _sigmoid(total)
-    c = gates[size : 2 * size] * state[1] + gates[:size] * np.tanh(total[2 * size : 3 * size])
-    return gates[3 * size :] * np.tanh(c), c
+    c = gates[..., size : 2 * size] * state[1] + gates[..., :size] * np.tanh(total[..., 2 * size : 3 * size])
+    return gates[..., 3 * size :] * np.tanh(c), c
 
 
 def gru_step(x: Array, h: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-    """`cells.GRU` for one stream: x and h of shape (3 · units,)."""
-    size = len(h) // 3
-    rz = _sigmoid(x[: 2 * size] + h[: 2 * size])
-    n = np.tanh(x[2 * size :] + rz[:size] * h[2 * size :])
-    return (n + rz[size:] * (state[0] - n),)
+    """`cells.GRU`: x and h of shape (…, 3 · units)."""
+    size = h.shape[-1] // 3
+    rz = _sigmoid(x[..., : 2 * size] + h[..., : 2 * size])
+    n = np.tanh(x[..., 2 * size :] + rz[..., :size] * h[..., 2 * size :])
+    return (n + rz[..., size:] * (state[0] - n),)
 
 
 def rnn_step(x: Array, h: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-    """`cells.RNN` with tanh for one stream."""
+    """`cells.RNN` with tanh."""
     return (np.tanh(x + h),)
 
 
 def relu_step(x: Array, h: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-    """`cells.RNN` with ReLU for one stream."""
+    """`cells.RNN` with ReLU."""
     return (np.maximum(x + h, np.float32(0)),)
 
 
 STEPS = {"lstm": lstm_step, "gru": gru_step, "rnn": rnn_step}
+
+
+def step_of(cell: str, activation: str) -> Callable[[Array, Array, tuple[Array, ...]], tuple[Array, ...]]:
+    """One step of a cell: the input's and the state's share of the gates, and the state, to the new state."""
+    return relu_step if cell == "rnn" and activation == "relu" else STEPS[cell]
 
 
 class LightEngine:
@@ -68,7 +73,7 @@ class LightEngine:
     def __init__(self, config: NetworkConfig, weights: Mapping[str, Array]) -> None:
         self.vocab_size = config.vocab_size
         self._config = config
-        self._step = relu_step if config.cell == "rnn" and config.activation == "relu" else STEPS[config.cell]
+        self._step = step_of(config.cell, config.activation)
         self._layers = []
         for number in range(config.num_layers):
             name = f"layers.{number}."

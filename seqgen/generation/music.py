@@ -248,3 +248,18 @@ def _together(
         yield Composition(
             index, seed, piece, guide.primer_bars, counts[row], sums[row], guide.finish_reason, copied, saved[row]
         )
+
+
+class Possible:
+    """Follows a piece and tells at each event what else the grammar would have let come (`scoring.Masks`)."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._walk = Walk(vocabulary)
+
+    def __call__(self, ids: Ids) -> npt.NDArray[np.bool_]:
+        masks = np.empty((len(ids), self._walk.vocabulary.size), dtype=bool)
+        for place, token in enumerate(ids.tolist()):
+            masks[place] = self._walk.mask()
+            masks[place, token] = True  # an id of a file's own making is never impossible
+            self._walk.push(token)
+        return masks

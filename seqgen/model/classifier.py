@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,36 +26,11 @@ from seqgen.config import ClassifierConfig
 from seqgen.model.cells import cell
 from seqgen.model.network import Layer, dropout_mask, look_up
 from seqgen.model.ngrams import BUCKETS, Bags
+from seqgen.model.stretches import Ids, Stretches, by_size, lay_out
 
-Ids = npt.NDArray[np.integer]
+__all__ = ["Classifier", "Ids", "Reader", "Stretches", "by_size", "lay_out", "reverse"]
 
 _AT_ONCE = 1 << 15  # ids read together where nothing is learnt: their gates are some dozens of megabytes
-
-
-class Stretches(NamedTuple):
-    """Texts laid out for the network. Padding stands behind the ids of a stretch, as zeros."""
-
-    ids: npt.NDArray[np.int64]  # (time, stretches)
-    lengths: npt.NDArray[np.int64]  # (stretches,), at least 1
-    owners: npt.NDArray[np.int64]  # (stretches,): number of the text, ascending
-
-
-def lay_out(texts: Sequence[Ids], stretch: int) -> Stretches:
-    """Cuts every text into as few stretches of at most `stretch` ids as it needs, as equal as can be. A text of no ids
-    must not be among them."""
-    counts = np.array([-(-len(text) // stretch) for text in texts])
-    sizes = [-(-len(text) // count) for text, count in zip(texts, counts, strict=True)]
-    owners = np.repeat(np.arange(len(texts)), counts)
-    ids = np.zeros((max(sizes), int(counts.sum())), dtype=np.int64)
-    lengths = np.empty(len(owners), dtype=np.int64)
-    column = 0
-    for text, count, size in zip(texts, counts, sizes, strict=True):
-        for start in range(0, count * size, size):
-            piece = text[start : start + size]
-            ids[: len(piece), column] = piece
-            lengths[column] = max(1, len(piece))
-            column += 1
-    return Stretches(ids, lengths, owners)
 
 
 class Reader(nn.Module):
@@ -269,16 +243,3 @@ def _summarise(hidden: Tensor, lengths: Tensor) -> Tensor:
     largest = hidden.masked_fill(~inside, torch.finfo(hidden.dtype).min).amax(0)
     exact = torch.promote_types(hidden.dtype, torch.float32)
     return torch.stack([last.to(exact), largest.to(exact), (hidden * inside).sum(0, dtype=exact)], dim=1)
-
-
-def by_size(lengths: npt.NDArray[np.int64], most: int) -> list[npt.NDArray[np.int64]]:
-    """Numbers of stretches in groups of similar length, each of `most` ids, padding included, or one stretch."""
-    order = np.argsort(lengths, kind="stable")
-    groups, start = [], 0
-    for place, number in enumerate(order):
-        if place > start and (place - start + 1) * int(lengths[number]) > most:
-            groups.append(order[start:place])
-            start = place
-    if len(order):
-        groups.append(order[start:])
-    return groups

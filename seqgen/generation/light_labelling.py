@@ -1,0 +1,223 @@
+"""Texts to the probabilities of their labels in numpy, for those who have few: no PyTorch has to start.
+
+The arithmetic is that of `model.classifier` and `model.generative` in float32; probabilities agree with theirs to 1e-5,
+and to 1e-4 where a generative model sums the nats of a long text. Large jobs are handed over (`Gradual`): PyTorch's
+threads share the texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.config import ClassifierConfig, GenerativeConfig, Sorter
+from seqgen.generation.filters import softmax
+from seqgen.generation.light import step_of
+from seqgen.model.layout import STATES
+from seqgen.model.ngrams import BUCKETS, Bags, bags
+from seqgen.model.stretches import Ids, by_size, lay_out
+from seqgen.tokenizers import Codec
+from seqgen.tokenizers.preparing import Preparer
+
+Array = npt.NDArray[np.float32]
+Weights = Mapping[str, Array]
+Sorting = Callable[[Sequence[bytes]], Array]
+
+_AT_ONCE = 1 << 22  # numbers of gates worked on together: 16 MiB
+_LONGEST = 4096  # ids of a text that count for a generative model, as in `model.generative`
+
+
+class _Stack:
+    """A recurrent stack, many streams side by side."""
+
+    def __init__(self, config: Sorter, weights: Weights, prefix: str) -> None:
+        self._step = step_of(config.cell, config.activation)
+        self._states, self._units = STATES[config.cell], config.rnn_size
+        self._embedding = weights["embedding"]
+        self._layers = [
+            (
+                weights[f"{prefix}layers.{number}.input_weight"].T,
+                weights[f"{prefix}layers.{number}.bias"],
+                np.ascontiguousarray(weights[f"{prefix}layers.{number}.recurrent_weight"].T),
+                weights.get(f"{prefix}layers.{number}.recurrent_bias"),
+            )
+            for number in range(config.num_layers)
+        ]
+        self.most = max(1, _AT_ONCE // len(weights[f"{prefix}layers.0.bias"]))  # ids read together
+
+    def read(self, ids: npt.NDArray[np.int64]) -> Array:
+        """The top layer's outputs, shape (time, streams, units), from an empty state."""
+        hidden: Array | None = None
+        used, which = np.unique(ids, return_inverse=True)
+        for weight, bias, recurrent, recurrent_bias in self._layers:
+            if hidden is None:
+                gates = (self._embedding[used] @ weight + bias)[which.reshape(ids.shape)]
+            else:
+                gates = hidden @ weight + bias
+            state = (np.zeros((ids.shape[1], self._units), dtype=np.float32),) * self._states
+            hidden = np.empty((*ids.shape, self._units), dtype=np.float32)
+            for t in range(len(ids)):
+                product = state[0] @ recurrent
+                if recurrent_bias is not None:
+                    product += recurrent_bias
+                state = self._step(gates[t], product, state)
+                hidden[t] = state[0]
+        assert hidden is not None
+        return hidden
+
+
+class LightLabeller:
+    """See `labelling.Labeller`."""
+
+    def __init__(self, config: Sorter, weights: Weights, codec: Codec) -> None:
+        self._config, self._weights, self._codec = config, weights, codec
+        self._prepare = Preparer(config.lowercase, config.stop_words)
+        self._network = _Reader(config, weights) if isinstance(config, ClassifierConfig) else _Writer(config, weights)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self._config.labels
+
+    def __call__(self, texts: Sequence[bytes]) -> Array:
+        config = self._config
+        if not texts:
+            return np.zeros((0, len(config.labels)), dtype=np.float32)
+        prepared = [self._prepare(text) for text in texts]
+        logits = self._network.logits(prepared, [self._codec.encode(text) for text in prepared], self._codec.end)
+        logits[[number for number, text in enumerate(prepared) if not text.strip()]] = self._weights["prior"]
+        exact = logits.astype(np.float64)
+        shares = 1 / (1 + np.exp(-exact)) if config.multi else softmax(exact)
+        return shares.astype(np.float32)
+
+
+class _Reader:
+    """`model.classifier.Classifier`."""
+
+    def __init__(self, config: ClassifierConfig, weights: Weights) -> None:
+        self._config, self._weights = config, weights
+        self._stacks = [_Stack(config, weights, f"readers.{number}.") for number in range(len(config.directions))]
+
+    def logits(self, texts: Sequence[bytes], ids: Sequence[Ids], end: int) -> Array:
+        """Calibrated, shape (texts, labels)."""
+        deep = self._weights["mix"][0] * self._deep(ids) + self._weights["shift"]
+        if not self._config.features:
+            return deep
+        return deep + self._weights["mix"][1] * self._wide(bags(texts, self._config.ngrams, BUCKETS))
+
+    def _deep(self, ids: Sequence[Ids]) -> Array:
+        logits = np.tile(self._weights["head_bias"], (len(ids), 1))
+        written = [number for number, text in enumerate(ids) if len(text)]
+        if not written:
+            return logits
+        laid = lay_out([ids[number] for number in written], self._config.stretch)
+        kept = np.empty((len(laid.lengths), len(self._stacks), 3, self._config.rnn_size), dtype=np.float32)
+        for chosen in by_size(laid.lengths, self._stacks[0].most):
+            lengths = laid.lengths[chosen]
+            read = laid.ids[: int(lengths.max()), chosen]
+            steps = np.arange(len(read))[:, None]
+            for number, direction in enumerate(self._config.directions):
+                turned = np.where(steps < lengths, lengths - 1 - steps, steps)  # the padding stays behind
+                order = read if direction == "forward" else np.take_along_axis(read, turned, axis=0)
+                kept[chosen, number] = _summaries(self._stacks[number].read(order), lengths)
+        logits[written] = self._pooled(kept, laid.lengths, laid.owners) @ self._weights["head_weight"].T
+        logits[written] += self._weights["head_bias"]
+        return logits
+
+    def _pooled(self, kept: Array, lengths: npt.NDArray[np.int64], owners: npt.NDArray[np.int64]) -> Array:
+        """What the head reads, shape (texts, features), of all stretches of the texts."""
+        starts = np.flatnonzero(np.diff(owners, prepend=-1))
+        ends = np.append(starts[1:], len(owners)) - 1
+        counts = np.add.reduceat(lengths, starts)[:, None].astype(np.float32)
+        features = []
+        for number, direction in enumerate(self._config.directions):
+            last, largest, total = kept[:, number].transpose(1, 0, 2)
+            features += [
+                last[ends if direction == "forward" else starts],  # a reader that goes backwards ends in the first
+                np.maximum.reduceat(largest, starts),
+                np.add.reduceat(total, starts) / counts,
+            ]
+        return np.concatenate(features, axis=1)
+
+    def _wide(self, found: Bags) -> Array:
+        """The linear model's logits, shape (texts, labels)."""
+        keys = self._weights["wide_keys"].astype(np.int64)  # ascending
+        rows = np.minimum(np.searchsorted(keys, found.buckets), len(keys) - 1)
+        known = keys[rows] == found.buckets
+        sums = np.zeros((len(found.buckets) + 1, len(self._config.labels)))
+        np.cumsum(self._weights["wide_weight"][rows] * known[:, None], axis=0, dtype=np.float64, out=sums[1:])
+        total = sums[found.starts[1:]] - sums[found.starts[:-1]]
+        share = np.diff(found.starts).clip(min=1) ** -0.5
+        return (total * share[:, None]).astype(np.float32) + self._weights["wide_bias"]
+
+
+def _summaries(hidden: Array, lengths: npt.NDArray[np.int64]) -> Array:
+    """Last, largest and sum over the steps of each stretch: (time, stretches, units) → (stretches, 3, units)."""
+    inside = (np.arange(len(hidden))[:, None] < lengths)[:, :, None]
+    last = hidden[lengths - 1, np.arange(len(lengths))]
+    largest = np.where(inside, hidden, np.float32(-np.inf)).max(axis=0)
+    return np.stack([last, largest, (hidden * inside).sum(axis=0)], axis=1)
+
+
+class _Writer:
+    """`model.generative.GenerativeClassifier`."""
+
+    def __init__(self, config: GenerativeConfig, weights: Weights) -> None:
+        self._config, self._weights = config, weights
+        self._stack = _Stack(config, weights, "")
+        output = weights.get("output_weight")
+        if output is None:
+            projection = weights.get("projection")
+            output = weights["embedding"] if projection is None else weights["embedding"] @ projection
+        self._output = output.T
+
+    def logits(self, texts: Sequence[bytes], ids: Sequence[Ids], end: int) -> Array:
+        """Calibrated, shape (texts, labels)."""
+        labels = len(self._config.labels)
+        likelihoods = np.zeros((len(ids), labels))
+        lengths = np.array([min(len(text), _LONGEST) + 2 for text in ids])
+        for chosen in by_size(lengths, max(1, self._stack.most // labels)):
+            records = np.zeros((int(lengths[chosen].max()), len(chosen)), dtype=np.int64)
+            for column, number in enumerate(chosen):
+                text = ids[number][:_LONGEST]
+                records[0, column] = end
+                records[2 : 2 + len(text), column] = text
+            for label in range(labels):
+                records[1] = label
+                likelihoods[chosen, label] = self._log_likelihoods(records, lengths[chosen], end)
+        weights = self._weights
+        return weights["mix"] * likelihoods.astype(np.float32) + weights["prior"] + weights["shift"]
+
+    def _log_likelihoods(
+        self, records: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], end: int
+    ) -> npt.NDArray[np.float64]:
+        """Of each column, from its third id on and with its end, given the first two."""
+        hidden = self._stack.read(records)
+        total = np.zeros(records.shape[1])
+        columns = np.arange(records.shape[1])
+        for t in range(1, len(records)):  # what is read at t tells what comes at t + 1
+            targets = np.where(t == lengths - 1, end, records[min(t + 1, len(records) - 1)])
+            logits = hidden[t] @ self._output + self._weights["output_bias"]
+            most = logits.max(axis=1)
+            sums = np.exp(logits - most[:, None]).sum(axis=1, dtype=np.float64)
+            nats = np.log(sums) + most - logits[columns, targets]
+            total -= np.where(t < lengths, nats, 0)
+        return total
+
+
+class Gradual:
+    """See `labelling.Labeller`: one that starts at once, and another one, made when so many bytes have come that it
+    is worth its start."""
+
+    def __init__(self, light: LightLabeller, heavy: Callable[[], Sorting], worth: int) -> None:
+        self._now: Sorting = light
+        self._heavy: Callable[[], Sorting] | None = heavy
+        self._left = worth
+        self.labels = light.labels
+
+    def __call__(self, texts: Sequence[bytes]) -> Array:
+        self._left -= sum(map(len, texts))
+        if self._left < 0 and self._heavy is not None:
+            self._now, self._heavy = self._heavy(), None
+        return self._now(texts)
