@@ -365,11 +365,13 @@ class Model:
         from seqgen.model.layout import parameter_count
 
         size = (self.checkpoint.folder / checkpoint.WEIGHTS).stat().st_size
+        corpus = self.checkpoint.folder / checkpoint.CORPUS
         return {
             **self.checkpoint.config,
             "parameters": parameter_count(self.checkpoint.network),
             "weights_bytes": size,
             "may_be_rounded": self.checkpoint.may_be_rounded,
+            **({"corpus_bytes": corpus.stat().st_size} if corpus.exists() else {}),
         }
 
     def must_be_of_text(self, what: str) -> None:

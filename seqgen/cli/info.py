@@ -43,6 +43,8 @@ def _page(facts: dict[str, Any]) -> str:
     if isinstance(cost, float):
         use = "used to sample" if facts["may_be_rounded"] else "not used to sample"
         rows.append(("weights of 8 bits", f"{cost:+.4f} bits a token: {use}"))
+    if "corpus_bytes" in facts:
+        rows.append(("corpus kept", f"{human_size(facts['corpus_bytes'])}: copies from it are told"))
     rows.append(("written by", f"seqgen {facts['seqgen']}, format {facts['format']}"))
     width = max(len(name) for name, _ in rows) + 2
     return "".join(f"{name:{width}}{value}\n" for name, value in rows)
