@@ -92,11 +92,11 @@ def test_the_narrowest_beam_is_greedy() -> None:
 def test_a_wider_beam_is_seldom_worse_and_often_better() -> None:
     better = worse = 0
     for seed in range(30):
-        engine = branched(5, chances(seed, 5))
+        engine = branched(5, lambda read, seed=seed: [*chances(seed, 4)(read), -40.0])  # the model never ends
         one, many = (next(beam(job(engine, Pieces(*"abcd"), {"length": 9}, beam=n), 1)) for n in (1, 8))
         better += many.per_character > one.per_character + 1e-9
         worse += many.per_character < one.per_character - 1e-9
-    assert better > 10
+    assert better > 15
     assert worse < 2
 
 
