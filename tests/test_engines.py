@@ -17,16 +17,17 @@ import pytest
 import torch
 
 from seqgen import checkpoint
-from seqgen.config import NetworkConfig
+from seqgen.config import NetworkConfig, SampleOptions
 from seqgen.errors import UserError
-from seqgen.generation import compiled, light
+from seqgen.generation import compiled, light, text
 from seqgen.generation.compiled import CompiledEngine, rounding_cost, whole_numbers_are_fast
-from seqgen.generation.engine import ENGINES, Engine, make_engine
+from seqgen.generation.engine import ENGINES, Engine, choose, make_engine
 from seqgen.generation.light import LightEngine
-from seqgen.generation.torch_engine import BLOCK, TorchEngine
+from seqgen.generation.torch_engine import BLOCK, Replayed, TorchEngine
 from seqgen.model.cells import CELLS
 from seqgen.model.network import Network
 from seqgen.native import library
+from seqgen.tokenizers.characters import CharCodec
 
 VARIANTS = [
     (name, activation) for name in CELLS for activation in (("tanh", "relu") if name == "rnn" else ("tanh",))
@@ -301,6 +302,143 @@ def test_engines_agree_on_a_trained_model(model_folder: Path) -> None:
             logits.append(values)
         results.append(np.concatenate(logits))
     np.testing.assert_allclose(results[0], results[1], rtol=1e-4, atol=1e-4)
+
+
+# ---- streams that part, join, and go from one engine to another ----
+
+
+@every_cell
+@every_engine
+def test_streams_are_chosen_among(kind: str, name: str, activation: str) -> None:
+    some = engine(kind, small(name, activation, rnn_size=32))
+    ids = some_ids(3, 40)
+    _, state = some.step(ids[0], some.initial(40))
+    for rows in ([0], [39, 3, 3, 17], list(range(40))[::-1], [5] * 33):
+        logits, _ = some.step(ids[1][rows], some.select(state, rows))
+        wanted, _ = some.step(ids[1], state)
+        np.testing.assert_array_equal(logits, wanted[rows])
+
+
+@every_cell
+@pytest.mark.parametrize("other", KINDS)
+@every_engine
+def test_states_go_from_engine_to_engine(kind: str, other: str, name: str, activation: str) -> None:
+    config = small(name, activation, num_layers=3)
+    one, two = engine(kind, config), engine(other, config)
+    ids = some_ids(9, 5)
+    state = one.initial(5)
+    for step in ids[:-1]:
+        _, state = one.step(step, state)
+    cells = one.export(state, 3)
+    assert cells.dtype == np.float32
+    assert cells.shape == (3, light.STATES[name], 17)
+    np.testing.assert_array_equal(two.export(two.adopt(cells), 0), cells)
+    mine, _ = one.step(ids[-1][3:4], one.adopt(cells))
+    np.testing.assert_array_equal(mine[0], one.step(ids[-1], state)[0][3])
+    theirs, _ = two.step(ids[-1][3:4], two.adopt(cells))
+    tolerance = 0.2 if "whole" in (kind, other) else 1e-4
+    np.testing.assert_allclose(mine, theirs, rtol=tolerance, atol=tolerance)
+
+
+@every_cell
+@every_engine
+def test_reading_out_tells_what_stepping_does(kind: str, name: str, activation: str) -> None:
+    some = engine(kind, small(name, activation))
+    ids = some_ids(30)
+    stepped = run(some, ids[:, None])[:, 0]
+    first, state = some.read_out(ids[:11], some.initial(1))
+    rest, state = some.read_out(ids[11:], state)
+    logits = np.concatenate([first, rest])
+    assert logits.dtype == np.float32
+    tolerance = 0.3 if kind == "whole" else 1e-4  # outputs are not rounded where they are read out
+    np.testing.assert_allclose(logits, stepped, rtol=tolerance, atol=tolerance)
+    nothing, same = some.read_out(ids[:0], state)
+    assert nothing.shape == (0, 37)
+    np.testing.assert_array_equal(some.export(same, 0), some.export(state, 0))
+    np.testing.assert_allclose(some.export(state, 0), some.export(some.read(ids, some.initial(1)), 0), atol=1e-5)
+
+
+@every_cell
+def test_exact_engines_write_the_same_text_for_a_seed(name: str, activation: str) -> None:
+    """Logits differ in their last bits; the draws do not."""
+    config = small(name, activation, rnn_size=48, num_layers=2)
+    codec = CharCodec([*"abcdefghijklmnopqrstuvwxyz .", *range(256)], 29)
+    config = dataclasses.replace(config, vocab_size=codec.vocab_size)
+    weights = {key: value * np.float32(0.5) for key, value in random_weights(config).items()}
+    for options in (SampleOptions(length=150, seed=3), SampleOptions(length=150, seed=4, temperature=0.7, top_p=0.9)):
+        texts = {}
+        for kind in set(KINDS) - {"whole"}:
+            some = KINDS[kind](config, weights)
+            primed = text.prime(some, codec, b"the ")
+            texts[kind] = [sample.text for sample in text.samples(some, codec, primed, options, 3)]
+        assert len({tuple(found) for found in texts.values()}) == 1, texts
+
+
+# ---- PyTorch's ways ----
+
+
+@every_cell
+def test_bfloat16_is_near_and_a_row_is_still_its_own(name: str, activation: str) -> None:
+    config = small(name, activation, rnn_size=64, embedding_size=32)
+    weights = random_weights(config)
+    exact, near = TorchEngine(config, weights), TorchEngine(config, weights, precision="bf16")
+    ids = some_ids(6, 20)
+    wanted, found = run(exact, ids), run(near, ids)
+    assert 0 < np.abs(wanted - found).mean() < 0.05 * wanted.std()
+    np.testing.assert_array_equal(run(near, ids[:, [7]])[:, 0], found[:, 7])
+
+
+def eager(step: Callable[[], Any]) -> tuple[Callable[[], object], Any]:
+    """What a CUDA graph does, on the processor: computes again, into where the results were."""
+    logits, block = step()
+    flat_block = [tensor for layer in block for tensor in layer]
+
+    def again() -> None:
+        new_logits, new = step()
+        logits.copy_(new_logits)
+        for there, tensor in zip(flat_block, [tensor for layer in new for tensor in layer], strict=True):
+            there.copy_(tensor)
+
+    return again, (logits, block)
+
+
+@every_cell
+def test_a_step_that_is_replayed_is_the_step(name: str, activation: str) -> None:
+    config = small(name, activation, rnn_size=32)
+    plain, replayed = (TorchEngine(config, random_weights(config)) for _ in range(2))
+    replayed._advance = Replayed(replayed._forward, replayed._network.initial(replayed._rows), eager)
+    ids = some_ids(5, 40)
+    np.testing.assert_array_equal(run(replayed, ids), run(plain, ids))
+    _, state = replayed.step(ids[0], replayed.initial(40))
+    before = snapshot(state)
+    replayed.step(ids[1], state)
+    for old, now in zip(flat(before), flat(snapshot(state)), strict=True):
+        np.testing.assert_array_equal(old, now)  # what was handed out is no buffer
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+@every_cell
+def test_cuda_records_a_step_and_agrees(name: str, activation: str) -> None:
+    config = small(name, activation, rnn_size=64)
+    ids = some_ids(6, 70)
+    there = TorchEngine(config, random_weights(config), "cuda")
+    assert isinstance(there._advance, Replayed)
+    np.testing.assert_allclose(run(there, ids), run(engine("torch", config), ids), rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(run(there, ids[:, [3]])[:, 0], run(there, ids)[:, 3])
+
+
+def test_the_engine_is_chosen_by_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqgen.native.library", lambda: object())
+    for streams in (1, 1000):
+        assert choose("auto", "auto", "fp32", streams) == "light"
+    assert choose("auto", "cuda", "fp32", 1) == choose("auto", "cpu", "bf16", 1) == "torch"
+    monkeypatch.setattr("seqgen.native.library", lambda: None)
+    assert [choose("auto", "cpu", "fp32", streams) for streams in (1, 16, 17)] == ["light", "light", "torch"]
+    assert choose("light", "cpu", "fp32", 1000) == "light"
+    with pytest.raises(UserError, match="--engine torch does"):
+        choose("light", "cpu", "bf16", 1)
+    with pytest.raises(UserError, match="--precision must be one of"):
+        choose("auto", "cpu", "int8", 1)
 
 
 def test_an_engine_is_asked_for_by_name(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

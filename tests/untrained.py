@@ -23,8 +23,10 @@ def untrained(folder: Path, codec: Codec, task: str = "text", seed: int = 1, **n
     kind = NetworkConfig if labels is None else GenerativeConfig
     made = kind(codec.vocab_size, **{"rnn_size": 24, "embedding_size": 12, **network})
     chance = np.random.default_rng(seed)
+    calm = 0.7 * made.rnn_size**-0.5 if made.cell == "rnn" else 0.4  # without gates more would be chaos
+    sizes = {"output": 1.5, "recurrent": calm}
     weights = {
-        name: chance.normal(0, 1.5 if "output" in name else 0.4, shape).astype(np.float32)
+        name: chance.normal(0, next((s for part, s in sizes.items() if part in name), 0.4), shape).astype(np.float32)
         for name, shape in weight_shapes(made).items()
     }
     pieces = codec.pieces()

@@ -1,8 +1,8 @@
 """Texts to the probabilities of their labels in numpy, for those who have few: no PyTorch has to start.
 
-The arithmetic is that of `model.classifier` and `model.generative` in float32; probabilities agree with theirs to 1e-5,
-and to 1e-4 where a generative model sums the nats of a long text. Large jobs are handed over (`Gradual`): PyTorch's
-threads share the texts.
+The arithmetic is that of `model.classifier` and `model.generative` in float32. Probabilities agree with theirs to 1e-5;
+where a generative model sums the nats of thousands of characters, which is done in float64 here, to 1e-3. Large jobs
+are handed over (`Gradual`): PyTorch's threads share the texts.
 """
 
 from __future__ import annotations
