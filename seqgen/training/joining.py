@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import itertools
 import os
+import re
 import socket
 import struct
 import sys
@@ -30,6 +31,7 @@ _HOURS = datetime.timedelta(days=1)  # for what rank 0 may do alone, such as rea
 _MEETING = datetime.timedelta(minutes=10)  # for all to start
 _ROLL_CALL = 1.0  # seconds until whoever has not noticed that a run is over is taken for the one that is gone
 _SIOCGIFADDR = 0x8915  # Linux: the address of a network interface
+_PLACE = re.compile(r"\[\S+:\d+\] ")  # in the source of gloo, with which its messages begin
 _sessions = itertools.count()  # runs of this process, each with keys of its own in the common store
 
 
@@ -175,7 +177,7 @@ class _Fate:
             return ElsewhereError("another process of this run ended it")
         return TrainingError(
             f"{self._missing()} is gone, and the run ends with it; what was saved stands, and --resume goes on "
-            f"({str(error)[:120]})"
+            f"({_PLACE.sub('', str(error)).partition('. ')[0][:90]})"
         )
 
     def _missing(self) -> str:
