@@ -59,9 +59,10 @@ class Training:
         return {**self.data.metrics(loss), **self.run.objective.measures}
 
     def weights(self) -> dict[str, npt.NDArray[np.float32]]:
-        """The weights as they are now."""
-        state = self.run.objective.network.state_dict()
-        return {name: weight.detach().float().cpu().numpy() for name, weight in state.items()}
+        """The weights as they are now, or their average where the run keeps one."""
+        with self.run.averaged():
+            state = self.run.objective.network.state_dict()
+            return {name: weight.detach().float().cpu().numpy() for name, weight in state.items()}
 
 
 def describe(

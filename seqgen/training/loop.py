@@ -6,6 +6,7 @@ optimiser, schedule, clipping, validation, patience, and what to do when a loss 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -67,6 +68,7 @@ class Schedule:
     weight_decay: float = 0.01
     layer_decay: float = 1.0  # what a layer's rate is divided by to give that of the one below it
     unfreeze: float = 0.0  # share of the run by whose end all layers learn, one after another from the top
+    averaging: float = 0.0  # η: what is measured and kept is the mean of the weights of about the last 1 / (1 + η)
 
     def share(self, depth: int, deepest: int, progress: float) -> float:
         """Of the rate, what a layer `depth` below the top learns with: discriminative rates and gradual unfreezing
@@ -159,6 +161,7 @@ class Run:
     began: float = field(default_factory=time.monotonic)
     world: World = ALONE
     optimiser: torch.optim.Optimizer = field(init=False)
+    averages: dict[str, Tensor] = field(init=False)
     _deepest: int = field(init=False)
     _agreed: float = field(init=False, default=0.0)  # seconds on rank 0's clock, when all last asked
 
@@ -176,6 +179,29 @@ class Run:
             betas=(0.9, 0.99),  # recurrent gradients change their size quickly
             fused=all(weight.device.type != "mps" for _, weight in self._ordered()),
         )
+
+        kept = self._ordered() if self.schedule.averaging else []
+        self.averages = {name: weight.detach().clone() for name, weight in kept}
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the network has the average of its weights (where one is kept): to be measured, and to be saved."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for name, weight in self._ordered() if self.averages else []:
+            weight.data, self.averages[name] = self.averages[name], weight.data
+
+    def _average(self) -> None:
+        """Polynomial decay (Shamir & Zhang, 2013, eq. 3): later weights count more, however long the run is."""
+        if self.averages:
+            share = (1 + self.schedule.averaging) / (self.position.step + 1 + self.schedule.averaging)
+            weights = [weight.detach() for _, weight in self._ordered()]
+            torch._foreach_lerp_([self.averages[name] for name, _ in self._ordered()], weights, share)
 
     def progress(self) -> float:
         """How much of the run is done, 0 to 1."""
@@ -240,6 +266,7 @@ class Run:
         if not math.isfinite(value) or not math.isfinite(float(norm)):
             return math.nan, tokens
         self.optimiser.step()
+        self._average()
         return value, tokens
 
     def _out_of_patience(self) -> bool:
@@ -276,11 +303,12 @@ class Run:
         """The held-out loss, and the seconds that it took. Rank 0 measures; the others take its figures, and its
         weights, to be one model again where processors round differently, and for what validation sets in them."""
         network = self.objective.network.eval()
-        loss = self.objective.validate() if self.world.is_first else None
+        with self.averaged():
+            loss = self.objective.validate() if self.world.is_first else None
         known, value, cost, self._agreed = self.world.agree(
             loss is not None, loss or 0.0, time.monotonic() - before, time.monotonic() - self.began
         )
-        self.world.copy_first(network.state_dict().values())
+        self.world.copy_first([*network.state_dict().values(), *self.averages.values()])
         return value if known else None, cost
 
     def validate(self) -> Validated:
@@ -301,6 +329,7 @@ class Run:
         names = [name for name, _ in self._ordered()]
         for number, group in enumerate(self.optimiser.state_dict()["state"].values()):
             tensors |= {f"optimiser.{names[number]}.{key}": value for key, value in group.items()}
+        tensors |= {f"average.{name}": average for name, average in self.averages.items()}
         tensors |= {f"carried.{name}": tensor for name, tensor in self.objective.carried().items()}
         tensors["random"] = self.generator.get_state()
         arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
@@ -314,12 +343,17 @@ class Run:
             moments = self._moments(tensors, needed=where.step > 0)
             if where.step < 0 or where.rate_factor <= 0:
                 raise ValueError("the position is impossible")
+            averages = _under("average.", tensors)
+            if {n: a.shape for n, a in averages.items()} != {n: a.shape for n, a in self.averages.items()}:
+                raise ValueError("the averages of the weights are missing or of another shape")
             self.objective.carry(_under("carried.", tensors))
             self.generator.set_state(tensors["random"])
             self.objective.network.load_state_dict(_under("weight.", tensors))
         except (KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
             raise ModelError(f"the saved state does not fit this run: {' '.join(str(error).split())[:160]}") from error
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
+        for name, average in averages.items():
+            self.averages[name].copy_(average)
         self.position = where
         self.began = time.monotonic() - where.seconds
 
