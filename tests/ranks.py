@@ -6,6 +6,7 @@ what it saw in PLACE; see `test_ranks.py`.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -14,7 +15,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,6 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "text": ("text.txt", {
         "steps": 40, "batch_size": 7, "seq_length": 20, "dropout": 0.3, "weight_drop": 0.2, "num_layers": 2}),
     "one lane": ("text.txt", {"steps": 6, "batch_size": 1, "seq_length": 12, "dropout": 0.3, "cell": "gru"}),
-    "subword": ("text.txt", {
-        "steps": 8, "tokenizer": "subword", "vocab_size": 1100, "batch_size": 5, "seq_length": 16}),
     "dialogue": ("dialogues.jsonl", {
         "steps": 16, "tokenizer": "char", "batch_size": 6, "seq_length": 24, "dropout": 0.2}),
     "music": ("tunes", {"steps": 16, "batch_size": 5, "seq_length": 24, "dropout": 0.2, "transpose": 3}),
@@ -85,22 +85,62 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def environment(rank: int, size: int, port: int, address: str = "127.0.0.1", **more: str) -> dict[str, str]:
-    """What torchrun would say."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank),
-            "LOCAL_WORLD_SIZE": str(size), "MASTER_ADDR": address, "MASTER_PORT": str(port), **more}  # fmt: skip
+@contextlib.contextmanager
+def two_hosts() -> Iterator[Hosts]:
+    """Two network namespaces joined by a wire, or, where they can't be had, this host twice."""
+    names = [f"seqgen{os.getpid()}{letter}" for letter in "ab"]
+    commands = [f"netns add {name}" for name in names]
+    commands.append(f"link add a{os.getpid()} netns {names[0]} type veth peer name b{os.getpid()} netns {names[1]}")
+    for number, (name, letter) in enumerate(zip(names, "ab", strict=True), start=1):
+        commands += [f"-n {name} addr add {_NET}.{number}/24 dev {letter}{os.getpid()}",
+                     f"-n {name} link set {letter}{os.getpid()} up", f"-n {name} link set lo up"]  # fmt: skip
+    missing = "" if shutil.which("ip") else "the program ip (iproute2) is not there"
+    try:
+        for command in commands if not missing else []:
+            done = subprocess.run(["ip", *command.split()], capture_output=True, text=True)
+            missing = missing or done.stderr.strip()
+        if missing:
+            yield Hosts([[], []], "127.0.0.1", missing)
+        else:
+            yield Hosts([["ip", "netns", "exec", name] for name in names], f"{_NET}.1", "")
+    finally:
+        for name in names if shutil.which("ip") else []:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
-def together(*arguments: str, size: int = 2, **more: Mapping[str, str]) -> list[tuple[int, str, str]]:
-    """Runs a Python program in `size` processes, and gives status, stdout and stderr of each."""
-    port = free_port()
-    running = [
-        subprocess.Popen(
-            [sys.executable, *arguments], env={**environment(rank, size, port), **more.get(f"rank{rank}", {})},
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(size)
-    ]  # fmt: skip
+_NET = "10.231.87"
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """What to put before a command to run it on each of two hosts, and the first one's address. `missing`: why they
+    are one and the same."""
+
+    prefixes: list[list[str]]
+    address: str
+    missing: str
+
+
+SAME = Hosts([[], []], "127.0.0.1", "")
+
+
+def together(*arguments: str, hosts: Hosts = SAME, caches: list[Path] | None = None) -> list[tuple[int, str, str]]:
+    """Runs a Python program in two processes, told what torchrun would tell them; status, stdout and stderr of each."""
+    port, apart = free_port(), hosts.address != SAME.address
+    running = []
+    for rank, prefix in enumerate(hosts.prefixes):
+        local, neighbours = ("0", "1") if apart else (str(rank), "2")
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "RANK": str(rank), "WORLD_SIZE": "2",
+                       "LOCAL_RANK": local, "LOCAL_WORLD_SIZE": neighbours, "MASTER_ADDR": hosts.address,
+                       "MASTER_PORT": str(port)}  # fmt: skip
+        if caches is not None:
+            environment["SEQGEN_CACHE"] = str(caches[rank])
+        running.append(
+            subprocess.Popen(
+                [*prefix, sys.executable, *arguments], env=environment, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
     ended = []
     for process in running:
         out, err = process.communicate(timeout=240)
@@ -146,7 +186,7 @@ def facts() -> dict[str, Any]:
         }
 
 
-def failures(place: Path, rank: int) -> dict[str, list[str]]:
+def failures(place: Path, own: Path, rank: int) -> dict[str, list[str]]:
     """What each process is told where a training can't be: the kind of error, and its words."""
     import datetime
     import time
@@ -155,7 +195,7 @@ def failures(place: Path, rank: int) -> dict[str, list[str]]:
     from seqgen.training.joining import joined
 
     def train(source: str, folder: str, **more: Any) -> None:
-        seqgen.train(source, place / folder, steps=3, **{**SMALL, **more})
+        seqgen.train(source, own / folder, steps=3, **{**SMALL, **more})
 
     def silent() -> None:
         with joined(patience=datetime.timedelta(seconds=1)) as world:
@@ -167,8 +207,9 @@ def failures(place: Path, rank: int) -> dict[str, list[str]]:
         assert rank == 0, "a fault of rank 1"
 
     text = str(place / "sources" / "text.txt")
-    (place / "damaged").mkdir(exist_ok=True)
-    (place / "damaged" / "config.json").write_text("{")
+    if rank == 0:
+        (own / "damaged").mkdir()
+        (own / "damaged" / "config.json").write_text("{")
     (place / f"own-{rank}.txt").write_text(f"What rank {rank} has and others do not. " * 40)
     attempts = {
         "no such file": lambda: train(str(place / "nowhere.txt"), "never"),
@@ -189,14 +230,15 @@ def failures(place: Path, rank: int) -> dict[str, list[str]]:
 
 
 def main(place: Path) -> None:
-    """Every run, in this process and the others."""
+    """Every run, in this process and the others. Each has another idea of where the model is to be."""
     rank = int(os.environ["RANK"])
+    own = place / f"models {rank}"
     found: dict[str, Any] = {"facts": facts()}
     for name in RUNS:
-        found[name] = curve(name, place / "sources", place / "pair" / name)
-    found["stopped"] = curve("text", place / "sources", place / "stopped", HALFWAY if rank else None)
-    found["resumed"] = curve("text", place / "sources", place / "half", resume=True)
-    found["failures"] = failures(place, rank)
+        found[name] = curve(name, place / "sources", own / name)
+    found["stopped"] = curve("text", place / "sources", own / "stopped", HALFWAY if rank else None)
+    found["resumed"] = curve("text", place / "sources", own / "half", resume=True)
+    found["failures"] = failures(place, own, rank)
     (place / f"found-{rank}.json").write_text(json.dumps(found))
 
 

@@ -112,10 +112,15 @@ SORTER = ClassifierConfig(
 WEIGHTS = np.array([0.5, 1.0, 2.0], dtype=np.float32)
 
 
-def language(compute: Compute, length: int = 9) -> NextId:
+def language(compute: Compute, length: int = 9, size: int = 20) -> NextId:
     stream = IdStream(np.random.default_rng(1).integers(0, 20, 300).astype(np.uint8), np.arange(0, 300, 4))
-    config = NetworkConfig(vocab_size=20, rnn_size=8, embedding_size=6, num_layers=2, dropout=0.4, weight_drop=0.3)
-    return NextId(Network(config, torch.Generator().manual_seed(1)), stream, None, compute, 20, 7, length, 3)
+    config = NetworkConfig(vocab_size=size, rnn_size=8, embedding_size=6, num_layers=2, dropout=0.4, weight_drop=0.3)
+    return NextId(Network(config, torch.Generator().manual_seed(1)), stream, None, compute, size, 7, length, 3)
+
+
+def many_kinds(compute: Compute) -> NextId:
+    """As many as have a loss of their own: see `cross_entropy`."""
+    return language(compute, size=1100)
 
 
 def nothing_to_learn(compute: Compute) -> NextId:
@@ -142,7 +147,7 @@ def looking_ahead(compute: Compute) -> Forecasting:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 9])
-@pytest.mark.parametrize("make", [language, nothing_to_learn, sorting, words_first, looking_ahead])
+@pytest.mark.parametrize("make", [language, many_kinds, nothing_to_learn, sorting, words_first, looking_ahead])
 def test_what_processes_add_up_to_is_what_one_finds(make: Any, size: int) -> None:
     """Losses and gradients, masks and all, for several steps: the last batch of a pass is smaller, one that has fewer
     lanes than there are processes, and targets from which nothing is learnt."""
@@ -264,18 +269,21 @@ def test_the_plan_reckons_with_the_others_and_the_way_to_them() -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Every run of `ranks.RUNS` by this process, then by two others."""
+    """Every run of `ranks.RUNS` by this process, then by two others, on two hosts where they can be had."""
     place = tmp_path_factory.mktemp("ranks") / "here"
     place.mkdir()
     ranks.lay_out(place / "sources")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQGEN_CACHE", str(place / "cache"))
         alone = {name: ranks.curve(name, place / "sources", place / "alone" / name) for name in ranks.RUNS}
-        alone["half"] = ranks.curve("text", place / "sources", place / "half", ranks.HALFWAY)
-        patch.setenv("SEQGEN_CACHE", str(place / "other cache"))
-        for status, out, err in ranks.together(str(Path(ranks.__file__)), str(place)):
-            assert (status, out, err) == (0, "", "")
-        alone["resumed"] = ranks.curve("text", place / "sources", place / "stopped", resume=True)
+        alone["half"] = ranks.curve("text", place / "sources", place / "models 0" / "half", ranks.HALFWAY)
+        with ranks.two_hosts() as hosts:
+            caches = [place / f"cache {number}" for number in range(2)]
+            for status, out, err in ranks.together(ranks.__file__, str(place), hosts=hosts, caches=caches):
+                # PyTorch misses a name server between such hosts, and says so.
+                assert (status, out, re.sub(r"\[W.*hostname of the client socket.*\n", "", err)) == (0, "", "")
+        alone["missing"] = hosts.missing
+        alone["resumed"] = ranks.curve("text", place / "sources", place / "models 0" / "stopped", resume=True)
     (place / "alone.json").write_text(json.dumps(alone))
     yield place
 
@@ -290,11 +298,21 @@ def test_two_processes_learn_what_one_does(name: str, place: Path) -> None:
     one, two = found(place, "alone")[name], found(place, 0)[name]
     assert two == pytest.approx(one, rel=CLOSE)
     assert found(place, 1)[name] == two, "every process is told the same"
-    alone, pair = checkpoint.load(place / "alone" / name), checkpoint.load(place / "pair" / name)
+    alone, pair = checkpoint.load(place / "alone" / name), checkpoint.load(place / "models 0" / name)
     assert pair.config["training"].keys() - alone.config["training"].keys() == {"run"}
     assert pair.config["metrics"] == pytest.approx(alone.config["metrics"], rel=1e-3)
-    for weight, other in zip(alone.weights().values(), pair.weights().values(), strict=True):
-        np.testing.assert_allclose(other, weight, rtol=1e-2, atol=1e-4)
+    others = pair.weights()
+    for weight, values in alone.weights().items():
+        fitted = weight in ("mix", "shift")  # by a search that stops where it is close enough
+        np.testing.assert_allclose(others[weight], values, rtol=1e-2, atol=1e-2 if fitted else 1e-4)
+
+
+def test_they_were_two_hosts(place: Path) -> None:
+    """Each spelt its own copy of the sources, and one wrote the models."""
+    assert not (place / "models 1").exists()
+    assert len(list((place / "cache 0").rglob("*.ids"))) == len(list((place / "cache 1").rglob("*.ids"))) > 3
+    if missing := found(place, "alone")["missing"]:
+        pytest.skip(f"they were one: {missing}")
 
 
 def test_a_run_goes_on_with_another_number_of_processes(place: Path) -> None:
@@ -343,7 +361,6 @@ def test_of_what_goes_wrong_one_process_speaks(what: str, place: Path) -> None:
     assert told[speaker][0] == kind
     assert words in told[speaker][1]
     assert told[1 - speaker][0] == "ElsewhereError"
-    assert not (place / "never").exists()
     if kind == "UserError" and speaker:
         assert re.search(r"\(rank 1, on .+\)$", told[speaker][1])
 
@@ -390,8 +407,8 @@ def test_torchrun_goes_on_after_a_rank_has_died(reference: Path, text_file: Path
     shutil.copytree(reference, folder)
     done = subprocess.run(
         [*TORCHRUN_COMMAND, "--nproc-per-node", "2", "--max-restarts", "1", "--monitor-interval", "0.1",
-         "--master-port", str(ranks.free_port()), str(program), "train", str(text_file), "-o", str(folder), "--overwrite",
-         *FLAGS],
+         "--master-port", str(ranks.free_port()), str(program), "train", str(text_file), "-o", str(folder),
+         "--overwrite", *FLAGS],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         timeout=240,
     )  # fmt: skip
@@ -402,54 +419,6 @@ def test_torchrun_goes_on_after_a_rank_has_died(reference: Path, text_file: Path
     assert re.search(r"rank 1 \(on .+\) is gone, and the run ends with it; what was saved stands, and", errors[0])
     assert done.stderr.count("step 3: loss") == 1, "from the start, and then from where it was"
     assert held_out(folder) == pytest.approx(held_out(reference), rel=CLOSE)
-
-
-@pytest.fixture
-def two_hosts() -> Iterator[list[list[str]]]:
-    """What to put before a command to run it on each of two hosts, 10.231.87.1 and .2, joined by a wire."""
-    if shutil.which("ip") is None:
-        pytest.skip("two hosts need the program ip (iproute2)")
-    names = [f"seqgen{os.getpid()}{letter}" for letter in "ab"]
-    commands = [f"netns add {name}" for name in names]
-    commands.append(f"link add a{os.getpid()} netns {names[0]} type veth peer name b{os.getpid()} netns {names[1]}")
-    for number, (name, letter) in enumerate(zip(names, "ab", strict=True), start=1):
-        commands += [f"-n {name} addr add 10.231.87.{number}/24 dev {letter}{os.getpid()}",
-                     f"-n {name} link set {letter}{os.getpid()} up", f"-n {name} link set lo up"]  # fmt: skip
-    try:
-        for command in commands:
-            done = subprocess.run(["ip", *command.split()], capture_output=True, text=True)
-            if done.returncode:
-                pytest.skip(f"two hosts need the right to make them: {done.stderr.strip()}")
-        yield [["ip", "netns", "exec", name] for name in names]
-    finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "del", name], capture_output=True)
-
-
-def test_two_hosts_train_one_model(
-    two_hosts: list[list[str]], reference: Path, text_file: Path, tmp_path: Path
-) -> None:
-    """Each has its own copy of the source and its own cache, and the first has the model."""
-    running = []
-    for number, host in enumerate(two_hosts):
-        home = tmp_path / f"host{number}"
-        home.mkdir()
-        shutil.copy(text_file, home / "prose.txt")
-        running.append(
-            subprocess.Popen(
-                [*host, *TORCHRUN_COMMAND, "--nnodes", "2", "--node-rank", str(number), "--nproc-per-node", "1",
-                 "--master-addr", "10.231.87.1", "--master-port", "29511", "-m", "seqgen", "train", "prose.txt",
-                 "-o", "m", *FLAGS],
-                cwd=home, env={**os.environ, "SEQGEN_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1"},
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            )
-        )  # fmt: skip
-    ended = [process.communicate(timeout=240) for process in running]
-    assert [process.returncode for process in running] == [0, 0], ended
-    assert "40 steps in" in ended[0][1]
-    assert "seqgen" not in "".join(ended[1]), "the first speaks for both"  # PyTorch misses a name server, and says so
-    assert not (tmp_path / "host1" / "m").exists()
-    assert held_out(tmp_path / "host0" / "m") == pytest.approx(held_out(reference), rel=CLOSE)
 
 
 def test_a_wrong_word_is_complained_of_once(text_file: Path, tmp_path: Path) -> None:
