@@ -24,11 +24,12 @@ from torch import Tensor, nn
 
 from seqgen.config import ClassifierConfig
 from seqgen.model.cells import cell
-from seqgen.model.network import Layer, dropout_mask, look_up
+from seqgen.model.masks import Random, dropout_mask
+from seqgen.model.network import Layer, look_up
 from seqgen.model.ngrams import BUCKETS, Bags
-from seqgen.model.stretches import Ids, Stretches, by_size, lay_out
+from seqgen.model.stretches import Ids, Stretches, by_size, lay_out, stretches
 
-__all__ = ["Classifier", "Ids", "Reader", "Stretches", "by_size", "lay_out", "reverse"]
+__all__ = ["Classifier", "Ids", "Reader", "Stretches", "by_size", "lay_out", "reverse", "stretches"]
 
 _AT_ONCE = 1 << 15  # ids read together where nothing is learnt: their gates are some dozens of megabytes
 
@@ -82,7 +83,7 @@ class Classifier(nn.Module):
         return [reader for reader in self.readers if isinstance(reader, Reader)]
 
     def summaries(
-        self, ids: Tensor, lengths: Tensor, generator: torch.Generator | None = None, kind: torch.dtype | None = None
+        self, ids: Tensor, lengths: Tensor, generator: Random | None = None, kind: torch.dtype | None = None
     ) -> Tensor:
         """What is kept of every stretch, shape (stretches, directions, 3, units), float32: the last output, the largest
         and the sum of each unit.
@@ -97,7 +98,7 @@ class Classifier(nn.Module):
         return torch.stack([_summarise(hidden, lengths) for _, hidden in read], dim=1)
 
     def outputs(
-        self, ids: Tensor, lengths: Tensor, generator: torch.Generator | None, kind: torch.dtype | None, drop: float
+        self, ids: Tensor, lengths: Tensor, generator: Random | None, kind: torch.dtype | None, drop: float
     ) -> Iterator[tuple[str, Tensor]]:
         """Each direction, and the top layer's outputs in the order in which it reads, (time, stretches, units)."""
         for direction, reader in zip(self.config.directions, self._readers(), strict=True):
@@ -110,7 +111,7 @@ class Classifier(nn.Module):
         lengths: Tensor,
         owners: Tensor,
         texts: int,
-        generator: torch.Generator | None = None,
+        generator: Random | None = None,
     ) -> Tensor:
         """The network's logits, shape (texts, labels), float32, from what was kept of all stretches of the texts."""
         places = torch.arange(len(owners), device=owners.device)
@@ -128,11 +129,11 @@ class Classifier(nn.Module):
             features += [last[which], top, empty.index_add(0, owners, total) / counts]
         pooled = torch.cat(features, dim=1)
         if self.training and generator is not None and self.config.dropout:
-            pooled = pooled * dropout_mask(pooled, self.config.dropout, generator)
+            pooled = pooled * dropout_mask(pooled, self.config.dropout, generator, lanes=0)
         return F.linear(pooled, self.head_weight, self.head_bias)
 
     def deep(
-        self, laid: Stretches, texts: int, generator: torch.Generator | None = None, kind: torch.dtype | None = None
+        self, laid: Stretches, texts: int, generator: Random | None = None, kind: torch.dtype | None = None
     ) -> Tensor:
         """The network's logits of texts that are laid out, shape (texts, labels): `summaries` and `label` in one."""
         ids, lengths, owners = (torch.from_numpy(array).to(self.embedding.device) for array in laid)
@@ -158,7 +159,7 @@ class Classifier(nn.Module):
         return logits
 
     def _read(
-        self, reader: Reader, ids: Tensor, kind: torch.dtype, drop: float, generator: torch.Generator | None
+        self, reader: Reader, ids: Tensor, kind: torch.dtype, drop: float, generator: Random | None
     ) -> Tensor:
         hidden: Tensor | None = None
         for layer in reader.stack():
@@ -167,7 +168,7 @@ class Classifier(nn.Module):
                 hidden = self._embed(ids, weight, bias, kind, drop, generator)
             else:
                 if drop:
-                    hidden = hidden * dropout_mask(hidden[:1], drop, generator)
+                    hidden = hidden * dropout_mask(hidden[:1], drop, generator, lanes=1)
                 hidden = F.linear(hidden, weight, bias)
             mask = None
             if drop and self.config.weight_drop:
@@ -183,7 +184,7 @@ class Classifier(nn.Module):
         bias: Tensor,
         kind: torch.dtype,
         drop: float,
-        generator: torch.Generator | None,
+        generator: Random | None,
     ) -> Tensor:
         """The first layer's gates. Half of the dropout takes whole pieces of the vocabulary (Gal & Ghahramani, 2016),
         so that no single word is relied upon, and half takes units of the embedding."""

@@ -22,7 +22,7 @@ class Stretches(NamedTuple):
 def lay_out(texts: Sequence[Ids], stretch: int) -> Stretches:
     """Cuts every text into as few stretches of at most `stretch` ids as it needs, as equal as can be. A text of no ids
     must not be among them."""
-    counts = np.array([-(-len(text) // stretch) for text in texts])
+    counts = stretches(np.array([len(text) for text in texts]), stretch)
     sizes = [-(-len(text) // count) for text, count in zip(texts, counts, strict=True)]
     owners = np.repeat(np.arange(len(texts)), counts)
     ids = np.zeros((max(sizes), int(counts.sum())), dtype=np.int64)
@@ -35,6 +35,11 @@ def lay_out(texts: Sequence[Ids], stretch: int) -> Stretches:
             lengths[column] = max(1, len(piece))
             column += 1
     return Stretches(ids, lengths, owners)
+
+
+def stretches(lengths: npt.NDArray[np.int64], stretch: int) -> npt.NDArray[np.int64]:
+    """Into how many stretches of at most `stretch` ids texts of these lengths are cut."""
+    return -(-lengths // stretch)
 
 
 def by_size(lengths: npt.NDArray[np.int64], most: int) -> list[npt.NDArray[np.int64]]:
