@@ -9,8 +9,9 @@ import ctypes
 import functools
 import os
 from pathlib import Path
+from typing import Any
 
-VERSION = 1  # of the functions below; a library of another version, left by an older installation, is not used
+VERSION = 3  # of the functions below; a library of another version, left by an older installation, is not used
 LIBRARY = Path(__file__).with_name("kernels.so")
 
 _I, _L, _P = ctypes.c_int, ctypes.c_long, ctypes.c_void_p
@@ -27,8 +28,20 @@ _SIGNATURES = {
 _RESULTS = {
     "seqgen_light_run": [_P, _L, _L, *[_P] * 4],
     "seqgen_light_whole": [],
-    "seqgen_draw": [_P, _L, _L, *[_P] * 6],
+    "seqgen_draw": [_P, _P, _L, _L, *[_P] * 6],
 }
+
+
+_NOTHING = _P * 0
+
+
+def place_of(array: Any) -> Any:
+    """Where a contiguous numpy array lies, for a call: several times sooner than `array.ctypes.data`, which stands in
+    where an array may not be written to."""
+    try:
+        return _NOTHING.from_buffer(array)
+    except TypeError:
+        return array.ctypes.data
 
 
 @functools.cache
