@@ -47,7 +47,7 @@ class CompiledDrawing:
         options, names = filters.options, filters.names
         window = options.repetition_window if options.repetition_penalty != 1 else 0
         dry_window = options.dry_window if options.dry_multiplier else 0
-        kinds = (_Kind * len(names.kinds))(*((kind.temperature, kind.first, kind.last) for kind in names.kinds))
+        kinds = (_Kind * len(names.kinds))(*(_Kind(kind.temperature, kind.first, kind.last) for kind in names.kinds))
         self._kept.append(kinds)
         self._filters = _Filters(
             options.repetition_penalty, options.dry_multiplier, options.dry_base, options.temperature,

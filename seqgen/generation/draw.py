@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from seqgen.generation.compiled_draw import CompiledDrawing
 from seqgen.generation.engine import Engine
-from seqgen.generation.filters import Chain, Filter, Logits, Rows, log_softmax, softmax, surprised
+from seqgen.generation.filters import Chain, Logits, Rows, log_softmax, softmax, surprised
 from seqgen.native import library
 from seqgen.tokenizers import Codec, Ids
 
@@ -65,7 +65,7 @@ class Guide(Protocol):
 def ids(
     engine: Engine,
     primed: Primed,
-    filters: Filter | Chain,
+    filters: Chain,
     seed: int,
     indices: Sequence[int],
     guides: Sequence[Guide] = (),
@@ -83,7 +83,7 @@ def ids(
     streams = [random_stream(seed, index) for index in indices]
     drawing = make_drawing(filters, engine.vocab_size, primed.history, len(indices))
     # One number for the draw, and one for a coin where there is a filter that throws it.
-    with_coin = isinstance(filters, Chain) and filters.options.xtc_probability > 0
+    with_coin = filters.options.xtc_probability > 0
     fill = [(stream.random, drawing.numbers[row, : 1 + with_coin]) for row, stream in enumerate(streams)]
     state = engine.repeat(primed.state, len(indices))
     last: npt.NDArray[np.int64] = np.full(len(indices), primed.last, dtype=np.int64)
@@ -127,9 +127,9 @@ class Drawing(Protocol):
         ...
 
 
-def make_drawing(filters: Filter | Chain, vocab_size: int, history: Sequence[int], streams: int) -> Drawing:
-    """With the compiled kernel where there is one and it knows the filters."""
-    if isinstance(filters, Chain) and library() is not None and filters.window <= _LONGEST_WINDOW:
+def make_drawing(filters: Chain, vocab_size: int, history: Sequence[int], streams: int) -> Drawing:
+    """With the compiled kernel where there is one."""
+    if library() is not None and filters.window <= _LONGEST_WINDOW:
         return CompiledDrawing(filters, vocab_size, history, streams)
     return PlainDrawing(filters, history, streams)
 
@@ -137,13 +137,11 @@ def make_drawing(filters: Filter | Chain, vocab_size: int, history: Sequence[int
 class PlainDrawing:
     """In numpy, by the filters' own definitions."""
 
-    def __init__(self, filters: Filter | Chain, history: Sequence[int], streams: int) -> None:
-        self._chain = filters if isinstance(filters, Chain) else None
-        self._filters = filters
+    def __init__(self, filters: Chain, history: Sequence[int], streams: int) -> None:
+        self._filters, self._options = filters, filters.options
         self._histories = [list(history) for _ in range(streams)]
         self.numbers = np.ones((streams, 2))
-        tau = self._chain.options.mirostat_tau if self._chain else 0.0
-        self._limits = [2 * tau] * streams
+        self._limits = [2 * self._options.mirostat_tau] * streams
 
     def draw(
         self,
@@ -159,16 +157,13 @@ class PlainDrawing:
         logs = log_softmax(exact)
         left = exact if allowed is None else np.where(allowed, exact, -np.inf)
         rows = Rows(self._histories, self.numbers[:, 1].tolist(), self._limits)
-        before = self._chain.before(left, rows) if self._chain else self._filters(left, rows)
-        shares = softmax(self._chain.cut(before, rows) if self._chain else before)
+        before = self._filters.before(left, rows)
+        shares = softmax(self._filters.cut(before, rows))
         tokens = [draw(row, uniform) for row, uniform in zip(shares, self.numbers[:, 0].tolist(), strict=True)]
-        if self._chain and self._chain.options.mirostat_tau:
-            options = self._chain.options
+        tau, eta = self._options.mirostat_tau, self._options.mirostat_eta
+        if tau:
             bits = -log_softmax(before)[np.arange(len(tokens)), tokens] / np.log(2)
-            for row, surprise in enumerate(bits.tolist()):
-                self._limits[row] = surprised(
-                    self._limits[row], surprise, options.mirostat_tau, options.mirostat_eta
-                )  # fmt: skip
+            self._limits = [surprised(*pair, tau, eta) for pair in zip(self._limits, bits.tolist(), strict=True)]
         for row, token in enumerate(tokens):
             self._histories[row].append(token)
         return tokens, logs[np.arange(len(tokens)), tokens].tolist()

@@ -14,6 +14,7 @@ from seqgen.generation.draw import Primed, ids
 from seqgen.generation.draw import prime as prime_ids
 from seqgen.generation.engine import Engine
 from seqgen.generation.filters import Chain
+from seqgen.generation.naming import named
 from seqgen.music.grammar import Walk
 from seqgen.music.piece import Piece
 from seqgen.tokenizers import Codec, Ids
@@ -127,10 +128,10 @@ def compose(
         tempo: quarter notes a minute, all through; None leaves it to the model.
 
     Raises:
-        UserError: the scale leaves no pitch.
+        UserError: the scale leaves no pitch, or the options name what there is not in music.
     """
     music = music_codec(codec)
-    filters = Chain(options)
+    filters = Chain(options, names=named(options, codec))
     pitches = None if scale is None else [pitch for pitch in range(128) if pitch % 12 in set(scale)]
     for start in range(first, first + count, engine.wave):
         indices: Sequence[int] = range(start, min(start + engine.wave, first + count))
