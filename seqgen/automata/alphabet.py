@@ -44,9 +44,9 @@ def alphabet_of(sets: Sequence[Ranges], apart: Sequence[int] = ()) -> Alphabet:
     code = np.full(LAST + 1, -1, dtype=np.int32)
     classes: dict[int, int] = {}
     inside, own = 0, (1 << len(sets)) - 1
-    borders = sorted(toggles)
+    borders = sorted(toggles) or [0]
     for low, high in zip(borders, [*borders[1:], LAST + 1], strict=True):
-        inside ^= toggles[low]
+        inside ^= toggles.get(low, 0)
         if inside & own:
             code[low:high] = classes.setdefault(inside, len(classes))
     code[0xD800:0xE000] = -1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from seqgen.automata.syntax import Characters, Choice, Ranges, Repeat, Sequence, Tree, parse
 from seqgen.errors import UserError
 
-MOST = 10_000  # instructions; each may be waited at, so that a step of the automaton may cost as much
+MOST = 20_000  # instructions; each may be waited at, so that a step of the automaton may cost as much
 
 
 @dataclass
@@ -75,9 +75,11 @@ def compile_pattern(pattern: str) -> Program:
 
 
 def _size(tree: Tree) -> int:
-    """How many instructions a tree makes, at most; at least one, so that nothing can be copied without end."""
+    """How many instructions a tree makes; what is empty counts as one, so that nothing can be copied without end."""
     if isinstance(tree, Characters):
         return 1
     if isinstance(tree, Repeat):
-        return max(1, (tree.least + 1 if tree.most is None else tree.most) * (_size(tree.part) + 1))
-    return max(1, sum(_size(part) + 1 for part in tree.parts))
+        one = _size(tree.part)
+        optional = 1 if tree.most is None else tree.most - tree.least
+        return max(1, tree.least * one + optional * (one + 1))
+    return max(1, sum(map(_size, tree.parts)) + (len(tree.parts) - 1) * isinstance(tree, Choice))

@@ -120,7 +120,8 @@ class _Parser:
         if self._depth == 0:  # all that is written is matched, so that an anchor at an end says nothing new
             self._take("^")
         while self._at < len(self._text) and self._text[self._at] not in "|)":
-            if self._text[self._at] == "$" and self._depth == 0 and self._text[self._at + 1 : self._at + 2] in ("", "|"):
+            last = self._text[self._at + 1 : self._at + 2] in ("", "|")
+            if self._text[self._at] == "$" and last and self._depth == 0:
                 self._at += 1
                 break
             parts.append(self._quantified())
