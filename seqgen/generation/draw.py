@@ -88,10 +88,11 @@ def ids(
     state = engine.repeat(primed.state, len(indices))
     last: npt.NDArray[np.int64] = np.full(len(indices), primed.last, dtype=np.int64)
     while True:
-        logits, state = engine.step(last, state)
+        possible, allowed = _masks(guides), _masks(constraints)
         for random, numbers in fill:
             random(out=numbers)
-        tokens, logs = drawing.draw(logits, _masks(guides), _masks(constraints))
+        logits, state = engine.step(last, state)
+        tokens, logs = drawing.draw(logits, possible, allowed)
         for every in (guides, constraints):
             for row, guide in enumerate(every):
                 if not guide.push(tokens[row]):

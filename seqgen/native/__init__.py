@@ -24,6 +24,8 @@ _SIGNATURES = {
     "seqgen_gru_backward": [*_STEP, *[_P] * 7],
     "seqgen_rnn_forward": [_I, *_STEP, *[_P] * 2],
     "seqgen_rnn_backward": [_I, *_STEP, *[_P] * 4],
+    "seqgen_walk_mask": [_P] * 3,
+    "seqgen_walk_push": [_P, _P, _L, _P],
 }
 _RESULTS = {
     "seqgen_light_run": [_P, _L, _L, *[_P] * 4],
