@@ -57,12 +57,14 @@ def alphabet_of(sets: Sequence[Ranges], apart: Sequence[int] = ()) -> Alphabet:
             lowest = held & -held
             members[lowest.bit_length() - 1] |= 1 << number
             held ^= lowest
-    table, reach = _utf8(code)
+    highest = max([border for border in borders if border <= LAST], default=0)
+    table, reach = _utf8(code, max(1 << 16, -(-highest >> 12) << 12))
     return Alphabet(len(classes), tuple(members), code, table, reach)
 
 
-def _utf8(code: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], tuple[int, ...]]:
-    """The table and the reach of its nodes; equal nodes are one."""
+def _utf8(code: npt.NDArray[np.int32], top: int) -> tuple[npt.NDArray[np.int32], tuple[int, ...]]:
+    """The table and the reach of its nodes; equal nodes are one. From `top` on, a multiple of 4,096, all characters are
+    of one class or of none."""
     rows = [np.full(256, DEAD, dtype=np.int32)]
     known: dict[bytes, int] = {}
 
@@ -89,17 +91,20 @@ def _utf8(code: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], tuple[int
             rows.append(row)
         return known[key]
 
-    ends = np.where(code < 0, DEAD, -2 - code).astype(np.int32)
+    ends = np.where(code[:top] < 0, DEAD, -2 - code[:top]).astype(np.int32)
     rows[0][:0x80] = ends[:0x80]
     last = nodes(ends)  # of two bytes
     rows[0][0xC2:0xE0] = last[2:32]
     last[:32] = DEAD  # what two bytes can say may not be said with three
-    middle = nodes(last)
+    middle = np.full(5 * 64, DEAD, dtype=np.int32)
+    middle[: len(last) // 64] = nodes(last)
+    if top <= LAST:  # from there on all are alike
+        alike = DEAD if code[top] < 0 else -2 - int(code[top])
+        above = node(np.full(64, node(np.full(64, alike, dtype=np.int32)), dtype=np.int32))
+        middle[top >> 12 : (LAST >> 12) + 1] = above
     rows[0][0xE0:0xF0] = middle[:16]
     middle[:16] = DEAD
-    padded = np.full(5 * 64, DEAD, dtype=np.int32)
-    padded[: len(middle)] = middle
-    rows[0][0xF0:0xF5] = nodes(padded)
+    rows[0][0xF0:0xF5] = nodes(middle)
     reach = [0] * len(rows)
     for number in [*range(1, len(rows)), 0]:  # a node leads to earlier ones, but for the first
         for entry in set(rows[number].tolist()) - {DEAD}:

@@ -26,7 +26,8 @@ class SampleOptions:
         (), "Added to the logit of a token, which is named by its text or as #ID: 'x=-2' (repeatable).",
         metavar="TOKEN=X")  # fmt: skip
     repetition_penalty: float = setting(
-        1.0, "Divides the logits of tokens among the last --repetition-window (CTRL).", above=0)  # fmt: skip
+        1.0, "Divides the logits of tokens among the last --repetition-window (CTRL).", least=0.001,
+        most=1000)  # fmt: skip
     repetition_window: int = setting(64, "How many tokens back the penalty looks.", least=1, most=1 << 20)
     dry_multiplier: float = setting(
         0.0, "Taken from the logit of a token that would go on repeating what came before, times --dry-base to the "

@@ -72,7 +72,7 @@ def prime(engine: Engine, codec: Codec, primer: Piece | None = None) -> Primer:
     return Primer(begin, Primed(counted, primed.last, primed.state))
 
 
-class _Guide:
+class Guide:
     """See `draw.Guide`. Follows one piece until its bars are full."""
 
     def __init__(
@@ -150,7 +150,7 @@ def compose(
     for start in range(first, first + count, engine.wave):
         indices: Sequence[int] = range(start, min(start + engine.wave, first + count))
         guides = [
-            _Guide(music, primer.ids, options.length_for("music"), stop_at_end, pitches, tempo is not None)
+            Guide(music, primer.ids, options.length_for("music"), stop_at_end, pitches, tempo is not None)
             for _ in indices
         ]
         counts, sums = [0] * len(indices), [0.0] * len(indices)

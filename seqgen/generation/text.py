@@ -85,6 +85,9 @@ class Cutter:
 
     def push(self, text: str) -> str:
         """What may be shown now. Sets `finish_reason` once the text is over."""
+        if not self._stops and len(text) < self._left:  # nothing to wait for
+            self._left -= len(text)
+            return text
         self._held += text
         stop = self._earliest_stop()
         certain = len(self._held) - self._longest_beginning()  # from here on a stop string may be beginning
@@ -142,14 +145,14 @@ def stream(
     cutters = [Cutter(length, options.stop) for _ in indices]
     texts: list[list[str]] = [[] for _ in indices]
     counts, sums = [0] * len(indices), [0.0] * len(indices)
-    open_rows = set(range(len(indices)))
+    open_rows = list(range(len(indices)))
 
     def finished(row: int) -> Sample:
-        open_rows.discard(row)
+        open_rows.remove(row)
         text = "".join(texts[row])
         return Sample(indices[row], options.seed, prompt.text, text, counts[row], sums[row], cutters[row].finish_reason)
 
-    for row in sorted(open_rows):
+    for row in tuple(open_rows):
         if constraints and constraints[row].over and not cutters[row].finish_reason:
             cutters[row].finish("grammar")
         if cutters[row].finish_reason:
@@ -162,7 +165,7 @@ def stream(
                 if token in prompt.allowed:  # the words are shown already, an unfinished character among them
                     decoder.push(token)
     for step in ids(engine, prompt.primed, rules.filters, options.seed, indices, constraints=constraints):
-        for row in sorted(open_rows):
+        for row in tuple(open_rows):
             token, log_probability = step[row]
             counts[row] += 1
             sums[row] += log_probability
@@ -203,8 +206,7 @@ def stream_in_order(
             while waiting.get(turn):
                 text, sample = waiting[turn].pop(0)
                 yield text, sample
-                if sample is not None:
-                    turn += 1
+                turn += sample is not None
 
 
 def samples(
