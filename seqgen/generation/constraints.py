@@ -20,8 +20,8 @@ from seqgen.errors import UserError
 from seqgen.generation.naming import Spelling, bytes_by_place, spelling
 from seqgen.tokenizers import Codec
 
-_MOST_KEPT = 1 << 24  # entries in all rows
-_NEVER = 1 << 50  # characters: more than any length
+_MOST_KEPT = 1 << 22  # entries in all rows, of 13 bytes
+_NEVER = (1 << 31) - 1  # characters: more than any token needs
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class _Row:
     """
 
     mask: npt.NDArray[np.bool_]
-    after: list[int]
-    needs: npt.NDArray[np.int64]
+    after: npt.NDArray[np.int64]
+    needs: npt.NDArray[np.int32]
     most: int
     goes_on: bool
 
@@ -50,6 +50,7 @@ class _Table:
         self.writes = np.array([bool(data) for data in table])
         self.places = bytes_by_place(table)
         self.begins = [sum(byte & 0xC0 != 0x80 for byte in data or b"") for data in table]  # characters
+        self.counts = np.array(self.begins, dtype=np.int64)
 
 
 class Masks:
@@ -110,18 +111,18 @@ class Masks:
         for ids, data in table.places:
             going = ids[after[ids] >= 0]
             after[going] = self.automaton.advance(after[going], data[after[ids] >= 0])
-        needs = np.full(len(after), _NEVER, dtype=np.int64)
+        needs = np.full(len(after), _NEVER, dtype=np.int32)
         alive = np.flatnonzero(table.writes & (after >= 0))
         if len(alive):
             still = self.automaton.needs(after[alive])
-            needs[alive] = np.where(still < 0, _NEVER, np.array(table.begins)[alive] + still)
+            needs[alive] = np.where(still < 0, _NEVER, table.counts[alive] + still)
         goes_on = bool((needs < _NEVER).any())
         if self._closing is None:
             needs[~table.writes] = 0
         elif self.automaton.complete(state):
             needs[self._closing] = 0
         mask = needs < _NEVER
-        return _Row(mask, after.tolist(), needs, int(needs[mask].max(initial=0)), goes_on)
+        return _Row(mask, after, needs, int(needs[mask].max(initial=0)), goes_on)
 
 
 class Constraint:
@@ -144,7 +145,7 @@ class Constraint:
         if not self.over:
             row = self._row or self._masks.row(self)
             self._left -= self._masks.begins(self.opening)[token]
-            self.state, self.opening = row.after[token], False
+            self.state, self.opening = row.after.item(token), False
             self._look()
         return True
 
