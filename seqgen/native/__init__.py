@@ -30,6 +30,9 @@ _SIGNATURES = {
 _RESULTS = {
     "seqgen_light_run": [_P, _L, _L, *[_P] * 4],
     "seqgen_light_whole": [],
+    "seqgen_sequence_kinds": [],
+    "seqgen_sequence_forward": [_P, _I],
+    "seqgen_sequence_backward": [_P, _I],
     "seqgen_draw": [_P, _P, _L, _L, *[_P] * 6],
 }
 
