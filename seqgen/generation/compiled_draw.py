@@ -74,6 +74,11 @@ class CompiledDrawing:
             2 * longest, self._keep(ids), self._keep(broken), self._keep(self._counts), self._keep(places),
             self._keep(np.full(streams, 2 * options.mirostat_tau)),
         )  # fmt: skip
+        # The masks of the last draw, which often are those of the next, and where they lie.
+        self._possible: npt.NDArray[np.bool_] | None = None
+        self._allowed: npt.NDArray[np.bool_] | None = None
+        self._possible_place: object = None
+        self._allowed_place: object = None
         self._ids, self._logs = np.empty(streams, dtype=np.int32), np.empty(streams)
         self._settings = ctypes.byref(self._filters), ctypes.byref(self._streams), streams, vocab_size
         self._results = self._keep(self.numbers), self._keep(self._ids), self._keep(self._logs)
@@ -84,13 +89,14 @@ class CompiledDrawing:
         possible: npt.NDArray[np.bool_] | None = None,
         allowed: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[list[int], list[float]]:
+        if possible is not self._possible:
+            self._possible, self._possible_place = possible, None if possible is None else place_of(possible)
+        if allowed is not self._allowed:
+            self._allowed, self._allowed_place = allowed, None if allowed is None else place_of(allowed)
         failed = self._draw(
-            *self._settings,
-            place_of(np.ascontiguousarray(logits)),
-            None if possible is None else place_of(possible),
-            None if allowed is None else place_of(allowed),
+            *self._settings, place_of(np.ascontiguousarray(logits)), self._possible_place, self._allowed_place,
             *self._results,
-        )
+        )  # fmt: skip
         if failed:
             raise MemoryError("there is no memory for another draw")
         return self._ids.tolist(), self._logs.tolist()

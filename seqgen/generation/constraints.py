@@ -145,8 +145,10 @@ class Constraint:
         if not self.over:
             row = self._row or self._masks.row(self)
             self._left -= self._masks.begins(self.opening)[token]
-            self.state, self.opening = row.after.item(token), False
-            self._look()
+            after = row.after.item(token)
+            if after != self.state or self.opening or row.most > self._left:  # or nothing is new
+                self.state, self.opening = after, False
+                self._look()
         return True
 
     def rename(self, state: int) -> None:

@@ -102,9 +102,10 @@ def ids(
 
 
 def _masks(guides: Sequence[Guide]) -> npt.NDArray[np.bool_] | None:
+    """Shape (streams, vocabulary), or for one stream (vocabulary,): as it is, so that it can be known again."""
     if not guides:
         return None
-    return guides[0].mask()[None] if len(guides) == 1 else np.stack([guide.mask() for guide in guides])
+    return guides[0].mask() if len(guides) == 1 else np.stack([guide.mask() for guide in guides])
 
 
 class Drawing(Protocol):
@@ -120,7 +121,8 @@ class Drawing(Protocol):
         allowed: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[list[int], list[float]]:
         """Ids, and their log-probabilities among what was `possible`, before the filters and whatever is `allowed`. All
-        arguments have the shape (streams, vocabulary). What is drawn counts as history."""
+        arguments have the shape (streams, vocabulary), but that masks of one stream may be without the first. What is
+        drawn counts as history."""
         ...
 
     def forget(self, row: int) -> None:

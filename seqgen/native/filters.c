@@ -85,7 +85,10 @@ static void stop_repeating(const Filters *f, const int32_t *recent, const uint8_
     while (most < count && !ended[-most]) most++;
     if (most < f->dry_allowed) return;
     memset(row->lengths, 0, sizeof(int32_t) * row->vocabulary);
+    memset(found, 0, sizeof(int32_t) * count);
     for (long place = 1; place < count; place++) {
+        while (place >= right && place < count && last[-place] != last[0]) place++; /* most places */
+        if (place == count) break;
         long length = 0;
         if (place < right) length = found[place - left] < right - place ? found[place - left] : right - place;
         while (place + length < count && last[-length] == last[-place - length]) length++;

@@ -203,7 +203,7 @@ def main() -> None:
 
 def filters(model: Path, shape: str, seconds: float) -> None:
     """What all filters at once cost one stream."""
-    works = {"plain": writing(model, 1, 2000), "filtered": writing(model, 1, 2000, **FILTERS)}
+    works = {"plain": writing(model, 1, 10_000), "filtered": writing(model, 1, 10_000, **FILTERS)}
     found = taking_turns(works, 3 * seconds)
     share = found["filtered"] / found["plain"]
     print(f"  {shape} written {found['plain']:,.0f} a second, every filter on {found['filtered']:,.0f} ({share:.0%})")
