@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -306,6 +307,15 @@ def test_a_prompt_counts_to_the_run(keeper: Path, text_file: Path, run: Run) -> 
     text = text_file.read_text()
     shown = run("sample", keeper, "-p", text[100:130], "-l", 40, "-t", 0, "--max-copy", 20).text
     assert all(shown[end - 21 : end] not in text for end in range(31, 71))
+
+
+def test_a_text_may_have_to_match_and_not_copy(keeper: Path, text_file: Path, run: Run) -> None:
+    how = ["-l", 60, "-t", 0.4, "--grammar", "([a-z]+ ){5}[a-z]+[.]", "--ban", "boy", "--max-copy", 6, "--json"]
+    (record,) = run("sample", keeper, *how).records
+    assert re.fullmatch("([a-z]+ ){5}[a-z]+[.]", record["text"]) and "boy" not in record["text"]
+    assert record["longest_copy"] <= 6
+    impossible = ["-l", 60, "--grammar", text_file.read_text()[:40].replace(".", "[.]"), "--max-copy", 6]
+    assert "--max-copy leaves nothing that --grammar" in run("sample", keeper, *impossible, status=2).err
 
 
 def test_a_corpus_is_found_where_it_was(model_folder: Path, text_file: Path, tmp_path: Path, run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from seqgen.config import SampleOptions, SearchOptions
 from seqgen.errors import UserError
 from seqgen.generation.filters import log_softmax
 from seqgen.generation.prompts import prime
+from seqgen.generation.rules import Rules
 from seqgen.generation.search import Writing, beam, best
 from seqgen.generation.text import Written, write
 
@@ -33,8 +35,8 @@ def branched(vocab_size: int, logits_of: Callable[..., Any]) -> Branched:
 
 
 def job(engine: Any, codec: Any, options: dict[str, Any], end: bool = False, **search: Any) -> Writing:
-    asked = SampleOptions(**options)
-    return Writing(engine, codec, prime(engine, codec, b""), asked, SearchOptions(**search), end)
+    asked, prompt = SampleOptions(**options), prime(engine, codec, b"")
+    return Writing(engine, codec, prompt, asked, SearchOptions(**search), Rules.of(codec, prompt, asked, end))
 
 
 def chances(seed: int, size: int) -> Callable[..., Any]:
@@ -83,7 +85,7 @@ def test_the_narrowest_beam_is_greedy() -> None:
         engine = branched(5, chances(seed, 5))
         (found,) = beam(job(engine, Pieces(*"abcd"), {"length": 20}, beam=1), 1)
         greedy = job(engine, Pieces(*"abcd"), {"length": 20, "temperature": 0.0})
-        ((*_, (_, _, wanted)),) = [list(write(engine, greedy.codec, greedy.prompt, greedy.options, [0]))]
+        ((*_, (_, _, wanted)),) = [list(write(engine, greedy.codec, greedy.prompt, greedy.options, [0], greedy.rules))]
         assert wanted is not None
         assert found.sample.text == wanted.sample.text
         assert found.sample.log_probability == pytest.approx(wanted.sample.log_probability)
@@ -138,13 +140,22 @@ def test_filters_shape_what_a_beam_finds() -> None:
     assert max(map(varied.count, "abc")) <= 3
 
 
+def test_what_may_not_be_written_a_beam_does_not_find(models: Models) -> None:  # noqa: F811
+    model = loaded(models("char"))
+    found = model.sample("The ", n=4, length=40, beam=6, ban=("e", "a"))
+    assert not any(letter in sample.text for sample in found for letter in "ea")
+    matching = model.sample("The ", n=3, length=40, beam=6, grammar="[a-z]{4} [a-z]{4}[.!]")
+    assert all(re.fullmatch("[a-z]{4} [a-z]{4}[.!]", sample.text) for sample in matching)
+    assert {sample.finish_reason for sample in matching} == {"grammar"}
+
+
 # ---- the best of several ----
 
 
 def drawn(options: dict[str, Any], index: int, vocab_size: int = 9) -> Written:
     engine = noise(vocab_size, 1)
     one = job(engine, LETTERS, options, end=True)
-    *_, (_, _, written) = write(engine, LETTERS, one.prompt, one.options, [index], True)  # type: ignore[arg-type]
+    *_, (_, _, written) = write(engine, LETTERS, one.prompt, one.options, [index], one.rules)  # type: ignore[arg-type]
     assert written is not None
     return written
 
@@ -208,6 +219,8 @@ def test_the_command_chooses(models: Models, run: Run) -> None:  # noqa: F811
         (["--beam", 3, "-n", 4], "finds so many texts at most, and 4"),
         (["--beam", 3, "-n", 2, "--first", 2], "4 are asked for"),
         (["--beam", 2000], "--beam must be at most"),
+        (["--beam", 3, "--xtc-probability", 0.5], "have no place in it"),
+        (["--beam", 3, "--mirostat-tau", 3], "have no place in it"),
         (["--best-of", 0], "--best-of must be at least 1"),
         (["--max-copy", 0], "--max-copy must be at least 1"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,8 @@ def test_two_parts_are_the_whole_with_every_cell(models: Models, cell: str, acti
 
 @pytest.mark.parametrize("options", [
     {}, {"repetition_penalty": 2.5, "repetition_window": 11, "temperature": 1.3}, {"top_k": 3, "min_p": 0.01},
+    {"mirostat_tau": 3.0}, {"xtc_probability": 0.5, "xtc_threshold": 0.05}, {"dry_multiplier": 1.0, "dry_window": 40},
+    {"ban": ("e", "灯", "am")},
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("kind", CODECS)
 def test_wherever_it_is_cut(models: Models, kind: str, options: dict[str, Any]) -> None:
@@ -166,6 +169,15 @@ READERS: dict[str, Model] = {}
 def models_(models: Models) -> Models:
     """For Hypothesis, which wants fixtures that are not made anew for each example."""
     return models
+
+
+def test_what_matched_is_followed_by_another_match(models: Models) -> None:
+    model = loaded(models("char"))
+    kept = Keeper()
+    (first,) = model.sample(grammar="(the|old) [a-z]{3,9}!", length=30, left=kept)
+    (second,) = model.sample(state=kept.state, grammar="[0-9]+\\.", length=9)
+    assert re.fullmatch("(the|old) [a-z]{3,9}!", first.text) and first.finish_reason == "grammar"
+    assert re.fullmatch("[0-9]+\\.", second.text)
 
 
 @pytest.mark.parametrize("kind", CODECS)
@@ -301,7 +313,7 @@ def test_a_piece_that_ended_is_followed_by_another(models: Models) -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("metre",), [4, 3]), (("metre",), 4), (("tempo",), 999), (("tempo",), None), (("track",), 16),
+        (("metre",), 999), (("metre",), [4, 3]), (("tempo",), 999), (("tempo",), None), (("track",), 16),
         (("parts",), [{}] * 17), (("parts",), {}), (("parts", 0), 3), (("parts", 0, "program"), 128),
         (("parts", 0, "velocity"), None), (("parts", 0, "duration"), 0), (("parts", 0, "sounding"), {"128": 1}),
         (("parts", 0, "sounding"), {"60": -1}), (("parts", 0, "latest"), [[60]]), (("parts", 0, "latest"), [[60, 1]]),

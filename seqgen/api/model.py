@@ -219,6 +219,12 @@ class Model:
         for piece, _ in in_order(writing.prepare(self, asked), 1):
             yield piece
 
+    def check(self, options: SampleOptions) -> None:
+        """Raises `UserError` where options mean nothing to what this model writes, or name what it has not."""
+        from seqgen.generation.naming import named
+
+        named(options, self.codec)
+
     def conversation(self, options: SampleOptions | None = None, wishes: ReplyOptions | None = None) -> Conversation:
         """A conversation with a model for dialogue: `hear` a line, then take the `reply`. Raises `ModelError` for
         another model."""

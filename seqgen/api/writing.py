@@ -14,6 +14,7 @@ from seqgen.errors import ModelError, UserError
 from seqgen.generation import prompts
 from seqgen.generation.copies import CopyGuard, TextCopies, spell, spellings
 from seqgen.generation.prompts import Prompt
+from seqgen.generation.rules import Rules
 from seqgen.generation.search import Writing
 from seqgen.generation.state import SavedState
 
@@ -67,6 +68,8 @@ def check(model: Model, asked: Request, count: int = 1, first: int = 0) -> None:
     check_task(SearchOptions, given, model.task)
     if asked.search.beam and first + count > asked.search.beam:
         raise UserError(f"--beam {asked.search.beam} finds so many texts at most, and {first + count} are asked for")
+    if asked.search.beam and (asked.options.xtc_probability or asked.options.mirostat_tau):
+        raise UserError("--beam draws nothing: --xtc-probability and --mirostat-tau have no place in it")
     if asked.state is not None and asked.label is not None:
         raise UserError("--label was chosen when the text was begun; it can't change where --state-in goes on")
     if asked.adaptive and model.task == "music":
@@ -103,8 +106,9 @@ def prepare(model: Model, asked: Request, keep: bool = False, tell: Tell = lambd
         assert isinstance(found, TextCopies)
         recent = np.array(prompt.primed.history[-8 * asked.search.max_copy :], dtype=np.int64)
         before = spell(recent, spellings(model.codec))
-        guard = CopyGuard(found, model.codec, asked.search.max_copy).after(before).copy
-    return Writing(model.engine, model.codec, prompt, asked.options, asked.search, stop_at_end, guard)
+        guard = CopyGuard(found, model.codec, asked.search.max_copy).after(before)
+    rules = Rules.of(model.codec, prompt, asked.options, stop_at_end, guard)
+    return Writing(model.engine, model.codec, prompt, asked.options, asked.search, rules)
 
 
 def primed(model: Model, asked: Request, hold: bool = False) -> Prompt:

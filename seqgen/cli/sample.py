@@ -105,6 +105,7 @@ def run(
     chosen, searched = writing.settings({**options, **search})
     streams = n * max(searched.best_of, searched.beam)
     loaded = Model(checkpoint.load(model), engine, device, exact, precision, streams)
+    loaded.check(chosen)
     _check_flags(loaded, prompt is not None or prompt_file is not None, chosen, label, primer, plot, wishes)
     state, digest = None, ""
     if state_in is not None:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from seqgen.config import NetworkConfig
 from seqgen.generation.filters import log_softmax
 from seqgen.model.layout import GATES, STATES
-from seqgen.native import library
+from seqgen.native import library, place_of
 
 Array = npt.NDArray[np.float32]
 
@@ -199,8 +199,8 @@ class CompiledEngine:
         self, steps: int, first: Array, old: Array, new: Array, logits: Array | None, outputs: Array | None = None
     ) -> None:
         failed = self._run_kernel(
-            self._where, steps, len(old), first.ctypes.data, old.ctypes.data, new.ctypes.data,
-            None if logits is None else logits.ctypes.data, None if outputs is None else outputs.ctypes.data,
+            self._where, steps, len(old), place_of(first), place_of(old), place_of(new),
+            None if logits is None else place_of(logits), None if outputs is None else place_of(outputs),
         )  # fmt: skip
         if failed:
             raise MemoryError("there is no memory for another step")

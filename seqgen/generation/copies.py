@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.errors import ModelError, UserError
+from seqgen.generation.naming import spelling
 from seqgen.generation.suffixes import Suffixes, suffix_array
 from seqgen.tensors import Arrays
 from seqgen.tokenizers import Codec
@@ -29,13 +30,8 @@ _LONGEST_CHARACTER = 4  # bytes
 
 def spellings(codec: Codec) -> list[bytes]:
     """The bytes that each id adds to a text; a speaker begins a line, and other control tokens add none."""
-    table = [
-        b"" if piece is None else bytes([piece]) if isinstance(piece, int) else piece.encode("utf-8")
-        for piece in codec.pieces()
-    ]
-    if isinstance(codec, DialogueCodec):
-        table[: codec.speakers] = [f"\n{chr(ord('A') + speaker)}: ".encode() for speaker in range(codec.speakers)]
-    return table
+    speakers = range(codec.speakers) if isinstance(codec, DialogueCodec) else ()
+    return [piece or b"" for piece in spelling(codec, speakers)]
 
 
 def spell(ids: npt.NDArray[np.integer], table: Sequence[bytes]) -> bytes:
@@ -127,11 +123,13 @@ class _Pieces:
 
 
 class CopyGuard:
-    """See `draw.Guide`. Lets nothing come that would make a run of more than `most` characters of the corpus, counted
+    """See `rules.Rule`. Lets nothing come that would make a run of more than `most` characters of the corpus, counted
     with what stands before: the prompt, and a text that is gone on with.
 
     What is forbidden are the ids that would complete, anywhere in what they spell, one character too many.
     """
+
+    over = False  # something can always follow
 
     def __init__(self, copies: TextCopies, codec: Codec, most: int) -> None:
         self._suffixes, self._most = copies.suffixes, most

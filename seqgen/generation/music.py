@@ -11,16 +11,19 @@ import numpy.typing as npt
 
 from seqgen.config import SampleOptions
 from seqgen.errors import ModelError, UserError
+from seqgen.generation.compiled_walk import CompiledWalk
 from seqgen.generation.draw import Primed, Where, drawn_from, ids
 from seqgen.generation.draw import prime as prime_ids
 from seqgen.generation.engine import Engine
 from seqgen.generation.filters import Chain
+from seqgen.generation.naming import named
 from seqgen.generation.note_copies import NoteCopies, NoteGuard
 from seqgen.generation.state import SavedState, latest
 from seqgen.music import barline
 from seqgen.music.events import Vocabulary
 from seqgen.music.grammar import Walk
 from seqgen.music.piece import Piece
+from seqgen.native import library
 from seqgen.tokenizers import Codec, Ids
 from seqgen.tokenizers.midi import MidiCodec
 
@@ -98,53 +101,75 @@ def go_on(engine: Engine, codec: Codec, saved: SavedState) -> Primer:
     return Primer(np.empty(0, dtype=np.int32), saved.primed(engine), saved.walk)
 
 
-class _Guide:
+class Guide:
     """See `draw.Guide`. Follows one piece until its bars are full."""
 
     def __init__(self, codec: MidiCodec, primer: Primer, asked: Composing) -> None:
-        self._vocabulary = codec.vocabulary
-        self.walk = primer.begin(codec.vocabulary)
-        self.walk.restrict(asked.pitches, tempo_changes=asked.tempo is None)
+        words = codec.vocabulary
+        self._bar, self._end = words.id("bar"), words.id("end")
+        self._kinds = [kind in _NOTES for kind in words.kinds]
+        self._asked = asked
+        self._walk = primer.begin(words)
+        self._walk.restrict(asked.pitches, tempo_changes=asked.tempo is None)
+        guarded = asked.copies is not None and asked.most is not None
         if asked.copies is not None and asked.most is not None:
-            self.walk.bar_out(NoteGuard(asked.copies, asked.most))
-        self.primer_bars = 0 if primer.walk is not None else len(self.walk.bars)
+            self._walk.bar_out(NoteGuard(asked.copies, asked.most))
+        self.primer_bars = 0 if primer.walk is not None else len(self._walk.bars)
         bars = asked.options.length_for("music")
         self._left = bars - (primer.walk is not None)  # its first bar is drawn already
-        self._asked = asked
-        self.counted: list[int] = []
+        self._let_end(self._walk)
         self.finish_reason = "" if bars else "length"
+        self._sooner = CompiledWalk(self._walk) if library() is not None and not guarded else None
+        self._taken: list[int] = []  # what only the compiled walk knows of
+        self._counted: list[int] = []
 
     def mask(self) -> npt.NDArray[np.bool_]:
-        mask = self.walk.mask()
-        if (self._left or self._asked.keep) and not self._asked.stop_at_end:
-            mask[self._vocabulary.first["end"]] = False
-        if not mask.any():
+        mask = self._walk.mask() if self._sooner is None else self._sooner.mask
+        if self._asked.most is not None and not mask.any():
             raise UserError(f"--max-copy {self._asked.most} leaves nothing that could be played here")
         return mask
 
     def push(self, token: int) -> bool:
         if self.finish_reason:  # others are still being composed; what this stream goes on with is not kept
             return False
-        kind, _ = self._vocabulary.event(token)
-        if kind == "bar":
+        walk = self._walk if self._sooner is None else self._sooner
+        if token == self._bar:
             if not self._left:
                 self.finish_reason = "length"
                 return False
             self._left -= 1
-        elif kind == "end":
+            if not self._left:
+                self._let_end(walk)
+        elif token == self._end:
             self.finish_reason = "end" if self._left else "length"
             return False
-        self.walk.push(token)
-        if kind in _NOTES:
-            self.counted.append(token)
-        return kind in _NOTES
+        walk.push(token)
+        if self._sooner is not None:
+            self._taken.append(token)
+        if self._kinds[token]:
+            self._counted.append(token)
+        return self._kinds[token]
 
-    def saved(self, primer: Primer, cells: Any, last: int, index: int, numbers: int) -> SavedState:
+    def walk(self) -> Walk:
+        """The piece so far."""
+        for token in self._taken:
+            self._walk.push(token)
+        self._taken.clear()
+        return self._walk
+
+    def saved(self, primer: Primer, cells: Any, where: Where, row: int, index: int) -> SavedState:
         """Where the piece has got to, when it is over."""
-        options, over = self._asked.options, last == self._vocabulary.first["end"]
-        history, cut = latest([*primer.primed.history, *self.counted], options)
-        walk = None if over else barline.leave(self.walk)
-        return SavedState(cells, last, history, cut, options.seed, index, numbers, walk=walk)
+        options, last = self._asked.options, int(where.last[row])
+        history, cut = latest([*primer.primed.history, *self._counted], options)
+        walk = None if last == self._end else barline.leave(self.walk())
+        numbers = drawn_from(where.streams[row])
+        limit = where.limits[row] if options.mirostat_tau else primer.primed.limit
+        return SavedState(cells, last, history, cut, options.seed, index, numbers, limit, walk=walk)
+
+    def _let_end(self, walk: Walk | CompiledWalk) -> None:
+        """A piece may end where it is asked to, and in its last bar, unless others are to follow."""
+        asked = self._asked
+        walk.let_end(asked.stop_at_end or not (self._left or asked.keep))
 
 
 @dataclass(frozen=True)
@@ -190,7 +215,7 @@ def compose(
         tempo: quarter notes a minute, all through; None leaves it to the model.
 
     Raises:
-        UserError: the scale leaves no pitch.
+        UserError: the scale leaves no pitch, or the options name what there is not in music.
     """
     pitches = None if scale is None else [pitch for pitch in range(128) if pitch % 12 in set(scale)]
     return compose_as(engine, codec, primer, Composing(options, stop_at_end, pitches, tempo), count, first)
@@ -221,13 +246,13 @@ def _together(
     engine: Engine, codec: MidiCodec, primer: Primer, asked: Composing, indices: Sequence[int]
 ) -> Iterator[Composition]:
     """Pieces side by side."""
-    guides = [_Guide(codec, primer, asked) for _ in indices]
+    guides = [Guide(codec, primer, asked) for _ in indices]
     counts, sums = [0] * len(indices), [0.0] * len(indices)
     saved: list[SavedState | None] = [None] * len(indices)
     going_on = {row for row, guide in enumerate(guides) if not guide.finish_reason}
     where, seed = Where(), asked.options.seed
-    filters = Chain(asked.options)
-    for step in ids(engine, primer.primed, filters, seed, indices, guides, where) if going_on else ():
+    filters = Chain(asked.options, names=named(asked.options, codec))
+    for step in ids(engine, primer.primed, filters, seed, indices, guides, where=where) if going_on else ():
         for row in sorted(going_on):
             if not guides[row].finish_reason:
                 counts[row] += 1
@@ -235,16 +260,15 @@ def _together(
                 continue
             going_on.discard(row)  # what was drawn would begin a bar too many
             if asked.keep:
-                cells, numbers = engine.export(where.state, row), drawn_from(where.streams[row])
-                saved[row] = guides[row].saved(primer, cells, where.last[row], indices[row], numbers)
+                saved[row] = guides[row].saved(primer, engine.export(where.state, row), where, row, indices[row])
         if not going_on:
             break
     for row, index in enumerate(indices):
-        guide = guides[row]
-        piece = guide.walk.piece()
+        guide, walk = guides[row], guides[row].walk()
+        piece = walk.piece()
         if asked.tempo is not None:
             piece = Piece(piece.grid, piece.tracks, piece.notes, piece.bars, ((0, max(1, round(asked.tempo))),))
-        copied = None if asked.copies is None else asked.copies.longest(guide.walk)
+        copied = None if asked.copies is None else asked.copies.longest(walk)
         yield Composition(
             index, seed, piece, guide.primer_bars, counts[row], sums[row], guide.finish_reason, copied, saved[row]
         )

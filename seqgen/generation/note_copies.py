@@ -18,6 +18,7 @@ from seqgen.errors import ModelError
 from seqgen.generation.suffixes import Suffixes, suffix_array
 from seqgen.music.events import Vocabulary
 from seqgen.music.grammar import Walk
+from seqgen.music.masks import bits_of
 from seqgen.music.piece import Note
 from seqgen.tensors import Arrays
 
@@ -68,11 +69,10 @@ class NoteCopies:
                 most = max(most, end - start)
         return most + 1 if most else 0
 
-    def barred(self, notes: Sequence[Note], drums: bool, now: int, most: int) -> npt.NDArray[np.bool_]:
-        """Pitches, shape (128,), by which a track of these notes would get a run of more than `most`, played now."""
-        result = np.zeros(128, dtype=bool)
+    def barred(self, notes: Sequence[Note], drums: bool, now: int, most: int) -> int:
+        """Pitches, as bits, by which a track of these notes would get a run of more than `most`, played now."""
         if len(notes) < most:
-            return result
+            return 0
         before = _steps(notes[-most:], drums)
         low, high = self.suffixes.find(before)
         behind = self.suffixes.order[low:high].astype(np.int64) + len(before)
@@ -82,8 +82,7 @@ class NoteCopies:
         kinds = kinds[(times == min(now - last.start, _SPAN - 1)) & (following < _BORDER)]
         pitches = (kinds - _DRUMS) % 128 if drums else kinds + last.pitch
         fits = (kinds - _DRUMS) // 128 == last.pitch if drums else (kinds < _DRUMS - 128) & (pitches >= 0)
-        result[pitches[fits & (pitches < 128)]] = True
-        return result
+        return bits_of(pitches[fits & (pitches < 128)].tolist())
 
 
 class NoteGuard:
@@ -93,9 +92,9 @@ class NoteGuard:
         self._copies, self._most = copies, most
         self._notes: list[list[Note]] = []
         self._taken = -1
-        self._known: dict[int, tuple[tuple[int, int], npt.NDArray[np.bool_]]] = {}
+        self._known: dict[int, tuple[tuple[int, int], int]] = {}
 
-    def __call__(self, walk: Walk, track: int) -> npt.NDArray[np.bool_]:
+    def __call__(self, walk: Walk, track: int) -> int:
         """See `Walk.bar_out`."""
         if self._taken < 0:
             self._notes, self._taken = [[] for _ in range(32)], 0

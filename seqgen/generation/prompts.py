@@ -25,6 +25,7 @@ class Prompt:
         pending: text that was written before and not shown: every sample begins with it.
         unread: bytes of the prompt that are read together with what comes behind them, so not by this one.
         cut: whether more was read than `primed.history` tells.
+        gone_on: whether `primed.history` tells of more than `text` does: a text is gone on with.
     """
 
     text: str
@@ -34,6 +35,7 @@ class Prompt:
     pending: str = ""
     unread: bytes = b""
     cut: bool = False
+    gone_on: bool = False
 
 
 def prime(engine: Engine, codec: Codec, prompt: bytes, hold: bool = False) -> Prompt:
@@ -56,7 +58,7 @@ def go_on(engine: Engine, codec: Codec, saved: SavedState, prompt: bytes = b"", 
     data = saved.unread + prompt
     certain = codec.split(data) if hold else len(data)
     primed = read_on(engine, saved.primed(engine), codec.encode(data[:certain]))
-    shown = Prompt("", primed, (), saved.tail, saved.pending, data[certain:], saved.cut)
+    shown = Prompt("", primed, (), saved.tail, saved.pending, data[certain:], saved.cut, True)
     return shown_before(shown, codec, prompt.decode("utf-8", "surrogateescape")) if prompt else shown
 
 

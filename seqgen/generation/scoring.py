@@ -66,4 +66,4 @@ class LightScorer:
         """Where the record has got to."""
         cells, before = self._engine.export(self._primed.state, 0), self._before
         last, numbers = self._primed.last, before.drawn
-        return SavedState(cells, last, self._recent, self._cut, before.seed, before.index, numbers)
+        return SavedState(cells, last, self._recent, self._cut, before.seed, before.index, numbers, before.limit)

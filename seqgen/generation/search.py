@@ -7,26 +7,20 @@ does not favour the short.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 
 from seqgen.config import SampleOptions, SearchOptions
-from seqgen.generation.draw import Guide
 from seqgen.generation.engine import Engine
-from seqgen.generation.filters import Chain, log_softmax
+from seqgen.generation.filters import log_softmax
 from seqgen.generation.prompts import Prompt
+from seqgen.generation.rules import Rule, Rules
 from seqgen.generation.state import farthest_look
-from seqgen.generation.text import Left, Pen, Sample, Written, forbidden, left_by, stream_in_order, write
+from seqgen.generation.text import Left, Pen, Sample, Written, left_by, stream_in_order, write
 from seqgen.tokenizers import Codec
-
-
-class Branching(Guide, Protocol):
-    """A guide that can follow two texts with a common beginning."""
-
-    def copy(self) -> Branching: ...
 
 
 @dataclass(frozen=True)
@@ -38,8 +32,7 @@ class Writing:
     prompt: Prompt
     options: SampleOptions
     search: SearchOptions
-    stop_at_end: bool = False
-    guard: Callable[[], Branching] | None = None
+    rules: Rules
 
 
 def in_order(
@@ -48,7 +41,7 @@ def in_order(
     """See `text.stream_in_order`: the samples as they come; where they are chosen among others, each in one piece."""
     if not job.search.beam and job.search.best_of == 1:
         yield from stream_in_order(
-            job.engine, job.codec, job.prompt, job.options, count, first, job.stop_at_end, job.guard, left
+            job.engine, job.codec, job.prompt, job.options, count, first, rules=job.rules, left=left
         )
         return
     for written in (beam if job.search.beam else best)(job, count, first, left is not None):
@@ -67,7 +60,7 @@ def best(job: Writing, count: int, first: int = 0, keep: bool = False) -> Iterat
         found: dict[int, Written] = {}
         indices = range(start * tries, stop * tries)
         for index, _, written in write(
-            job.engine, job.codec, job.prompt, job.options, indices, job.stop_at_end, job.guard, keep
+            job.engine, job.codec, job.prompt, job.options, indices, job.rules, keep
         ):
             if written is None:
                 continue
@@ -84,20 +77,20 @@ class _Line:
     """A text under way: its pen, what it has cost under the filters, and a number that tells texts apart."""
 
     pen: Pen
-    guide: Branching | None
+    rule: Rule | None
     cost: float = 0.0
     mark: int = 0
 
     def after(self, token: int, own: float, cost: float) -> _Line:
         """One id further."""
-        pen, guide = self.pen.copy(), None if self.guide is None else self.guide.copy()
-        pen.write(token, own)
-        if guide is not None:
-            guide.push(token)
+        pen, rule = self.pen.copy(), None if self.rule is None else self.rule.copy()
+        if rule is not None:
+            rule.push(token)
+        pen.write(token, own, rule)
         mark = self.mark
         for character in pen.came:
             mark = ((mark ^ ord(character)) * _PRIME + 1) & _MASK
-        return _Line(pen, guide, cost, mark)
+        return _Line(pen, rule, cost, mark)
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -119,11 +112,12 @@ def beam(job: Writing, count: int, first: int = 0, keep: bool = False) -> Iterat
     """
     width, prompt = job.search.beam, job.prompt
     length = job.options.length_for("text")
-    filters = Chain(job.options, forbidden(job.codec, prompt, job.stop_at_end))
     longest = length + max((len(piece) for piece in job.codec.pieces() if isinstance(piece, str)), default=1) + _SPEAKER
     look = farthest_look(job.options)
     before = prompt.primed.history[-look:]
-    start = _Line(Pen(job.codec, prompt, length, job.options.stop), job.guard() if job.guard else None)
+    start = _Line(Pen(job.codec, prompt, length, job.options.stop), job.rules.stream(length))
+    if start.rule is not None and start.rule.over:
+        start.pen.complete()
     done: list[tuple[float, int, _Line, Any]] = []  # cost a character, order, line, recurrent state
     state, last = job.engine.repeat(prompt.primed.state, 1), np.array([prompt.primed.last])
     if start.pen.finish_reason:
@@ -132,12 +126,11 @@ def beam(job: Writing, count: int, first: int = 0, keep: bool = False) -> Iterat
     while lines:
         logits, state = job.engine.step(last, state)
         exact = logits.astype(np.float64)
-        if start.guide is not None:
-            masks = np.stack([cast(Branching, line.guide).mask() for line in lines])
-            exact = np.where(masks, exact, -np.inf)
         own = log_softmax(exact)
+        if start.rule is not None:
+            exact = np.where(np.stack([cast(Rule, line.rule).mask() for line in lines]), exact, -np.inf)
         histories = [[*before, *line.pen.drawn][-look:] for line in lines]
-        totals = log_softmax(filters(exact, histories)) + np.array([line.cost for line in lines])[:, None]
+        totals = log_softmax(job.rules.filters(exact, histories)) + np.array([line.cost for line in lines])[:, None]
         kept: dict[tuple[Any, ...], _Line] = {}
         rows: list[int] = []
         for rank, place in enumerate(_largest(totals, 2 * width)):

@@ -38,6 +38,7 @@ class SavedState:
         history: the latest ids, oldest first, as repetition filters count them.
         cut: whether there were more of them.
         seed, index, drawn: the random stream, and how many numbers of it were drawn.
+        limit: mirostat's, where there is one.
         pending: text that the last ids hold beyond where it was cut: it comes first when it goes on.
         tail: the last ids, where they hold a character that is not finished.
         unread: bytes of a prompt that can only be read together with what comes behind them.
@@ -51,6 +52,7 @@ class SavedState:
     seed: int = 0
     index: int = 0
     drawn: int = 0
+    limit: float | None = None
     pending: str = ""
     tail: list[int] = field(default_factory=list)
     unread: bytes = b""
@@ -58,7 +60,7 @@ class SavedState:
 
     def primed(self, engine: Engine) -> Primed:
         """From where `draw.ids` goes on."""
-        return Primed(list(self.history), self.last, engine.adopt(self.cells), self.drawn)
+        return Primed(list(self.history), self.last, engine.adopt(self.cells), self.drawn, self.limit)
 
     def to_bytes(self, model: str) -> bytes:
         """The file, for the model of this fingerprint."""
@@ -105,13 +107,17 @@ def _checked(
         **about,
     )
     if any(type(getattr(saved, name)) is not int for name in ("last", "seed", "index", "drawn")) or not (
-        type(saved.cut) is bool and isinstance(saved.tail, list) and isinstance(saved.walk, dict | None)
+        type(saved.cut) is bool
+        and isinstance(saved.tail, list)
+        and isinstance(saved.walk, dict | None)
+        and isinstance(saved.limit, float | None)
     ):
         raise ValueError("a part of it is of another type")
     if not all(type(one) is int and 0 <= one < network.vocab_size for one in (saved.last, *saved.history, *saved.tail)):
         raise ValueError("it names ids that this model has not")
     limits = (("seed", 63), ("index", 63), ("drawn", 62))
-    if any(not 0 <= getattr(saved, name) < 1 << bits for name, bits in limits) or len(saved.tail) > 4:
+    far = saved.limit is not None and not abs(saved.limit) < 1e6
+    if any(not 0 <= getattr(saved, name) < 1 << bits for name, bits in limits) or len(saved.tail) > 4 or far:
         raise ValueError("a number in it is out of bounds")
     return saved
 

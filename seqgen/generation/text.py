@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from seqgen.config import SampleOptions
-from seqgen.generation.draw import Guide, Where, drawn_from, ids
+from seqgen.generation.draw import Where, drawn_from, ids
 from seqgen.generation.engine import Engine
-from seqgen.generation.filters import Chain
 from seqgen.generation.prompts import Prompt, prime, prime_labelled
+from seqgen.generation.rules import Rule, Rules
 from seqgen.generation.state import SavedState, latest
 from seqgen.tokenizers import Codec
 
 __all__ = [
-    "Cutter", "Pen", "Prompt", "Sample", "Written", "forbidden", "left_by", "prime", "prime_labelled", "samples",
+    "Cutter", "Left", "Pen", "Prompt", "Rules", "Sample", "Written", "left_by", "prime", "prime_labelled", "samples",
     "stream", "stream_in_order", "write",
 ]  # fmt: skip
 
@@ -33,7 +33,7 @@ class Sample:
     text: str
     tokens: int
     log_probability: float
-    finish_reason: str  # "length", "stop" (a stop string) or "end" (the model ended the document)
+    finish_reason: str  # "length", "stop" (a stop string), "end" (the model ended the document) or "grammar" (complete)
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,9 @@ class Cutter:
 
     def push(self, text: str) -> str:
         """What may be shown now. Sets `finish_reason` once the text is over."""
+        if not self._stops and len(text) < self._left:  # nothing to wait for
+            self._left -= len(text)
+            return text
         self._held += text
         stop = self._earliest_stop()
         certain = len(self._held) - self._longest_beginning()  # from here on a stop string may be beginning
@@ -65,12 +68,12 @@ class Cutter:
             return self._release(min(certain, over), "")
         return self._release(over, "stop" if stop < self._left else "length")
 
-    def finish(self) -> str:
+    def finish(self, why: str = "end") -> str:
         """What was held back, when no more text will come."""
         stop = self._earliest_stop()
         over = min(stop, self._left)
         if over > len(self._held):
-            return self._release(len(self._held), "end")
+            return self._release(len(self._held), why)
         return self._release(over, "stop" if stop < self._left else "length")
 
     def rest(self) -> str:
@@ -126,8 +129,8 @@ class Pen:
         """All of it that may be shown."""
         return "".join(self._parts)
 
-    def write(self, token: int, log_probability: float) -> str:
-        """Takes an id that was drawn; what may be shown now."""
+    def write(self, token: int, log_probability: float, rule: Rule | None = None) -> str:
+        """Takes an id that was drawn, and that `rule` has taken; what may be shown now."""
         self.drawn.append(token)
         self.log_probability += log_probability
         over = token == self._end
@@ -136,8 +139,15 @@ class Pen:
         shown = self._cutter.push(self.came)
         if over and not self.finish_reason:
             shown += self._cutter.finish()
+        elif not self.finish_reason and rule is not None and rule.over:
+            shown += self._cutter.finish("grammar")
         self._parts.append(shown)
         return shown
+
+    def complete(self) -> None:
+        """Ends the text where nothing may follow."""
+        if not self.finish_reason:
+            self._parts.append(self._cutter.finish("grammar"))
 
     def copy(self) -> Pen:
         """Another one that has written the same."""
@@ -165,7 +175,6 @@ class Pen:
         return [*self._prompt.lead, *self.drawn][-_LONGEST_TAIL:] if unfinished else []
 
 
-Guards = Callable[[], Guide]  # makes what says for one sample which ids may come
 Left = Callable[[Sample, SavedState], None]  # told of each sample that is over, and where it has got to
 
 
@@ -175,57 +184,58 @@ def write(
     prompt: Prompt,
     options: SampleOptions,
     indices: Sequence[int],
-    stop_at_end: bool = False,
-    guard: Guards | None = None,
+    rules: Rules,
     keep: bool = False,
 ) -> Iterator[tuple[int, str, Written | None]]:
     """See `stream`. With `keep`, what is written tells where it has got to."""
     length = options.length_for("text")
     pens = [Pen(codec, prompt, length, options.stop) for _ in indices]
-    open_rows = set(range(len(indices)))
+    asked = [rules.stream(length) for _ in indices]
+    constraints = [rule for rule in asked if rule is not None]
+    open_rows = list(range(len(indices)))
     where = Where()
 
     def written(row: int) -> Written:
-        open_rows.discard(row)
+        open_rows.remove(row)
         pen = pens[row]
         saved = None
         if keep:
             cells = engine.export(where.state if pen.drawn else prompt.primed.state, row if pen.drawn else 0)
             numbers = drawn_from(where.streams[row]) if pen.drawn else prompt.primed.drawn
-            saved = left_by(pen, prompt, cells, options, indices[row], numbers)
+            limit = where.limits[row] if pen.drawn and options.mirostat_tau else prompt.primed.limit
+            saved = left_by(pen, prompt, cells, options, indices[row], numbers, limit)
         return Written(pen.sample(indices[row], options.seed), pen.per_character(), saved)
 
-    for row in sorted(open_rows):
+    for row in tuple(open_rows):
+        if constraints and constraints[row].over:
+            pens[row].complete()
         if pens[row].finish_reason:
             yield indices[row], pens[row].text(), written(row)
         elif pens[row].text():
             yield indices[row], pens[row].text(), None
     if not open_rows:
         return
-    filters = Chain(options, forbidden(codec, prompt, stop_at_end))
-    guides = [guard() for _ in indices] if guard is not None else ()
-    for step in ids(engine, prompt.primed, filters, options.seed, indices, guides, where):
-        for row in sorted(open_rows):
-            shown = pens[row].write(*step[row])
+    for step in ids(
+        engine, prompt.primed, rules.filters, options.seed, indices, constraints=constraints, where=where
+    ):
+        for row in tuple(open_rows):
+            shown = pens[row].write(*step[row], asked[row])
             yield indices[row], shown, written(row) if pens[row].finish_reason else None
         if not open_rows:
             return
 
 
-def forbidden(codec: Codec, prompt: Prompt, stop_at_end: bool) -> list[int]:
-    """Control tokens that have no meaning in such a text."""
-    may = {*prompt.allowed, *([codec.end] if stop_at_end else [])}
-    return [token for token, piece in enumerate(codec.pieces()) if piece is None and token not in may]
-
-
-def left_by(pen: Pen, prompt: Prompt, cells: Any, options: SampleOptions, index: int, numbers: int) -> SavedState:
+def left_by(
+    pen: Pen, prompt: Prompt, cells: Any, options: SampleOptions, index: int, numbers: int, limit: float | None = None
+) -> SavedState:
     """Where a text has got to, whose recurrent state before the last id is `cells`, when so many random numbers were
-    drawn."""
+    drawn and mirostat's limit is that."""
     history, cut = latest([*prompt.primed.history, *pen.drawn], options)
     last = pen.drawn[-1] if pen.drawn else prompt.primed.last
     return SavedState(
-        cells, last, history, cut or prompt.cut, options.seed, index, numbers, pen.rest(), pen.tail(), prompt.unread
-    )
+        cells, last, history, cut or prompt.cut, options.seed, index, numbers, limit, pen.rest(), pen.tail(),
+        prompt.unread,
+    )  # fmt: skip
 
 
 def stream(
@@ -235,7 +245,7 @@ def stream(
     options: SampleOptions,
     indices: Sequence[int] = (0,),
     stop_at_end: bool = False,
-    guard: Guards | None = None,
+    rules: Rules | None = None,
     left: Left | None = None,
 ) -> Iterator[tuple[int, str, Sample | None]]:
     """Samples side by side, as they come: (index, text that is certain now, the finished sample or None).
@@ -243,10 +253,11 @@ def stream(
     Text is whole characters; bytes that are no UTF-8 stand as surrogate escapes. Every index ends with its sample.
 
     Args:
-        guard: makes what says for each sample which ids may come.
+        rules: those that follow from the rest, where they were made before.
         left: told of every finished sample, and of the state from which it can be gone on with.
     """
-    for index, text, written in write(engine, codec, prompt, options, indices, stop_at_end, guard, left is not None):
+    rules = rules or Rules.of(codec, prompt, options, stop_at_end)
+    for index, text, written in write(engine, codec, prompt, options, indices, rules, left is not None):
         if written is not None and left is not None and written.saved is not None:
             left(written.sample, written.saved)
         yield index, text, None if written is None else written.sample
@@ -260,24 +271,24 @@ def stream_in_order(
     count: int,
     first: int = 0,
     stop_at_end: bool = False,
-    guard: Guards | None = None,
+    rules: Rules | None = None,
     left: Left | None = None,
 ) -> Iterator[tuple[str, Sample | None]]:
     """`count` samples one after another: the text of the first as it comes, each ended by its `Sample`.
 
     They are computed `engine.wave` at a time; what a later one of a wave has written waits for its turn.
     """
+    rules = rules or Rules.of(codec, prompt, options, stop_at_end)
     for start in range(first, first + count, engine.wave):
         indices = range(start, min(start + engine.wave, first + count))
         waiting: dict[int, list[tuple[str, Sample | None]]] = {index: [] for index in indices}
         turn = start
-        for index, text, sample in stream(engine, codec, prompt, options, indices, stop_at_end, guard, left):
+        for index, text, sample in stream(engine, codec, prompt, options, indices, stop_at_end, rules, left):
             waiting[index].append((text, sample))
             while waiting.get(turn):
                 text, sample = waiting[turn].pop(0)
                 yield text, sample
-                if sample is not None:
-                    turn += 1
+                turn += sample is not None
 
 
 def samples(

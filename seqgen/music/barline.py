@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from seqgen.errors import ModelError
 from seqgen.music.events import MOST_TRACKS, TEMPOS, Vocabulary
 from seqgen.music.grammar import Part, Walk
@@ -20,21 +18,21 @@ LATEST = 1024  # notes of each track that are kept
 
 def leave(walk: Walk) -> dict[str, Any]:
     """Where a piece is at the end of its last bar, as JSON can hold it. Times count from there."""
-    line = walk.length
+    line, state = walk.length, walk.state()
     latest: list[list[list[int]]] = [[] for _ in walk.parts]
     for note in (*walk.before, *walk.notes):
         latest[note.track].append([note.pitch, note.start - line])
     return {
-        "metre": list(walk.metre),
-        "tempo": walk.tempos[-1][1],
-        "track": walk.track,
+        "metre": state["metre"],
+        "tempo": state["tempo"],
+        "track": state["track"],
         "parts": [
             {
                 "drums": part.drums,
                 "program": part.program,
                 "velocity": part.velocity,
                 "duration": part.duration,
-                "sounding": {str(pitch): int(part.ends[pitch]) - line for pitch in np.flatnonzero(part.ends > line)},
+                "sounding": {str(pitch): end - line for pitch, end in sorted(part.ends.items()) if end > line},
                 "latest": notes[-LATEST:],
             }
             for part, notes in zip(walk.parts, latest, strict=True)
@@ -44,30 +42,27 @@ def leave(walk: Walk) -> dict[str, Any]:
 
 def enter(vocabulary: Vocabulary, data: Any) -> Walk:
     """The walk that goes on from there, at a bar line. Raises `ModelError` for what `leave` never gave."""
-    walk = Walk(vocabulary)
+    parts, before = [], []
     try:
-        metres = {vocabulary.metre(value) for value in range(vocabulary.sizes["metre"])}
-        walk.metre = tuple(data["metre"])
-        walk.tempos = [(0, _within(data["tempo"], 0, len(TEMPOS)))]
-        parts = data["parts"]
-        if walk.metre not in metres or not isinstance(parts, list) or len(parts) > MOST_TRACKS:
-            raise ValueError("there is no such metre, or there are too many tracks")
-        for track, about in enumerate(parts):
+        if not isinstance(data["parts"], list) or len(data["parts"]) > MOST_TRACKS:
+            raise ValueError("there are too many tracks")
+        for track, about in enumerate(data["parts"]):
             part = Part(
-                bool(about["drums"]), _within(about["program"], 0, 128),
+                track, bool(about["drums"]), _within(about["program"], 0, 128),
                 _within(about["velocity"], 0, vocabulary.sizes["velocity"]), _within(about["duration"], 1, 1 << 20),
             )  # fmt: skip
             for pitch, left in about["sounding"].items():
                 part.ends[_within(int(pitch), 0, 128)] = _within(left, 1, 1 << 20)
-            walk.parts.append(part)
+                part.sounding |= 1 << int(pitch)
+            parts.append(part)
             for pitch, start in about["latest"]:
                 start = _within(start, -(1 << 40), 0)
-                walk.before.append(Note(start, track, _within(pitch, 0, 128), start + 1, 1))
-        walk.track = None if data["track"] is None else _within(data["track"], 0, len(parts))
+                before.append(Note(start, track, _within(pitch, 0, 128), start + 1, 1))
+        metre, tempo = _within(data["metre"], 0, vocabulary.sizes["metre"]), _within(data["tempo"], 0, len(TEMPOS))
+        last = _within(data["track"], -1, len(parts))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"the state of the piece is damaged: {' '.join(str(error).split())}") from error
-    walk.previous = "note"
-    return walk
+    return Walk.resumed(vocabulary, metre, tempo, last, parts, before)
 
 
 def _within(value: Any, least: int, beyond: int) -> int:
