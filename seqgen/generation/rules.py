@@ -18,7 +18,6 @@ from seqgen.generation.naming import named
 from seqgen.generation.prompts import Prompt
 from seqgen.tokenizers import Codec
 
-
 _ANY_LENGTH = 1 << 60  # characters
 
 

@@ -1,6 +1,6 @@
 """How soon and how fast text is written, beside stepping `nn.LSTM` in PyTorch; everything in one go.
 
-    python tests/benchmarks/sampling.py [--shapes lstm:512x1,lstm:1024x2] [--seconds 2] [--filters]
+    python tests/benchmarks/sampling.py [--shapes lstm:512x1,lstm:1024x2] [--seconds 2] [--filters] [--same]
 
 Models of untrained weights over 65 characters (a sample's cost does not depend on what it says). "steps" is the
 engine alone; "written" is the whole way from model to text (`Model.stream`), at temperature 0.8. The peer steps an nn
@@ -9,12 +9,18 @@ are the best of three rounds. "share" is that of the memory bandwidth of one cor
 reaches it. "every filter on" is all of them at once, a grammar and banned texts among them; "under its grammar" is
 music drawn event by event with and without the masks. What is compared takes turns, so that both see the same machine;
 `--filters` measures only these.
+
+"the same bytes" asks the command for one seed's text alone, among a hundred, from its receipt and in two parts through
+a state, by every engine. Then follows how fast the best of several is chosen, a beam searches, and no more than 20
+characters in a row are copied from the corpus. "starts" is from the shell to the first byte of an answer. `--same`
+measures only these.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import subprocess
 import sys
 import tempfile
@@ -97,9 +103,10 @@ def make_model(folder: Path, cell: str, units: int, layers: int) -> Path:
         str(layers),
     ]
     subprocess.run(
-        [sys.executable, "-m", "seqgen", *words, "--steps", "1", "--batch-size", "4", "--seq-length", "16", "--quiet"],
+        [sys.executable, "-m", "seqgen", *words, "--steps", "1", "--batch-size", "4", "--seq-length", "16", "--quiet",
+         "--keep-corpus"],
         check=True,
-    )
+    )  # fmt: skip
     return model
 
 
@@ -168,12 +175,15 @@ def events(model: Path, count: int = 1000) -> dict[str, Callable[[], int]]:
     return {"free": drawing(False), "guided": drawing(True), "composed": compose}
 
 
-def start(command: list[str]) -> float:
-    """Seconds until the first byte, the best of five."""
+def start(command: list[str], source: Path | None = None) -> float:
+    """Seconds until the first byte, the best of five; `source` is what is at standard input."""
     fastest = float("inf")
     for _ in range(5):
         began = time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        with (
+            open(source or "/dev/null", "rb") as given,
+            subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE) as process,
+        ):
             assert process.stdout is not None
             process.stdout.read(1)
             fastest = min(fastest, time.perf_counter() - began)
@@ -186,20 +196,85 @@ def main() -> None:
     parser.add_argument("--shapes", default="lstm:512x1,lstm:1024x2,gru:512x1,rnn:512x1")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--filters", action="store_true", help="only what filters and music's grammar cost")
+    parser.add_argument("--same", action="store_true", help="only what is the same, is chosen, and starts")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    speed = 0.0 if given.filters else bandwidth()
-    if not given.filters:
+    speed = 0.0 if given.filters or given.same else bandwidth()
+    if speed:
         print(f"memory: {speed / 1e9:.1f} GB/s from one core")
     with tempfile.TemporaryDirectory() as place:
         for shape in given.shapes.split(","):
             cell, size = shape.split(":")
             units, layers = map(int, size.split("x"))
             model = make_model(Path(place), cell, units, layers)
-            if not given.filters:
+            if speed:
                 one_shape(model, cell, units, layers, given.seconds, speed)
-            filters(model, shape, given.seconds)
-        under_its_grammar(Path(place), given.seconds)
+            if not given.same:
+                filters(model, shape, given.seconds)
+            if not given.filters:
+                same_bytes(model, shape)
+                chosen(model, shape, given.seconds)
+        if not given.same:
+            under_its_grammar(Path(place), given.seconds)
+        if not given.filters:
+            starts(Path(place), model)
+
+
+def said(*words: object, stdin: bytes = b"") -> bytes:
+    """What the command writes."""
+    command = [sys.executable, "-m", "seqgen", *map(str, words)]
+    return subprocess.run(command, input=stdin, stdout=subprocess.PIPE, check=True).stdout
+
+
+def same_bytes(model: Path, shape: str) -> None:
+    """One seed's text, however it is asked for."""
+    state = model.with_suffix(".state")
+    for engine in (["--engine", "light"], ["--engine", "light", "--exact"], ["--engine", "torch"]):
+        how = [model, "--seed", 7, "-t", 0.8, "--prompt", "ABC", *engine]
+        alone = said("sample", *how, "-l", 500, "--first", 42, "--json")
+        among = said("sample", *how, "-l", 500, "-n", 100, "--json").splitlines(keepends=True)[42]
+        again = said("sample", "--replay", "-", "--json", stdin=alone)
+        first = said("sample", *how, "-l", 200, "--first", 42, "--no-show-prompt", "--state-out", state)
+        rest = said("sample", model, "-t", 0.8, *engine, "-l", 300, "--first", 42, "--state-in", state)
+        parts = json.loads(alone)["text"].encode("utf-8", "surrogateescape") == first + rest
+        answers = {"among 100": among == alone, "replayed": again == alone, "after --state-in": parts}
+        shown = ", ".join(f"{name}: {'yes' if same else 'NO'}" for name, same in answers.items())
+        print(f"  {shape} {' '.join(engine)}: the same bytes {shown}; a state of {state.stat().st_size:,} bytes")
+
+
+def chosen(model: Path, shape: str, seconds: float) -> None:
+    """What it costs to choose, and to copy no more than so much, in characters of one text a second."""
+    works = {
+        "plain": writing(model, 1, 2000),
+        "--max-copy 20": writing(model, 1, 2000, max_copy=20),
+        "--best-of 16": writing_best(model, 300, best_of=16),
+        "--beam 8": writing_best(model, 300, beam=8),
+    }
+    found = taking_turns(works, 4 * seconds)
+    print(f"  {shape} written: " + "; ".join(f"{name} {speed:,.0f}" for name, speed in found.items()) + " a second")
+
+
+def writing_best(model: Path, length: int, **search: int) -> Callable[[], int]:
+    loaded = load(model)
+    return lambda: len(loaded.sample(length=length, temperature=0.8 if "beam" not in search else 1.0, **search)[0].text)
+
+
+def starts(folder: Path, model: Path) -> None:
+    """From the shell to the first byte: commands that need no PyTorch, and its import."""
+    for corpus in ("dialogues", "reviews"):
+        words = ["train", corpus, "-o", folder / corpus, "--steps", 1, "--rnn-size", 64, "--quiet"]
+        subprocess.run([sys.executable, "-m", "seqgen", *map(str, words)], check=True)
+    line = folder / "line"
+    line.write_text("What a lovely morning\n")
+    seqgen = [sys.executable, "-m", "seqgen"]
+    found = {
+        "import torch": start([sys.executable, "-c", "import torch; print(1)"]),
+        "sample": start([*seqgen, "sample", str(model), "--length", "1"]),
+        "score": start([*seqgen, "score", str(model)], line),
+        "chat": start([*seqgen, "chat", str(folder / "dialogues")], line),
+        "classify": start([*seqgen, "classify", str(folder / "reviews")], line),
+    }
+    print("starts: " + "; ".join(f"{name} {seconds:.2f} s" for name, seconds in found.items()))
 
 
 def filters(model: Path, shape: str, seconds: float) -> None:
