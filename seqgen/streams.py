@@ -120,6 +120,20 @@ def read_chunks(
         yield chunk
 
 
+def read_whole(name: str, most: int | None = None) -> bytes:
+    """All the bytes of a file, or of standard input for `-`. Raises `DataError` where it can't be read, or has more
+    than `most` bytes."""
+    stream = open_input(name)
+    parts, size = [], 0
+    with contextlib.nullcontext(stream) if name == "-" else contextlib.closing(stream):
+        for chunk in read_chunks(stream, name):
+            parts.append(chunk)
+            size += len(chunk)
+            if most is not None and size > most:
+                raise DataError(f"{name!r} is far too large to be what it should be")
+    return b"".join(parts)
+
+
 def expand(path: str | os.PathLike[str]) -> Path:
     """A path with `~` at its beginning replaced by a home folder. Raises `DataError` for the home of nobody."""
     text = os.fspath(path)

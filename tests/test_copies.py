@@ -20,7 +20,8 @@ import seqgen
 from seqgen import native
 from seqgen.api import copies as kept_copies
 from seqgen.errors import ModelError, UserError
-from seqgen.generation.copies import CopyGuard, TextCopies, spell, spellings
+from seqgen.generation.copies import CopyGuard, TextCopies
+from seqgen.generation.naming import spell, spellings
 from seqgen.generation.note_copies import NoteCopies, NoteGuard
 from seqgen.generation.suffixes import Suffixes, suffix_array
 from seqgen.music.events import Options, Vocabulary

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -15,18 +14,11 @@ from seqgen.generation.music import Composition, music_codec
 from seqgen.generation.note_copies import NoteCopies
 from seqgen.music import names
 from seqgen.music.piece import Piece
-from seqgen.streams import open_input, read_chunks
+from seqgen.streams import read_whole
 from seqgen.tokenizers.midi import MidiCodec
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
-
-
-def read_file(source: str | os.PathLike[str]) -> bytes:
-    """The bytes of a file, or of standard input for `-`."""
-    stream = open_input(str(source))
-    with contextlib.nullcontext(stream) if str(source) == "-" else contextlib.closing(stream):
-        return b"".join(read_chunks(stream, str(source)))
 
 
 def read_piece(codec: MidiCodec, data: bytes, source: str = "the primer") -> Piece:
@@ -61,7 +53,7 @@ def piece_of(
         return primer
     if isinstance(primer, bytes):
         return read_piece(codec, primer, name)
-    return read_piece(codec, read_file(primer), str(primer))
+    return read_piece(codec, read_whole(str(primer)), str(primer))
 
 
 def compose_as(

@@ -20,7 +20,8 @@ from seqgen.corpus import sources as reading
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError, UserError
-from seqgen.generation.copies import TextCopies, spell, spellings
+from seqgen.generation.copies import TextCopies
+from seqgen.generation.naming import spell, spellings
 from seqgen.generation.note_copies import NoteCopies
 from seqgen.streams import write_bytes
 from seqgen.tensors import dump, map_file

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgen import checkpoint
-from seqgen.api import receipts, states, writing
+from seqgen.api import writing
 from seqgen.api.writing import Request
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import (
@@ -164,6 +164,8 @@ class Model:
         self, prompt: str | bytes = "", n: int = 1, *, first: int = 0, label: str | None = None, **options: Any
     ) -> list[dict[str, Any]]:
         """`n` texts as `sample --json` writes them: each with what is needed to make it again (`replay`)."""
+        from seqgen.api import receipts
+
         asked = self.request(prompt, label, False, None, options)
         writing.check(self, asked, n, first)
         return list(receipts.records(self, asked, n, first))
@@ -171,6 +173,8 @@ class Model:
     def replay(self, record: Mapping[str, Any], state_file: str | None = None) -> dict[str, Any]:
         """The record of a text made again from one that `records` or `sample --json` gave. Raises `ModelError` where
         it is of another model or comes out otherwise, `DataError` where it is damaged."""
+        from seqgen.api import receipts
+
         return receipts.replay(self, record, state_file)
 
     def request(
@@ -194,10 +198,14 @@ class Model:
 
     def save_state(self, state: SavedState, target: str | os.PathLike[str]) -> None:
         """Writes a state into a file, for this model only."""
+        from seqgen.api import states
+
         states.save(self, state, target)
 
     def load_state(self, source: str | os.PathLike[str]) -> SavedState:
         """The state in a file. Raises `ModelError` where it is damaged or of another model."""
+        from seqgen.api import states
+
         return states.load(self, source)
 
     def follow(self, data: bytes) -> None:

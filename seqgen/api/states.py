@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqgen.errors import ModelError, UserError
 from seqgen.generation.state import SavedState, from_bytes
-from seqgen.streams import open_input, read_chunks, write_bytes
+from seqgen.streams import read_whole, write_bytes
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -24,16 +23,8 @@ def load(model: Model, source: str | os.PathLike[str]) -> SavedState:
 
 
 def read(name: str) -> bytes:
-    """The bytes of a state. Raises `ModelError` for more than any has."""
-    stream = open_input(name)
-    parts, size = [], 0
-    with contextlib.nullcontext(stream) if name == "-" else contextlib.closing(stream):
-        for chunk in read_chunks(stream, name):
-            parts.append(chunk)
-            size += len(chunk)
-            if size > _LARGEST:
-                raise ModelError(f"{name!r} is far too large to be a state")
-    return b"".join(parts)
+    """The bytes of a state. Raises `DataError` for more than any has."""
+    return read_whole(name, _LARGEST)
 
 
 def parse(model: Model, data: bytes, name: str) -> SavedState:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seqgen import checkpoint
 from seqgen.config import GenerativeConfig, MusicOptions, SampleOptions, SearchOptions, check_task, make
 from seqgen.errors import ModelError, UserError
 from seqgen.generation import prompts
-from seqgen.generation.copies import CopyGuard, TextCopies, spell, spellings
 from seqgen.generation.prompts import Prompt
 from seqgen.generation.rules import Rules
 from seqgen.generation.search import Writing
@@ -20,6 +20,7 @@ from seqgen.generation.state import SavedState
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
+    from seqgen.generation.copies import CopyGuard
 
 Tell = Callable[[str], None]
 
@@ -98,17 +99,20 @@ def prepare(model: Model, asked: Request, keep: bool = False, tell: Tell = lambd
     hold = keep and not asked.options.length_for(model.task)
     prompt = primed(model, asked, hold)
     stop_at_end = asked.stop_at_end or asked.label is not None
-    guard = None
-    if asked.search.max_copy is not None:
-        from seqgen.api import copies
-
-        found = copies.needed(model, tell)
-        assert isinstance(found, TextCopies)
-        recent = np.array(prompt.primed.history[-8 * asked.search.max_copy :], dtype=np.int64)
-        before = spell(recent, spellings(model.codec))
-        guard = CopyGuard(found, model.codec, asked.search.max_copy).after(before)
+    guard = None if asked.search.max_copy is None else _guard(model, prompt, asked.search.max_copy, tell)
     rules = Rules.of(model.codec, prompt, asked.options, stop_at_end, guard)
     return Writing(model.engine, model.codec, prompt, asked.options, asked.search, rules)
+
+
+def _guard(model: Model, prompt: Prompt, most: int, tell: Tell) -> CopyGuard:
+    from seqgen.api import copies
+    from seqgen.generation.copies import CopyGuard, TextCopies
+    from seqgen.generation.naming import spell, spellings
+
+    found = copies.needed(model, tell)
+    assert isinstance(found, TextCopies)
+    recent = np.array(prompt.primed.history[-8 * most :], dtype=np.int64)  # more than enough
+    return CopyGuard(found, model.codec, most).after(spell(recent, spellings(model.codec)))
 
 
 def primed(model: Model, asked: Request, hold: bool = False) -> Prompt:
@@ -146,7 +150,10 @@ def primed(model: Model, asked: Request, hold: bool = False) -> Prompt:
 def longest_copy(model: Model) -> Callable[[str], int] | None:
     """What tells how many characters of a text stand in a row in the training corpus; None where the model does not
     keep it."""
+    if not (model.checkpoint.folder / checkpoint.CORPUS).exists():
+        return None
     from seqgen.api import copies
+    from seqgen.generation.copies import TextCopies
 
     found = copies.kept(model.checkpoint)
     return found.longest if isinstance(found, TextCopies) else None

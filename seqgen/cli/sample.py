@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +13,7 @@ from seqgen.errors import UserError
 if TYPE_CHECKING:
     from seqgen.api.model import Model
     from seqgen.api.writing import Request
+    from seqgen.generation.state import SavedState
     from seqgen.generation.text import Sample
 
 
@@ -96,9 +96,9 @@ def run(
     if prompt is not None and prompt_file is not None:
         raise UserError("give --prompt or --prompt-file, not both")
     from seqgen import checkpoint
-    from seqgen.api import states, writing
-    from seqgen.api.composing import compose_as, piece_of, read_file
+    from seqgen.api import writing
     from seqgen.api.model import Model
+    from seqgen.streams import read_whole
 
     if [prompt_file, primer, state_in].count("-") > 1:
         raise UserError("standard input can be read once only: '-' is given twice")
@@ -109,21 +109,28 @@ def run(
     _check_flags(loaded, prompt is not None or prompt_file is not None, chosen, label, primer, plot, wishes)
     state, digest = None, ""
     if state_in is not None:
+        import hashlib
+
+        from seqgen.api import states
+
         data = states.read(state_in)
         state, digest = states.parse(loaded, data, state_in), hashlib.sha256(data).hexdigest()
         chosen, searched = writing.settings({**options, **search}, state)
-    begin = read_file(prompt_file) if prompt_file is not None else (prompt or "").encode("utf-8", "surrogateescape")
-    music = None if primer is None else read_file(primer)
+    begin = read_whole(prompt_file) if prompt_file is not None else (prompt or "").encode("utf-8", "surrogateescape")
+    music = None if primer is None else read_whole(primer)
     asked = writing.Request(
         chosen, searched, make(MusicOptions, wishes), begin, label, stop_at_end, adaptive, state, digest, music
     )
     writing.check(loaded, asked, n, first)
     if state_out is not None:
+        from seqgen.api import states
+
         writing.check_keeping(loaded, asked, n)
         states.check_target(state_out)
     if loaded.task != "music":
         _write(loaded, asked, n, first, as_json, show_prompt, output, state_in or "", state_out, voice)
         return
+    from seqgen.api.composing import compose_as, piece_of
     from seqgen.cli.composing import Composing
 
     place = Composing(output, plot, n, first, as_json, show_prompt, asked.wishes)
@@ -155,9 +162,8 @@ def _write(
     state_out: str | None, voice: Voice,
 ) -> None:  # fmt: skip
     """Texts as they come, or as lines of JSON."""
-    from seqgen.api import receipts, states, writing
+    from seqgen.api import writing
     from seqgen.generation.search import in_order
-    from seqgen.generation.state import SavedState
 
     kept: list[SavedState] = []
 
@@ -165,8 +171,10 @@ def _write(
         kept.append(saved)
 
     job = writing.prepare(model, asked, state_out is not None, voice.note)
-    receipt = receipts.of(model, asked, job.prompt.text, state_in) if as_json else {}
-    copied = writing.longest_copy(model) if as_json else None
+    if as_json:
+        from seqgen.api import receipts
+
+        receipt, copied = receipts.of(model, asked, job.prompt.text, state_in), writing.longest_copy(model)
     with Output(output) as out:
         starting = True
         for text, sample in in_order(job, n, first, None if state_out is None else left):
@@ -184,4 +192,6 @@ def _write(
                 last = sample.index == first + n - 1
                 out.write("\n" if last else "\n\n")
     if state_out is not None:
+        from seqgen.api import states
+
         states.save(model, kept[0], state_out)

@@ -9,44 +9,19 @@ from __future__ import annotations
 
 import bisect
 import codecs
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from seqgen.errors import ModelError, UserError
-from seqgen.generation.naming import spelling
+from seqgen.generation.naming import spellings
 from seqgen.generation.suffixes import Suffixes, suffix_array
 from seqgen.tensors import Arrays
 from seqgen.tokenizers import Codec
-from seqgen.tokenizers.dialogue import DialogueCodec
 
-Bytes = npt.NDArray[np.uint8]
-
-_BLOCK = 1 << 20  # ids that are spelt at a time
 _LONGEST_CHARACTER = 4  # bytes
-
-
-def spellings(codec: Codec) -> list[bytes]:
-    """The bytes that each id adds to a text; a speaker begins a line, and other control tokens add none."""
-    speakers = range(codec.speakers) if isinstance(codec, DialogueCodec) else ()
-    return [piece or b"" for piece in spelling(codec, speakers)]
-
-
-def spell(ids: npt.NDArray[np.integer], table: Sequence[bytes]) -> bytes:
-    """The bytes of many ids."""
-    flat = np.frombuffer(b"".join(table), dtype=np.uint8)
-    lengths = np.array([len(piece) for piece in table], dtype=np.int64)
-    starts = np.cumsum(lengths) - lengths
-    parts = []
-    for first in range(0, len(ids), _BLOCK):
-        part = np.asarray(ids[first : first + _BLOCK], dtype=np.int64)
-        sizes = lengths[part]
-        ends = np.cumsum(sizes)
-        places = np.repeat(starts[part] - (ends - sizes), sizes) + np.arange(ends[-1])
-        parts.append(flat[places].tobytes())
-    return b"".join(parts)
 
 
 class TextCopies:

@@ -14,6 +14,7 @@ from seqgen.generation.filters import Breaks, Kind, Named
 from seqgen.tokenizers import Codec
 
 _MOST_BREAKERS = 256  # bytes of all of them: a state of a table that is as wide as the vocabulary
+_BLOCK = 1 << 20  # ids that are spelt at a time
 _OTHER_NAMES = {"pitch": "note"}  # of kinds of events
 
 Spelling = list[bytes | None]
@@ -32,6 +33,27 @@ def spelling(codec: Codec, allowed: Sequence[int] = (), begun: bool = True) -> S
             decoder.push(token)
         table[token] = decoder.push(token)
     return table
+
+
+def spellings(codec: Codec) -> list[bytes]:
+    """The bytes that each id adds to a text; a speaker begins a line, and other control tokens add none."""
+    speakers = range(getattr(codec, "speakers", 0))
+    return [piece or b"" for piece in spelling(codec, speakers)]
+
+
+def spell(ids: npt.NDArray[np.integer], table: Sequence[bytes]) -> bytes:
+    """The bytes of many ids."""
+    flat = np.frombuffer(b"".join(table), dtype=np.uint8)
+    lengths = np.array([len(piece) for piece in table], dtype=np.int64)
+    starts = np.cumsum(lengths) - lengths
+    parts = []
+    for first in range(0, len(ids), _BLOCK):
+        part = np.asarray(ids[first : first + _BLOCK], dtype=np.int64)
+        sizes = lengths[part]
+        ends = np.cumsum(sizes)
+        places = np.repeat(starts[part] - (ends - sizes), sizes) + np.arange(ends[-1])
+        parts.append(flat[places].tobytes())
+    return b"".join(parts)
 
 
 def check_names(options: SampleOptions, codec: Codec) -> None:

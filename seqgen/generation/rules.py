@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,14 @@ import numpy.typing as npt
 from seqgen.config import SampleOptions
 from seqgen.errors import UserError
 from seqgen.generation.constraints import Constraint, Masks, masks_for
-from seqgen.generation.copies import CopyGuard, spell, spellings
 from seqgen.generation.draw import Guide
 from seqgen.generation.filters import Chain
-from seqgen.generation.naming import named
+from seqgen.generation.naming import named, spell, spellings
 from seqgen.generation.prompts import Prompt
 from seqgen.tokenizers import Codec
+
+if TYPE_CHECKING:
+    from seqgen.generation.copies import CopyGuard
 
 _ANY_LENGTH = 1 << 60  # characters
 
