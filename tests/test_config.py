@@ -16,6 +16,7 @@ from seqgen.config import (
     TOKENIZER_NAMES,
     NetworkConfig,
     SampleOptions,
+    SearchOptions,
     TrainOptions,
     check,
     flag_name,
@@ -27,7 +28,7 @@ from seqgen.errors import UserError
 from seqgen.model.layout import GATES, STATES
 from seqgen.tokenizers import TOKENIZERS
 
-OPTIONS = (TrainOptions, SampleOptions)
+OPTIONS = (TrainOptions, SampleOptions, SearchOptions)
 FIELDS = [pytest.param(kind, item, id=item.name) for kind in OPTIONS for item in dataclasses.fields(kind)]
 
 
@@ -126,7 +127,15 @@ BAD_SAMPLE = [
     ("stop", ("",)), ("stop", ("a", "")), ("seed", -1), ("seed", 1 << 63),
 ]  # fmt: skip
 
-BAD = [(TrainOptions, *bad) for bad in BAD_TRAIN] + [(SampleOptions, *bad) for bad in BAD_SAMPLE]
+BAD_SEARCH = [
+    ("best_of", 0), ("best_of", (1 << 16) + 1), ("beam", -1), ("beam", 1025), ("max_copy", 0), ("max_copy", 1025),
+]  # fmt: skip
+
+BAD = [
+    (kind, *bad)
+    for kind, all_ in ((TrainOptions, BAD_TRAIN), (SampleOptions, BAD_SAMPLE), (SearchOptions, BAD_SEARCH))
+    for bad in all_
+]
 
 
 @pytest.mark.parametrize(("kind", "name", "value"), BAD)
@@ -180,7 +189,7 @@ def test_an_unknown_setting_is_named_and_the_known_ones_listed(kind: type) -> No
         make(kind, {"hidden_sise": 3})
     message = one_line(error)
     assert "hidden_sise" in message
-    assert "seed" in message
+    assert dataclasses.fields(kind)[-1].name in message
 
 
 def test_unknown_keywords_reach_the_person_through_the_python_interface(tmp_path: Any) -> None:

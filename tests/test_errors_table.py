@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from seqgen.cli.main import main
-from seqgen.config import SampleOptions, TrainOptions, flag_name
+from seqgen.config import SampleOptions, SearchOptions, TrainOptions, flag_name
 
 TRAIN = "train text.txt -o new"  # the text is there, and `new` is not
 COMMANDS = ("train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "tokenize", "corpora")
@@ -166,6 +166,20 @@ ROWS = [
     ("sample model --device abacus", "--device"),
     ("sample model --engine torch --device cuda", "--device cuda"),
     ("sample model --engine light --device cuda", "light engine"),
+    ("sample model --precision int8", "--precision must be one of fp32, bf16"),
+    ("sample model --engine light --precision bf16", "--engine torch does"),
+    ("sample model --best-of 2 --beam 2", "--beam or --best-of, not both"),
+    ("sample model --state-in missing", "missing"),
+    ("sample model --state-in text.txt", "header"),
+    ("sample model --state-out other-things", "is a folder"),
+    ("sample model --state-out text.txt/inside", "can be written"),
+    ("sample model --replay text.txt", "no JSON"),
+    ("sample model --replay missing.txt", "missing.txt"),
+    ("sample --replay empty.txt", "holds no receipt"),
+    ("score model text.txt --colour mauve", "--colour must be one of"),
+    ("score model text.txt --state-in missing", "missing"),
+    ("score model text.txt --state-out other-things", "is a folder"),
+    ("score model text.txt short.txt --state-out new-state", "there are more"),
     # ---- score, evaluate, tokenize: what to read ----
     *[
         (f"{command} model {source}", words)
@@ -216,7 +230,10 @@ def out_of_bounds(options: type, command: str) -> list[tuple[str, str]]:
 
 
 ROWS += [
-    row for row in out_of_bounds(TrainOptions, TRAIN) + out_of_bounds(SampleOptions, "sample model") if row not in ROWS
+    row
+    for kind, command in ((TrainOptions, TRAIN), (SampleOptions, "sample model"), (SearchOptions, "sample model"))
+    for row in out_of_bounds(kind, command)
+    if row not in ROWS
 ]
 
 
