@@ -89,6 +89,7 @@ def describe(
             "options": dataclasses.asdict(given),
             "batch_size": settled.batch_size,
             "seq_length": settled.seq_length,
+            "blank": settled.blank,
             "precision": compute.precision,
             "threads": torch.get_num_threads(),
             "init_from": None if start is None else str(init_from),

@@ -281,7 +281,7 @@ def _resume(
     pretraining = training_config.get("pretraining")
     settled = plan.Plan(
         saved.network, schedule, training_config["batch_size"], training_config["seq_length"],
-        None if pretraining is None else from_json(Schedule, pretraining),
+        None if pretraining is None else from_json(Schedule, pretraining), training_config.get("blank", 0.0),
     )  # fmt: skip
     network: Any = kind.network(saved.network).to(compute.device)
     objective = data.objective(network, settled, compute, begun.seed)
@@ -314,6 +314,7 @@ def _as_begun(saved: Checkpoint) -> TrainOptions:
         from_json(Schedule, kept["schedule"])
         for name in ("batch_size", "seq_length", "precision"):
             make(TrainOptions, {name: kept[name]})
+        make(TrainOptions, {"blank": kept.get("blank", 0.0)})  # which older runs have not
         return check(from_json(TrainOptions, options))
     except (KeyError, UserError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else str(error)

@@ -36,6 +36,10 @@ class TrainOptions:
     weight_drop: float | None = setting(
         None, "DropConnect on the recurrent weights (one mask a batch).", least=0, most=0.95)  # fmt: skip
 
+    blank: float | None = setting(
+        None, "Share of what is read that is blanked out while learning.", least=0, most=0.9,
+        tasks=("text", "dialogue", "music"))  # fmt: skip
+
     seq_length: int | None = setting(None, "Steps of truncated backpropagation.", least=2, most=1 << 20)
     batch_size: int | None = setting(None, "Streams read side by side.", least=1, most=1 << 20)
     learning_rate: float | None = setting(None, "AdamW's peak rate.", "--lr", above=0, most=10)

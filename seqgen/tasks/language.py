@@ -70,7 +70,7 @@ class LanguageData:
         transform = None if self.transform is None else self.transform(seed)
         return NextId(
             network, self.train, self.held_out, compute, self.codec.seen(), plan.batch_size, plan.seq_length, seed,
-            transform,
+            transform, plan.blank,
         )  # fmt: skip
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:

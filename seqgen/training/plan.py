@@ -39,6 +39,7 @@ class Plan:
     batch_size: int
     seq_length: int
     pretraining: Schedule | None = None  # of what comes before, where something does (see `task.Data.pretraining`)
+    blank: float = 0.0  # share of the ids of a language model that are not read while it learns
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, 
         weight_decay=options.weight_decay,
         averaging=options.averaging,
     )
-    return Plan(network, schedule, batch_size, seq_length)
+    return Plan(network, schedule, batch_size, seq_length, blank=options.blank or 0.0)
 
 
 def steps_for(epochs: float, tokens: int, per_step: int) -> int:
