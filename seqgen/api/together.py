@@ -41,9 +41,13 @@ class Opened(NamedTuple):
 
 
 def check_sources(names: Sequence[str], world: World) -> None:
-    """Raises `UserError` for a source that several processes can't all read."""
-    if world.size > 1 and "-" in names:
-        raise UserError("standard input can't be shared by several processes: write it to a file, and name that")
+    """Raises `UserError` for a source that can be read once only, where several processes have to."""
+    for name in names if world.size > 1 else ():
+        place = os.path.expanduser(name)
+        pipe = os.path.exists(place) and not os.path.isfile(place) and not os.path.isdir(place)
+        if name == "-" or pipe:
+            what = "standard input" if name == "-" else f"{name!r}, a pipe,"
+            raise UserError(f"{what} can't be read by several processes: write it to a file, and name that")
 
 
 def check_device(compute: Compute) -> None:

@@ -108,7 +108,9 @@ def train(
 
         def read(codec: Any) -> together.Opened:
             documents, held_out = _read(kind, names, valid_names, spool, watch)
-            preparation = Preparation(documents, held_out, given, codec, start, watch.tell, watch.warn)
+            preparation = Preparation(
+                documents, held_out, given, codec=codec, start=start, tell=watch.tell, warn=watch.warn
+            )
             return together.Opened(documents, held_out, kind.prepare(preparation))
 
         documents, held_out, data = together.open_in_turn(world, kind.name, read)
