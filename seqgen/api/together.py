@@ -24,7 +24,6 @@ from seqgen.model.layout import parameter_count
 from seqgen.streams import expand
 from seqgen.tasks.task import Data
 from seqgen.training.device import Compute
-from seqgen.training.joining import launched
 from seqgen.training.loop import Schedule
 from seqgen.training.plan import Plan, Speed
 from seqgen.training.world import World
@@ -58,19 +57,17 @@ def check_device(compute: Compute) -> None:
         raise UserError(f"rank 0 computes on {kind}, this process on {compute.device.type}; give the same --device")
 
 
-def run_name() -> dict[str, str]:
+def run_name(world: World) -> dict[str, str]:
     """For config.json: which torchrun trained, so that it knows its model when it has to start the processes again."""
-    launch = launched()
-    return {} if launch is None else {"run": launch.run}
+    return {"run": world.run} if world.run else {}
 
 
-def is_of_this_run(folder: Path) -> bool:
-    """Whether torchrun has started its processes again, and they had saved a model in `folder` before."""
-    launch = launched()
-    if launch is None or not launch.restarts or not (folder / checkpoint.CONFIG).exists():
+def is_of_this_run(folder: Path, world: World) -> bool:
+    """Whether the torchrun of these processes has started some before, and those had saved a model in `folder`."""
+    if not world.run or not (folder / checkpoint.CONFIG).exists():
         return False
     try:
-        return bool(checkpoint.load(folder).config["training"].get("run") == launch.run)
+        return bool(checkpoint.load(folder).config["training"].get("run") == world.run)
     except ModelError:
         return False
 
