@@ -303,7 +303,9 @@ def _resume(
     if not run.position.step:
         before = _pretraining(data, network, settled, compute, begun.seed, time.monotonic())
     training = Training(folder, kind, settled, compute, data, run, before)
-    training.metrics = [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
+    training.metrics = world.decide(
+        lambda: [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
+    )
     return _carry_out(training, ModelFolder(training, config, written=True), watch)
 
 
