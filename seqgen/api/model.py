@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from seqgen.api.classifying import Prediction
     from seqgen.api.forecasting import Forecast
     from seqgen.api.scoring import Score
+    from seqgen.corpus.shards import Shard
     from seqgen.corpus.sources import Document, Progress, Warn
     from seqgen.generation.dialogue import Conversation
     from seqgen.generation.music import Composition
@@ -246,11 +247,15 @@ class Model:
 
         return composing.compose(self, primer, options, wishes, n, first, stop_at_end)
 
-    def score_conversations(self, documents: Sequence[Document], per_token: bool = False) -> Iterator[Score]:
-        """What each conversation in these files costs, from nothing to its end: a record is a conversation."""
+    def score_conversations(
+        self, documents: Sequence[Document], per_token: bool = False, part: Shard | None = None
+    ) -> Iterator[Score]:
+        """What each conversation in these files costs, from nothing to its end: a record is a conversation. Of a
+        `part`, those that are in it."""
         from seqgen.api import scoring
+        from seqgen.corpus.shards import WHOLE
 
-        return scoring.score_conversations(self, documents, per_token)
+        return scoring.score_conversations(self, documents, per_token, part or WHOLE)
 
     def forecast(self, sources: Sequence[str] | str, warn: Warn = lambda _: None, **options: Any) -> list[Forecast]:
         """What is expected after the last row of each series in `sources`, tables such as it learnt from.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seqgen.corpus.shards import WHOLE, Shard
 from seqgen.errors import ModelError
 from seqgen.evaluation.text import Masks, Scored, Scorer, token_nats
 from seqgen.tokenizers import decode
@@ -57,14 +59,20 @@ def score_lines(model: Model, lines: Iterable[bytes], name: str, per_token: bool
         yield _over(found, len(line))
 
 
-def score_conversations(model: Model, documents: Sequence[Document], per_token: bool) -> Iterator[Score]:
-    """Each conversation in files of them."""
+def score_conversations(
+    model: Model, documents: Sequence[Document], per_token: bool, part: Shard = WHOLE
+) -> Iterator[Score]:
+    """Each conversation in files of them, or those that are in a part of all."""
     from seqgen.corpus.conversations import Reading, iterate
     from seqgen.tasks.dialogue import encode
 
     codec = model.dialogue_codec()
+    own = None if part.is_whole else part.of_numbers(sum(1 for _ in iterate(documents, Reading())))
+    place = itertools.count()
     for document in documents:
         for number, conversation in enumerate(iterate([document], Reading()), start=1):
+            if own is not None and next(place) not in own:
+                continue
             ids = np.append(encode(codec, conversation), codec.end).astype(np.int32)
             size = sum(len(turn.text.encode("utf-8", "surrogateescape")) for turn in conversation.turns)
             found = _sum(model, Scorer(model.network, codec).read(ids), f"{document.name}:{number}", per_token)

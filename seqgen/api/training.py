@@ -27,6 +27,7 @@ from seqgen.tasks.task import Data, Preparation, Task
 from seqgen.training import device, plan
 from seqgen.training.joining import joined
 from seqgen.training.loop import Event, Finished, Position, Run, Schedule, Stepped, Validated
+from seqgen.training.world import World
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def train(
     cuda = given.device in ("auto", "cuda") and torch.cuda.is_available()
     with joined(cuda) as world, Spool() as spool:
         together.check_sources([*names, *valid_names], world)
-        going_on = world.decide(lambda: _going_on(folder, overwrite, resume))
+        going_on = world.decide(lambda: _going_on(folder, overwrite, resume, world))
         compute = device.choose(given.device, given.precision, given.threads, world)
         together.check_device(compute)
         if going_on:
@@ -108,7 +109,9 @@ def train(
 
         def read(codec: Any) -> together.Opened:
             documents, held_out = _read(kind, names, valid_names, spool, watch)
-            preparation = Preparation(documents, held_out, given, codec, start, watch.tell, watch.warn)
+            preparation = Preparation(
+                documents, held_out, given, codec=codec, start=start, tell=watch.tell, warn=watch.warn
+            )
             return together.Opened(documents, held_out, kind.prepare(preparation))
 
         documents, held_out, data = together.open_in_turn(world, kind.name, read)
@@ -119,17 +122,17 @@ def train(
         network, generator = _new_network(kind, data, settled, given, start, compute)
         objective = data.objective(network, settled, compute, given.seed)
         config = describe(kind, data, given, settled, compute, documents, held_out, start, init_from)
-        config["training"] |= together.run_name()
+        config["training"] |= together.run_name(world)
         run = Run(objective, settled.schedule, generator, Position(), began, world)
         before = _pretraining(data, network, settled, compute, given.seed, began)
         training = Training(folder, kind, settled, compute, data, run, before)
         return _carry_out(training, ModelFolder(training, config, written=False), watch)
 
 
-def _going_on(folder: Path, overwrite: bool, resume: bool) -> bool:
+def _going_on(folder: Path, overwrite: bool, resume: bool, world: World) -> bool:
     """Whether there is a run to go on with, by wish or because torchrun began this one before. Raises `UserError`
     where a model can't or shouldn't be written."""
-    again = together.is_of_this_run(folder)
+    again = together.is_of_this_run(folder, world)
     going_on = again or (resume and (folder / checkpoint.CONFIG).exists())
     _check_place(folder, overwrite and not again, going_on, resume)
     return going_on
@@ -294,13 +297,15 @@ def _resume(
         run.position.worse = 0  # more time was asked for: patience begins anew
     for unfinished in folder.rglob(f".*{PART}") if world.is_first else ():  # left by a write that was killed
         unfinished.unlink(missing_ok=True)
-    settings = {**training_config, "schedule": dataclasses.asdict(schedule), **together.run_name()}
+    settings = {**training_config, "schedule": dataclasses.asdict(schedule), **together.run_name(world)}
     config = {**saved.config, "training": settings}
     before = None
     if not run.position.step:
         before = _pretraining(data, network, settled, compute, begun.seed, time.monotonic())
     training = Training(folder, kind, settled, compute, data, run, before)
-    training.metrics = [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
+    training.metrics = world.decide(
+        lambda: [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
+    )
     return _carry_out(training, ModelFolder(training, config, written=True), watch)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from seqgen.cli.common import AsJson, Exact, ModelFolder, Output, Quiet, add_options, pipes, to_json
+from seqgen.cli.common import AsJson, Exact, ModelFolder, Output, Quiet, ShardOf, add_options, pipes, to_json
 from seqgen.config import MusicOptions, SampleOptions, flag_name, make
 from seqgen.errors import UserError
 
@@ -52,6 +52,7 @@ def run(
     engine: Annotated[str, typer.Option(metavar="auto|light|torch", help="What computes.")] = "auto",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")] = "auto",
     exact: Exact = False,
+    shard: ShardOf = None,
     quiet: Quiet = False,
     options: dict[str, object] = {},  # noqa: B006 - filled by add_options
     wishes: dict[str, object] = {},  # noqa: B006
@@ -59,8 +60,12 @@ def run(
     """Write text or compose music with a model.
 
     The prompt is repeated before the text and not counted in --length. Filters run in the order of their flags below.
+    `--shard 3/16` writes the third sixteenth of the -n samples.
     """
+    from seqgen.corpus.shards import Shard
+
     settings = make(SampleOptions, options)
+    own = Shard.parse(shard).of_numbers(n)
     if prompt is not None and prompt_file is not None:
         raise UserError("give --prompt or --prompt-file, not both")
     from seqgen import checkpoint
@@ -78,8 +83,9 @@ def run(
             raise UserError("this is a model for music: it goes on from --primer FILE.mid, and has no text to stop at")
         from seqgen.cli.composing import Composing
 
-        made = loaded.compose_one_by_one(primer, settings, make(MusicOptions, wishes), n, first, stop_at_end)
-        Composing(output, plot, n, first, as_json, show_prompt, make(MusicOptions, wishes)).write(made)
+        chosen = make(MusicOptions, wishes)
+        made = loaded.compose_one_by_one(primer, settings, chosen, len(own), first + own.start, stop_at_end)
+        Composing(output, plot, n, first, as_json, show_prompt, chosen).write(made)
         return
     for flag in [flag_name(name) for name in wishes] + ["--primer"] * bool(primer) + ["--plot"] * bool(plot):
         raise UserError(f"{flag} is for music; this is a model for {loaded.task}")
@@ -95,7 +101,9 @@ def run(
     stop_at_end = stop_at_end or label is not None
     with Output(output) as out:
         starting = True
-        for text, sample in stream_in_order(loaded.engine, loaded.codec, primed, settings, n, first, stop_at_end):
+        for text, sample in stream_in_order(
+            loaded.engine, loaded.codec, primed, settings, len(own), first + own.start, stop_at_end
+        ):
             if as_json:
                 if sample is not None:
                     out.write(to_json(dataclasses.asdict(sample)) + "\n")
