@@ -20,7 +20,7 @@ import torch
 import seqgen
 from seqgen import checkpoint, tokenizers
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import FORMAT, NetworkConfig, TrainOptions
+from seqgen.config import FORMAT, GenerativeConfig, NetworkConfig, TrainOptions
 from seqgen.corpus import sources as reading
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
@@ -28,11 +28,12 @@ from seqgen.errors import UserError
 from seqgen.generation.compiled import rounding_cost
 from seqgen.streams import exchange, reason
 from seqgen.tasks.task import Data, Task
-from seqgen.training import device, plan
+from seqgen.training import confidence, device, plan
 from seqgen.training.loop import Run, Validated
 
 _SAVE_EVERY = 60.0  # seconds between saves where validations are further apart
 _ROUNDING = "rounding_bits_per_token"
+_TEMPERATURE = "temperature"  # that the output layer was divided by
 _ROUNDING_SAMPLE = 1 << 15  # ids by which the cost of rounding is measured, at most
 
 
@@ -139,7 +140,8 @@ class ModelFolder:
         training.metrics.append(record)
         position = training.run.position
         if event.best:
-            self._config.pop(_ROUNDING, None)  # it was of other weights
+            for name in (_ROUNDING, _TEMPERATURE):
+                self._config.pop(name, None)  # it was of other weights
             self._config["metrics"] = {
                 **training.metrics_of(event.val_loss),
                 "train_loss": record["train_loss"],
@@ -180,16 +182,37 @@ class ModelFolder:
         self._saved_at = self._training.run.seconds()
 
     def finish(self) -> None:
-        """Measures, once all is over, what sampling with rounded weights would cost: of text, on what was held out."""
+        """Once all is over, of text, music and dialogue: makes the network as sure as the mean over its masks, and
+        measures what sampling with rounded weights would cost, on what was held out."""
         network = self._training.plan.network
         stream = getattr(self._data, "held_out", None) or getattr(self._data, "train", None)
         if not self._world.is_first or not isinstance(network, NetworkConfig) or not isinstance(stream, IdStream):
             return
+        if not isinstance(network, GenerativeConfig) and _TEMPERATURE not in self._config:
+            self._soften()
         saved = checkpoint.load(self._training.folder)
         cost = rounding_cost(network, saved.weights(), stream.ids[:_ROUNDING_SAMPLE])
         if cost is not None and self._config.get(_ROUNDING) != round(cost, 6):
             self._config[_ROUNDING] = round(cost, 6)
             checkpoint.write_config(self._training.folder, self._config)
+
+    def _soften(self) -> None:
+        """See `training.confidence`. config.json is written first: it says that this is done, and a kill in between
+        leaves a model that is a little too sure, not one that is softened twice."""
+        training = self._training
+        network, compute = training.run.objective.network, training.compute
+        weights = checkpoint.load(training.folder).weights()  # the best, which need not be the last
+        network.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()})
+        found = confidence.temperature(network, self._data.train, compute, self._config["training"]["options"]["seed"])
+        self._config[_TEMPERATURE] = found
+        if found != 1 and confidence.soften(network, found):
+            loss = training.run.objective.validate()
+            self._config["metrics"] |= training.metrics_of(loss)
+            checkpoint.write_config(training.folder, self._config)
+            state = {name: weight.detach().float().cpu().numpy() for name, weight in network.state_dict().items()}
+            checkpoint.write_weights(training.folder / checkpoint.WEIGHTS, state, self._config["identity"])
+        else:
+            checkpoint.write_config(training.folder, self._config)
 
     def save_if_due(self) -> None:
         since = self._training.run.seconds() - self._saved_at
