@@ -24,6 +24,7 @@ from seqgen.model.layout import parameter_count
 from seqgen.streams import expand
 from seqgen.tasks.task import Data
 from seqgen.training.device import Compute
+from seqgen.training.joining import life
 from seqgen.training.loop import Schedule
 from seqgen.training.plan import Plan, Speed
 from seqgen.training.world import World
@@ -58,16 +59,18 @@ def check_device(compute: Compute) -> None:
 
 
 def run_name(world: World) -> dict[str, str]:
-    """For config.json: which torchrun trained, so that it knows its model when it has to start the processes again."""
-    return {"run": world.run} if world.run else {}
+    """For config.json: which torchrun trained, and in which of its processes' lives, so that it knows its model when it
+    has to start them again."""
+    return {"run": f"{world.run}/{life()}"} if world.run else {}
 
 
 def is_of_this_run(folder: Path, world: World) -> bool:
-    """Whether the torchrun of these processes has started some before, and those had saved a model in `folder`."""
+    """Whether the torchrun of these processes has started others before, and those had saved a model in `folder`."""
     if not world.run or not (folder / checkpoint.CONFIG).exists():
         return False
     try:
-        return bool(checkpoint.load(folder).config["training"].get("run") == world.run)
+        run, _, when = str(checkpoint.load(folder).config["training"].get("run")).partition("/")
+        return run == world.run and when != life()
     except ModelError:
         return False
 
@@ -132,7 +135,15 @@ def settle(compute: Compute, task: str, plan: Callable[[], Plan]) -> tuple[Plan,
     world = compute.world
     if world.size == 1:
         return plan(), compute
-    told = world.decide(lambda: {"plan": dataclasses.asdict(plan()), "precision": compute.precision})
+    told = world.decide(
+        lambda: {
+            "plan": dataclasses.asdict(plan()),
+            "precision": compute.precision,
+            "threads": torch.get_num_threads(),  # as the plan may have changed them
+        }
+    )
+    if told["threads"] == 1:
+        torch.set_num_threads(1)
     found = told["plan"]
     found["network"] = from_json(network_kind(task, found["network"]), found["network"])
     for name in ("schedule", "pretraining"):

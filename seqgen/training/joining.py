@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import os
 import re
 import secrets
@@ -102,7 +103,7 @@ def joined(cuda: bool = False, patience: datetime.timedelta = STEP) -> Iterator[
         os.environ["GLOO_SOCKET_IFNAME"] = interface
     try:
         common, _, _ = next(rendezvous("env://", timeout=_MEETING))
-        run = _run(common)
+        run = _run(common) if _has_agent() else ""
         if launch.size > 1:
             store = PrefixStore(f"seqgen/{_session(common, launch)}", common)
             dist.init_process_group(
@@ -137,6 +138,12 @@ def _has_agent() -> bool:
 def _run(common: Any) -> str:
     """A name for all that one torchrun does, however often it starts its processes again: kept in its store."""
     return str(common.compare_set("seqgen/run", "", secrets.token_hex(8)).decode())
+
+
+@functools.cache
+def life() -> str:
+    """A name for this process, which no other has."""
+    return secrets.token_hex(8)
 
 
 def _session(common: Any, launch: Launch) -> str:

@@ -51,7 +51,7 @@ class World:
             rank: this process's number among `size`.
             local_rank: its number among the `neighbours` that share its machine.
             patient: the same processes as a group that waits for hours, for what is not a step of training.
-            run: the name of the torchrun that started them, the same when it starts them again.
+            run: the name of the torchrun that started them, the same when it starts them again; empty without one.
         """
         self.rank, self.size = rank, size
         self.local_rank, self.neighbours = local_rank, neighbours
