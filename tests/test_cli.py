@@ -255,7 +255,10 @@ def test_the_narrowest_filters_leave_the_likeliest(run: Run, model_folder: Path,
     "flags",
     [
         ["--temperature", 1], ["--top-k", 0], ["--top-k", 1 << 40], ["--top-p", 1], ["--min-p", 0],
-        ["--typical-p", 1], ["--repetition-penalty", 1], ["--repetition-window", 3],
+        ["--typical-p", 1], ["--repetition-penalty", 1], ["--repetition-window", 3], ["--dry-multiplier", 0],
+        ["--dry-base", 3, "--dry-breaker", "x"], ["--dynatemp-range", 0], ["--dynatemp-exponent", 3],
+        ["--xtc-probability", 0], ["--xtc-threshold", 0.01], ["--mirostat-tau", 100], ["--mirostat-eta", 1],
+        ["--logit-bias", "e=0"], ["--ban", "zzzz"],
     ],
     ids=str,
 )  # fmt: skip
@@ -269,6 +272,9 @@ def test_the_widest_filters_change_nothing(run: Run, model_folder: Path, flags: 
     [
         ["--temperature", 0.5], ["--temperature", 2], ["--top-k", 3], ["--top-p", 0.5], ["--min-p", 0.3],
         ["--typical-p", 0.3], ["--repetition-penalty", 3], ["--repetition-penalty", 3, "--repetition-window", 2],
+        ["--dry-multiplier", 2], ["--dry-multiplier", 2, "--dry-breaker", " "], ["--dynatemp-range", 0.9],
+        ["--xtc-probability", 0.5], ["--mirostat-tau", 1], ["--logit-bias", "e=-5"], ["--ban", "e"],
+        ["--grammar", "[a-z ]{200}"],
     ],
     ids=str,
 )  # fmt: skip

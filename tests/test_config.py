@@ -115,7 +115,15 @@ BAD_SAMPLE = [
     ("length", -1), ("length", (1 << 40) + 1), ("repetition_penalty", 0), ("repetition_penalty", -1),
     ("repetition_window", 0), ("temperature", -0.1), ("temperature", math.nan), ("temperature", math.inf),
     ("top_k", -1), ("top_p", 0), ("top_p", 1.01), ("min_p", -0.1), ("min_p", 1.1),
-    ("typical_p", 0), ("typical_p", 2), ("stop", ("",)), ("stop", ("a", "")), ("seed", -1), ("seed", 1 << 63),
+    ("typical_p", 0), ("typical_p", 2), ("dry_multiplier", -1), ("dry_multiplier", 101), ("dry_base", 0.9),
+    ("dry_base", 101), ("dry_allowed_length", 0), ("dry_allowed_length", (1 << 20) + 1), ("dry_window", 0),
+    ("dry_window", (1 << 20) + 1), ("dynatemp_range", -0.1), ("dynatemp_range", 101), ("dynatemp_exponent", 0),
+    ("dynatemp_exponent", 101), ("xtc_probability", -0.1), ("xtc_probability", 1.1), ("xtc_threshold", 0),
+    ("xtc_threshold", 1.1), ("mirostat_tau", -1), ("mirostat_tau", 101), ("mirostat_eta", 0), ("mirostat_eta", 11),
+    ("ban", ("",)), ("ban", ("a", "")), ("logit_bias", ("x",)), ("logit_bias", ("=1",)), ("logit_bias", ("x=",)),
+    ("logit_bias", ("x=y",)), ("logit_bias", ("x=nan",)), ("logit_bias", ("x=101",)), ("logit_bias", ("x=-inf",)),
+    ("temperature_of", ("1.2",)), ("temperature_of", ("note=-1",)), ("temperature_of", ("note=inf",)),
+    ("stop", ("",)), ("stop", ("a", "")), ("seed", -1), ("seed", 1 << 63),
 ]  # fmt: skip
 
 BAD = [(TrainOptions, *bad) for bad in BAD_TRAIN] + [(SampleOptions, *bad) for bad in BAD_SAMPLE]

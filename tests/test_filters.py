@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqgen.config import SampleOptions
-from seqgen.generation import filters
+from seqgen.config import SampleOptions, flag_name
+from seqgen.generation import filters, penalties
 from seqgen.generation.draw import CompiledDrawing, PlainDrawing
-from seqgen.generation.filters import ORDER, Chain, Filter, log_softmax, softmax
+from seqgen.generation.filters import ORDER, Breaks, Chain, Filter, Kind, Named, Rows, log_softmax, softmax
 from seqgen.native import library
 
 Array = npt.NDArray[np.float64]
@@ -23,11 +25,11 @@ HALVES = np.log(np.array([[0.5, 0.25, 0.125, 0.125]]))  # surprises of 1, 2, 3 a
 
 
 def probabilities(some: Filter, logits: Array = HALVES, history: Sequence[Sequence[int]] = ((),)) -> list[float]:
-    return softmax(some(logits, history))[0].tolist()
+    return softmax(some(logits, Rows(history)))[0].tolist()
 
 
 def kept(some: Filter, logits: Array = HALVES) -> set[int]:
-    return set(np.flatnonzero(some(logits, [[]] * len(logits))[0] > -np.inf).tolist())
+    return set(np.flatnonzero(some(logits, Rows([[]] * len(logits)))[0] > -np.inf).tolist())
 
 
 # --- by hand ---------------------------------------------------------------------------------------------------------
@@ -45,19 +47,19 @@ def test_softmax_and_its_logarithm() -> None:
 
 def test_repetition_penalty_divides_the_positive_and_multiplies_the_negative() -> None:
     logits = np.array([[2.0, 1.0, -1.0, 0.0]])
-    result = filters.repetition_penalty(2, 64)(logits, [[0, 2, 2, 3]])
+    result = filters.repetition_penalty(2, 64)(logits, Rows([[0, 2, 2, 3]]))
     assert result.tolist() == [[1.0, 1.0, -2.0, 0.0]]  # once each, however often it came
-    assert filters.repetition_penalty(0.5, 64)(logits, [[0, 2]]).tolist() == [[4.0, 1.0, -0.5, 0.0]]
+    assert filters.repetition_penalty(0.5, 64)(logits, Rows([[0, 2]])).tolist() == [[4.0, 1.0, -0.5, 0.0]]
 
 
 @pytest.mark.parametrize(("window", "seen"), [(1, {3}), (2, {3}), (3, {2, 3}), (5, {0, 1, 2, 3}), (99, {0, 1, 2, 3})])
 def test_repetition_penalty_looks_no_further_back_than_its_window(window: int, seen: set[int]) -> None:
-    result = filters.repetition_penalty(2, window)(np.full((1, 5), 8.0), [[0, 1, 2, 3, 3]])
+    result = filters.repetition_penalty(2, window)(np.full((1, 5), 8.0), Rows([[0, 1, 2, 3, 3]]))
     assert result[0].tolist() == [4.0 if token in seen else 8.0 for token in range(5)]
 
 
 def test_repetition_penalty_gives_each_row_its_own_history() -> None:
-    result = filters.repetition_penalty(4, 8)(np.ones((3, 2)), [[0], [], [1, 1]])
+    result = filters.repetition_penalty(4, 8)(np.ones((3, 2)), Rows([[0], [], [1, 1]]))
     assert result.tolist() == [[0.25, 1], [1, 1], [1, 0.25]]
 
 
@@ -71,13 +73,13 @@ def test_temperature_raises_probabilities_to_a_power() -> None:
 
 def test_temperature_zero_is_greedy_and_takes_the_lowest_id_of_equals() -> None:
     logits = np.array([[1.0, 3.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0], [-np.inf, -5.0, -np.inf, -5.0]])
-    result = softmax(filters.temperature(0)(logits, [[]] * 3))
+    result = softmax(filters.temperature(0)(logits, Rows()))
     assert result.tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
 
 
 def test_a_tiny_temperature_is_greedy_and_does_not_overflow() -> None:
     with np.errstate(all="raise", under="ignore"):
-        result = softmax(filters.temperature(1e-310)(np.array([[1.0, 3.0, -np.inf, 2.0]]), [[]]))
+        result = softmax(filters.temperature(1e-310)(np.array([[1.0, 3.0, -np.inf, 2.0]]), Rows()))
     assert result.tolist() == [[0, 1, 0, 0]]
 
 
@@ -162,7 +164,7 @@ def test_typical_p_passes_over_what_is_forbidden() -> None:
 
 
 def test_forbid_takes_out_these_tokens_and_no_others() -> None:
-    result = filters.forbid([1, 3])(np.ones((2, 4)), [[], []])
+    result = filters.forbid([1, 3])(np.ones((2, 4)), Rows())
     assert result.tolist() == [[1, -np.inf, 1, -np.inf]] * 2
 
 
@@ -174,18 +176,203 @@ WIDE: list[Filter] = [
 
 @pytest.mark.parametrize("some", WIDE)
 def test_what_is_wider_than_the_vocabulary_is_the_identity(some: Filter) -> None:
-    np.testing.assert_allclose(softmax(some(HALVES, [[0, 1]])), softmax(HALVES), rtol=1e-15)
+    np.testing.assert_allclose(softmax(some(HALVES, Rows([[0, 1]]))), softmax(HALVES), rtol=1e-15)
 
 
 def test_no_filter_is_on_by_default() -> None:
-    assert all(make(SampleOptions()) is None for _, make in ORDER)
+    assert all(make(SampleOptions(), Named()) is None for _, make in ORDER)
     assert Chain(SampleOptions())(HALVES, [[]]) is HALVES
     assert Chain(SampleOptions(), [0])(HALVES, [[]])[0, 0] == -np.inf
 
 
+def test_logit_bias_adds() -> None:
+    """Twice as likely is log 2 more: 1/2, 1/4 · 2, 1/8, 1/8 · 1/2 of a sum of 19/16."""
+    some = filters.logit_bias([(1, np.log(2)), (3, -np.log(2))])
+    np.testing.assert_allclose(probabilities(some), [8 / 19, 8 / 19, 2 / 19, 1 / 19], rtol=1e-14)
+    assert some(np.array([[0.0, -np.inf, 0.0, 0.0]]), Rows())[0, 1] == -np.inf  # what may not come still may not
+
+
+# --- DRY ---
+
+
+def dry_taken(history: list[int], breakers: Sequence[int] = (), **how: Any) -> list[float]:
+    """What DRY takes from each of four tokens: 0.5 · 2^(n − allowed)."""
+    table = np.where(np.isin(np.arange(4), breakers), -1, 0).astype(np.int32)[None]
+    settings = {"multiplier": 0.5, "base": 2.0, "allowed": 2, "window": 99, **how}
+    some = filters.dry(**settings, breaks=Breaks(table, 1))
+    taken: list[float] = (0 - some(np.zeros((1, 4)), Rows([history])))[0].tolist()
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("history", "taken"),
+    [
+        ([], [0, 0, 0, 0]),
+        ([0], [0, 0, 0, 0]),
+        ([0, 1, 0], [0, 0, 0, 0]),  # one token alike: fewer than two
+        ([0, 1, 2, 0, 1], [0, 0, 0.5, 0]),  # two alike, and 2 came next
+        ([0, 1, 2, 3, 0, 1, 2], [0, 0, 0, 1.0]),  # three alike
+        ([0, 1, 2, 3, 3, 1, 2, 0, 0, 1, 2], [0.5, 0, 0, 1.0]),  # 3 came after three, 0 after two of them
+        ([1, 2, 3, 0, 1, 2, 3, 3, 0, 1, 2], [0, 0, 0, 2.0]),  # the longer of two places counts: 3 0 1 2
+        ([0, 0, 0, 0], [1.0, 0, 0, 0]),  # a run is a repetition of itself: 0 0 0 came before 0
+    ],
+)
+def test_dry_by_hand(history: list[int], taken: list[float]) -> None:
+    assert dry_taken(history) == taken
+
+
+def test_what_dry_is_told() -> None:
+    said = [0, 1, 2, 3, 0, 1, 2]
+    assert dry_taken(said, allowed=3) == [0, 0, 0, 0.5]
+    assert dry_taken(said, allowed=4) == [0, 0, 0, 0]
+    assert dry_taken(said, allowed=1, base=3.0, multiplier=1.0) == [0, 0, 0, 9.0]
+    assert dry_taken(said, window=6) == [0, 0, 0, 0.5]  # 1 2 of 1 2 3 0 1 2
+    assert dry_taken(said, window=5) == [0, 0, 0, 0]
+    assert dry_taken(said, breakers=[3]) == [0, 0, 0, 0]  # what breaks is free
+    assert dry_taken(said, breakers=[0]) == [0, 0, 0, 0.5]  # only 1 2 are after the last breaker
+    assert dry_taken(said, breakers=[1]) == [0, 0, 0, 0]
+    assert dry_taken(said, breakers=[2], allowed=1) == [0, 0, 0, 0]
+    assert dry_taken([0] * 5000, window=5000) == [penalties.MOST_TAKEN, 0, 0, 0]  # and no infinity
+
+
+@given(st.lists(st.integers(0, 2), max_size=30), st.lists(st.integers(0, 9), max_size=30))
+def test_repetitions_are_those_that_one_would_find_by_looking(tokens: list[int], chance: list[int]) -> None:
+    broken = [place < len(chance) and chance[place] == 0 for place in range(len(tokens))]
+    wanted: dict[int, int] = {}
+    for end in range(len(tokens) - 1):
+        length = 0
+        while (
+            length <= end
+            and tokens[end - length] == tokens[len(tokens) - 1 - length]
+            and not broken[len(tokens) - 1 - length]
+        ):
+            length += 1
+        if length and not broken[end + 1]:
+            wanted[tokens[end + 1]] = max(wanted.get(tokens[end + 1], 0), length)
+    assert penalties.repetitions(tokens, broken) == wanted
+
+
+def test_a_breaker_may_be_spelt_with_several_tokens() -> None:
+    """Of the breaker `0 1`, in states "nothing" and "0": it ends in the 1 after a 0, and in no other 1."""
+    breaks = Breaks(np.array([[1, 0, 0, 0], [1, -1, 0, 0]], dtype=np.int32), 2)
+    assert breaks.read([0, 1, 1, 0, 0, 1, 2]) == ([False, True, False, False, False, True, False], 0)
+    some = filters.dry(1.0, 1.0, 1, 4, breaks)
+    said = [2, 0, 1, 3, 2, 1, 3]  # in the window 3 2 1 3; the 1 outside of it is known to have broken
+    assert (some(np.zeros((1, 4)), Rows([said]))).tolist() == [[0, 0, -1.0, 0]]
+    assert (some(np.zeros((1, 4)), Rows([[1, 3, 2, 0, 1]]))).tolist() == [[0, 0, 0, 0]]
+    assert (some(np.zeros((1, 4)), Rows([[1, 3, 2, 1]]))).tolist() == [[0, 0, 0, -1.0]]
+
+
+# --- temperatures ---
+
+
+@pytest.mark.parametrize(
+    ("exponent", "power"),
+    # The entropy is 1.75 bits of 2: 7/8 of the way from 0.5 to 1.5 is 1.375; its square is 49/64 of the way.
+    [(1.0, 1 / 1.375), (2.0, 1 / (0.5 + 49 / 64))],
+)
+def test_dynamic_temperature_by_hand(exponent: float, power: float) -> None:
+    wanted = np.array([0.5, 0.25, 0.125, 0.125]) ** power
+    some = filters.dynamic_temperature(1.0, 0.5, exponent)
+    np.testing.assert_allclose(probabilities(some), wanted / wanted.sum(), rtol=1e-14)
+
+
+def test_dynamic_temperature_at_its_ends() -> None:
+    flat, sure = np.zeros((1, 4)), np.array([[0.0, -1000.0, -1000.0, -1000.0]])
+    assert probabilities(filters.dynamic_temperature(1.0, 0.5, 1.0), flat) == [0.25] * 4
+    assert probabilities(filters.dynamic_temperature(0.5, 2.0, 1.0), sure) == [1, 0, 0, 0]  # 0 at least, not −1.5
+    alone = np.array([[-np.inf, 3.0, -np.inf, -np.inf]])
+    assert probabilities(filters.dynamic_temperature(1.0, 0.5, 1.0), alone) == [0, 1, 0, 0]
+    # Of two that may come, not four: the entropy of halves is all there is.
+    halves = np.array([[0.0, 0.0, -np.inf, -np.inf]])
+    np.testing.assert_array_equal(
+        filters.dynamic_temperature(1.0, 0.5, 1.0)(halves, Rows()), [[0, 0, -np.inf, -np.inf]]
+    )
+
+
+def test_the_temperature_of_a_kind_by_hand() -> None:
+    """Tokens 0 and 1 are a kind that holds 3/4: at 0.5 they share it as 4 to 1."""
+    some = filters.temperatures_of([Kind(0, 2, 0.5)], None)
+    np.testing.assert_allclose(probabilities(some), [0.6, 0.15, 0.125, 0.125], rtol=1e-14)
+    greedy = filters.temperatures_of([Kind(0, 2, 0.0)], None)
+    np.testing.assert_allclose(probabilities(greedy), [0.75, 0, 0.125, 0.125], rtol=1e-14)
+    # At temperature 0.5 for all the kind holds 20/22; its own 1 then shares that as 2 to 1.
+    both = filters.temperatures_of([Kind(0, 2, 1.0)], filters.temperature(0.5))
+    np.testing.assert_allclose(probabilities(both), [40 / 66, 20 / 66, 1 / 22, 1 / 22], rtol=1e-14)
+
+
+def test_the_temperature_of_a_kind_when_all_else_is_greedy_or_it_may_not_come() -> None:
+    some = filters.temperatures_of([Kind(0, 2, 1.0), Kind(2, 4, 0.1)], filters.temperature(0))
+    np.testing.assert_allclose(probabilities(some), [2 / 3, 1 / 3, 0, 0], rtol=1e-14)
+    logits = np.array([[-np.inf, -np.inf, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    result = softmax(filters.temperatures_of([Kind(0, 2, 0.5)], None)(logits, Rows()))
+    np.testing.assert_allclose(result, [[0, 0, 0.5, 0.5], [0.25] * 4], rtol=1e-14)
+
+
+# --- XTC and mirostat ---
+
+
+@pytest.mark.parametrize(
+    ("threshold", "wanted"),
+    [
+        (0.6, [0.5, 0.25, 0.125, 0.125]),  # none, or one alone, is no choice
+        (0.5, [0.5, 0.25, 0.125, 0.125]),
+        (0.25, [0, 0.5, 0.25, 0.25]),  # of two the likelier goes
+        (0.125, [0, 0, 0, 1]),  # of four three; of equals the higher id is the last
+    ],
+)
+def test_xtc_by_hand(threshold: float, wanted: list[float]) -> None:
+    some = filters.xtc(0.5, threshold)
+    shares = softmax(some(np.repeat(HALVES, 3, axis=0), Rows(coins=[0.49, 0.5, 0.0])))
+    np.testing.assert_allclose(shares[0], wanted, rtol=1e-14)
+    np.testing.assert_allclose(shares[1], softmax(HALVES)[0], rtol=1e-14)  # tails
+    np.testing.assert_array_equal(shares[2], shares[0])
+    np.testing.assert_array_equal(some(HALVES, Rows()), HALVES)
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted"),
+    [(4.0, {0, 1, 2, 3}), (3.0, {0, 1, 2, 3}), (2.9, {0, 1}), (2.0, {0, 1}), (1.5, {0}), (0.5, {0}), (-7.0, {0})],
+)
+def test_mirostat_by_hand(limit: float, wanted: set[int]) -> None:
+    assert set(np.flatnonzero(filters.mirostat(9.0)(HALVES, Rows(limits=[limit]))[0] > -np.inf)) == wanted
+
+
+def test_mirostats_limit_begins_at_twice_tau_and_follows_the_surprise() -> None:
+    assert kept(filters.mirostat(1.0)) == {0, 1}
+    assert kept(filters.mirostat(1.5)) == {0, 1, 2, 3}
+    assert filters.surprised(3.0, 2.0, tau=1.5, eta=0.5) == 2.75
+    assert filters.surprised(3.0, 1.0, tau=1.5, eta=0.5) == 3.25
+
+
+def test_mirostat_keeps_the_surprise_near_tau() -> None:
+    """Of a distribution of 5 bits, cut to 3."""
+    chain = Chain(SampleOptions(mirostat_tau=3.0))
+    drawing = PlainDrawing(chain, [], 8)
+    chance = np.random.default_rng(1)
+    shares = 0.8 ** np.arange(200)
+    logits = np.log(np.tile(shares / shares.sum(), (8, 1))).astype(np.float32)
+    surprises = []
+    for _ in range(400):
+        drawing.numbers[:] = chance.random((8, 2))
+        surprises.append(-np.array(drawing.draw(logits)[1]) / np.log(2))
+    assert np.mean(surprises[100:]) == pytest.approx(3.0, abs=0.1)
+
+
+def test_mirostat_measures_the_surprise_before_its_own_cut() -> None:
+    """Only the likeliest is left, at 1 bit and not at none: the limit rises by η (τ − 1)."""
+    drawing = PlainDrawing(Chain(SampleOptions(mirostat_tau=0.25, mirostat_eta=0.5)), [], 1)
+    assert drawing.draw(HALVES.astype(np.float32))[0] == [0]
+    assert drawing._limits == pytest.approx([0.5 - 0.5 * (1 - 0.25)])
+
+
 # --- the order -------------------------------------------------------------------------------------------------------
 
-DOCUMENTED = ["repetition_penalty", "temperature", "top_k", "top_p", "min_p", "typical_p"]
+DOCUMENTED = [
+    "logit_bias", "repetition_penalty", "dry_multiplier", "temperature", "top_k", "top_p", "min_p", "typical_p",
+    "xtc_probability", "mirostat_tau",
+]  # fmt: skip
+README = Path(__file__).parents[1] / "README.md"
 
 
 def test_the_table_is_in_the_documented_order_and_every_filter_has_its_field() -> None:
@@ -193,30 +380,46 @@ def test_the_table_is_in_the_documented_order_and_every_filter_has_its_field() -
     fields = [item.name for item in dataclasses.fields(SampleOptions)]
     assert [name for name in fields if name in DOCUMENTED] == DOCUMENTED
     assert filters.__doc__ is not None
-    places = [filters.__doc__.index(name.replace("_", " ").replace("top ", "top-").replace(" p", "-p"))
-              for name in DOCUMENTED[1:]]  # fmt: skip
+    names = ["logit bias", "repetition penalty", "DRY", "temperature", "top-k", "top-p", "min-p", "typical-p", "XTC",
+             "mirostat"]  # fmt: skip
+    assert " → ".join(names) in filters.__doc__
+    text = README.read_text(encoding="utf-8")
+    order = text[text.index("Filters run in this order") :]
+    places = [order.index(flag_name(name)) for name in DOCUMENTED]
     assert places == sorted(places)
 
 
-ON = {"repetition_penalty": 1.3, "temperature": 0.7, "top_k": 3, "top_p": 0.8, "min_p": 0.2, "typical_p": 0.9}
+ON = {
+    "repetition_penalty": 1.3, "dry_multiplier": 0.8, "temperature": 0.7, "dynatemp_range": 0.3, "top_k": 3,
+    "top_p": 0.8, "min_p": 0.2, "typical_p": 0.9, "xtc_probability": 0.5, "mirostat_tau": 3.0,
+}  # fmt: skip
+ROW_OF = {"dynatemp_range": "temperature"}  # settings that are of another's filter
 
 
 def test_a_field_switches_on_its_own_filter_only() -> None:
-    assert set(ON) == {name for name, _ in ORDER}
+    assert {*ON} - {*ROW_OF} == {name for name, _ in ORDER} - {"logit_bias"}
     for name, value in ON.items():
         options = SampleOptions(**{name: value})  # type: ignore[arg-type]
-        assert [other for other, make in ORDER if make(options) is not None] == [name]
+        assert [other for other, make in ORDER if make(options, Named())] == [ROW_OF.get(name, name)]
+    for row, names in (("logit_bias", Named(bias=((1, 2.0),))), ("temperature", Named(kinds=(Kind(0, 2, 0.5),)))):
+        assert [name for name, make in ORDER if make(SampleOptions(), names)] == [row]
+
+
+def test_what_is_named_is_never_passed_over() -> None:
+    for options in (SampleOptions(logit_bias=("x=1",)), SampleOptions(temperature_of=("note=1",))):
+        with pytest.raises(ValueError, match="vocabulary"):
+            Chain(options)
 
 
 def test_top_k_then_top_p_not_the_other_way() -> None:
     """Of all, the likeliest holds 1/2; of what top-k 2 leaves, 2/3."""
-    assert kept(Chain(SampleOptions(top_k=2, top_p=0.6))) == {0}
+    assert kept(Chain(SampleOptions(top_k=2, top_p=0.6)).before) == {0}
     assert kept(filters.top_p(0.6)) == {0, 1}
 
 
 def test_temperature_comes_before_the_cuts() -> None:
     """At 0.5 the likeliest holds 16/22 = 0.727."""
-    assert kept(Chain(SampleOptions(temperature=0.5, top_p=0.7))) == {0}
+    assert kept(Chain(SampleOptions(temperature=0.5, top_p=0.7)).before) == {0}
     assert kept(filters.top_p(0.7)) == {0, 1}
 
 
@@ -253,19 +456,45 @@ options = st.builds(
     top_p=st.one_of(st.just(1.0), st.floats(0.001, 1)),
     min_p=st.one_of(st.just(0.0), st.floats(0, 1)),
     typical_p=st.one_of(st.just(1.0), st.floats(0.001, 1)),
+    dry_multiplier=st.one_of(st.just(0.0), st.floats(0, 100)),
+    dry_base=st.floats(1, 100),
+    dry_allowed_length=st.integers(1, 3),
+    dry_window=st.integers(1, 8),
+    dynatemp_range=st.one_of(st.just(0.0), st.floats(0, 3)),
+    dynatemp_exponent=st.floats(0.1, 3),
+    xtc_probability=st.sampled_from([0.0, 0.5, 1.0]),
+    xtc_threshold=st.floats(0.01, 1),
+    mirostat_tau=st.one_of(st.just(0.0), st.floats(0.01, 5)),
 )
+
+
+def known(history: list[list[int]], coin: float = 0.4) -> Rows:
+    return Rows(history, [coin, 0.6, 0.9][: len(history)], [1.0, 4.0, -2.0][: len(history)])
+
+
+def names_for(logits: Array) -> Named:
+    width = logits.shape[1]
+    return Named(
+        ((0, 1.5), (width - 1, -3.0)), (Kind(0, (width + 1) // 2, 0.5),), Breaks(alternating(width), 1)
+    )  # fmt: skip
+
+
+def alternating(width: int) -> npt.NDArray[np.int32]:
+    """Every third token is a breaker; one state."""
+    return np.where(np.arange(width) % 3 == 2, -1, 0).astype(np.int32)[None]
 
 
 @given(logits_and_histories(), options)
 def test_what_holds_for_every_filter(given: tuple[Array, list[list[int]]], options: SampleOptions) -> None:
     logits, history = given
+    names = names_for(logits)
     for name, make in ORDER:
-        some = make(options)
+        some = make(options, names)
         if some is None:
             continue
         before, told = logits.copy(), [list(row) for row in history]
         logits.flags.writeable = False  # a filter that writes to its argument raises
-        result = some(logits, history)
+        result = some(logits, known(history))
         assert history == told
         np.testing.assert_array_equal(logits, before)
         assert result.shape == logits.shape and result.dtype == np.float64
@@ -274,10 +503,11 @@ def test_what_holds_for_every_filter(given: tuple[Array, list[list[int]]], optio
         assert (forbidden | ~np.isneginf(logits)).all(), f"{name} brings back what was forbidden"
         assert not np.isnan(result).any()
         np.testing.assert_allclose(softmax(result).sum(axis=-1), 1, rtol=1e-12)
-        if name not in ("repetition_penalty", "temperature"):  # what only cuts alters nothing that it keeps
+        if name in DOCUMENTED[DOCUMENTED.index("top_k") :]:  # what only cuts alters nothing that it keeps
             np.testing.assert_array_equal(result[~forbidden], logits[~forbidden])
             best = logits.argmax(axis=-1)
-            assert name == "typical_p" or not forbidden[np.arange(len(best)), best].any()
+            can = name in ("typical_p", "xtc_probability")
+            assert can or not forbidden[np.arange(len(best)), best].any()
         logits = result
 
 
@@ -289,25 +519,32 @@ def test_the_chain_is_its_filters_one_after_another(
     ids = sorted(token for token in forbidden if token < logits.shape[1])
     if np.isneginf(np.delete(logits, ids, axis=1)).all(axis=1).any():
         ids = []
-    wanted = filters.forbid(ids)(logits, history)
+    rows, names, o = known(history), names_for(logits), options
+    wanted = filters.forbid(ids)(logits, rows)
+    common = filters.temperature(o.temperature) if o.temperature != 1 else None
+    if o.dynatemp_range:
+        common = filters.dynamic_temperature(o.temperature, o.dynatemp_range, o.dynatemp_exponent)
     for made in (
-        filters.repetition_penalty(options.repetition_penalty, options.repetition_window),
-        # Temperature 1 is left out of the Chain; here it would shift by the largest, and rounding can make ties.
-        filters.temperature(options.temperature) if options.temperature != 1 else filters.forbid([]),
-        filters.top_k(options.top_k or 99),
-        filters.top_p(options.top_p),
-        filters.min_p(options.min_p),
-        filters.typical_p(options.typical_p),
+        filters.logit_bias(names.bias),
+        filters.repetition_penalty(o.repetition_penalty, o.repetition_window),
+        filters.dry(o.dry_multiplier, o.dry_base, o.dry_allowed_length, o.dry_window, names.breaks),
+        filters.temperatures_of(names.kinds, common),
+        filters.top_k(o.top_k or 99),
+        filters.top_p(o.top_p),
+        filters.min_p(o.min_p),
+        filters.typical_p(o.typical_p),
+        filters.xtc(o.xtc_probability, o.xtc_threshold),
+        filters.mirostat(o.mirostat_tau) if o.mirostat_tau else filters.forbid([]),
     ):
-        wanted = made(wanted, history)
-    result = Chain(options, ids)(logits, history)
+        wanted = made(wanted, rows)
+    result = Chain(options, ids, names)(logits, history, rows.coins, rows.limits)
     np.testing.assert_allclose(softmax(result), softmax(wanted), rtol=1e-9, atol=1e-15)
 
 
 @given(logits_and_histories(), st.integers(1, 12))
 def test_top_k_keeps_k_or_all_that_there_are(given: tuple[Array, list[list[int]]], k: int) -> None:
     logits, history = given
-    result = filters.top_k(k)(logits, history)
+    result = filters.top_k(k)(logits, Rows(history))
     possible = (~np.isneginf(logits)).sum(axis=-1)
     assert ((~np.isneginf(result)).sum(axis=-1) == np.minimum(k, possible)).all()
 
@@ -315,7 +552,7 @@ def test_top_k_keeps_k_or_all_that_there_are(given: tuple[Array, list[list[int]]
 @given(logits_and_histories(), st.floats(0.001, 0.999))
 def test_top_p_keeps_enough_and_no_token_too_many(given: tuple[Array, list[list[int]]], p: float) -> None:
     logits, history = given
-    result = filters.top_p(p)(logits, history)
+    result = filters.top_p(p)(logits, Rows(history))
     for shares, row in zip(softmax(logits), result, strict=True):
         chosen = shares[~np.isneginf(row)]
         assert chosen.sum() >= p - 1e-9
@@ -336,6 +573,10 @@ def test_rows_are_filtered_apart(given: tuple[Array, list[list[int]]], options: 
 # --- compiled --------------------------------------------------------------------------------------------------------
 
 
+# No half or third, which equals add up to exactly in one order of adding and nearly in another.
+shares = st.floats(0.01, 1).map(lambda share: share * 0.998877 + 0.000613)
+
+
 @pytest.mark.skipif(library() is None, reason="no kernels")
 @given(
     st.integers(0, 1 << 30),
@@ -344,36 +585,65 @@ def test_rows_are_filtered_apart(given: tuple[Array, list[list[int]]], options: 
         {},
         optional={
             "temperature": st.sampled_from([0.0, 0.3, 1.0, 2.5]),
+            "dynatemp_range": st.sampled_from([0.0, 0.4, 3.0]),
+            "dynatemp_exponent": st.floats(0.2, 3),
             "top_k": st.integers(0, 70),
-            "top_p": st.floats(0.01, 1),
-            "min_p": st.floats(0, 1),
-            "typical_p": st.floats(0.01, 1),
+            "top_p": shares,
+            "min_p": shares,
+            "typical_p": shares,
             "repetition_penalty": st.sampled_from([0.5, 1.0, 1.7]),
             "repetition_window": st.integers(1, 9),
+            "dry_multiplier": st.sampled_from([0.0, 0.8, 100.0]),
+            "dry_base": st.floats(1, 3),
+            "dry_allowed_length": st.integers(1, 4),
+            "dry_window": st.sampled_from([1, 2, 7, 30, 1000]),
+            "xtc_probability": st.sampled_from([0.0, 0.5, 1.0]),
+            "xtc_threshold": shares,
+            "mirostat_tau": st.sampled_from([0.0, 0.53, 3.1]),
+            "mirostat_eta": st.sampled_from([0.1, 1.7]),
         },
     ),
+    st.sampled_from(["", "possible", "allowed", "both"]),
     st.booleans(),
 )
-def test_the_compiled_draw_is_the_one_defined_here(seed: int, size: int, how: dict[str, float], masked: bool) -> None:
+def test_the_compiled_draw_is_the_one_defined_here(
+    seed: int, size: int, how: dict[str, float], masked: str, named: bool
+) -> None:
     chance = np.random.default_rng(seed)
     options = SampleOptions(**how)  # type: ignore[arg-type]
     forbidden = [1] if size > 2 else []
-    history = chance.integers(size, size=12).tolist()
+    history = chance.integers(min(size, 3), size=12).tolist()
     rows = 3
-    both = [
-        CompiledDrawing(Chain(options, forbidden), size, history, rows),
-        PlainDrawing(Chain(options, forbidden), history, rows),
+    names = Named()
+    if named:
+        table = chance.integers(-1, 2, (2, size)).astype(np.int32)  # two states; −1 and −2 are breakers
+        ids = chance.integers(size, size=4).tolist()
+        bias = tuple((token, float(chance.normal())) for token in ids)
+        temperatures = chance.choice([0, 0.5, 0.7, 2], 2).tolist()  # at 1 what was equal is nearly so
+        kinds = (Kind(0, size // 2, temperatures[0]), Kind(size // 2 + (size > 5), size, temperatures[1]))
+        names = Named(bias, kinds, Breaks(table, 20))
+    both: list[Any] = [
+        CompiledDrawing(Chain(options, forbidden, names), size, history, rows),
+        PlainDrawing(Chain(options, forbidden, names), history, rows),
     ]
-    for _ in range(6):
+    for _ in range(12):
         logits = chance.normal(0, chance.choice([0.1, 1, 6]), (rows, size)).astype(np.float32).round(1)  # with equals
-        possible = chance.random((rows, size)) < 0.6
-        possible[:, 0] = True
-        uniforms = chance.random(rows).tolist()
-        (ours, our_logs), (wanted, wanted_logs) = (
-            each.draw(logits, possible if masked else None, uniforms) for each in both
-        )
+        possible, allowed = chance.random((2, rows, size)) < 0.6
+        possible[:, 0] = allowed[:, 0] = True
+        if masked == "both" and chance.random() < 0.3:  # where they contradict each other, what is allowed decides
+            allowed = ~possible
+            allowed[:, -1] = True
+        numbers = chance.random((rows, 2))
+        results = []
+        for each in both:
+            each.numbers[:] = numbers
+            masks = (possible if masked in ("possible", "both") else None), (
+                allowed if masked in ("allowed", "both") else None
+            )
+            results.append(each.draw(logits, *masks))
+        (ours, our_logs), (wanted, wanted_logs) = results
         np.testing.assert_allclose(our_logs, wanted_logs, rtol=1e-12, atol=1e-12)
         assert ours == wanted
-        for each in both:
-            for row, token in enumerate(ours):
-                each.push(row, token)
+        if chance.random() < 0.3:
+            for each in both:
+                each.forget(1)

@@ -68,7 +68,7 @@ def test_the_table_and_the_grammar_know_the_same_kinds() -> None:
     names = {kind.name for kind in KINDS}
     assert set(grammar._RULES) == set(grammar._STEPS) == names
     assert all(set(kind.follows) <= names for kind in KINDS)
-    assert all(grammar._AFTER[name] for name in names), "a kind that nothing may follow"
+    assert all(grammar.FOLLOWING[name] for name in names), "a kind that nothing may follow"
 
 
 walks = st.tuples(

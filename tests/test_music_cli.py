@@ -271,9 +271,17 @@ FILTERS = {
     "top-p": ["--top-p", 0.9],
     "min-p": ["--min-p", 0.05],
     "typical-p": ["--typical-p", 0.8],
-    "all": ["--repetition-penalty", 1.5, "--top-k", 50, "--top-p", 0.95, "--min-p", 0.01, "--typical-p", 0.95],
+    "DRY": ["--dry-multiplier", 2, "--dry-allowed-length", 1],
+    "dynamic temperature": ["--dynatemp-range", 1],
+    "temperatures of kinds": ["--temperature-of", "pitch=0.3", "--temperature-of", "position=0", "-t", 5],
+    "XTC": ["--xtc-probability", 0.7, "--xtc-threshold", 0.02],
+    "mirostat": ["--mirostat-tau", 2],
+    "bias": ["--logit-bias", "note 60=9", "--logit-bias", "bar=-9", "--logit-bias", "#3=9"],
+    "all": ["--repetition-penalty", 1.5, "--top-k", 50, "--top-p", 0.95, "--min-p", 0.01, "--typical-p", 0.95,
+            "--dry-multiplier", 1, "--dynatemp-range", 0.5, "--temperature-of", "note=2", "--xtc-probability", 0.3,
+            "--mirostat-tau", 3, "--logit-bias", "position 0=1"],
     "one": ["--top-k", 1],
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FILTERS)

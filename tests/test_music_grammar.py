@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from test_music_midi import file, metre, off, on, program, tempo
 
 from seqgen.errors import DataError, UserError
+from seqgen.generation.compiled_walk import CompiledWalk
 from seqgen.music import grammar, midi
 from seqgen.music.events import (
     KINDS,
@@ -30,6 +31,7 @@ from seqgen.music.events import (
 from seqgen.music.grammar import Walk, read, spell
 from seqgen.music.names import scale
 from seqgen.music.piece import Bar, Note, Piece, Track
+from seqgen.native import library
 
 GRIDS = (1, 3, 4, 12)
 NAMES = [kind.name for kind in KINDS]
@@ -112,12 +114,12 @@ def test_every_kind_has_a_rule_a_step_and_neighbours(kind: Any) -> None:
     assert kind.what
     assert set(kind.follows) <= set(NAMES)
     assert len(set(kind.follows)) == len(kind.follows) > 0
-    assert grammar._AFTER[kind.name], "nothing may follow"
+    assert grammar.FOLLOWING[kind.name], "nothing may follow"
     assert all(kind.size(Options(grid=grid, velocity_bins=1)) >= 1 for grid in range(1, 49))
 
 
 def test_rules_and_steps_are_of_the_table() -> None:
-    assert list(grammar._RULES) == list(grammar._STEPS) == list(grammar._AFTER) == NAMES
+    assert list(grammar._RULES) == list(grammar._STEPS) == list(grammar.FOLLOWING) == NAMES
     assert len(set(NAMES)) == len(NAMES)
 
 
@@ -323,6 +325,44 @@ def test_a_restriction_may_begin_on_the_way(
     new = [note for note in walk.notes[old:] if not walk.parts[note.track].drums]
     assert pitches is None or {note.pitch for note in new} <= set(pitches)
     assert tempo_changes or len(walk.tempos) == tempos
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels")
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=SEEDS, options=ANY_OPTIONS, key=KEYS, before=st.integers(0, 60), tempo_changes=st.booleans(), may=st.booleans()
+)
+def test_the_compiled_walk_says_what_the_walk_does(
+    seed: int, options: Options, key: str | None, before: int, tempo_changes: bool, may: bool
+) -> None:
+    """From the beginning or from anywhere, over long and crowded pieces."""
+    walk = Walk(Vocabulary(options))
+    list(wander(walk, seed, before))
+    walk.restrict(keyed(key, options), tempo_changes)
+    walk.let_end(may)
+    compiled = CompiledWalk(walk)
+    for number, token in enumerate(wander(walk, seed + 1, 150)):
+        compiled.push(token)
+        if number % 50 == 25:
+            walk.let_end(number % 100 == 25)
+            compiled.let_end(number % 100 == 25)
+        assert (walk.mask() == compiled.mask).all(), walk.vocabulary.spell(token)
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels")
+def test_the_compiled_walk_where_it_is_crowded() -> None:
+    """All tracks there may be, drums among them, notes that last for bars, every pitch of one track sounding."""
+    words = Vocabulary(Options(low=60, high=61))
+    walk = Walk(words)
+    compiled = CompiledWalk(walk)
+    said = [("bar", 0), ("position", 0)]
+    for track in range(MOST_TRACKS):
+        said += [("track", track), ("drums", 0) if track == 9 else ("program", track), ("velocity", 3), ("longer", 0)]
+        said += [("duration", 5), *[("drum" if track == 9 else "note", pitch) for pitch in (60, 61)]]
+    for kind, value in [*said, ("bar", 0), ("position", 1), ("track", 9), ("duration", 2), ("drum", 0)]:
+        assert walk.push(words.id(kind, value)), (kind, value)
+        compiled.push(words.id(kind, value))
+        assert (walk.mask() == compiled.mask).all(), (kind, value)
 
 
 def test_one_pitch_and_every_track_is_not_too_narrow() -> None:

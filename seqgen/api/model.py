@@ -169,6 +169,12 @@ class Model:
         self.must_be_of_text("write")
         return generation.prime(self.engine, self.codec, data)
 
+    def check(self, options: SampleOptions) -> None:
+        """Raises `UserError` where options mean nothing to what this model writes, or name what it has not."""
+        from seqgen.generation.naming import named
+
+        named(options, self.codec)
+
     def conversation(self, options: SampleOptions | None = None, wishes: ReplyOptions | None = None) -> Conversation:
         """A conversation with a model for dialogue: `hear` a line, then take the `reply`. Raises `ModelError` for
         another model."""

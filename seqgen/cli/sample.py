@@ -74,6 +74,7 @@ def run(
     from seqgen.streams import open_input, read_chunks
 
     loaded = Model(checkpoint.load(model), engine, device, exact)
+    loaded.check(settings)
     if loaded.task == "music":
         if adaptive:
             raise UserError("--adaptive is for text; this is a model for music")

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from seqgen.errors import UserError
 
 _LONGEST = 1e12  # seconds, so that every sum of them stays exact
+_MOST_BIAS = 100.0  # nats: more than any model's logits lie apart
 
 T = TypeVar("T")
 
@@ -127,7 +128,8 @@ def check_task(kind: type, given: Mapping[str, Any], task: str) -> None:
     for item in dataclasses.fields(kind):
         of = item.metadata.get("tasks", ())
         if of and task not in of and given.get(item.name) is not None and given[item.name] != item.default:
-            raise UserError(f"{flag_name(item.name)} is for {' and '.join(of)}; this is {task}")
+            known = ", ".join(of[:-1]) + " and " * (len(of) > 1) + of[-1]
+            raise UserError(f"{flag_name(item.name)} is for {known}; this is {task}")
 
 
 def parse_duration(text: str) -> float:
@@ -150,6 +152,30 @@ def parse_range(text: str) -> tuple[int, int]:
     if not match or not int(match[1]) <= int(match[2]) <= 127:
         raise UserError(f"--pitch-range must be two MIDI pitches such as 21-108, not {text[:24]!r}")
     return int(match[1]), int(match[2])
+
+
+def parse_bias(text: str) -> tuple[str, float]:
+    """A token's name and what is added to its logit in `x=-2`. Raises `UserError` for anything else."""
+    return _named_number("--logit-bias", "'x=-2'", text, -_MOST_BIAS, _MOST_BIAS)
+
+
+def parse_kind_temperature(text: str) -> tuple[str, float]:
+    """A kind of event and its temperature in `pitch=1.2`. Raises `UserError` for anything else."""
+    return _named_number("--temperature-of", "'pitch=1.2'", text, 0, 1e6)
+
+
+def _named_number(flag: str, example: str, text: str, least: float, most: float) -> tuple[str, float]:
+    """`name=number`; the name is all before the last `=`, so that it may hold one itself."""
+    name, equals, number = text.rpartition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not name or not equals or math.isnan(value):
+        raise UserError(f"{flag} must be a name and a number such as {example}; not {text[:40]!r}")
+    if not least <= value <= most:
+        raise UserError(f"{flag} {text[:40]!r}: the number must be from {_plain(least)} to {_plain(most)}")
+    return name, value
 
 
 def parse_levels(text: str) -> tuple[float, ...]:

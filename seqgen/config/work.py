@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seqgen.config.settings import parse_levels, setting
+from seqgen.config.settings import flag_name, parse_bias, parse_kind_temperature, parse_levels, setting
 from seqgen.errors import UserError
 
 _MUSIC = ("music",)
+_WORDS = ("text", "dialogue", "classify")  # what writes words
 
 
 @dataclass(frozen=True)
@@ -17,22 +18,61 @@ class SampleOptions:
     length: int | None = setting(
         None, "Characters of text, bars of music; the prompt is not counted [default: 500, or 16 bars].", "-l",
         least=0, most=1 << 40)  # fmt: skip
+    ban: tuple[str, ...] = setting((), "Never write this text (repeatable).", metavar="TEXT", tasks=_WORDS)
+    grammar: str | None = setting(
+        None, "What is written as a whole must match this regular expression.", metavar="REGEX",
+        tasks=_WORDS)  # fmt: skip
+    logit_bias: tuple[str, ...] = setting(
+        (), "Added to the logit of a token, which is named by its text or as #ID: 'x=-2' (repeatable).",
+        metavar="TOKEN=X")  # fmt: skip
     repetition_penalty: float = setting(
-        1.0, "Divides the logits of tokens among the last --repetition-window (CTRL).", above=0)  # fmt: skip
+        1.0, "Divides the logits of tokens among the last --repetition-window (CTRL).", least=0.001,
+        most=1000)  # fmt: skip
     repetition_window: int = setting(64, "How many tokens back the penalty looks.", least=1, most=1 << 20)
+    dry_multiplier: float = setting(
+        0.0, "Taken from the logit of a token that would go on repeating what came before, times --dry-base to the "
+        "power of how much longer the repetition is than --dry-allowed-length (DRY); 0 takes nothing.", least=0,
+        most=100)  # fmt: skip
+    dry_base: float = setting(1.75, "How fast that grows with each token repeated.", least=1, most=100)
+    dry_allowed_length: int = setting(2, "Tokens that a repetition may have before it costs.", least=1, most=1 << 20)
+    dry_window: int = setting(1024, "How many tokens back repetitions are looked for.", least=1, most=1 << 20)
+    dry_breaker: tuple[str, ...] = setting(
+        ("\n", ":", '"', "*"), "No repetition goes on across this text (repeatable; '' for none).", metavar="TEXT",
+        tasks=_WORDS)  # fmt: skip
     temperature: float = setting(
         1.0, "Divides the logits; below 1 safer, above 1 wilder, 0 always the likeliest.", "-t", least=0)  # fmt: skip
+    dynatemp_range: float = setting(
+        0.0, "The temperature goes so far below --temperature where the model is sure, so far above where it is not.",
+        least=0, most=100)  # fmt: skip
+    dynatemp_exponent: float = setting(
+        1.0, "Of the share of the greatest entropy that sets it between the two.", above=0, most=100)  # fmt: skip
+    temperature_of: tuple[str, ...] = setting(
+        (), "Music: another temperature for choosing among the values of one kind of event, as in 'pitch=1.2' "
+        "(repeatable).", metavar="KIND=X", tasks=_MUSIC)  # fmt: skip
     top_k: int = setting(0, "Keep the K likeliest tokens; 0 keeps all.", least=0)
     top_p: float = setting(1.0, "Keep the likeliest tokens that hold this share (nucleus).", above=0, most=1)
     min_p: float = setting(0.0, "Keep tokens at least this share as likely as the likeliest.", least=0, most=1)
     typical_p: float = setting(
         1.0, "Keep the tokens nearest the expected surprise that hold this share.", above=0, most=1)  # fmt: skip
+    xtc_probability: float = setting(
+        0.0, "How often the likeliest tokens are left out (XTC); 0 never.", least=0, most=1)  # fmt: skip
+    xtc_threshold: float = setting(
+        0.1, "Those with at least this share, but for the least likely of them.", above=0, most=1)  # fmt: skip
+    mirostat_tau: float = setting(
+        0.0, "Bits of surprise a token to keep to, by cutting more or less (mirostat 2); 0 for none.", least=0,
+        most=100)  # fmt: skip
+    mirostat_eta: float = setting(0.1, "How fast mirostat corrects.", above=0, most=10)
     stop: tuple[str, ...] = setting((), "End before this text (repeatable).")
     seed: int = setting(0, "Of the random stream; sample i draws from stream (seed, i).", least=0, most=(1 << 63) - 1)
 
     def __post_init__(self) -> None:
-        if any(not text for text in self.stop):
-            raise UserError("--stop must not be empty")
+        for name in ("stop", "ban"):
+            if any(not text for text in getattr(self, name)):
+                raise UserError(f"{flag_name(name)} must not be empty")
+        for text in self.logit_bias:
+            parse_bias(text)
+        for text in self.temperature_of:
+            parse_kind_temperature(text)
 
     def length_for(self, task: str) -> int:
         """How much to write: what was asked for, or the default of the task."""

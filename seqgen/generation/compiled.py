@@ -19,7 +19,7 @@ import numpy.typing as npt
 from seqgen.config import NetworkConfig
 from seqgen.generation.filters import log_softmax
 from seqgen.model.layout import GATES, STATES
-from seqgen.native import library
+from seqgen.native import library, place_of
 
 Array = npt.NDArray[np.float32]
 
@@ -179,8 +179,8 @@ class CompiledEngine:
 
     def _run(self, steps: int, first: Array, old: Array, new: Array, logits: Array | None) -> None:
         failed = self._run_kernel(
-            self._where, steps, len(old), first.ctypes.data, old.ctypes.data, new.ctypes.data,
-            None if logits is None else logits.ctypes.data,
+            self._where, steps, len(old), place_of(first), place_of(old), place_of(new),
+            None if logits is None else place_of(logits),
         )  # fmt: skip
         if failed:
             raise MemoryError("there is no memory for another step")

@@ -9,16 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import ReplyOptions, SampleOptions
+from seqgen.generation.constraints import Masks, masks_for
 from seqgen.generation.draw import Primed, ids
 from seqgen.generation.draw import prime as prime_ids
 from seqgen.generation.engine import Engine
-from seqgen.generation.filters import Chain, log_softmax
+from seqgen.generation.filters import Chain, Named, log_softmax
+from seqgen.generation.naming import named
 from seqgen.generation.text import Prompt
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.dialogue import DialogueCodec
 
 PERSON, MODEL = 0, 1  # speakers
-_LONGEST = 400  # tokens of a reply: beyond it the model has lost the thread
+_LONGEST = 400  # tokens of a reply, or characters where it must match: beyond it the model has lost the thread
 _REPEATED = 4  # tokens in a row that a good reply doesn't say twice
 
 
@@ -43,15 +45,19 @@ def prime(engine: Engine, codec: DialogueCodec, prompt: bytes) -> Prompt:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a conversation is: a state, and the id still to be stepped on."""
+    """Where a conversation is: a state, the id still to be stepped on, and the words that filters look back on."""
 
     state: object
     last: int
+    history: tuple[int, ...] = ()
 
 
 @dataclass
 class Conversation:
-    """A conversation under way. `turns` holds what was said, as (speaker, words)."""
+    """A conversation under way. `turns` holds what was said, as (speaker, words).
+
+    Raises `UserError` where the options name what this model has not, or leave nothing to say.
+    """
 
     engine: Engine
     codec: DialogueCodec
@@ -61,9 +67,15 @@ class Conversation:
     _places: list[_Place] = field(default_factory=list)  # before each turn
     _here: _Place = field(init=False)
     _drawn: int = 0  # replies so far: each has a random stream of its own
+    _names: Named = field(init=False)
+    _masks: Masks | None = field(init=False)
 
     def __post_init__(self) -> None:
         self._here = _Place(self.engine.initial(1), self.codec.end)
+        self._names = named(self.options, self.codec)
+        self._masks = masks_for(self.options, self.codec, [*range(self.codec.speakers), self.codec.end])
+        if self._masks:
+            self._masks.stream(_LONGEST)
 
     def start_at(self, number: int) -> None:
         """Begins with random stream `number`: conversations beside one another should not draw alike."""
@@ -138,24 +150,34 @@ class Conversation:
 
     def _advance(self, place: _Place, spelt: Ids) -> _Place:
         whole = np.concatenate([np.array([place.last], dtype=np.int32), spelt])
-        return _Place(self.engine.read(whole[:-1], place.state), int(whole[-1]))
+        window = self._filters().window
+        words = tuple(token for token in spelt.tolist() if token >= self.codec.speakers) if window else ()
+        history = (place.history + words)[-window:] if window else ()
+        return _Place(self.engine.read(whole[:-1], place.state), int(whole[-1]), history)
+
+    def _filters(self) -> Chain:
+        return Chain(self.options, names=self._names)
 
     def _tokens(
         self, place: _Place, indices: list[int], stopped: Callable[[], bool]
     ) -> Iterator[tuple[int | None, float]]:
         """Tokens of one reply with their log-probabilities; None where it is over."""
         guides = [_Words(self.codec) for _ in indices]
-        primed = Primed([], place.last, place.state)
-        filters = Chain(self.options)
-        for count, ((token, log_probability),) in enumerate(
-            ids(self.engine, primed, filters, self.options.seed, indices, guides)
-        ):
-            if guides[0].over or count >= _LONGEST:
+        constraints = [self._masks.stream(_LONGEST) for _ in indices] if self._masks else []
+        primed = Primed(list(place.history), place.last, place.state)
+        matching = self.options.grammar is not None  # then it ends by itself
+        drawn = ids(self.engine, primed, self._filters(), self.options.seed, indices, guides, constraints)
+        count = 0
+        while not (constraints and constraints[0].over):
+            ((token, log_probability),) = next(drawn)
+            if guides[0].over or (count >= _LONGEST and not matching):
                 yield None, log_probability
                 return
             yield token, log_probability
             if stopped():
                 return
+            count += 1
+        yield None, 0.0  # what was asked for is complete
 
     def _best(self, place: _Place, opening: Ids, stopped: Callable[[], bool]) -> tuple[Ids, Reply]:
         """The candidate with the highest mutual information with the history (Li et al., 2016, eq. 9):

@@ -5,7 +5,6 @@ Every sample draws from a random stream of its own, keyed by (seed, index): samp
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,12 +12,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.generation.compiled_draw import CompiledDrawing
 from seqgen.generation.engine import Engine
-from seqgen.generation.filters import Chain, Filter, Logits, log_softmax, softmax
+from seqgen.generation.filters import Chain, Logits, Rows, log_softmax, softmax, surprised
 from seqgen.native import library
 from seqgen.tokenizers import Codec, Ids
 
-_LONGEST_WINDOW = 1 << 14  # of a penalty, whose ids are kept for each stream
+_LONGEST_WINDOW = 1 << 14  # of a penalty, whose ids are kept twice for each stream
 
 
 @dataclass(frozen=True)
@@ -65,51 +65,74 @@ class Guide(Protocol):
 def ids(
     engine: Engine,
     primed: Primed,
-    filters: Filter,
+    filters: Chain,
     seed: int,
     indices: Sequence[int],
     guides: Sequence[Guide] = (),
+    constraints: Sequence[Guide] = (),
 ) -> Iterator[list[tuple[int, float]]]:
     """For every step the id drawn and its log-probability, of each of `indices` side by side, without end.
 
     Args:
         filters: from logits to the logits that are drawn from.
         guides: one a stream, or none. What they forbid has no probability before the filters and in the
-            log-probabilities.
+            log-probabilities: it is not in the model's language.
+        constraints: likewise, but log-probabilities know nothing of them: they are what a person asks for. Where a
+            guide and a constraint leave nothing together, the guide has no say.
     """
     streams = [random_stream(seed, index) for index in indices]
     drawing = make_drawing(filters, engine.vocab_size, primed.history, len(indices))
+    # One number for the draw, and one for a coin where there is a filter that throws it.
+    with_coin = filters.options.xtc_probability > 0
+    fill = [(stream.random, drawing.numbers[row, : 1 + with_coin]) for row, stream in enumerate(streams)]
     state = engine.repeat(primed.state, len(indices))
     last: npt.NDArray[np.int64] = np.full(len(indices), primed.last, dtype=np.int64)
     while True:
+        possible, allowed = _masks(guides), _masks(constraints)
+        for random, numbers in fill:
+            random(out=numbers)
         logits, state = engine.step(last, state)
-        possible = np.stack([guide.mask() for guide in guides]) if guides else None
-        tokens, logs = drawing.draw(logits, possible, [stream.random() for stream in streams])
-        for row, token in enumerate(tokens):
-            if not guides or guides[row].push(token):
-                drawing.push(row, token)
+        tokens, logs = drawing.draw(logits, possible, allowed)
+        for every in (guides, constraints):
+            for row, guide in enumerate(every):
+                if not guide.push(tokens[row]):
+                    drawing.forget(row)
         last[:] = tokens
         yield list(zip(tokens, logs, strict=True))
+
+
+def _masks(guides: Sequence[Guide]) -> npt.NDArray[np.bool_] | None:
+    """Shape (streams, vocabulary), or for one stream (vocabulary,): as it is, so that it can be known again."""
+    if not guides:
+        return None
+    return guides[0].mask() if len(guides) == 1 else np.stack([guide.mask() for guide in guides])
 
 
 class Drawing(Protocol):
     """One draw for each of some streams, under filters that know what was drawn before."""
 
+    numbers: npt.NDArray[np.float64]
+    """Shape (streams, 2), in [0, 1): for the next draw, and for its coin; to be filled before each."""
+
     def draw(
-        self, logits: npt.NDArray[np.float32], possible: npt.NDArray[np.bool_] | None, uniforms: Sequence[float]
+        self,
+        logits: npt.NDArray[np.float32],
+        possible: npt.NDArray[np.bool_] | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[list[int], list[float]]:
-        """Ids, and their log-probabilities among what was `possible`, before the filters. `logits` and `possible`:
-        shape (streams, vocabulary)."""
+        """Ids, and their log-probabilities among what was `possible`, before the filters and whatever is `allowed`. All
+        arguments have the shape (streams, vocabulary), but that masks of one stream may be without the first. What is
+        drawn counts as history."""
         ...
 
-    def push(self, row: int, token: int) -> None:
-        """Counts an id as drawn."""
+    def forget(self, row: int) -> None:
+        """Takes the last id of a stream out of its history."""
         ...
 
 
-def make_drawing(filters: Filter, vocab_size: int, history: Sequence[int], streams: int) -> Drawing:
-    """With the compiled kernel where there is one and it knows the filters."""
-    if isinstance(filters, Chain) and library() is not None and filters.options.repetition_window <= _LONGEST_WINDOW:
+def make_drawing(filters: Chain, vocab_size: int, history: Sequence[int], streams: int) -> Drawing:
+    """With the compiled kernel where there is one."""
+    if library() is not None and filters.window <= _LONGEST_WINDOW:
         return CompiledDrawing(filters, vocab_size, history, streams)
     return PlainDrawing(filters, history, streams)
 
@@ -117,83 +140,36 @@ def make_drawing(filters: Filter, vocab_size: int, history: Sequence[int], strea
 class PlainDrawing:
     """In numpy, by the filters' own definitions."""
 
-    def __init__(self, filters: Filter, history: Sequence[int], streams: int) -> None:
-        self._filters = filters
+    def __init__(self, filters: Chain, history: Sequence[int], streams: int) -> None:
+        self._filters, self._options = filters, filters.options
         self._histories = [list(history) for _ in range(streams)]
+        self.numbers = np.ones((streams, 2))
+        self._limits = [2 * self._options.mirostat_tau] * streams
 
     def draw(
-        self, logits: npt.NDArray[np.float32], possible: npt.NDArray[np.bool_] | None, uniforms: Sequence[float]
+        self,
+        logits: npt.NDArray[np.float32],
+        possible: npt.NDArray[np.bool_] | None = None,
+        allowed: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[list[int], list[float]]:
         exact = logits.astype(np.float64)
         if possible is not None:
+            if allowed is not None:
+                possible = possible | ~(possible & allowed).any(axis=-1, keepdims=True)
             exact = np.where(possible, exact, -np.inf)
         logs = log_softmax(exact)
-        shares = softmax(self._filters(exact, self._histories))
-        tokens = [draw(row, uniform) for row, uniform in zip(shares, uniforms, strict=True)]
+        left = exact if allowed is None else np.where(allowed, exact, -np.inf)
+        rows = Rows(self._histories, self.numbers[:, 1].tolist(), self._limits)
+        before = self._filters.before(left, rows)
+        shares = softmax(self._filters.cut(before, rows))
+        tokens = [draw(row, uniform) for row, uniform in zip(shares, self.numbers[:, 0].tolist(), strict=True)]
+        tau, eta = self._options.mirostat_tau, self._options.mirostat_eta
+        if tau:
+            bits = -log_softmax(before)[np.arange(len(tokens)), tokens] / np.log(2)
+            self._limits = [surprised(*pair, tau, eta) for pair in zip(self._limits, bits.tolist(), strict=True)]
+        for row, token in enumerate(tokens):
+            self._histories[row].append(token)
         return tokens, logs[np.arange(len(tokens)), tokens].tolist()
 
-    def push(self, row: int, token: int) -> None:
-        self._histories[row].append(token)
-
-
-class _Filters(ctypes.Structure):
-    _fields_ = [
-        ("penalty", ctypes.c_double),
-        ("temperature", ctypes.c_double),
-        ("top_p", ctypes.c_double),
-        ("typical_p", ctypes.c_double),
-        ("min_p", ctypes.c_double),
-        ("top_k", ctypes.c_long),
-        ("window", ctypes.c_long),
-        ("forbidden", ctypes.c_void_p),
-        ("forbidden_count", ctypes.c_long),
-    ]
-
-
-class CompiledDrawing:
-    """The same in `native/draw.c`, one call for all streams."""
-
-    def __init__(self, filters: Chain, vocab_size: int, history: Sequence[int], streams: int) -> None:
-        kernels = library()
-        assert kernels is not None, "ask for the library before"
-        self._draw = kernels.seqgen_draw
-        options = filters.options
-        self._forbidden = np.array(filters.forbidden, dtype=np.int32)
-        penalised = options.repetition_penalty != 1
-        window = self._window = options.repetition_window if penalised else 0
-        self._recent = np.full((streams, window), -1, dtype=np.int32)
-        self._counts = [0] * streams
-        for row in range(streams if penalised else 0):
-            for token in history[-window:]:
-                self.push(row, token)
-        self._spec = _Filters(
-            options.repetition_penalty, options.temperature, options.top_p, options.typical_p, options.min_p,
-            min(options.top_k, vocab_size), window, self._forbidden.ctypes.data, len(self._forbidden),
-        )  # fmt: skip
-        self._where = ctypes.byref(self._spec)
-        self._ids = np.empty(streams, dtype=np.int32)
-        self._logs = np.empty(streams)
-        self._fixed = self._recent.ctypes.data if penalised else None, self._ids.ctypes.data, self._logs.ctypes.data
-
-    def draw(
-        self, logits: npt.NDArray[np.float32], possible: npt.NDArray[np.bool_] | None, uniforms: Sequence[float]
-    ) -> tuple[list[int], list[float]]:
-        logits = np.ascontiguousarray(logits)
-        chances = np.array(uniforms)
-        recent, ids, logs = self._fixed
-        failed = self._draw(
-            self._where, *logits.shape, logits.ctypes.data, None if possible is None else possible.ctypes.data, recent,
-            chances.ctypes.data, ids, logs,
-        )  # fmt: skip
-        if failed:
-            raise MemoryError("there is no memory for another draw")
-        return self._ids.tolist(), self._logs.tolist()
-
-    def push(self, row: int, token: int) -> None:
-        if self._window:
-            self._recent[row, self._counts[row] % self._window] = token
-            self._counts[row] += 1
-
-    @property
-    def _spec_window(self) -> int:
-        return self._recent.shape[1]
+    def forget(self, row: int) -> None:
+        self._histories[row].pop()

@@ -1,41 +1,57 @@
 """Filters: pure functions from logits to logits, closed over their settings, in one fixed order.
 
-A filter takes the logits, shape (batch, vocabulary), and the history of each row, and returns new logits; what it
-forbids becomes −∞. It never writes to its arguments. `Chain` is the filters that a `SampleOptions` asks for:
+A filter takes the logits, shape (batch, vocabulary), and what is known of each row (`logits.Rows`), and returns new
+logits; what it forbids becomes −∞. It never writes to its arguments. `Chain` is the filters that a `SampleOptions` asks
+for, after what may not come at all (control tokens, a grammar, banned texts: see `draw.Guide`) is taken out:
 
-    repetition penalty → temperature → top-k → top-p → min-p → typical-p
+    logit bias → repetition penalty → DRY → temperature → top-k → top-p → min-p → typical-p → XTC → mirostat
 
 Each later filter sees the distribution, renormalised, that the earlier ones left. Ties at a border are broken by id,
 lower first, so that top-k keeps exactly k and equal seeds give equal bytes everywhere. A filter never forbids all.
-To add one: a function here, a row in `ORDER`, a field in `SampleOptions`, and its like in `native/draw.c`, which runs
-where it is compiled and is compared with what stands here.
+To add one: a function here or beside, a row in `ORDER`, a field in `SampleOptions`, and its like in
+`native/filters.c`, which runs where it is compiled and is compared with what stands here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import SampleOptions
+from seqgen.generation.logits import Filter, History, Logits, Rows, entropies, log_softmax, softmax
+from seqgen.generation.penalties import Breaks, dry, forbid, logit_bias, repetition_penalty
+from seqgen.generation.temperatures import Kind, dynamic_temperature, temperature, temperatures_of
 
-Logits = npt.NDArray[np.float64]
-History = Sequence[Sequence[int]]
-Filter = Callable[[Logits, History], Logits]
-
-
-def softmax(logits: Logits) -> Logits:
-    """Probabilities along the last axis; −∞ gives exactly 0."""
-    shifted: Logits = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
-def log_softmax(logits: Logits) -> Logits:
-    """Logarithms of `softmax`, accurate for the improbable too."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    result: Logits = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return result
+__all__ = [
+    "ORDER",
+    "Breaks",
+    "Chain",
+    "Filter",
+    "History",
+    "Kind",
+    "Logits",
+    "Named",
+    "Rows",
+    "dry",
+    "dynamic_temperature",
+    "forbid",
+    "log_softmax",
+    "logit_bias",
+    "min_p",
+    "mirostat",
+    "repetition_penalty",
+    "softmax",
+    "surprised",
+    "temperature",
+    "temperatures_of",
+    "top_k",
+    "top_p",
+    "typical_p",
+    "xtc",
+]
 
 
 def _order(keys: Logits) -> npt.NDArray[np.intp]:
@@ -50,38 +66,10 @@ def _keep(logits: Logits, order: npt.NDArray[np.intp], kept: npt.NDArray[np.bool
     return np.where(mask, logits, -np.inf)
 
 
-def repetition_penalty(penalty: float, window: int) -> Filter:
-    """Positive logits of the last `window` tokens are divided by `penalty`, negative ones multiplied (Keskar et al.,
-    2019, CTRL, eq. 2, over the sign as in common use)."""
-
-    def apply(logits: Logits, history: History) -> Logits:
-        result = logits.copy()
-        for row, tokens in enumerate(history):
-            recent = np.unique(np.asarray(tokens[-window:], dtype=np.intp))
-            values = result[row, recent]
-            result[row, recent] = np.where(values > 0, values / penalty, values * penalty)
-        return result
-
-    return apply
-
-
-def temperature(value: float) -> Filter:
-    """Divides by `value`; 0 leaves only the likeliest token of each row, the lowest id of equals."""
-
-    def apply(logits: Logits, history: History) -> Logits:
-        if value > 0:
-            with np.errstate(over="ignore"):  # a tiny value sends all but the likeliest to −∞, as it should
-                return (logits - logits.max(axis=-1, keepdims=True)) / value
-        best = logits.argmax(axis=-1, keepdims=True)
-        return np.where(np.arange(logits.shape[-1]) == best, 0.0, -np.inf)
-
-    return apply
-
-
 def top_k(k: int) -> Filter:
     """Keeps the `k` likeliest (Fan et al., 2018). A `k` as wide as the vocabulary keeps all."""
 
-    def apply(logits: Logits, history: History) -> Logits:
+    def apply(logits: Logits, rows: Rows) -> Logits:
         if k >= logits.shape[-1]:
             return logits
         order = _order(-logits)
@@ -93,7 +81,7 @@ def top_k(k: int) -> Filter:
 def top_p(p: float) -> Filter:
     """Keeps the smallest set of likeliest tokens whose probability reaches `p` (Holtzman et al., 2020, nucleus)."""
 
-    def apply(logits: Logits, history: History) -> Logits:
+    def apply(logits: Logits, rows: Rows) -> Logits:
         return _smallest_set(logits, _order(-logits), p)
 
     return apply
@@ -102,7 +90,7 @@ def top_p(p: float) -> Filter:
 def min_p(share: float) -> Filter:
     """Keeps tokens at least `share` times as likely as the likeliest (Nguyen et al., 2024)."""
 
-    def apply(logits: Logits, history: History) -> Logits:
+    def apply(logits: Logits, rows: Rows) -> Logits:
         with np.errstate(divide="ignore"):
             floor = logits.max(axis=-1, keepdims=True) + np.log(share)
         return np.where(logits >= floor, logits, -np.inf)
@@ -113,11 +101,9 @@ def min_p(share: float) -> Filter:
 def typical_p(p: float) -> Filter:
     """Keeps the tokens whose surprise is nearest the entropy until they hold `p` (Meister et al., 2023)."""
 
-    def apply(logits: Logits, history: History) -> Logits:
+    def apply(logits: Logits, rows: Rows) -> Logits:
         logs = log_softmax(logits)
-        with np.errstate(invalid="ignore"):
-            entropy = -np.nansum(np.where(np.isneginf(logs), 0.0, np.exp(logs) * logs), axis=-1, keepdims=True)
-        distance = np.abs(-logs - entropy)  # +∞ for what is already forbidden: last in the order
+        distance = np.abs(-logs - entropies(logs))  # +∞ for what is already forbidden: last in the order
         return _smallest_set(logits, _order(distance), p)
 
     return apply
@@ -134,42 +120,117 @@ def _smallest_set(logits: Logits, order: npt.NDArray[np.intp], p: float) -> Logi
     return _keep(logits, order, kept)
 
 
-def forbid(tokens: Sequence[int]) -> Filter:
-    """Never these tokens: control tokens where they have no meaning."""
-    ids = np.asarray(tokens, dtype=np.intp)
+def xtc(probability: float, threshold: float) -> Filter:
+    """Excludes top choices (p-e-w, 2024, in text-generation-webui): where the row's coin is below `probability`, all
+    tokens with at least `threshold` of the probability go, but for the least likely of them (the highest id of
+    equals)."""
 
-    def apply(logits: Logits, history: History) -> Logits:
-        result = logits.copy()
-        result[:, ids] = -np.inf
-        return result
+    def apply(logits: Logits, rows: Rows) -> Logits:
+        if not len(rows.coins):
+            return logits
+        heads = np.asarray(rows.coins)[:, None] < probability
+        gone = (softmax(logits) >= threshold).sum(axis=-1, keepdims=True) - 1
+        kept = (np.arange(logits.shape[-1]) >= gone) | ~heads
+        return _keep(logits, _order(-logits), kept)
 
     return apply
 
 
+def mirostat(tau: float) -> Filter:
+    """Cuts what is more surprising than the row's limit; the likeliest is kept (Basu et al., 2021, algorithm 2).
+
+    The limit begins at 2 `tau` bits. After each draw `eta` · (surprise − `tau`) is taken from it (`surprised`), where
+    the surprise is that of the token drawn before this cut. The other cuts are not needed beside it; where they are
+    asked for, it sees what they leave.
+    """
+
+    def apply(logits: Logits, rows: Rows) -> Logits:
+        limits = np.asarray(rows.limits if len(rows.limits) else [2 * tau] * len(logits))[:, None]
+        bits = -log_softmax(logits) / np.log(2)
+        best = logits.argmax(axis=-1, keepdims=True)
+        return np.where((bits <= limits) | (np.arange(logits.shape[-1]) == best), logits, -np.inf)
+
+    return apply
+
+
+def surprised(limit: float, bits: float, tau: float, eta: float) -> float:
+    """What mirostat's limit is after a token of so many bits."""
+    return limit - eta * (bits - tau)
+
+
+@dataclass(frozen=True)
+class Named:
+    """What the options say by name, as ids of one vocabulary (see `naming.named`)."""
+
+    bias: tuple[tuple[int, float], ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    breaks: Breaks | None = None
+
+
+def _penalised(o: SampleOptions, names: Named) -> Filter | None:
+    return repetition_penalty(o.repetition_penalty, o.repetition_window) if o.repetition_penalty != 1 else None
+
+
+def _not_repeating(o: SampleOptions, names: Named) -> Filter | None:
+    if not o.dry_multiplier:
+        return None
+    return dry(o.dry_multiplier, o.dry_base, o.dry_allowed_length, o.dry_window, names.breaks)
+
+
+def _tempered(o: SampleOptions, names: Named) -> Filter | None:
+    common = temperature(o.temperature) if o.temperature != 1 else None
+    if o.dynatemp_range:
+        common = dynamic_temperature(o.temperature, o.dynatemp_range, o.dynatemp_exponent)
+    return temperatures_of(names.kinds, common) if names.kinds else common
+
+
 # The order in which filters run, and when the options ask for one. A `None` is no filter.
-ORDER: tuple[tuple[str, Callable[[SampleOptions], Filter | None]], ...] = (
-    (
-        "repetition_penalty",
-        lambda o: repetition_penalty(o.repetition_penalty, o.repetition_window) if o.repetition_penalty != 1 else None,
-    ),
-    ("temperature", lambda o: temperature(o.temperature) if o.temperature != 1 else None),
-    ("top_k", lambda o: top_k(o.top_k) if o.top_k else None),
-    ("top_p", lambda o: top_p(o.top_p) if o.top_p < 1 else None),
-    ("min_p", lambda o: min_p(o.min_p) if o.min_p else None),
-    ("typical_p", lambda o: typical_p(o.typical_p) if o.typical_p < 1 else None),
+ORDER: tuple[tuple[str, Callable[[SampleOptions, Named], Filter | None]], ...] = (
+    ("logit_bias", lambda o, names: logit_bias(names.bias) if names.bias else None),
+    ("repetition_penalty", _penalised),
+    ("dry_multiplier", _not_repeating),
+    ("temperature", _tempered),
+    ("top_k", lambda o, names: top_k(o.top_k) if o.top_k else None),
+    ("top_p", lambda o, names: top_p(o.top_p) if o.top_p < 1 else None),
+    ("min_p", lambda o, names: min_p(o.min_p) if o.min_p else None),
+    ("typical_p", lambda o, names: typical_p(o.typical_p) if o.typical_p < 1 else None),
+    ("xtc_probability", lambda o, names: xtc(o.xtc_probability, o.xtc_threshold) if o.xtc_probability else None),
+    ("mirostat_tau", lambda o, names: mirostat(o.mirostat_tau) if o.mirostat_tau else None),
 )
 
 
 class Chain:
     """All the filters that `options` asks for as one, after the forbidden tokens are taken out."""
 
-    def __init__(self, options: SampleOptions, forbidden: Sequence[int] = ()) -> None:
+    def __init__(self, options: SampleOptions, forbidden: Sequence[int] = (), names: Named | None = None) -> None:
         self.options, self.forbidden = options, tuple(forbidden)
-        self._filters = [made for _, make in ORDER if (made := make(options)) is not None]
+        if names is None and (options.logit_bias or options.temperature_of):
+            raise ValueError("what the options name is not known without a vocabulary")
+        self.names = names or Named()
+        made = [(name, some) for name, make in ORDER if (some := make(options, self.names)) is not None]
+        self._filters = [some for name, some in made if name != "mirostat_tau"]
+        self._last = dict(made).get("mirostat_tau")
         if forbidden:
             self._filters.insert(0, forbid(forbidden))
 
-    def __call__(self, logits: Logits, history: History) -> Logits:
+    @property
+    def window(self) -> int:
+        """How many ids of the history the filters look at, at most."""
+        o = self.options
+        return max(o.repetition_window * (o.repetition_penalty != 1), o.dry_window * (o.dry_multiplier > 0))
+
+    def __call__(
+        self, logits: Logits, history: History, coins: Sequence[float] = (), limits: Sequence[float] = ()
+    ) -> Logits:
+        rows = Rows(history, coins, limits)
+        return self.cut(self.before(logits, rows), rows)
+
+    def before(self, logits: Logits, rows: Rows) -> Logits:
+        """All but mirostat, which has to know what it cuts from."""
         for each in self._filters:
-            logits = each(logits, history)
+            logits = each(logits, rows)
         return logits
+
+    def cut(self, logits: Logits, rows: Rows) -> Logits:
+        """Mirostat, where it is asked for."""
+        return self._last(logits, rows) if self._last else logits

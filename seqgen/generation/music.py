@@ -10,12 +10,15 @@ import numpy.typing as npt
 
 from seqgen.config import SampleOptions
 from seqgen.errors import UserError
+from seqgen.generation.compiled_walk import CompiledWalk
 from seqgen.generation.draw import Primed, ids
 from seqgen.generation.draw import prime as prime_ids
 from seqgen.generation.engine import Engine
 from seqgen.generation.filters import Chain
+from seqgen.generation.naming import named
 from seqgen.music.grammar import Walk
 from seqgen.music.piece import Piece
+from seqgen.native import library
 from seqgen.tokenizers import Codec, Ids
 from seqgen.tokenizers.midi import MidiCodec
 
@@ -69,42 +72,54 @@ def prime(engine: Engine, codec: Codec, primer: Piece | None = None) -> Primer:
     return Primer(begin, Primed(counted, primed.last, primed.state))
 
 
-class _Guide:
+class Guide:
     """See `draw.Guide`. Follows one piece until its bars are full."""
 
     def __init__(
         self, codec: MidiCodec, primer: Ids, bars: int, stop_at_end: bool, scale: Iterable[int] | None, tempo: bool
     ) -> None:
-        self._vocabulary = codec.vocabulary
-        self.walk = Walk(codec.vocabulary)
+        words = codec.vocabulary
+        self._bar, self._end = words.id("bar"), words.id("end")
+        self._counted = [kind in _NOTES for kind in words.kinds]
+        self._walk = Walk(words)
         for token in primer.tolist():
-            self.walk.push(token)
-        self.walk.restrict(scale, tempo_changes=not tempo)
-        self.primer_bars = len(self.walk.bars)
+            self._walk.push(token)
+        self._walk.restrict(scale, tempo_changes=not tempo)
+        self._walk.let_end(stop_at_end or not bars)
+        self.primer_bars = len(self._walk.bars)
         self._left = bars
-        self._stop_at_end = stop_at_end
         self.finish_reason = "" if bars else "length"
+        self._sooner = CompiledWalk(self._walk) if library() is not None else None
+        self._taken: list[int] = []  # what only the compiled walk knows of
 
     def mask(self) -> npt.NDArray[np.bool_]:
-        mask = self.walk.mask()
-        if self._left and not self._stop_at_end:
-            mask[self._vocabulary.first["end"]] = False
-        return mask
+        return self._walk.mask() if self._sooner is None else self._sooner.mask
 
     def push(self, token: int) -> bool:
         if self.finish_reason:  # others are still being composed; what this stream goes on with is not kept
             return False
-        kind, _ = self._vocabulary.event(token)
-        if kind == "bar":
+        walk = self._walk if self._sooner is None else self._sooner
+        if token == self._bar:
             if not self._left:
                 self.finish_reason = "length"
                 return False
             self._left -= 1
-        elif kind == "end":
+            if not self._left:
+                walk.let_end(True)
+        elif token == self._end:
             self.finish_reason = "end" if self._left else "length"
             return False
-        self.walk.push(token)
-        return kind in _NOTES
+        walk.push(token)
+        if self._sooner is not None:
+            self._taken.append(token)
+        return self._counted[token]
+
+    def piece(self) -> Piece:
+        """The piece so far."""
+        for token in self._taken:
+            self._walk.push(token)
+        self._taken.clear()
+        return self._walk.piece()
 
 
 def compose(
@@ -127,15 +142,15 @@ def compose(
         tempo: quarter notes a minute, all through; None leaves it to the model.
 
     Raises:
-        UserError: the scale leaves no pitch.
+        UserError: the scale leaves no pitch, or the options name what there is not in music.
     """
     music = music_codec(codec)
-    filters = Chain(options)
+    filters = Chain(options, names=named(options, codec))
     pitches = None if scale is None else [pitch for pitch in range(128) if pitch % 12 in set(scale)]
     for start in range(first, first + count, engine.wave):
         indices: Sequence[int] = range(start, min(start + engine.wave, first + count))
         guides = [
-            _Guide(music, primer.ids, options.length_for("music"), stop_at_end, pitches, tempo is not None)
+            Guide(music, primer.ids, options.length_for("music"), stop_at_end, pitches, tempo is not None)
             for _ in indices
         ]
         counts, sums = [0] * len(indices), [0.0] * len(indices)
@@ -151,7 +166,7 @@ def compose(
                 break
         for row, index in enumerate(indices):
             guide = guides[row]
-            piece = guide.walk.piece()
+            piece = guide.piece()
             if tempo is not None:
                 piece = Piece(piece.grid, piece.tracks, piece.notes, piece.bars, ((0, max(1, round(tempo))),))
             yield Composition(

@@ -84,6 +84,7 @@ class Vocabulary:
     sizes: dict[str, int] = field(init=False)
     kinds: tuple[str, ...] = field(init=False)  # of each id
     size: int = field(init=False)
+    _events: tuple[tuple[str, int], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         first: dict[str, int] = {}
@@ -95,7 +96,9 @@ class Vocabulary:
         object.__setattr__(self, "first", first)
         object.__setattr__(self, "sizes", sizes)
         object.__setattr__(self, "size", total)
-        object.__setattr__(self, "kinds", tuple(kind.name for kind in KINDS for _ in range(sizes[kind.name])))
+        events = tuple((kind.name, value) for kind in KINDS for value in range(sizes[kind.name]))
+        object.__setattr__(self, "_events", events)
+        object.__setattr__(self, "kinds", tuple(kind for kind, _ in events))
 
     def id(self, kind: str, value: int = 0) -> int:
         """The id of an event. Raises `ValueError` for a value that its kind has not."""
@@ -105,8 +108,7 @@ class Vocabulary:
 
     def event(self, token: int) -> tuple[str, int]:
         """Kind and value of an id."""
-        kind = self.kinds[token]
-        return kind, token - self.first[kind]
+        return self._events[token]
 
     def metre(self, value: int) -> tuple[int, int]:
         """Numerator and denominator of a `metre`'s value."""

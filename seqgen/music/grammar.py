@@ -15,31 +15,48 @@ import numpy.typing as npt
 
 from seqgen.errors import UserError
 from seqgen.music.events import KINDS, LONGEST, MOST_LONGER, MOST_TRACKS, TEMPOS, Vocabulary, tempo_value
+from seqgen.music.masks import bits_of, masks_of
 from seqgen.music.piece import Bar, Note, Piece, Track
+from seqgen.music.spelling import spell
+
+__all__ = ["FOLLOWING", "Mask", "Walk", "read", "spell"]
 
 Mask = npt.NDArray[np.bool_]
-_PITCHES = np.arange(128)
+_EVERY_PITCH = (1 << 128) - 1
 
 
 @dataclass
 class _Part:
-    """A track so far."""
+    """A track so far. Sets of pitches are the bits of a number."""
 
     drums: bool | None = None  # None until `program` or `drums` has said it
     program: int = 0
-    velocity: int | None = None  # the value that holds
-    duration: int | None = None  # steps
-    ends: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(128, dtype=np.int64))  # of the last notes
+    velocity: int = -1  # the value that holds; −1 while there is none
+    duration: int = -1  # steps, likewise
+    ends: dict[int, int] = field(default_factory=dict)  # of the last note of each pitch that may still sound
+    sounding: int = 0
+
+    def move_to(self, step: int) -> None:
+        """Lets the notes that end by then be over. Time never goes back."""
+        over = [pitch for pitch, end in self.ends.items() if end <= step]
+        for pitch in over:
+            del self.ends[pitch]
+            self.sounding ^= 1 << pitch
 
 
 class Walk:
-    """Where a piece has got to: `mask` says what may come next, `push` takes it, `piece` is what has come."""
+    """Where a piece has got to: `mask` says what may come next, `push` takes it, `piece` is what has come.
+
+    A rule tells what may come of its kind, as bytes that are made once (`masks.Masks`).
+    """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         options = vocabulary.options
-        self._pitches = (options.low <= _PITCHES) & (options.high >= _PITCHES)
+        self._masks = masks_of(options)
+        self._pitches = bits_of(pitch for pitch in range(128) if options.low <= pitch <= options.high)
         self._tempo_changes = True
+        self._may_end = True
         self.notes: list[Note] = []
         self.parts: list[_Part] = []
         self.bars: list[Bar] = []
@@ -48,10 +65,32 @@ class Walk:
         self.ended = False
         self._metre = (4, 4)
         self._now = 0  # step
-        self._track: int | None = None  # whose notes follow
+        self._track = -1  # whose notes follow
+        self._part: _Part | None = None  # it
         self._group: int | None = None  # the track whose notes at this position were begun last
         self._last: int | None = None  # the pitch of the last note of this track at this position
         self._longer = 0
+        self._melodic = 0  # tracks that are not drums
+        self._has_drums = False
+        self._longest = LONGEST * options.grid  # steps of one `duration`
+        self._rising = options.rising
+        self._mask: bytearray | None = None  # what may come, once it was asked for
+
+    def let_end(self, may: bool) -> None:
+        """Whether `end` is among what may come, where the grammar lets it."""
+        if may != self._may_end:
+            self._may_end, self._mask = may, None
+
+    def state(self) -> dict[str, int]:
+        """Where it is, in numbers, the tracks aside; −1 for none."""
+        bar = self.bars[-1] if self.bars else Bar(0, 0, *self._metre)
+        return {
+            "metre": self._masks.metres[self._metre], "now": self._now, "bar": bar.start, "length": bar.length,
+            "tempo": self.tempos[-1][1], "track": self._track, "group": -1 if self._group is None else self._group,
+            "last": -1 if self._last is None else self._last, "longer": self._longer, "melodic": self._melodic,
+            "has_drums": self._has_drums, "tempo_changes": self._tempo_changes, "may_end": self._may_end,
+            "pitches": self._pitches,
+        }  # fmt: skip
 
     def restrict(self, pitches: Iterable[int] | None = None, tempo_changes: bool = True) -> None:
         """From here on melodic tracks play only these pitches (None: any), and the tempo changes only if it may.
@@ -59,151 +98,143 @@ class Walk:
         Raises `UserError` where no pitch is left.
         """
         if pitches is not None:
-            self._pitches &= np.isin(_PITCHES, np.fromiter(pitches, dtype=np.int64))
-            if not self._pitches.any():
+            self._pitches &= bits_of(pitches)
+            if not self._pitches:
                 raise UserError("the key leaves no pitch that this model can play")
         self._tempo_changes = tempo_changes
+        self._mask = None
 
     # ---- what may come ----
 
     def mask(self) -> Mask:
-        """Which ids may come next, shape (vocabulary,)."""
-        result = np.zeros(self.vocabulary.size, dtype=bool)
-        for kind in _AFTER[self.previous]:
-            first = self.vocabulary.first[kind]
-            result[first : first + self.vocabulary.sizes[kind]] = _RULES[kind](self)
-        return result
+        """Which ids may come next, shape (vocabulary,). Not to be written to."""
+        if self._mask is None:
+            parts = list(self._masks.none)
+            part, open_ = self._part, self._open()
+            for place, rule in _RULES_AFTER[self.previous]:
+                parts[place] = rule(self, part, open_)
+            self._mask = bytearray().join(parts)
+        return np.frombuffer(self._mask, dtype=bool)
 
     def allows(self, token: int) -> bool:
         """Whether this id may come next."""
         if not 0 <= token < self.vocabulary.size:
             return False
         kind, value = self.vocabulary.event(token)
-        if kind not in _AFTER[self.previous]:
-            return False
-        values = _RULES[kind](self)
-        return bool(values if isinstance(values, (bool, np.bool_)) else values[value])
+        return kind in FOLLOWING[self.previous] and bool(_RULES[kind](self, self._part, self._open())[value])
 
-    def _values(self, kind: str) -> npt.NDArray[np.int64]:
-        return np.arange(self.vocabulary.sizes[kind])
+    def _open(self) -> int:
+        """Pitches that the track that is spoken of may still play at this position, if it is known what it is: silent
+        ones, in the order of notes that begin together."""
+        part = self._part
+        if part is None or part.drums is None:
+            return 0
+        if self._last is None:
+            return self._free(part)
+        return self._free(part) & (-2 << self._last if self._rising else (1 << self._last) - 1)
 
-    def _metre_rule(self) -> Mask | bool:
-        values = np.ones(self.vocabulary.sizes["metre"], dtype=bool)
-        values[[self.vocabulary.metre(v) == self._metre for v in range(len(values))].index(True)] = False
-        return values
+    def _free(self, part: _Part) -> int:
+        """Pitches of a track that don't sound now."""
+        return ~part.sounding & (_EVERY_PITCH if part.drums else self._pitches)
 
-    def _position_rule(self) -> Mask | bool:
+    def _whole(self, kind: str, may: bool) -> bytes:
+        return self._masks.all[kind] if may else self._masks.none[_PLACES[kind]]
+
+    # A rule is told the track that is spoken of, and what `_open` says of it.
+
+    def _bar_rule(self, part: _Part | None, open_: int) -> bytes:
+        return self._masks.all["bar"]
+
+    def _metre_rule(self, part: _Part | None, open_: int) -> bytes:
+        return self._masks.but["metre"][self._masks.metres[self._metre]]
+
+    def _position_rule(self, part: _Part | None, open_: int) -> bytes:
         bar = self.bars[-1]
-        here = self._now - bar.start if self._inside() else -1
-        values = self._values("position")
-        return self._something_may_be_said() and (values > here) & (values < bar.length)
+        here = -1 if self.previous in ("bar", "metre") else self._now - bar.start  # −1: none was named yet
+        return self._masks.positions(here, bar.length if self._something_may_be_said() else 0)
 
     def _something_may_be_said(self) -> bool:
         """Whether a position would have anything to hold."""
-        new = self._melodic() < MOST_TRACKS - 1 or not self._has_drums()
-        return self._tempo_changes or new or any(self._free(track).any() for track in range(len(self.parts)))
+        return self._tempo_changes or self._may_grow() or any(self._free(part) for part in self.parts)
 
-    def _tempo_rule(self) -> Mask | bool:
-        return self._tempo_changes and self._values("tempo") != self.tempos[-1][1]
+    def _tempo_rule(self, part: _Part | None, open_: int) -> bytes:
+        return self._masks.but["tempo"][self.tempos[-1][1]] if self._tempo_changes else self._whole("tempo", False)
 
-    def _track_rule(self) -> Mask | bool:
-        values = np.zeros(MOST_TRACKS, dtype=bool)
+    def _track_rule(self, part: _Part | None, open_: int) -> bytes:
+        tracks = 0
         least = 0 if self._group is None else self._group + 1  # at one position the tracks come in order
         for track in range(least, len(self.parts)):
-            values[track] = track != self._track and bool(self._free(track).any())
-        new = len(self.parts)
-        if new < MOST_TRACKS:
-            values[new] = self._melodic() < MOST_TRACKS - 1 or not self._has_drums()
-        return values
+            if self.parts[track] is not part and self._free(self.parts[track]):
+                tracks |= 1 << track
+        if self._may_grow():
+            tracks |= 1 << len(self.parts)
+        return self._masks.these("track", tracks)
 
-    def _program_rule(self) -> Mask | bool:
-        return self._is_new() and self._melodic() < MOST_TRACKS - 1 and bool(self._pitches.any())
+    def _may_grow(self) -> bool:
+        """Whether there may be another track: not all melodic ones that there may be, or none for drums."""
+        return self._melodic < MOST_TRACKS - 1 or not self._has_drums
 
-    def _drums_rule(self) -> Mask | bool:
-        return self._is_new() and not self._has_drums()
+    def _program_rule(self, part: _Part | None, open_: int) -> bytes:
+        new = part is not None and part.drums is None
+        return self._whole("program", new and self._melodic < MOST_TRACKS - 1 and self._pitches != 0)
 
-    def _velocity_rule(self) -> Mask | bool:
-        return self._playable() and self._values("velocity") != _or(self._part().velocity, -1)
+    def _drums_rule(self, part: _Part | None, open_: int) -> bytes:
+        return self._whole("drums", part is not None and part.drums is None and not self._has_drums)
 
-    def _longer_rule(self) -> Mask | bool:
-        return self._playable() and self._part().velocity is not None and self._longer < MOST_LONGER
+    def _velocity_rule(self, part: _Part | None, open_: int) -> bytes:
+        return self._masks.but["velocity"][part.velocity] if part and open_ else self._whole("velocity", False)
 
-    def _duration_rule(self) -> Mask | bool:
-        if not self._playable() or self._part().velocity is None:
-            return False
-        lengths = self._values("duration") + 1 + self._longer * LONGEST * self.vocabulary.options.grid
-        return lengths != _or(self._part().duration, -1)
+    def _longer_rule(self, part: _Part | None, open_: int) -> bytes:
+        may = part is not None and open_ != 0 and part.velocity >= 0 and self._longer < MOST_LONGER
+        return self._whole("longer", may)
 
-    def _note_rule(self) -> Mask | bool:
-        return self._sounds() and not self._part().drums and self._open()
+    def _duration_rule(self, part: _Part | None, open_: int) -> bytes:
+        if part is None or not open_ or part.velocity < 0:
+            return self._whole("duration", False)
+        value = part.duration - 1 - self._longer * self._longest
+        return self._masks.but["duration"][value if 0 <= value < self._longest else -1]
 
-    def _drum_rule(self) -> Mask | bool:
-        return self._sounds() and bool(self._part().drums) and self._open()
+    def _note_rule(self, part: _Part | None, open_: int) -> bytes:
+        sounds = part is not None and part.velocity >= 0 and part.duration >= 0 and not part.drums
+        return self._masks.these("note", open_ if sounds else 0)
 
-    def _sounds(self) -> bool:
-        """Whether all that a note needs is said."""
-        part = self._part() if self._track is not None else None
-        return part is not None and part.velocity is not None and part.duration is not None
+    def _drum_rule(self, part: _Part | None, open_: int) -> bytes:
+        sounds = part is not None and part.velocity >= 0 and part.duration >= 0 and part.drums
+        return self._masks.these("drum", open_ if sounds else 0)
 
-    def _playable(self) -> bool:
-        """Whether the track that is spoken of may still play a note at this position."""
-        return self._track is not None and self._part().drums is not None and bool(np.any(self._open()))
-
-    def _open(self) -> Mask:
-        """Pitches that the track may still play here: silent ones, in the order of notes that begin together."""
-        assert self._track is not None
-        free = self._free(self._track)
-        if self._last is None:
-            return free
-        return free & (self._last < _PITCHES if self.vocabulary.options.rising else self._last > _PITCHES)
-
-    def _free(self, track: int) -> Mask:
-        """Pitches of a track that don't sound now."""
-        part = self.parts[track]
-        silent: Mask = part.ends <= self._now
-        return silent if part.drums else silent & self._pitches
-
-    def _part(self) -> _Part:
-        assert self._track is not None
-        return self.parts[self._track]
-
-    def _is_new(self) -> bool:
-        return self._track is not None and self._part().drums is None
-
-    def _melodic(self) -> int:
-        return sum(part.drums is False for part in self.parts)
-
-    def _has_drums(self) -> bool:
-        return any(part.drums for part in self.parts)
-
-    def _inside(self) -> bool:
-        """Whether a position of the present bar has been named."""
-        return self.previous not in ("bar", "metre")
+    def _end_rule(self, part: _Part | None, open_: int) -> bytes:
+        return self._whole("end", self._may_end and bool(self.bars))
 
     # ---- what comes ----
 
     def push(self, token: int) -> bool:
         """Takes the next event; False, and nothing is changed, if the grammar does not allow it."""
-        if not self.allows(token):
+        known = self._mask
+        if not (self.allows(token) if known is None or not 0 <= token < len(known) else known[token]):
             return False
         kind, value = self.vocabulary.event(token)
         _STEPS[kind](self, value)
-        if kind not in ("duration", "longer"):
+        if self._longer and kind not in ("duration", "longer"):
             self._longer = 0
-        self.previous = kind
+        self.previous, self._mask = kind, None
         return True
+
+    def _move_to(self, step: int) -> None:
+        self._now = step
+        for part in self.parts:
+            part.move_to(step)
 
     def _bar(self, value: int) -> None:
         start = self.length
         self.bars.append(Bar(start, self.vocabulary.bar_length(self._metre), *self._metre))
-        self._now = start
+        self._move_to(start)
 
     def _set_metre(self, value: int) -> None:
         self._metre = self.vocabulary.metre(value)
         self.bars[-1] = Bar(self.bars[-1].start, self.vocabulary.bar_length(self._metre), *self._metre)
 
     def _position(self, value: int) -> None:
-        self._now = self.bars[-1].start + value
+        self._move_to(self.bars[-1].start + value)
         self._group = self._last = None
 
     def _tempo(self, value: int) -> None:
@@ -213,32 +244,37 @@ class Walk:
             self.tempos.append((self._now, value))
 
     def _switch(self, value: int) -> None:
-        self._track, self._last = value, None
         if value == len(self.parts):
             self.parts.append(_Part())
+        self._track, self._part, self._last = value, self.parts[value], None
 
     def _program(self, value: int) -> None:
-        self._part().drums, self._part().program = False, value
+        self._spoken_of().drums, self._spoken_of().program = False, value
+        self._melodic += 1
 
     def _drums(self, value: int) -> None:
-        self._part().drums = True
+        self._spoken_of().drums = self._has_drums = True
 
     def _velocity(self, value: int) -> None:
-        self._part().velocity = value
+        self._spoken_of().velocity = value
 
     def _more(self, value: int) -> None:
         self._longer += 1
 
     def _duration(self, value: int) -> None:
-        self._part().duration = value + 1 + self._longer * LONGEST * self.vocabulary.options.grid
+        self._spoken_of().duration = value + 1 + self._longer * self._longest
 
     def _note(self, value: int) -> None:
-        part, track = self._part(), self._track
-        assert track is not None and part.duration is not None and part.velocity is not None
+        part, track = self._spoken_of(), self._track
         end = self._now + part.duration
         part.ends[value] = end
-        self.notes.append(Note(self._now, track, value, end, self.vocabulary.velocity(part.velocity)))
+        part.sounding |= 1 << value
+        self.notes.append(Note(self._now, track, value, end, self._masks.velocities[part.velocity]))
         self._group, self._last = track, value
+
+    def _spoken_of(self) -> _Part:
+        assert self._part is not None
+        return self._part
 
     def _end(self, value: int) -> None:
         self.ended = True
@@ -262,15 +298,11 @@ class Walk:
         )
 
 
-def _or(value: int | None, otherwise: int) -> int:
-    return otherwise if value is None else value
-
-
-_AFTER = {
+FOLLOWING = {
     before: tuple(kind.name for kind in KINDS if before in kind.follows) for before in (kind.name for kind in KINDS)
 }
-_RULES: dict[str, Callable[[Walk], Mask | bool]] = {
-    "bar": lambda walk: True,
+_RULES: dict[str, Callable[[Walk, _Part | None, int], bytes]] = {
+    "bar": Walk._bar_rule,
     "metre": Walk._metre_rule,
     "position": Walk._position_rule,
     "tempo": Walk._tempo_rule,
@@ -282,8 +314,10 @@ _RULES: dict[str, Callable[[Walk], Mask | bool]] = {
     "duration": Walk._duration_rule,
     "note": Walk._note_rule,
     "drum": Walk._drum_rule,
-    "end": lambda walk: bool(walk.bars),
+    "end": Walk._end_rule,
 }
+_PLACES = {kind.name: place for place, kind in enumerate(KINDS)}
+_RULES_AFTER = {before: [(_PLACES[name], _RULES[name]) for name in names] for before, names in FOLLOWING.items()}
 _STEPS: dict[str, Callable[[Walk, int], None]] = {
     "bar": Walk._bar,
     "metre": Walk._set_metre,
@@ -299,68 +333,6 @@ _STEPS: dict[str, Callable[[Walk, int], None]] = {
     "drum": Walk._note,
     "end": Walk._end,
 }
-
-
-def spell(piece: Piece, vocabulary: Vocabulary) -> list[int]:
-    """The ids of a piece on the vocabulary's grid, without the `end` behind it."""
-    options = vocabulary.options
-    ids: list[int] = []
-
-    def say(kind: str, value: int = 0) -> None:
-        ids.append(vocabulary.first[kind] + value)
-
-    metre_values = {vocabulary.metre(value): value for value in range(vocabulary.sizes["metre"])}
-    longest = LONGEST * options.grid
-    tempos = {step: tempo_value(bpm) for step, bpm in piece.tempos}
-    at: dict[int, list[Note]] = {}
-    for note in piece.notes:
-        at.setdefault(note.start, []).append(note)
-    moments = sorted({*at, *tempos})
-    metre, tempo = (4, 4), tempo_value(120)
-    track: int | None = None
-    known: dict[int, list[int]] = {}  # track → velocity value and duration that hold
-    place = 0
-    for bar in piece.bars:
-        say("bar")
-        if (bar.numerator, bar.denominator) != metre:
-            metre = (bar.numerator, bar.denominator)
-            say("metre", metre_values[metre])
-        while place < len(moments) and moments[place] < bar.start + bar.length:
-            moment = moments[place]
-            place += 1
-            new_tempo = tempos.get(moment, tempo)
-            notes = at.get(moment, [])
-            if not notes and new_tempo == tempo:
-                continue
-            say("position", moment - bar.start)
-            if new_tempo != tempo:
-                tempo = new_tempo
-                say("tempo", tempo)
-            if options.rising:
-                notes = sorted(notes, key=lambda note: (note.track, note.pitch))
-            for note in notes:
-                part = piece.tracks[note.track]
-                if note.track != track:
-                    track = note.track
-                    say("track", track)
-                    if track not in known:
-                        known[track] = [-1, -1]
-                        if part.program is None:
-                            say("drums")
-                        else:
-                            say("program", part.program)
-                state = known[track]
-                velocity, length = vocabulary.velocity_bin(note.velocity), note.end - note.start
-                if velocity != state[0]:
-                    state[0] = velocity
-                    say("velocity", velocity)
-                if length != state[1]:
-                    state[1] = length
-                    for _ in range((length - 1) // longest):
-                        say("longer")
-                    say("duration", (length - 1) % longest)
-                say("drum" if part.program is None else "note", note.pitch)
-    return ids
 
 
 def read(ids: Iterable[int], vocabulary: Vocabulary) -> Piece:

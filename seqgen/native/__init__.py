@@ -9,8 +9,9 @@ import ctypes
 import functools
 import os
 from pathlib import Path
+from typing import Any
 
-VERSION = 2  # of the functions below; a library of another version, left by an older installation, is not used
+VERSION = 3  # of the functions below; a library of another version, left by an older installation, is not used
 LIBRARY = Path(__file__).with_name("kernels.so")
 
 _I, _L, _P = ctypes.c_int, ctypes.c_long, ctypes.c_void_p
@@ -23,6 +24,8 @@ _SIGNATURES = {
     "seqgen_gru_backward": [*_STEP, *[_P] * 7],
     "seqgen_rnn_forward": [_I, *_STEP, *[_P] * 2],
     "seqgen_rnn_backward": [_I, *_STEP, *[_P] * 4],
+    "seqgen_walk_mask": [_P] * 3,
+    "seqgen_walk_push": [_P, _P, _L, _P],
 }
 _RESULTS = {
     "seqgen_light_run": [_P, _L, _L, *[_P] * 4],
@@ -30,8 +33,20 @@ _RESULTS = {
     "seqgen_sequence_kinds": [],
     "seqgen_sequence_forward": [_P, _I],
     "seqgen_sequence_backward": [_P, _I],
-    "seqgen_draw": [_P, _L, _L, *[_P] * 6],
+    "seqgen_draw": [_P, _P, _L, _L, *[_P] * 6],
 }
+
+
+_NOTHING = _P * 0
+
+
+def place_of(array: Any) -> Any:
+    """Where a contiguous numpy array lies, for a call: several times sooner than `array.ctypes.data`, which stands in
+    where an array may not be written to."""
+    try:
+        return _NOTHING.from_buffer(array)
+    except TypeError:
+        return array.ctypes.data
 
 
 @functools.cache

@@ -1,17 +1,20 @@
 """How soon and how fast text is written, beside stepping `nn.LSTM` in PyTorch; everything in one go.
 
-    python tests/benchmarks/sampling.py [--shapes lstm:512x1,lstm:1024x2] [--seconds 2]
+    python tests/benchmarks/sampling.py [--shapes lstm:512x1,lstm:1024x2] [--seconds 2] [--filters]
 
 Models of untrained weights over 65 characters (a sample's cost does not depend on what it says). "steps" is the
 engine alone; "written" is the whole way from model to text (`Model.stream`), at temperature 0.8. The peer steps an nn
 module as such scripts do: embedding, `nn.LSTM` / `nn.GRU` / `nn.RNN`, a linear layer, softmax, multinomial. Figures
 are the best of three rounds. "share" is that of the memory bandwidth of one core, as a long dot product of float32
-reaches it.
+reaches it. "every filter on" is all of them at once, a grammar and banned texts among them; "under its grammar" is
+music drawn event by event with and without the masks. What is compared takes turns, so that both see the same machine;
+`--filters` measures only these.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -24,12 +27,20 @@ import torch
 from torch import nn
 
 from seqgen.api.model import load
+from seqgen.config import SampleOptions
+from seqgen.generation import music
+from seqgen.generation.draw import ids
 from seqgen.generation.engine import make_engine
+from seqgen.generation.filters import Chain
 from seqgen.generation.light import LightEngine
 
 VOCABULARY = 65
 PEERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
-FILTERS = {"top_k": 20, "top_p": 0.95, "min_p": 0.01, "typical_p": 0.95, "repetition_penalty": 1.1}
+FILTERS = {
+    "ban": ("abc", "xyz"), "grammar": r"([^=]|=[^>])*", "logit_bias": ("a=-0.5", "b=0.5"), "repetition_penalty": 1.1,
+    "dry_multiplier": 0.8, "dynatemp_range": 0.2, "top_k": 40, "top_p": 0.95, "min_p": 0.01, "typical_p": 0.95,
+    "xtc_probability": 0.3, "xtc_threshold": 0.05, "mirostat_tau": 5.0,
+}  # fmt: skip
 
 
 def best(work: Callable[[], int], seconds: float, rounds: int = 3) -> float:
@@ -41,6 +52,18 @@ def best(work: Callable[[], int], seconds: float, rounds: int = 3) -> float:
         while time.perf_counter() - began < seconds / rounds:
             done += work()
         most = max(most, done / (time.perf_counter() - began))
+    return most
+
+
+def taking_turns(works: dict[str, Callable[[], int]], seconds: float, rounds: int = 9) -> dict[str, float]:
+    """`best` of each, one after another in every round."""
+    most = dict.fromkeys(works, 0.0)
+    for _ in range(rounds):
+        for name, work in works.items():
+            began, done = time.perf_counter(), 0
+            while time.perf_counter() - began < seconds / rounds:
+                done += work()
+            most[name] = max(most[name], done / (time.perf_counter() - began))
     return most
 
 
@@ -124,6 +147,26 @@ def writing(model: Path, n: int, length: int, exact: bool = False, **options: ob
     return write
 
 
+def events(model: Path, count: int = 1000) -> dict[str, Callable[[], int]]:
+    """Music event by event: freely, and under its grammar; and whole pieces."""
+    loaded = load(model)
+    engine, codec = loaded.engine, music.music_codec(loaded.codec)
+    primer, options = music.prime(engine, codec), SampleOptions()
+
+    def drawing(guided: bool) -> Callable[[], int]:
+        def draw() -> int:
+            guides = [music.Guide(codec, primer.ids, 1 << 30, False, None, False)] if guided else []
+            drawn = ids(engine, primer.primed, Chain(options), 0, [0], guides)
+            return sum(1 for _ in itertools.islice(drawn, count))
+
+        return draw
+
+    def compose() -> int:
+        return sum(one.events for one in music.compose(engine, codec, primer, SampleOptions(length=32)))
+
+    return {"free": drawing(False), "guided": drawing(True), "composed": compose}
+
+
 def start(command: list[str]) -> float:
     """Seconds until the first byte, the best of five."""
     fastest = float("inf")
@@ -141,15 +184,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default="lstm:512x1,lstm:1024x2,gru:512x1,rnn:512x1")
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--filters", action="store_true", help="only what filters and music's grammar cost")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    speed = bandwidth()
-    print(f"memory: {speed / 1e9:.1f} GB/s from one core")
+    speed = 0.0 if given.filters else bandwidth()
+    if not given.filters:
+        print(f"memory: {speed / 1e9:.1f} GB/s from one core")
     with tempfile.TemporaryDirectory() as place:
         for shape in given.shapes.split(","):
             cell, size = shape.split(":")
             units, layers = map(int, size.split("x"))
-            one_shape(make_model(Path(place), cell, units, layers), cell, units, layers, given.seconds, speed)
+            model = make_model(Path(place), cell, units, layers)
+            if not given.filters:
+                one_shape(model, cell, units, layers, given.seconds, speed)
+            filters(model, shape, given.seconds)
+        under_its_grammar(Path(place), given.seconds)
+
+
+def filters(model: Path, shape: str, seconds: float) -> None:
+    """What all filters at once cost one stream."""
+    works = {"plain": writing(model, 1, 10_000), "filtered": writing(model, 1, 10_000, **FILTERS)}
+    found = taking_turns(works, 3 * seconds)
+    share = found["filtered"] / found["plain"]
+    print(f"  {shape} written {found['plain']:,.0f} a second, every filter on {found['filtered']:,.0f} ({share:.0%})")
+
+
+def under_its_grammar(folder: Path, seconds: float) -> None:
+    """What the masks of music's grammar cost one stream: LSTM 512 × 1."""
+    model = folder / "music"
+    words = ["train", "tunes", "-o", str(model), "--rnn-size", "512", "--num-layers", "1", "--steps", "20", "--quiet"]
+    subprocess.run([sys.executable, "-m", "seqgen", *words], check=True)
+    found = taking_turns(events(model), 3 * seconds)
+    shares = [found[name] / found["free"] for name in ("guided", "composed")]
+    print(
+        f"music, events a second: {found['free']:,.0f}; under its grammar {found['guided']:,.0f} ({shares[0]:.0%}); "
+        f"whole pieces {found['composed']:,.0f} ({shares[1]:.0%})"
+    )
 
 
 def one_shape(model: Path, cell: str, units: int, layers: int, seconds: float, memory: float) -> None:
@@ -180,8 +250,6 @@ def one_shape(model: Path, cell: str, units: int, layers: int, seconds: float, m
     one = best(writing(model, 1, 2000), seconds)
     row("written", one, best(writing(model, 256, 100), seconds))
     row("written, --exact", best(writing(model, 1, 2000, exact=True), seconds))
-    filtered = best(writing(model, 1, 2000, **FILTERS), seconds)
-    row(f"written, every filter on ({filtered / one:.0%})", filtered)
     ours = start([sys.executable, "-m", "seqgen", "sample", str(model), "--length", "1"])
     theirs = start([sys.executable, "-c", "import torch; print(1)"])
     print(

@@ -1,0 +1,120 @@
+"""From what people say to ids: tokens by their text, kinds of events by name; and from ids to what they write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.automata.strings import Strings
+from seqgen.config import SampleOptions, check_task, flag_name, parse_bias, parse_kind_temperature
+from seqgen.errors import UserError
+from seqgen.generation.filters import Breaks, Kind, Named
+from seqgen.tokenizers import Codec
+
+_MOST_BREAKERS = 256  # bytes of all of them: a state of a table that is as wide as the vocabulary
+_OTHER_NAMES = {"pitch": "note"}  # of kinds of events
+
+Spelling = list[bytes | None]
+
+
+def spelling(codec: Codec, allowed: Sequence[int] = (), begun: bool = True) -> Spelling:
+    """The bytes that each id writes; None of a control token, but for those `allowed`, which write what a decoder makes
+    of them: where something was written before, or where nothing was (`begun`)."""
+    table: Spelling = [
+        bytes([piece]) if isinstance(piece, int) else None if piece is None else piece.encode("utf-8")
+        for piece in codec.pieces()
+    ]
+    for token in allowed:
+        decoder = codec.decoder()
+        if begun:
+            decoder.push(token)
+        table[token] = decoder.push(token)
+    return table
+
+
+def check_names(options: SampleOptions, codec: Codec) -> None:
+    """Raises `UserError` where the options mean nothing to what this vocabulary writes."""
+    tasks = {"midi": "music", "labelled": "classify", "dialogue": "dialogue"}
+    check_task(SampleOptions, vars(options), tasks.get(codec.kind, "text"))
+
+
+def named(options: SampleOptions, codec: Codec) -> Named:
+    """What the options name, in the ids of this vocabulary. Raises `UserError` for what it has not."""
+    check_names(options, codec)
+    bias = tuple(pair for text in options.logit_bias for pair in _biased(text, codec))
+    breaks = _breaks(options.dry_breaker, codec) if options.dry_multiplier and codec.kind != "midi" else None
+    return Named(bias, _kinds(options.temperature_of, codec) if options.temperature_of else (), breaks)
+
+
+def _biased(text: str, codec: Codec) -> list[tuple[int, float]]:
+    """The ids that `x=-2` or `#17=-2` is about, each with what is added to it."""
+    name, value = parse_bias(text)
+    shown = f"--logit-bias {text[:40]!r}"
+    if name.startswith("#") and name[1:].isdecimal() and name.isascii():
+        if len(name) > 10 or int(name[1:]) >= codec.vocab_size:
+            raise UserError(f"{shown}: this model's ids end with {codec.vocab_size - 1}")
+        return [(int(name[1:]), value)]
+    if codec.kind == "midi":
+        from seqgen.tokenizers.midi import MidiCodec
+
+        assert isinstance(codec, MidiCodec)
+        events = [token for token in range(codec.vocab_size) if codec.vocabulary.spell(token) == name]
+        if not events:
+            raise UserError(f"{shown}: there is no event {name[:40]!r}; `seqgen tokenize midi --pieces` shows them")
+        return [(token, value) for token in events]
+    data = name.encode("utf-8", "surrogateescape")
+    found = [token for token, written in enumerate(spelling(codec)) if written == data]
+    if not found:
+        raise UserError(f"{shown}: {name[:40]!r} is not one token of this model; `seqgen tokenize` shows its ids")
+    return [(token, value) for token in found]
+
+
+def _kinds(given: Sequence[str], codec: Codec) -> tuple[Kind, ...]:
+    """The kinds of events that have a temperature of their own, the last that was given to each."""
+    from seqgen.tokenizers.midi import MidiCodec
+
+    assert isinstance(codec, MidiCodec)
+    words, found = codec.vocabulary, {}
+    for text in given:
+        name, value = parse_kind_temperature(text)
+        kind = _OTHER_NAMES.get(name, name)
+        if kind not in words.first:
+            raise UserError(
+                f"--temperature-of {text[:40]!r}: there is no kind {name[:40]!r}; there are {', '.join(words.first)}"
+            )
+        found[kind] = Kind(words.first[kind], words.first[kind] + words.sizes[kind], value)
+    return tuple(found.values())
+
+
+def _breaks(breakers: Sequence[str], codec: Codec) -> Breaks | None:
+    """Where breakers end, whatever tokens spell them; None where there are none. A control token is one too."""
+    texts = [text.encode("utf-8", "surrogateescape") for text in breakers if text]
+    if sum(map(len, texts)) > _MOST_BREAKERS:
+        raise UserError(f"{flag_name('dry_breaker')} takes {_MOST_BREAKERS} bytes of text in all")
+    if not texts:
+        return None
+    strings, table = Strings(texts, 256), spelling(codec)
+    states = np.repeat(np.arange(len(strings.next), dtype=np.int64)[:, None], len(table), axis=1)
+    ended = np.zeros(states.shape, dtype=bool)
+    for token, written in enumerate(table):
+        if written is None:
+            states[:, token], ended[:, token] = 0, True
+    for ids, data in bytes_by_place(table):
+        states[:, ids] = strings.next[states[:, ids], data]
+        ended[:, ids] |= strings.hit[states[:, ids]]
+    return Breaks(np.where(ended, -1 - states, states).astype(np.int32), max(map(len, texts)))
+
+
+def bytes_by_place(table: Sequence[bytes | None]) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.uint8]]]:
+    """The first bytes of all ids that write any, then the second ones of those that write two, and so on: ids, and the
+    byte of each."""
+    written = [(token, data) for token, data in enumerate(table) if data]
+    longest = max((len(data) for _, data in written), default=0)
+    found = []
+    for place in range(longest):
+        written = [(token, data) for token, data in written if len(data) > place]
+        ids = np.array([token for token, _ in written], dtype=np.intp)
+        found.append((ids, np.array([data[place] for _, data in written], dtype=np.uint8)))
+    return found
