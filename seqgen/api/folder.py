@@ -26,6 +26,7 @@ from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import UserError
 from seqgen.generation.compiled import rounding_cost
+from seqgen.model.network import Network
 from seqgen.streams import exchange, reason
 from seqgen.tasks.task import Data, Task
 from seqgen.training import confidence, device, plan
@@ -185,34 +186,34 @@ class ModelFolder:
         """Once all is over, of text, music and dialogue: makes the network as sure as the mean over its masks, and
         measures what sampling with rounded weights would cost, on what was held out."""
         network = self._training.plan.network
-        stream = getattr(self._data, "held_out", None) or getattr(self._data, "train", None)
-        if not self._world.is_first or not isinstance(network, NetworkConfig) or not isinstance(stream, IdStream):
+        learnt, held_out = getattr(self._data, "train", None), getattr(self._data, "held_out", None)
+        if not self._world.is_first or not isinstance(network, NetworkConfig) or not isinstance(learnt, IdStream):
             return
         if not isinstance(network, GenerativeConfig) and _TEMPERATURE not in self._config:
-            self._soften()
+            self._soften(learnt)
         saved = checkpoint.load(self._training.folder)
-        cost = rounding_cost(network, saved.weights(), stream.ids[:_ROUNDING_SAMPLE])
+        cost = rounding_cost(network, saved.weights(), (held_out or learnt).ids[:_ROUNDING_SAMPLE])
         if cost is not None and self._config.get(_ROUNDING) != round(cost, 6):
             self._config[_ROUNDING] = round(cost, 6)
             checkpoint.write_config(self._training.folder, self._config)
 
-    def _soften(self) -> None:
+    def _soften(self, learnt: IdStream) -> None:
         """See `training.confidence`. config.json is written first: it says that this is done, and a kill in between
         leaves a model that is a little too sure, not one that is softened twice."""
         training = self._training
-        network, compute = training.run.objective.network, training.compute
+        network = training.run.objective.network
+        assert isinstance(network, Network)
         weights = checkpoint.load(training.folder).weights()  # the best, which need not be the last
         network.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()})
-        found = confidence.temperature(network, self._data.train, compute, self._config["training"]["options"]["seed"])
-        self._config[_TEMPERATURE] = found
-        if found != 1 and confidence.soften(network, found):
-            loss = training.run.objective.validate()
-            self._config["metrics"] |= training.metrics_of(loss)
-            checkpoint.write_config(training.folder, self._config)
+        seed = self._config["training"]["options"]["seed"]
+        found = self._config[_TEMPERATURE] = confidence.temperature(network, learnt, training.compute, seed)
+        softened = found != 1 and confidence.soften(network, found)
+        if softened:
+            self._config["metrics"] |= training.metrics_of(training.run.objective.validate())
+        checkpoint.write_config(training.folder, self._config)
+        if softened:
             state = {name: weight.detach().float().cpu().numpy() for name, weight in network.state_dict().items()}
             checkpoint.write_weights(training.folder / checkpoint.WEIGHTS, state, self._config["identity"])
-        else:
-            checkpoint.write_config(training.folder, self._config)
 
     def save_if_due(self) -> None:
         since = self._training.run.seconds() - self._saved_at

@@ -57,8 +57,8 @@ def _cross_entropies(mean: Tensor, logits: Tensor, tried: Tensor) -> Tensor:
 
 
 def soften(network: Network, temperature: float) -> bool:
-    """Divides the logits of `network` by `temperature`, in its output layer. False where that can't be done: its weights
-    are the embedding's."""
+    """Divides the logits of `network` by `temperature`, in its output layer. False where that can't be done: its
+    weights are the embedding's."""
     weight = network.projection if network.output_weight is None else network.output_weight
     if weight is None:
         return False

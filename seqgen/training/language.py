@@ -33,8 +33,8 @@ class NextId:
         transform: Transform | None = None,
         blank: float = 0.0,
     ) -> None:
-        """`blank`: share of the ids in whose place nothing is read, while all are predicted (data noising as blanks; Xie
-        et al., 2017): what a text was learnt by heart from is never there whole."""
+        """`blank`: share of the ids in whose place nothing is read, while all are predicted (data noising with blanks;
+        Xie et al., 2017): what a text could be learnt by heart from is never there whole."""
         self.network = network
         self._lanes = Lanes(train, batch_size, seq_length, seed, transform)
         self.steps_per_epoch = self._lanes.batches_per_pass
