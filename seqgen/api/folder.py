@@ -198,18 +198,23 @@ class ModelFolder:
             checkpoint.write_config(self._training.folder, self._config)
 
     def _soften(self, learnt: IdStream) -> None:
-        """See `training.confidence`. config.json is written first: it says that this is done, and a kill in between
-        leaves a model that is a little too sure, not one that is softened twice."""
+        """See `training.confidence`; not where what is held out shows that it is sure with reason. config.json is
+        written first: it says that this is done, and a kill in between leaves a model that is a little too sure, not
+        one that is softened twice."""
         training = self._training
         network = training.run.objective.network
         assert isinstance(network, Network)
         weights = checkpoint.load(training.folder).weights()  # the best, which need not be the last
         network.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()})
         seed = self._config["training"]["options"]["seed"]
-        found = self._config[_TEMPERATURE] = confidence.temperature(network, learnt, training.compute, seed)
+        found = confidence.temperature(network, learnt, training.compute, seed)
         softened = found != 1 and confidence.soften(network, found)
         if softened:
-            self._config["metrics"] |= training.metrics_of(training.run.objective.validate())
+            loss, before = training.run.objective.validate(), training.run.position.best_loss
+            softened = loss is None or before is None or loss < before
+            if softened:
+                self._config["metrics"] |= training.metrics_of(loss)
+        self._config[_TEMPERATURE] = found if softened else 1.0
         checkpoint.write_config(training.folder, self._config)
         if softened:
             state = {name: weight.detach().float().cpu().numpy() for name, weight in network.state_dict().items()}

@@ -26,6 +26,8 @@ from seqgen.training.device import Compute
 from seqgen.training.language import NextId, set_output_bias
 from seqgen.training.plan import Corpus, Plan, Speed
 
+_ALPHABET = 1000  # characters, beyond which each is nearly a word
+
 Measures = Callable[[float, Mapping[str, int]], dict[str, float]]  # (nats an id, counts) → the task's own measures
 
 
@@ -56,7 +58,8 @@ class LanguageData:
         return {**self.counts, "cache": self.key}
 
     def plan(self, options: TrainOptions, compute: Compute, speed: Speed, spent: float) -> Plan:
-        corpus = Corpus(self.tokens, self.codec.vocab_size, self.codec.seen(), self.variety)
+        letters = self.codec.kind in ("char", "byte") and self.codec.seen() <= _ALPHABET
+        corpus = Corpus(self.tokens, self.codec.vocab_size, self.codec.seen(), self.variety, letters)
         return planning.make(options, corpus, compute, speed, spent)
 
     def prepare_network(self, network: Network) -> None:

@@ -17,7 +17,8 @@ from seqgen.training.batches import straight
 from seqgen.training.device import Compute
 
 _MASKS = 8  # whose mean is asked for
-_LANES, _LENGTH, _IDS = 16, 128, 16_384
+_LANES, _LENGTH, _IDS = 16, 128, 8_192
+READ = (_MASKS + 1) * _IDS  # ids in all, at most
 _LARGEST = 1 << 26  # logits that are kept to choose by (256 MB)
 _LEAST, _MOST, _STEPS = 0.9, 1.6, 36  # temperatures that are tried
 
