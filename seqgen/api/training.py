@@ -33,7 +33,7 @@ class Watcher:
 
     tell: what is being done before training begins, in a few words.
     warn: something the person should know.
-    progress: downloads, in bytes.
+    progress: of what is being done before training begins, in bytes: so many, of so many as far as that is known.
     started: training begins.
     event: each event of the loop.
     stop: asked before every step; true ends the run early, saved.
@@ -42,7 +42,7 @@ class Watcher:
 
     tell: Callable[[str], None] = lambda _: None
     warn: Callable[[str], None] = lambda _: None
-    progress: Callable[[int, int | None], None] | None = None
+    progress: Callable[[int, int | None], None] = lambda done, of: None
     started: Callable[[Training], None] = lambda _: None
     event: Callable[[Event], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
@@ -99,7 +99,9 @@ def train(
         if given.precision == "auto" and kind.exact:
             compute = dataclasses.replace(compute, kind=torch.float32)
         documents, held_out = _read(kind, names, valid_names, spool, watch)
-        data = kind.prepare(Preparation(documents, held_out, given, start=start, tell=watch.tell, warn=watch.warn))
+        data = kind.prepare(
+            Preparation(documents, held_out, given, None, start, watch.tell, watch.warn, watch.progress)
+        )
         settled = _settle(data, given, compute, start, time.monotonic() - began)
         network, generator = _new_network(kind, data, settled, given, start)
         network.to(compute.device)
@@ -150,13 +152,13 @@ def _read(
     kind: Task, names: list[str], valid_names: list[str], spool: Spool, watch: Watcher
 ) -> tuple[list[Document], list[Document]]:
     watch.tell("reading " + ", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
-    documents = reading.measure(
-        reading.find(names, spool, watch.progress, watch.warn, tasks.accepts(kind.name)), watch.warn
-    )
-    held_out = (
-        reading.find(valid_names, spool, watch.progress, watch.warn, tasks.accepts(kind.name)) if valid_names else []
-    )
-    return documents, reading.measure(held_out, watch.warn) if held_out else []
+    accepts = tasks.accepts(kind.name)
+
+    def read(some: list[str]) -> list[Document]:
+        found = reading.find(some, spool, watch.progress, watch.warn, accepts)
+        return reading.measure(found, watch.warn, watch.progress)
+
+    return read(names), read(valid_names) if valid_names else []
 
 
 def _starting_point(start: Checkpoint, given: TrainOptions, explicit: dict[str, Any]) -> Checkpoint:
@@ -243,7 +245,7 @@ def _resume(
                 "or go on with another text by --init-from"
             )
         data = kind.prepare(
-            Preparation(documents, held_out, begun, codec=saved.reader, tell=watch.tell, warn=watch.warn)
+            Preparation(documents, held_out, begun, saved.reader, None, watch.tell, watch.warn, watch.progress)
         )
     schedule = _schedule(training_config, begun, explicit, data)
     compute = device.choose(given.device, training_config["precision"], given.threads or begun.threads)

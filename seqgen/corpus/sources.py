@@ -10,12 +10,12 @@ import contextlib
 import glob
 import hashlib
 import os
-import tempfile
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seqgen.corpus import catalogue
+from seqgen.corpus import cache, catalogue
 from seqgen.errors import DataError
 from seqgen.streams import COMPRESSED, open_input, read_chunks, reason
 
@@ -26,12 +26,16 @@ _SNIFF = 8192  # bytes looked at to tell text from binary, as grep and git do
 
 @dataclass(frozen=True)
 class Document:
-    """One file, or what came through a pipe. `size` is its length in bytes, decompressed; −1 until it is measured."""
+    """One file, or what came through a pipe.
+
+    `size` is its length in bytes, decompressed; −1 until it is measured. `stamp`: what would change if the file did.
+    """
 
     name: str
     path: Path
     size: int = -1
     sha256: str = ""
+    stamp: cache.Stamp | None = field(default=None, compare=False, repr=False)
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:
         """The bytes from `start` to `stop`, in chunks."""
@@ -53,18 +57,15 @@ class Document:
 class Spool:
     """Where what can be read only once is kept until the command ends. A context manager."""
 
-    _folder: tempfile.TemporaryDirectory[str] | None = field(default=None)
+    _folder: cache.Scratch | None = field(default=None)
     _count: int = 0
 
     def keep(self, chunks: Iterable[bytes], name: str) -> Path:
         """Writes a stream to a temporary file, next to the caches rather than in a small /tmp."""
         try:
-            if self._folder is None:
-                place = catalogue.cache_folder() / "spool"
-                place.mkdir(parents=True, exist_ok=True)
-                self._folder = tempfile.TemporaryDirectory(dir=place)
+            self._folder = self._folder or cache.Scratch.make()
             self._count += 1
-            path = Path(self._folder.name) / str(self._count)
+            path = self._folder.path / str(self._count)
             with open(path, "wb") as target:
                 for chunk in chunks:
                     target.write(chunk)
@@ -77,7 +78,7 @@ class Spool:
 
     def __exit__(self, *_: object) -> None:
         if self._folder is not None:
-            self._folder.cleanup()
+            self._folder.close()
 
 
 def looks_like_text(path: Path) -> bool:
@@ -187,21 +188,39 @@ def _walk(folder: Path, warn: Warn, accepts: Accepts) -> list[Document]:
     return documents
 
 
-def measure(documents: Iterable[Document], warn: Warn = lambda _: None) -> list[Document]:
-    """The same documents with size and sha256, each read once from end to end. Empty ones are left out, and told of.
+def measure(
+    documents: Iterable[Document], warn: Warn = lambda _: None, progress: Progress | None = None
+) -> list[Document]:
+    """The same documents with size and sha256, each read once from end to end; large files that have been read before
+    and not been touched since are known. Empty ones are left out, and told of.
+
+    Args:
+        progress: told of the bytes read so far, and in all as far as that can be known.
 
     Raises:
         DataError: a document that can't be read, or nothing in any of them.
     """
+    documents = list(documents)
+    total = _total(documents) if progress else None
     measured = []
     empty: list[str] = []
+    done = 0
     for document in documents:
-        digest, size = hashlib.sha256(), 0
-        for chunk in document.chunks():
-            digest.update(chunk)
-            size += len(chunk)
+        began = time.time_ns()
+        before = _stamp(document)
+        size, sha256 = cache.recall(document.path, before) or (-1, "")
+        if size < 0:
+            digest, size = hashlib.sha256(), 0
+            for chunk in document.chunks():
+                digest.update(chunk)
+                size += len(chunk)
+                if progress:
+                    progress(done + size, total)
+            sha256 = digest.hexdigest()
+            cache.remember(document.path, before, began, size, sha256)
+        done += size
         if size:
-            measured.append(Document(document.name, document.path, size, digest.hexdigest()))
+            measured.append(Document(document.name, document.path, size, sha256, before))
         else:
             empty.append("standard input" if document.name == "-" else repr(document.name))
     if not measured:
@@ -209,6 +228,27 @@ def measure(documents: Iterable[Document], warn: Warn = lambda _: None) -> list[
     for name in empty:
         warn(f"{name} is empty, and left out")
     return measured
+
+
+def _total(documents: Iterable[Document]) -> int | None:
+    """Bytes in all; None where some are compressed, so that nobody knows."""
+    if any(document.path.suffix.lower() in COMPRESSED for document in documents):
+        return None
+    return sum(_stamp(document)[0] for document in documents)
+
+
+def _stamp(document: Document) -> cache.Stamp:
+    try:
+        return cache.stamp(document.path)
+    except OSError as error:
+        raise DataError(f"cannot read {document.name!r}: {reason(error)}") from error
+
+
+def check_unchanged(documents: Iterable[Document]) -> None:
+    """Raises `DataError` where a document's file is not the one any more that was measured."""
+    for document in documents:
+        if document.stamp and cache.content_of(_stamp(document)) != cache.content_of(document.stamp):
+            raise DataError(f"{document.name!r} changed while it was read; start again when nobody writes to it")
 
 
 def fingerprint(documents: Iterable[Document]) -> str:
