@@ -76,7 +76,9 @@ def prepared(preparation: Preparation, task: str, make: Callable[[str], Prepared
     found = found or _load(key)
     if found is None:
         with alone(preparation, key):
-            found = _load(key) or _make(preparation, key, make)
+            found = _load(key)
+            if found is None:
+                return _make(preparation, key, make)
     for is_warning, sentence in found.said:
         (preparation.warn if is_warning else preparation.tell)(sentence)
     return found

@@ -29,7 +29,7 @@ from seqgen.tokenizers import END_OF_DOCUMENT, Codec
 from seqgen.tokenizers.codec import cut_stream
 from seqgen.tokenizers.parallel import encode_batches, in_batches
 
-_SAMPLED = 160_000_000  # bytes that subwords are learnt from, about: more than their trainer takes in any script
+SAMPLED = 160_000_000  # bytes that subwords are learnt from, about: more than their trainer takes in any script
 
 
 class Text:
@@ -118,7 +118,7 @@ def _fit(preparation: Preparation, parts: list[Part]) -> Codec:
     options, start = preparation.options, preparation.start
     kind = options.tokenizer_kind if start is None else start.codec.kind
     # What changes little with more text is learnt from a part of much; what needs nothing reads nothing.
-    read = split.sample(parts, _SAMPLED) if kind == "subword" else [] if kind == "byte" else parts
+    read = split.sample(parts, SAMPLED) if kind == "subword" else [] if kind == "byte" else parts
     passing = _Passing(preparation.progress, sum(part.size for part in read))
     chunks = itertools.chain.from_iterable(
         itertools.chain(passing.count(part.chunks()), [END_OF_DOCUMENT]) for part in read
