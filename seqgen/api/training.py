@@ -98,7 +98,7 @@ def train(
         _check_task(kind, given, options, start)
         if given.precision == "auto" and kind.exact:
             compute = dataclasses.replace(compute, kind=torch.float32)
-        documents, held_out = _read(kind, names, valid_names, spool, watch)
+        documents, held_out = _read(kind, names, valid_names, spool, watch, given)
         data = kind.prepare(
             Preparation(documents, held_out, given, None, start, watch.tell, watch.warn, watch.progress)
         )
@@ -149,13 +149,13 @@ def _check_task(kind: Task, given: TrainOptions, explicit: dict[str, Any], start
 
 
 def _read(
-    kind: Task, names: list[str], valid_names: list[str], spool: Spool, watch: Watcher
+    kind: Task, names: list[str], valid_names: list[str], spool: Spool, watch: Watcher, options: TrainOptions
 ) -> tuple[list[Document], list[Document]]:
     watch.tell("reading " + ", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
-    accepts = tasks.accepts(kind.name)
+    accepts, rows = tasks.accepts(kind.name), tasks.rows(kind.name, options.text_column)
 
     def read(some: list[str]) -> list[Document]:
-        found = reading.find(some, spool, watch.progress, watch.warn, accepts)
+        found = reading.find(some, spool, watch.progress, watch.warn, accepts, rows)
         return reading.measure(found, watch.warn, watch.progress)
 
     return read(names), read(valid_names) if valid_names else []
@@ -238,6 +238,7 @@ def _resume(
             valid_names or [str(source["name"]) for source in facts.get("valid_sources", [])],
             spool,
             watch,
+            begun,
         )
         if reading.fingerprint([*documents, *held_out]) != facts.get("fingerprint"):
             raise UserError(

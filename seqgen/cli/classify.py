@@ -45,6 +45,7 @@ def run(
     from seqgen.api.classifying import judge, labeller, sorter_of
     from seqgen.api.model import load
     from seqgen.corpus import sources as reading
+    from seqgen.corpus.rows import Rows
     from seqgen.streams import open_input, read_chunks
 
     loaded = load(model)
@@ -52,12 +53,13 @@ def run(
     multi = sorter_of(loaded).multi
     voice = Voice(quiet)
     spell = _FORMATS[settings.format]
+    as_lines = Rows("lines", loaded.text_column)
     with Output(output) as out, reading.Spool() as spool:
         for name in names:
             if name == "-":
                 streams = [read_chunks(open_input("-"), "standard input", as_it_comes=True)]
             else:
-                streams = [d.chunks() for d in reading.find([name], spool, warn=voice.warn)]
+                streams = [d.chunks() for d in reading.find([name], spool, warn=voice.warn, rows=as_lines)]
             for chunks in streams:
                 for batch in _batches(chunks):
                     rows = work(batch)

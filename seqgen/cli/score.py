@@ -39,7 +39,7 @@ def run(
         raise UserError(f"--lines is for text; {record.get(loaded.task, '')}")
     from seqgen import tasks
 
-    accepts = tasks.accepts(loaded.task)
+    accepts, rows = tasks.accepts(loaded.task), tasks.rows(loaded.task, loaded.text_column)
 
     def show(score: Score) -> str:
         record = {
@@ -51,7 +51,7 @@ def run(
 
     with Output(output) as out, reading.Spool() as spool:
         if loaded.task == "dialogue":
-            documents = reading.measure(reading.find(names, spool, warn=voice.warn), voice.warn)
+            documents = reading.measure(reading.find(names, spool, warn=voice.warn, rows=rows), voice.warn)
             for score in loaded.score_conversations(documents, per_token):
                 out.write(show(score))
             return
@@ -60,7 +60,7 @@ def run(
                 chunks = read_chunks(open_input("-"), "standard input", as_it_comes=True)
                 streams = [("-", chunks)]
             else:
-                found = reading.find([name], spool, warn=voice.warn, accepts=accepts)
+                found = reading.find([name], spool, warn=voice.warn, accepts=accepts, rows=rows)
                 streams = [(document.name, document.chunks()) for document in found]
             for title, chunks in streams:
                 with contextlib.closing(chunks):

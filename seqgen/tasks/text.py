@@ -29,7 +29,7 @@ from seqgen.tokenizers import END_OF_DOCUMENT, Codec
 from seqgen.tokenizers.codec import cut_stream
 from seqgen.tokenizers.parallel import encode_batches, in_batches
 
-SAMPLED = 160_000_000  # bytes that subwords are learnt from, about: more than their trainer takes in any script
+SAMPLED = 80_000_000  # bytes that subwords are learnt from, about: more than their trainer takes in any script
 
 
 class Text:

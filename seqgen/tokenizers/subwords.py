@@ -26,7 +26,7 @@ _SPACE = "\u2581"
 # What SentencePiece would alter; the group is kept by `re.split`.
 _FOREIGN = re.compile("([\u2581\udc80-\udcff]+)")
 _MAX_LINE = 1000  # characters; the trainer's time grows faster than a line's length
-_MAX_SAMPLE = 40_000_000  # characters the trainer sees of a larger corpus: more changes few pieces, and takes memory
+_MAX_SAMPLE = 20_000_000  # characters the trainer sees of a larger corpus: more changes few pieces, and takes memory
 _MAX_DISTINCT = 2_000_000  # characters of different words among them: the trainer's time, minutes, is in these
 _MODEL = "tokenizer.model"
 _RESERVED = 258  # pieces every vocabulary has: the bytes, the line feed and "unknown"
