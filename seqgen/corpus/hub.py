@@ -318,6 +318,8 @@ def _why(named: SetName, error: Exception) -> str:
         return f"it has several configs, and none is named: {match[1]}"[:300]
     if "Offline" in said or "offline" in said:
         return f"the network is switched off (HF_HUB_OFFLINE, HF_DATASETS_OFFLINE): {said[:100]}"
+    if "BatchSize must be greater than 0" in said:
+        return "it has no rows"
     if "Server Disconnected" in said or "RemoteProtocolError" in kinds:
         return "the connection to the hub broke off, again and again; try again later"
     if kinds & {"ConnectionError", "NetworkError", "TimeoutException"}:

@@ -18,7 +18,27 @@ import numpy.typing as npt
 from seqgen.errors import DataError
 from seqgen.streams import atomic_write, reason, write_bytes
 
-_RESIDENT = 64 << 20  # bytes of a mapped file that may have been read before the memory that shows them is given back
+_RESIDENT = 64 << 20  # bytes of a mapped array that may have been read before their memory is given back
+
+
+class Shown:
+    """Counts what has been read of a mapped array, and gives its memory back now and then.
+
+    What is read stays in this process's memory for as long as the system has room; given back, a large corpus neither
+    seems to fill it nor does. (The system itself still has it at hand.)
+    """
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def add(self, mapped: npt.NDArray, read: int) -> None:
+        """So many of the array's items were read. Nothing is done for one that is not mapped."""
+        self._bytes += read * mapped.itemsize
+        if self._bytes > _RESIDENT:
+            self._bytes = 0
+            pages = getattr(mapped, "_mmap", None)
+            if isinstance(pages, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                pages.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)
@@ -31,22 +51,15 @@ class IdStream:
 
     ids: npt.NDArray[np.unsignedinteger]
     false_ends: npt.NDArray[np.int64]
-    _shown: list[int] = field(default_factory=lambda: [0], compare=False, repr=False)  # bytes, since last given back
+    _shown: Shown = field(default_factory=Shown, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The ids at some places, of the same shape.
-
-        What has been read of a mapped file stays in this process's memory for as long as the system has room; so that
-        a large corpus does not seem, or come, to fill it, it is given back now and then. (The system still has it.)
-        """
+        """The ids at some places, of the same shape."""
         found = self.ids[places].astype(np.int64)
-        self._shown[0] += found.size * self.ids.itemsize
-        if self._shown[0] > _RESIDENT:
-            self._shown[0] = 0
-            give_back(self.ids)
+        self._shown.add(self.ids, found.size)
         return found
 
     def are_false_ends(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -55,13 +68,6 @@ class IdStream:
             return np.zeros(places.shape, dtype=bool)
         found = np.searchsorted(self.false_ends, places)
         return self.false_ends[np.minimum(found, len(self.false_ends) - 1)] == places
-
-
-def give_back(mapped: npt.NDArray) -> None:
-    """Lets go of the memory in which a mapped file was read. Nothing of an array that is not mapped."""
-    pages = getattr(mapped, "_mmap", None)
-    if isinstance(pages, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def id_type(vocab_size: int) -> np.dtype[np.unsignedinteger]:
