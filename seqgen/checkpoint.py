@@ -48,7 +48,7 @@ from seqgen.tokenizers.labelled import LabelledCodec
 CONFIG, WEIGHTS, METRICS, CARD, RESUME = (
     "config.json", "model.safetensors", "metrics.jsonl", "README.md", "resume",
 )  # fmt: skip
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 MOST_ROUNDING = 0.005  # bits a token that rounded weights may cost
 _LARGEST_TEXT = 1 << 28  # bytes of JSON or SentencePiece model that are read: no honest one comes near
 
@@ -140,11 +140,11 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
         network = from_json(network_kind(config["task"], config["network"]), config["network"])
     except UserError as error:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: {reason(error)}") from error
-    files = {name: _read(folder / name) for name in _TOKENIZER_FILES if (folder / name).exists()}
+    files = {name: _read(folder / name) for name in TOKENIZER_FILES if (folder / name).exists()}
     if "tokenizer.json" not in files:
         raise ModelError(f"{str(folder)!r} has no tokenizer.json: without it the weights mean nothing")
     try:
-        reader = _reader(config["task"], files)
+        reader = parse_reader(config["task"], files)
         _check_fit(config["task"], network, reader)
     except ModelError as error:
         raise ModelError(f"{str(folder)!r}: {error}") from error
@@ -153,8 +153,8 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(folder, config, network, reader)
 
 
-def _reader(task: str, files: Mapping[str, bytes]) -> Codec | Scaler:
-    """What tokenizer.json tells. Raises `ModelError` where it is another task's."""
+def parse_reader(task: str, files: Mapping[str, bytes]) -> Codec | Scaler:
+    """What tokenizer.json, and the file beside it, tell. Raises `ModelError` where it is another task's."""
     kind = tokenizers.kind_of(files)
     if (kind == "series") != (task == "forecast") or (kind == "midi") != (task == "music"):
         raise ModelError(f"it is damaged: a model for {task} does not read {kind}")

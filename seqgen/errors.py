@@ -23,3 +23,7 @@ class ModelError(UserError):
 
 class TrainingError(SeqgenError):
     """Training itself failed in a way no flag explains (for example a loss that never became finite). Status 1."""
+
+
+class ElsewhereError(SeqgenError):
+    """Another process of the same run failed, and says why; this one has nothing to add. Status 1."""

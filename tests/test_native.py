@@ -14,12 +14,15 @@ from torch import Tensor
 from seqgen import native
 from seqgen.model.cells import CELLS, Cell, State, cell
 from seqgen.model.fused import FUSED, fused_loop
-from seqgen.model.recurrence import PlainLoop, scan, scan_reference
+from seqgen.model.recurrence import Loop, PlainLoop, scan, scan_reference
+from seqgen.model.sequence import sequence_loop
 from seqgen.native.build import compile_kernels
 
 VARIANTS = [(name, act) for name in CELLS for act in (("tanh", "relu") if name == "rnn" else ("tanh",))]
 every_cell = pytest.mark.parametrize(("name", "activation"), VARIANTS)
-STEPS, ROWS, UNITS = 9, 33, 35  # no multiple of any vector
+STEPS, ROWS = 9, 33
+ODD, EVEN = 35, 80  # no multiple of any vector; what the kernels of whole sequences take, with a panel that is not full
+every_size = pytest.mark.parametrize("units", [ODD, EVEN])
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +49,23 @@ def numbers(*shape: int, seed: int, scale: float = 1.0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale
 
 
-def problem(made: Cell, rows: int = ROWS) -> tuple[Tensor, Tensor, Tensor | None, State]:
-    width = made.gates * UNITS
+def problem(made: Cell, units: int = ODD, rows: int = ROWS) -> tuple[Tensor, Tensor, Tensor | None, State]:
+    width = made.gates * units
     bias = numbers(width, seed=3, scale=0.1) if made.recurrent_bias else None
-    state = tuple(numbers(rows, UNITS, seed=4 + n, scale=0.5) for n in range(made.states))
-    return numbers(STEPS, rows, width, seed=1), numbers(width, UNITS, seed=2, scale=0.12), bias, state
+    state = tuple(numbers(rows, units, seed=4 + n, scale=0.5) for n in range(made.states))
+    return numbers(STEPS, rows, width, seed=1), numbers(width, units, seed=2, scale=0.12), bias, state
 
 
-def results(made: Cell, kind: torch.dtype, reference: bool = False) -> list[Tensor]:
+def compiled_loop(made: Cell, kind: torch.dtype, units: int) -> Loop | None:
+    """The loop that `scan` takes: of whole sequences, where the processor can and the units fit, or step by step."""
+    x = torch.zeros(1, 1, made.gates * units, dtype=kind)
+    return sequence_loop(made, x) or fused_loop(made, x)
+
+
+def results(made: Cell, kind: torch.dtype, units: int, reference: bool = False) -> list[Tensor]:
     """Outputs, last state and every gradient, in float64."""
     exact = torch.promote_types(kind, torch.float32)
-    x, weight, bias, state = problem(made)
+    x, weight, bias, state = problem(made, units)
     x = x.to(kind).clone().requires_grad_()
     weight = weight.to(exact).clone().requires_grad_()
     bias = None if bias is None else bias.to(exact).clone().requires_grad_()
@@ -71,25 +80,28 @@ def results(made: Cell, kind: torch.dtype, reference: bool = False) -> list[Tens
 
 
 @every_cell
+@every_size
 @pytest.mark.parametrize(("kind", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 0.02)])
 def test_kernels_agree_with_the_cells_own_arithmetic(
-    kernels: Path, name: str, activation: str, kind: torch.dtype, tolerance: float
+    kernels: Path, name: str, activation: str, units: int, kind: torch.dtype, tolerance: float
 ) -> None:
     made = cell(name, activation)
-    assert fused_loop(made, torch.zeros(1, dtype=kind)) is not None
+    assert compiled_loop(made, kind, units) is not None
     if activation == "relu" and kind == torch.bfloat16:
         tolerance = 0.15  # a sum that rounding takes across zero loses its gradient
-    for got, wanted in zip(results(made, kind), results(made, torch.float64, reference=True), strict=True):
+    exact = results(made, torch.float64, units, reference=True)
+    for got, wanted in zip(results(made, kind, units), exact, strict=True):
         assert float((got - wanted).norm() / wanted.norm()) < tolerance
 
 
 @every_cell
+@every_size
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_with_and_without_a_way_back_outputs_are_the_same(
-    kernels: Path, name: str, activation: str, kind: torch.dtype
+    kernels: Path, name: str, activation: str, units: int, kind: torch.dtype
 ) -> None:
     made = cell(name, activation)
-    x, weight, bias, state = problem(made)
+    x, weight, bias, state = problem(made, units)
     inputs = (x.to(kind), weight.float().requires_grad_(), None if bias is None else bias.float())
     state = tuple(part.float() for part in state)
     kept, kept_last = scan(made, *inputs, state)
@@ -103,32 +115,55 @@ def test_with_and_without_a_way_back_outputs_are_the_same(
     assert all(torch.equal(a, b) for a, b in zip(last, free_last, strict=True))
 
 
+@pytest.mark.parametrize("units", [256, 257])  # large enough to be shared out, in either way
 @pytest.mark.parametrize("name", list(FUSED))
-def test_threads_change_nothing(kernels: Path, name: str) -> None:
+def test_threads_change_nothing(kernels: Path, name: str, units: int) -> None:
     made, before = cell(name), torch.get_num_threads()
-    loop = fused_loop(made, torch.zeros(1))
+    loop = compiled_loop(made, torch.float32, units)
     assert loop is not None
-    width, units = made.gates * 256, 256  # large enough to be shared out
+    width = made.gates * units
     x, weight = numbers(2, 96, width, seed=1).float(), torch.zeros(width, units)
     bias = torch.zeros(width) if made.recurrent_bias else None
     state = tuple(numbers(96, units, seed=5).float() for _ in range(made.states))
+    found = []
     try:
-        found = []
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            found.append(loop.forward(x, weight, bias, state, keep=True))
+            history, last, saved = loop.forward(x, weight, bias, state, keep=True)
+            found.append((history, *last, *loop.backward(saved, history, weight, history[1:], state)[:2]))
     finally:
         torch.set_num_threads(before)
-    (one, one_last, _), (two, two_last, _) = found
-    assert torch.equal(one, two)
-    assert all(torch.equal(a, b) for a, b in zip(one_last, two_last, strict=True))
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", list(FUSED))
-def test_a_number_that_is_none_is_not_lost(kernels: Path, name: str, kind: torch.dtype) -> None:
+def test_a_rows_numbers_do_not_depend_on_the_rows_beside_it(kernels: Path, name: str, kind: torch.dtype) -> None:
     made = cell(name)
-    x, weight, bias, state = problem(made)
+    x, weight, bias, state = problem(made, EVEN)
+    loop = sequence_loop(made, x.to(kind))
+    if loop is None:
+        pytest.skip("this processor has no kernels of whole sequences for that type")
+    bias = None if bias is None else bias.float()
+    state = tuple(part.float() for part in state)
+    whole, _, _ = loop.forward(x.to(kind), weight.to(kind), bias, state, keep=False)
+    for rows in (slice(0, 1), slice(7, 12), slice(20, 33)):
+        some, _, _ = loop.forward(x[:, rows].to(kind), weight.to(kind), bias, tuple(s[rows] for s in state), keep=False)
+        assert torch.equal(some, whole[:, rows])
+
+
+def test_what_the_kernels_of_whole_sequences_do_not_take(kernels: Path) -> None:
+    made = cell("lstm")
+    assert sequence_loop(made, torch.zeros(1, 1, 4 * ODD)) is None
+    assert sequence_loop(made, torch.zeros(1, 1, 4 * EVEN, dtype=torch.float64)) is None
+
+
+@every_size
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", list(FUSED))
+def test_a_number_that_is_none_is_not_lost(kernels: Path, name: str, kind: torch.dtype, units: int) -> None:
+    made = cell(name)
+    x, weight, bias, state = problem(made, units)
     x[3, 5, 7] = float("nan")
     with torch.no_grad():
         out, _ = scan(

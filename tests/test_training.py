@@ -346,7 +346,47 @@ def test_state_and_restore_make_no_difference_to_a_run(cut: int) -> None:
     assert again.position.tokens == 300
 
 
-@pytest.mark.parametrize("what", ["missing", "shape", "random", "position", "optimiser"])
+@pytest.mark.parametrize("eta", [0.5, 8.0])
+def test_the_average_is_that_of_all_weights_so_far_later_ones_counting_more(eta: float) -> None:
+    toy = Toy()
+    run = run_of(toy, averaging=eta)
+    seen = [toy.weight()]
+    for event in run.events():
+        if isinstance(event, Stepped):
+            seen.append(toy.weight())
+    # Its closed form: weight k of n counts in proportion to the rising product (k + 1) … (k + η) (Shamir & Zhang, 2013).
+    shares = np.array([math.exp(math.lgamma(k + eta) - math.lgamma(k)) if k else 0.0 for k in range(1, len(seen))])
+    expected = float(shares @ np.array(seen[1:]) / shares.sum())
+    before = toy.weight()
+    with run.averaged():
+        assert toy.weight() == pytest.approx(expected, rel=1e-5)
+    assert toy.weight() == before
+
+
+def test_without_averaging_the_weights_themselves_are_measured() -> None:
+    toy = Toy()
+    run = run_of(toy)
+    list(run.events())
+    before = toy.weight()
+    with run.averaged():
+        assert toy.weight() == before
+
+
+def test_a_run_restored_goes_on_averaging_where_it_was() -> None:
+    whole = Toy()
+    run = run_of(whole, averaging=8.0)
+    list(run.events())
+    first = run_of(Toy(), averaging=8.0)
+    for event in first.events():
+        if isinstance(event, Stepped) and event.step == 11:
+            break
+    again = run_of(Toy(), averaging=8.0)
+    again.restore(*first.state())
+    list(again.events())
+    assert torch.equal(again.averages["weight"], run.averages["weight"])
+
+
+@pytest.mark.parametrize("what", ["missing", "shape", "random", "position", "optimiser", "average"])
 def test_state_of_another_run_is_refused(what: str) -> None:
     run = run_of(Toy())
     list(run.events())
@@ -362,6 +402,8 @@ def test_state_of_another_run_is_refused(what: str) -> None:
         position = {**position, "luck": 7}
     if what == "optimiser":
         arrays["optimiser.weight.exp_avg"] = np.zeros((3, 3), np.float32)
+    if what == "average":
+        arrays["average.weight"] = np.zeros((1, 1), np.float32)
     other = run_of(Toy())
     with pytest.raises(ModelError, match="does not fit"):
         other.restore(arrays, position)
@@ -666,10 +708,13 @@ def test_a_run_that_stopped_early_is_finished(noise_file: Path, tmp_path: Path) 
     assert not [event for event in again if isinstance(event, Stepped)]
 
 
-def test_with_nothing_held_out_the_last_step_is_kept(text_file: Path, tmp_path: Path) -> None:
-    model = seqgen.train(str(text_file), tmp_path / "m", steps=3, val_fraction=0, **TINY)
+@pytest.mark.parametrize(("averaging", "kept"), [(0, "weight"), (8, "average")])
+def test_with_nothing_held_out_the_last_step_is_kept(
+    text_file: Path, tmp_path: Path, averaging: float, kept: str
+) -> None:
+    model = seqgen.train(str(text_file), tmp_path / "m", steps=3, val_fraction=0, averaging=averaging, **TINY)
     assert [record["val_loss"] for record in checkpoint.read_metrics(tmp_path / "m")] == [None] * 3
-    weights = {f"weight.{name}": value for name, value in tensors(tmp_path / "m").items()}
+    weights = {f"{kept}.{name}": value for name, value in tensors(tmp_path / "m").items()}
     assert weights.items() <= resume_weights(tmp_path / "m").items()
     assert model.checkpoint.config["data"]["held_out_tokens"] == 0
 

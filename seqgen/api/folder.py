@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,9 +59,10 @@ class Training:
         return {**self.data.metrics(loss), **self.run.objective.measures}
 
     def weights(self) -> dict[str, npt.NDArray[np.float32]]:
-        """The weights as they are now."""
-        state = self.run.objective.network.state_dict()
-        return {name: weight.detach().float().cpu().numpy() for name, weight in state.items()}
+        """The weights as they are now, or their average where the run keeps one."""
+        with self.run.averaged():
+            state = self.run.objective.network.state_dict()
+            return {name: weight.detach().float().cpu().numpy() for name, weight in state.items()}
 
 
 def describe(
@@ -106,18 +106,26 @@ def describe(
 
 
 class ModelFolder:
-    """The model folder of a run: how and when it is written. `written`: whether it is there already."""
+    """The model folder of a run: how and when it is written. `written`: whether it is there already.
+
+    Where several processes train, each has one and calls it alike, and rank 0's writes.
+    """
 
     def __init__(self, training: Training, config: dict[str, Any], written: bool) -> None:
         self._training = training
         self._config = config
         self._data = training.data
+        self._world = training.compute.world
         self.written = written
-        self._saved_at = time.monotonic()
+        self._saved_at = training.run.seconds()
 
     def validated(self, event: Validated) -> None:
         """Saves all; the weights only if they are the best so far."""
         training = self._training
+        if not self._world.is_first:
+            self.written = True
+            self.save()
+            return
         record = {
             "step": event.step,
             "seconds": round(event.seconds, 3),
@@ -165,15 +173,16 @@ class ModelFolder:
 
     def save(self, folder: Path | None = None) -> None:
         """What is needed to go on."""
-        arrays, position = self._training.run.state()
-        checkpoint.write_resume(folder or self._training.folder, arrays, position)
-        self._saved_at = time.monotonic()
+        arrays, position = self._training.run.state()  # of which every process has a part
+        if self._world.is_first:
+            checkpoint.write_resume(folder or self._training.folder, arrays, position)
+        self._saved_at = self._training.run.seconds()
 
     def finish(self) -> None:
         """Measures, once all is over, what sampling with rounded weights would cost: of text, on what was held out."""
         network = self._training.plan.network
         stream = getattr(self._data, "held_out", None) or getattr(self._data, "train", None)
-        if not isinstance(network, NetworkConfig) or not isinstance(stream, IdStream):
+        if not self._world.is_first or not isinstance(network, NetworkConfig) or not isinstance(stream, IdStream):
             return
         saved = checkpoint.load(self._training.folder)
         cost = rounding_cost(network, saved.weights(), stream.ids[:_ROUNDING_SAMPLE])
@@ -182,5 +191,6 @@ class ModelFolder:
             checkpoint.write_config(self._training.folder, self._config)
 
     def save_if_due(self) -> None:
-        if self.written and time.monotonic() - self._saved_at > _SAVE_EVERY:
+        since = self._training.run.seconds() - self._saved_at
+        if self.written and not 0 <= since <= _SAVE_EVERY:  # before zero: the clock began anew, after pretraining
             self.save()

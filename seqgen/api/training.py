@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from seqgen import checkpoint, tasks
+from seqgen.api import together
 from seqgen.api.folder import ModelFolder, Training, describe
 from seqgen.api.model import Model
 from seqgen.checkpoint import Checkpoint
@@ -24,6 +25,7 @@ from seqgen.errors import ModelError, UserError
 from seqgen.streams import PART, expand, reason
 from seqgen.tasks.task import Data, Preparation, Task
 from seqgen.training import device, plan
+from seqgen.training.joining import joined
 from seqgen.training.loop import Event, Finished, Position, Run, Schedule, Stepped, Validated
 
 
@@ -63,6 +65,8 @@ def train(
 ) -> Model:
     """Trains a model on `sources` and leaves it in the folder `output`.
 
+    Processes that torchrun started train it together, and are all given the same model.
+
     Args:
         sources: files, folders, globs, `-`, names from the catalogue, `hf:` sets.
         task: `text`…; guessed from the sources where None.
@@ -75,7 +79,8 @@ def train(
 
     Raises:
         UserError: anything the caller can mend.
-        TrainingError: the loss could not be kept finite.
+        TrainingError: the loss could not be kept finite; or another process is gone.
+        ElsewhereError: another process failed, and says why.
     """
     watch = watch or Watcher()
     began = time.monotonic() if watch.began is None else watch.began
@@ -83,34 +88,53 @@ def train(
     names = [sources] if isinstance(sources, str) else list(sources)
     valid_names = [valid] if isinstance(valid, str) else list(valid)
     given = make(TrainOptions, options)
-    going_on = resume and (folder / checkpoint.CONFIG).exists()
-    _check_place(folder, overwrite, going_on, resume)
-    compute = device.choose(given.device, given.precision, given.threads)
-    with Spool() as spool:
+    cuda = given.device in ("auto", "cuda") and torch.cuda.is_available()
+    with joined(cuda) as world, Spool() as spool:
+        together.check_sources([*names, *valid_names], world)
+        going_on = world.decide(lambda: _going_on(folder, overwrite, resume))
+        compute = device.choose(given.device, given.precision, given.threads, world)
+        together.check_device(compute)
         if going_on:
             return _resume(folder, names, valid_names, given, options, compute, spool, watch)
         if not names:
             raise UserError("there is nothing to learn from: name a file, a folder or a corpus, or pipe something in")
         if resume:
             watch.warn(f"there is no run in {str(folder)!r} yet: starting from the beginning")
-        start = None if init_from is None else _starting_point(checkpoint.load(init_from), given, options)
+        start = None if init_from is None else _starting_point(together.load(init_from, world), given, options)
         kind = tasks.find(task or (start.task if start else tasks.guess([*names, *valid_names])))
         _check_task(kind, given, options, start)
         if given.precision == "auto" and kind.exact:
             compute = dataclasses.replace(compute, kind=torch.float32)
-        documents, held_out = _read(kind, names, valid_names, spool, watch, given)
-        data = kind.prepare(
-            Preparation(documents, held_out, given, None, start, watch.tell, watch.warn, watch.progress)
+
+        def read(codec: Any) -> together.Opened:
+            documents, held_out = _read(kind, names, valid_names, spool, watch, given)
+            preparation = Preparation(
+                documents, held_out, given, codec, start, watch.tell, watch.warn, watch.progress
+            )
+            return together.Opened(documents, held_out, kind.prepare(preparation))
+
+        documents, held_out, data = together.open_in_turn(world, kind.name, read)
+        world.measure_exchange(compute.device)
+        settled, compute = together.settle(
+            compute, kind.name, lambda: _settle(data, given, compute, start, time.monotonic() - began)
         )
-        settled = _settle(data, given, compute, start, time.monotonic() - began)
-        network, generator = _new_network(kind, data, settled, given, start)
-        network.to(compute.device)
+        network, generator = _new_network(kind, data, settled, given, start, compute)
         objective = data.objective(network, settled, compute, given.seed)
         config = describe(kind, data, given, settled, compute, documents, held_out, start, init_from)
-        run = Run(objective, settled.schedule, generator, Position(), began)
+        config["training"] |= together.run_name()
+        run = Run(objective, settled.schedule, generator, Position(), began, world)
         before = _pretraining(data, network, settled, compute, given.seed, began)
         training = Training(folder, kind, settled, compute, data, run, before)
         return _carry_out(training, ModelFolder(training, config, written=False), watch)
+
+
+def _going_on(folder: Path, overwrite: bool, resume: bool) -> bool:
+    """Whether there is a run to go on with, by wish or because torchrun began this one before. Raises `UserError`
+    where a model can't or shouldn't be written."""
+    again = together.is_of_this_run(folder)
+    going_on = again or (resume and (folder / checkpoint.CONFIG).exists())
+    _check_place(folder, overwrite and not again, going_on, resume)
+    return going_on
 
 
 def _check_place(folder: Path, overwrite: bool, going_on: bool, resume: bool) -> None:
@@ -180,7 +204,7 @@ def _settle(
 ) -> plan.Plan:
     """The plan. With a starting point its network is the plan's, and the rate is lower: it is near a good place."""
     if start is None:
-        return data.plan(given, compute, plan.measure_speed(compute), spent)
+        return data.plan(given, compute, together.shared_speed(plan.measure_speed(compute), compute.world), spent)
     shape = {
         name: getattr(start.network, name)
         for name in ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights")
@@ -190,7 +214,7 @@ def _settle(
         shape["layer_decay"] = plan.LAYER_DECAY if given.layer_decay is None else given.layer_decay
         shape["unfreeze"] = plan.UNFREEZE if given.unfreeze is None else given.unfreeze
     given = dataclasses.replace(given, **shape)
-    settled = data.plan(given, compute, plan.measure_speed(compute), spent)
+    settled = data.plan(given, compute, together.shared_speed(plan.measure_speed(compute), compute.world), spent)
     if given.learning_rate is None and settled.schedule.layer_decay == 1:
         gentle = dataclasses.replace(settled.schedule, learning_rate=settled.schedule.learning_rate / 4)
         settled = dataclasses.replace(settled, schedule=gentle)
@@ -198,15 +222,18 @@ def _settle(
 
 
 def _new_network(
-    kind: Task, data: Data, settled: plan.Plan, given: TrainOptions, start: Checkpoint | None
+    kind: Task, data: Data, settled: plan.Plan, given: TrainOptions, start: Checkpoint | None, compute: device.Compute
 ) -> tuple[Any, torch.Generator]:
-    """The network before its first step, and the generator that goes on to make its dropout masks."""
+    """The network before its first step, rank 0's, and the generator that goes on to make its dropout masks."""
     generator = torch.Generator().manual_seed(given.seed)
     network: Any = kind.network(settled.network)
     network.initialise(generator)
-    data.prepare_network(network)
-    if start is not None:
-        kind.transfer(network, start)
+    if compute.world.is_first:
+        data.prepare_network(network)
+        if start is not None:
+            kind.transfer(network, start)
+    network.to(compute.device)
+    compute.world.copy_first(network.state_dict().values())
     return network, generator
 
 
@@ -221,8 +248,11 @@ def _resume(
     watch: Watcher,
 ) -> Model:
     """Goes on with the run in `folder`."""
-    saved = checkpoint.load(folder)
-    arrays, position = checkpoint.read_resume(folder)
+    world = compute.world
+    needed = [checkpoint.CONFIG, *checkpoint.TOKENIZER_FILES, f"{checkpoint.RESUME}/*"]
+    saved, (arrays, position) = together.read_by_first(
+        world, folder, needed, lambda place: (checkpoint.load(place), checkpoint.read_resume(place))
+    )
     training_config, facts = saved.config["training"], saved.config["data"]
     begun = _as_begun(saved)
     fixed = set(explicit) - {"budget", "epochs", "steps", "device", "threads", "patience"}
@@ -230,26 +260,27 @@ def _resume(
         if explicit[name] is not None and explicit[name] != getattr(begun, name):
             raise UserError(f"{flag_name(name)} can't change on --resume: the run has {getattr(begun, name)}")
     kind = tasks.find(saved.task)
-    data = None if names else kind.reopen(facts, saved.reader)
-    if data is None:
-        documents, held_out = _read(
-            kind,
-            names or [source["name"] for source in saved.sources],
-            valid_names or [str(source["name"]) for source in facts.get("valid_sources", [])],
-            spool,
-            watch,
-            begun,
-        )
-        if reading.fingerprint([*documents, *held_out]) != facts.get("fingerprint"):
-            raise UserError(
-                "the sources are not what this run began with; give the same ones, "
-                "or go on with another text by --init-from"
+    with world.in_turn():
+        data = None if names else kind.reopen(facts, saved.reader)
+        if data is None:
+            documents, held_out = _read(
+                kind,
+                names or [source["name"] for source in saved.sources],
+                valid_names or [str(source["name"]) for source in facts.get("valid_sources", [])],
+                spool,
+                watch,
+                begun,
             )
-        data = kind.prepare(
-            Preparation(documents, held_out, begun, saved.reader, None, watch.tell, watch.warn, watch.progress)
-        )
+            if reading.fingerprint([*documents, *held_out]) != facts.get("fingerprint"):
+                raise UserError(
+                    "the sources are not what this run began with; give the same ones, "
+                    "or go on with another text by --init-from"
+                )
+            data = kind.prepare(
+                Preparation(documents, held_out, begun, saved.reader, None, watch.tell, watch.warn, watch.progress)
+            )
     schedule = _schedule(training_config, begun, explicit, data)
-    compute = device.choose(given.device, training_config["precision"], given.threads or begun.threads)
+    compute = device.choose(given.device, training_config["precision"], given.threads or begun.threads, world)
     pretraining = training_config.get("pretraining")
     settled = plan.Plan(
         saved.network, schedule, training_config["batch_size"], training_config["seq_length"],
@@ -257,16 +288,17 @@ def _resume(
     )  # fmt: skip
     network: Any = kind.network(saved.network).to(compute.device)
     objective = data.objective(network, settled, compute, begun.seed)
-    run = Run(objective, schedule, torch.Generator().manual_seed(begun.seed))
+    run = Run(objective, schedule, torch.Generator().manual_seed(begun.seed), world=world)
     try:
         run.restore(arrays, position)
     except ModelError as error:
         raise ModelError(f"{str(folder)!r} can't be resumed: {error}") from error
     if schedule != from_json(Schedule, training_config["schedule"]):
         run.position.worse = 0  # more time was asked for: patience begins anew
-    for unfinished in folder.rglob(f".*{PART}"):  # left by a write that was killed
+    for unfinished in folder.rglob(f".*{PART}") if world.is_first else ():  # left by a write that was killed
         unfinished.unlink(missing_ok=True)
-    config = {**saved.config, "training": {**training_config, "schedule": dataclasses.asdict(schedule)}}
+    settings = {**training_config, "schedule": dataclasses.asdict(schedule), **together.run_name()}
+    config = {**saved.config, "training": settings}
     before = None
     if not run.position.step:
         before = _pretraining(data, network, settled, compute, begun.seed, time.monotonic())
@@ -318,21 +350,21 @@ def _pretraining(
     objective = data.pretraining(network, settled, compute, seed)
     if objective is None:
         return None
-    return Run(objective, settled.pretraining, torch.Generator().manual_seed(seed), Position(), began)
+    return Run(objective, settled.pretraining, torch.Generator().manual_seed(seed), Position(), began, compute.world)
 
 
 def _carry_out(training: Training, folder: ModelFolder, watch: Watcher) -> Model:
     """Runs the loop to its end, or until `watch.stop`, and saves on the way."""
     watch.started(training)
-    run = training.run
+    run, world = training.run, training.compute.world
     validated_at = run.position.step if training.metrics else -1
     if training.before is not None:
         folder.validated(run.validate())  # what there is without it: a kill must not leave nothing
         for event in training.before.events():
             if isinstance(event, Stepped):
                 watch.event(event)
-            if watch.stop():
-                return Model(checkpoint.load(training.folder))
+            if world.any(watch.stop()):
+                return Model(together.result(world, training.folder, training.plan.network, training.data.codec))
         run.began = time.monotonic()
     for event in run.events():
         if isinstance(event, Validated):
@@ -343,7 +375,7 @@ def _carry_out(training: Training, folder: ModelFolder, watch: Watcher) -> Model
         watch.event(event)
         if isinstance(event, Finished):
             break
-        if watch.stop():
+        if world.any(watch.stop()):
             if validated_at != run.position.step:
                 last = run.validate()
                 folder.validated(last)
@@ -354,4 +386,4 @@ def _carry_out(training: Training, folder: ModelFolder, watch: Watcher) -> Model
     if not folder.written:  # there was no time for a single step, or for a validation
         folder.validated(run.validate())
     folder.finish()
-    return Model(checkpoint.load(training.folder))
+    return Model(together.result(world, training.folder, training.plan.network, training.data.codec))

@@ -18,8 +18,9 @@ import typer
 import seqgen
 from seqgen.cli import chat, classify, corpora, evaluate, forecast, info, sample, score, tokenize, train
 from seqgen.cli.common import one_line
-from seqgen.errors import SeqgenError, UserError
+from seqgen.errors import ElsewhereError, SeqgenError, UserError
 from seqgen.streams import quit_stdout, reason
+from seqgen.training.joining import may_speak
 
 app = typer.Typer(
     name="seqgen",
@@ -72,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt:
         return 130
+    except ElsewhereError:
+        return 1
     except SeqgenError as error:
         _complain(str(error))
         return 2 if isinstance(error, UserError) else 1
@@ -93,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(message: str) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):  # it may be that nobody is left to tell
-        sys.stderr.write(f"seqgen: error: {one_line(message)}\n")
+        if may_speak():
+            sys.stderr.write(f"seqgen: error: {one_line(message)}\n")
 
 
 def _fail(error: Exception) -> int:

@@ -64,7 +64,12 @@ def run(
 
     Without flags the size of the network, its rates and the time are chosen from the corpus (ten minutes at most).
     """
+    from seqgen.training.joining import launched
+
     began = time.monotonic()
+    launch = launched()
+    if launch is not None and launch.rank:
+        quiet = True  # rank 0 speaks for all
     make(TrainOptions, options)
     if not output:
         raise UserError("-o MODEL is missing: the folder to save the model in")
@@ -87,6 +92,8 @@ def run(
             )  # fmt: skip
     except KeyboardInterrupt:
         return 128 + (stop.signal or signal.SIGINT)
+    if launch is not None and launch.rank:
+        return 128 + stop.signal if stop.signal else 0
     from seqgen import tasks
 
     training = model.checkpoint.config["training"]

@@ -40,6 +40,9 @@ class TrainOptions:
     batch_size: int | None = setting(None, "Streams read side by side.", least=1, most=1 << 20)
     learning_rate: float | None = setting(None, "AdamW's peak rate.", "--lr", above=0, most=10)
     weight_decay: float = setting(0.01, "AdamW's decoupled decay, on matrices only.", least=0, most=10)
+    averaging: float = setting(
+        8.0, "Keep the mean of the weights over about the last 1/(1+X) of the run; 0 keeps the last ones.", least=0,
+        most=1e6)  # fmt: skip
     grad_clip: float = setting(0.5, "Largest norm of the gradient.", above=0)
     warmup: float = setting(0.02, "Share of the run in which the rate rises from zero.", least=0, most=0.9)
 

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from seqgen.config import ClassifierConfig
 from seqgen.model.cells import cell
-from seqgen.model.network import Layer, dropout_mask, look_up
+from seqgen.model.masks import Random, dropout_mask
+from seqgen.model.network import Layer, look_up
 from seqgen.model.ngrams import BUCKETS, Bags
 
 Ids = npt.NDArray[np.integer]
@@ -44,7 +45,7 @@ class Stretches(NamedTuple):
 def lay_out(texts: Sequence[Ids], stretch: int) -> Stretches:
     """Cuts every text into as few stretches of at most `stretch` ids as it needs, as equal as can be. A text of no ids
     must not be among them."""
-    counts = np.array([-(-len(text) // stretch) for text in texts])
+    counts = stretches(np.array([len(text) for text in texts]), stretch)
     sizes = [-(-len(text) // count) for text, count in zip(texts, counts, strict=True)]
     owners = np.repeat(np.arange(len(texts)), counts)
     ids = np.zeros((max(sizes), int(counts.sum())), dtype=np.int64)
@@ -57,6 +58,11 @@ def lay_out(texts: Sequence[Ids], stretch: int) -> Stretches:
             lengths[column] = max(1, len(piece))
             column += 1
     return Stretches(ids, lengths, owners)
+
+
+def stretches(lengths: npt.NDArray[np.int64], stretch: int) -> npt.NDArray[np.int64]:
+    """Into how many stretches of at most `stretch` ids texts of these lengths are cut."""
+    return -(-lengths // stretch)
 
 
 class Reader(nn.Module):
@@ -108,7 +114,7 @@ class Classifier(nn.Module):
         return [reader for reader in self.readers if isinstance(reader, Reader)]
 
     def summaries(
-        self, ids: Tensor, lengths: Tensor, generator: torch.Generator | None = None, kind: torch.dtype | None = None
+        self, ids: Tensor, lengths: Tensor, generator: Random | None = None, kind: torch.dtype | None = None
     ) -> Tensor:
         """What is kept of every stretch, shape (stretches, directions, 3, units), float32: the last output, the largest
         and the sum of each unit.
@@ -123,7 +129,7 @@ class Classifier(nn.Module):
         return torch.stack([_summarise(hidden, lengths) for _, hidden in read], dim=1)
 
     def outputs(
-        self, ids: Tensor, lengths: Tensor, generator: torch.Generator | None, kind: torch.dtype | None, drop: float
+        self, ids: Tensor, lengths: Tensor, generator: Random | None, kind: torch.dtype | None, drop: float
     ) -> Iterator[tuple[str, Tensor]]:
         """Each direction, and the top layer's outputs in the order in which it reads, (time, stretches, units)."""
         for direction, reader in zip(self.config.directions, self._readers(), strict=True):
@@ -136,7 +142,7 @@ class Classifier(nn.Module):
         lengths: Tensor,
         owners: Tensor,
         texts: int,
-        generator: torch.Generator | None = None,
+        generator: Random | None = None,
     ) -> Tensor:
         """The network's logits, shape (texts, labels), float32, from what was kept of all stretches of the texts."""
         places = torch.arange(len(owners), device=owners.device)
@@ -154,11 +160,11 @@ class Classifier(nn.Module):
             features += [last[which], top, empty.index_add(0, owners, total) / counts]
         pooled = torch.cat(features, dim=1)
         if self.training and generator is not None and self.config.dropout:
-            pooled = pooled * dropout_mask(pooled, self.config.dropout, generator)
+            pooled = pooled * dropout_mask(pooled, self.config.dropout, generator, lanes=0)
         return F.linear(pooled, self.head_weight, self.head_bias)
 
     def deep(
-        self, laid: Stretches, texts: int, generator: torch.Generator | None = None, kind: torch.dtype | None = None
+        self, laid: Stretches, texts: int, generator: Random | None = None, kind: torch.dtype | None = None
     ) -> Tensor:
         """The network's logits of texts that are laid out, shape (texts, labels): `summaries` and `label` in one."""
         ids, lengths, owners = (torch.from_numpy(array).to(self.embedding.device) for array in laid)
@@ -184,7 +190,7 @@ class Classifier(nn.Module):
         return logits
 
     def _read(
-        self, reader: Reader, ids: Tensor, kind: torch.dtype, drop: float, generator: torch.Generator | None
+        self, reader: Reader, ids: Tensor, kind: torch.dtype, drop: float, generator: Random | None
     ) -> Tensor:
         hidden: Tensor | None = None
         for layer in reader.stack():
@@ -193,7 +199,7 @@ class Classifier(nn.Module):
                 hidden = self._embed(ids, weight, bias, kind, drop, generator)
             else:
                 if drop:
-                    hidden = hidden * dropout_mask(hidden[:1], drop, generator)
+                    hidden = hidden * dropout_mask(hidden[:1], drop, generator, lanes=1)
                 hidden = F.linear(hidden, weight, bias)
             mask = None
             if drop and self.config.weight_drop:
@@ -209,7 +215,7 @@ class Classifier(nn.Module):
         bias: Tensor,
         kind: torch.dtype,
         drop: float,
-        generator: torch.Generator | None,
+        generator: Random | None,
     ) -> Tensor:
         """The first layer's gates. Half of the dropout takes whole pieces of the vocabulary (Gal & Ghahramani, 2016),
         so that no single word is relied upon, and half takes units of the embedding."""

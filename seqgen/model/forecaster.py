@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from seqgen.config import ForecasterConfig
 from seqgen.model.cells import State, cell
-from seqgen.model.network import Layer, dropout_mask
+from seqgen.model.masks import Random, dropout_mask
+from seqgen.model.network import Layer
 
 _LEAST_SPREAD = 0.01  # of a window, in the column's own standard deviations: a flat one is not blown up
 _RECENT = 1 / 6  # of the look-back: half-life of the changes that tell how restless a series is now
@@ -75,7 +76,7 @@ class Forecaster(nn.Module):
         channel: Tensor,
         past: Tensor | None = None,
         known: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        generator: Random | None = None,
         kind: torch.dtype | None = None,
     ) -> Tensor:
         """Forecasts of a batch of windows.
@@ -104,7 +105,8 @@ class Forecaster(nn.Module):
             hidden, _ = layer(_gates(layer, hidden), repeated)
         hidden = hidden[0].to(self.output_weight.dtype)
         if self.training and generator is not None and self.config.dropout:
-            hidden = hidden * dropout_mask(hidden, self.config.dropout, generator)
+            by_window = hidden.view(count, batch, -1)
+            hidden = (by_window * dropout_mask(by_window, self.config.dropout, generator, lanes=1)).view_as(hidden)
         outputs = F.linear(hidden, self.output_weight, self.output_bias)
         outputs = outputs.view(count, batch, self.config.segment_length, -1).transpose(0, 1)
         outputs = outputs.reshape(batch, -1, self.config.outputs)[:, : self.config.horizon]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from seqgen.config import NetworkConfig
 from seqgen.model.cells import Cell, State, cell
+from seqgen.model.masks import Random, dropout_mask
 from seqgen.model.recurrence import scan
 
 States = tuple[State, ...]  # one a layer
@@ -134,7 +135,7 @@ class Network(nn.Module):
         return tuple(layer.initial(batch) for layer in self._stack())
 
     def forward(
-        self, ids: Tensor, states: States, generator: torch.Generator | None = None, kind: torch.dtype | None = None
+        self, ids: Tensor, states: States, generator: Random | None = None, kind: torch.dtype | None = None
     ) -> tuple[Tensor, States]:
         """Reads `ids`, shape (time, batch).
 
@@ -158,7 +159,7 @@ class Network(nn.Module):
             hidden, state = layer(gates, state, mask)
             last.append(state)
             if drop:  # locked: one mask for all steps of a sequence (Gal & Ghahramani, 2016)
-                hidden = hidden * dropout_mask(hidden[:1], drop, generator)
+                hidden = hidden * dropout_mask(hidden[:1], drop, generator, lanes=1)
         assert hidden is not None
         return hidden, tuple(last)
 
@@ -187,12 +188,6 @@ class Network(nn.Module):
         hidden, weight, bias = self.output(hidden, seen)
         result = F.linear(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype))
         return result if result.dtype == torch.float64 else result.float()
-
-
-def dropout_mask(like: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
-    """Zeros with probability `share`, otherwise 1 / (1 − share), in the shape and type of `like`."""
-    keep = torch.rand(like.shape, generator=generator, device=like.device) >= share
-    return keep.to(like.dtype).mul_(1 / (1 - share))
 
 
 def detach(states: States) -> States:

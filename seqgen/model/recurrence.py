@@ -3,7 +3,8 @@
 The time loop is one autograd function per layer: the input's share of the gates comes in for all steps at once, each
 step does one recurrent product and the cell's arithmetic, and the weight gradient is one large product over all steps
 at the end. That is several times faster than a tape of small operations, and faster than `nn.LSTM` on a CPU, which
-packs its weights anew at every call. Where the compiled kernels are there (`fused.py`), the arithmetic is one pass.
+packs its weights anew at every call. Where the compiled kernels are there all of it is one call a sequence
+(`sequence.py`, on processors with AVX-512), or the cell's arithmetic one pass a step (`fused.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from seqgen.model.cells import Cell, Saved, State
 from seqgen.model.fused import fused_loop
+from seqgen.model.sequence import sequence_loop
 
 
 def scan_reference(cell: Cell, x: Tensor, weight: Tensor, bias: Tensor | None, state: State) -> tuple[Tensor, State]:
@@ -40,7 +42,7 @@ def scan(cell: Cell, x: Tensor, weight: Tensor, bias: Tensor | None, state: Stat
     Returns:
         the outputs h_1 … h_T, shape (time, batch, units), in the type of x, and the last state, in the type of `state`.
     """
-    loop = fused_loop(cell, x) or PlainLoop(cell)
+    loop = sequence_loop(cell, x) or fused_loop(cell, x) or PlainLoop(cell)
     if not torch.is_grad_enabled():
         outputs, last, _ = loop.forward(x, weight.to(x.dtype), bias, state, keep=False)
         return outputs[1:], last

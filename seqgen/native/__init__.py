@@ -10,7 +10,7 @@ import functools
 import os
 from pathlib import Path
 
-VERSION = 1  # of the functions below; a library of another version, left by an older installation, is not used
+VERSION = 2  # of the functions below; a library of another version, left by an older installation, is not used
 LIBRARY = Path(__file__).with_name("kernels.so")
 
 _I, _L, _P = ctypes.c_int, ctypes.c_long, ctypes.c_void_p
@@ -27,6 +27,9 @@ _SIGNATURES = {
 _RESULTS = {
     "seqgen_light_run": [_P, _L, _L, *[_P] * 4],
     "seqgen_light_whole": [],
+    "seqgen_sequence_kinds": [],
+    "seqgen_sequence_forward": [_P, _I],
+    "seqgen_sequence_backward": [_P, _I],
     "seqgen_draw": [_P, _L, _L, *[_P] * 6],
 }
 

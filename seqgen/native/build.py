@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ("cells.c", "draw.c", "light.c", "threads.c")
+SOURCES = ("cells.c", "draw.c", "light.c", "sequence.c", "threads.c")
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd")
 
 

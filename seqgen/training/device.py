@@ -11,39 +11,56 @@ from dataclasses import dataclass
 import torch
 
 from seqgen.errors import UserError
+from seqgen.training.world import ALONE, World
 
 
 @dataclass(frozen=True)
 class Compute:
-    """The device, and the type of the matrix products; weights, sums and states stay float32."""
+    """The device, the type of the matrix products (weights, sums and states stay float32), and with whom."""
 
     device: torch.device
     kind: torch.dtype
+    world: World = ALONE
 
     @property
     def precision(self) -> str:
         return "bf16" if self.kind == torch.bfloat16 else "fp32"
 
 
-def choose(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Compute:
-    """The best there is, or what was asked for.
+def choose(
+    device: str = "auto", precision: str = "auto", threads: int | None = None, world: World = ALONE
+) -> Compute:
+    """The best there is, or what was asked for. Processes that share a machine share its processors, and have a GPU
+    each.
 
     Raises:
-        UserError: the device asked for is not there.
+        UserError: the device asked for is not there, or not as often as there are processes.
     """
     _keep_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     else:
-        torch.set_num_threads(usable_processors())
+        torch.set_num_threads(max(1, usable_processors() // world.neighbours))
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         device = next(name for name in ("cuda", "mps", "cpu") if available[name])
     elif not available[device]:
         raise UserError(f"--device {device}: this machine, or this build of PyTorch, has none; try --device auto")
+    if device == "cuda":
+        torch.cuda.set_device(own_gpu(world, torch.cuda.device_count()))
     if precision == "auto":
         precision = "bf16" if _fast_bfloat16(device) else "fp32"
-    return Compute(torch.device(device), torch.bfloat16 if precision == "bf16" else torch.float32)
+    return Compute(torch.device(device), torch.bfloat16 if precision == "bf16" else torch.float32, world)
+
+
+def own_gpu(world: World, there: int) -> int:
+    """The number of the GPU that is this process's, of so many in this machine. Raises `UserError` for too few."""
+    if world.neighbours > there:
+        raise UserError(
+            f"{world.neighbours} processes on a machine with {there} GPU{'s' * (there > 1)}: start one for each "
+            "(torchrun --nproc-per-node), or give --device cpu"
+        )
+    return world.local_rank
 
 
 def _keep_memory() -> None:

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.corpus.ids import Shown
-from seqgen.model.classifier import Classifier, lay_out
+from seqgen.model.classifier import Classifier, lay_out, stretches
+from seqgen.model.masks import Chance, Part
 from seqgen.training.device import Compute
 from seqgen.training.wide import cross_entropy
 
@@ -44,6 +45,11 @@ class LabelledIds:
     def lengths(self) -> npt.NDArray[np.int64]:
         """Ids of each text."""
         return np.diff(self.starts)
+
+    @property
+    def learnt_lengths(self) -> npt.NDArray[np.int64]:
+        """Ids of each text as it is learnt from: see `cut`."""
+        return self.lengths.clip(1, _LONGEST)
 
 
 class Labelling:
@@ -96,11 +102,25 @@ class Labelling:
         return ordered[first : first + self._batch_size]
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
-        chosen = self.batch(step)
-        laid = lay_out([cut(self._train.text(number)) for number in chosen], self.network.config.stretch)
-        logits = self.network.deep(laid, len(chosen), generator, self._compute.kind)
-        targets = torch.from_numpy(self._train.targets[chosen]).to(self._compute.device)
-        return self._cost(logits, targets), int(laid.lengths.sum())
+        chosen, stretch = self.batch(step), self.network.config.stretch
+        texts = self._compute.world.part(len(chosen))
+        mine, lengths = chosen[texts.own], self._train.learnt_lengths[chosen]
+        ids, sizes, owners = (
+            torch.from_numpy(array).to(self._compute.device)
+            for array in lay_out([cut(self._train.text(number)) for number in mine], stretch)
+        )
+        columns = Chance(generator, columns_of(texts, lengths, stretch))
+        summaries = self.network.summaries(ids, sizes, columns, self._compute.kind)
+        logits = self.network.label(summaries, sizes, owners, len(mine), Chance(generator, texts))
+        loss = self._cost(logits, torch.from_numpy(self._train.targets[mine]).to(self._compute.device))
+        share = self._worth(mine) / self._worth(chosen) if texts.counted else 0.0
+        return loss if share == 1 else loss * share, int(lengths.sum())
+
+    def _worth(self, chosen: npt.NDArray[np.int64]) -> float:
+        """What some texts count, as the divisor of their mean cost."""
+        if self._weights is None:
+            return float(len(chosen))
+        return max(1e-6, float((self._train.targets[chosen] @ self._weights.cpu().numpy()).sum()))
 
     def _cost(self, logits: Tensor, targets: Tensor) -> Tensor:
         smooth = targets
@@ -153,6 +173,13 @@ def cut(ids: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]
     if len(ids) <= _LONGEST:
         return ids
     return np.concatenate([ids[: _LONGEST // 2], ids[-_LONGEST // 2 :]])
+
+
+def columns_of(texts: Part, lengths: npt.NDArray[np.int64], stretch: int) -> Part:
+    """Which stretches are those of some of the texts, in the layout of all of them, whose lengths these are."""
+    ends = np.cumsum(stretches(lengths, stretch))
+    first = int(ends[texts.first - 1]) if texts.first else 0
+    return Part(first, int(ends[texts.stop - 1]), int(ends[-1]), texts.counted)
 
 
 def _accuracy(logits: Tensor, targets: Tensor, multi: bool) -> float:

@@ -70,6 +70,7 @@ def make(options: TrainOptions, corpus: LabelledCorpus, compute: Compute, spent:
         patience=options.patience,
         grad_clip=options.grad_clip,
         weight_decay=options.weight_decay,
+        averaging=options.averaging,
     )
     first, second = _divide(whole, share, spent)
     decay, unfreeze = (LAYER_DECAY, UNFREEZE) if first else (1.0, 0.0)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.corpus.ids import IdStream
+from seqgen.model.masks import Chance, Part
 from seqgen.model.network import Network, States, detach
 from seqgen.training.batches import IGNORED, Batch, Lanes, Transform, straight
 from seqgen.training.cross_entropy import language_loss
@@ -41,16 +42,19 @@ class NextId:
         self._compute = compute
         self._seen = seen
         self._states: States | None = None
+        self._part = compute.world.part(self._lanes.batch_size)
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
         batch = self._lanes[step]
+        mine, share = _part(batch, self._part)
         if batch.fresh or self._states is None:
-            self._states = self.network.initial(batch.inputs.shape[1])
-        inputs, targets = self._tensors(batch)
-        hidden, states = self.network(inputs, self._states, generator, self._compute.kind)
+            self._states = self.network.initial(mine.inputs.shape[1])
+        inputs, targets = self._tensors(mine)
+        hidden, states = self.network(inputs, self._states, Chance(generator, self._part), self._compute.kind)
         self._states = detach(states)
         # Ids that the training text never uses need no push down: their bias starts at the bottom and stays there.
-        return language_loss(self.network, hidden, targets, self._seen), targets.numel()
+        loss = language_loss(self.network, hidden, targets, self._seen)
+        return loss if share == 1 else loss * share, batch.targets.size
 
     def validate(self) -> float | None:
         if not self._validation:
@@ -73,7 +77,12 @@ class NextId:
     def carried(self) -> dict[str, Tensor]:
         if self._states is None:
             return {}
-        return {f"{i}.{j}": tensor for i, state in enumerate(self._states) for j, tensor in enumerate(state)}
+        world = self._compute.world
+        return {
+            f"{i}.{j}": world.whole(tensor, self._part)
+            for i, state in enumerate(self._states)
+            for j, tensor in enumerate(state)
+        }
 
     def carry(self, tensors: dict[str, Tensor]) -> None:
         if not tensors:
@@ -85,12 +94,24 @@ class NextId:
             raise ValueError("the carried state is not of this network")
         place = self._compute.device
         self._states = tuple(
-            tuple(tensors[f"{i}.{j}"].to(place) for j in range(len(state))) for i, state in enumerate(blank)
+            tuple(tensors[f"{i}.{j}"][self._part.own].to(place) for j in range(len(state)))
+            for i, state in enumerate(blank)
         )
 
     def _tensors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         place = self._compute.device
         return torch.from_numpy(batch.inputs).to(place), torch.from_numpy(batch.targets).to(place)
+
+
+def _part(batch: Batch, part: Part) -> tuple[Batch, float]:
+    """The lanes of a batch that one process reads, and its share of all the targets from which something is learnt."""
+    if part.counted and part.stop - part.first == part.total:
+        return batch, 1.0
+    inputs, targets = batch.inputs[:, part.own], batch.targets[:, part.own]
+    learnt = int((targets != IGNORED).sum()) if part.counted else 0
+    if not learnt:  # a mean over nothing is no number, even of no weight
+        targets = inputs
+    return Batch(inputs, targets, batch.fresh), learnt / max(1, int((batch.targets != IGNORED).sum()))
 
 
 def set_output_bias(network: Network, stream: IdStream) -> None:

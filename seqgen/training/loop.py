@@ -6,6 +6,7 @@ optimiser, schedule, clipping, validation, patience, and what to do when a loss 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -17,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.config import from_json
-from seqgen.errors import ModelError, TrainingError, UserError
+from seqgen.errors import ModelError, UserError
 from seqgen.model.layout import depth
+from seqgen.training.snapshot import Snapshot
+from seqgen.training.world import ALONE, World
 
 _GAP = 1 / 15  # of the run between validations
-_MOST_RECOVERIES = 12  # halvings of the rate: after that it is 4,000 times lower and something else is wrong
 
 
 class Objective(Protocol):
@@ -32,7 +34,8 @@ class Objective(Protocol):
     measures: dict[str, float]  # of the last validation, in the task's own terms, besides what its loss says
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
-        """The mean loss of batch `step` in nats a token, and how many tokens it is a mean over."""
+        """The mean loss of batch `step` in nats a token, and how many tokens it is a mean over. Where a batch is shared
+        among processes: what this one adds to that mean, over the tokens of all."""
         ...
 
     def validate(self) -> float | None:
@@ -40,7 +43,7 @@ class Objective(Protocol):
         ...
 
     def carried(self) -> dict[str, Tensor]:
-        """What goes from one step to the next besides the weights: recurrent states."""
+        """What goes from one step to the next besides the weights: recurrent states, those of all processes."""
         ...
 
     def carry(self, tensors: dict[str, Tensor]) -> None:
@@ -65,6 +68,7 @@ class Schedule:
     weight_decay: float = 0.01
     layer_decay: float = 1.0  # what a layer's rate is divided by to give that of the one below it
     unfreeze: float = 0.0  # share of the run by whose end all layers learn, one after another from the top
+    averaging: float = 0.0  # η: what is measured and kept is the mean of the weights of about the last 1 / (1 + η)
 
     def share(self, depth: int, deepest: int, progress: float) -> float:
         """Of the rate, what a layer `depth` below the top learns with: discriminative rates and gradual unfreezing
@@ -147,6 +151,7 @@ class Run:
 
     Args:
         began: seconds (`time.monotonic`) at which the budget's clock started, before the corpus was read.
+        world: with whom the batches are shared. All take the same steps, by rank 0's clock.
     """
 
     objective: Objective
@@ -154,8 +159,11 @@ class Run:
     generator: torch.Generator
     position: Position = field(default_factory=Position)
     began: float = field(default_factory=time.monotonic)
+    world: World = ALONE
     optimiser: torch.optim.Optimizer = field(init=False)
+    averages: dict[str, Tensor] = field(init=False)
     _deepest: int = field(init=False)
+    _agreed: float = field(init=False, default=0.0)  # seconds on rank 0's clock, when all last asked
 
     def __post_init__(self) -> None:
         groups: dict[tuple[bool, int], list[nn.Parameter]] = {}
@@ -172,13 +180,43 @@ class Run:
             fused=all(weight.device.type != "mps" for _, weight in self._ordered()),
         )
 
+        kept = self._ordered() if self.schedule.averaging else []
+        self.averages = {name: weight.detach().clone() for name, weight in kept}
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the network has the average of its weights (where one is kept): to be measured, and to be saved."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for name, weight in self._ordered() if self.averages else []:
+            weight.data, self.averages[name] = self.averages[name], weight.data
+
+    def _average(self) -> None:
+        """Polynomial decay (Shamir & Zhang, 2013, eq. 3): later weights count more, however long the run is."""
+        if self.averages:
+            share = (1 + self.schedule.averaging) / (self.position.step + 1 + self.schedule.averaging)
+            weights = [weight.detach() for _, weight in self._ordered()]
+            torch._foreach_lerp_([self.averages[name] for name, _ in self._ordered()], weights, share)
+
     def progress(self) -> float:
         """How much of the run is done, 0 to 1."""
         if self.schedule.steps is not None:
             return self.position.step / self.schedule.steps
         assert self.schedule.seconds is not None
         free = max(self.schedule.seconds - self.position.validation_cost, 1e-3)
-        return min(1.0, (time.monotonic() - self.began) / free)
+        return min(1.0, self.seconds() / free)
+
+    def seconds(self) -> float:
+        """Seconds on the run's clock: rank 0's, as of the step or validation before."""
+        return time.monotonic() - self.began if self.world.size == 1 else self._agreed
+
+    def _look_at_the_clock(self) -> None:
+        (self._agreed,) = self.world.agree(time.monotonic() - self.began)
 
     def events(self) -> Iterator[Event]:
         """Trains to the end, one optimiser step at a time, and yields what happens."""
@@ -186,7 +224,8 @@ class Run:
         if self._out_of_patience():  # a run that goes on may be one that had stopped
             yield Finished(early=True)
             return
-        snapshot = _Snapshot(self)
+        snapshot = Snapshot(self)
+        self._look_at_the_clock()
         started, tokens_before = time.monotonic(), position.tokens
         while (progress := self.progress()) < 1:
             rate = self.schedule.rate(progress) * position.rate_factor
@@ -198,6 +237,7 @@ class Run:
                 continue
             position.step += 1
             position.tokens += tokens
+            self._look_at_the_clock()
             position.train_loss = loss if position.train_loss is None else 0.98 * position.train_loss + 0.02 * loss
             elapsed = time.monotonic() - started
             speed = (position.tokens - tokens_before) / max(elapsed, 1e-9)
@@ -221,11 +261,12 @@ class Run:
         self.optimiser.zero_grad(set_to_none=True)
         loss, tokens = self.objective.loss(self.position.step, self.generator)
         loss.backward()  # type: ignore[no-untyped-call]
+        value = self.world.sum_gradients(network.parameters(), loss)
         norm = nn.utils.clip_grad_norm_(network.parameters(), self.schedule.grad_clip)
-        value = float(loss.detach())
         if not math.isfinite(value) or not math.isfinite(float(norm)):
             return math.nan, tokens
         self.optimiser.step()
+        self._average()
         return value, tokens
 
     def _out_of_patience(self) -> bool:
@@ -238,22 +279,18 @@ class Run:
             every = schedule.validate_every or max(1, round(schedule.steps * _GAP))
             return position.step % every == 0 or position.step == schedule.steps
         assert schedule.seconds is not None
-        spent = time.monotonic() - self.began
-        return self.progress() >= 1 or spent >= (position.next_validation or schedule.seconds * _GAP)
+        return self.progress() >= 1 or self.seconds() >= (position.next_validation or schedule.seconds * _GAP)
 
     def _validate(self, rate: float, speed: float) -> Validated:
         position = self.position
-        before = time.monotonic()
-        self.objective.network.eval()
-        loss = self.objective.validate()
-        cost = time.monotonic() - before
+        loss, cost = self._measure(time.monotonic())
         finite = loss is None or math.isfinite(loss)
         best = finite and (loss is None or position.best_loss is None or loss < position.best_loss)
         if best:
             position.best_loss, position.best_step, position.worse = loss, position.step, 0
         else:
             position.worse += 1
-        position.seconds = time.monotonic() - self.began
+        position.seconds = self.seconds()
         if self.schedule.seconds is not None:
             # Further apart where validation is slow; the last one comes with the end of the run in any case.
             position.next_validation = position.seconds + max(self.schedule.seconds * _GAP, 15 * cost)
@@ -261,6 +298,18 @@ class Run:
         train_loss = position.train_loss if position.train_loss is not None else math.nan
         shown = loss if finite else None
         return Validated(position.step, position.seconds, position.tokens, train_loss, shown, rate, speed, best)
+
+    def _measure(self, before: float) -> tuple[float | None, float]:
+        """The held-out loss, and the seconds that it took. Rank 0 measures; the others take its figures, and its
+        weights, to be one model again where processors round differently, and for what validation sets in them."""
+        network = self.objective.network.eval()
+        with self.averaged():
+            loss = self.objective.validate() if self.world.is_first else None
+        known, value, cost, self._agreed = self.world.agree(
+            loss is not None, loss or 0.0, time.monotonic() - before, time.monotonic() - self.began
+        )
+        self.world.copy_first([*network.state_dict().values(), *self.averages.values()])
+        return value if known else None, cost
 
     def validate(self) -> Validated:
         """A validation out of turn: for a run that is stopped before its next one."""
@@ -270,7 +319,7 @@ class Run:
     def _seconds_left(self, progress: float, elapsed: float) -> float:
         if self.schedule.steps is None:
             assert self.schedule.seconds is not None
-            return max(0.0, self.schedule.seconds - (time.monotonic() - self.began))
+            return max(0.0, self.schedule.seconds - self.seconds())
         return elapsed * (1 - progress) / max(progress, 1e-9)
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -280,6 +329,7 @@ class Run:
         names = [name for name, _ in self._ordered()]
         for number, group in enumerate(self.optimiser.state_dict()["state"].values()):
             tensors |= {f"optimiser.{names[number]}.{key}": value for key, value in group.items()}
+        tensors |= {f"average.{name}": average for name, average in self.averages.items()}
         tensors |= {f"carried.{name}": tensor for name, tensor in self.objective.carried().items()}
         tensors["random"] = self.generator.get_state()
         arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
@@ -293,12 +343,17 @@ class Run:
             moments = self._moments(tensors, needed=where.step > 0)
             if where.step < 0 or where.rate_factor <= 0:
                 raise ValueError("the position is impossible")
+            averages = _under("average.", tensors)
+            if {n: a.shape for n, a in averages.items()} != {n: a.shape for n, a in self.averages.items()}:
+                raise ValueError("the averages of the weights are missing or of another shape")
             self.objective.carry(_under("carried.", tensors))
             self.generator.set_state(tensors["random"])
             self.objective.network.load_state_dict(_under("weight.", tensors))
         except (KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
             raise ModelError(f"the saved state does not fit this run: {' '.join(str(error).split())[:160]}") from error
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
+        for name, average in averages.items():
+            self.averages[name].copy_(average)
         self.position = where
         self.began = time.monotonic() - where.seconds
 
@@ -325,43 +380,6 @@ class Run:
             return 0
         config: Any = self.objective.network.config
         return depth(name, config.num_layers)
-
-
-class _Snapshot:
-    """The last good step, in memory: where the run goes back to when a loss is not finite."""
-
-    EVERY = 100  # steps; the copy costs a thousandth of that
-
-    def __init__(self, run: Run) -> None:
-        self._good = self._take(run)
-        self._newest = self._good
-
-    def stepped(self, run: Run) -> None:
-        """A step came out finite, so the weights before it were good: only now is the newest copy believed."""
-        self._good = self._newest
-        if run.position.step % self.EVERY == 0:
-            self._newest = self._take(run)
-
-    def _take(self, run: Run) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        arrays, position = run.state()
-        return {name: array.copy() for name, array in arrays.items()}, position
-
-    def restore(self, run: Run) -> None:
-        """Back to the snapshot with half the rate. The clock and the count of recoveries are not turned back."""
-        now = run.position
-        if now.recoveries >= _MOST_RECOVERIES:
-            raise TrainingError(
-                f"the loss was not finite {now.recoveries + 1} times, at ever lower learning rates: "
-                "the data or the settings make this model impossible to train"
-            )
-        factor, recoveries, began = now.rate_factor / 2, now.recoveries + 1, run.began
-        kept = {"best_loss": now.best_loss, "best_step": now.best_step, "worse": now.worse}
-        self._newest = self._good
-        arrays, position = self._good
-        run.restore(arrays, {**position, **kept, "rate_factor": factor, "recoveries": recoveries,
-                                   "next_validation": now.next_validation})  # fmt: skip
-        run.objective.carry({})  # what is carried may be the very thing that is not finite
-        run.began = began
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

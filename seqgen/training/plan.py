@@ -108,6 +108,7 @@ def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, 
         patience=options.patience,
         grad_clip=options.grad_clip,
         weight_decay=options.weight_decay,
+        averaging=options.averaging,
     )
     return Plan(network, schedule, batch_size, seq_length)
 

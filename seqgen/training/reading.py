@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.model.classifier import Classifier, lay_out, reverse
+from seqgen.model.masks import Chance
 from seqgen.model.network import look_up
 from seqgen.training.device import Compute
-from seqgen.training.labelled import LabelledIds, cut
+from seqgen.training.labelled import LabelledIds, columns_of, cut
 
 _DRAWN = 512  # ids that each one is told from
 _FLATTENED = 0.75  # power of the frequencies by which they are drawn (Mikolov et al., 2013)
@@ -40,12 +41,17 @@ class Reading:
         random = np.random.Generator(np.random.Philox(key=np.array([self._seed, turn], dtype=np.uint64)))
         order = random.permutation(len(self._train))
         chosen = order[place * self._batch_size : (place + 1) * self._batch_size]
-        laid = lay_out([cut(self._train.text(number)) for number in chosen], self.network.reads.config.stretch)
-        ids = torch.from_numpy(laid.ids).to(self._compute.device)
-        lengths = torch.from_numpy(laid.lengths).to(self._compute.device)
-        if int(lengths.max()) < 2:  # texts of one id: there is nothing to predict
+        texts, stretch = self._compute.world.part(len(chosen)), self.network.reads.config.stretch
+        lengths = self._train.learnt_lengths[chosen]
+        columns = columns_of(texts, lengths, stretch)
+        predicted = int(lengths.sum()) - columns.total  # every id of a stretch but its first
+        if not predicted:  # texts of one id: there is nothing to predict
             return self.network.frequency_bias.sum() * 0, 1
-        return self.network(ids, lengths, generator, self._compute.kind)
+        laid = lay_out([cut(self._train.text(number)) for number in chosen[texts.own]], stretch)
+        ids = torch.from_numpy(laid.ids).to(self._compute.device)
+        sizes = torch.from_numpy(laid.lengths).to(self._compute.device)
+        total = self.network(ids, sizes, Chance(generator, columns), self._compute.kind)
+        return (total if texts.counted else total * 0) / predicted, predicted
 
     def validate(self) -> float | None:
         """Nothing: what counts is what the labels gain."""
@@ -73,15 +79,16 @@ class _Reader(nn.Module):
         self.projection = None if width == units else nn.Parameter(torch.eye(width, units))
 
     def forward(
-        self, ids: Tensor, lengths: Tensor, generator: torch.Generator, kind: torch.dtype
-    ) -> tuple[Tensor, int]:
-        """The mean cost over all directions, and of how many ids."""
+        self, ids: Tensor, lengths: Tensor, chance: Chance, kind: torch.dtype
+    ) -> Tensor:
+        """The cost of all ids but the first of each stretch, the mean of all directions."""
         steps = torch.arange(len(ids) - 1, device=ids.device)[:, None]
         inside = steps < lengths - 1
         drawn = self.get_buffer("drawn")
-        others = torch.multinomial(drawn, _DRAWN, replacement=True, generator=generator)
+        place = chance.generator.device
+        others = torch.multinomial(drawn.to(place), _DRAWN, replacement=True, generator=chance.generator).to(ids.device)
         total = ids.new_zeros((), dtype=torch.float32)
-        for direction, hidden in self.reads.outputs(ids, lengths, generator, kind, DROPOUT):
+        for direction, hidden in self.reads.outputs(ids, lengths, chance, kind, DROPOUT):
             read = ids if direction == "forward" else reverse(ids, lengths)
             top, true = hidden[:-1][inside], read[1:][inside]
             if self.projection is not None:
@@ -91,8 +98,8 @@ class _Reader(nn.Module):
             own = (top * rows[: len(true)]).sum(1, dtype=torch.float32) + shift[true]
             rest = (top @ rows[len(true) :].t()).float() + shift[others]
             rest = rest.masked_fill(true[:, None] == others, -math.inf)
-            total = total + (torch.logaddexp(torch.logsumexp(rest, dim=1), own) - own).mean()
-        return total / len(self.reads.config.directions), int(inside.sum())
+            total = total + (torch.logaddexp(torch.logsumexp(rest, dim=1), own) - own).sum()
+        return total / len(self.reads.config.directions)
 
 
 def _frequencies(train: LabelledIds, vocab_size: int) -> Tensor:

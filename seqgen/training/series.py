@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seqgen.corpus.windows import Floats, Integers, Sample, Windows, spread_out
 from seqgen.model.forecaster import Forecaster
+from seqgen.model.masks import Chance
 from seqgen.training.conformal import widening
 from seqgen.training.device import Compute
 
@@ -71,9 +72,13 @@ class Forecasting:
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
         sample = self._train.take(self._batches[step])
-        outputs = self.network(*inputs(sample, self._compute.device), generator=generator, kind=self._compute.kind)
-        total, count = self._losses(outputs, sample)
-        return total / max(count, 1), sample.future.size + sample.history.size
+        part = self._compute.world.part(len(sample.origin))
+        mine = Sample(**{name: array[part.own] for name, array in vars(sample).items()})
+        given, chance = inputs(mine, self._compute.device), Chance(generator, part)
+        total, _ = self._losses(self.network(*given, generator=chance, kind=self._compute.kind), mine)
+        if not part.counted:
+            total = total * 0
+        return total / max(int(sample.observed.sum()), 1), sample.future.size + sample.history.size
 
     def _losses(self, outputs: Tensor, sample: Sample) -> tuple[Tensor, int]:
         """Summed loss, and the number of values that were there to be met."""

@@ -109,6 +109,7 @@ def make(options: TrainOptions, of: Shape, targets: int, past: int, known: int, 
         patience=options.patience,
         grad_clip=options.grad_clip,
         weight_decay=options.weight_decay,
+        averaging=options.averaging,
     )
     return Plan(network, schedule, batch, length)
 

@@ -37,6 +37,17 @@ CANDIDATES = {
     "no calendar": ["--no-calendar"],
     "64 units": ["--rnn-size", "64"],
     "dropout 0.3": ["--dropout", "0.3"],
+    "last weights": ["--averaging", "0"],
+    "averaging 3": ["--averaging", "3"],
+    "256 units": ["--rnn-size", "256"],
+    "512 units": ["--rnn-size", "512"],
+    "rate 0.003": ["--learning-rate", "0.003"],
+    "rate 0.0005": ["--learning-rate", "0.0005"],
+    "dropout 0.7": ["--dropout", "0.7"],
+    "two layers": ["--num-layers", "2"],
+    "rnn": ["--cell", "rnn"],
+    "rnn, rate 0.001": ["--cell", "rnn", "--learning-rate", "0.001"],
+    "lstm": ["--cell", "lstm"],
 }
 
 

@@ -1,0 +1,163 @@
+"""What `train` does where several processes train one model: who reads, who plans, and what the others are told.
+
+The model's folder, and one to start from, are rank 0's business; the sources have to be there on every machine.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+
+from seqgen import checkpoint, tokenizers
+from seqgen.checkpoint import Checkpoint
+from seqgen.config import AnyNetwork, from_json, network_kind
+from seqgen.corpus.sources import Document, fingerprint
+from seqgen.errors import ModelError, UserError
+from seqgen.model.layout import parameter_count
+from seqgen.streams import expand
+from seqgen.tasks.task import Data
+from seqgen.training.device import Compute
+from seqgen.training.joining import launched
+from seqgen.training.loop import Schedule
+from seqgen.training.plan import Plan, Speed
+from seqgen.training.world import World
+
+T = TypeVar("T")
+
+
+class Opened(NamedTuple):
+    """Measured documents, and the data made of them."""
+
+    documents: list[Document]
+    held_out: list[Document]
+    data: Data
+
+
+def check_sources(names: Sequence[str], world: World) -> None:
+    """Raises `UserError` for a source that several processes can't all read."""
+    if world.size > 1 and "-" in names:
+        raise UserError("standard input can't be shared by several processes: write it to a file, and name that")
+
+
+def check_device(compute: Compute) -> None:
+    """Raises `UserError` where the processes would compute on devices of different kinds."""
+    kind = compute.world.decide(lambda: compute.device.type)
+    odd = kind != compute.device.type
+    if compute.world.any(odd) and odd:
+        raise UserError(f"rank 0 computes on {kind}, this process on {compute.device.type}; give the same --device")
+
+
+def run_name() -> dict[str, str]:
+    """For config.json: which torchrun trained, so that it knows its model when it has to start the processes again."""
+    launch = launched()
+    return {} if launch is None else {"run": launch.run}
+
+
+def is_of_this_run(folder: Path) -> bool:
+    """Whether torchrun has started its processes again, and they had saved a model in `folder` before."""
+    launch = launched()
+    if launch is None or not launch.restarts or not (folder / checkpoint.CONFIG).exists():
+        return False
+    try:
+        return bool(checkpoint.load(folder).config["training"].get("run") == launch.run)
+    except ModelError:
+        return False
+
+
+def read_by_first(world: World, folder: Path, names: Sequence[str], read: Callable[[Path], T]) -> T:
+    """What `read` finds in a folder on rank 0's machine. The others read copies of the files that match `names`."""
+    found = read(folder) if world.is_first else None
+    if world.size == 1:
+        assert found is not None
+        return found
+    there = world.decide(lambda: [str(path.relative_to(folder)) for name in names for path in folder.glob(name)])
+    with tempfile.TemporaryDirectory() as own:
+        for name in there:
+            data = world.share((folder / name).read_bytes() if world.is_first else b"")
+            if not world.is_first:
+                (Path(own) / name).parent.mkdir(exist_ok=True)
+                (Path(own) / name).write_bytes(data)
+        return read(Path(own)) if found is None else found
+
+
+def load(folder: str | os.PathLike[str], world: World) -> Checkpoint:
+    """A model to start from. Only rank 0 can read its weights."""
+    return read_by_first(world, expand(folder), [checkpoint.CONFIG, *checkpoint.TOKENIZER_FILES], checkpoint.load)
+
+
+def open_in_turn(world: World, task: str, read: Callable[[Any], Opened]) -> Opened:
+    """The data of a new run. Rank 0 learns the vocabulary; the others spell their own copies of the sources with it.
+
+    Args:
+        read: reads the sources, and makes data of them with the codec it is given, or with one that it makes.
+
+    Raises:
+        UserError: some process's sources are not those of rank 0.
+    """
+    opened = read(None) if world.is_first else None
+    if world.size == 1:
+        assert opened is not None
+        return opened
+    told = world.decide(lambda: _told(opened))
+    with world.in_turn():
+        if opened is None:
+            files = {name: base64.b64decode(data) for name, data in told["tokenizer"].items()}
+            opened = read(checkpoint.parse_reader(task, files))
+    odd = fingerprint([*opened.documents, *opened.held_out]) != told["fingerprint"]
+    if world.any(odd) and odd:
+        raise UserError("the sources differ from those of rank 0; every machine has to have the same files")
+    return opened
+
+
+def _told(opened: Opened | None) -> dict[str, Any]:
+    assert opened is not None
+    return {
+        "fingerprint": fingerprint([*opened.documents, *opened.held_out]),
+        "tokenizer": {
+            name: base64.b64encode(data).decode() for name, data in tokenizers.dump(opened.data.codec).items()
+        },
+    }
+
+
+def settle(compute: Compute, task: str, plan: Callable[[], Plan]) -> tuple[Plan, Compute]:
+    """Rank 0's plan, and its type of products."""
+    world = compute.world
+    if world.size == 1:
+        return plan(), compute
+    told = world.decide(lambda: {"plan": dataclasses.asdict(plan()), "precision": compute.precision})
+    found = told["plan"]
+    found["network"] = from_json(network_kind(task, found["network"]), found["network"])
+    for name in ("schedule", "pretraining"):
+        found[name] = None if found[name] is None else from_json(Schedule, found[name])
+    settled = Plan(**found)
+    kind = torch.bfloat16 if told["precision"] == "bf16" else torch.float32
+    return settled, dataclasses.replace(compute, kind=kind)
+
+
+def result(world: World, folder: Path, network: AnyNetwork, reader: Any) -> Checkpoint:
+    """The model that a run has left, for every process. Only where its folder is can the weights be read."""
+    if world.is_first:
+        saved = checkpoint.load(folder)
+        world.decide(lambda: saved.config)
+        return saved
+    return Checkpoint(folder, world.decide(dict), network, reader)
+
+
+def shared_speed(speed: Speed, world: World) -> Speed:
+    """The tokens a second of all processes, each of which computes its lanes and then exchanges gradients."""
+    if world.size == 1:
+        return speed
+
+    def together(network: Any, batch: int, length: int) -> float:
+        lanes = -(-batch // world.size)
+        seconds = lanes * length / speed(network, lanes, length) + world.exchange(parameter_count(network))
+        return batch * length / seconds
+
+    return together
