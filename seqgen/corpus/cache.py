@@ -91,6 +91,29 @@ def _seize(lock: Path) -> int | None:
         os.close(handle)
 
 
+def is_held(target: Path) -> bool:
+    """Whether somebody is writing `target` (see `alone`)."""
+    return _is_held(target.with_name(f".{target.name}{LOCK}"))
+
+
+def is_held_inside(folder: Path) -> bool:
+    """Whether the command that made a scratch folder still runs."""
+    return _is_held(folder / LOCK)
+
+
+def _is_held(lock: Path) -> bool:
+    if fcntl is None or not lock.exists():
+        return False
+    try:
+        with open(lock, "rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def _let_go(lock: Path, held: int) -> None:
     if held >= 0:
         with contextlib.suppress(OSError):
@@ -99,19 +122,21 @@ def _let_go(lock: Path, held: int) -> None:
 
 
 def _sweep(target: Path) -> None:
-    """Removes what writes of `target` left unfinished; what others left too, where they are long dead."""
-    now = time.time()
+    """Removes what killed writes left unfinished, of `target` and of others."""
     for part in target.parent.glob(f".*{PART}"):
         stem = part.name[1:].split(".")[0]
         with contextlib.suppress(OSError):
             if stem == target.name:
                 part.unlink()
-            elif now - part.stat().st_mtime > _ABANDONED:
-                lock = target.with_name(f".{stem}{LOCK}")
-                held = _seize(lock)
-                if held is not None:
-                    part.unlink()
-                    _let_go(lock, held)
+                continue
+            lock = target.with_name(f".{stem}{LOCK}")
+            held = _seize(lock)
+            if held is None:
+                continue
+            # Who holds the lock is the only one to write; where there are no locks, age has to tell.
+            if held >= 0 or time.time() - part.stat().st_mtime > _ABANDONED:
+                part.unlink()
+            _let_go(lock, held)
 
 
 # ---- What is kept for one run only ----
