@@ -91,6 +91,15 @@ def _seize(lock: Path) -> int | None:
         os.close(handle)
 
 
+def tidy(target: Path) -> None:
+    """Removes the lock of a program that was killed when it had just finished `target`."""
+    lock = target.with_name(f".{target.name}{LOCK}")
+    with contextlib.suppress(OSError):
+        if lock.exists() and (held := _seize(lock)) is not None:
+            _sweep(target)
+            _let_go(lock, held)
+
+
 def is_held(target: Path) -> bool:
     """Whether somebody is writing `target` (see `alone`)."""
     return _is_held(target.with_name(f".{target.name}{LOCK}"))

@@ -101,7 +101,7 @@ def fetch(named: SetName, wanted: Rows, progress: Progress | None = None) -> Pat
         kept = _place(named, opened.identity, wanted)
         if kept.is_file():
             return _used(kept)
-        with cache.alone(kept.with_name(kept.name.split(".")[0])):
+        with cache.alone(_stem(kept)):
             if not kept.is_file():
                 _keep(kept, named, opened, wanted, progress)
     return kept
@@ -113,7 +113,12 @@ def _place(named: SetName, identity: str, wanted: Rows) -> Path:
     return cache_folder() / "sets" / f"{key}{rows.suffix(wanted)}"
 
 
+def _stem(kept: Path) -> Path:
+    return kept.with_name(kept.name.split(".")[0])
+
+
 def _used(kept: Path) -> Path:
+    cache.tidy(_stem(kept))
     with contextlib.suppress(OSError):
         os.utime(kept.with_suffix(".json"))  # so that it can be told what was not used for long
     return kept

@@ -79,6 +79,8 @@ def prepared(preparation: Preparation, task: str, make: Callable[[str], Prepared
             found = _load(key)
             if found is None:
                 return _make(preparation, key, make)
+    else:
+        cache.tidy(folder() / key)
     for is_warning, sentence in found.said:
         (preparation.warn if is_warning else preparation.tell)(sentence)
     return found
@@ -91,11 +93,10 @@ def alone(preparation: Preparation, key: str) -> contextlib.AbstractContextManag
 
 
 def _make(preparation: Preparation, key: str, make: Callable[[str], Prepared]) -> Prepared:
-    made = make(key)
-    documents = [*preparation.documents, *preparation.valid]
     try:
-        check_unchanged(documents)
-    except BaseException:
+        made = make(key)
+        check_unchanged([*preparation.documents, *preparation.valid])
+    except BaseException:  # also Ctrl-C: what is there now, nobody would ever ask for
         forget(key)
         raise
     record = {
