@@ -507,8 +507,8 @@ def test_sets_are_read_from_the_hub(ask: Ask, home: Path) -> None:
     })) as server:  # fmt: skip
         wrong = {
             "hf:me/none": "the hub has no set 'me/none', or it is private",
-            "hf:me/secret": "it is gated: ask for access at",
-            "hf:me/set@none": "Revision 'none' doesn't exist",
+            "hf:me/secret": "gated",
+            "hf:me/set@none": "no revision 'none' of 'me/set'",
             "hf:me/set#none": "it has no split 'none'; there are 'train', 'test'",
             "hf:me/set:none": "no config 'none'",
             "hf:me/configs": "it has several configs, and none is named: 'a', 'b'",

@@ -283,10 +283,14 @@ def _modestly() -> Iterator[None]:
 
 
 def _check_reachable(config: Any) -> None:
-    """Raises `DataError` at once where there is no network, for which `huggingface_hub` would try half a minute."""
+    """Raises `DataError` at once where there is no network, for which `huggingface_hub` would try half a minute, or
+    where it may not be used."""
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+        if getattr(config, name, False) is True or os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
+            raise DataError(f"the network is switched off by {name}")
     parts = urllib.parse.urlsplit(config.HF_ENDPOINT)
-    if getattr(config, "HF_HUB_OFFLINE", False) or urllib.request.getproxies().get(parts.scheme):
-        return  # it is not to be asked, or to be asked by way of somebody else
+    if urllib.request.getproxies().get(parts.scheme):
+        return  # it is to be asked by way of somebody else
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         socket.create_connection((parts.hostname or "", port), _PATIENCE).close()
@@ -310,22 +314,22 @@ def _told(named: SetName) -> Iterator[None]:
 def _why(named: SetName, error: Exception) -> str:
     said = reason(error)
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    if "gated" in said.lower():
+    if "GatedRepoError" in kinds or "is a gated" in said:
         page = f"https://huggingface.co/datasets/{named.name}"
         return f"it is gated: ask for access at {page}, then set HF_TOKEN or log in with `hf auth login`"
-    if named.path is None and "DatasetNotFoundError" in kinds and "revision" not in said.lower():
-        return f"the hub has no set {named.name!r}, or it is private (then set HF_TOKEN, or `hf auth login`)"
+    if named.path is None and kinds & {"DatasetNotFoundError", "RepositoryNotFoundError"}:
+        if named.revision and "evision" in said:
+            return f"the hub has no revision {named.revision!r} of {named.name!r}"
+        return f"the hub has no set {named.name!r}, or it is private or gated (then set HF_TOKEN, or `hf auth login`)"
     if match := re.search(r"Bad split: .*Available splits: \[(.*)\]", said):
         return f"it has no split {named.split!r}; there are {match[1]}; write {named.source.partition('#')[0]}#SPLIT"
     if match := re.search(r"BuilderConfig .* not found.*\[(.*)\]", said):
         return f"it has no config {named.config!r}; there are {match[1]}"[:300]
     if match := re.search(r"Config name is missing.*?\[(.*?)\]", said):
         return f"it has several configs, and none is named: {match[1]}"[:300]
-    if "Offline" in said or "offline" in said:
-        return f"the network is switched off (HF_HUB_OFFLINE, HF_DATASETS_OFFLINE): {said[:100]}"
     if "BatchSize must be greater than 0" in said:
         return "it has no rows"
-    if "Server Disconnected" in said or "RemoteProtocolError" in kinds:
+    if "RemoteProtocolError" in kinds or re.search("Server Disconnected|Connection broken|IncompleteRead", said):
         return "the connection to the hub broke off, again and again; try again later"
     if kinds & {"ConnectionError", "NetworkError", "TimeoutException"}:
         return f"the hub can't be reached: {said[:160]}"
