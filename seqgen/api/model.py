@@ -269,6 +269,7 @@ class Model:
         Args:
             options: fields of `config.ForecastOptions`; with `backtest`, forecasts from the past, the oldest first.
         """
+        from seqgen import tasks
         from seqgen.api import forecasting
         from seqgen.corpus import sources as reading
 
@@ -276,7 +277,8 @@ class Model:
         settings = make(ForecastOptions, options)
         names = [sources] if isinstance(sources, str) else list(sources)
         with reading.Spool() as spool:
-            documents = reading.measure(reading.find(names, spool, None, warn), warn)
+            rows = tasks.rows(self.task)
+            documents = reading.measure(reading.find(names, spool, None, warn, rows=rows), warn)
             return list(forecasting.forecasts(self, documents, settings, warn))
 
     def evaluate(
@@ -306,8 +308,8 @@ class Model:
         began = time.monotonic()
         names = [sources] if isinstance(sources, str) else list(sources)
         with reading.Spool() as spool:
-            accepts = tasks.accepts(self.task)
-            documents = reading.measure(reading.find(names, spool, progress, warn, accepts), warn)
+            accepts, rows = tasks.accepts(self.task), tasks.rows(self.task, self.text_column)
+            documents = reading.measure(reading.find(names, spool, progress, warn, accepts, rows), warn)
             trained_on = {source["sha256"] for source in self.checkpoint.sources}
             known = [document.name for document in documents if document.sha256 in trained_on]
             if known and self.task != "forecast":  # of its own file, only rows not learnt from are taken
@@ -315,6 +317,13 @@ class Model:
                 warn(f"{known[0]!r}{others}: the model was trained on this (but for a held-out part)")
             result = EVALUATIONS[self.task](Evaluation(self, documents, settings, rivals, warn, tell))
         return {"task": self.task, **result, "seconds": round(time.monotonic() - began, 3)}
+
+    @property
+    def text_column(self) -> str | None:
+        """The column of a set, or of a table, that it was told to learn from."""
+        options = self.checkpoint.config["training"].get("options", {})
+        column = options.get("text_column") if isinstance(options, dict) else None
+        return column if isinstance(column, str) else None
 
     def info(self) -> dict[str, Any]:
         """config.json, with the number of parameters and the bytes of the weights."""

@@ -36,7 +36,7 @@ class Watcher:
 
     tell: what is being done before training begins, in a few words.
     warn: something the person should know.
-    progress: downloads, in bytes.
+    progress: of what is being done before training begins, in bytes: so many, of so many as far as that is known.
     started: training begins.
     event: each event of the loop.
     stop: asked before every step; true ends the run early, saved.
@@ -45,7 +45,7 @@ class Watcher:
 
     tell: Callable[[str], None] = lambda _: None
     warn: Callable[[str], None] = lambda _: None
-    progress: Callable[[int, int | None], None] | None = None
+    progress: Callable[[int, int | None], None] = lambda done, of: None
     started: Callable[[Training], None] = lambda _: None
     event: Callable[[Event], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
@@ -108,9 +108,10 @@ def train(
             compute = dataclasses.replace(compute, kind=torch.float32)
 
         def read(codec: Any) -> together.Opened:
-            documents, held_out = _read(kind, names, valid_names, spool, watch)
+            documents, held_out = _read(kind, names, valid_names, spool, watch, given)
             preparation = Preparation(
-                documents, held_out, given, codec=codec, start=start, tell=watch.tell, warn=watch.warn
+                documents, held_out, given, codec=codec, start=start, tell=watch.tell, warn=watch.warn,
+                progress=watch.progress,
             )
             return together.Opened(documents, held_out, kind.prepare(preparation))
 
@@ -174,16 +175,16 @@ def _check_task(kind: Task, given: TrainOptions, explicit: dict[str, Any], start
 
 
 def _read(
-    kind: Task, names: list[str], valid_names: list[str], spool: Spool, watch: Watcher
+    kind: Task, names: list[str], valid_names: list[str], spool: Spool, watch: Watcher, options: TrainOptions
 ) -> tuple[list[Document], list[Document]]:
     watch.tell("reading " + ", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
-    documents = reading.measure(
-        reading.find(names, spool, watch.progress, watch.warn, tasks.accepts(kind.name)), watch.warn
-    )
-    held_out = (
-        reading.find(valid_names, spool, watch.progress, watch.warn, tasks.accepts(kind.name)) if valid_names else []
-    )
-    return documents, reading.measure(held_out, watch.warn) if held_out else []
+    accepts, rows = tasks.accepts(kind.name), tasks.rows(kind.name, options.text_column)
+
+    def read(some: list[str]) -> list[Document]:
+        found = reading.find(some, spool, watch.progress, watch.warn, accepts, rows)
+        return reading.measure(found, watch.warn, watch.progress)
+
+    return read(names), read(valid_names) if valid_names else []
 
 
 def _starting_point(start: Checkpoint, given: TrainOptions, explicit: dict[str, Any]) -> Checkpoint:
@@ -270,6 +271,7 @@ def _resume(
                 valid_names or [str(source["name"]) for source in facts.get("valid_sources", [])],
                 spool,
                 watch,
+                begun,
             )
             if reading.fingerprint([*documents, *held_out]) != facts.get("fingerprint"):
                 raise UserError(
@@ -277,7 +279,7 @@ def _resume(
                     "or go on with another text by --init-from"
                 )
             data = kind.prepare(
-                Preparation(documents, held_out, begun, codec=saved.reader, tell=watch.tell, warn=watch.warn)
+                Preparation(documents, held_out, begun, saved.reader, None, watch.tell, watch.warn, watch.progress)
             )
     schedule = _schedule(training_config, begun, explicit, data)
     compute = device.choose(given.device, training_config["precision"], given.threads or begun.threads, world)

@@ -23,6 +23,7 @@ from seqgen.config import ClassifyOptions, make
 
 if TYPE_CHECKING:
     from seqgen.api.classifying import Prediction
+    from seqgen.corpus.rows import Rows
     from seqgen.corpus.shards import Shard
     from seqgen.corpus.sources import Spool
 
@@ -50,6 +51,7 @@ def run(
     from seqgen.api.classifying import judge, labeller, sorter_of
     from seqgen.api.model import load
     from seqgen.corpus import sources as reading
+    from seqgen.corpus.rows import Rows
     from seqgen.corpus.shards import Shard
 
     part = Shard.parse(shard)
@@ -58,26 +60,29 @@ def run(
     multi = sorter_of(loaded).multi
     voice = Voice(quiet)
     spell = _FORMATS[settings.format]
+    as_lines = Rows("lines", loaded.text_column)
     with Output(output) as out, reading.Spool() as spool:
-        for chunks in _streams(names, part, spool, voice):
+        for chunks in _streams(names, part, spool, voice, as_lines):
             for batch in _batches(chunks):
                 rows = work(batch)
                 out.write("".join(spell(judge(row, work.labels, multi, settings)) for row in rows))
 
 
-def _streams(names: list[str], part: Shard, spool: Spool, voice: Voice) -> Iterator[Iterator[bytes]]:
+def _streams(
+    names: list[str], part: Shard, spool: Spool, voice: Voice, as_lines: Rows
+) -> Iterator[Iterator[bytes]]:
     """The bytes of each source. Of a part, a pipe's are kept first: where its lines end is known only at its end."""
     from seqgen.corpus import sources as reading
     from seqgen.streams import open_input, read_chunks
 
     if not part.is_whole:
-        yield from part.of_lines([d for name in names for d in reading.find([name], spool, warn=voice.warn)])
+        yield from part.of_lines([d for name in names for d in reading.find([name], spool, warn=voice.warn, rows=as_lines)])
         return
     for name in names:
         if name == "-":
             yield read_chunks(open_input("-"), "standard input", as_it_comes=True)
         else:
-            for document in reading.find([name], spool, warn=voice.warn):
+            for document in reading.find([name], spool, warn=voice.warn, rows=as_lines):
                 yield document.chunks()
 
 

@@ -10,6 +10,7 @@ import typer
 from seqgen.cli.common import ModelFolder, Output, Quiet, ShardOf, Voice, lines_of, pipes, sources_or_stdin, to_json
 
 if TYPE_CHECKING:
+    from seqgen.corpus.rows import Rows
     from seqgen.corpus.shards import Shard
     from seqgen.corpus.sources import Accepts, Spool
 
@@ -50,6 +51,8 @@ def run(
         raise UserError(f"--lines is for text; {record.get(loaded.task, '')}")
     from seqgen import tasks
 
+    accepts, rows = tasks.accepts(loaded.task), tasks.rows(loaded.task, loaded.text_column)
+
     def show(score: Score) -> str:
         record = {
             "name": score.name, "tokens": score.tokens, "nats": score.nats, "bits_per_byte": score.bits_per_byte,
@@ -60,11 +63,11 @@ def run(
 
     with Output(output) as out, reading.Spool() as spool:
         if loaded.task == "dialogue":
-            documents = reading.measure(reading.find(names, spool, warn=voice.warn), voice.warn)
+            documents = reading.measure(reading.find(names, spool, warn=voice.warn, rows=rows), voice.warn)
             for score in loaded.score_conversations(documents, per_token, part):
                 out.write(show(score))
             return
-        for title, chunks in _records(names, part, spool, voice, tasks.accepts(loaded.task)):
+        for title, chunks in _records(names, part, spool, voice, accepts, rows):
             with contextlib.closing(chunks):
                 if lines:
                     for score in loaded.score_lines(lines_of(chunks), title, per_token):
@@ -83,14 +86,14 @@ def run(
 
 
 def _records(
-    names: list[str], part: Shard, spool: Spool, voice: Voice, accepts: Accepts
+    names: list[str], part: Shard, spool: Spool, voice: Voice, accepts: Accepts, rows: Rows
 ) -> Iterator[tuple[str, Generator[bytes, None, None]]]:
     """Name and bytes of each record, standard input as it comes, however long it gets."""
     from seqgen.corpus import sources as reading
     from seqgen.streams import open_input, read_chunks
 
     if not part.is_whole:
-        found = [d for name in names for d in reading.find([name], spool, warn=voice.warn, accepts=accepts)]
+        found = [d for n in names for d in reading.find([n], spool, warn=voice.warn, accepts=accepts, rows=rows)]
         for document in part.of_documents(found):
             yield document.name, document.chunks()
         return
@@ -98,5 +101,5 @@ def _records(
         if name == "-":
             yield "-", read_chunks(open_input("-"), "standard input", as_it_comes=True)
         else:
-            for document in reading.find([name], spool, warn=voice.warn, accepts=accepts):
+            for document in reading.find([name], spool, warn=voice.warn, accepts=accepts, rows=rows):
                 yield document.name, document.chunks()

@@ -76,8 +76,8 @@ class TrainOptions:
         0, "Music: every pass plays each piece up to so many percent faster or slower.", least=0, most=50,
         tasks=_MUSIC)  # fmt: skip
     text_column: str | None = setting(
-        None, "Labelled texts: the column of a table, or key of JSON, that holds the text [default: guessed].",
-        tasks=_CLASSIFY)  # fmt: skip
+        None, "Text and labelled texts: the column of a table, or key of JSON, that holds the text [default: guessed; "
+        "of text, CSV and JSON are read as they stand].", tasks=("text", "classify"))  # fmt: skip
     label_column: str | None = setting(
         None, "Labelled texts: the column or key that holds the label [default: guessed].",
         tasks=_CLASSIFY)  # fmt: skip

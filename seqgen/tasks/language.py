@@ -14,10 +14,10 @@ from seqgen import tokenizers
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import TrainOptions
 from seqgen.corpus import ids
-from seqgen.corpus.catalogue import cache_folder
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import fingerprint
 from seqgen.model.network import Network
+from seqgen.tasks.prepared import place
 from seqgen.tasks.task import Preparation
 from seqgen.tokenizers import Codec
 from seqgen.training import plan as planning
@@ -106,8 +106,8 @@ def from_cache(facts: Mapping[str, Any]) -> tuple[str, IdStream, IdStream | None
     key = facts.get("cache")
     if not isinstance(key, str) or not key.isalnum():
         return None
-    train = ids.load(cache_folder() / "ids" / f"{key}.train.ids")
-    held_out = ids.load(cache_folder() / "ids" / f"{key}.valid.ids")
+    train = ids.load(place(key, "train"))
+    held_out = ids.load(place(key, "valid"))
     if train is None or (held_out is None and facts.get("held_out_tokens")):
         return None
     counts = {name: value for name, value in facts.items() if isinstance(value, int)}
