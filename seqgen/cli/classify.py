@@ -76,7 +76,8 @@ def _streams(
     from seqgen.streams import open_input, read_chunks
 
     if not part.is_whole:
-        yield from part.of_lines([d for name in names for d in reading.find([name], spool, warn=voice.warn, rows=as_lines)])
+        found = [d for name in names for d in reading.find([name], spool, warn=voice.warn, rows=as_lines)]
+        yield from part.of_lines(found)
         return
     for name in names:
         if name == "-":
