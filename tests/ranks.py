@@ -186,6 +186,57 @@ def facts() -> dict[str, Any]:
         }
 
 
+def loop() -> dict[str, Any]:
+    """The events of a run in which one process's loss is not finite, and of one that ends by the clock, which is late
+    in one process."""
+    import time
+
+    import torch
+    from torch import nn
+
+    from seqgen.training.joining import joined
+    from seqgen.training.loop import Position, Run, Schedule
+    from seqgen.training.world import World
+
+    class Toy:
+        """Moves a number to 3."""
+
+        def __init__(self, world: World, spoilt_at: int) -> None:
+            self.network = nn.Linear(1, 1, bias=False)
+            nn.init.zeros_(self.network.weight)
+            self.steps_per_epoch, self.measures, self._world = 10, {}, world
+            self._left = spoilt_at
+
+        def loss(self, step: int, generator: torch.Generator) -> tuple[torch.Tensor, int]:
+            time.sleep(0.002)
+            self._left -= self._world.rank
+            spoilt = float("nan") if self._left == 0 else 1.0
+            return (self.network.weight - 3).square().mean() * spoilt / self._world.size, 10
+
+        def validate(self) -> float:
+            assert self._world.is_first
+            return float((self.network.weight.detach() - 3).square())
+
+        def carried(self) -> dict[str, torch.Tensor]:
+            return {}
+
+        def carry(self, tensors: dict[str, torch.Tensor]) -> None:
+            assert not tensors
+
+    with joined() as world:
+
+        def events(spoilt_at: int, late: float, **schedule: Any) -> tuple[Toy, list[list[Any]]]:
+            toy = Toy(world, spoilt_at)
+            settled = Schedule(0.3, 0.1, patience=0, **schedule)
+            began = time.monotonic() - late * world.rank
+            run = Run(toy, settled, torch.Generator().manual_seed(1), Position(), began, world)
+            return toy, [[type(event).__name__, getattr(event, "step", None)] for event in run.events()]
+
+        toy, spoilt = events(7, 0.0, steps=40)
+        _, timed = events(-1, 1000.0, seconds=0.3)
+        return {"spoilt": spoilt, "weight": float(toy.network.weight.detach()), "timed": timed}
+
+
 def failures(place: Path, own: Path, rank: int) -> dict[str, list[str]]:
     """What each process is told where a training can't be: the kind of error, and its words."""
     import datetime
@@ -233,7 +284,7 @@ def main(place: Path) -> None:
     """Every run, in this process and the others. Each has another idea of where the model is to be."""
     rank = int(os.environ["RANK"])
     own = place / f"models {rank}"
-    found: dict[str, Any] = {"facts": facts()}
+    found: dict[str, Any] = {"facts": facts(), "loop": loop()}
     for name in RUNS:
         found[name] = curve(name, place / "sources", own / name)
     found["stopped"] = curve("text", place / "sources", own / "stopped", HALFWAY if rank else None)

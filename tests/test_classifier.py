@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqgen.config import CELL_NAMES, DIRECTIONS, ClassifierConfig
+from seqgen.config import CELL_NAMES, DIRECTIONS, ClassifierConfig, GenerativeConfig
 from seqgen.errors import UserError
 from seqgen.evaluation import classify as measuring
 from seqgen.evaluation import linear_rival
 from seqgen.generation.labelling import SideBySide
 from seqgen.model.classifier import Classifier, by_size, lay_out, reverse
+from seqgen.model.generative import GenerativeClassifier
 from seqgen.model.layout import weight_shapes
 from seqgen.model.ngrams import BUCKETS, bags, joined
 from seqgen.tokenizers.preparing import Preparer, read_stop_words
@@ -67,6 +70,31 @@ def test_groups_hold_each_stretch_once_and_are_bounded(lengths: list[int], most:
     groups = by_size(sizes, most)
     assert sorted(np.concatenate(groups).tolist() if groups else []) == list(range(len(lengths)))
     assert all(len(group) == 1 or len(group) * sizes[group].max() <= most for group in groups)
+
+
+@pytest.mark.parametrize(("units", "vocabulary"), [(32, 40), (48, 2000), (100, 300)])
+@pytest.mark.parametrize("generative", [False, True])
+def test_what_is_said_of_a_text_has_the_same_bits_whoever_is_read_with_it(
+    units: int, vocabulary: int, generative: bool
+) -> None:
+    """So that parts of a work can be done apart, and joined."""
+    labels = ("a", "b", "c")
+    shape: dict[str, Any] = {"vocab_size": vocabulary, "labels": labels, "rnn_size": units, "embedding_size": 32}
+    chance, generator = np.random.default_rng(units), torch.Generator().manual_seed(1)
+    read: Callable[[Sequence[np.ndarray]], torch.Tensor]
+    if generative:
+        writer = GenerativeClassifier(GenerativeConfig(**shape), generator).eval()
+        read = functools.partial(writer.log_likelihoods, end=3)
+    else:
+        sorter = Classifier(ClassifierConfig(**shape, stretch=20), generator).eval()
+        torch.nn.init.normal_(sorter.head_weight, generator=generator)
+        read = sorter.read
+    texts = [chance.integers(4, vocabulary, size=int(size)) for size in chance.integers(1, 90, size=50)]
+    with torch.inference_mode():
+        whole = read(texts)
+        for cuts in ([1, 2, 3, 49], [25], sorted(chance.integers(1, 50, size=9))):
+            parts = [read(texts[a:b]) for a, b in itertools.pairwise([0, *cuts, 50]) if a < b]
+            assert torch.equal(torch.cat(parts), whole)
 
 
 def test_a_stretch_is_turned_within_its_length() -> None:

@@ -90,7 +90,7 @@ BAD_TRAIN = [
     ("rnn_size", 0), ("rnn_size", -5), ("rnn_size", (1 << 16) + 1),
     ("num_layers", 0), ("num_layers", 65), ("embedding_size", 0), ("embedding_size", 1 << 17),
     ("dropout", -0.01), ("dropout", 0.96), ("dropout", math.nan), ("dropout", math.inf),
-    ("weight_drop", -1), ("weight_drop", 1.0),
+    ("weight_drop", -1), ("weight_drop", 1.0), ("blank", -0.1), ("blank", 0.95), ("averaging", -1), ("averaging", 2e6),
     ("seq_length", 1), ("seq_length", 0), ("seq_length", (1 << 20) + 1),
     ("batch_size", 0), ("batch_size", -8),
     ("learning_rate", 0), ("learning_rate", -0.1), ("learning_rate", 10.5), ("learning_rate", math.nan),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import contextlib
 import errno
 import gzip
 import hashlib
@@ -26,9 +25,6 @@ from seqgen.corpus import ids, sources, split
 from seqgen.corpus.sources import Document, Spool, find, fingerprint, measure
 from seqgen.corpus.split import SHORTEST_CUT, SMALLEST_PART, Part, hold_out
 from seqgen.errors import DataError, UserError
-
-# Read when `datasets` is imported, so set here, before any test runs: none may reach for the network.
-os.environ["HF_HUB_OFFLINE"] = "1"
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
@@ -608,86 +604,7 @@ def test_a_cache_folder_that_cannot_be_written_is_a_user_error(tmp_path: Path) -
     assert one_line(error)
 
 
-# ---- The hub ----
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path | str], bytes]:
-    """Reads a set without the network and without the person's own cache."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf-home")))
-    with contextlib.suppress(ImportError):  # the first import takes seconds, and reads the environment
-        import datasets
-
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("hf-cache"), raising=False)
-    from seqgen.corpus import hub
-
-    yield lambda name: b"".join(hub.read(f"hf:{name}"))
-    patch.undo()
-
-
-Hub = Callable[[object], bytes]
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "expected"),
-    [
-        ("a.txt", "one\n\ntwo 月\n", "one\n\ntwo 月\n"),
-        ("a.jsonl", '{"id": "a much longer name", "text": "one"}\n{"id": "b", "text": "two"}\n', "one\ntwo\n"),
-        ("a.jsonl", '{"id": "a", "body": "the longest is the text"}\n', "the longest is the text\n"),
-        ("a.csv", 'id,text\n1,one\n2,"two, and\nthree"\n', "one\ntwo, and\nthree\n"),
-        ("a.jsonl", '{"text": "one"}\n{"text": null}\n{"text": "three"}\n', "one\n\nthree\n"),
-    ],
-    ids=["text", "jsonl", "another column", "csv", "a value missing"],
-)
-def test_a_local_folder_is_read_like_one_of_the_hub(
-    name: str, data: str, expected: str, tmp_path: Path, hub: Hub
-) -> None:
-    put(tmp_path / "set" / name, data.encode())
-    assert hub(tmp_path / "set") == expected.encode()
-
-
-def test_a_set_of_the_hub_is_a_document(tmp_path: Path, hub: Hub, spool: Spool) -> None:
-    put(tmp_path / "set" / "a.jsonl", b'{"text": "one"}\n{"text": "two"}\n')
-    (document,) = measure(find([f"hf:{tmp_path}/set"], spool))
-    assert document.name == f"hf:{tmp_path}/set"
-    assert contents(document) == b"one\ntwo\n"
-
-
-@pytest.mark.parametrize("name", ["", ":", "@", ":config", "@main", "a@", "a:", "a:@b", "a:b@"])
-def test_a_malformed_name_is_a_data_error(name: str, spool: Spool) -> None:
-    with pytest.raises(DataError, match="OWNER/NAME") as error:
-        find([f"hf:{name}"], spool)
-    assert one_line(error)
-
-
-def test_a_set_that_cannot_be_reached_is_a_data_error(hub: Hub, spool: Spool) -> None:
-    for name in ("nobody/nothing", "nobody/nothing:config@main", "no such name", "../x", "/no/such/folder"):
-        with pytest.raises(DataError, match="cannot read 'hf:") as error:
-            find([f"hf:{name}"], spool)
-        assert one_line(error)
-
-
-def test_a_set_without_text_is_a_data_error(tmp_path: Path, hub: Hub) -> None:
-    put(tmp_path / "set" / "a.jsonl", b'{"n": 1, "m": [2]}\n')
-    with pytest.raises(DataError, match="no column holds text; there are n, m") as error:
-        hub(tmp_path / "set")
-    assert one_line(error)
-
-
-def test_a_folder_without_data_is_a_data_error(tmp_path: Path, hub: Hub) -> None:
-    with pytest.raises(DataError, match="cannot read") as error:
-        hub(tmp_path)
-    assert one_line(error)
-
-
-def test_the_text_is_in_the_column_that_looks_like_it() -> None:
-    from seqgen.corpus.hub import text_column
-
-    assert text_column({"title": "a long title", "text": "short"}) == "text"
-    assert text_column({"text": None, "title": "x", "body": "longer", "n": 1000000}) == "body"
-    with pytest.raises(DataError, match="a, b"):
-        text_column({"a": 1, "b": None})
+# ---- What a file is ----
 
 
 def test_looking_at_a_file_tells_text_from_binary(tmp_path: Path) -> None:

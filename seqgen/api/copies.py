@@ -125,6 +125,7 @@ def _cached(loaded: Checkpoint) -> list[IdStream]:
     key = loaded.config["data"].get("cache")
     if not isinstance(key, str) or not key.isalnum():
         return []
-    streams = [id_cache.load(catalogue.cache_folder() / "ids" / f"{key}.{part}.ids") for part in ("train", "valid")]
-    train, held_out = streams
+    from seqgen.tasks.prepared import place
+
+    train, held_out = (id_cache.load(place(key, part)) for part in ("train", "valid"))
     return [] if train is None else [train] if held_out is None else [train, held_out]

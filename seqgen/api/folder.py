@@ -21,20 +21,22 @@ import seqgen
 from seqgen import checkpoint, tokenizers
 from seqgen.api import copies
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import FORMAT, NetworkConfig, TrainOptions
+from seqgen.config import FORMAT, GenerativeConfig, NetworkConfig, TrainOptions
 from seqgen.corpus import sources as reading
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import UserError
 from seqgen.generation.compiled import rounding_cost
+from seqgen.model.network import Network
 from seqgen.streams import exchange, reason
 from seqgen.tasks.language import LanguageData
 from seqgen.tasks.task import Data, Task
-from seqgen.training import device, plan
+from seqgen.training import confidence, device, plan
 from seqgen.training.loop import Run, Validated
 
 _SAVE_EVERY = 60.0  # seconds between saves where validations are further apart
 _ROUNDING = "rounding_bits_per_token"
+_TEMPERATURE = "temperature"  # that the output layer was divided by
 _ROUNDING_SAMPLE = 1 << 15  # ids by which the cost of rounding is measured, at most
 
 
@@ -92,6 +94,7 @@ def describe(
             "options": dataclasses.asdict(given),
             "batch_size": settled.batch_size,
             "seq_length": settled.seq_length,
+            "blank": settled.blank,
             "precision": compute.precision,
             "threads": torch.get_num_threads(),
             "init_from": None if start is None else str(init_from),
@@ -141,7 +144,8 @@ class ModelFolder:
         training.metrics.append(record)
         position = training.run.position
         if event.best:
-            self._config.pop(_ROUNDING, None)  # it was of other weights
+            for name in (_ROUNDING, _TEMPERATURE):
+                self._config.pop(name, None)  # it was of other weights
             self._config["metrics"] = {
                 **training.metrics_of(event.val_loss),
                 "train_loss": record["train_loss"],
@@ -182,15 +186,18 @@ class ModelFolder:
         self._saved_at = self._training.run.seconds()
 
     def finish(self) -> None:
-        """Once all is over, keeps the corpus, if it is to be kept; and measures what sampling with rounded weights
-        would cost: of text, on what was held out."""
+        """Once all is over, keeps the corpus, if it is to be kept. Then, of text, music and dialogue, makes the network
+        as sure as the mean over its masks, and measures what sampling with rounded weights would cost, on what was held
+        out."""
         self._keep_corpus()
         network = self._training.plan.network
-        stream = getattr(self._data, "held_out", None) or getattr(self._data, "train", None)
-        if not self._world.is_first or not isinstance(network, NetworkConfig) or not isinstance(stream, IdStream):
+        learnt, held_out = getattr(self._data, "train", None), getattr(self._data, "held_out", None)
+        if not self._world.is_first or not isinstance(network, NetworkConfig) or not isinstance(learnt, IdStream):
             return
+        if not isinstance(network, GenerativeConfig) and _TEMPERATURE not in self._config:
+            self._soften(learnt)
         saved = checkpoint.load(self._training.folder)
-        cost = rounding_cost(network, saved.weights(), stream.ids[:_ROUNDING_SAMPLE])
+        cost = rounding_cost(network, saved.weights(), (held_out or learnt).ids[:_ROUNDING_SAMPLE])
         if cost is not None and self._config.get(_ROUNDING) != round(cost, 6):
             self._config[_ROUNDING] = round(cost, 6)
             checkpoint.write_config(self._training.folder, self._config)
@@ -205,6 +212,29 @@ class ModelFolder:
         streams = [data.train] if data.held_out is None else [data.train, data.held_out]
         documents = self._training.documents if self._training.task.name == "text" else []
         copies.keep(folder, copies.build(data.codec, streams, documents), self._config)
+
+    def _soften(self, learnt: IdStream) -> None:
+        """See `training.confidence`; not where what is held out shows that it is sure with reason. config.json is
+        written first: it says that this is done, and a kill in between leaves a model that is a little too sure, not
+        one that is softened twice."""
+        training = self._training
+        network = training.run.objective.network
+        assert isinstance(network, Network)
+        weights = checkpoint.load(training.folder).weights()  # the best, which need not be the last
+        network.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()})
+        seed = self._config["training"]["options"]["seed"]
+        found = confidence.temperature(network, learnt, training.compute, seed)
+        softened = found != 1 and confidence.soften(network, found)
+        if softened:
+            loss, before = training.run.objective.validate(), training.run.position.best_loss
+            softened = loss is None or before is None or loss < before
+            if softened:
+                self._config["metrics"] |= training.metrics_of(loss)
+        self._config[_TEMPERATURE] = found if softened else 1.0
+        checkpoint.write_config(training.folder, self._config)
+        if softened:
+            state = {name: weight.detach().float().cpu().numpy() for name, weight in network.state_dict().items()}
+            checkpoint.write_weights(training.folder / checkpoint.WEIGHTS, state, self._config["identity"])
 
     def save_if_due(self) -> None:
         since = self._training.run.seconds() - self._saved_at

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from seqgen.api.classifying import Prediction
     from seqgen.api.forecasting import Forecast
     from seqgen.api.scoring import Score
+    from seqgen.corpus.shards import Shard
     from seqgen.corpus.sources import Document, Progress, Warn
     from seqgen.generation.dialogue import Conversation
     from seqgen.generation.music import Composition
@@ -155,7 +156,7 @@ class Model:
             left: told of each sample, and of the state from which it can be gone on with.
             options: fields of `config.SampleOptions` and `config.SearchOptions`.
         """
-        asked = self.request(prompt, label, stop_at_end, state, options)
+        asked = writing.request(prompt, options, label, stop_at_end, state)
         writing.check(self, asked, n, first)
         job = writing.prepare(self, asked, keep=left is not None)
         return [sample for _, sample in in_order(job, n, first, left) if sample is not None]
@@ -166,7 +167,7 @@ class Model:
         """`n` texts as `sample --json` writes them: each with what is needed to make it again (`replay`)."""
         from seqgen.api import receipts
 
-        asked = self.request(prompt, label, False, None, options)
+        asked = writing.request(prompt, options, label)
         writing.check(self, asked, n, first)
         return list(receipts.records(self, asked, n, first))
 
@@ -176,19 +177,6 @@ class Model:
         from seqgen.api import receipts
 
         return receipts.replay(self, record, state_file)
-
-    def request(
-        self,
-        prompt: str | bytes,
-        label: str | None,
-        stop_at_end: bool,
-        state: SavedState | None,
-        options: Mapping[str, Any],
-    ) -> Request:
-        """What `sample` is asked for."""
-        data = prompt.encode("utf-8", "surrogateescape") if isinstance(prompt, str) else prompt
-        chosen, search = writing.settings(options, state)
-        return Request(chosen, search, prompt=data, label=label, stop_at_end=stop_at_end, state=state)
 
     def read(self, text: str | bytes, state: SavedState | None = None) -> SavedState:
         """Where the model is after a text, or after more of one: what any number of samples can go on from."""
@@ -222,7 +210,7 @@ class Model:
 
     def stream(self, prompt: str | bytes = "", **options: Any) -> Iterator[str]:
         """One text, in pieces of whole characters, as it is written."""
-        asked = self.request(prompt, None, False, None, options)
+        asked = writing.request(prompt, options)
         writing.check(self, asked)
         for piece, _ in in_order(writing.prepare(self, asked), 1):
             yield piece
@@ -315,11 +303,15 @@ class Model:
             writing.check_keeping(self, asked, 1)
         return list(composing.compose_as(self, asked, n, first, composing.piece_of(self, primer), keep, copies=True))
 
-    def score_conversations(self, documents: Sequence[Document], per_token: bool = False) -> Iterator[Score]:
-        """What each conversation in these files costs, from nothing to its end: a record is a conversation."""
+    def score_conversations(
+        self, documents: Sequence[Document], per_token: bool = False, part: Shard | None = None
+    ) -> Iterator[Score]:
+        """What each conversation in these files costs, from nothing to its end: a record is a conversation. Of a
+        `part`, those that are in it."""
         from seqgen.api import scoring
+        from seqgen.corpus.shards import WHOLE
 
-        return scoring.score_conversations(self, documents, per_token)
+        return scoring.score_conversations(self, documents, per_token, part or WHOLE)
 
     def forecast(self, sources: Sequence[str] | str, warn: Warn = lambda _: None, **options: Any) -> list[Forecast]:
         """What is expected after the last row of each series in `sources`, tables such as it learnt from.
@@ -327,6 +319,7 @@ class Model:
         Args:
             options: fields of `config.ForecastOptions`; with `backtest`, forecasts from the past, the oldest first.
         """
+        from seqgen import tasks
         from seqgen.api import forecasting
         from seqgen.corpus import sources as reading
 
@@ -334,7 +327,8 @@ class Model:
         settings = make(ForecastOptions, options)
         names = [sources] if isinstance(sources, str) else list(sources)
         with reading.Spool() as spool:
-            documents = reading.measure(reading.find(names, spool, None, warn), warn)
+            rows = tasks.rows(self.task)
+            documents = reading.measure(reading.find(names, spool, None, warn, rows=rows), warn)
             return list(forecasting.forecasts(self, documents, settings, warn))
 
     def evaluate(
@@ -364,8 +358,8 @@ class Model:
         began = time.monotonic()
         names = [sources] if isinstance(sources, str) else list(sources)
         with reading.Spool() as spool:
-            accepts = tasks.accepts(self.task)
-            documents = reading.measure(reading.find(names, spool, progress, warn, accepts), warn)
+            accepts, rows = tasks.accepts(self.task), tasks.rows(self.task, self.text_column)
+            documents = reading.measure(reading.find(names, spool, progress, warn, accepts, rows), warn)
             trained_on = {source["sha256"] for source in self.checkpoint.sources}
             known = [document.name for document in documents if document.sha256 in trained_on]
             if known and self.task != "forecast":  # of its own file, only rows not learnt from are taken
@@ -373,6 +367,13 @@ class Model:
                 warn(f"{known[0]!r}{others}: the model was trained on this (but for a held-out part)")
             result = EVALUATIONS[self.task](Evaluation(self, documents, settings, rivals, warn, tell))
         return {"task": self.task, **result, "seconds": round(time.monotonic() - began, 3)}
+
+    @property
+    def text_column(self) -> str | None:
+        """The column of a set, or of a table, that it was told to learn from."""
+        options = self.checkpoint.config["training"].get("options", {})
+        column = options.get("text_column") if isinstance(options, dict) else None
+        return column if isinstance(column, str) else None
 
     def info(self) -> dict[str, Any]:
         """config.json, with the number of parameters and the bytes of the weights."""

@@ -13,13 +13,13 @@ from seqgen.api.evaluation import Evaluation, training_documents
 from seqgen.config import MusicOptions, SampleOptions
 from seqgen.corpus import ids as id_cache
 from seqgen.corpus import split
-from seqgen.corpus.catalogue import cache_folder
 from seqgen.errors import DataError
 from seqgen.evaluation import events
 from seqgen.evaluation.events import EventTally
 from seqgen.generation.music import music_codec
 from seqgen.music import grammar
 from seqgen.music.piece import Piece
+from seqgen.tasks.prepared import place
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.midi import MidiCodec
 from seqgen.tokenizers.midi_files import read_files
@@ -75,7 +75,7 @@ def _training_ids(asked: Evaluation, codec: MidiCodec) -> npt.NDArray[Any] | Non
     loaded = asked.model.checkpoint
     key = loaded.config["data"].get("cache")
     if isinstance(key, str) and key.isalnum():
-        stream = id_cache.load(cache_folder() / "ids" / f"{key}.train.ids")
+        stream = id_cache.load(place(key, "train"))
         if stream is not None:
             return np.asarray(stream.ids)
     documents = training_documents(asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seqgen.corpus.shards import WHOLE, Shard
 from seqgen.errors import ModelError
 from seqgen.generation.scoring import LightScorer, Masks, Scored
 from seqgen.generation.state import SavedState
@@ -114,13 +116,19 @@ def score_lines(
         yield _all(record, record.read_line(line), f"{name}:{number}", per_token)
 
 
-def score_conversations(model: Model, documents: Sequence[Document], per_token: bool) -> Iterator[Score]:
-    """Each conversation in files of them."""
+def score_conversations(
+    model: Model, documents: Sequence[Document], per_token: bool, part: Shard = WHOLE
+) -> Iterator[Score]:
+    """Each conversation in files of them, or those that are in a part of all."""
     from seqgen.corpus.conversations import Reading, iterate
 
     codec, pieces = model.dialogue_codec(), Pieces(model)
+    own = None if part.is_whole else part.of_numbers(sum(1 for _ in iterate(documents, Reading())))
+    place = itertools.count()
     for document in documents:
         for number, conversation in enumerate(iterate([document], Reading()), start=1):
+            if own is not None and next(place) not in own:
+                continue
             turns = [(turn.speaker, turn.text.encode("utf-8", "surrogateescape")) for turn in conversation.turns]
             ids = np.append(codec.conversation(turns), codec.end).astype(np.int32)
             found = list(LightScorer(model.exact_engine, codec).read(ids))

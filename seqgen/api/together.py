@@ -24,7 +24,7 @@ from seqgen.model.layout import parameter_count
 from seqgen.streams import expand
 from seqgen.tasks.task import Data
 from seqgen.training.device import Compute
-from seqgen.training.joining import launched
+from seqgen.training.joining import life
 from seqgen.training.loop import Schedule
 from seqgen.training.plan import Plan, Speed
 from seqgen.training.world import World
@@ -41,9 +41,13 @@ class Opened(NamedTuple):
 
 
 def check_sources(names: Sequence[str], world: World) -> None:
-    """Raises `UserError` for a source that several processes can't all read."""
-    if world.size > 1 and "-" in names:
-        raise UserError("standard input can't be shared by several processes: write it to a file, and name that")
+    """Raises `UserError` for a source that can be read once only, where several processes have to."""
+    for name in names if world.size > 1 else ():
+        place = os.path.expanduser(name)
+        pipe = os.path.exists(place) and not os.path.isfile(place) and not os.path.isdir(place)
+        if name == "-" or pipe:
+            what = "standard input" if name == "-" else f"{name!r}, a pipe,"
+            raise UserError(f"{what} can't be read by several processes: write it to a file, and name that")
 
 
 def check_device(compute: Compute) -> None:
@@ -54,19 +58,19 @@ def check_device(compute: Compute) -> None:
         raise UserError(f"rank 0 computes on {kind}, this process on {compute.device.type}; give the same --device")
 
 
-def run_name() -> dict[str, str]:
-    """For config.json: which torchrun trained, so that it knows its model when it has to start the processes again."""
-    launch = launched()
-    return {} if launch is None else {"run": launch.run}
+def run_name(world: World) -> dict[str, str]:
+    """For config.json: which torchrun trained, and in which of its processes' lives, so that it knows its model when it
+    has to start them again."""
+    return {"run": f"{world.run}/{life()}"} if world.run else {}
 
 
-def is_of_this_run(folder: Path) -> bool:
-    """Whether torchrun has started its processes again, and they had saved a model in `folder` before."""
-    launch = launched()
-    if launch is None or not launch.restarts or not (folder / checkpoint.CONFIG).exists():
+def is_of_this_run(folder: Path, world: World) -> bool:
+    """Whether the torchrun of these processes has started others before, and those had saved a model in `folder`."""
+    if not world.run or not (folder / checkpoint.CONFIG).exists():
         return False
     try:
-        return bool(checkpoint.load(folder).config["training"].get("run") == launch.run)
+        run, _, when = str(checkpoint.load(folder).config["training"].get("run")).partition("/")
+        return run == world.run and when != life()
     except ModelError:
         return False
 
@@ -131,7 +135,15 @@ def settle(compute: Compute, task: str, plan: Callable[[], Plan]) -> tuple[Plan,
     world = compute.world
     if world.size == 1:
         return plan(), compute
-    told = world.decide(lambda: {"plan": dataclasses.asdict(plan()), "precision": compute.precision})
+    told = world.decide(
+        lambda: {
+            "plan": dataclasses.asdict(plan()),
+            "precision": compute.precision,
+            "threads": torch.get_num_threads(),  # as the plan may have changed them
+        }
+    )
+    if told["threads"] == 1:
+        torch.set_num_threads(1)
     found = told["plan"]
     found["network"] = from_json(network_kind(task, found["network"]), found["network"])
     for name in ("schedule", "pretraining"):

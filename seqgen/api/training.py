@@ -27,6 +27,7 @@ from seqgen.tasks.task import Data, Preparation, Task
 from seqgen.training import device, plan
 from seqgen.training.joining import joined
 from seqgen.training.loop import Event, Finished, Position, Run, Schedule, Stepped, Validated
+from seqgen.training.world import World
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Watcher:
 
     tell: what is being done before training begins, in a few words.
     warn: something the person should know.
-    progress: downloads, in bytes.
+    progress: of what is being done before training begins, in bytes: so many, of so many as far as that is known.
     started: training begins.
     event: each event of the loop.
     stop: asked before every step; true ends the run early, saved.
@@ -44,7 +45,7 @@ class Watcher:
 
     tell: Callable[[str], None] = lambda _: None
     warn: Callable[[str], None] = lambda _: None
-    progress: Callable[[int, int | None], None] | None = None
+    progress: Callable[[int, int | None], None] = lambda done, of: None
     started: Callable[[Training], None] = lambda _: None
     event: Callable[[Event], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
@@ -91,7 +92,7 @@ def train(
     cuda = given.device in ("auto", "cuda") and torch.cuda.is_available()
     with joined(cuda) as world, Spool() as spool:
         together.check_sources([*names, *valid_names], world)
-        going_on = world.decide(lambda: _going_on(folder, overwrite, resume))
+        going_on = world.decide(lambda: _going_on(folder, overwrite, resume, world))
         compute = device.choose(given.device, given.precision, given.threads, world)
         together.check_device(compute)
         if going_on:
@@ -107,8 +108,11 @@ def train(
             compute = dataclasses.replace(compute, kind=torch.float32)
 
         def read(codec: Any) -> together.Opened:
-            documents, held_out = _read(kind, names, valid_names, spool, watch)
-            preparation = Preparation(documents, held_out, given, codec, start, watch.tell, watch.warn)
+            documents, held_out = _read(kind, names, valid_names, spool, watch, given)
+            preparation = Preparation(
+                documents, held_out, given, codec=codec, start=start, tell=watch.tell, warn=watch.warn,
+                progress=watch.progress,
+            )
             return together.Opened(documents, held_out, kind.prepare(preparation))
 
         documents, held_out, data = together.open_in_turn(world, kind.name, read)
@@ -121,17 +125,17 @@ def train(
         network, generator = _new_network(kind, data, settled, given, start, compute)
         objective = data.objective(network, settled, compute, given.seed)
         config = describe(kind, data, given, settled, compute, documents, held_out, start, init_from)
-        config["training"] |= together.run_name()
+        config["training"] |= together.run_name(world)
         run = Run(objective, settled.schedule, generator, Position(), began, world)
         before = _pretraining(data, network, settled, compute, given.seed, began)
         training = Training(folder, kind, settled, compute, data, run, before, documents)
         return _carry_out(training, ModelFolder(training, config, written=False), watch)
 
 
-def _going_on(folder: Path, overwrite: bool, resume: bool) -> bool:
+def _going_on(folder: Path, overwrite: bool, resume: bool, world: World) -> bool:
     """Whether there is a run to go on with, by wish or because torchrun began this one before. Raises `UserError`
     where a model can't or shouldn't be written."""
-    again = together.is_of_this_run(folder)
+    again = together.is_of_this_run(folder, world)
     going_on = again or (resume and (folder / checkpoint.CONFIG).exists())
     _check_place(folder, overwrite and not again, going_on, resume)
     return going_on
@@ -173,16 +177,16 @@ def _check_task(kind: Task, given: TrainOptions, explicit: dict[str, Any], start
 
 
 def _read(
-    kind: Task, names: list[str], valid_names: list[str], spool: Spool, watch: Watcher
+    kind: Task, names: list[str], valid_names: list[str], spool: Spool, watch: Watcher, options: TrainOptions
 ) -> tuple[list[Document], list[Document]]:
     watch.tell("reading " + ", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
-    documents = reading.measure(
-        reading.find(names, spool, watch.progress, watch.warn, tasks.accepts(kind.name)), watch.warn
-    )
-    held_out = (
-        reading.find(valid_names, spool, watch.progress, watch.warn, tasks.accepts(kind.name)) if valid_names else []
-    )
-    return documents, reading.measure(held_out, watch.warn) if held_out else []
+    accepts, rows = tasks.accepts(kind.name), tasks.rows(kind.name, options.text_column)
+
+    def read(some: list[str]) -> list[Document]:
+        found = reading.find(some, spool, watch.progress, watch.warn, accepts, rows)
+        return reading.measure(found, watch.warn, watch.progress)
+
+    return read(names), read(valid_names) if valid_names else []
 
 
 def _starting_point(start: Checkpoint, given: TrainOptions, explicit: dict[str, Any]) -> Checkpoint:
@@ -269,6 +273,7 @@ def _resume(
                 valid_names or [str(source["name"]) for source in facts.get("valid_sources", [])],
                 spool,
                 watch,
+                begun,
             )
             if reading.fingerprint([*documents, *held_out]) != facts.get("fingerprint"):
                 raise UserError(
@@ -276,14 +281,14 @@ def _resume(
                     "or go on with another text by --init-from"
                 )
             data = kind.prepare(
-                Preparation(documents, held_out, begun, codec=saved.reader, tell=watch.tell, warn=watch.warn)
+                Preparation(documents, held_out, begun, saved.reader, None, watch.tell, watch.warn, watch.progress)
             )
     schedule = _schedule(training_config, begun, explicit, data)
     compute = device.choose(given.device, training_config["precision"], given.threads or begun.threads, world)
     pretraining = training_config.get("pretraining")
     settled = plan.Plan(
         saved.network, schedule, training_config["batch_size"], training_config["seq_length"],
-        None if pretraining is None else from_json(Schedule, pretraining),
+        None if pretraining is None else from_json(Schedule, pretraining), training_config.get("blank", 0.0),
     )  # fmt: skip
     network: Any = kind.network(saved.network).to(compute.device)
     objective = data.objective(network, settled, compute, begun.seed)
@@ -298,14 +303,16 @@ def _resume(
         unfinished.unlink(missing_ok=True)
     kept = {**training_config["options"], "keep_corpus": given.keep_corpus or begun.keep_corpus}
     settings = {
-        **training_config, "schedule": dataclasses.asdict(schedule), "options": kept, **together.run_name(),
+        **training_config, "schedule": dataclasses.asdict(schedule), "options": kept, **together.run_name(world),
     }  # fmt: skip
     config = {**saved.config, "training": settings}
     before = None
     if not run.position.step:
         before = _pretraining(data, network, settled, compute, begun.seed, time.monotonic())
     training = Training(folder, kind, settled, compute, data, run, before)
-    training.metrics = [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
+    training.metrics = world.decide(
+        lambda: [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
+    )
     return _carry_out(training, ModelFolder(training, config, written=True), watch)
 
 
@@ -319,6 +326,7 @@ def _as_begun(saved: Checkpoint) -> TrainOptions:
         from_json(Schedule, kept["schedule"])
         for name in ("batch_size", "seq_length", "precision"):
             make(TrainOptions, {name: kept[name]})
+        make(TrainOptions, {"blank": kept.get("blank", 0.0)})  # which older runs have not
         return check(from_json(TrainOptions, options))
     except (KeyError, UserError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else str(error)

@@ -63,6 +63,19 @@ def settings(given: Mapping[str, Any], state: SavedState | None = None) -> tuple
     return make(SampleOptions, others), make(SearchOptions, chosen)
 
 
+def request(
+    prompt: str | bytes,
+    options: Mapping[str, Any],
+    label: str | None = None,
+    stop_at_end: bool = False,
+    state: SavedState | None = None,
+) -> Request:
+    """What `Model.sample` is asked for."""
+    data = prompt.encode("utf-8", "surrogateescape") if isinstance(prompt, str) else prompt
+    chosen, search = settings(options, state)
+    return Request(chosen, search, prompt=data, label=label, stop_at_end=stop_at_end, state=state)
+
+
 def check(model: Model, asked: Request, count: int = 1, first: int = 0) -> None:
     """Raises `UserError` or `ModelError`, before anything is computed, for what can't be together."""
     given = dataclasses.asdict(asked.search)

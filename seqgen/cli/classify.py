@@ -12,6 +12,7 @@ from seqgen.cli.common import (
     ModelFolder,
     Output,
     Quiet,
+    ShardOf,
     Voice,
     add_options,
     one_line,
@@ -23,6 +24,9 @@ from seqgen.config import ClassifyOptions, make
 
 if TYPE_CHECKING:
     from seqgen.api.classifying import Prediction
+    from seqgen.corpus.rows import Rows
+    from seqgen.corpus.shards import Shard
+    from seqgen.corpus.sources import Spool
 
 
 @pipes
@@ -33,36 +37,55 @@ def run(
         list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Files of texts, one a line.")
     ] = None,
     output: Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Where the lines go.")] = "-",
+    shard: ShardOf = None,
     quiet: Quiet = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> None:
     """Sort texts: one line out for one line in, LABEL<TAB>PROBABILITY. Nothing is skipped, nothing added.
 
     Probabilities are calibrated: of the texts given a label with 0.8, about four in five have it. `--format fasttext`
-    writes `__label__LABEL PROBABILITY`, `--format jsonl` an object a line.
+    writes `__label__LABEL PROBABILITY`, `--format jsonl` an object a line. `--shard 3/16` sorts the third sixteenth of
+    the lines.
     """
     settings = make(ClassifyOptions, options)
     names = sources_or_stdin(sources, "there is nothing to sort")
     from seqgen.api.classifying import judge, labeller, sorter_of
     from seqgen.api.model import load
     from seqgen.corpus import sources as reading
-    from seqgen.streams import open_input, read_chunks
+    from seqgen.corpus.rows import Rows
+    from seqgen.corpus.shards import Shard
 
+    part = Shard.parse(shard)
     loaded = load(model)
     work = labeller(loaded, expected=sum(Path(name).stat().st_size for name in names if Path(name).is_file()))
     multi = sorter_of(loaded).multi
     voice = Voice(quiet)
     spell = _FORMATS[settings.format]
+    as_lines = Rows("lines", loaded.text_column)
     with Output(output) as out, reading.Spool() as spool:
-        for name in names:
-            if name == "-":
-                streams = [read_chunks(open_input("-"), "standard input", as_it_comes=True)]
-            else:
-                streams = [d.chunks() for d in reading.find([name], spool, warn=voice.warn)]
-            for chunks in streams:
-                for batch in _batches(chunks):
-                    rows = work(batch)
-                    out.write("".join(spell(judge(row, work.labels, multi, settings)) for row in rows))
+        for chunks in _streams(names, part, spool, voice, as_lines):
+            for batch in _batches(chunks):
+                rows = work(batch)
+                out.write("".join(spell(judge(row, work.labels, multi, settings)) for row in rows))
+
+
+def _streams(
+    names: list[str], part: Shard, spool: Spool, voice: Voice, as_lines: Rows
+) -> Iterator[Iterator[bytes]]:
+    """The bytes of each source. Of a part, a pipe's are kept first: where its lines end is known only at its end."""
+    from seqgen.corpus import sources as reading
+    from seqgen.streams import open_input, read_chunks
+
+    if not part.is_whole:
+        found = [d for name in names for d in reading.find([name], spool, warn=voice.warn, rows=as_lines)]
+        yield from part.of_lines(found)
+        return
+    for name in names:
+        if name == "-":
+            yield read_chunks(open_input("-"), "standard input", as_it_comes=True)
+        else:
+            for document in reading.find([name], spool, warn=voice.warn, rows=as_lines):
+                yield document.chunks()
 
 
 def _batches(chunks: Iterator[bytes]) -> Iterator[list[bytes]]:

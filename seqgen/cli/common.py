@@ -29,6 +29,11 @@ Exact = Annotated[
     bool, typer.Option("--exact", help="Never round weights to 8 bits for speed (`info` tells what that costs).")
 ]
 
+ShardOf = Annotated[
+    str | None,
+    typer.Option("--shard", metavar="K/N", help="Do part K of N only: the parts' outputs, joined, are the whole's."),
+]
+
 
 def one_line(message: str) -> str:
     """A message as one line that can't steer a terminal."""

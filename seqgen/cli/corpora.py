@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import sys
+import time
 from typing import Annotated, Any
 
 import typer
 
-from seqgen.cli.common import AsJson, Output, Quiet, Voice, human_size, pipes, to_json
+from seqgen.cli.common import AsJson, Output, Quiet, Voice, human_size, one_line, pipes, to_json
 from seqgen.streams import is_terminal
 
 
 @pipes
 def run(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A corpus to fetch; prints where it lies.")
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A corpus to fetch; prints where it lies. With --cache, a key or kind."),
     ] = None,
     about: Annotated[bool, typer.Option("--about", help="Tell about NAME instead of fetching it.")] = False,
-    cache: Annotated[bool, typer.Option("--cache", help="Show what the cache holds.")] = False,
-    clear_cache: Annotated[bool, typer.Option("--clear-cache", help="Empty the cache.")] = False,
+    cache: Annotated[
+        bool,
+        typer.Option("--cache", help="Show what the cache holds instead: keys, kinds, bytes, seconds unused, what of."),
+    ] = False,
+    clear: Annotated[
+        bool, typer.Option("--clear", "--clear-cache", help="With --cache: remove what it would show.")
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -28,8 +34,8 @@ def run(
     from seqgen.corpus import catalogue
 
     with Output("-") as out:
-        if cache or clear_cache:
-            out.write(_cache(clear_cache))
+        if cache or clear:
+            _cache(name, clear, as_json, out, Voice(quiet))
         elif name is None:
             entries = list(catalogue.load().values())
             out.write(_list(entries) if not as_json else to_json([_facts(e) for e in entries], indent=1) + "\n")
@@ -58,19 +64,40 @@ def _list(entries: list[Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cache(clear: bool) -> str:
-    """What the cache folder holds, by kind; emptied afterwards if asked."""
-    from seqgen.corpus import catalogue
+def _cache(wanted: str | None, clear: bool, as_json: bool, out: Output, voice: Voice) -> None:
+    """What the cache holds: a table for a person, a line a key for a program. With `clear`, what is removed of it."""
+    from seqgen.corpus import cache_contents
+    from seqgen.corpus.catalogue import cache_folder
 
-    folder = catalogue.cache_folder()
-    lines = []
-    for place in sorted(folder.iterdir()) if folder.is_dir() else []:
-        files = [path for path in ([place] if place.is_file() else place.rglob("*")) if path.is_file()]
-        lines.append(f"{place.name:24}{human_size(sum(path.stat().st_size for path in files)):>12}\n")
+    shown = cache_contents.contents()
+    if wanted is not None:
+        shown = cache_contents.find(wanted, shown)
     if clear:
-        shutil.rmtree(folder, ignore_errors=True)
-        return f"{folder}: emptied\n"
-    return f"{folder}\n" + "".join(lines)
+        for kept in shown:
+            if kept.in_use:
+                voice.warn(f"{kept.key} is in use, and left")
+            cache_contents.remove(kept)
+        shown = [kept for kept in shown if not kept.in_use]
+    now = time.time()
+    rows = [(each.key, each.kind, each.size, max(0, round(now - each.used)), each.about) for each in shown]
+    if as_json:
+        names = ("key", "kind", "bytes", "unused_seconds", "about")
+        out.write(to_json([dict(zip(names, row, strict=True)) for row in rows], indent=1) + "\n")
+    elif out.terminal:
+        out.write(f"{'KEY':34}{'KIND':11}{'SIZE':>10}{'UNUSED':>10}  WHAT\n")
+        for key, kind, size, age, about in rows:
+            out.write(f"{one_line(key):34}{kind:11}{human_size(size):>10}{_age(age):>10}  {one_line(about)}\n")
+    else:
+        out.write("".join("\t".join(one_line(str(cell)) for cell in row) + "\n" for row in rows))
+    total = human_size(sum(kept.size for kept in shown))
+    voice.note(f"{cache_folder()}: {total}{' removed' * clear}")
+
+
+def _age(seconds: int) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return "now" if seconds < 10 else f"{seconds} s"
 
 
 class _Download:

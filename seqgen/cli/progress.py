@@ -142,9 +142,18 @@ class _Lines(_Nothing):
         self._training: Training | None = None
         self._last = self._began = time.monotonic()
         self._waiting: list[Callable[[], None]] = []
+        self._doing = ""
 
     def tell(self, what: str) -> None:
+        self._doing, self._last = what, time.monotonic()
         self.above(lambda: self._voice.note(what))
+
+    def progress(self, done: int, total: int | None) -> None:
+        if time.monotonic() - self._last > _LINE_EVERY:
+            self._last = time.monotonic()
+            of = f" of {human_size(total)}" if total else ""
+            note = f"{self._doing}: {human_size(done)}{of}"
+            self.above(lambda: self._voice.note(note))
 
     def above(self, say: Callable[[], None]) -> None:
         self._waiting.append(say)
@@ -210,13 +219,15 @@ class _Bar(_Nothing):
         self._bar.stop()
 
     def tell(self, what: str) -> None:
-        self._bar.update(self._task, description=one_line(what), total=None)
+        self._bar.update(self._task, description=one_line(what), completed=0, words="")
 
     def above(self, say: Callable[[], None]) -> None:
         say()
 
     def progress(self, done: int, total: int | None) -> None:
-        self._bar.update(self._task, completed=done, total=total, words=human_size(done))
+        if time.monotonic() - self._shown > 0.1:
+            self._shown = time.monotonic()
+            self._bar.update(self._task, completed=done, total=total, words=human_size(done))
 
     def started(self, training: Training) -> None:
         self._training = training

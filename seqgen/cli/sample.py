@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqgen.cli.common import AsJson, Exact, Output, Quiet, Voice, add_options, pipes, to_json
+from seqgen.cli.common import AsJson, Exact, Output, Quiet, ShardOf, Voice, add_options, pipes, to_json
 from seqgen.config import MusicOptions, SampleOptions, SearchOptions, flag_name, make
 from seqgen.errors import UserError
 
@@ -70,6 +70,7 @@ def run(
         str, typer.Option(metavar="fp32|bf16", help="Of the products, by the torch engine.")
     ] = "fp32",
     exact: Exact = False,
+    shard: ShardOf = None,
     quiet: Quiet = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
     search: dict[str, Any] = {},  # noqa: B006
@@ -78,13 +79,15 @@ def run(
     """Write text or compose music with a model.
 
     The prompt is repeated before the text and not counted in --length. Filters run in the order of their flags below.
+    `--shard 3/16` writes the third sixteenth of the -n samples.
     """
     make(SampleOptions, options), make(SearchOptions, search)
     voice = Voice(quiet)
     if replay is not None:
         made_by = {"--prompt": prompt, "--prompt-file": prompt_file, "--label": label, "--primer": primer,
                    "--state-out": state_out, "--stop-at-end": stop_at_end, "--adaptive": adaptive, "--exact": exact,
-                   "-n": n > 1, "--first": first} | {flag_name(name): True for name in (*options, *search, *wishes)}
+                   "-n": n > 1, "--first": first, "--shard": shard}  # fmt: skip
+        made_by |= {flag_name(name): True for name in (*options, *search, *wishes)}
         for flag in (flag for flag, value in made_by.items() if value):
             raise UserError(f"--replay takes all from the receipt: leave {flag} out")
         from seqgen.cli.replaying import replay_all
@@ -98,7 +101,10 @@ def run(
     from seqgen import checkpoint
     from seqgen.api import writing
     from seqgen.api.model import Model
+    from seqgen.corpus.shards import Shard
     from seqgen.streams import read_whole
+
+    own = Shard.parse(shard).of_numbers(n)
 
     if [prompt_file, primer, state_in].count("-") > 1:
         raise UserError("standard input can be read once only: '-' is given twice")
@@ -128,7 +134,7 @@ def run(
         writing.check_keeping(loaded, asked, n)
         states.check_target(state_out)
     if loaded.task != "music":
-        _write(loaded, asked, n, first, as_json, show_prompt, output, state_in or "", state_out, voice)
+        _write(loaded, asked, own, n, first, as_json, show_prompt, output, state_in or "", state_out, voice)
         return
     from seqgen.api.composing import compose_as, piece_of
     from seqgen.cli.composing import Composing
@@ -136,7 +142,7 @@ def run(
     place = Composing(output, plot, n, first, as_json, show_prompt, asked.wishes)
     piece = piece_of(loaded, music, primer or "")
     keep = state_out is not None
-    for composed in compose_as(loaded, asked, n, first, piece, keep, as_json, voice.note):
+    for composed in compose_as(loaded, asked, len(own), first + own.start, piece, keep, as_json, voice.note):
         place.write(composed, loaded, asked, state_in or "")
         if state_out is not None and composed.saved is not None:
             states.save(loaded, composed.saved, state_out)
@@ -158,8 +164,8 @@ def _check_flags(
 
 
 def _write(
-    model: Model, asked: Request, n: int, first: int, as_json: bool, show_prompt: bool, output: str, state_in: str,
-    state_out: str | None, voice: Voice,
+    model: Model, asked: Request, own: range, n: int, first: int, as_json: bool, show_prompt: bool, output: str,
+    state_in: str, state_out: str | None, voice: Voice,
 ) -> None:  # fmt: skip
     """Texts as they come, or as lines of JSON."""
     from seqgen.api import writing
@@ -177,7 +183,7 @@ def _write(
         receipt, copied = receipts.of(model, asked, job.prompt.text, state_in), writing.longest_copy(model)
     with Output(output) as out:
         starting = True
-        for text, sample in in_order(job, n, first, None if state_out is None else left):
+        for text, sample in in_order(job, len(own), first + own.start, None if state_out is None else left):
             if as_json:
                 if sample is not None:
                     count = None if copied is None else copied(sample.text)
@@ -191,7 +197,7 @@ def _write(
             if sample is not None and (n > 1 or out.terminal):
                 last = sample.index == first + n - 1
                 out.write("\n" if last else "\n\n")
-    if state_out is not None:
+    if state_out is not None and kept:
         from seqgen.api import states
 
         states.save(model, kept[0], state_out)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seqgen.cli.common import ModelFolder, Output, Quiet, Voice, lines_of, pipes, sources_or_stdin, to_json
+from seqgen.cli.common import ModelFolder, Output, Quiet, ShardOf, Voice, lines_of, pipes, sources_or_stdin, to_json
 from seqgen.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
     from seqgen.api.scoring import Score
-    from seqgen.corpus.sources import Spool
+    from seqgen.corpus.rows import Rows
+    from seqgen.corpus.shards import Shard
+    from seqgen.corpus.sources import Accepts, Spool
     from seqgen.generation.state import SavedState
 
 _COLOURS = ("never", "auto", "always")
@@ -44,17 +46,24 @@ def run(
         str | None, typer.Option(metavar="FILE", help="Keep where the record, or its last line, has got to.")
     ] = None,
     output: Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Where the lines go.")] = "-",
+    shard: ShardOf = None,
     quiet: Quiet = False,
 ) -> None:
-    """Score text: one JSON line a record (a file, or with --lines a line) with tokens, nats and bits_per_byte."""
+    """Score text: one JSON line a record (a file, or with --lines a line) with tokens, nats and bits_per_byte.
+
+    `--shard 3/16` scores the third sixteenth of the files (with --lines too, where each line needs those before it),
+    of dialogue, of the conversations.
+    """
     if colour not in _COLOURS:
         raise UserError(f"--colour must be one of {', '.join(_COLOURS)}; not {colour!r}")
     names = sources_or_stdin(sources, "there is nothing to score")
     from seqgen.api import states
     from seqgen.api.model import load
+    from seqgen.corpus.shards import Shard
 
     if [*names, state_in].count("-") > 1:
         raise DataError("standard input can be read once only: '-' is given twice")
+    part = Shard.parse(shard)
     loaded = load(model)
     if lines and loaded.task != "text":
         record = {"music": "a MIDI file is a record", "dialogue": "a conversation is a record"}
@@ -66,16 +75,18 @@ def run(
     if state_out is not None:
         states.check_target(state_out)
     voice = Voice(quiet)
+    from seqgen import tasks
     from seqgen.corpus import sources as reading
 
+    accepts, rows = tasks.accepts(loaded.task), tasks.rows(loaded.task, loaded.text_column)
     with Output(output) as out, reading.Spool() as spool:
         if loaded.task == "dialogue":
-            documents = reading.measure(reading.find(names, spool, warn=voice.warn), voice.warn)
-            for score in loaded.score_conversations(documents, per_token):
+            documents = reading.measure(reading.find(names, spool, warn=voice.warn, rows=rows), voice.warn)
+            for score in loaded.score_conversations(documents, per_token, part):
                 out.write(_json(score))
             return
         painted = colour == "always" or (colour == "auto" and out.in_colour)
-        streams = _streams(names, loaded.task, spool, voice, one=state_out is not None)
+        streams = _records(names, part, spool, voice, accepts, rows, one=state_out is not None)
         saved = None
         for title, chunks in streams:
             with contextlib.closing(chunks):
@@ -87,23 +98,33 @@ def run(
         states.save(loaded, saved, state_out)
 
 
-def _streams(
-    names: list[str], task: str, spool: Spool, voice: Voice, one: bool
+def _records(
+    names: list[str], part: Shard, spool: Spool, voice: Voice, accepts: Accepts, rows: Rows, one: bool
 ) -> Iterator[tuple[str, Generator[bytes, None, None]]]:
-    """Name and bytes of every record; standard input as it comes, however long it gets. `one`: there may be no more."""
+    """Name and bytes of each record, standard input as it comes, however long it gets. `one`: there may be no more."""
     from seqgen.corpus import sources as reading
     from seqgen.streams import open_input, read_chunks
 
-    accepts = reading.looks_like_midi if task == "music" else reading.looks_like_text
+    if not part.is_whole:
+        every = [d for n in names for d in reading.find([n], spool, warn=voice.warn, accepts=accepts, rows=rows)]
+        _only_one(part.of_documents(every), one)
+        for document in part.of_documents(every):
+            yield document.name, document.chunks()
+        return
+    _only_one(names, one)
     for name in names:
         if name == "-":
-            found = [("-", read_chunks(open_input("-"), "standard input", as_it_comes=True))]
+            yield "-", read_chunks(open_input("-"), "standard input", as_it_comes=True)
         else:
-            documents = reading.find([name], spool, warn=voice.warn, accepts=accepts)
-            found = [(document.name, document.chunks()) for document in documents]
-        if one and (len(names) > 1 or len(found) > 1):
-            raise UserError("--state-out keeps where one record has got to, and there are more")
-        yield from found
+            found = reading.find([name], spool, warn=voice.warn, accepts=accepts, rows=rows)
+            _only_one(found, one)
+            for document in found:
+                yield document.name, document.chunks()
+
+
+def _only_one(records: Sequence[object], one: bool) -> None:
+    if one and len(records) > 1:
+        raise UserError("--state-out keeps where one record has got to, and there are more")
 
 
 def _score(

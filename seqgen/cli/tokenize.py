@@ -57,7 +57,9 @@ def run(
         raise UserError("--plot draws music, and this is text")
     with reading.Spool() as spool, Output(output) as out:
         accepts = tasks.accepts("music" if music else "text")
-        documents = reading.measure(reading.find(names, spool, warn=voice.warn, accepts=accepts), voice.warn)
+        rows = tasks.rows("music" if music else "text")
+        found = reading.find(names, spool, warn=voice.warn, accepts=accepts, rows=rows)
+        documents = reading.measure(found, voice.warn)
         if music:
             from seqgen.generation.music import music_codec
             from seqgen.tokenizers.midi import MidiCodec

@@ -36,6 +36,10 @@ class TrainOptions:
     weight_drop: float | None = setting(
         None, "DropConnect on the recurrent weights (one mask a batch).", least=0, most=0.95)  # fmt: skip
 
+    blank: float | None = setting(
+        None, "Share of what is read that is blanked out while learning.", least=0, most=0.9,
+        tasks=("text", "dialogue", "music"))  # fmt: skip
+
     seq_length: int | None = setting(None, "Steps of truncated backpropagation.", least=2, most=1 << 20)
     batch_size: int | None = setting(None, "Streams read side by side.", least=1, most=1 << 20)
     learning_rate: float | None = setting(None, "AdamW's peak rate.", "--lr", above=0, most=10)
@@ -72,8 +76,8 @@ class TrainOptions:
         0, "Music: every pass plays each piece up to so many percent faster or slower.", least=0, most=50,
         tasks=_MUSIC)  # fmt: skip
     text_column: str | None = setting(
-        None, "Labelled texts: the column of a table, or key of JSON, that holds the text [default: guessed].",
-        tasks=_CLASSIFY)  # fmt: skip
+        None, "Text and labelled texts: the column of a table, or key of JSON, that holds the text [default: guessed; "
+        "of text, CSV and JSON are read as they stand].", tasks=("text", "classify"))  # fmt: skip
     label_column: str | None = setting(
         None, "Labelled texts: the column or key that holds the label [default: guessed].",
         tasks=_CLASSIFY)  # fmt: skip

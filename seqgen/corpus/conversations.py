@@ -214,7 +214,7 @@ def _tidy(words: str) -> str:
     halves that stand for bytes which were no UTF-8 stay.
     """
     words = words.replace("\r\n", "\n").strip()
-    return _SURROGATES.sub(_whole, words) if _SURROGATES.search(words) else words
+    return words if words.isascii() or not _SURROGATES.search(words) else _SURROGATES.sub(_whole, words)
 
 
 def _whole(match: re.Match[str]) -> str:

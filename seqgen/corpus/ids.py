@@ -7,8 +7,9 @@ its document's end does not teach that documents end there: the places of such f
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,28 @@ import numpy.typing as npt
 
 from seqgen.errors import DataError
 from seqgen.streams import atomic_write, reason, write_bytes
+
+_RESIDENT = 64 << 20  # bytes of a mapped array that may have been read before their memory is given back
+
+
+class Shown:
+    """Counts what has been read of a mapped array, and gives its memory back now and then.
+
+    What is read stays in this process's memory for as long as the system has room; given back, a large corpus neither
+    seems to fill it nor does. (The system itself still has it at hand.)
+    """
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def add(self, mapped: npt.NDArray, read: int) -> None:
+        """So many of the array's items were read. Nothing is done for one that is not mapped."""
+        self._bytes += read * mapped.itemsize
+        if self._bytes > _RESIDENT:
+            self._bytes = 0
+            pages = getattr(mapped, "_mmap", None)
+            if isinstance(pages, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                pages.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)
@@ -28,9 +51,23 @@ class IdStream:
 
     ids: npt.NDArray[np.unsignedinteger]
     false_ends: npt.NDArray[np.int64]
+    _shown: Shown = field(default_factory=Shown, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The ids at some places, of the same shape."""
+        found = self.ids[places].astype(np.int64)
+        self._shown.add(self.ids, found.size)
+        return found
+
+    def are_false_ends(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Whether each place is one of `false_ends`, which are sorted; of many documents there are many."""
+        if not len(self.false_ends):
+            return np.zeros(places.shape, dtype=bool)
+        found = np.searchsorted(self.false_ends, places)
+        return self.false_ends[np.minimum(found, len(self.false_ends) - 1)] == places
 
 
 def id_type(vocab_size: int) -> np.dtype[np.unsignedinteger]:
@@ -39,12 +76,17 @@ def id_type(vocab_size: int) -> np.dtype[np.unsignedinteger]:
 
 
 def build(
-    path: Path, parts: Iterable[tuple[Iterable[npt.NDArray[np.int32]], bool]], vocab_size: int, end: int
+    path: Path,
+    parts: Iterable[tuple[Iterable[npt.NDArray[np.integer]], bool]],
+    vocab_size: int,
+    end: int,
+    about: str = "",
 ) -> IdStream:
     """Writes the ids of every part to `path`, atomically, and maps them.
 
     Args:
         parts: for each part its ids in pieces, and whether it ends where its document ends.
+        about: what the ids are of, for those who look into the cache.
 
     Raises:
         UserError: the disk is full or the folder can't be written.
@@ -59,13 +101,15 @@ def build(
             stream.write(np.array([end], dtype=kind).tobytes())
             count += 1
             for ids in pieces:
-                stream.write(ids.astype(kind).tobytes())
+                stream.write(ids.astype(kind, copy=False).tobytes())
                 count += len(ids)
             true_end = whole_end
     if not true_end:
         false_ends.append(0)
     # Last, because its presence says that the ids are whole.
-    index = {"dtype": kind.name, "tokens": count, "false_ends": sorted(false_ends)}
+    index: dict[str, object] = {"dtype": kind.name, "tokens": count, "false_ends": sorted(false_ends)}
+    if about:
+        index["about"] = about
     write_bytes(_index(path), json.dumps(index).encode())
     stored = load(path)
     assert stored is not None
@@ -80,7 +124,7 @@ def load(path: Path) -> IdStream | None:
         if path.stat().st_size != kind.itemsize * index["tokens"] or kind.kind != "u":
             return None
         ids = np.memmap(path, dtype=kind, mode="r", shape=(index["tokens"],))
-        false_ends = np.array(index["false_ends"], dtype=np.int64)
+        false_ends = np.sort(np.array(index["false_ends"], dtype=np.int64))
         if false_ends.ndim != 1 or ((false_ends < 0) | (false_ends >= len(ids))).any():
             return None
         return IdStream(ids, false_ends)

@@ -6,7 +6,7 @@
 | JSON lines, a JSON array | the first character | keys as above; a label may be a number, true, false or a list |
 | fastText | `__label__` | one label or several, then the text |
 | a folder a class | two folders or more of text files | the file; the name of its folder |
-| `hf:` sets | the source | columns as above |
+| `hf:` sets, Parquet, Arrow | the source, the name | as JSON lines (see `rows`) |
 
 What is wrong with a row is counted and told once, with the first place: rows without text or label are left out, rows
 of too few cells too; a row of too many cells, where the text is the last column, had unquoted commas in its text.
@@ -89,9 +89,6 @@ def _is_form(document: Document) -> bool:
 
 
 def _of_file(document: Document, options: LabelledOptions, report: _Report) -> Iterator[Example]:
-    if document.name.startswith("hf:"):
-        yield from _of_hub(document, options)
-        return
     lines = _lines(document, report)
     first = list(itertools.islice(lines, _SAMPLE))
     start = "".join(first[:20]).lstrip()
@@ -244,19 +241,6 @@ def _comma(name: str, first: Sequence[str]) -> str:
     if _suffix(name) == ".csv" and counts[","] * 2 >= len(first):
         return ","
     return max(counts, key=lambda mark: (counts[mark], mark == "\t"))
-
-
-def _of_hub(document: Document, options: LabelledOptions) -> Iterator[Example]:
-    from seqgen.corpus import hub
-
-    keys: tuple[tuple[str, ...], str] | None = None
-    for number, (row, names) in enumerate(hub.labelled_rows(document.name), 1):
-        where = f"{document.name}:{number}"
-        keys = keys or _keys(row, options, where)
-        label = row.get(keys[1])
-        if isinstance(label, int) and not isinstance(label, bool) and keys[1] in names:
-            label = names[keys[1]][label] if 0 <= label < len(names[keys[1]]) else None
-        yield Example(" . ".join(str(row.get(key) or "") for key in keys[0]), _labels(label), where)
 
 
 def _lines(document: Document, report: _Report) -> Iterator[str]:

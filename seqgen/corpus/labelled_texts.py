@@ -1,17 +1,21 @@
-"""Labelled texts in memory: millions of rows in two arrays and one block of bytes."""
+"""Labelled texts: their words on the disk while they are many, a few numbers a text in memory."""
 
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.corpus.pile import Pile
 from seqgen.errors import DataError
 
 Warn = Callable[[str], None]
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -25,24 +29,28 @@ class Example:
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """Text i is `buffer[offsets[i]:offsets[i + 1]]`, in UTF-8; its labels are those numbered
+    """Text i is `pile[numbers[i]]`, in UTF-8; its labels are those numbered
     `codes[code_offsets[i]:code_offsets[i + 1]]`. `multi`: whether some text has not exactly one."""
 
-    buffer: bytes
-    offsets: npt.NDArray[np.int64]
+    pile: Pile
+    numbers: Ints
     codes: npt.NDArray[np.int32]
-    code_offsets: npt.NDArray[np.int64]
+    code_offsets: Ints
     labels: tuple[str, ...]
     multi: bool
     duplicates: int = 0
     conflicts: int = 0
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.numbers)
 
     def text(self, number: int) -> bytes:
         """The text with that number."""
-        return self.buffer[self.offsets[number] : self.offsets[number + 1]]
+        return self.pile[int(self.numbers[number])]
+
+    def strings(self) -> Sequence[bytes]:
+        """The texts alone."""
+        return _Strings(self.pile, self.numbers)
 
     def label_set(self, number: int) -> tuple[int, ...]:
         """The numbers of its labels."""
@@ -55,24 +63,38 @@ class LabelledTexts:
         found[rows, self.codes] = True
         return found
 
-    def counts(self) -> npt.NDArray[np.int64]:
+    def counts(self) -> Ints:
         """How many texts have each label."""
         return np.bincount(self.codes, minlength=len(self.labels))
 
-    def select(self, numbers: Sequence[int] | npt.NDArray[np.int64]) -> LabelledTexts:
+    def select(self, numbers: Sequence[int] | Ints) -> LabelledTexts:
         """Some of the texts, in that order, under the same labels."""
-        texts = [self.text(int(number)) for number in numbers]
-        codes = [self.codes[self.code_offsets[n] : self.code_offsets[n + 1]] for n in numbers]
+        chosen = np.asarray(numbers, dtype=np.int64)
+        sizes = np.diff(self.code_offsets)[chosen]
+        codes = self.codes[_ranges(self.code_offsets[chosen], sizes)]
         return LabelledTexts(
-            b"".join(texts),
-            _offsets(map(len, texts)),
-            np.concatenate(codes) if codes else np.zeros(0, dtype=np.int32),
-            _offsets(map(len, codes)),
-            self.labels,
-            self.multi,
-            self.duplicates,
+            self.pile, self.numbers[chosen], codes, _offsets(sizes), self.labels, self.multi, self.duplicates,
             self.conflicts,
-        )
+        )  # fmt: skip
+
+
+class _Strings(Sequence[bytes]):
+    def __init__(self, pile: Pile, numbers: Ints) -> None:
+        self._pile, self._numbers = pile, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, number: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[bytes]: ...
+
+    def __getitem__(self, number: int | slice) -> bytes | Sequence[bytes]:
+        if isinstance(number, slice):
+            return _Strings(self._pile, self._numbers[number])
+        return self._pile[int(self._numbers[number])]
 
 
 def gather(examples: Iterable[Example], warn: Warn, known: tuple[str, ...] | None = None) -> LabelledTexts:
@@ -83,40 +105,41 @@ def gather(examples: Iterable[Example], warn: Warn, known: tuple[str, ...] | Non
 
     Raises:
         DataError: there is no example, or, where no labels are known, a single class only.
+        UserError: there is no room where the cache is.
     """
-    parts: list[bytes] = []
-    sets: list[tuple[str, ...]] = []
-    seen: dict[bytes, tuple[str, ...]] = {}
-    duplicates = conflicts = 0
-    first = ["", ""]
+    texts, places = Pile(), Pile()
+    digests = array("Q")
+    sets: dict[tuple[str, ...], int] = {}
+    of = array("i")  # which of the sets each text has
     for example in examples:
         text = example.text.encode("utf-8", "surrogateescape")
-        key = hashlib.blake2b(text, digest_size=12).digest()
-        before = seen.setdefault(key, example.labels)
-        if len(seen) == len(parts) - duplicates - conflicts:  # it was there already
-            same = before == example.labels
-            duplicates, conflicts = duplicates + same, conflicts + (not same)
-            first[not same] = first[not same] or example.where
-        parts.append(text)
-        sets.append(example.labels)
-    if not parts:
+        digests.frombytes(_digest(text))
+        of.append(sets.setdefault(example.labels, len(sets)))
+        texts.append(text)
+        places.append(example.where.encode("utf-8", "surrogateescape"))
+    if not len(texts):
         raise DataError("there is no labelled text")
-    labels = sort_labels({label for labels in sets for label in labels} - set(known or ()))
+    labels = sort_labels({label for some in sets for label in some} - set(known or ()))
     if known is not None and labels:
         warn(f"{len(labels):,} label{'s' * (len(labels) > 1)} that the model does not know: {', '.join(labels[:5])}")
     labels = (*(known or ()), *labels)
     if len(labels) < 2:
         raise DataError(f"every text has the same label, {labels[0]!r}: there is nothing to tell apart" if labels else
                         "no text has a label")  # fmt: skip
+    set_of = np.frombuffer(of, dtype=np.int32)
+    repeated, first = _repeated(np.frombuffer(digests, dtype=np.uint64))
+    same = set_of[repeated] == set_of[first]
+    for what, rows in (("the same label", repeated[same]), ("another label", repeated[~same])):
+        if len(rows):
+            where = places[int(rows[0])].decode("utf-8", "surrogateescape")
+            warn(f"{len(rows):,} text{'s' * (len(rows) > 1)} repeated with {what} (first at {where}): kept")
     place = {label: number for number, label in enumerate(labels)}
-    codes = np.array([place[label] for labels in sets for label in labels], dtype=np.int32)
-    if duplicates:
-        warn(f"{duplicates:,} text{'s' * (duplicates > 1)} repeated with the same label (first at {first[0]}): kept")
-    if conflicts:
-        warn(f"{conflicts:,} text{'s' * (conflicts > 1)} repeated with another label (first at {first[1]}): kept")
+    sizes = np.array([len(some) for some in sets], dtype=np.int64)
+    flat = np.array([place[label] for some in sets for label in some], dtype=np.int32)
+    codes = flat[_ranges(_offsets(sizes)[set_of], sizes[set_of])]
     found = LabelledTexts(
-        b"".join(parts), _offsets(map(len, parts)), codes, _offsets(map(len, sets)), labels,
-        any(len(labels) != 1 for labels in sets), duplicates, conflicts,
+        texts, np.arange(len(texts)), codes, _offsets(sizes[set_of]), labels, bool((sizes != 1).any()),
+        int(same.sum()), int((~same).sum()),
     )  # fmt: skip
     if known is None:
         rare = [label for label, count in zip(labels, found.counts(), strict=True) if count == 1]
@@ -142,30 +165,64 @@ def split(texts: LabelledTexts, fraction: float, seed: int) -> tuple[LabelledTex
     """
     if not fraction:
         return texts, texts.select([])
-    groups: dict[tuple[int, ...], dict[bytes, list[int]]] = {}
-    first: dict[bytes, tuple[int, ...]] = {}
+    digests = array("Q")
     for number in range(len(texts)):
-        key = hashlib.blake2b(texts.text(number), digest_size=12).digest()
-        group = first.setdefault(key, texts.label_set(number))
-        groups.setdefault(group, {}).setdefault(key, []).append(number)
+        digests.frombytes(_digest(texts.text(number)))
+    family_of, first = _families(np.frombuffer(digests, dtype=np.uint64))
+    sizes = np.bincount(family_of)
+    members = np.split(np.argsort(family_of, kind="stable"), np.cumsum(sizes)[:-1])
+    groups: dict[tuple[int, ...], list[int]] = {}  # a family is in the group of its first text
+    for family, number in enumerate(first.tolist()):
+        groups.setdefault(texts.label_set(number), []).append(family)
     random = np.random.Generator(np.random.Philox(key=seed))
-    held: list[int] = []
+    mask = np.zeros(len(texts), dtype=bool)
     for group in sorted(groups):
-        families = list(groups[group].values())
-        total = sum(map(len, families))
+        families = np.array(groups[group])
+        total = int(sizes[families].sum())
         wanted = int(fraction * total + 0.5)
         if len(families) > 1 and wanted == 0 and fraction * total > random.random():
             wanted = 1
         taken = 0
-        for place in random.permutation(len(families)):
-            if taken + len(families[place]) <= min(wanted, total - 1):
-                held += families[place]
-                taken += len(families[place])
-    mask = np.zeros(len(texts), dtype=bool)
-    mask[held] = True
+        for family in families[random.permutation(len(families))].tolist():
+            if taken + int(sizes[family]) <= min(wanted, total - 1):
+                mask[members[family]] = True
+                taken += int(sizes[family])
     return texts.select(np.flatnonzero(~mask)), texts.select(np.flatnonzero(mask))
 
 
-def _offsets(lengths: Iterable[int]) -> npt.NDArray[np.int64]:
-    sizes = np.fromiter(lengths, dtype=np.int64)
+def _digest(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=16).digest()
+
+
+def _families(digests: npt.NDArray[np.uint64]) -> tuple[Ints, Ints]:
+    """Equal texts are a family: of which family each text is, in order of their first texts, and these.
+
+    `digests` has two numbers a text.
+    """
+    pairs = digests.reshape(-1, 2)
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))  # stable: equal ones in the order of the texts
+    begins = np.ones(len(order), dtype=bool)
+    begins[1:] = (pairs[order[1:]] != pairs[order[:-1]]).any(axis=1)
+    firsts = order[begins]
+    rank = np.empty(len(firsts), dtype=np.int64)
+    rank[np.argsort(firsts)] = np.arange(len(firsts))
+    family_of = np.empty(len(order), dtype=np.int64)
+    family_of[order] = rank[np.cumsum(begins) - 1]
+    return family_of, np.sort(firsts)
+
+
+def _repeated(digests: npt.NDArray[np.uint64]) -> tuple[Ints, Ints]:
+    """The texts that were there before, and for each the first that is equal."""
+    family_of, first = _families(digests)
+    repeated = np.flatnonzero(first[family_of] != np.arange(len(family_of)))
+    return repeated, first[family_of[repeated]]
+
+
+def _ranges(starts: Ints, sizes: Ints) -> Ints:
+    """The numbers from each start on, so many as its size says, one behind the other."""
+    offsets = np.cumsum(sizes) - sizes
+    return np.repeat(starts - offsets, sizes) + np.arange(int(sizes.sum()))
+
+
+def _offsets(sizes: Ints) -> Ints:
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

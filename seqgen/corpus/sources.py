@@ -1,7 +1,8 @@
 """A SOURCE, as people write it on a command line, to documents that can be read as often as needed.
 
-A source is a file, a folder (walked, sorted), a glob, `-`, a name from the catalogue, or `hf:OWNER/NAME`. What exists
-on the disk wins over a catalogue name. Every document is a stream of bytes of any length; nothing here holds one whole.
+A source is a file, a folder (walked, sorted), a glob, `-`, a name from the catalogue, or an `hf:` set. What exists on
+the disk wins over a catalogue name. Every document is a stream of bytes of any length; nothing here holds one whole.
+Parquet and Arrow are sets without being called so, and so is any other table of which a text column is named.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import contextlib
 import glob
 import hashlib
 import os
-import tempfile
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seqgen.corpus import catalogue
+from seqgen.corpus import cache, catalogue, hub
+from seqgen.corpus.rows import AS_TEXT, Rows, is_table
 from seqgen.errors import DataError
 from seqgen.streams import COMPRESSED, open_input, read_chunks, reason
 
@@ -26,12 +28,16 @@ _SNIFF = 8192  # bytes looked at to tell text from binary, as grep and git do
 
 @dataclass(frozen=True)
 class Document:
-    """One file, or what came through a pipe. `size` is its length in bytes, decompressed; −1 until it is measured."""
+    """One file, or what came through a pipe.
+
+    `size` is its length in bytes, decompressed; −1 until it is measured. `stamp`: what would change if the file did.
+    """
 
     name: str
     path: Path
     size: int = -1
     sha256: str = ""
+    stamp: cache.Stamp | None = field(default=None, compare=False, repr=False)
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:
         """The bytes from `start` to `stop`, in chunks."""
@@ -53,18 +59,15 @@ class Document:
 class Spool:
     """Where what can be read only once is kept until the command ends. A context manager."""
 
-    _folder: tempfile.TemporaryDirectory[str] | None = field(default=None)
+    _folder: cache.Scratch | None = field(default=None)
     _count: int = 0
 
     def keep(self, chunks: Iterable[bytes], name: str) -> Path:
         """Writes a stream to a temporary file, next to the caches rather than in a small /tmp."""
         try:
-            if self._folder is None:
-                place = catalogue.cache_folder() / "spool"
-                place.mkdir(parents=True, exist_ok=True)
-                self._folder = tempfile.TemporaryDirectory(dir=place)
+            self._folder = self._folder or cache.Scratch.make()
             self._count += 1
-            path = Path(self._folder.name) / str(self._count)
+            path = self._folder.path / str(self._count)
             with open(path, "wb") as target:
                 for chunk in chunks:
                     target.write(chunk)
@@ -77,7 +80,7 @@ class Spool:
 
     def __exit__(self, *_: object) -> None:
         if self._folder is not None:
-            self._folder.cleanup()
+            self._folder.close()
 
 
 def looks_like_text(path: Path) -> bool:
@@ -108,6 +111,7 @@ def find(
     progress: Progress | None = None,
     warn: Warn = lambda _: None,
     accepts: Accepts = looks_like_text,
+    rows: Rows = AS_TEXT,
 ) -> list[Document]:
     """The documents that `sources` name, in the order given.
 
@@ -116,6 +120,7 @@ def find(
         progress: told of downloads, as (bytes so far, bytes in all or None).
         warn: told in a sentence of what was passed over (binary or empty files in a folder).
         accepts: which files of a folder count. A file that is named itself always does.
+        rows: what becomes of the rows of sets and tables.
 
     Raises:
         DataError: a source that does not exist, can't be read, or gives no document.
@@ -125,7 +130,7 @@ def find(
         raise DataError("standard input can be read once only: '-' is given twice")
     for source in sources:
         passed_over: list[str] = []
-        documents = _find_one(source, spool, progress, passed_over.append, accepts)
+        documents = _Finder(spool, progress, passed_over.append, accepts, rows).find(source)
         if not documents:
             why = f" ({passed_over[0].removeprefix(source + ': ')})" if passed_over else ""
             raise DataError(f"{source!r} holds no {_WHAT[accepts]}{why}")
@@ -135,73 +140,113 @@ def find(
     return found
 
 
-def _find_one(source: str, spool: Spool, progress: Progress | None, warn: Warn, accepts: Accepts) -> list[Document]:
-    if source == "-":
-        path = spool.keep(read_chunks(open_input("-"), "standard input"), "standard input")
-        return [Document("-", path)]
-    if source.startswith("hf:"):
-        from seqgen.corpus import hub
+@dataclass(frozen=True)
+class _Finder:
+    """See `find`."""
 
-        return [Document(source, spool.keep(hub.read(source), source))]
-    if not source:
-        raise DataError("'' names no source; is a variable empty?")
-    place = os.path.expanduser(source)
-    if os.path.exists(place):  # unlike Path.exists, no error for a name that is too long
-        return _on_disk(source, Path(place), spool, warn, accepts)
-    if any(mark in source for mark in "*?["):
-        matches = sorted(glob.glob(place, recursive=True))
-        if not matches:
-            raise DataError(f"no file matches {source!r}")
-        return [document for match in matches for document in _on_disk(match, Path(match), spool, warn, accepts)]
-    if os.sep in source or Path(place).suffix:
-        raise DataError(f"there is no file or folder {source!r}")
-    entry = catalogue.find(source)
-    paths = catalogue.materialise(entry, catalogue.cache_folder(), progress)
-    return [Document(path.name if len(paths) > 1 else source, path) for path in paths]
+    spool: Spool
+    progress: Progress | None
+    warn: Warn
+    accepts: Accepts
+    rows: Rows
+
+    def find(self, source: str) -> list[Document]:
+        if source == "-":
+            path = self.spool.keep(read_chunks(open_input("-"), "standard input"), "standard input")
+            return [self._file("-", path)]
+        if source.startswith("hf:"):
+            return [Document(source, hub.fetch(hub.parse(source), self.rows, self.progress))]
+        if not source:
+            raise DataError("'' names no source; is a variable empty?")
+        place = os.path.expanduser(source)
+        if os.path.exists(place):  # unlike Path.exists, no error for a name that is too long
+            return self._on_disk(source, Path(place))
+        if any(mark in source for mark in "*?["):
+            matches = sorted(glob.glob(place, recursive=True))
+            if not matches:
+                raise DataError(f"no file matches {source!r}")
+            return [document for match in matches for document in self._on_disk(match, Path(match))]
+        if os.sep in source or Path(place).suffix:
+            raise DataError(f"there is no file or folder {source!r}")
+        entry = catalogue.find(source)
+        paths = catalogue.materialise(entry, catalogue.cache_folder(), self.progress)
+        return [Document(path.name if len(paths) > 1 else source, path) for path in paths]
+
+    def _on_disk(self, name: str, path: Path) -> list[Document]:
+        if path.is_dir():
+            return [self._set(name, path)] if self._reads_rows(path) else self._walk(path)
+        if not path.is_file():  # a named pipe, as in `<(zcat x.gz)`: it can be read once only
+            with contextlib.closing(open_input(path)) as stream:
+                path = self.spool.keep(read_chunks(stream, name), name)
+        return [self._file(name, path)]
+
+    def _file(self, name: str, path: Path) -> Document:
+        return self._set(name, path) if self._reads_rows(path) else Document(name, path)
+
+    def _reads_rows(self, path: Path) -> bool:
+        """Whether what is there is read as rows: because it can't be read otherwise, or because a column is named."""
+        shape, column = self.rows
+        if path.is_dir():
+            return shape != "none" and hub.is_saved(path)
+        if path.suffix.lower() == ".parquet" and shape == "table":
+            return False  # it is one
+        return shape != "none" and (is_table(path) or (column is not None and shape in ("text", "lines")))
+
+    def _set(self, name: str, path: Path) -> Document:
+        return Document(name, hub.fetch(hub.local(name, path), self.rows, self.progress))
+
+    def _walk(self, folder: Path) -> list[Document]:
+        """Every file below `folder` that `accepts` takes, in sorted order; hidden ones are left out."""
+        documents, skipped = [], 0
+        for place, folders, files in os.walk(folder):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(files):
+                path = Path(place) / name
+                if name.startswith(".") or not path.is_file():
+                    continue
+                if self._reads_rows(path) or self.accepts(path):
+                    documents.append(self._file(str(path), path))
+                else:
+                    skipped += 1
+        if skipped:
+            what = _WHAT[self.accepts]
+            self.warn(f"{folder}: {skipped:,} file{'s' * (skipped > 1)} passed over: empty, or not {what}")
+        return documents
 
 
-def _on_disk(name: str, path: Path, spool: Spool, warn: Warn, accepts: Accepts) -> list[Document]:
-    if path.is_dir():
-        return _walk(path, warn, accepts)
-    if not path.is_file():  # a named pipe, as in `<(zcat x.gz)`: it can be read once only
-        with contextlib.closing(open_input(path)) as stream:
-            return [Document(name, spool.keep(read_chunks(stream, name), name))]
-    return [Document(name, path)]
+def measure(
+    documents: Iterable[Document], warn: Warn = lambda _: None, progress: Progress | None = None
+) -> list[Document]:
+    """The same documents with size and sha256, each read once from end to end; large files that have been read before
+    and not been touched since are known. Empty ones are left out, and told of.
 
-
-def _walk(folder: Path, warn: Warn, accepts: Accepts) -> list[Document]:
-    """Every file below `folder` that `accepts` takes, in sorted order; hidden ones are left out."""
-    documents, skipped = [], 0
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(place) / name
-            if name.startswith(".") or not path.is_file():
-                continue
-            if accepts(path):
-                documents.append(Document(str(path), path))
-            else:
-                skipped += 1
-    if skipped:
-        warn(f"{folder}: {skipped:,} file{'s' * (skipped > 1)} passed over: empty, or not {_WHAT[accepts]}")
-    return documents
-
-
-def measure(documents: Iterable[Document], warn: Warn = lambda _: None) -> list[Document]:
-    """The same documents with size and sha256, each read once from end to end. Empty ones are left out, and told of.
+    Args:
+        progress: told of the bytes read so far, and in all as far as that can be known.
 
     Raises:
         DataError: a document that can't be read, or nothing in any of them.
     """
+    documents = list(documents)
+    total = _total(documents) if progress else None
     measured = []
     empty: list[str] = []
+    done = 0
     for document in documents:
-        digest, size = hashlib.sha256(), 0
-        for chunk in document.chunks():
-            digest.update(chunk)
-            size += len(chunk)
+        began = time.time_ns()
+        before = _stamp(document)
+        size, sha256 = cache.recall(document.path, before) or (-1, "")
+        if size < 0:
+            digest, size = hashlib.sha256(), 0
+            for chunk in document.chunks():
+                digest.update(chunk)
+                size += len(chunk)
+                if progress:
+                    progress(done + size, total)
+            sha256 = digest.hexdigest()
+            cache.remember(document.path, before, began, size, sha256)
+        done += size
         if size:
-            measured.append(Document(document.name, document.path, size, digest.hexdigest()))
+            measured.append(Document(document.name, document.path, size, sha256, before))
         else:
             empty.append("standard input" if document.name == "-" else repr(document.name))
     if not measured:
@@ -209,6 +254,27 @@ def measure(documents: Iterable[Document], warn: Warn = lambda _: None) -> list[
     for name in empty:
         warn(f"{name} is empty, and left out")
     return measured
+
+
+def _total(documents: Iterable[Document]) -> int | None:
+    """Bytes in all; None where some are compressed, so that nobody knows."""
+    if any(document.path.suffix.lower() in COMPRESSED for document in documents):
+        return None
+    return sum(_stamp(document)[0] for document in documents)
+
+
+def _stamp(document: Document) -> cache.Stamp:
+    try:
+        return cache.stamp(document.path)
+    except OSError as error:
+        raise DataError(f"cannot read {document.name!r}: {reason(error)}") from error
+
+
+def check_unchanged(documents: Iterable[Document]) -> None:
+    """Raises `DataError` where a document's file is not the one any more that was measured."""
+    for document in documents:
+        if document.stamp and cache.content_of(_stamp(document)) != cache.content_of(document.stamp):
+            raise DataError(f"{document.name!r} changed while it was read; start again when nobody writes to it")
 
 
 def fingerprint(documents: Iterable[Document]) -> str:

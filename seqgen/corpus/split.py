@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from seqgen.corpus.sources import Document
+from seqgen.streams import COMPRESSED
 
 T = TypeVar("T")
 
 SHORTEST_CUT = 4096  # bytes; below this a tenth is not long enough to measure anything on
+BLOCK = 1 << 20  # bytes of a sample that lie together
 SMALLEST_PART = 64  # bytes that the held-out part of a lone small document must have
 
 
@@ -70,6 +72,28 @@ def hold_out(documents: list[Document], fraction: float) -> tuple[list[Part], li
         train.append(Part(document, 0, cut))
         held.append(Part(document, cut, size))
     return [part for part in train if part.size], [part for part in held if part.size]
+
+
+def sample(parts: list[Part], size: int) -> list[Part]:
+    """About `size` bytes of parts that are at least twice as long, in evenly spaced blocks; all of shorter ones.
+
+    Blocks may begin and end within a character. What is compressed, and so can't be read from the middle, is kept.
+    """
+    every = sum(part.size for part in parts) // size
+    if every < 2:
+        return parts
+    found: list[Part] = []
+    place = 0  # in all parts, one behind the other
+    for part in parts:
+        if part.document.path.suffix.lower() in COMPRESSED:
+            found.append(part)
+            continue
+        first = -(-(place - BLOCK + 1) // (every * BLOCK)) * every * BLOCK  # of the first block that reaches into it
+        for block in range(max(first, 0), place + part.size, every * BLOCK):
+            start, stop = max(block - place, 0), min(block + BLOCK - place, part.size)
+            found.append(Part(part.document, part.start + start, part.start + stop))
+        place += part.size
+    return found
 
 
 def hold_out_whole(items: Sequence[T], fraction: float) -> tuple[list[T], list[T]]:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.config import GenerativeConfig, NetworkConfig
-from seqgen.model.classifier import by_size
+from seqgen.model.classifier import by_size, enough, sums_in
 from seqgen.model.network import Network
 
 Ids = npt.NDArray[np.integer]
@@ -54,7 +54,7 @@ class GenerativeClassifier(Network):
         found = torch.zeros(len(texts) * labels, device=self.embedding.device)
         lengths = np.repeat([min(len(text), _LONGEST) for text in texts], labels) + 2
         with torch.inference_mode():
-            for chosen in by_size(lengths, _AT_ONCE):
+            for chosen in map(enough, by_size(lengths, _AT_ONCE)):
                 records = np.full((int(lengths[chosen].max()) + 1, len(chosen)), _IGNORED, dtype=np.int64)
                 records[0] = end
                 for column, number in enumerate(chosen):
@@ -70,14 +70,15 @@ class GenerativeClassifier(Network):
         inputs, targets = records[:-1].clamp(min=0), records[1:].clone()
         targets[0] = _IGNORED
         states = self.initial(records.shape[1])
-        total = torch.zeros(records.shape[1], device=records.device)
+        fine = sums_in(self.output_bias)
+        total = torch.zeros(records.shape[1], dtype=fine, device=records.device)
         rows = max(1, _LOGITS // (records.shape[1] * self.config.vocab_size))
         for start in range(0, len(inputs), rows):
             hidden, states = self(inputs[start : start + rows], states, kind=kind)
             logits, wanted = self.logits(hidden), targets[start : start + rows]
             costs = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=_IGNORED, reduction="none")
-            total -= costs.view(wanted.shape).sum(0)
-        return total
+            total -= costs.view(wanted.shape).sum(0, dtype=fine)
+        return total.float()
 
     def calibrated(self, likelihoods: Tensor) -> Tensor:
         """Logits of the labels, from `log_likelihoods`."""

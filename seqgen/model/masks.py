@@ -37,7 +37,12 @@ Random = torch.Generator | Chance
 
 
 def dropout_mask(like: Tensor, share: float, random: Random | None, lanes: int | None = None) -> Tensor:
-    """Zeros with probability `share`, otherwise 1 / (1 − share), in the shape and type of `like`.
+    """Zeros with probability `share`, otherwise 1 / (1 − share), in the shape and type of `like`. See `kept`."""
+    return kept(like, share, random, lanes).to(like.dtype).mul_(1 / (1 - share))
+
+
+def kept(like: Tensor, share: float, random: Random | None, lanes: int | None = None) -> Tensor:
+    """False with probability `share`, otherwise true, in the shape of `like`.
 
     Args:
         random: of a `Chance` with a part, the mask is the part of a larger one.
@@ -50,4 +55,4 @@ def dropout_mask(like: Tensor, share: float, random: Random | None, lanes: int |
     keep = torch.rand(shape, generator=generator, device=like.device if generator is None else generator.device)
     if part is not None and lanes is not None:
         keep = keep.narrow(lanes, part.first, part.stop - part.first)
-    return (keep >= share).to(like.device, like.dtype).mul_(1 / (1 - share))
+    return (keep >= share).to(like.device)

@@ -135,13 +135,19 @@ class Network(nn.Module):
         return tuple(layer.initial(batch) for layer in self._stack())
 
     def forward(
-        self, ids: Tensor, states: States, generator: Random | None = None, kind: torch.dtype | None = None
+        self,
+        ids: Tensor,
+        states: States,
+        generator: Random | None = None,
+        kind: torch.dtype | None = None,
+        blank: Tensor | None = None,
     ) -> tuple[Tensor, States]:
         """Reads `ids`, shape (time, batch).
 
         Args:
             generator: makes the masks of dropout and weight-drop; None (and always in evaluation) drops nothing.
             kind: type of the products, bfloat16 or by default that of the weights.
+            blank: true where, instead of an id, nothing is read: an embedding of zeros. Shape (time, batch).
 
         Returns:
             the top layer's outputs, shape (time, batch, units), and the new state.
@@ -152,7 +158,7 @@ class Network(nn.Module):
         last = []
         for layer, state in zip(self._stack(), states, strict=True):
             weight, bias = layer.input_weight.to(kind), layer.bias.to(kind)
-            gates = self._embed(ids, weight, bias, kind) if hidden is None else F.linear(hidden, weight, bias)
+            gates = self._embed(ids, weight, bias, kind, blank) if hidden is None else F.linear(hidden, weight, bias)
             mask = None
             if self.training and generator is not None and self.config.weight_drop:
                 mask = dropout_mask(layer.recurrent_weight, self.config.weight_drop, generator)
@@ -167,10 +173,12 @@ class Network(nn.Module):
         """The layers, from the input up."""
         return [layer for layer in self.layers if isinstance(layer, Layer)]
 
-    def _embed(self, ids: Tensor, weight: Tensor, bias: Tensor, kind: torch.dtype) -> Tensor:
+    def _embed(self, ids: Tensor, weight: Tensor, bias: Tensor, kind: torch.dtype, blank: Tensor | None) -> Tensor:
         """The first layer's gates. When ids outnumber the vocabulary its product is done once a piece, not once an id:
         a character's embedding times the input weights is one row of a small table."""
         embedding = self.embedding.to(kind)
+        if blank is not None:  # one more row, of zeros, which nothing is learnt for
+            ids, embedding = ids.masked_fill(blank, len(embedding)), F.pad(embedding, (0, 0, 0, 1))
         if self.config.vocab_size <= ids.numel():
             return look_up(F.linear(embedding, weight, bias), ids)
         return F.linear(look_up(embedding, ids), weight, bias)

@@ -14,6 +14,7 @@ from seqgen.config import TASK_NAMES
 from seqgen.corpus import catalogue
 from seqgen.corpus.conversations import looks_like_dialogue
 from seqgen.corpus.labelled import looks_labelled
+from seqgen.corpus.rows import Rows
 from seqgen.corpus.series import looks_like_series
 from seqgen.corpus.sources import Accepts, looks_like_midi, looks_like_text
 from seqgen.errors import UserError
@@ -21,10 +22,13 @@ from seqgen.errors import UserError
 if TYPE_CHECKING:
     from seqgen.tasks.task import Task
 
-__all__ = ["TASKS", "accepts", "find", "guess"]
+__all__ = ["TASKS", "accepts", "find", "guess", "rows"]
 
 # What a file of a folder must look like, known without importing a task's machinery.
 _ACCEPTS: dict[str, Accepts] = {"music": looks_like_midi}
+
+# What becomes of the rows of a set (see `rows.Rows`).
+_SHAPES = {"text": "text", "dialogue": "records", "classify": "records", "forecast": "table", "music": "none"}
 
 # Name → the module that holds it, imported when it is asked for.
 TASKS = {
@@ -50,6 +54,11 @@ def find(name: str) -> Task:
 def accepts(name: str) -> Accepts:
     """Which files of a folder count for a task (see `sources.find`)."""
     return _ACCEPTS.get(name, looks_like_text)
+
+
+def rows(name: str, text_column: str | None = None) -> Rows:
+    """How a task reads the rows of a set; of text, the column that is asked for."""
+    return Rows(_SHAPES[name], text_column if name == "text" else None)
 
 
 def guess(sources: list[str]) -> str:

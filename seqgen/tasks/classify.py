@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
@@ -14,7 +15,9 @@ from seqgen import tokenizers
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import ClassifierConfig, GenerativeConfig, Sorter, TrainOptions
 from seqgen.corpus.ids import id_type
-from seqgen.corpus.labelled import LabelledOptions, LabelledTexts, examples, gather, split
+from seqgen.corpus.labelled import Example, LabelledOptions, LabelledTexts, examples, gather, split
+from seqgen.corpus.pile import Numbers, Pile
+from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError
 from seqgen.model.classifier import Classifier
 from seqgen.model.generative import GenerativeClassifier
@@ -23,6 +26,7 @@ from seqgen.tasks import generative
 from seqgen.tasks.generative import GenerativeData
 from seqgen.tasks.task import Headline, Preparation
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
+from seqgen.tokenizers.parallel import encode_batches, in_batches
 from seqgen.tokenizers.preparing import Preparer, read_stop_words
 from seqgen.training import labelled_plan, wide
 from seqgen.training.device import Compute
@@ -167,10 +171,10 @@ class Classify:
         preparer = Preparer(options.lowercase, read_stop_words(options.stop_words) if options.stop_words else ())
         layout = LabelledOptions(options.text_column, options.label_column)
         preparation.tell("reading the labelled texts")
-        found = gather(examples(preparation.documents, layout, preparation.warn), preparation.warn)
+        found = gather(_examples(preparation, preparation.documents, layout), preparation.warn)
         if preparation.valid:
             train = found
-            held = gather(examples(preparation.valid, layout, preparation.warn), preparation.warn, found.labels)
+            held = gather(_examples(preparation, preparation.valid, layout), preparation.warn, found.labels)
             if held.labels != train.labels:
                 strange = ", ".join(sorted(set(held.labels) - set(train.labels))[:3])
                 raise DataError(f"--valid has labels that the texts to train on have not: {strange}")
@@ -180,8 +184,8 @@ class Classify:
         preparation.tell("learning the vocabulary")
         codec = _fit(preparation, texts, train.labels)
         preparation.tell(f"encoding {len(texts) + len(held_texts):,} texts")
-        ids = _encoded(codec, texts, train)
-        held_ids = _encoded(codec, held_texts, held) if len(held_texts) else None
+        ids = _encoded(preparation, codec, texts, train)
+        held_ids = _encoded(preparation, codec, held_texts, held) if len(held_texts) else None
         counts = {
             "train_tokens": len(ids.ids),
             "held_out_tokens": 0 if held_ids is None else len(held_ids.ids),
@@ -246,8 +250,23 @@ def bags_of(config: ClassifierConfig, texts: Sequence[bytes]) -> Bags:
     return bags(texts, config.ngrams, BUCKETS)
 
 
-def _prepared(texts: LabelledTexts, preparer: Preparer) -> list[bytes]:
-    return [preparer(texts.text(number)) for number in range(len(texts))]
+def _examples(preparation: Preparation, documents: list[Document], layout: LabelledOptions) -> Iterator[Example]:
+    """The labelled texts; tells how far it is, near enough: what is not text is not counted."""
+    done, of = 0, sum(document.size for document in documents)
+    for example in examples(documents, layout, preparation.warn):
+        yield example
+        done += len(example.text)
+        preparation.progress(min(done, of), of)
+
+
+def _prepared(texts: LabelledTexts, preparer: Preparer) -> Sequence[bytes]:
+    """The texts as the network and the linear model read them."""
+    if not preparer.lowercase and not preparer.stop_words:
+        return texts.strings()
+    found = Pile()
+    for text in texts.strings():
+        found.append(preparer(text))
+    return found
 
 
 def _fit(preparation: Preparation, texts: Sequence[bytes], labels: tuple[str, ...]) -> Any:
@@ -286,10 +305,19 @@ def _chunks(texts: Iterable[bytes]) -> Iterator[bytes]:
         yield END_OF_DOCUMENT
 
 
-def _encoded(codec: Codec, texts: Sequence[bytes], labelled: LabelledTexts) -> LabelledIds:
-    kind = id_type(codec.vocab_size)
-    parts = [codec.encode(text).astype(kind) for text in texts]
-    starts = np.zeros(len(parts) + 1, dtype=np.int64)
-    np.cumsum([len(part) for part in parts], out=starts[1:])
-    ids = np.concatenate(parts) if parts else np.zeros(0, dtype=kind)
-    return LabelledIds(ids, starts, labelled.targets().astype(np.float32))
+def _encoded(preparation: Preparation, codec: Codec, texts: Sequence[bytes], labelled: LabelledTexts) -> LabelledIds:
+    ids = Numbers(id_type(codec.vocab_size))
+    sizes = array("q")
+
+    def passing() -> Iterator[bytes]:
+        done = 0
+        for text in texts:
+            yield text
+            done += len(text)
+            preparation.progress(done, None)
+
+    for batch in encode_batches(codec, in_batches(passing()), preparation.options.threads):
+        ids.append(np.concatenate(batch))
+        sizes.extend(map(len, batch))
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return LabelledIds(ids.array(), starts, labelled.targets().astype(np.float32))

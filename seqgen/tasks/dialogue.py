@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import itertools
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,17 +14,19 @@ from seqgen import tokenizers
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import NetworkConfig, TrainOptions
 from seqgen.corpus import ids, split
-from seqgen.corpus.catalogue import cache_folder
-from seqgen.corpus.conversations import Conversation, read
+from seqgen.corpus.conversation_store import ConversationStore, Selection
+from seqgen.corpus.conversations import Conversation, Reading, Turn, iterate
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError
 from seqgen.model.network import Network
-from seqgen.tasks.language import LanguageData, cache_key, copy_weights, from_cache
+from seqgen.tasks.language import LanguageData, copy_weights, from_cache
+from seqgen.tasks.prepared import Prepared, about, place, prepared, suffixes
 from seqgen.tasks.task import Headline, Preparation
-from seqgen.tasks.text import measures
+from seqgen.tasks.text import SAMPLED, measures
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
 from seqgen.tokenizers.dialogue import DialogueCodec, speakers_of
+from seqgen.tokenizers.parallel import encode_batches, in_batches
 
 
 class Dialogue:
@@ -34,22 +39,30 @@ class Dialogue:
     exact: ClassVar[bool] = False
 
     def prepare(self, preparation: Preparation) -> LanguageData:
-        conversations = _read(preparation.documents, preparation)
-        if preparation.valid:
-            train, held_out = conversations, _read(preparation.valid, preparation)
-        else:
-            train, held_out = split.hold_out_whole(conversations, preparation.options.val_fraction)
-        if not train:
-            raise DataError("nothing is left to train on: --val-fraction holds out everything")
-        preparation.tell("learning the vocabulary")
-        codec = _fit(preparation, train)
-        key = cache_key(codec, preparation)
-        train_ids, counts = _encode(preparation.tell, codec, train, f"{key}.train", "train_")
-        held_ids: IdStream | None = None
-        held_counts = {f"held_out_{what}": 0 for what in ("tokens", "conversations", "characters", "bytes", "words")}
-        if held_out:
-            held_ids, held_counts = _encode(preparation.tell, codec, held_out, f"{key}.valid", "held_out_")
-        return LanguageData(codec, train_ids, held_ids, {**counts, **held_counts}, key, measures)
+        def make(key: str) -> Prepared:
+            told = _Told(preparation)
+            conversations = _read(preparation.documents, preparation, told)
+            everything = np.arange(len(conversations))
+            if preparation.valid:
+                valid = _read(preparation.valid, preparation, told)
+                train, held_out = conversations.select(everything), valid.select(np.arange(len(valid)))
+            else:
+                numbers = split.hold_out_whole(range(len(conversations)), preparation.options.val_fraction)
+                train, held_out = (conversations.select(np.array(some, dtype=np.int64)) for some in numbers)
+            if not len(train):
+                raise DataError("nothing is left to train on: --val-fraction holds out everything")
+            preparation.tell("learning the vocabulary")
+            codec = _fit(preparation, train)
+            train_ids, counts = _encode(preparation, codec, train, place(key, "train"), "train_")
+            held_ids: IdStream | None = None
+            held_counts = {f"held_out_{what}": 0 for what in (*_COUNTED, "conversations")}
+            if len(held_out):
+                held_ids, held_counts = _encode(preparation, codec, held_out, place(key, "valid"), "held_out_")
+            return Prepared(codec, train_ids, held_ids, {**counts, **held_counts}, said=told.said)
+
+        read_as = f"{self.name} {preparation.options.strict} {suffixes([*preparation.documents, *preparation.valid])}"
+        found = prepared(preparation, read_as, make)
+        return LanguageData(found.codec, found.train, found.held_out, found.counts, found.key, measures)
 
     def reopen(self, facts: dict[str, Any], codec: Codec) -> LanguageData | None:
         found = from_cache(facts)
@@ -66,18 +79,35 @@ class Dialogue:
 
 
 TASK = Dialogue()
+_COUNTED = ("tokens", "turns", "characters", "bytes", "words")
 _CUT_EVERY = 5  # conversations: see `_cut`
 
 
-def _read(documents: list[Document], preparation: Preparation) -> list[Conversation]:
+class _Told:
+    """Passes on what is said of the sources, and keeps it for those who learn from them again."""
+
+    def __init__(self, preparation: Preparation) -> None:
+        self._preparation = preparation
+        self.said: list[tuple[bool, str]] = []
+
+    def __call__(self, sentence: str, is_warning: bool = False) -> None:
+        self.said.append((is_warning, sentence))
+        (self._preparation.warn if is_warning else self._preparation.tell)(sentence)
+
+
+def _read(documents: list[Document], preparation: Preparation, told: _Told) -> ConversationStore:
     """The conversations, and a line about what was found."""
     # Among several files one may be a README; one alone, or any with --strict, has to be conversations.
     lenient = len(documents) > 1 and not preparation.options.strict
-    conversations, reading = read(documents, warn=preparation.warn if lenient else None)
+    reading, store = Reading(), ConversationStore()
+    of = sum(document.size for document in documents)
+    for conversation in iterate(documents, reading, warn=(lambda what: told(what, True)) if lenient else None):
+        store.append(conversation)
+        preparation.progress(min(store.size, of), of)  # near enough: markup is not counted
     if reading.damaged_lines and preparation.options.strict:
         raise DataError(f"{reading.sentence()}; without --strict they would be passed over")
-    (preparation.warn if reading.damaged_lines else preparation.tell)(reading.sentence())
-    return conversations
+    told(reading.sentence(), bool(reading.damaged_lines))
+    return store
 
 
 def words_of(turns: Iterable[Any]) -> Iterator[bytes]:
@@ -86,22 +116,24 @@ def words_of(turns: Iterable[Any]) -> Iterator[bytes]:
         yield turn.text.encode("utf-8", "surrogateescape")
 
 
-def _fit(preparation: Preparation, conversations: list[Conversation]) -> DialogueCodec:
+def _fit(preparation: Preparation, conversations: Selection) -> DialogueCodec:
     if preparation.codec is not None:
         return dialogue_codec(preparation.codec)
+    options, start = preparation.options, preparation.start
+    kind = _kind(options) if start is None else dialogue_codec(start.codec).text.kind
+    # As with text: what changes little with more words is learnt from a part of many.
+    read = conversations.every(max(1, conversations.size // SAMPLED)) if kind == "subword" else conversations
 
     def chunks() -> Iterator[bytes]:
-        for conversation in conversations:
+        for conversation in read:
             for words in words_of(conversation.turns):
                 yield words
                 yield END_OF_DOCUMENT
 
-    if preparation.start is not None:
-        return dialogue_codec(preparation.start.codec).extend(chunks())
-    options = preparation.options
-    kind = _kind(options)
+    if start is not None:
+        return dialogue_codec(start.codec).extend(chunks())
     extra = {"vocab_size": options.vocab_size} if options.vocab_size is not None else {}
-    speakers = speakers_of([[turn.speaker for turn in conversation.turns] for conversation in conversations])
+    speakers = speakers_of([turn.speaker for turn in conversation.turns] for conversation in conversations)
     return DialogueCodec(tokenizers.fit(kind, chunks(), **extra), speakers)
 
 
@@ -123,8 +155,8 @@ def encode(codec: DialogueCodec, conversation: Conversation) -> tokenizers.Ids:
     )
 
 
-def _cut(codec: DialogueCodec, conversations: Sequence[Conversation]) -> Iterator[tuple[tokenizers.Ids, bool]]:
-    """The conversations, every fifth one cut in two before one of its turns (id arrays, and whether each is an end).
+def _cut(conversations: Iterable[Conversation]) -> Iterator[tuple[Sequence[Turn], bool]]:
+    """The conversations, every fifth one cut in two before one of its turns (turns, and whether they are the end).
 
     So the model also learns what is said, by either speaker, where nothing went before: what a reply is worth without
     its history is what `--candidates` compares it with.
@@ -134,27 +166,41 @@ def _cut(codec: DialogueCodec, conversations: Sequence[Conversation]) -> Iterato
         turns = conversation.turns
         if number % _CUT_EVERY == 0 and len(turns) > 1:
             place = int(chance.integers(1, len(turns)))
-            yield encode(codec, Conversation(turns[:place])), False
+            yield turns[:place], False
             turns = turns[place:]
-        yield encode(codec, Conversation(turns)), True
+        yield turns, True
 
 
 def _encode(
-    tell: Callable[[str], None], codec: DialogueCodec, conversations: Sequence[Conversation], name: str, prefix: str
+    preparation: Preparation, codec: DialogueCodec, conversations: Selection, path: Path, prefix: str
 ) -> tuple[IdStream, dict[str, int]]:
-    """The ids of the conversations, from the cache where they are there, and their counts."""
-    path = cache_folder() / "ids" / f"{name}.ids"
-    stream = ids.load(path)
-    if stream is None:
-        tell(f"encoding {len(conversations):,} conversations")
-        parts = _cut(codec, conversations) if prefix == "train_" else ((encode(codec, c), True) for c in conversations)
-        stream = ids.build(path, (((part,), whole) for part, whole in parts), codec.vocab_size, codec.end)
-    texts = [turn.text for conversation in conversations for turn in conversation.turns]
-    return stream, {
-        f"{prefix}tokens": int((np.asarray(stream.ids) != codec.end).sum()),
-        f"{prefix}conversations": len(conversations),
-        f"{prefix}turns": len(texts),
-        f"{prefix}characters": sum(map(len, texts)),
-        f"{prefix}bytes": sum(len(text.encode("utf-8", "surrogateescape")) for text in texts),
-        f"{prefix}words": sum(len(text.split()) for text in texts),
-    }
+    """Writes the ids of the conversations, and counts."""
+    preparation.tell(f"encoding {len(conversations):,} conversations")
+    whole: Iterator[tuple[Sequence[Turn], bool]] = ((conversation.turns, True) for conversation in conversations)
+    counts = Counter({f"{prefix}{what}": 0 for what in _COUNTED})
+    under_way: deque[tuple[list[int], bool]] = deque()  # who speaks in what is being encoded, and whether it is an end
+
+    def words() -> Iterator[bytes]:
+        for turns, is_end in _cut(conversations) if prefix == "train_" else whole:
+            under_way.append(([turn.speaker for turn in turns], is_end))
+            for turn, said in zip(turns, words_of(turns), strict=True):
+                counts[f"{prefix}turns"] += 1
+                counts[f"{prefix}characters"] += len(turn.text)
+                counts[f"{prefix}bytes"] += len(said)
+                counts[f"{prefix}words"] += len(turn.text.split())
+                yield said
+            preparation.progress(min(counts[f"{prefix}bytes"], conversations.size), conversations.size)
+
+    batches = encode_batches(codec.text, in_batches(words()), preparation.options.threads)
+    encoded = (piece for batch in batches for piece in batch)
+
+    def parts() -> Iterator[tuple[Sequence[tokenizers.Ids], bool]]:
+        for first in encoded:
+            speakers, is_end = under_way.popleft()
+            pieces = [first, *itertools.islice(encoded, len(speakers) - 1)]
+            spoken = [codec.spoken(speaker, piece) for speaker, piece in zip(speakers, pieces, strict=True)]
+            counts[f"{prefix}tokens"] += sum(map(len, spoken))
+            yield spoken, is_end
+
+    stream = ids.build(path, parts(), codec.vocab_size, codec.end, about(preparation))
+    return stream, {**counts, f"{prefix}conversations": len(conversations)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ import torch
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import GenerativeConfig, TrainOptions
 from seqgen.corpus import ids
-from seqgen.corpus.catalogue import cache_folder
 from seqgen.corpus.ids import IdStream
 from seqgen.errors import DataError, ModelError
 from seqgen.model.generative import GenerativeClassifier
 from seqgen.tasks.language import LanguageData, cache_key
+from seqgen.tasks.prepared import about, alone, place
 from seqgen.tasks.task import Preparation
 from seqgen.tasks.text import measures
 from seqgen.tokenizers import Codec
@@ -102,8 +103,12 @@ def prepare(
     seed = preparation.options.seed
     key = cache_key(codec, preparation)
     order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(train))
-    stream = _stream(codec, train, order, f"{key}-{seed}.train")
-    held_stream = None if held is None else _stream(codec, held, range(len(held)), f"{key}-{seed}.valid")
+    what = about(preparation)
+    with alone(preparation, f"{key}-{seed}"):
+        stream = _stream(codec, train, order, place(f"{key}-{seed}", "train"), what)
+        held_stream = None
+        if held is not None:
+            held_stream = _stream(codec, held, range(len(held)), place(f"{key}-{seed}", "valid"), what)
     return GenerativeData(
         codec,
         stream,
@@ -119,12 +124,14 @@ def prepare(
     )
 
 
-def _stream(codec: LabelledCodec, texts: LabelledIds, order: Sequence[int] | Any, name: str) -> IdStream:
+def _stream(
+    codec: LabelledCodec, texts: LabelledIds, order: Sequence[int] | Any, path: Path, what: str
+) -> IdStream:
     kinds = texts.targets.argmax(1)
     records = (
         ((np.concatenate([kinds[number : number + 1], texts.text(number)]).astype(np.int32),), True) for number in order
     )
-    return ids.build(cache_folder() / "ids" / f"{name}.ids", records, codec.vocab_size, codec.end)
+    return ids.build(path, records, codec.vocab_size, codec.end, what)
 
 
 def transfer(network: GenerativeClassifier, start: Checkpoint) -> None:

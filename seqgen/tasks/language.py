@@ -14,10 +14,10 @@ from seqgen import tokenizers
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import TrainOptions
 from seqgen.corpus import ids
-from seqgen.corpus.catalogue import cache_folder
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import fingerprint
 from seqgen.model.network import Network
+from seqgen.tasks.prepared import place
 from seqgen.tasks.task import Preparation
 from seqgen.tokenizers import Codec
 from seqgen.training import plan as planning
@@ -25,6 +25,8 @@ from seqgen.training.batches import Transform
 from seqgen.training.device import Compute
 from seqgen.training.language import NextId, set_output_bias
 from seqgen.training.plan import Corpus, Plan, Speed
+
+_ALPHABET = 1000  # characters, beyond which each is nearly a word
 
 Measures = Callable[[float, Mapping[str, int]], dict[str, float]]  # (nats an id, counts) → the task's own measures
 
@@ -56,7 +58,8 @@ class LanguageData:
         return {**self.counts, "cache": self.key}
 
     def plan(self, options: TrainOptions, compute: Compute, speed: Speed, spent: float) -> Plan:
-        corpus = Corpus(self.tokens, self.codec.vocab_size, self.codec.seen(), self.variety)
+        letters = self.codec.kind in ("char", "byte") and self.codec.seen() <= _ALPHABET
+        corpus = Corpus(self.tokens, self.codec.vocab_size, self.codec.seen(), self.variety, letters)
         return planning.make(options, corpus, compute, speed, spent)
 
     def prepare_network(self, network: Network) -> None:
@@ -70,7 +73,7 @@ class LanguageData:
         transform = None if self.transform is None else self.transform(seed)
         return NextId(
             network, self.train, self.held_out, compute, self.codec.seen(), plan.batch_size, plan.seq_length, seed,
-            transform,
+            transform, plan.blank,
         )  # fmt: skip
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
@@ -103,8 +106,8 @@ def from_cache(facts: Mapping[str, Any]) -> tuple[str, IdStream, IdStream | None
     key = facts.get("cache")
     if not isinstance(key, str) or not key.isalnum():
         return None
-    train = ids.load(cache_folder() / "ids" / f"{key}.train.ids")
-    held_out = ids.load(cache_folder() / "ids" / f"{key}.valid.ids")
+    train = ids.load(place(key, "train"))
+    held_out = ids.load(place(key, "valid"))
     if train is None or (held_out is None and facts.get("held_out_tokens")):
         return None
     counts = {name: value for name, value in facts.items() if isinstance(value, int)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +13,6 @@ import numpy as np
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import NetworkConfig
 from seqgen.corpus import ids, split
-from seqgen.corpus.catalogue import cache_folder
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError
@@ -20,6 +20,7 @@ from seqgen.model.network import Network
 from seqgen.music.events import steps_in
 from seqgen.music.parts import Losses
 from seqgen.tasks.language import LanguageData, cache_key, copy_weights, from_cache
+from seqgen.tasks.prepared import about, alone, place
 from seqgen.tasks.task import Headline, Preparation
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.codec import Ids
@@ -50,10 +51,11 @@ class Music:
         if not isinstance(codec, MidiCodec):
             raise ModelError(f"a model that reads {codec.kind} can't go on with music")
         key = cache_key(codec, preparation)
-        train_ids, train_counts = _encode(preparation, codec, train, f"{key}.train", "train_")
         held_ids, held_counts = None, {"held_out_tokens": 0, "held_out_steps": 0, "held_out_pieces": 0}
-        if held_out:
-            held_ids, held_counts = _encode(preparation, codec, held_out, f"{key}.valid", "held_out_")
+        with alone(preparation, key):
+            train_ids, train_counts = _encode(preparation, codec, train, place(key, "train"), "train_")
+            if held_out:
+                held_ids, held_counts = _encode(preparation, codec, held_out, place(key, "valid"), "held_out_")
         counts = {**train_counts, **held_counts, "transpose": options.transpose, "stretch": options.stretch}
         return _data(codec, train_ids, held_ids, counts, key)
 
@@ -99,15 +101,15 @@ def _data(
 
 
 def _encode(
-    preparation: Preparation, codec: MidiCodec, documents: list[Document], name: str, prefix: str
+    preparation: Preparation, codec: MidiCodec, documents: list[Document], path: Path, prefix: str
 ) -> tuple[IdStream, dict[str, int]]:
     """The ids of the pieces, from the cache where they are there, and their counts."""
-    path = cache_folder() / "ids" / f"{name}.ids"
     stream = ids.load(path)
     # A cache may have been made of what could be read: --strict wants to know whether that was all.
     if stream is None or preparation.options.strict:
         reading = _Reading(preparation, codec, documents)
-        stream = ids.build(path, (((piece,), True) for piece in reading), codec.vocab_size, codec.end)
+        parts = (((piece,), True) for piece in reading)
+        stream = ids.build(path, parts, codec.vocab_size, codec.end, about(preparation))
         reading.report()
     pieces = int((np.asarray(stream.ids) == codec.end).sum())
     return stream, {

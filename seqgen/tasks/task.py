@@ -10,7 +10,7 @@ from torch import nn
 
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import TrainOptions
-from seqgen.corpus.sources import Document
+from seqgen.corpus.sources import Document, Progress
 from seqgen.training.device import Compute
 from seqgen.training.loop import Objective
 from seqgen.training.plan import Plan, Speed
@@ -27,6 +27,7 @@ class Preparation:
     start: Checkpoint | None = None  # a model to start from: its tokenizer is kept, and extended
     tell: Callable[[str], None] = lambda _: None  # what is being done, in a few words
     warn: Callable[[str], None] = lambda _: None  # something the person should know
+    progress: Progress = lambda done, of: None  # bytes of what is being done, as far as they are known
 
 
 class Headline(NamedTuple):

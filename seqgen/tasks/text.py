@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from seqgen import tokenizers
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import TOKENIZER_NAMES, NetworkConfig
 from seqgen.corpus import ids, split
-from seqgen.corpus.catalogue import cache_folder
 from seqgen.corpus.ids import IdStream
+from seqgen.corpus.sources import Progress
 from seqgen.corpus.split import Part
 from seqgen.errors import DataError
 from seqgen.model.network import Network
-from seqgen.tasks.language import LanguageData, cache_key, copy_weights, from_cache
+from seqgen.tasks.language import LanguageData, copy_weights, from_cache
+from seqgen.tasks.prepared import Prepared, about, place, prepared
 from seqgen.tasks.task import Headline, Preparation
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
+from seqgen.tokenizers.codec import cut_stream
+from seqgen.tokenizers.parallel import encode_batches, in_batches
+
+SAMPLED = 80_000_000  # bytes that subwords are learnt from, about: more than their trainer takes in any script
 
 
 class Text:
@@ -39,41 +48,19 @@ class Text:
             train, held_out = split.hold_out(preparation.documents, preparation.options.val_fraction)
         if not train:
             raise DataError("nothing is left to train on: --val-fraction holds out everything")
-        preparation.tell("learning the vocabulary")
-        fitted = _fit(preparation, train)
-        key = cache_key(fitted, preparation)
-        train_ids, counts = self._encode(preparation, fitted, train, f"{key}.train", "train_")
-        held_ids: IdStream | None = None
-        held_counts = {"held_out_tokens": 0, "held_out_characters": 0, "held_out_bytes": 0}
-        if held_out:
-            held_ids, held_counts = self._encode(preparation, fitted, held_out, f"{key}.valid", "held_out_")
-        return LanguageData(fitted, train_ids, held_ids, {**counts, **held_counts}, key, measures)
 
-    def _encode(
-        self, preparation: Preparation, codec: Codec, parts: list[Part], name: str, prefix: str
-    ) -> tuple[IdStream, dict[str, int]]:
-        """The ids of `parts`, from the cache where they are there, and their counts."""
-        size = sum(part.size for part in parts)
-        characters = _Characters()
-        path = cache_folder() / "ids" / f"{name}.ids"
-        stream = ids.load(path)
-        if stream is None:
-            preparation.tell(f"encoding {size:,} bytes")
-            stream = ids.build(
-                path,
-                ((tokenizers.encode_stream(codec, characters.count(part.chunks())), part.whole_end) for part in parts),
-                codec.vocab_size,
-                codec.end,
-            )
-        else:
-            for part in parts:
-                for _ in characters.count(part.chunks()):
-                    pass
-        return stream, {
-            f"{prefix}tokens": len(stream) - len(parts),
-            f"{prefix}characters": characters.total,
-            f"{prefix}bytes": size,
-        }
+        def make(key: str) -> Prepared:
+            preparation.tell("learning the vocabulary")
+            codec = _fit(preparation, train)
+            train_ids, counts = _encode(preparation, codec, train, place(key, "train"), "train_")
+            held_ids: IdStream | None = None
+            held_counts = {"held_out_tokens": 0, "held_out_characters": 0, "held_out_bytes": 0}
+            if held_out:
+                held_ids, held_counts = _encode(preparation, codec, held_out, place(key, "valid"), "held_out_")
+            return Prepared(codec, train_ids, held_ids, {**counts, **held_counts})
+
+        found = prepared(preparation, self.name, make)
+        return LanguageData(found.codec, found.train, found.held_out, found.counts, found.key, measures)
 
     def reopen(self, facts: dict[str, Any], codec: Codec) -> LanguageData | None:
         found = from_cache(facts)
@@ -108,25 +95,76 @@ def measures(loss: float, counts: Mapping[str, int]) -> dict[str, float]:
     return found
 
 
-class _Characters:
-    """Counts the characters of a stream as it passes: every byte but the continuation bytes of UTF-8."""
+class _Passing:
+    """Counts a stream as it passes: its bytes, and its characters, which is every byte but the continuation bytes of
+    UTF-8."""
 
-    def __init__(self) -> None:
-        self.total = 0
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total = progress, total
+        self.bytes = self.characters = 0
 
     def count(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
             data = np.frombuffer(chunk, dtype=np.uint8)
-            self.total += len(data) - int(((data & 0xC0) == 0x80).sum())
+            self.bytes += len(data)
+            self.characters += len(data) - int(np.count_nonzero((data & 0xC0) == 0x80))
             yield chunk
+            self._progress(self.bytes, self._total)
 
 
 def _fit(preparation: Preparation, parts: list[Part]) -> Codec:
     if preparation.codec is not None:
         return preparation.codec
-    chunks = itertools.chain.from_iterable(itertools.chain(part.chunks(), [END_OF_DOCUMENT]) for part in parts)
-    if preparation.start is not None:
-        return preparation.start.codec.extend(chunks)
-    options = preparation.options
-    extra = {"vocab_size": options.vocab_size} if options.tokenizer_kind == "subword" else {}
-    return tokenizers.fit(options.tokenizer_kind, chunks, **extra)
+    options, start = preparation.options, preparation.start
+    kind = options.tokenizer_kind if start is None else start.codec.kind
+    # What changes little with more text is learnt from a part of much; what needs nothing reads nothing.
+    read = split.sample(parts, SAMPLED) if kind == "subword" else [] if kind == "byte" else parts
+    passing = _Passing(preparation.progress, sum(part.size for part in read))
+    chunks = itertools.chain.from_iterable(
+        itertools.chain(passing.count(part.chunks()), [END_OF_DOCUMENT]) for part in read
+    )
+    if start is not None:
+        return start.codec.extend(chunks)
+    extra = {"vocab_size": options.vocab_size} if kind == "subword" else {}
+    return tokenizers.fit(kind, chunks, **extra)
+
+
+def _encode(
+    preparation: Preparation, codec: Codec, parts: list[Part], path: Path, prefix: str
+) -> tuple[IdStream, dict[str, int]]:
+    """Writes the ids of `parts`, and counts."""
+    size = sum(part.size for part in parts)
+    preparation.tell(f"encoding {size:,} bytes")
+    passing = _Passing(preparation.progress, size)
+    pieces = _encoded(codec, parts, passing, preparation.options.threads)
+    stream = ids.build(path, pieces, codec.vocab_size, codec.end, about(preparation))
+    return stream, {
+        f"{prefix}tokens": len(stream) - len(parts),
+        f"{prefix}characters": passing.characters,
+        f"{prefix}bytes": size,
+    }
+
+
+def _encoded(
+    codec: Codec, parts: list[Part], passing: _Passing, threads: int | None
+) -> Iterator[tuple[Iterator[npt.NDArray[np.integer]], bool]]:
+    """The ids of each part in pieces, and whether it ends where its document does (see `ids.build`).
+
+    Raises:
+        DataError: a document has become shorter since it was measured.
+    """
+    owners: deque[int] = deque()  # of the pieces that are being encoded: which part each is of
+
+    def pieces() -> Iterator[bytes]:
+        for number, part in enumerate(parts):
+            before = passing.bytes
+            for piece in cut_stream(codec, passing.count(part.chunks())):
+                owners.append(number)
+                yield piece
+            if passing.bytes - before != part.size:
+                raise DataError(f"{part.document.name!r} changed while it was read; start again when it is whole")
+
+    batches = encode_batches(codec, in_batches(pieces()), threads)
+    found = ((owners.popleft(), piece) for batch in batches for piece in batch)
+    for number, group in itertools.groupby(found, key=itemgetter(0)):
+        yield (piece for _, piece in group), parts[number].whole_end

@@ -100,15 +100,20 @@ def decode(codec: Codec, ids: Iterable[int]) -> bytes:
 
 def encode_stream(codec: Codec, chunks: Iterable[bytes]) -> Iterator[Ids]:
     """Ids of a stream of any length, in pieces, in flat memory; equal to `encode` of the whole where `split` is."""
+    return map(codec.encode, cut_stream(codec, chunks))
+
+
+def cut_stream(codec: Codec, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """A stream in pieces that may be encoded each for itself."""
     rest = b""
     for chunk in chunks:
-        data = rest + chunk
+        data = rest + chunk if rest else chunk
         cut = codec.split(data)
         if cut:
-            yield codec.encode(data[:cut])
+            yield data[:cut]
         rest = data[cut:]
     if rest:
-        yield codec.encode(rest)
+        yield rest
 
 
 def utf8_split(data: bytes) -> int:

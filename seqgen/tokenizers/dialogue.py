@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from seqgen.errors import ModelError
 from seqgen.tokenizers.codec import Codec, Decoder, Ids
@@ -37,7 +38,12 @@ class DialogueCodec:
 
     def turn(self, speaker: int, words: bytes) -> Ids:
         """Ids of one turn. Speakers beyond the last are taken for the last."""
-        return np.concatenate([np.array([min(speaker, self.speakers - 1)], dtype=np.int32), self.encode(words)])
+        return self.spoken(speaker, self.text.encode(words))
+
+    def spoken(self, speaker: int, words: npt.NDArray[np.integer]) -> Ids:
+        """Ids of one turn whose words are ids of `text`."""
+        moved = words.astype(np.int32) + np.int32(self.speakers)
+        return np.concatenate([np.array([min(speaker, self.speakers - 1)], dtype=np.int32), moved])
 
     def conversation(self, turns: Iterable[tuple[int, bytes]]) -> Ids:
         """Ids of a conversation, given as (speaker, words), without `end`."""
@@ -100,7 +106,7 @@ class _Transcript:
         return same
 
 
-def speakers_of(conversations: Sequence[Sequence[int]]) -> int:
+def speakers_of(conversations: Iterable[Sequence[int]]) -> int:
     """How many speaker tokens these conversations, given as the speakers of their turns, need."""
     most = max((speaker for turns in conversations for speaker in turns), default=1)
     return min(MOST_SPEAKERS, max(2, most + 1))

@@ -55,12 +55,12 @@ class Lanes:
         length = min(self.length, self._arc - start)
         begins = offset + start + self._arc * np.arange(self.batch_size, dtype=np.int64)
         places = (np.arange(length + 1)[:, None] + begins) % len(self._stream)
-        ids = self._stream.ids[places].astype(np.int64)
+        ids = self._stream.take(places)
         if self._transform is not None:
             ids = self._transform(ids, places, turn)
         targets = ids[1:]
         if len(self._stream.false_ends):
-            targets = np.where(np.isin(places[1:], self._stream.false_ends), IGNORED, targets)
+            targets = np.where(self._stream.are_false_ends(places[1:]), IGNORED, targets)
         return Batch(ids[:-1], targets, fresh=place == 0)
 
 
@@ -76,7 +76,7 @@ def straight(stream: IdStream, batch_size: int, length: int, most: int) -> list[
     for start in range(0, arc, length):
         stop = min(start + length, arc)
         places = np.arange(start, stop + 1)[:, None] + arc * np.arange(batch_size)
-        ids = stream.ids[places].astype(np.int64)
-        targets = np.where(np.isin(places[1:], stream.false_ends), IGNORED, ids[1:])
+        ids = stream.take(places)
+        targets = np.where(stream.are_false_ends(places[1:]), IGNORED, ids[1:])
         batches.append(Batch(ids[:-1], targets, fresh=start == 0))
     return batches

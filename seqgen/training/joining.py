@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import itertools
+import functools
 import os
 import re
+import secrets
 import socket
 import struct
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgen.errors import ElsewhereError, SeqgenError, TrainingError, UserError
@@ -32,20 +32,16 @@ _MEETING = datetime.timedelta(minutes=10)  # for all to start
 _ROLL_CALL = 1.0  # seconds until whoever has not noticed that a run is over is taken for the one that is gone
 _SIOCGIFADDR = 0x8915  # Linux: the address of a network interface
 _PLACE = re.compile(r"\[\S+:\d+\] ")  # in the source of gloo, with which its messages begin
-_sessions = itertools.count()  # runs of this process, each with keys of its own in the common store
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What torchrun tells a process. `restarts`: how often all were started again. `run`: of one torchrun, the same
-    in all its lives."""
+    """What torchrun tells a process: its number among all, and among the `neighbours` that share its machine."""
 
     rank: int
     size: int
     local_rank: int
     neighbours: int
-    restarts: int
-    run: str
 
 
 def launched(environment: Mapping[str, str] = os.environ) -> Launch | None:
@@ -67,21 +63,7 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launch | None:
         size,
         number("LOCAL_RANK", rank),
         max(1, number("LOCAL_WORLD_SIZE", size)),
-        number("TORCHELASTIC_RESTART_COUNT", 0),
-        _run(environment),
     )
-
-
-def _run(environment: Mapping[str, str]) -> str:
-    """torchrun's own name for the run where it has one, or what tells its process from any other."""
-    given = environment.get("TORCHELASTIC_RUN_ID", "none")
-    if given != "none":
-        return given
-    parent = os.getppid()
-    began = ""
-    with contextlib.suppress(OSError, IndexError):
-        began = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[19]
-    return f"{socket.gethostname()}-{parent}-{began}"
 
 
 def may_speak() -> bool:
@@ -110,7 +92,7 @@ def joined(cuda: bool = False, patience: datetime.timedelta = STEP) -> Iterator[
     from seqgen.training.world import World
 
     launch = launched()
-    if launch is None or launch.size == 1:
+    if launch is None or (launch.size == 1 and not _has_agent()):
         yield World()
         return
     import torch.distributed as dist
@@ -120,19 +102,24 @@ def joined(cuda: bool = False, patience: datetime.timedelta = STEP) -> Iterator[
     if "GLOO_SOCKET_IFNAME" not in os.environ and (interface := _interface(os.environ["MASTER_ADDR"])):
         os.environ["GLOO_SOCKET_IFNAME"] = interface
     try:
-        whole, _, _ = next(rendezvous("env://", timeout=_MEETING))
-        store = PrefixStore(f"seqgen/{launch.restarts}/{next(_sessions)}", whole)
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if cuda else "gloo", store=PrefixStore("group", store), rank=launch.rank,
-            world_size=launch.size, timeout=patience,
-        )  # fmt: skip
-        patient = dist.new_group(backend="gloo", timeout=_HOURS)
+        common, _, _ = next(rendezvous("env://", timeout=_MEETING))
+        run = _run(common) if _has_agent() else ""
+        if launch.size > 1:
+            store = PrefixStore(f"seqgen/{_session(common, launch)}", common)
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if cuda else "gloo", store=PrefixStore("group", store), rank=launch.rank,
+                world_size=launch.size, timeout=patience,
+            )  # fmt: skip
+            patient = dist.new_group(backend="gloo", timeout=_HOURS)
     except (RuntimeError, ValueError) as error:
         why = " ".join(str(error).split())[:200]
         raise TrainingError(f"rank {launch.rank} could not meet the other processes of this run: {why}") from error
+    if launch.size == 1:
+        yield World(run=run)
+        return
     fate = _Fate(launch, store)
     try:
-        yield World(launch.rank, launch.size, launch.local_rank, launch.neighbours, patient)
+        yield World(launch.rank, launch.size, launch.local_rank, launch.neighbours, patient, run)
     except BaseException as error:
         told = fate.ending(error)
         if told is error:
@@ -141,6 +128,48 @@ def joined(cuda: bool = False, patience: datetime.timedelta = STEP) -> Iterator[
     finally:
         with contextlib.suppress(RuntimeError, ValueError):
             dist.destroy_process_group()
+
+
+def _has_agent() -> bool:
+    """Whether torchrun keeps the common store, which then outlives the processes."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
+def _run(common: Any) -> str:
+    """A name for all that one torchrun does, however often it starts its processes again: kept in its store."""
+    return str(common.compare_set("seqgen/run", "", secrets.token_hex(8)).decode())
+
+
+@functools.cache
+def life() -> str:
+    """A name for this process, which no other has."""
+    return secrets.token_hex(8)
+
+
+def _session(common: Any, launch: Launch) -> str:
+    """A name for what the processes that live now do together, new each time: the store still holds what was said by
+    others before, to be kept apart.
+
+    Rank 0 makes the name, and tells it to every process under the token that this one has just made up. It may have
+    read an older token; so it looks again until all have answered.
+    """
+    mine = secrets.token_hex(8)
+    common.set(f"seqgen/here/{launch.rank}", mine)
+    if launch.rank:
+        name = str(common.get(f"seqgen/name/{mine}").decode())
+        common.set(f"seqgen/heard/{name}/{launch.rank}", "")
+        return name
+    until = time.monotonic() + _MEETING.total_seconds()
+    waiting = list(range(1, launch.size))
+    while waiting:
+        for rank in waiting:
+            if common.check([f"seqgen/here/{rank}"]):
+                common.set(f"seqgen/name/{common.get(f'seqgen/here/{rank}').decode()}", mine)
+        waiting = [rank for rank in waiting if not common.check([f"seqgen/heard/{mine}/{rank}"])]
+        if waiting and time.monotonic() > until:
+            raise RuntimeError(f"rank {waiting[0]} has not come")
+        time.sleep(0.02)
+    return mine
 
 
 class _Fate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seqgen.corpus.ids import Shown
 from seqgen.model.classifier import Classifier, lay_out, stretches
 from seqgen.model.masks import Chance, Part
 from seqgen.training.device import Compute
@@ -29,6 +30,7 @@ class LabelledIds:
     ids: npt.NDArray[np.unsignedinteger]
     starts: npt.NDArray[np.int64]
     targets: npt.NDArray[np.float32]
+    _shown: Shown = field(default_factory=Shown, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -36,6 +38,7 @@ class LabelledIds:
     def text(self, number: int) -> npt.NDArray[np.unsignedinteger]:
         """The ids of a text; of one without any, a lone zero."""
         found = self.ids[self.starts[number] : self.starts[number + 1]]
+        self._shown.add(self.ids, len(found))
         return found if len(found) else np.zeros(1, dtype=self.ids.dtype)
 
     @property

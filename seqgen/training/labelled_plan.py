@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from seqgen.config import ClassifierConfig, TrainOptions, parse_duration
 from seqgen.errors import DataError
 from seqgen.model.classifier import Classifier, lay_out
+from seqgen.model.layout import parameter_count
 from seqgen.training.device import Compute
 from seqgen.training.loop import Schedule
 from seqgen.training.plan import DEFAULT_SECONDS, LAYER_DECAY, UNFREEZE, Plan, saving, steps_for
@@ -179,11 +180,12 @@ def _choose_threads(network: ClassifierConfig, compute: Compute, batch_size: int
 
 
 def _speed(network: ClassifierConfig, compute: Compute, batch_size: int, length: int) -> float:
-    """Ids a second that training reads, on noise, right now."""
+    """Ids a second that training reads, on noise, right now: this process its share of a batch, the others theirs."""
     generator = torch.Generator().manual_seed(0)
     model = Classifier(network, generator).to(compute.device)
     random = np.random.Generator(np.random.Philox(key=0))
-    texts = [random.integers(network.vocab_size, size=min(length, 2000)) for _ in range(batch_size)]
+    own = -(-batch_size // compute.world.size)
+    texts = [random.integers(network.vocab_size, size=min(length, 2000)) for _ in range(own)]
     laid = lay_out(texts, network.stretch)
     best = float("inf")
     for _ in range(3):  # the best of them: something else may be running for a moment
@@ -193,4 +195,6 @@ def _speed(network: ClassifierConfig, compute: Compute, batch_size: int, length:
         loss.backward()  # type: ignore[no-untyped-call]
         float(loss.detach())
         best = min(best, time.perf_counter() - began)
-    return 0.85 * int(laid.lengths.sum()) / best  # optimiser, batches and validation take the rest
+    ids = int(laid.lengths.sum()) * batch_size / own
+    seconds = best + compute.world.exchange(parameter_count(network))
+    return 0.85 * ids / seconds  # optimiser, batches and validation take the rest

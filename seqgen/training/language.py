@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.corpus.ids import IdStream
-from seqgen.model.masks import Chance, Part
+from seqgen.model.masks import Chance, Part, kept
 from seqgen.model.network import Network, States, detach
 from seqgen.training.batches import IGNORED, Batch, Lanes, Transform, straight
 from seqgen.training.cross_entropy import language_loss
@@ -31,7 +31,10 @@ class NextId:
         seq_length: int,
         seed: int,
         transform: Transform | None = None,
+        blank: float = 0.0,
     ) -> None:
+        """`blank`: share of the ids in whose place nothing is read, while all are predicted (data noising with blanks;
+        Xie et al., 2017): what a text could be learnt by heart from is never there whole."""
         self.network = network
         self._lanes = Lanes(train, batch_size, seq_length, seed, transform)
         self.steps_per_epoch = self._lanes.batches_per_pass
@@ -40,7 +43,7 @@ class NextId:
         if held_out is not None and len(held_out) > 2:
             self._validation = straight(held_out, 32, 256, MOST_VALIDATION)
         self._compute = compute
-        self._seen = seen
+        self._seen, self._blank = seen, blank
         self._states: States | None = None
         self._part = compute.world.part(self._lanes.batch_size)
 
@@ -50,7 +53,9 @@ class NextId:
         if batch.fresh or self._states is None:
             self._states = self.network.initial(mine.inputs.shape[1])
         inputs, targets = self._tensors(mine)
-        hidden, states = self.network(inputs, self._states, Chance(generator, self._part), self._compute.kind)
+        chance = Chance(generator, self._part)
+        blank = ~kept(inputs, self._blank, chance, lanes=1) if self._blank else None
+        hidden, states = self.network(inputs, self._states, chance, self._compute.kind, blank)
         self._states = detach(states)
         # Ids that the training text never uses need no push down: their bias starts at the bottom and stays there.
         loss = language_loss(self.network, hidden, targets, self._seen)

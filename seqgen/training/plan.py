@@ -16,8 +16,10 @@ import torch
 
 from seqgen.config import AnyNetwork, NetworkConfig, TrainOptions, parse_duration
 from seqgen.errors import DataError, UserError
+from seqgen.training import confidence
 from seqgen.training.cross_entropy import language_loss
 from seqgen.training.device import Compute
+from seqgen.training.language import MOST_VALIDATION
 from seqgen.training.loop import Schedule
 
 # Sizes tried, smallest first: (units, layers). One wide layer learns more a minute than two narrower ones.
@@ -39,6 +41,7 @@ class Plan:
     batch_size: int
     seq_length: int
     pretraining: Schedule | None = None  # of what comes before, where something does (see `task.Data.pretraining`)
+    blank: float = 0.0  # share of the ids of a language model that are not read while it learns
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,14 @@ class Corpus:
     """What the plan needs to know of the data: ids to train on, the vocabulary, and how much of it is in use.
 
     `variety`: how many times more there is to learn than `tokens` says, where every pass reads something else.
+    `characters`: whether the ids are letters, which can be guessed where one is missing.
     """
 
     tokens: int
     vocab_size: int
     seen: int
     variety: float = 1.0
+    characters: bool = False
 
 
 Speed = Callable[[NetworkConfig, int, int], float]  # (network, batch, length) → tokens a second
@@ -85,6 +90,7 @@ def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, 
         seconds = min(seconds, natural)
     expected = steps if steps is not None else max(1.0, seconds * rate / per_step)
     epochs = expected * per_step / corpus.tokens
+    dropout, blank = _noise(epochs / corpus.variety**0.5, chosen.rnn_size, corpus.characters)
 
     network = NetworkConfig(
         vocab_size=corpus.vocab_size,
@@ -94,9 +100,7 @@ def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, 
         num_layers=chosen.num_layers,
         embedding_size=chosen.embedding_size,
         tie_weights=chosen.tie_weights,
-        dropout=options.dropout
-        if options.dropout is not None
-        else _dropout(epochs / corpus.variety**0.5, chosen.rnn_size),
+        dropout=dropout if options.dropout is None else options.dropout,
         weight_drop=options.weight_drop or 0.0,
     )
     schedule = Schedule(
@@ -104,13 +108,13 @@ def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, 
         warmup=options.warmup,
         steps=steps,
         # The clock of a run starts before the corpus is read; the last save is left out of it.
-        seconds=None if steps is not None else spent + seconds - saving(network, seconds),
+        seconds=None if steps is not None else spent + seconds - _ending(network, corpus, rate, seconds),
         patience=options.patience,
         grad_clip=options.grad_clip,
         weight_decay=options.weight_decay,
         averaging=options.averaging,
     )
-    return Plan(network, schedule, batch_size, seq_length)
+    return Plan(network, schedule, batch_size, seq_length, blank=blank if options.blank is None else options.blank)
 
 
 def steps_for(epochs: float, tokens: int, per_step: int) -> int:
@@ -136,16 +140,23 @@ def _batch(options: TrainOptions, corpus_tokens: int, tokens: float) -> tuple[in
     return options.batch_size or batch, options.seq_length or length
 
 
-def _dropout(epochs: float, units: int) -> float:
-    """None for a text that is not read twice, a quarter at four passes, a half for one read dozens of times; in layers
-    of 512 units and more, which learn by heart sooner, half as much again.
+def _noise(epochs: float, units: int, characters: bool) -> tuple[float, float]:
+    """Dropout, and the share of ids that are blanked out: against learning by heart. None for a text that is not read
+    twice.
 
-    A little too much costs less than a little too little: what is held out close to what is learnt flatters.
+    Dropout is a quarter at four passes, a half for a text read dozens of times; in layers of 512 units and more, which
+    learn by heart sooner, half as much again. A little too much costs less than a little too little: what is held out
+    close to what is learnt flatters. Of characters, less is dropped, and from six passes on some are blanked out as
+    well, in wide layers up to a fifth: that keeps what many passes gain.
     """
     if epochs <= 0.8:
-        return 0.0
+        return 0.0, 0.0
+    doublings = math.log2(epochs)
+    if characters:
+        blank = min(0.1 * (doublings - 2.4), 0.2 if units >= 512 else 0.1)
+        return round(min(0.4, max(0.05, 0.05 + 0.08 * doublings)), 2), round(max(0.0, blank), 2)
     growth, most = (0.15, 0.6) if units >= 512 else (0.1, 0.5)
-    return round(min(most, max(0.05, 0.05 + growth * math.log2(epochs))), 2)
+    return round(min(most, max(0.05, 0.05 + growth * doublings)), 2), 0.0
 
 
 def _learning_rate(network: NetworkConfig, batch_size: int) -> float:
@@ -161,6 +172,13 @@ def saving(network: AnyNetwork, seconds: float) -> float:
     from seqgen.model.layout import parameter_count
 
     return min(0.3 + parameter_count(network) * 4 * 4 / 300e6, seconds / 4)
+
+
+def _ending(network: NetworkConfig, corpus: Corpus, rate: float, seconds: float) -> float:
+    """Seconds after the loop: the network is made less sure of itself and measured once more, then files are written.
+    To read is three times as fast as to learn."""
+    reading = confidence.READ + min(MOST_VALIDATION, corpus.tokens / 9) if network.dropout else 0.0
+    return min(reading / (3 * rate), seconds / 6) + saving(network, seconds)
 
 
 def _network(options: TrainOptions, corpus: Corpus, size: int, layers: int) -> NetworkConfig:

@@ -104,5 +104,7 @@ class _Reader(nn.Module):
 
 def _frequencies(train: LabelledIds, vocab_size: int) -> Tensor:
     """How common each id is; one that never occurs, half as common as one that occurs once."""
-    counts = np.bincount(train.ids, minlength=vocab_size) + 0.5
+    counts = np.full(vocab_size, 0.5)
+    for start in range(0, len(train.ids), 1 << 22):  # not at once: bincount makes eight bytes of each
+        counts += np.bincount(train.ids[start : start + (1 << 22)], minlength=vocab_size)
     return torch.from_numpy(counts / counts.sum()).float()

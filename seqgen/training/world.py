@@ -44,15 +44,18 @@ class World:
         local_rank: int = 0,
         neighbours: int = 1,
         patient: dist.ProcessGroup | None = None,
+        run: str = "",
     ) -> None:
         """
         Args:
             rank: this process's number among `size`.
             local_rank: its number among the `neighbours` that share its machine.
             patient: the same processes as a group that waits for hours, for what is not a step of training.
+            run: the name of the torchrun that started them, the same when it starts them again; empty without one.
         """
         self.rank, self.size = rank, size
         self.local_rank, self.neighbours = local_rank, neighbours
+        self.run = run
         self._patient = patient
         self._latency, self._pace = 0.0, 0.0  # seconds of an exchange, and of each number in it
 

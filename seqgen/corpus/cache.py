@@ -1,0 +1,243 @@
+"""What is kept between runs: who may write it, how what a killed run left goes away, and which files are still known.
+
+The locks are the system's (flock): they end with the program that holds them, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqgen.corpus.catalogue import cache_folder
+from seqgen.errors import UserError
+from seqgen.streams import PART, reason, write_bytes
+
+try:
+    import fcntl
+except ImportError:  # not POSIX: two programs at once are then the person's own affair
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
+_LOOK_AGAIN = 0.1  # seconds between two looks at a lock that somebody holds
+_ABANDONED = 3600.0  # seconds without a write after which what nobody has locked is rubbish
+_SETTLED = 2_000_000_000  # nanoseconds; some file systems tell times no finer than two seconds
+_WORTH_KNOWING = 32 << 20  # bytes of a file below which reading it again is no trouble
+
+
+# ---- Who may write ----
+
+
+@contextlib.contextmanager
+def alone(target: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Makes a second program that would write `target` wait until the first is done, or dead.
+
+    What killed programs left unfinished beside it is removed. `target` may be the beginning of several files' names,
+    up to their first full stop.
+
+    Args:
+        waiting: called once if somebody else is at it.
+
+    Raises:
+        UserError: the folder can't be made or written.
+    """
+    lock = target.with_name(f".{target.name}{LOCK}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        held = _seize(lock)
+    except OSError as error:
+        raise UserError(f"cannot write in the cache {str(target.parent)!r}: {reason(error)}") from error
+    told = False
+    while held is None:
+        if not told:
+            waiting()
+            told = True
+        time.sleep(_LOOK_AGAIN)
+        held = _seize(lock)
+    try:
+        _sweep(target)
+        yield
+    finally:
+        _let_go(lock, held)
+
+
+def _seize(lock: Path) -> int | None:
+    """A handle on a lock that is ours now; None where somebody else holds it, −1 where there are no locks."""
+    if fcntl is None:
+        return -1
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            there = os.stat(lock)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except FileNotFoundError:  # its last holder has removed it while we came
+            os.close(handle)
+            continue
+        except OSError:  # a file system without locks, some networks' among them
+            os.close(handle)
+            return -1
+        if os.fstat(handle).st_ino == there.st_ino:
+            return handle
+        os.close(handle)
+
+
+def tidy(target: Path) -> None:
+    """Removes the lock of a program that was killed when it had just finished `target`."""
+    lock = target.with_name(f".{target.name}{LOCK}")
+    with contextlib.suppress(OSError):
+        if lock.exists() and (held := _seize(lock)) is not None:
+            _sweep(target)
+            _let_go(lock, held)
+
+
+def is_held(target: Path) -> bool:
+    """Whether somebody is writing `target` (see `alone`)."""
+    return _is_held(target.with_name(f".{target.name}{LOCK}"))
+
+
+def is_held_inside(folder: Path) -> bool:
+    """Whether the command that made a scratch folder still runs."""
+    return _is_held(folder / LOCK)
+
+
+def _is_held(lock: Path) -> bool:
+    if fcntl is None or not lock.exists():
+        return False
+    try:
+        with open(lock, "rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _let_go(lock: Path, held: int) -> None:
+    if held >= 0:
+        with contextlib.suppress(OSError):
+            os.unlink(lock)  # while it is still ours, so nobody else's is ever removed
+        os.close(held)
+
+
+def _sweep(target: Path) -> None:
+    """Removes what killed writes left unfinished, of `target` and of others."""
+    for part in target.parent.glob(f".*{PART}"):
+        stem = part.name[1:].split(".")[0]
+        with contextlib.suppress(OSError):
+            if stem == target.name:
+                part.unlink()
+                continue
+            lock = target.with_name(f".{stem}{LOCK}")
+            held = _seize(lock)
+            if held is None:
+                continue
+            # Who holds the lock is the only one to write; where there are no locks, age has to tell.
+            if held >= 0 or time.time() - part.stat().st_mtime > _ABANDONED:
+                part.unlink()
+            _let_go(lock, held)
+
+
+# ---- What is kept for one run only ----
+
+
+@dataclass
+class Scratch:
+    """A folder below the cache that goes when the command ends; one whose command was killed goes with the next."""
+
+    path: Path
+    _held: int
+
+    @classmethod
+    def make(cls) -> Scratch:
+        """Raises `OSError`."""
+        place = cache_folder() / "spool"
+        place.mkdir(parents=True, exist_ok=True)
+        for left in place.iterdir():
+            _remove_if_left(left)
+        while True:
+            path = place / f"{os.getpid()}-{time.time_ns():x}"
+            path.mkdir(mode=0o700)
+            with contextlib.suppress(FileNotFoundError):  # swept before it was locked
+                held = _seize(path / LOCK)
+                if held is not None:
+                    return cls(path, held)
+
+    def close(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._held >= 0:
+            os.close(self._held)
+
+
+def _remove_if_left(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        if (folder / LOCK).exists() if folder.is_dir() else False:
+            held = _seize(folder / LOCK)
+            if held is None or held < 0:
+                return
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(held)
+        elif time.time() - folder.stat().st_mtime > _ABANDONED:
+            shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+
+
+# ---- Which files are still as they were ----
+
+Stamp = tuple[int, int, int, int, int]  # what changes when a file does: size, both times, and which file it is
+
+
+def stamp(path: Path) -> Stamp:
+    """Raises `OSError`."""
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
+
+
+def content_of(stamp: Stamp) -> tuple[int, ...]:
+    """What of a stamp changes with the content alone: a backup's new link to a file is no change of it."""
+    size, modified, _, number, device = stamp
+    return size, modified, number, device
+
+
+def recall(path: Path, before: Stamp) -> tuple[int, str] | None:
+    """Size (of what is inside) and sha256 of a large file that has been read before and not been touched since."""
+    if before[0] < _WORTH_KNOWING:
+        return None
+    note = read_json(_note(path))
+    if note.get("stamp") != list(before) or not isinstance(note.get("bytes"), int):
+        return None
+    return note["bytes"], str(note.get("sha256"))
+
+
+def remember(path: Path, before: Stamp, began: int, size: int, sha256: str) -> None:
+    """Keeps what reading `path` gave, if nobody wrote to it from shortly before it `began` (in ns) until now: a change
+    within the grain of its times would not show."""
+    if before[0] < _WORTH_KNOWING or max(before[1], before[2]) > began - _SETTLED:
+        return
+    with contextlib.suppress(OSError, UserError):  # to know it again is a convenience
+        if stamp(path) == before:
+            note = {"stamp": before, "bytes": size, "sha256": sha256, "path": str(path)}
+            write_bytes(_note(path), json.dumps(note).encode())
+
+
+def _note(path: Path) -> Path:
+    name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:32]
+    return cache_folder() / "measured" / f"{name}.json"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file of the cache; an empty one where there is none, or something else."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,147 @@
+"""What becomes of the rows of a set: text, lines, records or a table, as the task that reads them needs it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from seqgen.errors import DataError
+
+Names = Mapping[str, list[str]]  # of a column of numbers that stand for classes: what they stand for
+_JOINTS = {"text": "\n", "lines": " . "}  # between the texts of a row, where several columns are asked for
+
+
+class Rows(NamedTuple):
+    """How rows are to be read.
+
+    shape: `text`: the text column of each row, ended by a line feed; `lines`: the same, and a line a row, whatever
+        line feeds it holds; `records`: a JSON object a line; `table`: Parquet; `none`: not at all.
+    text_column: for `text` and `lines`, one or several with commas between; guessed where None.
+    """
+
+    shape: str = "text"
+    text_column: str | None = None
+
+
+AS_TEXT = Rows()
+
+
+def write(rows: Rows, tables: Iterable[Any], names: Names, stream: BinaryIO, progress: Callable[[int], None]) -> None:
+    """Writes rows in their shape.
+
+    Args:
+        tables: pyarrow tables, a part of the rows each.
+        progress: told of the bytes written so far.
+
+    Raises:
+        DataError: there is no such column, none holds text, or there is no row.
+    """
+    if rows.shape == "table":
+        _write_parquet(tables, stream, progress)
+        return
+    done = 0
+    for piece in _records(tables, names) if rows.shape == "records" else _text(tables, rows):
+        done += stream.write(piece)
+        progress(done)
+    if not done:
+        raise DataError("it has no rows")
+
+
+def _text(tables: Iterable[Any], rows: Rows) -> Iterator[bytes]:
+    columns: list[str] = []
+    joint = _JOINTS[rows.shape]
+    for table in tables:
+        if not columns and table.num_rows:
+            columns = _text_columns(table, rows.text_column)
+        texts = [table.column(name).to_pylist() for name in columns]
+        joined = (joint.join(_spelt(value) for value in row) for row in zip(*texts, strict=True))
+        if rows.shape == "lines":
+            joined = (" ".join(text.splitlines()) for text in joined)
+        if table.num_rows:
+            yield "".join(text + "\n" for text in joined).encode("utf-8", "surrogatepass")
+
+
+def _spelt(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else str(value)
+
+
+def _text_columns(table: Any, asked: str | None) -> list[str]:
+    there = list(map(str, table.column_names))
+    if asked is not None:
+        wanted = [part.strip() for part in asked.split(",") if part.strip()]
+        for name in wanted:
+            if name not in there:
+                raise DataError(f"it has no column {name!r}; there are {', '.join(there[:12])}")
+        if wanted:
+            return wanted
+    head = table.slice(0, 100).to_pylist()
+    return [text_column(head)]
+
+
+def text_column(rows: list[dict[str, Any]]) -> str:
+    """The column that holds the text: `text`, or the one with the most characters in these rows.
+
+    Raises `DataError` where no column holds text.
+    """
+    lengths: dict[str, int] = {}
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, str):
+                lengths[name] = lengths.get(name, 0) + len(value)
+    if "text" in lengths:
+        return "text"
+    if not any(lengths.values()):
+        there = ", ".join(rows[0]) if rows else "none"
+        raise DataError(f"no column holds text; there are {there}; say it with --text-column")
+    return max(lengths, key=lambda name: lengths[name])
+
+
+def _records(tables: Iterable[Any], names: Names) -> Iterator[bytes]:
+    for table in tables:
+        lines = []
+        for row in table.to_pylist():
+            for column, classes in names.items():
+                row[column] = _named(row.get(column), classes)
+            lines.append(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
+        if lines:
+            yield "".join(lines).encode("utf-8", "surrogatepass")
+
+
+def _named(value: Any, classes: list[str]) -> Any:
+    """The class, or the classes, that a number or a list of them stands for; nothing for one that stands for none."""
+    if isinstance(value, list):
+        return [_named(each, classes) for each in value]
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    return classes[value] if 0 <= value < len(classes) else None
+
+
+def _plain(value: object) -> str | None:
+    """What JSON has no form for: times as text; pictures and sounds are nothing that is read here."""
+    return None if isinstance(value, bytes) else str(value)
+
+
+def _write_parquet(tables: Iterable[Any], stream: BinaryIO, progress: Callable[[int], None]) -> None:
+    parquet: Any = importlib.import_module("pyarrow.parquet")
+    writer: Any = None
+    for table in tables:
+        if writer is None:
+            writer = parquet.ParquetWriter(stream, table.schema)
+        writer.write_table(table.cast(writer.schema))
+        progress(stream.tell())
+    if writer is None:
+        raise DataError("it has no rows")
+    writer.close()
+
+
+def suffix(rows: Rows) -> str:
+    """The ending of a file of that shape."""
+    return {"records": ".jsonl", "table": ".parquet"}.get(rows.shape, ".txt")
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file holds rows, and can be read in no other way: Parquet or Arrow, by its name."""
+    return path.suffix.lower() in (".parquet", ".arrow")
