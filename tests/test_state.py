@@ -346,6 +346,8 @@ def test_the_command_goes_on(models: Models, run: Run, tmp_path: Path) -> None:
     assert first + second == whole
     piped = run("sample", model, "--state-in", "-", "-l", 70, stdin=state.read_bytes()).out
     assert piped == second
+    kept = run("sample", model, "-p", "The ", "-l", 50, "--seed", 4, "--state-out", "-", "-o", tmp_path / "text")
+    assert (kept.out, (tmp_path / "text").read_bytes()) == (state.read_bytes(), first)
     parts = [run("sample", model, "--state-in", state, "--state-out", state, "-l", 35).out for _ in range(2)]
     assert b"".join(parts) == second  # over itself, in place
 
@@ -458,6 +460,7 @@ def test_a_state_of_another_model_is_refused(models: Models, run: Run, saved: by
         (["--state-out", "new", "-n", 2], "--state-out keeps where one text"),
         (["--state-out", "new", "--adaptive"], "--adaptive does not go with --state-out"),
         (["--state-out", "."], "is a folder"),
+        (["--state-out", "-"], "both go to standard output"),
         (["--state-out", "s/new"], "can be written"),
     ],
     ids=str,

@@ -38,11 +38,23 @@ def parse(model: Model, data: bytes, name: str) -> SavedState:
 
 def save(model: Model, saved: SavedState, target: str | os.PathLike[str]) -> None:
     """Writes a state, whole or not at all. Raises `UserError` where it can't be."""
-    write_bytes(Path(target), saved.to_bytes(model.checkpoint.fingerprint))
+    write_bytes(Path(target), dump(model, saved))
 
 
-def check_target(target: str) -> None:
-    """Raises `UserError`, before anything is done, where a state can plainly not be written."""
+def dump(model: Model, saved: SavedState) -> bytes:
+    """The bytes of its file."""
+    return saved.to_bytes(model.checkpoint.fingerprint)
+
+
+def check_target(target: str, output: str, terminal: bool) -> None:
+    """Raises `UserError`, before anything is done, where a state can plainly not be written; `output` is where the rest
+    goes, and `terminal` whether standard output is one."""
+    if target == "-":
+        if output == "-":
+            raise UserError("--state-out - and the text would both go to standard output; name a file for one (-o FILE)")
+        if terminal:
+            raise UserError("a state is nothing for a terminal: name a file, or pipe it on")
+        return
     place = Path(target)
     if place.is_dir():
         raise UserError(f"--state-out {target!r} is a folder; name a file")

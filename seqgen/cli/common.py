@@ -12,13 +12,17 @@ import types
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from seqgen.config import flag_name
 from seqgen.errors import UserError
 from seqgen.streams import atomic_write, is_terminal, printable, quit_stdout, stdin_is_piped
+
+if TYPE_CHECKING:
+    from seqgen.api.model import Model
+    from seqgen.generation.state import SavedState
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -178,6 +182,17 @@ class Output:
     def in_colour(self) -> bool:
         """Whether a person watches, and wants colours (https://no-color.org)."""
         return self.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def write_state(model: Model, saved: SavedState, target: str) -> None:
+    """Writes the state of a text into a file, or to standard output for `-`."""
+    from seqgen.api import states
+
+    if target != "-":
+        states.save(model, saved, target)
+        return
+    with Output("-") as out:
+        out.write_safe(states.dump(model, saved))
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

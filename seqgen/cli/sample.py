@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqgen.cli.common import AsJson, Exact, Output, Quiet, ShardOf, Voice, add_options, pipes, to_json
+from seqgen.cli.common import AsJson, Exact, Output, Quiet, ShardOf, Voice, add_options, pipes, to_json, write_state
 from seqgen.config import MusicOptions, SampleOptions, SearchOptions, flag_name, make
 from seqgen.errors import UserError
 
@@ -44,7 +45,7 @@ def run(
         str | None, typer.Option(metavar="FILE|-", help="Go on from where --state-out left a text, or a piece.")
     ] = None,
     state_out: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Keep where the text, or the piece, has got to.")
+        str | None, typer.Option(metavar="FILE|-", help="Keep where the text, or the piece, has got to.")
     ] = None,
     replay: Annotated[
         str | None,
@@ -102,7 +103,7 @@ def run(
     from seqgen.api import writing
     from seqgen.api.model import Model
     from seqgen.corpus.shards import Shard
-    from seqgen.streams import read_whole
+    from seqgen.streams import is_terminal, read_whole
 
     own = Shard.parse(shard).of_numbers(n)
 
@@ -132,7 +133,7 @@ def run(
         from seqgen.api import states
 
         writing.check_keeping(loaded, asked, n)
-        states.check_target(state_out)
+        states.check_target(state_out, "-" if as_json and loaded.task == "music" else output, is_terminal(sys.stdout))
     if loaded.task != "music":
         _write(loaded, asked, own, n, first, as_json, show_prompt, output, state_in or "", state_out, voice)
         return
@@ -145,7 +146,7 @@ def run(
     for composed in compose_as(loaded, asked, len(own), first + own.start, piece, keep, as_json, voice.note):
         place.write(composed, loaded, asked, state_in or "")
         if state_out is not None and composed.saved is not None:
-            states.save(loaded, composed.saved, state_out)
+            write_state(loaded, composed.saved, state_out)
 
 
 def _check_flags(
@@ -198,6 +199,4 @@ def _write(
                 last = sample.index == first + n - 1
                 out.write("\n" if last else "\n\n")
     if state_out is not None and kept:
-        from seqgen.api import states
-
-        states.save(model, kept[0], state_out)
+        write_state(model, kept[0], state_out)

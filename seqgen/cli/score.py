@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seqgen.cli.common import ModelFolder, Output, Quiet, ShardOf, Voice, lines_of, pipes, sources_or_stdin, to_json
+from seqgen.cli.common import (
+    ModelFolder,
+    Output,
+    Quiet,
+    ShardOf,
+    Voice,
+    lines_of,
+    pipes,
+    sources_or_stdin,
+    to_json,
+    write_state,
+)
 from seqgen.errors import DataError, UserError
+from seqgen.streams import is_terminal
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -43,7 +56,7 @@ def run(
         str | None, typer.Option(metavar="FILE|-", help="Every record goes on from where --state-out left one.")
     ] = None,
     state_out: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Keep where the record, or its last line, has got to.")
+        str | None, typer.Option(metavar="FILE|-", help="Keep where the record, or its last line, has got to.")
     ] = None,
     output: Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Where the lines go.")] = "-",
     shard: ShardOf = None,
@@ -73,7 +86,7 @@ def run(
             raise UserError(f"{flag} is for text; this is a model for {loaded.task}")
     state = None if state_in is None else states.load(loaded, state_in)
     if state_out is not None:
-        states.check_target(state_out)
+        states.check_target(state_out, output, is_terminal(sys.stdout))
     voice = Voice(quiet)
     from seqgen import tasks
     from seqgen.corpus import sources as reading
@@ -95,7 +108,7 @@ def run(
                 else:
                     saved = _score(out, loaded, chunks, title, lines, per_token, state)
     if state_out is not None and saved is not None:
-        states.save(loaded, saved, state_out)
+        write_state(loaded, saved, state_out)
 
 
 def _records(
