@@ -21,6 +21,8 @@ from pathlib import Path
 import pytest
 
 import seqgen
+from seqgen.cli import progress
+from seqgen.cli.common import Voice
 from seqgen.cli.main import main
 
 TINY = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32"]
@@ -169,6 +171,26 @@ def test_training_shows_its_progress(terminal: Terminal, text_file: Path, tmp_pa
     shown = re.sub(rb"\x1b\[[?0-9;]*[A-Za-z]|\r", b"", said)
     assert shown.endswith(b"\n")
     assert re.fullmatch(rb"seqgen: .*model: 3 steps in .*", shown.splitlines()[-1])
+
+
+def test_in_a_pipe_long_work_tells_how_far_it_is_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("seqgen.cli.progress.time.monotonic", lambda: clock[0])
+    shown = progress._Lines(Voice(quiet=False))
+    shown.tell("encoding much")
+    for second in range(300):
+        clock[0] += 0.1
+        shown.progress(second * 1_000_000, 300_000_000)
+    shown.tell("reading what nobody knows the size of")
+    clock[0] += 11
+    shown.progress(5, None)
+    assert capfdbinary.readouterr().err.decode().splitlines() == [
+        "seqgen: encoding much", "seqgen: encoding much: 100.0 MB of 300.0 MB",
+        "seqgen: encoding much: 201.0 MB of 300.0 MB", "seqgen: reading what nobody knows the size of",
+        "seqgen: reading what nobody knows the size of: 5 bytes",
+    ]  # fmt: skip
 
 
 def test_only_the_stream_at_the_terminal_is_decorated(

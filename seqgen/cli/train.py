@@ -42,7 +42,8 @@ def run(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="SOURCE...", help="Files, folders, globs, -, names from `seqgen corpora`, hf:OWNER/NAME."
+            metavar="SOURCE...",
+            help="Files, folders, globs, -, names from `seqgen corpora`, hf:OWNER/NAME[:CONFIG][@REVISION][#SPLIT].",
         ),
     ] = None,
     output: Annotated[str, typer.Option("-o", "--output", metavar="MODEL", help="The folder to make.")] = "",

@@ -5,11 +5,13 @@ Such a file is gone when the program is, however it ends.
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
+import weakref
 from array import array
 from collections.abc import Sequence
-from typing import IO, Any, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +30,7 @@ class _Store:
     def __init__(self, in_memory: int) -> None:
         self._in_memory = in_memory
         self._tail = bytearray()  # what is not in the file
-        self.file: IO[bytes] | None = None
+        self.file: io.FileIO | None = None
         self._written = 0
         self._window, self._window_start = b"", 0
 
@@ -46,9 +48,12 @@ class _Store:
         try:
             if self.file is None:
                 place.mkdir(parents=True, exist_ok=True)
-                self.file = tempfile.TemporaryFile(dir=place)  # noqa: SIM115 - goes with the store
-            self.file.write(self._tail)
-            self.file.flush()
+                self.file = tempfile.TemporaryFile(dir=place, buffering=0)  # noqa: SIM115 - closed by the next
+                weakref.finalize(self, self.file.close)
+            with memoryview(self._tail) as rest:
+                done = 0
+                while done < len(rest):
+                    done += self.file.write(rest[done:])
         except OSError as error:
             raise UserError(f"cannot keep the texts in {str(place)!r}: {reason(error)}") from error
         self._written += len(self._tail)

@@ -29,6 +29,7 @@ Encoded = Sequence[npt.NDArray[np.integer]]
 BATCH = 1 << 20  # bytes of text that are sent at a time, about
 _AHEAD = 2  # batches a helper that may be under way: one in work, one waiting
 _TRIED = 4 << 20  # bytes encoded here before helpers are thought of: another Python takes a while to start
+_MOST = 8  # helpers, where nobody says otherwise: each takes some 60 MB
 _PIPE = 100e6  # bytes a second that a pipe to a helper and back carries
 
 
@@ -73,7 +74,7 @@ def encode_batches(codec: Codec, batches: Iterable[Sequence[bytes]], workers: in
                 break
         else:
             return
-    yield from _in_helpers(codec, batches, workers or processors())
+    yield from _in_helpers(codec, batches, workers or min(processors(), _MOST))
 
 
 def _in_helpers(codec: Codec, batches: Iterator[Sequence[bytes]], count: int) -> Iterator[Encoded]:
@@ -160,7 +161,8 @@ def serve() -> None:
     # The other end may go away at any moment: then nobody is left to be told.
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError, ValueError), os.fdopen(1, "wb", closefd=False) as out:
         begun = _receive(sys.stdin.buffer)
-        assert begun is not None
+        if begun is None:
+            return
         codec = tokenizers.parse({name: bytes(part) for name, part in zip(*begun, strict=True)})
         kind = np.dtype(np.uint16 if codec.vocab_size <= 1 << 16 else np.uint32)
         while (asked := _receive(sys.stdin.buffer)) is not None:

@@ -14,6 +14,7 @@ from seqgen.training.batches import IGNORED, Batch, Lanes, Transform, straight
 from seqgen.training.cross_entropy import language_loss
 from seqgen.training.device import Compute
 
+_MOST_LOGITS = 1 << 24  # of a validation at a time: 64 MiB, and as much again for their softmax
 MOST_VALIDATION = 200_000  # ids: enough for the third decimal, and a few seconds
 
 
@@ -72,10 +73,10 @@ class NextId:
                     states = self.network.initial(batch.inputs.shape[1])
                 inputs, targets = self._tensors(batch)
                 hidden, states = self.network(inputs, states, kind=self._compute.kind)
-                loss = F.cross_entropy(
-                    self.network.logits(hidden).flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
-                )
-                total += float(loss)
+                steps = max(1, _MOST_LOGITS // (hidden.shape[1] * self.network.config.vocab_size))
+                for some, wanted in zip(torch.split(hidden, steps), torch.split(targets, steps), strict=True):
+                    logits = self.network.logits(some).flatten(0, 1)
+                    total += float(F.cross_entropy(logits, wanted.flatten(), ignore_index=IGNORED, reduction="sum"))
                 count += int((targets != IGNORED).sum())
         return total / max(count, 1)
 
