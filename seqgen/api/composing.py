@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from seqgen.generation import music as generation
 from seqgen.generation.music import Composition, music_codec
 from seqgen.music import names
 from seqgen.music.piece import Piece
-from seqgen.streams import open_input, read_chunks
+from seqgen.streams import read_whole
 from seqgen.tokenizers.midi import MidiCodec
 
 if TYPE_CHECKING:
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
 
 def read_piece(codec: MidiCodec, source: str | os.PathLike[str]) -> Piece:
     """The piece in a MIDI file, or in standard input for `-`. Raises `DataError` that names it."""
-    stream = open_input(str(source))
-    with contextlib.nullcontext(stream) if str(source) == "-" else contextlib.closing(stream):
-        data = b"".join(read_chunks(stream, str(source)))
+    data = read_whole(str(source))
     try:
         return codec.read(data)[0]
     except DataError as error:

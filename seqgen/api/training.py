@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from seqgen import checkpoint, tasks
+from seqgen.api.claim import alone
 from seqgen.api.folder import ModelFolder, Training, describe
 from seqgen.api.model import Model
 from seqgen.checkpoint import Checkpoint
@@ -21,10 +21,12 @@ from seqgen.config import TrainOptions, check, check_task, flag_name, from_json,
 from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import ModelError, UserError
-from seqgen.streams import PART, expand, reason
+from seqgen.streams import PART, expand
 from seqgen.tasks.task import Data, Preparation, Task
 from seqgen.training import device, plan
 from seqgen.training.loop import Event, Finished, Position, Run, Schedule, Stepped, Validated
+
+_PARTS = ("sources", "valid_sources")  # of config.json
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,14 @@ def train(
     names = [sources] if isinstance(sources, str) else list(sources)
     valid_names = [valid] if isinstance(valid, str) else list(valid)
     given = make(TrainOptions, options)
-    going_on = resume and (folder / checkpoint.CONFIG).exists()
-    _check_place(folder, overwrite, going_on, resume)
-    compute = device.choose(given.device, given.precision, given.threads)
-    with Spool() as spool:
+    if not folder.name:
+        raise UserError(f"-o must name a folder to make, not {str(folder)!r}")
+    if os.path.exists(folder) and not folder.is_dir():
+        raise UserError(f"-o {str(folder)!r} is a file; name a folder")
+    with alone(folder, resume), Spool() as spool:
+        going_on = resume and (folder / checkpoint.CONFIG).exists()
+        _check_place(folder, overwrite, going_on, resume)
+        compute = device.choose(given.device, given.precision, given.threads)
         if going_on:
             return _resume(folder, names, valid_names, given, options, compute, spool, watch)
         if not names:
@@ -112,11 +118,7 @@ def train(
 
 
 def _check_place(folder: Path, overwrite: bool, going_on: bool, resume: bool) -> None:
-    """Raises `UserError` where a model can't or shouldn't be written."""
-    if not folder.name:
-        raise UserError(f"-o must name a folder to make, not {str(folder)!r}")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"-o {str(folder)!r} is a file; name a folder")
+    """Raises `UserError` where a model shouldn't be written."""
     is_model = (folder / checkpoint.CONFIG).exists()
     if folder.is_dir() and not is_model and any(folder.iterdir()):
         raise UserError(f"-o {str(folder)!r} holds other things and no model; name a new folder")
@@ -126,13 +128,6 @@ def _check_place(folder: Path, overwrite: bool, going_on: bool, resume: bool) ->
         )
     if overwrite and resume:
         raise UserError("give --resume or --overwrite, not both")
-    try:
-        checkpoint.staging(folder).mkdir(parents=True, exist_ok=True)
-        checkpoint.staging(folder).rmdir()
-    except OSError as error:
-        if not checkpoint.staging(folder).is_dir():
-            raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
-        shutil.rmtree(checkpoint.staging(folder), ignore_errors=True)  # left by a run that was killed
 
 
 def _check_task(kind: Task, given: TrainOptions, explicit: dict[str, Any], start: Checkpoint | None) -> None:
@@ -230,13 +225,12 @@ def _resume(
     kind = tasks.find(saved.task)
     data = None if names else kind.reopen(facts, saved.reader)
     if data is None:
-        documents, held_out = _read(
-            kind,
-            names or [source["name"] for source in saved.sources],
-            valid_names or [str(source["name"]) for source in facts.get("valid_sources", [])],
-            spool,
-            watch,
-        )
+        kept, kept_valid = ([source["name"] for source in saved.sources_of(part)] for part in _PARTS)
+        for name in filter(reading.is_far, [] if names else [*kept, *kept_valid]):
+            raise UserError(
+                f"the run began with {name!r}, of which nothing is left in the cache; name it to have it fetched again"
+            )
+        documents, held_out = _read(kind, names or kept, valid_names or kept_valid, spool, watch)
         if reading.fingerprint([*documents, *held_out]) != facts.get("fingerprint"):
             raise UserError(
                 "the sources are not what this run began with; give the same ones, "

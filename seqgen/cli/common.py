@@ -16,8 +16,16 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from seqgen.config import flag_name
-from seqgen.errors import UserError
-from seqgen.streams import atomic_write, is_terminal, printable, quit_stdout, stdin_is_piped
+from seqgen.errors import DataError, UserError
+from seqgen.strangers import as_bytes, one_line, printable
+from seqgen.streams import atomic_write, is_terminal, quit_stdout, stdin_is_piped
+
+__all__ = [
+    "LONGEST_LINE", "AsJson", "Exact", "ModelFolder", "Output", "Quiet", "Voice", "add_options", "human_size",
+    "human_time", "lines_of", "one_line", "pipes", "sources_or_stdin", "to_json",
+]  # fmt: skip
+
+LONGEST_LINE = 1 << 28  # bytes; whoever feeds lines without an end wants the memory filled
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,11 +35,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 Exact = Annotated[
     bool, typer.Option("--exact", help="Never round weights to 8 bits for speed (`info` tells what that costs).")
 ]
-
-
-def one_line(message: str) -> str:
-    """A message as one line that can't steer a terminal."""
-    return " ".join(printable(message.encode("utf-8", "surrogateescape")).decode().split())
 
 
 class Voice:
@@ -160,7 +163,7 @@ class Output:
     def write(self, data: bytes | str) -> None:
         """Writes and flushes: who reads a pipe reads along. Surrogate escapes become the bytes they stand for."""
         if isinstance(data, str):
-            data = data.encode("utf-8", "surrogateescape")
+            data = as_bytes(data)
         self._stream.write(printable(data) if self.terminal else data)
         self._stream.flush()
 
@@ -184,15 +187,20 @@ def _finite(value: Any) -> Any:
 
 
 def lines_of(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines of a stream, each with its line feed; the last may have none."""
+    """The lines of a stream, each with its line feed; the last may have none. Raises `DataError` for one that never
+    ends."""
     parts: list[bytes] = []
+    size = 0
     for chunk in chunks:
         *whole, rest = chunk.split(b"\n")
         for line in whole:
             yield b"".join([*parts, line, b"\n"])
-            parts = []
+            parts, size = [], 0
         if rest:
             parts.append(rest)
+            size += len(rest)
+            if size > LONGEST_LINE:
+                raise DataError(f"a line has more than {LONGEST_LINE:,} bytes: there must be line ends somewhere")
     if parts:
         yield b"".join(parts)
 

@@ -33,6 +33,9 @@ for module in (train, sample, chat, classify, forecast, score, evaluate, info, t
     app.command(module.__name__.rpartition(".")[2])(module.run)
 
 
+_LONGEST = 4000  # characters of an error that are shown: whoever made the name in it may not fill the screen
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"seqgen {seqgen.__version__}")
@@ -93,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(message: str) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):  # it may be that nobody is left to tell
-        sys.stderr.write(f"seqgen: error: {one_line(message)}\n")
+        sys.stderr.write(f"seqgen: error: {one_line(message[:_LONGEST])}\n")
 
 
 def _fail(error: Exception) -> int:

@@ -220,7 +220,7 @@ class _Bar(_Nothing):
 
     def started(self, training: Training) -> None:
         self._training = training
-        self._console.print(_describe(training), markup=False)
+        self._console.print(one_line(_describe(training)), markup=False)
         self._bar.update(self._task, description="training", total=1.0, completed=0.0)
 
     def event(self, event: Event) -> None:

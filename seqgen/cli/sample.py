@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from typing import Annotated
 
@@ -66,7 +65,7 @@ def run(
     from seqgen import checkpoint
     from seqgen.api.model import Model
     from seqgen.generation.text import stream_in_order
-    from seqgen.streams import open_input, read_chunks
+    from seqgen.streams import read_whole
 
     loaded = Model(checkpoint.load(model), engine, device, exact)
     if loaded.task == "music":
@@ -83,12 +82,7 @@ def run(
         return
     for flag in [flag_name(name) for name in wishes] + ["--primer"] * bool(primer) + ["--plot"] * bool(plot):
         raise UserError(f"{flag} is for music; this is a model for {loaded.task}")
-    if prompt_file is not None:
-        stream = open_input(prompt_file)
-        with contextlib.nullcontext(stream) if prompt_file == "-" else contextlib.closing(stream):
-            begin = b"".join(read_chunks(stream, prompt_file))
-    else:
-        begin = (prompt or "").encode("utf-8", "surrogateescape")
+    begin = (prompt or "").encode("utf-8", "surrogateescape") if prompt_file is None else read_whole(prompt_file)
     if adaptive:
         loaded.follow(begin)
     primed = loaded.prime(begin, label)

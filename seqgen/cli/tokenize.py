@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from seqgen.cli.common import Output, Quiet, Voice, pipes, sources_or_stdin, to_json
 from seqgen.config import TOKENIZER_NAMES, TrainOptions, flag_name, make
 from seqgen.errors import DataError, SeqgenError, UserError
-from seqgen.streams import open_input, read_chunks, write_bytes
+from seqgen.streams import write_bytes
 
 if TYPE_CHECKING:
     from seqgen.corpus.sources import Document
@@ -120,8 +119,7 @@ def _music(
         raise UserError(f"--plot draws one file, and here are {len(documents):,}")
     losses, tokens, read = Losses(), 0, 0
     for document in documents:
-        with contextlib.closing(open_input(document.path)) as stream:
-            data = b"".join(read_chunks(stream, document.name))
+        data = b"".join(document.held())
         try:
             piece, lost = codec.read(data)
         except DataError as error:

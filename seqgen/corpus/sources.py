@@ -10,6 +10,7 @@ import contextlib
 import glob
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,54 +18,80 @@ from pathlib import Path
 
 from seqgen.corpus import catalogue
 from seqgen.errors import DataError
-from seqgen.streams import COMPRESSED, open_input, read_chunks, reason
+from seqgen.streams import COMPRESSED, held, hold, open_input, read_chunks, reason
 
 Progress = Callable[[int, int | None], None]
 Warn = Callable[[str], None]
 _SNIFF = 8192  # bytes looked at to tell text from binary, as grep and git do
+_HELD = ".held"  # ends the names of spool folders that a running command holds
 
 
 @dataclass(frozen=True)
 class Document:
-    """One file, or what came through a pipe. `size` is its length in bytes, decompressed; −1 until it is measured."""
+    """One file, or what came through a pipe. `size` is its length in bytes, decompressed; −1 until it is measured.
+
+    What was measured stays as it was: what is written behind it later is not read, and where the file is another one
+    now, reading it is an error. `stamp` tells when to look.
+    """
 
     name: str
     path: Path
     size: int = -1
     sha256: str = ""
+    stamp: tuple[int, ...] = ()
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:
-        """The bytes from `start` to `stop`, in chunks."""
+        """The bytes from `start` to `stop`, in chunks. Raises `DataError` for a file that can't be read or changed."""
         place = 0
+        end = self.size if stop is None and self.stamp else stop
         with contextlib.closing(open_input(self.path)) as stream:
             if start and self.path.suffix.lower() not in COMPRESSED:
                 stream.seek(start)
                 place = start
             for chunk in read_chunks(stream, self.name):
                 first, place = place, place + len(chunk)
-                if stop is not None and first >= stop:
-                    return
-                part = chunk[max(start - first, 0) : None if stop is None else stop - first]
+                part = chunk[max(start - first, 0) : None if end is None else max(end - first, 0)]
                 if part:
                     yield part
+                if end is not None and place >= end:
+                    break
+            if self.stamp and _stamp(stream.fileno()) != self.stamp:
+                self._compare()
+
+    def held(self) -> Generator[bytes, None, None]:
+        """All the chunks, for who keeps them in memory. Raises `DataError` also for a file that unfolds to too much."""
+        return held(self.chunks(), self.path, self.name)
+
+    def must_be_as_it_was(self) -> None:
+        """Raises `DataError` where the file changed since it was measured: for who reads it by other ways."""
+        if self.stamp and (not self.path.exists() or _stamp(self.path) != self.stamp):
+            self._compare()
+
+    def _compare(self) -> None:
+        """The content itself decides: a log that grows, or was only touched, is what it was."""
+        digest = hashlib.sha256()
+        for chunk in Document(self.name, self.path).chunks(0, self.size):
+            digest.update(chunk)
+        if digest.hexdigest() != self.sha256:
+            raise DataError(f"{self.name!r} changed while it was being read; use a copy that stays as it is")
 
 
 @dataclass
 class Spool:
     """Where what can be read only once is kept until the command ends. A context manager."""
 
-    _folder: tempfile.TemporaryDirectory[str] | None = field(default=None)
+    _folder: Path | None = field(default=None)
+    _handle: int | None = None
     _count: int = 0
 
     def keep(self, chunks: Iterable[bytes], name: str) -> Path:
         """Writes a stream to a temporary file, next to the caches rather than in a small /tmp."""
         try:
             if self._folder is None:
-                place = catalogue.cache_folder() / "spool"
-                place.mkdir(parents=True, exist_ok=True)
-                self._folder = tempfile.TemporaryDirectory(dir=place)
+                self._make_folder(catalogue.cache_folder() / "spool")
+            assert self._folder is not None
             self._count += 1
-            path = Path(self._folder.name) / str(self._count)
+            path = self._folder / str(self._count)
             with open(path, "wb") as target:
                 for chunk in chunks:
                     target.write(chunk)
@@ -77,7 +104,24 @@ class Spool:
 
     def __exit__(self, *_: object) -> None:
         if self._folder is not None:
-            self._folder.cleanup()
+            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._handle is not None:
+            os.close(self._handle)
+
+    def _make_folder(self, place: Path) -> None:
+        """A folder that is held as long as the command runs; those that nobody holds, of commands that were killed, are
+        cleared away."""
+        place.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=place))
+        with contextlib.suppress(OSError):  # without locks nobody can tell what is still in use
+            self._handle = hold(new)
+            for other in place.glob(f"*{_HELD}"):
+                left = hold(other)
+                if left is not None:
+                    shutil.rmtree(other, ignore_errors=True)
+                    os.close(left)
+        # Under this name only now: an empty folder may be held by its owner a moment later.
+        self._folder = new if self._handle is None else new.rename(new.with_name(new.name + _HELD))
 
 
 def looks_like_text(path: Path) -> bool:
@@ -135,6 +179,16 @@ def find(
     return found
 
 
+def is_far(source: str) -> bool:
+    """Whether reading it would go through the network."""
+    if source.startswith("hf:"):
+        return True
+    if os.path.exists(os.path.expanduser(source)):
+        return False
+    entry = catalogue.load().get(source)
+    return entry is not None and entry.address is not None
+
+
 def _find_one(source: str, spool: Spool, progress: Progress | None, warn: Warn, accepts: Accepts) -> list[Document]:
     if source == "-":
         path = spool.keep(read_chunks(open_input("-"), "standard input"), "standard input")
@@ -170,18 +224,25 @@ def _on_disk(name: str, path: Path, spool: Spool, warn: Warn, accepts: Accepts) 
 
 
 def _walk(folder: Path, warn: Warn, accepts: Accepts) -> list[Document]:
-    """Every file below `folder` that `accepts` takes, in sorted order; hidden ones are left out."""
-    documents, skipped = [], 0
+    """Every file below `folder` that `accepts` takes, in sorted order; hidden ones are left out, and links that lead
+    out of the folder: in one from a stranger they could lead to what is nobody's business."""
+    documents, skipped, outside = [], 0, 0
+    whole = folder.resolve()
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(place) / name
             if name.startswith(".") or not path.is_file():
                 continue
-            if accepts(path):
+            if path.is_symlink() and not path.resolve().is_relative_to(whole):
+                outside += 1
+            elif accepts(path):
                 documents.append(Document(str(path), path))
             else:
                 skipped += 1
+    if outside:
+        leads = "links passed over: they lead" if outside > 1 else "link passed over: it leads"
+        warn(f"{folder}: {outside:,} {leads} out of the folder (name the file itself to have it read)")
     if skipped:
         warn(f"{folder}: {skipped:,} file{'s' * (skipped > 1)} passed over: empty, or not {_WHAT[accepts]}")
     return documents
@@ -197,11 +258,12 @@ def measure(documents: Iterable[Document], warn: Warn = lambda _: None) -> list[
     empty: list[str] = []
     for document in documents:
         digest, size = hashlib.sha256(), 0
+        stamp = _stamp(document.path) if document.path.exists() else ()  # before: what changes from now on is noticed
         for chunk in document.chunks():
             digest.update(chunk)
             size += len(chunk)
         if size:
-            measured.append(Document(document.name, document.path, size, digest.hexdigest()))
+            measured.append(Document(document.name, document.path, size, digest.hexdigest(), stamp))
         else:
             empty.append("standard input" if document.name == "-" else repr(document.name))
     if not measured:
@@ -209,6 +271,12 @@ def measure(documents: Iterable[Document], warn: Warn = lambda _: None) -> list[
     for name in empty:
         warn(f"{name} is empty, and left out")
     return measured
+
+
+def _stamp(file: int | Path) -> tuple[int, ...]:
+    """What changes when a file does."""
+    found = os.stat(file)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def fingerprint(documents: Iterable[Document]) -> str:
