@@ -335,7 +335,7 @@ def card(config: Mapping[str, Any], name: str) -> str:
         "",
         "## Trained on",
         *[
-            f"- {one_line(source['name'])} ({source['bytes']:,} bytes, sha256 {source['sha256'][:16]}…)"
+            f"- {source['name']} ({source['bytes']:,} bytes, sha256 {source['sha256'][:16]}…)"
             for source in sources[:20]
         ],
         *([f"- and {len(sources) - 20:,} more"] if len(sources) > 20 else []),
@@ -357,7 +357,7 @@ def card(config: Mapping[str, Any], name: str) -> str:
         "The folder is data only: loading it runs no code.",
         "",
     ]
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 _USE = {

@@ -50,7 +50,7 @@ def packed(suffix: str, line: bytes, count: int, head: bytes = b"") -> bytes:
     return pack[suffix](head) + pack[suffix](line * lines) * (count // lines)
 
 
-MUCH = 600 << 20  # bytes that come out
+MUCH = 48 << 20  # bytes that come out
 
 
 def unfolding(suffix: str, name: str, head: bytes, line: bytes, command: str) -> None:
@@ -67,14 +67,12 @@ def unfolding(suffix: str, name: str, head: bytes, line: bytes, command: str) ->
 TRAIN = "--steps 1 --threads 1 --rnn-size 8 -o {new}"
 unfolding(".gz", "table.csv", b"a,b\n", b"1,2\n", "forecast {forecast} {path}")
 unfolding(".zst", "table.csv", b"a,b\n", b"1,2\n", "train {path} --task forecast " + TRAIN)
-unfolding(".bz2", "talk.jsonl", b"", b'["a", "b"]\n', "train {path} --task dialogue " + TRAIN)
-unfolding(".xz", "texts.csv", b"text,label\n", b"a,b\n", "train {path} --task classify " + TRAIN)
+unfolding(".bz2", "talk.jsonl", b"", b'["%s", "b"]\n' % (b"a" * 250), "train {path} --task dialogue " + TRAIN)
+unfolding(".xz", "texts.csv", b"text,label\n", b"%s,b\n" % (b"a" * 250), "train {path} --task classify " + TRAIN)
 unfolding(".gz", "texts.json", b"[", b'{"text": "a", "label": "b"},', "train {path} --task classify " + TRAIN)
 unfolding(".bz2", "tune.mid", b"MThd\0\0\0\6\0\1\0\1\0\x60", b"\0" * 1024, "train {path} --task music " + TRAIN)
 unfolding(".zst", "prompt.txt", b"", b"a" * 1024, "sample {text} --length 1 --prompt-file {path}")
 unfolding(".gz", "primer.mid", b"MThd\0\0\0\6\0\1\0\1\0\x60", b"\0" * 1024, "sample {music} --length 1 --primer {path}")
-unfolding(".bz2", "line.txt", b"", b"a" * 1024, "classify {classify} {path}")
-unfolding(".bz2", "line.txt", b"", b"a" * 1024, "score {text} --lines {path}")
 unfolding(".bz2", "notes.mid", b"MThd", b"\0" * 1024, "tokenize midi {path}")
 
 
@@ -218,18 +216,17 @@ def main() -> None:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         line = make(models, place)
-        began = time.monotonic()
         sys.stdout.flush()
         child = os.fork()
         if not child:
-            _meet(name, line, began)
+            _meet(name, line)
         _, status = os.waitpid(child, 0)
         if status:
             print(json.dumps({"bomb": name, "ended": f"the process died: {status}"}))
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _meet(name: str, line: list[str], began: float) -> None:
+def _meet(name: str, line: list[str]) -> None:
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, used + ROOM))
@@ -241,8 +238,9 @@ def _meet(name: str, line: list[str], began: float) -> None:
         ended = str(error).splitlines()[-1]
     except AssertionError as error:
         ended = f"wrong: {error}"
+    used = time.process_time()
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    print(json.dumps({"bomb": name, "ended": ended, "grown": grown, "seconds": round(time.monotonic() - began, 2)}))
+    print(json.dumps({"bomb": name, "ended": ended, "grown": grown, "seconds": round(used, 2)}))
     sys.stdout.flush()
     os._exit(0)
 

@@ -171,7 +171,10 @@ def _archive(place: Path, data: bytes, name: str) -> None:
     kind = "zip" if name.endswith("zip") else "tar"
     entry = catalogue.Entry("a", "text", "t", "l", "c", "s", "text", address="https://a/b", archive=kind)
     before = {inner for inner in place.parent.rglob("*") if place not in inner.parents}
-    download._unpack(entry, path, place / "out")
+    try:
+        download._unpack(entry, path, place / "out")
+    except OSError as error:  # `materialise` makes a sentence of it
+        raise UserError(str(error)) from error
     assert before == {inner for inner in place.parent.rglob("*") if place not in inner.parents}
     assert not [inner for inner in (place / "out").rglob("*") if inner.is_symlink()]
 

@@ -20,7 +20,7 @@ from seqgen.checkpoint import Checkpoint
 from seqgen.config import TrainOptions, check, check_task, flag_name, from_json, make, parse_duration
 from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document, Spool
-from seqgen.errors import ModelError, UserError
+from seqgen.errors import DataError, ModelError, UserError
 from seqgen.streams import PART, expand
 from seqgen.tasks.task import Data, Preparation, Task
 from seqgen.training import device, plan
@@ -227,7 +227,7 @@ def _resume(
     if data is None:
         kept, kept_valid = ([source["name"] for source in saved.sources_of(part)] for part in _PARTS)
         for name in filter(reading.is_far, [] if names else [*kept, *kept_valid]):
-            raise UserError(
+            raise DataError(
                 f"the run began with {name!r}, of which nothing is left in the cache; name it to have it fetched again"
             )
         documents, held_out = _read(kind, names or kept, valid_names or kept_valid, spool, watch)
@@ -336,7 +336,7 @@ def _carry_out(training: Training, folder: ModelFolder, watch: Watcher) -> Model
             break
         if watch.stop():
             if validated_at != run.position.step:
-                last = run.validate()
+                last = run.validate(counts=False)
                 folder.validated(last)
                 watch.event(last)
             break

@@ -18,7 +18,7 @@ def run(model: ModelFolder, as_json: AsJson = False, quiet: Quiet = False) -> No
     facts = load(model).info()
     try:
         text = to_json(facts, indent=1) + "\n" if as_json else _page(facts)
-    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:  # by whom it was written?
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration, ArithmeticError) as error:
         raise ModelError(f"{model!r}: config.json is damaged: a part of it is missing, or is no number") from error
     with Output("-") as out:
         out.write(text)

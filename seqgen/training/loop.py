@@ -262,10 +262,16 @@ class Run:
         shown = loss if finite else None
         return Validated(position.step, position.seconds, position.tokens, train_loss, shown, rate, speed, best)
 
-    def validate(self) -> Validated:
-        """A validation out of turn: for a run that is stopped before its next one."""
+    def validate(self, counts: bool = True) -> Validated:
+        """A validation out of turn: for a run that is stopped before its next one. Unless it `counts`, the run goes on
+        from it as if it had not been: as one does that was never stopped."""
+        before = asdict(self.position)
         seconds = max(time.monotonic() - self.began, 1e-9)
-        return self._validate(self.schedule.rate(self.progress()), self.position.tokens / seconds)
+        found = self._validate(self.schedule.rate(self.progress()), self.position.tokens / seconds)
+        if not counts:
+            for name in ("best_loss", "best_step", "worse", "next_validation", "validation_cost"):
+                setattr(self.position, name, before[name])
+        return found
 
     def _seconds_left(self, progress: float, elapsed: float) -> float:
         if self.schedule.steps is None:

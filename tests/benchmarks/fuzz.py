@@ -30,8 +30,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-SLOWEST = 20  # seconds a file may take: most take a thousandth of that
-TURN = 20.0  # seconds of work at a time with one reader
+SLOWEST = 20  # seconds of the processor that a file may take: most take a thousandth of that
+HANGING = 3600  # seconds on the clock after which a worker is given up
+TURN = 45.0  # seconds of work at a time with one reader
 
 
 class TooSlow(BaseException):
@@ -63,45 +64,47 @@ def work(models: Path, name: str, seconds: float, seed: int, memory: int, place:
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
-    signal.signal(signal.SIGALRM, ring)
+    signal.signal(signal.SIGPROF, ring)
     read = 0
     told: set[str] = set()
     ends = time.monotonic() + seconds
     for number, (title, data) in enumerate(strange.inputs(found, seed), 1):
         (place / "input").write_bytes(data)
         (place / "title").write_text(title)
-        signal.alarm(SLOWEST)
+        signal.setitimer(signal.ITIMER_PROF, SLOWEST)
         try:
             read += strange.attempt(found, data, title, place / "try")
         except (Exception, TooSlow) as error:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             what = where(error)
             if what not in told:
                 told.add(what)
                 kept = place / f"find-{number}"
                 kept.write_bytes(data)
                 print(json.dumps({"find": what, "title": title, "input": str(kept)}), flush=True)
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         (place / "count").write_text(f"{number} {read}")
         if time.monotonic() > ends:
             return
 
 
 def turn(
-    models: Path, name: str, seconds: float, seed: int, memory: int, keep: Path
+    models: Path, name: str, seconds: float, seed: int, memory: int, keep: Path, through: list[str]
 ) -> tuple[int, int, dict[str, str]]:
     """One worker's work: how many files were tried, how many read, and what was found, with the file kept."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as text:
         place = Path(text)
-        line = [sys.executable, __file__, "--work", str(models), name, str(seconds), str(seed), str(memory), text]
+        own = ["--work", str(models), name, str(seconds), str(seed), str(memory), text]
+        line = [*through, sys.executable, __file__, *own]
         env = {**os.environ, "SEQGEN_CACHE": f"{text}/cache", "SEQGEN_DEBUG": "1", "OMP_NUM_THREADS": "1"}
         with open(place / "said", "w+b") as said:
-            process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=said, stdin=subprocess.DEVNULL, env=env)
+            process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=said, stdin=subprocess.DEVNULL, env=env,
+                                       start_new_session=True)  # fmt: skip
             try:
-                out, _ = process.communicate(timeout=seconds + 4 * SLOWEST + 60)
+                out, _ = process.communicate(timeout=seconds + HANGING)
                 died = process.returncode
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 out, _ = process.communicate()
                 died = -999
             said.seek(0)
@@ -165,6 +168,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, default=Path("fuzz-finds"))
     parser.add_argument("--models", type=Path, help="small models made before, by an earlier run")
     parser.add_argument("--coverage", action="store_true")
+    parser.add_argument("--through", default="nice", help="a command to start workers with")
     asked = parser.parse_args()
     import strange
 
@@ -184,15 +188,14 @@ def main() -> None:
         names = [n for n in names if not asked.readers or any(n.startswith(a) for a in asked.readers)]
         rounds = max(1, round(60 * asked.minutes / (TURN * len(names))))
         seconds = min(TURN, 60 * asked.minutes / len(names))
-        began = time.monotonic()
         tried: Counter[str] = Counter()
         read: Counter[str] = Counter()
         finds: dict[str, dict[str, str]] = {name: {} for name in names}
         for number in range(rounds):
             for name in names:
                 count, good, found = turn(
-                    asked.models, name, seconds, asked.seed + number, asked.memory, asked.keep
-                )  # fmt: skip
+                    asked.models, name, seconds, asked.seed + number, asked.memory, asked.keep, asked.through.split()
+                )
                 tried[name] += count
                 read[name] += good
                 for what, path in found.items():
@@ -200,7 +203,7 @@ def main() -> None:
                         finds[name][what] = path
                         print(f"FIND {name}: {what}\n     {path}", flush=True)
             print(f"round {number + 1} of {rounds}: {sum(tried.values()):,} files", file=sys.stderr, flush=True)
-        hours = (time.monotonic() - began) / 3600
+        hours = rounds * len(names) * seconds / 3600
         print(f"{'reader':46}{'files':>10}{'read':>10}{'finds':>8}")
         for name in names:
             print(f"{name:46}{tried[name]:>10,}{read[name]:>10,}{len(finds[name]):>8}")
