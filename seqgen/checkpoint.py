@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen import tokenizers
+from seqgen.card import card, sources_of
 from seqgen.config import (
     FORMAT,
     NETWORKS,
@@ -36,12 +37,15 @@ from seqgen.config import (
     ForecasterConfig,
     GenerativeConfig,
     NetworkConfig,
+    TrainOptions,
+    check,
     from_json,
     network_kind,
 )
 from seqgen.errors import ModelError, UserError
 from seqgen.model.layout import weight_shapes
-from seqgen.strangers import must_be_inside, one_line, parse_json
+from seqgen.model.ngrams import BUCKETS
+from seqgen.strangers import must_be_inside, parse_json
 from seqgen.streams import expand, reason, write_bytes
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.labelled import LabelledCodec
@@ -101,13 +105,26 @@ class Checkpoint:
         return isinstance(cost, float) and cost <= MOST_ROUNDING
 
     @property
+    def options(self) -> TrainOptions:
+        """The settings that it was trained with, as far as this program knows them. Raises `ModelError` for what none
+        can be."""
+        kept = self.config["training"].get("options")
+        known = {field.name for field in dataclasses.fields(TrainOptions)}
+        try:
+            if not isinstance(kept, dict | None):
+                raise UserError("they are no table")
+            return check(from_json(TrainOptions, {n: value for n, value in (kept or {}).items() if n in known}))
+        except UserError as error:
+            raise ModelError(f"{str(self.folder / CONFIG)!r} is damaged: of its settings, {error}") from error
+
+    @property
     def sources(self) -> list[dict[str, Any]]:
         """Name, bytes and sha256 of every source it was trained on; what is malformed is left out."""
         return self.sources_of("sources")
 
     def sources_of(self, part: str) -> list[dict[str, Any]]:
         """The same of `sources` or of `valid_sources`."""
-        return _sources(self.config, part)
+        return sources_of(self.config, part)
 
     def weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """The weights as float32 arrays, by name.
@@ -226,6 +243,9 @@ def read_weights(path: Path, network: AnyNetwork, belongs_to: str) -> dict[str, 
                 weights[name] = file.get_tensor(name)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{str(path)!r} is damaged or truncated: {reason(error)}") from error
+    keys = weights.get("wide_keys")  # the one tensor of numbers that are places
+    if keys is not None and ((keys < 0) | (keys >= BUCKETS) | (keys != np.floor(keys))).any():
+        raise ModelError(f"{str(path)!r}: wide_keys holds numbers that are none of n-grams")
     for name, weight in weights.items():
         if not np.isfinite(weight).all():
             raise ModelError(f"{str(path)!r}: {name} holds numbers that are not finite")
@@ -315,56 +335,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot read {str(path)!r}: {reason(error)}") from error
-
-
-def _sources(config: Mapping[str, Any], part: str = "sources") -> list[dict[str, Any]]:
-    listed = config["data"].get(part)
-    kept = [source for source in listed if isinstance(source, dict)] if isinstance(listed, list) else []
-    types = {"name": str, "sha256": str, "bytes": int}
-    return [source for source in kept if all(isinstance(source.get(key), kind) for key, kind in types.items())]
-
-
-def card(config: Mapping[str, Any], name: str) -> str:
-    """README.md of a model folder: what it is, what it was trained on, how to use it."""
-    network, metrics, sources = config["network"], config["metrics"], _sources(config)
-    lines = [
-        f"# {name}",
-        "",
-        f"A {network['cell'].upper()} ({network['num_layers']} × {network['rnn_size']} units) for {config['task']}, "
-        f"trained with seqgen {config['seqgen']} ({config['tokenizer']} tokenizer).",
-        "",
-        "## Trained on",
-        *[
-            f"- {source['name']} ({source['bytes']:,} bytes, sha256 {source['sha256'][:16]}…)"
-            for source in sources[:20]
-        ],
-        *([f"- and {len(sources) - 20:,} more"] if len(sources) > 20 else []),
-        "",
-        "## How well it does",
-        *(
-            [f"- {key}: {value:.4f}" for key, value in metrics.items() if isinstance(value, float)]
-            or ["- not measured"]
-        ),
-        "",
-        "Measured on the held-out part, which also chose the best step; `seqgen evaluate` measures on other text.",
-        "",
-        "## Use",
-        "```",
-        f"seqgen {_USE.get(config['task'], 'sample')} {name}",
-        f"seqgen info {name}",
-        "```",
-        "",
-        "The folder is data only: loading it runs no code.",
-        "",
-    ]
-    return "\n".join(map(one_line, lines))
-
-
-_USE = {
-    "dialogue": "chat",
-    "classify": "classify",
-    "forecast": "forecast",
-}  # task → the command to use its models with, if not `sample`
 
 
 def staging(folder: Path) -> Path:

@@ -15,7 +15,7 @@ import pytest
 FLOORS = {
     "errors": 0,
     "config": 1, "streams": 1, "strangers": 1, "music": 1, "native": 1,
-    "tokenizers": 2, "corpus": 2,
+    "tokenizers": 2, "corpus": 2, "card": 2,
     "model": 3,
     "checkpoint": 4, "generation": 4,
     "training": 5, "evaluation": 5, "plots": 5,

@@ -74,8 +74,7 @@ def _training_text(asked: Evaluation) -> bytes:
     if documents is None:
         return b""
     own_valid = bool(loaded.config["data"].get("valid_sources"))
-    fraction = loaded.config["training"].get("options", {}).get("val_fraction", 0.0)
-    parts = split.whole(documents) if own_valid else split.hold_out(documents, fraction)[0]
+    parts = split.whole(documents) if own_valid else split.hold_out(documents, loaded.options.val_fraction)[0]
     return b"".join(chunk for part in parts for chunk in part.chunks())
 
 

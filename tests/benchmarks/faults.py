@@ -315,15 +315,16 @@ def undisturbed(kind: Kind, place: Path) -> None:
     saves = place / f"{kind.name}.saves"
 
     def note() -> None:
-        write = checkpoint.write_resume
+        def noting(do: Callable[..., None]) -> Callable[..., None]:
+            def noted(self: Any, *event: Any) -> None:
+                with open(saves, "a") as file:
+                    file.write(digest(self._training.weights()) + "\n")
+                do(self, *event)
 
-        def noting(folder: Path, tensors: Any, position: Any) -> None:
-            weights = {n.removeprefix("weight."): array for n, array in tensors.items() if n.startswith("weight.")}
-            with open(saves, "a") as file:
-                file.write(digest(weights) + "\n")
-            write(folder, tensors, position)
+            return noted
 
-        checkpoint.write_resume = noting
+        for name in ("save_if_due", "validated"):  # one of them after every step
+            setattr(model_folders.ModelFolder, name, noting(getattr(model_folders.ModelFolder, name)))
         Points(None, kill, place / f"{kind.name}.points").install(place / kind.name)
 
     for number in range(2):
