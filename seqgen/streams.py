@@ -250,6 +250,8 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             with open(path, "wb") as stream:
                 yield stream
             return
+        if path.parent.exists() and not path.parent.is_dir():  # mkdir would say that it exists
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
         with os.fdopen(handle, "wb") as stream:
