@@ -78,6 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SeqgenError as error:
         _complain(str(error))
         return 2 if isinstance(error, UserError) else 1
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("seqgen"):
+            return _fail(error)
+        package = error.name.partition(".")[0]
+        _complain(f"this needs the package {package!r}, which is not installed: pip install {package}")
+        return 2
     except OSError as error:  # no module made a sentence of it: still the world's doing, not the program's
         _complain(f"cannot use {str(error.filename or 'a file')[:200]!r}: {reason(error)}")
         return 2

@@ -27,7 +27,7 @@ from seqgen.corpus.labelled_columns import LABEL_NAMES, TEXT_NAMES, LabelledOpti
 from seqgen.corpus.labelled_texts import Example, LabelledTexts, gather, split
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError
-from seqgen.strangers import parse_json
+from seqgen.strangers import as_bytes, parse_json
 from seqgen.streams import COMPRESSED, open_input
 
 __all__ = ["Example", "LabelledOptions", "LabelledTexts", "examples", "gather", "looks_labelled", "split"]
@@ -185,7 +185,7 @@ def _labels(value: Any) -> tuple[str, ...]:
         return (str(value).lower(),)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    label = str(value).strip()
+    label = as_bytes(str(value)).decode("utf-8", "replace").strip()
     return (label,) if label else ()
 
 

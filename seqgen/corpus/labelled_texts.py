@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.errors import DataError
+from seqgen.strangers import as_bytes
 
 Warn = Callable[[str], None]
 
@@ -90,7 +91,7 @@ def gather(examples: Iterable[Example], warn: Warn, known: tuple[str, ...] | Non
     duplicates = conflicts = 0
     first = ["", ""]
     for example in examples:
-        text = example.text.encode("utf-8", "surrogateescape")
+        text = as_bytes(example.text)  # JSON may name halves of characters
         key = hashlib.blake2b(text, digest_size=12).digest()
         before = seen.setdefault(key, example.labels)
         if len(seen) == len(parts) - duplicates - conflicts:  # it was there already

@@ -21,6 +21,8 @@ from seqgen.errors import ModelError, TrainingError, UserError
 from seqgen.model.layout import depth
 
 _GAP = 1 / 15  # of the run between validations
+_LONGEST = 1e12  # seconds, as of a budget
+_LARGEST = 1e18  # of a number in a state that is gone on with: beyond it the next product overflows
 _MOST_RECOVERIES = 12  # halvings of the rate: after that it is 4,000 times lower and something else is wrong
 
 
@@ -297,8 +299,11 @@ class Run:
             where = from_json(Position, position)
             tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
             moments = self._moments(tensors, needed=where.step > 0)
-            if where.step < 0 or where.rate_factor <= 0:
+            if where.step < 0 or where.rate_factor <= 0 or not 0 <= where.seconds < _LONGEST:
                 raise ValueError("the position is impossible")
+            for name, array in arrays.items():
+                if array.dtype.kind == "f" and not (np.abs(array) < _LARGEST).all():
+                    raise ValueError(f"{name} holds numbers that are not finite, or far too large")
             self.objective.carry(_under("carried.", tensors))
             self.generator.set_state(tensors["random"])
             self.objective.network.load_state_dict(_under("weight.", tensors))
