@@ -192,10 +192,6 @@ def _sentencepiece(place: Path, data: bytes, name: str) -> None:
     assert tokenizers.decode(codec, codec.encode(text)) == text
 
 
-def _parquet(place: Path, data: bytes, name: str) -> None:
-    _series(place, data, name)
-
-
 def of_model(kind: str, folder: Path, file: str, consistent: bool) -> Reader:
     """A reader of one file in a copy of a model, which then does all that such a model does.
 
@@ -296,7 +292,7 @@ def data_readers() -> dict[str, Reader]:
         "labelled": Reader(_labelled, rows, ("a.csv", "a.tsv", "a.jsonl", "a.json", "a.txt")),
         "conversations": Reader(_conversations, talk, ("a.jsonl", "a.txt", "a.yml", "a.csv", "a.tsv", "a.json")),
         "series": Reader(_series, tables, ("a.csv", "a.tsv", "a.txt")),
-        "parquet": Reader(_parquet, parquets(), ("a.parquet",)),
+        "parquet": READ_PARQUET,
         "catalogue": Reader(_catalogue, [b"[[corpus]]" + part for part in toml.split(b"[[corpus]]")[1:40:3]]),
         "zip": Reader(_archive, [zipped()], ("a.zip",)),
         "tar": Reader(_archive, [tarred(), tarred("w:gz")], ("a.tar",)),
@@ -322,6 +318,9 @@ def parquets() -> list[bytes]:
         parquet.write_table(table, stream, compression=compression)
         found.append(stream.getvalue())
     return found
+
+
+READ_PARQUET = Reader(_series, parquets(), ("a.parquet",))
 
 
 def zipped() -> bytes:

@@ -106,6 +106,26 @@ def test_what_was_once_a_fault_or_took_minutes(reader: str, title: str, data: by
     assert time.process_time() - began < 5
 
 
+PARQUET = """
+import sys; sys.path.insert(0, sys.argv[1])
+import strange
+from pathlib import Path
+whole = strange.parquets()[1]
+for place in range(len(whole) - 900, len(whole), 2):
+    for value in (67, 255):
+        data = bytearray(whole)
+        data[place] = value
+        strange.attempt(strange.READ_PARQUET, bytes(data), "a.parquet", Path(sys.argv[2]))
+"""
+
+
+def test_no_damage_to_a_parquet_file_ends_the_process(tmp_path: Path) -> None:
+    """pyarrow does so, over a damaged column that is asked for its size."""
+    line = [sys.executable, "-c", PARQUET, str(Path(__file__).parent), str(tmp_path / "try")]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+
+
 def test_numbers_beyond_all_floats_in_a_model(zoo: dict[str, Path], tmp_path: Path) -> None:
     for number, (kind, file, change) in enumerate([
         ("forecast", "tokenizer.json", lambda data: data.update(season=float("inf"))),

@@ -336,7 +336,7 @@ def _carry_out(training: Training, folder: ModelFolder, watch: Watcher) -> Model
             break
         if watch.stop():
             if validated_at != run.position.step:
-                last = run.validate(counts=False)
+                last = run.validate(counts=run.validation_due())
                 folder.validated(last)
                 watch.event(last)
             break
