@@ -180,7 +180,7 @@ class Run:
             return self.position.step / self.schedule.steps
         assert self.schedule.seconds is not None
         free = max(self.schedule.seconds - self.position.validation_cost, 1e-3)
-        return min(1.0, (time.monotonic() - self.began) / free)
+        return min(1.0, self._spent() / free)
 
     def events(self) -> Iterator[Event]:
         """Trains to the end, one optimiser step at a time, and yields what happens."""
@@ -240,8 +240,7 @@ class Run:
             every = schedule.validate_every or max(1, round(schedule.steps * _GAP))
             return position.step % every == 0 or position.step == schedule.steps
         assert schedule.seconds is not None
-        spent = time.monotonic() - self.began
-        return self.progress() >= 1 or spent >= (position.next_validation or schedule.seconds * _GAP)
+        return self.progress() >= 1 or self._spent() >= (position.next_validation or schedule.seconds * _GAP)
 
     def _validate(self, rate: float, speed: float) -> Validated:
         position = self.position
@@ -255,7 +254,7 @@ class Run:
             position.best_loss, position.best_step, position.worse = loss, position.step, 0
         else:
             position.worse += 1
-        position.seconds = time.monotonic() - self.began
+        position.seconds = self._spent()
         if self.schedule.seconds is not None:
             # Further apart where validation is slow; the last one comes with the end of the run in any case.
             position.next_validation = position.seconds + max(self.schedule.seconds * _GAP, 15 * cost)
@@ -268,22 +267,26 @@ class Run:
         """A validation out of turn: for a run that is stopped before its next one. Unless it `counts`, the run goes on
         from it as if it had not been: as one does that was never stopped."""
         before = asdict(self.position)
-        seconds = max(time.monotonic() - self.began, 1e-9)
+        seconds = max(self._spent(), 1e-9)
         found = self._validate(self.schedule.rate(self.progress()), self.position.tokens / seconds)
         if not counts:
             for name in ("best_loss", "best_step", "worse", "next_validation", "validation_cost"):
                 setattr(self.position, name, before[name])
         return found
 
+    def _spent(self) -> float:
+        """Seconds since the budget's clock started; none where a clock was set back."""
+        return max(0.0, time.monotonic() - self.began)
+
     def _seconds_left(self, progress: float, elapsed: float) -> float:
         if self.schedule.steps is None:
             assert self.schedule.seconds is not None
-            return max(0.0, self.schedule.seconds - (time.monotonic() - self.began))
+            return max(0.0, self.schedule.seconds - self._spent())
         return elapsed * (1 - progress) / max(progress, 1e-9)
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """All that is needed to go on exactly: tensors by name, and the position as JSON."""
-        self.position.seconds = time.monotonic() - self.began
+        self.position.seconds = self._spent()
         tensors = {f"weight.{name}": weight for name, weight in self.objective.network.state_dict().items()}
         names = [name for name, _ in self._ordered()]
         for number, group in enumerate(self.optimiser.state_dict()["state"].values()):

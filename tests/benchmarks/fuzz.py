@@ -142,17 +142,17 @@ def bred(name: str, seconds: float, keep: Path) -> None:
         from seqgen.music import midi  # noqa: F401
     reader = strange.data_readers()[name]
     place = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
-    for folder in (place / "seeds", keep):
-        folder.mkdir(parents=True, exist_ok=True)
+    corpus = keep / f"corpus-{name.strip('.')}"  # what is bred is kept: the next run goes on from it
+    corpus.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(reader.seeds):
-        (place / "seeds" / str(number)).write_bytes(bytes([number % 256]) + data)
+        (corpus / str(number)).write_bytes(bytes([number % 256]) + data)
 
     def one(data: bytes) -> None:
         title = reader.names[data[0] % len(reader.names)] if data else reader.names[0]
         strange.attempt(reader, data[1:], title, place / "try")
 
     atheris.Setup(
-        [sys.argv[0], str(place / "seeds"), f"-max_total_time={seconds:.0f}", "-max_len=6000", "-print_final_stats=1",
+        [sys.argv[0], str(corpus), f"-max_total_time={seconds:.0f}", "-max_len=6000", "-print_final_stats=1",
          f"-timeout={SLOWEST}", f"-artifact_prefix={keep}/{name.strip('.')}-", "-rss_limit_mb=3000"], one
     )  # fmt: skip
     atheris.Fuzz()
@@ -170,12 +170,12 @@ def main() -> None:
     parser.add_argument("--coverage", action="store_true")
     parser.add_argument("--through", default="nice", help="a command to start workers with")
     asked = parser.parse_args()
-    import strange
-
     if asked.coverage:
         (name,) = asked.readers
         bred(name, 60 * asked.minutes, asked.keep)
         return
+    import strange
+
     with contextlib.ExitStack() as stack:
         if asked.models is None:
             asked.models = Path(stack.enter_context(tempfile.TemporaryDirectory()))
