@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen import tokenizers
+from seqgen.card import card, sources_of
 from seqgen.config import (
     FORMAT,
     NETWORKS,
@@ -38,11 +39,15 @@ from seqgen.config import (
     ForecasterConfig,
     GenerativeConfig,
     NetworkConfig,
+    TrainOptions,
+    check,
     from_json,
     network_kind,
 )
 from seqgen.errors import ModelError, UserError
 from seqgen.model.layout import weight_shapes
+from seqgen.model.ngrams import BUCKETS
+from seqgen.strangers import must_be_inside, parse_json
 from seqgen.streams import expand, reason, write_bytes
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.labelled import LabelledCodec
@@ -50,9 +55,10 @@ from seqgen.tokenizers.labelled import LabelledCodec
 CONFIG, WEIGHTS, METRICS, CARD, RESUME, CORPUS = (
     "config.json", "model.safetensors", "metrics.jsonl", "README.md", "resume", "corpus.safetensors",
 )  # fmt: skip
+_STATE = "state.json"  # in resume/
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 MOST_ROUNDING = 0.005  # bits a token that rounded weights may cost
-_LARGEST_TEXT = 1 << 28  # bytes of JSON or SentencePiece model that are read: no honest one comes near
+_LARGEST_TEXT = 1 << 26  # bytes of JSON or SentencePiece model that are read: no honest one comes near
 
 if TYPE_CHECKING:
     from seqgen.corpus.scaling import Scaler  # tables of numbers are much to import for a model of text
@@ -101,9 +107,26 @@ class Checkpoint:
         return isinstance(cost, float) and cost <= MOST_ROUNDING
 
     @property
+    def options(self) -> TrainOptions:
+        """The settings that it was trained with, as far as this program knows them. Raises `ModelError` for what none
+        can be."""
+        kept = self.config["training"].get("options")
+        known = {field.name for field in dataclasses.fields(TrainOptions)}
+        try:
+            if not isinstance(kept, dict | None):
+                raise UserError("they are no table")
+            return check(from_json(TrainOptions, {n: value for n, value in (kept or {}).items() if n in known}))
+        except UserError as error:
+            raise ModelError(f"{str(self.folder / CONFIG)!r} is damaged: of its settings, {error}") from error
+
+    @property
     def sources(self) -> list[dict[str, Any]]:
         """Name, bytes and sha256 of every source it was trained on; what is malformed is left out."""
-        return _sources(self.config)
+        return self.sources_of("sources")
+
+    def sources_of(self, part: str) -> list[dict[str, Any]]:
+        """The same of `sources` or of `valid_sources`."""
+        return sources_of(self.config, part)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -134,9 +157,11 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
         raise ModelError(f"there is no model {str(folder)!r}" + (" (it is a file)" if folder.exists() else ""))
     if not (folder / CONFIG).exists():
         raise ModelError(f"{str(folder)!r} is not a model: it has no {CONFIG}")
+    for name in (CONFIG, WEIGHTS, METRICS, CARD, f"{RESUME}/{_STATE}", *TOKENIZER_FILES):
+        must_be_inside(folder, name)
     try:
-        config = json.loads(_read(folder / CONFIG))
-    except (ValueError, RecursionError) as error:
+        config = parse_json(_read(folder / CONFIG))
+    except ValueError as error:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: {reason(error)}") from error
     if not isinstance(config, dict) or not isinstance(config.get("format"), int):
         raise ModelError(f"{str(folder / CONFIG)!r} is no model configuration: it has no format number")
@@ -147,8 +172,9 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
             f"{str(folder)!r} was written by a newer seqgen (format {config['format']}, this one reads {FORMAT}): "
             "upgrade seqgen"
         )
-    tables = all(isinstance(config.get(name), dict) for name in ("network", "training", "data", "metrics"))
-    if config.get("task") not in tuple(NETWORKS) or not tables:
+    parts = all(isinstance(config.get(name), dict) for name in ("network", "training", "data", "metrics"))
+    parts = parts and all(isinstance(config.get(name), str) for name in ("seqgen", "tokenizer"))
+    if config.get("task") not in tuple(NETWORKS) or not parts:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: it names no known task, or a part of it is missing")
     try:
         network = from_json(network_kind(config["task"], config["network"]), config["network"])
@@ -231,6 +257,9 @@ def read_weights(path: Path, network: AnyNetwork, belongs_to: str) -> dict[str, 
                 weights[name] = file.get_tensor(name)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{str(path)!r} is damaged or truncated: {reason(error)}") from error
+    keys = weights.get("wide_keys")  # the one tensor of numbers that are places
+    if keys is not None and ((keys < 0) | (keys >= BUCKETS) | (keys != np.floor(keys))).any():
+        raise ModelError(f"{str(path)!r}: wide_keys holds numbers that are none of n-grams")
     for name, weight in weights.items():
         if not np.isfinite(weight).all():
             raise ModelError(f"{str(path)!r}: {name} holds numbers that are not finite")
@@ -267,11 +296,12 @@ def write_metrics(folder: Path, records: list[dict[str, Any]]) -> None:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The objects of metrics.jsonl; an empty list where there is none."""
+    """The objects of metrics.jsonl, each with its `step`; an empty list where there is none, or no such file."""
     try:
-        return [json.loads(line) for line in _read(folder / METRICS).splitlines()]
+        found = [parse_json(line) for line in _read(folder / METRICS).splitlines()]
     except (ModelError, ValueError):
         return []
+    return [record for record in found if isinstance(record, dict) and isinstance(record.get("step"), int)]
 
 
 def write_resume(folder: Path, tensors: Mapping[str, npt.NDArray[Any]], position: Mapping[str, Any]) -> None:
@@ -283,7 +313,7 @@ def write_resume(folder: Path, tensors: Mapping[str, npt.NDArray[Any]], position
     # Equal names hold equal content in a run that repeats itself exactly, so writing over one is safe.
     write_bytes(place / name, save(dict(tensors)))
     state = {"format": FORMAT, "file": name, "position": position}
-    write_bytes(place / "state.json", json.dumps(state).encode())
+    write_bytes(place / _STATE, json.dumps(state).encode())
     for old in place.glob("step-*.safetensors"):
         if old.name != name:
             with contextlib.suppress(OSError):
@@ -296,18 +326,19 @@ def read_resume(folder: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, An
     from safetensors.numpy import load_file
 
     place = folder / RESUME
-    if not (place / "state.json").exists():
-        raise ModelError(f"{str(folder)!r} can't be resumed: it has no {RESUME}/state.json")
+    if not (place / _STATE).exists():
+        raise ModelError(f"{str(folder)!r} can't be resumed: it has no {RESUME}/{_STATE}")
     try:
-        state = json.loads(_read(place / "state.json"))
+        state = parse_json(_read(place / _STATE))
         if state["format"] != FORMAT:
             raise ValueError(f"it is of format {state['format']}, not {FORMAT}")
         if not re.fullmatch(r"step-\d+\.safetensors", state["file"]):
             raise ValueError("it names a strange file")
         if not isinstance(state["position"], dict):
             raise ValueError("it has no position")
+        must_be_inside(folder, f"{RESUME}/{state['file']}")
         return load_file(place / state["file"]), state["position"]
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{str(place)!r} is damaged, so training can't be resumed: {reason(error)}") from error
 
 
@@ -318,56 +349,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot read {str(path)!r}: {reason(error)}") from error
-
-
-def _sources(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    listed = config["data"].get("sources")
-    kept = [source for source in listed if isinstance(source, dict)] if isinstance(listed, list) else []
-    types = {"name": str, "sha256": str, "bytes": int}
-    return [source for source in kept if all(isinstance(source.get(key), kind) for key, kind in types.items())]
-
-
-def card(config: Mapping[str, Any], name: str) -> str:
-    """README.md of a model folder: what it is, what it was trained on, how to use it."""
-    network, metrics, sources = config["network"], config["metrics"], _sources(config)
-    lines = [
-        f"# {name}",
-        "",
-        f"A {network['cell'].upper()} ({network['num_layers']} × {network['rnn_size']} units) for {config['task']}, "
-        f"trained with seqgen {config['seqgen']} ({config['tokenizer']} tokenizer).",
-        "",
-        "## Trained on",
-        *[
-            f"- {source['name']} ({source['bytes']:,} bytes, sha256 {source['sha256'][:16]}…)"
-            for source in sources[:20]
-        ],
-        *([f"- and {len(sources) - 20:,} more"] if len(sources) > 20 else []),
-        "",
-        "## How well it does",
-        *(
-            [f"- {key}: {value:.4f}" for key, value in metrics.items() if isinstance(value, float)]
-            or ["- not measured"]
-        ),
-        "",
-        "Measured on the held-out part, which also chose the best step; `seqgen evaluate` measures on other text.",
-        "",
-        "## Use",
-        "```",
-        f"seqgen {_USE.get(config['task'], 'sample')} {name}",
-        f"seqgen info {name}",
-        "```",
-        "",
-        "The folder is data only: loading it runs no code.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-_USE = {
-    "dialogue": "chat",
-    "classify": "classify",
-    "forecast": "forecast",
-}  # task → the command to use its models with, if not `sample`
 
 
 def staging(folder: Path) -> Path:

@@ -10,15 +10,24 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from seqgen.errors import DataError, UserError
 
+try:
+    import fcntl
+except ImportError:  # not POSIX: two programs in one folder are then the person's own affair
+    fcntl = None  # type: ignore[assignment]
+
 COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 CHUNK = 1 << 20  # large enough that a system call costs nothing beside it, small enough to stay in cache
 PART = ".part"  # ends the names of unfinished files and folders; never taken for a whole one
+# What is held in memory may unfold to so many times its size, and so many bytes beside: honest tables shrink to a
+# twentieth at best, and ten kilobytes made to harm unfold to ten gigabytes.
+MOST_UNFOLDING, MOST_BESIDE = 100, 1 << 23
+_MOST_MEMORY = 1 << 29  # bytes that a .xz may ask for to be unfolded; `xz -9` asks for an eighth of it
 
 
 def open_input(path: str | Path) -> BinaryIO:
@@ -44,23 +53,30 @@ def _opener(suffix: str) -> Callable[[str | Path], BinaryIO]:
     if suffix == ".xz":
         import lzma
 
-        return lambda path: cast(BinaryIO, lzma.open(path, "rb"))
+        # `lzma.open` would give a small file whatever memory its header asks for.
+        return lambda path: _unfolding(path, lambda: lzma.LZMADecompressor(memlimit=_MOST_MEMORY), padding=b"\0")
     if suffix == ".bz2":
         import bz2
 
         return lambda path: cast(BinaryIO, bz2.open(path, "rb"))
     if suffix == ".zst":
-        return lambda path: cast(BinaryIO, io.BufferedReader(_ZstdFile(path), CHUNK))
+        import zstandard
+
+        # zstandard's own reader takes a file that was cut off for one that is whole.
+        return lambda path: _unfolding(path, zstandard.ZstdDecompressor().decompressobj)
     return lambda path: open(path, "rb")
 
 
-class _ZstdFile(io.RawIOBase):
-    """A .zst file, read. zstandard's own reader takes a file that was cut off for one that is whole."""
+def _unfolding(path: str | Path, begin: Callable[[], Any], padding: bytes = b"") -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(_Unfolding(path, begin, padding), CHUNK))
 
-    def __init__(self, path: str | Path) -> None:
-        import zstandard
 
-        self._decompressor = zstandard.ZstdDecompressor()
+class _Unfolding(io.RawIOBase):
+    """A compressed file of frames, one behind the other, read; `begin` makes what unfolds a frame. Between frames there
+    may be `padding`."""
+
+    def __init__(self, path: str | Path, begin: Callable[[], Any], padding: bytes) -> None:
+        self._begin, self._padding = begin, padding
         self._file: BinaryIO | None = None
         self._file = open(path, "rb")  # noqa: SIM115 - closed by close()
         self._frame: Any = None  # the frame that has begun and not ended
@@ -68,6 +84,10 @@ class _ZstdFile(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def fileno(self) -> int:
+        assert self._file is not None
+        return self._file.fileno()
 
     def readinto(self, buffer: Any) -> int:
         assert self._file is not None
@@ -87,7 +107,10 @@ class _ZstdFile(io.RawIOBase):
         parts = []
         while data:
             if self._frame is None:
-                self._frame = self._decompressor.decompressobj()
+                data = data.lstrip(self._padding) if self._padding else data
+                if not data:
+                    break
+                self._frame = self._begin()
             parts.append(self._frame.decompress(data))
             data = b""
             if self._frame.eof:
@@ -120,13 +143,29 @@ def read_chunks(
         yield chunk
 
 
-def read_whole(name: str, most: int | None = None) -> bytes:
-    """All the bytes of a file, or of standard input for `-`. Raises `DataError` where it can't be read, or has more
-    than `most` bytes."""
-    stream = open_input(name)
+def held(chunks: Iterable[bytes], path: str | Path, name: str) -> Generator[bytes, None, None]:
+    """The chunks of a file that is to be held in memory. One that unfolds to far more than any honest file of its size
+    raises `DataError`, before it fills the memory."""
+    most = None
+    if Path(path).suffix.lower() in COMPRESSED:
+        with contextlib.suppress(OSError):  # reading it in earnest tells the person
+            most = MOST_UNFOLDING * os.stat(path).st_size + MOST_BESIDE
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if most is not None and size > most:
+            raise DataError(f"{name!r} is refused: it unfolds to more than {most:,} bytes, which no honest file does")
+        yield chunk
+
+
+def read_whole(path: str | Path, name: str = "", most: int | None = None) -> bytes:
+    """All of a file, known as `name`, decompressed if its own name says so, or of standard input for `-`. Raises
+    `DataError` if it can't be read, is refused by `held`, or has more than `most` bytes."""
+    name = name or str(path)
+    stream = open_input(path)
     parts, size = [], 0
-    with contextlib.nullcontext(stream) if name == "-" else contextlib.closing(stream):
-        for chunk in read_chunks(stream, name):
+    with contextlib.nullcontext(stream) if path == "-" else contextlib.closing(stream):
+        for chunk in held(read_chunks(stream, name), path, name):
             parts.append(chunk)
             size += len(chunk)
             if most is not None and size > most:
@@ -165,6 +204,35 @@ def quit_stdout() -> None:
         os.dup2(null, 1)
 
 
+def hold(folder: Path) -> int | None:
+    """Holds a folder for this process: None where another one holds it, else a handle to close when it is done.
+
+    The hold is the system's own, on the folder itself (`flock`). It ends with the process, however that ends, and
+    leaves no file behind. Raises `OSError` where there is no such folder, or its file system knows no locks.
+    """
+    if fcntl is None:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def is_at(handle: int, path: Path) -> bool:
+    """Whether what an open handle leads to is still what stands at `path`."""
+    try:
+        there = os.stat(path)
+    except OSError:
+        return False
+    return os.path.samestat(os.fstat(handle), there)
+
+
 def sync_folder(folder: Path) -> None:
     """Makes a rename inside `folder` survive a power cut, where the system can."""
     with contextlib.suppress(OSError):
@@ -188,6 +256,8 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             with open(path, "wb") as stream:
                 yield stream
             return
+        if path.parent.exists() and not path.parent.is_dir():  # mkdir would say that it exists
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
         with os.fdopen(handle, "wb") as stream:
@@ -254,20 +324,6 @@ def _swap(new: Path, old: Path) -> bool:
     if ctypes.get_errno() in (errno.EINVAL, errno.ENOSYS):  # a file system without it
         return False
     raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(old))
-
-
-def printable(data: bytes) -> bytes:
-    """`data` with every control character but newline and tab made visible, for a terminal.
-
-    C0 controls become Unicode's control pictures (U+2400…), DEL and the C1 controls and the bidirectional overrides
-    become U+FFFD, and bytes that are no UTF-8 likewise; so nothing read or generated can steer the terminal.
-    """
-    text = data.decode("utf-8", "replace")
-    return text.translate(_VISIBLE).encode("utf-8")
-
-
-_VISIBLE = {code: chr(0x2400 + code) for code in range(32) if code not in (9, 10)}
-_VISIBLE |= dict.fromkeys([*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
 
 
 def is_terminal(stream: IO[str] | IO[bytes] | None) -> bool:

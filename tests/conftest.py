@@ -75,6 +75,17 @@ def model_folder(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A model of each kind, trained for two steps (see `strange`), with what they read. Not to be changed."""
+    import strange
+
+    folder = tmp_path_factory.mktemp("zoo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQGEN_CACHE", str(tmp_path_factory.mktemp("zoo-cache")))
+        return strange.train_each(folder)
+
+
 Command = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 

@@ -239,7 +239,7 @@ def test_a_file_that_changes_is_told(tmp_path: Path) -> None:
     os.link(path, tmp_path / "backup")  # a change of the file's state, and none of what is in it
     sources.check_unchanged([document])
     path.write_bytes(b"other")
-    with pytest.raises(DataError, match="'d' changed while it was read"):
+    with pytest.raises(DataError, match="'d' changed while it was being read"):
         sources.check_unchanged([document])
     path.unlink()
     with pytest.raises(DataError, match="cannot read 'd': No such file"):

@@ -564,6 +564,10 @@ RESUME_DAMAGE: dict[str, Callable[[Path], Any]] = {
         lambda held: held.update({"optimiser.embedding.exp_avg": np.zeros((2, 2), np.float32)})
     ),
     "optimiser incomplete": resume_tensors(lambda held: held.pop("optimiser.embedding.exp_avg_sq")),
+    "weight not finite": resume_tensors(lambda held: held["weight.output_bias"].fill(np.nan)),
+    "weight beyond reason": resume_tensors(lambda held: held["weight.output_bias"].fill(1e30)),
+    "moment not finite": resume_tensors(lambda held: held["optimiser.embedding.exp_avg"].fill(np.inf)),
+    "seconds beyond all floats": place("seconds", 10**400),
     "random missing": resume_tensors(lambda held: held.pop("random")),
     "random cut": resume_tensors(lambda held: held.update(random=held["random"][:9].copy())),
     "carried of another shape": resume_tensors(

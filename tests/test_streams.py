@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 
 from seqgen import streams
 from seqgen.errors import DataError, UserError
-from seqgen.streams import COMPRESSED, PART, atomic_write, exchange, open_input, printable, read_chunks, write_bytes
+from seqgen.strangers import printable
+from seqgen.streams import COMPRESSED, PART, atomic_write, exchange, open_input, read_chunks, write_bytes
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,

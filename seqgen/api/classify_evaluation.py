@@ -21,8 +21,8 @@ def evaluate(asked: Evaluation) -> dict[str, Any]:
     """Every text of the sources. A label that the model does not know counts as a mistake."""
     work = labeller(asked.model)
     config = sorter_of(asked.model)
-    kept = asked.model.checkpoint.config["training"].get("options", {})
-    layout = LabelledOptions(kept.get("text_column"), kept.get("label_column"))
+    kept = asked.model.checkpoint.options
+    layout = LabelledOptions(kept.text_column, kept.label_column)
     asked.tell("reading the labelled texts")
     texts = gather(examples(asked.documents, layout, asked.warn), asked.warn, known=config.labels)
     if not len(texts):
@@ -84,8 +84,9 @@ def _rivals(
     from seqgen.api.evaluation import training_documents
 
     data = asked.model.checkpoint.config["data"]
-    known = data.get("label_shares", {})
-    prior = np.array([float(known.get(label, 0.0)) for label in labels])
+    known = data.get("label_shares")
+    shares = [known.get(label) if isinstance(known, dict) else None for label in labels]
+    prior = np.array([share if isinstance(share, float) and np.isfinite(share) else 0.0 for share in shares])
     if not prior.any():
         return {}
     rivals = {"majority": measuring.majority(prior, targets, labels, multi)}
@@ -93,9 +94,9 @@ def _rivals(
     if documents is None or not linear_rival.available():
         return rivals
     train = gather(examples(documents, layout, lambda _: None), lambda _: None)
-    options = asked.model.checkpoint.config["training"].get("options", {})
+    options = asked.model.checkpoint.options
     if not data.get("valid_sources"):
-        train, _ = split(train, float(options.get("val_fraction", 0.0)), int(options.get("seed", 0)))
+        train, _ = split(train, options.val_fraction, options.seed)
     if set(train.labels) <= set(labels):
         words = [train.text(number).decode("utf-8", "replace") for number in range(len(train))]
         unseen = [texts.text(number).decode("utf-8", "replace") for number in range(len(texts))]

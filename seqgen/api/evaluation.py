@@ -15,6 +15,7 @@ from seqgen.errors import UserError
 from seqgen.evaluation import compressors
 from seqgen.evaluation.adaptive import AdaptiveScorer
 from seqgen.evaluation.text import Tally, tally
+from seqgen.streams import COMPRESSED
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -73,8 +74,7 @@ def _training_text(asked: Evaluation) -> bytes:
     if documents is None:
         return b""
     own_valid = bool(loaded.config["data"].get("valid_sources"))
-    fraction = loaded.config["training"].get("options", {}).get("val_fraction", 0.0)
-    parts = split.whole(documents) if own_valid else split.hold_out(documents, fraction)[0]
+    parts = split.whole(documents) if own_valid else split.hold_out(documents, loaded.options.val_fraction)[0]
     return b"".join(chunk for part in parts for chunk in part.chunks())
 
 
@@ -83,7 +83,8 @@ def training_documents(asked: Evaluation) -> list[Document] | None:
     documents = []
     for source in asked.model.checkpoint.sources:
         path = Path(source["name"])
-        if not path.is_file():
+        # What can't be it is not read: the name comes from whoever made the model.
+        if not path.is_file() or (path.suffix not in COMPRESSED and path.stat().st_size != source["bytes"]):
             return None
         (document,) = reading.measure([reading.Document(source["name"], path)])
         if document.sha256 != source["sha256"] or document.sha256 in {each.sha256 for each in asked.documents}:

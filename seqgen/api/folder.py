@@ -1,14 +1,14 @@
 """The model folder of a run: what goes into it, and when.
 
 It appears at the first validation, whole; before that nothing of an old model is touched. From then on every file in
-it is replaced atomically: the weights when they are the best so far, the rest at every validation.
+it is replaced atomically: the weights when they are the best so far, the rest at every validation. One training at a
+time writes it: see `claim`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,17 +165,14 @@ class ModelFolder:
     def _create(self) -> None:
         """The whole folder beside its place, then into it."""
         folder, new = self._training.folder, checkpoint.staging(self._training.folder)
-        shutil.rmtree(new, ignore_errors=True)
         try:
-            new.mkdir(parents=True)
+            new.mkdir(parents=True, exist_ok=True)
             checkpoint.create(new, self._config, self._data.codec, self._training.weights(), folder.name)
             checkpoint.write_metrics(new, self._training.metrics)
             self.save(new)
             exchange(new, folder)
         except OSError as error:
             raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
         self.written = True
 
     def save(self, folder: Path | None = None) -> None:

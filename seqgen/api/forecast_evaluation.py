@@ -77,9 +77,8 @@ def evaluate(asked: Evaluation) -> dict[str, Any]:
 def _part(model: Model, documents: Sequence[Document], series: Sequence[Series]) -> tuple[str, list[Parts]]:
     """Which rows are evaluated, and how each series was cut in training, if it is what the model was trained on."""
     loaded = model.checkpoint
-    options = loaded.config["training"].get("options", {})
     own_valid = bool(loaded.config["data"].get("valid_sources"))
-    split, fraction = options.get("split_rows"), 0.0 if own_valid else options.get("val_fraction", 0.0)
+    split, fraction = loaded.options.split_rows, 0.0 if own_valid else loaded.options.val_fraction
     known = {source["sha256"] for source in loaded.sources} >= {document.sha256 for document in documents}
     if not known:
         return "all", [Parts(0, len(one.values), len(one.values)) for one in series]

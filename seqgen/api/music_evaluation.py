@@ -83,7 +83,7 @@ def _training_ids(asked: Evaluation, codec: MidiCodec) -> npt.NDArray[Any] | Non
         asked.warn("what the model was trained on is not where it was: it can't be told what is copied from it")
         return None
     if not loaded.config["data"].get("valid_sources"):
-        documents = split.hold_out_whole(documents, loaded.config["training"]["options"].get("val_fraction", 0.0))[0]
+        documents = split.hold_out_whole(documents, loaded.options.val_fraction)[0]
     read = read_files(codec, [(document.name, document.path) for document in documents])
     return np.concatenate([np.append(codec.end, each.ids) for each in read if not each.why])
 

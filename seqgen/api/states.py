@@ -24,7 +24,7 @@ def load(model: Model, source: str | os.PathLike[str]) -> SavedState:
 
 def read(name: str) -> bytes:
     """The bytes of a state. Raises `DataError` for more than any has."""
-    return read_whole(name, _LARGEST)
+    return read_whole(name, most=_LARGEST)
 
 
 def parse(model: Model, data: bytes, name: str) -> SavedState:
@@ -51,7 +51,7 @@ def check_target(target: str, output: str, terminal: bool) -> None:
     goes, and `terminal` whether standard output is one."""
     if target == "-":
         if output == "-":
-            raise UserError("--state-out - and the text would both go to standard output; name a file for one (-o FILE)")
+            raise UserError("--state-out - and the text would both go to standard output; name a file: -o FILE")
         if terminal:
             raise UserError("a state is nothing for a terminal: name a file, or pipe it on")
         return

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,22 @@ import torch
 
 from seqgen import checkpoint, tasks
 from seqgen.api import together
+from seqgen.api.claim import alone
 from seqgen.api.folder import ModelFolder, Training, describe
 from seqgen.api.model import Model
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import NetworkConfig, TrainOptions, check, check_task, flag_name, from_json, make, parse_duration
 from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document, Spool
-from seqgen.errors import ModelError, UserError
-from seqgen.streams import PART, expand, reason
+from seqgen.errors import DataError, ModelError, UserError
+from seqgen.streams import PART, expand
 from seqgen.tasks.task import Data, Preparation, Task
 from seqgen.training import device, plan
 from seqgen.training.joining import joined
 from seqgen.training.loop import Event, Finished, Position, Run, Schedule, Stepped, Validated
 from seqgen.training.world import World
+
+_PARTS = ("sources", "valid_sources")  # of config.json
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def train(
     valid_names = [valid] if isinstance(valid, str) else list(valid)
     given = make(TrainOptions, options)
     cuda = given.device in ("auto", "cuda") and torch.cuda.is_available()
-    with joined(cuda) as world, Spool() as spool:
+    with joined(cuda) as world, Spool() as spool, _claimed(folder, resume, world):
         together.check_sources([*names, *valid_names], world)
         going_on = world.decide(lambda: _going_on(folder, overwrite, resume, world))
         compute = device.choose(given.device, given.precision, given.threads, world)
@@ -132,6 +135,20 @@ def train(
         return _carry_out(training, ModelFolder(training, config, written=False), watch)
 
 
+@contextlib.contextmanager
+def _claimed(folder: Path, resume: bool, world: World) -> Iterator[None]:
+    """The folder is this run's until the end, and no other's: see `claim`. Raises `UserError` where it can't be."""
+    if not world.is_first:
+        yield
+        return
+    if not folder.name:
+        raise UserError(f"-o must name a folder to make, not {str(folder)!r}")
+    if os.path.exists(folder) and not folder.is_dir():
+        raise UserError(f"-o {str(folder)!r} is a file; name a folder")
+    with alone(folder, resume):
+        yield
+
+
 def _going_on(folder: Path, overwrite: bool, resume: bool, world: World) -> bool:
     """Whether there is a run to go on with, by wish or because torchrun began this one before. Raises `UserError`
     where a model can't or shouldn't be written."""
@@ -142,11 +159,7 @@ def _going_on(folder: Path, overwrite: bool, resume: bool, world: World) -> bool
 
 
 def _check_place(folder: Path, overwrite: bool, going_on: bool, resume: bool) -> None:
-    """Raises `UserError` where a model can't or shouldn't be written."""
-    if not folder.name:
-        raise UserError(f"-o must name a folder to make, not {str(folder)!r}")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"-o {str(folder)!r} is a file; name a folder")
+    """Raises `UserError` where a model shouldn't be written."""
     is_model = (folder / checkpoint.CONFIG).exists()
     if folder.is_dir() and not is_model and any(folder.iterdir()):
         raise UserError(f"-o {str(folder)!r} holds other things and no model; name a new folder")
@@ -156,13 +169,6 @@ def _check_place(folder: Path, overwrite: bool, going_on: bool, resume: bool) ->
         )
     if overwrite and resume:
         raise UserError("give --resume or --overwrite, not both")
-    try:
-        checkpoint.staging(folder).mkdir(parents=True, exist_ok=True)
-        checkpoint.staging(folder).rmdir()
-    except OSError as error:
-        if not checkpoint.staging(folder).is_dir():
-            raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
-        shutil.rmtree(checkpoint.staging(folder), ignore_errors=True)  # left by a run that was killed
 
 
 def _check_task(kind: Task, given: TrainOptions, explicit: dict[str, Any], start: Checkpoint | None) -> None:
@@ -267,14 +273,13 @@ def _resume(
     with world.in_turn():
         data = None if names else kind.reopen(facts, saved.reader)
         if data is None:
-            documents, held_out = _read(
-                kind,
-                names or [source["name"] for source in saved.sources],
-                valid_names or [str(source["name"]) for source in facts.get("valid_sources", [])],
-                spool,
-                watch,
-                begun,
-            )
+            begun_with, held_with = ([source["name"] for source in saved.sources_of(part)] for part in _PARTS)
+            for name in filter(reading.is_far, [] if names else [*begun_with, *held_with]):
+                raise DataError(
+                    f"the run began with {name!r}, of which nothing is left in the cache; "
+                    "name it to have it fetched again"
+                )
+            documents, held_out = _read(kind, names or begun_with, valid_names or held_with, spool, watch, begun)
             if reading.fingerprint([*documents, *held_out]) != facts.get("fingerprint"):
                 raise UserError(
                     "the sources are not what this run began with; give the same ones, "
@@ -387,7 +392,7 @@ def _carry_out(training: Training, folder: ModelFolder, watch: Watcher) -> Model
             break
         if world.any(watch.stop()):
             if validated_at != run.position.step:
-                last = run.validate()
+                last = run.validate(counts=run.validation_due())
                 folder.validated(last)
                 watch.event(last)
             break

@@ -26,7 +26,8 @@ from seqgen.cli.common import (
 )
 from seqgen.config import ReplyOptions, SampleOptions, make
 from seqgen.errors import UserError
-from seqgen.streams import is_terminal, open_input, printable, read_chunks, write_bytes
+from seqgen.strangers import as_bytes, printable
+from seqgen.streams import is_terminal, open_input, read_chunks, write_bytes
 
 if TYPE_CHECKING:
     from seqgen.generation.dialogue import Conversation, Reply
@@ -207,7 +208,7 @@ class _Terminal:
             self._voice.note(f"{argument.strip()}: {len(messages):,} turns")
 
     def _write(self, text: str) -> None:
-        sys.stdout.write(printable(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace"))
+        sys.stdout.write(printable(as_bytes(text)).decode())
         sys.stdout.flush()
 
 

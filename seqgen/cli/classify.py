@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqgen.cli.common import (
+    LONGEST_LINE,
     ModelFolder,
     Output,
     Quiet,
@@ -21,6 +22,7 @@ from seqgen.cli.common import (
     to_json,
 )
 from seqgen.config import ClassifyOptions, make
+from seqgen.errors import DataError
 
 if TYPE_CHECKING:
     from seqgen.api.classifying import Prediction
@@ -95,6 +97,8 @@ def _batches(chunks: Iterator[bytes]) -> Iterator[list[bytes]]:
     for chunk in chunks:
         first, *others = chunk.split(b"\n")
         rest.append(first)
+        if not others and sum(map(len, rest)) > LONGEST_LINE:
+            raise DataError(f"a line has more than {LONGEST_LINE:,} bytes: there must be line ends somewhere")
         if others:
             *whole, last = others
             yield [_bare(b"".join(rest)), *map(_bare, whole)]

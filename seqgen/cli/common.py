@@ -17,8 +17,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from seqgen.config import flag_name
-from seqgen.errors import UserError
-from seqgen.streams import atomic_write, is_terminal, printable, quit_stdout, stdin_is_piped
+from seqgen.errors import DataError, UserError
+from seqgen.strangers import as_bytes, one_line, printable
+from seqgen.streams import atomic_write, is_terminal, quit_stdout, stdin_is_piped
+
+__all__ = [
+    "LONGEST_LINE", "AsJson", "Exact", "ModelFolder", "Output", "Quiet", "ShardOf", "Voice", "add_options",
+    "human_size", "human_time", "lines_of", "one_line", "pipes", "sources_or_stdin", "to_json", "write_state",
+]  # fmt: skip
+
+LONGEST_LINE = 1 << 28  # bytes; whoever feeds lines without an end wants the memory filled
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -37,11 +45,6 @@ ShardOf = Annotated[
     str | None,
     typer.Option("--shard", metavar="K/N", help="Do part K of N only: the parts' outputs, joined, are the whole's."),
 ]
-
-
-def one_line(message: str) -> str:
-    """A message as one line that can't steer a terminal."""
-    return " ".join(printable(message.encode("utf-8", "surrogateescape")).decode().split())
 
 
 class Voice:
@@ -170,12 +173,12 @@ class Output:
     def write(self, data: bytes | str) -> None:
         """Writes and flushes: who reads a pipe reads along. Surrogate escapes become the bytes they stand for."""
         if isinstance(data, str):
-            data = data.encode("utf-8", "surrogateescape")
+            data = as_bytes(data)
         self.write_safe(printable(data) if self.terminal else data)
 
     def write_safe(self, data: bytes | str) -> None:
         """Writes what holds nothing that a terminal should not get, but for colours that are meant."""
-        self._stream.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+        self._stream.write(as_bytes(data) if isinstance(data, str) else data)
         self._stream.flush()
 
     @property
@@ -214,15 +217,20 @@ def _finite(value: Any) -> Any:
 
 
 def lines_of(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines of a stream, each with its line feed; the last may have none."""
+    """The lines of a stream, each with its line feed; the last may have none. Raises `DataError` for one that never
+    ends."""
     parts: list[bytes] = []
+    size = 0
     for chunk in chunks:
         *whole, rest = chunk.split(b"\n")
         for line in whole:
             yield b"".join([*parts, line, b"\n"])
-            parts = []
+            parts, size = [], 0
         if rest:
             parts.append(rest)
+            size += len(rest)
+            if size > LONGEST_LINE:
+                raise DataError(f"a line has more than {LONGEST_LINE:,} bytes: there must be line ends somewhere")
     if parts:
         yield b"".join(parts)
 

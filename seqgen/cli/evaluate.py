@@ -128,7 +128,7 @@ def _mistakes(errors: list[dict[str, Any]]) -> list[str]:
         true = ", ".join(error["label"]) or "none"
         text = one_line(error["text"])
         text = text if len(text) <= 160 else text[:159] + "…"
-        lines.append(f"  {error['probability']:.3f} {error['given']}, truly {true}: {text}")
+        lines.append(f"  {error['probability']:.3f} {one_line(error['given'])}, truly {one_line(true)}: {text}")
     return lines
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from seqgen.cli.common import one_line
+
 _MOST = 40  # columns told one by one
 
 
@@ -53,14 +55,15 @@ def verdict(result: dict[str, Any]) -> list[str]:
         name for name in metrics.get("per_column", {}) if metrics["per_column"][name].get("skill", 1.0) <= 0
     ]  # fmt: skip
     if worse and skill > 0:
-        words.append(f"No better than the last value: {', '.join(worse[:8])}{' …' if len(worse) > 8 else ''}.")
+        more = " …" if len(worse) > 8 else ""
+        words.append(f"No better than the last value: {one_line(', '.join(worse[:8]))}{more}.")
     if "nlinear" not in rivals:
         words.append("Without the rows it learnt from, rivals have no bands, and NLinear is not among them.")
     return words
 
 
 def _row(name: str, metrics: dict[str, Any], rivals: dict[str, Any], pick: Any) -> str:
-    row = f"{name[:24]:24}{_number(pick(metrics), 14)}"
+    row = f"{one_line(name)[:24]:24}{_number(pick(metrics), 14)}"
     return row + "".join(_number(pick(each), 16) for each in rivals.values())
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from seqgen.cli.common import AsJson, ModelFolder, Output, Quiet, human_size, human_time, pipes, to_json
+from seqgen.cli.common import AsJson, ModelFolder, Output, Quiet, human_size, human_time, one_line, pipes, to_json
+from seqgen.errors import ModelError
 
 Rows = list[tuple[str, str]]
 
@@ -15,8 +16,12 @@ def run(model: ModelFolder, as_json: AsJson = False, quiet: Quiet = False) -> No
     from seqgen.api.model import load
 
     facts = load(model).info()
+    try:
+        text = to_json(facts, indent=1) + "\n" if as_json else _page(facts)
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration, ArithmeticError) as error:
+        raise ModelError(f"{model!r}: config.json is damaged: a part of it is missing, or is no number") from error
     with Output("-") as out:
-        out.write(to_json(facts, indent=1) + "\n" if as_json else _page(facts))
+        out.write(text)
 
 
 def _page(facts: dict[str, Any]) -> str:
@@ -47,7 +52,7 @@ def _page(facts: dict[str, Any]) -> str:
         rows.append(("corpus kept", f"{human_size(facts['corpus_bytes'])}: copies from it are told"))
     rows.append(("written by", f"seqgen {facts['seqgen']}, format {facts['format']}"))
     width = max(len(name) for name, _ in rows) + 2
-    return "".join(f"{name:{width}}{value}\n" for name, value in rows)
+    return "".join(f"{name:{width}}{one_line(value)}\n" for name, value in rows)
 
 
 def _of_ids(facts: dict[str, Any]) -> tuple[Rows, str]:

@@ -34,6 +34,9 @@ for module in (train, sample, chat, classify, forecast, score, evaluate, info, t
     app.command(module.__name__.rpartition(".")[2])(module.run)
 
 
+_LONGEST = 4000  # characters of an error that are shown: whoever made the name in it may not fill the screen
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"seqgen {seqgen.__version__}")
@@ -78,6 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SeqgenError as error:
         _complain(str(error))
         return 2 if isinstance(error, UserError) else 1
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("seqgen"):
+            return _fail(error)
+        package = error.name.partition(".")[0]
+        _complain(f"this needs the package {package!r}, which is not installed: pip install {package}")
+        return 2
     except OSError as error:  # no module made a sentence of it: still the world's doing, not the program's
         _complain(f"cannot use {str(error.filename or 'a file')[:200]!r}: {reason(error)}")
         return 2
@@ -97,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _complain(message: str) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):  # it may be that nobody is left to tell
         if may_speak():
-            sys.stderr.write(f"seqgen: error: {one_line(message)}\n")
+            sys.stderr.write(f"seqgen: error: {one_line(message[:_LONGEST])}\n")
 
 
 def _fail(error: Exception) -> int:

@@ -100,10 +100,13 @@ def _recovered(event: Any) -> str:
 
 
 def preview(training: Training) -> str:
-    """A line of text or of notes from the model as it is now; of a forecaster, how it compares with the last value."""
+    """A line of text or of notes from the model as it is now; of a forecaster, how it compares with the last value; of
+    what sorts, nothing."""
     if training.task.name == "forecast":
         measures = training.run.objective.measures
         return f"{100 * measures['skill']:.1f} % below the squared error of the last value" if measures else ""
+    if training.task.name == "classify":
+        return ""
     from seqgen.config import SampleOptions
     from seqgen.generation.light import LightEngine
 
@@ -231,7 +234,7 @@ class _Bar(_Nothing):
 
     def started(self, training: Training) -> None:
         self._training = training
-        self._console.print(_describe(training), markup=False)
+        self._console.print(one_line(_describe(training)), markup=False)
         self._bar.update(self._task, description="training", total=1.0, completed=0.0)
 
     def event(self, event: Event) -> None:
@@ -251,6 +254,7 @@ class _Bar(_Nothing):
             self._console.print(_recovered(event), style="yellow", markup=False)
         elif isinstance(event, Validated):
             self._console.print(_validated(training, event), markup=False)
-            self._console.print("  " + preview(training), style="dim", markup=False)
+            if line := preview(training):
+                self._console.print("  " + line, style="dim", markup=False)
         elif isinstance(event, Finished) and event.early:
             self._console.print("no better for a while: stopped early, the best step is kept")

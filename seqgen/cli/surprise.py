@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from seqgen.streams import printable
+from seqgen.strangers import printable
 
 if TYPE_CHECKING:
     from seqgen.generation.scoring import Scored

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +12,8 @@ import typer
 
 from seqgen.cli.common import Output, Quiet, Voice, pipes, sources_or_stdin, to_json
 from seqgen.config import TOKENIZER_NAMES, TrainOptions, flag_name, make
-from seqgen.errors import DataError, SeqgenError, UserError
-from seqgen.streams import open_input, read_chunks, write_bytes
+from seqgen.errors import DataError, ModelError, SeqgenError, UserError
+from seqgen.streams import write_bytes
 
 if TYPE_CHECKING:
     from seqgen.corpus.sources import Document
@@ -51,6 +51,8 @@ def run(
     given = {name: value for name, value in of_midi.items() if value is not None}
     if given and not (made_here and model == "midi"):
         raise UserError(f"{flag_name(next(iter(given)))} goes with the kind midi only")
+    if not made_here and not Path(model).exists() and os.sep not in model:
+        raise ModelError(f"there is no model {model!r}; the kinds are {', '.join((*TOKENIZER_NAMES, 'midi'))}")
     codec = None if made_here else checkpoint.load(model).codec
     music = model == "midi" if codec is None else codec.kind == "midi"
     if plot is not None and not music:
@@ -122,8 +124,7 @@ def _music(
         raise UserError(f"--plot draws one file, and here are {len(documents):,}")
     losses, tokens, read = Losses(), 0, 0
     for document in documents:
-        with contextlib.closing(open_input(document.path)) as stream:
-            data = b"".join(read_chunks(stream, document.name))
+        data = b"".join(document.held())
         try:
             piece, lost = codec.read(data)
         except DataError as error:

@@ -93,6 +93,8 @@ def from_json(kind: type[T], data: object) -> T:
         return kind(**found)
     except TypeError as error:
         raise UserError(f"it is not complete ({error})") from error
+    except OverflowError as error:
+        raise UserError("it holds a number that is far too large") from error
 
 
 def _as_tuple(values: list[Any], wanted: type) -> Any:

@@ -196,9 +196,9 @@ def _remove_if_left(folder: Path) -> None:
 Stamp = tuple[int, int, int, int, int]  # what changes when a file does: size, both times, and which file it is
 
 
-def stamp(path: Path) -> Stamp:
-    """Raises `OSError`."""
-    found = os.stat(path)
+def stamp(file: Path | int) -> Stamp:
+    """Of a file by its name or an open handle. Raises `OSError`."""
+    found = os.stat(file)
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import platform
+import re
 import sysconfig
 import tomllib
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seqgen.corpus.download import TIMEOUT, Progress, fetch
+from seqgen.corpus.download import TIMEOUT, Progress, fetch, safe_path
 from seqgen.errors import SeqgenError, UserError
 from seqgen.streams import reason, write_bytes
 
@@ -34,6 +35,13 @@ HINTS = {
     "time_column": "the column (or columns, from year to hour) that holds the time",
     "target": "the column to predict",
 }
+
+
+_NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
+_WORDS = (
+    "name", "task", "title", "licence", "citation", "split", "format", "language", "address", "sha256", "archive",
+    "member", "shares", "file", "builtin",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,13 @@ def load(path: Path | None = None) -> dict[str, Entry]:
     """
     path = path or corpora_folder() / "catalog.toml"
     entries: dict[str, Entry] = {}
-    for table in tomllib.loads(path.read_text("utf-8"))["corpus"]:
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))["corpus"]
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            raise ValueError("its corpora are no tables")
+    except (OSError, ValueError, KeyError, RecursionError) as error:  # TOML's own error is a ValueError
+        raise SeqgenError(f"the catalogue {str(path)!r} can't be read: {reason(error)}") from error
+    for table in tables:
         entry = _entry(table)
         if entry.name in entries:
             raise SeqgenError(f"the catalogue has two corpora called {entry.name!r}")
@@ -114,6 +128,18 @@ def _entry(table: Mapping[str, Any]) -> Entry:
         raise SeqgenError(f"the catalogue's entry {name!r} is malformed: {error}") from error
     if sum(place is not None for place in (entry.address, entry.file, entry.builtin)) != 1:
         raise SeqgenError(f"the catalogue's entry {name!r} must have one of address, file and builtin")
+    for key in _WORDS:
+        value = getattr(entry, key)
+        if value is not None and not isinstance(value, str):
+            raise SeqgenError(f"the catalogue's entry {name!r} is malformed: {key} is no text")
+    if entry.bytes is not None and (type(entry.bytes) is not int or entry.bytes < 0):
+        raise SeqgenError(f"the catalogue's entry {name!r} is malformed: bytes is no number of them")
+    # Folders of the cache are called by these names, and a file is looked for by the other.
+    inside = all(value is None or _NAME.fullmatch(value) for value in (entry.name, entry.shares))
+    if not inside or (entry.file is not None and safe_path(entry.file) is None):
+        raise SeqgenError(f"the catalogue's entry {name!r} is malformed: it leads out of its folder")
+    if entry.archive not in (None, "zip", "tar") or entry.builtin not in (None, *_BUILTIN):
+        raise SeqgenError(f"the catalogue's entry {name!r} is malformed: there is no such archive or builtin")
     return entry
 
 

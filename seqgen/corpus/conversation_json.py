@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from seqgen.corpus.conversation_text import Head, Spoken, Text, alternating, by_name, by_role, most
+from seqgen.strangers import parse_json
 
 if TYPE_CHECKING:
     from seqgen.corpus.conversations import Reading
@@ -22,9 +23,9 @@ _MESSAGE = re.compile(rf'\s*\[\s*\{{\s*"(?:{"|".join(_ROLES + _NAMES + _WORDS)})
 _SPREAD = re.compile(r"\s*[\[{](?:[^\n]*[\[{,])?[ \t\r]*\n")
 _OUTSIDE = re.compile(r'["\[\]{}]')
 _INSIDE = re.compile(r'["\\]')
-_CUT_MESSAGES = re.compile(
-    rf'\s*\{{.*?"(?:messages|conversations)"\s*:\s*\[\s*\{{[^}}]*?"(?:{"|".join(_ROLES)})"\s*:', re.S
-)
+_LIST_OF_TABLES = re.compile(r'"(?:messages|conversations)"\s*:\s*\[\s*\{')
+_ROLE = re.compile(rf'"(?:{"|".join(_ROLES)})"\s*:')
+_MOST_LISTS = 20  # that are looked at in the first bytes of a file
 _CUT_TURNS = re.compile(rf'\s*(?:\{{.*?"(?:{"|".join(_LISTS[2:])})"\s*:\s*)?\[\s*(?:"|\{{\s*")', re.S)
 
 
@@ -38,8 +39,8 @@ def messages(text: Text, reading: Reading) -> Iterator[Spoken]:
     with_numbers = _elements if _is_array(text.head().text) else _by_line
     for number, source in with_numbers(text):
         try:
-            value = json.loads(source)
-        except (ValueError, RecursionError):
+            value = parse_json(source)
+        except ValueError:
             reading.damage(text.name, number, "not JSON")
             continue
         spoken = _spoken(value, reading)
@@ -61,15 +62,26 @@ def turns(text: Text, reading: Reading) -> Iterator[Spoken]:
 
 def is_messages(head: Head) -> bool:
     """Whether most of what there is are objects with messages that have a role."""
-    return _recognise(head, _has_roles, _CUT_MESSAGES)
+    return _recognise(head, _has_roles, _is_cut_message)
 
 
 def is_turns(head: Head) -> bool:
     """Whether most of what there is are lists of turns."""
-    return _recognise(head, lambda value: bool(_turns(value)), _CUT_TURNS)
+    return _recognise(head, lambda value: bool(_turns(value)), lambda text: _CUT_TURNS.match(text) is not None)
 
 
-def _recognise(head: Head, fits: Callable[[Any], bool], cut: re.Pattern[str]) -> bool:
+def _is_cut_message(text: str) -> bool:
+    """Whether an object begins, that may be cut off, in which a list begins with an object that has a role."""
+    if not text.lstrip().startswith("{"):
+        return False
+    for begin in itertools.islice(_LIST_OF_TABLES.finditer(text), _MOST_LISTS):
+        end = text.find("}", begin.end())
+        if _ROLE.search(text, begin.end(), end if end >= 0 else len(text)):
+            return True
+    return False
+
+
+def _recognise(head: Head, fits: Callable[[Any], bool], cut: Callable[[str], bool]) -> bool:
     """`fits` judges each value that is there to its end, and `cut` the first one where none is."""
     if head.text.lstrip()[:1] not in ("{", "["):
         return False
@@ -77,11 +89,11 @@ def _recognise(head: Head, fits: Callable[[Any], bool], cut: re.Pattern[str]) ->
     sources = (source for _, source in _split([head.text])) if _is_array(head.text) else head.filled
     for source in sources:
         try:
-            values.append(json.loads(source))
-        except (ValueError, RecursionError):
+            values.append(parse_json(source))
+        except ValueError:
             values.append(None)
     if not head.whole and values in ([], [None]):
-        return cut.match(head.text.lstrip().removeprefix("[") if _ARRAY.match(head.text) else head.text) is not None
+        return cut(head.text.lstrip().removeprefix("[") if _ARRAY.match(head.text) else head.text)
     return most(sum(fits(value) for value in values), len(values), 0.5)
 
 

@@ -37,7 +37,7 @@ class Text:
     def pieces(self) -> Iterator[str]:
         """All of it, in pieces of any length."""
         decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
-        for chunk in self._document.chunks():
+        for chunk in self._document.held():
             yield decoder.decode(chunk)
         yield decoder.decode(b"", final=True)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-_KEY = re.compile(r"([^\s\-#\"'][^:#]*?)\s*:(?:\s+(.*))?$")
+_KEY = re.compile(r"([^\s\-#\"'][^:#]*):(?:\s+(.*))?$")
 _ITEM = re.compile(r"( *)-(?:( +)-(?= |$))?(?: +(.*))?$")
 _BLOCK = re.compile(r"([|>])[-+]?([1-9]?)[-+]?(?:\s+#.*)?$")
 _SINGLE = re.compile(r"'((?:[^']|'')*)'(?:\s+#.*)?$", re.DOTALL)
@@ -46,7 +46,7 @@ def conversations(lines: Iterable[str], damaged: Callable[[int, str], None]) -> 
             if turns is not None:
                 yield turns
             turns, outer = None, -1
-            inside = key is not None and key[1] == "conversations" and (key[2] or "#").startswith("#")
+            inside = key is not None and key[1].rstrip() == "conversations" and (key[2] or "#").startswith("#")
             continue
         if not inside:
             continue

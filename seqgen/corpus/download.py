@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gzip
 import hashlib
 import http.client
 import json
+import lzma
 import os
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import urllib.error
 import urllib.parse
@@ -44,6 +47,11 @@ USER_AGENT = "seqgen"  # some hosts turn away the name that urllib gives itself
 # so honest archives stay far below a sum of both terms: the factor is for large ones, the constant for small ones.
 MOST_EXPANSION = 20
 MOST_EXTRA = 1 << 30
+# What damaged archives make of their readers, from headers that say nonsense to folders where files should be.
+_DAMAGE = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError, RuntimeError,
+    ValueError, LookupError, OverflowError, struct.error, FileExistsError, NotADirectoryError, IsADirectoryError,
+)  # fmt: skip
 MOST_MEMBERS = 500_000  # files; IMDb, the fullest archive of the catalogue, has 100,000
 
 
@@ -52,6 +60,8 @@ def fetch(entry: Entry, cache: Path, progress: Progress | None, timeout: float) 
     assert entry.address is not None
     _check_address(entry.address)
     name = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(entry.address).path)).name
+    if name and safe_path(name) is None:
+        raise UserError(f"refusing to fetch {entry.address!r}: its last part is no name of a file")
     target = cache / (entry.shares or entry.name) / (name or entry.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(target.parent):
@@ -240,7 +250,7 @@ def _unpack(entry: Entry, archive: Path, folder: Path) -> None:
     try:
         for name, plain, open_member in _members(entry, archive):
             count += 1
-            path = _safe_path(name)
+            path = safe_path(name)
             if path is None or not plain:
                 raise UserError(f"refusing to unpack {str(archive)!r}: {name!r} is a link, a device or outside of it")
             (temporary / path).parent.mkdir(parents=True, exist_ok=True)
@@ -254,7 +264,7 @@ def _unpack(entry: Entry, archive: Path, folder: Path) -> None:
             raise UserError(f"{str(archive)!r} holds no {entry.member or 'file'}; remove it to fetch it again")
         os.rename(temporary, folder)
         sync_folder(folder.parent)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except _DAMAGE as error:
         why = reason(error)
         raise UserError(f"cannot unpack {str(archive)!r}: {why}; remove it to fetch it again") from error
     finally:
@@ -289,8 +299,8 @@ def _counts(name: str, member: str | None) -> bool:
     return not hidden and (member is None or path.match(member))
 
 
-def _safe_path(name: str) -> PurePosixPath | None:
+def safe_path(name: str) -> PurePosixPath | None:
     """The relative path that stays inside of the folder it is joined to, on any system; None if it would not."""
     path, other = PurePosixPath(name), PureWindowsPath(name)
-    inside = path.parts and not path.is_absolute() and not other.anchor and ".." not in other.parts
+    inside = path.parts and not path.is_absolute() and not other.anchor and ".." not in other.parts and "\0" not in name
     return path if inside else None

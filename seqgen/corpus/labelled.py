@@ -18,7 +18,6 @@ from __future__ import annotations
 import codecs
 import csv
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from seqgen.corpus.labelled_columns import LABEL_NAMES, TEXT_NAMES, LabelledOpti
 from seqgen.corpus.labelled_texts import Example, LabelledTexts, gather, split
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError
+from seqgen.strangers import as_bytes, parse_json
 from seqgen.streams import COMPRESSED, open_input
 
 __all__ = ["Example", "LabelledOptions", "LabelledTexts", "examples", "gather", "looks_labelled", "split"]
@@ -135,8 +135,8 @@ def _of_json(
 def _json_values(name: str, lines: Iterable[str], array: bool) -> Iterator[tuple[int, Any]]:
     if array:
         try:
-            found = json.loads("".join(lines))
-        except (ValueError, RecursionError) as error:
+            found = parse_json("".join(lines))
+        except ValueError as error:
             line = getattr(error, "lineno", 1)
             raise DataError(f"{name}:{line}: this is no JSON array: {getattr(error, 'msg', error)}") from error
         yield from enumerate(found, 1)
@@ -144,8 +144,8 @@ def _json_values(name: str, lines: Iterable[str], array: bool) -> Iterator[tuple
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                yield number, json.loads(line)
-            except (ValueError, RecursionError) as error:
+                yield number, parse_json(line)
+            except ValueError as error:
                 raise DataError(f"{name}:{number}: this line is no JSON: {getattr(error, 'msg', error)}") from error
 
 
@@ -182,7 +182,7 @@ def _labels(value: Any) -> tuple[str, ...]:
         return (str(value).lower(),)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    label = str(value).strip()
+    label = as_bytes(str(value)).decode("utf-8", "replace").strip()
     return (label,) if label else ()
 
 
@@ -207,7 +207,7 @@ def _of_table(
         if len(row) <= needed:
             report.add(f"rows of fewer than {needed + 1} cells were left out", where)
             continue
-        if len(row) > width and columns.text[-1] == width - 1 and not columns.header:
+        if len(row) > width and columns.text[-1] == width - 1 == needed and not columns.header:
             report.add(f"rows of more than {width} cells, whose text held commas", where)
             row = [*row[: width - 1], comma.join(row[width - 1 :])]
         elif len(row) != width:
@@ -245,7 +245,7 @@ def _comma(name: str, first: Sequence[str]) -> str:
 
 def _lines(document: Document, report: _Report) -> Iterator[str]:
     """The lines of a document with their ends, decoded."""
-    chunks = iter(document.chunks())
+    chunks = document.held()
     first = next(chunks, b"")
     encoding = _encoding(first)
     everything = itertools.chain([first], chunks)
@@ -338,8 +338,8 @@ def looks_labelled(path: Path) -> bool:
         return False
     if lines[0].lstrip().startswith("{"):
         try:
-            keys = {key.lower() for key in json.loads(lines[0])}
-        except (ValueError, RecursionError, TypeError):
+            keys = {key.lower() for key in parse_json(lines[0])}
+        except (ValueError, TypeError):
             return False
         return bool(keys & set(TEXT_NAMES)) and bool(keys & set(LABEL_NAMES))
     if _suffix(path.name) in (".csv", ".tsv"):

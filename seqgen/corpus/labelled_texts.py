@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from seqgen.corpus.pile import Pile
 from seqgen.errors import DataError
+from seqgen.strangers import as_bytes
 
 Warn = Callable[[str], None]
 Ints = npt.NDArray[np.int64]
@@ -112,7 +113,7 @@ def gather(examples: Iterable[Example], warn: Warn, known: tuple[str, ...] | Non
     sets: dict[tuple[str, ...], int] = {}
     of = array("i")  # which of the sets each text has
     for example in examples:
-        text = example.text.encode("utf-8", "surrogateescape")
+        text = as_bytes(example.text)  # JSON may name halves of characters
         digests.frombytes(_digest(text))
         of.append(sets.setdefault(example.labels, len(sets)))
         texts.append(text)

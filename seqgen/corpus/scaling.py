@@ -181,7 +181,7 @@ class Scaler:
                 season=int(data["season"]),
                 measures=measures,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"tokenizer.json does not tell how to read a series ({error!r})") from error
         sound = all(
             len(rows) == len(scaler.columns)

@@ -84,7 +84,7 @@ def column(table: Table, name: str, what: str = "column") -> int:
     raise DataError(f"{table.name}: there is no {what} {name!r}{hint} there are {there}")
 
 
-def numbers(table: Table, place: int, marks: Sequence[set[str]]) -> Numbers:
+def numbers(table: Table, place: int, marks: Marks) -> Numbers:
     """A column's numbers. marks: `decimal_marks` of the table."""
     comma = _comma(table, place, marks)
     blocks = table.blocks[place]
@@ -116,9 +116,19 @@ def numbers(table: Table, place: int, marks: Sequence[set[str]]) -> Numbers:
     return Numbers(np.concatenate(values) if values else np.zeros(0), bad, bad_count, tuple(notes))
 
 
-def decimal_marks(table: Table) -> list[set[str]]:
-    """What is certain to stand before decimals in each column: a point, a comma, both, or neither."""
-    return [_marks(table.sample(place, _MARKED)) for place in range(len(table.header))]
+@dataclass(frozen=True)
+class Marks:
+    """What is certain to stand before decimals in each column: a point, a comma, both, or neither; and in how many it
+    is a comma."""
+
+    columns: tuple[set[str], ...]
+    commas: int
+
+
+def decimal_marks(table: Table) -> Marks:
+    """The marks of a table."""
+    columns = tuple(_marks(table.sample(place, _MARKED)) for place in range(len(table.header)))
+    return Marks(columns, sum(found == {","} for found in columns))
 
 
 def _marks(cells: Sequence[str]) -> set[str]:
@@ -126,10 +136,10 @@ def _marks(cells: Sequence[str]) -> set[str]:
     return {mark for mark, certain in read if certain}
 
 
-def _comma(table: Table, place: int, marks: Sequence[set[str]]) -> str:
+def _comma(table: Table, place: int, marks: Marks) -> str:
     """What stands before the decimals in a column; where the column does not tell, what the whole table says."""
-    own = marks[place]
-    elsewhere = any(found == {","} for number, found in enumerate(marks) if number != place)
+    own = marks.columns[place]
+    elsewhere = marks.commas > (own == {","})
     if elsewhere and own == {"."}:  # 2.500 was kept as a number, and looked like 2.5
         own = _marks(table.texts(place)[:_MARKED])
     if own:

@@ -19,7 +19,7 @@ from seqgen.corpus.series_dates import is_time
 from seqgen.corpus.series_numbers import is_missing, number_of
 from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError
-from seqgen.streams import reason
+from seqgen.streams import MOST_BESIDE, MOST_UNFOLDING, reason
 
 Times = npt.NDArray[np.datetime64]
 Floats = npt.NDArray[np.float64]
@@ -27,6 +27,7 @@ Block = Floats | list[str]
 _ROWS_AT_ONCE = 8192  # as text; columns that are plain numbers are kept as such, at a tenth of the memory
 _DELIMITERS = "\t;|,"  # in this order: a comma may be within numbers, the others hardly
 _LOOKED_AT = 64  # rows from which delimiter and header are told
+_WORDS = ("string", "large_string", "binary", "large_binary")  # types of Parquet's columns
 _NOTES = 5  # lines below a table that may be notes on it
 
 
@@ -84,7 +85,7 @@ def spell(number: float) -> str:
 def open_table(document: Document, warn: Warn) -> Table:
     """The table in a document. Raises `DataError` for what is none."""
     name = "standard input" if document.name == "-" else document.name
-    data = b"".join(document.chunks())
+    data = b"".join(document.held())
     if data.startswith(b"PAR1"):
         return _parquet(data, name)
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
@@ -200,13 +201,18 @@ def _header(rows: Sequence[Sequence[str]]) -> list[str] | None:
 
 def _unique(names: Sequence[str], name: str, warn: Warn) -> tuple[str, ...]:
     """Names for all columns, none of them twice."""
-    found: list[str] = []
+    found: dict[str, None] = {}
+    taken, next_number = set(names), Counter[str]()
     for number, wanted in enumerate(names, 1):
         one = wanted or f"column_{number}"
         if one in found:
-            one = next(f"{one}_{count}" for count in itertools.count(2) if f"{one}_{count}" not in [*found, *names])
+            first = next_number[one] or 2
+            count = next(count for count in itertools.count(first) if f"{one}_{count}" not in taken)
+            next_number[one] = count + 1
+            one = f"{one}_{count}"
             warn(f"{name} has two columns {wanted!r}; the second is called {one!r}")
-        found.append(one)
+        found[one] = None
+        taken.add(one)
     return tuple(found)
 
 
@@ -285,18 +291,43 @@ def _parquet(data: bytes, name: str) -> Table:
     """Numbers as they are, times and everything else as text."""
     parquet: Any = importlib.import_module("pyarrow.parquet")
     try:
-        arrow = parquet.read_table(io.BytesIO(data))
+        # A word that stands in many rows is in the file, and in memory, once.
+        schema = list(parquet.read_schema(io.BytesIO(data)))
+        words = [field.name for field in schema if str(field.type) in _WORDS]
+        file = parquet.ParquetFile(io.BytesIO(data), read_dictionary=words)
+        _must_be_reasonable(file.metadata, len(data), name)
+        # A list of a billion nothings is a few bytes: columns of lists are no numbers and no times.
+        arrow = file.read(columns=[field.name for field in schema if not field.type.num_fields], use_threads=False)
         header = tuple(map(str, arrow.column_names))
         blocks = tuple([_arrow_block(arrow.column(place))] for place in range(len(header)))
+    except DataError:
+        raise
     except Exception as error:  # pyarrow raises many kinds
         raise DataError(f"cannot read {name} as Parquet: {reason(error)[:160]}") from error
     return Table(name, "row", header, np.arange(1, arrow.num_rows + 1, dtype=np.int64), blocks)
+
+
+def _must_be_reasonable(metadata: Any, size: int, name: str) -> None:
+    """Raises `DataError` where a file says that far more is in it than any honest one of its size holds.
+
+    Of its parts only what is said of all columns is asked for: pyarrow ends the process over a damaged column.
+    """
+    unfolded = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    largest = max(8 * metadata.num_rows * metadata.num_columns, unfolded)
+    if largest > MOST_UNFOLDING * size + MOST_BESIDE:
+        raise DataError(f"{name} is refused: it unfolds to {largest:,} bytes, which no honest file of its size does")
 
 
 def _arrow_block(column: Any) -> Block:
     arrow: Any = importlib.import_module("pyarrow")
     kind = column.type
     of = arrow.types
+    if of.is_dictionary(kind):
+        found: list[str] = []
+        for chunk in column.chunks:
+            known = ["" if word is None else str(word).strip() for word in chunk.dictionary.to_pylist()]
+            found += ("" if place is None else known[place] for place in chunk.indices.to_pylist())
+        return found
     if of.is_timestamp(kind) or of.is_date(kind):
         zone = "Z" if of.is_timestamp(kind) and kind.tz else ""
         times: Times = column.cast(arrow.timestamp("us", kind.tz if zone else None)).to_numpy().astype("datetime64[us]")

@@ -19,7 +19,7 @@ from pathlib import Path
 from seqgen.corpus import cache, catalogue, hub
 from seqgen.corpus.rows import AS_TEXT, Rows, is_table
 from seqgen.errors import DataError
-from seqgen.streams import COMPRESSED, open_input, read_chunks, reason
+from seqgen.streams import COMPRESSED, held, open_input, read_chunks, reason
 
 Progress = Callable[[int, int | None], None]
 Warn = Callable[[str], None]
@@ -28,9 +28,10 @@ _SNIFF = 8192  # bytes looked at to tell text from binary, as grep and git do
 
 @dataclass(frozen=True)
 class Document:
-    """One file, or what came through a pipe.
+    """One file, or what came through a pipe. `size` is its length in bytes, decompressed; −1 until it is measured.
 
-    `size` is its length in bytes, decompressed; −1 until it is measured. `stamp`: what would change if the file did.
+    What was measured stays as it was: what is written behind it later is not read, and where the file is another one
+    now, reading it is an error. `stamp` tells when to look.
     """
 
     name: str
@@ -40,19 +41,46 @@ class Document:
     stamp: cache.Stamp | None = field(default=None, compare=False, repr=False)
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:
-        """The bytes from `start` to `stop`, in chunks."""
+        """The bytes from `start` to `stop`, in chunks. Raises `DataError` for a file that can't be read or changed."""
         place = 0
+        end = self.size if stop is None and self.stamp else stop
         with contextlib.closing(open_input(self.path)) as stream:
             if start and self.path.suffix.lower() not in COMPRESSED:
                 stream.seek(start)
                 place = start
             for chunk in read_chunks(stream, self.name):
                 first, place = place, place + len(chunk)
-                if stop is not None and first >= stop:
-                    return
-                part = chunk[max(start - first, 0) : None if stop is None else stop - first]
+                part = chunk[max(start - first, 0) : None if end is None else max(end - first, 0)]
                 if part:
                     yield part
+                if end is not None and place >= end:
+                    break
+            if self._was_touched(stream.fileno()):
+                self._compare()
+
+    def held(self) -> Generator[bytes, None, None]:
+        """All the chunks, for who keeps them in memory. Raises `DataError` also for a file that unfolds to too much."""
+        return held(self.chunks(), self.path, self.name)
+
+    def must_be_as_it_was(self) -> None:
+        """Raises `DataError` where the file changed since it was measured: for who reads it by other ways."""
+        try:
+            touched = self._was_touched(self.path)
+        except OSError as error:
+            raise DataError(f"cannot read {self.name!r}: {reason(error)}") from error
+        if touched:
+            self._compare()
+
+    def _was_touched(self, file: Path | int) -> bool:
+        return self.stamp is not None and cache.content_of(cache.stamp(file)) != cache.content_of(self.stamp)
+
+    def _compare(self) -> None:
+        """The content itself decides: a log that grows, or was only touched, is what it was."""
+        digest = hashlib.sha256()
+        for chunk in Document(self.name, self.path).chunks(0, self.size):
+            digest.update(chunk)
+        if digest.hexdigest() != self.sha256:
+            raise DataError(f"{self.name!r} changed while it was being read; use a copy that stays as it is")
 
 
 @dataclass
@@ -140,6 +168,16 @@ def find(
     return found
 
 
+def is_far(source: str) -> bool:
+    """Whether reading it would go through the network."""
+    if source.startswith("hf:"):
+        return True
+    if os.path.exists(os.path.expanduser(source)):
+        return False
+    entry = catalogue.load().get(source)
+    return entry is not None and entry.address is not None
+
+
 @dataclass(frozen=True)
 class _Finder:
     """See `find`."""
@@ -196,18 +234,25 @@ class _Finder:
         return Document(name, hub.fetch(hub.local(name, path), self.rows, self.progress))
 
     def _walk(self, folder: Path) -> list[Document]:
-        """Every file below `folder` that `accepts` takes, in sorted order; hidden ones are left out."""
-        documents, skipped = [], 0
+        """Every file below `folder` that `accepts` takes, in sorted order; hidden ones are left out, and links that
+        lead out of the folder: in one from a stranger they could lead to what is nobody's business."""
+        documents, skipped, outside = [], 0, 0
+        whole = folder.resolve()
         for place, folders, files in os.walk(folder):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(files):
                 path = Path(place) / name
                 if name.startswith(".") or not path.is_file():
                     continue
-                if self._reads_rows(path) or self.accepts(path):
+                if path.is_symlink() and not path.resolve().is_relative_to(whole):
+                    outside += 1
+                elif self._reads_rows(path) or self.accepts(path):
                     documents.append(self._file(str(path), path))
                 else:
                     skipped += 1
+        if outside:
+            leads = "links passed over: they lead" if outside > 1 else "link passed over: it leads"
+            self.warn(f"{folder}: {outside:,} {leads} out of the folder (name the file itself to have it read)")
         if skipped:
             what = _WHAT[self.accepts]
             self.warn(f"{folder}: {skipped:,} file{'s' * (skipped > 1)} passed over: empty, or not {what}")
@@ -273,8 +318,7 @@ def _stamp(document: Document) -> cache.Stamp:
 def check_unchanged(documents: Iterable[Document]) -> None:
     """Raises `DataError` where a document's file is not the one any more that was measured."""
     for document in documents:
-        if document.stamp and cache.content_of(_stamp(document)) != cache.content_of(document.stamp):
-            raise DataError(f"{document.name!r} changed while it was read; start again when nobody writes to it")
+        document.must_be_as_it_was()
 
 
 def fingerprint(documents: Iterable[Document]) -> str:

@@ -27,6 +27,10 @@ _DRUM_CHANNEL = 9  # counted from 0: the one people call channel 10
 _PEDAL = 64  # the controller of the sustain pedal
 _SILENCE = (120, 123)  # controllers: all sound off, all notes off
 _LATEST = 1 << 60  # ticks: damaged delta times can have any number of digits, and no float holds them
+# A time's bytes but the last are above 127. Reading one takes the square of its length: of a megabyte, minutes. No
+# lyrics in another script are so long without a space either.
+_HIGH = bytes(value >> 7 for value in range(256))
+_ENDLESS = b"\x01" * 4096
 _TICKS = 480  # a quarter in the files written, or the next multiple of the grid
 
 
@@ -74,6 +78,8 @@ def _parse(data: bytes) -> tuple[mido.MidiFile, float]:
     begin = data.find(b"MThd", 0, 64)  # RIFF files carry a MIDI file in a wrapper
     if begin < 0:
         raise DataError("it is no MIDI file (it does not begin with MThd)" if data else "it is empty")
+    if data.translate(_HIGH).find(_ENDLESS) >= 0:
+        raise DataError("it is damaged (one of its times has thousands of digits)")
     try:
         file = mido.MidiFile(file=io.BytesIO(data[begin:]), clip=True)
     except EOFError as error:

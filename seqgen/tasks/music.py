@@ -144,6 +144,8 @@ class _Reading:
                 self._silent += 1
             else:
                 self._damaged.append(f"{result.name}: {result.why}")
+        for document in self._documents:
+            document.must_be_as_it_was()
         if not self._read and len(files) == 1:
             raise DataError(f"{files[0][0]!r}: {result.why}")
         if not self._read:

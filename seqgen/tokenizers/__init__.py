@@ -7,7 +7,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, cast
 
+from seqgen.config import TOKENIZER_NAMES
 from seqgen.errors import ModelError
+from seqgen.strangers import parse_json
 from seqgen.tokenizers.codec import END_OF_DOCUMENT, Codec, Decoder, Ids, decode, encode_stream
 
 __all__ = [
@@ -50,7 +52,7 @@ def inner_codec(data: Mapping[str, Any], files: Mapping[str, bytes]) -> Codec:
     """The codec of the words of a turn or a record, where control tokens were set before it. Raises `ModelError` where
     `data`, that whole codec's table, has none."""
     inner = data.get("text")
-    if not isinstance(inner, dict) or not isinstance(inner.get("kind"), str) or inner["kind"] == data.get("kind"):
+    if not isinstance(inner, dict) or inner.get("kind") not in TOKENIZER_NAMES:
         raise ModelError("tokenizer.json is damaged: it does not say how words are spelt")
     return cast(Codec, codec_class(inner["kind"]).from_dict(inner, files))
 
@@ -89,8 +91,8 @@ def table_of(files: Mapping[str, bytes]) -> dict[str, Any]:
     if "tokenizer.json" not in files:
         raise ModelError("there is no tokenizer.json")
     try:
-        data = json.loads(files["tokenizer.json"].decode("utf-8", "surrogatepass"))
-    except (ValueError, RecursionError) as error:
+        data = parse_json(files["tokenizer.json"].decode("utf-8", "surrogatepass"))
+    except ValueError as error:
         raise ModelError(f"tokenizer.json is not JSON ({error})") from error
     if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
         raise ModelError("tokenizer.json holds no tokenizer")

@@ -23,7 +23,7 @@ import numpy as np
 
 from seqgen.errors import DataError, SeqgenError
 from seqgen.music.parts import Losses
-from seqgen.streams import open_input, read_chunks
+from seqgen.streams import read_whole
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.midi import MidiCodec
 
@@ -45,9 +45,7 @@ class Read:
 def read_file(codec: MidiCodec, name: str, path: Path) -> Read:
     """One file, decompressed if its name says so. Never raises for what is in it."""
     try:
-        with contextlib.closing(open_input(path)) as stream:
-            data = b"".join(read_chunks(stream, name))
-        piece, losses = codec.read(data)
+        piece, losses = codec.read(read_whole(path, name))
     except DataError as error:
         return Read(name, np.empty(0, dtype=np.int32), Losses(), str(error).removeprefix(f"{name!r}: "))
     return Read(name, codec.spell(piece), losses)

@@ -24,6 +24,8 @@ from seqgen.training.snapshot import Snapshot
 from seqgen.training.world import ALONE, World
 
 _GAP = 1 / 15  # of the run between validations
+_LONGEST = 1e12  # seconds, as of a budget
+_LARGEST = 1e18  # of a number in a state that is gone on with: beyond it the next product overflows
 
 
 class Objective(Protocol):
@@ -213,10 +215,14 @@ class Run:
 
     def seconds(self) -> float:
         """Seconds on the run's clock: rank 0's, as of the step or validation before."""
-        return time.monotonic() - self.began if self.world.size == 1 else self._agreed
+        return self._clock() if self.world.size == 1 else self._agreed
+
+    def _clock(self) -> float:
+        """Seconds since the budget's clock started; none where it was set back."""
+        return max(0.0, time.monotonic() - self.began)
 
     def _look_at_the_clock(self) -> None:
-        (self._agreed,) = self.world.agree(time.monotonic() - self.began)
+        (self._agreed,) = self.world.agree(self._clock())
 
     def events(self) -> Iterator[Event]:
         """Trains to the end, one optimiser step at a time, and yields what happens."""
@@ -306,15 +312,21 @@ class Run:
         with self.averaged():
             loss = self.objective.validate() if self.world.is_first else None
         known, value, cost, self._agreed = self.world.agree(
-            loss is not None, loss or 0.0, time.monotonic() - before, time.monotonic() - self.began
+            loss is not None, loss or 0.0, time.monotonic() - before, self._clock()
         )
         self.world.copy_first([*network.state_dict().values(), *self.averages.values()])
         return value if known else None, cost
 
-    def validate(self) -> Validated:
-        """A validation out of turn: for a run that is stopped before its next one."""
-        seconds = max(time.monotonic() - self.began, 1e-9)
-        return self._validate(self.schedule.rate(self.progress()), self.position.tokens / seconds)
+    def validate(self, counts: bool = True) -> Validated:
+        """A validation out of turn: for a run that is stopped before its next one. Unless it `counts`, the run goes on
+        from it as if it had not been: as one does that was never stopped."""
+        before = asdict(self.position)
+        seconds = max(self._clock(), 1e-9)
+        found = self._validate(self.schedule.rate(self.progress()), self.position.tokens / seconds)
+        if not counts:
+            for name in ("best_loss", "best_step", "worse", "next_validation", "validation_cost"):
+                setattr(self.position, name, before[name])
+        return found
 
     def _seconds_left(self, progress: float, elapsed: float) -> float:
         if self.schedule.steps is None:
@@ -324,7 +336,7 @@ class Run:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """All that is needed to go on exactly: tensors by name, and the position as JSON."""
-        self.position.seconds = time.monotonic() - self.began
+        self.position.seconds = self._clock()
         tensors = {f"weight.{name}": weight for name, weight in self.objective.network.state_dict().items()}
         names = [name for name, _ in self._ordered()]
         for number, group in enumerate(self.optimiser.state_dict()["state"].values()):
@@ -341,11 +353,14 @@ class Run:
             where = from_json(Position, position)
             tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
             moments = self._moments(tensors, needed=where.step > 0)
-            if where.step < 0 or where.rate_factor <= 0:
+            if where.step < 0 or where.rate_factor <= 0 or not 0 <= where.seconds < _LONGEST:
                 raise ValueError("the position is impossible")
             averages = _under("average.", tensors)
             if {n: a.shape for n, a in averages.items()} != {n: a.shape for n, a in self.averages.items()}:
                 raise ValueError("the averages of the weights are missing or of another shape")
+            for name, array in arrays.items():
+                if array.dtype.kind == "f" and not (np.abs(array) < _LARGEST).all():
+                    raise ValueError(f"{name} holds numbers that are not finite, or far too large")
             self.objective.carry(_under("carried.", tensors))
             self.generator.set_state(tensors["random"])
             self.objective.network.load_state_dict(_under("weight.", tensors))
