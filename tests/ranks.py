@@ -15,6 +15,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,13 +190,13 @@ def facts() -> dict[str, Any]:
 def loop() -> dict[str, Any]:
     """The events of a run in which one process's loss is not finite, and of one that ends by the clock, which is late
     in one process."""
-    import time
 
     import torch
     from torch import nn
 
     from seqgen.training.joining import joined
-    from seqgen.training.loop import Position, Run, Schedule
+    from seqgen.training.loop import Position, Run
+    from seqgen.training.schedule import Schedule
     from seqgen.training.world import World
 
     class Toy:
@@ -240,7 +241,6 @@ def loop() -> dict[str, Any]:
 def failures(place: Path, own: Path, rank: int) -> dict[str, list[str]]:
     """What each process is told where a training can't be: the kind of error, and its words."""
     import datetime
-    import time
 
     import seqgen
     from seqgen.training.joining import joined
@@ -291,6 +291,9 @@ def main(place: Path) -> None:
     found["resumed"] = curve("text", place / "sources", own / "half", resume=True)
     found["failures"] = failures(place, own, rank)
     (place / f"found-{rank}.json").write_text(json.dumps(found))
+    until = time.monotonic() + 30
+    while rank == 0 and not (place / "found-1.json").exists() and time.monotonic() < until:
+        time.sleep(0.1)  # with this process goes the store in which the other looks for who has spoken
 
 
 if __name__ == "__main__":

@@ -223,7 +223,7 @@ def make_consistent(model: Path) -> None:
         files = {name: (model / name).read_bytes() for name in ("tokenizer.json", "tokenizer.model")
                  if (model / name).exists()}  # fmt: skip
         network = from_json(network_kind(config["task"], config["network"]), config["network"])
-        reader = checkpoint._reader(config["task"], files)
+        reader = checkpoint.parse_reader(config["task"], files)
         found = checkpoint.identity(network, tokenizers.dump(reader))
         config["identity"] = found
         (model / "config.json").write_text(json.dumps(config))

@@ -479,6 +479,7 @@ def test_only_named_packages_are_imported_by_a_name_that_is_data() -> None:
         ("__init__.py", "_HOMES[name]"), ("tokenizers/__init__.py", "module"), ("tasks/__init__.py", "TASKS[name]"),
         *[(f"corpus/series_{file}.py", f"'{name}'") for file in ("guess", "tables")
           for name in ("pyarrow.parquet", "pyarrow")],
+        ("corpus/rows.py", "'pyarrow.parquet'"), ("corpus/hub.py", "'datasets'"), ("corpus/hub.py", "name"),
     }  # fmt: skip
 
 

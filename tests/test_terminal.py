@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import pty
 import re
@@ -234,7 +235,7 @@ def test_names_of_files_are_shown_harmless(
     monkeypatch: pytest.MonkeyPatch,
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    """On a terminal; a pipe gets the name itself."""
+    """What is for programs gets the name itself."""
     name = "\x1b[31mred\n.txt"
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(text_file.read_bytes())
@@ -242,7 +243,9 @@ def test_names_of_files_are_shown_harmless(
     assert b"3 steps" in said
     assert b"\x1b[31mred" not in said
     assert main(["info", "model"]) == 0
-    assert name.encode() in capfdbinary.readouterr().out
+    assert b"\x1b" not in capfdbinary.readouterr().out
+    assert main(["info", "model", "--json"]) == 0
+    assert json.loads(capfdbinary.readouterr().out)["data"]["sources"][0]["name"] == name
 
 
 @pytest.mark.parametrize("name", ["[red]x[/red].txt", "[/b].txt"])

@@ -39,7 +39,8 @@ from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.tokenizers import decode
 from seqgen.training import device, plan
 from seqgen.training.language import NextId
-from seqgen.training.loop import Event, Finished, Position, Recovered, Run, Schedule, Stepped, Validated
+from seqgen.training.loop import Event, Finished, Position, Recovered, Run, Stepped, Validated
+from seqgen.training.schedule import Schedule
 
 TINY: dict[str, Any] = {
     "rnn_size": 32, "embedding_size": 16, "batch_size": 8, "seq_length": 32, "precision": "fp32", "threads": 1,

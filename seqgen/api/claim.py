@@ -12,19 +12,27 @@ from pathlib import Path
 from seqgen import checkpoint
 from seqgen.errors import UserError
 from seqgen.streams import PART, hold, is_at, reason
+from seqgen.training.world import ALONE, World
 
 
 @contextlib.contextmanager
-def alone(folder: Path, resume: bool) -> Iterator[None]:
+def alone(folder: Path, resume: bool, world: World = ALONE) -> Iterator[None]:
     """Keeps every other training out of `folder` until the end, and sees that it can be written.
 
     No lock file is made. What is held is the folder that is there, and the one beside it that a new model is built in
     and that takes its place. The system lets go of both when the process ends, in whatever way. A file system without
-    locks keeps nobody out.
+    locks keeps nobody out. Of several processes that train together the one that writes claims it.
 
     Raises:
         UserError: another training has it, or it can't be written.
     """
+    if not world.is_first:
+        yield
+        return
+    if not folder.name:
+        raise UserError(f"-o must name a folder to make, not {str(folder)!r}")
+    if os.path.exists(folder) and not folder.is_dir():
+        raise UserError(f"-o {str(folder)!r} is a file; name a folder")
     with contextlib.ExitStack() as cleared:
         try:
             if not (resume and (folder / checkpoint.CONFIG).exists()):
@@ -35,6 +43,19 @@ def alone(folder: Path, resume: bool) -> Iterator[None]:
         except OSError as error:
             raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
         yield
+
+
+def check_place(folder: Path, overwrite: bool, going_on: bool, resume: bool) -> None:
+    """Raises `UserError` where a model shouldn't be written."""
+    is_model = (folder / checkpoint.CONFIG).exists()
+    if folder.is_dir() and not is_model and any(folder.iterdir()):
+        raise UserError(f"-o {str(folder)!r} holds other things and no model; name a new folder")
+    if is_model and not overwrite and not going_on:
+        raise UserError(
+            f"there is a model in {str(folder)!r} already; --overwrite replaces it, --resume goes on with it"
+        )
+    if overwrite and resume:
+        raise UserError("give --resume or --overwrite, not both")
 
 
 @contextlib.contextmanager

@@ -25,8 +25,8 @@ from seqgen.streams import expand
 from seqgen.tasks.task import Data
 from seqgen.training.device import Compute
 from seqgen.training.joining import life
-from seqgen.training.loop import Schedule
 from seqgen.training.plan import Plan, Speed
+from seqgen.training.schedule import Schedule
 from seqgen.training.world import World
 
 T = TypeVar("T")

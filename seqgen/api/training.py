@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 
 from seqgen import checkpoint, tasks
 from seqgen.api import together
-from seqgen.api.claim import alone
+from seqgen.api.claim import alone, check_place
 from seqgen.api.folder import ModelFolder, Training, describe
 from seqgen.api.model import Model
 from seqgen.checkpoint import Checkpoint
@@ -27,7 +26,8 @@ from seqgen.streams import PART, expand
 from seqgen.tasks.task import Data, Preparation, Task
 from seqgen.training import device, plan
 from seqgen.training.joining import joined
-from seqgen.training.loop import Event, Finished, Position, Run, Schedule, Stepped, Validated
+from seqgen.training.loop import Event, Finished, Position, Run, Stepped, Validated
+from seqgen.training.schedule import Schedule
 from seqgen.training.world import World
 
 _PARTS = ("sources", "valid_sources")  # of config.json
@@ -93,7 +93,7 @@ def train(
     valid_names = [valid] if isinstance(valid, str) else list(valid)
     given = make(TrainOptions, options)
     cuda = given.device in ("auto", "cuda") and torch.cuda.is_available()
-    with joined(cuda) as world, Spool() as spool, _claimed(folder, resume, world):
+    with joined(cuda) as world, Spool() as spool, alone(folder, resume, world):
         together.check_sources([*names, *valid_names], world)
         going_on = world.decide(lambda: _going_on(folder, overwrite, resume, world))
         compute = device.choose(given.device, given.precision, given.threads, world)
@@ -135,40 +135,13 @@ def train(
         return _carry_out(training, ModelFolder(training, config, written=False), watch)
 
 
-@contextlib.contextmanager
-def _claimed(folder: Path, resume: bool, world: World) -> Iterator[None]:
-    """The folder is this run's until the end, and no other's: see `claim`. Raises `UserError` where it can't be."""
-    if not world.is_first:
-        yield
-        return
-    if not folder.name:
-        raise UserError(f"-o must name a folder to make, not {str(folder)!r}")
-    if os.path.exists(folder) and not folder.is_dir():
-        raise UserError(f"-o {str(folder)!r} is a file; name a folder")
-    with alone(folder, resume):
-        yield
-
-
 def _going_on(folder: Path, overwrite: bool, resume: bool, world: World) -> bool:
     """Whether there is a run to go on with, by wish or because torchrun began this one before. Raises `UserError`
     where a model can't or shouldn't be written."""
     again = together.is_of_this_run(folder, world)
     going_on = again or (resume and (folder / checkpoint.CONFIG).exists())
-    _check_place(folder, overwrite and not again, going_on, resume)
+    check_place(folder, overwrite and not again, going_on, resume)
     return going_on
-
-
-def _check_place(folder: Path, overwrite: bool, going_on: bool, resume: bool) -> None:
-    """Raises `UserError` where a model shouldn't be written."""
-    is_model = (folder / checkpoint.CONFIG).exists()
-    if folder.is_dir() and not is_model and any(folder.iterdir()):
-        raise UserError(f"-o {str(folder)!r} holds other things and no model; name a new folder")
-    if is_model and not overwrite and not going_on:
-        raise UserError(
-            f"there is a model in {str(folder)!r} already; --overwrite replaces it, --resume goes on with it"
-        )
-    if overwrite and resume:
-        raise UserError("give --resume or --overwrite, not both")
 
 
 def _check_task(kind: Task, given: TrainOptions, explicit: dict[str, Any], start: Checkpoint | None) -> None:

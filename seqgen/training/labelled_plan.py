@@ -15,8 +15,8 @@ from seqgen.errors import DataError
 from seqgen.model.classifier import Classifier, lay_out
 from seqgen.model.layout import parameter_count
 from seqgen.training.device import Compute
-from seqgen.training.loop import Schedule
 from seqgen.training.plan import DEFAULT_SECONDS, LAYER_DECAY, UNFREEZE, Plan, saving, steps_for
+from seqgen.training.schedule import Schedule
 
 _SIZES = (32, 64, 128, 192, 256, 384, 512)
 _STRETCH = 100  # ids: a sentence or some

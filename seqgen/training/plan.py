@@ -20,7 +20,7 @@ from seqgen.training import confidence
 from seqgen.training.cross_entropy import language_loss
 from seqgen.training.device import Compute
 from seqgen.training.language import MOST_VALIDATION
-from seqgen.training.loop import Schedule
+from seqgen.training.schedule import Schedule
 
 # Sizes tried, smallest first: (units, layers). One wide layer learns more a minute than two narrower ones.
 SIZES = ((64, 1), (128, 1), (256, 1), (384, 1), (512, 1), (768, 1), (1024, 1), (1536, 1), (2048, 1))

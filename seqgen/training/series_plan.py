@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from seqgen.config import ForecasterConfig, TrainOptions, parse_duration, parse_levels
 from seqgen.errors import DataError, UserError
-from seqgen.training.loop import Schedule
 from seqgen.training.plan import Plan, steps_for
+from seqgen.training.schedule import Schedule
 
 _SEASONS_BACK = 30  # a month of days, two and a half years of months
 _LEAST_BACK = 60  # rows, where there is no season
