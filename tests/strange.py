@@ -59,7 +59,7 @@ def train_each(folder: Path) -> dict[str, Path]:
     for path in sorted((CORPORA / "tunes").iterdir())[:3]:
         shutil.copy(path, tunes)
     sources: dict[str, tuple[Path, dict[str, Any]]] = {
-        "text": (folder / "prose.txt", {"embedding_size": 4, "seq_length": 16}),
+        "text": (folder / "prose.txt", {"embedding_size": 4, "seq_length": 16, "keep_corpus": True}),
         "subword": (folder / "prose.txt", {"embedding_size": 4, "tokenizer": "subword", "vocab_size": 320}),
         "dialogue": (folder / "talk.jsonl", {"task": "dialogue", "tokenizer": "byte", "embedding_size": 4}),
         "music": (tunes, {"embedding_size": 4, "seq_length": 16}),
@@ -69,13 +69,22 @@ def train_each(folder: Path) -> dict[str, Path]:
     }
     for kind, (source, options) in sources.items():
         seqgen.train(str(source), folder / kind, **{**TINY, **options})
+    for kind in LEFT:  # what samples of theirs leave
+        with open(folder / f"{kind}.receipt", "wb") as receipt:
+            receipt.write(
+                command(["sample", str(folder / kind), "--length", "2", "--temperature", "0.8", "--top-k", "9", "--json",
+                         "-o", "-" if kind == "text" else str(folder / "out.mid"),
+                         "--state-out", str(folder / f"{kind}.state")])
+            )  # fmt: skip
     return {kind: folder / kind for kind in KINDS}
 
+
+LEFT = ("text", "music")  # the kinds of models whose states and receipts are read
 
 # What each kind of model is asked to do, for a command line; FOLDER stands for where the inputs lie.
 WORK: dict[str, list[str]] = {
     "text": ["sample {m} --length 3", "score {m} {f}/words.txt", "tokenize {m} {f}/words.txt", "info {m}",
-             "evaluate {m} {f}/words.txt"],
+             "evaluate {m} {f}/words.txt", "sample {m} --length 30 --max-copy 4 --json"],
     "subword": ["sample {m} --length 3 --prompt ab", "tokenize {m} {f}/words.txt", "info {m} --json"],
     "dialogue": ["chat {m}", "score {m} {f}/talk.jsonl", "sample {m} --length 3", "info {m}"],
     "music": ["sample {m} --length 1 -o {f}/out.mid", "score {m} {f}/tune.mid", "tokenize {m} {f}/tune.mid",
@@ -92,8 +101,9 @@ class Refused(Exception):
     """A command ended with status 2, as it should where something is wrong."""
 
 
-def command(line: Sequence[str]) -> None:
-    """A command in this process. Raises `Refused` for status 2, and `AssertionError` for anything but that and 0."""
+def command(line: Sequence[str]) -> bytes:
+    """What a command in this process writes. Raises `Refused` for status 2, and `AssertionError` for anything but that
+    and 0."""
     from seqgen.cli.main import main
 
     out, err, stdin = io.TextIOWrapper(io.BytesIO()), io.StringIO(), io.TextIOWrapper(io.BytesIO(b"Hello\n"))
@@ -110,6 +120,7 @@ def command(line: Sequence[str]) -> None:
     if status == 2:
         assert said.count("seqgen: error: ") >= 1 and said.splitlines()[-1].startswith("seqgen: error: "), said
         raise Refused(said)
+    return out.buffer.getvalue()  # type: ignore[attr-defined]
 
 
 # ---- The readers ----
@@ -216,6 +227,26 @@ def of_model(kind: str, folder: Path, file: str, consistent: bool) -> Reader:
     return Reader(read, [seed], is_json=file.endswith((".json", ".jsonl")))
 
 
+def _left(model: Path, line: str) -> Callable[[Path, bytes, str], None]:
+    """A reader of what samples leave: the command gets the file as {x}."""
+
+    def read(place: Path, data: bytes, name: str) -> None:
+        path = _put(place, data, name)
+        command(line.format(m=model, f=model.parent, x=path, p=place).split())
+
+    return read
+
+
+def _rows(place: Path, data: bytes, name: str) -> None:
+    from seqgen.corpus.rows import Rows
+    from seqgen.corpus.sources import Spool, find
+
+    with Spool() as spool:
+        for rows in (Rows("text", "text"), Rows("records")):
+            for document in find([str(_put(place, data, name))], spool, rows=rows):
+                list(document.chunks())
+
+
 def make_consistent(model: Path) -> None:
     """Writes into config.json and model.safetensors the identity that config.json and tokenizer.json have now."""
     with contextlib.suppress(Exception):
@@ -260,6 +291,14 @@ def readers(models: dict[str, Path]) -> dict[str, Reader]:
                 found[f"{kind}/{file}, made to fit"] = of_model(kind, folder, file, consistent=True)
     found["subword/tokenizer.model"] = Reader(_sentencepiece, [(models["subword"] / "tokenizer.model").read_bytes()])
     found["text/metrics.jsonl"] = of_model("text", models["text"], "metrics.jsonl", consistent=False)
+    found["text/corpus.safetensors"] = of_model("text", models["text"], "corpus.safetensors", consistent=False)
+    for kind in LEFT:
+        model = models[kind]
+        goes_on = "sample {m} --state-in {x} --length 2" + " -o {p}/a.mid" * (kind == "music")
+        again = "sample --replay {x}" + " -o {p}/a.mid" * (kind == "music")
+        state, receipt = (model.with_name(f"{kind}.{what}").read_bytes() for what in ("state", "receipt"))
+        found[f"{kind}.state"] = Reader(_left(model, goes_on), [state])
+        found[f"{kind}.receipt"] = Reader(_left(model, again), [receipt], is_json=True)
     for kind in ("text", "classify", "forecast"):
         found[f"{kind}/resume/state.json"] = _resume(models[kind], "state.json")
         found[f"{kind}/resume/tensors"] = _resume(models[kind], "step-*.safetensors")
@@ -293,6 +332,7 @@ def data_readers() -> dict[str, Reader]:
         "conversations": Reader(_conversations, talk, ("a.jsonl", "a.txt", "a.yml", "a.csv", "a.tsv", "a.json")),
         "series": Reader(_series, tables, ("a.csv", "a.tsv", "a.txt")),
         "parquet": READ_PARQUET,
+        "rows": Reader(_rows, [*rows_of_text(), rows[0], rows[1]], ("a.parquet", "a.arrow", "a.jsonl", "a.csv")),
         "catalogue": Reader(_catalogue, [b"[[corpus]]" + part for part in toml.split(b"[[corpus]]")[1:40:3]]),
         "zip": Reader(_archive, [zipped()], ("a.zip",)),
         "tar": Reader(_archive, [tarred(), tarred("w:gz")], ("a.tar",)),
@@ -318,6 +358,21 @@ def parquets() -> list[bytes]:
         parquet.write_table(table, stream, compression=compression)
         found.append(stream.getvalue())
     return found
+
+
+def rows_of_text() -> list[bytes]:
+    """Rows as sets of texts have them, in Parquet and Arrow, if pyarrow is there."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        return []
+    table = pyarrow.table({"text": ["a fine book", "a bad tram", ""], "label": [1, 0, None]})
+    streams = io.BytesIO(), io.BytesIO()
+    parquet.write_table(table, streams[0])
+    with pyarrow.ipc.new_stream(streams[1], table.schema) as writer:
+        writer.write_table(table)
+    return [stream.getvalue() for stream in streams]
 
 
 READ_PARQUET = Reader(_series, parquets(), ("a.parquet",))
