@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 _COMPARED = ("text", "bars", "tokens", "finish_reason")
 _LONGEST_LINE = 1 << 28  # bytes
+_WISHES = ("stop_at_end", "adaptive", "to_be_continued")  # told where they are so
 _WORDS = ("model", "folder", "engine", "arithmetic", "device", "precision", "seqgen")
 
 
@@ -68,7 +69,7 @@ def of(model: Model, asked: Request, shown_prompt: str = "", state_file: str = "
         receipt["prompt"] = asked.prompt.decode("utf-8", "surrogateescape")
     if asked.label is not None:
         receipt["label"] = asked.label
-    receipt |= {name: True for name in ("stop_at_end", "adaptive") if getattr(asked, name)}
+    receipt |= {name: True for name in _WISHES if getattr(asked, name)}
     if asked.state is not None:
         receipt["state"] = {"file": state_file, "sha256": asked.state_digest}
     if asked.primer is not None:
@@ -116,9 +117,9 @@ def parse(found: Any, where: str = "the record") -> Receipt:
             _taken(MusicOptions, options),
             receipt.get("prompt", found.get("prompt", "")).encode("utf-8", "surrogateescape"),
             receipt.get("label"),
-            bool(receipt.get("stop_at_end", False)),
-            bool(receipt.get("adaptive", False)),
+            *[bool(receipt.get(name, False)) for name in _WISHES[:2]],
             primer=None if primer is None else base64.b64decode(primer, validate=True),
+            to_be_continued=bool(receipt.get(_WISHES[2], False)),
         )
         if options:
             raise UserError(f"there is no option {str(next(iter(options)))[:40]!r}")
