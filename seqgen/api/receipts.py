@@ -117,9 +117,10 @@ def parse(found: Any, where: str = "the record") -> Receipt:
             _taken(MusicOptions, options),
             receipt.get("prompt", found.get("prompt", "")).encode("utf-8", "surrogateescape"),
             receipt.get("label"),
-            *[bool(receipt.get(name, False)) for name in _WISHES[:2]],
+            stop_at_end=bool(receipt.get("stop_at_end", False)),
+            adaptive=bool(receipt.get("adaptive", False)),
             primer=None if primer is None else base64.b64decode(primer, validate=True),
-            to_be_continued=bool(receipt.get(_WISHES[2], False)),
+            to_be_continued=bool(receipt.get("to_be_continued", False)),
         )
         if options:
             raise UserError(f"there is no option {str(next(iter(options)))[:40]!r}")
