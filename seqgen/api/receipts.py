@@ -129,6 +129,10 @@ def parse(found: Any, where: str = "the record") -> Receipt:
         words = [*about.values(), *([] if state is None else [state["file"], state["sha256"]]), asked.label or ""]
         if not all(isinstance(word, str) for word in words) or type(index) is not int or not 0 <= index < 1 << 62:
             raise UserError("a part of it is of another type")
+        if found.get("finish_reason") == "length" and asked.options.length is not None:
+            made = max(len(found.get("text", "")), found.get("bars", 0))
+            if asked.options.length > 2 * made + 100:  # nobody should wait for what it is not
+                raise UserError(f"it asks for a length of {asked.options.length:,}, and came with {made:,}")
     except (KeyError, TypeError, ValueError, AttributeError, UserError, binascii.Error) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise DataError(f"{where}: the receipt is damaged, or of another version of seqgen: {what}") from error
