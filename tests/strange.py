@@ -72,8 +72,8 @@ def train_each(folder: Path) -> dict[str, Path]:
     for kind in LEFT:  # what samples of theirs leave
         with open(folder / f"{kind}.receipt", "wb") as receipt:
             receipt.write(
-                command(["sample", str(folder / kind), "--length", "2", "--temperature", "0.8", "--top-k", "9", "--json",
-                         "-o", "-" if kind == "text" else str(folder / "out.mid"),
+                command(["sample", str(folder / kind), "--length", "2", "--temperature", "0.8", "--top-k", "9",
+                         "--json", "-o", "-" if kind == "text" else str(folder / "out.mid"),
                          "--state-out", str(folder / f"{kind}.state")])
             )  # fmt: skip
     return {kind: folder / kind for kind in KINDS}
