@@ -104,13 +104,18 @@ def _(models: dict[str, Path], place: Path) -> list[str]:
     return ["forecast", str(models["forecast"]), str(place / "a.parquet")]
 
 
-@bomb("a Parquet file of a long word, often")
-def _(models: dict[str, Path], place: Path) -> list[str]:
+def words_often(path: Path, count: int, length: int) -> None:
+    """Rows of one long word."""
     import pyarrow
     from pyarrow import parquet
 
-    words = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 20_000, pyarrow.int32()), ["x" * 100_000])
-    parquet.write_table(pyarrow.table({"a": words, "b": [1.0] * 20_000}), place / "a.parquet", compression="zstd")
+    words = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * count, pyarrow.int32()), ["x" * length])
+    parquet.write_table(pyarrow.table({"a": words, "b": [1.0] * count}), path, compression="zstd")
+
+
+@bomb("a Parquet file of a long word, often")
+def _(models: dict[str, Path], place: Path) -> list[str]:
+    words_often(place / "a.parquet", 20_000, 100_000)
     return ["forecast", str(models["forecast"]), str(place / "a.parquet")]
 
 
@@ -149,6 +154,21 @@ BOMBS["a forecasting run of a million windows, resumed"] = changed(
 BOMBS["a sorting run of a million texts, resumed"] = changed(
     "classify", "train --resume -o {model} --steps 3 --quiet", batch_size=1 << 20
 )
+
+
+@bomb("an Arrow file of a row of an exabyte")
+def _(models: dict[str, Path], place: Path) -> list[str]:
+    import pyarrow
+
+    with open(place / "a.arrow", "wb") as file, pyarrow.ipc.new_stream(
+        file, pyarrow.schema([("text", "string")])
+    ) as writer:
+        writer.write_table(pyarrow.table({"text": ["a text"] * 1000}))
+    data = (place / "a.arrow").read_bytes()
+    length = (4 * 1001 + 7) // 8 * 8 + 6000  # of the body: where each text begins, and the texts
+    assert data.count(struct.pack("<q", length)) == 1
+    (place / "a.arrow").write_bytes(data.replace(struct.pack("<q", length), struct.pack("<q", 1 << 60)))
+    return ["train", f"{place}/a.arrow", *TRAIN.format(new=place / "new").split()]
 
 
 @bomb("a safetensors header of 9 exabytes")
@@ -208,6 +228,7 @@ def main() -> None:
     models = {kind: Path(sys.argv[1]) / kind for kind in strange.KINDS}
     for kind in models:  # imports, arenas
         strange.command(strange.WORK[kind][0].format(m=models[kind], f=sys.argv[1]).split())
+    strange.attempt(strange.data_readers()["rows"], b'{"text": "a"}', "a.jsonl", Path(sys.argv[2]) / "rows")
     asked = sys.argv[3:]
     for name, make in BOMBS.items():
         if asked and not any(word in name for word in asked):

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 import seqgen
 from seqgen import checkpoint
+from seqgen.corpus.parquet import rows_at_once
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.strangers import as_bytes, one_line, parse_json
 from seqgen.streams import MOST_BESIDE, open_input
@@ -260,6 +261,17 @@ def test_a_small_file_can_not_ask_for_much_memory(name: str, met: dict[str, dict
     assert found["grown"] < 600 << 20
 
 
+@pytest.mark.parametrize(("length", "rows"), [(10, 1000), (100_000, 167), (20 << 20, 1)])
+def test_of_long_words_in_parquet_few_rows_are_held_together(length: int, rows: int, tmp_path: Path) -> None:
+    bombs.words_often(tmp_path / "a.parquet", 2_000, length)
+    assert (tmp_path / "a.parquet").stat().st_size < bombs.LARGEST
+    if length > bombs.LARGEST * 10:
+        with pytest.raises(DataError, match="which no honest file"):
+            rows_at_once(tmp_path / "a.parquet")
+    else:
+        assert rows_at_once(tmp_path / "a.parquet") == rows
+
+
 def test_an_honest_file_that_shrinks_well_is_read(tmp_path: Path) -> None:
     import gzip
 
@@ -479,7 +491,8 @@ def test_only_named_packages_are_imported_by_a_name_that_is_data() -> None:
         ("__init__.py", "_HOMES[name]"), ("tokenizers/__init__.py", "module"), ("tasks/__init__.py", "TASKS[name]"),
         *[(f"corpus/series_{file}.py", f"'{name}'") for file in ("guess", "tables")
           for name in ("pyarrow.parquet", "pyarrow")],
-        ("corpus/rows.py", "'pyarrow.parquet'"), ("corpus/hub.py", "'datasets'"), ("corpus/hub.py", "name"),
+        ("corpus/rows.py", "'pyarrow.parquet'"), ("corpus/parquet.py", "'pyarrow.parquet'"),
+        ("corpus/parquet.py", "'pyarrow.compute'"), ("corpus/hub.py", "'datasets'"), ("corpus/hub.py", "name"),
     }  # fmt: skip
 
 

@@ -62,7 +62,6 @@ def compose_as(
     count: int = 1,
     first: int = 0,
     primer: Piece | None = None,
-    keep: bool = False,
     copies: bool = False,
     tell: Tell = lambda _: None,
 ) -> Iterator[Composition]:
@@ -70,7 +69,6 @@ def compose_as(
 
     Args:
         primer: instead of the MIDI file in `asked`.
-        keep: whether pieces tell where they have got to.
         copies: whether they tell how much of them is copied, where the model keeps what it learnt from.
         tell: told of what takes a while.
     """
@@ -89,7 +87,7 @@ def compose_as(
         asked.wishes.tempo,
         _runs(model, asked.search.max_copy is not None, tell) if copies or asked.search.max_copy else None,
         asked.search.max_copy,
-        keep,
+        asked.to_be_continued,
         asked.search.best_of,
     )
     return generation.compose_as(model.engine, codec, primed, how, count, first)

@@ -297,11 +297,13 @@ class Model:
 
         given = {name: value for name, value in (("tempo", tempo), ("key", key)) if value is not None}
         settings, search = writing.settings(options, state)
-        asked = Request(settings, search, make(MusicOptions, given), stop_at_end=stop_at_end, state=state)
+        asked = Request(
+            settings, search, make(MusicOptions, given), stop_at_end=stop_at_end, state=state, to_be_continued=keep
+        )
         writing.check(self, asked, n, first)
         if keep:
             writing.check_keeping(self, asked, 1)
-        return list(composing.compose_as(self, asked, n, first, composing.piece_of(self, primer), keep, copies=True))
+        return list(composing.compose_as(self, asked, n, first, composing.piece_of(self, primer), copies=True))
 
     def score_conversations(
         self, documents: Sequence[Document], per_token: bool = False, part: Shard | None = None

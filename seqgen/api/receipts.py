@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 _COMPARED = ("text", "bars", "tokens", "finish_reason")
 _LONGEST_LINE = 1 << 28  # bytes
+_WISHES = ("stop_at_end", "adaptive", "to_be_continued")  # told where they are so
 _WORDS = ("model", "folder", "engine", "arithmetic", "device", "precision", "seqgen")
 
 
@@ -68,7 +69,7 @@ def of(model: Model, asked: Request, shown_prompt: str = "", state_file: str = "
         receipt["prompt"] = asked.prompt.decode("utf-8", "surrogateescape")
     if asked.label is not None:
         receipt["label"] = asked.label
-    receipt |= {name: True for name in ("stop_at_end", "adaptive") if getattr(asked, name)}
+    receipt |= {name: True for name in _WISHES if getattr(asked, name)}
     if asked.state is not None:
         receipt["state"] = {"file": state_file, "sha256": asked.state_digest}
     if asked.primer is not None:
@@ -116,9 +117,10 @@ def parse(found: Any, where: str = "the record") -> Receipt:
             _taken(MusicOptions, options),
             receipt.get("prompt", found.get("prompt", "")).encode("utf-8", "surrogateescape"),
             receipt.get("label"),
-            bool(receipt.get("stop_at_end", False)),
-            bool(receipt.get("adaptive", False)),
+            stop_at_end=bool(receipt.get("stop_at_end", False)),
+            adaptive=bool(receipt.get("adaptive", False)),
             primer=None if primer is None else base64.b64decode(primer, validate=True),
+            to_be_continued=bool(receipt.get("to_be_continued", False)),
         )
         if options:
             raise UserError(f"there is no option {str(next(iter(options)))[:40]!r}")
@@ -127,6 +129,10 @@ def parse(found: Any, where: str = "the record") -> Receipt:
         words = [*about.values(), *([] if state is None else [state["file"], state["sha256"]]), asked.label or ""]
         if not all(isinstance(word, str) for word in words) or type(index) is not int or not 0 <= index < 1 << 62:
             raise UserError("a part of it is of another type")
+        if found.get("finish_reason") == "length" and asked.options.length is not None:
+            made = max(len(found.get("text", "")), found.get("bars", 0))
+            if asked.options.length > 2 * made + 100:  # nobody should wait for what it is not
+                raise UserError(f"it asks for a length of {asked.options.length:,}, and came with {made:,}")
     except (KeyError, TypeError, ValueError, AttributeError, UserError, binascii.Error) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise DataError(f"{where}: the receipt is damaged, or of another version of seqgen: {what}") from error

@@ -34,6 +34,7 @@ class Request:
         adaptive: let the weights follow the prompt while it is read.
         state: where a text was left that is gone on with; `state_digest` is of the file that it came from.
         primer: a MIDI file to go on from.
+        to_be_continued: whether others go on from the pieces: their last bar is then one that others follow.
     """
 
     options: SampleOptions = field(default_factory=SampleOptions)
@@ -46,6 +47,7 @@ class Request:
     state: SavedState | None = None
     state_digest: str = ""
     primer: bytes | None = None
+    to_be_continued: bool = False
 
     @property
     def streams(self) -> int:

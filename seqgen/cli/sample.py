@@ -126,8 +126,9 @@ def run(
     begin = read_whole(prompt_file) if prompt_file is not None else (prompt or "").encode("utf-8", "surrogateescape")
     music = None if primer is None else read_whole(primer)
     asked = writing.Request(
-        chosen, searched, make(MusicOptions, wishes), begin, label, stop_at_end, adaptive, state, digest, music
-    )
+        chosen, searched, make(MusicOptions, wishes), begin, label, stop_at_end, adaptive, state, digest, music,
+        to_be_continued=state_out is not None and loaded.task == "music",
+    )  # fmt: skip
     writing.check(loaded, asked, n, first)
     if state_out is not None:
         from seqgen.api import states
@@ -142,8 +143,7 @@ def run(
 
     place = Composing(output, plot, n, first, as_json, show_prompt, asked.wishes)
     piece = piece_of(loaded, music, primer or "")
-    keep = state_out is not None
-    for composed in compose_as(loaded, asked, len(own), first + own.start, piece, keep, as_json, voice.note):
+    for composed in compose_as(loaded, asked, len(own), first + own.start, piece, as_json, voice.note):
         place.write(composed, loaded, asked, state_in or "")
         if state_out is not None and composed.saved is not None:
             write_state(loaded, composed.saved, state_out)

@@ -59,8 +59,8 @@ def check(options: T) -> T:
         if rule["choices"] and value not in rule["choices"]:
             raise UserError(f"{name} must be one of {', '.join(rule['choices'])}; not {value!r}")
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(f"{name} must be a finite number, not {value}")
+            if float in wanted and not _is_finite(value):
+                raise UserError(f"{name} must be a finite number, not {_plain(value)}")
             if rule["least"] is not None and value < rule["least"]:
                 raise UserError(f"{name} must be at least {_plain(rule['least'])}, not {_plain(value)}")
             if rule["above"] is not None and value <= rule["above"]:
@@ -87,7 +87,7 @@ def from_json(kind: type[T], data: object) -> T:
         fits = isinstance(value, wanted) and (bool in wanted or not isinstance(value, bool))
         if value is None:
             fits = type(None) in typing.get_args(hints[name])
-        if not fits or (isinstance(value, float) and not math.isfinite(value)):
+        if not fits or (float in wanted and value is not None and not _is_finite(value)):
             raise UserError(f"{name} can't be {str(value)[:40]!r}")
     try:
         return kind(**found)
@@ -100,6 +100,14 @@ def from_json(kind: type[T], data: object) -> T:
 def _as_tuple(values: list[Any], wanted: type) -> Any:
     """A JSON list as the tuple it was written from; as it is, and so refused, where an item is of another type."""
     return tuple(values) if all(isinstance(value, _accepted(wanted)) for value in values) else values
+
+
+def _is_finite(value: float) -> bool:
+    """Whether a number, also one without a point, is one that a float can be."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _accepted(hint: Any) -> tuple[type, ...]:

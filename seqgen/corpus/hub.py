@@ -25,6 +25,7 @@ from typing import Any
 
 from seqgen.corpus import cache, rows
 from seqgen.corpus.catalogue import cache_folder
+from seqgen.corpus.parquet import rows_at_once
 from seqgen.corpus.rows import Rows
 from seqgen.errors import DataError, UserError
 from seqgen.streams import COMPRESSED, atomic_write, open_input, reason, write_bytes
@@ -145,6 +146,8 @@ class _Remote:
             named.name, named.config, revision=named.revision, cache_dir=str(cache_folder() / "datasets")
         )
         _check_reader(self._builder)
+        if hasattr(self._builder.config, "batch_size"):
+            self._builder.config.batch_size = _ROWS  # not a whole row group, of whatever size
         self.identity = str(self._builder.hash)
 
     def tables(self) -> tuple[Iterator[Any], dict[str, list[str]]]:
@@ -179,13 +182,18 @@ class _Local:
             return found.with_format("arrow").iter(_ROWS), _class_names(found.features)
         place = str(cache_folder() / "datasets")
         if path.is_file():
-            reader, how = _reader_of(path)
+            reader, settings = _reader_of(path)
+            how: dict[str, Any] = dict(settings)
+            if reader == "parquet":
+                how["batch_size"] = rows_at_once(path)
             builder = datasets.load_dataset_builder(
                 reader, data_files={"train": glob.escape(os.path.realpath(path))}, cache_dir=place, **how
             )
         else:
             builder = datasets.load_dataset_builder(os.path.realpath(path), self._named.config, cache_dir=place)
         _check_reader(builder)
+        if path.is_dir() and hasattr(builder.config, "batch_size"):
+            builder.config.batch_size = min(map(rows_at_once, path.rglob("*.parquet")), default=None)
         return _stream(builder, split)
 
     def check(self) -> None:
@@ -305,8 +313,10 @@ def _told(named: SetName) -> Iterator[None]:
         yield
     except DataError as error:
         raise DataError(f"cannot read {named.source!r}: {error}") from error
-    except (UserError, KeyboardInterrupt, MemoryError):
+    except (UserError, KeyboardInterrupt):
         raise
+    except MemoryError as error:  # pyarrow's, over a header; before anything is taken
+        raise DataError(f"cannot read {named.source!r}: it asks for more memory than there is") from error
     except Exception as error:  # datasets raises dozens of kinds, from the network's to pyarrow's
         raise DataError(f"cannot read {named.source!r}: {_why(named, error)}") from error
 

@@ -15,11 +15,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.corpus.parquet import WORDS, must_be_reasonable
 from seqgen.corpus.series_dates import is_time
 from seqgen.corpus.series_numbers import is_missing, number_of
 from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError
-from seqgen.streams import MOST_BESIDE, MOST_UNFOLDING, reason
+from seqgen.streams import reason
 
 Times = npt.NDArray[np.datetime64]
 Floats = npt.NDArray[np.float64]
@@ -27,7 +28,6 @@ Block = Floats | list[str]
 _ROWS_AT_ONCE = 8192  # as text; columns that are plain numbers are kept as such, at a tenth of the memory
 _DELIMITERS = "\t;|,"  # in this order: a comma may be within numbers, the others hardly
 _LOOKED_AT = 64  # rows from which delimiter and header are told
-_WORDS = ("string", "large_string", "binary", "large_binary")  # types of Parquet's columns
 _NOTES = 5  # lines below a table that may be notes on it
 
 
@@ -293,9 +293,9 @@ def _parquet(data: bytes, name: str) -> Table:
     try:
         # A word that stands in many rows is in the file, and in memory, once.
         schema = list(parquet.read_schema(io.BytesIO(data)))
-        words = [field.name for field in schema if str(field.type) in _WORDS]
+        words = [field.name for field in schema if str(field.type) in WORDS]
         file = parquet.ParquetFile(io.BytesIO(data), read_dictionary=words)
-        _must_be_reasonable(file.metadata, len(data), name)
+        must_be_reasonable(file.metadata, len(data), name)
         # A list of a billion nothings is a few bytes: columns of lists are no numbers and no times.
         arrow = file.read(columns=[field.name for field in schema if not field.type.num_fields], use_threads=False)
         header = tuple(map(str, arrow.column_names))
@@ -305,17 +305,6 @@ def _parquet(data: bytes, name: str) -> Table:
     except Exception as error:  # pyarrow raises many kinds
         raise DataError(f"cannot read {name} as Parquet: {reason(error)[:160]}") from error
     return Table(name, "row", header, np.arange(1, arrow.num_rows + 1, dtype=np.int64), blocks)
-
-
-def _must_be_reasonable(metadata: Any, size: int, name: str) -> None:
-    """Raises `DataError` where a file says that far more is in it than any honest one of its size holds.
-
-    Of its parts only what is said of all columns is asked for: pyarrow ends the process over a damaged column.
-    """
-    unfolded = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
-    largest = max(8 * metadata.num_rows * metadata.num_columns, unfolded)
-    if largest > MOST_UNFOLDING * size + MOST_BESIDE:
-        raise DataError(f"{name} is refused: it unfolds to {largest:,} bytes, which no honest file of its size does")
 
 
 def _arrow_block(column: Any) -> Block:

@@ -6,6 +6,7 @@ Every sample draws from a random stream of its own, keyed by (seed, index): samp
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from seqgen.native import library
 from seqgen.tokenizers import Codec, Ids
 
 _LONGEST_WINDOW = 1 << 14  # of a penalty, whose ids are kept twice for each stream
+_MANY = 32  # streams from which on it pays to work out the next step while somebody takes what was drawn
 _AT_A_TIME = 4  # random numbers that Philox makes for each value of its counter
 
 
@@ -124,17 +126,21 @@ def ids(
     fill = [(stream.random, drawing.numbers[row, : 1 + with_coin]) for row, stream in enumerate(streams)]
     state = engine.repeat(primed.state, len(indices))
     last: npt.NDArray[np.int64] = np.full(len(indices), primed.last, dtype=np.int64)
+    ahead = ThreadPoolExecutor(1, "ahead") if len(indices) >= _MANY else None
+    coming = ahead.submit(engine.step, last, state) if ahead else None
     while True:
         possible, allowed = _masks(guides), _masks(constraints)
         for random, numbers in fill:
             random(out=numbers)
-        logits, state = engine.step(last, state)
+        logits, state = coming.result() if coming else engine.step(last, state)
         tokens, logs = drawing.draw(logits, possible, allowed)
         for every in (guides, constraints):
             for row, guide in enumerate(every):
                 if not guide.push(tokens[row]):
                     drawing.forget(row)
-        last[:] = tokens
+        last = np.array(tokens, dtype=np.int64)
+        if ahead:
+            coming = ahead.submit(engine.step, last, state)
         if where is not None:
             where.state, where.last, where.streams, where.limits = state, tokens, streams, drawing.limits.tolist()
         yield list(zip(tokens, logs, strict=True))
