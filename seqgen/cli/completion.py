@@ -6,7 +6,6 @@ the name of another: whoever asks in bash for zsh's script would get bash's. Her
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from seqgen.cli.common import Output, Voice
@@ -27,7 +26,9 @@ def run(option: str, *names: str) -> None:
         UserError: For any other shell, more than one, or none that can be found out.
         OSError: Where the settings can't be written.
     """
-    completion: Any = importlib.import_module("typer.completion")  # it has them, and says so to no type checker
+    from typer import completion as typers
+
+    completion: Any = typers  # what is asked of it here it has, and says so to no type checker
     shell = names[0] if names else _around()
     if shell not in SHELLS or len(names) > 1:
         wrong = repr(" ".join(names) or shell) if names or shell else "a shell that cannot be found out"
