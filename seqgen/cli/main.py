@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 import seqgen
-from seqgen.cli import chat, classify, corpora, evaluate, forecast, info, sample, score, tokenize, train
+from seqgen.cli import chat, classify, completion, corpora, evaluate, forecast, info, sample, score, tokenize, train
 from seqgen.cli.common import one_line
 from seqgen.errors import ElsewhereError, SeqgenError, UserError
 from seqgen.streams import quit_stdout, reason
@@ -61,7 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
-        result: Any = app(given or ["--help"], standalone_mode=False, prog_name="seqgen")
+        result: Any = None
+        if given and given[0] in completion.OPTIONS:
+            completion.run(*given)
+        else:
+            result = app(given or ["--help"], standalone_mode=False, prog_name="seqgen")
         if sys.stdout is not None and not sys.stdout.closed:
             sys.stdout.flush()
         return result if isinstance(result, int) else 0
