@@ -1,9 +1,11 @@
 """How well text is learnt in a given time, beside general-purpose compressors.
 
-    python tests/benchmarks/text.py DATA [--budget 1m --budget 3m] [--only shakespeare|chinese|subword|cells]
+    python tests/benchmarks/text.py DATA [--budget 1m --budget 3m] [--only shakespeare|chinese|subword|cells|wikitext]
                                          [--blind] [--work DIR]
 
-DATA holds tinyshakespeare/input.txt and novels_zh/*.txt. `train` is given the whole text and holds out the last tenth
+DATA holds tinyshakespeare/input.txt, novels_zh/*.txt and wikitext2/{train,valid,test}.txt.gz (30 minutes, not among
+what runs by itself; perplexity is per word, line ends counted as words as its authors do; its valid part chooses the
+step). `train` is given the whole text and holds out the last tenth
 by itself, which also decides which step is kept; `evaluate` then reads that tenth, its state carried through. With
 --blind only the first nine tenths are given, nothing of them is held out, and the last step is taken. Everything runs
 through the real command, one after another; nothing else should be running.
@@ -12,7 +14,9 @@ through the real command, one after another; nothing else should be running.
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -62,11 +66,30 @@ def measure(name: str, train: Path, test: Path, work: Path, budget: str, flags: 
     ]
 
 
+def wikitext(data: Path, work: Path, budget: str) -> None:
+    """WikiText-2 by its own parts, in subwords."""
+    parts = {part: data / "wikitext2" / f"{part}.txt.gz" for part in ("train", "valid", "test")}
+    model = work / f"wikitext-{budget}"
+    began = time.monotonic()
+    run("train", str(parts["train"]), "--valid", str(parts["valid"]), "--tokenizer", "subword", "-o", str(model),
+        "--budget", budget, "--overwrite", "--quiet")  # fmt: skip
+    seconds = time.monotonic() - began
+    network = json.loads((model / "config.json").read_text())["network"]
+    print(f"wikitext-2, --budget {budget}: {seconds:.0f} s, {network}")
+    for part in ("valid", "test"):
+        words = sum(len(line.split()) + 1 for line in gzip.decompress(parts[part].read_bytes()).splitlines())
+        result = json.loads(run("evaluate", str(model), str(parts[part]), "--adaptive", "--json", "--no-rivals"))
+        for name in ("metrics", "adaptive"):
+            nats = result[name]["nats_per_character"] * result["characters"]
+            print(f"  {part}, {name}: {math.exp(nats / words):.1f} a word of {words:,}, "
+                  f"{result[name]['bits_per_character']:.4f} bits/char", flush=True)  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--budget", action="append", help="default: 3m for English, 5m for Chinese")
-    parser.add_argument("--only", action="append", choices=("shakespeare", "chinese", "subword", "cells"))
+    parser.add_argument("--only", action="append", choices=("shakespeare", "chinese", "subword", "cells", "wikitext"))
     parser.add_argument("--blind", action="store_true", help="train on nine tenths, choose nothing on the last")
     parser.add_argument("--work", type=Path, default=None)
     options = parser.parse_args()
@@ -81,6 +104,10 @@ def main() -> None:
         jobs += [("chinese", "chinese subword", ["--tokenizer", "subword"], budget)] * ("subword" in wanted)
     for cell in ("lstm", "gru", "rnn") if "cells" in wanted else ():
         jobs.append(("shakespeare", f"shakespeare {cell}", ["--cell", cell], "90s"))
+    if "wikitext" in wanted:
+        wikitext(options.data, work, (options.budget or ["30m"])[0])
+    if not jobs:
+        return
     print(
         "| text | budget | took | network | nats/char | bits/char | rivals, nats/char |\n|---|---|---|---|---|---|---|"
     )
