@@ -353,9 +353,9 @@ def test_a_mistake_is_one_line(
 def test_the_table_names_every_command() -> None:
     from typer.main import get_group
 
-    from seqgen.cli.main import app
+    from seqgen.cli import main
 
-    there = set(get_group(app).commands)  # type: ignore[attr-defined]
+    there = set(get_group(main._program(main.COMMANDS)).commands)  # type: ignore[attr-defined]
     assert there == set(COMMANDS)
     assert there <= {typed.split()[0] for typed, _ in ROWS}
 

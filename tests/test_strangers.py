@@ -488,7 +488,8 @@ def test_only_named_packages_are_imported_by_a_name_that_is_data() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
                 found.add((str(path.relative_to(package)), ast.unparse(node.args[0])))
     assert found == {
-        ("__init__.py", "_HOMES[name]"), ("tokenizers/__init__.py", "module"), ("tasks/__init__.py", "TASKS[name]"),
+        ("__init__.py", "_HOMES[name]"), ("cli/main.py", "f'seqgen.cli.{name}'"),
+        ("tokenizers/__init__.py", "module"), ("tasks/__init__.py", "TASKS[name]"),
         *[(f"corpus/series_{file}.py", f"'{name}'") for file in ("guess", "tables")
           for name in ("pyarrow.parquet", "pyarrow")],
         ("corpus/rows.py", "'pyarrow.parquet'"), ("corpus/parquet.py", "'pyarrow.parquet'"),

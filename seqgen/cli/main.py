@@ -7,6 +7,7 @@ SIGTERM. An error is one line on stderr. A reader that goes away (`| head -1`) e
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import traceback
@@ -16,23 +17,16 @@ from typing import Annotated, Any
 import typer
 
 import seqgen
-from seqgen.cli import chat, classify, completion, corpora, evaluate, forecast, info, sample, score, tokenize, train
+from seqgen.cli import completion
 from seqgen.cli.common import one_line
 from seqgen.errors import ElsewhereError, SeqgenError, UserError
 from seqgen.streams import quit_stdout, reason
 from seqgen.training.joining import may_speak
 
-app = typer.Typer(
-    name="seqgen",
-    help="Learn sequences with recurrent networks: train on your own text, then write, score and measure.",
-    epilog="Start with:  seqgen train tidewater -o tales --budget 1m && seqgen sample tales",
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help: it keeps brackets as they are, and starts sooner
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for module in (train, sample, chat, classify, forecast, score, evaluate, info, tokenize, corpora):
-    app.command(module.__name__.rpartition(".")[2])(module.run)
-
+COMMANDS = (
+    "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "tokenize", "corpora",
+)  # fmt: skip
+"""Each a module beside this one, whose `run` it is."""
 
 _LONGEST = 4000  # characters of an error that are shown: whoever made the name in it may not fill the screen
 
@@ -43,7 +37,23 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+def _program(names: Sequence[str]) -> typer.Typer:
+    """The program with these of its commands. To make ready all of their flags takes as long as everything else that
+    `sample` does before its first character."""
+    app = typer.Typer(
+        name="seqgen",
+        help="Learn sequences with recurrent networks: train on your own text, then write, score and measure.",
+        epilog="Start with:  seqgen train tidewater -o tales --budget 1m && seqgen sample tales",
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # plain help: it keeps brackets as they are, and starts sooner
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in names:
+        app.command(name)(importlib.import_module(f"seqgen.cli.{name}").run)
+    return app
+
+
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
@@ -65,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given and given[0] in completion.OPTIONS:
             completion.run(*given)
         else:
-            result = app(given or ["--help"], standalone_mode=False, prog_name="seqgen")
+            asked = [name for name in COMMANDS if given[:1] == [name]]
+            result = _program(asked or COMMANDS)(given or ["--help"], standalone_mode=False, prog_name="seqgen")
         if sys.stdout is not None and not sys.stdout.closed:
             sys.stdout.flush()
         return result if isinstance(result, int) else 0

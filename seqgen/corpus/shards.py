@@ -10,10 +10,13 @@ import os
 import re
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, UserError
 from seqgen.streams import COMPRESSED, reason
+
+if TYPE_CHECKING:
+    from seqgen.corpus.sources import Document  # much to import for who only counts samples
 
 
 @dataclass(frozen=True)

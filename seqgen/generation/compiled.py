@@ -220,9 +220,10 @@ class CompiledEngine:
             return _Matrix(tall, columns, self._keep(padded.reshape(-1, _ROWS, columns).transpose(0, 2, 1)), None, None)
         wide = -(-columns // 4) * 4
         scales = np.zeros(tall, dtype=np.float32)
-        scales[:rows] = np.abs(weight).max(axis=1) / 127
+        scales[:rows] = np.maximum(weight.max(axis=1), -weight.min(axis=1)) / 127
         numbers = np.zeros((tall, wide), dtype=np.int8)
-        numbers[:rows, :columns] = np.rint(weight / np.where(scales[:rows] > 0, scales[:rows], 1)[:, None])
-        blocks = numbers.reshape(-1, _ROWS, wide // 4, 4).transpose(0, 2, 1, 3)
+        rounded = weight / np.where(scales[:rows] > 0, scales[:rows], 1)[:, None]
+        numbers[:rows, :columns] = np.rint(rounded, out=rounded)
+        blocks = numbers.view(np.int32).reshape(-1, _ROWS, wide // 4).transpose(0, 2, 1)  # four columns together
         sums = numbers.sum(axis=1, dtype=np.int32)
         return _Matrix(tall, wide, self._keep(blocks), self._keep(scales), self._keep(sums))
