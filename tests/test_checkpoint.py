@@ -811,7 +811,10 @@ def test_no_source_file_reads_anything_that_could_run(path: Path) -> None:
             owner = node.func.value
             if isinstance(owner, ast.Name):
                 assert (owner.id, node.func.attr) not in FORBIDDEN_METHODS
-            assert not [word for word in node.keywords if word.arg in ("allow_pickle", "shell", "trust_remote_code")]
+            forbidden = {"allow_pickle", "shell", "trust_remote_code"}
+            if ast.unparse(node.func) == "completion.get_completion_script":  # typer's, to which it is a shell's name
+                forbidden.remove("shell")
+            assert not [word for word in node.keywords if word.arg in forbidden]
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ def run(option: str, *names: str) -> None:
         with Output("-") as out:
             out.write(script + "\n")
     else:
-        _, path = completion.install(shell=shell, prog_name="seqgen", complete_var="_SEQGEN_COMPLETE")
+        _, path = completion.install(shell, "seqgen", "_SEQGEN_COMPLETE")
         Voice(quiet=False).note(f"completion for {shell} is in {path}; a new terminal has it")
 
 
