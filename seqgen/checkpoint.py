@@ -257,12 +257,12 @@ def read_weights(path: Path, network: AnyNetwork, belongs_to: str) -> dict[str, 
                 weights[name] = file.get_tensor(name)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{str(path)!r} is damaged or truncated: {reason(error)}") from error
-    keys = weights.get("wide_keys")  # the one tensor of numbers that are places
-    if keys is not None and ((keys < 0) | (keys >= BUCKETS) | (keys != np.floor(keys))).any():
-        raise ModelError(f"{str(path)!r}: wide_keys holds numbers that are none of n-grams")
     for name, weight in weights.items():
         if not np.isfinite(weight).all():
             raise ModelError(f"{str(path)!r}: {name} holds numbers that are not finite")
+    keys = weights.get("wide_keys")  # the one tensor of numbers that are places
+    if keys is not None and ((keys < 0) | (keys >= BUCKETS) | (keys != np.floor(keys))).any():
+        raise ModelError(f"{str(path)!r}: wide_keys holds numbers that are none of n-grams")
     return weights
 
 
