@@ -64,7 +64,7 @@ sys.exit(main())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["typer", "seqgen.cli.chat", "torch", "torch.optim", "seqgen.training.loop"])
+@pytest.mark.parametrize("module", ["typer", "seqgen.cli.train", "torch", "torch.optim", "seqgen.training.loop"])
 def test_a_signal_while_the_program_is_still_being_read_is_no_traceback(
     module: str, text_file: Path, tmp_path: Path
 ) -> None:
