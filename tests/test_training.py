@@ -605,15 +605,13 @@ def test_every_cell_learns_every_task_with_every_tokenizer(
 ) -> None:
     assert task in EASY, f"{task} is a new row of TASKS: give it an easy corpus here"
     write, use = EASY[task]
-    events: list[Any] = []
-    watch = Watcher(event=events.append)
-    seqgen.train(
+    losses: list[float] = []
+    watch = Watcher(event=lambda event: losses.append(event.loss) if isinstance(event, Stepped) else None)
+    seqgen.train(  # without patience: with the pieces of some versions of SentencePiece all is learnt a little sooner
         write(tmp_path), tmp_path / "m", task=task, cell=cell, steps=100, learning_rate=0.01, dropout=0.0, watch=watch,
-        tokenizer=tokenizer if tokenizer in TOKENIZER_NAMES else None, **TINY,
+        patience=0, tokenizer=tokenizer if tokenizer in TOKENIZER_NAMES else None, **TINY,
     )  # fmt: skip
-    losses = [event.loss for event in events if isinstance(event, Stepped)]
-    # Not every version of SentencePiece finds the same pieces: with some all is learnt a little sooner.
-    assert len(losses) == 100 or (len(losses) > 80 and Finished(early=True) in events)
+    assert len(losses) == 100
     assert np.mean(losses[-5:]) < losses[0] / 2
     model = seqgen.load(tmp_path / "m")
     assert model.checkpoint.config["task"] == task
