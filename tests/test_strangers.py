@@ -291,7 +291,6 @@ def test_a_line_that_never_ends_is_refused(
     zoo: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("seqgen.cli.common.LONGEST_LINE", 3 << 20)
-    monkeypatch.setattr("seqgen.cli.classify.LONGEST_LINE", 3 << 20)
     (tmp_path / "a.txt").write_bytes(b"a short line\n" + b"a" * (5 << 20))
     for line in ("score {text} --lines", "classify {classify}"):
         with pytest.raises(strange.Refused, match="there must be line ends somewhere"):

@@ -97,25 +97,17 @@ def needed(model: Model, tell: Callable[[str], None] = lambda _: None) -> Copies
 
 def _sources(loaded: Checkpoint) -> list[Document]:
     """The sources of training, if all lie where they lay, unchanged."""
-    documents = []
-    for source in loaded.sources:
-        path = _place(source["name"])
-        if path is None:
-            return []
-        try:
-            documents += reading.measure([Document(source["name"], path)])
-        except DataError:
-            return []
-        if documents[-1].sha256 != source["sha256"]:
-            return []
-    return documents
+    try:
+        return reading.as_they_were(loaded.sources, _place) or []
+    except DataError:
+        return []
 
 
 def _place(name: str) -> Path | None:
     """Where a source lies on this machine, if it does."""
     entry = catalogue.load().get(name)
     if Path(name).is_file() or entry is None or entry.address is not None:
-        return Path(name) if Path(name).is_file() else None
+        return Path(name)
     paths = catalogue.materialise(entry, catalogue.cache_folder())
     return paths[0] if len(paths) == 1 else None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgen.config import EvaluateOptions
@@ -15,7 +14,6 @@ from seqgen.errors import UserError
 from seqgen.evaluation import compressors
 from seqgen.evaluation.adaptive import AdaptiveScorer
 from seqgen.evaluation.text import Tally, tally
-from seqgen.streams import COMPRESSED
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -80,17 +78,9 @@ def _training_text(asked: Evaluation) -> bytes:
 
 def training_documents(asked: Evaluation) -> list[Document] | None:
     """The sources of training, measured, if all still lie where they lay, unchanged, and none is what is evaluated."""
-    documents = []
-    for source in asked.model.checkpoint.sources:
-        path = Path(source["name"])
-        # What can't be it is not read: the name comes from whoever made the model.
-        if not path.is_file() or (path.suffix not in COMPRESSED and path.stat().st_size != source["bytes"]):
-            return None
-        (document,) = reading.measure([reading.Document(source["name"], path)])
-        if document.sha256 != source["sha256"] or document.sha256 in {each.sha256 for each in asked.documents}:
-            return None
-        documents.append(document)
-    return documents
+    documents = reading.as_they_were(asked.model.checkpoint.sources)
+    own = {each.sha256 for each in asked.documents}
+    return None if documents is None or own & {document.sha256 for document in documents} else documents
 
 
 def evaluate_music(asked: Evaluation) -> dict[str, Any]:

@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqgen.cli.common import (
-    LONGEST_LINE,
     ModelFolder,
     Output,
     Quiet,
     ShardOf,
     Voice,
     add_options,
+    must_end,
     one_line,
     pipes,
     sources_or_stdin,
     to_json,
 )
 from seqgen.config import ClassifyOptions, make
-from seqgen.errors import DataError
 
 if TYPE_CHECKING:
     from seqgen.api.classifying import Prediction
@@ -94,15 +93,17 @@ def _batches(chunks: Iterator[bytes]) -> Iterator[list[bytes]]:
     """The lines of a stream without their ends: at each turn those that have come, so that who writes a line into a
     pipe is answered at once."""
     rest: list[bytes] = []
+    size = 0  # of the rest
     for chunk in chunks:
         first, *others = chunk.split(b"\n")
         rest.append(first)
-        if not others and sum(map(len, rest)) > LONGEST_LINE:
-            raise DataError(f"a line has more than {LONGEST_LINE:,} bytes: there must be line ends somewhere")
+        size += len(first)
         if others:
             *whole, last = others
             yield [_bare(b"".join(rest)), *map(_bare, whole)]
-            rest = [last]
+            rest, size = [last], len(last)
+        else:
+            must_end(size)
     if any(rest):
         yield [_bare(b"".join(rest))]
 

@@ -23,7 +23,8 @@ from seqgen.streams import atomic_write, is_terminal, quit_stdout, stdin_is_pipe
 
 __all__ = [
     "LONGEST_LINE", "AsJson", "Exact", "ModelFolder", "Output", "Quiet", "ShardOf", "Voice", "add_options",
-    "human_size", "human_time", "lines_of", "one_line", "pipes", "sources_or_stdin", "to_json", "write_state",
+    "human_size", "human_time", "lines_of", "must_end", "one_line", "pipes", "sources_or_stdin", "to_json",
+    "write_state",
 ]  # fmt: skip
 
 LONGEST_LINE = 1 << 28  # bytes; whoever feeds lines without an end wants the memory filled
@@ -216,6 +217,12 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def must_end(size: int) -> None:
+    """Raises `DataError` for a line of which so many bytes have come without an end."""
+    if size > LONGEST_LINE:
+        raise DataError(f"a line has more than {LONGEST_LINE:,} bytes: there must be line ends somewhere")
+
+
 def lines_of(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The lines of a stream, each with its line feed; the last may have none. Raises `DataError` for one that never
     ends."""
@@ -229,8 +236,7 @@ def lines_of(chunks: Iterator[bytes]) -> Iterator[bytes]:
         if rest:
             parts.append(rest)
             size += len(rest)
-            if size > LONGEST_LINE:
-                raise DataError(f"a line has more than {LONGEST_LINE:,} bytes: there must be line ends somewhere")
+            must_end(size)
     if parts:
         yield b"".join(parts)
 

@@ -12,9 +12,10 @@ import glob
 import hashlib
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from seqgen.corpus import cache, catalogue, hub
 from seqgen.corpus.rows import AS_TEXT, Rows, is_table
@@ -319,6 +320,32 @@ def check_unchanged(documents: Iterable[Document]) -> None:
     """Raises `DataError` where a document's file is not the one any more that was measured."""
     for document in documents:
         document.must_be_as_it_was()
+
+
+def as_they_were(
+    sources: Iterable[Mapping[str, Any]], place: Callable[[str], Path | None] = Path
+) -> list[Document] | None:
+    """The sources that a model tells of (name, bytes, sha256), measured, if all still lie where they lay, unchanged;
+    otherwise None. What can't be one is not read: the names come from whoever made the model.
+
+    Args:
+        place: where a source of that name would be.
+
+    Raises:
+        DataError: one can't be read.
+    """
+    documents = []
+    for source in sources:
+        path = place(source["name"])
+        if path is None or not path.is_file():
+            return None
+        if path.suffix not in COMPRESSED and path.stat().st_size != source["bytes"]:
+            return None
+        (document,) = measure([Document(source["name"], path)])
+        if document.sha256 != source["sha256"]:
+            return None
+        documents.append(document)
+    return documents
 
 
 def fingerprint(documents: Iterable[Document]) -> str:

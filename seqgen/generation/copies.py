@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.errors import ModelError, UserError
+from seqgen.errors import UserError
 from seqgen.generation.naming import spellings
 from seqgen.generation.suffixes import Suffixes, suffix_array
 from seqgen.tensors import Arrays
@@ -45,10 +45,7 @@ class TextCopies:
     @classmethod
     def of(cls, arrays: Arrays) -> TextCopies:
         """Of what `arrays` gave. Raises `ModelError` for anything else."""
-        text, order = arrays.get("text"), arrays.get("suffixes")
-        if set(arrays) != {"text", "suffixes"} or text is None or order is None or text.dtype != np.uint8:
-            raise ModelError("it does not hold a text and its suffixes")
-        return cls(Suffixes(text, order))
+        return cls(Suffixes.of(arrays, "text", np.uint8, "a text and its suffixes"))
 
     def arrays(self) -> Arrays:
         """What keeps it in a file."""
@@ -57,12 +54,7 @@ class TextCopies:
     def longest(self, text: str) -> int:
         """Characters of the longest run of `text` that stands in the corpus."""
         data = [_bytes(character) for character in text]
-        most = start = 0
-        for end in range(1, len(data) + 1):  # runs that grow at one end and are given up at the other
-            while end - start > most and not self.suffixes.occurs(b"".join(data[start:end])):
-                start += 1
-            most = max(most, end - start)
-        return most
+        return self.suffixes.longest(len(data), lambda start, end: b"".join(data[start:end]))
 
 
 def _decoder() -> codecs.IncrementalDecoder:

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.errors import ModelError
 from seqgen.generation.suffixes import Suffixes, suffix_array
 from seqgen.music.events import Vocabulary
 from seqgen.music.grammar import Walk
@@ -48,10 +47,7 @@ class NoteCopies:
     @classmethod
     def of(cls, arrays: Arrays) -> NoteCopies:
         """Of what `arrays` gave. Raises `ModelError` for anything else."""
-        steps, order = arrays.get("steps"), arrays.get("suffixes")
-        if set(arrays) != {"steps", "suffixes"} or steps is None or order is None or steps.dtype != np.int64:
-            raise ModelError("it does not hold notes and their suffixes")
-        return cls(Suffixes(steps, order))
+        return cls(Suffixes.of(arrays, "steps", np.int64, "notes and their suffixes"))
 
     def arrays(self) -> Arrays:
         """What keeps it in a file."""
@@ -62,11 +58,7 @@ class NoteCopies:
         even two."""
         most = 0
         for steps in _runs(walk):
-            start = 0
-            for end in range(1, len(steps) + 1):
-                while end - start > most and not self.suffixes.occurs(steps[start:end]):
-                    start += 1
-                most = max(most, end - start)
+            most = self.suffixes.longest(len(steps), lambda start, end: steps[start:end], most)  # noqa: B023 - at once
         return most + 1 if most else 0
 
     def barred(self, notes: Sequence[Note], drums: bool, now: int, most: int) -> int:

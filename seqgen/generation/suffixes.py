@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,25 @@ class Suffixes:
         self._find = None if kernels is None else kernels.seqgen_suffixes_find
         self._found = (ctypes.c_int64 * 2)()
         self._where = self.symbols.ctypes.data, len(self.symbols), self.order.ctypes.data
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, npt.NDArray[Any]], title: str, kind: npt.DTypeLike, what: str) -> Suffixes:
+        """From the arrays of a file: the symbols, of this name and type, and the suffixes. Raises `ModelError`, which
+        says `what` is missing, for anything else."""
+        symbols, order = arrays.get(title), arrays.get("suffixes")
+        if len(arrays) != 2 or symbols is None or order is None or symbols.dtype != kind:
+            raise ModelError(f"it does not hold {what}")
+        return cls(symbols, order)
+
+    def longest(self, length: int, part: Callable[[int, int], bytes | Sequence[int]], most: int = 0) -> int:
+        """How long the longest run of something stands here, if longer than `most`: `part` gives any run of its
+        `length`, from a place to before another."""
+        start = 0
+        for end in range(1, length + 1):  # runs that grow at one end and are given up at the other
+            while end - start > most and not self.occurs(part(start, end)):
+                start += 1
+            most = max(most, end - start)
+        return most
 
     def find(self, pattern: bytes | Sequence[int]) -> tuple[int, int]:
         """The range of `order` whose suffixes begin with `pattern`: bytes, or numbers; empty where none does."""
