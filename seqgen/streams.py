@@ -204,23 +204,28 @@ def quit_stdout() -> None:
         os.dup2(null, 1)
 
 
-def hold(folder: Path) -> int | None:
-    """Holds a folder for this process: None where another one holds it, else a handle to close when it is done.
+class NoLocksError(OSError):
+    """This system, or this file system, knows no locks: some networks' do not."""
 
-    The hold is the system's own, on the folder itself (`flock`). It ends with the process, however that ends, and
-    leaves no file behind. Raises `OSError` where there is no such folder, or its file system knows no locks.
+
+def hold(place: Path, flags: int = os.O_RDONLY, shared: bool = False) -> int | None:
+    """Holds a folder or a file for this process: None where another one holds it, else a handle to close when it is
+    done. Who holds it `shared` keeps only those out who do not.
+
+    The hold is the system's own (`flock`). It ends with the process, however that ends. Raises `OSError` where it can't
+    be opened, with `flags`, and `NoLocksError`.
     """
     if fcntl is None:
-        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-    handle = os.open(folder, os.O_RDONLY)
+        raise NoLocksError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+    handle = os.open(place, flags, 0o666)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
         return None
-    except OSError:
+    except OSError as error:
         os.close(handle)
-        raise
+        raise NoLocksError(error.errno, error.strerror) from error
     return handle
 
 

@@ -114,7 +114,7 @@ def test_an_error_inside_leaves_no_lock(tmp_path: Path) -> None:
 def test_without_locks_two_are_their_own_affair_and_old_rubbish_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "fcntl", None)
+    monkeypatch.setattr("seqgen.streams.fcntl", None)
     fresh, old = tmp_path / ".other.ids.a.part", tmp_path / ".another.ids.b.part"
     for path in (fresh, old):
         path.touch()

@@ -187,7 +187,7 @@ def test_without_locks_age_tells_what_is_left(tmp_path: Path, monkeypatch: pytes
     (locked / cache.LOCK).touch()
     for place in (locked, old):
         os.utime(place, (0, 0))
-    monkeypatch.setattr(cache, "fcntl", None)
+    monkeypatch.setattr("seqgen.streams.fcntl", None)
     with Spool() as spool:
         assert spool.keep([b"one"], "a pipe").read_bytes() == b"one"
     assert sorted((tmp_path / "spool").iterdir()) == [fresh, locked]

@@ -18,12 +18,7 @@ from typing import Any
 
 from seqgen.corpus.catalogue import cache_folder
 from seqgen.errors import UserError
-from seqgen.streams import PART, reason, write_bytes
-
-try:
-    import fcntl
-except ImportError:  # not POSIX: two programs at once are then the person's own affair
-    fcntl = None  # type: ignore[assignment]
+from seqgen.streams import PART, NoLocksError, hold, is_at, reason, write_bytes
 
 LOCK = ".lock"
 _LOOK_AGAIN = 0.1  # seconds between two looks at a lock that somebody holds
@@ -70,25 +65,14 @@ def alone(target: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[
 
 def _seize(lock: Path) -> int | None:
     """A handle on a lock that is ours now; None where somebody else holds it, −1 where there are no locks."""
-    if fcntl is None:
-        return -1
     while True:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            there = os.stat(lock)
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        except FileNotFoundError:  # its last holder has removed it while we came
-            os.close(handle)
-            continue
-        except OSError:  # a file system without locks, some networks' among them
-            os.close(handle)
+            handle = hold(lock, os.O_RDWR | os.O_CREAT)
+        except NoLocksError:
             return -1
-        if os.fstat(handle).st_ino == there.st_ino:
+        if handle is None or is_at(handle, lock):
             return handle
-        os.close(handle)
+        os.close(handle)  # its last holder has removed it while we came
 
 
 def tidy(target: Path) -> None:
@@ -111,16 +95,13 @@ def is_held_inside(folder: Path) -> bool:
 
 
 def _is_held(lock: Path) -> bool:
-    if fcntl is None or not lock.exists():
-        return False
     try:
-        with open(lock, "rb") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass
-    return False
+        handle = hold(lock, shared=True)
+    except OSError:  # there is none, or there are no locks
+        return False
+    if handle is not None:
+        os.close(handle)
+    return handle is None
 
 
 def _let_go(lock: Path, held: int) -> None:
