@@ -386,6 +386,13 @@ def goes_on(kind: Kind, folder: Path, place: Path, *flags: str) -> None:
     need(inside == FILES and len(list((folder / "resume").iterdir())) == 2, f"left in the model: {inside ^ FILES}")
 
 
+def survives(kind: Kind, folder: Path, place: Path) -> None:
+    """All three: the promise of every bad day that ends a run."""
+    is_sound(kind, folder)
+    is_free(folder)
+    goes_on(kind, folder, place)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -425,9 +432,7 @@ def _(kind: Kind, place: Path, chance: random.Random) -> None:
     time.sleep(moment(kind, chance))
     run.signal(signal.SIGKILL)
     run.wait()
-    is_sound(kind, folder)
-    is_free(folder)
-    goes_on(kind, folder, place)
+    survives(kind, folder, place)
 
 
 @fault("SIGKILL inside a save")
@@ -437,9 +442,7 @@ def _(kind: Kind, place: Path, chance: random.Random) -> None:
     run = start(kind.line(folder), place, lambda: Points(at, kill).install(folder.parent))
     ended = run.wait()
     need(ended.status in (-9, 0), f"{at}: {ended}")
-    is_sound(kind, folder)
-    is_free(folder)
-    goes_on(kind, folder, place)
+    survives(kind, folder, place)
 
 
 @fault("SIGKILL again and again until it is done")
@@ -499,9 +502,7 @@ def _asked_to_stop(kind: Kind, place: Path, chance: random.Random, signals: list
     ended = run.wait()
     need(ended.status in (0, status, -signals[0]), f"status {ended.status}: {ended.said[-600:]}")
     need("Traceback" not in ended.said, ended.said[-900:])
-    is_sound(kind, folder)
-    is_free(folder)
-    goes_on(kind, folder, place)
+    survives(kind, folder, place)
 
 
 @fault("no room for one write")
@@ -694,9 +695,7 @@ def _(kind: Kind, place: Path, chance: random.Random) -> None:
         need("another training is writing" in one.error, one.said)
     need([one.status for one in ended].count(0) + len(refused) == 2, str(ended))
     need(len(refused) < 2, f"both were turned away: {ended}")
-    is_sound(kind, folder)
-    is_free(folder)
-    goes_on(kind, folder, place)
+    survives(kind, folder, place)
 
 
 def main() -> None:
