@@ -25,9 +25,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; two thr
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Earlier versions of `datasets` leave a table open that they could not read: no fault of what is tested."""
+    """Earlier versions of `datasets` leave a table open that they could not read: no fault of what is tested. And
+    Ctrl-C is tested, so it must not be ignored."""
     if tuple(map(int, metadata.version("datasets").split(".")[:2])) < (5, 2):
         config.addinivalue_line("filterwarnings", "ignore:unclosed file:ResourceWarning")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background, and so in all that is started
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 WORDS = "the old lamp on the quay was lit by the boy and the boat came home late in the cold rain ".split()  # noqa: SIM905
