@@ -215,6 +215,8 @@ def test_there_is_a_bound_to_what_is_banned() -> None:
        st.lists(st.text("ab中", max_size=5), max_size=6), st.text("ab中", max_size=2))  # fmt: skip
 @example("(ab)*", ["ba"], ["", "ab", "abab"], "")
 @example("(a|b)*中", ["中"], ["中"], "")
+@example(r"[\d中-]", ["a中"], [], "a")
+@example("[b中]+", ["ab中", "a"], ["b中", "中b", "bb中", "b"], "a")
 def test_a_grammar_without_banned_texts(pattern: str, banned: list[str], texts: list[str], before: str) -> None:
     def right(text: str) -> bool:
         whole = before + text

@@ -40,18 +40,21 @@ class Matching:
         points = [[ord(character) for character in text.decode("utf-8", "surrogateescape")] for text in banned]
         letters = self._letters = alphabet_of(program.sets, sorted({point for each in points for point in each}))
         self._nodes = len(letters.table)
-        # Strings with a character that the pattern never writes can't come.
-        symbols = [letters.code[each].tolist() for each in points if each]
-        symbols = [each for each in symbols if min(each) >= 0]
-        if sum(map(len, symbols)) * letters.size > _MOST_KEPT:
+        # What ends with a character that the pattern never writes can't come. Within a string such characters can have
+        # come before, so they are symbols of their own, behind those that are written.
+        points = [each for each in points if each and letters.code[each[-1]] >= 0]
+        unwritten = sorted({point for each in points for point in each if letters.code[point] < 0})
+        symbol_of = {point: letters.size + number for number, point in enumerate(unwritten)}
+        symbols = [[symbol_of.get(point, int(letters.code[point])) for point in each] for each in points]
+        if sum(map(len, symbols)) * (letters.size + len(unwritten)) > _MOST_KEPT:
             raise UserError("--grammar and --ban are too large together")
-        strings = Strings(symbols, letters.size)
+        strings = Strings(symbols, letters.size + len(unwritten))
         self._after = np.where(strings.hit[strings.next], -1, strings.next)
-        self._apart = sum({1 << symbol for each in symbols for symbol in each})  # as bits
+        self._apart = sum({1 << symbol for each in symbols for symbol in each if symbol < letters.size})  # as bits
         self._members = [letters.members[number] if number >= 0 else 0 for number in program.waits_for]
         state = 0
         for character in before[-_MOST_PAIRS:].decode("utf-8", "surrogateescape"):
-            symbol = int(letters.code[ord(character)])
+            symbol = symbol_of.get(ord(character), int(letters.code[ord(character)]))
             state = int(strings.next[state, symbol]) if symbol >= 0 else 0
         self._ways: dict[tuple[int, int], list[int]] = {}
         self._distances = self._measure(state)
