@@ -20,7 +20,7 @@ from seqgen.config import CELL_NAMES, DIRECTIONS, ClassifierConfig, GenerativeCo
 from seqgen.errors import UserError
 from seqgen.evaluation import classify as measuring
 from seqgen.evaluation import linear_rival
-from seqgen.generation.labelling import SideBySide
+from seqgen.generation.labellers import SideBySide
 from seqgen.model.classifier import Classifier, by_size, lay_out, reverse
 from seqgen.model.generative import GenerativeClassifier
 from seqgen.model.layout import weight_shapes
@@ -407,7 +407,7 @@ def test_threads_share_the_texts_and_change_nothing(monkeypatch: pytest.MonkeyPa
             return np.array([[len(text), text[0]] for text in texts], dtype=np.float32)
 
     seen: list[int] = []
-    monkeypatch.setattr("seqgen.generation.labelling._WORTH_SHARING", 50)
+    monkeypatch.setattr("seqgen.generation.labellers._WORTH_SHARING", 50)
     shared = SideBySide(Lengths(), 3)
     for texts in ([b"x"] * 4, [b"abc" * n for n in range(1, 40)], [b"z" * 500, *[b"q"] * 9], [b"q"] * 9 + [b"z" * 500]):
         seen.clear()

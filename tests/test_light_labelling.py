@@ -17,9 +17,12 @@ from test_cli import imported
 import seqgen
 from seqgen.api import classifying
 from seqgen.config import ClassifierConfig, GenerativeConfig, Sorter
+from seqgen.generation.labellers import Gradual
 from seqgen.generation.labelling import load_labeller
-from seqgen.generation.light_labelling import Gradual, LightLabeller
+from seqgen.generation.light_labelling import LightLabeller, _Reader
+from seqgen.generation.light_stack import LightStack
 from seqgen.model.layout import weight_shapes
+from seqgen.native import library
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.characters import CharCodec
 from seqgen.tokenizers.labelled import LabelledCodec
@@ -74,20 +77,57 @@ CASES: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
+@pytest.fixture(params=["numpy", "compiled"])
+def units(request: pytest.FixtureRequest) -> int:
+    """How many a network has: the kernels take multiples of sixteen."""
+    if request.param == "compiled" and (library() is None or not library().seqgen_sequence_kinds()):
+        pytest.skip("no kernels for this processor")
+    return 32 if request.param == "compiled" else 20
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_network_sorts_as_with_torch(case: dict[str, Any]) -> None:
-    config = ClassifierConfig(TEXT_CODEC.vocab_size, ("a", "b", "c"), rnn_size=20, embedding_size=11,
+def test_a_network_sorts_as_with_torch(case: dict[str, Any], units: int) -> None:
+    config = ClassifierConfig(TEXT_CODEC.vocab_size, ("a", "b", "c"), rnn_size=units, embedding_size=11,
                               **{"features": 50, **case})  # fmt: skip
+    assert LightLabeller(config, some_weights(config), TEXT_CODEC).is_fast == (units == 32)
     compare(config, TEXT_CODEC, 1e-5)
+
+
+def test_a_table_of_all_ids_changes_nothing(units: int) -> None:
+    """It is made when as many ids have been read as there are: the first answers are without, the later ones with."""
+    config = ClassifierConfig(TEXT_CODEC.vocab_size, ("a", "b"), rnn_size=units)
+    weights = some_weights(config)
+    ours = LightLabeller(config, weights, TEXT_CODEC)
+    first = ours(TEXTS[:1])
+    assert isinstance(ours._network, _Reader)
+    assert all(stack._table is None for stack in ours._network._stacks)
+    ours(TEXTS)
+    assert all(stack._table is not None for stack in ours._network._stacks)
+    np.testing.assert_allclose(ours(TEXTS[:1]), first, atol=1e-6)
+
+
+def test_texts_of_the_kernels_do_not_know_of_each_other() -> None:
+    """Bit for bit, however many stand beside one another."""
+    if library() is None or not library().seqgen_sequence_kinds():
+        pytest.skip("no kernels for this processor")
+    config = ClassifierConfig(50, ("a", "b"), rnn_size=48, cell="gru")
+    stack = LightStack(config, some_weights(config), "readers.0.")
+    chance = np.random.default_rng(3)
+    ids, lengths = chance.integers(50, size=(31, 40)), chance.integers(1, 32, size=40)
+    together = stack.summaries(ids, lengths)
+    for number in (0, 7, 39):
+        steps = int(lengths[number])
+        alone = stack.summaries(ids[:steps, number : number + 1], lengths[number : number + 1])
+        np.testing.assert_array_equal(alone[0], together[number])
 
 
 @pytest.mark.parametrize("case", [
     {}, {"cell": "gru", "num_layers": 2}, {"cell": "rnn"}, {"tie_weights": True},
-    {"tie_weights": True, "embedding_size": 20}, {"lowercase": True},
+    {"tie_weights": True, "embedding_size": 32}, {"lowercase": True},
 ], ids=str)  # fmt: skip
-def test_a_writer_sorts_as_with_torch(case: dict[str, Any]) -> None:
+def test_a_writer_sorts_as_with_torch(case: dict[str, Any], units: int) -> None:
     codec = LabelledCodec(TEXT_CODEC, 3)
-    sizes = {"rnn_size": 20, "embedding_size": 11, **case}
+    sizes = {"rnn_size": units, "embedding_size": 11, **case}
     compare(GenerativeConfig(codec.vocab_size, **sizes, labels=("a", "b", "c")), codec, 1e-3)
 
 
@@ -135,8 +175,11 @@ def test_few_texts_are_sorted_without_torch(mood: Path) -> None:
     assert [line.split("\t")[0] for line in (mood.parent / "out").read_text().splitlines()] == ["good", "bad"]
 
 
-def test_who_expects_many_gets_torch_at_once(mood: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kernels_who_expects_many_gets_torch_at_once(
+    mood: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = seqgen.load(mood)
+    monkeypatch.setattr("seqgen.generation.light_stack.library", lambda: None)
     assert isinstance(classifying.labeller(model, expected=100), Gradual)
     for many in (None, 1 << 40):
         assert not isinstance(classifying.labeller(model, expected=many), Gradual)

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from seqgen.config import ClassifyOptions, GenerativeConfig, Sorter
 from seqgen.errors import ModelError
+from seqgen.tokenizers.parallel import processors
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
-    from seqgen.generation.labelling import Labeller
+    from seqgen.generation.labellers import Labeller
 
 UNKNOWN = "unknown"
 _AT_ONCE = 1 << 20  # bytes of texts that are read together, or one text
@@ -40,16 +41,22 @@ class Prediction:
 
 
 def labeller(model: Model, expected: int | None = None) -> Labeller:
-    """The classifier of a model, ready to work. With so few bytes of texts `expected` that PyTorch's start would be the
-    longer part, it is in numpy; should more come, it hands over. Raises `ModelError` for a model of another task."""
+    """The classifier of a model, ready to work: by the compiled kernels, where they can; else, with so few bytes of
+    texts `expected` that PyTorch's start would be the longer part, in numpy, which hands over should more come. Raises
+    `ModelError` for a model of another task."""
     config = sorter_of(model)
-    passes = len(config.labels) if isinstance(config, GenerativeConfig) else 1  # each text is read once for each label
-    worth = _WORTH_A_START // (config.rnn_size * config.num_layers * passes)
-    if expected is None or expected > worth or model.device not in ("auto", "cpu"):
+    if model.device not in ("auto", "cpu"):
         return _with_torch(model, config)
-    from seqgen.generation.light_labelling import Gradual, LightLabeller
+    from seqgen.generation.labellers import Gradual, SideBySide
+    from seqgen.generation.light_labelling import LightLabeller
 
     light = LightLabeller(config, model.checkpoint.weights(), model.codec)
+    if light.is_fast:
+        return SideBySide(light, processors()) if processors() > 1 else light
+    passes = len(config.labels) if isinstance(config, GenerativeConfig) else 1  # each text is read once for each label
+    worth = _WORTH_A_START // (config.rnn_size * config.num_layers * passes)
+    if expected is None or expected > worth:
+        return _with_torch(model, config)
     return Gradual(light, lambda: _with_torch(model, config), worth)
 
 
@@ -58,7 +65,7 @@ def _with_torch(model: Model, config: Sorter) -> Labeller:
     from seqgen.training import device
 
     compute = device.choose(model.device, "fp32", threads=1)
-    workers = device.usable_processors() if compute.device.type == "cpu" else 1
+    workers = processors() if compute.device.type == "cpu" else 1
     return load_labeller(config, model.checkpoint.weights(), model.codec, compute.device, workers)
 
 

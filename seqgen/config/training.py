@@ -101,10 +101,11 @@ class TrainOptions:
         "labels [default: by corpus and time].", least=0, most=0.9, tasks=_CLASSIFY)  # fmt: skip
     layer_decay: float | None = setting(
         None, "Labelled texts: each layer learns at the rate of the one above it divided by this [default: 2.6 after "
-        "--init-from or --pretrain, otherwise 1].", least=1, most=100, tasks=_CLASSIFY)  # fmt: skip
+        "--init-from, 1.5 after --pretrain, otherwise 1].", least=1, most=100, tasks=_CLASSIFY)  # fmt: skip
     unfreeze: float | None = setting(
         None, "Labelled texts: share of the time by whose end all layers learn, one after another from the top "
-        "[default: 0.3 after --init-from or --pretrain, otherwise 0].", least=0, most=0.9, tasks=_CLASSIFY)  # fmt: skip
+        "[default: 0.3 after --init-from, 0.1 after --pretrain, otherwise 0].", least=0, most=0.9,
+        tasks=_CLASSIFY)  # fmt: skip
     strict: bool = setting(
         False, "Stop at a damaged file instead of passing it over.", tasks=("music", "dialogue"))  # fmt: skip
 

@@ -1,11 +1,8 @@
-"""Texts to the probabilities of their labels, any number of them, in bounded memory."""
+"""Texts to the probabilities of their labels by PyTorch, on a processor or a GPU, in bounded memory."""
 
 from __future__ import annotations
 
-import concurrent.futures
-import itertools
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,30 +10,12 @@ import torch
 from torch import Tensor
 
 from seqgen.config import ClassifierConfig, GenerativeConfig, Sorter
+from seqgen.generation.labellers import Labeller, Probabilities, SideBySide
 from seqgen.model.classifier import Classifier
 from seqgen.model.generative import GenerativeClassifier
 from seqgen.model.ngrams import BUCKETS, bags
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.preparing import Preparer
-
-Probabilities = npt.NDArray[np.float32]
-
-_WORTH_SHARING = 1 << 15  # bytes of texts: fewer are read before a second thread has woken
-
-
-class Labeller(Protocol):
-    """A classifier at work: `labeller(texts)` → probabilities, shape (texts, labels).
-
-    Where a text has one label a row sums to one; where it may have several each stands for itself. A text's
-    probabilities are its own, whichever texts come with it, but for the last bits of the arithmetic.
-    """
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """In the order of the columns."""
-        ...
-
-    def __call__(self, texts: Sequence[bytes]) -> Probabilities: ...
 
 
 class ByNetwork:
@@ -73,29 +52,6 @@ class ByNetwork:
         config = network.config
         wide = network.wide(bags(texts, config.ngrams, BUCKETS)) if config.features else None
         return network.mixed(network.read(ids), wide)
-
-
-class SideBySide:
-    """See `Labeller`: another one, given parts of the texts by several threads at once. Tokenizing, hashing and small
-    products keep one processor busy each, and let go of the interpreter meanwhile."""
-
-    def __init__(self, labeller: Labeller, workers: int) -> None:
-        self._labeller = labeller
-        self._workers = workers
-        self._pool = concurrent.futures.ThreadPoolExecutor(workers)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self._labeller.labels
-
-    def __call__(self, texts: Sequence[bytes]) -> Probabilities:
-        ends = np.cumsum([len(text) for text in texts])
-        if len(texts) < 2 * self._workers or ends[-1] < _WORTH_SHARING:
-            return self._labeller(texts)
-        cuts = np.searchsorted(ends, ends[-1] * np.arange(1, self._workers) / self._workers)
-        places = [0, *(int(cut) for cut in cuts), len(texts)]
-        parts = [texts[first:last] for first, last in itertools.pairwise(places) if first < last]
-        return np.concatenate(list(self._pool.map(self._labeller, parts)))
 
 
 def load_labeller(

@@ -1,21 +1,19 @@
-"""Texts to the probabilities of their labels in numpy, for those who have few: no PyTorch has to start.
+"""Texts to the probabilities of their labels in numpy and by the compiled kernels: no PyTorch has to start.
 
 The arithmetic is that of `model.classifier` and `model.generative` in float32. Probabilities agree with theirs to 1e-5;
-where a generative model sums the nats of thousands of characters, which is done in float64 here, to 1e-3. Large jobs
-are handed over (`Gradual`): PyTorch's threads share the texts.
+where a generative model sums the nats of thousands of characters, which is done in float64 here, to 1e-3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import ClassifierConfig, GenerativeConfig, Sorter
 from seqgen.generation.filters import softmax
-from seqgen.generation.light import step_of
-from seqgen.model.layout import STATES
+from seqgen.generation.light_stack import LightStack
 from seqgen.model.ngrams import BUCKETS, Bags, bags
 from seqgen.model.stretches import Ids, by_size, lay_out
 from seqgen.tokenizers import Codec
@@ -23,58 +21,24 @@ from seqgen.tokenizers.preparing import Preparer
 
 Array = npt.NDArray[np.float32]
 Weights = Mapping[str, Array]
-Sorting = Callable[[Sequence[bytes]], Array]
 
-_AT_ONCE = 1 << 22  # numbers of gates worked on together: 16 MiB
+_WORTH_A_TABLE = 1 << 20  # n-grams: those of a thousand reviews
 _LONGEST = 4096  # ids of a text that count for a generative model, as in `model.generative`
 
 
-class _Stack:
-    """A recurrent stack, many streams side by side."""
-
-    def __init__(self, config: Sorter, weights: Weights, prefix: str) -> None:
-        self._step = step_of(config.cell, config.activation)
-        self._states, self._units = STATES[config.cell], config.rnn_size
-        self._embedding = weights["embedding"]
-        self._layers = [
-            (
-                weights[f"{prefix}layers.{number}.input_weight"].T,
-                weights[f"{prefix}layers.{number}.bias"],
-                np.ascontiguousarray(weights[f"{prefix}layers.{number}.recurrent_weight"].T),
-                weights.get(f"{prefix}layers.{number}.recurrent_bias"),
-            )
-            for number in range(config.num_layers)
-        ]
-        self.most = max(1, _AT_ONCE // len(weights[f"{prefix}layers.0.bias"]))  # ids read together
-
-    def read(self, ids: npt.NDArray[np.int64]) -> Array:
-        """The top layer's outputs, shape (time, streams, units), from an empty state."""
-        hidden: Array | None = None
-        used, which = np.unique(ids, return_inverse=True)
-        for weight, bias, recurrent, recurrent_bias in self._layers:
-            if hidden is None:
-                gates = (self._embedding[used] @ weight + bias)[which.reshape(ids.shape)]
-            else:
-                gates = hidden @ weight + bias
-            state = (np.zeros((ids.shape[1], self._units), dtype=np.float32),) * self._states
-            hidden = np.empty((*ids.shape, self._units), dtype=np.float32)
-            for t in range(len(ids)):
-                product = state[0] @ recurrent
-                if recurrent_bias is not None:
-                    product += recurrent_bias
-                state = self._step(gates[t], product, state)
-                hidden[t] = state[0]
-        assert hidden is not None
-        return hidden
-
-
 class LightLabeller:
-    """See `labelling.Labeller`."""
+    """See `labellers.Labeller`."""
 
     def __init__(self, config: Sorter, weights: Weights, codec: Codec) -> None:
         self._config, self._weights, self._codec = config, weights, codec
         self._prepare = Preparer(config.lowercase, config.stop_words)
+        self._network: _Reader | _Writer
         self._network = _Reader(config, weights) if isinstance(config, ClassifierConfig) else _Writer(config, weights)
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether it is no slower than PyTorch, however much there is to sort."""
+        return isinstance(self._network, _Reader) and self._network.compiled
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -97,7 +61,14 @@ class _Reader:
 
     def __init__(self, config: ClassifierConfig, weights: Weights) -> None:
         self._config, self._weights = config, weights
-        self._stacks = [_Stack(config, weights, f"readers.{number}.") for number in range(len(config.directions))]
+        self._stacks = [LightStack(config, weights, f"readers.{number}.") for number in range(len(config.directions))]
+        self._table: npt.NDArray[np.int32] | None = None  # row of each bucket
+        self._asked = 0  # buckets
+
+    @property
+    def compiled(self) -> bool:
+        """Whether compiled kernels do the work."""
+        return all(stack.compiled for stack in self._stacks)
 
     def logits(self, texts: Sequence[bytes], ids: Sequence[Ids], end: int) -> Array:
         """Calibrated, shape (texts, labels)."""
@@ -120,7 +91,7 @@ class _Reader:
             for number, direction in enumerate(self._config.directions):
                 turned = np.where(steps < lengths, lengths - 1 - steps, steps)  # the padding stays behind
                 order = read if direction == "forward" else np.take_along_axis(read, turned, axis=0)
-                kept[chosen, number] = _summaries(self._stacks[number].read(order), lengths)
+                kept[chosen, number] = self._stacks[number].summaries(order, lengths)
         logits[written] = self._pooled(kept, laid.lengths, laid.owners) @ self._weights["head_weight"].T
         logits[written] += self._weights["head_bias"]
         return logits
@@ -142,22 +113,30 @@ class _Reader:
 
     def _wide(self, found: Bags) -> Array:
         """The linear model's logits, shape (texts, labels)."""
-        keys = self._weights["wide_keys"].astype(np.int64)  # ascending
-        rows = np.minimum(np.searchsorted(keys, found.buckets), len(keys) - 1)
-        known = keys[rows] == found.buckets
-        sums = np.zeros((len(found.buckets) + 1, len(self._config.labels)))
-        np.cumsum(self._weights["wide_weight"][rows] * known[:, None], axis=0, dtype=np.float64, out=sums[1:])
-        total = sums[found.starts[1:]] - sums[found.starts[:-1]]
+        rows = self._rows_of(found.buckets)
+        known = rows >= 0
+        starts = np.concatenate([[0], np.cumsum(known)])[found.starts]
+        sums = np.zeros((len(starts) - 1, len(self._config.labels)))
+        some = np.diff(starts) > 0
+        if some.any():  # what no text knows stands in no row, so the starts of the others lie end to end
+            each = self._weights["wide_weight"][rows[known]]
+            sums[some] = np.add.reduceat(each, starts[:-1][some], axis=0, dtype=np.float64)
         share = np.diff(found.starts).clip(min=1) ** -0.5
-        return (total * share[:, None]).astype(np.float32) + self._weights["wide_bias"]
+        return (sums * share[:, None]).astype(np.float32) + self._weights["wide_bias"]
 
-
-def _summaries(hidden: Array, lengths: npt.NDArray[np.int64]) -> Array:
-    """Last, largest and sum over the steps of each stretch: (time, stretches, units) → (stretches, 3, units)."""
-    inside = (np.arange(len(hidden))[:, None] < lengths)[:, :, None]
-    last = hidden[lengths - 1, np.arange(len(lengths))]
-    largest = np.where(inside, hidden, np.float32(-np.inf)).max(axis=0)
-    return np.stack([last, largest, (hidden * inside).sum(axis=0)], axis=1)
+    def _rows_of(self, buckets: npt.NDArray[np.int64]) -> npt.NDArray[np.integer]:
+        """The row of each bucket among those that the linear model knows, or −1: searched for, and looked up in a table
+        once so many have been asked for that it is worth making."""
+        keys = self._weights["wide_keys"]  # ascending
+        self._asked += len(buckets)
+        if self._table is None and self._asked > _WORTH_A_TABLE:
+            table = np.full(BUCKETS, -1, dtype=np.int32)
+            table[keys.astype(np.int64)] = np.arange(len(keys))
+            self._table = table
+        if self._table is not None:
+            return self._table[buckets]
+        rows = np.minimum(np.searchsorted(keys, buckets.astype(np.float32)), len(keys) - 1)
+        return np.where(keys[rows] == buckets, rows, -1)
 
 
 class _Writer:
@@ -165,7 +144,7 @@ class _Writer:
 
     def __init__(self, config: GenerativeConfig, weights: Weights) -> None:
         self._config, self._weights = config, weights
-        self._stack = _Stack(config, weights, "")
+        self._stack = LightStack(config, weights, "")
         output = weights.get("output_weight")
         if output is None:
             projection = weights.get("projection")
@@ -204,20 +183,3 @@ class _Writer:
             nats = np.log(sums) + most - logits[columns, targets]
             total -= np.where(t < lengths, nats, 0)
         return total
-
-
-class Gradual:
-    """See `labelling.Labeller`: one that starts at once, and another one, made when so many bytes have come that it
-    is worth its start."""
-
-    def __init__(self, light: LightLabeller, heavy: Callable[[], Sorting], worth: int) -> None:
-        self._now: Sorting = light
-        self._heavy: Callable[[], Sorting] | None = heavy
-        self._left = worth
-        self.labels = light.labels
-
-    def __call__(self, texts: Sequence[bytes]) -> Array:
-        self._left -= sum(map(len, texts))
-        if self._left < 0 and self._heavy is not None:
-            self._now, self._heavy = self._heavy(), None
-        return self._now(texts)

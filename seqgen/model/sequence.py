@@ -14,30 +14,18 @@ from torch import Tensor
 
 from seqgen.model.cells import Cell, State
 from seqgen.native import library_with_threads
+from seqgen.native.sequences import CELLS, UNITS, Sequence, carry_out
 
 Saved = tuple[Tensor, ...]
 
-_UNITS = 16  # of which the kernels take a multiple
-_CELLS = {"lstm": 0, "gru": 1, "rnn": 2}
 _KINDS = (torch.float32, torch.bfloat16)  # in the order in which processors have learnt them
-
-
-class _Sequence(ctypes.Structure):
-    _fields_ = [
-        ("cell", ctypes.c_int), ("low", ctypes.c_int), ("relu", ctypes.c_int), ("keep", ctypes.c_int),
-        ("steps", ctypes.c_long), ("rows", ctypes.c_long), ("units", ctypes.c_long),
-        ("x", ctypes.c_void_p), ("weight", ctypes.c_void_p), ("bias", ctypes.c_void_p), ("history", ctypes.c_void_p),
-        ("exact", ctypes.c_void_p), ("kept", ctypes.c_void_p), ("grad_out", ctypes.c_void_p),
-        ("grad_x", ctypes.c_void_p), ("grad_h", ctypes.c_void_p), ("through", ctypes.c_void_p),
-        ("carry", ctypes.c_void_p),
-    ]  # fmt: skip
 
 
 def sequence_loop(cell: Cell, x: Tensor) -> SequenceLoop | None:
     """The loop of `cell` for inputs like `x`, or None: no kernels, a processor, a type, a size or a cell not theirs."""
-    if x.device.type != "cpu" or cell.name not in _CELLS or x.dtype not in _KINDS:
+    if x.device.type != "cpu" or cell.name not in CELLS or x.dtype not in _KINDS:
         return None
-    if x.shape[-1] % (cell.gates * _UNITS):
+    if x.shape[-1] % (cell.gates * UNITS):
         return None
     kernels = library_with_threads()
     if kernels is None or _KINDS.index(x.dtype) >= kernels.seqgen_sequence_kinds():
@@ -91,9 +79,8 @@ class SequenceLoop:
         """Hands the kernels the places of the tensors, by the names of the structure's fields."""
         steps, rows, units = history.shape
         places = {name: None if tensor is None else tensor.data_ptr() for name, tensor in tensors.items()}
-        sequence = _Sequence(
-            _CELLS[self._cell.name], history.dtype == torch.bfloat16, getattr(self._cell, "relu", False), keep,
+        sequence = Sequence(
+            CELLS[self._cell.name], history.dtype == torch.bfloat16, getattr(self._cell, "relu", False), keep,
             steps - 1, rows, units, history=history.data_ptr(), **places,
         )  # fmt: skip
-        if function(ctypes.byref(sequence), torch.get_num_threads()):
-            raise MemoryError("there is no memory for another step")
+        carry_out(function, sequence, torch.get_num_threads())

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-VERSION = 4  # of the functions below; a library of another version, left by an older installation, is not used
+VERSION = 5  # of the functions below; a library of another version, left by an older installation, is not used
 LIBRARY = Path(__file__).with_name("kernels.so")
 
 _I, _L, _P = ctypes.c_int, ctypes.c_long, ctypes.c_void_p

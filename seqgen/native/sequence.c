@@ -7,6 +7,9 @@
  * once a call: panels of the outputs that a tile makes, column after column. A row's result depends neither on the
  * threads nor on the other rows.
  *
+ * Where nothing is to be learnt the input's share may be a table, looked up by ids, and of the outputs only what a
+ * classifier pools may be kept (`Pool`): then all that a thread writes stays in the cache.
+ *
  * Processors with matrix tiles (AMX) multiply bfloat16 several times faster by those; there PyTorch's products and the
  * kernels of `cells.c` are better. */
 
@@ -30,6 +33,9 @@ typedef struct {
     void *grad_h;         /* the same: grad_x itself but for GRU */
     float *through;       /* float32 (rows, units): gradient of the last h, and in the end of the first */
     float *carry;         /* float32 (rows, units): of c (LSTM); zeros (GRU), and in the end what bypasses the gates */
+    const int64_t *ids;     /* (steps, rows), or null: x is (vocabulary, G · units), and this says which row of it */
+    const int64_t *lengths; /* (rows,), or null: how many steps of each row count, and only `pooled` is made of them; */
+    float *pooled;          /* float32 (rows, 3, units): last, largest, sum. `history` then has room for two steps */
 } Sequence;
 
 #if defined(__x86_64__) && defined(__GNUC__) && (__GNUC__ >= 11 || defined(__clang__))
@@ -266,24 +272,39 @@ static ALWAYS void multiply(const void *a, long stride, const void *w, long dept
         full_product(a, stride, w, depth, sums, rows, vectors);
 }
 
+/* Takes 16 outputs of a row at step t into what is kept of it. */
+static ALWAYS void pool(const Sequence *s, long t, long row, long unit, const void *h, const int low) {
+    const long n = s->units;
+    float *last = s->pooled + row * 3 * n + unit, *largest = last + n, *total = largest + n;
+    const int ends = t == s->lengths[row] - 1;
+    EACH_UNIT {
+        const float now = AT(h, k);
+        if (ends) last[k] = now;
+        largest[k] = t == 0 || now > largest[k] ? now : largest[k];
+        total[k] = t == 0 ? now : total[k] + now;
+    }
+}
+
 /* A panel of the way ahead holds all the gates of 16 units; of an RNN, 64 units. */
 static ALWAYS void ahead(const Job *job, long first, long last, const int cell, const int low) {
     const Sequence *s = job->sequence;
     const long n = s->units, width = GATES[cell] * n, side = cell == 2 ? MOST * WIDE : WIDE;
     const long exact_step = s->keep && cell != 2 ? s->rows * n : 0;
+    const int pools = s->lengths != NULL;
     float sums[TALL * MOST * WIDE];
-    for (long t = 0; t < s->steps; t++)
+    for (long t = 0; t < s->steps; t++) {
+        const long from = pools ? t & 1 : t, to = pools ? ~t & 1 : t + 1; /* steps of the history */
         for (long unit = 0; unit < n; unit += side) {
             const int vectors = cell == 2 ? (int)(n - unit < side ? (n - unit) / WIDE : MOST) : GATES[cell];
             const void *panel = PLACE(job->panels, (cell == 2 ? unit : unit * GATES[cell]) * n);
             for (long row = first, rows; row < last; row += rows) {
                 rows = height(row, last);
-                multiply(PLACE(s->history, (t * s->rows + row) * n), n, panel, n, sums, (int)rows, vectors, low);
+                multiply(PLACE(s->history, (from * s->rows + row) * n), n, panel, n, sums, (int)rows, vectors, low);
                 for (long r = 0; r < rows; r++) {
                     const long at = t * s->rows + row + r;
                     const float *p = sums + r * MOST * WIDE;
-                    const void *x = PLACE(s->x, at * width + unit);
-                    void *h = PLACE(s->history, (at + s->rows) * n + unit);
+                    const void *x = PLACE(s->x, (s->ids ? s->ids[at] : at) * width + unit);
+                    void *h = PLACE(s->history, (to * s->rows + row + r) * n + unit);
                     void *kept = s->keep ? PLACE(s->kept, at * 4 * n + unit) : NULL;
                     const float *old = s->exact + t * exact_step + (row + r) * n + unit;
                     float *now = s->exact + (t + 1) * exact_step + (row + r) * n + unit;
@@ -292,9 +313,13 @@ static ALWAYS void ahead(const Job *job, long first, long last, const int cell, 
                     if (cell == 2)
                         for (int v = 0; v < vectors; v++)
                             rnn_ahead(s, p + v * WIDE, PLACE(x, v * WIDE), now + v * WIDE, PLACE(h, v * WIDE), low);
+                    if (pools && t < s->lengths[row + r])
+                        for (int v = 0; v < (cell == 2 ? vectors : 1); v++)
+                            pool(s, t, row + r, unit + v * WIDE, PLACE(h, v * WIDE), low);
                 }
             }
         }
+    }
 }
 
 /* A panel of the way back: 64 units. After the first step there is only what comes through its product. */

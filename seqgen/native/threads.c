@@ -36,4 +36,4 @@ void share(void (*run)(const void *, long, long), const void *job, long rows, lo
 }
 
 /* See VERSION in __init__.py. */
-int seqgen_version(void) { return 4; }
+int seqgen_version(void) { return 5; }

@@ -82,6 +82,7 @@ class LabelledData:
         corpus = LabelledCorpus(
             texts=len(self.train),
             tokens=self.tokens,
+            labelled=int(self.train.window_lengths.sum()),
             longest=max(1, int(lengths.max(initial=1))),
             vocab_size=self.codec.vocab_size,
             labels=self.labels,
@@ -284,19 +285,23 @@ def _fit_text(preparation: Preparation, texts: Sequence[bytes]) -> Codec:
         return preparation.start.codec.extend(_chunks(texts))
     options = preparation.options
     kind = options.tokenizer or ("subword" if options.vocab_size else Classify.tokenizers[0])
-    extra = {"vocab_size": options.vocab_size} if kind == "subword" else {}
-    return tokenizers.fit(kind, _chunks(_sample(texts, options.seed)), **extra)
+    some = _sample(texts, options.seed)
+    extra: dict[str, Any] = {}
+    if kind == "subword":
+        share = sum(len(texts[number]) for number in some) / max(1, sum(map(len, texts)))
+        extra = {"vocab_size": options.vocab_size, "share": share}
+    return tokenizers.fit(kind, _chunks(texts[number] for number in some), **extra)
 
 
-def _sample(texts: Sequence[bytes], seed: int) -> Iterator[bytes]:
-    """All the texts, or as many, by chance, as teach a vocabulary what it can learn."""
+def _sample(texts: Sequence[bytes], seed: int) -> Sequence[int]:
+    """Numbers of texts: all, or as many, by chance, as teach a vocabulary what it can learn."""
     order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(texts))
     total = 0
-    for number in order:
-        yield texts[number]
+    for place, number in enumerate(order):
         total += len(texts[number])
         if total > _FITTED_CHARACTERS:
-            return
+            return order[: place + 1].tolist()
+    return order.tolist()
 
 
 def _chunks(texts: Iterable[bytes]) -> Iterator[bytes]:

@@ -48,7 +48,7 @@ def in_batches(items: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """How many processors this process may use, which in a container are fewer than the machine has."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 

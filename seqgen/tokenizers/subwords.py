@@ -91,8 +91,9 @@ class SubwordCodec:
         return piece.replace(_SPACE, " ")
 
     @classmethod
-    def fit(cls, chunks: Iterable[bytes], vocab_size: int | None = None) -> SubwordCodec:
-        """Trains SentencePiece on a stream. A vocabulary larger than the text can fill comes out smaller.
+    def fit(cls, chunks: Iterable[bytes], vocab_size: int | None = None, share: float = 1.0) -> SubwordCodec:
+        """Trains SentencePiece on a stream, which may be but a `share` of the text that it is for. A vocabulary larger
+        than the stream can fill comes out smaller.
 
         Raises `DataError` for a stream without text.
         """
@@ -101,7 +102,7 @@ class SubwordCodec:
         if characters < 2:
             raise DataError("there is no text to learn subwords from; --tokenizer byte takes anything")
         alphabet, rare = _rare_characters(lines, vocab_size)
-        wanted = vocab_size or default_vocab_size(characters, alphabet) + _RESERVED
+        wanted = vocab_size or default_vocab_size(round(characters / share), alphabet) + _RESERVED
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.Train(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import sys
 from dataclasses import dataclass
 
 import torch
 
 from seqgen.errors import UserError
+from seqgen.tokenizers.parallel import processors
 from seqgen.training.world import ALONE, World
 
 
@@ -40,7 +40,7 @@ def choose(
     if threads is not None:
         torch.set_num_threads(threads)
     else:
-        torch.set_num_threads(max(1, usable_processors() // world.neighbours))
+        torch.set_num_threads(max(1, processors() // world.neighbours))
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         device = next(name for name in ("cuda", "mps", "cpu") if available[name])
@@ -75,14 +75,6 @@ def _keep_memory() -> None:
 
 # M_MMAP_MAX: nothing mapped apart; M_TRIM_THRESHOLD: nothing given back; M_TOP_PAD: asked for in large portions.
 _MALLOC = {-4: 0, -1: (1 << 31) - 1, -2: 1 << 26}
-
-
-def usable_processors() -> int:
-    """Processors this process may run on, which in a container are fewer than the machine has."""
-    try:
-        return max(1, len(os.sched_getaffinity(0)))
-    except AttributeError:  # not on every system
-        return max(1, os.cpu_count() or 1)
 
 
 def _fast_bfloat16(device: str) -> bool:

@@ -17,6 +17,7 @@ from seqgen.training.device import Compute
 from seqgen.training.wide import cross_entropy
 
 _LONGEST = 4096  # ids of a text that are learnt from
+_WINDOW = 320  # ids: of a longer text a window is labelled, another one each time that it is met
 _POOL = 32  # batches whose texts are sorted by length together: little is padded, and order stays a matter of chance
 
 
@@ -47,9 +48,16 @@ class LabelledIds:
         return np.diff(self.starts)
 
     @property
-    def learnt_lengths(self) -> npt.NDArray[np.int64]:
-        """Ids of each text as it is learnt from: see `cut`."""
+    def read_lengths(self) -> npt.NDArray[np.int64]:
+        """Ids of each text as its words are learnt from: see `cut`."""
         return self.lengths.clip(1, _LONGEST)
+
+    @property
+    def window_lengths(self) -> npt.NDArray[np.int64]:
+        """Ids of each text as its label is learnt from: a window of at least half of it, and all of a short one. Long
+        texts would take most of the time, and a window is a new text each time."""
+        lengths = self.lengths
+        return np.minimum(lengths, np.maximum(_WINDOW, -(-lengths // 2))).clip(1, _LONGEST)
 
 
 class Labelling:
@@ -104,10 +112,10 @@ class Labelling:
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
         chosen, stretch = self.batch(step), self.network.config.stretch
         texts = self._compute.world.part(len(chosen))
-        mine, lengths = chosen[texts.own], self._train.learnt_lengths[chosen]
+        mine, lengths = chosen[texts.own], self._train.window_lengths[chosen]
         ids, sizes, owners = (
             torch.from_numpy(array).to(self._compute.device)
-            for array in lay_out([cut(self._train.text(number)) for number in mine], stretch)
+            for array in lay_out(self._windows(step, chosen, lengths)[texts.own], stretch)
         )
         columns = Chance(generator, columns_of(texts, lengths, stretch))
         summaries = self.network.summaries(ids, sizes, columns, self._compute.kind)
@@ -115,6 +123,19 @@ class Labelling:
         loss = self._cost(logits, torch.from_numpy(self._train.targets[mine]).to(self._compute.device))
         share = self._worth(mine) / self._worth(chosen) if texts.counted else 0.0
         return loss if share == 1 else loss * share, int(lengths.sum())
+
+    def _windows(
+        self, step: int, chosen: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+    ) -> list[npt.NDArray[np.unsignedinteger]]:
+        """The texts of batch `step`, of long ones a part: like the batch a pure function of the number and the seed."""
+        random = np.random.Generator(np.random.Philox(key=np.array([self._seed, step], dtype=np.uint64)).jumped())
+        places = random.random(len(chosen))
+        windows = []
+        for number, length, place in zip(chosen, lengths, places, strict=True):
+            ids = self._train.text(number)
+            start = int(place * (len(ids) - length + 1))
+            windows.append(ids[start : start + length])
+        return windows
 
     def _worth(self, chosen: npt.NDArray[np.int64]) -> float:
         """What some texts count, as the divisor of their mean cost."""

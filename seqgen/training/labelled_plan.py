@@ -15,26 +15,32 @@ from seqgen.errors import DataError
 from seqgen.model.classifier import Classifier, lay_out
 from seqgen.model.layout import parameter_count
 from seqgen.training.device import Compute
-from seqgen.training.plan import DEFAULT_SECONDS, LAYER_DECAY, UNFREEZE, Plan, saving, steps_for
+from seqgen.training.plan import DEFAULT_SECONDS, Plan, saving, steps_for
 from seqgen.training.schedule import Schedule
 
 _SIZES = (32, 64, 128, 192, 256, 384, 512)
-_STRETCH = 100  # ids: a sentence or some
+_STRETCH = 200  # ids: some sentences
 _DEFAULT_PASSES = 12.0  # a pass more teaches a classifier little: the best step is kept, and comes early
 _MOST_PASSES = 30.0  # beyond which even a given budget is not spent
 _ENOUGH_PASSES = 3.0  # a network so wide that it reads the texts fewer times learns less than a narrower one
 _LEAST_SECONDS = 10.0
-_READING_SPEED = 0.5  # ids a second of predicting words, beside those of labelling
+_READING_SHARE = 0.65  # of the time, for predicting words: labels are learnt in some passes
+_READING_SPEED = 0.6  # ids a second of predicting words, beside those of labelling
 _READING_RATE = 2.0  # of the learning rates
-_READING_PASSES = 5.0  # over the texts, below which the time is better spent on labels: 1.4 made a classifier no better
+_READING_PASSES = 4.0  # over the texts, below which the time is better spent on labels: 1.4 made a classifier no better
+_READING_TOKENS = 1_000_000  # of fewer little is learnt
+_READING_SIZE = 128  # units, below which words are learnt too badly to help
+_READING_DECAY, _READING_UNFREEZE = 1.5, 0.1  # `--layer-decay` and `--unfreeze` of what has read these very texts
 
 
 @dataclass(frozen=True)
 class LabelledCorpus:
-    """What the plan needs to know of the data. `features`: n-grams that the linear model knows."""
+    """What the plan needs to know of the data. `labelled`: tokens that a pass over the labels reads; `features`:
+    n-grams that the linear model knows."""
 
     texts: int
     tokens: int
+    labelled: int
     longest: int
     vocab_size: int
     labels: tuple[str, ...]
@@ -57,12 +63,14 @@ def make(options: TrainOptions, corpus: LabelledCorpus, compute: Compute, spent:
     counted = options.steps is not None or options.epochs is not None
     passes = options.epochs or (options.steps * batch_size / corpus.texts if options.steps else 0.0)
     network, rate = _size(options, corpus, compute, seconds, passes if counted else None, batch_size)
-    tokens_a_step = max(1, corpus.tokens * batch_size // corpus.texts)
+    tokens_a_step = max(1, corpus.labelled * batch_size // corpus.texts)
     steps = options.steps if options.epochs is None else steps_for(options.epochs, corpus.texts, batch_size)
     if not counted:
-        useful = (_MOST_PASSES if asked is not None else _DEFAULT_PASSES) * corpus.tokens / rate
+        useful = (_MOST_PASSES if asked is not None else _DEFAULT_PASSES) * corpus.labelled / rate
         seconds = min(seconds, max(_LEAST_SECONDS, useful))
-    share = options.pretrain if options.pretrain is not None else _reading_share(corpus, rate * seconds)
+    share = options.pretrain
+    if share is None:
+        share = _READING_SHARE if _reads_first(network, corpus, rate * seconds) else 0.0
     whole = Schedule(
         learning_rate=options.learning_rate or _learning_rate(network, batch_size),
         warmup=options.warmup,
@@ -74,7 +82,7 @@ def make(options: TrainOptions, corpus: LabelledCorpus, compute: Compute, spent:
         averaging=options.averaging,
     )
     first, second = _divide(whole, share, spent)
-    decay, unfreeze = (LAYER_DECAY, UNFREEZE) if first else (1.0, 0.0)
+    decay, unfreeze = (_READING_DECAY, _READING_UNFREEZE) if first else (1.0, 0.0)
     second = dataclasses.replace(
         second,
         layer_decay=decay if options.layer_decay is None else options.layer_decay,
@@ -83,11 +91,11 @@ def make(options: TrainOptions, corpus: LabelledCorpus, compute: Compute, spent:
     return Plan(network, second, batch_size, min(network.stretch, max(1, tokens_a_step)), first)
 
 
-def _reading_share(corpus: LabelledCorpus, tokens: float) -> float:
-    """The part of the time that goes into predicting words, where so many ids could be read with labels: it pays from
-    about a pass over the texts, and where they are many."""
-    enough = 0.45 * tokens * _READING_SPEED >= _READING_PASSES * corpus.tokens and corpus.tokens >= 1_000_000
-    return 0.45 if enough else 0.0
+def _reads_first(network: ClassifierConfig, corpus: LabelledCorpus, tokens: float) -> bool:
+    """Whether the network should learn words before labels, where so many ids could be read with labels in all: where
+    there is much to read and time for some passes over it."""
+    enough = _READING_SHARE * tokens * _READING_SPEED >= _READING_PASSES * corpus.tokens
+    return enough and corpus.tokens >= _READING_TOKENS and network.rnn_size >= _READING_SIZE
 
 
 def _divide(whole: Schedule, share: float, spent: float) -> tuple[Schedule | None, Schedule]:
@@ -124,9 +132,11 @@ def _size(
     passes: float | None,
     batch_size: int,
 ) -> tuple[ClassifierConfig, float]:
-    """The widest network that still reads all texts often enough, and its speed in ids a second. With `passes` given
-    (a run that must come out the same on every machine) nothing is measured."""
+    """The widest network that has the time to learn words before labels, or, where none has, the widest that still
+    labels all texts often enough; and its speed in ids a second. With `passes` given (a run that must come out the same
+    on every machine) nothing is measured."""
     best: tuple[ClassifierConfig, float] | None = None
+    reader: tuple[ClassifierConfig, float] | None = None
     length = max(1, corpus.tokens // corpus.texts)
     if passes is None and options.threads is None:
         _choose_threads(_network(options, corpus, 64), compute, batch_size, length)
@@ -135,16 +145,18 @@ def _size(
         if best is not None and (options.rnn_size is not None or size > 0.5 * corpus.tokens**0.5):
             break
         if passes is not None:
-            rate = passes * corpus.tokens / seconds
+            rate = passes * corpus.labelled / seconds
             if best is not None and passes < _ENOUGH_PASSES:
                 break
         else:
             rate = _speed(network, compute, batch_size, length)
-            if best is not None and rate * seconds < _ENOUGH_PASSES * corpus.tokens:
+            if best is not None and rate * seconds < _ENOUGH_PASSES * corpus.labelled:
                 break
         best = network, rate
+        if options.pretrain is None and passes is None and _reads_first(network, corpus, rate * seconds):
+            reader = best
     assert best is not None
-    return best
+    return reader or best
 
 
 def _network(options: TrainOptions, corpus: LabelledCorpus, size: int) -> ClassifierConfig:

@@ -42,7 +42,7 @@ class Reading:
         order = random.permutation(len(self._train))
         chosen = order[place * self._batch_size : (place + 1) * self._batch_size]
         texts, stretch = self._compute.world.part(len(chosen)), self.network.reads.config.stretch
-        lengths = self._train.learnt_lengths[chosen]
+        lengths = self._train.read_lengths[chosen]
         columns = columns_of(texts, lengths, stretch)
         predicted = int(lengths.sum()) - columns.total  # every id of a stretch but its first
         if not predicted:  # texts of one id: there is nothing to predict

@@ -1,0 +1,71 @@
+"""What sorts texts, and how several share the work: by whatever arithmetic (`light_labelling`, `labelling`)."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Probabilities = npt.NDArray[np.float32]
+Sorting = Callable[[Sequence[bytes]], Probabilities]
+
+_WORTH_SHARING = 1 << 15  # bytes of texts: fewer are read before a second thread has woken
+
+
+class Labeller(Protocol):
+    """A classifier at work: `labeller(texts)` → probabilities, shape (texts, labels).
+
+    Where a text has one label a row sums to one; where it may have several each stands for itself. A text's
+    probabilities are its own, whichever texts come with it, but for the last bits of the arithmetic.
+    """
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """In the order of the columns."""
+        ...
+
+    def __call__(self, texts: Sequence[bytes]) -> Probabilities: ...
+
+
+class SideBySide:
+    """See `Labeller`: another one, given parts of the texts by several threads at once. Tokenizing, hashing and small
+    products keep one processor busy each, and let go of the interpreter meanwhile."""
+
+    def __init__(self, labeller: Labeller, workers: int) -> None:
+        self._labeller = labeller
+        self._workers = workers
+        self._pool = concurrent.futures.ThreadPoolExecutor(workers)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self._labeller.labels
+
+    def __call__(self, texts: Sequence[bytes]) -> Probabilities:
+        ends = np.cumsum([len(text) for text in texts])
+        if len(texts) < 2 * self._workers or ends[-1] < _WORTH_SHARING:
+            return self._labeller(texts)
+        cuts = np.searchsorted(ends, ends[-1] * np.arange(1, self._workers) / self._workers)
+        places = [0, *(int(cut) for cut in cuts), len(texts)]
+        parts = [texts[first:last] for first, last in itertools.pairwise(places) if first < last]
+        return np.concatenate(list(self._pool.map(self._labeller, parts)))
+
+
+class Gradual:
+    """See `Labeller`: one that starts at once, and another one, made when so many bytes have come that it is worth its
+    start."""
+
+    def __init__(self, light: Labeller, heavy: Callable[[], Sorting], worth: int) -> None:
+        self._now: Sorting = light
+        self._heavy: Callable[[], Sorting] | None = heavy
+        self._left = worth
+        self.labels = light.labels
+
+    def __call__(self, texts: Sequence[bytes]) -> Probabilities:
+        self._left -= sum(map(len, texts))
+        if self._left < 0 and self._heavy is not None:
+            self._now, self._heavy = self._heavy(), None
+        return self._now(texts)
