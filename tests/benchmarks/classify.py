@@ -1,6 +1,6 @@
 """Classification on public sets, beside fastText and TF-IDF with logistic regression in the same go.
 
-    python tests/benchmarks/classify.py DATA [imdb|sst2|trec|ag] [--budget 5m] [-- flags of train]
+    python tests/benchmarks/classify.py DATA [imdb|sst2|trec|ag] [--budget 5m] [--keep MODEL] [-- flags of train]
     python tests/benchmarks/classify.py DATA speed MODEL      texts a second, beside fastText's
 
 DATA holds `imdb/train.jsonl.gz` and `test_10k.jsonl.gz`, `sst2/{train,dev,test}.tsv`, `trec/{train,test}.txt` (as
@@ -96,18 +96,18 @@ def _spaced(text: str) -> str:
     return " ".join("".join(c if c.isalnum() or c == "'" else f" {c} " for c in text.lower()).split())
 
 
-def run(name: str, data: Path, budget: str, flags: list[str]) -> None:
+def run(name: str, data: Path, budget: str, keep: str, flags: list[str]) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         parts = SETS[name](data)
         files = {part: write(rows, folder / f"{part}.jsonl") for part, rows in parts.items()}
         valid = ["--valid", str(files["valid"])] if "valid" in files else []
+        model = keep or str(folder / "model")
         began = time.monotonic()
-        seqgen("train", str(files["train"]), *valid, "--task", "classify", "-o", str(folder / "model"), "--budget",
-               budget, *flags)  # fmt: skip
+        seqgen("train", str(files["train"]), *valid, "--task", "classify", "-o", model, "--budget", budget, *flags)
         seconds = time.monotonic() - began
-        result = json.loads(seqgen("evaluate", str(folder / "model"), str(files["test"]), "--json"))
-        info = json.loads(seqgen("info", str(folder / "model"), "--json"))
+        result = json.loads(seqgen("evaluate", model, str(files["test"]), "--json"))
+        info = json.loads(seqgen("info", model, "--json"))
         metrics, rivals = result["metrics"], result["baselines"]
         print(f"{name}: {len(parts['train']):,} → {len(parts['test']):,} texts; seqgen trained {seconds:.0f} s")
         print(f"  seqgen                 {metrics['accuracy']:.4f}  macro-F1 {metrics['macro_f1']:.4f}  log loss "
@@ -164,11 +164,12 @@ def main() -> None:
     parser.add_argument("what", choices=[*SETS, "speed"], nargs="?", default="sst2")
     parser.add_argument("model", nargs="?", default="")
     parser.add_argument("--budget", default="5m")
+    parser.add_argument("--keep", default="", metavar="MODEL", help="keep the model in this folder")
     given, flags = parser.parse_known_args()
     if given.what == "speed":
         speed(given.data, given.model)
     else:
-        run(given.what, given.data, given.budget, [flag for flag in flags if flag != "--"])
+        run(given.what, given.data, given.budget, given.keep, [flag for flag in flags if flag != "--"])
 
 
 if __name__ == "__main__":
