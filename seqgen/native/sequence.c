@@ -299,6 +299,11 @@ static ALWAYS void ahead(const Job *job, long first, long last, const int cell, 
             const void *panel = PLACE(job->panels, (cell == 2 ? unit : unit * GATES[cell]) * n);
             for (long row = first, rows; row < last; row += rows) {
                 rows = height(row, last);
+                if (s->ids) /* from anywhere in the table: while the product is done they can come */
+                    for (long r = 0; r < rows; r++) {
+                        const void *x = PLACE(s->x, s->ids[t * s->rows + row + r] * width + unit);
+                        for (int v = 0; v < vectors; v++) __builtin_prefetch(PLACE(x, v * (cell == 2 ? WIDE : n)));
+                    }
                 multiply(PLACE(s->history, (from * s->rows + row) * n), n, panel, n, sums, (int)rows, vectors, low);
                 for (long r = 0; r < rows; r++) {
                     const long at = t * s->rows + row + r;
