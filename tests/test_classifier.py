@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqgen.config import CELL_NAMES, DIRECTIONS, ClassifierConfig, GenerativeConfig
+from seqgen.config import CELL_NAMES, DIRECTIONS, ClassifierConfig, GenerativeConfig, TrainOptions
 from seqgen.errors import UserError
 from seqgen.evaluation import classify as measuring
 from seqgen.evaluation import linear_rival
@@ -26,9 +26,11 @@ from seqgen.model.generative import GenerativeClassifier
 from seqgen.model.layout import weight_shapes
 from seqgen.model.ngrams import BUCKETS, bags, joined
 from seqgen.tokenizers.preparing import Preparer, read_stop_words
-from seqgen.training import wide
+from seqgen.training import labelled_plan, wide
 from seqgen.training.device import Compute
 from seqgen.training.labelled import LabelledIds, Labelling, fit_mixture
+from seqgen.training.labelled_plan import LabelledCorpus
+from seqgen.training.plan import Plan
 from seqgen.training.reading import Reading
 
 CPU = Compute(torch.device("cpu"), torch.float32)
@@ -292,6 +294,61 @@ def test_batches_are_pure_functions_of_their_number_and_a_pass_has_every_text_on
     assert sorted(np.concatenate(one_pass).tolist()) == list(range(150))
     assert [batch.tolist() for batch in one_pass] == [again.batch(step).tolist() for step in range(len(one_pass))]
     assert objective.batch(0).tolist() != objective.batch(objective.steps_per_epoch).tolist()
+
+
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=20), st.integers(0, 1000), st.integers(0, 9))
+def test_of_a_long_text_a_window_is_labelled_and_of_a_short_one_all(lengths: list[int], step: int, seed: int) -> None:
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    texts = LabelledIds(np.arange(starts[-1], dtype=np.uint32), starts, np.ones((len(lengths), 2), dtype=np.float32))
+    objective = Labelling(network(labels=("x", "y")), texts, None, None, CPU, 8, seed)
+    chosen, sizes = np.arange(len(lengths)), texts.window_lengths
+    windows = objective._windows(step, chosen, sizes)
+    for number, (window, size) in enumerate(zip(windows, sizes, strict=True)):
+        whole = texts.text(number)
+        assert len(window) == size == (len(whole) if len(whole) <= 320 else max(320, -(-len(whole) // 2)))
+        place = int(window[0]) - int(whole[0])
+        np.testing.assert_array_equal(window, whole[place : place + size])
+    again = objective._windows(step, chosen, sizes)
+    assert all((one == other).all() for one, other in zip(windows, again, strict=True))
+
+
+def test_a_window_is_another_one_each_time_and_reaches_both_ends() -> None:
+    texts = LabelledIds(np.arange(1000, dtype=np.uint16), np.array([0, 1000]), np.ones((1, 2), dtype=np.float32))
+    objective = Labelling(network(labels=("x", "y")), texts, None, None, CPU, 8, 0)
+    places = [int(objective._windows(step, np.array([0]), np.array([500]))[0][0]) for step in range(3000)]
+    assert min(places) < 5
+    assert max(places) > 495
+    assert len(set(places)) > 450
+
+
+def planned(monkeypatch: pytest.MonkeyPatch, **asked: Any) -> Plan:
+    """The plan for 25,000 reviews, on a machine that labels 38,000 ids a second with 256 units."""
+
+    def speed(network: ClassifierConfig, *_: Any) -> float:
+        return float(38_000 * (256 / network.rnn_size) ** 1.6)
+
+    monkeypatch.setattr(labelled_plan, "_speed", speed)
+    corpus = LabelledCorpus(22_500, 7_400_000, 5_500_000, 2_500, 11_000, ("bad", "good"), False, 1000)
+    return labelled_plan.make(TrainOptions(threads=1, **asked), corpus, CPU, 0.0)
+
+
+def test_words_are_read_first_where_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    short, hour = planned(monkeypatch, budget="10m"), planned(monkeypatch, budget="1h")
+    assert short.pretraining is None
+    assert (short.schedule.layer_decay, short.schedule.unfreeze) == (1.0, 0.0)
+    assert short.network.rnn_size == 256  # three passes over the labels
+    assert hour.network.rnn_size == 256  # the widest that reads four times
+    assert hour.pretraining is not None
+    assert hour.pretraining.seconds is not None
+    assert hour.schedule.seconds is not None
+    assert hour.pretraining.seconds / (hour.pretraining.seconds + hour.schedule.seconds) == pytest.approx(0.65)
+    assert (hour.schedule.layer_decay, hour.schedule.unfreeze) == (1.5, 0.1)
+    never = planned(monkeypatch, budget="1h", pretrain=0.0)
+    assert never.pretraining is None
+    assert never.network.rnn_size == 512
+    asked = planned(monkeypatch, budget="1h", pretrain=0.3, layer_decay=2.0, unfreeze=0.0)
+    assert asked.pretraining is not None
+    assert (asked.schedule.layer_decay, asked.schedule.unfreeze) == (2.0, 0.0)
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
