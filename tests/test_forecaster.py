@@ -16,7 +16,7 @@ from seqgen.config import CELL_NAMES, ForecasterConfig, TrainOptions, from_json
 from seqgen.corpus.windows import Prepared, Windows
 from seqgen.errors import DataError, UserError
 from seqgen.model.forecaster import Forecaster
-from seqgen.model.layout import parameter_count, weight_shapes
+from seqgen.model.layout import GATES, parameter_count, weight_shapes
 from seqgen.training import series_plan
 from seqgen.training.conformal import widening
 from seqgen.training.device import Compute
@@ -171,6 +171,17 @@ def test_a_new_network_begins_near_the_last_value() -> None:
     with torch.no_grad():
         outputs = Forecaster(config, torch.Generator().manual_seed(0)).eval()(history, *rest)
     assert (outputs - history[:, -1:, None]).abs().mean() < 0.5
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_a_vanilla_rnn_begins_as_the_identity_and_gates_as_rotations(cell: str, activation: str) -> None:
+    config, same = config_of(cell=cell, activation=activation, num_layers=2), torch.eye(6)
+    weights = Forecaster(config, torch.Generator().manual_seed(0)).state_dict()
+    for number in range(2):
+        for block in weights[f"layers.{number}.recurrent_weight"].chunk(GATES[cell]):
+            torch.testing.assert_close(block @ block.T, same)
+            assert torch.equal(block, same) == (cell == "rnn")
 
 
 def test_dropout_needs_training_and_a_generator() -> None:

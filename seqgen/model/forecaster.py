@@ -66,7 +66,8 @@ class Forecaster(nn.Module):
         for table in (self.place, self.channel):
             nn.init.normal_(table, std=width**-0.5, generator=generator)
         for layer in self._stack():
-            layer.initialise(generator)
+            # From the identity a vanilla RNN begins by adding up what it reads (Le et al., 2015); gates learn that.
+            layer.initialise(generator, identity=layer.cell.name == "rnn")
         nn.init.normal_(self.output_weight, std=0.3 * self.config.rnn_size**-0.5, generator=generator)
         nn.init.zeros_(self.output_bias)
 

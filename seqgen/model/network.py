@@ -79,10 +79,11 @@ class Layer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(rows))
         self.recurrent_bias = nn.Parameter(torch.zeros(rows)) if recurrent_cell.recurrent_bias else None
 
-    def initialise(self, generator: torch.Generator) -> None:
-        """Orthogonal recurrent blocks (Saxe et al., 2014), Glorot input blocks, forget bias 1 (Jozefowicz, 2015)."""
+    def initialise(self, generator: torch.Generator, identity: bool = False) -> None:
+        """Orthogonal recurrent blocks (Saxe et al., 2014), or where asked for, and always with ReLU, the `identity`;
+        Glorot input blocks, forget bias 1 (Jozefowicz, 2015)."""
         for block in self.recurrent_weight.chunk(self.cell.gates):
-            if getattr(self.cell, "relu", False):
+            if identity or getattr(self.cell, "relu", False):
                 nn.init.eye_(block)
             else:
                 nn.init.orthogonal_(block, generator=generator)

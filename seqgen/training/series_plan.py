@@ -102,7 +102,7 @@ def make(options: TrainOptions, of: Shape, targets: int, past: int, known: int, 
         passes = _MANY_PASSES if windows >= _MANY else _PASSES
         steps = round(min(max(passes * windows / batch, _STEPS[0]), _STEPS[1]))
     schedule = Schedule(
-        learning_rate=options.learning_rate or (rate if options.cell != "rnn" else rate / 2),
+        learning_rate=options.learning_rate or rate,
         warmup=options.warmup,
         steps=steps,
         seconds=None if steps is not None or asked is None else max(asked - 0.3, asked / 2),

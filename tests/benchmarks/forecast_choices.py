@@ -46,7 +46,7 @@ CANDIDATES = {
     "dropout 0.7": ["--dropout", "0.7"],
     "two layers": ["--num-layers", "2"],
     "rnn": ["--cell", "rnn"],
-    "rnn, rate 0.001": ["--cell", "rnn", "--learning-rate", "0.001"],
+    "rnn, rate 0.0005": ["--cell", "rnn", "--learning-rate", "0.0005"],
     "lstm": ["--cell", "lstm"],
 }
 
