@@ -28,14 +28,14 @@ Values = npt.NDArray[np.float64]
 # Chosen on other series than those that are measured: see tests/benchmarks/recipe.md.
 _HALF_LIFE = 10.0  # horizons
 _PRIOR = 1.0  # horizons
-_CAUTION = 4.0  # horizons: what few of them show is less than the truth, as no window has shown the worst
+_CAUTION = 4.0  # horizons: where so few are known, bands are made to hold more: few have not shown the worst
 _REACH = 32  # horizons that are looked back on
 _OVERLAP = 4  # windows that begin within a horizon
 _LEAST, _MOST = 0.25, 8.0  # limits of a factor
 _GRID = np.geomspace(_LEAST, _MOST, 101)  # each 3.5 % above the one before; between two it is interpolated
 _THIN = 1e-6  # of half a band, in the scale of the network: none is taken to be narrower
 _AT_ONCE = 1024  # windows through the network
-_ORIGINS = 1 << 15  # times columns: what is kept of their windows at a time
+_ORIGINS, _NUMBERS = 1 << 11, 1 << 15  # origins, and these times columns, that are reckoned with together
 
 
 def lately(network: Forecaster, series: Prepared, origins: Integers) -> Floats:
@@ -52,7 +52,7 @@ def lately(network: Forecaster, series: Prepared, origins: Integers) -> Floats:
     result = np.ones((len(origins), columns, levels), dtype=np.float32)
     if levels < 2:
         return result
-    at_once = max(1, _ORIGINS // columns)
+    at_once = max(1, min(_ORIGINS, _NUMBERS // columns))
     for first in range(0, len(origins), at_once):
         part = slice(first, first + at_once)
         result[part] = _factors(network, series, origins[part])
@@ -76,53 +76,56 @@ def _factors(network: Forecaster, series: Prepared, origins: Integers) -> Floats
     horizon, middle = config.horizon, config.middle
     stride = max(1, horizon // _OVERLAP)
     first = max(config.look_back, int(origins[0]) - horizon * (1 + _REACH))
-    windows = Windows(
-        [series], [(-(-first // stride) * stride, int(origins[-1]))], config.look_back, horizon, stride
-    )
-    result = np.ones((len(origins), windows.columns, len(config.levels)), dtype=np.float32)
-    if not len(windows):
+    rows = (-(-first // stride) * stride, int(origins[-1]))
+    windows = Windows([series], [rows], config.look_back, horizon, stride)
+    columns, count = windows.columns, len(windows.origins)
+    result = np.ones((len(origins), columns, len(config.levels)), dtype=np.float32)
+    if not count:
         return result
-    held, seen = _held(network, windows)
     age = (origins[:, None] - horizon - windows.origins) / horizon
     weight = np.where((age >= 0) & (age <= _REACH), np.exp2(-age / _HALF_LIFE), 0.0) * (stride / horizon)
-    evidence = weight @ seen
-    count = _PRIOR + evidence
-    limit = (1 + evidence).astype(np.float32)  # a window or two are no reason for bands of thrice the width
-    caution = evidence / count * _CAUTION / (count + _CAUTION)
-    for place in range(middle):
-        share = (config.levels[-1 - place] - config.levels[place]) / 100
-        normal = NormalDist()
-        edge = normal.inv_cdf(0.5 + share / 2)
-        prior = np.array([2 * normal.cdf(edge * factor) - 1 for factor in _GRID])
-        found = np.tensordot(weight, held[:, :, place], axes=(1, 0))
-        held_of_all = (_PRIOR * prior + found) / count[:, :, None]
-        wanted = share + share * (1 - share) * caution
-        result[:, :, place] = np.clip(_reached(held_of_all, wanted), 1 / limit, limit)
-    result[:, :, middle + 1 :] = result[:, :, middle - 1 :: -1] if middle else result[:, :, middle + 1 :]
+    evidence = np.zeros((len(origins), columns))
+    held = np.zeros((len(origins), columns, middle, len(_GRID)))
+    for some in np.array_split(np.arange(count), min(count, -(-count * columns // _AT_ONCE))):
+        held_then, seen = _held(network, windows, some)
+        held += np.tensordot(weight[:, some], held_then, axes=(1, 0))
+        evidence += weight[:, some] @ seen
+    whole = _PRIOR + evidence
+    caution = evidence / whole * _CAUTION / (whole + _CAUTION)
+    limit = 1 + evidence  # a window or two are no reason for bands of thrice the width
+    for band in range(middle):
+        share = (config.levels[-1 - band] - config.levels[band]) / 100
+        of_all = (_PRIOR * _normal(share) + held[:, :, band]) / whole[:, :, None]
+        factors = _reached(of_all, share + share * (1 - share) * caution)
+        result[:, :, band] = result[:, :, -1 - band] = np.clip(factors, 1 / limit, limit)
     return result
 
 
-def _held(network: Forecaster, windows: Windows) -> tuple[Values, Values]:
-    """Of each window the share of its steps that each band would have held with each factor of the grid, shape
-    (origins, columns, bands, factors), and the share whose truth is known, shape (origins, columns)."""
+def _normal(share: float) -> Values:
+    """What a band that holds `share` of normal errors holds with each factor of the grid."""
+    normal = NormalDist()
+    edge = normal.inv_cdf(0.5 + share / 2)
+    return np.array([2 * normal.cdf(edge * factor) - 1 for factor in _GRID])
+
+
+def _held(network: Forecaster, windows: Windows, some: Integers) -> tuple[Values, Values]:
+    """Of the windows from `some` of the origins the share of steps that each band would have held with each factor of
+    the grid, shape (origins, columns, bands, factors), and the share whose truth is known, shape (origins, columns)."""
     columns, middle = windows.columns, network.config.middle
-    held = np.zeros((len(windows), middle, len(_GRID)))
-    seen = np.zeros(len(windows))
-    place = network.segment_weight.device
-    for numbers in np.array_split(np.arange(len(windows)), -(-len(windows) // _AT_ONCE)):
-        sample = windows.take(numbers)
-        with torch.inference_mode():
-            quantiles = network.predict(*inputs(sample, place)).float().cpu().numpy()[:, :, 1:]
-        centre = quantiles[:, :, middle]
-        seen[numbers] = sample.observed.mean(axis=1)
-        for band in range(middle):
-            with np.errstate(over="ignore", invalid="ignore"):
-                below = (centre - sample.future) / np.maximum(centre - quantiles[:, :, band], _THIN)
-                above = (sample.future - centre) / np.maximum(quantiles[:, :, -1 - band] - centre, _THIN)
-                scores = np.maximum(below, above)
-            held[numbers, band] = _shares(np.where(np.isnan(scores), np.inf, scores), sample.observed)
-    shape = (len(windows.origins), columns)
-    return held.reshape(*shape, middle, len(_GRID)), seen.reshape(shape)
+    sample = windows.take((some[:, None] * columns + np.arange(columns)).ravel())
+    with torch.inference_mode():
+        outputs = network.predict(*inputs(sample, network.segment_weight.device))
+    quantiles = outputs[:, :, 1:].float().cpu().numpy()
+    centre = quantiles[:, :, middle]
+    held = np.zeros((len(centre), middle, len(_GRID)))
+    for band in range(middle):
+        with np.errstate(over="ignore", invalid="ignore"):
+            below = (centre - sample.future) / np.maximum(centre - quantiles[:, :, band], _THIN)
+            above = (sample.future - centre) / np.maximum(quantiles[:, :, -1 - band] - centre, _THIN)
+            scores = np.maximum(below, above)
+        held[:, band] = _shares(np.where(np.isnan(scores), np.inf, scores), sample.observed)
+    seen = sample.observed.mean(axis=1)
+    return held.reshape(len(some), columns, middle, -1), seen.reshape(len(some), columns)
 
 
 def _shares(scores: Floats, observed: npt.NDArray[np.bool_]) -> Values:
