@@ -21,6 +21,7 @@ import seqgen
 from seqgen.api.training import Watcher
 from seqgen.cli.main import main
 from seqgen.errors import ModelError, UserError
+from seqgen.evaluation.forecast import Tally
 from seqgen.training.loop import Stepped
 
 TINY = ["--rnn-size", 8, "--threads", 1, "--batch-size", 16, "--steps", 40, "--look-back", 28, "--horizon", 7]
@@ -142,6 +143,9 @@ def test_forecasts_from_the_past(forecaster: Path, table: Path, run: Run) -> Non
     then = "\n".join(lines[: 1 + 285]) + "\n"
     same = rows_of(run("forecast", forecaster, "--horizon", 5, stdin=then)[0])
     assert [row["warmth"] for row in same] == [row["warmth"] for row in rows[:5]]
+    for name in [name for name in same[0] if name != "date"]:  # the bands too, which follow the rows before
+        there, here = ([float(row[name]) for row in found] for found in (rows[:5], same))
+        np.testing.assert_allclose(there, here, rtol=1e-4)
 
 
 def test_json_has_an_object_a_line(forecaster: Path, table: Path, run: Run) -> None:
@@ -267,6 +271,38 @@ def test_the_measures_are_those_of_the_forecasts(forecaster: Path, table: Path, 
             truth = [float(cell) for cell in lines[1 + end + number].split(",")[1:]]
             errors.append((np.array([float(row["warmth"]), float(row["sales"])]) - truth) / deviation)
     assert np.mean(np.square(errors)) == pytest.approx(result["metrics"]["scaled_mse"], rel=1e-4)
+
+
+def test_the_bands_that_are_measured_are_those_of_the_forecasts(
+    forecaster: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every origin those of the table cut there, though they follow how earlier ones held."""
+    model = seqgen.load(forecaster)
+    measured: list[np.ndarray] = []
+    add = Tally.add
+
+    def watched(self: Tally, truth: Any, observed: Any, point: Any, quantiles: Any, *more: Any) -> None:
+        measured.append(quantiles)
+        add(self, truth, observed, point, quantiles, *more)
+
+    monkeypatch.setattr(Tally, "add", watched)
+    model.evaluate(str(table), rivals=False)
+    (quantiles,) = measured
+    assert len(quantiles) == 54
+    lines = table.read_text().splitlines()
+    for place, end in enumerate(range(240, 294)):
+        (tmp_path / "cut.csv").write_text("\n".join(lines[: 1 + end]) + "\n")
+        (made,) = model.forecast(str(tmp_path / "cut.csv"), levels="50,80,95")
+        (then,) = model.forecast(
+            str(tmp_path / "cut.csv"), levels="80", backtest=1, horizon=7
+        )
+        assert then.origin == end - 7
+        for band in made.bands:
+            low = (2.5, 10.0, 25.0, 50.0, 75.0, 90.0, 97.5).index(50 - band.level / 2)
+            np.testing.assert_allclose(band.low, quantiles[place, :, :, low], rtol=1e-4)
+            np.testing.assert_allclose(band.high, quantiles[place, :, :, 6 - low], rtol=1e-4)
+        if place >= 7:
+            np.testing.assert_allclose(then.bands[0].low, quantiles[place - 7, :, :, 1], rtol=1e-4)
 
 
 def test_a_table_for_people_says_who_is_better(forecaster: Path, table: Path, tmp_path: Path, run: Run) -> None:

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from seqgen.config import CELL_NAMES, ForecasterConfig, TrainOptions, from_json
 from seqgen.corpus.windows import Prepared, Windows
 from seqgen.errors import DataError, UserError
-from seqgen.model.forecaster import Forecaster
+from seqgen.model.forecaster import Forecaster, inputs
 from seqgen.model.layout import GATES, parameter_count, weight_shapes
 from seqgen.training import series_plan
 from seqgen.training.conformal import widening
 from seqgen.training.device import Compute
-from seqgen.training.series import Forecasting, Shuffled, clearly_better, inputs, pinball
+from seqgen.training.series import Forecasting, Shuffled, clearly_better, pinball
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 LEVELS = (2.5, 10.0, 50.0, 90.0, 97.5)

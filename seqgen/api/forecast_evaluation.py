@@ -18,8 +18,9 @@ from seqgen.corpus.sources import Document
 from seqgen.corpus.windows import Floats, Parts, Prepared, Windows, cut, require
 from seqgen.evaluation.forecast import Tally
 from seqgen.evaluation.forecast_rivals import Banded, NLinear, Persistence, Rival, SeasonalNaive
+from seqgen.generation.bands import lately, stretched
+from seqgen.model.forecaster import inputs
 from seqgen.tasks.forecast import read_for
-from seqgen.training.series import inputs
 
 if TYPE_CHECKING:
     from seqgen.api.evaluation import Evaluation
@@ -42,7 +43,8 @@ class _Learnt:
 
 
 def evaluate(asked: Evaluation) -> dict[str, Any]:
-    """Every window whose target rows lie in what is evaluated; each looks back on rows before it.
+    """Every window whose target rows lie in what is evaluated; each looks back on rows before it, and its bands follow
+    how those of earlier windows held, as a forecast's do that is made there.
 
     Of the file that the model was trained on, only rows that it did not learn from are taken: the third part of
     `--split-rows`, or else those held out.
@@ -59,7 +61,7 @@ def evaluate(asked: Evaluation) -> dict[str, Any]:
     rows = sum(stop - max(first, config.look_back) for first, stop in ranges)
     learnt = _learnt(asked, scaler, config, prepared, parts) if asked.rivals else None
     rivals = _rivals(scaler, config, learnt) if asked.rivals else []
-    tallies = _count(model, windows, [scaler.measures_of(one) for one in series], rivals)
+    tallies = _count(model, prepared, ranges, [scaler.measures_of(one) for one in series], rivals)
     own, persistence = tallies.pop("model"), tallies.get("persistence")
     return {
         "records": len(series),
@@ -118,9 +120,13 @@ def _rivals(scaler: Scaler, config: ForecasterConfig, learnt: _Learnt | None) ->
 
 
 def _count(
-    model: Model, windows: Windows, measures: Sequence[Sequence[Measure]], rivals: Sequence[Rival | Banded]
+    model: Model,
+    series: Sequence[Prepared],
+    ranges: Sequence[tuple[int, int]],
+    measures: Sequence[Sequence[Measure]],
+    rivals: Sequence[Rival | Banded],
 ) -> dict[str, Tally]:
-    """The tally of the model and of each rival over all windows."""
+    """The tally of the model and of each rival over all windows of the ranges."""
     scaler, config = model.checkpoint.scaler, forecaster_of(model)
     columns = len(scaler.targets)
 
@@ -131,11 +137,14 @@ def _count(
     tallies = {n: Tally(scaler.targets, of("deviation", 0), of("naive_error", 0), config.levels) for n in names}
     network = model.forecaster
     place = network.segment_weight.device
-    every = np.arange(len(windows.origins))
-    for number in range(len(measures)):
-        mine = every[windows.series_of == number]
+    for number, (one, rows) in enumerate(zip(series, ranges, strict=True)):
+        windows = Windows([one], [rows], config.look_back, config.horizon)
+        if not len(windows):
+            continue
+        factors = lately(network, one, windows.origins)
         deviations, naive_errors = of("deviation", number), of("naive_error", number)
-        for origins in np.array_split(mine, max(1, len(mine) * columns // _AT_ONCE)) if len(mine) else []:
+        every = np.arange(len(windows.origins))
+        for origins in np.array_split(every, max(1, len(every) * columns // _AT_ONCE)):
             sample = windows.take((origins[:, None] * columns + np.arange(columns)).ravel())
 
             def own(values: Floats, batch: int = len(origins), number: int = number) -> np.ndarray:
@@ -146,7 +155,8 @@ def _count(
             truth = own(sample.future)[..., 0]
             observed = sample.observed.reshape(len(origins), columns, config.horizon)
             with torch.inference_mode():
-                outputs = own(network.predict(*inputs(sample, place)).float().cpu().numpy())
+                made = network.predict(*inputs(sample, place)).float().cpu().numpy()
+            outputs = own(stretched(made, factors[origins].reshape(len(made), -1)))
             given = {"model": (outputs[..., 0], outputs[..., 1:])}
             for rival in rivals:
                 if isinstance(rival, Banded):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from seqgen.config import ForecasterConfig, ForecastOptions, parse_levels
 from seqgen.corpus.series import Series
 from seqgen.corpus.sources import Document
+from seqgen.corpus.windows import Floats
 from seqgen.errors import DataError, UserError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def forecasts(
         UserError: a band is asked for that the model did not learn.
         DataError: a table does not hold what the model reads, or too little of it.
     """
+    from seqgen.generation.bands import lately
     from seqgen.tasks.forecast import read_for
 
     scaler, config = model.checkpoint.scaler, forecaster_of(model)
@@ -85,7 +87,11 @@ def forecasts(
                 f"{series.name + ': ' if series.name else ''}{origins[0]:,} rows, and the model looks back on "
                 f"{config.look_back:,}: it is told that the first row stood before them"
             )
-        yield from (_one(model, series, origin, horizon, bands) for origin in origins)
+        stretch: list[Floats | None] = [None] * len(origins)
+        if bands:
+            stretch = list(lately(model.forecaster, scaler.prepare(series), np.array(origins)))
+        for origin, factors in zip(origins, stretch, strict=True):
+            yield _one(model, series, origin, horizon, bands, factors)
 
 
 def forecaster_of(model: Model) -> ForecasterConfig:
@@ -122,7 +128,9 @@ def labels(series: Series, first: int, stop: int) -> list[str]:
     return series.spell(times[first:stop])
 
 
-def _one(model: Model, series: Series, origin: int, horizon: int, bands: tuple[float, ...]) -> Forecast:
+def _one(
+    model: Model, series: Series, origin: int, horizon: int, bands: tuple[float, ...], factors: Floats | None
+) -> Forecast:
     from seqgen.generation.forecasting import outlook, quantile
 
     scaler, config = model.checkpoint.scaler, forecaster_of(model)
@@ -130,7 +138,7 @@ def _one(model: Model, series: Series, origin: int, horizon: int, bands: tuple[f
     # Whole stretches: what the calendar says of the rows after the last wanted one tells on those before it.
     whole = -(-horizon // config.horizon) * config.horizon
     prepared = scaler.prepare(series, max(0, origin + whole - rows), max(0, origin + horizon - rows))
-    outputs = outlook(model.forecaster, prepared, origin, horizon)
+    outputs = outlook(model.forecaster, prepared, origin, horizon, factors)
     measures = scaler.measures_of(series)
     columns = len(scaler.targets)
     truth = np.full((columns, horizon), np.nan)

@@ -7,17 +7,21 @@ import numpy.typing as npt
 import torch
 
 from seqgen.corpus.windows import Floats, Prepared
+from seqgen.generation.bands import stretched
 from seqgen.model.forecaster import Forecaster
 
 
-def outlook(network: Forecaster, series: Prepared, origin: int, horizon: int) -> Floats:
+def outlook(
+    network: Forecaster, series: Prepared, origin: int, horizon: int, factors: Floats | None = None
+) -> Floats:
     """What comes after the first `origin` rows, of which alone it is made (and of `known` beside and after them).
 
     Where `origin` is less than the look-back, the first row is taken to have stood before it all the time. Beyond the
     network's own horizon, forecasts are made of forecasts: covariates known in the past keep their last values, and
     bands widen as if the errors of one stretch were independent of those before it.
 
-    `series` must hold what is known of all rows up to a whole number of the network's horizons.
+    `series` must hold what is known of all rows up to a whole number of the network's horizons. `factors`, shape
+    (columns, levels), stretch the bands (see `bands.lately`).
 
     Returns:
         shape (columns, horizon, 1 + levels), in the network's scale.
@@ -31,6 +35,8 @@ def outlook(network: Forecaster, series: Prepared, origin: int, horizon: int) ->
     spread: Floats | None = None
     for start in range(0, whole, config.horizon):
         part = _one(network, history, past, known[start : start + config.look_back + config.horizon])
+        if factors is not None:
+            part = stretched(part, factors)
         if spread is not None:
             part = _wider(part, spread)
         parts.append(part)

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.config import ForecasterConfig
+from seqgen.corpus.windows import Sample
 from seqgen.model.cells import State, cell
 from seqgen.model.masks import Random, dropout_mask
 from seqgen.model.network import Layer
@@ -174,6 +175,13 @@ class Forecaster(nn.Module):
         # Sorted again: a band may have been widened more than the one around it.
         widened = (middle + (quantiles - middle) * self.widening[channel]).sort(dim=2).values
         return torch.cat([point, widened], dim=2)
+
+
+def inputs(sample: Sample, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """What a forecaster takes: history, channel, and covariates where there are any."""
+    past = torch.from_numpy(sample.past).to(device) if sample.past.shape[2] else None
+    known = torch.from_numpy(sample.known).to(device) if sample.known.shape[2] else None
+    return torch.from_numpy(sample.history).to(device), torch.from_numpy(sample.channel).to(device), past, known
 
 
 def _spread(values: Tensor) -> Tensor:

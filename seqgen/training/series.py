@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.corpus.windows import Floats, Integers, Sample, Windows, spread_out
-from seqgen.model.forecaster import Forecaster
+from seqgen.model.forecaster import Forecaster, inputs
 from seqgen.model.masks import Chance
 from seqgen.training.conformal import widening
 from seqgen.training.device import Compute
@@ -145,13 +145,6 @@ class Forecasting:
     def carry(self, tensors: dict[str, Tensor]) -> None:
         if tensors:
             raise ValueError("a forecaster carries nothing from step to step")
-
-
-def inputs(sample: Sample, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """What a forecaster takes: history, channel, and covariates where there are any."""
-    past = torch.from_numpy(sample.past).to(device) if sample.past.shape[2] else None
-    known = torch.from_numpy(sample.known).to(device) if sample.known.shape[2] else None
-    return torch.from_numpy(sample.history).to(device), torch.from_numpy(sample.channel).to(device), past, known
 
 
 def clearly_better(forecast: Floats, truth: Floats, observed: npt.NDArray[np.bool_], apart: float = 1.0) -> bool:
