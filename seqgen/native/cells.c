@@ -17,14 +17,6 @@ typedef struct {
     float *state;
 } Step;
 
-#define AT(pointer, i) (low ? widen(((const uint16_t *)(pointer))[i]) : ((const float *)(pointer))[i])
-#define PUT(pointer, i, value)                                                                                         \
-    do {                                                                                                               \
-        if (low)                                                                                                       \
-            ((uint16_t *)(pointer))[i] = narrow(value);                                                                \
-        else                                                                                                           \
-            ((float *)(pointer))[i] = (value);                                                                         \
-    } while (0)
 #define EACH_UNIT _Pragma("omp simd") for (long k = 0; k < n; k++)
 #define ROW(pointer, width) ((void *)((char *)(pointer) + (size_t)row * (width) * (low ? 2 : 4)))
 

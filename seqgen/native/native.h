@@ -31,6 +31,16 @@ static ALWAYS uint16_t narrow(float value) {
     return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
+/* Number i of an array of float32, or of bfloat16 where `low`. */
+#define AT(pointer, i) (low ? widen(((const uint16_t *)(pointer))[i]) : ((const float *)(pointer))[i])
+#define PUT(pointer, i, value)                                                                                         \
+    do {                                                                                                               \
+        if (low)                                                                                                       \
+            ((uint16_t *)(pointer))[i] = narrow(value);                                                                \
+        else                                                                                                           \
+            ((float *)(pointer))[i] = (value);                                                                         \
+    } while (0)
+
 /* e^x to about 1e-7 of its value: 2^k e^r with |r| ≤ ln 2 / 2, by Taylor's polynomial of degree 6. Never infinite. A NaN
  * stays one. */
 static ALWAYS float exponential(float x) {

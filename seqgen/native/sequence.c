@@ -147,14 +147,6 @@ PRODUCT(low, uint16_t, LOW)
 
 /* --- the cells, for one row and 16 units --------------------------------------------------------------------------- */
 
-#define AT(pointer, i) (low ? widen(((const uint16_t *)(pointer))[i]) : ((const float *)(pointer))[i])
-#define PUT(pointer, i, value)                                                                                         \
-    do {                                                                                                               \
-        if (low)                                                                                                       \
-            ((uint16_t *)(pointer))[i] = narrow(value);                                                                \
-        else                                                                                                           \
-            ((float *)(pointer))[i] = (value);                                                                         \
-    } while (0)
 #define PLACE(pointer, number) ((void *)((char *)(pointer) + (size_t)(number) * (low ? 2 : 4)))
 #define EACH_UNIT _Pragma("omp simd") for (long k = 0; k < WIDE; k++)
 
