@@ -692,6 +692,10 @@ def test_python_gives_what_the_commands_give(run: Run, model_folder: Path, two_f
     assert model.score([text[:1000], text[1000:]]).nats == pytest.approx(score["nats"], rel=1e-6)
     assert model.score(text.decode()).bits_per_byte == score["bits_per_byte"]
 
+    for half in ("the \ud83d", "the \udc80"):  # half a character, which is no text; a byte that is none
+        assert len(model.sample(half, length=5)[0].text) == 5
+        assert model.score(half).nats > 0
+
     shown = run("evaluate", model_folder, source, "--json").json
     result = model.evaluate(str(source))
     assert {**result, "seconds": 0} == {**shown, "seconds": 0}

@@ -28,6 +28,7 @@ from seqgen.generation.engine import Engine, choose, make_engine
 from seqgen.generation.search import in_order
 from seqgen.generation.state import SavedState
 from seqgen.generation.text import Left, Sample
+from seqgen.strangers import as_bytes
 from seqgen.tokenizers import Codec
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ class Model:
         of another task."""
         from seqgen.api import classifying
 
-        data = (text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text for text in texts)
+        data = (as_bytes(text) if isinstance(text, str) else text for text in texts)
         return list(classifying.predict(self, data, make(ClassifyOptions, options)))
 
     def score(

@@ -24,6 +24,7 @@ from seqgen.api.writing import Request
 from seqgen.config import MusicOptions, SampleOptions, SearchOptions
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.generation.text import Sample
+from seqgen.strangers import as_bytes
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -115,7 +116,7 @@ def parse(found: Any, where: str = "the record") -> Receipt:
             _taken(SampleOptions, options),
             _taken(SearchOptions, options),
             _taken(MusicOptions, options),
-            receipt.get("prompt", found.get("prompt", "")).encode("utf-8", "surrogateescape"),
+            as_bytes(receipt.get("prompt", found.get("prompt", ""))),
             receipt.get("label"),
             stop_at_end=bool(receipt.get("stop_at_end", False)),
             adaptive=bool(receipt.get("adaptive", False)),

@@ -14,6 +14,7 @@ from seqgen.corpus.shards import WHOLE, Shard
 from seqgen.errors import ModelError
 from seqgen.generation.scoring import LightScorer, Masks, Scored
 from seqgen.generation.state import SavedState
+from seqgen.strangers import as_bytes
 from seqgen.tokenizers import decode, encode_stream
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def score(
     """One record of text or music, after `state`."""
     record = Record(model, state)
     if isinstance(chunks, str):
-        chunks = chunks.encode("utf-8", "surrogateescape")
+        chunks = as_bytes(chunks)
     return _all(record, record.read([chunks] if isinstance(chunks, bytes) else chunks), name, per_token)
 
 
@@ -129,7 +130,7 @@ def score_conversations(
         for number, conversation in enumerate(iterate([document], Reading()), start=1):
             if own is not None and next(place) not in own:
                 continue
-            turns = [(turn.speaker, turn.text.encode("utf-8", "surrogateescape")) for turn in conversation.turns]
+            turns = [(turn.speaker, as_bytes(turn.text)) for turn in conversation.turns]
             ids = np.append(codec.conversation(turns), codec.end).astype(np.int32)
             found = list(LightScorer(model.exact_engine, codec).read(ids))
             nats, size = sum(float(piece.nats.sum()) for piece in found), sum(len(words) for _, words in turns)

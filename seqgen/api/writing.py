@@ -17,6 +17,7 @@ from seqgen.generation.prompts import Prompt
 from seqgen.generation.rules import Rules
 from seqgen.generation.search import Writing
 from seqgen.generation.state import SavedState
+from seqgen.strangers import as_bytes
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -73,7 +74,7 @@ def request(
     state: SavedState | None = None,
 ) -> Request:
     """What `Model.sample` is asked for."""
-    data = prompt.encode("utf-8", "surrogateescape") if isinstance(prompt, str) else prompt
+    data = as_bytes(prompt) if isinstance(prompt, str) else prompt
     chosen, search = settings(options, state)
     return Request(chosen, search, prompt=data, label=label, stop_at_end=stop_at_end, state=state)
 

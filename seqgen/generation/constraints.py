@@ -19,6 +19,7 @@ from seqgen.automata.automaton import Automaton, Without
 from seqgen.config import SampleOptions
 from seqgen.errors import UserError
 from seqgen.generation.naming import Spelling, bytes_by_place, spelling
+from seqgen.strangers import as_bytes
 from seqgen.tokenizers import Codec
 
 _MOST_KEPT = 1 << 22  # entries in all rows, of 13 bytes
@@ -193,7 +194,7 @@ def masks_for(
     """
     if not options.ban and options.grammar is None:
         return None
-    banned = [text.encode("utf-8", "surrogateescape") for text in options.ban]
+    banned = [as_bytes(text) for text in options.ban]
     table = spelling(codec, writing)
     opening = None if begun or not writing else spelling(codec, writing, begun=False)
     if options.grammar is None:

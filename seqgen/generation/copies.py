@@ -18,6 +18,7 @@ import numpy.typing as npt
 from seqgen.errors import UserError
 from seqgen.generation.naming import spellings
 from seqgen.generation.suffixes import Suffixes, suffix_array
+from seqgen.strangers import as_bytes
 from seqgen.tensors import Arrays
 from seqgen.tokenizers import Codec
 
@@ -62,7 +63,7 @@ def _decoder() -> codecs.IncrementalDecoder:
 
 
 def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+    return as_bytes(text)
 
 
 class _Pieces:

@@ -17,6 +17,7 @@ from seqgen.generation.filters import Chain, Named, log_softmax
 from seqgen.generation.naming import named
 from seqgen.generation.prompts import Prompt, shown_before
 from seqgen.generation.state import SavedState
+from seqgen.strangers import as_bytes
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.dialogue import DialogueCodec
 
@@ -102,7 +103,7 @@ class Conversation:
 
     def hear(self, words: str, speaker: int = PERSON) -> None:
         """Takes a turn that somebody else has said."""
-        self._take(speaker, words, self.codec.turn(speaker, words.encode("utf-8", "surrogateescape")))
+        self._take(speaker, words, self.codec.turn(speaker, as_bytes(words)))
 
     def reply(self, stopped: Callable[[], bool] = lambda: False, speaker: int = MODEL) -> Iterator[str | Reply]:
         """The model's turn: pieces of text as they come, then the `Reply`. With candidates the text comes whole.

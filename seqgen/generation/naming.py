@@ -11,6 +11,7 @@ from seqgen.automata.strings import Strings
 from seqgen.config import SampleOptions, check_task, flag_name, parse_bias, parse_kind_temperature
 from seqgen.errors import UserError
 from seqgen.generation.filters import Breaks, Kind, Named
+from seqgen.strangers import as_bytes
 from seqgen.tokenizers import Codec
 
 _MOST_BREAKERS = 256  # bytes of all of them: a state of a table that is as wide as the vocabulary
@@ -86,7 +87,7 @@ def _biased(text: str, codec: Codec) -> list[tuple[int, float]]:
         if not events:
             raise UserError(f"{shown}: there is no event {name[:40]!r}; `seqgen tokenize midi --pieces` shows them")
         return [(token, value) for token in events]
-    data = name.encode("utf-8", "surrogateescape")
+    data = as_bytes(name)
     found = [token for token, written in enumerate(spelling(codec)) if written == data]
     if not found:
         raise UserError(f"{shown}: {name[:40]!r} is not one token of this model; `seqgen tokenize` shows its ids")
@@ -112,7 +113,7 @@ def _kinds(given: Sequence[str], codec: Codec) -> tuple[Kind, ...]:
 
 def _breaks(breakers: Sequence[str], codec: Codec) -> Breaks | None:
     """Where breakers end, whatever tokens spell them; None where there are none. A control token is one too."""
-    texts = [text.encode("utf-8", "surrogateescape") for text in breakers if text]
+    texts = [as_bytes(text) for text in breakers if text]
     if sum(map(len, texts)) > _MOST_BREAKERS:
         raise UserError(f"{flag_name('dry_breaker')} takes {_MOST_BREAKERS} bytes of text in all")
     if not texts:

@@ -15,6 +15,7 @@ from seqgen.generation.draw import Guide
 from seqgen.generation.filters import Chain
 from seqgen.generation.naming import named, spell, spellings
 from seqgen.generation.prompts import Prompt
+from seqgen.strangers import as_bytes
 from seqgen.tokenizers import Codec
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Rules:
         # What matches a grammar may be over before the length is reached.
         ends = [codec.end] if stop_at_end or options.grammar is not None else []
         forbidden = [token for token in control if token not in {*prompt.allowed, *ends}]
-        before = prompt.text.encode("utf-8", "surrogateescape")
+        before = as_bytes(prompt.text)
         if prompt.gone_on:
             before = spell(np.array(prompt.primed.history, dtype=np.int64), spellings(codec))
         begun = bool(prompt.primed.history)
