@@ -141,6 +141,14 @@ def test_numbers_beyond_all_measure_lie_outside() -> None:
     assert np.isfinite(after) and after > before
 
 
+def test_rows_learnt_from_tell_nothing() -> None:
+    network, series = knows_noise(), noise(np.full((60, 1), 3.0))
+    origins = np.array([50, 60])
+    assert (lately(network, series, origins, learnt=47)[0] == 1).all()  # its last windows forecast a row learnt from
+    fewer, more = (lately(network, series, origins, learnt=rows)[1, 0, 3] for rows in (50, 0))
+    assert 1 < fewer < more
+
+
 def test_windows_far_back_are_forgotten() -> None:
     network, series = knows_noise(), noise(np.ones((600, 1)))
     other = dataclasses.replace(series, targets=series.targets.copy())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -190,6 +191,7 @@ def test_rows_without_times(tmp_path: Path, run: Run) -> None:
     run("train", tmp_path / "t.csv", "--task", "forecast", "-o", tmp_path / "m", *TINY, "--quiet")
     rows = rows_of(run("forecast", tmp_path / "m", tmp_path / "t.csv")[0])
     assert [row["row"] for row in rows] == [str(number) for number in range(151, 158)]
+    assert seqgen.load(tmp_path / "m").checkpoint.scaler.learnt == {"": 135}
     run("forecast", tmp_path / "m", tmp_path / "t.csv", "--plot", tmp_path / "p.png")
 
 
@@ -293,9 +295,7 @@ def test_the_bands_that_are_measured_are_those_of_the_forecasts(
     for place, end in enumerate(range(240, 294)):
         (tmp_path / "cut.csv").write_text("\n".join(lines[: 1 + end]) + "\n")
         (made,) = model.forecast(str(tmp_path / "cut.csv"), levels="50,80,95")
-        (then,) = model.forecast(
-            str(tmp_path / "cut.csv"), levels="80", backtest=1, horizon=7
-        )
+        (then,) = model.forecast(str(tmp_path / "cut.csv"), levels="80", backtest=1, horizon=7)
         assert then.origin == end - 7
         for band in made.bands:
             low = (2.5, 10.0, 25.0, 50.0, 75.0, 90.0, 97.5).index(50 - band.level / 2)
@@ -303,6 +303,26 @@ def test_the_bands_that_are_measured_are_those_of_the_forecasts(
             np.testing.assert_allclose(band.high, quantiles[place, :, :, 6 - low], rtol=1e-4)
         if place >= 7:
             np.testing.assert_allclose(then.bands[0].low, quantiles[place - 7, :, :, 1], rtol=1e-4)
+
+
+def test_a_model_knows_which_rows_it_learnt_from(forecaster: Path, table: Path, tmp_path: Path) -> None:
+    model = seqgen.load(forecaster)
+    scaler = model.checkpoint.scaler
+    (whole,) = model.forecast(str(table))
+    assert scaler.learnt_rows(whole.series) == 200
+    lines = table.read_text().splitlines()
+    for first, last, rows in ((150, 300, 50), (220, 300, 0), (0, 120, 120)):
+        (tmp_path / "part.csv").write_text("\n".join([lines[0], *lines[1 + first : 1 + last]]) + "\n")
+        (part,) = model.forecast(str(tmp_path / "part.csv"))
+        assert scaler.learnt_rows(part.series) == rows
+    # a model of before this was kept knows nothing of it, and is read and written as it was
+    before = {name: value for name, value in scaler.to_dict().items() if name != "learnt"}
+    assert type(scaler).from_dict(before).learnt_rows(whole.series) == 0
+    assert type(scaler).from_dict(before).to_dict() == before
+    assert type(scaler).from_dict(scaler.to_dict()) == scaler
+    for damaged in ({"": "soon"}, {"": 1e300}, [1], {"": 10**30}):
+        with pytest.raises(ModelError, match="how to read a series"):
+            type(scaler).from_dict({**before, "learnt": damaged})
 
 
 def test_a_table_for_people_says_who_is_better(forecaster: Path, table: Path, tmp_path: Path, run: Run) -> None:
@@ -381,7 +401,9 @@ def test_a_model_begins_where_another_ended(forecaster: Path, table: Path, tmp_p
     before, after = (load_file(path / "model.safetensors") for path in (forecaster, tmp_path / "m"))
     for name in set(before) - {"believed", "widening"}:
         np.testing.assert_allclose(before[name], after[name], atol=1e-5)
-    assert model.checkpoint.scaler == seqgen.load(forecaster).checkpoint.scaler
+    scaler, started = model.checkpoint.scaler, seqgen.load(forecaster).checkpoint.scaler
+    assert scaler.learnt[""] > started.learnt[""]  # it has learnt from more rows since
+    assert dataclasses.replace(scaler, learnt=started.learnt) == started
     with pytest.raises(UserError, match="--horizon 9 does not fit --init-from, whose model has 7"):
         seqgen.train(str(table), tmp_path / "n", init_from=forecaster, steps=1, horizon=9)
 

@@ -61,7 +61,7 @@ def evaluate(asked: Evaluation) -> dict[str, Any]:
     rows = sum(stop - max(first, config.look_back) for first, stop in ranges)
     learnt = _learnt(asked, scaler, config, prepared, parts) if asked.rivals else None
     rivals = _rivals(scaler, config, learnt) if asked.rivals else []
-    tallies = _count(model, prepared, ranges, [scaler.measures_of(one) for one in series], rivals)
+    tallies = _count(model, series, prepared, ranges, rivals)
     own, persistence = tallies.pop("model"), tallies.get("persistence")
     return {
         "records": len(series),
@@ -121,14 +121,15 @@ def _rivals(scaler: Scaler, config: ForecasterConfig, learnt: _Learnt | None) ->
 
 def _count(
     model: Model,
-    series: Sequence[Prepared],
+    series: Sequence[Series],
+    prepared: Sequence[Prepared],
     ranges: Sequence[tuple[int, int]],
-    measures: Sequence[Sequence[Measure]],
     rivals: Sequence[Rival | Banded],
 ) -> dict[str, Tally]:
     """The tally of the model and of each rival over all windows of the ranges."""
     scaler, config = model.checkpoint.scaler, forecaster_of(model)
     columns = len(scaler.targets)
+    measures: list[Sequence[Measure]] = [scaler.measures_of(one) for one in series]
 
     def of(name: str, number: int) -> np.ndarray:
         return np.array([getattr(measure, name) for measure in measures[number][:columns]])
@@ -137,11 +138,11 @@ def _count(
     tallies = {n: Tally(scaler.targets, of("deviation", 0), of("naive_error", 0), config.levels) for n in names}
     network = model.forecaster
     place = network.segment_weight.device
-    for number, (one, rows) in enumerate(zip(series, ranges, strict=True)):
+    for number, (one, rows) in enumerate(zip(prepared, ranges, strict=True)):
         windows = Windows([one], [rows], config.look_back, config.horizon)
         if not len(windows):
             continue
-        factors = lately(network, one, windows.origins)
+        factors = lately(network, one, windows.origins, scaler.learnt_rows(series[number]))
         deviations, naive_errors = of("deviation", number), of("naive_error", number)
         every = np.arange(len(windows.origins))
         for origins in np.array_split(every, max(1, len(every) * columns // _AT_ONCE)):

@@ -89,7 +89,8 @@ def forecasts(
             )
         stretch: list[Floats | None] = [None] * len(origins)
         if bands:
-            stretch = list(lately(model.forecaster, scaler.prepare(series), np.array(origins)))
+            learnt = scaler.learnt_rows(series)
+            stretch = list(lately(model.forecaster, scaler.prepare(series), np.array(origins), learnt))
         for origin, factors in zip(origins, stretch, strict=True):
             yield _one(model, series, origin, horizon, bands, factors)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,6 +55,7 @@ class Scaler:
     logarithm: bool
     calendar: tuple[str, ...]
     measures: Mapping[str, tuple[Measure, ...]]  # a series' name → of each column
+    learnt: Mapping[str, int] = field(default_factory=dict)  # a series' name → the last row learnt from (see `mark`)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -72,6 +73,15 @@ class Scaler:
         if len(self.measures) == 1 and "" in self.measures:
             return self.measures[""]
         return measure(series, len(series.values), self.scaling, self.logarithm, self.season, len(self.targets))
+
+    def learnt_rows(self, series: Series) -> int:
+        """How many of its rows are not after the last that the model learnt from; 0 where it learnt from none, or where
+        that is not known, as of models of before."""
+        name = "" if len(self.measures) == 1 and "" in self.measures else series.name
+        last = self.learnt.get(name, 0)
+        if series.times is None:
+            return min(last, len(series))
+        return int(np.searchsorted(series.times.astype("datetime64[s]").astype(np.int64), last, side="right"))
 
     def prepare(self, series: Series, ahead: int = 0, needed: int = 0) -> Prepared:
         """The series in the network's scale, with what is known of `ahead` rows after its last; of future covariates
@@ -146,13 +156,14 @@ class Scaler:
         plain = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in vars(self).items()
-            if name != "measures"
+            if name not in ("measures", "learnt")
         }
         rows = {
             name: [[m.centre, m.spread, m.deviation, m.naive_error] for m in each]
             for name, each in self.measures.items()
         }
-        return {"kind": self.kind, **plain, "measures": rows}
+        learnt = {"learnt": dict(self.learnt)} if self.learnt else {}  # models of before have none
+        return {"kind": self.kind, **plain, "measures": rows, **learnt}
 
     def files(self) -> dict[str, bytes]:
         """No further files."""
@@ -180,6 +191,7 @@ class Scaler:
                 logarithm=bool(data["logarithm"]),
                 season=int(data["season"]),
                 measures=measures,
+                learnt={str(name): int(last) for name, last in data.get("learnt", {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"tokenizer.json does not tell how to read a series ({error!r})") from error
@@ -187,7 +199,7 @@ class Scaler:
             len(rows) == len(scaler.columns)
             and all(math.isfinite(m.centre) and m.spread > 0 and m.deviation > 0 and m.naive_error >= 0 for m in rows)
             for rows in measures.values()
-        )
+        ) and all(abs(last) < 1 << 62 for last in scaler.learnt.values())
         if not sound or not scaler.targets or not measures or scaler.scaling not in SCALINGS or scaler.season < 1:
             raise ModelError("tokenizer.json does not tell how to read a series: its numbers are impossible")
         if not set(scaler.calendar) <= set(CYCLES):
@@ -227,6 +239,12 @@ def measure(series: Series, rows: int, scaling: str, logarithm: bool, season: in
         errors = np.abs(raw[lag:] - raw[:-lag])[seen[lag:] & seen[:-lag]]
         found.append(Measure(centre, spread, deviation, float(errors.mean()) if len(errors) else 0.0))
     return tuple(found)
+
+
+def mark(series: Series, rows: int) -> int:
+    """What `Scaler.learnt` keeps of the first `rows` rows, one at least: the time of the last, in seconds since 1970;
+    or their number where there are no times."""
+    return rows if series.times is None else int(series.times[rows - 1].astype("datetime64[s]").astype(np.int64))
 
 
 def _spread(values: Values, spread: float) -> float:

@@ -7,8 +7,9 @@ since (weighted split conformal prediction for what drifts: Barber, Candès, Ram
 found counts as much as `_PRIOR` horizons of windows whose errors are normal. Windows that overlap are alike: those of a
 horizon together count as one.
 
-Nothing that comes after an origin tells on its factor: only windows whose last row is there. They begin at whole
-numbers of strides from the first row, so that forecasts from many origins are measured on the same ones.
+Nothing that comes after an origin tells on its factor: only windows whose last row is there, and of those none that the
+network learnt from. They begin at whole numbers of strides from the first row, so that forecasts from many origins are
+measured on the same ones.
 """
 
 from __future__ import annotations
@@ -38,11 +39,12 @@ _AT_ONCE = 1024  # windows through the network
 _ORIGINS, _NUMBERS = 1 << 11, 1 << 15  # origins, and these times columns, that are reckoned with together
 
 
-def lately(network: Forecaster, series: Prepared, origins: Integers) -> Floats:
+def lately(network: Forecaster, series: Prepared, origins: Integers, learnt: int = 0) -> Floats:
     """By how much each quantile's distance from the median must be multiplied.
 
     Args:
         origins: the first rows that are forecast, rising.
+        learnt: rows at the beginning that the network learnt from; what it forecasts of them is better than it is.
 
     Returns:
         shape (origins, columns, levels); 1 for the median, and for all where no earlier forecast can be measured. Both
@@ -55,7 +57,7 @@ def lately(network: Forecaster, series: Prepared, origins: Integers) -> Floats:
     at_once = max(1, min(_ORIGINS, _NUMBERS // columns))
     for first in range(0, len(origins), at_once):
         part = slice(first, first + at_once)
-        result[part] = _factors(network, series, origins[part])
+        result[part] = _factors(network, series, origins[part], learnt)
     return result
 
 
@@ -70,12 +72,12 @@ def stretched(outputs: Floats, factors: Floats) -> Floats:
     return np.concatenate([outputs[..., :1], wider], axis=-1)
 
 
-def _factors(network: Forecaster, series: Prepared, origins: Integers) -> Floats:
+def _factors(network: Forecaster, series: Prepared, origins: Integers, learnt: int) -> Floats:
     """See `lately`."""
     config = network.config
     horizon, middle = config.horizon, config.middle
     stride = max(1, horizon // _OVERLAP)
-    first = max(config.look_back, int(origins[0]) - horizon * (1 + _REACH))
+    first = max(config.look_back, learnt, int(origins[0]) - horizon * (1 + _REACH))
     rows = (-(-first // stride) * stride, int(origins[-1]))
     windows = Windows([series], [rows], config.look_back, horizon, stride)
     columns, count = windows.columns, len(windows.origins)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +11,7 @@ import torch
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import ForecasterConfig, TrainOptions
 from seqgen.corpus import series as reading
-from seqgen.corpus.scaling import CYCLES, Measure, Scaler, check_positive, measure, step_of
+from seqgen.corpus.scaling import CYCLES, Measure, Scaler, check_positive, mark, measure, step_of
 from seqgen.corpus.series import Series, SeriesOptions
 from seqgen.corpus.sources import Document
 from seqgen.corpus.windows import Floats, Parts, Prepared, Windows, cut
@@ -104,6 +104,10 @@ class Forecast:
         )
         parts = [cut(len(one.values), options.split_rows, fraction, shape.horizon) for one in series]
         scaler = known or fit(series, parts, options, season, shape.look_back)
+        if preparation.codec is None and known is not None:  # the model to start from has not seen these rows
+            new = _learnt(series, parts)
+            both = {name: max(last, known.learnt.get(name, last)) for name, last in new.items()}
+            scaler = replace(known, learnt={**known.learnt, **both})
         learnt = [scaler.prepare(one) for one in series]
         train = Windows(learnt, [each.range("train") for each in parts], shape.look_back, shape.horizon)
         if not len(train):
@@ -193,7 +197,13 @@ def fit(series: Sequence[Series], parts: Sequence[Parts], options: TrainOptions,
         logarithm=options.log_returns,
         calendar=calendar(first, max(part.train for part in parts), look_back, options.calendar),
         measures=measures,
+        learnt=_learnt(series, parts),
     )
+
+
+def _learnt(series: Sequence[Series], parts: Sequence[Parts]) -> dict[str, int]:
+    """The last row that is learnt from, of every series."""
+    return {one.name: mark(one, part.train) for one, part in zip(series, parts, strict=True) if part.train}
 
 
 def calendar(series: Series, rows: int, look_back: int, asked: bool | None) -> tuple[str, ...]:
