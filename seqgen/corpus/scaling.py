@@ -68,20 +68,22 @@ class Scaler:
 
     def measures_of(self, series: Series) -> tuple[Measure, ...]:
         """Those of its name; of its own rows where the model has not learnt from a series of that name."""
-        if series.name in self.measures:
-            return self.measures[series.name]
-        if len(self.measures) == 1 and "" in self.measures:
-            return self.measures[""]
+        name = self._name_of(series)
+        if name in self.measures:
+            return self.measures[name]
         return measure(series, len(series.values), self.scaling, self.logarithm, self.season, len(self.targets))
+
+    def _name_of(self, series: Series) -> str:
+        """Its own; where the model has learnt from one without a name, that one's."""
+        return "" if set(self.measures) == {""} else series.name
 
     def learnt_rows(self, series: Series) -> int:
         """How many of its rows are not after the last that the model learnt from; 0 where it learnt from none, or where
         that is not known, as of models of before."""
-        name = "" if len(self.measures) == 1 and "" in self.measures else series.name
-        last = self.learnt.get(name, 0)
+        last = self.learnt.get(self._name_of(series), 0)
         if series.times is None:
             return min(last, len(series))
-        return int(np.searchsorted(series.times.astype("datetime64[s]").astype(np.int64), last, side="right"))
+        return int(np.searchsorted(_seconds(series.times), last, side="right"))
 
     def prepare(self, series: Series, ahead: int = 0, needed: int = 0) -> Prepared:
         """The series in the network's scale, with what is known of `ahead` rows after its last; of future covariates
@@ -244,7 +246,12 @@ def measure(series: Series, rows: int, scaling: str, logarithm: bool, season: in
 def mark(series: Series, rows: int) -> int:
     """What `Scaler.learnt` keeps of the first `rows` rows, one at least: the time of the last, in seconds since 1970;
     or their number where there are no times."""
-    return rows if series.times is None else int(series.times[rows - 1].astype("datetime64[s]").astype(np.int64))
+    return rows if series.times is None else int(_seconds(series.times)[rows - 1])
+
+
+def _seconds(times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.int64]:
+    """Since 1970."""
+    return times.astype("datetime64[s]").astype(np.int64)
 
 
 def _spread(values: Values, spread: float) -> float:

@@ -72,6 +72,19 @@ def stretched(outputs: Floats, factors: Floats) -> Floats:
     return np.concatenate([outputs[..., :1], wider], axis=-1)
 
 
+def needed(quantiles: Floats, truth: Floats, band: int) -> Floats:
+    """The factor with which a band would just have held the truth, shape (windows, steps): its score.
+
+    Args:
+        quantiles: in order, shape (windows, steps, levels), the median in the middle.
+        band: the place of its lower quantile.
+    """
+    centre = quantiles[:, :, quantiles.shape[2] // 2]
+    below = (centre - truth) / np.maximum(centre - quantiles[:, :, band], _THIN)
+    above = (truth - centre) / np.maximum(quantiles[:, :, -1 - band] - centre, _THIN)
+    return np.asarray(np.maximum(below, above))
+
+
 def _factors(network: Forecaster, series: Prepared, origins: Integers, learnt: int) -> Floats:
     """See `lately`."""
     config = network.config
@@ -118,13 +131,10 @@ def _held(network: Forecaster, windows: Windows, some: Integers) -> tuple[Values
     with torch.inference_mode():
         outputs = network.predict(*inputs(sample, network.segment_weight.device))
     quantiles = outputs[:, :, 1:].float().cpu().numpy()
-    centre = quantiles[:, :, middle]
-    held = np.zeros((len(centre), middle, len(_GRID)))
+    held = np.zeros((len(quantiles), middle, len(_GRID)))
     for band in range(middle):
         with np.errstate(over="ignore", invalid="ignore"):
-            below = (centre - sample.future) / np.maximum(centre - quantiles[:, :, band], _THIN)
-            above = (sample.future - centre) / np.maximum(quantiles[:, :, -1 - band] - centre, _THIN)
-            scores = np.maximum(below, above)
+            scores = needed(quantiles, sample.future, band)
         held[:, band] = _shares(np.where(np.isnan(scores), np.inf, scores), sample.observed)
     seen = sample.observed.mean(axis=1)
     return held.reshape(len(some), columns, middle, -1), seen.reshape(len(some), columns)

@@ -54,16 +54,12 @@ class TextCopies:
 
     def longest(self, text: str) -> int:
         """Characters of the longest run of `text` that stands in the corpus."""
-        data = [_bytes(character) for character in text]
+        data = [as_bytes(character) for character in text]
         return self.suffixes.longest(len(data), lambda start, end: b"".join(data[start:end]))
 
 
 def _decoder() -> codecs.IncrementalDecoder:
     return codecs.getincrementaldecoder("utf-8")("surrogateescape")
-
-
-def _bytes(text: str) -> bytes:
-    return as_bytes(text)
 
 
 class _Pieces:
@@ -83,7 +79,7 @@ class _Pieces:
         found: list[dict[bytes, tuple[int, int]]] = [{} for _ in range(max(map(len, self.texts)) + 1)]
         for text in set(self.texts):
             for k in range(1, len(text) + 1):
-                begin = _bytes(text[:k])
+                begin = as_bytes(text[:k])
                 if begin not in found[k]:
                     behind = begin + b"\xff"  # which nothing that goes on from it comes behind
                     found[k][begin] = bisect.bisect_left(ordered, begin), bisect.bisect_left(ordered, behind)
@@ -136,7 +132,7 @@ class CopyGuard:
         return True
 
     def _take(self, data: bytes) -> None:
-        added = [_bytes(character) for character in self._utf8.decode(data)]
+        added = [as_bytes(character) for character in self._utf8.decode(data)]
         self._context = [*self._context, *added][-self._most :]
 
     def _before(self, new: int) -> bytes | None:
@@ -153,7 +149,7 @@ class CopyGuard:
         return [
             token
             for token, text in enumerate(self._pieces.texts)
-            if any(self._suffixes.occurs(_bytes(text[at : at + size])) for at in range(len(text) - size + 1))
+            if any(self._suffixes.occurs(as_bytes(text[at : at + size])) for at in range(len(text) - size + 1))
         ]
 
     def _whole(self) -> npt.NDArray[np.bool_]:
@@ -180,7 +176,7 @@ class CopyGuard:
         for place in self._suffixes.order[low:high].tolist():
             after = self._suffixes.at(place + len(before), _LONGEST_CHARACTER * k)
             assert isinstance(after, bytes)
-            begin = _bytes(after.decode("utf-8", "surrogateescape")[:k])
+            begin = as_bytes(after.decode("utf-8", "surrogateescape")[:k])
             if begin in beginnings:
                 ranges.add(beginnings[begin])
         return ranges
@@ -196,7 +192,7 @@ class CopyGuard:
             utf8 = _decoder()
             utf8.setstate(state)
             added = utf8.decode(self._pieces.table[token], token == self._pieces.end)
-            characters = [*self._context, *map(_bytes, added)]
+            characters = [*self._context, *map(as_bytes, added)]
             for stop in range(len(self._context) + 1, len(characters) + 1):
                 run = characters[max(0, stop - self._most - 1) : stop]
                 if len(run) > self._most and self._suffixes.occurs(b"".join(run)):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from seqgen.config import ClassifierConfig, GenerativeConfig, Sorter
 from seqgen.generation.filters import softmax
 from seqgen.generation.light_stack import LightStack
-from seqgen.model.ngrams import BUCKETS, Bags, bags
+from seqgen.model.ngrams import BUCKETS, Bags, bags, rows_of_buckets
 from seqgen.model.stretches import Ids, by_size, lay_out
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.preparing import Preparer
@@ -130,9 +130,7 @@ class _Reader:
         keys = self._weights["wide_keys"]  # ascending
         self._asked += len(buckets)
         if self._table is None and self._asked > _WORTH_A_TABLE:
-            table = np.full(BUCKETS, -1, dtype=np.int32)
-            table[keys.astype(np.int64)] = np.arange(len(keys))
-            self._table = table
+            self._table = rows_of_buckets(keys.astype(np.int64))
         if self._table is not None:
             return self._table[buckets]
         rows = np.minimum(np.searchsorted(keys, buckets.astype(np.float32)), len(keys) - 1)

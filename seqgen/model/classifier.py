@@ -26,7 +26,7 @@ from seqgen.config import ClassifierConfig
 from seqgen.model.cells import cell
 from seqgen.model.masks import Random, dropout_mask
 from seqgen.model.network import Layer, look_up
-from seqgen.model.ngrams import BUCKETS, Bags
+from seqgen.model.ngrams import Bags, rows_of_buckets
 from seqgen.model.stretches import Ids, Stretches, by_size, lay_out, stretches
 
 __all__ = ["Classifier", "Ids", "Reader", "Stretches", "by_size", "lay_out", "reverse", "stretches"]
@@ -216,9 +216,7 @@ class Classifier(nn.Module):
     def _rows(self) -> npt.NDArray[np.int32]:
         """The row of each bucket among those that the linear model knows, or −1."""
         if self._row_of_bucket is None:
-            table = np.full(BUCKETS, -1, dtype=np.int32)
-            table[self.wide_keys.detach().cpu().numpy().astype(np.int64)] = np.arange(self.config.features)
-            self._row_of_bucket = table
+            self._row_of_bucket = rows_of_buckets(self.wide_keys.detach().cpu().numpy().astype(np.int64))
         return self._row_of_bucket
 
     def know(self, keys: npt.NDArray[np.integer], weight: Tensor, bias: Tensor) -> None:

@@ -141,6 +141,13 @@ def bags(texts: Any, order: int, buckets: int, leave_out: Collection[int] = ()) 
     return Bags((keys & np.uint64(buckets - 1)).astype(np.int64), starts)
 
 
+def rows_of_buckets(keys: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
+    """For each bucket its place among `keys`, which are buckets, or −1."""
+    rows = np.full(BUCKETS, -1, dtype=np.int32)
+    rows[keys] = np.arange(len(keys))
+    return rows
+
+
 def joined(first: Bags, second: Bags) -> Bags:
     """The texts of both, one after another."""
     starts = np.concatenate([first.starts, first.starts[-1] + second.starts[1:]])

@@ -8,7 +8,7 @@
  * threads nor on the other rows.
  *
  * Where nothing is to be learnt the input's share may be a table, looked up by ids, and of the outputs only what a
- * classifier pools may be kept (`Pool`): then all that a thread writes stays in the cache.
+ * classifier pools may be kept (`pooled`): then all that a thread writes stays in the cache.
  *
  * Processors with matrix tiles (AMX) multiply bfloat16 several times faster by those; there PyTorch's products and the
  * kernels of `cells.c` are better. */
@@ -34,8 +34,8 @@ typedef struct {
     float *through;       /* float32 (rows, units): gradient of the last h, and in the end of the first */
     float *carry;         /* float32 (rows, units): of c (LSTM); zeros (GRU), and in the end what bypasses the gates */
     const int64_t *ids;     /* (steps, rows), or null: x is (vocabulary, G · units), and this says which row of it */
-    const int64_t *lengths; /* (rows,), or null: how many steps of each row count, and only `pooled` is made of them; */
-    float *pooled;          /* float32 (rows, 3, units): last, largest, sum. `history` then has room for two steps */
+    const int64_t *lengths; /* (rows,), or null; else so many steps of each row count, and of them only */
+    float *pooled;          /* is made: float32 (rows, 3, units), last, largest, sum. `history` has room for two steps */
 } Sequence;
 
 #if defined(__x86_64__) && defined(__GNUC__) && (__GNUC__ >= 11 || defined(__clang__))

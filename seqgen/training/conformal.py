@@ -12,12 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.generation.bands import needed
+
 Floats = npt.NDArray[np.float32]
 
 _FEWEST = 50  # scores behind one factor; with fewer, steps are taken together
 _FEWEST_APART = 20.0  # windows side by side that the correction for few of them reckons with, at the least
 _NARROW, _WIDE = 0.1, 10.0  # limits of a factor
-_LEAST = 1e-6  # of a half band, in the scale of the network: none is narrower
 
 
 def widening(
@@ -40,15 +41,12 @@ def widening(
     windows, horizon = truth.shape
     result = np.ones((horizon, len(levels)), dtype=np.float32)
     middle = len(levels) // 2
-    centre = quantiles[:, :, middle]
     # Of n scores a band must hold (n + 1) / n of its share to hold it of the next; windows that overlap are no n.
     side_by_side = max(_FEWEST_APART, windows * apart / horizon)
     for place in range(middle):
         other = len(levels) - 1 - place
         share = min(1.0, (levels[other] - levels[place]) / 100 * (side_by_side + 1) / side_by_side)
-        below = (centre - truth) / np.maximum(centre - quantiles[:, :, place], _LEAST)
-        above = (truth - centre) / np.maximum(quantiles[:, :, other] - centre, _LEAST)
-        scores = np.where(observed, np.maximum(below, above), np.nan)
+        scores = np.where(observed, needed(quantiles, truth, place), np.nan)
         result[:, place] = result[:, other] = _factors(scores, share, horizon)
     return result
 

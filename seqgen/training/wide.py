@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqgen.model.ngrams import BUCKETS, Bags
+from seqgen.model.ngrams import BUCKETS, Bags, rows_of_buckets
 
 # Of the squared weights, strongest first: each fit starts where the last ended.
 _PENALTIES = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
@@ -192,9 +192,7 @@ class Problem:
 
 def _known(bags: Bags, keys: npt.NDArray[np.int64]) -> tuple[_Rows, Tensor]:
     """The features of each text, and one over the root of how many n-grams it has, shape (texts, 1)."""
-    place = np.full(BUCKETS, -1, dtype=np.int64)
-    place[keys] = np.arange(len(keys))
-    columns = place[bags.buckets]
+    columns = rows_of_buckets(keys)[bags.buckets].astype(np.int64)
     kept = columns >= 0
     starts = np.concatenate([[0], np.cumsum(kept)])[bags.starts]
     sizes = np.diff(bags.starts).clip(min=1).astype(np.float32)
