@@ -230,8 +230,8 @@ class Shelf:
         handler.end_headers()
         ends = [place for place in (self.stops_after, self.stalls_after) if place is not None]
         part = self.body[start : min(ends, default=None)]
+        self.sent.append(len(part))  # before a client that goes away can be asked about
         handler.wfile.write(part)
-        self.sent.append(len(part))
         if self.stalls_after is not None:
             handler.wfile.flush()
             self.closing.wait(20)
