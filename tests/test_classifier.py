@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,8 @@ from seqgen.errors import UserError
 from seqgen.evaluation import classify as measuring
 from seqgen.evaluation import linear_rival
 from seqgen.generation.labellers import SideBySide
+from seqgen.generation.light_labelling import LightLabeller
 from seqgen.model.classifier import Classifier, by_size, lay_out, reverse
-from seqgen.model.generative import GenerativeClassifier
 from seqgen.model.layout import weight_shapes
 from seqgen.model.ngrams import BUCKETS, bags, joined
 from seqgen.tokenizers.preparing import Preparer, read_stop_words
@@ -76,27 +75,31 @@ def test_groups_hold_each_stretch_once_and_are_bounded(lengths: list[int], most:
 
 @pytest.mark.parametrize(("units", "vocabulary"), [(32, 40), (48, 2000), (100, 300)])
 @pytest.mark.parametrize("generative", [False, True])
-def test_what_is_said_of_a_text_has_the_same_bits_whoever_is_read_with_it(
-    units: int, vocabulary: int, generative: bool
-) -> None:
+def test_light_labeller_split_batches_give_the_same_bits(units: int, vocabulary: int, generative: bool) -> None:
     """So that parts of a work can be done apart, and joined."""
-    labels = ("a", "b", "c")
-    shape: dict[str, Any] = {"vocab_size": vocabulary, "labels": labels, "rnn_size": units, "embedding_size": 32}
-    chance, generator = np.random.default_rng(units), torch.Generator().manual_seed(1)
-    read: Callable[[Sequence[np.ndarray]], torch.Tensor]
-    if generative:
-        writer = GenerativeClassifier(GenerativeConfig(**shape), generator).eval()
-        read = functools.partial(writer.log_likelihoods, end=3)
-    else:
-        sorter = Classifier(ClassifierConfig(**shape, stretch=20), generator).eval()
-        torch.nn.init.normal_(sorter.head_weight, generator=generator)
-        read = sorter.read
-    texts = [chance.integers(4, vocabulary, size=int(size)) for size in chance.integers(1, 90, size=50)]
-    with torch.inference_mode():
-        whole = read(texts)
-        for cuts in ([1, 2, 3, 49], [25], sorted(chance.integers(1, 50, size=9))):
-            parts = [read(texts[a:b]) for a, b in itertools.pairwise([0, *cuts, 50]) if a < b]
-            assert torch.equal(torch.cat(parts), whole)
+    shape: dict[str, Any] = {"vocab_size": vocabulary, "labels": ("a", "b", "c"), "rnn_size": units,
+                             "embedding_size": 32}  # fmt: skip
+    chance = np.random.default_rng(units)
+    config = GenerativeConfig(**shape) if generative else ClassifierConfig(**shape, stretch=20)
+    weights = {n: chance.normal(0, 0.3, s).astype(np.float32) for n, s in weight_shapes(config).items()}
+    read = LightLabeller(config, weights, NumberCodec(vocabulary))
+    texts = [chance.integers(4, vocabulary, size=int(size)).tobytes() for size in chance.integers(1, 90, size=50)]
+    whole = read(texts)
+    for cuts in ([1, 2, 3, 49], [25], sorted(chance.integers(1, 50, size=9))):
+        parts = [read(texts[a:b]) for a, b in itertools.pairwise([0, *cuts, 50]) if a < b]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+class NumberCodec:
+    """Ids as they lie in memory, eight bytes each."""
+
+    end = 3
+
+    def __init__(self, vocab_size: int) -> None:
+        self.vocab_size = vocab_size
+
+    def encode(self, data: bytes) -> np.ndarray:
+        return np.frombuffer(data, dtype=np.int64)
 
 
 def test_a_stretch_is_turned_within_its_length() -> None:

@@ -1,9 +1,7 @@
-"""Texts sorted without PyTorch: the probabilities are PyTorch's, and large jobs are handed over to it."""
+"""Texts sorted without PyTorch: the probabilities are PyTorch's, and never depend on the batch."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from conftest import Run
 from test_cli import imported
 
 import seqgen
-from seqgen.api import classifying
 from seqgen.config import ClassifierConfig, GenerativeConfig, Sorter
-from seqgen.generation.labellers import Gradual
 from seqgen.generation.labelling import load_labeller
 from seqgen.generation.light_labelling import LightLabeller, _Reader
 from seqgen.generation.light_stack import LightStack
@@ -64,7 +59,7 @@ def compare(config: Sorter, codec: Codec, tolerance: float) -> None:
     assert np.ptp(wanted, axis=0).min() > 1e-3, "texts must differ, or nothing is compared"
     np.testing.assert_allclose(found, wanted, atol=tolerance)
     for number in (0, 1, 7):  # a text's are its own
-        np.testing.assert_allclose(ours(TEXTS[number : number + 1])[0], found[number], atol=1e-6)
+        np.testing.assert_array_equal(ours(TEXTS[number : number + 1])[0], found[number])
     assert ours([]).shape == (0, len(config.labels))
 
 
@@ -89,7 +84,6 @@ def units(request: pytest.FixtureRequest) -> int:
 def test_a_network_sorts_as_with_torch(case: dict[str, Any], units: int) -> None:
     config = ClassifierConfig(TEXT_CODEC.vocab_size, ("a", "b", "c"), rnn_size=units, embedding_size=11,
                               **{"features": 50, **case})  # fmt: skip
-    assert LightLabeller(config, some_weights(config), TEXT_CODEC).is_fast == (units == 32)
     compare(config, TEXT_CODEC, 1e-5)
 
 
@@ -103,7 +97,7 @@ def test_a_table_of_all_ids_changes_nothing(units: int) -> None:
     assert all(stack._table is None for stack in ours._network._stacks)
     ours(TEXTS)
     assert all(stack._table is not None for stack in ours._network._stacks)
-    np.testing.assert_allclose(ours(TEXTS[:1]), first, atol=1e-6)
+    np.testing.assert_array_equal(ours(TEXTS[:1]), first)
 
 
 def test_texts_of_the_kernels_do_not_know_of_each_other() -> None:
@@ -131,28 +125,6 @@ def test_a_writer_sorts_as_with_torch(case: dict[str, Any], units: int) -> None:
     compare(GenerativeConfig(codec.vocab_size, **sizes, labels=("a", "b", "c")), codec, 1e-3)
 
 
-def test_large_jobs_are_handed_over() -> None:
-    def counting(name: str) -> Callable[[Sequence[bytes]], Any]:
-        return lambda texts: asked.append((name, len(texts)))
-
-    asked: list[tuple[str, int]] = []
-    config = ClassifierConfig(TEXT_CODEC.vocab_size, ("a", "b"))
-    light = LightLabeller(config, some_weights(config), TEXT_CODEC)
-    started = []
-
-    def heavy() -> Any:
-        started.append(1)
-        return counting("heavy")
-
-    work = Gradual(light, heavy, 20)
-    work._now = counting("light")
-    assert work.labels == ("a", "b")
-    for texts in ([b"ten bytes."], [b"ten bytes."], [b"x"], [b"y", b"z"]):
-        work(texts)
-    assert asked == [("light", 1), ("light", 1), ("heavy", 1), ("heavy", 2)]
-    assert started == [1]
-
-
 @pytest.fixture(scope="module")
 def mood(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("mood")
@@ -175,20 +147,37 @@ def test_few_texts_are_sorted_without_torch(mood: Path) -> None:
     assert [line.split("\t")[0] for line in (mood.parent / "out").read_text().splitlines()] == ["good", "bad"]
 
 
-def test_without_kernels_who_expects_many_gets_torch_at_once(
-    mood: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "numpy"])
+def test_classify_one_text_equals_the_same_text_among_others(
+    mood: Path, monkeypatch: pytest.MonkeyPatch, kernels: bool
 ) -> None:
+    """To the last bit, with 16 units and with 20, whichever arithmetic serves."""
+    if not kernels:
+        monkeypatch.setattr("seqgen.generation.light_stack.library", lambda: None)
     model = seqgen.load(mood)
-    monkeypatch.setattr("seqgen.generation.light_stack.library", lambda: None)
-    assert isinstance(classifying.labeller(model, expected=100), Gradual)
-    for many in (None, 1 << 40):
-        assert not isinstance(classifying.labeller(model, expected=many), Gradual)
-    texts = "".join(f"it was {word} and {number}\n" for number in range(60) for word in ("lovely", "rude")).encode()
-    few = run("classify", mood, "--format", "jsonl", stdin=texts).records
-    monkeypatch.setattr(classifying, "_WORTH_A_START", 1)
-    many_ = run("classify", mood, "--format", "jsonl", stdin=texts).records
-    assert [record["label"] for record in few] == [record["label"] for record in many_]
-    np.testing.assert_allclose(
-        [record["probability"] for record in few], [record["probability"] for record in many_], atol=1e-5
-    )
-    assert json.dumps(few) != "[]"
+    texts = [f"it was {word} and {number}" for number in range(37) for word in ("lovely", "rude", "")]
+    together = model.classify(texts)
+    assert together == [model.classify([text])[0] for text in texts]
+    assert together[10:50] == model.classify(texts[10:50])
+
+
+@pytest.mark.parametrize("case", [{}, {"cell": "gru", "num_layers": 2, "rnn_size": 20}, {"cell": "rnn"}],
+                         ids=str)  # fmt: skip
+@pytest.mark.parametrize("generative", [False, True], ids=["network", "generative"])
+def test_light_labeller_batch_never_changes_a_bit(
+    case: dict[str, Any], generative: bool, units: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if units == 20:
+        monkeypatch.setattr("seqgen.generation.light_stack.library", lambda: None)
+    sizes = {"rnn_size": units, **case}
+    if generative:
+        sizes.pop("direction", None)
+        codec: Codec = LabelledCodec(TEXT_CODEC, 3)
+        config: Sorter = GenerativeConfig(codec.vocab_size, **sizes, labels=("a", "b", "c"))
+    else:
+        codec, config = TEXT_CODEC, ClassifierConfig(TEXT_CODEC.vocab_size, ("a", "b"), features=50, **sizes)
+    ours = LightLabeller(config, some_weights(config), codec)
+    together = ours(TEXTS * 4)
+    for number, text in enumerate(TEXTS):
+        np.testing.assert_array_equal(ours([text])[0], together[number])
+    np.testing.assert_array_equal(ours(TEXTS[3:] + TEXTS[:3])[: len(TEXTS) - 3], together[3 : len(TEXTS)])

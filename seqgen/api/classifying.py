@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.config import ClassifyOptions, GenerativeConfig, Sorter
+from seqgen.config import ClassifyOptions, Sorter
 from seqgen.errors import ModelError
 from seqgen.tokenizers.parallel import processors
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 _AT_ONCE = 1 << 20  # bytes of texts that are read together, or one text
 _MOST = 4096  # texts
-_WORTH_A_START = 1 << 24  # bytes of texts times units of the network that numpy reads while PyTorch starts
 
 
 @dataclass(frozen=True)
@@ -40,33 +39,22 @@ class Prediction:
         return self.labels[0][1]
 
 
-def labeller(model: Model, expected: int | None = None) -> Labeller:
-    """The classifier of a model, ready to work: by the compiled kernels, where they can; else, with so few bytes of
-    texts `expected` that PyTorch's start would be the longer part, in numpy, which hands over should more come. Raises
-    `ModelError` for a model of another task."""
+def labeller(model: Model) -> Labeller:
+    """The classifier of a model, ready to work: on the processor in numpy and by the compiled kernels, elsewhere by
+    PyTorch. Which of them never depends on how much there is to sort: their last digits differ. Raises `ModelError` for
+    a model of another task."""
     config = sorter_of(model)
     if model.device not in ("auto", "cpu"):
-        return _with_torch(model, config)
-    from seqgen.generation.labellers import Gradual, SideBySide
+        from seqgen.generation.labelling import load_labeller
+        from seqgen.training import device
+
+        compute = device.choose(model.device, "fp32", threads=1)
+        return load_labeller(config, model.checkpoint.weights(), model.codec, compute.device)
+    from seqgen.generation.labellers import SideBySide
     from seqgen.generation.light_labelling import LightLabeller
 
     light = LightLabeller(config, model.checkpoint.weights(), model.codec)
-    if light.is_fast:
-        return SideBySide(light, processors()) if processors() > 1 else light
-    passes = len(config.labels) if isinstance(config, GenerativeConfig) else 1  # each text is read once for each label
-    worth = _WORTH_A_START // (config.rnn_size * config.num_layers * passes)
-    if expected is None or expected > worth:
-        return _with_torch(model, config)
-    return Gradual(light, lambda: _with_torch(model, config), worth)
-
-
-def _with_torch(model: Model, config: Sorter) -> Labeller:
-    from seqgen.generation.labelling import load_labeller
-    from seqgen.training import device
-
-    compute = device.choose(model.device, "fp32", threads=1)
-    workers = processors() if compute.device.type == "cpu" else 1
-    return load_labeller(config, model.checkpoint.weights(), model.codec, compute.device, workers)
+    return SideBySide(light, processors()) if processors() > 1 else light
 
 
 def sorter_of(model: Model) -> Sorter:
@@ -79,7 +67,7 @@ def sorter_of(model: Model) -> Sorter:
 
 def predict(model: Model, texts: Iterable[bytes], options: ClassifyOptions) -> Iterator[Prediction]:
     """A prediction for every text, in order."""
-    work = labeller(model, expected=0)
+    work = labeller(model)
     multi = sorter_of(model).multi
     for batch in in_batches(texts):
         for row in work(batch):

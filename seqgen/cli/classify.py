@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -58,7 +57,7 @@ def run(
 
     part = Shard.parse(shard)
     loaded = load(model)
-    work = labeller(loaded, expected=sum(Path(name).stat().st_size for name in names if Path(name).is_file()))
+    work = labeller(loaded)
     multi = sorter_of(loaded).multi
     voice = Voice(quiet)
     spell = _FORMATS[settings.format]

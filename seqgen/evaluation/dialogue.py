@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from seqgen.model.invariant import batch_invariant
 from seqgen.model.network import Network, States
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.dialogue import DialogueCodec
@@ -103,7 +104,7 @@ class Reader:
         lengths = np.array([len(reply) for reply in replies])
         inside = np.arange(longest)[:, None] < lengths
         result: Floats = np.zeros((longest, count))
-        with torch.inference_mode():
+        with torch.inference_mode(), batch_invariant():
             hidden, _ = self._network(inputs, states, kind=self._kind)
             wanted = torch.from_numpy(inside).to(self._device)
             top, goals = hidden[1:][wanted], targets[1:][wanted]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 Probabilities = npt.NDArray[np.float32]
-Sorting = Callable[[Sequence[bytes]], Probabilities]
 
 _WORTH_SHARING = 1 << 15  # bytes of texts: fewer are read before a second thread has woken
 
@@ -20,7 +19,7 @@ class Labeller(Protocol):
     """A classifier at work: `labeller(texts)` → probabilities, shape (texts, labels).
 
     Where a text has one label a row sums to one; where it may have several each stands for itself. A text's
-    probabilities are its own, whichever texts come with it, but for the last bits of the arithmetic.
+    probabilities are its own to the last bit, whichever texts come with it.
     """
 
     @property
@@ -52,20 +51,3 @@ class SideBySide:
         places = [0, *(int(cut) for cut in cuts), len(texts)]
         parts = [texts[first:last] for first, last in itertools.pairwise(places) if first < last]
         return np.concatenate(list(self._pool.map(self._labeller, parts)))
-
-
-class Gradual:
-    """See `Labeller`: one that starts at once, and another one, made when so many bytes have come that it is worth its
-    start."""
-
-    def __init__(self, light: Labeller, heavy: Callable[[], Sorting], worth: int) -> None:
-        self._now: Sorting = light
-        self._heavy: Callable[[], Sorting] | None = heavy
-        self._left = worth
-        self.labels = light.labels
-
-    def __call__(self, texts: Sequence[bytes]) -> Probabilities:
-        self._left -= sum(map(len, texts))
-        if self._left < 0 and self._heavy is not None:
-            self._now, self._heavy = self._heavy(), None
-        return self._now(texts)

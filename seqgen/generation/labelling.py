@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqgen.config import ClassifierConfig, GenerativeConfig, Sorter
-from seqgen.generation.labellers import Labeller, Probabilities, SideBySide
+from seqgen.generation.labellers import Labeller, Probabilities
 from seqgen.model.classifier import Classifier
 from seqgen.model.generative import GenerativeClassifier
 from seqgen.model.ngrams import BUCKETS, bags
@@ -59,11 +59,9 @@ def load_labeller(
     weights: Mapping[str, npt.NDArray[np.float32]],
     codec: Codec,
     device: torch.device,
-    workers: int = 1,
 ) -> Labeller:
-    """What sorts with a network of these weights, in so many threads."""
+    """What sorts with a network of these weights."""
     network = GenerativeClassifier(config) if isinstance(config, GenerativeConfig) else Classifier(config)
     network.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()})
     network.to(device)
-    labeller = ByNetwork(network, codec)
-    return SideBySide(labeller, workers) if workers > 1 else labeller
+    return ByNetwork(network, codec)

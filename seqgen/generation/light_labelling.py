@@ -14,6 +14,7 @@ import numpy.typing as npt
 from seqgen.config import ClassifierConfig, GenerativeConfig, Sorter
 from seqgen.generation.filters import softmax
 from seqgen.generation.light_stack import LightStack
+from seqgen.generation.products import rowwise
 from seqgen.model.ngrams import BUCKETS, Bags, bags, rows_of_buckets
 from seqgen.model.stretches import Ids, by_size, lay_out
 from seqgen.tokenizers import Codec
@@ -34,11 +35,6 @@ class LightLabeller:
         self._prepare = Preparer(config.lowercase, config.stop_words)
         self._network: _Reader | _Writer
         self._network = _Reader(config, weights) if isinstance(config, ClassifierConfig) else _Writer(config, weights)
-
-    @property
-    def is_fast(self) -> bool:
-        """Whether it is no slower than PyTorch, however much there is to sort."""
-        return isinstance(self._network, _Reader) and self._network.compiled
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -65,11 +61,6 @@ class _Reader:
         self._table: npt.NDArray[np.int32] | None = None  # row of each bucket
         self._asked = 0  # buckets
 
-    @property
-    def compiled(self) -> bool:
-        """Whether compiled kernels do the work."""
-        return all(stack.compiled for stack in self._stacks)
-
     def logits(self, texts: Sequence[bytes], ids: Sequence[Ids], end: int) -> Array:
         """Calibrated, shape (texts, labels)."""
         deep = self._weights["mix"][0] * self._deep(ids) + self._weights["shift"]
@@ -92,7 +83,7 @@ class _Reader:
                 turned = np.where(steps < lengths, lengths - 1 - steps, steps)  # the padding stays behind
                 order = read if direction == "forward" else np.take_along_axis(read, turned, axis=0)
                 kept[chosen, number] = self._stacks[number].summaries(order, lengths)
-        logits[written] = self._pooled(kept, laid.lengths, laid.owners) @ self._weights["head_weight"].T
+        logits[written] = rowwise(self._pooled(kept, laid.lengths, laid.owners), self._weights["head_weight"].T)
         logits[written] += self._weights["head_bias"]
         return logits
 
@@ -147,7 +138,7 @@ class _Writer:
         if output is None:
             projection = weights.get("projection")
             output = weights["embedding"] if projection is None else weights["embedding"] @ projection
-        self._output = output.T
+        self._output = np.ascontiguousarray(output.T)
 
     def logits(self, texts: Sequence[bytes], ids: Sequence[Ids], end: int) -> Array:
         """Calibrated, shape (texts, labels)."""
@@ -175,7 +166,7 @@ class _Writer:
         columns = np.arange(records.shape[1])
         for t in range(1, len(records)):  # what is read at t tells what comes at t + 1
             targets = np.where(t == lengths - 1, end, records[min(t + 1, len(records) - 1)])
-            logits = hidden[t] @ self._output + self._weights["output_bias"]
+            logits = rowwise(hidden[t], self._output) + self._weights["output_bias"]
             most = logits.max(axis=1)
             sums = np.exp(logits - most[:, None]).sum(axis=1, dtype=np.float64)
             nats = np.log(sums) + most - logits[columns, targets]

@@ -1,6 +1,6 @@
 """A recurrent stack over many texts side by side, without torch: by the compiled kernels (`native/sequence.c`) where
-the processor has what they need, otherwise by numpy. A text's numbers are the same whichever texts are beside it, but
-for the last bits of numpy's products.
+the processor has what they need, otherwise by numpy. A text's numbers are the same, to the last bit, whichever texts
+are beside it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from seqgen.config import Sorter
 from seqgen.generation.light import step_of
+from seqgen.generation.products import rowwise
 from seqgen.model.layout import STATES
 from seqgen.native import library
 from seqgen.native.sequences import CELLS, UNITS, Sequence, carry_out
@@ -36,7 +37,7 @@ class LightStack:
         self._embedding = weights["embedding"]
         self._layers = [
             (
-                weights[f"{prefix}layers.{number}.input_weight"].T,
+                np.ascontiguousarray(weights[f"{prefix}layers.{number}.input_weight"].T),
                 weights[f"{prefix}layers.{number}.bias"],
                 np.ascontiguousarray(weights[f"{prefix}layers.{number}.recurrent_weight"]),
                 weights.get(f"{prefix}layers.{number}.recurrent_bias"),
@@ -70,7 +71,7 @@ class LightStack:
         result: Array | None = None
         for number, (weight, bias, recurrent, recurrent_bias) in enumerate(self._layers):
             top = number == len(self._layers) - 1
-            gates, places = (table, rows) if result is None else (result @ weight + bias, None)
+            gates, places = (table, rows) if result is None else (rowwise(result, weight) + bias, None)
             result = self._layer(gates, places, recurrent, recurrent_bias, lengths if top else None)
         assert result is not None
         return result
@@ -83,11 +84,11 @@ class LightStack:
             self._seen += ids.size
             small = len(self._embedding) * len(bias) <= _LARGEST_TABLE
             if self._table is None and small and self._seen >= len(self._embedding):
-                self._table = self._embedding @ weight + bias
+                self._table = rowwise(self._embedding, weight) + bias
         if self._table is not None:
             return self._table, ids
         used, which = np.unique(ids, return_inverse=True)
-        return self._embedding[used] @ weight + bias, which.reshape(ids.shape)
+        return rowwise(self._embedding[used], weight) + bias, which.reshape(ids.shape)
 
     def _layer(
         self, gates: Array, places: Integers | None, recurrent: Array, bias: Array | None, lengths: Integers | None
@@ -115,8 +116,9 @@ class LightStack:
         steps, streams = gates.shape[:2]
         state = (np.zeros((streams, self._units), dtype=np.float32),) * STATES[self._cell]
         hidden = np.empty((steps, streams, self._units), dtype=np.float32)
+        turned = np.ascontiguousarray(recurrent.T)
         for t in range(steps):
-            product = state[0] @ recurrent.T
+            product = rowwise(state[0], turned)
             if bias is not None:
                 product += bias
             state = self._step(gates[t], product, state)

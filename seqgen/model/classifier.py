@@ -31,7 +31,6 @@ from seqgen.model.stretches import Ids, Stretches, by_size, lay_out, stretches
 
 __all__ = ["Classifier", "Ids", "Reader", "Stretches", "by_size", "lay_out", "reverse", "stretches"]
 
-_FEWEST = 4  # rows of a product, from which on MKL gives each the same bits whatever the others are
 _AT_ONCE = 1 << 15  # ids read together where nothing is learnt: their gates are some dozens of megabytes
 
 
@@ -149,10 +148,9 @@ class Classifier(nn.Module):
         logits = self.head_bias.detach().repeat(len(texts), 1)  # all that can be said of nothing
         if not written:
             return logits
-        written = enough(np.array(written)).tolist()
         laid = lay_out([texts[number] for number in written], self.config.stretch)
         kept = torch.empty(len(laid.lengths), len(self.config.directions), 3, self.config.rnn_size, device=place)
-        for chosen in map(enough, by_size(laid.lengths, _AT_ONCE)):
+        for chosen in by_size(laid.lengths, _AT_ONCE):
             longest = int(laid.lengths[chosen].max())
             ids = torch.from_numpy(laid.ids[:longest, chosen]).to(place)
             kept[torch.from_numpy(chosen)] = self.summaries(
@@ -250,14 +248,7 @@ def _summarise(hidden: Tensor, lengths: Tensor) -> Tensor:
 
 
 def sums_in(like: Tensor) -> torch.dtype:
-    """The type to take sums of such numbers in. Where nothing is learnt it is fine enough to hide their order, which
-    depends on how many texts are read together: what is said of a text must not."""
+    """The type to take sums of such numbers in: where nothing is learnt on a CPU, float64."""
     if torch.is_grad_enabled() or like.device.type != "cpu":
         return torch.promote_types(like.dtype, torch.float32)
     return torch.float64
-
-
-def enough(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The same numbers, some repeated until they are enough to be read together: a product of fewer rows takes another
-    way through the processor, and what is read alone would differ in its last bits from what is read with others."""
-    return np.resize(numbers, max(len(numbers), _FEWEST))

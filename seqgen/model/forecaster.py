@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from seqgen.config import ForecasterConfig
 from seqgen.corpus.windows import Sample
 from seqgen.model.cells import State, cell
+from seqgen.model.invariant import batch_invariant, linear
 from seqgen.model.masks import Random, dropout_mask
 from seqgen.model.network import Layer
 
@@ -109,11 +110,11 @@ class Forecaster(nn.Module):
         if self.training and generator is not None and self.config.dropout:
             by_window = hidden.view(count, batch, -1)
             hidden = (by_window * dropout_mask(by_window, self.config.dropout, generator, lanes=1)).view_as(hidden)
-        outputs = F.linear(hidden, self.output_weight, self.output_bias)
+        outputs = linear(hidden, self.output_weight, self.output_bias)
         outputs = outputs.view(count, batch, self.config.segment_length, -1).transpose(0, 1)
         outputs = outputs.reshape(batch, -1, self.config.outputs)[:, : self.config.horizon]
         if self.linear is not None:
-            outputs = outputs + F.linear(moved, self.linear)[:, :, None]
+            outputs = outputs + linear(moved, self.linear)[:, :, None]
         return outputs * spread[:, :, None] + level[:, :, None]
 
     def level(self, history: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,7 +139,7 @@ class Forecaster(nn.Module):
         if known is not None:
             parts.append(known[:, : self.config.look_back])
         segments = _cut(torch.cat(parts, dim=2), self.config.segment_length, at_end=False)
-        hidden = F.linear(segments, self.segment_weight, self.segment_bias).relu().transpose(0, 1).to(kind)
+        hidden = linear(segments, self.segment_weight, self.segment_bias).relu().transpose(0, 1).to(kind)
         states = []
         for layer in self._stack():
             initial = layer.initial(len(moved))
@@ -151,7 +152,7 @@ class Forecaster(nn.Module):
         ahead = self.place[:, None] + self.channel[channel]
         if self.known_weight is not None and known is not None:
             segments = _cut(known[:, self.config.look_back :], self.config.segment_length, at_end=True)
-            ahead = ahead + F.linear(segments, self.known_weight).transpose(0, 1)
+            ahead = ahead + linear(segments, self.known_weight).transpose(0, 1)
         return ahead
 
     def _stack(self) -> list[Layer]:
@@ -163,7 +164,8 @@ class Forecaster(nn.Module):
     ) -> Tensor:
         """`forward`, its quantiles in order and as wide as validation found that they must be, and the last value in
         the middle where forecasts were found no better than that."""
-        outputs = self(history, channel, past, known)
+        with batch_invariant():  # a forecast doesn't depend on the windows that are forecast beside it
+            outputs = self(history, channel, past, known)
         last, believed = history[:, -1:, None], self.believed[channel, None, None]
         point, quantiles = outputs[:, :, :1], outputs[:, :, 1:].sort(dim=2).values
         point = torch.where(believed > 0, point, last)
@@ -190,7 +192,7 @@ def _spread(values: Tensor) -> Tensor:
 
 def _gates(layer: Layer, hidden: Tensor) -> Tensor:
     """The input's share of a layer's gates, in the type of `hidden`."""
-    return F.linear(hidden, layer.input_weight.to(hidden.dtype), layer.bias.to(hidden.dtype))
+    return linear(hidden, layer.input_weight.to(hidden.dtype), layer.bias.to(hidden.dtype))
 
 
 def _cut(values: Tensor, length: int, at_end: bool) -> Tensor:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.config import GenerativeConfig, NetworkConfig
-from seqgen.model.classifier import by_size, enough, sums_in
+from seqgen.model.classifier import by_size, sums_in
 from seqgen.model.network import Network
 
 Ids = npt.NDArray[np.integer]
@@ -54,7 +54,7 @@ class GenerativeClassifier(Network):
         found = torch.zeros(len(texts) * labels, device=self.embedding.device)
         lengths = np.repeat([min(len(text), _LONGEST) for text in texts], labels) + 2
         with torch.inference_mode():
-            for chosen in map(enough, by_size(lengths, _AT_ONCE)):
+            for chosen in by_size(lengths, _AT_ONCE):
                 records = np.full((int(lengths[chosen].max()) + 1, len(chosen)), _IGNORED, dtype=np.int64)
                 records[0] = end
                 for column, number in enumerate(chosen):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from seqgen.config import NetworkConfig
 from seqgen.model.cells import Cell, State, cell
+from seqgen.model.invariant import is_batch_invariant, linear
 from seqgen.model.masks import Random, dropout_mask
 from seqgen.model.recurrence import scan
 
@@ -159,7 +160,7 @@ class Network(nn.Module):
         last = []
         for layer, state in zip(self._stack(), states, strict=True):
             weight, bias = layer.input_weight.to(kind), layer.bias.to(kind)
-            gates = self._embed(ids, weight, bias, kind, blank) if hidden is None else F.linear(hidden, weight, bias)
+            gates = self._embed(ids, weight, bias, kind, blank) if hidden is None else linear(hidden, weight, bias)
             mask = None
             if self.training and generator is not None and self.config.weight_drop:
                 mask = dropout_mask(layer.recurrent_weight, self.config.weight_drop, generator)
@@ -180,14 +181,14 @@ class Network(nn.Module):
         embedding = self.embedding.to(kind)
         if blank is not None:  # one more row, of zeros, which nothing is learnt for
             ids, embedding = ids.masked_fill(blank, len(embedding)), F.pad(embedding, (0, 0, 0, 1))
-        if self.config.vocab_size <= ids.numel():
-            return look_up(F.linear(embedding, weight, bias), ids)
-        return F.linear(look_up(embedding, ids), weight, bias)
+        if self.config.vocab_size <= ids.numel() and not is_batch_invariant(embedding):
+            return look_up(linear(embedding, weight, bias), ids)
+        return linear(look_up(embedding, ids), weight, bias)
 
     def output(self, hidden: Tensor, seen: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """What the output layer multiplies, and its weight and bias, for the first `seen` ids or all."""
         if self.projection is not None:
-            hidden = F.linear(hidden, self.projection.to(hidden.dtype))
+            hidden = linear(hidden, self.projection.to(hidden.dtype))
         weight: Tensor = self.embedding if self.output_weight is None else self.output_weight
         bias: Tensor = self.output_bias
         return (hidden, weight, bias) if seen is None else (hidden, weight[:seen], bias[:seen])
@@ -195,7 +196,7 @@ class Network(nn.Module):
     def logits(self, hidden: Tensor, seen: int | None = None) -> Tensor:
         """Unnormalised log-probabilities, float32, shape (…, vocabulary), or of the first `seen` ids only."""
         hidden, weight, bias = self.output(hidden, seen)
-        result = F.linear(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype))
+        result = linear(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype))
         return result if result.dtype == torch.float64 else result.float()
 
 

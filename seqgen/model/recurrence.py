@@ -17,7 +17,8 @@ from torch.autograd.function import once_differentiable
 
 from seqgen.model.cells import Cell, Saved, State
 from seqgen.model.fused import fused_loop
-from seqgen.model.sequence import sequence_loop
+from seqgen.model.invariant import BLOCK, blocks, is_batch_invariant, rows_of_block
+from seqgen.model.sequence import SequenceLoop, sequence_loop
 
 
 def scan_reference(cell: Cell, x: Tensor, weight: Tensor, bias: Tensor | None, state: State) -> tuple[Tensor, State]:
@@ -43,11 +44,28 @@ def scan(cell: Cell, x: Tensor, weight: Tensor, bias: Tensor | None, state: Stat
         the outputs h_1 … h_T, shape (time, batch, units), in the type of x, and the last state, in the type of `state`.
     """
     loop = sequence_loop(cell, x) or fused_loop(cell, x) or PlainLoop(cell)
+    if is_batch_invariant(x) and not isinstance(loop, SequenceLoop):  # whose rows never depend on each other
+        return _in_blocks(loop, x, weight.to(x.dtype), bias, state)
     if not torch.is_grad_enabled():
         outputs, last, _ = loop.forward(x, weight.to(x.dtype), bias, state, keep=False)
         return outputs[1:], last
     outputs, *last = _Scan.apply(loop, x, weight, bias, *state)  # type: ignore[no-untyped-call]
     return outputs, tuple(last)
+
+
+def _in_blocks(
+    loop: Loop, x: Tensor, weight: Tensor, bias: Tensor | None, state: State
+) -> tuple[Tensor, State]:
+    """See `scan` and `batch_invariant`: a block of rows at a time."""
+    # Arithmetic on single numbers takes 32 of them at a time, and those left over otherwise.
+    rows = rows_of_block(*weight.shape, x.dtype) if (BLOCK * weight.shape[1]) % 32 == 0 else 1
+    results = [
+        loop.forward(x_block, weight, bias, tuple(state_block), keep=False)
+        for x_block, *state_block in zip(blocks(x, rows, dim=1), *(blocks(part, rows) for part in state), strict=True)
+    ]
+    batch = x.shape[1]
+    last = tuple(torch.cat(parts)[:batch] for parts in zip(*(result[1] for result in results), strict=True))
+    return torch.cat([result[0][1:] for result in results], dim=1)[:, :batch], last
 
 
 class Loop(Protocol):
