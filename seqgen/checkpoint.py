@@ -33,21 +33,21 @@ import numpy.typing as npt
 from seqgen import tokenizers
 from seqgen.card import card, sources_of
 from seqgen.config import (
-    FORMAT,
-    NETWORKS,
-    AnyNetwork,
+    FORMAT_VERSION,
+    NETWORK_CONFIGS,
+    AnyNetworkConfig,
     ForecasterConfig,
     GenerativeConfig,
     NetworkConfig,
     TrainOptions,
     check,
     from_json,
-    network_kind,
+    network_config_class,
 )
 from seqgen.errors import ModelError, UserError
 from seqgen.model.layout import weight_shapes
 from seqgen.model.ngrams import BUCKETS
-from seqgen.strangers import must_be_inside, parse_json
+from seqgen.strangers import require_inside, parse_json
 from seqgen.streams import expand, reason, write_bytes
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.labelled import LabelledCodec
@@ -57,7 +57,7 @@ CONFIG, WEIGHTS, METRICS, CARD, RESUME, CORPUS = (
 )  # fmt: skip
 _STATE = "state.json"  # in resume/
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
-MOST_ROUNDING = 0.005  # bits a token that rounded weights may cost
+MAX_ROUNDING_COST = 0.005  # bits a token that rounded weights may cost
 _LARGEST_TEXT = 1 << 26  # bytes of JSON or SentencePiece model that are read: no honest one comes near
 
 if TYPE_CHECKING:
@@ -72,15 +72,15 @@ class Checkpoint:
 
     folder: Path
     config: dict[str, Any]
-    network: AnyNetwork
-    reader: Codec | Scaler  # what tokenizer.json holds: how the model reads what it is given
+    network: AnyNetworkConfig
+    preprocessor: Codec | Scaler  # what tokenizer.json holds: how the model reads what it is given
 
     @property
     def task(self) -> str:
         return str(self.config["task"])
 
     @property
-    def language_model(self) -> NetworkConfig:
+    def language_config(self) -> NetworkConfig:
         """The network, if it is one that predicts ids. Raises `ModelError` otherwise."""
         if not isinstance(self.network, NetworkConfig):
             raise ModelError(f"this is a model for {self.task}: it can't write or score")
@@ -91,20 +91,20 @@ class Checkpoint:
         """What turns bytes into ids. Raises `ModelError` for a model that reads numbers."""
         if self.task == "forecast":
             raise ModelError(f"this is a model for {self.task}: it reads tables of numbers; use `seqgen forecast`")
-        return cast("Codec", self.reader)
+        return cast("Codec", self.preprocessor)
 
     @property
     def scaler(self) -> Scaler:
         """What turns a table into numbers to read. Raises `ModelError` for a model that reads bytes."""
         if self.task != "forecast":
             raise ModelError(f"this is a model for {self.task}, which forecasts nothing")
-        return cast("Scaler", self.reader)
+        return cast("Scaler", self.preprocessor)
 
     @property
     def may_be_rounded(self) -> bool:
         """Whether weights of 8 bits were measured to write nearly as well (see `generation.compiled`)."""
         cost = self.config.get("rounding_bits_per_token")
-        return isinstance(cost, float) and cost <= MOST_ROUNDING
+        return isinstance(cost, float) and cost <= MAX_ROUNDING_COST
 
     @property
     def options(self) -> TrainOptions:
@@ -147,7 +147,7 @@ class Checkpoint:
             ModelError: the file is missing, truncated, of another model, or any tensor is missing, extra, of another
                 shape or type, or not finite.
         """
-        return read_weights(self.folder / WEIGHTS, self.network, identity(self.network, tokenizers.dump(self.reader)))
+        return read_weights(self.folder / WEIGHTS, self.network, identity(self.network, tokenizers.dump(self.preprocessor)))
 
 
 def load(folder: str | os.PathLike[str]) -> Checkpoint:
@@ -158,7 +158,7 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
     if not (folder / CONFIG).exists():
         raise ModelError(f"{str(folder)!r} is not a model: it has no {CONFIG}")
     for name in (CONFIG, WEIGHTS, METRICS, CARD, f"{RESUME}/{_STATE}", *TOKENIZER_FILES):
-        must_be_inside(folder, name)
+        require_inside(folder, name)
     try:
         config = parse_json(_read(folder / CONFIG))
     except ValueError as error:
@@ -167,64 +167,64 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
         raise ModelError(f"{str(folder / CONFIG)!r} is no model configuration: it has no format number")
     if config["format"] < 1:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: there never was a format {config['format']}")
-    if config["format"] > FORMAT:
+    if config["format"] > FORMAT_VERSION:
         raise ModelError(
-            f"{str(folder)!r} was written by a newer seqgen (format {config['format']}, this one reads {FORMAT}): "
+            f"{str(folder)!r} was written by a newer seqgen (format {config['format']}, this one reads {FORMAT_VERSION}): "
             "upgrade seqgen"
         )
     parts = all(isinstance(config.get(name), dict) for name in ("network", "training", "data", "metrics"))
     parts = parts and all(isinstance(config.get(name), str) for name in ("seqgen", "tokenizer"))
-    if config.get("task") not in tuple(NETWORKS) or not parts:
+    if config.get("task") not in tuple(NETWORK_CONFIGS) or not parts:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: it names no known task, or a part of it is missing")
     try:
-        network = from_json(network_kind(config["task"], config["network"]), config["network"])
+        network = from_json(network_config_class(config["task"], config["network"]), config["network"])
     except UserError as error:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: {reason(error)}") from error
     files = {name: _read(folder / name) for name in TOKENIZER_FILES if (folder / name).exists()}
     if "tokenizer.json" not in files:
         raise ModelError(f"{str(folder)!r} has no tokenizer.json: without it the weights mean nothing")
     try:
-        reader = parse_reader(config["task"], files)
-        _check_fit(config["task"], network, reader)
+        preprocessor = parse_preprocessor(config["task"], files)
+        _check_fit(config["task"], network, preprocessor)
     except ModelError as error:
         raise ModelError(f"{str(folder)!r}: {error}") from error
-    if config.get("identity") != identity(network, tokenizers.dump(reader)):
+    if config.get("identity") != identity(network, tokenizers.dump(preprocessor)):
         raise ModelError(f"{str(folder)!r}: config.json and tokenizer.json are of two different models")
-    return Checkpoint(folder, config, network, reader)
+    return Checkpoint(folder, config, network, preprocessor)
 
 
-def parse_reader(task: str, files: Mapping[str, bytes]) -> Codec | Scaler:
+def parse_preprocessor(task: str, files: Mapping[str, bytes]) -> Codec | Scaler:
     """What tokenizer.json, and the file beside it, tell. Raises `ModelError` where it is another task's."""
-    kind = tokenizers.kind_of(files)
+    kind = tokenizers.saved_tokenizer_name(files)
     if (kind == "series") != (task == "forecast") or (kind == "midi") != (task == "music"):
         raise ModelError(f"it is damaged: a model for {task} does not read {kind}")
     if task != "forecast":
         return tokenizers.parse(files)
     from seqgen.corpus.scaling import Scaler
 
-    return Scaler.from_dict(tokenizers.table_of(files))
+    return Scaler.from_dict(tokenizers.read_tokenizer_json(files))
 
 
-def _check_fit(task: str, network: AnyNetwork, reader: Codec | Scaler) -> None:
+def _check_fit(task: str, network: AnyNetworkConfig, preprocessor: Codec | Scaler) -> None:
     """Raises `ModelError` where tokenizer.json can't be of this network."""
     if task == "forecast":
-        scaler = cast("Scaler", reader)
+        scaler = cast("Scaler", preprocessor)
         there = (len(scaler.targets), len(scaler.covariates), scaler.known)
         if not isinstance(network, ForecasterConfig) or there != (network.targets, network.past, network.known):
             raise ModelError("tokenizer.json belongs to another model: it has other columns")
         return
-    reader = cast("Codec", reader)
-    if isinstance(network, ForecasterConfig) or reader.vocab_size != network.vocab_size:
+    preprocessor = cast("Codec", preprocessor)
+    if isinstance(network, ForecasterConfig) or preprocessor.vocab_size != network.vocab_size:
         size = "none" if isinstance(network, ForecasterConfig) else f"{network.vocab_size:,}"
         raise ModelError(
-            f"tokenizer.json belongs to another model: it has {reader.vocab_size:,} ids, the network {size}"
+            f"tokenizer.json belongs to another model: it has {preprocessor.vocab_size:,} ids, the network {size}"
         )
-    told = reader.labels if isinstance(reader, LabelledCodec) else 0
+    told = preprocessor.labels if isinstance(preprocessor, LabelledCodec) else 0
     if told != (len(network.labels) if isinstance(network, GenerativeConfig) else 0):
         raise ModelError(f"tokenizer.json belongs to another model: it has {told:,} labels")
 
 
-def identity(network: AnyNetwork, tokenizer_files: Mapping[str, bytes]) -> str:
+def identity(network: AnyNetworkConfig, tokenizer_files: Mapping[str, bytes]) -> str:
     """A fingerprint of what weights belong to: the shape of the network and the meaning of its ids."""
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(network), sort_keys=True).encode())
     for name in sorted(tokenizer_files):
@@ -232,7 +232,7 @@ def identity(network: AnyNetwork, tokenizer_files: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-def read_weights(path: Path, network: AnyNetwork, belongs_to: str) -> dict[str, npt.NDArray[np.float32]]:
+def read_weights(path: Path, network: AnyNetworkConfig, belongs_to: str) -> dict[str, npt.NDArray[np.float32]]:
     """The float32 tensors of a safetensors file, checked against `weight_shapes(network)`."""
     from safetensors import SafetensorError, safe_open
 
@@ -281,9 +281,9 @@ def write_config(folder: Path, config: Mapping[str, Any], name: str = "") -> Non
     write_bytes(folder / CARD, card(config, name or folder.name).encode("utf-8", "replace"))
 
 
-def create(folder: Path, config: Mapping[str, Any], reader: Codec | Scaler, weights: Weights, name: str = "") -> None:
+def create(folder: Path, config: Mapping[str, Any], preprocessor: Codec | Scaler, weights: Weights, name: str = "") -> None:
     """Writes all of a new model, to be known as `name`, into the empty folder `folder`."""
-    for name, data in tokenizers.dump(reader).items():
+    for name, data in tokenizers.dump(preprocessor).items():
         write_bytes(folder / name, data)
     write_config(folder, config, name)
     write_weights(folder / WEIGHTS, weights, str(config["identity"]))
@@ -312,7 +312,7 @@ def write_resume(folder: Path, tensors: Mapping[str, npt.NDArray[Any]], position
     name = f"step-{position['step']}.safetensors"
     # Equal names hold equal content in a run that repeats itself exactly, so writing over one is safe.
     write_bytes(place / name, save(dict(tensors)))
-    state = {"format": FORMAT, "file": name, "position": position}
+    state = {"format": FORMAT_VERSION, "file": name, "position": position}
     write_bytes(place / _STATE, json.dumps(state).encode())
     for old in place.glob("step-*.safetensors"):
         if old.name != name:
@@ -330,13 +330,13 @@ def read_resume(folder: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, An
         raise ModelError(f"{str(folder)!r} can't be resumed: it has no {RESUME}/{_STATE}")
     try:
         state = parse_json(_read(place / _STATE))
-        if state["format"] != FORMAT:
-            raise ValueError(f"it is of format {state['format']}, not {FORMAT}")
+        if state["format"] != FORMAT_VERSION:
+            raise ValueError(f"it is of format {state['format']}, not {FORMAT_VERSION}")
         if not re.fullmatch(r"step-\d+\.safetensors", state["file"]):
             raise ValueError("it names a strange file")
         if not isinstance(state["position"], dict):
             raise ValueError("it has no position")
-        must_be_inside(folder, f"{RESUME}/{state['file']}")
+        require_inside(folder, f"{RESUME}/{state['file']}")
         return load_file(place / state["file"]), state["position"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{str(place)!r} is damaged, so training can't be resumed: {reason(error)}") from error
@@ -356,6 +356,6 @@ def staging(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.new.part")
 
 
-def as_json(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
     """A number as JSON can hold it: None where it is not finite."""
     return value if np.isfinite(value) else None

@@ -25,5 +25,5 @@ class TrainingError(SeqgenError):
     """Training itself failed in a way no flag explains (for example a loss that never became finite). Status 1."""
 
 
-class ElsewhereError(SeqgenError):
+class PeerProcessError(SeqgenError):
     """Another process of the same run failed, and says why; this one has nothing to add. Status 1."""

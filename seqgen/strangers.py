@@ -55,7 +55,7 @@ _VISIBLE = {code: chr(0x2400 + code) for code in range(32) if code not in (9, 10
 _VISIBLE |= dict.fromkeys([*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd")
 
 
-def must_be_inside(folder: Path, name: str) -> None:
+def require_inside(folder: Path, name: str) -> None:
     """Raises `ModelError` where a file is a link that leads out of the model folder, or no file: a folder from a
     stranger must not have others read or written, nor a pipe waited at."""
     path = folder / name

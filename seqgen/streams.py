@@ -21,12 +21,12 @@ try:
 except ImportError:  # not POSIX: two programs in one folder are then the person's own affair
     fcntl = None  # type: ignore[assignment]
 
-COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
-CHUNK = 1 << 20  # large enough that a system call costs nothing beside it, small enough to stay in cache
-PART = ".part"  # ends the names of unfinished files and folders; never taken for a whole one
+COMPRESSED_SUFFIXES = (".gz", ".xz", ".bz2", ".zst")
+CHUNK_SIZE = 1 << 20  # large enough that a system call costs nothing beside it, small enough to stay in cache
+PARTIAL_SUFFIX = ".part"  # ends the names of unfinished files and folders; never taken for a whole one
 # What is held in memory may unfold to so many times its size, and so many bytes beside: honest tables shrink to a
 # twentieth at best, and ten kilobytes made to harm unfold to ten gigabytes.
-MOST_UNFOLDING, MOST_BESIDE = 100, 1 << 23
+MAX_DECOMPRESSION_RATIO, DECOMPRESSION_HEADROOM = 100, 1 << 23
 _MOST_MEMORY = 1 << 29  # bytes that a .xz may ask for to be unfolded; `xz -9` asks for an eighth of it
 
 
@@ -68,7 +68,7 @@ def _opener(suffix: str) -> Callable[[str | Path], BinaryIO]:
 
 
 def _unfolding(path: str | Path, begin: Callable[[], Any], padding: bytes = b"") -> BinaryIO:
-    return cast(BinaryIO, io.BufferedReader(_Unfolding(path, begin, padding), CHUNK))
+    return cast(BinaryIO, io.BufferedReader(_Unfolding(path, begin, padding), CHUNK_SIZE))
 
 
 class _Unfolding(io.RawIOBase):
@@ -124,13 +124,13 @@ class _Unfolding(io.RawIOBase):
 
 
 def read_chunks(
-    stream: BinaryIO, name: str, size: int = CHUNK, as_it_comes: bool = False
+    stream: BinaryIO, name: str, size: int = CHUNK_SIZE, unbuffered: bool = False
 ) -> Generator[bytes, None, None]:
     """The stream's bytes, chunk by chunk. A damaged or truncated compressed file raises `DataError`.
 
-    With `as_it_comes` a chunk is what is there, however little, as from a pipe that someone is still writing to.
+    With `unbuffered` a chunk is what is there, however little, as from a pipe that someone is still writing to.
     """
-    read = getattr(stream, "read1", stream.read) if as_it_comes else stream.read
+    read = getattr(stream, "read1", stream.read) if unbuffered else stream.read
     while True:
         try:
             chunk = read(size)
@@ -143,32 +143,32 @@ def read_chunks(
         yield chunk
 
 
-def held(chunks: Iterable[bytes], path: str | Path, name: str) -> Generator[bytes, None, None]:
+def limited(chunks: Iterable[bytes], path: str | Path, name: str) -> Generator[bytes, None, None]:
     """The chunks of a file that is to be held in memory. One that unfolds to far more than any honest file of its size
     raises `DataError`, before it fills the memory."""
-    most = None
-    if Path(path).suffix.lower() in COMPRESSED:
+    max_bytes = None
+    if Path(path).suffix.lower() in COMPRESSED_SUFFIXES:
         with contextlib.suppress(OSError):  # reading it in earnest tells the person
-            most = MOST_UNFOLDING * os.stat(path).st_size + MOST_BESIDE
+            max_bytes = MAX_DECOMPRESSION_RATIO * os.stat(path).st_size + DECOMPRESSION_HEADROOM
     size = 0
     for chunk in chunks:
         size += len(chunk)
-        if most is not None and size > most:
-            raise DataError(f"{name!r} is refused: it unfolds to more than {most:,} bytes, which no honest file does")
+        if max_bytes is not None and size > max_bytes:
+            raise DataError(f"{name!r} is refused: it unfolds to more than {max_bytes:,} bytes, which no honest file does")
         yield chunk
 
 
-def read_whole(path: str | Path, name: str = "", most: int | None = None) -> bytes:
+def read_whole(path: str | Path, name: str = "", max_bytes: int | None = None) -> bytes:
     """All of a file, known as `name`, decompressed if its own name says so, or of standard input for `-`. Raises
-    `DataError` if it can't be read, is refused by `held`, or has more than `most` bytes."""
+    `DataError` if it can't be read, is refused by `limited`, or has more than `max_bytes` bytes."""
     name = name or str(path)
     stream = open_input(path)
     parts, size = [], 0
     with contextlib.nullcontext(stream) if path == "-" else contextlib.closing(stream):
-        for chunk in held(read_chunks(stream, name), path, name):
+        for chunk in limited(read_chunks(stream, name), path, name):
             parts.append(chunk)
             size += len(chunk)
-            if most is not None and size > most:
+            if max_bytes is not None and size > max_bytes:
                 raise DataError(f"{name!r} is far too large to be what it should be")
     return b"".join(parts)
 
@@ -197,26 +197,26 @@ def stdin_is_piped() -> bool:
         return False
 
 
-def quit_stdout() -> None:
+def discard_stdout() -> None:
     """Lets the interpreter exit without complaint once the reader of our output is gone."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
 
 
-class NoLocksError(OSError):
+class LocksUnsupportedError(OSError):
     """This system, or this file system, knows no locks: some networks' do not."""
 
 
-def hold(place: Path, flags: int = os.O_RDONLY, shared: bool = False) -> int | None:
+def lock(place: Path, flags: int = os.O_RDONLY, shared: bool = False) -> int | None:
     """Holds a folder or a file for this process: None where another one holds it, else a handle to close when it is
     done. Who holds it `shared` keeps only those out who do not.
 
     The hold is the system's own (`flock`). It ends with the process, however that ends. Raises `OSError` where it can't
-    be opened, with `flags`, and `NoLocksError`.
+    be opened, with `flags`, and `LocksUnsupportedError`.
     """
     if fcntl is None:
-        raise NoLocksError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        raise LocksUnsupportedError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
     handle = os.open(place, flags, 0o666)
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -225,11 +225,11 @@ def hold(place: Path, flags: int = os.O_RDONLY, shared: bool = False) -> int | N
         return None
     except OSError as error:
         os.close(handle)
-        raise NoLocksError(error.errno, error.strerror) from error
+        raise LocksUnsupportedError(error.errno, error.strerror) from error
     return handle
 
 
-def is_at(handle: int, path: Path) -> bool:
+def is_same_file(handle: int, path: Path) -> bool:
     """Whether what an open handle leads to is still what stands at `path`."""
     try:
         there = os.stat(path)
@@ -264,7 +264,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         if path.parent.exists() and not path.parent.is_dir():  # mkdir would say that it exists
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL_SUFFIX, dir=path.parent)
         with os.fdopen(handle, "wb") as stream:
             yield stream
             stream.flush()
@@ -293,7 +293,7 @@ def _umask() -> int:
     return mask
 
 
-def exchange(new: Path, old: Path) -> None:
+def replace_folder(new: Path, old: Path) -> None:
     """Puts the folder `new` where `old` is, and removes what `old` was.
 
     On Linux one system call swaps the two, so that there is no moment without a whole folder under the name;
@@ -305,7 +305,7 @@ def exchange(new: Path, old: Path) -> None:
     elif _swap(new, old):
         shutil.rmtree(new, ignore_errors=True)
     else:
-        aside = old.with_name(f".{old.name}.old{PART}")
+        aside = old.with_name(f".{old.name}.old{PARTIAL_SUFFIX}")
         shutil.rmtree(aside, ignore_errors=True)
         os.rename(old, aside)
         try:

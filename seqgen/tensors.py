@@ -19,7 +19,7 @@ import numpy.typing as npt
 from seqgen.errors import ModelError
 from seqgen.streams import reason
 
-MOST_HEADER = 1 << 20  # bytes: an honest one has some hundreds
+MAX_HEADER_BYTES = 1 << 20  # bytes: an honest one has some hundreds
 _KINDS = {"U8": "u1", "I32": "<i4", "I64": "<i8", "F32": "<f4"}
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -35,7 +35,7 @@ def parse(data: bytes | memoryview, name: str) -> tuple[Arrays, dict[str, str]]:
     if len(view) < 8:
         raise ModelError(f"{name!r} is damaged or truncated: it has {len(view)} bytes")
     size = int.from_bytes(view[:8], "little")
-    if size > MOST_HEADER:
+    if size > MAX_HEADER_BYTES:
         raise ModelError(f"{name!r} is no file of tensors: its header would have {size:,} bytes")
     if 8 + size > len(view):
         raise ModelError(f"{name!r} is damaged or truncated: it ends within its header")
@@ -68,7 +68,7 @@ def _cut(header: Mapping[str, Any], body: memoryview) -> Arrays:
     return found
 
 
-def map_file(path: Path) -> tuple[Arrays, dict[str, str]]:
+def mmap_file(path: Path) -> tuple[Arrays, dict[str, str]]:
     """The tensors of a file on disk, mapped: read from there when they are looked at. Raises `ModelError`."""
     try:
         data = np.memmap(path, dtype=np.uint8, mode="r")

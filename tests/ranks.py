@@ -130,9 +130,9 @@ def together(*arguments: str, hosts: Hosts = SAME, caches: list[Path] | None = N
     port, apart = free_port(), hosts.address != SAME.address
     running = []
     for rank, prefix in enumerate(hosts.prefixes):
-        local, neighbours = ("0", "1") if apart else (str(rank), "2")
+        local, local_world_size = ("0", "1") if apart else (str(rank), "2")
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "RANK": str(rank), "WORLD_SIZE": "2",
-                       "LOCAL_RANK": local, "LOCAL_WORLD_SIZE": neighbours, "MASTER_ADDR": hosts.address,
+                       "LOCAL_RANK": local, "LOCAL_WORLD_SIZE": local_world_size, "MASTER_ADDR": hosts.address,
                        "MASTER_PORT": str(port)}  # fmt: skip
         if caches is not None:
             environment["SEQGEN_CACHE"] = str(caches[rank])
@@ -153,37 +153,37 @@ def facts() -> dict[str, Any]:
     """What a `World` gives its processes."""
     import torch
 
-    from seqgen.training.joining import joined
+    from seqgen.training.joining import join_world
 
-    with joined() as world:
-        rank, part = world.rank, world.part(5)
-        mine = torch.arange(5.0)[part.own]
+    with join_world() as world:
+        rank, part = world.rank, world.lane_range(5)
+        mine = torch.arange(5.0)[part.as_slice]
         weights = [torch.nn.Parameter(torch.zeros(2)) for _ in range(4)]
         weights[0].grad = torch.full((2,), 1.0 + rank)  # both
         weights[1].grad = torch.ones(2) if rank == 1 else None  # one
         frozen = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
-        loss = world.sum_gradients([*weights, frozen], torch.tensor(0.25 + rank))
+        loss = world.all_reduce_gradients([*weights, frozen], torch.tensor(0.25 + rank))
         large = torch.full((3, 1 << 22), float(rank))
         counts = torch.tensor([rank], dtype=torch.int64)
-        world.copy_first([large, counts, torch.zeros(0)])
-        with world.in_turn():
+        world.broadcast_tensors([large, counts, torch.zeros(0)])
+        with world.main_process_first():
             began = world.rank
-        world.measure_exchange(torch.device("cpu"))
+        world.measure_all_reduce(torch.device("cpu"))
         return {
             "rank": rank,
-            "whole": world.whole(mine, part).tolist(),
-            "whole columns": world.whole(mine[None], part, lanes=1).tolist(),
-            "whole of one": world.whole(torch.ones(1, 2), world.part(1)).tolist(),
+            "whole": world.gather_lanes(mine, part).tolist(),
+            "whole columns": world.gather_lanes(mine[None], part, lane_dim=1).tolist(),
+            "whole of one": world.gather_lanes(torch.ones(1, 2), world.lane_range(1)).tolist(),
             "loss": loss,
             "gradients": [None if weight.grad is None else weight.grad.tolist() for weight in weights],
             "copied": [float(large.min()), float(large.max()), int(counts)],
-            "agreed": world.agree(rank + 0.1, 7),
-            "any": [world.any(rank == 1), world.any(False)],
-            "decided": world.decide(lambda: {"rank": rank, "text": "é"}),
-            "shared": world.share(bytes(range(256)) * (1 - rank)).hex() == (bytes(range(256))).hex(),
-            "nothing": world.share(b"").hex(),
+            "agreed": world.broadcast_floats(rank + 0.1, 7),
+            "any": [world.any_rank(rank == 1), world.any_rank(False)],
+            "decided": world.broadcast_json(lambda: {"rank": rank, "text": "é"}),
+            "shared": world.broadcast_bytes(bytes(range(256)) * (1 - rank)).hex() == (bytes(range(256))).hex(),
+            "nothing": world.broadcast_bytes(b"").hex(),
             "turn": began,
-            "exchange": world.exchange(1 << 20),
+            "exchange": world.all_reduce_seconds(1 << 20),
         }
 
 
@@ -194,7 +194,7 @@ def loop() -> dict[str, Any]:
     import torch
     from torch import nn
 
-    from seqgen.training.joining import joined
+    from seqgen.training.joining import join_world
     from seqgen.training.loop import Position, Run
     from seqgen.training.schedule import Schedule
     from seqgen.training.world import World
@@ -205,7 +205,7 @@ def loop() -> dict[str, Any]:
         def __init__(self, world: World, spoilt_at: int) -> None:
             self.network = nn.Linear(1, 1, bias=False)
             nn.init.zeros_(self.network.weight)
-            self.steps_per_epoch, self.measures, self._world = 10, {}, world
+            self.steps_per_epoch, self.metrics, self._world = 10, {}, world
             self._left = spoilt_at
 
         def loss(self, step: int, generator: torch.Generator) -> tuple[torch.Tensor, int]:
@@ -215,16 +215,16 @@ def loop() -> dict[str, Any]:
             return (self.network.weight - 3).square().mean() * spoilt / self._world.size, 10
 
         def validate(self) -> float:
-            assert self._world.is_first
+            assert self._world.is_main_process
             return float((self.network.weight.detach() - 3).square())
 
-        def carried(self) -> dict[str, torch.Tensor]:
+        def carried_state(self) -> dict[str, torch.Tensor]:
             return {}
 
-        def carry(self, tensors: dict[str, torch.Tensor]) -> None:
+        def load_carried_state(self, tensors: dict[str, torch.Tensor]) -> None:
             assert not tensors
 
-    with joined() as world:
+    with join_world() as world:
 
         def events(spoilt_at: int, late: float, **schedule: Any) -> tuple[Toy, list[list[Any]]]:
             toy = Toy(world, spoilt_at)
@@ -243,16 +243,16 @@ def failures(place: Path, own: Path, rank: int) -> dict[str, list[str]]:
     import datetime
 
     import seqgen
-    from seqgen.training.joining import joined
+    from seqgen.training.joining import join_world
 
     def train(source: str, folder: str, **more: Any) -> None:
         seqgen.train(source, own / folder, steps=3, **{**SMALL, **more})
 
     def silent() -> None:
-        with joined(patience=datetime.timedelta(seconds=1)) as world:
-            world.agree(1)
+        with join_world(timeout=datetime.timedelta(seconds=1)) as world:
+            world.broadcast_floats(1)
             time.sleep(2.5 * rank)
-            world.agree(1)
+            world.broadcast_floats(1)
 
     def faulty(event: object) -> None:
         assert rank == 0, "a fault of rank 1"

@@ -24,9 +24,9 @@ from typing import Any
 
 import seqgen
 from seqgen import checkpoint, tokenizers
-from seqgen.config import from_json, network_kind
+from seqgen.config import from_json, network_config_class
 from seqgen.corpus import catalogue, conversations, download, labelled, series
-from seqgen.corpus.sources import Document, measure
+from seqgen.corpus.sources import Document, checksum_documents
 from seqgen.errors import SeqgenError, UserError
 from seqgen.music import midi
 from seqgen.streams import read_whole
@@ -138,13 +138,13 @@ class Reader:
 
 def _document(place: Path, data: bytes, name: str) -> list[Document]:
     (place / name).write_bytes(data)
-    return measure([Document(str(place / name), place / name)])
+    return checksum_documents([Document(str(place / name), place / name)])
 
 
 def _labelled(place: Path, data: bytes, name: str) -> None:
-    labelled.looks_labelled(_put(place, data, name))
-    found = labelled.examples(_document(place, data, name), labelled.LabelledOptions(), lambda _: None)
-    labelled.gather(found, lambda _: None)
+    labelled.looks_like_labelled_texts(_put(place, data, name))
+    found = labelled.read_examples(_document(place, data, name), labelled.LabelledOptions(), lambda _: None)
+    labelled.collect_examples(found, lambda _: None)
 
 
 def _put(place: Path, data: bytes, name: str) -> Path:
@@ -180,7 +180,7 @@ def _catalogue(place: Path, data: bytes, name: str) -> None:
 def _archive(place: Path, data: bytes, name: str) -> None:
     path = _put(place, data, name)
     kind = "zip" if name.endswith("zip") else "tar"
-    entry = catalogue.Entry("a", "text", "t", "l", "c", "s", "text", address="https://a/b", archive=kind)
+    entry = catalogue.CatalogueEntry("a", "text", "t", "l", "c", "s", "text", address="https://a/b", archive=kind)
     before = {inner for inner in place.parent.rglob("*") if place not in inner.parents}
     try:
         download._unpack(entry, path, place / "out")
@@ -238,11 +238,11 @@ def _left(model: Path, line: str) -> Callable[[Path, bytes, str], None]:
 
 
 def _rows(place: Path, data: bytes, name: str) -> None:
-    from seqgen.corpus.rows import Rows
+    from seqgen.corpus.rows import RowFormat
     from seqgen.corpus.sources import Spool, find
 
     with Spool() as spool:
-        for rows in (Rows("text", "text"), Rows("records")):
+        for rows in (RowFormat("text", "text"), RowFormat("records")):
             for document in find([str(_put(place, data, name))], spool, rows=rows):
                 list(document.chunks())
 
@@ -253,8 +253,8 @@ def make_consistent(model: Path) -> None:
         config = json.loads((model / "config.json").read_bytes())
         files = {name: (model / name).read_bytes() for name in ("tokenizer.json", "tokenizer.model")
                  if (model / name).exists()}  # fmt: skip
-        network = from_json(network_kind(config["task"], config["network"]), config["network"])
-        reader = checkpoint.parse_reader(config["task"], files)
+        network = from_json(network_config_class(config["task"], config["network"]), config["network"])
+        reader = checkpoint.parse_preprocessor(config["task"], files)
         found = checkpoint.identity(network, tokenizers.dump(reader))
         config["identity"] = found
         (model / "config.json").write_text(json.dumps(config))

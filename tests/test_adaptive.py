@@ -15,21 +15,21 @@ import torch
 from seqgen import load
 from seqgen.api.model import Model
 from seqgen.errors import UserError
-from seqgen.evaluation.adaptive import Adaptation, AdaptiveScorer
-from seqgen.evaluation.text import Scorer
+from seqgen.evaluation.adaptive import DynamicEvaluationOptions, AdaptiveScorer
+from seqgen.evaluation.text import TorchScorer
 
 STRANGE = "zyzzyva quokka zyzzyva quokka\n" * 60  # nothing like what the model learnt from
 
 
-def costs(scorer: Scorer | AdaptiveScorer, ids: np.ndarray) -> np.ndarray:
+def costs(scorer: TorchScorer | AdaptiveScorer, ids: np.ndarray) -> np.ndarray:
     return np.concatenate([piece.nats for piece in scorer.read(ids)])
 
 
 def test_weights_that_do_not_move_cost_what_the_static_ones_do(model_folder: Path) -> None:
     model = load(model_folder)
     ids = model.codec.encode(b"The boy and the boat came home late. " * 5)
-    still = AdaptiveScorer(model.network, model.codec, Adaptation(rate=0.0, decay=0.0, stretch=7))
-    np.testing.assert_allclose(costs(still, ids), costs(Scorer(model.network, model.codec), ids), rtol=1e-4, atol=1e-5)
+    still = AdaptiveScorer(model.network, model.codec, DynamicEvaluationOptions(learning_rate=0.0, decay=0.0, chunk_length=7))
+    np.testing.assert_allclose(costs(still, ids), costs(TorchScorer(model.network, model.codec), ids), rtol=1e-4, atol=1e-5)
 
 
 def test_it_learns_from_what_it_reads_and_leaves_the_model_alone(model_folder: Path) -> None:
@@ -37,7 +37,7 @@ def test_it_learns_from_what_it_reads_and_leaves_the_model_alone(model_folder: P
     before = {name: weight.clone() for name, weight in model.network.state_dict().items()}
     ids = model.codec.encode(STRANGE.encode())
     adaptive, static = (
-        costs(AdaptiveScorer(model.network, model.codec), ids), costs(Scorer(model.network, model.codec), ids)
+        costs(AdaptiveScorer(model.network, model.codec), ids), costs(TorchScorer(model.network, model.codec), ids)
     )  # fmt: skip
     assert adaptive[-300:].mean() < 0.9 * static[-300:].mean()
     for name, weight in model.network.state_dict().items():
@@ -60,7 +60,7 @@ def test_weights_are_drawn_back(model_folder: Path) -> None:
     ids = model.codec.encode(STRANGE.encode())
     moved = []
     for decay in (0.0, 0.1):
-        scorer = AdaptiveScorer(model.network, model.codec, Adaptation(decay=decay))
+        scorer = AdaptiveScorer(model.network, model.codec, DynamicEvaluationOptions(decay=decay))
         costs(scorer, ids)
         pairs = zip(scorer.network.parameters(), model.network.parameters(), strict=True)
         moved.append(sum(float((a - b).detach().abs().sum()) for a, b in pairs))
@@ -82,7 +82,7 @@ def test_the_command_shows_both(model_folder: Path, tmp_path: Path) -> None:
 def test_samples_are_more_like_a_prompt_that_was_followed(model_folder: Path) -> None:
     prompt = STRANGE.encode()
     plain, followed = load(model_folder), load(model_folder)
-    followed.follow(prompt)
+    followed.adapt(prompt)
     texts = [model.sample(prompt, n=4, length=100)[0].text for model in (plain, followed)]
     letters = set("zyvaquok \n")
     shares = [sum(letter in letters for letter in text) / len(text) for text in texts]
@@ -94,4 +94,4 @@ def test_a_model_that_is_not_of_text_can_not_follow_one(model_folder: Path) -> N
     loaded = load(model_folder).checkpoint
     other = Model(dataclasses.replace(loaded, config={**loaded.config, "task": "music"}))
     with pytest.raises(UserError, match="follow a text"):
-        other.follow(b"text")
+        other.adapt(b"text")

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from seqgen.automata import matching, syntax
 from seqgen.automata.alphabet import alphabet_of
-from seqgen.automata.automaton import Automaton, Without
-from seqgen.automata.matching import Matching
-from seqgen.automata.program import MOST, compile_pattern
-from seqgen.automata.strings import Strings
+from seqgen.automata.automaton import Automaton, BannedStringsAutomaton
+from seqgen.automata.matching import RegexAutomaton
+from seqgen.automata.program import MAX_INSTRUCTIONS, compile_pattern
+from seqgen.automata.strings import AhoCorasick
 from seqgen.errors import UserError
 
 LETTERS = "ab中\n"
@@ -34,9 +34,9 @@ def accepts(machine: Automaton, data: bytes) -> bool:
     state = machine.start
     for byte in data:
         state = step(machine, state, byte)
-        if state < 0 or machine.needs(np.array([state]))[0] < 0:
+        if state < 0 or machine.min_remaining(np.array([state]))[0] < 0:
             return False
-    return machine.complete(state)
+    return machine.is_accepting(state)
 
 
 # ---- what is matched ----
@@ -70,7 +70,7 @@ patterns = st.recursive(
 @example(r"[\]\-\\\t]+", ["]-\\\t"])
 def test_it_matches_what_pythons_own_does(pattern: str, texts: list[str]) -> None:
     try:
-        machine = Matching(pattern)
+        machine = RegexAutomaton(pattern)
     except UserError as error:
         assert "nothing matches" in str(error)
         assert not any(re.fullmatch(pattern, text) for text in texts)
@@ -84,15 +84,15 @@ def test_it_matches_what_pythons_own_does(pattern: str, texts: list[str]) -> Non
 @given(patterns, st.randoms(use_true_random=False))
 def test_whatever_may_come_can_be_brought_to_an_end_as_soon_as_it_says(pattern: str, chance: object) -> None:
     """A walk by chance; then by bytes that bring the end nearer, of which there is always one."""
-    machine = Matching(pattern + "a?")
+    machine = RegexAutomaton(pattern + "a?")
     state, written = machine.start, bytearray()
 
     def ways() -> list[tuple[int, int, int]]:
         """Bytes that may come, the states after them, and what those need."""
         after = machine.advance(np.full(256, state), np.arange(256, dtype=np.uint8))
         bytes_ = np.flatnonzero(after >= 0)
-        needs = machine.needs(after[bytes_])
-        return [way for way in zip(bytes_.tolist(), after[bytes_].tolist(), needs.tolist(), strict=True) if way[2] >= 0]
+        min_remaining = machine.min_remaining(after[bytes_])
+        return [way for way in zip(bytes_.tolist(), after[bytes_].tolist(), min_remaining.tolist(), strict=True) if way[2] >= 0]
 
     for _ in range(12):
         found = ways()
@@ -100,8 +100,8 @@ def test_whatever_may_come_can_be_brought_to_an_end_as_soon_as_it_says(pattern: 
             break
         byte, state, _ = chance.choice(found)  # type: ignore[attr-defined]
         written.append(byte)
-    need = int(machine.needs(np.array([state]))[0])
-    while not machine.complete(state):
+    need = int(machine.min_remaining(np.array([state]))[0])
+    while not machine.is_accepting(state):
         byte, state, left = min(ways(), key=lambda way: way[2] + (way[0] & 0xC0 != 0x80))
         assert left + (byte & 0xC0 != 0x80) <= need, "it took longer than it said"
         need = left
@@ -114,17 +114,17 @@ def test_whatever_may_come_can_be_brought_to_an_end_as_soon_as_it_says(pattern: 
 @settings(max_examples=40)
 def test_the_shortest_match_is_as_long_as_it_says(pattern: str) -> None:
     try:
-        machine = Matching(pattern)
+        machine = RegexAutomaton(pattern)
     except UserError:
         return
-    need = int(machine.needs(np.array([machine.start]))[0])
+    need = int(machine.min_remaining(np.array([machine.start]))[0])
     texts = ("".join(some) for size in range(min(need, 4)) for some in itertools.product("ab中\n 1é", repeat=size))
     assert not any(re.fullmatch(pattern, text) for text in texts)
 
 
 @pytest.mark.parametrize("letter", "dwsDWS")
 def test_known_classes_are_pythons(letter: str) -> None:
-    ranges = syntax.known_class(letter)
+    ranges = syntax.class_ranges(letter)
     for code in [*range(0x500), 0x660, 0x2028, 0x3000, 0x4E2D, 0x9FFF, 0xA000, 0x10400, 0x1D7D8, 0x1F600, 0x10FFFF]:
         held = any(low <= code <= high for low, high in ranges)
         assert held == bool(re.fullmatch(f"\\{letter}", chr(code))), hex(code)
@@ -133,7 +133,7 @@ def test_known_classes_are_pythons(letter: str) -> None:
 @settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 0x10FFFF), st.integers(0, 300)), min_size=1, max_size=5), st.data())
 def test_utf8_leads_to_the_class_of_the_character(spans: list[tuple[int, int]], data: st.DataObject) -> None:
-    sets = [syntax.joined([(low, min(low + more, 0x10FFFF))]) for low, more in spans]
+    sets = [syntax.merge_ranges([(low, min(low + more, 0x10FFFF))]) for low, more in spans]
     apart = [spans[0][0]]
     letters = alphabet_of(sets, apart)
     borders = [point + shift for ranges in sets for pair in ranges for point in pair for shift in (-1, 0, 1)]
@@ -160,7 +160,7 @@ def test_utf8_leads_to_the_class_of_the_character(spans: list[tuple[int, int]], 
 
 @pytest.mark.parametrize("data", [b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe0\x80\x80", b"\x80", b"\xff"])
 def test_what_is_no_utf8_matches_nothing(data: bytes) -> None:
-    machine = Matching(r"(.|\n)*")
+    machine = RegexAutomaton(r"(.|\n)*")
     assert not accepts(machine, data)
     assert accepts(machine, "é中😀\U0010ffff\x00".encode())
 
@@ -172,16 +172,16 @@ some_strings = st.lists(st.text("ab", min_size=1, max_size=4).map(str.encode), m
 
 @given(some_strings, st.text("ab", max_size=12).map(str.encode))
 def test_many_strings_are_found_wherever_they_end(strings: list[bytes], data: bytes) -> None:
-    found, state = Strings(strings, 256), 0
+    found, state = AhoCorasick(strings, 256), 0
     for place in range(len(data)):
-        state = found.read(data[place : place + 1], state)
+        state = found.run(data[place : place + 1], state)
         ended = any(data[: place + 1].endswith(string) for string in strings)
-        assert bool(found.hit[state]) == ended
+        assert bool(found.accepting[state]) == ended
 
 
 @given(some_strings, st.text("abc", max_size=10).map(str.encode), st.text("ab", max_size=4).map(str.encode))
 def test_banned_strings_are_passed_over(banned: list[bytes], data: bytes, before: bytes) -> None:
-    machine = Without(banned, before)
+    machine = BannedStringsAutomaton(banned, before)
     ended = any(
         (before + data)[: len(before) + place + 1].endswith(string)
         for place in range(len(data))
@@ -192,22 +192,22 @@ def test_banned_strings_are_passed_over(banned: list[bytes], data: bytes, before
 
 def test_what_leads_only_to_banned_strings_is_not_begun() -> None:
     everything_after = [b"x" + bytes([byte]) for byte in range(256)]
-    machine = Without([*everything_after, b"q"])
+    machine = BannedStringsAutomaton([*everything_after, b"q"])
     assert step(machine, machine.start, ord("x")) == -1
     any_byte = [bytes([byte]) for byte in range(256)]
     longer = [b"yx" + byte for byte in any_byte] + [b"y" + byte for byte in any_byte if byte != b"x"]
-    assert step(Without(longer), Without(longer).start, ord("y")) == -1
+    assert step(BannedStringsAutomaton(longer), BannedStringsAutomaton(longer).start, ord("y")) == -1
     with pytest.raises(UserError, match="--ban leaves nothing"):
-        Without([bytes([byte]) for byte in range(256)])
+        BannedStringsAutomaton([bytes([byte]) for byte in range(256)])
     with pytest.raises(UserError, match="--ban leaves nothing"):
-        Without(everything_after, b"so far: x")
-    Without(everything_after, b"so far: ")
+        BannedStringsAutomaton(everything_after, b"so far: x")
+    BannedStringsAutomaton(everything_after, b"so far: ")
 
 
 def test_there_is_a_bound_to_what_is_banned() -> None:
     with pytest.raises(UserError, match="16,384 bytes"):
-        Without([b"x" * 17_000])
-    Without([b"x" * 16_000])
+        BannedStringsAutomaton([b"x" * 17_000])
+    BannedStringsAutomaton([b"x" * 16_000])
 
 
 @settings(max_examples=50)
@@ -225,7 +225,7 @@ def test_a_grammar_without_banned_texts(pattern: str, banned: list[str], texts: 
 
     short = ["".join(some) for size in range(4) for some in itertools.product("ab中", repeat=size)]
     try:
-        machine = Matching(pattern, [one.encode() for one in banned], before.encode())
+        machine = RegexAutomaton(pattern, [one.encode() for one in banned], before.encode())
     except UserError as error:
         assert "nothing matches" in str(error)
         assert not any(right(text) for text in [*texts, *short])
@@ -252,7 +252,7 @@ def test_a_grammar_without_banned_texts(pattern: str, banned: list[str], texts: 
         ("a$b", "an anchor"), ("(^a)", "an anchor"), (r"\x6", "2 hexadecimal"), (r"\u12g4", "4 hexadecimal"),
         (r"\U00110000", "no such character"), (r"\ud800", "no such character"), ("a\udcffb", "no UTF-8"),
         ("[^\\x00-\\U0010ffff]", "nothing matches"), ("a[^\\w\\W]", "nothing matches"),
-        ("(" * 3000 + "a" + ")" * 3000, "deep"), ("a" * (MOST + 1), "too large"), ("a{20001}", "too large"),
+        ("(" * 3000 + "a" + ")" * 3000, "deep"), ("a" * (MAX_INSTRUCTIONS + 1), "too large"), ("a{20001}", "too large"),
         ("((a{1000}){1000}){1000}", "too large"), ("(((){1000}){1000}){1000}", "too large"),
         ("(((a?){1000}){1000}){1000}", "too large"),
     ],
@@ -260,7 +260,7 @@ def test_a_grammar_without_banned_texts(pattern: str, banned: list[str], texts: 
 )  # fmt: skip
 def test_a_bad_grammar_is_one_line_that_tells_where(pattern: str, words: str) -> None:
     with pytest.raises(UserError) as error:
-        Matching(pattern)
+        RegexAutomaton(pattern)
     assert words in str(error.value)
     assert "--grammar" in str(error.value)
     assert len(str(error.value)) < 200
@@ -293,7 +293,7 @@ def test_any_text_is_a_grammar_or_is_refused(pattern: str) -> None:
 )  # fmt: skip
 def test_a_hostile_grammar_takes_no_time(pattern: str) -> None:
     began = time.process_time()
-    machine = Matching(pattern)
+    machine = RegexAutomaton(pattern)
     state = machine.start
     for byte in b"ab" * 10:
         following = step(machine, state, byte)
@@ -304,28 +304,28 @@ def test_a_hostile_grammar_takes_no_time(pattern: str) -> None:
 def test_what_is_forgotten_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """An automaton of 2^12 states walked with room for a few: it says the same as one that keeps all."""
     pattern = "(a|b)*a(a|b){11}"
-    whole = Matching(pattern)
+    whole = RegexAutomaton(pattern)
     monkeypatch.setattr(matching, "_MOST_KEPT", 300)
-    small = Matching(pattern)
+    small = RegexAutomaton(pattern)
     chance = np.random.default_rng(3)
     states, forgotten = [whole.start, small.start], 0
     for _ in range(300):
         byte = int(chance.choice([*b"ab"]))
         if small.full:
-            states[1:] = small.forget(states[1:])
+            states[1:] = small.retain(states[1:])
             forgotten += 1
         states = [step(machine, state, byte) for machine, state in zip((whole, small), states, strict=True)]
-        assert whole.complete(states[0]) == small.complete(states[1])
-        assert whole.needs(np.array(states[:1])) == small.needs(np.array(states[1:]))
+        assert whole.is_accepting(states[0]) == small.is_accepting(states[1])
+        assert whole.min_remaining(np.array(states[:1])) == small.min_remaining(np.array(states[1:]))
         assert len(small._cores) < 100
     assert forgotten > 5
     assert len(whole._cores) > 100
 
 
 def test_states_within_a_character_are_kept_too() -> None:
-    machine = Matching("中+a")
+    machine = RegexAutomaton("中+a")
     begun = step(machine, step(machine, machine.start, 0xE4), 0xB8)
-    (again,) = machine.forget([begun])
+    (again,) = machine.retain([begun])
     after: Sequence[int] = [step(machine, again, 0xAD)]
-    assert machine.needs(np.array(after)) == [1]
+    assert machine.min_remaining(np.array(after)) == [1]
     assert step(machine, after[0], ord("a")) >= 0

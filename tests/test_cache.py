@@ -15,7 +15,7 @@ import pytest
 from conftest import Run
 
 from seqgen.corpus import cache, cache_contents, ids, sources
-from seqgen.corpus.sources import Document, Spool, measure
+from seqgen.corpus.sources import Document, Spool, checksum_documents
 from seqgen.errors import DataError, UserError
 
 HOLDER = """
@@ -24,7 +24,7 @@ from pathlib import Path
 from seqgen.corpus import cache
 from seqgen.corpus.sources import Spool
 target = Path(sys.argv[1])
-with Spool() as spool, cache.alone(target, lambda: print("waiting", flush=True)):
+with Spool() as spool, cache.locked(target, lambda: print("waiting", flush=True)):
     spool.keep([b"kept"], "something")
     target.with_name(f".{target.name}.train.ids.abc.part").write_bytes(b"half")
     print("held", flush=True)
@@ -71,22 +71,22 @@ def test_a_second_program_waits_for_the_first_to_be_done_or_dead(
 ) -> None:
     target = tmp_path / "key"
     other = hold(target)
-    assert cache.is_held(target)
+    assert cache.is_locked(target)
     told: list[str] = []
 
     def wait(seconds: float) -> None:
-        assert cache.is_held(target)
+        assert cache.is_locked(target)
         assert other.stdin is not None
         other.kill() if end == "killed" else other.stdin.close()
         other.wait()
 
     monkeypatch.setattr(time, "sleep", wait)
-    with cache.alone(target, lambda: told.append("waiting")):
+    with cache.locked(target, lambda: told.append("waiting")):
         assert told == ["waiting"]
         assert names(tmp_path) == {".key.lock"}  # what the other left unfinished is gone
-        assert cache.is_held(target)
+        assert cache.is_locked(target)
     assert names(tmp_path) == set()
-    assert not cache.is_held(target)
+    assert not cache.is_locked(target)
 
 
 def test_what_killed_programs_left_goes_with_the_next_that_writes(
@@ -97,16 +97,16 @@ def test_what_killed_programs_left_goes_with_the_next_that_writes(
     dead.wait()
     (tmp_path / ".mine.valid.ids.xyz.part").touch()
     (tmp_path / "whole.ids").touch()
-    with cache.alone(tmp_path / "mine"):
+    with cache.locked(tmp_path / "mine"):
         assert names(tmp_path) == {".mine.lock", ".alive.lock", ".alive.train.ids.abc.part", "whole.ids"}
     alive.kill()
     alive.wait()
-    with cache.alone(tmp_path / "mine"):
+    with cache.locked(tmp_path / "mine"):
         assert names(tmp_path) == {".mine.lock", "whole.ids"}
 
 
 def test_an_error_inside_leaves_no_lock(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), cache.alone(tmp_path / "new" / "key"):
+    with pytest.raises(KeyError), cache.locked(tmp_path / "new" / "key"):
         raise KeyError
     assert names(tmp_path / "new") == set()
 
@@ -119,14 +119,14 @@ def test_without_locks_two_are_their_own_affair_and_old_rubbish_goes(
     for path in (fresh, old):
         path.touch()
     os.utime(old, (0, 0))
-    with cache.alone(tmp_path / "key"), cache.alone(tmp_path / "key"):
+    with cache.locked(tmp_path / "key"), cache.locked(tmp_path / "key"):
         assert names(tmp_path) == {fresh.name}
-    assert not cache.is_held(tmp_path / "key")
+    assert not cache.is_locked(tmp_path / "key")
 
 
 def test_a_folder_that_can_not_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot write in the cache"), cache.alone(tmp_path / "file" / "key"):
+    with pytest.raises(UserError, match="cannot write in the cache"), cache.locked(tmp_path / "file" / "key"):
         pass
 
 
@@ -138,8 +138,8 @@ def test_a_spool_goes_with_its_command_or_with_the_next(
     assert set(folders) == {str(alive.pid), str(dead.pid)}
     dead.kill()
     dead.wait()
-    assert cache.is_held_inside(folders[str(alive.pid)])
-    assert not cache.is_held_inside(folders[str(dead.pid)])
+    assert cache.is_scratch_locked(folders[str(alive.pid)])
+    assert not cache.is_scratch_locked(folders[str(dead.pid)])
     with Spool() as spool:
         kept = spool.keep([b"mine"], "something")
         assert folders[str(alive.pid)].is_dir()
@@ -176,7 +176,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def measured(path: Path) -> Document:
-    (document,) = measure([Document("d", path)])
+    (document,) = checksum_documents([Document("d", path)])
     return document
 
 
@@ -251,7 +251,7 @@ def test_measuring_tells_how_far_it_is(tmp_path: Path) -> None:
     for name, size in (("a", 3 << 20), ("b", 5)):
         (tmp_path / name).write_bytes(b"x" * size)
     documents = [Document(name, tmp_path / name) for name in "ab"]
-    measure(documents, progress=lambda done, of: told.append((done, of)))
+    checksum_documents(documents, progress=lambda done, of: told.append((done, of)))
     total = (3 << 20) + 5
     assert told == [(1 << 20, total), (2 << 20, total), (3 << 20, total), (total, total)]
 
@@ -303,7 +303,7 @@ def test_what_is_in_use_is_left(
     other.kill()
     other.wait()
     assert [line.split("\t")[1] for line in run("corpora", "--cache", "--clear").lines] == ["ids", "temporary"]
-    assert cache_contents.contents() == []
+    assert cache_contents.list_entries() == []
 
 
 def test_a_stream_that_is_mapped_outlives_its_files(own_cache: Path, run: Run) -> None:
@@ -325,4 +325,4 @@ def test_a_waiting_program_can_be_stopped(
         waiter.send_signal(signal.SIGINT)
         out, said = waiter.communicate(timeout=20)
     assert (out, b"KeyboardInterrupt" in said) == (b"", True)
-    assert cache.is_held(tmp_path / "key")
+    assert cache.is_locked(tmp_path / "key")

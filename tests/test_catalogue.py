@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from seqgen.corpus import catalogue, download
-from seqgen.corpus.catalogue import Entry, materialise
+from seqgen.corpus.catalogue import CatalogueEntry, materialise
 from seqgen.errors import SeqgenError, UserError
 
 ENTRIES = catalogue.load()
@@ -39,7 +39,7 @@ def sha256(data: bytes) -> str:
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=list(ENTRIES))
-def test_every_entry_is_well_formed(entry: Entry) -> None:
+def test_every_entry_is_well_formed(entry: CatalogueEntry) -> None:
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", entry.name)
     assert entry.task in catalogue.TASKS
     assert entry.language in ("", "en", "zh")
@@ -69,7 +69,7 @@ def test_the_catalogue_is_wide_enough() -> None:
 
 
 def test_an_address_is_given_twice_only_to_share_its_download() -> None:
-    first: dict[str, Entry] = {}
+    first: dict[str, CatalogueEntry] = {}
     for entry in ENTRIES.values():
         if entry.address is None:
             continue
@@ -145,7 +145,7 @@ def test_the_cache_lies_where_the_environment_says(tmp_path: Path, monkeypatch: 
 
 # ---- What is here already ----
 
-LOCAL = Entry("own", "text", "t", "MIT", "c", "s", "text", file="tales")
+LOCAL = CatalogueEntry("own", "text", "t", "MIT", "c", "s", "text", file="tales")
 
 
 def test_a_packaged_corpus_is_a_file_or_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,9 +263,9 @@ def shelf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
         thread.join()
 
 
-def public(shelf: Shelf, **changes: object) -> Entry:
+def public(shelf: Shelf, **changes: object) -> CatalogueEntry:
     """An entry for the shelf's file, checksum and size known."""
-    entry = Entry("far", "text", "t", "MIT", "c", "s", "text", address=f"{shelf.url}/corpus.txt")
+    entry = CatalogueEntry("far", "text", "t", "MIT", "c", "s", "text", address=f"{shelf.url}/corpus.txt")
     entry = replace(entry, sha256=sha256(shelf.body), bytes=len(shelf.body))
     return replace(entry, **changes)  # type: ignore[arg-type]
 
@@ -516,7 +516,7 @@ FILES = [
 ]
 
 
-def packed_entry(shelf: Shelf, kind: str, body: bytes, member: str | None = None) -> Entry:
+def packed_entry(shelf: Shelf, kind: str, body: bytes, member: str | None = None) -> CatalogueEntry:
     shelf.body = body
     return public(shelf, archive=kind, member=member)
 
@@ -571,16 +571,16 @@ def test_an_archive_that_swells_too_far_is_refused(
     shelf: Shelf, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = packed_entry(shelf, kind, PACKERS[kind](("bomb.txt", bytes(1 << 20)), ("b.txt", b"")))
-    monkeypatch.setattr(download, "MOST_EXTRA", 1000)
+    monkeypatch.setattr(download, "MAX_EXTRA_BYTES", 1000)
     with pytest.raises(UserError, match="far larger than it looks"):
         materialise(entry, tmp_path)
     assert names(tmp_path / "far") == {"corpus.txt", "corpus.txt.json"}
-    monkeypatch.setattr(download, "MOST_EXTRA", 1 << 30)
+    monkeypatch.setattr(download, "MAX_EXTRA_BYTES", 1 << 30)
     assert len(materialise(entry, tmp_path)) == 2
 
 
 def test_an_archive_of_too_many_files_is_refused(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "MOST_MEMBERS", 3)
+    monkeypatch.setattr(download, "MAX_MEMBERS", 3)
     with pytest.raises(UserError, match="far larger than it looks"):
         materialise(packed_entry(shelf, "zip", a_zip(*FILES)), tmp_path)
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import seqgen
 from seqgen.api.training import Watcher
 from seqgen.corpus import cache
-from seqgen.corpus.sources import Document, Spool, find, measure
+from seqgen.corpus.sources import Document, Spool, find, checksum_documents
 from seqgen.errors import DataError
 from seqgen.tasks import music
 from seqgen.tokenizers import midi_files
@@ -32,7 +32,7 @@ TINY: dict[str, Any] = {"rnn_size": 8, "embedding_size": 4, "batch_size": 4, "se
 
 def measured(path: Path, data: bytes = BODY) -> Document:
     path.write_bytes(data)
-    (document,) = measure([Document(str(path), path)])
+    (document,) = checksum_documents([Document(str(path), path)])
     return document
 
 
@@ -67,7 +67,7 @@ def test_a_file_that_changes_is_an_error(how: str, when: str, tmp_path: Path) ->
             if when == "meanwhile" and not number:
                 CHANGES[how](document.path)
     with pytest.raises(DataError, match="changed while it was being read"):
-        document.must_be_as_it_was()
+        document.verify_unchanged()
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_read_to_its_end(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_to_its_end(tmp_path: P
 def test_a_file_that_vanishes_is_an_error(tmp_path: Path) -> None:
     document = measured(tmp_path / "a.txt")
     document.path.unlink()
-    for read in (lambda: list(document.chunks()), document.must_be_as_it_was):
+    for read in (lambda: list(document.chunks()), document.verify_unchanged):
         with pytest.raises(DataError, match=r"a\.txt.*No such file"):
             read()
 
@@ -99,7 +99,7 @@ def test_a_log_that_grows_is_read_as_it_was_when_it_was_measured(suffix: str, tm
             file.write(gzip.compress(more) if packed else more)
         assert b"".join(document.chunks()) == BODY
         assert b"".join(document.chunks(5, 1000)) == BODY[5:1000]
-        document.must_be_as_it_was()
+        document.verify_unchanged()
 
 
 def test_a_file_that_was_only_touched_is_as_it_was(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_part_of_a_document_is_that_part(
 ) -> None:
     path = tmp_path_factory.mktemp("parts") / "a"
     path.write_bytes(data + b".")
-    (document,) = measure([Document("a", path)])
+    (document,) = checksum_documents([Document("a", path)])
     assert b"".join(document.chunks(start, start + length)) == (data + b".")[start : start + length]
 
 
@@ -130,7 +130,7 @@ def test_a_cache_is_never_filled_with_another_text(tmp_path: Path, monkeypatch: 
             write_over(path)
 
     with pytest.raises(DataError, match="changed while it was being read"):
-        seqgen.train(str(path), tmp_path / "m", watch=Watcher(tell=spoil), **TINY)
+        seqgen.train(str(path), tmp_path / "m", watch=Watcher(report=spoil), **TINY)
     assert not (tmp_path / "m").exists()
     assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
     path.write_bytes(BODY[:9000])
@@ -150,11 +150,11 @@ def test_music_that_changes_is_noticed_too(
     tune.write_bytes((zoo["music"].parent / "tune.mid").read_bytes())
 
     def read_and_change(*arguments: Any) -> Iterator[Any]:
-        yield from midi_files.read_files(*arguments)
+        yield from midi_files.read_midi_files(*arguments)
         tune.write_bytes(tune.read_bytes() + b"\0")
         os.truncate(tune, 900)
 
-    monkeypatch.setattr(music, "read_files", read_and_change)
+    monkeypatch.setattr(music, "read_midi_files", read_and_change)
     with pytest.raises(DataError, match="changed while it was being read"):
         seqgen.train(str(tune), tmp_path / "m", val_fraction=0.0, **TINY)
     assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]

@@ -639,7 +639,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 
 def leftovers(parent: Path) -> list[Path]:
-    return [path for path in parent.rglob("*") if path.name.endswith(streams.PART)]
+    return [path for path in parent.rglob("*") if path.name.endswith(streams.PARTIAL_SUFFIX)]
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import pytest
 import seqgen
 from seqgen import checkpoint, streams
 from seqgen.api import claim
-from seqgen.api.claim import alone
+from seqgen.api.claim import lock_model_folder
 from seqgen.api.training import Watcher
 from seqgen.errors import UserError
 
@@ -101,7 +101,7 @@ def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
     (new / "resume" / "step-1.safetensors").write_bytes(b"half")
     (new / "config.json").write_text("{")
     (new / "link").symlink_to(tmp_path)
-    with alone(tmp_path / "m", resume=False):
+    with lock_model_folder(tmp_path / "m", resume=False):
         assert list(new.iterdir()) == []
     assert list(tmp_path.iterdir()) == []
 
@@ -119,7 +119,7 @@ def test_a_file_system_without_locks_keeps_nobody_out(
     def fail(_: Path) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(claim, "hold", fail)
+    monkeypatch.setattr(claim, "lock", fail)
     seqgen.train(str(text_file), tmp_path / "m", **TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
@@ -130,13 +130,13 @@ def test_a_folder_that_was_moved_away_meanwhile_is_not_taken_for_held(
     """Another training ended between our looking and our holding: its folder took its place."""
 
     def late(folder: Path) -> int | None:
-        handle = streams.hold(folder)
-        if folder.name.endswith(streams.PART):
+        handle = streams.lock(folder)
+        if folder.name.endswith(streams.PARTIAL_SUFFIX):
             folder.rename(tmp_path / "gone")
         return handle
 
-    monkeypatch.setattr(claim, "hold", late)
-    with pytest.raises(UserError, match=TAKEN), alone(tmp_path / "m", resume=False):
+    monkeypatch.setattr(claim, "lock", late)
+    with pytest.raises(UserError, match=TAKEN), lock_model_folder(tmp_path / "m", resume=False):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["gone"], "what is another's stays"
 

@@ -19,18 +19,18 @@ from seqgen.config import CELL_NAMES, DIRECTIONS, ClassifierConfig, GenerativeCo
 from seqgen.errors import UserError
 from seqgen.evaluation import classify as measuring
 from seqgen.evaluation import linear_rival
-from seqgen.generation.labellers import SideBySide
-from seqgen.generation.light_labelling import LightLabeller
-from seqgen.model.classifier import Classifier, by_size, lay_out, reverse
+from seqgen.generation.labellers import ThreadedClassifier
+from seqgen.generation.light_labelling import LightClassifier
+from seqgen.model.classifier import Classifier, group_by_length, chunk_texts, reverse
 from seqgen.model.layout import weight_shapes
-from seqgen.model.ngrams import BUCKETS, bags, joined
-from seqgen.tokenizers.preparing import Preparer, read_stop_words
+from seqgen.model.ngrams import BUCKETS, bags, concat_bags
+from seqgen.tokenizers.preparing import TextNormaliser, read_stop_words
 from seqgen.training import labelled_plan, wide
 from seqgen.training.device import Compute
-from seqgen.training.labelled import LabelledIds, Labelling, fit_mixture
-from seqgen.training.labelled_plan import LabelledCorpus
+from seqgen.training.labelled import LabelledIds, ClassificationObjective, fit_mixture
+from seqgen.training.labelled_plan import LabelledCorpusStats
 from seqgen.training.plan import Plan
-from seqgen.training.reading import Reading
+from seqgen.training.reading import PretrainingObjective
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 
@@ -57,10 +57,10 @@ def some_texts(*lengths: int) -> list[np.ndarray]:
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(1, 9))
 def test_every_id_is_laid_out_once_and_in_order(lengths: list[int], stretch: int) -> None:
     texts = some_texts(*lengths)
-    laid = lay_out(texts, stretch)
+    laid = chunk_texts(texts, stretch)
     assert laid.ids.shape[0] <= stretch
     for number, text in enumerate(texts):
-        columns = np.flatnonzero(laid.owners == number)
+        columns = np.flatnonzero(laid.text_indices == number)
         read = np.concatenate([laid.ids[: laid.lengths[column], column] for column in columns])
         assert read.tolist() == text.tolist()
 
@@ -68,7 +68,7 @@ def test_every_id_is_laid_out_once_and_in_order(lengths: list[int], stretch: int
 @given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 100))
 def test_groups_hold_each_stretch_once_and_are_bounded(lengths: list[int], most: int) -> None:
     sizes = np.array(lengths, dtype=np.int64)
-    groups = by_size(sizes, most)
+    groups = group_by_length(sizes, most)
     assert sorted(np.concatenate(groups).tolist() if groups else []) == list(range(len(lengths)))
     assert all(len(group) == 1 or len(group) * sizes[group].max() <= most for group in groups)
 
@@ -82,7 +82,7 @@ def test_light_labeller_split_batches_give_the_same_bits(units: int, vocabulary:
     chance = np.random.default_rng(units)
     config = GenerativeConfig(**shape) if generative else ClassifierConfig(**shape, stretch=20)
     weights = {n: chance.normal(0, 0.3, s).astype(np.float32) for n, s in weight_shapes(config).items()}
-    read = LightLabeller(config, weights, NumberCodec(vocabulary))
+    read = LightClassifier(config, weights, NumberCodec(vocabulary))
     texts = [chance.integers(4, vocabulary, size=int(size)).tobytes() for size in chance.integers(1, 90, size=50)]
     whole = read(texts)
     for cuts in ([1, 2, 3, 49], [25], sorted(chance.integers(1, 50, size=9))):
@@ -125,9 +125,9 @@ def test_a_text_has_the_same_logits_whoever_is_beside_it(cell: str, direction: s
     made = network(cell=cell, direction=direction)
     texts = some_texts(1, 9, 3, 17, 4)
     with torch.inference_mode():
-        together = made.read(texts)
-        apart = torch.cat([made.read([text]) for text in texts])
-        at_once = made.deep(lay_out(texts, 4), len(texts))
+        together = made.predict_logits(texts)
+        apart = torch.cat([made.predict_logits([text]) for text in texts])
+        at_once = made.network_logits(chunk_texts(texts, 4), len(texts))
     torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(together, at_once, atol=1e-5, rtol=1e-5)
 
@@ -135,13 +135,13 @@ def test_a_text_has_the_same_logits_whoever_is_beside_it(cell: str, direction: s
 def test_what_is_pooled_is_last_largest_and_mean() -> None:
     made = network(direction="forward", stretch=100, num_layers=1)
     (text,) = some_texts(7)
-    laid = lay_out([text], 100)
+    laid = chunk_texts([text], 100)
     with torch.inference_mode():
         ((_, hidden),) = made.outputs(torch.from_numpy(laid.ids), torch.from_numpy(laid.lengths), None, None, 0.0)
         steps = hidden[:, 0]
         pooled = torch.cat([steps[-1], steps.max(0).values, steps.mean(0)])
         wanted = made.head_weight @ pooled + made.head_bias
-        torch.testing.assert_close(made.read([text])[0], wanted, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(made.predict_logits([text])[0], wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_who_goes_backwards_ends_at_the_beginning() -> None:
@@ -152,17 +152,17 @@ def test_who_goes_backwards_ends_at_the_beginning() -> None:
     size = made.config.rnn_size
     with torch.inference_mode():
         made.head_weight[:, size:] = 0  # the last output alone
-        torch.testing.assert_close(made.read([one]), made.read([mixed]))
-        assert not torch.allclose(made.read([one]), made.read([other]))
+        torch.testing.assert_close(made.predict_logits([one]), made.predict_logits([mixed]))
+        assert not torch.allclose(made.predict_logits([one]), made.predict_logits([other]))
 
 
 def test_nothing_was_read_of_an_empty_text() -> None:
     made = network()
     with torch.inference_mode():
-        found = made.read([np.zeros(0, dtype=np.int64), *some_texts(3)])
+        found = made.predict_logits([np.zeros(0, dtype=np.int64), *some_texts(3)])
     torch.testing.assert_close(found[0], made.head_bias)
     with torch.inference_mode():
-        assert made.read([np.zeros(0, dtype=np.int64)]).shape == (1, 3)
+        assert made.predict_logits([np.zeros(0, dtype=np.int64)]).shape == (1, 3)
 
 
 @pytest.mark.parametrize(
@@ -192,13 +192,13 @@ def reviews(count: int) -> tuple[list[bytes], torch.Tensor]:
 def test_the_linear_model_finds_the_words_that_tell() -> None:
     texts, targets = reviews(200)
     found = bags(texts, 2, BUCKETS)
-    keys = wide.common(found, 200, 1 << 20)
-    problem = wide.Problem(found, keys, targets, multi=False)
-    fitted = problem.linear(problem.moderate())
+    keys = wide.frequent_buckets(found, 200, 1 << 20)
+    problem = wide.LogisticRegression(found, keys, targets, multi=False)
+    fitted = problem.linear(problem.fit_moderate_penalty())
     made = network(labels=("fine", "poor"), features=len(keys))
-    made.know(keys, fitted.weight, fitted.bias)
+    made.set_linear_model(keys, fitted.weight, fitted.bias)
     unseen, truth = reviews(400)
-    logits = made.wide(bags(unseen[200:], 2, BUCKETS))
+    logits = made.linear_logits(bags(unseen[200:], 2, BUCKETS))
     assert logits is not None
     assert (logits.argmax(1) == truth[200:].argmax(1)).all()
 
@@ -207,8 +207,8 @@ def test_the_linear_model_is_the_convex_optimum() -> None:
     """Its gradient vanishes: checked with the matrix written out."""
     texts, targets = reviews(30)
     found = bags(texts, 1, BUCKETS)
-    keys = wide.common(found, 30, 1 << 20)
-    problem = wide.Problem(found, keys, targets, multi=False)
+    keys = wide.frequent_buckets(found, 30, 1 << 20)
+    problem = wide.LogisticRegression(found, keys, targets, multi=False)
     weight, bias = torch.zeros(len(keys), 2), torch.zeros(2)
     problem._solve(weight, bias, 1e-2)
     dense = torch.zeros(30, len(keys))
@@ -225,18 +225,18 @@ def test_the_linear_model_is_the_convex_optimum() -> None:
 def test_a_solution_is_carried_over_to_more_texts() -> None:
     texts, targets = reviews(300)
     first, second = bags(texts[:200], 1, BUCKETS), bags(texts[200:], 1, BUCKETS)
-    both = joined(first, second)
+    both = concat_bags(first, second)
     whole = bags(texts, 1, BUCKETS)
     np.testing.assert_array_equal(both.buckets, whole.buckets)
     np.testing.assert_array_equal(both.starts, whole.starts)
-    keys = wide.common(first, 200, 1 << 20)
-    near, logits = wide.Problem(first, keys, targets[:200], multi=False).best(second, targets[200:])
+    keys = wide.frequent_buckets(first, 200, 1 << 20)
+    near, logits = wide.LogisticRegression(first, keys, targets[:200], multi=False).fit_best_penalty(second, targets[200:])
     assert (logits.argmax(1) == targets[200:].argmax(1)).float().mean() > 0.9
-    problem = wide.Problem(both, keys, targets, multi=False)
-    again = problem.again(near)
+    problem = wide.LogisticRegression(both, keys, targets, multi=False)
+    again = problem.refit(near)
     afresh = wide.Solution(near.penalty, torch.zeros_like(near.weight), near.bias)
     for _ in range(5):
-        afresh = problem.again(afresh)
+        afresh = problem.refit(afresh)
     torch.testing.assert_close(again.weight, afresh.weight, atol=2e-2, rtol=0.05)
     assert not torch.equal(again.weight, near.weight)
 
@@ -244,18 +244,18 @@ def test_a_solution_is_carried_over_to_more_texts() -> None:
 def test_n_grams_of_one_text_alone_are_not_learnt_where_there_are_many() -> None:
     texts = [f"common word{number}".encode() for number in range(1200)]
     found = bags(texts, 1, BUCKETS)
-    assert len(wide.common(found, 1200, 1 << 20)) < 60  # "common", and what shares a bucket
-    assert len(wide.common(found, 100, 1 << 20)) > 1000
-    assert len(wide.common(found, 100, 10)) == 10
+    assert len(wide.frequent_buckets(found, 1200, 1 << 20)) < 60  # "common", and what shares a bucket
+    assert len(wide.frequent_buckets(found, 100, 1 << 20)) > 1000
+    assert len(wide.frequent_buckets(found, 100, 10)) == 10
 
 
 def test_a_text_of_strange_words_gets_the_bias() -> None:
     made = network(features=3)
-    made.know(np.array([1, 5, 9]), torch.ones(3, 3), torch.tensor([0.5, 0.0, -0.5]))
-    logits = made.wide(bags([b"", b"zzz"], 1, BUCKETS))
+    made.set_linear_model(np.array([1, 5, 9]), torch.ones(3, 3), torch.tensor([0.5, 0.0, -0.5]))
+    logits = made.linear_logits(bags([b"", b"zzz"], 1, BUCKETS))
     assert logits is not None
     assert logits.tolist() == [[0.5, 0.0, -0.5]] * 2
-    assert network().wide(bags([b"x"], 1, BUCKETS)) is None
+    assert network().linear_logits(bags([b"x"], 1, BUCKETS)) is None
 
 
 # The mixture
@@ -274,7 +274,7 @@ def test_the_mixture_calibrates_and_never_counts_against() -> None:
     fit_mixture(made, -honest, honest, drawn)  # one of the two says the contrary
     assert (made.mix >= 0).all()
     assert (made.mix[1] - made.mix[0]).item() == pytest.approx(1.0, rel=0.1)
-    loss = wide.cross_entropy(False)(made.mixed(-honest, honest), drawn)
+    loss = wide.classification_loss(False)(made.combined_logits(-honest, honest), drawn)
     assert loss < math.log(3)
 
 
@@ -291,8 +291,8 @@ def labelled(count: int) -> LabelledIds:
 
 
 def test_batches_are_pure_functions_of_their_number_and_a_pass_has_every_text_once() -> None:
-    objective = Labelling(network(labels=("x", "y")), labelled(150), None, None, CPU, 8, seed=5)
-    again = Labelling(network(labels=("x", "y")), labelled(150), None, None, CPU, 8, seed=5)
+    objective = ClassificationObjective(network(labels=("x", "y")), labelled(150), None, None, CPU, 8, seed=5)
+    again = ClassificationObjective(network(labels=("x", "y")), labelled(150), None, None, CPU, 8, seed=5)
     one_pass = [objective.batch(step) for step in range(objective.steps_per_epoch)]
     assert sorted(np.concatenate(one_pass).tolist()) == list(range(150))
     assert [batch.tolist() for batch in one_pass] == [again.batch(step).tolist() for step in range(len(one_pass))]
@@ -303,7 +303,7 @@ def test_batches_are_pure_functions_of_their_number_and_a_pass_has_every_text_on
 def test_of_a_long_text_a_window_is_labelled_and_of_a_short_one_all(lengths: list[int], step: int, seed: int) -> None:
     starts = np.concatenate([[0], np.cumsum(lengths)])
     texts = LabelledIds(np.arange(starts[-1], dtype=np.uint32), starts, np.ones((len(lengths), 2), dtype=np.float32))
-    objective = Labelling(network(labels=("x", "y")), texts, None, None, CPU, 8, seed)
+    objective = ClassificationObjective(network(labels=("x", "y")), texts, None, None, CPU, 8, seed)
     chosen, sizes = np.arange(len(lengths)), texts.window_lengths
     windows = objective._windows(step, chosen, sizes)
     for number, (window, size) in enumerate(zip(windows, sizes, strict=True)):
@@ -317,7 +317,7 @@ def test_of_a_long_text_a_window_is_labelled_and_of_a_short_one_all(lengths: lis
 
 def test_a_window_is_another_one_each_time_and_reaches_both_ends() -> None:
     texts = LabelledIds(np.arange(1000, dtype=np.uint16), np.array([0, 1000]), np.ones((1, 2), dtype=np.float32))
-    objective = Labelling(network(labels=("x", "y")), texts, None, None, CPU, 8, 0)
+    objective = ClassificationObjective(network(labels=("x", "y")), texts, None, None, CPU, 8, 0)
     places = [int(objective._windows(step, np.array([0]), np.array([500]))[0][0]) for step in range(3000)]
     assert min(places) < 5
     assert max(places) > 495
@@ -331,8 +331,8 @@ def planned(monkeypatch: pytest.MonkeyPatch, **asked: Any) -> Plan:
         return float(38_000 * (256 / network.rnn_size) ** 1.6)
 
     monkeypatch.setattr(labelled_plan, "_speed", speed)
-    corpus = LabelledCorpus(22_500, 7_400_000, 5_500_000, 2_500, 11_000, ("bad", "good"), False, 1000)
-    return labelled_plan.make(TrainOptions(threads=1, **asked), corpus, CPU, 0.0)
+    corpus = LabelledCorpusStats(22_500, 7_400_000, 5_500_000, 2_500, 11_000, ("bad", "good"), False, 1000)
+    return labelled_plan.make_plan(TrainOptions(threads=1, **asked), corpus, CPU, 0.0)
 
 
 def test_words_are_read_first_where_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,7 +359,7 @@ def test_words_are_read_first_where_there_is_time(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("multi", [False, True])
 def test_labels_are_learnt(cell: str, options: dict[str, Any], multi: bool) -> None:
     made = Classifier(config(labels=("x", "y"), cell=cell, multi=multi, rnn_size=16), torch.Generator().manual_seed(1))
-    objective = Labelling(made, labelled(200), labelled(60), None, CPU, 16, 0, **options)
+    objective = ClassificationObjective(made, labelled(200), labelled(60), None, CPU, 16, 0, **options)
     optimiser = torch.optim.Adam([w for w in made.parameters() if w.requires_grad], lr=0.02)
     for step in range(60):
         optimiser.zero_grad()
@@ -371,8 +371,8 @@ def test_labels_are_learnt(cell: str, options: dict[str, Any], multi: bool) -> N
     found = objective.validate()
     assert found is not None
     assert found < 0.3
-    assert objective.measures["accuracy"] > 0.9
-    assert "accuracy_wide" not in objective.measures
+    assert objective.metrics["accuracy"] > 0.9
+    assert "accuracy_wide" not in objective.metrics
 
 
 def test_words_are_learnt_before_labels() -> None:
@@ -380,7 +380,7 @@ def test_words_are_learnt_before_labels() -> None:
     made = Classifier(config(rnn_size=16, embedding_size=12), torch.Generator().manual_seed(1))
     ids = np.tile(np.arange(11), 40).astype(np.uint16)
     data = LabelledIds(ids, np.arange(0, len(ids) + 1, 22), np.eye(3, dtype=np.float32)[np.zeros(20, dtype=int)])
-    objective = Reading(made, data, CPU, 8, 0)
+    objective = PretrainingObjective(made, data, CPU, 8, 0)
     objective.network.train()
     optimiser = torch.optim.Adam([w for w in objective.network.parameters() if w.requires_grad], lr=0.02)
     losses = []
@@ -401,10 +401,10 @@ def test_capitals_and_words_may_go(tmp_path: Any) -> None:
     (tmp_path / "stop.txt").write_text("# words\nthe\nof\n的\n\nThe\n", encoding="utf-8")
     words = read_stop_words(tmp_path / "stop.txt")
     assert words == ("the", "of", "的", "The")
-    prepare = Preparer(lowercase=True, stop_words=words)
+    prepare = TextNormaliser(lowercase=True, stop_words=words)
     assert prepare(b"The End of Theodora").split() == [b"end", b"theodora"]
     assert prepare("我的书".encode()).decode() == "我 书"
-    assert Preparer()(b"\xff As it IS") == b"\xff As it IS"
+    assert TextNormaliser()(b"\xff As it IS") == b"\xff As it IS"
 
 
 # The measures
@@ -435,17 +435,17 @@ def test_several_labels_are_right_only_together() -> None:
 
 def test_the_commonest_label_is_a_rival() -> None:
     targets = np.array([[1, 0], [1, 0], [0, 1]], dtype=bool)
-    found = measuring.majority(np.array([0.7, 0.3]), targets, ("a", "b"), multi=False)
+    found = measuring.majority_baseline(np.array([0.7, 0.3]), targets, ("a", "b"), multi=False)
     assert found["accuracy"] == pytest.approx(2 / 3)
 
 
 def test_the_linear_rival_learns() -> None:
-    if not linear_rival.available():
+    if not linear_rival.is_available():
         pytest.skip("scikit-learn is not installed")
     texts, targets = reviews(80)
     words = [text.decode() for text in texts]
     for multi in (False, True):
-        found = linear_rival.probabilities(words[:60], targets[:60].numpy().astype(bool), words[60:], multi)
+        found = linear_rival.fit_predict_proba(words[:60], targets[:60].numpy().astype(bool), words[60:], multi)
         assert (found.argmax(1) == targets[60:].argmax(1).numpy()).mean() > 0.9
 
 
@@ -468,7 +468,7 @@ def test_threads_share_the_texts_and_change_nothing(monkeypatch: pytest.MonkeyPa
 
     seen: list[int] = []
     monkeypatch.setattr("seqgen.generation.labellers._WORTH_SHARING", 50)
-    shared = SideBySide(Lengths(), 3)
+    shared = ThreadedClassifier(Lengths(), 3)
     for texts in ([b"x"] * 4, [b"abc" * n for n in range(1, 40)], [b"z" * 500, *[b"q"] * 9], [b"q"] * 9 + [b"z" * 500]):
         seen.clear()
         found = shared(texts)

@@ -10,7 +10,7 @@ import torch
 
 from seqgen.config import NetworkConfig
 from seqgen.corpus.ids import IdStream
-from seqgen.model.network import Network
+from seqgen.model.network import LanguageModel
 from seqgen.training import confidence
 from seqgen.training.device import Compute
 
@@ -22,8 +22,8 @@ def stream(count: int = 5000, kinds: int = 12) -> IdStream:
     return IdStream(ids, np.empty(0, dtype=np.int64))
 
 
-def network(**config: Any) -> Network:
-    made = Network(
+def network(**config: Any) -> LanguageModel:
+    made = LanguageModel(
         NetworkConfig(**{"vocab_size": 12, "rnn_size": 16, "embedding_size": 8, **config}),
         torch.Generator().manual_seed(1),
     )
@@ -33,18 +33,18 @@ def network(**config: Any) -> Network:
 
 
 def test_without_masks_a_network_is_as_sure_as_it_should_be() -> None:
-    assert confidence.temperature(network(), stream(), CPU, seed=0) == 1.0
+    assert confidence.fit_temperature(network(), stream(), CPU, seed=0) == 1.0
 
 
 def test_the_more_is_dropped_the_less_sure_a_network_should_be() -> None:
-    found = [confidence.temperature(network(dropout=share), stream(), CPU, seed=0) for share in (0.1, 0.4, 0.7)]
+    found = [confidence.fit_temperature(network(dropout=share), stream(), CPU, seed=0) for share in (0.1, 0.4, 0.7)]
     assert 1.0 <= found[0] < found[1] < found[2]
-    assert confidence.temperature(network(dropout=0.4), stream(), CPU, seed=0) == found[1]
+    assert confidence.fit_temperature(network(dropout=0.4), stream(), CPU, seed=0) == found[1]
 
 
 def test_the_temperature_brings_it_nearest_the_mean_of_its_masks() -> None:
     made, ids = network(dropout=0.25), torch.from_numpy(stream(600).ids.astype(np.int64)).view(-1, 4)
-    found = confidence.temperature(made, stream(), CPU, seed=0)
+    found = confidence.fit_temperature(made, stream(), CPU, seed=0)
     generator = torch.Generator().manual_seed(5)
     with torch.inference_mode():
         made.train()
@@ -61,7 +61,7 @@ def test_the_temperature_brings_it_nearest_the_mean_of_its_masks() -> None:
 
 
 def test_few_ids_are_enough() -> None:
-    assert confidence.temperature(network(dropout=0.3), stream(40), CPU, seed=0) >= 1
+    assert confidence.fit_temperature(network(dropout=0.3), stream(40), CPU, seed=0) >= 1
 
 
 @pytest.mark.parametrize("tied", [{}, {"tie_weights": True}, {"tie_weights": True, "embedding_size": 16}])
@@ -69,7 +69,7 @@ def test_softening_divides_the_logits(tied: dict[str, Any]) -> None:
     made = network(**tied)
     hidden = torch.randn(3, 2, 16, generator=torch.Generator().manual_seed(2))
     before = made.logits(hidden)
-    done = confidence.soften(made, 1.25)
+    done = confidence.apply_temperature(made, 1.25)
     assert done == (tied != {"tie_weights": True, "embedding_size": 16})
     torch.testing.assert_close(made.logits(hidden), before / 1.25 if done else before)
 

@@ -20,7 +20,7 @@ from seqgen.config import (
     TrainOptions,
     check,
     flag_name,
-    make,
+    make_options,
     parse_duration,
     setting,
 )
@@ -141,7 +141,7 @@ BAD = [
 @pytest.mark.parametrize(("kind", "name", "value"), BAD)
 def test_a_value_out_of_bounds_is_told_by_its_flag(kind: type, name: str, value: Any) -> None:
     with pytest.raises(UserError) as error:
-        make(kind, {name: value})
+        make_options(kind, {name: value})
     assert flag_name(name) in one_line(error)
 
 
@@ -150,22 +150,22 @@ def test_every_setting_with_a_bound_is_in_the_table_of_bad_values() -> None:
     for kind in OPTIONS:
         for item in dataclasses.fields(kind):
             rule = item.metadata
-            if rule["choices"] or any(rule[bound] is not None for bound in ("least", "most", "above")):
+            if rule["choices"] or any(rule[bound] is not None for bound in ("minimum", "maximum", "exclusive_minimum")):
                 assert (kind, item.name) in bad, f"{flag_name(item.name)} has a bound that no test tries"
 
 
 @pytest.mark.parametrize(("kind", "item"), FIELDS)
 def test_bounds_include_their_ends(kind: type, item: dataclasses.Field) -> None:
-    for bound in ("least", "most"):
+    for bound in ("minimum", "maximum"):
         value = item.metadata[bound]
         if value is not None:
-            assert getattr(make(kind, {item.name: value}), item.name) == value
+            assert getattr(make_options(kind, {item.name: value}), item.name) == value
 
 
 @pytest.mark.parametrize("value", [10**30, 10**400, -(10**400)], ids=["large", "larger", "smaller"])
 def test_a_number_larger_than_any_float_is_out_of_bounds_like_any_other(value: int) -> None:
     with pytest.raises(UserError) as error:
-        make(TrainOptions, {"seed": value})
+        make_options(TrainOptions, {"seed": value})
     assert "--seed" in one_line(error)
 
 
@@ -179,14 +179,14 @@ def test_a_number_larger_than_any_float_is_out_of_bounds_like_any_other(value: i
 )  # fmt: skip
 def test_a_value_of_another_type_is_told_by_its_flag(name: str, value: Any) -> None:
     with pytest.raises(UserError) as error:
-        make(TrainOptions, {name: value})
+        make_options(TrainOptions, {name: value})
     assert flag_name(name) in one_line(error)
 
 
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_an_unknown_setting_is_named_and_the_known_ones_listed(kind: type) -> None:
     with pytest.raises(UserError) as error:
-        make(kind, {"hidden_sise": 3})
+        make_options(kind, {"hidden_sise": 3})
     message = one_line(error)
     assert "hidden_sise" in message
     assert dataclasses.fields(kind)[-1].name in message
@@ -212,16 +212,16 @@ def test_unknown_keywords_reach_the_person_through_the_python_interface(tmp_path
 )
 def test_settings_that_contradict_each_other_are_both_named(options: dict[str, Any], flags: tuple[str, ...]) -> None:
     with pytest.raises(UserError) as error:
-        make(TrainOptions, options)
+        make_options(TrainOptions, options)
     message = one_line(error)
     assert all(flag in message for flag in flags)
 
 
 def test_a_vocabulary_size_alone_asks_for_subwords() -> None:
-    assert TrainOptions().tokenizer_kind == "char"
-    assert TrainOptions(vocab_size=500).tokenizer_kind == "subword"
-    assert TrainOptions(tokenizer="subword", vocab_size=500).tokenizer_kind == "subword"
-    assert TrainOptions(tokenizer="byte").tokenizer_kind == "byte"
+    assert TrainOptions().tokenizer_name == "char"
+    assert TrainOptions(vocab_size=500).tokenizer_name == "subword"
+    assert TrainOptions(tokenizer="subword", vocab_size=500).tokenizer_name == "subword"
+    assert TrainOptions(tokenizer="byte").tokenizer_name == "byte"
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ from seqgen.errors import UserError
 from seqgen.generation import constraints, draw
 from seqgen.generation.dialogue import Conversation, Reply
 from seqgen.generation.dialogue import prime as prime_dialogue
-from seqgen.generation.naming import named, spelling
-from seqgen.generation.text import Rules, Sample, prime, samples
+from seqgen.generation.naming import resolve_names, token_bytes
+from seqgen.generation.text import SamplingRules, Sample, prime, samples
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.characters import ByteCodec
 from seqgen.tokenizers.dialogue import DialogueCodec
@@ -45,9 +45,9 @@ class Noise:
     """Random logits, the same wherever as much was read and the end is the same; what writes only `letters` is
     likelier."""
 
-    def __init__(self, codec: Codec, letters: str = "", seed: int = 7, wave: int = 3) -> None:
-        self.vocab_size, self.wave, self._seed = codec.vocab_size, wave, seed
-        liked = [token for token, data in enumerate(spelling(codec)) if data and set(data) <= set(letters.encode())]
+    def __init__(self, codec: Codec, letters: str = "", seed: int = 7, batch_size: int = 3) -> None:
+        self.vocab_size, self.batch_size, self._seed = codec.vocab_size, batch_size, seed
+        liked = [token for token, data in enumerate(token_bytes(codec)) if data and set(data) <= set(letters.encode())]
         self._more = np.zeros(self.vocab_size)
         self._more[liked] = 6.0
 
@@ -70,9 +70,9 @@ class Noise:
 
 
 def write(
-    codec: Codec, letters: str, n: int = 4, first: int = 0, prompt: bytes = b"", wave: int = 3, **how: Any
+    codec: Codec, letters: str, n: int = 4, first: int = 0, prompt: bytes = b"", batch_size: int = 3, **how: Any
 ) -> list[Sample]:
-    engine = Noise(codec, letters, wave=wave)
+    engine = Noise(codec, letters, batch_size=batch_size)
     return list(samples(engine, codec, prime(engine, codec, prompt), SampleOptions(**how), n, first))
 
 
@@ -239,16 +239,16 @@ def test_with_everything_on_a_sample_is_the_same_alone_and_among_others(
     kind: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     how = {name: value for name, value in EVERYTHING.items() if kind == "char" or name != "logit_bias"}
-    wanted = write(codec_of(kind), "the old ab", n=5, prompt=b"the ", wave=1, **how)
+    wanted = write(codec_of(kind), "the old ab", n=5, prompt=b"the ", batch_size=1, **how)
     assert len({sample.text for sample in wanted}) > 1
     if not compiled:  # the same ids, and probabilities but for their last digits
         monkeypatch.setattr(draw, "library", lambda: None)
-        plain = write(codec_of(kind), "the old ab", n=5, prompt=b"the ", wave=1, **how)
+        plain = write(codec_of(kind), "the old ab", n=5, prompt=b"the ", batch_size=1, **how)
         assert [(one.text, one.tokens, one.finish_reason) for one in plain] == [
             (one.text, one.tokens, one.finish_reason) for one in wanted
         ]
         wanted = plain
-    assert write(codec_of(kind), "the old ab", n=5, prompt=b"the ", wave=4, **how) == wanted
+    assert write(codec_of(kind), "the old ab", n=5, prompt=b"the ", batch_size=4, **how) == wanted
     for index in range(5):
         assert write(codec_of(kind), "the old ab", n=1, first=index, prompt=b"the ", **how) == [wanted[index]]
 
@@ -256,10 +256,10 @@ def test_with_everything_on_a_sample_is_the_same_alone_and_among_others(
 @pytest.mark.parametrize("filters", [{}, {"xtc_probability": 0.5}, {"mirostat_tau": 3.0}, {"dry_multiplier": 1.0}])
 def test_each_stream_has_its_own_coin_and_memory(filters: dict[str, float]) -> None:
     how = {"length": 60, "top_k": 12, **filters}
-    five = write(codec_of("byte"), "abcd", n=5, wave=5, **how)
-    assert five == write(codec_of("byte"), "abcd", n=5, wave=1, **how)
+    five = write(codec_of("byte"), "abcd", n=5, batch_size=5, **how)
+    assert five == write(codec_of("byte"), "abcd", n=5, batch_size=1, **how)
     if filters:
-        assert five != write(codec_of("byte"), "abcd", n=5, wave=5, length=60, top_k=12)
+        assert five != write(codec_of("byte"), "abcd", n=5, batch_size=5, length=60, top_k=12)
 
 
 def test_log_probabilities_know_nothing_of_what_was_asked_for() -> None:
@@ -276,16 +276,16 @@ def test_log_probabilities_know_nothing_of_what_was_asked_for() -> None:
 
 def test_states_may_be_forgotten_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     pattern = "(a|b)*a(a|b){7}( |c)*"
-    wanted = write(codec_of("char"), "abc", n=6, wave=6, length=40, grammar=pattern)
+    wanted = write(codec_of("char"), "abc", n=6, batch_size=6, length=40, grammar=pattern)
     monkeypatch.setattr(matching, "_MOST_KEPT", 200)
-    assert write(codec_of("char"), "abc", n=6, wave=6, length=40, grammar=pattern) == wanted
+    assert write(codec_of("char"), "abc", n=6, batch_size=6, length=40, grammar=pattern) == wanted
     monkeypatch.setattr(constraints, "_MOST_KEPT", 3000)
-    assert write(codec_of("char"), "abc", n=6, wave=6, length=40, grammar=pattern) == wanted
+    assert write(codec_of("char"), "abc", n=6, batch_size=6, length=40, grammar=pattern) == wanted
 
 
 def test_masks_are_made_once_a_state() -> None:
     codec, engine = codec_of("subword"), Noise(codec_of("subword"), "ab")
-    made = Rules.of(codec, prime(engine, codec, b""), SampleOptions(ban=("abab",)))
+    made = SamplingRules.of(codec, prime(engine, codec, b""), SampleOptions(ban=("abab",)))
     assert made.masks is not None
     streams = [made.masks.stream(1 << 30) for _ in range(3)]
     chance = np.random.default_rng(0)
@@ -301,8 +301,8 @@ TALK = DialogueCodec(ByteCodec())
 
 
 def talk(**how: Any) -> Conversation:
-    wishes = ReplyOptions(how.pop("candidates", 1))
-    return Conversation(Noise(TALK, "the old ab"), TALK, SampleOptions(**how), wishes)
+    reply_options = ReplyOptions(how.pop("candidates", 1))
+    return Conversation(Noise(TALK, "the old ab"), TALK, SampleOptions(**how), reply_options)
 
 
 def answers(conversation: Conversation, count: int = 4) -> list[str]:
@@ -383,8 +383,8 @@ def test_a_whole_conversation_keeps_to_what_was_asked() -> None:
 
 def test_a_bias_is_for_every_token_that_writes_the_text() -> None:
     codec = codec_of("char")
-    names = named(SampleOptions(logit_bias=("e=-2", "#7=0.5", "==1")), codec)
-    writes = spelling(codec)
+    names = resolve_names(SampleOptions(logit_bias=("e=-2", "#7=0.5", "==1")), codec)
+    writes = token_bytes(codec)
     assert names.bias == (
         *((token, -2.0) for token, data in enumerate(writes) if data == b"e"), (7, 0.5),
         *((token, 1.0) for token, data in enumerate(writes) if data == b"="),
@@ -404,7 +404,7 @@ def test_a_bias_is_for_every_token_that_writes_the_text() -> None:
 )  # fmt: skip
 def test_what_is_named_wrongly_is_told(how: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError) as error:
-        named(SampleOptions(**how), codec_of("char"))
+        resolve_names(SampleOptions(**how), codec_of("char"))
     assert words in str(error.value)
 
 
@@ -413,26 +413,26 @@ def test_what_is_named_wrongly_is_told(how: dict[str, Any], words: str) -> None:
 @settings(max_examples=30)
 def test_breakers_end_where_their_text_ends(kind: str, breakers: list[str], text: str) -> None:
     codec = codec_of(kind)
-    names = named(SampleOptions(dry_multiplier=1.0, dry_breaker=tuple(breakers) or ("",)), codec)
-    ids, table = codec.encode(text.encode()).tolist(), spelling(codec)
+    names = resolve_names(SampleOptions(dry_multiplier=1.0, dry_breaker=tuple(breakers) or ("",)), codec)
+    ids, table = codec.encode(text.encode()).tolist(), token_bytes(codec)
     if not breakers:
-        assert names.breaks is None
+        assert names.sequence_breakers is None
         return
-    assert names.breaks is not None
+    assert names.sequence_breakers is not None
     written, wanted = b"", []
     for token in ids:
         before, written = written, written + (table[token] or b"")
         ends = range(len(before) + 1, len(written) + 1)
         wanted.append(any(written[:end].endswith(raw(breaker)) for end in ends for breaker in breakers))
-    assert names.breaks.read(ids)[0] == wanted
-    assert names.breaks.read([codec.end])[0] == [True]
+    assert names.sequence_breakers.read(ids)[0] == wanted
+    assert names.sequence_breakers.read([codec.end])[0] == [True]
 
 
 def test_kinds_of_events_by_name() -> None:
     codec = MidiCodec()
-    names = named(SampleOptions(temperature_of=("pitch=1.2", "bar=0", "note=0.5"), logit_bias=("note 60=3",)), codec)
+    names = resolve_names(SampleOptions(temperature_of=("pitch=1.2", "bar=0", "note=0.5"), logit_bias=("note 60=3",)), codec)
     first = codec.vocabulary.first
-    assert [(kind.first, kind.last, kind.temperature) for kind in names.kinds] == [
+    assert [(kind.first, kind.last, kind.temperature) for kind in names.event_temperatures] == [
         (first["note"], first["note"] + 128, 0.5), (first["bar"], first["bar"] + 1, 0.0)
     ]  # fmt: skip
     assert names.bias == ((first["note"] + 60, 3.0),)
@@ -444,7 +444,7 @@ def test_kinds_of_events_by_name() -> None:
         ({"dry_breaker": ("a",)}, "--dry-breaker is for"),
     ):
         with pytest.raises(UserError, match=re.escape(words)):
-            named(SampleOptions(**how), codec)  # type: ignore[arg-type]
+            resolve_names(SampleOptions(**how), codec)  # type: ignore[arg-type]
 
 
 # ---- through the real thing ----

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from seqgen.corpus import conversation_json
 from seqgen.corpus.conversation_formats import FORMATS
-from seqgen.corpus.conversations import Conversation, Reading, Turn, iterate, looks_like_dialogue, read
+from seqgen.corpus.conversations import Conversation, ConversationReport, Turn, iter_conversations, looks_like_dialogue, read
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError
 
 QUICK = settings(max_examples=60, deadline=None)
-Spoken = list[tuple[int, str]]
+Utterances = list[tuple[int, str]]
 
 # Words with what each format gives a meaning to: quotes, commas, colons, dashes, brackets, escapes, wide characters.
 LETTERS = st.sampled_from([*"abcdxyz 你好吗éñ'\"\\,;:：-#|>[]{}()?!.1290/&*%@`~", "\U0001f600", "\u2028", "\u3000"])
@@ -40,17 +40,17 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("scratch")
 
 
-def spoken(conversations: list[Conversation]) -> list[Spoken]:
+def spoken(conversations: list[Conversation]) -> list[Utterances]:
     return [[(turn.speaker, turn.text) for turn in conversation.turns] for conversation in conversations]
 
 
-def by_turns(conversations: list[list[str]]) -> list[Spoken]:
+def by_turns(conversations: list[list[str]]) -> list[Utterances]:
     return [[(index % 2, text) for index, text in enumerate(turns)] for turns in conversations]
 
 
 def read_text(
     folder: Path, text: str | bytes, name: str = "talk.txt", format: str | None = None
-) -> tuple[list[Spoken], Reading]:
+) -> tuple[list[Utterances], ConversationReport]:
     path = folder / name
     path.write_bytes(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text)
     conversations, reading = read([Document(name, path)], format)
@@ -235,7 +235,7 @@ def test_the_example_of_each_format_is_read(name: str, tmp_path: Path) -> None:
 
 # Odd inputs: (format, file, conversations, what is counted).
 
-ODD: dict[str, tuple[str, str, list[Spoken], dict[str, int]]] = {
+ODD: dict[str, tuple[str, str, list[Utterances], dict[str, int]]] = {
     "system and unknown roles": (
         "messages",
         '{"messages": [{"role": "system", "content": "Be brief."}, {"role": "tool", "content": "3"},'
@@ -499,7 +499,7 @@ def test_several_documents(tmp_path: Path) -> None:
 
 
 def test_the_sentence() -> None:
-    reading = Reading("messages", 1000, 7740, 3, 1, 2, 1, 12, 1, 2, "talk.jsonl, line 12: not JSON")
+    reading = ConversationReport("messages", 1000, 7740, 3, 1, 2, 1, 12, 1, 2, "talk.jsonl, line 12: not JSON")
     assert reading.sentence() == (
         "1,000 conversations, 7,740 turns (messages); 3 empty turns left out; 1 system message left out; 1 turn joined "
         "to the one before, of the same speaker; 2 turns of unknown roles taken as of further speakers; 12 "
@@ -515,10 +515,10 @@ def test_a_long_file_is_read_in_flat_memory(array: bool, tmp_path: Path) -> None
     )
     path = tmp_path / "long.json"
     path.write_text(("[" if array else "") + ("," if array else "\n").join([one] * 400) + ("]" if array else ""))
-    reading = Reading()
+    reading = ConversationReport()
     tracemalloc.start()
     try:
-        for conversation in iterate([Document("long.json", path)], reading):
+        for conversation in iter_conversations([Document("long.json", path)], reading):
             assert len(conversation.turns) == 2
         peak = tracemalloc.get_traced_memory()[1]
     finally:

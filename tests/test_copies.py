@@ -20,12 +20,12 @@ import seqgen
 from seqgen import native
 from seqgen.api import copies as kept_copies
 from seqgen.errors import ModelError, UserError
-from seqgen.generation.copies import CopyGuard, TextCopies
-from seqgen.generation.naming import spell, spellings
-from seqgen.generation.note_copies import NoteCopies, NoteGuard
-from seqgen.generation.suffixes import Suffixes, suffix_array
-from seqgen.music.events import Options, Vocabulary
-from seqgen.music.grammar import Walk
+from seqgen.generation.copies import TextCopyGuard, TextCopyIndex
+from seqgen.generation.naming import spell, visible_token_bytes
+from seqgen.generation.note_copies import NoteCopyIndex, NoteCopyGuard
+from seqgen.generation.suffixes import SuffixArray, build_suffix_array
+from seqgen.music.events import VocabularyOptions, EventVocabulary
+from seqgen.music.grammar import GrammarState
 from seqgen.music.grammar import spell as spell_piece
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.tokenizers import Codec
@@ -55,20 +55,20 @@ def test_suffixes_are_in_their_order(symbols: list[int], repeats: int, as_bytes:
     """Repeated too: runs that are alike are what the sorting is for."""
     array = np.array(symbols * repeats, dtype=np.uint8 if as_bytes else np.int64)
     wanted = sorted(range(len(array)), key=lambda place: array[place:].tolist())
-    assert suffix_array(array).tolist() == wanted
+    assert build_suffix_array(array).tolist() == wanted
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seqgen.generation.suffixes.library", lambda: None)
-        assert suffix_array(array).tolist() == wanted
+        assert build_suffix_array(array).tolist() == wanted
 
 
 @given(st.binary(max_size=30), st.binary(max_size=4))
 def test_finding_is_what_looking_everywhere_is(text: bytes, pattern: bytes) -> None:
     symbols = np.frombuffer(text, dtype=np.uint8)
     wanted = [place for place in range(len(text)) if text.startswith(pattern, place)]
-    found = [Suffixes(symbols, suffix_array(symbols))]
+    found = [SuffixArray(symbols, build_suffix_array(symbols))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("seqgen.generation.suffixes.library", lambda: None)
-        found.append(Suffixes(symbols, suffix_array(symbols)))
+        found.append(SuffixArray(symbols, build_suffix_array(symbols)))
     for suffixes in found:
         low, high = suffixes.find(pattern)
         assert sorted(suffixes.order[low:high].tolist()) == wanted
@@ -77,7 +77,7 @@ def test_finding_is_what_looking_everywhere_is(text: bytes, pattern: bytes) -> N
 
 def test_numbers_are_found_as_bytes_are() -> None:
     symbols = np.array([5, 1 << 40, 5, -3, 5, 1 << 40], dtype=np.int64)
-    suffixes = Suffixes(symbols, suffix_array(symbols))
+    suffixes = SuffixArray(symbols, build_suffix_array(symbols))
     low, high = suffixes.find([5, 1 << 40])
     assert sorted(suffixes.order[low:high].tolist()) == [0, 4]
     assert not suffixes.occurs([-3, 1 << 40])
@@ -86,7 +86,7 @@ def test_numbers_are_found_as_bytes_are() -> None:
 @pytest.mark.parametrize("order", [[0, 1], [0, 1, 3], [0, -1, 2], [[0, 1, 2]]], ids=str)
 def test_suffixes_that_lead_astray_are_refused(order: list[Any]) -> None:
     with pytest.raises(ModelError, match="suffixes"):
-        Suffixes(np.frombuffer(b"abc", dtype=np.uint8), np.array(order, dtype=np.int32))
+        SuffixArray(np.frombuffer(b"abc", dtype=np.uint8), np.array(order, dtype=np.int32))
 
 
 # ---- text ----
@@ -113,27 +113,27 @@ def brute_longest(text: str) -> int:
     ["", "lamp", "Zlamp on the moon", "灯塔的月亮", "x灯塔", "bad bytes \udc80", "hereanother", "\udcff\udce4", "Q"],
 )  # fmt: skip
 def test_the_longest_run_is_counted_in_characters(text: str) -> None:
-    assert TextCopies.build(DOCUMENTS).longest(text) == brute_longest(text)
+    assert TextCopyIndex.build(DOCUMENTS).longest_match(text) == brute_longest(text)
 
 
 @given(st.lists(st.sampled_from(["the ", "old ", "lamp", "灯", "塔", "的", "é", "\udc80", "\udce4", "q"]), max_size=7))
 @settings(max_examples=100)
 def test_the_longest_run_is_that_of_all_runs(parts: list[str]) -> None:
     text = "".join(parts)
-    assert COPIES.longest(text) == brute_longest(text)
+    assert COPIES.longest_match(text) == brute_longest(text)
 
 
-COPIES = TextCopies.build(DOCUMENTS)
+COPIES = TextCopyIndex.build(DOCUMENTS)
 
 
 def test_no_run_reaches_from_one_document_into_the_next() -> None:
-    assert TextCopies.build([b"ab", b"cd"]).longest("bc") == 1
+    assert TextCopyIndex.build([b"ab", b"cd"]).longest_match("bc") == 1
     every = bytes(range(256))  # then there is no byte to stand between
-    assert TextCopies.build([every, b"cd"]).longest("cd") == 2
+    assert TextCopyIndex.build([every, b"cd"]).longest_match("cd") == 2
 
 
 def wander(
-    guard: CopyGuard, codec: Codec, wish: list[int], steps: int, chance: random.Random, loose: float
+    guard: TextCopyGuard, codec: Codec, wish: list[int], steps: int, chance: random.Random, loose: float
 ) -> tuple[str, int]:
     """Writes what is wished for wherever it may come, and otherwise something by chance; the text, and how often the
     wish was refused."""
@@ -154,7 +154,7 @@ def wander(
 @pytest.mark.parametrize("kind", CODECS)
 def test_no_run_is_longer_whatever_is_wished_for(means: str, kind: str, most: int) -> None:
     codec, chance = CODECS[kind], random.Random(most)
-    base = CopyGuard(TextCopies.build(DOCUMENTS), codec, most)
+    base = TextCopyGuard(TextCopyIndex.build(DOCUMENTS), codec, most)
     refusals = 0
     for number in range(4):
         start = chance.randrange(len(TALE) // 2)
@@ -166,13 +166,13 @@ def test_no_run_is_longer_whatever_is_wished_for(means: str, kind: str, most: in
         for end in range(max(len(prompt), most) + 1, len(whole) + 1):
             assert not is_copied(whole[end - most - 1 : end]), (number, whole[end - most - 1 : end])
     assert refusals
-    assert COPIES.longest(text) <= most
+    assert COPIES.longest_match(text) <= most
 
 
 def test_a_run_may_be_as_long_as_it_may() -> None:
     """Nothing is forbidden too early: the number-th character still comes."""
     codec = CODECS["char"]
-    guard = CopyGuard(COPIES, codec, 7).after(b"")
+    guard = TextCopyGuard(COPIES, codec, 7).after(b"")
     for token in codec.encode(TALE[10:17].encode()).tolist():
         assert guard.mask()[token]
         guard.push(token)
@@ -184,13 +184,13 @@ def test_a_piece_that_is_too_long_a_copy_itself_never_comes() -> None:
     pieces = [len(piece) if isinstance(piece, str) else 0 for piece in codec.pieces()]
     long = int(np.argmax(pieces))
     assert pieces[long] > 3
-    assert not CopyGuard(COPIES, codec, 3).mask()[long]
-    assert CopyGuard(COPIES, codec, pieces[long]).mask()[long]
+    assert not TextCopyGuard(COPIES, codec, 3).mask()[long]
+    assert TextCopyGuard(COPIES, codec, pieces[long]).mask()[long]
 
 
 def test_guards_part_ways_when_copied() -> None:
     codec = CODECS["byte"]
-    one = CopyGuard(COPIES, codec, 4).after("灯塔的".encode() + b"\xe7\x81")
+    one = TextCopyGuard(COPIES, codec, 4).after("灯塔的".encode() + b"\xe7\x81")
     other = one.copy()
     one.push(0xAF)
     assert not np.array_equal(one.mask(), other.mask())
@@ -207,25 +207,25 @@ def test_where_nothing_is_left_it_is_said() -> None:
         def pieces(self) -> list[str | int | None]:
             return ["a", "b", None]
 
-    copies = TextCopies.build([b"aa", b"ab", b"bb"])
-    CopyGuard(copies, Two(), 1).after(b"b").mask()  # type: ignore[arg-type]
+    copies = TextCopyIndex.build([b"aa", b"ab", b"bb"])
+    TextCopyGuard(copies, Two(), 1).after(b"b").mask()  # type: ignore[arg-type]
     with pytest.raises(UserError, match="--max-copy 1 leaves nothing"):
-        CopyGuard(copies, Two(), 1).after(b"a").mask()  # type: ignore[arg-type]
+        TextCopyGuard(copies, Two(), 1).after(b"a").mask()  # type: ignore[arg-type]
 
 
 def test_conversations_are_compared_as_they_are_written() -> None:
     codec = DialogueCodec(CODECS["char"])
     ids = codec.conversation([(0, b"the old lamp"), (1, b"was lit")])
-    assert spell(ids, spellings(codec)) == b"\nA: the old lamp\nB: was lit"
-    copies = TextCopies.build([spell(ids, spellings(codec))])
-    assert copies.longest("A: the old lamp\nB: was not") == len("A: the old lamp\nB: was ")
-    guard = CopyGuard(copies, codec, 12).after(spell(ids[:-7], spellings(codec)))
+    assert spell(ids, visible_token_bytes(codec)) == b"\nA: the old lamp\nB: was lit"
+    copies = TextCopyIndex.build([spell(ids, visible_token_bytes(codec))])
+    assert copies.longest_match("A: the old lamp\nB: was not") == len("A: the old lamp\nB: was ")
+    guard = TextCopyGuard(copies, codec, 12).after(spell(ids[:-7], visible_token_bytes(codec)))
     assert not guard.mask()[1 + int(codec.encode(b"w")[0]) - 1]
 
 
 # ---- music ----
 
-VOCABULARY = Vocabulary(Options(grid=4))
+VOCABULARY = EventVocabulary(VocabularyOptions(grid=4))
 
 
 def tune(pitches: list[int], lengths: list[int], drums: bool = False) -> Any:
@@ -239,8 +239,8 @@ def tune(pitches: list[int], lengths: list[int], drums: bool = False) -> Any:
     return np.array(spell_piece(piece, VOCABULARY))
 
 
-def walked(ids: Any) -> Walk:
-    walk = Walk(VOCABULARY)
+def walked(ids: Any) -> GrammarState:
+    walk = GrammarState(VOCABULARY)
     for token in ids.tolist():
         assert walk.push(token)
     return walk
@@ -250,21 +250,21 @@ SCALE = [60, 62, 64, 65, 67, 69, 71, 72]
 
 
 def test_runs_of_notes_are_found_in_any_key_and_at_any_place() -> None:
-    copies = NoteCopies.build([tune(SCALE, [2] * 8), tune([36, 38] * 4, [4] * 8, drums=True)], VOCABULARY)
-    assert copies.longest(walked(tune([p + 5 for p in SCALE], [2] * 8))) == 8
-    assert copies.longest(walked(tune(SCALE, [4] * 8))) == 0  # other times
-    assert copies.longest(walked(tune([50, *SCALE[:4], 50], [2] * 6))) == 4
-    assert copies.longest(walked(tune([36, 38, 36], [4] * 3, drums=True))) == 3
-    assert copies.longest(walked(tune([40, 42, 40], [4] * 3, drums=True))) == 0  # of drums another one is no other key
+    copies = NoteCopyIndex.build([tune(SCALE, [2] * 8), tune([36, 38] * 4, [4] * 8, drums=True)], VOCABULARY)
+    assert copies.longest_match(walked(tune([p + 5 for p in SCALE], [2] * 8))) == 8
+    assert copies.longest_match(walked(tune(SCALE, [4] * 8))) == 0  # other times
+    assert copies.longest_match(walked(tune([50, *SCALE[:4], 50], [2] * 6))) == 4
+    assert copies.longest_match(walked(tune([36, 38, 36], [4] * 3, drums=True))) == 3
+    assert copies.longest_match(walked(tune([40, 42, 40], [4] * 3, drums=True))) == 0  # of drums another one is no other key
 
 
 @pytest.mark.parametrize("most", [1, 2, 4])
 def test_a_walk_that_is_guarded_copies_no_more(most: int) -> None:
     pieces = [tune(SCALE, [2] * 8), tune(SCALE[::-1], [2] * 8), tune([36, 38, 42] * 3, [2] * 9, drums=True)]
-    copies = NoteCopies.build(pieces, VOCABULARY)
+    copies = NoteCopyIndex.build(pieces, VOCABULARY)
     for seed in range(6):
-        chance, walk = np.random.default_rng(seed), Walk(VOCABULARY)
-        walk.bar_out(NoteGuard(copies, most))
+        chance, walk = np.random.default_rng(seed), GrammarState(VOCABULARY)
+        walk.forbid_pitches(NoteCopyGuard(copies, most))
         for wish in np.tile(pieces[seed % 3], 4).tolist():
             if walk.allows(wish):
                 walk.push(wish)
@@ -275,7 +275,7 @@ def test_a_walk_that_is_guarded_copies_no_more(most: int) -> None:
             if walk.ended:
                 break
         assert len(walk.notes) > 4
-        assert copies.longest(walk) <= most
+        assert copies.longest_match(walk) <= most
 
 
 # ---- what a model keeps ----
@@ -349,13 +349,13 @@ def test_a_damaged_corpus_is_one_line(keeper: Path, tmp_path: Path, run: Run, da
     if damage == "cut":
         file.write_bytes(file.read_bytes()[:-100])
     elif damage == "other":
-        kept_copies.keep(model, COPIES, {"data": {"fingerprint": "of others"}})
+        kept_copies.save_copy_index(model, COPIES, {"data": {"fingerprint": "of others"}})
     elif damage == "wild":
-        wild = TextCopies(Suffixes(np.zeros(3, dtype=np.uint8), np.arange(3, dtype=np.int32)))
+        wild = TextCopyIndex(SuffixArray(np.zeros(3, dtype=np.uint8), np.arange(3, dtype=np.int32)))
         wild.suffixes.order = np.array([0, 1, 99], dtype=np.int32)
-        kept_copies.keep(model, wild, loaded.config)
+        kept_copies.save_copy_index(model, wild, loaded.config)
     else:
-        kept_copies.keep(model, NoteCopies.build([tune(SCALE, [2] * 8)], VOCABULARY), loaded.config)
+        kept_copies.save_copy_index(model, NoteCopyIndex.build([tune(SCALE, [2] * 8)], VOCABULARY), loaded.config)
     for flags in (["--json"], ["--max-copy", 5]):
         said = run("sample", model, "-l", 5, *flags, status=2).err
         assert "corpus" in said and said.count("\n") == 1
@@ -364,9 +364,9 @@ def test_a_damaged_corpus_is_one_line(keeper: Path, tmp_path: Path, run: Run, da
 def test_going_on_keeps_it_too(model_folder: Path, text_file: Path, tmp_path: Path) -> None:
     model = Path(shutil.copytree(model_folder, tmp_path / "model"))
     seqgen.train([], model, resume=True, steps=62, threads=1, keep_corpus=True)
-    kept = kept_copies.kept(seqgen.load(model).checkpoint)
-    assert isinstance(kept, TextCopies)
-    assert kept.longest(text_file.read_text()[40:160]) == 120
+    load_copy_index = kept_copies.load_copy_index(seqgen.load(model).checkpoint)
+    assert isinstance(load_copy_index, TextCopyIndex)
+    assert load_copy_index.longest_match(text_file.read_text()[40:160]) == 120
 
 
 def test_only_what_writes_keeps_one(tmp_path: Path, run: Run) -> None:

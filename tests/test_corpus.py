@@ -22,8 +22,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from seqgen.corpus import ids, sources, split
-from seqgen.corpus.sources import Document, Spool, find, fingerprint, measure
-from seqgen.corpus.split import SHORTEST_CUT, SMALLEST_PART, Part, hold_out
+from seqgen.corpus.sources import Document, Spool, find, fingerprint, checksum_documents
+from seqgen.corpus.split import MIN_SPLIT_BYTES, MIN_HELD_OUT_BYTES, DocumentSpan, hold_out
 from seqgen.errors import DataError, UserError
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
@@ -49,7 +49,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("scratch")
 
 
-def contents(document: Document | Part) -> bytes:
+def contents(document: Document | DocumentSpan) -> bytes:
     return b"".join(document.chunks())
 
 
@@ -238,7 +238,7 @@ def test_standard_input_given_twice_is_a_data_error(
 def test_standard_input_that_is_empty_or_closed_is_a_data_error(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     with pytest.raises(DataError, match="standard input is empty"):
-        measure(find(["-"], spool))
+        checksum_documents(find(["-"], spool))
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(DataError, match="standard input is closed"):
         find(["-"], spool)
@@ -256,7 +256,7 @@ def test_a_pipe_with_a_name_is_read_as_often_as_needed(spool: Spool) -> None:
     thread = threading.Thread(target=write)
     thread.start()
     try:
-        (document,) = measure(find([f"/dev/fd/{reader}"], spool))
+        (document,) = checksum_documents(find([f"/dev/fd/{reader}"], spool))
         assert document.size == len(TEXT)
         assert contents(document) == TEXT
         assert b"".join(document.chunks(5, 25)) == TEXT[5:25]
@@ -317,7 +317,7 @@ def test_chunks_are_slices_of_what_is_larger_than_a_chunk(suffix: str, tmp_path:
 
 @pytest.mark.parametrize("suffix", PACKERS)
 def test_measuring_reads_what_is_inside(suffix: str, tmp_path: Path) -> None:
-    (document,) = measure([Document("d", put(tmp_path / f"data{suffix}", PACKERS[suffix](TEXT)))])
+    (document,) = checksum_documents([Document("d", put(tmp_path / f"data{suffix}", PACKERS[suffix](TEXT)))])
     assert (document.size, document.sha256) == (len(TEXT), hashlib.sha256(TEXT).hexdigest())
     assert (document.name, document.path) == ("d", tmp_path / f"data{suffix}")
 
@@ -327,13 +327,13 @@ def test_empty_documents_are_left_out_and_told_of(tmp_path: Path) -> None:
     packed = put(tmp_path / "packed.gz", gzip.compress(b""))
     warnings: list[str] = []
     documents = [Document(str(path), path) for path in (empty, full, packed)]
-    assert [document.path for document in measure(documents, warnings.append)] == [full]
+    assert [document.path for document in checksum_documents(documents, warnings.append)] == [full]
     assert warnings == [f"'{empty}' is empty, and left out", f"'{packed}' is empty, and left out"]
     with pytest.raises(DataError, match=r"empty\.txt.*packed\.gz.* is empty") as error:
-        measure([documents[0], documents[2]])
+        checksum_documents([documents[0], documents[2]])
     assert one_line(error)
     with pytest.raises(DataError, match="empty"):
-        measure([])
+        checksum_documents([])
 
 
 @pytest.mark.parametrize("suffix", [suffix for suffix in PACKERS if suffix])
@@ -345,14 +345,14 @@ def test_a_truncated_file_is_told_of_by_name(suffix: str, inside: str, tmp_path:
     put(tmp_path / "whole.txt")
     source = {"file": str(path), "folder": str(tmp_path), "glob": f"{tmp_path}/*"}[inside]
     with pytest.raises(DataError, match=f"cut\\{suffix}") as error:
-        measure(find([source], spool))
+        checksum_documents(find([source], spool))
     assert one_line(error)
 
 
 def test_a_fingerprint_is_of_contents_and_their_order(tmp_path: Path) -> None:
     def of(*parts: bytes, name: str = "x") -> str:
         paths = [put(tmp_path / f"{name}{number}.txt", part) for number, part in enumerate(parts)]
-        return fingerprint(measure(Document(str(path), path) for path in paths))
+        return fingerprint(checksum_documents(Document(str(path), path) for path in paths))
 
     base = of(b"one", b"two")
     assert base == of(b"one", b"two", name="another")
@@ -366,7 +366,7 @@ DOCUMENTS = st.lists(
     st.builds(
         lambda unit, size, start: (start + unit * (size // len(unit) + 1))[: max(size, 1)],
         st.sampled_from([b"a", b"the quay\n", "é".encode(), "中文，".encode(), "😀".encode(), b"\x80", b"\xff\x80"]),
-        st.integers(1, 300) | st.integers(SHORTEST_CUT - 5, SHORTEST_CUT + 5) | st.integers(1, 12_000),
+        st.integers(1, 300) | st.integers(MIN_SPLIT_BYTES - 5, MIN_SPLIT_BYTES + 5) | st.integers(1, 12_000),
         st.sampled_from([b"", b"x", b"xy"]),
     ),
     min_size=1,
@@ -398,7 +398,7 @@ def test_train_and_held_out_are_the_whole(scratch: Path, texts: list[bytes], fra
         assert b"".join(map(contents, own)) == text
         assert [part.start for part in own] == [0, *(part.stop for part in own[:-1])]
         assert own[-1].stop == document.size
-        assert [part.whole_end for part in own] == [False] * (len(own) - 1) + [True]
+        assert [part.ends_document for part in own] == [False] * (len(own) - 1) + [True]
 
 
 @QUICK
@@ -430,7 +430,7 @@ def test_small_documents_are_not_cut(scratch: Path, texts: list[bytes], fraction
     assume(len(texts) > 1)
     for side in hold_out(written(scratch, texts), fraction):
         for part in side:
-            assert part.document.size >= SHORTEST_CUT or (part.start == 0 and part.whole_end)
+            assert part.document.size >= MIN_SPLIT_BYTES or (part.start == 0 and part.ends_document)
 
 
 @QUICK
@@ -441,7 +441,7 @@ def test_about_the_fraction_is_held_out(scratch: Path, texts: list[bytes], fract
     held = sum(part.size for part in held_out)
     assert held <= fraction * total + 1e-6
     # Less only by what a character's border, a part too small to measure on, or a document not yet owed takes.
-    assert held >= fraction * total - (4 + SMALLEST_PART) * len(texts) - (SHORTEST_CUT if len(texts) > 1 else 0)
+    assert held >= fraction * total - (4 + MIN_HELD_OUT_BYTES) * len(texts) - (MIN_SPLIT_BYTES if len(texts) > 1 else 0)
 
 
 @pytest.mark.parametrize("unit", ["a", "中"])
@@ -458,7 +458,7 @@ def test_a_longer_lone_document_holds_out_no_less(unit: str, scratch: Path) -> N
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 def test_a_compressed_document_is_cut_by_the_size_of_what_is_inside(suffix: str, tmp_path: Path) -> None:
     text = "月落烏啼霜滿天，江楓漁火對愁眠。\n".encode() * 300
-    documents = measure([Document("poem", put(tmp_path / f"poem{suffix}", PACKERS[suffix](text)))])
+    documents = checksum_documents([Document("poem", put(tmp_path / f"poem{suffix}", PACKERS[suffix](text)))])
     (train,), (held,) = hold_out(documents, 0.1)
     assert contents(train) + contents(held) == text
     assert contents(train).decode() + contents(held).decode() == text.decode()
@@ -467,8 +467,8 @@ def test_a_compressed_document_is_cut_by_the_size_of_what_is_inside(suffix: str,
 
 def test_nothing_is_held_out_of_nothing_asked(scratch: Path) -> None:
     documents = written(scratch, [b"x" * 10_000, b"y"])
-    assert hold_out(documents, 0) == hold_out(documents, 0.0) == (split.whole(documents), [])
-    assert [(part.start, part.stop, part.whole_end) for part in split.whole(documents)] == [
+    assert hold_out(documents, 0) == hold_out(documents, 0.0) == (split.full_spans(documents), [])
+    assert [(part.start, part.stop, part.ends_document) for part in split.full_spans(documents)] == [
         (0, 10_000, True), (0, 1, True),
     ]  # fmt: skip
 
@@ -496,7 +496,7 @@ def test_ids_come_back_in_the_narrowest_type(vocab_size: int, kind: str, tmp_pat
     stored = ids.load(path)
     assert stored is not None
     for stream in (built, stored):
-        assert stream.ids.dtype == np.dtype(kind) == ids.id_type(vocab_size)
+        assert stream.ids.dtype == np.dtype(kind) == ids.id_dtype(vocab_size)
         assert stream.ids.tolist() == [end, 0, top, top, end, end, 0, top]
         assert len(stream) == 8
         assert stream.false_ends.tolist() == []

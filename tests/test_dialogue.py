@@ -24,21 +24,21 @@ from seqgen import tokenizers
 from seqgen.api.model import Model
 from seqgen.config import TOKENIZER_NAMES, ReplyOptions, SampleOptions
 from seqgen.evaluation.dialogue import (
-    OTHERS,
+    NUM_DISTRACTORS,
     DialogueTally,
-    Reader,
-    Retrieval,
+    DialogueScorer,
+    TfidfRetrieval,
     _first,
-    distinct,
-    hits,
-    pairs,
-    questions,
-    words_of,
+    distinct_n,
+    hits_at_one,
+    sample_reply_contexts,
+    ranking_questions,
+    word_tokens,
 )
-from seqgen.evaluation.text import Scorer
-from seqgen.generation.dialogue import MODEL, PERSON, Conversation, Reply, prime
+from seqgen.evaluation.text import TorchScorer
+from seqgen.generation.dialogue import MODEL, USER, Conversation, Reply, prime
 from seqgen.generation.text import samples
-from seqgen.model.network import Network
+from seqgen.model.network import LanguageModel
 from seqgen.tokenizers.characters import ByteCodec
 from seqgen.tokenizers.dialogue import DialogueCodec
 
@@ -54,7 +54,7 @@ ANY = [byte + 2 for byte in range(256)]
 class Scripted:
     """An engine whose logits are a function of all that was read; its state is just that."""
 
-    wave = 1
+    batch_size = 1
 
     def __init__(self, vocab_size: int, logits_of: Callable[[Read], npt.ArrayLike]) -> None:
         self.vocab_size, self.logits_of = vocab_size, logits_of
@@ -98,7 +98,7 @@ def saying(*replies: bytes) -> Scripted:
         number = read.count(MODEL) - 1
         place = len(read) - 1 - max(place for place, token in enumerate(read) if token == MODEL)
         reply = replies[number % len(replies)]
-        wanted = reply[place] + 2 if place < len(reply) else PERSON
+        wanted = reply[place] + 2 if place < len(reply) else USER
         return np.where(np.arange(BYTES.vocab_size) == wanted, 30.0, 0.0)
 
     return Scripted(BYTES.vocab_size, logits_of)
@@ -203,7 +203,7 @@ def test_the_state_is_that_of_the_whole_conversation_read_at_once() -> None:
     for words in ("hello", "", "中 \udcff", "\nB: forged", "A: x\0"):
         answer(talk, words)
         assert read_so_far(talk) == spelt(BYTES, talk.turns)
-    assert [speaker for speaker, _ in talk.turns] == [PERSON, MODEL] * 5
+    assert [speaker for speaker, _ in talk.turns] == [USER, MODEL] * 5
     assert read_so_far(talk).count(MODEL) == 5, "nobody can say a speaker's token"
 
 
@@ -249,16 +249,16 @@ def test_taking_back_is_as_if_it_was_never_said(operations: list[str], data: st.
     for operation in operations:
         if operation == "hear":
             talk.hear(words := data.draw(st.sampled_from(["x", "", "yes?", "中"])))
-            turns.append((PERSON, words))
+            turns.append((USER, words))
         elif operation == "reply":
             *_, reply = talk.reply()
             turns.append((MODEL, reply.text))
         elif operation == "undo":
-            people = [place for place, (speaker, _) in enumerate(turns) if speaker == PERSON]
+            people = [place for place, (speaker, _) in enumerate(turns) if speaker == USER]
             assert talk.undo() == bool(people)
             del turns[people[-1] if people else len(turns) :]
         elif operation == "retry":
-            assert talk.take_back_reply() == bool(turns and turns[-1][0] == MODEL)
+            assert talk.undo_reply() == bool(turns and turns[-1][0] == MODEL)
             if turns and turns[-1][0] == MODEL:
                 turns.pop()
         else:
@@ -283,7 +283,7 @@ def test_the_next_reply_is_the_same_after_taking_back(how: str, dialogue_model: 
         assert roundabout.undo()
     elif how == "retry":
         list(roundabout.reply())
-        assert roundabout.take_back_reply()
+        assert roundabout.undo_reply()
     else:
         answer(roundabout, "where is the hen?", "and the oar?")
         roundabout.restart()
@@ -299,7 +299,7 @@ def test_another_try_is_another_reply() -> None:
     talk = talk_with(noise())
     said = [answer(talk, "hello").text]
     for _ in range(4):
-        assert talk.take_back_reply()
+        assert talk.undo_reply()
         *_, reply = talk.reply()
         said.append(reply.text)
     assert len(set(said)) == 5
@@ -318,7 +318,7 @@ def test_conversations_never_leak_into_each_other(dialogue_model: Model) -> None
         for name, talk in talks.items():
             both[name].append(answer(talk, lines[name][number]))
     assert both == alone
-    assert talks["dog"].turns[0] == (PERSON, "where is the dog?")
+    assert talks["dog"].turns[0] == (USER, "where is the dog?")
     assert len(talks["dog"].turns) == 4
 
 
@@ -338,7 +338,7 @@ def test_a_reply_is_never_empty_and_holds_no_control_token(kind: str, candidates
     before: Read = (codec.end,)
     for _ in range(5):
         talk.hear("x")
-        opening = (*before, *map(int, codec.turn(PERSON, b"x")), MODEL)
+        opening = (*before, *map(int, codec.turn(USER, b"x")), MODEL)
         *_, reply = talk.reply()
         before = read_so_far(talk)
         assert before[: len(opening)] == opening
@@ -397,7 +397,7 @@ def test_stopping_among_candidates_leaves_those_that_are_there() -> None:
     *_, reply = talk.reply(stopped=lambda: True)
     talk.restart()
     talk.start_at(0)
-    talk.wishes = ReplyOptions(1)
+    talk.reply_options = ReplyOptions(1)
     assert answer(talk, "hm").text == reply.text
 
 
@@ -480,7 +480,7 @@ def test_a_reply_costs_what_the_model_says() -> None:
     engine = noise(closing=1.0)
     talk = talk_with(engine, temperature=0.5, top_k=5)
     reply = answer(talk, "hello?")
-    read = spelt(BYTES, [(PERSON, "hello?"), (MODEL, "")])
+    read = spelt(BYTES, [(USER, "hello?"), (MODEL, "")])
     first = share(engine, read)
     total = -float(np.logaddexp.reduce(first[LETTERS]))
     for token in map(int, BYTES.encode(reply.text.encode())):
@@ -499,7 +499,7 @@ def test_repeating_oneself_is_avoided_where_it_can_be() -> None:
         if read[-1] == MODEL:
             logits[BYTES.encode(b"ab")] = [3.0, 0.0]
         else:
-            logits[PERSON] = 0.0
+            logits[USER] = 0.0
         return logits
 
     talk = talk_with(Scripted(BYTES.vocab_size, logits_of), candidates=100)
@@ -517,7 +517,7 @@ def test_saying_the_same_twice_in_a_reply_is_avoided() -> None:
         if words.startswith(b"y"):
             wanted = b"abcdefghijkl"[len(words) - 1 : len(words)] if len(words) < 12 else b""
         logits = np.full(BYTES.vocab_size, -1e9)
-        logits[BYTES.encode(wanted) if wanted else [PERSON]] = [1.0, 0.0][: len(wanted) or 1]
+        logits[BYTES.encode(wanted) if wanted else [USER]] = [1.0, 0.0][: len(wanted) or 1]
         return logits
 
     engine = Scripted(BYTES.vocab_size, logits_of)
@@ -527,7 +527,7 @@ def test_saying_the_same_twice_in_a_reply_is_avoided() -> None:
 
 @pytest.mark.parametrize("candidates", [1, 5])
 def test_the_log_probability_is_the_scorers(candidates: int, dialogue_model: Model) -> None:
-    codec, reader = codec_of(dialogue_model), Reader(dialogue_model.network, codec_of(dialogue_model))
+    codec, reader = codec_of(dialogue_model), DialogueScorer(dialogue_model.network, codec_of(dialogue_model))
     talk = Model(dialogue_model.checkpoint, exact=True).conversation(SampleOptions(seed=5), ReplyOptions(candidates))
     control = [0, 1, codec.end]
     states, last = reader.start()
@@ -536,7 +536,7 @@ def test_the_log_probability_is_the_scorers(candidates: int, dialogue_model: Mod
         reply = answer(talk, words)
         ids = codec.encode(reply.text.encode("utf-8", "surrogateescape"))
         assert len(ids) == reply.tokens
-        states, last, _ = reader.take(states, last, codec.turn(PERSON, words.encode()))
+        states, last, _ = reader.score_turn(states, last, codec.turn(USER, words.encode()))
         closed = [np.append(ids, token) for token in control]
         # Control tokens have no share in the first token.
         nothing = np.logaddexp.reduce(reader.replies(states, last, MODEL, list(np.array(control)[:, None])))
@@ -546,7 +546,7 @@ def test_the_log_probability_is_the_scorers(candidates: int, dialogue_model: Mod
             assert reply.alone == pytest.approx(
                 np.logaddexp.reduce(reader.replies(*beginning, MODEL, closed)), abs=1e-3
             )
-        states, last, _ = reader.take(states, last, codec.turn(MODEL, reply.text.encode("utf-8", "surrogateescape")))
+        states, last, _ = reader.score_turn(states, last, codec.turn(MODEL, reply.text.encode("utf-8", "surrogateescape")))
 
 
 def test_a_model_that_knows_answers_well(dialogue_model: Model) -> None:
@@ -572,7 +572,7 @@ def test_a_transcript_goes_on_from_what_a_person_says() -> None:
     engine = saying(b"yes", b"no")
 
     def logits_of(read: Read) -> npt.ArrayLike:
-        return engine.logits_of(read) if read[-1] != PERSON else np.eye(BYTES.vocab_size)[MODEL] * 30
+        return engine.logits_of(read) if read[-1] != USER else np.eye(BYTES.vocab_size)[MODEL] * 30
 
     written = transcript(Scripted(BYTES.vocab_size, lambda read: np.asarray(
         logits_of(read) if MODEL in read else np.eye(BYTES.vocab_size)[MODEL] * 30
@@ -588,7 +588,7 @@ def test_the_prompt_stands_once_before_a_transcript(prompt: bytes) -> None:
 
 
 def test_a_transcript_from_nothing() -> None:
-    engine = Scripted(BYTES.vocab_size, lambda read: np.eye(BYTES.vocab_size)[99 if PERSON in read else PERSON] * 30)
+    engine = Scripted(BYTES.vocab_size, lambda read: np.eye(BYTES.vocab_size)[99 if USER in read else USER] * 30)
     assert transcript(engine, b"", length=6, temperature=0) == b"A: aaa"
 
 
@@ -602,20 +602,20 @@ def made_up(count: int, turns: int = 4) -> list[list[tuple[int, str]]]:
 
 def test_questions_are_the_same_for_the_same_seed() -> None:
     conversations = made_up(12)
-    assert questions(conversations, 1) == questions(conversations, 1)
-    assert questions(conversations, 1) != questions(conversations, 2)
+    assert ranking_questions(conversations, 1) == ranking_questions(conversations, 1)
+    assert ranking_questions(conversations, 1) != ranking_questions(conversations, 2)
 
 
 def test_every_turn_but_the_first_is_asked_for_once_and_in_order() -> None:
     conversations = made_up(12)
-    asked = questions(conversations)
+    asked = ranking_questions(conversations)
     assert [(question.conversation, question.place) for question in asked] == [
         (number, place) for number in range(12) for place in (1, 2, 3)
     ]
     for question in asked:
         speaker, words = conversations[question.conversation][question.place]
         assert (question.speaker, question.replies[0]) == (speaker, words)
-        assert len(question.replies) == OTHERS + 1 == 10
+        assert len(question.replies) == NUM_DISTRACTORS + 1 == 10
 
 
 @settings(max_examples=40)
@@ -629,7 +629,7 @@ def test_every_turn_but_the_first_is_asked_for_once_and_in_order() -> None:
 def test_others_are_other_peoples_replies_and_never_the_true_one(
     conversations: list[list[tuple[int, str]]], seed: int
 ) -> None:
-    for question in questions(conversations, seed):
+    for question in ranking_questions(conversations, seed):
         elsewhere = {
             words for number, turns in enumerate(conversations) if number != question.conversation
             for _, words in turns[1:]
@@ -640,10 +640,10 @@ def test_others_are_other_peoples_replies_and_never_the_true_one(
 
 
 def test_where_there_are_no_others_nothing_is_asked() -> None:
-    assert questions([]) == []
-    assert questions(made_up(1)) == []
-    assert questions([[(0, "hello")]] * 9) == []
-    assert questions([[(0, "hello"), (1, "yes")]] * 9) == [], "they all say the same"
+    assert ranking_questions([]) == []
+    assert ranking_questions(made_up(1)) == []
+    assert ranking_questions([[(0, "hello")]] * 9) == []
+    assert ranking_questions([[(0, "hello"), (1, "yes")]] * 9) == [], "they all say the same"
 
 
 # ---- Reading ----
@@ -651,18 +651,18 @@ def test_where_there_are_no_others_nothing_is_asked() -> None:
 
 def test_replies_cost_what_they_cost_one_by_one(dialogue_model: Model) -> None:
     """Whatever stands beside them: shorter ones are padded."""
-    codec, reader = codec_of(dialogue_model), Reader(dialogue_model.network, codec_of(dialogue_model))
+    codec, reader = codec_of(dialogue_model), DialogueScorer(dialogue_model.network, codec_of(dialogue_model))
     replies = ["the hen is in the pond.", "", "no", "é中\udcff", "x" * 90, "who has it?"]
     ids = [codec.encode(reply.encode("utf-8", "surrogateescape")) for reply in replies]
     states, last = reader.start()
-    states, last, _ = reader.take(states, last, codec.turn(0, b"where is the hen?"))
+    states, last, _ = reader.score_turn(states, last, codec.turn(0, b"where is the hen?"))
     for speaker in (0, 1, 5):
         together = reader.replies(states, last, speaker, ids)
         assert together.shape == (6,)
-        opening = reader.take(states, last, codec.turn(speaker, b""))[2]
+        opening = reader.score_turn(states, last, codec.turn(speaker, b""))[2]
         for log, each in zip(together, ids, strict=True):
             turn = np.append(codec.turn(speaker, b""), each).astype(np.int32)
-            after, ends_with, nats = reader.take(states, last, turn)
+            after, ends_with, nats = reader.score_turn(states, last, turn)
             assert log == pytest.approx(opening - nats, abs=1e-3)
             assert ends_with == turn[-1]
             assert reader.replies(states, last, speaker, [each])[0] == pytest.approx(log, abs=1e-4)
@@ -674,12 +674,12 @@ def test_replies_cost_what_they_cost_one_by_one(dialogue_model: Model) -> None:
 def test_a_tally_equals_one_pass_over_all_ids(dialogue_model: Model) -> None:
     codec, network = codec_of(dialogue_model), dialogue_model.network
     conversations = [*KNOWN[:3], [(0, "é中 \udcff  no"), (1, "x"), (9, "and I")], [(1, "alone")]]
-    tally, reader = DialogueTally(), Reader(network, codec)
+    tally, reader = DialogueTally(), DialogueScorer(network, codec)
     nats, tokens = 0.0, 0
     for turns in conversations:
         tally.add(reader, codec, turns)
         ids = np.append(spelt(codec, turns)[1:], codec.end).astype(np.int32)
-        nats += sum(float(scored.nats.sum()) for scored in Scorer(network, codec).read(ids))
+        nats += sum(float(scored.nats.sum()) for scored in TorchScorer(network, codec).read(ids))
         tokens += len(ids)
     texts = [words for turns in conversations for _, words in turns]
     assert tally.nats == pytest.approx(nats, abs=1e-2)
@@ -706,11 +706,11 @@ def test_the_score_of_a_conversation_is_its_tally(dialogue_model: Model, tmp_pat
     path = tmp_path / "two.jsonl"
     path.write_text("".join(as_messages(turns) + "\n" for turns in KNOWN[:2]), encoding="utf-8")
     with sources.Spool() as spool:
-        scores = list(dialogue_model.score_conversations(sources.measure(sources.find([str(path)], spool)), True))
+        scores = list(dialogue_model.score_conversations(sources.checksum_documents(sources.find([str(path)], spool)), True))
     assert len(scores) == 2
     for turns, score in zip(KNOWN, scores, strict=False):
         tally = DialogueTally()
-        tally.add(Reader(dialogue_model.network, codec_of(dialogue_model)), codec_of(dialogue_model), turns)
+        tally.add(DialogueScorer(dialogue_model.network, codec_of(dialogue_model)), codec_of(dialogue_model), turns)
         assert score.nats == pytest.approx(tally.nats, abs=1e-3)
         assert score.tokens == tally.tokens
         assert score.per_token is not None
@@ -737,53 +737,53 @@ def test_equals_share_the_first_place(scores: list[float], won: float) -> None:
 
 
 def test_a_model_that_knows_finds_the_true_reply(dialogue_model: Model) -> None:
-    asked = questions(KNOWN)
+    asked = ranking_questions(KNOWN)
     told: list[tuple[int, int]] = []
-    found = hits(
+    found = hits_at_one(
         dialogue_model.network, codec_of(dialogue_model), KNOWN, asked, progress=lambda *done: told.append(done)
     )
-    assert found.questions == len(asked) == 36
+    assert found.ranking_questions == len(asked) == 36
     assert min(found.by_probability, found.by_token) >= 0.9
-    assert found.by_mutual >= 0.5
+    assert found.by_mutual_information >= 0.5
     assert told == sorted(set(told))
     assert told[-1] == (36, 36)
 
 
 def test_a_model_that_knows_nothing_guesses(dialogue_model: Model) -> None:
-    network = Network(dialogue_model.checkpoint.network, torch.Generator().manual_seed(0)).eval()
+    network = LanguageModel(dialogue_model.checkpoint.network, torch.Generator().manual_seed(0)).eval()
     chance = np.random.default_rng(0)
     conversations = [
         [(n % 2, " ".join(chance.choice(THINGS + PLACES, 4))) for n in range(6)] for _ in range(30)
     ]  # fmt: skip
-    found = hits(network, codec_of(dialogue_model), conversations, questions(conversations))
-    assert found.questions == 150
-    for share_of in (found.by_probability, found.by_token, found.by_mutual):
+    found = hits_at_one(network, codec_of(dialogue_model), conversations, ranking_questions(conversations))
+    assert found.ranking_questions == 150
+    for share_of in (found.by_probability, found.by_token, found.by_mutual_information):
         assert 0.03 <= share_of <= 0.3
 
 
 def test_hits_are_what_the_definition_says(dialogue_model: Model) -> None:
     """Every reply of every question read alone, after its whole history."""
-    codec, reader = codec_of(dialogue_model), Reader(dialogue_model.network, codec_of(dialogue_model))
+    codec, reader = codec_of(dialogue_model), DialogueScorer(dialogue_model.network, codec_of(dialogue_model))
     conversations = [*KNOWN[:4], [(0, "hm"), (1, "é?"), (0, "the oar")]]
-    asked = questions(conversations, 3)
+    asked = ranking_questions(conversations, 3)
     wins = np.zeros(3)
     for question in asked:
         ids = [codec.encode(reply.encode()) for reply in question.replies]
         history = spelt(codec, conversations[question.conversation][: question.place])[1:]
-        states, last, _ = reader.take(*reader.start(), np.array(history, dtype=np.int32))
+        states, last, _ = reader.score_turn(*reader.start(), np.array(history, dtype=np.int32))
         given = np.array([reader.replies(states, last, question.speaker, [each])[0] for each in ids])
         free = np.array([reader.replies(*reader.start(), question.speaker, [each])[0] for each in ids])
         sizes = np.array([len(each) for each in ids])
         for place, scores in enumerate([given, given / sizes, given - free]):
             wins[place] += scores.argmax() == 0
-    found = hits(dialogue_model.network, codec, conversations, asked)
-    assert found.questions == len(asked) == 14
-    assert [found.by_probability, found.by_token, found.by_mutual] == pytest.approx(wins / 14)
+    found = hits_at_one(dialogue_model.network, codec, conversations, asked)
+    assert found.ranking_questions == len(asked) == 14
+    assert [found.by_probability, found.by_token, found.by_mutual_information] == pytest.approx(wins / 14)
 
 
 def test_no_questions_no_hits(dialogue_model: Model) -> None:
-    found = hits(dialogue_model.network, codec_of(dialogue_model), KNOWN, [])
-    assert (found.by_probability, found.by_token, found.by_mutual, found.questions) == (0.0, 0.0, 0.0, 0)
+    found = hits_at_one(dialogue_model.network, codec_of(dialogue_model), KNOWN, [])
+    assert (found.by_probability, found.by_token, found.by_mutual_information, found.ranking_questions) == (0.0, 0.0, 0.0, 0)
 
 
 # ---- Words ----
@@ -802,7 +802,7 @@ def test_no_questions_no_hits(dialogue_model: Model) -> None:
     ],
 )
 def test_words(text: str, words: list[str]) -> None:
-    assert words_of(text) == words
+    assert word_tokens(text) == words
 
 
 @pytest.mark.parametrize(
@@ -821,12 +821,12 @@ def test_words(text: str, words: list[str]) -> None:
     ],
 )
 def test_distinct_by_hand(replies: list[str], length: int, wanted: float) -> None:
-    assert distinct(replies, length) == pytest.approx(wanted)
+    assert distinct_n(replies, length) == pytest.approx(wanted)
 
 
 def test_vectors_by_hand() -> None:
     """Three texts: `the` in all, `boat` in two, `lamp` in one, and `hen` in none."""
-    rival = Retrieval(["the boat", "The boat, the lamp", "the"])
+    rival = TfidfRetrieval(["the boat", "The boat, the lamp", "the"])
     the, boat, lamp, hen = (math.log(4 / (1 + having)) + 1 for having in (3, 2, 1, 0))
     assert the == 1.0
     assert rival.vector("the") == {"the": 1.0}
@@ -840,27 +840,27 @@ def test_vectors_by_hand() -> None:
 @settings(max_examples=50)
 @given(st.lists(st.sampled_from(["the", "boat", "lamp", "hen", "中", "7"]), min_size=1, max_size=9).map(" ".join))
 def test_vectors_have_length_one(text: str) -> None:
-    vector = Retrieval(["the boat", "the lamp"]).vector(text)
+    vector = TfidfRetrieval(["the boat", "the lamp"]).vector(text)
     assert sum(weight * weight for weight in vector.values()) == pytest.approx(1.0)
 
 
 def test_retrieval_finds_the_reply_with_the_same_words() -> None:
     conversations = [[(0, f"about {thing}"), (1, f"the {thing}, yes")] for thing in THINGS]
-    asked = questions(conversations)
-    rival = Retrieval(words for turns in conversations for _, words in turns)
-    assert rival.hits(conversations, asked) == 1.0
+    asked = ranking_questions(conversations)
+    rival = TfidfRetrieval(words for turns in conversations for _, words in turns)
+    assert rival.hits_at_one(conversations, asked) == 1.0
     strangers = [[(0, "hm"), (1, f"the {thing}, yes")] for thing in THINGS]
-    assert rival.hits(strangers, questions(strangers)) == pytest.approx(0.1, abs=1e-9), "ten equals share the place"
-    assert rival.hits([], []) == 0.0
+    assert rival.hits_at_one(strangers, ranking_questions(strangers)) == pytest.approx(0.1, abs=1e-9), "ten equals share the place"
+    assert rival.hits_at_one([], []) == 0.0
 
 
 def test_retrieval_may_look_at_the_last_turns_only() -> None:
     conversations = [[(0, thing), (1, "hm"), (0, "well"), (1, f"the {thing}")] for thing in THINGS]
-    asked = [question for question in questions(conversations) if question.place == 3]
-    rival = Retrieval(words for turns in conversations for _, words in turns)
-    assert rival.hits(conversations, asked) == 1.0
-    assert rival.hits(conversations, asked, turns=3) == 1.0
-    assert rival.hits(conversations, asked, turns=2) < 0.5
+    asked = [question for question in ranking_questions(conversations) if question.place == 3]
+    rival = TfidfRetrieval(words for turns in conversations for _, words in turns)
+    assert rival.hits_at_one(conversations, asked) == 1.0
+    assert rival.hits_at_one(conversations, asked, turns=3) == 1.0
+    assert rival.hits_at_one(conversations, asked, turns=2) < 0.5
 
 
 # ---- Places for a reply ----
@@ -868,12 +868,12 @@ def test_retrieval_may_look_at_the_last_turns_only() -> None:
 
 def test_pairs_are_places_with_their_history() -> None:
     conversations = made_up(5)
-    every = list(pairs(conversations, 100))
+    every = list(sample_reply_contexts(conversations, 100))
     assert len(every) == 15
     assert every == [(turns[:place], turns[place][1]) for turns in conversations for place in (1, 2, 3)]
-    some = list(pairs(conversations, 6, seed=3))
-    assert some == list(pairs(conversations, 6, seed=3))
-    assert some != list(pairs(conversations, 6, seed=4))
+    some = list(sample_reply_contexts(conversations, 6, seed=3))
+    assert some == list(sample_reply_contexts(conversations, 6, seed=3))
+    assert some != list(sample_reply_contexts(conversations, 6, seed=4))
     assert len(some) == 6
     assert all(pair in every for pair in some)
-    assert list(pairs([], 3)) == list(pairs(conversations, 0)) == []
+    assert list(sample_reply_contexts([], 3)) == list(sample_reply_contexts(conversations, 0)) == []

@@ -17,7 +17,7 @@ from seqgen.config import TOKENIZER_NAMES
 from seqgen.errors import ModelError
 from seqgen.tokenizers import END_OF_DOCUMENT
 from seqgen.tokenizers.characters import ByteCodec, CharCodec
-from seqgen.tokenizers.dialogue import MOST_SPEAKERS, DialogueCodec, speakers_of
+from seqgen.tokenizers.dialogue import MAX_SPEAKERS, DialogueCodec, count_speakers
 
 QUICK = settings(max_examples=40)
 
@@ -126,12 +126,12 @@ def test_golden_ids() -> None:
     assert codec.conversation([]).tolist() == []
 
 
-@pytest.mark.parametrize("speakers", [2, 3, MOST_SPEAKERS])
+@pytest.mark.parametrize("speakers", [2, 3, MAX_SPEAKERS])
 def test_as_many_speakers_as_letters(speakers: int) -> None:
     assert DialogueCodec(ByteCodec(), speakers).vocab_size == 257 + speakers
 
 
-@pytest.mark.parametrize("speakers", [-1, 0, 1, MOST_SPEAKERS + 1])
+@pytest.mark.parametrize("speakers", [-1, 0, 1, MAX_SPEAKERS + 1])
 def test_too_few_or_too_many_speakers(speakers: int) -> None:
     with pytest.raises(ModelError, match="2 to 26 speakers"):
         DialogueCodec(ByteCodec(), speakers)
@@ -142,7 +142,7 @@ def test_too_few_or_too_many_speakers(speakers: int) -> None:
     [([], 2), ([[]], 2), ([[0]], 2), ([[0, 1, 0]], 2), ([[0, 1], [0, 2, 1]], 3), ([[0, 25]], 26), ([[0, 70]], 26)],
 )
 def test_how_many_speakers_conversations_need(turns: list[list[int]], speakers: int) -> None:
-    assert speakers_of(turns) == speakers
+    assert count_speakers(turns) == speakers
 
 
 # ---- Transcripts ----
@@ -173,8 +173,8 @@ def test_end_is_silent(codec: DialogueCodec) -> None:
 
 
 def test_speakers_are_letters() -> None:
-    codec = DialogueCodec(ByteCodec(), MOST_SPEAKERS)
-    spelt = tokenizers.decode(codec, range(MOST_SPEAKERS)).decode()
+    codec = DialogueCodec(ByteCodec(), MAX_SPEAKERS)
+    spelt = tokenizers.decode(codec, range(MAX_SPEAKERS)).decode()
     assert spelt == "\n".join(f"{letter}: " for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 

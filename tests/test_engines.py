@@ -20,12 +20,12 @@ from seqgen import checkpoint
 from seqgen.config import NetworkConfig, SampleOptions
 from seqgen.errors import UserError
 from seqgen.generation import compiled, light, text
-from seqgen.generation.compiled import CompiledEngine, rounding_cost, whole_numbers_are_fast
+from seqgen.generation.compiled import NativeEngine, quantization_cost, int8_is_fast
 from seqgen.generation.engine import ENGINES, Engine, choose, make_engine
-from seqgen.generation.light import LightEngine
-from seqgen.generation.torch_engine import BLOCK, Replayed, TorchEngine
+from seqgen.generation.light import NumpyEngine
+from seqgen.generation.torch_engine import BLOCK, ReplayedStep, TorchEngine
 from seqgen.model.cells import CELLS
-from seqgen.model.network import Network
+from seqgen.model.network import LanguageModel
 from seqgen.native import library
 from seqgen.tokenizers.characters import CharCodec
 
@@ -34,18 +34,18 @@ VARIANTS = [
 ]  # fmt: skip
 Weights = Mapping[str, npt.NDArray[np.float32]]
 every_cell = pytest.mark.parametrize(("name", "activation"), VARIANTS)
-KINDS: dict[str, Callable[[NetworkConfig, Weights], Engine]] = {"light": LightEngine, "torch": TorchEngine}
+KINDS: dict[str, Callable[[NetworkConfig, Weights], Engine]] = {"light": NumpyEngine, "torch": TorchEngine}
 if library() is not None:
-    KINDS["compiled"] = CompiledEngine
-if whole_numbers_are_fast():
-    KINDS["whole"] = partial(CompiledEngine, whole=True)
+    KINDS["compiled"] = NativeEngine
+if int8_is_fast():
+    KINDS["whole"] = partial(NativeEngine, quantized=True)
 every_engine = pytest.mark.parametrize("kind", KINDS)
 
 
 def random_weights(config: NetworkConfig, seed: int = 1) -> Weights:
     """A fresh network's weights, with every bias off zero so that a forgotten one shows."""
     generator = torch.Generator().manual_seed(seed)
-    weights = {key: value.numpy() for key, value in Network(config, generator).state_dict().items()}
+    weights = {key: value.numpy() for key, value in LanguageModel(config, generator).state_dict().items()}
     chance = np.random.default_rng(seed)
     for key, value in weights.items():
         if key.endswith("bias"):
@@ -77,7 +77,7 @@ def some_ids(*shape: int, seed: int = 2) -> npt.NDArray[np.int64]:
 
 def test_every_engine_of_the_table_is_tested() -> None:
     assert set(ENGINES) <= set(KINDS)
-    assert set(light.STEPS) == set(CELLS)
+    assert set(light.CELL_STEPS) == set(CELLS)
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -250,14 +250,14 @@ def test_rounded_weights_give_nearly_the_same(name: str, activation: str) -> Non
 @pytest.mark.skipif("whole" not in KINDS, reason="no fast whole numbers")
 def test_what_rounding_costs_is_measured(model_folder: Path) -> None:
     loaded = checkpoint.load(model_folder)
-    network, weights = loaded.language_model, dict(loaded.weights())
+    network, weights = loaded.language_config, dict(loaded.weights())
     ids = np.tile(loaded.codec.encode(b"The boy and the boat came home late. "), 100)
-    cost = rounding_cost(network, weights, ids)
+    cost = quantization_cost(network, weights, ids)
     assert cost is not None
     assert 0 < abs(cost) < 0.05
-    assert rounding_cost(network, weights, ids[:100]) is None
+    assert quantization_cost(network, weights, ids[:100]) is None
     recorded = loaded.config["rounding_bits_per_token"]
-    assert loaded.may_be_rounded == (recorded <= checkpoint.MOST_ROUNDING)
+    assert loaded.may_be_rounded == (recorded <= checkpoint.MAX_ROUNDING_COST)
     for strange in ("0.001", None, [0.0], 0.006, math.nan, math.inf):
         other = dataclasses.replace(loaded, config={**loaded.config, "rounding_bits_per_token": strange})
         assert not other.may_be_rounded
@@ -329,13 +329,13 @@ def test_states_go_from_engine_to_engine(kind: str, other: str, name: str, activ
     state = one.initial(5)
     for step in ids[:-1]:
         _, state = one.step(step, state)
-    cells = one.export(state, 3)
+    cells = one.export_state(state, 3)
     assert cells.dtype == np.float32
     assert cells.shape == (3, light.STATES[name], 17)
-    np.testing.assert_array_equal(two.export(two.adopt(cells), 0), cells)
-    mine, _ = one.step(ids[-1][3:4], one.adopt(cells))
+    np.testing.assert_array_equal(two.export_state(two.import_state(cells), 0), cells)
+    mine, _ = one.step(ids[-1][3:4], one.import_state(cells))
     np.testing.assert_array_equal(mine[0], one.step(ids[-1], state)[0][3])
-    theirs, _ = two.step(ids[-1][3:4], two.adopt(cells))
+    theirs, _ = two.step(ids[-1][3:4], two.import_state(cells))
     tolerance = 0.2 if "whole" in (kind, other) else 1e-4
     np.testing.assert_allclose(mine, theirs, rtol=tolerance, atol=tolerance)
 
@@ -346,16 +346,16 @@ def test_reading_out_tells_what_stepping_does(kind: str, name: str, activation: 
     some = engine(kind, small(name, activation))
     ids = some_ids(30)
     stepped = run(some, ids[:, None])[:, 0]
-    first, state = some.read_out(ids[:11], some.initial(1))
-    rest, state = some.read_out(ids[11:], state)
+    first, state = some.logits_of(ids[:11], some.initial(1))
+    rest, state = some.logits_of(ids[11:], state)
     logits = np.concatenate([first, rest])
     assert logits.dtype == np.float32
     tolerance = 0.3 if kind == "whole" else 1e-4  # outputs are not rounded where they are read out
     np.testing.assert_allclose(logits, stepped, rtol=tolerance, atol=tolerance)
-    nothing, same = some.read_out(ids[:0], state)
+    nothing, same = some.logits_of(ids[:0], state)
     assert nothing.shape == (0, 37)
-    np.testing.assert_array_equal(some.export(same, 0), some.export(state, 0))
-    np.testing.assert_allclose(some.export(state, 0), some.export(some.read(ids, some.initial(1)), 0), atol=1e-5)
+    np.testing.assert_array_equal(some.export_state(same, 0), some.export_state(state, 0))
+    np.testing.assert_allclose(some.export_state(state, 0), some.export_state(some.read(ids, some.initial(1)), 0), atol=1e-5)
 
 
 @every_cell
@@ -406,7 +406,7 @@ def eager(step: Callable[[], Any]) -> tuple[Callable[[], object], Any]:
 def test_a_step_that_is_replayed_is_the_step(name: str, activation: str) -> None:
     config = small(name, activation, rnn_size=32)
     plain, replayed = (TorchEngine(config, random_weights(config)) for _ in range(2))
-    replayed._advance = Replayed(replayed._forward, replayed._network.initial(replayed._rows), eager)
+    replayed._advance = ReplayedStep(replayed._forward, replayed._network.initial(replayed._rows), eager)
     ids = some_ids(5, 40)
     np.testing.assert_array_equal(run(replayed, ids), run(plain, ids))
     _, state = replayed.step(ids[0], replayed.initial(40))
@@ -422,7 +422,7 @@ def test_cuda_records_a_step_and_agrees(name: str, activation: str) -> None:
     config = small(name, activation, rnn_size=64)
     ids = some_ids(6, 70)
     there = TorchEngine(config, random_weights(config), "cuda")
-    assert isinstance(there._advance, Replayed)
+    assert isinstance(there._advance, ReplayedStep)
     np.testing.assert_allclose(run(there, ids), run(engine("torch", config), ids), rtol=1e-3, atol=1e-3)
     np.testing.assert_array_equal(run(there, ids[:, [3]])[:, 0], run(there, ids)[:, 3])
 
@@ -445,11 +445,11 @@ def test_an_engine_is_asked_for_by_name(model_folder: Path, monkeypatch: pytest.
     loaded = checkpoint.load(model_folder)
     for asked in ((), ("auto", "cpu"), ("light",)):
         made = make_engine(loaded.network, loaded.weights(), *asked)
-        assert isinstance(made, CompiledEngine if library() is not None else LightEngine)
+        assert isinstance(made, NativeEngine if library() is not None else NumpyEngine)
     with monkeypatch.context() as patch:
         patch.setenv("SEQGEN_NATIVE", "0")
         library.cache_clear()
-        assert isinstance(make_engine(loaded.network, loaded.weights()), LightEngine)
+        assert isinstance(make_engine(loaded.network, loaded.weights()), NumpyEngine)
     library.cache_clear()
     assert isinstance(make_engine(loaded.network, loaded.weights(), "torch"), TorchEngine)
     with pytest.raises(UserError, match="--engine"):

@@ -222,9 +222,9 @@ def out_of_bounds(options: type, command: str) -> list[tuple[str, str]]:
     for field in dataclasses.fields(options):
         rule, flag = field.metadata, flag_name(field.name)
         bad: list[Any] = ["nonsense"] if rule["choices"] else []
-        bad += [rule["least"] - 1] if rule["least"] is not None else []
-        bad += [rule["above"]] if rule["above"] is not None else []
-        bad += [rule["most"] + 1] if rule["most"] is not None else []
+        bad += [rule["minimum"] - 1] if rule["minimum"] is not None else []
+        bad += [rule["exclusive_minimum"]] if rule["exclusive_minimum"] is not None else []
+        bad += [rule["maximum"] + 1] if rule["maximum"] is not None else []
         rows += [(f"{command} {flag} {value}", f"{flag} ") for value in bad]
     return rows
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from seqgen.config import NetworkConfig
 from seqgen.evaluation import compressors
 from seqgen.evaluation import text as evaluation
-from seqgen.evaluation.text import Tally, tally, token_nats
-from seqgen.model.network import Network
+from seqgen.evaluation.text import TextTally, tally_record, token_nats
+from seqgen.model.network import LanguageModel
 from seqgen.tokenizers import Codec, fit
 
 # Every kind of thing that a byte stream may hold; 奇 and ü come once, so that a char tokenizer spells them.
@@ -42,21 +42,21 @@ def codec_of(kind: str) -> Codec:
     return _codecs[kind]
 
 
-_networks: dict[int, Network] = {}
+_networks: dict[int, LanguageModel] = {}
 
 
-def network_for(codec: Codec) -> Network:
+def network_for(codec: Codec) -> LanguageModel:
     """A small random network, in float64 so that the order of sums is no excuse."""
     if codec.vocab_size not in _networks:
         config = NetworkConfig(codec.vocab_size, rnn_size=8, embedding_size=6, num_layers=2)
-        made = Network(config, torch.Generator().manual_seed(1)).double().eval()
+        made = LanguageModel(config, torch.Generator().manual_seed(1)).double().eval()
         with torch.no_grad():
             made.output_bias.normal_(generator=torch.Generator().manual_seed(2))
         _networks[codec.vocab_size] = made
     return _networks[codec.vocab_size]
 
 
-def stepped(network: Network, codec: Codec, data: bytes) -> npt.NDArray[np.float64]:
+def stepped(network: LanguageModel, codec: Codec, data: bytes) -> npt.NDArray[np.float64]:
     """The cost of every token of `data`, by one step at a time from `end`."""
     states, last, nats = network.initial(1), codec.end, []
     with torch.no_grad():
@@ -67,7 +67,7 @@ def stepped(network: Network, codec: Codec, data: bytes) -> npt.NDArray[np.float
     return np.array(nats)
 
 
-def scored(network: Network, codec: Codec, chunks: Sequence[bytes]) -> tuple[list[int], npt.NDArray[np.float64]]:
+def scored(network: LanguageModel, codec: Codec, chunks: Sequence[bytes]) -> tuple[list[int], npt.NDArray[np.float64]]:
     runs = list(token_nats(network, codec, chunks))
     return (
         [token for run in runs for token in run.ids.tolist()],
@@ -80,7 +80,7 @@ def split_at(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     return [data[a:b] for a, b in itertools.pairwise(places)]
 
 
-def assert_equal(ours: Tally, wanted: Tally) -> None:
+def assert_equal(ours: TextTally, wanted: TextTally) -> None:
     """Counts exactly, nats as near as another order of sums allows."""
     assert {**vars(ours), "nats": 0} == {**vars(wanted), "nats": 0}
     assert ours.nats == pytest.approx(wanted.nats, rel=1e-10)
@@ -100,7 +100,7 @@ def test_nats_are_those_of_stepping(kind: str) -> None:
 
 def test_float32_weights_give_the_same_within_their_rounding() -> None:
     codec = codec_of("char")
-    single = Network(network_for(codec).config).eval()
+    single = LanguageModel(network_for(codec).config).eval()
     single.load_state_dict(network_for(codec).state_dict())
     _, nats = scored(single, codec, [MIXED])
     np.testing.assert_allclose(nats, stepped(network_for(codec), codec, MIXED), rtol=1e-4)
@@ -142,14 +142,14 @@ def test_an_empty_record_costs_nothing() -> None:
     codec = codec_of("char")
     for chunks in ([], [b""], [b"", b""]):
         assert list(token_nats(network_for(codec), codec, chunks)) == []
-        empty = tally(network_for(codec), codec, chunks)
-        assert empty == Tally(records=1)
+        empty = tally_record(network_for(codec), codec, chunks)
+        assert empty == TextTally(records=1)
         assert empty.metrics() == {}
 
 
 def test_evaluating_leaves_no_gradients() -> None:
     codec = codec_of("char")
-    tally(network_for(codec), codec, [PASSAGE])
+    tally_record(network_for(codec), codec, [PASSAGE])
     assert all(weight.grad is None for weight in network_for(codec).parameters())
 
 
@@ -159,7 +159,7 @@ def test_evaluating_leaves_no_gradients() -> None:
 @every_kind
 def test_a_tally_counts_characters_bytes_and_words_of_the_text_not_of_the_tokens(kind: str) -> None:
     codec = codec_of(kind)
-    result = tally(network_for(codec), codec, [MIXED])
+    result = tally_record(network_for(codec), codec, [MIXED])
     assert result.bytes == len(MIXED)
     assert result.characters == len(MIXED.decode("utf-8", "surrogateescape"))
     assert result.words == len(MIXED.split())
@@ -170,7 +170,7 @@ def test_a_tally_counts_characters_bytes_and_words_of_the_text_not_of_the_tokens
 @every_kind
 def test_a_continuation_byte_that_continues_nothing_begins_no_character(kind: str) -> None:
     """Characters are counted as everywhere in the program: every byte but UTF-8's continuation bytes."""
-    result = tally(network_for(codec_of(kind)), codec_of(kind), [b"ab\x80\x80c\n"])
+    result = tally_record(network_for(codec_of(kind)), codec_of(kind), [b"ab\x80\x80c\n"])
     assert (result.characters, result.bytes) == (4, 6)
 
 
@@ -194,7 +194,7 @@ def test_a_continuation_byte_that_continues_nothing_begins_no_character(kind: st
 def test_the_first_character_is_left_out_exactly(kind: str, data: bytes, skipped: int) -> None:
     codec = codec_of(kind)
     nats = stepped(network_for(codec), codec, data)
-    result = tally(network_for(codec), codec, [data])
+    result = tally_record(network_for(codec), codec, [data])
     assert result.nats == pytest.approx(nats[skipped:].sum(), rel=1e-10)
     assert result.counted_tokens == len(nats) - skipped
     assert result.counted_characters == result.characters - 1
@@ -209,7 +209,7 @@ def test_a_first_token_of_several_characters_is_left_out_whole() -> None:
     word = str(codec.pieces()[first]).encode()
     data = word + b"\nnever mind"
     assert codec.encode(data)[0] == first
-    result = tally(network_for(codec), codec, [data])
+    result = tally_record(network_for(codec), codec, [data])
     nats = stepped(network_for(codec), codec, data)
     assert result.nats == pytest.approx(nats[1:].sum(), rel=1e-10)
     assert (result.counted_characters, result.counted_bytes) == (len(b"\nnever mind"),) * 2
@@ -219,7 +219,7 @@ def test_a_first_token_of_several_characters_is_left_out_whole() -> None:
 def test_a_record_of_one_character_gives_no_measures(kind: str) -> None:
     codec = codec_of(kind)
     for data in (b"a", "世".encode(), "🐉".encode(), b"\xff"):
-        result = tally(network_for(codec), codec, [data])
+        result = tally_record(network_for(codec), codec, [data])
         assert result.metrics() == {}
         assert (result.characters, result.bytes, result.records) == (1, len(data), 1)
 
@@ -227,7 +227,7 @@ def test_a_record_of_one_character_gives_no_measures(kind: str) -> None:
 @every_kind
 def test_measures_are_what_they_are_called(kind: str) -> None:
     codec = codec_of(kind)
-    result = tally(network_for(codec), codec, [b"a" + PASSAGE])
+    result = tally_record(network_for(codec), codec, [b"a" + PASSAGE])
     nats = stepped(network_for(codec), codec, b"a" + PASSAGE)
     skipped = len(nats) - result.counted_tokens
     total = nats[skipped:].sum()
@@ -245,9 +245,9 @@ def test_measures_are_what_they_are_called(kind: str) -> None:
 def test_a_text_without_words_has_a_perplexity_all_the_same() -> None:
     """Chinese may have one white-space word a page: what would overflow is infinite, not an error."""
     codec = codec_of("byte")
-    few = tally(network_for(codec), codec, ["世界".encode() * 100]).metrics()
+    few = tally_record(network_for(codec), codec, ["世界".encode() * 100]).metrics()
     assert few["perplexity_per_word"] == math.inf
-    none = tally(network_for(codec), codec, [b" \n \n"])
+    none = tally_record(network_for(codec), codec, [b" \n \n"])
     assert none.words == 0
     assert none.metrics()["perplexity_per_word"] == pytest.approx(math.exp(none.nats))
 
@@ -255,14 +255,14 @@ def test_a_text_without_words_has_a_perplexity_all_the_same() -> None:
 def test_records_are_summed_and_each_begins_anew() -> None:
     codec, network = codec_of("char"), network_for(codec_of("char"))
     first, second = PASSAGE, b"never mind the years"
-    together = Tally()
+    together = TextTally()
     for data in (first, second):
-        assert tally(network, codec, [data], together) is together
-    apart = [tally(network, codec, [data]) for data in (first, second)]
-    assert_equal(together, Tally(**{key: sum(vars(each)[key] for each in apart) for key in vars(together)}))
+        assert tally_record(network, codec, [data], together) is together
+    apart = [tally_record(network, codec, [data]) for data in (first, second)]
+    assert_equal(together, TextTally(**{key: sum(vars(each)[key] for each in apart) for key in vars(together)}))
     assert together.records == 2
     assert together.counted_characters == together.characters - 2
-    joined = tally(network, codec, [first + second])
+    joined = tally_record(network, codec, [first + second])
     assert joined.nats != pytest.approx(together.nats)  # a record's state does not reach the next
 
 
@@ -271,7 +271,7 @@ def test_records_are_summed_and_each_begins_anew() -> None:
 def test_chunk_borders_do_not_change_the_tally(kind: str, cuts: list[int]) -> None:
     codec = codec_of(kind)
     assert_equal(
-        tally(network_for(codec), codec, split_at(MIXED, cuts)), tally(network_for(codec), codec, [MIXED])
+        tally_record(network_for(codec), codec, split_at(MIXED, cuts)), tally_record(network_for(codec), codec, [MIXED])
     )  # fmt: skip
 
 
@@ -279,16 +279,16 @@ def test_chunk_borders_do_not_change_the_tally(kind: str, cuts: list[int]) -> No
 @pytest.mark.parametrize("first", ["世", "奇", "🐉", "ü"])
 def test_chunk_borders_inside_the_first_character_do_not_change_the_tally(kind: str, first: str) -> None:
     codec, data = codec_of(kind), first.encode() + b" and more"
-    wanted = tally(network_for(codec), codec, [data])
+    wanted = tally_record(network_for(codec), codec, [data])
     for cut in range(1, len(first.encode())):
-        assert_equal(tally(network_for(codec), codec, split_at(data, [cut])), wanted)
-    assert_equal(tally(network_for(codec), codec, [bytes([byte]) for byte in data]), wanted)
+        assert_equal(tally_record(network_for(codec), codec, split_at(data, [cut])), wanted)
+    assert_equal(tally_record(network_for(codec), codec, [bytes([byte]) for byte in data]), wanted)
 
 
 def test_an_empty_chunk_inside_a_word_does_not_make_it_two() -> None:
     codec = codec_of("char")
     for chunks in ([b"ye", b"", b"ars ago"], [b"", b"years", b"", b" ago", b""], [b"years ", b"", b"ago"]):
-        assert tally(network_for(codec), codec, chunks).words == 2
+        assert tally_record(network_for(codec), codec, chunks).words == 2
 
 
 # --- the compressors -------------------------------------------------------------------------------------------------
@@ -298,19 +298,19 @@ KEYS = {
 }  # fmt: skip
 
 
-def counted(*records: bytes) -> Tally:
+def counted(*records: bytes) -> TextTally:
     """A tally as far as the rivals look at it."""
     data = b"".join(records)
-    return Tally(
+    return TextTally(
         records=len(records), characters=len(data.decode("utf-8", "surrogateescape")), bytes=len(data),
         words=len(data.split()),
     )  # fmt: skip
 
 
 def test_rivals_have_the_models_measures() -> None:
-    rivals = compressors.rivals([PASSAGE, b"never mind"], b"", counted(PASSAGE, b"never mind"))
-    assert "xz" in rivals
-    for metrics in rivals.values():
+    baselines = compressors.baselines([PASSAGE, b"never mind"], b"", counted(PASSAGE, b"never mind"))
+    assert "xz" in baselines
+    for metrics in baselines.values():
         assert set(metrics) == KEYS
         assert all(math.isfinite(value) and value >= 0 for value in metrics.values())
         assert metrics["read_the_training_text"] == 0
@@ -321,7 +321,7 @@ def test_a_rivals_measures_are_of_one_size(size: int, monkeypatch: pytest.Monkey
     """A compressor that needs no byte at all is counted as one of one byte, by every measure."""
     monkeypatch.setattr(compressors, "COMPRESSORS", {"magic": lambda data: size})
     text = PASSAGE * 3
-    metrics = compressors.rivals([text], b"", counted(text))["magic"]
+    metrics = compressors.baselines([text], b"", counted(text))["magic"]
     bits = 8 * max(size, 1)
     assert metrics["bits_per_byte"] == pytest.approx(bits / len(text))
     assert metrics["bits_per_character"] == pytest.approx(bits / len(text.decode()))
@@ -337,7 +337,7 @@ def test_only_the_growth_of_the_output_counts(monkeypatch: pytest.MonkeyPatch) -
         return len(data) // 2
 
     monkeypatch.setattr(compressors, "COMPRESSORS", {"half": half})
-    metrics = compressors.rivals([b"abcd", b"efgh"], b"training", counted(b"abcdefgh"))["half"]
+    metrics = compressors.baselines([b"abcd", b"efgh"], b"training", counted(b"abcdefgh"))["half"]
     assert sorted(asked) == [b"training", b"trainingabcdefgh"]
     assert metrics["bits_per_byte"] == pytest.approx(4.0)
     assert metrics["read_the_training_text"] == 1
@@ -345,17 +345,17 @@ def test_only_the_growth_of_the_output_counts(monkeypatch: pytest.MonkeyPatch) -
 
 def test_having_read_the_training_text_helps() -> None:
     training, text = prose(60, seed=1).encode(), prose(10, seed=2).encode()
-    fresh, taught = (compressors.rivals([text], before, counted(text)) for before in (b"", training))
+    fresh, taught = (compressors.baselines([text], before, counted(text)) for before in (b"", training))
     assert set(fresh) == set(taught)
     for name in fresh:
         assert taught[name]["bits_per_byte"] <= fresh[name]["bits_per_byte"]
-        again = compressors.rivals([text], text, counted(text))  # word for word the same
+        again = compressors.baselines([text], text, counted(text))  # word for word the same
         assert again[name]["bits_per_byte"] <= taught[name]["bits_per_byte"] / 2
 
 
 def test_a_rival_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyppmd", None)  # what makes `import pyppmd` fail
-    assert set(compressors.rivals([PASSAGE], b"", counted(PASSAGE))) == {"xz"}
+    assert set(compressors.baselines([PASSAGE], b"", counted(PASSAGE))) == {"xz"}
 
 
 def test_ppmd_predicts_text_better_than_xz() -> None:
@@ -365,5 +365,5 @@ def test_ppmd_predicts_text_better_than_xz() -> None:
 
 
 def test_rivals_of_nothing() -> None:
-    for metrics in compressors.rivals([], b"", Tally()).values():
+    for metrics in compressors.baselines([], b"", TextTally()).values():
         assert all(math.isfinite(value) for value in metrics.values())

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from seqgen.config import SampleOptions, flag_name
 from seqgen.generation import filters, penalties
-from seqgen.generation.draw import CompiledDrawing, PlainDrawing
-from seqgen.generation.filters import ORDER, Breaks, Chain, Filter, Kind, Named, Rows, log_softmax, softmax
+from seqgen.generation.draw import NativeSampler, NumpySampler
+from seqgen.generation.filters import FILTER_ORDER, SequenceBreakers, FilterChain, Filter, EventTemperature, ResolvedNames, FilterContext, log_softmax, softmax
 from seqgen.native import library
 
 Array = npt.NDArray[np.float64]
@@ -25,11 +25,11 @@ HALVES = np.log(np.array([[0.5, 0.25, 0.125, 0.125]]))  # surprises of 1, 2, 3 a
 
 
 def probabilities(some: Filter, logits: Array = HALVES, history: Sequence[Sequence[int]] = ((),)) -> list[float]:
-    return softmax(some(logits, Rows(history)))[0].tolist()
+    return softmax(some(logits, FilterContext(history)))[0].tolist()
 
 
 def kept(some: Filter, logits: Array = HALVES) -> set[int]:
-    return set(np.flatnonzero(some(logits, Rows([[]] * len(logits)))[0] > -np.inf).tolist())
+    return set(np.flatnonzero(some(logits, FilterContext([[]] * len(logits)))[0] > -np.inf).tolist())
 
 
 # --- by hand ---------------------------------------------------------------------------------------------------------
@@ -47,19 +47,19 @@ def test_softmax_and_its_logarithm() -> None:
 
 def test_repetition_penalty_divides_the_positive_and_multiplies_the_negative() -> None:
     logits = np.array([[2.0, 1.0, -1.0, 0.0]])
-    result = filters.repetition_penalty(2, 64)(logits, Rows([[0, 2, 2, 3]]))
+    result = filters.repetition_penalty(2, 64)(logits, FilterContext([[0, 2, 2, 3]]))
     assert result.tolist() == [[1.0, 1.0, -2.0, 0.0]]  # once each, however often it came
-    assert filters.repetition_penalty(0.5, 64)(logits, Rows([[0, 2]])).tolist() == [[4.0, 1.0, -0.5, 0.0]]
+    assert filters.repetition_penalty(0.5, 64)(logits, FilterContext([[0, 2]])).tolist() == [[4.0, 1.0, -0.5, 0.0]]
 
 
 @pytest.mark.parametrize(("window", "seen"), [(1, {3}), (2, {3}), (3, {2, 3}), (5, {0, 1, 2, 3}), (99, {0, 1, 2, 3})])
 def test_repetition_penalty_looks_no_further_back_than_its_window(window: int, seen: set[int]) -> None:
-    result = filters.repetition_penalty(2, window)(np.full((1, 5), 8.0), Rows([[0, 1, 2, 3, 3]]))
+    result = filters.repetition_penalty(2, window)(np.full((1, 5), 8.0), FilterContext([[0, 1, 2, 3, 3]]))
     assert result[0].tolist() == [4.0 if token in seen else 8.0 for token in range(5)]
 
 
 def test_repetition_penalty_gives_each_row_its_own_history() -> None:
-    result = filters.repetition_penalty(4, 8)(np.ones((3, 2)), Rows([[0], [], [1, 1]]))
+    result = filters.repetition_penalty(4, 8)(np.ones((3, 2)), FilterContext([[0], [], [1, 1]]))
     assert result.tolist() == [[0.25, 1], [1, 1], [1, 0.25]]
 
 
@@ -73,13 +73,13 @@ def test_temperature_raises_probabilities_to_a_power() -> None:
 
 def test_temperature_zero_is_greedy_and_takes_the_lowest_id_of_equals() -> None:
     logits = np.array([[1.0, 3.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0], [-np.inf, -5.0, -np.inf, -5.0]])
-    result = softmax(filters.temperature(0)(logits, Rows()))
+    result = softmax(filters.temperature(0)(logits, FilterContext()))
     assert result.tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
 
 
 def test_a_tiny_temperature_is_greedy_and_does_not_overflow() -> None:
     with np.errstate(all="raise", under="ignore"):
-        result = softmax(filters.temperature(1e-310)(np.array([[1.0, 3.0, -np.inf, 2.0]]), Rows()))
+        result = softmax(filters.temperature(1e-310)(np.array([[1.0, 3.0, -np.inf, 2.0]]), FilterContext()))
     assert result.tolist() == [[0, 1, 0, 0]]
 
 
@@ -164,32 +164,32 @@ def test_typical_p_passes_over_what_is_forbidden() -> None:
 
 
 def test_forbid_takes_out_these_tokens_and_no_others() -> None:
-    result = filters.forbid([1, 3])(np.ones((2, 4)), Rows())
+    result = filters.suppress_tokens([1, 3])(np.ones((2, 4)), FilterContext())
     assert result.tolist() == [[1, -np.inf, 1, -np.inf]] * 2
 
 
 WIDE: list[Filter] = [
     filters.top_k(4), filters.top_k(1 << 40), filters.top_p(1.0), filters.typical_p(1.0), filters.min_p(1e-9),
-    filters.min_p(0.0), filters.temperature(1.0), filters.repetition_penalty(1.0, 8), filters.forbid([]),
+    filters.min_p(0.0), filters.temperature(1.0), filters.repetition_penalty(1.0, 8), filters.suppress_tokens([]),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("some", WIDE)
 def test_what_is_wider_than_the_vocabulary_is_the_identity(some: Filter) -> None:
-    np.testing.assert_allclose(softmax(some(HALVES, Rows([[0, 1]]))), softmax(HALVES), rtol=1e-15)
+    np.testing.assert_allclose(softmax(some(HALVES, FilterContext([[0, 1]]))), softmax(HALVES), rtol=1e-15)
 
 
 def test_no_filter_is_on_by_default() -> None:
-    assert all(make(SampleOptions(), Named()) is None for _, make in ORDER)
-    assert Chain(SampleOptions())(HALVES, [[]]) is HALVES
-    assert Chain(SampleOptions(), [0])(HALVES, [[]])[0, 0] == -np.inf
+    assert all(make(SampleOptions(), ResolvedNames()) is None for _, make in FILTER_ORDER)
+    assert FilterChain(SampleOptions())(HALVES, [[]]) is HALVES
+    assert FilterChain(SampleOptions(), [0])(HALVES, [[]])[0, 0] == -np.inf
 
 
 def test_logit_bias_adds() -> None:
     """Twice as likely is log 2 more: 1/2, 1/4 · 2, 1/8, 1/8 · 1/2 of a sum of 19/16."""
     some = filters.logit_bias([(1, np.log(2)), (3, -np.log(2))])
     np.testing.assert_allclose(probabilities(some), [8 / 19, 8 / 19, 2 / 19, 1 / 19], rtol=1e-14)
-    assert some(np.array([[0.0, -np.inf, 0.0, 0.0]]), Rows())[0, 1] == -np.inf  # what may not come still may not
+    assert some(np.array([[0.0, -np.inf, 0.0, 0.0]]), FilterContext())[0, 1] == -np.inf  # what may not come still may not
 
 
 # --- DRY ---
@@ -199,8 +199,8 @@ def dry_taken(history: list[int], breakers: Sequence[int] = (), **how: Any) -> l
     """What DRY takes from each of four tokens: 0.5 · 2^(n − allowed)."""
     table = np.where(np.isin(np.arange(4), breakers), -1, 0).astype(np.int32)[None]
     settings = {"multiplier": 0.5, "base": 2.0, "allowed": 2, "window": 99, **how}
-    some = filters.dry(**settings, breaks=Breaks(table, 1))
-    taken: list[float] = (0 - some(np.zeros((1, 4)), Rows([history])))[0].tolist()
+    some = filters.dry(**settings, sequence_breakers=SequenceBreakers(table, 1))
+    taken: list[float] = (0 - some(np.zeros((1, 4)), FilterContext([history])))[0].tolist()
     return taken
 
 
@@ -232,7 +232,7 @@ def test_what_dry_is_told() -> None:
     assert dry_taken(said, breakers=[0]) == [0, 0, 0, 0.5]  # only 1 2 are after the last breaker
     assert dry_taken(said, breakers=[1]) == [0, 0, 0, 0]
     assert dry_taken(said, breakers=[2], allowed=1) == [0, 0, 0, 0]
-    assert dry_taken([0] * 5000, window=5000) == [penalties.MOST_TAKEN, 0, 0, 0]  # and no infinity
+    assert dry_taken([0] * 5000, window=5000) == [penalties.MAX_PENALTY, 0, 0, 0]  # and no infinity
 
 
 @given(st.lists(st.integers(0, 2), max_size=30), st.lists(st.integers(0, 9), max_size=30))
@@ -254,13 +254,13 @@ def test_repetitions_are_those_that_one_would_find_by_looking(tokens: list[int],
 
 def test_a_breaker_may_be_spelt_with_several_tokens() -> None:
     """Of the breaker `0 1`, in states "nothing" and "0": it ends in the 1 after a 0, and in no other 1."""
-    breaks = Breaks(np.array([[1, 0, 0, 0], [1, -1, 0, 0]], dtype=np.int32), 2)
-    assert breaks.read([0, 1, 1, 0, 0, 1, 2]) == ([False, True, False, False, False, True, False], 0)
-    some = filters.dry(1.0, 1.0, 1, 4, breaks)
+    sequence_breakers = SequenceBreakers(np.array([[1, 0, 0, 0], [1, -1, 0, 0]], dtype=np.int32), 2)
+    assert sequence_breakers.read([0, 1, 1, 0, 0, 1, 2]) == ([False, True, False, False, False, True, False], 0)
+    some = filters.dry(1.0, 1.0, 1, 4, sequence_breakers)
     said = [2, 0, 1, 3, 2, 1, 3]  # in the window 3 2 1 3; the 1 outside of it is known to have broken
-    assert (some(np.zeros((1, 4)), Rows([said]))).tolist() == [[0, 0, -1.0, 0]]
-    assert (some(np.zeros((1, 4)), Rows([[1, 3, 2, 0, 1]]))).tolist() == [[0, 0, 0, 0]]
-    assert (some(np.zeros((1, 4)), Rows([[1, 3, 2, 1]]))).tolist() == [[0, 0, 0, -1.0]]
+    assert (some(np.zeros((1, 4)), FilterContext([said]))).tolist() == [[0, 0, -1.0, 0]]
+    assert (some(np.zeros((1, 4)), FilterContext([[1, 3, 2, 0, 1]]))).tolist() == [[0, 0, 0, 0]]
+    assert (some(np.zeros((1, 4)), FilterContext([[1, 3, 2, 1]]))).tolist() == [[0, 0, 0, -1.0]]
 
 
 # --- temperatures ---
@@ -286,26 +286,26 @@ def test_dynamic_temperature_at_its_ends() -> None:
     # Of two that may come, not four: the entropy of halves is all there is.
     halves = np.array([[0.0, 0.0, -np.inf, -np.inf]])
     np.testing.assert_array_equal(
-        filters.dynamic_temperature(1.0, 0.5, 1.0)(halves, Rows()), [[0, 0, -np.inf, -np.inf]]
+        filters.dynamic_temperature(1.0, 0.5, 1.0)(halves, FilterContext()), [[0, 0, -np.inf, -np.inf]]
     )
 
 
 def test_the_temperature_of_a_kind_by_hand() -> None:
     """Tokens 0 and 1 are a kind that holds 3/4: at 0.5 they share it as 4 to 1."""
-    some = filters.temperatures_of([Kind(0, 2, 0.5)], None)
+    some = filters.temperatures_of([EventTemperature(0, 2, 0.5)], None)
     np.testing.assert_allclose(probabilities(some), [0.6, 0.15, 0.125, 0.125], rtol=1e-14)
-    greedy = filters.temperatures_of([Kind(0, 2, 0.0)], None)
+    greedy = filters.temperatures_of([EventTemperature(0, 2, 0.0)], None)
     np.testing.assert_allclose(probabilities(greedy), [0.75, 0, 0.125, 0.125], rtol=1e-14)
     # At temperature 0.5 for all the kind holds 20/22; its own 1 then shares that as 2 to 1.
-    both = filters.temperatures_of([Kind(0, 2, 1.0)], filters.temperature(0.5))
+    both = filters.temperatures_of([EventTemperature(0, 2, 1.0)], filters.temperature(0.5))
     np.testing.assert_allclose(probabilities(both), [40 / 66, 20 / 66, 1 / 22, 1 / 22], rtol=1e-14)
 
 
 def test_the_temperature_of_a_kind_when_all_else_is_greedy_or_it_may_not_come() -> None:
-    some = filters.temperatures_of([Kind(0, 2, 1.0), Kind(2, 4, 0.1)], filters.temperature(0))
+    some = filters.temperatures_of([EventTemperature(0, 2, 1.0), EventTemperature(2, 4, 0.1)], filters.temperature(0))
     np.testing.assert_allclose(probabilities(some), [2 / 3, 1 / 3, 0, 0], rtol=1e-14)
     logits = np.array([[-np.inf, -np.inf, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
-    result = softmax(filters.temperatures_of([Kind(0, 2, 0.5)], None)(logits, Rows()))
+    result = softmax(filters.temperatures_of([EventTemperature(0, 2, 0.5)], None)(logits, FilterContext()))
     np.testing.assert_allclose(result, [[0, 0, 0.5, 0.5], [0.25] * 4], rtol=1e-14)
 
 
@@ -323,11 +323,11 @@ def test_the_temperature_of_a_kind_when_all_else_is_greedy_or_it_may_not_come() 
 )
 def test_xtc_by_hand(threshold: float, wanted: list[float]) -> None:
     some = filters.xtc(0.5, threshold)
-    shares = softmax(some(np.repeat(HALVES, 3, axis=0), Rows(coins=[0.49, 0.5, 0.0])))
+    shares = softmax(some(np.repeat(HALVES, 3, axis=0), FilterContext(coins=[0.49, 0.5, 0.0])))
     np.testing.assert_allclose(shares[0], wanted, rtol=1e-14)
     np.testing.assert_allclose(shares[1], softmax(HALVES)[0], rtol=1e-14)  # tails
     np.testing.assert_array_equal(shares[2], shares[0])
-    np.testing.assert_array_equal(some(HALVES, Rows()), HALVES)
+    np.testing.assert_array_equal(some(HALVES, FilterContext()), HALVES)
 
 
 @pytest.mark.parametrize(
@@ -335,20 +335,20 @@ def test_xtc_by_hand(threshold: float, wanted: list[float]) -> None:
     [(4.0, {0, 1, 2, 3}), (3.0, {0, 1, 2, 3}), (2.9, {0, 1}), (2.0, {0, 1}), (1.5, {0}), (0.5, {0}), (-7.0, {0})],
 )
 def test_mirostat_by_hand(limit: float, wanted: set[int]) -> None:
-    assert set(np.flatnonzero(filters.mirostat(9.0)(HALVES, Rows(limits=[limit]))[0] > -np.inf)) == wanted
+    assert set(np.flatnonzero(filters.mirostat(9.0)(HALVES, FilterContext(limits=[limit]))[0] > -np.inf)) == wanted
 
 
 def test_mirostats_limit_begins_at_twice_tau_and_follows_the_surprise() -> None:
     assert kept(filters.mirostat(1.0)) == {0, 1}
     assert kept(filters.mirostat(1.5)) == {0, 1, 2, 3}
-    assert filters.surprised(3.0, 2.0, tau=1.5, eta=0.5) == 2.75
-    assert filters.surprised(3.0, 1.0, tau=1.5, eta=0.5) == 3.25
+    assert filters.next_mirostat_limit(3.0, 2.0, tau=1.5, eta=0.5) == 2.75
+    assert filters.next_mirostat_limit(3.0, 1.0, tau=1.5, eta=0.5) == 3.25
 
 
 def test_mirostat_keeps_the_surprise_near_tau() -> None:
     """Of a distribution of 5 bits, cut to 3."""
-    chain = Chain(SampleOptions(mirostat_tau=3.0))
-    drawing = PlainDrawing(chain, [], 8)
+    chain = FilterChain(SampleOptions(mirostat_tau=3.0))
+    drawing = NumpySampler(chain, [], 8)
     chance = np.random.default_rng(1)
     shares = 0.8 ** np.arange(200)
     logits = np.log(np.tile(shares / shares.sum(), (8, 1))).astype(np.float32)
@@ -361,7 +361,7 @@ def test_mirostat_keeps_the_surprise_near_tau() -> None:
 
 def test_mirostat_measures_the_surprise_before_its_own_cut() -> None:
     """Only the likeliest is left, at 1 bit and not at none: the limit rises by η (τ − 1)."""
-    drawing = PlainDrawing(Chain(SampleOptions(mirostat_tau=0.25, mirostat_eta=0.5)), [], 1)
+    drawing = NumpySampler(FilterChain(SampleOptions(mirostat_tau=0.25, mirostat_eta=0.5)), [], 1)
     assert drawing.draw(HALVES.astype(np.float32))[0] == [0]
     assert drawing.limits == pytest.approx([0.5 - 0.5 * (1 - 0.25)])
 
@@ -376,7 +376,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def test_the_table_is_in_the_documented_order_and_every_filter_has_its_field() -> None:
-    assert [name for name, _ in ORDER] == DOCUMENTED
+    assert [name for name, _ in FILTER_ORDER] == DOCUMENTED
     fields = [item.name for item in dataclasses.fields(SampleOptions)]
     assert [name for name in fields if name in DOCUMENTED] == DOCUMENTED
     assert filters.__doc__ is not None
@@ -397,37 +397,37 @@ ROW_OF = {"dynatemp_range": "temperature"}  # settings that are of another's fil
 
 
 def test_a_field_switches_on_its_own_filter_only() -> None:
-    assert {*ON} - {*ROW_OF} == {name for name, _ in ORDER} - {"logit_bias"}
+    assert {*ON} - {*ROW_OF} == {name for name, _ in FILTER_ORDER} - {"logit_bias"}
     for name, value in ON.items():
         options = SampleOptions(**{name: value})  # type: ignore[arg-type]
-        assert [other for other, make in ORDER if make(options, Named())] == [ROW_OF.get(name, name)]
-    for row, names in (("logit_bias", Named(bias=((1, 2.0),))), ("temperature", Named(kinds=(Kind(0, 2, 0.5),)))):
-        assert [name for name, make in ORDER if make(SampleOptions(), names)] == [row]
+        assert [other for other, make in FILTER_ORDER if make(options, ResolvedNames())] == [ROW_OF.get(name, name)]
+    for row, names in (("logit_bias", ResolvedNames(bias=((1, 2.0),))), ("temperature", ResolvedNames(event_temperatures=(EventTemperature(0, 2, 0.5),)))):
+        assert [name for name, make in FILTER_ORDER if make(SampleOptions(), names)] == [row]
 
 
 def test_what_is_named_is_never_passed_over() -> None:
     for options in (SampleOptions(logit_bias=("x=1",)), SampleOptions(temperature_of=("note=1",))):
         with pytest.raises(ValueError, match="vocabulary"):
-            Chain(options)
+            FilterChain(options)
 
 
 def test_top_k_then_top_p_not_the_other_way() -> None:
     """Of all, the likeliest holds 1/2; of what top-k 2 leaves, 2/3."""
-    assert kept(Chain(SampleOptions(top_k=2, top_p=0.6)).before) == {0}
+    assert kept(FilterChain(SampleOptions(top_k=2, top_p=0.6)).before) == {0}
     assert kept(filters.top_p(0.6)) == {0, 1}
 
 
 def test_temperature_comes_before_the_cuts() -> None:
     """At 0.5 the likeliest holds 16/22 = 0.727."""
-    assert kept(Chain(SampleOptions(temperature=0.5, top_p=0.7)).before) == {0}
+    assert kept(FilterChain(SampleOptions(temperature=0.5, top_p=0.7)).before) == {0}
     assert kept(filters.top_p(0.7)) == {0, 1}
 
 
 def test_the_penalty_sees_the_logits_before_temperature_shifts_them() -> None:
     logits = np.array([[2.0, 1.5, 0.0, 0.0]])
-    result = Chain(SampleOptions(repetition_penalty=2.0, temperature=0.0))(logits, [[0]])
+    result = FilterChain(SampleOptions(repetition_penalty=2.0, temperature=0.0))(logits, [[0]])
     assert result.argmax() == 1
-    shares = softmax(Chain(SampleOptions(repetition_penalty=2.0, temperature=0.5))(logits, [[0]]))
+    shares = softmax(FilterChain(SampleOptions(repetition_penalty=2.0, temperature=0.5))(logits, [[0]]))
     np.testing.assert_allclose(shares, softmax(np.array([[2.0, 3.0, 0.0, 0.0]])), rtol=1e-14)
 
 
@@ -468,14 +468,14 @@ options = st.builds(
 )
 
 
-def known(history: list[list[int]], coin: float = 0.4) -> Rows:
-    return Rows(history, [coin, 0.6, 0.9][: len(history)], [1.0, 4.0, -2.0][: len(history)])
+def known(history: list[list[int]], coin: float = 0.4) -> FilterContext:
+    return FilterContext(history, [coin, 0.6, 0.9][: len(history)], [1.0, 4.0, -2.0][: len(history)])
 
 
-def names_for(logits: Array) -> Named:
+def names_for(logits: Array) -> ResolvedNames:
     width = logits.shape[1]
-    return Named(
-        ((0, 1.5), (width - 1, -3.0)), (Kind(0, (width + 1) // 2, 0.5),), Breaks(alternating(width), 1)
+    return ResolvedNames(
+        ((0, 1.5), (width - 1, -3.0)), (EventTemperature(0, (width + 1) // 2, 0.5),), SequenceBreakers(alternating(width), 1)
     )  # fmt: skip
 
 
@@ -488,7 +488,7 @@ def alternating(width: int) -> npt.NDArray[np.int32]:
 def test_what_holds_for_every_filter(given: tuple[Array, list[list[int]]], options: SampleOptions) -> None:
     logits, history = given
     names = names_for(logits)
-    for name, make in ORDER:
+    for name, make in FILTER_ORDER:
         some = make(options, names)
         if some is None:
             continue
@@ -520,31 +520,31 @@ def test_the_chain_is_its_filters_one_after_another(
     if np.isneginf(np.delete(logits, ids, axis=1)).all(axis=1).any():
         ids = []
     rows, names, o = known(history), names_for(logits), options
-    wanted = filters.forbid(ids)(logits, rows)
+    wanted = filters.suppress_tokens(ids)(logits, rows)
     common = filters.temperature(o.temperature) if o.temperature != 1 else None
     if o.dynatemp_range:
         common = filters.dynamic_temperature(o.temperature, o.dynatemp_range, o.dynatemp_exponent)
     for made in (
         filters.logit_bias(names.bias),
         filters.repetition_penalty(o.repetition_penalty, o.repetition_window),
-        filters.dry(o.dry_multiplier, o.dry_base, o.dry_allowed_length, o.dry_window, names.breaks),
-        filters.temperatures_of(names.kinds, common),
+        filters.dry(o.dry_multiplier, o.dry_base, o.dry_allowed_length, o.dry_window, names.sequence_breakers),
+        filters.temperatures_of(names.event_temperatures, common),
         filters.top_k(o.top_k or 99),
         filters.top_p(o.top_p),
         filters.min_p(o.min_p),
         filters.typical_p(o.typical_p),
         filters.xtc(o.xtc_probability, o.xtc_threshold),
-        filters.mirostat(o.mirostat_tau) if o.mirostat_tau else filters.forbid([]),
+        filters.mirostat(o.mirostat_tau) if o.mirostat_tau else filters.suppress_tokens([]),
     ):
         wanted = made(wanted, rows)
-    result = Chain(options, ids, names)(logits, history, rows.coins, rows.limits)
+    result = FilterChain(options, ids, names)(logits, history, rows.coins, rows.limits)
     np.testing.assert_allclose(softmax(result), softmax(wanted), rtol=1e-9, atol=1e-15)
 
 
 @given(logits_and_histories(), st.integers(1, 12))
 def test_top_k_keeps_k_or_all_that_there_are(given: tuple[Array, list[list[int]]], k: int) -> None:
     logits, history = given
-    result = filters.top_k(k)(logits, Rows(history))
+    result = filters.top_k(k)(logits, FilterContext(history))
     possible = (~np.isneginf(logits)).sum(axis=-1)
     assert ((~np.isneginf(result)).sum(axis=-1) == np.minimum(k, possible)).all()
 
@@ -552,7 +552,7 @@ def test_top_k_keeps_k_or_all_that_there_are(given: tuple[Array, list[list[int]]
 @given(logits_and_histories(), st.floats(0.001, 0.999))
 def test_top_p_keeps_enough_and_no_token_too_many(given: tuple[Array, list[list[int]]], p: float) -> None:
     logits, history = given
-    result = filters.top_p(p)(logits, Rows(history))
+    result = filters.top_p(p)(logits, FilterContext(history))
     for shares, row in zip(softmax(logits), result, strict=True):
         chosen = shares[~np.isneginf(row)]
         assert chosen.sum() >= p - 1e-9
@@ -564,9 +564,9 @@ def test_top_p_keeps_enough_and_no_token_too_many(given: tuple[Array, list[list[
 def test_rows_are_filtered_apart(given: tuple[Array, list[list[int]]], options: SampleOptions) -> None:
     """A row's result is bitwise the same alone: the batch must not change what is sampled."""
     logits, history = given
-    together = Chain(options)(logits, history)
+    together = FilterChain(options)(logits, history)
     for row in range(len(logits)):
-        alone = Chain(options)(logits[row : row + 1], history[row : row + 1])
+        alone = FilterChain(options)(logits[row : row + 1], history[row : row + 1])
         np.testing.assert_array_equal(alone[0], together[row])
 
 
@@ -614,17 +614,17 @@ def test_the_compiled_draw_is_the_one_defined_here(
     forbidden = [1] if size > 2 else []
     history = chance.integers(min(size, 3), size=12).tolist()
     rows = 3
-    names = Named()
+    names = ResolvedNames()
     if named:
         table = chance.integers(-1, 2, (2, size)).astype(np.int32)  # two states; −1 and −2 are breakers
         ids = chance.integers(size, size=4).tolist()
         bias = tuple((token, float(chance.normal())) for token in ids)
         temperatures = chance.choice([0, 0.5, 0.7, 2], 2).tolist()  # at 1 what was equal is nearly so
-        kinds = (Kind(0, size // 2, temperatures[0]), Kind(size // 2 + (size > 5), size, temperatures[1]))
-        names = Named(bias, kinds, Breaks(table, 20))
+        event_temperatures = (EventTemperature(0, size // 2, temperatures[0]), EventTemperature(size // 2 + (size > 5), size, temperatures[1]))
+        names = ResolvedNames(bias, event_temperatures, SequenceBreakers(table, 20))
     both: list[Any] = [
-        CompiledDrawing(Chain(options, forbidden, names), size, history, rows),
-        PlainDrawing(Chain(options, forbidden, names), history, rows),
+        NativeSampler(FilterChain(options, forbidden, names), size, history, rows),
+        NumpySampler(FilterChain(options, forbidden, names), history, rows),
     ]
     for _ in range(12):
         logits = chance.normal(0, chance.choice([0.1, 1, 6]), (rows, size)).astype(np.float32).round(1)  # with equals
@@ -646,4 +646,4 @@ def test_the_compiled_draw_is_the_one_defined_here(
         assert ours == wanted
         if chance.random() < 0.3:
             for each in both:
-                each.forget(1)
+                each.forget_last(1)

@@ -22,7 +22,7 @@ import seqgen
 from seqgen.api.training import Watcher
 from seqgen.cli.main import main
 from seqgen.errors import ModelError, UserError
-from seqgen.evaluation.forecast import Tally
+from seqgen.evaluation.forecast import ForecastTally
 from seqgen.training.loop import Stepped
 
 TINY = ["--rnn-size", 8, "--threads", 1, "--batch-size", 16, "--steps", 40, "--look-back", 28, "--horizon", 7]
@@ -281,13 +281,13 @@ def test_the_bands_that_are_measured_are_those_of_the_forecasts(
     """At every origin those of the table cut there, though they follow how earlier ones held."""
     model = seqgen.load(forecaster)
     measured: list[np.ndarray] = []
-    add = Tally.add
+    add = ForecastTally.add
 
-    def watched(self: Tally, truth: Any, observed: Any, point: Any, quantiles: Any, *more: Any) -> None:
+    def watched(self: ForecastTally, truth: Any, observed: Any, point: Any, quantiles: Any, *more: Any) -> None:
         measured.append(quantiles)
         add(self, truth, observed, point, quantiles, *more)
 
-    monkeypatch.setattr(Tally, "add", watched)
+    monkeypatch.setattr(ForecastTally, "add", watched)
     model.evaluate(str(table), rivals=False)
     (quantiles,) = measured
     assert len(quantiles) == 54
@@ -298,11 +298,11 @@ def test_the_bands_that_are_measured_are_those_of_the_forecasts(
         (then,) = model.forecast(str(tmp_path / "cut.csv"), levels="80", backtest=1, horizon=7)
         assert then.origin == end - 7
         for band in made.bands:
-            low = (2.5, 10.0, 25.0, 50.0, 75.0, 90.0, 97.5).index(50 - band.level / 2)
-            np.testing.assert_allclose(band.low, quantiles[place, :, :, low], rtol=1e-4)
-            np.testing.assert_allclose(band.high, quantiles[place, :, :, 6 - low], rtol=1e-4)
+            lower = (2.5, 10.0, 25.0, 50.0, 75.0, 90.0, 97.5).index(50 - band.level / 2)
+            np.testing.assert_allclose(band.lower, quantiles[place, :, :, lower], rtol=1e-4)
+            np.testing.assert_allclose(band.upper, quantiles[place, :, :, 6 - lower], rtol=1e-4)
         if place >= 7:
-            np.testing.assert_allclose(then.bands[0].low, quantiles[place - 7, :, :, 1], rtol=1e-4)
+            np.testing.assert_allclose(then.bands[0].lower, quantiles[place - 7, :, :, 1], rtol=1e-4)
 
 
 def test_a_model_knows_which_rows_it_learnt_from(forecaster: Path, table: Path, tmp_path: Path) -> None:
@@ -422,13 +422,13 @@ def test_from_python(forecaster: Path, table: Path) -> None:
     model = seqgen.load(forecaster)
     (made,) = model.forecast(str(table), horizon=3, levels="95")
     assert made.times[0] == "2023-10-28"
-    assert made.made_at == "2023-10-27"
+    assert made.origin_label == "2023-10-27"
     assert made.bands[0].level == 95
     assert np.isnan(made.truth).all()
     with pytest.raises(ModelError, match="reads tables of numbers"):
         model.codec  # noqa: B018
     with pytest.raises(ModelError, match="can't write or score"):
-        model.checkpoint.language_model  # noqa: B018
+        model.checkpoint.language_config  # noqa: B018
 
 
 def test_a_model_that_reads_bytes_forecasts_nothing(model_folder: Path) -> None:

@@ -13,22 +13,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqgen.config import ForecasterConfig, TrainOptions, parse_levels, parse_split
-from seqgen.corpus.scaling import Measure, Scaler, check_positive, measure
+from seqgen.config import ForecasterConfig, TrainOptions, parse_levels, parse_split_rows
+from seqgen.corpus.scaling import ColumnStats, Scaler, check_positive, column_stats
 from seqgen.corpus.series import Series
 from seqgen.corpus.series_frequency import Frequency
-from seqgen.corpus.windows import Parts, Prepared, Windows, cut, require, spread_out
+from seqgen.corpus.windows import SplitPoints, ScaledSeries, Windows, split_points, require_windows, evenly_spaced
 from seqgen.errors import DataError, ModelError, UserError
-from seqgen.evaluation.forecast import Tally, name_of_band
-from seqgen.evaluation.forecast_rivals import Banded, NLinear, Persistence, SeasonalNaive
-from seqgen.generation.forecasting import outlook
+from seqgen.evaluation.forecast import ForecastTally, interval_name
+from seqgen.evaluation.forecast_rivals import BaselineWithIntervals, NLinear, Persistence, SeasonalNaive
+from seqgen.generation.forecasting import predict_horizon
 from seqgen.model.forecaster import Forecaster
 
 
-def prepared(rows: int, columns: int = 2, past: int = 0, known: int = 0, ahead: int = 0) -> Prepared:
+def prepared(rows: int, columns: int = 2, past: int = 0, known: int = 0, ahead: int = 0) -> ScaledSeries:
     """Numbers that tell their row and column: 100 · row + column."""
     row = np.arange(rows + ahead, dtype=np.float32)[:, None]
-    return Prepared(
+    return ScaledSeries(
         "",
         (100 * row[:rows] + np.arange(columns)).astype(np.float32),
         np.ones((rows, columns), bool),
@@ -63,7 +63,7 @@ def scaler_of(series: Series, **changes: Any) -> Scaler:
     }  # fmt: skip
     plain |= changes
     targets = len(plain["targets"])
-    measures = measure(series, len(series.values), plain["scaling"], plain["logarithm"], plain["season"], targets)
+    measures = column_stats(series, len(series.values), plain["scaling"], plain["logarithm"], plain["season"], targets)
     return Scaler(**plain, measures={series.name: measures})
 
 
@@ -71,23 +71,23 @@ def scaler_of(series: Series, **changes: Any) -> Scaler:
 
 
 def test_the_end_is_held_out() -> None:
-    assert cut(1000, None, 0.1, 5) == Parts(900, 1000, 1000)
-    assert cut(144, None, 0.1, 12) == Parts(120, 144, 144)  # two horizons rather than a tenth
-    assert cut(40, None, 0.1, 12) == Parts(30, 40, 40)  # but never more than a quarter
-    assert cut(100, None, 0.0, 12) == Parts(100, 100, 100)
+    assert split_points(1000, None, 0.1, 5) == SplitPoints(900, 1000, 1000)
+    assert split_points(144, None, 0.1, 12) == SplitPoints(120, 144, 144)  # two horizons rather than a tenth
+    assert split_points(40, None, 0.1, 12) == SplitPoints(30, 40, 40)  # but never more than a quarter
+    assert split_points(100, None, 0.0, 12) == SplitPoints(100, 100, 100)
 
 
 def test_rows_and_shares_that_are_asked_for() -> None:
-    assert cut(17_420, "8640,2880,2880", 0.1, 96) == Parts(8640, 11_520, 14_400)
-    assert cut(1000, "0.7,0.1,0.2", 0.1, 96) == Parts(700, 800, 1000)
-    assert cut(1000, "600,200", 0.1, 96) == Parts(600, 800, 800)
+    assert split_points(17_420, "8640,2880,2880", 0.1, 96) == SplitPoints(8640, 11_520, 14_400)
+    assert split_points(1000, "0.7,0.1,0.2", 0.1, 96) == SplitPoints(700, 800, 1000)
+    assert split_points(1000, "600,200", 0.1, 96) == SplitPoints(600, 800, 800)
     with pytest.raises(UserError, match="takes 14,400 rows; there are 100"):
-        cut(100, "8640,2880,2880", 0.1, 96)
+        split_points(100, "8640,2880,2880", 0.1, 96)
 
 
 @given(st.integers(1, 5000), st.floats(0, 0.9), st.integers(1, 100))
 def test_parts_are_in_order(rows: int, fraction: float, horizon: int) -> None:
-    parts = cut(rows, None, fraction, horizon)
+    parts = split_points(rows, None, fraction, horizon)
     assert 0 <= parts.train <= parts.valid <= parts.test == rows
     assert parts.range("valid") == (parts.train, parts.valid)
 
@@ -95,7 +95,7 @@ def test_parts_are_in_order(rows: int, fraction: float, horizon: int) -> None:
 @pytest.mark.parametrize("text", ["", "5", "5,", "a,b", "0.5,3", "0.9,0.9", "1,2,3,4", "-1,5", "nan,1", "1.5,2", "0,5"])
 def test_a_split_that_is_none(text: str) -> None:
     with pytest.raises(UserError, match="--split-rows must be"):
-        parse_split(text)
+        parse_split_rows(text)
 
 
 @pytest.mark.parametrize("text", ["", "0", "100", "eighty", "80;90", "nan", ",".join(map(str, range(1, 40)))])
@@ -140,12 +140,12 @@ def test_windows_never_cross_from_series_to_series() -> None:
 def test_a_range_without_a_window_is_told() -> None:
     windows = Windows([prepared(8)], [(0, 8)], 6, 3)
     with pytest.raises(DataError, match="the file is too short: 8 rows, and a window takes 9"):
-        require(windows, "the file", 8)
+        require_windows(windows, "the file", 8)
 
 
 @given(st.integers(0, 300), st.integers(1, 50))
 def test_some_of_many_evenly(count: int, most: int) -> None:
-    chosen = spread_out(count, most)
+    chosen = evenly_spaced(count, most)
     assert len(chosen) <= max(most, 0) and len(np.unique(chosen)) == len(chosen)
     assert not count or (chosen[0] == 0 and (most == 1 or chosen[-1] == count - 1))
 
@@ -159,24 +159,24 @@ def test_what_is_scaled_comes_back(scaling: str, logarithm: bool) -> None:
     series = series_of(np.random.default_rng(0).uniform(5, 90, (50, 2)))
     scaler = scaler_of(series, scaling=scaling, logarithm=logarithm)
     ready = scaler.prepare(series)
-    back = scaler.restore(ready.targets.T, scaler.measures_of(series))
+    back = scaler.restore(ready.targets.T, scaler.stats_of(series))
     np.testing.assert_allclose(back.T, series.values, rtol=1e-4)
 
 
 def test_scales_by_hand() -> None:
     series = series_of([[2.0], [4.0], [6.0], [8.0], [100.0]])
-    (found,) = measure(series, 4, "standard", False, 1, 1)
-    assert found == Measure(5.0, pytest.approx(math.sqrt(5)), pytest.approx(math.sqrt(5)), 2.0)
-    (found,) = measure(series, 4, "minmax", False, 2, 1)
-    assert found == Measure(2.0, 6.0, pytest.approx(math.sqrt(5)), 4.0)
-    (found,) = measure(series, 4, "none", True, 1, 1)
-    assert (found.centre, found.spread) == (0.0, 1.0)
+    (found,) = column_stats(series, 4, "standard", False, 1, 1)
+    assert found == ColumnStats(5.0, pytest.approx(math.sqrt(5)), pytest.approx(math.sqrt(5)), 2.0)
+    (found,) = column_stats(series, 4, "minmax", False, 2, 1)
+    assert found == ColumnStats(2.0, 6.0, pytest.approx(math.sqrt(5)), 4.0)
+    (found,) = column_stats(series, 4, "none", True, 1, 1)
+    assert (found.centre, found.scale) == (0.0, 1.0)
 
 
 def test_what_was_filled_in_does_not_scale() -> None:
     series = series_of([[1.0], [3.0], [1e9], [5.0]])
     holes = dataclasses.replace(series, observed=np.array([[True], [True], [False], [True]]))
-    assert measure(holes, 4, "standard", False, 1, 1)[0].centre == 3.0
+    assert column_stats(holes, 4, "standard", False, 1, 1)[0].centre == 3.0
 
 
 def test_a_column_that_never_changes_is_not_divided_by_nothing() -> None:
@@ -207,7 +207,7 @@ def test_future_covariates_must_reach_far_enough() -> None:
     scaler = scaler_of(series, targets=("a",), future_covariates=("b",))
     known = scaler.prepare(ahead, ahead=4, needed=2).known[:, 0]
     m = scaler.measures[""][1]
-    np.testing.assert_allclose(known[20:] * m.spread + m.centre, [50, 60, 60, 60], rtol=1e-5)
+    np.testing.assert_allclose(known[20:] * m.scale + m.centre, [50, 60, 60, 60], rtol=1e-5)
     with pytest.raises(DataError, match="b must be given 3 rows ahead; there are 2"):
         scaler.prepare(ahead, ahead=4, needed=3)
 
@@ -223,7 +223,7 @@ def test_a_stranger_is_scaled_by_its_own_rows() -> None:
     stranger = series_of(1000 + np.arange(30.0) * 7, name="stranger")
     scaler = scaler_of(known)
     assert abs(scaler.prepare(stranger).targets.mean()) < 1e-3
-    assert scaler.measures_of(known) == scaler.measures["known"]
+    assert scaler.stats_of(known) == scaler.measures["known"]
 
 
 def test_a_scaler_survives_json() -> None:
@@ -252,7 +252,7 @@ def test_a_scaler_that_is_none(change: dict[str, Any]) -> None:
 
 
 def test_measures_by_hand() -> None:
-    tally = Tally(["x"], np.array([2.0]), np.array([0.5]), (10.0, 50.0, 90.0))
+    tally = ForecastTally(["x"], np.array([2.0]), np.array([0.5]), (10.0, 50.0, 90.0))
     truth = np.array([[[1.0, 2.0]]])
     point = np.array([[[2.0, 2.0]]])
     quantiles = np.array([[[[0.0, 2.0, 4.0], [2.5, 3.0, 4.0]]]])
@@ -267,14 +267,14 @@ def test_measures_by_hand() -> None:
 
 
 def test_what_was_filled_in_is_not_measured() -> None:
-    tally = Tally(["x"], np.ones(1), np.ones(1), ())
+    tally = ForecastTally(["x"], np.ones(1), np.ones(1), ())
     tally.add(np.array([[[1.0, 9e9]]]), np.array([[[True, False]]]), np.array([[[3.0, 0.0]]]))
     assert tally.values == 1
     assert tally.metrics()["mse"] == 4
 
 
 def test_columns_count_alike_and_alone() -> None:
-    tally, naive = (Tally(["x", "y"], np.array([1.0, 10.0]), np.array([1.0, 0.0]), ()) for _ in range(2))
+    tally, naive = (ForecastTally(["x", "y"], np.array([1.0, 10.0]), np.array([1.0, 0.0]), ()) for _ in range(2))
     truth, seen = np.zeros((1, 2, 1)), np.ones((1, 2, 1), bool)
     tally.add(truth, seen, np.array([[[1.0], [10.0]]]))
     naive.add(truth, seen, np.array([[[2.0], [10.0]]]))
@@ -288,7 +288,7 @@ def test_columns_count_alike_and_alone() -> None:
 
 
 def test_a_perfect_rival_leaves_no_skill_to_speak_of() -> None:
-    tally, naive = (Tally(["x"], np.ones(1), np.ones(1), ()) for _ in range(2))
+    tally, naive = (ForecastTally(["x"], np.ones(1), np.ones(1), ()) for _ in range(2))
     for each in (tally, naive):
         each.add(np.zeros((1, 1, 1)), np.ones((1, 1, 1), bool), np.zeros((1, 1, 1)))
     assert tally.metrics(naive)["skill"] == 0.0
@@ -301,7 +301,7 @@ def test_batches_add_up(first: int, second: int) -> None:
     quantiles = np.sort(random.normal(size=(first + second, 2, 3, 3)), axis=3)
     seen = random.random((first + second, 2, 3)) < 0.8
     seen[0, 0, 0] = True
-    whole, parts = (Tally(["x", "y"], np.ones(2), np.ones(2), (10.0, 50.0, 90.0)) for _ in range(2))
+    whole, parts = (ForecastTally(["x", "y"], np.ones(2), np.ones(2), (10.0, 50.0, 90.0)) for _ in range(2))
     whole.add(truth, seen, point, quantiles)
     for rows in (slice(first), slice(first, None)):
         parts.add(truth[rows], seen[rows], point[rows], quantiles[rows])
@@ -311,7 +311,7 @@ def test_batches_add_up(first: int, second: int) -> None:
 
 def test_bands_have_names() -> None:
     levels = (2.5, 10.0, 50.0, 90.0, 97.5)
-    assert [name_of_band(levels, place) for place in range(2)] == ["95", "80"]
+    assert [interval_name(levels, place) for place in range(2)] == ["95", "80"]
 
 
 # Rivals
@@ -324,11 +324,11 @@ def test_persistence_and_the_last_season() -> None:
     assert SeasonalNaive(7).forecast(history, 2)[0].tolist() == [5, 5]  # the look-back holds no season
 
 
-def noisy_wave(rows: int) -> Prepared:
+def noisy_wave(rows: int) -> ScaledSeries:
     random = np.random.default_rng(5)
     values = np.sin(np.arange(rows) * 2 * np.pi / 6)[:, None] + 0.05 * random.normal(size=(rows, 1))
     blank = np.zeros((rows, 0), np.float32)
-    return Prepared("", values.astype(np.float32), np.ones((rows, 1), bool), blank, blank)
+    return ScaledSeries("", values.astype(np.float32), np.ones((rows, 1), bool), blank, blank)
 
 
 def test_nlinear_is_ridge_regression_on_moved_windows() -> None:
@@ -358,7 +358,7 @@ def test_nlinear_learns_what_persistence_can_not() -> None:
 def test_a_rivals_bands_are_its_own_errors() -> None:
     series = noisy_wave(600)
     windows = Windows([series], [(0, 500)], 8, 3)
-    banded = Banded(SeasonalNaive(6), windows, (10.0, 50.0, 90.0))
+    banded = BaselineWithIntervals(SeasonalNaive(6), windows, (10.0, 50.0, 90.0))
     test = Windows([series], [(500, 600)], 8, 3).take(np.arange(90))
     _, quantiles = banded.forecast(test.history, test.channel, 3)
     inside = (quantiles[:, :, 0] <= test.future) & (test.future <= quantiles[:, :, 2])
@@ -381,20 +381,20 @@ def test_only_what_was_there_is_seen() -> None:
     spoilt = dataclasses.replace(whole, targets=whole.targets.copy(), past=whole.past.copy())
     spoilt.targets[20:] = 1e6
     spoilt.past[20:] = 1e6
-    assert np.array_equal(outlook(network, whole, 20, 7), outlook(network, spoilt, 20, 7))
+    assert np.array_equal(predict_horizon(network, whole, 20, 7), predict_horizon(network, spoilt, 20, 7))
 
 
 @given(st.integers(1, 15))
 @settings(max_examples=15, deadline=None)
 def test_a_longer_horizon_begins_like_a_shorter_one(horizon: int) -> None:
     network = roller()
-    longest = outlook(network, prepared(30), 30, 15)
+    longest = predict_horizon(network, prepared(30), 30, 15)
     assert longest.shape == (2, 15, 4)
-    assert np.array_equal(longest[:, :horizon], outlook(network, prepared(30), 30, horizon))
+    assert np.array_equal(longest[:, :horizon], predict_horizon(network, prepared(30), 30, horizon))
 
 
 def test_bands_do_not_narrow_where_forecasts_feed_on_forecasts() -> None:
-    made = outlook(roller(), prepared(30), 30, 12)
+    made = predict_horizon(roller(), prepared(30), 30, 12)
     widths = made[:, :, 3] - made[:, :, 1]
     assert (widths[:, 4:] >= widths[:, 3:4] - 1e-4).all()
     assert (np.diff(made[:, :, 1:], axis=2) >= -1e-4).all()
@@ -408,13 +408,13 @@ def test_a_short_history_is_as_if_its_first_row_had_stood_before() -> None:
         past=np.zeros((6, 0), np.float32),
         known=np.zeros((6, 0), np.float32),
     )
-    assert np.array_equal(outlook(roller(), series, 3, 4), outlook(roller(), longer, 6, 4))
+    assert np.array_equal(predict_horizon(roller(), series, 3, 4), predict_horizon(roller(), longer, 6, 4))
 
 
 def test_a_network_without_bands_rolls_too() -> None:
     config = ForecasterConfig(1, 6, 4, 2, rnn_size=5, embedding_size=5)
     network = Forecaster(config, torch.Generator().manual_seed(0)).eval()
-    assert outlook(network, prepared(30, 1), 30, 9).shape == (1, 9, 1)
+    assert predict_horizon(network, prepared(30, 1), 30, 9).shape == (1, 9, 1)
 
 
 def test_options_name_what_they_are() -> None:

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqgen.config import CELL_NAMES, ForecasterConfig, TrainOptions, from_json
-from seqgen.corpus.windows import Prepared, Windows
+from seqgen.corpus.windows import ScaledSeries, Windows
 from seqgen.errors import DataError, UserError
-from seqgen.model.forecaster import Forecaster, inputs
+from seqgen.model.forecaster import Forecaster, model_inputs
 from seqgen.model.layout import GATES, parameter_count, weight_shapes
 from seqgen.training import series_plan
-from seqgen.training.conformal import widening
+from seqgen.training.conformal import widening_factors
 from seqgen.training.device import Compute
-from seqgen.training.series import Forecasting, Shuffled, clearly_better, pinball
+from seqgen.training.series import ForecastingObjective, ShuffledBatches, significantly_better, pinball_loss
 
 CPU = Compute(torch.device("cpu"), torch.float32)
 LEVELS = (2.5, 10.0, 50.0, 90.0, 97.5)
@@ -150,11 +150,11 @@ def test_a_flat_window_is_not_divided_by_nothing(how: str, look_back: int) -> No
 
 def test_the_level_and_spread_of_a_window_by_hand() -> None:
     history = torch.tensor([[1.0, 3.0, 1.0, 3.0]])
-    level, spread = Forecaster(config_of(look_back=4, normalisation="window")).level(history)
+    level, spread = Forecaster(config_of(look_back=4, normalisation="window")).location_and_scale(history)
     assert (level.item(), spread.item()) == (2.0, 1.0)
-    level, spread = Forecaster(config_of(look_back=4, normalisation="last")).level(history)
+    level, spread = Forecaster(config_of(look_back=4, normalisation="last")).location_and_scale(history)
     assert (level.item(), spread.item()) == (3.0, 1.0)
-    level, spread = Forecaster(config_of(look_back=4, normalisation="changes")).level(history)
+    level, spread = Forecaster(config_of(look_back=4, normalisation="changes")).location_and_scale(history)
     assert level.item() == 3.0
     assert spread.item() == pytest.approx((4 * 5) ** 0.5)  # changes of 2, five steps ahead
 
@@ -162,7 +162,7 @@ def test_the_level_and_spread_of_a_window_by_hand() -> None:
 def test_recent_changes_count_the_most() -> None:
     calm = torch.cat([torch.randn(1, 30) * 5, torch.zeros(1, 30)], dim=1).cumsum(dim=1)
     network = Forecaster(config_of(look_back=60, normalisation="changes"))
-    assert network.level(calm)[1] < network.level(calm.flip(1))[1] / 2
+    assert network.location_and_scale(calm)[1] < network.location_and_scale(calm.flip(1))[1] / 2
 
 
 def test_a_new_network_begins_near_the_last_value() -> None:
@@ -215,7 +215,7 @@ def test_products_in_bfloat16_are_nearly_the_same(cell: str) -> None:
     config = config_of(cell=cell, num_layers=2)
     network, batch = network_of(config), batch_of(config)
     with torch.no_grad():
-        exact, low = network(*batch), network(*batch, kind=torch.bfloat16)
+        exact, low = network(*batch), network(*batch, dtype=torch.bfloat16)
     assert low.dtype == torch.float32
     assert not torch.equal(exact, low)
     torch.testing.assert_close(low, exact, rtol=0.05, atol=0.05)
@@ -259,40 +259,40 @@ def test_a_configuration_survives_json() -> None:
 
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 2**40))
 def test_a_pass_takes_windows_once_each(count: int, batch: int, seed: int) -> None:
-    batches = Shuffled(count, batch, seed)
-    taken = np.concatenate([batches[number] for number in range(batches.batches_per_pass)])
+    batches = ShuffledBatches(count, batch, seed)
+    taken = np.concatenate([batches[number] for number in range(batches.batches_per_epoch)])
     assert len(np.unique(taken)) == len(taken)
     assert count - batches.batch_size < len(taken) <= count
 
 
 def test_batches_are_functions_of_their_number() -> None:
-    one, other = Shuffled(20, 6, 7), Shuffled(20, 6, 7)
+    one, other = ShuffledBatches(20, 6, 7), ShuffledBatches(20, 6, 7)
     forward = [one[number] for number in range(9)]
     backward = [other[number] for number in reversed(range(9))][::-1]
     assert all(np.array_equal(a, b) for a, b in zip(forward, backward, strict=True))
-    assert not np.array_equal(forward[0], Shuffled(20, 6, 8)[0])
+    assert not np.array_equal(forward[0], ShuffledBatches(20, 6, 8)[0])
     assert not np.array_equal(np.concatenate(forward[:3]), np.concatenate(forward[3:6]))
 
 
 # The objective
 
 
-def wave(rows: int, seed: int = 0, columns: int = 2) -> Prepared:
+def wave(rows: int, seed: int = 0, columns: int = 2) -> ScaledSeries:
     random = np.random.default_rng(seed)
     values = np.sin(np.arange(rows)[:, None] * 2 * np.pi / 8 + np.arange(columns)) + 0.1 * random.normal(
         size=(rows, columns)
     )
-    return Prepared(
+    return ScaledSeries(
         "", values.astype(np.float32), np.ones((rows, columns), bool), np.zeros((rows, 0), np.float32),
         np.zeros((rows, 0), np.float32),
     )  # fmt: skip
 
 
-def objective_of(seed: int = 0, levels: tuple[float, ...] = LEVELS) -> Forecasting:
+def objective_of(seed: int = 0, levels: tuple[float, ...] = LEVELS) -> ForecastingObjective:
     series = wave(200)
     config = config_of(levels=levels, cell="gru", rnn_size=8, embedding_size=8)
     network = Forecaster(config, torch.Generator().manual_seed(seed))
-    return Forecasting(
+    return ForecastingObjective(
         network, Windows([series], [(0, 140)], 12, 5), Windows([series], [(140, 200)], 12, 5), CPU, 16, seed
     )
 
@@ -300,7 +300,7 @@ def objective_of(seed: int = 0, levels: tuple[float, ...] = LEVELS) -> Forecasti
 def test_the_pinball_loss_by_hand() -> None:
     # truth 3: forecast 1 of the 90 % quantile lies 2 below, and costs 0.9 · 2; forecast 4 lies 1 above: 0.1 · 1
     quantiles = torch.tensor([[[1.0, 4.0]]])
-    torch.testing.assert_close(pinball(quantiles, torch.tensor([[3.0]]), (90.0, 90.0)), torch.tensor([[[1.8, 0.1]]]))
+    torch.testing.assert_close(pinball_loss(quantiles, torch.tensor([[3.0]]), (90.0, 90.0)), torch.tensor([[[1.8, 0.1]]]))
 
 
 @given(st.lists(st.floats(-5, 5), min_size=30, max_size=60), st.sampled_from([10.0, 50.0, 90.0]))
@@ -310,7 +310,7 @@ def test_the_quantile_makes_the_pinball_loss_least(sample: list[float], level: f
     best = torch.tensor(np.quantile(sample, level / 100, method="inverted_cdf"))
 
     def cost(value: torch.Tensor) -> float:
-        return float(pinball(value.expand(len(truth), 1), truth, (level,)).sum())
+        return float(pinball_loss(value.expand(len(truth), 1), truth, (level,)).sum())
 
     assert all(cost(best) <= cost(best + step) + 1e-9 for step in (-1.0, -0.1, 0.1, 1.0))
 
@@ -322,7 +322,7 @@ def test_the_loss_does_not_count_what_was_filled_in() -> None:
     holes[50:90] = False
     spoilt = series.targets.copy()
     spoilt[50:90] = 1e6
-    hidden = Forecasting(
+    hidden = ForecastingObjective(
         objective.network,
         Windows([dataclasses.replace(series, targets=spoilt, observed=holes)], [(62, 90)], 12, 5),
         None,
@@ -349,31 +349,31 @@ def test_training_lowers_the_loss_and_validation_measures_it() -> None:
         assert tokens == 16 * (12 + 5)
     after = objective.validate()
     assert before is not None and after is not None and after < before / 2
-    assert objective.measures["skill"] > 0.5
-    assert objective.measures["scaled_mse"] > 0
+    assert objective.metrics["skill"] > 0.5
+    assert objective.metrics["scaled_mse"] > 0
     assert not torch.equal(objective.network.widening, torch.ones_like(objective.network.widening))
 
 
 def test_validation_repeats_itself() -> None:
     objective = objective_of()
-    first = objective.validate(), dict(objective.measures), objective.network.widening.clone()
-    again = objective.validate(), dict(objective.measures), objective.network.widening
+    first = objective.validate(), dict(objective.metrics), objective.network.widening.clone()
+    again = objective.validate(), dict(objective.metrics), objective.network.widening
     assert first[:2] == again[:2]
     assert torch.equal(first[2], again[2])
 
 
 def test_nothing_is_carried() -> None:
     objective = objective_of(levels=())
-    assert objective.carried() == {}
-    objective.carry({})
+    assert objective.carried_state() == {}
+    objective.load_carried_state({})
     with pytest.raises(ValueError, match="carries nothing"):
-        objective.carry({"state": torch.zeros(1)})
+        objective.load_carried_state({"state": torch.zeros(1)})
 
 
 def test_covariates_reach_the_network() -> None:
     series = dataclasses.replace(wave(60), past=np.ones((60, 1), np.float32), known=np.ones((60, 2), np.float32))
     sample = Windows([series], [(0, 60)], 12, 5).take(np.arange(3))
-    _, _, past, known = inputs(sample, torch.device("cpu"))
+    _, _, past, known = model_inputs(sample, torch.device("cpu"))
     assert past is not None and past.shape == (3, 12, 1)
     assert known is not None and known.shape == (3, 17, 2)
 
@@ -382,13 +382,13 @@ def test_only_what_is_clearly_better_than_the_last_value_is_believed() -> None:
     random = np.random.default_rng(0)
     truth, noise = random.normal(size=(2, 200, 4)).astype(np.float32)
     seen = np.ones((200, 4), bool)
-    assert clearly_better(truth, truth, seen)
-    assert clearly_better(truth + noise * 0.5, truth, seen)
-    assert not clearly_better(noise, truth, seen)
-    assert not clearly_better(noise * 0, truth, seen)
-    assert clearly_better(noise[:15], truth[:15], seen[:15])  # too few to tell
+    assert significantly_better(truth, truth, seen)
+    assert significantly_better(truth + noise * 0.5, truth, seen)
+    assert not significantly_better(noise, truth, seen)
+    assert not significantly_better(noise * 0, truth, seen)
+    assert significantly_better(noise[:15], truth[:15], seen[:15])  # too few to tell
     nothing_known = ~seen
-    assert not clearly_better(truth, truth, nothing_known)
+    assert not significantly_better(truth, truth, nothing_known)
 
 
 def test_a_random_walk_is_rarely_believed_in() -> None:
@@ -399,7 +399,7 @@ def test_a_random_walk_is_rarely_believed_in() -> None:
         walk = np.cumsum(random.normal(size=205))
         truth = np.stack([walk[start + 1 : start + 6] - walk[start] for start in range(200)])
         drift = random.normal() * 0.3 * np.arange(1, 6)
-        believed += clearly_better(np.broadcast_to(drift, truth.shape), truth, np.ones(truth.shape, bool))
+        believed += significantly_better(np.broadcast_to(drift, truth.shape), truth, np.ones(truth.shape, bool))
     assert believed < 0.1 * 200
 
 
@@ -409,11 +409,11 @@ def test_a_walk_is_doubted_where_doubt_is_asked_for(doubt: bool) -> None:
     series = dataclasses.replace(wave(300), targets=steps)
     network = Forecaster(config_of(), torch.Generator().manual_seed(0))
     held_out = Windows([series], [(200, 300)], 12, 5)
-    objective = Forecasting(network, Windows([series], [(0, 200)], 12, 5), held_out, CPU, 16, 0, doubt)
+    objective = ForecastingObjective(network, Windows([series], [(0, 200)], 12, 5), held_out, CPU, 16, 0, doubt)
     objective.validate()
     assert network.believed.tolist() == ([0.0, 0.0] if doubt else [1.0, 1.0])
     if doubt:
-        assert objective.measures["skill"] == 0
+        assert objective.metrics["skill"] == 0
 
 
 def test_where_it_is_not_believed_the_last_value_stands() -> None:
@@ -444,7 +444,7 @@ def test_bands_are_made_to_hold_their_share(true_spread: float) -> None:
     z = np.array([-1.959964, -1.281552, 0.0, 1.281552, 1.959964])  # of a normal with spread 1
     quantiles = np.broadcast_to(z, (windows, horizon, 5)).astype(np.float32)
     everything = np.ones((windows, horizon), bool)
-    factors = widening(quantiles, random.normal(0, true_spread, (windows, horizon)), everything, LEVELS)
+    factors = widening_factors(quantiles, random.normal(0, true_spread, (windows, horizon)), everything, LEVELS)
     assert factors.shape == (horizon, 5)
     assert (factors[:, 2] == 1).all()
     assert np.array_equal(factors, factors[:, ::-1])
@@ -457,13 +457,13 @@ def test_bands_are_made_to_hold_their_share(true_spread: float) -> None:
 def test_few_windows_are_taken_together() -> None:
     random = np.random.default_rng(1)
     quantiles = np.broadcast_to(np.array([-1.0, 0.0, 1.0]), (10, 4, 3)).astype(np.float32)
-    factors = widening(quantiles, random.normal(size=(10, 4)), np.ones((10, 4), bool), (10.0, 50.0, 90.0))
+    factors = widening_factors(quantiles, random.normal(size=(10, 4)), np.ones((10, 4), bool), (10.0, 50.0, 90.0))
     assert len(np.unique(factors[:, 0])) == 1
 
 
 def test_where_nothing_was_observed_bands_stay() -> None:
     quantiles = np.zeros((10, 4, 3), np.float32)
-    assert (widening(quantiles, np.zeros((10, 4)), np.zeros((10, 4), bool), (10.0, 50.0, 90.0)) == 1).all()
+    assert (widening_factors(quantiles, np.zeros((10, 4)), np.zeros((10, 4), bool), (10.0, 50.0, 90.0)) == 1).all()
 
 
 # The plan
@@ -471,7 +471,7 @@ def test_where_nothing_was_observed_bands_stay() -> None:
 
 @given(st.integers(20, 30_000), st.sampled_from([1, 4, 5, 7, 12, 24, 52, 365]))
 def test_a_shape_leaves_windows_to_learn_from(rows: int, season: int) -> None:
-    of = series_plan.shape(TrainOptions(), rows, season)
+    of = series_plan.window_shape(TrainOptions(), rows, season)
     assert of.look_back >= 1 and of.horizon >= 1
     assert 1 <= of.segment_length <= of.look_back
     assert rows - of.look_back - of.horizon + 1 >= 2
@@ -481,9 +481,9 @@ def test_what_was_given_is_kept() -> None:
     options = TrainOptions(
         horizon=96, look_back=336, segment_length=48, rnn_size=50, num_layers=2, epochs=100, batch_size=32
     )
-    of = series_plan.shape(options, 8640, 24)
+    of = series_plan.window_shape(options, 8640, 24)
     assert (of.look_back, of.horizon, of.segment_length) == (336, 96, 48)
-    settled = series_plan.make(options, of, 1, 0, 0, 1000, 0.0)
+    settled = series_plan.make_plan(options, of, 1, 0, 0, 1000, 0.0)
     assert (settled.network.rnn_size, settled.network.num_layers, settled.batch_size) == (50, 2, 32)
     assert settled.schedule.steps == 100 * (1000 // 32)
     assert settled.network.levels == (2.5, 10.0, 25.0, 50.0, 75.0, 90.0, 97.5)
@@ -500,16 +500,16 @@ def test_what_was_given_is_kept() -> None:
 )
 def test_too_few_rows_for_a_window(options: dict[str, Any], rows: int, words: str) -> None:
     with pytest.raises((DataError, UserError), match=words):
-        series_plan.shape(TrainOptions(**options), rows, 7)
+        series_plan.window_shape(TrainOptions(**options), rows, 7)
 
 
 def test_seconds_and_steps() -> None:
-    of = series_plan.Shape(12, 4, 4)
-    timed = series_plan.make(TrainOptions(budget="10s"), of, 1, 0, 0, 500, 1.0).schedule
+    of = series_plan.WindowShape(12, 4, 4)
+    timed = series_plan.make_plan(TrainOptions(budget="10s"), of, 1, 0, 0, 500, 1.0).schedule
     assert timed.steps is None and timed.seconds is not None and 9 < timed.seconds < 10
-    counted = series_plan.make(TrainOptions(steps=7), of, 1, 0, 0, 500, 1.0).schedule
+    counted = series_plan.make_plan(TrainOptions(steps=7), of, 1, 0, 0, 500, 1.0).schedule
     assert counted.steps == 7 and counted.seconds is None
-    free = series_plan.make(TrainOptions(), of, 1, 0, 0, 500, 1.0).schedule
+    free = series_plan.make_plan(TrainOptions(), of, 1, 0, 0, 500, 1.0).schedule
     assert free.steps is not None and free.steps >= 100
 
 

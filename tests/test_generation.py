@@ -17,7 +17,7 @@ from seqgen.config import SampleOptions
 from seqgen.generation.draw import draw, random_stream
 from seqgen.generation.engine import ENGINES, make_engine
 from seqgen.generation.text import (
-    Cutter,
+    StopMatcher,
     Sample,
     prime,
     samples,
@@ -78,7 +78,7 @@ def truncated(text: str, length: int, stops: Sequence[str]) -> tuple[str, str]:
 
 def cut(pushes: Sequence[str], length: int, stops: Sequence[str]) -> tuple[list[str], str]:
     """What the cutter shows, push by push, and why it ended."""
-    cutter, shown = Cutter(length, stops), []
+    cutter, shown = StopMatcher(length, stops), []
     for text in pushes:
         if cutter.finish_reason:
             break
@@ -125,7 +125,7 @@ def test_half_a_stop_string_is_never_shown() -> None:
     shown, why = cut(list("1 1 1 2 and more"), 99, ["1 1 2"])
     assert ("".join(shown), why) == ("1 ", "stop")
     for count in range(len("1 1 1 2")):
-        cutter = Cutter(99, ["1 1 2"])
+        cutter = StopMatcher(99, ["1 1 2"])
         certain = "".join(cutter.push(character) for character in "1 1 1 2"[:count])
         assert "1 ".startswith(certain)
 
@@ -151,7 +151,7 @@ def test_what_the_cutter_shows_and_when(pieces: list[str], length: int, stops: l
 
 
 def test_a_length_of_nothing_is_over_at_once() -> None:
-    assert Cutter(0, ["a"]).finish_reason == "length"
+    assert StopMatcher(0, ["a"]).finish_reason == "length"
 
 
 # --- a scripted engine -----------------------------------------------------------------------------------------------
@@ -162,8 +162,8 @@ Read = tuple[int, ...]
 class Scripted:
     """An engine whose logits are a function of all that a stream has read, `end` and prompt included."""
 
-    def __init__(self, vocab_size: int, logits_of: Callable[[Read], npt.ArrayLike], wave: int = 1) -> None:
-        self.vocab_size, self.wave, self._logits_of = vocab_size, wave, logits_of
+    def __init__(self, vocab_size: int, logits_of: Callable[[Read], npt.ArrayLike], batch_size: int = 1) -> None:
+        self.vocab_size, self.batch_size, self._logits_of = vocab_size, batch_size, logits_of
         self.steps = self.reads = 0
 
     def initial(self, batch: int) -> tuple[Read, ...]:
@@ -184,19 +184,19 @@ class Scripted:
         return state * batch
 
 
-def saying(script: Sequence[int], vocab_size: int, wave: int = 1) -> Scripted:
+def saying(script: Sequence[int], vocab_size: int, batch_size: int = 1) -> Scripted:
     """Wants these ids one after another, then from the beginning again (for an empty prompt)."""
 
     def logits_of(read: Read) -> npt.ArrayLike:
         return np.where(np.arange(vocab_size) == script[(len(read) - 1) % len(script)], 30.0, 0.0)
 
-    return Scripted(vocab_size, logits_of, wave)
+    return Scripted(vocab_size, logits_of, batch_size)
 
 
-def noise(vocab_size: int, wave: int = 1, scale: float = 2.0) -> Scripted:
+def noise(vocab_size: int, batch_size: int = 1, scale: float = 2.0) -> Scripted:
     """Random logits, the same ones wherever the same was read."""
     return Scripted(
-        vocab_size, lambda read: np.random.default_rng([7, *read]).normal(0, scale, vocab_size), wave
+        vocab_size, lambda read: np.random.default_rng([7, *read]).normal(0, scale, vocab_size), batch_size
     )  # fmt: skip
 
 
@@ -327,9 +327,9 @@ def test_end_with_bytes_left_still_keeps_the_length() -> None:
     assert (sample.text, sample.finish_reason) == ("a\udce4", "length")
 
 
-@pytest.mark.parametrize("wave", [1, 4])
-def test_no_length_is_no_step(wave: int) -> None:
-    engine = saying([0], 2, wave)
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_no_length_is_no_step(batch_size: int) -> None:
+    engine = saying([0], 2, batch_size)
     primed = prime(engine, Pieces("a"), b"aa")  # type: ignore[arg-type]
     done = list(samples(engine, Pieces("a"), primed, SampleOptions(length=0), 3))  # type: ignore[arg-type]
     assert done == [Sample(index, 0, "aa", "", 0, 0.0, "length") for index in range(3)]
@@ -340,23 +340,23 @@ LETTERS = Pieces(*"abcdefgh")
 WANTED = {"length": 12, "seed": 5, "temperature": 0.9, "top_k": 5, "repetition_penalty": 1.2, "stop": ("aa", "hg")}
 
 
-def several(wave: int, count: int, first: int = 0, **settings: object) -> list[Sample]:
-    engine = noise(9, wave)
+def several(batch_size: int, count: int, first: int = 0, **settings: object) -> list[Sample]:
+    engine = noise(9, batch_size)
     options = SampleOptions(**{**WANTED, **settings})  # type: ignore[arg-type]
     primed = prime(engine, LETTERS, b"bad")  # type: ignore[arg-type]
     return list(samples(engine, LETTERS, primed, options, count, first, stop_at_end=True))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("wave", [1, 4])
-def test_a_sample_is_the_same_alone_and_among_others(wave: int) -> None:
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_sample_is_the_same_alone_and_among_others(batch_size: int) -> None:
     five = several(1, 5)
     assert [sample.index for sample in five] == list(range(5))
     assert len({sample.text for sample in five}) == 5
-    assert several(wave, 5) == five
+    assert several(batch_size, 5) == five
     for index in range(5):
-        assert several(wave, 1, index) == [five[index]]
-    assert several(wave, 3, 2) == five[2:]
-    assert several(wave, 5, seed=6) != five
+        assert several(batch_size, 1, index) == [five[index]]
+    assert several(batch_size, 3, 2) == five[2:]
+    assert several(batch_size, 5, seed=6) != five
 
 
 def test_samples_that_end_early_leave_the_others_alone() -> None:
@@ -421,7 +421,7 @@ def test_the_log_probability_is_the_models_own(settings: dict[str, object]) -> N
 
 
 def test_what_is_drawn_follows_the_filtered_probabilities() -> None:
-    engine = Scripted(5, lambda read: np.log([0.4, 0.3, 0.2, 0.05, 0.05]), wave=50)
+    engine = Scripted(5, lambda read: np.log([0.4, 0.3, 0.2, 0.05, 0.05]), batch_size=50)
     codec = Pieces(*"abcd")
     primed = prime(engine, codec, b"")  # type: ignore[arg-type]
     done = samples(engine, codec, primed, SampleOptions(length=1, top_k=3), 2000)  # type: ignore[arg-type]

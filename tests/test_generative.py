@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 
 import seqgen
 from seqgen import tokenizers
-from seqgen.config import CELL_NAMES, GenerativeConfig, NetworkConfig, from_json, network_kind
+from seqgen.config import CELL_NAMES, GenerativeConfig, NetworkConfig, from_json, network_config_class
 from seqgen.errors import ModelError, UserError
 from seqgen.generation.engine import make_engine
-from seqgen.model.generative import GenerativeClassifier, language_model
+from seqgen.model.generative import GenerativeClassifier, build_language_model
 from seqgen.model.layout import weight_shapes
 from seqgen.tokenizers.characters import ByteCodec
 from seqgen.tokenizers.labelled import LabelledCodec
-from seqgen.training.labelled import mixture
+from seqgen.training.labelled import fit_mixture_weights
 
 TINY = ["--rnn-size", "24", "--batch-size", "8", "--threads", "1", "--precision", "fp32", "--tokenizer", "char"]
 WORDS = {"sun": ["light", "warm", "noon", "gold"], "moon": ["dim", "cold", "night", "pale"]}
@@ -61,7 +61,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @given(st.binary(max_size=60), st.integers(0, 2))
 def test_a_record_is_its_label_and_its_text_and_no_text_forges_a_label(data: bytes, label: int) -> None:
     codec = LabelledCodec(ByteCodec(), 3)
-    ids = codec.record(label, data)
+    ids = codec.encode_record(label, data)
     assert ids[0] == label
     assert (ids[1:] >= 3).all()
     assert (ids != codec.end).all()
@@ -168,7 +168,7 @@ def test_a_fitted_weight_tames_a_model_that_is_too_sure() -> None:
     true = torch.randint(2, (400,), generator=chance)
     evidence = torch.where(true == 1, 1.0, -1.0) + torch.randn(400, generator=chance)
     sure = torch.stack([-10 * evidence, 10 * evidence], dim=1)  # honest would be a tenth of it
-    mix, shift = mixture([sure], torch.nn.functional.one_hot(true, 2).float(), False, torch.zeros(2))
+    mix, shift = fit_mixture_weights([sure], torch.nn.functional.one_hot(true, 2).float(), False, torch.zeros(2))
     assert 0.05 < float(mix[0]) < 0.2
     assert float(shift.abs().max()) < 0.3
 
@@ -189,11 +189,11 @@ def test_both_engines_write_with_its_weights(cell: str) -> None:
 def test_its_configuration_is_told_from_the_other_kind() -> None:
     made = network().config
     kept = json.loads(json.dumps(dataclasses.asdict(made)))
-    assert network_kind("classify", kept) is GenerativeConfig
+    assert network_config_class("classify", kept) is GenerativeConfig
     assert from_json(GenerativeConfig, kept) == made
     assert not made.multi
-    assert isinstance(language_model(made), GenerativeClassifier)
-    assert not isinstance(language_model(NetworkConfig(12, rnn_size=4, embedding_size=4)), GenerativeClassifier)
+    assert isinstance(build_language_model(made), GenerativeClassifier)
+    assert not isinstance(build_language_model(NetworkConfig(12, rnn_size=4, embedding_size=4)), GenerativeClassifier)
     with pytest.raises(UserError):
         GenerativeConfig(vocab_size=12, labels=("a", "a"))
 

@@ -22,16 +22,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqgen.corpus import hub
-from seqgen.corpus.hub import SetName, parse
-from seqgen.corpus.labelled import LabelledOptions, examples
-from seqgen.corpus.rows import AS_TEXT, Rows, text_column
-from seqgen.corpus.sources import Spool, find, measure
+from seqgen.corpus.hub import DatasetName, parse
+from seqgen.corpus.labelled import LabelledOptions, read_examples
+from seqgen.corpus.rows import AS_TEXT, RowFormat, text_column
+from seqgen.corpus.sources import Spool, find, checksum_documents
 from seqgen.errors import DataError
 
 # Read when `datasets` is imported, so set here, before any test runs: none may reach for the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-RECORDS = Rows("records")
+RECORDS = RowFormat("records")
 
 
 def put(path: Path, data: bytes) -> Path:
@@ -71,9 +71,9 @@ def nobodys_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def read(source: object, rows: Rows = AS_TEXT) -> bytes:
+def read(source: object, rows: RowFormat = AS_TEXT) -> bytes:
     with Spool() as spool:
-        return b"".join(chunk for one in measure(find([str(source)], spool, rows=rows)) for chunk in one.chunks())
+        return b"".join(chunk for one in checksum_documents(find([str(source)], spool, rows=rows)) for chunk in one.chunks())
 
 
 def one_line(error: pytest.ExceptionInfo[BaseException]) -> bool:
@@ -95,7 +95,7 @@ def one_line(error: pytest.ExceptionInfo[BaseException]) -> bool:
 def test_a_name_may_have_a_config_a_revision_and_a_split(
     source: str, config: str | None, revision: str | None, split: str
 ) -> None:
-    assert parse(source) == SetName(source, "a/b", config, revision, split)
+    assert parse(source) == DatasetName(source, "a/b", config, revision, split)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_table_that_is_not_called_a_set(name: str, plain: bool, tmp_path: Path
     path = put(tmp_path / name, FILES[name])
     assert read(path) == (FILES[name] if plain else "".join(f"{text}\n" for text in TEXTS).encode())
     if name != "a.txt":
-        assert read(path, Rows("text", "text")).decode() == "".join(f"{text}\n" for text in TEXTS)
+        assert read(path, RowFormat("text", "text")).decode() == "".join(f"{text}\n" for text in TEXTS)
 
 
 def test_a_folder_of_tables_is_walked(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_folder_of_tables_is_walked(tmp_path: Path) -> None:
 def test_what_comes_through_a_pipe_may_be_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     for data in (FILES["a.jsonl"], FILES["a.csv"], FILES["a.tsv"], FILES["a.parquet"]):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-        assert read("-", Rows("text", "text")).decode() == "".join(f"{text}\n" for text in TEXTS)
+        assert read("-", RowFormat("text", "text")).decode() == "".join(f"{text}\n" for text in TEXTS)
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -238,11 +238,11 @@ def test_a_folder_may_have_splits_and_configs(tmp_path: Path) -> None:
 def test_the_text_is_in_the_column_that_is_named_or_looks_like_it(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl", jsonl({"title": "T", "body": "long text", "n": 7}, {"title": "U", "n": 8}))
     assert read(f"hf:{path}") == b"long text\n\n"
-    assert read(f"hf:{path}", Rows("text", "title")) == b"T\nU\n"
-    assert read(f"hf:{path}", Rows("text", "title, body")) == b"T\nlong text\nU\n\n"
-    assert read(f"hf:{path}", Rows("text", "n")) == b"7\n8\n"
+    assert read(f"hf:{path}", RowFormat("text", "title")) == b"T\nU\n"
+    assert read(f"hf:{path}", RowFormat("text", "title, body")) == b"T\nlong text\nU\n\n"
+    assert read(f"hf:{path}", RowFormat("text", "n")) == b"7\n8\n"
     with pytest.raises(DataError, match="no column 'none'; there are title, body, n") as error:
-        read(f"hf:{path}", Rows("text", "none"))
+        read(f"hf:{path}", RowFormat("text", "none"))
     assert one_line(error)
     assert text_column([{"title": "a long title", "text": "short"}]) == "text"
     assert text_column([{"text": None, "title": "x", "n": 1000000}, {"body": "longer"}]) == "body"
@@ -252,7 +252,7 @@ def test_the_text_is_in_the_column_that_is_named_or_looks_like_it(tmp_path: Path
 
 def test_a_row_is_a_line_for_those_who_sort(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl", jsonl({"text": "one\ntwo\r\nthree"}, {"text": ""}, {"text": None}))
-    assert read(f"hf:{path}", Rows("lines")) == b"one two three\n\n\n"
+    assert read(f"hf:{path}", RowFormat("lines")) == b"one two three\n\n\n"
 
 
 def test_rows_are_records_with_names_for_their_classes(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_rows_are_records_with_names_for_their_classes(tmp_path: Path) -> None:
         ]  # fmt: skip
     with Spool() as spool:
         documents = find([f"hf:{tmp_path / 'set'}"], spool, rows=RECORDS)
-        texts = list(examples(documents, LabelledOptions(), lambda _: None))
+        texts = list(read_examples(documents, LabelledOptions(), lambda _: None))
     assert [(each.text, each.labels) for each in texts] == [("a", ("yes",)), ("b", ("no",))]
 
 
@@ -284,7 +284,7 @@ def test_records_hold_what_json_has_no_form_for(tmp_path: Path) -> None:
 def test_music_reads_no_rows(tmp_path: Path) -> None:
     path = put(tmp_path / "a.parquet", FILES["a.parquet"])
     with pytest.raises(DataError, match="this task reads files") as error:
-        read(f"hf:{path}", Rows("none"))
+        read(f"hf:{path}", RowFormat("none"))
     assert one_line(error)
 
 
@@ -301,7 +301,7 @@ def test_a_damaged_table_is_one_line_and_leaves_nothing(name: str, tmp_path: Pat
     path = put(tmp_path / name, DAMAGED[name])
     before = set((private_cache / "sets").glob("*"))
     with pytest.raises(DataError) as error:
-        read(f"hf:{path}", Rows("text", None if "csv" not in name else "text"))
+        read(f"hf:{path}", RowFormat("text", None if "csv" not in name else "text"))
     assert one_line(error)
     assert name in str(error.value)
     assert set((private_cache / "sets").glob("*")) == before

@@ -10,7 +10,7 @@ from seqgen.config import ForecasterConfig, NetworkConfig
 from seqgen.generation.products import rowwise
 from seqgen.model.forecaster import Forecaster
 from seqgen.model.invariant import batch_invariant, blocks, linear
-from seqgen.model.network import Network
+from seqgen.model.network import LanguageModel
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -50,7 +50,7 @@ def test_rowwise_rows_equal_the_same_rows_alone(inputs: int, outputs: int) -> No
 @pytest.mark.parametrize("units", [20, 32, 33])
 def test_network_rows_equal_the_same_rows_alone(cell: str, units: int) -> None:
     generator = torch.Generator().manual_seed(1)
-    network = Network(NetworkConfig(30, rnn_size=units, num_layers=2, cell=cell), generator).eval()
+    network = LanguageModel(NetworkConfig(30, rnn_size=units, num_layers=2, cell=cell), generator).eval()
     ids = torch.randint(30, (9, 21), generator=generator)
     with torch.inference_mode(), batch_invariant():
         whole, _ = network(ids, network.initial(21))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqgen.corpus.labelled import Example, LabelledOptions, LabelledTexts, examples, gather, looks_labelled, split
+from seqgen.corpus.labelled import Example, LabelledOptions, LabelledTexts, read_examples, collect_examples, looks_like_labelled_texts, split
 from seqgen.corpus.labelled_texts import sort_labels
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError
@@ -40,7 +40,7 @@ def read(
     path = folder / name
     path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     said: list[str] = []
-    found = list(examples([Document(name, path)], LabelledOptions(**options), said.append))
+    found = list(read_examples([Document(name, path)], LabelledOptions(**options), said.append))
     return [(example.text, example.labels) for example in found], said
 
 
@@ -78,15 +78,15 @@ def test_a_folder_a_class(tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
         documents.append(Document(str(path), path))
-    found = list(examples(documents, LabelledOptions(), lambda _: None))
+    found = list(read_examples(documents, LabelledOptions(), lambda _: None))
     assert [(example.text, example.labels) for example in found] == PAIRS
-    assert looks_labelled(tmp_path)
+    assert looks_like_labelled_texts(tmp_path)
 
 
 def test_several_labels_a_line(tmp_path: Path) -> None:
     found, _ = read(tmp_path, b"__label__a __label__b both\n__label__a one\n__label__b other\n", "x.txt")
     assert found == [("both", ("a", "b")), ("one", ("a",)), ("other", ("b",))]
-    texts = gather([Example(text, labels) for text, labels in found], lambda _: None)
+    texts = collect_examples([Example(text, labels) for text, labels in found], lambda _: None)
     assert texts.multi
     assert texts.targets().tolist() == [[True, True], [True, False], [False, True]]
 
@@ -177,15 +177,15 @@ def test_what_can_not_be_read_is_one_line(tmp_path: Path, data: bytes, options: 
 
 def test_a_single_class_is_refused() -> None:
     with pytest.raises(DataError, match="every text has the same label, 'a'"):
-        gather([Example("x", ("a",)), Example("y", ("a",))], lambda _: None)
+        collect_examples([Example("x", ("a",)), Example("y", ("a",))], lambda _: None)
     with pytest.raises(DataError, match="there is no labelled text"):
-        gather([], lambda _: None)
+        collect_examples([], lambda _: None)
 
 
 def test_duplicates_conflicts_and_lonely_classes_are_counted() -> None:
     said: list[str] = []
     pairs = [("x", "a"), ("x", "a"), ("y", "b"), ("y", "a"), ("z", "b"), ("w", "c")]
-    found = gather([Example(t, (a,), f"f:{n}") for n, (t, a) in enumerate(pairs, 1)], said.append)
+    found = collect_examples([Example(t, (a,), f"f:{n}") for n, (t, a) in enumerate(pairs, 1)], said.append)
     assert (found.duplicates, found.conflicts, len(found)) == (1, 1, 6)
     assert said == [
         "1 text repeated with the same label (first at f:2): kept",
@@ -196,7 +196,7 @@ def test_duplicates_conflicts_and_lonely_classes_are_counted() -> None:
 
 def test_labels_that_a_model_does_not_know_stand_behind_its_own() -> None:
     said: list[str] = []
-    found = gather([Example("x", ("new",)), Example("y", ("a",))], said.append, known=("b", "a"))
+    found = collect_examples([Example("x", ("new",)), Example("y", ("a",))], said.append, known=("b", "a"))
     assert found.labels == ("b", "a", "new")
     assert said == ["1 label that the model does not know: new"]
 
@@ -222,7 +222,7 @@ def test_what_was_written_comes_back(tmp_path_factory: pytest.TempPathFactory, r
 
 
 def many(count: int, classes: int) -> LabelledTexts:
-    return gather([Example(f"text {n}", (f"c{n % classes}",)) for n in range(count)], lambda _: None)
+    return collect_examples([Example(f"text {n}", (f"c{n % classes}",)) for n in range(count)], lambda _: None)
 
 
 @given(st.integers(8, 200), st.integers(2, 4), st.floats(0.05, 0.5), st.integers(0, 5))
@@ -239,14 +239,14 @@ def test_parting_is_stratified_whole_and_repeatable(count: int, classes: int, fr
 
 
 def test_equal_texts_fall_on_the_same_side() -> None:
-    whole = gather([Example(f"t{n % 10}", (f"c{n % 2}",)) for n in range(200)], lambda _: None)
+    whole = collect_examples([Example(f"t{n % 10}", (f"c{n % 2}",)) for n in range(200)], lambda _: None)
     train, held = split(whole, 0.3, 0)
     assert len(held)
     assert not {train.text(n) for n in range(len(train))} & {held.text(n) for n in range(len(held))}
 
 
 def test_a_class_of_one_text_is_learnt_from() -> None:
-    whole = gather([*[Example(f"t{n}", ("a",)) for n in range(50)], Example("lonely", ("b",))], lambda _: None)
+    whole = collect_examples([*[Example(f"t{n}", ("a",)) for n in range(50)], Example("lonely", ("b",))], lambda _: None)
     train, _ = split(whole, 0.5, 3)
     assert train.counts()[1] == 1
 
@@ -268,4 +268,4 @@ LOOKS = [
 @pytest.mark.parametrize(("wanted", "name", "data"), LOOKS)
 def test_what_looks_labelled(tmp_path: Path, wanted: bool, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
-    assert looks_labelled(tmp_path / name) is wanted
+    assert looks_like_labelled_texts(tmp_path / name) is wanted

@@ -12,9 +12,9 @@ import torch
 from test_cli import imported
 
 import seqgen
-from seqgen.config import ClassifierConfig, GenerativeConfig, Sorter
-from seqgen.generation.labelling import load_labeller
-from seqgen.generation.light_labelling import LightLabeller, _Reader
+from seqgen.config import ClassifierConfig, GenerativeConfig, AnyClassifierConfig
+from seqgen.generation.labelling import load_torch_classifier
+from seqgen.generation.light_labelling import LightClassifier, _Reader
 from seqgen.generation.light_stack import LightStack
 from seqgen.model.layout import weight_shapes
 from seqgen.native import library
@@ -29,7 +29,7 @@ TEXTS = [
 TEXT_CODEC = CharCodec.fit([b" ".join(TEXTS)])
 
 
-def some_weights(config: Sorter, seed: int = 1) -> dict[str, npt.NDArray[np.float32]]:
+def some_weights(config: AnyClassifierConfig, seed: int = 1) -> dict[str, npt.NDArray[np.float32]]:
     chance = np.random.default_rng(seed)
     weights = {
         name: chance.normal(0, 0.3, shape).astype(np.float32) for name, shape in weight_shapes(config).items()
@@ -41,17 +41,17 @@ def some_weights(config: Sorter, seed: int = 1) -> dict[str, npt.NDArray[np.floa
     return weights
 
 
-def _buckets(config: Sorter) -> npt.NDArray[np.int64]:
+def _buckets(config: AnyClassifierConfig) -> npt.NDArray[np.int64]:
     from seqgen.model.ngrams import BUCKETS, bags
 
     assert isinstance(config, ClassifierConfig)
     return bags(TEXTS[:1], config.ngrams, BUCKETS).buckets
 
 
-def compare(config: Sorter, codec: Codec, tolerance: float) -> None:
+def compare(config: AnyClassifierConfig, codec: Codec, tolerance: float) -> None:
     weights = some_weights(config)
-    theirs = load_labeller(config, weights, codec, torch.device("cpu"))
-    ours = LightLabeller(config, weights, codec)
+    theirs = load_torch_classifier(config, weights, codec, torch.device("cpu"))
+    ours = LightClassifier(config, weights, codec)
     assert ours.labels == theirs.labels
     wanted, found = theirs(TEXTS), ours(TEXTS)
     assert found.dtype == np.float32
@@ -75,7 +75,7 @@ CASES: list[dict[str, Any]] = [
 @pytest.fixture(params=["numpy", "compiled"])
 def units(request: pytest.FixtureRequest) -> int:
     """How many a network has: the kernels take multiples of sixteen."""
-    if request.param == "compiled" and (library() is None or not library().seqgen_sequence_kinds()):
+    if request.param == "compiled" and (library() is None or not library().seqgen_sequence_dtypes()):
         pytest.skip("no kernels for this processor")
     return 32 if request.param == "compiled" else 20
 
@@ -91,7 +91,7 @@ def test_a_table_of_all_ids_changes_nothing(units: int) -> None:
     """It is made when as many ids have been read as there are: the first answers are without, the later ones with."""
     config = ClassifierConfig(TEXT_CODEC.vocab_size, ("a", "b"), rnn_size=units)
     weights = some_weights(config)
-    ours = LightLabeller(config, weights, TEXT_CODEC)
+    ours = LightClassifier(config, weights, TEXT_CODEC)
     first = ours(TEXTS[:1])
     assert isinstance(ours._network, _Reader)
     assert all(stack._table is None for stack in ours._network._stacks)
@@ -102,7 +102,7 @@ def test_a_table_of_all_ids_changes_nothing(units: int) -> None:
 
 def test_texts_of_the_kernels_do_not_know_of_each_other() -> None:
     """Bit for bit, however many stand beside one another."""
-    if library() is None or not library().seqgen_sequence_kinds():
+    if library() is None or not library().seqgen_sequence_dtypes():
         pytest.skip("no kernels for this processor")
     config = ClassifierConfig(50, ("a", "b"), rnn_size=48, cell="gru")
     stack = LightStack(config, some_weights(config), "readers.0.")
@@ -173,10 +173,10 @@ def test_light_labeller_batch_never_changes_a_bit(
     if generative:
         sizes.pop("direction", None)
         codec: Codec = LabelledCodec(TEXT_CODEC, 3)
-        config: Sorter = GenerativeConfig(codec.vocab_size, **sizes, labels=("a", "b", "c"))
+        config: AnyClassifierConfig = GenerativeConfig(codec.vocab_size, **sizes, labels=("a", "b", "c"))
     else:
         codec, config = TEXT_CODEC, ClassifierConfig(TEXT_CODEC.vocab_size, ("a", "b"), features=50, **sizes)
-    ours = LightLabeller(config, some_weights(config), codec)
+    ours = LightClassifier(config, some_weights(config), codec)
     together = ours(TEXTS * 4)
     for number, text in enumerate(TEXTS):
         np.testing.assert_array_equal(ours([text])[0], together[number])

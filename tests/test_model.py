@@ -16,7 +16,7 @@ from seqgen.config import CELL_NAMES, NetworkConfig
 from seqgen.errors import UserError
 from seqgen.model import layout
 from seqgen.model.cells import CELLS, State, cell
-from seqgen.model.network import Network, detach, look_up
+from seqgen.model.network import LanguageModel, detach, embedding_lookup
 from seqgen.model.recurrence import scan, scan_reference
 
 Array = npt.NDArray[np.float64]
@@ -30,10 +30,10 @@ def chance(seed: int = 1) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def network(name: str = "lstm", activation: str = "tanh", seed: int = 1, **more: object) -> Network:
+def network(name: str = "lstm", activation: str = "tanh", seed: int = 1, **more: object) -> LanguageModel:
     """A small network in float64 with no weight left at zero, so that a forgotten bias shows."""
     settings: dict[str, object] = {"vocab_size": 11, "rnn_size": 6, "num_layers": 2, "embedding_size": 5, **more}
-    made = Network(NetworkConfig(cell=name, activation=activation, **settings), chance(seed)).double()  # type: ignore[arg-type]
+    made = LanguageModel(NetworkConfig(cell=name, activation=activation, **settings), chance(seed)).double()  # type: ignore[arg-type]
     with torch.no_grad():
         for weight in made.parameters():
             weight.add_(torch.randn(weight.shape, generator=chance(seed + 1), dtype=weight.dtype) * 0.2)
@@ -44,7 +44,7 @@ def some_ids(steps: int, batch: int, vocab_size: int = 11, seed: int = 2) -> Ten
     return torch.randint(vocab_size, (steps, batch), generator=chance(seed))
 
 
-def some_states(made: Network, batch: int, seed: int = 3) -> tuple[State, ...]:
+def some_states(made: LanguageModel, batch: int, seed: int = 3) -> tuple[State, ...]:
     generator = chance(seed)
     return tuple(
         tuple(torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) for tensor in layer)
@@ -257,9 +257,9 @@ def test_two_calls_equal_one(name: str, activation: str, cut: int) -> None:
 @every_cell
 def test_two_calls_equal_one_in_bfloat16(name: str, activation: str) -> None:
     made, ids = network(name, activation).float(), some_ids(40, 2)
-    whole, last = made(ids, made.initial(2), kind=torch.bfloat16)
-    first, between = made(ids[:20], made.initial(2), kind=torch.bfloat16)
-    second, end = made(ids[20:], between, kind=torch.bfloat16)
+    whole, last = made(ids, made.initial(2), dtype=torch.bfloat16)
+    first, between = made(ids[:20], made.initial(2), dtype=torch.bfloat16)
+    second, end = made(ids[20:], between, dtype=torch.bfloat16)
     # Every product has the same shapes in both, so even bfloat16 has nothing to round differently.
     assert torch.equal(torch.cat([first, second]), whole)
     assert all(torch.equal(a, b) for x, y in zip(end, last, strict=True) for a, b in zip(x, y, strict=True))
@@ -306,7 +306,7 @@ def test_rows_of_a_batch_do_not_see_each_other() -> None:
 @every_cell
 def test_recurrent_blocks_begin_orthogonal(name: str, activation: str) -> None:
     config = NetworkConfig(20, name, activation, rnn_size=24, num_layers=2, embedding_size=8)
-    for layer in Network(config, chance())._stack():
+    for layer in LanguageModel(config, chance())._stack():
         blocks = layer.recurrent_weight.detach().chunk(layer.cell.gates)
         for block in blocks:
             torch.testing.assert_close(block @ block.T, torch.eye(24), rtol=0, atol=1e-5)
@@ -317,7 +317,7 @@ def test_recurrent_blocks_begin_orthogonal(name: str, activation: str) -> None:
 
 @every_cell
 def test_biases_begin_at_zero_but_the_forget_gate_at_one(name: str, activation: str) -> None:
-    made = Network(NetworkConfig(20, name, activation, rnn_size=7, num_layers=2, embedding_size=8), chance())
+    made = LanguageModel(NetworkConfig(20, name, activation, rnn_size=7, num_layers=2, embedding_size=8), chance())
     assert not made.output_bias.any()
     for layer in made._stack():
         wanted = torch.zeros(layer.cell.gates * 7)
@@ -332,9 +332,9 @@ def test_biases_begin_at_zero_but_the_forget_gate_at_one(name: str, activation: 
 def test_equal_seeds_give_equal_weights_and_no_weight_is_left_unset(name: str, activation: str, tied: bool) -> None:
     config = NetworkConfig(20, name, activation, rnn_size=7, num_layers=2, embedding_size=8, tie_weights=tied)
     torch.manual_seed(1)
-    first = Network(config, chance(4)).state_dict()
+    first = LanguageModel(config, chance(4)).state_dict()
     torch.manual_seed(2)  # the global generator has no say
-    second, other = Network(config, chance(4)).state_dict(), Network(config, chance(5)).state_dict()
+    second, other = LanguageModel(config, chance(4)).state_dict(), LanguageModel(config, chance(5)).state_dict()
     for key, weight in first.items():
         assert torch.equal(weight, second[key])
         assert weight.isfinite().all()
@@ -420,7 +420,7 @@ def test_the_tables_agree_with_the_cells() -> None:
 @every_cell
 def test_the_layout_is_the_state_dict(name: str, activation: str, layers: int, embedding_size: int, tied: bool) -> None:
     config = NetworkConfig(13, name, activation, 6, layers, embedding_size, tied)
-    made = Network(config)
+    made = LanguageModel(config)
     shapes = layout.weight_shapes(config)
     assert shapes == {key: tuple(value.shape) for key, value in made.state_dict().items()}
     assert layout.parameter_count(config) == sum(map(np.prod, shapes.values()))
@@ -446,7 +446,7 @@ def test_the_look_up_has_the_gradient_of_an_embedding(rows: int, count: int) -> 
     ids = torch.randint(rows, (count, 2), generator=chance())
     factors = torch.randn(count, 2, 4, generator=chance(2), dtype=torch.float64)
     tables = [torch.randn(rows, 4, generator=chance(3), dtype=torch.float64).requires_grad_() for _ in range(2)]
-    values = [look_up(tables[0], ids), F.embedding(ids, tables[1])]
+    values = [embedding_lookup(tables[0], ids), F.embedding(ids, tables[1])]
     assert torch.equal(*values)
     for value in values:
         (value * factors).sum().backward()
@@ -458,7 +458,7 @@ def test_the_look_up_sums_bfloat16_gradients_without_losing_the_small(rows: int)
     """1000 gradients of 1 added one by one in bfloat16 would stop at 256."""
     table = torch.zeros(rows, 3, dtype=torch.bfloat16, requires_grad=True)
     ids = torch.cat([torch.ones(1000, dtype=torch.long), torch.arange(rows)])
-    look_up(table, ids).sum().backward()
+    embedding_lookup(table, ids).sum().backward()
     assert table.grad is not None
     assert (table.grad[1].float() - 1001).abs().max() <= 4  # bfloat16's spacing there
     assert (table.grad[0] == 1).all()

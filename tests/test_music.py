@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 from seqgen import tokenizers
 from seqgen.corpus import ids as id_cache
 from seqgen.corpus.ids import IdStream
-from seqgen.corpus.split import hold_out_whole
+from seqgen.corpus.split import hold_out_items
 from seqgen.errors import DataError, ModelError
 from seqgen.music import grammar, midi
-from seqgen.music.events import KINDS, Options, Vocabulary, tempo_value
-from seqgen.music.grammar import Walk
-from seqgen.music.metre import bar_length, metres, nearest_metre, spell_length
+from seqgen.music.events import EVENT_TYPES, VocabularyOptions, EventVocabulary, tempo_value
+from seqgen.music.grammar import GrammarState
+from seqgen.music.metre import bar_length, metres, nearest_metre, metre_of_length
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.tokenizers.midi import MidiCodec
-from seqgen.tokenizers.midi_files import read_files
+from seqgen.tokenizers.midi_files import read_midi_files
 from seqgen.training.augment import Transposer
-from seqgen.training.batches import Lanes
+from seqgen.training.batches import LaneBatches
 
 TICKS = 480
 
@@ -65,10 +65,10 @@ def notes_of(data: bytes, grid: int = 4, **options: Any) -> list[tuple[int, int,
 
 
 def test_the_table_and_the_grammar_know_the_same_kinds() -> None:
-    names = {kind.name for kind in KINDS}
+    names = {kind.name for kind in EVENT_TYPES}
     assert set(grammar._RULES) == set(grammar._STEPS) == names
-    assert all(set(kind.follows) <= names for kind in KINDS)
-    assert all(grammar.FOLLOWING[name] for name in names), "a kind that nothing may follow"
+    assert all(set(kind.predecessors) <= names for kind in EVENT_TYPES)
+    assert all(grammar.SUCCESSORS[name] for name in names), "a kind that nothing may follow"
 
 
 walks = st.tuples(
@@ -81,9 +81,9 @@ walks = st.tuples(
 @settings(max_examples=60)
 def test_whatever_the_grammar_lets_come_is_a_piece(case: tuple[int, bool, int, bool, bool, int, int]) -> None:
     grid, rising, bins, restricted, tempo, seed, length = case
-    words = Vocabulary(Options(grid=grid, rising=rising, velocity_bins=bins))
+    words = EventVocabulary(VocabularyOptions(grid=grid, rising=rising, velocity_bins=bins))
     chance = np.random.default_rng(seed)
-    walk, ids = Walk(words), []
+    walk, ids = GrammarState(words), []
     walk.restrict(range(60, 64) if restricted else None, tempo)
     for _ in range(length):
         mask = walk.mask()
@@ -117,8 +117,8 @@ def test_whatever_the_grammar_lets_come_is_a_piece(case: tuple[int, bool, int, b
 @given(st.integers(0, 1 << 30))
 @settings(max_examples=20)
 def test_masks_and_allows_agree(seed: int) -> None:
-    words = Vocabulary(Options())
-    chance, walk = np.random.default_rng(seed), Walk(words)
+    words = EventVocabulary(VocabularyOptions())
+    chance, walk = np.random.default_rng(seed), GrammarState(words)
     for _ in range(40):
         mask = walk.mask()
         assert mask.tolist() == [walk.allows(token) for token in range(words.size)]
@@ -127,12 +127,12 @@ def test_masks_and_allows_agree(seed: int) -> None:
 
 @given(st.lists(st.integers(-5, 900), max_size=200))
 def test_what_is_not_allowed_is_passed_over(ids: list[int]) -> None:
-    piece = grammar.read(ids, Vocabulary(Options()))
+    piece = grammar.read(ids, EventVocabulary(VocabularyOptions()))
     assert all(note.end > note.start for note in piece.notes)
 
 
 def test_every_id_is_an_event_and_back() -> None:
-    words = Vocabulary(Options(grid=3, velocity_bins=5))
+    words = EventVocabulary(VocabularyOptions(grid=3, velocity_bins=5))
     assert [words.id(*words.event(token)) for token in range(words.size)] == list(range(words.size))
     assert len({words.spell(token) for token in range(words.size)}) == words.size
     with pytest.raises(ValueError, match="velocity has no value 5"):
@@ -141,7 +141,7 @@ def test_every_id_is_an_event_and_back() -> None:
 
 @pytest.mark.parametrize("bins", range(1, 128))
 def test_a_velocity_read_again_is_in_the_same_bin(bins: int) -> None:
-    words = Vocabulary(Options(velocity_bins=bins))
+    words = EventVocabulary(VocabularyOptions(velocity_bins=bins))
     assert [words.velocity_bin(words.velocity(value)) for value in range(bins)] == list(range(bins))
     assert all(1 <= words.velocity(value) <= 127 for value in range(bins))
 
@@ -154,7 +154,7 @@ def test_a_piece_is_spelt_like_this() -> None:
     )  # fmt: skip
     bars = tuple(Bar(12 * place, 12, 3, 4) for place in range(5))
     piece = Piece(4, (Track(73), Track(24), Track(None)), notes, bars, ((0, 95),))
-    words = Vocabulary(Options())
+    words = EventVocabulary(VocabularyOptions())
     assert [words.spell(token) for token in grammar.spell(piece, words)] == [
         "bar", "metre 3/4", "position 0", "tempo 95", "track 0", "program 73", "velocity 71", "duration 4", "note 67",
         "track 1", "program 24", "velocity 39", "duration 12", "note 48", "note 52", "position 4", "track 0", "note 69",
@@ -170,13 +170,13 @@ def test_metres_fill_whole_steps(grid: int) -> None:
         length = bar_length(numerator, denominator, grid)
         assert length * denominator == numerator * 4 * grid
         assert 1 <= length <= 12 * grid
-        assert spell_length(length, grid, denominator) == (numerator, denominator)
+        assert metre_of_length(length, grid, denominator) == (numerator, denominator)
         assert nearest_metre(numerator, denominator, grid) == (numerator, denominator)
     assert nearest_metre(100, 4, grid) in metres(grid)
 
 
 def test_tempos_are_the_nearest() -> None:
-    words = Vocabulary(Options())
+    words = EventVocabulary(VocabularyOptions())
     assert [words.spell(words.id("tempo", tempo_value(bpm))) for bpm in (1, 119, 121, 9999)] == [
         "tempo 30", "tempo 120", "tempo 120", "tempo 480",
     ]  # fmt: skip
@@ -316,7 +316,7 @@ def test_random_bytes_are_a_piece_or_a_reason(changes: list[tuple[int, int]], ta
         except DataError as error:
             assert str(error)
             continue
-        words = Vocabulary(Options())
+        words = EventVocabulary(VocabularyOptions())
         ids = grammar.spell(piece, words)
         assert grammar.spell(midi.read(midi.write(grammar.read(ids, words)), 4)[0], words) == ids
 
@@ -339,7 +339,7 @@ def test_onsets_and_ends_move_by_half_a_step_at_most_and_all_comes_back(
             taken[pitch, channel] = start + length
             kept.append((start, start + length, pitch, velocity, channel))
     messages = [(s, on(p, v, c)) for s, _, p, v, c in kept] + [(e, off(p, c)) for _, e, p, _, c in kept]
-    codec = MidiCodec(Options(grid=grid, rising=rising))
+    codec = MidiCodec(VocabularyOptions(grid=grid, rising=rising))
     piece, losses = codec.read(file(messages, kind=0, division=division))
     scale = grid / division
     assert losses.largest_shift <= 0.5
@@ -358,7 +358,7 @@ def test_onsets_and_ends_move_by_half_a_step_at_most_and_all_comes_back(
 
 
 def test_a_codec_comes_back_from_its_files() -> None:
-    codec = MidiCodec(Options(3, 5, "piano", 21, 108, False))
+    codec = MidiCodec(VocabularyOptions(3, 5, "piano", 21, 108, False))
     again = tokenizers.parse(tokenizers.dump(codec))
     assert isinstance(again, MidiCodec)
     assert again.options == codec.options
@@ -374,7 +374,7 @@ def test_many_files_come_in_order_from_one_process_and_from_two(tmp_path: Path) 
         data = b"nothing" if number % 11 == 5 else file([(0, on(40 + number)), (480, off(40 + number))])
         path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
         paths.append((str(path), path))
-    one, two = (list(read_files(MidiCodec(), paths, workers=workers)) for workers in (1, 2))
+    one, two = (list(read_midi_files(MidiCodec(), paths, workers=workers)) for workers in (1, 2))
     assert [read.name for read in one] == [read.name for read in two] == [name for name, _ in paths]
     assert [read.ids.tolist() for read in one] == [read.ids.tolist() for read in two]
     assert [bool(read.why) for read in two] == [number % 11 == 5 for number in range(40)]
@@ -388,7 +388,7 @@ def stream_of(pieces: list[list[int]], codec: MidiCodec, folder: Path) -> IdStre
 @given(st.integers(0, 5), st.integers(0, 12))
 @settings(max_examples=20)
 def test_transposition_moves_a_piece_by_one_interval_and_stays_in_range(turn: int, semitones: int) -> None:
-    codec = MidiCodec(Options(low=36, high=96))
+    codec = MidiCodec(VocabularyOptions(low=36, high=96))
     words = codec.vocabulary
     drum = Note(0, 1, 38, 1, 64)
     pieces = [
@@ -418,8 +418,8 @@ def test_passes_hear_other_keys_and_a_batch_is_the_same_whenever_it_is_asked_for
     notes = tuple(Note(4 * place, 0, 60 + place, 4 * place + 4, 64) for place in range(8))
     piece = Piece(4, (Track(0),), notes, (Bar(0, 16, 4, 4), Bar(16, 16, 4, 4)))
     stream = stream_of([grammar.spell(piece, codec.vocabulary)] * 20, codec, tmp_path)
-    made = [Lanes(stream, 4, 16, 7, Transposer(stream, codec.vocabulary, 5, 0, 7)) for _ in range(2)]
-    passes = made[0].batches_per_pass
+    made = [LaneBatches(stream, 4, 16, 7, Transposer(stream, codec.vocabulary, 5, 0, 7)) for _ in range(2)]
+    passes = made[0].batches_per_epoch
     pitches = set()
     for number in (0, passes, 2 * passes, 1, 0):
         one, two = made[0][number], made[1][number]
@@ -431,7 +431,7 @@ def test_passes_hear_other_keys_and_a_batch_is_the_same_whenever_it_is_asked_for
 
 @given(st.integers(0, 60), st.floats(0, 0.9))
 def test_whole_items_go_to_one_side(count: int, fraction: float) -> None:
-    train, held = hold_out_whole(range(count), fraction)
+    train, held = hold_out_items(range(count), fraction)
     assert sorted([*train, *held]) == list(range(count))
     if count:
         assert train

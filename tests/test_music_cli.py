@@ -434,9 +434,9 @@ def test_ids_and_events(run: Run, music_model: Path, tunes: Path) -> None:
     assert events == [codec.vocabulary.spell(token) for token in wanted[0]]
     assert run("tokenize", "midi", "-", stdin=tune(0))[0].split() == [str(token).encode() for token in wanted[0]]
     finer = run("tokenize", "midi", tunes / "00.mid", "--grid", 12, "--tracks", "piano", "--velocity-bins", 1)[0]
-    from seqgen.music.events import Options
+    from seqgen.music.events import VocabularyOptions
 
-    assert [int(word) for word in finer.split()] == MidiCodec(Options(12, 1, "piano")).encode(tune(0)).tolist()
+    assert [int(word) for word in finer.split()] == MidiCodec(VocabularyOptions(12, 1, "piano")).encode(tune(0)).tolist()
 
 
 def test_a_check_says_what_a_grid_costs(run: Run, tunes: Path, tmp_path: Path) -> None:

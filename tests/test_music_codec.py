@@ -25,15 +25,15 @@ from test_music_midi import file, metre, off, on, program, tempo
 from seqgen import tokenizers
 from seqgen.config import TrainOptions
 from seqgen.corpus.ids import IdStream
-from seqgen.corpus.split import hold_out_whole
+from seqgen.corpus.split import hold_out_items
 from seqgen.errors import DataError, ModelError, SeqgenError
 from seqgen.music import midi
-from seqgen.music.events import TEMPOS, Options, Vocabulary
+from seqgen.music.events import TEMPOS, VocabularyOptions, EventVocabulary
 from seqgen.tokenizers import decode, midi_files
 from seqgen.tokenizers.midi import MidiCodec
-from seqgen.tokenizers.midi_files import read_file, read_files
+from seqgen.tokenizers.midi_files import read_midi_file, read_midi_files
 from seqgen.training.augment import Transposer
-from seqgen.training.batches import Lanes
+from seqgen.training.batches import LaneBatches
 
 
 def tune(seed: int, drums: bool = True) -> bytes:
@@ -55,7 +55,7 @@ def tune(seed: int, drums: bool = True) -> bytes:
 # ---- There and back ----
 
 OPTIONS = [
-    Options(grid, bins, tracks, low, high, rising)
+    VocabularyOptions(grid, bins, tracks, low, high, rising)
     for (grid, bins, tracks, (low, high)), rising in zip(
         itertools.product([1, 4, 12], [1, 8, 127], ["all", "melody", "piano"], [(0, 127), (50, 70)]),
         itertools.cycle([True, False, False]), strict=False,
@@ -68,7 +68,7 @@ OPTIONS = [
     OPTIONS,
     ids=str,
 )
-def test_decoded_and_encoded_again_the_ids_are_the_same(options: Options) -> None:
+def test_decoded_and_encoded_again_the_ids_are_the_same(options: VocabularyOptions) -> None:
     codec = MidiCodec(options)
     for seed in range(2):
         ids = codec.encode(tune(seed))
@@ -84,7 +84,7 @@ def test_decoded_and_encoded_again_the_ids_are_the_same(options: Options) -> Non
 
 def test_the_codec_is_that_of_the_table() -> None:
     codec = MidiCodec()
-    assert (codec.kind, codec.options) == ("midi", Options())
+    assert (codec.kind, codec.options) == ("midi", VocabularyOptions())
     assert codec.vocab_size == codec.seen() == len(codec.pieces())
     assert set(codec.pieces()) == {None}
     assert codec.split(tune(0)) == 0
@@ -98,8 +98,8 @@ def test_the_codec_is_that_of_the_table() -> None:
 
 def test_what_train_is_told_makes_the_codec() -> None:
     asked = TrainOptions(grid=12, velocity_bins=3, tracks="piano", pitch_range="21-108", note_order="falling")
-    assert MidiCodec.of(asked).options == Options(12, 3, "piano", 21, 108, False)
-    assert MidiCodec.fit([b"", b"x"], grid=3).options == Options(grid=3)
+    assert MidiCodec.of(asked).options == VocabularyOptions(12, 3, "piano", 21, 108, False)
+    assert MidiCodec.fit([b"", b"x"], grid=3).options == VocabularyOptions(grid=3)
 
 
 def test_what_is_no_midi_is_a_data_error() -> None:
@@ -113,7 +113,7 @@ WHOLE = tokenizers.dump(MidiCodec())["tokenizer.json"]
 
 
 @pytest.mark.parametrize("options", OPTIONS[::5], ids=str)
-def test_a_codec_comes_back_from_its_json(options: Options) -> None:
+def test_a_codec_comes_back_from_its_json(options: VocabularyOptions) -> None:
     codec = MidiCodec(options)
     for again in (MidiCodec.from_dict(json.loads(json.dumps(codec.to_dict())), {}), _parsed(tokenizers.dump(codec))):
         assert again.options == options
@@ -174,7 +174,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Path]]:
     return files
 
 
-def facts(read: midi_files.Read) -> tuple[Any, ...]:
+def facts(read: midi_files.MidiReadResult) -> tuple[Any, ...]:
     return read.name, read.ids.tolist(), read.ids.dtype, read.losses, read.why
 
 
@@ -199,7 +199,7 @@ def helpers(monkeypatch: pytest.MonkeyPatch) -> Processes:
 
 def test_many_processes_read_what_one_does(many: list[tuple[str, Path]], helpers: Processes) -> None:
     """In order, whatever the files are called, and whatever is in them; and then they end."""
-    codec = MidiCodec(Options(grid=3, tracks="piano", low=40))
+    codec = MidiCodec(VocabularyOptions(grid=3, tracks="piano", low=40))
     told: dict[int, list[tuple[int, int]]] = {1: [], 2: []}
     found = {}
     for workers, said in told.items():
@@ -207,7 +207,7 @@ def test_many_processes_read_what_one_does(many: list[tuple[str, Path]], helpers
         def progress(done: int, of: int, said: list[tuple[int, int]] = said) -> None:
             said.append((done, of))
 
-        found[workers] = [facts(read) for read in read_files(codec, many, progress, workers)]
+        found[workers] = [facts(read) for read in read_midi_files(codec, many, progress, workers)]
     assert len(helpers) == 2
     assert [process.poll() for process in helpers] == [0, 0]
     assert found[1] == found[2]
@@ -226,12 +226,12 @@ def test_many_processes_read_what_one_does(many: list[tuple[str, Path]], helpers
 
 
 def test_a_few_files_need_no_help(many: list[tuple[str, Path]], helpers: Processes) -> None:
-    assert len(list(read_files(MidiCodec(), many[:24], workers=2))) == 24
+    assert len(list(read_midi_files(MidiCodec(), many[:24], workers=2))) == 24
     assert not helpers
 
 
 def test_helpers_end_when_nobody_wants_the_rest(many: list[tuple[str, Path]], helpers: Processes) -> None:
-    reading = read_files(MidiCodec(), many, workers=2)
+    reading = read_midi_files(MidiCodec(), many, workers=2)
     assert next(reading).name == many[0][0]
     reading.close()
     assert [process.poll() for process in helpers] == [0, 0]
@@ -242,7 +242,7 @@ def test_a_helper_that_dies_is_an_error_and_no_silence(
 ) -> None:
     ask = midi_files._ask
 
-    def deadly(helper: subprocess.Popen[bytes], files: list[tuple[str, Path]]) -> list[midi_files.Read]:
+    def deadly(helper: subprocess.Popen[bytes], files: list[tuple[str, Path]]) -> list[midi_files.MidiReadResult]:
         if files[0] == many[8]:
             helper.kill()
             helper.wait()
@@ -250,7 +250,7 @@ def test_a_helper_that_dies_is_an_error_and_no_silence(
 
     monkeypatch.setattr(midi_files, "_ask", deadly)
     with pytest.raises(SeqgenError, match=r"the process that read '.*' died"):
-        list(read_files(MidiCodec(), many, workers=2))
+        list(read_midi_files(MidiCodec(), many, workers=2))
     assert all(process.poll() is not None for process in helpers)
 
 
@@ -274,19 +274,19 @@ def test_a_helper_that_dies_in_the_middle_of_an_answer_is_an_error(many: list[tu
 def test_a_helper_that_cannot_begin_is_an_error(many: list[tuple[str, Path]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(midi_files.sys, "executable", "/bin/false")
     with pytest.raises(SeqgenError, match="died"):
-        list(read_files(MidiCodec(), many, workers=2))
+        list(read_midi_files(MidiCodec(), many, workers=2))
 
 
 def test_a_file_is_read_without_its_name_in_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "x.mid"
     path.write_bytes(tune(1)[:50])
-    assert read_file(MidiCodec(), "x.mid", path).why == "it ends in the middle: the file is cut off"
+    assert read_midi_file(MidiCodec(), "x.mid", path).why == "it ends in the middle: the file is cut off"
 
 
 # ---- Other keys, other tempos ----
 
 
-def stream_of(vocabulary: Vocabulary, pieces: list[list[int]]) -> IdStream:
+def stream_of(vocabulary: EventVocabulary, pieces: list[list[int]]) -> IdStream:
     ids = [token for piece in pieces for token in (vocabulary.id("end"), *piece)]
     return IdStream(np.array(ids, dtype=np.uint16), np.zeros(0, dtype=np.int64))
 
@@ -307,7 +307,7 @@ IDS = st.lists(st.lists(st.integers(0, 10**6), max_size=12), min_size=1, max_siz
 def test_a_pass_moves_each_piece_by_one_interval_within_its_range(
     pieces: list[list[int]], semitones: int, percent: int, seed: int, turn: int, low: int, high: int
 ) -> None:
-    vocabulary = Vocabulary(Options(low=low, high=high))
+    vocabulary = EventVocabulary(VocabularyOptions(low=low, high=high))
     note, strange = vocabulary.first["note"], vocabulary.id("end")
 
     def legal(number: int) -> int:
@@ -343,12 +343,12 @@ def test_a_pass_moves_each_piece_by_one_interval_within_its_range(
 
 
 @pytest.fixture(scope="module")
-def twelve() -> tuple[Vocabulary, IdStream]:
+def twelve() -> tuple[EventVocabulary, IdStream]:
     codec = MidiCodec()
     return codec.vocabulary, stream_of(codec.vocabulary, [codec.encode(tune(n)).tolist() for n in range(12)])
 
 
-def test_passes_differ_and_come_back(twelve: tuple[Vocabulary, IdStream]) -> None:
+def test_passes_differ_and_come_back(twelve: tuple[EventVocabulary, IdStream]) -> None:
     """All intervals occur; pieces of one pass differ; a pass is the same again, alone or after others, for one seed."""
     vocabulary, stream = twelve
     transposer = Transposer(stream, vocabulary, 5, 10, 7)
@@ -366,7 +366,7 @@ def test_passes_differ_and_come_back(twelve: tuple[Vocabulary, IdStream]) -> Non
     assert passes(stream, Transposer(stream, vocabulary, 0, 0, 7), 3) == stream.ids.tolist()
 
 
-def test_moved_pieces_are_pieces(twelve: tuple[Vocabulary, IdStream]) -> None:
+def test_moved_pieces_are_pieces(twelve: tuple[EventVocabulary, IdStream]) -> None:
     """What is heard in another key is the same music: its ids are the spelling of the piece moved."""
     vocabulary, stream = twelve
     codec = MidiCodec()
@@ -385,19 +385,19 @@ def test_moved_pieces_are_pieces(twelve: tuple[Vocabulary, IdStream]) -> None:
 
 @pytest.mark.parametrize(("batch_size", "length"), [(1, 7), (4, 16), (5, 10_000)])
 def test_lanes_hear_the_same_key_in_inputs_and_targets(
-    twelve: tuple[Vocabulary, IdStream], batch_size: int, length: int
+    twelve: tuple[EventVocabulary, IdStream], batch_size: int, length: int
 ) -> None:
     """Each lane's batches join: what was a target at the end of one is the input at the beginning of the next."""
     vocabulary, stream = twelve
-    plain = Lanes(stream, batch_size, length, seed=3)
-    moved = Lanes(stream, batch_size, length, seed=3, transform=Transposer(stream, vocabulary, 5, 10, 3))
+    plain = LaneBatches(stream, batch_size, length, seed=3)
+    moved = LaneBatches(stream, batch_size, length, seed=3, transform=Transposer(stream, vocabulary, 5, 10, 3))
     changed = 0
     for turn in range(2):
-        numbers = range(turn * moved.batches_per_pass, (turn + 1) * moved.batches_per_pass)
+        numbers = range(turn * moved.batches_per_epoch, (turn + 1) * moved.batches_per_epoch)
         batches = [moved[number] for number in numbers]
         for batch, before, number in zip(batches, [None, *batches], numbers, strict=False):
             assert (batch.inputs[1:] == batch.targets[:-1]).all()
-            assert batch.fresh == (before is None)
+            assert batch.resets_state == (before is None)
             if before is not None:
                 assert (before.targets[-1] == batch.inputs[0]).all()
             other = plain[number]
@@ -417,7 +417,7 @@ def test_lanes_hear_the_same_key_in_inputs_and_targets(
 @settings(max_examples=150, deadline=None)
 @given(count=st.integers(0, 300), fraction=st.floats(0, 0.9) | st.sampled_from([0.0, 0.1, 0.2, 0.5, 0.9, 1 / 3]))
 def test_whole_items_are_held_out_evenly(count: int, fraction: float) -> None:
-    train, held = hold_out_whole(range(count), fraction)
+    train, held = hold_out_items(range(count), fraction)
     assert sorted(train + held) == list(range(count))
     assert train == sorted(train)
     assert held == sorted(held)
@@ -427,12 +427,12 @@ def test_whole_items_are_held_out_evenly(count: int, fraction: float) -> None:
     gaps = [later - earlier for earlier, later in itertools.pairwise(held)]
     assert not gaps or max(gaps) - min(gaps) <= 1
     if fraction and len(held) > 1:
-        assert hold_out_whole(range(count), fraction) == (train, held)
-        more = hold_out_whole(range(count + 10), fraction)
+        assert hold_out_items(range(count), fraction) == (train, held)
+        more = hold_out_items(range(count + 10), fraction)
         assert more[1][: len(held)] == held  # files added at the end move none
 
 
 def test_a_tenth_is_every_tenth() -> None:
-    assert hold_out_whole(range(100), 0.1)[1] == list(range(9, 100, 10))
-    assert hold_out_whole("ab", 0.01) == (["a"], ["b"])
-    assert hold_out_whole("a", 0.9) == (["a"], [])
+    assert hold_out_items(range(100), 0.1)[1] == list(range(9, 100, 10))
+    assert hold_out_items("ab", 0.01) == (["a"], ["b"])
+    assert hold_out_items("a", 0.9) == (["a"], [])

@@ -13,10 +13,10 @@ from conftest import Command
 
 import seqgen
 from seqgen import tasks
-from seqgen.evaluation.events import EventTally, Possible, event_nats
+from seqgen.evaluation.events import EventTally, GrammarMasks, event_nats
 from seqgen.generation.music import music_codec
 from seqgen.music import grammar, midi
-from seqgen.music.events import Options, Vocabulary, steps_in
+from seqgen.music.events import VocabularyOptions, EventVocabulary, count_steps
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.tokenizers.midi import MidiCodec
 
@@ -55,20 +55,20 @@ def scales(tunes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[se
 
 
 def test_steps_are_those_of_the_bars() -> None:
-    words = Vocabulary(Options())
+    words = EventVocabulary(VocabularyOptions())
     ids: list[int] = []
     for number, metre in enumerate((4, 3, 4)):
         ids += [words.id("end"), *grammar.spell(tune(number, metre), words)]
-    assert steps_in(np.array(ids), words) == 3 * 96
+    assert count_steps(np.array(ids), words) == 3 * 96
 
 
 def test_what_the_grammar_forbids_shares_no_probability(scales: seqgen.Model) -> None:
     """Nats under the grammar are never more than without it, and less somewhere."""
-    from seqgen.evaluation.text import Scorer
+    from seqgen.evaluation.text import TorchScorer
 
     codec = music_codec(scales.codec)
     ids = np.append(codec.spell(tune(3)), codec.end).astype(np.int32)
-    free = np.concatenate([scored.nats for scored in Scorer(scales.network, codec).read(ids)])
+    free = np.concatenate([scored.nats for scored in TorchScorer(scales.network, codec).read(ids)])
     bound = event_nats(scales.network, codec, ids)
     assert (bound <= free + 1e-5).all()
     assert bound.sum() < free.sum() - 0.01
@@ -77,8 +77,8 @@ def test_what_the_grammar_forbids_shares_no_probability(scales: seqgen.Model) ->
 def test_what_is_possible_is_the_walk_s_mask_and_what_came() -> None:
     codec = MidiCodec()
     ids = codec.spell(tune(0))
-    masks = Possible(codec.vocabulary)(ids)
-    walk = grammar.Walk(codec.vocabulary)
+    masks = GrammarMasks(codec.vocabulary)(ids)
+    walk = grammar.GrammarState(codec.vocabulary)
     for mask, token in zip(masks, ids.tolist(), strict=True):
         assert mask[token]
         assert (mask == walk.mask()).all()

@@ -14,31 +14,31 @@ from hypothesis import strategies as st
 from test_music_midi import file, metre, off, on, program, tempo
 
 from seqgen.errors import DataError, UserError
-from seqgen.generation.compiled_walk import CompiledWalk
+from seqgen.generation.compiled_walk import NativeWalk
 from seqgen.music import grammar, midi
 from seqgen.music.events import (
-    KINDS,
-    LONGEST,
-    LONGEST_NOTE,
-    MOST_LONGER,
-    MOST_TRACKS,
+    EVENT_TYPES,
+    MAX_DURATION_QUARTERS,
+    MAX_NOTE_QUARTERS,
+    MAX_LONGER_EVENTS,
+    MAX_TRACKS,
     TEMPOS,
-    Options,
-    Vocabulary,
-    steps_in,
+    VocabularyOptions,
+    EventVocabulary,
+    count_steps,
     tempo_value,
 )
-from seqgen.music.grammar import Walk, read, spell
+from seqgen.music.grammar import GrammarState, read, spell
 from seqgen.music.names import scale
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.native import library
 
 GRIDS = (1, 3, 4, 12)
-NAMES = [kind.name for kind in KINDS]
+NAMES = [kind.name for kind in EVENT_TYPES]
 AT_REST = {"bar", "metre", "tempo", "note", "drum"}  # after these a piece may stop
 
 ANY_OPTIONS = st.builds(
-    Options,
+    VocabularyOptions,
     grid=st.sampled_from(GRIDS),
     velocity_bins=st.sampled_from([1, 8, 127]),
     low=st.sampled_from([0, 21, 60]),
@@ -49,7 +49,7 @@ KEYS = st.sampled_from([None, "C major", "F# minor pentatonic"])
 SEEDS = st.integers(0, 1 << 32)
 
 
-def draw(walk: Walk, chance: np.random.Generator, by_kind: bool) -> int:
+def draw(walk: GrammarState, chance: np.random.Generator, by_kind: bool) -> int:
     """An id that the mask lets in: any, or, so that seldom kinds come too, any of any kind. There is always one."""
     allowed = np.flatnonzero(walk.mask())
     assert len(allowed), f"no way on after {walk.previous}"
@@ -60,14 +60,14 @@ def draw(walk: Walk, chance: np.random.Generator, by_kind: bool) -> int:
     return int(allowed[chance.integers(len(allowed))])
 
 
-def wander(walk: Walk, seed: int, steps: int) -> Iterator[int]:
+def wander(walk: GrammarState, seed: int, steps: int) -> Iterator[int]:
     """Draws `steps` ids without `end`, or more until the walk is at rest; each is pushed before it is yielded."""
     chance = np.random.default_rng(seed)
     end = walk.vocabulary.id("end")
     for number in itertools.count():
         if number >= steps and walk.previous in AT_REST:
             return
-        assert number < steps + MOST_LONGER + 10
+        assert number < steps + MAX_LONGER_EVENTS + 10
         token = draw(walk, chance, by_kind=bool(seed % 4))
         if token == end:
             token = walk.vocabulary.id("bar")
@@ -76,13 +76,13 @@ def wander(walk: Walk, seed: int, steps: int) -> Iterator[int]:
         yield token
 
 
-def keyed(key: str | None, options: Options) -> list[int] | None:
+def keyed(key: str | None, options: VocabularyOptions) -> list[int] | None:
     """The pitches of a key; None, for any, where the range has none of them."""
     pitches = [pitch for pitch in range(128) if key is not None and pitch % 12 in scale(key)]
     return pitches if any(options.low <= pitch <= options.high for pitch in pitches) else None
 
 
-def check(piece: Piece, vocabulary: Vocabulary) -> None:
+def check(piece: Piece, vocabulary: EventVocabulary) -> None:
     """No note lasts no time, hangs, or begins outside its bars; none doubles another."""
     options = vocabulary.options
     place = 0
@@ -92,14 +92,14 @@ def check(piece: Piece, vocabulary: Vocabulary) -> None:
         place += bar.length
     for note in piece.notes:
         assert 0 <= note.start < note.end <= piece.length
-        assert note.end - note.start <= LONGEST_NOTE * options.grid
+        assert note.end - note.start <= MAX_NOTE_QUARTERS * options.grid
         assert 1 <= note.velocity <= 127
         assert piece.tracks[note.track].drums or options.low <= note.pitch <= options.high
     latest: dict[tuple[int, int], int] = {}
     for note in piece.notes:
         assert latest.get((note.track, note.pitch), 0) <= note.start
         latest[note.track, note.pitch] = note.end
-    assert len(piece.tracks) <= MOST_TRACKS
+    assert len(piece.tracks) <= MAX_TRACKS
     assert sum(track.drums for track in piece.tracks) <= 1
     assert {note.track for note in piece.notes} == set(range(len(piece.tracks)))
 
@@ -107,30 +107,30 @@ def check(piece: Piece, vocabulary: Vocabulary) -> None:
 # ---- The table ----
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=NAMES)
+@pytest.mark.parametrize("kind", EVENT_TYPES, ids=NAMES)
 def test_every_kind_has_a_rule_a_step_and_neighbours(kind: Any) -> None:
     assert kind.name in grammar._RULES
     assert kind.name in grammar._STEPS
-    assert kind.what
-    assert set(kind.follows) <= set(NAMES)
-    assert len(set(kind.follows)) == len(kind.follows) > 0
-    assert grammar.FOLLOWING[kind.name], "nothing may follow"
-    assert all(kind.size(Options(grid=grid, velocity_bins=1)) >= 1 for grid in range(1, 49))
+    assert kind.description
+    assert set(kind.predecessors) <= set(NAMES)
+    assert len(set(kind.predecessors)) == len(kind.predecessors) > 0
+    assert grammar.SUCCESSORS[kind.name], "nothing may follow"
+    assert all(kind.size(VocabularyOptions(grid=grid, velocity_bins=1)) >= 1 for grid in range(1, 49))
 
 
 def test_rules_and_steps_are_of_the_table() -> None:
-    assert list(grammar._RULES) == list(grammar._STEPS) == list(grammar.FOLLOWING) == NAMES
+    assert list(grammar._RULES) == list(grammar._STEPS) == list(grammar.SUCCESSORS) == NAMES
     assert len(set(NAMES)) == len(NAMES)
 
 
 @pytest.mark.parametrize("grid", [*GRIDS, 48])
 @pytest.mark.parametrize("bins", [1, 8, 127])
 def test_ids_and_events_are_each_others_inverse(grid: int, bins: int) -> None:
-    vocabulary = Vocabulary(Options(grid=grid, velocity_bins=bins))
+    vocabulary = EventVocabulary(VocabularyOptions(grid=grid, velocity_bins=bins))
     assert len(vocabulary.kinds) == vocabulary.size == sum(vocabulary.sizes.values())
     for token in range(vocabulary.size):
         assert vocabulary.id(*vocabulary.event(token)) == token
-    assert [vocabulary.id(kind.name, value) for kind in KINDS for value in range(vocabulary.sizes[kind.name])] == [
+    assert [vocabulary.id(kind.name, value) for kind in EVENT_TYPES for value in range(vocabulary.sizes[kind.name])] == [
         *range(vocabulary.size)
     ]
     spelt = [vocabulary.spell(token) for token in range(vocabulary.size)]
@@ -144,7 +144,7 @@ def test_ids_and_events_are_each_others_inverse(grid: int, bins: int) -> None:
 @pytest.mark.parametrize("bins", range(1, 128))
 def test_velocities_of_bins(bins: int) -> None:
     """A bin's own velocity is in that bin; bins rise, and none is more than its width away."""
-    vocabulary = Vocabulary(Options(velocity_bins=bins))
+    vocabulary = EventVocabulary(VocabularyOptions(velocity_bins=bins))
     middles = [vocabulary.velocity(value) for value in range(bins)]
     assert [vocabulary.velocity_bin(velocity) for velocity in middles] == [*range(bins)]
     assert middles == sorted(set(middles))
@@ -195,7 +195,7 @@ def spelling(text: str) -> list[str]:
 
 
 def test_a_piece_is_spelt_event_for_event() -> None:
-    vocabulary = Vocabulary(Options())
+    vocabulary = EventVocabulary(VocabularyOptions())
     ids = spell(LITTLE, vocabulary)
     assert [vocabulary.spell(token) for token in ids] == spelling(RISING)
     again = read(ids, vocabulary)
@@ -208,35 +208,35 @@ def test_a_piece_is_spelt_event_for_event() -> None:
 
 
 def test_falling_order_reads_chords_from_the_top() -> None:
-    vocabulary = Vocabulary(Options(rising=False))
+    vocabulary = EventVocabulary(VocabularyOptions(rising=False))
     spelt = [vocabulary.spell(token) for token in spell(LITTLE, vocabulary)]
     assert spelt == spelling(RISING.replace("note 60; note 67", "note 67; note 60"))
-    assert read(spell(LITTLE, vocabulary), vocabulary) == read(spell(LITTLE, Vocabulary(Options())), Vocabulary(
-        Options()))  # fmt: skip
+    assert read(spell(LITTLE, vocabulary), vocabulary) == read(spell(LITTLE, EventVocabulary(VocabularyOptions())), EventVocabulary(
+        VocabularyOptions()))  # fmt: skip
 
 
-@pytest.mark.parametrize("quarters", [1, LONGEST, LONGEST + 1, 2 * LONGEST, LONGEST_NOTE - 1, LONGEST_NOTE])
+@pytest.mark.parametrize("quarters", [1, MAX_DURATION_QUARTERS, MAX_DURATION_QUARTERS + 1, 2 * MAX_DURATION_QUARTERS, MAX_NOTE_QUARTERS - 1, MAX_NOTE_QUARTERS])
 @pytest.mark.parametrize("grid", GRIDS)
 def test_the_longest_notes_can_be_said(grid: int, quarters: int) -> None:
-    vocabulary = Vocabulary(Options(grid=grid))
+    vocabulary = EventVocabulary(VocabularyOptions(grid=grid))
     bars = tuple(Bar(4 * grid * number, 4 * grid, 4, 4) for number in range(-(-quarters // 4)))
     piece = Piece(grid, (Track(),), (Note(0, 0, 60, quarters * grid, vocabulary.velocity(4)),), bars)
     ids = spell(piece, vocabulary)
     assert read(ids, vocabulary) == piece
-    assert [vocabulary.kinds[token] for token in ids].count("longer") == (quarters - 1) // LONGEST
+    assert [vocabulary.kinds[token] for token in ids].count("longer") == (quarters - 1) // MAX_DURATION_QUARTERS
 
 
 def test_nothing_is_longer_than_the_longest_note() -> None:
-    vocabulary = Vocabulary(Options())
-    walk = Walk(vocabulary)
+    vocabulary = EventVocabulary(VocabularyOptions())
+    walk = GrammarState(vocabulary)
     for event in (("bar",), ("position",), ("track",), ("program",), ("velocity", 1)):
         assert walk.push(vocabulary.id(*event))
-    for _ in range(MOST_LONGER):
+    for _ in range(MAX_LONGER_EVENTS):
         assert walk.push(vocabulary.id("longer"))
     assert not walk.allows(vocabulary.id("longer"))
     assert walk.push(vocabulary.id("duration", vocabulary.sizes["duration"] - 1))
     assert walk.push(vocabulary.id("note", 60))
-    assert walk.parts[0].ends[60] == LONGEST_NOTE * 4
+    assert walk.parts[0].ends[60] == MAX_NOTE_QUARTERS * 4
 
 
 # ---- Walks ----
@@ -245,11 +245,11 @@ def test_nothing_is_longer_than_the_longest_note() -> None:
 @settings(max_examples=60, deadline=None)
 @given(seed=SEEDS, options=ANY_OPTIONS, key=KEYS, tempo_changes=st.booleans(), steps=st.integers(1, 250))
 def test_a_random_walk_is_never_stuck_and_is_a_piece(
-    seed: int, options: Options, key: str | None, tempo_changes: bool, steps: int
+    seed: int, options: VocabularyOptions, key: str | None, tempo_changes: bool, steps: int
 ) -> None:
     """It is spelt in one way only, comes back from its ids, and from its MIDI file."""
-    vocabulary = Vocabulary(options)
-    walk = Walk(vocabulary)
+    vocabulary = EventVocabulary(options)
+    walk = GrammarState(vocabulary)
     pitches = keyed(key, options)
     walk.restrict(pitches, tempo_changes)
     ids = []
@@ -273,7 +273,7 @@ def test_a_random_walk_is_never_stuck_and_is_a_piece(
     assert read(spelt, vocabulary) == piece
     if all(note.end <= walk.length for note in walk.notes):  # none was cut short by the end of the piece
         assert spelt == ids
-    assert steps_in(np.array([vocabulary.id("end"), *ids]), vocabulary) == piece.length
+    assert count_steps(np.array([vocabulary.id("end"), *ids]), vocabulary) == piece.length
 
     if piece.notes:
         again, _ = midi.read(midi.write(piece), options.grid, low=options.low, high=options.high)
@@ -288,9 +288,9 @@ def test_a_random_walk_is_never_stuck_and_is_a_piece(
 
 @settings(max_examples=12, deadline=None)
 @given(seed=SEEDS, options=ANY_OPTIONS, steps=st.integers(0, 60), tempo_changes=st.booleans())
-def test_the_mask_is_what_is_allowed(seed: int, options: Options, steps: int, tempo_changes: bool) -> None:
-    vocabulary = Vocabulary(options)
-    walk = Walk(vocabulary)
+def test_the_mask_is_what_is_allowed(seed: int, options: VocabularyOptions, steps: int, tempo_changes: bool) -> None:
+    vocabulary = EventVocabulary(options)
+    walk = GrammarState(vocabulary)
     walk.restrict(tempo_changes=tempo_changes)
 
     def same() -> None:
@@ -311,11 +311,11 @@ def test_the_mask_is_what_is_allowed(seed: int, options: Options, steps: int, te
 @settings(max_examples=25, deadline=None)
 @given(seed=SEEDS, options=ANY_OPTIONS, key=KEYS, before=st.integers(1, 120), tempo_changes=st.booleans())
 def test_a_restriction_may_begin_on_the_way(
-    seed: int, options: Options, key: str | None, before: int, tempo_changes: bool
+    seed: int, options: VocabularyOptions, key: str | None, before: int, tempo_changes: bool
 ) -> None:
     """As where a primer plays outside the key, and what goes on from it does not."""
-    vocabulary = Vocabulary(options)
-    walk = Walk(vocabulary)
+    vocabulary = EventVocabulary(options)
+    walk = GrammarState(vocabulary)
     list(wander(walk, seed, before))
     old, tempos = len(walk.notes), len(walk.tempos)
     pitches = keyed(key, options)
@@ -333,30 +333,30 @@ def test_a_restriction_may_begin_on_the_way(
     seed=SEEDS, options=ANY_OPTIONS, key=KEYS, before=st.integers(0, 60), tempo_changes=st.booleans(), may=st.booleans()
 )
 def test_the_compiled_walk_says_what_the_walk_does(
-    seed: int, options: Options, key: str | None, before: int, tempo_changes: bool, may: bool
+    seed: int, options: VocabularyOptions, key: str | None, before: int, tempo_changes: bool, may: bool
 ) -> None:
     """From the beginning or from anywhere, over long and crowded pieces."""
-    walk = Walk(Vocabulary(options))
+    walk = GrammarState(EventVocabulary(options))
     list(wander(walk, seed, before))
     walk.restrict(keyed(key, options), tempo_changes)
-    walk.let_end(may)
-    compiled = CompiledWalk(walk)
+    walk.allow_end(may)
+    compiled = NativeWalk(walk)
     for number, token in enumerate(wander(walk, seed + 1, 150)):
         compiled.push(token)
         if number % 50 == 25:
-            walk.let_end(number % 100 == 25)
-            compiled.let_end(number % 100 == 25)
+            walk.allow_end(number % 100 == 25)
+            compiled.allow_end(number % 100 == 25)
         assert (walk.mask() == compiled.mask).all(), walk.vocabulary.spell(token)
 
 
 @pytest.mark.skipif(library() is None, reason="no kernels")
 def test_the_compiled_walk_where_it_is_crowded() -> None:
     """All tracks there may be, drums among them, notes that last for bars, every pitch of one track sounding."""
-    words = Vocabulary(Options(low=60, high=61))
-    walk = Walk(words)
-    compiled = CompiledWalk(walk)
+    words = EventVocabulary(VocabularyOptions(low=60, high=61))
+    walk = GrammarState(words)
+    compiled = NativeWalk(walk)
     said = [("bar", 0), ("position", 0)]
-    for track in range(MOST_TRACKS):
+    for track in range(MAX_TRACKS):
         said += [("track", track), ("drums", 0) if track == 9 else ("program", track), ("velocity", 3), ("longer", 0)]
         said += [("duration", 5), *[("drum" if track == 9 else "note", pitch) for pitch in (60, 61)]]
     for kind, value in [*said, ("bar", 0), ("position", 1), ("track", 9), ("duration", 2), ("drum", 0)]:
@@ -367,12 +367,12 @@ def test_the_compiled_walk_where_it_is_crowded() -> None:
 
 def test_one_pitch_and_every_track_is_not_too_narrow() -> None:
     """Sixteen tracks of one pitch, all sounding for very long: then only bars are left, and after them notes."""
-    vocabulary = Vocabulary(Options(low=60, high=60, velocity_bins=1))
-    walk = Walk(vocabulary)
+    vocabulary = EventVocabulary(VocabularyOptions(low=60, high=60, velocity_bins=1))
+    walk = GrammarState(vocabulary)
     walk.restrict(tempo_changes=False)
     walk.push(vocabulary.id("bar"))
     walk.push(vocabulary.id("position"))
-    for track in range(MOST_TRACKS - 1):
+    for track in range(MAX_TRACKS - 1):
         for event in (("track", track), ("program", track), ("velocity", 0), ("longer", 0), ("duration", 31),
                       ("note", 60)):  # fmt: skip
             assert walk.push(vocabulary.id(*event)), event
@@ -394,7 +394,7 @@ def test_one_pitch_and_every_track_is_not_too_narrow() -> None:
 
 
 def test_no_key_without_a_pitch() -> None:
-    walk = Walk(Vocabulary(Options(low=61, high=61)))
+    walk = GrammarState(EventVocabulary(VocabularyOptions(low=61, high=61)))
     with pytest.raises(UserError, match="the key leaves no pitch"):
         walk.restrict([60, 62])
 
@@ -413,7 +413,7 @@ SOME_METRES = st.lists(st.tuples(st.integers(0, 80), st.integers(1, 13), st.samp
 @settings(max_examples=60, deadline=None)
 @given(found=SOME_NOTES, metres=SOME_METRES, options=ANY_OPTIONS, tempos=st.lists(st.integers(5, 900), max_size=3))
 def test_every_piece_that_is_read_can_be_spelt(
-    found: list[tuple[int, int, int, int, int]], metres: list[tuple[int, int, int]], options: Options, tempos: list[int]
+    found: list[tuple[int, int, int, int, int]], metres: list[tuple[int, int, int]], options: VocabularyOptions, tempos: list[int]
 ) -> None:
     """The grammar allows every event of it, and reading what was spelt changes no more than loudness and tempo."""
     tracks = [[program(0, track, track)] for track in range(5)] + [[]]
@@ -421,10 +421,10 @@ def test_every_piece_that_is_read_can_be_spelt(
         channel = 9 if track == 5 else track
         tracks[track] += [on(start, pitch, velocity, channel), off(start + length, pitch, channel)]
     head = [metre(*each) for each in metres] + [tempo(17 * place, bpm) for place, bpm in enumerate(tempos)]
-    vocabulary = Vocabulary(replace(options, low=0))
+    vocabulary = EventVocabulary(replace(options, low=0))
     piece, _ = midi.read(file(head, *tracks, division=5), options.grid)
     ids = spell(piece, vocabulary)
-    walk = Walk(vocabulary)
+    walk = GrammarState(vocabulary)
     for token in ids:
         assert walk.push(token), (vocabulary.spell(token), "after", walk.previous)
     again = walk.piece()
@@ -438,14 +438,14 @@ def test_every_piece_that_is_read_can_be_spelt(
 
 @settings(max_examples=80, deadline=None)
 @given(data=st.data(), options=ANY_OPTIONS)
-@example(data=None, options=Options())
-def test_what_is_illegal_is_passed_over(data: st.DataObject | None, options: Options) -> None:
+@example(data=None, options=VocabularyOptions())
+def test_what_is_illegal_is_passed_over(data: st.DataObject | None, options: VocabularyOptions) -> None:
     """Any ids are a piece, and what counts of them are those that the grammar took."""
-    vocabulary = Vocabulary(options)
+    vocabulary = EventVocabulary(options)
     ids = [] if data is None else data.draw(st.lists(st.integers(-3, vocabulary.size + 3), max_size=120))
     piece = read(ids, vocabulary)
     check(piece, vocabulary)
-    walk = Walk(vocabulary)
+    walk = GrammarState(vocabulary)
     taken = [token for token in ids if not walk.ended and walk.push(token)]
     assert read(taken, vocabulary) == piece
     assert read(spell(piece, vocabulary), vocabulary) == piece
@@ -454,8 +454,8 @@ def test_what_is_illegal_is_passed_over(data: st.DataObject | None, options: Opt
 @settings(max_examples=40, deadline=None)
 @given(seed=SEEDS, strangers=st.lists(st.tuples(st.integers(0, 150), st.integers(0, 900)), max_size=40))
 def test_strangers_between_the_events_of_a_piece_do_no_harm(seed: int, strangers: list[tuple[int, int]]) -> None:
-    vocabulary = Vocabulary(Options())
-    ids = list(wander(Walk(vocabulary), seed, 100))
+    vocabulary = EventVocabulary(VocabularyOptions())
+    ids = list(wander(GrammarState(vocabulary), seed, 100))
     for place, token in strangers:
         ids.insert(place, token)
     piece = read(ids, vocabulary)
@@ -464,7 +464,7 @@ def test_strangers_between_the_events_of_a_piece_do_no_harm(seed: int, strangers
 
 
 def test_nothing_is_read_behind_the_end() -> None:
-    vocabulary = Vocabulary(Options())
+    vocabulary = EventVocabulary(VocabularyOptions())
     ids = spell(LITTLE, vocabulary)
     assert read([*ids, vocabulary.id("end"), *ids], vocabulary) == read(ids, vocabulary)
     assert read([vocabulary.id("end")], vocabulary).bars == ()  # no piece ends before it has begun
@@ -473,10 +473,10 @@ def test_nothing_is_read_behind_the_end() -> None:
 @settings(max_examples=20, deadline=None)
 @given(seeds=st.lists(SEEDS, min_size=1, max_size=4), grid=st.sampled_from(GRIDS))
 def test_steps_of_a_stream_are_those_of_its_pieces(seeds: list[int], grid: int) -> None:
-    vocabulary = Vocabulary(Options(grid=grid))
+    vocabulary = EventVocabulary(VocabularyOptions(grid=grid))
     stream, total = [], 0
     for seed in seeds:
-        walk = Walk(vocabulary)
+        walk = GrammarState(vocabulary)
         stream += [vocabulary.id("end"), *wander(walk, seed, 60)]
         total += walk.length
-    assert steps_in(np.array(stream), vocabulary) == total
+    assert count_steps(np.array(stream), vocabulary) == total

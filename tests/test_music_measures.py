@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from seqgen.errors import DataError
 from seqgen.evaluation import music
-from seqgen.evaluation.music import FEATURES, compare, densities, distances_between, distances_within, divergence
-from seqgen.evaluation.ngram import NgramRival
+from seqgen.evaluation.music import FEATURES, compare, kernel_densities, distances_between, distances_within, kl_divergence
+from seqgen.evaluation.ngram import NgramModel
 from seqgen.music.piece import Bar, Note, Piece, Track
 
 Values = npt.NDArray[np.float64]
@@ -250,20 +250,20 @@ numbers = st.lists(st.floats(0, 1000), min_size=1, max_size=30).map(np.array)
 
 
 def overlap(first: Values, second: Values) -> float:
-    p, q = densities(first, second)
+    p, q = kernel_densities(first, second)
     return float(np.minimum(p, q).sum())
 
 
 @given(numbers, numbers)
 def test_overlap_and_divergence_have_bounds(first: Values, second: Values) -> None:
-    p, q = densities(first, second)
+    p, q = kernel_densities(first, second)
     assert p.sum() == pytest.approx(1)
     assert q.sum() == pytest.approx(1)
     assert (p >= 0).all()
     assert 0 <= overlap(first, second) <= 1 + 1e-9
     assert overlap(second, first) == pytest.approx(overlap(first, second), abs=1e-6)
-    assert 0 <= divergence(p, q) < 40
-    assert divergence(p, p) == pytest.approx(0, abs=1e-9)
+    assert 0 <= kl_divergence(p, q) < 40
+    assert kl_divergence(p, p) == pytest.approx(0, abs=1e-9)
     assert overlap(first, first) == pytest.approx(1)
 
 
@@ -275,8 +275,8 @@ def test_samples_without_spread() -> None:
     assert overlap(same[:1], elsewhere[:1]) == pytest.approx(0, abs=1e-6)
     assert 0 < overlap(same, spread) < 0.1
     for first, second in [(same, same), (same, elsewhere), (same, spread), (spread, same)]:
-        assert math.isfinite(divergence(*densities(first, second)))
-    assert divergence(*densities(same, elsewhere)) > 10
+        assert math.isfinite(kl_divergence(*kernel_densities(first, second)))
+    assert kl_divergence(*kernel_densities(same, elsewhere)) > 10
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -289,7 +289,7 @@ def test_densities_are_those_of_scipy(seed: int) -> None:
     spacing = grid[1] - grid[0]
     assert overlap(first, second) == pytest.approx(np.minimum(p, q).sum() * spacing, abs=2e-4)
     p, q = p + 1e-12 / 220, q + 1e-12 / 220  # tails that underflow
-    assert divergence(*densities(first, second)) == pytest.approx(stats.entropy(p, q), rel=2e-2)
+    assert kl_divergence(*kernel_densities(first, second)) == pytest.approx(stats.entropy(p, q), rel=2e-2)
 
 
 # ---- Sets of pieces ----
@@ -378,7 +378,7 @@ def test_of_many_pieces_a_drawn_part_is_compared(monkeypatch: pytest.MonkeyPatch
 
 
 def test_witten_bell_by_hand() -> None:
-    rival = NgramRival.fit(np.array([0, 1, 0, 1, 0, 2]), 4, 2)
+    rival = NgramModel.fit(np.array([0, 1, 0, 1, 0, 2]), 4, 2)
     unigram = {id_: (count + 3 / 4) / (6 + 3) for id_, count in enumerate((3, 2, 1, 0))}
     after_zero = {id_: (count + 2 * unigram[id_]) / (3 + 2) for id_, count in enumerate((0, 2, 1, 0))}
     for id_ in range(4):
@@ -390,7 +390,7 @@ def test_witten_bell_by_hand() -> None:
 @settings(max_examples=60)
 @given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, 5), st.lists(st.integers(0, 4), max_size=6))
 def test_probabilities_sum_to_one(ids: list[int], order: int, context: list[int]) -> None:
-    rival = NgramRival.fit(np.array(ids, dtype=np.int64), 5, order)
+    rival = NgramModel.fit(np.array(ids, dtype=np.int64), 5, order)
     chances = [math.exp(-rival.nats(np.array([*context, id_]))[-1]) for id_ in range(5)]
     assert sum(chances) == pytest.approx(1)
     assert all(chance > 0 for chance in chances)
@@ -398,14 +398,14 @@ def test_probabilities_sum_to_one(ids: list[int], order: int, context: list[int]
 
 def test_longer_contexts_see_longer_patterns() -> None:
     pattern = np.tile([0, 0, 1, 0, 0, 2], 100)  # what comes next takes three ids to know
-    costs = [NgramRival.fit(pattern, 3, order).nats(pattern)[5:].mean() for order in (1, 2, 3, 4)]
+    costs = [NgramModel.fit(pattern, 3, order).nats(pattern)[5:].mean() for order in (1, 2, 3, 4)]
     assert costs[0] > costs[1] > costs[2] > costs[3]
     assert costs[3] < 0.02
 
 
 def test_what_an_id_costs_depends_on_nothing_after_it() -> None:
     chance = np.random.default_rng(1)
-    rival = NgramRival.fit(chance.integers(0, 6, 500), 6, 3)
+    rival = NgramModel.fit(chance.integers(0, 6, 500), 6, 3)
     ids = chance.integers(0, 6, 50)
     assert rival.nats(ids)[:20] == pytest.approx(rival.nats(ids[:20]))
     assert rival.nats(ids)[20:] == pytest.approx(rival.nats(ids[18:])[2:])  # nor on more than two before it
@@ -413,4 +413,4 @@ def test_what_an_id_costs_depends_on_nothing_after_it() -> None:
 
 def test_contexts_that_cannot_be_numbered_are_refused() -> None:
     with pytest.raises(ValueError, match="too many"):
-        NgramRival.fit(np.array([0, 1]), 10_000, 5)
+        NgramModel.fit(np.array([0, 1]), 10_000, 5)

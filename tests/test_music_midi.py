@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from seqgen.errors import DataError
 from seqgen.music import midi
-from seqgen.music.events import LONGEST_NOTE
-from seqgen.music.metre import bar_length, metres, nearest_metre, spell_length
+from seqgen.music.events import MAX_NOTE_QUARTERS
+from seqgen.music.metre import bar_length, metres, nearest_metre, metre_of_length
 from seqgen.music.midi import read, write
-from seqgen.music.parts import Losses
+from seqgen.music.parts import QuantisationStats
 from seqgen.music.piece import Bar, Note, Piece, Track
 
 QUICK = settings(max_examples=80, deadline=None)
@@ -133,7 +133,7 @@ def test_a_file_written_by_hand() -> None:
     assert piece == Piece(
         4, (Track(40),), (Note(0, 0, 60, 4, 64), Note(4, 0, 64, 12, 80)), (Bar(0, 12, 3, 4),), ((0, 100),)
     )
-    assert lost == Losses(notes=2, kept=2)
+    assert lost == QuantisationStats(notes=2, kept=2)
 
 
 def test_a_piece_is_written_message_for_message() -> None:
@@ -241,7 +241,7 @@ ODD: dict[str, tuple[bytes, list[tuple[int, ...]], dict[str, Any]]] = {
     "bytes behind the end": (file(PLAIN) + b"\0\xff garbage", ONE, {}),
     "data bytes above 127": (raw(b"\x00\x90\x3c\xc8\x04\x80\x3c\x00" + END), [(0, 0, 60, 4, 127)], {}),
     "longer than any note": (
-        file([on(0, 60), off(4 * LONGEST_NOTE + 40, 60)]), [(0, 0, 60, 4 * LONGEST_NOTE, 64)], {"shortened": 1}),
+        file([on(0, 60), off(4 * MAX_NOTE_QUARTERS + 40, 60)]), [(0, 0, 60, 4 * MAX_NOTE_QUARTERS, 64)], {"shortened": 1}),
 }  # fmt: skip
 
 
@@ -380,12 +380,12 @@ def test_metres_of_a_grid(grid: int) -> None:
         length = bar_length(numerator, denominator, grid)
         assert length * denominator == numerator * 4 * grid
         assert 1 <= length <= 12 * grid
-        assert spell_length(length, grid, denominator) == (numerator, denominator)
+        assert metre_of_length(length, grid, denominator) == (numerator, denominator)
         assert nearest_metre(numerator, denominator, grid) == (numerator, denominator)
     for length in range(1, 12 * grid + 1):
-        spelt = spell_length(length, grid)
+        spelt = metre_of_length(length, grid)
         assert spelt is None or bar_length(*spelt, grid) == length
-    assert spell_length(12 * grid + 1, grid) is None
+    assert metre_of_length(12 * grid + 1, grid) is None
 
 
 def test_tempos() -> None:
@@ -548,7 +548,7 @@ def test_any_notes_make_a_piece_that_comes_back(found: Notes, division: int, gri
     assert lost.notes - lost.kept == lost.doubled
     again, lost_again = read(write(piece), grid)
     assert again == piece
-    assert lost_again == Losses(notes=len(piece.notes), kept=len(piece.notes))
+    assert lost_again == QuantisationStats(notes=len(piece.notes), kept=len(piece.notes))
 
 
 @QUICK
@@ -568,7 +568,7 @@ def test_onsets_and_ends_move_by_half_a_step_at_most(found: Notes, division: int
             assert (note.end - note.start, end - start <= 1) == (
                 1,
                 True,
-            ) or note.end - note.start == LONGEST_NOTE * grid
+            ) or note.end - note.start == MAX_NOTE_QUARTERS * grid
 
 
 @pytest.mark.parametrize("tracks", ["all", "melody", "piano"])
@@ -635,8 +635,8 @@ def test_an_excerpt_is_a_piece_of_its_own() -> None:
 
 def test_losses_add_up() -> None:
     chance = random.Random(1)
-    many = [Losses(**{name: chance.randint(0, 9) for name in vars(Losses())}) for _ in range(5)]
-    total = Losses()
+    many = [QuantisationStats(**{name: chance.randint(0, 9) for name in vars(QuantisationStats())}) for _ in range(5)]
+    total = QuantisationStats()
     for each in many:
         total.add(each)
     for name, value in vars(total).items():

@@ -14,7 +14,7 @@ from torch import Tensor
 from seqgen import native
 from seqgen.model.cells import CELLS, Cell, State, cell
 from seqgen.model.fused import FUSED, fused_loop
-from seqgen.model.recurrence import Loop, PlainLoop, scan, scan_reference
+from seqgen.model.recurrence import TimeLoop, EagerLoop, scan, scan_reference
 from seqgen.model.sequence import sequence_loop
 from seqgen.native.build import compile_kernels
 
@@ -56,7 +56,7 @@ def problem(made: Cell, units: int = ODD, rows: int = ROWS) -> tuple[Tensor, Ten
     return numbers(STEPS, rows, width, seed=1), numbers(width, units, seed=2, scale=0.12), bias, state
 
 
-def compiled_loop(made: Cell, kind: torch.dtype, units: int) -> Loop | None:
+def compiled_loop(made: Cell, kind: torch.dtype, units: int) -> TimeLoop | None:
     """The loop that `scan` takes: of whole sequences, where the processor can and the units fit, or step by step."""
     x = torch.zeros(1, 1, made.gates * units, dtype=kind)
     return sequence_loop(made, x) or fused_loop(made, x)
@@ -129,7 +129,7 @@ def test_threads_change_nothing(kernels: Path, name: str, units: int) -> None:
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            history, last, saved = loop.forward(x, weight, bias, state, keep=True)
+            history, last, saved = loop.forward(x, weight, bias, state, save_for_backward=True)
             found.append((history, *last, *loop.backward(saved, history, weight, history[1:], state)[:2]))
     finally:
         torch.set_num_threads(before)
@@ -146,9 +146,9 @@ def test_a_rows_numbers_do_not_depend_on_the_rows_beside_it(kernels: Path, name:
         pytest.skip("this processor has no kernels of whole sequences for that type")
     bias = None if bias is None else bias.float()
     state = tuple(part.float() for part in state)
-    whole, _, _ = loop.forward(x.to(kind), weight.to(kind), bias, state, keep=False)
+    whole, _, _ = loop.forward(x.to(kind), weight.to(kind), bias, state, save_for_backward=False)
     for rows in (slice(0, 1), slice(7, 12), slice(20, 33)):
-        some, _, _ = loop.forward(x[:, rows].to(kind), weight.to(kind), bias, tuple(s[rows] for s in state), keep=False)
+        some, _, _ = loop.forward(x[:, rows].to(kind), weight.to(kind), bias, tuple(s[rows] for s in state), save_for_backward=False)
         assert torch.equal(some, whole[:, rows])
 
 
@@ -221,5 +221,5 @@ def test_other_types_take_the_plain_loop() -> None:
     made = cell("lstm")
     assert fused_loop(made, torch.zeros(1, dtype=torch.float64)) is None
     x, weight, bias, state = problem(made)
-    wanted, _, _ = PlainLoop(made).forward(x, weight, bias, state, keep=False)
+    wanted, _, _ = EagerLoop(made).forward(x, weight, bias, state, save_for_backward=False)
     assert torch.equal(scan(made, x, weight, bias, state)[0], wanted[1:])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from seqgen.evaluation.novelty import Copy, CopyFinder
+from seqgen.evaluation.novelty import CopiedRun, CopyFinder
 from seqgen.music.piece import Note, Piece, Track
 
 PIANO, KIT = Track(0), Track(None)
@@ -83,8 +83,8 @@ def test_longest_runs(training: str, asked: str, wanted: int) -> None:
 
 
 def test_nothing_to_copy_from() -> None:
-    assert CopyFinder([]).longest_copy(piece_of(tune("abc"))) == Copy(0, None)
-    assert CopyFinder([piece_of(), piece_of(tune("a"))]).longest_copy(piece_of(tune("abc"))) == Copy(0, None)
+    assert CopyFinder([]).longest_copy(piece_of(tune("abc"))) == CopiedRun(0, None)
+    assert CopyFinder([piece_of(), piece_of(tune("a"))]).longest_copy(piece_of(tune("abc"))) == CopiedRun(0, None)
 
 
 def test_it_says_where_from() -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from seqgen.corpus import pile
 from seqgen.corpus.conversation_store import ConversationStore
 from seqgen.corpus.conversations import Conversation, Turn
-from seqgen.corpus.labelled_texts import Example, gather, split
-from seqgen.corpus.pile import Numbers, Pile
+from seqgen.corpus.labelled_texts import Example, collect_examples, split
+from seqgen.corpus.pile import SpillArray, SpillList
 from seqgen.errors import UserError
 
 QUICK = settings(max_examples=60, deadline=None)
@@ -29,7 +29,7 @@ QUICK = settings(max_examples=60, deadline=None)
 def test_strings_come_back_in_any_order(strings: list[bytes], in_memory: int, window: int, order: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pile, "_WINDOW", window)
-        found = Pile(in_memory)
+        found = SpillList(in_memory)
         for number, string in enumerate(strings):
             found.append(string)
             assert found[number // 2] == strings[number // 2]  # also while it grows
@@ -47,7 +47,7 @@ def test_strings_come_back_in_any_order(strings: list[bytes], in_memory: int, wi
 @QUICK
 @given(st.lists(st.lists(st.integers(0, 65535), max_size=20), max_size=20), st.integers(0, 200))
 def test_numbers_are_one_array(parts: list[list[int]], in_memory: int) -> None:
-    found = Numbers(np.uint16, in_memory)
+    found = SpillArray(np.uint16, in_memory)
     for part in parts:
         found.append(np.array(part, dtype=np.int64))
     whole = found.array()
@@ -59,7 +59,7 @@ def test_numbers_are_one_array(parts: list[list[int]], in_memory: int) -> None:
 
 def test_large_piles_are_files_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path))
-    found = Pile(in_memory=100)
+    found = SpillList(in_memory=100)
     for number in range(100):
         found.append(b"%d" % number * 20)
     assert found[99] == b"99" * 20
@@ -71,7 +71,7 @@ def test_a_pile_on_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(UserError, match=r"cannot keep the texts in .*: File too large"):
-            found = Pile(in_memory=0)
+            found = SpillList(in_memory=0)
             for _ in range(100):
                 found.append(os.urandom(50_000))
     finally:
@@ -79,7 +79,7 @@ def test_a_pile_on_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "file").touch()
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="cannot keep the texts"):
-        Pile(in_memory=0).append(b"text")
+        SpillList(in_memory=0).append(b"text")
 
 
 WORDS = st.text(st.characters(codec="utf-8") | st.sampled_from("\udc80\udcff"), min_size=1, max_size=30)
@@ -98,7 +98,7 @@ def test_conversations_come_back(conversations: list[Conversation], chosen: list
     some = store.select(np.array(places, dtype=np.int64))
     assert list(some) == list(some) == [conversations[number] for number in places]
     assert len(some) == len(places)
-    assert list(some.every(3)) == [conversations[number] for number in places[::3]]
+    assert list(some.every_nth(3)) == [conversations[number] for number in places[::3]]
     assert store.select(np.arange(len(store))).size == store.size
 
 
@@ -113,7 +113,7 @@ def test_labelled_texts_are_parted_whole(rows: list[tuple[str, set[str]]], fract
     if len({label for _, labels in rows for label in labels}) < 2:
         return
     said: list[str] = []
-    texts = gather(examples, said.append)
+    texts = collect_examples(examples, said.append)
     names = texts.labels
     given_back = [(texts.text(n).decode(), {names[code] for code in texts.label_set(n)}) for n in range(len(texts))]
     assert given_back == rows
@@ -126,7 +126,7 @@ def test_labelled_texts_are_parted_whole(rows: list[tuple[str, set[str]]], fract
         first.setdefault(text, labels)
     assert (texts.duplicates, texts.conflicts) == (same, other)
     assert sum("repeated" in sentence for sentence in said) == (same > 0) + (other > 0)
-    assert texts.targets().sum() == len(texts.codes) == texts.counts().sum()
+    assert texts.targets().sum() == len(texts.label_ids) == texts.counts().sum()
     sides = split(texts, fraction, seed)
     assert not set(sides[0].strings()) & set(sides[1].strings())
     found = [(side.text(n).decode(), side.label_set(n)) for side in sides for n in range(len(side))]

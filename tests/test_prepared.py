@@ -24,16 +24,16 @@ from seqgen import tokenizers
 from seqgen.config import TrainOptions
 from seqgen.corpus import ids, split
 from seqgen.corpus.ids import IdStream
-from seqgen.corpus.sources import Document, measure
-from seqgen.corpus.split import BLOCK, Part, sample
+from seqgen.corpus.sources import Document, checksum_documents
+from seqgen.corpus.split import BLOCK, DocumentSpan, sample_spans
 from seqgen.errors import DataError, SeqgenError, UserError
 from seqgen.tasks import find, prepared
 from seqgen.tasks.language import LanguageData
 from seqgen.tasks.task import Preparation
 from seqgen.tokenizers import parallel
-from seqgen.tokenizers.codec import cut_stream
+from seqgen.tokenizers.codec import split_stream
 from seqgen.tokenizers.dialogue import DialogueCodec
-from seqgen.tokenizers.parallel import encode_batches, in_batches
+from seqgen.tokenizers.parallel import encode_batches, batch_by_size
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def documents(*paths: Path) -> list[Document]:
-    return measure([Document(str(path), path) for path in paths])
+    return checksum_documents([Document(str(path), path) for path in paths])
 
 
 def prepare(path: Path, task: str = "text", told: list[str] | None = None, **options: Any) -> LanguageData:
@@ -82,10 +82,10 @@ def test_the_ids_are_the_same_on_any_number_of_processes(
     codec = DialogueCodec(codecs["subword"], 3) if kind == "dialogue" else codecs[kind]
     strange = "月\U0001f600\u2581".encode() + b"\xff\x00\n\n"
     data = prose(100, 3).encode() + strange + b"x" * 3000 + strange * 20
-    pieces = [b"", *cut_stream(codec, [data[at : at + 333] for at in range(0, len(data), 333)]), b"", b"end"]
+    pieces = [b"", *split_stream(codec, [data[at : at + 333] for at in range(0, len(data), 333)]), b"", b"end"]
     wanted = [codec.encode(piece).tolist() for piece in pieces]
     for workers in (1, 2, 3):
-        batches = list(encode_batches(codec, in_batches(pieces), workers))
+        batches = list(encode_batches(codec, batch_by_size(pieces), workers))
         assert len(batches) > 5
         assert [each.tolist() for batch in batches for each in batch] == wanted
 
@@ -118,7 +118,7 @@ def test_a_slow_codec_is_given_to_helpers_and_a_fast_one_is_not(
         return in_helpers(codec, rest, count)
 
     monkeypatch.setattr(parallel, "_in_helpers", watched)
-    monkeypatch.setattr(parallel, "processors", lambda: 2)
+    monkeypatch.setattr(parallel, "process_cpu_count", lambda: 2)
     monkeypatch.setattr(parallel, "_TRIED", 1000)
     batches = [[b"the boat came home"] * 100] * 4
     monkeypatch.setattr(parallel, "_PIPE", 1e15)
@@ -127,7 +127,7 @@ def test_a_slow_codec_is_given_to_helpers_and_a_fast_one_is_not(
     monkeypatch.setattr(parallel, "_PIPE", 1.0)
     assert [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch] == slow
     monkeypatch.setattr(parallel, "_PIPE", 1e15)
-    monkeypatch.setattr(parallel, "processors", lambda: 1)
+    monkeypatch.setattr(parallel, "process_cpu_count", lambda: 1)
     assert [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch] == slow
     assert helped == [2]
 
@@ -200,7 +200,7 @@ def test_a_second_training_finds_all_of_it(
         patch.setattr(ids, "build", never)
         second = prepare(text, **options)
     assert second.key == first.key
-    assert second.facts() == first.facts()
+    assert second.metadata() == first.metadata()
     assert tokenizers.dump(second.codec) == tokenizers.dump(first.codec)
     assert second.train.ids.tolist() == first.train.ids.tolist()
     assert (second.held_out is None) == (first.held_out is None) == (options.get("val_fraction") == 0.0)
@@ -408,11 +408,11 @@ def test_reading_all_of_a_mapped_stream_does_not_fill_the_memory(tmp_path: Path)
 @settings(max_examples=80)
 def test_a_sample_is_spread_evenly(sizes: list[int], size: int, start: int) -> None:
     parts = [
-        Part(Document(str(number), Path("x.gz" if number == 5 else "x.txt"), size + start), start, size + start)
+        DocumentSpan(Document(str(number), Path("x.gz" if number == 5 else "x.txt"), size + start), start, size + start)
         for number, size in enumerate(sizes)
     ]
     total = sum(sizes)
-    taken = sample(parts, size)
+    taken = sample_spans(parts, size)
     if total < 2 * size:
         assert taken == parts
         return
@@ -426,7 +426,7 @@ def test_a_sample_is_spread_evenly(sizes: list[int], size: int, start: int) -> N
         for at in range(0, place + part.size, every * BLOCK):
             first, last = max(at, place), min(at + BLOCK, place + part.size)
             if first < last:
-                wanted.append(Part(part.document, part.start + first - place, part.start + last - place))
+                wanted.append(DocumentSpan(part.document, part.start + first - place, part.start + last - place))
         place += part.size
     assert [part for part in taken if part.size] == wanted
 
@@ -447,7 +447,7 @@ def test_subwords_of_much_text_are_learnt_from_a_part(
 
     monkeypatch.setattr(tokenizers, "fit", watched)
     monkeypatch.setattr(split, "BLOCK", 5000)
-    monkeypatch.setattr(task, "SAMPLED", 100_000)
+    monkeypatch.setattr(task, "VOCABULARY_SAMPLE_BYTES", 100_000)
     data = prepare(text, tokenizer="subword", vocab_size=300)
     size = text.stat().st_size
     assert 50_000 < asked[0] < 130_000 < size // 2
@@ -461,12 +461,12 @@ def test_subwords_of_much_text_are_learnt_from_a_part(
 def test_ids_without_end_are_found_by_their_places() -> None:
     stream = IdStream(np.arange(10, dtype=np.uint8), np.array([0, 4, 9]))
     places = np.arange(10).reshape(5, 2)
-    assert stream.are_false_ends(places).tolist() == np.isin(places, [0, 4, 9]).tolist()
-    assert not IdStream(np.arange(3), np.array([], dtype=np.int64)).are_false_ends(places).any()
+    assert stream.is_false_end(places).tolist() == np.isin(places, [0, 4, 9]).tolist()
+    assert not IdStream(np.arange(3), np.array([], dtype=np.int64)).is_false_end(places).any()
     assert stream.take(places).tolist() == places.tolist()
 
 
 def test_a_key_that_is_forgotten_is_gone(text: Path, own_cache: Path) -> None:
     data = prepare(text)
-    prepared.forget(data.key)
+    prepared.remove_ids(data.key)
     assert files(own_cache) == {}

@@ -21,23 +21,23 @@ from hypothesis import strategies as st
 
 import seqgen
 from seqgen import checkpoint
-from seqgen.api.together import check_sources, is_of_this_run, run_name, shared_speed
+from seqgen.api.together import check_sources, is_elastic_restart, run_metadata, distributed_speed
 from seqgen.config import ClassifierConfig, ForecasterConfig, NetworkConfig
 from seqgen.corpus.ids import IdStream
-from seqgen.corpus.windows import Prepared, Windows
+from seqgen.corpus.windows import ScaledSeries, Windows
 from seqgen.errors import TrainingError, UserError
-from seqgen.model.classifier import Classifier, lay_out
+from seqgen.model.classifier import Classifier, chunk_texts
 from seqgen.model.forecaster import Forecaster
 from seqgen.model.layout import parameter_count
-from seqgen.model.masks import Chance, dropout_mask
-from seqgen.model.network import Network
+from seqgen.model.masks import MaskRng, dropout_mask
+from seqgen.model.network import LanguageModel
 from seqgen.training.device import Compute, own_gpu
-from seqgen.training.joining import Launch, joined, launched, may_speak
-from seqgen.training.labelled import LabelledIds, Labelling, columns_of
-from seqgen.training.language import NextId
-from seqgen.training.reading import Reading
-from seqgen.training.series import Forecasting
-from seqgen.training.world import ALONE, World
+from seqgen.training.joining import Launch, join_world, read_launch, may_report
+from seqgen.training.labelled import LabelledIds, ClassificationObjective, chunk_range
+from seqgen.training.language import NextTokenObjective
+from seqgen.training.reading import PretrainingObjective
+from seqgen.training.series import ForecastingObjective
+from seqgen.training.world import SINGLE_PROCESS, World
 
 CLOSE = 1e-5  # relative difference of losses in float32 over some tens of steps; 2e-7 was measured
 
@@ -49,7 +49,7 @@ CLOSE = 1e-5  # relative difference of losses in float32 over some tens of steps
 def test_every_lane_is_counted_once(lanes: int, size: int) -> None:
     counted = []
     for rank in range(size):
-        part = World(rank, size).part(lanes)
+        part = World(rank, size).lane_range(lanes)
         assert 0 <= part.first < part.stop <= lanes == part.total
         if part.counted:
             counted += range(part.first, part.stop)
@@ -64,11 +64,11 @@ def test_masks_are_the_parts_of_one_mask(lanes: int, size: int, dimension: int, 
     shape[dimension] = lanes
     whole = dropout_mask(torch.zeros(shape), 0.4, torch.Generator().manual_seed(seed))
     for rank in range(size):
-        part, generator = World(rank, size).part(lanes), torch.Generator().manual_seed(seed)
+        part, generator = World(rank, size).lane_range(lanes), torch.Generator().manual_seed(seed)
         mine = torch.zeros(shape).narrow(dimension, part.first, part.stop - part.first)
-        mask = dropout_mask(mine, 0.4, Chance(generator, part), lanes=dimension)
+        mask = dropout_mask(mine, 0.4, MaskRng(generator, part), lane_dim=dimension)
         assert torch.equal(mask, whole.narrow(dimension, part.first, part.stop - part.first))
-        shared = dropout_mask(torch.zeros(5), 0.5, Chance(generator, part))
+        shared = dropout_mask(torch.zeros(5), 0.5, MaskRng(generator, part))
         again = torch.Generator().manual_seed(seed)
         dropout_mask(torch.zeros(shape), 0.4, again)
         assert torch.equal(shared, dropout_mask(torch.zeros(5), 0.5, again))
@@ -77,14 +77,14 @@ def test_masks_are_the_parts_of_one_mask(lanes: int, size: int, dimension: int, 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 9), st.integers(1, 5))
 def test_the_columns_of_some_texts_are_those_of_the_whole_layout(lengths: list[int], stretch: int, size: int) -> None:
     texts = [np.full(length, number) for number, length in enumerate(lengths)]
-    whole = lay_out(texts, stretch)
+    whole = chunk_texts(texts, stretch)
     for rank in range(size):
-        part = World(rank, size).part(len(texts))
-        columns = columns_of(part, np.array(lengths), stretch)
-        mine = lay_out(texts[part.own], stretch)
+        part = World(rank, size).lane_range(len(texts))
+        columns = chunk_range(part, np.array(lengths), stretch)
+        mine = chunk_texts(texts[part.as_slice], stretch)
         assert columns.total == len(whole.lengths)
-        np.testing.assert_array_equal(mine.lengths, whole.lengths[columns.own])
-        np.testing.assert_array_equal(mine.owners + part.first, whole.owners[columns.own])
+        np.testing.assert_array_equal(mine.lengths, whole.lengths[columns.as_slice])
+        np.testing.assert_array_equal(mine.text_indices + part.first, whole.text_indices[columns.as_slice])
 
 
 # What the parts of a batch add up to, without any process
@@ -102,7 +102,7 @@ def series() -> Windows:
     random = np.random.default_rng(0)
     values = random.normal(size=(60, 2)).astype(np.float32)
     nothing = np.zeros((60, 0), np.float32)
-    prepared = Prepared("", values, random.random((60, 2)) > 0.2, nothing, nothing)
+    prepared = ScaledSeries("", values, random.random((60, 2)) > 0.2, nothing, nothing)
     return Windows([prepared], [(12, 60)], 12, 5)
 
 
@@ -112,38 +112,38 @@ SORTER = ClassifierConfig(
 WEIGHTS = np.array([0.5, 1.0, 2.0], dtype=np.float32)
 
 
-def language(compute: Compute, length: int = 9, size: int = 20) -> NextId:
+def language(compute: Compute, length: int = 9, size: int = 20) -> NextTokenObjective:
     stream = IdStream(np.random.default_rng(1).integers(0, 20, 300).astype(np.uint8), np.arange(0, 300, 4))
     config = NetworkConfig(vocab_size=size, rnn_size=8, embedding_size=6, num_layers=2, dropout=0.4, weight_drop=0.3)
-    return NextId(Network(config, torch.Generator().manual_seed(1)), stream, None, compute, size, 7, length, 3)
+    return NextTokenObjective(LanguageModel(config, torch.Generator().manual_seed(1)), stream, None, compute, size, 7, length, 3)
 
 
-def many_kinds(compute: Compute) -> NextId:
+def many_kinds(compute: Compute) -> NextTokenObjective:
     """As many as have a loss of their own: see `cross_entropy`."""
     return language(compute, size=1100)
 
 
-def nothing_to_learn(compute: Compute) -> NextId:
+def nothing_to_learn(compute: Compute) -> NextTokenObjective:
     """Every other lane has nothing but a false end to predict, now and then."""
     return language(compute, 1)
 
 
-def sorting(compute: Compute) -> Labelling:
+def sorting(compute: Compute) -> ClassificationObjective:
     network = Classifier(SORTER, torch.Generator().manual_seed(1))
     torch.nn.init.normal_(network.head_weight, generator=torch.Generator().manual_seed(2))
-    return Labelling(network, labelled(22), None, None, compute, 7, 3, 0.1, WEIGHTS)
+    return ClassificationObjective(network, labelled(22), None, None, compute, 7, 3, 0.1, WEIGHTS)
 
 
-def words_first(compute: Compute) -> Reading:
-    return Reading(Classifier(SORTER, torch.Generator().manual_seed(1)), labelled(22), compute, 7, 3)
+def words_first(compute: Compute) -> PretrainingObjective:
+    return PretrainingObjective(Classifier(SORTER, torch.Generator().manual_seed(1)), labelled(22), compute, 7, 3)
 
 
-def looking_ahead(compute: Compute) -> Forecasting:
+def looking_ahead(compute: Compute) -> ForecastingObjective:
     config = ForecasterConfig(
         targets=2, look_back=12, horizon=5, segment_length=3, levels=(10.0, 50.0, 90.0), rnn_size=8, embedding_size=6,
         dropout=0.4,
     )  # fmt: skip
-    return Forecasting(Forecaster(config, torch.Generator().manual_seed(1)), series(), None, compute, 7, 3)
+    return ForecastingObjective(Forecaster(config, torch.Generator().manual_seed(1)), series(), None, compute, 7, 3)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 9])
@@ -178,10 +178,10 @@ TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE
 
 
 def test_what_torchrun_says_is_understood() -> None:
-    assert launched({}) is None
-    assert launched({"RANK": "1"}) is None, "a variable that somebody else uses"
-    assert launched(TORCHRUN) == Launch(rank=3, size=4, local_rank=1, neighbours=2)
-    assert launched({name: TORCHRUN[name] for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR")}) == Launch(3, 4, 3, 4)
+    assert read_launch({}) is None
+    assert read_launch({"RANK": "1"}) is None, "a variable that somebody else uses"
+    assert read_launch(TORCHRUN) == Launch(rank=3, size=4, local_rank=1, local_world_size=2)
+    assert read_launch({name: TORCHRUN[name] for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR")}) == Launch(3, 4, 3, 4)
 
 
 @pytest.mark.parametrize(
@@ -192,41 +192,41 @@ def test_what_torchrun_says_is_understood() -> None:
 )  # fmt: skip
 def test_variables_that_make_no_sense_are_an_error(name: str, value: str, words: str) -> None:
     with pytest.raises(UserError, match=re.escape(words)):
-        launched({**TORCHRUN, name: value})
+        read_launch({**TORCHRUN, name: value})
 
 
 def test_before_processes_meet_rank_0_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "seqgen.training.world", raising=False)
-    assert may_speak()
+    assert may_report()
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    assert not may_speak()
+    assert not may_report()
     monkeypatch.setenv("RANK", "0")
-    assert may_speak()
+    assert may_report()
     monkeypatch.setenv("RANK", "nonsense")
-    assert may_speak(), "about that"
+    assert may_report(), "about that"
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setitem(sys.modules, "seqgen.training.world", None)  # type: ignore[arg-type]
-    assert may_speak(), "they have met: `joined` decides"
+    assert may_report(), "they have met: `joined` decides"
 
 
 def test_a_process_alone_asks_nobody() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
     weight.grad = torch.full((2,), 3.0)
-    assert ALONE.sum_gradients([weight], torch.tensor(0.5)) == 0.5
+    assert SINGLE_PROCESS.all_reduce_gradients([weight], torch.tensor(0.5)) == 0.5
     assert weight.grad.tolist() == [3, 3]
-    assert ALONE.whole(weight, ALONE.part(2)) is weight
-    assert ALONE.agree(1.0, 2.0) == (1.0, 2.0)
-    assert ALONE.any(True)
-    assert not ALONE.any(False)
-    assert ALONE.decide(lambda: "so") == "so"
-    assert ALONE.share(b"so") == b"so"
-    with ALONE.in_turn():
-        ALONE.meet()
-    ALONE.copy_first([weight])
-    ALONE.measure_exchange(torch.device("cpu"))
-    assert ALONE.exchange(1 << 30) == 0
-    assert ALONE.is_first
+    assert SINGLE_PROCESS.gather_lanes(weight, SINGLE_PROCESS.lane_range(2)) is weight
+    assert SINGLE_PROCESS.broadcast_floats(1.0, 2.0) == (1.0, 2.0)
+    assert SINGLE_PROCESS.any_rank(True)
+    assert not SINGLE_PROCESS.any_rank(False)
+    assert SINGLE_PROCESS.broadcast_json(lambda: "so") == "so"
+    assert SINGLE_PROCESS.broadcast_bytes(b"so") == b"so"
+    with SINGLE_PROCESS.main_process_first():
+        SINGLE_PROCESS.barrier()
+    SINGLE_PROCESS.broadcast_tensors([weight])
+    SINGLE_PROCESS.measure_all_reduce(torch.device("cpu"))
+    assert SINGLE_PROCESS.all_reduce_seconds(1 << 30) == 0
+    assert SINGLE_PROCESS.is_main_process
 
 
 def test_gpus_are_dealt_by_local_rank() -> None:
@@ -239,7 +239,7 @@ def test_what_can_be_read_once_is_nothing_to_share(tmp_path: Path) -> None:
     pipe, file = str(tmp_path / "pipe"), str(tmp_path / "file")
     os.mkfifo(pipe)
     Path(file).touch()
-    check_sources(["-", pipe], ALONE)
+    check_sources(["-", pipe], SINGLE_PROCESS)
     check_sources(["a", file, str(tmp_path)], World(0, 2))
     with pytest.raises(UserError, match="standard input can't be read by several processes: write it to a file"):
         check_sources(["a", "-"], World(0, 2))
@@ -251,26 +251,26 @@ def test_a_model_is_known_by_the_run_that_began_it(model_folder: Path, tmp_path:
     """By one of its earlier lives: who trains twice into one folder in the same life makes a mistake."""
     folder = shutil.copytree(model_folder, tmp_path / "m")
     config = json.loads((folder / "config.json").read_text())
-    mine, other = World(0, 2, run="mine"), World(0, 2, run="other")
+    mine, other = World(0, 2, run_id="mine"), World(0, 2, run_id="other")
 
     def told(run: str | None) -> list[bool]:
         config["training"] |= {} if run is None else {"run": run}
         (folder / "config.json").write_text(json.dumps(config))
-        return [is_of_this_run(folder, world) for world in (mine, other, ALONE)]
+        return [is_elastic_restart(folder, world) for world in (mine, other, SINGLE_PROCESS)]
 
     assert told(None) == [False, False, False]
     assert told("mine/another life") == [True, False, False]
-    assert told(run_name(mine)["run"]) == [False, False, False]
-    assert run_name(ALONE) == {}
+    assert told(run_metadata(mine)["run"]) == [False, False, False]
+    assert run_metadata(SINGLE_PROCESS) == {}
     (folder / "tokenizer.json").unlink()
     assert told("mine/another life") == [False, False, False], "damaged: what is wrong is said by who reads it"
-    assert not is_of_this_run(tmp_path / "none", mine)
+    assert not is_elastic_restart(tmp_path / "none", mine)
 
 
 def test_who_can_not_meet_the_others_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**TORCHRUN, "MASTER_PORT": "99999", "GLOO_SOCKET_IFNAME": "none"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(TrainingError, match=r"rank 3 could not meet the other processes of this run: "), joined():
+    with pytest.raises(TrainingError, match=r"rank 3 could not meet the other processes of this run: "), join_world():
         pass
 
 
@@ -282,12 +282,12 @@ def test_the_plan_reckons_with_the_others_and_the_way_to_them() -> None:
         return 1000.0
 
     network = NetworkConfig(vocab_size=10, rnn_size=8, embedding_size=4)
-    assert shared_speed(speed, ALONE) is speed
+    assert distributed_speed(speed, SINGLE_PROCESS) is speed
     near, far = World(0, 3), World(0, 3)
-    assert shared_speed(speed, near)(network, 30, 10) == pytest.approx(3000)
+    assert distributed_speed(speed, near)(network, 30, 10) == pytest.approx(3000)
     assert asked == [10]
     far._latency, far._pace = 0.05, 0.05 / parameter_count(network)
-    assert shared_speed(speed, far)(network, 30, 10) == pytest.approx(300 / (0.1 + 0.1))
+    assert distributed_speed(speed, far)(network, 30, 10) == pytest.approx(300 / (0.1 + 0.1))
 
 
 # Trainings in two processes
@@ -398,7 +398,7 @@ def test_of_what_goes_wrong_one_process_speaks(what: str, place: Path) -> None:
     told = [found(place, rank)["failures"][what] for rank in (0, 1)]
     assert told[speaker][0] == kind
     assert words in told[speaker][1]
-    assert told[1 - speaker][0] == "ElsewhereError"
+    assert told[1 - speaker][0] == "PeerProcessError"
     if kind == "UserError" and speaker:
         assert re.search(r"\(rank 1, on .+\)$", told[speaker][1])
 

@@ -17,11 +17,11 @@ from untrained import TEXT, untrained
 
 import seqgen
 from seqgen.api import receipts
-from seqgen.api.copies import keep
-from seqgen.config import SampleOptions, SearchOptions, make
+from seqgen.api.copies import save_copy_index
+from seqgen.config import SampleOptions, SearchOptions, make_options
 from seqgen.errors import DataError, ModelError, UserError
-from seqgen.generation.compiled import whole_numbers_are_fast
-from seqgen.generation.copies import TextCopies
+from seqgen.generation.compiled import int8_is_fast
+from seqgen.generation.copies import TextCopyIndex
 from seqgen.native import library
 from seqgen.tokenizers.characters import CharCodec
 
@@ -32,7 +32,7 @@ STRANGE = "灯塔 🏮 café\t".encode() + b"\xff\xfe\x80 \xe4\xb8"
 def keeper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that keeps what it would have learnt from."""
     folder = untrained(tmp_path_factory.mktemp("keeper") / "model", CharCodec.fit([TEXT]), num_layers=2)
-    keep(folder, TextCopies.build([TEXT]), seqgen.load(folder).checkpoint.config)
+    save_copy_index(folder, TextCopyIndex.build([TEXT]), seqgen.load(folder).checkpoint.config)
     return folder
 
 
@@ -78,7 +78,7 @@ def test_a_receipt_says_how_it_was_made(keeper: Path, run: Run) -> None:
 
 def fits(kind: type, name: str, value: float) -> bool:
     try:
-        make(kind, {name: value})
+        make_options(kind, {name: value})
     except UserError:
         return False
     return True
@@ -102,8 +102,8 @@ def test_every_option_is_kept(keeper: Path) -> None:
     parsed = receipts.parse(json.loads(json.dumps(record)))
     options = {name: value for name, value in odd.items() if name in SampleOptions.__dataclass_fields__}
     search = {name: value for name, value in odd.items() if name in SearchOptions.__dataclass_fields__}
-    assert parsed.asked.options == make(SampleOptions, options)
-    assert parsed.asked.search == make(SearchOptions, search)
+    assert parsed.request.options == make_options(SampleOptions, options)
+    assert parsed.request.search == make_options(SearchOptions, search)
     assert model.replay(record) == record
 
 
@@ -118,7 +118,7 @@ def test_what_followed_its_prompt_is_made_again(model_folder: Path, run: Run, tm
 def test_rounded_weights_are_those_of_the_receipt(model_folder: Path, run: Run) -> None:
     for flags, arithmetic in ([], "8 bits"), (["--exact"], "float32"):
         told = run("sample", model_folder, "-l", 90, "--json", *flags)
-        if whole_numbers_are_fast() and seqgen.load(model_folder).info()["may_be_rounded"]:
+        if int8_is_fast() and seqgen.load(model_folder).info()["may_be_rounded"]:
             assert told.records[0]["receipt"]["arithmetic"] == arithmetic
         assert run("sample", "--replay", "-", "--json", stdin=told.out).out == told.out
 

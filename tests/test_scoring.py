@@ -19,9 +19,9 @@ from test_state import CODECS, ENGINES, Models, loaded, models  # noqa: F401 - a
 from test_terminal import Inside, inside, terminal  # noqa: F401 - fixtures
 from untrained import TEXT
 
-from seqgen.api.scoring import Record
-from seqgen.evaluation.text import Scorer, token_nats
-from seqgen.generation.scoring import LightScorer
+from seqgen.api.scoring import RecordScorer
+from seqgen.evaluation.text import TorchScorer, token_nats
+from seqgen.generation.scoring import EngineScorer
 
 # ruff: noqa: F811 - `models` and `inside` are fixtures
 STRANGE = "灯塔 🏮 café\t".encode() + b"\xff\xfe\x80 \xe4\xb8"
@@ -36,8 +36,8 @@ def nats(scored: Iterator[Any]) -> np.ndarray:
 def test_scores_are_those_of_the_network(models: Models, cell: str, engine: str) -> None:
     model = loaded(models("char", cell=cell, num_layers=2), engine)
     ids = model.codec.encode(TEXT[:2000] + STRANGE)
-    ours = nats(LightScorer(model.exact_engine, model.codec).read(ids))
-    theirs = nats(Scorer(model.network, model.codec).read(ids))
+    ours = nats(EngineScorer(model.exact_engine, model.codec).read(ids))
+    theirs = nats(TorchScorer(model.network, model.codec).read(ids))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
@@ -58,12 +58,12 @@ def test_music_is_scored_under_its_grammar_without_torch(models: Models, run: Ru
     run("sample", model, "-l", 4, "-o", piece)
     (record,) = run("score", model, piece, "--per-token").records
     assert record["per_token"][0][0] == "bar"
-    from seqgen.evaluation.events import Possible
+    from seqgen.evaluation.events import GrammarMasks
 
     some = loaded(model)
     ids = some.codec.encode(piece.read_bytes())
-    masks = Possible(some.codec.vocabulary)  # type: ignore[attr-defined]
-    theirs = nats(Scorer(some.network, some.codec, masks).read(ids))
+    masks = GrammarMasks(some.codec.vocabulary)  # type: ignore[attr-defined]
+    theirs = nats(TorchScorer(some.network, some.codec, masks).read(ids))
     assert record["nats"] == pytest.approx(theirs.sum(), rel=1e-4)
 
 
@@ -182,19 +182,19 @@ def test_surprise_is_seen(models: Models, run: Run) -> None:
 
 
 def test_the_less_likely_the_darker(models: Models) -> None:
-    from seqgen.cli.surprise import Painter
-    from seqgen.generation.scoring import Scored
+    from seqgen.cli.surprise import SurprisalHighlighter
+    from seqgen.generation.scoring import TokenScores
 
     codec = loaded(models("char")).codec
     ids = codec.encode(b"abcde")
-    painted = Painter(codec).paint(Scored(ids, np.log(2) * np.array([0.5, 3.5, 6.0, 9.0, 20.0])))
+    painted = SurprisalHighlighter(codec).highlight(TokenScores(ids, np.log(2) * np.array([0.5, 3.5, 6.0, 9.0, 20.0])))
     codes = re.findall(r"\x1b\[([0-9;]+)m", painted)
     assert painted.startswith("a\x1b[") and len({code for code in codes if code != "0"}) == 4
     spelt = CODECS["byte"]
-    painter = Painter(spelt)
-    first = painter.paint(Scored(spelt.encode("灯".encode())[:2], np.array([1.0, 2.0])))
+    painter = SurprisalHighlighter(spelt)
+    first = painter.highlight(TokenScores(spelt.encode("灯".encode())[:2], np.array([1.0, 2.0])))
     assert first == ""
-    assert "灯" in painter.paint(Scored(spelt.encode("灯".encode())[2:], np.array([20.0])))
+    assert "灯" in painter.highlight(TokenScores(spelt.encode("灯".encode())[2:], np.array([20.0])))
     assert painter.finish() == "\x1b[0m\n"
 
 
@@ -213,7 +213,7 @@ def test_on_a_terminal_it_is_data_unless_asked(models: Models, tmp_path: Path, i
 
 
 def test_a_line_is_a_record_of_its_own(models: Models) -> None:
-    record = Record(loaded(models("byte")))
+    record = RecordScorer(loaded(models("byte")))
     sizes = [sum(len(piece.ids) for piece in record.read_line(line)) for line in (b"one\n", b"three\n")]
     assert sizes == [4, 6]
     assert record.score("x").tokens == 6

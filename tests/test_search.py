@@ -18,9 +18,9 @@ from seqgen.config import SampleOptions, SearchOptions
 from seqgen.errors import UserError
 from seqgen.generation.filters import log_softmax
 from seqgen.generation.prompts import prime
-from seqgen.generation.rules import Rules
-from seqgen.generation.search import Writing, beam, best
-from seqgen.generation.text import Written, write
+from seqgen.generation.rules import SamplingRules
+from seqgen.generation.search import GenerationJob, beam, best_of_n
+from seqgen.generation.text import FinishedSample, write
 
 
 class Branched(Scripted):
@@ -34,9 +34,9 @@ def branched(vocab_size: int, logits_of: Callable[..., Any]) -> Branched:
     return Branched(vocab_size, logits_of)
 
 
-def job(engine: Any, codec: Any, options: dict[str, Any], end: bool = False, **search: Any) -> Writing:
+def job(engine: Any, codec: Any, options: dict[str, Any], end: bool = False, **search: Any) -> GenerationJob:
     asked, prompt = SampleOptions(**options), prime(engine, codec, b"")
-    return Writing(engine, codec, prompt, asked, SearchOptions(**search), Rules.of(codec, prompt, asked, end))
+    return GenerationJob(engine, codec, prompt, asked, SearchOptions(**search), SamplingRules.of(codec, prompt, asked, end))
 
 
 def chances(seed: int, size: int) -> Callable[..., Any]:
@@ -77,7 +77,7 @@ def test_a_beam_as_wide_as_can_be_finds_the_likeliest(
     assert [written.sample.text for written in found] == [text for _, text in wanted]
     assert [written.sample.index for written in found] == [0, 1, 2, 3]
     if len(spellings) == 3 and not stops:  # `end` has its share of the model's own
-        assert all(written.per_character < cost for written, (cost, _) in zip(found, wanted, strict=True))
+        assert all(written.log_prob_per_character < cost for written, (cost, _) in zip(found, wanted, strict=True))
 
 
 def test_the_narrowest_beam_is_greedy() -> None:
@@ -96,8 +96,8 @@ def test_a_wider_beam_is_seldom_worse_and_often_better() -> None:
     for seed in range(30):
         engine = branched(5, lambda read, seed=seed: [*chances(seed, 4)(read), -40.0])  # the model never ends
         one, many = (next(beam(job(engine, Pieces(*"abcd"), {"length": 9}, beam=n), 1)) for n in (1, 8))
-        better += many.per_character > one.per_character + 1e-9
-        worse += many.per_character < one.per_character - 1e-9
+        better += many.log_prob_per_character > one.log_prob_per_character + 1e-9
+        worse += many.log_prob_per_character < one.log_prob_per_character - 1e-9
     assert better > 15
     assert worse < 2
 
@@ -152,7 +152,7 @@ def test_what_may_not_be_written_a_beam_does_not_find(models: Models) -> None:  
 # ---- the best of several ----
 
 
-def drawn(options: dict[str, Any], index: int, vocab_size: int = 9) -> Written:
+def drawn(options: dict[str, Any], index: int, vocab_size: int = 9) -> FinishedSample:
     engine = noise(vocab_size, 1)
     one = job(engine, LETTERS, options, end=True)
     *_, (_, _, written) = write(engine, LETTERS, one.prompt, one.options, [index], one.rules)  # type: ignore[arg-type]
@@ -166,12 +166,12 @@ LETTERS = Pieces(*"abcdefgh")
 @pytest.mark.parametrize("wave", [1, 4, 64])
 def test_the_best_of_several_is_the_likeliest_of_them(wave: int) -> None:
     options = {"length": 12, "seed": 5, "stop": ("aa", "hg")}
-    found = [written.sample for written in best(job(noise(9, wave), LETTERS, options, True, best_of=6), 4)]
+    found = [written.sample for written in best_of_n(job(noise(9, wave), LETTERS, options, True, best_of=6), 4)]
     for number, sample in enumerate(found):
         tries = [drawn(options, index) for index in range(6 * number, 6 * number + 6)]
-        chosen = max(tries, key=lambda one: one.per_character).sample
+        chosen = max(tries, key=lambda one: one.log_prob_per_character).sample
         assert (sample.index, sample.text, sample.log_probability) == (number, chosen.text, chosen.log_probability)
-    alone = next(best(job(noise(9, wave), LETTERS, options, True, best_of=6), 1, first=2))
+    alone = next(best_of_n(job(noise(9, wave), LETTERS, options, True, best_of=6), 1, first=2))
     assert alone.sample == found[2]
 
 
@@ -181,7 +181,7 @@ def test_short_texts_are_not_favoured() -> None:
     tries = [drawn(options, index) for index in range(30)]
     shortest = min(tries, key=lambda one: len(one.sample.text))
     likeliest_whole = max(tries, key=lambda one: one.sample.log_probability)
-    chosen = max(tries, key=lambda one: one.per_character)
+    chosen = max(tries, key=lambda one: one.log_prob_per_character)
     assert likeliest_whole.sample == shortest.sample != chosen.sample
 
 

@@ -112,7 +112,7 @@ def test_names_that_are_numbers(tmp_path: Path) -> None:
 def test_digits_are_times_where_they_are_said_to_be(tmp_path: Path) -> None:
     series = one(tmp_path, b"at,x\n20200101 050000,5\n20200101 060000,6\n", time_column="at")
     assert series.frequency.name == "hour" and series.times is not None
-    assert series.spell(series.times) == ["20200101 050000", "20200101 060000"]
+    assert series.format_times(series.times) == ["20200101 050000", "20200101 060000"]
 
 
 def test_rows_without_times(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_known_ahead(tmp_path: Path) -> None:
     series = one(tmp_path, data, targets=("x",), future_covariates=("holiday",))
     assert series.values.tolist() == [[1, 0], [2, 1], [3, 0]]
     assert series.future.tolist() == [[1], [2], [3]]  # a hole is filled in
-    assert series.times is not None and series.spell(series.times)[-1] == "2020-01-03"
+    assert series.times is not None and series.format_times(series.times)[-1] == "2020-01-03"
 
 
 def test_several_below_each_other(tmp_path: Path) -> None:
@@ -465,7 +465,7 @@ def test_date_and_time_of_day_in_two_columns(tmp_path: Path) -> None:
     series, said = reading(tmp_path, data.replace(b"13/", b"10/").replace(b"/03/", b"/13/"), frequency="hour")
     assert series[0].time_column == "Date,Time" and said[-1] == "t.csv: dates are read as month/day/year"
     assert series[0].times is not None
-    assert series[0].spell(series[0].frequency.next_times(series[0].times[-1], 4))[-1] == "10/14/2004 00.00.00"
+    assert series[0].format_times(series[0].frequency.next_times(series[0].times[-1], 4))[-1] == "10/14/2004 00.00.00"
     again = one(tmp_path, b"Date,Time,x\n2004-03-10,18:00,1\n2004-03-10,19:00,2\n", time_column="Date,Time")
     assert again.frequency.name == "hour"
     assert one(tmp_path, b"month,year,x\n1,2020,5\n2,2020,6\n", time_column="month,year").frequency.name == "month"
@@ -724,7 +724,7 @@ def test_parquet(tmp_path: Path) -> None:
     fast = pyarrow.array([datetime.datetime(2020, 1, 1, 0, 0, n, 1000) for n in range(3)], pyarrow.timestamp("us"))
     assert reading(tmp_path, parquet(t=fast, x=[1, 2, 4]))[1] == ["t.csv: fractions of seconds are rounded"]
     series = one(tmp_path, parquet(when=zoned, x=[1.5, 2.5, 4.5]))
-    assert series.times is not None and series.spell(series.times)[1] == "2020-01-01 01:00:00Z"
+    assert series.times is not None and series.format_times(series.times)[1] == "2020-01-01 01:00:00Z"
     _, said = reading(
         tmp_path, parquet(id=["a", "a", "b", "b"], t=dates[:2] * 2, x=[1.0, 2.0, None, 3.0], w=["u"] * 4), series="id"
     )

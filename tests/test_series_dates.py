@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqgen.corpus.series_dates import is_clock, is_time, read_numbers, read_texts, regularity
-from seqgen.corpus.series_numbers import comma_of, is_missing, number_of
+from seqgen.corpus.series_dates import is_time_of_day, looks_like_time, times_from_numbers, parse_times, regularity
+from seqgen.corpus.series_numbers import decimal_mark_of, is_missing, parse_number
 
 
 def moments(reading: object) -> list[str]:
@@ -18,7 +18,7 @@ def moments(reading: object) -> list[str]:
 
 
 def back(reading: object) -> list[str]:
-    return reading.style.spell(reading.times.astype("datetime64[us]").astype("datetime64[s]"))  # type: ignore[attr-defined]
+    return reading.style.format_times(reading.times.astype("datetime64[us]").astype("datetime64[s]"))  # type: ignore[attr-defined]
 
 
 # Cells, and what they mean. They must come out as they went in.
@@ -71,12 +71,12 @@ WRITTEN = [
 
 @pytest.mark.parametrize(("cells", "expected"), WRITTEN, ids=[cells[0] for cells, _ in WRITTEN])
 def test_a_format_is_read_and_written_back(cells: list[str], expected: list[str]) -> None:
-    reading = read_texts(cells)
+    reading = parse_times(cells)
     assert reading.bad == -1 and not reading.unsure
     assert moments(reading) == expected
     weeks = "W" in cells[0]  # the year of a week may be another than that of its Monday
     assert back(reading) == cells or weeks
-    assert all(map(is_time, cells))
+    assert all(map(looks_like_time, cells))
 
 
 DIGITS = [
@@ -92,18 +92,18 @@ DIGITS = [
 
 @pytest.mark.parametrize(("cells", "expected"), DIGITS, ids=[cells[0] for cells, _ in DIGITS])
 def test_digits_are_times_where_they_may_be(cells: list[str], expected: list[str]) -> None:
-    reading = read_texts(cells, digits=True)
+    reading = parse_times(cells, digits=True)
     assert moments(reading) == expected and back(reading) == cells
-    assert not any(map(is_time, cells)) and read_texts(cells).bad == 0
+    assert not any(map(looks_like_time, cells)) and parse_times(cells).bad == 0
     if cells[0].isdigit():
-        numbers = read_numbers(np.array([float(cell) for cell in cells]), "t")
+        numbers = times_from_numbers(np.array([float(cell) for cell in cells]), "t")
         assert numbers is not None and moments(numbers) == expected
 
 
 @pytest.mark.parametrize("unit", [1, 1e3, 1e6, 1e9])
 def test_counted_from_1970(unit: float) -> None:
     seconds = [1577836800, 1577840400]
-    reading = read_numbers(np.array(seconds) * unit, "t")
+    reading = times_from_numbers(np.array(seconds) * unit, "t")
     assert reading is not None and moments(reading) == ["2020-01-01T00:00:00", "2020-01-01T01:00:00"]
     assert back(reading) == [f"{second * unit:.0f}" for second in seconds]
 
@@ -112,17 +112,17 @@ def test_years_with_decimals() -> None:
     """As R writes its monthly and quarterly series."""
     for months in (1, 3):
         values = np.round(1949 + np.arange(0, 30, months) / 12, 4)
-        reading = read_numbers(values, "time")
+        reading = times_from_numbers(values, "time")
         assert reading is not None
         expected = np.arange("1949-01", "1951-07", months, dtype="datetime64[M]").astype("datetime64[s]")
         assert moments(reading) == [str(time) for time in expected]
         assert [float(text) for text in back(reading)] == values.tolist()
-    assert read_numbers(np.array([1949.04, 1949.12]), "time") is None
+    assert times_from_numbers(np.array([1949.04, 1949.12]), "time") is None
 
 
 def test_numbers_that_are_no_times() -> None:
     for values in ([], [0.5, 0.7], [1, 2, 3], [np.nan, 2020], [-5e9, 1.5e9], [20201332, 20201333]):
-        assert read_numbers(np.array(values, dtype=float), "t") is None
+        assert times_from_numbers(np.array(values, dtype=float), "t") is None
 
 
 @pytest.mark.parametrize(
@@ -130,24 +130,24 @@ def test_numbers_that_are_no_times() -> None:
     ["", "5", "1.5", "12.2010", "2010.12", "hello", "5 apples", "2020-1", "10:30", "a-b", "May", "-3-04", "1e-05"],
 )
 def test_what_is_no_time(cell: str) -> None:
-    assert is_time(cell) == (cell == "2020-1")
+    assert looks_like_time(cell) == (cell == "2020-1")
 
 
 def test_clocks() -> None:
-    assert all(map(is_clock, ["17:24", "7:24:00", "18.00.00", "5:30 PM", "05:30:00.123"]))
-    assert not any(map(is_clock, ["17.24", "17", "", "2020-01-01", "1:2"]))
+    assert all(map(is_time_of_day, ["17:24", "7:24:00", "18.00.00", "5:30 PM", "05:30:00.123"]))
+    assert not any(map(is_time_of_day, ["17.24", "17", "", "2020-01-01", "1:2"]))
 
 
 def test_zones_that_change_are_one_time_line() -> None:
-    reading = read_texts(["2020-03-29 01:00:00+01:00", "2020-03-29 03:00:00+02:00"])
+    reading = parse_times(["2020-03-29 01:00:00+01:00", "2020-03-29 03:00:00+02:00"])
     assert moments(reading) == ["2020-03-29T00:00:00", "2020-03-29T01:00:00"]
     assert back(reading) == ["2020-03-29 02:00:00+02:00", "2020-03-29 03:00:00+02:00"]  # all in the last one's
 
 
 def test_midnight_may_lack_its_time_of_day() -> None:
-    reading = read_texts(["2020-01-01 22:00:00", "2020-01-01 23:00:00", "2020-01-02"])
+    reading = parse_times(["2020-01-01 22:00:00", "2020-01-01 23:00:00", "2020-01-02"])
     assert moments(reading)[-1] == "2020-01-02T00:00:00" and back(reading)[-1] == "2020-01-02 00:00:00"
-    assert moments(read_texts(["2020-01-01 24:00"])) == ["2020-01-02T00:00:00"]
+    assert moments(parse_times(["2020-01-01 24:00"])) == ["2020-01-02T00:00:00"]
 
 
 @pytest.mark.parametrize(
@@ -163,17 +163,17 @@ def test_midnight_may_lack_its_time_of_day() -> None:
     ],
 )
 def test_a_time_that_is_none_is_found(cell: str) -> None:
-    reading = read_texts(["2020-01-01", "2020-01-02", cell])
+    reading = parse_times(["2020-01-01", "2020-01-02", cell])
     assert reading.bad == 2
 
 
 def test_day_and_month() -> None:
-    assert read_texts(["1/2/2020", "1/13/2020"]).order == "month/day"
-    assert read_texts(["1/2/2020", "13/1/2020"]).order == "day/month"
-    assert read_texts(["1/2/2020", "1/3/2020"]).unsure
-    assert not read_texts(["1/1/2020", "2/2/2020"]).unsure  # both orders say the same
-    assert read_texts(["1/13/2020", "13/1/2020"]).bad >= 0
-    fits = read_texts(["1/2/2020", "1/3/2020"], fits=lambda times: bool(np.diff(times)[0] == 86_400_000_000))
+    assert parse_times(["1/2/2020", "1/13/2020"]).order == "month/day"
+    assert parse_times(["1/2/2020", "13/1/2020"]).order == "day/month"
+    assert parse_times(["1/2/2020", "1/3/2020"]).unsure
+    assert not parse_times(["1/1/2020", "2/2/2020"]).unsure  # both orders say the same
+    assert parse_times(["1/13/2020", "13/1/2020"]).bad >= 0
+    fits = parse_times(["1/2/2020", "1/3/2020"], fits=lambda times: bool(np.diff(times)[0] == 86_400_000_000))
     assert fits.order == "month/day" and not fits.unsure
 
 
@@ -201,7 +201,7 @@ def test_regularity_knows_months() -> None:
 def test_any_time_in_any_format(times: list[datetime.datetime], form: str) -> None:
     times = [time.replace(microsecond=0) for time in times]
     cells = [time.strftime(form) for time in times]
-    reading = read_texts(cells, digits=True)
+    reading = parse_times(cells, digits=True)
     assert reading.bad == -1
     assert moments(reading) == [time.isoformat() for time in times]
     assert back(reading) == cells
@@ -245,7 +245,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize(("cell", "value"), NUMBERS)
 def test_numbers_as_people_write_them(cell: str, value: float) -> None:
-    assert number_of(cell) == pytest.approx(value, rel=1e-15)
+    assert parse_number(cell) == pytest.approx(value, rel=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -262,24 +262,24 @@ def test_numbers_as_people_write_them(cell: str, value: float) -> None:
     ],
 )
 def test_numbers_with_a_decimal_comma(cell: str, value: float) -> None:
-    assert number_of(cell, ",") == value
+    assert parse_number(cell, ",") == value
 
 
 @pytest.mark.parametrize(
     "cell", ["12kg", "1,5", "1,23,4", "1.2.3", "a", "1-2", "5 6", "--5", "%", "$", "1_000", "(5", "2020-01-01"]
 )
 def test_what_is_no_number(cell: str) -> None:
-    assert number_of(cell) is None
+    assert parse_number(cell) is None
 
 
 @pytest.mark.parametrize("cell", ["", " ", "NA", "n/a", "NaN", "null", "-", "?", "#N/A", "—", "None", "\\N"])
 def test_what_is_missing(cell: str) -> None:
-    assert is_missing(cell) and np.isnan(number_of(cell) or 0)
+    assert is_missing(cell) and np.isnan(parse_number(cell) or 0)
 
 
 def test_what_stands_before_decimals() -> None:
     cells = ["1.5", "1,5", "1.234", "1,234", "1.234,5", "1,234.5", "1.234.567", "1,234,567", "0.123", "5", "x", "1,2,3"]
-    assert [comma_of(cell) for cell in cells] == [
+    assert [decimal_mark_of(cell) for cell in cells] == [
         (".", True),
         (",", True),
         (".", False),
@@ -299,4 +299,4 @@ def test_what_stands_before_decimals() -> None:
 def test_any_number_in_both_styles(value: float) -> None:
     english = f"{value:,.3f}"
     german = english.replace(",", "_").replace(".", ",").replace("_", ".")
-    assert number_of(english) == number_of(german, ",") == float(f"{value:.3f}")
+    assert parse_number(english) == parse_number(german, ",") == float(f"{value:.3f}")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqgen.corpus.series_frequency import Frequency, day_of, on_day
-from seqgen.corpus.series_grid import agree, fill, gather, infer, lay, runs
+from seqgen.corpus.series_frequency import Frequency, day_of_month, on_day_of_month
+from seqgen.corpus.series_grid import resolve_frequency, interpolate_missing, average_rows, infer_frequency, build_grid, true_runs
 from seqgen.errors import DataError, UserError
 
 NAMES = [
@@ -133,13 +133,13 @@ def test_seconds() -> None:
 
 
 def test_days_of_months() -> None:
-    assert [day_of(np.datetime64(day)) for day in ("2020-01-01", "2020-02-28", "2020-02-29", "2021-02-28")] == [
+    assert [day_of_month(np.datetime64(day)) for day in ("2020-01-01", "2020-02-28", "2020-02-29", "2021-02-28")] == [
         1,
         28,
         31,
         31,
     ]
-    assert str(on_day(np.array(["2021-02"], dtype="datetime64[M]"), 30)[0]) == "2021-02-28T00:00:00"
+    assert str(on_day_of_month(np.array(["2021-02"], dtype="datetime64[M]"), 30)[0]) == "2021-02-28T00:00:00"
 
 
 frequencies = st.sampled_from(
@@ -166,12 +166,12 @@ def test_what_was_made_is_found(frequency: Frequency, start: int, count: int) ->
     """The frequency of regular times is theirs, its grid is they, and it goes on where they would."""
     first = np.datetime64(start // 3600 * 3600, "s")
     times = frequency.next_times(first, count + 20)
-    found = infer(times[:count])
+    found = infer_frequency(times[:count])
     assert found is not None
     if (found.unit, found.count) != (frequency.unit, frequency.count):  # seven dates may as well be all on working days
         assert {found.name, frequency.name} <= {"business day", "day"} and count < 12
         return
-    grid = lay(times[:count], found, found)
+    grid = build_grid(times[:count], found, found)
     assert grid.exact and not grid.averaged and (grid.times == times[:count]).all()
     assert (grid.row_of == np.arange(count)).all()
     assert (found.next_times(times[count - 1], 20) == times[count:]).all()
@@ -182,12 +182,12 @@ def test_what_was_made_is_found(frequency: Frequency, start: int, count: int) ->
 def test_gaps_do_not_hide_it(frequency: Frequency, start: int, holes: set[int]) -> None:
     times = frequency.next_times(np.datetime64(start // 3600 * 3600, "s"), 50)
     kept = np.array([number for number in range(50) if number not in holes])
-    found = infer(times[kept])
+    found = infer_frequency(times[kept])
     if found is None or (found.unit, found.count) != (frequency.unit, frequency.count):
         steps = np.diff(kept)
         assert (steps > 1).mean() >= 0.25  # too many holes to tell
         return
-    grid = lay(times[kept], found, found)
+    grid = build_grid(times[kept], found, found)
     assert (grid.times == times).all() and (grid.row_of == kept).all()
 
 
@@ -216,36 +216,36 @@ def times(*texts: str) -> np.ndarray:
     ],
 )
 def test_frequencies_of_odd_times(given_times: np.ndarray, name: str | None) -> None:
-    found = infer(given_times)
+    found = infer_frequency(given_times)
     assert (found.name if found else None) == name
 
 
 def test_asked_for() -> None:
     day, hour, month = Frequency("day"), Frequency("hour"), Frequency("month", 1, 31)
-    assert agree(hour, day, "t") == day and agree(None, day, "t") == day
-    assert agree(month, Frequency("month"), "t") == month  # the day of the month is known
+    assert resolve_frequency(hour, day, "t") == day and resolve_frequency(None, day, "t") == day
+    assert resolve_frequency(month, Frequency("month"), "t") == month  # the day of the month is known
     with pytest.raises(DataError, match=r"^t has a row every day, and every hour is needed$"):
-        agree(day, hour, "t")
+        resolve_frequency(day, hour, "t")
 
 
 def test_wider_grids() -> None:
     days = Frequency("day").next_times(np.datetime64("2020-01-14"), 200)
-    weeks = lay(days, Frequency("week"), Frequency("day"))
+    weeks = build_grid(days, Frequency("week"), Frequency("day"))
     assert (
         weeks.averaged
         and str(weeks.times[0]) == "2020-01-13T00:00:00"
         and weeks.row_of[:7].tolist() == [0, 0, 0, 0, 0, 1, 1]
     )
-    quarters = lay(days, Frequency("quarter"), Frequency("day"))
+    quarters = build_grid(days, Frequency("quarter"), Frequency("day"))
     assert [str(time)[:10] for time in quarters.times] == ["2020-01-01", "2020-04-01", "2020-07-01"]
-    business = lay(days, Frequency("business day"), Frequency("hour"))
+    business = build_grid(days, Frequency("business day"), Frequency("hour"))
     assert business.averaged and (np.is_busday(business.times.astype("datetime64[D]"))).all()
 
 
 def test_gather_is_the_mean_of_what_is_known() -> None:
     values = np.array([[1.0, np.nan], [3.0, 4.0], [5.0, np.nan]])
-    assert gather(values, np.array([0, 0, 2]), 4)[:, 0].tolist()[0] == 2
-    result = gather(values, np.array([0, 0, 2]), 4)
+    assert average_rows(values, np.array([0, 0, 2]), 4)[:, 0].tolist()[0] == 2
+    result = average_rows(values, np.array([0, 0, 2]), 4)
     assert result[0].tolist() == [2, 4] and result[2, 0] == 5
     assert np.isnan(result[[1, 3]]).all() and np.isnan(result[2, 1])
 
@@ -254,15 +254,15 @@ def test_fill() -> None:
     nan = np.nan
     values = np.array([[nan, 1, nan], [2, nan, nan], [nan, nan, nan], [4, nan, nan], [nan, 5, nan]])
     before = values.copy()
-    result = fill(values, np.zeros(5, dtype=bool))
+    result = interpolate_missing(values, np.zeros(5, dtype=bool))
     assert result.T.tolist() == [[2, 2, 3, 4, 4], [1, 2, 3, 4, 5], [0, 0, 0, 0, 0]]
-    held = fill(values, np.array([True, False, True, False, True]))
+    held = interpolate_missing(values, np.array([True, False, True, False, True]))
     assert held[:, 0].tolist() == [2, 2, 2, 4, 4] and held[2, 1] == 1
     np.testing.assert_array_equal(values, before)
 
 
 def test_runs() -> None:
     assert (
-        runs(np.array([1, 0, 1, 1, 0, 1], dtype=bool)) == [(0, 1), (2, 4), (5, 6)]
-        and runs(np.zeros(3, dtype=bool)) == []
+        true_runs(np.array([1, 0, 1, 1, 0, 1], dtype=bool)) == [(0, 1), (2, 4), (5, 6)]
+        and true_runs(np.zeros(3, dtype=bool)) == []
     )

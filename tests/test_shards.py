@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seqgen
-from seqgen.corpus.labelled import LabelledOptions, examples
-from seqgen.corpus.shards import WHOLE, Shard, lines_between
+from seqgen.corpus.labelled import LabelledOptions, read_examples
+from seqgen.corpus.shards import SINGLE_SHARD, Shard, lines_between
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, UserError
 
@@ -30,7 +30,7 @@ def every(of: int) -> list[Shard]:
 
 @given(st.integers(0, 200), Parts)
 def test_numbers_are_dealt_in_order_and_evenly(count: int, of: int) -> None:
-    dealt = [shard.of_numbers(count) for shard in every(of)]
+    dealt = [shard.index_range(count) for shard in every(of)]
     assert [number for part in dealt for number in part] == list(range(count))
     assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
 
@@ -72,7 +72,7 @@ def test_the_lines_of_all_parts_are_those_of_all_documents(
         path = folder / (f"{number}.gz" if compressed else str(number))
         path.write_bytes(gzip.compress(text) if compressed else text)
         documents.append(Document(path.name, path))
-    joined = b"".join(chunk for shard in every(of) for chunks in shard.of_lines(documents) for chunk in chunks)
+    joined = b"".join(chunk for shard in every(of) for chunks in shard.select_lines(documents) for chunk in chunks)
     assert joined == b"".join(text for text, _ in texts)
 
 
@@ -82,20 +82,20 @@ def test_documents_are_dealt_in_order(tmp_path_factory: pytest.TempPathFactory, 
     documents = [Document(str(number), folder / str(number)) for number in range(len(sizes))]
     for document, size in zip(documents, sizes, strict=True):
         document.path.write_bytes(b"x" * size)
-    dealt = [shard.of_documents(documents) for shard in every(of)]
+    dealt = [shard.select_documents(documents) for shard in every(of)]
     assert [document for part in dealt for document in part] == documents
 
 
 def test_what_vanishes_is_a_clear_error(tmp_path: Path) -> None:
     gone = [Document("gone", tmp_path / "gone")]
     with pytest.raises(DataError, match="cannot read 'gone': No such file"):
-        Shard(1, 2).of_documents(gone)
+        Shard(1, 2).select_documents(gone)
     with pytest.raises(DataError, match="cannot read 'gone': No such file"):
-        list(Shard(1, 2).of_lines(gone))
+        list(Shard(1, 2).select_lines(gone))
 
 
 def test_shards_as_people_write_them() -> None:
-    assert Shard.parse(None) is WHOLE
+    assert Shard.parse(None) is SINGLE_SHARD
     assert Shard.parse("3/16") == Shard(3, 16)
     assert Shard.parse("1/1").is_whole
     assert not Shard.parse("1/2").is_whole
@@ -123,7 +123,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             seqgen.train(str(place / "sources" / source), place / name, **{**ranks.SMALL, **settings, **shorter})
     chance = random.Random(1)
     table = Document("reviews", place / "sources" / "reviews.csv")
-    texts = [" ".join(one.text.split()) for one in examples([table], LabelledOptions(), lambda _: None)]
+    texts = [" ".join(one.text.split()) for one in read_examples([table], LabelledOptions(), lambda _: None)]
     lines = [chance.choice(texts)[: chance.choice([0, 5, 30, 300])] for _ in range(60)]
     (place / "one.txt").write_text("\n".join([*lines[:40], "and no line feed"]), "utf-8")
     (place / "two.txt.gz").write_bytes(gzip.compress("\r\n".join([*lines[41:], ""]).encode()))

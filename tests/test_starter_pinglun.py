@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from seqgen.corpus.labelled import looks_labelled
+from seqgen.corpus.labelled import looks_like_labelled_texts
 
 FILE = Path(__file__).resolve().parents[1] / "corpora" / "pinglun.csv"
 
@@ -61,4 +61,4 @@ def test_no_two_reviews_are_alike(rows: list[list[str]]) -> None:
 
 
 def test_its_columns_are_known(rows: list[list[str]]) -> None:
-    assert looks_labelled(FILE)
+    assert looks_like_labelled_texts(FILE)

@@ -22,9 +22,9 @@ import seqgen
 from seqgen.api.model import Model
 from seqgen.checkpoint import write_weights
 from seqgen.errors import ModelError, UserError
-from seqgen.generation.draw import drawn_from, random_stream
-from seqgen.generation.state import KEPT, SavedState, from_bytes
-from seqgen.generation.text import Cutter, Sample
+from seqgen.generation.draw import stream_position, random_stream
+from seqgen.generation.state import MIN_HISTORY, SavedState, from_bytes
+from seqgen.generation.text import StopMatcher, Sample
 from seqgen.tensors import dump, parse
 from seqgen.tokenizers.characters import ByteCodec, CharCodec
 from seqgen.tokenizers.dialogue import DialogueCodec
@@ -80,10 +80,10 @@ def in_parts(model: Model, lengths: list[int], prompt: str = "", **options: Any)
     state, parts = None, []
     for length in lengths:
         kept = Keeper()
-        (sample,) = model.sample("" if state else prompt, state=state, left=kept, length=length, **options)
+        (sample,) = model.sample("" if state else prompt, state=state, on_state=kept, length=length, **options)
         parts.append(sample.text)
         fingerprint = model.checkpoint.fingerprint
-        state = from_bytes(kept.state.to_bytes(fingerprint), "s", fingerprint, model.checkpoint.language_model)
+        state = from_bytes(kept.state.to_bytes(fingerprint), "s", fingerprint, model.checkpoint.language_config)
         if options.get("seed") is not None:
             options = {name: value for name, value in options.items() if name != "seed"}  # the state knows it
     return parts
@@ -96,15 +96,15 @@ def in_parts(model: Model, lengths: list[int], prompt: str = "", **options: Any)
 def test_a_random_stream_goes_on_where_it_was(seed: int, index: int, drawn: int) -> None:
     whole = random_stream(seed, index).random(drawn + 3)
     stream = random_stream(seed, index, drawn)
-    assert drawn_from(stream) == drawn
+    assert stream_position(stream) == drawn
     np.testing.assert_array_equal(stream.random(3), whole[drawn:])
-    assert drawn_from(stream) == drawn + 3
+    assert stream_position(stream) == drawn + 3
 
 
 def test_so_it_is_far_along() -> None:
     far = (1 << 40) + 3
     stream = random_stream(1, 2, far)
-    assert drawn_from(stream) == far
+    assert stream_position(stream) == far
     assert random_stream(1, 2, far + 1).random() == stream.random(2)[1]
 
 
@@ -113,7 +113,7 @@ def test_so_it_is_far_along() -> None:
 
 @given(st.text("ab\n", max_size=12), st.integers(0, 14), st.lists(st.text("ab\n", min_size=1, max_size=3), max_size=2))
 def test_nothing_is_lost_where_a_text_is_cut(text: str, length: int, stops: list[str]) -> None:
-    cutter = Cutter(length, stops)
+    cutter = StopMatcher(length, stops)
     shown = cutter.push(text) if length else ""
     if length and not cutter.finish_reason:
         shown += cutter.finish()
@@ -174,7 +174,7 @@ def models_(models: Models) -> Models:
 def test_what_matched_is_followed_by_another_match(models: Models) -> None:
     model = loaded(models("char"))
     kept = Keeper()
-    (first,) = model.sample(grammar="(the|old) [a-z]{3,9}!", length=30, left=kept)
+    (first,) = model.sample(grammar="(the|old) [a-z]{3,9}!", length=30, on_state=kept)
     (second,) = model.sample(state=kept.state, grammar="[0-9]+\\.", length=9)
     assert re.fullmatch("(the|old) [a-z]{3,9}!", first.text) and first.finish_reason == "grammar"
     assert re.fullmatch("[0-9]+\\.", second.text)
@@ -196,7 +196,7 @@ def test_a_prompt_on_top_comes_behind_what_was_not_shown(models: Models) -> None
     model = loaded(models("subword"))
     for length in range(1, 12):
         kept = Keeper()
-        (sample,) = model.sample("The ", left=kept, length=length, seed=4)
+        (sample,) = model.sample("The ", on_state=kept, length=length, seed=4)
         (more,) = model.sample(" AND ", state=kept.state, length=9)
         assert more.prompt == kept.state.pending + " AND "
         assert len(more.text) == 9
@@ -217,7 +217,7 @@ def test_one_state_is_the_beginning_of_many(models: Models) -> None:
 def test_the_seed_is_kept_unless_another_is_given(models: Models) -> None:
     model = loaded(models("char"))
     kept = Keeper()
-    model.sample(length=10, seed=21, left=kept)
+    model.sample(length=10, seed=21, on_state=kept)
     assert model.sample(state=kept.state, length=5)[0].seed == 21
     assert model.sample(state=kept.state, length=5, seed=1)[0].seed == 1
 
@@ -229,10 +229,10 @@ def test_any_engine_goes_on(models: Models, cell: str) -> None:
     engines = [loaded(folder, name) for name in ENGINES]
     states = [model.read("The old lamp was li") for model in engines]
     for model, state in itertools.product(engines, states):
-        logits, _ = model.engine.step(np.array([5]), model.engine.adopt(state.cells))
-        wanted, _ = engines[0].engine.step(np.array([5]), engines[0].engine.adopt(states[0].cells))
+        logits, _ = model.engine.step(np.array([5]), model.engine.import_state(state.cells))
+        wanted, _ = engines[0].engine.step(np.array([5]), engines[0].engine.import_state(states[0].cells))
         np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-4)
-        np.testing.assert_array_equal(model.engine.export(model.engine.adopt(state.cells), 0), state.cells)
+        np.testing.assert_array_equal(model.engine.export_state(model.engine.import_state(state.cells), 0), state.cells)
 
 
 def test_a_state_is_of_constant_size(models: Models) -> None:
@@ -241,7 +241,7 @@ def test_a_state_is_of_constant_size(models: Models) -> None:
     for _ in range(4):
         state = model.read(TEXT[:3000], state)
         sizes.append(len(state.to_bytes("m")))
-    assert len(state.history) == KEPT and state.cut
+    assert len(state.history) == MIN_HISTORY and state.cut
     assert sizes[-1] - sizes[-2] == 0
 
 
@@ -259,7 +259,7 @@ def test_conversations_go_on(models: Models) -> None:
 def test_texts_of_a_label_go_on(models: Models) -> None:
     model = loaded(models("labelled", "classify", labels=("sun", "moon")))
     kept = Keeper()
-    (first,) = model.sample("The", label="moon", length=20, seed=5, left=kept)
+    (first,) = model.sample("The", label="moon", length=20, seed=5, on_state=kept)
     (whole,) = model.sample("The", label="moon", length=40, seed=5)
     (rest,) = model.sample(state=kept.state, length=40 - len(first.text), stop_at_end=True)
     assert first.text + rest.text == whole.text
@@ -269,7 +269,7 @@ def test_the_best_of_several_can_be_gone_on_with(models: Models) -> None:
     model = loaded(models("char"))
     for search in ({"best_of": 4}, {"beam": 3}):
         kept = Keeper()
-        (sample,) = model.sample("The ", length=20, left=kept, **search)
+        (sample,) = model.sample("The ", length=20, on_state=kept, **search)
         (greedy,) = model.sample(state=kept.state, length=15, temperature=0)
         assert greedy.text == model.sample("The " + sample.text, length=15, temperature=0)[0].text
 
@@ -285,7 +285,7 @@ def test_bars_follow_bars(models: Models, options: dict[str, Any]) -> None:
     (first,) = model.compose(length=2, seed=1, keep=True, **options)
     assert first.saved is not None
     fingerprint = model.checkpoint.fingerprint
-    state = from_bytes(first.saved.to_bytes(fingerprint), "s", fingerprint, model.checkpoint.language_model)
+    state = from_bytes(first.saved.to_bytes(fingerprint), "s", fingerprint, model.checkpoint.language_config)
     (second,) = model.compose(length=3, state=state, keep=True, **options)
     assert second.saved is not None
     assert (first.events + 1 + second.events, first.bars + second.bars) == (whole.events, 5)  # 1: the bar that begins
@@ -426,7 +426,7 @@ def test_a_state_that_was_changed_is_taken_or_refused(
     data = saved_[:place] + bytes_ + saved_[place + len(bytes_) :]
     fingerprint = model.checkpoint.fingerprint
     try:
-        state = from_bytes(data, "s", fingerprint, model.checkpoint.language_model)
+        state = from_bytes(data, "s", fingerprint, model.checkpoint.language_config)
     except ModelError as error:
         assert "\n" not in str(error)
     else:

@@ -25,10 +25,10 @@ from hypothesis import strategies as st
 
 import seqgen
 from seqgen import checkpoint
-from seqgen.corpus.parquet import rows_at_once
+from seqgen.corpus.parquet import safe_batch_size
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.strangers import as_bytes, one_line, parse_json
-from seqgen.streams import MOST_BESIDE, open_input
+from seqgen.streams import DECOMPRESSION_HEADROOM, open_input
 
 READERS = strange.data_readers()
 NAMES = [f"{kind}/{file}" for kind in strange.KINDS for file in ("config.json", "tokenizer.json", "model.safetensors")]
@@ -268,9 +268,9 @@ def test_of_long_words_in_parquet_few_rows_are_held_together(length: int, rows: 
     assert (tmp_path / "a.parquet").stat().st_size < bombs.LARGEST
     if length > bombs.LARGEST * 10:
         with pytest.raises(DataError, match="which no honest file"):
-            rows_at_once(tmp_path / "a.parquet")
+            safe_batch_size(tmp_path / "a.parquet")
     else:
-        assert rows_at_once(tmp_path / "a.parquet") == rows
+        assert safe_batch_size(tmp_path / "a.parquet") == rows
 
 
 def test_an_honest_file_that_shrinks_well_is_read(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_an_honest_file_that_shrinks_well_is_read(tmp_path: Path) -> None:
     from seqgen.streams import read_whole
 
     assert read_whole(path) == rows
-    path.write_bytes(gzip.compress(bytes(MOST_BESIDE * 2)))
+    path.write_bytes(gzip.compress(bytes(DECOMPRESSION_HEADROOM * 2)))
     with pytest.raises(DataError, match="which no honest file does"):
         read_whole(path)
 

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from seqgen import streams
 from seqgen.errors import DataError, UserError
 from seqgen.strangers import printable
-from seqgen.streams import COMPRESSED, PART, atomic_write, exchange, open_input, read_chunks, write_bytes
+from seqgen.streams import COMPRESSED_SUFFIXES, PARTIAL_SUFFIX, atomic_write, replace_folder, open_input, read_chunks, write_bytes
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,
@@ -43,7 +43,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def read(path: Path | str, size: int = streams.CHUNK) -> bytes:
+def read(path: Path | str, size: int = streams.CHUNK_SIZE) -> bytes:
     with contextlib.closing(open_input(path)) as stream:
         return b"".join(read_chunks(stream, str(path), size))
 
@@ -57,10 +57,10 @@ def one_line(error: pytest.ExceptionInfo[BaseException]) -> bool:
 
 
 def test_every_compressed_suffix_is_tested() -> None:
-    assert set(PACKERS) == set(COMPRESSED)
+    assert set(PACKERS) == set(COMPRESSED_SUFFIXES)
 
 
-@pytest.mark.parametrize("suffix", COMPRESSED)
+@pytest.mark.parametrize("suffix", COMPRESSED_SUFFIXES)
 @pytest.mark.parametrize("body", [TEXT, NOISE, b"x"], ids=["text", "noise", "x"])
 def test_a_compressed_file_is_read_through_its_decompressor(suffix: str, body: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"file.txt{suffix}"
@@ -69,14 +69,14 @@ def test_a_compressed_file_is_read_through_its_decompressor(suffix: str, body: b
     assert read(str(path), 777) == body
 
 
-@pytest.mark.parametrize("suffix", COMPRESSED)
+@pytest.mark.parametrize("suffix", COMPRESSED_SUFFIXES)
 def test_the_suffix_may_be_in_capitals(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"FILE{suffix.upper()}"
     path.write_bytes(PACKERS[suffix](TEXT))
     assert read(path) == TEXT
 
 
-@pytest.mark.parametrize("suffix", COMPRESSED)
+@pytest.mark.parametrize("suffix", COMPRESSED_SUFFIXES)
 def test_compressed_files_put_one_behind_the_other_are_one(suffix: str, tmp_path: Path) -> None:
     """`cat a.gz b.gz > c.gz`, as log rotation does."""
     path = tmp_path / f"both{suffix}"
@@ -90,7 +90,7 @@ def test_any_other_suffix_is_read_as_it_is(tmp_path: Path) -> None:
         assert read(tmp_path / name) == (tmp_path / name).read_bytes()
 
 
-@pytest.mark.parametrize("suffix", COMPRESSED)
+@pytest.mark.parametrize("suffix", COMPRESSED_SUFFIXES)
 @pytest.mark.parametrize("left", [0.001, 0.3, 0.5, 0.999, -1, -4, -9])
 def test_a_truncated_file_is_a_data_error(suffix: str, left: float, tmp_path: Path) -> None:
     """What came before may have been read; but its end must not pass for the end of the text."""
@@ -102,7 +102,7 @@ def test_a_truncated_file_is_a_data_error(suffix: str, left: float, tmp_path: Pa
     assert one_line(error)
 
 
-@pytest.mark.parametrize("suffix", COMPRESSED)
+@pytest.mark.parametrize("suffix", COMPRESSED_SUFFIXES)
 @pytest.mark.parametrize("place", [0, 0.5, -1])
 def test_a_damaged_file_is_a_data_error(suffix: str, place: float, tmp_path: Path) -> None:
     packed = bytearray(PACKERS[suffix](NOISE))
@@ -114,7 +114,7 @@ def test_a_damaged_file_is_a_data_error(suffix: str, place: float, tmp_path: Pat
     assert one_line(error)
 
 
-@pytest.mark.parametrize("suffix", COMPRESSED)
+@pytest.mark.parametrize("suffix", COMPRESSED_SUFFIXES)
 def test_a_file_that_is_not_what_its_name_says_is_a_data_error(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"text{suffix}"
     path.write_bytes(TEXT)
@@ -124,7 +124,7 @@ def test_a_file_that_is_not_what_its_name_says_is_a_data_error(suffix: str, tmp_
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks the kernel which files are open")
-@pytest.mark.parametrize("suffix", ["", *COMPRESSED])
+@pytest.mark.parametrize("suffix", ["", *COMPRESSED_SUFFIXES])
 def test_closing_closes_the_file_below(suffix: str, tmp_path: Path) -> None:
     """A decompressor that is given a file leaves it open; a folder of thousands must not use up the handles."""
     path = tmp_path / f"file{suffix}"
@@ -146,7 +146,7 @@ def opened() -> set[str]:
 
 def test_what_cannot_be_opened_is_a_data_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    missing = [tmp_path / f"none{suffix}" for suffix in (".txt", *COMPRESSED)]
+    missing = [tmp_path / f"none{suffix}" for suffix in (".txt", *COMPRESSED_SUFFIXES)]
     for path in (tmp_path, *missing, tmp_path / "file" / "below"):
         with pytest.raises(DataError) as error:
             open_input(path)
@@ -159,7 +159,7 @@ def test_what_cannot_be_opened_leaves_nothing_half_made(tmp_path: Path) -> None:
     program = f"""
 from seqgen.errors import DataError
 from seqgen.streams import open_input
-for suffix in {COMPRESSED!r}:
+for suffix in {COMPRESSED_SUFFIXES!r}:
     try:
         open_input("none" + suffix)
     except DataError:
@@ -279,7 +279,7 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
         assert not path.exists()
         (part,) = path.parent.iterdir()
         assert part.name.startswith(".")  # walking a folder passes it over
-        assert part.name.endswith(PART)
+        assert part.name.endswith(PARTIAL_SUFFIX)
         stream.write(b" and half")
     assert path.read_bytes() == b"half and half"
     assert names(path.parent) == {"file.txt"}
@@ -422,7 +422,7 @@ def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
 
 @pytest.fixture(params=["swapped", "renamed"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways in which `exchange` may go: Linux's system call, and the two renames of elsewhere."""
+    """Both ways in which `replace_folder` may go: Linux's system call, and the two renames of elsewhere."""
     if request.param == "renamed":
         monkeypatch.setattr(streams, "_swap", lambda new, old: False)
     elif not sys.platform.startswith("linux"):
@@ -440,14 +440,14 @@ def folder(path: Path, text: str) -> Path:
 
 def test_the_new_folder_takes_the_place_of_the_old(way: str, tmp_path: Path) -> None:
     old, new = folder(tmp_path / "model", "old"), folder(tmp_path / ".model.new.part", "new")
-    exchange(new, old)
+    replace_folder(new, old)
     assert names(tmp_path) == {"model"}
     assert (old / "file").read_text() == "new"
     assert names(old / "below") == {"new.txt"}
 
 
 def test_the_new_folder_takes_a_free_place(way: str, tmp_path: Path) -> None:
-    exchange(folder(tmp_path / "new", "new"), tmp_path / "model")
+    replace_folder(folder(tmp_path / "new", "new"), tmp_path / "model")
     assert names(tmp_path) == {"model"}
     assert (tmp_path / "model" / "file").read_text() == "new"
 
@@ -455,8 +455,8 @@ def test_the_new_folder_takes_a_free_place(way: str, tmp_path: Path) -> None:
 def test_what_a_killed_exchange_left_is_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "_swap", lambda new, old: False)
     folder(tmp_path / "model", "old")
-    folder(tmp_path / f".model.old{PART}", "older")
-    exchange(folder(tmp_path / "new", "new"), tmp_path / "model")
+    folder(tmp_path / f".model.old{PARTIAL_SUFFIX}", "older")
+    replace_folder(folder(tmp_path / "new", "new"), tmp_path / "model")
     assert names(tmp_path) == {"model"}
     assert (tmp_path / "model" / "file").read_text() == "new"
 
@@ -464,7 +464,7 @@ def test_what_a_killed_exchange_left_is_cleared(tmp_path: Path, monkeypatch: pyt
 def test_an_exchange_that_fails_leaves_the_old(way: str, tmp_path: Path) -> None:
     old = folder(tmp_path / "model", "old")
     with pytest.raises(OSError):
-        exchange(tmp_path / "nothing", old)
+        replace_folder(tmp_path / "nothing", old)
     assert names(tmp_path) == {"model"}
     assert (old / "file").read_text() == "old"
 
@@ -474,7 +474,7 @@ def test_a_link_is_exchanged_without_leaving_anything(way: str, tmp_path: Path) 
     folder(tmp_path / "monday", "old")
     link = tmp_path / "latest"
     link.symlink_to("monday")
-    exchange(folder(tmp_path / ".latest.new.part", "new"), link)
+    replace_folder(folder(tmp_path / ".latest.new.part", "new"), link)
     assert (link / "file").read_text() == "new"
     assert link.is_symlink()
     assert names(tmp_path) == {"monday", "latest"}

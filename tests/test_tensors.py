@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqgen.errors import ModelError
-from seqgen.tensors import MOST_HEADER, dump, map_file, parse
+from seqgen.tensors import MAX_HEADER_BYTES, dump, mmap_file, parse
 
 ARRAYS = {
     "letters": np.frombuffer(b"a tale", dtype=np.uint8),
@@ -30,7 +30,7 @@ def made(header: object, body: bytes = b"") -> bytes:
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(WHOLE)
-    for arrays, metadata in (parse(WHOLE, "a file"), map_file(tmp_path / "file")):
+    for arrays, metadata in (parse(WHOLE, "a file"), mmap_file(tmp_path / "file")):
         assert metadata == {"what": "a test"}
         assert set(arrays) == set(ARRAYS)
         for name, array in ARRAYS.items():
@@ -48,7 +48,7 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
         (b"", "0 bytes"),
         (b"\1\0\0", "3 bytes"),
         ((1 << 60).to_bytes(8, "little") + b"{}", "header"),
-        ((MOST_HEADER + 1).to_bytes(8, "little") + b" " * (MOST_HEADER + 1), "header"),
+        ((MAX_HEADER_BYTES + 1).to_bytes(8, "little") + b" " * (MAX_HEADER_BYTES + 1), "header"),
         ((100).to_bytes(8, "little") + b"{}", "ends within its header"),
         (made(b"no json"), "damaged"),
         (made(b"[" * 100_000), "damaged"),
@@ -90,7 +90,7 @@ def test_a_file_that_was_changed_is_read_or_refused(place: int, bytes_: bytes, c
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot read"):
-        map_file(tmp_path / "nothing")
+        mmap_file(tmp_path / "nothing")
     (tmp_path / "empty").write_bytes(b"")
     with pytest.raises(ModelError, match="cannot read"):
-        map_file(tmp_path / "empty")
+        mmap_file(tmp_path / "empty")

@@ -23,7 +23,7 @@ import pytest
 
 import seqgen
 from seqgen.cli import progress
-from seqgen.cli.common import Voice
+from seqgen.cli.common import StderrLogger
 from seqgen.cli.main import main
 
 TINY = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32"]
@@ -179,12 +179,12 @@ def test_in_a_pipe_long_work_tells_how_far_it_is_now_and_then(
 ) -> None:
     clock = [100.0]
     monkeypatch.setattr("seqgen.cli.progress.time.monotonic", lambda: clock[0])
-    shown = progress._Lines(Voice(quiet=False))
-    shown.tell("encoding much")
+    shown = progress._Lines(StderrLogger(quiet=False))
+    shown.report("encoding much")
     for second in range(300):
         clock[0] += 0.1
         shown.progress(second * 1_000_000, 300_000_000)
-    shown.tell("reading what nobody knows the size of")
+    shown.report("reading what nobody knows the size of")
     clock[0] += 11
     shown.progress(5, None)
     assert capfdbinary.readouterr().err.decode().splitlines() == [

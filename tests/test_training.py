@@ -38,7 +38,7 @@ from seqgen.music import midi
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.tokenizers import decode
 from seqgen.training import device, plan
-from seqgen.training.language import NextId
+from seqgen.training.language import NextTokenObjective
 from seqgen.training.loop import Event, Finished, Position, Recovered, Run, Stepped, Validated
 from seqgen.training.schedule import Schedule
 
@@ -86,7 +86,7 @@ class Toy:
 
     def __init__(self, spoil: Callable[..., Tensor] = alone, heights: list[float | None] | None = None) -> None:
         self.network = nn.Linear(1, 1)
-        self.measures: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
         nn.init.zeros_(self.network.weight)
         nn.init.zeros_(self.network.bias)
         self.steps_per_epoch = 10
@@ -114,10 +114,10 @@ class Toy:
             return next(self._heights)
         return float(((self.network.weight - 3) ** 2).mean().detach())
 
-    def carried(self) -> dict[str, Tensor]:
+    def carried_state(self) -> dict[str, Tensor]:
         return {"memory": self.memory}
 
-    def carry(self, tensors: dict[str, Tensor]) -> None:
+    def load_carried_state(self, tensors: dict[str, Tensor]) -> None:
         self.carries.append(tensors)
         self.memory = tensors.get("memory", torch.zeros(1))
 
@@ -410,7 +410,7 @@ def test_state_of_another_run_is_refused(what: str) -> None:
 # The plan
 
 
-def steady(rate: float) -> plan.Speed:
+def steady(rate: float) -> plan.SpeedProbe:
     return lambda network, batch, length: rate
 
 
@@ -432,7 +432,7 @@ def test_a_plan_keeps_what_was_given_and_settles_the_rest(
     tokens: int, vocab: int, rate: float, given_options: dict[str, Any], long: tuple[str, Any] | None, spent: float
 ) -> None:
     options = TrainOptions(**given_options, **dict([long] if long else []))
-    made = plan.make(options, plan.Corpus(tokens, vocab, vocab), device.choose("cpu", "fp32", 1), steady(rate), spent)
+    made = plan.make_plan(options, plan.CorpusStats(tokens, vocab, vocab), device.choose("cpu", "fp32", 1), steady(rate), spent)
     for name, value in given_options.items():
         homes = [made.network, made.schedule, made]
         kept = next(getattr(home, name) for home in homes if hasattr(home, name))
@@ -450,9 +450,9 @@ def test_a_plan_keeps_what_was_given_and_settles_the_rest(
 
 
 def test_more_time_never_makes_a_smaller_network() -> None:
-    corpus = plan.Corpus(5_000_000, 300, 300)
+    corpus = plan.CorpusStats(5_000_000, 300, 300)
     sizes = [
-        plan.make(TrainOptions(budget=f"{s}s"), corpus, device.choose("cpu", "fp32", 1), steady(20_000))
+        plan.make_plan(TrainOptions(budget=f"{s}s"), corpus, device.choose("cpu", "fp32", 1), steady(20_000))
         for s in (5, 60, 600, 7200)
     ]
     units = [made.network.rnn_size for made in sizes]
@@ -462,9 +462,9 @@ def test_more_time_never_makes_a_smaller_network() -> None:
 
 @pytest.mark.parametrize("epochs", [1e300, 1e308])
 def test_more_epochs_than_can_be_counted_are_no_fault_of_the_program(epochs: float) -> None:
-    corpus = plan.Corpus(10**9, 300, 300)
+    corpus = plan.CorpusStats(10**9, 300, 300)
     with pytest.raises(UserError, match="--epochs"):
-        plan.make(TrainOptions(epochs=epochs), corpus, device.choose("cpu", "fp32", 1), steady(1e5))
+        plan.make_plan(TrainOptions(epochs=epochs), corpus, device.choose("cpu", "fp32", 1), steady(1e5))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -616,8 +616,8 @@ def test_every_cell_learns_every_task_with_every_tokenizer(
     model = seqgen.load(tmp_path / "m")
     assert model.checkpoint.config["task"] == task
     assert model.checkpoint.network.cell == cell
-    reader = model.checkpoint.reader
-    assert getattr(reader, "text", reader).kind == tokenizer
+    preprocessor = model.checkpoint.preprocessor
+    assert getattr(preprocessor, "text", preprocessor).kind == tokenizer
     use(model)
 
 
@@ -658,10 +658,10 @@ def test_metrics_and_configuration_keep_the_contract(model_folder: Path) -> None
 
 def held_out_loss(model: seqgen.Model) -> float:
     facts = model.checkpoint.config["data"]
-    data = tasks.find("text").reopen(facts, model.codec)
+    data = tasks.find("text").load_cached(facts, model.codec)
     assert data is not None
     compute = device.choose("cpu", "fp32", 1)
-    objective = NextId(model.network, data.train, data.held_out, compute, model.codec.seen(), 8, 32, 0)
+    objective = NextTokenObjective(model.network, data.train, data.held_out, compute, model.codec.seen(), 8, 32, 0)
     model.network.eval()
     loss = objective.validate()
     assert loss is not None
@@ -1242,8 +1242,8 @@ def test_positions_are_json() -> None:
 def test_a_first_validation_that_is_not_finite_is_saved_as_json_all_the_same(
     text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = NextId.validate, iter(range(100))
-    monkeypatch.setattr(NextId, "validate", lambda self: real(self) if next(calls) else math.nan)
+    real, calls = NextTokenObjective.validate, iter(range(100))
+    monkeypatch.setattr(NextTokenObjective, "validate", lambda self: real(self) if next(calls) else math.nan)
     seqgen.train(str(text_file), tmp_path / "m", steps=1, **TINY)
 
     def refuse(name: str) -> Iterator[None]:
@@ -1260,11 +1260,11 @@ def test_a_first_validation_that_is_not_finite_is_saved_as_json_all_the_same(
 
 def test_lower_layers_learn_later_and_slower() -> None:
     schedule = Schedule(learning_rate=1.0, warmup=0.0, steps=100, layer_decay=2.6, unfreeze=0.3)
-    assert [schedule.share(depth, 3, 0.0) for depth in range(4)] == [1.0, 0.0, 0.0, 0.0]
-    assert [schedule.share(depth, 3, 0.2) > 0 for depth in range(4)] == [True, True, True, False]
-    assert [schedule.share(depth, 3, 0.5) for depth in range(4)] == [2.6**-depth for depth in range(4)]
+    assert [schedule.layer_factor(depth, 3, 0.0) for depth in range(4)] == [1.0, 0.0, 0.0, 0.0]
+    assert [schedule.layer_factor(depth, 3, 0.2) > 0 for depth in range(4)] == [True, True, True, False]
+    assert [schedule.layer_factor(depth, 3, 0.5) for depth in range(4)] == [2.6**-depth for depth in range(4)]
     plain = Schedule(learning_rate=1.0, warmup=0.0, steps=100)
-    assert {plain.share(depth, 3, progress) for depth in range(4) for progress in (0.0, 0.5, 1.0)} == {1.0}
+    assert {plain.layer_factor(depth, 3, progress) for depth in range(4) for progress in (0.0, 0.5, 1.0)} == {1.0}
 
 
 def test_how_deep_a_weight_is() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 import seqgen
 from seqgen import checkpoint, tokenizers
-from seqgen.config import FORMAT, GenerativeConfig, NetworkConfig
+from seqgen.config import FORMAT_VERSION, GenerativeConfig, NetworkConfig
 from seqgen.model.layout import weight_shapes
 from seqgen.tokenizers import Codec
 
@@ -37,7 +37,7 @@ def untrained(folder: Path, codec: Codec, task: str = "text", seed: int = 1, **n
     if task == "dialogue":  # nor are speakers
         weights["output_bias"][[0, 1]] += 3
     config: dict[str, Any] = {
-        "format": FORMAT, "seqgen": seqgen.__version__, "task": task, "tokenizer": codec.kind,
+        "format": FORMAT_VERSION, "seqgen": seqgen.__version__, "task": task, "tokenizer": codec.kind,
         "identity": checkpoint.identity(made, tokenizers.dump(codec)), "network": dataclasses.asdict(made),
         "training": {}, "data": {"fingerprint": "none", "sources": []}, "metrics": {},
     }  # fmt: skip

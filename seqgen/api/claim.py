@@ -11,12 +11,12 @@ from pathlib import Path
 
 from seqgen import checkpoint
 from seqgen.errors import UserError
-from seqgen.streams import PART, hold, is_at, reason
-from seqgen.training.world import ALONE, World
+from seqgen.streams import PARTIAL_SUFFIX, lock, is_same_file, reason
+from seqgen.training.world import SINGLE_PROCESS, World
 
 
 @contextlib.contextmanager
-def alone(folder: Path, resume: bool, world: World = ALONE) -> Iterator[None]:
+def lock_model_folder(folder: Path, resume: bool, world: World = SINGLE_PROCESS) -> Iterator[None]:
     """Keeps every other training out of `folder` until the end, and sees that it can be written.
 
     No lock file is made. What is held is the folder that is there, and the one beside it that a new model is built in
@@ -26,7 +26,7 @@ def alone(folder: Path, resume: bool, world: World = ALONE) -> Iterator[None]:
     Raises:
         UserError: another training has it, or it can't be written.
     """
-    if not world.is_first:
+    if not world.is_main_process:
         yield
         return
     if not folder.name:
@@ -39,13 +39,13 @@ def alone(folder: Path, resume: bool, world: World = ALONE) -> Iterator[None]:
                 cleared.enter_context(_new_folder(folder))
             if folder.exists():
                 cleared.enter_context(_held(folder, folder))
-                tempfile.TemporaryFile(dir=folder, suffix=PART).close()
+                tempfile.TemporaryFile(dir=folder, suffix=PARTIAL_SUFFIX).close()
         except OSError as error:
             raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
         yield
 
 
-def check_place(folder: Path, overwrite: bool, going_on: bool, resume: bool) -> None:
+def check_output_folder(folder: Path, overwrite: bool, going_on: bool, resume: bool) -> None:
     """Raises `UserError` where a model shouldn't be written."""
     is_model = (folder / checkpoint.CONFIG).exists()
     if folder.is_dir() and not is_model and any(folder.iterdir()):
@@ -72,7 +72,7 @@ def _new_folder(folder: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                if mine is None or is_at(mine, new):
+                if mine is None or is_same_file(mine, new):
                     shutil.rmtree(new, ignore_errors=True)
     finally:
         for place in made:
@@ -85,8 +85,8 @@ def _held(place: Path, folder: Path) -> Iterator[int | None]:
     """Holds `place`; yields the handle, or None where its file system knows no locks."""
     handle: int | None = None
     try:
-        handle = hold(place)
-        taken = handle is None or not is_at(handle, place)  # a training that is just ending moved or removed it
+        handle = lock(place)
+        taken = handle is None or not is_same_file(handle, place)  # a training that is just ending moved or removed it
     except OSError:
         taken = False
     try:

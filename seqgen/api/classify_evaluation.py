@@ -7,37 +7,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqgen.api.classifying import in_batches, labeller, sorter_of
-from seqgen.corpus.labelled import LabelledOptions, LabelledTexts, examples, gather, split
+from seqgen.api.classifying import text_batches, make_classifier, classifier_config
+from seqgen.corpus.labelled import LabelledOptions, LabelledTexts, read_examples, collect_examples, split
 from seqgen.errors import DataError
 from seqgen.evaluation import classify as measuring
 from seqgen.evaluation import linear_rival
 
 if TYPE_CHECKING:
-    from seqgen.api.evaluation import Evaluation
+    from seqgen.api.evaluation import EvaluationContext
 
 
-def evaluate(asked: Evaluation) -> dict[str, Any]:
+def evaluate(asked: EvaluationContext) -> dict[str, Any]:
     """Every text of the sources. A label that the model does not know counts as a mistake."""
-    work = labeller(asked.model)
-    config = sorter_of(asked.model)
+    work = make_classifier(asked.model)
+    config = classifier_config(asked.model)
     kept = asked.model.checkpoint.options
     layout = LabelledOptions(kept.text_column, kept.label_column)
-    asked.tell("reading the labelled texts")
-    texts = gather(examples(asked.documents, layout, asked.warn), asked.warn, known=config.labels)
+    asked.report("reading the labelled texts")
+    texts = collect_examples(read_examples(asked.documents, layout, asked.warn), asked.warn, known=config.labels)
     if not len(texts):
         raise DataError("there is no labelled text to evaluate on")
     labels = (*config.labels, *(label for label in texts.labels if label not in config.labels))
     targets = _targets(texts, labels)
-    asked.tell(f"sorting {len(texts):,} texts")
-    rows = [work(batch) for batch in in_batches(texts.text(number) for number in range(len(texts)))]
+    asked.report(f"sorting {len(texts):,} texts")
+    rows = [work(batch) for batch in text_batches(texts.text(number) for number in range(len(texts)))]
     shares = np.zeros(targets.shape)
     shares[:, : len(config.labels)] = np.concatenate(rows)
     multi = config.multi or texts.multi
     metrics = measuring.measures(shares, targets, labels, multi)
     baselines: dict[str, Any] = {}
-    if asked.rivals:
-        asked.tell("asking the rivals")
+    if asked.baselines:
+        asked.report("asking the rivals")
         baselines = _rivals(asked, layout, texts, targets, labels, multi)
     result = {"records": len(texts), "tokens": _tokens(asked, texts), "metrics": metrics, "baselines": baselines}
     if asked.options.errors:
@@ -52,9 +52,9 @@ def evaluate(asked: Evaluation) -> dict[str, Any]:
             for number in worst
         ]
     if asked.options.plot:
-        from seqgen.plots.confusion import draw
+        from seqgen.plots.confusion import save_confusion_matrix
 
-        draw(Path(asked.options.plot), metrics["confusion"]["labels"], metrics["confusion"]["matrix"])
+        save_confusion_matrix(Path(asked.options.plot), metrics["confusion"]["labels"], metrics["confusion"]["matrix"])
     return result
 
 
@@ -67,12 +67,12 @@ def _targets(texts: LabelledTexts, labels: tuple[str, ...]) -> Any:
     return targets
 
 
-def _tokens(asked: Evaluation, texts: LabelledTexts) -> int:
+def _tokens(asked: EvaluationContext, texts: LabelledTexts) -> int:
     return sum(len(asked.model.codec.encode(texts.text(number))) for number in range(len(texts)))
 
 
 def _rivals(
-    asked: Evaluation,
+    asked: EvaluationContext,
     layout: LabelledOptions,
     texts: LabelledTexts,
     targets: Any,
@@ -89,17 +89,17 @@ def _rivals(
     prior = np.array([share if isinstance(share, float) and np.isfinite(share) else 0.0 for share in shares])
     if not prior.any():
         return {}
-    rivals = {"majority": measuring.majority(prior, targets, labels, multi)}
+    baselines = {"majority": measuring.majority_baseline(prior, targets, labels, multi)}
     documents = training_documents(asked)
-    if documents is None or not linear_rival.available():
-        return rivals
-    train = gather(examples(documents, layout, lambda _: None), lambda _: None)
+    if documents is None or not linear_rival.is_available():
+        return baselines
+    train = collect_examples(read_examples(documents, layout, lambda _: None), lambda _: None)
     options = asked.model.checkpoint.options
     if not data.get("valid_sources"):
         train, _ = split(train, options.val_fraction, options.seed)
     if set(train.labels) <= set(labels):
         words = [train.text(number).decode("utf-8", "replace") for number in range(len(train))]
         unseen = [texts.text(number).decode("utf-8", "replace") for number in range(len(texts))]
-        found = linear_rival.probabilities(words, _targets(train, labels), unseen, multi)
-        rivals["tfidf_logistic"] = measuring.measures(found, targets, labels, multi)
-    return rivals
+        found = linear_rival.fit_predict_proba(words, _targets(train, labels), unseen, multi)
+        baselines["tfidf_logistic"] = measuring.measures(found, targets, labels, multi)
+    return baselines

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.config import ClassifyOptions, Sorter
+from seqgen.config import ClassifyOptions, AnyClassifierConfig
 from seqgen.errors import ModelError
-from seqgen.tokenizers.parallel import processors
+from seqgen.tokenizers.parallel import process_cpu_count
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
-    from seqgen.generation.labellers import Labeller
+    from seqgen.generation.labellers import TextClassifier
 
 UNKNOWN = "unknown"
 _AT_ONCE = 1 << 20  # bytes of texts that are read together, or one text
@@ -39,42 +39,42 @@ class Prediction:
         return self.labels[0][1]
 
 
-def labeller(model: Model) -> Labeller:
+def make_classifier(model: Model) -> TextClassifier:
     """The classifier of a model, ready to work: on the processor in numpy and by the compiled kernels, elsewhere by
     PyTorch. Which of them never depends on how much there is to sort: their last digits differ. Raises `ModelError` for
     a model of another task."""
-    config = sorter_of(model)
+    config = classifier_config(model)
     if model.device not in ("auto", "cpu"):
-        from seqgen.generation.labelling import load_labeller
+        from seqgen.generation.labelling import load_torch_classifier
         from seqgen.training import device
 
         compute = device.choose(model.device, "fp32", threads=1)
-        return load_labeller(config, model.checkpoint.weights(), model.codec, compute.device)
-    from seqgen.generation.labellers import SideBySide
-    from seqgen.generation.light_labelling import LightLabeller
+        return load_torch_classifier(config, model.checkpoint.weights(), model.codec, compute.device)
+    from seqgen.generation.labellers import ThreadedClassifier
+    from seqgen.generation.light_labelling import LightClassifier
 
-    light = LightLabeller(config, model.checkpoint.weights(), model.codec)
-    return SideBySide(light, processors()) if processors() > 1 else light
+    light = LightClassifier(config, model.checkpoint.weights(), model.codec)
+    return ThreadedClassifier(light, process_cpu_count()) if process_cpu_count() > 1 else light
 
 
-def sorter_of(model: Model) -> Sorter:
+def classifier_config(model: Model) -> AnyClassifierConfig:
     """The network of a model that sorts. Raises `ModelError` for a model of another task."""
     network = model.checkpoint.network
-    if not isinstance(network, Sorter):
+    if not isinstance(network, AnyClassifierConfig):
         raise ModelError(f"this is a model for {model.task}; sorting texts needs one for classify")
     return network
 
 
 def predict(model: Model, texts: Iterable[bytes], options: ClassifyOptions) -> Iterator[Prediction]:
     """A prediction for every text, in order."""
-    work = labeller(model)
-    multi = sorter_of(model).multi
-    for batch in in_batches(texts):
+    work = make_classifier(model)
+    multi = classifier_config(model).multi
+    for batch in text_batches(texts):
         for row in work(batch):
-            yield judge(row, work.labels, multi, options)
+            yield to_prediction(row, work.labels, multi, options)
 
 
-def in_batches(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
+def text_batches(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
     """The texts in groups that fit into memory."""
     batch: list[bytes] = []
     size = 0
@@ -88,7 +88,7 @@ def in_batches(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield batch
 
 
-def judge(row: npt.NDArray[np.floating], labels: tuple[str, ...], multi: bool, options: ClassifyOptions) -> Prediction:
+def to_prediction(row: npt.NDArray[np.floating], labels: tuple[str, ...], multi: bool, options: ClassifyOptions) -> Prediction:
     """What is said of one text, of whose labels these are the probabilities."""
     order = np.argsort(-row, kind="stable")
     # Where a text may have several: every label likelier than not, or the likeliest.

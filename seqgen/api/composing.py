@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from seqgen.api.writing import Request, Tell
+from seqgen.api.writing import SampleRequest, ReportCallback
 from seqgen.config import MusicOptions, SampleOptions
 from seqgen.errors import DataError
 from seqgen.generation import music as generation
 from seqgen.generation.music import Composition, music_codec
-from seqgen.generation.note_copies import NoteCopies
+from seqgen.generation.note_copies import NoteCopyIndex
 from seqgen.music import names
 from seqgen.music.piece import Piece
 from seqgen.streams import read_whole
@@ -33,17 +33,17 @@ def compose(
     model: Model,
     primer: str | os.PathLike[str] | Piece | None,
     options: SampleOptions,
-    wishes: MusicOptions,
+    music_options: MusicOptions,
     count: int = 1,
     first: int = 0,
     stop_at_end: bool = False,
 ) -> Iterator[Composition]:
     """See `Model.compose`."""
-    asked = Request(options, wishes=wishes, stop_at_end=stop_at_end)
-    return compose_as(model, asked, count, first, piece_of(model, primer))
+    asked = SampleRequest(options, music_options=music_options, stop_at_end=stop_at_end)
+    return compose_as(model, asked, count, first, load_primer(model, primer))
 
 
-def piece_of(
+def load_primer(
     model: Model, primer: str | os.PathLike[str] | bytes | Piece | None, name: str = "the primer"
 ) -> Piece | None:
     """A primer as a piece, of the name of a MIDI file or of its bytes, for which errors then say `name`. What is a
@@ -58,12 +58,12 @@ def piece_of(
 
 def compose_as(
     model: Model,
-    asked: Request,
+    asked: SampleRequest,
     count: int = 1,
     first: int = 0,
     primer: Piece | None = None,
     copies: bool = False,
-    tell: Tell = lambda _: None,
+    report: ReportCallback = lambda _: None,
 ) -> Iterator[Composition]:
     """Pieces as they are asked for.
 
@@ -73,19 +73,19 @@ def compose_as(
         tell: told of what takes a while.
     """
     codec = music_codec(model.codec)
-    scale = None if asked.wishes.key is None else set(names.scale(asked.wishes.key))
+    scale = None if asked.music_options.key is None else set(names.scale(asked.music_options.key))
     if asked.state is not None:
-        primed = generation.go_on(model.engine, codec, asked.state)
+        primed = generation.continue_from(model.engine, codec, asked.state)
     else:
         if primer is None and asked.primer is not None:
             primer = read_piece(codec, asked.primer)
         primed = generation.prime(model.engine, codec, primer)
-    how = generation.Composing(
+    how = generation.CompositionRequest(
         asked.options,
         asked.stop_at_end,
         None if scale is None else [pitch for pitch in range(128) if pitch % 12 in scale],
-        asked.wishes.tempo,
-        _runs(model, asked.search.max_copy is not None, tell) if copies or asked.search.max_copy else None,
+        asked.music_options.tempo,
+        _runs(model, asked.search.max_copy is not None, report) if copies or asked.search.max_copy else None,
         asked.search.max_copy,
         asked.to_be_continued,
         asked.search.best_of,
@@ -93,10 +93,10 @@ def compose_as(
     return generation.compose_as(model.engine, codec, primed, how, count, first)
 
 
-def _runs(model: Model, must: bool, tell: Tell) -> NoteCopies | None:
+def _runs(model: Model, must: bool, report: ReportCallback) -> NoteCopyIndex | None:
     """What the model learnt from; made where it must be there."""
     from seqgen.api import copies
 
-    found = copies.needed(model, tell) if must else copies.kept(model.checkpoint)
-    assert found is None or isinstance(found, NoteCopies)
+    found = copies.load_or_build_copy_index(model, report) if must else copies.load_copy_index(model.checkpoint)
+    assert found is None or isinstance(found, NoteCopyIndex)
     return found

@@ -1,6 +1,6 @@
 """The training corpus of a model, for telling what is copied from it: kept in its folder, or found where it still lies.
 
-`train --keep-corpus` keeps it. Otherwise it is made when it is first asked for, of the sources if they lie where they
+`train --save_copy_index-corpus` keeps it. Otherwise it is made when it is first asked for, of the sources if they lie where they
 lay and are unchanged, or of the ids that the cache has, and then kept too, where the folder can be written.
 """
 
@@ -20,11 +20,11 @@ from seqgen.corpus import sources as reading
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError, UserError
-from seqgen.generation.copies import TextCopies
-from seqgen.generation.naming import spell, spellings
-from seqgen.generation.note_copies import NoteCopies
+from seqgen.generation.copies import TextCopyIndex
+from seqgen.generation.naming import spell, visible_token_bytes
+from seqgen.generation.note_copies import NoteCopyIndex
 from seqgen.streams import write_bytes
-from seqgen.tensors import dump, map_file
+from seqgen.tensors import dump, mmap_file
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.midi import MidiCodec
 
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     from seqgen.api.model import Model
 
 FORMAT = "seqgen corpus 1"
-Copies = TextCopies | NoteCopies
+CopyIndex = TextCopyIndex | NoteCopyIndex
 
 
-def build(codec: Codec, streams: Iterable[IdStream], documents: Iterable[Document] = ()) -> Copies:
+def build(codec: Codec, streams: Iterable[IdStream], documents: Iterable[Document] = ()) -> CopyIndex:
     """Of whole documents, or else of the ids that were made of them."""
     if isinstance(codec, MidiCodec):
-        return NoteCopies.build(_records(codec, streams), codec.vocabulary)
+        return NoteCopyIndex.build(_records(codec, streams), codec.vocabulary)
     texts = [b"".join(document.chunks()) for document in documents]
-    table = spellings(codec)
-    return TextCopies.build(texts or [spell(record, table) for record in _records(codec, streams)])
+    table = visible_token_bytes(codec)
+    return TextCopyIndex.build(texts or [spell(record, table) for record in _records(codec, streams)])
 
 
 def _records(codec: Codec, streams: Iterable[IdStream]) -> Iterable[Any]:
@@ -52,34 +52,34 @@ def _records(codec: Codec, streams: Iterable[IdStream]) -> Iterable[Any]:
                 yield record[1:]
 
 
-def keep(folder: Path, copies: Copies, config: Mapping[str, Any]) -> None:
+def save_copy_index(folder: Path, copies: CopyIndex, config: Mapping[str, Any]) -> None:
     """Writes it into the folder of the model of this config.json. Raises `UserError`."""
     metadata = {"format": FORMAT, "sources": str(config["data"].get("fingerprint"))}
     write_bytes(folder / checkpoint.CORPUS, dump(copies.arrays(), metadata))
 
 
-def kept(loaded: Checkpoint) -> Copies | None:
+def load_copy_index(loaded: Checkpoint) -> CopyIndex | None:
     """What the folder keeps, mapped; None where it keeps nothing. Raises `ModelError` where it is damaged, or of other
     sources than the model."""
     path = loaded.folder / checkpoint.CORPUS
     if not path.exists():
         return None
-    arrays, metadata = map_file(path)
+    arrays, metadata = mmap_file(path)
     if metadata.get("format") != FORMAT or metadata.get("sources") != str(loaded.config["data"].get("fingerprint")):
         raise ModelError(f"{str(path)!r} is not the corpus of this model; delete it, and it is made anew if it can be")
     try:
-        return NoteCopies.of(arrays) if loaded.task == "music" else TextCopies.of(arrays)
+        return NoteCopyIndex.of(arrays) if loaded.task == "music" else TextCopyIndex.of(arrays)
     except ModelError as error:
         raise ModelError(f"{str(path)!r} is damaged: {error}") from error
 
 
-def needed(model: Model, tell: Callable[[str], None] = lambda _: None) -> Copies:
+def load_or_build_copy_index(model: Model, report: Callable[[str], None] = lambda _: None) -> CopyIndex:
     """What the folder keeps, or what can be made. Raises `UserError` where neither is there."""
     loaded = model.checkpoint
-    found = kept(loaded)
+    found = load_copy_index(loaded)
     if found is not None:
         return found
-    tell("looking for the training corpus, which the model does not keep")
+    report("looking for the training corpus, which the model does not keep")
     documents = _sources(loaded) if loaded.task == "text" else []
     streams = [] if documents else _cached(loaded)
     if not documents and not streams:
@@ -89,16 +89,16 @@ def needed(model: Model, tell: Callable[[str], None] = lambda _: None) -> Copies
         )
     made = build(loaded.codec, streams, documents)
     try:
-        keep(loaded.folder, made, loaded.config)
+        save_copy_index(loaded.folder, made, loaded.config)
     except UserError as error:
-        tell(f"the corpus can't be kept: {error}")
+        report(f"the corpus can't be kept: {error}")
     return made
 
 
 def _sources(loaded: Checkpoint) -> list[Document]:
     """The sources of training, if all lie where they lay, unchanged."""
     try:
-        return reading.as_they_were(loaded.sources, _place) or []
+        return reading.find_unchanged(loaded.sources, _place) or []
     except DataError:
         return []
 
@@ -117,7 +117,7 @@ def _cached(loaded: Checkpoint) -> list[IdStream]:
     key = loaded.config["data"].get("cache")
     if not isinstance(key, str) or not key.isalnum():
         return []
-    from seqgen.tasks.prepared import place
+    from seqgen.tasks.prepared import ids_path
 
-    train, held_out = (id_cache.load(place(key, part)) for part in ("train", "valid"))
+    train, held_out = (id_cache.load(ids_path(key, part)) for part in ("train", "valid"))
     return [] if train is None else [train] if held_out is None else [train, held_out]

@@ -6,20 +6,20 @@ from typing import Any
 
 import torch
 
-from seqgen.api.evaluation import Evaluation, training_documents
+from seqgen.api.evaluation import EvaluationContext, training_documents
 from seqgen.config import ReplyOptions, SampleOptions
 from seqgen.corpus.conversations import Conversation, read
 from seqgen.errors import DataError
 from seqgen.evaluation.dialogue import (
     DialogueTally,
-    Reader,
-    Retrieval,
-    Spoken,
-    distinct,
-    hits,
-    pairs,
-    questions,
-    words_of,
+    DialogueScorer,
+    TfidfRetrieval,
+    SpeakerTurns,
+    distinct_n,
+    hits_at_one,
+    sample_reply_contexts,
+    ranking_questions,
+    word_tokens,
 )
 from seqgen.generation.dialogue import Conversation as Talk
 from seqgen.generation.dialogue import Reply
@@ -28,47 +28,47 @@ from seqgen.tokenizers.dialogue import DialogueCodec
 from seqgen.training import device
 
 
-def evaluate(asked: Evaluation) -> dict[str, Any]:
-    """See `evaluation.EVALUATIONS`."""
+def evaluate(asked: EvaluationContext) -> dict[str, Any]:
+    """See `evaluation.EVALUATORS`."""
     codec = dialogue_codec(asked.model.codec)
     found, reading = read(asked.documents, warn=asked.warn if len(asked.documents) > 1 else None)
     if reading.damaged_lines:
         asked.warn(reading.sentence())
-    conversations = [spoken(conversation) for conversation in found]
+    conversations = [speaker_turns(conversation) for conversation in found]
     if not conversations:
         raise DataError(f"{asked.documents[0].name!r} holds no conversation")
-    reader, tally = Reader(asked.model.network, codec), DialogueTally()
+    reader, tally = DialogueScorer(asked.model.network, codec), DialogueTally()
     for number, turns in enumerate(conversations, start=1):
-        asked.tell(f"reading conversation {number:,} of {len(conversations):,}")
+        asked.report(f"reading conversation {number:,} of {len(conversations):,}")
         tally.add(reader, codec, turns)
     metrics: dict[str, Any] = dict(tally.metrics())
     baselines: dict[str, Any] = {}
-    to_rank = questions(conversations, asked.options.seed)
+    to_rank = ranking_questions(conversations, asked.options.seed)
     if to_rank:
-        asked.tell(f"ranking {len(to_rank):,} times ten replies")
+        asked.report(f"ranking {len(to_rank):,} times ten replies")
         # Large products, unlike those of a single stream: all processors, and bfloat16 where there is any.
         network, threads = asked.model.network, torch.get_num_threads()
         compute = device.choose(network.embedding.device.type, "auto", None)
         try:
-            ranked = hits(network, codec, conversations, to_rank, kind=compute.kind)
+            ranked = hits_at_one(network, codec, conversations, to_rank, dtype=compute.dtype)
         finally:
             torch.set_num_threads(threads)
         metrics |= {
-            "hits_at_1_of_10": ranked.by_mutual,
+            "hits_at_1_of_10": ranked.by_mutual_information,
             "hits_at_1_of_10_by_probability": ranked.by_probability,
             "hits_at_1_of_10_by_token": ranked.by_token,
         }
     if asked.options.replies:
         metrics |= _replies(asked, codec, conversations)
-    if asked.rivals and to_rank:
-        asked.tell("asking the rivals")
+    if asked.baselines and to_rank:
+        asked.report("asking the rivals")
         documents = training_documents(asked)
-        learnt = [spoken(each) for each in read(documents)[0]] if documents else conversations
-        rival = Retrieval(words for turns in learnt for _, words in turns)
+        learnt = [speaker_turns(each) for each in read(documents)[0]] if documents else conversations
+        rival = TfidfRetrieval(words for turns in learnt for _, words in turns)
         baselines = {
             "random": {"hits_at_1_of_10": 0.1},
-            "tfidf": {"hits_at_1_of_10": rival.hits(conversations, to_rank)},
-            "tfidf last turn": {"hits_at_1_of_10": rival.hits(conversations, to_rank, turns=1)},
+            "tfidf": {"hits_at_1_of_10": rival.hits_at_one(conversations, to_rank)},
+            "tfidf last turn": {"hits_at_1_of_10": rival.hits_at_one(conversations, to_rank, turns=1)},
         }
     return {
         "records": tally.records,
@@ -82,21 +82,21 @@ def evaluate(asked: Evaluation) -> dict[str, Any]:
     }
 
 
-def spoken(conversation: Conversation) -> Spoken:
+def speaker_turns(conversation: Conversation) -> SpeakerTurns:
     """A conversation as (speaker, words) in turn."""
     return [(turn.speaker, turn.text) for turn in conversation.turns]
 
 
-def _replies(asked: Evaluation, codec: DialogueCodec, conversations: list[Spoken]) -> dict[str, float]:
+def _replies(asked: EvaluationContext, codec: DialogueCodec, conversations: list[SpeakerTurns]) -> dict[str, float]:
     """How varied and how long the model's own replies are, beside those that people gave at the same places."""
     options = SampleOptions(temperature=asked.options.temperature, seed=asked.options.seed)
-    wishes = ReplyOptions(asked.options.candidates, asked.options.mutual)
+    reply_options = ReplyOptions(asked.options.candidates, asked.options.mutual)
     own: list[str] = []
     true: list[str] = []
     before: list[str] = []
-    for history, words in pairs(conversations, asked.options.replies, asked.options.seed):
-        asked.tell(f"reply {len(own) + 1:,}")
-        talk = Talk(asked.model.engine, codec, options, wishes)
+    for history, words in sample_reply_contexts(conversations, asked.options.replies, asked.options.seed):
+        asked.report(f"reply {len(own) + 1:,}")
+        talk = Talk(asked.model.engine, codec, options, reply_options)
         talk.start_at(len(own))
         mine = 1 - history[-1][0] if history[-1][0] < 2 else 1  # whoever did not speak last
         for speaker, said in history:
@@ -106,13 +106,13 @@ def _replies(asked: Evaluation, codec: DialogueCodec, conversations: list[Spoken
         own.append(reply.text)
         true.append(words)
         before.append(" ".join(said for _, said in history))
-    lengths = [sum(len(words_of(reply)) for reply in replies) / max(1, len(replies)) for replies in (own, true)]
-    nearness = Retrieval(words for turns in conversations for _, words in turns)
+    lengths = [sum(len(word_tokens(reply)) for reply in replies) / max(1, len(replies)) for replies in (own, true)]
+    nearness = TfidfRetrieval(words for turns in conversations for _, words in turns)
     return {
-        "distinct_1": distinct(own, 1),
-        "distinct_2": distinct(own, 2),
-        "reference_distinct_1": distinct(true, 1),
-        "reference_distinct_2": distinct(true, 2),
+        "distinct_1": distinct_n(own, 1),
+        "distinct_2": distinct_n(own, 2),
+        "reference_distinct_1": distinct_n(true, 1),
+        "reference_distinct_2": distinct_n(true, 2),
         "reply_words": lengths[0],
         "reference_reply_words": lengths[1],
         "reply_relevance": nearness.mean_cosine(own, before),

@@ -21,14 +21,14 @@ import seqgen
 from seqgen import checkpoint, tokenizers
 from seqgen.api import copies
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import FORMAT, GenerativeConfig, NetworkConfig, TrainOptions
+from seqgen.config import FORMAT_VERSION, GenerativeConfig, NetworkConfig, TrainOptions
 from seqgen.corpus import sources as reading
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import UserError
-from seqgen.generation.compiled import rounding_cost
-from seqgen.model.network import Network
-from seqgen.streams import exchange, reason
+from seqgen.generation.compiled import quantization_cost
+from seqgen.model.network import LanguageModel
+from seqgen.streams import replace_folder, reason
 from seqgen.tasks.language import LanguageData
 from seqgen.tasks.task import Data, Task
 from seqgen.training import confidence, device, plan
@@ -54,14 +54,14 @@ class Training:
     documents: list[Document] = field(default_factory=list)  # that it learns from, where they were read
     metrics: list[dict[str, Any]] = field(default_factory=list)
 
-    def measured(self, loss: float | None) -> str:
+    def format_loss(self, loss: float | None) -> str:
         """A held-out loss in the task's own measure: `2.067 bits/char`; nothing where nothing is held out."""
         value = self.metrics_of(loss).get(self.task.headline.key)
         return "" if value is None else f"{value:.3f} {self.task.headline.unit}"
 
     def metrics_of(self, loss: float | None) -> dict[str, float]:
         """A held-out loss, just measured, in all of the task's own measures."""
-        return {**self.data.metrics(loss), **self.run.objective.measures}
+        return {**self.data.metrics(loss), **self.run.objective.metrics}
 
     def weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """The weights as they are now, or their average where the run keeps one."""
@@ -70,7 +70,7 @@ class Training:
             return {name: weight.detach().float().cpu().numpy() for name, weight in state.items()}
 
 
-def describe(
+def build_config(
     kind: Task,
     data: Data,
     given: TrainOptions,
@@ -84,7 +84,7 @@ def describe(
     """config.json of a run, before anything is measured."""
     sources = [{"name": d.name, "bytes": d.size, "sha256": d.sha256} for d in documents]
     return {
-        "format": FORMAT,
+        "format": FORMAT_VERSION,
         "seqgen": seqgen.__version__,
         "task": kind.name,
         "tokenizer": data.codec.kind,
@@ -105,7 +105,7 @@ def describe(
             "fingerprint": reading.fingerprint([*documents, *held_out]),
             "sources": sources,
             "valid_sources": [{"name": d.name, "bytes": d.size, "sha256": d.sha256} for d in held_out],
-            **data.facts(),
+            **data.metadata(),
         },
         "metrics": {},
     }
@@ -125,10 +125,10 @@ class ModelFolder:
         self.written = written
         self._saved_at = training.run.seconds()
 
-    def validated(self, event: Validated) -> None:
+    def on_validation(self, event: Validated) -> None:
         """Saves all; the weights only if they are the best so far."""
         training = self._training
-        if not self._world.is_first:
+        if not self._world.is_main_process:
             self.written = True
             self.save()
             return
@@ -136,7 +136,7 @@ class ModelFolder:
             "step": event.step,
             "seconds": round(event.seconds, 3),
             "tokens": event.tokens,
-            "train_loss": checkpoint.as_json(event.train_loss),
+            "train_loss": checkpoint.finite_or_none(event.train_loss),
             "val_loss": event.val_loss,
             "learning_rate": event.learning_rate,
             "tokens_per_second": round(event.tokens_per_second, 1),
@@ -170,7 +170,7 @@ class ModelFolder:
             checkpoint.create(new, self._config, self._data.codec, self._training.weights(), folder.name)
             checkpoint.write_metrics(new, self._training.metrics)
             self.save(new)
-            exchange(new, folder)
+            replace_folder(new, folder)
         except OSError as error:
             raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
         self.written = True
@@ -178,7 +178,7 @@ class ModelFolder:
     def save(self, folder: Path | None = None) -> None:
         """What is needed to go on."""
         arrays, position = self._training.run.state()  # of which every process has a part
-        if self._world.is_first:
+        if self._world.is_main_process:
             checkpoint.write_resume(folder or self._training.folder, arrays, position)
         self._saved_at = self._training.run.seconds()
 
@@ -189,12 +189,12 @@ class ModelFolder:
         self._keep_corpus()
         network = self._training.plan.network
         learnt, held_out = getattr(self._data, "train", None), getattr(self._data, "held_out", None)
-        if not self._world.is_first or not isinstance(network, NetworkConfig) or not isinstance(learnt, IdStream):
+        if not self._world.is_main_process or not isinstance(network, NetworkConfig) or not isinstance(learnt, IdStream):
             return
         if not isinstance(network, GenerativeConfig) and _TEMPERATURE not in self._config:
-            self._soften(learnt)
+            self._correct_temperature(learnt)
         saved = checkpoint.load(self._training.folder)
-        cost = rounding_cost(network, saved.weights(), (held_out or learnt).ids[:_ROUNDING_SAMPLE])
+        cost = quantization_cost(network, saved.weights(), (held_out or learnt).ids[:_ROUNDING_SAMPLE])
         if cost is not None and self._config.get(_ROUNDING) != round(cost, 6):
             self._config[_ROUNDING] = round(cost, 6)
             checkpoint.write_config(self._training.folder, self._config)
@@ -202,26 +202,26 @@ class ModelFolder:
     def _keep_corpus(self) -> None:
         folder, data = self._training.folder, self._data
         wanted = self._config["training"]["options"].get("keep_corpus")
-        if not wanted or not self._world.is_first or not isinstance(data, LanguageData):
+        if not wanted or not self._world.is_main_process or not isinstance(data, LanguageData):
             return
         if (folder / checkpoint.CORPUS).exists():  # a run that goes on has the same sources
             return
         streams = [data.train] if data.held_out is None else [data.train, data.held_out]
         documents = self._training.documents if self._training.task.name == "text" else []
-        copies.keep(folder, copies.build(data.codec, streams, documents), self._config)
+        copies.save_copy_index(folder, copies.build(data.codec, streams, documents), self._config)
 
-    def _soften(self, learnt: IdStream) -> None:
+    def _correct_temperature(self, learnt: IdStream) -> None:
         """See `training.confidence`; not where what is held out shows that it is sure with reason. config.json is
         written first: it says that this is done, and a kill in between leaves a model that is a little too sure, not
         one that is softened twice."""
         training = self._training
         network = training.run.objective.network
-        assert isinstance(network, Network)
+        assert isinstance(network, LanguageModel)
         weights = checkpoint.load(training.folder).weights()  # the best, which need not be the last
         network.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()})
         seed = self._config["training"]["options"]["seed"]
-        found = confidence.temperature(network, learnt, training.compute, seed)
-        softened = found != 1 and confidence.soften(network, found)
+        found = confidence.fit_temperature(network, learnt, training.compute, seed)
+        softened = found != 1 and confidence.apply_temperature(network, found)
         if softened:
             loss, before = training.run.objective.validate(), training.run.position.best_loss
             softened = loss is None or before is None or loss < before

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from seqgen.api.forecasting import forecaster_of
+from seqgen.api.forecasting import forecaster_config
 from seqgen.config import ForecasterConfig
-from seqgen.corpus.scaling import Measure, Scaler
+from seqgen.corpus.scaling import ColumnStats, Scaler
 from seqgen.corpus.series import Series
 from seqgen.corpus.sources import Document
-from seqgen.corpus.windows import Floats, Parts, Prepared, Windows, cut, require
-from seqgen.evaluation.forecast import Tally
-from seqgen.evaluation.forecast_rivals import Banded, NLinear, Persistence, Rival, SeasonalNaive
-from seqgen.generation.bands import lately, stretched
-from seqgen.model.forecaster import inputs
-from seqgen.tasks.forecast import read_for
+from seqgen.corpus.windows import Floats, SplitPoints, ScaledSeries, Windows, split_points, require_windows
+from seqgen.evaluation.forecast import ForecastTally
+from seqgen.evaluation.forecast_rivals import BaselineWithIntervals, NLinear, Persistence, BaselineForecaster, SeasonalNaive
+from seqgen.generation.bands import recent_factors, scaled_intervals
+from seqgen.model.forecaster import model_inputs
+from seqgen.tasks.forecast import read_series
 
 if TYPE_CHECKING:
-    from seqgen.api.evaluation import Evaluation
+    from seqgen.api.evaluation import EvaluationContext
     from seqgen.api.model import Model
 
 _AT_ONCE = 1024  # windows
@@ -42,7 +42,7 @@ class _Learnt:
     held_out: Windows
 
 
-def evaluate(asked: Evaluation) -> dict[str, Any]:
+def evaluate(asked: EvaluationContext) -> dict[str, Any]:
     """Every window whose target rows lie in what is evaluated; each looks back on rows before it, and its bands follow
     how those of earlier windows held, as a forecast's do that is made there.
 
@@ -50,18 +50,18 @@ def evaluate(asked: Evaluation) -> dict[str, Any]:
     `--split-rows`, or else those held out.
     """
     model = asked.model
-    scaler, config = model.checkpoint.scaler, forecaster_of(model)
-    series = read_for(scaler, asked.documents, asked.warn)
+    scaler, config = model.checkpoint.scaler, forecaster_config(model)
+    series = read_series(scaler, asked.documents, asked.warn)
     part, parts = _part(model, asked.documents, series)
     prepared = [scaler.prepare(one) for one in series]
     ranges = [(0, len(one)) if part == "all" else each.range(part) for one, each in zip(prepared, parts, strict=True)]
     windows = Windows(prepared, ranges, config.look_back, config.horizon)
-    require(windows, "what is evaluated", max(len(one) for one in prepared))
-    asked.tell(f"forecasting from {len(windows.origins):,} places")
+    require_windows(windows, "what is evaluated", max(len(one) for one in prepared))
+    asked.report(f"forecasting from {len(windows.origins):,} places")
     rows = sum(stop - max(first, config.look_back) for first, stop in ranges)
-    learnt = _learnt(asked, scaler, config, prepared, parts) if asked.rivals else None
-    rivals = _rivals(scaler, config, learnt) if asked.rivals else []
-    tallies = _count(model, series, prepared, ranges, rivals)
+    learnt = _learnt(asked, scaler, config, prepared, parts) if asked.baselines else None
+    baselines = _rivals(scaler, config, learnt) if asked.baselines else []
+    tallies = _count(model, series, prepared, ranges, baselines)
     own, persistence = tallies.pop("model"), tallies.get("persistence")
     return {
         "records": len(series),
@@ -76,15 +76,15 @@ def evaluate(asked: Evaluation) -> dict[str, Any]:
     }
 
 
-def _part(model: Model, documents: Sequence[Document], series: Sequence[Series]) -> tuple[str, list[Parts]]:
+def _part(model: Model, documents: Sequence[Document], series: Sequence[Series]) -> tuple[str, list[SplitPoints]]:
     """Which rows are evaluated, and how each series was cut in training, if it is what the model was trained on."""
     loaded = model.checkpoint
     own_valid = bool(loaded.config["data"].get("valid_sources"))
     split, fraction = loaded.options.split_rows, 0.0 if own_valid else loaded.options.val_fraction
     known = {source["sha256"] for source in loaded.sources} >= {document.sha256 for document in documents}
     if not known:
-        return "all", [Parts(0, len(one.values), len(one.values)) for one in series]
-    parts = [cut(len(one.values), split, fraction, forecaster_of(model).horizon) for one in series]
+        return "all", [SplitPoints(0, len(one.values), len(one.values)) for one in series]
+    parts = [split_points(len(one.values), split, fraction, forecaster_config(model).horizon) for one in series]
     if any(each.test > each.valid for each in parts):
         return "test", parts
     if any(each.valid > each.train for each in parts):
@@ -93,7 +93,7 @@ def _part(model: Model, documents: Sequence[Document], series: Sequence[Series])
 
 
 def _learnt(
-    asked: Evaluation, scaler: Scaler, config: ForecasterConfig, prepared: Sequence[Prepared], parts: Sequence[Parts]
+    asked: EvaluationContext, scaler: Scaler, config: ForecasterConfig, prepared: Sequence[ScaledSeries], parts: Sequence[SplitPoints]
 ) -> _Learnt | None:
     """The windows that the model learnt from, and those that it was chosen by; None where they are not at hand."""
     from seqgen.api.evaluation import training_documents
@@ -103,46 +103,46 @@ def _learnt(
         documents = training_documents(asked)
         if documents is None:
             return None
-        tables = read_for(scaler, documents, lambda _: None)
+        tables = read_series(scaler, documents, lambda _: None)
         series, cuts = [scaler.prepare(one) for one in tables], _part(asked.model, documents, tables)[1]
     train = Windows(series, [each.range("train") for each in cuts], config.look_back, config.horizon)
     held_out = Windows(series, [each.range("valid") for each in cuts], config.look_back, config.horizon)
     return _Learnt(train, held_out) if len(train) else None
 
 
-def _rivals(scaler: Scaler, config: ForecasterConfig, learnt: _Learnt | None) -> list[Rival | Banded]:
+def _rivals(scaler: Scaler, config: ForecasterConfig, learnt: _Learnt | None) -> list[BaselineForecaster | BaselineWithIntervals]:
     """The rivals, with bands where the rows learnt from are at hand; without those there is no linear model."""
-    plain: list[Rival] = [Persistence(), SeasonalNaive(scaler.season)]
+    plain: list[BaselineForecaster] = [Persistence(), SeasonalNaive(scaler.season)]
     if learnt is None:
         return list(plain)
     plain.append(NLinear(learnt.train, learnt.held_out))
-    return [Banded(rival, learnt.train, config.levels) for rival in plain]
+    return [BaselineWithIntervals(rival, learnt.train, config.levels) for rival in plain]
 
 
 def _count(
     model: Model,
     series: Sequence[Series],
-    prepared: Sequence[Prepared],
+    prepared: Sequence[ScaledSeries],
     ranges: Sequence[tuple[int, int]],
-    rivals: Sequence[Rival | Banded],
-) -> dict[str, Tally]:
+    baselines: Sequence[BaselineForecaster | BaselineWithIntervals],
+) -> dict[str, ForecastTally]:
     """The tally of the model and of each rival over all windows of the ranges."""
-    scaler, config = model.checkpoint.scaler, forecaster_of(model)
+    scaler, config = model.checkpoint.scaler, forecaster_config(model)
     columns = len(scaler.targets)
-    measures: list[Sequence[Measure]] = [scaler.measures_of(one) for one in series]
+    measures: list[Sequence[ColumnStats]] = [scaler.stats_of(one) for one in series]
 
     def of(name: str, number: int) -> np.ndarray:
         return np.array([getattr(measure, name) for measure in measures[number][:columns]])
 
-    names = ["model", *[rival.name for rival in rivals]]
-    tallies = {n: Tally(scaler.targets, of("deviation", 0), of("naive_error", 0), config.levels) for n in names}
+    names = ["model", *[rival.name for rival in baselines]]
+    tallies = {n: ForecastTally(scaler.targets, of("deviation", 0), of("naive_error", 0), config.levels) for n in names}
     network = model.forecaster
     place = network.segment_weight.device
     for number, (one, rows) in enumerate(zip(prepared, ranges, strict=True)):
         windows = Windows([one], [rows], config.look_back, config.horizon)
         if not len(windows):
             continue
-        factors = lately(network, one, windows.origins, scaler.learnt_rows(series[number]))
+        factors = recent_factors(network, one, windows.origins, scaler.learnt_rows(series[number]))
         deviations, naive_errors = of("deviation", number), of("naive_error", number)
         every = np.arange(len(windows.origins))
         for origins in np.array_split(every, max(1, len(every) * columns // _AT_ONCE)):
@@ -156,11 +156,11 @@ def _count(
             truth = own(sample.future)[..., 0]
             observed = sample.observed.reshape(len(origins), columns, config.horizon)
             with torch.inference_mode():
-                made = network.predict(*inputs(sample, place)).float().cpu().numpy()
-            outputs = own(stretched(made, factors[origins].reshape(len(made), -1)))
+                made = network.predict(*model_inputs(sample, place)).float().cpu().numpy()
+            outputs = own(scaled_intervals(made, factors[origins].reshape(len(made), -1)))
             given = {"model": (outputs[..., 0], outputs[..., 1:])}
-            for rival in rivals:
-                if isinstance(rival, Banded):
+            for rival in baselines:
+                if isinstance(rival, BaselineWithIntervals):
                     point, quantiles = rival.forecast(sample.history, sample.channel, config.horizon)
                     given[rival.name] = own(point)[..., 0], own(quantiles)
                 else:

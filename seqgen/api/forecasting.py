@@ -25,12 +25,12 @@ _HISTORY = 60  # rows drawn before the first forecast, or three horizons where t
 
 
 @dataclass(frozen=True)
-class Band:
+class PredictionInterval:
     """Limits between which a share of what comes, `level` in percent, is expected; each of shape (columns, horizon)."""
 
     level: float
-    low: Values
-    high: Values
+    lower: Values
+    upper: Values
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Forecast:
     columns: tuple[str, ...]
     times: list[str]
     point: Values
-    bands: tuple[Band, ...]
+    bands: tuple[PredictionInterval, ...]
     truth: Values
 
     @property
-    def made_at(self) -> str:
+    def origin_label(self) -> str:
         """What the last row that it is made of is called."""
-        return labels(self.series, self.origin - 1, self.origin)[0]
+        return row_labels(self.series, self.origin - 1, self.origin)[0]
 
 
 def forecasts(
@@ -66,13 +66,13 @@ def forecasts(
         UserError: a band is asked for that the model did not learn.
         DataError: a table does not hold what the model reads, or too little of it.
     """
-    from seqgen.generation.bands import lately
-    from seqgen.tasks.forecast import read_for
+    from seqgen.generation.bands import recent_factors
+    from seqgen.tasks.forecast import read_series
 
-    scaler, config = model.checkpoint.scaler, forecaster_of(model)
-    bands = bands_of(config, options.levels)
+    scaler, config = model.checkpoint.scaler, forecaster_config(model)
+    bands = interval_levels(config, options.levels)
     horizon = options.horizon or config.horizon
-    for series in read_for(scaler, list(documents), warn):
+    for series in read_series(scaler, list(documents), warn):
         rows = len(series.values)
         origins = [rows]
         if options.backtest:
@@ -90,12 +90,12 @@ def forecasts(
         stretch: list[Floats | None] = [None] * len(origins)
         if bands:
             learnt = scaler.learnt_rows(series)
-            stretch = list(lately(model.forecaster, scaler.prepare(series), np.array(origins), learnt))
+            stretch = list(recent_factors(model.forecaster, scaler.prepare(series), np.array(origins), learnt))
         for origin, factors in zip(origins, stretch, strict=True):
             yield _one(model, series, origin, horizon, bands, factors)
 
 
-def forecaster_of(model: Model) -> ForecasterConfig:
+def forecaster_config(model: Model) -> ForecasterConfig:
     """The network of a model that forecasts. Raises `ModelError` for another one."""
     config = model.checkpoint.network
     if not isinstance(config, ForecasterConfig):
@@ -105,10 +105,10 @@ def forecaster_of(model: Model) -> ForecasterConfig:
     return config
 
 
-def bands_of(config: ForecasterConfig, text: str) -> tuple[float, ...]:
+def interval_levels(config: ForecasterConfig, text: str) -> tuple[float, ...]:
     """The bands asked for. Raises `UserError` for one that the model did not learn; the default asks for what there
     is."""
-    there = tuple(config.levels[-1 - place] - config.levels[place] for place in range(config.middle))
+    there = tuple(config.levels[-1 - place] - config.levels[place] for place in range(config.median_index))
     wanted = parse_levels(text)
     if text == ForecastOptions.levels:
         wanted = tuple(level for level in wanted if any(abs(level - one) < 1e-6 for one in there))
@@ -119,28 +119,28 @@ def bands_of(config: ForecasterConfig, text: str) -> tuple[float, ...]:
     return wanted
 
 
-def labels(series: Series, first: int, stop: int) -> list[str]:
+def row_labels(series: Series, first: int, stop: int) -> list[str]:
     """What rows `first` to `stop` are called, those after the last too: their times, or their numbers from 1."""
     if series.times is None:
         return [str(number) for number in range(first + 1, stop + 1)]
     times, rows = series.times, len(series.times)
     if stop > rows:
         times = np.concatenate([times, series.frequency.next_times(times[-1], stop - rows)])
-    return series.spell(times[first:stop])
+    return series.format_times(times[first:stop])
 
 
 def _one(
     model: Model, series: Series, origin: int, horizon: int, bands: tuple[float, ...], factors: Floats | None
 ) -> Forecast:
-    from seqgen.generation.forecasting import outlook, quantile
+    from seqgen.generation.forecasting import predict_horizon, quantile
 
-    scaler, config = model.checkpoint.scaler, forecaster_of(model)
+    scaler, config = model.checkpoint.scaler, forecaster_config(model)
     rows = len(series.values)
     # Whole stretches: what the calendar says of the rows after the last wanted one tells on those before it.
     whole = -(-horizon // config.horizon) * config.horizon
     prepared = scaler.prepare(series, max(0, origin + whole - rows), max(0, origin + horizon - rows))
-    outputs = outlook(model.forecaster, prepared, origin, horizon, factors)
-    measures = scaler.measures_of(series)
+    outputs = predict_horizon(model.forecaster, prepared, origin, horizon, factors)
+    measures = scaler.stats_of(series)
     columns = len(scaler.targets)
     truth = np.full((columns, horizon), np.nan)
     came = series.values[origin : origin + horizon, :columns]
@@ -149,10 +149,10 @@ def _one(
         series,
         origin,
         scaler.targets,
-        labels(series, origin, origin + horizon),
+        row_labels(series, origin, origin + horizon),
         scaler.restore(outputs[:, :, 0], measures),
         tuple(
-            Band(
+            PredictionInterval(
                 level,
                 scaler.restore(quantile(outputs, config.levels, round(50 - level / 2, 6)), measures),
                 scaler.restore(quantile(outputs, config.levels, round(50 + level / 2, 6)), measures),
@@ -165,7 +165,7 @@ def _one(
 
 def panels(made: Sequence[Forecast]) -> list[Panel]:
     """What `plots.forecast.draw` is given: a panel for each column of each series, with some history."""
-    from seqgen.plots.forecast import Outlook, Panel
+    from seqgen.plots.forecast import ForecastCurve, Panel
 
     found = []
     for series in dict.fromkeys(one.series.name for one in made):
@@ -178,16 +178,16 @@ def panels(made: Sequence[Forecast]) -> list[Panel]:
             ahead = max(0, last - rows)
             places = np.concatenate([whole.times, whole.frequency.next_times(whole.times[-1], ahead)])
         for place, name in enumerate(mine[0].columns):
-            outlooks = tuple(
-                Outlook(
+            curves = tuple(
+                ForecastCurve(
                     places[one.origin : one.origin + horizon],
                     one.point[place],
-                    tuple((band.level, band.low[place], band.high[place]) for band in one.bands),
+                    tuple((band.level, band.lower[place], band.upper[place]) for band in one.bands),
                 )
                 for one in mine
             )
             title = f"{series}: {name}" if series else name
             found.append(
-                Panel(title, places[first : min(last, rows)], whole.values[first : min(last, rows), place], outlooks)
+                Panel(title, places[first : min(last, rows)], whole.values[first : min(last, rows), place], curves)
             )
     return found

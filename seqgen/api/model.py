@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqgen import checkpoint
 from seqgen.api import writing
-from seqgen.api.writing import Request
+from seqgen.api.writing import SampleRequest
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import (
     ClassifyOptions,
@@ -21,13 +21,13 @@ from seqgen.config import (
     ReplyOptions,
     SampleOptions,
     check_task,
-    make,
+    make_options,
 )
 from seqgen.errors import ModelError
 from seqgen.generation.engine import Engine, choose, make_engine
-from seqgen.generation.search import in_order
+from seqgen.generation.search import generate
 from seqgen.generation.state import SavedState
-from seqgen.generation.text import Left, Sample
+from seqgen.generation.text import StateCallback, Sample
 from seqgen.strangers import as_bytes
 from seqgen.tokenizers import Codec
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from seqgen.generation.dialogue import Conversation
     from seqgen.generation.music import Composition
     from seqgen.model.forecaster import Forecaster
-    from seqgen.model.network import Network
+    from seqgen.model.network import LanguageModel
     from seqgen.music.piece import Piece
     from seqgen.tokenizers.dialogue import DialogueCodec
 
@@ -68,12 +68,12 @@ class Model:
         device: str = "auto",
         exact: bool = False,
         precision: str = "fp32",
-        streams: int = 1,
+        batch_size: int = 1,
     ) -> None:
-        """`engine`, `device`, `precision` and `streams`, how many samples there will be, as `generation.engine.choose`
+        """`engine`, `device`, `precision` and `batch_size`, how many samples there will be, as `generation.engine.choose`
         takes them."""
         self.checkpoint = loaded
-        self.engine_name = choose(engine, device, precision, streams)
+        self.engine_name = choose(engine, device, precision, batch_size)
         self._exact = exact
         self.device = device
         self.precision = precision
@@ -101,14 +101,14 @@ class Model:
         return self._made(self.checkpoint.weights(), True)
 
     def _made(self, weights: Mapping[str, npt.NDArray[np.float32]], exact: bool) -> Engine:
-        network = self.checkpoint.language_model
+        network = self.checkpoint.language_config
         return make_engine(network, weights, self.engine_name, self.device, exact, self.precision)
 
-    def computing_as(self, about: Mapping[str, str], asked: Request) -> Model:
+    def for_replay(self, provenance: Mapping[str, str], asked: SampleRequest) -> Model:
         """The same model, computing as a receipt says that it did."""
-        exact = about["arithmetic"] != "8 bits"
-        engine, device, precision = about["engine"], about["device"], about["precision"]
-        return Model(self.checkpoint, engine, device, exact, precision, asked.streams)
+        exact = provenance["arithmetic"] != "8 bits"
+        engine, device, precision = provenance["engine"], provenance["device"], provenance["precision"]
+        return Model(self.checkpoint, engine, device, exact, precision, asked.batch_size)
 
     @cached_property
     def forecaster(self) -> Forecaster:
@@ -116,24 +116,24 @@ class Model:
         another model."""
         import torch
 
-        from seqgen.api.forecasting import forecaster_of
+        from seqgen.api.forecasting import forecaster_config
         from seqgen.model.forecaster import Forecaster
         from seqgen.training import device
 
-        forecaster = Forecaster(forecaster_of(self))
+        forecaster = Forecaster(forecaster_config(self))
         compute = device.choose("cpu" if self.device == "auto" else self.device, "fp32", threads=1)
         forecaster.load_state_dict({n: torch.from_numpy(w) for n, w in self.checkpoint.weights().items()})
         return forecaster.to(compute.device).eval()
 
     @cached_property
-    def network(self) -> Network:
+    def network(self) -> LanguageModel:
         """The network with its weights, in torch, in evaluation mode."""
         from seqgen.generation.torch_engine import load_network
         from seqgen.training import device
 
         # One stream is a chain of small products: a second thread would only be waited for.
         compute = device.choose("cpu" if self.device == "auto" else self.device, "fp32", threads=1)
-        return load_network(self.checkpoint.language_model, self.checkpoint.weights()).to(compute.device)
+        return load_network(self.checkpoint.language_config, self.checkpoint.weights()).to(compute.device)
 
     def sample(
         self,
@@ -144,7 +144,7 @@ class Model:
         first: int = 0,
         stop_at_end: bool = False,
         state: SavedState | None = None,
-        left: Left | None = None,
+        on_state: StateCallback | None = None,
         **options: Any,
     ) -> list[Sample]:
         """`n` texts that go on from `prompt`.
@@ -157,10 +157,10 @@ class Model:
             left: told of each sample, and of the state from which it can be gone on with.
             options: fields of `config.SampleOptions` and `config.SearchOptions`.
         """
-        asked = writing.request(prompt, options, label, stop_at_end, state)
+        asked = writing.make_request(prompt, options, label, stop_at_end, state)
         writing.check(self, asked, n, first)
-        job = writing.prepare(self, asked, keep=left is not None)
-        return [sample for _, sample in in_order(job, n, first, left) if sample is not None]
+        job = writing.prepare(self, asked, keep=on_state is not None)
+        return [sample for _, sample in generate(job, n, first, on_state) if sample is not None]
 
     def records(
         self, prompt: str | bytes = "", n: int = 1, *, first: int = 0, label: str | None = None, **options: Any
@@ -168,7 +168,7 @@ class Model:
         """`n` texts as `sample --json` writes them: each with what is needed to make it again (`replay`)."""
         from seqgen.api import receipts
 
-        asked = writing.request(prompt, options, label)
+        asked = writing.make_request(prompt, options, label)
         writing.check(self, asked, n, first)
         return list(receipts.records(self, asked, n, first))
 
@@ -182,7 +182,7 @@ class Model:
     def read(self, text: str | bytes, state: SavedState | None = None) -> SavedState:
         """Where the model is after a text, or after more of one: what any number of samples can go on from."""
         found: list[SavedState] = []
-        self.sample(text, state=state, left=lambda _, saved: found.append(saved), length=0)
+        self.sample(text, state=state, on_state=lambda _, saved: found.append(saved), length=0)
         return found[0]
 
     def save_state(self, state: SavedState, target: str | os.PathLike[str]) -> None:
@@ -197,12 +197,12 @@ class Model:
 
         return states.load(self, source)
 
-    def follow(self, data: bytes) -> None:
+    def adapt(self, data: bytes) -> None:
         """Lets the weights follow a text (`evaluation.adaptive`): what is sampled from then on is more like it. The
         model folder stays as it is. Raises `ModelError` for a model that is not of text."""
         from seqgen.evaluation.adaptive import AdaptiveScorer
 
-        self.must_be_of_text("follow a text")
+        self.require_text_task("follow a text")
         scorer = AdaptiveScorer(self.network, self.codec)
         for _ in scorer.read(self.codec.encode(data)):
             pass
@@ -211,24 +211,24 @@ class Model:
 
     def stream(self, prompt: str | bytes = "", **options: Any) -> Iterator[str]:
         """One text, in pieces of whole characters, as it is written."""
-        asked = writing.request(prompt, options)
+        asked = writing.make_request(prompt, options)
         writing.check(self, asked)
-        for piece, _ in in_order(writing.prepare(self, asked), 1):
+        for piece, _ in generate(writing.prepare(self, asked), 1):
             yield piece
 
     def check(self, options: SampleOptions) -> None:
         """Raises `UserError` where options mean nothing to what this model writes, or name what it has not."""
-        from seqgen.generation.naming import named
+        from seqgen.generation.naming import resolve_names
 
-        named(options, self.codec)
+        resolve_names(options, self.codec)
 
-    def conversation(self, options: SampleOptions | None = None, wishes: ReplyOptions | None = None) -> Conversation:
+    def conversation(self, options: SampleOptions | None = None, reply_options: ReplyOptions | None = None) -> Conversation:
         """A conversation with a model for dialogue: `hear` a line, then take the `reply`. Raises `ModelError` for
         another model."""
         from seqgen.generation.dialogue import Conversation
 
         codec = self.dialogue_codec()
-        return Conversation(self.engine, codec, options or SampleOptions(), wishes or ReplyOptions())
+        return Conversation(self.engine, codec, options or SampleOptions(), reply_options or ReplyOptions())
 
     def dialogue_codec(self) -> DialogueCodec:
         """The codec of a model for dialogue. Raises `ModelError` for another model."""
@@ -244,7 +244,7 @@ class Model:
         from seqgen.api import classifying
 
         data = (as_bytes(text) if isinstance(text, str) else text for text in texts)
-        return list(classifying.predict(self, data, make(ClassifyOptions, options)))
+        return list(classifying.predict(self, data, make_options(ClassifyOptions, options)))
 
     def score(
         self,
@@ -298,13 +298,13 @@ class Model:
 
         given = {name: value for name, value in (("tempo", tempo), ("key", key)) if value is not None}
         settings, search = writing.settings(options, state)
-        asked = Request(
-            settings, search, make(MusicOptions, given), stop_at_end=stop_at_end, state=state, to_be_continued=keep
+        asked = SampleRequest(
+            settings, search, make_options(MusicOptions, given), stop_at_end=stop_at_end, state=state, to_be_continued=keep
         )
         writing.check(self, asked, n, first)
         if keep:
-            writing.check_keeping(self, asked, 1)
-        return list(composing.compose_as(self, asked, n, first, composing.piece_of(self, primer), copies=True))
+            writing.check_state_output(self, asked, 1)
+        return list(composing.compose_as(self, asked, n, first, composing.load_primer(self, primer), copies=True))
 
     def score_conversations(
         self, documents: Sequence[Document], per_token: bool = False, part: Shard | None = None
@@ -312,9 +312,9 @@ class Model:
         """What each conversation in these files costs, from nothing to its end: a record is a conversation. Of a
         `part`, those that are in it."""
         from seqgen.api import scoring
-        from seqgen.corpus.shards import WHOLE
+        from seqgen.corpus.shards import SINGLE_SHARD
 
-        return scoring.score_conversations(self, documents, per_token, part or WHOLE)
+        return scoring.score_conversations(self, documents, per_token, part or SINGLE_SHARD)
 
     def forecast(self, sources: Sequence[str] | str, warn: Warn = lambda _: None, **options: Any) -> list[Forecast]:
         """What is expected after the last row of each series in `sources`, tables such as it learnt from.
@@ -326,12 +326,12 @@ class Model:
         from seqgen.api import forecasting
         from seqgen.corpus import sources as reading
 
-        forecasting.forecaster_of(self)
-        settings = make(ForecastOptions, options)
+        forecasting.forecaster_config(self)
+        settings = make_options(ForecastOptions, options)
         names = [sources] if isinstance(sources, str) else list(sources)
         with reading.Spool() as spool:
             rows = tasks.rows(self.task)
-            documents = reading.measure(reading.find(names, spool, None, warn, rows=rows), warn)
+            documents = reading.checksum_documents(reading.find(names, spool, None, warn, rows=rows), warn)
             return list(forecasting.forecasts(self, documents, settings, warn))
 
     def evaluate(
@@ -341,7 +341,7 @@ class Model:
         rivals: bool = True,
         progress: Progress | None = None,
         warn: Warn = lambda _: None,
-        tell: Callable[[str], None] = lambda _: None,
+        report: Callable[[str], None] = lambda _: None,
         **options: Any,
     ) -> dict[str, Any]:
         """How well the model does on `sources`, as `evaluate --json` prints it. Every document is a record.
@@ -351,24 +351,24 @@ class Model:
             options: fields of `config.EvaluateOptions`.
         """
         from seqgen import tasks
-        from seqgen.api.evaluation import EVALUATIONS, Evaluation
+        from seqgen.api.evaluation import EVALUATORS, EvaluationContext
         from seqgen.corpus import sources as reading
 
-        if self.task not in EVALUATIONS:
+        if self.task not in EVALUATORS:
             raise ModelError(f"this is a model for {self.task}, which this version can't evaluate")
-        settings = make(EvaluateOptions, options)
+        settings = make_options(EvaluateOptions, options)
         check_task(EvaluateOptions, options, self.task)
         began = time.monotonic()
         names = [sources] if isinstance(sources, str) else list(sources)
         with reading.Spool() as spool:
             accepts, rows = tasks.accepts(self.task), tasks.rows(self.task, self.text_column)
-            documents = reading.measure(reading.find(names, spool, progress, warn, accepts, rows), warn)
+            documents = reading.checksum_documents(reading.find(names, spool, progress, warn, accepts, rows), warn)
             trained_on = {source["sha256"] for source in self.checkpoint.sources}
             known = [document.name for document in documents if document.sha256 in trained_on]
             if known and self.task != "forecast":  # of its own file, only rows not learnt from are taken
                 others = f" and {len(known) - 1:,} more" if len(known) > 1 else ""
                 warn(f"{known[0]!r}{others}: the model was trained on this (but for a held-out part)")
-            result = EVALUATIONS[self.task](Evaluation(self, documents, settings, rivals, warn, tell))
+            result = EVALUATORS[self.task](EvaluationContext(self, documents, settings, rivals, warn, report))
         return {"task": self.task, **result, "seconds": round(time.monotonic() - began, 3)}
 
     @property
@@ -392,7 +392,7 @@ class Model:
             **({"corpus_bytes": corpus.stat().st_size} if corpus.exists() else {}),
         }
 
-    def must_be_of_text(self, what: str) -> None:
+    def require_text_task(self, what: str) -> None:
         """Raises `ModelError`, which says what can't be done, for a model that is not of text."""
         if self.task != "text":
             raise ModelError(f"this is a model for {self.task}, with which this version can't {what}")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.api.composing import compose
-from seqgen.api.evaluation import Evaluation, training_documents
+from seqgen.api.evaluation import EvaluationContext, training_documents
 from seqgen.config import MusicOptions, SampleOptions
 from seqgen.corpus import ids as id_cache
 from seqgen.corpus import split
@@ -19,16 +19,16 @@ from seqgen.evaluation.events import EventTally
 from seqgen.generation.music import music_codec
 from seqgen.music import grammar
 from seqgen.music.piece import Piece
-from seqgen.tasks.prepared import place
+from seqgen.tasks.prepared import ids_path
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.midi import MidiCodec
-from seqgen.tokenizers.midi_files import read_files
+from seqgen.tokenizers.midi_files import read_midi_files
 
 
-def evaluate(asked: Evaluation) -> dict[str, Any]:
-    """See `evaluation.EVALUATIONS`."""
+def evaluate(asked: EvaluationContext) -> dict[str, Any]:
+    """See `evaluation.EVALUATORS`."""
     codec = music_codec(asked.model.codec)
-    asked.tell("reading music")
+    asked.report("reading music")
     pieces = _read(asked, codec)
     tally = EventTally()
     for piece in pieces:
@@ -36,10 +36,10 @@ def evaluate(asked: Evaluation) -> dict[str, Any]:
     result: dict[str, Any] = {
         "records": tally.records, "tokens": tally.events, "metrics": dict(tally.metrics()), "baselines": {},
     }  # fmt: skip
-    training = _training_ids(asked, codec) if asked.rivals or asked.options.pieces else None
-    if asked.rivals and training is not None:
-        asked.tell("asking the rivals")
-        result["baselines"] = events.rivals(training, pieces, codec)
+    training = _training_ids(asked, codec) if asked.baselines or asked.options.pieces else None
+    if asked.baselines and training is not None:
+        asked.report("asking the rivals")
+        result["baselines"] = events.baselines(training, pieces, codec)
     if asked.options.pieces:
         real = [
             excerpt
@@ -53,10 +53,10 @@ def evaluate(asked: Evaluation) -> dict[str, Any]:
     return result
 
 
-def _read(asked: Evaluation, codec: MidiCodec) -> list[Ids]:
+def _read(asked: EvaluationContext, codec: MidiCodec) -> list[Ids]:
     """The ids of every document that is a piece."""
     found, why = [], []
-    for read in read_files(codec, [(document.name, document.path) for document in asked.documents]):
+    for read in read_midi_files(codec, [(document.name, document.path) for document in asked.documents]):
         if read.why:
             why.append(f"{read.name!r}: {read.why}")
         else:
@@ -69,13 +69,13 @@ def _read(asked: Evaluation, codec: MidiCodec) -> list[Ids]:
     return found
 
 
-def _training_ids(asked: Evaluation, codec: MidiCodec) -> npt.NDArray[Any] | None:
+def _training_ids(asked: EvaluationContext, codec: MidiCodec) -> npt.NDArray[Any] | None:
     """The ids that the model learnt from, `end` before each piece: from the cache, or read again where the sources
     lie; None where neither is there."""
     loaded = asked.model.checkpoint
     key = loaded.config["data"].get("cache")
     if isinstance(key, str) and key.isalnum():
-        stream = id_cache.load(place(key, "train"))
+        stream = id_cache.load(ids_path(key, "train"))
         if stream is not None:
             return np.asarray(stream.ids)
     documents = training_documents(asked)
@@ -83,23 +83,23 @@ def _training_ids(asked: Evaluation, codec: MidiCodec) -> npt.NDArray[Any] | Non
         asked.warn("what the model was trained on is not where it was: it can't be told what is copied from it")
         return None
     if not loaded.config["data"].get("valid_sources"):
-        documents = split.hold_out_whole(documents, loaded.options.val_fraction)[0]
-    read = read_files(codec, [(document.name, document.path) for document in documents])
+        documents = split.hold_out_items(documents, loaded.options.val_fraction)[0]
+    read = read_midi_files(codec, [(document.name, document.path) for document in documents])
     return np.concatenate([np.append(codec.end, each.ids) for each in read if not each.why])
 
 
 def _compare(
-    asked: Evaluation, codec: MidiCodec, real: list[Piece], training: npt.NDArray[Any] | None
+    asked: EvaluationContext, codec: MidiCodec, real: list[Piece], training: npt.NDArray[Any] | None
 ) -> dict[str, Any]:
     """Pieces of the model's own beside excerpts of real ones, equally long."""
     from seqgen.evaluation.music import compare
     from seqgen.evaluation.novelty import CopyFinder
 
     options = asked.options
-    asked.tell(f"composing {options.pieces:,} pieces")
+    asked.report(f"composing {options.pieces:,} pieces")
     settings = SampleOptions(length=options.length, temperature=options.temperature, seed=options.seed)
     own = [composed.piece for composed in compose(asked.model, None, settings, MusicOptions(), options.pieces)]
-    asked.tell("comparing")
+    asked.report("comparing")
     found = compare(real, own)
     result: dict[str, Any] = {
         "mean_overlap_area": found.mean_overlap_area,

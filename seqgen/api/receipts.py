@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import seqgen
 from seqgen import config
 from seqgen.api import states, writing
-from seqgen.api.writing import Request
+from seqgen.api.writing import SampleRequest
 from seqgen.config import MusicOptions, SampleOptions, SearchOptions
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.generation.text import Sample
@@ -44,19 +44,19 @@ class Receipt:
     where: str
     record: Mapping[str, Any]
     index: int
-    asked: Request  # without the state
-    about: Mapping[str, str]  # _WORDS
+    request: SampleRequest  # without the state
+    provenance: Mapping[str, str]  # _WORDS
     state: Mapping[str, str] | None
 
-    def alike(self, other: Receipt) -> bool:
+    def is_same_job(self, other: Receipt) -> bool:
         """Whether both are of one job: samples that differ in their numbers alone."""
-        return (self.asked, self.about, self.state) == (other.asked, other.about, other.state)
+        return (self.request, self.provenance, self.state) == (other.request, other.provenance, other.state)
 
 
-def of(model: Model, asked: Request, shown_prompt: str = "", state_file: str = "") -> dict[str, Any]:
+def make_receipt(model: Model, request: SampleRequest, shown_prompt: str = "", state_file: str = "") -> dict[str, Any]:
     """The receipt of a sample of this model. `shown_prompt` is what its record says that its prompt is."""
-    options: dict[str, Any] = {"length": asked.options.length_for(model.task)}
-    for part in (asked.options, asked.search, asked.wishes):
+    options: dict[str, Any] = {"length": request.options.length_for(model.task)}
+    for part in (request.options, request.search, request.music_options):
         for item in dataclasses.fields(part):
             value = getattr(part, item.name)
             if item.name not in ("length", "seed") and value != item.default:
@@ -66,15 +66,15 @@ def of(model: Model, asked: Request, shown_prompt: str = "", state_file: str = "
         "engine": model.engine_name, "arithmetic": model.engine.arithmetic, "device": model.device,
         "precision": model.precision, "options": options,
     }  # fmt: skip
-    if asked.prompt.decode("utf-8", "surrogateescape") != shown_prompt:
-        receipt["prompt"] = asked.prompt.decode("utf-8", "surrogateescape")
-    if asked.label is not None:
-        receipt["label"] = asked.label
-    receipt |= {name: True for name in _WISHES if getattr(asked, name)}
-    if asked.state is not None:
-        receipt["state"] = {"file": state_file, "sha256": asked.state_digest}
-    if asked.primer is not None:
-        receipt["primer"] = base64.b64encode(asked.primer).decode()
+    if request.prompt.decode("utf-8", "surrogateescape") != shown_prompt:
+        receipt["prompt"] = request.prompt.decode("utf-8", "surrogateescape")
+    if request.label is not None:
+        receipt["label"] = request.label
+    receipt |= {name: True for name in _WISHES if getattr(request, name)}
+    if request.state is not None:
+        receipt["state"] = {"file": state_file, "sha256": request.state_sha256}
+    if request.primer is not None:
+        receipt["primer"] = base64.b64encode(request.primer).decode()
     return receipt
 
 
@@ -112,7 +112,7 @@ def parse(found: Any, where: str = "the record") -> Receipt:
     try:
         options = {**receipt["options"], "seed": found["seed"]}
         primer = receipt.get("primer")
-        asked = Request(
+        request = SampleRequest(
             _taken(SampleOptions, options),
             _taken(SearchOptions, options),
             _taken(MusicOptions, options),
@@ -125,19 +125,19 @@ def parse(found: Any, where: str = "the record") -> Receipt:
         )
         if options:
             raise UserError(f"there is no option {str(next(iter(options)))[:40]!r}")
-        about = {name: receipt[name] for name in _WORDS}
+        provenance = {name: receipt[name] for name in _WORDS}
         state, index = receipt.get("state"), found["index"]
-        words = [*about.values(), *([] if state is None else [state["file"], state["sha256"]]), asked.label or ""]
+        words = [*provenance.values(), *([] if state is None else [state["file"], state["sha256"]]), request.label or ""]
         if not all(isinstance(word, str) for word in words) or type(index) is not int or not 0 <= index < 1 << 62:
             raise UserError("a part of it is of another type")
-        if found.get("finish_reason") == "length" and asked.options.length is not None:
+        if found.get("finish_reason") == "length" and request.options.length is not None:
             made = max(len(found.get("text", "")), found.get("bars", 0))
-            if asked.options.length > 2 * made + 100:  # nobody should wait for what it is not
-                raise UserError(f"it asks for a length of {asked.options.length:,}, and came with {made:,}")
+            if request.options.length > 2 * made + 100:  # nobody should wait for what it is not
+                raise UserError(f"it asks for a length of {request.options.length:,}, and came with {made:,}")
     except (KeyError, TypeError, ValueError, AttributeError, UserError, binascii.Error) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise DataError(f"{where}: the receipt is damaged, or of another version of seqgen: {what}") from error
-    return Receipt(where, found, index, asked, about, state)
+    return Receipt(where, found, index, request, provenance, state)
 
 
 def _taken(kind: type[T], options: dict[str, Any]) -> T:
@@ -150,7 +150,7 @@ def jobs(receipts: Iterable[Receipt]) -> Iterator[list[Receipt]]:
     """Receipts that follow one another and can be made again together."""
     found: list[Receipt] = []
     for receipt in receipts:
-        if found and not (receipt.alike(found[0]) and receipt.index == found[-1].index + 1):
+        if found and not (receipt.is_same_job(found[0]) and receipt.index == found[-1].index + 1):
             yield found
             found = []
         found.append(receipt)
@@ -166,20 +166,20 @@ _TOGETHER = 1024  # samples of a job at most: they are held in memory
 
 def check(model: Model, receipt: Receipt) -> None:
     """Raises `ModelError` where the receipt is of another model."""
-    if receipt.about["model"] != model.checkpoint.fingerprint:
+    if receipt.provenance["model"] != model.checkpoint.fingerprint:
         raise ModelError(
             f"{receipt.where}: the receipt is of another model than {str(model.checkpoint.folder)!r}, or of this one "
             "before it was trained further"
         )
 
 
-def with_state(model: Model, receipt: Receipt, other_file: str | None = None) -> tuple[Request, str]:
+def with_state(model: Model, receipt: Receipt, other_file: str | None = None) -> tuple[SampleRequest, str]:
     """What the receipt asks for, its state read from where it says, or from another file; and that file's name. Raises
     `ModelError` where the state is not the one."""
     if receipt.state is None:
         if other_file is not None:
             raise UserError(f"{receipt.where}: the receipt names no state, so --state-in has no place")
-        return receipt.asked, ""
+        return receipt.request, ""
     name = other_file or receipt.state["file"]
     if not name:
         raise UserError(f"{receipt.where}: the state is in no file; --state-in FILE names one")
@@ -187,38 +187,38 @@ def with_state(model: Model, receipt: Receipt, other_file: str | None = None) ->
     digest = hashlib.sha256(data).hexdigest()
     if digest != receipt.state["sha256"]:
         raise ModelError(f"{name!r} is not the state of the receipt; --state-in FILE names it where it lies elsewhere")
-    asked = dataclasses.replace(receipt.asked, state=states.parse(model, data, name), state_digest=digest)
-    return asked, receipt.state["file"]
+    request = dataclasses.replace(receipt.request, state=states.parse(model, data, name), state_sha256=digest)
+    return request, receipt.state["file"]
 
 
-def compare(model: Model, receipt: Receipt, made: Mapping[str, Any]) -> None:
+def check_reproduced(model: Model, receipt: Receipt, made: Mapping[str, Any]) -> None:
     """Raises `ModelError` where what was made is not what the receipt came with."""
     same = all(receipt.record.get(key, made.get(key)) == made.get(key) for key in _COMPARED)
     nats = receipt.record.get("log_probability")
     if same and (not isinstance(nats, float) or math.isclose(nats, made["log_probability"], rel_tol=1e-5)):
         return
-    how, here = receipt.about["arithmetic"], model.engine.arithmetic
+    how, here = receipt.provenance["arithmetic"], model.engine.arithmetic
     why = f"it was computed as {how}, here as {here}" if how != here else "its parts do not belong together"
     raise ModelError(f"{receipt.where}: sample {receipt.index} can't be made again here: {why}")
 
 
 def replay(model: Model, found: Mapping[str, Any], state_file: str | None = None) -> dict[str, Any]:
-    """The record of a text made again from its receipt. Raises as `parse`, `check`, `with_state` and `compare` do."""
+    """The record of a text made again from its receipt. Raises as `parse`, `check`, `with_state` and `check_reproduced` do."""
     receipt = parse(found)
     check(model, receipt)
-    asked, name = with_state(model, receipt, state_file)
-    model = model.computing_as(receipt.about, asked)
-    (made,) = records(model, asked, 1, receipt.index, name)
-    compare(model, receipt, made)
+    request, name = with_state(model, receipt, state_file)
+    model = model.for_replay(receipt.provenance, request)
+    (made,) = records(model, request, 1, receipt.index, name)
+    check_reproduced(model, receipt, made)
     return made
 
 
-def records(model: Model, asked: Request, count: int, first: int = 0, state_file: str = "") -> Iterator[dict[str, Any]]:
+def records(model: Model, request: SampleRequest, count: int, first: int = 0, state_file: str = "") -> Iterator[dict[str, Any]]:
     """Samples of text as `sample --json` writes them."""
-    from seqgen.generation.search import in_order
+    from seqgen.generation.search import generate
 
-    job = writing.prepare(model, asked)
-    copied, receipt = writing.longest_copy(model), of(model, asked, job.prompt.text, state_file)
-    for _, sample in in_order(job, count, first):
+    job = writing.prepare(model, request)
+    copied, receipt = writing.longest_copy(model), make_receipt(model, request, job.prompt.text, state_file)
+    for _, sample in generate(job, count, first):
         if sample is not None:
             yield record(sample, receipt, None if copied is None else copied(sample.text))

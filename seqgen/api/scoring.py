@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seqgen.corpus.shards import WHOLE, Shard
+from seqgen.corpus.shards import SINGLE_SHARD, Shard
 from seqgen.errors import ModelError
-from seqgen.generation.scoring import LightScorer, Masks, Scored
+from seqgen.generation.scoring import EngineScorer, MaskFunction, TokenScores
 from seqgen.generation.state import SavedState
 from seqgen.strangers import as_bytes
 from seqgen.tokenizers import decode, encode_stream
@@ -33,7 +33,7 @@ class Score:
     per_token: list[tuple[str, float]] | None = None
 
 
-class Record:
+class RecordScorer:
     """A record while it is read, in flat memory: its pieces as they come, then its `score`."""
 
     def __init__(self, model: Model, state: SavedState | None = None) -> None:
@@ -41,16 +41,16 @@ class Record:
         if model.task not in ("text", "music"):
             raise ModelError(f"this is a model for {model.task}, with which this version can't score")
         self._model = model
-        self._scorer = LightScorer(model.exact_engine, model.codec, _masks(model), state)
-        self.pieces = Pieces(model)
+        self._scorer = EngineScorer(model.exact_engine, model.codec, _masks(model), state)
+        self.pieces = TokenSpeller(model)
         self._tokens, self._nats, self._size = 0, 0.0, 0
 
-    def read(self, chunks: Iterable[bytes]) -> Iterator[Scored]:
+    def read(self, chunks: Iterable[bytes]) -> Iterator[TokenScores]:
         """The cost of all tokens of a stream, in order."""
         return self._counted(scored for ids in encode_stream(self._model.codec, self._sized(chunks))
                              for scored in self._scorer.read(ids))  # fmt: skip
 
-    def read_line(self, line: bytes) -> Iterator[Scored]:
+    def read_line(self, line: bytes) -> Iterator[TokenScores]:
         """The cost of all tokens of a line, which is a record of its own: what was counted begins anew."""
         self._tokens, self._nats, self._size = 0, 0.0, len(line)
         return self._counted(self._scorer.read(self._model.codec.encode(line)))
@@ -68,21 +68,21 @@ class Record:
             self._size += len(chunk)
             yield chunk
 
-    def _counted(self, pieces: Iterable[Scored]) -> Iterator[Scored]:
+    def _counted(self, pieces: Iterable[TokenScores]) -> Iterator[TokenScores]:
         for piece in pieces:
             self._tokens += len(piece.ids)
             self._nats += float(piece.nats.sum())
             yield piece
 
 
-class Pieces:
+class TokenSpeller:
     """Spells the tokens of a model for people; what is no UTF-8 as `\\xff`."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._known: dict[int, str] = {}
 
-    def __call__(self, scored: Scored) -> list[tuple[str, float]]:
+    def __call__(self, scored: TokenScores) -> list[tuple[str, float]]:
         known = self._known
         for token in np.unique(scored.ids).tolist():
             if token not in known:
@@ -101,44 +101,44 @@ def score(
     model: Model, chunks: Iterable[bytes] | bytes | str, name: str, per_token: bool, state: SavedState | None = None
 ) -> Score:
     """One record of text or music, after `state`."""
-    record = Record(model, state)
+    record = RecordScorer(model, state)
     if isinstance(chunks, str):
         chunks = as_bytes(chunks)
     return _all(record, record.read([chunks] if isinstance(chunks, bytes) else chunks), name, per_token)
 
 
 def score_lines(
-    model: Model, lines: Iterable[bytes], name: str, per_token: bool, record: Record | None = None
+    model: Model, lines: Iterable[bytes], name: str, per_token: bool, record: RecordScorer | None = None
 ) -> Iterator[Score]:
     """Each line given all lines before it, and what `record` has read already."""
-    model.must_be_of_text("score")
-    record = record or Record(model)
+    model.require_text_task("score")
+    record = record or RecordScorer(model)
     for number, line in enumerate(lines, start=1):
         yield _all(record, record.read_line(line), f"{name}:{number}", per_token)
 
 
 def score_conversations(
-    model: Model, documents: Sequence[Document], per_token: bool, part: Shard = WHOLE
+    model: Model, documents: Sequence[Document], per_token: bool, part: Shard = SINGLE_SHARD
 ) -> Iterator[Score]:
     """Each conversation in files of them, or those that are in a part of all."""
-    from seqgen.corpus.conversations import Reading, iterate
+    from seqgen.corpus.conversations import ConversationReport, iter_conversations
 
-    codec, pieces = model.dialogue_codec(), Pieces(model)
-    own = None if part.is_whole else part.of_numbers(sum(1 for _ in iterate(documents, Reading())))
+    codec, pieces = model.dialogue_codec(), TokenSpeller(model)
+    own = None if part.is_whole else part.index_range(sum(1 for _ in iter_conversations(documents, ConversationReport())))
     place = itertools.count()
     for document in documents:
-        for number, conversation in enumerate(iterate([document], Reading()), start=1):
+        for number, conversation in enumerate(iter_conversations([document], ConversationReport()), start=1):
             if own is not None and next(place) not in own:
                 continue
             turns = [(turn.speaker, as_bytes(turn.text)) for turn in conversation.turns]
             ids = np.append(codec.conversation(turns), codec.end).astype(np.int32)
-            found = list(LightScorer(model.exact_engine, codec).read(ids))
+            found = list(EngineScorer(model.exact_engine, codec).read(ids))
             nats, size = sum(float(piece.nats.sum()) for piece in found), sum(len(words) for _, words in turns)
             details = [pair for piece in found for pair in pieces(piece)] if per_token else None
             yield Score(f"{document.name}:{number}", len(ids), nats, nats / math.log(2) / max(size, 1), details)
 
 
-def _all(record: Record, pieces: Iterable[Scored], name: str, per_token: bool) -> Score:
+def _all(record: RecordScorer, pieces: Iterable[TokenScores], name: str, per_token: bool) -> Score:
     details: list[tuple[str, float]] | None = [] if per_token else None
     for piece in pieces:
         if details is not None:
@@ -146,10 +146,10 @@ def _all(record: Record, pieces: Iterable[Scored], name: str, per_token: bool) -
     return record.score(name, details)
 
 
-def _masks(model: Model) -> Masks | None:
+def _masks(model: Model) -> MaskFunction | None:
     """What the grammar of music lets come; text has none."""
     if model.task != "music":
         return None
-    from seqgen.generation.music import Possible, music_codec
+    from seqgen.generation.music import GrammarMasks, music_codec
 
-    return Possible(music_codec(model.codec).vocabulary)
+    return GrammarMasks(music_codec(model.codec).vocabulary)

@@ -24,13 +24,13 @@ def load(model: Model, source: str | os.PathLike[str]) -> SavedState:
 
 def read(name: str) -> bytes:
     """The bytes of a state. Raises `DataError` for more than any has."""
-    return read_whole(name, most=_LARGEST)
+    return read_whole(name, max_bytes=_LARGEST)
 
 
 def parse(model: Model, data: bytes, name: str) -> SavedState:
     """The state of this model in `data`, from the file `name`."""
     loaded = model.checkpoint
-    saved = from_bytes(data, name, loaded.fingerprint, loaded.language_model)
+    saved = from_bytes(data, name, loaded.fingerprint, loaded.language_config)
     if (saved.walk is not None) and model.task != "music":
         raise ModelError(f"{name!r} is damaged: it is the state of a piece of music")
     return saved

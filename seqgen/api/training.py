@@ -14,18 +14,18 @@ import torch
 
 from seqgen import checkpoint, tasks
 from seqgen.api import together
-from seqgen.api.claim import alone, check_place
-from seqgen.api.folder import ModelFolder, Training, describe
+from seqgen.api.claim import lock_model_folder, check_output_folder
+from seqgen.api.folder import ModelFolder, Training, build_config
 from seqgen.api.model import Model
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import NetworkConfig, TrainOptions, check, check_task, flag_name, from_json, make, parse_duration
+from seqgen.config import NetworkConfig, TrainOptions, check, check_task, flag_name, from_json, make_options, parse_duration
 from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import DataError, ModelError, UserError
-from seqgen.streams import PART, expand
+from seqgen.streams import PARTIAL_SUFFIX, expand
 from seqgen.tasks.task import Data, Preparation, Task
 from seqgen.training import device, plan
-from seqgen.training.joining import joined
+from seqgen.training.joining import join_world
 from seqgen.training.loop import Event, Finished, Position, Run, Stepped, Validated
 from seqgen.training.schedule import Schedule
 from seqgen.training.world import World
@@ -46,7 +46,7 @@ class Watcher:
     began: seconds (`time.monotonic`) at which a budget's clock started; by default when `train` is called.
     """
 
-    tell: Callable[[str], None] = lambda _: None
+    report: Callable[[str], None] = lambda _: None
     warn: Callable[[str], None] = lambda _: None
     progress: Callable[[int, int | None], None] = lambda done, of: None
     started: Callable[[Training], None] = lambda _: None
@@ -91,11 +91,11 @@ def train(
     folder = expand(output)
     names = [sources] if isinstance(sources, str) else list(sources)
     valid_names = [valid] if isinstance(valid, str) else list(valid)
-    given = make(TrainOptions, options)
+    given = make_options(TrainOptions, options)
     cuda = given.device in ("auto", "cuda") and torch.cuda.is_available()
-    with joined(cuda) as world, Spool() as spool, alone(folder, resume, world):
+    with join_world(cuda) as world, Spool() as spool, lock_model_folder(folder, resume, world):
         together.check_sources([*names, *valid_names], world)
-        going_on = world.decide(lambda: _going_on(folder, overwrite, resume, world))
+        going_on = world.broadcast_json(lambda: _going_on(folder, overwrite, resume, world))
         compute = device.choose(given.device, given.precision, given.threads, world)
         together.check_device(compute)
         if going_on:
@@ -107,28 +107,28 @@ def train(
         start = None if init_from is None else _starting_point(together.load(init_from, world), given, options)
         kind = tasks.find(task or (start.task if start else tasks.guess([*names, *valid_names])))
         _check_task(kind, given, options, start)
-        if given.precision == "auto" and kind.exact:
-            compute = dataclasses.replace(compute, kind=torch.float32)
+        if given.precision == "auto" and kind.needs_float32:
+            compute = dataclasses.replace(compute, dtype=torch.float32)
 
-        def read(codec: Any) -> together.Opened:
+        def read(codec: Any) -> together.PreparedSources:
             documents, held_out = _read(kind, names, valid_names, spool, watch, given)
             preparation = Preparation(
-                documents, held_out, given, codec=codec, start=start, tell=watch.tell, warn=watch.warn,
+                documents, held_out, given, codec=codec, start=start, report=watch.report, warn=watch.warn,
                 progress=watch.progress,
             )
-            return together.Opened(documents, held_out, kind.prepare(preparation))
+            return together.PreparedSources(documents, held_out, kind.prepare(preparation))
 
-        documents, held_out, data = together.open_in_turn(world, kind.name, read)
-        world.measure_exchange(compute.device)
-        settled, compute = together.settle(
+        documents, held_out, data = together.prepare_rank0_first(world, kind.name, read)
+        world.measure_all_reduce(compute.device)
+        settled, compute = together.broadcast_plan(
             compute, kind.name, lambda: _settle(data, given, compute, start, time.monotonic() - began)
         )
         if given.keep_corpus and not isinstance(settled.network, NetworkConfig):
             raise UserError("--keep-corpus is for models that write; of those for classify, with --generative")
         network, generator = _new_network(kind, data, settled, given, start, compute)
         objective = data.objective(network, settled, compute, given.seed)
-        config = describe(kind, data, given, settled, compute, documents, held_out, start, init_from)
-        config["training"] |= together.run_name(world)
+        config = build_config(kind, data, given, settled, compute, documents, held_out, start, init_from)
+        config["training"] |= together.run_metadata(world)
         run = Run(objective, settled.schedule, generator, Position(), began, world)
         before = _pretraining(data, network, settled, compute, given.seed, began)
         training = Training(folder, kind, settled, compute, data, run, before, documents)
@@ -138,9 +138,9 @@ def train(
 def _going_on(folder: Path, overwrite: bool, resume: bool, world: World) -> bool:
     """Whether there is a run to go on with, by wish or because torchrun began this one before. Raises `UserError`
     where a model can't or shouldn't be written."""
-    again = together.is_of_this_run(folder, world)
+    again = together.is_elastic_restart(folder, world)
     going_on = again or (resume and (folder / checkpoint.CONFIG).exists())
-    check_place(folder, overwrite and not again, going_on, resume)
+    check_output_folder(folder, overwrite and not again, going_on, resume)
     return going_on
 
 
@@ -151,19 +151,19 @@ def _check_task(kind: Task, given: TrainOptions, explicit: dict[str, Any], start
         raise UserError(f"--tokenizer {given.tokenizer} does not go with {kind.name}, which has {kind.tokenizers[0]}")
     if given.vocab_size is not None and "subword" not in kind.tokenizers:
         raise UserError(f"--vocab-size does not go with {kind.name}")
-    if start is not None and start.task not in kind.starts_from:
+    if start is not None and start.task not in kind.init_from_tasks:
         raise UserError(f"--init-from is a model for {start.task}; it can't go on with {kind.name}")
 
 
 def _read(
     kind: Task, names: list[str], valid_names: list[str], spool: Spool, watch: Watcher, options: TrainOptions
 ) -> tuple[list[Document], list[Document]]:
-    watch.tell("reading " + ", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
+    watch.report("reading " + ", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
     accepts, rows = tasks.accepts(kind.name), tasks.rows(kind.name, options.text_column)
 
     def read(some: list[str]) -> list[Document]:
         found = reading.find(some, spool, watch.progress, watch.warn, accepts, rows)
-        return reading.measure(found, watch.warn, watch.progress)
+        return reading.checksum_documents(found, watch.warn, watch.progress)
 
     return read(names), read(valid_names) if valid_names else []
 
@@ -187,7 +187,7 @@ def _settle(
 ) -> plan.Plan:
     """The plan. With a starting point its network is the plan's, and the rate is lower: it is near a good place."""
     if start is None:
-        return data.plan(given, compute, together.shared_speed(plan.measure_speed(compute), compute.world), spent)
+        return data.plan(given, compute, together.distributed_speed(plan.measure_speed(compute), compute.world), spent)
     shape = {
         name: getattr(start.network, name)
         for name in ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights")
@@ -197,7 +197,7 @@ def _settle(
         shape["layer_decay"] = plan.LAYER_DECAY if given.layer_decay is None else given.layer_decay
         shape["unfreeze"] = plan.UNFREEZE if given.unfreeze is None else given.unfreeze
     given = dataclasses.replace(given, **shape)
-    settled = data.plan(given, compute, together.shared_speed(plan.measure_speed(compute), compute.world), spent)
+    settled = data.plan(given, compute, together.distributed_speed(plan.measure_speed(compute), compute.world), spent)
     if given.learning_rate is None and settled.schedule.layer_decay == 1:
         gentle = dataclasses.replace(settled.schedule, learning_rate=settled.schedule.learning_rate / 4)
         settled = dataclasses.replace(settled, schedule=gentle)
@@ -211,12 +211,12 @@ def _new_network(
     generator = torch.Generator().manual_seed(given.seed)
     network: Any = kind.network(settled.network)
     network.initialise(generator)
-    if compute.world.is_first:
+    if compute.world.is_main_process:
         data.prepare_network(network)
         if start is not None:
             kind.transfer(network, start)
     network.to(compute.device)
-    compute.world.copy_first(network.state_dict().values())
+    compute.world.broadcast_tensors(network.state_dict().values())
     return network, generator
 
 
@@ -233,7 +233,7 @@ def _resume(
     """Goes on with the run in `folder`."""
     world = compute.world
     needed = [checkpoint.CONFIG, *checkpoint.TOKENIZER_FILES, f"{checkpoint.RESUME}/*"]
-    saved, (arrays, position) = together.read_by_first(
+    saved, (arrays, position) = together.read_on_rank0(
         world, folder, needed, lambda place: (checkpoint.load(place), checkpoint.read_resume(place))
     )
     training_config, facts = saved.config["training"], saved.config["data"]
@@ -243,11 +243,11 @@ def _resume(
         if explicit[name] is not None and explicit[name] != getattr(begun, name):
             raise UserError(f"{flag_name(name)} can't change on --resume: the run has {getattr(begun, name)}")
     kind = tasks.find(saved.task)
-    with world.in_turn():
-        data = None if names else kind.reopen(facts, saved.reader)
+    with world.main_process_first():
+        data = None if names else kind.load_cached(facts, saved.preprocessor)
         if data is None:
             begun_with, held_with = ([source["name"] for source in saved.sources_of(part)] for part in _PARTS)
-            for name in filter(reading.is_far, [] if names else [*begun_with, *held_with]):
+            for name in filter(reading.needs_network, [] if names else [*begun_with, *held_with]):
                 raise DataError(
                     f"the run began with {name!r}, of which nothing is left in the cache; "
                     "name it to have it fetched again"
@@ -259,7 +259,7 @@ def _resume(
                     "or go on with another text by --init-from"
                 )
             data = kind.prepare(
-                Preparation(documents, held_out, begun, saved.reader, None, watch.tell, watch.warn, watch.progress)
+                Preparation(documents, held_out, begun, saved.preprocessor, None, watch.report, watch.warn, watch.progress)
             )
     schedule = _schedule(training_config, begun, explicit, data)
     compute = device.choose(given.device, training_config["precision"], given.threads or begun.threads, world)
@@ -277,18 +277,18 @@ def _resume(
         raise ModelError(f"{str(folder)!r} can't be resumed: {error}") from error
     if schedule != from_json(Schedule, training_config["schedule"]):
         run.position.worse = 0  # more time was asked for: patience begins anew
-    for unfinished in folder.rglob(f".*{PART}") if world.is_first else ():  # left by a write that was killed
+    for unfinished in folder.rglob(f".*{PARTIAL_SUFFIX}") if world.is_main_process else ():  # left by a write that was killed
         unfinished.unlink(missing_ok=True)
     kept = {**training_config["options"], "keep_corpus": given.keep_corpus or begun.keep_corpus}
     settings = {
-        **training_config, "schedule": dataclasses.asdict(schedule), "options": kept, **together.run_name(world),
+        **training_config, "schedule": dataclasses.asdict(schedule), "options": kept, **together.run_metadata(world),
     }  # fmt: skip
     config = {**saved.config, "training": settings}
     before = None
     if not run.position.step:
         before = _pretraining(data, network, settled, compute, begun.seed, time.monotonic())
     training = Training(folder, kind, settled, compute, data, run, before)
-    training.metrics = world.decide(
+    training.metrics = world.broadcast_json(
         lambda: [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
     )
     return _carry_out(training, ModelFolder(training, config, written=True), watch)
@@ -303,8 +303,8 @@ def _as_begun(saved: Checkpoint) -> TrainOptions:
             raise UserError("it has no settings")
         from_json(Schedule, kept["schedule"])
         for name in ("batch_size", "seq_length", "precision"):
-            make(TrainOptions, {name: kept[name]})
-        make(TrainOptions, {"blank": kept.get("blank", 0.0)})  # which older runs have not
+            make_options(TrainOptions, {name: kept[name]})
+        make_options(TrainOptions, {"blank": kept.get("blank", 0.0)})  # which older runs have not
         return check(from_json(TrainOptions, options))
     except (KeyError, UserError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -323,7 +323,7 @@ def _schedule(training_config: dict[str, Any], before: TrainOptions, explicit: d
         return dataclasses.replace(schedule, steps=None, seconds=parse_duration(asked["budget"]))
     if "epochs" in asked:
         per_step = training_config["batch_size"] * training_config["seq_length"]
-        asked["steps"] = plan.steps_for(asked["epochs"], data.tokens, per_step)
+        asked["steps"] = plan.steps_for_epochs(asked["epochs"], data.tokens, per_step)
     if "steps" in asked:
         return dataclasses.replace(schedule, steps=asked["steps"], seconds=None)
     return schedule
@@ -347,31 +347,31 @@ def _carry_out(training: Training, folder: ModelFolder, watch: Watcher) -> Model
     run, world = training.run, training.compute.world
     validated_at = run.position.step if training.metrics else -1
     if training.before is not None:
-        folder.validated(run.validate())  # what there is without it: a kill must not leave nothing
+        folder.on_validation(run.validate())  # what there is without it: a kill must not leave nothing
         for event in training.before.events():
             if isinstance(event, Stepped):
                 watch.event(event)
-            if world.any(watch.stop()):
-                return Model(together.result(world, training.folder, training.plan.network, training.data.codec))
+            if world.any_rank(watch.stop()):
+                return Model(together.load_trained(world, training.folder, training.plan.network, training.data.codec))
         run.began = time.monotonic()
     for event in run.events():
         if isinstance(event, Validated):
-            folder.validated(event)
+            folder.on_validation(event)
             validated_at = event.step
         elif isinstance(event, Stepped) and not run.validation_due():  # that saves more; a kill must not lose it
             folder.save_if_due()
         watch.event(event)
         if isinstance(event, Finished):
             break
-        if world.any(watch.stop()):
+        if world.any_rank(watch.stop()):
             if validated_at != run.position.step:
                 last = run.validate(counts=run.validation_due())
-                folder.validated(last)
+                folder.on_validation(last)
                 watch.event(last)
             break
     else:  # the run was over before its first step
         watch.event(Finished(early=False))
     if not folder.written:  # there was no time for a single step, or for a validation
-        folder.validated(run.validate())
+        folder.on_validation(run.validate())
     folder.finish()
-    return Model(together.result(world, training.folder, training.plan.network, training.data.codec))
+    return Model(together.load_trained(world, training.folder, training.plan.network, training.data.codec))

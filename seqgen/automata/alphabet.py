@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.automata.syntax import LAST, Ranges
+from seqgen.automata.syntax import MAX_CODE_POINT, CodePointRanges
 
 DEAD = -1  # in the table: no character of any class begins so
 
@@ -33,7 +33,7 @@ class Alphabet:
     reach: tuple[int, ...]
 
 
-def alphabet_of(sets: Sequence[Ranges], apart: Sequence[int] = ()) -> Alphabet:
+def alphabet_of(sets: Sequence[CodePointRanges], apart: Sequence[int] = ()) -> Alphabet:
     """The classes of `sets`; each character of `apart` that is in any of them is a class of its own."""
     toggles: dict[int, int] = {}  # code point → which sets begin or end there
     all_sets = [*sets, *(((point, point),) for point in apart)]
@@ -41,11 +41,11 @@ def alphabet_of(sets: Sequence[Ranges], apart: Sequence[int] = ()) -> Alphabet:
         for low, high in ranges:
             for place in (low, high + 1):
                 toggles[place] = toggles.get(place, 0) ^ (1 << number)
-    code = np.full(LAST + 1, -1, dtype=np.int32)
+    code = np.full(MAX_CODE_POINT + 1, -1, dtype=np.int32)
     classes: dict[int, int] = {}
     inside, own = 0, (1 << len(sets)) - 1
     borders = sorted(toggles) or [0]
-    for low, high in zip(borders, [*borders[1:], LAST + 1], strict=True):
+    for low, high in zip(borders, [*borders[1:], MAX_CODE_POINT + 1], strict=True):
         inside ^= toggles.get(low, 0)
         if inside & own:
             code[low:high] = classes.setdefault(inside, len(classes))
@@ -57,7 +57,7 @@ def alphabet_of(sets: Sequence[Ranges], apart: Sequence[int] = ()) -> Alphabet:
             lowest = held & -held
             members[lowest.bit_length() - 1] |= 1 << number
             held ^= lowest
-    highest = max([border for border in borders if border <= LAST], default=0)
+    highest = max([border for border in borders if border <= MAX_CODE_POINT], default=0)
     table, reach = _utf8(code, max(1 << 16, -(-highest >> 12) << 12))
     return Alphabet(len(classes), tuple(members), code, table, reach)
 
@@ -98,10 +98,10 @@ def _utf8(code: npt.NDArray[np.int32], top: int) -> tuple[npt.NDArray[np.int32],
     last[:32] = DEAD  # what two bytes can say may not be said with three
     middle = np.full(5 * 64, DEAD, dtype=np.int32)
     middle[: len(last) // 64] = nodes(last)
-    if top <= LAST:  # from there on all are alike
+    if top <= MAX_CODE_POINT:  # from there on all are alike
         alike = DEAD if code[top] < 0 else -2 - int(code[top])
         above = node(np.full(64, node(np.full(64, alike, dtype=np.int32)), dtype=np.int32))
-        middle[top >> 12 : (LAST >> 12) + 1] = above
+        middle[top >> 12 : (MAX_CODE_POINT >> 12) + 1] = above
     rows[0][0xE0:0xF0] = middle[:16]
     middle[:16] = DEAD
     rows[0][0xF0:0xF5] = nodes(middle)

@@ -8,10 +8,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.automata.strings import Strings
+from seqgen.automata.strings import AhoCorasick
 from seqgen.errors import UserError
 
-States = npt.NDArray[np.int64]
+StateArray = npt.NDArray[np.int64]
 
 _MOST_BANNED = 1 << 14  # bytes of all strings: a row of the table each
 
@@ -19,20 +19,20 @@ _MOST_BANNED = 1 << 14  # bytes of all strings: a row of the table each
 class Automaton(Protocol):
     """Reads bytes. From every state that it comes to, the text can be brought to an end.
 
-    A state is a number. It holds until `forget`, which an automaton that has grown asks for by `full`.
+    A state is a number. It holds until `retain`, which an automaton that has grown asks for by `full`.
     """
 
     start: int
 
-    def advance(self, states: States, data: npt.NDArray[np.uint8]) -> States:
+    def advance(self, states: StateArray, data: npt.NDArray[np.uint8]) -> StateArray:
         """The state after one byte more, of each; −1 where it may not come, or leads nowhere."""
         ...
 
-    def needs(self, states: States) -> npt.NDArray[np.int64]:
+    def min_remaining(self, states: StateArray) -> npt.NDArray[np.int64]:
         """How many characters, beyond one that is begun, must still come at least; −1 where there is no way."""
         ...
 
-    def complete(self, state: int) -> bool:
+    def is_accepting(self, state: int) -> bool:
         """Whether the text may be over here."""
         ...
 
@@ -41,12 +41,12 @@ class Automaton(Protocol):
         """Whether it has grown so large that it should forget."""
         ...
 
-    def forget(self, states: Sequence[int]) -> list[int]:
+    def retain(self, states: Sequence[int]) -> list[int]:
         """Forgets all states but these, and returns what they are called now."""
         ...
 
 
-class Without:
+class BannedStringsAutomaton:
     """See `Automaton`. Texts that hold none of some strings, and can go on for ever."""
 
     full = False
@@ -58,8 +58,8 @@ class Without:
             UserError: they are too many, or nothing could come.
         """
         check_banned(banned)
-        strings = Strings(banned, 256)
-        self._next = np.where(strings.hit[strings.next], -1, strings.next).astype(np.int32)
+        strings = AhoCorasick(banned, 256)
+        self._next = np.where(strings.accepting[strings.transitions], -1, strings.transitions).astype(np.int32)
         dead: set[int] = set()
         while True:  # a state goes with the last that it leads to; 256 strings end for each, so that rounds are few
             found = set(np.flatnonzero((self._next < 0).all(axis=1)).tolist())
@@ -67,20 +67,20 @@ class Without:
                 break
             dead = found
             self._next[np.isin(self._next, sorted(dead))] = -1
-        self.start = strings.read(before)
+        self.start = strings.run(before)
         if self.start in dead:
             raise UserError("--ban leaves nothing that could be written here")
 
-    def advance(self, states: States, data: npt.NDArray[np.uint8]) -> States:
+    def advance(self, states: StateArray, data: npt.NDArray[np.uint8]) -> StateArray:
         return self._next[states, data].astype(np.int64)
 
-    def needs(self, states: States) -> npt.NDArray[np.int64]:
+    def min_remaining(self, states: StateArray) -> npt.NDArray[np.int64]:
         return np.zeros(len(states), dtype=np.int64)
 
-    def complete(self, state: int) -> bool:
+    def is_accepting(self, state: int) -> bool:
         return True
 
-    def forget(self, states: Sequence[int]) -> list[int]:
+    def retain(self, states: Sequence[int]) -> list[int]:
         return list(states)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.automata.alphabet import DEAD, alphabet_of
-from seqgen.automata.automaton import States, check_banned
+from seqgen.automata.automaton import StateArray, check_banned
 from seqgen.automata.program import END, FORK, compile_pattern
-from seqgen.automata.strings import Strings
+from seqgen.automata.strings import AhoCorasick
 from seqgen.errors import UserError
 
 _MOST_PAIRS = 1 << 18  # of an instruction and what is begun of banned strings
@@ -20,7 +20,7 @@ _UNKNOWN = -2
 _FAR = 1 << 30  # characters: no end can be reached
 
 
-class Matching:
+class RegexAutomaton:
     """See `Automaton`. Texts that match `pattern`, and hold none of `banned` where there are any.
 
     Between characters a state is a core: a set of instructions of the pattern's program that wait for the next
@@ -48,14 +48,14 @@ class Matching:
         symbols = [[symbol_of.get(point, int(letters.code[point])) for point in each] for each in points]
         if sum(map(len, symbols)) * (letters.size + len(unwritten)) > _MOST_KEPT:
             raise UserError("--grammar and --ban are too large together")
-        strings = Strings(symbols, letters.size + len(unwritten))
-        self._after = np.where(strings.hit[strings.next], -1, strings.next)
+        strings = AhoCorasick(symbols, letters.size + len(unwritten))
+        self._after = np.where(strings.accepting[strings.transitions], -1, strings.transitions)
         self._apart = sum({1 << symbol for each in symbols for symbol in each if symbol < letters.size})  # as bits
-        self._members = [letters.members[number] if number >= 0 else 0 for number in program.waits_for]
+        self._members = [letters.members[number] if number >= 0 else 0 for number in program.set_indices]
         state = 0
         for character in before[-_MOST_PAIRS:].decode("utf-8", "surrogateescape"):
             symbol = symbol_of.get(ord(character), int(letters.code[ord(character)]))
-            state = int(strings.next[state, symbol]) if symbol >= 0 else 0
+            state = int(strings.transitions[state, symbol]) if symbol >= 0 else 0
         self._ways: dict[tuple[int, int], list[int]] = {}
         self._distances = self._measure(state)
         if self._distances.get((program.start, state), _FAR) == _FAR:
@@ -69,7 +69,7 @@ class Matching:
     def _measure(self, state: int) -> dict[tuple[int, int], int]:
         """Characters to the end from each pair of an instruction and a state of the banned strings that can be come
         to, where there is a way."""
-        waits, goes = self._program.waits_for, self._program.goes_to
+        waits, goes = self._program.set_indices, self._program.successors
         back: dict[tuple[int, int], list[tuple[int, int]]] = {(self._program.start, state): []}
         waiting = list(back)
         for place, begun in waiting:
@@ -119,7 +119,7 @@ class Matching:
 
     def _core(self, begun: int, places: Iterable[int]) -> int:
         """The number of the core of these instructions, forks followed; −1 where none can be brought to an end."""
-        waits, goes, distances = self._program.waits_for, self._program.goes_to, self._distances
+        waits, goes, distances = self._program.set_indices, self._program.successors, self._distances
         waiting, seen, found = list(places), set(), []
         while waiting:
             place = waiting.pop()
@@ -138,7 +138,7 @@ class Matching:
             begun, *places = np.frombuffer(core, dtype=np.int32).tolist()
             self._cores.append(core)
             self._needs.append(min(self._distances[place, begun] for place in places))
-            self._ends.append(any(self._program.waits_for[place] == END for place in places))
+            self._ends.append(any(self._program.set_indices[place] == END for place in places))
             self._kept += len(core) // 4 + self._letters.size
             if number == len(self._table):
                 more = np.full_like(self._table, _UNKNOWN)
@@ -151,12 +151,12 @@ class Matching:
         next_begun = int(self._after[begun, symbol])
         if next_begun < 0:
             return -1
-        goes = self._program.goes_to
+        goes = self._program.successors
         return self._core(next_begun, [goes[place][0] for place in places if self._members[place] >> symbol & 1])
 
     # ---- see `Automaton` ----
 
-    def advance(self, states: States, data: npt.NDArray[np.uint8]) -> States:
+    def advance(self, states: StateArray, data: npt.NDArray[np.uint8]) -> StateArray:
         cores, nodes = np.divmod(states, self._nodes)
         entries = self._letters.table[nodes, data].astype(np.int64)
         result = np.where(entries >= 0, cores * self._nodes + entries, -1)
@@ -174,7 +174,7 @@ class Matching:
         result[whole] = np.where(found >= 0, found * self._nodes, -1)
         return result
 
-    def needs(self, states: States) -> npt.NDArray[np.int64]:
+    def min_remaining(self, states: StateArray) -> npt.NDArray[np.int64]:
         different, where = np.unique(states, return_inverse=True)
         found = [self._need(*divmod(state, self._nodes)) for state in different.tolist()]
         return np.array(found, dtype=np.int64)[where]
@@ -186,11 +186,11 @@ class Matching:
         begun, *places = np.frombuffer(self._cores[core], dtype=np.int32).tolist()
         for place in places:
             for next_begun in self._begun_after(self._members[place] & reach, begun):
-                then = self._program.goes_to[place][0]
+                then = self._program.successors[place][0]
                 nearest = min(nearest, self._distances.get((then, next_begun), _FAR))
         return -1 if nearest == _FAR else nearest
 
-    def complete(self, state: int) -> bool:
+    def is_accepting(self, state: int) -> bool:
         core, node = divmod(state, self._nodes)
         return not node and self._ends[core]
 
@@ -198,7 +198,7 @@ class Matching:
     def full(self) -> bool:
         return self._kept > _MOST_KEPT
 
-    def forget(self, states: Sequence[int]) -> list[int]:
+    def retain(self, states: Sequence[int]) -> list[int]:
         kept = [(self._cores[state // self._nodes], state % self._nodes) for state in states]
         begin = self._cores[self.start // self._nodes]
         self._begin()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from seqgen.automata.syntax import Characters, Choice, Ranges, Repeat, Sequence, Tree, parse
+from seqgen.automata.syntax import CharacterSet, Alternation, CodePointRanges, Repeat, Concatenation, RegexNode, parse
 from seqgen.errors import UserError
 
-MOST = 20_000  # instructions; each may be waited at, so that a step of the automaton may cost as much
+MAX_INSTRUCTIONS = 20_000  # instructions; each may be waited at, so that a step of the automaton may cost as much
 
 
 @dataclass
-class Program:
+class RegexProgram:
     """A nondeterministic automaton over characters.
 
     Attributes:
@@ -21,39 +21,39 @@ class Program:
     """
 
     start: int = 0
-    sets: list[Ranges] = field(default_factory=list)
-    waits_for: list[int] = field(default_factory=list)
-    goes_to: list[tuple[int, ...]] = field(default_factory=list)
+    sets: list[CodePointRanges] = field(default_factory=list)
+    set_indices: list[int] = field(default_factory=list)
+    successors: list[tuple[int, ...]] = field(default_factory=list)
 
-    def add(self, waits_for: int, *goes_to: int) -> int:
+    def add(self, set_indices: int, *successors: int) -> int:
         """Adds an instruction and returns its place."""
-        self.waits_for.append(waits_for)
-        self.goes_to.append(goes_to)
-        return len(self.waits_for) - 1
+        self.set_indices.append(set_indices)
+        self.successors.append(successors)
+        return len(self.set_indices) - 1
 
 
 FORK, END = -1, -2
 
 
-def compile_pattern(pattern: str) -> Program:
+def compile_pattern(pattern: str) -> RegexProgram:
     """The program of a pattern. Raises `UserError` for one that is none, or whose program would be too long."""
     tree = parse(pattern)
-    if _size(tree) > MOST:
+    if _size(tree) > MAX_INSTRUCTIONS:
         shown = pattern if len(pattern) <= 40 else pattern[:40] + "…"
-        raise UserError(f"--grammar {shown!r} is too large: spelt out, it would hold more than {MOST:,} characters")
-    program = Program()
-    numbers: dict[Ranges, int] = {}
+        raise UserError(f"--grammar {shown!r} is too large: spelt out, it would hold more than {MAX_INSTRUCTIONS:,} characters")
+    program = RegexProgram()
+    numbers: dict[CodePointRanges, int] = {}
 
-    def put(tree: Tree, then: int) -> int:
+    def put(tree: RegexNode, then: int) -> int:
         """Adds what `tree` stands for, and `then` behind it; returns where it begins."""
-        if isinstance(tree, Characters):
+        if isinstance(tree, CharacterSet):
             number = numbers.setdefault(tree.ranges, len(numbers))
             return program.add(number, then)
-        if isinstance(tree, Sequence):
+        if isinstance(tree, Concatenation):
             for part in reversed(tree.parts):
                 then = put(part, then)
             return then
-        if isinstance(tree, Choice):
+        if isinstance(tree, Alternation):
             begin = put(tree.parts[-1], then)
             for part in reversed(tree.parts[:-1]):
                 begin = program.add(FORK, put(part, then), begin)
@@ -61,7 +61,7 @@ def compile_pattern(pattern: str) -> Program:
         begin = then
         if tree.most is None:
             begin = program.add(FORK)
-            program.goes_to[begin] = (put(tree.part, begin), then)
+            program.successors[begin] = (put(tree.part, begin), then)
         else:
             for _ in range(tree.most - tree.least):
                 begin = program.add(FORK, put(tree.part, begin), then)
@@ -74,12 +74,12 @@ def compile_pattern(pattern: str) -> Program:
     return program
 
 
-def _size(tree: Tree) -> int:
+def _size(tree: RegexNode) -> int:
     """How many instructions a tree makes; what is empty counts as one, so that nothing can be copied without end."""
-    if isinstance(tree, Characters):
+    if isinstance(tree, CharacterSet):
         return 1
     if isinstance(tree, Repeat):
         one = _size(tree.part)
         optional = 1 if tree.most is None else tree.most - tree.least
         return max(1, tree.least * one + optional * (one + 1))
-    return max(1, sum(map(_size, tree.parts)) + (len(tree.parts) - 1) * isinstance(tree, Choice))
+    return max(1, sum(map(_size, tree.parts)) + (len(tree.parts) - 1) * isinstance(tree, Alternation))

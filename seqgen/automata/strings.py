@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 
-class Strings:
+class AhoCorasick:
     """Reads symbols and knows whether one of some strings has just ended.
 
     Attributes:
@@ -27,21 +27,21 @@ class Strings:
                     ends.append(False)
                 state = children[state][symbol]
             ends[state] = True
-        self.next = np.zeros((len(children), symbols), dtype=np.int32)
-        self.hit = np.array(ends)
+        self.transitions = np.zeros((len(children), symbols), dtype=np.int32)
+        self.accepting = np.array(ends)
         waiting = [0]  # breadth first: what a state falls back to is done before it
         back = [0] * len(children)
         for state in waiting:
             if state:
-                self.next[state] = self.next[back[state]]
-                self.hit[state] |= self.hit[back[state]]
+                self.transitions[state] = self.transitions[back[state]]
+                self.accepting[state] |= self.accepting[back[state]]
             for symbol, child in children[state].items():
-                back[child] = int(self.next[state, symbol]) if state else 0
-                self.next[state, symbol] = child
+                back[child] = int(self.transitions[state, symbol]) if state else 0
+                self.transitions[state, symbol] = child
                 waiting.append(child)
 
-    def read(self, symbols: Iterable[int], state: int = 0) -> int:
+    def run(self, symbols: Iterable[int], state: int = 0) -> int:
         """The state after some symbols."""
         for symbol in symbols:
-            state = int(self.next[state, symbol])
+            state = int(self.transitions[state, symbol])
         return state

@@ -11,55 +11,55 @@ import numpy as np
 
 from seqgen.errors import UserError
 
-LAST = 0x10FFFF
+MAX_CODE_POINT = 0x10FFFF
 _DEEPEST = 100  # groups within each other
 _MOST_COPIES = 1 << 20  # that a quantifier may ask for; the automaton's own bound is narrower
 _SIMPLE = {"n": 10, "t": 9, "r": 13, "f": 12, "v": 11, "a": 7, "0": 0}
 _HEXADECIMAL = {"x": 2, "u": 4, "U": 8}
 _QUANTIFIERS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 
-Ranges = tuple[tuple[int, int], ...]
+CodePointRanges = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class Characters:
+class CharacterSet:
     """One character of some: ranges of code points, both ends included, rising and apart."""
 
-    ranges: Ranges
+    ranges: CodePointRanges
 
 
 @dataclass(frozen=True)
-class Sequence:
+class Concatenation:
     """One after another; none of them is the empty text."""
 
-    parts: tuple[Tree, ...]
+    parts: tuple[RegexNode, ...]
 
 
 @dataclass(frozen=True)
-class Choice:
+class Alternation:
     """One of these."""
 
-    parts: tuple[Tree, ...]
+    parts: tuple[RegexNode, ...]
 
 
 @dataclass(frozen=True)
 class Repeat:
     """So many times; `most` None is any number."""
 
-    part: Tree
+    part: RegexNode
     least: int
     most: int | None
 
 
-Tree = Characters | Sequence | Choice | Repeat
+RegexNode = CharacterSet | Concatenation | Alternation | Repeat
 
 
-def parse(pattern: str) -> Tree:
+def parse(pattern: str) -> RegexNode:
     """The tree of a pattern. Raises `UserError`, which tells the place, for what is none or is not known here."""
     return _Parser(pattern).whole()
 
 
-def joined(ranges: list[tuple[int, int]]) -> Ranges:
+def merge_ranges(ranges: list[tuple[int, int]]) -> CodePointRanges:
     """Ranges in any order as rising ones that are apart."""
     result: list[tuple[int, int]] = []
     for low, high in sorted(ranges):
@@ -70,25 +70,25 @@ def joined(ranges: list[tuple[int, int]]) -> Ranges:
     return tuple(result)
 
 
-def without(ranges: Ranges) -> Ranges:
+def complement(ranges: CodePointRanges) -> CodePointRanges:
     """All code points but these."""
     result, begin = [], 0
     for low, high in ranges:
         if low > begin:
             result.append((begin, low - 1))
         begin = high + 1
-    return (*result, (begin, LAST)) if begin <= LAST else tuple(result)
+    return (*result, (begin, MAX_CODE_POINT)) if begin <= MAX_CODE_POINT else tuple(result)
 
 
 @functools.cache
-def known_class(letter: str) -> Ranges:
+def class_ranges(letter: str) -> CodePointRanges:
     r"""The characters of \d, \w and \s, and of the capitals, which are all others: exactly Python's own."""
-    everything = np.arange(LAST + 1, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")
+    everything = np.arange(MAX_CODE_POINT + 1, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")
     found = [(match.start(), match.end() - 1) for match in re.finditer(rf"\{letter.lower()}+", everything)]
-    return joined(found) if letter.islower() else without(joined(found))
+    return merge_ranges(found) if letter.islower() else complement(merge_ranges(found))
 
 
-_ANY = without(((10, 10),))
+_ANY = complement(((10, 10),))
 
 
 class _Parser:
@@ -99,7 +99,7 @@ class _Parser:
         self._at = 0
         self._depth = 0
 
-    def whole(self) -> Tree:
+    def whole(self) -> RegexNode:
         for place, character in enumerate(self._text):
             if 0xD800 <= ord(character) < 0xE000:
                 self._at = place
@@ -109,14 +109,14 @@ class _Parser:
             raise self._wrong("this ')' closes nothing")
         return tree
 
-    def _choice(self) -> Tree:
+    def _choice(self) -> RegexNode:
         parts = [self._sequence()]
         while self._take("|"):
             parts.append(self._sequence())
-        return parts[0] if len(parts) == 1 else Choice(tuple(parts))
+        return parts[0] if len(parts) == 1 else Alternation(tuple(parts))
 
-    def _sequence(self) -> Tree:
-        parts: list[Tree] = []
+    def _sequence(self) -> RegexNode:
+        parts: list[RegexNode] = []
         if self._depth == 0:  # all that is written is matched, so that an anchor at an end says nothing new
             self._take("^")
         while self._at < len(self._text) and self._text[self._at] not in "|)":
@@ -125,9 +125,9 @@ class _Parser:
                 self._at += 1
                 break
             parts.append(self._quantified())
-        return parts[0] if len(parts) == 1 else Sequence(tuple(parts))
+        return parts[0] if len(parts) == 1 else Concatenation(tuple(parts))
 
-    def _quantified(self) -> Tree:
+    def _quantified(self) -> RegexNode:
         tree = self._single()
         found = self._quantifier()
         if found is not None:
@@ -159,22 +159,22 @@ class _Parser:
         self._at = match.end()
         return least, most
 
-    def _single(self) -> Tree:
+    def _single(self) -> RegexNode:
         character = self._text[self._at]
         if character == "(":
             return self._group()
         if character == "[":
             return self._class()
         if character == "\\":
-            return Characters(self._escape())
+            return CharacterSet(self._escape())
         if character in _QUANTIFIERS:
             raise self._wrong("there is nothing to repeat")
         if character in "^$":
             raise self._wrong(f"an anchor inside can't match; \\{character} is the character itself")
         self._at += 1
-        return Characters(_ANY if character == "." else ((ord(character), ord(character)),))
+        return CharacterSet(_ANY if character == "." else ((ord(character), ord(character)),))
 
-    def _group(self) -> Tree:
+    def _group(self) -> RegexNode:
         begin = self._at
         self._at += 1
         if self._take("?"):
@@ -193,7 +193,7 @@ class _Parser:
             raise self._wrong("this '(' is never closed")
         return tree
 
-    def _class(self) -> Tree:
+    def _class(self) -> RegexNode:
         begin = self._at
         self._at += 1
         negated = self._take("^")
@@ -219,28 +219,28 @@ class _Parser:
             else:
                 ranges += low
         self._at += 1
-        return Characters(without(joined(ranges)) if negated else joined(ranges))
+        return CharacterSet(complement(merge_ranges(ranges)) if negated else merge_ranges(ranges))
 
-    def _member(self) -> Ranges:
+    def _member(self) -> CodePointRanges:
         if self._text[self._at] == "\\":
             return self._escape(inside=True)
         self._at += 1
         code = ord(self._text[self._at - 1])
         return ((code, code),)
 
-    def _escape(self, inside: bool = False) -> Ranges:
+    def _escape(self, inside: bool = False) -> CodePointRanges:
         character = self._text[self._at + 1 : self._at + 2]
         if not character:
             raise self._wrong("there is nothing behind the backslash")
         if character in "dwsDWS":
             self._at += 2
-            return known_class(character)
+            return class_ranges(character)
         if character in _HEXADECIMAL:
             digits = self._text[self._at + 2 : self._at + 2 + _HEXADECIMAL[character]]
             if len(digits) < _HEXADECIMAL[character] or not re.fullmatch("[0-9a-fA-F]+", digits):
                 raise self._wrong(f"\\{character} needs {_HEXADECIMAL[character]} hexadecimal digits")
             code = int(digits, 16)
-            if code > LAST or 0xD800 <= code < 0xE000:
+            if code > MAX_CODE_POINT or 0xD800 <= code < 0xE000:
                 raise self._wrong("there is no such character")
             self._at += 2 + len(digits)
         elif character in _SIMPLE and (character != "0" or not self._text[self._at + 2 : self._at + 3].isdigit()):

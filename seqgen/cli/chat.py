@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqgen.cli.common import (
-    Exact,
-    ModelFolder,
+    ExactOption,
+    ModelArgument,
     Output,
-    Quiet,
-    Voice,
+    QuietOption,
+    StderrLogger,
     add_options,
-    lines_of,
+    iter_lines,
     one_line,
-    pipes,
+    handle_broken_pipe,
     to_json,
 )
-from seqgen.config import ReplyOptions, SampleOptions, make
+from seqgen.config import ReplyOptions, SampleOptions, make_options
 from seqgen.errors import UserError
 from seqgen.strangers import as_bytes, printable
 from seqgen.streams import is_terminal, open_input, read_chunks, write_bytes
@@ -42,32 +42,32 @@ _HELP = """\
 """
 
 
-@pipes
+@handle_broken_pipe
 @add_options(SampleOptions)
-@add_options(ReplyOptions, "wishes")
+@add_options(ReplyOptions, "reply_options")
 def run(
-    model: ModelFolder,
+    model: ModelArgument,
     as_json: Annotated[bool, typer.Option("--json", help="In a pipe: an object for each line.")] = False,
     new_on_empty: Annotated[
         bool, typer.Option("--new-on-empty", help="In a pipe: an empty line begins a new conversation.")
     ] = False,
-    exact: Exact = False,
-    quiet: Quiet = False,
+    exact: ExactOption = False,
+    quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
-    wishes: dict[str, Any] = {},  # noqa: B006
+    reply_options: dict[str, Any] = {},  # noqa: B006
 ) -> None:
     """Talk with a model. On a terminal /help tells more; in a pipe every line in gives a reply line out.
 
     Filters run in the order of their flags below.
     """
-    settings, how = make(SampleOptions, options), make(ReplyOptions, wishes)
+    settings, how = make_options(SampleOptions, options), make_options(ReplyOptions, reply_options)
     if settings.stop or settings.length is not None:
         raise UserError("--stop and --length are for `sample`; a reply ends where the model ends it")
     from seqgen.api.model import load
 
     loaded = load(model, exact)
     conversation = loaded.conversation(settings, how)
-    voice = Voice(quiet)
+    voice = StderrLogger(quiet)
     if is_terminal(sys.stdin) and is_terminal(sys.stdout):
         _Terminal(conversation, voice).run()
     else:
@@ -77,7 +77,7 @@ def run(
 def _pipe(conversation: Conversation, as_json: bool, new_on_empty: bool) -> None:
     """A line in, a line out; nothing more and nothing less."""
     with Output("-") as out:
-        for line in lines_of(read_chunks(open_input("-"), "standard input", as_it_comes=True)):
+        for line in iter_lines(read_chunks(open_input("-"), "standard input", unbuffered=True)):
             words = line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
             if new_on_empty and not words.strip():
                 conversation.restart()
@@ -104,7 +104,7 @@ def _whole(conversation: Conversation) -> Reply:
 class _Terminal:
     """Lines with arrow keys and history; Ctrl-C stops a reply and not the program."""
 
-    def __init__(self, conversation: Conversation, voice: Voice) -> None:
+    def __init__(self, conversation: Conversation, voice: StderrLogger) -> None:
         self._conversation = conversation
         self._voice = voice
         self._interrupted = False
@@ -114,7 +114,7 @@ class _Terminal:
             sys.stdin.reconfigure(errors="surrogateescape")
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401 - gives `input` its arrow keys and history
-        self._voice.note("/help tells what else can be done; Ctrl-D leaves")
+        self._voice.info("/help tells what else can be done; Ctrl-D leaves")
         while True:
             try:
                 line = input("> ")
@@ -161,12 +161,12 @@ class _Terminal:
             talk.restart()
         elif name == "undo":
             if not talk.undo():
-                self._voice.note("there is nothing to take back")
+                self._voice.info("there is nothing to take back")
         elif name == "retry":
-            if talk.take_back_reply():
+            if talk.undo_reply():
                 self._answer()
             else:
-                self._voice.note("there is no reply to try again")
+                self._voice.info("there is no reply to try again")
         elif name == "temperature":
             self._set_temperature(argument)
         elif name == "save":
@@ -174,16 +174,16 @@ class _Terminal:
         elif name == "help":
             self._write(_HELP)
         else:
-            self._voice.note(f"there is no /{one_line(name)}; /help tells what there is")
+            self._voice.info(f"there is no /{one_line(name)}; /help tells what there is")
         return True
 
     def _set_temperature(self, argument: str) -> None:
         try:
             self._conversation.options = dataclasses.replace(
-                self._conversation.options, **dataclasses.asdict(make(_Temperature, {"temperature": float(argument)}))
+                self._conversation.options, **dataclasses.asdict(make_options(_Temperature, {"temperature": float(argument)}))
             )
         except (ValueError, UserError):
-            self._voice.note("/temperature needs a number of 0 or more, such as 0.7")
+            self._voice.info("/temperature needs a number of 0 or more, such as 0.7")
 
     def _save(self, argument: str) -> None:
         from pathlib import Path
@@ -191,10 +191,10 @@ class _Terminal:
         from seqgen.generation.dialogue import MODEL
 
         if not argument.strip():
-            self._voice.note("/save needs the name of a file")
+            self._voice.info("/save needs the name of a file")
             return
         if not self._conversation.turns:
-            self._voice.note("nothing was said yet")
+            self._voice.info("nothing was said yet")
             return
         messages = [
             {"role": "assistant" if speaker == MODEL else "user", "content": words}
@@ -203,9 +203,9 @@ class _Terminal:
         try:
             write_bytes(Path(argument.strip()).expanduser(), (to_json({"messages": messages}) + "\n").encode())
         except (UserError, OSError) as error:
-            self._voice.note(str(error))
+            self._voice.info(str(error))
         else:
-            self._voice.note(f"{argument.strip()}: {len(messages):,} turns")
+            self._voice.info(f"{argument.strip()}: {len(messages):,} turns")
 
     def _write(self, text: str) -> None:
         sys.stdout.write(printable(as_bytes(text)).decode())

@@ -8,37 +8,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqgen.cli.common import (
-    ModelFolder,
+    ModelArgument,
     Output,
-    Quiet,
-    ShardOf,
-    Voice,
+    QuietOption,
+    ShardOption,
+    StderrLogger,
     add_options,
-    must_end,
+    check_line_length,
     one_line,
-    pipes,
+    handle_broken_pipe,
     sources_or_stdin,
     to_json,
 )
-from seqgen.config import ClassifyOptions, make
+from seqgen.config import ClassifyOptions, make_options
 
 if TYPE_CHECKING:
     from seqgen.api.classifying import Prediction
-    from seqgen.corpus.rows import Rows
+    from seqgen.corpus.rows import RowFormat
     from seqgen.corpus.shards import Shard
     from seqgen.corpus.sources import Spool
 
 
-@pipes
+@handle_broken_pipe
 @add_options(ClassifyOptions)
 def run(
-    model: ModelFolder,
+    model: ModelArgument,
     sources: Annotated[
         list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Files of texts, one a line.")
     ] = None,
     output: Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Where the lines go.")] = "-",
-    shard: ShardOf = None,
-    quiet: Quiet = False,
+    shard: ShardOption = None,
+    quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> None:
     """Sort texts: one line out for one line in, LABEL<TAB>PROBABILITY. Nothing is skipped, nothing added.
@@ -47,30 +47,30 @@ def run(
     writes `__label__LABEL PROBABILITY`, `--format jsonl` an object a line. `--shard 3/16` sorts the third sixteenth of
     the lines.
     """
-    settings = make(ClassifyOptions, options)
+    settings = make_options(ClassifyOptions, options)
     names = sources_or_stdin(sources, "there is nothing to sort")
-    from seqgen.api.classifying import judge, labeller, sorter_of
+    from seqgen.api.classifying import to_prediction, make_classifier, classifier_config
     from seqgen.api.model import load
     from seqgen.corpus import sources as reading
-    from seqgen.corpus.rows import Rows
+    from seqgen.corpus.rows import RowFormat
     from seqgen.corpus.shards import Shard
 
     part = Shard.parse(shard)
     loaded = load(model)
-    work = labeller(loaded)
-    multi = sorter_of(loaded).multi
-    voice = Voice(quiet)
+    work = make_classifier(loaded)
+    multi = classifier_config(loaded).multi
+    voice = StderrLogger(quiet)
     spell = _FORMATS[settings.format]
-    as_lines = Rows("lines", loaded.text_column)
+    as_lines = RowFormat("lines", loaded.text_column)
     with Output(output) as out, reading.Spool() as spool:
         for chunks in _streams(names, part, spool, voice, as_lines):
             for batch in _batches(chunks):
                 rows = work(batch)
-                out.write("".join(spell(judge(row, work.labels, multi, settings)) for row in rows))
+                out.write("".join(spell(to_prediction(row, work.labels, multi, settings)) for row in rows))
 
 
 def _streams(
-    names: list[str], part: Shard, spool: Spool, voice: Voice, as_lines: Rows
+    names: list[str], part: Shard, spool: Spool, voice: StderrLogger, as_lines: RowFormat
 ) -> Iterator[Iterator[bytes]]:
     """The bytes of each source. Of a part, a pipe's are kept first: where its lines end is known only at its end."""
     from seqgen.corpus import sources as reading
@@ -78,11 +78,11 @@ def _streams(
 
     if not part.is_whole:
         found = [d for name in names for d in reading.find([name], spool, warn=voice.warn, rows=as_lines)]
-        yield from part.of_lines(found)
+        yield from part.select_lines(found)
         return
     for name in names:
         if name == "-":
-            yield read_chunks(open_input("-"), "standard input", as_it_comes=True)
+            yield read_chunks(open_input("-"), "standard input", unbuffered=True)
         else:
             for document in reading.find([name], spool, warn=voice.warn, rows=as_lines):
                 yield document.chunks()
@@ -102,7 +102,7 @@ def _batches(chunks: Iterator[bytes]) -> Iterator[list[bytes]]:
             yield [_bare(b"".join(rest)), *map(_bare, whole)]
             rest, size = [last], len(last)
         else:
-            must_end(size)
+            check_line_length(size)
     if any(rest):
         yield [_bare(b"".join(rest))]
 

@@ -19,15 +19,15 @@ import typer
 from seqgen.config import flag_name
 from seqgen.errors import DataError, UserError
 from seqgen.strangers import as_bytes, one_line, printable
-from seqgen.streams import atomic_write, is_terminal, quit_stdout, stdin_is_piped
+from seqgen.streams import atomic_write, is_terminal, discard_stdout, stdin_is_piped
 
 __all__ = [
-    "LONGEST_LINE", "AsJson", "Exact", "ModelFolder", "Output", "Quiet", "ShardOf", "Voice", "add_options",
-    "human_size", "human_time", "lines_of", "must_end", "one_line", "pipes", "sources_or_stdin", "to_json",
+    "MAX_LINE_BYTES", "JsonOption", "ExactOption", "ModelArgument", "Output", "QuietOption", "ShardOption", "StderrLogger", "add_options",
+    "human_size", "human_time", "iter_lines", "check_line_length", "one_line", "handle_broken_pipe", "sources_or_stdin", "to_json",
     "write_state",
 ]  # fmt: skip
 
-LONGEST_LINE = 1 << 28  # bytes; whoever feeds lines without an end wants the memory filled
+MAX_LINE_BYTES = 1 << 28  # bytes; whoever feeds lines without an end wants the memory filled
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -35,20 +35,20 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
-ModelFolder = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that `train` made.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
-Exact = Annotated[
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that `train` made.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+ExactOption = Annotated[
     bool, typer.Option("--exact", help="Never round weights to 8 bits for speed (`info` tells what that costs).")
 ]
 
-ShardOf = Annotated[
+ShardOption = Annotated[
     str | None,
     typer.Option("--shard", metavar="K/N", help="Do part K of N only: the parts' outputs, joined, are the whole's."),
 ]
 
 
-class Voice:
+class StderrLogger:
     """What a command says on stderr, unless it is told to be quiet."""
 
     def __init__(self, quiet: bool) -> None:
@@ -57,7 +57,7 @@ class Voice:
     def warn(self, message: str) -> None:
         self._say(f"seqgen: warning: {one_line(message)}\n")
 
-    def note(self, message: str) -> None:
+    def info(self, message: str) -> None:
         self._say(f"seqgen: {one_line(message)}\n")
 
     def _say(self, line: str) -> None:
@@ -123,7 +123,7 @@ def _flag_type(hint: Any) -> tuple[type, bool]:
     return hint, False
 
 
-def pipes(command: F) -> F:
+def handle_broken_pipe(command: F) -> F:
     """Ends a command quietly, with status 0, when the reader of its output goes away."""
 
     @functools.wraps(command)
@@ -134,7 +134,7 @@ def pipes(command: F) -> F:
                 sys.stdout.flush()
             return result
         except BrokenPipeError:
-            quit_stdout()
+            discard_stdout()
             return 0
 
     return typing.cast(F, wrapped)
@@ -175,15 +175,15 @@ class Output:
         """Writes and flushes: who reads a pipe reads along. Surrogate escapes become the bytes they stand for."""
         if isinstance(data, str):
             data = as_bytes(data)
-        self.write_safe(printable(data) if self.terminal else data)
+        self.write_raw(printable(data) if self.terminal else data)
 
-    def write_safe(self, data: bytes | str) -> None:
+    def write_raw(self, data: bytes | str) -> None:
         """Writes what holds nothing that a terminal should not get, but for colours that are meant."""
         self._stream.write(as_bytes(data) if isinstance(data, str) else data)
         self._stream.flush()
 
     @property
-    def in_colour(self) -> bool:
+    def use_colour(self) -> bool:
         """Whether a person watches, and wants colours (https://no-color.org)."""
         return self.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
@@ -196,7 +196,7 @@ def write_state(model: Model, saved: SavedState, target: str) -> None:
         states.save(model, saved, target)
         return
     with Output("-") as out:
-        out.write_safe(states.dump(model, saved))
+        out.write_raw(states.dump(model, saved))
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -217,13 +217,13 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def must_end(size: int) -> None:
+def check_line_length(size: int) -> None:
     """Raises `DataError` for a line of which so many bytes have come without an end."""
-    if size > LONGEST_LINE:
-        raise DataError(f"a line has more than {LONGEST_LINE:,} bytes: there must be line ends somewhere")
+    if size > MAX_LINE_BYTES:
+        raise DataError(f"a line has more than {MAX_LINE_BYTES:,} bytes: there must be line ends somewhere")
 
 
-def lines_of(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def iter_lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The lines of a stream, each with its line feed; the last may have none. Raises `DataError` for one that never
     ends."""
     parts: list[bytes] = []
@@ -236,7 +236,7 @@ def lines_of(chunks: Iterator[bytes]) -> Iterator[bytes]:
         if rest:
             parts.append(rest)
             size += len(rest)
-            must_end(size)
+            check_line_length(size)
     if parts:
         yield b"".join(parts)
 

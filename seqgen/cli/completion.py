@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seqgen.cli.common import Output, Voice
+from seqgen.cli.common import Output, StderrLogger
 from seqgen.errors import UserError
 
 OPTIONS = ("--show-completion", "--install-completion")
@@ -39,7 +39,7 @@ def run(option: str, *names: str) -> None:
             out.write(script + "\n")
     else:
         _, path = completion.install(shell, "seqgen", "_SEQGEN_COMPLETE")
-        Voice(quiet=False).note(f"completion for {shell} is in {path}; a new terminal has it")
+        StderrLogger(quiet=False).info(f"completion for {shell} is in {path}; a new terminal has it")
 
 
 def _around() -> str:

@@ -16,12 +16,12 @@ from seqgen.streams import reason, write_bytes
 if TYPE_CHECKING:
     from seqgen.api.model import Model
     from seqgen.api.receipts import Receipt
-    from seqgen.api.writing import Request
+    from seqgen.api.writing import SampleRequest
     from seqgen.generation.music import Composition
 
 
 @dataclass(frozen=True)
-class Composing:
+class PieceWriter:
     """What `sample` was asked to do with pieces. Raises `UserError`, before anything is composed, where it can't."""
 
     output: str
@@ -30,12 +30,12 @@ class Composing:
     first: int
     as_json: bool
     with_primer: bool
-    wishes: MusicOptions
+    music_options: MusicOptions
 
     def __post_init__(self) -> None:
         from seqgen.music.names import program
 
-        for name in self.wishes.instrument:
+        for name in self.music_options.instrument:
             program(name)
         if self.plot is not None and self.count > 1:
             raise UserError("--plot draws one piece, and -n asks for more")
@@ -68,23 +68,23 @@ class Composing:
             raise UserError(f"-o {self.output!r} can't be a folder for pieces: {reason(error)}") from error
 
     def write(
-        self, composed: Composition, model: Model, asked: Request, state_file: str, receipt: Receipt | None = None
+        self, composed: Composition, model: Model, asked: SampleRequest, state_file: str, receipt: Receipt | None = None
     ) -> None:
         """Writes one piece; if it was made again from a receipt, only when it is what that came with."""
         from seqgen.api import receipts
         from seqgen.music import midi
         from seqgen.music.names import program
 
-        programs = tuple(program(name) for name in asked.wishes.instrument)
+        programs = tuple(program(name) for name in asked.music_options.instrument)
         piece = composed.piece if self.with_primer else composed.without_primer()
-        data = midi.write(piece, asked.wishes.tempo, programs)
+        data = midi.write(piece, asked.music_options.tempo, programs)
         facts: dict[str, Any] = {
             "index": composed.index, "seed": composed.seed, "bars": composed.bars,
             "primer_bars": composed.primer_bars, "notes": len(piece.notes), "tokens": composed.events,
             "log_probability": composed.log_probability, "finish_reason": composed.finish_reason,
         }  # fmt: skip
         if receipt is not None:
-            receipts.compare(model, receipt, facts)
+            receipts.check_reproduced(model, receipt, facts)
         if composed.longest_copy is not None:
             facts["longest_copy"] = composed.longest_copy
         place: Path | None = None
@@ -95,7 +95,7 @@ class Composing:
         if place is not None:
             write_bytes(place, data)
         if self.as_json:
-            facts["receipt"] = receipts.of(model, asked, "", state_file)
+            facts["receipt"] = receipts.make_receipt(model, asked, "", state_file)
             where = {"midi": base64.b64encode(data).decode()} if place is None else {"file": str(place)}
             with Output("-") as out:
                 out.write(to_json({**facts, **where}) + "\n")

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from seqgen.cli.common import AsJson, Output, Quiet, Voice, human_size, one_line, pipes, to_json
+from seqgen.cli.common import JsonOption, Output, QuietOption, StderrLogger, human_size, one_line, handle_broken_pipe, to_json
 from seqgen.streams import is_terminal
 
 
-@pipes
+@handle_broken_pipe
 def run(
     name: Annotated[
         str | None,
@@ -27,15 +27,15 @@ def run(
     clear: Annotated[
         bool, typer.Option("--clear", "--clear-cache", help="With --cache: remove what it would show.")
     ] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """List the named corpora, tell about one, or fetch one. A NAME is a SOURCE for `train`."""
     from seqgen.corpus import catalogue
 
     with Output("-") as out:
         if cache or clear:
-            _cache(name, clear, as_json, out, Voice(quiet))
+            _cache(name, clear, as_json, out, StderrLogger(quiet))
         elif name is None:
             entries = list(catalogue.load().values())
             out.write(_list(entries) if not as_json else to_json([_facts(e) for e in entries], indent=1) + "\n")
@@ -64,12 +64,12 @@ def _list(entries: list[Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cache(wanted: str | None, clear: bool, as_json: bool, out: Output, voice: Voice) -> None:
+def _cache(wanted: str | None, clear: bool, as_json: bool, out: Output, voice: StderrLogger) -> None:
     """What the cache holds: a table for a person, a line a key for a program. With `clear`, what is removed of it."""
     from seqgen.corpus import cache_contents
     from seqgen.corpus.catalogue import cache_folder
 
-    shown = cache_contents.contents()
+    shown = cache_contents.list_entries()
     if wanted is not None:
         shown = cache_contents.find(wanted, shown)
     if clear:
@@ -79,7 +79,7 @@ def _cache(wanted: str | None, clear: bool, as_json: bool, out: Output, voice: V
             cache_contents.remove(kept)
         shown = [kept for kept in shown if not kept.in_use]
     now = time.time()
-    rows = [(each.key, each.kind, each.size, max(0, round(now - each.used)), each.about) for each in shown]
+    rows = [(each.key, each.kind, each.size, max(0, round(now - each.last_used)), each.about) for each in shown]
     if as_json:
         names = ("key", "kind", "bytes", "unused_seconds", "about")
         out.write(to_json([dict(zip(names, row, strict=True)) for row in rows], indent=1) + "\n")
@@ -90,7 +90,7 @@ def _cache(wanted: str | None, clear: bool, as_json: bool, out: Output, voice: V
     else:
         out.write("".join("\t".join(one_line(str(cell)) for cell in row) + "\n" for row in rows))
     total = human_size(sum(kept.size for kept in shown))
-    voice.note(f"{cache_folder()}: {total}{' removed' * clear}")
+    voice.info(f"{cache_folder()}: {total}{' removed' * clear}")
 
 
 def _age(seconds: int) -> str:
@@ -104,7 +104,7 @@ class _Download:
     """Shows bytes as they come: a bar on a terminal, a line at the end in a pipe."""
 
     def __init__(self, quiet: bool, name: str) -> None:
-        self._voice, self._name = Voice(quiet), name
+        self._voice, self._name = StderrLogger(quiet), name
         self._bar: Any = None
         self._done = 0
         if not quiet and is_terminal(sys.stderr):
@@ -126,7 +126,7 @@ class _Download:
         if self._bar is not None:
             self._bar.stop()
         elif self._done:
-            self._voice.note(f"{self._name}: {human_size(self._done)}")
+            self._voice.info(f"{self._name}: {human_size(self._done)}")
 
     def __call__(self, done: int, total: int | None) -> None:
         self._done = done

@@ -8,29 +8,29 @@ from typing import Annotated, Any
 import typer
 
 from seqgen.cli.common import (
-    AsJson,
-    ModelFolder,
+    JsonOption,
+    ModelArgument,
     Output,
-    Quiet,
-    Voice,
+    QuietOption,
+    StderrLogger,
     add_options,
     one_line,
-    pipes,
+    handle_broken_pipe,
     sources_or_stdin,
     to_json,
 )
-from seqgen.config import EvaluateOptions, make
+from seqgen.config import EvaluateOptions, make_options
 
 
-@pipes
+@handle_broken_pipe
 @add_options(EvaluateOptions)
 def run(
-    model: ModelFolder,
+    model: ModelArgument,
     sources: Annotated[list[str] | None, typer.Argument(metavar="SOURCE...", help="What it has not seen.")] = None,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
     rivals: Annotated[bool, typer.Option(help="Whether to measure the rivals too.")] = True,
     output: Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Where the result goes.")] = "-",
-    quiet: Quiet = False,
+    quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> None:
     """Measure a model on what it has not seen, every record from end to end, beside naive rivals.
@@ -39,11 +39,11 @@ def run(
     compared with the real ones; a classifier beside the commonest label and, with scikit-learn, a linear model;
     forecasts beside the last value, the last season and a linear model (NLinear).
     """
-    make(EvaluateOptions, options)
+    make_options(EvaluateOptions, options)
     names = sources_or_stdin(sources, "there is nothing to evaluate on")
     from seqgen.api.model import load
 
-    voice = Voice(quiet)
+    voice = StderrLogger(quiet)
     result = load(model, exact=True).evaluate(names, rivals=rivals, warn=voice.warn, **options)
     with Output(output) as out:
         out.write(to_json(result, indent=1) + "\n" if as_json else _table(result))
@@ -52,9 +52,9 @@ def run(
 def _table(result: dict[str, Any]) -> str:
     """The same numbers for people: a row a measure, a column a rival."""
     if result["task"] == "forecast":
-        from seqgen.cli.forecast_report import report
+        from seqgen.cli.forecast_report import format_forecast_report
 
-        return report(result)
+        return format_forecast_report(result)
     beside = {**({"adaptive": result["adaptive"]} if "adaptive" in result else {}), **result["baselines"]}
     names = list(beside)
     counts = [f"{result[unit]:,} {unit}" for unit in ("characters", "bytes", "tokens") if unit in result]

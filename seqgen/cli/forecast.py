@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqgen.cli.common import AsJson, ModelFolder, Output, Quiet, Voice, add_options, pipes, sources_or_stdin, to_json
-from seqgen.config import ForecastOptions, make
+from seqgen.cli.common import JsonOption, ModelArgument, Output, QuietOption, StderrLogger, add_options, handle_broken_pipe, sources_or_stdin, to_json
+from seqgen.config import ForecastOptions, make_options
 
 if TYPE_CHECKING:
     from seqgen.api.forecasting import Forecast
 
 
-@pipes
+@handle_broken_pipe
 @add_options(ForecastOptions)
 def run(
-    model: ModelFolder,
+    model: ModelArgument,
     sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE|-]", help="A table up to now.")] = None,
     output: Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Where the forecast goes.")] = "-",
     plot: Annotated[
         str | None, typer.Option(metavar="FILE.png", help="Also draw what was, what is expected, and the bands.")
     ] = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> None:
     """Forecast what comes after the last row of a table.
@@ -37,19 +37,19 @@ def run(
     close_lo80, close_hi80, close_lo95, close_hi95. With --backtest each row also has the origin, the last row that the
     forecast is made of, and what came in close_actual.
     """
-    make(ForecastOptions, options)
+    make_options(ForecastOptions, options)
     names = sources_or_stdin(sources, "there is nothing to forecast from")
     from seqgen.api.model import load
 
-    voice = Voice(quiet)
+    voice = StderrLogger(quiet)
     made = load(model).forecast(names, voice.warn, **options)
     backtest = bool(options.get("backtest"))
     if plot is not None:
         from seqgen.api.forecasting import panels
-        from seqgen.plots.forecast import draw
+        from seqgen.plots.forecast import forecast_plot
         from seqgen.streams import write_bytes
 
-        write_bytes(Path(os.path.expanduser(plot)), draw(panels(made)))
+        write_bytes(Path(os.path.expanduser(plot)), forecast_plot(panels(made)))
     with Output(output) as out:
         out.write(_lines(made, backtest) if as_json else _table(made, backtest))
 
@@ -79,11 +79,11 @@ def _table(made: list[Forecast], backtest: bool) -> str:
     writer.writerow(_header(made[0], many, backtest))
     for one in made:
         for step, time in enumerate(one.times):
-            row: list[str] = [one.series.name] * many + [one.made_at] * backtest + [time]
+            row: list[str] = [one.series.name] * many + [one.origin_label] * backtest + [time]
             for place in range(len(one.columns)):
                 row.append(_number(one.point[place, step]))
                 for band in one.bands:
-                    row += [_number(band.low[place, step]), _number(band.high[place, step])]
+                    row += [_number(band.lower[place, step]), _number(band.upper[place, step])]
                 row += [_number(one.truth[place, step])] * backtest
             writer.writerow(row)
     return text.getvalue()
@@ -98,14 +98,14 @@ def _lines(made: list[Forecast], backtest: bool) -> str:
             columns[name] = {
                 "forecast": [float(value) for value in one.point[place]],
                 "bands": {
-                    f"{band.level:g}": {"low": band.low[place].tolist(), "high": band.high[place].tolist()}
+                    f"{band.level:g}": {"low": band.lower[place].tolist(), "high": band.upper[place].tolist()}
                     for band in one.bands
                 },
             }
             if backtest:
                 columns[name]["actual"] = [None if math.isnan(value) else float(value) for value in one.truth[place]]
         series = {"series": one.series.name} if one.series.name else {}
-        lines.append(to_json({**series, "origin": one.made_at, "times": one.times, "columns": columns}) + "\n")
+        lines.append(to_json({**series, "origin": one.origin_label, "times": one.times, "columns": columns}) + "\n")
     return "".join(lines)
 
 

@@ -9,7 +9,7 @@ from seqgen.cli.common import one_line
 _MOST = 40  # columns told one by one
 
 
-def report(result: dict[str, Any]) -> str:
+def format_forecast_report(result: dict[str, Any]) -> str:
     """The measures, a row each, a column a rival; bands; each column by its own; and in words how it compares."""
     metrics, rivals = result["metrics"], result["baselines"]
     columns = result["columns"]
@@ -33,11 +33,11 @@ def report(result: dict[str, Any]) -> str:
         ]
         if len(columns) > _MOST:
             lines.append(f"and {len(columns) - _MOST:,} more (--json has them all)")
-    words = verdict(result)
+    words = skill_summary(result)
     return "\n".join([*lines, *([""] if words else []), *words]) + "\n"
 
 
-def verdict(result: dict[str, Any]) -> list[str]:
+def skill_summary(result: dict[str, Any]) -> list[str]:
     """In words: what the model is worth."""
     metrics, rivals = result["metrics"], result["baselines"]
     if not rivals:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from seqgen.cli.common import AsJson, ModelFolder, Output, Quiet, human_size, human_time, one_line, pipes, to_json
+from seqgen.cli.common import JsonOption, ModelArgument, Output, QuietOption, human_size, human_time, one_line, handle_broken_pipe, to_json
 from seqgen.errors import ModelError
 
-Rows = list[tuple[str, str]]
+InfoRows = list[tuple[str, str]]
 
 
-@pipes
-def run(model: ModelFolder, as_json: AsJson = False, quiet: Quiet = False) -> None:
+@handle_broken_pipe
+def run(model: ModelArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
     """Tell what a model is, what it was trained on, and how well it does."""
     from seqgen.api.model import load
 
@@ -55,7 +55,7 @@ def _page(facts: dict[str, Any]) -> str:
     return "".join(f"{name:{width}}{one_line(value)}\n" for name, value in rows)
 
 
-def _of_ids(facts: dict[str, Any]) -> tuple[Rows, str]:
+def _of_ids(facts: dict[str, Any]) -> tuple[InfoRows, str]:
     """Rows about a network that reads ids, and how much it learnt from."""
     network, data = facts["network"], facts["data"]
     rows = [
@@ -67,7 +67,7 @@ def _of_ids(facts: dict[str, Any]) -> tuple[Rows, str]:
     return rows, f"{data[f'train_{unit}']:,} {unit} to train on, {data[f'held_out_{unit}']:,} held out"
 
 
-def _of_labels(facts: dict[str, Any]) -> tuple[Rows, str]:
+def _of_labels(facts: dict[str, Any]) -> tuple[InfoRows, str]:
     """Rows about a classifier, and how much it learnt from."""
     network, data = facts["network"], facts["data"]
     labels = network["labels"]
@@ -88,7 +88,7 @@ def _of_labels(facts: dict[str, Any]) -> tuple[Rows, str]:
     return rows, f"{data['train_texts']:,} texts to train on, {data['held_out_texts']:,} held out"
 
 
-def _of_numbers(facts: dict[str, Any]) -> tuple[Rows, str]:
+def _of_numbers(facts: dict[str, Any]) -> tuple[InfoRows, str]:
     """Rows about a forecaster, and how much it learnt from."""
     network, data = facts["network"], facts["data"]
     levels = network["levels"]

@@ -19,9 +19,9 @@ import typer
 import seqgen
 from seqgen.cli import completion
 from seqgen.cli.common import one_line
-from seqgen.errors import ElsewhereError, SeqgenError, UserError
-from seqgen.streams import quit_stdout, reason
-from seqgen.training.joining import may_speak
+from seqgen.errors import PeerProcessError, SeqgenError, UserError
+from seqgen.streams import discard_stdout, reason
+from seqgen.training.joining import may_report
 
 COMMANDS = (
     "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "tokenize", "corpora",
@@ -81,17 +81,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
-        quit_stdout()
+        discard_stdout()
         return 0
     except SystemExit as stop:
         # typer itself ends with 1 when the reader of a help text goes away
         if isinstance(stop.__context__, BrokenPipeError):
-            quit_stdout()
+            discard_stdout()
             return 0
         return stop.code if isinstance(stop.code, int) else 1
     except KeyboardInterrupt:
         return 130
-    except ElsewhereError:
+    except PeerProcessError:
         return 1
     except SeqgenError as error:
         _complain(str(error))
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(message: str) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):  # it may be that nobody is left to tell
-        if may_speak():
+        if may_report():
             sys.stderr.write(f"seqgen: error: {one_line(message[:_LONGEST])}\n")
 
 

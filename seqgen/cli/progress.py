@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from seqgen.cli.common import Voice, human_size, human_time, one_line
+from seqgen.cli.common import StderrLogger, human_size, human_time, one_line
 from seqgen.streams import is_terminal
 
 if TYPE_CHECKING:
     from seqgen.api.folder import Training
     from seqgen.api.training import Watcher
-    from seqgen.cli.train import Stop
+    from seqgen.cli.train import InterruptHandler
     from seqgen.config import SampleOptions
     from seqgen.training.loop import Event
 
@@ -24,7 +24,7 @@ _PATIENCE = 10.0  # seconds until a person wonders whether anything happens
 
 
 @contextlib.contextmanager
-def display(quiet: bool, stop: Stop, began: float) -> Iterator[Watcher]:
+def display(quiet: bool, stop: InterruptHandler, began: float) -> Iterator[Watcher]:
     """A watcher that shows a training, begun at `began`, in the way that suits where stderr goes."""
     shown: Any
     if quiet:
@@ -32,8 +32,8 @@ def display(quiet: bool, stop: Stop, began: float) -> Iterator[Watcher]:
     elif is_terminal(sys.stderr):
         shown = _Bar()
     else:
-        shown = _Lines(Voice(quiet))
-    voice = Voice(quiet)
+        shown = _Lines(StderrLogger(quiet))
+    voice = StderrLogger(quiet)
     from seqgen.api.training import Watcher
 
     def started(training: Training) -> None:
@@ -42,7 +42,7 @@ def display(quiet: bool, stop: Stop, began: float) -> Iterator[Watcher]:
 
     with shown:
         yield Watcher(
-            tell=shown.tell,
+            report=shown.report,
             warn=lambda message: shown.above(lambda: voice.warn(message)),
             progress=shown.progress,
             started=started,
@@ -60,7 +60,7 @@ class _Nothing:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def tell(self, what: str) -> None: ...
+    def report(self, what: str) -> None: ...
 
     def above(self, say: Callable[[], None]) -> None: ...
 
@@ -89,7 +89,7 @@ def _describe(training: Training) -> str:
 def _validated(training: Training, event: Any) -> str:
     held_out = "nothing held out"
     if event.val_loss is not None:
-        held_out = ", ".join(filter(None, (f"held-out loss {event.val_loss:.4f}", training.measured(event.val_loss))))
+        held_out = ", ".join(filter(None, (f"held-out loss {event.val_loss:.4f}", training.format_loss(event.val_loss))))
     return f"step {event.step:,}: loss {event.train_loss:.4f}, {held_out}{', best' * event.best}"
 
 
@@ -103,14 +103,14 @@ def preview(training: Training) -> str:
     """A line of text or of notes from the model as it is now; of a forecaster, how it compares with the last value; of
     what sorts, nothing."""
     if training.task.name == "forecast":
-        measures = training.run.objective.measures
-        return f"{100 * measures['skill']:.1f} % below the squared error of the last value" if measures else ""
+        metrics = training.run.objective.metrics
+        return f"{100 * metrics['skill']:.1f} % below the squared error of the last value" if metrics else ""
     if training.task.name == "classify":
         return ""
     from seqgen.config import SampleOptions
-    from seqgen.generation.light import LightEngine
+    from seqgen.generation.light import NumpyEngine
 
-    engine, codec = LightEngine(training.plan.network, training.weights()), training.data.codec
+    engine, codec = NumpyEngine(training.plan.network, training.weights()), training.data.codec
     seed = training.run.position.step
     if training.task.name == "music":
         return _tune(engine, codec, SampleOptions(length=2, seed=seed))
@@ -140,23 +140,23 @@ class _Lines(_Nothing):
     """A line on stderr now and then. What comes before training waits a moment: if it ends in an error, the error
     alone is said."""
 
-    def __init__(self, voice: Voice) -> None:
+    def __init__(self, voice: StderrLogger) -> None:
         self._voice = voice
         self._training: Training | None = None
         self._last = self._began = time.monotonic()
         self._waiting: list[Callable[[], None]] = []
         self._doing = ""
 
-    def tell(self, what: str) -> None:
+    def report(self, what: str) -> None:
         self._doing, self._last = what, time.monotonic()
-        self.above(lambda: self._voice.note(what))
+        self.above(lambda: self._voice.info(what))
 
     def progress(self, done: int, total: int | None) -> None:
         if time.monotonic() - self._last > _LINE_EVERY:
             self._last = time.monotonic()
             of = f" of {human_size(total)}" if total else ""
             note = f"{self._doing}: {human_size(done)}{of}"
-            self.above(lambda: self._voice.note(note))
+            self.above(lambda: self._voice.info(note))
 
     def above(self, say: Callable[[], None]) -> None:
         self._waiting.append(say)
@@ -171,7 +171,7 @@ class _Lines(_Nothing):
     def started(self, training: Training) -> None:
         self._training = training
         self._release()
-        self._voice.note(_describe(training))
+        self._voice.info(_describe(training))
 
     def event(self, event: Event) -> None:
         from seqgen.training.loop import Finished, Recovered, Stepped, Validated
@@ -181,12 +181,12 @@ class _Lines(_Nothing):
             self._voice.warn(_recovered(event))
         elif isinstance(event, Validated):
             self._last = time.monotonic()
-            self._voice.note(_validated(self._training, event))
+            self._voice.info(_validated(self._training, event))
         elif isinstance(event, Finished) and event.early:
-            self._voice.note("no better for a while: stopped early, the best step is kept")
+            self._voice.info("no better for a while: stopped early, the best step is kept")
         elif isinstance(event, Stepped) and time.monotonic() - self._last > _LINE_EVERY:
             self._last = time.monotonic()
-            self._voice.note(
+            self._voice.info(
                 f"step {event.step:,}: loss {event.loss:.4f}, {event.tokens_per_second:,.0f} tokens/s, "
                 f"{human_time(event.seconds_left)} left"
             )
@@ -221,7 +221,7 @@ class _Bar(_Nothing):
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def tell(self, what: str) -> None:
+    def report(self, what: str) -> None:
         self._bar.update(self._task, description=one_line(what), completed=0, words="")
 
     def above(self, say: Callable[[], None]) -> None:
@@ -246,7 +246,7 @@ class _Bar(_Nothing):
             if time.monotonic() - self._shown > 0.1:
                 self._shown = time.monotonic()
                 words = (
-                    f"loss {event.loss:.3f}  {training.measured(event.loss)}  "
+                    f"loss {event.loss:.3f}  {training.format_loss(event.loss)}  "
                     f"{event.tokens_per_second:,.0f} tokens/s  {human_time(event.seconds_left)} left"
                 )
                 self._bar.update(self._task, completed=event.progress, words=words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from seqgen.cli.common import Output, lines_of, to_json
+from seqgen.cli.common import Output, iter_lines, to_json
 from seqgen.errors import ModelError
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ def replay_all(
 
     stream = open_input(source)
     try:
-        found = list(receipts.read(lines_of(read_chunks(stream, source)), source))
+        found = list(receipts.read(iter_lines(read_chunks(stream, source)), source))
     finally:
         if source != "-":
             stream.close()
-    model = Model(checkpoint.load(folder if folder is not None else found[0].about["folder"]))
+    model = Model(checkpoint.load(folder if folder is not None else found[0].provenance["folder"]))
     for receipt in found:
         receipts.check(model, receipt)
     if model.task == "music":
@@ -51,10 +51,10 @@ def _texts(model: Model, found: list[Receipt], state: str | None) -> Iterator[di
     from seqgen.api import receipts
 
     for job in receipts.jobs(found):
-        asked, name = receipts.with_state(model, job[0], state)
-        computing = model.computing_as(job[0].about, asked)
-        for receipt, made in zip(job, receipts.records(computing, asked, len(job), job[0].index, name), strict=True):
-            receipts.compare(computing, receipt, made)
+        request, name = receipts.with_state(model, job[0], state)
+        computing = model.for_replay(job[0].provenance, request)
+        for receipt, made in zip(job, receipts.records(computing, request, len(job), job[0].index, name), strict=True):
+            receipts.check_reproduced(computing, receipt, made)
             yield made
 
 
@@ -64,13 +64,13 @@ def _music(
 ) -> None:  # fmt: skip
     from seqgen.api import receipts
     from seqgen.api.composing import compose_as
-    from seqgen.cli.composing import Composing
+    from seqgen.cli.composing import PieceWriter
 
     last = max(receipt.index for receipt in found)
-    place = Composing(output, plot, len(found), last + 1 - len(found), as_json, with_primer, found[0].asked.wishes)
+    place = PieceWriter(output, plot, len(found), last + 1 - len(found), as_json, with_primer, found[0].request.music_options)
     for job in receipts.jobs(found):
-        asked, name = receipts.with_state(model, job[0], state)
-        computing = model.computing_as(job[0].about, asked)
-        pieces = compose_as(computing, asked, len(job), job[0].index, copies=as_json)
+        request, name = receipts.with_state(model, job[0], state)
+        computing = model.for_replay(job[0].provenance, request)
+        pieces = compose_as(computing, request, len(job), job[0].index, copies=as_json)
         for receipt, composed in zip(job, pieces, strict=True):
-            place.write(composed, computing, asked, name, receipt)
+            place.write(composed, computing, request, name, receipt)

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqgen.cli.common import AsJson, Exact, Output, Quiet, ShardOf, Voice, add_options, pipes, to_json, write_state
-from seqgen.config import MusicOptions, SampleOptions, SearchOptions, flag_name, make
+from seqgen.cli.common import JsonOption, ExactOption, Output, QuietOption, ShardOption, StderrLogger, add_options, handle_broken_pipe, to_json, write_state
+from seqgen.config import MusicOptions, SampleOptions, SearchOptions, flag_name, make_options
 from seqgen.errors import UserError
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
-    from seqgen.api.writing import Request
+    from seqgen.api.writing import SampleRequest
     from seqgen.generation.state import SavedState
     from seqgen.generation.text import Sample
 
 
-@pipes
+@handle_broken_pipe
 @add_options(SampleOptions)
 @add_options(SearchOptions, "search")
-@add_options(MusicOptions, "wishes")
+@add_options(MusicOptions, "music_options")
 def run(
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="A folder that `train` made.")] = None,
     prompt: Annotated[
@@ -60,7 +60,7 @@ def run(
     adaptive: Annotated[
         bool, typer.Option("--adaptive", help="Let the weights follow the prompt while reading it.")
     ] = False,
-    as_json: AsJson = False,
+    as_json: JsonOption = False,
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="FILE|-", help="Where it goes; with -n, music's folder.")
     ] = "-",
@@ -70,25 +70,25 @@ def run(
     precision: Annotated[
         str, typer.Option(metavar="fp32|bf16", help="Of the products, by the torch engine.")
     ] = "fp32",
-    exact: Exact = False,
-    shard: ShardOf = None,
-    quiet: Quiet = False,
+    exact: ExactOption = False,
+    shard: ShardOption = None,
+    quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
     search: dict[str, Any] = {},  # noqa: B006
-    wishes: dict[str, Any] = {},  # noqa: B006
+    music_options: dict[str, Any] = {},  # noqa: B006
 ) -> None:
     """Write text or compose music with a model.
 
     The prompt is repeated before the text and not counted in --length. Filters run in the order of their flags below.
     `--shard 3/16` writes the third sixteenth of the -n samples.
     """
-    make(SampleOptions, options), make(SearchOptions, search)
-    voice = Voice(quiet)
+    make_options(SampleOptions, options), make_options(SearchOptions, search)
+    voice = StderrLogger(quiet)
     if replay is not None:
         made_by = {"--prompt": prompt, "--prompt-file": prompt_file, "--label": label, "--primer": primer,
                    "--state-out": state_out, "--stop-at-end": stop_at_end, "--adaptive": adaptive, "--exact": exact,
                    "-n": n > 1, "--first": first, "--shard": shard}  # fmt: skip
-        made_by |= {flag_name(name): True for name in (*options, *search, *wishes)}
+        made_by |= {flag_name(name): True for name in (*options, *search, *music_options)}
         for flag in (flag for flag, value in made_by.items() if value):
             raise UserError(f"--replay takes all from the receipt: leave {flag} out")
         from seqgen.cli.replaying import replay_all
@@ -105,7 +105,7 @@ def run(
     from seqgen.corpus.shards import Shard
     from seqgen.streams import is_terminal, read_whole
 
-    own = Shard.parse(shard).of_numbers(n)
+    own = Shard.parse(shard).index_range(n)
 
     if [prompt_file, primer, state_in].count("-") > 1:
         raise UserError("standard input can be read once only: '-' is given twice")
@@ -113,7 +113,7 @@ def run(
     streams = n * max(searched.best_of, searched.beam)
     loaded = Model(checkpoint.load(model), engine, device, exact, precision, streams)
     loaded.check(chosen)
-    _check_flags(loaded, prompt is not None or prompt_file is not None, chosen, label, primer, plot, wishes)
+    _check_flags(loaded, prompt is not None or prompt_file is not None, chosen, label, primer, plot, music_options)
     state, digest = None, ""
     if state_in is not None:
         import hashlib
@@ -125,25 +125,25 @@ def run(
         chosen, searched = writing.settings({**options, **search}, state)
     begin = read_whole(prompt_file) if prompt_file is not None else (prompt or "").encode("utf-8", "surrogateescape")
     music = None if primer is None else read_whole(primer)
-    asked = writing.Request(
-        chosen, searched, make(MusicOptions, wishes), begin, label, stop_at_end, adaptive, state, digest, music,
+    asked = writing.SampleRequest(
+        chosen, searched, make_options(MusicOptions, music_options), begin, label, stop_at_end, adaptive, state, digest, music,
         to_be_continued=state_out is not None and loaded.task == "music",
     )  # fmt: skip
     writing.check(loaded, asked, n, first)
     if state_out is not None:
         from seqgen.api import states
 
-        writing.check_keeping(loaded, asked, n)
+        writing.check_state_output(loaded, asked, n)
         states.check_target(state_out, "-" if as_json and loaded.task == "music" else output, is_terminal(sys.stdout))
     if loaded.task != "music":
         _write(loaded, asked, own, n, first, as_json, show_prompt, output, state_in or "", state_out, voice)
         return
-    from seqgen.api.composing import compose_as, piece_of
-    from seqgen.cli.composing import Composing
+    from seqgen.api.composing import compose_as, load_primer
+    from seqgen.cli.composing import PieceWriter
 
-    place = Composing(output, plot, n, first, as_json, show_prompt, asked.wishes)
-    piece = piece_of(loaded, music, primer or "")
-    for composed in compose_as(loaded, asked, len(own), first + own.start, piece, as_json, voice.note):
+    place = PieceWriter(output, plot, n, first, as_json, show_prompt, asked.music_options)
+    piece = load_primer(loaded, music, primer or "")
+    for composed in compose_as(loaded, asked, len(own), first + own.start, piece, as_json, voice.info):
         place.write(composed, loaded, asked, state_in or "")
         if state_out is not None and composed.saved is not None:
             write_state(loaded, composed.saved, state_out)
@@ -151,7 +151,7 @@ def run(
 
 def _check_flags(
     model: Model, prompted: bool, options: SampleOptions, label: str | None, primer: str | None, plot: str | None,
-    wishes: dict[str, Any],
+    music_options: dict[str, Any],
 ) -> None:  # fmt: skip
     """Raises `UserError` for flags of another task."""
     if model.task == "music":
@@ -160,31 +160,31 @@ def _check_flags(
         if prompted or options.stop:
             raise UserError("this is a model for music: it goes on from --primer FILE.mid, and has no text to stop at")
         return
-    for flag in [flag_name(name) for name in wishes] + ["--primer"] * bool(primer) + ["--plot"] * bool(plot):
+    for flag in [flag_name(name) for name in music_options] + ["--primer"] * bool(primer) + ["--plot"] * bool(plot):
         raise UserError(f"{flag} is for music; this is a model for {model.task}")
 
 
 def _write(
-    model: Model, asked: Request, own: range, n: int, first: int, as_json: bool, show_prompt: bool, output: str,
-    state_in: str, state_out: str | None, voice: Voice,
+    model: Model, asked: SampleRequest, own: range, n: int, first: int, as_json: bool, show_prompt: bool, output: str,
+    state_in: str, state_out: str | None, voice: StderrLogger,
 ) -> None:  # fmt: skip
     """Texts as they come, or as lines of JSON."""
     from seqgen.api import writing
-    from seqgen.generation.search import in_order
+    from seqgen.generation.search import generate
 
     kept: list[SavedState] = []
 
-    def left(sample: Sample, saved: SavedState) -> None:
+    def on_state(sample: Sample, saved: SavedState) -> None:
         kept.append(saved)
 
-    job = writing.prepare(model, asked, state_out is not None, voice.note)
+    job = writing.prepare(model, asked, state_out is not None, voice.info)
     if as_json:
         from seqgen.api import receipts
 
-        receipt, copied = receipts.of(model, asked, job.prompt.text, state_in), writing.longest_copy(model)
+        receipt, copied = receipts.make_receipt(model, asked, job.prompt.text, state_in), writing.longest_copy(model)
     with Output(output) as out:
         starting = True
-        for text, sample in in_order(job, len(own), first + own.start, None if state_out is None else left):
+        for text, sample in generate(job, len(own), first + own.start, None if state_out is None else on_state):
             if as_json:
                 if sample is not None:
                     count = None if copied is None else copied(sample.text)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seqgen.cli.common import (
-    ModelFolder,
+    ModelArgument,
     Output,
-    Quiet,
-    ShardOf,
-    Voice,
-    lines_of,
-    pipes,
+    QuietOption,
+    ShardOption,
+    StderrLogger,
+    iter_lines,
+    handle_broken_pipe,
     sources_or_stdin,
     to_json,
     write_state,
@@ -27,7 +27,7 @@ from seqgen.streams import is_terminal
 if TYPE_CHECKING:
     from seqgen.api.model import Model
     from seqgen.api.scoring import Score
-    from seqgen.corpus.rows import Rows
+    from seqgen.corpus.rows import RowFormat
     from seqgen.corpus.shards import Shard
     from seqgen.corpus.sources import Accepts, Spool
     from seqgen.generation.state import SavedState
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 _COLOURS = ("never", "auto", "always")
 
 
-@pipes
+@handle_broken_pipe
 def run(
-    model: ModelFolder,
+    model: ModelArgument,
     sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help="What to score.")] = None,
     lines: Annotated[
         bool, typer.Option("--lines", help="A record a line, each read after the lines before it.")
@@ -59,8 +59,8 @@ def run(
         str | None, typer.Option(metavar="FILE|-", help="Keep where the record, or its last line, has got to.")
     ] = None,
     output: Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Where the lines go.")] = "-",
-    shard: ShardOf = None,
-    quiet: Quiet = False,
+    shard: ShardOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Score text: one JSON line a record (a file, or with --lines a line) with tokens, nats and bits_per_byte.
 
@@ -87,18 +87,18 @@ def run(
     state = None if state_in is None else states.load(loaded, state_in)
     if state_out is not None:
         states.check_target(state_out, output, is_terminal(sys.stdout))
-    voice = Voice(quiet)
+    voice = StderrLogger(quiet)
     from seqgen import tasks
     from seqgen.corpus import sources as reading
 
     accepts, rows = tasks.accepts(loaded.task), tasks.rows(loaded.task, loaded.text_column)
     with Output(output) as out, reading.Spool() as spool:
         if loaded.task == "dialogue":
-            documents = reading.measure(reading.find(names, spool, warn=voice.warn, rows=rows), voice.warn)
+            documents = reading.checksum_documents(reading.find(names, spool, warn=voice.warn, rows=rows), voice.warn)
             for score in loaded.score_conversations(documents, per_token, part):
                 out.write(_json(score))
             return
-        painted = colour == "always" or (colour == "auto" and out.in_colour)
+        painted = colour == "always" or (colour == "auto" and out.use_colour)
         streams = _records(names, part, spool, voice, accepts, rows, one=state_out is not None)
         saved = None
         for title, chunks in streams:
@@ -112,7 +112,7 @@ def run(
 
 
 def _records(
-    names: list[str], part: Shard, spool: Spool, voice: Voice, accepts: Accepts, rows: Rows, one: bool
+    names: list[str], part: Shard, spool: Spool, voice: StderrLogger, accepts: Accepts, rows: RowFormat, one: bool
 ) -> Iterator[tuple[str, Generator[bytes, None, None]]]:
     """Name and bytes of each record, standard input as it comes, however long it gets. `one`: there may be no more."""
     from seqgen.corpus import sources as reading
@@ -120,14 +120,14 @@ def _records(
 
     if not part.is_whole:
         every = [d for n in names for d in reading.find([n], spool, warn=voice.warn, accepts=accepts, rows=rows)]
-        _only_one(part.of_documents(every), one)
-        for document in part.of_documents(every):
+        _only_one(part.select_documents(every), one)
+        for document in part.select_documents(every):
             yield document.name, document.chunks()
         return
     _only_one(names, one)
     for name in names:
         if name == "-":
-            yield "-", read_chunks(open_input("-"), "standard input", as_it_comes=True)
+            yield "-", read_chunks(open_input("-"), "standard input", unbuffered=True)
         else:
             found = reading.find([name], spool, warn=voice.warn, accepts=accepts, rows=rows)
             _only_one(found, one)
@@ -150,11 +150,11 @@ def _score(
     state: SavedState | None,
 ) -> SavedState | None:
     """One record, or one a line, as JSON; where it has got to."""
-    from seqgen.api.scoring import Record, score_lines
+    from seqgen.api.scoring import RecordScorer, score_lines
 
-    record = Record(model, state)
+    record = RecordScorer(model, state)
     if lines:
-        for score in score_lines(model, lines_of(iter(chunks)), title, per_token, record):
+        for score in score_lines(model, iter_lines(iter(chunks)), title, per_token, record):
             out.write(_json(score))
         return record.saved()
     try:
@@ -185,15 +185,15 @@ def _paint(
     out: Output, model: Model, chunks: Iterable[bytes], title: str, state: SavedState | None
 ) -> SavedState | None:
     """The text of one record, coloured, as it comes."""
-    from seqgen.api.scoring import Record
-    from seqgen.cli.surprise import Painter
+    from seqgen.api.scoring import RecordScorer
+    from seqgen.cli.surprise import SurprisalHighlighter
 
-    record, painter = Record(model, state), Painter(model.codec)
+    record, painter = RecordScorer(model, state), SurprisalHighlighter(model.codec)
     if title:
         out.write(f"==> {title} <==\n")
     for scored in record.read(chunks):
-        out.write_safe(painter.paint(scored))
-    out.write_safe(painter.finish())
+        out.write_raw(painter.highlight(scored))
+    out.write_raw(painter.finish())
     return record.saved()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from seqgen.strangers import printable
 
 if TYPE_CHECKING:
-    from seqgen.generation.scoring import Scored
+    from seqgen.generation.scoring import TokenScores
     from seqgen.tokenizers import Codec
 
 # From so many bits a character on the ground is so coloured, in the 256 colours that terminals know: the darker, the
@@ -17,7 +17,7 @@ _GROUNDS = ((3.0, "\x1b[30;48;5;230m"), (5.0, "\x1b[30;48;5;222m"), (8.0, "\x1b[
 _PLAIN = "\x1b[0m"
 
 
-class Painter:
+class SurprisalHighlighter:
     """Colours text as it comes. What it gives is harmless: controls in the text are shown, never sent."""
 
     def __init__(self, codec: Codec) -> None:
@@ -26,7 +26,7 @@ class Painter:
         self._ground = ""
         self._written = "\n"
 
-    def paint(self, scored: Scored) -> str:
+    def highlight(self, scored: TokenScores) -> str:
         """The next tokens. A character that is spelt in several has the surprise of all."""
         parts = []
         for token, nats in zip(scored.ids.tolist(), scored.nats.tolist(), strict=True):

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seqgen.cli.common import Output, Quiet, Voice, pipes, sources_or_stdin, to_json
-from seqgen.config import TOKENIZER_NAMES, TrainOptions, flag_name, make
+from seqgen.cli.common import Output, QuietOption, StderrLogger, handle_broken_pipe, sources_or_stdin, to_json
+from seqgen.config import TOKENIZER_NAMES, TrainOptions, flag_name, make_options
 from seqgen.errors import DataError, ModelError, SeqgenError, UserError
 from seqgen.streams import write_bytes
 
 if TYPE_CHECKING:
     from seqgen.corpus.sources import Document
-    from seqgen.music.parts import Losses
+    from seqgen.music.parts import QuantisationStats
     from seqgen.tokenizers import Codec
     from seqgen.tokenizers.midi import MidiCodec
 
 
-@pipes
+@handle_broken_pipe
 def run(
     model: Annotated[
         str, typer.Argument(metavar="MODEL|KIND", help="A model, or char, byte, subword or midi, made for the source.")
@@ -36,14 +36,14 @@ def run(
     tracks: Annotated[str | None, typer.Option(metavar="all|melody|piano", help="Of midi: which parts.")] = None,
     plot: Annotated[str | None, typer.Option(metavar="FILE.png", help="Draw a MIDI file's piano roll.")] = None,
     output: Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Where the ids go.")] = "-",
-    quiet: Quiet = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Show the ids, a line a document, or the pieces that a source becomes; --check proves the round trip."""
     from seqgen import checkpoint, tasks
     from seqgen.corpus import sources as reading
 
     names = sources_or_stdin(sources, "there is nothing to tokenize")
-    voice = Voice(quiet)
+    voice = StderrLogger(quiet)
     made_here = model in (*TOKENIZER_NAMES, "midi") and not Path(model).is_dir()
     if vocab_size is not None and not (made_here and model == "subword"):
         raise UserError("--vocab-size goes with the kind subword only")
@@ -61,12 +61,12 @@ def run(
         accepts = tasks.accepts("music" if music else "text")
         rows = tasks.rows("music" if music else "text")
         found = reading.find(names, spool, warn=voice.warn, accepts=accepts, rows=rows)
-        documents = reading.measure(found, voice.warn)
+        documents = reading.checksum_documents(found, voice.warn)
         if music:
             from seqgen.generation.music import music_codec
             from seqgen.tokenizers.midi import MidiCodec
 
-            midi = MidiCodec.of(make(TrainOptions, given)) if codec is None else music_codec(codec)
+            midi = MidiCodec.of(make_options(TrainOptions, given)) if codec is None else music_codec(codec)
             _music(midi, documents, out, pieces, check, plot, voice)
         else:
             _text(codec or _fit(model, documents, vocab_size), documents, out, pieces, check)
@@ -114,17 +114,17 @@ def _text(codec: Codec, documents: list[Document], out: Output, pieces: bool, ch
 
 
 def _music(
-    codec: MidiCodec, documents: list[Document], out: Output, pieces: bool, check: bool, plot: str | None, voice: Voice
+    codec: MidiCodec, documents: list[Document], out: Output, pieces: bool, check: bool, plot: str | None, voice: StderrLogger
 ) -> None:
     """A file that holds no piece is passed over with its reason; where none does, that is the error."""
-    from seqgen.music.parts import Losses
+    from seqgen.music.parts import QuantisationStats
     from seqgen.tokenizers import decode
 
     if plot is not None and len(documents) > 1:
         raise UserError(f"--plot draws one file, and here are {len(documents):,}")
-    losses, tokens, read = Losses(), 0, 0
+    losses, tokens, read = QuantisationStats(), 0, 0
     for document in documents:
-        data = b"".join(document.held())
+        data = b"".join(document.limited())
         try:
             piece, lost = codec.read(data)
         except DataError as error:
@@ -153,7 +153,7 @@ def _music(
         out.write(_report(codec, losses, tokens, read, len(documents)))
 
 
-def _report(codec: MidiCodec, losses: Losses, tokens: int, read: int, of: int) -> str:
+def _report(codec: MidiCodec, losses: QuantisationStats, tokens: int, read: int, of: int) -> str:
     """What a grid of so many steps did to the music, in numbers."""
     kept = max(losses.kept, 1)
     moved = losses.shift / max(losses.notes, 1)

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from seqgen.cli.common import Quiet, Voice, add_options, human_time, pipes, sources_or_stdin
-from seqgen.config import TASK_NAMES, TrainOptions, make
+from seqgen.cli.common import QuietOption, StderrLogger, add_options, human_time, handle_broken_pipe, sources_or_stdin
+from seqgen.config import TASK_NAMES, TrainOptions, make_options
 from seqgen.errors import UserError
 
 
-class Stop:
+class InterruptHandler:
     """Turns the first Ctrl-C or SIGTERM of a training into a wish to stop, saved; before it, and for a second one,
     it is time to leave at once: there is nothing to save, or no patience."""
 
@@ -36,7 +36,7 @@ class Stop:
             raise KeyboardInterrupt
 
 
-@pipes
+@handle_broken_pipe
 @add_options(TrainOptions)
 def run(
     sources: Annotated[
@@ -58,31 +58,31 @@ def run(
         str | None, typer.Option(metavar="MODEL", help="Start from this model's weights and tokenizer.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model in MODEL.")] = False,
-    quiet: Quiet = False,
+    quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> int:
     """Learn from SOURCE and save a model.
 
     Without flags the size of the network, its rates and the time are chosen from the corpus (ten minutes at most).
     """
-    from seqgen.training.joining import launched
+    from seqgen.training.joining import read_launch
 
     began = time.monotonic()
-    launch = launched()
+    launch = read_launch()
     if launch is not None and launch.rank:
         quiet = True  # rank 0 speaks for all
-    make(TrainOptions, options)
+    make_options(TrainOptions, options)
     if not output:
         raise UserError("-o MODEL is missing: the folder to save the model in")
     names = sources or []
     if not (resume and not names):
         names = sources_or_stdin(sources, "there is nothing to learn from")
-    stop = Stop()
+    stop = InterruptHandler()
     stop.install()
 
     from seqgen.cli.progress import display
 
-    voice = Voice(quiet)
+    voice = StderrLogger(quiet)
     try:
         with display(quiet, stop, began) as watcher:
             from seqgen.api.training import train
@@ -101,8 +101,8 @@ def run(
     metrics = model.checkpoint.config["metrics"]
     headline = tasks.find(model.task).headline
     how_well = f", held out {metrics[headline.key]:.3f} {headline.unit}" if metrics.get(headline.key) else ""
-    voice.note(f"{output}: {training.get('step', 0):,} steps in {human_time(training.get('seconds', 0))}{how_well}")
+    voice.info(f"{output}: {training.get('step', 0):,} steps in {human_time(training.get('seconds', 0))}{how_well}")
     if stop.signal:
-        voice.note(f"stopped and saved; `--resume -o {output}` goes on")
+        voice.info(f"stopped and saved; `--resume -o {output}` goes on")
         return 128 + stop.signal
     return 0

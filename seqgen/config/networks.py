@@ -109,17 +109,17 @@ class ForecasterConfig:
             raise UserError("levels must be rising percentages, even about 50, and 50 among them")
 
     @property
-    def segments_ahead(self) -> int:
+    def horizon_segments(self) -> int:
         """Segments that the horizon is cut into."""
         return -(-self.horizon // self.segment_length)
 
     @property
-    def outputs(self) -> int:
+    def num_outputs(self) -> int:
         """Numbers for each step ahead: the point forecast and the quantiles."""
         return 1 + len(self.levels)
 
     @property
-    def middle(self) -> int:
+    def median_index(self) -> int:
         """Which of the levels is the median."""
         return len(self.levels) // 2
 
@@ -200,19 +200,19 @@ def _check_labels(labels: tuple[str, ...]) -> None:
         raise UserError("a classifier needs two labels or more, each once")
 
 
-AnyNetwork = NetworkConfig | ClassifierConfig | ForecasterConfig
-Sorter = ClassifierConfig | GenerativeConfig  # the kinds that know labels
+AnyNetworkConfig = NetworkConfig | ClassifierConfig | ForecasterConfig
+AnyClassifierConfig = ClassifierConfig | GenerativeConfig  # the kinds that know labels
 
 # Task → the kinds of network that its models have.
-NETWORKS: dict[str, tuple[type[AnyNetwork], ...]] = {
+NETWORK_CONFIGS: dict[str, tuple[type[AnyNetworkConfig], ...]] = {
     "text": (NetworkConfig,), "dialogue": (NetworkConfig,), "music": (NetworkConfig,),
     "classify": (ClassifierConfig, GenerativeConfig), "forecast": (ForecasterConfig,),
 }  # fmt: skip
 
 
-def network_kind(task: str, table: Mapping[str, Any]) -> type[AnyNetwork]:
+def network_config_class(task: str, table: Mapping[str, Any]) -> type[AnyNetworkConfig]:
     """The kind of network that `table`, as config.json has it, describes: the first of the task's that has its fields,
     or, where none has, the first of all, which will say what is wrong."""
-    kinds = NETWORKS[task]
+    kinds = NETWORK_CONFIGS[task]
     names = {kind: {field.name for field in dataclasses.fields(kind)} for kind in kinds}
     return next((kind for kind in kinds if set(table) <= names[kind]), kinds[0])

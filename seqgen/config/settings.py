@@ -23,16 +23,16 @@ def setting(
     help: str,
     *flags: str,
     choices: tuple[str, ...] | None = None,
-    least: float | None = None,
-    most: float | None = None,
-    above: float | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    exclusive_minimum: float | None = None,
     metavar: str | None = None,
     tasks: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field that knows its help text, its flags beyond `--its-name`, its bounds (inclusive), and the tasks
     that it has a meaning for (none named: all)."""
     metadata = {
-        "help": help, "flags": flags, "choices": choices, "least": least, "most": most, "above": above,
+        "help": help, "flags": flags, "choices": choices, "minimum": minimum, "maximum": maximum, "exclusive_minimum": exclusive_minimum,
         "metavar": metavar, "tasks": tasks,
     }  # fmt: skip
     if isinstance(default, (list, dict)):
@@ -61,12 +61,12 @@ def check(options: T) -> T:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             if float in wanted and not _is_finite(value):
                 raise UserError(f"{name} must be a finite number, not {_plain(value)}")
-            if rule["least"] is not None and value < rule["least"]:
-                raise UserError(f"{name} must be at least {_plain(rule['least'])}, not {_plain(value)}")
-            if rule["above"] is not None and value <= rule["above"]:
-                raise UserError(f"{name} must be more than {_plain(rule['above'])}, not {_plain(value)}")
-            if rule["most"] is not None and value > rule["most"]:
-                raise UserError(f"{name} must be at most {_plain(rule['most'])}, not {_plain(value)}")
+            if rule["minimum"] is not None and value < rule["minimum"]:
+                raise UserError(f"{name} must be at least {_plain(rule['minimum'])}, not {_plain(value)}")
+            if rule["exclusive_minimum"] is not None and value <= rule["exclusive_minimum"]:
+                raise UserError(f"{name} must be more than {_plain(rule['exclusive_minimum'])}, not {_plain(value)}")
+            if rule["maximum"] is not None and value > rule["maximum"]:
+                raise UserError(f"{name} must be at most {_plain(rule['maximum'])}, not {_plain(value)}")
     return options
 
 
@@ -124,7 +124,7 @@ def _plain(value: float) -> str:
     return text if len(text) <= 24 else f"{text[:8]}… ({len(text)} digits)"
 
 
-def make(kind: type[T], given: Mapping[str, Any]) -> T:
+def make_options(kind: type[T], given: Mapping[str, Any]) -> T:
     """Builds one of the dataclasses from keyword arguments, unknown names refused, bounds checked."""
     known = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for name in given:
@@ -156,7 +156,7 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
-def parse_range(text: str) -> tuple[int, int]:
+def parse_pitch_range(text: str) -> tuple[int, int]:
     """Lowest and highest pitch in `21-108`. Raises `UserError` for anything else."""
     match = re.fullmatch(r"\s*(\d{1,3})\s*-\s*(\d{1,3})\s*", text)
     if not match or not int(match[1]) <= int(match[2]) <= 127:
@@ -164,17 +164,17 @@ def parse_range(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def parse_bias(text: str) -> tuple[str, float]:
+def parse_logit_bias(text: str) -> tuple[str, float]:
     """A token's name and what is added to its logit in `x=-2`. Raises `UserError` for anything else."""
     return _named_number("--logit-bias", "'x=-2'", text, -_MOST_BIAS, _MOST_BIAS)
 
 
-def parse_kind_temperature(text: str) -> tuple[str, float]:
+def parse_event_temperature(text: str) -> tuple[str, float]:
     """A kind of event and its temperature in `pitch=1.2`. Raises `UserError` for anything else."""
     return _named_number("--temperature-of", "'pitch=1.2'", text, 0, 1e6)
 
 
-def _named_number(flag: str, example: str, text: str, least: float, most: float) -> tuple[str, float]:
+def _named_number(flag: str, example: str, text: str, minimum: float, maximum: float) -> tuple[str, float]:
     """`name=number`; the name is all before the last `=`, so that it may hold one itself."""
     name, equals, number = text.rpartition("=")
     try:
@@ -183,8 +183,8 @@ def _named_number(flag: str, example: str, text: str, least: float, most: float)
         value = math.nan
     if not name or not equals or math.isnan(value):
         raise UserError(f"{flag} must be a name and a number such as {example}; not {text[:40]!r}")
-    if not least <= value <= most:
-        raise UserError(f"{flag} {text[:40]!r}: the number must be from {_plain(least)} to {_plain(most)}")
+    if not minimum <= value <= maximum:
+        raise UserError(f"{flag} {text[:40]!r}: the number must be from {_plain(minimum)} to {_plain(maximum)}")
     return name, value
 
 
@@ -201,7 +201,7 @@ def parse_levels(text: str) -> tuple[float, ...]:
     return tuple(levels)
 
 
-def parse_split(text: str) -> tuple[float, ...]:
+def parse_split_rows(text: str) -> tuple[float, ...]:
     """Rows in `8640,2880,2880`, or shares of them in `0.7,0.1,0.2`: to learn from, to choose by and, where a third is
     given, to measure on. Raises `UserError` for anything else."""
     try:

@@ -18,7 +18,7 @@ from typing import Any
 
 from seqgen.corpus.catalogue import cache_folder
 from seqgen.errors import UserError
-from seqgen.streams import PART, NoLocksError, hold, is_at, reason, write_bytes
+from seqgen.streams import PARTIAL_SUFFIX, LocksUnsupportedError, lock, is_same_file, reason, write_bytes
 
 LOCK = ".lock"
 _LOOK_AGAIN = 0.1  # seconds between two looks at a lock that somebody holds
@@ -31,7 +31,7 @@ _WORTH_KNOWING = 32 << 20  # bytes of a file below which reading it again is no 
 
 
 @contextlib.contextmanager
-def alone(target: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+def locked(target: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Makes a second program that would write `target` wait until the first is done, or dead.
 
     What killed programs left unfinished beside it is removed. `target` may be the beginning of several files' names,
@@ -43,10 +43,10 @@ def alone(target: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[
     Raises:
         UserError: the folder can't be made or written.
     """
-    lock = target.with_name(f".{target.name}{LOCK}")
+    lock_path = target.with_name(f".{target.name}{LOCK}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        held = _seize(lock)
+        held = _seize(lock_path)
     except OSError as error:
         raise UserError(f"cannot write in the cache {str(target.parent)!r}: {reason(error)}") from error
     told = False
@@ -55,48 +55,48 @@ def alone(target: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[
             waiting()
             told = True
         time.sleep(_LOOK_AGAIN)
-        held = _seize(lock)
+        held = _seize(lock_path)
     try:
         _sweep(target)
         yield
     finally:
-        _let_go(lock, held)
+        _let_go(lock_path, held)
 
 
-def _seize(lock: Path) -> int | None:
+def _seize(lock_path: Path) -> int | None:
     """A handle on a lock that is ours now; None where somebody else holds it, −1 where there are no locks."""
     while True:
         try:
-            handle = hold(lock, os.O_RDWR | os.O_CREAT)
-        except NoLocksError:
+            handle = lock(lock_path, os.O_RDWR | os.O_CREAT)
+        except LocksUnsupportedError:
             return -1
-        if handle is None or is_at(handle, lock):
+        if handle is None or is_same_file(handle, lock_path):
             return handle
         os.close(handle)  # its last holder has removed it while we came
 
 
-def tidy(target: Path) -> None:
+def remove_stale_lock(target: Path) -> None:
     """Removes the lock of a program that was killed when it had just finished `target`."""
-    lock = target.with_name(f".{target.name}{LOCK}")
+    lock_path = target.with_name(f".{target.name}{LOCK}")
     with contextlib.suppress(OSError):
-        if lock.exists() and (held := _seize(lock)) is not None:
+        if lock_path.exists() and (held := _seize(lock_path)) is not None:
             _sweep(target)
-            _let_go(lock, held)
+            _let_go(lock_path, held)
 
 
-def is_held(target: Path) -> bool:
-    """Whether somebody is writing `target` (see `alone`)."""
+def is_locked(target: Path) -> bool:
+    """Whether somebody is writing `target` (see `locked`)."""
     return _is_held(target.with_name(f".{target.name}{LOCK}"))
 
 
-def is_held_inside(folder: Path) -> bool:
+def is_scratch_locked(folder: Path) -> bool:
     """Whether the command that made a scratch folder still runs."""
     return _is_held(folder / LOCK)
 
 
-def _is_held(lock: Path) -> bool:
+def _is_held(lock_path: Path) -> bool:
     try:
-        handle = hold(lock, shared=True)
+        handle = lock(lock_path, shared=True)
     except OSError:  # there is none, or there are no locks
         return False
     if handle is not None:
@@ -104,43 +104,43 @@ def _is_held(lock: Path) -> bool:
     return handle is None
 
 
-def _let_go(lock: Path, held: int) -> None:
+def _let_go(lock_path: Path, held: int) -> None:
     if held >= 0:
         with contextlib.suppress(OSError):
-            os.unlink(lock)  # while it is still ours, so nobody else's is ever removed
+            os.unlink(lock_path)  # while it is still ours, so nobody else's is ever removed
         os.close(held)
 
 
 def _sweep(target: Path) -> None:
     """Removes what killed writes left unfinished, of `target` and of others."""
-    for part in target.parent.glob(f".*{PART}"):
+    for part in target.parent.glob(f".*{PARTIAL_SUFFIX}"):
         stem = part.name[1:].split(".")[0]
         with contextlib.suppress(OSError):
             if stem == target.name:
                 part.unlink()
                 continue
-            lock = target.with_name(f".{stem}{LOCK}")
-            held = _seize(lock)
+            lock_path = target.with_name(f".{stem}{LOCK}")
+            held = _seize(lock_path)
             if held is None:
                 continue
             # Who holds the lock is the only one to write; where there are no locks, age has to tell.
             if held >= 0 or time.time() - part.stat().st_mtime > _ABANDONED:
                 part.unlink()
-            _let_go(lock, held)
+            _let_go(lock_path, held)
 
 
 # ---- What is kept for one run only ----
 
 
 @dataclass
-class Scratch:
+class ScratchFolder:
     """A folder below the cache that goes when the command ends; one whose command was killed goes with the next."""
 
     path: Path
     _held: int
 
     @classmethod
-    def make(cls) -> Scratch:
+    def make(cls) -> ScratchFolder:
         """Raises `OSError`."""
         place = cache_folder() / "spool"
         place.mkdir(parents=True, exist_ok=True)
@@ -174,22 +174,22 @@ def _remove_if_left(folder: Path) -> None:
 
 # ---- Which files are still as they were ----
 
-Stamp = tuple[int, int, int, int, int]  # what changes when a file does: size, both times, and which file it is
+FileStamp = tuple[int, int, int, int, int]  # what changes when a file does: size, both times, and which file it is
 
 
-def stamp(file: Path | int) -> Stamp:
+def stamp(file: Path | int) -> FileStamp:
     """Of a file by its name or an open handle. Raises `OSError`."""
     found = os.stat(file)
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev
 
 
-def content_of(stamp: Stamp) -> tuple[int, ...]:
+def content_stamp(stamp: FileStamp) -> tuple[int, ...]:
     """What of a stamp changes with the content alone: a backup's new link to a file is no change of it."""
     size, modified, _, number, device = stamp
     return size, modified, number, device
 
 
-def recall(path: Path, before: Stamp) -> tuple[int, str] | None:
+def load_checksum(path: Path, before: FileStamp) -> tuple[int, str] | None:
     """Size (of what is inside) and sha256 of a large file that has been read before and not been touched since."""
     if before[0] < _WORTH_KNOWING:
         return None
@@ -199,7 +199,7 @@ def recall(path: Path, before: Stamp) -> tuple[int, str] | None:
     return note["bytes"], str(note.get("sha256"))
 
 
-def remember(path: Path, before: Stamp, began: int, size: int, sha256: str) -> None:
+def store_checksum(path: Path, before: FileStamp, began: int, size: int, sha256: str) -> None:
     """Keeps what reading `path` gave, if nobody wrote to it from shortly before it `began` (in ns) until now: a change
     within the grain of its times would not show."""
     if before[0] < _WORTH_KNOWING or max(before[1], before[2]) > began - _SETTLED:

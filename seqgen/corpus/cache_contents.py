@@ -24,7 +24,7 @@ _OWN = {  # folders of the cache, but for those named after corpora: what they h
 
 
 @dataclass(frozen=True)
-class Kept:
+class CacheEntry:
     """Files that belong together.
 
     Attributes:
@@ -39,13 +39,13 @@ class Kept:
     key: str
     kind: str
     size: int
-    used: float
+    last_used: float
     about: str
     in_use: bool
     paths: tuple[Path, ...]
 
 
-def contents() -> list[Kept]:
+def list_entries() -> list[CacheEntry]:
     """Everything in the cache, by kind and name. Raises `UserError` where it can't be read."""
     folder = cache_folder()
     try:
@@ -56,7 +56,7 @@ def contents() -> list[Kept]:
     return sorted(found, key=lambda kept: (kept.kind, kept.about, kept.key))
 
 
-def find(wanted: str, among: Sequence[Kept]) -> list[Kept]:
+def find(wanted: str, among: Sequence[CacheEntry]) -> list[CacheEntry]:
     """What a key, the beginning of one, or a kind names. Raises `UserError` for nothing, and for several by one key."""
     kind = [kept for kept in among if kept.kind == wanted]
     exact = [kept for kept in among if kept.key == wanted]
@@ -69,7 +69,7 @@ def find(wanted: str, among: Sequence[Kept]) -> list[Kept]:
     return found
 
 
-def remove(kept: Kept) -> None:
+def remove(kept: CacheEntry) -> None:
     """Removes it, unless it is in use. Who reads it already goes on reading it, where the system is a Unix."""
     if kept.in_use:
         return
@@ -83,18 +83,18 @@ def remove(kept: Kept) -> None:
         raise UserError(f"cannot remove {kept.key!r} from the cache: {reason(error)}") from error
 
 
-def _inside(place: Path) -> Iterator[Kept]:
+def _inside(place: Path) -> Iterator[CacheEntry]:
     if place.name in ("ids", "sets") and place.is_dir():
         stems: dict[str, list[Path]] = {}
         for path in sorted(place.iterdir()):
             stems.setdefault(path.name.removeprefix(".").split(".")[0], []).append(path)
         for stem, paths in stems.items():
             about = _about(place / stem, place.name == "ids")
-            in_use = cache.is_held(place / stem)
+            in_use = cache.is_locked(place / stem)
             yield _kept(stem, "ids" if place.name == "ids" else "set", about, tuple(paths), in_use)
     elif place.name == "spool" and place.is_dir():
         for path in sorted(place.iterdir()):
-            yield _kept(path.name, *_OWN["spool"], (path,), cache.is_held_inside(path))
+            yield _kept(path.name, *_OWN["spool"], (path,), cache.is_scratch_locked(path))
     elif place.is_dir() and place.name in _OWN:
         yield _kept(place.name, *_OWN[place.name], (place,))
     else:
@@ -110,13 +110,13 @@ def _about(stem: Path, ids: bool) -> str:
     return UNFINISHED
 
 
-def _kept(key: str, kind: str, about: str, paths: tuple[Path, ...], in_use: bool = False) -> Kept:
-    size, used = 0, 0.0
+def _kept(key: str, kind: str, about: str, paths: tuple[Path, ...], in_use: bool = False) -> CacheEntry:
+    size, last_used = 0, 0.0
     for inner in itertools.chain.from_iterable(map(_files, paths)):
         with contextlib.suppress(OSError):  # gone meanwhile
             state = os.lstat(inner)
-            size, used = size + state.st_size, max(used, state.st_mtime)
-    return Kept(key, kind, size, used, about, in_use, paths)
+            size, last_used = size + state.st_size, max(last_used, state.st_mtime)
+    return CacheEntry(key, kind, size, last_used, about, in_use, paths)
 
 
 def _files(path: Path) -> Iterator[Path]:

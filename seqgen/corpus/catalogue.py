@@ -45,7 +45,7 @@ _WORDS = (
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """One table of `catalog.toml`; the comment at its top says what the fields mean."""
 
     name: str
@@ -97,14 +97,14 @@ def cache_folder() -> Path:
         raise UserError("there is no home folder to keep downloads in; set SEQGEN_CACHE to a folder") from error
 
 
-def load(path: Path | None = None) -> dict[str, Entry]:
+def load(path: Path | None = None) -> dict[str, CatalogueEntry]:
     """Every entry by its name, in the catalogue's order; `path` is another catalogue than the packaged one.
 
     Raises:
         SeqgenError: a table with an unknown key, without a needed one, or that says not just one place.
     """
     path = path or corpora_folder() / "catalog.toml"
-    entries: dict[str, Entry] = {}
+    entries: dict[str, CatalogueEntry] = {}
     try:
         tables = tomllib.loads(path.read_text("utf-8"))["corpus"]
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
@@ -119,11 +119,11 @@ def load(path: Path | None = None) -> dict[str, Entry]:
     return entries
 
 
-def _entry(table: Mapping[str, Any]) -> Entry:
+def _entry(table: Mapping[str, Any]) -> CatalogueEntry:
     name = table.get("name", "?")
     hints = {key: value for key, value in table.items() if key in HINTS}
     try:
-        entry = Entry(**{key: value for key, value in table.items() if key not in HINTS}, hints=hints)
+        entry = CatalogueEntry(**{key: value for key, value in table.items() if key not in HINTS}, hints=hints)
     except TypeError as error:
         raise SeqgenError(f"the catalogue's entry {name!r} is malformed: {error}") from error
     if sum(place is not None for place in (entry.address, entry.file, entry.builtin)) != 1:
@@ -143,7 +143,7 @@ def _entry(table: Mapping[str, Any]) -> Entry:
     return entry
 
 
-def find(name: str) -> Entry:
+def find(name: str) -> CatalogueEntry:
     """The entry called `name`. Raises `UserError`, with the nearest name, if there is none."""
     entries = load()
     if name in entries:
@@ -153,7 +153,7 @@ def find(name: str) -> Entry:
     raise UserError(f"{name!r} is neither a file nor the name of a corpus{hint}")
 
 
-def materialise(entry: Entry, cache: Path, progress: Progress | None = None, timeout: float = TIMEOUT) -> list[Path]:
+def materialise(entry: CatalogueEntry, cache: Path, progress: Progress | None = None, timeout: float = TIMEOUT) -> list[Path]:
     """Local files with the corpus, sorted; fetched and unpacked first where needed.
 
     Args:

@@ -14,10 +14,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from seqgen.corpus import conversation_json, conversation_tables, conversation_yaml
-from seqgen.corpus.conversation_text import SYSTEM, Head, Spoken, Text, alternating, by_name, most
+from seqgen.corpus.conversation_text import SYSTEM_SPEAKER, FileHead, Utterances, TextDocument, alternate_speakers, speakers_by_name, at_least
 
 if TYPE_CHECKING:
-    from seqgen.corpus.conversations import Reading
+    from seqgen.corpus.conversations import ConversationReport
 
 # Transcripts.
 
@@ -36,7 +36,7 @@ def _named(line: str) -> tuple[str, str] | None:
     return name, match[2]
 
 
-def transcript(text: Text, reading: Reading) -> Iterator[Spoken]:
+def parse_transcript(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
     """`NAME: words`, an empty line between conversations; an indented or nameless line goes on with the turn before.
 
     Mary: Shall we go?
@@ -48,7 +48,7 @@ def transcript(text: Text, reading: Reading) -> Iterator[Spoken]:
         bare = line.strip()
         if not bare:
             if turns:
-                yield by_name([(name, "\n".join(words)) for name, words in turns])
+                yield speakers_by_name([(name, "\n".join(words)) for name, words in turns])
             turns = []
             continue
         named = None if turns and line[0].isspace() else _named(bare)
@@ -57,12 +57,12 @@ def transcript(text: Text, reading: Reading) -> Iterator[Spoken]:
         elif turns:
             turns[-1][1].append(bare)
         else:
-            reading.damage(text.name, number, "no 'NAME:' before the words")
+            reading.add_damage(text.name, number, "no 'NAME:' before the words")
     if turns:
-        yield by_name([(name, "\n".join(words)) for name, words in turns])
+        yield speakers_by_name([(name, "\n".join(words)) for name, words in turns])
 
 
-def _is_transcript(head: Head) -> bool:
+def _is_transcript(head: FileHead) -> bool:
     names: list[str] = []
     blocks = answered = outside = here = 0
     for line in [*head.lines, ""]:
@@ -80,8 +80,8 @@ def _is_transcript(head: Head) -> bool:
     # A play has an empty line after each speech; a list of settings never says the same name again.
     return (
         distinct > 1
-        and most(answered, blocks, 0.5)
-        and most(len(names), len(names) + outside, 0.6)
+        and at_least(answered, blocks, 0.5)
+        and at_least(len(names), len(names) + outside, 0.6)
         and (distinct == 2 or distinct <= 0.7 * len(names))
     )
 
@@ -91,7 +91,7 @@ def _is_transcript(head: Head) -> bool:
 _EOU = "__eou__"
 
 
-def eou(text: Text, reading: Reading) -> Iterator[Spoken]:
+def parse_eou(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
     """One conversation a line, `__eou__` after each turn.
 
     Shall we go ? __eou__ In a minute . __eou__
@@ -103,32 +103,32 @@ def eou(text: Text, reading: Reading) -> Iterator[Spoken]:
             turns = line.split(_EOU)
             if not turns[-1].strip():  # what follows the last mark is no turn
                 turns.pop()
-            yield alternating(turns)
+            yield alternate_speakers(turns)
 
 
-def _is_eou(head: Head) -> bool:
-    return most(sum(_EOU in line for line in head.filled), len(head.filled), 0.5)
+def _is_eou(head: FileHead) -> bool:
+    return at_least(sum(_EOU in line for line in head.nonblank_lines), len(head.nonblank_lines), 0.5)
 
 
 # ChatterBot.
 
 
-def yaml(text: Text, reading: Reading) -> Iterator[Spoken]:
+def parse_yaml(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
     """ChatterBot's lists of lines below `conversations:`, the speakers by turns.
 
     conversations:
     - - Shall we go?
       - In a minute.
     """
-    for turns in conversation_yaml.conversations(text.lines(), partial(reading.damage, text.name)):
-        yield alternating(turns)
+    for turns in conversation_yaml.conversations(text.lines(), partial(reading.add_damage, text.name)):
+        yield alternate_speakers(turns)
 
 
 _FILLER = r"(?:[ \t]*(?:#.*)?\r?\n)"
 _LISTS = re.compile(rf"^conversations:{_FILLER}+ *-(?: +- | *\r?\n *- )", re.MULTILINE)
 
 
-def _is_yaml(head: Head) -> bool:
+def _is_yaml(head: FileHead) -> bool:
     return _LISTS.search(head.text) is not None
 
 
@@ -140,14 +140,14 @@ _PERSONA = re.compile(r"(?:your|partner's) persona:")
 _FIELDS = re.compile(r"(?:^|\t)text:[^\t]*\t(?:.*\t)?(?:eval_)?labels:")
 
 
-def parlai(text: Text, reading: Reading) -> Iterator[Spoken]:
+def parse_parlai(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
     """Numbered lines, 1 beginning a conversation, a tab or four spaces between the two sides; or `text:… labels:…`.
 
     1 Shall we go?	In a minute.
     2 Is it far?	A mile.
     1 Hello	Good morning.
     """
-    spoken: Spoken = []
+    spoken: Utterances = []
     last = 0
     for number, line in enumerate(text.lines(), 1):
         if not line.strip():
@@ -162,7 +162,7 @@ def parlai(text: Text, reading: Reading) -> Iterator[Spoken]:
             continue
         match = _NUMBERED.match(line)
         if match is None:
-            reading.damage(text.name, number, "neither a number nor 'text:' and 'labels:'")
+            reading.add_damage(text.name, number, "neither a number nor 'text:' and 'labels:'")
             continue
         here = int(match[1][:9])
         if here <= last and spoken:
@@ -174,56 +174,56 @@ def parlai(text: Text, reading: Reading) -> Iterator[Spoken]:
         yield spoken
 
 
-def _sides(line: str) -> Spoken:
+def _sides(line: str) -> Utterances:
     if _PERSONA.match(line):
-        return [(SYSTEM, line)]
+        return [(SYSTEM_SPEAKER, line)]
     # What follows the reply is a reward and the replies to choose from.
     sides = line.split("\t")[:2] if "\t" in line else _SIDES.split(line, maxsplit=1)
-    return alternating([_unescape(side) for side in sides])
+    return alternate_speakers([_unescape(side) for side in sides])
 
 
 def _unescape(words: str) -> str:
     return words.replace("\\n", "\n").replace("__PIPE__", "|")
 
 
-def _is_parlai(head: Head) -> bool:
+def _is_parlai(head: FileHead) -> bool:
     if _has_labels(head):
         return True
-    matches = [match for line in head.filled if (match := _NUMBERED.match(line))]
+    matches = [match for line in head.nonblank_lines if (match := _NUMBERED.match(line))]
     return (
-        most(len(matches), len(head.filled), 0.9)
-        and head.filled[0].startswith("1 ")
-        and most(sum(_SIDES.search(match[2].strip(" ")) is not None for match in matches), len(matches), 0.5)
+        at_least(len(matches), len(head.nonblank_lines), 0.9)
+        and head.nonblank_lines[0].startswith("1 ")
+        and at_least(sum(_SIDES.search(match[2].strip(" ")) is not None for match in matches), len(matches), 0.5)
     )
 
 
-def _has_labels(head: Head) -> bool:
-    return most(sum(_FIELDS.search(line) is not None for line in head.filled), len(head.filled), 0.5)
+def _has_labels(head: FileHead) -> bool:
+    return at_least(sum(_FIELDS.search(line) is not None for line in head.nonblank_lines), len(head.nonblank_lines), 0.5)
 
 
-def _never(_: Head) -> bool:
+def _never(_: FileHead) -> bool:
     return False
 
 
-def _ends_in_eou(head: Head) -> bool:
-    return most(sum(line.rstrip().endswith(_EOU) for line in head.filled), len(head.filled), 0.5)
+def _ends_in_eou(head: FileHead) -> bool:
+    return at_least(sum(line.rstrip().endswith(_EOU) for line in head.nonblank_lines), len(head.nonblank_lines), 0.5)
 
 
 # The table.
 
-Parser = Callable[[Text, "Reading"], Iterator[Spoken]]
+ConversationParser = Callable[[TextDocument, "ConversationReport"], Iterator[Utterances]]
 
 
 @dataclass(frozen=True)
-class Format:
+class ConversationFormat:
     """A way to write conversations.
 
-    `recognises` judges the head of a file that is known to hold dialogue; `is_plain` one that may hold anything.
+    `matches_head` judges the head of a file that is known to hold dialogue; `is_unambiguous` one that may hold anything.
     """
 
-    parse: Parser
-    recognises: Callable[[Head], bool]
-    is_plain: Callable[[Head], bool] = _never
+    parse: ConversationParser
+    matches_head: Callable[[FileHead], bool]
+    is_unambiguous: Callable[[FileHead], bool] = _never
 
     @property
     def example(self) -> str:
@@ -231,13 +231,13 @@ class Format:
         return textwrap.dedent((self.parse.__doc__ or "").partition("\n\n")[2]).rstrip(" ")
 
 
-FORMATS: dict[str, Format] = {  # in the order in which they are tried
-    "messages": Format(conversation_json.messages, conversation_json.is_messages, conversation_json.is_messages),
-    "turns": Format(conversation_json.turns, conversation_json.is_turns),
-    "eou": Format(eou, _is_eou, _ends_in_eou),
-    "yaml": Format(yaml, _is_yaml),
-    "parlai": Format(parlai, _is_parlai, _has_labels),
-    "csv": Format(conversation_tables.comma_table, lambda head: conversation_tables.is_table(head, ",")),
-    "tsv": Format(conversation_tables.tab_table, lambda head: conversation_tables.is_table(head, "\t")),
-    "transcript": Format(transcript, _is_transcript),
+FORMATS: dict[str, ConversationFormat] = {  # in the order in which they are tried
+    "messages": ConversationFormat(conversation_json.parse_messages, conversation_json.is_messages, conversation_json.is_messages),
+    "turns": ConversationFormat(conversation_json.turns, conversation_json.is_turns),
+    "eou": ConversationFormat(parse_eou, _is_eou, _ends_in_eou),
+    "yaml": ConversationFormat(parse_yaml, _is_yaml),
+    "parlai": ConversationFormat(parse_parlai, _is_parlai, _has_labels),
+    "csv": ConversationFormat(conversation_tables.parse_csv, lambda head: conversation_tables.is_conversation_table(head, ",")),
+    "tsv": ConversationFormat(conversation_tables.parse_tsv, lambda head: conversation_tables.is_conversation_table(head, "\t")),
+    "transcript": ConversationFormat(parse_transcript, _is_transcript),
 }

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from seqgen.corpus.conversation_text import Head, Spoken, Text, alternating, by_name, by_role, most
+from seqgen.corpus.conversation_text import FileHead, Utterances, TextDocument, alternate_speakers, speakers_by_name, speakers_by_role, at_least
 from seqgen.strangers import parse_json
 
 if TYPE_CHECKING:
-    from seqgen.corpus.conversations import Reading
+    from seqgen.corpus.conversations import ConversationReport
 
 _LISTS = ("messages", "conversations", "conversation", "dialog", "dialogue", "turns", "utterances")
 _ROLES = ("role", "from")
@@ -29,7 +29,7 @@ _MOST_LISTS = 20  # that are looked at in the first bytes of a file
 _CUT_TURNS = re.compile(rf'\s*(?:\{{.*?"(?:{"|".join(_LISTS[2:])})"\s*:\s*)?\[\s*(?:"|\{{\s*")', re.S)
 
 
-def messages(text: Text, reading: Reading) -> Iterator[Spoken]:
+def parse_messages(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
     """Objects with a list of messages, one a line or all in one array; `conversations`, `from` and `value` as well.
 
     {"messages": [{"role": "user", "content": "Is it far?"}, {"role": "assistant", "content": "A mile."}]}
@@ -41,31 +41,31 @@ def messages(text: Text, reading: Reading) -> Iterator[Spoken]:
         try:
             value = parse_json(source)
         except ValueError:
-            reading.damage(text.name, number, "not JSON")
+            reading.add_damage(text.name, number, "not JSON")
             continue
         spoken = _spoken(value, reading)
         if spoken is None:
-            reading.damage(text.name, number, "JSON without a list of turns")
+            reading.add_damage(text.name, number, "JSON without a list of turns")
         else:
             yield spoken
 
 
-def turns(text: Text, reading: Reading) -> Iterator[Spoken]:
+def turns(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
     """Lists of turns, one a line, bare or as `dialog`, `dialogue`, `turns`, `utterances`; with speakers or by turns.
 
     ["Shall we go?", "In a minute."]
     {"dialog": ["Is it far?", "A mile.", "I'll walk."]}
     {"turns": [{"speaker": "Mary", "text": "Hello"}, {"speaker": "Tom", "text": "Good morning."}]}
     """
-    return messages(text, reading)
+    return parse_messages(text, reading)
 
 
-def is_messages(head: Head) -> bool:
+def is_messages(head: FileHead) -> bool:
     """Whether most of what there is are objects with messages that have a role."""
     return _recognise(head, _has_roles, _is_cut_message)
 
 
-def is_turns(head: Head) -> bool:
+def is_turns(head: FileHead) -> bool:
     """Whether most of what there is are lists of turns."""
     return _recognise(head, lambda value: bool(_turns(value)), lambda text: _CUT_TURNS.match(text) is not None)
 
@@ -81,31 +81,31 @@ def _is_cut_message(text: str) -> bool:
     return False
 
 
-def _recognise(head: Head, fits: Callable[[Any], bool], cut: Callable[[str], bool]) -> bool:
+def _recognise(head: FileHead, fits: Callable[[Any], bool], cut: Callable[[str], bool]) -> bool:
     """`fits` judges each value that is there to its end, and `cut` the first one where none is."""
     if head.text.lstrip()[:1] not in ("{", "["):
         return False
     values: list[Any] = []
-    sources = (source for _, source in _split([head.text])) if _is_array(head.text) else head.filled
+    sources = (source for _, source in _split([head.text])) if _is_array(head.text) else head.nonblank_lines
     for source in sources:
         try:
             values.append(parse_json(source))
         except ValueError:
             values.append(None)
-    if not head.whole and values in ([], [None]):
+    if not head.is_complete and values in ([], [None]):
         return cut(head.text.lstrip().removeprefix("[") if _ARRAY.match(head.text) else head.text)
-    return most(sum(fits(value) for value in values), len(values), 0.5)
+    return at_least(sum(fits(value) for value in values), len(values), 0.5)
 
 
 def _is_array(start: str) -> bool:
     return (_ARRAY.match(start) is not None and not _MESSAGE.match(start)) or _SPREAD.match(start) is not None
 
 
-def _by_line(text: Text) -> Iterator[tuple[int, str]]:
+def _by_line(text: TextDocument) -> Iterator[tuple[int, str]]:
     return ((number, line) for number, line in enumerate(text.lines(), 1) if line.strip())
 
 
-def _elements(text: Text) -> Iterator[tuple[int, str]]:
+def _elements(text: TextDocument) -> Iterator[tuple[int, str]]:
     return _split(text.pieces())
 
 
@@ -164,19 +164,19 @@ def _has_roles(value: Any) -> bool:
     return any(isinstance(turn, dict) and any(key in turn for key in _ROLES) for turn in _turns(value) or ())
 
 
-def _spoken(value: Any, reading: Reading) -> Spoken | None:
+def _spoken(value: Any, reading: ConversationReport) -> Utterances | None:
     found = _turns(value)
     if found is None:
         return None
     if not found or isinstance(found[0], str):
-        return alternating(found)
+        return alternate_speakers(found)
     words = [_words(next(turn[key] for key in _WORDS if key in turn)) for turn in found]
     for keys in (_ROLES, _NAMES):
         people = [next((str(turn[key]) for key in keys if key in turn), None) for turn in found]
         if any(person is not None for person in people):
             known = [(person or "", text) for person, text in zip(people, words, strict=True)]
-            return by_role(known, reading) if keys is _ROLES else by_name(known)
-    return alternating(words)
+            return speakers_by_role(known, reading) if keys is _ROLES else speakers_by_name(known)
+    return alternate_speakers(words)
 
 
 def _words(content: Any) -> str:

@@ -10,28 +10,28 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.corpus.conversations import Conversation, Turn
-from seqgen.corpus.pile import Pile
+from seqgen.corpus.pile import SpillList
 
 
 class ConversationStore(Sequence[Conversation]):
-    """See `Pile`. `size`: bytes that the conversations take in it, a little more than their words.
+    """See `SpillList`. `size`: bytes that the conversations take in it, a little more than their words.
 
     Raises:
         UserError: there is no room where the cache is.
     """
 
     def __init__(self, conversations: Iterable[Conversation] = ()) -> None:
-        self._pile = Pile()
+        self._spill = SpillList()
         for conversation in conversations:
             self.append(conversation)
 
     def append(self, conversation: Conversation) -> None:
         """Adds a conversation."""
         turns = [[turn.speaker, turn.text] for turn in conversation.turns]
-        self._pile.append(json.dumps(turns, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        self._spill.append(json.dumps(turns, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
     def __len__(self) -> int:
-        return len(self._pile)
+        return len(self._spill)
 
     @overload
     def __getitem__(self, number: int) -> Conversation: ...
@@ -42,19 +42,19 @@ class ConversationStore(Sequence[Conversation]):
     def __getitem__(self, number: int | slice) -> Conversation | list[Conversation]:
         if isinstance(number, slice):
             return [self[place] for place in range(*number.indices(len(self)))]
-        turns = json.loads(self._pile[number].decode("utf-8", "surrogatepass"))
+        turns = json.loads(self._spill[number].decode("utf-8", "surrogatepass"))
         return Conversation(tuple(Turn(speaker, text) for speaker, text in turns))
 
     @property
     def size(self) -> int:
-        return self._pile.size
+        return self._spill.size
 
-    def select(self, numbers: npt.NDArray[np.int64]) -> Selection:
+    def select(self, numbers: npt.NDArray[np.int64]) -> ConversationSubset:
         """Some of the conversations, in that order."""
-        return Selection(self, numbers)
+        return ConversationSubset(self, numbers)
 
 
-class Selection:
+class ConversationSubset:
     """Some conversations of a store."""
 
     def __init__(self, store: ConversationStore, numbers: npt.NDArray[np.int64]) -> None:
@@ -67,9 +67,9 @@ class Selection:
         for number in self._numbers:
             yield self._store[int(number)]
 
-    def every(self, nth: int) -> Selection:
+    def every_nth(self, nth: int) -> ConversationSubset:
         """The first of them, and every nth after it."""
-        return Selection(self._store, self._numbers[::nth])
+        return ConversationSubset(self._store, self._numbers[::nth])
 
     @property
     def size(self) -> int:

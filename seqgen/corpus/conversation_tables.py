@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from seqgen.corpus.conversation_text import ANSWERERS, ASKERS, Head, Spoken, Text, alternating, most
+from seqgen.corpus.conversation_text import ASSISTANT_ROLES, USER_ROLES, FileHead, Utterances, TextDocument, alternate_speakers, at_least
 
 if TYPE_CHECKING:
-    from seqgen.corpus.conversations import Reading
+    from seqgen.corpus.conversations import ConversationReport
 
 _QUESTIONS = ("context", "question", "input", "prompt", "text", "utterance", "post", "问", "问题", "q")
 _REPLIES = ("reply", "response", "answer", "output", "答", "回答", "回复", "a")
-QUESTION_COLUMNS = ASKERS | frozenset(_QUESTIONS)
-REPLY_COLUMNS = ANSWERERS | frozenset(_REPLIES)
+QUESTION_COLUMNS = USER_ROLES | frozenset(_QUESTIONS)
+REPLY_COLUMNS = ASSISTANT_ROLES | frozenset(_REPLIES)
 _LONGEST_ROW = 1000  # lines; a quote that does not close within so many was never one
 
 
@@ -71,12 +71,12 @@ def _columns(row: Sequence[str]) -> tuple[int, int] | None:
     return None if question is None or reply is None else (question, reply)
 
 
-def _table(text: Text, reading: Reading, comma: str) -> Iterator[Spoken]:
+def _table(text: TextDocument, reading: ConversationReport, comma: str) -> Iterator[Utterances]:
     columns: tuple[int, int] | None = None
     first = True
     for number, row in _rows(text.lines(), comma):
         if row is None:
-            reading.damage(text.name, number, "a quote that is never closed")
+            reading.add_damage(text.name, number, "a quote that is never closed")
             continue
         if first:
             first = False
@@ -86,14 +86,14 @@ def _table(text: Text, reading: Reading, comma: str) -> Iterator[Spoken]:
         if columns is None:
             while len(row) > 2 and not row[-1].strip():  # a spreadsheet fills short rows up
                 row.pop()
-            yield alternating(row)
+            yield alternate_speakers(row)
         elif len(row) <= max(columns):
-            reading.damage(text.name, number, f"{len(row)} columns instead of {max(columns) + 1} or more")
+            reading.add_damage(text.name, number, f"{len(row)} columns instead of {max(columns) + 1} or more")
         else:
-            yield alternating([row[column] for column in columns])
+            yield alternate_speakers([row[column] for column in columns])
 
 
-def comma_table(text: Text, reading: Reading) -> Iterator[Spoken]:
+def parse_csv(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
     """RFC 4180: a question and its reply a row, under names like `question,answer`; without a header, turns in order.
 
     question,answer
@@ -103,7 +103,7 @@ def comma_table(text: Text, reading: Reading) -> Iterator[Spoken]:
     return _table(text, reading, ",")
 
 
-def tab_table(text: Text, reading: Reading) -> Iterator[Spoken]:
+def parse_tsv(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
     """The same with tabs.
 
     question	answer
@@ -113,23 +113,23 @@ def tab_table(text: Text, reading: Reading) -> Iterator[Spoken]:
     return _table(text, reading, "\t")
 
 
-def is_table(head: Head, comma: str) -> bool:
+def is_conversation_table(head: FileHead, comma: str) -> bool:
     """Whether the rows look like words in columns."""
     rows = [row for _, row in _rows(iter(head.lines), comma) if row is not None]
     if not rows:
         return False
     columns = _columns(rows[0])
     if columns:
-        return most(sum(len(row) > max(columns) for row in rows[1:]), len(rows) - 1, 0.8)
+        return at_least(sum(len(row) > max(columns) for row in rows[1:]), len(rows) - 1, 0.8)
     if head.suffix != {",": ".csv", "\t": ".tsv"}[comma]:
-        return comma == "\t" and most(sum(len(row) == 2 for row in rows), len(rows), 0.95) and _is_words(rows)
-    return most(sum(len(row) > 1 for row in rows), len(rows), 0.9) and _is_words(rows)
+        return comma == "\t" and at_least(sum(len(row) == 2 for row in rows), len(rows), 0.95) and _is_words(rows)
+    return at_least(sum(len(row) > 1 for row in rows), len(rows), 0.9) and _is_words(rows)
 
 
 def _is_words(rows: Sequence[Sequence[str]]) -> bool:
     """Whether each column holds words; prices, dates, labels by number do not."""
     for column in range(max(len(row) for row in rows)):
         cells = [row[column] for row in rows if column < len(row) and row[column].strip()]
-        if not most(sum(any(letter.isalpha() for letter in cell) for cell in cells), len(cells), 0.8):
+        if not at_least(sum(any(letter.isalpha() for letter in cell) for cell in cells), len(cells), 0.8):
             return False
     return True

@@ -2,7 +2,7 @@
 
 The form is recognised from a file's beginning and its name; `conversation_formats.FORMATS` has them all. Whatever the
 form, the same is done to the turns: white space at their ends goes, empty ones are left out, and turns of one person
-in a row are joined by a line feed. What was done is counted, in a `Reading`.
+in a row are joined by a line feed. What was done is counted, in a `ConversationReport`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqgen.corpus.conversation_formats import FORMATS
-from seqgen.corpus.conversation_text import HEAD, SYSTEM, Head, Spoken, Text
+from seqgen.corpus.conversation_text import HEAD_BYTES, SYSTEM_SPEAKER, FileHead, Utterances, TextDocument
 from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError
 from seqgen.streams import open_input
@@ -41,7 +41,7 @@ class Conversation:
 
 
 @dataclass
-class Reading:
+class ConversationReport:
     """What was found, counted.
 
     Attributes:
@@ -67,7 +67,7 @@ class Reading:
     damaged_lines: int = 0
     first_damage: str = ""
 
-    def damage(self, name: str, line: int, why: str) -> None:
+    def add_damage(self, name: str, line: int, why: str) -> None:
         """Counts a line that can't be read. `line` is counted from 1."""
         self.damaged_lines += 1
         self.first_damage = self.first_damage or f"{name}, line {line:,}: {why}"
@@ -99,14 +99,14 @@ def _count(number: int, what: str) -> str:
 
 def read(
     documents: Sequence[Document], format: str | None = None, warn: Warn | None = None
-) -> tuple[list[Conversation], Reading]:
-    """All conversations at once, in order, and what was found; see `iterate`."""
-    reading = Reading()
-    return list(iterate(documents, reading, format, warn)), reading
+) -> tuple[list[Conversation], ConversationReport]:
+    """All conversations at once, in order, and what was found; see `iter_conversations`."""
+    reading = ConversationReport()
+    return list(iter_conversations(documents, reading, format, warn)), reading
 
 
-def iterate(
-    documents: Sequence[Document], reading: Reading, format: str | None = None, warn: Warn | None = None
+def iter_conversations(
+    documents: Sequence[Document], reading: ConversationReport, format: str | None = None, warn: Warn | None = None
 ) -> Iterator[Conversation]:
     """The conversations of the documents one at a time, in the memory of one; `reading` counts along.
 
@@ -123,7 +123,7 @@ def iterate(
     found: list[str] = []
     complaints: list[str] = []
     for document in documents:
-        text = Text(document)
+        text = TextDocument(document)
         head = text.head()
         name = format or _recognise(head)
         if name is None:
@@ -149,43 +149,43 @@ def looks_like_dialogue(source: Path | str | bytes) -> bool:
     A file that can't be read does not.
     """
     if isinstance(source, bytes):
-        return _is_plain(Head.of(source))
+        return _is_plain(FileHead.of(source))
     try:
         with contextlib.closing(open_input(source)) as stream:
-            data = stream.read(HEAD + 1)
+            data = stream.read(HEAD_BYTES + 1)
     except Exception:  # whatever a decompressor says: reading it in earnest tells the person
         return False
-    return _is_plain(Head.of(data, str(source)))
+    return _is_plain(FileHead.of(data, str(source)))
 
 
-def _is_plain(head: Head) -> bool:
-    return any(format.is_plain(head) for format in FORMATS.values())
+def _is_plain(head: FileHead) -> bool:
+    return any(format.is_unambiguous(head) for format in FORMATS.values())
 
 
-def _recognise(head: Head) -> str | None:
-    return next((name for name, format in FORMATS.items() if format.recognises(head)), None)
+def _recognise(head: FileHead) -> str | None:
+    return next((name for name, format in FORMATS.items() if format.matches_head(head)), None)
 
 
-def _complaint(head: Head) -> str:
+def _complaint(head: FileHead) -> str:
     if not head.text.strip():
         return f"{head.name!r} is empty: there is no dialogue in it"
     return f"{head.name!r} holds no dialogue in a format that is known: {', '.join(FORMATS)}"
 
 
-def _nothing(documents: Sequence[Document], reading: Reading, complaints: list[str]) -> str:
+def _nothing(documents: Sequence[Document], reading: ConversationReport, complaints: list[str]) -> str:
     if complaints:
         return complaints[0]
-    names = ", ".join(repr(Text(document).name) for document in documents[:3]) or "no source"
+    names = ", ".join(repr(TextDocument(document).name) for document in documents[:3]) or "no source"
     why = reading.first_damage and f" ({reading.first_damage})"
     return f"there is no conversation in {names}{why}"
 
 
-def _conversation(spoken: Spoken, reading: Reading) -> Conversation | None:
+def _conversation(spoken: Utterances, reading: ConversationReport) -> Conversation | None:
     """Tidies what was said, and counts it. None where nothing was."""
     people: list[int] = []
     texts: list[list[str]] = []
     for speaker, words in spoken:
-        if speaker == SYSTEM:
+        if speaker == SYSTEM_SPEAKER:
             reading.system_turns += 1
             continue
         words = _tidy(words)

@@ -29,10 +29,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from seqgen.errors import UserError
-from seqgen.streams import CHUNK, PART, read_chunks, reason, sync_folder, write_bytes
+from seqgen.streams import CHUNK_SIZE, PARTIAL_SUFFIX, read_chunks, reason, sync_folder, write_bytes
 
 if TYPE_CHECKING:
-    from seqgen.corpus.catalogue import Entry
+    from seqgen.corpus.catalogue import CatalogueEntry
 
 try:
     import fcntl
@@ -45,17 +45,17 @@ TIMEOUT = 30.0  # seconds without one byte; a slow server still answers within i
 USER_AGENT = "seqgen"  # some hosts turn away the name that urllib gives itself
 # A zip of a hundred kilobytes can unfold to gigabytes. Text shrinks at most some tenfold and annotated JSON thirtyfold,
 # so honest archives stay far below a sum of both terms: the factor is for large ones, the constant for small ones.
-MOST_EXPANSION = 20
-MOST_EXTRA = 1 << 30
+MAX_EXPANSION_RATIO = 20
+MAX_EXTRA_BYTES = 1 << 30
 # What damaged archives make of their readers, from headers that say nonsense to folders where files should be.
 _DAMAGE = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError, RuntimeError,
     ValueError, LookupError, OverflowError, struct.error, FileExistsError, NotADirectoryError, IsADirectoryError,
 )  # fmt: skip
-MOST_MEMBERS = 500_000  # files; IMDb, the fullest archive of the catalogue, has 100,000
+MAX_MEMBERS = 500_000  # files; IMDb, the fullest archive of the catalogue, has 100,000
 
 
-def fetch(entry: Entry, cache: Path, progress: Progress | None, timeout: float) -> list[Path]:
+def fetch(entry: CatalogueEntry, cache: Path, progress: Progress | None, timeout: float) -> list[Path]:
     """The files of an entry with an address, sorted. See `catalogue.materialise`."""
     assert entry.address is not None
     _check_address(entry.address)
@@ -122,7 +122,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _is_kept(entry: Entry, target: Path) -> bool:
+def _is_kept(entry: CatalogueEntry, target: Path) -> bool:
     """Whether `target` is whole already: checked when it came, or now if a person has put it there by hand."""
     if not target.is_file():
         return False
@@ -134,7 +134,7 @@ def _is_kept(entry: Entry, target: Path) -> bool:
     return True
 
 
-def _accept(entry: Entry, found: Path, target: Path) -> str | None:
+def _accept(entry: CatalogueEntry, found: Path, target: Path) -> str | None:
     """Seals `found` as `target` if it is what the catalogue says; otherwise says what is wrong with it."""
     size = found.stat().st_size
     if entry.bytes not in (None, size):
@@ -150,10 +150,10 @@ def _accept(entry: Entry, found: Path, target: Path) -> str | None:
     return None
 
 
-def _download(entry: Entry, target: Path, progress: Progress | None, timeout: float) -> None:
+def _download(entry: CatalogueEntry, target: Path, progress: Progress | None, timeout: float) -> None:
     """Fetches the entry's file to `target`, going on from a `.part` if the server still has the same file."""
     assert entry.address is not None
-    part = target.with_name(target.name + PART)
+    part = target.with_name(target.name + PARTIAL_SUFFIX)
     memo = _seal(part)  # which version of the server's file the part is of
     with _network(entry, target, timeout):
         response, done = _connect(entry.address, part, memo, timeout)
@@ -165,7 +165,7 @@ def _download(entry: Entry, target: Path, progress: Progress | None, timeout: fl
         with open(part, "ab" if done else "wb") as stream:
             while True:
                 with _network(entry, target, timeout):
-                    chunk = response.read1(CHUNK)  # what is there: a full read would lose it when cut off
+                    chunk = response.read1(CHUNK_SIZE)  # what is there: a full read would lose it when cut off
                 if not chunk:
                     break
                 stream.write(chunk)
@@ -214,7 +214,7 @@ def _version(response: http.client.HTTPResponse) -> str | None:
 
 
 @contextlib.contextmanager
-def _network(entry: Entry, target: Path, timeout: float) -> Iterator[None]:
+def _network(entry: CatalogueEntry, target: Path, timeout: float) -> Iterator[None]:
     """Makes every fault of the network one sentence."""
     try:
         yield
@@ -230,7 +230,7 @@ def _network(entry: Entry, target: Path, timeout: float) -> Iterator[None]:
         raise _failure(entry, target, " ".join(why.split())) from error
 
 
-def _failure(entry: Entry, target: Path, why: str) -> UserError:
+def _failure(entry: CatalogueEntry, target: Path, why: str) -> UserError:
     host = urllib.parse.urlsplit(entry.address or "").netloc
     return UserError(
         f"cannot fetch {entry.name!r} from {host}: {why}; try again, "
@@ -241,11 +241,11 @@ def _failure(entry: Entry, target: Path, why: str) -> UserError:
 # ---- What is unpacked ----
 
 
-def _unpack(entry: Entry, archive: Path, folder: Path) -> None:
+def _unpack(entry: CatalogueEntry, archive: Path, folder: Path) -> None:
     """Writes the files of `archive` that count below `folder`, which appears whole or not at all."""
-    left = MOST_EXPANSION * archive.stat().st_size + MOST_EXTRA
+    left = MAX_EXPANSION_RATIO * archive.stat().st_size + MAX_EXTRA_BYTES
     count = 0
-    temporary = folder.with_name(folder.name + PART)  # ours alone while the lock is held
+    temporary = folder.with_name(folder.name + PARTIAL_SUFFIX)  # ours alone while the lock is held
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         for name, plain, open_member in _members(entry, archive):
@@ -257,7 +257,7 @@ def _unpack(entry: Entry, archive: Path, folder: Path) -> None:
             with open_member() as source, open(temporary / path, "wb") as copy:
                 for chunk in read_chunks(cast(BinaryIO, source), f"{archive}:{name}"):
                     left -= len(chunk)
-                    if left < 0 or count > MOST_MEMBERS:
+                    if left < 0 or count > MAX_MEMBERS:
                         raise UserError(f"refusing to unpack {str(archive)!r}: it is far larger than it looks")
                     copy.write(chunk)
         if not count:
@@ -271,7 +271,7 @@ def _unpack(entry: Entry, archive: Path, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _members(entry: Entry, archive: Path) -> Iterator[tuple[str, bool, Callable[[], IO[bytes]]]]:
+def _members(entry: CatalogueEntry, archive: Path) -> Iterator[tuple[str, bool, Callable[[], IO[bytes]]]]:
     """The name of each file that counts, whether it is a plain one, and how to open it. No folders."""
     if entry.archive == "zip":
         with zipfile.ZipFile(archive) as packed:

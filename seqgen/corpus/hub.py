@@ -25,10 +25,10 @@ from typing import Any
 
 from seqgen.corpus import cache, rows
 from seqgen.corpus.catalogue import cache_folder
-from seqgen.corpus.parquet import rows_at_once
-from seqgen.corpus.rows import Rows
+from seqgen.corpus.parquet import safe_batch_size
+from seqgen.corpus.rows import RowFormat
 from seqgen.errors import DataError, UserError
-from seqgen.streams import COMPRESSED, atomic_write, open_input, reason, write_bytes
+from seqgen.streams import COMPRESSED_SUFFIXES, atomic_write, open_input, reason, write_bytes
 
 Progress = Callable[[int, int | None], None]
 
@@ -49,7 +49,7 @@ _VERSION = 1  # of what is written; rises when the same rows give other bytes
 
 
 @dataclass(frozen=True)
-class SetName:
+class DatasetName:
     """What an `hf:` source names. `path`: where it is on this machine, if it is."""
 
     source: str
@@ -60,38 +60,38 @@ class SetName:
     path: Path | None = None
 
 
-def parse(source: str) -> SetName:
+def parse(source: str) -> DatasetName:
     """Takes an `hf:` source apart; what is on the disk wins. Raises `DataError` for one that is not of the form."""
     rest = source.removeprefix("hf:")
     if rest and os.path.exists(os.path.expanduser(rest)):  # whatever marks there are in its name
-        return SetName(source, rest, path=Path(os.path.expanduser(rest)))
+        return DatasetName(source, rest, path=Path(os.path.expanduser(rest)))
     head, mark, split = rest.rpartition("#")
     head, split = (head, split) if mark and split else (rest, "train")
     for name, config in ((head, None), head.rpartition(":")[::2]):
         place = os.path.expanduser(name)
         if name and config != "" and os.path.exists(place):
-            return SetName(source, name, config, None, split, Path(place))
+            return DatasetName(source, name, config, None, split, Path(place))
     match = _NAME.fullmatch(rest)
     if rest.startswith((".", "/", "~")):
         raise DataError(f"there is no file or folder {head!r}")
     if not match:
         raise DataError(f"{source!r} is no name of a set; it is written {_FORM}")
-    return SetName(source, match["name"], match["config"], match["revision"], match["split"] or "train")
+    return DatasetName(source, match["name"], match["config"], match["revision"], match["split"] or "train")
 
 
-def local(name: str, path: Path) -> SetName:
+def local_dataset(name: str, path: Path) -> DatasetName:
     """A file or folder that is read as a set without being called one."""
-    return SetName("standard input" if name == "-" else name, str(path), path=path)
+    return DatasetName("standard input" if name == "-" else name, str(path), path=path)
 
 
-def fetch(named: SetName, wanted: Rows, progress: Progress | None = None) -> Path:
+def fetch(named: DatasetName, wanted: RowFormat, progress: Progress | None = None) -> Path:
     """A file with the rows of a set, in the shape that is wanted; from the cache, where it has been read before.
 
     Raises:
         DataError: the set, its config, its split or its columns are not there, or it can't be reached or read.
         UserError: the cache can't be written.
     """
-    if wanted.shape == "none":
+    if wanted.layout == "none":
         raise DataError(f"{named.source!r} is a set of rows, and this task reads files")
     if named.revision and _COMMIT.fullmatch(named.revision):  # known without asking anybody
         kept = _place(named, named.revision, wanted)
@@ -102,13 +102,13 @@ def fetch(named: SetName, wanted: Rows, progress: Progress | None = None) -> Pat
         kept = _place(named, opened.identity, wanted)
         if kept.is_file():
             return _used(kept)
-        with cache.alone(_stem(kept)):
+        with cache.locked(_stem(kept)):
             if not kept.is_file():
                 _keep(kept, named, opened, wanted, progress)
     return kept
 
 
-def _place(named: SetName, identity: str, wanted: Rows) -> Path:
+def _place(named: DatasetName, identity: str, wanted: RowFormat) -> Path:
     parts = [_VERSION, named.name if named.path is None else "", named.config, named.split, identity, *wanted]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     return cache_folder() / "sets" / f"{key}{rows.suffix(wanted)}"
@@ -119,13 +119,13 @@ def _stem(kept: Path) -> Path:
 
 
 def _used(kept: Path) -> Path:
-    cache.tidy(_stem(kept))
+    cache.remove_stale_lock(_stem(kept))
     with contextlib.suppress(OSError):
         os.utime(kept.with_suffix(".json"))  # so that it can be told what was not used for long
     return kept
 
 
-def _keep(kept: Path, named: SetName, opened: _Local | _Remote, wanted: Rows, progress: Progress | None) -> None:
+def _keep(kept: Path, named: DatasetName, opened: _Local | _Remote, wanted: RowFormat, progress: Progress | None) -> None:
     """Writes the rows; what stands under the name is whole."""
     tables, names = opened.tables()
     say = progress or (lambda done, of: None)
@@ -138,7 +138,7 @@ def _keep(kept: Path, named: SetName, opened: _Local | _Remote, wanted: Rows, pr
 class _Remote:
     """A set of the hub. `identity`: the commit that its name stands for now."""
 
-    def __init__(self, named: SetName) -> None:
+    def __init__(self, named: DatasetName) -> None:
         datasets = _datasets()
         self._named = named
         _check_reachable(datasets.config)
@@ -160,7 +160,7 @@ class _Remote:
 class _Local:
     """Files of this machine. `identity`: which they are, and when they were written."""
 
-    def __init__(self, named: SetName) -> None:
+    def __init__(self, named: DatasetName) -> None:
         assert named.path is not None
         self._named, self._path = named, named.path
         self.identity = self._state()
@@ -172,7 +172,7 @@ class _Local:
     def tables(self) -> tuple[Iterator[Any], dict[str, list[str]]]:
         datasets = _datasets()
         path, split = self._path, self._named.split
-        if is_saved(path):
+        if is_saved_dataset(path):
             found = datasets.load_from_disk(str(path))
             if isinstance(found, dict):
                 if split not in found:
@@ -185,7 +185,7 @@ class _Local:
             reader, settings = _reader_of(path)
             how: dict[str, Any] = dict(settings)
             if reader == "parquet":
-                how["batch_size"] = rows_at_once(path)
+                how["batch_size"] = safe_batch_size(path)
             builder = datasets.load_dataset_builder(
                 reader, data_files={"train": glob.escape(os.path.realpath(path))}, cache_dir=place, **how
             )
@@ -193,7 +193,7 @@ class _Local:
             builder = datasets.load_dataset_builder(os.path.realpath(path), self._named.config, cache_dir=place)
         _check_reader(builder)
         if path.is_dir() and hasattr(builder.config, "batch_size"):
-            builder.config.batch_size = min(map(rows_at_once, path.rglob("*.parquet")), default=None)
+            builder.config.batch_size = min(map(safe_batch_size, path.rglob("*.parquet")), default=None)
         return _stream(builder, split)
 
     def check(self) -> None:
@@ -202,7 +202,7 @@ class _Local:
             raise DataError("it changed while it was read; start again when nobody writes to it")
 
 
-def is_saved(folder: Path) -> bool:
+def is_saved_dataset(folder: Path) -> bool:
     """Whether a folder is what `save_to_disk` of `datasets` leaves."""
     single = (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()
     return single or (folder / "dataset_dict.json").is_file()
@@ -225,7 +225,7 @@ def _class_names(features: Any) -> dict[str, list[str]]:
 def _reader_of(path: Path) -> tuple[str, dict[str, str]]:
     """By the ending of the name, or else by how the file begins."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in COMPRESSED:
+    if suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
         suffixes.pop()
     ending = suffixes[-1] if suffixes else ""
     if ending not in _READERS:
@@ -307,7 +307,7 @@ def _check_reachable(config: Any) -> None:
 
 
 @contextlib.contextmanager
-def _told(named: SetName) -> Iterator[None]:
+def _told(named: DatasetName) -> Iterator[None]:
     """Makes whatever goes wrong one sentence."""
     try:
         yield
@@ -321,7 +321,7 @@ def _told(named: SetName) -> Iterator[None]:
         raise DataError(f"cannot read {named.source!r}: {_why(named, error)}") from error
 
 
-def _why(named: SetName, error: Exception) -> str:
+def _why(named: DatasetName, error: Exception) -> str:
     said = reason(error)
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if "GatedRepoError" in kinds or "is a gated" in said:

@@ -21,7 +21,7 @@ from seqgen.streams import atomic_write, reason, write_bytes
 _RESIDENT = 64 << 20  # bytes of a mapped array that may have been read before their memory is given back
 
 
-class Shown:
+class PageReleaser:
     """Counts what has been read of a mapped array, and gives its memory back now and then.
 
     What is read stays in this process's memory for as long as the system has room; given back, a large corpus neither
@@ -51,7 +51,7 @@ class IdStream:
 
     ids: npt.NDArray[np.unsignedinteger]
     false_ends: npt.NDArray[np.int64]
-    _shown: Shown = field(default_factory=Shown, compare=False, repr=False)
+    _releaser: PageReleaser = field(default_factory=PageReleaser, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -59,10 +59,10 @@ class IdStream:
     def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The ids at some places, of the same shape."""
         found = self.ids[places].astype(np.int64)
-        self._shown.add(self.ids, found.size)
+        self._releaser.add(self.ids, found.size)
         return found
 
-    def are_false_ends(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def is_false_end(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Whether each place is one of `false_ends`, which are sorted; of many documents there are many."""
         if not len(self.false_ends):
             return np.zeros(places.shape, dtype=bool)
@@ -70,7 +70,7 @@ class IdStream:
         return self.false_ends[np.minimum(found, len(self.false_ends) - 1)] == places
 
 
-def id_type(vocab_size: int) -> np.dtype[np.unsignedinteger]:
+def id_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
     """The narrowest unsigned type that holds every id."""
     return np.dtype(np.uint8 if vocab_size <= 1 << 8 else np.uint16 if vocab_size <= 1 << 16 else np.uint32)
 
@@ -91,11 +91,11 @@ def build(
     Raises:
         UserError: the disk is full or the folder can't be written.
     """
-    kind = id_type(vocab_size)
+    kind = id_dtype(vocab_size)
     count, false_ends = 0, []
     true_end = True
     with atomic_write(path) as stream:
-        for pieces, whole_end in parts:
+        for pieces, ends_document in parts:
             if not true_end:
                 false_ends.append(count)
             stream.write(np.array([end], dtype=kind).tobytes())
@@ -103,7 +103,7 @@ def build(
             for ids in pieces:
                 stream.write(ids.astype(kind, copy=False).tobytes())
                 count += len(ids)
-            true_end = whole_end
+            true_end = ends_document
     if not true_end:
         false_ends.append(0)
     # Last, because its presence says that the ids are whole.

@@ -23,14 +23,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqgen.corpus.labelled_columns import LABEL_NAMES, TEXT_NAMES, LabelledOptions, choose
-from seqgen.corpus.labelled_texts import Example, LabelledTexts, gather, split
+from seqgen.corpus.labelled_columns import LABEL_COLUMN_NAMES, TEXT_COLUMN_NAMES, LabelledOptions, choose_columns
+from seqgen.corpus.labelled_texts import Example, LabelledTexts, collect_examples, split
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError
 from seqgen.strangers import as_bytes, parse_json
-from seqgen.streams import COMPRESSED, open_input
+from seqgen.streams import COMPRESSED_SUFFIXES, open_input
 
-__all__ = ["Example", "LabelledOptions", "LabelledTexts", "examples", "gather", "looks_labelled", "split"]
+__all__ = ["Example", "LabelledOptions", "LabelledTexts", "read_examples", "collect_examples", "looks_like_labelled_texts", "split"]
 
 _HEAD = 1 << 16  # bytes looked at to tell what a file is
 _SAMPLE = 400  # rows looked at to tell the columns
@@ -58,7 +58,7 @@ class _Report:
             warn(f"{what}: {count:,} (first: {first})")
 
 
-def examples(documents: Sequence[Document], options: LabelledOptions, warn: Warn) -> Iterator[Example]:
+def read_examples(documents: Sequence[Document], options: LabelledOptions, warn: Warn) -> Iterator[Example]:
     """Every labelled text of the documents, in order. What is left out is told at the end.
 
     Raises:
@@ -157,14 +157,14 @@ def _keys(row: dict[str, Any], options: LabelledOptions, where: str) -> tuple[tu
         if wanted not in row:
             raise DataError(f"{where}: there is no {wanted!r}; there are {', '.join(list(row)[:12])}")
     lower = {key.lower(): key for key in row}
-    label = label or next((lower[known] for known in LABEL_NAMES if known in lower), None)
+    label = label or next((lower[known] for known in LABEL_COLUMN_NAMES if known in lower), None)
     if label is None:
         raise DataError(
             f"{where}: which key is the label can't be told; say it with --label-column; "
             f"there are {', '.join(list(row)[:12])}"
         )
     if not asked:
-        known = next((lower[key] for key in TEXT_NAMES if key in lower and lower[key] != label), None)
+        known = next((lower[key] for key in TEXT_COLUMN_NAMES if key in lower and lower[key] != label), None)
         texts = {key: len(value) for key, value in row.items() if isinstance(value, str) and key != label}
         if known is None and not texts:
             raise DataError(f"{where}: no key besides {label!r} holds text; say it with --text-column")
@@ -197,7 +197,7 @@ def _of_table(
             f"{name!r} has no columns of text and label: a table (CSV, TSV), JSON lines, lines that begin with "
             "__label__ or a folder a class is expected"
         )
-    columns = choose([row for _, row in sample], options, name)
+    columns = choose_columns([row for _, row in sample], options, name)
     needed = max(*columns.text, columns.label)
     width = len(sample[0][1])
     for place, (number, row) in enumerate(itertools.chain(sample, rows)):
@@ -245,7 +245,7 @@ def _comma(name: str, first: Sequence[str]) -> str:
 
 def _lines(document: Document, report: _Report) -> Iterator[str]:
     """The lines of a document with their ends, decoded."""
-    chunks = document.held()
+    chunks = document.limited()
     first = next(chunks, b"")
     encoding = _encoding(first)
     everything = itertools.chain([first], chunks)
@@ -305,7 +305,7 @@ def _cut_lines(pieces: Iterable[str]) -> Iterator[str]:
 def _suffix(name: str) -> str:
     """The ending of a name in small letters, without that of a compressed file."""
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
-    while suffixes and suffixes[-1] in COMPRESSED:
+    while suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
 
@@ -325,7 +325,7 @@ def _is_labelled_head(head: bytes) -> bool:
     return head.lstrip(codecs.BOM_UTF8 + b" \r\n\t").startswith(b"__label__")
 
 
-def looks_labelled(path: Path) -> bool:
+def looks_like_labelled_texts(path: Path) -> bool:
     """Whether a file, or a folder of folders, is plainly labelled text. Cheap; never raises."""
     if path.is_dir():
         inside = [folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
@@ -341,8 +341,8 @@ def looks_labelled(path: Path) -> bool:
             keys = {key.lower() for key in parse_json(lines[0])}
         except (ValueError, TypeError):
             return False
-        return bool(keys & set(TEXT_NAMES)) and bool(keys & set(LABEL_NAMES))
+        return bool(keys & set(TEXT_COLUMN_NAMES)) and bool(keys & set(LABEL_COLUMN_NAMES))
     if _suffix(path.name) in (".csv", ".tsv"):
         names = [cell.strip().strip('"').lower() for cell in lines[0].split(_comma(path.name, lines))]
-        return any(name in TEXT_NAMES for name in names) and any(name in LABEL_NAMES for name in names)
+        return any(name in TEXT_COLUMN_NAMES for name in names) and any(name in LABEL_COLUMN_NAMES for name in names)
     return False

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from seqgen.errors import DataError
 
-TEXT_NAMES = (
+TEXT_COLUMN_NAMES = (
     "text", "sentence", "review", "content", "body", "document", "comment", "tweet", "message", "question", "title",
     "description", "utterance", "文本", "内容", "评论", "正文", "句子", "标题", "text_a", "summary", "headline", "news",
 )  # fmt: skip
-LABEL_NAMES = (
+LABEL_COLUMN_NAMES = (
     "label", "labels", "class", "category", "sentiment", "target", "topic", "intent", "stars", "rating", "polarity",
     "emotion", "y", "标签", "类别", "分类", "情感", "类", "tag", "tags", "score",
 )  # fmt: skip
@@ -31,7 +31,7 @@ class LabelledOptions:
 
 
 @dataclass(frozen=True)
-class Columns:
+class TableColumns:
     """Places of the text (joined where there are several) and of the label; whether the first row is a header."""
 
     text: tuple[int, ...]
@@ -43,10 +43,10 @@ class Columns:
         return " . ".join(cells[place] for place in self.text)
 
 
-def choose(rows: Sequence[Sequence[str]], options: LabelledOptions, name: str) -> Columns:
+def choose_columns(rows: Sequence[Sequence[str]], options: LabelledOptions, name: str) -> TableColumns:
     """The columns of a table that begins with `rows`. Raises `DataError` where they can't be told."""
     first = [cell.strip().lower() for cell in rows[0]]
-    plain = any(cell in TEXT_NAMES for cell in first) or any(cell in LABEL_NAMES for cell in first)
+    plain = any(cell in TEXT_COLUMN_NAMES for cell in first) or any(cell in LABEL_COLUMN_NAMES for cell in first)
     asked = [part.strip() for part in (options.text_column or "").split(",") if part.strip()]
     named = any(
         not part.isdigit() and part.lower() in first for part in [*asked, *filter(None, [options.label_column])]
@@ -56,7 +56,7 @@ def choose(rows: Sequence[Sequence[str]], options: LabelledOptions, name: str) -
     label = _place(options.label_column, first, header, name) if options.label_column else None
     text = tuple(_place(part, first, header, name) for part in asked) if asked else ()
     if label is None and header:
-        label = next((first.index(known) for known in LABEL_NAMES if known in first), None)
+        label = next((first.index(known) for known in LABEL_COLUMN_NAMES if known in first), None)
     if label is None:
         label = _guess_label(body, text)
     if label is None:
@@ -71,7 +71,7 @@ def choose(rows: Sequence[Sequence[str]], options: LabelledOptions, name: str) -
         text = _guess_text(body, label)
     if not text:
         raise DataError(f"{name!r}: no column besides the label holds text; say it with --text-column")
-    return Columns(text, label, header)
+    return TableColumns(text, label, header)
 
 
 def _place(wanted: str, first: Sequence[str], header: bool, name: str) -> int:
@@ -90,7 +90,7 @@ def _named_text(first: Sequence[str], label: int) -> tuple[int, ...]:
     for pair in _JOINED:
         if all(part in first for part in pair):
             return tuple(first.index(part) for part in pair)
-    return next(((first.index(known),) for known in TEXT_NAMES if known in first and first.index(known) != label), ())
+    return next(((first.index(known),) for known in TEXT_COLUMN_NAMES if known in first and first.index(known) != label), ())
 
 
 def _guess_label(rows: Sequence[Sequence[str]], text: Sequence[int]) -> int | None:

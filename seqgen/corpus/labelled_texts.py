@@ -11,7 +11,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.corpus.pile import Pile
+from seqgen.corpus.pile import SpillList
 from seqgen.errors import DataError
 from seqgen.strangers import as_bytes
 
@@ -30,58 +30,58 @@ class Example:
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """Text i is `pile[numbers[i]]`, in UTF-8; its labels are those numbered
-    `codes[code_offsets[i]:code_offsets[i + 1]]`. `multi`: whether some text has not exactly one."""
+    """Text i is `spill[indices[i]]`, in UTF-8; its labels are those numbered
+    `label_ids[label_offsets[i]:label_offsets[i + 1]]`. `multi`: whether some text has not exactly one."""
 
-    pile: Pile
-    numbers: Ints
-    codes: npt.NDArray[np.int32]
-    code_offsets: Ints
+    spill: SpillList
+    indices: Ints
+    label_ids: npt.NDArray[np.int32]
+    label_offsets: Ints
     labels: tuple[str, ...]
     multi: bool
     duplicates: int = 0
     conflicts: int = 0
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.indices)
 
     def text(self, number: int) -> bytes:
         """The text with that number."""
-        return self.pile[int(self.numbers[number])]
+        return self.spill[int(self.indices[number])]
 
     def strings(self) -> Sequence[bytes]:
         """The texts alone."""
-        return _Strings(self.pile, self.numbers)
+        return _Strings(self.spill, self.indices)
 
     def label_set(self, number: int) -> tuple[int, ...]:
         """The numbers of its labels."""
-        return tuple(self.codes[self.code_offsets[number] : self.code_offsets[number + 1]].tolist())
+        return tuple(self.label_ids[self.label_offsets[number] : self.label_offsets[number + 1]].tolist())
 
     def targets(self) -> npt.NDArray[np.bool_]:
         """Whether each text has each label, shape (texts, labels)."""
         found = np.zeros((len(self), len(self.labels)), dtype=bool)
-        rows = np.repeat(np.arange(len(self)), np.diff(self.code_offsets))
-        found[rows, self.codes] = True
+        rows = np.repeat(np.arange(len(self)), np.diff(self.label_offsets))
+        found[rows, self.label_ids] = True
         return found
 
     def counts(self) -> Ints:
         """How many texts have each label."""
-        return np.bincount(self.codes, minlength=len(self.labels))
+        return np.bincount(self.label_ids, minlength=len(self.labels))
 
-    def select(self, numbers: Sequence[int] | Ints) -> LabelledTexts:
+    def select(self, indices: Sequence[int] | Ints) -> LabelledTexts:
         """Some of the texts, in that order, under the same labels."""
-        chosen = np.asarray(numbers, dtype=np.int64)
-        sizes = np.diff(self.code_offsets)[chosen]
-        codes = self.codes[_ranges(self.code_offsets[chosen], sizes)]
+        chosen = np.asarray(indices, dtype=np.int64)
+        sizes = np.diff(self.label_offsets)[chosen]
+        label_ids = self.label_ids[_ranges(self.label_offsets[chosen], sizes)]
         return LabelledTexts(
-            self.pile, self.numbers[chosen], codes, _offsets(sizes), self.labels, self.multi, self.duplicates,
+            self.spill, self.indices[chosen], label_ids, _offsets(sizes), self.labels, self.multi, self.duplicates,
             self.conflicts,
         )  # fmt: skip
 
 
 class _Strings(Sequence[bytes]):
-    def __init__(self, pile: Pile, numbers: Ints) -> None:
-        self._pile, self._numbers = pile, numbers
+    def __init__(self, spill: SpillList, indices: Ints) -> None:
+        self._spill, self._numbers = spill, indices
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -94,11 +94,11 @@ class _Strings(Sequence[bytes]):
 
     def __getitem__(self, number: int | slice) -> bytes | Sequence[bytes]:
         if isinstance(number, slice):
-            return _Strings(self._pile, self._numbers[number])
-        return self._pile[int(self._numbers[number])]
+            return _Strings(self._spill, self._numbers[number])
+        return self._spill[int(self._numbers[number])]
 
 
-def gather(examples: Iterable[Example], warn: Warn, known: tuple[str, ...] | None = None) -> LabelledTexts:
+def collect_examples(examples: Iterable[Example], warn: Warn, known: tuple[str, ...] | None = None) -> LabelledTexts:
     """Takes all examples in. Reports duplicates, conflicts and classes of one text.
 
     Args:
@@ -108,7 +108,7 @@ def gather(examples: Iterable[Example], warn: Warn, known: tuple[str, ...] | Non
         DataError: there is no example, or, where no labels are known, a single class only.
         UserError: there is no room where the cache is.
     """
-    texts, places = Pile(), Pile()
+    texts, places = SpillList(), SpillList()
     digests = array("Q")
     sets: dict[tuple[str, ...], int] = {}
     of = array("i")  # which of the sets each text has
@@ -137,9 +137,9 @@ def gather(examples: Iterable[Example], warn: Warn, known: tuple[str, ...] | Non
     place = {label: number for number, label in enumerate(labels)}
     sizes = np.array([len(some) for some in sets], dtype=np.int64)
     flat = np.array([place[label] for some in sets for label in some], dtype=np.int32)
-    codes = flat[_ranges(_offsets(sizes)[set_of], sizes[set_of])]
+    label_ids = flat[_ranges(_offsets(sizes)[set_of], sizes[set_of])]
     found = LabelledTexts(
-        texts, np.arange(len(texts)), codes, _offsets(sizes[set_of]), labels, bool((sizes != 1).any()),
+        texts, np.arange(len(texts)), label_ids, _offsets(sizes[set_of]), labels, bool((sizes != 1).any()),
         int(same.sum()), int((~same).sum()),
     )  # fmt: skip
     if known is None:

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from seqgen.errors import DataError
-from seqgen.streams import MOST_BESIDE, MOST_UNFOLDING
+from seqgen.streams import DECOMPRESSION_HEADROOM, MAX_DECOMPRESSION_RATIO
 
-WORDS = ("string", "large_string", "binary", "large_binary")  # types of columns
+STRING_TYPES = ("string", "large_string", "binary", "large_binary")  # types of columns
 _AT_ONCE = 1000  # rows, where they are of a usual length
 _MOST_AT_ONCE = 1 << 24  # bytes of them
 _LONGEST = 1 << 28  # bytes of a word: no text is that long
 
 
-def must_be_reasonable(metadata: Any, size: int, name: str, in_memory: bool = True) -> None:
+def check_decompressed_size(metadata: Any, size: int, name: str, in_memory: bool = True) -> None:
     """Raises `DataError` where a file says that far more is in it than any honest one of its size holds.
 
     Of its parts only what is said of all columns is asked for: pyarrow ends the process over a damaged column.
@@ -26,11 +26,11 @@ def must_be_reasonable(metadata: Any, size: int, name: str, in_memory: bool = Tr
     """
     unfolded = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
     largest = max(8 * metadata.num_rows * metadata.num_columns * in_memory, unfolded)
-    if largest > MOST_UNFOLDING * size + MOST_BESIDE:
+    if largest > MAX_DECOMPRESSION_RATIO * size + DECOMPRESSION_HEADROOM:
         raise DataError(f"{name} is refused: it unfolds to {largest:,} bytes, which no honest file of its size does")
 
 
-def rows_at_once(path: Path) -> int:
+def safe_batch_size(path: Path) -> int:
     """How many rows of a file can be held together, its longest words in each of them.
 
     Raises:
@@ -42,10 +42,10 @@ def rows_at_once(path: Path) -> int:
     words = [
         field.name
         for field in parquet.read_schema(path)
-        if str(getattr(field.type, "value_type", field.type)) in WORDS and field.type.num_fields == 0
+        if str(getattr(field.type, "value_type", field.type)) in STRING_TYPES and field.type.num_fields == 0
     ]
     with parquet.ParquetFile(path, read_dictionary=words) as file:
-        must_be_reasonable(file.metadata, path.stat().st_size, "it", in_memory=False)
+        check_decompressed_size(file.metadata, path.stat().st_size, "it", in_memory=False)
         longest = dict.fromkeys(words, 1)
         for batch in file.iter_batches(batch_size=_AT_ONCE, columns=words, use_threads=False) if words else ():
             for name in words:

@@ -79,7 +79,7 @@ class _Store:
         return b"".join(parts)
 
 
-class Pile(Sequence[bytes]):
+class SpillList(Sequence[bytes]):
     """Byte strings, by their number.
 
     Raises:
@@ -118,7 +118,7 @@ class Pile(Sequence[bytes]):
         return self._ends[-1]
 
 
-class Numbers:
+class SpillArray:
     """Arrays gathered to one, which is mapped where it is large.
 
     Raises:

@@ -10,11 +10,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 from seqgen.errors import DataError
 
-Names = Mapping[str, list[str]]  # of a column of numbers that stand for classes: what they stand for
+ClassNames = Mapping[str, list[str]]  # of a column of numbers that stand for classes: what they stand for
 _JOINTS = {"text": "\n", "lines": " . "}  # between the texts of a row, where several columns are asked for
 
 
-class Rows(NamedTuple):
+class RowFormat(NamedTuple):
     """How rows are to be read.
 
     shape: `text`: the text column of each row, ended by a line feed; `lines`: the same, and a line a row, whatever
@@ -22,14 +22,14 @@ class Rows(NamedTuple):
     text_column: for `text` and `lines`, one or several with commas between; guessed where None.
     """
 
-    shape: str = "text"
+    layout: str = "text"
     text_column: str | None = None
 
 
-AS_TEXT = Rows()
+AS_TEXT = RowFormat()
 
 
-def write(rows: Rows, tables: Iterable[Any], names: Names, stream: BinaryIO, progress: Callable[[int], None]) -> None:
+def write(rows: RowFormat, tables: Iterable[Any], names: ClassNames, stream: BinaryIO, progress: Callable[[int], None]) -> None:
     """Writes rows in their shape.
 
     Args:
@@ -39,26 +39,26 @@ def write(rows: Rows, tables: Iterable[Any], names: Names, stream: BinaryIO, pro
     Raises:
         DataError: there is no such column, none holds text, or there is no row.
     """
-    if rows.shape == "table":
+    if rows.layout == "table":
         _write_parquet(tables, stream, progress)
         return
     done = 0
-    for piece in _records(tables, names) if rows.shape == "records" else _text(tables, rows):
+    for piece in _records(tables, names) if rows.layout == "records" else _text(tables, rows):
         done += stream.write(piece)
         progress(done)
     if not done:
         raise DataError("it has no rows")
 
 
-def _text(tables: Iterable[Any], rows: Rows) -> Iterator[bytes]:
+def _text(tables: Iterable[Any], rows: RowFormat) -> Iterator[bytes]:
     columns: list[str] = []
-    joint = _JOINTS[rows.shape]
+    joint = _JOINTS[rows.layout]
     for table in tables:
         if not columns and table.num_rows:
             columns = _text_columns(table, rows.text_column)
         texts = [table.column(name).to_pylist() for name in columns]
         joined = (joint.join(_spelt(value) for value in row) for row in zip(*texts, strict=True))
-        if rows.shape == "lines":
+        if rows.layout == "lines":
             joined = (" ".join(text.splitlines()) for text in joined)
         if table.num_rows:
             yield "".join(text + "\n" for text in joined).encode("utf-8", "surrogatepass")
@@ -99,7 +99,7 @@ def text_column(rows: list[dict[str, Any]]) -> str:
     return max(lengths, key=lambda name: lengths[name])
 
 
-def _records(tables: Iterable[Any], names: Names) -> Iterator[bytes]:
+def _records(tables: Iterable[Any], names: ClassNames) -> Iterator[bytes]:
     for table in tables:
         lines = []
         for row in table.to_pylist():
@@ -137,9 +137,9 @@ def _write_parquet(tables: Iterable[Any], stream: BinaryIO, progress: Callable[[
     writer.close()
 
 
-def suffix(rows: Rows) -> str:
+def suffix(rows: RowFormat) -> str:
     """The ending of a file of that shape."""
-    return {"records": ".jsonl", "table": ".parquet"}.get(rows.shape, ".txt")
+    return {"records": ".jsonl", "table": ".parquet"}.get(rows.layout, ".txt")
 
 
 def is_table(path: Path) -> bool:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from seqgen.config import SCALINGS
 from seqgen.corpus.series import Series
-from seqgen.corpus.windows import Prepared
+from seqgen.corpus.windows import ScaledSeries
 from seqgen.errors import DataError, ModelError
 
 _FLAT = 1e-8  # a spread below this share of the size of the numbers is none
@@ -28,12 +28,12 @@ _MONDAY = 4 * 86400  # 5 January 1970, in seconds
 
 
 @dataclass(frozen=True)
-class Measure:
+class ColumnStats:
     """Of one column of one series, over the rows to learn from: the centre and spread that scale it, its standard
     deviation in its own units, and the mean error there of a seasonal naive forecast one step ahead."""
 
     centre: float
-    spread: float
+    scale: float
     deviation: float
     naive_error: float
 
@@ -54,8 +54,8 @@ class Scaler:
     scaling: str
     logarithm: bool
     calendar: tuple[str, ...]
-    measures: Mapping[str, tuple[Measure, ...]]  # a series' name → of each column
-    learnt: Mapping[str, int] = field(default_factory=dict)  # a series' name → the last row learnt from (see `mark`)
+    measures: Mapping[str, tuple[ColumnStats, ...]]  # a series' name → of each column
+    learnt: Mapping[str, int] = field(default_factory=dict)  # a series' name → the last row learnt from (see `training_end`)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -66,12 +66,12 @@ class Scaler:
         """How many numbers are known ahead of each row."""
         return len(self.future_covariates) + 2 * len(self.calendar)
 
-    def measures_of(self, series: Series) -> tuple[Measure, ...]:
+    def stats_of(self, series: Series) -> tuple[ColumnStats, ...]:
         """Those of its name; of its own rows where the model has not learnt from a series of that name."""
         name = self._name_of(series)
         if name in self.measures:
             return self.measures[name]
-        return measure(series, len(series.values), self.scaling, self.logarithm, self.season, len(self.targets))
+        return column_stats(series, len(series.values), self.scaling, self.logarithm, self.season, len(self.targets))
 
     def _name_of(self, series: Series) -> str:
         """Its own; where the model has learnt from one without a name, that one's."""
@@ -85,7 +85,7 @@ class Scaler:
             return min(last, len(series))
         return int(np.searchsorted(_seconds(series.times), last, side="right"))
 
-    def prepare(self, series: Series, ahead: int = 0, needed: int = 0) -> Prepared:
+    def prepare(self, series: Series, ahead: int = 0, needed: int = 0) -> ScaledSeries:
         """The series in the network's scale, with what is known of `ahead` rows after its last; of future covariates
         only the first `needed` must be given.
 
@@ -93,12 +93,12 @@ class Scaler:
             DataError: a target is not positive, and the model works in logarithms; or future covariates are missing.
         """
         values = self._forward(series)
-        measures = self.measures_of(series)
-        scaled = (values - [m.centre for m in measures]) / [m.spread for m in measures]
+        measures = self.stats_of(series)
+        scaled = (values - [m.centre for m in measures]) / [m.scale for m in measures]
         count, past = len(self.targets), len(self.targets) + len(self.covariates)
-        future = self._future(series, ahead, needed, [(m.centre, m.spread) for m in measures[past:]])
+        future = self._future(series, ahead, needed, [(m.centre, m.scale) for m in measures[past:]])
         known = np.concatenate([np.concatenate([scaled[:, past:], future]), self._calendar(series, ahead)], axis=1)
-        return Prepared(
+        return ScaledSeries(
             series.name,
             scaled[:, :count].astype(np.float32),
             series.observed[:, :count].copy(),
@@ -106,11 +106,11 @@ class Scaler:
             known.astype(np.float32),
         )
 
-    def restore(self, values: npt.NDArray[Any], measures: Sequence[Measure]) -> Values:
+    def restore(self, values: npt.NDArray[Any], measures: Sequence[ColumnStats]) -> Values:
         """Scaled targets, shape (…, columns, numbers), in their own units again."""
         centre = np.array([m.centre for m in measures[: len(self.targets)]])[:, None]
-        spread = np.array([m.spread for m in measures[: len(self.targets)]])[:, None]
-        result = np.asarray(values, dtype=np.float64) * spread + centre
+        scale = np.array([m.scale for m in measures[: len(self.targets)]])[:, None]
+        result = np.asarray(values, dtype=np.float64) * scale + centre
         return np.exp(np.clip(result, -700, 700)) if self.logarithm else result
 
     def _forward(self, series: Series) -> Values:
@@ -161,7 +161,7 @@ class Scaler:
             if name not in ("measures", "learnt")
         }
         rows = {
-            name: [[m.centre, m.spread, m.deviation, m.naive_error] for m in each]
+            name: [[m.centre, m.scale, m.deviation, m.naive_error] for m in each]
             for name, each in self.measures.items()
         }
         learnt = {"learnt": dict(self.learnt)} if self.learnt else {}  # models of before have none
@@ -179,7 +179,7 @@ class Scaler:
                 key: tuple(map(str, data[key])) for key in ("targets", "covariates", "future_covariates", "calendar")
             }
             measures = {
-                str(name): tuple(Measure(*map(float, row)) for row in rows) for name, rows in data["measures"].items()
+                str(name): tuple(ColumnStats(*map(float, row)) for row in rows) for name, rows in data["measures"].items()
             }
             scaler = cls(
                 targets=names["targets"],
@@ -199,7 +199,7 @@ class Scaler:
             raise ModelError(f"tokenizer.json does not tell how to read a series ({error!r})") from error
         sound = all(
             len(rows) == len(scaler.columns)
-            and all(math.isfinite(m.centre) and m.spread > 0 and m.deviation > 0 and m.naive_error >= 0 for m in rows)
+            and all(math.isfinite(m.centre) and m.scale > 0 and m.deviation > 0 and m.naive_error >= 0 for m in rows)
             for rows in measures.values()
         ) and all(abs(last) < 1 << 62 for last in scaler.learnt.values())
         if not sound or not scaler.targets or not measures or scaler.scaling not in SCALINGS or scaler.season < 1:
@@ -214,14 +214,14 @@ def check_positive(series: Series, targets: int) -> None:
     values = series.values[:, :targets]
     if (values <= 0).any():
         row, column = np.argwhere(values <= 0)[0]
-        when = f" ({series.spell(series.times[row : row + 1])[0]})" if series.times is not None else ""
+        when = f" ({series.format_times(series.times[row : row + 1])[0]})" if series.times is not None else ""
         raise DataError(
             f"--log-returns needs positive numbers: {series.columns[column]!r} is {values[row, column]:g} in row "
             f"{row + 1:,}{when}"
         )
 
 
-def measure(series: Series, rows: int, scaling: str, logarithm: bool, season: int, targets: int) -> tuple[Measure, ...]:
+def column_stats(series: Series, rows: int, scaling: str, logarithm: bool, season: int, targets: int) -> tuple[ColumnStats, ...]:
     """What scales each column, from its first `rows` rows; numbers that were filled in do not count."""
     found = []
     for place in range(series.values.shape[1]):
@@ -232,18 +232,18 @@ def measure(series: Series, rows: int, scaling: str, logarithm: bool, season: in
         kept = np.log(own) if logged else own
         deviation = _spread(own, float(own.std()))
         if scaling == "standard":
-            centre, spread = float(kept.mean()), _spread(kept, float(kept.std()))
+            centre, scale = float(kept.mean()), _spread(kept, float(kept.std()))
         elif scaling == "minmax":
-            centre, spread = float(kept.min()), _spread(kept, float(kept.max() - kept.min()))
+            centre, scale = float(kept.min()), _spread(kept, float(kept.max() - kept.min()))
         else:
-            centre, spread = 0.0, 1.0
+            centre, scale = 0.0, 1.0
         lag = season if len(raw) > season else 1
         errors = np.abs(raw[lag:] - raw[:-lag])[seen[lag:] & seen[:-lag]]
-        found.append(Measure(centre, spread, deviation, float(errors.mean()) if len(errors) else 0.0))
+        found.append(ColumnStats(centre, scale, deviation, float(errors.mean()) if len(errors) else 0.0))
     return tuple(found)
 
 
-def mark(series: Series, rows: int) -> int:
+def training_end(series: Series, rows: int) -> int:
     """What `Scaler.learnt` keeps of the first `rows` rows, one at least: the time of the last, in seconds since 1970;
     or their number where there are no times."""
     return rows if series.times is None else int(_seconds(series.times)[rows - 1])
@@ -254,12 +254,12 @@ def _seconds(times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.int64]:
     return times.astype("datetime64[s]").astype(np.int64)
 
 
-def _spread(values: Values, spread: float) -> float:
-    """`spread`, or 1 where the numbers do not differ."""
-    return spread if spread > _FLAT * max(1e-300, float(np.abs(values).max(initial=0.0))) else 1.0
+def _spread(values: Values, scale: float) -> float:
+    """`scale`, or 1 where the numbers do not differ."""
+    return scale if scale > _FLAT * max(1e-300, float(np.abs(values).max(initial=0.0))) else 1.0
 
 
-def step_of(series: Series) -> float:
+def mean_step_seconds(series: Series) -> float:
     """Seconds from row to row, on average."""
     if series.times is None or len(series.times) < 2:
         return 0.0

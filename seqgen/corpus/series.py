@@ -40,22 +40,22 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.corpus.series_build import MOST_MISSING, Rows, Unusable, build, ordered
+from seqgen.corpus.series_build import MAX_MISSING_FRACTION, SeriesRows, UnusableSeriesError, build_series, sort_rows
 from seqgen.corpus.series_columns import (
-    Numbers,
+    NumericColumn,
     column,
-    counts_rows,
+    is_row_counter,
     decimal_marks,
-    numbers,
-    split_column,
-    time_columns,
+    parse_numeric_column,
+    find_series_column,
+    find_time_columns,
     times,
 )
-from seqgen.corpus.series_dates import ISO, MICRO, Integers
+from seqgen.corpus.series_dates import ISO, MICROS_PER_SECOND, Integers
 from seqgen.corpus.series_frequency import Frequency, Times
-from seqgen.corpus.series_grid import infer
+from seqgen.corpus.series_grid import infer_frequency
 from seqgen.corpus.series_guess import looks_like_series
-from seqgen.corpus.series_report import Report, listed
+from seqgen.corpus.series_report import TableReport, quoted_list
 from seqgen.corpus.series_tables import Table, open_table
 from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError
@@ -83,7 +83,7 @@ class SeriesOptions:
     future_covariates: tuple[str, ...] = ()
     series: str | None = None
     frequency: str | None = None
-    minimum: int = 2
+    min_rows: int = 2
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Series:
     observed: npt.NDArray[np.bool_]
     future: Values
     time_column: str = ""
-    spell: Callable[[Times], list[str]] = field(default=ISO.spell, repr=False, compare=False)
+    format_times: Callable[[Times], list[str]] = field(default=ISO.format_times, repr=False, compare=False)
     targets: int = 1
 
     def __len__(self) -> int:
@@ -126,7 +126,7 @@ def read(documents: Sequence[Document], options: SeriesOptions, warn: Warn) -> l
     """
     found: list[Series] = []
     for document, name in zip(documents, _names(documents), strict=True):
-        report = Report("standard input" if document.name == "-" else document.name)
+        report = TableReport("standard input" if document.name == "-" else document.name)
         found += _read_one(document, name, options, report)
         report.flush(warn)
         first = found[0]  # what was recognised in the first document holds for the others
@@ -149,12 +149,12 @@ def _names(documents: Sequence[Document]) -> list[str]:
     return stems
 
 
-def _read_one(document: Document, name: str, options: SeriesOptions, report: Report) -> list[Series]:
-    table = open_table(document, report.say)
+def _read_one(document: Document, name: str, options: SeriesOptions, report: TableReport) -> list[Series]:
+    table = open_table(document, report.record_verbatim)
     if not len(table):
         raise DataError(f"{table.name} holds no rows below the names of its columns")
     wanted = Frequency.parse(options.frequency) if options.frequency is not None else None
-    time = time_columns(table, options.time_column)
+    time = find_time_columns(table, options.time_column)
     key = None if options.series is None else column(table, options.series, "series column")
     taken = {*time} | ({key} if key is not None else set())
     columns, values = _values(table, options, taken, report)
@@ -164,47 +164,47 @@ def _read_one(document: Document, name: str, options: SeriesOptions, report: Rep
         reading, rows = times(table, time, None if wanted is None else partial(_fits, wanted))
         instants, style = reading.times, reading.style
         if len(rows) < len(table):
-            report.tell("{count} {row|rows} without a time {is|are} left out", len(table) - len(rows))
+            report.record("{count} {row|rows} without a time {is|are} left out", len(table) - len(rows))
         if reading.order:
-            report.tell(f"dates are read as {reading.order}/year")
+            report.record(f"dates are read as {reading.order}/year")
     ahead = len(options.future_covariates)
     targets = len(columns) - len(options.covariates) - ahead
-    whole = Rows(table, name, rows, instants, values[rows], columns, targets, ahead)
+    whole = SeriesRows(table, name, rows, instants, values[rows], columns, targets, ahead)
     if key is None and instants is not None:
         _check_apart(table, instants, rows, taken)
     groups = [whole] if key is None else _groups(whole, table.texts(key), report)
-    ready = [ordered(group, report) for group in groups]
+    ready = [sort_rows(group, report) for group in groups]
     if wanted is None and len(ready) > 1:
         wanted = _commonest(ready)
     series: list[Series] = []
-    failures: list[Unusable] = []
+    failures: list[UnusableSeriesError] = []
     for one in ready:
-        draft = Report(report.name)  # of a series that is left out only this is told
+        draft = TableReport(report.name)  # of a series that is left out only this is told
         try:
-            built = build(one, wanted, options.minimum, draft)
-        except Unusable as error:
+            built = build_series(one, wanted, options.min_rows, draft)
+        except UnusableSeriesError as error:
             failures.append(error)
             continue
-        report.take(draft)
+        report.merge(draft)
         called = ",".join(table.header[place] for place in time) if built.times is not None else ""
         series.append(
             Series(
                 one.name, built.times, built.frequency, columns, built.values, built.observed, built.future, called,
-                style.spell, targets,
+                style.format_times, targets,
             )
         )  # fmt: skip
     if not series:
         raise failures[0]
     if failures:
-        report.tell(f"{len(failures):,} series {'is' if len(failures) == 1 else 'are'} left out ({failures[0]})")
+        report.record(f"{len(failures):,} series {'is' if len(failures) == 1 else 'are'} left out ({failures[0]})")
     return series
 
 
-def _values(table: Table, options: SeriesOptions, taken: set[int], report: Report) -> tuple[tuple[str, ...], Values]:
+def _values(table: Table, options: SeriesOptions, taken: set[int], report: TableReport) -> tuple[tuple[str, ...], Values]:
     """The columns asked for, or every one of numbers; and their numbers, shape (rows, columns)."""
     given = [column(table, name, "target") for name in options.targets]
     helpers = [column(table, name, "covariate") for name in (*options.covariates, *options.future_covariates)]
-    found: dict[int, Numbers] = {}
+    found: dict[int, NumericColumn] = {}
     marks = decimal_marks(table)
     for place in (*given, *helpers):
         name = table.header[place]
@@ -213,7 +213,7 @@ def _values(table: Table, options: SeriesOptions, taken: set[int], report: Repor
         if place in found:
             raise DataError(f"{table.name}: the column {name!r} is asked for twice")
         kind = "target" if place in given else "covariate"
-        found[place] = _checked(table, place, numbers(table, place, marks), kind, report)
+        found[place] = _checked(table, place, parse_numeric_column(table, place, marks), kind, report)
     if not given:
         given = _all_numeric(table, {*taken, *helpers}, report, found)
     places = [*given, *helpers]
@@ -221,7 +221,7 @@ def _values(table: Table, options: SeriesOptions, taken: set[int], report: Repor
     return tuple(table.header[place] for place in places), values
 
 
-def _checked(table: Table, place: int, read: Numbers, kind: str, report: Report) -> Numbers:
+def _checked(table: Table, place: int, read: NumericColumn, kind: str, report: TableReport) -> NumericColumn:
     """A column's numbers again. Raises `DataError` where it holds others than these."""
     name = table.header[place]
     if read.bad >= 0:
@@ -236,11 +236,11 @@ def _checked(table: Table, place: int, read: Numbers, kind: str, report: Report)
         where = table.place(int(infinite[0]))
         raise DataError(f"{where}, column {name!r}: the number is infinite; mend it, or leave it empty")
     for note in read.notes:
-        report.tell(note, column=name)
+        report.record(note, column=name)
     return read
 
 
-def _all_numeric(table: Table, taken: set[int], report: Report, found: dict[int, Numbers]) -> list[int]:
+def _all_numeric(table: Table, taken: set[int], report: TableReport, found: dict[int, NumericColumn]) -> list[int]:
     """Every column that can be a target; put into `found`."""
     marks = decimal_marks(table)
     given: list[int] = []
@@ -249,12 +249,12 @@ def _all_numeric(table: Table, taken: set[int], report: Report, found: dict[int,
     for place in range(len(table.header)):
         if place in taken:
             continue
-        read = numbers(table, place, marks)
+        read = parse_numeric_column(table, place, marks)
         if read.is_text:
             left_out.setdefault(("holds text", "hold text"), []).append(place)
-        elif read.missing > MOST_MISSING:
+        elif read.missing > MAX_MISSING_FRACTION:
             left_out.setdefault(("is mostly empty", "are mostly empty"), []).append(place)
-        elif counts_rows(read.values, table.header[place]):
+        elif is_row_counter(read.values, table.header[place]):
             counters.append(place)
             found[place] = read
         else:
@@ -267,8 +267,8 @@ def _all_numeric(table: Table, taken: set[int], report: Report, found: dict[int,
     for place in given:
         found[place] = _checked(table, place, found[place], "target", report)
     for (one, several), places in left_out.items():
-        names = listed([table.header[place] for place in places], 8)
-        report.tell(f"{names} {one}, and is left out" if len(places) == 1 else f"{names} {several}, and are left out")
+        names = quoted_list([table.header[place] for place in places], 8)
+        report.record(f"{names} {one}, and is left out" if len(places) == 1 else f"{names} {several}, and are left out")
     if not given:
         raise DataError(f"{table.name} has no column of numbers to forecast; there are {', '.join(table.header[:12])}")
     return given
@@ -278,7 +278,7 @@ def _check_apart(table: Table, instants: Integers, rows: Integers, taken: set[in
     """Raises `DataError` where many rows share a time and a column of names tells them apart."""
     if 5 * (len(instants) - len(np.unique(instants))) < len(instants):
         return
-    split = split_column(table, instants, rows, sorted(taken))
+    split = find_series_column(table, instants, rows, sorted(taken))
     if split:
         raise DataError(
             f"{table.name} holds {split[1]:,} series below each other, told apart by {split[0]!r}: "
@@ -286,34 +286,34 @@ def _check_apart(table: Table, instants: Integers, rows: Integers, taken: set[in
         )
 
 
-def _groups(whole: Rows, names: Sequence[str], report: Report) -> list[Rows]:
+def _groups(whole: SeriesRows, names: Sequence[str], report: TableReport) -> list[SeriesRows]:
     """The rows of each series, in the order in which the series begin."""
     members: dict[str, list[int]] = {}
     for row, line in enumerate(whole.lines.tolist()):
         members.setdefault(names[line], []).append(row)
     nameless = members.pop("", [])
     if nameless:
-        report.tell("{count} {row names|rows name} no series, and {is|are} left out", len(nameless))
+        report.record("{count} {row names|rows name} no series, and {is|are} left out", len(nameless))
     if not members:
         raise DataError(f"{whole.table.name}: no row names a series")
     return [
-        replace(whole.at(np.array(chosen)), name=f"{whole.name}/{name}" if whole.name else name)
+        replace(whole.select(np.array(chosen)), name=f"{whole.name}/{name}" if whole.name else name)
         for name, chosen in members.items()
     ]
 
 
-def _commonest(groups: Sequence[Rows]) -> Frequency | None:
+def _commonest(groups: Sequence[SeriesRows]) -> Frequency | None:
     """The frequency that most of several series have; None where none has any."""
     count: Counter[Frequency] = Counter()
     for one in groups:
-        if one.times is not None and (found := infer((one.times // MICRO).astype("datetime64[s]"))):
+        if one.times is not None and (found := infer_frequency((one.times // MICROS_PER_SECOND).astype("datetime64[s]"))):
             count[Frequency(found.unit, found.count)] += 1
     return count.most_common(1)[0][0] if count else None
 
 
 def _fits(wanted: Frequency, instants: Integers) -> bool:
     """Whether times have a frequency."""
-    found = infer(np.unique(instants // MICRO).astype("datetime64[s]"))
+    found = infer_frequency(np.unique(instants // MICROS_PER_SECOND).astype("datetime64[s]"))
     return found is not None and found.name == wanted.name
 
 

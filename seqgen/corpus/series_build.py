@@ -9,26 +9,26 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.corpus import series_grid
-from seqgen.corpus.series_dates import MICRO, Integers
+from seqgen.corpus.series_dates import MICROS_PER_SECOND, Integers
 from seqgen.corpus.series_frequency import Frequency, Times
-from seqgen.corpus.series_report import Report
+from seqgen.corpus.series_report import TableReport
 from seqgen.corpus.series_tables import Table
 from seqgen.errors import DataError
 
 Values = npt.NDArray[np.float64]
 
-MOST_MISSING = 0.5  # share of a column; beyond it what was filled in outweighs what was measured
-LONGEST_GAP = 0.1  # share of the rows that may be missing in a row, or a season where that is longer
+MAX_MISSING_FRACTION = 0.5  # share of a column; beyond it what was filled in outweighs what was measured
+MAX_GAP_FRACTION = 0.1  # share of the rows that may be missing in a row, or a season where that is longer
 _SMALL_GAP = 3  # rows that may always be
-MOST_INSERTED = 0.5  # share of the grid's times
+MAX_INSERTED_FRACTION = 0.5  # share of the grid's times
 
 
-class Unusable(DataError):
+class UnusableSeriesError(DataError):
     """One series that can't be used; others of the same table may be."""
 
 
 @dataclass(frozen=True)
-class Rows:
+class SeriesRows:
     """Some rows of a table. times: microseconds, None for rows without. lines: which rows of the table these are.
 
     values: shape (rows, columns), NaN where missing; `targets` come first, `future` columns last.
@@ -43,10 +43,10 @@ class Rows:
     targets: int
     future: int
 
-    def at(self, chosen: npt.NDArray[np.generic]) -> Rows:
+    def select(self, chosen: npt.NDArray[np.generic]) -> SeriesRows:
         """Some of these rows."""
         kept = None if self.times is None else self.times[chosen]
-        return Rows(
+        return SeriesRows(
             self.table,
             self.name,
             self.lines[chosen],
@@ -58,13 +58,13 @@ class Rows:
         )
 
     @property
-    def called(self) -> str:
+    def display_name(self) -> str:
         """The table's name, and the series' where it has one."""
         return f"{self.table.name}, series {self.name!r}" if self.name else self.table.name
 
 
 @dataclass(frozen=True)
-class Built:
+class RegularSeries:
     """See `Series`."""
 
     times: Times | None
@@ -74,30 +74,30 @@ class Built:
     future: Values
 
 
-def ordered(rows: Rows, report: Report) -> Rows:
+def sort_rows(rows: SeriesRows, report: TableReport) -> SeriesRows:
     """Rising times, each once: of rows with the same time the last counts. Fractions of seconds are rounded."""
     if rows.times is None:
         return rows
     if (np.diff(rows.times) < 0).any():
         falling = bool((np.diff(rows.times) <= 0).all())
-        report.tell(
+        report.record(
             "the latest row comes first, and the order is turned round"
             if falling
             else "rows are not in the order of their times, and are sorted",
             series=rows.name,
         )
-        rows = rows.at(np.argsort(rows.times, kind="stable"))
+        rows = rows.select(np.argsort(rows.times, kind="stable"))
     assert rows.times is not None
-    if (rows.times % MICRO).any():
+    if (rows.times % MICROS_PER_SECOND).any():
         steps = np.diff(np.unique(rows.times))
-        if len(steps) and np.median(steps) < MICRO:
+        if len(steps) and np.median(steps) < MICROS_PER_SECOND:
             raise DataError(
-                f"{rows.called} has rows less than a second apart; times are read to the second: "
+                f"{rows.display_name} has rows less than a second apart; times are read to the second: "
                 "take the rows as they come (--frequency row), or average them"
             )
-        report.tell("fractions of seconds are rounded", series=rows.name)
-        rounded = (rows.times + MICRO // 2) // MICRO * MICRO
-        rows = Rows(rows.table, rows.name, rows.lines, rounded, rows.values, rows.columns, rows.targets, rows.future)
+        report.record("fractions of seconds are rounded", series=rows.name)
+        rounded = (rows.times + MICROS_PER_SECOND // 2) // MICROS_PER_SECOND * MICROS_PER_SECOND
+        rows = SeriesRows(rows.table, rows.name, rows.lines, rounded, rows.values, rows.columns, rows.targets, rows.future)
     assert rows.times is not None
     again = np.flatnonzero(np.diff(rows.times) == 0)
     if not len(again):
@@ -109,17 +109,17 @@ def ordered(rows: Rows, report: Report) -> Rows:
     ):
         if len(chosen):
             where = f"{rows.table.unit} {rows.table.lines[rows.lines[chosen].min()]:,}"
-            report.tell(sentence, len(chosen), where, rows.name)
+            report.record(sentence, len(chosen), where, rows.name)
     keep = np.ones(len(rows.times), dtype=bool)
     keep[again] = False
-    return rows.at(keep)
+    return rows.select(keep)
 
 
 def _same(one: Values, other: Values) -> npt.NDArray[np.bool_]:
     return ((one == other) | (np.isnan(one) & np.isnan(other))).all(axis=1)
 
 
-def build(rows: Rows, wanted: Frequency | None, minimum: int, report: Report) -> Built:
+def build_series(rows: SeriesRows, wanted: Frequency | None, min_rows: int, report: TableReport) -> RegularSeries:
     """A regular series from ordered rows. `wanted`: the frequency to have, None for the one there is.
 
     Raises:
@@ -132,10 +132,10 @@ def build(rows: Rows, wanted: Frequency | None, minimum: int, report: Report) ->
     last = int(np.flatnonzero(known.any(axis=1))[-1]) + 1 if known.any() else 0
     dropped = len(values) - last
     if not last:
-        raise Unusable(f"{rows.called}: {_names(rows.columns[:count])} holds no number at all")
+        raise UnusableSeriesError(f"{rows.display_name}: {_names(rows.columns[:count])} holds no number at all")
     future = _future(values[last:], rows.future)
     if dropped > len(future):
-        report.tell(
+        report.record(
             "{count} {row|rows} at the end {holds|hold} no target, and {is|are} left out",
             dropped - len(future),
             series=rows.name,
@@ -143,24 +143,24 @@ def build(rows: Rows, wanted: Frequency | None, minimum: int, report: Report) ->
     first = int(known[:last].argmax(axis=0)[known[:last].any(axis=0)].max())
     _check_missing(rows, values[:last])
     if first:
-        report.tell(
+        report.record(
             "{count} {row|rows} at the beginning {is|are} left out, where a target has no number yet",
             first,
             series=rows.name,
         )
     first = max(first, _after_gap(rows, values[:last], source, first, frequency, report))
     values, held = values[first:last], held[first:last]
-    if len(values) < minimum:
+    if len(values) < min_rows:
         every = "" if times is None else f", one every {frequency.name}"
-        raise Unusable(
-            f"{rows.called} is too short: {len(values):,} row{'s' * (len(values) != 1)}{every}; {minimum:,} are needed"
+        raise UnusableSeriesError(
+            f"{rows.display_name} is too short: {len(values):,} row{'s' * (len(values) != 1)}{every}; {min_rows:,} are needed"
         )
     observed = ~np.isnan(values)
     holes = (~observed) & ~held[:, None]
     for place, name in enumerate(rows.columns):
         missing = int(holes[:, place].sum())
         if missing:
-            report.tell(
+            report.record(
                 "{count} missing {number is|numbers are} filled in along straight lines (first in {where})",
                 missing,
                 _where(rows, source[first:last], int(holes[:, place].argmax())),
@@ -169,36 +169,36 @@ def build(rows: Rows, wanted: Frequency | None, minimum: int, report: Report) ->
             )
         seen = values[observed[:, place], place]
         if len(seen) > 1 and (seen == seen[0]).all() and place < count:
-            report.tell("the same number in every row", series=rows.name, column=name)
-    return Built(
+            report.record("the same number in every row", series=rows.name, column=name)
+    return RegularSeries(
         None if times is None else times[first:last],
         frequency,
-        series_grid.fill(values, held & (frequency.unit == "business day")),
+        series_grid.interpolate_missing(values, held & (frequency.unit == "business day")),
         observed,
         future,
     )
 
 
 def _laid(
-    rows: Rows, wanted: Frequency | None, report: Report
+    rows: SeriesRows, wanted: Frequency | None, report: TableReport
 ) -> tuple[Times | None, Frequency, Values, Integers, npt.NDArray[np.bool_]]:
     """(times, frequency, values, row of the table behind each row or −1, rows that were put in), on a regular grid."""
     if rows.times is None or (wanted is not None and wanted.unit == "row"):
         nothing = np.zeros(len(rows.values), dtype=bool)
         return None, Frequency("row"), rows.values, rows.lines, nothing
-    times = (rows.times // MICRO).astype("datetime64[s]")
-    found = series_grid.infer(times)
+    times = (rows.times // MICROS_PER_SECOND).astype("datetime64[s]")
+    found = series_grid.infer_frequency(times)
     if wanted is not None:
-        frequency = series_grid.agree(found, wanted, rows.called) if len(times) > 2 or found is None else wanted
+        frequency = series_grid.resolve_frequency(found, wanted, rows.display_name) if len(times) > 2 or found is None else wanted
     elif found is None:
-        raise Unusable(f"{rows.called} is too short: there is one row, and how often rows come can't be told")
+        raise UnusableSeriesError(f"{rows.display_name} is too short: there is one row, and how often rows come can't be told")
     else:
         frequency = found
-    grid = series_grid.lay(times, frequency, found if len(times) > 2 else None)
+    grid = series_grid.build_grid(times, frequency, found if len(times) > 2 else None)
     if grid.averaged:
-        report.tell(f"rows are averaged to one every {frequency.name}", series=rows.name)
+        report.record(f"rows are averaged to one every {frequency.name}", series=rows.name)
     elif not grid.exact:
-        report.tell(
+        report.record(
             f"times are not regular, and rows are brought to one every {frequency.name}, averaged where several meet",
             series=rows.name,
         )
@@ -207,9 +207,9 @@ def _laid(
     source[grid.row_of] = rows.lines
     empty = source < 0
     inserted = int(empty.sum())
-    if inserted > MOST_INSERTED * size:
-        raise Unusable(
-            f"{rows.called}: {inserted:,} of {size:,} times are missing from rows every {frequency.name}; "
+    if inserted > MAX_INSERTED_FRACTION * size:
+        raise UnusableSeriesError(
+            f"{rows.display_name}: {inserted:,} of {size:,} times are missing from rows every {frequency.name}; "
             "name a wider --frequency, or take the rows as they come (--frequency row)"
         )
     if inserted:
@@ -219,50 +219,50 @@ def _laid(
             if frequency.unit == "business day"
             else "{is|are} filled in along straight lines"
         )
-        report.tell(
+        report.record(
             f"{{count}} {{time is|times are}} missing from rows every {frequency.name}, and {how} "
             "(first after {where})",
             inserted,
             _where(rows, source, first),
             rows.name,
         )
-    return grid.times, grid.frequency, series_grid.gather(rows.values, grid.row_of, size), source, empty
+    return grid.times, grid.frequency, series_grid.average_rows(rows.values, grid.row_of, size), source, empty
 
 
-def _where(rows: Rows, source: Integers, row: int) -> str:
+def _where(rows: SeriesRows, source: Integers, row: int) -> str:
     """The line behind a row, or behind the last one before it that has any."""
     behind = source[: row + 1][source[: row + 1] >= 0]
     line = int(behind[-1]) if len(behind) else int(rows.lines[0])
     return f"{rows.table.unit} {rows.table.lines[line]:,}"
 
 
-def _check_missing(rows: Rows, values: Values) -> None:
+def _check_missing(rows: SeriesRows, values: Values) -> None:
     share = np.isnan(values).mean(axis=0)
     for place, name in enumerate(rows.columns):
-        if share[place] > MOST_MISSING:
+        if share[place] > MAX_MISSING_FRACTION:
             kind = "target" if place < rows.targets else "covariate"
-            raise Unusable(
-                f"{rows.called}: the {kind} {name!r} has no number in {share[place]:.0%} of the rows; "
-                f"at most {MOST_MISSING:.0%} may be filled in"
+            raise UnusableSeriesError(
+                f"{rows.display_name}: the {kind} {name!r} has no number in {share[place]:.0%} of the rows; "
+                f"at most {MAX_MISSING_FRACTION:.0%} may be filled in"
             )
 
 
-def _after_gap(rows: Rows, values: Values, source: Integers, first: int, frequency: Frequency, report: Report) -> int:
+def _after_gap(rows: SeriesRows, values: Values, source: Integers, first: int, frequency: Frequency, report: TableReport) -> int:
     """The row to begin with, behind the last gap in a target that is too long to fill in."""
-    most = max(frequency.season, int(LONGEST_GAP * len(values)), _SMALL_GAP)
+    most = max(frequency.season, int(MAX_GAP_FRACTION * len(values)), _SMALL_GAP)
     begin, gap = first, first
     for place in range(rows.targets):
-        for start, end in series_grid.runs(np.isnan(values[:, place])):
+        for start, end in series_grid.true_runs(np.isnan(values[:, place])):
             if start < first or end - start <= most or end == len(values) or end <= begin:
                 continue
             if len(values) - end < (len(values) - first) / 2:
-                raise Unusable(
-                    f"{rows.called}: {rows.columns[place]!r} has a gap of {end - start:,} rows after "
+                raise UnusableSeriesError(
+                    f"{rows.display_name}: {rows.columns[place]!r} has a gap of {end - start:,} rows after "
                     f"{_where(rows, source, start - 1)}; at most {most:,} are filled in: mend it, or cut it there"
                 )
             begin, gap = end, start
     if begin > first:
-        report.tell(
+        report.record(
             f"{{count}} rows are left out, up to the end of a gap of more than {most:,} (it begins after {{where}})",
             begin - first,
             _where(rows, source, gap - 1),
@@ -279,7 +279,7 @@ def _future(values: Values, future: int) -> Values:
     known = ~np.isnan(ahead)
     ends = [int(np.flatnonzero(known[:, place])[-1]) + 1 if known[:, place].any() else 0 for place in range(future)]
     ahead = ahead[: min(ends)]
-    return series_grid.fill(ahead, np.zeros(len(ahead), dtype=bool))
+    return series_grid.interpolate_missing(ahead, np.zeros(len(ahead), dtype=bool))
 
 
 def _names(columns: Sequence[str]) -> str:

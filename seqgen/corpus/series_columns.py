@@ -14,18 +14,18 @@ import numpy.typing as npt
 from seqgen.corpus.series_dates import (
     ISO,
     ISO_DATE,
-    MICRO,
+    MICROS_PER_SECOND,
     Integers,
-    Reading,
-    instants,
-    is_clock,
-    is_time,
-    read_numbers,
-    read_texts,
+    ParsedTimes,
+    epoch_microseconds,
+    is_time_of_day,
+    looks_like_time,
+    times_from_numbers,
+    parse_times,
     regularity,
 )  # fmt: skip
-from seqgen.corpus.series_numbers import comma_of, is_missing, number_of, ornaments
-from seqgen.corpus.series_tables import Floats, Table, spell
+from seqgen.corpus.series_numbers import decimal_mark_of, is_missing, parse_number, notation_notes
+from seqgen.corpus.series_tables import Floats, Table, format_number
 from seqgen.errors import DataError
 
 # Names that a column of times goes by. A column of numbers is taken for times under one of these only.
@@ -48,7 +48,7 @@ _MARKED = 400  # cells with a point or a comma from which it is told which one s
 
 
 @dataclass(frozen=True)
-class Numbers:
+class NumericColumn:
     """A column's numbers, NaN where missing or bad.
 
     bad: the first row that is neither a number nor missing, −1 for none; bad_count: how many there are.
@@ -84,7 +84,7 @@ def column(table: Table, name: str, what: str = "column") -> int:
     raise DataError(f"{table.name}: there is no {what} {name!r}{hint} there are {there}")
 
 
-def numbers(table: Table, place: int, marks: Marks) -> Numbers:
+def parse_numeric_column(table: Table, place: int, marks: DecimalMarks) -> NumericColumn:
     """A column's numbers. marks: `decimal_marks` of the table."""
     comma = _comma(table, place, marks)
     blocks = table.blocks[place]
@@ -97,7 +97,7 @@ def numbers(table: Table, place: int, marks: Marks) -> Numbers:
         if not isinstance(block, list):
             values.append(block)
         else:
-            read = [number_of(cell, comma) for cell in block]
+            read = [parse_number(cell, comma) for cell in block]
             if None in read:
                 wrong = [place for place, number in enumerate(read) if number is None]
                 bad = row + wrong[0] if bad < 0 else bad
@@ -108,16 +108,16 @@ def numbers(table: Table, place: int, marks: Marks) -> Numbers:
                 ornate += itertools.islice(dressed, _MARKED)
             values.append(np.array([np.nan if number is None else number for number in read], dtype=np.float64))
         row += len(block)
-    notes = ornaments(ornate)
+    notes = notation_notes(ornate)
     if any("," in cell for cell in ornate):
         notes.append(
             "a comma stands before decimals (1,5 is 1.5)" if comma == "," else "commas group thousands (1,234 is 1234)"
         )
-    return Numbers(np.concatenate(values) if values else np.zeros(0), bad, bad_count, tuple(notes))
+    return NumericColumn(np.concatenate(values) if values else np.zeros(0), bad, bad_count, tuple(notes))
 
 
 @dataclass(frozen=True)
-class Marks:
+class DecimalMarks:
     """What is certain to stand before decimals in each column: a point, a comma, both, or neither; and in how many it
     is a comma."""
 
@@ -125,18 +125,18 @@ class Marks:
     commas: int
 
 
-def decimal_marks(table: Table) -> Marks:
+def decimal_marks(table: Table) -> DecimalMarks:
     """The marks of a table."""
     columns = tuple(_marks(table.sample(place, _MARKED)) for place in range(len(table.header)))
-    return Marks(columns, sum(found == {","} for found in columns))
+    return DecimalMarks(columns, sum(found == {","} for found in columns))
 
 
 def _marks(cells: Sequence[str]) -> set[str]:
-    read = (comma_of(cell) for cell in cells if "," in cell or "." in cell)
+    read = (decimal_mark_of(cell) for cell in cells if "," in cell or "." in cell)
     return {mark for mark, certain in read if certain}
 
 
-def _comma(table: Table, place: int, marks: Marks) -> str:
+def _comma(table: Table, place: int, marks: DecimalMarks) -> str:
     """What stands before the decimals in a column; where the column does not tell, what the whole table says."""
     own = marks.columns[place]
     elsewhere = marks.commas > (own == {","})
@@ -150,7 +150,7 @@ def _comma(table: Table, place: int, marks: Marks) -> str:
     return "," if ambiguous and table.delimiter == ";" else "."
 
 
-def counts_rows(values: Floats, name: str) -> bool:
+def is_row_counter(values: Floats, name: str) -> bool:
     """Whether a column only numbers the rows: from 0 or 1 by ones, or evenly under a name that says so."""
     if len(values) < 3 or values[1] <= values[0]:
         return False
@@ -162,7 +162,7 @@ def counts_rows(values: Floats, name: str) -> bool:
 # ---- Times ----
 
 
-def time_columns(table: Table, wanted: str | None) -> tuple[int, ...]:
+def find_time_columns(table: Table, wanted: str | None) -> tuple[int, ...]:
     """The columns that hold the time: one, or a date and a time of day, or year, month, …; () for none.
 
     Raises `DataError` where `wanted` (see `SeriesOptions`) is not there.
@@ -173,27 +173,27 @@ def time_columns(table: Table, wanted: str | None) -> tuple[int, ...]:
         if wanted in table.header or "," not in wanted:
             return (column(table, wanted, "time column"),)
         return tuple(column(table, name.strip(), "time column") for name in wanted.split(","))
-    written = [place for place in range(len(table.header)) if _holds(table, place, is_time, _MOST)]
+    written = [place for place in range(len(table.header)) if _holds(table, place, looks_like_time, _MOST)]
     if written:
         named = [place for place in written if _plain(table.header[place]) in _TIME_NAMES]
         date = (named or written)[0]
-        clocks = [place for place in range(len(table.header)) if place != date and _holds(table, place, is_clock)]
+        clocks = [place for place in range(len(table.header)) if place != date and _holds(table, place, is_time_of_day)]
         return (date, clocks[0]) if clocks and ":" not in "".join(table.sample(date, 4)) else (date,)
     spread = _spread(table, range(len(table.header)))
     if len(spread) > 1:
         return tuple(spread.values())
     for place, name in enumerate(table.header):
         sample = table.sample(place, _LOOKED_AT)
-        known = [number_of(cell) for cell in sample]
+        known = [parse_number(cell) for cell in sample]
         if sample and all(number is not None for number in known):
             values = np.array(known, dtype=np.float64)
-            reading = read_numbers(values, name)
+            reading = times_from_numbers(values, name)
             if reading is not None and (_plain(name) in _TIME_NAMES or (place == 0 and _is_clockwork(values, reading))):
                 return (place,)
     return ()
 
 
-def _is_clockwork(values: Floats, reading: Reading) -> bool:
+def _is_clockwork(values: Floats, reading: ParsedTimes) -> bool:
     """Whether numbers without a telling name are times: dates of eight digits, or even steps since 1970."""
     rises = len(values) > 2 and bool((np.diff(values) > 0).all())
     return rises and values[0] > 1e7 and (not reading.style.number or regularity(reading.times) >= _MOST)
@@ -214,13 +214,13 @@ def _spread(table: Table, places: Sequence[int]) -> dict[str, int]:
     found: dict[str, int] = {}
     for letter, words in _FIELDS:
         place = next((names.index(word) for word in words if word in names), None)
-        if place is None or not all(number_of(cell) is not None for cell in table.sample(place, _LOOKED_AT)):
+        if place is None or not all(parse_number(cell) is not None for cell in table.sample(place, _LOOKED_AT)):
             break
         found[letter] = place
     return found
 
 
-def times(table: Table, places: Sequence[int], fits: Callable[[Integers], bool] | None) -> tuple[Reading, Integers]:
+def times(table: Table, places: Sequence[int], fits: Callable[[Integers], bool] | None) -> tuple[ParsedTimes, Integers]:
     """The times of the rows that have one, and which rows these are. Raises `DataError` for what is no time."""
     spread = _spread(table, places) if len(places) > 1 else {}
     if len(spread) == len(places):
@@ -233,15 +233,15 @@ def times(table: Table, places: Sequence[int], fits: Callable[[Integers], bool] 
     called = ", ".join(map(table.header.__getitem__, places))
     if not kept:
         raise DataError(f"{table.name}: the column {called!r} holds no times")
-    reading = read_texts(kept, fits=fits)
-    if reading.bad >= 0 and not is_time(kept[0]):
-        known = [number_of(cell) for cell in kept]
+    reading = parse_times(kept, fits=fits)
+    if reading.bad >= 0 and not looks_like_time(kept[0]):
+        known = [parse_number(cell) for cell in kept]
         if all(number is not None for number in known):
-            counted = read_numbers(np.array(known, dtype=np.float64), called)
+            counted = times_from_numbers(np.array(known, dtype=np.float64), called)
             if counted is not None:
                 return counted, rows
     if reading.bad >= 0:
-        digits = read_texts(kept, digits=True, fits=fits)
+        digits = parse_times(kept, digits=True, fits=fits)
         if digits.bad >= 0:
             cell = kept[digits.bad]
             raise DataError(
@@ -258,28 +258,28 @@ def times(table: Table, places: Sequence[int], fits: Callable[[Integers], bool] 
     return reading, rows
 
 
-def _assembled(table: Table, spread: Mapping[str, int]) -> tuple[Reading, Integers]:
+def _assembled(table: Table, spread: Mapping[str, int]) -> tuple[ParsedTimes, Integers]:
     fields: dict[str, tuple[str | None, ...]] = {}
     for letter, place in spread.items():
         cells = []
         for row, cell in enumerate(table.texts(place)):
-            number = number_of(cell)
+            number = parse_number(cell)
             if number is None or number != number or number != int(number):
                 raise DataError(f"{table.place(row)}, column {table.header[place]!r}: {cell[:40]!r} is no whole number")
-            cells.append(spell(number))
+            cells.append(format_number(number))
         fields[letter] = tuple(cells)
-    found = instants(fields, len(table), "")
+    found = epoch_microseconds(fields, len(table), "")
     unknown = np.flatnonzero(found == np.iinfo(np.int64).min)
     if len(unknown):
         row = int(unknown[0])
         raise DataError(
             f"{table.place(row)}: there is no time {' '.join(str(cells[row]) for cells in fields.values())}"
         )
-    dates = not (found % (86400 * MICRO)).any()
-    return Reading(found, ISO_DATE if dates else ISO), np.arange(len(table), dtype=np.int64)
+    dates = not (found % (86400 * MICROS_PER_SECOND)).any()
+    return ParsedTimes(found, ISO_DATE if dates else ISO), np.arange(len(table), dtype=np.int64)
 
 
-def split_column(
+def find_series_column(
     table: Table, keys: npt.NDArray[np.int64], rows: Integers, taken: Sequence[int]
 ) -> tuple[str, int] | None:
     """The column of text that tells rows of the same time apart, and how many names it has; None if none does."""

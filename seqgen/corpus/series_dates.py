@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
 Times = npt.NDArray[np.datetime64]
-MICRO = 1_000_000
+MICROS_PER_SECOND = 1_000_000
 _UNKNOWN = np.iinfo(np.int64).min  # as numpy's NaT
 
 _MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
@@ -71,7 +71,7 @@ _CLOCK_ALONE = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d{1,9})?)?(\s*[AaPp]\.?[Mm
 
 
 @dataclass(frozen=True)
-class Style:
+class TimeFormat:
     """How times are written. parts: what stands between fields, and fields (letter, as written in an example).
 
     offset: seconds east of UTC; None where no zone was written. narrow: fields written without a leading zero.
@@ -83,7 +83,7 @@ class Style:
     narrow: frozenset[str] = frozenset()
     number: float = 0.0
 
-    def spell(self, times: Times) -> list[str]:
+    def format_times(self, times: Times) -> list[str]:
         """Times, in datetime64[s], as text."""
         if self.number:
             return [f"{value / self.number:.0f}" for value in times.astype("datetime64[s]").astype(np.int64).tolist()]
@@ -125,12 +125,12 @@ _SPELT: dict[str, Callable[[datetime.datetime], int]] = {
     "w": lambda time: time.isocalendar().week,
     "u": lambda time: time.isoweekday(),
 }
-ISO = Style((("Y", "2000"), "-", ("m", "01"), "-", ("d", "01"), " ", ("H", "00"), ":", ("M", "00"), ":", ("S", "00")))
-ISO_DATE = Style(ISO.parts[:5])
+ISO = TimeFormat((("Y", "2000"), "-", ("m", "01"), "-", ("d", "01"), " ", ("H", "00"), ":", ("M", "00"), ":", ("S", "00")))
+ISO_DATE = TimeFormat(ISO.parts[:5])
 
 
 @dataclass(frozen=True)
-class Reading:
+class ParsedTimes:
     """A column of times: microseconds since 1970, and where it is unsure.
 
     dates: every time is midnight of its own zone. order: how day and month were told apart, '' where they needn't be.
@@ -138,24 +138,24 @@ class Reading:
     """
 
     times: Integers
-    style: Style
+    style: TimeFormat
     bad: int = -1
     order: str = ""
     unsure: bool = False
 
 
-def is_time(cell: str) -> bool:
+def looks_like_time(cell: str) -> bool:
     """Whether a cell can be nothing but a time."""
     text = cell.strip()
     return any(pattern.fullmatch(text) for pattern in _WRITTEN)
 
 
-def is_clock(cell: str) -> bool:
+def is_time_of_day(cell: str) -> bool:
     """Whether a cell is a time of day: 17:24, 18.00.00."""
     return _CLOCK_ALONE.fullmatch(cell.strip()) is not None
 
 
-def read_texts(cells: Sequence[str], digits: bool = False, fits: Callable[[Integers], bool] | None = None) -> Reading:
+def parse_times(cells: Sequence[str], digits: bool = False, fits: Callable[[Integers], bool] | None = None) -> ParsedTimes:
     """Times from text; `digits` lets 20200101 and 1981 be some.
 
     fits: says whether times suit what is known of them already; asked where day and month can't be told apart.
@@ -168,24 +168,24 @@ def read_texts(cells: Sequence[str], digits: bool = False, fits: Callable[[Integ
         if match is None:
             match = next((found for one in patterns if (found := one.fullmatch(cell))), None)
             if match is None:
-                return Reading(np.zeros(0, dtype=np.int64), ISO, row)
+                return ParsedTimes(np.zeros(0, dtype=np.int64), ISO, row)
             last = match.re
         matches.append(match)
     order, unsure, rows = _order(matches, fits)
     if isinstance(rows, int):
-        return Reading(np.zeros(0, dtype=np.int64), ISO, rows)
+        return ParsedTimes(np.zeros(0, dtype=np.int64), ISO, rows)
     times, offsets = rows
     bad = np.flatnonzero(times == _UNKNOWN)
     if len(bad):
-        return Reading(np.zeros(0, dtype=np.int64), ISO, int(bad[0]))
+        return ParsedTimes(np.zeros(0, dtype=np.int64), ISO, int(bad[0]))
     offset = None if offsets is None else int(offsets[-1])
-    if offsets is not None and (times % (86400 * MICRO)).any():  # dates stay dates, whatever the zone
-        times = times - offsets * MICRO
+    if offsets is not None and (times % (86400 * MICROS_PER_SECOND)).any():  # dates stay dates, whatever the zone
+        times = times - offsets * MICROS_PER_SECOND
     elif offsets is not None:
         offset = 0
     style = _style(matches, order, offset)
     usual = order == "day/month" and all(match["sep"] == "." for match in matches if "A" in match.re.groupindex)
-    return Reading(times, style, -1, "" if usual else order, unsure)
+    return ParsedTimes(times, style, -1, "" if usual else order, unsure)
 
 
 def _order(
@@ -239,7 +239,7 @@ def _times(matches: Sequence[re.Match[str]], order: str) -> tuple[Integers, Inte
     for pattern, rows in rows_of.items():
         groups = list(zip(*(matches[row].groups() for row in rows), strict=True))
         fields = {letter: groups[place - 1] for letter, place in pattern.groupindex.items()}
-        result[rows] = instants(fields, len(rows), order)
+        result[rows] = epoch_microseconds(fields, len(rows), order)
         zones = fields.get("z")
         if zones is not None and any(zones):
             zoned = True
@@ -254,7 +254,7 @@ def _offset(zone: str | None) -> int:
     return -seconds if zone[0] == "-" else seconds
 
 
-def instants(fields: dict[str, tuple[str | None, ...]], count: int, order: str) -> Integers:
+def epoch_microseconds(fields: dict[str, tuple[str | None, ...]], count: int, order: str) -> Integers:
     """Microseconds since 1970 of the fields of so many rows."""
     names = {"A": "d" if order == "day/month" else "m", "B": "m" if order == "day/month" else "d"}
     fields = {names.get(letter, letter): values for letter, values in fields.items()}
@@ -292,11 +292,11 @@ def instants(fields: dict[str, tuple[str | None, ...]], count: int, order: str) 
         hour = np.where(half == 0, hour, hour % 12 + 12 * (half == 2))
     sound &= (minute < 60) & (second < 60) & ((hour < 24) | ((hour == 24) & (minute == 0) & (second == 0)))
     micro = np.array([int((text or "").ljust(6, "0")[:6]) for text in fields["f"]]) if "f" in fields else 0
-    instants = date.astype(np.int64) * 86400 * MICRO + (hour * 3600 + minute * 60 + second) * MICRO + micro
-    return np.where(sound, instants, _UNKNOWN)
+    epoch_microseconds = date.astype(np.int64) * 86400 * MICROS_PER_SECOND + (hour * 3600 + minute * 60 + second) * MICROS_PER_SECOND + micro
+    return np.where(sound, epoch_microseconds, _UNKNOWN)
 
 
-def _style(matches: Sequence[re.Match[str]], order: str, offset: int | None) -> Style:
+def _style(matches: Sequence[re.Match[str]], order: str, offset: int | None) -> TimeFormat:
     """As the most detailed cell is written; the last where several are."""
     looked = matches[-_EXAMPLES:]
     example = max(reversed(looked), key=lambda match: sum(text is not None for text in match.groups()))
@@ -322,10 +322,10 @@ def _style(matches: Sequence[re.Match[str]], order: str, offset: int | None) -> 
         for letter in match.re.groupindex
         if letter in "ABmdH" and len(match[letter] or "00") == 1
     }
-    return Style(tuple(part for part in parts if part), offset, frozenset(narrow))
+    return TimeFormat(tuple(part for part in parts if part), offset, frozenset(narrow))
 
 
-def read_numbers(values: npt.NDArray[np.float64], name: str) -> Reading | None:
+def times_from_numbers(values: npt.NDArray[np.float64], name: str) -> ParsedTimes | None:
     """Times from a column of numbers, where they can be some: 1981, 198101, 20200101, or counted from 1970.
 
     None where they can't.
@@ -334,16 +334,16 @@ def read_numbers(values: npt.NDArray[np.float64], name: str) -> Reading | None:
         return None
     low, high = float(values.min()), float(values.max())
     if (values == np.floor(values)).all() and low >= 1000 and high < 1e15:
-        reading = read_texts([str(int(value)) for value in values.tolist()], digits=True)
+        reading = parse_times([str(int(value)) for value in values.tolist()], digits=True)
         if reading.bad < 0:
             return reading
     decimal = np.round((values - 1970) * 12).astype(np.int64) if low >= 1000 and high < 3000 else None
     if decimal is not None and (np.abs((values - 1970) * 12 - decimal) < _MONTH_OFF).all():  # 1949.083 is February
         decimals = max(len(repr(float(value)).partition(".")[2]) for value in values[:_EXAMPLES])
         times = decimal.astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
-        return Reading(times, Style((("D", "0" * decimals),)))
+        return ParsedTimes(times, TimeFormat((("D", "0" * decimals),)))
     for unit, seconds in ((1.0, 1), (1e-3, 1e3), (1e-6, 1e6), (1e-9, 1e9)):
         if 1e8 * seconds <= low and high <= 5e9 * seconds:  # from 1973 to 2128
-            times = np.round(values * unit * MICRO).astype(np.int64)
-            return Reading(times, Style(number=unit))
+            times = np.round(values * unit * MICROS_PER_SECOND).astype(np.int64)
+            return ParsedTimes(times, TimeFormat(number=unit))
     return None

@@ -101,7 +101,7 @@ class Frequency:
         if not self.months:
             return start + (np.arange(1, count + 1, dtype=np.int64) * self.seconds).astype("timedelta64[s]")
         month = start.astype("datetime64[M]") + np.arange(1, count + 1, dtype=np.int64) * self.months
-        return on_day(month, self.day or day_of(start)) + (start - start.astype("datetime64[D]"))
+        return on_day_of_month(month, self.day or day_of_month(start)) + (start - start.astype("datetime64[D]"))
 
     @classmethod
     def parse(cls, text: str) -> Frequency:
@@ -113,12 +113,12 @@ class Frequency:
                 found = next((unit for unit, code in _CODES.items() if word in (unit, code) and word), None)
                 found = found or _WORDS.get(word if word != "m" else "t" if match[1] else "m")
                 if found:
-                    return cls(found, int(match[1] or 1)).plain()
+                    return cls(found, int(match[1] or 1)).normalised()
         raise UserError(
             f"--frequency must be a step such as hour, '15 minutes', 'business day', month or row, not {text[:40]!r}"
         )
 
-    def plain(self) -> Frequency:
+    def normalised(self) -> Frequency:
         """The same with the largest unit that counts it whole: 60 minutes are an hour, 3 months a quarter."""
         if self.months:
             unit = next(name for name in ("year", "quarter", "month") if self.months % _MONTHS[name] == 0)
@@ -131,14 +131,14 @@ class Frequency:
         return self
 
 
-def on_day(month: Times, day: int) -> Times:
+def on_day_of_month(month: Times, day: int) -> Times:
     """That day of each month, or its last where it is shorter. `month` is of any unit; gives seconds."""
     month = month.astype("datetime64[M]")
     last = (month + 1).astype("datetime64[D]") - 1
     return np.minimum(month.astype("datetime64[D]") + (day - 1), last).astype("datetime64[s]")
 
 
-def day_of(time: np.datetime64) -> int:
+def day_of_month(time: np.datetime64) -> int:
     """The day of the month, from 1; 31 for the last of any."""
     date = time.astype("datetime64[D]")
     if (date + 1).astype("datetime64[M]") != date.astype("datetime64[M]"):

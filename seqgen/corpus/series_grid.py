@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.corpus.series_frequency import Frequency, Times, day_of, on_day
+from seqgen.corpus.series_frequency import Frequency, Times, day_of_month, on_day_of_month
 from seqgen.errors import DataError
 
 Values = npt.NDArray[np.float64]
@@ -38,7 +38,7 @@ class Grid:
     averaged: bool
 
 
-def infer(times: Times) -> Frequency | None:
+def infer_frequency(times: Times) -> Frequency | None:
     """The frequency of rising times, the one that most steps have; None for fewer than two.
 
     Where no step has a majority it is the median, brought to one that clocks know.
@@ -61,9 +61,9 @@ def infer(times: Times) -> Frequency | None:
         median = float(np.median(steps))
         if median > _NICE[-1]:
             months = max(1, round(median / 2629746))
-            return Frequency("month", months).plain()
+            return Frequency("month", months).normalised()
         step = min(_NICE, key=lambda nice: abs(np.log(nice / median)))
-    return Frequency("second", step).plain()
+    return Frequency("second", step).normalised()
 
 
 def _by_months(dates: npt.NDArray[np.datetime64]) -> Frequency | None:
@@ -75,18 +75,18 @@ def _by_months(dates: npt.NDArray[np.datetime64]) -> Frequency | None:
     sizes, counts = np.unique(steps, return_counts=True)
     step = int(sizes[counts.argmax()])
     numbers = (dates - dates.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1
-    days = [day_of(date) for date in dates]
+    days = [day_of_month(date) for date in dates]
     day = 31 if min(days) == 31 else int(numbers.max())
-    if (on_day(dates.astype("datetime64[M]"), day).astype("datetime64[D]") == dates).all():
-        return Frequency("month", step, day).plain()
+    if (on_day_of_month(dates.astype("datetime64[M]"), day).astype("datetime64[D]") == dates).all():
+        return Frequency("month", step, day).normalised()
     if len(np.unique(np.diff(dates))) == 1 or 2 * counts.max() < len(steps):
         return None
     if max(days) <= 10:  # the first working day of each month, and the like
-        return Frequency("month", step, 1).plain()
-    return Frequency("month", step, 31).plain() if min(days) >= 20 else None
+        return Frequency("month", step, 1).normalised()
+    return Frequency("month", step, 31).normalised() if min(days) >= 20 else None
 
 
-def agree(found: Frequency | None, wanted: Frequency, what: str) -> Frequency:
+def resolve_frequency(found: Frequency | None, wanted: Frequency, what: str) -> Frequency:
     """The frequency to bring times to, where `wanted` is asked for. Raises `DataError` where rows are further apart."""
     if found is None or found.name == wanted.name:
         return found or wanted
@@ -95,7 +95,7 @@ def agree(found: Frequency | None, wanted: Frequency, what: str) -> Frequency:
     return wanted
 
 
-def lay(times: Times, frequency: Frequency, found: Frequency | None) -> Grid:
+def build_grid(times: Times, frequency: Frequency, found: Frequency | None) -> Grid:
     """The grid from the first time to the last, for rising times. `found` is the frequency they have of themselves."""
     averaged = found is not None and found.seconds < 0.8 * frequency.seconds
     if frequency.months:
@@ -123,14 +123,14 @@ def _lay_months(times: Times, frequency: Frequency, averaged: bool) -> Grid:
     months = times.astype("datetime64[M]").astype(np.int64)
     step = frequency.months
     rows = (months - months[0]) // step
-    day = 1 if averaged else frequency.day or day_of(times[0])
+    day = 1 if averaged else frequency.day or day_of_month(times[0])
     frequency = Frequency(frequency.unit, frequency.count, day)
     start = times[0].astype("datetime64[M]")
     if averaged and step > 1 and 12 % step == 0:  # quarters begin in January, April, July and October
         begin = months[0] // step * step
         rows, start = (months - begin) // step, np.int64(begin).astype("datetime64[M]")
     clock = np.timedelta64(0, "s") if averaged else times[0] - times[0].astype("datetime64[D]")
-    first = on_day(np.array([start]), day)[0] + clock
+    first = on_day_of_month(np.array([start]), day)[0] + clock
     return _grid(times, frequency, first, rows, averaged)
 
 
@@ -144,7 +144,7 @@ def _grid(times: Times, frequency: Frequency, first: np.datetime64, rows: Intege
     return Grid(frequency, grid, rows.astype(np.int64), bool((grid[rows] == times).all()), averaged)
 
 
-def gather(values: Values, row_of: Integers, rows: int) -> Values:
+def average_rows(values: Values, row_of: Integers, rows: int) -> Values:
     """The mean of what falls into each of so many rows; NaN where nothing does. Shape (rows, columns)."""
     known = ~np.isnan(values)
     if len(row_of) == rows and (row_of == np.arange(rows)).all():
@@ -155,7 +155,7 @@ def gather(values: Values, row_of: Integers, rows: int) -> Values:
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 
-def fill(values: Values, hold: npt.NDArray[np.bool_]) -> Values:
+def interpolate_missing(values: Values, hold: npt.NDArray[np.bool_]) -> Values:
     """No NaN: a straight line between neighbours, the nearest number at the ends; in rows of `hold` the last number.
 
     A column without any number is zeros.
@@ -177,7 +177,7 @@ def fill(values: Values, hold: npt.NDArray[np.bool_]) -> Values:
     return result
 
 
-def runs(missing: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+def true_runs(missing: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     """First row and end of each run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

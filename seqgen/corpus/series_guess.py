@@ -7,10 +7,10 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from seqgen.corpus.series_columns import time_columns
-from seqgen.corpus.series_numbers import number_of
-from seqgen.corpus.series_tables import Table, table_of
-from seqgen.streams import COMPRESSED, open_input
+from seqgen.corpus.series_columns import find_time_columns
+from seqgen.corpus.series_numbers import parse_number
+from seqgen.corpus.series_tables import Table, parse_table
+from seqgen.streams import COMPRESSED_SUFFIXES, open_input
 
 _LOOKED_AT = 1 << 16  # bytes
 _CELLS = 200  # of each column
@@ -26,14 +26,14 @@ def looks_like_series(path: Path) -> bool:
         with contextlib.closing(open_input(path)) as stream:
             start = stream.read(_LOOKED_AT)
         if start.startswith(b"PAR1"):
-            return path.suffix.lower() not in COMPRESSED and _parquet(path)
+            return path.suffix.lower() not in COMPRESSED_SUFFIXES and _parquet(path)
         text = start.decode("utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace")
         if "\0" in text:
             return False
         if len(start) == _LOOKED_AT:
             text = text[: text.rfind("\n") + 1]
-        suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in COMPRESSED]
-        return _csv(table_of(text, str(path), lambda _: None), bool(suffixes) and suffixes[-1] in _TABLES)
+        suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in COMPRESSED_SUFFIXES]
+        return _csv(parse_table(text, str(path), lambda _: None), bool(suffixes) and suffixes[-1] in _TABLES)
     except Exception:  # whatever it is, it is no table of numbers
         return False
 
@@ -41,13 +41,13 @@ def looks_like_series(path: Path) -> bool:
 def _csv(table: Table, is_called_so: bool) -> bool:
     if len(table) < _LEAST:
         return False
-    time = time_columns(table, None)
+    time = find_time_columns(table, None)
     counted = 0
     for place in range(len(table.header)):
         if place in time:
             continue
         cells = table.sample(place, _CELLS)
-        bad = sum(number_of(cell) is None and number_of(cell, ",") is None for cell in cells)
+        bad = sum(parse_number(cell) is None and parse_number(cell, ",") is None for cell in cells)
         if not cells or bad == 0:
             counted += bool(cells)
         elif sum(map(len, cells)) > _LONG * len(cells):

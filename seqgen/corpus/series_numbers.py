@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 
 # What stands for a number that is not known, in lower case.
-MISSING = frozenset(
+MISSING_MARKERS = frozenset(
     ("", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none", "nil", "nat", "missing", "nd", "-", "--",
      "---", "—", "–", "?", ".", "..", "...", "*", "\\n", "#value!", "#div/0!", "#ref!", "#null!", "#num!", "无")
 )  # fmt: skip
@@ -23,16 +23,16 @@ _SPACED = re.compile(r"(?<=\d)[" + _SPACES + r"](?=\d{3}(?!\d))")
 
 def is_missing(cell: str) -> bool:
     """Whether a cell stands for nothing."""
-    return cell.strip().lower() in MISSING
+    return cell.strip().lower() in MISSING_MARKERS
 
 
-def number_of(cell: str, comma: str = ".") -> float | None:
+def parse_number(cell: str, comma: str = ".") -> float | None:
     """The number in a cell, `comma` being what stands before its decimals; NaN if missing, None if it is no number.
 
     A percent sign is left out: 5 % is 5. Infinities are numbers here.
     """
     text = cell.strip()
-    if text.lower() in MISSING:
+    if text.lower() in MISSING_MARKERS:
         return math.nan
     if comma == "." and "_" not in text:
         try:
@@ -77,7 +77,7 @@ def _stripped(text: str) -> tuple[float, re.Match[str] | None]:
     return sign, _PLAIN.fullmatch(text)
 
 
-def comma_of(cell: str) -> tuple[str, bool]:
+def decimal_mark_of(cell: str) -> tuple[str, bool]:
     """What stands before the decimals in a cell, and whether that is certain: 1,5 and 1.234,5 are, 1,234 is not.
 
     ('', False) where nothing tells.
@@ -95,7 +95,7 @@ def comma_of(cell: str) -> tuple[str, bool]:
     return "", False
 
 
-def ornaments(cells: Sequence[str]) -> list[str]:
+def notation_notes(cells: Sequence[str]) -> list[str]:
     """What was left out of numbers, in words for a report."""
     found = []
     letters = set("".join(cells))

@@ -26,7 +26,7 @@ class _Fact:
 
 
 @dataclass
-class Report:
+class TableReport:
     """Sentences about one table, however many series and columns they are true of.
 
     In a sentence {count} and {where} stand for the sum and the first place, {is|are} for what suits the sum.
@@ -36,16 +36,16 @@ class Report:
     _told: dict[str, _Fact] = field(default_factory=dict)
     _said: list[str] = field(default_factory=list)
 
-    def tell(self, sentence: str, count: int = 1, where: str = "", series: str = "", column: str = "") -> None:
+    def record(self, sentence: str, count: int = 1, where: str = "", series: str = "", column: str = "") -> None:
         """Adds to what is to be told."""
         fact = _Fact(count, where, [series] if series else [], [column] if column else [])
         self._told.setdefault(sentence, _Fact()).add(fact)
 
-    def say(self, sentence: str) -> None:
+    def record_verbatim(self, sentence: str) -> None:
         """Adds a sentence that is to be passed on as it is."""
         self._said.append(sentence)
 
-    def take(self, other: Report) -> None:
+    def merge(self, other: TableReport) -> None:
         """Adds what another one was told."""
         for sentence, fact in other._told.items():
             self._told.setdefault(sentence, _Fact()).add(fact)
@@ -66,12 +66,12 @@ def _put(sentence: str, fact: _Fact) -> str:
     text = _EITHER.sub(r"\1" if fact.count == 1 else r"\2", sentence)
     text = text.replace("{count}", f"{fact.count:,}").replace("{where}", fact.where)
     if fact.columns:
-        text = f"{listed(fact.columns)}: {text}"
+        text = f"{quoted_list(fact.columns)}: {text}"
     if fact.series:
         text += f" (series {fact.series[0]!r})" if len(fact.series) == 1 else f" (in {len(fact.series):,} series)"
     return text
 
 
-def listed(names: list[str], most: int = _NAMED) -> str:
+def quoted_list(names: list[str], most: int = _NAMED) -> str:
     """`'a', 'b' and 3 more`."""
     return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most:,} more" if len(names) > most else "")

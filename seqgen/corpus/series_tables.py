@@ -15,9 +15,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.corpus.parquet import WORDS, must_be_reasonable
-from seqgen.corpus.series_dates import is_time
-from seqgen.corpus.series_numbers import is_missing, number_of
+from seqgen.corpus.parquet import STRING_TYPES, check_decompressed_size
+from seqgen.corpus.series_dates import looks_like_time
+from seqgen.corpus.series_numbers import is_missing, parse_number
 from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError
 from seqgen.streams import reason
@@ -59,9 +59,9 @@ class Table:
         """A column as it is written, each cell without the white space around it."""
         blocks = self.blocks[column]
         if not self._source[0] or all(isinstance(block, list) for block in blocks):
-            return [spelt for block in blocks for spelt in (block if isinstance(block, list) else map(spell, block))]
+            return [spelt for block in blocks for spelt in (block if isinstance(block, list) else map(format_number, block))]
         text, skipped = self._source
-        rows = itertools.islice(parse(text, self.delimiter, self.name), skipped, skipped + len(self))
+        rows = itertools.islice(parse_rows(text, self.delimiter, self.name), skipped, skipped + len(self))
         return [cells[column].strip() if column < len(cells) else "" for _, cells in rows]
 
     def sample(self, column: int, count: int = 400) -> list[str]:
@@ -71,13 +71,13 @@ class Table:
             if isinstance(block, list):
                 found += itertools.islice((cell for cell in block if not is_missing(cell)), count - len(found))
             else:
-                found += map(spell, block[~np.isnan(block)][: count - len(found)])
+                found += map(format_number, block[~np.isnan(block)][: count - len(found)])
             if len(found) >= count:
                 break
         return found
 
 
-def spell(number: float) -> str:
+def format_number(number: float) -> str:
     """A number in digits, whole ones without a point."""
     return str(int(number)) if float(number).is_integer() and abs(number) < 1e18 else repr(float(number))
 
@@ -85,12 +85,12 @@ def spell(number: float) -> str:
 def open_table(document: Document, warn: Warn) -> Table:
     """The table in a document. Raises `DataError` for what is none."""
     name = "standard input" if document.name == "-" else document.name
-    data = b"".join(document.held())
+    data = b"".join(document.limited())
     if data.startswith(b"PAR1"):
         return _parquet(data, name)
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise DataError(f"{name} is a spreadsheet or an archive: save the table in it as CSV")
-    return table_of(decode(data, name, warn), name, warn)
+    return parse_table(decode(data, name, warn), name, warn)
 
 
 def decode(data: bytes, name: str, warn: Warn) -> str:
@@ -119,7 +119,7 @@ def _chinese(data: bytes) -> str | None:
     return text if common >= 0.8 * len(codes) else None
 
 
-def parse(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
+def parse_rows(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
     """(line, cells) of each row that holds something. Lines that begin with # before the first row are passed over."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     line, first = 1, True
@@ -142,13 +142,13 @@ def _said(error: csv.Error) -> str:
     return "a quote that is never closed"  # the end of the text, or a cell of more than 128 KiB, comes first
 
 
-def delimiter_of(text: str, name: str) -> str:
+def detect_delimiter(text: str, name: str) -> str:
     """What stands between cells: the first of tab, semicolon, bar and comma that cuts rows into the same number."""
     start = text if len(text) <= 1 << 16 else text[: text.rfind("\n", 0, 1 << 16) + 1] or text
     cut: tuple[int, int, int] | None = None
     for delimiter in _DELIMITERS:
         try:
-            rows = list(itertools.islice(parse(start, delimiter, name), _LOOKED_AT))
+            rows = list(itertools.islice(parse_rows(start, delimiter, name), _LOOKED_AT))
         except DataError:
             continue
         widths = Counter(len(cells) for _, cells in rows)
@@ -168,10 +168,10 @@ def delimiter_of(text: str, name: str) -> str:
     return ","
 
 
-def table_of(text: str, name: str, warn: Warn) -> Table:
+def parse_table(text: str, name: str, warn: Warn) -> Table:
     """The table in text, and its name in messages."""
-    delimiter = delimiter_of(text, name)
-    rows = parse(text, delimiter, name)
+    delimiter = detect_delimiter(text, name)
+    rows = parse_rows(text, delimiter, name)
     begun = list(itertools.islice(rows, _LOOKED_AT))
     if not begun:
         raise DataError(f"{name} holds no table: there are no rows")
@@ -188,13 +188,13 @@ def table_of(text: str, name: str, warn: Warn) -> Table:
 def _header(rows: Sequence[Sequence[str]]) -> list[str] | None:
     """The names in the first row; None where it holds numbers as the others do."""
     first, *others = rows
-    if others and any(is_time(cell) and is_time(below) for cell, below in zip(first, others[0], strict=False)):
+    if others and any(looks_like_time(cell) and looks_like_time(below) for cell, below in zip(first, others[0], strict=False)):
         return None
     for place, cell in enumerate(first):
         below = [row[place] for row in others if place < len(row) and not is_missing(row[place])]
-        if not is_missing(cell) and number_of(cell) is None and number_of(cell, ",") is None and not is_time(cell):
+        if not is_missing(cell) and parse_number(cell) is None and parse_number(cell, ",") is None and not looks_like_time(cell):
             return [cell.strip() for cell in first]
-        if below and all(is_time(one) and number_of(one) is None for one in below) and not is_time(cell):
+        if below and all(looks_like_time(one) and parse_number(one) is None for one in below) and not looks_like_time(cell):
             return [cell.strip() for cell in first]
     return None
 
@@ -260,8 +260,8 @@ def _is_note(cells: Sequence[str]) -> bool:
         len(cells) > 1
         and not any(map(str.strip, cells[1:]))
         and any(map(str.isalpha, first))
-        and number_of(first) is None
-        and not is_time(first)
+        and parse_number(first) is None
+        and not looks_like_time(first)
     )
 
 
@@ -293,9 +293,9 @@ def _parquet(data: bytes, name: str) -> Table:
     try:
         # A word that stands in many rows is in the file, and in memory, once.
         schema = list(parquet.read_schema(io.BytesIO(data)))
-        words = [field.name for field in schema if str(field.type) in WORDS]
+        words = [field.name for field in schema if str(field.type) in STRING_TYPES]
         file = parquet.ParquetFile(io.BytesIO(data), read_dictionary=words)
-        must_be_reasonable(file.metadata, len(data), name)
+        check_decompressed_size(file.metadata, len(data), name)
         # A list of a billion nothings is a few bytes: columns of lists are no numbers and no times.
         arrow = file.read(columns=[field.name for field in schema if not field.type.num_fields], use_threads=False)
         header = tuple(map(str, arrow.column_names))

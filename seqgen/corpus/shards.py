@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seqgen.errors import DataError, UserError
-from seqgen.streams import COMPRESSED, reason
+from seqgen.streams import COMPRESSED_SUFFIXES, reason
 
 if TYPE_CHECKING:
     from seqgen.corpus.sources import Document  # much to import for who only counts samples
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `number` of `of`, counted from 1."""
+    """Part `number` of `num_shards`, counted from 1."""
 
     number: int
-    of: int
+    num_shards: int
 
     @staticmethod
     def parse(text: str | None) -> Shard:
         """`3/16`; of None the whole. Raises `UserError` for anything else."""
         if text is None:
-            return WHOLE
+            return SINGLE_SHARD
         found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
         if found is None or not 1 <= int(found[1]) <= int(found[2]):
             raise UserError(f"--shard {text!r} is no part of a whole: 1/16 to 16/16 are the parts of sixteen")
@@ -39,30 +39,30 @@ class Shard:
     @property
     def is_whole(self) -> bool:
         """Whether there is no other part."""
-        return self.of == 1
+        return self.num_shards == 1
 
-    def of_numbers(self, count: int) -> range:
+    def index_range(self, count: int) -> range:
         """Those of the numbers below `count` that are this part's."""
-        return range(count * (self.number - 1) // self.of, count * self.number // self.of)
+        return range(count * (self.number - 1) // self.num_shards, count * self.number // self.num_shards)
 
-    def of_documents(self, documents: Sequence[Document]) -> list[Document]:
+    def select_documents(self, documents: Sequence[Document]) -> list[Document]:
         """The documents that begin in this part, where all are laid end to end as they are on the disk."""
         sizes = [_size_on_disk(document) for document in documents]
         if not sum(sizes):
-            own = self.of_numbers(len(documents))
+            own = self.index_range(len(documents))
             return list(documents[own.start : own.stop])
-        own, chosen, place = self.of_numbers(sum(sizes)), [], 0
+        own, chosen, place = self.index_range(sum(sizes)), [], 0
         for document, size in zip(documents, sizes, strict=True):
             # What is empty and stands behind all others begins nowhere, and belongs to the last part.
-            if place in own or (place == sum(sizes) and self.number == self.of):
+            if place in own or (place == sum(sizes) and self.number == self.num_shards):
                 chosen.append(document)
             place += size
         return chosen
 
-    def of_lines(self, documents: Sequence[Document]) -> Iterator[Generator[bytes, None, None]]:
+    def select_lines(self, documents: Sequence[Document]) -> Iterator[Generator[bytes, None, None]]:
         """The lines that begin in this part, where all documents are laid end to end: a stream for each document."""
         sizes = [_size(document) for document in documents]
-        own, place = self.of_numbers(sum(sizes)), 0
+        own, place = self.index_range(sum(sizes)), 0
         for document, size in zip(documents, sizes, strict=True):
             first, stop = max(own.start - place, 0), min(own.stop - place, size)
             if first < stop:
@@ -70,7 +70,7 @@ class Shard:
             place += size
 
 
-WHOLE = Shard(1, 1)
+SINGLE_SHARD = Shard(1, 1)
 
 
 def lines_between(document: Document, first: int, stop: int) -> Generator[bytes, None, None]:
@@ -99,7 +99,7 @@ def lines_between(document: Document, first: int, stop: int) -> Generator[bytes,
 
 def _size(document: Document) -> int:
     """Bytes of a document, which has to be read where it is compressed."""
-    if document.path.suffix.lower() in COMPRESSED:
+    if document.path.suffix.lower() in COMPRESSED_SUFFIXES:
         return sum(map(len, document.chunks()))
     return _size_on_disk(document)
 

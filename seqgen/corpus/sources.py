@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from seqgen.corpus import cache, catalogue, hub
-from seqgen.corpus.rows import AS_TEXT, Rows, is_table
+from seqgen.corpus.rows import AS_TEXT, RowFormat, is_table
 from seqgen.errors import DataError
-from seqgen.streams import COMPRESSED, held, open_input, read_chunks, reason
+from seqgen.streams import COMPRESSED_SUFFIXES, limited, open_input, read_chunks, reason
 
 Progress = Callable[[int, int | None], None]
 Warn = Callable[[str], None]
@@ -39,14 +39,14 @@ class Document:
     path: Path
     size: int = -1
     sha256: str = ""
-    stamp: cache.Stamp | None = field(default=None, compare=False, repr=False)
+    stamp: cache.FileStamp | None = field(default=None, compare=False, repr=False)
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:
         """The bytes from `start` to `stop`, in chunks. Raises `DataError` for a file that can't be read or changed."""
         place = 0
         end = self.size if stop is None and self.stamp else stop
         with contextlib.closing(open_input(self.path)) as stream:
-            if start and self.path.suffix.lower() not in COMPRESSED:
+            if start and self.path.suffix.lower() not in COMPRESSED_SUFFIXES:
                 stream.seek(start)
                 place = start
             for chunk in read_chunks(stream, self.name):
@@ -59,11 +59,11 @@ class Document:
             if self._was_touched(stream.fileno()):
                 self._compare()
 
-    def held(self) -> Generator[bytes, None, None]:
+    def limited(self) -> Generator[bytes, None, None]:
         """All the chunks, for who keeps them in memory. Raises `DataError` also for a file that unfolds to too much."""
-        return held(self.chunks(), self.path, self.name)
+        return limited(self.chunks(), self.path, self.name)
 
-    def must_be_as_it_was(self) -> None:
+    def verify_unchanged(self) -> None:
         """Raises `DataError` where the file changed since it was measured: for who reads it by other ways."""
         try:
             touched = self._was_touched(self.path)
@@ -73,7 +73,7 @@ class Document:
             self._compare()
 
     def _was_touched(self, file: Path | int) -> bool:
-        return self.stamp is not None and cache.content_of(cache.stamp(file)) != cache.content_of(self.stamp)
+        return self.stamp is not None and cache.content_stamp(cache.stamp(file)) != cache.content_stamp(self.stamp)
 
     def _compare(self) -> None:
         """The content itself decides: a log that grows, or was only touched, is what it was."""
@@ -88,13 +88,13 @@ class Document:
 class Spool:
     """Where what can be read only once is kept until the command ends. A context manager."""
 
-    _folder: cache.Scratch | None = field(default=None)
+    _folder: cache.ScratchFolder | None = field(default=None)
     _count: int = 0
 
     def keep(self, chunks: Iterable[bytes], name: str) -> Path:
         """Writes a stream to a temporary file, next to the caches rather than in a small /tmp."""
         try:
-            self._folder = self._folder or cache.Scratch.make()
+            self._folder = self._folder or cache.ScratchFolder.make()
             self._count += 1
             path = self._folder.path / str(self._count)
             with open(path, "wb") as target:
@@ -125,7 +125,7 @@ def looks_like_text(path: Path) -> bool:
 def looks_like_midi(path: Path) -> bool:
     """Whether it is called a MIDI file, compressed or not."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in COMPRESSED:
+    if suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
         suffixes.pop()
     return bool(suffixes) and suffixes[-1] in (".mid", ".midi", ".kar", ".rmi", ".smf")
 
@@ -140,7 +140,7 @@ def find(
     progress: Progress | None = None,
     warn: Warn = lambda _: None,
     accepts: Accepts = looks_like_text,
-    rows: Rows = AS_TEXT,
+    rows: RowFormat = AS_TEXT,
 ) -> list[Document]:
     """The documents that `sources` name, in the order given.
 
@@ -169,7 +169,7 @@ def find(
     return found
 
 
-def is_far(source: str) -> bool:
+def needs_network(source: str) -> bool:
     """Whether reading it would go through the network."""
     if source.startswith("hf:"):
         return True
@@ -187,7 +187,7 @@ class _Finder:
     progress: Progress | None
     warn: Warn
     accepts: Accepts
-    rows: Rows
+    rows: RowFormat
 
     def find(self, source: str) -> list[Document]:
         if source == "-":
@@ -224,15 +224,15 @@ class _Finder:
 
     def _reads_rows(self, path: Path) -> bool:
         """Whether what is there is read as rows: because it can't be read otherwise, or because a column is named."""
-        shape, column = self.rows
+        layout, column = self.rows
         if path.is_dir():
-            return shape != "none" and hub.is_saved(path)
-        if path.suffix.lower() == ".parquet" and shape == "table":
+            return layout != "none" and hub.is_saved_dataset(path)
+        if path.suffix.lower() == ".parquet" and layout == "table":
             return False  # it is one
-        return shape != "none" and (is_table(path) or (column is not None and shape in ("text", "lines")))
+        return layout != "none" and (is_table(path) or (column is not None and layout in ("text", "lines")))
 
     def _set(self, name: str, path: Path) -> Document:
-        return Document(name, hub.fetch(hub.local(name, path), self.rows, self.progress))
+        return Document(name, hub.fetch(hub.local_dataset(name, path), self.rows, self.progress))
 
     def _walk(self, folder: Path) -> list[Document]:
         """Every file below `folder` that `accepts` takes, in sorted order; hidden ones are left out, and links that
@@ -260,7 +260,7 @@ class _Finder:
         return documents
 
 
-def measure(
+def checksum_documents(
     documents: Iterable[Document], warn: Warn = lambda _: None, progress: Progress | None = None
 ) -> list[Document]:
     """The same documents with size and sha256, each read once from end to end; large files that have been read before
@@ -280,7 +280,7 @@ def measure(
     for document in documents:
         began = time.time_ns()
         before = _stamp(document)
-        size, sha256 = cache.recall(document.path, before) or (-1, "")
+        size, sha256 = cache.load_checksum(document.path, before) or (-1, "")
         if size < 0:
             digest, size = hashlib.sha256(), 0
             for chunk in document.chunks():
@@ -289,7 +289,7 @@ def measure(
                 if progress:
                     progress(done + size, total)
             sha256 = digest.hexdigest()
-            cache.remember(document.path, before, began, size, sha256)
+            cache.store_checksum(document.path, before, began, size, sha256)
         done += size
         if size:
             measured.append(Document(document.name, document.path, size, sha256, before))
@@ -304,12 +304,12 @@ def measure(
 
 def _total(documents: Iterable[Document]) -> int | None:
     """Bytes in all; None where some are compressed, so that nobody knows."""
-    if any(document.path.suffix.lower() in COMPRESSED for document in documents):
+    if any(document.path.suffix.lower() in COMPRESSED_SUFFIXES for document in documents):
         return None
     return sum(_stamp(document)[0] for document in documents)
 
 
-def _stamp(document: Document) -> cache.Stamp:
+def _stamp(document: Document) -> cache.FileStamp:
     try:
         return cache.stamp(document.path)
     except OSError as error:
@@ -319,10 +319,10 @@ def _stamp(document: Document) -> cache.Stamp:
 def check_unchanged(documents: Iterable[Document]) -> None:
     """Raises `DataError` where a document's file is not the one any more that was measured."""
     for document in documents:
-        document.must_be_as_it_was()
+        document.verify_unchanged()
 
 
-def as_they_were(
+def find_unchanged(
     sources: Iterable[Mapping[str, Any]], place: Callable[[str], Path | None] = Path
 ) -> list[Document] | None:
     """The sources that a model tells of (name, bytes, sha256), measured, if all still lie where they lay, unchanged;
@@ -339,9 +339,9 @@ def as_they_were(
         path = place(source["name"])
         if path is None or not path.is_file():
             return None
-        if path.suffix not in COMPRESSED and path.stat().st_size != source["bytes"]:
+        if path.suffix not in COMPRESSED_SUFFIXES and path.stat().st_size != source["bytes"]:
             return None
-        (document,) = measure([Document(source["name"], path)])
+        (document,) = checksum_documents([Document(source["name"], path)])
         if document.sha256 != source["sha256"]:
             return None
         documents.append(document)

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from seqgen.corpus.sources import Document
-from seqgen.streams import COMPRESSED
+from seqgen.streams import COMPRESSED_SUFFIXES
 
 T = TypeVar("T")
 
-SHORTEST_CUT = 4096  # bytes; below this a tenth is not long enough to measure anything on
+MIN_SPLIT_BYTES = 4096  # bytes; below this a tenth is not long enough to measure anything on
 BLOCK = 1 << 20  # bytes of a sample that lie together
-SMALLEST_PART = 64  # bytes that the held-out part of a lone small document must have
+MIN_HELD_OUT_BYTES = 64  # bytes that the held-out part of a lone small document must have
 
 
 @dataclass(frozen=True)
-class Part:
-    """Bytes `start` to `stop` of a document. `whole_end`: whether it ends where the document does."""
+class DocumentSpan:
+    """Bytes `start` to `stop` of a document. `ends_document`: whether it ends where the document does."""
 
     document: Document
     start: int
@@ -33,48 +33,48 @@ class Part:
         return self.stop - self.start
 
     @property
-    def whole_end(self) -> bool:
+    def ends_document(self) -> bool:
         return self.stop == self.document.size
 
     def chunks(self) -> Iterator[bytes]:
         return self.document.chunks(self.start, self.stop)
 
 
-def whole(documents: Iterable[Document]) -> list[Part]:
+def full_spans(documents: Iterable[Document]) -> list[DocumentSpan]:
     """Each document, uncut."""
-    return [Part(document, 0, document.size) for document in documents]
+    return [DocumentSpan(document, 0, document.size) for document in documents]
 
 
-def hold_out(documents: list[Document], fraction: float) -> tuple[list[Part], list[Part]]:
+def hold_out(documents: list[Document], fraction: float) -> tuple[list[DocumentSpan], list[DocumentSpan]]:
     """Cuts `fraction` off the end of every document, at a character's border.
 
     Returns:
         the parts to train on and the parts held out, each in the order of the documents.
     """
     if not fraction:
-        return whole(documents), []
+        return full_spans(documents), []
     train, held = [], []
     owed = 0.0  # bytes of short documents that validation has still to get
     alone = len(documents) == 1
     for document in documents:
         size = document.size
-        if size < SHORTEST_CUT and not alone:
+        if size < MIN_SPLIT_BYTES and not alone:
             owed += fraction * size
             if owed >= size:  # never the first: what is owed grows from zero
                 owed -= size
-                held.append(Part(document, 0, size))
+                held.append(DocumentSpan(document, 0, size))
             else:
-                train.append(Part(document, 0, size))
+                train.append(DocumentSpan(document, 0, size))
             continue
         cut = _character_border(document, size - int(fraction * size))
-        if size - cut < SMALLEST_PART:
+        if size - cut < MIN_HELD_OUT_BYTES:
             cut = size
-        train.append(Part(document, 0, cut))
-        held.append(Part(document, cut, size))
+        train.append(DocumentSpan(document, 0, cut))
+        held.append(DocumentSpan(document, cut, size))
     return [part for part in train if part.size], [part for part in held if part.size]
 
 
-def sample(parts: list[Part], size: int) -> list[Part]:
+def sample_spans(parts: list[DocumentSpan], size: int) -> list[DocumentSpan]:
     """About `size` bytes of parts that are at least twice as long, in evenly spaced blocks; all of shorter ones.
 
     Blocks may begin and end within a character. What is compressed, and so can't be read from the middle, is kept.
@@ -82,21 +82,21 @@ def sample(parts: list[Part], size: int) -> list[Part]:
     every = sum(part.size for part in parts) // size
     if every < 2:
         return parts
-    found: list[Part] = []
+    found: list[DocumentSpan] = []
     place = 0  # in all parts, one behind the other
     for part in parts:
-        if part.document.path.suffix.lower() in COMPRESSED:
+        if part.document.path.suffix.lower() in COMPRESSED_SUFFIXES:
             found.append(part)
             continue
         first = -(-(place - BLOCK + 1) // (every * BLOCK)) * every * BLOCK  # of the first block that reaches into it
         for block in range(max(first, 0), place + part.size, every * BLOCK):
             start, stop = max(block - place, 0), min(block + BLOCK - place, part.size)
-            found.append(Part(part.document, part.start + start, part.start + stop))
+            found.append(DocumentSpan(part.document, part.start + start, part.start + stop))
         place += part.size
     return found
 
 
-def hold_out_whole(items: Sequence[T], fraction: float) -> tuple[list[T], list[T]]:
+def hold_out_items(items: Sequence[T], fraction: float) -> tuple[list[T], list[T]]:
     """Holds out whole items, spread evenly over their order: with a tenth, the tenth, the twentieth…
 
     For what can't be cut: pieces of music, conversations. At least one is left to train on, and where there are two or

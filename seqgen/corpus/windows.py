@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.config import parse_split
+from seqgen.config import parse_split_rows
 from seqgen.errors import DataError, UserError
 
 Floats = npt.NDArray[np.float32]
@@ -21,7 +21,7 @@ Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Prepared:
+class ScaledSeries:
     """One series as a network reads it (see `scaling.Scaler`).
 
     targets: shape (rows, columns); 0 where nothing is known.
@@ -41,7 +41,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Parts:
+class SplitPoints:
     """Where a series is cut: it is learnt up to row `train`, chosen by up to `valid`, and measured up to `test`."""
 
     train: int
@@ -53,32 +53,32 @@ class Parts:
         return {"train": (0, self.train), "valid": (self.train, self.valid), "test": (self.valid, self.test)}[part]
 
 
-def cut(rows: int, split_rows: str | None, val_fraction: float, horizon: int) -> Parts:
+def split_points(rows: int, split_rows: str | None, val_fraction: float, horizon: int) -> SplitPoints:
     """The parts of a series of so many rows.
 
-    With `split_rows` (see `config.parse_split`) they are what it says, and rows beyond are left alone. Otherwise the
+    With `split_rows` (see `config.parse_split_rows`) they are what it says, and rows beyond are left alone. Otherwise the
     last `val_fraction` is held out, and somewhat more where it would not hold two horizons.
 
     Raises:
         UserError: the series is shorter than `split_rows` says.
     """
     if split_rows is not None:
-        sizes = parse_split(split_rows)
+        sizes = parse_split_rows(split_rows)
         if sizes[0] < 1:
             edges = [round(sum(sizes[: number + 1]) * rows) for number in range(len(sizes))]
         else:
             edges = [int(sum(sizes[: number + 1])) for number in range(len(sizes))]
         if edges[-1] > rows:
             raise UserError(f"--split-rows {split_rows} takes {edges[-1]:,} rows; there are {rows:,}")
-        return Parts(edges[0], edges[1], edges[2] if len(edges) > 2 else edges[1])
+        return SplitPoints(edges[0], edges[1], edges[2] if len(edges) > 2 else edges[1])
     held = round(rows * val_fraction)
     if val_fraction:
         held = max(held, min(2 * horizon, rows // 4))
-    return Parts(rows - held, rows, rows)
+    return SplitPoints(rows - held, rows, rows)
 
 
 @dataclass(frozen=True)
-class Sample:
+class WindowBatch:
     """Some windows: the arrays that a forecaster takes, and what came after.
 
     history (batch, look-back), channel (batch,), past (batch, look-back, past), known (batch, look-back + horizon,
@@ -102,7 +102,7 @@ class Windows:
 
     def __init__(
         self,
-        series: Sequence[Prepared],
+        series: Sequence[ScaledSeries],
         ranges: Sequence[tuple[int, int]],
         look_back: int,
         horizon: int,
@@ -133,13 +133,13 @@ class Windows:
     def __len__(self) -> int:
         return len(self.origins) * self.columns
 
-    def take(self, numbers: Integers) -> Sample:
+    def take(self, numbers: Integers) -> WindowBatch:
         """The windows with these numbers."""
         origin, channel = self.origins[numbers // self.columns], numbers % self.columns
         back = origin[:, None] + np.arange(-self.look_back, 0)
         ahead = origin[:, None] + np.arange(self.horizon)
         both = np.concatenate([back, ahead], axis=1)
-        return Sample(
+        return WindowBatch(
             self._targets[back, channel[:, None]],
             channel,
             self._past[back],
@@ -157,7 +157,7 @@ def _extended(values: npt.NDArray[np.generic], rows: int) -> npt.NDArray[np.gene
     return np.concatenate([values, np.zeros((rows, *values.shape[1:]), dtype=values.dtype)])
 
 
-def require(windows: Windows, what: str, rows: int) -> None:
+def require_windows(windows: Windows, what: str, rows: int) -> None:
     """Raises `DataError` where there is no window: `what` has only `rows` rows."""
     if not len(windows):
         needed = windows.look_back + windows.horizon
@@ -167,7 +167,7 @@ def require(windows: Windows, what: str, rows: int) -> None:
         )
 
 
-def spread_out(count: int, most: int) -> Integers:
+def evenly_spaced(count: int, most: int) -> Integers:
     """`most` of the numbers below `count`, evenly spread; all where there are no more."""
     if count <= most:
         return np.arange(count, dtype=np.int64)

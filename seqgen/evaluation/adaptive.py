@@ -20,42 +20,42 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqgen.generation.scoring import Scored
-from seqgen.model.network import Network, States, detach
+from seqgen.generation.scoring import TokenScores
+from seqgen.model.network import LanguageModel, LayerStates, detach
 from seqgen.tokenizers import Codec
 
 
 @dataclass(frozen=True)
-class Adaptation:
+class DynamicEvaluationOptions:
     """How weights follow: the step η, the way back λ (of each stretch), and tokens a stretch."""
 
-    rate: float = 1e-3
+    learning_rate: float = 1e-3
     decay: float = 3e-3
-    stretch: int = 32
+    chunk_length: int = 32
 
 
 class AdaptiveScorer:
-    """Reads records like `text.Scorer`, and learns from them. What was learnt stays from record to record."""
+    """Reads records like `text.TorchScorer`, and learns from them. What was learnt stays from record to record."""
 
-    def __init__(self, network: Network, codec: Codec, adaptation: Adaptation | None = None) -> None:
+    def __init__(self, network: LanguageModel, codec: Codec, adaptation: DynamicEvaluationOptions | None = None) -> None:
         self.network = copy.deepcopy(network).requires_grad_(True).eval()
-        self._adaptation = adaptation or Adaptation()
+        self._adaptation = adaptation or DynamicEvaluationOptions()
         self._codec = codec
         self._weights: list[Tensor] = list(self.network.parameters())
         self._start = [weight.detach().clone() for weight in self._weights]
         self._squares = [torch.zeros_like(weight) for weight in self._weights]
         self._steps = 0
         self._device = network.embedding.device
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """A new record: the state is as at its beginning, the weights as they are."""
-        self._states: States = self.network.initial(1)
+        self._states: LayerStates = self.network.initial(1)
         self._last = self._codec.end
 
-    def read(self, ids: npt.NDArray[np.int32]) -> Iterator[Scored]:
+    def read(self, ids: npt.NDArray[np.int32]) -> Iterator[TokenScores]:
         """The cost of every id, each given all before it."""
-        size = self._adaptation.stretch
+        size = self._adaptation.chunk_length
         for start in range(0, len(ids), size):
             piece = ids[start : start + size]
             targets = torch.from_numpy(piece.astype(np.int64)).to(self._device)
@@ -67,17 +67,17 @@ class AdaptiveScorer:
                 gradients = torch.autograd.grad(nats.mean(), self._weights)
             self._states, self._last = detach(states), int(piece[-1])
             self._follow(gradients)
-            yield Scored(piece, nats.detach().double().cpu().numpy())
+            yield TokenScores(piece, nats.detach().double().cpu().numpy())
 
     @torch.no_grad()
     def _follow(self, gradients: tuple[Tensor, ...]) -> None:
         """One step of the weights."""
         self._steps += 1
         share = 1 / self._steps
-        rate, decay = self._adaptation.rate, self._adaptation.decay
+        learning_rate, decay = self._adaptation.learning_rate, self._adaptation.decay
         torch._foreach_lerp_(self._squares, torch._foreach_mul(gradients, gradients), share)
         roots = torch._foreach_sqrt(self._squares)
         for root in roots:
             root.add_(1e-3 * root.mean() + torch.finfo(root.dtype).tiny)
-        torch._foreach_addcdiv_(self._weights, gradients, roots, -rate)
+        torch._foreach_addcdiv_(self._weights, gradients, roots, -learning_rate)
         torch._foreach_lerp_(self._weights, self._start, decay)

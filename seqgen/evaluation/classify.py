@@ -15,7 +15,7 @@ Probabilities = npt.NDArray[np.floating]
 Targets = npt.NDArray[np.bool_]
 
 
-def chosen(probabilities: Probabilities, multi: bool) -> Targets:
+def predicted_labels(probabilities: Probabilities, multi: bool) -> Targets:
     """The labels given, shape (texts, labels): the likeliest, or where there may be several those likelier than not."""
     if multi:
         return probabilities > 0.5
@@ -33,7 +33,7 @@ def measures(probabilities: Probabilities, targets: Targets, labels: Sequence[st
     `accuracy` is the share of texts whose labels are all right; `macro_f1` the mean over the labels that occur;
     `log_loss` in nats a text; `expected_calibration_error` after Guo et al. (2017), in 15 equal bins.
     """
-    given = chosen(probabilities, multi)
+    given = predicted_labels(probabilities, multi)
     right = (given == targets).all(axis=1)
     hits = (given & targets).sum(axis=0)
     support, guesses = targets.sum(axis=0), given.sum(axis=0)
@@ -48,11 +48,11 @@ def measures(probabilities: Probabilities, targets: Targets, labels: Sequence[st
         "accuracy": float(right.mean()),
         "macro_f1": float(np.mean(occurring)) if occurring else 0.0,
         "log_loss": log_loss(probabilities, targets, multi),
-        "expected_calibration_error": calibration_error(probabilities, targets, multi),
+        "expected_calibration_error": expected_calibration_error(probabilities, targets, multi),
         "per_class": per_class,
     }
     if not multi:
-        found["confusion"] = {"labels": list(labels), "matrix": confusion(given, targets).tolist()}
+        found["confusion"] = {"labels": list(labels), "matrix": confusion_matrix(given, targets).tolist()}
     else:
         found["confusion"] = {"labels": list(labels), "matrix": _confusion_of_several(given, targets).tolist()}
     return found
@@ -67,7 +67,7 @@ def log_loss(probabilities: Probabilities, targets: Targets, multi: bool) -> flo
     return float(-(np.log(shares) * targets + np.log(rest) * ~targets).sum(axis=1).mean())
 
 
-def calibration_error(probabilities: Probabilities, targets: Targets, multi: bool) -> float:
+def expected_calibration_error(probabilities: Probabilities, targets: Targets, multi: bool) -> float:
     """How far confidence and accuracy are apart, in the mean over the texts (or, with several labels, over all yeses
     and noes)."""
     if multi:
@@ -85,7 +85,7 @@ def calibration_error(probabilities: Probabilities, targets: Targets, multi: boo
     return total / max(len(confidence), 1)
 
 
-def confusion(given: Targets, targets: Targets) -> npt.NDArray[np.int64]:
+def confusion_matrix(given: Targets, targets: Targets) -> npt.NDArray[np.int64]:
     """Counts of texts, by true label (rows) and label given (columns)."""
     size = targets.shape[1]
     pairs = targets.argmax(axis=1) * size + given.argmax(axis=1)
@@ -97,14 +97,14 @@ def _confusion_of_several(given: Targets, targets: Targets) -> npt.NDArray[np.in
     return targets.astype(np.int64).T @ given.astype(np.int64)
 
 
-def majority(shares: npt.NDArray[np.floating], targets: Targets, labels: Sequence[str], multi: bool) -> dict[str, Any]:
+def majority_baseline(shares: npt.NDArray[np.floating], targets: Targets, labels: Sequence[str], multi: bool) -> dict[str, Any]:
     """The rival that always says what is most common in training; `shares` of the labels there, shape (labels,)."""
     return measures(np.broadcast_to(shares, targets.shape), targets, labels, multi)
 
 
 def most_confident_mistakes(probabilities: Probabilities, targets: Targets, most: int, multi: bool) -> list[int]:
     """Numbers of the texts that are most surely wrong, the worst first."""
-    wrong = (chosen(probabilities, multi) != targets).any(axis=1)
+    wrong = (predicted_labels(probabilities, multi) != targets).any(axis=1)
     surety = (np.where(targets, 1 - probabilities, probabilities) if multi else probabilities).max(axis=1)
     order = np.argsort(-np.where(wrong, surety, -1.0), kind="stable")
     return [int(number) for number in order[:most] if wrong[number]]

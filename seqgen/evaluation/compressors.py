@@ -10,7 +10,7 @@ import lzma
 import math
 from collections.abc import Callable
 
-from seqgen.evaluation.text import Tally
+from seqgen.evaluation.text import TextTally
 
 Compressor = Callable[[bytes], int]  # the length of the output in bytes
 
@@ -30,11 +30,11 @@ def ppmd(data: bytes) -> int:
 
 
 COMPRESSORS: dict[str, Compressor] = {"xz": xz, "ppmd": ppmd}
-MOST = 64 << 20  # bytes that a rival reads: beyond, it would take longer than the model
+MAX_BYTES = 64 << 20  # bytes that a rival reads: beyond, it would take longer than the model
 
 
-def rivals(records: list[bytes], training_text: bytes, tally: Tally) -> dict[str, dict[str, float]]:
-    """The measures of every compressor that is installed, under the names that `Tally.metrics` uses.
+def baselines(records: list[bytes], training_text: bytes, tally: TextTally) -> dict[str, dict[str, float]]:
+    """The measures of every compressor that is installed, under the names that `TextTally.metrics` uses.
 
     Args:
         records: what the model was evaluated on.

@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.evaluation.ngram import NgramRival
-from seqgen.evaluation.text import Scorer
-from seqgen.generation.music import Possible
-from seqgen.model.network import Network
-from seqgen.music.events import steps_in
+from seqgen.evaluation.ngram import NgramModel
+from seqgen.evaluation.text import TorchScorer
+from seqgen.generation.music import GrammarMasks
+from seqgen.model.network import LanguageModel
+from seqgen.music.events import count_steps
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.midi import MidiCodec
 
 _ORDER = 5  # of the stronger rival: longer ones are hardly better on music of this size
 
 
-def event_nats(network: Network, codec: MidiCodec, ids: Ids) -> npt.NDArray[np.float64]:
+def event_nats(network: LanguageModel, codec: MidiCodec, ids: Ids) -> npt.NDArray[np.float64]:
     """What every event of a piece costs, given all before it and that it is a legal piece; shape (events,)."""
-    scorer = Scorer(network, codec, Possible(codec.vocabulary))
+    scorer = TorchScorer(network, codec, GrammarMasks(codec.vocabulary))
     return np.concatenate([np.zeros(0), *(scored.nats for scored in scorer.read(ids))])
 
 
@@ -35,20 +35,20 @@ class EventTally:
     steps: int = 0
     nats: float = 0.0
 
-    def add(self, network: Network, codec: MidiCodec, piece: Ids) -> None:
+    def add(self, network: LanguageModel, codec: MidiCodec, piece: Ids) -> None:
         """Scores one piece, given without its `end`."""
         whole = np.append(piece, codec.end).astype(np.int32)
         self.records += 1
         self.events += len(whole)
-        self.steps += steps_in(whole, codec.vocabulary)
+        self.steps += count_steps(whole, codec.vocabulary)
         self.nats += float(event_nats(network, codec, whole).sum())
 
     def metrics(self) -> dict[str, float]:
         """The measures of the contract."""
-        return measures(self.nats, self.events, self.steps)
+        return event_metrics(self.nats, self.events, self.steps)
 
 
-def measures(nats: float, events: int, steps: int) -> dict[str, float]:
+def event_metrics(nats: float, events: int, steps: int) -> dict[str, float]:
     """Nats of so many events in so many steps, as the contract's measures."""
     return {
         "nats_per_event": nats / max(events, 1),
@@ -58,16 +58,16 @@ def measures(nats: float, events: int, steps: int) -> dict[str, float]:
     }
 
 
-def rivals(
+def baselines(
     training: npt.NDArray[Any], pieces: Iterable[Ids], codec: MidiCodec, order: int = _ORDER
 ) -> dict[str, dict[str, float]]:
     """Models that only count: how often each event came in training, and each after the four before it."""
     held_out = [np.append(piece, codec.end) for piece in pieces]
-    steps = sum(steps_in(piece, codec.vocabulary) for piece in held_out)
+    steps = sum(count_steps(piece, codec.vocabulary) for piece in held_out)
     ids = np.concatenate([[codec.end], *held_out]).astype(np.int64)
     found = {}
     for name, length in (("unigram", 1), (f"{order}-gram", order)):
-        rival = NgramRival.fit(np.asarray(training, dtype=np.int64), codec.vocab_size, length)
+        rival = NgramModel.fit(np.asarray(training, dtype=np.int64), codec.vocab_size, length)
         nats = float(rival.nats(ids)[1:].sum())
-        found[name] = measures(nats, len(ids) - 1, steps)
+        found[name] = event_metrics(nats, len(ids) - 1, steps)
     return found

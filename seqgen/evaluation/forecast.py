@@ -13,7 +13,7 @@ Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 
-class Tally:
+class ForecastTally:
     """Sums over forecasts of one forecaster; `add` batches in any order, then `metrics`.
 
     Scaled errors are in units of each column's standard deviation over the rows learnt from, whatever the network's
@@ -87,7 +87,7 @@ class Tally:
         """How many numbers were forecast and are known."""
         return int(self._seen.sum())
 
-    def metrics(self, persistence: Tally | None = None) -> dict[str, Any]:
+    def metrics(self, persistence: ForecastTally | None = None) -> dict[str, Any]:
         """The measures of `evaluate --json`, and those of each column; `skill` is 1 − scaled_mse / that of
         `persistence`."""
         result = self._over(slice(None), persistence)
@@ -97,7 +97,7 @@ class Tally:
             }
         return result
 
-    def _over(self, columns: slice, persistence: Tally | None) -> dict[str, Any]:
+    def _over(self, columns: slice, persistence: ForecastTally | None) -> dict[str, Any]:
         seen = max(self._seen[columns].sum(), 1.0)
         mse = float(self._squared[columns].sum() / seen)
         scaled = float(self._scaled_squared[columns].sum() / seen)
@@ -116,13 +116,13 @@ class Tally:
             size = max(float(self._size[columns].sum()), 1e-300)
             result["wql"] = float(2 * self._pinball[columns].sum(0).mean() / size)
             shares = self._inside[columns].sum(0) / self._banded[columns].sum()
-            result["coverage"] = {name_of_band(self.levels, place): float(share) for place, share in enumerate(shares)}
+            result["coverage"] = {interval_name(self.levels, place): float(share) for place, share in enumerate(shares)}
         if persistence is not None:
             naive = persistence._scaled_squared[columns].sum() / seen
             result["skill"] = float(1 - scaled / naive) if naive > 0 else 0.0
         return result
 
 
-def name_of_band(levels: Sequence[float], place: int) -> str:
+def interval_name(levels: Sequence[float], place: int) -> str:
     """What the band is called whose lower end is `levels[place]`: `80` for 10 and 90."""
     return f"{levels[len(levels) - 1 - place] - levels[place]:g}"

@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.corpus.windows import Integers, Windows, spread_out
+from seqgen.corpus.windows import Integers, Windows, evenly_spaced
 from seqgen.model import linear_map
 
 Floats = npt.NDArray[np.float32]
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float32]
 _MOST_ERRORS = 1500  # windows a column whose errors make bands
 
 
-class Rival(Protocol):
+class BaselineForecaster(Protocol):
     """Forecasts in the network's scale."""
 
     name: ClassVar[str]
@@ -68,14 +68,14 @@ class NLinear:
         return np.asarray(moved @ self._map[:horizon].T + last, dtype=np.float32)
 
 
-class Banded:
+class BaselineWithIntervals:
     """A rival with quantiles: its forecast and, for each column and step, the quantiles of its errors on `windows`."""
 
-    def __init__(self, rival: Rival, windows: Windows, levels: Sequence[float]) -> None:
+    def __init__(self, rival: BaselineForecaster, windows: Windows, levels: Sequence[float]) -> None:
         self.rival = rival
         self.name = rival.name
         columns = windows.columns
-        origins = spread_out(len(windows.origins), _MOST_ERRORS)
+        origins = evenly_spaced(len(windows.origins), _MOST_ERRORS)
         errors = []
         for column in range(columns):
             sample = windows.take(origins * columns + column)

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 
-def available() -> bool:
+def is_available() -> bool:
     """Whether scikit-learn is installed."""
     return importlib.util.find_spec("sklearn") is not None
 
 
-def probabilities(
+def fit_predict_proba(
     train: Sequence[str], targets: npt.NDArray[np.bool_], test: Sequence[str], multi: bool
 ) -> npt.NDArray[np.float64]:
     """What the rival says of `test`, shape (texts, labels), after `train` with `targets` of that many columns.

@@ -285,9 +285,9 @@ def compare(reference: Sequence[Piece], generated: Sequence[Piece]) -> Compariso
     for name in FEATURES:
         intra = distances_within(reference_values[name][real])
         inter = distances_between(reference_values[name][real], generated_values[name][own])
-        first, second = densities(intra, inter)
+        first, second = kernel_densities(intra, inter)
         overlap[name] = min(float(np.minimum(first, second).sum()), 1.0)
-        kl[name] = divergence(first, second)
+        kl[name] = kl_divergence(first, second)
     return Comparison(overlap, kl, reference_values, generated_values)
 
 
@@ -306,7 +306,7 @@ def _distances(values: Values, row: Values) -> Values:
     return np.asarray(np.sqrt(np.square(values - row).sum(axis=1)))
 
 
-def densities(first: Values, second: Values) -> tuple[Values, Values]:
+def kernel_densities(first: Values, second: Values) -> tuple[Values, Values]:
     """Gaussian kernel density estimates of two samples, as shares of points of a grid that holds both, shape (points,)
     each; the overlap area is the sum of the lesser ones.
 
@@ -343,7 +343,7 @@ def _density(sample: Values, bandwidth: float, low: float, high: float) -> Value
     return np.asarray(blurred / blurred.sum())
 
 
-def divergence(first: Values, second: Values) -> float:
+def kl_divergence(first: Values, second: Values) -> float:
     """Kullback–Leibler divergence Σ p · ln(p / q) in nats of shares q from shares p, shape (points,) each. 10^−12 of
     both is spread evenly over the points, so that it is finite where q is 0: at most some 37."""
     p, q = ((1 - _HAZE) * shares + _HAZE / len(shares) for shares in (first, second))

@@ -22,7 +22,7 @@ class _Level:
     counts: Ints
 
 
-class NgramRival:
+class NgramModel:
     """An n-gram model with interpolated Witten–Bell smoothing (Witten & Bell, 1991; Chen & Goodman, 1999, section 2.4).
 
     p(w | c) = (count(c w) + kinds(c) · p(w | shorter c)) / (count(c) + kinds(c)), down to 1 / vocabulary.
@@ -33,7 +33,7 @@ class NgramRival:
         self._vocab_size = vocab_size
 
     @classmethod
-    def fit(cls, ids: npt.NDArray[Any], vocab_size: int, order: int = 5) -> NgramRival:
+    def fit(cls, ids: npt.NDArray[Any], vocab_size: int, order: int = 5) -> NgramModel:
         """Counts `ids`, shape (tokens,), with contexts of up to `order` − 1 ids.
 
         Raises `ValueError` where so many ids in a row have no place in 63 bits.

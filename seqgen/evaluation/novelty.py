@@ -24,7 +24,7 @@ _BORDER = 1 << 40  # above every step: behind each run one of its own, so that n
 
 
 @dataclass(frozen=True)
-class Copy:
+class CopiedRun:
     """A run of `notes` notes, two or more, that also occurs in training piece number `piece`, from step `start` of it
     on. Where there is no such run, `notes` is 0 and `piece` None."""
 
@@ -54,9 +54,9 @@ class CopyFinder:
         self._inverses = _powers(_inverse(_BASE), len(self._steps) + 1)
         self._sorted = _suffix_array(self._steps)
 
-    def longest_copy(self, piece: Piece) -> Copy:
+    def longest_copy(self, piece: Piece) -> CopiedRun:
         """The longest run of notes of one track of `piece` that occurs in one track of a piece of the set."""
-        best = Copy(0)
+        best = CopiedRun(0)
         for steps, _ in _tracks(piece):
             lengths, places = self._matches(steps)
             for at in np.argsort(-lengths, kind="stable"):
@@ -66,7 +66,7 @@ class CopyFinder:
                 # Different runs may have the same hash, however unlikely that is.
                 if np.array_equal(self._steps[place : place + length], steps[at : at + length]):
                     run = int(np.searchsorted(self._ends, place, side="right"))
-                    best = Copy(length + 1, self._owners[run], int(self._onsets[place]))
+                    best = CopiedRun(length + 1, self._owners[run], int(self._onsets[place]))
                     break
         return best
 

@@ -16,32 +16,32 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from seqgen.generation.scoring import Masks, Scored
-from seqgen.model.network import Network, States
+from seqgen.generation.scoring import MaskFunction, TokenScores
+from seqgen.model.network import LanguageModel, LayerStates
 from seqgen.tokenizers import Codec, encode_stream
 
 _PIECE = 4096  # ids read at a time: bounds memory on records of any length
 
 
-def token_nats(network: Network, codec: Codec, chunks: Iterable[bytes], masks: Masks | None = None) -> Iterator[Scored]:
+def token_nats(network: LanguageModel, codec: Codec, chunks: Iterable[bytes], masks: MaskFunction | None = None) -> Iterator[TokenScores]:
     """What each token of a record costs, in order, in flat memory. The first token's cost is included."""
-    scorer = Scorer(network, codec, masks)
+    scorer = TorchScorer(network, codec, masks)
     for ids in encode_stream(codec, chunks):
         yield from scorer.read(ids)
 
 
-class Scorer:
+class TorchScorer:
     """Reads a record piece by piece; the state stays between calls of `read`, as if it were one."""
 
-    def __init__(self, network: Network, codec: Codec, masks: Masks | None = None) -> None:
+    def __init__(self, network: LanguageModel, codec: Codec, masks: MaskFunction | None = None) -> None:
         """`masks` says which ids were possible at each place: only they share the probability."""
         self._masks = masks
         self._network = network
         self._device = network.embedding.device
-        self._states: States = network.initial(1)
+        self._states: LayerStates = network.initial(1)
         self._last = codec.end
 
-    def read(self, ids: npt.NDArray[np.int32]) -> Iterator[Scored]:
+    def read(self, ids: npt.NDArray[np.int32]) -> Iterator[TokenScores]:
         """The cost of every id, each given all before it."""
         for start in range(0, len(ids), _PIECE):
             piece = ids[start : start + _PIECE]
@@ -56,11 +56,11 @@ class Scorer:
                     logits = logits.masked_fill(~possible, -torch.inf)
                 nats = F.cross_entropy(logits, targets, reduction="none")
             self._last = int(piece[-1])
-            yield Scored(piece, nats.double().cpu().numpy())
+            yield TokenScores(piece, nats.double().cpu().numpy())
 
 
 @dataclass
-class Tally:
+class TextTally:
     """Sums over records. The first character of each record, with all tokens that spell it, is left out of the sums;
     `characters` and `bytes` count everything."""
 
@@ -108,18 +108,18 @@ class _Words:
         self._inside = bool(chunk[-1:].strip())
 
 
-class Reads(Protocol):
-    """What tells the cost of a record's ids, piece by piece: `Scorer`, or one that learns from them."""
+class TokenScorer(Protocol):
+    """What tells the cost of a record's ids, piece by piece: `TorchScorer`, or one that learns from them."""
 
-    def read(self, ids: npt.NDArray[np.int32]) -> Iterator[Scored]: ...
+    def read(self, ids: npt.NDArray[np.int32]) -> Iterator[TokenScores]: ...
 
 
-def tally(
-    network: Network, codec: Codec, chunks: Iterable[bytes], into: Tally | None = None, scorer: Reads | None = None
-) -> Tally:
+def tally_record(
+    network: LanguageModel, codec: Codec, chunks: Iterable[bytes], into: TextTally | None = None, scorer: TokenScorer | None = None
+) -> TextTally:
     """Scores one record and adds it to `into`. A `scorer` at a record's beginning reads instead of `network`."""
-    scorer = scorer or Scorer(network, codec)
-    result = into or Tally()
+    scorer = scorer or TorchScorer(network, codec)
+    result = into or TextTally()
     spellings = _spellings(codec)
     lengths = np.array([len(piece) for piece in spellings], dtype=np.int64)
     characters = np.array([_characters(piece) for piece in spellings], dtype=np.int64)

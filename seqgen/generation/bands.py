@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from seqgen.corpus.windows import Floats, Integers, Prepared, Windows
-from seqgen.model.forecaster import Forecaster, inputs
+from seqgen.corpus.windows import Floats, Integers, ScaledSeries, Windows
+from seqgen.model.forecaster import Forecaster, model_inputs
 
 Values = npt.NDArray[np.float64]
 
@@ -39,7 +39,7 @@ _AT_ONCE = 1024  # windows through the network
 _ORIGINS, _NUMBERS = 1 << 11, 1 << 15  # origins, and these times columns, that are reckoned with together
 
 
-def lately(network: Forecaster, series: Prepared, origins: Integers, learnt: int = 0) -> Floats:
+def recent_factors(network: Forecaster, series: ScaledSeries, origins: Integers, trained_rows: int = 0) -> Floats:
     """By how much each quantile's distance from the median must be multiplied.
 
     Args:
@@ -57,11 +57,11 @@ def lately(network: Forecaster, series: Prepared, origins: Integers, learnt: int
     at_once = max(1, min(_ORIGINS, _NUMBERS // columns))
     for first in range(0, len(origins), at_once):
         part = slice(first, first + at_once)
-        result[part] = _factors(network, series, origins[part], learnt)
+        result[part] = _factors(network, series, origins[part], trained_rows)
     return result
 
 
-def stretched(outputs: Floats, factors: Floats) -> Floats:
+def scaled_intervals(outputs: Floats, factors: Floats) -> Floats:
     """Forecasts, shape (…, horizon, 1 + levels), with quantiles that are `factors`, shape (…, levels), times as far
     from the median; in order, as a band may be stretched more than the one around it."""
     quantiles = outputs[..., 1:]
@@ -72,7 +72,7 @@ def stretched(outputs: Floats, factors: Floats) -> Floats:
     return np.concatenate([outputs[..., :1], wider], axis=-1)
 
 
-def needed(quantiles: Floats, truth: Floats, band: int) -> Floats:
+def conformity_scores(quantiles: Floats, truth: Floats, band: int) -> Floats:
     """The factor with which a band would just have held the truth, shape (windows, steps): its score.
 
     Args:
@@ -85,12 +85,12 @@ def needed(quantiles: Floats, truth: Floats, band: int) -> Floats:
     return np.asarray(np.maximum(below, above))
 
 
-def _factors(network: Forecaster, series: Prepared, origins: Integers, learnt: int) -> Floats:
-    """See `lately`."""
+def _factors(network: Forecaster, series: ScaledSeries, origins: Integers, trained_rows: int) -> Floats:
+    """See `recent_factors`."""
     config = network.config
-    horizon, middle = config.horizon, config.middle
+    horizon, middle = config.horizon, config.median_index
     stride = max(1, horizon // _OVERLAP)
-    first = max(config.look_back, learnt, int(origins[0]) - horizon * (1 + _REACH))
+    first = max(config.look_back, trained_rows, int(origins[0]) - horizon * (1 + _REACH))
     rows = (-(-first // stride) * stride, int(origins[-1]))
     windows = Windows([series], [rows], config.look_back, horizon, stride)
     columns, count = windows.columns, len(windows.origins)
@@ -126,15 +126,15 @@ def _normal(share: float) -> Values:
 def _held(network: Forecaster, windows: Windows, some: Integers) -> tuple[Values, Values]:
     """Of the windows from `some` of the origins the share of steps that each band would have held with each factor of
     the grid, shape (origins, columns, bands, factors), and the share whose truth is known, shape (origins, columns)."""
-    columns, middle = windows.columns, network.config.middle
+    columns, middle = windows.columns, network.config.median_index
     sample = windows.take((some[:, None] * columns + np.arange(columns)).ravel())
     with torch.inference_mode():
-        outputs = network.predict(*inputs(sample, network.segment_weight.device))
+        outputs = network.predict(*model_inputs(sample, network.segment_weight.device))
     quantiles = outputs[:, :, 1:].float().cpu().numpy()
     held = np.zeros((len(quantiles), middle, len(_GRID)))
     for band in range(middle):
         with np.errstate(over="ignore", invalid="ignore"):
-            scores = needed(quantiles, sample.future, band)
+            scores = conformity_scores(quantiles, sample.future, band)
         held[:, band] = _shares(np.where(np.isnan(scores), np.inf, scores), sample.observed)
     seen = sample.observed.mean(axis=1)
     return held.reshape(len(some), columns, middle, -1), seen.reshape(len(some), columns)

@@ -1,7 +1,7 @@
 """The light engine where the compiled kernels are there: the same numbers, a whole step in one call (`native/light.c`).
 
-With `whole`, weights are whole numbers of 8 bits with a scale a row, and outputs are rounded to 8 bits before they are
-multiplied: a quarter of the memory to walk through a step, which is what a single stream waits for. `rounding_cost`
+With `quantized`, weights are whole numbers of 8 bits with a scale a row, and outputs are rounded to 8 bits before they are
+multiplied: a quarter of the memory to walk through a step, which is what a single stream waits for. `quantization_cost`
 measures what that costs; it is done when a model is trained.
 """
 
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from seqgen.config import NetworkConfig
 from seqgen.generation.filters import log_softmax
 from seqgen.model.layout import GATES, STATES
-from seqgen.native import library, place_of
+from seqgen.native import library, pointer_to
 
 Array = npt.NDArray[np.float32]
 
@@ -61,19 +61,19 @@ class _Light(ctypes.Structure):
     ]
 
 
-def rounding_cost(config: NetworkConfig, weights: Mapping[str, Array], ids: npt.NDArray[np.integer]) -> float | None:
+def quantization_cost(config: NetworkConfig, weights: Mapping[str, Array], ids: npt.NDArray[np.integer]) -> float | None:
     """Bits a token by which rounding to 8 bits raises the cost of `ids`, consecutive ones, up to 16,384 of which are
     read, in 64 pieces; None where this machine can't tell, or they are too few to tell by."""
     streams = 64
     length = min(256, (len(ids) - 1) // streams)
-    if length < 2 or not whole_numbers_are_fast():
+    if length < 2 or not int8_is_fast():
         return None
     pieces = np.asarray(ids[: streams * length + 1], dtype=np.int64)
     inputs, targets = pieces[:-1].reshape(streams, length), pieces[1:].reshape(streams, length)
     rows = np.arange(streams)
     nats = []
-    for whole in (False, True):
-        engine = CompiledEngine(config, weights, whole)
+    for quantized in (False, True):
+        engine = NativeEngine(config, weights, quantized)
         state, total = engine.initial(streams), 0.0
         for t in range(length):
             logits, state = engine.step(inputs[:, t], state)
@@ -82,24 +82,24 @@ def rounding_cost(config: NetworkConfig, weights: Mapping[str, Array], ids: npt.
     return (nats[1] - nats[0]) / (streams * length) / math.log(2)
 
 
-def whole_numbers_are_fast() -> bool:
+def int8_is_fast() -> bool:
     """Whether this processor multiplies whole numbers of 8 bits faster than float32."""
     kernels = library()
-    return kernels is not None and bool(kernels.seqgen_light_whole())
+    return kernels is not None and bool(kernels.seqgen_has_int8_products())
 
 
-class CompiledEngine:
+class NativeEngine:
     """See `engine.Engine`. A state is an array of shape (streams, layers, tensors of the cell, units)."""
 
-    wave = 256
+    batch_size = 256
 
-    def __init__(self, config: NetworkConfig, weights: Mapping[str, Array], whole: bool = False) -> None:
+    def __init__(self, config: NetworkConfig, weights: Mapping[str, Array], quantized: bool = False) -> None:
         kernels = library()
         assert kernels is not None, "ask for the library before"
         self.vocab_size = config.vocab_size
-        self.whole = whole
-        self.arithmetic = "8 bits" if whole else "float32"
-        self._run_kernel = kernels.seqgen_light_run
+        self.quantized = quantized
+        self.arithmetic = "8 bits" if quantized else "float32"
+        self._run_kernel = kernels.seqgen_stack_run
         self._kept: list[npt.NDArray] = []  # what the kernels point to
         layers = []
         for number in range(config.num_layers):
@@ -166,7 +166,7 @@ class CompiledEngine:
             state = new
         return state
 
-    def read_out(self, ids: npt.NDArray[np.integer], state: Array) -> tuple[Array, Array]:
+    def logits_of(self, ids: npt.NDArray[np.integer], state: Array) -> tuple[Array, Array]:
         outputs, new = np.empty((len(ids), self._shape[2]), dtype=np.float32), np.array(state)
         if len(ids):
             self._run(len(ids), self._gates(ids), state, new, None, outputs)
@@ -179,10 +179,10 @@ class CompiledEngine:
     def select(self, state: Array, rows: Sequence[int]) -> Array:
         return state[np.asarray(rows, dtype=np.intp)]
 
-    def export(self, state: Array, row: int) -> Array:
+    def export_state(self, state: Array, row: int) -> Array:
         return state[row].copy()
 
-    def adopt(self, cells: Array) -> Array:
+    def import_state(self, cells: Array) -> Array:
         return np.array(cells, dtype=np.float32)[None]
 
     def _gates(self, ids: npt.NDArray[np.integer]) -> Array:
@@ -199,8 +199,8 @@ class CompiledEngine:
         self, steps: int, first: Array, old: Array, new: Array, logits: Array | None, outputs: Array | None = None
     ) -> None:
         failed = self._run_kernel(
-            self._where, steps, len(old), place_of(first), place_of(old), place_of(new),
-            None if logits is None else place_of(logits), None if outputs is None else place_of(outputs),
+            self._where, steps, len(old), pointer_to(first), pointer_to(old), pointer_to(new),
+            None if logits is None else pointer_to(logits), None if outputs is None else pointer_to(outputs),
         )  # fmt: skip
         if failed:
             raise MemoryError("there is no memory for another step")
@@ -214,7 +214,7 @@ class CompiledEngine:
         """`weight`, shape (rows, columns), as the kernels have it."""
         rows, columns = weight.shape
         tall = -(-rows // _ROWS) * _ROWS
-        if not self.whole:
+        if not self.quantized:
             padded = np.zeros((tall, columns), dtype=np.float32)
             padded[:rows] = weight
             return _Matrix(tall, columns, self._keep(padded.reshape(-1, _ROWS, columns).transpose(0, 2, 1)), None, None)

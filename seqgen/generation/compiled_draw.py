@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.generation.filters import Chain
-from seqgen.native import library, place_of
+from seqgen.generation.filters import FilterChain
+from seqgen.native import library, pointer_to
 
 _D, _L, _P = ctypes.c_double, ctypes.c_long, ctypes.c_void_p
 
@@ -27,7 +27,7 @@ class _Filters(ctypes.Structure):
         *[(name, _L) for name in (
             "top_k", "window", "dry_window", "dry_allowed", "forbidden_count", "bias_count", "kind_count",
         )],
-        *[(name, _P) for name in ("forbidden", "biased", "bias", "kinds", "breaks")],
+        *[(name, _P) for name in ("forbidden", "biased", "bias", "event_temperatures", "sequence_breakers")],
     ]  # fmt: skip
 
 
@@ -35,10 +35,10 @@ class _Streams(ctypes.Structure):
     _fields_ = [("capacity", _L), *[(name, _P) for name in ("history", "broken", "counts", "places", "limits")]]
 
 
-class CompiledDrawing:
-    """See `draw.Drawing`."""
+class NativeSampler:
+    """See `draw.Sampler`."""
 
-    def __init__(self, filters: Chain, vocab_size: int, history: Sequence[int], streams: int) -> None:
+    def __init__(self, filters: FilterChain, vocab_size: int, history: Sequence[int], streams: int) -> None:
         kernels = library()
         assert kernels is not None, "ask for the library before"
         self._draw = kernels.seqgen_draw
@@ -48,17 +48,17 @@ class CompiledDrawing:
         options, names = filters.options, filters.names
         window = options.repetition_window if options.repetition_penalty != 1 else 0
         dry_window = options.dry_window if options.dry_multiplier else 0
-        kinds = (_Kind * len(names.kinds))(*(_Kind(kind.temperature, kind.first, kind.last) for kind in names.kinds))
-        self._kept.append(kinds)
+        event_temperatures = (_Kind * len(names.event_temperatures))(*(_Kind(kind.temperature, kind.first, kind.last) for kind in names.event_temperatures))
+        self._kept.append(event_temperatures)
         self._filters = _Filters(
             options.repetition_penalty, options.dry_multiplier, options.dry_base, options.temperature,
             options.dynatemp_range, options.dynatemp_exponent, options.top_p, options.typical_p, options.min_p,
             options.xtc_probability, options.xtc_threshold, options.mirostat_tau, options.mirostat_eta,
             min(options.top_k, vocab_size), window, dry_window, options.dry_allowed_length, len(filters.forbidden),
-            len(names.bias), len(names.kinds), self._keep(np.array(filters.forbidden, dtype=np.int32)),
+            len(names.bias), len(names.event_temperatures), self._keep(np.array(filters.forbidden, dtype=np.int32)),
             self._keep(np.array([token for token, _ in names.bias], dtype=np.int32)),
-            self._keep(np.array([added for _, added in names.bias], dtype=np.float64)), ctypes.addressof(kinds),
-            None if names.breaks is None else self._keep(names.breaks.table),
+            self._keep(np.array([added for _, added in names.bias], dtype=np.float64)), ctypes.addressof(event_temperatures),
+            None if names.sequence_breakers is None else self._keep(names.sequence_breakers.table),
         )  # fmt: skip
         longest = max(window, dry_window)
         ids = np.zeros((streams, 2 * longest), dtype=np.int32)
@@ -66,8 +66,8 @@ class CompiledDrawing:
         places = np.zeros((streams, 2), dtype=np.int32)
         recent = list(history[-longest:]) if longest else []
         ids[:, : len(recent)] = recent
-        if names.breaks is not None:
-            flags, state = names.breaks.read(history[-longest - names.breaks.longest :])
+        if names.sequence_breakers is not None:
+            flags, state = names.sequence_breakers.read(history[-longest - names.sequence_breakers.longest :])
             broken[:, : len(recent)], places[:] = flags[len(flags) - len(recent) :], state
         self._counts = np.full(streams, len(recent), dtype=np.int64)
         self._places = places if longest else None
@@ -91,18 +91,18 @@ class CompiledDrawing:
         allowed: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[list[int], list[float]]:
         if possible is not self._possible:
-            self._possible, self._possible_place = possible, None if possible is None else place_of(possible)
+            self._possible, self._possible_place = possible, None if possible is None else pointer_to(possible)
         if allowed is not self._allowed:
-            self._allowed, self._allowed_place = allowed, None if allowed is None else place_of(allowed)
+            self._allowed, self._allowed_place = allowed, None if allowed is None else pointer_to(allowed)
         failed = self._draw(
-            *self._settings, place_of(np.ascontiguousarray(logits)), self._possible_place, self._allowed_place,
+            *self._settings, pointer_to(np.ascontiguousarray(logits)), self._possible_place, self._allowed_place,
             *self._results,
         )  # fmt: skip
         if failed:
             raise MemoryError("there is no memory for another draw")
         return self._ids.tolist(), self._logs.tolist()
 
-    def forget(self, row: int) -> None:
+    def forget_last(self, row: int) -> None:
         if self._places is not None:
             self._counts[row] -= 1
             self._places[row, 0] = self._places[row, 1]

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.automata.automaton import Automaton, Without
+from seqgen.automata.automaton import Automaton, BannedStringsAutomaton
 from seqgen.config import SampleOptions
 from seqgen.errors import UserError
-from seqgen.generation.naming import Spelling, bytes_by_place, spelling
+from seqgen.generation.naming import TokenBytes, bytes_by_position, token_bytes
 from seqgen.strangers import as_bytes
 from seqgen.tokenizers import Codec
 
@@ -40,7 +40,7 @@ class _Row:
 
     mask: npt.NDArray[np.bool_]
     after: npt.NDArray[np.int64]
-    needs: npt.NDArray[np.int32]
+    min_remaining: npt.NDArray[np.int32]
     most: int
     goes_on: bool
 
@@ -48,18 +48,18 @@ class _Row:
 class _Table:
     """A spelling, as arrays."""
 
-    def __init__(self, table: Spelling) -> None:
+    def __init__(self, table: TokenBytes) -> None:
         self.writes = np.array([bool(data) for data in table])
-        self.places = bytes_by_place(table)
+        self.places = bytes_by_position(table)
         self.begins = [sum(byte & 0xC0 != 0x80 for byte in data or b"") for data in table]  # characters
         self.counts = np.array(self.begins, dtype=np.int64)
 
 
-class Masks:
+class AutomatonMasks:
     """What an automaton lets come in each state, as masks over ids; made when a state is met, kept for all streams."""
 
     def __init__(
-        self, automaton: Automaton, table: Spelling, closing: Sequence[int] | None, opening: Spelling | None = None
+        self, automaton: Automaton, table: TokenBytes, closing: Sequence[int] | None, opening: TokenBytes | None = None
     ) -> None:
         """
         Args:
@@ -72,16 +72,16 @@ class Masks:
         self._closing = None if closing is None else list(closing)
         self._tables = _Table(table), _Table(table if opening is None else opening)
         self._rows: dict[tuple[int, bool], _Row] = {}
-        self._streams: weakref.WeakSet[Constraint] = weakref.WeakSet()
+        self._streams: weakref.WeakSet[AutomatonConstraint] = weakref.WeakSet()
 
-    def stream(self, length: int) -> Constraint:
+    def stream(self, length: int) -> AutomatonConstraint:
         """The beginning of a text of so many characters at most. Raises `UserError` where that is too few."""
-        least = int(self.automaton.needs(np.array([self.automaton.start]))[0])
+        least = int(self.automaton.min_remaining(np.array([self.automaton.start]))[0])
         if least > length:
             raise UserError(f"--grammar needs {least:,} characters at least, and there is room for {length:,}")
-        return Constraint(self, length)
+        return AutomatonConstraint(self, length)
 
-    def follow(self, stream: Constraint) -> None:
+    def follow(self, stream: AutomatonConstraint) -> None:
         """Keeps the state of a stream right when states get other names."""
         self._streams.add(stream)
 
@@ -93,7 +93,7 @@ class Masks:
         """Which ids write something."""
         return self._tables[opening].writes
 
-    def row(self, stream: Constraint) -> _Row:
+    def row(self, stream: AutomatonConstraint) -> _Row:
         """What may come in the state of a stream. All states may get other names by this."""
         found = self._rows.get((stream.state, stream.opening))
         if found is None:
@@ -105,7 +105,7 @@ class Masks:
     def _forget(self) -> None:
         streams = list(self._streams)
         self._rows.clear()
-        for stream, state in zip(streams, self.automaton.forget([each.state for each in streams]), strict=True):
+        for stream, state in zip(streams, self.automaton.retain([each.state for each in streams]), strict=True):
             stream.rename(state)
 
     def _make(self, state: int, table: _Table) -> _Row:
@@ -113,24 +113,24 @@ class Masks:
         for ids, data in table.places:
             going = ids[after[ids] >= 0]
             after[going] = self.automaton.advance(after[going], data[after[ids] >= 0])
-        needs = np.full(len(after), _NEVER, dtype=np.int32)
+        min_remaining = np.full(len(after), _NEVER, dtype=np.int32)
         alive = np.flatnonzero(table.writes & (after >= 0))
         if len(alive):
-            still = self.automaton.needs(after[alive])
-            needs[alive] = np.where(still < 0, _NEVER, table.counts[alive] + still)
-        goes_on = bool((needs < _NEVER).any())
+            still = self.automaton.min_remaining(after[alive])
+            min_remaining[alive] = np.where(still < 0, _NEVER, table.counts[alive] + still)
+        goes_on = bool((min_remaining < _NEVER).any())
         if self._closing is None:
-            needs[~table.writes] = 0
-        elif self.automaton.complete(state):
-            needs[self._closing] = 0
-        mask = needs < _NEVER
-        return _Row(mask, after, needs, int(needs[mask].max(initial=0)), goes_on)
+            min_remaining[~table.writes] = 0
+        elif self.automaton.is_accepting(state):
+            min_remaining[self._closing] = 0
+        mask = min_remaining < _NEVER
+        return _Row(mask, after, min_remaining, int(min_remaining[mask].max(initial=0)), goes_on)
 
 
-class Constraint:
+class AutomatonConstraint:
     """See `draw.Guide`. Follows one text; `over` once it is complete and nothing may follow."""
 
-    def __init__(self, masks: Masks, length: int) -> None:
+    def __init__(self, masks: AutomatonMasks, length: int) -> None:
         self._masks = masks
         self._left = length
         self.state = masks.automaton.start
@@ -153,7 +153,7 @@ class Constraint:
                 self._look()
         return True
 
-    def copy(self) -> Constraint:
+    def copy(self) -> AutomatonConstraint:
         """Another one in the same place."""
         same = copy.copy(self)
         self._masks.follow(same)
@@ -167,21 +167,21 @@ class Constraint:
         row = self._row = self._masks.row(self)
         self._mask, goes_on = row.mask, row.goes_on
         if row.most > self._left:
-            self._mask = row.needs <= self._left
+            self._mask = row.min_remaining <= self._left
             goes_on = bool((self._mask & self._masks.writes(self.opening)).any())
         if not goes_on:
             self.over = True
             self._mask = np.ones_like(row.mask)  # others may still be writing; what this one goes on with is not kept
 
 
-def masks_for(
+def make_masks(
     options: SampleOptions,
     codec: Codec,
     closing: Sequence[int],
     before: bytes = b"",
     writing: Sequence[int] = (),
     begun: bool = True,
-) -> Masks | None:
+) -> AutomatonMasks | None:
     """What `--ban` and `--grammar` ask for; None where they ask for nothing.
 
     Args:
@@ -195,10 +195,10 @@ def masks_for(
     if not options.ban and options.grammar is None:
         return None
     banned = [as_bytes(text) for text in options.ban]
-    table = spelling(codec, writing)
-    opening = None if begun or not writing else spelling(codec, writing, begun=False)
+    table = token_bytes(codec, writing)
+    opening = None if begun or not writing else token_bytes(codec, writing, begun=False)
     if options.grammar is None:
-        return Masks(Without(banned, before), table, None, opening)
-    from seqgen.automata.matching import Matching
+        return AutomatonMasks(BannedStringsAutomaton(banned, before), table, None, opening)
+    from seqgen.automata.matching import RegexAutomaton
 
-    return Masks(Matching(options.grammar, banned, before), table, closing, opening)
+    return AutomatonMasks(RegexAutomaton(options.grammar, banned, before), table, closing, opening)

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.errors import UserError
-from seqgen.generation.naming import spellings
-from seqgen.generation.suffixes import Suffixes, suffix_array
+from seqgen.generation.naming import visible_token_bytes
+from seqgen.generation.suffixes import SuffixArray, build_suffix_array
 from seqgen.strangers import as_bytes
 from seqgen.tensors import Arrays
 from seqgen.tokenizers import Codec
@@ -25,14 +25,14 @@ from seqgen.tokenizers import Codec
 _LONGEST_CHARACTER = 4  # bytes
 
 
-class TextCopies:
+class TextCopyIndex:
     """A corpus of text, and where anything stands in it. See the module's text."""
 
-    def __init__(self, suffixes: Suffixes) -> None:
+    def __init__(self, suffixes: SuffixArray) -> None:
         self.suffixes = suffixes
 
     @classmethod
-    def build(cls, documents: Iterable[bytes]) -> TextCopies:
+    def build(cls, documents: Iterable[bytes]) -> TextCopyIndex:
         """Of whole documents, which are held in memory: twenty bytes for each of theirs."""
         texts = list(documents)
         present = np.zeros(256, dtype=bool)
@@ -41,21 +41,21 @@ class TextCopies:
         free = [value for value in (*range(255, 127, -1), *range(32)) if not present[value]]
         border = bytes([free[0]]) if free else b"\xff"
         symbols = np.frombuffer(border.join(texts), dtype=np.uint8)
-        return cls(Suffixes(symbols, suffix_array(symbols)))
+        return cls(SuffixArray(symbols, build_suffix_array(symbols)))
 
     @classmethod
-    def of(cls, arrays: Arrays) -> TextCopies:
+    def of(cls, arrays: Arrays) -> TextCopyIndex:
         """Of what `arrays` gave. Raises `ModelError` for anything else."""
-        return cls(Suffixes.of(arrays, "text", np.uint8, "a text and its suffixes"))
+        return cls(SuffixArray.of(arrays, "text", np.uint8, "a text and its suffixes"))
 
     def arrays(self) -> Arrays:
         """What keeps it in a file."""
         return {"text": self.suffixes.symbols, "suffixes": self.suffixes.order}
 
-    def longest(self, text: str) -> int:
+    def longest_match(self, text: str) -> int:
         """Characters of the longest run of `text` that stands in the corpus."""
         data = [as_bytes(character) for character in text]
-        return self.suffixes.longest(len(data), lambda start, end: b"".join(data[start:end]))
+        return self.suffixes.longest_match(len(data), lambda start, end: b"".join(data[start:end]))
 
 
 def _decoder() -> codecs.IncrementalDecoder:
@@ -66,7 +66,7 @@ class _Pieces:
     """What the guard has to know of a vocabulary: what ids spell, and which begin alike."""
 
     def __init__(self, codec: Codec) -> None:
-        self.table = spellings(codec)
+        self.table = visible_token_bytes(codec)
         self.end = codec.end
         self.control = np.array([piece is None for piece in codec.pieces()])
         self.texts = [_decoder().decode(piece) for piece in self.table]  # the first byte of a character is none yet
@@ -86,8 +86,8 @@ class _Pieces:
         return found
 
 
-class CopyGuard:
-    """See `rules.Rule`. Lets nothing come that would make a run of more than `most` characters of the corpus, counted
+class TextCopyGuard:
+    """See `rules.TextConstraint`. Lets nothing come that would make a run of more than `most` characters of the corpus, counted
     with what stands before: the prompt, and a text that is gone on with.
 
     What is forbidden are the ids that would complete, anywhere in what they spell, one character too many.
@@ -95,7 +95,7 @@ class CopyGuard:
 
     over = False  # something can always follow
 
-    def __init__(self, copies: TextCopies, codec: Codec, most: int) -> None:
+    def __init__(self, copies: TextCopyIndex, codec: Codec, most: int) -> None:
         self._suffixes, self._most = copies.suffixes, most
         self._pieces = _Pieces(codec)
         self._usual = np.ones(len(self._pieces.table), dtype=bool)  # what may come where no copy is under way
@@ -104,7 +104,7 @@ class CopyGuard:
         self._utf8 = _decoder()
         self._context: list[bytes] = []  # characters, the latest `most`
 
-    def after(self, data: bytes) -> CopyGuard:
+    def after(self, data: bytes) -> TextCopyGuard:
         """Another one for a text that begins with `data`."""
         fresh = self.copy()
         fresh._utf8.reset()
@@ -112,9 +112,9 @@ class CopyGuard:
         fresh._take(data[-_LONGEST_CHARACTER * (self._most + 1) :])
         return fresh
 
-    def copy(self) -> CopyGuard:
+    def copy(self) -> TextCopyGuard:
         """Another one in the same place."""
-        same = object.__new__(CopyGuard)
+        same = object.__new__(TextCopyGuard)
         same.__dict__ |= self.__dict__
         same._utf8 = _decoder()
         same._utf8.setstate(self._utf8.getstate())

@@ -9,19 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import ReplyOptions, SampleOptions
-from seqgen.generation.constraints import Masks, masks_for
-from seqgen.generation.draw import Primed, ids, read_on
+from seqgen.generation.constraints import AutomatonMasks, make_masks
+from seqgen.generation.draw import PrimedState, ids, extend_primed
 from seqgen.generation.draw import prime as prime_ids
 from seqgen.generation.engine import Engine
-from seqgen.generation.filters import Chain, Named, log_softmax
-from seqgen.generation.naming import named
-from seqgen.generation.prompts import Prompt, shown_before
+from seqgen.generation.filters import FilterChain, ResolvedNames, log_softmax
+from seqgen.generation.naming import resolve_names
+from seqgen.generation.prompts import Prompt, with_shown_text
 from seqgen.generation.state import SavedState
 from seqgen.strangers import as_bytes
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.dialogue import DialogueCodec
 
-PERSON, MODEL = 0, 1  # speakers
+USER, MODEL = 0, 1  # speakers
 _LONGEST = 400  # tokens of a reply, or characters where it must match: beyond it the model has lost the thread
 _REPEATED = 4  # tokens in a row that a good reply doesn't say twice
 
@@ -40,21 +40,21 @@ class Reply:
 
 def prime(engine: Engine, codec: DialogueCodec, prompt: bytes) -> Prompt:
     """Reads a prompt as the first thing that anybody says, for `text.stream` to go on with the whole conversation."""
-    begin = codec.turn(PERSON, prompt) if prompt else np.empty(0, dtype=np.int32)
+    begin = codec.turn(USER, prompt) if prompt else np.empty(0, dtype=np.int32)
     text = (b"A: " + prompt if prompt else b"").decode("utf-8", "surrogateescape")
     return Prompt(text, prime_ids(engine, codec, begin), range(codec.speakers), begin[:1].tolist())
 
 
-def go_on(engine: Engine, codec: DialogueCodec, saved: SavedState, prompt: bytes = b"") -> Prompt:
+def continue_from(engine: Engine, codec: DialogueCodec, saved: SavedState, prompt: bytes = b"") -> Prompt:
     """From where a conversation was left; what `prompt` says is the next turn."""
-    begun = [PERSON] if saved.history else []
-    lead = [*begun, *saved.tail]
-    here = Prompt("", saved.primed(engine), range(codec.speakers), lead, saved.pending, cut=saved.cut, gone_on=True)
+    begun = [USER] if saved.history else []
+    context_ids = [*begun, *saved.tail]
+    here = Prompt("", saved.primed(engine), range(codec.speakers), context_ids, saved.pending, cut=saved.cut, is_continuation=True)
     if not prompt:
         return here
     said = "\n" * len(begun) + "A: " + prompt.decode("utf-8", "surrogateescape")
-    primed = read_on(engine, here.primed, codec.turn(PERSON, prompt))
-    return replace(shown_before(replace(here, primed=primed), codec, said), lead=[PERSON])
+    primed = extend_primed(engine, here.primed, codec.turn(USER, prompt))
+    return replace(with_shown_text(replace(here, primed=primed), codec, said), context_ids=[USER])
 
 
 @dataclass(frozen=True)
@@ -76,18 +76,18 @@ class Conversation:
     engine: Engine
     codec: DialogueCodec
     options: SampleOptions
-    wishes: ReplyOptions = field(default_factory=ReplyOptions)
+    reply_options: ReplyOptions = field(default_factory=ReplyOptions)
     turns: list[tuple[int, str]] = field(default_factory=list)
     _places: list[_Place] = field(default_factory=list)  # before each turn
     _here: _Place = field(init=False)
     _drawn: int = 0  # replies so far: each has a random stream of its own
-    _names: Named = field(init=False)
-    _masks: Masks | None = field(init=False)
+    _names: ResolvedNames = field(init=False)
+    _masks: AutomatonMasks | None = field(init=False)
 
     def __post_init__(self) -> None:
         self._here = _Place(self.engine.initial(1), self.codec.end)
-        self._names = named(self.options, self.codec)
-        self._masks = masks_for(self.options, self.codec, [*range(self.codec.speakers), self.codec.end])
+        self._names = resolve_names(self.options, self.codec)
+        self._masks = make_masks(self.options, self.codec, [*range(self.codec.speakers), self.codec.end])
         if self._masks:
             self._masks.stream(_LONGEST)
 
@@ -101,7 +101,7 @@ class Conversation:
         self._places.clear()
         self._here = _Place(self.engine.initial(1), self.codec.end)
 
-    def hear(self, words: str, speaker: int = PERSON) -> None:
+    def hear(self, words: str, speaker: int = USER) -> None:
         """Takes a turn that somebody else has said."""
         self._take(speaker, words, self.codec.turn(speaker, as_bytes(words)))
 
@@ -114,7 +114,7 @@ class Conversation:
         """
         opening = np.array([speaker], dtype=np.int32)
         before = self._advance(self._here, opening)
-        if self.wishes.candidates == 1:
+        if self.reply_options.candidates == 1:
             said: Ids = np.empty(0, dtype=np.int32)
             decoder = self.codec.text.decoder()
             text, total = "", 0.0
@@ -136,20 +136,20 @@ class Conversation:
         else:
             said, chosen = self._best(before, opening, stopped)
             yield chosen.text
-        self._drawn += self.wishes.candidates
+        self._drawn += self.reply_options.candidates
         self._take(speaker, chosen.text, np.append(opening, said))
         yield chosen
 
     def undo(self) -> bool:
         """Takes back the last thing that the person said, and the reply to it. False where there is none."""
-        spoken = [place for place, (speaker, _) in enumerate(self.turns) if speaker == PERSON]
+        spoken = [place for place, (speaker, _) in enumerate(self.turns) if speaker == USER]
         if not spoken:
             return False
         self._here = self._places[spoken[-1]]
         del self.turns[spoken[-1] :], self._places[spoken[-1] :]
         return True
 
-    def take_back_reply(self) -> bool:
+    def undo_reply(self) -> bool:
         """Takes back the last turn if it was the model's, so that it can try again."""
         if not self.turns or self.turns[-1][0] != MODEL:
             return False
@@ -169,8 +169,8 @@ class Conversation:
         history = (place.history + words)[-window:] if window else ()
         return _Place(self.engine.read(whole[:-1], place.state), int(whole[-1]), history)
 
-    def _filters(self) -> Chain:
-        return Chain(self.options, names=self._names)
+    def _filters(self) -> FilterChain:
+        return FilterChain(self.options, names=self._names)
 
     def _tokens(
         self, place: _Place, indices: list[int], stopped: Callable[[], bool]
@@ -178,7 +178,7 @@ class Conversation:
         """Tokens of one reply with their log-probabilities; None where it is over."""
         guides = [_Words(self.codec) for _ in indices]
         constraints = [self._masks.stream(_LONGEST) for _ in indices] if self._masks else []
-        primed = Primed(list(place.history), place.last, place.state)
+        primed = PrimedState(list(place.history), place.last, place.state)
         matching = self.options.grammar is not None  # then it ends by itself
         drawn = ids(self.engine, primed, self._filters(), self.options.seed, indices, guides, constraints)
         count = 0
@@ -197,7 +197,7 @@ class Conversation:
         """The candidate with the highest mutual information with the history (Li et al., 2016, eq. 9):
         log p(reply | history) − λ log p(reply), among those that don't repeat themselves or what was said before."""
         found: dict[tuple[int, ...], float] = {}
-        for index in range(self._drawn, self._drawn + self.wishes.candidates):
+        for index in range(self._drawn, self._drawn + self.reply_options.candidates):
             drawn = list(self._tokens(place, [index], lambda: False))
             tokens = tuple(token for token, _ in drawn if token is not None)
             found[tokens] = sum(log_probability for _, log_probability in drawn)
@@ -207,7 +207,7 @@ class Conversation:
         ranked = []
         for tokens, log_probability in found.items():
             alone = self._log_probability(nothing, tokens)
-            score = log_probability - self.wishes.mutual * alone
+            score = log_probability - self.reply_options.mutual * alone
             text = self._spell(tokens)
             ranked.append((not self._repeats(tokens, text), score, tokens, Reply(
                 text, len(tokens), log_probability, alone, score

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.generation.compiled_draw import CompiledDrawing
+from seqgen.generation.compiled_draw import NativeSampler
 from seqgen.generation.engine import Engine
-from seqgen.generation.filters import Chain, Logits, Rows, log_softmax, softmax, surprised
+from seqgen.generation.filters import FilterChain, Logits, FilterContext, log_softmax, softmax, next_mirostat_limit
 from seqgen.native import library
 from seqgen.tokenizers import Codec, Ids
 
@@ -25,7 +25,7 @@ _AT_A_TIME = 4  # random numbers that Philox makes for each value of its counter
 
 
 @dataclass(frozen=True)
-class Primed:
+class PrimedState:
     """A prompt that was read once: what any number of samples go on from."""
 
     history: list[int]
@@ -35,19 +35,19 @@ class Primed:
     limit: float | None = None  # mirostat's, where a text is gone on with
 
 
-def prime(engine: Engine, codec: Codec, begin: Ids) -> Primed:
+def prime(engine: Engine, codec: Codec, begin: Ids) -> PrimedState:
     """Reads `end` (something new begins) and then the ids of a prompt, which may be none."""
     ids = np.concatenate([np.array([codec.end], dtype=np.int32), begin])
-    return Primed(ids[1:].tolist(), int(ids[-1]), engine.read(ids[:-1], engine.initial(1)))
+    return PrimedState(ids[1:].tolist(), int(ids[-1]), engine.read(ids[:-1], engine.initial(1)))
 
 
-def read_on(engine: Engine, primed: Primed, more: Ids) -> Primed:
+def extend_primed(engine: Engine, primed: PrimedState, more: Ids) -> PrimedState:
     """The same after more ids, which may be none."""
     if not len(more):
         return primed
     ids = np.concatenate([np.array([primed.last], dtype=np.int32), more])
     state = engine.read(ids[:-1], primed.state)
-    return Primed([*primed.history, *more.tolist()], int(ids[-1]), state, primed.drawn, primed.limit)
+    return PrimedState([*primed.history, *more.tolist()], int(ids[-1]), state, primed.drawn, primed.limit)
 
 
 def draw(probabilities: Logits, uniform: float) -> int:
@@ -68,7 +68,7 @@ def random_stream(seed: int, index: int, drawn: int = 0) -> np.random.Generator:
     return stream
 
 
-def drawn_from(stream: np.random.Generator) -> int:
+def stream_position(stream: np.random.Generator) -> int:
     """How many random numbers a stream has given."""
     state = stream.bit_generator.state
     counter = sum(int(word) << (64 * place) for place, word in enumerate(state["state"]["counter"]))
@@ -76,7 +76,7 @@ def drawn_from(stream: np.random.Generator) -> int:
 
 
 @dataclass
-class Where:
+class SamplerState:
     """Where streams have got to: `ids` keeps it true at every step that it yields."""
 
     state: Any = None
@@ -99,13 +99,13 @@ class Guide(Protocol):
 
 def ids(
     engine: Engine,
-    primed: Primed,
-    filters: Chain,
+    primed: PrimedState,
+    filters: FilterChain,
     seed: int,
     indices: Sequence[int],
     guides: Sequence[Guide] = (),
     constraints: Sequence[Guide] = (),
-    where: Where | None = None,
+    where: SamplerState | None = None,
 ) -> Iterator[list[tuple[int, float]]]:
     """For every step the id drawn and its log-probability, of each of `indices` side by side, without end.
 
@@ -118,7 +118,7 @@ def ids(
         where: told where the streams are.
     """
     streams = [random_stream(seed, index, primed.drawn) for index in indices]
-    drawing = make_drawing(filters, engine.vocab_size, primed.history, len(indices))
+    drawing = make_sampler(filters, engine.vocab_size, primed.history, len(indices))
     if primed.limit is not None and filters.options.mirostat_tau:
         drawing.limits[:] = primed.limit
     # One number for the draw, and one for a coin where there is a filter that throws it.
@@ -137,7 +137,7 @@ def ids(
         for every in (guides, constraints):
             for row, guide in enumerate(every):
                 if not guide.push(tokens[row]):
-                    drawing.forget(row)
+                    drawing.forget_last(row)
         last = np.array(tokens, dtype=np.int64)
         if ahead:
             coming = ahead.submit(engine.step, last, state)
@@ -153,7 +153,7 @@ def _masks(guides: Sequence[Guide]) -> npt.NDArray[np.bool_] | None:
     return guides[0].mask() if len(guides) == 1 else np.stack([guide.mask() for guide in guides])
 
 
-class Drawing(Protocol):
+class Sampler(Protocol):
     """One draw for each of some streams, under filters that know what was drawn before."""
 
     numbers: npt.NDArray[np.float64]
@@ -172,22 +172,22 @@ class Drawing(Protocol):
         drawn counts as history."""
         ...
 
-    def forget(self, row: int) -> None:
+    def forget_last(self, row: int) -> None:
         """Takes the last id of a stream out of its history."""
         ...
 
 
-def make_drawing(filters: Chain, vocab_size: int, history: Sequence[int], streams: int) -> Drawing:
+def make_sampler(filters: FilterChain, vocab_size: int, history: Sequence[int], streams: int) -> Sampler:
     """With the compiled kernel where there is one."""
     if library() is not None and filters.window <= _LONGEST_WINDOW:
-        return CompiledDrawing(filters, vocab_size, history, streams)
-    return PlainDrawing(filters, history, streams)
+        return NativeSampler(filters, vocab_size, history, streams)
+    return NumpySampler(filters, history, streams)
 
 
-class PlainDrawing:
+class NumpySampler:
     """In numpy, by the filters' own definitions."""
 
-    def __init__(self, filters: Chain, history: Sequence[int], streams: int) -> None:
+    def __init__(self, filters: FilterChain, history: Sequence[int], streams: int) -> None:
         self._filters, self._options = filters, filters.options
         self._histories = [list(history) for _ in range(streams)]
         self.numbers = np.ones((streams, 2))
@@ -206,17 +206,17 @@ class PlainDrawing:
             exact = np.where(possible, exact, -np.inf)
         logs = log_softmax(exact)
         left = exact if allowed is None else np.where(allowed, exact, -np.inf)
-        rows = Rows(self._histories, self.numbers[:, 1].tolist(), self.limits.tolist())
+        rows = FilterContext(self._histories, self.numbers[:, 1].tolist(), self.limits.tolist())
         before = self._filters.before(left, rows)
         shares = softmax(self._filters.cut(before, rows))
         tokens = [draw(row, uniform) for row, uniform in zip(shares, self.numbers[:, 0].tolist(), strict=True)]
         tau, eta = self._options.mirostat_tau, self._options.mirostat_eta
         if tau:
             bits = -log_softmax(before)[np.arange(len(tokens)), tokens] / np.log(2)
-            self.limits[:] = [surprised(*pair, tau, eta) for pair in zip(self.limits, bits, strict=True)]
+            self.limits[:] = [next_mirostat_limit(*pair, tau, eta) for pair in zip(self.limits, bits, strict=True)]
         for row, token in enumerate(tokens):
             self._histories[row].append(token)
         return tokens, logs[np.arange(len(tokens)), tokens].tolist()
 
-    def forget(self, row: int) -> None:
+    def forget_last(self, row: int) -> None:
         self._histories[row].pop()

@@ -2,7 +2,7 @@
 
 Filters and the sampler see float arrays and know no engine. `light` needs no torch and starts in a blink; `torch` is
 for devices other than the processor and for checking. Their logits agree within float32's rounding, unless `light` is
-allowed to round more (`compiled.CompiledEngine`).
+allowed to round more (`compiled.NativeEngine`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Engine(Protocol):
     """A loaded model, one step at a time. States belong to the engine that made them and are never written to."""
 
     vocab_size: int
-    wave: int  # streams that it pays to run side by side
+    batch_size: int  # streams that it pays to run side by side
     arithmetic: str  # how it computes: engines of one kind give the same bits on the same machine
 
     def initial(self, batch: int) -> Any:
@@ -39,7 +39,7 @@ class Engine(Protocol):
         """The state of one stream after a run of ids, shape (tokens,), without the logits."""
         ...
 
-    def read_out(self, ids: npt.NDArray[np.integer], state: Any) -> tuple[npt.NDArray[np.float32], Any]:
+    def logits_of(self, ids: npt.NDArray[np.integer], state: Any) -> tuple[npt.NDArray[np.float32], Any]:
         """Reads a run of ids in one stream; returns the logits after each, shape (tokens, vocabulary), and the state.
         They are those of `step` but for the last bits of the sums."""
         ...
@@ -52,12 +52,12 @@ class Engine(Protocol):
         """The streams `rows` of a state, in that order; one may be taken twice."""
         ...
 
-    def export(self, state: Any, row: int) -> npt.NDArray[np.float32]:
+    def export_state(self, state: Any, row: int) -> npt.NDArray[np.float32]:
         """One stream as any engine can take it, shape (layers, tensors of the cell, units)."""
         ...
 
-    def adopt(self, cells: npt.NDArray[np.float32]) -> Any:
-        """The state of one stream, from what `export` gave."""
+    def import_state(self, cells: npt.NDArray[np.float32]) -> Any:
+        """The state of one stream, from what `export_state` gave."""
         ...
 
 
@@ -70,22 +70,22 @@ def light(config: NetworkConfig, weights: Weights, device: str, exact: bool, pre
     from seqgen.native import library
 
     if library() is None:
-        from seqgen.generation.light import LightEngine
+        from seqgen.generation.light import NumpyEngine
 
-        return LightEngine(config, weights)
-    from seqgen.generation.compiled import CompiledEngine, whole_numbers_are_fast
+        return NumpyEngine(config, weights)
+    from seqgen.generation.compiled import NativeEngine, int8_is_fast
 
-    return CompiledEngine(config, weights, whole=not exact and whole_numbers_are_fast())
+    return NativeEngine(config, weights, quantized=not exact and int8_is_fast())
 
 
-def with_torch(config: NetworkConfig, weights: Weights, device: str, exact: bool, precision: str) -> Engine:
+def make_torch_engine(config: NetworkConfig, weights: Weights, device: str, exact: bool, precision: str) -> Engine:
     """The network itself, on any device."""
     from seqgen.generation.torch_engine import TorchEngine
 
     return TorchEngine(config, weights, device, precision)
 
 
-ENGINES: dict[str, Callable[[NetworkConfig, Weights, str, bool, str], Engine]] = {"light": light, "torch": with_torch}
+ENGINES: dict[str, Callable[[NetworkConfig, Weights, str, bool, str], Engine]] = {"light": light, "torch": make_torch_engine}
 _MANY = 16  # streams beyond which numpy, one stream after another, takes longer than PyTorch takes to start
 
 

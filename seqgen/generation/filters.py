@@ -1,14 +1,14 @@
 """Filters: pure functions from logits to logits, closed over their settings, in one fixed order.
 
-A filter takes the logits, shape (batch, vocabulary), and what is known of each row (`logits.Rows`), and returns new
-logits; what it forbids becomes −∞. It never writes to its arguments. `Chain` is the filters that a `SampleOptions` asks
+A filter takes the logits, shape (batch, vocabulary), and what is known of each row (`logits.FilterContext`), and returns new
+logits; what it forbids becomes −∞. It never writes to its arguments. `FilterChain` is the filters that a `SampleOptions` asks
 for, after what may not come at all (control tokens, a grammar, banned texts: see `draw.Guide`) is taken out:
 
     logit bias → repetition penalty → DRY → temperature → top-k → top-p → min-p → typical-p → XTC → mirostat
 
 Each later filter sees the distribution, renormalised, that the earlier ones left. Ties at a border are broken by id,
 lower first, so that top-k keeps exactly k and equal seeds give equal bytes everywhere. A filter never forbids all.
-To add one: a function here or beside, a row in `ORDER`, a field in `SampleOptions`, and its like in
+To add one: a function here or beside, a row in `FILTER_ORDER`, a field in `SampleOptions`, and its like in
 `native/filters.c`, which runs where it is compiled and is compared with what stands here.
 """
 
@@ -21,30 +21,30 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import SampleOptions
-from seqgen.generation.logits import Filter, History, Logits, Rows, entropies, log_softmax, softmax
-from seqgen.generation.penalties import Breaks, dry, forbid, logit_bias, repetition_penalty
-from seqgen.generation.temperatures import Kind, dynamic_temperature, temperature, temperatures_of
+from seqgen.generation.logits import Filter, History, Logits, FilterContext, entropies, log_softmax, softmax
+from seqgen.generation.penalties import SequenceBreakers, dry, suppress_tokens, logit_bias, repetition_penalty
+from seqgen.generation.temperatures import EventTemperature, dynamic_temperature, temperature, temperatures_of
 
 __all__ = [
-    "ORDER",
-    "Breaks",
-    "Chain",
+    "FILTER_ORDER",
+    "SequenceBreakers",
+    "FilterChain",
     "Filter",
     "History",
-    "Kind",
+    "EventTemperature",
     "Logits",
-    "Named",
-    "Rows",
+    "ResolvedNames",
+    "FilterContext",
     "dry",
     "dynamic_temperature",
-    "forbid",
+    "suppress_tokens",
     "log_softmax",
     "logit_bias",
     "min_p",
     "mirostat",
     "repetition_penalty",
     "softmax",
-    "surprised",
+    "next_mirostat_limit",
     "temperature",
     "temperatures_of",
     "top_k",
@@ -69,7 +69,7 @@ def _keep(logits: Logits, order: npt.NDArray[np.intp], kept: npt.NDArray[np.bool
 def top_k(k: int) -> Filter:
     """Keeps the `k` likeliest (Fan et al., 2018). A `k` as wide as the vocabulary keeps all."""
 
-    def apply(logits: Logits, rows: Rows) -> Logits:
+    def apply(logits: Logits, rows: FilterContext) -> Logits:
         if k >= logits.shape[-1]:
             return logits
         order = _order(-logits)
@@ -81,7 +81,7 @@ def top_k(k: int) -> Filter:
 def top_p(p: float) -> Filter:
     """Keeps the smallest set of likeliest tokens whose probability reaches `p` (Holtzman et al., 2020, nucleus)."""
 
-    def apply(logits: Logits, rows: Rows) -> Logits:
+    def apply(logits: Logits, rows: FilterContext) -> Logits:
         return _smallest_set(logits, _order(-logits), p)
 
     return apply
@@ -90,7 +90,7 @@ def top_p(p: float) -> Filter:
 def min_p(share: float) -> Filter:
     """Keeps tokens at least `share` times as likely as the likeliest (Nguyen et al., 2024)."""
 
-    def apply(logits: Logits, rows: Rows) -> Logits:
+    def apply(logits: Logits, rows: FilterContext) -> Logits:
         with np.errstate(divide="ignore"):
             floor = logits.max(axis=-1, keepdims=True) + np.log(share)
         return np.where(logits >= floor, logits, -np.inf)
@@ -101,7 +101,7 @@ def min_p(share: float) -> Filter:
 def typical_p(p: float) -> Filter:
     """Keeps the tokens whose surprise is nearest the entropy until they hold `p` (Meister et al., 2023)."""
 
-    def apply(logits: Logits, rows: Rows) -> Logits:
+    def apply(logits: Logits, rows: FilterContext) -> Logits:
         logs = log_softmax(logits)
         distance = np.abs(-logs - entropies(logs))  # +∞ for what is already forbidden: last in the order
         return _smallest_set(logits, _order(distance), p)
@@ -125,7 +125,7 @@ def xtc(probability: float, threshold: float) -> Filter:
     tokens with at least `threshold` of the probability go, but for the least likely of them (the highest id of
     equals)."""
 
-    def apply(logits: Logits, rows: Rows) -> Logits:
+    def apply(logits: Logits, rows: FilterContext) -> Logits:
         if not len(rows.coins):
             return logits
         heads = np.asarray(rows.coins)[:, None] < probability
@@ -139,12 +139,12 @@ def xtc(probability: float, threshold: float) -> Filter:
 def mirostat(tau: float) -> Filter:
     """Cuts what is more surprising than the row's limit; the likeliest is kept (Basu et al., 2021, algorithm 2).
 
-    The limit begins at 2 `tau` bits. After each draw `eta` · (surprise − `tau`) is taken from it (`surprised`), where
+    The limit begins at 2 `tau` bits. After each draw `eta` · (surprise − `tau`) is taken from it (`next_mirostat_limit`), where
     the surprise is that of the token drawn before this cut. The other cuts are not needed beside it; where they are
     asked for, it sees what they leave.
     """
 
-    def apply(logits: Logits, rows: Rows) -> Logits:
+    def apply(logits: Logits, rows: FilterContext) -> Logits:
         limits = np.asarray(rows.limits if len(rows.limits) else [2 * tau] * len(logits))[:, None]
         bits = -log_softmax(logits) / np.log(2)
         best = logits.argmax(axis=-1, keepdims=True)
@@ -153,39 +153,39 @@ def mirostat(tau: float) -> Filter:
     return apply
 
 
-def surprised(limit: float, bits: float, tau: float, eta: float) -> float:
+def next_mirostat_limit(limit: float, bits: float, tau: float, eta: float) -> float:
     """What mirostat's limit is after a token of so many bits."""
     return limit - eta * (bits - tau)
 
 
 @dataclass(frozen=True)
-class Named:
+class ResolvedNames:
     """What the options say by name, as ids of one vocabulary (see `naming.named`)."""
 
     bias: tuple[tuple[int, float], ...] = ()
-    kinds: tuple[Kind, ...] = ()
-    breaks: Breaks | None = None
+    event_temperatures: tuple[EventTemperature, ...] = ()
+    sequence_breakers: SequenceBreakers | None = None
 
 
-def _penalised(o: SampleOptions, names: Named) -> Filter | None:
+def _penalised(o: SampleOptions, names: ResolvedNames) -> Filter | None:
     return repetition_penalty(o.repetition_penalty, o.repetition_window) if o.repetition_penalty != 1 else None
 
 
-def _not_repeating(o: SampleOptions, names: Named) -> Filter | None:
+def _not_repeating(o: SampleOptions, names: ResolvedNames) -> Filter | None:
     if not o.dry_multiplier:
         return None
-    return dry(o.dry_multiplier, o.dry_base, o.dry_allowed_length, o.dry_window, names.breaks)
+    return dry(o.dry_multiplier, o.dry_base, o.dry_allowed_length, o.dry_window, names.sequence_breakers)
 
 
-def _tempered(o: SampleOptions, names: Named) -> Filter | None:
+def _tempered(o: SampleOptions, names: ResolvedNames) -> Filter | None:
     common = temperature(o.temperature) if o.temperature != 1 else None
     if o.dynatemp_range:
         common = dynamic_temperature(o.temperature, o.dynatemp_range, o.dynatemp_exponent)
-    return temperatures_of(names.kinds, common) if names.kinds else common
+    return temperatures_of(names.event_temperatures, common) if names.event_temperatures else common
 
 
 # The order in which filters run, and when the options ask for one. A `None` is no filter.
-ORDER: tuple[tuple[str, Callable[[SampleOptions, Named], Filter | None]], ...] = (
+FILTER_ORDER: tuple[tuple[str, Callable[[SampleOptions, ResolvedNames], Filter | None]], ...] = (
     ("logit_bias", lambda o, names: logit_bias(names.bias) if names.bias else None),
     ("repetition_penalty", _penalised),
     ("dry_multiplier", _not_repeating),
@@ -199,19 +199,19 @@ ORDER: tuple[tuple[str, Callable[[SampleOptions, Named], Filter | None]], ...] =
 )
 
 
-class Chain:
+class FilterChain:
     """All the filters that `options` asks for as one, after the forbidden tokens are taken out."""
 
-    def __init__(self, options: SampleOptions, forbidden: Sequence[int] = (), names: Named | None = None) -> None:
+    def __init__(self, options: SampleOptions, forbidden: Sequence[int] = (), names: ResolvedNames | None = None) -> None:
         self.options, self.forbidden = options, tuple(forbidden)
         if names is None and (options.logit_bias or options.temperature_of):
             raise ValueError("what the options name is not known without a vocabulary")
-        self.names = names or Named()
-        made = [(name, some) for name, make in ORDER if (some := make(options, self.names)) is not None]
+        self.names = names or ResolvedNames()
+        made = [(name, some) for name, make in FILTER_ORDER if (some := make(options, self.names)) is not None]
         self._filters = [some for name, some in made if name != "mirostat_tau"]
         self._last = dict(made).get("mirostat_tau")
         if forbidden:
-            self._filters.insert(0, forbid(forbidden))
+            self._filters.insert(0, suppress_tokens(forbidden))
 
     @property
     def window(self) -> int:
@@ -222,15 +222,15 @@ class Chain:
     def __call__(
         self, logits: Logits, history: History, coins: Sequence[float] = (), limits: Sequence[float] = ()
     ) -> Logits:
-        rows = Rows(history, coins, limits)
+        rows = FilterContext(history, coins, limits)
         return self.cut(self.before(logits, rows), rows)
 
-    def before(self, logits: Logits, rows: Rows) -> Logits:
+    def before(self, logits: Logits, rows: FilterContext) -> Logits:
         """All but mirostat, which has to know what it cuts from."""
         for each in self._filters:
             logits = each(logits, rows)
         return logits
 
-    def cut(self, logits: Logits, rows: Rows) -> Logits:
+    def cut(self, logits: Logits, rows: FilterContext) -> Logits:
         """Mirostat, where it is asked for."""
         return self._last(logits, rows) if self._last else logits

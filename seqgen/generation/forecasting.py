@@ -6,13 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from seqgen.corpus.windows import Floats, Prepared
-from seqgen.generation.bands import stretched
+from seqgen.corpus.windows import Floats, ScaledSeries
+from seqgen.generation.bands import scaled_intervals
 from seqgen.model.forecaster import Forecaster
 
 
-def outlook(
-    network: Forecaster, series: Prepared, origin: int, horizon: int, factors: Floats | None = None
+def predict_horizon(
+    network: Forecaster, series: ScaledSeries, origin: int, horizon: int, factors: Floats | None = None
 ) -> Floats:
     """What comes after the first `origin` rows, of which alone it is made (and of `known` beside and after them).
 
@@ -21,7 +21,7 @@ def outlook(
     bands widen as if the errors of one stretch were independent of those before it.
 
     `series` must hold what is known of all rows up to a whole number of the network's horizons. `factors`, shape
-    (columns, levels), stretch the bands (see `bands.lately`).
+    (columns, levels), stretch the bands (see `bands.recent_factors`).
 
     Returns:
         shape (columns, horizon, 1 + levels), in the network's scale.
@@ -36,11 +36,11 @@ def outlook(
     for start in range(0, whole, config.horizon):
         part = _one(network, history, past, known[start : start + config.look_back + config.horizon])
         if factors is not None:
-            part = stretched(part, factors)
+            part = scaled_intervals(part, factors)
         if spread is not None:
             part = _wider(part, spread)
         parts.append(part)
-        spread = np.abs(part[:, -1:, 1:] - part[:, -1:, 1 + config.middle, None]) if config.levels else None
+        spread = np.abs(part[:, -1:, 1:] - part[:, -1:, 1 + config.median_index, None]) if config.levels else None
         history = np.concatenate([history, part[:, :, 0]], axis=1)[:, -config.look_back :]
         past = np.concatenate([past, np.repeat(past[-1:], config.horizon, axis=0)])[-config.look_back :]
     return np.concatenate(parts, axis=1)[:, :horizon]

@@ -15,7 +15,7 @@ Probabilities = npt.NDArray[np.float32]
 _WORTH_SHARING = 1 << 15  # bytes of texts: fewer are read before a second thread has woken
 
 
-class Labeller(Protocol):
+class TextClassifier(Protocol):
     """A classifier at work: `labeller(texts)` → probabilities, shape (texts, labels).
 
     Where a text has one label a row sums to one; where it may have several each stands for itself. A text's
@@ -30,11 +30,11 @@ class Labeller(Protocol):
     def __call__(self, texts: Sequence[bytes]) -> Probabilities: ...
 
 
-class SideBySide:
-    """See `Labeller`: another one, given parts of the texts by several threads at once. Tokenizing, hashing and small
+class ThreadedClassifier:
+    """See `TextClassifier`: another one, given parts of the texts by several threads at once. Tokenizing, hashing and small
     products keep one processor busy each, and let go of the interpreter meanwhile."""
 
-    def __init__(self, labeller: Labeller, workers: int) -> None:
+    def __init__(self, labeller: TextClassifier, workers: int) -> None:
         self._labeller = labeller
         self._workers = workers
         self._pool = concurrent.futures.ThreadPoolExecutor(workers)

@@ -9,23 +9,23 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seqgen.config import ClassifierConfig, GenerativeConfig, Sorter
-from seqgen.generation.labellers import Labeller, Probabilities
+from seqgen.config import ClassifierConfig, GenerativeConfig, AnyClassifierConfig
+from seqgen.generation.labellers import TextClassifier, Probabilities
 from seqgen.model.classifier import Classifier
 from seqgen.model.generative import GenerativeClassifier
 from seqgen.model.ngrams import BUCKETS, bags
 from seqgen.tokenizers import Codec
-from seqgen.tokenizers.preparing import Preparer
+from seqgen.tokenizers.preparing import TextNormaliser
 
 
-class ByNetwork:
-    """See `Labeller`: by a network made to tell labels apart, or, by Bayes' rule, from what a text is worth after each
+class TorchClassifier:
+    """See `TextClassifier`: by a network made to tell labels apart, or, by Bayes' rule, from what a text is worth after each
     label to one made to write."""
 
     def __init__(self, network: Classifier | GenerativeClassifier, codec: Codec) -> None:
         self._network = network.eval()
         self._codec = codec
-        self._prepare = Preparer(network.config.lowercase, network.config.stop_words)
+        self._prepare = TextNormaliser(network.config.lowercase, network.config.stop_words)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -50,18 +50,18 @@ class ByNetwork:
         if isinstance(network, GenerativeClassifier):
             return network.calibrated(network.log_likelihoods(ids, self._codec.end))
         config = network.config
-        wide = network.wide(bags(texts, config.ngrams, BUCKETS)) if config.features else None
-        return network.mixed(network.read(ids), wide)
+        linear_logits = network.linear_logits(bags(texts, config.ngrams, BUCKETS)) if config.features else None
+        return network.combined_logits(network.predict_logits(ids), linear_logits)
 
 
-def load_labeller(
-    config: Sorter,
+def load_torch_classifier(
+    config: AnyClassifierConfig,
     weights: Mapping[str, npt.NDArray[np.float32]],
     codec: Codec,
     device: torch.device,
-) -> Labeller:
+) -> TextClassifier:
     """What sorts with a network of these weights."""
     network = GenerativeClassifier(config) if isinstance(config, GenerativeConfig) else Classifier(config)
     network.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()})
     network.to(device)
-    return ByNetwork(network, codec)
+    return TorchClassifier(network, codec)

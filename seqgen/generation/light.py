@@ -15,7 +15,7 @@ from seqgen.config import NetworkConfig
 from seqgen.model.layout import GATES, STATES
 
 Array = npt.NDArray[np.float32]
-LightState = tuple[tuple[tuple[Array, ...], ...], ...]  # stream → layer → tensors of shape (units,)
+NumpyState = tuple[tuple[tuple[Array, ...], ...], ...]  # stream → layer → tensors of shape (units,)
 
 _LARGEST_TABLE = 1 << 24  # numbers (64 MiB); a larger first-layer table is filled row by row, when met
 
@@ -56,24 +56,24 @@ def relu_step(x: Array, h: Array, state: tuple[Array, ...]) -> tuple[Array, ...]
     return (np.maximum(x + h, np.float32(0)),)
 
 
-STEPS = {"lstm": lstm_step, "gru": gru_step, "rnn": rnn_step}
+CELL_STEPS = {"lstm": lstm_step, "gru": gru_step, "rnn": rnn_step}
 
 
-def step_of(cell: str, activation: str) -> Callable[[Array, Array, tuple[Array, ...]], tuple[Array, ...]]:
+def cell_step(cell: str, activation: str) -> Callable[[Array, Array, tuple[Array, ...]], tuple[Array, ...]]:
     """One step of a cell: the input's and the state's share of the gates, and the state, to the new state."""
-    return relu_step if cell == "rnn" and activation == "relu" else STEPS[cell]
+    return relu_step if cell == "rnn" and activation == "relu" else CELL_STEPS[cell]
 
 
-class LightEngine:
+class NumpyEngine:
     """See `engine.Engine`."""
 
-    wave = 1
+    batch_size = 1
     arithmetic = "numpy"
 
     def __init__(self, config: NetworkConfig, weights: Mapping[str, Array]) -> None:
         self.vocab_size = config.vocab_size
         self._config = config
-        self._step = step_of(config.cell, config.activation)
+        self._step = cell_step(config.cell, config.activation)
         self._layers = []
         for number in range(config.num_layers):
             name = f"layers.{number}."
@@ -96,24 +96,24 @@ class LightEngine:
             table = self._embedding @ self._layers[0][0].T + self._layers[0][1]
             self._table = dict(enumerate(table))
 
-    def initial(self, batch: int) -> LightState:
+    def initial(self, batch: int) -> NumpyState:
         zero = np.zeros(self._config.rnn_size, dtype=np.float32)
         layer = (zero,) * STATES[self._config.cell]
         return tuple((layer,) * self._config.num_layers for _ in range(batch))
 
-    def step(self, ids: npt.NDArray[np.integer], state: LightState) -> tuple[Array, LightState]:
+    def step(self, ids: npt.NDArray[np.integer], state: NumpyState) -> tuple[Array, NumpyState]:
         new = tuple(self._advance(int(token), stream) for token, stream in zip(ids, state, strict=True))
         assert self._output is not None
         logits = np.stack([self._output @ stream[-1][0] + self._output_bias for stream in new])
         return logits, new
 
-    def read(self, ids: npt.NDArray[np.integer], state: LightState) -> LightState:
+    def read(self, ids: npt.NDArray[np.integer], state: NumpyState) -> NumpyState:
         (stream,) = state
         for token in ids:
             stream = self._advance(int(token), stream)
         return (stream,)
 
-    def read_out(self, ids: npt.NDArray[np.integer], state: LightState) -> tuple[Array, LightState]:
+    def logits_of(self, ids: npt.NDArray[np.integer], state: NumpyState) -> tuple[Array, NumpyState]:
         (stream,) = state
         outputs = np.empty((len(ids), self._config.rnn_size), dtype=np.float32)
         for place, token in enumerate(ids):
@@ -122,16 +122,16 @@ class LightEngine:
         assert self._output is not None
         return outputs @ self._output.T + self._output_bias, (stream,)
 
-    def repeat(self, state: LightState, batch: int) -> LightState:
+    def repeat(self, state: NumpyState, batch: int) -> NumpyState:
         return state * batch
 
-    def select(self, state: LightState, rows: Sequence[int]) -> LightState:
+    def select(self, state: NumpyState, rows: Sequence[int]) -> NumpyState:
         return tuple(state[row] for row in rows)
 
-    def export(self, state: LightState, row: int) -> Array:
+    def export_state(self, state: NumpyState, row: int) -> Array:
         return np.array(state[row], dtype=np.float32)
 
-    def adopt(self, cells: Array) -> LightState:
+    def import_state(self, cells: Array) -> NumpyState:
         return (tuple(tuple(np.array(part, dtype=np.float32) for part in layer) for layer in cells),)
 
     def _advance(self, token: int, stream: tuple[tuple[Array, ...], ...]) -> tuple[tuple[Array, ...], ...]:

@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.config import ClassifierConfig, GenerativeConfig, Sorter
+from seqgen.config import ClassifierConfig, GenerativeConfig, AnyClassifierConfig
 from seqgen.generation.filters import softmax
 from seqgen.generation.light_stack import LightStack
 from seqgen.generation.products import rowwise
 from seqgen.model.ngrams import BUCKETS, Bags, bags, rows_of_buckets
-from seqgen.model.stretches import Ids, by_size, lay_out
+from seqgen.model.stretches import Ids, group_by_length, chunk_texts
 from seqgen.tokenizers import Codec
-from seqgen.tokenizers.preparing import Preparer
+from seqgen.tokenizers.preparing import TextNormaliser
 
 Array = npt.NDArray[np.float32]
 Weights = Mapping[str, Array]
@@ -27,12 +27,12 @@ _WORTH_A_TABLE = 1 << 20  # n-grams: those of a thousand reviews
 _LONGEST = 4096  # ids of a text that count for a generative model, as in `model.generative`
 
 
-class LightLabeller:
-    """See `labellers.Labeller`."""
+class LightClassifier:
+    """See `labellers.TextClassifier`."""
 
-    def __init__(self, config: Sorter, weights: Weights, codec: Codec) -> None:
+    def __init__(self, config: AnyClassifierConfig, weights: Weights, codec: Codec) -> None:
         self._config, self._weights, self._codec = config, weights, codec
-        self._prepare = Preparer(config.lowercase, config.stop_words)
+        self._prepare = TextNormaliser(config.lowercase, config.stop_words)
         self._network: _Reader | _Writer
         self._network = _Reader(config, weights) if isinstance(config, ClassifierConfig) else _Writer(config, weights)
 
@@ -73,9 +73,9 @@ class _Reader:
         written = [number for number, text in enumerate(ids) if len(text)]
         if not written:
             return logits
-        laid = lay_out([ids[number] for number in written], self._config.stretch)
+        laid = chunk_texts([ids[number] for number in written], self._config.stretch)
         kept = np.empty((len(laid.lengths), len(self._stacks), 3, self._config.rnn_size), dtype=np.float32)
-        for chosen in by_size(laid.lengths, self._stacks[0].most):
+        for chosen in group_by_length(laid.lengths, self._stacks[0].most):
             lengths = laid.lengths[chosen]
             read = laid.ids[: int(lengths.max()), chosen]
             steps = np.arange(len(read))[:, None]
@@ -83,14 +83,14 @@ class _Reader:
                 turned = np.where(steps < lengths, lengths - 1 - steps, steps)  # the padding stays behind
                 order = read if direction == "forward" else np.take_along_axis(read, turned, axis=0)
                 kept[chosen, number] = self._stacks[number].summaries(order, lengths)
-        logits[written] = rowwise(self._pooled(kept, laid.lengths, laid.owners), self._weights["head_weight"].T)
+        logits[written] = rowwise(self._pooled(kept, laid.lengths, laid.text_indices), self._weights["head_weight"].T)
         logits[written] += self._weights["head_bias"]
         return logits
 
-    def _pooled(self, kept: Array, lengths: npt.NDArray[np.int64], owners: npt.NDArray[np.int64]) -> Array:
+    def _pooled(self, kept: Array, lengths: npt.NDArray[np.int64], text_indices: npt.NDArray[np.int64]) -> Array:
         """What the head reads, shape (texts, features), of all stretches of the texts."""
-        starts = np.flatnonzero(np.diff(owners, prepend=-1))
-        ends = np.append(starts[1:], len(owners)) - 1
+        starts = np.flatnonzero(np.diff(text_indices, prepend=-1))
+        ends = np.append(starts[1:], len(text_indices)) - 1
         counts = np.add.reduceat(lengths, starts)[:, None].astype(np.float32)
         features = []
         for number, direction in enumerate(self._config.directions):
@@ -145,7 +145,7 @@ class _Writer:
         labels = len(self._config.labels)
         likelihoods = np.zeros((len(ids), labels))
         lengths = np.array([min(len(text), _LONGEST) + 2 for text in ids])
-        for chosen in by_size(lengths, max(1, self._stack.most // labels)):
+        for chosen in group_by_length(lengths, max(1, self._stack.most // labels)):
             records = np.zeros((int(lengths[chosen].max()), len(chosen)), dtype=np.int64)
             for column, number in enumerate(chosen):
                 text = ids[number][:_LONGEST]

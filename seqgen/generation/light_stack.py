@@ -11,12 +11,12 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.config import Sorter
-from seqgen.generation.light import step_of
+from seqgen.config import AnyClassifierConfig
+from seqgen.generation.light import cell_step
 from seqgen.generation.products import rowwise
 from seqgen.model.layout import STATES
 from seqgen.native import library
-from seqgen.native.sequences import CELLS, UNITS, Sequence, carry_out
+from seqgen.native.sequences import CELLS, UNIT_MULTIPLE, SequenceCall, run_sequence
 
 Array = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -30,9 +30,9 @@ _LARGEST_TABLE = 1 << 25  # numbers: 128 MiB
 class LightStack:
     """See the module. Thread-safe."""
 
-    def __init__(self, config: Sorter, weights: Weights, prefix: str) -> None:
+    def __init__(self, config: AnyClassifierConfig, weights: Weights, prefix: str) -> None:
         """`prefix`: of the names of the layers' weights."""
-        self._step = step_of(config.cell, config.activation)
+        self._step = cell_step(config.cell, config.activation)
         self._cell, self._relu, self._units = config.cell, config.activation == "relu", config.rnn_size
         self._embedding = weights["embedding"]
         self._layers = [
@@ -44,8 +44,8 @@ class LightStack:
             )
             for number in range(config.num_layers)
         ]
-        self._kernels = library() if self._units % UNITS == 0 else None
-        if self._kernels is not None and not self._kernels.seqgen_sequence_kinds():
+        self._kernels = library() if self._units % UNIT_MULTIPLE == 0 else None
+        if self._kernels is not None and not self._kernels.seqgen_sequence_dtypes():
             self._kernels = None
         self._table: Array | None = None  # the first layer's share of the gates, of every id
         self._seen = 0  # ids
@@ -102,14 +102,14 @@ class LightStack:
         exact = np.zeros((1, streams, self._units), dtype=np.float32)
         pooled = None if lengths is None else np.empty((streams, 3, self._units), dtype=np.float32)
         arrays = {
-            "x": np.ascontiguousarray(gates), "weight": recurrent, "bias": bias, "history": history, "exact": exact,
+            "x": np.ascontiguousarray(gates), "weight": recurrent, "bias": bias, "history": history, "state_f32": exact,
             "ids": None if places is None else np.ascontiguousarray(places), "lengths": lengths, "pooled": pooled,
         }  # fmt: skip
-        sequence = Sequence(
+        sequence = SequenceCall(
             cell=CELLS[self._cell], relu=self._relu, steps=steps, rows=streams, units=self._units,
             **{name: array.ctypes.data for name, array in arrays.items() if array is not None},
         )  # fmt: skip
-        carry_out(self._kernels.seqgen_sequence_forward, sequence, threads=1)
+        run_sequence(self._kernels.seqgen_sequence_forward, sequence, threads=1)
         return history[1:] if pooled is None else pooled
 
     def _in_numpy(self, gates: Array, recurrent: Array, bias: Array | None, lengths: Integers | None) -> Array:

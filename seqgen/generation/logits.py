@@ -13,7 +13,7 @@ History = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Rows:
+class FilterContext:
     """What a filter may know of each row beside its logits.
 
     Attributes:
@@ -27,7 +27,7 @@ class Rows:
     limits: Sequence[float] = ()
 
 
-Filter = Callable[[Logits, Rows], Logits]
+Filter = Callable[[Logits, FilterContext], Logits]
 
 
 def softmax(logits: Logits) -> Logits:

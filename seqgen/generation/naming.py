@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.automata.strings import Strings
-from seqgen.config import SampleOptions, check_task, flag_name, parse_bias, parse_kind_temperature
+from seqgen.automata.strings import AhoCorasick
+from seqgen.config import SampleOptions, check_task, flag_name, parse_logit_bias, parse_event_temperature
 from seqgen.errors import UserError
-from seqgen.generation.filters import Breaks, Kind, Named
+from seqgen.generation.filters import SequenceBreakers, EventTemperature, ResolvedNames
 from seqgen.strangers import as_bytes
 from seqgen.tokenizers import Codec
 
@@ -18,13 +18,13 @@ _MOST_BREAKERS = 256  # bytes of all of them: a state of a table that is as wide
 _BLOCK = 1 << 20  # ids that are spelt at a time
 _OTHER_NAMES = {"pitch": "note"}  # of kinds of events
 
-Spelling = list[bytes | None]
+TokenBytes = list[bytes | None]
 
 
-def spelling(codec: Codec, allowed: Sequence[int] = (), begun: bool = True) -> Spelling:
+def token_bytes(codec: Codec, allowed: Sequence[int] = (), begun: bool = True) -> TokenBytes:
     """The bytes that each id writes; None of a control token, but for those `allowed`, which write what a decoder makes
     of them: where something was written before, or where nothing was (`begun`)."""
-    table: Spelling = [
+    table: TokenBytes = [
         bytes([piece]) if isinstance(piece, int) else None if piece is None else piece.encode("utf-8")
         for piece in codec.pieces()
     ]
@@ -36,10 +36,10 @@ def spelling(codec: Codec, allowed: Sequence[int] = (), begun: bool = True) -> S
     return table
 
 
-def spellings(codec: Codec) -> list[bytes]:
+def visible_token_bytes(codec: Codec) -> list[bytes]:
     """The bytes that each id adds to a text; a speaker begins a line, and other control tokens add none."""
     speakers = range(getattr(codec, "speakers", 0))
-    return [piece or b"" for piece in spelling(codec, speakers)]
+    return [piece or b"" for piece in token_bytes(codec, speakers)]
 
 
 def spell(ids: npt.NDArray[np.integer], table: Sequence[bytes]) -> bytes:
@@ -63,17 +63,17 @@ def check_names(options: SampleOptions, codec: Codec) -> None:
     check_task(SampleOptions, vars(options), tasks.get(codec.kind, "text"))
 
 
-def named(options: SampleOptions, codec: Codec) -> Named:
+def resolve_names(options: SampleOptions, codec: Codec) -> ResolvedNames:
     """What the options name, in the ids of this vocabulary. Raises `UserError` for what it has not."""
     check_names(options, codec)
     bias = tuple(pair for text in options.logit_bias for pair in _biased(text, codec))
-    breaks = _breaks(options.dry_breaker, codec) if options.dry_multiplier and codec.kind != "midi" else None
-    return Named(bias, _kinds(options.temperature_of, codec) if options.temperature_of else (), breaks)
+    sequence_breakers = _breaks(options.dry_breaker, codec) if options.dry_multiplier and codec.kind != "midi" else None
+    return ResolvedNames(bias, _kinds(options.temperature_of, codec) if options.temperature_of else (), sequence_breakers)
 
 
 def _biased(text: str, codec: Codec) -> list[tuple[int, float]]:
     """The ids that `x=-2` or `#17=-2` is about, each with what is added to it."""
-    name, value = parse_bias(text)
+    name, value = parse_logit_bias(text)
     shown = f"--logit-bias {text[:40]!r}"
     if name.startswith("#") and name[1:].isdecimal() and name.isascii():
         if len(name) > 10 or int(name[1:]) >= codec.vocab_size:
@@ -88,49 +88,49 @@ def _biased(text: str, codec: Codec) -> list[tuple[int, float]]:
             raise UserError(f"{shown}: there is no event {name[:40]!r}; `seqgen tokenize midi --pieces` shows them")
         return [(token, value) for token in events]
     data = as_bytes(name)
-    found = [token for token, written in enumerate(spelling(codec)) if written == data]
+    found = [token for token, written in enumerate(token_bytes(codec)) if written == data]
     if not found:
         raise UserError(f"{shown}: {name[:40]!r} is not one token of this model; `seqgen tokenize` shows its ids")
     return [(token, value) for token in found]
 
 
-def _kinds(given: Sequence[str], codec: Codec) -> tuple[Kind, ...]:
+def _kinds(given: Sequence[str], codec: Codec) -> tuple[EventTemperature, ...]:
     """The kinds of events that have a temperature of their own, the last that was given to each."""
     from seqgen.tokenizers.midi import MidiCodec
 
     assert isinstance(codec, MidiCodec)
     words, found = codec.vocabulary, {}
     for text in given:
-        name, value = parse_kind_temperature(text)
+        name, value = parse_event_temperature(text)
         kind = _OTHER_NAMES.get(name, name)
         if kind not in words.first:
             raise UserError(
                 f"--temperature-of {text[:40]!r}: there is no kind {name[:40]!r}; there are {', '.join(words.first)}"
             )
-        found[kind] = Kind(words.first[kind], words.first[kind] + words.sizes[kind], value)
+        found[kind] = EventTemperature(words.first[kind], words.first[kind] + words.sizes[kind], value)
     return tuple(found.values())
 
 
-def _breaks(breakers: Sequence[str], codec: Codec) -> Breaks | None:
+def _breaks(breakers: Sequence[str], codec: Codec) -> SequenceBreakers | None:
     """Where breakers end, whatever tokens spell them; None where there are none. A control token is one too."""
     texts = [as_bytes(text) for text in breakers if text]
     if sum(map(len, texts)) > _MOST_BREAKERS:
         raise UserError(f"{flag_name('dry_breaker')} takes {_MOST_BREAKERS} bytes of text in all")
     if not texts:
         return None
-    strings, table = Strings(texts, 256), spelling(codec)
-    states = np.repeat(np.arange(len(strings.next), dtype=np.int64)[:, None], len(table), axis=1)
+    strings, table = AhoCorasick(texts, 256), token_bytes(codec)
+    states = np.repeat(np.arange(len(strings.transitions), dtype=np.int64)[:, None], len(table), axis=1)
     ended = np.zeros(states.shape, dtype=bool)
     for token, written in enumerate(table):
         if written is None:
             states[:, token], ended[:, token] = 0, True
-    for ids, data in bytes_by_place(table):
-        states[:, ids] = strings.next[states[:, ids], data]
-        ended[:, ids] |= strings.hit[states[:, ids]]
-    return Breaks(np.where(ended, -1 - states, states).astype(np.int32), max(map(len, texts)))
+    for ids, data in bytes_by_position(table):
+        states[:, ids] = strings.transitions[states[:, ids], data]
+        ended[:, ids] |= strings.accepting[states[:, ids]]
+    return SequenceBreakers(np.where(ended, -1 - states, states).astype(np.int32), max(map(len, texts)))
 
 
-def bytes_by_place(table: Sequence[bytes | None]) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.uint8]]]:
+def bytes_by_position(table: Sequence[bytes | None]) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.uint8]]]:
     """The first bytes of all ids that write any, then the second ones of those that write two, and so on: ids, and the
     byte of each."""
     written = [(token, data) for token, data in enumerate(table) if data]

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.generation.suffixes import Suffixes, suffix_array
-from seqgen.music.events import Vocabulary
-from seqgen.music.grammar import Walk
+from seqgen.generation.suffixes import SuffixArray, build_suffix_array
+from seqgen.music.events import EventVocabulary
+from seqgen.music.grammar import GrammarState
 from seqgen.music.masks import bits_of
 from seqgen.music.piece import Note
 from seqgen.tensors import Arrays
@@ -26,42 +26,42 @@ _DRUMS = 1000  # above every interval
 _BORDER = 1 << 40  # above every step: behind each run one of its own, so that no run reaches into the next
 
 
-class NoteCopies:
+class NoteCopyIndex:
     """The runs of notes of a set of pieces, and where anything stands in them."""
 
-    def __init__(self, suffixes: Suffixes) -> None:
+    def __init__(self, suffixes: SuffixArray) -> None:
         self.suffixes = suffixes
 
     @classmethod
-    def build(cls, pieces: Iterable[npt.NDArray[np.integer]], vocabulary: Vocabulary) -> NoteCopies:
+    def build(cls, pieces: Iterable[npt.NDArray[np.integer]], vocabulary: EventVocabulary) -> NoteCopyIndex:
         """Of whole pieces, given as ids."""
         runs: list[list[int]] = []
         for piece in pieces:
-            walk = Walk(vocabulary)
+            walk = GrammarState(vocabulary)
             for token in piece.tolist():
                 walk.push(token)
             runs += [[*run, _BORDER + len(runs) + place] for place, run in enumerate(_runs(walk))]
         symbols = np.array(list(itertools.chain.from_iterable(runs)), dtype=np.int64)
-        return cls(Suffixes(symbols, suffix_array(symbols)))
+        return cls(SuffixArray(symbols, build_suffix_array(symbols)))
 
     @classmethod
-    def of(cls, arrays: Arrays) -> NoteCopies:
+    def of(cls, arrays: Arrays) -> NoteCopyIndex:
         """Of what `arrays` gave. Raises `ModelError` for anything else."""
-        return cls(Suffixes.of(arrays, "steps", np.int64, "notes and their suffixes"))
+        return cls(SuffixArray.of(arrays, "steps", np.int64, "notes and their suffixes"))
 
     def arrays(self) -> Arrays:
         """What keeps it in a file."""
         return {"steps": self.suffixes.symbols, "suffixes": self.suffixes.order}
 
-    def longest(self, walk: Walk) -> int:
+    def longest_match(self, walk: GrammarState) -> int:
         """Notes of the longest run of one track that stands in one track of a piece of the set; 0 where there are not
         even two."""
         most = 0
         for steps in _runs(walk):
-            most = self.suffixes.longest(len(steps), lambda start, end: steps[start:end], most)  # noqa: B023 - at once
+            most = self.suffixes.longest_match(len(steps), lambda start, end: steps[start:end], most)  # noqa: B023 - at once
         return most + 1 if most else 0
 
-    def barred(self, notes: Sequence[Note], drums: bool, now: int, most: int) -> int:
+    def forbidden_pitches(self, notes: Sequence[Note], drums: bool, now: int, most: int) -> int:
         """Pitches, as bits, by which a track of these notes would get a run of more than `most`, played now."""
         if len(notes) < most:
             return 0
@@ -77,17 +77,17 @@ class NoteCopies:
         return bits_of(pitches[fits & (pitches < 128)].tolist())
 
 
-class NoteGuard:
+class NoteCopyGuard:
     """Keeps a walk from copying more than `most` notes in a row; one for each walk."""
 
-    def __init__(self, copies: NoteCopies, most: int) -> None:
+    def __init__(self, copies: NoteCopyIndex, most: int) -> None:
         self._copies, self._most = copies, most
         self._notes: list[list[Note]] = []
         self._taken = -1
         self._known: dict[int, tuple[tuple[int, int], int]] = {}
 
-    def __call__(self, walk: Walk, track: int) -> int:
-        """See `Walk.bar_out`."""
+    def __call__(self, walk: GrammarState, track: int) -> int:
+        """See `GrammarState.forbid_pitches`."""
         if self._taken < 0:
             self._notes, self._taken = [[] for _ in range(32)], 0
             for note in walk.before:
@@ -100,11 +100,11 @@ class NoteGuard:
         known = self._known.get(track)
         if known is None or known[0] != place:
             drums = bool(walk.parts[track].drums)
-            known = self._known[track] = place, self._copies.barred(notes, drums, walk.now, self._most)
+            known = self._known[track] = place, self._copies.forbidden_pitches(notes, drums, walk.now, self._most)
         return known[1]
 
 
-def _runs(walk: Walk) -> list[list[int]]:
+def _runs(walk: GrammarState) -> list[list[int]]:
     """The steps from note to note of each track of two notes or more."""
     tracks: list[list[Note]] = [[] for _ in walk.parts]
     for note in walk.notes:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.generation.logits import Filter, Logits, Rows
+from seqgen.generation.logits import Filter, Logits, FilterContext
 
-MOST_TAKEN = 1e4  # nats that a repetition can cost: beyond any logit, and no overflow
+MAX_PENALTY = 1e4  # nats that a repetition can cost: beyond any logit, and no overflow
 
 
-def forbid(tokens: Sequence[int]) -> Filter:
+def suppress_tokens(tokens: Sequence[int]) -> Filter:
     """Never these tokens: control tokens where they have no meaning."""
     ids = np.asarray(tokens, dtype=np.intp)
 
-    def apply(logits: Logits, rows: Rows) -> Logits:
+    def apply(logits: Logits, rows: FilterContext) -> Logits:
         result = logits.copy()
         result[:, ids] = -np.inf
         return result
@@ -28,7 +28,7 @@ def forbid(tokens: Sequence[int]) -> Filter:
 def logit_bias(added: Sequence[tuple[int, float]]) -> Filter:
     """Adds to the logits of these tokens, as in the interfaces of many services; pairs of an id and a number."""
 
-    def apply(logits: Logits, rows: Rows) -> Logits:
+    def apply(logits: Logits, rows: FilterContext) -> Logits:
         result = logits.copy()
         for token, value in added:
             result[:, token] += value
@@ -41,7 +41,7 @@ def repetition_penalty(penalty: float, window: int) -> Filter:
     """Positive logits of the last `window` tokens are divided by `penalty`, negative ones multiplied (Keskar et al.,
     2019, CTRL, eq. 2, over the sign as in common use)."""
 
-    def apply(logits: Logits, rows: Rows) -> Logits:
+    def apply(logits: Logits, rows: FilterContext) -> Logits:
         result = logits.copy()
         for row, tokens in enumerate(rows.history):
             recent = np.unique(np.asarray(tokens[-window:], dtype=np.intp))
@@ -53,7 +53,7 @@ def repetition_penalty(penalty: float, window: int) -> Filter:
 
 
 @dataclass(frozen=True)
-class Breaks:
+class SequenceBreakers:
     """Where in a stream of tokens a breaker ends, whichever tokens it is spelt with: an automaton that reads tokens.
 
     Attributes:
@@ -74,7 +74,7 @@ class Breaks:
         return found, state
 
 
-def dry(multiplier: float, base: float, allowed: int, window: int, breaks: Breaks | None = None) -> Filter:
+def dry(multiplier: float, base: float, allowed: int, window: int, sequence_breakers: SequenceBreakers | None = None) -> Filter:
     """Don't Repeat Yourself (p-e-w, 2024, in text-generation-webui).
 
     Where the last n ≥ `allowed` tokens also stand at an earlier place of the last `window` tokens, what came next there
@@ -82,18 +82,18 @@ def dry(multiplier: float, base: float, allowed: int, window: int, breaks: Break
     of all such places. A repetition holds no token in which a breaker ends, and such tokens cost nothing.
     """
 
-    def apply(logits: Logits, rows: Rows) -> Logits:
+    def apply(logits: Logits, rows: FilterContext) -> Logits:
         result = logits.copy()
         for row, tokens in enumerate(rows.history):
             recent = list(tokens[-window:])
             broken = [False] * len(recent)
-            if breaks is not None:  # a breaker may begin before the window
-                broken = breaks.read(tokens[-window - breaks.longest :])[0][-window:]
+            if sequence_breakers is not None:  # a breaker may begin before the window
+                broken = sequence_breakers.read(tokens[-window - sequence_breakers.longest :])[0][-window:]
             for token, length in repetitions(recent, broken).items():
                 if length >= allowed:
                     with np.errstate(over="ignore"):
                         taken = multiplier * np.float64(base) ** (length - allowed)
-                    result[row, token] -= min(taken, MOST_TAKEN)
+                    result[row, token] -= min(taken, MAX_PENALTY)
         return result
 
     return apply

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from seqgen.generation.draw import Primed, read_on
+from seqgen.generation.draw import PrimedState, extend_primed
 from seqgen.generation.draw import prime as prime_ids
 from seqgen.generation.engine import Engine
 from seqgen.generation.state import SavedState
@@ -29,19 +29,19 @@ class Prompt:
     """
 
     text: str
-    primed: Primed
+    primed: PrimedState
     allowed: Sequence[int] = ()
-    lead: Sequence[int] = ()
+    context_ids: Sequence[int] = ()
     pending: str = ""
     unread: bytes = b""
     cut: bool = False
-    gone_on: bool = False
+    is_continuation: bool = False
 
 
-def prime(engine: Engine, codec: Codec, prompt: bytes, hold: bool = False) -> Prompt:
-    """Reads a prompt of any length and any bytes, as the beginning of a document. With `hold`, what can't be encoded
+def prime(engine: Engine, codec: Codec, prompt: bytes, hold_incomplete: bool = False) -> Prompt:
+    """Reads a prompt of any length and any bytes, as the beginning of a document. With `hold_incomplete`, what can't be encoded
     apart from what follows it, as the beginning of a character, is not read yet."""
-    certain = codec.split(prompt) if hold else len(prompt)
+    certain = codec.split(prompt) if hold_incomplete else len(prompt)
     text = prompt.decode("utf-8", "surrogateescape")
     return Prompt(text, prime_ids(engine, codec, codec.encode(prompt[:certain])), unread=prompt[certain:])
 
@@ -52,20 +52,20 @@ def prime_labelled(engine: Engine, codec: Codec, label: int, prompt: bytes) -> P
     return Prompt(prompt.decode("utf-8", "surrogateescape"), prime_ids(engine, codec, begin))
 
 
-def go_on(engine: Engine, codec: Codec, saved: SavedState, prompt: bytes = b"", hold: bool = False) -> Prompt:
+def continue_from(engine: Engine, codec: Codec, saved: SavedState, prompt: bytes = b"", hold_incomplete: bool = False) -> Prompt:
     """From where a text was left, after `prompt`, which may be nothing. What was written and not shown comes first: in
     the samples, or, where there is a prompt, before it."""
     data = saved.unread + prompt
-    certain = codec.split(data) if hold else len(data)
-    primed = read_on(engine, saved.primed(engine), codec.encode(data[:certain]))
+    certain = codec.split(data) if hold_incomplete else len(data)
+    primed = extend_primed(engine, saved.primed(engine), codec.encode(data[:certain]))
     shown = Prompt("", primed, (), saved.tail, saved.pending, data[certain:], saved.cut, True)
-    return shown_before(shown, codec, prompt.decode("utf-8", "surrogateescape")) if prompt else shown
+    return with_shown_text(shown, codec, prompt.decode("utf-8", "surrogateescape")) if prompt else shown
 
 
-def shown_before(prompt: Prompt, codec: Codec, text: str) -> Prompt:
+def with_shown_text(prompt: Prompt, codec: Codec, text: str) -> Prompt:
     """The same with `text` behind what was not shown yet, and all of it as the text of the prompt."""
     decoder = codec.decoder()
-    for token in prompt.lead:
+    for token in prompt.context_ids:
         decoder.push(token)
     waiting = decoder.finish().decode("utf-8", "surrogateescape")
-    return replace(prompt, text=prompt.pending + waiting + text, pending="", lead=())
+    return replace(prompt, text=prompt.pending + waiting + text, pending="", context_ids=())

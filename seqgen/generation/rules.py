@@ -10,21 +10,21 @@ import numpy.typing as npt
 
 from seqgen.config import SampleOptions
 from seqgen.errors import UserError
-from seqgen.generation.constraints import Constraint, Masks, masks_for
+from seqgen.generation.constraints import AutomatonConstraint, AutomatonMasks, make_masks
 from seqgen.generation.draw import Guide
-from seqgen.generation.filters import Chain
-from seqgen.generation.naming import named, spell, spellings
+from seqgen.generation.filters import FilterChain
+from seqgen.generation.naming import resolve_names, spell, visible_token_bytes
 from seqgen.generation.prompts import Prompt
 from seqgen.strangers import as_bytes
 from seqgen.tokenizers import Codec
 
 if TYPE_CHECKING:
-    from seqgen.generation.copies import CopyGuard
+    from seqgen.generation.copies import TextCopyGuard
 
 _ANY_LENGTH = 1 << 60  # characters
 
 
-class Rule(Guide, Protocol):
+class TextConstraint(Guide, Protocol):
     """What a person asks of one text, as masks over ids: a guide that can be followed by two texts that part."""
 
     @property
@@ -32,16 +32,16 @@ class Rule(Guide, Protocol):
         """Whether nothing may follow."""
         ...
 
-    def copy(self) -> Rule: ...
+    def copy(self) -> TextConstraint: ...
 
 
 @dataclass(frozen=True)
-class Rules:
+class SamplingRules:
     """What samples of one prompt are drawn under: made once, for any number of them."""
 
-    filters: Chain
-    masks: Masks | None
-    guard: CopyGuard | None = None
+    filters: FilterChain
+    masks: AutomatonMasks | None
+    guard: TextCopyGuard | None = None
 
     @classmethod
     def of(
@@ -50,8 +50,8 @@ class Rules:
         prompt: Prompt,
         options: SampleOptions,
         stop_at_end: bool = False,
-        guard: CopyGuard | None = None,
-    ) -> Rules:
+        guard: TextCopyGuard | None = None,
+    ) -> SamplingRules:
         """`guard` knows already what stands before. Raises `UserError` where the options name what this model has not,
         or leave nothing to write."""
         control = [token for token, piece in enumerate(codec.pieces()) if piece is None]
@@ -59,30 +59,30 @@ class Rules:
         ends = [codec.end] if stop_at_end or options.grammar is not None else []
         forbidden = [token for token in control if token not in {*prompt.allowed, *ends}]
         before = as_bytes(prompt.text)
-        if prompt.gone_on:
-            before = spell(np.array(prompt.primed.history, dtype=np.int64), spellings(codec))
+        if prompt.is_continuation:
+            before = spell(np.array(prompt.primed.history, dtype=np.int64), visible_token_bytes(codec))
         begun = bool(prompt.primed.history)
-        masks = masks_for(options, codec, ends, before, prompt.allowed, begun)
-        return cls(Chain(options, forbidden, named(options, codec)), masks, guard)
+        masks = make_masks(options, codec, ends, before, prompt.allowed, begun)
+        return cls(FilterChain(options, forbidden, resolve_names(options, codec)), masks, guard)
 
-    def stream(self, length: int) -> Rule | None:
+    def stream(self, length: int) -> TextConstraint | None:
         """The beginning of a text of so many characters at most; None where nothing is asked of it. What need not match
         may be cut anywhere: it is drawn as if it were longer."""
         matching = self.filters.options.grammar is not None
         masks = None if self.masks is None else self.masks.stream(length if matching else _ANY_LENGTH)
         guard = None if self.guard is None else self.guard.copy()
-        return Together(masks, guard) if masks is not None and guard is not None else masks or guard
+        return Both(masks, guard) if masks is not None and guard is not None else masks or guard
 
 
-class Together:
-    """See `Rule`. What matches and copies too little: both."""
+class Both:
+    """See `TextConstraint`. What matches and copies too little: both."""
 
-    def __init__(self, masks: Constraint, guard: CopyGuard) -> None:
+    def __init__(self, masks: AutomatonConstraint, guard: TextCopyGuard) -> None:
         self._masks, self._guard = masks, guard
 
     @property
     def over(self) -> bool:
-        """See `Rule`."""
+        """See `TextConstraint`."""
         return self._masks.over
 
     def mask(self) -> npt.NDArray[np.bool_]:
@@ -94,5 +94,5 @@ class Together:
     def push(self, token: int) -> bool:
         return self._masks.push(token) & self._guard.push(token)
 
-    def copy(self) -> Together:
-        return Together(self._masks.copy(), self._guard.copy())
+    def copy(self) -> Both:
+        return Both(self._masks.copy(), self._guard.copy())

@@ -17,14 +17,14 @@ from seqgen.config import SampleOptions, SearchOptions
 from seqgen.generation.engine import Engine
 from seqgen.generation.filters import log_softmax
 from seqgen.generation.prompts import Prompt
-from seqgen.generation.rules import Rule, Rules
-from seqgen.generation.state import farthest_look
-from seqgen.generation.text import Left, Pen, Sample, Written, left_by, stream_in_order, write
+from seqgen.generation.rules import TextConstraint, SamplingRules
+from seqgen.generation.state import max_window
+from seqgen.generation.text import StateCallback, TextStream, Sample, FinishedSample, saved_state, stream_in_order, write
 from seqgen.tokenizers import Codec
 
 
 @dataclass(frozen=True)
-class Writing:
+class GenerationJob:
     """What is to be written, and with what: all that several samples have in common."""
 
     engine: Engine
@@ -32,32 +32,32 @@ class Writing:
     prompt: Prompt
     options: SampleOptions
     search: SearchOptions
-    rules: Rules
+    rules: SamplingRules
 
 
-def in_order(
-    job: Writing, count: int, first: int = 0, left: Left | None = None
+def generate(
+    job: GenerationJob, count: int, first: int = 0, on_state: StateCallback | None = None
 ) -> Iterator[tuple[str, Sample | None]]:
     """See `text.stream_in_order`: the samples as they come; where they are chosen among others, each in one piece."""
     if not job.search.beam and job.search.best_of == 1:
         yield from stream_in_order(
-            job.engine, job.codec, job.prompt, job.options, count, first, rules=job.rules, left=left
+            job.engine, job.codec, job.prompt, job.options, count, first, rules=job.rules, on_state=on_state
         )
         return
-    for written in (beam if job.search.beam else best)(job, count, first, left is not None):
-        if left is not None and written.saved is not None:
-            left(written.sample, written.saved)
+    for written in (beam if job.search.beam else best_of_n)(job, count, first, on_state is not None):
+        if on_state is not None and written.saved is not None:
+            on_state(written.sample, written.saved)
         yield written.sample.text, written.sample
 
 
-def best(job: Writing, count: int, first: int = 0, keep: bool = False) -> Iterator[Written]:
+def best_of_n(job: GenerationJob, count: int, first: int = 0, keep: bool = False) -> Iterator[FinishedSample]:
     """`count` samples, each the likeliest of `search.best_of`: sample i of those that are drawn from the random streams
     i · best_of and the following ones."""
     tries = job.search.best_of
-    at_once = max(1, job.engine.wave // tries)
+    at_once = max(1, job.engine.batch_size // tries)
     for start in range(first, first + count, at_once):
         stop = min(start + at_once, first + count)
-        found: dict[int, Written] = {}
+        found: dict[int, FinishedSample] = {}
         indices = range(start * tries, stop * tries)
         for index, _, written in write(
             job.engine, job.codec, job.prompt, job.options, indices, job.rules, keep
@@ -65,8 +65,8 @@ def best(job: Writing, count: int, first: int = 0, keep: bool = False) -> Iterat
             if written is None:
                 continue
             before = found.get(index // tries)
-            order = (written.per_character, -index)
-            if before is None or order > (before.per_character, -before.sample.index):
+            order = (written.log_prob_per_character, -index)
+            if before is None or order > (before.log_prob_per_character, -before.sample.index):
                 found[index // tries] = written
         for number in range(start, stop):
             yield replace(found[number], sample=replace(found[number].sample, index=number))
@@ -76,8 +76,8 @@ def best(job: Writing, count: int, first: int = 0, keep: bool = False) -> Iterat
 class _Line:
     """A text under way: its pen, what it has cost under the filters, and a number that tells texts apart."""
 
-    pen: Pen
-    rule: Rule | None
+    pen: TextStream
+    rule: TextConstraint | None
     cost: float = 0.0
     mark: int = 0
 
@@ -88,7 +88,7 @@ class _Line:
             rule.push(token)
         pen.write(token, own, rule)
         mark = self.mark
-        for character in pen.came:
+        for character in pen.last_text:
             mark = ((mark ^ ord(character)) * _PRIME + 1) & _MASK
         return _Line(pen, rule, cost, mark)
 
@@ -102,7 +102,7 @@ _SPEAKER = 4  # characters by which a turn begins
 _PRIME, _MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
 
 
-def beam(job: Writing, count: int, first: int = 0, keep: bool = False) -> Iterator[Written]:
+def beam(job: GenerationJob, count: int, first: int = 0, keep: bool = False) -> Iterator[FinishedSample]:
     """The likeliest texts that beam search finds (Lowerre, 1976; as in Sutskever et al., 2014): after every id the
     `search.beam` likeliest beginnings are gone on with. Nothing is drawn: there is one result, of which the `count`
     likeliest texts from number `first` on, or as many as there are, are given in order.
@@ -113,22 +113,22 @@ def beam(job: Writing, count: int, first: int = 0, keep: bool = False) -> Iterat
     width, prompt = job.search.beam, job.prompt
     length = job.options.length_for("text")
     longest = length + max((len(piece) for piece in job.codec.pieces() if isinstance(piece, str)), default=1) + _SPEAKER
-    look = farthest_look(job.options)
+    look = max_window(job.options)
     before = prompt.primed.history[-look:]
-    start = _Line(Pen(job.codec, prompt, length, job.options.stop), job.rules.stream(length))
+    start = _Line(TextStream(job.codec, prompt, length, job.options.stop), job.rules.stream(length))
     if start.rule is not None and start.rule.over:
         start.pen.complete()
     done: list[tuple[float, int, _Line, Any]] = []  # cost a character, order, line, recurrent state
     state, last = job.engine.repeat(prompt.primed.state, 1), np.array([prompt.primed.last])
     if start.pen.finish_reason:
-        done.append((0.0, 0, start, job.engine.export(prompt.primed.state, 0) if keep else None))
+        done.append((0.0, 0, start, job.engine.export_state(prompt.primed.state, 0) if keep else None))
     lines = [] if done else [start]
     while lines:
         logits, state = job.engine.step(last, state)
         exact = logits.astype(np.float64)
         own = log_softmax(exact)
         if start.rule is not None:
-            exact = np.where(np.stack([cast(Rule, line.rule).mask() for line in lines]), exact, -np.inf)
+            exact = np.where(np.stack([cast(TextConstraint, line.rule).mask() for line in lines]), exact, -np.inf)
         histories = [[*before, *line.pen.drawn][-look:] for line in lines]
         totals = log_softmax(job.rules.filters(exact, histories)) + np.array([line.cost for line in lines])[:, None]
         kept: dict[tuple[Any, ...], _Line] = {}
@@ -138,7 +138,7 @@ def beam(job: Writing, count: int, first: int = 0, keep: bool = False) -> Iterat
             line = lines[row].after(token, float(own[row, token]), float(totals[row, token]))
             if line.pen.finish_reason:
                 if rank < width:
-                    cells = job.engine.export(state, row) if keep else None
+                    cells = job.engine.export_state(state, row) if keep else None
                     done.append((line.cost / max(line.pen.characters, 1), len(done), line, cells))
             elif len(kept) < width and line.kind not in kept:
                 kept[line.kind] = line
@@ -149,8 +149,8 @@ def beam(job: Writing, count: int, first: int = 0, keep: bool = False) -> Iterat
             break
         state, last = job.engine.select(state, rows), np.array([line.pen.drawn[-1] for line in lines])
     for number, (_, _, line, cells) in enumerate(done[first : first + count], start=first):
-        saved = left_by(line.pen, prompt, cells, job.options, number, prompt.primed.drawn) if keep else None
-        yield Written(line.pen.sample(number, job.options.seed), line.pen.per_character(), saved)
+        saved = saved_state(line.pen, prompt, cells, job.options, number, prompt.primed.drawn) if keep else None
+        yield FinishedSample(line.pen.sample(number, job.options.seed), line.pen.log_prob_per_character(), saved)
 
 
 def _largest(totals: Any, most: int) -> list[int]:

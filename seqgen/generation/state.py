@@ -18,13 +18,13 @@ import numpy.typing as npt
 
 from seqgen.config import NetworkConfig, SampleOptions
 from seqgen.errors import ModelError
-from seqgen.generation.draw import Primed
+from seqgen.generation.draw import PrimedState
 from seqgen.generation.engine import Engine
 from seqgen.model.layout import STATES
 from seqgen.tensors import dump, parse
 
 FORMAT = "seqgen state 1"
-KEPT = 4096  # ids that are kept at least: what `--max-copy` may have to look back at, spelt in single bytes
+MIN_HISTORY = 4096  # ids that are kept at least: what `--max-copy` may have to look back at, spelt in single bytes
 _TENSORS = {"cells": "<f4", "history": "<i4", "pending": "u1", "unread": "u1"}
 
 
@@ -58,9 +58,9 @@ class SavedState:
     unread: bytes = b""
     walk: dict[str, Any] | None = None
 
-    def primed(self, engine: Engine) -> Primed:
+    def primed(self, engine: Engine) -> PrimedState:
         """From where `draw.ids` goes on."""
-        return Primed(list(self.history), self.last, engine.adopt(self.cells), self.drawn, self.limit)
+        return PrimedState(list(self.history), self.last, engine.import_state(self.cells), self.drawn, self.limit)
 
     def to_bytes(self, model: str) -> bytes:
         """The file, for the model of this fingerprint."""
@@ -122,12 +122,12 @@ def _checked(
     return saved
 
 
-def farthest_look(options: SampleOptions) -> int:
+def max_window(options: SampleOptions) -> int:
     """How many ids back any filter looks."""
     return max(getattr(options, item.name) for item in dataclasses.fields(options) if item.name.endswith("_window"))
 
 
-def latest(ids: list[int], options: SampleOptions) -> tuple[list[int], bool]:
+def truncate_history(ids: list[int], options: SampleOptions) -> tuple[list[int], bool]:
     """The ids that are kept of all, and whether there were more."""
-    most = max(KEPT, farthest_look(options))
+    most = max(MIN_HISTORY, max_window(options))
     return ids[-most:], len(ids) > most

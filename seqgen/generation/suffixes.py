@@ -20,14 +20,14 @@ from seqgen.native import library
 Symbols = npt.NDArray[np.integer]
 Order = npt.NDArray[np.int32]
 
-MOST = (1 << 31) - 1  # symbols: places are numbers of 32 bits
+MAX_SYMBOLS = (1 << 31) - 1  # symbols: places are numbers of 32 bits
 _AT_ONCE = 7  # bytes that one number of 64 bits holds, each with a place for "nothing"
 
 
-def suffix_array(symbols: Symbols) -> Order:
+def build_suffix_array(symbols: Symbols) -> Order:
     """Where the suffixes of `symbols`, shape (length,), begin, in their order. Raises `UserError` beyond 2³¹."""
-    if len(symbols) > MOST:
-        raise UserError(f"{len(symbols):,} symbols are too many to look for copies in; {MOST:,} are the most")
+    if len(symbols) > MAX_SYMBOLS:
+        raise UserError(f"{len(symbols):,} symbols are too many to look for copies in; {MAX_SYMBOLS:,} are the most")
     if symbols.dtype == np.uint8:
         ranks, kinds = symbols.astype(np.int32), 256
     else:
@@ -37,7 +37,7 @@ def suffix_array(symbols: Symbols) -> Order:
     if kernels is None:
         return _doubled(ranks, kinds)
     order = np.empty(len(ranks), dtype=np.int32)
-    if kernels.seqgen_suffixes(ranks.ctypes.data, len(ranks), max(kinds, 1), order.ctypes.data):
+    if kernels.seqgen_suffix_array(ranks.ctypes.data, len(ranks), max(kinds, 1), order.ctypes.data):
         raise MemoryError("there is no memory to sort so many suffixes")
     return order
 
@@ -66,7 +66,7 @@ def _doubled(ranks: npt.NDArray[np.int32], kinds: int) -> Order:
         length *= 2
 
 
-class Suffixes:
+class SuffixArray:
     """Symbols and the order of their suffixes: bytes of a text, or whole numbers."""
 
     def __init__(self, symbols: Symbols, order: Order) -> None:
@@ -79,12 +79,12 @@ class Suffixes:
         self.order = np.require(order, requirements=["C", "A"])
         self._bytes = symbols.dtype == np.uint8
         kernels = library() if self._bytes else None
-        self._find = None if kernels is None else kernels.seqgen_suffixes_find
+        self._find = None if kernels is None else kernels.seqgen_suffix_find
         self._found = (ctypes.c_int64 * 2)()
         self._where = self.symbols.ctypes.data, len(self.symbols), self.order.ctypes.data
 
     @classmethod
-    def of(cls, arrays: Mapping[str, npt.NDArray[Any]], title: str, kind: npt.DTypeLike, what: str) -> Suffixes:
+    def of(cls, arrays: Mapping[str, npt.NDArray[Any]], title: str, kind: npt.DTypeLike, what: str) -> SuffixArray:
         """From the arrays of a file: the symbols, of this name and type, and the suffixes. Raises `ModelError`, which
         says `what` is missing, for anything else."""
         symbols, order = arrays.get(title), arrays.get("suffixes")
@@ -92,7 +92,7 @@ class Suffixes:
             raise ModelError(f"it does not hold {what}")
         return cls(symbols, order)
 
-    def longest(self, length: int, part: Callable[[int, int], bytes | Sequence[int]], most: int = 0) -> int:
+    def longest_match(self, length: int, part: Callable[[int, int], bytes | Sequence[int]], most: int = 0) -> int:
         """How long the longest run of something stands here, if longer than `most`: `part` gives any run of its
         `length`, from a place to before another."""
         start = 0

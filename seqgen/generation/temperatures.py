@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seqgen.generation.logits import Filter, Logits, Rows, entropies, log_softmax
+from seqgen.generation.logits import Filter, Logits, FilterContext, entropies, log_softmax
 
 
 def temperature(value: float) -> Filter:
     """Divides by `value`; 0 leaves only the likeliest token of each row, the lowest id of equals."""
 
-    def apply(logits: Logits, rows: Rows) -> Logits:
+    def apply(logits: Logits, rows: FilterContext) -> Logits:
         return _divided(logits, np.full((len(logits), 1), value))
 
     return apply
@@ -25,7 +25,7 @@ def dynamic_temperature(value: float, spread: float, exponent: float) -> Filter:
     the row and n the number of its possible tokens. One possible token is left as it is."""
     low, high = max(0.0, value - spread), value + spread
 
-    def apply(logits: Logits, rows: Rows) -> Logits:
+    def apply(logits: Logits, rows: FilterContext) -> Logits:
         counts = (~np.isneginf(logits)).sum(axis=-1, keepdims=True)
         share = entropies(log_softmax(logits)) / np.log(np.maximum(counts, 2))
         chosen = low + (high - low) * np.clip(share, 0, 1) ** exponent
@@ -44,7 +44,7 @@ def _divided(logits: Logits, by: Logits) -> Logits:
 
 
 @dataclass(frozen=True)
-class Kind:
+class EventTemperature:
     """Tokens from `first` to `last`, without it, and the temperature among them."""
 
     first: int
@@ -52,14 +52,14 @@ class Kind:
     temperature: float
 
 
-def temperatures_of(kinds: Sequence[Kind], common: Filter | None) -> Filter:
+def temperatures_of(event_temperatures: Sequence[EventTemperature], common: Filter | None) -> Filter:
     """Which kind of token comes is as likely as `common` makes it; which one of a kind, as the kind's own temperature
     does: log p(kind) + log softmax of the kind's logits / its temperature. Kinds don't overlap."""
 
-    def apply(logits: Logits, rows: Rows) -> Logits:
+    def apply(logits: Logits, rows: FilterContext) -> Logits:
         logs = log_softmax(common(logits, rows) if common else logits)
         result = logs.copy()
-        for kind in kinds:
+        for kind in event_temperatures:
             own = slice(kind.first, kind.last)
             there = ~np.isneginf(logs[:, own]).all(axis=-1)
             if there.any():

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from seqgen.config import SampleOptions
-from seqgen.generation.draw import Where, drawn_from, ids
+from seqgen.generation.draw import SamplerState, stream_position, ids
 from seqgen.generation.engine import Engine
 from seqgen.generation.prompts import Prompt, prime, prime_labelled
-from seqgen.generation.rules import Rule, Rules
-from seqgen.generation.state import SavedState, latest
+from seqgen.generation.rules import TextConstraint, SamplingRules
+from seqgen.generation.state import SavedState, truncate_history
 from seqgen.tokenizers import Codec
 
 __all__ = [
-    "Cutter", "Left", "Pen", "Prompt", "Rules", "Sample", "Written", "left_by", "prime", "prime_labelled", "samples",
+    "StopMatcher", "StateCallback", "TextStream", "Prompt", "SamplingRules", "Sample", "FinishedSample", "saved_state", "prime", "prime_labelled", "samples",
     "stream", "stream_in_order", "write",
 ]  # fmt: skip
 
@@ -37,16 +37,16 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Written:
+class FinishedSample:
     """A finished sample, and what is known of it beside: its log-probability a character, of all that was drawn, and
     where it has got to, if that was asked for."""
 
     sample: Sample
-    per_character: float
+    log_prob_per_character: float
     saved: SavedState | None
 
 
-class Cutter:
+class StopMatcher:
     """Text in, text out, until a stop string or the length is reached. Holds back what may begin a stop string."""
 
     def __init__(self, length: int, stops: Sequence[str]) -> None:
@@ -102,18 +102,18 @@ class Cutter:
         return 0
 
 
-class Pen:
+class TextStream:
     """One text as it is written: what of it may be shown, and what it cost."""
 
     def __init__(self, codec: Codec, prompt: Prompt, length: int, stops: Sequence[str]) -> None:
         self._end, self._prompt = codec.end, prompt
         self._decoder = codec.decoder()
-        for token in prompt.lead:
+        for token in prompt.context_ids:
             self._decoder.push(token)
-        self._cutter = Cutter(length, stops)
+        self._cutter = StopMatcher(length, stops)
         self.drawn: list[int] = []
         self.log_probability = 0.0
-        self.came = ""  # what the last id spelt
+        self.last_text = ""  # what the last id spelt
         self.characters = 0  # of all that was drawn, also beyond the end
         self._parts: list[str] = []
         self._unwritten = prompt.pending if self.finish_reason else ""  # where nothing is to be written at all
@@ -129,14 +129,14 @@ class Pen:
         """All of it that may be shown."""
         return "".join(self._parts)
 
-    def write(self, token: int, log_probability: float, rule: Rule | None = None) -> str:
+    def write(self, token: int, log_probability: float, rule: TextConstraint | None = None) -> str:
         """Takes an id that was drawn, and that `rule` has taken; what may be shown now."""
         self.drawn.append(token)
         self.log_probability += log_probability
         over = token == self._end
-        self.came = (self._decoder.finish() if over else self._decoder.push(token)).decode("utf-8", "surrogateescape")
-        self.characters += len(self.came)
-        shown = self._cutter.push(self.came)
+        self.last_text = (self._decoder.finish() if over else self._decoder.push(token)).decode("utf-8", "surrogateescape")
+        self.characters += len(self.last_text)
+        shown = self._cutter.push(self.last_text)
         if over and not self.finish_reason:
             shown += self._cutter.finish()
         elif not self.finish_reason and rule is not None and rule.over:
@@ -149,14 +149,14 @@ class Pen:
         if not self.finish_reason:
             self._parts.append(self._cutter.finish("grammar"))
 
-    def copy(self) -> Pen:
+    def copy(self) -> TextStream:
         """Another one that has written the same."""
         same = copy.copy(self)
         same._decoder, same._cutter = self._decoder.copy(), copy.copy(self._cutter)
         same.drawn, same._parts = self.drawn.copy(), self._parts.copy()
         return same
 
-    def per_character(self) -> float:
+    def log_prob_per_character(self) -> float:
         """The log-probability of a character that was drawn, those beyond the end included."""
         return self.log_probability / max(self.characters, 1)
 
@@ -172,10 +172,10 @@ class Pen:
     def tail(self) -> list[int]:
         """The last ids, where they hold a character that is not finished."""
         unfinished = self._decoder.copy().finish()
-        return [*self._prompt.lead, *self.drawn][-_LONGEST_TAIL:] if unfinished else []
+        return [*self._prompt.context_ids, *self.drawn][-_LONGEST_TAIL:] if unfinished else []
 
 
-Left = Callable[[Sample, SavedState], None]  # told of each sample that is over, and where it has got to
+StateCallback = Callable[[Sample, SavedState], None]  # told of each sample that is over, and where it has got to
 
 
 def write(
@@ -184,27 +184,27 @@ def write(
     prompt: Prompt,
     options: SampleOptions,
     indices: Sequence[int],
-    rules: Rules,
+    rules: SamplingRules,
     keep: bool = False,
-) -> Iterator[tuple[int, str, Written | None]]:
+) -> Iterator[tuple[int, str, FinishedSample | None]]:
     """See `stream`. With `keep`, what is written tells where it has got to."""
     length = options.length_for("text")
-    pens = [Pen(codec, prompt, length, options.stop) for _ in indices]
+    pens = [TextStream(codec, prompt, length, options.stop) for _ in indices]
     asked = [rules.stream(length) for _ in indices]
     constraints = [rule for rule in asked if rule is not None]
     open_rows = list(range(len(indices)))
-    where = Where()
+    where = SamplerState()
 
-    def written(row: int) -> Written:
+    def written(row: int) -> FinishedSample:
         open_rows.remove(row)
         pen = pens[row]
         saved = None
         if keep:
-            cells = engine.export(where.state if pen.drawn else prompt.primed.state, row if pen.drawn else 0)
-            numbers = drawn_from(where.streams[row]) if pen.drawn else prompt.primed.drawn
+            cells = engine.export_state(where.state if pen.drawn else prompt.primed.state, row if pen.drawn else 0)
+            numbers = stream_position(where.streams[row]) if pen.drawn else prompt.primed.drawn
             limit = where.limits[row] if pen.drawn and options.mirostat_tau else prompt.primed.limit
-            saved = left_by(pen, prompt, cells, options, indices[row], numbers, limit)
-        return Written(pen.sample(indices[row], options.seed), pen.per_character(), saved)
+            saved = saved_state(pen, prompt, cells, options, indices[row], numbers, limit)
+        return FinishedSample(pen.sample(indices[row], options.seed), pen.log_prob_per_character(), saved)
 
     for row in tuple(open_rows):
         if constraints and constraints[row].over:
@@ -225,12 +225,12 @@ def write(
             return
 
 
-def left_by(
-    pen: Pen, prompt: Prompt, cells: Any, options: SampleOptions, index: int, numbers: int, limit: float | None = None
+def saved_state(
+    pen: TextStream, prompt: Prompt, cells: Any, options: SampleOptions, index: int, numbers: int, limit: float | None = None
 ) -> SavedState:
     """Where a text has got to, whose recurrent state before the last id is `cells`, when so many random numbers were
     drawn and mirostat's limit is that."""
-    history, cut = latest([*prompt.primed.history, *pen.drawn], options)
+    history, cut = truncate_history([*prompt.primed.history, *pen.drawn], options)
     last = pen.drawn[-1] if pen.drawn else prompt.primed.last
     return SavedState(
         cells, last, history, cut or prompt.cut, options.seed, index, numbers, limit, pen.rest(), pen.tail(),
@@ -245,8 +245,8 @@ def stream(
     options: SampleOptions,
     indices: Sequence[int] = (0,),
     stop_at_end: bool = False,
-    rules: Rules | None = None,
-    left: Left | None = None,
+    rules: SamplingRules | None = None,
+    on_state: StateCallback | None = None,
 ) -> Iterator[tuple[int, str, Sample | None]]:
     """Samples side by side, as they come: (index, text that is certain now, the finished sample or None).
 
@@ -256,10 +256,10 @@ def stream(
         rules: those that follow from the rest, where they were made before.
         left: told of every finished sample, and of the state from which it can be gone on with.
     """
-    rules = rules or Rules.of(codec, prompt, options, stop_at_end)
-    for index, text, written in write(engine, codec, prompt, options, indices, rules, left is not None):
-        if written is not None and left is not None and written.saved is not None:
-            left(written.sample, written.saved)
+    rules = rules or SamplingRules.of(codec, prompt, options, stop_at_end)
+    for index, text, written in write(engine, codec, prompt, options, indices, rules, on_state is not None):
+        if written is not None and on_state is not None and written.saved is not None:
+            on_state(written.sample, written.saved)
         yield index, text, None if written is None else written.sample
 
 
@@ -271,19 +271,19 @@ def stream_in_order(
     count: int,
     first: int = 0,
     stop_at_end: bool = False,
-    rules: Rules | None = None,
-    left: Left | None = None,
+    rules: SamplingRules | None = None,
+    on_state: StateCallback | None = None,
 ) -> Iterator[tuple[str, Sample | None]]:
     """`count` samples one after another: the text of the first as it comes, each ended by its `Sample`.
 
-    They are computed `engine.wave` at a time; what a later one of a wave has written waits for its turn.
+    They are computed `engine.batch_size` at a time; what a later one of a wave has written waits for its turn.
     """
-    rules = rules or Rules.of(codec, prompt, options, stop_at_end)
-    for start in range(first, first + count, engine.wave):
-        indices = range(start, min(start + engine.wave, first + count))
+    rules = rules or SamplingRules.of(codec, prompt, options, stop_at_end)
+    for start in range(first, first + count, engine.batch_size):
+        indices = range(start, min(start + engine.batch_size, first + count))
         waiting: dict[int, list[tuple[str, Sample | None]]] = {index: [] for index in indices}
         turn = start
-        for index, text, sample in stream(engine, codec, prompt, options, indices, stop_at_end, rules, left):
+        for index, text, sample in stream(engine, codec, prompt, options, indices, stop_at_end, rules, on_state):
             waiting[index].append((text, sample))
             while waiting.get(turn):
                 text, sample = waiting[turn].pop(0)

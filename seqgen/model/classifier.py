@@ -24,12 +24,12 @@ from torch import Tensor, nn
 
 from seqgen.config import ClassifierConfig
 from seqgen.model.cells import cell
-from seqgen.model.masks import Random, dropout_mask
-from seqgen.model.network import Layer, look_up
+from seqgen.model.masks import DropoutRng, dropout_mask
+from seqgen.model.network import RecurrentLayer, embedding_lookup
 from seqgen.model.ngrams import Bags, rows_of_buckets
-from seqgen.model.stretches import Ids, Stretches, by_size, lay_out, stretches
+from seqgen.model.stretches import Ids, Chunks, group_by_length, chunk_texts, chunk_counts
 
-__all__ = ["Classifier", "Ids", "Reader", "Stretches", "by_size", "lay_out", "reverse", "stretches"]
+__all__ = ["Classifier", "Ids", "Reader", "Chunks", "chunk_counts", "chunk_texts", "group_by_length", "reverse"]
 
 _AT_ONCE = 1 << 15  # ids read together where nothing is learnt: their gates are some dozens of megabytes
 
@@ -41,11 +41,11 @@ class Reader(nn.Module):
         super().__init__()
         recurrent_cell = cell(config.cell, config.activation)
         sizes = [config.embedding_size] + [config.rnn_size] * config.num_layers
-        self.layers = nn.ModuleList(Layer(recurrent_cell, a, b) for a, b in itertools.pairwise(sizes))
+        self.layers = nn.ModuleList(RecurrentLayer(recurrent_cell, a, b) for a, b in itertools.pairwise(sizes))
 
-    def stack(self) -> list[Layer]:
+    def stack(self) -> list[RecurrentLayer]:
         """The layers, from the input up."""
-        return [layer for layer in self.layers if isinstance(layer, Layer)]
+        return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
 
 
 class Classifier(nn.Module):
@@ -83,94 +83,94 @@ class Classifier(nn.Module):
         return [reader for reader in self.readers if isinstance(reader, Reader)]
 
     def summaries(
-        self, ids: Tensor, lengths: Tensor, generator: Random | None = None, kind: torch.dtype | None = None
+        self, ids: Tensor, lengths: Tensor, generator: DropoutRng | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
         """What is kept of every stretch, shape (stretches, directions, 3, units), float32: the last output, the largest
         and the sum of each unit.
 
         Args:
-            ids, lengths: of `Stretches`, as tensors.
+            ids, lengths: of `Chunks`, as tensors.
             generator: makes the masks of dropout; None drops nothing.
             kind: type of the products, by default that of the weights.
         """
         drop = self.config.dropout if self.training and generator is not None else 0.0
-        read = self.outputs(ids, lengths, generator, kind, drop)
+        read = self.outputs(ids, lengths, generator, dtype, drop)
         return torch.stack([_summarise(hidden, lengths) for _, hidden in read], dim=1)
 
     def outputs(
-        self, ids: Tensor, lengths: Tensor, generator: Random | None, kind: torch.dtype | None, drop: float
+        self, ids: Tensor, lengths: Tensor, generator: DropoutRng | None, dtype: torch.dtype | None, drop: float
     ) -> Iterator[tuple[str, Tensor]]:
         """Each direction, and the top layer's outputs in the order in which it reads, (time, stretches, units)."""
         for direction, reader in zip(self.config.directions, self._readers(), strict=True):
             read = ids if direction == "forward" else reverse(ids, lengths)
-            yield direction, self._read(reader, read, kind or self.embedding.dtype, drop, generator)
+            yield direction, self._read(reader, read, dtype or self.embedding.dtype, drop, generator)
 
-    def label(
+    def logits_from_summaries(
         self,
         summaries: Tensor,
         lengths: Tensor,
-        owners: Tensor,
+        text_indices: Tensor,
         texts: int,
-        generator: Random | None = None,
+        generator: DropoutRng | None = None,
     ) -> Tensor:
         """The network's logits, shape (texts, labels), float32, from what was kept of all stretches of the texts."""
-        places = torch.arange(len(owners), device=owners.device)
-        blank = torch.zeros(texts, dtype=torch.long, device=owners.device)
-        counts = lengths.new_zeros(texts).index_add(0, owners, lengths)[:, None]
+        places = torch.arange(len(text_indices), device=text_indices.device)
+        blank = torch.zeros(texts, dtype=torch.long, device=text_indices.device)
+        counts = lengths.new_zeros(texts).index_add(0, text_indices, lengths)[:, None]
         features = []
         for number, direction in enumerate(self.config.directions):
             last, largest, total = summaries[:, number].unbind(1)
             # A reader that goes backwards ends in the first stretch.
             end = "amax" if direction == "forward" else "amin"
-            which = blank.scatter_reduce(0, owners, places, end, include_self=False)
-            rows = owners[:, None].expand_as(largest)
+            which = blank.scatter_reduce(0, text_indices, places, end, include_self=False)
+            rows = text_indices[:, None].expand_as(largest)
             empty = total.new_zeros(texts, total.shape[1])
             top = empty.scatter_reduce(0, rows, largest, "amax", include_self=False)
-            features += [last[which], top, empty.index_add(0, owners, total) / counts]
+            features += [last[which], top, empty.index_add(0, text_indices, total) / counts]
         pooled = torch.cat(features, dim=1)
         if self.training and generator is not None and self.config.dropout:
-            pooled = pooled * dropout_mask(pooled, self.config.dropout, generator, lanes=0)
-        fine = sums_in(pooled)
+            pooled = pooled * dropout_mask(pooled, self.config.dropout, generator, lane_dim=0)
+        fine = accumulation_dtype(pooled)
         logits = F.linear(pooled.to(fine), self.head_weight.to(fine), self.head_bias.to(fine))
         return logits.to(pooled.dtype)
 
-    def deep(
-        self, laid: Stretches, texts: int, generator: Random | None = None, kind: torch.dtype | None = None
+    def network_logits(
+        self, laid: Chunks, texts: int, generator: DropoutRng | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """The network's logits of texts that are laid out, shape (texts, labels): `summaries` and `label` in one."""
-        ids, lengths, owners = (torch.from_numpy(array).to(self.embedding.device) for array in laid)
-        return self.label(self.summaries(ids, lengths, generator, kind), lengths, owners, texts, generator)
+        """The network's logits of texts that are laid out, shape (texts, labels): `summaries` and `logits_from_summaries` in one."""
+        ids, lengths, text_indices = (torch.from_numpy(array).to(self.embedding.device) for array in laid)
+        return self.logits_from_summaries(self.summaries(ids, lengths, generator, dtype), lengths, text_indices, texts, generator)
 
-    def read(self, texts: Sequence[Ids], kind: torch.dtype | None = None) -> Tensor:
+    def predict_logits(self, texts: Sequence[Ids], dtype: torch.dtype | None = None) -> Tensor:
         """The network's logits of any number of texts of any length, without gradients, in bounded memory."""
         place = self.embedding.device
         written = [number for number, text in enumerate(texts) if len(text)]
         logits = self.head_bias.detach().repeat(len(texts), 1)  # all that can be said of nothing
         if not written:
             return logits
-        laid = lay_out([texts[number] for number in written], self.config.stretch)
+        laid = chunk_texts([texts[number] for number in written], self.config.stretch)
         kept = torch.empty(len(laid.lengths), len(self.config.directions), 3, self.config.rnn_size, device=place)
-        for chosen in by_size(laid.lengths, _AT_ONCE):
+        for chosen in group_by_length(laid.lengths, _AT_ONCE):
             longest = int(laid.lengths[chosen].max())
             ids = torch.from_numpy(laid.ids[:longest, chosen]).to(place)
             kept[torch.from_numpy(chosen)] = self.summaries(
-                ids, torch.from_numpy(laid.lengths[chosen]).to(place), kind=kind
+                ids, torch.from_numpy(laid.lengths[chosen]).to(place), dtype=dtype
             )
-        lengths, owners = torch.from_numpy(laid.lengths).to(place), torch.from_numpy(laid.owners).to(place)
-        logits[torch.tensor(written, device=place)] = self.label(kept, lengths, owners, len(written))
+        lengths, text_indices = torch.from_numpy(laid.lengths).to(place), torch.from_numpy(laid.text_indices).to(place)
+        logits[torch.tensor(written, device=place)] = self.logits_from_summaries(kept, lengths, text_indices, len(written))
         return logits
 
     def _read(
-        self, reader: Reader, ids: Tensor, kind: torch.dtype, drop: float, generator: Random | None
+        self, reader: Reader, ids: Tensor, dtype: torch.dtype, drop: float, generator: DropoutRng | None
     ) -> Tensor:
         hidden: Tensor | None = None
         for layer in reader.stack():
-            weight, bias = layer.input_weight.to(kind), layer.bias.to(kind)
+            weight, bias = layer.input_weight.to(dtype), layer.bias.to(dtype)
             if hidden is None:
-                hidden = self._embed(ids, weight, bias, kind, drop, generator)
+                hidden = self._embed(ids, weight, bias, dtype, drop, generator)
             else:
                 if drop:
-                    hidden = hidden * dropout_mask(hidden[:1], drop, generator, lanes=1)
+                    hidden = hidden * dropout_mask(hidden[:1], drop, generator, lane_dim=1)
                 hidden = F.linear(hidden, weight, bias)
             mask = None
             if drop and self.config.weight_drop:
@@ -184,21 +184,21 @@ class Classifier(nn.Module):
         ids: Tensor,
         weight: Tensor,
         bias: Tensor,
-        kind: torch.dtype,
+        dtype: torch.dtype,
         drop: float,
-        generator: Random | None,
+        generator: DropoutRng | None,
     ) -> Tensor:
         """The first layer's gates. Half of the dropout takes whole pieces of the vocabulary (Gal & Ghahramani, 2016),
         so that no single word is relied upon, and half takes units of the embedding."""
-        embedding = self.embedding.to(kind)
+        embedding = self.embedding.to(dtype)
         if drop:
             embedding = embedding * dropout_mask(embedding[:, :1], drop / 2, generator)
             embedding = embedding * dropout_mask(embedding[:1], drop / 2, generator)
-        if 4 * self.config.vocab_size <= ids.numel():  # as in `Network`
-            return look_up(F.linear(embedding, weight, bias), ids)
-        return F.linear(look_up(embedding, ids), weight, bias)
+        if 4 * self.config.vocab_size <= ids.numel():  # as in `LanguageModel`
+            return embedding_lookup(F.linear(embedding, weight, bias), ids)
+        return F.linear(embedding_lookup(embedding, ids), weight, bias)
 
-    def wide(self, bags: Bags) -> Tensor | None:
+    def linear_logits(self, bags: Bags) -> Tensor | None:
         """The linear model's logits, shape (texts, labels), of texts by their n-grams; None without such a model."""
         if not self.config.features:
             return None
@@ -217,7 +217,7 @@ class Classifier(nn.Module):
             self._row_of_bucket = rows_of_buckets(self.wide_keys.detach().cpu().numpy().astype(np.int64))
         return self._row_of_bucket
 
-    def know(self, keys: npt.NDArray[np.integer], weight: Tensor, bias: Tensor) -> None:
+    def set_linear_model(self, keys: npt.NDArray[np.integer], weight: Tensor, bias: Tensor) -> None:
         """Sets the linear model: buckets, ascending, shape (features,), their weights and the biases of the labels."""
         with torch.no_grad():
             self.wide_keys.copy_(torch.from_numpy(keys.astype(np.float32)))
@@ -225,10 +225,10 @@ class Classifier(nn.Module):
             self.wide_bias.copy_(bias)
         self._row_of_bucket = None
 
-    def mixed(self, deep: Tensor, wide: Tensor | None) -> Tensor:
+    def combined_logits(self, network_logits: Tensor, linear_logits: Tensor | None) -> Tensor:
         """Calibrated logits of both."""
-        logits = self.mix[0] * deep + self.shift
-        return logits if wide is None else logits + self.mix[1] * wide
+        logits = self.mix[0] * network_logits + self.shift
+        return logits if linear_logits is None else logits + self.mix[1] * linear_logits
 
 
 def reverse(ids: Tensor, lengths: Tensor) -> Tensor:
@@ -243,11 +243,11 @@ def _summarise(hidden: Tensor, lengths: Tensor) -> Tensor:
     last = hidden.gather(0, (lengths - 1)[None, :, None].expand(1, -1, hidden.shape[2]))[0]
     largest = hidden.masked_fill(~inside, torch.finfo(hidden.dtype).min).amax(0)
     exact = torch.promote_types(hidden.dtype, torch.float32)
-    total = (hidden * inside).sum(0, dtype=sums_in(hidden)).to(exact)
+    total = (hidden * inside).sum(0, dtype=accumulation_dtype(hidden)).to(exact)
     return torch.stack([last.to(exact), largest.to(exact), total], dim=1)
 
 
-def sums_in(like: Tensor) -> torch.dtype:
+def accumulation_dtype(like: Tensor) -> torch.dtype:
     """The type to take sums of such numbers in: where nothing is learnt on a CPU, float64."""
     if torch.is_grad_enabled() or like.device.type != "cpu":
         return torch.promote_types(like.dtype, torch.float32)

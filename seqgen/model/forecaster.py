@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.config import ForecasterConfig
-from seqgen.corpus.windows import Sample
+from seqgen.corpus.windows import WindowBatch
 from seqgen.model.cells import State, cell
 from seqgen.model.invariant import batch_invariant, linear
-from seqgen.model.masks import Random, dropout_mask
-from seqgen.model.network import Layer
+from seqgen.model.masks import DropoutRng, dropout_mask
+from seqgen.model.network import RecurrentLayer
 
 _LEAST_SPREAD = 0.01  # of a window, in the column's own standard deviations: a flat one is not blown up
 _RECENT = 1 / 6  # of the look-back: half-life of the changes that tell how restless a series is now
@@ -40,13 +40,13 @@ class Forecaster(nn.Module):
         width, segment = config.embedding_size, config.segment_length
         self.segment_weight = nn.Parameter(torch.empty(width, segment * (1 + config.past + config.known)))
         self.segment_bias = nn.Parameter(torch.zeros(width))
-        self.place = nn.Parameter(torch.empty(config.segments_ahead, width))
+        self.place = nn.Parameter(torch.empty(config.horizon_segments, width))
         self.channel = nn.Parameter(torch.empty(config.targets, width))
         self.known_weight = nn.Parameter(torch.empty(width, segment * config.known)) if config.known else None
         sizes = [width] + [config.rnn_size] * config.num_layers
-        self.layers = nn.ModuleList(Layer(recurrent_cell, a, b) for a, b in itertools.pairwise(sizes))
-        self.output_weight = nn.Parameter(torch.empty(segment * config.outputs, config.rnn_size))
-        self.output_bias = nn.Parameter(torch.zeros(segment * config.outputs))
+        self.layers = nn.ModuleList(RecurrentLayer(recurrent_cell, a, b) for a, b in itertools.pairwise(sizes))
+        self.output_weight = nn.Parameter(torch.empty(segment * config.num_outputs, config.rnn_size))
+        self.output_bias = nn.Parameter(torch.zeros(segment * config.num_outputs))
         # Fitted in closed form before the network learns, and left as it is: see `linear_map`.
         self.linear: Tensor | None
         self.register_buffer("linear", torch.zeros(config.horizon, config.look_back) if config.linear else None)
@@ -79,8 +79,8 @@ class Forecaster(nn.Module):
         channel: Tensor,
         past: Tensor | None = None,
         known: Tensor | None = None,
-        generator: Random | None = None,
-        kind: torch.dtype | None = None,
+        generator: DropoutRng | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Forecasts of a batch of windows.
 
@@ -96,28 +96,28 @@ class Forecaster(nn.Module):
             shape (batch, horizon, 1 + levels): the point forecast, then a quantile for each level, in the scale of
             `history`. Quantiles may cross; `predict` puts them in order.
         """
-        level, spread = self.level(history)
+        level, spread = self.location_and_scale(history)
         moved = (history - level) / spread
-        kind = kind or self.output_weight.dtype
-        states = self._read(moved, past, known, kind)
+        dtype = dtype or self.output_weight.dtype
+        states = self._read(moved, past, known, dtype)
         ahead = self._ahead(channel, known)  # (segments, batch, width)
         count, batch = ahead.shape[:2]
-        hidden = ahead.reshape(1, count * batch, -1).to(kind)
+        hidden = ahead.reshape(1, count * batch, -1).to(dtype)
         for layer, state in zip(self._stack(), states, strict=True):
             repeated = tuple(tensor.repeat(count, 1) for tensor in state)
             hidden, _ = layer(_gates(layer, hidden), repeated)
         hidden = hidden[0].to(self.output_weight.dtype)
         if self.training and generator is not None and self.config.dropout:
             by_window = hidden.view(count, batch, -1)
-            hidden = (by_window * dropout_mask(by_window, self.config.dropout, generator, lanes=1)).view_as(hidden)
+            hidden = (by_window * dropout_mask(by_window, self.config.dropout, generator, lane_dim=1)).view_as(hidden)
         outputs = linear(hidden, self.output_weight, self.output_bias)
         outputs = outputs.view(count, batch, self.config.segment_length, -1).transpose(0, 1)
-        outputs = outputs.reshape(batch, -1, self.config.outputs)[:, : self.config.horizon]
+        outputs = outputs.reshape(batch, -1, self.config.num_outputs)[:, : self.config.horizon]
         if self.linear is not None:
             outputs = outputs + linear(moved, self.linear)[:, :, None]
         return outputs * spread[:, :, None] + level[:, :, None]
 
-    def level(self, history: Tensor) -> tuple[Tensor, Tensor]:
+    def location_and_scale(self, history: Tensor) -> tuple[Tensor, Tensor]:
         """What a window is moved by, and divided by; each of shape (batch, 1)."""
         last = history[:, -1:]
         if self.config.normalisation == "last":
@@ -131,7 +131,7 @@ class Forecaster(nn.Module):
         # What a random walk of such changes would move by until the horizon.
         return last, _spread((variance * self.config.horizon).sqrt())
 
-    def _read(self, moved: Tensor, past: Tensor | None, known: Tensor | None, kind: torch.dtype) -> list[State]:
+    def _read(self, moved: Tensor, past: Tensor | None, known: Tensor | None, dtype: torch.dtype) -> list[State]:
         """The state of each layer after the look-back."""
         parts = [moved[:, :, None]]
         if past is not None:
@@ -139,7 +139,7 @@ class Forecaster(nn.Module):
         if known is not None:
             parts.append(known[:, : self.config.look_back])
         segments = _cut(torch.cat(parts, dim=2), self.config.segment_length, at_end=False)
-        hidden = linear(segments, self.segment_weight, self.segment_bias).relu().transpose(0, 1).to(kind)
+        hidden = linear(segments, self.segment_weight, self.segment_bias).relu().transpose(0, 1).to(dtype)
         states = []
         for layer in self._stack():
             initial = layer.initial(len(moved))
@@ -155,9 +155,9 @@ class Forecaster(nn.Module):
             ahead = ahead + linear(segments, self.known_weight).transpose(0, 1)
         return ahead
 
-    def _stack(self) -> list[Layer]:
+    def _stack(self) -> list[RecurrentLayer]:
         """The layers, from the input up."""
-        return [layer for layer in self.layers if isinstance(layer, Layer)]
+        return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
 
     def predict(
         self, history: Tensor, channel: Tensor, past: Tensor | None = None, known: Tensor | None = None
@@ -171,7 +171,7 @@ class Forecaster(nn.Module):
         point = torch.where(believed > 0, point, last)
         if not self.config.levels:
             return point
-        middle = quantiles[:, :, self.config.middle, None]
+        middle = quantiles[:, :, self.config.median_index, None]
         quantiles = torch.where(believed > 0, quantiles, quantiles - middle + last)
         middle = torch.where(believed > 0, middle, last)
         # Sorted again: a band may have been widened more than the one around it.
@@ -179,7 +179,7 @@ class Forecaster(nn.Module):
         return torch.cat([point, widened], dim=2)
 
 
-def inputs(sample: Sample, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+def model_inputs(sample: WindowBatch, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """What a forecaster takes: history, channel, and covariates where there are any."""
     past = torch.from_numpy(sample.past).to(device) if sample.past.shape[2] else None
     known = torch.from_numpy(sample.known).to(device) if sample.known.shape[2] else None
@@ -190,7 +190,7 @@ def _spread(values: Tensor) -> Tensor:
     return values.clamp(min=_LEAST_SPREAD)
 
 
-def _gates(layer: Layer, hidden: Tensor) -> Tensor:
+def _gates(layer: RecurrentLayer, hidden: Tensor) -> Tensor:
     """The input's share of a layer's gates, in the type of `hidden`."""
     return linear(hidden, layer.input_weight.to(hidden.dtype), layer.bias.to(hidden.dtype))
 

@@ -53,22 +53,22 @@ class FusedLSTM(_Fused):
     """One product and one kernel a step; the gates are activated where the product left them."""
 
     def forward(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, state: State, keep: bool
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, state: State, save_for_backward: bool
     ) -> tuple[Tensor, State, Saved]:
         steps = len(x)
         history = _begin(x, state[0])
-        cells = state[1].new_empty(steps + 1, *state[1].shape) if keep else torch.stack([state[1], state[1]])
+        cells = state[1].new_empty(steps + 1, *state[1].shape) if save_for_backward else torch.stack([state[1], state[1]])
         cells[0] = state[1]
-        gates = torch.empty_like(x, memory_format=torch.contiguous_format) if keep else x.new_empty(1, *x.shape[1:])
+        gates = torch.empty_like(x, memory_format=torch.contiguous_format) if save_for_backward else x.new_empty(1, *x.shape[1:])
         header, turned, kernel = _header(history), weight.t(), self._kernels.seqgen_lstm_forward
         outs, gate_places, cell_places = _places(history), _places(gates), _places(cells)
         for t, (step, old) in enumerate(zip(x.unbind(), history.unbind(), strict=False)):
-            mine = t if keep else 0
+            mine = t if save_for_backward else 0
             torch.addmm(step, old, turned, out=gates[mine])
-            before, after = (t, t + 1) if keep else (t % 2, (t + 1) % 2)
+            before, after = (t, t + 1) if save_for_backward else (t % 2, (t + 1) % 2)
             kernel(*header, gate_places[mine], cell_places[before], cell_places[after], outs[t + 1])
-        last = cells[steps if keep else steps % 2]
-        return history, (history[-1].to(state[0].dtype), last), (gates, cells) if keep else ()
+        last = cells[steps if save_for_backward else steps % 2]
+        return history, (history[-1].to(state[0].dtype), last), (gates, cells) if save_for_backward else ()
 
     def backward(
         self, saved: Saved, history: Tensor, weight: Tensor, grad_outputs: Tensor, grad_last: State
@@ -94,25 +94,25 @@ class FusedGRU(_Fused):
     """The product apart, since the reset gate stands between it and the input's share."""
 
     def forward(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, state: State, keep: bool
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, state: State, save_for_backward: bool
     ) -> tuple[Tensor, State, Saved]:
         assert bias is not None
         x, steps, batch, units = x.contiguous(), len(x), *state[0].shape
         history = _begin(x, state[0])
-        exact = state[0].new_empty(steps + 1 if keep else 2, batch, units)  # the state itself is never rounded
+        exact = state[0].new_empty(steps + 1 if save_for_backward else 2, batch, units)  # the state itself is never rounded
         exact[0] = state[0]
-        kept = x.new_empty(steps if keep else 1, batch, 4 * units)
+        kept = x.new_empty(steps if save_for_backward else 1, batch, 4 * units)
         product = x.new_empty(x.shape[1:])
         header, turned, low_bias = _header(history), weight.t(), bias.to(x.dtype)
         x_places, outs, exact_places, kept_places = _places(x), _places(history), _places(exact), _places(kept)
         for t, old in enumerate(history.unbind()[:-1]):
             torch.addmm(low_bias, old, turned, out=product)
-            before, after, mine = (t, t + 1, t) if keep else (t % 2, (t + 1) % 2, 0)
+            before, after, mine = (t, t + 1, t) if save_for_backward else (t % 2, (t + 1) % 2, 0)
             self._kernels.seqgen_gru_forward(
                 *header, x_places[t], product.data_ptr(), exact_places[before], exact_places[after], outs[t + 1],
                 kept_places[mine],
             )  # fmt: skip
-        return history, (exact[steps if keep else steps % 2],), (kept, exact) if keep else ()
+        return history, (exact[steps if save_for_backward else steps % 2],), (kept, exact) if save_for_backward else ()
 
     def backward(
         self, saved: Saved, history: Tensor, weight: Tensor, grad_outputs: Tensor, grad_last: State
@@ -140,7 +140,7 @@ class FusedRNN(_Fused):
     """All in place: an output is its own record."""
 
     def forward(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, state: State, keep: bool
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, state: State, save_for_backward: bool
     ) -> tuple[Tensor, State, Saved]:
         history = _begin(x, state[0])
         exact = torch.empty_like(state[0], memory_format=torch.contiguous_format)

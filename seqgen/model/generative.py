@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.config import GenerativeConfig, NetworkConfig
-from seqgen.model.classifier import by_size, sums_in
-from seqgen.model.network import Network
+from seqgen.model.classifier import group_by_length, accumulation_dtype
+from seqgen.model.network import LanguageModel
 
 Ids = npt.NDArray[np.integer]
 
@@ -31,7 +31,7 @@ _LOGITS = 1 << 24  # numbers of logits at a time: 64 MiB
 _LONGEST = 4096  # ids of a text that count: beyond, nobody's mind is changed
 
 
-class GenerativeClassifier(Network):
+class GenerativeClassifier(LanguageModel):
     """See the module's text. What calibrates it are weights like others, but not learnt by gradient."""
 
     config: GenerativeConfig
@@ -43,7 +43,7 @@ class GenerativeClassifier(Network):
         self.shift = nn.Parameter(torch.zeros(labels), requires_grad=False)
         self.prior = nn.Parameter(torch.zeros(labels), requires_grad=False)  # log p(label)
 
-    def log_likelihoods(self, texts: Sequence[Ids], end: int, kind: torch.dtype | None = None) -> Tensor:
+    def log_likelihoods(self, texts: Sequence[Ids], end: int, dtype: torch.dtype | None = None) -> Tensor:
         """log p(text | label) in nats, shape (texts, labels), float32, without gradients and in bounded memory.
 
         Args:
@@ -54,7 +54,7 @@ class GenerativeClassifier(Network):
         found = torch.zeros(len(texts) * labels, device=self.embedding.device)
         lengths = np.repeat([min(len(text), _LONGEST) for text in texts], labels) + 2
         with torch.inference_mode():
-            for chosen in by_size(lengths, _AT_ONCE):
+            for chosen in group_by_length(lengths, _AT_ONCE):
                 records = np.full((int(lengths[chosen].max()) + 1, len(chosen)), _IGNORED, dtype=np.int64)
                 records[0] = end
                 for column, number in enumerate(chosen):
@@ -62,19 +62,19 @@ class GenerativeClassifier(Network):
                     records[1, column] = number % labels
                     records[2 : 2 + len(text), column] = text
                     records[2 + len(text), column] = end
-                found[torch.from_numpy(chosen)] = self._read(torch.from_numpy(records).to(found.device), kind)
+                found[torch.from_numpy(chosen)] = self._read(torch.from_numpy(records).to(found.device), dtype)
         return found.view(len(texts), labels)
 
-    def _read(self, records: Tensor, kind: torch.dtype | None) -> Tensor:
+    def _read(self, records: Tensor, dtype: torch.dtype | None) -> Tensor:
         """The log-probability of each column, from its second id on, given the first two."""
         inputs, targets = records[:-1].clamp(min=0), records[1:].clone()
         targets[0] = _IGNORED
         states = self.initial(records.shape[1])
-        fine = sums_in(self.output_bias)
+        fine = accumulation_dtype(self.output_bias)
         total = torch.zeros(records.shape[1], dtype=fine, device=records.device)
         rows = max(1, _LOGITS // (records.shape[1] * self.config.vocab_size))
         for start in range(0, len(inputs), rows):
-            hidden, states = self(inputs[start : start + rows], states, kind=kind)
+            hidden, states = self(inputs[start : start + rows], states, dtype=dtype)
             logits, wanted = self.logits(hidden), targets[start : start + rows]
             costs = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=_IGNORED, reduction="none")
             total -= costs.view(wanted.shape).sum(0, dtype=fine)
@@ -85,6 +85,6 @@ class GenerativeClassifier(Network):
         return self.mix * likelihoods + self.prior + self.shift
 
 
-def language_model(config: NetworkConfig) -> Network:
+def build_language_model(config: NetworkConfig) -> LanguageModel:
     """The network of that kind, its weights not yet set."""
-    return GenerativeClassifier(config) if isinstance(config, GenerativeConfig) else Network(config)
+    return GenerativeClassifier(config) if isinstance(config, GenerativeConfig) else LanguageModel(config)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from seqgen.config import AnyNetwork, ClassifierConfig, ForecasterConfig, GenerativeConfig, NetworkConfig
+from seqgen.config import AnyNetworkConfig, ClassifierConfig, ForecasterConfig, GenerativeConfig, NetworkConfig
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 STATES = {"lstm": 2, "gru": 1, "rnn": 1}
@@ -19,7 +19,7 @@ RECURRENT_BIAS = {"gru"}
 Shape = tuple[int, ...]
 
 
-def weight_shapes(config: AnyNetwork) -> dict[str, Shape]:
+def weight_shapes(config: AnyNetworkConfig) -> dict[str, Shape]:
     """Every weight's name and shape, in a fixed order."""
     return _SHAPES[type(config)](config)
 
@@ -60,14 +60,14 @@ def _forecaster(config: ForecasterConfig) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {
         "segment_weight": (width, segment * (1 + config.past + config.known)),
         "segment_bias": (width,),
-        "place": (config.segments_ahead, width),
+        "place": (config.horizon_segments, width),
         "channel": (config.targets, width),
     }
     if config.known:
         shapes["known_weight"] = (width, segment * config.known)
     shapes |= _stack(config, "")
-    shapes["output_weight"] = (segment * config.outputs, config.rnn_size)
-    shapes["output_bias"] = (segment * config.outputs,)
+    shapes["output_weight"] = (segment * config.num_outputs, config.rnn_size)
+    shapes["output_bias"] = (segment * config.num_outputs,)
     if config.linear:
         shapes["linear"] = (config.horizon, config.look_back)
     shapes["believed"] = (config.targets,)
@@ -75,7 +75,7 @@ def _forecaster(config: ForecasterConfig) -> dict[str, Shape]:
     return shapes
 
 
-def _stack(config: AnyNetwork, prefix: str) -> dict[str, Shape]:
+def _stack(config: AnyNetworkConfig, prefix: str) -> dict[str, Shape]:
     """The weights of one recurrent stack."""
     rows = GATES[config.cell] * config.rnn_size
     shapes: dict[str, Shape] = {}
@@ -109,7 +109,7 @@ def depth(name: str, num_layers: int) -> int:
     return num_layers + 1 if name == "embedding" else 0
 
 
-def parameter_count(config: AnyNetwork) -> int:
+def parameter_count(config: AnyNetworkConfig) -> int:
     """Numbers in all the weights together."""
     total = 0
     for shape in weight_shapes(config).values():

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from seqgen.corpus.windows import Floats, Windows, spread_out
+from seqgen.corpus.windows import Floats, Windows, evenly_spaced
 
 RIDGES = (1e-3, 1e-1, 1.0, 10.0, 100.0, 1000.0)  # penalties tried, in thousandths of the mean square of the look-backs
 _AT_ONCE = 2048  # windows
 _MOST_WINDOWS = 60_000  # to fit to; evenly spread where there are more
 _MOST_CHOOSING = 8_000  # to choose the penalty by
 
-Move = Callable[[Floats], tuple[Floats, Floats]]  # histories → what to move each by, and to divide by, (windows, 1)
+Normaliser = Callable[[Floats], tuple[Floats, Floats]]  # histories → what to move each by, and to divide by, (windows, 1)
 
 
-def fit(train: Windows, held_out: Windows | None, move: Move, constant: bool = False) -> Floats:
+def fit(train: Windows, held_out: Windows | None, move: Normaliser, constant: bool = False) -> Floats:
     """The map that, from moved look-backs to moved horizons, leaves the least squared error, with the ridge penalty
     that does best on held-out windows (without those, a small one), in closed form. Shape (horizon, look-back), or with
     a `constant`, which a trend asks for, (horizon, look-back + 1)."""
@@ -46,9 +46,9 @@ def by_last_value(history: Floats) -> tuple[Floats, Floats]:
     return last, np.ones_like(last)
 
 
-def _pieces(windows: Windows, most: int, move: Move, constant: bool) -> Iterator[tuple[Floats, Floats, Floats]]:
+def _pieces(windows: Windows, most: int, move: Normaliser, constant: bool) -> Iterator[tuple[Floats, Floats, Floats]]:
     """Moved look-backs, moved horizons and spreads of some windows, a piece at a time."""
-    chosen = spread_out(len(windows), most)
+    chosen = evenly_spaced(len(windows), most)
     for numbers in np.array_split(chosen, max(1, len(chosen) // _AT_ONCE)):
         sample = windows.take(numbers)
         level, spread = move(sample.history)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-class Part(NamedTuple):
+class LaneRange(NamedTuple):
     """Lanes `first` to `stop` of `total`: those of a batch that one process computes. A process that is left without
     any computes one all the same, so that all do the same things, and it is not `counted`."""
 
@@ -21,38 +21,38 @@ class Part(NamedTuple):
     counted: bool = True
 
     @property
-    def own(self) -> slice:
+    def as_slice(self) -> slice:
         """The lanes as an index."""
         return slice(self.first, self.stop)
 
 
-class Chance(NamedTuple):
+class MaskRng(NamedTuple):
     """A generator, and the part of the batch that its masks are for; None: all of it."""
 
     generator: torch.Generator
-    part: Part | None = None
+    part: LaneRange | None = None
 
 
-Random = torch.Generator | Chance
+DropoutRng = torch.Generator | MaskRng
 
 
-def dropout_mask(like: Tensor, share: float, random: Random | None, lanes: int | None = None) -> Tensor:
-    """Zeros with probability `share`, otherwise 1 / (1 − share), in the shape and type of `like`. See `kept`."""
-    return kept(like, share, random, lanes).to(like.dtype).mul_(1 / (1 - share))
+def dropout_mask(like: Tensor, share: float, random: DropoutRng | None, lane_dim: int | None = None) -> Tensor:
+    """Zeros with probability `share`, otherwise 1 / (1 − share), in the shape and type of `like`. See `keep_mask`."""
+    return keep_mask(like, share, random, lane_dim).to(like.dtype).mul_(1 / (1 - share))
 
 
-def kept(like: Tensor, share: float, random: Random | None, lanes: int | None = None) -> Tensor:
+def keep_mask(like: Tensor, share: float, random: DropoutRng | None, lane_dim: int | None = None) -> Tensor:
     """False with probability `share`, otherwise true, in the shape of `like`.
 
     Args:
-        random: of a `Chance` with a part, the mask is the part of a larger one.
+        random: of a `MaskRng` with a part, the mask is the part of a larger one.
         lanes: the dimension of `like` that runs over the lanes of that part; None for a mask that all lanes share.
     """
-    generator, part = random if isinstance(random, Chance) else (random, None)
+    generator, part = random if isinstance(random, MaskRng) else (random, None)
     shape = list(like.shape)
-    if part is not None and lanes is not None:
-        shape[lanes] = part.total
+    if part is not None and lane_dim is not None:
+        shape[lane_dim] = part.total
     keep = torch.rand(shape, generator=generator, device=like.device if generator is None else generator.device)
-    if part is not None and lanes is not None:
-        keep = keep.narrow(lanes, part.first, part.stop - part.first)
+    if part is not None and lane_dim is not None:
+        keep = keep.narrow(lane_dim, part.first, part.stop - part.first)
     return (keep >= share).to(like.device)

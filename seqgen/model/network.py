@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from seqgen.config import NetworkConfig
 from seqgen.model.cells import Cell, State, cell
 from seqgen.model.invariant import is_batch_invariant, linear
-from seqgen.model.masks import Random, dropout_mask
+from seqgen.model.masks import DropoutRng, dropout_mask
 from seqgen.model.recurrence import scan
 
-States = tuple[State, ...]  # one a layer
+LayerStates = tuple[State, ...]  # one a layer
 
 _FEW = 256  # ids present in a batch, up to which their gradients are summed by a product
 
 
-class Lookup(torch.autograd.Function):
+class EmbeddingLookup(torch.autograd.Function):
     """Rows of a table by id, with a gradient summed in products rather than row by row.
 
     A character occurs hundreds of times in a batch; adding its gradients up one at a time in bfloat16 would lose
@@ -57,13 +57,13 @@ class Lookup(torch.autograd.Function):
         return result, None
 
 
-def look_up(table: Tensor, ids: Tensor) -> Tensor:
-    """Rows of `table`, shape (rows, width), by id: shape (*ids.shape, width). See `Lookup`."""
-    result: Tensor = Lookup.apply(table, ids)  # type: ignore[no-untyped-call]
+def embedding_lookup(table: Tensor, ids: Tensor) -> Tensor:
+    """Rows of `table`, shape (rows, width), by id: shape (*ids.shape, width). See `EmbeddingLookup`."""
+    result: Tensor = EmbeddingLookup.apply(table, ids)  # type: ignore[no-untyped-call]
     return result
 
 
-class Layer(nn.Module):
+class RecurrentLayer(nn.Module):
     """One recurrent layer: weights in PyTorch's order of gates, the arithmetic in its cell.
 
     The input bias is the only bias of the sums; a cell that needs one inside its candidate (GRU) has
@@ -96,8 +96,8 @@ class Layer(nn.Module):
 
     def initial(self, batch: int) -> State:
         weight = self.recurrent_weight
-        kind = weight.dtype if weight.dtype == torch.float64 else torch.float32
-        return tuple(weight.new_zeros(batch, self.size, dtype=kind) for _ in range(self.cell.states))
+        dtype = weight.dtype if weight.dtype == torch.float64 else torch.float32
+        return tuple(weight.new_zeros(batch, self.size, dtype=dtype) for _ in range(self.cell.states))
 
     def forward(self, gates: Tensor, state: State, mask: Tensor | None = None) -> tuple[Tensor, State]:
         """`gates`: the input's share, (time, batch, gates · units); `mask` multiplies the recurrent weights."""
@@ -105,7 +105,7 @@ class Layer(nn.Module):
         return scan(self.cell, gates, weight, self.recurrent_bias, state)
 
 
-class Network(nn.Module):
+class LanguageModel(nn.Module):
     """A language model over ids: `network(ids, states) → (hidden, states)` and `network.logits(hidden)`."""
 
     def __init__(self, config: NetworkConfig, generator: torch.Generator | None = None) -> None:
@@ -114,7 +114,7 @@ class Network(nn.Module):
         recurrent_cell = cell(config.cell, config.activation)
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.embedding_size))
         sizes = [config.embedding_size] + [config.rnn_size] * config.num_layers
-        self.layers = nn.ModuleList(Layer(recurrent_cell, a, b) for a, b in itertools.pairwise(sizes))
+        self.layers = nn.ModuleList(RecurrentLayer(recurrent_cell, a, b) for a, b in itertools.pairwise(sizes))
         tied = config.tie_weights
         # Tied weights ask for outputs as wide as the embedding; a projection makes them so where they are not.
         project = tied and config.embedding_size != config.rnn_size
@@ -132,18 +132,18 @@ class Network(nn.Module):
             if weight is not None:
                 nn.init.normal_(weight, std=self.config.rnn_size**-0.5, generator=generator)
 
-    def initial(self, batch: int) -> States:
+    def initial(self, batch: int) -> LayerStates:
         """The state before anything was read: zeros, shape (batch, units) each."""
         return tuple(layer.initial(batch) for layer in self._stack())
 
     def forward(
         self,
         ids: Tensor,
-        states: States,
-        generator: Random | None = None,
-        kind: torch.dtype | None = None,
+        states: LayerStates,
+        generator: DropoutRng | None = None,
+        dtype: torch.dtype | None = None,
         blank: Tensor | None = None,
-    ) -> tuple[Tensor, States]:
+    ) -> tuple[Tensor, LayerStates]:
         """Reads `ids`, shape (time, batch).
 
         Args:
@@ -154,38 +154,38 @@ class Network(nn.Module):
         Returns:
             the top layer's outputs, shape (time, batch, units), and the new state.
         """
-        kind = kind or self.embedding.dtype
+        dtype = dtype or self.embedding.dtype
         drop = self.config.dropout if self.training and generator is not None else 0.0
         hidden: Tensor | None = None
         last = []
         for layer, state in zip(self._stack(), states, strict=True):
-            weight, bias = layer.input_weight.to(kind), layer.bias.to(kind)
-            gates = self._embed(ids, weight, bias, kind, blank) if hidden is None else linear(hidden, weight, bias)
+            weight, bias = layer.input_weight.to(dtype), layer.bias.to(dtype)
+            gates = self._embed(ids, weight, bias, dtype, blank) if hidden is None else linear(hidden, weight, bias)
             mask = None
             if self.training and generator is not None and self.config.weight_drop:
                 mask = dropout_mask(layer.recurrent_weight, self.config.weight_drop, generator)
             hidden, state = layer(gates, state, mask)
             last.append(state)
             if drop:  # locked: one mask for all steps of a sequence (Gal & Ghahramani, 2016)
-                hidden = hidden * dropout_mask(hidden[:1], drop, generator, lanes=1)
+                hidden = hidden * dropout_mask(hidden[:1], drop, generator, lane_dim=1)
         assert hidden is not None
         return hidden, tuple(last)
 
-    def _stack(self) -> list[Layer]:
+    def _stack(self) -> list[RecurrentLayer]:
         """The layers, from the input up."""
-        return [layer for layer in self.layers if isinstance(layer, Layer)]
+        return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
 
-    def _embed(self, ids: Tensor, weight: Tensor, bias: Tensor, kind: torch.dtype, blank: Tensor | None) -> Tensor:
+    def _embed(self, ids: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype, blank: Tensor | None) -> Tensor:
         """The first layer's gates. When ids outnumber the vocabulary its product is done once a piece, not once an id:
         a character's embedding times the input weights is one row of a small table."""
-        embedding = self.embedding.to(kind)
+        embedding = self.embedding.to(dtype)
         if blank is not None:  # one more row, of zeros, which nothing is learnt for
             ids, embedding = ids.masked_fill(blank, len(embedding)), F.pad(embedding, (0, 0, 0, 1))
         if self.config.vocab_size <= ids.numel() and not is_batch_invariant(embedding):
-            return look_up(linear(embedding, weight, bias), ids)
-        return linear(look_up(embedding, ids), weight, bias)
+            return embedding_lookup(linear(embedding, weight, bias), ids)
+        return linear(embedding_lookup(embedding, ids), weight, bias)
 
-    def output(self, hidden: Tensor, seen: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def output_layer(self, hidden: Tensor, seen: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """What the output layer multiplies, and its weight and bias, for the first `seen` ids or all."""
         if self.projection is not None:
             hidden = linear(hidden, self.projection.to(hidden.dtype))
@@ -195,11 +195,11 @@ class Network(nn.Module):
 
     def logits(self, hidden: Tensor, seen: int | None = None) -> Tensor:
         """Unnormalised log-probabilities, float32, shape (…, vocabulary), or of the first `seen` ids only."""
-        hidden, weight, bias = self.output(hidden, seen)
+        hidden, weight, bias = self.output_layer(hidden, seen)
         result = linear(hidden, weight.to(hidden.dtype), bias.to(hidden.dtype))
         return result if result.dtype == torch.float64 else result.float()
 
 
-def detach(states: States) -> States:
+def detach(states: LayerStates) -> LayerStates:
     """The same state, cut off from the graph that made it: the end of truncated backpropagation."""
     return tuple(tuple(tensor.detach() for tensor in state) for state in states)

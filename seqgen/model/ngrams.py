@@ -148,7 +148,7 @@ def rows_of_buckets(keys: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
     return rows
 
 
-def joined(first: Bags, second: Bags) -> Bags:
+def concat_bags(first: Bags, second: Bags) -> Bags:
     """The texts of both, one after another."""
     starts = np.concatenate([first.starts, first.starts[-1] + second.starts[1:]])
     return Bags(np.concatenate([first.buckets, second.buckets]), starts)

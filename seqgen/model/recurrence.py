@@ -43,24 +43,24 @@ def scan(cell: Cell, x: Tensor, weight: Tensor, bias: Tensor | None, state: Stat
     Returns:
         the outputs h_1 … h_T, shape (time, batch, units), in the type of x, and the last state, in the type of `state`.
     """
-    loop = sequence_loop(cell, x) or fused_loop(cell, x) or PlainLoop(cell)
+    loop = sequence_loop(cell, x) or fused_loop(cell, x) or EagerLoop(cell)
     if is_batch_invariant(x) and not isinstance(loop, SequenceLoop):  # whose rows never depend on each other
         return _in_blocks(loop, x, weight.to(x.dtype), bias, state)
     if not torch.is_grad_enabled():
-        outputs, last, _ = loop.forward(x, weight.to(x.dtype), bias, state, keep=False)
+        outputs, last, _ = loop.forward(x, weight.to(x.dtype), bias, state, save_for_backward=False)
         return outputs[1:], last
     outputs, *last = _Scan.apply(loop, x, weight, bias, *state)  # type: ignore[no-untyped-call]
     return outputs, tuple(last)
 
 
 def _in_blocks(
-    loop: Loop, x: Tensor, weight: Tensor, bias: Tensor | None, state: State
+    loop: TimeLoop, x: Tensor, weight: Tensor, bias: Tensor | None, state: State
 ) -> tuple[Tensor, State]:
     """See `scan` and `batch_invariant`: a block of rows at a time."""
     # Arithmetic on single numbers takes 32 of them at a time, and those left over otherwise.
     rows = rows_of_block(*weight.shape, x.dtype) if (BLOCK * weight.shape[1]) % 32 == 0 else 1
     results = [
-        loop.forward(x_block, weight, bias, tuple(state_block), keep=False)
+        loop.forward(x_block, weight, bias, tuple(state_block), save_for_backward=False)
         for x_block, *state_block in zip(blocks(x, rows, dim=1), *(blocks(part, rows) for part in state), strict=True)
     ]
     batch = x.shape[1]
@@ -68,13 +68,13 @@ def _in_blocks(
     return torch.cat([result[0][1:] for result in results], dim=1)[:, :batch], last
 
 
-class Loop(Protocol):
+class TimeLoop(Protocol):
     """The time loop of one cell, forward and back. `history`: h_0 … h_T in the type of the products."""
 
     def forward(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, state: State, keep: bool
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, state: State, save_for_backward: bool
     ) -> tuple[Tensor, State, Saved]:
-        """The history, the last state, and where `keep`, what the way back needs. `weight` is in the type of x."""
+        """The history, the last state, and where `save_for_backward`, what the way back needs. `weight` is in the type of x."""
         ...
 
     def backward(
@@ -85,14 +85,14 @@ class Loop(Protocol):
         ...
 
 
-class PlainLoop:
+class EagerLoop:
     """The cell's own arithmetic, an operation of PyTorch's at a time: on any device, in any type."""
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
 
     def forward(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, state: State, keep: bool
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, state: State, save_for_backward: bool
     ) -> tuple[Tensor, State, Saved]:
         turned = weight.t()
         low_bias = None if bias is None else bias.to(x.dtype)
@@ -108,7 +108,7 @@ class PlainLoop:
                 torch.addmm(low_bias, history[t], turned, out=product)
             state, kept = self._cell.forward(x[t], product, state)
             history[t + 1] = state[0]
-            if keep:
+            if save_for_backward:
                 saved.extend(kept)
         return history, state, tuple(saved)
 
@@ -140,10 +140,10 @@ class PlainLoop:
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, loop: Loop, x: Tensor, weight: Tensor, bias: Tensor | None, *state: Tensor
+        ctx: Any, loop: TimeLoop, x: Tensor, weight: Tensor, bias: Tensor | None, *state: Tensor
     ) -> tuple[Tensor, ...]:
         low = weight.to(x.dtype)
-        history, last, saved = loop.forward(x, low, bias, state, keep=True)
+        history, last, saved = loop.forward(x, low, bias, state, save_for_backward=True)
         ctx.loop, ctx.has_bias = loop, bias is not None
         ctx.save_for_backward(low, history, *saved)
         return (history[1:], *last)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seqgen.model.cells import Cell, State
 from seqgen.native import library_with_threads
-from seqgen.native.sequences import CELLS, UNITS, Sequence, carry_out
+from seqgen.native.sequences import CELLS, UNIT_MULTIPLE, SequenceCall, run_sequence
 
 Saved = tuple[Tensor, ...]
 
@@ -25,10 +25,10 @@ def sequence_loop(cell: Cell, x: Tensor) -> SequenceLoop | None:
     """The loop of `cell` for inputs like `x`, or None: no kernels, a processor, a type, a size or a cell not theirs."""
     if x.device.type != "cpu" or cell.name not in CELLS or x.dtype not in _KINDS:
         return None
-    if x.shape[-1] % (cell.gates * UNITS):
+    if x.shape[-1] % (cell.gates * UNIT_MULTIPLE):
         return None
     kernels = library_with_threads()
-    if kernels is None or _KINDS.index(x.dtype) >= kernels.seqgen_sequence_kinds():
+    if kernels is None or _KINDS.index(x.dtype) >= kernels.seqgen_sequence_dtypes():
         return None
     return SequenceLoop(kernels, cell)
 
@@ -40,18 +40,18 @@ class SequenceLoop:
         self._kernels, self._cell = kernels, cell
 
     def forward(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, state: State, keep: bool
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, state: State, save_for_backward: bool
     ) -> tuple[Tensor, State, Saved]:
         x, weight = x.contiguous(), weight.contiguous()
         bias = None if bias is None else bias.to(torch.float32).contiguous()
         history = x.new_empty(len(x) + 1, *state[0].shape)
         history[0] = state[0]
-        records = keep and self._cell.name != "rnn"  # an RNN's output is its own record
+        records = save_for_backward and self._cell.name != "rnn"  # an RNN's output is its own record
         exact = state[-1].new_empty(len(x) + 1 if records else 1, *state[0].shape)
         exact[0] = state[-1]
         kept = x.new_empty(len(x) if records else 0, x.shape[1], 4 * state[0].shape[1])
-        self._call(self._kernels.seqgen_sequence_forward, history, keep=int(keep),
-                   x=x, weight=weight, bias=bias, exact=exact, kept=kept)  # fmt: skip
+        self._call(self._kernels.seqgen_sequence_forward, history, save_for_backward=int(save_for_backward),
+                   x=x, weight=weight, bias=bias, state_f32=exact, saved=kept)  # fmt: skip
         last = exact[-1] if records else exact[0]
         state = (history[-1].to(state[0].dtype), last) if self._cell.states > 1 else (last,)
         return history, state, (kept, exact) if records else ()
@@ -69,18 +69,18 @@ class SequenceLoop:
             if self._cell.states > 1
             else torch.zeros_like(through)
         )
-        self._call(self._kernels.seqgen_sequence_backward, history, weight=weight, exact=exact, kept=kept,
-                   grad_out=grad_outputs, grad_x=grad_x, grad_h=grad_h, through=through, carry=carry)  # fmt: skip
+        self._call(self._kernels.seqgen_sequence_backward, history, weight=weight, state_f32=exact, saved=kept,
+                   grad_out=grad_outputs, grad_x=grad_x, grad_h=grad_h, grad_hidden=through, grad_carry=carry)  # fmt: skip
         return grad_x, grad_h, (through, carry) if self._cell.states > 1 else (through.add_(carry),)
 
     def _call(
-        self, function: Callable[..., int], history: Tensor, keep: int = 0, **tensors: Tensor | None
+        self, function: Callable[..., int], history: Tensor, save_for_backward: int = 0, **tensors: Tensor | None
     ) -> None:
         """Hands the kernels the places of the tensors, by the names of the structure's fields."""
         steps, rows, units = history.shape
         places = {name: None if tensor is None else tensor.data_ptr() for name, tensor in tensors.items()}
-        sequence = Sequence(
-            CELLS[self._cell.name], history.dtype == torch.bfloat16, getattr(self._cell, "relu", False), keep,
+        sequence = SequenceCall(
+            CELLS[self._cell.name], history.dtype == torch.bfloat16, getattr(self._cell, "relu", False), save_for_backward,
             steps - 1, rows, units, history=history.data_ptr(), **places,
         )  # fmt: skip
-        carry_out(function, sequence, torch.get_num_threads())
+        run_sequence(function, sequence, torch.get_num_threads())

@@ -11,22 +11,22 @@ import numpy.typing as npt
 Ids = npt.NDArray[np.integer]
 
 
-class Stretches(NamedTuple):
+class Chunks(NamedTuple):
     """Texts laid out for the network. Padding stands behind the ids of a stretch, as zeros."""
 
     ids: npt.NDArray[np.int64]  # (time, stretches)
     lengths: npt.NDArray[np.int64]  # (stretches,), at least 1
-    owners: npt.NDArray[np.int64]  # (stretches,): number of the text, ascending
+    text_indices: npt.NDArray[np.int64]  # (stretches,): number of the text, ascending
 
 
-def lay_out(texts: Sequence[Ids], stretch: int) -> Stretches:
+def chunk_texts(texts: Sequence[Ids], stretch: int) -> Chunks:
     """Cuts every text into as few stretches of at most `stretch` ids as it needs, as equal as can be. A text of no ids
     must not be among them."""
-    counts = stretches(np.array([len(text) for text in texts]), stretch)
+    counts = chunk_counts(np.array([len(text) for text in texts]), stretch)
     sizes = [-(-len(text) // count) for text, count in zip(texts, counts, strict=True)]
-    owners = np.repeat(np.arange(len(texts)), counts)
+    text_indices = np.repeat(np.arange(len(texts)), counts)
     ids = np.zeros((max(sizes), int(counts.sum())), dtype=np.int64)
-    lengths = np.empty(len(owners), dtype=np.int64)
+    lengths = np.empty(len(text_indices), dtype=np.int64)
     column = 0
     for text, count, size in zip(texts, counts, sizes, strict=True):
         for start in range(0, count * size, size):
@@ -34,15 +34,15 @@ def lay_out(texts: Sequence[Ids], stretch: int) -> Stretches:
             ids[: len(piece), column] = piece
             lengths[column] = max(1, len(piece))
             column += 1
-    return Stretches(ids, lengths, owners)
+    return Chunks(ids, lengths, text_indices)
 
 
-def stretches(lengths: npt.NDArray[np.int64], stretch: int) -> npt.NDArray[np.int64]:
+def chunk_counts(lengths: npt.NDArray[np.int64], stretch: int) -> npt.NDArray[np.int64]:
     """Into how many stretches of at most `stretch` ids texts of these lengths are cut."""
     return -(-lengths // stretch)
 
 
-def by_size(lengths: npt.NDArray[np.int64], most: int) -> list[npt.NDArray[np.int64]]:
+def group_by_length(lengths: npt.NDArray[np.int64], most: int) -> list[npt.NDArray[np.int64]]:
     """Numbers of stretches in groups of similar length, each of `most` ids, padding included, or one stretch."""
     order = np.argsort(lengths, kind="stable")
     groups, start = [], 0

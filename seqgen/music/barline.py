@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from seqgen.errors import ModelError
-from seqgen.music.events import MOST_TRACKS, TEMPOS, Vocabulary
-from seqgen.music.grammar import Part, Walk
+from seqgen.music.events import MAX_TRACKS, TEMPOS, EventVocabulary
+from seqgen.music.grammar import TrackState, GrammarState
 from seqgen.music.piece import Note
 
-LATEST = 1024  # notes of each track that are kept
+MAX_LATEST_NOTES = 1024  # notes of each track that are kept
 
 
-def leave(walk: Walk) -> dict[str, Any]:
+def dump_barline(walk: GrammarState) -> dict[str, Any]:
     """Where a piece is at the end of its last bar, as JSON can hold it. Times count from there."""
     line, state = walk.length, walk.state()
     latest: list[list[list[int]]] = [[] for _ in walk.parts]
@@ -33,21 +33,21 @@ def leave(walk: Walk) -> dict[str, Any]:
                 "velocity": part.velocity,
                 "duration": part.duration,
                 "sounding": {str(pitch): end - line for pitch, end in sorted(part.ends.items()) if end > line},
-                "latest": notes[-LATEST:],
+                "latest": notes[-MAX_LATEST_NOTES:],
             }
             for part, notes in zip(walk.parts, latest, strict=True)
         ],
     }
 
 
-def enter(vocabulary: Vocabulary, data: Any) -> Walk:
-    """The walk that goes on from there, at a bar line. Raises `ModelError` for what `leave` never gave."""
+def load_barline(vocabulary: EventVocabulary, data: Any) -> GrammarState:
+    """The walk that goes on from there, at a bar line. Raises `ModelError` for what `dump_barline` never gave."""
     parts, before = [], []
     try:
-        if not isinstance(data["parts"], list) or len(data["parts"]) > MOST_TRACKS:
+        if not isinstance(data["parts"], list) or len(data["parts"]) > MAX_TRACKS:
             raise ValueError("there are too many tracks")
         for track, about in enumerate(data["parts"]):
-            part = Part(
+            part = TrackState(
                 track, bool(about["drums"]), _within(about["program"], 0, 128),
                 _within(about["velocity"], 0, vocabulary.sizes["velocity"]), _within(about["duration"], 1, 1 << 20),
             )  # fmt: skip
@@ -62,7 +62,7 @@ def enter(vocabulary: Vocabulary, data: Any) -> Walk:
         last = _within(data["track"], -1, len(parts))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"the state of the piece is damaged: {' '.join(str(error).split())}") from error
-    return Walk.resumed(vocabulary, metre, tempo, last, parts, before)
+    return GrammarState.resumed(vocabulary, metre, tempo, last, parts, before)
 
 
 def _within(value: Any, least: int, beyond: int) -> int:

@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.music.metre import LONGEST_BAR, bar_length, metres
+from seqgen.music.metre import MAX_BAR_QUARTERS, bar_length, metres
 
 TEMPOS = tuple(round(30 * 2 ** (step / 12)) for step in range(49))  # quarters a minute, 6 % apart: 30 to 480
-MOST_TRACKS = 16  # as many as MIDI has channels
-LONGEST = 8  # quarter notes that one `duration` can say; each `longer` before it adds as many
-MOST_LONGER = 63  # of `longer` in a row
-LONGEST_NOTE = LONGEST * (MOST_LONGER + 1)  # quarter notes: 128 bars of 4/4, beyond any that is meant
+MAX_TRACKS = 16  # as many as MIDI has channels
+MAX_DURATION_QUARTERS = 8  # quarter notes that one `duration` can say; each `longer` before it adds as many
+MAX_LONGER_EVENTS = 63  # of `longer` in a row
+MAX_NOTE_QUARTERS = MAX_DURATION_QUARTERS * (MAX_LONGER_EVENTS + 1)  # quarter notes: 128 bars of 4/4, beyond any that is meant
 
 
 @dataclass(frozen=True)
-class Options:
+class VocabularyOptions:
     """What a vocabulary of events is made of. Kept in tokenizer.json."""
 
     grid: int = 4  # steps a quarter note
@@ -38,7 +38,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Kind:
+class EventType:
     """A kind of event.
 
     Attributes:
@@ -48,9 +48,9 @@ class Kind:
     """
 
     name: str
-    size: Callable[[Options], int]
-    follows: tuple[str, ...]
-    what: str
+    size: Callable[[VocabularyOptions], int]
+    predecessors: tuple[str, ...]
+    description: str
 
 
 _NOTES = ("note", "drum")
@@ -58,28 +58,28 @@ _AT_REST = ("bar", "metre", "tempo", *_NOTES)  # after these a position may be o
 _TOLD = ("position", "tempo", "track", *_NOTES)  # after these a known track may go on
 
 # Which kind may follow which is said here; which of its values, in grammar.py, in rules of the same names.
-KINDS: tuple[Kind, ...] = (
-    Kind("bar", lambda o: 1, ("end", *_AT_REST), "a bar begins"),
-    Kind("metre", lambda o: len(metres(o.grid)), ("bar",), "its metre, where that changes"),
-    Kind("position", lambda o: LONGEST_BAR * o.grid, _AT_REST, "steps from the beginning of the bar"),
-    Kind("tempo", lambda o: len(TEMPOS), ("position",), "quarter notes a minute, where that changes"),
-    Kind("track", lambda o: MOST_TRACKS, ("position", "tempo", *_NOTES), "whose notes follow, where that changes"),
-    Kind("program", lambda o: 128, ("track",), "the instrument of a new track"),
-    Kind("drums", lambda o: 1, ("track",), "the new track is the drum kit"),
-    Kind("velocity", lambda o: o.velocity_bins, (*_TOLD, "program", "drums"), "how hard, where that changes"),
-    Kind("longer", lambda o: 1, (*_TOLD, "velocity", "longer"), "the length is longer by the longest duration"),
-    Kind("duration", lambda o: LONGEST * o.grid, (*_TOLD, "velocity", "longer"), "steps, where that changes"),
-    Kind("note", lambda o: 128, (*_TOLD, "velocity", "duration"), "a note of this pitch"),
-    Kind("drum", lambda o: 128, (*_TOLD, "velocity", "duration"), "a stroke on this instrument"),
-    Kind("end", lambda o: 1, _AT_REST, "the piece is over"),
+EVENT_TYPES: tuple[EventType, ...] = (
+    EventType("bar", lambda o: 1, ("end", *_AT_REST), "a bar begins"),
+    EventType("metre", lambda o: len(metres(o.grid)), ("bar",), "its metre, where that changes"),
+    EventType("position", lambda o: MAX_BAR_QUARTERS * o.grid, _AT_REST, "steps from the beginning of the bar"),
+    EventType("tempo", lambda o: len(TEMPOS), ("position",), "quarter notes a minute, where that changes"),
+    EventType("track", lambda o: MAX_TRACKS, ("position", "tempo", *_NOTES), "whose notes follow, where that changes"),
+    EventType("program", lambda o: 128, ("track",), "the instrument of a new track"),
+    EventType("drums", lambda o: 1, ("track",), "the new track is the drum kit"),
+    EventType("velocity", lambda o: o.velocity_bins, (*_TOLD, "program", "drums"), "how hard, where that changes"),
+    EventType("longer", lambda o: 1, (*_TOLD, "velocity", "longer"), "the length is longer by the longest duration"),
+    EventType("duration", lambda o: MAX_DURATION_QUARTERS * o.grid, (*_TOLD, "velocity", "longer"), "steps, where that changes"),
+    EventType("note", lambda o: 128, (*_TOLD, "velocity", "duration"), "a note of this pitch"),
+    EventType("drum", lambda o: 128, (*_TOLD, "velocity", "duration"), "a stroke on this instrument"),
+    EventType("end", lambda o: 1, _AT_REST, "the piece is over"),
 )
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class EventVocabulary:
     """Ids of the events: the kinds in their order, the values of each one after another."""
 
-    options: Options
+    options: VocabularyOptions
     first: dict[str, int] = field(init=False)
     sizes: dict[str, int] = field(init=False)
     kinds: tuple[str, ...] = field(init=False)  # of each id
@@ -90,13 +90,13 @@ class Vocabulary:
         first: dict[str, int] = {}
         sizes: dict[str, int] = {}
         total = 0
-        for kind in KINDS:
+        for kind in EVENT_TYPES:
             first[kind.name], sizes[kind.name] = total, kind.size(self.options)
             total += sizes[kind.name]
         object.__setattr__(self, "first", first)
         object.__setattr__(self, "sizes", sizes)
         object.__setattr__(self, "size", total)
-        events = tuple((kind.name, value) for kind in KINDS for value in range(sizes[kind.name]))
+        events = tuple((kind.name, value) for kind in EVENT_TYPES for value in range(sizes[kind.name]))
         object.__setattr__(self, "_events", events)
         object.__setattr__(self, "kinds", tuple(kind for kind, _ in events))
 
@@ -147,7 +147,7 @@ def tempo_value(bpm: float) -> int:
     return min(range(len(TEMPOS)), key=lambda value: abs(TEMPOS[value] - bpm))
 
 
-def steps_in(ids: npt.NDArray[Any], vocabulary: Vocabulary) -> int:
+def count_steps(ids: npt.NDArray[Any], vocabulary: EventVocabulary) -> int:
     """Steps of the grid in all the bars of a stream of pieces."""
     first = vocabulary.first
     kinds = np.asarray(ids)

@@ -1,7 +1,7 @@
 """The grammar of events: which may come next. From it come the masks of sampling, the checks of decoding, and tests.
 
-`events.KINDS` says which kind may follow which; the rules here say which of its values, given what has been said so
-far. A `Walk` is where one piece has got to. Whatever is drawn under its masks is a piece: no note hangs, none lasts no
+`events.EVENT_TYPES` says which kind may follow which; the rules here say which of its values, given what has been said so
+far. A `GrammarState` is where one piece has got to. Whatever is drawn under its masks is a piece: no note hangs, none lasts no
 time, none begins outside its bar, and there is never a place with no way on.
 """
 
@@ -14,19 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.errors import UserError
-from seqgen.music.events import KINDS, LONGEST, MOST_LONGER, MOST_TRACKS, TEMPOS, Vocabulary, tempo_value
-from seqgen.music.masks import bits_of, masks_of
+from seqgen.music.events import EVENT_TYPES, MAX_DURATION_QUARTERS, MAX_LONGER_EVENTS, MAX_TRACKS, TEMPOS, EventVocabulary, tempo_value
+from seqgen.music.masks import bits_of, event_masks
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.music.spelling import spell
 
-__all__ = ["FOLLOWING", "Mask", "Part", "Walk", "read", "spell"]
+__all__ = ["SUCCESSORS", "Mask", "TrackState", "GrammarState", "read", "spell"]
 
 Mask = npt.NDArray[np.bool_]
 _EVERY_PITCH = (1 << 128) - 1
 
 
 @dataclass
-class Part:
+class TrackState:
     """A track so far, by its number. Sets of pitches are the bits of a number."""
 
     number: int
@@ -45,23 +45,23 @@ class Part:
             self.sounding ^= 1 << pitch
 
 
-class Walk:
+class GrammarState:
     """Where a piece has got to: `mask` says what may come next, `push` takes it, `piece` is what has come.
 
     A rule tells what may come of its kind, as bytes that are made once (`masks.Masks`).
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: EventVocabulary) -> None:
         self.vocabulary = vocabulary
         options = vocabulary.options
-        self._masks = masks_of(options)
+        self._masks = event_masks(options)
         self._pitches = bits_of(pitch for pitch in range(128) if options.low <= pitch <= options.high)
         self._tempo_changes = True
         self._may_end = True
-        self._barred: Callable[[Walk, int], int] | None = None
+        self._barred: Callable[[GrammarState, int], int] | None = None
         self.notes: list[Note] = []
         self.before: list[Note] = []  # the latest notes of what went before, where the piece goes on from there
-        self.parts: list[Part] = []
+        self.parts: list[TrackState] = []
         self.bars: list[Bar] = []
         self.tempos: list[tuple[int, int]] = [(0, tempo_value(120))]
         self.previous = "end"
@@ -69,17 +69,17 @@ class Walk:
         self._metre = (4, 4)
         self._now = 0  # step
         self._track = -1  # whose notes follow
-        self._part: Part | None = None  # it
+        self._part: TrackState | None = None  # it
         self._group: int | None = None  # the track whose notes at this position were begun last
         self._last: int | None = None  # the pitch of the last note of this track at this position
         self._longer = 0
         self._melodic = 0  # tracks that are not drums
         self._has_drums = False
-        self._longest = LONGEST * options.grid  # steps of one `duration`
+        self._longest = MAX_DURATION_QUARTERS * options.grid  # steps of one `duration`
         self._rising = options.rising
         self._mask: bytearray | None = None  # what may come, once it was asked for
 
-    def let_end(self, may: bool) -> None:
+    def allow_end(self, may: bool) -> None:
         """Whether `end` is among what may come, where the grammar lets it."""
         if may != self._may_end:
             self._may_end, self._mask = may, None
@@ -102,8 +102,8 @@ class Walk:
 
     @classmethod
     def resumed(
-        cls, vocabulary: Vocabulary, metre: int, tempo: int, track: int, parts: list[Part], before: list[Note]
-    ) -> Walk:
+        cls, vocabulary: EventVocabulary, metre: int, tempo: int, track: int, parts: list[TrackState], before: list[Note]
+    ) -> GrammarState:
         """A walk at a bar line, at step 0, with tracks that have played before (see `barline`)."""
         walk = cls(vocabulary)
         walk._metre, walk.tempos = vocabulary.metre(metre), [(0, tempo)]
@@ -114,7 +114,7 @@ class Walk:
         walk.previous = "note"
         return walk
 
-    def bar_out(self, barred: Callable[[Walk, int], int]) -> None:
+    def forbid_pitches(self, barred: Callable[[GrammarState, int], int]) -> None:
         """From here on a track plays no pitch of those that `barred` tells for it, as bits, at each place anew."""
         self._barred, self._mask = barred, None
 
@@ -147,7 +147,7 @@ class Walk:
         if not 0 <= token < self.vocabulary.size:
             return False
         kind, value = self.vocabulary.event(token)
-        return kind in FOLLOWING[self.previous] and bool(_RULES[kind](self, self._part, self._open())[value])
+        return kind in SUCCESSORS[self.previous] and bool(_RULES[kind](self, self._part, self._open())[value])
 
     def _open(self) -> int:
         """Pitches that the track that is spoken of may still play at this position, if it is known what it is: silent
@@ -159,7 +159,7 @@ class Walk:
             return self._free(part)
         return self._free(part) & (-2 << self._last if self._rising else (1 << self._last) - 1)
 
-    def _free(self, part: Part) -> int:
+    def _free(self, part: TrackState) -> int:
         """Pitches of a track that don't sound now."""
         free = ~part.sounding & (_EVERY_PITCH if part.drums else self._pitches)
         return free if self._barred is None else free & ~self._barred(self, part.number)
@@ -169,13 +169,13 @@ class Walk:
 
     # A rule is told the track that is spoken of, and what `_open` says of it.
 
-    def _bar_rule(self, part: Part | None, open_: int) -> bytes:
+    def _bar_rule(self, part: TrackState | None, open_: int) -> bytes:
         return self._masks.all["bar"]
 
-    def _metre_rule(self, part: Part | None, open_: int) -> bytes:
-        return self._masks.but["metre"][self._masks.metres[self._metre]]
+    def _metre_rule(self, part: TrackState | None, open_: int) -> bytes:
+        return self._masks.all_except["metre"][self._masks.metres[self._metre]]
 
-    def _position_rule(self, part: Part | None, open_: int) -> bytes:
+    def _position_rule(self, part: TrackState | None, open_: int) -> bytes:
         bar = self.bars[-1]
         here = -1 if self.previous in ("bar", "metre") else self._now - bar.start  # −1: none was named yet
         return self._masks.positions(here, bar.length if self._something_may_be_said() else 0)
@@ -184,10 +184,10 @@ class Walk:
         """Whether a position would have anything to hold."""
         return self._tempo_changes or self._may_grow() or any(self._free(part) for part in self.parts)
 
-    def _tempo_rule(self, part: Part | None, open_: int) -> bytes:
-        return self._masks.but["tempo"][self.tempos[-1][1]] if self._tempo_changes else self._whole("tempo", False)
+    def _tempo_rule(self, part: TrackState | None, open_: int) -> bytes:
+        return self._masks.all_except["tempo"][self.tempos[-1][1]] if self._tempo_changes else self._whole("tempo", False)
 
-    def _track_rule(self, part: Part | None, open_: int) -> bytes:
+    def _track_rule(self, part: TrackState | None, open_: int) -> bytes:
         tracks = 0
         least = 0 if self._group is None else self._group + 1  # at one position the tracks come in order
         for track in range(least, len(self.parts)):
@@ -199,37 +199,37 @@ class Walk:
 
     def _may_grow(self) -> bool:
         """Whether there may be another track: not all melodic ones that there may be, or none for drums."""
-        return self._melodic < MOST_TRACKS - 1 or not self._has_drums
+        return self._melodic < MAX_TRACKS - 1 or not self._has_drums
 
-    def _program_rule(self, part: Part | None, open_: int) -> bytes:
+    def _program_rule(self, part: TrackState | None, open_: int) -> bytes:
         new = part is not None and part.drums is None
-        return self._whole("program", new and self._melodic < MOST_TRACKS - 1 and self._pitches != 0)
+        return self._whole("program", new and self._melodic < MAX_TRACKS - 1 and self._pitches != 0)
 
-    def _drums_rule(self, part: Part | None, open_: int) -> bytes:
+    def _drums_rule(self, part: TrackState | None, open_: int) -> bytes:
         return self._whole("drums", part is not None and part.drums is None and not self._has_drums)
 
-    def _velocity_rule(self, part: Part | None, open_: int) -> bytes:
-        return self._masks.but["velocity"][part.velocity] if part and open_ else self._whole("velocity", False)
+    def _velocity_rule(self, part: TrackState | None, open_: int) -> bytes:
+        return self._masks.all_except["velocity"][part.velocity] if part and open_ else self._whole("velocity", False)
 
-    def _longer_rule(self, part: Part | None, open_: int) -> bytes:
-        may = part is not None and open_ != 0 and part.velocity >= 0 and self._longer < MOST_LONGER
+    def _longer_rule(self, part: TrackState | None, open_: int) -> bytes:
+        may = part is not None and open_ != 0 and part.velocity >= 0 and self._longer < MAX_LONGER_EVENTS
         return self._whole("longer", may)
 
-    def _duration_rule(self, part: Part | None, open_: int) -> bytes:
+    def _duration_rule(self, part: TrackState | None, open_: int) -> bytes:
         if part is None or not open_ or part.velocity < 0:
             return self._whole("duration", False)
         value = part.duration - 1 - self._longer * self._longest
-        return self._masks.but["duration"][value if 0 <= value < self._longest else -1]
+        return self._masks.all_except["duration"][value if 0 <= value < self._longest else -1]
 
-    def _note_rule(self, part: Part | None, open_: int) -> bytes:
+    def _note_rule(self, part: TrackState | None, open_: int) -> bytes:
         sounds = part is not None and part.velocity >= 0 and part.duration >= 0 and not part.drums
         return self._masks.these("note", open_ if sounds else 0)
 
-    def _drum_rule(self, part: Part | None, open_: int) -> bytes:
+    def _drum_rule(self, part: TrackState | None, open_: int) -> bytes:
         sounds = part is not None and part.velocity >= 0 and part.duration >= 0 and part.drums
         return self._masks.these("drum", open_ if sounds else 0)
 
-    def _end_rule(self, part: Part | None, open_: int) -> bytes:
+    def _end_rule(self, part: TrackState | None, open_: int) -> bytes:
         return self._whole("end", self._may_end and bool(self.bars))
 
     # ---- what comes ----
@@ -272,7 +272,7 @@ class Walk:
 
     def _switch(self, value: int) -> None:
         if value == len(self.parts):
-            self.parts.append(Part(value))
+            self.parts.append(TrackState(value))
         self._track, self._part, self._last = value, self.parts[value], None
 
     def _program(self, value: int) -> None:
@@ -299,7 +299,7 @@ class Walk:
         self.notes.append(Note(self._now, track, value, end, self._masks.velocities[part.velocity]))
         self._group, self._last = track, value
 
-    def _spoken_of(self) -> Part:
+    def _spoken_of(self) -> TrackState:
         assert self._part is not None
         return self._part
 
@@ -325,46 +325,46 @@ class Walk:
         )
 
 
-FOLLOWING = {
-    before: tuple(kind.name for kind in KINDS if before in kind.follows) for before in (kind.name for kind in KINDS)
+SUCCESSORS = {
+    before: tuple(kind.name for kind in EVENT_TYPES if before in kind.predecessors) for before in (kind.name for kind in EVENT_TYPES)
 }
-_RULES: dict[str, Callable[[Walk, Part | None, int], bytes]] = {
-    "bar": Walk._bar_rule,
-    "metre": Walk._metre_rule,
-    "position": Walk._position_rule,
-    "tempo": Walk._tempo_rule,
-    "track": Walk._track_rule,
-    "program": Walk._program_rule,
-    "drums": Walk._drums_rule,
-    "velocity": Walk._velocity_rule,
-    "longer": Walk._longer_rule,
-    "duration": Walk._duration_rule,
-    "note": Walk._note_rule,
-    "drum": Walk._drum_rule,
-    "end": Walk._end_rule,
+_RULES: dict[str, Callable[[GrammarState, TrackState | None, int], bytes]] = {
+    "bar": GrammarState._bar_rule,
+    "metre": GrammarState._metre_rule,
+    "position": GrammarState._position_rule,
+    "tempo": GrammarState._tempo_rule,
+    "track": GrammarState._track_rule,
+    "program": GrammarState._program_rule,
+    "drums": GrammarState._drums_rule,
+    "velocity": GrammarState._velocity_rule,
+    "longer": GrammarState._longer_rule,
+    "duration": GrammarState._duration_rule,
+    "note": GrammarState._note_rule,
+    "drum": GrammarState._drum_rule,
+    "end": GrammarState._end_rule,
 }
-_PLACES = {kind.name: place for place, kind in enumerate(KINDS)}
-_RULES_AFTER = {before: [(_PLACES[name], _RULES[name]) for name in names] for before, names in FOLLOWING.items()}
-_STEPS: dict[str, Callable[[Walk, int], None]] = {
-    "bar": Walk._bar,
-    "metre": Walk._set_metre,
-    "position": Walk._position,
-    "tempo": Walk._tempo,
-    "track": Walk._switch,
-    "program": Walk._program,
-    "drums": Walk._drums,
-    "velocity": Walk._velocity,
-    "longer": Walk._more,
-    "duration": Walk._duration,
-    "note": Walk._note,
-    "drum": Walk._note,
-    "end": Walk._end,
+_PLACES = {kind.name: place for place, kind in enumerate(EVENT_TYPES)}
+_RULES_AFTER = {before: [(_PLACES[name], _RULES[name]) for name in names] for before, names in SUCCESSORS.items()}
+_STEPS: dict[str, Callable[[GrammarState, int], None]] = {
+    "bar": GrammarState._bar,
+    "metre": GrammarState._set_metre,
+    "position": GrammarState._position,
+    "tempo": GrammarState._tempo,
+    "track": GrammarState._switch,
+    "program": GrammarState._program,
+    "drums": GrammarState._drums,
+    "velocity": GrammarState._velocity,
+    "longer": GrammarState._more,
+    "duration": GrammarState._duration,
+    "note": GrammarState._note,
+    "drum": GrammarState._note,
+    "end": GrammarState._end,
 }
 
 
-def read(ids: Iterable[int], vocabulary: Vocabulary) -> Piece:
+def read(ids: Iterable[int], vocabulary: EventVocabulary) -> Piece:
     """The piece that ids spell, up to `end`. What the grammar does not allow is passed over."""
-    walk = Walk(vocabulary)
+    walk = GrammarState(vocabulary)
     for token in ids:
         walk.push(int(token))
         if walk.ended:

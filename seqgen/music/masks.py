@@ -9,12 +9,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 
-from seqgen.music.events import KINDS, Options, Vocabulary
+from seqgen.music.events import EVENT_TYPES, VocabularyOptions, EventVocabulary
 
 _MOST = 1 << 14  # kept of one kind; what pitches sound together comes again and again
 
 
-class Masks:
+class EventMasks:
     """The masks of one vocabulary.
 
     Attributes:
@@ -25,11 +25,11 @@ class Masks:
         velocities: the MIDI velocity of each value.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: EventVocabulary) -> None:
         sizes = self._sizes = vocabulary.sizes
-        self.none = [bytes(sizes[kind.name]) for kind in KINDS]
-        self.all = {kind.name: b"\1" * sizes[kind.name] for kind in KINDS}
-        self.but = {
+        self.none = [bytes(sizes[kind.name]) for kind in EVENT_TYPES]
+        self.all = {kind.name: b"\1" * sizes[kind.name] for kind in EVENT_TYPES}
+        self.all_except = {
             name: [*(b"\1" * value + b"\0" + b"\1" * (sizes[name] - value - 1) for value in range(sizes[name])),
                    self.all[name]]
             for name in ("metre", "tempo", "velocity", "duration")
@@ -37,7 +37,7 @@ class Masks:
         self.metres = {vocabulary.metre(value): value for value in range(sizes["metre"])}
         self.velocities = [vocabulary.velocity(value) for value in range(sizes["velocity"])]
         self._between: dict[tuple[int, int], bytes] = {}
-        self._these: dict[str, dict[int, bytes]] = {kind.name: {} for kind in KINDS}
+        self._these: dict[str, dict[int, bytes]] = {kind.name: {} for kind in EVENT_TYPES}
 
     def positions(self, above: int, below: int) -> bytes:
         """Values of `position` between these, without both."""
@@ -59,9 +59,9 @@ class Masks:
 
 
 @functools.lru_cache(maxsize=8)
-def masks_of(options: Options) -> Masks:
+def event_masks(options: VocabularyOptions) -> EventMasks:
     """The masks of the vocabulary of these options."""
-    return Masks(Vocabulary(options))
+    return EventMasks(EventVocabulary(options))
 
 
 def bits_of(values: Iterable[int]) -> int:

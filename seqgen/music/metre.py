@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-LONGEST_BAR = 12  # quarter notes
+MAX_BAR_QUARTERS = 12  # quarter notes
 _DENOMINATORS = (4, 8, 16, 2, 1, 32)  # the order in which a bar's length is spelt where nothing else decides
 
 
@@ -14,7 +14,7 @@ def metres(grid: int) -> tuple[tuple[int, int], ...]:
     return tuple(
         (numerator, denominator)
         for denominator in sorted(_DENOMINATORS)
-        for numerator in range(1, LONGEST_BAR * denominator // 4 + 1)
+        for numerator in range(1, MAX_BAR_QUARTERS * denominator // 4 + 1)
         if denominator <= 16 or numerator % 2  # 6/32 is 3/16
         if numerator * 4 * grid % denominator == 0
     )
@@ -25,7 +25,7 @@ def bar_length(numerator: int, denominator: int, grid: int) -> int:
     return numerator * 4 * grid // denominator
 
 
-def spell_length(length: int, grid: int, denominator: int = 4) -> tuple[int, int] | None:
+def metre_of_length(length: int, grid: int, denominator: int = 4) -> tuple[int, int] | None:
     """A metre whose bars are `length` steps long, of that denominator where it can be; None where there is none."""
     for below in (denominator, *_DENOMINATORS):
         numerator = length * below // (4 * grid)

@@ -2,7 +2,7 @@
 
 Formats 0, 1 and 2 (whose patterns follow one another), running status, note-on with velocity 0, notes struck again or
 never let go, the sustain pedal, changes of tempo and metre, bars cut short, channel 10, SMPTE time, RIFF wrappers.
-What a grid can't hold is counted in `Losses`.
+What a grid can't hold is counted in `QuantisationStats`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 import mido
 
 from seqgen.errors import DataError
-from seqgen.music.events import LONGEST_NOTE
-from seqgen.music.metre import bar_length, nearest_metre, spell_length
-from seqgen.music.parts import Losses, Part, choose
+from seqgen.music.events import MAX_NOTE_QUARTERS
+from seqgen.music.metre import bar_length, nearest_metre, metre_of_length
+from seqgen.music.parts import QuantisationStats, MidiPart, select_parts
 from seqgen.music.parts import number as number_parts
 from seqgen.music.piece import Bar, Note, Piece, Track
 
-MOST_BARS = 10_000  # some six hours: beyond it is a damaged time, not a piece
+MAX_BARS = 10_000  # some six hours: beyond it is a damaged time, not a piece
 _DRUM_CHANNEL = 9  # counted from 0: the one people call channel 10
 _PEDAL = 64  # the controller of the sustain pedal
 _SILENCE = (120, 123)  # controllers: all sound off, all notes off
@@ -34,7 +34,7 @@ _ENDLESS = b"\x01" * 4096
 _TICKS = 480  # a quarter in the files written, or the next multiple of the grid
 
 
-def read(data: bytes, grid: int, tracks: str = "all", low: int = 0, high: int = 127) -> tuple[Piece, Losses]:
+def read(data: bytes, grid: int, tracks: str = "all", low: int = 0, high: int = 127) -> tuple[Piece, QuantisationStats]:
     """The piece in a MIDI file.
 
     Args:
@@ -46,23 +46,23 @@ def read(data: bytes, grid: int, tracks: str = "all", low: int = 0, high: int = 
         DataError: why there is no piece in it, without the file's name, which the caller knows.
     """
     file, division = _parse(data)
-    losses = Losses()
+    losses = QuantisationStats()
     parts, metres, tempos, last = _collect(file, division, losses)
     scale = grid / division
-    if last * scale > MOST_BARS * 4 * grid:
-        raise DataError(f"it lasts longer than {MOST_BARS:,} bars")
-    chosen = choose(parts, tracks, low, high, scale, losses)
+    if last * scale > MAX_BARS * 4 * grid:
+        raise DataError(f"it lasts longer than {MAX_BARS:,} bars")
+    chosen = select_parts(parts, tracks, low, high, scale, losses)
     if not any(part.notes for part in chosen):
         raise DataError(
             "it has no notes" if not losses.notes else "it has no notes of the tracks and pitches asked for"
         )
     numbered = number_parts(chosen, losses)
-    notes = _on_grid(numbered, scale, LONGEST_NOTE * grid, losses)
+    notes = _on_grid(numbered, scale, MAX_NOTE_QUARTERS * grid, losses)
     end = max(note.end for note in notes)
     steps = [(round_half_up(tick * scale), n, d) for tick, n, d in metres]
     bars = _bars(steps, end, grid, losses)
-    if len(bars) > MOST_BARS:
-        raise DataError(f"it has more than {MOST_BARS:,} bars")
+    if len(bars) > MAX_BARS:
+        raise DataError(f"it has more than {MAX_BARS:,} bars")
     losses.kept = len(notes)
     found = tuple(Track(part.program) for part in numbered)
     return Piece(grid, found, tuple(notes), tuple(bars), _tempos(tempos, scale, end)), losses
@@ -98,13 +98,13 @@ def _damaged_time() -> float:
 
 
 def _collect(
-    file: mido.MidiFile, division: float, losses: Losses
-) -> tuple[list[Part], list[tuple[int, int, int]], list[tuple[int, float]], int]:
+    file: mido.MidiFile, division: float, losses: QuantisationStats
+) -> tuple[list[MidiPart], list[tuple[int, int, int]], list[tuple[int, float]], int]:
     """Parts, metres (tick, numerator, denominator), tempos (tick, quarters a minute), and the last tick of a note."""
     smpte = file.ticks_per_beat < 0
     metres: list[tuple[int, int, int]] = []
     tempos: list[tuple[int, float]] = []
-    parts: dict[tuple[int, int, int | None], Part] = {}
+    parts: dict[tuple[int, int, int | None], MidiPart] = {}
     begin = last = 0
     shared = _Channels()
     for number, track in enumerate(file.tracks):
@@ -156,7 +156,7 @@ def _collect(
             key = (-1, 0, None) if program is None else (number, channel, program)
             part = parts.get(key)
             if part is None:
-                part = parts[key] = Part(program, (number, channel, program or 0))
+                part = parts[key] = MidiPart(program, (number, channel, program or 0))
             end = shared.let_go(channel, end)
             part.notes.append((start, end, pitch, velocity))
             last = max(last, end)
@@ -195,7 +195,7 @@ class _Channels:
         return end
 
 
-def _on_grid(parts: list[Part], scale: float, longest: int, losses: Losses) -> list[Note]:
+def _on_grid(parts: list[MidiPart], scale: float, longest: int, losses: QuantisationStats) -> list[Note]:
     """The notes in steps: sorted, none doubled, none too long, none overlapping another of its pitch and part."""
     result: list[Note] = []
     for track, part in enumerate(parts):
@@ -234,14 +234,14 @@ def _on_grid(parts: list[Part], scale: float, longest: int, losses: Losses) -> l
     return result
 
 
-def _bars(metres: list[tuple[int, int, int]], end: int, grid: int, losses: Losses) -> list[Bar]:
+def _bars(metres: list[tuple[int, int, int]], end: int, grid: int, losses: QuantisationStats) -> list[Bar]:
     """Bars from step 0 until every note has ended. A metre that begins inside a bar cuts that bar short, where its
     rest can be spelt as a metre of its own; elsewhere it waits for the bar to end."""
     bars: list[Bar] = []
     numerator, denominator = 4, 4
     waiting = metres[::-1]
     place = 0
-    while place < end and len(bars) <= MOST_BARS:
+    while place < end and len(bars) <= MAX_BARS:
         while waiting and waiting[-1][0] <= place:
             _, wanted, below = waiting.pop()
             numerator, denominator = nearest_metre(wanted, below, grid)
@@ -252,7 +252,7 @@ def _bars(metres: list[tuple[int, int, int]], end: int, grid: int, losses: Losse
             if nearest_metre(waiting[-1][1], waiting[-1][2], grid) == (numerator, denominator):  # holds already
                 waiting.pop()
                 continue
-            spelt = spell_length(waiting[-1][0] - place, grid, denominator)
+            spelt = metre_of_length(waiting[-1][0] - place, grid, denominator)
             if spelt is None:
                 losses.metres_changed += 1
             else:

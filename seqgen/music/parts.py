@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from seqgen.music.events import MOST_TRACKS
+from seqgen.music.events import MAX_TRACKS
 
 
 @dataclass
-class Losses:
+class QuantisationStats:
     """What reading a file on a grid changed or left out. Counts of notes, unless the name says otherwise."""
 
     notes: int = 0  # in the file
@@ -26,7 +26,7 @@ class Losses:
     shift: float = 0.0  # the sum of how far onsets moved, in steps
     largest_shift: float = 0.0
 
-    def add(self, other: Losses) -> None:
+    def add(self, other: QuantisationStats) -> None:
         """Adds another file's losses to these."""
         for item in fields(self):
             mine, theirs = getattr(self, item.name), getattr(other, item.name)
@@ -34,7 +34,7 @@ class Losses:
 
 
 @dataclass
-class Part:
+class MidiPart:
     """The notes of one part, in ticks: (start, end, pitch, velocity)."""
 
     program: int | None
@@ -42,7 +42,7 @@ class Part:
     notes: list[tuple[int, int, int, int]] = field(default_factory=list)
 
 
-def choose(parts: list[Part], tracks: str, low: int, high: int, scale: float, losses: Losses) -> list[Part]:
+def select_parts(parts: list[MidiPart], tracks: str, low: int, high: int, scale: float, losses: QuantisationStats) -> list[MidiPart]:
     """The parts and notes asked for; `scale` is steps a tick."""
     before = sum(len(part.notes) for part in parts)
     pitched = [part for part in parts if part.program is not None]
@@ -55,7 +55,7 @@ def choose(parts: list[Part], tracks: str, low: int, high: int, scale: float, lo
         for part in parts:
             part.notes = _skyline(part.notes, scale)
     elif tracks == "piano":
-        one = Part(0, (0, 0, 0), [note for part in pitched for note in part.notes])
+        one = MidiPart(0, (0, 0, 0), [note for part in pitched for note in part.notes])
         parts = [one]
     else:
         parts = pitched + [part for part in parts if part.program is None]
@@ -76,13 +76,13 @@ def _skyline(notes: list[tuple[int, int, int, int]], scale: float) -> list[tuple
             zip(line, following, strict=True)]  # fmt: skip
 
 
-def number(parts: list[Part], losses: Losses) -> list[Part]:
+def number(parts: list[MidiPart], losses: QuantisationStats) -> list[MidiPart]:
     """The parts in the order in which they begin, at most sixteen and one of drums; those beyond join another one."""
     parts = sorted((part for part in parts if part.notes), key=lambda part: (min(n[0] for n in part.notes), part.order))
-    kept: list[Part] = []
+    kept: list[MidiPart] = []
     for part in parts:
         melodic = [other for other in kept if other.program is not None]
-        if part.program is None or len(melodic) < MOST_TRACKS - 1:
+        if part.program is None or len(melodic) < MAX_TRACKS - 1:
             kept.append(part)
             continue
         losses.parts_merged += 1

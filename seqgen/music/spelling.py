@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from seqgen.music.events import LONGEST, Vocabulary, tempo_value
+from seqgen.music.events import MAX_DURATION_QUARTERS, EventVocabulary, tempo_value
 from seqgen.music.piece import Note, Piece
 
 
-def spell(piece: Piece, vocabulary: Vocabulary) -> list[int]:
+def spell(piece: Piece, vocabulary: EventVocabulary) -> list[int]:
     """The ids of a piece on the vocabulary's grid, without the `end` behind it."""
     options = vocabulary.options
     ids: list[int] = []
@@ -15,7 +15,7 @@ def spell(piece: Piece, vocabulary: Vocabulary) -> list[int]:
         ids.append(vocabulary.first[kind] + value)
 
     metre_values = {vocabulary.metre(value): value for value in range(vocabulary.sizes["metre"])}
-    longest = LONGEST * options.grid
+    longest = MAX_DURATION_QUARTERS * options.grid
     tempos = {step: tempo_value(bpm) for step, bpm in piece.tempos}
     at: dict[int, list[Note]] = {}
     for note in piece.notes:

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-VERSION = 5  # of the functions below; a library of another version, left by an older installation, is not used
+VERSION = 6  # of the functions below; a library of another version, left by an older installation, is not used
 LIBRARY = Path(__file__).with_name("kernels.so")
 
 _I, _L, _P = ctypes.c_int, ctypes.c_long, ctypes.c_void_p
@@ -24,25 +24,25 @@ _SIGNATURES = {
     "seqgen_gru_backward": [*_STEP, *[_P] * 7],
     "seqgen_rnn_forward": [_I, *_STEP, *[_P] * 2],
     "seqgen_rnn_backward": [_I, *_STEP, *[_P] * 4],
-    "seqgen_suffixes_find": [_P, _L, _P, ctypes.c_char_p, _L, _P],
-    "seqgen_walk_mask": [_P] * 3,
-    "seqgen_walk_push": [_P, _P, _L, _P],
+    "seqgen_suffix_find": [_P, _L, _P, ctypes.c_char_p, _L, _P],
+    "seqgen_grammar_mask": [_P] * 3,
+    "seqgen_grammar_push": [_P, _P, _L, _P],
 }
 _RESULTS = {
-    "seqgen_light_run": [_P, _L, _L, *[_P] * 5],
-    "seqgen_light_whole": [],
-    "seqgen_sequence_kinds": [],
+    "seqgen_stack_run": [_P, _L, _L, *[_P] * 5],
+    "seqgen_has_int8_products": [],
+    "seqgen_sequence_dtypes": [],
     "seqgen_sequence_forward": [_P, _I],
     "seqgen_sequence_backward": [_P, _I],
     "seqgen_draw": [_P, _P, _L, _L, *[_P] * 6],
-    "seqgen_suffixes": [_P, _L, _L, _P],
+    "seqgen_suffix_array": [_P, _L, _L, _P],
 }
 
 
 _NOTHING = _P * 0
 
 
-def place_of(array: Any) -> Any:
+def pointer_to(array: Any) -> Any:
     """Where a contiguous numpy array lies, for a call: several times sooner than `array.ctypes.data`, which stands in
     where an array may not be written to."""
     try:

@@ -5,30 +5,30 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* The place among what is left at which the running sum of the shares, by rising id, passes `uniform` of it. */
+/* The place among what is left at which the running sum of the exps, by rising id, passes `uniform` of it. */
 static long draw(Row *row, double uniform) {
-    const double most = largest(row->values, row->left);
-    const double total = exponentials(row->values, row->left, most, row->shares);
+    const double most = max_of(row->values, row->left);
+    const double total = exp_and_sum(row->values, row->left, most, row->exps);
     double running = 0;
     long last = 0;
     if (!row->sorted) {
         for (long i = 0; i < row->left; i++) {
-            running += row->shares[i];
-            if (row->shares[i] > 0) {
+            running += row->exps[i];
+            if (row->exps[i] > 0) {
                 last = i;
                 if (running > uniform * total) return i;
             }
         }
         return last; /* rounding at the very end */
     }
-    int32_t *place_of = row->lengths; /* of each id, and 1 more */
-    memset(place_of, 0, sizeof(int32_t) * row->vocabulary);
-    for (long i = 0; i < row->left; i++) place_of[row->ids[i]] = (int32_t)i + 1;
+    int32_t *position_of = row->lengths; /* of each id, and 1 more */
+    memset(position_of, 0, sizeof(int32_t) * row->vocabulary);
+    for (long i = 0; i < row->left; i++) position_of[row->ids[i]] = (int32_t)i + 1;
     for (long id = 0; id < row->vocabulary; id++) {
-        if (!place_of[id]) continue;
-        const long i = place_of[id] - 1;
-        running += row->shares[i];
-        if (row->shares[i] > 0) {
+        if (!position_of[id]) continue;
+        const long i = position_of[id] - 1;
+        running += row->exps[i];
+        if (row->exps[i] > 0) {
             last = i;
             if (running > uniform * total) return i;
         }
@@ -36,22 +36,22 @@ static long draw(Row *row, double uniform) {
     return last;
 }
 
-static void remember(const Filters *f, Streams *s, long stream, long vocabulary, int32_t id) {
+static void push_history(const Filters *f, Streams *s, long stream, long vocabulary, int32_t id) {
     const long begin = stream * s->capacity, half = s->capacity / 2;
     if (s->counts[stream] == s->capacity) { /* only the last half is still looked at */
         memmove(s->history + begin, s->history + begin + half, sizeof(int32_t) * half);
-        memmove(s->broken + begin, s->broken + begin + half, half);
+        memmove(s->breaker_ended + begin, s->breaker_ended + begin + half, half);
         s->counts[stream] = half;
     }
     const long at = begin + s->counts[stream]++;
     s->history[at] = id;
-    s->broken[at] = 0;
+    s->breaker_ended[at] = 0;
     if (f->breaks) {
-        int32_t *place = s->places + 2 * stream;
+        int32_t *place = s->breaker_states + 2 * stream;
         const int32_t next = f->breaks[place[0] * vocabulary + id];
         place[1] = place[0];
         place[0] = next < 0 ? -1 - next : next;
-        s->broken[at] = next < 0;
+        s->breaker_ended[at] = next < 0;
     }
 }
 
@@ -68,8 +68,8 @@ int seqgen_draw(const Filters *f, Streams *s, long rows, long vocabulary, const 
     Row row = {.vocabulary = vocabulary, .x = (double *)memory};
     row.values = row.x + vocabulary;
     row.keys = row.values + vocabulary;
-    row.shares = row.keys + vocabulary;
-    row.ids = (int32_t *)(row.shares + vocabulary);
+    row.exps = row.keys + vocabulary;
+    row.ids = (int32_t *)(row.exps + vocabulary);
     row.heap = row.ids + vocabulary;
     row.lengths = row.heap + vocabulary;
     row.prefixes = row.lengths + vocabulary;
@@ -83,17 +83,17 @@ int seqgen_draw(const Filters *f, Streams *s, long rows, long vocabulary, const 
             if (!both) may = NULL;
         }
         for (long i = 0; i < vocabulary; i++) row.x[i] = !may || may[i] ? (double)logits[i] : -INFINITY;
-        const double most = largest(row.x, vocabulary);
-        const double normaliser = most + log(exponentials(row.x, vocabulary, most, row.shares));
+        const double most = max_of(row.x, vocabulary);
+        const double normaliser = most + log(exp_and_sum(row.x, vocabulary, most, row.exps));
         if (wanted)
             for (long i = 0; i < vocabulary; i++) row.x[i] = wanted[i] ? row.x[i] : -INFINITY;
-        change(f, s, stream, &row);
-        cut(f, numbers[1], &row);
-        const double before = f->tau > 0 ? cut_surprising(s->limits[stream], &row) : 0;
+        process_logits(f, s, stream, &row);
+        apply_filters(f, numbers[1], &row);
+        const double before = f->tau > 0 ? mirostat_filter(s->limits[stream], &row) : 0;
         const long drawn = draw(&row, numbers[0]);
         const int32_t id = row.ids[drawn];
         if (f->tau > 0) s->limits[stream] -= f->eta * ((before - row.values[drawn]) / log(2) - f->tau);
-        if (s->capacity) remember(f, s, stream, vocabulary, id);
+        if (s->capacity) push_history(f, s, stream, vocabulary, id);
         ids[stream] = id;
         logs[stream] = (double)logits[id] - normaliser;
     }

@@ -5,10 +5,10 @@
 
 #include <math.h>
 
-#define MOST_TAKEN 1e4 /* as in `penalties.py` */
+#define MAX_PENALTY 1e4 /* as in `penalties.py` */
 
 /* e^x for x ≤ 0, as `exponential`, to the last places of a double; 0 below −700. */
-static ALWAYS double falling(double x) {
+static ALWAYS_INLINE double exp_nonpositive(double x) {
     const double bounded = x < -700 ? -700 : x, shift = 6755399441055744.0;
     const double shifted = bounded * 1.4426950408889634 + shift, k = shifted - shift;
     const double r = (bounded - k * 0.693147180369123816490) - k * 1.90821492927058770002e-10;
@@ -34,7 +34,7 @@ static ALWAYS double falling(double x) {
     return x < -700 ? 0 : p * power;
 }
 
-CLONES double largest(const double *x, long n) {
+TARGET_CLONES double max_of(const double *x, long n) {
     double most = -INFINITY;
 #pragma omp simd reduction(max : most)
     for (long i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
@@ -42,7 +42,7 @@ CLONES double largest(const double *x, long n) {
 }
 
 /* Eight sums side by side, so that the order of adding is the same on every processor. */
-static ALWAYS double sum(const double *x, long n) {
+static ALWAYS_INLINE double sum(const double *x, long n) {
     double sums[8] = {0};
     long i = 0;
     for (; i + 8 <= n; i += 8)
@@ -51,22 +51,22 @@ static ALWAYS double sum(const double *x, long n) {
     return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
-CLONES double exponentials(const double *x, long n, double most, double *shares) {
+TARGET_CLONES double exp_and_sum(const double *x, long n, double most, double *exps) {
 #pragma omp simd
-    for (long i = 0; i < n; i++) shares[i] = falling(x[i] - most);
-    return sum(shares, n);
+    for (long i = 0; i < n; i++) exps[i] = exp_nonpositive(x[i] - most);
+    return sum(exps, n);
 }
 
-/* Entropy in nats of shares of that sum: e^(x − most). */
-static double entropy(const double *x, long n, double most, const double *shares, double total) {
+/* Entropy in nats of exps of that sum: e^(x − most). */
+static double entropy(const double *x, long n, double most, const double *exps, double total) {
     double mean = 0;
-    for (long i = 0; i < n; i++) mean += shares[i] > 0 ? shares[i] * (x[i] - most) : 0;
+    for (long i = 0; i < n; i++) mean += exps[i] > 0 ? exps[i] * (x[i] - most) : 0;
     return log(total) - mean / total;
 }
 
 /* --- penalties ----------------------------------------------------------------------------------------------------- */
 
-static void penalise(const Filters *f, const int32_t *recent, long count, Row *row) {
+static void repetition_penalty(const Filters *f, const int32_t *recent, long count, Row *row) {
     memset(row->kept, 0, row->vocabulary);
     for (long i = 0; i < count; i++) {
         const int32_t id = recent[i];
@@ -77,9 +77,9 @@ static void penalise(const Filters *f, const int32_t *recent, long count, Row *r
 }
 
 /* See `penalties.dry`. Places are counted from the last token back, as the Z-algorithm wants it. */
-static void stop_repeating(const Filters *f, const int32_t *recent, const uint8_t *broken, long count, Row *row) {
+static void dry_penalty(const Filters *f, const int32_t *recent, const uint8_t *breaker_ended, long count, Row *row) {
     const int32_t *last = recent + count - 1;
-    const uint8_t *ended = broken + count - 1;
+    const uint8_t *ended = breaker_ended + count - 1;
     int32_t *found = row->prefixes;
     long most = 0, left = 0, right = 0;
     while (most < count && !ended[-most]) most++;
@@ -102,67 +102,67 @@ static void stop_repeating(const Filters *f, const int32_t *recent, const uint8_
     for (long id = 0; id < row->vocabulary; id++) {
         if (!row->lengths[id]) continue;
         const double taken = f->dry_multiplier * pow(f->dry_base, (double)(row->lengths[id] - f->dry_allowed));
-        row->x[id] -= taken < MOST_TAKEN ? taken : MOST_TAKEN;
+        row->x[id] -= taken < MAX_PENALTY ? taken : MAX_PENALTY;
     }
 }
 
 /* --- temperature --------------------------------------------------------------------------------------------------- */
 
-static void only(double *x, long n, long best) {
+static void keep_only(double *x, long n, long best) {
     for (long i = 0; i < n; i++) x[i] = i == best ? 0 : -INFINITY;
 }
 
-static long likeliest(const double *x, long n) {
+static long argmax(const double *x, long n) {
     long best = 0;
     for (long i = 1; i < n; i++) best = x[i] > x[best] ? i : best;
     return best;
 }
 
-static void divide(double *x, long n, double by) {
+static void apply_temperature(double *x, long n, double by) {
     if (by > 0) {
-        const double most = largest(x, n);
+        const double most = max_of(x, n);
         for (long i = 0; i < n; i++) x[i] = (x[i] - most) / by;
     } else
-        only(x, n, likeliest(x, n));
+        keep_only(x, n, argmax(x, n));
 }
 
-static void temper(const Filters *f, Row *row) {
+static void temperature_filter(const Filters *f, Row *row) {
     double *x = row->x;
     const long n = row->vocabulary;
     if (f->dynatemp_range > 0) {
         long possible = 0;
         for (long i = 0; i < n; i++) possible += x[i] > -INFINITY;
         if (possible < 2) return;
-        const double most = largest(x, n), total = exponentials(x, n, most, row->shares);
-        double share = entropy(x, n, most, row->shares, total) / log((double)possible);
+        const double most = max_of(x, n), total = exp_and_sum(x, n, most, row->exps);
+        double share = entropy(x, n, most, row->exps, total) / log((double)possible);
         share = share < 0 ? 0 : share > 1 ? 1 : share;
         const double high = f->temperature + f->dynatemp_range;
         const double low = f->temperature > f->dynatemp_range ? f->temperature - f->dynatemp_range : 0;
-        divide(x, n, low + (high - low) * pow(share, f->dynatemp_exponent));
+        apply_temperature(x, n, low + (high - low) * pow(share, f->dynatemp_exponent));
     } else if (f->temperature != 1)
-        divide(x, n, f->temperature);
+        apply_temperature(x, n, f->temperature);
 }
 
-/* See `temperatures.temperatures_of`; the logits before any temperature are in `keys`. All but the kinds is shifted by
- * what makes the largest 0. */
-static void temper_kinds(const Filters *f, Row *row) {
+/* See `temperatures.temperatures_of`; the logits before any temperature are in `keys`. All but the token_ranges is shifted by
+ * what makes the max_of 0. */
+static void temperature_by_range(const Filters *f, Row *row) {
     double *x = row->x;
-    const double most = largest(x, row->vocabulary);
-    exponentials(x, row->vocabulary, most, row->shares);
+    const double most = max_of(x, row->vocabulary);
+    exp_and_sum(x, row->vocabulary, most, row->exps);
     for (long i = 0; i < row->vocabulary; i++) x[i] -= most;
-    for (long k = 0; k < f->kind_count; k++) {
-        const Kind *kind = f->kinds + k;
-        const long n = kind->last - kind->first;
-        double *own = row->keys + kind->first, *to = x + kind->first, *room = row->values;
-        const double mass = sum(row->shares + kind->first, n);
-        if (!(mass > 0)) continue; /* no value of this kind may come */
-        divide(own, n, kind->temperature);
-        const double shift = log(mass) - log(exponentials(own, n, 0, room));
+    for (long k = 0; k < f->range_count; k++) {
+        const TokenRange *range = f->token_ranges + k;
+        const long n = range->last - range->first;
+        double *own = row->keys + range->first, *to = x + range->first, *room = row->values;
+        const double mass = sum(row->exps + range->first, n);
+        if (!(mass > 0)) continue; /* no value of this range may come */
+        apply_temperature(own, n, range->temperature);
+        const double shift = log(mass) - log(exp_and_sum(own, n, 0, room));
         for (long i = 0; i < n; i++) to[i] = own[i] + shift;
     }
 }
 
-void change(const Filters *f, const Streams *s, long stream, Row *row) {
+void process_logits(const Filters *f, const Streams *s, long stream, Row *row) {
     double *x = row->x;
     for (long i = 0; i < f->forbidden_count; i++) x[f->forbidden[i]] = -INFINITY;
     for (long i = 0; i < f->bias_count; i++) x[f->biased[i]] += f->bias[i];
@@ -170,23 +170,23 @@ void change(const Filters *f, const Streams *s, long stream, Row *row) {
         const long count = s->counts[stream], begin = stream * s->capacity;
         if (f->penalty != 1) {
             const long seen = count < f->window ? count : f->window;
-            penalise(f, s->history + begin + count - seen, seen, row);
+            repetition_penalty(f, s->history + begin + count - seen, seen, row);
         }
         if (f->dry_multiplier > 0) {
             const long seen = count < f->dry_window ? count : f->dry_window;
-            stop_repeating(f, s->history + begin + count - seen, s->broken + begin + count - seen, seen, row);
+            dry_penalty(f, s->history + begin + count - seen, s->breaker_ended + begin + count - seen, seen, row);
         }
     }
-    if (f->kind_count) memcpy(row->keys, x, sizeof(double) * row->vocabulary);
-    temper(f, row);
-    if (f->kind_count) temper_kinds(f, row);
+    if (f->range_count) memcpy(row->keys, x, sizeof(double) * row->vocabulary);
+    temperature_filter(f, row);
+    if (f->range_count) temperature_by_range(f, row);
 }
 
 /* --- cuts ---------------------------------------------------------------------------------------------------------- */
 
-/* Takes the smallest keys of what is left, ties by id, until `count` are taken or they hold `mass` of the shares, one at
+/* Takes the smallest keys of what is left, ties by id, until `count` are taken or they hold `mass` of the exps, one at
  * least: their places, in that order, to the end of the heap downwards. Returns how many. */
-static long take_first(const Row *row, const double *shares, long count, double mass) {
+static long select_smallest(const Row *row, const double *exps, long count, double mass) {
     const double *keys = row->keys;
     const int32_t *ids = row->ids;
     int32_t *heap = row->heap;
@@ -205,7 +205,7 @@ static long take_first(const Row *row, const double *shares, long count, double 
     long taken = 0;
     for (; size > 0 && taken < count && (taken == 0 || held < mass); taken++) {
         const int32_t best = heap[0], last = heap[--size];
-        held += shares ? shares[best] : 0;
+        held += exps ? exps[best] : 0;
         long at = 0, child;
         for (; (child = 2 * at + 1) < size; at = child) {
             if (child + 1 < size && BEFORE(heap[child + 1], heap[child])) child++;
@@ -219,27 +219,27 @@ static long take_first(const Row *row, const double *shares, long count, double 
     return taken;
 }
 
-/* Leaves only the likeliest `count`, or those that hold `mass` of the shares, in the order of likelihood. */
-static void leave_first(Row *row, const double *shares, long count, double mass) {
+/* Leaves keep_only the argmax `count`, or those that hold `mass` of the exps, in the order of likelihood. */
+static void keep_first(Row *row, const double *exps, long count, double mass) {
     if (row->sorted) {
         double held = 0;
         long taken = 0;
         for (; taken < row->left && taken < count && (taken == 0 || held < mass); taken++)
-            held += shares ? shares[taken] : 0;
+            held += exps ? exps[taken] : 0;
         row->left = taken;
         return;
     }
     for (long i = 0; i < row->left; i++) row->keys[i] = -row->values[i];
-    const long taken = take_first(row, shares, count, mass);
-    for (long i = 0; i < taken; i++) row->shares[i] = (double)row->ids[row->heap[row->left - 1 - i]];
+    const long taken = select_smallest(row, exps, count, mass);
+    for (long i = 0; i < taken; i++) row->exps[i] = (double)row->ids[row->heap[row->left - 1 - i]];
     for (long i = 0; i < taken; i++) row->values[i] = -row->keys[row->heap[row->left - 1 - i]];
-    for (long i = 0; i < taken; i++) row->ids[i] = (int32_t)row->shares[i];
+    for (long i = 0; i < taken; i++) row->ids[i] = (int32_t)row->exps[i];
     row->left = taken;
     row->sorted = 1;
 }
 
-/* Leaves only those that are marked, in the order in which they stand. */
-static void leave_kept(Row *row) {
+/* Leaves keep_only those that are marked, in the order in which they stand. */
+static void compact(Row *row) {
     long left = 0;
     for (long i = 0; i < row->left; i++) {
         row->ids[left] = row->ids[i];
@@ -249,23 +249,23 @@ static void leave_kept(Row *row) {
     row->left = left;
 }
 
-static double most_left(const Row *row) { return row->sorted ? row->values[0] : largest(row->values, row->left); }
+static double max_remaining(const Row *row) { return row->sorted ? row->values[0] : max_of(row->values, row->left); }
 
-static void leave_typical(double p, Row *row) {
-    const double most = most_left(row), total = exponentials(row->values, row->left, most, row->shares);
-    const double normaliser = most + log(total), expected = entropy(row->values, row->left, most, row->shares, total);
+static void typical_filter(double p, Row *row) {
+    const double most = max_remaining(row), total = exp_and_sum(row->values, row->left, most, row->exps);
+    const double normaliser = most + log(total), expected = entropy(row->values, row->left, most, row->exps, total);
     for (long i = 0; i < row->left; i++) row->keys[i] = fabs(normaliser - row->values[i] - expected);
     memset(row->kept, 0, row->left);
-    const long taken = take_first(row, row->shares, row->left, p * total);
+    const long taken = select_smallest(row, row->exps, row->left, p * total);
     for (long i = 0; i < taken; i++) row->kept[row->heap[row->left - 1 - i]] = 1;
-    leave_kept(row);
+    compact(row);
 }
 
-static void leave_out_top(double threshold, Row *row) {
-    const double total = exponentials(row->values, row->left, most_left(row), row->shares);
+static void xtc_filter(double threshold, Row *row) {
+    const double total = exp_and_sum(row->values, row->left, max_remaining(row), row->exps);
     long least = -1;
     for (long i = 0; i < row->left; i++) {
-        row->kept[i] = !(row->shares[i] / total >= threshold);
+        row->kept[i] = !(row->exps[i] / total >= threshold);
         if (row->kept[i]) continue;
         if (least < 0 || row->values[i] < row->values[least] ||
             (row->values[i] == row->values[least] && row->ids[i] > row->ids[least]))
@@ -273,36 +273,36 @@ static void leave_out_top(double threshold, Row *row) {
     }
     if (least < 0) return;
     row->kept[least] = 1;
-    leave_kept(row);
+    compact(row);
 }
 
-void cut(const Filters *f, double coin, Row *row) {
+void apply_filters(const Filters *f, double coin, Row *row) {
     row->left = row->sorted = 0;
     for (long i = 0; i < row->vocabulary; i++) {
         row->ids[row->left] = (int32_t)i;
         row->values[row->left] = row->x[i];
         row->left += row->x[i] > -INFINITY;
     }
-    if (f->top_k > 0 && f->top_k < row->left) leave_first(row, NULL, f->top_k, INFINITY);
+    if (f->top_k > 0 && f->top_k < row->left) keep_first(row, NULL, f->top_k, INFINITY);
     if (f->top_p < 1) {
-        const double total = exponentials(row->values, row->left, most_left(row), row->shares);
-        leave_first(row, row->shares, row->left, f->top_p * total);
+        const double total = exp_and_sum(row->values, row->left, max_remaining(row), row->exps);
+        keep_first(row, row->exps, row->left, f->top_p * total);
     }
     if (f->min_p > 0) {
-        const double floor = most_left(row) + log(f->min_p);
+        const double floor = max_remaining(row) + log(f->min_p);
         for (long i = 0; i < row->left; i++) row->kept[i] = row->values[i] >= floor;
-        leave_kept(row);
+        compact(row);
     }
-    if (f->typical_p < 1) leave_typical(f->typical_p, row);
-    if (coin < f->xtc_probability) leave_out_top(f->xtc_threshold, row);
+    if (f->typical_p < 1) typical_filter(f->typical_p, row);
+    if (coin < f->xtc_probability) xtc_filter(f->xtc_threshold, row);
 }
 
-double cut_surprising(double limit, Row *row) {
-    const double most = most_left(row), total = exponentials(row->values, row->left, most, row->shares);
+double mirostat_filter(double limit, Row *row) {
+    const double most = max_remaining(row), total = exp_and_sum(row->values, row->left, most, row->exps);
     const double normaliser = most + log(total);
-    const long best = row->sorted ? 0 : likeliest(row->values, row->left);
+    const long best = row->sorted ? 0 : argmax(row->values, row->left);
     for (long i = 0; i < row->left; i++)
         row->kept[i] = i == best || (normaliser - row->values[i]) / log(2) <= limit;
-    leave_kept(row);
+    compact(row);
     return normaliser;
 }

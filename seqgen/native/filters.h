@@ -9,7 +9,7 @@
 typedef struct {
     double temperature;
     long first, last;
-} Kind;
+} TokenRange;
 
 typedef struct {
     double penalty;                            /* 1 for none */
@@ -22,11 +22,11 @@ typedef struct {
     double tau, eta;                           /* 0 for no mirostat */
     long top_k;                                /* 0 for all */
     long window, dry_window, dry_allowed;      /* tokens */
-    long forbidden_count, bias_count, kind_count;
+    long forbidden_count, bias_count, range_count;
     const int32_t *forbidden;
     const int32_t *biased; /* tokens, and what is added to each */
     const double *bias;
-    const Kind *kinds;
+    const TokenRange *token_ranges;
     const int32_t *breaks; /* (states, vocabulary) of `penalties.Breaks`, or null */
 } Filters;
 
@@ -34,9 +34,9 @@ typedef struct {
 typedef struct {
     long capacity;    /* ids that there is room for: twice the longest window, or 0 where nothing looks back */
     int32_t *history; /* (rows, capacity) */
-    uint8_t *broken;  /* the same shape: whether a breaker ended there */
+    uint8_t *breaker_ended;  /* the same shape: whether a breaker ended there */
     int64_t *counts;  /* (rows,): ids in the history */
-    int32_t *places;  /* (rows, 2): state of the breakers' automaton, and the one before it */
+    int32_t *breaker_states;  /* (rows, 2): state of the breakers' automaton, and the one before it */
     double *limits;   /* (rows,): of mirostat, in bits */
 } Streams;
 
@@ -44,24 +44,24 @@ typedef struct {
 typedef struct {
     long vocabulary, left;
     int sorted; /* whether what is left stands in the order of likelihood; otherwise it stands in that of the ids */
-    double *x, *values, *keys, *shares;
+    double *x, *values, *keys, *exps;
     int32_t *ids, *heap, *lengths;
     uint8_t *kept;
     int32_t *prefixes; /* (longest window,) */
 } Row;
 
-double largest(const double *x, long n);
+double max_of(const double *x, long n);
 
-/* shares = e^(x − most), and their sum */
-double exponentials(const double *x, long n, double most, double *shares);
+/* exps = e^(x − most), and their sum */
+double exp_and_sum(const double *x, long n, double most, double *exps);
 
 /* What changes logits: `row->x` after bias, penalties and temperature. */
-void change(const Filters *f, const Streams *s, long stream, Row *row);
+void process_logits(const Filters *f, const Streams *s, long stream, Row *row);
 
 /* What cuts: `row->ids` and `row->values`, of which some are left; all but mirostat. */
-void cut(const Filters *f, double coin, Row *row);
+void apply_filters(const Filters *f, double coin, Row *row);
 
 /* Mirostat: leaves what is no more surprising than `limit`, and returns log Σ e^value of what there was before. */
-double cut_surprising(double limit, Row *row);
+double mirostat_filter(double limit, Row *row);
 
 #endif

@@ -11,10 +11,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define WIDE 64 /* rows of a block */
-#define SIDE 4  /* streams at a time */
+#define BLOCK_ROWS 64 /* rows of a block */
+#define STREAM_TILE 4  /* streams at a time */
 
-/* rows and columns are filled up with zeros: rows to a multiple of 64, columns of whole numbers to one of 4. */
+/* rows and columns are padded_rows up with zeros: rows to a multiple of 64, columns of whole numbers to one of 4. */
 typedef struct {
     long rows, columns;
     const void *blocks;    /* float [rows / 64][columns][64], or int8 [rows / 64][columns / 4][64][4] */
@@ -27,27 +27,27 @@ typedef struct {
     const float *bias;
     Matrix recurrent;
     const float *recurrent_bias; /* null where the cell has none */
-} LightLayer;
+} StackLayer;
 
 typedef struct {
     long units, layers, cell; /* 0 LSTM, 1 GRU, 2 RNN, 3 RNN with ReLU */
-    const LightLayer *stack;
+    const StackLayer *stack;
     Matrix output;
     const float *output_bias;
     long vocabulary;
-} Light;
+} Stack;
 
 static const long GATES[] = {4, 3, 1, 1}, STATES[] = {2, 1, 1, 1};
 
-typedef float Sixteen __attribute__((vector_size(64), aligned(4)));
+typedef float Vec16f __attribute__((vector_size(64), aligned(4)));
 
 /* --- products ------------------------------------------------------------------------------------------------------ */
 
-static ALWAYS void float_block(const float *w, long columns, const float *x, long width, float *out, long stride,
+static ALWAYS_INLINE void float_block(const float *w, long columns, const float *x, long width, float *out, long stride,
                                const int streams) {
-    Sixteen sums[SIDE][4] = {{{0}}};
-    for (long c = 0; c < columns; c++, w += WIDE) {
-        const Sixteen *row = (const Sixteen *)w;
+    Vec16f sums[STREAM_TILE][4] = {{{0}}};
+    for (long c = 0; c < columns; c++, w += BLOCK_ROWS) {
+        const Vec16f *row = (const Vec16f *)w;
 #pragma GCC unroll 4
         for (int s = 0; s < streams; s++) {
             const float by = x[s * width + c];
@@ -58,14 +58,14 @@ static ALWAYS void float_block(const float *w, long columns, const float *x, lon
     for (int s = 0; s < streams; s++) memcpy(out + s * stride, sums[s], sizeof sums[s]);
 }
 
-CLONES static void float_product(const Matrix *m, const float *x, long width, long streams, float *out, long stride) {
-    for (long block = 0; block < m->rows / WIDE; block++) {
-        const float *w = (const float *)m->blocks + block * WIDE * m->columns;
+TARGET_CLONES static void float_product(const Matrix *m, const float *x, long width, long streams, float *out, long stride) {
+    for (long block = 0; block < m->rows / BLOCK_ROWS; block++) {
+        const float *w = (const float *)m->blocks + block * BLOCK_ROWS * m->columns;
         long s = 0;
-        for (; s + SIDE <= streams; s += SIDE)
-            float_block(w, m->columns, x + s * width, width, out + s * stride + block * WIDE, stride, SIDE);
+        for (; s + STREAM_TILE <= streams; s += STREAM_TILE)
+            float_block(w, m->columns, x + s * width, width, out + s * stride + block * BLOCK_ROWS, stride, STREAM_TILE);
         for (; s < streams; s++)
-            float_block(w, m->columns, x + s * width, width, out + s * stride + block * WIDE, stride, 1);
+            float_block(w, m->columns, x + s * width, width, out + s * stride + block * BLOCK_ROWS, stride, 1);
     }
 }
 
@@ -73,12 +73,12 @@ CLONES static void float_product(const Matrix *m, const float *x, long width, lo
 #include <immintrin.h>
 #define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")))
 
-static ALWAYS VNNI void whole_block(const int8_t *w, long groups, const uint8_t *x, long width, int32_t *out,
+static ALWAYS_INLINE VNNI void int8_block(const int8_t *w, long groups, const uint8_t *x, long width, int32_t *out,
                                     long stride, const int streams) {
-    __m512i sums[SIDE][4];
+    __m512i sums[STREAM_TILE][4];
     for (int s = 0; s < streams; s++)
         for (int part = 0; part < 4; part++) sums[s][part] = _mm512_setzero_si512();
-    for (long g = 0; g < groups; g++, w += 4 * WIDE) {
+    for (long g = 0; g < groups; g++, w += 4 * BLOCK_ROWS) {
         const __m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 64), w2 = _mm512_loadu_si512(w + 128),
                       w3 = _mm512_loadu_si512(w + 192);
 #pragma GCC unroll 4
@@ -96,28 +96,28 @@ static ALWAYS VNNI void whole_block(const int8_t *w, long groups, const uint8_t 
         for (int part = 0; part < 4; part++) _mm512_storeu_si512(out + s * stride + 16 * part, sums[s][part]);
 }
 
-VNNI static void whole_product(const Matrix *m, const uint8_t *x, long width, long streams, int32_t *out, long stride) {
-    for (long block = 0; block < m->rows / WIDE; block++) {
-        const int8_t *w = (const int8_t *)m->blocks + block * WIDE * m->columns;
+VNNI static void int8_product(const Matrix *m, const uint8_t *x, long width, long streams, int32_t *out, long stride) {
+    for (long block = 0; block < m->rows / BLOCK_ROWS; block++) {
+        const int8_t *w = (const int8_t *)m->blocks + block * BLOCK_ROWS * m->columns;
         long s = 0;
-        for (; s + SIDE <= streams; s += SIDE)
-            whole_block(w, m->columns / 4, x + s * width, width, out + s * stride + block * WIDE, stride, SIDE);
+        for (; s + STREAM_TILE <= streams; s += STREAM_TILE)
+            int8_block(w, m->columns / 4, x + s * width, width, out + s * stride + block * BLOCK_ROWS, stride, STREAM_TILE);
         for (; s < streams; s++)
-            whole_block(w, m->columns / 4, x + s * width, width, out + s * stride + block * WIDE, stride, 1);
+            int8_block(w, m->columns / 4, x + s * width, width, out + s * stride + block * BLOCK_ROWS, stride, 1);
     }
 }
 
 /* Whether products of whole numbers are fast here; where they are not, there are none. */
-int seqgen_light_whole(void) { return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw"); }
+int seqgen_has_int8_products(void) { return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw"); }
 #else
-static void whole_product(const Matrix *m, const uint8_t *x, long width, long streams, int32_t *out, long stride) {
+static void int8_product(const Matrix *m, const uint8_t *x, long width, long streams, int32_t *out, long stride) {
     (void)m, (void)x, (void)width, (void)streams, (void)out, (void)stride;
 }
-int seqgen_light_whole(void) { return 0; }
+int seqgen_has_int8_products(void) { return 0; }
 #endif
 
-/* x, shape (streams, columns), rounded to 8 bits without sign, 128 for zero, filled up with 128; the step of each. */
-CLONES static void round_off(const float *x, long columns, long width, long streams, uint8_t *out, float *steps) {
+/* x, shape (streams, columns), rounded to 8 bits without sign, 128 for zero, padded_rows up with 128; the step of each. */
+TARGET_CLONES static void quantise(const float *x, long columns, long width, long streams, uint8_t *out, float *steps) {
     for (long s = 0; s < streams; s++) {
         const float *from = x + s * columns;
         uint8_t *to = out + s * width;
@@ -137,7 +137,7 @@ CLONES static void round_off(const float *x, long columns, long width, long stre
     }
 }
 
-CLONES static void scale_back(const Matrix *m, long streams, const float *steps, void *out, long stride) {
+TARGET_CLONES static void dequantise(const Matrix *m, long streams, const float *steps, void *out, long stride) {
     for (long s = 0; s < streams; s++) {
         const int32_t *whole = (const int32_t *)out + s * stride;
         float *to = (float *)out + s * stride;
@@ -147,78 +147,78 @@ CLONES static void scale_back(const Matrix *m, long streams, const float *steps,
 }
 
 /* out = m x for each stream: x of shape (streams, columns), out (streams, stride) with stride ≥ rows. */
-static void product(const Matrix *m, const float *x, long columns, long streams, float *out, long stride, void *room) {
+static void product(const Matrix *m, const float *x, long columns, long streams, float *out, long stride, void *scratch) {
     if (!m->scales) {
         float_product(m, x, columns, streams, out, stride);
         return;
     }
-    float *steps = room;
+    float *steps = scratch;
     uint8_t *rounded = (uint8_t *)(steps + streams);
-    round_off(x, columns, m->columns, streams, rounded, steps);
-    whole_product(m, rounded, m->columns, streams, (int32_t *)out, stride);
-    scale_back(m, streams, steps, out, stride);
+    quantise(x, columns, m->columns, streams, rounded, steps);
+    int8_product(m, rounded, m->columns, streams, (int32_t *)out, stride);
+    dequantise(m, streams, steps, out, stride);
 }
 
 /* --- cells, as in `cells.c`, in float32; `old` and `new` may be one place ------------------------------------------- */
 
-CLONES static void lstm(long n, const float *x, const float *p, const float *old, float *new) {
+TARGET_CLONES static void lstm(long n, const float *x, const float *p, const float *old, float *new) {
 #pragma omp simd
     for (long k = 0; k < n; k++) {
         const float i = sigmoid(x[k] + p[k]), f = sigmoid(x[n + k] + p[n + k]);
-        const float g = tangent(x[2 * n + k] + p[2 * n + k]), o = sigmoid(x[3 * n + k] + p[3 * n + k]);
+        const float g = tanh_(x[2 * n + k] + p[2 * n + k]), o = sigmoid(x[3 * n + k] + p[3 * n + k]);
         const float c = f * old[n + k] + i * g;
         new[n + k] = c;
-        new[k] = o * tangent(c);
+        new[k] = o * tanh_(c);
     }
 }
 
-CLONES static void gru(long n, const float *x, const float *p, const float *b, const float *old, float *new) {
+TARGET_CLONES static void gru(long n, const float *x, const float *p, const float *b, const float *old, float *new) {
 #pragma omp simd
     for (long k = 0; k < n; k++) {
         const float r = sigmoid(x[k] + p[k] + b[k]), z = sigmoid(x[n + k] + p[n + k] + b[n + k]);
-        const float c = tangent(x[2 * n + k] + r * (p[2 * n + k] + b[2 * n + k]));
+        const float c = tanh_(x[2 * n + k] + r * (p[2 * n + k] + b[2 * n + k]));
         new[k] = c + z * (old[k] - c);
     }
 }
 
-CLONES static void rnn(long n, const float *x, const float *p, int relu, float *new) {
+TARGET_CLONES static void rnn(long n, const float *x, const float *p, int relu, float *new) {
     if (relu)
 #pragma omp simd
         for (long k = 0; k < n; k++) new[k] = x[k] + p[k] > 0 ? x[k] + p[k] : 0;
     else
 #pragma omp simd
-        for (long k = 0; k < n; k++) new[k] = tangent(x[k] + p[k]);
+        for (long k = 0; k < n; k++) new[k] = tanh_(x[k] + p[k]);
 }
 
-CLONES static void add(long n, const float *restrict a, float *restrict to) {
+TARGET_CLONES static void add(long n, const float *restrict a, float *restrict to) {
 #pragma omp simd
     for (long k = 0; k < n; k++) to[k] += a[k];
 }
 
-static long filled(long rows) { return (rows + WIDE - 1) / WIDE * WIDE; }
+static long padded_rows(long rows) { return (rows + BLOCK_ROWS - 1) / BLOCK_ROWS * BLOCK_ROWS; }
 
 /* So many streams go through all layers and steps before the next ones begin: what is worked out on the way for them, 16
  * bytes for each row of a gate, stays in a core's own cache beside the weights that walk through. */
-#define TOGETHER 32
+#define STREAM_BATCH 32
 
-/* See seqgen_light_run, of which these are some streams: `all` is how many there are. */
-static void run(const Light *m, long steps, long streams, long all, const float *x, const float *old, float *new,
+/* See seqgen_stack_run, of which these are some streams: `all` is how many there are. */
+static void run_streams(const Stack *m, long steps, long streams, long all, const float *x, const float *old, float *new,
                 float *logits, float *outputs, float *memory) {
-    const long n = m->units, width = GATES[m->cell] * n, padded = filled(width), own = STATES[m->cell] * n;
-    const long size = m->layers * own, wide_output = filled(m->vocabulary);
+    const long n = m->units, width = GATES[m->cell] * n, padded = padded_rows(width), own = STATES[m->cell] * n;
+    const long size = m->layers * own, wide_output = padded_rows(m->vocabulary);
     float *below = memory, *recurrent = below + streams * padded, *h = recurrent + streams * padded;
     float *wide = h + streams * n;
-    void *room = wide + streams * wide_output;
+    void *scratch = wide + streams * wide_output;
     const float *from = old;
     for (long t = 0; t < steps; t++, x += all * width, from = new) {
         for (long layer = 0; layer < m->layers; layer++) {
-            const LightLayer *l = m->stack + layer;
+            const StackLayer *l = m->stack + layer;
             if (layer) { /* h still holds the outputs of the layer below */
-                product(&l->input, h, n, streams, below, padded, room);
+                product(&l->input, h, n, streams, below, padded, scratch);
                 for (long s = 0; s < streams; s++) add(width, l->bias, below + s * padded);
             }
             for (long s = 0; s < streams; s++) memcpy(h + s * n, from + s * size + layer * own, sizeof(float) * n);
-            product(&l->recurrent, h, n, streams, recurrent, padded, room);
+            product(&l->recurrent, h, n, streams, recurrent, padded, scratch);
             for (long s = 0; s < streams; s++) {
                 const float *input = layer ? below + s * padded : x + s * width, *p = recurrent + s * padded;
                 const float *before = from + s * size + layer * own;
@@ -236,7 +236,7 @@ static void run(const Light *m, long steps, long streams, long all, const float 
     }
     if (logits) {
         for (long s = 0; s < streams; s++) memcpy(h + s * n, new + s * size + size - own, sizeof(float) * n);
-        product(&m->output, h, n, streams, wide, wide_output, room);
+        product(&m->output, h, n, streams, wide, wide_output, scratch);
         for (long s = 0; s < streams; s++) {
             memcpy(logits + s * m->vocabulary, wide + s * wide_output, sizeof(float) * m->vocabulary);
             add(m->vocabulary, m->output_bias, logits + s * m->vocabulary);
@@ -249,15 +249,15 @@ static void run(const Light *m, long steps, long streams, long all, const float 
  * x: the first layer's share of the gates, shape (steps, streams, gates · units); old, new: states, shape (streams,
  * layers, states, units); logits of the last step, shape (streams, vocabulary), and the top layer's outputs at every
  * step, shape (steps, streams, units), either of them null where it is not wanted. */
-int seqgen_light_run(const Light *m, long steps, long streams, const float *x, const float *old, float *new,
+int seqgen_stack_run(const Stack *m, long steps, long streams, const float *x, const float *old, float *new,
                      float *logits, float *outputs) {
     const long n = m->units, width = GATES[m->cell] * n, size = m->layers * STATES[m->cell] * n;
-    const long most = streams < TOGETHER ? streams : TOGETHER;
+    const long most = streams < STREAM_BATCH ? streams : STREAM_BATCH;
     float *memory =
-        malloc(most * (sizeof(float) * (2 * filled(width) + filled(m->vocabulary) + n + 1) + n + 4));
+        malloc(most * (sizeof(float) * (2 * padded_rows(width) + padded_rows(m->vocabulary) + n + 1) + n + 4));
     if (!memory) return 1;
-    for (long s = 0; s < streams; s += TOGETHER)
-        run(m, steps, streams - s < TOGETHER ? streams - s : TOGETHER, streams, x + s * width, old + s * size,
+    for (long s = 0; s < streams; s += STREAM_BATCH)
+        run_streams(m, steps, streams - s < STREAM_BATCH ? streams - s : STREAM_BATCH, streams, x + s * width, old + s * size,
             new + s * size, logits ? logits + s * m->vocabulary : NULL, outputs ? outputs + s * n : NULL, memory);
     free(memory);
     return 0;

@@ -5,23 +5,23 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
-UNITS = 16  # of which the kernels take a multiple
+UNIT_MULTIPLE = 16  # of which the kernels take a multiple
 CELLS = {"lstm": 0, "gru": 1, "rnn": 2}
 
 _I, _L, _P = ctypes.c_int, ctypes.c_long, ctypes.c_void_p
 
 
-class Sequence(ctypes.Structure):
-    """`Sequence` of `sequence.c`, field for field, where their shapes are told. What is not named is null."""
+class SequenceCall(ctypes.Structure):
+    """`SequenceCall` of `sequence.c`, field for field, where their shapes are told. What is not named is null."""
 
     _fields_ = [
-        ("cell", _I), ("low", _I), ("relu", _I), ("keep", _I), ("steps", _L), ("rows", _L), ("units", _L),
-        ("x", _P), ("weight", _P), ("bias", _P), ("history", _P), ("exact", _P), ("kept", _P), ("grad_out", _P),
-        ("grad_x", _P), ("grad_h", _P), ("through", _P), ("carry", _P), ("ids", _P), ("lengths", _P), ("pooled", _P),
+        ("cell", _I), ("bf16", _I), ("relu", _I), ("save_for_backward", _I), ("steps", _L), ("rows", _L), ("units", _L),
+        ("x", _P), ("weight", _P), ("bias", _P), ("history", _P), ("state_f32", _P), ("saved", _P), ("grad_out", _P),
+        ("grad_x", _P), ("grad_h", _P), ("grad_hidden", _P), ("grad_carry", _P), ("ids", _P), ("lengths", _P), ("pooled", _P),
     ]  # fmt: skip
 
 
-def carry_out(function: Callable[..., int], sequence: Sequence, threads: int) -> None:
+def run_sequence(function: Callable[..., int], sequence: SequenceCall, threads: int) -> None:
     """Calls `seqgen_sequence_forward` or `…_backward`. Raises `MemoryError`."""
     if function(ctypes.byref(sequence), threads):
         raise MemoryError("there is no memory for another step")

@@ -7,33 +7,33 @@ typedef struct {
     void (*run)(const void *, long, long);
     const void *job;
     long rows;
-} Shared;
+} ParallelJob;
 
-static void (*parallel)(void (*)(void *), void *, unsigned, unsigned);
-static int (*number)(void);
-static int (*count)(void);
+static void (*gomp_parallel)(void (*)(void *), void *, unsigned, unsigned);
+static int (*get_thread_num)(void);
+static int (*get_num_threads)(void);
 
 /* GOMP_parallel, omp_get_thread_num and omp_get_num_threads of one runtime, or nulls. */
 void seqgen_use_threads(void *start, void *which, void *many) {
-    parallel = (void (*)(void (*)(void *), void *, unsigned, unsigned))start;
-    number = (int (*)(void))which;
-    count = (int (*)(void))many;
+    gomp_parallel = (void (*)(void (*)(void *), void *, unsigned, unsigned))start;
+    get_thread_num = (int (*)(void))which;
+    get_num_threads = (int (*)(void))many;
 }
 
-static void part(void *data) {
-    const Shared *shared = data;
-    const long mine = number(), all = count();
+static void run_chunk(void *data) {
+    const ParallelJob *shared = data;
+    const long mine = get_thread_num(), all = get_num_threads();
     shared->run(shared->job, shared->rows * mine / all, shared->rows * (mine + 1) / all);
 }
 
-void share(void (*run)(const void *, long, long), const void *job, long rows, long width, int threads) {
-    if (!parallel || threads < 2 || rows * width < 8192) { /* sooner done than shared out */
+void parallel_rows(void (*run)(const void *, long, long), const void *job, long rows, long width, int threads) {
+    if (!gomp_parallel || threads < 2 || rows * width < 8192) { /* sooner done than shared out */
         run(job, 0, rows);
         return;
     }
-    Shared shared = {run, job, rows};
-    parallel(part, &shared, (unsigned)threads, 0);
+    ParallelJob shared = {run, job, rows};
+    gomp_parallel(run_chunk, &shared, (unsigned)threads, 0);
 }
 
 /* See VERSION in __init__.py. */
-int seqgen_version(void) { return 5; }
+int seqgen_version(void) { return 6; }

@@ -3,81 +3,81 @@
 
 #include "native.h"
 
-enum { BAR, METRE, POSITION, TEMPO, TRACK, PROGRAM, DRUMS, VELOCITY, LONGER, DURATION, NOTE, DRUM, END, KINDS };
+enum { BAR, METRE, POSITION, TEMPO, TRACK, PROGRAM, DRUMS, VELOCITY, LONGER, DURATION, NOTE, DRUM, END, EVENT_TYPES };
 enum { TRACKS = 16, PITCHES = 128 };
 
 /* A vocabulary. */
 typedef struct {
     int64_t size, longest, most_longer, rising; /* `longest`: steps that one duration can say */
-    int64_t first[KINDS], sizes[KINDS];
-    int64_t after[KINDS];        /* of each kind those that may follow, as bits */
+    int64_t first[EVENT_TYPES], sizes[EVENT_TYPES];
+    int64_t after[EVENT_TYPES];        /* of each event_type those that may follow, as bits */
     const int64_t *bar_lengths;  /* of each metre, in steps */
-} Words;
+} Vocabulary;
 
 typedef struct {
     int64_t drums, velocity, duration; /* drums: 1, 0, or −1 until it is said */
     int64_t ends[PITCHES];             /* of the last note of each pitch */
-} Part;
+} TrackState;
 
 typedef struct {
     int64_t previous, metre, now, bar, length, tempo, track, group, last, longer; /* `bar`, `length`: of the bar */
     int64_t parts, melodic, has_drums, tempo_changes, may_end, any_pitch;
     uint8_t pitches[PITCHES]; /* that melodic tracks may play */
-    Part part[TRACKS];
-} Walk;
+    TrackState part[TRACKS];
+} GrammarState;
 
-static ALWAYS int silent(const Walk *w, const Part *part, long pitch) {
+static ALWAYS_INLINE int pitch_is_free(const GrammarState *w, const TrackState *part, long pitch) {
     return (part->ends[pitch] <= w->now) & ((part->drums == 1) | w->pitches[pitch]);
 }
 
-static int any_silent(const Walk *w, const Part *part) {
+static int any_pitch_is_free(const GrammarState *w, const TrackState *part) {
     for (long pitch = 0; pitch < PITCHES; pitch++)
-        if (silent(w, part, pitch)) return 1;
+        if (pitch_is_free(w, part, pitch)) return 1;
     return 0;
 }
 
-static int may_grow(const Walk *w) { return w->melodic < TRACKS - 1 || !w->has_drums; }
+static int may_add_track(const GrammarState *w) { return w->melodic < TRACKS - 1 || !w->has_drums; }
 
-static int something_may_be_said(const Walk *w) {
-    if (w->tempo_changes || may_grow(w)) return 1;
+static int any_event_allowed(const GrammarState *w) {
+    if (w->tempo_changes || may_add_track(w)) return 1;
     for (long track = 0; track < w->parts; track++)
-        if (any_silent(w, w->part + track)) return 1;
+        if (any_pitch_is_free(w, w->part + track)) return 1;
     return 0;
 }
 
 /* What may come next: 1 or 0 for each of the vocabulary's ids. */
-void seqgen_walk_mask(const Words *v, const Walk *w, uint8_t *mask) {
-    const Part *part = w->track < 0 ? NULL : w->part + w->track;
+void seqgen_grammar_mask(const Vocabulary *v, const GrammarState *w, uint8_t *mask) {
+    const TrackState *part = w->track < 0 ? NULL : w->part + w->track;
     uint8_t open[PITCHES] = {0}; /* what the track that is spoken of may still play here */
     int playable = 0;
     if (part && part->drums >= 0)
         for (long pitch = 0; pitch < PITCHES; pitch++) {
             const int in_order = w->last < 0 || (v->rising ? pitch > w->last : pitch < w->last);
-            open[pitch] = in_order && silent(w, part, pitch);
+            open[pitch] = in_order && pitch_is_free(w, part, pitch);
             playable |= open[pitch];
         }
     const int loud = part && part->velocity >= 0, sounds = loud && part->duration >= 0;
     const int is_new = part && part->drums < 0;
     memset(mask, 0, v->size);
-    for (long kind = 0; kind < KINDS; kind++) {
-        if (!(v->after[w->previous] >> kind & 1)) continue;
-        uint8_t *may = mask + v->first[kind];
-        const long size = v->sizes[kind];
+    for (long event_type = 0; event_type < EVENT_TYPES; event_type++) {
+        if (!(v->after[w->previous] >> event_type & 1)) continue;
+        uint8_t *may = mask + v->first[event_type];
+        const long size = v->sizes[event_type];
         int64_t except = -1, all = 0;
-        switch (kind) {
+        switch (event_type) {
         case BAR: all = 1; break;
         case METRE: all = 1, except = w->metre; break;
         case POSITION: {
             const long here = w->previous == BAR || w->previous == METRE ? -1 : w->now - w->bar;
-            if (something_may_be_said(w))
+            if (any_event_allowed(w))
                 for (long value = here + 1; value < size && value < w->length; value++) may[value] = 1;
             break;
         }
         case TEMPO: all = w->tempo_changes, except = w->tempo; break;
         case TRACK:
             for (long track = w->group + 1; track < w->parts; track++)
-                may[track] = track != w->track && any_silent(w, w->part + track);
-            if (w->parts < TRACKS) may[w->parts] = (uint8_t)may_grow(w);
+                may[track] = track != w->track && any_pitch_is_free(w, w->part + track);
+            if (w->parts < TRACKS) may[w->parts] = (uint8_t)may_add_track(w);
             break;
         case PROGRAM: all = is_new && w->melodic < TRACKS - 1 && w->any_pitch; break;
         case DRUMS: all = is_new && !w->has_drums; break;
@@ -101,12 +101,12 @@ void seqgen_walk_mask(const Words *v, const Walk *w, uint8_t *mask) {
 }
 
 /* Takes an event, and tells what may come next. */
-void seqgen_walk_push(const Words *v, Walk *w, long token, uint8_t *mask) {
-    long kind = 0;
-    while (kind + 1 < KINDS && token >= v->first[kind + 1]) kind++;
-    const int64_t value = token - v->first[kind];
-    Part *part = w->track < 0 ? NULL : w->part + w->track;
-    switch (kind) {
+void seqgen_grammar_push(const Vocabulary *v, GrammarState *w, long token, uint8_t *mask) {
+    long event_type = 0;
+    while (event_type + 1 < EVENT_TYPES && token >= v->first[event_type + 1]) event_type++;
+    const int64_t value = token - v->first[event_type];
+    TrackState *part = w->track < 0 ? NULL : w->part + w->track;
+    switch (event_type) {
     case BAR:
         w->now = w->bar = w->bar + w->length;
         w->length = v->bar_lengths[w->metre];
@@ -116,7 +116,7 @@ void seqgen_walk_push(const Words *v, Walk *w, long token, uint8_t *mask) {
     case TEMPO: w->tempo = value; break;
     case TRACK:
         if (value == w->parts) {
-            Part *made = w->part + w->parts++;
+            TrackState *made = w->part + w->parts++;
             memset(made->ends, 0, sizeof made->ends);
             made->drums = made->velocity = made->duration = -1;
         }
@@ -130,7 +130,7 @@ void seqgen_walk_push(const Words *v, Walk *w, long token, uint8_t *mask) {
     case NOTE:
     case DRUM: part->ends[value] = w->now + part->duration, w->group = w->track, w->last = value; break;
     }
-    if (kind != LONGER && kind != DURATION) w->longer = 0;
-    w->previous = kind;
-    seqgen_walk_mask(v, w, mask);
+    if (event_type != LONGER && event_type != DURATION) w->longer = 0;
+    w->previous = event_type;
+    seqgen_grammar_mask(v, w, mask);
 }

@@ -1,6 +1,6 @@
 """What all plots share: settings of our own whatever the user's are, colours, fonts, titles, and PNG at the end.
 
-A plot is drawn inside `with drawing():` on a figure from `new_figure`, and leaves as bytes from `render`.
+A plot is drawn inside `with plot_style():` on a figure from `new_figure`, and leaves as bytes from `to_png`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 Colour = tuple[float, float, float] | str
 """Red, green and blue, 0–1, or what matplotlib calls a colour."""
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
 """Okabe and Ito's palette, told apart by colour-blind readers; without its yellow, too pale on white, and its black,
 which is the text's."""
 
-REFERENCE, GENERATED = COLOURS[0], COLOURS[1]
+REFERENCE_COLOUR, GENERATED_COLOUR = PALETTE[0], PALETTE[1]
 """What was there and what the model made of it have the same colours in all plots."""
 
-INK, FAINT, SHADE = "#333333", "#D0D0D0", "#F3F3F3"
+TEXT_COLOUR, GRID_COLOUR, BACKGROUND_COLOUR = "#333333", "#D0D0D0", "#F3F3F3"
 """Text and axes; lines behind the data; areas behind the data."""
 
-HEAT = "Blues"
+HEATMAP_CMAP = "Blues"
 """The colour map of amounts from nothing (white) upwards."""
 
-RESOLUTION = 110  # pixels an inch
+DPI = 110  # pixels an inch
 
 _CHINESE = (
     *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "Noto Sans CJK JP"),
@@ -44,17 +44,17 @@ _CHINESE = (
 """Fonts with Chinese, the likeliest first."""
 
 
-def colour(index: int) -> tuple[float, float, float]:
+def palette_colour(index: int) -> tuple[float, float, float]:
     """Red, green and blue (0–1) of the series with this number; the palette comes back darker, then paler."""
-    turn, place = divmod(index, len(COLOURS))
-    code = COLOURS[place]
+    turn, place = divmod(index, len(PALETTE))
+    code = PALETTE[place]
     share, towards = ((1.0, 0.0), (0.55, 0.0), (0.5, 1.0))[turn % 3]
     red, green, blue = (int(code[at : at + 2], 16) / 255 * share + (1 - share) * towards for at in (1, 3, 5))
     return red, green, blue
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
+def plot_style() -> Iterator[None]:
     """Matplotlib's own defaults with our settings on top, and no word from it on stderr; all as before at the end.
 
     Raises UserError where matplotlib is not installed.
@@ -78,16 +78,16 @@ def drawing() -> Iterator[None]:
                     "font.size": 9,
                     # A title with dollars in it is not a formula.
                     "text.parse_math": False,
-                    "text.color": INK,
-                    "axes.labelcolor": INK,
-                    "axes.edgecolor": INK,
+                    "text.color": TEXT_COLOUR,
+                    "axes.labelcolor": TEXT_COLOUR,
+                    "axes.edgecolor": TEXT_COLOUR,
                     "axes.linewidth": 0.6,
                     "axes.titlesize": 9,
                     "axes.axisbelow": True,
                     "axes.spines.top": False,
                     "axes.spines.right": False,
-                    "xtick.color": INK,
-                    "ytick.color": INK,
+                    "xtick.color": TEXT_COLOUR,
+                    "ytick.color": TEXT_COLOUR,
                     "xtick.labelsize": 8,
                     "ytick.labelsize": 8,
                     "xtick.major.width": 0.6,
@@ -111,20 +111,20 @@ def _fonts() -> list[str]:
     return ["DejaVu Sans", *[name for name in _CHINESE if name in present][:1]]
 
 
-def new_figure(width: float, height: float, title: str = "", *, beside: float = 0.0) -> Figure:
+def new_figure(width: float, height: float, title: str = "", *, right_margin: float = 0.0) -> Figure:
     """An empty white figure of so many inches that arranges its parts itself.
 
-    The title stands at its left, on one line, cut to leave `beside` inches at its right.
+    The title stands at its left, on one line, cut to leave `right_margin` inches at its right.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=RESOLUTION, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     whole = _one_line(title)
     if whole:
         drawn = figure.suptitle(whole, x=0.1 / width, ha="left", fontsize=12)
-        room = (width - beside - 0.2) * RESOLUTION
+        room = (width - right_margin - 0.2) * DPI
         # No glyph is narrower than two pixels: what lies beyond cannot be seen, and need not be measured.
         kept = min(len(whole), int(room / 2))
         while kept and drawn.get_window_extent().width > room:
@@ -149,9 +149,9 @@ def legend(figure: Figure, entries: Sequence[tuple[str, Colour]], *, below: bool
         figure.legend(handles=handles, loc="outside right upper", handlelength=1.2)
 
 
-def render(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
     """The figure as PNG: the same bytes for the same figure, neither date nor version inside."""
-    with drawing():
+    with plot_style():
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
         return buffer.getvalue()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.plots.figure import FAINT, GENERATED, INK, REFERENCE, drawing, new_figure, render
+from seqgen.plots.figure import GRID_COLOUR, GENERATED_COLOUR, TEXT_COLOUR, REFERENCE_COLOUR, plot_style, new_figure, to_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,57 +23,57 @@ _PALEST, _DARKEST = 0.13, 0.32  # opacity of the widest and the narrowest band
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """One forecast. `places`: times (datetime64) or row numbers, shape (horizon,), as `point`; `bands`: level in
+class ForecastCurve:
+    """One forecast. `index`: times (datetime64) or row numbers, shape (horizon,), as `point`; `bands`: level in
     percent, lower and upper limit, each of the same shape."""
 
-    places: npt.NDArray[Any]
+    index: npt.NDArray[Any]
     point: Values
     bands: tuple[tuple[float, Values, Values], ...]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One column: what was, at `places`, and forecasts of it, the oldest first."""
+    """One column: what was, at `index`, and forecasts of it, the oldest first."""
 
     title: str
-    places: npt.NDArray[Any]
+    index: npt.NDArray[Any]
     history: Values
-    outlooks: tuple[Outlook, ...]
+    curves: tuple[ForecastCurve, ...]
 
 
-def draw(panels: Sequence[Panel], title: str = "") -> bytes:
+def forecast_plot(panels: Sequence[Panel], title: str = "") -> bytes:
     """Panels below each other as PNG, the history with a line, forecasts with their bands. After twelve panels the
     rest is left out, and the title says so."""
     shown = panels[:_MOST]
     if len(shown) < len(panels):
         title = f"{title + ': ' if title else ''}the first {len(shown)} of {len(panels):,}"
-    with drawing():
+    with plot_style():
         figure = new_figure(_WIDTH, 0.7 + _HEIGHT * len(shown) + 0.3 * bool(title), title)
         for axes, panel in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
             _draw(axes, panel)
         _legend(figure, shown)
-        return render(figure)
+        return to_png(figure)
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
-    axes.plot(panel.places, panel.history, color=REFERENCE, linewidth=1.0)
-    for outlook in panel.outlooks:
-        single = len(outlook.places) == 1  # a line of one point would not be seen
+    axes.plot(panel.index, panel.history, color=REFERENCE_COLOUR, linewidth=1.0)
+    for outlook in panel.curves:
+        single = len(outlook.index) == 1  # a line of one point would not be seen
         bands = sorted(outlook.bands, reverse=True)
         for (_, low, high), shade in zip(bands, _shades(len(bands)), strict=True):
             if single:
-                axes.vlines(outlook.places, low, high, color=GENERATED, alpha=shade, linewidth=6)
+                axes.vlines(outlook.index, low, high, color=GENERATED_COLOUR, alpha=shade, linewidth=6)
             else:
-                axes.fill_between(outlook.places, low, high, color=GENERATED, alpha=shade, linewidth=0)
-        axes.plot(outlook.places, outlook.point, color=GENERATED, linewidth=1.3, marker="o" if single else None,
+                axes.fill_between(outlook.index, low, high, color=GENERATED_COLOUR, alpha=shade, linewidth=0)
+        axes.plot(outlook.index, outlook.point, color=GENERATED_COLOUR, linewidth=1.3, marker="o" if single else None,
                   markersize=3)  # fmt: skip
-    for outlook in panel.outlooks:
-        axes.axvline(outlook.places[0], color=FAINT, linewidth=0.7, zorder=0)
-    axes.set_title(panel.title, loc="left", color=INK)
+    for outlook in panel.curves:
+        axes.axvline(outlook.index[0], color=GRID_COLOUR, linewidth=0.7, zorder=0)
+    axes.set_title(panel.title, loc="left", color=TEXT_COLOUR)
     axes.margins(x=0.01)
-    axes.grid(axis="y", color=FAINT, linewidth=0.4)
-    if np.issubdtype(panel.places.dtype, np.datetime64):
+    axes.grid(axis="y", color=GRID_COLOUR, linewidth=0.4)
+    if np.issubdtype(panel.index.dtype, np.datetime64):
         from matplotlib import dates
 
         dated: Any = dates
@@ -93,12 +93,12 @@ def _legend(figure: Figure, panels: Sequence[Panel]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    levels = sorted({level for panel in panels for outlook in panel.outlooks for level, _, _ in outlook.bands})
+    levels = sorted({level for panel in panels for outlook in panel.curves for level, _, _ in outlook.bands})
     shades = _shades(len(levels))[::-1]
-    handles: list[Any] = [Line2D([], [], color=REFERENCE, label="was"),
-                          Line2D([], [], color=GENERATED, label="forecast")]  # fmt: skip
+    handles: list[Any] = [Line2D([], [], color=REFERENCE_COLOUR, label="was"),
+                          Line2D([], [], color=GENERATED_COLOUR, label="forecast")]  # fmt: skip
     handles += [
-        Patch(facecolor=GENERATED, alpha=shade, label=f"{level:g} % band")
+        Patch(facecolor=GENERATED_COLOUR, alpha=shade, label=f"{level:g} % band")
         for level, shade in zip(levels, shades, strict=True)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.4)

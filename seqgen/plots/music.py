@@ -12,18 +12,18 @@ import numpy.typing as npt
 from seqgen.music.names import DRUMS, PROGRAMS, note_name
 from seqgen.music.piece import Note, Piece
 from seqgen.plots.figure import (
-    FAINT,
-    GENERATED,
-    HEAT,
-    INK,
-    REFERENCE,
-    SHADE,
+    GRID_COLOUR,
+    GENERATED_COLOUR,
+    HEATMAP_CMAP,
+    TEXT_COLOUR,
+    REFERENCE_COLOUR,
+    BACKGROUND_COLOUR,
     Colour,
-    colour,
-    drawing,
+    palette_colour,
+    plot_style,
     legend,
     new_figure,
-    render,
+    to_png,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def piano_roll(piece: Piece, *, title: str = "", primer_bars: int = 0) -> bytes:
     pitched = [note for note in piece.notes if not piece.tracks[note.track].drums]
     struck = [note for note in piece.notes if piece.tracks[note.track].drums]
     shown = sorted({note.track for note in piece.notes})
-    colours = {track: colour(index) for index, track in enumerate(shown)}
+    colours = {track: palette_colour(index) for index, track in enumerate(shown)}
     labels = _labels(piece, shown)
     low, high = _range(pitched)
     keys = sorted({note.pitch for note in struck})
@@ -61,8 +61,8 @@ def piano_roll(piece: Piece, *, title: str = "", primer_bars: int = 0) -> bytes:
     if struck:
         heights.append(max(0.17 * len(keys), 0.5))
     height = max(sum(heights) + 1.1, 0.18 * min(len(labels), _LISTED) + 0.3)
-    with drawing():
-        figure = new_figure(inner + _MARGINS, height, title, beside=2.2)
+    with plot_style():
+        figure = new_figure(inner + _MARGINS, height, title, right_margin=2.2)
         strips = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
         for axes in strips:
             _draw_time(axes, piece, inner, primer_bars)
@@ -82,7 +82,7 @@ def piano_roll(piece: Piece, *, title: str = "", primer_bars: int = 0) -> bytes:
         if len(entries) > _LISTED:
             entries = [*entries[: _LISTED - 1], (f"and {len(entries) - _LISTED + 1} more", "none")]
         legend(figure, entries)
-        return render(figure)
+        return to_png(figure)
 
 
 def _labels(piece: Piece, shown: Iterable[int]) -> dict[int, str]:
@@ -140,7 +140,7 @@ def _draw_time(axes: Axes, piece: Piece, inches: float, primer_bars: int) -> Non
         last = piece.bars[min(primer_bars, len(piece.bars)) - 1]
         end = last.start + last.length
         axes.axvspan(0, end, color="#F0E442", alpha=0.22, linewidth=0, zorder=0.5)
-        axes.axvline(end, color=INK, linewidth=0.9, linestyle="--", zorder=0.8)
+        axes.axvline(end, color=TEXT_COLOUR, linewidth=0.9, linestyle="--", zorder=0.8)
 
 
 def _draw_pitches(axes: Axes, low: int, high: int) -> None:
@@ -149,9 +149,9 @@ def _draw_pitches(axes: Axes, low: int, high: int) -> None:
     axes.set_ylabel("pitch")
     for pitch in range(low, high + 1):
         if "#" in note_name(pitch):
-            axes.axhspan(pitch - 0.5, pitch + 0.5, color=SHADE, linewidth=0, zorder=0.3)
+            axes.axhspan(pitch - 0.5, pitch + 0.5, color=BACKGROUND_COLOUR, linewidth=0, zorder=0.3)
         elif pitch % 12 == 0:
-            axes.axhline(pitch - 0.5, color=FAINT, linewidth=0.5, zorder=0.4)
+            axes.axhline(pitch - 0.5, color=GRID_COLOUR, linewidth=0.5, zorder=0.4)
 
 
 def _octaves(low: int, high: int) -> tuple[list[int], list[str]]:
@@ -164,7 +164,7 @@ def _draw_keys(axes: Axes, keys: Sequence[int]) -> None:
     axes.set_yticks(range(len(keys)), [DRUMS.get(key, f"key {key}") for key in keys], fontsize=7)
     axes.tick_params(axis="y", length=0)
     for row in range(0, len(keys), 2):
-        axes.axhspan(row - 0.5, row + 0.5, color=SHADE, linewidth=0, zorder=0.3)
+        axes.axhspan(row - 0.5, row + 0.5, color=BACKGROUND_COLOUR, linewidth=0, zorder=0.3)
 
 
 def _draw_notes(
@@ -208,7 +208,7 @@ def feature_histograms(
     names = list(dict.fromkeys([*reference, *generated]))
     rows = math.ceil(max(len(names), 1) / _PANELS_A_ROW)
     columns = math.ceil(max(len(names), 1) / rows)
-    with drawing():
+    with plot_style():
         figure = new_figure(max(2.9 * columns, 5.0), 2.1 * rows + 0.7, title)
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, name in zip(panels, names, strict=False):
@@ -226,8 +226,8 @@ def feature_histograms(
         if not names:
             panels[0].text(0.5, 0.5, "nothing was measured", ha="center", transform=panels[0].transAxes)
         if names:
-            legend(figure, [("reference", REFERENCE), ("generated", GENERATED)], below=True)
-        return render(figure)
+            legend(figure, [("reference", REFERENCE_COLOUR), ("generated", GENERATED_COLOUR)], below=True)
+        return to_png(figure)
 
 
 def _table(values: npt.NDArray | None) -> Values:
@@ -260,7 +260,7 @@ def _draw_spread(axes: Axes, reference: Values, generated: Values) -> None:
         axes.text(0, 0.5, "no values", transform=axes.transAxes)
         return
     edges = _edges(together)
-    for values, shade in zip(sets, (REFERENCE, GENERATED), strict=True):
+    for values, shade in zip(sets, (REFERENCE_COLOUR, GENERATED_COLOUR), strict=True):
         if len(values):
             shares = np.histogram(values, edges)[0] / len(values)
             axes.stairs(shares, edges, fill=True, color=shade, alpha=0.3, linewidth=0)
@@ -282,8 +282,8 @@ def _edges(values: Values) -> Values:
 
 def _draw_means(axes: Axes, reference: Values, generated: Values, pitch_classes: bool) -> None:
     places = np.arange(len(reference))
-    axes.bar(places - 0.2, reference, 0.4, color=REFERENCE)
-    axes.bar(places + 0.2, generated, 0.4, color=GENERATED)
+    axes.bar(places - 0.2, reference, 0.4, color=REFERENCE_COLOUR)
+    axes.bar(places + 0.2, generated, 0.4, color=GENERATED_COLOUR)
     axes.locator_params(axis="y", nbins=5)
     if pitch_classes and len(reference) == 12:
         # Twelve names with sharps do not fit into a panel.
@@ -300,12 +300,12 @@ def _draw_matrices(axes: Axes, reference: Values, generated: Values) -> None:
     gap = np.full((side, max(side // 6, 1)), np.nan)
     both = np.hstack([reference.reshape(side, side), gap, generated.reshape(side, side)])
     # Square roots: a few strong transitions would leave all others white.
-    axes.imshow(np.sqrt(np.maximum(both, 0)), cmap=HEAT, vmin=0, interpolation="nearest")
+    axes.imshow(np.sqrt(np.maximum(both, 0)), cmap=HEATMAP_CMAP, vmin=0, interpolation="nearest")
     axes.set_xticks([(side - 1) / 2, both.shape[1] - (side + 1) / 2], ["reference", "generated"])
     axes.set_yticks([])
     axes.set_anchor("N")
     axes.tick_params(axis="x", length=0)
-    for place, shade in ((0, REFERENCE), (both.shape[1] - side, GENERATED)):
+    for place, shade in ((0, REFERENCE_COLOUR), (both.shape[1] - side, GENERATED_COLOUR)):
         axes.add_patch(_frame(place - 0.5, side, shade))
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from seqgen.config import TASK_NAMES
 from seqgen.corpus import catalogue
 from seqgen.corpus.conversations import looks_like_dialogue
-from seqgen.corpus.labelled import looks_labelled
-from seqgen.corpus.rows import Rows
+from seqgen.corpus.labelled import looks_like_labelled_texts
+from seqgen.corpus.rows import RowFormat
 from seqgen.corpus.series import looks_like_series
 from seqgen.corpus.sources import Accepts, looks_like_midi, looks_like_text
 from seqgen.errors import UserError
@@ -27,7 +27,7 @@ __all__ = ["TASKS", "accepts", "find", "guess", "rows"]
 # What a file of a folder must look like, known without importing a task's machinery.
 _ACCEPTS: dict[str, Accepts] = {"music": looks_like_midi}
 
-# What becomes of the rows of a set (see `rows.Rows`).
+# What becomes of the rows of a set (see `rows.RowFormat`).
 _SHAPES = {"text": "text", "dialogue": "records", "classify": "records", "forecast": "table", "music": "none"}
 
 # Name → the module that holds it, imported when it is asked for.
@@ -56,9 +56,9 @@ def accepts(name: str) -> Accepts:
     return _ACCEPTS.get(name, looks_like_text)
 
 
-def rows(name: str, text_column: str | None = None) -> Rows:
+def rows(name: str, text_column: str | None = None) -> RowFormat:
     """How a task reads the rows of a set; of text, the column that is asked for."""
-    return Rows(_SHAPES[name], text_column if name == "text" else None)
+    return RowFormat(_SHAPES[name], text_column if name == "text" else None)
 
 
 def guess(sources: list[str]) -> str:
@@ -75,11 +75,11 @@ def _guess(source: str) -> str:
     if os.path.isdir(path):
         names = [name for _, _, files in os.walk(path) for name in files if not name.startswith(".")]
         midi = sum(looks_like_midi(Path(name)) for name in names)
-        return "music" if midi > len(names) / 2 else "classify" if looks_labelled(path) else "text"
+        return "music" if midi > len(names) / 2 else "classify" if looks_like_labelled_texts(path) else "text"
     if looks_like_midi(path):  # globs too
         return "music"
     if os.path.isfile(path):
-        if looks_labelled(path):
+        if looks_like_labelled_texts(path):
             return "classify"
         if looks_like_series(path):
             return "forecast"

@@ -13,27 +13,27 @@ from torch import Tensor
 
 from seqgen import tokenizers
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import ClassifierConfig, GenerativeConfig, Sorter, TrainOptions
-from seqgen.corpus.ids import id_type
-from seqgen.corpus.labelled import Example, LabelledOptions, LabelledTexts, examples, gather, split
-from seqgen.corpus.pile import Numbers, Pile
+from seqgen.config import ClassifierConfig, GenerativeConfig, AnyClassifierConfig, TrainOptions
+from seqgen.corpus.ids import id_dtype
+from seqgen.corpus.labelled import Example, LabelledOptions, LabelledTexts, read_examples, collect_examples, split
+from seqgen.corpus.pile import SpillArray, SpillList
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError
 from seqgen.model.classifier import Classifier
 from seqgen.model.generative import GenerativeClassifier
-from seqgen.model.ngrams import BUCKETS, Bags, bags, joined
+from seqgen.model.ngrams import BUCKETS, Bags, bags, concat_bags
 from seqgen.tasks import generative
-from seqgen.tasks.generative import GenerativeData
-from seqgen.tasks.task import Headline, Preparation
+from seqgen.tasks.generative import GenerativeClassificationData
+from seqgen.tasks.task import HeadlineMetric, Preparation
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
-from seqgen.tokenizers.parallel import encode_batches, in_batches
-from seqgen.tokenizers.preparing import Preparer, read_stop_words
+from seqgen.tokenizers.parallel import encode_batches, batch_by_size
+from seqgen.tokenizers.preparing import TextNormaliser, read_stop_words
 from seqgen.training import labelled_plan, wide
 from seqgen.training.device import Compute
-from seqgen.training.labelled import LabelledIds, Labelling
-from seqgen.training.labelled_plan import LabelledCorpus
-from seqgen.training.plan import Plan, Speed
-from seqgen.training.reading import Reading
+from seqgen.training.labelled import LabelledIds, ClassificationObjective
+from seqgen.training.labelled_plan import LabelledCorpusStats
+from seqgen.training.plan import Plan, SpeedProbe
+from seqgen.training.reading import PretrainingObjective
 
 _MOST_WEIGHTS = 1 << 25  # of the linear model: 128 MiB
 _MOST_FEATURES = 60_000_000  # n-grams that the linear model is fitted to; of more texts it sees a part
@@ -41,7 +41,7 @@ _FITTED_CHARACTERS = 8_000_000  # that the vocabulary of subwords is learnt from
 
 
 @dataclass(frozen=True)
-class LabelledData:
+class ClassificationData:
     """See `task.Data`. `texts` and `held` are the prepared texts as bytes."""
 
     codec: Codec
@@ -70,16 +70,16 @@ class LabelledData:
             f"{self.codec.vocab_size:,} kinds), {len(self.held):,} held out"
         )
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         return {**self.counts, "label_shares": self.shares}
 
-    def plan(self, options: TrainOptions, compute: Compute, speed: Speed, spent: float) -> Plan:
+    def plan(self, options: TrainOptions, compute: Compute, speed: SpeedProbe, spent: float) -> Plan:
         lengths = self.train.lengths
         features = 0
         if options.ngrams:
             found = self._train_bags(options.ngrams)
-            features = len(wide.common(found, len(self.train), _MOST_WEIGHTS // len(self.labels)))
-        corpus = LabelledCorpus(
+            features = len(wide.frequent_buckets(found, len(self.train), _MOST_WEIGHTS // len(self.labels)))
+        corpus = LabelledCorpusStats(
             texts=len(self.train),
             tokens=self.tokens,
             labelled=int(self.train.window_lengths.sum()),
@@ -90,7 +90,7 @@ class LabelledData:
             features=features,
             stop_words=self.stop_words,
         )
-        return labelled_plan.make(options, corpus, compute, spent)
+        return labelled_plan.make_plan(options, corpus, compute, spent)
 
     def prepare_network(self, network: Classifier) -> None:
         """Fits the linear model: as strongly held to zero as the held-out texts say, then to them as well. What is said
@@ -103,23 +103,23 @@ class LabelledData:
         if not config.features:
             return
         found = self._train_bags(config.ngrams)
-        keys = wide.common(found, len(self.train), config.features)
+        keys = wide.frequent_buckets(found, len(self.train), config.features)
         weights = self._weights()
         each = None if weights is None else torch.from_numpy(weights)
         targets = torch.from_numpy(self.train.targets[self._some()])
-        problem = wide.Problem(found, keys, targets, self.multi, each)
+        problem = wide.LogisticRegression(found, keys, targets, self.multi, each)
         self.kept.clear()
         if self.held_out is None:
-            fitted = problem.linear(problem.moderate())
+            fitted = problem.linear(problem.fit_moderate_penalty())
         else:
             held, held_targets = bags_of(config, self.held), torch.from_numpy(self.held_out.targets)
-            solution, logits = problem.best(held, held_targets)
+            solution, logits = problem.fit_best_penalty(held, held_targets)
             self.held_wide[:] = [logits]
             if not self.given:
-                problem = wide.Problem(joined(found, held), keys, torch.cat([targets, held_targets]), self.multi, each)
-                solution = problem.again(solution)
+                problem = wide.LogisticRegression(concat_bags(found, held), keys, torch.cat([targets, held_targets]), self.multi, each)
+                solution = problem.refit(solution)
             fitted = problem.linear(solution)
-        network.know(keys, fitted.weight, fitted.bias)
+        network.set_linear_model(keys, fitted.weight, fitted.bias)
 
     def _train_bags(self, order: int) -> Bags:
         """The n-grams of the texts that the linear model is fitted to; kept until it is."""
@@ -145,11 +145,11 @@ class LabelledData:
         weights = np.where(present, counts.sum() / np.maximum(counts, 1) / max(present.sum(), 1), 1.0)
         return weights.astype(np.float32)
 
-    def pretraining(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Reading:
-        return Reading(network, self.train, compute, max(1, plan.batch_size // 2), seed)
+    def pretraining(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> PretrainingObjective:
+        return PretrainingObjective(network, self.train, compute, max(1, plan.batch_size // 2), seed)
 
-    def objective(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Labelling:
-        return Labelling(
+    def objective(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> ClassificationObjective:
+        return ClassificationObjective(
             network, self.train, self.held_out, self.held_wide[0] if self.held_wide else None, compute,
             plan.batch_size, seed, self.options.label_smoothing, self._weights(),
         )  # fmt: skip
@@ -158,33 +158,33 @@ class LabelledData:
         return {} if val_loss is None else {"val_loss": val_loss, "log_loss": val_loss}
 
 
-class Classify:
+class ClassificationTask:
     """See `task.Task`."""
 
     name: ClassVar[str] = "classify"
     tokenizers: ClassVar[tuple[str, ...]] = ("subword", "char", "byte")
-    starts_from: ClassVar[tuple[str, ...]] = ("classify", "text")
-    headline: ClassVar[Headline] = Headline("accuracy", "accuracy")
-    exact: ClassVar[bool] = False
+    init_from_tasks: ClassVar[tuple[str, ...]] = ("classify", "text")
+    headline: ClassVar[HeadlineMetric] = HeadlineMetric("accuracy", "accuracy")
+    needs_float32: ClassVar[bool] = False
 
-    def prepare(self, preparation: Preparation) -> LabelledData | GenerativeData:
+    def prepare(self, preparation: Preparation) -> ClassificationData | GenerativeClassificationData:
         options = preparation.options
-        preparer = Preparer(options.lowercase, read_stop_words(options.stop_words) if options.stop_words else ())
+        preparer = TextNormaliser(options.lowercase, read_stop_words(options.stop_words) if options.stop_words else ())
         layout = LabelledOptions(options.text_column, options.label_column)
-        preparation.tell("reading the labelled texts")
-        found = gather(_examples(preparation, preparation.documents, layout), preparation.warn)
+        preparation.report("reading the labelled texts")
+        found = collect_examples(_examples(preparation, preparation.documents, layout), preparation.warn)
         if preparation.valid:
             train = found
-            held = gather(_examples(preparation, preparation.valid, layout), preparation.warn, found.labels)
+            held = collect_examples(_examples(preparation, preparation.valid, layout), preparation.warn, found.labels)
             if held.labels != train.labels:
                 strange = ", ".join(sorted(set(held.labels) - set(train.labels))[:3])
                 raise DataError(f"--valid has labels that the texts to train on have not: {strange}")
         else:
             train, held = split(found, options.val_fraction, options.seed)
         texts, held_texts = _prepared(train, preparer), _prepared(held, preparer)
-        preparation.tell("learning the vocabulary")
+        preparation.report("learning the vocabulary")
         codec = _fit(preparation, texts, train.labels)
-        preparation.tell(f"encoding {len(texts) + len(held_texts):,} texts")
+        preparation.report(f"encoding {len(texts) + len(held_texts):,} texts")
         ids = _encoded(preparation, codec, texts, train)
         held_ids = _encoded(preparation, codec, held_texts, held) if len(held_texts) else None
         counts = {
@@ -202,7 +202,7 @@ class Classify:
             return generative.prepare(preparation, codec, ids, held_ids, train.labels, preparer.stop_words, counts)
         shares = ids.targets.mean(axis=0)
         shares_by_label = {label: float(share) for label, share in zip(train.labels, shares, strict=True)}
-        return LabelledData(
+        return ClassificationData(
             codec,
             train.labels,
             train.multi,
@@ -217,7 +217,7 @@ class Classify:
             bool(preparation.valid),
         )
 
-    def reopen(self, facts: dict[str, Any], codec: Codec) -> None:
+    def load_cached(self, metadata: dict[str, Any], codec: Codec) -> None:
         """Nothing is kept in the cache: the sources are read again."""
         return
 
@@ -239,11 +239,11 @@ class Classify:
                 with torch.no_grad():
                     weight[: len(old)] = torch.from_numpy(old)
 
-    def network(self, config: Sorter) -> Classifier | GenerativeClassifier:
+    def network(self, config: AnyClassifierConfig) -> Classifier | GenerativeClassifier:
         return GenerativeClassifier(config) if isinstance(config, GenerativeConfig) else Classifier(config)
 
 
-TASK = Classify()
+TASK = ClassificationTask()
 
 
 def bags_of(config: ClassifierConfig, texts: Sequence[bytes]) -> Bags:
@@ -254,17 +254,17 @@ def bags_of(config: ClassifierConfig, texts: Sequence[bytes]) -> Bags:
 def _examples(preparation: Preparation, documents: list[Document], layout: LabelledOptions) -> Iterator[Example]:
     """The labelled texts; tells how far it is, near enough: what is not text is not counted."""
     done, of = 0, sum(document.size for document in documents)
-    for example in examples(documents, layout, preparation.warn):
+    for example in read_examples(documents, layout, preparation.warn):
         yield example
         done += len(example.text)
         preparation.progress(min(done, of), of)
 
 
-def _prepared(texts: LabelledTexts, preparer: Preparer) -> Sequence[bytes]:
+def _prepared(texts: LabelledTexts, preparer: TextNormaliser) -> Sequence[bytes]:
     """The texts as the network and the linear model read them."""
     if not preparer.lowercase and not preparer.stop_words:
         return texts.strings()
-    found = Pile()
+    found = SpillList()
     for text in texts.strings():
         found.append(preparer(text))
     return found
@@ -272,7 +272,7 @@ def _prepared(texts: LabelledTexts, preparer: Preparer) -> Sequence[bytes]:
 
 def _fit(preparation: Preparation, texts: Sequence[bytes], labels: tuple[str, ...]) -> Any:
     if preparation.options.generative:
-        return generative.codec_of(lambda: _fit_text(preparation, texts), preparation, labels)
+        return generative.labelled_codec(lambda: _fit_text(preparation, texts), preparation, labels)
     if preparation.start is not None and isinstance(preparation.start.network, GenerativeConfig):
         raise ModelError("--init-from is a generative model, which only --generative can go on with")
     return _fit_text(preparation, texts)
@@ -284,7 +284,7 @@ def _fit_text(preparation: Preparation, texts: Sequence[bytes]) -> Codec:
     if preparation.start is not None:
         return preparation.start.codec.extend(_chunks(texts))
     options = preparation.options
-    kind = options.tokenizer or ("subword" if options.vocab_size else Classify.tokenizers[0])
+    kind = options.tokenizer or ("subword" if options.vocab_size else ClassificationTask.tokenizers[0])
     some = _sample(texts, options.seed)
     extra: dict[str, Any] = {}
     if kind == "subword":
@@ -311,7 +311,7 @@ def _chunks(texts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _encoded(preparation: Preparation, codec: Codec, texts: Sequence[bytes], labelled: LabelledTexts) -> LabelledIds:
-    ids = Numbers(id_type(codec.vocab_size))
+    ids = SpillArray(id_dtype(codec.vocab_size))
     sizes = array("q")
 
     def passing() -> Iterator[bytes]:
@@ -321,7 +321,7 @@ def _encoded(preparation: Preparation, codec: Codec, texts: Sequence[bytes], lab
             done += len(text)
             preparation.progress(done, None)
 
-    for batch in encode_batches(codec, in_batches(passing()), preparation.options.threads):
+    for batch in encode_batches(codec, batch_by_size(passing()), preparation.options.threads):
         ids.append(np.concatenate(batch))
         sizes.extend(map(len, batch))
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

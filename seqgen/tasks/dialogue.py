@@ -14,32 +14,32 @@ from seqgen import tokenizers
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import NetworkConfig, TrainOptions
 from seqgen.corpus import ids, split
-from seqgen.corpus.conversation_store import ConversationStore, Selection
-from seqgen.corpus.conversations import Conversation, Reading, Turn, iterate
+from seqgen.corpus.conversation_store import ConversationStore, ConversationSubset
+from seqgen.corpus.conversations import Conversation, ConversationReport, Turn, iter_conversations
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError
-from seqgen.model.network import Network
+from seqgen.model.network import LanguageModel
 from seqgen.tasks.language import LanguageData, copy_weights, from_cache
-from seqgen.tasks.prepared import Prepared, about, place, prepared, suffixes
-from seqgen.tasks.task import Headline, Preparation
-from seqgen.tasks.text import SAMPLED, measures
+from seqgen.tasks.prepared import PreparedIds, sources_label, ids_path, prepared, suffixes
+from seqgen.tasks.task import HeadlineMetric, Preparation
+from seqgen.tasks.text import VOCABULARY_SAMPLE_BYTES, text_metrics
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
-from seqgen.tokenizers.dialogue import DialogueCodec, speakers_of
-from seqgen.tokenizers.parallel import encode_batches, in_batches
+from seqgen.tokenizers.dialogue import DialogueCodec, count_speakers
+from seqgen.tokenizers.parallel import encode_batches, batch_by_size
 
 
-class Dialogue:
+class DialogueTask:
     """See `task.Task`."""
 
     name: ClassVar[str] = "dialogue"
     tokenizers: ClassVar[tuple[str, ...]] = ("subword", "char", "byte")
-    starts_from: ClassVar[tuple[str, ...]] = ("dialogue",)
-    headline: ClassVar[Headline] = Headline("bits_per_character", "bits/char")
-    exact: ClassVar[bool] = False
+    init_from_tasks: ClassVar[tuple[str, ...]] = ("dialogue",)
+    headline: ClassVar[HeadlineMetric] = HeadlineMetric("bits_per_character", "bits/char")
+    needs_float32: ClassVar[bool] = False
 
     def prepare(self, preparation: Preparation) -> LanguageData:
-        def make(key: str) -> Prepared:
+        def make(key: str) -> PreparedIds:
             told = _Told(preparation)
             conversations = _read(preparation.documents, preparation, told)
             everything = np.arange(len(conversations))
@@ -47,38 +47,38 @@ class Dialogue:
                 valid = _read(preparation.valid, preparation, told)
                 train, held_out = conversations.select(everything), valid.select(np.arange(len(valid)))
             else:
-                numbers = split.hold_out_whole(range(len(conversations)), preparation.options.val_fraction)
+                numbers = split.hold_out_items(range(len(conversations)), preparation.options.val_fraction)
                 train, held_out = (conversations.select(np.array(some, dtype=np.int64)) for some in numbers)
             if not len(train):
                 raise DataError("nothing is left to train on: --val-fraction holds out everything")
-            preparation.tell("learning the vocabulary")
+            preparation.report("learning the vocabulary")
             codec = _fit(preparation, train)
-            train_ids, counts = _encode(preparation, codec, train, place(key, "train"), "train_")
+            train_ids, counts = _encode(preparation, codec, train, ids_path(key, "train"), "train_")
             held_ids: IdStream | None = None
             held_counts = {f"held_out_{what}": 0 for what in (*_COUNTED, "conversations")}
             if len(held_out):
-                held_ids, held_counts = _encode(preparation, codec, held_out, place(key, "valid"), "held_out_")
-            return Prepared(codec, train_ids, held_ids, {**counts, **held_counts}, said=told.said)
+                held_ids, held_counts = _encode(preparation, codec, held_out, ids_path(key, "valid"), "held_out_")
+            return PreparedIds(codec, train_ids, held_ids, {**counts, **held_counts}, said=told.said)
 
         read_as = f"{self.name} {preparation.options.strict} {suffixes([*preparation.documents, *preparation.valid])}"
         found = prepared(preparation, read_as, make)
-        return LanguageData(found.codec, found.train, found.held_out, found.counts, found.key, measures)
+        return LanguageData(found.codec, found.train, found.held_out, found.counts, found.key, text_metrics)
 
-    def reopen(self, facts: dict[str, Any], codec: Codec) -> LanguageData | None:
-        found = from_cache(facts)
+    def load_cached(self, metadata: dict[str, Any], codec: Codec) -> LanguageData | None:
+        found = from_cache(metadata)
         if found is None:
             return None
         key, train, held_out, counts = found
-        return LanguageData(codec, train, held_out, counts, key, measures)
+        return LanguageData(codec, train, held_out, counts, key, text_metrics)
 
-    def transfer(self, network: Network, start: Checkpoint) -> None:
+    def transfer(self, network: LanguageModel, start: Checkpoint) -> None:
         copy_weights(network, start)
 
-    def network(self, config: NetworkConfig) -> Network:
-        return Network(config)
+    def network(self, config: NetworkConfig) -> LanguageModel:
+        return LanguageModel(config)
 
 
-TASK = Dialogue()
+TASK = DialogueTask()
 _COUNTED = ("tokens", "turns", "characters", "bytes", "words")
 _CUT_EVERY = 5  # conversations: see `_cut`
 
@@ -92,16 +92,16 @@ class _Told:
 
     def __call__(self, sentence: str, is_warning: bool = False) -> None:
         self.said.append((is_warning, sentence))
-        (self._preparation.warn if is_warning else self._preparation.tell)(sentence)
+        (self._preparation.warn if is_warning else self._preparation.report)(sentence)
 
 
 def _read(documents: list[Document], preparation: Preparation, told: _Told) -> ConversationStore:
     """The conversations, and a line about what was found."""
     # Among several files one may be a README; one alone, or any with --strict, has to be conversations.
     lenient = len(documents) > 1 and not preparation.options.strict
-    reading, store = Reading(), ConversationStore()
+    reading, store = ConversationReport(), ConversationStore()
     of = sum(document.size for document in documents)
-    for conversation in iterate(documents, reading, warn=(lambda what: told(what, True)) if lenient else None):
+    for conversation in iter_conversations(documents, reading, warn=(lambda what: told(what, True)) if lenient else None):
         store.append(conversation)
         preparation.progress(min(store.size, of), of)  # near enough: markup is not counted
     if reading.damaged_lines and preparation.options.strict:
@@ -110,35 +110,35 @@ def _read(documents: list[Document], preparation: Preparation, told: _Told) -> C
     return store
 
 
-def words_of(turns: Iterable[Any]) -> Iterator[bytes]:
+def turn_bytes(turns: Iterable[Any]) -> Iterator[bytes]:
     """The words of each turn as bytes."""
     for turn in turns:
         yield turn.text.encode("utf-8", "surrogateescape")
 
 
-def _fit(preparation: Preparation, conversations: Selection) -> DialogueCodec:
+def _fit(preparation: Preparation, conversations: ConversationSubset) -> DialogueCodec:
     if preparation.codec is not None:
         return dialogue_codec(preparation.codec)
     options, start = preparation.options, preparation.start
     kind = _kind(options) if start is None else dialogue_codec(start.codec).text.kind
     # As with text: what changes little with more words is learnt from a part of many.
-    read = conversations.every(max(1, conversations.size // SAMPLED)) if kind == "subword" else conversations
+    read = conversations.every_nth(max(1, conversations.size // VOCABULARY_SAMPLE_BYTES)) if kind == "subword" else conversations
 
     def chunks() -> Iterator[bytes]:
         for conversation in read:
-            for words in words_of(conversation.turns):
+            for words in turn_bytes(conversation.turns):
                 yield words
                 yield END_OF_DOCUMENT
 
     if start is not None:
         return dialogue_codec(start.codec).extend(chunks())
     extra = {"vocab_size": options.vocab_size} if options.vocab_size is not None else {}
-    speakers = speakers_of([turn.speaker for turn in conversation.turns] for conversation in conversations)
+    speakers = count_speakers([turn.speaker for turn in conversation.turns] for conversation in conversations)
     return DialogueCodec(tokenizers.fit(kind, chunks(), **extra), speakers)
 
 
 def _kind(options: TrainOptions) -> str:
-    return options.tokenizer or Dialogue.tokenizers[0]
+    return options.tokenizer or DialogueTask.tokenizers[0]
 
 
 def dialogue_codec(codec: Codec) -> DialogueCodec:
@@ -151,7 +151,7 @@ def dialogue_codec(codec: Codec) -> DialogueCodec:
 def encode(codec: DialogueCodec, conversation: Conversation) -> tokenizers.Ids:
     """Ids of a conversation, without `end`."""
     return codec.conversation(
-        (turn.speaker, words) for turn, words in zip(conversation.turns, words_of(conversation.turns), strict=True)
+        (turn.speaker, words) for turn, words in zip(conversation.turns, turn_bytes(conversation.turns), strict=True)
     )
 
 
@@ -165,17 +165,17 @@ def _cut(conversations: Iterable[Conversation]) -> Iterator[tuple[Sequence[Turn]
     for number, conversation in enumerate(conversations):
         turns = conversation.turns
         if number % _CUT_EVERY == 0 and len(turns) > 1:
-            place = int(chance.integers(1, len(turns)))
-            yield turns[:place], False
-            turns = turns[place:]
+            ids_path = int(chance.integers(1, len(turns)))
+            yield turns[:ids_path], False
+            turns = turns[ids_path:]
         yield turns, True
 
 
 def _encode(
-    preparation: Preparation, codec: DialogueCodec, conversations: Selection, path: Path, prefix: str
+    preparation: Preparation, codec: DialogueCodec, conversations: ConversationSubset, path: Path, prefix: str
 ) -> tuple[IdStream, dict[str, int]]:
     """Writes the ids of the conversations, and counts."""
-    preparation.tell(f"encoding {len(conversations):,} conversations")
+    preparation.report(f"encoding {len(conversations):,} conversations")
     whole: Iterator[tuple[Sequence[Turn], bool]] = ((conversation.turns, True) for conversation in conversations)
     counts = Counter({f"{prefix}{what}": 0 for what in _COUNTED})
     under_way: deque[tuple[list[int], bool]] = deque()  # who speaks in what is being encoded, and whether it is an end
@@ -183,7 +183,7 @@ def _encode(
     def words() -> Iterator[bytes]:
         for turns, is_end in _cut(conversations) if prefix == "train_" else whole:
             under_way.append(([turn.speaker for turn in turns], is_end))
-            for turn, said in zip(turns, words_of(turns), strict=True):
+            for turn, said in zip(turns, turn_bytes(turns), strict=True):
                 counts[f"{prefix}turns"] += 1
                 counts[f"{prefix}characters"] += len(turn.text)
                 counts[f"{prefix}bytes"] += len(said)
@@ -191,7 +191,7 @@ def _encode(
                 yield said
             preparation.progress(min(counts[f"{prefix}bytes"], conversations.size), conversations.size)
 
-    batches = encode_batches(codec.text, in_batches(words()), preparation.options.threads)
+    batches = encode_batches(codec.text, batch_by_size(words()), preparation.options.threads)
     encoded = (piece for batch in batches for piece in batch)
 
     def parts() -> Iterator[tuple[Sequence[tokenizers.Ids], bool]]:
@@ -202,5 +202,5 @@ def _encode(
             counts[f"{prefix}tokens"] += sum(map(len, spoken))
             yield spoken, is_end
 
-    stream = ids.build(path, parts(), codec.vocab_size, codec.end, about(preparation))
+    stream = ids.build(path, parts(), codec.vocab_size, codec.end, sources_label(preparation))
     return stream, {**counts, f"{prefix}conversations": len(conversations)}

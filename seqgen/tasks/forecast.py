@@ -11,19 +11,19 @@ import torch
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import ForecasterConfig, TrainOptions
 from seqgen.corpus import series as reading
-from seqgen.corpus.scaling import CYCLES, Measure, Scaler, check_positive, mark, measure, step_of
+from seqgen.corpus.scaling import CYCLES, ColumnStats, Scaler, check_positive, training_end, column_stats, mean_step_seconds
 from seqgen.corpus.series import Series, SeriesOptions
 from seqgen.corpus.sources import Document
-from seqgen.corpus.windows import Floats, Parts, Prepared, Windows, cut
+from seqgen.corpus.windows import Floats, SplitPoints, ScaledSeries, Windows, split_points
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.model import linear_map
 from seqgen.model.forecaster import Forecaster
-from seqgen.tasks.task import Headline, Preparation
+from seqgen.tasks.task import HeadlineMetric, Preparation
 from seqgen.training import series_plan
 from seqgen.training.device import Compute
-from seqgen.training.plan import Plan, Speed
-from seqgen.training.series import Forecasting
-from seqgen.training.series_plan import Shape
+from seqgen.training.plan import Plan, SpeedProbe
+from seqgen.training.series import ForecastingObjective
+from seqgen.training.series_plan import WindowShape
 
 _FOUND = ("believed", "widening")  # of a network: what validation finds
 _CALENDAR_PASSES = 2.0  # a cycle is told of where the rows to learn from hold it so many times
@@ -31,11 +31,11 @@ _CALENDAR_ROWS = 4.0  # and where at least so many rows stand in it
 
 
 @dataclass(frozen=True)
-class ForecastData:
+class ForecastingData:
     """See `task.Data`. A token is a number of a window: one that is read or one that is forecast."""
 
     codec: Scaler
-    shape: Shape
+    shape: WindowShape
     train: Windows
     held_out: Windows | None
     counts: Mapping[str, int]
@@ -51,12 +51,12 @@ class ForecastData:
         rows = f"{counts['train_rows']:,} rows to learn {what} from, {counts['held_out_rows']:,} held out"
         return rows if counts["series"] == 1 else f"{counts['series']:,} series, {rows}"
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         return dict(self.counts)
 
-    def plan(self, options: TrainOptions, compute: Compute, speed: Speed, spent: float) -> Plan:
+    def plan(self, options: TrainOptions, compute: Compute, speed: SpeedProbe, spent: float) -> Plan:
         scaler = self.codec
-        return series_plan.make(
+        return series_plan.make_plan(
             options, self.shape, len(scaler.targets), len(scaler.covariates), scaler.known, len(self.train), spent
         )
 
@@ -69,29 +69,29 @@ class ForecastData:
         if network.linear is not None:
 
             def move(history: Floats) -> tuple[Floats, Floats]:
-                level, spread = network.level(torch.from_numpy(history))
+                level, spread = network.location_and_scale(torch.from_numpy(history))
                 return level.numpy(), spread.numpy()
 
             network.linear.copy_(torch.from_numpy(linear_map.fit(self.train, self.held_out, move)))
 
-    def objective(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> Forecasting:
+    def objective(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> ForecastingObjective:
         doubt = self.codec.logarithm  # prices: what changes by so many percent is a random walk until shown otherwise
-        return Forecasting(network, self.train, self.held_out, compute, plan.batch_size, seed, doubt)
+        return ForecastingObjective(network, self.train, self.held_out, compute, plan.batch_size, seed, doubt)
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         return {} if val_loss is None or self.held_out is None else {"val_loss": val_loss}
 
 
-class Forecast:
+class ForecastingTask:
     """See `task.Task`."""
 
     name: ClassVar[str] = "forecast"
     tokenizers: ClassVar[tuple[str, ...]] = ("series",)
-    starts_from: ClassVar[tuple[str, ...]] = ("forecast",)
-    headline: ClassVar[Headline] = Headline("scaled_mse", "scaled MSE")
-    exact: ClassVar[bool] = True
+    init_from_tasks: ClassVar[tuple[str, ...]] = ("forecast",)
+    headline: ClassVar[HeadlineMetric] = HeadlineMetric("scaled_mse", "scaled MSE")
+    needs_float32: ClassVar[bool] = True
 
-    def prepare(self, preparation: Preparation) -> ForecastData:
+    def prepare(self, preparation: Preparation) -> ForecastingData:
         options, known = preparation.options, _scaler_kept(preparation)
         wanted = series_options(options) if known is None else series_options_of(known)
         series = reading.read(preparation.documents, wanted, preparation.warn)
@@ -99,10 +99,10 @@ class Forecast:
         season = reading.season(series[0]) if known is None else known.season
         fraction = 0.0 if valid else options.val_fraction
         longest = max(len(one.values) for one in series)
-        shape = _kept_shape(preparation) or series_plan.shape(
-            options, cut(longest, options.split_rows, fraction, options.horizon or season).train, season
+        shape = _kept_shape(preparation) or series_plan.window_shape(
+            options, split_points(longest, options.split_rows, fraction, options.horizon or season).train, season
         )
-        parts = [cut(len(one.values), options.split_rows, fraction, shape.horizon) for one in series]
+        parts = [split_points(len(one.values), options.split_rows, fraction, shape.horizon) for one in series]
         scaler = known or fit(series, parts, options, season, shape.look_back)
         if preparation.codec is None and known is not None:  # the model to start from has not seen these rows
             new = _learnt(series, parts)
@@ -125,9 +125,9 @@ class Forecast:
             "train_windows": len(train),
             "held_out_windows": 0 if held_out is None else len(held_out),
         }
-        return ForecastData(scaler, shape, train, held_out, counts)
+        return ForecastingData(scaler, shape, train, held_out, counts)
 
-    def reopen(self, facts: dict[str, Any], codec: Any) -> ForecastData | None:
+    def load_cached(self, metadata: dict[str, Any], codec: Any) -> ForecastingData | None:
         """None: a table is read again, which takes a moment."""
         return None
 
@@ -140,7 +140,7 @@ class Forecast:
         return Forecaster(config)
 
 
-TASK = Forecast()
+TASK = ForecastingTask()
 
 
 def series_options(options: TrainOptions) -> SeriesOptions:
@@ -167,12 +167,12 @@ def series_options_of(scaler: Scaler) -> SeriesOptions:
     )
 
 
-def read_for(scaler: Scaler, documents: list[Document], warn: Callable[[str], None]) -> list[Series]:
+def read_series(scaler: Scaler, documents: list[Document], warn: Callable[[str], None]) -> list[Series]:
     """The series of some documents, as a model learnt to read them."""
     return reading.read(documents, series_options_of(scaler), warn)
 
 
-def fit(series: Sequence[Series], parts: Sequence[Parts], options: TrainOptions, season: int, look_back: int) -> Scaler:
+def fit(series: Sequence[Series], parts: Sequence[SplitPoints], options: TrainOptions, season: int, look_back: int) -> Scaler:
     """How a model is to read such series, from the rows to learn from."""
     first = series[0]
     wanted = series_options(options)
@@ -180,8 +180,8 @@ def fit(series: Sequence[Series], parts: Sequence[Parts], options: TrainOptions,
     if options.log_returns:
         for one in series:
             check_positive(one, len(targets))
-    measures: dict[str, tuple[Measure, ...]] = {
-        one.name: measure(one, part.train, options.scaling, options.log_returns, season, len(targets))
+    measures: dict[str, tuple[ColumnStats, ...]] = {
+        one.name: column_stats(one, part.train, options.scaling, options.log_returns, season, len(targets))
         for one, part in zip(series, parts, strict=True)
         if part.train
     }
@@ -201,9 +201,9 @@ def fit(series: Sequence[Series], parts: Sequence[Parts], options: TrainOptions,
     )
 
 
-def _learnt(series: Sequence[Series], parts: Sequence[Parts]) -> dict[str, int]:
+def _learnt(series: Sequence[Series], parts: Sequence[SplitPoints]) -> dict[str, int]:
     """The last row that is learnt from, of every series."""
-    return {one.name: mark(one, part.train) for one, part in zip(series, parts, strict=True) if part.train}
+    return {one.name: training_end(one, part.train) for one, part in zip(series, parts, strict=True) if part.train}
 
 
 def calendar(series: Series, rows: int, look_back: int, asked: bool | None) -> tuple[str, ...]:
@@ -218,7 +218,7 @@ def calendar(series: Series, rows: int, look_back: int, asked: bool | None) -> t
         return ()
     if asked is False:
         return ()
-    seconds = step_of(series)
+    seconds = mean_step_seconds(series)
     return tuple(
         name
         for name, length in CYCLES.items()
@@ -240,7 +240,7 @@ def _scaler_kept(preparation: Preparation) -> Scaler | None:
     return None if preparation.start is None else preparation.start.scaler
 
 
-def _kept_shape(preparation: Preparation) -> Shape | None:
+def _kept_shape(preparation: Preparation) -> WindowShape | None:
     """The shape of the windows of the model to start from. Raises `UserError` where another one is asked for."""
     if preparation.start is None:
         return None
@@ -259,11 +259,11 @@ def _kept_shape(preparation: Preparation) -> Shape | None:
         if getattr(asked_for, name) not in ((), getattr(kept, name)):
             flag = "--target" if name == "targets" else f"--{name.replace('_', '-')}"
             raise UserError(f"{flag} does not fit --init-from, whose model reads {', '.join(kept.columns)}")
-    return Shape(network.look_back, network.horizon, network.segment_length)
+    return WindowShape(network.look_back, network.horizon, network.segment_length)
 
 
 def _held_out(
-    scaler: Scaler, learnt: Sequence[Prepared], parts: Sequence[Parts], valid: Sequence[Series], shape: Shape
+    scaler: Scaler, learnt: Sequence[ScaledSeries], parts: Sequence[SplitPoints], valid: Sequence[Series], shape: WindowShape
 ) -> tuple[Windows | None, int]:
     """The windows to choose by, and how many rows they forecast; None where there is none."""
     if valid:

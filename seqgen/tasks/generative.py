@@ -18,24 +18,24 @@ from seqgen.corpus.ids import IdStream
 from seqgen.errors import DataError, ModelError
 from seqgen.model.generative import GenerativeClassifier
 from seqgen.tasks.language import LanguageData, cache_key
-from seqgen.tasks.prepared import about, alone, place
+from seqgen.tasks.prepared import sources_label, locked, ids_path
 from seqgen.tasks.task import Preparation
-from seqgen.tasks.text import measures
+from seqgen.tasks.text import text_metrics
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.labelled import LabelledCodec
 from seqgen.training.device import Compute
-from seqgen.training.generative import LabelledNextId
+from seqgen.training.generative import GenerativeObjective
 from seqgen.training.labelled import LabelledIds
-from seqgen.training.plan import Plan, Speed
+from seqgen.training.plan import Plan, SpeedProbe
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerativeData(LanguageData):
-    """See `task.Data`. `held` are the held-out texts, to calibrate by; `shares` of each label in the others."""
+class GenerativeClassificationData(LanguageData):
+    """See `task.Data`. `held_out_texts` are the held-out texts, to calibrate by; `shares` of each label in the others."""
 
     labels: tuple[str, ...]
     shares: tuple[float, ...]
-    held: LabelledIds | None
+    held_out_texts: LabelledIds | None
     options: TrainOptions
     stop_words: tuple[str, ...]
 
@@ -45,10 +45,10 @@ class GenerativeData(LanguageData):
             f"({self.tokens:,} tokens of {self.codec.vocab_size:,} kinds), {self.counts['held_out_texts']:,} held out"
         )
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         return {**self.counts, "label_shares": dict(zip(self.labels, self.shares, strict=True))}
 
-    def plan(self, options: TrainOptions, compute: Compute, speed: Speed, spent: float) -> Plan:
+    def plan(self, options: TrainOptions, compute: Compute, speed: SpeedProbe, spent: float) -> Plan:
         settled = super().plan(options, compute, speed, spent)
         network = GenerativeConfig(
             **dataclasses.asdict(settled.network),
@@ -63,14 +63,14 @@ class GenerativeData(LanguageData):
         with torch.no_grad():
             network.prior.copy_(torch.tensor(self.shares).clamp(min=1e-6).log())
 
-    def objective(self, network: Any, plan: Plan, compute: Compute, seed: int) -> LabelledNextId:
-        return LabelledNextId(
+    def objective(self, network: Any, plan: Plan, compute: Compute, seed: int) -> GenerativeObjective:
+        return GenerativeObjective(
             network, self.train, self.held_out, compute, self.codec.seen(), plan.batch_size, plan.seq_length, seed,
-            held=self.held, end=self.codec.end,
+            held_out_texts=self.held_out_texts, end=self.codec.end,
         )  # fmt: skip
 
 
-def codec_of(text: Callable[[], Codec], preparation: Preparation, labels: tuple[str, ...]) -> LabelledCodec:
+def labelled_codec(text: Callable[[], Codec], preparation: Preparation, labels: tuple[str, ...]) -> LabelledCodec:
     """What spells the records. `text` makes the codec of texts where they are not gone on with."""
     if isinstance(preparation.codec, LabelledCodec):
         return preparation.codec
@@ -88,11 +88,11 @@ def prepare(
     preparation: Preparation,
     codec: LabelledCodec,
     train: LabelledIds,
-    held: LabelledIds | None,
+    held_out_texts: LabelledIds | None,
     labels: tuple[str, ...],
     stop_words: tuple[str, ...],
     counts: dict[str, int],
-) -> GenerativeData:
+) -> GenerativeClassificationData:
     """The records as streams of ids, those to learn from in an order of chance.
 
     Raises:
@@ -103,22 +103,22 @@ def prepare(
     seed = preparation.options.seed
     key = cache_key(codec, preparation)
     order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(train))
-    what = about(preparation)
-    with alone(preparation, f"{key}-{seed}"):
-        stream = _stream(codec, train, order, place(f"{key}-{seed}", "train"), what)
+    what = sources_label(preparation)
+    with locked(preparation, f"{key}-{seed}"):
+        stream = _stream(codec, train, order, ids_path(f"{key}-{seed}", "train"), what)
         held_stream = None
-        if held is not None:
-            held_stream = _stream(codec, held, range(len(held)), place(f"{key}-{seed}", "valid"), what)
-    return GenerativeData(
+        if held_out_texts is not None:
+            held_stream = _stream(codec, held_out_texts, range(len(held_out_texts)), ids_path(f"{key}-{seed}", "valid"), what)
+    return GenerativeClassificationData(
         codec,
         stream,
         held_stream,
         counts,
         key,
-        measures,
+        text_metrics,
         labels=labels,
         shares=tuple(train.targets.mean(0).tolist()),
-        held=held,
+        held_out_texts=held_out_texts,
         options=preparation.options,
         stop_words=stop_words,
     )

@@ -16,19 +16,19 @@ from seqgen.config import TrainOptions
 from seqgen.corpus import ids
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import fingerprint
-from seqgen.model.network import Network
-from seqgen.tasks.prepared import place
+from seqgen.model.network import LanguageModel
+from seqgen.tasks.prepared import ids_path
 from seqgen.tasks.task import Preparation
 from seqgen.tokenizers import Codec
 from seqgen.training import plan as planning
 from seqgen.training.batches import Transform
 from seqgen.training.device import Compute
-from seqgen.training.language import NextId, set_output_bias
-from seqgen.training.plan import Corpus, Plan, Speed
+from seqgen.training.language import NextTokenObjective, set_output_bias
+from seqgen.training.plan import CorpusStats, Plan, SpeedProbe
 
 _ALPHABET = 1000  # characters, beyond which each is nearly a word
 
-Measures = Callable[[float, Mapping[str, int]], dict[str, float]]  # (nats an id, counts) → the task's own measures
+MetricsFunction = Callable[[float, Mapping[str, int]], dict[str, float]]  # (nats an id, counts) → the task's own measures
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class LanguageData:
     held_out: IdStream | None
     counts: Mapping[str, int]
     key: str
-    measures: Measures
+    loss_metrics: MetricsFunction
     transform: Callable[[int], Transform] | None = None  # from the run's seed
-    variety: float = 1.0  # see `plan.Corpus`
+    variety: float = 1.0  # see `plan.CorpusStats`
 
     @property
     def tokens(self) -> int:
@@ -54,24 +54,24 @@ class LanguageData:
             f"{self.counts['held_out_tokens']:,} held out"
         )
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         return {**self.counts, "cache": self.key}
 
-    def plan(self, options: TrainOptions, compute: Compute, speed: Speed, spent: float) -> Plan:
+    def plan(self, options: TrainOptions, compute: Compute, speed: SpeedProbe, spent: float) -> Plan:
         letters = self.codec.kind in ("char", "byte") and self.codec.seen() <= _ALPHABET
-        corpus = Corpus(self.tokens, self.codec.vocab_size, self.codec.seen(), self.variety, letters)
-        return planning.make(options, corpus, compute, speed, spent)
+        corpus = CorpusStats(self.tokens, self.codec.vocab_size, self.codec.seen(), self.variety, letters)
+        return planning.make_plan(options, corpus, compute, speed, spent)
 
-    def prepare_network(self, network: Network) -> None:
+    def prepare_network(self, network: LanguageModel) -> None:
         set_output_bias(network, self.train)
 
-    def pretraining(self, network: Network, plan: Plan, compute: Compute, seed: int) -> None:
+    def pretraining(self, network: LanguageModel, plan: Plan, compute: Compute, seed: int) -> None:
         """Nothing comes before."""
         return
 
-    def objective(self, network: Network, plan: Plan, compute: Compute, seed: int) -> NextId:
+    def objective(self, network: LanguageModel, plan: Plan, compute: Compute, seed: int) -> NextTokenObjective:
         transform = None if self.transform is None else self.transform(seed)
-        return NextId(
+        return NextTokenObjective(
             network, self.train, self.held_out, compute, self.codec.seen(), plan.batch_size, plan.seq_length, seed,
             transform, plan.blank,
         )  # fmt: skip
@@ -79,10 +79,10 @@ class LanguageData:
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         if val_loss is None or not self.counts["held_out_tokens"]:
             return {}
-        return {"val_loss": val_loss, **self.measures(val_loss, self.counts)}
+        return {"val_loss": val_loss, **self.loss_metrics(val_loss, self.counts)}
 
 
-def copy_weights(network: Network, start: Checkpoint) -> None:
+def copy_weights(network: LanguageModel, start: Checkpoint) -> None:
     """Every weight of `start`; rows for ids that it did not know stay as they were initialised."""
     weights = start.weights()
     with torch.no_grad():
@@ -100,15 +100,15 @@ def cache_key(codec: Codec, preparation: Preparation) -> str:
     return digest.hexdigest()[:32]
 
 
-def from_cache(facts: Mapping[str, Any]) -> tuple[str, IdStream, IdStream | None, dict[str, int]] | None:
-    """Key, ids to train on, ids held out and counts of the data that `facts` were made of; None where the cache no
+def from_cache(metadata: Mapping[str, Any]) -> tuple[str, IdStream, IdStream | None, dict[str, int]] | None:
+    """Key, ids to train on, ids held out and counts of the data that `metadata` were made of; None where the cache no
     longer has them."""
-    key = facts.get("cache")
+    key = metadata.get("cache")
     if not isinstance(key, str) or not key.isalnum():
         return None
-    train = ids.load(place(key, "train"))
-    held_out = ids.load(place(key, "valid"))
-    if train is None or (held_out is None and facts.get("held_out_tokens")):
+    train = ids.load(ids_path(key, "train"))
+    held_out = ids.load(ids_path(key, "valid"))
+    if train is None or (held_out is None and metadata.get("held_out_tokens")):
         return None
-    counts = {name: value for name, value in facts.items() if isinstance(value, int)}
+    counts = {name: value for name, value in metadata.items() if isinstance(value, int)}
     return key, train, held_out, counts

@@ -16,35 +16,35 @@ from seqgen.corpus import ids, split
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError
-from seqgen.model.network import Network
-from seqgen.music.events import steps_in
-from seqgen.music.parts import Losses
+from seqgen.model.network import LanguageModel
+from seqgen.music.events import count_steps
+from seqgen.music.parts import QuantisationStats
 from seqgen.tasks.language import LanguageData, cache_key, copy_weights, from_cache
-from seqgen.tasks.prepared import about, alone, place
-from seqgen.tasks.task import Headline, Preparation
+from seqgen.tasks.prepared import sources_label, locked, ids_path
+from seqgen.tasks.task import HeadlineMetric, Preparation
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.midi import MidiCodec
-from seqgen.tokenizers.midi_files import read_files
+from seqgen.tokenizers.midi_files import read_midi_files
 from seqgen.training.augment import Transposer
 from seqgen.training.batches import Transform
 
 
-class Music:
+class MusicTask:
     """See `task.Task`."""
 
     name: ClassVar[str] = "music"
     tokenizers: ClassVar[tuple[str, ...]] = ("midi",)
-    starts_from: ClassVar[tuple[str, ...]] = ("music",)
-    headline: ClassVar[Headline] = Headline("nats_per_step", "nats/step")
-    exact: ClassVar[bool] = False
+    init_from_tasks: ClassVar[tuple[str, ...]] = ("music",)
+    headline: ClassVar[HeadlineMetric] = HeadlineMetric("nats_per_step", "nats/step")
+    needs_float32: ClassVar[bool] = False
 
     def prepare(self, preparation: Preparation) -> LanguageData:
         options = preparation.options
         if preparation.valid:
             train, held_out = preparation.documents, preparation.valid
         else:
-            train, held_out = split.hold_out_whole(preparation.documents, options.val_fraction)
+            train, held_out = split.hold_out_items(preparation.documents, options.val_fraction)
         if not train:
             raise DataError("nothing is left to train on: --val-fraction holds out everything")
         codec = preparation.codec or (preparation.start.codec if preparation.start else MidiCodec.of(options))
@@ -52,32 +52,32 @@ class Music:
             raise ModelError(f"a model that reads {codec.kind} can't go on with music")
         key = cache_key(codec, preparation)
         held_ids, held_counts = None, {"held_out_tokens": 0, "held_out_steps": 0, "held_out_pieces": 0}
-        with alone(preparation, key):
-            train_ids, train_counts = _encode(preparation, codec, train, place(key, "train"), "train_")
+        with locked(preparation, key):
+            train_ids, train_counts = _encode(preparation, codec, train, ids_path(key, "train"), "train_")
             if held_out:
-                held_ids, held_counts = _encode(preparation, codec, held_out, place(key, "valid"), "held_out_")
+                held_ids, held_counts = _encode(preparation, codec, held_out, ids_path(key, "valid"), "held_out_")
         counts = {**train_counts, **held_counts, "transpose": options.transpose, "stretch": options.stretch}
         return _data(codec, train_ids, held_ids, counts, key)
 
-    def reopen(self, facts: dict[str, Any], codec: Codec) -> LanguageData | None:
-        found = from_cache(facts)
+    def load_cached(self, metadata: dict[str, Any], codec: Codec) -> LanguageData | None:
+        found = from_cache(metadata)
         if found is None or not isinstance(codec, MidiCodec):
             return None
         key, train, held_out, counts = found
         return _data(codec, train, held_out, counts, key)
 
-    def transfer(self, network: Network, start: Checkpoint) -> None:
+    def transfer(self, network: LanguageModel, start: Checkpoint) -> None:
         copy_weights(network, start)
 
-    def network(self, config: NetworkConfig) -> Network:
-        return Network(config)
+    def network(self, config: NetworkConfig) -> LanguageModel:
+        return LanguageModel(config)
 
 
-TASK = Music()
+TASK = MusicTask()
 _SILENT = "it has no notes"  # how the reason begins for a file without anything to learn from
 
 
-def measures(loss: float, counts: Mapping[str, int]) -> dict[str, float]:
+def music_metrics(loss: float, counts: Mapping[str, int]) -> dict[str, float]:
     """Nats an event as nats a step of the grid, without help from the grammar: `evaluate` is a little lower."""
     return {
         "nats_per_event": loss,
@@ -96,7 +96,7 @@ def _data(
     # A piece in another key is not a new piece: eleven keys are worth some three times the music.
     variety = (2 * semitones + 1) ** 0.5
     return LanguageData(
-        codec, train, held_out, counts, key, measures, transform if semitones or percent else None, variety
+        codec, train, held_out, counts, key, music_metrics, transform if semitones or percent else None, variety
     )  # fmt: skip
 
 
@@ -109,12 +109,12 @@ def _encode(
     if stream is None or preparation.options.strict:
         reading = _Reading(preparation, codec, documents)
         parts = (((piece,), True) for piece in reading)
-        stream = ids.build(path, parts, codec.vocab_size, codec.end, about(preparation))
+        stream = ids.build(path, parts, codec.vocab_size, codec.end, sources_label(preparation))
         reading.report()
     pieces = int((np.asarray(stream.ids) == codec.end).sum())
     return stream, {
         f"{prefix}tokens": len(stream) - pieces,
-        f"{prefix}steps": steps_in(stream.ids, codec.vocabulary),
+        f"{prefix}steps": count_steps(stream.ids, codec.vocabulary),
         f"{prefix}pieces": pieces,
     }
 
@@ -126,14 +126,14 @@ class _Reading:
         self._preparation, self._codec, self._documents = preparation, codec, documents
         self._read = self._silent = 0
         self._damaged: list[str] = []
-        self._losses = Losses()
+        self._losses = QuantisationStats()
 
     def __iter__(self) -> Iterator[Ids]:
         strict = self._preparation.options.strict
         files = [(document.name, document.path) for document in self._documents]
         last = [time.monotonic()]
         progress = functools.partial(_progress, self._preparation, last)
-        for result in read_files(self._codec, files, progress):
+        for result in read_midi_files(self._codec, files, progress):
             if not result.why:
                 self._read += 1
                 self._losses.add(result.losses)
@@ -145,7 +145,7 @@ class _Reading:
             else:
                 self._damaged.append(f"{result.name}: {result.why}")
         for document in self._documents:
-            document.must_be_as_it_was()
+            document.verify_unchanged()
         if not self._read and len(files) == 1:
             raise DataError(f"{files[0][0]!r}: {result.why}")
         if not self._read:
@@ -162,10 +162,10 @@ class _Reading:
         if self._damaged:
             parts.append(f"{len(self._damaged):,} damaged ({self._damaged[0]})")
         sentence = f"{count:,} file{'s' * (count != 1)}: {', '.join(parts)}"
-        (self._preparation.warn if self._read < count else self._preparation.tell)(sentence)
+        (self._preparation.warn if self._read < count else self._preparation.report)(sentence)
 
 
 def _progress(preparation: Preparation, last: list[float], done: int, of: int) -> None:
     if time.monotonic() - last[0] > 1:
         last[0] = time.monotonic()
-        preparation.tell(f"reading music: {done:,} of {of:,} files")
+        preparation.report(f"reading music: {done:,} of {of:,} files")

@@ -32,7 +32,7 @@ _VERSION = 1  # of what is kept; rises when the same sources give other ids
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedIds:
     """`counts` has `train_tokens`, `held_out_tokens` and what else the task counts; `said` what was told of the
     sources, as (whether it is a warning, the sentence)."""
 
@@ -44,22 +44,22 @@ class Prepared:
     said: list[tuple[bool, str]] = field(default_factory=list)
 
 
-def folder() -> Path:
+def ids_folder() -> Path:
     """Where the ids of all corpora are."""
     return cache_folder() / "ids"
 
 
-def place(key: str, part: str) -> Path:
+def ids_path(key: str, part: str) -> Path:
     """The ids of a part (`train` or `valid`) of the corpus with that key."""
-    return folder() / f"{key}.{part}.ids"
+    return ids_folder() / f"{key}.{part}.ids"
 
 
-def prepared(preparation: Preparation, task: str, make: Callable[[str], Prepared]) -> Prepared:
+def prepared(preparation: Preparation, task: str, make: Callable[[str], PreparedIds]) -> PreparedIds:
     """What `make` makes of the sources, or made when they were last learnt from; two programs never make it at once.
 
     Args:
         task: its name, and what else tells ids of the same sources and tokenizer apart.
-        make: given the key, writes the ids to `place` and says what they are.
+        make: given the key, writes the ids to `ids_path` and says what they are.
 
     Raises:
         DataError: a source changed meanwhile.
@@ -75,57 +75,57 @@ def prepared(preparation: Preparation, task: str, make: Callable[[str], Prepared
             found = None
     found = found or _load(key)
     if found is None:
-        with alone(preparation, key):
+        with locked(preparation, key):
             found = _load(key)
             if found is None:
                 return _make(preparation, key, make)
     else:
-        cache.tidy(folder() / key)
+        cache.remove_stale_lock(ids_folder() / key)
     for is_warning, sentence in found.said:
-        (preparation.warn if is_warning else preparation.tell)(sentence)
+        (preparation.warn if is_warning else preparation.report)(sentence)
     return found
 
 
-def alone(preparation: Preparation, key: str) -> contextlib.AbstractContextManager[None]:
-    """See `cache.alone`; of the ids with that key."""
+def locked(preparation: Preparation, key: str) -> contextlib.AbstractContextManager[None]:
+    """See `cache.locked`; of the ids with that key."""
     waiting = "waiting for another training, which is preparing the same sources"
-    return cache.alone(folder() / key, lambda: preparation.tell(waiting))
+    return cache.locked(ids_folder() / key, lambda: preparation.report(waiting))
 
 
-def _make(preparation: Preparation, key: str, make: Callable[[str], Prepared]) -> Prepared:
+def _make(preparation: Preparation, key: str, make: Callable[[str], PreparedIds]) -> PreparedIds:
     try:
         made = make(key)
         check_unchanged([*preparation.documents, *preparation.valid])
     except BaseException:  # also Ctrl-C: what is there now, nobody would ever ask for
-        forget(key)
+        remove_ids(key)
         raise
     record = {
         "version": _VERSION,
-        "about": about(preparation),
+        "about": sources_label(preparation),
         "tokenizer": {n: base64.b64encode(data).decode() for n, data in tokenizers.dump(made.codec).items()},
         "counts": made.counts,
         "held_out": made.held_out is not None,
         "said": made.said,
     }
-    write_bytes(folder() / f"{key}{RECORD}", json.dumps(record).encode())
-    return Prepared(made.codec, made.train, made.held_out, made.counts, key, made.said)
+    write_bytes(ids_folder() / f"{key}{RECORD}", json.dumps(record).encode())
+    return PreparedIds(made.codec, made.train, made.held_out, made.counts, key, made.said)
 
 
-def about(preparation: Preparation) -> str:
+def sources_label(preparation: Preparation) -> str:
     """What the ids of these sources are called in the cache: the first names, and how many more there are."""
     names = [document.name for document in [*preparation.documents, *preparation.valid]]
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join("standard input" if name == "-" else name for name in names[:3]) + more
 
 
-def _load(key: str) -> Prepared | None:
+def _load(key: str) -> PreparedIds | None:
     """What is in the cache, whole; otherwise None."""
-    path = folder() / f"{key}{RECORD}"
+    path = ids_folder() / f"{key}{RECORD}"
     record = cache.read_json(path)
     if record.get("version") != _VERSION:
         return None
-    train = ids.load(place(key, "train"))
-    held_out = ids.load(place(key, "valid")) if record.get("held_out") else None
+    train = ids.load(ids_path(key, "train"))
+    held_out = ids.load(ids_path(key, "valid")) if record.get("held_out") else None
     if train is None or (held_out is None and record.get("held_out")):
         return None
     try:
@@ -137,12 +137,12 @@ def _load(key: str) -> Prepared | None:
         return None
     with contextlib.suppress(OSError):
         os.utime(path)  # so that it can be told what was not used for long
-    return Prepared(codec, train, held_out, counts, key, said)
+    return PreparedIds(codec, train, held_out, counts, key, said)
 
 
-def forget(key: str) -> None:
+def remove_ids(key: str) -> None:
     """Removes the ids with that key, the record first."""
-    for path in sorted(folder().glob(f"{key}.*"), key=lambda path: not path.name.endswith(RECORD)):
+    for path in sorted(ids_folder().glob(f"{key}.*"), key=lambda path: not path.name.endswith(RECORD)):
         path.unlink(missing_ok=True)
 
 

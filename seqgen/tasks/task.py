@@ -13,7 +13,7 @@ from seqgen.config import TrainOptions
 from seqgen.corpus.sources import Document, Progress
 from seqgen.training.device import Compute
 from seqgen.training.loop import Objective
-from seqgen.training.plan import Plan, Speed
+from seqgen.training.plan import Plan, SpeedProbe
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Preparation:
     options: TrainOptions
     codec: Any = None  # a Codec, or a Scaler: the tokenizer of a run that goes on, kept as it is
     start: Checkpoint | None = None  # a model to start from: its tokenizer is kept, and extended
-    tell: Callable[[str], None] = lambda _: None  # what is being done, in a few words
+    report: Callable[[str], None] = lambda _: None  # what is being done, in a few words
     warn: Callable[[str], None] = lambda _: None  # something the person should know
     progress: Progress = lambda done, of: None  # bytes of what is being done, as far as they are known
 
 
-class Headline(NamedTuple):
+class HeadlineMetric(NamedTuple):
     """The one measure by which a task's training is followed: its key among the metrics, and its unit in short."""
 
     key: str
@@ -54,11 +54,11 @@ class Data(Protocol):
         """What there is to learn from and what is held out, in a few words."""
         ...
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """For config.json: counts of tokens, characters and bytes, trained on and held out, and the cache's key."""
         ...
 
-    def plan(self, options: TrainOptions, compute: Compute, speed: Speed, spent: float) -> Plan: ...
+    def plan(self, options: TrainOptions, compute: Compute, speed: SpeedProbe, spent: float) -> Plan: ...
 
     def prepare_network(self, network: Any) -> None:
         """Starts what the data can tell a network before training does."""
@@ -80,14 +80,14 @@ class Task(Protocol):
 
     name: ClassVar[str]
     tokenizers: ClassVar[tuple[str, ...]]  # kinds that it can learn with, the default first
-    headline: ClassVar[Headline]
-    exact: ClassVar[bool]  # products in float32 where nobody says otherwise: numbers need more digits than choices
-    starts_from: ClassVar[tuple[str, ...]]  # tasks whose models `--init-from` may name
+    headline: ClassVar[HeadlineMetric]
+    needs_float32: ClassVar[bool]  # products in float32 where nobody says otherwise: numbers need more digits than choices
+    init_from_tasks: ClassVar[tuple[str, ...]]  # tasks whose models `--init-from` may name
 
     def prepare(self, preparation: Preparation) -> Data: ...
 
-    def reopen(self, facts: dict[str, Any], codec: Any) -> Data | None:
-        """The data that `facts` were made of, from the cache; None where the cache no longer has it."""
+    def load_cached(self, metadata: dict[str, Any], codec: Any) -> Data | None:
+        """The data that `metadata` were made of, from the cache; None where the cache no longer has it."""
         ...
 
     def transfer(self, network: Any, start: Checkpoint) -> None:

@@ -19,67 +19,67 @@ from seqgen.config import TOKENIZER_NAMES, NetworkConfig
 from seqgen.corpus import ids, split
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Progress
-from seqgen.corpus.split import Part
+from seqgen.corpus.split import DocumentSpan
 from seqgen.errors import DataError
-from seqgen.model.network import Network
+from seqgen.model.network import LanguageModel
 from seqgen.tasks.language import LanguageData, copy_weights, from_cache
-from seqgen.tasks.prepared import Prepared, about, place, prepared
-from seqgen.tasks.task import Headline, Preparation
+from seqgen.tasks.prepared import PreparedIds, sources_label, ids_path, prepared
+from seqgen.tasks.task import HeadlineMetric, Preparation
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
-from seqgen.tokenizers.codec import cut_stream
-from seqgen.tokenizers.parallel import encode_batches, in_batches
+from seqgen.tokenizers.codec import split_stream
+from seqgen.tokenizers.parallel import encode_batches, batch_by_size
 
-SAMPLED = 80_000_000  # bytes that subwords are learnt from, about: more than their trainer takes in any script
+VOCABULARY_SAMPLE_BYTES = 80_000_000  # bytes that subwords are learnt from, about: more than their trainer takes in any script
 
 
-class Text:
+class TextTask:
     """See `task.Task`."""
 
     name: ClassVar[str] = "text"
     tokenizers: ClassVar[tuple[str, ...]] = TOKENIZER_NAMES
-    starts_from: ClassVar[tuple[str, ...]] = ("text",)
-    headline: ClassVar[Headline] = Headline("bits_per_character", "bits/char")
-    exact: ClassVar[bool] = False
+    init_from_tasks: ClassVar[tuple[str, ...]] = ("text",)
+    headline: ClassVar[HeadlineMetric] = HeadlineMetric("bits_per_character", "bits/char")
+    needs_float32: ClassVar[bool] = False
 
     def prepare(self, preparation: Preparation) -> LanguageData:
         if preparation.valid:
-            train, held_out = split.whole(preparation.documents), split.whole(preparation.valid)
+            train, held_out = split.full_spans(preparation.documents), split.full_spans(preparation.valid)
         else:
             train, held_out = split.hold_out(preparation.documents, preparation.options.val_fraction)
         if not train:
             raise DataError("nothing is left to train on: --val-fraction holds out everything")
 
-        def make(key: str) -> Prepared:
-            preparation.tell("learning the vocabulary")
+        def make(key: str) -> PreparedIds:
+            preparation.report("learning the vocabulary")
             codec = _fit(preparation, train)
-            train_ids, counts = _encode(preparation, codec, train, place(key, "train"), "train_")
+            train_ids, counts = _encode(preparation, codec, train, ids_path(key, "train"), "train_")
             held_ids: IdStream | None = None
             held_counts = {"held_out_tokens": 0, "held_out_characters": 0, "held_out_bytes": 0}
             if held_out:
-                held_ids, held_counts = _encode(preparation, codec, held_out, place(key, "valid"), "held_out_")
-            return Prepared(codec, train_ids, held_ids, {**counts, **held_counts})
+                held_ids, held_counts = _encode(preparation, codec, held_out, ids_path(key, "valid"), "held_out_")
+            return PreparedIds(codec, train_ids, held_ids, {**counts, **held_counts})
 
         found = prepared(preparation, self.name, make)
-        return LanguageData(found.codec, found.train, found.held_out, found.counts, found.key, measures)
+        return LanguageData(found.codec, found.train, found.held_out, found.counts, found.key, text_metrics)
 
-    def reopen(self, facts: dict[str, Any], codec: Codec) -> LanguageData | None:
-        found = from_cache(facts)
+    def load_cached(self, metadata: dict[str, Any], codec: Codec) -> LanguageData | None:
+        found = from_cache(metadata)
         if found is None:
             return None
         key, train, held_out, counts = found
-        return LanguageData(codec, train, held_out, counts, key, measures)
+        return LanguageData(codec, train, held_out, counts, key, text_metrics)
 
-    def transfer(self, network: Network, start: Checkpoint) -> None:
+    def transfer(self, network: LanguageModel, start: Checkpoint) -> None:
         copy_weights(network, start)
 
-    def network(self, config: NetworkConfig) -> Network:
-        return Network(config)
+    def network(self, config: NetworkConfig) -> LanguageModel:
+        return LanguageModel(config)
 
 
-TASK = Text()
+TASK = TextTask()
 
 
-def measures(loss: float, counts: Mapping[str, int]) -> dict[str, float]:
+def text_metrics(loss: float, counts: Mapping[str, int]) -> dict[str, float]:
     """Nats an id as nats and bits a character, and bits a byte."""
     characters = counts["held_out_characters"]
     if not characters:
@@ -112,13 +112,13 @@ class _Passing:
             self._progress(self.bytes, self._total)
 
 
-def _fit(preparation: Preparation, parts: list[Part]) -> Codec:
+def _fit(preparation: Preparation, parts: list[DocumentSpan]) -> Codec:
     if preparation.codec is not None:
         return preparation.codec
     options, start = preparation.options, preparation.start
-    kind = options.tokenizer_kind if start is None else start.codec.kind
+    kind = options.tokenizer_name if start is None else start.codec.kind
     # What changes little with more text is learnt from a part of much; what needs nothing reads nothing.
-    read = split.sample(parts, SAMPLED) if kind == "subword" else [] if kind == "byte" else parts
+    read = split.sample_spans(parts, VOCABULARY_SAMPLE_BYTES) if kind == "subword" else [] if kind == "byte" else parts
     passing = _Passing(preparation.progress, sum(part.size for part in read))
     chunks = itertools.chain.from_iterable(
         itertools.chain(passing.count(part.chunks()), [END_OF_DOCUMENT]) for part in read
@@ -130,14 +130,14 @@ def _fit(preparation: Preparation, parts: list[Part]) -> Codec:
 
 
 def _encode(
-    preparation: Preparation, codec: Codec, parts: list[Part], path: Path, prefix: str
+    preparation: Preparation, codec: Codec, parts: list[DocumentSpan], path: Path, prefix: str
 ) -> tuple[IdStream, dict[str, int]]:
     """Writes the ids of `parts`, and counts."""
     size = sum(part.size for part in parts)
-    preparation.tell(f"encoding {size:,} bytes")
+    preparation.report(f"encoding {size:,} bytes")
     passing = _Passing(preparation.progress, size)
     pieces = _encoded(codec, parts, passing, preparation.options.threads)
-    stream = ids.build(path, pieces, codec.vocab_size, codec.end, about(preparation))
+    stream = ids.build(path, pieces, codec.vocab_size, codec.end, sources_label(preparation))
     return stream, {
         f"{prefix}tokens": len(stream) - len(parts),
         f"{prefix}characters": passing.characters,
@@ -146,7 +146,7 @@ def _encode(
 
 
 def _encoded(
-    codec: Codec, parts: list[Part], passing: _Passing, threads: int | None
+    codec: Codec, parts: list[DocumentSpan], passing: _Passing, threads: int | None
 ) -> Iterator[tuple[Iterator[npt.NDArray[np.integer]], bool]]:
     """The ids of each part in pieces, and whether it ends where its document does (see `ids.build`).
 
@@ -158,13 +158,13 @@ def _encoded(
     def pieces() -> Iterator[bytes]:
         for number, part in enumerate(parts):
             before = passing.bytes
-            for piece in cut_stream(codec, passing.count(part.chunks())):
+            for piece in split_stream(codec, passing.count(part.chunks())):
                 owners.append(number)
                 yield piece
             if passing.bytes - before != part.size:
                 raise DataError(f"{part.document.name!r} changed while it was read; start again when it is whole")
 
-    batches = encode_batches(codec, in_batches(pieces()), threads)
+    batches = encode_batches(codec, batch_by_size(pieces()), threads)
     found = ((owners.popleft(), piece) for batch in batches for piece in batch)
     for number, group in itertools.groupby(found, key=itemgetter(0)):
-        yield (piece for _, piece in group), parts[number].whole_end
+        yield (piece for _, piece in group), parts[number].ends_document

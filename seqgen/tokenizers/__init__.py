@@ -18,15 +18,15 @@ __all__ = [
     "Codec",
     "Decoder",
     "Ids",
-    "Kept",
+    "Saveable",
     "decode",
     "dump",
     "encode_stream",
     "fit",
     "inner_codec",
-    "kind_of",
+    "saved_tokenizer_name",
     "parse",
-    "table_of",
+    "read_tokenizer_json",
 ]
 
 # Kind → where its class lives. By name, so that sentencepiece is imported by those who use it.
@@ -62,7 +62,7 @@ def fit(kind: str, chunks: Iterable[bytes], **options: Any) -> Codec:
     return cast(Codec, codec_class(kind).fit(chunks, **options))
 
 
-class Kept(Protocol):
+class Saveable(Protocol):
     """What a model folder keeps in tokenizer.json and files beside it: a codec, or what else tells how to read."""
 
     def to_dict(self) -> dict[str, Any]: ...
@@ -70,7 +70,7 @@ class Kept(Protocol):
     def files(self) -> dict[str, bytes]: ...
 
 
-def dump(codec: Kept) -> dict[str, bytes]:
+def dump(codec: Saveable) -> dict[str, bytes]:
     """The files of the model folder that hold `codec`, by name."""
     text = json.dumps(codec.to_dict(), ensure_ascii=False, separators=(",", ":"))
     return {"tokenizer.json": text.encode("utf-8", "surrogatepass") + b"\n", **codec.files()}
@@ -78,15 +78,15 @@ def dump(codec: Kept) -> dict[str, bytes]:
 
 def parse(files: Mapping[str, bytes]) -> Codec:
     """The codec that `dump` made `files` of. Raises `ModelError` for anything else."""
-    return cast(Codec, codec_class(kind_of(files)).from_dict(table_of(files), files))
+    return cast(Codec, codec_class(saved_tokenizer_name(files)).from_dict(read_tokenizer_json(files), files))
 
 
-def kind_of(files: Mapping[str, bytes]) -> str:
+def saved_tokenizer_name(files: Mapping[str, bytes]) -> str:
     """The kind that tokenizer.json says it is."""
-    return str(table_of(files)["kind"])
+    return str(read_tokenizer_json(files)["kind"])
 
 
-def table_of(files: Mapping[str, bytes]) -> dict[str, Any]:
+def read_tokenizer_json(files: Mapping[str, bytes]) -> dict[str, Any]:
     """tokenizer.json as it stands. Raises `ModelError` where it is not there, no JSON, or of no kind."""
     if "tokenizer.json" not in files:
         raise ModelError("there is no tokenizer.json")

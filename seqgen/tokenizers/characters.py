@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from seqgen.errors import ModelError
-from seqgen.tokenizers.codec import END_OF_DOCUMENT, Ids, Utf8Decoder, utf8_split
+from seqgen.tokenizers.codec import END_OF_DOCUMENT, Ids, Utf8Decoder, utf8_prefix_length
 
 _CODES = 0x110000
 _ESCAPED = 0xDC00  # "surrogateescape" shows a byte b that is no UTF-8 as the code 0xDC00 + b
@@ -110,7 +110,7 @@ class CharCodec:
         return spelt
 
     def split(self, data: bytes) -> int:
-        return utf8_split(data)
+        return utf8_prefix_length(data)
 
     def decoder(self) -> Utf8Decoder:
         return Utf8Decoder(self._table)

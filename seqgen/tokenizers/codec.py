@@ -100,10 +100,10 @@ def decode(codec: Codec, ids: Iterable[int]) -> bytes:
 
 def encode_stream(codec: Codec, chunks: Iterable[bytes]) -> Iterator[Ids]:
     """Ids of a stream of any length, in pieces, in flat memory; equal to `encode` of the whole where `split` is."""
-    return map(codec.encode, cut_stream(codec, chunks))
+    return map(codec.encode, split_stream(codec, chunks))
 
 
-def cut_stream(codec: Codec, chunks: Iterable[bytes]) -> Iterator[bytes]:
+def split_stream(codec: Codec, chunks: Iterable[bytes]) -> Iterator[bytes]:
     """A stream in pieces that may be encoded each for itself."""
     rest = b""
     for chunk in chunks:
@@ -116,7 +116,7 @@ def cut_stream(codec: Codec, chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def utf8_split(data: bytes) -> int:
+def utf8_prefix_length(data: bytes) -> int:
     """Length of `data` without a UTF-8 character begun at its end."""
     size = len(data)
     for back in range(1, min(4, size) + 1):

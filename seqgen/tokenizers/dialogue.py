@@ -14,7 +14,7 @@ import numpy.typing as npt
 from seqgen.errors import ModelError
 from seqgen.tokenizers.codec import Codec, Decoder, Ids
 
-MOST_SPEAKERS = 26  # as many as there are letters to call them
+MAX_SPEAKERS = 26  # as many as there are letters to call them
 
 
 class DialogueCodec:
@@ -26,8 +26,8 @@ class DialogueCodec:
     kind: ClassVar[str] = "dialogue"
 
     def __init__(self, text: Codec, speakers: int = 2) -> None:
-        if not 2 <= speakers <= MOST_SPEAKERS:
-            raise ModelError(f"a conversation has 2 to {MOST_SPEAKERS} speakers, not {speakers}")
+        if not 2 <= speakers <= MAX_SPEAKERS:
+            raise ModelError(f"a conversation has 2 to {MAX_SPEAKERS} speakers, not {speakers}")
         self.text = text
         self.speakers = speakers
         self.vocab_size = text.vocab_size + speakers
@@ -106,7 +106,7 @@ class _Transcript:
         return same
 
 
-def speakers_of(conversations: Iterable[Sequence[int]]) -> int:
+def count_speakers(conversations: Iterable[Sequence[int]]) -> int:
     """How many speaker tokens these conversations, given as the speakers of their turns, need."""
     most = max((speaker for turns in conversations for speaker in turns), default=1)
-    return min(MOST_SPEAKERS, max(2, most + 1))
+    return min(MAX_SPEAKERS, max(2, most + 1))

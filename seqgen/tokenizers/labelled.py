@@ -33,7 +33,7 @@ class LabelledCodec:
     def encode(self, data: bytes) -> Ids:
         return self.text.encode(data) + np.int32(self.labels)
 
-    def record(self, label: int, data: bytes) -> Ids:
+    def encode_record(self, label: int, data: bytes) -> Ids:
         """Ids of a text that has a label, without `end`."""
         return np.concatenate([np.array([label], dtype=np.int32), self.encode(data)])
 

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seqgen.config import TrainOptions, check, from_json, parse_range
+from seqgen.config import TrainOptions, check, from_json, parse_pitch_range
 from seqgen.errors import ModelError, UserError
 from seqgen.music import grammar, midi
-from seqgen.music.events import Options, Vocabulary
-from seqgen.music.grammar import Walk
-from seqgen.music.parts import Losses
+from seqgen.music.events import VocabularyOptions, EventVocabulary
+from seqgen.music.grammar import GrammarState
+from seqgen.music.parts import QuantisationStats
 from seqgen.music.piece import Piece
 from seqgen.tokenizers.codec import Ids
 
@@ -24,23 +24,23 @@ class MidiCodec:
 
     kind: ClassVar[str] = "midi"
 
-    def __init__(self, options: Options | None = None) -> None:
-        self.options = options or Options()
-        self.vocabulary = Vocabulary(self.options)
+    def __init__(self, options: VocabularyOptions | None = None) -> None:
+        self.options = options or VocabularyOptions()
+        self.vocabulary = EventVocabulary(self.options)
         self.vocab_size = self.vocabulary.size
         self.end = self.vocabulary.id("end")
 
     @classmethod
     def of(cls, options: TrainOptions) -> MidiCodec:
         """The codec that `train` was asked for."""
-        low, high = parse_range(options.pitch_range)
+        low, high = parse_pitch_range(options.pitch_range)
         rising = options.note_order == "rising"
-        return cls(Options(options.grid, options.velocity_bins, options.tracks, low, high, rising))
+        return cls(VocabularyOptions(options.grid, options.velocity_bins, options.tracks, low, high, rising))
 
     @classmethod
     def fit(cls, chunks: Iterable[bytes], **options: Any) -> MidiCodec:
-        """A codec of these fields of `Options`; reads the stream to its end."""
-        return cls(Options(**options)).extend(chunks)
+        """A codec of these fields of `VocabularyOptions`; reads the stream to its end."""
+        return cls(VocabularyOptions(**options)).extend(chunks)
 
     def extend(self, chunks: Iterable[bytes]) -> MidiCodec:
         """The same codec: it has every event there is."""
@@ -48,7 +48,7 @@ class MidiCodec:
             pass
         return self
 
-    def read(self, data: bytes) -> tuple[Piece, Losses]:
+    def read(self, data: bytes) -> tuple[Piece, QuantisationStats]:
         """The piece in a MIDI file, on the grid. Raises `DataError`: why there is none in it."""
         options = self.options
         return midi.read(data, options.grid, options.tracks, options.low, options.high)
@@ -84,7 +84,7 @@ class MidiCodec:
     def from_dict(cls, data: Mapping[str, Any], files: Mapping[str, bytes]) -> MidiCodec:
         kept = {name: value for name, value in data.items() if name not in ("kind", "vocab_size")}
         try:
-            options = from_json(Options, kept)
+            options = from_json(VocabularyOptions, kept)
             check(
                 TrainOptions(
                     grid=options.grid,
@@ -104,8 +104,8 @@ class MidiCodec:
 class MidiDecoder:
     """See `codec.Decoder`. A MIDI file begins with the number of its tracks, so that all of it comes at the end."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._walk = Walk(vocabulary)
+    def __init__(self, vocabulary: EventVocabulary) -> None:
+        self._walk = GrammarState(vocabulary)
 
     def push(self, token: int) -> bytes:
         if not self._walk.ended:

@@ -22,7 +22,7 @@ from typing import IO
 import numpy as np
 
 from seqgen.errors import DataError, SeqgenError
-from seqgen.music.parts import Losses
+from seqgen.music.parts import QuantisationStats
 from seqgen.streams import read_whole
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.midi import MidiCodec
@@ -33,30 +33,30 @@ _AHEAD = 8  # bunches a helper that may wait in memory for their turn
 
 
 @dataclass(frozen=True)
-class Read:
+class MidiReadResult:
     """What a file came to: ids and losses, or why there are none."""
 
     name: str
     ids: Ids
-    losses: Losses
+    losses: QuantisationStats
     why: str = ""
 
 
-def read_file(codec: MidiCodec, name: str, path: Path) -> Read:
+def read_midi_file(codec: MidiCodec, name: str, path: Path) -> MidiReadResult:
     """One file, decompressed if its name says so. Never raises for what is in it."""
     try:
         piece, losses = codec.read(read_whole(path, name))
     except DataError as error:
-        return Read(name, np.empty(0, dtype=np.int32), Losses(), str(error).removeprefix(f"{name!r}: "))
-    return Read(name, codec.spell(piece), losses)
+        return MidiReadResult(name, np.empty(0, dtype=np.int32), QuantisationStats(), str(error).removeprefix(f"{name!r}: "))
+    return MidiReadResult(name, codec.spell(piece), losses)
 
 
-def read_files(
+def read_midi_files(
     codec: MidiCodec,
     files: Sequence[tuple[str, Path]],
     progress: Callable[[int, int], None] = lambda done, of: None,
     workers: int | None = None,
-) -> Iterator[Read]:
+) -> Iterator[MidiReadResult]:
     """The files, given as (name, path), in their order.
 
     Args:
@@ -65,7 +65,7 @@ def read_files(
     count = (os.cpu_count() or 1) if workers is None else workers
     if count < 2 or len(files) <= _ALONE:
         for number, (name, path) in enumerate(files, start=1):
-            yield read_file(codec, name, path)
+            yield read_midi_file(codec, name, path)
             progress(number, len(files))
         return
     with contextlib.ExitStack() as stack:
@@ -74,7 +74,7 @@ def read_files(
         free = list(helpers)
         pool = stack.enter_context(ThreadPoolExecutor(len(helpers)))
 
-        def ask(some: Sequence[tuple[str, Path]]) -> list[Read]:
+        def ask(some: Sequence[tuple[str, Path]]) -> list[MidiReadResult]:
             helper = free.pop()
             try:
                 return _ask(helper, some)
@@ -110,7 +110,7 @@ def _helper(codec: MidiCodec) -> Generator[subprocess.Popen[bytes], None, None]:
         process.wait()
 
 
-def _ask(helper: subprocess.Popen[bytes], files: Sequence[tuple[str, Path]]) -> list[Read]:
+def _ask(helper: subprocess.Popen[bytes], files: Sequence[tuple[str, Path]]) -> list[MidiReadResult]:
     assert helper.stdin is not None and helper.stdout is not None
     results = []
     try:
@@ -121,7 +121,7 @@ def _ask(helper: subprocess.Popen[bytes], files: Sequence[tuple[str, Path]]) -> 
             answer = json.loads(helper.stdout.readline())
             data = helper.stdout.read(answer["bytes"])
             ids = np.frombuffer(data, dtype=np.int32, count=answer["bytes"] // 4)  # a ValueError where some are missing
-            results.append(Read(name, ids, Losses(**answer["losses"]), answer["why"]))
+            results.append(MidiReadResult(name, ids, QuantisationStats(**answer["losses"]), answer["why"]))
     except (OSError, ValueError) as error:
         raise SeqgenError(f"the process that read {files[0][0]!r} died") from error
     return results
@@ -137,7 +137,7 @@ def serve() -> None:
 def _serve(codec: MidiCodec, questions: IO[bytes], answers: IO[bytes]) -> None:
     for line in questions:
         name, path = json.loads(line)
-        found = read_file(codec, name, Path(path))
+        found = read_midi_file(codec, name, Path(path))
         data = found.ids.tobytes()
         head = {"bytes": len(data), "losses": dataclasses.asdict(found.losses), "why": found.why}
         answers.write(json.dumps(head).encode() + b"\n" + data)

@@ -33,7 +33,7 @@ _MOST = 8  # helpers, where nobody says otherwise: each takes some 60 MB
 _PIPE = 100e6  # bytes a second that a pipe to a helper and back carries
 
 
-def in_batches(items: Iterable[bytes]) -> Iterator[list[bytes]]:
+def batch_by_size(items: Iterable[bytes]) -> Iterator[list[bytes]]:
     """Byte strings gathered to batches of about `BATCH` bytes."""
     batch: list[bytes] = []
     size = 0
@@ -47,7 +47,7 @@ def in_batches(items: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield batch
 
 
-def processors() -> int:
+def process_cpu_count() -> int:
     """How many processors this process may use, which in a container are fewer than the machine has."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -70,11 +70,11 @@ def encode_batches(codec: Codec, batches: Iterable[Sequence[bytes]], workers: in
             encoded = [codec.encode(item) for item in batch]
             size, spent = size + sum(map(len, batch)), spent + time.thread_time() - began
             yield encoded
-            if workers is None and size > _TRIED and size < _PIPE * spent and processors() > 1:
+            if workers is None and size > _TRIED and size < _PIPE * spent and process_cpu_count() > 1:
                 break
         else:
             return
-    yield from _in_helpers(codec, batches, workers or min(processors(), _MOST))
+    yield from _in_helpers(codec, batches, workers or min(process_cpu_count(), _MOST))
 
 
 def _in_helpers(codec: Codec, batches: Iterator[Sequence[bytes]], count: int) -> Iterator[Encoded]:

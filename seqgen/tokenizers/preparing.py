@@ -29,7 +29,7 @@ def read_stop_words(path: str | os.PathLike[str]) -> tuple[str, ...]:
     return words
 
 
-class Preparer:
+class TextNormaliser:
     """Bytes of a text to the bytes that a classifier reads."""
 
     def __init__(self, lowercase: bool = False, stop_words: tuple[str, ...] = ()) -> None:

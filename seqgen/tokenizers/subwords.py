@@ -22,7 +22,7 @@ import sentencepiece
 
 from seqgen.errors import DataError, ModelError
 from seqgen.streams import reason
-from seqgen.tokenizers.codec import END_OF_DOCUMENT, Ids, Utf8Decoder, utf8_split
+from seqgen.tokenizers.codec import END_OF_DOCUMENT, Ids, Utf8Decoder, utf8_prefix_length
 
 _SPACE = "\u2581"
 # What SentencePiece would alter; the group is kept by `re.split`.
@@ -158,7 +158,7 @@ class SubwordCodec:
         cut = data.rfind(b"\n") + 1
         if cut or len(data) < 1 << 20:
             return cut
-        return data.rfind(b" ") if b" " in data[1:] else utf8_split(data)
+        return data.rfind(b" ") if b" " in data[1:] else utf8_prefix_length(data)
 
     def decoder(self) -> Utf8Decoder:
         return Utf8Decoder(self._table)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.corpus.ids import IdStream
-from seqgen.music.events import TEMPOS, Vocabulary
+from seqgen.music.events import TEMPOS, EventVocabulary
 
 Ints = npt.NDArray[np.int64]
 
@@ -23,7 +23,7 @@ class Transposer:
         percent: the most that it is played faster or slower.
     """
 
-    def __init__(self, stream: IdStream, vocabulary: Vocabulary, semitones: int, percent: int, seed: int) -> None:
+    def __init__(self, stream: IdStream, vocabulary: EventVocabulary, semitones: int, percent: int, seed: int) -> None:
         ids = np.asarray(stream.ids)
         first = vocabulary.first
         self._note, self._tempo, self._seed = first["note"], first["tempo"], seed

@@ -15,23 +15,23 @@ import numpy.typing as npt
 
 from seqgen.corpus.ids import IdStream
 
-IGNORED = -100  # a target from which nothing is learnt; PyTorch's own default
+IGNORE_INDEX = -100  # a target from which nothing is learnt; PyTorch's own default
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`inputs` and `targets` of shape (time, batch); `fresh`: the lanes jumped, so the carried state is void."""
+    """`inputs` and `targets` of shape (time, batch); `resets_state`: the lanes jumped, so the carried state is void."""
 
     inputs: npt.NDArray[np.int64]
     targets: npt.NDArray[np.int64]
-    fresh: bool
+    resets_state: bool
 
 
 # (ids, their places in the stream, number of the pass) → other ids, all of shape (time, batch): see `augment`.
 Transform = Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
 
 
-class Lanes:
+class LaneBatches:
     """The batches of a stream, by number."""
 
     def __init__(
@@ -45,10 +45,10 @@ class Lanes:
         self._arc = len(stream) // self.batch_size
         self.length = max(1, min(length, self._arc))
         self._seed = seed
-        self.batches_per_pass = -(-self._arc // self.length)
+        self.batches_per_epoch = -(-self._arc // self.length)
 
     def __getitem__(self, number: int) -> Batch:
-        turn, place = divmod(number, self.batches_per_pass)
+        turn, place = divmod(number, self.batches_per_epoch)
         random = np.random.Generator(np.random.Philox(key=np.array([self._seed, turn], dtype=np.uint64)))
         offset = int(random.integers(len(self._stream)))
         start = place * self.length
@@ -60,11 +60,11 @@ class Lanes:
             ids = self._transform(ids, places, turn)
         targets = ids[1:]
         if len(self._stream.false_ends):
-            targets = np.where(self._stream.are_false_ends(places[1:]), IGNORED, targets)
-        return Batch(ids[:-1], targets, fresh=place == 0)
+            targets = np.where(self._stream.is_false_end(places[1:]), IGNORE_INDEX, targets)
+        return Batch(ids[:-1], targets, resets_state=place == 0)
 
 
-def straight(stream: IdStream, batch_size: int, length: int, most: int) -> list[Batch]:
+def sequential_batches(stream: IdStream, batch_size: int, length: int, most: int) -> list[Batch]:
     """The batches of one pass in order, without chance, for validation: `most` ids at the most, from the beginning.
 
     The stream is not a ring here: nothing is predicted across its end.
@@ -77,6 +77,6 @@ def straight(stream: IdStream, batch_size: int, length: int, most: int) -> list[
         stop = min(start + length, arc)
         places = np.arange(start, stop + 1)[:, None] + arc * np.arange(batch_size)
         ids = stream.take(places)
-        targets = np.where(stream.are_false_ends(places[1:]), IGNORED, ids[1:])
-        batches.append(Batch(ids[:-1], targets, fresh=start == 0))
+        targets = np.where(stream.is_false_end(places[1:]), IGNORE_INDEX, ids[1:])
+        batches.append(Batch(ids[:-1], targets, resets_state=start == 0))
     return batches

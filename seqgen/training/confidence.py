@@ -12,24 +12,24 @@ import torch
 from torch import Tensor
 
 from seqgen.corpus.ids import IdStream
-from seqgen.model.network import Network
-from seqgen.training.batches import straight
+from seqgen.model.network import LanguageModel
+from seqgen.training.batches import sequential_batches
 from seqgen.training.device import Compute
 
 _MASKS = 8  # whose mean is asked for
 _LANES, _LENGTH, _IDS = 16, 128, 8_192
-READ = (_MASKS + 1) * _IDS  # ids in all, at most
+CALIBRATION_IDS = (_MASKS + 1) * _IDS  # ids in all, at most
 _LARGEST = 1 << 26  # logits that are kept to choose by (256 MB)
 _LEAST, _MOST, _STEPS = 0.9, 1.6, 36  # temperatures that are tried
 
 
-def temperature(network: Network, stream: IdStream, compute: Compute, seed: int) -> float:
+def fit_temperature(network: LanguageModel, stream: IdStream, compute: Compute, seed: int) -> float:
     """By which the logits of `network` come nearest the mean over its masks: the smallest mean of KL(mean ‖ softmax of
     logits / temperature). 1 where it drops nothing."""
     if not (network.config.dropout or network.config.weight_drop):
         return 1.0
     vocabulary = network.config.vocab_size
-    batches = straight(stream, _LANES, _LENGTH, min(_IDS, max(1024, _LARGEST // vocabulary)))
+    batches = sequential_batches(stream, _LANES, _LENGTH, min(_IDS, max(1024, _LARGEST // vocabulary)))
     if not batches:
         return 1.0
     tried = torch.linspace(_LEAST, _MOST, _STEPS, device=compute.device)
@@ -43,10 +43,10 @@ def temperature(network: Network, stream: IdStream, compute: Compute, seed: int)
             mean = torch.zeros((), device=compute.device)
             network.train()
             for number in range(_MASKS):
-                hidden, states[number] = network(ids, states[number], generator, compute.kind)
+                hidden, states[number] = network(ids, states[number], generator, compute.dtype)
                 mean = mean + network.logits(hidden).softmax(-1) / _MASKS
             network.eval()
-            hidden, states[_MASKS] = network(ids, states[_MASKS], kind=compute.kind)
+            hidden, states[_MASKS] = network(ids, states[_MASKS], dtype=compute.dtype)
             costs += _cross_entropies(mean, network.logits(hidden), tried)
     return round(float(tried[costs.argmin()]), 2)
 
@@ -57,7 +57,7 @@ def _cross_entropies(mean: Tensor, logits: Tensor, tried: Tensor) -> Tensor:
     return torch.stack([(logits / t).logsumexp(-1).sum() - expected / t for t in tried])
 
 
-def soften(network: Network, temperature: float) -> bool:
+def apply_temperature(network: LanguageModel, temperature: float) -> bool:
     """Divides the logits of `network` by `temperature`, in its output layer. False where that can't be done: its
     weights are the embedding's."""
     weight = network.projection if network.output_weight is None else network.output_weight

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.generation.bands import needed
+from seqgen.generation.bands import conformity_scores
 
 Floats = npt.NDArray[np.float32]
 
@@ -21,7 +21,7 @@ _FEWEST_APART = 20.0  # windows side by side that the correction for few of them
 _NARROW, _WIDE = 0.1, 10.0  # limits of a factor
 
 
-def widening(
+def widening_factors(
     quantiles: Floats, truth: Floats, observed: npt.NDArray[np.bool_], levels: Sequence[float], apart: float = 1.0
 ) -> Floats:
     """The factor by which each quantile's distance from the median is multiplied.
@@ -46,7 +46,7 @@ def widening(
     for place in range(middle):
         other = len(levels) - 1 - place
         share = min(1.0, (levels[other] - levels[place]) / 100 * (side_by_side + 1) / side_by_side)
-        scores = np.where(observed, needed(quantiles, truth, place), np.nan)
+        scores = np.where(observed, conformity_scores(quantiles, truth, place), np.nan)
         result[:, place] = result[:, other] = _factors(scores, share, horizon)
     return result
 

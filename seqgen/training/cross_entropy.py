@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqgen.model.network import Network
-from seqgen.training.batches import IGNORED
+from seqgen.model.network import LanguageModel
+from seqgen.training.batches import IGNORE_INDEX
 
 _FUSED_FROM = 1000  # ids: a smaller vocabulary's logits are small enough to be kept
 _NUMBERS = 1 << 21  # logits worked on at a time: 8 MiB of them fit into a cache
@@ -24,9 +24,9 @@ _NUMBERS = 1 << 21  # logits worked on at a time: 8 MiB of them fit into a cache
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, ignored: int) -> Tensor:
-        kind = hidden.dtype
-        exact = torch.promote_types(kind, torch.float32)
-        narrow, shift = weight.to(kind), bias.to(kind)
+        dtype = hidden.dtype
+        exact = torch.promote_types(dtype, torch.float32)
+        narrow, shift = weight.to(dtype), bias.to(dtype)
         counted = targets != ignored
         everything = bool(counted.all())
         share = 1 / counted.sum().clamp(min=1).to(exact)
@@ -42,14 +42,14 @@ class _Fused(torch.autograd.Function):
             # A float's smallest number, so that what is impossible costs much and not infinitely much.
             costs = shares.gather(1, place)[:, 0].clamp(min=torch.finfo(exact).tiny).log_()
             total -= (costs * counts).sum()
-            grad = shares.scatter_add_(1, place, shares.new_full((len(shares), 1), -1.0)).to(kind)
+            grad = shares.scatter_add_(1, place, shares.new_full((len(shares), 1), -1.0)).to(dtype)
             if not everything:
                 grad *= counts[:, None]
             torch.mm(grad, narrow, out=hidden_grad[part])
             weight_grad += torch.mm(grad.T, some)
             bias_grad += torch.mv(grad.T, grad.new_ones(len(grad)))
         gradients = (
-            hidden_grad * share.to(kind),
+            hidden_grad * share.to(dtype),
             (weight_grad * share).to(weight.dtype),
             (bias_grad * share).to(bias.dtype),
         )
@@ -74,11 +74,11 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: 
     return result
 
 
-def language_loss(network: Network, hidden: Tensor, targets: Tensor, seen: int | None = None) -> Tensor:
+def language_loss(network: LanguageModel, hidden: Tensor, targets: Tensor, seen: int | None = None) -> Tensor:
     """The mean cost in nats of `targets`, shape (time, batch), where the top layer gave `hidden`, shape (time, batch,
     units); among the first `seen` ids or all."""
     if (seen or network.config.vocab_size) >= _FUSED_FROM:
-        top, weight, bias = network.output(hidden.flatten(0, 1), seen)
-        return linear_cross_entropy(top, weight, bias, targets.flatten(), IGNORED)
+        top, weight, bias = network.output_layer(hidden.flatten(0, 1), seen)
+        return linear_cross_entropy(top, weight, bias, targets.flatten(), IGNORE_INDEX)
     logits = network.logits(hidden, seen)
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE_INDEX)

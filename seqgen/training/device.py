@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 
 from seqgen.errors import UserError
-from seqgen.tokenizers.parallel import processors
-from seqgen.training.world import ALONE, World
+from seqgen.tokenizers.parallel import process_cpu_count
+from seqgen.training.world import SINGLE_PROCESS, World
 
 
 @dataclass(frozen=True)
@@ -19,16 +19,16 @@ class Compute:
     """The device, the type of the matrix products (weights, sums and states stay float32), and with whom."""
 
     device: torch.device
-    kind: torch.dtype
-    world: World = ALONE
+    dtype: torch.dtype
+    world: World = SINGLE_PROCESS
 
     @property
     def precision(self) -> str:
-        return "bf16" if self.kind == torch.bfloat16 else "fp32"
+        return "bf16" if self.dtype == torch.bfloat16 else "fp32"
 
 
 def choose(
-    device: str = "auto", precision: str = "auto", threads: int | None = None, world: World = ALONE
+    device: str = "auto", precision: str = "auto", threads: int | None = None, world: World = SINGLE_PROCESS
 ) -> Compute:
     """The best there is, or what was asked for. Processes that share a machine share its processors, and have a GPU
     each.
@@ -40,7 +40,7 @@ def choose(
     if threads is not None:
         torch.set_num_threads(threads)
     else:
-        torch.set_num_threads(max(1, processors() // world.neighbours))
+        torch.set_num_threads(max(1, process_cpu_count() // world.local_world_size))
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         device = next(name for name in ("cuda", "mps", "cpu") if available[name])
@@ -55,9 +55,9 @@ def choose(
 
 def own_gpu(world: World, there: int) -> int:
     """The number of the GPU that is this process's, of so many in this machine. Raises `UserError` for too few."""
-    if world.neighbours > there:
+    if world.local_world_size > there:
         raise UserError(
-            f"{world.neighbours} processes on a machine with {there} GPU{'s' * (there > 1)}: start one for each "
+            f"{world.local_world_size} processes on a machine with {there} GPU{'s' * (there > 1)}: start one for each "
             "(torchrun --nproc-per-node), or give --device cpu"
         )
     return world.local_rank

@@ -7,18 +7,18 @@ from typing import Any
 import torch
 
 from seqgen.model.generative import GenerativeClassifier
-from seqgen.training.labelled import LabelledIds, mixture
-from seqgen.training.language import NextId
+from seqgen.training.labelled import LabelledIds, fit_mixture_weights
+from seqgen.training.language import NextTokenObjective
 
 _MOST_IDS = 60_000  # read to calibrate, all labels counted: a second or two
 
 
-class LabelledNextId(NextId):
-    """See `NextId`. At every validation some held-out texts are sorted, which calibrates the model that is saved."""
+class GenerativeObjective(NextTokenObjective):
+    """See `NextTokenObjective`. At every validation some held-out texts are sorted, which calibrates the model that is saved."""
 
-    def __init__(self, *given: Any, held: LabelledIds | None, end: int) -> None:
+    def __init__(self, *given: Any, held_out_texts: LabelledIds | None, end: int) -> None:
         super().__init__(*given)
-        self._held = held
+        self._held = held_out_texts
         self._end = end
 
     def validate(self) -> float | None:
@@ -32,15 +32,15 @@ class LabelledNextId(NextId):
             ids += (len(self._held.text(count)) + 2) * len(network.config.labels)
             count += 1
         texts = [self._held.text(number) for number in range(count)]
-        found = network.log_likelihoods(texts, self._end, self._compute.kind).clone()  # no longer of inference mode
+        found = network.log_likelihoods(texts, self._end, self._compute.dtype).clone()  # no longer of inference mode
         targets = torch.from_numpy(self._held.targets[:count]).to(found.device)
-        mix, shift = mixture([found], targets, False, network.prior)
+        mix, shift = fit_mixture_weights([found], targets, False, network.prior)
         with torch.no_grad():
             network.mix.copy_(mix.clamp(min=0))
             network.shift.copy_(shift)
             logits = network.calibrated(found)
             right = logits.argmax(1) == targets.argmax(1)
-            self.measures = {
+            self.metrics = {
                 "accuracy": float(right.float().mean()),
                 "log_loss": float(torch.nn.functional.cross_entropy(logits, targets)),
             }

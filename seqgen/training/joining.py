@@ -19,14 +19,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from seqgen.errors import ElsewhereError, SeqgenError, TrainingError, UserError
+from seqgen.errors import PeerProcessError, SeqgenError, TrainingError, UserError
 
 if TYPE_CHECKING:
     from seqgen.training.world import World
 
-# Heavy imports are inside functions: every command asks `launched` who may speak.
+# Heavy imports are inside functions: every command asks `read_launch` who may speak.
 
-STEP = datetime.timedelta(minutes=30)  # until a machine that says nothing more is given up; one that dies is noticed
+STEP_TIMEOUT = datetime.timedelta(minutes=30)  # until a machine that says nothing more is given up; one that dies is noticed
 _HOURS = datetime.timedelta(days=1)  # for what rank 0 may do alone, such as reading a large corpus
 _MEETING = datetime.timedelta(minutes=10)  # for all to start
 _ROLL_CALL = 1.0  # seconds until whoever has not noticed that a run is over is taken for the one that is gone
@@ -36,15 +36,15 @@ _PLACE = re.compile(r"\[\S+:\d+\] ")  # in the source of gloo, with which its me
 
 @dataclass(frozen=True)
 class Launch:
-    """What torchrun tells a process: its number among all, and among the `neighbours` that share its machine."""
+    """What torchrun tells a process: its number among all, and among the `local_world_size` that share its machine."""
 
     rank: int
     size: int
     local_rank: int
-    neighbours: int
+    local_world_size: int
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> Launch | None:
+def read_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
     """What torchrun said, or None without it. Raises `UserError` where that is no number."""
     if not all(environment.get(name) for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR")):
         return None
@@ -66,19 +66,19 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launch | None:
     )
 
 
-def may_speak() -> bool:
+def may_report() -> bool:
     """Whether this process is the one to say what is wrong with a command: wrong for one, it is wrong for all, until
-    they have met. From then on `joined` sees to it that one speaks."""
+    they have met. From then on `join_world` sees to it that one speaks."""
     if "seqgen.training.world" in sys.modules:
         return True
     with contextlib.suppress(UserError):
-        launch = launched()
+        launch = read_launch()
         return launch is None or launch.rank == 0
     return True
 
 
 @contextlib.contextmanager
-def joined(cuda: bool = False, patience: datetime.timedelta = STEP) -> Iterator[World]:
+def join_world(cuda: bool = False, timeout: datetime.timedelta = STEP_TIMEOUT) -> Iterator[World]:
     """The world of this process, alone or with others, until the context ends.
 
     Args:
@@ -91,7 +91,7 @@ def joined(cuda: bool = False, patience: datetime.timedelta = STEP) -> Iterator[
     """
     from seqgen.training.world import World
 
-    launch = launched()
+    launch = read_launch()
     if launch is None or (launch.size == 1 and not _has_agent()):
         yield World()
         return
@@ -108,18 +108,18 @@ def joined(cuda: bool = False, patience: datetime.timedelta = STEP) -> Iterator[
             store = PrefixStore(f"seqgen/{_session(common, launch)}", common)
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if cuda else "gloo", store=PrefixStore("group", store), rank=launch.rank,
-                world_size=launch.size, timeout=patience,
+                world_size=launch.size, timeout=timeout,
             )  # fmt: skip
             patient = dist.new_group(backend="gloo", timeout=_HOURS)
     except (RuntimeError, ValueError) as error:
         why = " ".join(str(error).split())[:200]
         raise TrainingError(f"rank {launch.rank} could not meet the other processes of this run: {why}") from error
     if launch.size == 1:
-        yield World(run=run)
+        yield World(run_id=run)
         return
     fate = _Fate(launch, store)
     try:
-        yield World(launch.rank, launch.size, launch.local_rank, launch.neighbours, patient, run)
+        yield World(launch.rank, launch.size, launch.local_rank, launch.local_world_size, patient, run)
     except BaseException as error:
         told = fate.ending(error)
         if told is error:
@@ -141,7 +141,7 @@ def _run(common: Any) -> str:
 
 
 @functools.cache
-def life() -> str:
+def process_token() -> str:
     """A name for this process, which no other has."""
     return secrets.token_hex(8)
 
@@ -182,14 +182,14 @@ class _Fate:
 
     def ending(self, error: BaseException) -> BaseException:
         """What this process has to raise where `error` came up: one process of all speaks."""
-        from seqgen.training.world import LostError
+        from seqgen.training.world import PeerLostError
 
-        if isinstance(error, LostError):
+        if isinstance(error, PeerLostError):
             return self._lost(error)
         if self._launch.rank and not isinstance(error, KeyboardInterrupt):
             self._give_precedence()
         if not self._is_first_to("fail") and not isinstance(error, KeyboardInterrupt):
-            return ElsewhereError("another process of this run failed, and says why")
+            return PeerProcessError("another process of this run failed, and says why")
         if isinstance(error, SeqgenError) and self._launch.rank:
             return type(error)(f"{error} (rank {self._launch.rank}, on {self._here})")
         return error
@@ -203,7 +203,7 @@ class _Fate:
     def _lost(self, error: Exception) -> SeqgenError:
         time.sleep(0.1)  # for one that failed to say so
         if self._has("fail") or not self._is_first_to("miss"):
-            return ElsewhereError("another process of this run ended it")
+            return PeerProcessError("another process of this run ended it")
         return TrainingError(
             f"{self._missing()} is gone, and the run ends with it; what was saved stands, and --resume goes on "
             f"({_PLACE.sub('', str(error)).partition('. ')[0][:90]})"

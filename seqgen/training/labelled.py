@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqgen.corpus.ids import Shown
-from seqgen.model.classifier import Classifier, lay_out, stretches
-from seqgen.model.masks import Chance, Part
+from seqgen.corpus.ids import PageReleaser
+from seqgen.model.classifier import Classifier, chunk_texts, chunk_counts
+from seqgen.model.masks import MaskRng, LaneRange
 from seqgen.training.device import Compute
-from seqgen.training.wide import cross_entropy
+from seqgen.training.wide import classification_loss
 
 _LONGEST = 4096  # ids of a text that are learnt from
 _WINDOW = 320  # ids: of a longer text a window is labelled, another one each time that it is met
@@ -31,7 +31,7 @@ class LabelledIds:
     ids: npt.NDArray[np.unsignedinteger]
     starts: npt.NDArray[np.int64]
     targets: npt.NDArray[np.float32]
-    _shown: Shown = field(default_factory=Shown, compare=False, repr=False)
+    _releaser: PageReleaser = field(default_factory=PageReleaser, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -39,7 +39,7 @@ class LabelledIds:
     def text(self, number: int) -> npt.NDArray[np.unsignedinteger]:
         """The ids of a text; of one without any, a lone zero."""
         found = self.ids[self.starts[number] : self.starts[number + 1]]
-        self._shown.add(self.ids, len(found))
+        self._releaser.add(self.ids, len(found))
         return found if len(found) else np.zeros(1, dtype=self.ids.dtype)
 
     @property
@@ -49,7 +49,7 @@ class LabelledIds:
 
     @property
     def read_lengths(self) -> npt.NDArray[np.int64]:
-        """Ids of each text as its words are learnt from: see `cut`."""
+        """Ids of each text as its words are learnt from: see `truncate`."""
         return self.lengths.clip(1, _LONGEST)
 
     @property
@@ -60,7 +60,7 @@ class LabelledIds:
         return np.minimum(lengths, np.maximum(_WINDOW, -(-lengths // 2))).clip(1, _LONGEST)
 
 
-class Labelling:
+class ClassificationObjective:
     """Cross-entropy of the labels (see `loop.Objective`). What is validated is the mixture of both models, which is
     fitted there: the model that is saved is calibrated."""
 
@@ -69,7 +69,7 @@ class Labelling:
         network: Classifier,
         train: LabelledIds,
         held_out: LabelledIds | None,
-        held_out_wide: Tensor | None,
+        held_out_linear: Tensor | None,
         compute: Compute,
         batch_size: int,
         seed: int,
@@ -85,14 +85,14 @@ class Labelling:
         self.network = network
         self._train = train
         self._held_out = held_out
-        self._wide = held_out_wide
+        self._wide = held_out_linear
         self._compute = compute
         self._batch_size = max(1, min(batch_size, len(train)))
         self.steps_per_epoch = -(-len(train) // self._batch_size)
         self._seed = seed
         self._smoothing = smoothing
         self._weights = None if weights is None else torch.from_numpy(weights).to(compute.device)
-        self.measures: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
 
     def batch(self, step: int) -> npt.NDArray[np.int64]:
         """Which texts batch `step` has: a pure function of the number and the seed."""
@@ -111,15 +111,15 @@ class Labelling:
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
         chosen, stretch = self.batch(step), self.network.config.stretch
-        texts = self._compute.world.part(len(chosen))
-        mine, lengths = chosen[texts.own], self._train.window_lengths[chosen]
-        ids, sizes, owners = (
+        texts = self._compute.world.lane_range(len(chosen))
+        mine, lengths = chosen[texts.as_slice], self._train.window_lengths[chosen]
+        ids, sizes, text_indices = (
             torch.from_numpy(array).to(self._compute.device)
-            for array in lay_out(self._windows(step, chosen, lengths)[texts.own], stretch)
+            for array in chunk_texts(self._windows(step, chosen, lengths)[texts.as_slice], stretch)
         )
-        columns = Chance(generator, columns_of(texts, lengths, stretch))
-        summaries = self.network.summaries(ids, sizes, columns, self._compute.kind)
-        logits = self.network.label(summaries, sizes, owners, len(mine), Chance(generator, texts))
+        columns = MaskRng(generator, chunk_range(texts, lengths, stretch))
+        summaries = self.network.summaries(ids, sizes, columns, self._compute.dtype)
+        logits = self.network.logits_from_summaries(summaries, sizes, text_indices, len(mine), MaskRng(generator, texts))
         loss = self._cost(logits, torch.from_numpy(self._train.targets[mine]).to(self._compute.device))
         share = self._worth(mine) / self._worth(chosen) if texts.counted else 0.0
         return loss if share == 1 else loss * share, int(lengths.sum())
@@ -163,8 +163,8 @@ class Labelling:
             return None
         place = self._compute.device
         with torch.inference_mode():
-            deep = self.network.read(
-                [self._held_out.text(number) for number in range(len(self._held_out))], self._compute.kind
+            deep = self.network.predict_logits(
+                [self._held_out.text(number) for number in range(len(self._held_out))], self._compute.dtype
             )
         targets = torch.from_numpy(self._held_out.targets).to(place)
         deep = deep.clone()  # no longer of inference mode
@@ -172,35 +172,35 @@ class Labelling:
         multi = self.network.config.multi
         fit_mixture(self.network, deep, wide, targets)
         with torch.no_grad():
-            mixed = self.network.mixed(deep, wide)
-            loss = float(cross_entropy(multi)(mixed, targets))
-            self.measures = {
-                "accuracy": _accuracy(mixed, targets, multi),
+            combined_logits = self.network.combined_logits(deep, wide)
+            loss = float(classification_loss(multi)(combined_logits, targets))
+            self.metrics = {
+                "accuracy": _accuracy(combined_logits, targets, multi),
                 "accuracy_deep": _accuracy(deep, targets, multi),
             }
             if wide is not None:
-                self.measures["accuracy_wide"] = _accuracy(wide, targets, multi)
+                self.metrics["accuracy_wide"] = _accuracy(wide, targets, multi)
         return loss
 
-    def carried(self) -> dict[str, Tensor]:
+    def carried_state(self) -> dict[str, Tensor]:
         return {} if self._wide is None else {"wide": self._wide}
 
-    def carry(self, tensors: dict[str, Tensor]) -> None:
+    def load_carried_state(self, tensors: dict[str, Tensor]) -> None:
         self._wide = tensors.get("wide", self._wide)
 
 
-def cut(ids: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
+def truncate(ids: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
     """A text as it is learnt from: of a very long one the beginning and the end."""
     if len(ids) <= _LONGEST:
         return ids
     return np.concatenate([ids[: _LONGEST // 2], ids[-_LONGEST // 2 :]])
 
 
-def columns_of(texts: Part, lengths: npt.NDArray[np.int64], stretch: int) -> Part:
+def chunk_range(texts: LaneRange, lengths: npt.NDArray[np.int64], stretch: int) -> LaneRange:
     """Which stretches are those of some of the texts, in the layout of all of them, whose lengths these are."""
-    ends = np.cumsum(stretches(lengths, stretch))
+    ends = np.cumsum(chunk_counts(lengths, stretch))
     first = int(ends[texts.first - 1]) if texts.first else 0
-    return Part(first, int(ends[texts.stop - 1]), int(ends[-1]), texts.counted)
+    return LaneRange(first, int(ends[texts.stop - 1]), int(ends[-1]), texts.counted)
 
 
 def _accuracy(logits: Tensor, targets: Tensor, multi: bool) -> float:
@@ -217,21 +217,21 @@ def fit_mixture(network: Classifier, deep: Tensor, wide: Tensor | None, targets:
     """
     parts = [deep] if wide is None else [deep, wide]
     multi = network.config.multi
-    mix, shift = mixture(parts, targets, multi)
+    mix, shift = fit_mixture_weights(parts, targets, multi)
     if len(parts) > 1 and (mix < 0).any():
         kept = int(mix.argmax())
         mix = torch.zeros_like(mix)
-        mix[kept : kept + 1], shift = mixture([parts[kept]], targets, multi)
+        mix[kept : kept + 1], shift = fit_mixture_weights([parts[kept]], targets, multi)
     with torch.no_grad():
         network.mix.zero_()
         network.mix[: len(parts)] = mix.clamp(min=0)
         network.shift.copy_(shift)
 
 
-def mixture(parts: list[Tensor], targets: Tensor, multi: bool, prior: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
+def fit_mixture_weights(parts: list[Tensor], targets: Tensor, multi: bool, prior: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
     """A weight for each part, and a shift for each label, to be added to `prior`. Convex: L-BFGS finds the one
     solution."""
-    loss = cross_entropy(multi)
+    loss = classification_loss(multi)
     mix = torch.full((len(parts),), 1 / len(parts), device=targets.device, requires_grad=True)
     shift = torch.zeros(targets.shape[1], device=targets.device, requires_grad=True)
     optimiser = torch.optim.LBFGS([mix, shift], max_iter=100, line_search_fn="strong_wolfe")

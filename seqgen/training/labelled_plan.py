@@ -12,10 +12,10 @@ import torch.nn.functional as F
 
 from seqgen.config import ClassifierConfig, TrainOptions, parse_duration
 from seqgen.errors import DataError
-from seqgen.model.classifier import Classifier, lay_out
+from seqgen.model.classifier import Classifier, chunk_texts
 from seqgen.model.layout import parameter_count
 from seqgen.training.device import Compute
-from seqgen.training.plan import DEFAULT_SECONDS, Plan, saving, steps_for
+from seqgen.training.plan import DEFAULT_SECONDS, Plan, saving_seconds, steps_for_epochs
 from seqgen.training.schedule import Schedule
 
 _SIZES = (32, 64, 128, 192, 256, 384, 512)
@@ -34,7 +34,7 @@ _READING_DECAY, _READING_UNFREEZE = 1.5, 0.1  # `--layer-decay` and `--unfreeze`
 
 
 @dataclass(frozen=True)
-class LabelledCorpus:
+class LabelledCorpusStats:
     """What the plan needs to know of the data. `labelled`: tokens that a pass over the labels reads; `features`:
     n-grams that the linear model knows."""
 
@@ -49,7 +49,7 @@ class LabelledCorpus:
     stop_words: tuple[str, ...] = ()
 
 
-def make(options: TrainOptions, corpus: LabelledCorpus, compute: Compute, spent: float) -> Plan:
+def make_plan(options: TrainOptions, corpus: LabelledCorpusStats, compute: Compute, spent: float) -> Plan:
     """Settles everything. `spent`: seconds of the budget that are gone already.
 
     Raises:
@@ -64,7 +64,7 @@ def make(options: TrainOptions, corpus: LabelledCorpus, compute: Compute, spent:
     passes = options.epochs or (options.steps * batch_size / corpus.texts if options.steps else 0.0)
     network, rate = _size(options, corpus, compute, seconds, passes if counted else None, batch_size)
     tokens_a_step = max(1, corpus.labelled * batch_size // corpus.texts)
-    steps = options.steps if options.epochs is None else steps_for(options.epochs, corpus.texts, batch_size)
+    steps = options.steps if options.epochs is None else steps_for_epochs(options.epochs, corpus.texts, batch_size)
     if not counted:
         useful = (_MOST_PASSES if asked is not None else _DEFAULT_PASSES) * corpus.labelled / rate
         seconds = min(seconds, max(_LEAST_SECONDS, useful))
@@ -75,7 +75,7 @@ def make(options: TrainOptions, corpus: LabelledCorpus, compute: Compute, spent:
         learning_rate=options.learning_rate or _learning_rate(network, batch_size),
         warmup=options.warmup,
         steps=steps,
-        seconds=None if steps is not None else seconds - saving(network, seconds),
+        seconds=None if steps is not None else seconds - saving_seconds(network, seconds),
         patience=options.patience,
         grad_clip=options.grad_clip,
         weight_decay=options.weight_decay,
@@ -91,7 +91,7 @@ def make(options: TrainOptions, corpus: LabelledCorpus, compute: Compute, spent:
     return Plan(network, second, batch_size, min(network.stretch, max(1, tokens_a_step)), first)
 
 
-def _reads_first(network: ClassifierConfig, corpus: LabelledCorpus, tokens: float) -> bool:
+def _reads_first(network: ClassifierConfig, corpus: LabelledCorpusStats, tokens: float) -> bool:
     """Whether the network should learn words before labels, where so many ids could be read with labels in all: where
     there is much to read and time for some passes over it."""
     enough = _READING_SHARE * tokens * _READING_SPEED >= _READING_PASSES * corpus.tokens
@@ -126,7 +126,7 @@ def _learning_rate(network: ClassifierConfig, batch_size: int) -> float:
 
 def _size(
     options: TrainOptions,
-    corpus: LabelledCorpus,
+    corpus: LabelledCorpusStats,
     compute: Compute,
     seconds: float,
     passes: float | None,
@@ -159,7 +159,7 @@ def _size(
     return reader or best
 
 
-def _network(options: TrainOptions, corpus: LabelledCorpus, size: int) -> ClassifierConfig:
+def _network(options: TrainOptions, corpus: LabelledCorpusStats, size: int) -> ClassifierConfig:
     rnn_size = options.rnn_size or size
     return ClassifierConfig(
         vocab_size=corpus.vocab_size,
@@ -198,15 +198,15 @@ def _speed(network: ClassifierConfig, compute: Compute, batch_size: int, length:
     random = np.random.Generator(np.random.Philox(key=0))
     own = -(-batch_size // compute.world.size)
     texts = [random.integers(network.vocab_size, size=min(length, 2000)) for _ in range(own)]
-    laid = lay_out(texts, network.stretch)
+    laid = chunk_texts(texts, network.stretch)
     best = float("inf")
     for _ in range(3):  # the best of them: something else may be running for a moment
         began = time.perf_counter()
-        logits = model.deep(laid, len(texts), generator, compute.kind)
+        logits = model.network_logits(laid, len(texts), generator, compute.dtype)
         loss = F.cross_entropy(logits, torch.zeros(len(texts), dtype=torch.long, device=logits.device))
         loss.backward()  # type: ignore[no-untyped-call]
         float(loss.detach())
         best = min(best, time.perf_counter() - began)
     ids = int(laid.lengths.sum()) * batch_size / own
-    seconds = best + compute.world.exchange(parameter_count(network))
+    seconds = best + compute.world.all_reduce_seconds(parameter_count(network))
     return 0.85 * ids / seconds  # optimiser, batches and validation take the rest

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.corpus.ids import IdStream
-from seqgen.model.masks import Chance, Part, kept
-from seqgen.model.network import Network, States, detach
-from seqgen.training.batches import IGNORED, Batch, Lanes, Transform, straight
+from seqgen.model.masks import MaskRng, LaneRange, keep_mask
+from seqgen.model.network import LanguageModel, LayerStates, detach
+from seqgen.training.batches import IGNORE_INDEX, Batch, LaneBatches, Transform, sequential_batches
 from seqgen.training.cross_entropy import language_loss
 from seqgen.training.device import Compute
 
@@ -18,12 +18,12 @@ _MOST_LOGITS = 1 << 24  # of a validation at a time: 64 MiB, and as much again f
 MOST_VALIDATION = 200_000  # ids: enough for the third decimal, and a few seconds
 
 
-class NextId:
+class NextTokenObjective:
     """Cross-entropy of the next id along lanes, the state carried from batch to batch (see `loop.Objective`)."""
 
     def __init__(
         self,
-        network: Network,
+        network: LanguageModel,
         train: IdStream,
         held_out: IdStream | None,
         compute: Compute,
@@ -37,26 +37,26 @@ class NextId:
         """`blank`: share of the ids in whose place nothing is read, while all are predicted (data noising with blanks;
         Xie et al., 2017): what a text could be learnt by heart from is never there whole."""
         self.network = network
-        self._lanes = Lanes(train, batch_size, seq_length, seed, transform)
-        self.steps_per_epoch = self._lanes.batches_per_pass
-        self.measures: dict[str, float] = {}
+        self._lanes = LaneBatches(train, batch_size, seq_length, seed, transform)
+        self.steps_per_epoch = self._lanes.batches_per_epoch
+        self.metrics: dict[str, float] = {}
         self._validation: list[Batch] = []
         if held_out is not None and len(held_out) > 2:
-            self._validation = straight(held_out, 32, 256, MOST_VALIDATION)
+            self._validation = sequential_batches(held_out, 32, 256, MOST_VALIDATION)
         self._compute = compute
         self._seen, self._blank = seen, blank
-        self._states: States | None = None
-        self._part = compute.world.part(self._lanes.batch_size)
+        self._states: LayerStates | None = None
+        self._part = compute.world.lane_range(self._lanes.batch_size)
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
         batch = self._lanes[step]
         mine, share = _part(batch, self._part)
-        if batch.fresh or self._states is None:
+        if batch.resets_state or self._states is None:
             self._states = self.network.initial(mine.inputs.shape[1])
         inputs, targets = self._tensors(mine)
-        chance = Chance(generator, self._part)
-        blank = ~kept(inputs, self._blank, chance, lanes=1) if self._blank else None
-        hidden, states = self.network(inputs, self._states, chance, self._compute.kind, blank)
+        chance = MaskRng(generator, self._part)
+        blank = ~keep_mask(inputs, self._blank, chance, lane_dim=1) if self._blank else None
+        hidden, states = self.network(inputs, self._states, chance, self._compute.dtype, blank)
         self._states = detach(states)
         # Ids that the training text never uses need no push down: their bias starts at the bottom and stays there.
         loss = language_loss(self.network, hidden, targets, self._seen)
@@ -66,31 +66,31 @@ class NextId:
         if not self._validation:
             return None
         total, count = 0.0, 0
-        states: States | None = None
+        states: LayerStates | None = None
         with torch.inference_mode():
             for batch in self._validation:
-                if batch.fresh or states is None:
+                if batch.resets_state or states is None:
                     states = self.network.initial(batch.inputs.shape[1])
                 inputs, targets = self._tensors(batch)
-                hidden, states = self.network(inputs, states, kind=self._compute.kind)
+                hidden, states = self.network(inputs, states, dtype=self._compute.dtype)
                 steps = max(1, _MOST_LOGITS // (hidden.shape[1] * self.network.config.vocab_size))
                 for some, wanted in zip(torch.split(hidden, steps), torch.split(targets, steps), strict=True):
                     logits = self.network.logits(some).flatten(0, 1)
-                    total += float(F.cross_entropy(logits, wanted.flatten(), ignore_index=IGNORED, reduction="sum"))
-                count += int((targets != IGNORED).sum())
+                    total += float(F.cross_entropy(logits, wanted.flatten(), ignore_index=IGNORE_INDEX, reduction="sum"))
+                count += int((targets != IGNORE_INDEX).sum())
         return total / max(count, 1)
 
-    def carried(self) -> dict[str, Tensor]:
+    def carried_state(self) -> dict[str, Tensor]:
         if self._states is None:
             return {}
         world = self._compute.world
         return {
-            f"{i}.{j}": world.whole(tensor, self._part)
+            f"{i}.{j}": world.gather_lanes(tensor, self._part)
             for i, state in enumerate(self._states)
             for j, tensor in enumerate(state)
         }
 
-    def carry(self, tensors: dict[str, Tensor]) -> None:
+    def load_carried_state(self, tensors: dict[str, Tensor]) -> None:
         if not tensors:
             self._states = None
             return
@@ -100,7 +100,7 @@ class NextId:
             raise ValueError("the carried state is not of this network")
         place = self._compute.device
         self._states = tuple(
-            tuple(tensors[f"{i}.{j}"][self._part.own].to(place) for j in range(len(state)))
+            tuple(tensors[f"{i}.{j}"][self._part.as_slice].to(place) for j in range(len(state)))
             for i, state in enumerate(blank)
         )
 
@@ -109,18 +109,18 @@ class NextId:
         return torch.from_numpy(batch.inputs).to(place), torch.from_numpy(batch.targets).to(place)
 
 
-def _part(batch: Batch, part: Part) -> tuple[Batch, float]:
+def _part(batch: Batch, part: LaneRange) -> tuple[Batch, float]:
     """The lanes of a batch that one process reads, and its share of all the targets from which something is learnt."""
     if part.counted and part.stop - part.first == part.total:
         return batch, 1.0
-    inputs, targets = batch.inputs[:, part.own], batch.targets[:, part.own]
-    learnt = int((targets != IGNORED).sum()) if part.counted else 0
+    inputs, targets = batch.inputs[:, part.as_slice], batch.targets[:, part.as_slice]
+    learnt = int((targets != IGNORE_INDEX).sum()) if part.counted else 0
     if not learnt:  # a mean over nothing is no number, even of no weight
         targets = inputs
-    return Batch(inputs, targets, batch.fresh), learnt / max(1, int((batch.targets != IGNORED).sum()))
+    return Batch(inputs, targets, batch.resets_state), learnt / max(1, int((batch.targets != IGNORE_INDEX).sum()))
 
 
-def set_output_bias(network: Network, stream: IdStream) -> None:
+def set_output_bias(network: LanguageModel, stream: IdStream) -> None:
     """Starts the output bias at the logarithm of each id's frequency: the first thing a network would learn.
 
     The ids that the text never uses share half an occurrence, and stay there: that is how likely a stranger is.

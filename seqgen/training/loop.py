@@ -22,7 +22,7 @@ from seqgen.errors import ModelError, UserError
 from seqgen.model.layout import depth
 from seqgen.training.schedule import Schedule
 from seqgen.training.snapshot import Snapshot
-from seqgen.training.world import ALONE, World
+from seqgen.training.world import SINGLE_PROCESS, World
 
 _GAP = 1 / 15  # of the run between validations
 _LONGEST = 1e12  # seconds, as of a budget
@@ -34,7 +34,7 @@ class Objective(Protocol):
 
     network: nn.Module
     steps_per_epoch: int
-    measures: dict[str, float]  # of the last validation, in the task's own terms, besides what its loss says
+    metrics: dict[str, float]  # of the last validation, in the task's own terms, besides what its loss says
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
         """The mean loss of batch `step` in nats a token, and how many tokens it is a mean over. Where a batch is shared
@@ -45,12 +45,12 @@ class Objective(Protocol):
         """Mean held-out loss, without dropout; None where nothing is held out."""
         ...
 
-    def carried(self) -> dict[str, Tensor]:
+    def carried_state(self) -> dict[str, Tensor]:
         """What goes from one step to the next besides the weights: recurrent states, those of all processes."""
         ...
 
-    def carry(self, tensors: dict[str, Tensor]) -> None:
-        """Puts back what `carried` gave; an empty dict starts afresh."""
+    def load_carried_state(self, tensors: dict[str, Tensor]) -> None:
+        """Puts back what `carried_state` gave; an empty dict starts afresh."""
         ...
 
 
@@ -130,7 +130,7 @@ class Run:
     generator: torch.Generator
     position: Position = field(default_factory=Position)
     began: float = field(default_factory=time.monotonic)
-    world: World = ALONE
+    world: World = SINGLE_PROCESS
     optimiser: torch.optim.Optimizer = field(init=False)
     averages: dict[str, Tensor] = field(init=False)
     _deepest: int = field(init=False)
@@ -191,7 +191,7 @@ class Run:
         return max(0.0, time.monotonic() - self.began)
 
     def _look_at_the_clock(self) -> None:
-        (self._agreed,) = self.world.agree(self._clock())
+        (self._agreed,) = self.world.broadcast_floats(self._clock())
 
     def events(self) -> Iterator[Event]:
         """Trains to the end, one optimiser step at a time, and yields what happens."""
@@ -232,11 +232,11 @@ class Run:
         network = self.objective.network
         network.train()
         for group in self.optimiser.param_groups:
-            group["lr"] = rate * self.schedule.share(group["depth"], self._deepest, progress)
+            group["lr"] = rate * self.schedule.layer_factor(group["depth"], self._deepest, progress)
         self.optimiser.zero_grad(set_to_none=True)
         loss, tokens = self.objective.loss(self.position.step, self.generator)
         loss.backward()  # type: ignore[no-untyped-call]
-        value = self.world.sum_gradients(network.parameters(), loss)
+        value = self.world.all_reduce_gradients(network.parameters(), loss)
         norm = nn.utils.clip_grad_norm_(network.parameters(), self.schedule.grad_clip)
         if not math.isfinite(value) or not math.isfinite(float(norm)):
             return math.nan, tokens
@@ -279,11 +279,11 @@ class Run:
         weights, to be one model again where processors round differently, and for what validation sets in them."""
         network = self.objective.network.eval()
         with self.averaged():
-            loss = self.objective.validate() if self.world.is_first else None
-        known, value, cost, self._agreed = self.world.agree(
+            loss = self.objective.validate() if self.world.is_main_process else None
+        known, value, cost, self._agreed = self.world.broadcast_floats(
             loss is not None, loss or 0.0, time.monotonic() - before, self._clock()
         )
-        self.world.copy_first([*network.state_dict().values(), *self.averages.values()])
+        self.world.broadcast_tensors([*network.state_dict().values(), *self.averages.values()])
         return value if known else None, cost
 
     def validate(self, counts: bool = True) -> Validated:
@@ -311,7 +311,7 @@ class Run:
         for number, group in enumerate(self.optimiser.state_dict()["state"].values()):
             tensors |= {f"optimiser.{names[number]}.{key}": value for key, value in group.items()}
         tensors |= {f"average.{name}": average for name, average in self.averages.items()}
-        tensors |= {f"carried.{name}": tensor for name, tensor in self.objective.carried().items()}
+        tensors |= {f"carried.{name}": tensor for name, tensor in self.objective.carried_state().items()}
         tensors["random"] = self.generator.get_state()
         arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
         return arrays, asdict(self.position)
@@ -330,7 +330,7 @@ class Run:
             for name, array in arrays.items():
                 if array.dtype.kind == "f" and not (np.abs(array) < _LARGEST).all():
                     raise ValueError(f"{name} holds numbers that are not finite, or far too large")
-            self.objective.carry(_under("carried.", tensors))
+            self.objective.load_carried_state(_under("carried.", tensors))
             self.generator.set_state(tensors["random"])
             self.objective.network.load_state_dict(_under("weight.", tensors))
         except (KeyError, TypeError, ValueError, RuntimeError, UserError) as error:

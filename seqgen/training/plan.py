@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from seqgen.config import AnyNetwork, NetworkConfig, TrainOptions, parse_duration
+from seqgen.config import AnyNetworkConfig, NetworkConfig, TrainOptions, parse_duration
 from seqgen.errors import DataError, UserError
 from seqgen.training import confidence
 from seqgen.training.cross_entropy import language_loss
@@ -36,7 +36,7 @@ _LEAST_SECONDS = 12.0  # even the smallest corpus gets this long when nothing is
 class Plan:
     """A run, settled in every number."""
 
-    network: Any  # one of the kinds of `config.NETWORKS`
+    network: Any  # one of the kinds of `config.NETWORK_CONFIGS`
     schedule: Schedule
     batch_size: int
     seq_length: int
@@ -45,7 +45,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Corpus:
+class CorpusStats:
     """What the plan needs to know of the data: ids to train on, the vocabulary, and how much of it is in use.
 
     `variety`: how many times more there is to learn than `tokens` says, where every pass reads something else.
@@ -59,10 +59,10 @@ class Corpus:
     characters: bool = False
 
 
-Speed = Callable[[NetworkConfig, int, int], float]  # (network, batch, length) → tokens a second
+SpeedProbe = Callable[[NetworkConfig, int, int], float]  # (network, batch, length) → tokens a second
 
 
-def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, spent: float = 0.0) -> Plan:
+def make_plan(options: TrainOptions, corpus: CorpusStats, compute: Compute, speed: SpeedProbe, spent: float = 0.0) -> Plan:
     """Settles everything.
 
     Args:
@@ -84,7 +84,7 @@ def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, 
     chosen, rate = _size(options, corpus, max(seconds, 1.0), speed if budgeted else None)
     batch_size, seq_length = _batch(options, corpus.tokens, rate * seconds)
     per_step = batch_size * seq_length
-    steps = options.steps if options.epochs is None else steps_for(options.epochs, corpus.tokens, per_step)
+    steps = options.steps if options.epochs is None else steps_for_epochs(options.epochs, corpus.tokens, per_step)
     if steps is None and asked is None:
         natural = max(_LEAST_SECONDS, _DEFAULT_EPOCHS * corpus.tokens / rate)
         seconds = min(seconds, natural)
@@ -117,7 +117,7 @@ def make(options: TrainOptions, corpus: Corpus, compute: Compute, speed: Speed, 
     return Plan(network, schedule, batch_size, seq_length, blank=blank if options.blank is None else options.blank)
 
 
-def steps_for(epochs: float, tokens: int, per_step: int) -> int:
+def steps_for_epochs(epochs: float, tokens: int, per_step: int) -> int:
     """Optimiser steps in so many passes over `tokens` ids. Raises `UserError` for more than can be counted."""
     steps = epochs * max(1, tokens // per_step)
     if steps > 1 << 60:
@@ -167,21 +167,21 @@ def _learning_rate(network: NetworkConfig, batch_size: int) -> float:
     return float(f"{min(rate, 0.02):.2g}")
 
 
-def saving(network: AnyNetwork, seconds: float) -> float:
+def saving_seconds(network: AnyNetworkConfig, seconds: float) -> float:
     """Seconds that the end of a run takes: the last validation is counted by the loop, this is writing files."""
     from seqgen.model.layout import parameter_count
 
     return min(0.3 + parameter_count(network) * 4 * 4 / 300e6, seconds / 4)
 
 
-def _ending(network: NetworkConfig, corpus: Corpus, rate: float, seconds: float) -> float:
+def _ending(network: NetworkConfig, corpus: CorpusStats, rate: float, seconds: float) -> float:
     """Seconds after the loop: the network is made less sure of itself and measured once more, then files are written.
     To read is three times as fast as to learn."""
-    reading = confidence.READ + min(MOST_VALIDATION, corpus.tokens / 9) if network.dropout else 0.0
-    return min(reading / (3 * rate), seconds / 6) + saving(network, seconds)
+    reading = confidence.CALIBRATION_IDS + min(MOST_VALIDATION, corpus.tokens / 9) if network.dropout else 0.0
+    return min(reading / (3 * rate), seconds / 6) + saving_seconds(network, seconds)
 
 
-def _network(options: TrainOptions, corpus: Corpus, size: int, layers: int) -> NetworkConfig:
+def _network(options: TrainOptions, corpus: CorpusStats, size: int, layers: int) -> NetworkConfig:
     """A candidate: what was given, and `size` and `layers` where they were not."""
     rnn_size = options.rnn_size or size
     embedding = options.embedding_size
@@ -200,7 +200,7 @@ def _network(options: TrainOptions, corpus: Corpus, size: int, layers: int) -> N
     )
 
 
-def _size(options: TrainOptions, corpus: Corpus, seconds: float, speed: Speed | None) -> tuple[NetworkConfig, float]:
+def _size(options: TrainOptions, corpus: CorpusStats, seconds: float, speed: SpeedProbe | None) -> tuple[NetworkConfig, float]:
     """The largest candidate that still reads enough: the corpus sets a limit, and so does the time.
 
     Without `speed` (a run of so many steps or passes, which must come out the same on every machine) the size follows
@@ -223,7 +223,7 @@ def _size(options: TrainOptions, corpus: Corpus, seconds: float, speed: Speed | 
     return best
 
 
-def _tokens(options: TrainOptions, corpus: Corpus) -> float:
+def _tokens(options: TrainOptions, corpus: CorpusStats) -> float:
     """Tokens that a run of given length will read."""
     if options.epochs is not None:
         return options.epochs * corpus.tokens
@@ -242,20 +242,20 @@ def _fits_time(network: NetworkConfig, tokens: float) -> bool:
     return tokens >= 2.5 * network.num_layers * 4 * network.rnn_size**2
 
 
-def measure_speed(compute: Compute) -> Speed:
-    """A `Speed` that trains a candidate for a moment on noise: what a second gives on this machine, right now."""
-    from seqgen.model.network import Network, detach
+def measure_speed(compute: Compute) -> SpeedProbe:
+    """A `SpeedProbe` that trains a candidate for a moment on noise: what a second gives on this machine, right now."""
+    from seqgen.model.network import LanguageModel, detach
 
     def speed(config: NetworkConfig, batch: int, length: int) -> float:
         generator = torch.Generator().manual_seed(0)
-        network = Network(config, generator).to(compute.device)
+        network = LanguageModel(config, generator).to(compute.device)
         steps = min(length, 24)
         ids = torch.randint(config.vocab_size, (steps + 1, batch), generator=generator).to(compute.device)
         states = network.initial(batch)
         best = math.inf
         for _ in range(5):  # the best of them: something else may be running for a moment
             began = time.perf_counter()
-            hidden, after = network(ids[:-1], states, kind=compute.kind)
+            hidden, after = network(ids[:-1], states, dtype=compute.dtype)
             loss = language_loss(network, hidden, ids[1:])
             loss.backward()  # type: ignore[no-untyped-call]
             float(loss.detach())  # waits for a GPU

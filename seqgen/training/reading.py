@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqgen.model.classifier import Classifier, lay_out, reverse
-from seqgen.model.masks import Chance
-from seqgen.model.network import look_up
+from seqgen.model.classifier import Classifier, chunk_texts, reverse
+from seqgen.model.masks import MaskRng
+from seqgen.model.network import embedding_lookup
 from seqgen.training.device import Compute
-from seqgen.training.labelled import LabelledIds, columns_of, cut
+from seqgen.training.labelled import LabelledIds, chunk_range, truncate
 
 _DRAWN = 512  # ids that each one is told from
 _FLATTENED = 0.75  # power of the frequencies by which they are drawn (Mikolov et al., 2013)
 DROPOUT = 0.1  # there are more words than labels: less is needed
 
 
-class Reading:
+class PretrainingObjective:
     """Sampled cross-entropy of the next id, in nats (see `loop.Objective`)."""
 
     def __init__(self, network: Classifier, train: LabelledIds, compute: Compute, batch_size: int, seed: int) -> None:
@@ -34,33 +34,33 @@ class Reading:
         self._batch_size = max(1, min(batch_size, len(train)))
         self._seed = seed
         self.steps_per_epoch = -(-len(train) // self._batch_size)
-        self.measures: dict[str, float] = {}
+        self.metrics: dict[str, float] = {}
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
         turn, place = divmod(step, self.steps_per_epoch)
         random = np.random.Generator(np.random.Philox(key=np.array([self._seed, turn], dtype=np.uint64)))
         order = random.permutation(len(self._train))
         chosen = order[place * self._batch_size : (place + 1) * self._batch_size]
-        texts, stretch = self._compute.world.part(len(chosen)), self.network.reads.config.stretch
+        texts, stretch = self._compute.world.lane_range(len(chosen)), self.network.reads.config.stretch
         lengths = self._train.read_lengths[chosen]
-        columns = columns_of(texts, lengths, stretch)
+        columns = chunk_range(texts, lengths, stretch)
         predicted = int(lengths.sum()) - columns.total  # every id of a stretch but its first
         if not predicted:  # texts of one id: there is nothing to predict
             return self.network.frequency_bias.sum() * 0, 1
-        laid = lay_out([cut(self._train.text(number)) for number in chosen[texts.own]], stretch)
+        laid = chunk_texts([truncate(self._train.text(number)) for number in chosen[texts.as_slice]], stretch)
         ids = torch.from_numpy(laid.ids).to(self._compute.device)
         sizes = torch.from_numpy(laid.lengths).to(self._compute.device)
-        total = self.network(ids, sizes, Chance(generator, columns), self._compute.kind)
+        total = self.network(ids, sizes, MaskRng(generator, columns), self._compute.dtype)
         return (total if texts.counted else total * 0) / predicted, predicted
 
     def validate(self) -> float | None:
         """Nothing: what counts is what the labels gain."""
         return None
 
-    def carried(self) -> dict[str, Tensor]:
+    def carried_state(self) -> dict[str, Tensor]:
         return {}
 
-    def carry(self, tensors: dict[str, Tensor]) -> None:
+    def load_carried_state(self, tensors: dict[str, Tensor]) -> None:
         if tensors:
             raise ValueError("nothing is carried from batch to batch")
 
@@ -79,7 +79,7 @@ class _Reader(nn.Module):
         self.projection = None if width == units else nn.Parameter(torch.eye(width, units))
 
     def forward(
-        self, ids: Tensor, lengths: Tensor, chance: Chance, kind: torch.dtype
+        self, ids: Tensor, lengths: Tensor, chance: MaskRng, dtype: torch.dtype
     ) -> Tensor:
         """The cost of all ids but the first of each stretch, the mean of all directions."""
         steps = torch.arange(len(ids) - 1, device=ids.device)[:, None]
@@ -88,12 +88,12 @@ class _Reader(nn.Module):
         place = chance.generator.device
         others = torch.multinomial(drawn.to(place), _DRAWN, replacement=True, generator=chance.generator).to(ids.device)
         total = ids.new_zeros((), dtype=torch.float32)
-        for direction, hidden in self.reads.outputs(ids, lengths, chance, kind, DROPOUT):
+        for direction, hidden in self.reads.outputs(ids, lengths, chance, dtype, DROPOUT):
             read = ids if direction == "forward" else reverse(ids, lengths)
             top, true = hidden[:-1][inside], read[1:][inside]
             if self.projection is not None:
-                top = top @ self.projection.to(kind).t()
-            rows = look_up(self.reads.embedding.to(kind), torch.cat([true, others]))
+                top = top @ self.projection.to(dtype).t()
+            rows = embedding_lookup(self.reads.embedding.to(dtype), torch.cat([true, others]))
             shift = self.frequency_bias - drawn.log() - math.log(_DRAWN)
             own = (top * rows[: len(true)]).sum(1, dtype=torch.float32) + shift[true]
             rest = (top @ rows[len(true) :].t()).float() + shift[others]

@@ -25,7 +25,7 @@ class Schedule:
     unfreeze: float = 0.0  # share of the run by whose end all layers learn, one after another from the top
     averaging: float = 0.0  # η: what is measured and kept is the mean of the weights of about the last 1 / (1 + η)
 
-    def share(self, depth: int, deepest: int, progress: float) -> float:
+    def layer_factor(self, depth: int, deepest: int, progress: float) -> float:
         """Of the rate, what a layer `depth` below the top learns with: discriminative rates and gradual unfreezing
         (Howard & Ruder, 2018)."""
         return 0.0 if progress * deepest < self.unfreeze * depth else self.layer_decay**-depth

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from seqgen.config import ForecasterConfig, TrainOptions, parse_duration, parse_levels
 from seqgen.errors import DataError, UserError
-from seqgen.training.plan import Plan, steps_for
+from seqgen.training.plan import Plan, steps_for_epochs
 from seqgen.training.schedule import Schedule
 
 _SEASONS_BACK = 30  # a month of days, two and a half years of months
@@ -24,7 +24,7 @@ _STEPS = (400, 1000)  # the fewest and the most, where nothing is said
 
 
 @dataclass(frozen=True)
-class Shape:
+class WindowShape:
     """Rows of a window and of its segments."""
 
     look_back: int
@@ -32,7 +32,7 @@ class Shape:
     segment_length: int
 
 
-def shape(options: TrainOptions, rows: int, season: int) -> Shape:
+def window_shape(options: TrainOptions, rows: int, season: int) -> WindowShape:
     """The shape of windows for a series with so many rows to learn from, what was given kept.
 
     Raises:
@@ -60,7 +60,7 @@ def shape(options: TrainOptions, rows: int, season: int) -> Shape:
             segment *= 2
     if segment > look_back:
         raise UserError(f"--segment-length {segment:,} is longer than the look-back, {look_back:,}")
-    return Shape(look_back, horizon, segment)
+    return WindowShape(look_back, horizon, segment)
 
 
 def quantile_levels(bands: str) -> tuple[float, ...]:
@@ -72,7 +72,7 @@ def quantile_levels(bands: str) -> tuple[float, ...]:
     return tuple(sorted({*sides, 50.0, *(round(100 - side, 6) for side in sides)}))
 
 
-def make(options: TrainOptions, of: Shape, targets: int, past: int, known: int, windows: int, spent: float) -> Plan:
+def make_plan(options: TrainOptions, of: WindowShape, targets: int, past: int, known: int, windows: int, spent: float) -> Plan:
     """Settles everything. `windows`: how many there are to learn from; `spent`: seconds of the budget that are gone."""
     size, batch, rate = _size(windows)
     network = ForecasterConfig(
@@ -97,7 +97,7 @@ def make(options: TrainOptions, of: Shape, targets: int, past: int, known: int, 
     asked = parse_duration(options.budget) if options.budget else None
     steps = options.steps
     if options.epochs is not None:
-        steps = steps_for(options.epochs, windows * length, batch * length)
+        steps = steps_for_epochs(options.epochs, windows * length, batch * length)
     elif steps is None and asked is None:
         passes = _MANY_PASSES if windows >= _MANY else _PASSES
         steps = round(min(max(passes * windows / batch, _STEPS[0]), _STEPS[1]))

@@ -47,5 +47,5 @@ class Snapshot:
         arrays, position = self._good
         run.restore(arrays, {**position, **kept, "rate_factor": factor, "recoveries": recoveries,
                                    "next_validation": now.next_validation})  # fmt: skip
-        run.objective.carry({})  # what is carried may be the very thing that is not finite
+        run.objective.load_carried_state({})  # what is carried may be the very thing that is not finite
         run.began = began

@@ -25,7 +25,7 @@ _ITERATIONS = 40
 _LEAST, _MANY = 2, 1000  # texts that must have an n-gram for it to be learnt, where there are so many
 
 
-class Linear(NamedTuple):
+class LinearWeights(NamedTuple):
     """Weights of the features, shape (features, labels), and biases, (labels,)."""
 
     weight: Tensor
@@ -43,7 +43,7 @@ class Solution(NamedTuple):
 Loss = Callable[[Tensor, Tensor], Tensor]  # (logits, targets), both (texts, labels) → mean nats a text
 
 
-def cross_entropy(multi: bool) -> Loss:
+def classification_loss(multi: bool) -> Loss:
     """Of one label a text, or, where there may be several, of a yes or no for each, summed."""
 
     def one(logits: Tensor, targets: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def cross_entropy(multi: bool) -> Loss:
     return several if multi else one
 
 
-def common(bags: Bags, texts: int, most: int) -> npt.NDArray[np.int64]:
+def frequent_buckets(bags: Bags, texts: int, most: int) -> npt.NDArray[np.int64]:
     """The buckets that the linear model should know, ascending: those of two texts or more, and of them the `most`
     common."""
     counts = np.bincount(bags.buckets, minlength=BUCKETS)
@@ -92,13 +92,13 @@ class _Rows:
         return result
 
 
-def calibrated_loss(logits: Tensor, targets: Tensor, multi: bool) -> float:
+def temperature_scaled_loss(logits: Tensor, targets: Tensor, multi: bool) -> float:
     """The cost of logits times the one number that makes it least (Guo et al., 2017)."""
-    loss = cross_entropy(multi)
+    loss = classification_loss(multi)
     return min(float(loss(logits * factor, targets)) for factor in torch.logspace(-1.5, 0.5, 41))
 
 
-class Problem:
+class LogisticRegression:
     """Texts as bags, and their labels, ready to be fitted again and again."""
 
     def __init__(
@@ -111,7 +111,7 @@ class Problem:
         self._texts, self._share = _known(bags, keys)
         self._columns = self._texts.transposed(len(keys))
         self._ratio = self._log_ratio(targets)
-        self._loss = cross_entropy(multi)
+        self._loss = classification_loss(multi)
         self._multi = multi
         self._each = None if weights is None else (targets * weights).sum(1).clamp(min=1e-6)
         share = targets.mean(0).clamp(1e-6, 1 - 1e-6)
@@ -123,7 +123,7 @@ class Problem:
         outside = self._columns.sums(1 - targets) + 1
         return ((within / within.sum(0)) / (outside / outside.sum(0))).log_()
 
-    def best(self, held: Bags, targets: Tensor) -> tuple[Solution, Tensor]:
+    def fit_best_penalty(self, held: Bags, targets: Tensor) -> tuple[Solution, Tensor]:
         """The solution under the penalty that suits the held-out texts best, and their logits under it. `targets` and
         logits are (texts, labels)."""
         chosen, logits, least = None, targets, math.inf
@@ -131,26 +131,26 @@ class Problem:
         for found in self._path(_PENALTIES):
             linear = self.linear(found)
             given = rows.sums(linear.weight) * share + linear.bias
-            loss = calibrated_loss(given, targets, self._multi)
+            loss = temperature_scaled_loss(given, targets, self._multi)
             if chosen is not None and loss >= least:
                 break
             chosen, logits, least = found, given, loss
         assert chosen is not None
         return chosen, logits
 
-    def moderate(self) -> Solution:
+    def fit_moderate_penalty(self) -> Solution:
         """The solution under a penalty that suits most texts."""
         return list(self._path(_PENALTIES[:3]))[-1]
 
-    def again(self, near: Solution) -> Solution:
+    def refit(self, near: Solution) -> Solution:
         """The solution of this problem under the penalty of another problem's, which is near it."""
         weight, bias = near.weight.clone(), near.bias.clone()
         self._solve(weight, bias, near.penalty)
         return Solution(near.penalty, weight, bias)
 
-    def linear(self, solution: Solution) -> Linear:
+    def linear(self, solution: Solution) -> LinearWeights:
         """The model that a solution makes of the n-grams as they are."""
-        return Linear(solution.weight * self._ratio, solution.bias)
+        return LinearWeights(solution.weight * self._ratio, solution.bias)
 
     def _path(self, penalties: Sequence[float]) -> Iterator[Solution]:
         """Solutions for ever weaker penalties, each begun where the last ended."""

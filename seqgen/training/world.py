@@ -6,7 +6,7 @@ processes and however unevenly tokens fall to them. (That is why `DistributedDat
 mean over processes, and hooks itself into one `forward`, where these losses use several parts of a network. Nor is
 there much to overlap with: the gradient of a layer is one product at the end of its time loop.)
 
-Whatever depends on a clock, a disk or a person is rank 0's to decide, and told to the others: `decide`, `agree`.
+Whatever depends on a clock, a disk or a person is rank 0's to decide, and told to the others: `broadcast_json`, `broadcast_floats`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from seqgen.errors import TrainingError
-from seqgen.model.masks import Part
+from seqgen.model.masks import LaneRange
 
 _BUCKET = 1 << 22  # numbers exchanged at a time: 16 MiB, so that the copy made for it stays small
 
 
-class LostError(TrainingError):
+class PeerLostError(TrainingError):
     """Another process could not be reached."""
 
 
 class World:
     """The processes of a run, as one of them sees them. `World()` is a process alone, which has nobody to ask.
 
-    Every method must be called by all processes, in the same order. Raises `LostError` where one is gone.
+    Every method must be called by all processes, in the same order. Raises `PeerLostError` where one is gone.
     """
 
     def __init__(
@@ -42,37 +42,37 @@ class World:
         rank: int = 0,
         size: int = 1,
         local_rank: int = 0,
-        neighbours: int = 1,
+        local_world_size: int = 1,
         patient: dist.ProcessGroup | None = None,
-        run: str = "",
+        run_id: str = "",
     ) -> None:
         """
         Args:
             rank: this process's number among `size`.
-            local_rank: its number among the `neighbours` that share its machine.
+            local_rank: its number among the `local_world_size` that share its machine.
             patient: the same processes as a group that waits for hours, for what is not a step of training.
-            run: the name of the torchrun that started them, the same when it starts them again; empty without one.
+            run_id: the name of the torchrun that started them, the same when it starts them again; empty without one.
         """
         self.rank, self.size = rank, size
-        self.local_rank, self.neighbours = local_rank, neighbours
-        self.run = run
+        self.local_rank, self.local_world_size = local_rank, local_world_size
+        self.run_id = run_id
         self._patient = patient
         self._latency, self._pace = 0.0, 0.0  # seconds of an exchange, and of each number in it
 
     @property
-    def is_first(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this is the process that writes, shows, validates and decides."""
         return self.rank == 0
 
-    def part(self, lanes: int) -> Part:
+    def lane_range(self, lanes: int) -> LaneRange:
         """Which of so many lanes are this process's."""
         first, stop = lanes * self.rank // self.size, lanes * (self.rank + 1) // self.size
         if first < stop:
-            return Part(first, stop, lanes)
+            return LaneRange(first, stop, lanes)
         first = min(first, lanes - 1)
-        return Part(first, first + 1, lanes, counted=False)
+        return LaneRange(first, first + 1, lanes, counted=False)
 
-    def sum_gradients(self, weights: Iterable[nn.Parameter], loss: Tensor) -> float:
+    def all_reduce_gradients(self, weights: Iterable[nn.Parameter], loss: Tensor) -> float:
         """Sums the gradients over all processes, and the loss, which is returned."""
         value = float(loss.detach())
         if self.size == 1:
@@ -86,24 +86,24 @@ class World:
             weight.grad = gradient if present else None
         return float(facts[0])
 
-    def whole(self, tensor: Tensor, part: Part, lanes: int = 0) -> Tensor:
-        """The tensor of all lanes, of which each process has its part; `lanes` is the dimension they lie in."""
+    def gather_lanes(self, tensor: Tensor, part: LaneRange, lane_dim: int = 0) -> Tensor:
+        """The tensor of all lanes, of which each process has its part; `lane_dim` is the dimension they lie in."""
         if self.size == 1:
             return tensor
         shape = list(tensor.shape)
-        shape[lanes] = part.total
+        shape[lane_dim] = part.total
         found = tensor.new_zeros(shape)
         if part.counted:
-            found.narrow(lanes, part.first, part.stop - part.first).copy_(tensor)
+            found.narrow(lane_dim, part.first, part.stop - part.first).copy_(tensor)
         self._exchange([found], lambda flat: dist.all_reduce(flat, async_op=True))
         return found
 
-    def copy_first(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast_tensors(self, tensors: Iterable[Tensor]) -> None:
         """Overwrites the tensors with rank 0's."""
         if self.size > 1:
             self._exchange(list(tensors), lambda flat: dist.broadcast(flat, 0, async_op=True))
 
-    def agree(self, *numbers: float) -> tuple[float, ...]:
+    def broadcast_floats(self, *numbers: float) -> tuple[float, ...]:
         """Rank 0's numbers."""
         if self.size == 1:
             return numbers
@@ -112,7 +112,7 @@ class World:
             dist.broadcast(told, 0)
             return tuple(told.tolist())
 
-    def any(self, wish: bool) -> bool:
+    def any_rank(self, wish: bool) -> bool:
         """Whether any process wishes it."""
         if self.size == 1:
             return wish
@@ -121,45 +121,45 @@ class World:
             dist.all_reduce(wishes)
             return bool(wishes[0] > 0)
 
-    def decide(self, what: Callable[[], Any]) -> Any:
+    def broadcast_json(self, what: Callable[[], Any]) -> Any:
         """What rank 0 finds, as JSON holds it. The others wait, however long that takes."""
         if self.size == 1:
             return what()
-        return json.loads(self.share(json.dumps(what()).encode() if self.is_first else b""))
+        return json.loads(self.broadcast_bytes(json.dumps(what()).encode() if self.is_main_process else b""))
 
-    def share(self, data: bytes) -> bytes:
+    def broadcast_bytes(self, data: bytes) -> bytes:
         """Rank 0's bytes."""
         if self.size == 1:
             return data
         with _together():
             size = torch.tensor([len(data)])
             dist.broadcast(size, 0, group=self._patient)
-            told = torch.frombuffer(bytearray(data if self.is_first else int(size)) or bytearray(1), dtype=torch.uint8)
+            told = torch.frombuffer(bytearray(data if self.is_main_process else int(size)) or bytearray(1), dtype=torch.uint8)
             dist.broadcast(told, 0, group=self._patient)
             return told.numpy().tobytes()[: int(size)]
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Waits until all have come here, however long that takes."""
         if self.size > 1:
             with _together():
                 dist.barrier(group=self._patient)
 
     @contextlib.contextmanager
-    def in_turn(self) -> Iterator[None]:
+    def main_process_first(self) -> Iterator[None]:
         """Runs what it encloses in rank 0 alone, then in one process of every other machine, then in the rest: what
         those before have downloaded or encoded is found in the machine's cache."""
-        mine = 0 if self.is_first else 1 if self.local_rank == 0 else 2
+        mine = 0 if self.is_main_process else 1 if self.local_rank == 0 else 2
         for turn in range(3):
             if turn == mine:
                 yield
-            self.meet()
+            self.barrier()
 
-    def measure_exchange(self, device: torch.device) -> None:
-        """Measures how long gradients take to be summed, so that a plan can reckon with it: see `exchange`."""
+    def measure_all_reduce(self, device: torch.device) -> None:
+        """Measures how long gradients take to be summed, so that a plan can reckon with it: see `all_reduce_seconds`."""
         if self.size == 1:
             return
         few, many = self._time(1, device), self._time(_BUCKET // 16, device)
-        self._latency, self._pace = self.agree(few, max(0.0, many - few) / (_BUCKET // 16))
+        self._latency, self._pace = self.broadcast_floats(few, max(0.0, many - few) / (_BUCKET // 16))
 
     def _time(self, count: int, device: torch.device) -> float:
         """Seconds to sum so many numbers: the shortest of a few times."""
@@ -170,7 +170,7 @@ class World:
             times.append(time.perf_counter() - began)
         return min(times)
 
-    def exchange(self, numbers: int) -> float:
+    def all_reduce_seconds(self, numbers: int) -> float:
         """Seconds that a step spends on summing so many gradients."""
         return self._latency + self._pace * numbers
 
@@ -189,15 +189,15 @@ class World:
                     tensor.copy_(part.view_as(tensor))
 
 
-ALONE = World()
+SINGLE_PROCESS = World()
 
 
 def _groups(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """Tensors of one type each, so many as fill a bucket, or one that is larger."""
-    for kind in dict.fromkeys(tensor.dtype for tensor in tensors):
+    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
         group: list[Tensor] = []
         for tensor in tensors:
-            if tensor.dtype != kind or not tensor.numel():
+            if tensor.dtype != dtype or not tensor.numel():
                 continue
             if group and sum(map(torch.numel, group)) + tensor.numel() > _BUCKET:
                 yield group
@@ -213,4 +213,4 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # all of torch.distributed's are
-        raise LostError(" ".join(str(error).split())[:300]) from error
+        raise PeerLostError(" ".join(str(error).split())[:300]) from error

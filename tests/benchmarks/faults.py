@@ -361,7 +361,7 @@ def is_sound(kind: Kind, folder: Path, old: dict[str, bytes] | None = None) -> N
     for told in map(json.loads, lines):
         wanted = kind.result[1].get(told["step"], (told["train_loss"], told["val_loss"]))
         need((told["train_loss"], told["val_loss"]) == wanted, "the measures are not those of the run")
-    left = {path.name for path in folder.iterdir() if not path.name.endswith(streams.PART)}
+    left = {path.name for path in folder.iterdir() if not path.name.endswith(streams.PARTIAL_SUFFIX)}
     need(left == FILES, f"there are other files: {left ^ FILES}")
 
 
@@ -369,7 +369,7 @@ def is_free(folder: Path) -> None:
     """Nobody is kept out."""
     for place in (folder, checkpoint.staging(folder)):
         if place.exists():
-            handle = streams.hold(place)
+            handle = streams.lock(place)
             need(handle is not None, f"{place.name} is still held")
             os.close(handle)  # type: ignore[arg-type]
 
@@ -517,7 +517,7 @@ def _(kind: Kind, place: Path, chance: random.Random) -> None:
         need("No space left on device" in ended.error, ended.said)
     is_sound(kind, folder)
     is_free(folder)
-    need(not list(place.rglob(f"*{streams.PART}")), "something unfinished is left")
+    need(not list(place.rglob(f"*{streams.PARTIAL_SUFFIX}")), "something unfinished is left")
     goes_on(kind, folder, place)
 
 

@@ -28,7 +28,7 @@ from typing import Any
 import mido
 
 from seqgen.tokenizers.midi import MidiCodec
-from seqgen.tokenizers.midi_files import read_files
+from seqgen.tokenizers.midi_files import read_midi_files
 
 
 def seqgen(*arguments: object) -> str:
@@ -168,7 +168,7 @@ def speed(data: Path, place: Path, budget: str) -> dict[str, Any]:
         times["mido alone"] = time.perf_counter() - began
         for workers in (1, 2):
             began = time.perf_counter()
-            tokens = sum(len(read.ids) for read in read_files(codec, files, workers=workers))
+            tokens = sum(len(read.ids) for read in read_midi_files(codec, files, workers=workers))
             times[f"seqgen, {workers}"] = time.perf_counter() - began
         rounds.append(times)
     best = {name: min(times[name] for times in rounds) for name in rounds[0]}

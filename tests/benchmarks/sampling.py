@@ -37,8 +37,8 @@ from seqgen.config import SampleOptions
 from seqgen.generation import music
 from seqgen.generation.draw import ids
 from seqgen.generation.engine import make_engine
-from seqgen.generation.filters import Chain
-from seqgen.generation.light import LightEngine
+from seqgen.generation.filters import FilterChain
+from seqgen.generation.light import NumpyEngine
 
 VOCABULARY = 65
 PEERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -181,9 +181,9 @@ def events(model: Path, count: int = 1000) -> dict[str, Callable[[], int]]:
 
     def drawing(guided: bool) -> Callable[[], int]:
         def draw() -> int:
-            asked = music.Composing(SampleOptions(length=1 << 30))
-            guides = [music.Guide(codec, primer, asked)] if guided else []
-            drawn = ids(engine, primer.primed, Chain(options), 0, [0], guides)
+            asked = music.CompositionRequest(SampleOptions(length=1 << 30))
+            guides = [music.PieceGuide(codec, primer, asked)] if guided else []
+            drawn = ids(engine, primer.primed, FilterChain(options), 0, [0], guides)
             return sum(1 for _ in itertools.islice(drawn, count))
 
         return draw
@@ -322,11 +322,11 @@ def under_its_grammar(folder: Path, seconds: float) -> None:
 
 def one_shape(model: Path, cell: str, units: int, layers: int, seconds: float, memory: float) -> None:
     loaded = load(model).checkpoint
-    config, weights = loaded.language_model, loaded.weights()
+    config, weights = loaded.language_config, loaded.weights()
     engines = {
         "compiled, 8 bits": make_engine(config, weights, "light", exact=False),
         "compiled, exact": make_engine(config, weights, "light"),
-        "numpy": LightEngine(config, weights),
+        "numpy": NumpyEngine(config, weights),
         "torch": make_engine(config, weights, "torch"),
     }
     print(

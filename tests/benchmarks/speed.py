@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.config import NetworkConfig
-from seqgen.model.network import Network, detach
+from seqgen.model.network import LanguageModel, detach
 from seqgen.training.cross_entropy import language_loss
 
 VOCABULARY = 65
@@ -63,14 +63,14 @@ def peer_step(cell: str, units: int, layers: int, batch: int, low: bool) -> Call
 
 def our_step(cell: str, units: int, layers: int, batch: int, low: bool) -> Callable[[Tensor], None]:
     config = NetworkConfig(vocab_size=VOCABULARY, cell=cell, rnn_size=units, num_layers=layers, embedding_size=128)
-    network = Network(config, torch.Generator().manual_seed(0))
+    network = LanguageModel(config, torch.Generator().manual_seed(0))
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
     states = network.initial(batch)
-    kind = torch.bfloat16 if low else torch.float32
+    dtype = torch.bfloat16 if low else torch.float32
 
     def step(ids: Tensor) -> None:
         nonlocal states
-        hidden, states = network(ids[:-1], states, kind=kind)
+        hidden, states = network(ids[:-1], states, dtype=dtype)
         states = detach(states)
         loss = language_loss(network, hidden, ids[1:], VOCABULARY)
         optimiser.zero_grad()
