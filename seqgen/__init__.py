@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from seqgen.api.model import Model, load
     from seqgen.api.scoring import Score
-    from seqgen.api.training import Watcher, train
+    from seqgen.api.train.run import Watcher, train
     from seqgen.errors import DataError, ModelError, SeqgenError, TrainingError, UserError
     from seqgen.generation.text import Sample
 
@@ -27,8 +27,8 @@ _HOMES = {
     "Model": "seqgen.api.model",
     "Score": "seqgen.api.scoring",
     "load": "seqgen.api.model",
-    "Watcher": "seqgen.api.training",
-    "train": "seqgen.api.training",
+    "Watcher": "seqgen.api.train.run",
+    "train": "seqgen.api.train.run",
     "Sample": "seqgen.generation.text",
     "SeqgenError": "seqgen.errors",
     "UserError": "seqgen.errors",

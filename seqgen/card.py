@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from seqgen.strangers import one_line
+from seqgen.untrusted import one_line
 
 
 def sources_of(config: Mapping[str, Any], part: str = "sources") -> list[dict[str, Any]]:

@@ -45,12 +45,12 @@ from seqgen.config import (
     network_config_class,
 )
 from seqgen.errors import ModelError, UserError
-from seqgen.model.layout import weight_shapes
 from seqgen.model.ngrams import BUCKETS
-from seqgen.strangers import require_inside, parse_json
+from seqgen.model.weight_shapes import weight_shapes
 from seqgen.streams import expand, reason, write_bytes
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.labelled import LabelledCodec
+from seqgen.untrusted import parse_json, require_inside
 
 CONFIG, WEIGHTS, METRICS, CARD, RESUME, CORPUS = (
     "config.json", "model.safetensors", "metrics.jsonl", "README.md", "resume", "corpus.safetensors",
@@ -61,7 +61,7 @@ MAX_ROUNDING_COST = 0.005  # bits a token that rounded weights may cost
 _LARGEST_TEXT = 1 << 26  # bytes of JSON or SentencePiece model that are read: no honest one comes near
 
 if TYPE_CHECKING:
-    from seqgen.corpus.scaling import Scaler  # tables of numbers are much to import for a model of text
+    from seqgen.corpus.series.scaling import Scaler  # tables of numbers are much to import for a model of text
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
@@ -147,7 +147,9 @@ class Checkpoint:
             ModelError: the file is missing, truncated, of another model, or any tensor is missing, extra, of another
                 shape or type, or not finite.
         """
-        return read_weights(self.folder / WEIGHTS, self.network, identity(self.network, tokenizers.dump(self.preprocessor)))
+        return read_weights(
+            self.folder / WEIGHTS, self.network, identity(self.network, tokenizers.dump(self.preprocessor))
+        )
 
 
 def load(folder: str | os.PathLike[str]) -> Checkpoint:
@@ -200,7 +202,7 @@ def parse_preprocessor(task: str, files: Mapping[str, bytes]) -> Codec | Scaler:
         raise ModelError(f"it is damaged: a model for {task} does not read {kind}")
     if task != "forecast":
         return tokenizers.parse(files)
-    from seqgen.corpus.scaling import Scaler
+    from seqgen.corpus.series.scaling import Scaler
 
     return Scaler.from_dict(tokenizers.read_tokenizer_json(files))
 
@@ -281,7 +283,9 @@ def write_config(folder: Path, config: Mapping[str, Any], name: str = "") -> Non
     write_bytes(folder / CARD, card(config, name or folder.name).encode("utf-8", "replace"))
 
 
-def create(folder: Path, config: Mapping[str, Any], preprocessor: Codec | Scaler, weights: Weights, name: str = "") -> None:
+def create(
+    folder: Path, config: Mapping[str, Any], preprocessor: Codec | Scaler, weights: Weights, name: str = ""
+) -> None:
     """Writes all of a new model, to be known as `name`, into the empty folder `folder`."""
     for name, data in tokenizers.dump(preprocessor).items():
         write_bytes(folder / name, data)

@@ -154,7 +154,9 @@ def limited(chunks: Iterable[bytes], path: str | Path, name: str) -> Generator[b
     for chunk in chunks:
         size += len(chunk)
         if max_bytes is not None and size > max_bytes:
-            raise DataError(f"{name!r} is refused: it unfolds to more than {max_bytes:,} bytes, which no honest file does")
+            raise DataError(
+                f"{name!r} is refused: it unfolds to more than {max_bytes:,} bytes, which no honest file does"
+            )
         yield chunk
 
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.helpers.running import Command, Result, Run, prose
 
 # A shared machine may stall for a second at any time: how long an example takes is not what is tested.
 settings.register_profile("seqgen", deadline=None)
 settings.load_profile("seqgen")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; two threads each would only wait
-
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,21 +29,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", "ignore:unclosed file:ResourceWarning")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background, and so in all that is started
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-WORDS = "the old lamp on the quay was lit by the boy and the boat came home late in the cold rain ".split()  # noqa: SIM905
-
-
-def prose(sentences: int = 400, seed: int = 1) -> str:
-    """Made-up English that a small network learns in seconds: a fixed little grammar, not random letters."""
-    import random
-
-    chance = random.Random(seed)
-    lines = []
-    for _ in range(sentences):
-        words = [chance.choice(WORDS) for _ in range(chance.randint(4, 9))]
-        lines.append(" ".join(words).capitalize() + chance.choice([".", ".", "!", "?"]))
-    return "\n".join(lines) + "\n"
 
 
 @pytest.fixture(autouse=True)
@@ -90,15 +73,12 @@ def model_folder(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A model of each kind, trained for two steps (see `strange`), with what they read. Not to be changed."""
-    import strange
+    from tests.helpers import model_zoo as strange
 
     folder = tmp_path_factory.mktemp("zoo")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQGEN_CACHE", str(tmp_path_factory.mktemp("zoo-cache")))
         return strange.train_each(folder)
-
-
-Command = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
 @pytest.fixture(scope="session")
@@ -119,38 +99,6 @@ def seqgen_command() -> Command:
         )
 
     return run
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command in this process came to."""
-
-    status: int
-    out: bytes
-    err: str
-
-    @property
-    def text(self) -> str:
-        return self.out.decode("utf-8", "surrogateescape")  # a model may write bytes that are no characters
-
-    @property
-    def lines(self) -> list[str]:
-        """Of the output, each of which has to be ended by a line feed."""
-        *lines, rest = self.text.split("\n")
-        assert rest == ""
-        return lines
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def records(self) -> list[Any]:
-        """The objects of a JSONL output."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture

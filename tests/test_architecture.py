@@ -132,7 +132,7 @@ class A:
 """
     )
     assert {name for name in imports(source, walk(code)) if name.startswith("seqgen")} == {
-        "seqgen.api.model", "seqgen.otherwise", "seqgen.checkpoint", "seqgen.corpus.sources", "seqgen.cli.common",
+        "seqgen.api.model", "seqgen.otherwise", "seqgen.checkpoint", "seqgen.corpus.sources", "seqgen.cli.options",
         "seqgen.errors",
     }  # fmt: skip
 

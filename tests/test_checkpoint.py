@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Command, prose
 from safetensors import safe_open
 from safetensors.numpy import load_file, save, save_file
 
 import seqgen
 from seqgen import checkpoint, streams, tokenizers
-from seqgen.api.training import Watcher
+from seqgen.api.train.run import Watcher
 from seqgen.config import NetworkConfig
 from seqgen.errors import ModelError, UserError
-from seqgen.model.layout import weight_shapes
+from seqgen.model.weight_shapes import weight_shapes
+from tests.helpers.running import Command, prose
 
 TINY: dict[str, Any] = {
     "rnn_size": 32, "embedding_size": 16, "batch_size": 8, "seq_length": 32, "precision": "fp32", "threads": 1,

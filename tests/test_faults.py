@@ -64,7 +64,9 @@ sys.exit(main())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["typer", "seqgen.cli.train", "torch", "torch.optim", "seqgen.training.loop"])
+@pytest.mark.parametrize(
+    "module", ["typer", "seqgen.cli.commands.train", "torch", "torch.optim", "seqgen.training.loop"]
+)
 def test_a_signal_while_the_program_is_still_being_read_is_no_traceback(
     module: str, text_file: Path, tmp_path: Path
 ) -> None:
@@ -79,7 +81,7 @@ def test_a_signal_while_the_program_is_still_being_read_is_no_traceback(
 
 def test_a_stop_does_not_change_how_the_run_goes_on(text_file: Path, tmp_path: Path) -> None:
     """The validation that a stop asks for does not count: neither for what is best nor for patience."""
-    from seqgen.api.training import Watcher
+    from seqgen.api.train.run import Watcher
     from seqgen.training.loop import Stepped
 
     options: dict[str, Any] = {"rnn_size": 8, "embedding_size": 4, "batch_size": 4, "seq_length": 16, "steps": 30,

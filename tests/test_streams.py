@@ -26,8 +26,16 @@ from hypothesis import strategies as st
 
 from seqgen import streams
 from seqgen.errors import DataError, UserError
-from seqgen.strangers import printable
-from seqgen.streams import COMPRESSED_SUFFIXES, PARTIAL_SUFFIX, atomic_write, replace_folder, open_input, read_chunks, write_bytes
+from seqgen.streams import (
+    COMPRESSED_SUFFIXES,
+    PARTIAL_SUFFIX,
+    atomic_write,
+    open_input,
+    read_chunks,
+    replace_folder,
+    write_bytes,
+)
+from seqgen.untrusted import printable
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,

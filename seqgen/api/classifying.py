@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.config import ClassifyOptions, AnyClassifierConfig
+from seqgen.config import AnyClassifierConfig, ClassifyOptions
 from seqgen.errors import ModelError
-from seqgen.tokenizers.parallel import process_cpu_count
+from seqgen.tokenizers.workers import process_cpu_count
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
-    from seqgen.generation.labellers import TextClassifier
+    from seqgen.generation.classification.base import TextClassifier
 
 UNKNOWN = "unknown"
 _AT_ONCE = 1 << 20  # bytes of texts that are read together, or one text
@@ -45,13 +45,13 @@ def make_classifier(model: Model) -> TextClassifier:
     a model of another task."""
     config = classifier_config(model)
     if model.device not in ("auto", "cpu"):
-        from seqgen.generation.labelling import load_torch_classifier
+        from seqgen.generation.classification.torch import load_torch_classifier
         from seqgen.training import device
 
         compute = device.choose(model.device, "fp32", threads=1)
         return load_torch_classifier(config, model.checkpoint.weights(), model.codec, compute.device)
-    from seqgen.generation.labellers import ThreadedClassifier
-    from seqgen.generation.light_labelling import LightClassifier
+    from seqgen.generation.classification.base import ThreadedClassifier
+    from seqgen.generation.classification.numpy import LightClassifier
 
     light = LightClassifier(config, model.checkpoint.weights(), model.codec)
     return ThreadedClassifier(light, process_cpu_count()) if process_cpu_count() > 1 else light
@@ -88,7 +88,9 @@ def text_batches(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield batch
 
 
-def to_prediction(row: npt.NDArray[np.floating], labels: tuple[str, ...], multi: bool, options: ClassifyOptions) -> Prediction:
+def to_prediction(
+    row: npt.NDArray[np.floating], labels: tuple[str, ...], multi: bool, options: ClassifyOptions
+) -> Prediction:
     """What is said of one text, of whose labels these are the probabilities."""
     order = np.argsort(-row, kind="stable")
     # Where a text may have several: every label likelier than not, or the likeliest.

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from seqgen.api.writing import SampleRequest, ReportCallback
+from seqgen.api.sampling import ReportCallback, SampleRequest
 from seqgen.config import MusicOptions, SampleOptions
 from seqgen.errors import DataError
-from seqgen.generation import music as generation
-from seqgen.generation.music import Composition, music_codec
-from seqgen.generation.note_copies import NoteCopyIndex
+from seqgen.generation.copies.notes import NoteCopyIndex
+from seqgen.generation.music import composing as generation
+from seqgen.generation.music.composing import Composition, music_codec
 from seqgen.music import names
 from seqgen.music.piece import Piece
 from seqgen.streams import read_whole

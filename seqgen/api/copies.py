@@ -14,15 +14,15 @@ import numpy as np
 
 from seqgen import checkpoint
 from seqgen.checkpoint import Checkpoint
-from seqgen.corpus import catalogue
 from seqgen.corpus import ids as id_cache
 from seqgen.corpus import sources as reading
+from seqgen.corpus.catalogue import entries as catalogue
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError, UserError
-from seqgen.generation.copies import TextCopyIndex
-from seqgen.generation.naming import spell, visible_token_bytes
-from seqgen.generation.note_copies import NoteCopyIndex
+from seqgen.generation.copies.notes import NoteCopyIndex
+from seqgen.generation.copies.text import TextCopyIndex
+from seqgen.generation.sampling.token_names import spell, visible_token_bytes
 from seqgen.streams import write_bytes
 from seqgen.tensors import dump, mmap_file
 from seqgen.tokenizers import Codec

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import ForecasterConfig, ForecastOptions, parse_levels
-from seqgen.corpus.series import Series
+from seqgen.corpus.series.read import Series
+from seqgen.corpus.series.windows import Floats
 from seqgen.corpus.sources import Document
-from seqgen.corpus.windows import Floats
 from seqgen.errors import DataError, UserError
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def forecasts(
         UserError: a band is asked for that the model did not learn.
         DataError: a table does not hold what the model reads, or too little of it.
     """
-    from seqgen.generation.bands import recent_factors
-    from seqgen.tasks.forecast import read_series
+    from seqgen.generation.forecasting.intervals import recent_factors
+    from seqgen.tasks.forecasting import read_series
 
     scaler, config = model.checkpoint.scaler, forecaster_config(model)
     bands = interval_levels(config, options.levels)
@@ -132,7 +132,7 @@ def row_labels(series: Series, first: int, stop: int) -> list[str]:
 def _one(
     model: Model, series: Series, origin: int, horizon: int, bands: tuple[float, ...], factors: Floats | None
 ) -> Forecast:
-    from seqgen.generation.forecasting import predict_horizon, quantile
+    from seqgen.generation.forecasting.forecast import predict_horizon, quantile
 
     scaler, config = model.checkpoint.scaler, forecaster_config(model)
     rows = len(series.values)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgen import checkpoint
-from seqgen.api import writing
-from seqgen.api.writing import SampleRequest
+from seqgen.api import sampling as writing
+from seqgen.api.sampling import SampleRequest
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import (
     ClassifyOptions,
@@ -24,12 +24,12 @@ from seqgen.config import (
     make_options,
 )
 from seqgen.errors import ModelError
-from seqgen.generation.engine import Engine, choose, make_engine
-from seqgen.generation.search import generate
+from seqgen.generation.engines.base import Engine, choose, make_engine
+from seqgen.generation.sampling.beam import generate
 from seqgen.generation.state import SavedState
-from seqgen.generation.text import StateCallback, Sample
-from seqgen.strangers import as_bytes
+from seqgen.generation.text import Sample, StateCallback
 from seqgen.tokenizers import Codec
+from seqgen.untrusted import as_bytes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from seqgen.corpus.shards import Shard
     from seqgen.corpus.sources import Document, Progress, Warn
     from seqgen.generation.dialogue import Conversation
-    from seqgen.generation.music import Composition
+    from seqgen.generation.music.composing import Composition
     from seqgen.model.forecaster import Forecaster
-    from seqgen.model.network import LanguageModel
+    from seqgen.model.language import LanguageModel
     from seqgen.music.piece import Piece
     from seqgen.tokenizers.dialogue import DialogueCodec
 
@@ -128,7 +128,7 @@ class Model:
     @cached_property
     def network(self) -> LanguageModel:
         """The network with its weights, in torch, in evaluation mode."""
-        from seqgen.generation.torch_engine import load_network
+        from seqgen.generation.engines.torch import load_network
         from seqgen.training import device
 
         # One stream is a chain of small products: a second thread would only be waited for.
@@ -218,11 +218,13 @@ class Model:
 
     def check(self, options: SampleOptions) -> None:
         """Raises `UserError` where options mean nothing to what this model writes, or name what it has not."""
-        from seqgen.generation.naming import resolve_names
+        from seqgen.generation.sampling.token_names import resolve_names
 
         resolve_names(options, self.codec)
 
-    def conversation(self, options: SampleOptions | None = None, reply_options: ReplyOptions | None = None) -> Conversation:
+    def conversation(
+        self, options: SampleOptions | None = None, reply_options: ReplyOptions | None = None
+    ) -> Conversation:
         """A conversation with a model for dialogue: `hear` a line, then take the `reply`. Raises `ModelError` for
         another model."""
         from seqgen.generation.dialogue import Conversation
@@ -299,7 +301,12 @@ class Model:
         given = {name: value for name, value in (("tempo", tempo), ("key", key)) if value is not None}
         settings, search = writing.settings(options, state)
         asked = SampleRequest(
-            settings, search, make_options(MusicOptions, given), stop_at_end=stop_at_end, state=state, to_be_continued=keep
+            settings,
+            search,
+            make_options(MusicOptions, given),
+            stop_at_end=stop_at_end,
+            state=state,
+            to_be_continued=keep,
         )
         writing.check(self, asked, n, first)
         if keep:
@@ -351,7 +358,7 @@ class Model:
             options: fields of `config.EvaluateOptions`.
         """
         from seqgen import tasks
-        from seqgen.api.evaluation import EVALUATORS, EvaluationContext
+        from seqgen.api.evaluate.text import EVALUATORS, EvaluationContext
         from seqgen.corpus import sources as reading
 
         if self.task not in EVALUATORS:
@@ -380,7 +387,7 @@ class Model:
 
     def info(self) -> dict[str, Any]:
         """config.json, with the number of parameters and the bytes of the weights."""
-        from seqgen.model.layout import parameter_count
+        from seqgen.model.weight_shapes import parameter_count
 
         size = (self.checkpoint.folder / checkpoint.WEIGHTS).stat().st_size
         corpus = self.checkpoint.folder / checkpoint.CORPUS

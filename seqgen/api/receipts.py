@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import seqgen
 from seqgen import config
-from seqgen.api import states, writing
-from seqgen.api.writing import SampleRequest
+from seqgen.api import sampling as writing
+from seqgen.api import states
+from seqgen.api.sampling import SampleRequest
 from seqgen.config import MusicOptions, SampleOptions, SearchOptions
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.generation.text import Sample
-from seqgen.strangers import as_bytes
+from seqgen.untrusted import as_bytes
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -127,7 +128,11 @@ def parse(found: Any, where: str = "the record") -> Receipt:
             raise UserError(f"there is no option {str(next(iter(options)))[:40]!r}")
         provenance = {name: receipt[name] for name in _WORDS}
         state, index = receipt.get("state"), found["index"]
-        words = [*provenance.values(), *([] if state is None else [state["file"], state["sha256"]]), request.label or ""]
+        words = [
+            *provenance.values(),
+            *([] if state is None else [state["file"], state["sha256"]]),
+            request.label or "",
+        ]
         if not all(isinstance(word, str) for word in words) or type(index) is not int or not 0 <= index < 1 << 62:
             raise UserError("a part of it is of another type")
         if found.get("finish_reason") == "length" and request.options.length is not None:
@@ -213,9 +218,11 @@ def replay(model: Model, found: Mapping[str, Any], state_file: str | None = None
     return made
 
 
-def records(model: Model, request: SampleRequest, count: int, first: int = 0, state_file: str = "") -> Iterator[dict[str, Any]]:
+def records(
+    model: Model, request: SampleRequest, count: int, first: int = 0, state_file: str = ""
+) -> Iterator[dict[str, Any]]:
     """Samples of text as `sample --json` writes them."""
-    from seqgen.generation.search import generate
+    from seqgen.generation.sampling.beam import generate
 
     job = writing.prepare(model, request)
     copied, receipt = writing.longest_copy(model), make_receipt(model, request, job.prompt.text, state_file)

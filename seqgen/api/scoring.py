@@ -14,8 +14,8 @@ from seqgen.corpus.shards import SINGLE_SHARD, Shard
 from seqgen.errors import ModelError
 from seqgen.generation.scoring import EngineScorer, MaskFunction, TokenScores
 from seqgen.generation.state import SavedState
-from seqgen.strangers import as_bytes
 from seqgen.tokenizers import decode, encode_stream
+from seqgen.untrusted import as_bytes
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -91,7 +91,7 @@ class TokenSpeller:
 
     def _spell(self, token: int) -> str:
         if self._model.task == "music":
-            from seqgen.generation.music import music_codec
+            from seqgen.generation.music.composing import music_codec
 
             return music_codec(self._model.codec).vocabulary.spell(token)
         return decode(self._model.codec, [token]).decode("utf-8", "backslashreplace")
@@ -121,10 +121,12 @@ def score_conversations(
     model: Model, documents: Sequence[Document], per_token: bool, part: Shard = SINGLE_SHARD
 ) -> Iterator[Score]:
     """Each conversation in files of them, or those that are in a part of all."""
-    from seqgen.corpus.conversations import ConversationReport, iter_conversations
+    from seqgen.corpus.conversations.read import ConversationReport, iter_conversations
 
     codec, pieces = model.dialogue_codec(), TokenSpeller(model)
-    own = None if part.is_whole else part.index_range(sum(1 for _ in iter_conversations(documents, ConversationReport())))
+    own = (
+        None if part.is_whole else part.index_range(sum(1 for _ in iter_conversations(documents, ConversationReport())))
+    )
     place = itertools.count()
     for document in documents:
         for number, conversation in enumerate(iter_conversations([document], ConversationReport()), start=1):
@@ -150,6 +152,6 @@ def _masks(model: Model) -> MaskFunction | None:
     """What the grammar of music lets come; text has none."""
     if model.task != "music":
         return None
-    from seqgen.generation.music import GrammarMasks, music_codec
+    from seqgen.generation.music.composing import GrammarMasks, music_codec
 
     return GrammarMasks(music_codec(model.codec).vocabulary)

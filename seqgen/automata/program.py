@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from seqgen.automata.syntax import CharacterSet, Alternation, CodePointRanges, Repeat, Concatenation, RegexNode, parse
+from seqgen.automata.syntax import Alternation, CharacterSet, CodePointRanges, Concatenation, RegexNode, Repeat, parse
 from seqgen.errors import UserError
 
 MAX_INSTRUCTIONS = 20_000  # instructions; each may be waited at, so that a step of the automaton may cost as much
@@ -40,7 +40,9 @@ def compile_pattern(pattern: str) -> RegexProgram:
     tree = parse(pattern)
     if _size(tree) > MAX_INSTRUCTIONS:
         shown = pattern if len(pattern) <= 40 else pattern[:40] + "…"
-        raise UserError(f"--grammar {shown!r} is too large: spelt out, it would hold more than {MAX_INSTRUCTIONS:,} characters")
+        raise UserError(
+            f"--grammar {shown!r} is too large: spelt out, it would hold more than {MAX_INSTRUCTIONS:,} characters"
+        )
     program = RegexProgram()
     numbers: dict[CodePointRanges, int] = {}
 

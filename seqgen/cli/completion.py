@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seqgen.cli.common import Output, StderrLogger
+from seqgen.cli.options import Output, StderrLogger
 from seqgen.errors import UserError
 
 OPTIONS = ("--show-completion", "--install-completion")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seqgen.cli.common import one_line
+from seqgen.cli.options import one_line
 
 _MOST = 40  # columns told one by one
 

@@ -18,10 +18,10 @@ import typer
 
 import seqgen
 from seqgen.cli import completion
-from seqgen.cli.common import one_line
+from seqgen.cli.options import one_line
 from seqgen.errors import PeerProcessError, SeqgenError, UserError
 from seqgen.streams import discard_stdout, reason
-from seqgen.training.joining import may_report
+from seqgen.training.distributed.launch import may_report
 
 COMMANDS = (
     "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "tokenize", "corpora",
@@ -50,7 +50,7 @@ def _program(names: Sequence[str]) -> typer.Typer:
     )
     app.callback()(_root)
     for name in names:
-        app.command(name)(importlib.import_module(f"seqgen.cli.{name}").run)
+        app.command(name)(importlib.import_module(f"seqgen.cli.commands.{name}").run)
     return app
 
 

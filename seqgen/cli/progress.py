@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from seqgen.cli.common import StderrLogger, human_size, human_time, one_line
+from seqgen.cli.options import StderrLogger, human_size, human_time, one_line
 from seqgen.streams import is_terminal
 
 if TYPE_CHECKING:
-    from seqgen.api.folder import Training
-    from seqgen.api.training import Watcher
-    from seqgen.cli.train import InterruptHandler
+    from seqgen.api.train.folder import Training
+    from seqgen.api.train.run import Watcher
+    from seqgen.cli.commands.train import InterruptHandler
     from seqgen.config import SampleOptions
     from seqgen.training.loop import Event
 
@@ -34,7 +34,7 @@ def display(quiet: bool, stop: InterruptHandler, began: float) -> Iterator[Watch
     else:
         shown = _Lines(StderrLogger(quiet))
     voice = StderrLogger(quiet)
-    from seqgen.api.training import Watcher
+    from seqgen.api.train.run import Watcher
 
     def started(training: Training) -> None:
         stop.training = True
@@ -73,7 +73,7 @@ class _Nothing:
 
 def _describe(training: Training) -> str:
     """The plan in a line."""
-    from seqgen.model.layout import parameter_count
+    from seqgen.model.weight_shapes import parameter_count
 
     network, plan = training.plan.network, training.plan
     schedule = plan.schedule
@@ -89,7 +89,9 @@ def _describe(training: Training) -> str:
 def _validated(training: Training, event: Any) -> str:
     held_out = "nothing held out"
     if event.val_loss is not None:
-        held_out = ", ".join(filter(None, (f"held-out loss {event.val_loss:.4f}", training.format_loss(event.val_loss))))
+        held_out = ", ".join(
+            filter(None, (f"held-out loss {event.val_loss:.4f}", training.format_loss(event.val_loss)))
+        )
     return f"step {event.step:,}: loss {event.train_loss:.4f}, {held_out}{', best' * event.best}"
 
 
@@ -108,7 +110,7 @@ def preview(training: Training) -> str:
     if training.task.name == "classify":
         return ""
     from seqgen.config import SampleOptions
-    from seqgen.generation.light import NumpyEngine
+    from seqgen.generation.engines.numpy import NumpyEngine
 
     engine, codec = NumpyEngine(training.plan.network, training.weights()), training.data.codec
     seed = training.run.position.step
@@ -125,7 +127,7 @@ def preview(training: Training) -> str:
 
 def _tune(engine: Any, codec: Any, options: SampleOptions) -> str:
     """Two bars, their notes by name."""
-    from seqgen.generation import music
+    from seqgen.generation.music import composing as music
     from seqgen.music.names import note_name
 
     composed = next(music.compose(engine, codec, music.prime(engine, codec), options))

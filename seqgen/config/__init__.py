@@ -5,35 +5,7 @@ fields, the Python interface takes them as keyword arguments, and `config.json` 
 place only. A default of `None` means "chosen from the data and the time at hand" (see `training.plan`).
 """
 
-from seqgen.config.networks import (
-    CELL_NAMES,
-    DIRECTIONS,
-    NETWORK_CONFIGS,
-    NORMALISATIONS,
-    AnyNetworkConfig,
-    ClassifierConfig,
-    ForecasterConfig,
-    GenerativeConfig,
-    NetworkConfig,
-    AnyClassifierConfig,
-    network_config_class,
-)
-from seqgen.config.settings import (
-    check,
-    check_task,
-    flag_name,
-    from_json,
-    make_options,
-    parse_logit_bias,
-    parse_duration,
-    parse_event_temperature,
-    parse_levels,
-    parse_pitch_range,
-    parse_split_rows,
-    setting,
-)
-from seqgen.config.training import SCALINGS, TASK_NAMES, TOKENIZER_NAMES, TrainOptions
-from seqgen.config.work import (
+from seqgen.config.inference import (
     DEFAULT_LENGTH,
     ClassifyOptions,
     EvaluateOptions,
@@ -43,8 +15,38 @@ from seqgen.config.work import (
     SampleOptions,
     SearchOptions,
 )
+from seqgen.config.networks import (
+    CELL_NAMES,
+    DIRECTIONS,
+    NETWORK_CONFIGS,
+    NORMALISATIONS,
+    AnyClassifierConfig,
+    AnyNetworkConfig,
+    ClassifierConfig,
+    ForecasterConfig,
+    GenerativeConfig,
+    NetworkConfig,
+    network_config_class,
+)
+from seqgen.config.settings import (
+    check,
+    check_task,
+    flag_name,
+    from_json,
+    make_options,
+    parse_duration,
+    parse_event_temperature,
+    parse_levels,
+    parse_logit_bias,
+    parse_pitch_range,
+    parse_split_rows,
+    setting,
+)
+from seqgen.config.training import SCALINGS, TASK_NAMES, TOKENIZER_NAMES, TrainOptions
 
-FORMAT_VERSION = 1  # of the model folder; a larger number is refused by name, so it changes only when old readers would err
+FORMAT_VERSION = (
+    1  # of the model folder; a larger number is refused by name, so it changes only when old readers would err
+)
 
 __all__ = [
     "CELL_NAMES",

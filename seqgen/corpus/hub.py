@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqgen.corpus import cache, rows
-from seqgen.corpus.catalogue import cache_folder
+from seqgen.corpus import rows
+from seqgen.corpus.cache import store as cache
+from seqgen.corpus.catalogue.entries import cache_folder
 from seqgen.corpus.parquet import safe_batch_size
 from seqgen.corpus.rows import RowFormat
 from seqgen.errors import DataError, UserError
@@ -125,7 +126,9 @@ def _used(kept: Path) -> Path:
     return kept
 
 
-def _keep(kept: Path, named: DatasetName, opened: _Local | _Remote, wanted: RowFormat, progress: Progress | None) -> None:
+def _keep(
+    kept: Path, named: DatasetName, opened: _Local | _Remote, wanted: RowFormat, progress: Progress | None
+) -> None:
     """Writes the rows; what stands under the name is whole."""
     tables, names = opened.tables()
     say = progress or (lambda done, of: None)

@@ -29,7 +29,9 @@ class RowFormat(NamedTuple):
 AS_TEXT = RowFormat()
 
 
-def write(rows: RowFormat, tables: Iterable[Any], names: ClassNames, stream: BinaryIO, progress: Callable[[int], None]) -> None:
+def write(
+    rows: RowFormat, tables: Iterable[Any], names: ClassNames, stream: BinaryIO, progress: Callable[[int], None]
+) -> None:
     """Writes rows in their shape.
 
     Args:

@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seqgen.corpus import cache, catalogue, hub
+from seqgen.corpus import hub
+from seqgen.corpus.cache import store as cache
+from seqgen.corpus.catalogue import entries as catalogue
 from seqgen.corpus.rows import AS_TEXT, RowFormat, is_table
 from seqgen.errors import DataError
 from seqgen.streams import COMPRESSED_SUFFIXES, limited, open_input, read_chunks, reason

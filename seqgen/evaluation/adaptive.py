@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.generation.scoring import TokenScores
-from seqgen.model.network import LanguageModel, LayerStates, detach
+from seqgen.model.language import LanguageModel, LayerStates, detach
 from seqgen.tokenizers import Codec
 
 
@@ -37,7 +37,9 @@ class DynamicEvaluationOptions:
 class AdaptiveScorer:
     """Reads records like `text.TorchScorer`, and learns from them. What was learnt stays from record to record."""
 
-    def __init__(self, network: LanguageModel, codec: Codec, adaptation: DynamicEvaluationOptions | None = None) -> None:
+    def __init__(
+        self, network: LanguageModel, codec: Codec, adaptation: DynamicEvaluationOptions | None = None
+    ) -> None:
         self.network = copy.deepcopy(network).requires_grad_(True).eval()
         self._adaptation = adaptation or DynamicEvaluationOptions()
         self._codec = codec

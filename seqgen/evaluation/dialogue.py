@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from seqgen.model.invariant import batch_invariant
-from seqgen.model.network import LanguageModel, LayerStates
+from seqgen.model.language import LanguageModel, LayerStates
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.dialogue import DialogueCodec
 
@@ -90,7 +90,9 @@ class DialogueScorer:
 
     def replies(self, states: LayerStates, last: int, speaker: int, replies: Sequence[Ids]) -> Floats:
         """The log-probability of each reply's words, by `speaker`, at this place; shape (replies,)."""
-        return self.rows(stack_states([states] * len(replies)), [last] * len(replies), [speaker] * len(replies), replies)
+        return self.rows(
+            stack_states([states] * len(replies)), [last] * len(replies), [speaker] * len(replies), replies
+        )
 
     def rows(self, states: LayerStates, last: Sequence[int], speakers: Sequence[int], replies: Sequence[Ids]) -> Floats:
         """The same with a place of its own for each reply: `states` of so many rows, `last` the id still to be read."""
@@ -294,7 +296,9 @@ class TfidfRetrieval:
             total += sum(weight * said.get(word, 0.0) for word, weight in self.vector(reply).items())
         return total / max(1, len(replies))
 
-    def hits_at_one(self, conversations: Sequence[SpeakerTurns], asked: Sequence[RankingQuestion], turns: int | None = None) -> float:
+    def hits_at_one(
+        self, conversations: Sequence[SpeakerTurns], asked: Sequence[RankingQuestion], turns: int | None = None
+    ) -> float:
         """The share of questions in which the true reply is nearest to the last `turns` turns (None: all); equals
         share the place."""
         known: dict[str, dict[str, float]] = {}
@@ -311,7 +315,9 @@ class TfidfRetrieval:
         return total / max(1, len(asked))
 
 
-def sample_reply_contexts(conversations: Sequence[SpeakerTurns], most: int, seed: int = 0) -> Iterator[tuple[SpeakerTurns, str]]:
+def sample_reply_contexts(
+    conversations: Sequence[SpeakerTurns], most: int, seed: int = 0
+) -> Iterator[tuple[SpeakerTurns, str]]:
     """Up to `most` places for a reply, drawn without favour: the turns before, and what was really said."""
     places = [(number, place) for number, turns in enumerate(conversations) for place in range(1, len(turns))]
     chance = np.random.Generator(np.random.Philox(key=seed))

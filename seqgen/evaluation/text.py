@@ -17,13 +17,15 @@ import torch
 import torch.nn.functional as F
 
 from seqgen.generation.scoring import MaskFunction, TokenScores
-from seqgen.model.network import LanguageModel, LayerStates
+from seqgen.model.language import LanguageModel, LayerStates
 from seqgen.tokenizers import Codec, encode_stream
 
 _PIECE = 4096  # ids read at a time: bounds memory on records of any length
 
 
-def token_nats(network: LanguageModel, codec: Codec, chunks: Iterable[bytes], masks: MaskFunction | None = None) -> Iterator[TokenScores]:
+def token_nats(
+    network: LanguageModel, codec: Codec, chunks: Iterable[bytes], masks: MaskFunction | None = None
+) -> Iterator[TokenScores]:
     """What each token of a record costs, in order, in flat memory. The first token's cost is included."""
     scorer = TorchScorer(network, codec, masks)
     for ids in encode_stream(codec, chunks):
@@ -115,7 +117,11 @@ class TokenScorer(Protocol):
 
 
 def tally_record(
-    network: LanguageModel, codec: Codec, chunks: Iterable[bytes], into: TextTally | None = None, scorer: TokenScorer | None = None
+    network: LanguageModel,
+    codec: Codec,
+    chunks: Iterable[bytes],
+    into: TextTally | None = None,
+    scorer: TokenScorer | None = None,
 ) -> TextTally:
     """Scores one record and adds it to `into`. A `scorer` at a record's beginning reads instead of `network`."""
     scorer = scorer or TorchScorer(network, codec)

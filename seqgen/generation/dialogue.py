@@ -9,17 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import ReplyOptions, SampleOptions
-from seqgen.generation.constraints import AutomatonMasks, make_masks
-from seqgen.generation.draw import PrimedState, ids, extend_primed
-from seqgen.generation.draw import prime as prime_ids
-from seqgen.generation.engine import Engine
-from seqgen.generation.filters import FilterChain, ResolvedNames, log_softmax
-from seqgen.generation.naming import resolve_names
+from seqgen.generation.engines.base import Engine
 from seqgen.generation.prompts import Prompt, with_shown_text
+from seqgen.generation.sampling.constraints import AutomatonMasks, make_masks
+from seqgen.generation.sampling.draw import PrimedState, extend_primed, ids
+from seqgen.generation.sampling.draw import prime as prime_ids
+from seqgen.generation.sampling.filters import FilterChain, ResolvedNames, log_softmax
+from seqgen.generation.sampling.token_names import resolve_names
 from seqgen.generation.state import SavedState
-from seqgen.strangers import as_bytes
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.dialogue import DialogueCodec
+from seqgen.untrusted import as_bytes
 
 USER, MODEL = 0, 1  # speakers
 _LONGEST = 400  # tokens of a reply, or characters where it must match: beyond it the model has lost the thread
@@ -49,7 +49,9 @@ def continue_from(engine: Engine, codec: DialogueCodec, saved: SavedState, promp
     """From where a conversation was left; what `prompt` says is the next turn."""
     begun = [USER] if saved.history else []
     context_ids = [*begun, *saved.tail]
-    here = Prompt("", saved.primed(engine), range(codec.speakers), context_ids, saved.pending, cut=saved.cut, is_continuation=True)
+    here = Prompt(
+        "", saved.primed(engine), range(codec.speakers), context_ids, saved.pending, cut=saved.cut, is_continuation=True
+    )
     if not prompt:
         return here
     said = "\n" * len(begun) + "A: " + prompt.decode("utf-8", "surrogateescape")

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from seqgen.generation.draw import PrimedState, extend_primed
-from seqgen.generation.draw import prime as prime_ids
-from seqgen.generation.engine import Engine
+from seqgen.generation.engines.base import Engine
+from seqgen.generation.sampling.draw import PrimedState, extend_primed
+from seqgen.generation.sampling.draw import prime as prime_ids
 from seqgen.generation.state import SavedState
 from seqgen.tokenizers import Codec
 
@@ -52,7 +52,9 @@ def prime_labelled(engine: Engine, codec: Codec, label: int, prompt: bytes) -> P
     return Prompt(prompt.decode("utf-8", "surrogateescape"), prime_ids(engine, codec, begin))
 
 
-def continue_from(engine: Engine, codec: Codec, saved: SavedState, prompt: bytes = b"", hold_incomplete: bool = False) -> Prompt:
+def continue_from(
+    engine: Engine, codec: Codec, saved: SavedState, prompt: bytes = b"", hold_incomplete: bool = False
+) -> Prompt:
     """From where a text was left, after `prompt`, which may be nothing. What was written and not shown comes first: in
     the samples, or, where there is a prompt, before it."""
     data = saved.unread + prompt

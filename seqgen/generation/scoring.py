@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import SampleOptions
-from seqgen.generation.draw import PrimedState
-from seqgen.generation.engine import Engine
+from seqgen.generation.engines.base import Engine
+from seqgen.generation.sampling.draw import PrimedState
 from seqgen.generation.state import SavedState, truncate_history
 from seqgen.tokenizers import Codec
 

@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from seqgen.config import NetworkConfig, SampleOptions
 from seqgen.errors import ModelError
-from seqgen.generation.draw import PrimedState
-from seqgen.generation.engine import Engine
-from seqgen.model.layout import STATES
+from seqgen.generation.engines.base import Engine
+from seqgen.generation.sampling.draw import PrimedState
+from seqgen.model.weight_shapes import STATES
 from seqgen.tensors import dump, parse
 
 FORMAT = "seqgen state 1"
@@ -89,9 +89,7 @@ def from_bytes(data: bytes, name: str, model: str, network: NetworkConfig) -> Sa
         raise ModelError(f"{name!r} is damaged: {' '.join(str(error).split()) or 'it is not complete'}") from error
 
 
-def _checked(
-    arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any], network: NetworkConfig
-) -> SavedState:
+def _checked(arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any], network: NetworkConfig) -> SavedState:
     """The state, if everything in it can be believed. Raises `ValueError` or its like otherwise."""
     if {name: array.dtype.str.lstrip("|") for name, array in arrays.items()} != _TENSORS:
         raise ValueError("it holds other tensors than a state has")

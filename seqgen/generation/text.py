@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from seqgen.config import SampleOptions
-from seqgen.generation.draw import SamplerState, stream_position, ids
-from seqgen.generation.engine import Engine
+from seqgen.generation.engines.base import Engine
 from seqgen.generation.prompts import Prompt, prime, prime_labelled
-from seqgen.generation.rules import TextConstraint, SamplingRules
+from seqgen.generation.sampling.draw import SamplerState, ids, stream_position
+from seqgen.generation.sampling.rules import SamplingRules, TextConstraint
 from seqgen.generation.state import SavedState, truncate_history
 from seqgen.tokenizers import Codec
 
@@ -134,7 +134,9 @@ class TextStream:
         self.drawn.append(token)
         self.log_probability += log_probability
         over = token == self._end
-        self.last_text = (self._decoder.finish() if over else self._decoder.push(token)).decode("utf-8", "surrogateescape")
+        self.last_text = (self._decoder.finish() if over else self._decoder.push(token)).decode(
+            "utf-8", "surrogateescape"
+        )
         self.characters += len(self.last_text)
         shown = self._cutter.push(self.last_text)
         if over and not self.finish_reason:
@@ -215,9 +217,7 @@ def write(
             yield indices[row], pens[row].text(), None
     if not open_rows:
         return
-    for step in ids(
-        engine, prompt.primed, rules.filters, options.seed, indices, constraints=constraints, where=where
-    ):
+    for step in ids(engine, prompt.primed, rules.filters, options.seed, indices, constraints=constraints, where=where):
         for row in tuple(open_rows):
             shown = pens[row].write(*step[row], asked[row])
             yield indices[row], shown, written(row) if pens[row].finish_reason else None
@@ -226,7 +226,13 @@ def write(
 
 
 def saved_state(
-    pen: TextStream, prompt: Prompt, cells: Any, options: SampleOptions, index: int, numbers: int, limit: float | None = None
+    pen: TextStream,
+    prompt: Prompt,
+    cells: Any,
+    options: SampleOptions,
+    index: int,
+    numbers: int,
+    limit: float | None = None,
 ) -> SavedState:
     """Where a text has got to, whose recurrent state before the last id is `cells`, when so many random numbers were
     drawn and mirostat's limit is that."""

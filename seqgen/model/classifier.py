@@ -23,11 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.config import ClassifierConfig
-from seqgen.model.cells import cell
-from seqgen.model.masks import DropoutRng, dropout_mask
-from seqgen.model.network import RecurrentLayer, embedding_lookup
+from seqgen.model.chunks import Chunks, Ids, chunk_counts, chunk_texts, group_by_length
+from seqgen.model.dropout import DropoutRng, dropout_mask
+from seqgen.model.language import RecurrentLayer, embedding_lookup
 from seqgen.model.ngrams import Bags, rows_of_buckets
-from seqgen.model.stretches import Ids, Chunks, group_by_length, chunk_texts, chunk_counts
+from seqgen.model.recurrent.cells import cell
 
 __all__ = ["Classifier", "Ids", "Reader", "Chunks", "chunk_counts", "chunk_texts", "group_by_length", "reverse"]
 
@@ -139,7 +139,9 @@ class Classifier(nn.Module):
     ) -> Tensor:
         """The network's logits of texts that are laid out, shape (texts, labels): `summaries` and `logits_from_summaries` in one."""
         ids, lengths, text_indices = (torch.from_numpy(array).to(self.embedding.device) for array in laid)
-        return self.logits_from_summaries(self.summaries(ids, lengths, generator, dtype), lengths, text_indices, texts, generator)
+        return self.logits_from_summaries(
+            self.summaries(ids, lengths, generator, dtype), lengths, text_indices, texts, generator
+        )
 
     def predict_logits(self, texts: Sequence[Ids], dtype: torch.dtype | None = None) -> Tensor:
         """The network's logits of any number of texts of any length, without gradients, in bounded memory."""
@@ -157,7 +159,9 @@ class Classifier(nn.Module):
                 ids, torch.from_numpy(laid.lengths[chosen]).to(place), dtype=dtype
             )
         lengths, text_indices = torch.from_numpy(laid.lengths).to(place), torch.from_numpy(laid.text_indices).to(place)
-        logits[torch.tensor(written, device=place)] = self.logits_from_summaries(kept, lengths, text_indices, len(written))
+        logits[torch.tensor(written, device=place)] = self.logits_from_summaries(
+            kept, lengths, text_indices, len(written)
+        )
         return logits
 
     def _read(

@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.config import ForecasterConfig
-from seqgen.corpus.windows import WindowBatch
-from seqgen.model.cells import State, cell
+from seqgen.corpus.series.windows import WindowBatch
+from seqgen.model.dropout import DropoutRng, dropout_mask
 from seqgen.model.invariant import batch_invariant, linear
-from seqgen.model.masks import DropoutRng, dropout_mask
-from seqgen.model.network import RecurrentLayer
+from seqgen.model.language import RecurrentLayer
+from seqgen.model.recurrent.cells import State, cell
 
 _LEAST_SPREAD = 0.01  # of a window, in the column's own standard deviations: a flat one is not blown up
 _RECENT = 1 / 6  # of the look-back: half-life of the changes that tell how restless a series is now

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.config import GenerativeConfig, NetworkConfig
-from seqgen.model.classifier import group_by_length, accumulation_dtype
-from seqgen.model.network import LanguageModel
+from seqgen.model.classifier import accumulation_dtype, group_by_length
+from seqgen.model.language import LanguageModel
 
 Ids = npt.NDArray[np.integer]
 

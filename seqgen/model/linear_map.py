@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from seqgen.corpus.windows import Floats, Windows, evenly_spaced
+from seqgen.corpus.series.windows import Floats, Windows, evenly_spaced
 
 RIDGES = (1e-3, 1e-1, 1.0, 10.0, 100.0, 1000.0)  # penalties tried, in thousandths of the mean square of the look-backs
 _AT_ONCE = 2048  # windows
 _MOST_WINDOWS = 60_000  # to fit to; evenly spread where there are more
 _MOST_CHOOSING = 8_000  # to choose the penalty by
 
-Normaliser = Callable[[Floats], tuple[Floats, Floats]]  # histories → what to move each by, and to divide by, (windows, 1)
+Normaliser = Callable[
+    [Floats], tuple[Floats, Floats]
+]  # histories → what to move each by, and to divide by, (windows, 1)
 
 
 def fit(train: Windows, held_out: Windows | None, move: Normaliser, constant: bool = False) -> Floats:

@@ -10,7 +10,7 @@ from typing import Any
 
 from seqgen.errors import ModelError
 from seqgen.music.events import MAX_TRACKS, TEMPOS, EventVocabulary
-from seqgen.music.grammar import TrackState, GrammarState
+from seqgen.music.grammar import GrammarState, TrackState
 from seqgen.music.piece import Note
 
 MAX_LATEST_NOTES = 1024  # notes of each track that are kept

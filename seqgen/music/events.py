@@ -22,7 +22,9 @@ TEMPOS = tuple(round(30 * 2 ** (step / 12)) for step in range(49))  # quarters a
 MAX_TRACKS = 16  # as many as MIDI has channels
 MAX_DURATION_QUARTERS = 8  # quarter notes that one `duration` can say; each `longer` before it adds as many
 MAX_LONGER_EVENTS = 63  # of `longer` in a row
-MAX_NOTE_QUARTERS = MAX_DURATION_QUARTERS * (MAX_LONGER_EVENTS + 1)  # quarter notes: 128 bars of 4/4, beyond any that is meant
+MAX_NOTE_QUARTERS = MAX_DURATION_QUARTERS * (
+    MAX_LONGER_EVENTS + 1
+)  # quarter notes: 128 bars of 4/4, beyond any that is meant
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,12 @@ EVENT_TYPES: tuple[EventType, ...] = (
     EventType("drums", lambda o: 1, ("track",), "the new track is the drum kit"),
     EventType("velocity", lambda o: o.velocity_bins, (*_TOLD, "program", "drums"), "how hard, where that changes"),
     EventType("longer", lambda o: 1, (*_TOLD, "velocity", "longer"), "the length is longer by the longest duration"),
-    EventType("duration", lambda o: MAX_DURATION_QUARTERS * o.grid, (*_TOLD, "velocity", "longer"), "steps, where that changes"),
+    EventType(
+        "duration",
+        lambda o: MAX_DURATION_QUARTERS * o.grid,
+        (*_TOLD, "velocity", "longer"),
+        "steps, where that changes",
+    ),
     EventType("note", lambda o: 128, (*_TOLD, "velocity", "duration"), "a note of this pitch"),
     EventType("drum", lambda o: 128, (*_TOLD, "velocity", "duration"), "a stroke on this instrument"),
     EventType("end", lambda o: 1, _AT_REST, "the piece is over"),

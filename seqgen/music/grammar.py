@@ -14,7 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.errors import UserError
-from seqgen.music.events import EVENT_TYPES, MAX_DURATION_QUARTERS, MAX_LONGER_EVENTS, MAX_TRACKS, TEMPOS, EventVocabulary, tempo_value
+from seqgen.music.events import (
+    EVENT_TYPES,
+    MAX_DURATION_QUARTERS,
+    MAX_LONGER_EVENTS,
+    MAX_TRACKS,
+    TEMPOS,
+    EventVocabulary,
+    tempo_value,
+)
 from seqgen.music.masks import bits_of, event_masks
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.music.spelling import spell
@@ -102,7 +110,13 @@ class GrammarState:
 
     @classmethod
     def resumed(
-        cls, vocabulary: EventVocabulary, metre: int, tempo: int, track: int, parts: list[TrackState], before: list[Note]
+        cls,
+        vocabulary: EventVocabulary,
+        metre: int,
+        tempo: int,
+        track: int,
+        parts: list[TrackState],
+        before: list[Note],
     ) -> GrammarState:
         """A walk at a bar line, at step 0, with tracks that have played before (see `barline`)."""
         walk = cls(vocabulary)
@@ -185,7 +199,9 @@ class GrammarState:
         return self._tempo_changes or self._may_grow() or any(self._free(part) for part in self.parts)
 
     def _tempo_rule(self, part: TrackState | None, open_: int) -> bytes:
-        return self._masks.all_except["tempo"][self.tempos[-1][1]] if self._tempo_changes else self._whole("tempo", False)
+        return (
+            self._masks.all_except["tempo"][self.tempos[-1][1]] if self._tempo_changes else self._whole("tempo", False)
+        )
 
     def _track_rule(self, part: TrackState | None, open_: int) -> bytes:
         tracks = 0
@@ -326,7 +342,8 @@ class GrammarState:
 
 
 SUCCESSORS = {
-    before: tuple(kind.name for kind in EVENT_TYPES if before in kind.predecessors) for before in (kind.name for kind in EVENT_TYPES)
+    before: tuple(kind.name for kind in EVENT_TYPES if before in kind.predecessors)
+    for before in (kind.name for kind in EVENT_TYPES)
 }
 _RULES: dict[str, Callable[[GrammarState, TrackState | None, int], bytes]] = {
     "bar": GrammarState._bar_rule,

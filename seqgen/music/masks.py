@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 
-from seqgen.music.events import EVENT_TYPES, VocabularyOptions, EventVocabulary
+from seqgen.music.events import EVENT_TYPES, EventVocabulary, VocabularyOptions
 
 _MOST = 1 << 14  # kept of one kind; what pitches sound together comes again and again
 

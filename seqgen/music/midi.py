@@ -17,8 +17,8 @@ import mido
 
 from seqgen.errors import DataError
 from seqgen.music.events import MAX_NOTE_QUARTERS
-from seqgen.music.metre import bar_length, nearest_metre, metre_of_length
-from seqgen.music.parts import QuantisationStats, MidiPart, select_parts
+from seqgen.music.metre import bar_length, metre_of_length, nearest_metre
+from seqgen.music.parts import MidiPart, QuantisationStats, select_parts
 from seqgen.music.parts import number as number_parts
 from seqgen.music.piece import Bar, Note, Piece, Track
 

@@ -42,7 +42,9 @@ class MidiPart:
     notes: list[tuple[int, int, int, int]] = field(default_factory=list)
 
 
-def select_parts(parts: list[MidiPart], tracks: str, low: int, high: int, scale: float, losses: QuantisationStats) -> list[MidiPart]:
+def select_parts(
+    parts: list[MidiPart], tracks: str, low: int, high: int, scale: float, losses: QuantisationStats
+) -> list[MidiPart]:
     """The parts and notes asked for; `scale` is steps a tick."""
     before = sum(len(part.notes) for part in parts)
     pitched = [part for part in parts if part.program is not None]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seqgen.plots.figure import HEATMAP_CMAP, TEXT_COLOUR, plot_style, new_figure, to_png
+from seqgen.plots.figure import HEATMAP_CMAP, TEXT_COLOUR, new_figure, plot_style, to_png
 from seqgen.streams import write_bytes
 
 _MOST = 40  # labels that can be told apart; the most common are shown

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.plots.figure import GRID_COLOUR, GENERATED_COLOUR, TEXT_COLOUR, REFERENCE_COLOUR, plot_style, new_figure, to_png
+from seqgen.plots.figure import (
+    GENERATED_COLOUR,
+    GRID_COLOUR,
+    REFERENCE_COLOUR,
+    TEXT_COLOUR,
+    new_figure,
+    plot_style,
+    to_png,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

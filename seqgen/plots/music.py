@@ -12,17 +12,17 @@ import numpy.typing as npt
 from seqgen.music.names import DRUMS, PROGRAMS, note_name
 from seqgen.music.piece import Note, Piece
 from seqgen.plots.figure import (
-    GRID_COLOUR,
-    GENERATED_COLOUR,
-    HEATMAP_CMAP,
-    TEXT_COLOUR,
-    REFERENCE_COLOUR,
     BACKGROUND_COLOUR,
+    GENERATED_COLOUR,
+    GRID_COLOUR,
+    HEATMAP_CMAP,
+    REFERENCE_COLOUR,
+    TEXT_COLOUR,
     Colour,
-    palette_colour,
-    plot_style,
     legend,
     new_figure,
+    palette_colour,
+    plot_style,
     to_png,
 )
 

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqgen.config import TASK_NAMES
-from seqgen.corpus import catalogue
-from seqgen.corpus.conversations import looks_like_dialogue
-from seqgen.corpus.labelled import looks_like_labelled_texts
+from seqgen.corpus.catalogue import entries as catalogue
+from seqgen.corpus.conversations.read import looks_like_dialogue
+from seqgen.corpus.labelled.read import looks_like_labelled_texts
 from seqgen.corpus.rows import RowFormat
-from seqgen.corpus.series import looks_like_series
+from seqgen.corpus.series.read import looks_like_series
 from seqgen.corpus.sources import Accepts, looks_like_midi, looks_like_text
 from seqgen.errors import UserError
 
 if TYPE_CHECKING:
-    from seqgen.tasks.task import Task
+    from seqgen.tasks.base import Task
 
 __all__ = ["TASKS", "accepts", "find", "guess", "rows"]
 
@@ -35,8 +35,8 @@ TASKS = {
     "text": "seqgen.tasks.text",
     "dialogue": "seqgen.tasks.dialogue",
     "music": "seqgen.tasks.music",
-    "forecast": "seqgen.tasks.forecast",
-    "classify": "seqgen.tasks.classify",
+    "forecast": "seqgen.tasks.forecasting",
+    "classify": "seqgen.tasks.classification",
 }
 
 

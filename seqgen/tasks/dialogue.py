@@ -14,19 +14,19 @@ from seqgen import tokenizers
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import NetworkConfig, TrainOptions
 from seqgen.corpus import ids, split
-from seqgen.corpus.conversation_store import ConversationStore, ConversationSubset
-from seqgen.corpus.conversations import Conversation, ConversationReport, Turn, iter_conversations
+from seqgen.corpus.conversations.read import Conversation, ConversationReport, Turn, iter_conversations
+from seqgen.corpus.conversations.store import ConversationStore, ConversationSubset
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError
-from seqgen.model.network import LanguageModel
+from seqgen.model.language import LanguageModel
+from seqgen.tasks.base import HeadlineMetric, Preparation
 from seqgen.tasks.language import LanguageData, copy_weights, from_cache
-from seqgen.tasks.prepared import PreparedIds, sources_label, ids_path, prepared, suffixes
-from seqgen.tasks.task import HeadlineMetric, Preparation
+from seqgen.tasks.prepared import PreparedIds, ids_path, prepared, sources_label, suffixes
 from seqgen.tasks.text import VOCABULARY_SAMPLE_BYTES, text_metrics
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
 from seqgen.tokenizers.dialogue import DialogueCodec, count_speakers
-from seqgen.tokenizers.parallel import encode_batches, batch_by_size
+from seqgen.tokenizers.workers import batch_by_size, encode_batches
 
 
 class DialogueTask:
@@ -101,7 +101,9 @@ def _read(documents: list[Document], preparation: Preparation, told: _Told) -> C
     lenient = len(documents) > 1 and not preparation.options.strict
     reading, store = ConversationReport(), ConversationStore()
     of = sum(document.size for document in documents)
-    for conversation in iter_conversations(documents, reading, warn=(lambda what: told(what, True)) if lenient else None):
+    for conversation in iter_conversations(
+        documents, reading, warn=(lambda what: told(what, True)) if lenient else None
+    ):
         store.append(conversation)
         preparation.progress(min(store.size, of), of)  # near enough: markup is not counted
     if reading.damaged_lines and preparation.options.strict:
@@ -122,7 +124,11 @@ def _fit(preparation: Preparation, conversations: ConversationSubset) -> Dialogu
     options, start = preparation.options, preparation.start
     kind = _kind(options) if start is None else dialogue_codec(start.codec).text.kind
     # As with text: what changes little with more words is learnt from a part of many.
-    read = conversations.every_nth(max(1, conversations.size // VOCABULARY_SAMPLE_BYTES)) if kind == "subword" else conversations
+    read = (
+        conversations.every_nth(max(1, conversations.size // VOCABULARY_SAMPLE_BYTES))
+        if kind == "subword"
+        else conversations
+    )
 
     def chunks() -> Iterator[bytes]:
         for conversation in read:

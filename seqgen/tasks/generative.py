@@ -17,16 +17,16 @@ from seqgen.corpus import ids
 from seqgen.corpus.ids import IdStream
 from seqgen.errors import DataError, ModelError
 from seqgen.model.generative import GenerativeClassifier
+from seqgen.tasks.base import Preparation
 from seqgen.tasks.language import LanguageData, cache_key
-from seqgen.tasks.prepared import sources_label, locked, ids_path
-from seqgen.tasks.task import Preparation
+from seqgen.tasks.prepared import ids_path, locked, sources_label
 from seqgen.tasks.text import text_metrics
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.labelled import LabelledCodec
 from seqgen.training.device import Compute
-from seqgen.training.generative import GenerativeObjective
-from seqgen.training.labelled import LabelledIds
-from seqgen.training.plan import Plan, SpeedProbe
+from seqgen.training.objectives.classification import LabelledIds
+from seqgen.training.objectives.generative import GenerativeObjective
+from seqgen.training.plans.language import Plan, SpeedProbe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,9 @@ def prepare(
         stream = _stream(codec, train, order, ids_path(f"{key}-{seed}", "train"), what)
         held_stream = None
         if held_out_texts is not None:
-            held_stream = _stream(codec, held_out_texts, range(len(held_out_texts)), ids_path(f"{key}-{seed}", "valid"), what)
+            held_stream = _stream(
+                codec, held_out_texts, range(len(held_out_texts)), ids_path(f"{key}-{seed}", "valid"), what
+            )
     return GenerativeClassificationData(
         codec,
         stream,
@@ -124,9 +126,7 @@ def prepare(
     )
 
 
-def _stream(
-    codec: LabelledCodec, texts: LabelledIds, order: Sequence[int] | Any, path: Path, what: str
-) -> IdStream:
+def _stream(codec: LabelledCodec, texts: LabelledIds, order: Sequence[int] | Any, path: Path, what: str) -> IdStream:
     kinds = texts.targets.argmax(1)
     records = (
         ((np.concatenate([kinds[number : number + 1], texts.text(number)]).astype(np.int32),), True) for number in order

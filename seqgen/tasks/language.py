@@ -16,19 +16,21 @@ from seqgen.config import TrainOptions
 from seqgen.corpus import ids
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import fingerprint
-from seqgen.model.network import LanguageModel
+from seqgen.model.language import LanguageModel
+from seqgen.tasks.base import Preparation
 from seqgen.tasks.prepared import ids_path
-from seqgen.tasks.task import Preparation
 from seqgen.tokenizers import Codec
-from seqgen.training import plan as planning
 from seqgen.training.batches import Transform
 from seqgen.training.device import Compute
-from seqgen.training.language import NextTokenObjective, set_output_bias
-from seqgen.training.plan import CorpusStats, Plan, SpeedProbe
+from seqgen.training.objectives.language import NextTokenObjective, set_output_bias
+from seqgen.training.plans import language as planning
+from seqgen.training.plans.language import CorpusStats, Plan, SpeedProbe
 
 _ALPHABET = 1000  # characters, beyond which each is nearly a word
 
-MetricsFunction = Callable[[float, Mapping[str, int]], dict[str, float]]  # (nats an id, counts) → the task's own measures
+MetricsFunction = Callable[
+    [float, Mapping[str, int]], dict[str, float]
+]  # (nats an id, counts) → the task's own measures
 
 
 @dataclass(frozen=True)

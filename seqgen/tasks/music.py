@@ -16,12 +16,12 @@ from seqgen.corpus import ids, split
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError
-from seqgen.model.network import LanguageModel
+from seqgen.model.language import LanguageModel
 from seqgen.music.events import count_steps
 from seqgen.music.parts import QuantisationStats
+from seqgen.tasks.base import HeadlineMetric, Preparation
 from seqgen.tasks.language import LanguageData, cache_key, copy_weights, from_cache
-from seqgen.tasks.prepared import sources_label, locked, ids_path
-from seqgen.tasks.task import HeadlineMetric, Preparation
+from seqgen.tasks.prepared import ids_path, locked, sources_label
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.midi import MidiCodec

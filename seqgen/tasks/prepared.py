@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from seqgen import tokenizers
-from seqgen.corpus import cache, ids
-from seqgen.corpus.catalogue import cache_folder
+from seqgen.corpus import ids
+from seqgen.corpus.cache import store as cache
+from seqgen.corpus.catalogue.entries import cache_folder
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document, check_unchanged, fingerprint
 from seqgen.errors import ModelError
 from seqgen.streams import write_bytes
-from seqgen.tasks.task import Preparation
+from seqgen.tasks.base import Preparation
 from seqgen.tokenizers import Codec
 
 RECORD = ".prepared.json"

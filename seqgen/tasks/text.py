@@ -21,15 +21,17 @@ from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Progress
 from seqgen.corpus.split import DocumentSpan
 from seqgen.errors import DataError
-from seqgen.model.network import LanguageModel
+from seqgen.model.language import LanguageModel
+from seqgen.tasks.base import HeadlineMetric, Preparation
 from seqgen.tasks.language import LanguageData, copy_weights, from_cache
-from seqgen.tasks.prepared import PreparedIds, sources_label, ids_path, prepared
-from seqgen.tasks.task import HeadlineMetric, Preparation
+from seqgen.tasks.prepared import PreparedIds, ids_path, prepared, sources_label
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
 from seqgen.tokenizers.codec import split_stream
-from seqgen.tokenizers.parallel import encode_batches, batch_by_size
+from seqgen.tokenizers.workers import batch_by_size, encode_batches
 
-VOCABULARY_SAMPLE_BYTES = 80_000_000  # bytes that subwords are learnt from, about: more than their trainer takes in any script
+VOCABULARY_SAMPLE_BYTES = (
+    80_000_000  # bytes that subwords are learnt from, about: more than their trainer takes in any script
+)
 
 
 class TextTask:

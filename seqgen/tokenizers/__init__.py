@@ -9,8 +9,8 @@ from typing import Any, Protocol, cast
 
 from seqgen.config import TOKENIZER_NAMES
 from seqgen.errors import ModelError
-from seqgen.strangers import parse_json
 from seqgen.tokenizers.codec import END_OF_DOCUMENT, Codec, Decoder, Ids, decode, encode_stream
+from seqgen.untrusted import parse_json
 
 __all__ = [
     "END_OF_DOCUMENT",

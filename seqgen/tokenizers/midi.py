@@ -12,7 +12,7 @@ import numpy as np
 from seqgen.config import TrainOptions, check, from_json, parse_pitch_range
 from seqgen.errors import ModelError, UserError
 from seqgen.music import grammar, midi
-from seqgen.music.events import VocabularyOptions, EventVocabulary
+from seqgen.music.events import EventVocabulary, VocabularyOptions
 from seqgen.music.grammar import GrammarState
 from seqgen.music.parts import QuantisationStats
 from seqgen.music.piece import Piece

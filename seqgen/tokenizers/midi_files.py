@@ -47,7 +47,9 @@ def read_midi_file(codec: MidiCodec, name: str, path: Path) -> MidiReadResult:
     try:
         piece, losses = codec.read(read_whole(path, name))
     except DataError as error:
-        return MidiReadResult(name, np.empty(0, dtype=np.int32), QuantisationStats(), str(error).removeprefix(f"{name!r}: "))
+        return MidiReadResult(
+            name, np.empty(0, dtype=np.int32), QuantisationStats(), str(error).removeprefix(f"{name!r}: ")
+        )
     return MidiReadResult(name, codec.spell(piece), losses)
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqgen.model.network import LanguageModel
+from seqgen.model.language import LanguageModel
 from seqgen.training.batches import IGNORE_INDEX
 
 _FUSED_FROM = 1000  # ids: a smaller vocabulary's logits are small enough to be kept

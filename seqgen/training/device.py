@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 
 from seqgen.errors import UserError
-from seqgen.tokenizers.parallel import process_cpu_count
-from seqgen.training.world import SINGLE_PROCESS, World
+from seqgen.tokenizers.workers import process_cpu_count
+from seqgen.training.distributed.world import SINGLE_PROCESS, World
 
 
 @dataclass(frozen=True)

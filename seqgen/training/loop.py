@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from seqgen.config import from_json
 from seqgen.errors import ModelError, UserError
-from seqgen.model.layout import depth
+from seqgen.model.weight_shapes import depth
+from seqgen.training.distributed.world import SINGLE_PROCESS, World
 from seqgen.training.schedule import Schedule
 from seqgen.training.snapshot import Snapshot
-from seqgen.training.world import SINGLE_PROCESS, World
 
 _GAP = 1 / 15  # of the run between validations
 _LONGEST = 1e12  # seconds, as of a budget

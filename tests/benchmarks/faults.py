@@ -39,7 +39,7 @@ import torch
 from safetensors.numpy import load_file
 
 from seqgen import checkpoint, streams
-from seqgen.api import folder as model_folders
+from seqgen.api.train import folder as model_folders
 from seqgen.cli.main import main as seqgen_main
 from seqgen.errors import SeqgenError
 from seqgen.tasks import TASKS
@@ -323,7 +323,7 @@ def undisturbed(kind: Kind, place: Path) -> None:
 
             return noted
 
-        for name in ("save_if_due", "validated"):  # one of them after every step
+        for name in ("save_if_due", "on_validation"):  # one of them after every step
             setattr(model_folders.ModelFolder, name, noting(getattr(model_folders.ModelFolder, name)))
         Points(None, kill, place / f"{kind.name}.points").install(place / kind.name)
 

@@ -54,7 +54,7 @@ def where(error: BaseException) -> str:
 def work(models: Path, name: str, seconds: float, seed: int, memory: int, place: Path) -> None:
     """What a worker does: spoilt files for one reader, each written down before it is tried. Says, on lines of JSON,
     what it found and how many it tried."""
-    import strange
+    from tests.helpers import model_zoo as strange
 
     found = strange.readers({kind: models / kind for kind in strange.KINDS})[name]
     for data in found.seeds:  # imports, caches
@@ -136,10 +136,11 @@ def bred(name: str, seconds: float, keep: Path) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["seqgen", "mido"]):
-        import strange
-
-        from seqgen.corpus import conversations, labelled, series  # noqa: F401
+        from seqgen.corpus.conversations import read as conversations  # noqa: F401
+        from seqgen.corpus.labelled import read as labelled  # noqa: F401
+        from seqgen.corpus.series import read as series  # noqa: F401
         from seqgen.music import midi  # noqa: F401
+        from tests.helpers import model_zoo as strange
     reader = strange.data_readers()[name]
     place = Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
     corpus = keep / f"corpus-{name.strip('.')}"  # what is bred is kept: the next run goes on from it
@@ -174,7 +175,7 @@ def main() -> None:
         (name,) = asked.readers
         bred(name, 60 * asked.minutes, asked.keep)
         return
-    import strange
+    from tests.helpers import model_zoo as strange
 
     with contextlib.ExitStack() as stack:
         if asked.models is None:

@@ -34,11 +34,11 @@ from torch import nn
 
 from seqgen.api.model import load
 from seqgen.config import SampleOptions
-from seqgen.generation import music
-from seqgen.generation.draw import ids
-from seqgen.generation.engine import make_engine
-from seqgen.generation.filters import FilterChain
-from seqgen.generation.light import NumpyEngine
+from seqgen.generation.engines.base import make_engine
+from seqgen.generation.engines.numpy import NumpyEngine
+from seqgen.generation.music import composing as music
+from seqgen.generation.sampling.draw import ids
+from seqgen.generation.sampling.filters import FilterChain
 
 VOCABULARY = 65
 PEERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}

@@ -22,10 +22,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import strange
 import torch
 
 import seqgen
+from tests.helpers import model_zoo as strange
 
 WARM = 0.3  # the share of all that may still fill caches
 

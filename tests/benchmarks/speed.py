@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.config import NetworkConfig
-from seqgen.model.network import LanguageModel, detach
+from seqgen.model.language import LanguageModel, detach
 from seqgen.training.cross_entropy import language_loss
 
 VOCABULARY = 65

@@ -1,0 +1,267 @@
+"""The forms that conversations are written in: how each is recognised, and one small parser for each.
+
+A parser gives for each conversation what was said, in order, as (speaker, words) with the words as they stand;
+`seqgen.corpus.conversations.read` tidies, joins and counts. No parser holds more than one conversation.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from seqgen.corpus.conversations import (
+    chatterbot as conversation_yaml,
+)
+from seqgen.corpus.conversations import (
+    json_files as conversation_json,
+)
+from seqgen.corpus.conversations import (
+    tables as conversation_tables,
+)
+from seqgen.corpus.conversations.lines import (
+    SYSTEM_SPEAKER,
+    FileHead,
+    TextDocument,
+    Utterances,
+    alternate_speakers,
+    at_least,
+    speakers_by_name,
+)
+
+if TYPE_CHECKING:
+    from seqgen.corpus.conversations.read import ConversationReport
+
+# Transcripts.
+
+_NAMED = re.compile(r"([^\s:：][^:：\t]{0,39}?)\s*(?:：|:(?![/:\d]))\s*(.*)")
+_NO_NAME = re.compile(r"[?!;,\"“”。？！，；…#{}<>=]")
+
+
+def _named(line: str) -> tuple[str, str] | None:
+    """(name, words) of a line like `Mary: hello`, or None."""
+    match = _NAMED.match(line)
+    if match is None:
+        return None
+    name = match[1]
+    if _NO_NAME.search(name) or len(name.split()) > 4 or not any(character.isalpha() for character in name):
+        return None
+    return name, match[2]
+
+
+def parse_transcript(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
+    """`NAME: words`, an empty line between conversations; an indented or nameless line goes on with the turn before.
+
+    Mary: Shall we go?
+    Tom: In a minute.
+      I can't find my hat.
+    """
+    turns: list[tuple[str, list[str]]] = []
+    for number, line in enumerate(text.lines(), 1):
+        bare = line.strip()
+        if not bare:
+            if turns:
+                yield speakers_by_name([(name, "\n".join(words)) for name, words in turns])
+            turns = []
+            continue
+        named = None if turns and line[0].isspace() else _named(bare)
+        if named:
+            turns.append((named[0], [named[1]]))
+        elif turns:
+            turns[-1][1].append(bare)
+        else:
+            reading.add_damage(text.name, number, "no 'NAME:' before the words")
+    if turns:
+        yield speakers_by_name([(name, "\n".join(words)) for name, words in turns])
+
+
+def _is_transcript(head: FileHead) -> bool:
+    names: list[str] = []
+    blocks = answered = outside = here = 0
+    for line in [*head.lines, ""]:
+        if not line.strip():
+            blocks += here > 0
+            answered += here > 1
+            here = 0
+        elif not line[0].isspace():
+            named = _named(line)
+            outside += named is None or not named[1]
+            if named:
+                names.append(named[0].lower())
+                here += 1
+    distinct = len(set(names))
+    # A play has an empty line after each speech; a list of settings never says the same name again.
+    return (
+        distinct > 1
+        and at_least(answered, blocks, 0.5)
+        and at_least(len(names), len(names) + outside, 0.6)
+        and (distinct == 2 or distinct <= 0.7 * len(names))
+    )
+
+
+# One conversation a line.
+
+_EOU = "__eou__"
+
+
+def parse_eou(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
+    """One conversation a line, `__eou__` after each turn.
+
+    Shall we go ? __eou__ In a minute . __eou__
+    Is it far ? __eou__ A mile . __eou__ I'll walk . __eou__
+    Good morning . __eou__ Morning ! __eou__
+    """
+    for line in text.lines():
+        if line.strip():
+            turns = line.split(_EOU)
+            if not turns[-1].strip():  # what follows the last mark is no turn
+                turns.pop()
+            yield alternate_speakers(turns)
+
+
+def _is_eou(head: FileHead) -> bool:
+    return at_least(sum(_EOU in line for line in head.nonblank_lines), len(head.nonblank_lines), 0.5)
+
+
+# ChatterBot.
+
+
+def parse_yaml(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
+    """ChatterBot's lists of lines below `conversations:`, the speakers by turns.
+
+    conversations:
+    - - Shall we go?
+      - In a minute.
+    """
+    for turns in conversation_yaml.conversations(text.lines(), partial(reading.add_damage, text.name)):
+        yield alternate_speakers(turns)
+
+
+_FILLER = r"(?:[ \t]*(?:#.*)?\r?\n)"
+_LISTS = re.compile(rf"^conversations:{_FILLER}+ *-(?: +- | *\r?\n *- )", re.MULTILINE)
+
+
+def _is_yaml(head: FileHead) -> bool:
+    return _LISTS.search(head.text) is not None
+
+
+# ParlAI.
+
+_NUMBERED = re.compile(r"(\d+) (.*)")
+_SIDES = re.compile(r"\t| {4,}")
+_PERSONA = re.compile(r"(?:your|partner's) persona:")
+_FIELDS = re.compile(r"(?:^|\t)text:[^\t]*\t(?:.*\t)?(?:eval_)?labels:")
+
+
+def parse_parlai(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
+    """Numbered lines, 1 beginning a conversation, a tab or four spaces between the two sides; or `text:… labels:…`.
+
+    1 Shall we go?	In a minute.
+    2 Is it far?	A mile.
+    1 Hello	Good morning.
+    """
+    spoken: Utterances = []
+    last = 0
+    for number, line in enumerate(text.lines(), 1):
+        if not line.strip():
+            continue
+        if _FIELDS.search(line):
+            fields = dict(field.partition(":")[::2] for field in line.split("\t"))
+            reply = fields.get("labels") or fields.get("eval_labels", "")
+            spoken += [(0, _unescape(fields["text"])), (1, _unescape(reply.split("|")[0]))]
+            if fields.get("episode_done") == "True":
+                yield spoken
+                spoken = []
+            continue
+        match = _NUMBERED.match(line)
+        if match is None:
+            reading.add_damage(text.name, number, "neither a number nor 'text:' and 'labels:'")
+            continue
+        here = int(match[1][:9])
+        if here <= last and spoken:
+            yield spoken
+            spoken = []
+        last = here
+        spoken += _sides(match[2])
+    if spoken:
+        yield spoken
+
+
+def _sides(line: str) -> Utterances:
+    if _PERSONA.match(line):
+        return [(SYSTEM_SPEAKER, line)]
+    # What follows the reply is a reward and the replies to choose from.
+    sides = line.split("\t")[:2] if "\t" in line else _SIDES.split(line, maxsplit=1)
+    return alternate_speakers([_unescape(side) for side in sides])
+
+
+def _unescape(words: str) -> str:
+    return words.replace("\\n", "\n").replace("__PIPE__", "|")
+
+
+def _is_parlai(head: FileHead) -> bool:
+    if _has_labels(head):
+        return True
+    matches = [match for line in head.nonblank_lines if (match := _NUMBERED.match(line))]
+    return (
+        at_least(len(matches), len(head.nonblank_lines), 0.9)
+        and head.nonblank_lines[0].startswith("1 ")
+        and at_least(sum(_SIDES.search(match[2].strip(" ")) is not None for match in matches), len(matches), 0.5)
+    )
+
+
+def _has_labels(head: FileHead) -> bool:
+    return at_least(
+        sum(_FIELDS.search(line) is not None for line in head.nonblank_lines), len(head.nonblank_lines), 0.5
+    )
+
+
+def _never(_: FileHead) -> bool:
+    return False
+
+
+def _ends_in_eou(head: FileHead) -> bool:
+    return at_least(sum(line.rstrip().endswith(_EOU) for line in head.nonblank_lines), len(head.nonblank_lines), 0.5)
+
+
+# The table.
+
+ConversationParser = Callable[[TextDocument, "ConversationReport"], Iterator[Utterances]]
+
+
+@dataclass(frozen=True)
+class ConversationFormat:
+    """A way to write conversations.
+
+    `matches_head` judges the head of a file that is known to hold dialogue; `is_unambiguous` one that may hold anything.
+    """
+
+    parse: ConversationParser
+    matches_head: Callable[[FileHead], bool]
+    is_unambiguous: Callable[[FileHead], bool] = _never
+
+    @property
+    def example(self) -> str:
+        """Three lines, from the parser's own description."""
+        return textwrap.dedent((self.parse.__doc__ or "").partition("\n\n")[2]).rstrip(" ")
+
+
+FORMATS: dict[str, ConversationFormat] = {  # in the order in which they are tried
+    "messages": ConversationFormat(
+        conversation_json.parse_messages, conversation_json.is_messages, conversation_json.is_messages
+    ),
+    "turns": ConversationFormat(conversation_json.turns, conversation_json.is_turns),
+    "eou": ConversationFormat(parse_eou, _is_eou, _ends_in_eou),
+    "yaml": ConversationFormat(parse_yaml, _is_yaml),
+    "parlai": ConversationFormat(parse_parlai, _is_parlai, _has_labels),
+    "csv": ConversationFormat(
+        conversation_tables.parse_csv, lambda head: conversation_tables.is_conversation_table(head, ",")
+    ),
+    "tsv": ConversationFormat(
+        conversation_tables.parse_tsv, lambda head: conversation_tables.is_conversation_table(head, "\t")
+    ),
+    "transcript": ConversationFormat(parse_transcript, _is_transcript),
+}

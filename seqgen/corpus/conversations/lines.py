@@ -1,0 +1,130 @@
+"""What the parsers of conversations share: a document as lines, its first bytes, and who is who.
+
+Nothing here holds more than a line.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from seqgen.corpus.sources import Document
+from seqgen.streams import COMPRESSED_SUFFIXES
+
+if TYPE_CHECKING:
+    from seqgen.corpus.conversations.read import ConversationReport
+
+Utterances = list[tuple[int, str]]  # (speaker, words) in order
+SYSTEM_SPEAKER = -1  # the speaker of what nobody says: instructions, personas
+HEAD_BYTES = 1 << 16  # bytes that a format is recognised from
+
+USER_ROLES = frozenset(("user", "human", "customer", "prompter", "用户", "客户"))
+ASSISTANT_ROLES = frozenset(("assistant", "gpt", "chatgpt", "bot", "model", "agent", "助手", "客服", "机器人"))
+SYSTEM_ROLES = frozenset(("system", "developer"))
+
+
+class TextDocument:
+    """A document as characters: UTF-8 with or without a byte order mark, other bytes kept by surrogateescape."""
+
+    def __init__(self, document: Document) -> None:
+        self.name = "standard input" if document.name == "-" else document.name
+        self._document = document
+
+    def pieces(self) -> Iterator[str]:
+        """All of it, in pieces of any length."""
+        decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
+        for chunk in self._document.limited():
+            yield decoder.decode(chunk)
+        yield decoder.decode(b"", final=True)
+
+    def lines(self) -> Iterator[str]:
+        """Its lines without their ends. Only LF and CR LF end a line."""
+        parts: list[str] = []
+        for piece in self.pieces():
+            first, *others = piece.split("\n")
+            parts.append(first)
+            for other in others:
+                yield "".join(parts).removesuffix("\r")
+                parts = [other]
+        if last := "".join(parts):
+            yield last
+
+    def head(self) -> FileHead:
+        data = b"".join(self._document.chunks(0, HEAD_BYTES + 1))
+        return FileHead.of(data, self.name)
+
+
+@dataclass(frozen=True)
+class FileHead:
+    """The first bytes of a file, to tell its format by. `is_complete`: whether there is no more."""
+
+    name: str
+    text: str
+    is_complete: bool
+
+    @classmethod
+    def of(cls, data: bytes, name: str = "") -> FileHead:
+        return cls(name, data[:HEAD_BYTES].decode("utf-8-sig", "surrogateescape"), len(data) <= HEAD_BYTES)
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines that are there to their end; the first one in any case."""
+        lines = [line.removesuffix("\r") for line in self.text.split("\n")]
+        return lines if self.is_complete or len(lines) == 1 else lines[:-1]
+
+    @cached_property
+    def nonblank_lines(self) -> list[str]:
+        """The lines with something on them."""
+        return [line for line in self.lines if line.strip()]
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the name, in small letters, without that of a compressor."""
+        suffixes = [suffix.lower() for suffix in PurePath(self.name).suffixes]
+        if suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
+            suffixes.pop()
+        return suffixes[-1] if suffixes else ""
+
+
+def at_least(found: int, of: int, share: float) -> bool:
+    """Whether `found` is at least `share` of all, and more than none."""
+    return found > 0 and found >= share * of
+
+
+def alternate_speakers(turns: Sequence[str]) -> Utterances:
+    """Two people by turns."""
+    return [(index % 2, text) for index, text in enumerate(turns)]
+
+
+def speakers_by_name(turns: Sequence[tuple[str, str]]) -> Utterances:
+    """People numbered in order of appearance; by role where the names are roles and both kinds are there."""
+    keys = [name.strip().lower() for name, _ in turns]
+    names = list(dict.fromkeys(keys))
+    if (
+        USER_ROLES.intersection(names)
+        and ASSISTANT_ROLES.intersection(names)
+        and set(names) <= USER_ROLES | ASSISTANT_ROLES
+    ):
+        return [(int(key in ASSISTANT_ROLES), text) for key, (_, text) in zip(keys, turns, strict=True)]
+    numbers = {name: number for number, name in enumerate(names)}
+    return [(numbers[key], text) for key, (_, text) in zip(keys, turns, strict=True)]
+
+
+def speakers_by_role(turns: Sequence[tuple[str, str]], reading: ConversationReport) -> Utterances:
+    """The asker as 0, who answers as 1, unknown roles from 2 on and counted, instructions as SYSTEM.
+
+    Where no role is a known one, people are numbered in order of appearance.
+    """
+    keys = [role.strip().lower() for role, _ in turns]
+    numbers = (
+        dict.fromkeys(SYSTEM_ROLES, SYSTEM_SPEAKER) | dict.fromkeys(USER_ROLES, 0) | dict.fromkeys(ASSISTANT_ROLES, 1)
+    )
+    following = 2 if any(key in USER_ROLES or key in ASSISTANT_ROLES for key in keys) else 0
+    unknown = list(dict.fromkeys(key for key in keys if key not in numbers))
+    reading.unknown_roles += sum(key not in numbers for key in keys)
+    numbers |= {key: following + index for index, key in enumerate(unknown)}
+    return [(numbers[key], text) for key, (_, text) in zip(keys, turns, strict=True)]

@@ -1,0 +1,1 @@
+"""Labelled texts read from files in any of the known forms."""

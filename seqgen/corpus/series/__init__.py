@@ -1,0 +1,1 @@
+"""Tables of numbers read as regular time series, and windows over them."""

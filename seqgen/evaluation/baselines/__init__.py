@@ -1,0 +1,1 @@
+"""Naive baselines that a model is measured against."""

@@ -1,0 +1,1 @@
+"""Texts to label probabilities: numpy with compiled kernels, or PyTorch."""

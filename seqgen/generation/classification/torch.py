@@ -1,0 +1,67 @@
+"""Texts to the probabilities of their labels by PyTorch, on a processor or a GPU, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from seqgen.config import AnyClassifierConfig, ClassifierConfig, GenerativeConfig
+from seqgen.generation.classification.base import Probabilities, TextClassifier
+from seqgen.model.classifier import Classifier
+from seqgen.model.generative import GenerativeClassifier
+from seqgen.model.ngrams import BUCKETS, bags
+from seqgen.tokenizers import Codec
+from seqgen.tokenizers.normalise import TextNormaliser
+
+
+class TorchClassifier:
+    """See `TextClassifier`: by a network made to tell labels apart, or, by Bayes' rule, from what a text is worth after each
+    label to one made to write."""
+
+    def __init__(self, network: Classifier | GenerativeClassifier, codec: Codec) -> None:
+        self._network = network.eval()
+        self._codec = codec
+        self._prepare = TextNormaliser(network.config.lowercase, network.config.stop_words)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self._network.config.labels
+
+    def __call__(self, texts: Sequence[bytes]) -> Probabilities:
+        config = self._network.config
+        if not texts:
+            return np.zeros((0, len(config.labels)), dtype=np.float32)
+        prepared = [self._prepare(text) for text in texts]
+        with torch.inference_mode():
+            logits = self._logits(prepared)
+            empty = [number for number, text in enumerate(prepared) if not text.strip()]
+            logits[empty] = self._network.prior
+            several = isinstance(config, ClassifierConfig) and config.multi
+            shares: Probabilities = (logits.sigmoid() if several else logits.softmax(dim=1)).cpu().numpy()
+        return shares
+
+    def _logits(self, texts: Sequence[bytes]) -> Tensor:
+        network = self._network
+        ids = [self._codec.encode(text) for text in texts]
+        if isinstance(network, GenerativeClassifier):
+            return network.calibrated(network.log_likelihoods(ids, self._codec.end))
+        config = network.config
+        linear_logits = network.linear_logits(bags(texts, config.ngrams, BUCKETS)) if config.features else None
+        return network.combined_logits(network.predict_logits(ids), linear_logits)
+
+
+def load_torch_classifier(
+    config: AnyClassifierConfig,
+    weights: Mapping[str, npt.NDArray[np.float32]],
+    codec: Codec,
+    device: torch.device,
+) -> TextClassifier:
+    """What sorts with a network of these weights."""
+    network = GenerativeClassifier(config) if isinstance(config, GenerativeConfig) else Classifier(config)
+    network.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()})
+    network.to(device)
+    return TorchClassifier(network, codec)

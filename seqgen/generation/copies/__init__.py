@@ -1,0 +1,1 @@
+"""How much of a generated text or piece is copied from the training corpus."""

@@ -1,0 +1,1 @@
+"""Inference engines: ids and state in, logits and state out."""

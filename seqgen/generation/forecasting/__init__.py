@@ -1,0 +1,1 @@
+"""Forecasts from any row of a series, and their prediction intervals."""

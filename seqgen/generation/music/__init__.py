@@ -1,0 +1,1 @@
+"""Pieces of music generated under the grammar of MIDI events."""

@@ -1,0 +1,1 @@
+"""Calibration after training: temperature correction and conformal intervals."""

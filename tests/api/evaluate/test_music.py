@@ -1,0 +1,177 @@
+"""How music is measured: nats under the grammar, rivals that count, pieces of the model's own; and tasks guessed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import seqgen
+from seqgen import tasks
+from seqgen.evaluation.music_events import EventTally, GrammarMasks, event_nats
+from seqgen.generation.music.composing import music_codec
+from seqgen.music import grammar, midi
+from seqgen.music.events import EventVocabulary, VocabularyOptions, count_steps
+from seqgen.music.piece import Bar, Note, Piece, Track
+from seqgen.tokenizers.midi import MidiCodec
+from tests.helpers.running import Command
+
+SCALE = [60, 62, 64, 65, 67, 69, 71, 72]
+
+
+def tune(number: int, metre: int = 4) -> Piece:
+    """Scales up and down from another note each, in so many quarters a bar."""
+    line = [pitch + number % 5 for pitch in (SCALE + SCALE[::-1]) * 3]
+    notes = tuple(Note(2 * place, 0, pitch, 2 * place + 2, 72) for place, pitch in enumerate(line))
+    steps = 4 * metre
+    bars = tuple(Bar(steps * place, steps, metre, 4) for place in range(-(-96 // steps)))
+    return Piece(4, (Track(0),), notes, bars)
+
+
+@pytest.fixture(scope="module")
+def tunes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("music") / "tunes"
+    folder.mkdir()
+    for number in range(12):
+        (folder / f"{number:02}.mid").write_bytes(midi.write(tune(number)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scales(tunes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[seqgen.Model]:
+    place = tunes.parent / "model"
+    patch = pytest.MonkeyPatch()
+    patch.setenv("SEQGEN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))  # as every test here has it
+    seqgen.train(
+        str(tunes), place, steps=60, rnn_size=32, embedding_size=16, batch_size=8, seq_length=32, learning_rate=0.01,
+        precision="fp32", threads=1, transpose=0, dropout=0.0,
+    )  # fmt: skip
+    patch.undo()
+    yield seqgen.load(place)
+
+
+def test_steps_are_those_of_the_bars() -> None:
+    words = EventVocabulary(VocabularyOptions())
+    ids: list[int] = []
+    for number, metre in enumerate((4, 3, 4)):
+        ids += [words.id("end"), *grammar.spell(tune(number, metre), words)]
+    assert count_steps(np.array(ids), words) == 3 * 96
+
+
+def test_what_the_grammar_forbids_shares_no_probability(scales: seqgen.Model) -> None:
+    """Nats under the grammar are never more than without it, and less somewhere."""
+    from seqgen.evaluation.text import TorchScorer
+
+    codec = music_codec(scales.codec)
+    ids = np.append(codec.spell(tune(3)), codec.end).astype(np.int32)
+    free = np.concatenate([scored.nats for scored in TorchScorer(scales.network, codec).read(ids)])
+    bound = event_nats(scales.network, codec, ids)
+    assert (bound <= free + 1e-5).all()
+    assert bound.sum() < free.sum() - 0.01
+
+
+def test_what_is_possible_is_the_walk_s_mask_and_what_came() -> None:
+    codec = MidiCodec()
+    ids = codec.spell(tune(0))
+    masks = GrammarMasks(codec.vocabulary)(ids)
+    walk = grammar.GrammarState(codec.vocabulary)
+    for mask, token in zip(masks, ids.tolist(), strict=True):
+        assert mask[token]
+        assert (mask == walk.mask()).all()
+        walk.push(token)
+
+
+def test_a_tally_adds_up(scales: seqgen.Model) -> None:
+    codec, tally = music_codec(scales.codec), EventTally()
+    pieces = [codec.spell(tune(number)) for number in (0, 1)]
+    for piece in pieces:
+        tally.add(scales.network, codec, piece)
+    metrics = tally.metrics()
+    assert (tally.records, metrics["steps"]) == (2, 192)
+    assert metrics["events"] == sum(map(len, pieces)) + 2
+    assert metrics["nats_per_event"] * metrics["events"] == pytest.approx(metrics["nats_per_step"] * 192)
+
+
+def test_evaluate_keeps_the_contract(
+    scales: seqgen.Model, tunes: Path, tmp_path: Path, seqgen_command: Command
+) -> None:
+    picture = tmp_path / "features.png"
+    result = seqgen_command(
+        "evaluate", scales.checkpoint.folder, tunes, "--json", "--pieces", 3, "--length", 4, "--plot", picture
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert {"task", "records", "tokens", "seconds", "metrics", "baselines"} <= set(found)
+    assert (found["task"], found["records"]) == ("music", 12)
+    metrics = found["metrics"]
+    wanted = {
+        "nats_per_event",
+        "nats_per_step",
+        "events",
+        "steps",
+        "mean_overlap_area",
+        "overlap_area",
+        "kl",
+        "longest_copy",
+    }
+    assert wanted <= set(metrics)
+    assert set(metrics["overlap_area"]) == set(metrics["kl"])
+    assert all(0 <= area <= 1 for area in metrics["overlap_area"].values())
+    assert metrics["mean_overlap_area"] == pytest.approx(np.mean(list(metrics["overlap_area"].values())))
+    assert all(math.isfinite(value) and value >= 0 for value in metrics["kl"].values())
+    for rival in found["baselines"].values():
+        assert {"nats_per_event", "nats_per_step"} <= set(rival)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "trained on this" in result.stderr.decode()
+
+
+def test_evaluate_without_pieces_or_rivals_only_reads(scales: seqgen.Model, tunes: Path) -> None:
+    found = scales.evaluate(str(tunes), rivals=False, pieces=0)
+    assert found["baselines"] == {}
+    assert set(found["metrics"]) == {"nats_per_event", "nats_per_step", "events", "steps"}
+    assert found["metrics"]["nats_per_event"] < 3, "it learnt something"
+
+
+def test_options_of_another_task_are_refused(model_folder: Path, text_file: Path, seqgen_command: Command) -> None:
+    result = seqgen_command("evaluate", model_folder, text_file, "--pieces", 3)
+    assert result.returncode == 2
+    assert result.stderr.count(b"\n") == 1
+    assert "--pieces is for music; this is text" in result.stderr.decode()
+
+
+def test_a_copy_is_seen(scales: seqgen.Model, tunes: Path) -> None:
+    """What a model says by heart has long copies."""
+    scales_again = scales.evaluate(str(tunes), pieces=2, length=4, temperature=0.0)["metrics"]
+    assert scales_again["longest_copy"] > 4
+
+
+# What the names of sources tell about the task
+
+
+def test_a_folder_of_midi_is_music(tunes: Path, text_file: Path) -> None:
+    assert tasks.guess([str(tunes)]) == "music"
+    assert tasks.guess([str(tunes / "00.mid")]) == "music"
+    assert tasks.guess([str(tunes / "*.mid")]) == "music"
+    assert tasks.guess([str(text_file)]) == "text"
+    assert tasks.guess([str(tunes), str(text_file)]) == "text"
+    assert tasks.guess(["-"]) == "text"
+
+
+def test_messages_are_dialogue(tmp_path: Path) -> None:
+    path = tmp_path / "chats.jsonl"
+    line = {"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "good day"}]}
+    path.write_text((json.dumps(line) + "\n") * 5)
+    assert tasks.guess([str(path)]) == "dialogue"
+
+
+def test_a_catalogue_name_tells_its_task() -> None:
+    from seqgen.corpus.catalogue import entries as catalogue
+
+    entries = catalogue.load().values()
+    for task in ("music", "dialogue", "text"):
+        name = next(entry.name for entry in entries if entry.task == task)
+        assert tasks.guess([name]) == task

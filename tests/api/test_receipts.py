@@ -1,0 +1,277 @@
+"""Receipts: every sample in JSON can be made again, byte for byte, and a receipt that can't be is one line."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seqgen
+from seqgen.api import receipts
+from seqgen.api.copies import save_copy_index
+from seqgen.config import SampleOptions, SearchOptions, make_options
+from seqgen.errors import DataError, ModelError, UserError
+from seqgen.generation.copies.text import TextCopyIndex
+from seqgen.generation.engines.native import int8_is_fast
+from seqgen.native import library
+from seqgen.tokenizers.characters import CharCodec
+from tests.api.test_states import Models, loaded, models  # noqa: F401 - a fixture
+from tests.cli.commands.test_sample_music import tune
+from tests.helpers.running import Command, Run
+from tests.helpers.untrained import TEXT, untrained
+
+STRANGE = "灯塔 🏮 café\t".encode() + b"\xff\xfe\x80 \xe4\xb8"
+
+
+@pytest.fixture(scope="module")
+def keeper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that keeps what it would have learnt from."""
+    folder = untrained(tmp_path_factory.mktemp("keeper") / "model", CharCodec.fit([TEXT]), num_layers=2)
+    save_copy_index(folder, TextCopyIndex.build([TEXT]), seqgen.load(folder).checkpoint.config)
+    return folder
+
+
+JOBS: list[list[Any]] = [
+    [],
+    ["-n", 3, "--first", 2, "--seed", 9, "-t", 0.8, "--top-k", 7, "--top-p", 0.9, "--stop", "e", "--stop", "\n"],
+    ["--repetition-penalty", 1.4, "--repetition-window", 9, "--min-p", 0.01, "--typical-p", 0.9, "-p", "The old "],
+    ["--prompt-file", "-"],
+    ["--engine", "torch"],
+    ["--engine", "torch", "--precision", "bf16", "-n", 2],
+    ["--exact", "--stop-at-end"],
+    ["--best-of", 3, "-n", 2],
+    ["--beam", 4, "-n", 2],
+    ["--max-copy", 5, "-t", 0.3],
+    ["-l", 0],
+]
+
+
+@pytest.mark.parametrize("flags", JOBS, ids=str)
+def test_a_replay_gives_the_same_bytes(keeper: Path, run: Run, tmp_path: Path, flags: list[Any]) -> None:
+    length = [] if "-l" in flags else ["-l", 60]
+    told = run("sample", keeper, "--json", *length, *flags, stdin=STRANGE)
+    plain = run("sample", keeper, *length, *flags, stdin=STRANGE)
+    (tmp_path / "r.jsonl").write_bytes(told.out)
+    assert run("sample", "--replay", tmp_path / "r.jsonl", "--json").out == told.out
+    assert run("sample", "--replay", "-", stdin=told.out).out == plain.out
+    last = told.out.splitlines()[-1]
+    assert run("sample", keeper, "--replay", "-", "--json", stdin=last).out == last + b"\n", "one alone"
+    without = run("sample", keeper, *length, *flags, "--no-show-prompt", stdin=STRANGE)
+    assert run("sample", "--replay", tmp_path / "r.jsonl", "--no-show-prompt").out == without.out
+
+
+def test_a_receipt_says_how_it_was_made(keeper: Path, run: Run) -> None:
+    (record,) = run("sample", keeper, "--json", "-l", 20, "-t", 0.5, "--top-k", 3, "--max-copy", 9).records
+    receipt = record["receipt"]
+    assert receipt["options"] == {"length": 20, "temperature": 0.5, "top_k": 3, "max_copy": 9}
+    assert receipt["model"] == seqgen.load(keeper).checkpoint.fingerprint
+    assert (receipt["seqgen"], receipt["folder"], receipt["engine"]) == (seqgen.__version__, str(keeper), "light")
+    assert receipt["arithmetic"] == ("float32" if library() is not None else "numpy")
+    assert record["longest_copy"] <= 9
+    assert not {"prompt", "state", "label", "primer", "adaptive", "stop_at_end"} & set(receipt)
+
+
+def fits(kind: type, name: str, value: float) -> bool:
+    try:
+        make_options(kind, {name: value})
+    except UserError:
+        return False
+    return True
+
+
+def test_every_option_is_kept(keeper: Path) -> None:
+    """Each at another value than its default: what is added to the options is in the receipts."""
+    odd: dict[str, Any] = {}
+    for kind in (SampleOptions, SearchOptions):
+        for name, rule in kind.__dataclass_fields__.items():
+            given = {"stop": ("x",), "seed": 5, "beam": 0, "max_copy": 4, "length": 3}.get(name)
+            if given is None:
+                if isinstance(rule.default, str | tuple | None):
+                    continue
+                given = next(value for value in (3, 2) if value != rule.default)
+                if isinstance(rule.default, float):
+                    given = next(value for value in (0.25, 1.25) if fits(kind, name, value) and value != rule.default)
+            odd[name] = given
+    model = loaded(keeper)
+    (record,) = model.records("The ", **odd)
+    parsed = receipts.parse(json.loads(json.dumps(record)))
+    options = {name: value for name, value in odd.items() if name in SampleOptions.__dataclass_fields__}
+    search = {name: value for name, value in odd.items() if name in SearchOptions.__dataclass_fields__}
+    assert parsed.request.options == make_options(SampleOptions, options)
+    assert parsed.request.search == make_options(SearchOptions, search)
+    assert model.replay(record) == record
+
+
+def test_what_followed_its_prompt_is_made_again(model_folder: Path, run: Run, tmp_path: Path) -> None:
+    told = run("sample", model_folder, "--adaptive", "-p", "zyzzyva quokka " * 20, "-l", 50, "--json", "-n", 2).out
+    assert run("sample", "--replay", "-", "--json", stdin=told).out == told
+    assert (
+        run("sample", model_folder, "-p", "zyzzyva quokka " * 20, "-l", 50, "--json").records[0]["text"]
+        != (json.loads(told.splitlines()[0])["text"])
+    )
+
+
+def test_rounded_weights_are_those_of_the_receipt(model_folder: Path, run: Run) -> None:
+    for flags, arithmetic in ([], "8 bits"), (["--exact"], "float32"):
+        told = run("sample", model_folder, "-l", 90, "--json", *flags)
+        if int8_is_fast() and seqgen.load(model_folder).info()["may_be_rounded"]:
+            assert told.records[0]["receipt"]["arithmetic"] == arithmetic
+        assert run("sample", "--replay", "-", "--json", stdin=told.out).out == told.out
+
+
+def test_a_sample_from_a_state_is_made_again(models: Models, run: Run, tmp_path: Path) -> None:  # noqa: F811
+    model, state = models("subword"), tmp_path / "s"
+    run("sample", model, "-l", 33, "--state-out", state, "--seed", 3)
+    told = run("sample", model, "--state-in", state, "-l", 20, "-n", 3, "-p", "And ", "--json").out
+    assert run("sample", "--replay", "-", "--json", stdin=told).out == told
+    shutil.move(state, tmp_path / "elsewhere")
+    assert "s" in run("sample", "--replay", "-", stdin=told, status=2).err
+    assert run("sample", "--replay", "-", "--state-in", tmp_path / "elsewhere", "--json", stdin=told).out == told
+    run("sample", model, "-l", 34, "--state-out", state, "--seed", 3)
+    assert "not the state of the receipt" in run("sample", "--replay", "-", stdin=told, status=2).err
+    plain = run("sample", model, "-l", 5, "--json").out
+    assert "names no state" in run("sample", "--replay", "-", "--state-in", state, stdin=plain, status=2).err
+
+
+def test_conversations_and_labels_are_made_again(models: Models, run: Run) -> None:  # noqa: F811
+    for folder, flags in (
+        (models("dialogue", "dialogue"), ["-p", "Hello"]),
+        (models("labelled", "classify", labels=("sun", "moon")), ["--label", "moon", "-p", "The"]),
+    ):
+        told = run("sample", folder, *flags, "-l", 60, "-n", 2, "--json").out
+        assert run("sample", "--replay", "-", "--json", stdin=told).out == told
+        assert run("sample", "--replay", "-", stdin=told).out == run("sample", folder, *flags, "-l", 60, "-n", 2).out
+
+
+def test_pieces_are_made_again(models: Models, run: Run, tmp_path: Path) -> None:  # noqa: F811
+    model, primer, state = models("midi", "music"), tmp_path / "p.mid", tmp_path / "s"
+    primer.write_bytes(tune(1))
+    run("sample", model, "-l", 2, "--state-out", state, "--json")
+    for flags in (
+        [],
+        ["--primer", primer, "--key", "D dorian", "--tempo", 99, "--instrument", "violin"],
+        ["-n", 3, "--first", 1, "--stop-at-end", "--best-of", 2],
+        ["--state-in", state],
+    ):
+        told = run("sample", model, "-l", 3, "--json", *flags).out
+        assert run("sample", "--replay", "-", "--json", stdin=told).out == told
+        folder = tmp_path / f"out{len(flags)}"
+        if "-n" in flags:
+            run("sample", "--replay", "-", "-o", folder, stdin=told)
+            assert sorted(path.name for path in folder.iterdir()) == ["1.mid", "2.mid", "3.mid"]
+        else:
+            assert run("sample", "--replay", "-", stdin=told).out == run("sample", model, "-l", 3, *flags).out
+
+
+def test_many_are_made_again_side_by_side(keeper: Path, run: Run) -> None:
+    told = run("sample", keeper, "--json", "-l", 15, "-n", 40).out
+    other = run("sample", keeper, "--json", "-l", 15, "-n", 2, "--seed", 4).out
+    lines = [*told.splitlines(), *other.splitlines()][::-1]
+    assert run("sample", "--replay", "-", "--json", stdin=told + b"\n" + other).out == told + other
+    assert run("sample", "--replay", "-", "--json", stdin=b"\n".join(lines)).out == b"\n".join(lines) + b"\n"
+    found = list(receipts.read([line + b"\n" for line in told.splitlines()], "r"))
+    assert [len(job) for job in receipts.jobs(found)] == [40]
+
+
+def test_it_is_the_same_in_another_process(keeper: Path, run: Run, seqgen_command: Command, tmp_path: Path) -> None:
+    told = run("sample", keeper, "--json", "-l", 80, "-n", 2).out
+    done = seqgen_command("sample", "--replay", "-", "--json", stdin=told)
+    assert (done.returncode, done.stdout, done.stderr) == (0, told, b"")
+
+
+# ---- what can't be made again ----
+
+
+@pytest.fixture(scope="module")
+def record(keeper: Path) -> dict[str, Any]:
+    (found,) = loaded(keeper).records("The ", length=30)
+    return found
+
+
+def edited(record: dict[str, Any], *path: str, value: Any = None) -> dict[str, Any]:
+    changed = copy.deepcopy(record)
+    inner = changed
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is None:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return changed
+
+
+def without(*path: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda record: edited(record, *path)
+
+
+def other(*path: str, value: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda record: edited(record, *path, value=value)
+
+
+WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "no object": (lambda record: [1], "there is no receipt"),
+    "no receipt": (without("receipt"), "there is no receipt"),
+    "no seed": (without("seed"), "it has no 'seed'"),
+    "no index": (without("index"), "it has no 'index'"),
+    "no model": (without("receipt", "model"), "it has no 'model'"),
+    "no options": (without("receipt", "options"), "it has no 'options'"),
+    "index": (other("index", value=-1), "another type"),
+    "folder": (other("receipt", "folder", value=3), "another type"),
+    "options": (other("receipt", "options", value=[1]), "damaged"),
+    "option": (other("receipt", "options", "colour", value=1), "there is no option 'colour'"),
+    "type": (other("receipt", "options", "length", value="a"), "length"),
+    "bounds": (other("receipt", "options", "top_p", value=2.5), "--top-p"),
+    "length": (other("receipt", "options", "length", value=10**6), "asks for a length of 1,000,000"),
+    "temperature": (other("receipt", "options", "temperature", value=10**400), "temperature can't be"),
+    "prompt": (other("receipt", "prompt", value=7), "damaged"),
+    "label": (other("receipt", "label", value=7), "another type"),
+    "state": (other("receipt", "state", value={"file": 3, "sha256": "x"}), "another type"),
+    "primer": (other("receipt", "primer", value="%%%"), "damaged"),
+    "other model": (other("receipt", "model", value="0" * 32), "of another model"),
+    "text": (other("text", value="Call me Ishmael. Some years ago"), "can't be made again"),
+    "probability": (other("log_probability", value=-1.5), "can't be made again"),
+    "seed": (other("seed", value=8), "can't be made again"),
+    "arithmetic": (lambda record: edited(edited(record, "seed", value=8), "receipt", "arithmetic", value="abacus"),
+                   "computed as abacus, here as"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_receipt_that_can_not_be_followed_is_one_line(record: dict[str, Any], run: Run, what: str) -> None:
+    change, words = WRONG[what]
+    lines = json.dumps(record).encode() + b"\n" + json.dumps(change(record)).encode() + b"\n"
+    result = run("sample", "--replay", "-", "--json", stdin=lines, status=2)
+    assert words in result.err and "line 2" in result.err and result.err.count("\n") == 1
+    with pytest.raises((DataError, ModelError), match="the record"):
+        loaded(Path(record["receipt"]["folder"])).replay(change(record))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(b"", "holds no receipt"), (b"\n\n", "holds no receipt"), (b"{", "no JSON"), (b"\xff", "no JSON"),
+     (b"[" * 100_000, "no JSON"), (b"Call me Ishmael.", "line 1")],
+)  # fmt: skip
+def test_what_is_no_receipt_at_all(run: Run, data: bytes, words: str) -> None:
+    result = run("sample", "--replay", "-", stdin=data, status=2)
+    assert words in result.err and result.err.count("\n") == 1
+
+
+def test_flags_that_a_receipt_has_already(record: dict[str, Any], run: Run) -> None:
+    line = json.dumps(record).encode()
+    for flags in (["-t", 0.5], ["-p", "x"], ["-n", 2], ["--first", 1], ["--beam", 2], ["--exact"], ["--label", "a"]):
+        assert "--replay takes all from the receipt" in run("sample", "--replay", "-", *flags, stdin=line, status=2).err
+    moved = edited(record, "receipt", "folder", value="nowhere")
+    assert "no model 'nowhere'" in run("sample", "--replay", "-", stdin=json.dumps(moved).encode(), status=2).err
+    assert "missing.jsonl" in run("sample", "--replay", "missing.jsonl", status=2).err
+    assert "MODEL is missing" in run("sample", status=2).err
+
+
+def test_a_model_that_moved_is_named(record: dict[str, Any], keeper: Path, run: Run, tmp_path: Path) -> None:
+    moved = shutil.copytree(keeper, tmp_path / "moved")
+    found = run("sample", moved, "--replay", "-", "--json", stdin=json.dumps(record).encode()).records
+    assert found == [edited(record, "receipt", "folder", value=str(moved))]

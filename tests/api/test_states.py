@@ -1,0 +1,487 @@
+"""Where a text or a piece has got to: what goes on from there is what would have come, on every engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import seqgen
+from seqgen.api.model import Model
+from seqgen.checkpoint import write_weights
+from seqgen.errors import ModelError, UserError
+from seqgen.generation.sampling.draw import random_stream, stream_position
+from seqgen.generation.state import MIN_HISTORY, SavedState, from_bytes
+from seqgen.generation.text import Sample, StopMatcher
+from seqgen.tensors import dump, parse
+from seqgen.tokenizers.characters import ByteCodec, CharCodec
+from seqgen.tokenizers.dialogue import DialogueCodec
+from seqgen.tokenizers.labelled import LabelledCodec
+from seqgen.tokenizers.midi import MidiCodec
+from seqgen.tokenizers.subwords import SubwordCodec
+from tests.helpers.running import Run
+from tests.helpers.untrained import TEXT, untrained
+
+CELLS = [("lstm", "tanh"), ("gru", "tanh"), ("rnn", "tanh"), ("rnn", "relu")]
+CODECS = {"char": CharCodec.fit([TEXT]), "byte": ByteCodec(), "subword": SubwordCodec.fit([TEXT], vocab_size=330)}
+ENGINES = ("light", "torch")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Model folders of random weights, made when they are asked for."""
+    place, made = tmp_path_factory.mktemp("untrained"), {}
+
+    def find(kind: str, task: str = "text", **network: Any) -> Path:
+        key = (kind, task, *sorted(network.items()))
+        if key not in made:
+            codecs = {**CODECS, "dialogue": DialogueCodec(CODECS["char"]), "midi": MidiCodec(),
+                      "labelled": LabelledCodec(CODECS["char"], 2)}  # fmt: skip
+            made[key] = untrained(place / str(len(made)), codecs[kind], task, **network)
+        return made[key]
+
+    return find
+
+
+Models = Callable[..., Path]
+
+
+def loaded(folder: Path, engine: str = "auto") -> Model:
+    return Model(seqgen.load(folder).checkpoint, engine)
+
+
+class Keeper:
+    """Keeps the state of the one sample."""
+
+    def __init__(self) -> None:
+        self.states: list[SavedState] = []
+
+    def __call__(self, sample: Sample, saved: SavedState) -> None:
+        self.states.append(saved)
+
+    @property
+    def state(self) -> SavedState:
+        (state,) = self.states
+        return state
+
+
+def in_parts(model: Model, lengths: list[int], prompt: str = "", **options: Any) -> list[str]:
+    """A text written in parts, each from where the one before was left, through the bytes of a file."""
+    state, parts = None, []
+    for length in lengths:
+        kept = Keeper()
+        (sample,) = model.sample("" if state else prompt, state=state, on_state=kept, length=length, **options)
+        parts.append(sample.text)
+        fingerprint = model.checkpoint.fingerprint
+        state = from_bytes(kept.state.to_bytes(fingerprint), "s", fingerprint, model.checkpoint.language_config)
+        if options.get("seed") is not None:
+            options = {name: value for name, value in options.items() if name != "seed"}  # the state knows it
+    return parts
+
+
+# ---- random streams ----
+
+
+@given(st.integers(0, 1 << 40), st.integers(0, 5), st.integers(0, 40))
+def test_a_random_stream_goes_on_where_it_was(seed: int, index: int, drawn: int) -> None:
+    whole = random_stream(seed, index).random(drawn + 3)
+    stream = random_stream(seed, index, drawn)
+    assert stream_position(stream) == drawn
+    np.testing.assert_array_equal(stream.random(3), whole[drawn:])
+    assert stream_position(stream) == drawn + 3
+
+
+def test_so_it_is_far_along() -> None:
+    far = (1 << 40) + 3
+    stream = random_stream(1, 2, far)
+    assert stream_position(stream) == far
+    assert random_stream(1, 2, far + 1).random() == stream.random(2)[1]
+
+
+# ---- what lies beyond the end ----
+
+
+@given(st.text("ab\n", max_size=12), st.integers(0, 14), st.lists(st.text("ab\n", min_size=1, max_size=3), max_size=2))
+def test_nothing_is_lost_where_a_text_is_cut(text: str, length: int, stops: list[str]) -> None:
+    cutter = StopMatcher(length, stops)
+    shown = cutter.push(text) if length else ""
+    if length and not cutter.finish_reason:
+        shown += cutter.finish()
+    rest = cutter.rest()
+    if cutter.finish_reason == "stop":
+        assert any(shown + stop + rest == text for stop in stops)
+    elif length:
+        assert shown + rest == text
+
+
+# ---- text ----
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("cell", "activation"), CELLS)
+def test_two_parts_are_the_whole_with_every_cell(models: Models, cell: str, activation: str, engine: str) -> None:
+    model = loaded(models("char", cell=cell, activation=activation, num_layers=2), engine)
+    whole = model.sample("The ", length=90, seed=3)[0].text
+    assert "".join(in_parts(model, [35, 55], "The ", seed=3)) == whole
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"repetition_penalty": 2.5, "repetition_window": 11, "temperature": 1.3}, {"top_k": 3, "min_p": 0.01},
+    {"mirostat_tau": 3.0}, {"xtc_probability": 0.5, "xtc_threshold": 0.05}, {"dry_multiplier": 1.0, "dry_window": 40},
+    {"ban": ("e", "灯", "am")},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("kind", CODECS)
+def test_wherever_it_is_cut(models: Models, kind: str, options: dict[str, Any]) -> None:
+    """Bytes are cut within characters here, and pieces within their letters."""
+    model = loaded(models(kind))
+    whole = model.sample("The 灯", length=60, seed=8, **options)[0].text
+    for cut in (0, 1, 2, 3, 30, 59, 60):
+        assert "".join(in_parts(model, [cut, 60 - cut], "The 灯", seed=8, **options)) == whole
+    assert "".join(in_parts(model, [1] * 60, "The 灯", seed=8, **options)) == whole
+
+
+@given(st.binary(max_size=20), st.integers(0, 20), st.sampled_from(list(CODECS)))
+@settings(max_examples=60)
+def test_a_prompt_read_in_two_parts_is_one(models_: Models, prompt: bytes, cut: int, kind: str) -> None:
+    """Wherever it is cut, also within a character: what can't be read alone waits."""
+    model = READERS.setdefault(kind, loaded(models_(kind)))
+    state = model.read(prompt[cut:], model.read(prompt[:cut]))
+    (sample,) = model.sample(prompt, length=12)
+    (other,) = model.sample(state=state, length=12)
+    assert (other.text, other.tokens) == (sample.text, sample.tokens)
+    assert other.log_probability == sample.log_probability
+
+
+READERS: dict[str, Model] = {}
+
+
+@pytest.fixture(scope="session")
+def models_(models: Models) -> Models:
+    """For Hypothesis, which wants fixtures that are not made anew for each example."""
+    return models
+
+
+def test_what_matched_is_followed_by_another_match(models: Models) -> None:
+    model = loaded(models("char"))
+    kept = Keeper()
+    (first,) = model.sample(grammar="(the|old) [a-z]{3,9}!", length=30, on_state=kept)
+    (second,) = model.sample(state=kept.state, grammar="[0-9]+\\.", length=9)
+    assert re.fullmatch("(the|old) [a-z]{3,9}!", first.text) and first.finish_reason == "grammar"
+    assert re.fullmatch("[0-9]+\\.", second.text)
+
+
+@pytest.mark.parametrize("kind", CODECS)
+def test_a_stop_string_is_passed_over(models: Models, kind: str) -> None:
+    model = loaded(models(kind))
+    whole = model.sample(length=200, seed=2)[0].text
+    stop = whole[61:63]
+    first, second = in_parts(model, [200, 50], seed=2, stop=(stop,))
+    place = whole.index(stop)
+    assert first == whole[:place]
+    after = whole[place + len(stop) :]
+    assert second == after[: after.find(stop)][:50] if stop in after[:50] else second == after[:50]
+
+
+def test_a_prompt_on_top_comes_behind_what_was_not_shown(models: Models) -> None:
+    model = loaded(models("subword"))
+    for length in range(1, 12):
+        kept = Keeper()
+        (sample,) = model.sample("The ", on_state=kept, length=length, seed=4)
+        (more,) = model.sample(" AND ", state=kept.state, length=9)
+        assert more.prompt == kept.state.pending + " AND "
+        assert len(more.text) == 9
+        whole = model.sample("The ", length=length + 30, seed=4)[0].text
+        assert whole.startswith(sample.text + kept.state.pending)
+
+
+def test_one_state_is_the_beginning_of_many(models: Models) -> None:
+    model = loaded(models("char"))
+    state = model.read("The old lamp ")
+    forks = model.sample(state=state, n=5, length=30, seed=6)
+    assert len({fork.text for fork in forks}) == 5
+    assert [fork.text for fork in forks] == [one.text for one in model.sample("The old lamp ", n=5, length=30, seed=6)]
+    assert model.sample(state=state, first=3, length=30, seed=6) == [forks[3]]
+    assert model.sample(state=state, length=30, seed=7)[0].text != forks[0].text
+
+
+def test_the_seed_is_kept_unless_another_is_given(models: Models) -> None:
+    model = loaded(models("char"))
+    kept = Keeper()
+    model.sample(length=10, seed=21, on_state=kept)
+    assert model.sample(state=kept.state, length=5)[0].seed == 21
+    assert model.sample(state=kept.state, length=5, seed=1)[0].seed == 1
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_any_engine_goes_on(models: Models, cell: str) -> None:
+    """What one has read another takes over: logits agree as engines do."""
+    folder = models("char", cell=cell, num_layers=2)
+    engines = [loaded(folder, name) for name in ENGINES]
+    states = [model.read("The old lamp was li") for model in engines]
+    for model, state in itertools.product(engines, states):
+        logits, _ = model.engine.step(np.array([5]), model.engine.import_state(state.cells))
+        wanted, _ = engines[0].engine.step(np.array([5]), engines[0].engine.import_state(states[0].cells))
+        np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(model.engine.export_state(model.engine.import_state(state.cells), 0), state.cells)
+
+
+def test_a_state_is_of_constant_size(models: Models) -> None:
+    model = loaded(models("byte"))
+    sizes, state = [], None
+    for _ in range(4):
+        state = model.read(TEXT[:3000], state)
+        sizes.append(len(state.to_bytes("m")))
+    assert len(state.history) == MIN_HISTORY and state.cut
+    assert sizes[-1] - sizes[-2] == 0
+
+
+def test_conversations_go_on(models: Models) -> None:
+    model = loaded(models("dialogue", "dialogue"))
+    whole = model.sample("Hello", length=150, seed=1)[0].text
+    assert "A: " in whole or "B: " in whole
+    for cut in (0, 1, 40, 149):
+        assert "".join(in_parts(model, [cut, 150 - cut], "Hello", seed=1)) == whole
+    state = model.read("Hello")
+    (sample,) = model.sample("And you?", state=state, length=20)
+    assert sample.prompt == "\nA: And you?"
+
+
+def test_texts_of_a_label_go_on(models: Models) -> None:
+    model = loaded(models("labelled", "classify", labels=("sun", "moon")))
+    kept = Keeper()
+    (first,) = model.sample("The", label="moon", length=20, seed=5, on_state=kept)
+    (whole,) = model.sample("The", label="moon", length=40, seed=5)
+    (rest,) = model.sample(state=kept.state, length=40 - len(first.text), stop_at_end=True)
+    assert first.text + rest.text == whole.text
+
+
+def test_the_best_of_several_can_be_gone_on_with(models: Models) -> None:
+    model = loaded(models("char"))
+    for search in ({"best_of": 4}, {"beam": 3}):
+        kept = Keeper()
+        (sample,) = model.sample("The ", length=20, on_state=kept, **search)
+        (greedy,) = model.sample(state=kept.state, length=15, temperature=0)
+        assert greedy.text == model.sample("The " + sample.text, length=15, temperature=0)[0].text
+
+
+# ---- music ----
+
+
+@pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.5}, {"temperature": 1.4, "key": "D dorian"}], ids=str)
+def test_bars_follow_bars(models: Models, options: dict[str, Any]) -> None:
+    """All that was drawn is the same; notes that sound over the line end with the first part."""
+    model = loaded(models("midi", "music"))
+    (whole,) = model.compose(length=5, seed=1, keep=True, **options)
+    (first,) = model.compose(length=2, seed=1, keep=True, **options)
+    assert first.saved is not None
+    fingerprint = model.checkpoint.fingerprint
+    state = from_bytes(first.saved.to_bytes(fingerprint), "s", fingerprint, model.checkpoint.language_config)
+    (second,) = model.compose(length=3, state=state, keep=True, **options)
+    assert second.saved is not None
+    assert (first.events + 1 + second.events, first.bars + second.bars) == (whole.events, 5)  # 1: the bar that begins
+    assert len(whole.piece.notes) > 5
+    line = first.piece.bars[-1].start + first.piece.bars[-1].length
+    assert [bar.start + line for bar in second.piece.bars] == [bar.start for bar in whole.piece.bars[2:]]
+    assert [bar[2:] for bar in second.piece.bars] == [bar[2:] for bar in whole.piece.bars[2:]]
+    begun = [(note.start + line, note.track, note.pitch, note.velocity) for note in second.piece.notes]
+    assert begun == [(n.start, n.track, n.pitch, n.velocity) for n in whole.piece.notes if n.start >= line]
+    (third,) = model.compose(length=2, state=second.saved, **options)
+    assert third.bars == 2
+
+
+def test_a_piece_that_ended_is_followed_by_another(models: Models) -> None:
+    model = loaded(models("midi", "music"))
+    for seed in range(40):
+        (piece,) = model.compose(length=30, seed=seed, keep=True, stop_at_end=True)
+        if piece.finish_reason == "end":
+            break
+    assert piece.saved is not None and piece.saved.walk is None
+    (other,) = model.compose(length=2, state=piece.saved)
+    assert other.bars == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("metre",), 999), (("metre",), [4, 3]), (("tempo",), 999), (("tempo",), None), (("track",), 16),
+        (("parts",), [{}] * 17), (("parts",), {}), (("parts", 0), 3), (("parts", 0, "program"), 128),
+        (("parts", 0, "velocity"), None), (("parts", 0, "duration"), 0), (("parts", 0, "sounding"), {"128": 1}),
+        (("parts", 0, "sounding"), {"60": -1}), (("parts", 0, "latest"), [[60]]), (("parts", 0, "latest"), [[60, 1]]),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_piece_that_is_damaged_is_refused(models: Models, path: tuple[Any, ...], value: Any) -> None:
+    model = loaded(models("midi", "music"))
+    (piece,) = model.compose(length=3, seed=1, keep=True)
+    assert piece.saved is not None
+    walk = json.loads(json.dumps(piece.saved.walk))
+    inner = walk
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    with pytest.raises(ModelError, match="the state of the piece is damaged"):
+        model.compose(length=2, state=dataclasses.replace(piece.saved, walk=walk))
+    with pytest.raises(ModelError, match="does not say where"):
+        model.compose(length=2, state=dataclasses.replace(piece.saved, walk=None))
+
+
+# ---- the command ----
+
+
+def test_the_command_goes_on(models: Models, run: Run, tmp_path: Path) -> None:
+    model, state = models("byte"), tmp_path / "states" / "s"
+    whole = run("sample", model, "-p", "The ", "-l", 120, "--seed", 4).out
+    first = run("sample", model, "-p", "The ", "-l", 50, "--seed", 4, "--state-out", state).out
+    second = run("sample", model, "--state-in", state, "-l", 70).out
+    assert first + second == whole
+    piped = run("sample", model, "--state-in", "-", "-l", 70, stdin=state.read_bytes()).out
+    assert piped == second
+    kept = run("sample", model, "-p", "The ", "-l", 50, "--seed", 4, "--state-out", "-", "-o", tmp_path / "text")
+    assert (kept.out, (tmp_path / "text").read_bytes()) == (state.read_bytes(), first)
+    parts = [run("sample", model, "--state-in", state, "--state-out", state, "-l", 35).out for _ in range(2)]
+    assert b"".join(parts) == second  # over itself, in place
+
+
+def test_a_book_is_read_once(models: Models, run: Run, tmp_path: Path) -> None:
+    model, state, book = models("char"), tmp_path / "s", tmp_path / "book"
+    book.write_bytes(TEXT)
+    run("sample", model, "--prompt-file", book, "-l", 0, "--no-show-prompt", "--state-out", state)
+    told = run("sample", model, "--state-in", state, "-p", "And ", "-l", 40).out
+    assert told == run("sample", model, "--prompt-file", book, "-l", 0, "--no-show-prompt").out + told
+    book.write_bytes(TEXT + b"And ")
+    assert run("sample", model, "--prompt-file", book, "-l", 40, "--no-show-prompt").out == told[4:]
+
+
+def test_music_goes_on_by_command(models: Models, run: Run, tmp_path: Path) -> None:
+    model, state = models("midi", "music"), tmp_path / "s"
+    run("sample", model, "-l", 2, "-o", tmp_path / "a.mid", "--state-out", state)
+    (record,) = run("sample", model, "-l", 3, "-o", tmp_path / "b.mid", "--state-in", state, "--json").records
+    assert (record["bars"], record["primer_bars"]) == (3, 0)
+    assert (tmp_path / "b.mid").exists()
+
+
+@pytest.fixture(scope="module")
+def saved(models: Models, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    model = loaded(models("char"))
+    return model.read("The old lamp").to_bytes(model.checkpoint.fingerprint)
+
+
+def changed(data: bytes, about: dict[str, Any] | None = None, **tensors: Any) -> bytes:
+    """The same state with other tensors, or other words."""
+    arrays, metadata = parse(data, "s")
+    words = {**json.loads(metadata["about"]), **(about or {})}
+    return dump({**arrays, **tensors}, {**metadata, "about": json.dumps(words)})
+
+
+DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "empty": (lambda data: b"", "damaged or truncated"),
+    "cut": (lambda data: data[:-5], "damaged or truncated"),
+    "header": (lambda data: (1 << 50).to_bytes(8, "little") + data[8:], "header"),
+    "text": (lambda data: b"Call me Ishmael. " * 9, "header"),
+    "weights": (lambda data: dump({"a": np.zeros(2, dtype=np.float32)}, {"identity": "x"}), "no state of a text"),
+    "nan": (lambda data: changed(data, cells=np.full((1, 2, 24), np.nan, np.float32)), "not finite"),
+    "shape": (lambda data: changed(data, cells=np.zeros((2, 2, 24), np.float32)), "not those of this network"),
+    "type": (lambda data: changed(data, history=np.zeros(3, np.float32)), "other tensors"),
+    "extra": (lambda data: changed(data, more=np.zeros(3, np.float32)), "other tensors"),
+    "ids": (lambda data: changed(data, history=np.array([-1], np.int32)), "ids that this model has not"),
+    "last": (lambda data: changed(data, {"last": 100_000}), "ids that this model has not"),
+    "word": (lambda data: changed(data, {"last": "a"}), "another type"),
+    "bool": (lambda data: changed(data, {"drawn": True}), "another type"),
+    "tail": (lambda data: changed(data, {"tail": [1] * 9}), "out of bounds"),
+    "drawn": (lambda data: changed(data, {"drawn": -1}), "out of bounds"),
+    "unknown": (lambda data: changed(data, {"colour": 1}), "colour"),
+    "music": (lambda data: changed(data, {"walk": {}}), "piece of music"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("command", ["sample", "score"])
+def test_a_damaged_state_is_one_line(
+    models: Models, run: Run, saved: bytes, tmp_path: Path, damage: str, command: str
+) -> None:
+    change, words = DAMAGE[damage]
+    (tmp_path / "s").write_bytes(change(saved))
+    text = tmp_path / "t"
+    text.write_text("some text")
+    result = run(command, models("char"), *[text] * (command == "score"), "--state-in", tmp_path / "s", status=2)
+    assert words in result.err and result.err.count("\n") == 1 and not result.out
+
+
+@given(st.integers(0, 600), st.binary(min_size=1, max_size=2))
+@settings(max_examples=150)
+def test_a_state_that_was_changed_is_taken_or_refused(
+    models_: Models, saved_: bytes, place: int, bytes_: bytes
+) -> None:
+    model = READERS.setdefault("char", loaded(models_("char")))
+    data = saved_[:place] + bytes_ + saved_[place + len(bytes_) :]
+    fingerprint = model.checkpoint.fingerprint
+    try:
+        state = from_bytes(data, "s", fingerprint, model.checkpoint.language_config)
+    except ModelError as error:
+        assert "\n" not in str(error)
+    else:
+        assert np.isfinite(state.cells).all()
+
+
+@pytest.fixture(scope="module")
+def saved_(saved: bytes) -> bytes:
+    """See `models_`."""
+    return saved
+
+
+def test_a_state_of_another_model_is_refused(models: Models, run: Run, saved: bytes, tmp_path: Path) -> None:
+    (tmp_path / "s").write_bytes(saved)
+    other = models("char", cell="gru")
+    assert "another model" in run("sample", other, "--state-in", tmp_path / "s", status=2).err
+    trained_on = Path(shutil.copytree(models("char"), tmp_path / "on"))
+    weights = dict(seqgen.load(trained_on).checkpoint.weights())
+    weights["output_bias"] = weights["output_bias"] + np.float32(0.01)
+    write_weights(trained_on / "model.safetensors", weights, seqgen.load(trained_on).info()["identity"])
+    assert "trained further" in run("sample", trained_on, "--state-in", tmp_path / "s", status=2).err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--state-in", "missing"], "missing"),
+        (["--state-in", "s", "--adaptive"], "--adaptive does not go with --state-in"),
+        (["--state-in", "s", "--label", "sun"], "--label was chosen"),
+        (["--state-in", "-", "--prompt-file", "-"], "given twice"),
+        (["--state-out", "new", "-n", 2], "--state-out keeps where one text"),
+        (["--state-out", "new", "--adaptive"], "--adaptive does not go with --state-out"),
+        (["--state-out", "."], "is a folder"),
+        (["--state-out", "-"], "both go to standard output"),
+        (["--state-out", "s/new"], "can be written"),
+    ],
+    ids=str,
+)
+def test_what_can_not_be_together(
+    models: Models, run: Run, saved: bytes, tmp_path: Path, flags: list[Any], words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s").write_bytes(saved)
+    result = run("sample", models("char"), "-l", 5, *flags, status=2)
+    assert words in result.err and result.err.count("\n") == 1 and not result.out
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_what_music_can_not_have(models: Models, run: Run, tmp_path: Path) -> None:
+    model, state = models("midi", "music"), tmp_path / "s"
+    assert "--length 1 or more" in run("sample", model, "-l", 0, "--state-out", state, "--json", status=2).err
+    run("sample", model, "-l", 1, "--state-out", state, "--json")
+    primer = tmp_path / "p.mid"
+    primer.write_bytes(b"MThd")
+    assert "--primer" in run("sample", model, "--state-in", state, "--primer", primer, "--json", status=2).err
+    with pytest.raises(UserError, match="--beam is for text"):
+        loaded(model).compose(beam=2)

@@ -1,0 +1,156 @@
+"""One training at a time writes a model folder; nobody is kept out once it ended, however it did."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seqgen
+from seqgen import checkpoint, streams
+from seqgen.api.train import lock as claim
+from seqgen.api.train.lock import lock_model_folder
+from seqgen.api.train.run import Watcher
+from seqgen.errors import UserError
+
+TINY: dict[str, Any] = {"rnn_size": 8, "embedding_size": 4, "batch_size": 4, "seq_length": 16, "precision": "fp32",
+                        "threads": 1, "steps": 2}  # fmt: skip
+TAKEN = "another training is writing"
+
+
+def refused(folder: Path, **options: Any) -> None:
+    with pytest.raises(UserError, match=TAKEN) as error:
+        seqgen.train("tidewater", folder, **{**TINY, **options})
+    assert str(folder) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_second_training_is_turned_away_before_and_after_the_first_save(text_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    tried = []
+
+    def look(_: object) -> None:
+        tried.append(folder.exists())
+        for flags in ({}, {"resume": True}, {"overwrite": True}):
+            refused(folder, **flags)
+
+    seqgen.train(str(text_file), folder, watch=Watcher(started=look, event=look), **TINY)
+    assert set(tried) == {False, True}
+    seqgen.load(folder).sample(length=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    seqgen.train([], folder, resume=True, steps=3)  # nobody is kept out any more
+
+
+def test_while_a_model_is_replaced_the_old_one_is_read_and_nobody_else_writes(text_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    seqgen.train(str(text_file), folder, **TINY)
+
+    def look(_: object) -> None:
+        assert len(seqgen.load(folder).sample(length=3)[0].text) == 3
+        refused(folder, overwrite=True)
+        refused(folder, resume=True)
+
+    seqgen.train(str(text_file), folder, overwrite=True, watch=Watcher(started=look, event=look), **TINY)
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_training_beside_another_in_one_parent_is_welcome(text_file: Path, tmp_path: Path) -> None:
+    watch = Watcher(started=lambda _: seqgen.train(str(text_file), tmp_path / "b", **TINY) and None)
+    seqgen.train(str(text_file), tmp_path / "a", watch=watch, **TINY)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_a_link_to_the_folder_is_the_folder(text_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    seqgen.train(str(text_file), tmp_path / "link", **TINY)
+    watch = Watcher(started=lambda _: refused(tmp_path / "link", resume=True))
+    seqgen.train(str(text_file), tmp_path / "real", overwrite=True, watch=watch, **TINY)
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_the_hold_dies_with_its_process(text_file: Path, tmp_path: Path) -> None:
+    """A real process, killed in the middle: no lock file, and the next one trains at once."""
+    folder = tmp_path / "m"
+    code = "import sys, time; from pathlib import Path; from seqgen.api.train.lock import lock_model_folder\n"
+    code += "with lock_model_folder(Path(sys.argv[1]), False):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == b"held\n"
+        refused(folder)
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    seqgen.train(str(text_file), folder, **TINY)
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
+    new = checkpoint.staging(tmp_path / "m")
+    (new / "resume").mkdir(parents=True)
+    (new / "resume" / "step-1.safetensors").write_bytes(b"half")
+    (new / "config.json").write_text("{")
+    (new / "link").symlink_to(tmp_path)
+    with lock_model_folder(tmp_path / "m", resume=False):
+        assert list(new.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_made_for_nothing_are_gone(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no file"):
+        seqgen.train("missing.txt", tmp_path / "a" / "b" / "m", **TINY)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EBADF, errno.ENOTSUP])
+def test_a_file_system_without_locks_keeps_nobody_out(
+    code: int, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(claim, "lock", fail)
+    seqgen.train(str(text_file), tmp_path / "m", **TINY)
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_folder_that_was_moved_away_meanwhile_is_not_taken_for_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another training ended between our looking and our holding: its folder took its place."""
+
+    def late(folder: Path) -> int | None:
+        handle = streams.lock(folder)
+        if folder.name.endswith(streams.PARTIAL_SUFFIX):
+            folder.rename(tmp_path / "gone")
+        return handle
+
+    monkeypatch.setattr(claim, "lock", late)
+    with pytest.raises(UserError, match=TAKEN), lock_model_folder(tmp_path / "m", resume=False):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["gone"], "what is another's stays"
+
+
+def test_a_model_in_a_folder_that_can_not_be_written_is_told_at_once(
+    text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seqgen.train(str(text_file), tmp_path / "m", **TINY)
+
+    def refuse(**_: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(claim.tempfile, "TemporaryFile", refuse)
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"cannot write .*: Read-only file system"):
+        seqgen.train([], tmp_path / "m", resume=True, steps=10**9)
+    assert time.monotonic() - began < 5

@@ -1,0 +1,258 @@
+"""The exact line that a person gets for a mistake, over all commands and the models of all tasks; status 2.
+
+`test_errors_table.py` has the wider table, which asks for words of the line only. Lines that are typer's own are not
+here: they change with its version.
+"""
+
+# ruff: noqa: F811 - fixtures of the other table
+
+from __future__ import annotations
+
+import gzip
+import random
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_errors_table import COMMANDS, Refused, refused, signals_as_they_were  # noqa: F401 - fixtures
+from tests.helpers import model_zoo as strange
+
+# What is typed (standard input is there, and empty), and what follows `seqgen: error: `.
+ROWS = [
+    # ---- train ----
+    ("train words.txt", "-o MODEL is missing: the folder to save the model in"),
+    ("train words.txt -o words.txt", "-o 'words.txt' is a file; name a folder"),
+    ("train words.txt -o .", "-o must name a folder to make, not '.'"),
+    ("train words.txt -o diary", "-o 'diary' holds other things and no model; name a new folder"),
+    ("train words.txt -o text",
+     "there is a model in 'text' already; --overwrite replaces it, --resume goes on with it"),
+    ("train words.txt -o text --overwrite --resume", "give --resume or --overwrite, not both"),
+    ("train missing.txt -o new", "there is no file or folder 'missing.txt'"),
+    ("train - - -o new", "standard input can be read once only: '-' is given twice"),
+    ("train '' -o new", "'' names no source; is a variable empty?"),
+    ("train '*.nothing' -o new", "no file matches '*.nothing'"),
+    ("train void -o new", "'void' holds no text"),
+    ("train empty.txt -o new", "'empty.txt' is empty: there is nothing to read"),
+    ("train cut.gz -o new", "cannot read 'cut.gz': Compressed file ended before the end-of-stream marker was reached"),
+    ("train tidewatr -o new", "'tidewatr' is neither a file nor the name of a corpus; did you mean 'tidewater'?"),
+    ("train hf: -o new",
+     "'hf:' is no name of a set; it is written hf:OWNER/NAME[:CONFIG][@REVISION][#SPLIT], or hf:PATH[#SPLIT]"),
+    ("train words.txt -o new --budget soon", "--budget must be a time such as 90s, 10m or 2h; not 'soon'"),
+    ("train words.txt -o new --steps 0", "--steps must be at least 1, not 0"),
+    ("train words.txt -o new --steps 3 --epochs 2",
+     "give one of --budget, --epochs and --steps, not --epochs and --steps"),
+    ("train words.txt -o new --dropout 1.5", "--dropout must be at most 0.95, not 1.5"),
+    ("train words.txt -o new --cell elm", "--cell must be one of lstm, gru, rnn; not 'elm'"),
+    ("train words.txt -o new --activation relu", "--activation relu needs --cell rnn, not lstm"),
+    ("train words.txt -o new --task poetry",
+     "there is no task 'poetry'; this version has text, dialogue, music, forecast, classify"),
+    ("train words.txt -o new --task music", "'words.txt': it is no MIDI file (it does not begin with MThd)"),
+    ("train words.txt -o new --task dialogue",
+     "'words.txt' holds no dialogue in a format that is known: messages, turns, eou, yaml, parlai, csv, tsv, "
+     "transcript"),
+    ("train words.txt -o new --task classify",
+     "'words.txt' has no columns of text and label: a table (CSV, TSV), JSON lines, lines that begin with "
+     "__label__ or a folder a class is expected"),
+    ("train words.txt -o new --task forecast",
+     "words.txt has no column of numbers to forecast; there are The ferry came home."),
+    ("train words.txt -o new --horizon 5", "--horizon is for forecast; this is text"),
+    ("train words.txt -o new --grid 8", "--grid is for music; this is text"),
+    ("train words.txt -o new --init-from missing", "there is no model 'missing'"),
+    ("train words.txt -o new --init-from music", "'words.txt': it is no MIDI file (it does not begin with MThd)"),
+    ("train words.txt -o new --init-from text --rnn-size 64",
+     "--rnn-size 64 does not fit --init-from, whose model has 8"),
+    ("train talk.jsonl -o new --task dialogue --tokenizer midi",
+     "--tokenizer must be one of char, byte, subword; not 'midi'"),
+    ("train one.csv -o new --task classify", "every text has the same label, 'good': there is nothing to tell apart"),
+    ("train texts.csv -o new --task classify --label-column stars",
+     "'texts.csv' has no column 'stars'; there are text, label"),
+    ("train texts.csv -o new --task classify --text-column stars",
+     "'texts.csv' has no column 'stars'; there are text, label"),
+    ("train texts.csv -o new --task classify --generative --balance",
+     "--balance does not go with --generative, which learns to write"),
+    ("train texts.csv -o new --task classify --stop-words missing.txt",
+     "cannot read the stop words 'missing.txt': No such file or directory"),
+    ("train prices.csv -o new --task forecast --target close",
+     "prices.csv, line 3, column 'close': 'x' is no number; mend it, or leave it empty"),
+    ("train table.csv -o new --task forecast --target clsoe",
+     "table.csv: there is no target 'clsoe'; there are time, temperature, humidity, wind, pressure"),
+    ("train table.csv -o new --task forecast --levels 120",
+     "--levels must be percentages such as 80,95, or none; not '120'"),
+    ("train table.csv -o new --task forecast --split-rows 1",
+     "--split-rows must be two or three numbers of rows such as 8640,2880,2880, or shares such as "
+     "0.7,0.1,0.2; not '1'"),
+    ("train table.csv -o new --task forecast --frequency fortnightly",
+     "--frequency must be a step such as hour, '15 minutes', 'business day', month or row, not 'fortnightly'"),
+    ("train few.csv -o new --task forecast --look-back 20 --horizon 5",
+     "there are 3 rows to learn from, too few: --look-back 20 and --horizon 5 take 25 at the least"),
+    ("train tune.mid -o new --task music --pitch-range 90-20",
+     "--pitch-range must be two MIDI pitches such as 21-108, not '90-20'"),
+    ("train -o text --resume --rnn-size 64", "--rnn-size can't change on --resume: the run has 8"),
+    ("train table.csv -o text --resume",
+     "the sources are not what this run began with; give the same ones, or go on with another text by "
+     "--init-from"),
+    # ---- sample ----
+    ("sample missing", "there is no model 'missing'"),
+    ("sample words.txt", "there is no model 'words.txt' (it is a file)"),
+    ("sample diary", "'diary' is not a model: it has no config.json"),
+    ("sample text --prompt a --prompt-file words.txt", "give --prompt or --prompt-file, not both"),
+    ("sample text --prompt-file missing.txt", "cannot read 'missing.txt': No such file or directory"),
+    ("sample text --stop ''", "--stop must not be empty"),
+    ("sample text --temperature -1", "--temperature must be at least 0, not -1"),
+    ("sample text --top-p 0", "--top-p must be more than 0, not 0"),
+    ("sample text --seed -1", "--seed must be at least 0, not -1"),
+    ("sample text --engine steam", "--engine must be one of auto, light, torch; not 'steam'"),
+    ("sample text --device abacus", "--device must be one of auto, cpu, cuda, mps; not 'abacus'"),
+    ("sample text --engine light --device cuda", "the light engine runs on the processor only, not on cuda"),
+    ("sample text --primer tune.mid", "--primer is for music; this is a model for text"),
+    ("sample text --label good", "--label is for models trained with --generative; this is one for text"),
+    ("sample text --tempo 120", "--tempo is for music; this is a model for text"),
+    ("sample music --prompt hello",
+     "this is a model for music: it goes on from --primer FILE.mid, and has no text to stop at"),
+    ("sample music --primer words.txt", "'words.txt': it is no MIDI file (it does not begin with MThd)"),
+    ("sample music --primer missing.mid", "cannot read 'missing.mid': No such file or directory"),
+    ("sample music --key 'H flat'",
+     "no scale 'H flat': give a tonic and one of major, ionian, dorian, phrygian, lydian, mixolydian, "
+     "aeolian, locrian, minor, natural minor, harmonic minor, melodic minor, pentatonic, major pentatonic, "
+     "minor pentatonic, blues, whole tone, chromatic, for example 'D dorian' or 'F#m'"),
+    ("sample music --instrument kazoo2", "no General MIDI instrument is called 'kazoo2': did you mean koto (107)?"),
+    ("sample music -n 2", "several pieces need a folder: -o FOLDER"),
+    ("sample music --adaptive", "--adaptive is for text; this is a model for music"),
+    ("sample music -n 2 --plot a.png -o out", "--plot draws one piece, and -n asks for more"),
+    ("sample dialogue --key 'D dorian'", "--key is for music; this is a model for dialogue"),
+    ("sample classify", "this model sorts but can't write; `train --generative` makes one that does both"),
+    ("sample forecast", "this is a model for forecast: it reads tables of numbers; use `seqgen forecast`"),
+    ("sample generative", "--label must name one of this model's: negative, positive"),
+    ("sample generative --label nothing", "--label must name one of this model's: negative, positive; not 'nothing'"),
+    ("sample text -o diary", "-o 'diary' is a folder; name a file"),
+    ("sample text -o words.txt/inside", "cannot write 'words.txt/inside': Not a directory"),
+    # ---- chat ----
+    ("chat text", "this is a model for text; a conversation needs one for dialogue"),
+    ("chat missing", "there is no model 'missing'"),
+    ("chat dialogue --stop x", "--stop and --length are for `sample`; a reply ends where the model ends it"),
+    ("chat dialogue --candidates 0", "--candidates must be at least 1, not 0"),
+    ("chat dialogue --mutual 2", "--mutual must be at most 1, not 2"),
+    ("chat dialogue --length 5", "--stop and --length are for `sample`; a reply ends where the model ends it"),
+    # ---- classify ----
+    ("classify text words.txt", "this is a model for text; sorting texts needs one for classify"),
+    ("classify missing words.txt", "there is no model 'missing'"),
+    ("classify forecast words.txt", "this is a model for forecast; sorting texts needs one for classify"),
+    ("classify classify missing.txt", "there is no file or folder 'missing.txt'"),
+    ("classify classify void", "'void' holds no text"),
+    ("classify classify --top-k 0 words.txt", "--top-k must be at least 1, not 0"),
+    ("classify classify --min-confidence 2 words.txt", "--min-confidence must be at most 1, not 2"),
+    ("classify classify --format xml words.txt", "--format must be one of text, jsonl, fasttext; not 'xml'"),
+    ("classify classify words.txt -o diary", "-o 'diary' is a folder; name a file"),
+    # ---- forecast ----
+    ("forecast text table.csv", "this is a model for text; `seqgen forecast` needs one for forecast"),
+    ("forecast missing table.csv", "there is no model 'missing'"),
+    ("forecast forecast missing.csv", "there is no file or folder 'missing.csv'"),
+    ("forecast forecast words.txt", "words.txt: there is no time column 'time'; there are The ferry came home."),
+    ("forecast forecast few.csv --levels 99",
+     "--levels 99 is no band of this model; it has 50, 80, 95 (train --levels)"),
+    ("forecast forecast table.csv --levels many", "--levels must be percentages such as 80,95, or none; not 'many'"),
+    ("forecast forecast table.csv --horizon 0", "--horizon must be at least 1, not 0"),
+    ("forecast forecast table.csv --backtest 1000", "--backtest 1,000 takes 3,001 rows; there are 199"),
+    ("forecast forecast prices.csv", "prices.csv: there is no time column 'time'; there are date, close"),
+    ("forecast forecast table.csv -o diary", "-o 'diary' is a folder; name a file"),
+    ("forecast forecast table.csv --plot words.txt/a.png", "cannot write 'words.txt/a.png': Not a directory"),
+    # ---- score ----
+    ("score missing words.txt", "there is no model 'missing'"),
+    ("score classify words.txt", "this is a model for classify, with which this version can't score"),
+    ("score forecast table.csv", "this is a model for forecast, with which this version can't score"),
+    ("score music words.txt", "'words.txt': it is no MIDI file (it does not begin with MThd)"),
+    ("score music --lines tune.mid", "--lines is for text; a MIDI file is a record"),
+    ("score dialogue --lines words.txt", "--lines is for text; a conversation is a record"),
+    ("score dialogue words.txt",
+     "'words.txt' holds no dialogue in a format that is known: messages, turns, eou, yaml, parlai, csv, tsv, "
+     "transcript"),
+    ("score text empty.txt", "'empty.txt' is empty"),
+    ("score text - -", "standard input can be read once only: '-' is given twice"),
+    ("score text void", "'void' holds no text"),
+    ("score text words.txt -o diary", "-o 'diary' is a folder; name a file"),
+    # ---- evaluate ----
+    ("evaluate missing words.txt", "there is no model 'missing'"),
+    ("evaluate text empty.txt", "'empty.txt' is empty: there is nothing to read"),
+    ("evaluate text missing.txt", "there is no file or folder 'missing.txt'"),
+    ("evaluate text words.txt --pieces 3", "--pieces is for music; this is text"),
+    ("evaluate music words.txt", "'words.txt': it is no MIDI file (it does not begin with MThd)"),
+    ("evaluate dialogue words.txt",
+     "'words.txt' holds no dialogue in a format that is known: messages, turns, eou, yaml, parlai, csv, tsv, "
+     "transcript"),
+    ("evaluate classify words.txt",
+     "'words.txt' has no columns of text and label: a table (CSV, TSV), JSON lines, lines that begin with "
+     "__label__ or a folder a class is expected"),
+    ("evaluate classify one.csv --errors -1", "--errors must be at least 0, not -1"),
+    ("evaluate forecast words.txt", "words.txt: there is no time column 'time'; there are The ferry came home."),
+    ("evaluate forecast few.csv", "few.csv: there is no time column 'time'; there are date, close"),
+    ("evaluate forecast table.csv --adaptive", "--adaptive is for text; this is forecast"),
+    ("evaluate text words.txt -o diary", "-o 'diary' is a folder; name a file"),
+    # ---- info ----
+    ("info missing", "there is no model 'missing'"),
+    ("info words.txt", "there is no model 'words.txt' (it is a file)"),
+    ("info diary", "'diary' is not a model: it has no config.json"),
+    # ---- tokenize ----
+    ("tokenize words words.txt", "there is no model 'words'; the kinds are char, byte, subword, midi"),
+    ("tokenize forecast table.csv", "this is a model for forecast: it reads tables of numbers; use `seqgen forecast`"),
+    ("tokenize missing words.txt", "there is no model 'missing'; the kinds are char, byte, subword, midi"),
+    ("tokenize char missing.txt", "there is no file or folder 'missing.txt'"),
+    ("tokenize char words.txt --vocab-size 400", "--vocab-size goes with the kind subword only"),
+    ("tokenize char words.txt --grid 8", "--grid goes with the kind midi only"),
+    ("tokenize char words.txt --plot a.png", "--plot draws music, and this is text"),
+    ("tokenize midi words.txt", "'words.txt': it is no MIDI file (it does not begin with MThd)"),
+    ("tokenize midi tune.mid --grid 100", "--grid must be at most 48, not 100"),
+    ("tokenize midi tune.mid --tracks some", "--tracks must be one of all, melody, piano; not 'some'"),
+    ("tokenize char words.txt -o diary", "-o 'diary' is a folder; name a file"),
+    ("tokenize subword empty.txt", "'empty.txt' is empty: there is nothing to read"),
+    # ---- corpora ----
+    ("corpora nothing-like-it",
+     "'nothing-like-it' is neither a file nor the name of a corpus; `seqgen corpora` lists the names"),
+    ("corpora missing --json", "'missing' is neither a file nor the name of a corpus; did you mean 'musicnet'?"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(zoo: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything that the table names."""
+    place = tmp_path_factory.mktemp("lines")
+    for kind, model in zoo.items():
+        shutil.copytree(model, place / kind)
+    strange.prompts(place)
+    files = {
+        "empty.txt": b"",
+        "diary/today.txt": b"dear diary",
+        "cut.gz": gzip.compress(random.Random(0).randbytes(5000))[:3000],
+        "one.csv": b"text,label\nfine,good\nbad,good\n",
+        "prices.csv": b"date,close\n2020-01-01,1\n2020-01-02,x\n2020-01-03,3\n",
+        "few.csv": b"date,close\n2020-01-01,1\n2020-01-02,2\n2020-01-03,3\n",
+    }
+    for name, data in files.items():
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_bytes(data)
+    (place / "void").mkdir()
+    return place
+
+
+@pytest.mark.parametrize(("typed", "line"), ROWS, ids=[typed for typed, _ in ROWS])
+def test_a_mistake_is_this_line(
+    typed: str, line: str, place: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    before = sorted(place.rglob("*"))
+    assert refused(shlex.split(typed)) == f"seqgen: error: {line}\n"
+    assert sorted(place.rglob("*")) == before, "a mistake leaves nothing behind"
+
+
+def test_the_table_is_wide_enough() -> None:
+    assert len(ROWS) >= 60
+    assert {typed.split()[0] for typed, _ in ROWS} == set(COMMANDS)
+    assert len({typed for typed, _ in ROWS}) == len(ROWS)
+
+
+def test_every_line_says_what_is_wrong_in_a_sentence() -> None:
+    for typed, line in ROWS:
+        assert line == line.strip() != ""
+        assert not line.endswith(".") or "there are" in line, typed  # the name of a column
+        assert "Traceback" not in line and "Error" not in line and "None" not in line, typed

@@ -1,0 +1,415 @@
+"""What a person sees: a progress display that cleans up after itself, text that can't steer the terminal, Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import seqgen
+from seqgen.cli import progress
+from seqgen.cli.main import main
+from seqgen.cli.options import StderrLogger
+
+TINY = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32"]
+COLOUR = re.compile(rb"\x1b\[(?:\d+;)*(?:3[0-7]|38|4[0-7]|48|9[0-7])(?:;\d+)*m")
+# Makes the terminal at stderr the controlling one, so that its Ctrl-C arrives; and lets it be heard, even where the
+# tests themselves run in the background, deaf to it. Then the command, as it is.
+ON_A_TERMINAL = """
+import fcntl, signal, sys, termios
+fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from seqgen.cli.main import main
+sys.exit(main())
+"""
+
+
+class Terminal:
+    """A pseudo-terminal of 100 columns, and everything that was ever written to it."""
+
+    def __init__(self) -> None:
+        self._master, self.slave = pty.openpty()
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self._said = b""
+        self._over = False
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while not self._over or select.select([self._master], [], [], 0)[0]:
+            if select.select([self._master], [], [], 0.05)[0]:
+                try:
+                    self._said += os.read(self._master, 1 << 16)
+                except OSError:  # how Linux says that nobody writes any more
+                    return
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+    @property
+    def said(self) -> bytes:
+        return self._said.replace(b"\r\n", b"\n")  # what the terminal itself makes of a line feed
+
+    def wait_for(self, words: bytes, seconds: float = 60) -> None:
+        until = time.monotonic() + seconds
+        while words not in self._said:
+            assert time.monotonic() < until, f"{words!r} never came: {self._said!r}"
+            time.sleep(0.02)
+
+    def close(self) -> bytes:
+        """All that was said."""
+        if not self._over:
+            self._over = True
+            self._reader.join()
+            os.close(self.slave)
+            os.close(self._master)
+        return self.said
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    opened = Terminal()
+    yield opened
+    for process in opened.processes:  # that a failed test has left
+        process.kill()
+        process.wait()
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def nasty_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Text full of what would colour, move and rename a terminal."""
+    path = tmp_path_factory.mktemp("nasty") / "nasty.txt"
+    path.write_bytes("\x1b[31mred \x1b]0;title\x07 \x9b1m \x7f \u202e\r\x08\n".encode() * 300)
+    return path
+
+
+@pytest.fixture(scope="session")
+def nasty_model(nasty_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has learnt to write such things."""
+    before = os.environ.get("SEQGEN_CACHE")
+    os.environ["SEQGEN_CACHE"] = str(tmp_path_factory.mktemp("nasty-cache"))
+    try:
+        folder = tmp_path_factory.mktemp("nasty-model") / "model"
+        seqgen.train(str(nasty_text), folder, steps=30, rnn_size=32, precision="fp32", threads=1)
+    finally:
+        os.environ.pop("SEQGEN_CACHE")
+        if before is not None:
+            os.environ["SEQGEN_CACHE"] = before
+    return folder
+
+
+def start(terminal: Terminal, *arguments: object, cwd: Path | None = None, **streams: int) -> subprocess.Popen[bytes]:
+    """The command with all three streams at the terminal, but for those given."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", ON_A_TERMINAL, *map(str, arguments)],
+        stdin=streams.get("stdin", terminal.slave),
+        stdout=streams.get("stdout", terminal.slave),
+        stderr=terminal.slave,
+        start_new_session=True,
+        cwd=cwd,
+        env={**os.environ, "TERM": "xterm-256color", "OMP_NUM_THREADS": "1"},
+    )
+    terminal.processes.append(process)
+    return process
+
+
+Inside = Callable[..., bytes]
+
+
+@pytest.fixture
+def inside(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside]:
+    """A command in this process, with the streams of these names at a terminal; gives what the terminal was told."""
+
+    def run(*arguments: object, at: tuple[str, ...] = ("stdin", "stdout", "stderr"), status: int = 0) -> bytes:
+        with contextlib.ExitStack() as stack:
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            for name in at:
+                mode = "r" if name == "stdin" else "w"
+                stream = stack.enter_context(open(os.dup(terminal.slave), mode, encoding="utf-8"))
+                patch.setattr(sys, name, stream)
+            assert main([str(argument) for argument in arguments]) == status
+            patch.undo()
+        return terminal.close()
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    yield run
+    for number, handler in before.items():  # `train` takes Ctrl-C over
+        signal.signal(number, handler)
+
+
+# ---- The progress display ----
+
+
+def test_training_shows_its_progress(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
+    """On stderr, if that is the terminal; stdout stays empty. At the end the cursor is back, and a line stays."""
+    process = start(terminal, "train", text_file, "-o", tmp_path / "model", *TINY, stdout=subprocess.PIPE)
+    assert process.communicate(timeout=120)[0] == b""
+    assert process.returncode == 0
+    said = terminal.close()
+    assert b"\x1b[" in said
+    assert b"bits/char" in said
+    assert said.rfind(b"\x1b[?25h") > said.rfind(b"\x1b[?25l"), "the cursor was hidden, and is shown again"
+    shown = re.sub(rb"\x1b\[[?0-9;]*[A-Za-z]|\r", b"", said)
+    assert shown.endswith(b"\n")
+    assert re.fullmatch(rb"seqgen: .*model: 3 steps in .*", shown.splitlines()[-1])
+
+
+def test_in_a_pipe_long_work_tells_how_far_it_is_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("seqgen.cli.progress.time.monotonic", lambda: clock[0])
+    shown = progress._Lines(StderrLogger(quiet=False))
+    shown.report("encoding much")
+    for second in range(300):
+        clock[0] += 0.1
+        shown.progress(second * 1_000_000, 300_000_000)
+    shown.report("reading what nobody knows the size of")
+    clock[0] += 11
+    shown.progress(5, None)
+    assert capfdbinary.readouterr().err.decode().splitlines() == [
+        "seqgen: encoding much", "seqgen: encoding much: 100.0 MB of 300.0 MB",
+        "seqgen: encoding much: 201.0 MB of 300.0 MB", "seqgen: reading what nobody knows the size of",
+        "seqgen: reading what nobody knows the size of: 5 bytes",
+    ]  # fmt: skip
+
+
+def test_only_the_stream_at_the_terminal_is_decorated(
+    inside: Inside, text_file: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """`train … 2> log`: stdout is a terminal, and the log is plain."""
+    assert inside("train", text_file, "-o", tmp_path / "model", *TINY, at=("stdin", "stdout")) == b""
+    log = capfdbinary.readouterr().err
+    assert b"3 steps" in log
+    assert b"\x1b" not in log
+    assert b"\r" not in log
+
+
+def test_quiet_is_quiet_on_a_terminal_too(inside: Inside, text_file: Path, tmp_path: Path) -> None:
+    assert inside("train", text_file, "-o", tmp_path / "model", *TINY, "--quiet") == b""
+
+
+def test_no_colour_where_none_is_wanted(
+    inside: Inside, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    said = inside("train", text_file, "-o", tmp_path / "model", *TINY)
+    assert b"3 steps" in said
+    assert not COLOUR.search(said)
+
+
+def test_a_dumb_terminal_gets_plain_text(
+    inside: Inside, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emacs' shell, for example, would show every ESC."""
+    monkeypatch.setenv("TERM", "dumb")
+    said = inside("train", text_file, "-o", tmp_path / "model", *TINY)
+    assert b"3 steps" in said
+    assert b"\x1b" not in said
+
+
+def test_names_of_files_are_shown_harmless(
+    inside: Inside,
+    text_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    """What is for programs gets the name itself."""
+    name = "\x1b[31mred\n.txt"
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(text_file.read_bytes())
+    said = inside("train", name, "-o", "model", *TINY)
+    assert b"3 steps" in said
+    assert b"\x1b[31mred" not in said
+    assert main(["info", "model"]) == 0
+    assert b"\x1b" not in capfdbinary.readouterr().out
+    assert main(["info", "model", "--json"]) == 0
+    assert json.loads(capfdbinary.readouterr().out)["data"]["sources"][0]["name"] == name
+
+
+@pytest.mark.parametrize("name", ["[red]x[/red].txt", "[/b].txt"])
+def test_names_of_files_are_no_mark_up(terminal: Terminal, text_file: Path, tmp_path: Path, name: str) -> None:
+    """They are what the display shows while it waits for the second source, which is slow."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(text_file.read_bytes())
+    reading, writing = os.pipe()
+    process = start(
+        terminal, "train", name, "-", "-o", tmp_path / "model", *TINY[2:], "--rnn-size", 8, stdin=reading, cwd=tmp_path
+    )
+    os.close(reading)
+    terminal.wait_for(b"reading")
+    time.sleep(0.5)  # a few frames
+    os.write(writing, b"and the boat came home\n" * 9)
+    os.close(writing)
+    assert process.wait(60) == 0
+    said = terminal.close()
+    assert f"reading {name}".encode() in said
+    assert b"Traceback" not in said
+
+
+def test_what_the_model_writes_in_training_is_shown_harmless(
+    inside: Inside, nasty_model: Path, nasty_text: Path, tmp_path: Path
+) -> None:
+    how = ["--init-from", nasty_model, "--steps", 2, "--threads", 1, "--precision", "fp32"]
+    said = inside("train", nasty_text, "-o", tmp_path / "model", *how)
+    assert "␛".encode() in said, "there was something to be shown"
+    assert b"\x1b[31mred" not in said
+    assert b"\x1b]0;" not in said
+    assert "\x9b" not in said.decode()
+
+
+# ---- Data on a terminal ----
+
+
+def test_a_pipe_gets_what_a_terminal_does_not(
+    inside: Inside, nasty_model: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """The model has learnt to write escapes: they come out raw by a pipe, and visible but harmless on a terminal."""
+    arguments = ["sample", str(nasty_model), "--length", "400", "-t", "0.7"]
+    assert main(arguments) == 0
+    raw = capfdbinary.readouterr().out
+    assert b"\x1b" in raw
+    said = inside(*arguments)
+    assert "␛".encode() in said
+    assert not re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", said)
+    assert not re.search("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]", said.decode())
+    assert len(said.decode()) == 400 + 1, "one sign for each character, and the end of the line"
+
+
+def test_text_ends_with_the_line_on_a_terminal_only(
+    inside: Inside, model_folder: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """So that the shell's prompt stands where it should."""
+    arguments = ["sample", str(model_folder), "--length", "30", "--prompt", "the "]
+    assert main(arguments) == 0
+    piped = capfdbinary.readouterr().out
+    assert len(piped.decode("utf-8", "surrogateescape")) == 4 + 30
+    assert inside(*arguments) == piped + b"\n"
+
+
+def test_a_prompt_is_shown_harmless(inside: Inside, model_folder: Path, tmp_path: Path) -> None:
+    prompt = tmp_path / "prompt"
+    prompt.write_bytes(b"\x1b[2J\xff\x9bgone\x00")
+    said = inside("sample", model_folder, "--prompt-file", prompt, "--length", 0)
+    assert said.decode() == "␛[2J\ufffd\ufffdgone␀\n"
+
+
+def test_a_file_gets_the_bytes_and_the_terminal_nothing(inside: Inside, nasty_model: Path, tmp_path: Path) -> None:
+    assert inside("sample", nasty_model, "--length", 300, "-t", 0.7, "-o", tmp_path / "out") == b""
+    text = (tmp_path / "out").read_bytes()
+    assert b"\x1b" in text
+    assert len(text.decode("utf-8", "surrogateescape")) == 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tokenize", "char", "TEXT", "--pieces"],
+        ["score", "MODEL", "TEXT", "--per-token"],
+        ["sample", "MODEL", "--json", "--length", "200"],
+        ["info", "MODEL", "--json"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_json_is_harmless_too(inside: Inside, nasty_text: Path, nasty_model: Path, arguments: list[str]) -> None:
+    """JSON escapes ESC but not U+009B, which steers a terminal as well."""
+    places = {"TEXT": nasty_text, "MODEL": nasty_model}
+    said = inside(*(places.get(word, word) for word in arguments), at=("stdout",))
+    assert said
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", said.decode())
+
+
+def test_errors_are_harmless(inside: Inside) -> None:
+    said = inside("sample", "\x1b]0;title\x07\x9b", status=2).decode()
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", said)
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["train -o new", "score MODEL", "evaluate MODEL", "tokenize MODEL"])
+def test_nobody_waits_for_a_person_who_gave_nothing(
+    inside: Inside, model_folder: Path, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where stdin is the keyboard, a missing source is an error, not an empty screen."""
+    arguments = [word.replace("MODEL", str(model_folder)) for word in command.split()]
+    monkeypatch.chdir(tmp_path)
+    said = inside(*arguments, status=2)
+    assert said.startswith(b"seqgen: error: there is nothing to ")
+    assert said.count(b"\n") == 1
+
+
+# ---- Ctrl-C ----
+
+
+def test_ctrl_c_saves_what_was_learnt(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
+    """Status 130, a model that loads, and a run that goes on."""
+    steps = ["--rnn-size", "16", "--steps", "1000000", "--threads", "1", "--precision", "fp32"]
+    process = start(terminal, "train", text_file, "-o", tmp_path / "model", *steps)
+    terminal.wait_for(b"tokens/s")  # the bar of a training under way
+    terminal.type(b"\x03")
+    assert process.wait(60) == 130
+    said = terminal.close()
+    assert b"Traceback" not in said
+    assert b"stopped and saved" in said
+    assert said.rfind(b"\x1b[?25h") > said.rfind(b"\x1b[?25l")
+    model = seqgen.load(tmp_path / "model")
+    assert len(model.sample(length=5)[0].text) == 5
+    done = model.info()["training"]["step"]
+    assert done >= 1
+    assert [path.name for path in tmp_path.iterdir()] == ["model"], "nothing unfinished is left"
+    further = seqgen.train([], tmp_path / "model", resume=True, steps=done + 2, threads=1)
+    assert further.info()["training"]["step"] == done + 2
+
+
+def test_ctrl_c_before_there_is_anything_to_save(terminal: Terminal, tmp_path: Path) -> None:
+    """It waits for a pipe that says nothing: the first Ctrl-C ends it, and leaves no trace."""
+    reading, writing = os.pipe()
+    process = start(terminal, "train", "-", "-o", tmp_path / "model", *TINY, stdin=reading)
+    os.close(reading)
+    terminal.wait_for(b"reading")
+    terminal.type(b"\x03")
+    assert process.wait(60) == 130
+    os.close(writing)
+    assert b"Traceback" not in terminal.close()
+    assert list(tmp_path.iterdir()) == []
+    assert list(Path(os.environ["SEQGEN_CACHE"], "spool").iterdir()) == [], "nor of what had come through the pipe"
+
+
+def test_ctrl_c_ends_a_long_text(terminal: Terminal, model_folder: Path) -> None:
+    process = start(terminal, "sample", model_folder, "--length", 100_000_000, "--prompt", "It begins")
+    terminal.wait_for(b"It begins")
+    terminal.type(b"\x03")
+    assert process.wait(60) == 130
+    said = terminal.close()
+    assert b"Traceback" not in said
+    assert b"seqgen:" not in said
+
+
+def test_a_polite_kill_saves_too(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
+    """What a job scheduler sends: 128 and the signal's number."""
+    process = start(terminal, "train", text_file, "-o", tmp_path / "model", "--budget", "10m", *TINY[:2])
+    terminal.wait_for(b"tokens/s")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert b"stopped and saved" in terminal.close()
+    assert seqgen.load(tmp_path / "model").info()["training"]["step"] >= 1

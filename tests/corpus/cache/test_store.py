@@ -1,0 +1,326 @@
+"""The cache: who may write, what a kill leaves, which files are known again, what is there and how it goes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seqgen.corpus import ids, sources
+from seqgen.corpus.cache import contents as cache_contents
+from seqgen.corpus.cache import store as cache
+from seqgen.corpus.sources import Document, Spool, checksum_documents
+from seqgen.errors import DataError, UserError
+from tests.helpers.running import Run
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from seqgen.corpus import cache
+from seqgen.corpus.sources import Spool
+target = Path(sys.argv[1])
+with Spool() as spool, cache.locked(target, lambda: print("waiting", flush=True)):
+    spool.keep([b"kept"], "something")
+    target.with_name(f".{target.name}.train.ids.abc.part").write_bytes(b"half")
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def hold() -> Iterator[Callable[[Path], subprocess.Popen[bytes]]]:
+    """Another program that is writing a target until its standard input is closed, or it is killed."""
+    started = []
+
+    def begin(target: Path) -> subprocess.Popen[bytes]:
+        other = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(target)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        started.append(other)
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        return other
+
+    yield begin
+    for other in started:
+        with other:  # closes its pipes, and waits
+            other.kill()
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+# ---- Who may write ----
+
+
+@pytest.mark.parametrize("end", ["done", "killed"])
+def test_a_second_program_waits_for_the_first_to_be_done_or_dead(
+    end: str, tmp_path: Path, hold: Callable[[Path], subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "key"
+    other = hold(target)
+    assert cache.is_locked(target)
+    told: list[str] = []
+
+    def wait(seconds: float) -> None:
+        assert cache.is_locked(target)
+        assert other.stdin is not None
+        other.kill() if end == "killed" else other.stdin.close()
+        other.wait()
+
+    monkeypatch.setattr(time, "sleep", wait)
+    with cache.locked(target, lambda: told.append("waiting")):
+        assert told == ["waiting"]
+        assert names(tmp_path) == {".key.lock"}  # what the other left unfinished is gone
+        assert cache.is_locked(target)
+    assert names(tmp_path) == set()
+    assert not cache.is_locked(target)
+
+
+def test_what_killed_programs_left_goes_with_the_next_that_writes(
+    tmp_path: Path, hold: Callable[[Path], subprocess.Popen[bytes]]
+) -> None:
+    alive, dead = hold(tmp_path / "alive"), hold(tmp_path / "dead")
+    dead.kill()
+    dead.wait()
+    (tmp_path / ".mine.valid.ids.xyz.part").touch()
+    (tmp_path / "whole.ids").touch()
+    with cache.locked(tmp_path / "mine"):
+        assert names(tmp_path) == {".mine.lock", ".alive.lock", ".alive.train.ids.abc.part", "whole.ids"}
+    alive.kill()
+    alive.wait()
+    with cache.locked(tmp_path / "mine"):
+        assert names(tmp_path) == {".mine.lock", "whole.ids"}
+
+
+def test_an_error_inside_leaves_no_lock(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), cache.locked(tmp_path / "new" / "key"):
+        raise KeyError
+    assert names(tmp_path / "new") == set()
+
+
+def test_without_locks_two_are_their_own_affair_and_old_rubbish_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqgen.streams.fcntl", None)
+    fresh, old = tmp_path / ".other.ids.a.part", tmp_path / ".another.ids.b.part"
+    for path in (fresh, old):
+        path.touch()
+    os.utime(old, (0, 0))
+    with cache.locked(tmp_path / "key"), cache.locked(tmp_path / "key"):
+        assert names(tmp_path) == {fresh.name}
+    assert not cache.is_locked(tmp_path / "key")
+
+
+def test_a_folder_that_can_not_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write in the cache"), cache.locked(tmp_path / "file" / "key"):
+        pass
+
+
+def test_a_spool_goes_with_its_command_or_with_the_next(
+    own_cache: Path, hold: Callable[[Path], subprocess.Popen[bytes]]
+) -> None:
+    alive, dead = hold(own_cache / "a"), hold(own_cache / "b")
+    folders = {path.name.split("-")[0]: path for path in (own_cache / "spool").iterdir()}
+    assert set(folders) == {str(alive.pid), str(dead.pid)}
+    dead.kill()
+    dead.wait()
+    assert cache.is_scratch_locked(folders[str(alive.pid)])
+    assert not cache.is_scratch_locked(folders[str(dead.pid)])
+    with Spool() as spool:
+        kept = spool.keep([b"mine"], "something")
+        assert folders[str(alive.pid)].is_dir()
+        assert not folders[str(dead.pid)].exists()
+    assert not kept.parent.exists()
+    assert alive.stdin is not None
+    alive.stdin.close()
+    alive.wait()
+    assert names(own_cache / "spool") == set()
+
+
+# ---- Which files are still as they were ----
+
+
+@pytest.fixture
+def knowing(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of any size and age are remembered."""
+    monkeypatch.setattr(cache, "_WORTH_KNOWING", 0)
+    monkeypatch.setattr(cache, "_SETTLED", 0)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The documents that are read from here on."""
+    seen: list[str] = []
+    chunks = Document.chunks
+
+    def watched(self: Document, *where: int) -> Iterator[bytes]:
+        seen.append(self.name)
+        return chunks(self, *where)
+
+    monkeypatch.setattr(Document, "chunks", watched)
+    return seen
+
+
+def measured(path: Path) -> Document:
+    (document,) = checksum_documents([Document("d", path)])
+    return document
+
+
+@pytest.mark.usefixtures("knowing")
+def test_a_large_file_is_read_once_until_it_is_touched(tmp_path: Path, reads: list[str]) -> None:
+    path = tmp_path / "file.txt"
+    path.write_bytes(b"before")
+    first = measured(path)
+    assert measured(path) == first
+    assert len(reads) == 1
+    path.write_bytes(b"after!")  # as long as before
+    second = measured(path)
+    assert second.sha256 != first.sha256
+    assert len(reads) == 2
+    os.utime(path, ns=(0, first.stamp[1] if first.stamp else 0))  # whoever hides a change can't hide that
+    measured(path)
+    assert len(reads) == 3
+    other = tmp_path / "other.txt"
+    other.write_bytes(b"other!")
+    os.replace(other, path)
+    assert measured(path).sha256 not in (first.sha256, second.sha256)
+    assert len(reads) == 4
+
+
+@pytest.mark.usefixtures("knowing")
+def test_a_file_is_known_by_any_of_its_names(tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"text")
+    (tmp_path / "link").symlink_to("file")
+    monkeypatch.chdir(tmp_path)
+    assert measured(Path("file")).sha256 == measured(tmp_path / "link").sha256
+    assert len(reads) == 1
+
+
+def test_small_and_fresh_files_are_read_anew(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"text")
+    measured(path)
+    monkeypatch.setattr(cache, "_WORTH_KNOWING", 0)
+    measured(path)  # written a moment ago: a change within the same moment would not show
+    assert not own_cache.exists()
+
+
+@pytest.mark.usefixtures("knowing")
+@pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"stamp": 1}', b'{"bytes": 3}'])
+def test_a_damaged_note_is_none(note: bytes, tmp_path: Path, own_cache: Path, reads: list[str]) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"text")
+    first = measured(path)
+    (kept,) = (own_cache / "measured").iterdir()
+    kept.write_bytes(note)
+    assert measured(path) == first
+    assert len(reads) == 2
+
+
+def test_a_file_that_changes_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"text")
+    document = measured(path)
+    sources.check_unchanged([document, Document("of no stamp", tmp_path / "nowhere")])
+    os.link(path, tmp_path / "backup")  # a change of the file's state, and none of what is in it
+    sources.check_unchanged([document])
+    path.write_bytes(b"other")
+    with pytest.raises(DataError, match="'d' changed while it was being read"):
+        sources.check_unchanged([document])
+    path.unlink()
+    with pytest.raises(DataError, match="cannot read 'd': No such file"):
+        sources.check_unchanged([document])
+
+
+def test_measuring_tells_how_far_it_is(tmp_path: Path) -> None:
+    told: list[tuple[int, int | None]] = []
+    for name, size in (("a", 3 << 20), ("b", 5)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    documents = [Document(name, tmp_path / name) for name in "ab"]
+    checksum_documents(documents, progress=lambda done, of: told.append((done, of)))
+    total = (3 << 20) + 5
+    assert told == [(1 << 20, total), (2 << 20, total), (3 << 20, total), (total, total)]
+
+
+# ---- What there is ----
+
+
+def test_the_cache_is_shown_and_emptied_key_by_key(own_cache: Path, run: Run) -> None:
+    assert run("corpora", "--cache").out == b""
+    one = [(iter([np.arange(9, dtype=np.int32)]), True)]
+    ids.build(own_cache / "ids" / "abc.train.ids", one, 300, 299, "moby.txt\x1b[31m and 2 more")
+    ids.build(own_cache / "ids" / "abd.train.ids", [([np.arange(9, dtype=np.int32)], True)], 300, 299)
+    (own_cache / "sets").mkdir()
+    (own_cache / "sets" / "k.txt").write_bytes(b"rows")
+    (own_cache / "sets" / "k.json").write_text('{"about": "hf:a/b"}')
+    (own_cache / "tiny-shakespeare").mkdir()
+    (own_cache / "tiny-shakespeare" / "input.txt").write_bytes(b"x" * 1000)
+    os.utime(own_cache / "sets" / "k.json", (0, 0))
+    os.utime(own_cache / "sets" / "k.txt", (time.time() - 90000,) * 2)
+    rows = [line.split("\t") for line in run("corpora", "--cache").lines]
+    assert [row[:2] for row in rows] == [
+        ["tiny-shakespeare", "corpus"], ["abc", "ids"], ["abd", "ids"], ["k", "set"],
+    ]  # fmt: skip
+    assert [row[4] for row in rows][1:] == ["moby.txt␛[31m and 2 more", "unfinished", "hf:a/b"]
+    assert int(rows[1][2]) == sum(path.stat().st_size for path in (own_cache / "ids").glob("abc*"))
+    assert 90000 <= int(rows[3][3]) < 90100
+    assert int(rows[1][3]) < 100
+    objects = run("corpora", "--cache", "--json").json
+    assert [each["key"] for each in objects] == [row[0] for row in rows]
+    assert set(objects[0]) == {"key", "kind", "bytes", "unused_seconds", "about"}
+
+    assert [line.split("\t")[0] for line in run("corpora", "ids", "--cache").lines] == ["abc", "abd"]
+    assert "is the beginning of 2 keys" in run("corpora", "ab", "--cache", "--clear", status=2).err
+    assert "holds no 'zzz'" in run("corpora", "zzz", "--cache", "--clear", status=2).err
+    assert len(rows) == len(run("corpora", "--cache").lines)
+    assert run("corpora", "abc", "--cache", "--clear").lines[0].startswith("abc\tids\t")
+    assert names(own_cache / "ids") == {"abd.train.ids", "abd.train.json"}
+    assert len(run("corpora", "--clear-cache", "--quiet").lines) == 3
+    assert run("corpora", "--cache").out == b""
+
+
+def test_what_is_in_use_is_left(own_cache: Path, run: Run, hold: Callable[[Path], subprocess.Popen[bytes]]) -> None:
+    other = hold(own_cache / "ids" / "busy")
+    said = run("corpora", "--cache", "--clear")
+    assert said.out == b""
+    assert said.err.count("is in use, and left") == 2  # its ids, and its spool
+    other.kill()
+    other.wait()
+    assert [line.split("\t")[1] for line in run("corpora", "--cache", "--clear").lines] == ["ids", "temporary"]
+    assert cache_contents.list_entries() == []
+
+
+def test_a_stream_that_is_mapped_outlives_its_files(own_cache: Path, run: Run) -> None:
+    stream = ids.build(own_cache / "ids" / "k.train.ids", [([np.arange(99, dtype=np.int32)], True)], 300, 299)
+    run("corpora", "--cache", "--clear")
+    assert stream.take(np.arange(100)).tolist() == [299, *range(99)]
+
+
+def test_a_waiting_program_can_be_stopped(tmp_path: Path, hold: Callable[[Path], subprocess.Popen[bytes]]) -> None:
+    hold(tmp_path / "key")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "key")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as waiter:  # fmt: skip
+        assert waiter.stdout is not None
+        assert waiter.stdout.readline() == b"waiting\n"
+        waiter.send_signal(signal.SIGINT)
+        out, said = waiter.communicate(timeout=20)
+    assert (out, b"KeyboardInterrupt" in said) == (b"", True)
+    assert cache.is_locked(tmp_path / "key")

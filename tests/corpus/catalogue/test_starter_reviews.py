@@ -1,0 +1,80 @@
+"""The starter reviews in English: their form, their balance, and that no two are alike."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+FILE = Path(__file__).resolve().parents[3] / "corpora" / "reviews.csv"
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[list[str]]:
+    with FILE.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file, strict=True))
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
+def test_it_is_plain_utf_8_with_a_line_a_review() -> None:
+    data = FILE.read_bytes()
+    assert data.decode("utf-8").isprintable() is False  # line feeds, and nothing else that does not print
+    assert all(line.isprintable() for line in data.decode("utf-8").split("\n"))
+    assert data.endswith(b"\n") and not data.endswith(b"\n\n")
+    assert data.count(b"\n") == 601
+    assert len(data) < 150_000
+
+
+def test_six_hundred_reviews_half_of_them_positive(rows: list[list[str]]) -> None:
+    assert rows[0] == ["text", "label"]
+    assert all(len(row) == 2 for row in rows)
+    assert Counter(label for _, label in rows[1:]) == {"positive": 300, "negative": 300}
+
+
+def test_the_labels_are_mixed_and_do_not_alternate(rows: list[list[str]]) -> None:
+    runs = [len(list(run)) for _, run in groupby(label for _, label in rows[1:])]
+    assert 250 < len(runs) < 350  # 301 are expected of a shuffled order
+    assert max(runs) < 15
+    for start in range(1, 601, 100):
+        assert 30 < sum(label == "positive" for _, label in rows[start : start + 100]) < 70
+
+
+def test_every_review_says_something_in_a_few_sentences(rows: list[list[str]]) -> None:
+    for text, _ in rows[1:]:
+        assert text == text.strip()
+        assert 3 <= len(words(text)) <= 90, text
+        assert "  " not in text
+
+
+def test_no_two_reviews_are_alike(rows: list[list[str]]) -> None:
+    texts = [" ".join(words(text)) for text, _ in rows[1:]]
+    assert len(set(texts)) == 600
+    shared: Counter[tuple[str, ...]] = Counter()
+    for text in texts:
+        tokens = text.split()
+        shared.update({tuple(tokens[at : at + 7]) for at in range(len(tokens) - 6)})
+    assert max(shared.values()) == 1  # seven words in a row are never used twice: nothing is made from a template
+    assert len({" ".join(text.split()[:4]) for text in texts}) > 540
+
+
+def test_no_label_word_gives_the_answer_away(rows: list[list[str]]) -> None:
+    for text, _ in rows[1:]:
+        assert not {"positive", "negative"} & set(words(text))
+
+
+def test_quoting_is_put_to_use(rows: list[list[str]]) -> None:
+    texts = [text for text, _ in rows[1:]]
+    assert sum('"' in text for text in texts) > 40  # doubled in the file
+    assert sum("," in text for text in texts) > 200
+    assert sum(not set(text) & set(',"') for text in texts) > 100  # these stand bare
+    again = io.StringIO()
+    csv.writer(again, lineterminator="\n").writerows(rows)
+    assert again.getvalue() == FILE.read_text(encoding="utf-8")

@@ -1,0 +1,281 @@
+"""Labelled texts: every form people keep them in, what is wrong with them and how it is told, how they are parted."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqgen.corpus.labelled.read import (
+    Example,
+    LabelledOptions,
+    LabelledTexts,
+    collect_examples,
+    looks_like_labelled_texts,
+    read_examples,
+    split,
+)
+from seqgen.corpus.labelled.texts import sort_labels
+from seqgen.corpus.sources import Document
+from seqgen.errors import DataError
+
+PAIRS = [
+    ("It was good, very good", ("pos",)),
+    ("It was bad", ("neg",)),
+    ('She said "no"', ("neg",)),
+    ("好看！", ("pos",)),
+]
+
+
+def csv_of(rows: list[list[str]], comma: str = ",") -> bytes:
+    out = io.StringIO()
+    csv.writer(out, delimiter=comma, lineterminator="\n").writerows(rows)
+    return out.getvalue().encode()
+
+
+def read(
+    folder: Path, data: bytes, name: str = "data.csv", **options: Any
+) -> tuple[list[tuple[str, tuple[str, ...]]], list[str]]:
+    """(text, labels) of every example, and what was said."""
+    path = folder / name
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    said: list[str] = []
+    found = list(read_examples([Document(name, path)], LabelledOptions(**options), said.append))
+    return [(example.text, example.labels) for example in found], said
+
+
+TABLE = [[text, *labels] for text, labels in PAIRS]
+FORMS = {
+    "header": ("data.csv", csv_of([["text", "label"], *TABLE])),
+    "header, label first": ("data.csv", csv_of([["Sentiment", "Review"], *[row[::-1] for row in TABLE]])),
+    "Chinese header": ("data.csv", csv_of([["文本", "标签"], *TABLE])),
+    "no header": ("data.csv", csv_of(TABLE)),
+    "no header, label first": ("data.csv", csv_of([row[::-1] for row in TABLE])),
+    "semicolons": ("data.csv", csv_of([["text", "label"], *TABLE], ";")),
+    "tabs": ("data.tsv", csv_of(TABLE, "\t")),
+    "tabs in a .txt": ("data.txt", csv_of([["text", "label"], *TABLE], "\t")),
+    "BOM and CRLF": ("data.csv", b"\xef\xbb\xbf" + csv_of([["text", "label"], *TABLE]).replace(b"\n", b"\r\n")),
+    "UTF-16": ("data.csv", csv_of([["text", "label"], *TABLE]).decode().encode("utf-16")),
+    "gzip": ("data.csv.gz", csv_of([["text", "label"], *TABLE])),
+    "JSON lines": ("data.jsonl", b"".join(json.dumps({"text": t, "label": a[0]}).encode() + b"\n" for t, a in PAIRS)),
+    "a JSON array": ("data.json", json.dumps([{"content": t, "category": a} for t, a in PAIRS]).encode()),
+    "fastText": ("data.txt", "".join(f"__label__{a[0]} {t}\n" for t, a in PAIRS).encode()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_texts(tmp_path: Path, form: str) -> None:
+    name, data = FORMS[form]
+    found, said = read(tmp_path, data, name)
+    assert found == PAIRS
+    assert [word for word in said if "UTF" not in word] == []
+
+
+def test_a_folder_a_class(tmp_path: Path) -> None:
+    documents = []
+    for text, (label,) in PAIRS:
+        path = tmp_path / label / f"{len(documents)}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        documents.append(Document(str(path), path))
+    found = list(read_examples(documents, LabelledOptions(), lambda _: None))
+    assert [(example.text, example.labels) for example in found] == PAIRS
+    assert looks_like_labelled_texts(tmp_path)
+
+
+def test_several_labels_a_line(tmp_path: Path) -> None:
+    found, _ = read(tmp_path, b"__label__a __label__b both\n__label__a one\n__label__b other\n", "x.txt")
+    assert found == [("both", ("a", "b")), ("one", ("a",)), ("other", ("b",))]
+    texts = collect_examples([Example(text, labels) for text, labels in found], lambda _: None)
+    assert texts.multi
+    assert texts.targets().tolist() == [[True, True], [True, False], [False, True]]
+
+
+def test_columns_may_be_named_numbered_and_joined(tmp_path: Path) -> None:
+    data = csv_of([["id", "headline", "story", "kind"], ["1", "Rain", "It rained", "x"], ["2", "Sun", "It shone", "y"]])
+    found, _ = read(tmp_path, data, text_column="headline,story", label_column="kind")
+    assert found == [("Rain . It rained", ("x",)), ("Sun . It shone", ("y",))]
+    found, _ = read(tmp_path, data, text_column="3", label_column="4", header=True)
+    assert found[0] == ("It rained", ("x",))
+
+
+def test_news_of_a_class_a_title_and_a_description(tmp_path: Path) -> None:
+    rows = [["3", "Stocks fall", "Shares fell on Monday"], ["1", "A vote", "People voted today"]] * 3
+    found, _ = read(tmp_path, csv_of(rows))
+    assert found[0] == ("Stocks fall . Shares fell on Monday", ("3",))
+
+
+def test_an_embedded_line_end_and_a_long_field(tmp_path: Path) -> None:
+    rows = [["text", "label"], ["two\nlines", "a"], ["x" * 300_000, "b"]]
+    found, said = read(tmp_path, csv_of(rows))
+    assert [len(text) for text, _ in found] == [9, 300_000]
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("label", "name"), [(1, "1"), (2.0, "2"), (2.5, "2.5"), (True, "true"), (["x", "y", "x"], None), ("  a ", "a")]
+)
+def test_labels_of_json_are_spelt_as_people_do(tmp_path: Path, label: Any, name: str | None) -> None:
+    found, _ = read(tmp_path, json.dumps({"text": "t", "label": label}).encode(), "d.jsonl")
+    assert found == [("t", (name,) if name else ("x", "y"))]
+
+
+REPORTS = [
+    ("no text", csv_of([["text", "label"], ["", "a"], ["x", "b"]]),
+     "rows without text were left out: 1 (first: data.csv:2)"),
+    ("no label", csv_of([["text", "label"], ["x", ""], ["y", "b"]]),
+     "rows without a label were left out: 1 (first: data.csv:2)"),
+    ("short row", b"text,label\nx,a\nalone\ny,b\n", "rows of fewer than 2 cells were left out: 1 (first: data.csv:3)"),
+    ("long row", b"text,label\nx,a\ny,b,c\n", "rows of other than 2 cells: 1 (first: data.csv:3)"),
+    ("commas in the text", b"a,one two\nb,three, four\na,five\nb,six\n",
+     "rows of more than 2 cells, whose text held commas: 1 (first: data.csv:2)"),
+    ("cp1252", b"text,label\ncaf\xe9,a\nx,b\n",
+     "lines that are no UTF-8 were read as Windows-1252: 1 (first: data.csv:2)"),
+    ("gb18030", ("文本,标签\n" + "这本书写得真好我很喜欢,好\n" * 3).encode("gb18030"),
+     "files read as GB18030: 1 (first: data.csv)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "report"), [row[1:] for row in REPORTS], ids=[row[0] for row in REPORTS])
+def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, data: bytes, report: str) -> None:
+    _, said = read(tmp_path, data)
+    assert report in said
+
+
+def test_a_line_of_another_encoding_is_read_as_its_letters(tmp_path: Path) -> None:
+    found, _ = read(tmp_path, b"text,label\ncaf\xe9 \x93fin\x94,a\nna\xc3\xafve,b\n")
+    assert [text for text, _ in found] == ["café “fin”", "naïve"]
+
+
+ERRORS = [
+    ("empty", b"\n\n", {}, "'data.csv' holds no text"),
+    ("prose", b"Once upon a time\nthere was nobody\n", {}, "has no columns of text and label"),
+    ("no label column", csv_of([["text", "note"], *[[f"text {n}", f"note {n}"] for n in range(9)]]), {},
+     "say it with --label-column (name, or number from 1); there are text, note"),
+    ("wrong name", csv_of([["text", "label"], *TABLE]), {"label_column": "lable"},
+     "has no column 'lable'; did you mean 'label'?"),
+    ("wrong number", csv_of(TABLE), {"text_column": "7"}, "has no column '7'; there are columns 1 to 2"),
+    ("open quote", b'text,label\n"not closed,a\n' + b"x,b\n" * 6000, {},
+     "data.csv:2: a quote that begins here is not"),
+    ("JSON broken", b'{"text": "a", "label": 1}\n{"text": \n', {}, "data.csv:2: this line is no JSON"),
+    ("JSON of other shape", b'{"text": "a", "label": 1}\n[1, 2]\n', {}, "data.csv:2: an object with a text and a"),
+    ("JSON without label", b'{"text": "a", "x": 1}\n', {}, "data.csv:1: which key is the label can't be told"),
+    ("JSON without text", b'{"n": 3, "label": 1}\n', {}, "data.csv:1: no key besides 'label' holds text"),
+    ("JSON, no such key", b'{"text": "a", "label": 1}\n', {"text_column": "txt"}, "data.csv:1: there is no 'txt'"),
+    ("JSON text of another type", b'{"text": ["a"], "label": 1}\n', {}, "data.csv:1: 'text' must be text"),
+    ("JSON array broken", b'[{"text": "a",\n "label": }]\n', {}, "data.csv:2: this is no JSON array"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "options", "message"), [row[1:] for row in ERRORS], ids=[row[0] for row in ERRORS])
+def test_what_can_not_be_read_is_one_line(tmp_path: Path, data: bytes, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError) as error:
+        read(tmp_path, data, **options)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_single_class_is_refused() -> None:
+    with pytest.raises(DataError, match="every text has the same label, 'a'"):
+        collect_examples([Example("x", ("a",)), Example("y", ("a",))], lambda _: None)
+    with pytest.raises(DataError, match="there is no labelled text"):
+        collect_examples([], lambda _: None)
+
+
+def test_duplicates_conflicts_and_lonely_classes_are_counted() -> None:
+    said: list[str] = []
+    pairs = [("x", "a"), ("x", "a"), ("y", "b"), ("y", "a"), ("z", "b"), ("w", "c")]
+    found = collect_examples([Example(t, (a,), f"f:{n}") for n, (t, a) in enumerate(pairs, 1)], said.append)
+    assert (found.duplicates, found.conflicts, len(found)) == (1, 1, 6)
+    assert said == [
+        "1 text repeated with the same label (first at f:2): kept",
+        "1 text repeated with another label (first at f:4): kept",
+        "a single text of 'c': too little to learn the label from",
+    ]
+
+
+def test_labels_that_a_model_does_not_know_stand_behind_its_own() -> None:
+    said: list[str] = []
+    found = collect_examples([Example("x", ("new",)), Example("y", ("a",))], said.append, known=("b", "a"))
+    assert found.labels == ("b", "a", "new")
+    assert said == ["1 label that the model does not know: new"]
+
+
+def test_numbers_are_sorted_as_numbers() -> None:
+    assert sort_labels(["10", "9", "1"]) == ("1", "9", "10")
+    assert sort_labels(["b", "10", "a"]) == ("10", "a", "b")
+
+
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30).filter(
+    lambda t: t.strip() == t
+)
+labels = st.sampled_from(["x", "y", "z z"])
+
+
+@given(st.lists(st.tuples(texts, labels), min_size=2, max_size=20))
+def test_what_was_written_comes_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+    folder = tmp_path_factory.mktemp("rows")
+    wanted = [(text, (label,)) for text, label in rows]
+    assert read(folder, csv_of([["text", "label"], *map(list, rows)]))[0] == wanted
+    lines = "".join(json.dumps({"label": label, "text": text}) + "\n" for text, label in rows)
+    assert read(folder, lines.encode(), "d.jsonl")[0] == wanted
+
+
+def many(count: int, classes: int) -> LabelledTexts:
+    return collect_examples([Example(f"text {n}", (f"c{n % classes}",)) for n in range(count)], lambda _: None)
+
+
+@given(st.integers(8, 200), st.integers(2, 4), st.floats(0.05, 0.5), st.integers(0, 5))
+def test_parting_is_stratified_whole_and_repeatable(count: int, classes: int, fraction: float, seed: int) -> None:
+    whole = many(count, classes)
+    train, held = split(whole, fraction, seed)
+    sides = [{part.text(n) for n in range(len(part))} for part in (train, held)]
+    assert not sides[0] & sides[1]
+    assert len(train) + len(held) == count
+    assert (train.counts() >= 1).all()
+    assert np.abs(held.counts() - fraction * whole.counts()).max() <= 1
+    again = split(whole, fraction, seed)
+    assert list(again[1].strings()) == list(held.strings())
+
+
+def test_equal_texts_fall_on_the_same_side() -> None:
+    whole = collect_examples([Example(f"t{n % 10}", (f"c{n % 2}",)) for n in range(200)], lambda _: None)
+    train, held = split(whole, 0.3, 0)
+    assert len(held)
+    assert not {train.text(n) for n in range(len(train))} & {held.text(n) for n in range(len(held))}
+
+
+def test_a_class_of_one_text_is_learnt_from() -> None:
+    whole = collect_examples(
+        [*[Example(f"t{n}", ("a",)) for n in range(50)], Example("lonely", ("b",))], lambda _: None
+    )
+    train, _ = split(whole, 0.5, 3)
+    assert train.counts()[1] == 1
+
+
+def test_nothing_may_be_held_out() -> None:
+    train, held = split(many(10, 2), 0.0, 0)
+    assert (len(train), len(held)) == (10, 0)
+
+
+LOOKS = [
+    (True, "a.csv", b"text,label\nx,y\n"), (True, "a.tsv", b"label\tsentence\n1\tx\n"),
+    (True, "a.jsonl", b'{"text": "x", "label": 1}\n'), (True, "a.txt", b"__label__a b\n"),
+    (False, "a.txt", b"Once upon a time, there was.\n"), (False, "a.csv", b"date,close\n2020-01-01,3.5\n"),
+    (False, "a.csv", b"question,answer\nhow,so\n"), (False, "a.jsonl", b'{"messages": []}\n'), (False, "a.csv", b""),
+    (False, "a.jsonl", b"{broken\n"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wanted", "name", "data"), LOOKS)
+def test_what_looks_labelled(tmp_path: Path, wanted: bool, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert looks_like_labelled_texts(tmp_path / name) is wanted

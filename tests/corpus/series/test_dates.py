@@ -1,0 +1,302 @@
+"""Times in every usual format: read, told apart, and written back as they were."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqgen.corpus.series.dates import is_time_of_day, looks_like_time, parse_times, regularity, times_from_numbers
+from seqgen.corpus.series.numbers import decimal_mark_of, is_missing, parse_number
+
+
+def moments(reading: object) -> list[str]:
+    return [str(t) for t in reading.times.astype("datetime64[us]").astype("datetime64[s]")]  # type: ignore[attr-defined]
+
+
+def back(reading: object) -> list[str]:
+    return reading.style.format_times(reading.times.astype("datetime64[us]").astype("datetime64[s]"))  # type: ignore[attr-defined]
+
+
+# Cells, and what they mean. They must come out as they went in.
+WRITTEN = [
+    (["2020-01-31", "2020-02-29"], ["2020-01-31T00:00:00", "2020-02-29T00:00:00"]),
+    (["2020-01-31 05:06:07", "1999-12-31 23:59:59"], ["2020-01-31T05:06:07", "1999-12-31T23:59:59"]),
+    (["2020-01-31T05:06", "2020-01-31T05:07"], ["2020-01-31T05:06:00", "2020-01-31T05:07:00"]),
+    (["2020-01-31T05:06:07Z"], ["2020-01-31T05:06:07"]),
+    (["2020-01-31T05:06:07 UTC"], ["2020-01-31T05:06:07"]),
+    (["2020-01-31 05:00:00+01:00", "2020-01-31 06:00:00+01:00"], ["2020-01-31T04:00:00", "2020-01-31T05:00:00"]),
+    (["2020-01-31 05:00:00-0330"], ["2020-01-31T08:30:00"]),
+    (["2020-01-31 00:00:00+08:00", "2020-02-01 00:00:00+08:00"], ["2020-01-31T00:00:00", "2020-02-01T00:00:00"]),
+    (["2020-01-31T05", "2020-01-31T06"], ["2020-01-31T05:00:00", "2020-01-31T06:00:00"]),
+    (["20200131T050607Z"], ["2020-01-31T05:06:07"]),
+    (["2020/1/31", "2020/2/1"], ["2020-01-31T00:00:00", "2020-02-01T00:00:00"]),
+    (["2020.01.31", "2020.02.01"], ["2020-01-31T00:00:00", "2020-02-01T00:00:00"]),
+    (["31.1.2020", "1.2.2020"], ["2020-01-31T00:00:00", "2020-02-01T00:00:00"]),
+    (["01.02.2020 05:30", "02.02.2020 05:30"], ["2020-02-01T05:30:00", "2020-02-02T05:30:00"]),
+    (["31/01/2020", "01/02/2020"], ["2020-01-31T00:00:00", "2020-02-01T00:00:00"]),
+    (["1/31/2020 5:06", "2/1/2020 15:06"], ["2020-01-31T05:06:00", "2020-02-01T15:06:00"]),
+    (["1/31/2020 12:00:00 AM", "1/31/2020 11:30:00 PM"], ["2020-01-31T00:00:00", "2020-01-31T23:30:00"]),
+    (["1/31/2020 12:15 pm", "1/31/2020 1:15 pm"], ["2020-01-31T12:15:00", "2020-01-31T13:15:00"]),
+    (["12/31/68", "12/31/69"], ["2068-12-31T00:00:00", "1969-12-31T00:00:00"]),
+    (["1981-01", "1981-12"], ["1981-01-01T00:00:00", "1981-12-01T00:00:00"]),
+    (["01/1981", "12/1981"], ["1981-01-01T00:00:00", "1981-12-01T00:00:00"]),
+    (["1981M01", "1981M12"], ["1981-01-01T00:00:00", "1981-12-01T00:00:00"]),
+    (["1-01", "3-12"], ["0001-01-01T00:00:00", "0003-12-01T00:00:00"]),
+    (["Jan 1 2000", "Feb 10 2000"], ["2000-01-01T00:00:00", "2000-02-10T00:00:00"]),
+    (["January 1, 2000", "May 10, 2000"], ["2000-01-01T00:00:00", "2000-05-10T00:00:00"]),
+    (["1 Jan 2000", "10 May 2000"], ["2000-01-01T00:00:00", "2000-05-10T00:00:00"]),
+    (["01-JAN-00", "10-FEB-00"], ["2000-01-01T00:00:00", "2000-02-10T00:00:00"]),
+    (["Sat, 1 Jan 2000 10:00:00", "Sun, 2 Jan 2000 10:00:00"], ["2000-01-01T10:00:00", "2000-01-02T10:00:00"]),
+    (["Saturday 1 January 2000", "Sunday 2 January 2000"], ["2000-01-01T00:00:00", "2000-01-02T00:00:00"]),
+    (["Jan 2000", "Feb 2000"], ["2000-01-01T00:00:00", "2000-02-01T00:00:00"]),
+    (["jan-00", "feb-00"], ["2000-01-01T00:00:00", "2000-02-01T00:00:00"]),
+    (["2000 January", "2000 February"], ["2000-01-01T00:00:00", "2000-02-01T00:00:00"]),
+    (["2000Q1", "2000Q4"], ["2000-01-01T00:00:00", "2000-10-01T00:00:00"]),
+    (["2000-Q1", "2000-Q2"], ["2000-01-01T00:00:00", "2000-04-01T00:00:00"]),
+    (["Q1 2000", "Q2 2000"], ["2000-01-01T00:00:00", "2000-04-01T00:00:00"]),
+    (["1Q2000", "3Q2000"], ["2000-01-01T00:00:00", "2000-07-01T00:00:00"]),
+    (["2000年第一季度", "2000年第四季度"], ["2000-01-01T00:00:00", "2000-10-01T00:00:00"]),
+    (["2020年1月5日", "2020年11月15日"], ["2020-01-05T00:00:00", "2020-11-15T00:00:00"]),
+    (["2020年01月05日 10时30分", "2020年01月05日 11时30分"], ["2020-01-05T10:30:00", "2020-01-05T11:30:00"]),
+    (["2020年1月", "2020年2月"], ["2020-01-01T00:00:00", "2020-02-01T00:00:00"]),
+    (["2020年", "2021年"], ["2020-01-01T00:00:00", "2021-01-01T00:00:00"]),
+    (["2020-W01", "2020-W53"], ["2019-12-30T00:00:00", "2020-12-28T00:00:00"]),
+    (["2020W011", "2020W017"], ["2019-12-30T00:00:00", "2020-01-05T00:00:00"]),
+]
+
+
+@pytest.mark.parametrize(("cells", "expected"), WRITTEN, ids=[cells[0] for cells, _ in WRITTEN])
+def test_a_format_is_read_and_written_back(cells: list[str], expected: list[str]) -> None:
+    reading = parse_times(cells)
+    assert reading.bad == -1 and not reading.unsure
+    assert moments(reading) == expected
+    weeks = "W" in cells[0]  # the year of a week may be another than that of its Monday
+    assert back(reading) == cells or weeks
+    assert all(map(looks_like_time, cells))
+
+
+DIGITS = [
+    (["1981", "1982"], ["1981-01-01T00:00:00", "1982-01-01T00:00:00"]),
+    (["198101", "198112"], ["1981-01-01T00:00:00", "1981-12-01T00:00:00"]),
+    (["20200131", "20200229"], ["2020-01-31T00:00:00", "2020-02-29T00:00:00"]),
+    (["2020013105", "2020013123"], ["2020-01-31T05:00:00", "2020-01-31T23:00:00"]),
+    (["202001310506"], ["2020-01-31T05:06:00"]),
+    (["20200131050607"], ["2020-01-31T05:06:07"]),
+    (["20200131 050607"], ["2020-01-31T05:06:07"]),
+]
+
+
+@pytest.mark.parametrize(("cells", "expected"), DIGITS, ids=[cells[0] for cells, _ in DIGITS])
+def test_digits_are_times_where_they_may_be(cells: list[str], expected: list[str]) -> None:
+    reading = parse_times(cells, digits=True)
+    assert moments(reading) == expected and back(reading) == cells
+    assert not any(map(looks_like_time, cells)) and parse_times(cells).bad == 0
+    if cells[0].isdigit():
+        numbers = times_from_numbers(np.array([float(cell) for cell in cells]), "t")
+        assert numbers is not None and moments(numbers) == expected
+
+
+@pytest.mark.parametrize("unit", [1, 1e3, 1e6, 1e9])
+def test_counted_from_1970(unit: float) -> None:
+    seconds = [1577836800, 1577840400]
+    reading = times_from_numbers(np.array(seconds) * unit, "t")
+    assert reading is not None and moments(reading) == ["2020-01-01T00:00:00", "2020-01-01T01:00:00"]
+    assert back(reading) == [f"{second * unit:.0f}" for second in seconds]
+
+
+def test_years_with_decimals() -> None:
+    """As R writes its monthly and quarterly series."""
+    for months in (1, 3):
+        values = np.round(1949 + np.arange(0, 30, months) / 12, 4)
+        reading = times_from_numbers(values, "time")
+        assert reading is not None
+        expected = np.arange("1949-01", "1951-07", months, dtype="datetime64[M]").astype("datetime64[s]")
+        assert moments(reading) == [str(time) for time in expected]
+        assert [float(text) for text in back(reading)] == values.tolist()
+    assert times_from_numbers(np.array([1949.04, 1949.12]), "time") is None
+
+
+def test_numbers_that_are_no_times() -> None:
+    for values in ([], [0.5, 0.7], [1, 2, 3], [np.nan, 2020], [-5e9, 1.5e9], [20201332, 20201333]):
+        assert times_from_numbers(np.array(values, dtype=float), "t") is None
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["", "5", "1.5", "12.2010", "2010.12", "hello", "5 apples", "2020-1", "10:30", "a-b", "May", "-3-04", "1e-05"],
+)
+def test_what_is_no_time(cell: str) -> None:
+    assert looks_like_time(cell) == (cell == "2020-1")
+
+
+def test_clocks() -> None:
+    assert all(map(is_time_of_day, ["17:24", "7:24:00", "18.00.00", "5:30 PM", "05:30:00.123"]))
+    assert not any(map(is_time_of_day, ["17.24", "17", "", "2020-01-01", "1:2"]))
+
+
+def test_zones_that_change_are_one_time_line() -> None:
+    reading = parse_times(["2020-03-29 01:00:00+01:00", "2020-03-29 03:00:00+02:00"])
+    assert moments(reading) == ["2020-03-29T00:00:00", "2020-03-29T01:00:00"]
+    assert back(reading) == ["2020-03-29 02:00:00+02:00", "2020-03-29 03:00:00+02:00"]  # all in the last one's
+
+
+def test_midnight_may_lack_its_time_of_day() -> None:
+    reading = parse_times(["2020-01-01 22:00:00", "2020-01-01 23:00:00", "2020-01-02"])
+    assert moments(reading)[-1] == "2020-01-02T00:00:00" and back(reading)[-1] == "2020-01-02 00:00:00"
+    assert moments(parse_times(["2020-01-01 24:00"])) == ["2020-01-02T00:00:00"]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "2020-13-01",
+        "2020-02-30",
+        "2020-00-10",
+        "2020-01-01 25:00",
+        "2020-01-01 10:61",
+        "2020-W54",
+        "2020-01-01 13:00 PM",
+    ],
+)
+def test_a_time_that_is_none_is_found(cell: str) -> None:
+    reading = parse_times(["2020-01-01", "2020-01-02", cell])
+    assert reading.bad == 2
+
+
+def test_day_and_month() -> None:
+    assert parse_times(["1/2/2020", "1/13/2020"]).order == "month/day"
+    assert parse_times(["1/2/2020", "13/1/2020"]).order == "day/month"
+    assert parse_times(["1/2/2020", "1/3/2020"]).unsure
+    assert not parse_times(["1/1/2020", "2/2/2020"]).unsure  # both orders say the same
+    assert parse_times(["1/13/2020", "13/1/2020"]).bad >= 0
+    fits = parse_times(["1/2/2020", "1/3/2020"], fits=lambda times: bool(np.diff(times)[0] == 86_400_000_000))
+    assert fits.order == "month/day" and not fits.unsure
+
+
+def test_regularity_knows_months() -> None:
+    months = np.array([f"2020-{month:02}-01" for month in range(1, 13)], dtype="datetime64[us]").astype(np.int64)
+    assert regularity(months) == 1 and regularity(months[:1]) == 0
+    assert regularity(np.array([0, 1, 2, 5, 9], dtype=np.int64)) == 0.5
+
+
+@given(
+    st.lists(st.datetimes(datetime.datetime(1000, 1, 1), datetime.datetime(2999, 12, 31)), min_size=1, max_size=20),
+    st.sampled_from(
+        [
+            "%Y-%m-%d %H:%M:%S",
+            "%d.%m.%Y %H:%M:%S",
+            "%Y/%m/%d %H:%M:%S",
+            "%B %d, %Y %I:%M:%S %p",
+            "%d %b %Y %H:%M:%S",
+            "%Y%m%d%H%M%S",
+            "%Y-%m-%dT%H:%M:%SZ",
+        ]
+    ),
+)
+@settings(max_examples=150, deadline=None)
+def test_any_time_in_any_format(times: list[datetime.datetime], form: str) -> None:
+    times = [time.replace(microsecond=0) for time in times]
+    cells = [time.strftime(form) for time in times]
+    reading = parse_times(cells, digits=True)
+    assert reading.bad == -1
+    assert moments(reading) == [time.isoformat() for time in times]
+    assert back(reading) == cells
+
+
+# ---- Numbers ----
+
+NUMBERS = [
+    ("1", 1),
+    (" 1.5 ", 1.5),
+    ("-1e3", -1000),
+    ("+7", 7),
+    ("1,234", 1234),
+    ("1,234.5", 1234.5),
+    ("12,34,567", 1234567),
+    ("1 234.5", 1234.5),
+    ("1\u202f234", 1234),
+    ("1'234", 1234),
+    ("$1,234.50", 1234.5),
+    ("-$5", -5),
+    ("$-5", -5),
+    ("(5)", -5),
+    ("5 %", 5),
+    ("€5", 5),
+    ("5 €", 5),
+    ("3.5K", 3500),
+    ("45.98M", 45.98e6),
+    ("2B", 2e9),
+    ("3万", 30000),
+    ("1.5亿", 1.5e8),
+    ("−5", -5),
+    ("５", 5),
+    (".5", 0.5),
+    ("5.", 5),
+    ("true", 1),
+    ("FALSE", 0),
+    ("¥3", 3),
+    ("3元", 3),
+]
+
+
+@pytest.mark.parametrize(("cell", "value"), NUMBERS)
+def test_numbers_as_people_write_them(cell: str, value: float) -> None:
+    assert parse_number(cell) == pytest.approx(value, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("1,5", 1.5),
+        ("1.234,5", 1234.5),
+        ("1.234", 1234),
+        ("-0,25", -0.25),
+        ("1.234.567", 1234567),
+        ("1 234,5", 1234.5),
+        ("5", 5),
+        ("1,5e3", 1500),
+    ],
+)
+def test_numbers_with_a_decimal_comma(cell: str, value: float) -> None:
+    assert parse_number(cell, ",") == value
+
+
+@pytest.mark.parametrize(
+    "cell", ["12kg", "1,5", "1,23,4", "1.2.3", "a", "1-2", "5 6", "--5", "%", "$", "1_000", "(5", "2020-01-01"]
+)
+def test_what_is_no_number(cell: str) -> None:
+    assert parse_number(cell) is None
+
+
+@pytest.mark.parametrize("cell", ["", " ", "NA", "n/a", "NaN", "null", "-", "?", "#N/A", "—", "None", "\\N"])
+def test_what_is_missing(cell: str) -> None:
+    assert is_missing(cell) and np.isnan(parse_number(cell) or 0)
+
+
+def test_what_stands_before_decimals() -> None:
+    cells = ["1.5", "1,5", "1.234", "1,234", "1.234,5", "1,234.5", "1.234.567", "1,234,567", "0.123", "5", "x", "1,2,3"]
+    assert [decimal_mark_of(cell) for cell in cells] == [
+        (".", True),
+        (",", True),
+        (".", False),
+        (",", False),
+        (",", True),
+        (".", True),
+        (",", True),
+        (".", True),
+        (".", True),
+        ("", False),
+        ("", False),
+        ("", False),
+    ]
+
+
+@given(st.floats(-1e12, 1e12))
+def test_any_number_in_both_styles(value: float) -> None:
+    english = f"{value:,.3f}"
+    german = english.replace(",", "_").replace(".", ",").replace("_", ".")
+    assert parse_number(english) == parse_number(german, ",") == float(f"{value:.3f}")

@@ -1,0 +1,561 @@
+"""Sets: of a server that answers as the hub does, and files and folders of Parquet, Arrow, JSON and CSV."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqgen.corpus import hub
+from seqgen.corpus.hub import DatasetName, parse
+from seqgen.corpus.labelled.read import LabelledOptions, read_examples
+from seqgen.corpus.rows import AS_TEXT, RowFormat, text_column
+from seqgen.corpus.sources import Spool, checksum_documents, find
+from seqgen.errors import DataError
+from tests.helpers.hub_server import Hub, Repository, commit_of, serve
+from tests.helpers.running import Run
+
+# Read when `datasets` is imported, so set here, before any test runs: none may reach for the network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+RECORDS = RowFormat("records")
+
+
+def put(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def parquet(**columns: list[Any]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    stream = io.BytesIO()
+    pq.write_table(pa.table(columns), stream)
+    return stream.getvalue()
+
+
+def arrow(**columns: list[Any]) -> bytes:
+    import pyarrow as pa
+
+    stream = io.BytesIO()
+    table = pa.table(columns)
+    with pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table)
+    return stream.getvalue()
+
+
+def jsonl(*rows: object) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nobodys_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where `datasets` keeps what it keeps, apart from the person's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf-home")))
+        yield
+
+
+def read(source: object, rows: RowFormat = AS_TEXT) -> bytes:
+    with Spool() as spool:
+        return b"".join(
+            chunk for one in checksum_documents(find([str(source)], spool, rows=rows)) for chunk in one.chunks()
+        )
+
+
+def one_line(error: pytest.ExceptionInfo[BaseException]) -> bool:
+    message = str(error.value)
+    return bool(message) and "\n" not in message and len(message) < 400
+
+
+# ---- What a set is called ----
+
+
+@pytest.mark.parametrize(
+    ("source", "config", "revision", "split"),
+    [
+        ("hf:a/b", None, None, "train"), ("hf:a/b:c", "c", None, "train"), ("hf:a/b@r", None, "r", "train"),
+        ("hf:a/b#s", None, None, "s"), ("hf:a/b:c@r#s", "c", "r", "s"), ("hf:a/b:c.d-e@refs/pr/1", "c.d-e",
+         "refs/pr/1", "train"), ("hf:a/b@v1.0#test", None, "v1.0", "test"),
+    ],
+)  # fmt: skip
+def test_a_name_may_have_a_config_a_revision_and_a_split(
+    source: str, config: str | None, revision: str | None, split: str
+) -> None:
+    assert parse(source) == DatasetName(source, "a/b", config, revision, split)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ":", "@", "#", ":config", "@main", "#test", "a", "json", "a/b:", "a/b@", "a/b:@r", "a/b:c@", "a/b/c", "a b/c",
+     "ä/b"],
+)  # fmt: skip
+def test_a_malformed_name_is_told_the_form(name: str) -> None:
+    with pytest.raises(DataError, match="OWNER/NAME") as error:
+        parse(f"hf:{name}")
+    assert one_line(error)
+
+
+@pytest.mark.parametrize("name", ["./x", "/no/such", "~/nowhere-at-all", "../x#test"])
+def test_a_path_that_is_nowhere_is_told(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # there may be an x beside the program's own folder
+    with pytest.raises(DataError, match="no file or folder") as error:
+        parse(f"hf:{name}")
+    assert one_line(error)
+
+
+def test_what_is_on_the_disk_wins_whatever_marks_its_name_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("owner/name", "a:b#c@d", "plain"):
+        put(tmp_path / name / "x.txt", b"x\n")
+    assert parse("hf:owner/name#test").path == Path("owner/name")
+    assert parse("hf:owner/name#test").split == "test"
+    assert parse("hf:owner/name:some").config == "some"
+    assert parse("hf:a:b#c@d").path == Path("a:b#c@d")
+    assert parse("hf:a:b#c@d").split == "train"
+    assert parse("hf:plain").path == Path("plain")
+    assert parse("hf:owner/other").path is None
+
+
+@settings(max_examples=200)
+@given(st.text(max_size=40))
+def test_any_name_is_taken_apart_or_refused_in_one_line(name: str) -> None:
+    try:
+        assert parse(f"hf:{name}").name
+    except DataError as error:
+        assert len(str(error).splitlines()) == 1 or name.splitlines() != [name]
+
+
+# ---- Files and folders ----
+
+TEXTS = ["one", "two, and", "月 three"]
+FILES: dict[str, bytes] = {
+    "a.parquet": parquet(id=[1, 2, 3], text=TEXTS),
+    "a.arrow": arrow(id=[1, 2, 3], text=TEXTS),
+    "a.jsonl": jsonl(*({"id": n, "text": text} for n, text in enumerate(TEXTS))),
+    "a.json": json.dumps([{"id": n, "text": text} for n, text in enumerate(TEXTS)]).encode(),
+    "a.ndjson": jsonl(*({"text": text} for text in TEXTS)),
+    "a.csv": 'id,text\n1,one\n2,"two, and"\n3,月 three\n'.encode(),
+    "a.tsv": "id\ttext\n1\tone\n2\ttwo, and\n3\t月 three\n".encode(),
+    "a.txt": "one\ntwo, and\n月 three\n".encode(),
+    "a [1] *.csv": 'text\none\n"two, and"\n月 three\n'.encode(),
+    "a.jsonl.gz": gzip.compress(jsonl(*({"text": text} for text in TEXTS))),
+    "a.csv.zst": zstandard.ZstdCompressor().compress('text\none\n"two, and"\n月 three\n'.encode()),
+    "json without an ending": jsonl(*({"text": text} for text in TEXTS)),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_a_set(name: str, tmp_path: Path) -> None:
+    path = put(tmp_path / name, FILES[name])
+    assert read(f"hf:{path}").decode() == "".join(f"{text}\n" for text in TEXTS)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.csv", "a.arrow"])
+def test_a_folder_is_a_set(name: str, tmp_path: Path) -> None:
+    put(tmp_path / "set" / name, FILES[name])
+    assert read(f"hf:{tmp_path / 'set'}").decode() == "".join(f"{text}\n" for text in TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"), [("a.parquet", False), ("a.arrow", False), ("a.jsonl", True), ("a.csv", True), ("a.txt", True)]
+)
+def test_a_table_that_is_not_called_a_set(name: str, plain: bool, tmp_path: Path) -> None:
+    """Parquet and Arrow can't be read otherwise; CSV and JSON are text as they stand, unless a column is named."""
+    path = put(tmp_path / name, FILES[name])
+    assert read(path) == (FILES[name] if plain else "".join(f"{text}\n" for text in TEXTS).encode())
+    if name != "a.txt":
+        assert read(path, RowFormat("text", "text")).decode() == "".join(f"{text}\n" for text in TEXTS)
+
+
+def test_a_folder_of_tables_is_walked(tmp_path: Path) -> None:
+    put(tmp_path / "b.parquet", parquet(text=["b"]))
+    put(tmp_path / "sub" / "a.arrow", arrow(text=["a"]))
+    put(tmp_path / "read me.txt", b"me\n")
+    with Spool() as spool:
+        found = find([str(tmp_path)], spool)
+        assert [Path(document.name).name for document in found] == ["b.parquet", "read me.txt", "a.arrow"]
+        assert [b"".join(document.chunks()) for document in found] == [b"b\n", b"me\n", b"a\n"]
+
+
+def test_what_comes_through_a_pipe_may_be_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    for data in (FILES["a.jsonl"], FILES["a.csv"], FILES["a.tsv"], FILES["a.parquet"]):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        assert read("-", RowFormat("text", "text")).decode() == "".join(f"{text}\n" for text in TEXTS)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_save_to_disk_left_is_a_set(several: bool, tmp_path: Path) -> None:
+    import datasets
+
+    first, second = datasets.Dataset.from_dict({"text": TEXTS}), datasets.Dataset.from_dict({"text": ["other"]})
+    kept = datasets.DatasetDict({"train": first, "test": second}) if several else first
+    kept.save_to_disk(str(tmp_path / "kept"))
+    for source in (f"hf:{tmp_path / 'kept'}", tmp_path / "kept"):
+        assert read(source).decode() == "".join(f"{text}\n" for text in TEXTS)
+    if several:
+        assert read(f"hf:{tmp_path / 'kept'}#test") == b"other\n"
+        with pytest.raises(DataError, match="no split 'none'; there are train, test") as error:
+            read(f"hf:{tmp_path / 'kept'}#none")
+        assert one_line(error)
+
+
+def test_a_folder_may_have_splits_and_configs(tmp_path: Path) -> None:
+    put(tmp_path / "split" / "train.jsonl", jsonl({"text": "learn"}))
+    put(tmp_path / "split" / "test.jsonl", jsonl({"text": "measure"}))
+    assert read(f"hf:{tmp_path / 'split'}") == b"learn\n"
+    assert read(f"hf:{tmp_path / 'split'}#test") == b"measure\n"
+    with pytest.raises(DataError, match=r"no split 'valid'; there are 'train', 'test'; write .*#SPLIT") as error:
+        read(f"hf:{tmp_path / 'split'}#valid")
+    assert one_line(error)
+    card = "---\nconfigs:\n- config_name: a\n  data_files: a.csv\n- config_name: b\n  data_files: b.csv\n---\n"
+    put(tmp_path / "two" / "README.md", card.encode())
+    put(tmp_path / "two" / "a.csv", b"text\nfrom a\n")
+    put(tmp_path / "two" / "b.csv", b"text\nfrom b\n")
+    assert read(f"hf:{tmp_path / 'two'}:b") == b"from b\n"
+    for wrong, complaint in (("", "several configs.*'a', 'b'"), (":c", "no config 'c'; there are 'a', 'b'")):
+        with pytest.raises(DataError, match=complaint) as error:
+            read(f"hf:{tmp_path / 'two'}{wrong}")
+        assert one_line(error)
+
+
+def test_the_text_is_in_the_column_that_is_named_or_looks_like_it(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl", jsonl({"title": "T", "body": "long text", "n": 7}, {"title": "U", "n": 8}))
+    assert read(f"hf:{path}") == b"long text\n\n"
+    assert read(f"hf:{path}", RowFormat("text", "title")) == b"T\nU\n"
+    assert read(f"hf:{path}", RowFormat("text", "title, body")) == b"T\nlong text\nU\n\n"
+    assert read(f"hf:{path}", RowFormat("text", "n")) == b"7\n8\n"
+    with pytest.raises(DataError, match="no column 'none'; there are title, body, n") as error:
+        read(f"hf:{path}", RowFormat("text", "none"))
+    assert one_line(error)
+    assert text_column([{"title": "a long title", "text": "short"}]) == "text"
+    assert text_column([{"text": None, "title": "x", "n": 1000000}, {"body": "longer"}]) == "body"
+    with pytest.raises(DataError, match="no column holds text; there are a, b"):
+        text_column([{"a": 1, "b": None}])
+
+
+def test_a_row_is_a_line_for_those_who_sort(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl", jsonl({"text": "one\ntwo\r\nthree"}, {"text": ""}, {"text": None}))
+    assert read(f"hf:{path}", RowFormat("lines")) == b"one two three\n\n\n"
+
+
+def test_rows_are_records_with_names_for_their_classes(tmp_path: Path) -> None:
+    import datasets
+
+    classes = datasets.ClassLabel(names=["no", "yes"])
+    kinds = {"text": datasets.Value("string"), "label": classes, "all": datasets.Sequence(classes)}
+    values = {"text": ["a", "b", "c"], "label": [1, 0, -1], "all": [[0, 1], [], [1]]}
+    rows = datasets.Dataset.from_dict(values, features=datasets.Features(kinds))
+    (tmp_path / "set").mkdir()
+    rows.to_parquet(str(tmp_path / "set" / "train.parquet"))
+    for source in (f"hf:{tmp_path / 'set'}", tmp_path / "set" / "train.parquet"):
+        found = [json.loads(line) for line in read(source, RECORDS).splitlines()]
+        assert found == [
+            {"text": "a", "label": "yes", "all": ["no", "yes"]}, {"text": "b", "label": "no", "all": []},
+            {"text": "c", "label": None, "all": ["yes"]},
+        ]  # fmt: skip
+    with Spool() as spool:
+        documents = find([f"hf:{tmp_path / 'set'}"], spool, rows=RECORDS)
+        texts = list(read_examples(documents, LabelledOptions(), lambda _: None))
+    assert [(each.text, each.labels) for each in texts] == [("a", ("yes",)), ("b", ("no",))]
+
+
+def test_records_hold_what_json_has_no_form_for(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.parquet", parquet(text=["a"], when=[datetime.date(2020, 2, 29)], picture=[b"\xff\0"]))
+    assert json.loads(read(path, RECORDS)) == {"text": "a", "when": "2020-02-29", "picture": None}
+
+
+def test_music_reads_no_rows(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.parquet", FILES["a.parquet"])
+    with pytest.raises(DataError, match="this task reads files") as error:
+        read(f"hf:{path}", RowFormat("none"))
+    assert one_line(error)
+
+
+DAMAGED = {
+    "cut.parquet": FILES["a.parquet"][:-40], "none.parquet": b"PAR1", "empty.parquet": b"", "text.arrow": b"no arrow",
+    "a.json": b'{"text": ', "a.jsonl": b'{"text": "a"}\n{"text"\n', "a.csv": b'a,b\n"',
+    "rows.parquet": parquet(text=[]), "cut.jsonl.gz": FILES["a.jsonl.gz"][:-9], "empty.csv": b"",
+    "text.jsonl": b"no json\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_table_is_one_line_and_leaves_nothing(name: str, tmp_path: Path, private_cache: Path) -> None:
+    path = put(tmp_path / name, DAMAGED[name])
+    before = set((private_cache / "sets").glob("*"))
+    with pytest.raises(DataError) as error:
+        read(f"hf:{path}", RowFormat("text", None if "csv" not in name else "text"))
+    assert one_line(error)
+    assert name in str(error.value)
+    assert set((private_cache / "sets").glob("*")) == before
+
+
+def test_a_folder_without_data_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot read") as error:
+        read(f"hf:{tmp_path}")
+    assert one_line(error)
+
+
+def test_a_picture_is_no_set(tmp_path: Path) -> None:
+    put(tmp_path / "set" / "a.png", b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(DataError, match="no table or text") as error:
+        read(f"hf:{tmp_path / 'set'}")
+    assert one_line(error)
+
+
+# ---- What is kept ----
+
+
+def test_rows_are_read_once_until_their_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = put(tmp_path / "a.parquet", parquet(text=["before"]))
+    assert read(path) == b"before\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(hub, "_stream", lambda *_: pytest.fail("read again"))
+        assert read(path) == read(f"hf:{path}") == b"before\n"
+    put(path, parquet(text=["after!"]))
+    assert read(path) == b"after!\n"
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_kept(
+    tmp_path: Path, private_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path / "a.jsonl", jsonl({"text": "before"}))
+    stream = hub._stream
+
+    def meddling(builder: Any, split: str) -> Any:
+        tables, names = stream(builder, split)
+
+        def meddled() -> Iterator[Any]:
+            yield from tables
+            put(path, jsonl({"text": "meanwhile"}))
+
+        return meddled(), names
+
+    monkeypatch.setattr(hub, "_stream", meddling)
+    before = set((private_cache / "sets").glob("*"))
+    with pytest.raises(DataError, match="it changed while it was read") as error:
+        read(f"hf:{path}")
+    assert one_line(error)
+    assert set((private_cache / "sets").glob("*")) == before
+
+
+def test_datasets_is_left_as_it_was(tmp_path: Path) -> None:
+    import datasets
+
+    def state() -> list[Any]:
+        names = [name for name in dir(datasets.config) if name.isupper()]
+        return [datasets.utils.logging.get_verbosity(), *(repr(getattr(datasets.config, name)) for name in names)]
+
+    before = state()
+    read(f"hf:{put(tmp_path / 'a.csv', FILES['a.csv'])}")
+    with pytest.raises(DataError):
+        read(f"hf:{put(tmp_path / 'b.csv', b'')}")
+    assert state() == before
+
+
+def test_nothing_reaches_for_the_network_unless_a_set_of_the_hub_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        pytest.fail("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    for name in ("a.parquet", "a.csv"):
+        put(tmp_path / name / name, FILES[name])
+        assert read(f"hf:{tmp_path / name}")
+        assert read(tmp_path / name)
+
+
+def test_a_set_of_the_hub_without_the_network_is_one_line() -> None:
+    for name in ("nobody/nothing", "nobody/nothing:config@main#test"):
+        with pytest.raises(DataError, match=r"cannot read 'hf:nobody/nothing.*switched off") as error:
+            read(f"hf:{name}")
+        assert one_line(error)
+
+
+# ---- The commands ----
+
+
+def test_every_task_learns_from_tables(run: Run, tmp_path: Path) -> None:
+    words = ["the boat came home", "a lamp on the quay", "rain and cold again", "late in the evening"]
+    put(tmp_path / "text.parquet", parquet(text=[f"{word} {n}" for n in range(60) for word in words]))
+    put(tmp_path / "labels.parquet", parquet(
+        review=[f"{('bad', 'good')[n % 2]} {words[n % 4]} {n}" for n in range(60)], label=[n % 2 for n in range(60)],
+    ))  # fmt: skip
+    put(tmp_path / "talk.parquet", parquet(dialog=[[word, "yes", "no, not now"] for word in words * 8]))
+    put(tmp_path / "rows.arrow", arrow(
+        when=[datetime.datetime(2020, 1, 1) + datetime.timedelta(hours=n) for n in range(300)],
+        load=[float(n % 24) for n in range(300)],
+    ))  # fmt: skip
+    short = ("--steps", 2, "--rnn-size", 8, "--quiet", "--threads", 1)
+    run("train", tmp_path / "text.parquet", "-o", tmp_path / "t", *short)
+    assert len(run("tokenize", tmp_path / "t", f"hf:{tmp_path / 'text.parquet'}").lines) == 1
+    assert run("score", tmp_path / "t", tmp_path / "text.parquet").json["tokens"] > 1000
+    run("train", tmp_path / "labels.parquet", "--task", "classify", "--text-column", "review", "--tokenizer", "char",
+        "-o", tmp_path / "c", *short)  # fmt: skip
+    assert len(run("classify", tmp_path / "c", tmp_path / "labels.parquet").lines) == 60
+    assert run("evaluate", tmp_path / "c", tmp_path / "labels.parquet", "--json", "--no-rivals").json["records"] == 60
+    run("train", f"hf:{tmp_path / 'talk.parquet'}", "--task", "dialogue", "--tokenizer", "char", "-o", tmp_path / "d",
+        *short)  # fmt: skip
+    assert json.loads((tmp_path / "d" / "config.json").read_text())["data"]["train_turns"] == 29 * 3
+    run("train", tmp_path / "rows.arrow", "--task", "forecast", "--horizon", 4, "-o", tmp_path / "f", *short)
+    assert run("forecast", tmp_path / "f", tmp_path / "rows.arrow").lines[0].startswith("when,load")
+    told = run("train", f"hf:{tmp_path / 'text.parquet'}", "--task", "music", "-o", tmp_path / "m", status=2)
+    assert told.err.startswith("seqgen: error: ") and told.err.count("\n") == 1
+
+
+# ---- The hub ----
+
+SET = {
+    "README.md": b"---\nlicense: mit\n---\nWords.\n",
+    "data/train-00000-of-00002.parquet": parquet(text=["first part"] * 300, label=[0] * 300),
+    "data/train-00001-of-00002.parquet": parquet(text=["second part"] * 300, label=[1] * 300),
+    "data/test-00000-of-00001.parquet": parquet(text=["to measure"] * 300, label=[1] * 300),
+}
+OLD = {"train.jsonl": jsonl({"text": "as it was"})}
+CONFIGS = {
+    "README.md": b"---\nconfigs:\n- config_name: a\n  data_files: a.jsonl\n- config_name: b\n  data_files: b.jsonl\n"
+    b"---\n",
+    "a.jsonl": jsonl({"text": "from a"}),
+    "b.jsonl": jsonl({"text": "from b"}),
+}
+CUT = {"train.parquet": parquet(text=[os.urandom(400).hex() for _ in range(500)])}
+CLASSES = {
+    "README.md": b"""---
+dataset_info:
+  features:
+  - name: text
+    dtype: string
+  - name: label
+    dtype:
+      class_label:
+        names:
+          '0': bad
+          '1': good
+---
+""",
+    "train.parquet": parquet(text=[f"{'well done' if n % 2 else 'no good'} {n}" for n in range(80)],
+                             label=[n % 2 for n in range(80)]),
+}  # fmt: skip
+
+# In a process of its own, because `datasets` reads where the hub is when it is imported.
+DRIVER = """
+import contextlib, io, json, sys, time
+real = time.sleep
+time.sleep = lambda seconds: real(min(seconds, 0.01))  # huggingface_hub waits half a minute before it gives up
+from seqgen.cli.main import main
+from seqgen.corpus.sources import Spool, find
+results = []
+for kind, *words in json.load(sys.stdin):
+    if kind == "read":
+        with Spool() as spool:
+            (document,) = find(words, spool)
+            results.append(b"".join(document.chunks()).decode())
+    else:
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            status = main(words)
+        results.append([status, said.getvalue()])
+print(json.dumps(results))
+"""
+Ask = Callable[..., list[Any]]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("at-home")
+
+
+@pytest.fixture(scope="module")
+def ask(home: Path) -> Ask:
+    def ask(address: str, questions: list[list[str]], **environment: str) -> list[Any]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and "proxy" not in k.lower()}
+        done = subprocess.run(
+            [sys.executable, "-c", DRIVER], input=json.dumps(questions), capture_output=True, text=True, timeout=240,
+            env={**kept, "HF_ENDPOINT": address, "HF_HOME": str(home / "hf"), "SEQGEN_CACHE": str(home / "cache"),
+                 "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1", "OMP_NUM_THREADS": "1", **environment},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return json.loads(done.stdout)
+
+    return ask
+
+
+def test_sets_are_read_from_the_hub(ask: Ask, home: Path) -> None:
+    short = ("--steps", "2", "--rnn-size", "8", "--threads", "1", "--quiet")
+    pinned = commit_of(OLD)
+    with serve(Hub({
+        "me/set": Repository({"main": SET, "v1": OLD}), "me/configs": Repository({"main": CONFIGS}),
+        "me/secret": Repository({"main": SET}, gated=True), "me/classes": Repository({"main": CLASSES}),
+        "me/cut": Repository({"main": CUT}, cut={"train.parquet"}),
+    })) as server:  # fmt: skip
+        wrong = {
+            "hf:me/none": "the hub has no set 'me/none', or it is private",
+            "hf:me/secret": "gated",
+            "hf:me/set@none": "no revision 'none' of 'me/set'",
+            "hf:me/set#none": "it has no split 'none'; there are 'train', 'test'",
+            "hf:me/set:none": "no config 'none'",
+            "hf:me/configs": "it has several configs, and none is named: 'a', 'b'",
+            "hf:me/configs:c": "it has no config 'c'; there are 'a', 'b'",
+            "hf:me/cut": "the connection to the hub broke off",
+        }
+        found = ask(server.address, [
+            ["read", "hf:me/set"], ["read", "hf:me/set#test"], ["read", "hf:me/set@v1"],
+            ["read", f"hf:me/set@{pinned}"], ["read", "hf:me/configs:b"],
+            ["run", "train", "hf:me/set", "--valid", "hf:me/set#test", "-o", str(home / "text"), *short],
+            ["run", "train", "hf:me/classes", "--task", "classify", "--tokenizer", "char", "-o", str(home / "sort"),
+             *short],
+            ["run", "train", "hf:me/set", "--text-column", "none", "-o", str(home / "none"), *short],
+            *(["run", "train", source, "-o", str(home / "none"), *short] for source in wrong),
+        ])  # fmt: skip
+        assert found[:5] == [
+            "first part\n" * 300 + "second part\n" * 300, "to measure\n" * 300, "as it was\n", "as it was\n",
+            "from b\n",
+        ]  # fmt: skip
+        assert found[5:7] == [[0, ""], [0, ""]]
+        data = json.loads((home / "text" / "config.json").read_text())["data"]
+        assert [source["name"] for source in data["sources"] + data["valid_sources"]] == ["hf:me/set", "hf:me/set#test"]
+        assert (data["train_bytes"], data["held_out_bytes"]) == (300 * 11 + 300 * 12, 300 * 11)
+        shares = json.loads((home / "sort" / "config.json").read_text())["data"]["label_shares"]
+        assert set(shares) == {"bad", "good"}
+        complaints = ["no column 'none'; there are text, label", *wrong.values()]
+        for (status, said), complaint in zip(found[7:], complaints, strict=True):
+            assert status == 2
+            assert said.startswith("seqgen: error: cannot read 'hf:me/")
+            assert said.count("\n") == 1
+            assert complaint in said
+        assert not (home / "none").exists()
+        assert not [path for path in (home / "cache" / "sets").iterdir() if path.name.startswith(".")]
+
+        # A second time nothing is read but what the name stands for now; of a commit not even that.
+        server.asked.clear()
+        again = ask(server.address, [["read", "hf:me/set"], ["read", f"hf:me/set@{pinned}"]])
+        assert again == [found[0], found[3]]
+        assert not [path for _, path in server.asked if path.endswith((".parquet", ".jsonl"))]
+        server.repositories["me/set"].revisions["main"] = {**SET, "data/train-00000-of-00002.parquet": parquet(
+            text=["new part"] * 300, label=[0] * 300)}  # fmt: skip
+        assert ask(server.address, [["read", "hf:me/set"]]) == ["new part\n" * 300 + "second part\n" * 300]
+    (status, said), there = ask(
+        server.address, [["run", "train", "hf:me/set", "-o", str(home / "none")], ["read", f"hf:me/set@{pinned}"]]
+    )
+    assert (status, said.count("\n")) == (2, 1)
+    assert "can't be reached: Connection refused" in said
+    assert there == "as it was\n"

@@ -1,0 +1,211 @@
+"""Shards: each does its part, nothing is done twice or left out, and joined they are the whole, byte for byte."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import seqgen
+from seqgen.corpus.labelled.read import LabelledOptions, read_examples
+from seqgen.corpus.shards import SINGLE_SHARD, Shard, lines_between
+from seqgen.corpus.sources import Document
+from seqgen.errors import DataError, UserError
+from tests.helpers import ranks
+from tests.helpers.running import Run
+
+Parts = st.integers(1, 12)
+
+
+def every(of: int) -> list[Shard]:
+    return [Shard(number, of) for number in range(1, of + 1)]
+
+
+@given(st.integers(0, 200), Parts)
+def test_numbers_are_dealt_in_order_and_evenly(count: int, of: int) -> None:
+    dealt = [shard.index_range(count) for shard in every(of)]
+    assert [number for part in dealt for number in part] == list(range(count))
+    assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
+
+
+@dataclass(frozen=True)
+class InPieces:
+    """A document that comes so many bytes at a time."""
+
+    data: bytes
+    size: int
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:
+        for place in range(start, len(self.data), self.size):
+            yield self.data[place : place + self.size]
+
+
+Lines = st.lists(st.sampled_from([b"", b"a", b"bc\r", b"defghij"]), max_size=8).map(b"\n".join)
+
+
+@given(st.one_of(Lines, Lines.map(lambda data: data + b"\n")), st.integers(1, 9), st.data())
+def test_lines_belong_to_where_they_begin(data: bytes, size: int, draw: st.DataObject) -> None:
+    data += b"x"  # at least something
+    first = draw.draw(st.integers(0, len(data) - 1))
+    stop = draw.draw(st.integers(first + 1, len(data)))
+    begins = [place for place in range(len(data)) if place == 0 or data[place - 1 : place] == b"\n"]
+    ends = [*begins[1:], len(data)]
+    expected = b"".join(data[b:e] for b, e in zip(begins, ends, strict=True) if first <= b < stop)
+    document: Any = InPieces(data, size)
+    assert b"".join(lines_between(document, first, stop)) == expected
+
+
+@given(st.lists(st.tuples(Lines, st.booleans()), min_size=1, max_size=4), Parts)
+def test_the_lines_of_all_parts_are_those_of_all_documents(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[tuple[bytes, bool]], of: int
+) -> None:
+    folder = tmp_path_factory.mktemp("lines")
+    documents = []
+    for number, (text, compressed) in enumerate(texts):
+        path = folder / (f"{number}.gz" if compressed else str(number))
+        path.write_bytes(gzip.compress(text) if compressed else text)
+        documents.append(Document(path.name, path))
+    joined = b"".join(chunk for shard in every(of) for chunks in shard.select_lines(documents) for chunk in chunks)
+    assert joined == b"".join(text for text, _ in texts)
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=12), Parts)
+def test_documents_are_dealt_in_order(tmp_path_factory: pytest.TempPathFactory, sizes: list[int], of: int) -> None:
+    folder = tmp_path_factory.mktemp("documents")
+    documents = [Document(str(number), folder / str(number)) for number in range(len(sizes))]
+    for document, size in zip(documents, sizes, strict=True):
+        document.path.write_bytes(b"x" * size)
+    dealt = [shard.select_documents(documents) for shard in every(of)]
+    assert [document for part in dealt for document in part] == documents
+
+
+def test_what_vanishes_is_a_clear_error(tmp_path: Path) -> None:
+    gone = [Document("gone", tmp_path / "gone")]
+    with pytest.raises(DataError, match="cannot read 'gone': No such file"):
+        Shard(1, 2).select_documents(gone)
+    with pytest.raises(DataError, match="cannot read 'gone': No such file"):
+        list(Shard(1, 2).select_lines(gone))
+
+
+def test_shards_as_people_write_them() -> None:
+    assert Shard.parse(None) is SINGLE_SHARD
+    assert Shard.parse("3/16") == Shard(3, 16)
+    assert Shard.parse("1/1").is_whole
+    assert not Shard.parse("1/2").is_whole
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "3", "3/", "/4", "-1/4", "1/0", "a/b", "1/4/2", "", "1.5/4", "９/16"])
+def test_what_is_no_part_is_an_error(text: str) -> None:
+    with pytest.raises(UserError, match="is no part of a whole: 1/16 to 16/16"):
+        Shard.parse(text)
+
+
+# The commands
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small models of each kind, and what to put before them."""
+    place = tmp_path_factory.mktemp("shards")
+    ranks.lay_out(place / "sources")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQGEN_CACHE", str(place / "cache"))
+        for name in ("text", "dialogue", "music", "classify", "generative"):
+            source, settings = ranks.RUNS[name]
+            shorter = {"steps": 2} | ({"epochs": None, "pretrain": 0.0} if name == "classify" else {})
+            seqgen.train(str(place / "sources" / source), place / name, **{**ranks.SMALL, **settings, **shorter})
+    chance = random.Random(1)
+    table = Document("reviews", place / "sources" / "reviews.csv")
+    texts = [" ".join(one.text.split()) for one in read_examples([table], LabelledOptions(), lambda _: None)]
+    lines = [chance.choice(texts)[: chance.choice([0, 5, 30, 300])] for _ in range(60)]
+    (place / "one.txt").write_text("\n".join([*lines[:40], "and no line feed"]), "utf-8")
+    (place / "two.txt.gz").write_bytes(gzip.compress("\r\n".join([*lines[41:], ""]).encode()))
+    (place / "none.txt").write_text("")
+    for number in range(5):
+        (place / f"record{number}.txt").write_text("\n".join(texts[8 * number : 9 * number + 1]), "utf-8")
+    return place
+
+
+def joined(run: Run, of: int, *arguments: object, stdin: bytes = b"") -> tuple[bytes, list[int]]:
+    """What all parts write, one after another, and how much each."""
+    parts = [run(*arguments, "--shard", f"{number}/{of}", stdin=stdin).out for number in range(1, of + 1)]
+    return b"".join(parts), [len(part) for part in parts]
+
+
+@pytest.mark.parametrize("model", ["classify", "generative"])
+@pytest.mark.parametrize("of", [1, 3, 16])
+def test_parts_of_lines_are_sorted_as_the_whole_is(run: Run, place: Path, model: str, of: int) -> None:
+    """To the last bit of every probability."""
+    files = [place / name for name in ("one.txt", "none.txt", "two.txt.gz")]
+    arguments = ("classify", place / model, *files, "--format", "jsonl", "--top-k", 2)
+    whole = run(*arguments).out
+    parts, sizes = joined(run, of, *arguments)
+    assert parts == whole
+    assert whole.count(b"\n") == 60
+    assert max(sizes) < 3 * len(whole) / of + 1
+
+
+def test_lines_from_a_pipe_can_be_dealt_too(run: Run, place: Path) -> None:
+    data = (place / "one.txt").read_bytes()
+    whole = run("classify", place / "classify", stdin=data).out
+    assert joined(run, 4, "classify", place / "classify", stdin=data)[0] == whole
+
+
+def test_more_parts_than_lines(run: Run, place: Path) -> None:
+    parts, sizes = joined(run, 9, "classify", place / "classify", stdin=b"good\nbad\n")
+    assert parts == run("classify", place / "classify", stdin=b"good\nbad\n").out
+    assert sizes.count(0) == 7
+
+
+@pytest.mark.parametrize("more", [(), ("--per-token",), ("--lines",)])
+def test_parts_of_files_are_scored_as_the_whole_is(run: Run, place: Path, more: tuple[str, ...]) -> None:
+    arguments = ("score", place / "text", *(place / f"record{number}.txt" for number in range(5)), *more)
+    whole = run(*arguments).out
+    parts, sizes = joined(run, 3, *arguments)
+    assert parts == whole
+    assert sizes.count(0) == 0
+
+
+def test_parts_of_conversations_are_scored_as_the_whole_is(run: Run, place: Path) -> None:
+    source = place / "sources" / "dialogues.jsonl"
+    arguments = ("score", place / "dialogue", source, source)
+    whole = run(*arguments).out
+    assert whole.count(b"\n") == 40
+    parts, sizes = joined(run, 7, *arguments)
+    assert parts == whole
+    assert min(sizes) > 0
+
+
+@pytest.mark.parametrize("more", [(), ("--json",), ("--prompt", "the", "--first", 3), ("--engine", "torch", "--json")])
+@pytest.mark.parametrize("n", [1, 5])
+def test_parts_of_samples_are_those_of_the_whole(run: Run, place: Path, n: int, more: tuple[object, ...]) -> None:
+    arguments = ("sample", place / "text", "-n", n, "--length", 30, "--seed", 4, *more)
+    parts, sizes = joined(run, 3, *arguments)
+    assert parts == run(*arguments).out
+    assert sizes.count(0) == max(0, 3 - n)
+
+
+def test_parts_of_pieces_are_those_of_the_whole(run: Run, place: Path, tmp_path: Path) -> None:
+    arguments = ("sample", place / "music", "-n", 4, "--length", 1)
+    run(*arguments, "-o", tmp_path / "whole")
+    for number in (1, 2, 3):
+        run(*arguments, "-o", tmp_path / "parts", "--shard", f"{number}/3")
+    pieces = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    assert pieces == {path.name: path.read_bytes() for path in (tmp_path / "parts").iterdir()}
+    assert len(pieces) == 4
+
+
+@pytest.mark.parametrize("command", ["classify", "score", "sample"])
+def test_a_part_that_is_none_is_one_line(run: Run, place: Path, command: str) -> None:
+    result = run(command, place / "text", "--shard", "17/16", stdin=b"x", status=2)
+    assert result.err == (
+        "seqgen: error: --shard '17/16' is no part of a whole: 1/16 to 16/16 are the parts of sixteen\n"
+    )
+    assert result.out == b""

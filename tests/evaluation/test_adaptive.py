@@ -1,0 +1,101 @@
+"""Dynamic evaluation: honest, and better where the text has ways of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from seqgen import load
+from seqgen.api.model import Model
+from seqgen.errors import UserError
+from seqgen.evaluation.adaptive import AdaptiveScorer, DynamicEvaluationOptions
+from seqgen.evaluation.text import TorchScorer
+
+STRANGE = "zyzzyva quokka zyzzyva quokka\n" * 60  # nothing like what the model learnt from
+
+
+def costs(scorer: TorchScorer | AdaptiveScorer, ids: np.ndarray) -> np.ndarray:
+    return np.concatenate([piece.nats for piece in scorer.read(ids)])
+
+
+def test_weights_that_do_not_move_cost_what_the_static_ones_do(model_folder: Path) -> None:
+    model = load(model_folder)
+    ids = model.codec.encode(b"The boy and the boat came home late. " * 5)
+    still = AdaptiveScorer(
+        model.network, model.codec, DynamicEvaluationOptions(learning_rate=0.0, decay=0.0, chunk_length=7)
+    )
+    np.testing.assert_allclose(
+        costs(still, ids), costs(TorchScorer(model.network, model.codec), ids), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_it_learns_from_what_it_reads_and_leaves_the_model_alone(model_folder: Path) -> None:
+    model = load(model_folder)
+    before = {name: weight.clone() for name, weight in model.network.state_dict().items()}
+    ids = model.codec.encode(STRANGE.encode())
+    adaptive, static = (
+        costs(AdaptiveScorer(model.network, model.codec), ids), costs(TorchScorer(model.network, model.codec), ids)
+    )  # fmt: skip
+    assert adaptive[-300:].mean() < 0.9 * static[-300:].mean()
+    for name, weight in model.network.state_dict().items():
+        assert torch.equal(weight, before[name])
+
+
+def test_a_token_is_scored_before_it_is_learnt(model_folder: Path) -> None:
+    """What comes after a place can't change the cost of what stands before it."""
+    model = load(model_folder)
+    ids = model.codec.encode(STRANGE.encode())[:200]
+    other = ids.copy()
+    other[150:] = ids[:50]
+    one, two = (costs(AdaptiveScorer(model.network, model.codec), text) for text in (ids, other))
+    np.testing.assert_array_equal(one[:128], two[:128])  # whole stretches
+    np.testing.assert_allclose(one[128:150], two[128:150], rtol=1e-5)  # of the one in which they part
+
+
+def test_weights_are_drawn_back(model_folder: Path) -> None:
+    model = load(model_folder)
+    ids = model.codec.encode(STRANGE.encode())
+    moved = []
+    for decay in (0.0, 0.1):
+        scorer = AdaptiveScorer(model.network, model.codec, DynamicEvaluationOptions(decay=decay))
+        costs(scorer, ids)
+        pairs = zip(scorer.network.parameters(), model.network.parameters(), strict=True)
+        moved.append(sum(float((a - b).detach().abs().sum()) for a, b in pairs))
+    assert moved[1] < 0.8 * moved[0]
+
+
+def test_the_command_shows_both(model_folder: Path, tmp_path: Path) -> None:
+    text = tmp_path / "strange.txt"
+    text.write_text(STRANGE)
+    command = [sys.executable, "-m", "seqgen", "evaluate", str(model_folder), str(text), "--adaptive", "--no-rivals"]
+    found = json.loads(subprocess.run([*command, "--json"], capture_output=True, check=True).stdout)
+    assert found["adaptive"].keys() == found["metrics"].keys()
+    assert found["adaptive"]["bits_per_byte"] < found["metrics"]["bits_per_byte"]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "this model" in table.splitlines()[2] and "adaptive" in table.splitlines()[2]
+    assert "before it was learnt" in table
+
+
+def test_samples_are_more_like_a_prompt_that_was_followed(model_folder: Path) -> None:
+    prompt = STRANGE.encode()
+    plain, followed = load(model_folder), load(model_folder)
+    followed.adapt(prompt)
+    texts = [model.sample(prompt, n=4, length=100)[0].text for model in (plain, followed)]
+    letters = set("zyvaquok \n")
+    shares = [sum(letter in letters for letter in text) / len(text) for text in texts]
+    assert shares[1] > shares[0]
+    assert followed.sample(prompt, n=4, length=100)[0].text == texts[1]
+
+
+def test_a_model_that_is_not_of_text_can_not_follow_one(model_folder: Path) -> None:
+    loaded = load(model_folder).checkpoint
+    other = Model(dataclasses.replace(loaded, config={**loaded.config, "task": "music"}))
+    with pytest.raises(UserError, match="follow a text"):
+        other.adapt(b"text")

@@ -1,0 +1,369 @@
+"""Measures of text: nats by token, what a tally counts, and the compressors beside them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import sys
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqgen.config import NetworkConfig
+from seqgen.evaluation import text as evaluation
+from seqgen.evaluation.baselines import compressors
+from seqgen.evaluation.text import TextTally, tally_record, token_nats
+from seqgen.model.language import LanguageModel
+from seqgen.tokenizers import Codec, fit
+from tests.helpers.running import prose
+
+# Every kind of thing that a byte stream may hold; 奇 and ü come once, so that a char tokenizer spells them.
+PASSAGE = "Call me Ishmael. 世界世界\r\nSome  years\tago — never mind\r\nhow long\n奇ü 😀😀 precisely\n".encode()
+MIXED = PASSAGE + b"bytes that are no UTF-8: \xff\xfe \xc3 end\n" + PASSAGE[:40]
+
+KINDS = ["char", "byte", "subword"]
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+_codecs: dict[str, Codec] = {}
+
+
+def codec_of(kind: str) -> Codec:
+    if kind not in _codecs:
+        subword = kind == "subword"  # asks for more text before it makes words of it
+        _codecs[kind] = (
+            fit(kind, [PASSAGE, prose(40).encode()], vocab_size=380) if subword else fit(kind, [PASSAGE])
+        )  # fmt: skip
+    return _codecs[kind]
+
+
+_networks: dict[int, LanguageModel] = {}
+
+
+def network_for(codec: Codec) -> LanguageModel:
+    """A small random network, in float64 so that the order of sums is no excuse."""
+    if codec.vocab_size not in _networks:
+        config = NetworkConfig(codec.vocab_size, rnn_size=8, embedding_size=6, num_layers=2)
+        made = LanguageModel(config, torch.Generator().manual_seed(1)).double().eval()
+        with torch.no_grad():
+            made.output_bias.normal_(generator=torch.Generator().manual_seed(2))
+        _networks[codec.vocab_size] = made
+    return _networks[codec.vocab_size]
+
+
+def stepped(network: LanguageModel, codec: Codec, data: bytes) -> npt.NDArray[np.float64]:
+    """The cost of every token of `data`, by one step at a time from `end`."""
+    states, last, nats = network.initial(1), codec.end, []
+    with torch.no_grad():
+        for token in codec.encode(data).tolist():
+            hidden, states = network(torch.tensor([[last]]), states)
+            nats.append(-float(network.logits(hidden[0, 0]).log_softmax(0)[token]))
+            last = token
+    return np.array(nats)
+
+
+def scored(network: LanguageModel, codec: Codec, chunks: Sequence[bytes]) -> tuple[list[int], npt.NDArray[np.float64]]:
+    runs = list(token_nats(network, codec, chunks))
+    return (
+        [token for run in runs for token in run.ids.tolist()],
+        np.concatenate([run.nats for run in runs]) if runs else np.empty(0),
+    )
+
+
+def split_at(data: bytes, cuts: Sequence[int]) -> list[bytes]:
+    places = [0, *sorted(cuts), len(data)]
+    return [data[a:b] for a, b in itertools.pairwise(places)]
+
+
+def assert_equal(ours: TextTally, wanted: TextTally) -> None:
+    """Counts exactly, nats as near as another order of sums allows."""
+    assert {**vars(ours), "nats": 0} == {**vars(wanted), "nats": 0}
+    assert ours.nats == pytest.approx(wanted.nats, rel=1e-10)
+
+
+# --- nats by token ---------------------------------------------------------------------------------------------------
+
+
+@every_kind
+def test_nats_are_those_of_stepping(kind: str) -> None:
+    codec = codec_of(kind)
+    ids, nats = scored(network_for(codec), codec, [MIXED])
+    assert ids == codec.encode(MIXED).tolist()
+    assert nats.dtype == np.float64
+    np.testing.assert_allclose(nats, stepped(network_for(codec), codec, MIXED), rtol=1e-10)
+
+
+def test_float32_weights_give_the_same_within_their_rounding() -> None:
+    codec = codec_of("char")
+    single = LanguageModel(network_for(codec).config).eval()
+    single.load_state_dict(network_for(codec).state_dict())
+    _, nats = scored(single, codec, [MIXED])
+    np.testing.assert_allclose(nats, stepped(network_for(codec), codec, MIXED), rtol=1e-4)
+
+
+def test_long_records_are_read_in_pieces_that_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = codec_of("char")
+    wanted = scored(network_for(codec), codec, [MIXED])
+    monkeypatch.setattr(evaluation, "_PIECE", 7)
+    runs = list(token_nats(network_for(codec), codec, [MIXED]))
+    assert max(len(run.ids) for run in runs) == 7
+    np.testing.assert_allclose(np.concatenate([run.nats for run in runs]), wanted[1], rtol=1e-10)
+
+
+def test_nats_come_as_the_record_is_read() -> None:
+    """Flat memory: the first run is there before the record's end is."""
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield PASSAGE
+
+    codec = codec_of("char")
+    runs = token_nats(network_for(codec), codec, endless())
+    assert len(next(runs).ids) == len(codec.encode(PASSAGE))
+
+
+@every_kind
+def test_chunk_borders_do_not_show(kind: str) -> None:
+    codec = codec_of(kind)
+    ids, nats = scored(network_for(codec), codec, [MIXED])
+    for seed in range(8):
+        cuts = random.Random(seed).sample(range(len(MIXED) + 1), 6)
+        other_ids, other_nats = scored(network_for(codec), codec, split_at(MIXED, cuts))
+        assert other_ids == ids
+        np.testing.assert_allclose(other_nats, nats, rtol=1e-10)
+
+
+def test_an_empty_record_costs_nothing() -> None:
+    codec = codec_of("char")
+    for chunks in ([], [b""], [b"", b""]):
+        assert list(token_nats(network_for(codec), codec, chunks)) == []
+        empty = tally_record(network_for(codec), codec, chunks)
+        assert empty == TextTally(records=1)
+        assert empty.metrics() == {}
+
+
+def test_evaluating_leaves_no_gradients() -> None:
+    codec = codec_of("char")
+    tally_record(network_for(codec), codec, [PASSAGE])
+    assert all(weight.grad is None for weight in network_for(codec).parameters())
+
+
+# --- the tally -------------------------------------------------------------------------------------------------------
+
+
+@every_kind
+def test_a_tally_counts_characters_bytes_and_words_of_the_text_not_of_the_tokens(kind: str) -> None:
+    codec = codec_of(kind)
+    result = tally_record(network_for(codec), codec, [MIXED])
+    assert result.bytes == len(MIXED)
+    assert result.characters == len(MIXED.decode("utf-8", "surrogateescape"))
+    assert result.words == len(MIXED.split())
+    assert result.tokens == len(codec.encode(MIXED))
+    assert result.records == 1
+
+
+@every_kind
+def test_a_continuation_byte_that_continues_nothing_begins_no_character(kind: str) -> None:
+    """Characters are counted as everywhere in the program: every byte but UTF-8's continuation bytes."""
+    result = tally_record(network_for(codec_of(kind)), codec_of(kind), [b"ab\x80\x80c\n"])
+    assert (result.characters, result.bytes) == (4, 6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "skipped"),
+    [
+        ("char", b"me too", 1),
+        ("char", "世 known".encode(), 1),
+        ("char", "奇 met once, so spelt".encode(), 3),
+        ("char", "龍 never met".encode(), 3),
+        ("char", "ü".encode() * 2, 2),
+        ("char", "🐉x".encode(), 4),
+        ("char", b"\xff\xff", 1),  # no UTF-8: a character a byte
+        ("char", b"\r\n", 1),
+        ("byte", b"me", 1),
+        ("byte", "世界".encode(), 3),
+        ("byte", "🐉🐉".encode(), 4),
+        ("subword", "龍 never met".encode(), 3),
+    ],
+)
+def test_the_first_character_is_left_out_exactly(kind: str, data: bytes, skipped: int) -> None:
+    codec = codec_of(kind)
+    nats = stepped(network_for(codec), codec, data)
+    result = tally_record(network_for(codec), codec, [data])
+    assert result.nats == pytest.approx(nats[skipped:].sum(), rel=1e-10)
+    assert result.counted_tokens == len(nats) - skipped
+    assert result.counted_characters == result.characters - 1
+    rest = data.decode("utf-8", "surrogateescape")[1:]
+    assert result.counted_bytes == len(rest.encode("utf-8", "surrogateescape"))
+    assert result.tokens == len(nats)
+
+
+def test_a_first_token_of_several_characters_is_left_out_whole() -> None:
+    codec = codec_of("subword")
+    first = next(token for token, piece in enumerate(codec.pieces()) if isinstance(piece, str) and len(piece) > 2)
+    word = str(codec.pieces()[first]).encode()
+    data = word + b"\nnever mind"
+    assert codec.encode(data)[0] == first
+    result = tally_record(network_for(codec), codec, [data])
+    nats = stepped(network_for(codec), codec, data)
+    assert result.nats == pytest.approx(nats[1:].sum(), rel=1e-10)
+    assert (result.counted_characters, result.counted_bytes) == (len(b"\nnever mind"),) * 2
+
+
+@every_kind
+def test_a_record_of_one_character_gives_no_measures(kind: str) -> None:
+    codec = codec_of(kind)
+    for data in (b"a", "世".encode(), "🐉".encode(), b"\xff"):
+        result = tally_record(network_for(codec), codec, [data])
+        assert result.metrics() == {}
+        assert (result.characters, result.bytes, result.records) == (1, len(data), 1)
+
+
+@every_kind
+def test_measures_are_what_they_are_called(kind: str) -> None:
+    codec = codec_of(kind)
+    result = tally_record(network_for(codec), codec, [b"a" + PASSAGE])
+    nats = stepped(network_for(codec), codec, b"a" + PASSAGE)
+    skipped = len(nats) - result.counted_tokens
+    total = nats[skipped:].sum()
+    metrics = result.metrics()
+    assert set(metrics) == {
+        "nats_per_character", "bits_per_character", "bits_per_byte", "perplexity_per_token", "perplexity_per_word",
+    }  # fmt: skip
+    assert metrics["nats_per_character"] == pytest.approx(total / result.counted_characters)
+    assert metrics["bits_per_character"] == pytest.approx(total / result.counted_characters / math.log(2))
+    assert metrics["bits_per_byte"] == pytest.approx(total / result.counted_bytes / math.log(2))
+    assert metrics["perplexity_per_token"] == pytest.approx(np.exp(nats[skipped:].mean()))
+    assert metrics["perplexity_per_word"] == pytest.approx(np.exp(total / len((b"a" + PASSAGE).split())))
+
+
+def test_a_text_without_words_has_a_perplexity_all_the_same() -> None:
+    """Chinese may have one white-space word a page: what would overflow is infinite, not an error."""
+    codec = codec_of("byte")
+    few = tally_record(network_for(codec), codec, ["世界".encode() * 100]).metrics()
+    assert few["perplexity_per_word"] == math.inf
+    none = tally_record(network_for(codec), codec, [b" \n \n"])
+    assert none.words == 0
+    assert none.metrics()["perplexity_per_word"] == pytest.approx(math.exp(none.nats))
+
+
+def test_records_are_summed_and_each_begins_anew() -> None:
+    codec, network = codec_of("char"), network_for(codec_of("char"))
+    first, second = PASSAGE, b"never mind the years"
+    together = TextTally()
+    for data in (first, second):
+        assert tally_record(network, codec, [data], together) is together
+    apart = [tally_record(network, codec, [data]) for data in (first, second)]
+    assert_equal(together, TextTally(**{key: sum(vars(each)[key] for each in apart) for key in vars(together)}))
+    assert together.records == 2
+    assert together.counted_characters == together.characters - 2
+    joined = tally_record(network, codec, [first + second])
+    assert joined.nats != pytest.approx(together.nats)  # a record's state does not reach the next
+
+
+@given(st.sampled_from(KINDS), st.lists(st.integers(4, len(MIXED)), max_size=8, unique=True))
+@settings(max_examples=30, deadline=None)
+def test_chunk_borders_do_not_change_the_tally(kind: str, cuts: list[int]) -> None:
+    codec = codec_of(kind)
+    assert_equal(
+        tally_record(network_for(codec), codec, split_at(MIXED, cuts)), tally_record(network_for(codec), codec, [MIXED])
+    )  # fmt: skip
+
+
+@every_kind
+@pytest.mark.parametrize("first", ["世", "奇", "🐉", "ü"])
+def test_chunk_borders_inside_the_first_character_do_not_change_the_tally(kind: str, first: str) -> None:
+    codec, data = codec_of(kind), first.encode() + b" and more"
+    wanted = tally_record(network_for(codec), codec, [data])
+    for cut in range(1, len(first.encode())):
+        assert_equal(tally_record(network_for(codec), codec, split_at(data, [cut])), wanted)
+    assert_equal(tally_record(network_for(codec), codec, [bytes([byte]) for byte in data]), wanted)
+
+
+def test_an_empty_chunk_inside_a_word_does_not_make_it_two() -> None:
+    codec = codec_of("char")
+    for chunks in ([b"ye", b"", b"ars ago"], [b"", b"years", b"", b" ago", b""], [b"years ", b"", b"ago"]):
+        assert tally_record(network_for(codec), codec, chunks).words == 2
+
+
+# --- the compressors -------------------------------------------------------------------------------------------------
+
+KEYS = {
+    "nats_per_character", "bits_per_character", "bits_per_byte", "perplexity_per_word", "read_the_training_text",
+}  # fmt: skip
+
+
+def counted(*records: bytes) -> TextTally:
+    """A tally as far as the rivals look at it."""
+    data = b"".join(records)
+    return TextTally(
+        records=len(records), characters=len(data.decode("utf-8", "surrogateescape")), bytes=len(data),
+        words=len(data.split()),
+    )  # fmt: skip
+
+
+def test_rivals_have_the_models_measures() -> None:
+    baselines = compressors.baselines([PASSAGE, b"never mind"], b"", counted(PASSAGE, b"never mind"))
+    assert "xz" in baselines
+    for metrics in baselines.values():
+        assert set(metrics) == KEYS
+        assert all(math.isfinite(value) and value >= 0 for value in metrics.values())
+        assert metrics["read_the_training_text"] == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 17, 400])
+def test_a_rivals_measures_are_of_one_size(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compressor that needs no byte at all is counted as one of one byte, by every measure."""
+    monkeypatch.setattr(compressors, "COMPRESSORS", {"magic": lambda data: size})
+    text = PASSAGE * 3
+    metrics = compressors.baselines([text], b"", counted(text))["magic"]
+    bits = 8 * max(size, 1)
+    assert metrics["bits_per_byte"] == pytest.approx(bits / len(text))
+    assert metrics["bits_per_character"] == pytest.approx(bits / len(text.decode()))
+    assert metrics["nats_per_character"] == pytest.approx(bits * math.log(2) / len(text.decode()))
+    assert metrics["perplexity_per_word"] == pytest.approx(math.exp(bits * math.log(2) / len(text.split())))
+
+
+def test_only_the_growth_of_the_output_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    def half(data: bytes) -> int:
+        asked.append(data)
+        return len(data) // 2
+
+    monkeypatch.setattr(compressors, "COMPRESSORS", {"half": half})
+    metrics = compressors.baselines([b"abcd", b"efgh"], b"training", counted(b"abcdefgh"))["half"]
+    assert sorted(asked) == [b"training", b"trainingabcdefgh"]
+    assert metrics["bits_per_byte"] == pytest.approx(4.0)
+    assert metrics["read_the_training_text"] == 1
+
+
+def test_having_read_the_training_text_helps() -> None:
+    training, text = prose(60, seed=1).encode(), prose(10, seed=2).encode()
+    fresh, taught = (compressors.baselines([text], before, counted(text)) for before in (b"", training))
+    assert set(fresh) == set(taught)
+    for name in fresh:
+        assert taught[name]["bits_per_byte"] <= fresh[name]["bits_per_byte"]
+        again = compressors.baselines([text], text, counted(text))  # word for word the same
+        assert again[name]["bits_per_byte"] <= taught[name]["bits_per_byte"] / 2
+
+
+def test_a_rival_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyppmd", None)  # what makes `import pyppmd` fail
+    assert set(compressors.baselines([PASSAGE], b"", counted(PASSAGE))) == {"xz"}
+
+
+def test_ppmd_predicts_text_better_than_xz() -> None:
+    pytest.importorskip("pyppmd")
+    text = PASSAGE.replace(b"\r", b"") * 3
+    assert compressors.ppmd(text) < compressors.xz(text)
+
+
+def test_rivals_of_nothing() -> None:
+    for metrics in compressors.baselines([], b"", TextTally()).values():
+        assert all(math.isfinite(value) for value in metrics.values())

@@ -1,0 +1,462 @@
+"""The engines: light and torch agree, and a stream's numbers are its own whatever runs beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from seqgen import checkpoint
+from seqgen.config import NetworkConfig, SampleOptions
+from seqgen.errors import UserError
+from seqgen.generation import text
+from seqgen.generation.engines import native as compiled
+from seqgen.generation.engines import numpy as light
+from seqgen.generation.engines.base import ENGINES, Engine, choose, make_engine
+from seqgen.generation.engines.native import NativeEngine, int8_is_fast, quantization_cost
+from seqgen.generation.engines.numpy import NumpyEngine
+from seqgen.generation.engines.torch import BLOCK, ReplayedStep, TorchEngine
+from seqgen.model.language import LanguageModel
+from seqgen.model.recurrent.cells import CELLS
+from seqgen.native import library
+from seqgen.tokenizers.characters import CharCodec
+
+VARIANTS = [
+    (name, activation) for name in CELLS for activation in (("tanh", "relu") if name == "rnn" else ("tanh",))
+]  # fmt: skip
+Weights = Mapping[str, npt.NDArray[np.float32]]
+every_cell = pytest.mark.parametrize(("name", "activation"), VARIANTS)
+KINDS: dict[str, Callable[[NetworkConfig, Weights], Engine]] = {"light": NumpyEngine, "torch": TorchEngine}
+if library() is not None:
+    KINDS["compiled"] = NativeEngine
+if int8_is_fast():
+    KINDS["whole"] = partial(NativeEngine, quantized=True)
+every_engine = pytest.mark.parametrize("kind", KINDS)
+
+
+def random_weights(config: NetworkConfig, seed: int = 1) -> Weights:
+    """A fresh network's weights, with every bias off zero so that a forgotten one shows."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {key: value.numpy() for key, value in LanguageModel(config, generator).state_dict().items()}
+    chance = np.random.default_rng(seed)
+    for key, value in weights.items():
+        if key.endswith("bias"):
+            weights[key] = value + chance.normal(0, 0.5, value.shape).astype(np.float32)
+    return weights
+
+
+def small(name: str = "lstm", activation: str = "tanh", **more: Any) -> NetworkConfig:
+    return NetworkConfig(**{"vocab_size": 37, "cell": name, "activation": activation, "rnn_size": 17,
+                            "embedding_size": 9, "num_layers": 2, **more})  # fmt: skip
+
+
+def engine(kind: str, config: NetworkConfig) -> Engine:
+    return KINDS[kind](config, random_weights(config))
+
+
+def run(some: Engine, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Logits after every step, shape (time, batch, vocabulary)."""
+    state, logits = some.initial(ids.shape[1]), []
+    for step in ids:
+        values, state = some.step(step, state)
+        logits.append(values)
+    return np.stack(logits)
+
+
+def some_ids(*shape: int, seed: int = 2) -> npt.NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(0, 37, shape)
+
+
+def test_every_engine_of_the_table_is_tested() -> None:
+    assert set(ENGINES) <= set(KINDS)
+    assert set(light.CELL_STEPS) == set(CELLS)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("embedding_size", [9, 17])
+@every_cell
+@pytest.mark.parametrize("kind", sorted({"light", "compiled"} & set(KINDS)))
+def test_light_and_torch_agree(
+    kind: str, name: str, activation: str, embedding_size: int, layers: int, tied: bool
+) -> None:
+    config = small(name, activation, num_layers=layers, tie_weights=tied, embedding_size=embedding_size)
+    ids = some_ids(20, 3)
+    ours, theirs = run(engine(kind, config), ids), run(engine("torch", config), ids)
+    assert ours.shape == theirs.shape == (20, 3, 37)
+    assert ours.dtype == theirs.dtype == np.float32
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [17, 64])
+@every_cell
+@every_engine
+def test_a_row_is_bitwise_the_same_in_any_company_and_place(kind: str, name: str, activation: str, size: int) -> None:
+    """Odd sizes, because the ends of rows that do not fill a vector register are where kernels differ."""
+    some = engine(kind, small(name, activation, rnn_size=size))
+    ids = some_ids(4, 40)
+    alone = [run(some, ids[:, [row]])[:, 0] for row in range(40)]
+    for batch in (1, 3, 17, 40):
+        rows = np.random.default_rng(batch).permutation(40)[:batch]
+        together = run(some, ids[:, rows])
+        for place, row in enumerate(rows):
+            np.testing.assert_array_equal(together[:, place], alone[row])
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("units", [33, 34])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@every_engine
+def test_a_row_is_bitwise_the_same_with_a_large_vocabulary(kind: str, tied: bool, cell: str, units: int) -> None:
+    config = small(cell, vocab_size=1003, rnn_size=units, embedding_size=21, tie_weights=tied)
+    some, ids = engine(kind, config), some_ids(3, 21)
+    together = run(some, ids)
+    for row in (0, 5, 15, 16, 20):
+        np.testing.assert_array_equal(run(some, ids[:, [row]])[:, 0], together[:, row])
+
+
+@pytest.mark.parametrize(
+    "narrow",
+    [
+        {"name": "rnn", "rnn_size": 9},
+        {"name": "gru", "rnn_size": 33, "embedding_size": 9, "tie_weights": True},
+        {"name": "lstm", "rnn_size": 33, "vocab_size": 9},
+    ],
+    ids=["units", "projection", "vocabulary"],
+)
+@every_engine
+def test_a_row_is_bitwise_the_same_in_a_narrow_network(kind: str, narrow: dict[str, Any]) -> None:
+    """A product of less than 12 columns goes through other kernels of MKL, which treat a block's rows unlike."""
+    some = engine(kind, small(**narrow))
+    ids = some_ids(4, 40) % some.vocab_size
+    together = run(some, ids)
+    for row in range(40):
+        np.testing.assert_array_equal(run(some, ids[:, [row]])[:, 0], together[:, row])
+
+
+def snapshot(state: Any) -> Any:
+    """The numbers in a state, copied, whatever it is made of."""
+    if isinstance(state, (tuple, list)):
+        return [snapshot(part) for part in state]
+    if isinstance(state, torch.Tensor):
+        return state.numpy().copy()
+    return np.array(state)
+
+
+def flat(state: Any) -> list[Any]:
+    return [leaf for part in state for leaf in flat(part)] if isinstance(state, list) else [state]
+
+
+@every_cell
+@every_engine
+def test_states_are_not_written_to(kind: str, name: str, activation: str) -> None:
+    some = engine(kind, small(name, activation))
+    ids = some_ids(3, 18)
+    _, state = some.step(ids[0], some.initial(18))
+    before = snapshot(state)
+    first, new = some.step(ids[1], state)
+    kept = first.copy()
+    some.step(ids[2], new)
+    second, _ = some.step(ids[1], state)
+    np.testing.assert_array_equal(kept, second)
+    np.testing.assert_array_equal(kept, first)  # nor are logits that were handed out
+    for old, now in zip(flat(before), flat(snapshot(state)), strict=True):
+        np.testing.assert_array_equal(old, now)
+
+
+@every_cell
+@every_engine
+def test_reading_equals_stepping(kind: str, name: str, activation: str) -> None:
+    """As near as float32 allows: torch reads many ids in other products than one."""
+    some = engine(kind, small(name, activation))
+    ids = some_ids(50)
+    state = some.initial(1)
+    for token in ids:
+        _, state = some.step(np.array([token]), state)
+    read = some.read(ids, some.initial(1))
+    in_two = some.read(ids[20:], some.read(ids[:20], some.initial(1)))
+    for other in (read, in_two):
+        ours, theirs = (some.step(np.array([5]), each)[0] for each in (other, state))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@every_engine
+def test_reading_nothing_changes_nothing(kind: str) -> None:
+    some = engine(kind, small())
+    state = some.read(some_ids(5), some.initial(1))
+    same = some.read(np.empty(0, dtype=np.int64), state)
+    np.testing.assert_array_equal(some.step(np.array([1]), same)[0], some.step(np.array([1]), state)[0])
+
+
+def test_reading_goes_past_the_torch_engines_piece() -> None:
+    light_engine, torch_engine = (engine(kind, small(rnn_size=8)) for kind in ("light", "torch"))
+    ids = some_ids(1500)
+    ours, theirs = (
+        each.step(np.array([3]), each.read(ids, each.initial(1)))[0] for each in (light_engine, torch_engine)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 2, BLOCK, BLOCK + 1, 3 * BLOCK])
+@every_engine
+def test_a_repeated_state_goes_on_like_the_one_it_came_from(kind: str, batch: int) -> None:
+    some = engine(kind, small("gru"))
+    state = some.read(some_ids(7), some.initial(1))
+    many = some.repeat(state, batch)
+    ids = some_ids(batch, seed=9)
+    logits, new = some.step(ids, many)
+    assert logits.shape == (batch, 37)
+    for row in range(batch):
+        np.testing.assert_array_equal(logits[row], some.step(ids[row : row + 1], state)[0][0])
+    # The copies part ways: each follows its own ids.
+    again, _ = some.step(ids[::-1].copy(), new)
+    assert batch < 3 or len({values.tobytes() for values in again}) > 1
+
+
+def test_a_first_layer_too_large_for_a_table_is_filled_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, ids = small("gru"), some_ids(10, 2)
+    wanted = run(engine("light", config), ids)
+    monkeypatch.setattr(light, "_LARGEST_TABLE", 0)
+    some = engine("light", config)
+    np.testing.assert_allclose(run(some, ids), wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(run(some, ids), run(engine("light", config), ids))  # a met row is not another
+
+
+@pytest.mark.skipif("compiled" not in KINDS, reason="no kernels")
+def test_so_it_is_with_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, ids = small("gru"), some_ids(10, 2)
+    wanted = run(engine("compiled", config), ids)
+    monkeypatch.setattr(compiled, "_LARGEST_TABLE", 0)
+    np.testing.assert_allclose(run(engine("compiled", config), ids), wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif("whole" not in KINDS, reason="no fast whole numbers")
+@every_cell
+def test_rounded_weights_give_nearly_the_same(name: str, activation: str) -> None:
+    config = small(name, activation, rnn_size=65, embedding_size=30)
+    ids = some_ids(20, 70)
+    exact, rounded = run(engine("compiled", config), ids), run(engine("whole", config), ids)
+    assert 0 < np.abs(exact - rounded).mean() < 0.02 * exact.std()
+
+
+@pytest.mark.skipif("whole" not in KINDS, reason="no fast whole numbers")
+def test_what_rounding_costs_is_measured(model_folder: Path) -> None:
+    loaded = checkpoint.load(model_folder)
+    network, weights = loaded.language_config, dict(loaded.weights())
+    ids = np.tile(loaded.codec.encode(b"The boy and the boat came home late. "), 100)
+    cost = quantization_cost(network, weights, ids)
+    assert cost is not None
+    assert 0 < abs(cost) < 0.05
+    assert quantization_cost(network, weights, ids[:100]) is None
+    recorded = loaded.config["rounding_bits_per_token"]
+    assert loaded.may_be_rounded == (recorded <= checkpoint.MAX_ROUNDING_COST)
+    for strange in ("0.001", None, [0.0], 0.006, math.nan, math.inf):
+        other = dataclasses.replace(loaded, config={**loaded.config, "rounding_bits_per_token": strange})
+        assert not other.may_be_rounded
+
+
+@every_engine
+def test_extreme_weights_neither_overflow_nor_warn(kind: str) -> None:
+    config = small("lstm")
+    weights = {name: value * np.float32(1000) for name, value in random_weights(config).items()}
+    assert np.isfinite(run(KINDS[kind](config, weights), some_ids(10, 2))).all()
+
+
+def test_the_light_engine_needs_no_torch(model_folder: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from seqgen import checkpoint
+from seqgen.config import SampleOptions
+from seqgen.generation import text
+from seqgen.generation.engines.base import make_engine
+loaded = checkpoint.load(Path(sys.argv[1]))
+engine = make_engine(loaded.network, loaded.weights())
+assert type(engine).__name__ in ("NumpyEngine", "NativeEngine")
+primed = text.prime(engine, loaded.codec, b"The ")
+(sample,) = text.samples(engine, loaded.codec, primed, SampleOptions(length=20))
+assert len(sample.text) == 20
+assert "torch" not in sys.modules, "torch was imported"
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(model_folder)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_engines_agree_on_a_trained_model(model_folder: Path) -> None:
+    loaded = checkpoint.load(model_folder)
+    ids = loaded.codec.encode(b"The boy and the boat came home late.")
+    results = []
+    for name in ENGINES:
+        some = make_engine(loaded.network, loaded.weights(), name)
+        state, logits = some.initial(1), []
+        for token in ids:
+            values, state = some.step(np.array([token]), state)
+            logits.append(values)
+        results.append(np.concatenate(logits))
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-4, atol=1e-4)
+
+
+# ---- streams that part, join, and go from one engine to another ----
+
+
+@every_cell
+@every_engine
+def test_streams_are_chosen_among(kind: str, name: str, activation: str) -> None:
+    some = engine(kind, small(name, activation, rnn_size=32))
+    ids = some_ids(3, 40)
+    _, state = some.step(ids[0], some.initial(40))
+    for rows in ([0], [39, 3, 3, 17], list(range(40))[::-1], [5] * 33):
+        logits, _ = some.step(ids[1][rows], some.select(state, rows))
+        wanted, _ = some.step(ids[1], state)
+        np.testing.assert_array_equal(logits, wanted[rows])
+
+
+@every_cell
+@pytest.mark.parametrize("other", KINDS)
+@every_engine
+def test_states_go_from_engine_to_engine(kind: str, other: str, name: str, activation: str) -> None:
+    config = small(name, activation, num_layers=3)
+    one, two = engine(kind, config), engine(other, config)
+    ids = some_ids(9, 5)
+    state = one.initial(5)
+    for step in ids[:-1]:
+        _, state = one.step(step, state)
+    cells = one.export_state(state, 3)
+    assert cells.dtype == np.float32
+    assert cells.shape == (3, light.STATES[name], 17)
+    np.testing.assert_array_equal(two.export_state(two.import_state(cells), 0), cells)
+    mine, _ = one.step(ids[-1][3:4], one.import_state(cells))
+    np.testing.assert_array_equal(mine[0], one.step(ids[-1], state)[0][3])
+    theirs, _ = two.step(ids[-1][3:4], two.import_state(cells))
+    tolerance = 0.2 if "whole" in (kind, other) else 1e-4
+    np.testing.assert_allclose(mine, theirs, rtol=tolerance, atol=tolerance)
+
+
+@every_cell
+@every_engine
+def test_reading_out_tells_what_stepping_does(kind: str, name: str, activation: str) -> None:
+    some = engine(kind, small(name, activation))
+    ids = some_ids(30)
+    stepped = run(some, ids[:, None])[:, 0]
+    first, state = some.logits_of(ids[:11], some.initial(1))
+    rest, state = some.logits_of(ids[11:], state)
+    logits = np.concatenate([first, rest])
+    assert logits.dtype == np.float32
+    tolerance = 0.3 if kind == "whole" else 1e-4  # outputs are not rounded where they are read out
+    np.testing.assert_allclose(logits, stepped, rtol=tolerance, atol=tolerance)
+    nothing, same = some.logits_of(ids[:0], state)
+    assert nothing.shape == (0, 37)
+    np.testing.assert_array_equal(some.export_state(same, 0), some.export_state(state, 0))
+    np.testing.assert_allclose(
+        some.export_state(state, 0), some.export_state(some.read(ids, some.initial(1)), 0), atol=1e-5
+    )
+
+
+@every_cell
+def test_exact_engines_write_the_same_text_for_a_seed(name: str, activation: str) -> None:
+    """Logits differ in their last bits; the draws do not."""
+    config = small(name, activation, rnn_size=48, num_layers=2)
+    codec = CharCodec([*"abcdefghijklmnopqrstuvwxyz .", *range(256)], 29)
+    config = dataclasses.replace(config, vocab_size=codec.vocab_size)
+    weights = {key: value * np.float32(0.5) for key, value in random_weights(config).items()}
+    for options in (SampleOptions(length=150, seed=3), SampleOptions(length=150, seed=4, temperature=0.7, top_p=0.9)):
+        texts = {}
+        for kind in set(KINDS) - {"whole"}:
+            some = KINDS[kind](config, weights)
+            primed = text.prime(some, codec, b"the ")
+            texts[kind] = [sample.text for sample in text.samples(some, codec, primed, options, 3)]
+        assert len({tuple(found) for found in texts.values()}) == 1, texts
+
+
+# ---- PyTorch's ways ----
+
+
+@every_cell
+def test_bfloat16_is_near_and_a_row_is_still_its_own(name: str, activation: str) -> None:
+    config = small(name, activation, rnn_size=64, embedding_size=32)
+    weights = random_weights(config)
+    exact, near = TorchEngine(config, weights), TorchEngine(config, weights, precision="bf16")
+    ids = some_ids(6, 20)
+    wanted, found = run(exact, ids), run(near, ids)
+    assert 0 < np.abs(wanted - found).mean() < 0.05 * wanted.std()
+    np.testing.assert_array_equal(run(near, ids[:, [7]])[:, 0], found[:, 7])
+
+
+def eager(step: Callable[[], Any]) -> tuple[Callable[[], object], Any]:
+    """What a CUDA graph does, on the processor: computes again, into where the results were."""
+    logits, block = step()
+    flat_block = [tensor for layer in block for tensor in layer]
+
+    def again() -> None:
+        new_logits, new = step()
+        logits.copy_(new_logits)
+        for there, tensor in zip(flat_block, [tensor for layer in new for tensor in layer], strict=True):
+            there.copy_(tensor)
+
+    return again, (logits, block)
+
+
+@every_cell
+def test_a_step_that_is_replayed_is_the_step(name: str, activation: str) -> None:
+    config = small(name, activation, rnn_size=32)
+    plain, replayed = (TorchEngine(config, random_weights(config)) for _ in range(2))
+    replayed._advance = ReplayedStep(replayed._forward, replayed._network.initial(replayed._rows), eager)
+    ids = some_ids(5, 40)
+    np.testing.assert_array_equal(run(replayed, ids), run(plain, ids))
+    _, state = replayed.step(ids[0], replayed.initial(40))
+    before = snapshot(state)
+    replayed.step(ids[1], state)
+    for old, now in zip(flat(before), flat(snapshot(state)), strict=True):
+        np.testing.assert_array_equal(old, now)  # what was handed out is no buffer
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+@every_cell
+def test_cuda_records_a_step_and_agrees(name: str, activation: str) -> None:
+    config = small(name, activation, rnn_size=64)
+    ids = some_ids(6, 70)
+    there = TorchEngine(config, random_weights(config), "cuda")
+    assert isinstance(there._advance, ReplayedStep)
+    np.testing.assert_allclose(run(there, ids), run(engine("torch", config), ids), rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(run(there, ids[:, [3]])[:, 0], run(there, ids)[:, 3])
+
+
+def test_the_engine_is_chosen_by_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqgen.native.library", lambda: object())
+    for streams in (1, 1000):
+        assert choose("auto", "auto", "fp32", streams) == "light"
+    assert choose("auto", "cuda", "fp32", 1) == choose("auto", "cpu", "bf16", 1) == "torch"
+    monkeypatch.setattr("seqgen.native.library", lambda: None)
+    assert [choose("auto", "cpu", "fp32", streams) for streams in (1, 16, 17)] == ["light", "light", "torch"]
+    assert choose("light", "cpu", "fp32", 1000) == "light"
+    with pytest.raises(UserError, match="--engine torch does"):
+        choose("light", "cpu", "bf16", 1)
+    with pytest.raises(UserError, match="--precision must be one of"):
+        choose("auto", "cpu", "int8", 1)
+
+
+def test_an_engine_is_asked_for_by_name(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = checkpoint.load(model_folder)
+    for asked in ((), ("auto", "cpu"), ("light",)):
+        made = make_engine(loaded.network, loaded.weights(), *asked)
+        assert isinstance(made, NativeEngine if library() is not None else NumpyEngine)
+    with monkeypatch.context() as patch:
+        patch.setenv("SEQGEN_NATIVE", "0")
+        library.cache_clear()
+        assert isinstance(make_engine(loaded.network, loaded.weights()), NumpyEngine)
+    library.cache_clear()
+    assert isinstance(make_engine(loaded.network, loaded.weights(), "torch"), TorchEngine)
+    with pytest.raises(UserError, match="--engine"):
+        make_engine(loaded.network, loaded.weights(), "steam")
+    with pytest.raises(UserError, match="light engine"):
+        make_engine(loaded.network, loaded.weights(), "light", "cuda")

@@ -1,0 +1,251 @@
+"""The better ones of many texts: the best of several samples, and beam search."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seqgen.config import SampleOptions, SearchOptions
+from seqgen.errors import UserError
+from seqgen.generation.prompts import prime
+from seqgen.generation.sampling.beam import GenerationJob, beam, best_of_n
+from seqgen.generation.sampling.filters import log_softmax
+from seqgen.generation.sampling.rules import SamplingRules
+from seqgen.generation.text import FinishedSample, write
+from tests.api.test_states import CODECS, Models, loaded, models  # noqa: F401 - a fixture
+from tests.generation.test_text import Pieces, Scripted, noise
+from tests.helpers.running import Run
+
+
+class Branched(Scripted):
+    """A scripted engine whose streams can be chosen among."""
+
+    def select(self, state: tuple[Any, ...], rows: list[int]) -> tuple[Any, ...]:
+        return tuple(state[row] for row in rows)
+
+
+def branched(vocab_size: int, logits_of: Callable[..., Any]) -> Branched:
+    return Branched(vocab_size, logits_of)
+
+
+def job(engine: Any, codec: Any, options: dict[str, Any], end: bool = False, **search: Any) -> GenerationJob:
+    asked, prompt = SampleOptions(**options), prime(engine, codec, b"")
+    return GenerationJob(
+        engine, codec, prompt, asked, SearchOptions(**search), SamplingRules.of(codec, prompt, asked, end)
+    )
+
+
+def chances(seed: int, size: int) -> Callable[..., Any]:
+    return lambda read: np.random.default_rng([seed, *read]).normal(0, 2, size).astype(np.float32)
+
+
+def likeliest(seed: int, spellings: list[str], length: int, stops: tuple[str, ...] = ()) -> list[tuple[float, str]]:
+    """Every text, by trying all: its log-probability a character and itself, the likeliest spelling of each."""
+    found: dict[str, float] = {}
+
+    def go(read: tuple[int, ...], cost: float, text: str) -> None:
+        stop = min((text.find(one) for one in stops if one in text), default=-1)
+        begun = any(one.startswith(text[at:]) for one in stops for at in range(min(len(text), length)))
+        if stop >= 0 or (len(text) >= length and not begun):  # a stop string may begin within the length
+            shown = text[:stop] if stop >= 0 else text[:length]
+            found[shown] = max(found.get(shown, -np.inf), cost / len(text))
+            return
+        logits = chances(seed, len(spellings) + 1)(read).astype(float)[: len(spellings)]
+        for token, log in enumerate(log_softmax(logits[None])[0]):
+            go((*read, token), cost + float(log), text + spellings[token])
+
+    go((len(spellings),), 0.0, "")
+    return sorted(((cost, text) for text, cost in found.items()), reverse=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("spellings", "length", "stops"),
+    [(["a", "b", "c"], 4, ()), (["ab", "cde", "a", "b"], 4, ()), (["a", "b", "c"], 5, ("bc",))],
+    ids=["characters", "pieces", "stop"],
+)
+def test_a_beam_as_wide_as_can_be_finds_the_likeliest(
+    spellings: list[str], length: int, stops: tuple[str, ...], seed: int
+) -> None:
+    engine = branched(len(spellings) + 1, chances(seed, len(spellings) + 1))
+    found = list(beam(job(engine, Pieces(*spellings), {"length": length, "stop": stops}, beam=1024), 4))
+    wanted = likeliest(seed, spellings, length, stops)[:4]
+    assert [written.sample.text for written in found] == [text for _, text in wanted]
+    assert [written.sample.index for written in found] == [0, 1, 2, 3]
+    if len(spellings) == 3 and not stops:  # `end` has its share of the model's own
+        assert all(written.log_prob_per_character < cost for written, (cost, _) in zip(found, wanted, strict=True))
+
+
+def test_the_narrowest_beam_is_greedy() -> None:
+    for seed in range(5):
+        engine = branched(5, chances(seed, 5))
+        (found,) = beam(job(engine, Pieces(*"abcd"), {"length": 20}, beam=1), 1)
+        greedy = job(engine, Pieces(*"abcd"), {"length": 20, "temperature": 0.0})
+        ((*_, (_, _, wanted)),) = [list(write(engine, greedy.codec, greedy.prompt, greedy.options, [0], greedy.rules))]
+        assert wanted is not None
+        assert found.sample.text == wanted.sample.text
+        assert found.sample.log_probability == pytest.approx(wanted.sample.log_probability)
+
+
+def test_a_wider_beam_is_seldom_worse_and_often_better() -> None:
+    better = worse = 0
+    for seed in range(30):
+        engine = branched(5, lambda read, seed=seed: [*chances(seed, 4)(read), -40.0])  # the model never ends
+        one, many = (next(beam(job(engine, Pieces(*"abcd"), {"length": 9}, beam=n), 1)) for n in (1, 8))
+        better += many.log_prob_per_character > one.log_prob_per_character + 1e-9
+        worse += many.log_prob_per_character < one.log_prob_per_character - 1e-9
+    assert better > 15
+    assert worse < 2
+
+
+@pytest.mark.parametrize("kind", CODECS)
+@pytest.mark.parametrize("length", [0, 1, 37])
+def test_beams_keep_the_length_with_every_codec(models: Models, kind: str, length: int) -> None:  # noqa: F811
+    model = loaded(models(kind))
+    found = model.sample("The 灯", n=3, length=length, beam=4)
+    assert [len(sample.text) for sample in found] == [length] * len(found)
+    assert len({sample.text for sample in found}) == len(found) == (3 if length else 1)
+    costs = [sample.log_probability / max(sample.tokens, 1) for sample in found]
+    assert model.sample("The 灯", n=3, length=length, beam=4, seed=9)[0].text == found[0].text, "nothing is drawn"
+    if kind != "subword" and length:
+        assert costs == sorted(costs, reverse=True)
+        assert model.sample("The 灯", first=1, length=length, beam=4) == [found[1]]
+
+
+def test_engines_find_the_same(models: Models) -> None:  # noqa: F811
+    texts = {loaded(models("char"), name).sample(length=30, beam=5)[0].text for name in ("light", "torch")}
+    assert len(texts) == 1
+
+
+def test_the_model_may_end_a_text_that_a_beam_finds() -> None:
+    def ends(read: tuple[int, ...]) -> list[float]:
+        return [0.0, 1.0, 6.0 if len(read) == 4 else -9.0]
+
+    engine = branched(3, ends)
+    (found,) = beam(job(engine, Pieces("a", "b"), {"length": 50}, end=True, beam=3), 1)
+    assert (found.sample.text, found.sample.finish_reason) == ("bbb", "end")
+
+
+def test_filters_shape_what_a_beam_finds() -> None:
+    engine = branched(4, lambda read: [3.0, 2.9, 2.8, 0.0])
+    plain, varied = (
+        next(beam(job(engine, Pieces(*"abc"), {"length": 6, **options}, beam=2), 1)).sample.text
+        for options in ({}, {"repetition_penalty": 9.0, "repetition_window": 2})
+    )
+    assert plain == "aaaaaa"
+    assert max(map(varied.count, "abc")) <= 3
+
+
+def test_what_may_not_be_written_a_beam_does_not_find(models: Models) -> None:  # noqa: F811
+    model = loaded(models("char"))
+    found = model.sample("The ", n=4, length=40, beam=6, ban=("e", "a"))
+    assert not any(letter in sample.text for sample in found for letter in "ea")
+    matching = model.sample("The ", n=3, length=40, beam=6, grammar="[a-z]{4} [a-z]{4}[.!]")
+    assert all(re.fullmatch("[a-z]{4} [a-z]{4}[.!]", sample.text) for sample in matching)
+    assert {sample.finish_reason for sample in matching} == {"grammar"}
+
+
+# ---- the best of several ----
+
+
+def drawn(options: dict[str, Any], index: int, vocab_size: int = 9) -> FinishedSample:
+    engine = noise(vocab_size, 1)
+    one = job(engine, LETTERS, options, end=True)
+    *_, (_, _, written) = write(engine, LETTERS, one.prompt, one.options, [index], one.rules)  # type: ignore[arg-type]
+    assert written is not None
+    return written
+
+
+LETTERS = Pieces(*"abcdefgh")
+
+
+@pytest.mark.parametrize("wave", [1, 4, 64])
+def test_the_best_of_several_is_the_likeliest_of_them(wave: int) -> None:
+    options = {"length": 12, "seed": 5, "stop": ("aa", "hg")}
+    found = [written.sample for written in best_of_n(job(noise(9, wave), LETTERS, options, True, best_of=6), 4)]
+    for number, sample in enumerate(found):
+        tries = [drawn(options, index) for index in range(6 * number, 6 * number + 6)]
+        chosen = max(tries, key=lambda one: one.log_prob_per_character).sample
+        assert (sample.index, sample.text, sample.log_probability) == (number, chosen.text, chosen.log_probability)
+    alone = next(best_of_n(job(noise(9, wave), LETTERS, options, True, best_of=6), 1, first=2))
+    assert alone.sample == found[2]
+
+
+def test_short_texts_are_not_favoured() -> None:
+    """Of a text that stops at once and one that goes on, the one whose characters are likelier."""
+    options = {"length": 12, "seed": 1}
+    tries = [drawn(options, index) for index in range(30)]
+    shortest = min(tries, key=lambda one: len(one.sample.text))
+    likeliest_whole = max(tries, key=lambda one: one.sample.log_probability)
+    chosen = max(tries, key=lambda one: one.log_prob_per_character)
+    assert likeliest_whole.sample == shortest.sample != chosen.sample
+
+
+def test_one_of_one_is_that_one(models: Models) -> None:  # noqa: F811
+    model = loaded(models("char"))
+    assert model.sample(n=3, length=9, best_of=1) == model.sample(n=3, length=9)
+
+
+def test_the_best_piece_of_several(models: Models) -> None:  # noqa: F811
+    model = loaded(models("midi", "music"))
+    tries = model.compose(length=2, n=8)
+    (chosen,) = model.compose(length=2, best_of=8)
+    wanted = max(tries, key=lambda piece: piece.log_probability / piece.events)
+    assert (chosen.index, chosen.piece) == (0, wanted.piece)
+    assert model.compose(length=2, best_of=4, first=1)[0].piece in [piece.piece for piece in tries[4:]]
+
+
+# ---- the command ----
+
+
+def test_the_command_chooses(models: Models, run: Run) -> None:  # noqa: F811
+    model = models("char")
+    plain = run("sample", model, "-l", 40, "--json", "-n", 8).records
+    (chosen,) = run("sample", model, "-l", 40, "--json", "--best-of", 8).records
+    assert chosen["text"] == max(plain, key=lambda record: record["log_probability"])["text"]
+    (found, second) = run("sample", model, "-l", 40, "--beam", 6, "-n", 2, "--json").records
+    assert found["log_probability"] > chosen["log_probability"]
+    assert run("sample", model, "-l", 40, "--beam", 6, "-n", 2).text == f"{found['text']}\n\n{second['text']}\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--beam", 3, "--best-of", 2], "--beam or --best-of, not both"),
+        (["--beam", 3, "-n", 4], "finds so many texts at most, and 4"),
+        (["--beam", 3, "-n", 2, "--first", 2], "4 are asked for"),
+        (["--beam", 2000], "--beam must be at most"),
+        (["--beam", 3, "--xtc-probability", 0.5], "have no place in it"),
+        (["--beam", 3, "--mirostat-tau", 3], "have no place in it"),
+        (["--best-of", 0], "--best-of must be at least 1"),
+        (["--max-copy", 0], "--max-copy must be at least 1"),
+    ],
+    ids=str,
+)
+def test_what_can_not_be_searched_for(models: Models, run: Run, flags: list[Any], words: str) -> None:  # noqa: F811
+    assert words in run("sample", models("char"), *flags, status=2).err
+
+
+def test_no_beam_for_music(models: Models, run: Run, tmp_path: Path) -> None:  # noqa: F811
+    said = run("sample", models("midi", "music"), "--beam", 3, "-o", tmp_path / "a.mid", status=2).err
+    assert "--beam is for" in said
+    with pytest.raises(UserError, match="--beam is for"):
+        loaded(models("midi", "music")).compose(beam=3)
+
+
+def test_the_largest_are_found_in_order() -> None:
+    from seqgen.generation.sampling.beam import _largest
+
+    for seed in range(20):
+        table = np.random.default_rng(seed).integers(0, 4, (3, 5)).astype(float)
+        table[1, 2] = -np.inf
+        wanted = sorted(range(15), key=lambda place: (-table.ravel()[place], place))
+        for most in (1, 4, 14, 15, 99):
+            assert _largest(table, most) == [place for place in wanted[:most] if place != 7]
+    assert list(itertools.islice(_largest(np.full((2, 2), -np.inf), 3), 1)) == []

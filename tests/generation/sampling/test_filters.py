@@ -1,0 +1,668 @@
+"""The filters: arithmetic on four tokens that can be checked by hand, ties, and what holds for any logits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqgen.config import SampleOptions, flag_name
+from seqgen.generation.sampling import filters, penalties
+from seqgen.generation.sampling.draw import NativeSampler, NumpySampler
+from seqgen.generation.sampling.filters import (
+    FILTER_ORDER,
+    EventTemperature,
+    Filter,
+    FilterChain,
+    FilterContext,
+    ResolvedNames,
+    SequenceBreakers,
+    log_softmax,
+    softmax,
+)
+from seqgen.native import library
+
+Array = npt.NDArray[np.float64]
+
+HALVES = np.log(np.array([[0.5, 0.25, 0.125, 0.125]]))  # surprises of 1, 2, 3 and 3 bits: an entropy of 1.75
+
+
+def probabilities(some: Filter, logits: Array = HALVES, history: Sequence[Sequence[int]] = ((),)) -> list[float]:
+    return softmax(some(logits, FilterContext(history)))[0].tolist()
+
+
+def kept(some: Filter, logits: Array = HALVES) -> set[int]:
+    return set(np.flatnonzero(some(logits, FilterContext([[]] * len(logits)))[0] > -np.inf).tolist())
+
+
+# --- by hand ---------------------------------------------------------------------------------------------------------
+
+
+def test_softmax_and_its_logarithm() -> None:
+    logits = np.array([[0.0, np.log(3.0), -np.inf, -np.inf], [1000.0, 1000.0, -1000.0, 0.0]])
+    np.testing.assert_allclose(softmax(logits), [[0.25, 0.75, 0, 0], [0.5, 0.5, 0, 0]], rtol=1e-15)
+    assert softmax(logits)[0, 2] == 0
+    logs = log_softmax(logits)
+    np.testing.assert_allclose(logs[0, :2], [np.log(0.25), np.log(0.75)], rtol=1e-15)
+    assert np.isneginf(logs[0, 2])
+    assert logs[1, 2] == -2000 - np.log(2)  # exact where the probability itself is 0
+
+
+def test_repetition_penalty_divides_the_positive_and_multiplies_the_negative() -> None:
+    logits = np.array([[2.0, 1.0, -1.0, 0.0]])
+    result = filters.repetition_penalty(2, 64)(logits, FilterContext([[0, 2, 2, 3]]))
+    assert result.tolist() == [[1.0, 1.0, -2.0, 0.0]]  # once each, however often it came
+    assert filters.repetition_penalty(0.5, 64)(logits, FilterContext([[0, 2]])).tolist() == [[4.0, 1.0, -0.5, 0.0]]
+
+
+@pytest.mark.parametrize(("window", "seen"), [(1, {3}), (2, {3}), (3, {2, 3}), (5, {0, 1, 2, 3}), (99, {0, 1, 2, 3})])
+def test_repetition_penalty_looks_no_further_back_than_its_window(window: int, seen: set[int]) -> None:
+    result = filters.repetition_penalty(2, window)(np.full((1, 5), 8.0), FilterContext([[0, 1, 2, 3, 3]]))
+    assert result[0].tolist() == [4.0 if token in seen else 8.0 for token in range(5)]
+
+
+def test_repetition_penalty_gives_each_row_its_own_history() -> None:
+    result = filters.repetition_penalty(4, 8)(np.ones((3, 2)), FilterContext([[0], [], [1, 1]]))
+    assert result.tolist() == [[0.25, 1], [1, 1], [1, 0.25]]
+
+
+def test_temperature_raises_probabilities_to_a_power() -> None:
+    np.testing.assert_allclose(
+        probabilities(filters.temperature(0.5)), [16 / 22, 4 / 22, 1 / 22, 1 / 22], rtol=1e-14
+    )  # fmt: skip
+    roots = np.sqrt([0.5, 0.25, 0.125, 0.125])
+    np.testing.assert_allclose(probabilities(filters.temperature(2)), roots / roots.sum(), rtol=1e-14)
+
+
+def test_temperature_zero_is_greedy_and_takes_the_lowest_id_of_equals() -> None:
+    logits = np.array([[1.0, 3.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0], [-np.inf, -5.0, -np.inf, -5.0]])
+    result = softmax(filters.temperature(0)(logits, FilterContext()))
+    assert result.tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
+
+
+def test_a_tiny_temperature_is_greedy_and_does_not_overflow() -> None:
+    with np.errstate(all="raise", under="ignore"):
+        result = softmax(filters.temperature(1e-310)(np.array([[1.0, 3.0, -np.inf, 2.0]]), FilterContext()))
+    assert result.tolist() == [[0, 1, 0, 0]]
+
+
+@pytest.mark.parametrize(("k", "wanted"), [(1, [1, 0, 0, 0]), (2, [2 / 3, 1 / 3, 0, 0]), (3, [4 / 7, 2 / 7, 1 / 7, 0])])
+def test_top_k_by_hand(k: int, wanted: list[float]) -> None:
+    np.testing.assert_allclose(probabilities(filters.top_k(k)), wanted, rtol=1e-14)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_top_k_keeps_exactly_k_of_equals_the_lowest_first(k: int) -> None:
+    assert kept(filters.top_k(k), np.zeros((1, 4))) == set(range(k))
+    assert kept(filters.top_k(k), np.array([[1.0, 2.0, 2.0, 2.0]])) == set([1, 2, 3, 0][:k])
+
+
+def test_ties_go_to_the_lower_id_in_a_wide_vocabulary_too() -> None:
+    """Wide enough for a sort that is not stable to show: short rows are sorted by insertion, which is."""
+    logits = np.tile([1.0, 2.0], 512)[None]
+    likelier = list(range(1, 1024, 2))
+    assert kept(filters.top_k(100), logits) == set(likelier[:100])
+    assert kept(filters.top_k(600), logits) == {*likelier, *range(0, 2 * 88, 2)}
+    flat = np.zeros((1, 1024))
+    assert kept(filters.top_p(0.125), flat) == kept(filters.typical_p(0.125), flat) == set(range(128))
+
+
+@pytest.mark.parametrize(
+    ("p", "wanted"),
+    [
+        (0.01, [1, 0, 0, 0]),
+        (0.5, [1, 0, 0, 0]),  # reached exactly: no more is taken
+        (0.51, [2 / 3, 1 / 3, 0, 0]),
+        (0.76, [4 / 7, 2 / 7, 1 / 7, 0]),  # of the two equals the lower
+        (0.88, [0.5, 0.25, 0.125, 0.125]),
+    ],
+)
+def test_top_p_by_hand(p: float, wanted: list[float]) -> None:
+    np.testing.assert_allclose(probabilities(filters.top_p(p)), wanted, rtol=1e-14)
+
+
+def test_top_p_of_a_flat_distribution() -> None:
+    for p, count in ((0.25, 1), (0.26, 2), (0.5, 2), (0.75, 3), (0.76, 4)):
+        assert kept(filters.top_p(p), np.full((1, 4), 7.0)) == set(range(count))
+
+
+@pytest.mark.parametrize("tenths", range(1, 10))
+def test_top_p_reaches_a_decimal_share_with_as_few_as_a_running_sum_does(tenths: int) -> None:
+    """0.1 seven times is 0.7, in floats too; what is taken must not depend on how the sum is taken apart."""
+    wanted = int(np.flatnonzero(np.cumsum(np.full(10, 0.1)) >= tenths / 10)[0]) + 1
+    assert kept(filters.top_p(tenths / 10), np.zeros((1, 10))) == set(range(wanted))
+
+
+@pytest.mark.parametrize(
+    ("share", "wanted"),
+    [(1.0, {0}), (0.6, {0}), (0.5, {0, 1}), (0.3, {0, 1}), (0.25, {0, 1, 2, 3}), (0.01, {0, 1, 2, 3})],
+)
+def test_min_p_by_hand(share: float, wanted: set[int]) -> None:
+    assert kept(filters.min_p(share)) == wanted
+    masses = [mass if token in wanted else 0 for token, mass in enumerate([0.5, 0.25, 0.125, 0.125])]
+    np.testing.assert_allclose(probabilities(filters.min_p(share)), np.array(masses) / sum(masses), rtol=1e-14)
+
+
+def test_min_p_keeps_all_that_are_as_likely_as_the_likeliest() -> None:
+    assert kept(filters.min_p(1.0), np.array([[2.0, 2.0, 1.0, 2.0]])) == {0, 1, 3}
+
+
+@pytest.mark.parametrize(
+    ("p", "wanted"),
+    # Distances from 1.75 bits are 0.75, 0.25, 1.25, 1.25: token 1 comes first, then 0, then 2 before its equal 3.
+    [
+        (0.2, [0, 1, 0, 0]),
+        (0.3, [2 / 3, 1 / 3, 0, 0]),
+        (0.8, [4 / 7, 2 / 7, 1 / 7, 0]),
+        (0.9, [0.5, 0.25, 0.125, 0.125]),
+    ],
+)
+def test_typical_p_by_hand(p: float, wanted: list[float]) -> None:
+    np.testing.assert_allclose(probabilities(filters.typical_p(p)), wanted, rtol=1e-14)
+
+
+def test_typical_p_passes_over_what_is_forbidden() -> None:
+    logits = np.array([[-np.inf, *HALVES[0], -np.inf]])
+    np.testing.assert_allclose(probabilities(filters.typical_p(0.3), logits), [0, 2 / 3, 1 / 3, 0, 0, 0], rtol=1e-14)
+
+
+def test_forbid_takes_out_these_tokens_and_no_others() -> None:
+    result = filters.suppress_tokens([1, 3])(np.ones((2, 4)), FilterContext())
+    assert result.tolist() == [[1, -np.inf, 1, -np.inf]] * 2
+
+
+WIDE: list[Filter] = [
+    filters.top_k(4), filters.top_k(1 << 40), filters.top_p(1.0), filters.typical_p(1.0), filters.min_p(1e-9),
+    filters.min_p(0.0), filters.temperature(1.0), filters.repetition_penalty(1.0, 8), filters.suppress_tokens([]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("some", WIDE)
+def test_what_is_wider_than_the_vocabulary_is_the_identity(some: Filter) -> None:
+    np.testing.assert_allclose(softmax(some(HALVES, FilterContext([[0, 1]]))), softmax(HALVES), rtol=1e-15)
+
+
+def test_no_filter_is_on_by_default() -> None:
+    assert all(make(SampleOptions(), ResolvedNames()) is None for _, make in FILTER_ORDER)
+    assert FilterChain(SampleOptions())(HALVES, [[]]) is HALVES
+    assert FilterChain(SampleOptions(), [0])(HALVES, [[]])[0, 0] == -np.inf
+
+
+def test_logit_bias_adds() -> None:
+    """Twice as likely is log 2 more: 1/2, 1/4 · 2, 1/8, 1/8 · 1/2 of a sum of 19/16."""
+    some = filters.logit_bias([(1, np.log(2)), (3, -np.log(2))])
+    np.testing.assert_allclose(probabilities(some), [8 / 19, 8 / 19, 2 / 19, 1 / 19], rtol=1e-14)
+    assert (
+        some(np.array([[0.0, -np.inf, 0.0, 0.0]]), FilterContext())[0, 1] == -np.inf
+    )  # what may not come still may not
+
+
+# --- DRY ---
+
+
+def dry_taken(history: list[int], breakers: Sequence[int] = (), **how: Any) -> list[float]:
+    """What DRY takes from each of four tokens: 0.5 · 2^(n − allowed)."""
+    table = np.where(np.isin(np.arange(4), breakers), -1, 0).astype(np.int32)[None]
+    settings = {"multiplier": 0.5, "base": 2.0, "allowed": 2, "window": 99, **how}
+    some = filters.dry(**settings, sequence_breakers=SequenceBreakers(table, 1))
+    taken: list[float] = (0 - some(np.zeros((1, 4)), FilterContext([history])))[0].tolist()
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("history", "taken"),
+    [
+        ([], [0, 0, 0, 0]),
+        ([0], [0, 0, 0, 0]),
+        ([0, 1, 0], [0, 0, 0, 0]),  # one token alike: fewer than two
+        ([0, 1, 2, 0, 1], [0, 0, 0.5, 0]),  # two alike, and 2 came next
+        ([0, 1, 2, 3, 0, 1, 2], [0, 0, 0, 1.0]),  # three alike
+        ([0, 1, 2, 3, 3, 1, 2, 0, 0, 1, 2], [0.5, 0, 0, 1.0]),  # 3 came after three, 0 after two of them
+        ([1, 2, 3, 0, 1, 2, 3, 3, 0, 1, 2], [0, 0, 0, 2.0]),  # the longer of two places counts: 3 0 1 2
+        ([0, 0, 0, 0], [1.0, 0, 0, 0]),  # a run is a repetition of itself: 0 0 0 came before 0
+    ],
+)
+def test_dry_by_hand(history: list[int], taken: list[float]) -> None:
+    assert dry_taken(history) == taken
+
+
+def test_what_dry_is_told() -> None:
+    said = [0, 1, 2, 3, 0, 1, 2]
+    assert dry_taken(said, allowed=3) == [0, 0, 0, 0.5]
+    assert dry_taken(said, allowed=4) == [0, 0, 0, 0]
+    assert dry_taken(said, allowed=1, base=3.0, multiplier=1.0) == [0, 0, 0, 9.0]
+    assert dry_taken(said, window=6) == [0, 0, 0, 0.5]  # 1 2 of 1 2 3 0 1 2
+    assert dry_taken(said, window=5) == [0, 0, 0, 0]
+    assert dry_taken(said, breakers=[3]) == [0, 0, 0, 0]  # what breaks is free
+    assert dry_taken(said, breakers=[0]) == [0, 0, 0, 0.5]  # only 1 2 are after the last breaker
+    assert dry_taken(said, breakers=[1]) == [0, 0, 0, 0]
+    assert dry_taken(said, breakers=[2], allowed=1) == [0, 0, 0, 0]
+    assert dry_taken([0] * 5000, window=5000) == [penalties.MAX_PENALTY, 0, 0, 0]  # and no infinity
+
+
+@given(st.lists(st.integers(0, 2), max_size=30), st.lists(st.integers(0, 9), max_size=30))
+def test_repetitions_are_those_that_one_would_find_by_looking(tokens: list[int], chance: list[int]) -> None:
+    broken = [place < len(chance) and chance[place] == 0 for place in range(len(tokens))]
+    wanted: dict[int, int] = {}
+    for end in range(len(tokens) - 1):
+        length = 0
+        while (
+            length <= end
+            and tokens[end - length] == tokens[len(tokens) - 1 - length]
+            and not broken[len(tokens) - 1 - length]
+        ):
+            length += 1
+        if length and not broken[end + 1]:
+            wanted[tokens[end + 1]] = max(wanted.get(tokens[end + 1], 0), length)
+    assert penalties.repetitions(tokens, broken) == wanted
+
+
+def test_a_breaker_may_be_spelt_with_several_tokens() -> None:
+    """Of the breaker `0 1`, in states "nothing" and "0": it ends in the 1 after a 0, and in no other 1."""
+    sequence_breakers = SequenceBreakers(np.array([[1, 0, 0, 0], [1, -1, 0, 0]], dtype=np.int32), 2)
+    assert sequence_breakers.read([0, 1, 1, 0, 0, 1, 2]) == ([False, True, False, False, False, True, False], 0)
+    some = filters.dry(1.0, 1.0, 1, 4, sequence_breakers)
+    said = [2, 0, 1, 3, 2, 1, 3]  # in the window 3 2 1 3; the 1 outside of it is known to have broken
+    assert (some(np.zeros((1, 4)), FilterContext([said]))).tolist() == [[0, 0, -1.0, 0]]
+    assert (some(np.zeros((1, 4)), FilterContext([[1, 3, 2, 0, 1]]))).tolist() == [[0, 0, 0, 0]]
+    assert (some(np.zeros((1, 4)), FilterContext([[1, 3, 2, 1]]))).tolist() == [[0, 0, 0, -1.0]]
+
+
+# --- temperatures ---
+
+
+@pytest.mark.parametrize(
+    ("exponent", "power"),
+    # The entropy is 1.75 bits of 2: 7/8 of the way from 0.5 to 1.5 is 1.375; its square is 49/64 of the way.
+    [(1.0, 1 / 1.375), (2.0, 1 / (0.5 + 49 / 64))],
+)
+def test_dynamic_temperature_by_hand(exponent: float, power: float) -> None:
+    wanted = np.array([0.5, 0.25, 0.125, 0.125]) ** power
+    some = filters.dynamic_temperature(1.0, 0.5, exponent)
+    np.testing.assert_allclose(probabilities(some), wanted / wanted.sum(), rtol=1e-14)
+
+
+def test_dynamic_temperature_at_its_ends() -> None:
+    flat, sure = np.zeros((1, 4)), np.array([[0.0, -1000.0, -1000.0, -1000.0]])
+    assert probabilities(filters.dynamic_temperature(1.0, 0.5, 1.0), flat) == [0.25] * 4
+    assert probabilities(filters.dynamic_temperature(0.5, 2.0, 1.0), sure) == [1, 0, 0, 0]  # 0 at least, not −1.5
+    alone = np.array([[-np.inf, 3.0, -np.inf, -np.inf]])
+    assert probabilities(filters.dynamic_temperature(1.0, 0.5, 1.0), alone) == [0, 1, 0, 0]
+    # Of two that may come, not four: the entropy of halves is all there is.
+    halves = np.array([[0.0, 0.0, -np.inf, -np.inf]])
+    np.testing.assert_array_equal(
+        filters.dynamic_temperature(1.0, 0.5, 1.0)(halves, FilterContext()), [[0, 0, -np.inf, -np.inf]]
+    )
+
+
+def test_the_temperature_of_a_kind_by_hand() -> None:
+    """Tokens 0 and 1 are a kind that holds 3/4: at 0.5 they share it as 4 to 1."""
+    some = filters.temperatures_of([EventTemperature(0, 2, 0.5)], None)
+    np.testing.assert_allclose(probabilities(some), [0.6, 0.15, 0.125, 0.125], rtol=1e-14)
+    greedy = filters.temperatures_of([EventTemperature(0, 2, 0.0)], None)
+    np.testing.assert_allclose(probabilities(greedy), [0.75, 0, 0.125, 0.125], rtol=1e-14)
+    # At temperature 0.5 for all the kind holds 20/22; its own 1 then shares that as 2 to 1.
+    both = filters.temperatures_of([EventTemperature(0, 2, 1.0)], filters.temperature(0.5))
+    np.testing.assert_allclose(probabilities(both), [40 / 66, 20 / 66, 1 / 22, 1 / 22], rtol=1e-14)
+
+
+def test_the_temperature_of_a_kind_when_all_else_is_greedy_or_it_may_not_come() -> None:
+    some = filters.temperatures_of([EventTemperature(0, 2, 1.0), EventTemperature(2, 4, 0.1)], filters.temperature(0))
+    np.testing.assert_allclose(probabilities(some), [2 / 3, 1 / 3, 0, 0], rtol=1e-14)
+    logits = np.array([[-np.inf, -np.inf, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    result = softmax(filters.temperatures_of([EventTemperature(0, 2, 0.5)], None)(logits, FilterContext()))
+    np.testing.assert_allclose(result, [[0, 0, 0.5, 0.5], [0.25] * 4], rtol=1e-14)
+
+
+# --- XTC and mirostat ---
+
+
+@pytest.mark.parametrize(
+    ("threshold", "wanted"),
+    [
+        (0.6, [0.5, 0.25, 0.125, 0.125]),  # none, or one alone, is no choice
+        (0.5, [0.5, 0.25, 0.125, 0.125]),
+        (0.25, [0, 0.5, 0.25, 0.25]),  # of two the likelier goes
+        (0.125, [0, 0, 0, 1]),  # of four three; of equals the higher id is the last
+    ],
+)
+def test_xtc_by_hand(threshold: float, wanted: list[float]) -> None:
+    some = filters.xtc(0.5, threshold)
+    shares = softmax(some(np.repeat(HALVES, 3, axis=0), FilterContext(coins=[0.49, 0.5, 0.0])))
+    np.testing.assert_allclose(shares[0], wanted, rtol=1e-14)
+    np.testing.assert_allclose(shares[1], softmax(HALVES)[0], rtol=1e-14)  # tails
+    np.testing.assert_array_equal(shares[2], shares[0])
+    np.testing.assert_array_equal(some(HALVES, FilterContext()), HALVES)
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted"),
+    [(4.0, {0, 1, 2, 3}), (3.0, {0, 1, 2, 3}), (2.9, {0, 1}), (2.0, {0, 1}), (1.5, {0}), (0.5, {0}), (-7.0, {0})],
+)
+def test_mirostat_by_hand(limit: float, wanted: set[int]) -> None:
+    assert set(np.flatnonzero(filters.mirostat(9.0)(HALVES, FilterContext(limits=[limit]))[0] > -np.inf)) == wanted
+
+
+def test_mirostats_limit_begins_at_twice_tau_and_follows_the_surprise() -> None:
+    assert kept(filters.mirostat(1.0)) == {0, 1}
+    assert kept(filters.mirostat(1.5)) == {0, 1, 2, 3}
+    assert filters.next_mirostat_limit(3.0, 2.0, tau=1.5, eta=0.5) == 2.75
+    assert filters.next_mirostat_limit(3.0, 1.0, tau=1.5, eta=0.5) == 3.25
+
+
+def test_mirostat_keeps_the_surprise_near_tau() -> None:
+    """Of a distribution of 5 bits, cut to 3."""
+    chain = FilterChain(SampleOptions(mirostat_tau=3.0))
+    drawing = NumpySampler(chain, [], 8)
+    chance = np.random.default_rng(1)
+    shares = 0.8 ** np.arange(200)
+    logits = np.log(np.tile(shares / shares.sum(), (8, 1))).astype(np.float32)
+    surprises = []
+    for _ in range(400):
+        drawing.numbers[:] = chance.random((8, 2))
+        surprises.append(-np.array(drawing.draw(logits)[1]) / np.log(2))
+    assert np.mean(surprises[100:]) == pytest.approx(3.0, abs=0.1)
+
+
+def test_mirostat_measures_the_surprise_before_its_own_cut() -> None:
+    """Only the likeliest is left, at 1 bit and not at none: the limit rises by η (τ − 1)."""
+    drawing = NumpySampler(FilterChain(SampleOptions(mirostat_tau=0.25, mirostat_eta=0.5)), [], 1)
+    assert drawing.draw(HALVES.astype(np.float32))[0] == [0]
+    assert drawing.limits == pytest.approx([0.5 - 0.5 * (1 - 0.25)])
+
+
+# --- the order -------------------------------------------------------------------------------------------------------
+
+DOCUMENTED = [
+    "logit_bias", "repetition_penalty", "dry_multiplier", "temperature", "top_k", "top_p", "min_p", "typical_p",
+    "xtc_probability", "mirostat_tau",
+]  # fmt: skip
+README = Path(__file__).parents[3] / "README.md"
+
+
+def test_the_table_is_in_the_documented_order_and_every_filter_has_its_field() -> None:
+    assert [name for name, _ in FILTER_ORDER] == DOCUMENTED
+    fields = [item.name for item in dataclasses.fields(SampleOptions)]
+    assert [name for name in fields if name in DOCUMENTED] == DOCUMENTED
+    assert filters.__doc__ is not None
+    names = ["logit bias", "repetition penalty", "DRY", "temperature", "top-k", "top-p", "min-p", "typical-p", "XTC",
+             "mirostat"]  # fmt: skip
+    assert " → ".join(names) in filters.__doc__
+    text = README.read_text(encoding="utf-8")
+    order = text[text.index("Filters run in this order") :]
+    places = [order.index(flag_name(name)) for name in DOCUMENTED]
+    assert places == sorted(places)
+
+
+ON = {
+    "repetition_penalty": 1.3, "dry_multiplier": 0.8, "temperature": 0.7, "dynatemp_range": 0.3, "top_k": 3,
+    "top_p": 0.8, "min_p": 0.2, "typical_p": 0.9, "xtc_probability": 0.5, "mirostat_tau": 3.0,
+}  # fmt: skip
+ROW_OF = {"dynatemp_range": "temperature"}  # settings that are of another's filter
+
+
+def test_a_field_switches_on_its_own_filter_only() -> None:
+    assert {*ON} - {*ROW_OF} == {name for name, _ in FILTER_ORDER} - {"logit_bias"}
+    for name, value in ON.items():
+        options = SampleOptions(**{name: value})  # type: ignore[arg-type]
+        assert [other for other, make in FILTER_ORDER if make(options, ResolvedNames())] == [ROW_OF.get(name, name)]
+    for row, names in (
+        ("logit_bias", ResolvedNames(bias=((1, 2.0),))),
+        ("temperature", ResolvedNames(event_temperatures=(EventTemperature(0, 2, 0.5),))),
+    ):
+        assert [name for name, make in FILTER_ORDER if make(SampleOptions(), names)] == [row]
+
+
+def test_what_is_named_is_never_passed_over() -> None:
+    for options in (SampleOptions(logit_bias=("x=1",)), SampleOptions(temperature_of=("note=1",))):
+        with pytest.raises(ValueError, match="vocabulary"):
+            FilterChain(options)
+
+
+def test_top_k_then_top_p_not_the_other_way() -> None:
+    """Of all, the likeliest holds 1/2; of what top-k 2 leaves, 2/3."""
+    assert kept(FilterChain(SampleOptions(top_k=2, top_p=0.6)).before) == {0}
+    assert kept(filters.top_p(0.6)) == {0, 1}
+
+
+def test_temperature_comes_before_the_cuts() -> None:
+    """At 0.5 the likeliest holds 16/22 = 0.727."""
+    assert kept(FilterChain(SampleOptions(temperature=0.5, top_p=0.7)).before) == {0}
+    assert kept(filters.top_p(0.7)) == {0, 1}
+
+
+def test_the_penalty_sees_the_logits_before_temperature_shifts_them() -> None:
+    logits = np.array([[2.0, 1.5, 0.0, 0.0]])
+    result = FilterChain(SampleOptions(repetition_penalty=2.0, temperature=0.0))(logits, [[0]])
+    assert result.argmax() == 1
+    shares = softmax(FilterChain(SampleOptions(repetition_penalty=2.0, temperature=0.5))(logits, [[0]]))
+    np.testing.assert_allclose(shares, softmax(np.array([[2.0, 3.0, 0.0, 0.0]])), rtol=1e-14)
+
+
+# --- on any logits ---------------------------------------------------------------------------------------------------
+
+numbers = st.one_of(st.just(-np.inf), st.floats(-40, 40), st.integers(-2, 2).map(float))  # small whole ones tie
+
+
+@st.composite
+def logits_and_histories(draw: st.DrawFn) -> tuple[Array, list[list[int]]]:
+    width = draw(st.integers(1, 9))
+    rows = draw(st.lists(st.lists(numbers, min_size=width, max_size=width), min_size=1, max_size=3))
+    for row in rows:
+        if all(value == -np.inf for value in row):
+            row[draw(st.integers(0, width - 1))] = 0.0
+    history = st.lists(st.integers(0, width - 1), max_size=6)
+    return np.array(rows), [draw(history) for _ in rows]
+
+
+options = st.builds(
+    SampleOptions,
+    repetition_penalty=st.one_of(st.just(1.0), st.floats(0.1, 10)),
+    repetition_window=st.integers(1, 8),
+    temperature=st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0.01, 100)),
+    top_k=st.integers(0, 12),
+    top_p=st.one_of(st.just(1.0), st.floats(0.001, 1)),
+    min_p=st.one_of(st.just(0.0), st.floats(0, 1)),
+    typical_p=st.one_of(st.just(1.0), st.floats(0.001, 1)),
+    dry_multiplier=st.one_of(st.just(0.0), st.floats(0, 100)),
+    dry_base=st.floats(1, 100),
+    dry_allowed_length=st.integers(1, 3),
+    dry_window=st.integers(1, 8),
+    dynatemp_range=st.one_of(st.just(0.0), st.floats(0, 3)),
+    dynatemp_exponent=st.floats(0.1, 3),
+    xtc_probability=st.sampled_from([0.0, 0.5, 1.0]),
+    xtc_threshold=st.floats(0.01, 1),
+    mirostat_tau=st.one_of(st.just(0.0), st.floats(0.01, 5)),
+)
+
+
+def known(history: list[list[int]], coin: float = 0.4) -> FilterContext:
+    return FilterContext(history, [coin, 0.6, 0.9][: len(history)], [1.0, 4.0, -2.0][: len(history)])
+
+
+def names_for(logits: Array) -> ResolvedNames:
+    width = logits.shape[1]
+    return ResolvedNames(
+        ((0, 1.5), (width - 1, -3.0)), (EventTemperature(0, (width + 1) // 2, 0.5),), SequenceBreakers(alternating(width), 1)
+    )  # fmt: skip
+
+
+def alternating(width: int) -> npt.NDArray[np.int32]:
+    """Every third token is a breaker; one state."""
+    return np.where(np.arange(width) % 3 == 2, -1, 0).astype(np.int32)[None]
+
+
+@given(logits_and_histories(), options)
+def test_what_holds_for_every_filter(given: tuple[Array, list[list[int]]], options: SampleOptions) -> None:
+    logits, history = given
+    names = names_for(logits)
+    for name, make in FILTER_ORDER:
+        some = make(options, names)
+        if some is None:
+            continue
+        before, told = logits.copy(), [list(row) for row in history]
+        logits.flags.writeable = False  # a filter that writes to its argument raises
+        result = some(logits, known(history))
+        assert history == told
+        np.testing.assert_array_equal(logits, before)
+        assert result.shape == logits.shape and result.dtype == np.float64
+        forbidden = np.isneginf(result)
+        assert not forbidden.all(axis=-1).any(), f"{name} forbids all"
+        assert (forbidden | ~np.isneginf(logits)).all(), f"{name} brings back what was forbidden"
+        assert not np.isnan(result).any()
+        np.testing.assert_allclose(softmax(result).sum(axis=-1), 1, rtol=1e-12)
+        if name in DOCUMENTED[DOCUMENTED.index("top_k") :]:  # what only cuts alters nothing that it keeps
+            np.testing.assert_array_equal(result[~forbidden], logits[~forbidden])
+            best = logits.argmax(axis=-1)
+            can = name in ("typical_p", "xtc_probability")
+            assert can or not forbidden[np.arange(len(best)), best].any()
+        logits = result
+
+
+@given(logits_and_histories(), options, st.sets(st.integers(0, 8), max_size=3))
+def test_the_chain_is_its_filters_one_after_another(
+    given: tuple[Array, list[list[int]]], options: SampleOptions, forbidden: set[int]
+) -> None:
+    logits, history = given
+    ids = sorted(token for token in forbidden if token < logits.shape[1])
+    if np.isneginf(np.delete(logits, ids, axis=1)).all(axis=1).any():
+        ids = []
+    rows, names, o = known(history), names_for(logits), options
+    wanted = filters.suppress_tokens(ids)(logits, rows)
+    common = filters.temperature(o.temperature) if o.temperature != 1 else None
+    if o.dynatemp_range:
+        common = filters.dynamic_temperature(o.temperature, o.dynatemp_range, o.dynatemp_exponent)
+    for made in (
+        filters.logit_bias(names.bias),
+        filters.repetition_penalty(o.repetition_penalty, o.repetition_window),
+        filters.dry(o.dry_multiplier, o.dry_base, o.dry_allowed_length, o.dry_window, names.sequence_breakers),
+        filters.temperatures_of(names.event_temperatures, common),
+        filters.top_k(o.top_k or 99),
+        filters.top_p(o.top_p),
+        filters.min_p(o.min_p),
+        filters.typical_p(o.typical_p),
+        filters.xtc(o.xtc_probability, o.xtc_threshold),
+        filters.mirostat(o.mirostat_tau) if o.mirostat_tau else filters.suppress_tokens([]),
+    ):
+        wanted = made(wanted, rows)
+    result = FilterChain(options, ids, names)(logits, history, rows.coins, rows.limits)
+    np.testing.assert_allclose(softmax(result), softmax(wanted), rtol=1e-9, atol=1e-15)
+
+
+@given(logits_and_histories(), st.integers(1, 12))
+def test_top_k_keeps_k_or_all_that_there_are(given: tuple[Array, list[list[int]]], k: int) -> None:
+    logits, history = given
+    result = filters.top_k(k)(logits, FilterContext(history))
+    possible = (~np.isneginf(logits)).sum(axis=-1)
+    assert ((~np.isneginf(result)).sum(axis=-1) == np.minimum(k, possible)).all()
+
+
+@given(logits_and_histories(), st.floats(0.001, 0.999))
+def test_top_p_keeps_enough_and_no_token_too_many(given: tuple[Array, list[list[int]]], p: float) -> None:
+    logits, history = given
+    result = filters.top_p(p)(logits, FilterContext(history))
+    for shares, row in zip(softmax(logits), result, strict=True):
+        chosen = shares[~np.isneginf(row)]
+        assert chosen.sum() >= p - 1e-9
+        assert chosen.sum() - chosen.min() < p + 1e-9
+        assert chosen.min() >= shares[np.isneginf(row)].max(initial=0)
+
+
+@given(logits_and_histories(), options)
+def test_rows_are_filtered_apart(given: tuple[Array, list[list[int]]], options: SampleOptions) -> None:
+    """A row's result is bitwise the same alone: the batch must not change what is sampled."""
+    logits, history = given
+    together = FilterChain(options)(logits, history)
+    for row in range(len(logits)):
+        alone = FilterChain(options)(logits[row : row + 1], history[row : row + 1])
+        np.testing.assert_array_equal(alone[0], together[row])
+
+
+# --- compiled --------------------------------------------------------------------------------------------------------
+
+
+# No half or third, which equals add up to exactly in one order of adding and nearly in another.
+shares = st.floats(0.01, 1).map(lambda share: share * 0.998877 + 0.000613)
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels")
+@given(
+    st.integers(0, 1 << 30),
+    st.sampled_from([2, 5, 65, 300]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "temperature": st.sampled_from([0.0, 0.3, 1.0, 2.5]),
+            "dynatemp_range": st.sampled_from([0.0, 0.4, 3.0]),
+            "dynatemp_exponent": st.floats(0.2, 3),
+            "top_k": st.integers(0, 70),
+            "top_p": shares,
+            "min_p": shares,
+            "typical_p": shares,
+            "repetition_penalty": st.sampled_from([0.5, 1.0, 1.7]),
+            "repetition_window": st.integers(1, 9),
+            "dry_multiplier": st.sampled_from([0.0, 0.8, 100.0]),
+            "dry_base": st.floats(1, 3),
+            "dry_allowed_length": st.integers(1, 4),
+            "dry_window": st.sampled_from([1, 2, 7, 30, 1000]),
+            "xtc_probability": st.sampled_from([0.0, 0.5, 1.0]),
+            "xtc_threshold": shares,
+            "mirostat_tau": st.sampled_from([0.0, 0.53, 3.1]),
+            "mirostat_eta": st.sampled_from([0.1, 1.7]),
+        },
+    ),
+    st.sampled_from(["", "possible", "allowed", "both"]),
+    st.booleans(),
+)
+def test_the_compiled_draw_is_the_one_defined_here(
+    seed: int, size: int, how: dict[str, float], masked: str, named: bool
+) -> None:
+    chance = np.random.default_rng(seed)
+    options = SampleOptions(**how)  # type: ignore[arg-type]
+    forbidden = [1] if size > 2 else []
+    history = chance.integers(min(size, 3), size=12).tolist()
+    rows = 3
+    names = ResolvedNames()
+    if named:
+        table = chance.integers(-1, 2, (2, size)).astype(np.int32)  # two states; −1 and −2 are breakers
+        ids = chance.integers(size, size=4).tolist()
+        bias = tuple((token, float(chance.normal())) for token in ids)
+        temperatures = chance.choice([0, 0.5, 0.7, 2], 2).tolist()  # at 1 what was equal is nearly so
+        event_temperatures = (
+            EventTemperature(0, size // 2, temperatures[0]),
+            EventTemperature(size // 2 + (size > 5), size, temperatures[1]),
+        )
+        names = ResolvedNames(bias, event_temperatures, SequenceBreakers(table, 20))
+    both: list[Any] = [
+        NativeSampler(FilterChain(options, forbidden, names), size, history, rows),
+        NumpySampler(FilterChain(options, forbidden, names), history, rows),
+    ]
+    for _ in range(12):
+        logits = chance.normal(0, chance.choice([0.1, 1, 6]), (rows, size)).astype(np.float32).round(1)  # with equals
+        possible, allowed = chance.random((2, rows, size)) < 0.6
+        possible[:, 0] = allowed[:, 0] = True
+        if masked == "both" and chance.random() < 0.3:  # where they contradict each other, what is allowed decides
+            allowed = ~possible
+            allowed[:, -1] = True
+        numbers = chance.random((rows, 2))
+        results = []
+        for each in both:
+            each.numbers[:] = numbers
+            masks = (
+                (possible if masked in ("possible", "both") else None),
+                (allowed if masked in ("allowed", "both") else None),
+            )
+            results.append(each.draw(logits, *masks))
+        (ours, our_logs), (wanted, wanted_logs) = results
+        np.testing.assert_allclose(our_logs, wanted_logs, rtol=1e-12, atol=1e-12)
+        assert ours == wanted
+        if chance.random() < 0.3:
+            for each in both:
+                each.forget_last(1)

@@ -1,0 +1,485 @@
+"""From logits to text: drawing, random streams, stop strings and lengths, and whole samples from a scripted engine."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from seqgen import checkpoint
+from seqgen.config import SampleOptions
+from seqgen.generation.engines.base import ENGINES, make_engine
+from seqgen.generation.sampling.draw import draw, random_stream
+from seqgen.generation.text import (
+    Sample,
+    StopMatcher,
+    prime,
+    samples,
+    stream,
+    stream_in_order,
+)
+from seqgen.tokenizers.characters import ByteCodec, CharCodec
+from seqgen.tokenizers.codec import Utf8Decoder
+
+# --- drawing ---------------------------------------------------------------------------------------------------------
+
+NEARLY_ONE = float(np.nextafter(1, 0))
+
+
+@pytest.mark.parametrize(
+    ("uniform", "token"), [(0.0, 1), (0.24, 1), (0.25, 3), (0.49, 3), (0.5, 4), (0.99, 4), (NEARLY_ONE, 4)]
+)
+def test_draw_finds_where_the_running_sum_passes(uniform: float, token: int) -> None:
+    assert draw(np.array([0, 0.25, 0, 0.25, 0.5, 0, 0]), uniform) == token
+
+
+@given(st.lists(st.sampled_from([0.0, 1e-300, 1e-17, 0.1, 1 / 3, 1.0]), min_size=1, max_size=9), st.floats(0, 1))
+@example([0.1] * 9, NEARLY_ONE)
+def test_draw_never_takes_what_has_no_probability(weights: list[float], uniform: float) -> None:
+    total = sum(weights)
+    if total > 1e-200:
+        shares = np.array(weights) / total
+        assert shares[draw(shares, min(uniform, NEARLY_ONE))] > 0
+
+
+def test_draws_are_as_frequent_as_they_are_probable() -> None:
+    shares = np.array([0.4, 0.3, 0.15, 0.1, 0.05, 0.0])
+    chance = random_stream(7, 0)
+    counts = np.bincount([draw(shares, chance.random()) for _ in range(5000)], minlength=6)
+    wanted = 5000 * shares
+    assert counts[5] == 0
+    # χ² with 4 degrees of freedom passes 23.5 once in ten thousand seeds, and this seed is fixed.
+    assert ((counts - wanted)[:5] ** 2 / wanted[:5]).sum() < 23.5
+
+
+def test_random_streams_are_their_own_and_repeatable() -> None:
+    keys = [(0, 0), (0, 1), (1, 0), (1, 1), (0, 100), ((1 << 63) - 1, 0), ((1 << 63) - 1, 5)]
+    drawn = [tuple(random_stream(*key).random(4)) for key in keys]
+    assert len(set(itertools.chain.from_iterable(drawn))) == 4 * len(keys)
+    assert [tuple(random_stream(*key).random(4)) for key in keys] == drawn
+
+
+# --- the cutter ------------------------------------------------------------------------------------------------------
+
+
+def truncated(text: str, length: int, stops: Sequence[str]) -> tuple[str, str]:
+    """What a person would do by hand with the whole text: what is left of it, and why it ends."""
+    found = [place for stop in stops if (place := text.find(stop)) >= 0]
+    if found and min(found) < length:
+        return text[: min(found)], "stop"
+    return (text[:length], "length") if len(text) >= length else (text, "end")
+
+
+def cut(pushes: Sequence[str], length: int, stops: Sequence[str]) -> tuple[list[str], str]:
+    """What the cutter shows, push by push, and why it ended."""
+    cutter, shown = StopMatcher(length, stops), []
+    for text in pushes:
+        if cutter.finish_reason:
+            break
+        shown.append(cutter.push(text))
+    if not cutter.finish_reason:
+        shown.append(cutter.finish())
+    return shown, cutter.finish_reason
+
+
+@st.composite
+def pushes(draw: st.DrawFn, alphabet: str = "ab") -> list[str]:
+    text = draw(st.text(alphabet, max_size=24))
+    cuts = sorted(draw(st.sets(st.integers(0, len(text)), max_size=8)) | {0, len(text)})
+    pieces = [text[a:b] for a, b in itertools.pairwise(cuts)]
+    return pieces if draw(st.booleans()) else [piece for part in pieces for piece in (part, "")]
+
+
+stop = st.text("ab", min_size=1, max_size=4)
+
+
+@given(pushes(), st.integers(0, 26), st.lists(stop, max_size=1))
+@settings(max_examples=400)
+def test_the_cutter_equals_cutting_the_whole_text(pieces: list[str], length: int, stops: list[str]) -> None:
+    shown, why = cut(pieces, length, stops)
+    assert ("".join(shown), why) == truncated("".join(pieces), length, stops)
+
+
+@given(pushes("abc"), st.integers(0, 26), st.lists(st.text("abc", min_size=1, max_size=4), min_size=2, max_size=3))
+@settings(max_examples=400)
+@example(["abc", "d"], 9, ["abcd", "bc"])
+def test_the_cutter_takes_the_earliest_of_several_stops_wherever_pushes_end(
+    pieces: list[str], length: int, stops: list[str]
+) -> None:
+    shown, why = cut(pieces, length, stops)
+    assert ("".join(shown), why) == truncated("".join(pieces), length, stops)
+
+
+def test_the_cutter_says_length_when_the_length_cut_what_was_held() -> None:
+    """The third character may begin the stop string, so it is held; the text goes on, and is cut after the third."""
+    assert cut(["abc", "de"], 3, ["cdef"]) == (["ab", "", "c"], "length")
+
+
+def test_half_a_stop_string_is_never_shown() -> None:
+    shown, why = cut(list("1 1 1 2 and more"), 99, ["1 1 2"])
+    assert ("".join(shown), why) == ("1 ", "stop")
+    for count in range(len("1 1 1 2")):
+        cutter = StopMatcher(99, ["1 1 2"])
+        certain = "".join(cutter.push(character) for character in "1 1 1 2"[:count])
+        assert "1 ".startswith(certain)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "length", "stops", "shown"),
+    [
+        (["hel", "lo"], 9, [], ["hel", "lo", ""]),  # nothing is held without a stop string
+        (["a\n", "b\n", "\n"], 9, ["\n\n"], ["a", "\nb", ""]),
+        (["ab", "cab", "d"], 9, ["abc"], ["", ""]),
+        (["xab", "x", "abd"], 9, ["abc"], ["x", "abx", "abd", ""]),
+        (["abc"], 2, ["c"], ["ab"]),  # begins just past the end
+        (["abc"], 3, ["cd"], ["ab", "c"]),  # may begin inside: waits to know
+        (["abc", "d"], 3, ["cd"], ["ab", ""]),
+        (["abc", "x"], 3, ["cd"], ["ab", "c"]),
+        (["a😀", "中b"], 3, [], ["a😀", "中"]),
+        (["a\udce4", "\udcb8b"], 3, ["b"], ["a\udce4", "\udcb8"]),
+        ([], 5, ["x"], [""]),
+    ],
+)
+def test_what_the_cutter_shows_and_when(pieces: list[str], length: int, stops: list[str], shown: list[str]) -> None:
+    assert cut(pieces, length, stops)[0] == shown
+
+
+def test_a_length_of_nothing_is_over_at_once() -> None:
+    assert StopMatcher(0, ["a"]).finish_reason == "length"
+
+
+# --- a scripted engine -----------------------------------------------------------------------------------------------
+
+Read = tuple[int, ...]
+
+
+class Scripted:
+    """An engine whose logits are a function of all that a stream has read, `end` and prompt included."""
+
+    def __init__(self, vocab_size: int, logits_of: Callable[[Read], npt.ArrayLike], batch_size: int = 1) -> None:
+        self.vocab_size, self.batch_size, self._logits_of = vocab_size, batch_size, logits_of
+        self.steps = self.reads = 0
+
+    def initial(self, batch: int) -> tuple[Read, ...]:
+        return ((),) * batch
+
+    def step(
+        self, ids: npt.NDArray[np.integer], state: tuple[Read, ...]
+    ) -> tuple[npt.NDArray[np.float32], tuple[Read, ...]]:
+        self.steps += 1
+        new = tuple((*read, int(token)) for read, token in zip(state, ids, strict=True))
+        return np.array([self._logits_of(read) for read in new], dtype=np.float32), new
+
+    def read(self, ids: npt.NDArray[np.integer], state: tuple[Read, ...]) -> tuple[Read, ...]:
+        self.reads += 1
+        return ((*state[0], *map(int, ids)),)
+
+    def repeat(self, state: tuple[Read, ...], batch: int) -> tuple[Read, ...]:
+        return state * batch
+
+
+def saying(script: Sequence[int], vocab_size: int, batch_size: int = 1) -> Scripted:
+    """Wants these ids one after another, then from the beginning again (for an empty prompt)."""
+
+    def logits_of(read: Read) -> npt.ArrayLike:
+        return np.where(np.arange(vocab_size) == script[(len(read) - 1) % len(script)], 30.0, 0.0)
+
+    return Scripted(vocab_size, logits_of, batch_size)
+
+
+def noise(vocab_size: int, batch_size: int = 1, scale: float = 2.0) -> Scripted:
+    """Random logits, the same ones wherever the same was read."""
+    return Scripted(
+        vocab_size, lambda read: np.random.default_rng([7, *read]).normal(0, scale, vocab_size), batch_size
+    )  # fmt: skip
+
+
+class Pieces:
+    """A codec of a few pieces of text, each of any length, and `end` behind them."""
+
+    kind = "pieces"
+
+    def __init__(self, *pieces: str) -> None:
+        self._pieces, self.end, self.vocab_size = pieces, len(pieces), len(pieces) + 1
+
+    def encode(self, data: bytes) -> npt.NDArray[np.int32]:
+        text, ids = data.decode(), []
+        while text:
+            ids.append(next(token for token, piece in enumerate(self._pieces) if text.startswith(piece)))
+            text = text[len(self._pieces[ids[-1]]) :]
+        return np.array(ids, dtype=np.int32)
+
+    def decoder(self) -> Utf8Decoder:
+        return Utf8Decoder([piece.encode() for piece in self._pieces] + [b""])
+
+    def pieces(self) -> list[str | int | None]:
+        return [*self._pieces, None]
+
+
+GREEDY = {"temperature": 0.0}
+
+
+def write(engine: Scripted, codec: object, prompt: bytes = b"", end: bool = False, **settings: object) -> Sample:
+    """One sample, checked against what was streamed on the way."""
+    options = SampleOptions(**settings)  # type: ignore[arg-type]
+    primed = prime(engine, codec, prompt)  # type: ignore[arg-type]
+    streamed = list(stream_in_order(engine, codec, primed, options, 1, stop_at_end=end))  # type: ignore[arg-type]
+    sample = streamed[-1][1]
+    assert sample is not None and all(other is None for _, other in streamed[:-1])
+    assert sample.text == "".join(text for text, _ in streamed)
+    return sample
+
+
+BYTES = ByteCodec()
+TEXT = "a😀b中\r\nü"
+
+
+@pytest.mark.parametrize("length", range(1, 9))
+def test_the_length_counts_characters_however_they_are_spelt(length: int) -> None:
+    sample = write(saying(list(TEXT.encode()), 257), BYTES, length=length, **GREEDY)
+    assert sample.text == (TEXT * 2)[:length]
+    assert sample.finish_reason == "length"
+    assert sample.tokens == len(sample.text.encode())
+
+
+@pytest.mark.parametrize("length", range(1, 9))
+def test_the_length_is_exact_where_a_token_is_longer(length: int) -> None:
+    codec = Pieces("ab", "cde", "f")
+    sample = write(saying([0, 1, 2], 4), codec, length=length, **GREEDY)
+    assert sample.text == "abcdefabcdef"[:length]
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 40])
+def test_the_length_is_exact_where_bytes_are_no_utf8(length: int) -> None:
+    sample = write(noise(257), BYTES, length=length, seed=3)
+    assert len(sample.text) == length
+    assert sample.text.encode("utf-8", "surrogateescape")  # every character stands for bytes
+
+
+def test_only_whole_characters_are_streamed() -> None:
+    engine = saying(list(TEXT.encode()), 257)
+    options = SampleOptions(length=len(TEXT), **GREEDY)
+    pieces = [text for text, _ in stream_in_order(engine, BYTES, prime(engine, BYTES, b""), options, 1)]
+    assert [piece for piece in pieces if piece] == list(TEXT)
+
+
+def test_a_character_met_once_is_spelt_and_put_together_again() -> None:
+    codec = CharCodec.fit(["aabb 中".encode()])
+    script = codec.encode("a中b".encode()).tolist()
+    assert len(script) == 5
+    assert write(saying(script, codec.vocab_size), codec, length=3, **GREEDY).text == "a中b"
+
+
+@pytest.mark.parametrize(
+    ("stops", "text", "why"),
+    [
+        (("bc",), "a", "stop"),
+        (("cdef",), "ab", "stop"),
+        (("abcd",), "", "stop"),
+        (("x", "fab"), "abcde", "stop"),
+        (("de", "cd"), "ab", "stop"),
+        (("gh",), "abcdefabcd", "length"),
+        (("cdg",), "abcdefabcd", "length"),
+    ],
+)
+def test_stop_strings_across_token_borders(stops: tuple[str, ...], text: str, why: str) -> None:
+    sample = write(saying([0, 1, 2], 4), Pieces("ab", "cde", "f"), length=10, stop=stops, **GREEDY)
+    assert (sample.text, sample.finish_reason) == (text, why)
+
+
+def test_a_stop_string_spelt_in_bytes() -> None:
+    sample = write(saying(list(TEXT.encode()), 257), BYTES, length=50, stop=("中",), **GREEDY)
+    assert (sample.text, sample.finish_reason) == ("a😀b", "stop")
+
+
+def test_a_stop_string_in_the_prompt_stops_nothing() -> None:
+    sample = write(saying([1, 0], 3), Pieces("a", "b"), b"ab", length=1, stop=("abb", "ab"), **GREEDY)
+    assert (sample.text, sample.finish_reason) == ("b", "length")
+
+
+def test_end_is_never_drawn_unless_asked_for() -> None:
+    codec = Pieces("a", "b")
+    wants_end = Scripted(3, lambda read: [0.0, 1.0, 20.0])
+    sample = write(wants_end, codec, length=50, seed=1)
+    assert len(sample.text) == sample.tokens == 50
+    sample = write(wants_end, codec, length=50, end=True, **GREEDY)
+    assert (sample.text, sample.finish_reason, sample.tokens) == ("", "end", 1)
+    assert sample.log_probability == pytest.approx(-np.log1p(np.exp(-20) + np.exp(-19)))
+
+
+def test_end_gives_out_what_was_held_back() -> None:
+    """A stop string that was only begun, and bytes that became no character."""
+    codec = Pieces("ab", "cd")
+    sample = write(saying([0, 1, 2], 3), codec, length=50, stop=("cdab", "de"), end=True, **GREEDY)
+    assert (sample.text, sample.finish_reason, sample.tokens) == ("abcd", "end", 3)
+    sample = write(saying([*b"a\xe4\xb8", 256], 257), BYTES, length=50, end=True, **GREEDY)
+    assert (sample.text, sample.finish_reason) == ("a\udce4\udcb8", "end")
+
+
+def test_end_with_bytes_left_still_keeps_the_length() -> None:
+    sample = write(saying([*b"a\xe4\xb8", 256], 257), BYTES, length=2, end=True, **GREEDY)
+    assert (sample.text, sample.finish_reason) == ("a\udce4", "length")
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_no_length_is_no_step(batch_size: int) -> None:
+    engine = saying([0], 2, batch_size)
+    primed = prime(engine, Pieces("a"), b"aa")  # type: ignore[arg-type]
+    done = list(samples(engine, Pieces("a"), primed, SampleOptions(length=0), 3))  # type: ignore[arg-type]
+    assert done == [Sample(index, 0, "aa", "", 0, 0.0, "length") for index in range(3)]
+    assert engine.steps == 0
+
+
+LETTERS = Pieces(*"abcdefgh")
+WANTED = {"length": 12, "seed": 5, "temperature": 0.9, "top_k": 5, "repetition_penalty": 1.2, "stop": ("aa", "hg")}
+
+
+def several(batch_size: int, count: int, first: int = 0, **settings: object) -> list[Sample]:
+    engine = noise(9, batch_size)
+    options = SampleOptions(**{**WANTED, **settings})  # type: ignore[arg-type]
+    primed = prime(engine, LETTERS, b"bad")  # type: ignore[arg-type]
+    return list(samples(engine, LETTERS, primed, options, count, first, stop_at_end=True))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_sample_is_the_same_alone_and_among_others(batch_size: int) -> None:
+    five = several(1, 5)
+    assert [sample.index for sample in five] == list(range(5))
+    assert len({sample.text for sample in five}) == 5
+    assert several(batch_size, 5) == five
+    for index in range(5):
+        assert several(batch_size, 1, index) == [five[index]]
+    assert several(batch_size, 3, 2) == five[2:]
+    assert several(batch_size, 5, seed=6) != five
+
+
+def test_samples_that_end_early_leave_the_others_alone() -> None:
+    """Of many samples some end by each reason, and all are what they are alone."""
+    many = several(64, 60)
+    assert {sample.finish_reason for sample in many} == {"length", "stop", "end"}
+    assert many == several(1, 60)
+
+
+def test_nothing_is_drawn_for_no_samples() -> None:
+    assert several(4, 0) == []
+
+
+def test_samples_stream_in_order_even_in_waves() -> None:
+    engine, options = noise(9, 4), SampleOptions(**WANTED)  # type: ignore[arg-type]
+    primed = prime(engine, LETTERS, b"bad")  # type: ignore[arg-type]
+    texts, done = [""], []
+    for text, sample in stream_in_order(engine, LETTERS, primed, options, 6, stop_at_end=True):  # type: ignore[arg-type]
+        texts[-1] += text
+        if sample is not None:
+            done.append(sample)
+            texts.append("")
+    assert [sample.text for sample in done] == texts[:-1]
+    assert texts[-1] == ""
+    assert done == several(1, 6)
+
+
+def test_the_first_text_comes_before_the_last_is_written() -> None:
+    engine = saying([0], 2)
+    primed = prime(engine, Pieces("a"), b"")  # type: ignore[arg-type]
+    pieces: Iterator[tuple[str, Sample | None]] = stream_in_order(
+        engine, Pieces("a"), primed, SampleOptions(length=1 << 40), 1  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert next(pieces) == ("a", None)
+    assert engine.steps == 1
+
+
+def test_side_by_side_samples_come_with_their_index() -> None:
+    engine, options = noise(9, 4), SampleOptions(**WANTED)  # type: ignore[arg-type]
+    primed = prime(engine, LETTERS, b"bad")  # type: ignore[arg-type]
+    texts = {7: "", 2: ""}
+    for index, text, sample in stream(engine, LETTERS, primed, options, [7, 2], stop_at_end=True):  # type: ignore[arg-type]
+        texts[index] += text
+        if sample is not None:
+            assert sample.index == index
+            assert sample == several(1, 1, index)[0]
+            assert sample.text == texts[index]
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.3, "top_k": 2}, {"repetition_penalty": 3.0, "top_p": 0.5}])
+def test_the_log_probability_is_the_models_own(settings: dict[str, object]) -> None:
+    """Before temperature and filters, `end` included in what the probabilities sum over."""
+    engine = noise(9)
+    sample = write(engine, LETTERS, b"bad", length=15, seed=2, **settings)
+    read, total = [LETTERS.end, *LETTERS.encode(b"bad")], 0.0
+    for token in LETTERS.encode(sample.text.encode()).tolist():
+        logits = np.float32(np.random.default_rng([7, *read]).normal(0, 2.0, 9)).astype(float)
+        total += logits[token] - np.log(np.exp(logits).sum())
+        read.append(token)
+    assert sample.log_probability == pytest.approx(total, rel=1e-12)
+    assert sample.tokens == 15
+
+
+def test_what_is_drawn_follows_the_filtered_probabilities() -> None:
+    engine = Scripted(5, lambda read: np.log([0.4, 0.3, 0.2, 0.05, 0.05]), batch_size=50)
+    codec = Pieces(*"abcd")
+    primed = prime(engine, codec, b"")  # type: ignore[arg-type]
+    done = samples(engine, codec, primed, SampleOptions(length=1, top_k=3), 2000)  # type: ignore[arg-type]
+    counts = np.bincount([ord(sample.text) - ord("a") for sample in done], minlength=4)
+    wanted = 2000 * np.array([4, 3, 2]) / 9
+    assert counts[3] == 0
+    assert ((counts[:3] - wanted) ** 2 / wanted).sum() < 18.4  # χ² with 2 degrees of freedom: one seed in 10⁴
+
+
+def test_the_history_begins_with_the_prompt_and_grows() -> None:
+    """A penalty over two tokens, likelihoods in the order a, b, c: each is passed over while it is recent."""
+    engine = Scripted(4, lambda read: [2.0, 1.5, 1.2, 9.0])
+    codec = Pieces("a", "b", "c")
+    settings = {"length": 6, "repetition_penalty": 2.0, "repetition_window": 2, **GREEDY}
+    assert write(engine, codec, b"a", **settings).text == "bcabca"
+    assert write(engine, codec, b"", **settings).text == "abcabc"
+
+
+def test_priming_reads_the_document_mark_and_the_prompt_once() -> None:
+    engine = noise(9, 4)
+    primed = prime(engine, LETTERS, b"bad")  # type: ignore[arg-type]
+    read = primed.primed
+    assert read.history == [1, 0, 3]
+    assert (primed.text, read.last, read.state) == ("bad", 3, ((LETTERS.end, 1, 0),))
+    assert len(list(samples(engine, LETTERS, primed, SampleOptions(length=2), 9))) == 9  # type: ignore[arg-type]
+    assert engine.reads == 1
+    assert read.history == [1, 0, 3]  # shared by all samples, so not to be added to
+    empty = prime(engine, LETTERS, b"").primed  # type: ignore[arg-type]
+    assert (empty.history, empty.last, empty.state) == ([], LETTERS.end, ((),))
+
+
+def test_a_prompt_may_be_any_bytes() -> None:
+    primed = prime(noise(257), BYTES, b"\xff\xe4\xb8")
+    assert primed.text.encode("utf-8", "surrogateescape") == b"\xff\xe4\xb8"
+    assert primed.primed.history == [0xFF, 0xE4, 0xB8]
+
+
+# --- real engines ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_trained_models_sample_is_the_same_alone_and_among_others(name: str, model_folder: Path) -> None:
+    loaded = checkpoint.load(model_folder)
+    engine = make_engine(loaded.network, loaded.weights(), name)
+    primed = prime(engine, loaded.codec, b"The ")
+    options = SampleOptions(length=30, seed=4)
+    many = list(samples(engine, loaded.codec, primed, options, 18))
+    assert len({sample.text for sample in many}) == 18
+    for index in (0, 3, 17):
+        assert list(samples(engine, loaded.codec, primed, options, 1, index)) == [many[index]]
+
+
+def test_engines_write_the_same_when_greedy(model_folder: Path) -> None:
+    loaded = checkpoint.load(model_folder)
+    texts = set()
+    for name in ENGINES:
+        engine = make_engine(loaded.network, loaded.weights(), name)
+        primed = prime(engine, loaded.codec, b"The ")
+        (sample,) = samples(engine, loaded.codec, primed, SampleOptions(length=40, temperature=0.0))
+        texts.add(sample.text)
+    assert len(texts) == 1

@@ -1,0 +1,511 @@
+"""The network: each cell against its equations and PyTorch's own, gradients, state, initialisation, dropout, layout."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqgen.config import CELL_NAMES, NetworkConfig
+from seqgen.errors import UserError
+from seqgen.model import weight_shapes as layout
+from seqgen.model.language import LanguageModel, detach, embedding_lookup
+from seqgen.model.recurrent.cells import CELLS, State, cell
+from seqgen.model.recurrent.scan import scan, scan_reference
+
+Array = npt.NDArray[np.float64]
+VARIANTS = [
+    (name, activation) for name in CELLS for activation in (("tanh", "relu") if name == "rnn" else ("tanh",))
+]  # fmt: skip
+every_cell = pytest.mark.parametrize(("name", "activation"), VARIANTS)
+
+
+def chance(seed: int = 1) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def network(name: str = "lstm", activation: str = "tanh", seed: int = 1, **more: object) -> LanguageModel:
+    """A small network in float64 with no weight left at zero, so that a forgotten bias shows."""
+    settings: dict[str, object] = {"vocab_size": 11, "rnn_size": 6, "num_layers": 2, "embedding_size": 5, **more}
+    made = LanguageModel(NetworkConfig(cell=name, activation=activation, **settings), chance(seed)).double()  # type: ignore[arg-type]
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight.add_(torch.randn(weight.shape, generator=chance(seed + 1), dtype=weight.dtype) * 0.2)
+    return made
+
+
+def some_ids(steps: int, batch: int, vocab_size: int = 11, seed: int = 2) -> Tensor:
+    return torch.randint(vocab_size, (steps, batch), generator=chance(seed))
+
+
+def some_states(made: LanguageModel, batch: int, seed: int = 3) -> tuple[State, ...]:
+    generator = chance(seed)
+    return tuple(
+        tuple(torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) for tensor in layer)
+        for layer in made.initial(batch)
+    )
+
+
+# --- the cells against their equations -------------------------------------------------------------------------------
+
+
+def sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm_equations(w: list[Array], u: list[Array], b: list[Array], _: list[Array], x: Array, s: list[Array]):
+    """Gers et al., 2000; gates in PyTorch's order i, f, g, o. No recurrent bias."""
+    h, c = s
+    i, f = sigmoid(w[0] @ x + u[0] @ h + b[0]), sigmoid(w[1] @ x + u[1] @ h + b[1])
+    g, o = np.tanh(w[2] @ x + u[2] @ h + b[2]), sigmoid(w[3] @ x + u[3] @ h + b[3])
+    c = f * c + i * g
+    return [o * np.tanh(c), c]
+
+
+def gru_equations(w: list[Array], u: list[Array], b: list[Array], v: list[Array], x: Array, s: list[Array]):
+    """Cho et al., 2014, with the reset gate after the product and a bias inside it."""
+    (h,) = s
+    r = sigmoid(w[0] @ x + b[0] + u[0] @ h + v[0])
+    z = sigmoid(w[1] @ x + b[1] + u[1] @ h + v[1])
+    n = np.tanh(w[2] @ x + b[2] + r * (u[2] @ h + v[2]))
+    return [(1 - z) * n + z * h]
+
+
+def elman_equations(phi: Callable[[Array], Array]):
+    def step(w: list[Array], u: list[Array], b: list[Array], _: list[Array], x: Array, s: list[Array]):
+        return [phi(w[0] @ x + u[0] @ s[0] + b[0])]
+
+    return step
+
+
+EQUATIONS = {
+    ("lstm", "tanh"): (4, lstm_equations),
+    ("gru", "tanh"): (3, gru_equations),
+    ("rnn", "tanh"): (1, elman_equations(np.tanh)),
+    ("rnn", "relu"): (1, elman_equations(lambda x: np.maximum(x, 0.0))),
+}
+
+
+@every_cell
+@pytest.mark.parametrize("layers", [1, 3])
+def test_outputs_states_and_logits_follow_the_equations(name: str, activation: str, layers: int) -> None:
+    if (name, activation) not in EQUATIONS:
+        pytest.skip("no equations are written down here for this cell")
+    gates, equations = EQUATIONS[name, activation]
+    made = network(name, activation, num_layers=layers)
+    ids, states = some_ids(7, 3), some_states(made, 3)
+    hidden, last = made(ids, states)
+    logits = made.logits(hidden)
+    weights = {key: value.numpy() for key, value in made.state_dict().items()}
+    for row in range(3):
+        own = [[tensor[row].numpy() for tensor in layer] for layer in states]
+        for t in range(7):
+            below = weights["embedding"][ids[t, row]]
+            for number in range(layers):
+                part = {
+                    key: np.split(weights.get(f"layers.{number}.{key}", np.zeros(gates * 6)), gates)
+                    for key in ("input_weight", "recurrent_weight", "bias", "recurrent_bias")
+                }
+                own[number] = equations(*part.values(), below, own[number])
+                below = own[number][0]
+            np.testing.assert_allclose(hidden[t, row].detach(), below, rtol=1e-12, atol=1e-12)
+            wanted = weights["output_weight"] @ below + weights["output_bias"]
+            np.testing.assert_allclose(logits[t, row].detach(), wanted, rtol=1e-12, atol=1e-12)
+        for layer, wanted_layer in zip(last, own, strict=True):
+            for tensor, value in zip(layer, wanted_layer, strict=True):
+                np.testing.assert_allclose(tensor[row].detach(), value, rtol=1e-12, atol=1e-12)
+
+
+@every_cell
+@pytest.mark.parametrize("layers", [1, 2])
+def test_agrees_with_torch_nn(name: str, activation: str, layers: int) -> None:
+    kinds = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
+    if name not in kinds:
+        pytest.skip("torch.nn has no such cell")
+    made = network(name, activation, num_layers=layers)
+    more = {"nonlinearity": activation} if name == "rnn" else {}
+    theirs = kinds[name](5, 6, layers, **more).double()
+    with torch.no_grad():
+        for number, layer in enumerate(made._stack()):
+            getattr(theirs, f"weight_ih_l{number}").copy_(layer.input_weight)
+            getattr(theirs, f"weight_hh_l{number}").copy_(layer.recurrent_weight)
+            getattr(theirs, f"bias_ih_l{number}").copy_(layer.bias)
+            second = getattr(theirs, f"bias_hh_l{number}")
+            second.zero_() if layer.recurrent_bias is None else second.copy_(layer.recurrent_bias)
+    ids, states = some_ids(9, 4), some_states(made, 4)
+    stacked = [torch.stack([layer[k] for layer in states]) for k in range(len(states[0]))]
+    wanted, wanted_last = theirs(F.embedding(ids, made.embedding), tuple(stacked) if name == "lstm" else stacked[0])
+    hidden, last = made(ids, states)
+    torch.testing.assert_close(hidden, wanted, rtol=1e-12, atol=1e-12)
+    wanted_last = wanted_last if name == "lstm" else (wanted_last,)
+    for k, tensor in enumerate(wanted_last):
+        torch.testing.assert_close(torch.stack([layer[k] for layer in last]), tensor, rtol=1e-12, atol=1e-12)
+
+
+# --- the scan --------------------------------------------------------------------------------------------------------
+
+
+def scan_arguments(name: str, activation: str, kind: torch.dtype, steps: int = 5, batch: int = 3, units: int = 4):
+    """x, weight, bias or None, and the state's tensors, all asking for gradients."""
+    one = cell(name, activation)
+    generator = chance(5)
+
+    def make(*shape: int, scale: float = 1.0) -> Tensor:
+        made = torch.randn(shape, generator=generator, dtype=torch.float64) * scale
+        return made.to(kind).requires_grad_()
+
+    x, weight = make(steps, batch, one.gates * units), make(one.gates * units, units, scale=units**-0.5)
+    bias = make(one.gates * units) if one.recurrent_bias else None
+    return one, x, weight, bias, tuple(make(batch, units) for _ in range(one.states))
+
+
+@every_cell
+@pytest.mark.parametrize("steps", [1, 4])
+def test_gradients_of_the_scan_agree_with_differences(name: str, activation: str, steps: int) -> None:
+    one, x, weight, bias, state = scan_arguments(name, activation, torch.float64, steps)
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None, *state: Tensor) -> tuple[Tensor, ...]:
+        outputs, last = scan(one, x, weight, bias, state)
+        return (outputs, *last)
+
+    assert torch.autograd.gradcheck(run, (x, weight, bias, *state))
+
+
+@every_cell
+@pytest.mark.parametrize("use", ["outputs", "last state", "both"])
+def test_the_scan_equals_its_reference_with_all_gradients(name: str, activation: str, use: str) -> None:
+    """Losses on the outputs only or the last state only reach `backward` as different missing gradients."""
+    one, x, weight, bias, state = scan_arguments(name, activation, torch.float64, steps=6)
+    wanted = [tensor for tensor in (x, weight, bias, *state) if tensor is not None]
+    results = []
+    for run in (scan, scan_reference):
+        outputs, last = run(one, x, weight, bias, state)
+        loss = outputs.new_zeros(())
+        if use != "last state":
+            loss = loss + (outputs * torch.linspace(-1, 1, outputs.numel()).double().view_as(outputs)).sum()
+        if use != "outputs":
+            loss = loss + sum(((k + 1) * tensor.square()).sum() for k, tensor in enumerate(last))
+        # With T > 0 every argument is used, so no gradient may be missing.
+        results.append([outputs, *last, *torch.autograd.grad(loss, wanted)])
+    for ours, reference in zip(*results, strict=True):
+        assert ours.dtype == reference.dtype
+        torch.testing.assert_close(ours, reference, rtol=1e-11, atol=1e-11)
+
+
+@every_cell
+def test_the_scan_in_bfloat16_stays_near_float32(name: str, activation: str) -> None:
+    """bfloat16 has 8 bits: products of numbers near 1 are off by 2⁻⁸ each; 0.05 after 20 steps is the tolerance that
+    training relies on. States stay in float32, as do the gradients of float32 arguments."""
+    one, x, weight, bias, state = scan_arguments(name, activation, torch.float32, steps=20, batch=4, units=16)
+    if activation == "relu":  # unbounded: keep it from growing
+        weight = (weight.detach() * 0.4).requires_grad_()
+    arguments = [tensor for tensor in (x, weight, bias, *state) if tensor is not None]
+    exact, exact_last = scan(one, x, weight, bias, state)
+    rough, rough_last = scan(one, x.bfloat16(), weight, bias, state)
+    assert rough.dtype == torch.bfloat16
+    assert all(tensor.dtype == torch.float32 for tensor in rough_last)
+    torch.testing.assert_close(rough.float(), exact, rtol=0.05, atol=0.05)
+    for ours, wanted in zip(rough_last, exact_last, strict=True):
+        torch.testing.assert_close(ours, wanted, rtol=0.05, atol=0.05)
+    ours = torch.autograd.grad(rough.float().square().sum(), arguments)
+    wanted = torch.autograd.grad(exact.square().sum(), arguments)
+    for mine, theirs in zip(ours, wanted, strict=True):
+        assert mine.dtype == torch.float32
+        assert (mine - theirs).norm() <= 0.05 * theirs.norm()
+
+
+@every_cell
+def test_the_scan_writes_to_none_of_its_arguments(name: str, activation: str) -> None:
+    one, x, weight, bias, state = scan_arguments(name, activation, torch.float64)
+    arguments = [tensor for tensor in (x, weight, bias, *state) if tensor is not None]
+    before = [tensor.detach().clone() for tensor in arguments]
+    outputs, last = scan(one, x, weight, bias, state)
+    (outputs.sum() + sum(tensor.sum() for tensor in last)).backward()
+    for tensor, old in zip(arguments, before, strict=True):
+        assert torch.equal(tensor, old)
+
+
+@every_cell
+def test_a_scan_of_no_steps_leaves_the_state(name: str, activation: str) -> None:
+    one, x, weight, bias, state = scan_arguments(name, activation, torch.float64)
+    outputs, last = scan(one, x[:0], weight, bias, state)
+    assert outputs.shape == (0, 3, 4)
+    for tensor, old in zip(last, state, strict=True):
+        assert torch.equal(tensor, old)
+
+
+# --- state goes in and comes out -------------------------------------------------------------------------------------
+
+
+@every_cell
+@pytest.mark.parametrize("cut", [1, 4, 7])
+def test_two_calls_equal_one(name: str, activation: str, cut: int) -> None:
+    made, ids = network(name, activation), some_ids(8, 3)
+    whole, last = made(ids, made.initial(3))
+    first, between = made(ids[:cut], made.initial(3))
+    second, end = made(ids[cut:], between)
+    torch.testing.assert_close(torch.cat([first, second]), whole, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(end, last, rtol=1e-12, atol=1e-12)
+
+
+@every_cell
+def test_two_calls_equal_one_in_bfloat16(name: str, activation: str) -> None:
+    made, ids = network(name, activation).float(), some_ids(40, 2)
+    whole, last = made(ids, made.initial(2), dtype=torch.bfloat16)
+    first, between = made(ids[:20], made.initial(2), dtype=torch.bfloat16)
+    second, end = made(ids[20:], between, dtype=torch.bfloat16)
+    # Every product has the same shapes in both, so even bfloat16 has nothing to round differently.
+    assert torch.equal(torch.cat([first, second]), whole)
+    assert all(torch.equal(a, b) for x, y in zip(end, last, strict=True) for a, b in zip(x, y, strict=True))
+
+
+@every_cell
+def test_gradients_flow_through_the_state(name: str, activation: str) -> None:
+    made, ids = network(name, activation, vocab_size=4), some_ids(6, 6, 4)
+    weights = [made.embedding, *made.layers.parameters()]
+    whole = torch.autograd.grad(made(ids, made.initial(6))[0][-1].sum(), weights)
+    _, between = made(ids[:3], made.initial(6))
+    parts = torch.autograd.grad(made(ids[3:], between)[0][-1].sum(), weights)
+    torch.testing.assert_close(parts, whole, rtol=1e-10, atol=1e-12)
+    assert all(not tensor.requires_grad for layer in detach(between) for tensor in layer)
+
+
+@every_cell
+def test_nothing_is_kept_on_the_module(name: str, activation: str) -> None:
+    made = network(name, activation, dropout=0.3, weight_drop=0.3)
+    weights = {key: value.clone() for key, value in made.state_dict().items()}
+    fields = [{key: id(value) for key, value in vars(part).items()} for part in made.modules()]
+    states = some_states(made, 2)
+    before = [[tensor.clone() for tensor in layer] for layer in states]
+    made(some_ids(6, 2), states, chance())
+    assert [{key: id(value) for key, value in vars(part).items()} for part in made.modules()] == fields
+    assert not list(made.buffers())
+    for key, value in made.state_dict().items():
+        assert torch.equal(value, weights[key])
+    for layer, old in zip(states, before, strict=True):
+        assert all(torch.equal(tensor, copy) for tensor, copy in zip(layer, old, strict=True))
+
+
+def test_rows_of_a_batch_do_not_see_each_other() -> None:
+    made, ids = network("gru"), some_ids(5, 4)
+    together, _ = made(ids, made.initial(4))
+    for row in range(4):
+        alone, _ = made(ids[:, row : row + 1], made.initial(1))
+        torch.testing.assert_close(alone[:, 0], together[:, row], rtol=1e-12, atol=1e-12)
+
+
+# --- initialisation --------------------------------------------------------------------------------------------------
+
+
+@every_cell
+def test_recurrent_blocks_begin_orthogonal(name: str, activation: str) -> None:
+    config = NetworkConfig(20, name, activation, rnn_size=24, num_layers=2, embedding_size=8)
+    for layer in LanguageModel(config, chance())._stack():
+        blocks = layer.recurrent_weight.detach().chunk(layer.cell.gates)
+        for block in blocks:
+            torch.testing.assert_close(block @ block.T, torch.eye(24), rtol=0, atol=1e-5)
+            if activation == "relu":
+                assert torch.equal(block, torch.eye(24))
+        assert activation == "relu" or all(not torch.equal(a, b) for a, b in itertools.combinations(blocks, 2))
+
+
+@every_cell
+def test_biases_begin_at_zero_but_the_forget_gate_at_one(name: str, activation: str) -> None:
+    made = LanguageModel(NetworkConfig(20, name, activation, rnn_size=7, num_layers=2, embedding_size=8), chance())
+    assert not made.output_bias.any()
+    for layer in made._stack():
+        wanted = torch.zeros(layer.cell.gates * 7)
+        if name == "lstm":
+            wanted[7:14] = 1
+        assert torch.equal(layer.bias.detach(), wanted)
+        assert layer.recurrent_bias is None or not layer.recurrent_bias.any()
+
+
+@every_cell
+@pytest.mark.parametrize("tied", [False, True])
+def test_equal_seeds_give_equal_weights_and_no_weight_is_left_unset(name: str, activation: str, tied: bool) -> None:
+    config = NetworkConfig(20, name, activation, rnn_size=7, num_layers=2, embedding_size=8, tie_weights=tied)
+    torch.manual_seed(1)
+    first = LanguageModel(config, chance(4)).state_dict()
+    torch.manual_seed(2)  # the global generator has no say
+    second, other = LanguageModel(config, chance(4)).state_dict(), LanguageModel(config, chance(5)).state_dict()
+    for key, weight in first.items():
+        assert torch.equal(weight, second[key])
+        assert weight.isfinite().all()
+        drawn = key.endswith("weight") or key in ("embedding", "projection")
+        identity = activation == "relu" and key.endswith("recurrent_weight")
+        assert torch.equal(weight, other[key]) == (not drawn or identity)
+
+
+# --- dropout ---------------------------------------------------------------------------------------------------------
+
+
+@every_cell
+def test_dropout_is_one_mask_for_all_steps(name: str, activation: str) -> None:
+    made = network(name, activation, num_layers=1, rnn_size=40, dropout=0.25).train()
+    ids = some_ids(12, 5)
+    plain, plain_last = made(ids, made.initial(5))
+    dropped, last = made(ids, made.initial(5), chance())
+    mask = dropped / plain  # not a number where ReLU gave 0 anyway
+    for unit in mask.flatten(1).T:
+        values = unit[~unit.isnan()]
+        assert (values == 0).all() or torch.allclose(values, torch.full_like(values, 1 / 0.75))
+    share = (dropped[-1] == 0).double().mean() if activation == "tanh" else torch.tensor(0.25)
+    assert 0.15 < share < 0.35
+    assert len({tuple(row.tolist()) for row in (dropped[-1] == 0)}) == 5  # each sequence has a mask of its own
+    # What is dropped is what the layer above reads, not what the next step reads.
+    torch.testing.assert_close(last, plain_last)
+
+
+def test_dropout_is_drawn_anew_for_each_layer_and_call() -> None:
+    made = network("lstm", num_layers=2, dropout=0.5).train()
+    ids, generator = some_ids(4, 3), chance()
+    first, _ = made(ids, made.initial(3), generator)
+    second, _ = made(ids, made.initial(3), generator)
+    assert not torch.equal(first == 0, second == 0)
+    again, _ = made(ids, made.initial(3), chance())
+    assert torch.equal(again, first)
+
+
+@every_cell
+@pytest.mark.parametrize("kind", ["dropout", "weight_drop"])
+def test_masks_change_the_output_in_training_only(name: str, activation: str, kind: str) -> None:
+    made, ids = network(name, activation, **{kind: 0.5}), some_ids(6, 3)
+    plain = network(name, activation)
+    plain.load_state_dict(made.state_dict())
+    wanted, wanted_last = plain(ids, plain.initial(3))
+    weights = [weight.detach().clone() for weight in made.parameters()]
+    made.train()
+    assert not torch.allclose(made(ids, made.initial(3), chance())[0], wanted)
+    assert torch.equal(made(ids, made.initial(3))[0], wanted)  # no generator, no masks
+    made.eval()
+    hidden, last = made(ids, made.initial(3), chance())
+    assert torch.equal(hidden, wanted)
+    torch.testing.assert_close(last, wanted_last, rtol=0, atol=0)
+    assert all(torch.equal(weight, old) for weight, old in zip(made.parameters(), weights, strict=True))
+
+
+def test_weight_drop_leaves_the_other_weights_gradients_alone() -> None:
+    """A recurrent weight that was dropped has no gradient; the rest have one."""
+    made = network("lstm", num_layers=1, weight_drop=0.5).train()
+    hidden, _ = made(some_ids(6, 3), made.initial(3), chance())
+    hidden.sum().backward()
+    grad = made._stack()[0].recurrent_weight.grad
+    assert grad is not None
+    assert 0.3 < (grad == 0).double().mean() < 0.7
+
+
+# --- the layout ------------------------------------------------------------------------------------------------------
+
+
+def test_the_tables_agree_with_the_cells() -> None:
+    assert set(CELLS) == set(layout.GATES) == set(layout.STATES) == set(CELL_NAMES)
+    for name, activation in VARIANTS:
+        one = cell(name, activation)
+        assert one.name == name
+        assert one.gates == layout.GATES[name]
+        assert one.states == layout.STATES[name]
+        assert one.recurrent_bias == (name in layout.RECURRENT_BIAS)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("embedding_size", [3, 6])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@every_cell
+def test_the_layout_is_the_state_dict(name: str, activation: str, layers: int, embedding_size: int, tied: bool) -> None:
+    config = NetworkConfig(13, name, activation, 6, layers, embedding_size, tied)
+    made = LanguageModel(config)
+    shapes = layout.weight_shapes(config)
+    assert shapes == {key: tuple(value.shape) for key, value in made.state_dict().items()}
+    assert layout.parameter_count(config) == sum(map(np.prod, shapes.values()))
+    # Tied: one embedding for both ends, with a projection only where the widths differ.
+    assert ("output_weight" in shapes) == (not tied)
+    assert ("projection" in shapes) == (tied and embedding_size != 6)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"vocab_size": 0}, {"rnn_size": True}, {"num_layers": 1 << 25}, {"cell": "xyz"}, {"activation": "exp"}]
+)
+def test_an_impossible_config_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(UserError):
+        NetworkConfig(**{"vocab_size": 5, **wrong})  # type: ignore[arg-type]
+
+
+# --- the ends: embedding and output ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rows", "count"), [(3, 60), (1, 5), (50, 20), (50, 200), (7, 1), (15, 60), (16, 60)])
+def test_the_look_up_has_the_gradient_of_an_embedding(rows: int, count: int) -> None:
+    """Few distinct ids are summed by a product, many by addition; both must give all of float64's digits."""
+    ids = torch.randint(rows, (count, 2), generator=chance())
+    factors = torch.randn(count, 2, 4, generator=chance(2), dtype=torch.float64)
+    tables = [torch.randn(rows, 4, generator=chance(3), dtype=torch.float64).requires_grad_() for _ in range(2)]
+    values = [embedding_lookup(tables[0], ids), F.embedding(ids, tables[1])]
+    assert torch.equal(*values)
+    for value in values:
+        (value * factors).sum().backward()
+    torch.testing.assert_close(tables[0].grad, tables[1].grad, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [2, 400])
+def test_the_look_up_sums_bfloat16_gradients_without_losing_the_small(rows: int) -> None:
+    """1000 gradients of 1 added one by one in bfloat16 would stop at 256."""
+    table = torch.zeros(rows, 3, dtype=torch.bfloat16, requires_grad=True)
+    ids = torch.cat([torch.ones(1000, dtype=torch.long), torch.arange(rows)])
+    embedding_lookup(table, ids).sum().backward()
+    assert table.grad is not None
+    assert (table.grad[1].float() - 1001).abs().max() <= 4  # bfloat16's spacing there
+    assert (table.grad[0] == 1).all()
+
+
+def test_the_table_path_and_the_plain_path_agree() -> None:
+    """With more ids than vocabulary the first layer's product is made once a piece; else once an id."""
+    made, ids = network("lstm"), some_ids(8, 3)
+    assert ids.numel() >= made.config.vocab_size > ids[0].numel()
+    whole, _ = made(ids, made.initial(3))
+    states, steps = made.initial(3), []
+    for step in ids:
+        hidden, states = made(step[None], states)
+        steps.append(hidden)
+    torch.testing.assert_close(torch.cat(steps), whole, rtol=1e-12, atol=1e-12)
+    ends = [made.embedding, made._stack()[0].input_weight, made._stack()[0].bias]
+    grads = [torch.autograd.grad(h.square().sum(), ends, retain_graph=True) for h in (whole, torch.cat(steps))]
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("settings", [{}, {"tie_weights": True}, {"tie_weights": True, "embedding_size": 6}])
+@pytest.mark.parametrize("seen", [1, 5, 11])
+def test_logits_of_the_seen_are_the_first_columns(settings: dict[str, object], seen: int) -> None:
+    made = network("lstm", **settings)
+    hidden, _ = made(some_ids(4, 3), made.initial(3))
+    logits = made.logits(hidden)
+    assert logits.shape == (4, 3, 11)
+    torch.testing.assert_close(made.logits(hidden, seen=seen), logits[..., :seen], rtol=1e-12, atol=1e-12)
+    assert made.float().logits(hidden.bfloat16()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("embedding_size", [5, 6])
+def test_tied_weights_are_one_tensor(embedding_size: int) -> None:
+    made = network("lstm", tie_weights=True, embedding_size=embedding_size)
+    assert made.output_weight is None
+    assert len({weight.data_ptr() for weight in made.parameters()}) == len(made.state_dict())
+    hidden = torch.randn(2, 6, generator=chance(), dtype=torch.float64)
+    weight = made.embedding if made.projection is None else made.embedding @ made.projection
+    torch.testing.assert_close(made.logits(hidden), hidden @ weight.T + made.output_bias)
+    before = made.logits(hidden).detach()
+    with torch.no_grad():
+        made.embedding[3] += 1
+    after = made.logits(hidden).detach()
+    assert not torch.equal(after[:, 3], before[:, 3])
+    assert torch.equal(after[:, :3], before[:, :3])
+    # Its gradient has a share from either end.
+    ids = torch.full((2, 1), 4)
+    made.logits(made(ids, made.initial(1))[0])[..., 7].sum().backward()
+    assert made.embedding.grad is not None
+    assert made.embedding.grad[4].any() and made.embedding.grad[7].any() and not made.embedding.grad[2].any()

@@ -1,0 +1,644 @@
+"""MIDI bytes and pieces: what odd files come to, what is written, and that the one undoes the other."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import mido
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from seqgen.errors import DataError
+from seqgen.music import midi
+from seqgen.music.events import MAX_NOTE_QUARTERS
+from seqgen.music.metre import bar_length, metre_of_length, metres, nearest_metre
+from seqgen.music.midi import read, write
+from seqgen.music.parts import QuantisationStats
+from seqgen.music.piece import Bar, Note, Piece, Track
+
+QUICK = settings(max_examples=80, deadline=None)
+SLOW = settings(max_examples=25, deadline=None)
+Event = tuple[int, Any]  # tick from the beginning, message
+GRIDS = (1, 3, 4, 12)
+
+
+def on(tick: int, pitch: int, velocity: int = 64, channel: int = 0) -> Event:
+    return tick, mido.Message("note_on", note=pitch, velocity=velocity, channel=channel)
+
+
+def off(tick: int, pitch: int, channel: int = 0) -> Event:
+    return tick, mido.Message("note_off", note=pitch, channel=channel)
+
+
+def program(tick: int, number: int, channel: int = 0) -> Event:
+    return tick, mido.Message("program_change", program=number, channel=channel)
+
+
+def control(tick: int, number: int, value: int, channel: int = 0) -> Event:
+    return tick, mido.Message("control_change", control=number, value=value, channel=channel)
+
+
+def tempo(tick: int, bpm: float) -> Event:
+    return tick, mido.MetaMessage("set_tempo", tempo=round(6e7 / bpm))
+
+
+def metre(tick: int, numerator: int, denominator: int) -> Event:
+    return tick, mido.MetaMessage("time_signature", numerator=numerator, denominator=denominator)
+
+
+def file(*tracks: Iterable[Event], kind: int = 1, division: int = 4) -> bytes:
+    """A MIDI file. With four ticks a quarter note and a grid of four, ticks are steps."""
+    made = mido.MidiFile(type=kind, ticks_per_beat=division)
+    for events in tracks:
+        track, now = mido.MidiTrack(), 0
+        for tick, message in sorted(events, key=lambda event: event[0]):
+            track.append(message.copy(time=tick - now))
+            now = tick
+        made.tracks.append(track)
+    buffer = io.BytesIO()
+    made.save(file=buffer)
+    return buffer.getvalue()
+
+
+def raw(*tracks: bytes, kind: int = 1, division: int = 4) -> bytes:
+    """A MIDI file around the events of its tracks, byte for byte."""
+    head = b"MThd" + b"".join(number.to_bytes(size, "big") for number, size in ((6, 4), (kind, 2), (len(tracks), 2)))
+    return head + division.to_bytes(2, "big") + b"".join(b"MTrk" + len(t).to_bytes(4, "big") + t for t in tracks)
+
+
+END = b"\x00\xff\x2f\x00"
+LITTLE = file([tempo(0, 100), metre(0, 3, 4)], [program(0, 40), on(0, 60), off(4, 60), on(4, 64, 90), off(12, 64)])
+
+
+def notes(data: bytes, grid: int = 4, **options: Any) -> list[tuple[int, ...]]:
+    return [tuple(note) for note in read(data, grid, **options)[0].notes]
+
+
+def losses(data: bytes, grid: int = 4, **options: Any) -> dict[str, Any]:
+    """What is not 0 of the losses."""
+    found = vars(read(data, grid, **options)[1])
+    return {name: value for name, value in found.items() if value}
+
+
+def check(piece: Piece) -> None:
+    """What `Piece` and `Note` promise."""
+    assert all(0 <= note.track < len(piece.tracks) for note in piece.notes)
+    assert all(0 <= note.start < note.end <= piece.length for note in piece.notes)
+    assert all(0 <= note.pitch <= 127 and 1 <= note.velocity <= 127 for note in piece.notes)
+    assert list(piece.notes) == sorted(piece.notes, key=lambda note: (note.start, note.track, -note.pitch))
+    latest: dict[tuple[int, int], int] = {}
+    for note in piece.notes:
+        assert latest.get((note.track, note.pitch), 0) <= note.start
+        latest[note.track, note.pitch] = note.end
+    begins = [min(note.start for note in piece.notes if note.track == number) for number in range(len(piece.tracks))]
+    assert begins == sorted(begins)
+    place = 0
+    for bar in piece.bars:
+        assert bar.start == place
+        assert (bar.numerator, bar.denominator) in metres(piece.grid)
+        assert bar.length == bar_length(bar.numerator, bar.denominator, piece.grid)
+        place += bar.length
+    assert piece.tempos[0][0] == 0
+    assert [step for step, _ in piece.tempos] == sorted({step for step, _ in piece.tempos})
+    assert sum(track.drums for track in piece.tracks) <= 1
+    assert len(piece.tracks) <= 16
+
+
+# ---- By hand ----
+
+GOLDEN = """
+4D546864 00000006 0001 0002 0060    # MThd: format 1, two tracks, 96 ticks a quarter note
+4D54726B 00000013                   # MTrk, 19 bytes
+  00 FF5103 0927C0                  #   600,000 µs a quarter note
+  00 FF5804 03021808                #   3/4
+  00 FF2F00
+4D54726B 00000016                   # MTrk, 22 bytes
+  00 C0 28                          #   violin
+  00 90 3C 40                       #   C4 begins
+  60 3C 00                          #   after 96 ticks, by running status: struck with no velocity, so it ends
+  00 40 50                          #   E4 begins
+  8140 80 40 40                     #   after 192 ticks it ends
+  00 FF2F00
+"""
+
+
+def test_a_file_written_by_hand() -> None:
+    data = bytes.fromhex("".join(line.split("#")[0] for line in GOLDEN.splitlines()))
+    piece, lost = read(data, 4)
+    assert piece == Piece(
+        4, (Track(40),), (Note(0, 0, 60, 4, 64), Note(4, 0, 64, 12, 80)), (Bar(0, 12, 3, 4),), ((0, 100),)
+    )
+    assert lost == QuantisationStats(notes=2, kept=2)
+
+
+def test_a_piece_is_written_message_for_message() -> None:
+    piece = Piece(
+        4,
+        (Track(40), Track(None)),
+        (Note(0, 0, 60, 4, 64), Note(0, 1, 36, 1, 100), Note(4, 0, 60, 12, 64)),
+        (Bar(0, 12, 3, 4), Bar(12, 6, 3, 8)),
+        ((0, 100), (12, 60)),
+    )
+    written = mido.MidiFile(file=io.BytesIO(write(piece)))
+    assert (written.type, written.ticks_per_beat) == (1, 480)
+    clock = "clocks_per_click=24, notated_32nd_notes_per_beat=8"
+    assert [[str(message) for message in track] for track in written.tracks] == [
+        [
+            "MetaMessage('set_tempo', tempo=600000, time=0)",
+            f"MetaMessage('time_signature', numerator=3, denominator=4, {clock}, time=0)",
+            "MetaMessage('set_tempo', tempo=1000000, time=1440)",
+            f"MetaMessage('time_signature', numerator=3, denominator=8, {clock}, time=0)",
+            "MetaMessage('end_of_track', time=720)",
+        ],
+        [
+            "program_change channel=0 program=40 time=0",
+            "note_on channel=0 note=60 velocity=64 time=0",
+            "note_off channel=0 note=60 velocity=0 time=480",  # before the same key is struck again
+            "note_on channel=0 note=60 velocity=64 time=0",
+            "note_off channel=0 note=60 velocity=0 time=960",
+            "MetaMessage('end_of_track', time=720)",
+        ],
+        [
+            "note_on channel=9 note=36 velocity=100 time=0",
+            "note_off channel=9 note=36 velocity=0 time=120",
+            "MetaMessage('end_of_track', time=2040)",
+        ],
+    ]
+
+
+def test_another_tempo_and_other_instruments_may_be_written() -> None:
+    bars = (Bar(0, 16, 4, 4),)
+    three = tuple(Note(0, track, 60, 4, 64) for track in range(4))
+    piece = Piece(4, (Track(1), Track(None), Track(2), Track(3)), three, bars, ((0, 100), (8, 50)))
+    again = read(write(piece, 90.0, (40, 73)), 4)[0]
+    assert again.tempos == ((0, 90),)
+    assert [track.program for track in again.tracks] == [40, None, 73, 73]
+    assert [track.program for track in read(write(piece), 4)[0].tracks] == [1, None, 2, 3]
+
+
+@pytest.mark.parametrize("grid", [1, 3, 4, 5, 7, 12, 48])
+def test_every_grid_divides_the_ticks_of_what_is_written(grid: int) -> None:
+    scale = tuple(Note(step, 0, 60 + step % 5, step + 1, 64) for step in range(4 * grid))
+    piece = Piece(grid, (Track(),), scale, (Bar(0, 4 * grid, 4, 4),))
+    assert mido.MidiFile(file=io.BytesIO(write(piece))).ticks_per_beat % grid == 0
+    assert read(write(piece), grid)[0] == piece
+
+
+# ---- Odd files ----
+
+PLAIN = [on(0, 60), off(4, 60)]
+ONE = [(0, 0, 60, 4, 64)]
+
+ODD: dict[str, tuple[bytes, list[tuple[int, ...]], dict[str, Any]]] = {
+    "format 0": (file([tempo(0, 100), *PLAIN], kind=0), ONE, {}),
+    "format 1": (file([tempo(0, 100)], PLAIN), ONE, {}),
+    "format 2: patterns one after another, each from a bar's beginning": (
+        file(PLAIN, [on(2, 62), off(3, 62)], kind=2), [*ONE, (18, 1, 62, 19, 64)], {}),
+    "running status, also over what is no channel message": (
+        raw(b"\x00\x90\x3c\x40\x04\x3c\x00\x00\x40\x40\x02\x40\x00" + END),
+        [*ONE, (4, 0, 64, 6, 64)], {}),
+    "struck with no velocity ends": (file([on(0, 60), on(4, 60, 0)]), ONE, {}),
+    "let go without having begun": (file([off(0, 50), *PLAIN, off(6, 60)]), ONE, {}),
+    "hanging": (file([*PLAIN, on(4, 62), on(4, 63), (8, mido.MetaMessage("end_of_track"))]),
+                [*ONE, (4, 0, 63, 8, 64), (4, 0, 62, 8, 64)], {"hanging": 2}),
+    "hanging from the last moment": (file([*PLAIN, on(4, 62)]), [*ONE, (4, 0, 62, 5, 64)],
+                                     {"hanging": 1, "lengthened": 1}),
+    "struck again before it was let go: first in, first out": (
+        file([on(0, 60, 50), on(2, 60, 70), off(4, 60), off(8, 60)]),
+        [(0, 0, 60, 2, 50), (2, 0, 60, 8, 70)], {"struck_again": 1}),
+    "the same pitch twice at once: the longer, the louder": (
+        file([on(0, 60, 50), on(0, 60, 70), off(4, 60), off(8, 60)]), [(0, 0, 60, 8, 70)], {"doubled": 1}),
+    "the same pitch in two channels is two parts": (
+        file([*PLAIN, on(0, 60, 64, 1), off(2, 60, 1)]), [(0, 0, 60, 4, 64), (0, 1, 60, 2, 64)], {}),
+    "no time at all": (file([on(0, 60), off(0, 60), on(1, 62), off(4, 62)]),
+                       [(0, 0, 60, 1, 64), (1, 0, 62, 4, 64)], {"lengthened": 1}),
+    "pedal": (file([control(0, 64, 127), on(0, 60), off(2, 60), control(6, 64, 0)]), [(0, 0, 60, 6, 64)], {}),
+    "pedal, half": (file([control(0, 64, 63), *PLAIN, control(6, 64, 0)]), ONE, {}),
+    "pedal, struck again under it": (
+        file([control(0, 64, 127), on(0, 60), off(2, 60), on(3, 60), off(4, 60), control(8, 64, 0)]),
+        [(0, 0, 60, 3, 64), (3, 0, 60, 8, 64)], {"struck_again": 1}),
+    "pedal, never up again": (file([control(0, 64, 127), *PLAIN]), ONE, {}),
+    "pedal, of another channel": (file([control(0, 64, 127, 3), *PLAIN, control(8, 64, 0, 3)]), ONE, {}),
+    "pedal, down after the note": (file([*PLAIN, control(5, 64, 127), control(8, 64, 0)]), ONE, {}),
+    "pedal, in a track of its own": (file([control(0, 64, 127), control(8, 64, 0)], PLAIN), [(0, 0, 60, 8, 64)], {}),
+    "all notes off": (file([on(0, 60), on(0, 64, 64, 1), control(4, 123, 0), off(8, 64, 1)]),
+                      [*ONE, (0, 1, 64, 8, 64)], {"controllers": 1}),
+    "all sound off": (file([on(0, 60), control(4, 120, 0), off(9, 60)]), ONE, {"controllers": 1}),
+    "other controllers and bends are counted": (
+        file([*PLAIN, control(0, 7, 90), (0, mido.Message("pitchwheel", pitch=5))]), ONE,
+        {"controllers": 1, "bends": 1}),
+    "texts, system messages and unknown ones are passed over": (
+        file([(0, mido.MetaMessage("track_name", name="x")), (0, mido.Message("sysex", data=[1, 2])), *PLAIN,
+              (0, mido.UnknownMetaMessage(0x60, [1, 2, 3]))]), ONE, {}),
+    "pitches: high before low": (file([on(0, 60), on(0, 72), off(4, 60), off(4, 72)]),
+                                 [(0, 0, 72, 4, 64), (0, 0, 60, 4, 64)], {}),
+    "RIFF": (b"RIFF\x40\0\0\0RMIDdata\x30\0\0\0" + file(PLAIN), ONE, {}),
+    "bytes behind the end": (file(PLAIN) + b"\0\xff garbage", ONE, {}),
+    "data bytes above 127": (raw(b"\x00\x90\x3c\xc8\x04\x80\x3c\x00" + END), [(0, 0, 60, 4, 127)], {}),
+    "longer than any note": (
+        file([on(0, 60), off(4 * MAX_NOTE_QUARTERS + 40, 60)]), [(0, 0, 60, 4 * MAX_NOTE_QUARTERS, 64)], {"shortened": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_files(name: str) -> None:
+    data, wanted, lost = ODD[name]
+    assert notes(data) == wanted
+    found = losses(data)
+    assert found.pop("kept") == len(wanted)
+    assert found.pop("notes") == len(wanted) + lost.get("doubled", 0)
+    assert found == lost
+    piece = read(data, 4)[0]
+    check(piece)
+    assert read(write(piece), 4)[0] == piece
+
+
+TRACKS: dict[str, tuple[bytes, list[int | None], list[int]]] = {
+    "its own": (file([program(0, 40), *PLAIN]), [40], [0]),
+    "none": (file(PLAIN), [0], [0]),
+    "after the first note": (file([*PLAIN, program(2, 40)]), [40], [0]),
+    "changed on the way": (file([program(0, 40), *PLAIN, program(4, 41), on(4, 62), off(8, 62)]), [40, 41], [0, 1]),
+    "there and back": (
+        file([program(0, 40), *PLAIN, program(4, 41), on(4, 62), off(8, 62), program(8, 40), on(8, 64), off(9, 64)]),
+        [40, 41], [0, 1, 0]),
+    "chosen for the channel by another track": (file([program(0, 40)], PLAIN), [40], [0]),
+    "its own before what another track chose": (
+        file([program(0, 40), *PLAIN], [program(0, 73), on(1, 62), off(4, 62)]), [40, 73], [0, 1]),
+    "its own, though the other's comes later": (
+        file([program(0, 40), program(2, 50)], [program(0, 73), on(4, 62), off(8, 62)]), [73], [0]),
+    "of another channel": (file([program(0, 40, 5), *PLAIN]), [0], [0]),
+    "drums": (file([program(0, 40, 9), on(0, 36, 64, 9), off(1, 36, 9)]), [None], [0]),
+    "drums of two tracks are one kit": (
+        file([on(0, 36, 64, 9), off(1, 36, 9)], [on(2, 38, 64, 9), off(3, 38, 9)], PLAIN), [None, 0], [0, 1, 0]),
+    "by their beginning": (
+        file([program(0, 1), on(8, 60), off(9, 60)], [program(0, 2), on(4, 60), off(9, 60)]), [2, 1], [0, 1]),
+    "two channels of a track": (
+        file([program(0, 1), program(0, 2, 1), on(0, 50, 64, 1), off(1, 50, 1), *PLAIN]), [1, 2], [0, 1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRACKS)
+def test_instruments(name: str) -> None:
+    data, programs, of_notes = TRACKS[name]
+    piece = read(data, 4)[0]
+    assert [track.program for track in piece.tracks] == programs
+    assert [note.track for note in piece.notes] == of_notes
+    check(piece)
+    assert read(write(piece), 4)[0] == piece
+
+
+@pytest.mark.parametrize("drums", [False, True])
+def test_more_than_sixteen_parts_join_those_alike(drums: bool) -> None:
+    """Parts beyond the fifteenth that is no drums join the one with their instrument, or else the last."""
+    tracks = [[program(0, number % 18), on(number, 30 + number), off(40, 30 + number)] for number in range(20)]
+    if drums:
+        tracks.append([on(39, 36, 64, 9), off(40, 36, 9)])
+    piece, lost = read(file(*tracks), 4)
+    assert [track.program for track in piece.tracks] == [*range(15), *[None] * drums]
+    where = {note.pitch - 30: note.track for note in piece.notes if note.pitch != 36 or note.start != 39}
+    assert where == {number: min(number % 18, 14) for number in range(20)}
+    assert lost.parts_merged == 5
+    assert lost.kept == lost.notes == 20 + drums
+    check(piece)
+    assert read(write(piece), 4)[0] == piece
+
+
+# ---- Metres and tempos ----
+
+LONG = [on(0, 60), off(40, 60)]
+
+METRES: dict[str, tuple[list[Event], int, list[tuple[int, int, int]], int]] = {
+    # metres, end of the only note; bars as (length, numerator, denominator), changes that were lost
+    "none": ([], 20, [(16, 4, 4), (16, 4, 4)], 0),
+    "waltz": ([metre(0, 3, 4)], 24, [(12, 3, 4), (12, 3, 4)], 0),
+    "changes at a bar": ([metre(0, 3, 4), metre(12, 6, 8), metre(24, 4, 4)], 26,
+                         [(12, 3, 4), (12, 6, 8), (16, 4, 4)], 0),
+    "pickup": ([metre(0, 1, 4), metre(4, 3, 4)], 16, [(4, 1, 4), (12, 3, 4)], 0),
+    "inside a bar": ([metre(8, 3, 4)], 20, [(8, 2, 4), (12, 3, 4)], 0),
+    "inside a bar, of eighths": ([metre(0, 6, 8), metre(6, 3, 4)], 18, [(6, 3, 8), (12, 3, 4)], 0),
+    "inside a bar, by a sixteenth": ([metre(3, 3, 4)], 15, [(3, 3, 16), (12, 3, 4)], 0),
+    "said again inside a bar": ([metre(0, 4, 4), metre(8, 4, 4)], 17, [(16, 4, 4), (16, 4, 4)], 0),
+    "said again, then another": ([metre(5, 4, 4), metre(8, 2, 4)], 16, [(8, 2, 4), (8, 2, 4)], 0),
+    "several at one moment: the last": ([metre(0, 3, 4), metre(0, 2, 4)], 8, [(8, 2, 4)], 0),
+    "after the music": ([metre(99, 3, 4)], 16, [(16, 4, 4)], 0),
+    "too long": ([metre(0, 13, 4)], 4, [(48, 12, 4)], 1),
+    "three bars of common time": ([metre(0, 12, 4)], 4, [(48, 12, 4)], 0),
+    "finer than the grid": ([metre(0, 5, 32)], 4, [(2, 1, 8), (2, 1, 8)], 1),
+    "nothing over something": ([metre(0, 0, 4)], 2, [(1, 1, 16), (1, 1, 16)], 1),
+    "smallest notes there can be": (
+        [(0, mido.MetaMessage("time_signature", numerator=255, denominator=1 << 255))], 2,
+        [(1, 1, 16), (1, 1, 16)], 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", METRES)
+def test_bars(name: str) -> None:
+    changes, end, wanted, changed = METRES[name]
+    piece, lost = read(file(changes, [on(0, 60), off(end, 60)]), 4)
+    assert [tuple(bar[1:]) for bar in piece.bars] == wanted
+    assert lost.metres_changed == changed
+    check(piece)
+    assert read(write(piece), 4)[0] == piece
+
+
+def test_a_metre_that_the_grid_cannot_begin_inside_a_bar_waits_for_its_end() -> None:
+    """A quarter note a step: a bar can't be cut at an eighth, but rounds to the quarter."""
+    piece, lost = read(file([metre(0, 4, 4), metre(2, 3, 4)], LONG), 1)
+    assert [tuple(bar[1:]) for bar in piece.bars][:2] == [(1, 1, 4), (3, 3, 4)]
+    piece, lost = read(file([metre(0, 3, 8), metre(6, 3, 4)], LONG), 1)  # 3/8 is one and a half quarters
+    assert lost.metres_changed >= 1
+    check(piece)
+
+
+@QUICK
+@given(
+    changes=st.lists(
+        st.tuples(st.integers(0, 200), st.integers(0, 20), st.sampled_from([1, 2, 4, 8, 16, 32, 64])), max_size=6
+    ),
+    grid=st.sampled_from([*GRIDS, 5, 48]),
+    end=st.integers(1, 220),
+)
+def test_any_metres_make_bars_without_a_gap(changes: list[tuple[int, int, int]], grid: int, end: int) -> None:
+    piece = read(file([metre(*change) for change in changes], [on(0, 60), off(end, 60)]), grid)[0]
+    check(piece)
+    assert piece.bars[-1].start < piece.notes[0].end <= piece.length
+    assert read(write(piece), grid)[0] == piece
+
+
+@pytest.mark.parametrize("grid", [*GRIDS, 5, 48])
+def test_metres_of_a_grid(grid: int) -> None:
+    """All are whole steps, no two are the same, lengths come back, and the nearest to each is itself."""
+    known = metres(grid)
+    assert len(set(known)) == len(known)
+    assert (4, 4) in known
+    for numerator, denominator in known:
+        length = bar_length(numerator, denominator, grid)
+        assert length * denominator == numerator * 4 * grid
+        assert 1 <= length <= 12 * grid
+        assert metre_of_length(length, grid, denominator) == (numerator, denominator)
+        assert nearest_metre(numerator, denominator, grid) == (numerator, denominator)
+    for length in range(1, 12 * grid + 1):
+        spelt = metre_of_length(length, grid)
+        assert spelt is None or bar_length(*spelt, grid) == length
+    assert metre_of_length(12 * grid + 1, grid) is None
+
+
+def test_tempos() -> None:
+    """The last of a moment counts; none after the music; 120 where none is given at the beginning."""
+    changes = [tempo(0, 100), tempo(0, 90), tempo(4, 60.4), tempo(4, 61.6), tempo(99, 30)]
+    assert read(file(changes, LONG), 4)[0].tempos == ((0, 90), (4, 62))
+    assert read(file([tempo(8, 60)], LONG), 4)[0].tempos == ((0, 120), (8, 60))
+    assert read(file(LONG), 4)[0].tempos == ((0, 120),)
+    nothing = (0, mido.MetaMessage("set_tempo", tempo=0))
+    assert read(file([nothing], LONG), 4)[0].tempos == ((0, 120),)
+
+
+@pytest.mark.parametrize("micros", [1, 2, 7, 1000, 7745, 7747, 123456, 500000, (1 << 24) - 1])
+def test_a_tempo_comes_back_however_extreme(micros: int) -> None:
+    piece = read(file([(0, mido.MetaMessage("set_tempo", tempo=micros))], LONG), 4)[0]
+    assert piece.tempos == ((0, midi.round_half_up(6e7 / micros)),)
+    assert read(write(piece), 4)[0] == piece
+
+
+@pytest.mark.parametrize(("frames", "ticks", "second"), [(25, 40, 1000), (24, 100, 2400), (30, 80, 2400)])
+def test_smpte_time(frames: int, ticks: int, second: int) -> None:
+    """Half a second is a quarter note, whatever tempos say."""
+    events = b"\x00\xff\x51\x03\x01\x00\x00\x00\x90\x3c\x40" + _number(second) + b"\x80\x3c\x00" + END
+    piece = read(raw(events, division=(256 - frames) << 8 | ticks), 4)[0]
+    assert [tuple(note) for note in piece.notes] == [(0, 0, 60, 8, 64)]
+    assert piece.tempos == ((0, 120),)
+
+
+def test_smpte_drop_frame_time() -> None:
+    """29 stands for 29.97 frames a second."""
+    events = b"\x00\x90\x3c\x40" + _number(2997) + b"\x80\x3c\x00" + END
+    piece, lost = read(raw(events, division=(256 - 29) << 8 | 100), 4)
+    assert [tuple(note) for note in piece.notes] == [(0, 0, 60, 8, 64)]
+    assert lost.largest_shift == 0
+
+
+def _number(value: int) -> bytes:
+    """A number of variable length, as MIDI has it."""
+    digits = [value & 0x7F]
+    while value := value >> 7:
+        digits.append(value & 0x7F | 0x80)
+    return bytes(reversed(digits))
+
+
+# ---- Damaged files ----
+
+BROKEN: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "it is empty"),
+    "text": (b"once upon a time", "no MIDI file"),
+    "only a header's name": (b"MThd", "cut off"),
+    "no notes": (file([tempo(0, 100)]), "it has no notes"),
+    "no tracks": (raw(), "it has no notes"),
+    "no ticks a quarter": (raw(b"\x00\x90\x3c\x40\x04\x80\x3c\x00" + END, division=0), "no ticks"),
+    "SMPTE of no ticks": (raw(b"\x00\x90\x3c\x40\x04\x80\x3c\x00" + END, division=0xE700), "no ticks"),
+    "cut off": (LITTLE[:-9], "cut off"),
+    "no track where one should be": (LITTLE.replace(b"MTrk", b"XTrk"), "damaged|cut off"),
+    "running status of nothing": (raw(b"\x00\x3c\x40" + END), "damaged"),
+    "six hours": (file([on(0, 60), off(1 << 20, 60)]), "longer than"),
+    "an endless number": (raw(b"\x00\x90\x3c\x40" + b"\xff" * 40 + b"\x7f\x80\x3c\x00" + END), "longer than"),
+    "a number beyond all numbers": (
+        raw(b"\x00\x90\x3c\x40" + b"\xff" * 400 + b"\x7f\x80\x3c\x00" + END), "longer than"),
+    "a number beyond all numbers before the first note": (
+        raw(b"\xff" * 400 + b"\x7f\x90\x3c\x40\x01\x80\x3c\x00" + END), "longer than"),
+    "a number beyond all numbers in the first of two patterns": (
+        raw(b"\x00\x90\x3c\x40" + b"\xff" * 400 + b"\x7f\x80\x3c\x00" + END, END, kind=2), "longer than"),
+    "bars as short as can be": (file([metre(0, 1, 16)], [on(40_000, 60), off(40_001, 60)]), "more than 10,000 bars"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files(name: str) -> None:
+    data, why = BROKEN[name]
+    with pytest.raises(DataError, match=why) as raised:
+        read(data, 4)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("what", [metre(1, 3, 4), tempo(1, 100)], ids=["metre", "tempo"])
+def test_a_metre_or_tempo_beyond_all_numbers_is_never_reached(what: Event) -> None:
+    message = bytes(what[1].bin())
+    data = raw(b"\xff" * 400 + b"\x7f" + message + END, b"\x00\x90\x3c\x40\x04\x80\x3c\x00" + END)
+    assert notes(data) == ONE
+    assert read(data, 4)[0].tempos == ((0, 120),)
+
+
+def _piece_or_reason(data: bytes, grid: int = 4) -> Piece | None:
+    """The piece, checked; None where `DataError`, and no other error, says why there is none."""
+    try:
+        piece, _ = read(data, grid)
+    except DataError:
+        return None
+    check(piece)
+    assert read(write(piece), grid)[0] == piece
+    return piece
+
+
+def test_a_file_cut_off_anywhere_is_told_as_such() -> None:
+    whole = read(LITTLE, 4)[0]
+    pieces = [_piece_or_reason(LITTLE[:length]) for length in range(len(LITTLE))]
+    assert all(piece is None or set(piece.notes) <= set(whole.notes) for piece in pieces)
+    assert pieces[0] is None
+
+
+@QUICK
+@given(data=st.binary(max_size=120))
+@example(data=b"MThd\0\0\0\6\0\1\0\1\0\4MTrk")
+def test_random_bytes_are_a_piece_or_a_data_error(data: bytes) -> None:
+    _piece_or_reason(data)
+    _piece_or_reason(raw(data))
+    _piece_or_reason(raw(data + END, b"\x00" + data, kind=2, division=480))
+
+
+RICH = file(
+    [tempo(0, 100), metre(0, 3, 4), metre(7, 6, 8), tempo(9, 50)],
+    [program(0, 40), control(0, 64, 127), on(0, 60), off(2, 60), control(4, 64, 0), on(4, 64), on(5, 64), off(9, 64)],
+    [on(0, 36, 64, 9), off(1, 36, 9), (2, mido.Message("sysex", data=[1, 2, 3])), on(3, 38, 64, 9), off(5, 38, 9)],
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.integers(0, len(RICH) - 1), st.integers(0, 255)), min_size=1, max_size=4),
+    cut=st.integers(0, 30),
+    grid=st.sampled_from(GRIDS),
+)
+def test_changed_bytes_are_a_piece_or_a_data_error(changes: list[tuple[int, int]], cut: int, grid: int) -> None:
+    data = bytearray(RICH)
+    for place, value in changes:
+        data[place] = value
+    _piece_or_reason(bytes(data[: len(data) - cut // 10]), grid)
+
+
+# ---- What a grid does ----
+
+Notes = list[tuple[int, int, int, int, int]]  # track, tick, length in ticks, pitch, velocity
+
+PITCHES, LOUDNESS = st.integers(58, 64), st.integers(1, 127)
+WIDE = st.tuples(st.integers(0, 3), st.integers(0, 3000), st.integers(0, 2000), PITCHES, LOUDNESS)
+CROWDED = st.tuples(st.integers(0, 3), st.integers(0, 100), st.integers(0, 200), PITCHES, LOUDNESS)
+ANY_NOTES = st.lists(WIDE, min_size=1, max_size=25) | st.lists(CROWDED, min_size=1, max_size=25)
+
+
+def of_notes(found: Notes, division: int) -> bytes:
+    """Each track on a channel of its own, the last the drums'."""
+    tracks: list[list[Event]] = [[program(0, 10 * number, number)] for number in range(4)]
+    for track, tick, length, pitch, velocity in found:
+        channel = 9 if track == 3 else track
+        tracks[track] += [on(tick, pitch, velocity, channel), off(tick + length, pitch, channel)]
+    return file(*tracks, division=division)
+
+
+@QUICK
+@given(found=ANY_NOTES, division=st.sampled_from([1, 7, 96, 480]), grid=st.sampled_from(GRIDS))
+def test_any_notes_make_a_piece_that_comes_back(found: Notes, division: int, grid: int) -> None:
+    piece, lost = read(of_notes(found, division), grid)
+    check(piece)
+    assert lost.notes >= lost.kept == len(piece.notes)
+    assert lost.largest_shift <= 0.5
+    assert lost.shift <= lost.largest_shift * lost.notes + 1e-9
+    assert lost.notes - lost.kept == lost.doubled
+    again, lost_again = read(write(piece), grid)
+    assert again == piece
+    assert lost_again == QuantisationStats(notes=len(piece.notes), kept=len(piece.notes))
+
+
+@QUICK
+@given(found=ANY_NOTES, division=st.sampled_from([7, 96, 480]), grid=st.sampled_from(GRIDS))
+def test_onsets_and_ends_move_by_half_a_step_at_most(found: Notes, division: int, grid: int) -> None:
+    """Where no two notes share a pitch. An end moves further only to make a note last a step, or not too long."""
+    apart = {(track, pitch): (track, tick, length, pitch, velocity) for track, tick, length, pitch, velocity in found}
+    piece = read(of_notes(list(apart.values()), division), grid)[0]
+    assert len(piece.notes) == len(apart)
+    for note in piece.notes:
+        part = piece.tracks[note.track].program
+        _, tick, length, _, velocity = apart[3 if part is None else part // 10, note.pitch]
+        start, end = tick * grid / division, (tick + length) * grid / division
+        assert abs(note.start - start) <= 0.5
+        assert note.velocity == velocity
+        if abs(note.end - end) > 0.5:
+            assert (note.end - note.start, end - start <= 1) == (
+                1,
+                True,
+            ) or note.end - note.start == MAX_NOTE_QUARTERS * grid
+
+
+@pytest.mark.parametrize("tracks", ["all", "melody", "piano"])
+@QUICK
+@example(found=[(0, 0, 300, 60, 64), (0, 10, 300, 63, 64)], division=480, grid=4)
+@given(found=ANY_NOTES, division=st.sampled_from([7, 96, 480]), grid=st.sampled_from(GRIDS))
+def test_a_choice_of_tracks_made_again_changes_nothing(tracks: str, found: Notes, division: int, grid: int) -> None:
+    data = of_notes([(0, 0, 10, 58, 64), *found], division)
+    piece, lost = read(data, grid, tracks=tracks, low=58, high=63)
+    check(piece)
+    assert all(58 <= note.pitch <= 63 for note in piece.notes if not piece.tracks[note.track].drums)
+    assert lost.notes - lost.kept == lost.doubled + lost.out_of_range
+    if tracks != "all":
+        assert [track.drums for track in piece.tracks] == [False]
+    if tracks == "piano":
+        assert piece.tracks == (Track(0),)
+    if tracks == "melody":
+        assert all(one.end <= two.start for one, two in itertools.pairwise(piece.notes)), "one note at a time"
+    assert read(write(piece), grid, tracks, 58, 63)[0] == piece
+
+
+def test_melody_is_the_highest_part_and_its_highest_notes() -> None:
+    low = [program(0, 1), on(0, 40), off(8, 40)]
+    high = [program(0, 2, 1), on(0, 70, 64, 1), on(0, 74, 64, 1), on(4, 72, 64, 1), off(8, 70, 1), off(8, 74, 1),
+            off(8, 72, 1)]  # fmt: skip
+    drums = [on(0, 100, 64, 9), off(8, 100, 9)]
+    piece, lost = read(file(low, high, drums), 4, tracks="melody")
+    assert piece.tracks == (Track(2),)
+    assert [tuple(note) for note in piece.notes] == [(0, 0, 74, 4, 64), (4, 0, 72, 8, 64)]
+    assert (lost.notes, lost.kept, lost.out_of_range) == (5, 2, 3)
+
+
+def test_piano_is_all_but_the_drums() -> None:
+    drums = [on(0, 50, 64, 9), off(8, 50, 9)]
+    data = file([program(0, 40), *PLAIN], [program(0, 2, 1), on(0, 60, 90, 1), off(8, 60, 1)], drums)
+    piece = read(data, 4, tracks="piano")[0]
+    assert piece.tracks == (Track(0),)
+    assert [tuple(note) for note in piece.notes] == [(0, 0, 60, 8, 90)]
+
+
+def test_a_pitch_range_leaves_drums_alone() -> None:
+    data = file([*PLAIN, on(0, 20), off(4, 20)], [on(0, 20, 64, 9), off(4, 20, 9)])
+    assert notes(data, low=50) == [(0, 0, 60, 4, 64), (0, 1, 20, 4, 64)]
+    assert losses(data, low=50)["out_of_range"] == 1
+    with pytest.raises(DataError, match="no notes of the tracks and pitches asked for"):
+        read(file(PLAIN), 4, low=70)
+
+
+# ---- Excerpts, losses ----
+
+
+def test_an_excerpt_is_a_piece_of_its_own() -> None:
+    piece = read(file([tempo(0, 100), tempo(20, 50), tempo(40, 70)], [*LONG, on(18, 62), off(30, 62), on(30, 64),
+                      off(60, 64), on(50, 65), off(51, 65)]), 4)[0]  # fmt: skip
+    some = piece.excerpt(1, 2)
+    assert [tuple(note) for note in some.notes] == [(2, 0, 62, 14, 64), (14, 0, 64, 32, 64)]
+    assert some.bars == (Bar(0, 16, 4, 4), Bar(16, 16, 4, 4))
+    assert some.tempos == ((0, 100), (4, 50), (24, 70))
+    assert piece.excerpt(0, len(piece.bars)) == piece
+    nothing = piece.excerpt(99, 1)
+    assert (nothing.notes, nothing.bars, nothing.length) == ((), (), 0)
+    assert write(nothing)
+
+
+def test_losses_add_up() -> None:
+    chance = random.Random(1)
+    many = [QuantisationStats(**{name: chance.randint(0, 9) for name in vars(QuantisationStats())}) for _ in range(5)]
+    total = QuantisationStats()
+    for each in many:
+        total.add(each)
+    for name, value in vars(total).items():
+        values = [getattr(each, name) for each in many]
+        assert value == (max(values) if name == "largest_shift" else sum(values))

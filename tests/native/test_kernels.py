@@ -1,0 +1,227 @@
+"""The compiled kernels: built, they agree with the cells' own arithmetic; without them everything still works."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqgen import native
+from seqgen.model.recurrent.cells import CELLS, Cell, State, cell
+from seqgen.model.recurrent.fused import FUSED, fused_loop
+from seqgen.model.recurrent.native import sequence_loop
+from seqgen.model.recurrent.scan import EagerLoop, TimeLoop, scan, scan_reference
+from seqgen.native.build import compile_kernels
+
+VARIANTS = [(name, act) for name in CELLS for act in (("tanh", "relu") if name == "rnn" else ("tanh",))]
+every_cell = pytest.mark.parametrize(("name", "activation"), VARIANTS)
+STEPS, ROWS = 9, 33
+ODD, EVEN = 35, 80  # no multiple of any vector; what the kernels of whole sequences take, with a panel that is not full
+every_size = pytest.mark.parametrize("units", [ODD, EVEN])
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Kernels built from these very sources, and used."""
+    if shutil.which("cc") is None:
+        pytest.skip("there is no compiler")
+    place = tmp_path_factory.mktemp("native") / "kernels.so"
+    assert compile_kernels(place) is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "LIBRARY", place)
+        patch.delenv("SEQGEN_NATIVE", raising=False)
+        forget()
+        yield place
+    forget()
+
+
+def forget() -> None:
+    native.library.cache_clear()
+    native.library_with_threads.cache_clear()
+
+
+def numbers(*shape: int, seed: int, scale: float = 1.0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale
+
+
+def problem(made: Cell, units: int = ODD, rows: int = ROWS) -> tuple[Tensor, Tensor, Tensor | None, State]:
+    width = made.gates * units
+    bias = numbers(width, seed=3, scale=0.1) if made.recurrent_bias else None
+    state = tuple(numbers(rows, units, seed=4 + n, scale=0.5) for n in range(made.states))
+    return numbers(STEPS, rows, width, seed=1), numbers(width, units, seed=2, scale=0.12), bias, state
+
+
+def compiled_loop(made: Cell, kind: torch.dtype, units: int) -> TimeLoop | None:
+    """The loop that `scan` takes: of whole sequences, where the processor can and the units fit, or step by step."""
+    x = torch.zeros(1, 1, made.gates * units, dtype=kind)
+    return sequence_loop(made, x) or fused_loop(made, x)
+
+
+def results(made: Cell, kind: torch.dtype, units: int, reference: bool = False) -> list[Tensor]:
+    """Outputs, last state and every gradient, in float64."""
+    exact = torch.promote_types(kind, torch.float32)
+    x, weight, bias, state = problem(made, units)
+    x = x.to(kind).clone().requires_grad_()
+    weight = weight.to(exact).clone().requires_grad_()
+    bias = None if bias is None else bias.to(exact).clone().requires_grad_()
+    state = tuple(part.to(exact).clone().requires_grad_() for part in state)
+    out, last = (scan_reference if reference else scan)(made, x, weight, bias, state)
+    loss = (out.to(exact) * numbers(*out.shape, seed=7)).sum()
+    for n, part in enumerate(last):
+        loss = loss + (part * numbers(*part.shape, seed=8 + n)).sum()
+    loss.backward()
+    leaves = [x, weight, *([] if bias is None else [bias]), *state]
+    return [part.detach().double() for part in (out, *last, *[leaf.grad for leaf in leaves])]
+
+
+@every_cell
+@every_size
+@pytest.mark.parametrize(("kind", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 0.02)])
+def test_kernels_agree_with_the_cells_own_arithmetic(
+    kernels: Path, name: str, activation: str, units: int, kind: torch.dtype, tolerance: float
+) -> None:
+    made = cell(name, activation)
+    assert compiled_loop(made, kind, units) is not None
+    if activation == "relu" and kind == torch.bfloat16:
+        tolerance = 0.15  # a sum that rounding takes across zero loses its gradient
+    exact = results(made, torch.float64, units, reference=True)
+    for got, wanted in zip(results(made, kind, units), exact, strict=True):
+        assert float((got - wanted).norm() / wanted.norm()) < tolerance
+
+
+@every_cell
+@every_size
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_with_and_without_a_way_back_outputs_are_the_same(
+    kernels: Path, name: str, activation: str, units: int, kind: torch.dtype
+) -> None:
+    made = cell(name, activation)
+    x, weight, bias, state = problem(made, units)
+    inputs = (x.to(kind), weight.float().requires_grad_(), None if bias is None else bias.float())
+    state = tuple(part.float() for part in state)
+    kept, kept_last = scan(made, *inputs, state)
+    with torch.no_grad():
+        free, free_last = scan(made, *inputs, state)
+        halves, middle = scan(made, inputs[0][:4], *inputs[1:], state)
+        rest, last = scan(made, inputs[0][4:], *inputs[1:], middle)
+    assert torch.equal(kept, free)
+    assert all(torch.equal(a, b) for a, b in zip(kept_last, free_last, strict=True))
+    assert torch.equal(torch.cat([halves, rest]), free)
+    assert all(torch.equal(a, b) for a, b in zip(last, free_last, strict=True))
+
+
+@pytest.mark.parametrize("units", [256, 257])  # large enough to be shared out, in either way
+@pytest.mark.parametrize("name", list(FUSED))
+def test_threads_change_nothing(kernels: Path, name: str, units: int) -> None:
+    made, before = cell(name), torch.get_num_threads()
+    loop = compiled_loop(made, torch.float32, units)
+    assert loop is not None
+    width = made.gates * units
+    x, weight = numbers(2, 96, width, seed=1).float(), torch.zeros(width, units)
+    bias = torch.zeros(width) if made.recurrent_bias else None
+    state = tuple(numbers(96, units, seed=5).float() for _ in range(made.states))
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            history, last, saved = loop.forward(x, weight, bias, state, save_for_backward=True)
+            found.append((history, *last, *loop.backward(saved, history, weight, history[1:], state)[:2]))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", list(FUSED))
+def test_a_rows_numbers_do_not_depend_on_the_rows_beside_it(kernels: Path, name: str, kind: torch.dtype) -> None:
+    made = cell(name)
+    x, weight, bias, state = problem(made, EVEN)
+    loop = sequence_loop(made, x.to(kind))
+    if loop is None:
+        pytest.skip("this processor has no kernels of whole sequences for that type")
+    bias = None if bias is None else bias.float()
+    state = tuple(part.float() for part in state)
+    whole, _, _ = loop.forward(x.to(kind), weight.to(kind), bias, state, save_for_backward=False)
+    for rows in (slice(0, 1), slice(7, 12), slice(20, 33)):
+        some, _, _ = loop.forward(
+            x[:, rows].to(kind), weight.to(kind), bias, tuple(s[rows] for s in state), save_for_backward=False
+        )
+        assert torch.equal(some, whole[:, rows])
+
+
+def test_what_the_kernels_of_whole_sequences_do_not_take(kernels: Path) -> None:
+    made = cell("lstm")
+    assert sequence_loop(made, torch.zeros(1, 1, 4 * ODD)) is None
+    assert sequence_loop(made, torch.zeros(1, 1, 4 * EVEN, dtype=torch.float64)) is None
+
+
+@every_size
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", list(FUSED))
+def test_a_number_that_is_none_is_not_lost(kernels: Path, name: str, kind: torch.dtype, units: int) -> None:
+    made = cell(name)
+    x, weight, bias, state = problem(made, units)
+    x[3, 5, 7] = float("nan")
+    with torch.no_grad():
+        out, _ = scan(
+            made, x.to(kind), weight.float(), None if bias is None else bias.float(), tuple(s.float() for s in state)
+        )
+    assert out[:3].isfinite().all()
+    assert out[3, 5].isnan().any()
+    assert out[:, :5].isfinite().all()
+
+
+def test_extremes_stay_within_their_bounds(kernels: Path) -> None:
+    x = torch.tensor([-3e38, -100.0, -88.0, -1e-8, 0.0, 1e-8, 88.0, 100.0, 3e38])[None, :, None]
+    with torch.no_grad():
+        out, _ = scan(cell("rnn"), x, torch.zeros(1, 1), None, (torch.zeros(9, 1),))
+    torch.testing.assert_close(out, x.tanh(), rtol=0, atol=2e-7)
+
+
+def test_without_kernels_the_plain_loop_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in (("SEQGEN_NATIVE", "0"), ("SEQGEN_NATIVE", "1")):
+        monkeypatch.setenv(name, value)
+        monkeypatch.setattr(native, "LIBRARY", tmp_path / "none.so")
+        forget()
+        assert fused_loop(cell("lstm"), torch.zeros(1)) is None
+    forget()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a library"])
+def test_a_damaged_library_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes) -> None:
+    place = tmp_path / "kernels.so"
+    place.write_bytes(content)
+    monkeypatch.setattr(native, "LIBRARY", place)
+    forget()
+    assert native.library() is None
+    forget()
+
+
+def test_a_library_of_another_version_is_not_used(kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ctypes.CDLL(str(kernels)).seqgen_version() == native.VERSION
+    monkeypatch.setattr(native, "VERSION", native.VERSION + 1)
+    forget()
+    assert native.library() is None
+    monkeypatch.undo()
+    forget()
+
+
+def test_a_compiler_that_fails_is_told_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CC", "false")
+    assert "false" in str(compile_kernels(tmp_path / "kernels.so"))
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert "no compiler" in str(compile_kernels(tmp_path / "kernels.so"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_types_take_the_plain_loop() -> None:
+    made = cell("lstm")
+    assert fused_loop(made, torch.zeros(1, dtype=torch.float64)) is None
+    x, weight, bias, state = problem(made)
+    wanted, _, _ = EagerLoop(made).forward(x, weight, bias, state, save_for_backward=False)
+    assert torch.equal(scan(made, x, weight, bias, state)[0], wanted[1:])

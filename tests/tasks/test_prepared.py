@@ -1,0 +1,472 @@
+"""A corpus is made ready once: the same ids on any number of processes, whole or not at all, found again at once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqgen import tokenizers
+from seqgen.config import TrainOptions
+from seqgen.corpus import ids, split
+from seqgen.corpus.ids import IdStream
+from seqgen.corpus.sources import Document, checksum_documents
+from seqgen.corpus.split import BLOCK, DocumentSpan, sample_spans
+from seqgen.errors import DataError, SeqgenError, UserError
+from seqgen.tasks import find, prepared
+from seqgen.tasks.base import Preparation
+from seqgen.tasks.language import LanguageData
+from seqgen.tokenizers import workers as parallel
+from seqgen.tokenizers.codec import split_stream
+from seqgen.tokenizers.dialogue import DialogueCodec
+from seqgen.tokenizers.workers import batch_by_size, encode_batches
+from tests.helpers.running import prose
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def documents(*paths: Path) -> list[Document]:
+    return checksum_documents([Document(str(path), path) for path in paths])
+
+
+def prepare(path: Path, task: str = "text", told: list[str] | None = None, **options: Any) -> LanguageData:
+    say = (told if told is not None else []).append
+    data = find(task).prepare(Preparation(documents(path), [], TrainOptions(**options), None, None, say, say))
+    assert isinstance(data, LanguageData)
+    return data
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "ids").iterdir())}
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    foreign = ("月落烏啼霜滿天 \U0001f600\n" * 30).encode() + b"\xff\xfe no UTF-8\n"
+    path.write_bytes(prose(300).encode() + foreign + prose(90, 2).encode())
+    return path
+
+
+# ---- On several processes ----
+
+
+@pytest.fixture(scope="module")
+def codecs() -> dict[str, tokenizers.Codec]:
+    words = [prose(400).encode()]
+    return {kind: tokenizers.fit(kind, words) for kind in ("char", "byte", "subword")}
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "subword", "dialogue"])
+def test_the_ids_are_the_same_on_any_number_of_processes(
+    kind: str, codecs: dict[str, tokenizers.Codec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "BATCH", 500)
+    codec = DialogueCodec(codecs["subword"], 3) if kind == "dialogue" else codecs[kind]
+    strange = "月\U0001f600\u2581".encode() + b"\xff\x00\n\n"
+    data = prose(100, 3).encode() + strange + b"x" * 3000 + strange * 20
+    pieces = [b"", *split_stream(codec, [data[at : at + 333] for at in range(0, len(data), 333)]), b"", b"end"]
+    wanted = [codec.encode(piece).tolist() for piece in pieces]
+    for workers in (1, 2, 3):
+        batches = list(encode_batches(codec, batch_by_size(pieces), workers))
+        assert len(batches) > 5
+        assert [each.tolist() for batch in batches for each in batch] == wanted
+
+
+def test_nothing_is_encoded_before_it_can_be_kept(codecs: dict[str, tokenizers.Codec]) -> None:
+    """Memory is bounded: batches are asked for as the ids of earlier ones are taken."""
+    asked = 0
+
+    def batches() -> Iterator[list[bytes]]:
+        nonlocal asked
+        for number in range(100):
+            asked += 1
+            yield [b"%d" % number]
+
+    for workers in (1, 2):
+        asked = 0
+        for taken, _ in enumerate(encode_batches(codecs["char"], batches(), workers), start=1):
+            assert asked <= taken + 2 * workers
+        assert asked == 100
+
+
+def test_a_slow_codec_is_given_to_helpers_and_a_fast_one_is_not(
+    codecs: dict[str, tokenizers.Codec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helped: list[int] = []
+    in_helpers = parallel._in_helpers
+
+    def watched(codec: tokenizers.Codec, rest: Iterator[Any], count: int) -> Iterator[Any]:
+        helped.append(count)
+        return in_helpers(codec, rest, count)
+
+    monkeypatch.setattr(parallel, "_in_helpers", watched)
+    monkeypatch.setattr(parallel, "process_cpu_count", lambda: 2)
+    monkeypatch.setattr(parallel, "_TRIED", 1000)
+    batches = [[b"the boat came home"] * 100] * 4
+    monkeypatch.setattr(parallel, "_PIPE", 1e15)
+    slow = [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch]
+    assert helped == [2]
+    monkeypatch.setattr(parallel, "_PIPE", 1.0)
+    assert [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch] == slow
+    monkeypatch.setattr(parallel, "_PIPE", 1e15)
+    monkeypatch.setattr(parallel, "process_cpu_count", lambda: 1)
+    assert [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch] == slow
+    assert helped == [2]
+
+
+def test_a_helper_that_dies_is_told(codecs: dict[str, tokenizers.Codec], monkeypatch: pytest.MonkeyPatch) -> None:
+    helpers = []
+    popen = parallel.subprocess.Popen
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        helpers.append(popen(*arguments, **options))
+        return helpers[-1]
+
+    monkeypatch.setattr(parallel.subprocess, "Popen", watched)
+
+    def batches() -> Iterator[list[bytes]]:
+        for number in range(1000):
+            if number == 5:
+                helpers[0].kill()
+            yield [b"the boat came home"]
+
+    with pytest.raises(SeqgenError, match="died; was there enough memory"):
+        list(encode_batches(codecs["char"], batches(), 2))
+    assert all(helper.poll() is not None for helper in helpers)
+
+
+def test_an_error_of_the_source_ends_the_helpers(codecs: dict[str, tokenizers.Codec]) -> None:
+    def batches() -> Iterator[list[bytes]]:
+        yield [b"a"]
+        raise DataError("the source ended")
+
+    with pytest.raises(DataError, match="the source ended"):
+        list(encode_batches(codecs["char"], batches(), 2))
+
+
+@pytest.mark.parametrize("task", ["text", "dialogue"])
+def test_the_cache_is_the_same_bytes_on_any_number_of_processes(
+    task: str, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "BATCH", 3000)
+    path = text
+    if task == "dialogue":
+        path = tmp_path / "talk.jsonl"
+        lines = prose(300).splitlines()
+        talks = [lines[at : at + 2 + at % 5] for at in range(0, 280, 5)]
+        path.write_text("".join(json.dumps(talk) + "\n" for talk in talks), encoding="utf-8")
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path / f"cache{threads}"))
+        data = prepare(path, task, tokenizer="char", threads=threads)
+        found.append((files(tmp_path / f"cache{threads}"), dict(data.counts)))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0][0]) == 5
+
+
+# ---- Once ----
+
+
+def never(*_: object, **__: object) -> None:
+    pytest.fail("made again")
+
+
+@pytest.mark.parametrize("options", [{}, {"tokenizer": "subword", "vocab_size": 300}, {"val_fraction": 0.0}])
+def test_a_second_training_finds_all_of_it(
+    options: dict[str, Any], text: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = prepare(text, **options)
+    kept = files(own_cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(tokenizers, "fit", never)
+        patch.setattr(ids, "build", never)
+        second = prepare(text, **options)
+    assert second.key == first.key
+    assert second.metadata() == first.metadata()
+    assert tokenizers.dump(second.codec) == tokenizers.dump(first.codec)
+    assert second.train.ids.tolist() == first.train.ids.tolist()
+    assert (second.held_out is None) == (first.held_out is None) == (options.get("val_fraction") == 0.0)
+    assert files(own_cache) == kept
+
+
+def test_conversations_are_told_of_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "talk.jsonl"
+    path.write_text('["Hello!", "Good morning."]\n' * 40 + "damaged\n")
+    first: list[str] = []
+    prepare(path, "dialogue", first, tokenizer="char")
+    assert "1 damaged line passed over" in first[0]
+    second: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(ids, "build", never)
+        prepare(path, "dialogue", second, tokenizer="char")
+    assert second == first[:1]
+    with pytest.raises(DataError, match="without --strict"):
+        prepare(path, "dialogue", tokenizer="char", strict=True)
+
+
+def test_other_sources_cuts_and_tokenizers_are_other_ids(text: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_bytes(text.read_bytes() + b".")
+    made = [
+        prepare(text), prepare(other), prepare(text, val_fraction=0.2), prepare(text, tokenizer="byte"),
+        prepare(text, vocab_size=300), prepare(text, vocab_size=320),
+    ]  # fmt: skip
+    assert len({data.key for data in made}) == len(made)
+
+
+def test_a_run_that_goes_on_finds_what_it_began_with(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prepare(text)
+    other = tokenizers.fit("char", [b"another vocabulary"])
+
+    def again(codec: tokenizers.Codec) -> LanguageData:
+        data = find("text").prepare(Preparation(documents(text), [], TrainOptions(), codec))
+        assert isinstance(data, LanguageData)
+        return data
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ids, "build", never)
+        assert again(first.codec).key == first.key
+    assert again(other).key != first.key
+    assert again(other).codec.pieces() == other.pieces()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"[]"), lambda path: path.unlink(),
+        lambda path: path.write_bytes(path.read_bytes().replace(b'"counts": {', b'"counts": {"x": "y", ')),
+        lambda path: path.write_bytes(path.read_bytes().replace(b'"tokenizer.json": "', b'"t": "')),
+        lambda path: path.write_bytes(path.read_bytes().replace(b'"version": 1', b'"version": 0')),
+        lambda path: path.with_name(path.name.replace("prepared.json", "train.json")).unlink(),
+        lambda path: path.with_name(path.name.replace("prepared.json", "valid.ids")).write_bytes(b"half"),
+    ],
+    ids=["empty", "no object", "gone", "counts", "tokenizer", "version", "no index", "half the ids"],
+)  # fmt: skip
+def test_what_is_damaged_is_made_again(damage: Callable[[Path], Any], text: Path, own_cache: Path) -> None:
+    prepare(text)
+    before = files(own_cache)
+    damage(next((own_cache / "ids").glob("*.prepared.json")))
+    assert files(own_cache) != before
+    prepare(text)
+    assert files(own_cache) == before
+
+
+# ---- Whole or not at all ----
+
+
+def test_a_source_that_changes_meanwhile_leaves_nothing_to_find(
+    text: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = ids.build
+
+    def meddling(path: Path, *rest: Any) -> IdStream:
+        stream = build(path, *rest)
+        text.write_bytes(text.read_bytes().replace(b"boat", b"BOAT"))  # as long as before
+        return stream
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ids, "build", meddling)
+        with pytest.raises(DataError, match="changed while it was being read"):
+            prepare(text)
+    assert files(own_cache) == {}
+
+
+def test_a_source_that_became_shorter_is_told(text: Path, own_cache: Path) -> None:
+    found = documents(text)
+    text.write_bytes(text.read_bytes()[:-100])
+    with pytest.raises(DataError, match="changed while it was being read"):
+        find("text").prepare(Preparation(found, [], TrainOptions()))
+    assert not [path for path in own_cache.rglob("*") if path.is_file()]
+
+
+def in_child(work: Callable[[], object]) -> multiprocessing.Process:
+    """Begins some work in a copy of this process; its exit status is 0 if all went well, 3 after a `UserError`."""
+
+    def run() -> None:
+        status = 1
+        try:
+            work()
+            status = 0
+        except UserError as error:
+            status = 3 if "\n" not in str(error) else 4
+        finally:
+            os._exit(status)
+
+    child = multiprocessing.get_context("fork").Process(target=run)
+    child.start()
+    return child
+
+
+def test_a_build_that_is_killed_at_any_moment_leaves_nothing_half(text: Path, own_cache: Path) -> None:
+    text.write_bytes(text.read_bytes() * 20)
+    began = time.monotonic()
+    first = in_child(lambda: prepare(text))
+    first.join()
+    spent = time.monotonic() - began
+    assert first.exitcode == 0
+    whole = files(own_cache)
+    chance = random.Random(1)
+    killed = 0
+    for _ in range(25):
+        for path in (own_cache / "ids").iterdir():
+            path.unlink()
+        child = in_child(lambda: prepare(text))
+        time.sleep(chance.random() * spent)
+        child.kill()
+        child.join()
+        killed += child.exitcode == -signal.SIGKILL
+        records = [name for name in files(own_cache) if name.endswith("prepared.json")]
+        if records:  # then all is there
+            assert {name: data for name, data in files(own_cache).items() if not name.startswith(".")} == whole
+        after = in_child(lambda: prepare(text))
+        after.join()
+        assert after.exitcode == 0
+        assert files(own_cache) == whole  # no lock, no part, and the same bytes
+    assert killed > 5
+
+
+def test_two_at_once_make_it_once(text: Path, own_cache: Path) -> None:
+    text.write_bytes(text.read_bytes() * 20)
+    built = own_cache.parent / "built"
+    build = ids.build
+
+    def counting(path: Path, *rest: Any) -> IdStream:
+        with open(built, "a") as log:
+            log.write(f"{path.name}\n")
+        return build(path, *rest)
+
+    def work() -> None:
+        ids.build = counting  # type: ignore[assignment]
+        prepare(text)
+
+    children = [in_child(work) for _ in range(4)]
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * 4
+    assert len(built.read_text().splitlines()) == 2  # to train on, and held out
+    assert sorted(name.partition(".")[2] for name in files(own_cache)) == [
+        "prepared.json", "train.ids", "train.json", "valid.ids", "valid.json",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("most", [0, 1, 4096, 20_000])
+def test_a_full_disk_is_one_line_and_leaves_nothing(most: int, text: Path, own_cache: Path) -> None:
+    def work() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        prepare(text)
+
+    child = in_child(work)
+    child.join()
+    assert child.exitcode == 3
+    assert files(own_cache) == {}
+    prepare(text)
+    assert len(files(own_cache)) == 5
+
+
+# ---- In little memory ----
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_reading_all_of_a_mapped_stream_does_not_fill_the_memory(tmp_path: Path) -> None:
+    def resident() -> int:
+        lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(lines["RssFile"].split()[0]) * 1024
+
+    count = 150_000_000
+    piece = np.arange(1 << 20, dtype=np.int32) % 250
+    stream = ids.build(
+        tmp_path / "x.ids", [((piece for _ in range(count // len(piece))), True)], 300, 299
+    )  # 300 MB  # fmt: skip
+    before, most = resident(), 0
+    places = np.arange(1 << 18)
+    for start in range(0, len(stream) - len(places), len(places)):
+        taken = stream.take(places + start)
+        most = max(most, resident() - before)
+    assert taken.max() == 249
+    assert most < 120e6  # and not 300
+
+
+@given(st.lists(st.integers(0, 5 * BLOCK // 2), min_size=1, max_size=6), st.integers(1, BLOCK), st.integers(0, 99))
+@settings(max_examples=80)
+def test_a_sample_is_spread_evenly(sizes: list[int], size: int, start: int) -> None:
+    parts = [
+        DocumentSpan(Document(str(number), Path("x.gz" if number == 5 else "x.txt"), size + start), start, size + start)
+        for number, size in enumerate(sizes)
+    ]
+    total = sum(sizes)
+    taken = sample_spans(parts, size)
+    if total < 2 * size:
+        assert taken == parts
+        return
+    every = total // size
+    wanted = []
+    place = 0
+    for part in parts:
+        if part.document.path.suffix == ".gz":
+            wanted += [part] * (part.size > 0)  # of the parts taken, too, those that hold nothing are left out
+            continue
+        for at in range(0, place + part.size, every * BLOCK):
+            first, last = max(at, place), min(at + BLOCK, place + part.size)
+            if first < last:
+                wanted.append(DocumentSpan(part.document, part.start + first - place, part.start + last - place))
+        place += part.size
+    assert [part for part in taken if part.size] == wanted
+
+
+def test_subwords_of_much_text_are_learnt_from_a_part(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seqgen.tasks import text as task
+
+    text.write_bytes(text.read_bytes() * 30)
+    asked: list[int] = []
+    fit = tokenizers.fit
+
+    def watched(kind: str, chunks: Any, **options: Any) -> Any:
+        read = list(chunks)
+        asked.append(sum(map(len, read)))
+        return fit(kind, read, **options)
+
+    monkeypatch.setattr(tokenizers, "fit", watched)
+    monkeypatch.setattr(split, "BLOCK", 5000)
+    monkeypatch.setattr(task, "VOCABULARY_SAMPLE_BYTES", 100_000)
+    data = prepare(text, tokenizer="subword", vocab_size=300)
+    size = text.stat().st_size
+    assert 50_000 < asked[0] < 130_000 < size // 2
+    assert data.counts["train_bytes"] + data.counts["held_out_bytes"] == size
+    found = np.concatenate([data.train.ids, data.held_out.ids if data.held_out else []])
+    assert tokenizers.decode(data.codec, found.astype(int).tolist()) == text.read_bytes()
+    prepare(text, tokenizer="byte")
+    assert asked[1] == 0
+
+
+def test_ids_without_end_are_found_by_their_places() -> None:
+    stream = IdStream(np.arange(10, dtype=np.uint8), np.array([0, 4, 9]))
+    places = np.arange(10).reshape(5, 2)
+    assert stream.is_false_end(places).tolist() == np.isin(places, [0, 4, 9]).tolist()
+    assert not IdStream(np.arange(3), np.array([], dtype=np.int64)).is_false_end(places).any()
+    assert stream.take(places).tolist() == places.tolist()
+
+
+def test_a_key_that_is_forgotten_is_gone(text: Path, own_cache: Path) -> None:
+    data = prepare(text)
+    prepared.remove_ids(data.key)
+    assert files(own_cache) == {}

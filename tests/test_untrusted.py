@@ -1,0 +1,507 @@
+"""Strangers' files: whatever is in them, a command reads them or refuses them in one line. They run nothing, lead
+nowhere, fill no memory, steer no terminal and reach no network."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import seqgen
+from seqgen import checkpoint
+from seqgen.corpus.parquet import safe_batch_size
+from seqgen.errors import DataError, ModelError, UserError
+from seqgen.streams import DECOMPRESSION_HEADROOM, open_input
+from seqgen.untrusted import as_bytes, one_line, parse_json
+from tests.helpers import bombs
+from tests.helpers import model_zoo as strange
+
+READERS = strange.data_readers()
+NAMES = [f"{kind}/{file}" for kind in strange.KINDS for file in ("config.json", "tokenizer.json", "model.safetensors")]
+CONTROLS = {chr(code) for code in (*range(32), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+
+
+def steers(text: str) -> bool:
+    return bool(CONTROLS & set(text) - {"\n", "\t"})
+
+
+# ---- Any bytes at all ----
+# The same ones each time: `tests/benchmarks/fuzz.py` is for others, and for as many as one likes.
+
+
+def try_some(reader: strange.Reader, name: str, seed: int, place: Path) -> None:
+    """Three spoilt files. A find is kept as a test by its seed: Hypothesis remembers it."""
+    for _, (title, data) in zip(range(3), strange.inputs(reader, seed), strict=False):
+        strange.attempt(reader, data, title, place / "try")
+
+
+@pytest.mark.parametrize("name", READERS)
+@settings(max_examples=12, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 1 << 32))
+def test_spoilt_files_are_read_or_refused(name: str, seed: int, tmp_path: Path) -> None:
+    try_some(READERS[name], name, seed, tmp_path)
+
+
+@pytest.mark.parametrize("name", READERS)
+@settings(max_examples=12, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=300) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
+def test_any_bytes_are_read_or_refused(name: str, data: bytes, tmp_path: Path) -> None:
+    for title in READERS[name].names[:2]:
+        strange.attempt(READERS[name], data, title, tmp_path / "try")
+
+
+@pytest.mark.parametrize("name", [*NAMES, *[f"{name}, made to fit" for name in NAMES if name.endswith("json")],
+                                  "subword/tokenizer.model", "text/metrics.jsonl", "text/resume/state.json",
+                                  "classify/resume/tensors", "forecast/resume/state.json"])  # fmt: skip
+@settings(max_examples=3, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 1 << 32))
+def test_spoilt_models_are_used_or_refused(name: str, seed: int, zoo: dict[str, Path], tmp_path: Path) -> None:
+    """Each file of each kind of model; with an identity made to fit, as by one who wants to do harm."""
+    try_some(strange.readers(zoo)[name], name, seed, tmp_path)
+
+
+def test_every_reader_reads_its_good_examples(zoo: dict[str, Path], tmp_path: Path) -> None:
+    """The tests above would not notice readers that refuse everything."""
+    for name, reader in strange.readers(zoo).items():
+        if "resume" not in name:  # it would train
+            assert any(strange.attempt(reader, data, title, tmp_path / "try")
+                       for data in reader.seeds for title in reader.names), name  # fmt: skip
+
+
+# What was found by fuzzing, and mended.
+
+
+@pytest.mark.parametrize(
+    ("reader", "title", "data"),
+    [
+        ("labelled", "a.txt", b'D../../\n"Bad, ""real"" ",a\nm,good,x\nm,good,y\nn,bad,z\n'),
+        ("zip", "a.zip", strange.zipped().replace(b"PK\x01\x02\x14", b"PK\x01\x02\x15").replace(b"\x08", b"\x63", 3)),
+        ("tar", "a.tar", b"\x1f\x8b" + strange.tarred("w:gz")[2:40] + b"\xff" * 40),
+        ("conversations", "a.yml", b"conversations:\n- - a\n  - b\na" + b" " * 100_000),
+        ("conversations", "a.jsonl", b"{" + b'"messages":[{' * 20_000),
+        ("conversations", "a.jsonl", b"[" * 100_000),
+        ("labelled", "a.jsonl", b'{"text": ' + b"[" * 900 + b"]" * 900 + b', "label": 1}\n'),
+        ("series", "a.csv", b"\n".join([b",".join([b"a"] * 2000), *[b",".join([b"1"] * 2000)] * 3])),
+        ("midi", "input", b"MThd\0\0\0\6\0\0\0\1\0\x60MTrk\0\x03\x0d\x40" + b"\xff" * 200_000),
+    ],
+    ids=["label", "zip", "gzip", "spaces", "lists", "deep", "deep text", "columns of one name", "an endless time"],
+)
+def test_what_was_once_a_fault_or_took_minutes(reader: str, title: str, data: bytes, tmp_path: Path) -> None:
+    import time
+
+    began = time.process_time()
+    strange.attempt(READERS[reader], data, title, tmp_path / "try")
+    assert time.process_time() - began < 5
+
+
+PARQUET = """
+import sys; sys.path.insert(0, sys.argv[1])
+from tests.helpers import model_zoo as strange
+from pathlib import Path
+whole = strange.parquets()[1]
+for place in range(len(whole) - 900, len(whole), 2):
+    for value in (67, 255):
+        data = bytearray(whole)
+        data[place] = value
+        strange.attempt(strange.READ_PARQUET, bytes(data), "a.parquet", Path(sys.argv[2]))
+"""
+
+
+def test_no_damage_to_a_parquet_file_ends_the_process(tmp_path: Path) -> None:
+    """pyarrow does so, over a damaged column that is asked for its size."""
+    line = [sys.executable, "-c", PARQUET, str(Path(__file__).parent), str(tmp_path / "try")]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+
+
+def test_numbers_beyond_all_floats_in_a_model(zoo: dict[str, Path], tmp_path: Path) -> None:
+    for number, (kind, file, change) in enumerate([
+        ("forecast", "tokenizer.json", lambda data: data.update(season=float("inf"))),
+        ("forecast", "tokenizer.json", lambda data: data["measures"].popitem()[1][0].append(10**400)),
+        ("forecast", "config.json", lambda data: data["network"].update(levels=[10**400])),
+        ("dialogue", "config.json", lambda data: data["data"]["sources"][0].update(bytes=10**400)),
+        ("text", "config.json", lambda data: data["training"].update(step="\x1b")),
+        ("text", "config.json", lambda data: data["training"].pop("schedule")),
+        ("classify", "config.json", lambda data: data["network"].update(labels=["\ud800", "\x1b[2J"])),
+    ]):  # fmt: skip
+        model = Path(shutil.copytree(zoo[kind], tmp_path / str(number)))
+        data = json.loads((model / file).read_text())
+        change(data)
+        (model / file).write_text(json.dumps(data))
+        strange.make_consistent(model)
+        for line in strange.WORK[kind]:
+            with contextlib.suppress(strange.Refused):
+                strange.command(line.format(m=model, f=zoo[kind].parent).split())
+
+
+def test_a_tokenizer_in_a_tokenizer_in_a_tokenizer_is_refused(zoo: dict[str, Path], tmp_path: Path) -> None:
+    model = Path(shutil.copytree(zoo["dialogue"], tmp_path / "m"))
+    inner: Any = {"kind": "byte"}
+    for depth in range(30):
+        inner = {"kind": ("dialogue", "labelled")[depth % 2], "labels": 2, "speakers": 2, "text": inner}
+    (model / "tokenizer.json").write_text(json.dumps(inner))
+    with pytest.raises(ModelError, match="how words are spelt"):
+        checkpoint.load(model)
+
+
+@given(depth=st.integers(1, 200), table=st.booleans())
+def test_json_is_read_up_to_a_depth(depth: int, table: bool) -> None:
+    text = '{"a":' * depth + "1" + "}" * depth if table else "[" * depth + "1" + "]" * depth
+    if depth <= 60:
+        assert parse_json(text) == json.loads(text)
+    elif depth > 70:
+        with pytest.raises(ValueError, match="nested too deep"):
+            parse_json(text)
+
+
+# ---- No path out of a model folder ----
+
+
+OWN = ("config.json", "model.safetensors", "tokenizer.json", "metrics.jsonl", "README.md")
+
+
+def refused(model: Path) -> str:
+    with pytest.raises(ModelError) as error:
+        checkpoint.load(model)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_link_that_leads_out_is_refused(name: str, zoo: dict[str, Path], tmp_path: Path) -> None:
+    model = Path(shutil.copytree(zoo["text"], tmp_path / "m"))
+    (model / name).rename(tmp_path / "outside")
+    for target in (str(tmp_path / "outside"), "../outside", "/dev/zero"):
+        (model / name).symlink_to(target)
+        assert name in refused(model) and "leads out of the model folder" in refused(model)
+        (model / name).unlink()
+    (tmp_path / "outside").rename(model / "kept")
+    (model / name).symlink_to("kept")
+    checkpoint.load(model).weights()  # within it a link may lead where it likes
+    (model / name).unlink()
+    (model / name).symlink_to(name)
+    assert name in refused(model)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_pipe_in_a_models_place_is_not_waited_at(name: str, zoo: dict[str, Path], tmp_path: Path) -> None:
+    model = Path(shutil.copytree(zoo["text"], tmp_path / "m"))
+    (model / name).unlink()
+    os.mkfifo(model / name)
+    assert "it is no file" in refused(model)
+
+
+def test_a_resume_folder_that_leads_out_is_neither_read_nor_written(zoo: dict[str, Path], tmp_path: Path) -> None:
+    model = Path(shutil.copytree(zoo["text"], tmp_path / "m"))
+    (model / "resume").rename(tmp_path / "precious")
+    (model / "resume").symlink_to(tmp_path / "precious")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "precious").iterdir()}
+    with pytest.raises(ModelError, match="leads out of the model folder"):
+        seqgen.train([], model, resume=True, steps=5)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "precious").iterdir()}
+    (model / "resume").unlink()
+    (model / "resume").mkdir()
+    shutil.copy(tmp_path / "precious" / "state.json", model / "resume")
+    (tensors,) = (tmp_path / "precious").glob("*.safetensors")
+    (model / "resume" / tensors.name).symlink_to(tensors)
+    with pytest.raises(ModelError, match="leads out of the model folder"):
+        seqgen.train([], model, resume=True, steps=5)
+
+
+def test_a_model_folder_may_itself_be_a_link(zoo: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(zoo["text"])
+    assert len(seqgen.load(tmp_path / "link").sample(length=3)[0].text) == 3
+
+
+def test_a_file_that_can_not_be_the_training_text_is_not_read(
+    zoo: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`evaluate` looks for the text where config.json says that it was: only at a file of the very size."""
+    model = Path(shutil.copytree(zoo["text"], tmp_path / "m"))
+    (tmp_path / "secret.txt").write_text("nobody's business")
+    config = json.loads((model / "config.json").read_text())
+    config["data"]["sources"] = [{"name": str(tmp_path / "secret.txt"), "bytes": 5, "sha256": "0"}]
+    (model / "config.json").write_text(json.dumps(config))
+    opened: list[str] = []
+    monkeypatch.setattr("seqgen.corpus.sources.open_input", lambda path: opened.append(str(path)) or open_input(path))
+    seqgen.load(model).evaluate(str(zoo["text"].parent / "words.txt"))
+    assert opened
+    assert str(tmp_path / "secret.txt") not in opened
+
+
+# ---- No bomb ----
+
+
+@pytest.fixture(scope="module")
+def met(zoo: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What became of each bomb, in a process that may not take a gigabyte."""
+    line = [sys.executable, bombs.__file__, str(zoo["text"].parent), str(tmp_path_factory.mktemp("bombs"))]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return {found["bomb"]: found for found in map(json.loads, done.stdout.splitlines())}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", bombs.BOMBS)
+def test_a_small_file_can_not_ask_for_much_memory(name: str, met: dict[str, dict[str, Any]]) -> None:
+    found = met[name]
+    assert found["ended"] == "read" or found["ended"].startswith("seqgen: error: "), found
+    assert found["grown"] < 600 << 20
+
+
+@pytest.mark.parametrize(("length", "rows"), [(10, 1000), (100_000, 167), (20 << 20, 1)])
+def test_of_long_words_in_parquet_few_rows_are_held_together(length: int, rows: int, tmp_path: Path) -> None:
+    bombs.words_often(tmp_path / "a.parquet", 2_000, length)
+    assert (tmp_path / "a.parquet").stat().st_size < bombs.LARGEST
+    if length > bombs.LARGEST * 10:
+        with pytest.raises(DataError, match="which no honest file"):
+            safe_batch_size(tmp_path / "a.parquet")
+    else:
+        assert safe_batch_size(tmp_path / "a.parquet") == rows
+
+
+def test_an_honest_file_that_shrinks_well_is_read(tmp_path: Path) -> None:
+    import gzip
+
+    rows = b"".join(b"2023-01-%02d,%d\n" % (day, day) for day in range(1, 29)) * 3000
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(rows))
+    from seqgen.streams import read_whole
+
+    assert read_whole(path) == rows
+    path.write_bytes(gzip.compress(bytes(DECOMPRESSION_HEADROOM * 2)))
+    with pytest.raises(DataError, match="which no honest file does"):
+        read_whole(path)
+
+
+def test_a_line_that_never_ends_is_refused(
+    zoo: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqgen.cli.options.MAX_LINE_BYTES", 3 << 20)
+    (tmp_path / "a.txt").write_bytes(b"a short line\n" + b"a" * (5 << 20))
+    for line in ("score {text} --lines", "classify {classify}"):
+        with pytest.raises(strange.Refused, match="there must be line ends somewhere"):
+            strange.command([*line.format(**zoo).split(), str(tmp_path / "a.txt"), "-o", str(tmp_path / "out")])
+        assert not (tmp_path / "out").exists()
+    (tmp_path / "a.txt").write_bytes(b"a short line\n" + b"a" * (2 << 20))
+    strange.command(["classify", str(zoo["classify"]), str(tmp_path / "a.txt")])
+
+
+# ---- No word that steers a terminal ----
+
+
+EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\ud800"
+
+
+@given(text=st.text(st.characters()))
+def test_one_line_is_one_line_whatever_it_says(text: str) -> None:
+    line = one_line(text)
+    assert not steers(line) and "\n" not in line
+    assert one_line(line) == line
+
+
+def test_halves_of_characters_become_bytes() -> None:
+    assert as_bytes("a\udcff") == b"a\xff"
+    assert as_bytes("\ud83d\ude00") == "😀".encode()
+    assert as_bytes("\ud800 a") == "\ufffd a".encode()
+
+
+class OnATerminal:
+    """What a person sees of commands in this process, as on a terminal."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.status = 0
+        self._patch = monkeypatch
+
+    def __call__(self, *line: object) -> str:
+        from seqgen.cli.main import main
+
+        shown = [Screen(), Screen()]
+        self._patch.setattr(sys, "stdout", shown[0])
+        self._patch.setattr(sys, "stderr", shown[1])
+        self._patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Hello\n")))
+        try:
+            self.status = main([str(word) for word in line])
+        finally:
+            self._patch.undo()
+        return "".join(screen.buffer.getvalue().decode() for screen in shown)
+
+
+class Screen(io.TextIOWrapper):
+    """A text stream that takes itself for a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8", write_through=True, newline="\n")
+
+    def isatty(self) -> bool:
+        return True
+
+    @property
+    def buffer(self) -> Any:  # type: ignore[override]
+        return super().buffer
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> OnATerminal:
+    return OnATerminal(monkeypatch)
+
+
+def changed(model: Path, place: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """A copy of a model with another config.json that fits all the same."""
+    copy = Path(shutil.copytree(model, place))
+    config = json.loads((copy / "config.json").read_text())
+    change(config)
+    (copy / "config.json").write_text(json.dumps(config))
+    strange.make_consistent(copy)
+    return copy
+
+
+def tidy(said: str) -> str:
+    """Without what rich itself writes to draw a bar: moves, colours and the cursor's look."""
+    import re
+
+    return re.sub(r"\x1b\[(\?25[lh]|2K|\d*A|[\d;]*m)|\r", "", said)
+
+
+def test_no_name_in_a_model_reaches_a_terminal_raw(zoo: dict[str, Path], tmp_path: Path, terminal: OnATerminal) -> None:
+    for kind, model in zoo.items():
+
+        def spoil(config: dict[str, Any], kind: str = kind) -> None:
+            config["data"]["sources"][0]["name"] = EVIL
+            config["seqgen"] = EVIL
+            config["metrics"][EVIL] = 1.0
+            if "labels" in config["network"]:
+                config["network"]["labels"][0] = EVIL
+
+        spoilt = changed(model, tmp_path / kind, spoil)
+        if kind == "forecast":
+            reader = json.loads((spoilt / "tokenizer.json").read_text())
+            reader["targets"][0] = EVIL
+            (spoilt / "tokenizer.json").write_text(json.dumps(reader))
+            strange.make_consistent(spoilt)
+        for line in (*strange.WORK[kind], "info {m} --json", "sample {m} --label nothing", "classify {m} --top-k 5"):
+            said = terminal(*line.format(m=spoilt, f=model.parent).split())
+            assert terminal.status in (0, 2), said
+            assert not steers(said), (kind, line, said)
+        assert checkpoint.load(spoilt)
+        assert not steers(checkpoint.card(checkpoint.load(spoilt).config, "m"))
+
+
+def test_no_name_in_a_corpus_reaches_a_terminal_raw(
+    zoo: dict[str, Path], tmp_path: Path, terminal: OnATerminal
+) -> None:
+    """On the bar of a training, in what is told of a source, in errors, tables and the card."""
+    evil = EVIL.replace("\ud800", "")
+    rows = "".join(f"2023-01-{day:02},{day % 7}\n" for day in range(1, 29))
+    files = {
+        f"{evil}.txt": "some words " * 900,
+        "table.csv": f"date,{evil}\n{rows}{rows.replace('2023', '2024')}",
+        "texts.csv": "text,label\n" + f"fine,good\n\"bad\n{evil}\",\"{evil}\"\n" * 30,
+        "talk.jsonl": json.dumps({"messages": [{"role": evil, "content": evil}, {"role": "b", "content": "c"}]}) + "\n",
+        "odd.csv": f"{evil};b\n1;{evil}\n",
+    }  # fmt: skip
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music" / f"{evil}.mid").write_bytes(b"MThd")
+    tiny = ["--steps", "1", "--rnn-size", "4", "--threads", "1", "--precision", "fp32"]
+    for name, task in [(f"{evil}.txt", "text"), ("table.csv", "forecast"), ("texts.csv", "classify"),
+                       ("talk.jsonl", "dialogue"), ("odd.csv", "classify"), ("odd.csv", "forecast"),
+                       ("music", "music"), (f"{evil}.txt", "dialogue")]:  # fmt: skip
+        new = tmp_path / "new"
+        said = tidy(terminal("train", tmp_path / name, "-o", new, "--task", task, *tiny))
+        assert not steers(said), (name, task, said)
+        assert terminal.status in (0, 2), said
+        if terminal.status == 0:
+            for line in ("info", "sample", "evaluate", "forecast", "classify", "score", "tokenize"):
+                said = terminal(line, new, *[tmp_path / name] * (line not in ("info", "sample")))
+                assert not steers(said), (name, line, said)
+            assert not steers((new / "README.md").read_text())
+            shutil.rmtree(new)
+
+
+# ---- No network ----
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """Whoever tries is noted, and turned away."""
+    tried: list[Any] = []
+
+    def turn_away(*what: Any, **_: Any) -> None:
+        tried.append(what)
+        raise OSError("there is no network here")
+
+    for name in ("connect", "connect_ex", "sendto", "bind"):
+        monkeypatch.setattr(socket.socket, name, turn_away)
+    for name in ("getaddrinfo", "create_connection", "gethostbyname"):
+        monkeypatch.setattr(socket, name, turn_away)
+    yield tried
+
+
+def test_no_command_asks_the_network_unless_it_is_asked_to(
+    zoo: dict[str, Path], tmp_path: Path, no_network: list[Any]
+) -> None:
+    strange.prompts(tmp_path)
+    tiny = "--steps 1 --rnn-size 4 --threads 1 --precision fp32"
+    lines = [line.format(m=zoo[kind], f=tmp_path) for kind in strange.KINDS for line in strange.WORK[kind]]
+    lines += [f"train {tmp_path / name} -o {tmp_path / task} --task {task} {tiny}" for name, task in (
+        ("words.txt", "text"), ("talk.jsonl", "dialogue"), ("tune.mid", "music"), ("texts.csv", "classify"),
+        ("table.csv", "forecast"))]  # fmt: skip
+    lines += [f"train --resume -o {tmp_path}/forecast --steps 2 --quiet", "corpora", "corpora tidewater",
+              "corpora imdb --about", "corpora --cache", "corpora python-topics",
+              "tokenize char tidewater -o /dev/null",
+              f"evaluate {zoo['text']} {tmp_path}/words.txt --adaptive", "--help", "--version",
+              f"forecast {zoo['forecast']} {tmp_path}/table.csv --plot {tmp_path}/a.png"]  # fmt: skip
+    for line in lines:
+        with contextlib.suppress(strange.Refused):  # a text too short to hold any out
+            strange.command(line.split())
+        assert no_network == [], line
+    with pytest.raises(strange.Refused, match="cannot fetch"):  # and now it is asked to
+        strange.command(["corpora", "sst-2"])
+    assert no_network
+
+
+# ---- No code ----
+
+
+def test_only_named_packages_are_imported_by_a_name_that_is_data() -> None:
+    """`import_module` is given names of this program's own tables, never what a file says."""
+    package = Path(seqgen.__file__).parent
+    found = set()
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+                found.add((str(path.relative_to(package)), ast.unparse(node.args[0])))
+    assert found == {
+        ("__init__.py", "_HOMES[name]"), ("cli/main.py", "f'seqgen.cli.commands.{name}'"),
+        ("tokenizers/__init__.py", "module"), ("tasks/__init__.py", "TASKS[name]"),
+        *[(f"corpus/series_{file}.py", f"'{name}'") for file in ("guess", "tables")
+          for name in ("pyarrow.parquet", "pyarrow")],
+        ("corpus/rows.py", "'pyarrow.parquet'"), ("corpus/parquet.py", "'pyarrow.parquet'"),
+        ("corpus/parquet.py", "'pyarrow.compute'"), ("corpus/hub.py", "'datasets'"), ("corpus/hub.py", "name"),
+    }  # fmt: skip
+
+
+def test_random_is_not_the_worlds() -> None:
+    """The ways to spoil draw from generators that are handed to them."""
+    state = random.getstate()
+    next(strange.inputs(READERS["series"], 1))
+    assert random.getstate() == state
+
+
+def test_errors_are_the_family() -> None:
+    assert issubclass(ModelError, UserError) and issubclass(DataError, UserError)

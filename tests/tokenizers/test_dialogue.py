@@ -1,0 +1,267 @@
+"""The codec of dialogue: whatever people say, none of it can pass for a speaker, and all of it comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from seqgen import tokenizers
+from seqgen.config import TOKENIZER_NAMES
+from seqgen.errors import ModelError
+from seqgen.tokenizers import END_OF_DOCUMENT
+from seqgen.tokenizers.characters import ByteCodec, CharCodec
+from seqgen.tokenizers.dialogue import MAX_SPEAKERS, DialogueCodec, count_speakers
+from tests.helpers.running import prose
+
+QUICK = settings(max_examples=40)
+
+# What people say, and what would forge a speaker if codecs were careless.
+SAID = [
+    b"A: ", b"\nB: ", b"\n", b"\0", b"\1\2", b" ", b"</s>", b"<s>", b"<unk>", b"<0x00>", b"__eou__", b"\xff\xfe",
+    b"\xe4\xb8", b"\xed\xa0\x80", "月落烏啼霜滿天".encode(), "👩\u200d👧".encode(), "\u2581a".encode(), b"the quay",
+]  # fmt: skip
+WORDS = st.binary(max_size=80) | st.lists(st.sampled_from(SAID) | st.binary(max_size=4), max_size=8).map(b"".join)
+TURNS = st.lists(st.tuples(st.integers(0, 30), WORDS), max_size=6)
+
+FITTED_ON = [prose(200).encode(), END_OF_DOCUMENT, "月落烏啼霜滿天，江楓漁火對愁眠。\n".encode() * 3, b"caf\xe9\xe9\n"]
+
+
+@pytest.fixture(params=TOKENIZER_NAMES, scope="module")
+def codec(request: pytest.FixtureRequest) -> DialogueCodec:
+    """One over each tokenizer of text, with three speakers."""
+    return DialogueCodec(tokenizers.fit(request.param, FITTED_ON), 3)
+
+
+def words_in(codec: DialogueCodec, ids: Iterable[int]) -> bytes:
+    """What the ids of words spell, without any transcript."""
+    return tokenizers.decode(codec.text, [int(token) - codec.speakers for token in ids])
+
+
+def apart(codec: DialogueCodec, ids: Iterable[int]) -> list[tuple[int, bytes]]:
+    """A conversation's ids as (speaker, words): what a reader of ids sees."""
+    turns: list[tuple[int, list[int]]] = []
+    for token in map(int, ids):
+        if token < codec.speakers:
+            turns.append((token, []))
+        else:
+            turns[-1][1].append(token)
+    return [(speaker, words_in(codec, spelt)) for speaker, spelt in turns]
+
+
+# ---- There and back ----
+
+
+@QUICK
+@given(words=WORDS)
+@example(words=b"")
+@example(words=bytes(range(256)))
+@example(words=b"".join(SAID))
+def test_words_come_back_and_forge_nothing(codec: DialogueCodec, words: bytes) -> None:
+    ids = codec.encode(words)
+    assert ids.dtype == np.int32
+    assert ids.ndim == 1
+    assert ((ids >= codec.speakers) & (ids < codec.vocab_size)).all()
+    assert codec.end not in ids
+    control = [token for token, piece in enumerate(codec.pieces()) if piece is None]
+    assert not np.isin(ids, control).any()
+    assert words_in(codec, ids) == words
+    assert tokenizers.decode(codec, ids) == words
+
+
+@QUICK
+@given(turns=TURNS)
+@example(turns=[])
+@example(turns=[(0, b""), (1, b""), (0, b"")])
+@example(turns=[(0, b"\xe4\xb8"), (1, b"\xad")])
+def test_a_conversation_has_exactly_its_speakers_in_turn(codec: DialogueCodec, turns: list[tuple[int, bytes]]) -> None:
+    ids = codec.conversation(turns)
+    assert ids.dtype == np.int32
+    assert codec.end not in ids
+    wanted = [(min(speaker, codec.speakers - 1), words) for speaker, words in turns]
+    assert apart(codec, ids) == wanted
+    assert np.array_equal(ids, np.concatenate([ids[:0], *(codec.turn(*turn) for turn in turns)]))
+
+
+def test_a_turn_is_its_speaker_and_then_its_words(codec: DialogueCodec) -> None:
+    ids = codec.turn(1, b"the old lamp")
+    assert ids[0] == 1
+    assert np.array_equal(ids[1:], codec.encode(b"the old lamp"))
+    assert np.array_equal(codec.encode(b"the old lamp"), codec.text.encode(b"the old lamp") + 3)
+
+
+def test_speakers_beyond_the_last_are_taken_for_the_last(codec: DialogueCodec) -> None:
+    assert [int(codec.turn(speaker, b"x")[0]) for speaker in (0, 1, 2, 3, 25, 1000)] == [0, 1, 2, 2, 2, 2]
+
+
+def test_splitting_is_the_text_tokenizers(codec: DialogueCodec) -> None:
+    data = prose(20).encode() + b"caf\xc3"
+    assert codec.split(data) == codec.text.split(data)
+    ids = np.concatenate(list(tokenizers.encode_stream(codec, [data[:100], data[100:]])))
+    assert words_in(codec, ids) == data
+
+
+# ---- The layout ----
+
+
+def test_speakers_come_first_and_end_moves_up(codec: DialogueCodec) -> None:
+    pieces = codec.pieces()
+    assert len(pieces) == codec.vocab_size == codec.text.vocab_size + 3
+    assert pieces[:3] == [None] * 3
+    assert pieces[3:] == codec.text.pieces()
+    assert pieces[codec.end] is None
+    assert codec.end == codec.text.end + 3
+    assert codec.seen() == codec.text.seen() + 3
+
+
+def test_golden_ids() -> None:
+    codec = DialogueCodec(ByteCodec())
+    assert (codec.speakers, codec.vocab_size, codec.end) == (2, 259, 258)
+    assert codec.conversation([(0, b"Hi"), (1, b"\0\xff")]).tolist() == [0, 74, 107, 1, 2, 257]
+    assert codec.conversation([]).tolist() == []
+
+
+@pytest.mark.parametrize("speakers", [2, 3, MAX_SPEAKERS])
+def test_as_many_speakers_as_letters(speakers: int) -> None:
+    assert DialogueCodec(ByteCodec(), speakers).vocab_size == 257 + speakers
+
+
+@pytest.mark.parametrize("speakers", [-1, 0, 1, MAX_SPEAKERS + 1])
+def test_too_few_or_too_many_speakers(speakers: int) -> None:
+    with pytest.raises(ModelError, match="2 to 26 speakers"):
+        DialogueCodec(ByteCodec(), speakers)
+
+
+@pytest.mark.parametrize(
+    ("turns", "speakers"),
+    [([], 2), ([[]], 2), ([[0]], 2), ([[0, 1, 0]], 2), ([[0, 1], [0, 2, 1]], 3), ([[0, 25]], 26), ([[0, 70]], 26)],
+)
+def test_how_many_speakers_conversations_need(turns: list[list[int]], speakers: int) -> None:
+    assert count_speakers(turns) == speakers
+
+
+# ---- Transcripts ----
+
+
+def test_a_transcript_has_a_line_a_turn(codec: DialogueCodec) -> None:
+    ids = codec.conversation([(0, b"Good morning."), (1, b"Morning!\nSit down."), (2, "茶？".encode()), (9, b"")])
+    assert tokenizers.decode(codec, ids) == "A: Good morning.\nB: Morning!\nSit down.\nC: 茶？\nC: ".encode()
+
+
+def test_a_turn_may_end_within_a_character() -> None:
+    """What is left of it belongs to that turn, not to the next."""
+    codec = DialogueCodec(ByteCodec())
+    assert tokenizers.decode(codec, codec.conversation([(0, b"\xe4\xb8"), (1, b"\xad")])) == b"A: \xe4\xb8\nB: \xad"
+    decoder = codec.decoder()
+    pushed = [decoder.push(token) for token in codec.conversation([(0, b"\xe4\xb8"), (1, "中".encode())]).tolist()]
+    assert pushed == [b"A: ", b"", b"", b"\xe4\xb8\nB: ", b"", b"", "中".encode()]
+    assert decoder.finish() == b""
+
+
+def test_words_before_any_speaker_are_a_line_of_their_own(codec: DialogueCodec) -> None:
+    ids = [*codec.encode(b"so be it"), *codec.turn(0, b"yes")]
+    assert tokenizers.decode(codec, ids) == b"so be it\nA: yes"
+
+
+def test_end_is_silent(codec: DialogueCodec) -> None:
+    assert tokenizers.decode(codec, [*codec.turn(0, b"bye"), codec.end]) == b"A: bye"
+
+
+def test_speakers_are_letters() -> None:
+    codec = DialogueCodec(ByteCodec(), MAX_SPEAKERS)
+    spelt = tokenizers.decode(codec, range(MAX_SPEAKERS)).decode()
+    assert spelt == "\n".join(f"{letter}: " for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+# ---- In a model folder ----
+
+
+def test_there_and_back_through_a_model_folder(codec: DialogueCodec) -> None:
+    again = tokenizers.parse(tokenizers.dump(codec))
+    assert isinstance(again, DialogueCodec)
+    assert type(again.text) is type(codec.text)
+    assert (again.speakers, again.vocab_size, again.end, again.seen()) == (
+        codec.speakers, codec.vocab_size, codec.end, codec.seen(),
+    )  # fmt: skip
+    assert again.pieces() == codec.pieces()
+    assert tokenizers.dump(again) == tokenizers.dump(codec)
+    turns = [(0, prose(5).encode()), (2, b"".join(SAID))]
+    assert np.array_equal(again.conversation(turns), codec.conversation(turns))
+    straight = DialogueCodec.from_dict(codec.to_dict(), codec.files())
+    assert straight.to_dict() == codec.to_dict()
+
+
+def test_golden_tokenizer_json() -> None:
+    files = tokenizers.dump(DialogueCodec(ByteCodec(), 4))
+    assert files == {"tokenizer.json": b'{"kind":"dialogue","speakers":4,"text":{"kind":"byte"}}\n'}
+
+
+BYTE = {"kind": "byte"}
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {},
+        {"speakers": 2},
+        {"text": BYTE},
+        {"speakers": 2, "text": None},
+        {"speakers": 2, "text": "byte"},
+        {"speakers": 2, "text": [BYTE]},
+        {"speakers": 2, "text": {}},
+        {"speakers": 2, "text": {"kind": 7}},
+        {"speakers": 2, "text": {"kind": "nothing"}},
+        {"speakers": 2, "text": {"kind": "dialogue", "speakers": 2, "text": BYTE}},
+        {"speakers": 2, "text": {"kind": "char"}},
+        {"speakers": 2, "text": {"kind": "char", "seen": 1, "pieces": [1, 2]}},
+        {"speakers": 2, "text": {"kind": "subword", "model": "tokenizer.model", "vocab_size": 300}},
+        {"speakers": None, "text": BYTE},
+        {"speakers": True, "text": BYTE},
+        {"speakers": 2.0, "text": BYTE},
+        {"speakers": "2", "text": BYTE},
+        {"speakers": 1, "text": BYTE},
+        {"speakers": 27, "text": BYTE},
+        {"speakers": -(1 << 70), "text": BYTE},
+    ],
+    ids=lambda damaged: json.dumps(damaged)[:60],
+)
+def test_a_damaged_tokenizer_json_is_a_model_error(damaged: dict[str, Any]) -> None:
+    with pytest.raises(ModelError):
+        tokenizers.parse({"tokenizer.json": json.dumps({"kind": "dialogue", **damaged}).encode()})
+
+
+def test_a_damaged_subword_model_is_a_model_error() -> None:
+    codec = DialogueCodec(tokenizers.fit("subword", FITTED_ON))
+    files = tokenizers.dump(codec)
+    for model in (b"", files["tokenizer.model"][:100]):
+        with pytest.raises(ModelError):
+            tokenizers.parse({**files, "tokenizer.model": model})
+
+
+# ---- More to learn ----
+
+
+def test_extending_keeps_every_id(codec: DialogueCodec) -> None:
+    more = codec.extend([b"\xd0\xb6\xd0\xb6\xd0\xb6 ", END_OF_DOCUMENT, "щщщ".encode()])
+    assert isinstance(more, DialogueCodec)
+    assert (more.speakers, more.text.end) == (codec.speakers, codec.text.end)
+    assert more.end == codec.end
+    assert more.pieces()[: codec.vocab_size] == codec.pieces()
+    turns = [(0, prose(5).encode()), (1, "月落烏啼".encode())]
+    assert np.array_equal(more.conversation(turns), codec.conversation(turns))
+    strange = "жщ".encode()
+    assert words_in(more, more.encode(strange)) == strange
+    if isinstance(codec.text, CharCodec):
+        assert more.vocab_size == codec.vocab_size + 2
+        assert len(more.encode(strange)) == 2
+
+
+def test_extending_reads_the_stream_to_its_end(codec: DialogueCodec) -> None:
+    stream = iter([b"a", b"b"])
+    codec.extend(stream)
+    assert next(stream, None) is None
