@@ -90,7 +90,7 @@ def forecasts(
         stretch: list[Floats | None] = [None] * len(origins)
         if bands:
             learnt = scaler.learnt_rows(series)
-            stretch = list(recent_factors(model.forecaster, scaler.prepare(series), np.array(origins), learnt))
+            stretch = list(recent_factors(model.forecaster, scaler.transform(series), np.array(origins), learnt))
         for origin, factors in zip(origins, stretch, strict=True):
             yield _one(model, series, origin, horizon, bands, factors)
 
@@ -138,7 +138,7 @@ def _one(
     rows = len(series.values)
     # Whole stretches: what the calendar says of the rows after the last wanted one tells on those before it.
     whole = -(-horizon // config.horizon) * config.horizon
-    prepared = scaler.prepare(series, max(0, origin + whole - rows), max(0, origin + horizon - rows))
+    prepared = scaler.transform(series, max(0, origin + whole - rows), max(0, origin + horizon - rows))
     outputs = predict_horizon(model.forecaster, prepared, origin, horizon, factors)
     measures = scaler.stats_of(series)
     columns = len(scaler.targets)
@@ -150,12 +150,12 @@ def _one(
         origin,
         scaler.targets,
         row_labels(series, origin, origin + horizon),
-        scaler.restore(outputs[:, :, 0], measures),
+        scaler.inverse_transform(outputs[:, :, 0], measures),
         tuple(
             PredictionInterval(
                 level,
-                scaler.restore(quantile(outputs, config.levels, round(50 - level / 2, 6)), measures),
-                scaler.restore(quantile(outputs, config.levels, round(50 + level / 2, 6)), measures),
+                scaler.inverse_transform(quantile(outputs, config.levels, round(50 - level / 2, 6)), measures),
+                scaler.inverse_transform(quantile(outputs, config.levels, round(50 + level / 2, 6)), measures),
             )
             for level in bands
         ),

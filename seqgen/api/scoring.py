@@ -121,7 +121,8 @@ def score_conversations(
     model: Model, documents: Sequence[Document], per_token: bool, part: Shard = SINGLE_SHARD
 ) -> Iterator[Score]:
     """Each conversation in files of them, or those that are in a part of all."""
-    from seqgen.corpus.conversations.read import ConversationReport, iter_conversations
+    from seqgen.corpus.conversations.read import iter_conversations
+    from seqgen.corpus.conversations.report import ConversationReport
 
     codec, pieces = model.dialogue_codec(), TokenSpeller(model)
     own = (

@@ -15,7 +15,7 @@ from seqgen import tokenizers
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import AnyClassifierConfig, ClassifierConfig, GenerativeConfig, TrainOptions
 from seqgen.corpus.ids import id_dtype
-from seqgen.corpus.labelled.read import Example, LabelledOptions, LabelledTexts, collect_examples, read_examples, split
+from seqgen.corpus.labelled.read import Example, LabelledOptions, LabelledTexts, collect_examples, read_examples, stratified_split
 from seqgen.corpus.sources import Document
 from seqgen.corpus.spill import SpillArray, SpillList
 from seqgen.errors import DataError, ModelError
@@ -183,7 +183,7 @@ class ClassificationTask:
                 strange = ", ".join(sorted(set(held.labels) - set(train.labels))[:3])
                 raise DataError(f"--valid has labels that the texts to train on have not: {strange}")
         else:
-            train, held = split(found, options.val_fraction, options.seed)
+            train, held = stratified_split(found, options.val_fraction, options.seed)
         texts, held_texts = _prepared(train, preparer), _prepared(held, preparer)
         preparation.report("learning the vocabulary")
         codec = _fit(preparation, texts, train.labels)
@@ -208,7 +208,7 @@ class ClassificationTask:
         return ClassificationData(
             codec,
             train.labels,
-            train.multi,
+            train.multi_label,
             texts,
             held_texts,
             ids,

@@ -14,7 +14,8 @@ from seqgen import tokenizers
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import NetworkConfig, TrainOptions
 from seqgen.corpus import ids, split
-from seqgen.corpus.conversations.read import Conversation, ConversationReport, Turn, iter_conversations
+from seqgen.corpus.conversations.read import Conversation, Turn, iter_conversations
+from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.corpus.conversations.store import ConversationStore, ConversationSubset
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
@@ -107,8 +108,8 @@ def _read(documents: list[Document], preparation: Preparation, told: _Told) -> C
         store.append(conversation)
         preparation.progress(min(store.size, of), of)  # near enough: markup is not counted
     if reading.damaged_lines and preparation.options.strict:
-        raise DataError(f"{reading.sentence()}; without --strict they would be passed over")
-    told(reading.sentence(), bool(reading.damaged_lines))
+        raise DataError(f"{reading.summary()}; without --strict they would be passed over")
+    told(reading.summary(), bool(reading.damaged_lines))
     return store
 
 

@@ -102,8 +102,8 @@ class ForecastingTask:
     def prepare(self, preparation: Preparation) -> ForecastingData:
         options, known = preparation.options, _scaler_kept(preparation)
         wanted = series_options(options) if known is None else series_options_of(known)
-        series = reading.read(preparation.documents, wanted, preparation.warn)
-        valid = reading.read(preparation.valid, wanted, preparation.warn) if preparation.valid else []
+        series = reading.read_series(preparation.documents, wanted, preparation.warn)
+        valid = reading.read_series(preparation.valid, wanted, preparation.warn) if preparation.valid else []
         season = reading.season(series[0]) if known is None else known.season
         fraction = 0.0 if valid else options.val_fraction
         longest = max(len(one.values) for one in series)
@@ -116,7 +116,7 @@ class ForecastingTask:
             new = _learnt(series, parts)
             both = {name: max(last, known.learnt.get(name, last)) for name, last in new.items()}
             scaler = replace(known, learnt={**known.learnt, **both})
-        learnt = [scaler.prepare(one) for one in series]
+        learnt = [scaler.transform(one) for one in series]
         train = Windows(learnt, [each.range("train") for each in parts], shape.look_back, shape.horizon)
         if not len(train):
             raise DataError(
@@ -177,7 +177,7 @@ def series_options_of(scaler: Scaler) -> SeriesOptions:
 
 def read_series(scaler: Scaler, documents: list[Document], warn: Callable[[str], None]) -> list[Series]:
     """The series of some documents, as a model learnt to read them."""
-    return reading.read(documents, series_options_of(scaler), warn)
+    return reading.read_series(documents, series_options_of(scaler), warn)
 
 
 def fit(
@@ -186,7 +186,7 @@ def fit(
     """How a model is to read such series, from the rows to learn from."""
     first = series[0]
     wanted = series_options(options)
-    targets = first.columns[: first.targets]
+    targets = first.columns[: first.target_count]
     if options.log_returns:
         for one in series:
             check_positive(one, len(targets))
@@ -281,7 +281,7 @@ def _held_out(
 ) -> tuple[Windows | None, int]:
     """The windows to choose by, and how many rows they forecast; None where there is none."""
     if valid:
-        prepared = [scaler.prepare(one) for one in valid]
+        prepared = [scaler.transform(one) for one in valid]
         ranges = [(0, len(one)) for one in prepared]
     else:
         prepared = list(learnt)

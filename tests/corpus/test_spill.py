@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from seqgen.corpus import spill as pile
 from seqgen.corpus.conversations.read import Conversation, Turn
 from seqgen.corpus.conversations.store import ConversationStore
-from seqgen.corpus.labelled.texts import Example, collect_examples, split
+from seqgen.corpus.labelled.texts import Example, collect_examples, stratified_split
 from seqgen.corpus.spill import SpillArray, SpillList
 from seqgen.errors import UserError
 
@@ -127,7 +127,7 @@ def test_labelled_texts_are_parted_whole(rows: list[tuple[str, set[str]]], fract
     assert (texts.duplicates, texts.conflicts) == (same, other)
     assert sum("repeated" in sentence for sentence in said) == (same > 0) + (other > 0)
     assert texts.targets().sum() == len(texts.label_ids) == texts.counts().sum()
-    sides = split(texts, fraction, seed)
+    sides = stratified_split(texts, fraction, seed)
     assert not set(sides[0].strings()) & set(sides[1].strings())
     found = [(side.text(n).decode(), side.label_set(n)) for side in sides for n in range(len(side))]
     wanted = [(texts.text(n).decode(), texts.label_set(n)) for n in range(len(texts))]

@@ -159,14 +159,14 @@ def _put(place: Path, data: bytes, name: str) -> Path:
 
 def _conversations(place: Path, data: bytes, name: str) -> None:
     conversations.looks_like_dialogue(_put(place, data, name))
-    conversations.read(_document(place, data, name))
+    conversations.read_conversations(_document(place, data, name))
 
 
 def _series(place: Path, data: bytes, name: str) -> None:
     from seqgen.corpus.series.guess import looks_like_series
 
     looks_like_series(_put(place, data, name))
-    series.read(_document(place, data, name), series.SeriesOptions(), lambda _: None)
+    series.read_series(_document(place, data, name), series.SeriesOptions(), lambda _: None)
 
 
 def _catalogue(place: Path, data: bytes, name: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqgen.api.classifying import classifier_config, make_classifier, text_batches
-from seqgen.corpus.labelled.read import LabelledOptions, LabelledTexts, collect_examples, read_examples, split
+from seqgen.corpus.labelled.read import LabelledOptions, LabelledTexts, collect_examples, read_examples, stratified_split
 from seqgen.errors import DataError
 from seqgen.evaluation import classification as measuring
 from seqgen.evaluation.baselines import tfidf as linear_rival
@@ -33,7 +33,7 @@ def evaluate(asked: EvaluationContext) -> dict[str, Any]:
     rows = [work(batch) for batch in text_batches(texts.text(number) for number in range(len(texts)))]
     shares = np.zeros(targets.shape)
     shares[:, : len(config.labels)] = np.concatenate(rows)
-    multi = config.multi or texts.multi
+    multi = config.multi or texts.multi_label
     metrics = measuring.measures(shares, targets, labels, multi)
     baselines: dict[str, Any] = {}
     if asked.baselines:
@@ -96,7 +96,7 @@ def _rivals(
     train = collect_examples(read_examples(documents, layout, lambda _: None), lambda _: None)
     options = asked.model.checkpoint.options
     if not data.get("valid_sources"):
-        train, _ = split(train, options.val_fraction, options.seed)
+        train, _ = stratified_split(train, options.val_fraction, options.seed)
     if set(train.labels) <= set(labels):
         words = [train.text(number).decode("utf-8", "replace") for number in range(len(train))]
         unseen = [texts.text(number).decode("utf-8", "replace") for number in range(len(texts))]

@@ -8,7 +8,7 @@ import torch
 
 from seqgen.api.evaluate.text import EvaluationContext, training_documents
 from seqgen.config import ReplyOptions, SampleOptions
-from seqgen.corpus.conversations.read import Conversation, read
+from seqgen.corpus.conversations.read import Conversation, read_conversations
 from seqgen.errors import DataError
 from seqgen.evaluation.dialogue import (
     DialogueScorer,
@@ -31,9 +31,9 @@ from seqgen.training import device
 def evaluate(asked: EvaluationContext) -> dict[str, Any]:
     """See `evaluation.EVALUATORS`."""
     codec = dialogue_codec(asked.model.codec)
-    found, reading = read(asked.documents, warn=asked.warn if len(asked.documents) > 1 else None)
+    found, reading = read_conversations(asked.documents, warn=asked.warn if len(asked.documents) > 1 else None)
     if reading.damaged_lines:
-        asked.warn(reading.sentence())
+        asked.warn(reading.summary())
     conversations = [speaker_turns(conversation) for conversation in found]
     if not conversations:
         raise DataError(f"{asked.documents[0].name!r} holds no conversation")
@@ -63,7 +63,7 @@ def evaluate(asked: EvaluationContext) -> dict[str, Any]:
     if asked.baselines and to_rank:
         asked.report("asking the rivals")
         documents = training_documents(asked)
-        learnt = [speaker_turns(each) for each in read(documents)[0]] if documents else conversations
+        learnt = [speaker_turns(each) for each in read_conversations(documents)[0]] if documents else conversations
         rival = TfidfRetrieval(words for turns in learnt for _, words in turns)
         baselines = {
             "random": {"hits_at_1_of_10": 0.1},

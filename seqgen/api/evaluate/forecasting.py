@@ -59,7 +59,7 @@ def evaluate(asked: EvaluationContext) -> dict[str, Any]:
     scaler, config = model.checkpoint.scaler, forecaster_config(model)
     series = read_series(scaler, asked.documents, asked.warn)
     part, parts = _part(model, asked.documents, series)
-    prepared = [scaler.prepare(one) for one in series]
+    prepared = [scaler.transform(one) for one in series]
     ranges = [(0, len(one)) if part == "all" else each.range(part) for one, each in zip(prepared, parts, strict=True)]
     windows = Windows(prepared, ranges, config.look_back, config.horizon)
     require_windows(windows, "what is evaluated", max(len(one) for one in prepared))
@@ -114,7 +114,7 @@ def _learnt(
         if documents is None:
             return None
         tables = read_series(scaler, documents, lambda _: None)
-        series, cuts = [scaler.prepare(one) for one in tables], _part(asked.model, documents, tables)[1]
+        series, cuts = [scaler.transform(one) for one in tables], _part(asked.model, documents, tables)[1]
     train = Windows(series, [each.range("train") for each in cuts], config.look_back, config.horizon)
     held_out = Windows(series, [each.range("valid") for each in cuts], config.look_back, config.horizon)
     return _Learnt(train, held_out) if len(train) else None
@@ -163,7 +163,7 @@ def _count(
             def own(values: Floats, batch: int = len(origins), number: int = number) -> np.ndarray:
                 """(windows · columns, horizon, …) → (windows, columns, horizon, …) in the columns' own units."""
                 shaped = values.reshape(batch, columns, config.horizon, -1).transpose(0, 3, 1, 2)
-                return scaler.restore(shaped, measures[number]).transpose(0, 2, 3, 1)
+                return scaler.inverse_transform(shaped, measures[number]).transpose(0, 2, 3, 1)
 
             truth = own(sample.future)[..., 0]
             observed = sample.observed.reshape(len(origins), columns, config.horizon)

@@ -19,7 +19,7 @@ _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", r
 _ESCAPED = dict(zip('0abtnvfre "/\\N_LP\t', '\0\a\b\t\n\v\f\r\x1b "/\\\x85\xa0\u2028\u2029\t', strict=True))
 
 
-def conversations(lines: Iterable[str], damaged: Callable[[int, str], None]) -> Iterator[list[str]]:
+def parse_conversations(lines: Iterable[str], damaged: Callable[[int, str], None]) -> Iterator[list[str]]:
     """The turns of each conversation, in order.
 
     Args:

@@ -11,17 +11,8 @@ import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
-from seqgen.corpus.conversations import (
-    chatterbot as conversation_yaml,
-)
-from seqgen.corpus.conversations import (
-    json_files as conversation_json,
-)
-from seqgen.corpus.conversations import (
-    tables as conversation_tables,
-)
+from seqgen.corpus.conversations import chatterbot, json_files, tables
 from seqgen.corpus.conversations.lines import (
     SYSTEM_SPEAKER,
     FileHead,
@@ -31,9 +22,7 @@ from seqgen.corpus.conversations.lines import (
     at_least,
     speakers_by_name,
 )
-
-if TYPE_CHECKING:
-    from seqgen.corpus.conversations.read import ConversationReport
+from seqgen.corpus.conversations.report import ConversationReport
 
 # Transcripts.
 
@@ -136,7 +125,7 @@ def parse_yaml(text: TextDocument, reading: ConversationReport) -> Iterator[Utte
     - - Shall we go?
       - In a minute.
     """
-    for turns in conversation_yaml.conversations(text.lines(), partial(reading.add_damage, text.name)):
+    for turns in chatterbot.parse_conversations(text.lines(), partial(reading.add_damage, text.name)):
         yield alternate_speakers(turns)
 
 
@@ -229,7 +218,7 @@ def _ends_in_eou(head: FileHead) -> bool:
 
 # The table.
 
-ConversationParser = Callable[[TextDocument, "ConversationReport"], Iterator[Utterances]]
+ConversationParser = Callable[[TextDocument, ConversationReport], Iterator[Utterances]]
 
 
 @dataclass(frozen=True)
@@ -250,18 +239,12 @@ class ConversationFormat:
 
 
 FORMATS: dict[str, ConversationFormat] = {  # in the order in which they are tried
-    "messages": ConversationFormat(
-        conversation_json.parse_messages, conversation_json.is_messages, conversation_json.is_messages
-    ),
-    "turns": ConversationFormat(conversation_json.turns, conversation_json.is_turns),
+    "messages": ConversationFormat(json_files.parse_messages, json_files.is_messages, json_files.is_messages),
+    "turns": ConversationFormat(json_files.parse_turns, json_files.is_turns),
     "eou": ConversationFormat(parse_eou, _is_eou, _ends_in_eou),
     "yaml": ConversationFormat(parse_yaml, _is_yaml),
     "parlai": ConversationFormat(parse_parlai, _is_parlai, _has_labels),
-    "csv": ConversationFormat(
-        conversation_tables.parse_csv, lambda head: conversation_tables.is_conversation_table(head, ",")
-    ),
-    "tsv": ConversationFormat(
-        conversation_tables.parse_tsv, lambda head: conversation_tables.is_conversation_table(head, "\t")
-    ),
+    "csv": ConversationFormat(tables.parse_csv, lambda head: tables.is_conversation_table(head, ",")),
+    "tsv": ConversationFormat(tables.parse_tsv, lambda head: tables.is_conversation_table(head, "\t")),
     "transcript": ConversationFormat(parse_transcript, _is_transcript),
 }

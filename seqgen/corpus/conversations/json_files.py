@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from seqgen.corpus.conversations.lines import (
     FileHead,
@@ -16,10 +16,8 @@ from seqgen.corpus.conversations.lines import (
     speakers_by_name,
     speakers_by_role,
 )
+from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.untrusted import parse_json
-
-if TYPE_CHECKING:
-    from seqgen.corpus.conversations.read import ConversationReport
 
 _LISTS = ("messages", "conversations", "conversation", "dialog", "dialogue", "turns", "utterances")
 _ROLES = ("role", "from")
@@ -58,7 +56,7 @@ def parse_messages(text: TextDocument, reading: ConversationReport) -> Iterator[
             yield spoken
 
 
-def turns(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
+def parse_turns(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
     """Lists of turns, one a line, bare or as `dialog`, `dialogue`, `turns`, `utterances`; with speakers or by turns.
 
     ["Shall we go?", "In a minute."]

@@ -10,13 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
+from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.corpus.sources import Document
 from seqgen.streams import COMPRESSED_SUFFIXES
-
-if TYPE_CHECKING:
-    from seqgen.corpus.conversations.read import ConversationReport
 
 Utterances = list[tuple[int, str]]  # (speaker, words) in order
 SYSTEM_SPEAKER = -1  # the speaker of what nobody says: instructions, personas

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from seqgen.corpus.conversations.lines import (
     ASSISTANT_ROLES,
@@ -15,9 +14,7 @@ from seqgen.corpus.conversations.lines import (
     alternate_speakers,
     at_least,
 )
-
-if TYPE_CHECKING:
-    from seqgen.corpus.conversations.read import ConversationReport
+from seqgen.corpus.conversations.report import ConversationReport
 
 _QUESTIONS = ("context", "question", "input", "prompt", "text", "utterance", "post", "问", "问题", "q")
 _REPLIES = ("reply", "response", "answer", "output", "答", "回答", "回复", "a")

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgen.corpus.labelled.columns import LABEL_COLUMN_NAMES, TEXT_COLUMN_NAMES, LabelledOptions, choose_columns
-from seqgen.corpus.labelled.texts import Example, LabelledTexts, collect_examples, split
+from seqgen.corpus.labelled.texts import Example, LabelledTexts, collect_examples, stratified_split
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError
 from seqgen.streams import COMPRESSED_SUFFIXES, open_input
@@ -37,7 +37,7 @@ __all__ = [
     "read_examples",
     "collect_examples",
     "looks_like_labelled_texts",
-    "split",
+    "stratified_split",
 ]
 
 _HEAD = 1 << 16  # bytes looked at to tell what a file is

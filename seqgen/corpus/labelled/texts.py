@@ -31,14 +31,14 @@ class Example:
 @dataclass(frozen=True)
 class LabelledTexts:
     """Text i is `spill[indices[i]]`, in UTF-8; its labels are those numbered
-    `label_ids[label_offsets[i]:label_offsets[i + 1]]`. `multi`: whether some text has not exactly one."""
+    `label_ids[label_offsets[i]:label_offsets[i + 1]]`. `multi_label`: whether some text has not exactly one."""
 
     spill: SpillList
     indices: Ints
     label_ids: npt.NDArray[np.int32]
     label_offsets: Ints
     labels: tuple[str, ...]
-    multi: bool
+    multi_label: bool
     duplicates: int = 0
     conflicts: int = 0
 
@@ -74,7 +74,7 @@ class LabelledTexts:
         sizes = np.diff(self.label_offsets)[chosen]
         label_ids = self.label_ids[_ranges(self.label_offsets[chosen], sizes)]
         return LabelledTexts(
-            self.spill, self.indices[chosen], label_ids, _offsets(sizes), self.labels, self.multi, self.duplicates,
+            self.spill, self.indices[chosen], label_ids, _offsets(sizes), self.labels, self.multi_label, self.duplicates,
             self.conflicts,
         )  # fmt: skip
 
@@ -159,7 +159,7 @@ def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
         return tuple(sorted(found))
 
 
-def split(texts: LabelledTexts, fraction: float, seed: int) -> tuple[LabelledTexts, LabelledTexts]:
+def stratified_split(texts: LabelledTexts, fraction: float, seed: int) -> tuple[LabelledTexts, LabelledTexts]:
     """Holds out `fraction` of the texts of each label (or set of labels), by chance.
 
     Equal texts fall on the same side, and a class of one text stays with those to train on.

@@ -31,7 +31,7 @@ class UnusableSeriesError(DataError):
 class SeriesRows:
     """Some rows of a table. times: microseconds, None for rows without. lines: which rows of the table these are.
 
-    values: shape (rows, columns), NaN where missing; `targets` come first, `future` columns last.
+    values: shape (rows, columns), NaN where missing; the first `target_count` are the targets, `future` columns last.
     """
 
     table: Table
@@ -40,7 +40,7 @@ class SeriesRows:
     times: Integers | None
     values: Values
     columns: tuple[str, ...]
-    targets: int
+    target_count: int
     future: int
 
     def select(self, chosen: npt.NDArray[np.generic]) -> SeriesRows:
@@ -53,7 +53,7 @@ class SeriesRows:
             kept,
             self.values[chosen],
             self.columns,
-            self.targets,
+            self.target_count,
             self.future,
         )
 
@@ -98,7 +98,7 @@ def sort_rows(rows: SeriesRows, report: TableReport) -> SeriesRows:
         report.record("fractions of seconds are rounded", series=rows.name)
         rounded = (rows.times + MICROS_PER_SECOND // 2) // MICROS_PER_SECOND * MICROS_PER_SECOND
         rows = SeriesRows(
-            rows.table, rows.name, rows.lines, rounded, rows.values, rows.columns, rows.targets, rows.future
+            rows.table, rows.name, rows.lines, rounded, rows.values, rows.columns, rows.target_count, rows.future
         )
     assert rows.times is not None
     again = np.flatnonzero(np.diff(rows.times) == 0)
@@ -129,7 +129,7 @@ def build_series(rows: SeriesRows, wanted: Frequency | None, min_rows: int, repo
         DataError: the frequency can't be had.
     """
     times, frequency, values, source, held = _laid(rows, wanted, report)
-    count = rows.targets
+    count = rows.target_count
     known = ~np.isnan(values[:, :count])
     last = int(np.flatnonzero(known.any(axis=1))[-1]) + 1 if known.any() else 0
     dropped = len(values) - last
@@ -248,7 +248,7 @@ def _check_missing(rows: SeriesRows, values: Values) -> None:
     share = np.isnan(values).mean(axis=0)
     for place, name in enumerate(rows.columns):
         if share[place] > MAX_MISSING_FRACTION:
-            kind = "target" if place < rows.targets else "covariate"
+            kind = "target" if place < rows.target_count else "covariate"
             raise UnusableSeriesError(
                 f"{rows.display_name}: the {kind} {name!r} has no number in {share[place]:.0%} of the rows; "
                 f"at most {MAX_MISSING_FRACTION:.0%} may be filled in"
@@ -261,7 +261,7 @@ def _after_gap(
     """The row to begin with, behind the last gap in a target that is too long to fill in."""
     most = max(frequency.season, int(MAX_GAP_FRACTION * len(values)), _SMALL_GAP)
     begin, gap = first, first
-    for place in range(rows.targets):
+    for place in range(rows.target_count):
         for start, end in series_grid.true_runs(np.isnan(values[:, place])):
             if start < first or end - start <= most or end == len(values) or end <= begin:
                 continue

@@ -71,7 +71,7 @@ class NumericColumn:
         return float(np.isnan(self.values).mean()) if len(self.values) else 1.0
 
 
-def column(table: Table, name: str, what: str = "column") -> int:
+def column_index(table: Table, name: str, what: str = "column") -> int:
     """The place of a column. Raises `DataError` with the names that there are."""
     if name in table.header:
         return table.header.index(name)
@@ -171,8 +171,8 @@ def find_time_columns(table: Table, wanted: str | None) -> tuple[int, ...]:
         return ()
     if wanted is not None:
         if wanted in table.header or "," not in wanted:
-            return (column(table, wanted, "time column"),)
-        return tuple(column(table, name.strip(), "time column") for name in wanted.split(","))
+            return (column_index(table, wanted, "time column"),)
+        return tuple(column_index(table, name.strip(), "time column") for name in wanted.split(","))
     written = [place for place in range(len(table.header)) if _holds(table, place, looks_like_time, _MOST)]
     if written:
         named = [place for place in written if _plain(table.header[place]) in _TIME_NAMES]
@@ -220,7 +220,7 @@ def _spread(table: Table, places: Sequence[int]) -> dict[str, int]:
     return found
 
 
-def times(table: Table, places: Sequence[int], fits: Callable[[Integers], bool] | None) -> tuple[ParsedTimes, Integers]:
+def read_times(table: Table, places: Sequence[int], fits: Callable[[Integers], bool] | None) -> tuple[ParsedTimes, Integers]:
     """The times of the rows that have one, and which rows these are. Raises `DataError` for what is no time."""
     spread = _spread(table, places) if len(places) > 1 else {}
     if len(spread) == len(places):
@@ -245,14 +245,14 @@ def times(table: Table, places: Sequence[int], fits: Callable[[Integers], bool] 
         if digits.bad >= 0:
             cell = kept[digits.bad]
             raise DataError(
-                f"{table.place(int(rows[digits.bad]))}, column {called!r}: {cell[:40]!r} is no time; "
+                f"{table.location(int(rows[digits.bad]))}, column {called!r}: {cell[:40]!r} is no time; "
                 "write it as 2020-01-31 or 2020-01-31 18:00:00"
             )
         reading = digits
     if reading.unsure:
         example = next(cell for cell in kept if len(set(re.split(r"[-/]", cell)[:2])) == 2)
         raise DataError(
-            f"{table.place(int(rows[kept.index(example)]))}, column {called!r}: {example!r} may be day/month or "
+            f"{table.location(int(rows[kept.index(example)]))}, column {called!r}: {example!r} may be day/month or "
             "month/day, and no row tells; write dates as 2020-01-31"
         )
     return reading, rows
@@ -265,7 +265,7 @@ def _assembled(table: Table, spread: Mapping[str, int]) -> tuple[ParsedTimes, In
         for row, cell in enumerate(table.texts(place)):
             number = parse_number(cell)
             if number is None or number != number or number != int(number):
-                raise DataError(f"{table.place(row)}, column {table.header[place]!r}: {cell[:40]!r} is no whole number")
+                raise DataError(f"{table.location(row)}, column {table.header[place]!r}: {cell[:40]!r} is no whole number")
             cells.append(format_number(number))
         fields[letter] = tuple(cells)
     found = epoch_microseconds(fields, len(table), "")
@@ -273,7 +273,7 @@ def _assembled(table: Table, spread: Mapping[str, int]) -> tuple[ParsedTimes, In
     if len(unknown):
         row = int(unknown[0])
         raise DataError(
-            f"{table.place(row)}: there is no time {' '.join(str(cells[row]) for cells in fields.values())}"
+            f"{table.location(row)}: there is no time {' '.join(str(cells[row]) for cells in fields.values())}"
         )
     dates = not (found % (86400 * MICROS_PER_SECOND)).any()
     return ParsedTimes(found, ISO_DATE if dates else ISO), np.arange(len(table), dtype=np.int64)

@@ -49,11 +49,6 @@ class Frequency:
         return self.unit if self.count == 1 else f"{self.count} {self.unit}s"
 
     @property
-    def code(self) -> str:
-        """As pandas abbreviates it: `h`, `15min`, `B`; '' for rows without times."""
-        return f"{'' if self.count == 1 else self.count}{_CODES[self.unit]}"
-
-    @property
     def months(self) -> int:
         """Months from one row to the next; 0 where they are not counted in months."""
         return _MONTHS.get(self.unit, 0) * self.count

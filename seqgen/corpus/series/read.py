@@ -43,13 +43,13 @@ import numpy.typing as npt
 from seqgen.corpus.series.build import MAX_MISSING_FRACTION, SeriesRows, UnusableSeriesError, build_series, sort_rows
 from seqgen.corpus.series.columns import (
     NumericColumn,
-    column,
+    column_index,
     decimal_marks,
     find_series_column,
     find_time_columns,
     is_row_counter,
     parse_numeric_column,
-    times,
+    read_times,
 )
 from seqgen.corpus.series.dates import ISO, MICROS_PER_SECOND, Integers
 from seqgen.corpus.series.frequency import Frequency, Times
@@ -60,7 +60,7 @@ from seqgen.corpus.series.tables import Table, open_table
 from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError
 
-__all__ = ["Frequency", "Series", "SeriesOptions", "columns_of", "looks_like_series", "read", "season"]
+__all__ = ["Frequency", "Series", "SeriesOptions", "looks_like_series", "read_series", "season"]
 
 Values = npt.NDArray[np.float64]
 
@@ -98,7 +98,7 @@ class Series:
     future: future covariates of the rows after the last, shape (rows ahead, future covariates).
     time_column: as `SeriesOptions.time_column` takes it, '' for none.
     spell: times as text, as the source writes them.
-    targets: how many of the columns are.
+    target_count: how many of the columns are.
     """
 
     name: str
@@ -110,13 +110,13 @@ class Series:
     future: Values
     time_column: str = ""
     format_times: Callable[[Times], list[str]] = field(default=ISO.format_times, repr=False, compare=False)
-    targets: int = 1
+    target_count: int = 1
 
     def __len__(self) -> int:
         return len(self.values)
 
 
-def read(documents: Sequence[Document], options: SeriesOptions, warn: Warn) -> list[Series]:
+def read_series(documents: Sequence[Document], options: SeriesOptions, warn: Warn) -> list[Series]:
     """Every series of the documents, all with the same columns in the same order, and with the same frequency.
 
     warn: told in a sentence of everything that was not taken as it stands.
@@ -130,7 +130,7 @@ def read(documents: Sequence[Document], options: SeriesOptions, warn: Warn) -> l
         found += _read_one(document, name, options, report)
         report.flush(warn)
         first = found[0]  # what was recognised in the first document holds for the others
-        options = replace(options, targets=first.columns[: first.targets], frequency=first.frequency.name)
+        options = replace(options, targets=first.columns[: first.target_count], frequency=first.frequency.name)
     return found
 
 
@@ -155,13 +155,13 @@ def _read_one(document: Document, name: str, options: SeriesOptions, report: Tab
         raise DataError(f"{table.name} holds no rows below the names of its columns")
     wanted = Frequency.parse(options.frequency) if options.frequency is not None else None
     time = find_time_columns(table, options.time_column)
-    key = None if options.series is None else column(table, options.series, "series column")
+    key = None if options.series is None else column_index(table, options.series, "series column")
     taken = {*time} | ({key} if key is not None else set())
     columns, values = _values(table, options, taken, report)
     rows = np.arange(len(table), dtype=np.int64)
     instants, style = None, ISO
     if time:
-        reading, rows = times(table, time, None if wanted is None else partial(_fits, wanted))
+        reading, rows = read_times(table, time, None if wanted is None else partial(_fits, wanted))
         instants, style = reading.times, reading.style
         if len(rows) < len(table):
             report.record("{count} {row|rows} without a time {is|are} left out", len(table) - len(rows))
@@ -204,8 +204,8 @@ def _values(
     table: Table, options: SeriesOptions, taken: set[int], report: TableReport
 ) -> tuple[tuple[str, ...], Values]:
     """The columns asked for, or every one of numbers; and their numbers, shape (rows, columns)."""
-    given = [column(table, name, "target") for name in options.targets]
-    helpers = [column(table, name, "covariate") for name in (*options.covariates, *options.future_covariates)]
+    given = [column_index(table, name, "target") for name in options.targets]
+    helpers = [column_index(table, name, "covariate") for name in (*options.covariates, *options.future_covariates)]
     found: dict[int, NumericColumn] = {}
     marks = decimal_marks(table)
     for place in (*given, *helpers):
@@ -230,12 +230,12 @@ def _checked(table: Table, place: int, read: NumericColumn, kind: str, report: T
         cell = table.texts(place)[read.bad][:40]
         if read.is_text:
             raise DataError(
-                f"{table.place(read.bad)}: the {kind} {name!r} holds text ({cell!r}), and must hold numbers"
+                f"{table.location(read.bad)}: the {kind} {name!r} holds text ({cell!r}), and must hold numbers"
             )
-        raise DataError(f"{table.place(read.bad)}, column {name!r}: {cell!r} is no number; mend it, or leave it empty")
+        raise DataError(f"{table.location(read.bad)}, column {name!r}: {cell!r} is no number; mend it, or leave it empty")
     infinite = np.flatnonzero(np.isinf(read.values))
     if len(infinite):
-        where = table.place(int(infinite[0]))
+        where = table.location(int(infinite[0]))
         raise DataError(f"{where}, column {name!r}: the number is infinite; mend it, or leave it empty")
     for note in read.notes:
         report.record(note, column=name)
@@ -324,8 +324,3 @@ def _fits(wanted: Frequency, instants: Integers) -> bool:
 def season(series: Series) -> int:
     """Rows in the likeliest cycle that the series holds twice or more; 1 for none."""
     return next((rows for rows in series.frequency.seasons if 2 * rows <= len(series)), 1)
-
-
-def columns_of(document: Document) -> list[str]:
-    """The names of a table's columns. Raises `DataError` for what is no table."""
-    return list(open_table(document, lambda _: None).header)

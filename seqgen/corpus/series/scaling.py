@@ -87,7 +87,7 @@ class Scaler:
             return min(last, len(series))
         return int(np.searchsorted(_seconds(series.times), last, side="right"))
 
-    def prepare(self, series: Series, ahead: int = 0, needed: int = 0) -> ScaledSeries:
+    def transform(self, series: Series, ahead: int = 0, needed: int = 0) -> ScaledSeries:
         """The series in the network's scale, with what is known of `ahead` rows after its last; of future covariates
         only the first `needed` must be given.
 
@@ -108,7 +108,7 @@ class Scaler:
             known.astype(np.float32),
         )
 
-    def restore(self, values: npt.NDArray[Any], measures: Sequence[ColumnStats]) -> Values:
+    def inverse_transform(self, values: npt.NDArray[Any], measures: Sequence[ColumnStats]) -> Values:
         """Scaled targets, shape (…, columns, numbers), in their own units again."""
         centre = np.array([m.centre for m in measures[: len(self.targets)]])[:, None]
         scale = np.array([m.scale for m in measures[: len(self.targets)]])[:, None]

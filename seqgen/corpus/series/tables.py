@@ -51,7 +51,7 @@ class Table:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def place(self, row: int) -> str:
+    def location(self, row: int) -> str:
         """`prices.csv, line 12`."""
         return f"{self.name}, {self.unit} {self.lines[row]:,}"
 

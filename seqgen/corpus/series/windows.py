@@ -113,10 +113,8 @@ class Windows:
         self.look_back, self.horizon = look_back, horizon
         self.columns = series[0].targets.shape[1]
         targets, observed, past, known, origins = [], [], [], [], []
-        self.series_of: Integers
-        owners = []
         offset = 0
-        for number, (one, (first, stop)) in enumerate(zip(series, ranges, strict=True)):
+        for one, (first, stop) in zip(series, ranges, strict=True):
             ahead = max(stop, len(one)) - len(one)
             targets.append(_extended(one.targets, ahead))
             observed.append(_extended(one.observed, ahead))
@@ -124,11 +122,10 @@ class Windows:
             known.append(_extended(one.known, len(one) + ahead - len(one.known))[: len(one) + ahead])
             begin = np.arange(max(first, look_back), stop - horizon + 1, stride, dtype=np.int64)
             origins.append(begin + offset)
-            owners.append(np.full(len(begin), number, dtype=np.int64))
             offset += len(one) + ahead
         self._targets, self._observed = np.concatenate(targets), np.concatenate(observed)
         self._past, self._known = np.concatenate(past), np.concatenate(known)
-        self.origins, self.series_of = np.concatenate(origins), np.concatenate(owners)
+        self.origins = np.concatenate(origins)
 
     def __len__(self) -> int:
         return len(self.origins) * self.columns

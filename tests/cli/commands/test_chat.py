@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 import seqgen
 from seqgen.checkpoint import identity
 from seqgen.config import SampleOptions
-from seqgen.corpus.conversations.read import read
+from seqgen.corpus.conversations.read import read_conversations
 from seqgen.corpus.sources import Spool, checksum_documents, find
 from seqgen.tokenizers import dump, parse
 from seqgen.tokenizers.dialogue import DialogueCodec
@@ -365,7 +365,7 @@ def test_a_conversation_on_a_terminal(terminal: Terminal, run: Run, bot: Path, t
     assert person.leave(b"/quit\n") == 0
     assert b"Traceback" not in terminal.close()
     with Spool() as spool:
-        (conversation,), _ = read(checksum_documents(find([str(tmp_path / "whole.jsonl")], spool)))
+        (conversation,), _ = read_conversations(checksum_documents(find([str(tmp_path / "whole.jsonl")], spool)))
     assert [turn.speaker for turn in conversation.turns] == [0, 1, 0, 1]
     assert conversation.turns[2].text == "hm \u202e é 中"
     done = run("train", tmp_path / "whole.jsonl", "-o", tmp_path / "again", *TINY)

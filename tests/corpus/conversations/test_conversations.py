@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqgen.corpus.conversations import json_files as conversation_json
+from seqgen.corpus.conversations import json_files
 from seqgen.corpus.conversations.formats import FORMATS
 from seqgen.corpus.conversations.read import (
     Conversation,
-    ConversationReport,
     Turn,
     iter_conversations,
     looks_like_dialogue,
-    read,
+    read_conversations,
 )
+from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError
 from tests.helpers.running import prose
@@ -60,7 +60,7 @@ def read_text(
 ) -> tuple[list[Utterances], ConversationReport]:
     path = folder / name
     path.write_bytes(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text)
-    conversations, reading = read([Document(name, path)], format)
+    conversations, reading = read_conversations([Document(name, path)], format)
     assert reading.conversations == len(conversations)
     assert reading.turns == sum(len(conversation.turns) for conversation in conversations)
     return spoken(conversations), reading
@@ -390,8 +390,8 @@ def test_an_array_is_split_alike_wherever_its_pieces_end(values: list[list[str]]
     text = json.dumps([{"turns": value} for value in values], indent=indent or None)
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     pieces = [text[start:stop] for start, stop in itertools.pairwise(places)]
-    found = list(conversation_json._split(pieces))
-    assert found == list(conversation_json._split([text]))
+    found = list(json_files._split(pieces))
+    assert found == list(json_files._split([text]))
     assert [json.loads(source)["turns"] for _, source in found] == values
     for line, source in found:
         assert text.splitlines()[line - 1].strip().startswith(source.splitlines()[0][:1]) or not indent
@@ -410,7 +410,7 @@ def test_any_bytes_are_read_or_refused(name: str, data: list[bytes], scratch: Pa
         except DataError as error:
             assert "\n" not in str(error)
         else:
-            assert "\n" not in reading.sentence()
+            assert "\n" not in reading.summary()
         looks_like_dialogue(text)
 
 
@@ -447,7 +447,7 @@ def test_what_is_no_dialogue_is_refused_in_one_line(name: str, tmp_path: Path) -
     path.write_text(NONE[name], encoding="utf-8")
     assert not looks_like_dialogue(path)
     with pytest.raises(DataError) as error:
-        read([Document(name, path)])
+        read_conversations([Document(name, path)])
     message = str(error.value)
     assert "\n" not in message
     assert repr(name) in message
@@ -495,19 +495,19 @@ def test_several_documents(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
         documents.append(Document(name, tmp_path / name))
     with pytest.raises(DataError, match=r"^'b\.md' holds no dialogue"):
-        read(documents)
+        read_conversations(documents)
     warnings: list[str] = []
-    conversations, reading = read(documents, warn=warnings.append)
+    conversations, reading = read_conversations(documents, warn=warnings.append)
     assert conversations == [Conversation((Turn(0, a), Turn(1, b))) for a, b in ("ab", "cd")]
-    assert reading.sentence() == "2 conversations, 4 turns (eou, transcript)"
+    assert reading.summary() == "2 conversations, 4 turns (eou, transcript)"
     assert len(warnings) == 1
     with pytest.raises(DataError, match=r"^'b\.md' holds no dialogue"):
-        read(documents[1:2], warn=warnings.append)
+        read_conversations(documents[1:2], warn=warnings.append)
 
 
 def test_the_sentence() -> None:
     reading = ConversationReport("messages", 1000, 7740, 3, 1, 2, 1, 12, 1, 2, "talk.jsonl, line 12: not JSON")
-    assert reading.sentence() == (
+    assert reading.summary() == (
         "1,000 conversations, 7,740 turns (messages); 3 empty turns left out; 1 system message left out; 1 turn joined "
         "to the one before, of the same speaker; 2 turns of unknown roles taken as of further speakers; 12 "
         "conversations without a reply at the end; 1 empty conversation left out; 2 damaged lines passed over (the "

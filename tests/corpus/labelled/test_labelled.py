@@ -21,7 +21,7 @@ from seqgen.corpus.labelled.read import (
     collect_examples,
     looks_like_labelled_texts,
     read_examples,
-    split,
+    stratified_split,
 )
 from seqgen.corpus.labelled.texts import sort_labels
 from seqgen.corpus.sources import Document
@@ -95,7 +95,7 @@ def test_several_labels_a_line(tmp_path: Path) -> None:
     found, _ = read(tmp_path, b"__label__a __label__b both\n__label__a one\n__label__b other\n", "x.txt")
     assert found == [("both", ("a", "b")), ("one", ("a",)), ("other", ("b",))]
     texts = collect_examples([Example(text, labels) for text, labels in found], lambda _: None)
-    assert texts.multi
+    assert texts.multi_label
     assert texts.targets().tolist() == [[True, True], [True, False], [False, True]]
 
 
@@ -236,19 +236,19 @@ def many(count: int, classes: int) -> LabelledTexts:
 @given(st.integers(8, 200), st.integers(2, 4), st.floats(0.05, 0.5), st.integers(0, 5))
 def test_parting_is_stratified_whole_and_repeatable(count: int, classes: int, fraction: float, seed: int) -> None:
     whole = many(count, classes)
-    train, held = split(whole, fraction, seed)
+    train, held = stratified_split(whole, fraction, seed)
     sides = [{part.text(n) for n in range(len(part))} for part in (train, held)]
     assert not sides[0] & sides[1]
     assert len(train) + len(held) == count
     assert (train.counts() >= 1).all()
     assert np.abs(held.counts() - fraction * whole.counts()).max() <= 1
-    again = split(whole, fraction, seed)
+    again = stratified_split(whole, fraction, seed)
     assert list(again[1].strings()) == list(held.strings())
 
 
 def test_equal_texts_fall_on_the_same_side() -> None:
     whole = collect_examples([Example(f"t{n % 10}", (f"c{n % 2}",)) for n in range(200)], lambda _: None)
-    train, held = split(whole, 0.3, 0)
+    train, held = stratified_split(whole, 0.3, 0)
     assert len(held)
     assert not {train.text(n) for n in range(len(train))} & {held.text(n) for n in range(len(held))}
 
@@ -257,12 +257,12 @@ def test_a_class_of_one_text_is_learnt_from() -> None:
     whole = collect_examples(
         [*[Example(f"t{n}", ("a",)) for n in range(50)], Example("lonely", ("b",))], lambda _: None
     )
-    train, _ = split(whole, 0.5, 3)
+    train, _ = stratified_split(whole, 0.5, 3)
     assert train.counts()[1] == 1
 
 
 def test_nothing_may_be_held_out() -> None:
-    train, held = split(many(10, 2), 0.0, 0)
+    train, held = stratified_split(many(10, 2), 0.0, 0)
     assert (len(train), len(held)) == (10, 0)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqgen.corpus.series.read import Series, SeriesOptions, columns_of, looks_like_series, read, season
+from seqgen.corpus.series.read import Series, SeriesOptions, looks_like_series, read_series, season
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, UserError
 
@@ -25,7 +25,7 @@ def document(folder: Path, data: bytes, name: str = "t.csv") -> Document:
 
 def reading(folder: Path, data: bytes, **options: object) -> tuple[list[Series], list[str]]:
     said: list[str] = []
-    return read([document(folder, data)], SeriesOptions(**options), said.append), said  # type: ignore[arg-type]
+    return read_series([document(folder, data)], SeriesOptions(**options), said.append), said  # type: ignore[arg-type]
 
 
 def one(folder: Path, data: bytes, **options: object) -> Series:
@@ -53,7 +53,7 @@ def hours(*values: object) -> bytes:
 
 def test_a_wide_table(tmp_path: Path) -> None:
     series = one(tmp_path, b"when,a,b\n2020-01-01,1,5\n2020-01-02,2.5,6\n2020-01-03,-3e1,7\n")
-    assert series.columns == ("a", "b") and series.targets == 2 and series.name == "" and series.time_column == "when"
+    assert series.columns == ("a", "b") and series.target_count == 2 and series.name == "" and series.time_column == "when"
     assert series.values.tolist() == [[1, 5], [2.5, 6], [-30, 7]] and series.observed.all()
     assert series.times is not None and series.times.dtype == "datetime64[s]"
     assert series.times.tolist()[-1].isoformat() == "2020-01-03T00:00:00"
@@ -63,7 +63,7 @@ def test_a_wide_table(tmp_path: Path) -> None:
 def test_columns_come_in_the_order_asked_for(tmp_path: Path) -> None:
     data = b"date,a,b,c,d\n2020-01-01,1,2,3,4\n2020-01-02,1,3,5,7\n2020-01-03,2,5,8,9\n"
     series = one(tmp_path, data, targets=("d",), covariates=("b",), future_covariates=("a",))
-    assert series.columns == ("d", "b", "a") and series.targets == 1
+    assert series.columns == ("d", "b", "a") and series.target_count == 1
     assert series.values.tolist() == [[4, 2, 1], [7, 3, 1], [9, 5, 2]]
     assert one(tmp_path, data, covariates=("b",)).columns == ("a", "c", "d", "b")
     assert one(tmp_path, data, targets=("D",)).columns == ("d",)  # as people write it
@@ -100,8 +100,8 @@ def test_the_same_table_however_it_is_written(tmp_path: Path, name: str, data: b
 
 def test_compressed(tmp_path: Path) -> None:
     place = document(tmp_path, gzip.compress(DAYS), "t.csv.gz")
-    assert read([place], SeriesOptions(), pytest.fail)[0].values[:, 0].tolist() == [1, 2, 3, 4]
-    assert columns_of(place) == ["date", "x"] and looks_like_series(place.path)
+    assert read_series([place], SeriesOptions(), pytest.fail)[0].values[:, 0].tolist() == [1, 2, 3, 4]
+    assert looks_like_series(place.path)
 
 
 def test_names_that_are_numbers(tmp_path: Path) -> None:
@@ -152,15 +152,15 @@ def test_several_below_each_other(tmp_path: Path) -> None:
 
 def test_several_files(tmp_path: Path) -> None:
     documents = [document(tmp_path, DAYS, "one.csv"), document(tmp_path, days(4, 5, 6), "two.csv")]
-    series = read(documents, SeriesOptions(), pytest.fail)
+    series = read_series(documents, SeriesOptions(), pytest.fail)
     assert [s.name for s in series] == ["one", "two"] and len(series[1]) == 3
     with pytest.raises(DataError, match=r"'one.csv' is given twice"):
-        read([documents[0], documents[0]], SeriesOptions(), pytest.fail)
+        read_series([documents[0], documents[0]], SeriesOptions(), pytest.fail)
     with pytest.raises(DataError, match="there is no table"):
-        read([], SeriesOptions(), pytest.fail)
+        read_series([], SeriesOptions(), pytest.fail)
     other = document(tmp_path, days(4, 5, 6, name="y"), "three.csv")
     with pytest.raises(DataError, match=r"three.csv: there is no target 'x'"):
-        read([documents[0], other], SeriesOptions(), pytest.fail)
+        read_series([documents[0], other], SeriesOptions(), pytest.fail)
 
 
 def test_read_again_as_a_model_learnt_to(tmp_path: Path) -> None:
@@ -481,7 +481,7 @@ def test_known_ahead_for_some_rows_only(tmp_path: Path) -> None:
 def test_an_error_comes_alone(tmp_path: Path) -> None:
     said: list[str] = []
     with pytest.raises(DataError):
-        read([document(tmp_path, b"2020-01-01,1\n2020-01-02,x\n2020-01-03,4\n")], SeriesOptions(), said.append)
+        read_series([document(tmp_path, b"2020-01-01,1\n2020-01-02,x\n2020-01-03,4\n")], SeriesOptions(), said.append)
     assert said == []
 
 
