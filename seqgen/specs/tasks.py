@@ -1,0 +1,203 @@
+"""The tasks and their networks: one table row each, read by every floor.
+
+To add a task: write a file with its `Task` (`seqgen.tasks.base`) and a row here. Implementations are dotted names (see
+`registry.resolve`), so that a row costs no import.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from seqgen.specs.registry import Registry
+from seqgen.specs.tokenizers import TOKENIZERS
+
+
+class RowLayout(StrEnum):
+    """The form in which a task reads the rows of a dataset or table."""
+
+    TEXT = "text"  # the text column of each row, ended by a line feed
+    LINES = "lines"  # the same, a line a row
+    RECORDS = "records"  # a JSON object a line
+    TABLE = "table"  # Parquet
+    NONE = "none"  # not at all
+
+
+class MetricLabel(NamedTuple):
+    """A metric by its key in config.json, and its unit."""
+
+    key: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A network architecture of one or several tasks."""
+
+    name: str
+    config: str  # dataclass of `seqgen.config.networks`
+    module: str  # torch module, called with the config
+    weight_shapes: str  # f(config) -> shapes by name
+    describe: str  # f(info) -> (rows of `info`, size of the training set)
+    predicts_ids: bool = False  # a language model: samples, scores, keeps its corpus
+    numpy_classifier: str | None = None  # called with config and weights; None: it doesn't classify
+    prompt: str | None = None  # overrides the task's `prompt`
+
+    @property
+    def classifies(self) -> bool:
+        return self.numpy_classifier is not None
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task as other floors need to know it. A capability that is None or False is missing."""
+
+    name: str  # in config.json, the catalogue and --task
+    implementation: str  # class called with this row: a `seqgen.tasks.base.Task`
+    networks: tuple[NetworkSpec, ...]  # the first whose config has all fields of config.json is the model's
+    tokenizers: tuple[str, ...]  # that it can train with, the default first
+    headline: MetricLabel  # followed in training
+    saved_tokenizers: tuple[str, ...] = ()  # in tokenizer.json, where they aren't those of `tokenizers`
+    init_from: tuple[str, ...] = ()  # tasks whose models --init-from accepts
+    option_groups: frozenset[str] = frozenset()  # groups of settings that apply (`config.setting`)
+    needs_float32: bool = False  # trains in float32 unless --precision asks for less
+
+    # Sources.
+    file_test: str = "seqgen.corpus.sources:looks_like_text"  # which files of a folder count
+    source_noun: str = "text"  # what a folder without such a file lacks
+    row_layout: RowLayout = RowLayout.TEXT
+    guess: str | None = None  # f(path) -> bool: whether a source is plainly of this task
+    guess_rank: int = 0  # higher ranks are asked first
+    record: str = "a document is a record"
+
+    # Capabilities.
+    prompt: str | None = None  # f(model, request, hold_incomplete) -> Prompt: samples are texts
+    composes: bool = False  # samples are pieces of music
+    can_score: bool = False
+    record_reader: str | None = None  # f(model, documents) -> records to score; None: each document is one
+    can_chat: bool = False
+    can_forecast: bool = False
+    is_plain_text: bool = False  # documents are read as they stand: scored by line, continued, copied, adapted to
+    evaluator: str | None = None  # f(EvaluationContext) -> result
+    evaluates_training_sources: bool = False  # of those it takes the held-out rows only
+    deciding_metric: str | None = None  # lower is better; by it a baseline beats the model
+    report: str = "seqgen.cli.commands.evaluate:format_report"  # f(result) -> text
+    preview: str | None = None  # f(training) -> line of progress
+    command: str = "sample"  # in the model card
+    default_length: int = 500  # characters of text, bars of music
+    min_state_length: int = 0  # --length at which a state may be saved
+
+    @property
+    def accepted_tokenizers(self) -> tuple[str, ...]:
+        """The names that tokenizer.json may have."""
+        return self.saved_tokenizers or self.tokenizers
+
+    @property
+    def can_sample(self) -> bool:
+        """Whether any of its networks writes."""
+        return self.composes or any(self.prompt or network.prompt for network in self.networks)
+
+    def network(self, name: str) -> NetworkSpec:
+        """The network of this name."""
+        return next(network for network in self.networks if network.name == name)
+
+
+_MODULES = "seqgen.model."
+_CONFIGS = "seqgen.config.networks:"
+_SHAPES = "seqgen.model.weight_shapes:"
+_INFO = "seqgen.cli.commands.info:"
+_NUMPY = "seqgen.generation.classification.numpy:"
+
+LANGUAGE_MODEL = NetworkSpec(
+    "language model", _CONFIGS + "NetworkConfig", _MODULES + "language:LanguageModel", _SHAPES + "language_model",
+    _INFO + "describe_language_model", predicts_ids=True,
+)  # fmt: skip
+CLASSIFIER = NetworkSpec(
+    "classifier", _CONFIGS + "ClassifierConfig", _MODULES + "classifier:Classifier", _SHAPES + "classifier",
+    _INFO + "describe_classifier", numpy_classifier=_NUMPY + "Discriminative",
+)  # fmt: skip
+GENERATIVE_CLASSIFIER = NetworkSpec(
+    "generative classifier", _CONFIGS + "GenerativeConfig", _MODULES + "generative:GenerativeClassifier",
+    _SHAPES + "generative_classifier", _INFO + "describe_classifier", predicts_ids=True,
+    numpy_classifier=_NUMPY + "Generative", prompt="seqgen.api.sampling:prompt_of_label",
+)  # fmt: skip
+FORECASTER = NetworkSpec(
+    "forecaster", _CONFIGS + "ForecasterConfig", _MODULES + "forecaster:Forecaster", _SHAPES + "forecaster",
+    _INFO + "describe_forecaster",
+)  # fmt: skip
+
+TASKS: Registry[TaskSpec] = Registry(
+    "task",
+    (
+        TaskSpec(
+            "text", "seqgen.tasks.text:TextTask", (LANGUAGE_MODEL,),
+            tokenizers=("char", "byte", "subword"), init_from=("text",),
+            option_groups=frozenset({"language_model", "text_output", "text_column", "keep_corpus", "adaptive"}),
+            headline=MetricLabel("bits_per_character", "bits/char"), deciding_metric="bits_per_byte",
+            prompt="seqgen.api.sampling:prompt_of_text", preview="seqgen.cli.progress:preview_text",
+            evaluator="seqgen.api.evaluate.text:evaluate", can_score=True, is_plain_text=True,
+        ),
+        TaskSpec(
+            "dialogue", "seqgen.tasks.dialogue:DialogueTask", (LANGUAGE_MODEL,),
+            tokenizers=("subword", "char", "byte"), saved_tokenizers=("dialogue",), init_from=("dialogue",),
+            option_groups=frozenset({"language_model", "text_output", "keep_corpus", "lenient", "replies"}),
+            headline=MetricLabel("bits_per_character", "bits/char"), deciding_metric="bits_per_byte",
+            row_layout=RowLayout.RECORDS, guess="seqgen.corpus.conversations.read:looks_like_dialogue", guess_rank=1,
+            record="a conversation is a record", record_reader="seqgen.api.scoring:read_conversations", can_score=True,
+            prompt="seqgen.api.sampling:prompt_of_dialogue", preview="seqgen.cli.progress:preview_dialogue",
+            evaluator="seqgen.api.evaluate.dialogue:evaluate", can_chat=True, command="chat",
+        ),
+        TaskSpec(
+            "music", "seqgen.tasks.music:MusicTask", (LANGUAGE_MODEL,),
+            tokenizers=("midi",), init_from=("music",),
+            option_groups=frozenset({"language_model", "music", "keep_corpus", "lenient", "plot"}),
+            headline=MetricLabel("nats_per_step", "nats/step"), deciding_metric="nats_per_step",
+            file_test="seqgen.corpus.sources:looks_like_midi", source_noun="MIDI", row_layout=RowLayout.NONE,
+            guess="seqgen.corpus.sources:is_mostly_midi", guess_rank=4, record="a MIDI file is a record",
+            composes=True, preview="seqgen.cli.progress:preview_music", can_score=True,
+            evaluator="seqgen.api.evaluate.music:evaluate", default_length=16, min_state_length=1,
+        ),
+        TaskSpec(
+            "classify", "seqgen.tasks.classification:ClassificationTask", (CLASSIFIER, GENERATIVE_CLASSIFIER),
+            tokenizers=("subword", "char", "byte"), saved_tokenizers=("char", "byte", "subword", "labelled"),
+            init_from=("classify", "text"),
+            option_groups=frozenset({"labels", "text_output", "text_column", "keep_corpus", "plot"}),
+            headline=MetricLabel("accuracy", "accuracy"), deciding_metric="log_loss",
+            row_layout=RowLayout.RECORDS, guess="seqgen.corpus.labelled.read:looks_like_labelled_texts", guess_rank=3,
+            evaluator="seqgen.api.evaluate.classification:evaluate", command="classify",
+        ),
+        TaskSpec(
+            "forecast", "seqgen.tasks.forecasting:ForecastingTask", (FORECASTER,),
+            tokenizers=("series",), init_from=("forecast",), option_groups=frozenset({"series"}),
+            headline=MetricLabel("scaled_mse", "scaled MSE"), needs_float32=True,
+            row_layout=RowLayout.TABLE, guess="seqgen.corpus.series.read:looks_like_series", guess_rank=2,
+            preview="seqgen.cli.progress:preview_forecast", can_forecast=True, command="forecast",
+            evaluator="seqgen.api.evaluate.forecasting:evaluate", evaluates_training_sources=True,
+            report="seqgen.cli.forecast_report:format_forecast_report",
+        ),
+    ),
+)  # fmt: skip
+
+
+def names_with_group(groups: frozenset[str]) -> tuple[str, ...]:
+    """The tasks to which settings of any of these groups apply."""
+    return tuple(name for name, spec in TASKS.items() if spec.option_groups & groups)
+
+
+def network_of(config: object) -> NetworkSpec:
+    """The row of a network's config, by its class. Raises `LookupError` for an unknown class."""
+    wanted = f"{type(config).__module__}:{type(config).__qualname__}"
+    for task in TASKS.values():
+        for network in task.networks:
+            if network.config == wanted:
+                return network
+    raise LookupError(f"no row of the table of networks has the config {wanted}")
+
+
+def default_tokenizer(task: str, wants_vocab_size: bool) -> str:
+    """The tokenizer of a task where none is asked for: its first, or the first that takes a vocabulary size."""
+    names = TASKS.find(task).tokenizers
+    if wants_vocab_size:
+        return next((name for name in names if "vocab_size" in TOKENIZERS.find(name).fit_options), names[0])
+    return names[0]
