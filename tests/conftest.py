@@ -1,43 +1,60 @@
-"""Shared by the tests: a private cache, small texts, and one tiny trained model a session."""
+"""Fixtures of all tests: a private cache, small texts and models, commands, and a terminal."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
 from tests.helpers.running import Command, Result, Run, prose
+from tests.helpers.terminal import Inside, Terminal
 
-# A shared machine may stall for a second at any time: how long an example takes is not what is tested.
+if TYPE_CHECKING:
+    import seqgen
+
+# A shared machine may stall for a second at any time, so no example has a deadline.
 settings.register_profile("seqgen", deadline=None)
 settings.load_profile("seqgen")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side; two threads each would only wait
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel: a second thread each would only wait
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Earlier versions of `datasets` leave a table open that they could not read: no fault of what is tested. And
-    Ctrl-C is tested, so it must not be ignored."""
-    if tuple(map(int, metadata.version("datasets").split(".")[:2])) < (5, 2):
+    """Adapt to old `datasets`, and make sure that Ctrl-C is not ignored."""
+    if tuple(map(int, metadata.version("datasets").split(".")[:2])) < (5, 2):  # leaves unreadable tables open
         config.addinivalue_line("filterwarnings", "ignore:unclosed file:ResourceWarning")
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background, and so in all that is started
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background; child processes inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def cache_at(folder: Path) -> Iterator[None]:
+    """Set SEQGEN_CACHE for fixtures that outlive a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQGEN_CACHE", str(folder))
+        yield
 
 
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """No test reads or fills the person's own cache."""
+    """A cache for the tests, so that none reads or fills the user's own."""
     cache = tmp_path_factory.getbasetemp() / "cache"
     cache.mkdir(exist_ok=True)
     monkeypatch.setenv("SEQGEN_CACHE", str(cache))
     yield cache
+
+
+# ---- Texts and models ----
 
 
 @pytest.fixture(scope="session")
@@ -50,40 +67,71 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model_folder(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small LSTM over characters, trained for 60 steps. Not to be changed: copy it first."""
-    cache = tmp_path_factory.mktemp("model-cache")
-    before = os.environ.get("SEQGEN_CACHE")
-    os.environ["SEQGEN_CACHE"] = str(cache)
-    try:
-        import seqgen
+    """A small character LSTM, trained for 60 steps. Read-only: `model_copy` is free to be changed."""
+    import seqgen
 
-        folder = tmp_path_factory.mktemp("model") / "tiny"
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    with cache_at(tmp_path_factory.mktemp("model-cache")):
         seqgen.train(
             str(text_file), folder, steps=60, rnn_size=32, embedding_size=16, batch_size=8, seq_length=32,
             precision="fp32", threads=1, seed=1,
         )  # fmt: skip
-    finally:
-        if before is None:
-            os.environ.pop("SEQGEN_CACHE")
-        else:
-            os.environ["SEQGEN_CACHE"] = before
     return folder
+
+
+@pytest.fixture
+def model_copy(model_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the trained model, free to be changed."""
+    return Path(shutil.copytree(model_folder, tmp_path / "model"))
 
 
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A model of each kind, trained for two steps (see `strange`), with what they read. Not to be changed."""
-    from tests.helpers import model_zoo as strange
+    """A model of each task, trained for two steps, with its sources beside it (see `model_zoo`). Read-only."""
+    from tests.helpers import model_zoo
 
     folder = tmp_path_factory.mktemp("zoo")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEQGEN_CACHE", str(tmp_path_factory.mktemp("zoo-cache")))
-        return strange.train_each(folder)
+    with cache_at(tmp_path_factory.mktemp("zoo-cache")):
+        return model_zoo.train_each(folder)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Model folders of random weights: `models(codec name, task, **network settings)`, each made once."""
+    from seqgen.tokenizers.dialogue import DialogueCodec
+    from seqgen.tokenizers.labelled import LabelledCodec
+    from seqgen.tokenizers.midi import MidiCodec
+    from tests.helpers.random_models import CODECS
+    from tests.helpers.untrained import untrained
+
+    root, made = tmp_path_factory.mktemp("untrained"), {}
+
+    def find(kind: str, task: str = "text", **network: Any) -> Path:
+        key = (kind, task, *sorted(network.items()))
+        if key not in made:
+            codecs = {**CODECS, "dialogue": DialogueCodec(CODECS["char"]), "midi": MidiCodec(),
+                      "labelled": LabelledCodec(CODECS["char"], 2)}  # fmt: skip
+            made[key] = untrained(root / str(len(made)), codecs[kind], task, **network)
+        return made[key]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def dialogue_model(tmp_path_factory: pytest.TempPathFactory) -> seqgen.Model:
+    """A model that knows twelve conversations by heart."""
+    import seqgen
+    from tests.helpers.dialogues import trained
+
+    return seqgen.load(trained(tmp_path_factory.getbasetemp()))
+
+
+# ---- Commands ----
 
 
 @pytest.fixture(scope="session")
 def seqgen_command() -> Command:
-    """Runs the real command in a process of its own: `seqgen_command("sample", folder, stdin=b"…")`."""
+    """The real command in a process of its own: `seqgen_command("sample", folder, stdin=b"…")`."""
 
     def run(
         *arguments: object, stdin: bytes | None = None, cwd: Path | None = None, **environment: str
@@ -102,20 +150,61 @@ def seqgen_command() -> Command:
 
 
 @pytest.fixture
-def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def signal_handlers() -> Iterator[None]:
+    """Restores the handlers of Ctrl-C and SIGTERM, which `train` replaces."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def run(
+    capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch, signal_handlers: None
+) -> Iterator[Run]:
     """A command in this process, which saves the start of another: `run("sample", folder, stdin=b"…")`."""
     from seqgen.cli.main import main
 
-    def inside(*arguments: object, stdin: bytes = b"", status: int = 0) -> Result:
+    def run_main(*arguments: object, stdin: bytes = b"", status: int = 0) -> Result:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         capfdbinary.readouterr()
         ended = main([str(argument) for argument in arguments])
-        said = capfdbinary.readouterr()
-        result = Result(ended, said.out, said.err.decode())
+        captured = capfdbinary.readouterr()
+        result = Result(ended, captured.out, captured.err.decode())
         assert ended == status, result.err
         return result
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield inside
-    for number, handler in before.items():  # `train` takes Ctrl-C over
-        signal.signal(number, handler)
+    yield run_main
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    """A pseudo-terminal; its processes are killed at the end of a failed test."""
+    opened = Terminal()
+    yield opened
+    for process in opened.processes:
+        process.kill()
+        process.wait()
+    opened.close()
+
+
+@pytest.fixture
+def inside(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, signal_handlers: None) -> Iterator[Inside]:
+    """A command in this process with the streams named in `at` on a terminal; returns the terminal's output."""
+    from seqgen.cli.main import main
+
+    def run_main(*arguments: object, at: tuple[str, ...] = ("stdin", "stdout", "stderr"), status: int = 0) -> bytes:
+        with contextlib.ExitStack() as stack:
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            for name in at:
+                mode = "r" if name == "stdin" else "w"
+                stream = stack.enter_context(open(os.dup(terminal.slave), mode, encoding="utf-8"))
+                patch.setattr(sys, name, stream)
+            assert main([str(argument) for argument in arguments]) == status
+            patch.undo()
+        return terminal.close()
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    yield run_main

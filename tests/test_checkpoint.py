@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import ast
-import errno
 import json
-import os
 import random
 import shutil
 import struct
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +17,15 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save, save_file
 
 import seqgen
-from seqgen import checkpoint, streams, tokenizers
-from seqgen.api.train.run import Watcher
+from seqgen import checkpoint, tokenizers
 from seqgen.config import NetworkConfig
 from seqgen.errors import ModelError, UserError
 from seqgen.model.weight_shapes import weight_shapes
+from tests.helpers.folders import change_config, read_all
 from tests.helpers.running import Command, prose
+from tests.helpers.training import TINY
 
-TINY: dict[str, Any] = {
-    "rnn_size": 32, "embedding_size": 16, "batch_size": 8, "seq_length": 32, "precision": "fp32", "threads": 1,
-}  # fmt: skip
 PACKAGE = Path(seqgen.__file__).parent
-
-
-@pytest.fixture
-def model(model_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the trained model, free to be damaged."""
-    return Path(shutil.copytree(model_folder, tmp_path / "model"))
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +39,6 @@ def other_model(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-def read_all(folder: Path) -> seqgen.Model:
-    """Everything that loading a model reads."""
-    loaded = seqgen.load(folder)
-    loaded.checkpoint.weights()
-    return loaded
-
-
 def refusal(folder: Path) -> str:
     with pytest.raises(ModelError) as error:
         read_all(folder)
@@ -68,8 +50,6 @@ def refusal(folder: Path) -> str:
 
 
 # What a model folder is
-
-
 def test_a_model_is_the_files_of_the_contract(model_folder: Path) -> None:
     names = {path.name for path in model_folder.iterdir()}
     assert names == {"config.json", "model.safetensors", "tokenizer.json", "metrics.jsonl", "resume", "README.md"}
@@ -127,9 +107,8 @@ def test_what_is_written_is_what_is_read(kind: str, tied: bool, tmp_path: Path) 
 
 
 # Damage: each is done to a copy of a good model, and named by the file that it was done to
-
-
 Damage = Callable[[Path, Path], Any]
+
 DAMAGE: list[tuple[str, str, Damage]] = []
 
 
@@ -141,13 +120,6 @@ def damage(name: str, file: str) -> Callable[[Damage], Damage]:
         return do
 
     return add
-
-
-def change_config(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    path = folder / "config.json"
-    config = json.loads(path.read_text())
-    change(config)
-    path.write_text(json.dumps(config))
 
 
 def change_tensors(folder: Path, change: Callable[[dict[str, np.ndarray]], Any], **metadata: str) -> None:
@@ -173,6 +145,7 @@ for text in ("", "{", "not JSON", "\x00" * 50, '{"format": 1', "[" * 100_000, '{
     damage(f"config.json is {text[:9]!r}", "config.json")(
         lambda folder, _, text=text: (folder / "config.json").write_text(text)
     )
+
 for text in ("[]", "7", '"x"', "null", "{}", '{"format": "1"}', '{"format": null}', '{"format": 1.5}'):
     damage(f"config.json holds {text}", "config.json")(
         lambda folder, _, text=text: (folder / "config.json").write_text(text)
@@ -212,10 +185,12 @@ for change in (
     damage(f"config.json says {change}", "config.json")(
         lambda folder, _, change=change: change_config(folder, lambda config: config.update(change))
     )
+
 for key in ("format", "task", "network", "identity", "data", "training"):
     damage(f"config.json without {key}", "config.json")(
         lambda folder, _, key=key: change_config(folder, lambda config: config.pop(key))
     )
+
 for change in (
     {"cell": "transformer"}, {"cell": None}, {"cell": []}, {"activation": "gelu"}, {"rnn_size": 0}, {"rnn_size": -1},
     {"rnn_size": "32"}, {"rnn_size": 32.0}, {"rnn_size": True}, {"rnn_size": 10**30}, {"rnn_size": 1 << 23},
@@ -321,6 +296,7 @@ for size in (0, 1, 7, 8, 9, 100, 400, 1000, 5000, -5000, -100, -4, -1):
             (folder / "model.safetensors").read_bytes()[:size]
         )
     )
+
 for size in (0, 8, 100, 20_000):
     damage(f"model.safetensors is {size} bytes of noise", "model.safetensors")(
         lambda folder, _, size=size: (folder / "model.safetensors").write_bytes(random.Random(size).randbytes(size))
@@ -398,6 +374,7 @@ for kind in (np.float16, np.float64, np.int32):
             folder, lambda held: held.update(embedding=held["embedding"].astype(kind))
         )
     )
+
 for value in (np.nan, np.inf, -np.inf):
     damage(f"a weight that is {value}", "model.safetensors")(
         lambda folder, _, value=value: change_tensors(
@@ -426,18 +403,18 @@ def _(folder: Path, other: Path) -> None:
 
 @pytest.mark.parametrize(("name", "file", "do"), DAMAGE, ids=[name for name, _, _ in DAMAGE])
 def test_damage_is_one_error_that_names_the_file(
-    name: str, file: str, do: Damage, model: Path, other_model: Path
+    name: str, file: str, do: Damage, model_copy: Path, other_model: Path
 ) -> None:
-    do(model, other_model)
-    assert file in refusal(model)
+    do(model_copy, other_model)
+    assert file in refusal(model_copy)
 
 
-def test_a_network_of_millions_of_layers_is_refused_before_it_is_laid_out(model: Path) -> None:
+def test_a_network_of_millions_of_layers_is_refused_before_it_is_laid_out(model_copy: Path) -> None:
     """Even with an identity that fits: the list of its weights alone would fill the memory."""
-    change_config(model, lambda config: config["network"].update(num_layers=1 << 23))
+    change_config(model_copy, lambda config: config["network"].update(num_layers=1 << 23))
     with pytest.raises(UserError):
-        consistent(model)
-        checkpoint.load(model)  # and no further, for the sake of this machine
+        consistent(model_copy)
+        checkpoint.load(model_copy)  # and no further, for the sake of this machine
 
 
 @pytest.mark.parametrize("settings", [{"dropout": "much"}, {"dropout": -1.0}, {"weight_drop": 2}, {"dropout": None}])
@@ -455,14 +432,14 @@ def test_a_folder_that_is_none(tmp_path: Path, text_file: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [("sample",), ("info",), ("score",), ("evaluate", "x.txt"), ("tokenize",)])
 def test_commands_tell_of_damage_in_one_line(
-    arguments: tuple[str, ...], model: Path, capfd: pytest.CaptureFixture[str]
+    arguments: tuple[str, ...], model_copy: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from seqgen.cli.main import main
 
-    path = model / "config.json"
+    path = model_copy / "config.json"
     path.write_bytes(path.read_bytes()[:100])
     command, *rest = arguments
-    assert main([command, str(model), *rest]) == 2
+    assert main([command, str(model_copy), *rest]) == 2
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
@@ -470,331 +447,28 @@ def test_commands_tell_of_damage_in_one_line(
     assert "config.json" in captured.err
 
 
-def test_files_beside_the_model_do_not_matter(model: Path) -> None:
+def test_files_beside_the_model_do_not_matter(model_copy: Path) -> None:
     """What a kill leaves behind, and what a person puts there."""
-    (model / ".model.safetensors.abc.part").write_bytes(b"half")
-    (model / "notes.txt").write_text("good at sonnets")
-    read_all(model)
+    (model_copy / ".model.safetensors.abc.part").write_bytes(b"half")
+    (model_copy / "notes.txt").write_text("good at sonnets")
+    read_all(model_copy)
 
 
-def test_damaged_metrics_do_not_keep_a_model_from_its_use(model: Path) -> None:
-    (model / "metrics.jsonl").write_text('{"step": 1}\n{"ste')
-    assert checkpoint.read_metrics(model) == []
-    read_all(model)
-    (model / "metrics.jsonl").unlink()
-    assert checkpoint.read_metrics(model) == []
+def test_damaged_metrics_do_not_keep_a_model_from_its_use(model_copy: Path) -> None:
+    (model_copy / "metrics.jsonl").write_text('{"step": 1}\n{"ste')
+    assert checkpoint.read_metrics(model_copy) == []
+    read_all(model_copy)
+    (model_copy / "metrics.jsonl").unlink()
+    assert checkpoint.read_metrics(model_copy) == []
 
 
-# resume/
-
-
-def change_state(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    path = folder / "resume" / "state.json"
-    state = json.loads(path.read_text())
-    change(state)
-    path.write_text(json.dumps(state))
-
-
-def put(key: str, value: Any) -> Callable[[Path], Any]:
-    return lambda folder: change_state(folder, lambda state: state.update({key: value}))
-
-
-def place(key: str, value: Any) -> Callable[[Path], Any]:
-    return lambda folder: change_state(folder, lambda state: state["position"].update({key: value}))
-
-
-def state_text(text: str) -> Callable[[Path], Any]:
-    return lambda folder: (folder / "resume" / "state.json").write_text(text)
-
-
-def tensors_file(folder: Path) -> Path:
-    (path,) = (folder / "resume").glob("*.safetensors")
-    return path
-
-
-def resume_tensors(change: Callable[[dict[str, np.ndarray]], Any]) -> Callable[[Path], Any]:
-    def do(folder: Path) -> None:
-        path = tensors_file(folder)
-        held = load_file(path)
-        change(held)
-        save_file(held, path)
-
-    return do
-
-
-def drop_optimiser(held: dict[str, np.ndarray]) -> None:
-    for name in [name for name in held if name.startswith("optimiser.")]:
-        del held[name]
-
-
-RESUME_DAMAGE: dict[str, Callable[[Path], Any]] = {
-    "no folder": lambda folder: shutil.rmtree(folder / "resume"),
-    "no state.json": lambda folder: (folder / "resume" / "state.json").unlink(),
-    "no tensors": lambda folder: tensors_file(folder).unlink(),
-    "tensors cut": lambda folder: tensors_file(folder).write_bytes(tensors_file(folder).read_bytes()[:-50]),
-    "tensors empty": lambda folder: tensors_file(folder).write_bytes(b""),
-    "state empty": state_text(""),
-    "state no JSON": state_text("{"),
-    "state a list": state_text("[]"),
-    "state a number": state_text("3"),
-    "state deep": state_text("[" * 100_000),
-    "state without file": lambda folder: change_state(folder, lambda state: state.pop("file")),
-    "state without position": lambda folder: change_state(folder, lambda state: state.pop("position")),
-    "file absolute": put("file", "/etc/passwd"),
-    "file above": put("file", "../model.safetensors"),
-    "file hidden behind its pattern": put("file", "step-1.safetensors/../../model.safetensors"),
-    "file below": put("file", "x/step-60.safetensors"),
-    "file with a line feed": put("file", "step-60.safetensors\n"),
-    "file a number": put("file", 60),
-    "file another step": put("file", "step-61.safetensors"),
-    "position a list": put("position", []),
-    "position unknown": place("luck", 3),
-    "step a word": place("step", "many"),
-    "step negative": place("step", -5),
-    "step a fraction": place("step", 3.5),
-    "seconds a word": place("seconds", "long"),
-    "rate not a number": place("rate_factor", None),
-    "newer format": put("format", 999),
-    "weight missing": resume_tensors(lambda held: held.pop("weight.embedding")),
-    "weight of another shape": resume_tensors(
-        lambda held: held.update({"weight.output_bias": held["weight.output_bias"][1:].copy()})
-    ),
-    "optimiser missing": resume_tensors(drop_optimiser),
-    "optimiser of another shape": resume_tensors(
-        lambda held: held.update({"optimiser.embedding.exp_avg": np.zeros((2, 2), np.float32)})
-    ),
-    "optimiser incomplete": resume_tensors(lambda held: held.pop("optimiser.embedding.exp_avg_sq")),
-    "weight not finite": resume_tensors(lambda held: held["weight.output_bias"].fill(np.nan)),
-    "weight beyond reason": resume_tensors(lambda held: held["weight.output_bias"].fill(1e30)),
-    "moment not finite": resume_tensors(lambda held: held["optimiser.embedding.exp_avg"].fill(np.inf)),
-    "seconds beyond all floats": place("seconds", 10**400),
-    "random missing": resume_tensors(lambda held: held.pop("random")),
-    "random cut": resume_tensors(lambda held: held.update(random=held["random"][:9].copy())),
-    "carried of another shape": resume_tensors(
-        lambda held: held.update({"carried.0.0": np.zeros((3, 5), np.float32)})
-    ),
-    "carried by another name": resume_tensors(lambda held: held.update({"carried.x": np.zeros(3, np.float32)})),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", RESUME_DAMAGE)
-def test_a_damaged_resume_folder_is_one_error(name: str, model: Path, text_file: Path) -> None:
-    RESUME_DAMAGE[name](model)
-    before = (model / "model.safetensors").read_bytes()
-    # Before the first step: PyTorch's fused AdamW believes any shape, and reads past the end of a tensor.
-    watch = Watcher(started=lambda training: pytest.fail("training began with what was damaged"))
-    with pytest.raises(ModelError) as error:
-        seqgen.train(str(text_file), model, resume=True, steps=62, watch=watch)
-    assert "\n" not in str(error.value)
-    assert str(model) in str(error.value)
-    read_all(model)
-    assert (model / "model.safetensors").read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda config: config["training"].pop("options"), lambda config: config["training"].pop("schedule"),
-        lambda config: config["training"].update(batch_size="many"),
-        lambda config: config["training"].update(precision="fp8"),
-        lambda config: config["training"]["schedule"].update(surprise=1),
-        lambda config: config["training"]["schedule"].update(learning_rate="fast"),
-        lambda config: config["data"].pop("fingerprint"), lambda config: config["data"].update(sources=3),
-        lambda config: config["data"].update(cache="../../outside"),
-    ],
-    ids=["no options", "no schedule", "batch", "precision", "schedule", "rate", "no fingerprint", "sources", "cache"],
-)  # fmt: skip
-def test_a_configuration_that_training_can_not_go_on_with_is_no_fault_of_the_program(
-    change: Callable[[dict[str, Any]], Any], model: Path, text_file: Path
-) -> None:
-    """Loading may not need these parts; `--resume` does, and tells what is wrong where it can't do without."""
-    change_config(model, change)
-    try:
-        seqgen.train(str(text_file), model, resume=True, steps=62)
-    except UserError as error:
-        assert "\n" not in str(error)
-    read_all(model)
-
-
-# Writing
-
-
-class Failing:
-    """Stands for a system call that fails at its k-th call, and only there."""
-
-    def __init__(self, real: Callable[..., Any], at: int) -> None:
-        self._real = real
-        self._at = at
-        self.calls = 0
-
-    def __call__(self, *arguments: Any, **more: Any) -> Any:
-        self.calls += 1
-        if self.calls == self._at:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return self._real(*arguments, **more)
-
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def leftovers(parent: Path) -> list[Path]:
-    return [path for path in parent.rglob("*") if path.name.endswith(streams.PARTIAL_SUFFIX)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("call", ["replace", "fsync"])
-def test_whatever_write_fails_a_whole_model_is_left(
-    call: str, model: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A disk that is full at the k-th write, for every k, while a new model replaces an old one."""
-    old = snapshot(model)
-    outcomes = []
-    for at in range(1, 100):
-        if snapshot(model) != old:
-            shutil.rmtree(model)
-            for name, data in old.items():
-                (model / name).parent.mkdir(parents=True, exist_ok=True)
-                (model / name).write_bytes(data)
-        failing = Failing(getattr(os, call), at)
-        monkeypatch.setattr(streams.os, call, failing)
-        try:
-            seqgen.train(str(text_file), model, overwrite=True, steps=2, tokenizer="byte", val_fraction=0, **TINY)
-            failed = None
-        except UserError as error:
-            failed = str(error)
-            assert "cannot write" in failed
-            assert "No space left" in failed
-            assert "\n" not in failed
-        finally:
-            monkeypatch.undo()
-        loaded = read_all(model)
-        assert len(loaded.sample(length=5, seed=1)[0].text) == 5
-        is_new = loaded.codec.kind == "byte"
-        assert is_new or snapshot(model) == old, f"the old model was changed by the failure of write {at}"
-        assert leftovers(model.parent) == []
-        assert failed is not None or is_new
-        outcomes.append((failed is None, is_new))
-        if failing.calls < at:  # there are no more writes: this run was not disturbed
-            break
-    assert outcomes[0] == (False, False)
-    assert (False, True) in outcomes, "some failure came after the new model was in its place"
-    assert outcomes[-1] == (True, True)
-    assert len(outcomes) > 10
-
-
-@pytest.mark.slow
-def test_a_run_goes_on_after_a_write_that_failed(
-    text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same command with --resume, once there is room again, whichever write it was."""
-    options = {"steps": 3, "seed": 4, **TINY}
-    seqgen.train(str(text_file), tmp_path / "whole", **options)
-    wanted = load_file(tmp_path / "whole" / "model.safetensors")
-    stuck = []
-    for at in range(1, 100):
-        folder = tmp_path / f"m{at}"
-        failing = Failing(os.replace, at)
-        monkeypatch.setattr(streams.os, "replace", failing)
-        try:
-            seqgen.train(str(text_file), folder, **options)
-        except UserError:
-            pass
-        finally:
-            monkeypatch.undo()
-        if failing.calls < at:
-            break
-        try:
-            seqgen.train(str(text_file), folder, resume=True, **options)
-        except UserError as error:
-            stuck.append(f"write {at}: {error}")
-            continue
-        got = load_file(folder / "model.safetensors")
-        assert all((got[name] == wanted[name]).all() for name in wanted)
-    assert stuck == []
-
-
-def test_a_write_that_fails_before_the_first_save_leaves_nothing(
-    text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seqgen.train(str(text_file), tmp_path / "fills the cache", steps=1, **TINY)
-    for at in range(1, 5):
-        monkeypatch.setattr(streams.os, "replace", Failing(os.replace, at))
-        with pytest.raises(UserError, match="No space left"):
-            seqgen.train(str(text_file), tmp_path / "new", steps=1, **TINY)
-        monkeypatch.undo()
-        assert not (tmp_path / "new").exists()
-    assert leftovers(tmp_path) == []
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 400 KB, where this process may mount one."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = shutil.which("mount") is not None and (
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", place], capture_output=True).returncode == 0
-    )
-    if not mounted:
-        pytest.skip("a full disk needs the right to mount a tmpfs")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", place], check=False)
-
-
-def test_a_disk_that_is_really_full(small_disk: Path, text_file: Path) -> None:
-    folder = small_disk / "m"
-    small = {**TINY, "rnn_size": 16, "embedding_size": 8}
-    seqgen.train(str(text_file), folder, steps=1, **small)
-    before = snapshot(folder)
-    with pytest.raises(UserError, match="No space left"):
-        seqgen.train(str(text_file), folder, steps=2, overwrite=True, **{**TINY, "rnn_size": 128})
-    assert snapshot(folder) == before
-    read_all(folder)
-    assert leftovers(small_disk) == []
-
-
-def test_a_place_that_can_not_be_written_is_told_before_training(text_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot write"):
-        seqgen.train(str(text_file), "/proc/nowhere/m", steps=1, **TINY)
-    with pytest.raises(UserError, match="cannot write"):
-        seqgen.train(str(text_file), text_file / "m", steps=1, **TINY)
-
-
-def test_only_the_newest_resume_file_is_kept(tmp_path: Path) -> None:
-    for step in (1, 2, 30):
-        checkpoint.write_resume(tmp_path, {"a": np.arange(step)}, {"step": step})
-        assert {path.name for path in (tmp_path / "resume").iterdir()} == {"state.json", f"step-{step}.safetensors"}
-        arrays, state = checkpoint.read_resume(tmp_path)
-        assert state == {"step": step}
-        np.testing.assert_array_equal(arrays["a"], np.arange(step))
-
-
-def test_a_write_that_fails_leaves_the_last_resume_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint.write_resume(tmp_path, {"a": np.arange(3)}, {"step": 1})
-    for at in (1, 2):
-        monkeypatch.setattr(streams.os, "replace", Failing(os.replace, at))
-        with pytest.raises(UserError):
-            checkpoint.write_resume(tmp_path, {"a": np.arange(9)}, {"step": 2})
-        monkeypatch.undo()
-        arrays, state = checkpoint.read_resume(tmp_path)
-        assert (len(arrays["a"]), state["step"]) == (3, 1)
-
-
-def test_modes_are_those_of_any_new_file(model_folder: Path) -> None:
-    """mkstemp makes private files; a model may be read by whom the umask lets."""
-    mask = os.umask(0)
-    os.umask(mask)
-    for name in ("config.json", "model.safetensors", "tokenizer.json", "README.md", "metrics.jsonl"):
-        assert (model_folder / name).stat().st_mode & 0o777 == 0o666 & ~mask
-
-
-# A model from a stranger can't run code
+# ---- A model from a stranger can't run code ----
 
 
 FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "yaml"}
+
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+
 FORBIDDEN_METHODS = {("torch", "load"), ("torch", "save"), ("np", "load"), ("numpy", "load"), ("os", "system")}
 
 

@@ -20,8 +20,8 @@ from seqgen.generation.copies.text import TextCopyIndex
 from seqgen.generation.engines.native import int8_is_fast
 from seqgen.native import library
 from seqgen.tokenizers.characters import CharCodec
-from tests.api.test_states import Models, loaded, models  # noqa: F401 - a fixture
-from tests.cli.commands.test_sample_music import tune
+from tests.helpers.midi_files import tune
+from tests.helpers.random_models import Models, loaded
 from tests.helpers.running import Command, Run
 from tests.helpers.untrained import TEXT, untrained
 
@@ -124,7 +124,7 @@ def test_rounded_weights_are_those_of_the_receipt(model_folder: Path, run: Run) 
         assert run("sample", "--replay", "-", "--json", stdin=told.out).out == told.out
 
 
-def test_a_sample_from_a_state_is_made_again(models: Models, run: Run, tmp_path: Path) -> None:  # noqa: F811
+def test_a_sample_from_a_state_is_made_again(models: Models, run: Run, tmp_path: Path) -> None:
     model, state = models("subword"), tmp_path / "s"
     run("sample", model, "-l", 33, "--state-out", state, "--seed", 3)
     told = run("sample", model, "--state-in", state, "-l", 20, "-n", 3, "-p", "And ", "--json").out
@@ -138,7 +138,7 @@ def test_a_sample_from_a_state_is_made_again(models: Models, run: Run, tmp_path:
     assert "names no state" in run("sample", "--replay", "-", "--state-in", state, stdin=plain, status=2).err
 
 
-def test_conversations_and_labels_are_made_again(models: Models, run: Run) -> None:  # noqa: F811
+def test_conversations_and_labels_are_made_again(models: Models, run: Run) -> None:
     for folder, flags in (
         (models("dialogue", "dialogue"), ["-p", "Hello"]),
         (models("labelled", "classify", labels=("sun", "moon")), ["--label", "moon", "-p", "The"]),
@@ -148,7 +148,7 @@ def test_conversations_and_labels_are_made_again(models: Models, run: Run) -> No
         assert run("sample", "--replay", "-", stdin=told).out == run("sample", folder, *flags, "-l", 60, "-n", 2).out
 
 
-def test_pieces_are_made_again(models: Models, run: Run, tmp_path: Path) -> None:  # noqa: F811
+def test_pieces_are_made_again(models: Models, run: Run, tmp_path: Path) -> None:
     model, primer, state = models("midi", "music"), tmp_path / "p.mid", tmp_path / "s"
     primer.write_bytes(tune(1))
     run("sample", model, "-l", 2, "--state-out", state, "--json")

@@ -17,13 +17,11 @@ import pytest
 from seqgen.api.scoring import RecordScorer
 from seqgen.evaluation.text import TorchScorer, token_nats
 from seqgen.generation.scoring import EngineScorer
-from tests.api.test_states import CODECS, ENGINES, Models, loaded, models  # noqa: F401 - a fixture
-from tests.cli.test_main import imported
-from tests.cli.test_terminal import Inside, inside, terminal  # noqa: F401 - fixtures
-from tests.helpers.running import Run
+from tests.helpers.random_models import CODECS, ENGINES, Models, loaded
+from tests.helpers.running import Run, imported
+from tests.helpers.terminal import Inside
 from tests.helpers.untrained import TEXT
 
-# ruff: noqa: F811 - `models` and `inside` are fixtures
 STRANGE = "灯塔 🏮 café\t".encode() + b"\xff\xfe\x80 \xe4\xb8"
 
 

@@ -24,40 +24,11 @@ from seqgen.generation.sampling.draw import random_stream, stream_position
 from seqgen.generation.state import MIN_HISTORY, SavedState, from_bytes
 from seqgen.generation.text import Sample, StopMatcher
 from seqgen.tensors import dump, parse
-from seqgen.tokenizers.characters import ByteCodec, CharCodec
-from seqgen.tokenizers.dialogue import DialogueCodec
-from seqgen.tokenizers.labelled import LabelledCodec
-from seqgen.tokenizers.midi import MidiCodec
-from seqgen.tokenizers.subwords import SubwordCodec
+from tests.helpers.random_models import CODECS, ENGINES, Models, loaded
 from tests.helpers.running import Run
-from tests.helpers.untrained import TEXT, untrained
+from tests.helpers.untrained import TEXT
 
 CELLS = [("lstm", "tanh"), ("gru", "tanh"), ("rnn", "tanh"), ("rnn", "relu")]
-CODECS = {"char": CharCodec.fit([TEXT]), "byte": ByteCodec(), "subword": SubwordCodec.fit([TEXT], vocab_size=330)}
-ENGINES = ("light", "torch")
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Model folders of random weights, made when they are asked for."""
-    place, made = tmp_path_factory.mktemp("untrained"), {}
-
-    def find(kind: str, task: str = "text", **network: Any) -> Path:
-        key = (kind, task, *sorted(network.items()))
-        if key not in made:
-            codecs = {**CODECS, "dialogue": DialogueCodec(CODECS["char"]), "midi": MidiCodec(),
-                      "labelled": LabelledCodec(CODECS["char"], 2)}  # fmt: skip
-            made[key] = untrained(place / str(len(made)), codecs[kind], task, **network)
-        return made[key]
-
-    return find
-
-
-Models = Callable[..., Path]
-
-
-def loaded(folder: Path, engine: str = "auto") -> Model:
-    return Model(seqgen.load(folder).checkpoint, engine)
 
 
 class Keeper:
@@ -329,7 +300,7 @@ def test_a_piece_that_is_damaged_is_refused(models: Models, path: tuple[Any, ...
     for key in path[:-1]:
         inner = inner[key]
     inner[path[-1]] = value
-    with pytest.raises(ModelError, match="the state of the piece is damaged"):
+    with pytest.raises(ModelError, match="cannot load the state of the piece of music"):
         model.compose(length=2, state=dataclasses.replace(piece.saved, walk=walk))
     with pytest.raises(ModelError, match="does not say where"):
         model.compose(length=2, state=dataclasses.replace(piece.saved, walk=None))

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 import shellingham
 
-from tests.helpers.running import Run
+from tests.helpers.running import COMMANDS, Run
 
 SHELLS = ("bash", "zsh", "fish")
-COMMANDS = ("train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "tokenize", "corpora")
 SETTINGS = {  # under the person's home
     "bash": ".bash_completions/seqgen.sh", "zsh": ".zfunc/_seqgen", "fish": ".config/fish/completions/seqgen.fish",
 }  # fmt: skip

@@ -4,8 +4,6 @@
 here: they change with its version.
 """
 
-# ruff: noqa: F811 - fixtures of the other table
-
 from __future__ import annotations
 
 import gzip
@@ -16,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_errors_table import COMMANDS, Refused, refused, signals_as_they_were  # noqa: F401 - fixtures
 from tests.helpers import model_zoo as strange
+from tests.helpers.running import COMMANDS, Refused
 
 # What is typed (standard input is there, and empty), and what follows `seqgen: error: `.
 ROWS = [
@@ -48,7 +46,7 @@ ROWS = [
     ("train words.txt -o new --activation relu", "--activation relu needs --cell rnn, not lstm"),
     ("train words.txt -o new --task poetry",
      "there is no task 'poetry'; this version has text, dialogue, music, forecast, classify"),
-    ("train words.txt -o new --task music", "'words.txt': it is no MIDI file (it does not begin with MThd)"),
+    ("train words.txt -o new --task music", "'words.txt': not a MIDI file (no MThd header)"),
     ("train words.txt -o new --task dialogue",
      "'words.txt' holds no dialogue in a format that is known: messages, turns, eou, yaml, parlai, csv, tsv, "
      "transcript"),
@@ -60,7 +58,7 @@ ROWS = [
     ("train words.txt -o new --horizon 5", "--horizon is for forecast; this is text"),
     ("train words.txt -o new --grid 8", "--grid is for music; this is text"),
     ("train words.txt -o new --init-from missing", "there is no model 'missing'"),
-    ("train words.txt -o new --init-from music", "'words.txt': it is no MIDI file (it does not begin with MThd)"),
+    ("train words.txt -o new --init-from music", "'words.txt': not a MIDI file (no MThd header)"),
     ("train words.txt -o new --init-from text --rnn-size 64",
      "--rnn-size 64 does not fit --init-from, whose model has 8"),
     ("train talk.jsonl -o new --task dialogue --tokenizer midi",
@@ -111,7 +109,7 @@ ROWS = [
     ("sample text --tempo 120", "--tempo is for music; this is a model for text"),
     ("sample music --prompt hello",
      "this is a model for music: it goes on from --primer FILE.mid, and has no text to stop at"),
-    ("sample music --primer words.txt", "'words.txt': it is no MIDI file (it does not begin with MThd)"),
+    ("sample music --primer words.txt", "'words.txt': not a MIDI file (no MThd header)"),
     ("sample music --primer missing.mid", "cannot read 'missing.mid': No such file or directory"),
     ("sample music --key 'H flat'",
      "no scale 'H flat': give a tonic and one of major, ionian, dorian, phrygian, lydian, mixolydian, "
@@ -162,7 +160,7 @@ ROWS = [
     ("score missing words.txt", "there is no model 'missing'"),
     ("score classify words.txt", "this is a model for classify, with which this version can't score"),
     ("score forecast table.csv", "this is a model for forecast, with which this version can't score"),
-    ("score music words.txt", "'words.txt': it is no MIDI file (it does not begin with MThd)"),
+    ("score music words.txt", "'words.txt': not a MIDI file (no MThd header)"),
     ("score music --lines tune.mid", "--lines is for text; a MIDI file is a record"),
     ("score dialogue --lines words.txt", "--lines is for text; a conversation is a record"),
     ("score dialogue words.txt",
@@ -177,7 +175,7 @@ ROWS = [
     ("evaluate text empty.txt", "'empty.txt' is empty: there is nothing to read"),
     ("evaluate text missing.txt", "there is no file or folder 'missing.txt'"),
     ("evaluate text words.txt --pieces 3", "--pieces is for music; this is text"),
-    ("evaluate music words.txt", "'words.txt': it is no MIDI file (it does not begin with MThd)"),
+    ("evaluate music words.txt", "'words.txt': not a MIDI file (no MThd header)"),
     ("evaluate dialogue words.txt",
      "'words.txt' holds no dialogue in a format that is known: messages, turns, eou, yaml, parlai, csv, tsv, "
      "transcript"),
@@ -201,7 +199,7 @@ ROWS = [
     ("tokenize char words.txt --vocab-size 400", "--vocab-size goes with the kind subword only"),
     ("tokenize char words.txt --grid 8", "--grid goes with the kind midi only"),
     ("tokenize char words.txt --plot a.png", "--plot draws music, and this is text"),
-    ("tokenize midi words.txt", "'words.txt': it is no MIDI file (it does not begin with MThd)"),
+    ("tokenize midi words.txt", "'words.txt': not a MIDI file (no MThd header)"),
     ("tokenize midi tune.mid --grid 100", "--grid must be at most 48, not 100"),
     ("tokenize midi tune.mid --tracks some", "--tracks must be one of all, melody, piano; not 'some'"),
     ("tokenize char words.txt -o diary", "-o 'diary' is a folder; name a file"),

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-import io
 import json
 import os
 import shlex
 import shutil
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +19,10 @@ import pytest
 
 from seqgen.cli.main import main
 from seqgen.config import SampleOptions, SearchOptions, TrainOptions, flag_name
+from tests.helpers.running import COMMANDS, Refused
 
 TRAIN = "train text.txt -o new"  # the text is there, and `new` is not
-COMMANDS = ("train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "tokenize", "corpora")
+
 TOO_LONG = "n" * 300  # no file system takes such a name
 
 # What is typed (standard input is there, and empty), and what the error must say.
@@ -302,37 +300,6 @@ DAMAGED: dict[str, Callable[[Path], Any]] = {
         )
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def signals_as_they_were() -> Iterator[None]:
-    """`train` takes Ctrl-C over; pytest wants it back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-Refused = Callable[[list[str]], str]
-
-
-@pytest.fixture
-def refused(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refused:
-    """Runs a command that is wrong, with nothing on standard input; checks how it ends and gives its one line."""
-
-    def run(arguments: list[str]) -> str:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
-        status = main(arguments)
-        said = capfd.readouterr()
-        assert said.err.startswith("seqgen: error: ")
-        assert said.err.endswith("\n")
-        assert said.err.count("\n") == 1, "more than one line"
-        assert "fault of seqgen" not in said.err
-        assert status == 2
-        assert said.out == ""
-        return said.err
-
-    return run
 
 
 @pytest.mark.parametrize(("typed", "words"), ROWS, ids=[typed.replace(TOO_LONG, "TOO-LONG") for typed, _ in ROWS])

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
-import sys
-import termios
-import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,71 +16,11 @@ import seqgen
 from seqgen.cli import progress
 from seqgen.cli.main import main
 from seqgen.cli.options import StderrLogger
+from tests.helpers.terminal import Inside, Terminal, start
 
 TINY = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32"]
+
 COLOUR = re.compile(rb"\x1b\[(?:\d+;)*(?:3[0-7]|38|4[0-7]|48|9[0-7])(?:;\d+)*m")
-# Makes the terminal at stderr the controlling one, so that its Ctrl-C arrives; and lets it be heard, even where the
-# tests themselves run in the background, deaf to it. Then the command, as it is.
-ON_A_TERMINAL = """
-import fcntl, signal, sys, termios
-fcntl.ioctl(2, termios.TIOCSCTTY, 0)
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from seqgen.cli.main import main
-sys.exit(main())
-"""
-
-
-class Terminal:
-    """A pseudo-terminal of 100 columns, and everything that was ever written to it."""
-
-    def __init__(self) -> None:
-        self._master, self.slave = pty.openpty()
-        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self._said = b""
-        self._over = False
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        while not self._over or select.select([self._master], [], [], 0)[0]:
-            if select.select([self._master], [], [], 0.05)[0]:
-                try:
-                    self._said += os.read(self._master, 1 << 16)
-                except OSError:  # how Linux says that nobody writes any more
-                    return
-
-    def type(self, keys: bytes) -> None:
-        os.write(self._master, keys)
-
-    @property
-    def said(self) -> bytes:
-        return self._said.replace(b"\r\n", b"\n")  # what the terminal itself makes of a line feed
-
-    def wait_for(self, words: bytes, seconds: float = 60) -> None:
-        until = time.monotonic() + seconds
-        while words not in self._said:
-            assert time.monotonic() < until, f"{words!r} never came: {self._said!r}"
-            time.sleep(0.02)
-
-    def close(self) -> bytes:
-        """All that was said."""
-        if not self._over:
-            self._over = True
-            self._reader.join()
-            os.close(self.slave)
-            os.close(self._master)
-        return self.said
-
-
-@pytest.fixture
-def terminal() -> Iterator[Terminal]:
-    opened = Terminal()
-    yield opened
-    for process in opened.processes:  # that a failed test has left
-        process.kill()
-        process.wait()
-    opened.close()
 
 
 @pytest.fixture(scope="session")
@@ -113,48 +44,6 @@ def nasty_model(nasty_text: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         if before is not None:
             os.environ["SEQGEN_CACHE"] = before
     return folder
-
-
-def start(terminal: Terminal, *arguments: object, cwd: Path | None = None, **streams: int) -> subprocess.Popen[bytes]:
-    """The command with all three streams at the terminal, but for those given."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", ON_A_TERMINAL, *map(str, arguments)],
-        stdin=streams.get("stdin", terminal.slave),
-        stdout=streams.get("stdout", terminal.slave),
-        stderr=terminal.slave,
-        start_new_session=True,
-        cwd=cwd,
-        env={**os.environ, "TERM": "xterm-256color", "OMP_NUM_THREADS": "1"},
-    )
-    terminal.processes.append(process)
-    return process
-
-
-Inside = Callable[..., bytes]
-
-
-@pytest.fixture
-def inside(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside]:
-    """A command in this process, with the streams of these names at a terminal; gives what the terminal was told."""
-
-    def run(*arguments: object, at: tuple[str, ...] = ("stdin", "stdout", "stderr"), status: int = 0) -> bytes:
-        with contextlib.ExitStack() as stack:
-            patch = stack.enter_context(pytest.MonkeyPatch.context())
-            for name in at:
-                mode = "r" if name == "stdin" else "w"
-                stream = stack.enter_context(open(os.dup(terminal.slave), mode, encoding="utf-8"))
-                patch.setattr(sys, name, stream)
-            assert main([str(argument) for argument in arguments]) == status
-            patch.undo()
-        return terminal.close()
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    monkeypatch.setenv("TERM", "xterm-256color")
-    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    yield run
-    for number, handler in before.items():  # `train` takes Ctrl-C over
-        signal.signal(number, handler)
 
 
 # ---- The progress display ----

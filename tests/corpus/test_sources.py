@@ -1,67 +1,31 @@
-"""From a SOURCE on the command line to documents, parts and ids on the disk."""
+"""Sources: files, folders, globs, pipes and compressed files, and their documents."""
 
 from __future__ import annotations
 
-import bz2
 import errno
 import gzip
 import hashlib
 import io
-import json
-import lzma
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-import zstandard
-from hypothesis import assume, example, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from seqgen.corpus import ids, sources, split
+from seqgen.corpus import sources
 from seqgen.corpus.sources import Document, Spool, checksum_documents, find, fingerprint
-from seqgen.corpus.split import MIN_HELD_OUT_BYTES, MIN_SPLIT_BYTES, DocumentSpan, hold_out
 from seqgen.errors import DataError, UserError
-
-PACKERS: dict[str, Callable[[bytes], bytes]] = {
-    "": bytes,
-    ".gz": gzip.compress,
-    ".xz": lzma.compress,
-    ".bz2": bz2.compress,
-    ".zst": zstandard.ZstdCompressor().compress,
-}
-QUICK = settings(max_examples=60, deadline=None)
-TEXT = b"a line of text\n" * 40
+from tests.helpers.documents import PACKERS, QUICK, TEXT, contents, one_line, put
 
 
 @pytest.fixture
 def spool() -> Iterator[Spool]:
     with Spool() as spool:
         yield spool
-
-
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for Hypothesis, whose examples write over one another's files."""
-    return tmp_path_factory.mktemp("scratch")
-
-
-def contents(document: Document | DocumentSpan) -> bytes:
-    return b"".join(document.chunks())
-
-
-def one_line(error: pytest.ExceptionInfo[BaseException]) -> bool:
-    message = str(error.value)
-    return bool(message) and "\n" not in message and len(message) < 400
-
-
-def put(path: Path, data: bytes = TEXT) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return path
 
 
 # ---- What a source is ----
@@ -357,251 +321,6 @@ def test_a_fingerprint_is_of_contents_and_their_order(tmp_path: Path) -> None:
     base = of(b"one", b"two")
     assert base == of(b"one", b"two", name="another")
     assert len({base, of(b"two", b"one"), of(b"onetwo"), of(b"one", b"two", b"three"), of(b"on", b"etwo")}) == 5
-
-
-# ---- What is held out ----
-
-# Written as unit × count, so that an example says what it is; the units are of 1 to 4 bytes, and one is no UTF-8.
-DOCUMENTS = st.lists(
-    st.builds(
-        lambda unit, size, start: (start + unit * (size // len(unit) + 1))[: max(size, 1)],
-        st.sampled_from([b"a", b"the quay\n", "é".encode(), "中文，".encode(), "😀".encode(), b"\x80", b"\xff\x80"]),
-        st.integers(1, 300) | st.integers(MIN_SPLIT_BYTES - 5, MIN_SPLIT_BYTES + 5) | st.integers(1, 12_000),
-        st.sampled_from([b"", b"x", b"xy"]),
-    ),
-    min_size=1,
-    max_size=6,
-)
-FRACTIONS = st.floats(0.001, 0.9) | st.sampled_from([0.1, 0.5, 0.9, 1e-9])
-
-
-def written(scratch: Path, texts: list[bytes]) -> list[Document]:
-    return [
-        Document(str(number), put(scratch / f"{number}.txt", text), len(text), "") for number, text in enumerate(texts)
-    ]
-
-
-def whole_characters(text: bytes) -> bytes:
-    return text.decode("utf-8", "ignore").encode()
-
-
-@QUICK
-@given(texts=DOCUMENTS, fraction=FRACTIONS)
-@example(texts=[b"x" * 105], fraction=0.1)
-@example(texts=[b"x" * 64], fraction=0.015)
-def test_train_and_held_out_are_the_whole(scratch: Path, texts: list[bytes], fraction: float) -> None:
-    """Every byte is on one side, and one side only; nothing is lost, whatever the sizes."""
-    documents = written(scratch, texts)
-    train, held_out = hold_out(documents, fraction)
-    for document, text in zip(documents, texts, strict=True):
-        own = [part for part in [*train, *held_out] if part.document == document]
-        assert b"".join(map(contents, own)) == text
-        assert [part.start for part in own] == [0, *(part.stop for part in own[:-1])]
-        assert own[-1].stop == document.size
-        assert [part.ends_document for part in own] == [False] * (len(own) - 1) + [True]
-
-
-@QUICK
-@given(texts=DOCUMENTS, fraction=FRACTIONS)
-def test_parts_stand_in_the_order_of_the_documents(scratch: Path, texts: list[bytes], fraction: float) -> None:
-    train, held_out = hold_out(written(scratch, texts), fraction)
-    assert train
-    for side in (train, held_out):
-        order = [int(part.document.name) for part in side]
-        assert order == sorted(set(order))
-        assert all(part.size > 0 for part in side)
-        assert all(part.size == len(contents(part)) for part in side)
-
-
-@QUICK
-@given(texts=DOCUMENTS, fraction=FRACTIONS)
-@example(texts=["中".encode() * 50], fraction=0.0134)  # the cut falls inside the last character
-@example(texts=["😀".encode() * 1500], fraction=0.0004)
-def test_no_character_is_cut_in_two(scratch: Path, texts: list[bytes], fraction: float) -> None:
-    texts = [whole_characters(text) or b"x" for text in texts]
-    for side in hold_out(written(scratch, texts), fraction):
-        for part in side:
-            contents(part).decode()  # strict: may raise
-
-
-@QUICK
-@given(texts=DOCUMENTS, fraction=FRACTIONS)
-def test_small_documents_are_not_cut(scratch: Path, texts: list[bytes], fraction: float) -> None:
-    assume(len(texts) > 1)
-    for side in hold_out(written(scratch, texts), fraction):
-        for part in side:
-            assert part.document.size >= MIN_SPLIT_BYTES or (part.start == 0 and part.ends_document)
-
-
-@QUICK
-@given(texts=DOCUMENTS, fraction=FRACTIONS)
-def test_about_the_fraction_is_held_out(scratch: Path, texts: list[bytes], fraction: float) -> None:
-    total = sum(map(len, texts))
-    _, held_out = hold_out(written(scratch, texts), fraction)
-    held = sum(part.size for part in held_out)
-    assert held <= fraction * total + 1e-6
-    # Less only by what a character's border, a part too small to measure on, or a document not yet owed takes.
-    assert held >= fraction * total - (4 + MIN_HELD_OUT_BYTES) * len(texts) - (MIN_SPLIT_BYTES if len(texts) > 1 else 0)
-
-
-@pytest.mark.parametrize("unit", ["a", "中"])
-def test_a_longer_lone_document_holds_out_no_less(unit: str, scratch: Path) -> None:
-    """Whether a part is held out must not hang on how a product was rounded, or on where a character ends."""
-    sizes = []
-    for count in range(20, 900, 7):
-        (document,) = written(scratch, [unit.encode() * count])
-        _, held_out = hold_out([document], 0.1)
-        sizes.append(sum(part.size for part in held_out))
-    assert sizes == sorted(sizes)
-
-
-@pytest.mark.parametrize("suffix", [".gz", ".zst"])
-def test_a_compressed_document_is_cut_by_the_size_of_what_is_inside(suffix: str, tmp_path: Path) -> None:
-    text = "月落烏啼霜滿天，江楓漁火對愁眠。\n".encode() * 300
-    documents = checksum_documents([Document("poem", put(tmp_path / f"poem{suffix}", PACKERS[suffix](text)))])
-    (train,), (held,) = hold_out(documents, 0.1)
-    assert contents(train) + contents(held) == text
-    assert contents(train).decode() + contents(held).decode() == text.decode()
-    assert 0.09 * len(text) < held.size <= 0.1 * len(text)
-
-
-def test_nothing_is_held_out_of_nothing_asked(scratch: Path) -> None:
-    documents = written(scratch, [b"x" * 10_000, b"y"])
-    assert hold_out(documents, 0) == hold_out(documents, 0.0) == (split.full_spans(documents), [])
-    assert [(part.start, part.stop, part.ends_document) for part in split.full_spans(documents)] == [
-        (0, 10_000, True), (0, 1, True),
-    ]  # fmt: skip
-
-
-def test_of_many_small_documents_every_tenth_is_held_out(scratch: Path) -> None:
-    train, held_out = hold_out(written(scratch, [b"p" * 100] * 40), 0.1)
-    assert len(train) + len(held_out) == 40
-    assert len(held_out) in (3, 4)  # what is owed is a sum of tenths, which floats round
-    gaps = np.diff([int(part.document.name) for part in held_out])
-    assert (gaps >= 9).all()  # spread over the corpus, not from its end only
-
-
-# ---- Ids on the disk ----
-
-
-@pytest.mark.parametrize(
-    ("vocab_size", "kind"),
-    [(2, "uint8"), (256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "uint32"), (1 << 20, "uint32")],
-)
-def test_ids_come_back_in_the_narrowest_type(vocab_size: int, kind: str, tmp_path: Path) -> None:
-    top, end = vocab_size - 1, vocab_size - 2
-    pieces = [np.array([0, top], dtype=np.int32), np.empty(0, dtype=np.int32), np.array([top], dtype=np.int32)]
-    path = tmp_path / "new" / "x.ids"
-    built = ids.build(path, [(iter(pieces), True), ([], True), ([pieces[0]], True)], vocab_size, end)
-    stored = ids.load(path)
-    assert stored is not None
-    for stream in (built, stored):
-        assert stream.ids.dtype == np.dtype(kind) == ids.id_dtype(vocab_size)
-        assert stream.ids.tolist() == [end, 0, top, top, end, end, 0, top]
-        assert len(stream) == 8
-        assert stream.false_ends.tolist() == []
-        assert stream.false_ends.dtype == np.int64
-    assert path.stat().st_size == 8 * np.dtype(kind).itemsize
-    assert isinstance(stored.ids, np.memmap)  # a corpus may be larger than the memory
-    assert {each.name for each in path.parent.iterdir()} == {"x.ids", "x.json"}
-
-
-@given(parts=st.lists(st.tuples(st.lists(st.lists(st.integers(1, 299), max_size=4), max_size=3), st.booleans()),
-                      min_size=1, max_size=5))  # fmt: skip
-@QUICK
-def test_false_ends_are_where_a_cut_part_is_followed(scratch: Path, parts: list[tuple[list[list[int]], bool]]) -> None:
-    arrays = [([np.array(piece, dtype=np.int32) for piece in pieces], whole) for pieces, whole in parts]
-    stream = ids.build(scratch / "x.ids", iter(arrays), 300, 0)
-    expected: list[int] = []
-    starts = []
-    for pieces, _ in parts:
-        starts.append(len(expected))
-        expected += [0, *(token for piece in pieces for token in piece)]
-    assert stream.ids.tolist() == expected
-    # The `end` that follows a part announces the next one; what follows the last is place 0.
-    following = [*starts[1:], 0]
-    cut = sorted(place for place, (_, whole) in zip(following, parts, strict=True) if not whole)
-    assert stream.false_ends.tolist() == cut
-    assert all(stream.ids[place] == 0 for place in stream.false_ends)
-
-
-def built(folder: Path) -> Path:
-    path = folder / "x.ids"
-    ids.build(path, [([np.arange(100, dtype=np.int32)], False)], 300, 299)
-    return path
-
-
-@pytest.mark.parametrize("size", [0, 1, 201, 203, 400])
-def test_ids_of_another_length_are_not_loaded(size: int, tmp_path: Path) -> None:
-    path = built(tmp_path)
-    path.write_bytes((path.read_bytes() * 2)[:size])
-    assert ids.load(path) is None
-
-
-def test_missing_files_are_not_loaded(tmp_path: Path) -> None:
-    assert ids.load(tmp_path / "x.ids") is None
-    path = built(tmp_path)
-    assert ids.load(path) is not None
-    path.with_suffix(".json").rename(tmp_path / "away")
-    assert ids.load(path) is None
-    (tmp_path / "away").rename(path.with_suffix(".json"))
-    path.unlink()
-    assert ids.load(path) is None
-
-
-INDEX = {"dtype": "uint16", "tokens": 101, "false_ends": [0]}
-
-
-@pytest.mark.parametrize(
-    "index",
-    [
-        b"", b"{", b"\xff", b"[]", b"null", b"7", b'"x"',
-        *(
-            json.dumps({**INDEX, **changes}).encode()
-            for changes in (
-                {"dtype": "uint8"}, {"dtype": "uint32"}, {"dtype": "int16"}, {"dtype": "float16"}, {"dtype": "O"},
-                {"dtype": "nonsense"}, {"dtype": 7}, {"dtype": None}, {"dtype": []},
-                {"tokens": 100}, {"tokens": -1}, {"tokens": 0}, {"tokens": "101"}, {"tokens": None},
-                {"tokens": 101.0}, {"tokens": [101]}, {"false_ends": None}, {"false_ends": "0"},
-                {"false_ends": 0}, {"false_ends": [101]}, {"false_ends": [-1]}, {"false_ends": [[0]]},
-                {"false_ends": ["x"]}, {"false_ends": {}},
-            )
-        ),
-        *(json.dumps({k: v for k, v in INDEX.items() if k != key}).encode() for key in INDEX),
-    ],
-    ids=lambda index: repr(index)[2:60],
-)  # fmt: skip
-def test_a_damaged_index_is_as_good_as_none(index: bytes, tmp_path: Path) -> None:
-    path = built(tmp_path)
-    assert json.loads(path.with_suffix(".json").read_bytes()) == INDEX
-    path.with_suffix(".json").write_bytes(index)
-    assert ids.load(path) is None
-
-
-def test_a_build_that_fails_leaves_nothing_to_load(tmp_path: Path) -> None:
-    def pieces() -> Iterator[np.ndarray]:
-        yield np.arange(10, dtype=np.int32)
-        raise DataError("the source ended")
-
-    with pytest.raises(DataError, match="the source ended"):
-        ids.build(tmp_path / "x.ids", [(pieces(), True)], 300, 299)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_building_again_replaces_what_is_there(tmp_path: Path) -> None:
-    path = built(tmp_path)
-    ids.build(path, [([np.array([7], dtype=np.int32)], True)], 70_000, 69_999)
-    stored = ids.load(path)
-    assert stored is not None
-    assert stored.ids.tolist() == [69_999, 7]
-    assert stored.false_ends.tolist() == []
-
-
-def test_a_cache_folder_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
-    path = put(tmp_path / "file") / "x.ids"
-    with pytest.raises(UserError, match="cannot write") as error:
-        ids.build(path, [([np.array([7], dtype=np.int32)], True)], 300, 0)
-    assert one_line(error)
 
 
 # ---- What a file is ----

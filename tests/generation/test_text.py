@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from seqgen.generation.text import (
     stream_in_order,
 )
 from seqgen.tokenizers.characters import ByteCodec, CharCodec
-from seqgen.tokenizers.codec import Utf8Decoder
+from tests.helpers.scripted import Pieces, Read, Scripted, noise
 
 # --- drawing ---------------------------------------------------------------------------------------------------------
 
@@ -156,33 +156,6 @@ def test_a_length_of_nothing_is_over_at_once() -> None:
 
 # --- a scripted engine -----------------------------------------------------------------------------------------------
 
-Read = tuple[int, ...]
-
-
-class Scripted:
-    """An engine whose logits are a function of all that a stream has read, `end` and prompt included."""
-
-    def __init__(self, vocab_size: int, logits_of: Callable[[Read], npt.ArrayLike], batch_size: int = 1) -> None:
-        self.vocab_size, self.batch_size, self._logits_of = vocab_size, batch_size, logits_of
-        self.steps = self.reads = 0
-
-    def initial(self, batch: int) -> tuple[Read, ...]:
-        return ((),) * batch
-
-    def step(
-        self, ids: npt.NDArray[np.integer], state: tuple[Read, ...]
-    ) -> tuple[npt.NDArray[np.float32], tuple[Read, ...]]:
-        self.steps += 1
-        new = tuple((*read, int(token)) for read, token in zip(state, ids, strict=True))
-        return np.array([self._logits_of(read) for read in new], dtype=np.float32), new
-
-    def read(self, ids: npt.NDArray[np.integer], state: tuple[Read, ...]) -> tuple[Read, ...]:
-        self.reads += 1
-        return ((*state[0], *map(int, ids)),)
-
-    def repeat(self, state: tuple[Read, ...], batch: int) -> tuple[Read, ...]:
-        return state * batch
-
 
 def saying(script: Sequence[int], vocab_size: int, batch_size: int = 1) -> Scripted:
     """Wants these ids one after another, then from the beginning again (for an empty prompt)."""
@@ -191,35 +164,6 @@ def saying(script: Sequence[int], vocab_size: int, batch_size: int = 1) -> Scrip
         return np.where(np.arange(vocab_size) == script[(len(read) - 1) % len(script)], 30.0, 0.0)
 
     return Scripted(vocab_size, logits_of, batch_size)
-
-
-def noise(vocab_size: int, batch_size: int = 1, scale: float = 2.0) -> Scripted:
-    """Random logits, the same ones wherever the same was read."""
-    return Scripted(
-        vocab_size, lambda read: np.random.default_rng([7, *read]).normal(0, scale, vocab_size), batch_size
-    )  # fmt: skip
-
-
-class Pieces:
-    """A codec of a few pieces of text, each of any length, and `end` behind them."""
-
-    kind = "pieces"
-
-    def __init__(self, *pieces: str) -> None:
-        self._pieces, self.end, self.vocab_size = pieces, len(pieces), len(pieces) + 1
-
-    def encode(self, data: bytes) -> npt.NDArray[np.int32]:
-        text, ids = data.decode(), []
-        while text:
-            ids.append(next(token for token, piece in enumerate(self._pieces) if text.startswith(piece)))
-            text = text[len(self._pieces[ids[-1]]) :]
-        return np.array(ids, dtype=np.int32)
-
-    def decoder(self) -> Utf8Decoder:
-        return Utf8Decoder([piece.encode() for piece in self._pieces] + [b""])
-
-    def pieces(self) -> list[str | int | None]:
-        return [*self._pieces, None]
 
 
 GREEDY = {"temperature": 0.0}
@@ -237,6 +181,7 @@ def write(engine: Scripted, codec: object, prompt: bytes = b"", end: bool = Fals
 
 
 BYTES = ByteCodec()
+
 TEXT = "a😀b中\r\nü"
 
 
@@ -337,6 +282,7 @@ def test_no_length_is_no_step(batch_size: int) -> None:
 
 
 LETTERS = Pieces(*"abcdefgh")
+
 WANTED = {"length": 12, "seed": 5, "temperature": 0.9, "top_k": 5, "repetition_penalty": 1.2, "stop": ("aa", "hg")}
 
 

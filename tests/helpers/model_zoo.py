@@ -33,6 +33,7 @@ from seqgen.corpus.series import read as series
 from seqgen.corpus.sources import Document, checksum_documents
 from seqgen.errors import SeqgenError, UserError
 from seqgen.music import midi
+from seqgen.specs.tasks import RowLayout
 from seqgen.streams import read_whole
 
 CORPORA = Path(__file__).resolve().parents[2] / "corpora"
@@ -246,7 +247,7 @@ def _rows(place: Path, data: bytes, name: str) -> None:
     from seqgen.corpus.sources import Spool, find
 
     with Spool() as spool:
-        for rows in (RowFormat("text", "text"), RowFormat("records")):
+        for rows in (RowFormat(RowLayout.TEXT, "text"), RowFormat(RowLayout.RECORDS)):
             for document in find([str(_put(place, data, name))], spool, rows=rows):
                 list(document.chunks())
 

@@ -1,13 +1,18 @@
-"""What tests share: made-up prose, and how a command is run."""
+"""Made-up prose, and commands run in this process or in their own."""
 
 from __future__ import annotations
 
 import json
+import math
 import random
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import seqgen
 
 WORDS = "the old lamp on the quay was lit by the boy and the boat came home late in the cold rain ".split()  # noqa: SIM905
 
@@ -55,3 +60,30 @@ class Result:
 
 
 Run = Callable[..., Result]
+Refused = Callable[[list[str]], str]
+
+
+# A training that ends in a moment: what is learnt does not matter here.
+TINY = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32"]
+
+COMMANDS = ("train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "tokenize", "corpora")
+
+STRANGE = "灯塔 🏮 café\t".encode() + b"\xff\xfe\x80 \xe4\xb8"  # other scripts, and bytes that are no UTF-8
+
+
+def close(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=1e-6)
+
+
+def weights(model: Path) -> dict[str, bytes]:
+    return {name: weight.tobytes() for name, weight in seqgen.load(model).checkpoint.weights().items()}
+
+
+def imported(code: str, *arguments: object) -> set[str]:
+    """The packages that are there at the end of `code`, run in a process of its own."""
+    after = "\nimport sys\nsys.stderr.write('\\n' + ' '.join({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code + after, *map(str, arguments)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())

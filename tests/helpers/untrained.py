@@ -37,7 +37,7 @@ def untrained(folder: Path, codec: Codec, task: str = "text", seed: int = 1, **n
     if task == "dialogue":  # nor are speakers
         weights["output_bias"][[0, 1]] += 3
     config: dict[str, Any] = {
-        "format": FORMAT_VERSION, "seqgen": seqgen.__version__, "task": task, "tokenizer": codec.kind,
+        "format": FORMAT_VERSION, "seqgen": seqgen.__version__, "task": task, "tokenizer": codec.name,
         "identity": checkpoint.identity(made, tokenizers.dump(codec)), "network": dataclasses.asdict(made),
         "training": {}, "data": {"fingerprint": "none", "sources": []}, "metrics": {},
     }  # fmt: skip

@@ -27,11 +27,11 @@ from seqgen.music.events import (
     count_steps,
     tempo_value,
 )
-from seqgen.music.grammar import GrammarState, read, spell
+from seqgen.music.grammar import GrammarState, decode_piece, encode_piece
 from seqgen.music.names import scale
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.native import library
-from tests.music.test_midi import file, metre, off, on, program, tempo
+from tests.helpers.midi_files import file, metre, off, on, program, tempo
 
 GRIDS = (1, 3, 4, 12)
 NAMES = [kind.name for kind in EVENT_TYPES]
@@ -54,7 +54,7 @@ def draw(walk: GrammarState, chance: np.random.Generator, by_kind: bool) -> int:
     allowed = np.flatnonzero(walk.mask())
     assert len(allowed), f"no way on after {walk.previous}"
     if by_kind:
-        kinds = [walk.vocabulary.kinds[token] for token in allowed]
+        kinds = [walk.vocabulary.event_types[token] for token in allowed]
         chosen = sorted(set(kinds))[chance.integers(len(set(kinds)))]
         allowed = allowed[[kind == chosen for kind in kinds]]
     return int(allowed[chance.integers(len(allowed))])
@@ -127,13 +127,13 @@ def test_rules_and_steps_are_of_the_table() -> None:
 @pytest.mark.parametrize("bins", [1, 8, 127])
 def test_ids_and_events_are_each_others_inverse(grid: int, bins: int) -> None:
     vocabulary = EventVocabulary(VocabularyOptions(grid=grid, velocity_bins=bins))
-    assert len(vocabulary.kinds) == vocabulary.size == sum(vocabulary.sizes.values())
+    assert len(vocabulary.event_types) == vocabulary.size == sum(vocabulary.sizes.values())
     for token in range(vocabulary.size):
         assert vocabulary.id(*vocabulary.event(token)) == token
     assert [
         vocabulary.id(kind.name, value) for kind in EVENT_TYPES for value in range(vocabulary.sizes[kind.name])
     ] == [*range(vocabulary.size)]
-    spelt = [vocabulary.spell(token) for token in range(vocabulary.size)]
+    spelt = [vocabulary.token_name(token) for token in range(vocabulary.size)]
     assert len(set(spelt)) == vocabulary.size
     for kind in NAMES:
         for value in (-1, vocabulary.sizes[kind]):
@@ -196,9 +196,9 @@ def spelling(text: str) -> list[str]:
 
 def test_a_piece_is_spelt_event_for_event() -> None:
     vocabulary = EventVocabulary(VocabularyOptions())
-    ids = spell(LITTLE, vocabulary)
-    assert [vocabulary.spell(token) for token in ids] == spelling(RISING)
-    again = read(ids, vocabulary)
+    ids = encode_piece(LITTLE, vocabulary)
+    assert [vocabulary.token_name(token) for token in ids] == spelling(RISING)
+    again = decode_piece(ids, vocabulary)
     assert again.tempos == ((0, TEMPOS[tempo_value(100)]), (24, 60))
     assert again == replace(
         LITTLE,
@@ -209,9 +209,9 @@ def test_a_piece_is_spelt_event_for_event() -> None:
 
 def test_falling_order_reads_chords_from_the_top() -> None:
     vocabulary = EventVocabulary(VocabularyOptions(rising=False))
-    spelt = [vocabulary.spell(token) for token in spell(LITTLE, vocabulary)]
+    spelt = [vocabulary.token_name(token) for token in encode_piece(LITTLE, vocabulary)]
     assert spelt == spelling(RISING.replace("note 60; note 67", "note 67; note 60"))
-    assert read(spell(LITTLE, vocabulary), vocabulary) == read(spell(LITTLE, EventVocabulary(VocabularyOptions())), EventVocabulary(
+    assert decode_piece(encode_piece(LITTLE, vocabulary), vocabulary) == decode_piece(encode_piece(LITTLE, EventVocabulary(VocabularyOptions())), EventVocabulary(
         VocabularyOptions()))  # fmt: skip
 
 
@@ -231,9 +231,9 @@ def test_the_longest_notes_can_be_said(grid: int, quarters: int) -> None:
     vocabulary = EventVocabulary(VocabularyOptions(grid=grid))
     bars = tuple(Bar(4 * grid * number, 4 * grid, 4, 4) for number in range(-(-quarters // 4)))
     piece = Piece(grid, (Track(),), (Note(0, 0, 60, quarters * grid, vocabulary.velocity(4)),), bars)
-    ids = spell(piece, vocabulary)
-    assert read(ids, vocabulary) == piece
-    assert [vocabulary.kinds[token] for token in ids].count("longer") == (quarters - 1) // MAX_DURATION_QUARTERS
+    ids = encode_piece(piece, vocabulary)
+    assert decode_piece(ids, vocabulary) == piece
+    assert [vocabulary.event_types[token] for token in ids].count("longer") == (quarters - 1) // MAX_DURATION_QUARTERS
 
 
 def test_nothing_is_longer_than_the_longest_note() -> None:
@@ -246,7 +246,7 @@ def test_nothing_is_longer_than_the_longest_note() -> None:
     assert not walk.allows(vocabulary.id("longer"))
     assert walk.push(vocabulary.id("duration", vocabulary.sizes["duration"] - 1))
     assert walk.push(vocabulary.id("note", 60))
-    assert walk.parts[0].ends[60] == MAX_NOTE_QUARTERS * 4
+    assert walk.track_states[0].ends[60] == MAX_NOTE_QUARTERS * 4
 
 
 # ---- Walks ----
@@ -278,9 +278,9 @@ def test_a_random_walk_is_never_stuck_and_is_a_piece(
     melodic = [note for note in piece.notes if not piece.tracks[note.track].drums]
     assert pitches is None or {note.pitch for note in melodic} <= set(pitches)
 
-    assert read(ids, vocabulary) == piece
-    spelt = spell(piece, vocabulary)
-    assert read(spelt, vocabulary) == piece
+    assert decode_piece(ids, vocabulary) == piece
+    spelt = encode_piece(piece, vocabulary)
+    assert decode_piece(spelt, vocabulary) == piece
     if all(note.end <= walk.length for note in walk.notes):  # none was cut short by the end of the piece
         assert spelt == ids
     assert count_steps(np.array([vocabulary.id("end"), *ids]), vocabulary) == piece.length
@@ -332,7 +332,7 @@ def test_a_restriction_may_begin_on_the_way(
     walk.restrict(pitches, tempo_changes)
     list(wander(walk, seed + 1, 120))
     check(walk.piece(), vocabulary)
-    new = [note for note in walk.notes[old:] if not walk.parts[note.track].drums]
+    new = [note for note in walk.notes[old:] if not walk.track_states[note.track].drums]
     assert pitches is None or {note.pitch for note in new} <= set(pitches)
     assert tempo_changes or len(walk.tempos) == tempos
 
@@ -356,7 +356,7 @@ def test_the_compiled_walk_says_what_the_walk_does(
         if number % 50 == 25:
             walk.allow_end(number % 100 == 25)
             compiled.allow_end(number % 100 == 25)
-        assert (walk.mask() == compiled.mask).all(), walk.vocabulary.spell(token)
+        assert (walk.mask() == compiled.mask).all(), walk.vocabulary.token_name(token)
 
 
 @pytest.mark.skipif(library() is None, reason="no kernels")
@@ -386,7 +386,7 @@ def test_one_pitch_and_every_track_is_not_too_narrow() -> None:
         for event in (("track", track), ("program", track), ("velocity", 0), ("longer", 0), ("duration", 31),
                       ("note", 60)):  # fmt: skip
             assert walk.push(vocabulary.id(*event)), event
-    allowed = {vocabulary.spell(int(token)) for token in np.flatnonzero(walk.mask())}
+    allowed = {vocabulary.token_name(int(token)) for token in np.flatnonzero(walk.mask())}
     assert {event for event in allowed if not event.startswith("position")} == {"bar", "end", "track 15"}
     for event in (("track", 15), ("drums", 0), ("velocity", 0), ("longer", 0), ("duration", 31)):
         assert walk.push(vocabulary.id(*event)), event
@@ -394,8 +394,8 @@ def test_one_pitch_and_every_track_is_not_too_narrow() -> None:
     for stroke in range(128):
         assert walk.push(vocabulary.id("drum", stroke))
     for _ in range(4):  # 64 steps are four bars
-        assert {vocabulary.spell(int(token)) for token in np.flatnonzero(walk.mask())} <= {
-            "bar", "end", *(vocabulary.spell(vocabulary.id("metre", v)) for v in range(vocabulary.sizes["metre"])),
+        assert {vocabulary.token_name(int(token)) for token in np.flatnonzero(walk.mask())} <= {
+            "bar", "end", *(vocabulary.token_name(vocabulary.id("metre", v)) for v in range(vocabulary.sizes["metre"])),
         }  # fmt: skip
         assert walk.push(vocabulary.id("bar"))
     assert walk.push(vocabulary.id("position")) is (walk.length > 64)
@@ -436,16 +436,16 @@ def test_every_piece_that_is_read_can_be_spelt(
     head = [metre(*each) for each in metres] + [tempo(17 * place, bpm) for place, bpm in enumerate(tempos)]
     vocabulary = EventVocabulary(replace(options, low=0))
     piece, _ = midi.read(file(head, *tracks, division=5), options.grid)
-    ids = spell(piece, vocabulary)
+    ids = encode_piece(piece, vocabulary)
     walk = GrammarState(vocabulary)
     for token in ids:
-        assert walk.push(token), (vocabulary.spell(token), "after", walk.previous)
+        assert walk.push(token), (vocabulary.token_name(token), "after", walk.previous)
     again = walk.piece()
-    assert again == read(ids, vocabulary)
+    assert again == decode_piece(ids, vocabulary)
     assert again.bars == piece.bars
     assert again.tracks == piece.tracks
     assert [note[:4] for note in again.notes] == [note[:4] for note in piece.notes]
-    assert spell(again, vocabulary) == ids
+    assert encode_piece(again, vocabulary) == ids
     assert walk.allows(vocabulary.id("end"))
 
 
@@ -456,12 +456,12 @@ def test_what_is_illegal_is_passed_over(data: st.DataObject | None, options: Voc
     """Any ids are a piece, and what counts of them are those that the grammar took."""
     vocabulary = EventVocabulary(options)
     ids = [] if data is None else data.draw(st.lists(st.integers(-3, vocabulary.size + 3), max_size=120))
-    piece = read(ids, vocabulary)
+    piece = decode_piece(ids, vocabulary)
     check(piece, vocabulary)
     walk = GrammarState(vocabulary)
     taken = [token for token in ids if not walk.ended and walk.push(token)]
-    assert read(taken, vocabulary) == piece
-    assert read(spell(piece, vocabulary), vocabulary) == piece
+    assert decode_piece(taken, vocabulary) == piece
+    assert decode_piece(encode_piece(piece, vocabulary), vocabulary) == piece
 
 
 @settings(max_examples=40, deadline=None)
@@ -471,16 +471,16 @@ def test_strangers_between_the_events_of_a_piece_do_no_harm(seed: int, strangers
     ids = list(wander(GrammarState(vocabulary), seed, 100))
     for place, token in strangers:
         ids.insert(place, token)
-    piece = read(ids, vocabulary)
+    piece = decode_piece(ids, vocabulary)
     check(piece, vocabulary)
-    assert read(spell(piece, vocabulary), vocabulary) == piece
+    assert decode_piece(encode_piece(piece, vocabulary), vocabulary) == piece
 
 
 def test_nothing_is_read_behind_the_end() -> None:
     vocabulary = EventVocabulary(VocabularyOptions())
-    ids = spell(LITTLE, vocabulary)
-    assert read([*ids, vocabulary.id("end"), *ids], vocabulary) == read(ids, vocabulary)
-    assert read([vocabulary.id("end")], vocabulary).bars == ()  # no piece ends before it has begun
+    ids = encode_piece(LITTLE, vocabulary)
+    assert decode_piece([*ids, vocabulary.id("end"), *ids], vocabulary) == decode_piece(ids, vocabulary)
+    assert decode_piece([vocabulary.id("end")], vocabulary).bars == ()  # no piece ends before it has begun
 
 
 @settings(max_examples=20, deadline=None)

@@ -80,28 +80,28 @@ def test_words_come_back_and_forge_nothing(codec: DialogueCodec, words: bytes) -
 @example(turns=[(0, b""), (1, b""), (0, b"")])
 @example(turns=[(0, b"\xe4\xb8"), (1, b"\xad")])
 def test_a_conversation_has_exactly_its_speakers_in_turn(codec: DialogueCodec, turns: list[tuple[int, bytes]]) -> None:
-    ids = codec.conversation(turns)
+    ids = codec.encode_conversation(turns)
     assert ids.dtype == np.int32
     assert codec.end not in ids
     wanted = [(min(speaker, codec.speakers - 1), words) for speaker, words in turns]
     assert apart(codec, ids) == wanted
-    assert np.array_equal(ids, np.concatenate([ids[:0], *(codec.turn(*turn) for turn in turns)]))
+    assert np.array_equal(ids, np.concatenate([ids[:0], *(codec.encode_turn(*turn) for turn in turns)]))
 
 
 def test_a_turn_is_its_speaker_and_then_its_words(codec: DialogueCodec) -> None:
-    ids = codec.turn(1, b"the old lamp")
+    ids = codec.encode_turn(1, b"the old lamp")
     assert ids[0] == 1
     assert np.array_equal(ids[1:], codec.encode(b"the old lamp"))
     assert np.array_equal(codec.encode(b"the old lamp"), codec.text.encode(b"the old lamp") + 3)
 
 
 def test_speakers_beyond_the_last_are_taken_for_the_last(codec: DialogueCodec) -> None:
-    assert [int(codec.turn(speaker, b"x")[0]) for speaker in (0, 1, 2, 3, 25, 1000)] == [0, 1, 2, 2, 2, 2]
+    assert [int(codec.encode_turn(speaker, b"x")[0]) for speaker in (0, 1, 2, 3, 25, 1000)] == [0, 1, 2, 2, 2, 2]
 
 
 def test_splitting_is_the_text_tokenizers(codec: DialogueCodec) -> None:
     data = prose(20).encode() + b"caf\xc3"
-    assert codec.split(data) == codec.text.split(data)
+    assert codec.safe_prefix_length(data) == codec.text.safe_prefix_length(data)
     ids = np.concatenate(list(tokenizers.encode_stream(codec, [data[:100], data[100:]])))
     assert words_in(codec, ids) == data
 
@@ -116,14 +116,14 @@ def test_speakers_come_first_and_end_moves_up(codec: DialogueCodec) -> None:
     assert pieces[3:] == codec.text.pieces()
     assert pieces[codec.end] is None
     assert codec.end == codec.text.end + 3
-    assert codec.seen() == codec.text.seen() + 3
+    assert codec.num_seen() == codec.text.num_seen() + 3
 
 
 def test_golden_ids() -> None:
     codec = DialogueCodec(ByteCodec())
     assert (codec.speakers, codec.vocab_size, codec.end) == (2, 259, 258)
-    assert codec.conversation([(0, b"Hi"), (1, b"\0\xff")]).tolist() == [0, 74, 107, 1, 2, 257]
-    assert codec.conversation([]).tolist() == []
+    assert codec.encode_conversation([(0, b"Hi"), (1, b"\0\xff")]).tolist() == [0, 74, 107, 1, 2, 257]
+    assert codec.encode_conversation([]).tolist() == []
 
 
 @pytest.mark.parametrize("speakers", [2, 3, MAX_SPEAKERS])
@@ -149,27 +149,27 @@ def test_how_many_speakers_conversations_need(turns: list[list[int]], speakers: 
 
 
 def test_a_transcript_has_a_line_a_turn(codec: DialogueCodec) -> None:
-    ids = codec.conversation([(0, b"Good morning."), (1, b"Morning!\nSit down."), (2, "茶？".encode()), (9, b"")])
+    ids = codec.encode_conversation([(0, b"Good morning."), (1, b"Morning!\nSit down."), (2, "茶？".encode()), (9, b"")])
     assert tokenizers.decode(codec, ids) == "A: Good morning.\nB: Morning!\nSit down.\nC: 茶？\nC: ".encode()
 
 
 def test_a_turn_may_end_within_a_character() -> None:
     """What is left of it belongs to that turn, not to the next."""
     codec = DialogueCodec(ByteCodec())
-    assert tokenizers.decode(codec, codec.conversation([(0, b"\xe4\xb8"), (1, b"\xad")])) == b"A: \xe4\xb8\nB: \xad"
+    assert tokenizers.decode(codec, codec.encode_conversation([(0, b"\xe4\xb8"), (1, b"\xad")])) == b"A: \xe4\xb8\nB: \xad"
     decoder = codec.decoder()
-    pushed = [decoder.push(token) for token in codec.conversation([(0, b"\xe4\xb8"), (1, "中".encode())]).tolist()]
+    pushed = [decoder.push(token) for token in codec.encode_conversation([(0, b"\xe4\xb8"), (1, "中".encode())]).tolist()]
     assert pushed == [b"A: ", b"", b"", b"\xe4\xb8\nB: ", b"", b"", "中".encode()]
     assert decoder.finish() == b""
 
 
 def test_words_before_any_speaker_are_a_line_of_their_own(codec: DialogueCodec) -> None:
-    ids = [*codec.encode(b"so be it"), *codec.turn(0, b"yes")]
+    ids = [*codec.encode(b"so be it"), *codec.encode_turn(0, b"yes")]
     assert tokenizers.decode(codec, ids) == b"so be it\nA: yes"
 
 
 def test_end_is_silent(codec: DialogueCodec) -> None:
-    assert tokenizers.decode(codec, [*codec.turn(0, b"bye"), codec.end]) == b"A: bye"
+    assert tokenizers.decode(codec, [*codec.encode_turn(0, b"bye"), codec.end]) == b"A: bye"
 
 
 def test_speakers_are_letters() -> None:
@@ -185,13 +185,13 @@ def test_there_and_back_through_a_model_folder(codec: DialogueCodec) -> None:
     again = tokenizers.parse(tokenizers.dump(codec))
     assert isinstance(again, DialogueCodec)
     assert type(again.text) is type(codec.text)
-    assert (again.speakers, again.vocab_size, again.end, again.seen()) == (
-        codec.speakers, codec.vocab_size, codec.end, codec.seen(),
+    assert (again.speakers, again.vocab_size, again.end, again.num_seen()) == (
+        codec.speakers, codec.vocab_size, codec.end, codec.num_seen(),
     )  # fmt: skip
     assert again.pieces() == codec.pieces()
     assert tokenizers.dump(again) == tokenizers.dump(codec)
     turns = [(0, prose(5).encode()), (2, b"".join(SAID))]
-    assert np.array_equal(again.conversation(turns), codec.conversation(turns))
+    assert np.array_equal(again.encode_conversation(turns), codec.encode_conversation(turns))
     straight = DialogueCodec.from_dict(codec.to_dict(), codec.files())
     assert straight.to_dict() == codec.to_dict()
 
@@ -253,7 +253,7 @@ def test_extending_keeps_every_id(codec: DialogueCodec) -> None:
     assert more.end == codec.end
     assert more.pieces()[: codec.vocab_size] == codec.pieces()
     turns = [(0, prose(5).encode()), (1, "月落烏啼".encode())]
-    assert np.array_equal(more.conversation(turns), codec.conversation(turns))
+    assert np.array_equal(more.encode_conversation(turns), codec.encode_conversation(turns))
     strange = "жщ".encode()
     assert words_in(more, more.encode(strange)) == strange
     if isinstance(codec.text, CharCodec):

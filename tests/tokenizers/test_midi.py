@@ -8,7 +8,6 @@ import io
 import itertools
 import json
 import os
-import random
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,24 +32,7 @@ from seqgen.tokenizers.midi import MidiCodec
 from seqgen.tokenizers.midi_files import read_midi_file, read_midi_files
 from seqgen.training.augment import Transposer
 from seqgen.training.batches import LaneBatches
-from tests.music.test_midi import file, metre, off, on, program, tempo
-
-
-def tune(seed: int, drums: bool = True) -> bytes:
-    """A little made-up piece of a melody, chords, and drums, off the grid now and then."""
-    chance = random.Random(seed)
-    melody, chords, beat = [program(0, chance.randrange(128))], [program(0, 48, 1)], []
-    for step in range(0, 480 * 8, 240):
-        pitch = 60 + chance.choice([0, 2, 4, 5, 7, 9, 11]) + 12 * chance.randrange(2)
-        late = chance.randrange(-20, 60) if step else 0
-        melody += [on(step + late, pitch, chance.randint(40, 110)), off(step + late + chance.randint(20, 400), pitch)]
-    for step in range(0, 480 * 8, 960):
-        for pitch in (36, 40, 43):
-            chords += [on(step, pitch, 50, 1), off(step + 960, pitch, 1)]
-        beat += [on(step, 36, 90, 9), off(step + 10, 36, 9)] if drums else []
-    head = [tempo(0, chance.choice([80, 100, 120])), metre(0, *chance.choice([(4, 4), (3, 4), (6, 8)]))]
-    return file(head, melody, chords, beat, division=480)
-
+from tests.helpers.midi_files import file, tempo, tune
 
 # ---- There and back ----
 
@@ -84,10 +66,10 @@ def test_decoded_and_encoded_again_the_ids_are_the_same(options: VocabularyOptio
 
 def test_the_codec_is_that_of_the_table() -> None:
     codec = MidiCodec()
-    assert (codec.kind, codec.options) == ("midi", VocabularyOptions())
-    assert codec.vocab_size == codec.seen() == len(codec.pieces())
+    assert (codec.name, codec.options) == ("midi", VocabularyOptions())
+    assert codec.vocab_size == codec.num_seen() == len(codec.pieces())
     assert set(codec.pieces()) == {None}
-    assert codec.split(tune(0)) == 0
+    assert codec.safe_prefix_length(tune(0)) == 0
     assert codec.files() == {}
     assert codec.extend(iter([b"x"])) is codec
     assert decode(codec, []) == b""
@@ -98,7 +80,7 @@ def test_the_codec_is_that_of_the_table() -> None:
 
 def test_what_train_is_told_makes_the_codec() -> None:
     asked = TrainOptions(grid=12, velocity_bins=3, tracks="piano", pitch_range="21-108", note_order="falling")
-    assert MidiCodec.of(asked).options == VocabularyOptions(12, 3, "piano", 21, 108, False)
+    assert MidiCodec.from_options(asked).options == VocabularyOptions(12, 3, "piano", 21, 108, False)
     assert MidiCodec.fit([b"", b"x"], grid=3).options == VocabularyOptions(grid=3)
 
 
@@ -175,7 +157,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Path]]:
 
 
 def facts(read: midi_files.MidiReadResult) -> tuple[Any, ...]:
-    return read.name, read.ids.tolist(), read.ids.dtype, read.losses, read.why
+    return read.name, read.ids.tolist(), read.ids.dtype, read.losses, read.error
 
 
 Processes = list[subprocess.Popen[bytes]]
@@ -215,10 +197,10 @@ def test_many_processes_read_what_one_does(many: list[tuple[str, Path]], helpers
     assert told[1] == told[2] == [(number, len(many)) for number in range(1, len(many) + 1)]
     assert sum(bool(why) for *_, why in found[1]) == 6
     assert {name: why for name, *_, why in found[1] if why} | {"broken.mid.gz": ""} == {
-        "06.mid": "it is empty",
-        "13.mid": "it is no MIDI file (it does not begin with MThd)",
-        "20.mid": "it ends in the middle: the file is cut off",
-        "27.mid": "it has no notes",
+        "06.mid": "the file is empty",
+        "13.mid": "not a MIDI file (no MThd header)",
+        "20.mid": "the MIDI file is truncated",
+        "27.mid": "the MIDI file has no notes",
         "broken.mid.gz": "",
         "not there.mid": found[1][13][-1],
     }
@@ -280,7 +262,7 @@ def test_a_helper_that_cannot_begin_is_an_error(many: list[tuple[str, Path]], mo
 def test_a_file_is_read_without_its_name_in_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "x.mid"
     path.write_bytes(tune(1)[:50])
-    assert read_midi_file(MidiCodec(), "x.mid", path).why == "it ends in the middle: the file is cut off"
+    assert read_midi_file(MidiCodec(), "x.mid", path).error == "the MIDI file is truncated"
 
 
 # ---- Other keys, other tempos ----
@@ -308,7 +290,7 @@ def test_a_pass_moves_each_piece_by_one_interval_within_its_range(
     pieces: list[list[int]], semitones: int, percent: int, seed: int, turn: int, low: int, high: int
 ) -> None:
     vocabulary = EventVocabulary(VocabularyOptions(low=low, high=high))
-    note, strange = vocabulary.first["note"], vocabulary.id("end")
+    note, strange = vocabulary.offsets["note"], vocabulary.id("end")
 
     def legal(number: int) -> int:
         token = number % vocabulary.size
@@ -375,12 +357,12 @@ def test_moved_pieces_are_pieces(twelve: tuple[EventVocabulary, IdStream]) -> No
     shift, _ = transposer.draw(1)
     moved = np.split(np.array(passes(stream, transposer, 1)), starts[1:])
     for number, ids in enumerate(np.split(stream.ids, starts[1:])):
-        piece = codec.read(decode(codec, ids[1:]))[0]
+        piece = codec.read_piece(decode(codec, ids[1:]))[0]
         notes = tuple(
             note if piece.tracks[note.track].drums else note._replace(pitch=note.pitch + int(shift[number]))
             for note in piece.notes
         )
-        assert codec.spell(replace(piece, notes=notes)).tolist() == moved[number][1:].tolist()
+        assert codec.encode_piece(replace(piece, notes=notes)).tolist() == moved[number][1:].tolist()
 
 
 @pytest.mark.parametrize(("batch_size", "length"), [(1, 7), (4, 16), (5, 10_000)])
@@ -403,7 +385,7 @@ def test_lanes_hear_the_same_key_in_inputs_and_targets(
             other = plain[number]
             differs = batch.inputs != other.inputs
             changed += int(differs.sum())
-            kinds = {vocabulary.kinds[token] for token in other.inputs[differs].tolist()}
+            kinds = {vocabulary.event_types[token] for token in other.inputs[differs].tolist()}
             assert kinds <= {"note", "tempo"}
             again = moved[number]
             assert (again.inputs == batch.inputs).all()

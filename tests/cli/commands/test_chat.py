@@ -1,7 +1,5 @@
 """Dialogue through the real command: training, talking in a pipe and on a terminal, transcripts and measures."""
 
-# ruff: noqa: F811 - `terminal` is a fixture
-
 from __future__ import annotations
 
 import csv
@@ -26,9 +24,9 @@ from seqgen.corpus.conversations.read import read_conversations
 from seqgen.corpus.sources import Spool, checksum_documents, find
 from seqgen.tokenizers import dump, parse
 from seqgen.tokenizers.dialogue import DialogueCodec
-from tests.cli.test_terminal import ON_A_TERMINAL, Terminal, start, terminal  # noqa: F401 - a fixture
-from tests.generation.test_dialogue import KNOWN, as_messages, trained
+from tests.helpers.dialogues import KNOWN, as_messages, trained
 from tests.helpers.running import Command, Run, prose
+from tests.helpers.terminal import ON_A_TERMINAL, Terminal, start
 
 # A training that ends in a moment: what is learnt does not matter here.
 TINY = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32", "--tokenizer", "byte"]

@@ -22,9 +22,8 @@ from seqgen.music import midi
 from seqgen.music.names import scale
 from seqgen.music.piece import Piece
 from seqgen.tokenizers.midi import MidiCodec
+from tests.helpers.midi_files import file, off, on, tune
 from tests.helpers.running import Command
-from tests.music.test_midi import file, off, on
-from tests.tokenizers.test_midi import tune
 
 TUNES = 12
 TINY = ["--rnn-size", 32, "--batch-size", 8, "--seq-length", 32, "--threads", 1, "--precision", "fp32"]
@@ -199,7 +198,7 @@ def test_a_primer_is_kept_whole_or_left_out(run: Run, music_model: Path, primer:
     asked = ("sample", music_model, "--primer", primer, "--length", 3, "--seed", 2)
     data = run(*asked)[0]
     codec = MidiCodec()
-    begun = codec.read(primer.read_bytes())[0]
+    begun = codec.read_piece(primer.read_bytes())[0]
     assert bars(data) == len(begun.bars) + 3
     whole = piece(data)
     assert whole.bars[: len(begun.bars)] == begun.bars
@@ -342,9 +341,9 @@ def odd(tmp_path: Path) -> Path:
 
 
 ERRORS = {
-    "primer that is no MIDI": ("sample MUSIC --primer text.txt", "'text.txt': it is no MIDI file"),
+    "primer that is no MIDI": ("sample MUSIC --primer text.txt", "'text.txt': not a MIDI file"),
     "primer that is not there": ("sample MUSIC --primer no.mid", "cannot read 'no.mid'"),
-    "primer without notes": ("sample MUSIC --primer silent.mid", "'silent.mid': it has no notes"),
+    "primer without notes": ("sample MUSIC --primer silent.mid", "'silent.mid': the MIDI file has no notes"),
     "primer that is a folder": ("sample MUSIC --primer texts", "cannot read 'texts'"),
     "prompt": ("sample MUSIC --prompt x", "this is a model for music: it goes on from --primer"),
     "prompt file": ("sample MUSIC --prompt-file text.txt", "this is a model for music"),
@@ -376,14 +375,14 @@ ERRORS = {
         "train whole --pitch-range 1-2 --tracks melody -o new --steps 2",
         "not one of 3 MIDI files gives anything to learn",
     ),
-    "tokenize no MIDI": ("tokenize midi text.txt", "'text.txt': it is no MIDI file"),
+    "tokenize no MIDI": ("tokenize midi text.txt", "'text.txt': not a MIDI file"),
     "tokenize damaged": ("tokenize midi damaged", "not one of 2 files is a MIDI file with notes"),
     "tokenize, grid of another": ("tokenize char text.txt --grid 3", "--grid goes with the kind midi only"),
     "tokenize, grid of a model": ("tokenize MUSIC mixed --grid 3", "--grid goes with the kind midi only"),
     "tokenize, grid out of bounds": ("tokenize midi mixed --grid 99", "--grid must be at most 48"),
     "tokenize, two in one picture": ("tokenize midi mixed --plot a.png", "--plot draws one file, and here are 6"),
     "tokenize, picture of text": ("tokenize char text.txt --plot a.png", "--plot draws music, and this is text"),
-    "score of text": ("score MUSIC text.txt", "it is no MIDI file"),
+    "score of text": ("score MUSIC text.txt", "not a MIDI file"),
 }
 
 
@@ -431,7 +430,7 @@ def test_ids_and_events(run: Run, music_model: Path, tunes: Path) -> None:
     assert [[int(word) for word in line.split()] for line in out.splitlines()] == wanted
     assert run("tokenize", music_model, tunes)[0] == out
     events = run("tokenize", "midi", tunes / "00.mid", "--pieces")[0].decode().splitlines()
-    assert events == [codec.vocabulary.spell(token) for token in wanted[0]]
+    assert events == [codec.vocabulary.token_name(token) for token in wanted[0]]
     assert run("tokenize", "midi", "-", stdin=tune(0))[0].split() == [str(token).encode() for token in wanted[0]]
     finer = run("tokenize", "midi", tunes / "00.mid", "--grid", 12, "--tracks", "piano", "--velocity-bins", 1)[0]
     from seqgen.music.events import VocabularyOptions

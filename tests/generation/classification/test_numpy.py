@@ -20,7 +20,7 @@ from seqgen.native import library
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.characters import CharCodec
 from seqgen.tokenizers.labelled import LabelledCodec
-from tests.cli.test_main import imported
+from tests.helpers.running import imported
 
 TEXTS = [
     b"the old lamp was lit", b"", b"   ", b"a", "灯塔的灯亮了 café".encode(), b"\xff\x80 no text at all", b"The END\n",

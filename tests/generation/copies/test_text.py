@@ -24,8 +24,7 @@ from seqgen.generation.copies.suffixes import SuffixArray, build_suffix_array
 from seqgen.generation.copies.text import TextCopyGuard, TextCopyIndex
 from seqgen.generation.sampling.token_names import spell, visible_token_bytes
 from seqgen.music.events import EventVocabulary, VocabularyOptions
-from seqgen.music.grammar import GrammarState
-from seqgen.music.grammar import spell as spell_piece
+from seqgen.music.grammar import GrammarState, encode_piece
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.characters import ByteCodec, CharCodec
@@ -215,7 +214,7 @@ def test_where_nothing_is_left_it_is_said() -> None:
 
 def test_conversations_are_compared_as_they_are_written() -> None:
     codec = DialogueCodec(CODECS["char"])
-    ids = codec.conversation([(0, b"the old lamp"), (1, b"was lit")])
+    ids = codec.encode_conversation([(0, b"the old lamp"), (1, b"was lit")])
     assert spell(ids, visible_token_bytes(codec)) == b"\nA: the old lamp\nB: was lit"
     copies = TextCopyIndex.build([spell(ids, visible_token_bytes(codec))])
     assert copies.longest_match("A: the old lamp\nB: was not") == len("A: the old lamp\nB: was ")
@@ -236,7 +235,7 @@ def tune(pitches: list[int], lengths: list[int], drums: bool = False) -> Any:
     )
     bars = tuple(Bar(16 * number, 16, 4, 4) for number in range(-(-int(starts[-1]) // 16)))
     piece = Piece(4, (Track(None if drums else 0),), notes, bars, ((0, 120.0),))
-    return np.array(spell_piece(piece, VOCABULARY))
+    return np.array(encode_piece(piece, VOCABULARY))
 
 
 def walked(ids: Any) -> GrammarState:

@@ -110,8 +110,8 @@ def test_whatever_the_grammar_lets_come_is_a_piece(case: tuple[int, bool, int, b
         assert again.notes == piece.notes
         assert (losses.hanging, losses.lengthened, losses.doubled, losses.struck_again) == (0, 0, 0, 0)
         # As far as a file can tell: empty bars at the end leave no trace.
-        spelt = grammar.spell(again, words)
-        assert grammar.spell(grammar.read(spelt, words), words) == spelt
+        spelt = grammar.encode_piece(again, words)
+        assert grammar.encode_piece(grammar.decode_piece(spelt, words), words) == spelt
 
 
 @given(st.integers(0, 1 << 30))
@@ -127,14 +127,14 @@ def test_masks_and_allows_agree(seed: int) -> None:
 
 @given(st.lists(st.integers(-5, 900), max_size=200))
 def test_what_is_not_allowed_is_passed_over(ids: list[int]) -> None:
-    piece = grammar.read(ids, EventVocabulary(VocabularyOptions()))
+    piece = grammar.decode_piece(ids, EventVocabulary(VocabularyOptions()))
     assert all(note.end > note.start for note in piece.notes)
 
 
 def test_every_id_is_an_event_and_back() -> None:
     words = EventVocabulary(VocabularyOptions(grid=3, velocity_bins=5))
     assert [words.id(*words.event(token)) for token in range(words.size)] == list(range(words.size))
-    assert len({words.spell(token) for token in range(words.size)}) == words.size
+    assert len({words.token_name(token) for token in range(words.size)}) == words.size
     with pytest.raises(ValueError, match="velocity has no value 5"):
         words.id("velocity", 5)
 
@@ -155,7 +155,7 @@ def test_a_piece_is_spelt_like_this() -> None:
     bars = tuple(Bar(12 * place, 12, 3, 4) for place in range(5))
     piece = Piece(4, (Track(73), Track(24), Track(None)), notes, bars, ((0, 95),))
     words = EventVocabulary(VocabularyOptions())
-    assert [words.spell(token) for token in grammar.spell(piece, words)] == [
+    assert [words.token_name(token) for token in grammar.encode_piece(piece, words)] == [
         "bar", "metre 3/4", "position 0", "tempo 95", "track 0", "program 73", "velocity 71", "duration 4", "note 67",
         "track 1", "program 24", "velocity 39", "duration 12", "note 48", "note 52", "position 4", "track 0", "note 69",
         "position 8", "track 2", "drums", "velocity 103", "duration 1", "drum 38", "bar", "position 0", "track 0",
@@ -177,7 +177,7 @@ def test_metres_fill_whole_steps(grid: int) -> None:
 
 def test_tempos_are_the_nearest() -> None:
     words = EventVocabulary(VocabularyOptions())
-    assert [words.spell(words.id("tempo", tempo_value(bpm))) for bpm in (1, 119, 121, 9999)] == [
+    assert [words.token_name(words.id("tempo", tempo_value(bpm))) for bpm in (1, 119, 121, 9999)] == [
         "tempo 30", "tempo 120", "tempo 120", "tempo 480",
     ]  # fmt: skip
 
@@ -317,8 +317,8 @@ def test_random_bytes_are_a_piece_or_a_reason(changes: list[tuple[int, int]], ta
             assert str(error)
             continue
         words = EventVocabulary(VocabularyOptions())
-        ids = grammar.spell(piece, words)
-        assert grammar.spell(midi.read(midi.write(grammar.read(ids, words)), 4)[0], words) == ids
+        ids = grammar.encode_piece(piece, words)
+        assert grammar.encode_piece(midi.read(midi.write(grammar.decode_piece(ids, words)), 4)[0], words) == ids
 
 
 lines = st.lists(
@@ -340,7 +340,7 @@ def test_onsets_and_ends_move_by_half_a_step_at_most_and_all_comes_back(
             kept.append((start, start + length, pitch, velocity, channel))
     messages = [(s, on(p, v, c)) for s, _, p, v, c in kept] + [(e, off(p, c)) for _, e, p, _, c in kept]
     codec = MidiCodec(VocabularyOptions(grid=grid, rising=rising))
-    piece, losses = codec.read(file(messages, kind=0, division=division))
+    piece, losses = codec.read_piece(file(messages, kind=0, division=division))
     scale = grid / division
     assert losses.largest_shift <= 0.5
     for start, end, pitch, _, _ in kept:
@@ -348,7 +348,7 @@ def test_onsets_and_ends_move_by_half_a_step_at_most_and_all_comes_back(
         assert near, "a note is gone"
         if not (losses.lengthened or losses.struck_again or losses.doubled):
             assert any(abs(note.end - end * scale) <= 0.5 for note in near)
-    ids = codec.spell(piece)
+    ids = codec.encode_piece(piece)
     once = tokenizers.decode(codec, ids)
     assert codec.encode(once).tolist() == ids.tolist()
     assert tokenizers.decode(codec, codec.encode(once)) == once
@@ -377,7 +377,7 @@ def test_many_files_come_in_order_from_one_process_and_from_two(tmp_path: Path) 
     one, two = (list(read_midi_files(MidiCodec(), paths, workers=workers)) for workers in (1, 2))
     assert [read.name for read in one] == [read.name for read in two] == [name for name, _ in paths]
     assert [read.ids.tolist() for read in one] == [read.ids.tolist() for read in two]
-    assert [bool(read.why) for read in two] == [number % 11 == 5 for number in range(40)]
+    assert [bool(read.error) for read in two] == [number % 11 == 5 for number in range(40)]
 
 
 def stream_of(pieces: list[list[int]], codec: MidiCodec, folder: Path) -> IdStream:
@@ -400,12 +400,12 @@ def test_transposition_moves_a_piece_by_one_interval_and_stays_in_range(turn: in
         )
         for pitch in (36, 60, 92)
     ]
-    ids = np.concatenate([np.append(codec.end, grammar.spell(piece, words)) for piece in pieces])
+    ids = np.concatenate([np.append(codec.end, grammar.encode_piece(piece, words)) for piece in pieces])
     move = Transposer(IdStream(ids.astype(np.uint16), np.zeros(0, dtype=np.int64)), words, semitones, 0, seed=3)
     moved = move(ids[:, None], np.arange(len(ids))[:, None], turn)[:, 0]
     again = np.split(moved, np.flatnonzero(moved == codec.end)[1:])
     for before, after in zip(pieces, again, strict=True):
-        piece = grammar.read(after[1:].tolist(), words)
+        piece = grammar.decode_piece(after[1:].tolist(), words)
         shifts = {b.pitch - a.pitch for a, b in zip(before.notes, piece.notes, strict=True) if a.track == 0}
         assert len(shifts) == 1
         assert abs(shifts.pop()) <= semitones
@@ -417,7 +417,7 @@ def test_passes_hear_other_keys_and_a_batch_is_the_same_whenever_it_is_asked_for
     codec = MidiCodec()
     notes = tuple(Note(4 * place, 0, 60 + place, 4 * place + 4, 64) for place in range(8))
     piece = Piece(4, (Track(0),), notes, (Bar(0, 16, 4, 4), Bar(16, 16, 4, 4)))
-    stream = stream_of([grammar.spell(piece, codec.vocabulary)] * 20, codec, tmp_path)
+    stream = stream_of([grammar.encode_piece(piece, codec.vocabulary)] * 20, codec, tmp_path)
     made = [LaneBatches(stream, 4, 16, 7, Transposer(stream, codec.vocabulary, 5, 0, 7)) for _ in range(2)]
     passes = made[0].batches_per_epoch
     pitches = set()
@@ -425,7 +425,7 @@ def test_passes_hear_other_keys_and_a_batch_is_the_same_whenever_it_is_asked_for
         one, two = made[0][number], made[1][number]
         assert (one.inputs == two.inputs).all() and (one.targets == two.targets).all()
         assert (one.inputs[1:] == one.targets[:-1]).all()
-        pitches |= {token for token in one.inputs.ravel().tolist() if codec.vocabulary.kinds[token] == "note"}
+        pitches |= {token for token in one.inputs.ravel().tolist() if codec.vocabulary.event_types[token] == "note"}
     assert len(pitches) > 8
 
 

@@ -18,9 +18,9 @@ from seqgen.generation.sampling.beam import GenerationJob, beam, best_of_n
 from seqgen.generation.sampling.filters import log_softmax
 from seqgen.generation.sampling.rules import SamplingRules
 from seqgen.generation.text import FinishedSample, write
-from tests.api.test_states import CODECS, Models, loaded, models  # noqa: F401 - a fixture
-from tests.generation.test_text import Pieces, Scripted, noise
+from tests.helpers.random_models import CODECS, Models, loaded
 from tests.helpers.running import Run
+from tests.helpers.scripted import Pieces, Scripted, noise
 
 
 class Branched(Scripted):
@@ -106,7 +106,7 @@ def test_a_wider_beam_is_seldom_worse_and_often_better() -> None:
 
 @pytest.mark.parametrize("kind", CODECS)
 @pytest.mark.parametrize("length", [0, 1, 37])
-def test_beams_keep_the_length_with_every_codec(models: Models, kind: str, length: int) -> None:  # noqa: F811
+def test_beams_keep_the_length_with_every_codec(models: Models, kind: str, length: int) -> None:
     model = loaded(models(kind))
     found = model.sample("The 灯", n=3, length=length, beam=4)
     assert [len(sample.text) for sample in found] == [length] * len(found)
@@ -118,7 +118,7 @@ def test_beams_keep_the_length_with_every_codec(models: Models, kind: str, lengt
         assert model.sample("The 灯", first=1, length=length, beam=4) == [found[1]]
 
 
-def test_engines_find_the_same(models: Models) -> None:  # noqa: F811
+def test_engines_find_the_same(models: Models) -> None:
     texts = {loaded(models("char"), name).sample(length=30, beam=5)[0].text for name in ("light", "torch")}
     assert len(texts) == 1
 
@@ -142,7 +142,7 @@ def test_filters_shape_what_a_beam_finds() -> None:
     assert max(map(varied.count, "abc")) <= 3
 
 
-def test_what_may_not_be_written_a_beam_does_not_find(models: Models) -> None:  # noqa: F811
+def test_what_may_not_be_written_a_beam_does_not_find(models: Models) -> None:
     model = loaded(models("char"))
     found = model.sample("The ", n=4, length=40, beam=6, ban=("e", "a"))
     assert not any(letter in sample.text for sample in found for letter in "ea")
@@ -187,12 +187,12 @@ def test_short_texts_are_not_favoured() -> None:
     assert likeliest_whole.sample == shortest.sample != chosen.sample
 
 
-def test_one_of_one_is_that_one(models: Models) -> None:  # noqa: F811
+def test_one_of_one_is_that_one(models: Models) -> None:
     model = loaded(models("char"))
     assert model.sample(n=3, length=9, best_of=1) == model.sample(n=3, length=9)
 
 
-def test_the_best_piece_of_several(models: Models) -> None:  # noqa: F811
+def test_the_best_piece_of_several(models: Models) -> None:
     model = loaded(models("midi", "music"))
     tries = model.compose(length=2, n=8)
     (chosen,) = model.compose(length=2, best_of=8)
@@ -204,7 +204,7 @@ def test_the_best_piece_of_several(models: Models) -> None:  # noqa: F811
 # ---- the command ----
 
 
-def test_the_command_chooses(models: Models, run: Run) -> None:  # noqa: F811
+def test_the_command_chooses(models: Models, run: Run) -> None:
     model = models("char")
     plain = run("sample", model, "-l", 40, "--json", "-n", 8).records
     (chosen,) = run("sample", model, "-l", 40, "--json", "--best-of", 8).records
@@ -228,11 +228,11 @@ def test_the_command_chooses(models: Models, run: Run) -> None:  # noqa: F811
     ],
     ids=str,
 )
-def test_what_can_not_be_searched_for(models: Models, run: Run, flags: list[Any], words: str) -> None:  # noqa: F811
+def test_what_can_not_be_searched_for(models: Models, run: Run, flags: list[Any], words: str) -> None:
     assert words in run("sample", models("char"), *flags, status=2).err
 
 
-def test_no_beam_for_music(models: Models, run: Run, tmp_path: Path) -> None:  # noqa: F811
+def test_no_beam_for_music(models: Models, run: Run, tmp_path: Path) -> None:
     said = run("sample", models("midi", "music"), "--beam", 3, "-o", tmp_path / "a.mid", status=2).err
     assert "--beam is for" in said
     with pytest.raises(UserError, match="--beam is for"):

@@ -433,7 +433,7 @@ def test_kinds_of_events_by_name() -> None:
     names = resolve_names(
         SampleOptions(temperature_of=("pitch=1.2", "bar=0", "note=0.5"), logit_bias=("note 60=3",)), codec
     )
-    first = codec.vocabulary.first
+    first = codec.vocabulary.offsets
     assert [(kind.first, kind.last, kind.temperature) for kind in names.event_temperatures] == [
         (first["note"], first["note"] + 128, 0.5), (first["bar"], first["bar"] + 1, 0.0)
     ]  # fmt: skip

@@ -1,274 +1,27 @@
-"""The catalogue is well formed, and what it fetches arrives whole, once, and harmless. No network but 127.0.0.1."""
+"""Downloads: checked, resumed, unpacked and refused, against a server of our own."""
 
 from __future__ import annotations
 
-import collections
 import contextlib
-import hashlib
-import http.server
 import io
-import json
-import re
 import socket
 import stat
-import sys
-import sysconfig
 import tarfile
 import threading
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from seqgen.corpus.catalogue import download
-from seqgen.corpus.catalogue import entries as catalogue
 from seqgen.corpus.catalogue.entries import CatalogueEntry, materialise
-from seqgen.errors import SeqgenError, UserError
-
-ENTRIES = catalogue.load()
-BODY = b"".join(b"line %07d of a corpus\n" % number for number in range(60_000))  # 1.5 MB: several reads
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-# ---- The catalogue itself ----
-
-
-@pytest.mark.parametrize("entry", ENTRIES.values(), ids=list(ENTRIES))
-def test_every_entry_is_well_formed(entry: CatalogueEntry) -> None:
-    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", entry.name)
-    assert entry.task in catalogue.TASKS
-    assert entry.language in ("", "en", "zh")
-    for words in (entry.title, entry.licence, entry.citation, entry.split):
-        assert words.strip() == words != ""
-        assert "\n" not in words
-    assert entry.format in ("text", "csv", "tsv", "json", "jsonl", "yaml", "midi")
-    assert entry.archive in (None, "zip", "tar")
-    assert (entry.archive is None) == (entry.member is None)
-    assert entry.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
-    assert entry.bytes is None or entry.bytes > 0
-    assert entry.address is None or re.fullmatch(r"https://[\w.-]+/\S+", entry.address)
-    if entry.task == "classify":
-        assert {"label_column", "label_from"} & set(entry.hints)
-    if entry.task == "forecast":
-        assert "target" in entry.hints
-
-
-def test_the_catalogue_is_wide_enough() -> None:
-    public = [entry for entry in ENTRIES.values() if entry.address and not entry.shares]
-    tasks = collections.Counter(entry.task for entry in public)
-    assert len(public) >= 25
-    assert all(tasks[task] >= 5 for task in catalogue.TASKS)
-    assert sum(entry.sha256 is not None for entry in public) >= 25
-    for task in ("text", "dialogue", "classify"):
-        assert {entry.language for entry in public if entry.task == task} >= {"en", "zh"}
-
-
-def test_an_address_is_given_twice_only_to_share_its_download() -> None:
-    first: dict[str, CatalogueEntry] = {}
-    for entry in ENTRIES.values():
-        if entry.address is None:
-            continue
-        other = first.setdefault(entry.address, entry)
-        assert entry.shares == (None if other is entry else other.name)
-        assert (entry.sha256, entry.bytes, entry.archive) == (other.sha256, other.bytes, other.archive)
-
-
-def test_packaged_and_builtin_entries_are_there(tmp_path: Path) -> None:
-    for entry in ENTRIES.values():
-        if entry.address is None:
-            assert all(path.stat().st_size for path in materialise(entry, tmp_path))
-
-
-def test_an_unknown_name_suggests_the_nearest() -> None:
-    assert catalogue.find("tinyshakespeare").task == "text"
-    with pytest.raises(UserError, match="did you mean 'tinyshakespeare'"):
-        catalogue.find("tiny_shakespear")
-    with pytest.raises(UserError, match="seqgen corpora"):
-        catalogue.find("qqqqqqqqqqqq")
-
-
-WHOLE = 'name = "a"\ntask = "text"\ntitle = "t"\nlicence = "l"\ncitation = "c"\nsplit = "s"\nformat = "text"\n'
-
-
-@pytest.mark.parametrize(
-    ("tables", "complaint"),
-    [
-        (WHOLE + 'file = "f"\ncolour = "red"\n', "'a' is malformed"),
-        ('name = "b"\nfile = "f"\n', "'b' is malformed"),
-        (WHOLE, "one of address, file and builtin"),
-        (WHOLE + 'file = "f"\nbuiltin = "g"\n', "one of address, file and builtin"),
-        (WHOLE + f'file = "f"\n[[corpus]]\n{WHOLE}file = "f"\n', "two corpora called 'a'"),
-    ],
-)
-def test_a_malformed_catalogue_is_refused(tables: str, complaint: str, tmp_path: Path) -> None:
-    path = tmp_path / "catalog.toml"
-    path.write_text("[[corpus]]\n" + tables)
-    with pytest.raises(SeqgenError, match=complaint):
-        catalogue.load(path)
-
-
-def test_the_catalogue_is_found_in_a_checkout_and_in_an_installation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package = tmp_path / "seqgen"
-    monkeypatch.setattr(catalogue, "__file__", str(package / "corpus" / "catalogue" / "entries.py"))
-    with pytest.raises(SeqgenError, match="install seqgen again"):
-        catalogue.corpora_folder()
-    for folder in (tmp_path / "corpora", package / "_corpora"):  # the installed one wins
-        folder.mkdir(parents=True)
-        (folder / "catalog.toml").touch()
-        assert catalogue.corpora_folder() == folder
-
-
-def test_the_cache_lies_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path / "own"))
-    assert catalogue.cache_folder() == tmp_path / "own"
-    monkeypatch.delenv("SEQGEN_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert catalogue.cache_folder() == tmp_path / "seqgen"
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert catalogue.cache_folder() == tmp_path / ".cache" / "seqgen"
-
-    def homeless() -> Path:
-        raise RuntimeError("no home")
-
-    monkeypatch.setattr(Path, "home", homeless)
-    with pytest.raises(UserError, match="set SEQGEN_CACHE"):
-        catalogue.cache_folder()
-
-
-# ---- What is here already ----
-
-LOCAL = CatalogueEntry("own", "text", "t", "MIT", "c", "s", "text", file="tales")
-
-
-def test_a_packaged_corpus_is_a_file_or_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "corpora_folder", lambda: tmp_path)
-    with pytest.raises(SeqgenError, match="tales' is missing"):
-        materialise(LOCAL, tmp_path / "cache")
-    tales = tmp_path / "tales"
-    (tales / "sub").mkdir(parents=True)
-    (tales / "b.txt").touch()
-    (tales / "sub" / "a.txt").touch()
-    assert materialise(LOCAL, tmp_path / "cache") == [tales / "b.txt", tales / "sub" / "a.txt"]
-    assert materialise(replace(LOCAL, file="tales/b.txt"), tmp_path / "cache") == [tales / "b.txt"]
-    assert not (tmp_path / "cache").exists()
-
-
-def test_python_topics_are_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = catalogue.find("python-topics")
-    [path] = materialise(entry, tmp_path)
-    assert 'The "if" statement' in path.read_text("utf-8")
-    written = path.stat().st_mtime_ns
-    assert materialise(entry, tmp_path) == [path]
-    assert path.stat().st_mtime_ns == written
-    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)  # makes its import fail
-    with pytest.raises(UserError, match="without pydoc_data"):
-        materialise(entry, tmp_path / "elsewhere")
-
-
-def test_python_stdlib_is_read_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = materialise(catalogue.find("python-stdlib"), tmp_path)
-    assert paths == sorted(paths)
-    assert Path(json.__file__) in paths
-    assert not any({"test", "tests", "idlelib", "site-packages"} & set(path.parts) for path in paths)
-    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
-    with pytest.raises(UserError, match="without the source files"):
-        materialise(catalogue.find("python-stdlib"), tmp_path)
-
+from seqgen.errors import UserError
+from tests.helpers.catalogue import BODY, LOCAL, Shelf, public, sha256
 
 # ---- What is fetched ----
-
-
-@dataclass
-class Shelf:
-    """A server of one file at `/corpus.txt`, whose manners can be changed."""
-
-    body: bytes = BODY
-    tag: str | None = '"one"'
-    changed: str | None = None  # Last-Modified
-    knows_ranges: bool = True
-    obeys_if_range: bool = True
-    stops_after: int | None = None  # bytes; then the connection is closed
-    stalls_after: int | None = None  # bytes; then nothing more comes
-    redirect: str | None = None  # where `/elsewhere` leads
-    url: str = ""
-    asked: list[tuple[str, str | None]] = field(default_factory=list)  # path, and the Range header
-    sent: list[int] = field(default_factory=list)  # bytes of each answer
-    closing: threading.Event = field(default_factory=threading.Event)
-
-    def answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:
-        ranged = handler.headers["Range"]
-        self.asked.append((handler.path, ranged))
-        if handler.path == "/elsewhere" and self.redirect:
-            handler.send_response(302)
-            handler.send_header("Location", self.redirect)
-            handler.end_headers()
-            return
-        if handler.path != "/corpus.txt":
-            handler.send_error(404)
-            return
-        start = int(re.fullmatch(r"bytes=(\d+)-", ranged)[1]) if ranged and self.knows_ranges else 0  # type: ignore[index]
-        if self.obeys_if_range and handler.headers["If-Range"] not in (self.tag, self.changed):
-            start = 0
-        if start >= len(self.body) > 0:
-            handler.send_error(416)
-            return
-        handler.send_response(206 if start else 200)
-        if start:
-            handler.send_header("Content-Range", f"bytes {start}-{len(self.body) - 1}/{len(self.body)}")
-        for name, value in (("ETag", self.tag), ("Last-Modified", self.changed)):
-            if value:
-                handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(self.body) - start))
-        handler.end_headers()
-        ends = [place for place in (self.stops_after, self.stalls_after) if place is not None]
-        part = self.body[start : min(ends, default=None)]
-        self.sent.append(len(part))  # before a client that goes away can be asked about
-        handler.wfile.write(part)
-        if self.stalls_after is not None:
-            handler.wfile.flush()
-            self.closing.wait(20)
-
-
-class QuietServer(http.server.ThreadingHTTPServer):
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is part of the tests."""
-
-
-@pytest.fixture
-def shelf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
-    monkeypatch.setenv("no_proxy", "*")
-    shelf = Shelf()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            shelf.answer(self)
-
-        def log_message(self, *_: object) -> None: ...
-
-    with QuietServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        shelf.url = f"http://127.0.0.1:{server.server_port}"
-        yield shelf
-        shelf.closing.set()
-        server.shutdown()
-        thread.join()
-
-
-def public(shelf: Shelf, **changes: object) -> CatalogueEntry:
-    """An entry for the shelf's file, checksum and size known."""
-    entry = CatalogueEntry("far", "text", "t", "MIT", "c", "s", "text", address=f"{shelf.url}/corpus.txt")
-    entry = replace(entry, sha256=sha256(shelf.body), bytes=len(shelf.body))
-    return replace(entry, **changes)  # type: ignore[arg-type]
 
 
 def names(folder: Path) -> set[str]:
@@ -507,6 +260,7 @@ def a_tar(*files: tuple[str | tarfile.TarInfo, bytes]) -> bytes:
 
 
 PACKERS = {"zip": a_zip, "tar": a_tar}
+
 FILES = [
     ("set/train/b.txt", b"bee"),
     ("set/train/a.txt", b"ay"),

@@ -1,0 +1,286 @@
+"""`train --resume`: killed, interrupted and finished runs continue as if nothing had happened."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import seqgen
+from seqgen import checkpoint
+from seqgen.api.train import folder as model_folders
+from seqgen.api.train.run import Watcher
+from seqgen.corpus.catalogue.entries import cache_folder
+from seqgen.errors import UserError
+from seqgen.training.loop import Event, Finished, Stepped
+from tests.helpers.running import Command, prose
+from tests.helpers.training import DROPPING, TINY, Killed, contents, killing, measured, resume_weights, tensors
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """36 steps, validated every 2: the events are S S V, S S V…, 54 and the end."""
+    folder = tmp_path_factory.mktemp("uninterrupted") / "m"
+    seqgen.train(str(text_file), folder, steps=36, seed=3, **DROPPING)
+    return folder
+
+
+def same_run(folder: Path, other: Path) -> None:
+    assert measured(folder) == measured(other)
+    assert tensors(folder) == tensors(other)
+    assert resume_weights(folder) == resume_weights(other)
+    assert {path.name for path in folder.iterdir()} == {path.name for path in other.iterdir()}
+    assert len(list((folder / "resume").iterdir())) == 2
+
+
+@pytest.mark.parametrize("after", [3, 4, 5, 30, 31, 32, 52, 53, 54])
+def test_a_run_killed_after_any_event_goes_on_as_if_nothing_had_been(
+    after: int, uninterrupted: Path, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_folders, "_SAVE_EVERY", -1.0)  # saves after every step, as a slow run does after a minute
+    folder = tmp_path / "m"
+    options = {"steps": 36, "seed": 3, **DROPPING}
+    with pytest.raises(Killed):
+        seqgen.train(str(text_file), folder, watch=killing(after), **options)
+    checkpoint.load(folder).weights()
+    seqgen.train(str(text_file), folder, resume=True, **options)
+    same_run(folder, uninterrupted)
+
+
+def test_a_run_stopped_by_its_watcher_is_saved_where_it_stands(
+    uninterrupted: Path, text_file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    options = {"steps": 36, "seed": 3, **DROPPING}
+    steps: list[int] = []
+    watch = Watcher(
+        event=lambda event: steps.append(event.step) if isinstance(event, Stepped) else None,
+        stop=lambda: len(steps) == 9,
+    )
+    seqgen.train(str(text_file), folder, watch=watch, **options)
+    assert steps == list(range(1, 10))
+    assert checkpoint.read_resume(folder)[1]["step"] == 9
+    assert checkpoint.read_metrics(folder)[-1]["step"] == 9
+    seqgen.train(str(text_file), folder, resume=True, **options)
+    assert tensors(folder) == tensors(uninterrupted)
+    assert resume_weights(folder) == resume_weights(uninterrupted)
+
+
+def test_a_run_killed_before_its_first_save_starts_again(uninterrupted: Path, text_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    options = {"steps": 36, "seed": 3, **DROPPING}
+    with pytest.raises(Killed):
+        seqgen.train(str(text_file), folder, watch=killing(2), **options)
+    assert not folder.exists()
+    checkpoint.staging(folder).mkdir()  # as a kill in the middle of the first save leaves it
+    (checkpoint.staging(folder) / "config.json").write_text("{")
+    warnings: list[str] = []
+    seqgen.train(str(text_file), folder, resume=True, watch=Watcher(warn=warnings.append), **options)
+    assert "from the beginning" in warnings[0]
+    same_run(folder, uninterrupted)
+    assert not checkpoint.staging(folder).exists()
+
+
+def arguments(source: Path, folder: Path, precision: str, *more: str) -> list[str]:
+    flags = {"steps": 200, "seed": 3, "threads": 1, "precision": precision, "rnn-size": 32, "embedding-size": 16,
+             "batch-size": 8, "seq-length": 32, "dropout": 0.2, "val-fraction": 0.05}  # fmt: skip
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "seqgen", "train", str(source), "-o", str(folder), *words, "--quiet", *more]
+
+
+def train_as_arguments_do(source: Path, folder: Path, precision: str, resume: bool = False) -> None:
+    options = {**TINY, "steps": 200, "seed": 3, "precision": precision, "dropout": 0.2, "val_fraction": 0.05}
+    seqgen.train(str(source), folder, resume=resume, **options)
+
+
+@pytest.fixture(scope="module", params=["fp32", "bf16"])
+def reference(
+    request: pytest.FixtureRequest, text_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
+    """The precision, and the model of a run that nothing disturbed."""
+    if request.param == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this processor has no bfloat16")
+    folder = tmp_path_factory.mktemp("reference") / "m"
+    train_as_arguments_do(text_file, folder, request.param)
+    return request.param, folder
+
+
+def saved_step(folder: Path) -> int:
+    try:
+        return int(json.loads((folder / "resume" / "state.json").read_bytes())["position"]["step"])
+    except (FileNotFoundError, ValueError):
+        return -1
+
+
+def interrupted_once_saved(command: list[str], folder: Path, number: int, delay: float) -> tuple[int, bytes]:
+    """Runs the command and sends it a signal, `delay` seconds after it has saved something new."""
+    before = saved_step(folder)
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 120
+        while saved_step(folder) == before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(delay)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+    return process.returncode, said
+
+
+@pytest.mark.slow
+def test_a_run_killed_twice_at_random_ends_with_the_same_weights(
+    reference: tuple[str, Path], text_file: Path, tmp_path: Path
+) -> None:
+    precision, whole = reference
+    folder = tmp_path / "m"
+    delays = [random.uniform(0, 0.15), random.uniform(0, 0.15)]  # a fifth of the run, on a quick machine
+    code, said = interrupted_once_saved(arguments(text_file, folder, precision), folder, signal.SIGKILL, delays[0])
+    assert code == -signal.SIGKILL, said
+    first = saved_step(folder)
+    checkpoint.load(folder).weights()
+    command = arguments(text_file, folder, precision, "--resume")
+    code, said = interrupted_once_saved(command, folder, signal.SIGKILL, delays[1])
+    assert code == -signal.SIGKILL, said
+    assert 0 < first < saved_step(folder) < 200
+    checkpoint.load(folder).weights()
+    assert subprocess.run(command, stdin=subprocess.DEVNULL, timeout=200).returncode == 0
+    assert measured(folder) == measured(whole), f"delays {delays}"
+    assert tensors(folder) == tensors(whole), f"delays {delays}"
+    assert resume_weights(folder) == resume_weights(whole), f"delays {delays}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("reference", ["fp32"], indirect=True)
+def test_a_run_told_to_stop_saves_first(
+    number: int, status: int, reference: tuple[str, Path], text_file: Path, tmp_path: Path
+) -> None:
+    precision, whole = reference
+    folder = tmp_path / "m"
+    command = arguments(text_file, folder, precision)
+    command.remove("--quiet")
+    code, said = interrupted_once_saved(command, folder, number, random.uniform(0, 0.15))
+    assert code == status, said
+    assert b"--resume" in said.splitlines()[-1]
+    assert b"Traceback" not in said
+    assert 0 < saved_step(folder) < 200
+    (sample,) = seqgen.load(folder).sample(length=20)
+    assert len(sample.text) == 20
+    train_as_arguments_do(text_file, folder, precision, resume=True)
+    assert tensors(folder) == tensors(whole)
+    assert resume_weights(folder) == resume_weights(whole)
+
+
+@pytest.mark.slow
+def test_resume_of_a_finished_run_does_nothing(model_copy: Path, text_file: Path, seqgen_command: Command) -> None:
+    before = contents(model_copy)
+    seqgen.train(str(text_file), model_copy, resume=True)
+    seqgen.train([], model_copy, resume=True)  # its sources are known
+    assert contents(model_copy) == before
+    result = seqgen_command("train", text_file, "-o", model_copy, "--resume", "--steps", 60, "--rnn-size", 32)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == b""
+    assert contents(model_copy) == before
+
+
+def test_resume_with_more_steps_goes_on(model_copy: Path, text_file: Path) -> None:
+    model = seqgen.train(str(text_file), model_copy, resume=True, steps=70)
+    steps = [record["step"] for record in checkpoint.read_metrics(model_copy)]
+    assert steps[:15] == list(range(4, 61, 4))
+    assert steps[-1] == 70
+    assert model.checkpoint.config["training"]["step"] == 70
+
+
+def test_resume_of_a_changed_source_is_refused(model_copy: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text(prose(seed=2))
+    before = contents(model_copy)
+    with pytest.raises(UserError, match="--init-from"):
+        seqgen.train(str(other), model_copy, resume=True, steps=80)
+    assert contents(model_copy) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("rnn_size", 64), ("cell", "gru"), ("tokenizer", "byte"), ("batch_size", 4), ("seq_length", 16), ("seed", 2),
+     ("learning_rate", 0.5), ("dropout", 0.3), ("val_fraction", 0.2), ("precision", "bf16"), ("warmup", 0.5)],
+)  # fmt: skip
+def test_resume_with_another_setting_is_refused(model_copy: Path, text_file: Path, name: str, value: Any) -> None:
+    before = contents(model_copy)
+    with pytest.raises(UserError, match="--" + name.replace("_", "-")):
+        seqgen.train(str(text_file), model_copy, resume=True, **{name: value})
+    assert contents(model_copy) == before
+
+
+def test_resume_keeps_the_patience_of_the_run(text_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    with pytest.raises(Killed):
+        seqgen.train(str(text_file), folder, steps=4, patience=0, watch=killing(4), **TINY)
+    model = seqgen.train(str(text_file), folder, resume=True)
+    assert model.checkpoint.config["training"]["step"] == 4
+    assert model.checkpoint.config["training"]["schedule"]["patience"] == 0
+
+
+def test_resume_takes_another_patience_with_more_steps(text_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    seqgen.train(str(text_file), folder, steps=2, **TINY)
+    model = seqgen.train(str(text_file), folder, resume=True, steps=4, patience=3)
+    assert model.checkpoint.config["training"]["schedule"]["patience"] == 3
+
+
+def test_resume_counts_epochs_as_the_run_did(tmp_path: Path) -> None:
+    """The same command with --resume behind it: many small documents, whose ends count as tokens too."""
+    source = tmp_path / "poems"
+    source.mkdir()
+    for number in range(60):
+        (source / f"{number:02}.txt").write_text(f"a leaf fell {number}\nand so did i\n" * 2)
+    folder = tmp_path / "m"
+    options = {"epochs": 1.0, **TINY, "batch_size": 2, "seq_length": 8}
+    events: list[Event] = []
+    seqgen.train(str(source), folder, **options)
+    seqgen.train(str(source), folder, resume=True, watch=Watcher(event=events.append), **options)
+    assert events == [Finished(early=False)]
+
+
+@pytest.mark.slow
+def test_resume_needs_no_source_while_the_cache_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seqgen_command: Command
+) -> None:
+    folder = tmp_path / "m"
+    text = (prose(200) + "ünique to this test").encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    seqgen.train("-", folder, steps=3, **TINY)
+    monkeypatch.setattr(sys, "stdin", None)
+    model = seqgen.train([], folder, resume=True, steps=5)
+    assert model.checkpoint.config["training"]["step"] == 5
+    result = seqgen_command("train", "--resume", "-o", folder, "--steps", 6)
+    assert result.returncode == 0, result.stderr
+    assert [record["step"] for record in checkpoint.read_metrics(folder)] == list(range(1, 7))
+    shutil.rmtree(cache_folder() / "ids")
+    with pytest.raises(UserError, match="standard input"):
+        seqgen.train([], folder, resume=True, steps=7)
+
+
+def test_a_run_by_the_clock_is_resumed_by_the_clock(text_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    with pytest.raises(Killed):
+        seqgen.train(str(text_file), folder, budget="3s", watch=killing(30), **TINY)
+    before = saved_step(folder)
+    began = time.monotonic()
+    model = seqgen.train(str(text_file), folder, budget="3s", resume=True, **TINY)
+    assert time.monotonic() - began < 6
+    training = model.checkpoint.config["training"]
+    assert training["step"] > before
+    assert training["seconds"] == pytest.approx(3, abs=1.5)

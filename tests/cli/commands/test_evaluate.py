@@ -1,0 +1,83 @@
+"""`seqgen evaluate` of text: the contract of its JSON, and the table."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.running import Command, Run, close
+
+# ---- evaluate ----
+
+
+def test_an_evaluation_keeps_the_contract(run: Run, model_folder: Path, two_files: Path) -> None:
+    text = (two_files / "a.txt").read_bytes()
+    result = run("evaluate", model_folder, two_files / "a.txt", "--json").json
+    assert set(result) == {"task", "records", "tokens", "characters", "bytes", "seconds", "metrics", "baselines"}
+    assert (result["task"], result["records"]) == ("text", 1)
+    assert result["tokens"] == result["characters"] == result["bytes"] == len(text)
+    metrics = result["metrics"]
+    assert set(metrics) == {
+        "nats_per_character", "bits_per_character", "bits_per_byte", "perplexity_per_token", "perplexity_per_word",
+    }  # fmt: skip
+    assert close(metrics["bits_per_character"] * math.log(2), metrics["nats_per_character"])
+    assert close(metrics["bits_per_byte"], metrics["bits_per_character"]), "every character is one byte here"
+    assert close(math.log(metrics["perplexity_per_token"]), metrics["nats_per_character"]), "and one token"
+    nats = metrics["nats_per_character"] * (len(text) - 1)  # every character but the first
+    assert close(math.log(metrics["perplexity_per_word"]), nats / len(text.split()))
+    xz = result["baselines"]["xz"]
+    assert set(metrics) - {"perplexity_per_token"} <= set(xz)
+    assert close(xz["bits_per_character"] * math.log(2), xz["nats_per_character"])
+    assert close(xz["bits_per_byte"] * len(text) / 8, round(xz["bits_per_byte"] * len(text) / 8)), "whole bytes"
+
+
+def test_an_evaluation_agrees_with_the_score(run: Run, model_folder: Path, two_files: Path) -> None:
+    """But for the first character, which the one leaves out and the other counts."""
+    text = (two_files / "a.txt").read_bytes()
+    metrics = run("evaluate", model_folder, "-", "--json", "--no-rivals", stdin=text).json["metrics"]
+    (score,) = run("score", model_folder, "--per-token", stdin=text).records
+    assert math.isclose(
+        metrics["nats_per_character"] * (len(text) - 1), score["nats"] - score["per_token"][0][1], rel_tol=1e-5
+    )
+
+
+def test_an_evaluation_is_the_same_by_a_pipe(
+    run: Run, seqgen_command: Command, model_folder: Path, two_files: Path
+) -> None:
+    source = two_files / "a.txt"
+    filed = run("evaluate", model_folder, source, "--json").json
+    piped = run("evaluate", model_folder, "--json", stdin=source.read_bytes()).json
+    really_piped = json.loads(seqgen_command("evaluate", model_folder, "-", "--json", stdin=source.read_bytes()).stdout)
+    for result in (filed, piped, really_piped):
+        result.pop("seconds")
+    assert piped == filed
+    assert really_piped["baselines"] == filed["baselines"]
+    assert really_piped["metrics"] == pytest.approx(filed["metrics"], rel=1e-6)
+
+
+def test_records_are_summed(run: Run, model_folder: Path, two_files: Path) -> None:
+    parts = [run("evaluate", model_folder, path, "--json", "--no-rivals").json for path in two_files.rglob("*.txt")]
+    whole = run("evaluate", model_folder, two_files, "--json", "--no-rivals", "--quiet").json
+    assert whole["records"] == 2
+    assert whole["baselines"] == {}
+    for count in ("tokens", "characters", "bytes"):
+        assert whole[count] == sum(part[count] for part in parts)
+    nats = sum(part["metrics"]["nats_per_character"] * (part["characters"] - 1) for part in parts)
+    assert close(whole["metrics"]["nats_per_character"], nats / (whole["characters"] - 2))
+
+
+def test_a_table_for_people(run: Run, model_folder: Path, two_files: Path) -> None:
+    result = run("evaluate", model_folder, two_files / "a.txt")
+    table = result.out.decode()
+    for words in ("1 record,", "this model", "xz", "bits_per_byte", "perplexity_per_word"):
+        assert words in table
+    assert result.err == ""
+
+
+def test_a_model_is_told_from_which_it_learnt(run: Run, model_folder: Path, text_file: Path) -> None:
+    """An evaluation on the training text is no evaluation, and says so; unless it is to be quiet."""
+    assert "was trained on" in run("evaluate", model_folder, text_file, "--no-rivals").err
+    assert run("evaluate", model_folder, text_file, "--no-rivals", "--quiet").err == ""

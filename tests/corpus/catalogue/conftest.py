@@ -1,0 +1,32 @@
+"""The catalogue is well formed, and what it fetches arrives whole, once, and harmless. No network but 127.0.0.1."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.helpers.catalogue import QuietServer, Shelf
+
+
+@pytest.fixture
+def shelf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+    monkeypatch.setenv("no_proxy", "*")
+    shelf = Shelf()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            shelf.answer(self)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with QuietServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        shelf.url = f"http://127.0.0.1:{server.server_port}"
+        yield shelf
+        shelf.closing.set()
+        server.shutdown()
+        thread.join()

@@ -1,0 +1,51 @@
+"""Recognising a table of series."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seqgen.corpus.series.read import looks_like_series
+from tests.helpers.series import DAYS, days, document, parquet
+
+# ---- Is it a series? ----
+
+LOOKS = [
+    ("t.csv", DAYS, True),
+    ("t.txt", DAYS, True),
+    ("t.csv", b"symbol,date,price\nA,Jan 1 2000,39\nA,Feb 1 2000,36\nB,Jan 1 2000,9\nB,Feb 1 2000,7\n", True),
+    ("t.csv", b"a,b\n1,2\n3,4\n5,6\n", True),
+    ("t.txt", b"a,b\n1,2\n3,4\n5,6\n", False),  # a table of numbers, but nothing says of what
+    ("t.csv", b"label,text\n1,what a film\n0,dull and long\n1,I liked it\n", False),
+    ("t.tsv", b"what a film\t1\ndull and long\t0\nI liked it\t1\n", False),
+    (
+        "t.csv",
+        b"date,text,likes\n2020-01-01,this is a sentence of some length,3\n2020-01-02,and this is as long as that,5\n"
+        b"2020-01-03,and one more that is long enough,2\n",
+        False,
+    ),
+    (
+        "t.txt",
+        b"Call me Ishmael. Some years ago, never mind how long,\nhaving little or no money in my purse,\nI thought\n",
+        False,
+    ),
+    ("t.csv", b"date,x\n2020-01-01,1\n", False),
+    ("t.mid", b"MThd\x00\x00\x00\x06\x00\x01", False),
+    ("t.csv", b"", False),
+    ("t.json", b'{"a": 1}\n{"a": 2}\n{"a": 3}\n', False),
+    ("t.csv.gz", b"not compressed", False),
+    ("t.csv", "date\tx\n2020-01-01\t1\n2020-01-02\t2\n2020-01-03\t3\n".encode("utf-16"), True),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "expected"), LOOKS)
+def test_a_series_is_known_by_its_looks(tmp_path: Path, name: str, data: bytes, expected: bool) -> None:
+    assert looks_like_series(document(tmp_path, data, name).path) is expected
+
+
+def test_looks_at_large_files_and_none(tmp_path: Path) -> None:
+    assert looks_like_series(document(tmp_path, days(*range(20_000))).path)
+    assert looks_like_series(document(tmp_path, parquet(t=[1, 2], x=[1.0, 2.0]), "t.parquet").path)
+    assert not looks_like_series(document(tmp_path, parquet(t=["a", "b"], x=[1.0, 2.0]), "u.parquet").path)
+    assert not looks_like_series(tmp_path / "missing.csv") and not looks_like_series(tmp_path)

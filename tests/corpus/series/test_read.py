@@ -1,0 +1,237 @@
+"""Tables of series: dialects, several columns and files, Parquet, any table at all."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqgen.corpus.series.read import SeriesOptions, looks_like_series, read_series, season
+from seqgen.errors import DataError, UserError
+from tests.helpers.series import DAYS, days, document, hours, one, parquet, reading
+
+# ---- What is read without a word ----
+
+
+def test_a_wide_table(tmp_path: Path) -> None:
+    series = one(tmp_path, b"when,a,b\n2020-01-01,1,5\n2020-01-02,2.5,6\n2020-01-03,-3e1,7\n")
+    assert (
+        series.columns == ("a", "b") and series.target_count == 2 and series.name == "" and series.time_column == "when"
+    )
+    assert series.values.tolist() == [[1, 5], [2.5, 6], [-30, 7]] and series.observed.all()
+    assert series.times is not None and series.times.dtype == "datetime64[s]"
+    assert series.times.tolist()[-1].isoformat() == "2020-01-03T00:00:00"
+    assert series.frequency.name == "day" and series.future.shape == (0, 0) and len(series) == 3
+
+
+def test_columns_come_in_the_order_asked_for(tmp_path: Path) -> None:
+    data = b"date,a,b,c,d\n2020-01-01,1,2,3,4\n2020-01-02,1,3,5,7\n2020-01-03,2,5,8,9\n"
+    series = one(tmp_path, data, targets=("d",), covariates=("b",), future_covariates=("a",))
+    assert series.columns == ("d", "b", "a") and series.target_count == 1
+    assert series.values.tolist() == [[4, 2, 1], [7, 3, 1], [9, 5, 2]]
+    assert one(tmp_path, data, covariates=("b",)).columns == ("a", "c", "d", "b")
+    assert one(tmp_path, data, targets=("D",)).columns == ("d",)  # as people write it
+
+
+SAME = [1.5, 2.0, -3.25, 1234.5]
+
+PLAIN = [
+    ("comma", b"date,x\n2020-01-01,1.5\n2020-01-02,2\n2020-01-03,-3.25\n2020-01-04,1234.5\n"),
+    ("tab", b"date\tx\n2020-01-01\t1.5\n2020-01-02\t2\n2020-01-03\t-3.25\n2020-01-04\t1234.5\n"),
+    ("semicolon", b"date;x\n2020-01-01;1.5\n2020-01-02;2\n2020-01-03;-3.25\n2020-01-04;1234.5\n"),
+    ("bar", b"date|x\n2020-01-01|1.5\n2020-01-02|2\n2020-01-03|-3.25\n2020-01-04|1234.5\n"),
+    ("mark", b"\xef\xbb\xbfdate,x\n2020-01-01,1.5\n2020-01-02,2\n2020-01-03,-3.25\n2020-01-04,1234.5"),
+    ("CRLF", b"date,x\r\n2020-01-01,1.5\r\n2020-01-02,2\r\n2020-01-03,-3.25\r\n2020-01-04,1234.5\r\n"),
+    ("old Mac", b"date,x\r2020-01-01,1.5\r2020-01-02,2\r2020-01-03,-3.25\r2020-01-04,1234.5\r"),
+    ("quotes", b'"date","x"\n"2020-01-01","1.5"\n"2020-01-02","2"\n"2020-01-03","-3.25"\n"2020-01-04",1234.5\n'),
+    ("spaces", b"date, x\n2020-01-01, 1.5\n2020-01-02, 2 \n 2020-01-03, -3.25\n2020-01-04,  1234.5\n"),
+    ("empty lines", b"\n\ndate,x\n2020-01-01,1.5\n\n2020-01-02,2\n2020-01-03,-3.25\n,\n2020-01-04,1234.5\n\n"),
+    (
+        "comments",
+        b"# from a station\n# in metres\ndate,x\n2020-01-01,1.5\n2020-01-02,2\n2020-01-03,-3.25\n2020-01-04,1234.5\n",
+    ),
+    ("Excel", b"sep=;\ndate;x\n2020-01-01;1.5\n2020-01-02;2\n2020-01-03;-3.25\n2020-01-04;1234.5\n"),
+    ("commas at the end", b"date,x,,\n2020-01-01,1.5,,\n2020-01-02,2,,\n2020-01-03,-3.25,,\n2020-01-04,1234.5,,\n"),
+    ("UTF-16", "date\tx\n2020-01-01\t1.5\n2020-01-02\t2\n2020-01-03\t-3.25\n2020-01-04\t1234.5\n".encode("utf-16")),
+    ("full width", "date,x\n2020-01-01,１.５\n2020-01-02,2\n2020-01-03,−3.25\n2020-01-04,1234.5\n".encode()),
+]
+
+
+@pytest.mark.parametrize(("name", "data"), PLAIN, ids=[name for name, _ in PLAIN])
+def test_the_same_table_however_it_is_written(tmp_path: Path, name: str, data: bytes) -> None:
+    series = one(tmp_path, data)
+    assert series.columns == ("x",) and series.values[:, 0].tolist() == SAME and series.frequency.name == "day"
+
+
+def test_compressed(tmp_path: Path) -> None:
+    place = document(tmp_path, gzip.compress(DAYS), "t.csv.gz")
+    assert read_series([place], SeriesOptions(), pytest.fail)[0].values[:, 0].tolist() == [1, 2, 3, 4]
+    assert looks_like_series(place.path)
+
+
+def test_names_that_are_numbers(tmp_path: Path) -> None:
+    series = one(tmp_path, b",0\n2020-01-01,5\n2020-01-02,6\n")  # as pandas writes a series without a name
+    assert series.columns == ("0",) and series.frequency.name == "day"
+
+
+def test_digits_are_times_where_they_are_said_to_be(tmp_path: Path) -> None:
+    series = one(tmp_path, b"at,x\n20200101 050000,5\n20200101 060000,6\n", time_column="at")
+    assert series.frequency.name == "hour" and series.times is not None
+    assert series.format_times(series.times) == ["20200101 050000", "20200101 060000"]
+
+
+def test_rows_without_times(tmp_path: Path) -> None:
+    series = one(tmp_path, b"x,y\n5,1\n3,1.5\n4,2\n")
+    assert series.times is None and series.frequency.name == "row" and series.time_column == ""
+    assert series.values.tolist() == [[5, 1], [3, 1.5], [4, 2]]
+    untimed, said = reading(tmp_path, DAYS, time_column="")
+    assert untimed[0].times is None and said == ["t.csv: 'date' holds text, and is left out"]
+    assert one(tmp_path, DAYS, frequency="row").times is None
+
+
+def test_a_single_column(tmp_path: Path) -> None:
+    assert one(tmp_path, b"sales\n5\n3\n4\n").values[:, 0].tolist() == [5, 3, 4]
+    assert one(tmp_path, b"sales\n1\n2\n3\n").values[:, 0].tolist() == [1, 2, 3]  # there is nothing else to forecast
+
+
+def test_known_ahead(tmp_path: Path) -> None:
+    data = (
+        b"date,x,holiday\n2020-01-01,1,0\n2020-01-02,2,1\n2020-01-03,3,0\n2020-01-04,,1\n2020-01-05,,\n2020-01-06,,3\n"
+    )
+    series = one(tmp_path, data, targets=("x",), future_covariates=("holiday",))
+    assert series.values.tolist() == [[1, 0], [2, 1], [3, 0]]
+    assert series.future.tolist() == [[1], [2], [3]]  # a hole is filled in
+    assert series.times is not None and series.format_times(series.times)[-1] == "2020-01-03"
+
+
+def test_several_below_each_other(tmp_path: Path) -> None:
+    data = (
+        b"id,date,x\nb,2020-01-01,1\nb,2020-01-02,2\na,2020-01-01,5\na,2020-01-02,6\nb,2020-01-03,3\na,2020-01-03,4\n"
+    )
+    series, said = reading(tmp_path, data, series="id")
+    assert said == [] and [s.name for s in series] == ["b", "a"]
+    assert [s.values[:, 0].tolist() for s in series] == [[1, 2, 3], [5, 6, 4]]
+    numbered, _ = reading(tmp_path, data.replace(b"\nb", b"\n007").replace(b"\na", b"\n7"), series="id")
+    assert [s.name for s in numbered] == ["007", "7"]
+
+
+def test_several_files(tmp_path: Path) -> None:
+    documents = [document(tmp_path, DAYS, "one.csv"), document(tmp_path, days(4, 5, 6), "two.csv")]
+    series = read_series(documents, SeriesOptions(), pytest.fail)
+    assert [s.name for s in series] == ["one", "two"] and len(series[1]) == 3
+    with pytest.raises(DataError, match=r"'one.csv' is given twice"):
+        read_series([documents[0], documents[0]], SeriesOptions(), pytest.fail)
+    with pytest.raises(DataError, match="there is no table"):
+        read_series([], SeriesOptions(), pytest.fail)
+    other = document(tmp_path, days(4, 5, 6, name="y"), "three.csv")
+    with pytest.raises(DataError, match=r"three.csv: there is no target 'x'"):
+        read_series([documents[0], other], SeriesOptions(), pytest.fail)
+
+
+def test_read_again_as_a_model_learnt_to(tmp_path: Path) -> None:
+    """What a series says of itself reads it, and later rows of it, in the same manner."""
+    data = b"No,year,month,day,x,y\n" + b"".join(b"%d,2020,%d,1,%d,%d\n" % (m, m, m * m, m) for m in range(1, 13))
+    first, _ = reading(tmp_path, data, covariates=("y",))
+    known = {"targets": ("x",), "covariates": ("y",), "time_column": first[0].time_column,
+             "frequency": first[0].frequency.name}  # fmt: skip
+    again = one(tmp_path, data, **known)
+    assert first[0].time_column == "year,month,day" and again.columns == first[0].columns == ("x", "y")
+    assert again.frequency == first[0].frequency and (again.values == first[0].values).all()
+    short = one(tmp_path, b"year,month,day,x,y\n2021,1,1,5,6\n2021,2,1,5.5,6\n", **known)
+    assert short.frequency.name == "month" and len(short) == 2
+
+
+# ---- Parquet ----
+
+
+def test_parquet(tmp_path: Path) -> None:
+    import datetime
+
+    pyarrow = pytest.importorskip("pyarrow")
+    dates = [datetime.date(2020, 1, day) for day in (1, 2, 3)]
+    series = one(tmp_path, parquet(when=dates, x=[1, 2, 4], y=[True, False, True]))
+    assert series.values.tolist() == [[1, 1], [2, 0], [4, 1]] and series.frequency.name == "day"
+    zoned = pyarrow.array([datetime.datetime(2020, 1, 1, hour) for hour in range(3)], pyarrow.timestamp("ms", "UTC"))
+    fast = pyarrow.array([datetime.datetime(2020, 1, 1, 0, 0, n, 1000) for n in range(3)], pyarrow.timestamp("us"))
+    assert reading(tmp_path, parquet(t=fast, x=[1, 2, 4]))[1] == ["t.csv: fractions of seconds are rounded"]
+    series = one(tmp_path, parquet(when=zoned, x=[1.5, 2.5, 4.5]))
+    assert series.times is not None and series.format_times(series.times)[1] == "2020-01-01 01:00:00Z"
+    _, said = reading(
+        tmp_path, parquet(id=["a", "a", "b", "b"], t=dates[:2] * 2, x=[1.0, 2.0, None, 3.0], w=["u"] * 4), series="id"
+    )
+    assert said == [
+        "t.csv: 'w' holds text, and is left out",
+        "t.csv: 1 series is left out (t.csv, series 'b' is too short: 1 row, one every day; 2 are needed)",
+    ]
+    with pytest.raises(DataError, match=r"t.csv, row 2, column 'x': the number is infinite"):
+        reading(tmp_path, parquet(t=dates, x=[1.0, np.inf, 2.0]))
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=200, deadline=None)
+def test_whatever_it_is_it_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    folder = tmp_path_factory.mktemp("t")
+    looks_like_series(document(folder, data).path)
+    try:
+        for series in reading(folder, data)[0]:
+            assert np.isfinite(series.values).all() and len(series) >= 2
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
+cells = st.sampled_from(
+    ["", "1", "2.5", "-3", "NA", "1,5", "x", "2020-01-01", "2020-01-02", "1/2/2020", "13/1/20", '"', "$4"]
+)
+
+
+@given(st.lists(st.lists(cells, min_size=1, max_size=4), max_size=12), st.sampled_from(",;\t"))
+@settings(max_examples=300, deadline=None)
+def test_any_table_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], comma: str
+) -> None:
+    folder = tmp_path_factory.mktemp("t")
+    data = "\n".join(comma.join(row) for row in [["date", "x", "y"], *rows]).encode()
+    try:
+        for series in reading(folder, data)[0]:
+            assert np.isfinite(series.values).all()
+            assert series.times is None or (np.diff(series.times).astype(int) > 0).all()
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=4, max_size=60), st.randoms())
+@settings(max_examples=100, deadline=None)
+def test_the_order_of_rows_does_not_matter(
+    tmp_path_factory: pytest.TempPathFactory, values: list, random: object
+) -> None:
+    folder = tmp_path_factory.mktemp("t")
+    header, *lines = days(*values).splitlines()
+    random.shuffle(lines)  # type: ignore[attr-defined]
+    results = []
+    for data in (days(*values), b"\n".join([header, *lines])):
+        try:
+            series = reading(folder, data)[0][0]
+            results.append((series.values.tolist(), series.observed.tolist(), str(series.times)))
+        except DataError as error:
+            results.append(type(error).__name__)
+    assert results[0] == results[1]
+
+
+def test_the_season(tmp_path: Path) -> None:
+    assert season(one(tmp_path, hours(*range(49)))) == 24
+    assert season(one(tmp_path, hours(*range(40)))) == 1  # it was never seen twice
+    assert season(one(tmp_path, b"x\n5\n3\n4\n")) == 1
+
+
+def test_many_rows_and_ornate_ones(tmp_path: Path) -> None:
+    """Rows are kept in pieces, as numbers where they are plain and as text where they are not."""
+    values = list(range(20_000))
+    written: list[object] = [*values[:9_000], *(f"${value}" for value in values[9_000:9_003]), *values[9_003:]]
+    series, said = reading(tmp_path, hours(*written))
+    assert series[0].values[:, 0].tolist() == values and said == ["t.csv: 'x': currency signs are left out"]
+    with pytest.raises(DataError, match=r"line 18,002, column 'x': 'oops'"):
+        reading(tmp_path, hours(*values[:18_000], "oops", *values[18_001:]))

@@ -1,0 +1,138 @@
+"""Token ids on the disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqgen.corpus import ids
+from seqgen.errors import DataError, UserError
+from tests.helpers.documents import QUICK, one_line, put
+
+# ---- Ids on the disk ----
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "kind"),
+    [(2, "uint8"), (256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "uint32"), (1 << 20, "uint32")],
+)
+def test_ids_come_back_in_the_narrowest_type(vocab_size: int, kind: str, tmp_path: Path) -> None:
+    top, end = vocab_size - 1, vocab_size - 2
+    pieces = [np.array([0, top], dtype=np.int32), np.empty(0, dtype=np.int32), np.array([top], dtype=np.int32)]
+    path = tmp_path / "new" / "x.ids"
+    built = ids.build(path, [(iter(pieces), True), ([], True), ([pieces[0]], True)], vocab_size, end)
+    stored = ids.load(path)
+    assert stored is not None
+    for stream in (built, stored):
+        assert stream.ids.dtype == np.dtype(kind) == ids.id_dtype(vocab_size)
+        assert stream.ids.tolist() == [end, 0, top, top, end, end, 0, top]
+        assert len(stream) == 8
+        assert stream.false_ends.tolist() == []
+        assert stream.false_ends.dtype == np.int64
+    assert path.stat().st_size == 8 * np.dtype(kind).itemsize
+    assert isinstance(stored.ids, np.memmap)  # a corpus may be larger than the memory
+    assert {each.name for each in path.parent.iterdir()} == {"x.ids", "x.json"}
+
+
+@given(parts=st.lists(st.tuples(st.lists(st.lists(st.integers(1, 299), max_size=4), max_size=3), st.booleans()),
+                      min_size=1, max_size=5))  # fmt: skip
+@QUICK
+def test_false_ends_are_where_a_cut_part_is_followed(scratch: Path, parts: list[tuple[list[list[int]], bool]]) -> None:
+    arrays = [([np.array(piece, dtype=np.int32) for piece in pieces], whole) for pieces, whole in parts]
+    stream = ids.build(scratch / "x.ids", iter(arrays), 300, 0)
+    expected: list[int] = []
+    starts = []
+    for pieces, _ in parts:
+        starts.append(len(expected))
+        expected += [0, *(token for piece in pieces for token in piece)]
+    assert stream.ids.tolist() == expected
+    # The `end` that follows a part announces the next one; what follows the last is place 0.
+    following = [*starts[1:], 0]
+    cut = sorted(place for place, (_, whole) in zip(following, parts, strict=True) if not whole)
+    assert stream.false_ends.tolist() == cut
+    assert all(stream.ids[place] == 0 for place in stream.false_ends)
+
+
+def built(folder: Path) -> Path:
+    path = folder / "x.ids"
+    ids.build(path, [([np.arange(100, dtype=np.int32)], False)], 300, 299)
+    return path
+
+
+@pytest.mark.parametrize("size", [0, 1, 201, 203, 400])
+def test_ids_of_another_length_are_not_loaded(size: int, tmp_path: Path) -> None:
+    path = built(tmp_path)
+    path.write_bytes((path.read_bytes() * 2)[:size])
+    assert ids.load(path) is None
+
+
+def test_missing_files_are_not_loaded(tmp_path: Path) -> None:
+    assert ids.load(tmp_path / "x.ids") is None
+    path = built(tmp_path)
+    assert ids.load(path) is not None
+    path.with_suffix(".json").rename(tmp_path / "away")
+    assert ids.load(path) is None
+    (tmp_path / "away").rename(path.with_suffix(".json"))
+    path.unlink()
+    assert ids.load(path) is None
+
+
+INDEX = {"dtype": "uint16", "tokens": 101, "false_ends": [0]}
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        b"", b"{", b"\xff", b"[]", b"null", b"7", b'"x"',
+        *(
+            json.dumps({**INDEX, **changes}).encode()
+            for changes in (
+                {"dtype": "uint8"}, {"dtype": "uint32"}, {"dtype": "int16"}, {"dtype": "float16"}, {"dtype": "O"},
+                {"dtype": "nonsense"}, {"dtype": 7}, {"dtype": None}, {"dtype": []},
+                {"tokens": 100}, {"tokens": -1}, {"tokens": 0}, {"tokens": "101"}, {"tokens": None},
+                {"tokens": 101.0}, {"tokens": [101]}, {"false_ends": None}, {"false_ends": "0"},
+                {"false_ends": 0}, {"false_ends": [101]}, {"false_ends": [-1]}, {"false_ends": [[0]]},
+                {"false_ends": ["x"]}, {"false_ends": {}},
+            )
+        ),
+        *(json.dumps({k: v for k, v in INDEX.items() if k != key}).encode() for key in INDEX),
+    ],
+    ids=lambda index: repr(index)[2:60],
+)  # fmt: skip
+def test_a_damaged_index_is_as_good_as_none(index: bytes, tmp_path: Path) -> None:
+    path = built(tmp_path)
+    assert json.loads(path.with_suffix(".json").read_bytes()) == INDEX
+    path.with_suffix(".json").write_bytes(index)
+    assert ids.load(path) is None
+
+
+def test_a_build_that_fails_leaves_nothing_to_load(tmp_path: Path) -> None:
+    def pieces() -> Iterator[np.ndarray]:
+        yield np.arange(10, dtype=np.int32)
+        raise DataError("the source ended")
+
+    with pytest.raises(DataError, match="the source ended"):
+        ids.build(tmp_path / "x.ids", [(pieces(), True)], 300, 299)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_building_again_replaces_what_is_there(tmp_path: Path) -> None:
+    path = built(tmp_path)
+    ids.build(path, [([np.array([7], dtype=np.int32)], True)], 70_000, 69_999)
+    stored = ids.load(path)
+    assert stored is not None
+    assert stored.ids.tolist() == [69_999, 7]
+    assert stored.false_ends.tolist() == []
+
+
+def test_a_cache_folder_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
+    path = put(tmp_path / "file") / "x.ids"
+    with pytest.raises(UserError, match="cannot write") as error:
+        ids.build(path, [([np.array([7], dtype=np.int32)], True)], 300, 0)
+    assert one_line(error)

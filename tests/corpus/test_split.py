@@ -1,0 +1,137 @@
+"""Splitting documents into a training and a validation set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from seqgen.corpus import split
+from seqgen.corpus.sources import Document, checksum_documents
+from seqgen.corpus.split import MIN_HELD_OUT_BYTES, MIN_SPLIT_BYTES, hold_out
+from tests.helpers.documents import PACKERS, QUICK, contents, put
+
+# ---- What is held out ----
+
+# Written as unit × count, so that an example says what it is; the units are of 1 to 4 bytes, and one is no UTF-8.
+DOCUMENTS = st.lists(
+    st.builds(
+        lambda unit, size, start: (start + unit * (size // len(unit) + 1))[: max(size, 1)],
+        st.sampled_from([b"a", b"the quay\n", "é".encode(), "中文，".encode(), "😀".encode(), b"\x80", b"\xff\x80"]),
+        st.integers(1, 300) | st.integers(MIN_SPLIT_BYTES - 5, MIN_SPLIT_BYTES + 5) | st.integers(1, 12_000),
+        st.sampled_from([b"", b"x", b"xy"]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+FRACTIONS = st.floats(0.001, 0.9) | st.sampled_from([0.1, 0.5, 0.9, 1e-9])
+
+
+def written(scratch: Path, texts: list[bytes]) -> list[Document]:
+    return [
+        Document(str(number), put(scratch / f"{number}.txt", text), len(text), "") for number, text in enumerate(texts)
+    ]
+
+
+def whole_characters(text: bytes) -> bytes:
+    return text.decode("utf-8", "ignore").encode()
+
+
+@QUICK
+@given(texts=DOCUMENTS, fraction=FRACTIONS)
+@example(texts=[b"x" * 105], fraction=0.1)
+@example(texts=[b"x" * 64], fraction=0.015)
+def test_train_and_held_out_are_the_whole(scratch: Path, texts: list[bytes], fraction: float) -> None:
+    """Every byte is on one side, and one side only; nothing is lost, whatever the sizes."""
+    documents = written(scratch, texts)
+    train, held_out = hold_out(documents, fraction)
+    for document, text in zip(documents, texts, strict=True):
+        own = [part for part in [*train, *held_out] if part.document == document]
+        assert b"".join(map(contents, own)) == text
+        assert [part.start for part in own] == [0, *(part.stop for part in own[:-1])]
+        assert own[-1].stop == document.size
+        assert [part.ends_document for part in own] == [False] * (len(own) - 1) + [True]
+
+
+@QUICK
+@given(texts=DOCUMENTS, fraction=FRACTIONS)
+def test_parts_stand_in_the_order_of_the_documents(scratch: Path, texts: list[bytes], fraction: float) -> None:
+    train, held_out = hold_out(written(scratch, texts), fraction)
+    assert train
+    for side in (train, held_out):
+        order = [int(part.document.name) for part in side]
+        assert order == sorted(set(order))
+        assert all(part.size > 0 for part in side)
+        assert all(part.size == len(contents(part)) for part in side)
+
+
+@QUICK
+@given(texts=DOCUMENTS, fraction=FRACTIONS)
+@example(texts=["中".encode() * 50], fraction=0.0134)  # the cut falls inside the last character
+@example(texts=["😀".encode() * 1500], fraction=0.0004)
+def test_no_character_is_cut_in_two(scratch: Path, texts: list[bytes], fraction: float) -> None:
+    texts = [whole_characters(text) or b"x" for text in texts]
+    for side in hold_out(written(scratch, texts), fraction):
+        for part in side:
+            contents(part).decode()  # strict: may raise
+
+
+@QUICK
+@given(texts=DOCUMENTS, fraction=FRACTIONS)
+def test_small_documents_are_not_cut(scratch: Path, texts: list[bytes], fraction: float) -> None:
+    assume(len(texts) > 1)
+    for side in hold_out(written(scratch, texts), fraction):
+        for part in side:
+            assert part.document.size >= MIN_SPLIT_BYTES or (part.start == 0 and part.ends_document)
+
+
+@QUICK
+@given(texts=DOCUMENTS, fraction=FRACTIONS)
+def test_about_the_fraction_is_held_out(scratch: Path, texts: list[bytes], fraction: float) -> None:
+    total = sum(map(len, texts))
+    _, held_out = hold_out(written(scratch, texts), fraction)
+    held = sum(part.size for part in held_out)
+    assert held <= fraction * total + 1e-6
+    # Less only by what a character's border, a part too small to measure on, or a document not yet owed takes.
+    assert held >= fraction * total - (4 + MIN_HELD_OUT_BYTES) * len(texts) - (MIN_SPLIT_BYTES if len(texts) > 1 else 0)
+
+
+@pytest.mark.parametrize("unit", ["a", "中"])
+def test_a_longer_lone_document_holds_out_no_less(unit: str, scratch: Path) -> None:
+    """Whether a part is held out must not hang on how a product was rounded, or on where a character ends."""
+    sizes = []
+    for count in range(20, 900, 7):
+        (document,) = written(scratch, [unit.encode() * count])
+        _, held_out = hold_out([document], 0.1)
+        sizes.append(sum(part.size for part in held_out))
+    assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_a_compressed_document_is_cut_by_the_size_of_what_is_inside(suffix: str, tmp_path: Path) -> None:
+    text = "月落烏啼霜滿天，江楓漁火對愁眠。\n".encode() * 300
+    documents = checksum_documents([Document("poem", put(tmp_path / f"poem{suffix}", PACKERS[suffix](text)))])
+    (train,), (held,) = hold_out(documents, 0.1)
+    assert contents(train) + contents(held) == text
+    assert contents(train).decode() + contents(held).decode() == text.decode()
+    assert 0.09 * len(text) < held.size <= 0.1 * len(text)
+
+
+def test_nothing_is_held_out_of_nothing_asked(scratch: Path) -> None:
+    documents = written(scratch, [b"x" * 10_000, b"y"])
+    assert hold_out(documents, 0) == hold_out(documents, 0.0) == (split.full_spans(documents), [])
+    assert [(part.start, part.stop, part.ends_document) for part in split.full_spans(documents)] == [
+        (0, 10_000, True), (0, 1, True),
+    ]  # fmt: skip
+
+
+def test_of_many_small_documents_every_tenth_is_held_out(scratch: Path) -> None:
+    train, held_out = hold_out(written(scratch, [b"p" * 100] * 40), 0.1)
+    assert len(train) + len(held_out) == 40
+    assert len(held_out) in (3, 4)  # what is owed is a sum of tenths, which floats round
+    gaps = np.diff([int(part.document.name) for part in held_out])
+    assert (gaps >= 9).all()  # spread over the corpus, not from its end only

@@ -1,0 +1,207 @@
+"""The chain of filters: its order, its options, and properties of any chain."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqgen.config import SampleOptions, flag_name
+from seqgen.generation.sampling import filters
+from seqgen.generation.sampling.filters import (
+    FILTER_ORDER,
+    EventTemperature,
+    FilterChain,
+    FilterContext,
+    ResolvedNames,
+    SequenceBreakers,
+    softmax,
+)
+from tests.helpers.filters import Array, kept, logit_values, sample_options
+
+# --- the order -------------------------------------------------------------------------------------------------------
+
+DOCUMENTED = [
+    "logit_bias", "repetition_penalty", "dry_multiplier", "temperature", "top_k", "top_p", "min_p", "typical_p",
+    "xtc_probability", "mirostat_tau",
+]  # fmt: skip
+
+README = Path(__file__).parents[3] / "README.md"
+
+
+def test_the_table_is_in_the_documented_order_and_every_filter_has_its_field() -> None:
+    assert [name for name, _ in FILTER_ORDER] == DOCUMENTED
+    fields = [item.name for item in dataclasses.fields(SampleOptions)]
+    assert [name for name in fields if name in DOCUMENTED] == DOCUMENTED
+    assert filters.__doc__ is not None
+    names = ["logit bias", "repetition penalty", "DRY", "temperature", "top-k", "top-p", "min-p", "typical-p", "XTC",
+             "mirostat"]  # fmt: skip
+    assert " → ".join(names) in filters.__doc__
+    text = README.read_text(encoding="utf-8")
+    order = text[text.index("Filters run in this order") :]
+    places = [order.index(flag_name(name)) for name in DOCUMENTED]
+    assert places == sorted(places)
+
+
+ON = {
+    "repetition_penalty": 1.3, "dry_multiplier": 0.8, "temperature": 0.7, "dynatemp_range": 0.3, "top_k": 3,
+    "top_p": 0.8, "min_p": 0.2, "typical_p": 0.9, "xtc_probability": 0.5, "mirostat_tau": 3.0,
+}  # fmt: skip
+
+ROW_OF = {"dynatemp_range": "temperature"}  # settings that are of another's filter
+
+
+def test_a_field_switches_on_its_own_filter_only() -> None:
+    assert {*ON} - {*ROW_OF} == {name for name, _ in FILTER_ORDER} - {"logit_bias"}
+    for name, value in ON.items():
+        options = SampleOptions(**{name: value})  # type: ignore[arg-type]
+        assert [other for other, make in FILTER_ORDER if make(options, ResolvedNames())] == [ROW_OF.get(name, name)]
+    for row, names in (
+        ("logit_bias", ResolvedNames(bias=((1, 2.0),))),
+        ("temperature", ResolvedNames(event_temperatures=(EventTemperature(0, 2, 0.5),))),
+    ):
+        assert [name for name, make in FILTER_ORDER if make(SampleOptions(), names)] == [row]
+
+
+def test_what_is_named_is_never_passed_over() -> None:
+    for options in (SampleOptions(logit_bias=("x=1",)), SampleOptions(temperature_of=("note=1",))):
+        with pytest.raises(ValueError, match="vocabulary"):
+            FilterChain(options)
+
+
+def test_top_k_then_top_p_not_the_other_way() -> None:
+    """Of all, the likeliest holds 1/2; of what top-k 2 leaves, 2/3."""
+    assert kept(FilterChain(SampleOptions(top_k=2, top_p=0.6)).before) == {0}
+    assert kept(filters.top_p(0.6)) == {0, 1}
+
+
+def test_temperature_comes_before_the_cuts() -> None:
+    """At 0.5 the likeliest holds 16/22 = 0.727."""
+    assert kept(FilterChain(SampleOptions(temperature=0.5, top_p=0.7)).before) == {0}
+    assert kept(filters.top_p(0.7)) == {0, 1}
+
+
+def test_the_penalty_sees_the_logits_before_temperature_shifts_them() -> None:
+    logits = np.array([[2.0, 1.5, 0.0, 0.0]])
+    result = FilterChain(SampleOptions(repetition_penalty=2.0, temperature=0.0))(logits, [[0]])
+    assert result.argmax() == 1
+    shares = softmax(FilterChain(SampleOptions(repetition_penalty=2.0, temperature=0.5))(logits, [[0]]))
+    np.testing.assert_allclose(shares, softmax(np.array([[2.0, 3.0, 0.0, 0.0]])), rtol=1e-14)
+
+
+@st.composite
+def logits_and_histories(draw: st.DrawFn) -> tuple[Array, list[list[int]]]:
+    width = draw(st.integers(1, 9))
+    rows = draw(st.lists(st.lists(logit_values, min_size=width, max_size=width), min_size=1, max_size=3))
+    for row in rows:
+        if all(value == -np.inf for value in row):
+            row[draw(st.integers(0, width - 1))] = 0.0
+    history = st.lists(st.integers(0, width - 1), max_size=6)
+    return np.array(rows), [draw(history) for _ in rows]
+
+
+def known(history: list[list[int]], coin: float = 0.4) -> FilterContext:
+    return FilterContext(history, [coin, 0.6, 0.9][: len(history)], [1.0, 4.0, -2.0][: len(history)])
+
+
+def names_for(logits: Array) -> ResolvedNames:
+    width = logits.shape[1]
+    return ResolvedNames(
+        ((0, 1.5), (width - 1, -3.0)), (EventTemperature(0, (width + 1) // 2, 0.5),), SequenceBreakers(alternating(width), 1)
+    )  # fmt: skip
+
+
+def alternating(width: int) -> npt.NDArray[np.int32]:
+    """Every third token is a breaker; one state."""
+    return np.where(np.arange(width) % 3 == 2, -1, 0).astype(np.int32)[None]
+
+
+@given(logits_and_histories(), sample_options)
+def test_what_holds_for_every_filter(given: tuple[Array, list[list[int]]], options: SampleOptions) -> None:
+    logits, history = given
+    names = names_for(logits)
+    for name, make in FILTER_ORDER:
+        some = make(options, names)
+        if some is None:
+            continue
+        before, told = logits.copy(), [list(row) for row in history]
+        logits.flags.writeable = False  # a filter that writes to its argument raises
+        result = some(logits, known(history))
+        assert history == told
+        np.testing.assert_array_equal(logits, before)
+        assert result.shape == logits.shape and result.dtype == np.float64
+        forbidden = np.isneginf(result)
+        assert not forbidden.all(axis=-1).any(), f"{name} forbids all"
+        assert (forbidden | ~np.isneginf(logits)).all(), f"{name} brings back what was forbidden"
+        assert not np.isnan(result).any()
+        np.testing.assert_allclose(softmax(result).sum(axis=-1), 1, rtol=1e-12)
+        if name in DOCUMENTED[DOCUMENTED.index("top_k") :]:  # what only cuts alters nothing that it keeps
+            np.testing.assert_array_equal(result[~forbidden], logits[~forbidden])
+            best = logits.argmax(axis=-1)
+            can = name in ("typical_p", "xtc_probability")
+            assert can or not forbidden[np.arange(len(best)), best].any()
+        logits = result
+
+
+@given(logits_and_histories(), sample_options, st.sets(st.integers(0, 8), max_size=3))
+def test_the_chain_is_its_filters_one_after_another(
+    given: tuple[Array, list[list[int]]], options: SampleOptions, forbidden: set[int]
+) -> None:
+    logits, history = given
+    ids = sorted(token for token in forbidden if token < logits.shape[1])
+    if np.isneginf(np.delete(logits, ids, axis=1)).all(axis=1).any():
+        ids = []
+    rows, names, o = known(history), names_for(logits), options
+    wanted = filters.suppress_tokens(ids)(logits, rows)
+    common = filters.temperature(o.temperature) if o.temperature != 1 else None
+    if o.dynatemp_range:
+        common = filters.dynamic_temperature(o.temperature, o.dynatemp_range, o.dynatemp_exponent)
+    for made in (
+        filters.logit_bias(names.bias),
+        filters.repetition_penalty(o.repetition_penalty, o.repetition_window),
+        filters.dry(o.dry_multiplier, o.dry_base, o.dry_allowed_length, o.dry_window, names.sequence_breakers),
+        filters.temperatures_of(names.event_temperatures, common),
+        filters.top_k(o.top_k or 99),
+        filters.top_p(o.top_p),
+        filters.min_p(o.min_p),
+        filters.typical_p(o.typical_p),
+        filters.xtc(o.xtc_probability, o.xtc_threshold),
+        filters.mirostat(o.mirostat_tau) if o.mirostat_tau else filters.suppress_tokens([]),
+    ):
+        wanted = made(wanted, rows)
+    result = FilterChain(options, ids, names)(logits, history, rows.coins, rows.limits)
+    np.testing.assert_allclose(softmax(result), softmax(wanted), rtol=1e-9, atol=1e-15)
+
+
+@given(logits_and_histories(), st.integers(1, 12))
+def test_top_k_keeps_k_or_all_that_there_are(given: tuple[Array, list[list[int]]], k: int) -> None:
+    logits, history = given
+    result = filters.top_k(k)(logits, FilterContext(history))
+    possible = (~np.isneginf(logits)).sum(axis=-1)
+    assert ((~np.isneginf(result)).sum(axis=-1) == np.minimum(k, possible)).all()
+
+
+@given(logits_and_histories(), st.floats(0.001, 0.999))
+def test_top_p_keeps_enough_and_no_token_too_many(given: tuple[Array, list[list[int]]], p: float) -> None:
+    logits, history = given
+    result = filters.top_p(p)(logits, FilterContext(history))
+    for shares, row in zip(softmax(logits), result, strict=True):
+        chosen = shares[~np.isneginf(row)]
+        assert chosen.sum() >= p - 1e-9
+        assert chosen.sum() - chosen.min() < p + 1e-9
+        assert chosen.min() >= shares[np.isneginf(row)].max(initial=0)
+
+
+@given(logits_and_histories(), sample_options)
+def test_rows_are_filtered_apart(given: tuple[Array, list[list[int]]], options: SampleOptions) -> None:
+    """A row's result is bitwise the same alone: the batch must not change what is sampled."""
+    logits, history = given
+    together = FilterChain(options)(logits, history)
+    for row in range(len(logits)):
+        alone = FilterChain(options)(logits[row : row + 1], history[row : row + 1])
+        np.testing.assert_array_equal(alone[0], together[row])

@@ -1,0 +1,78 @@
+"""Scripted dialogue engines, and a tiny model that knows a few conversations by heart."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from seqgen.api.model import Model
+from seqgen.tokenizers.dialogue import DialogueCodec
+
+Read = tuple[int, ...]
+
+
+def spelt(codec: DialogueCodec, turns: Sequence[tuple[int, str]]) -> Read:
+    """What a conversation is for a model that reads it in one go."""
+    ids = codec.encode_conversation((speaker, words.encode("utf-8", "surrogateescape")) for speaker, words in turns)
+    return (codec.end, *map(int, ids))
+
+
+THINGS = "lamp boat door hat coat dog cup map key hen fox oar".split()  # noqa: SIM905
+
+PLACES = "quay barn well loft mill yard shed pond cave hill inn lake".split()  # noqa: SIM905
+
+PEOPLE = "Ann Bob Cy Dot Eve Flo Gus Hal Ida Jon Kit Lee".split()  # noqa: SIM905
+
+
+def known(number: int) -> list[tuple[int, str]]:
+    thing, place, person = THINGS[number], PLACES[number], PEOPLE[number]
+    return [
+        (0, f"where is the {thing}?"),
+        (1, f"the {thing} is in the {place}."),
+        (0, "who has it?"),
+        (1, f"{person}, by the {place}."),
+    ]
+
+
+KNOWN = [known(number) for number in range(12)]
+
+
+def as_messages(turns: Sequence[tuple[int, str]]) -> str:
+    roles = ("user", "assistant")
+    return json.dumps({"messages": [{"role": roles[speaker], "content": words} for speaker, words in turns]})
+
+
+# Enough for it to know nearly all of them.
+KNOWING = [
+    "--tokenizer", "char", "--rnn-size", "64", "--embedding-size", "16", "--batch-size", "4", "--seq-length", "64",
+    "--steps", "260", "--learning-rate", "0.02", "--dropout", "0", "--val-fraction", "0",
+]  # fmt: skip
+
+
+@functools.cache
+def trained(base: Path) -> Path:
+    """A small LSTM over characters that has read twelve conversations over and over. Trained once a session."""
+    source, folder = base / "dialogue-known.jsonl", base / "dialogue-model"
+    source.write_text("".join(as_messages(KNOWN[number % 12]) + "\n" for number in range(60)), encoding="utf-8")
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "seqgen", "train", str(source), "-o", str(folder), *KNOWING, "--threads", "1",
+            "--precision", "fp32", "--seed", "1",
+        ],
+        env={**os.environ, "SEQGEN_CACHE": str(base / "dialogue-cache"), "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def codec_of(model: Model) -> DialogueCodec:
+    assert isinstance(model.codec, DialogueCodec)
+    return model.codec

@@ -1,0 +1,24 @@
+"""Changes to the files of a model folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import seqgen
+
+
+def read_all(folder: Path) -> seqgen.Model:
+    """Everything that loading a model reads."""
+    loaded = seqgen.load(folder)
+    loaded.checkpoint.weights()
+    return loaded
+
+
+def change_config(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config))

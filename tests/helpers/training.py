@@ -1,0 +1,57 @@
+"""Small training settings, and readers of the files that a run writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file
+
+from seqgen import checkpoint
+from seqgen.api.train.run import Watcher
+from seqgen.training.loop import Event
+
+TINY: dict[str, Any] = {
+    "rnn_size": 32, "embedding_size": 16, "batch_size": 8, "seq_length": 32, "precision": "fp32", "threads": 1,
+}  # fmt: skip
+
+
+def tensors(folder: Path) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in load_file(folder / checkpoint.WEIGHTS).items()}
+
+
+def resume_weights(folder: Path) -> dict[str, bytes]:
+    arrays, _ = checkpoint.read_resume(folder)
+    return {name: array.tobytes() for name, array in arrays.items()}
+
+
+def measured(folder: Path) -> list[tuple[Any, ...]]:
+    """What metrics.jsonl says, without what the clock says."""
+    keys = ("step", "tokens", "train_loss", "val_loss", "learning_rate")
+    return [tuple(record[key] for key in keys) for record in checkpoint.read_metrics(folder)]
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file below `folder`, with the time it was last written."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+DROPPING = {**TINY, "dropout": 0.2, "weight_drop": 0.1, "num_layers": 2}  # chance plays a part in every step
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing may catch it."""
+
+
+def killing(after: int) -> Watcher:
+    """A watcher that ends the process after so many events."""
+    count = 0
+
+    def event(_: Event) -> None:
+        nonlocal count
+        count += 1
+        if count == after:
+            raise Killed
+
+    return Watcher(event=event)

@@ -1,0 +1,354 @@
+"""Codecs of text: round trip, pieces, decoder, streams, vocabularies and extension."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from seqgen import tokenizers
+from seqgen.tokenizers import Codec, Decoder
+from tests.helpers.texts import CHINESE, FAMILY, FITTED_ON, KINDS, NASTY, QUICK, check, spell
+
+EXACT = ["char", "byte"]  # these give the very same ids wherever a stream is cut
+
+SLOW = settings(max_examples=8, deadline=None)
+
+NASTY_BYTES = st.lists(
+    st.sampled_from(NASTY) | st.text(max_size=8).map(str.encode) | st.binary(max_size=5), max_size=14
+).map(b"".join)
+
+ANY_BYTES = st.binary(max_size=200) | NASTY_BYTES
+
+ANY_TEXT = st.lists(
+    st.text(max_size=8) | st.sampled_from([FAMILY, CHINESE, "\r\n", "\0", "\u2581", "<0x41>", "e\u0301"]), max_size=12
+).map("".join)
+
+
+@pytest.fixture(params=EXACT, scope="module")
+def exact(request: pytest.FixtureRequest, codecs: dict[str, Codec]) -> Codec:
+    return codecs[request.param]
+
+
+def in_chunks(data: bytes, borders: Iterable[int]) -> list[bytes]:
+    places = [0, *sorted(border % (len(data) + 1) for border in borders), len(data)]
+    return [data[start:stop] for start, stop in itertools.pairwise(places)]
+
+
+# ---- There and back ----
+
+
+@QUICK
+@given(data=ANY_BYTES)
+@example(data=b"")
+@example(data=bytes(range(256)))
+@example(data=b"".join(NASTY))
+def test_any_bytes_come_back(codec: Codec, data: bytes) -> None:
+    ids = codec.encode(data)
+    check(codec, data, ids)
+    assert tokenizers.decode(codec, ids) == data
+
+
+@pytest.mark.parametrize("kind", EXACT)
+@QUICK
+@given(fitted=ANY_BYTES, data=ANY_BYTES)
+def test_any_bytes_come_back_whatever_was_learnt(kind: str, fitted: bytes, data: bytes) -> None:
+    codec = tokenizers.fit(kind, [fitted])
+    for text in (fitted, data):
+        check(codec, text, codec.encode(text))
+        assert tokenizers.decode(codec, codec.encode(text)) == text
+
+
+@SLOW
+@given(fitted=NASTY_BYTES, data=NASTY_BYTES)
+def test_any_bytes_come_back_whatever_subwords_were_learnt(fitted: bytes, data: bytes) -> None:
+    codec = tokenizers.fit("subword", [FITTED_ON[:2000], fitted])
+    for text in (fitted, data):
+        check(codec, text, codec.encode(text))
+        assert tokenizers.decode(codec, codec.encode(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("unit", "exact_size"),
+    [(b"the quay ", 10_000_000), (b"a", 2_000_000), (CHINESE.encode(), 10_000_000), (b"\xff", 2_000_000)],
+    ids=["words", "one letter", "chinese", "no UTF-8"],
+)
+def test_a_long_line_comes_back(codec: Codec, unit: bytes, exact_size: int) -> None:
+    """10 MB without a line feed; 2 MB where each piece has to be looked for."""
+    size = exact_size if codec.name in EXACT else 2_000_000
+    data = unit * (size // len(unit))
+    ids = codec.encode(data)
+    assert spell(codec, ids.tolist()) == data
+    some = ids[:100_000]
+    assert tokenizers.decode(codec, some) == spell(codec, some.tolist())
+
+
+def test_one_character_that_is_unlike_the_others_costs_no_more_than_itself(codec: Codec) -> None:
+    """That SubwordCodec checks its encoding must not mean that all of a text is spelt for the sake of one character."""
+    plain = len(codec.encode(FITTED_ON))
+    for stranger in NASTY:
+        middle = len(FITTED_ON) // 2
+        mixed = FITTED_ON[:middle] + stranger + FITTED_ON[middle:]
+        assert len(codec.encode(mixed)) <= plain + len(stranger) + 6
+
+
+# ---- Pieces ----
+
+
+def test_pieces_say_what_each_id_stands_for(codec: Codec) -> None:
+    pieces = codec.pieces()
+    assert len(pieces) == codec.vocab_size
+    assert 0 <= codec.end < codec.vocab_size
+    assert pieces[codec.end] is None
+    assert set(range(256)) <= {piece for piece in pieces if type(piece) is int}
+    for token in range(codec.vocab_size):
+        assert tokenizers.decode(codec, [token]) == spell(codec, [token])
+
+
+@QUICK
+@given(data=st.data())
+def test_any_ids_can_be_decoded(codec: Codec, data: st.DataObject) -> None:
+    """A network may write any id after any other; the decoder loses nothing, and control tokens are silent."""
+    ids = data.draw(st.lists(st.integers(0, codec.vocab_size - 1), max_size=40))
+    assert tokenizers.decode(codec, ids) == spell(codec, ids)
+
+
+# ---- The decoder ----
+
+
+def pushes(decoder: Decoder, ids: Iterable[int]) -> Iterator[bytes]:
+    for token in ids:
+        yield decoder.push(token)
+
+
+@QUICK
+@given(text=ANY_TEXT)
+def test_every_push_is_whole_characters(codec: Codec, text: str) -> None:
+    decoder = codec.decoder()
+    parts = [part.decode() for part in pushes(decoder, codec.encode(text.encode()).tolist())]  # strict: may raise
+    assert "".join(parts) == text
+    assert decoder.finish() == b""
+
+
+@QUICK
+@given(data=ANY_BYTES)
+def test_the_end_of_an_unfinished_character_waits_for_finish(codec: Codec, data: bytes) -> None:
+    decoder = codec.decoder()
+    pushed = b"".join(pushes(decoder, codec.encode(data).tolist()))
+    rest = decoder.finish()
+    assert pushed + rest == data
+    assert len(rest) < 4
+    assert decoder.finish() == b""
+
+
+def test_a_character_spelt_in_bytes_comes_with_its_last_byte(codec: Codec) -> None:
+    places = {piece: token for token, piece in enumerate(codec.pieces()) if isinstance(piece, int)}
+    decoder = codec.decoder()
+    assert list(pushes(decoder, [places[byte] for byte in "😀".encode()])) == [b"", b"", b"", "😀".encode()]
+    assert list(pushes(decoder, [places[0xF0], places[0x9F], places[0x41]])) == [b"", b"", b"\xf0\x9fA"]
+    assert list(pushes(decoder, [places[0xE4], places[0xB8]])) == [b"", b""]
+    assert decoder.finish() == b"\xe4\xb8"
+
+
+# ---- Streams ----
+
+
+@QUICK
+@given(data=ANY_BYTES, borders=st.lists(st.integers(0, 1000), max_size=8))
+def test_a_stream_may_be_cut_anywhere(codec: Codec, data: bytes, borders: list[int]) -> None:
+    parts = list(tokenizers.encode_stream(codec, in_chunks(data, borders)))
+    ids = np.concatenate([np.empty(0, dtype=np.int32), *parts])
+    check(codec, data, ids)
+    assert tokenizers.decode(codec, ids) == data
+    if codec.name in EXACT:
+        assert np.array_equal(ids, codec.encode(data))
+
+
+@QUICK
+@given(data=ANY_BYTES, further=ANY_BYTES)
+def test_what_split_cuts_off_may_be_encoded_apart(exact: Codec, data: bytes, further: bytes) -> None:
+    cut = exact.safe_prefix_length(data)
+    assert len(data) - 3 <= cut <= len(data)
+    apart = np.concatenate([exact.encode(data[:cut]), exact.encode(data[cut:] + further)])
+    assert np.array_equal(apart, exact.encode(data + further))
+
+
+@pytest.mark.parametrize(
+    "unit", [b"the quay ", CHINESE.encode(), b"\n", b"\x80"], ids=["words", "chinese", "lf", "bad"]
+)
+def test_a_stream_is_encoded_as_it_comes(codec: Codec, unit: bytes) -> None:
+    """A line without an end is not gathered whole: memory stays flat."""
+    chunks = [chunk := (unit * (1 << 16))[: 1 << 16]] * 40
+    sizes = [len(spell(codec, ids.tolist())) for ids in tokenizers.encode_stream(codec, chunks)]
+    assert sum(sizes) == 40 * len(chunk)
+    assert max(sizes) <= (1 << 20) + len(chunk)
+
+
+# ---- Files ----
+
+
+@QUICK
+@given(data=ANY_BYTES)
+def test_a_codec_read_from_its_files_encodes_the_same(codecs: dict[str, Codec], data: bytes) -> None:
+    for codec in codecs.values():
+        again = tokenizers.parse(tokenizers.dump(codec))
+        assert (again.name, again.vocab_size, again.end) == (codec.name, codec.vocab_size, codec.end)
+        assert np.array_equal(again.encode(data), codec.encode(data))
+
+
+def test_files_do_not_change_by_being_read(codec: Codec) -> None:
+    files = tokenizers.dump(codec)
+    again = tokenizers.parse(files)
+    assert tokenizers.dump(again) == files
+    assert again.pieces() == codec.pieces()
+    assert again.num_seen() == codec.num_seen()
+    assert json.loads(files["tokenizer.json"])["kind"] == codec.name
+
+
+@pytest.mark.parametrize("kind", EXACT)
+@QUICK
+@given(fitted=NASTY_BYTES.map(lambda data: data * 2))
+def test_every_character_survives_json(kind: str, fitted: bytes) -> None:
+    files = tokenizers.dump(tokenizers.fit(kind, [fitted]))
+    again = tokenizers.parse(files)
+    assert tokenizers.dump(again) == files
+    assert again.pieces() == tokenizers.fit(kind, [fitted]).pieces()
+
+
+def test_the_bytes_of_a_small_vocabulary() -> None:
+    """Golden: a model of today must mean the same to every later version."""
+    codec = tokenizers.fit("char", ["bab中a中bé".encode()])
+    strangers = ",".join(str(byte) for byte in range(256) if byte not in "é".encode())
+    golden = f'{{"kind":"char","seen":6,"pieces":["b","a","中",169,195,{strangers}]}}\n'
+    assert tokenizers.dump(codec) == {"tokenizer.json": golden.encode()}
+    assert codec.encode("中béa".encode()).tolist() == [3, 1, 5, 4, 2]
+    assert tokenizers.dump(tokenizers.fit("byte", [b"x"])) == {"tokenizer.json": b'{"kind":"byte"}\n'}
+
+
+def test_fitting_twice_gives_the_same_files(codec: Codec) -> None:
+    files = tokenizers.dump(codec)
+    chance = random.Random(1)
+    for _ in range(3):
+        chunks = in_chunks(FITTED_ON, [chance.randrange(len(FITTED_ON)) for _ in range(30)])
+        assert tokenizers.dump(tokenizers.fit(codec.name, iter(chunks))) == files
+
+
+# ---- What was seen ----
+
+
+@pytest.mark.parametrize("kind", EXACT)
+@QUICK
+@given(data=ANY_BYTES)
+def test_seen_is_above_every_id_of_the_text(kind: str, data: bytes) -> None:
+    codec = tokenizers.fit(kind, [data])
+    assert codec.end < codec.vocab_size
+    assert 1 <= codec.num_seen() <= codec.vocab_size
+    assert (codec.encode(data) < codec.num_seen()).all()
+
+
+def test_seen_is_above_every_id_of_a_longer_text(codec: Codec) -> None:
+    assert (codec.encode(FITTED_ON) < codec.num_seen()).all()
+    assert codec.num_seen() <= codec.vocab_size
+
+
+@QUICK
+@given(data=ANY_BYTES)
+def test_characters_stand_in_order_of_falling_frequency(data: bytes) -> None:
+    """Ids below `seen` are just those that occur, the commonest first."""
+    codec = tokenizers.fit("char", [data])
+    counts = np.bincount(codec.encode(data), minlength=codec.vocab_size)
+    met = counts[1 : codec.num_seen()]
+    assert (met > 0).all()
+    assert (np.diff(met) <= 0).all()
+    assert counts[0] == 0
+    assert not counts[codec.num_seen() :].any()
+
+
+def test_a_character_met_once_is_spelt_in_bytes() -> None:
+    codec = tokenizers.fit("char", ["aaabbé中😀q中".encode()])
+    pieces = codec.pieces()
+    assert {piece for piece in pieces if isinstance(piece, str)} == {"a", "b", "中"}
+    for text in ("é", "😀", "q", "never met: Ω"):
+        spelt = [pieces[token] for token in codec.encode(text.encode())]
+        assert bytes(piece if isinstance(piece, int) else ord(str(piece)) for piece in spelt) == text.encode()
+    assert [pieces[token] for token in codec.encode("é😀q".encode())] == list("é😀q".encode())
+
+
+# ---- Going on with another text ----
+
+
+@QUICK
+@given(first=ANY_BYTES, second=ANY_BYTES)
+def test_extending_keeps_every_id(first: bytes, second: bytes) -> None:
+    for kind in EXACT:
+        old = tokenizers.fit(kind, [first])
+        new = old.extend([second])
+        assert new.pieces()[: old.vocab_size] == old.pieces()
+        assert new.end == old.end
+        for text in (first, second):
+            check(new, text, new.encode(text))
+        again = tokenizers.parse(tokenizers.dump(new))
+        assert np.array_equal(again.encode(second), new.encode(second))
+
+
+def test_extending_keeps_every_id_of_any_kind(codec: Codec) -> None:
+    before = tokenizers.dump(codec)
+    new = codec.extend(iter(["Привет, привет! ".encode() * 5, FITTED_ON]))
+    assert new.pieces()[: codec.vocab_size] == codec.pieces()
+    assert new.end == codec.end
+    assert tokenizers.dump(codec) == before  # the old one is as it was
+    check(new, FITTED_ON, new.encode(FITTED_ON))
+
+
+def test_extending_adds_what_is_new_and_common() -> None:
+    old = tokenizers.fit("char", [b"aabb"])
+    new = old.extend([b"ccc", "中中中中".encode(), "Ωab".encode()])
+    assert new.pieces()[old.vocab_size :] == ["中", "c"]  # the commoner first; Ω was met once
+    assert new.num_seen() == new.vocab_size
+
+
+@QUICK
+@given(first=ANY_BYTES, second=ANY_BYTES)
+@example(first=b"aabb", second="abé".encode())
+def test_seen_covers_the_text_that_a_codec_was_extended_on(first: bytes, second: bytes) -> None:
+    """Training goes on with the extended codec, and its loss knows the ids below `seen` only."""
+    for kind in EXACT:
+        new = tokenizers.fit(kind, [first]).extend([second])
+        assert (new.encode(second) < new.num_seen()).all()
+        assert (new.encode(first) < new.num_seen()).all()
+        assert new.num_seen() <= new.vocab_size
+
+
+def test_the_whole_stream_is_read(codec: Codec) -> None:
+    stream = iter([FITTED_ON, b"more", b"and more"])
+    tokenizers.fit(codec.name, stream)
+    assert next(stream, None) is None
+    stream = iter([FITTED_ON, b"more", b"and more"])
+    codec.extend(stream)
+    assert next(stream, None) is None
+
+
+# ---- Nothing can be forged ----
+
+
+@pytest.mark.parametrize(
+    "text", ["<0x41>", "<0x0A>", "<0xFF>", "<unk>", "<s>", "</s>", "<pad>", "<end>", "\u2581", "\u2581the", "\\n", "\0"]
+)
+def test_text_is_never_taken_for_a_control_token(kind_fitted_on_forgeries: Codec, codec: Codec, text: str) -> None:
+    for each in (codec, kind_fitted_on_forgeries):
+        for data in (text.encode(), f"the {text} quay".encode(), (text * 50).encode()):
+            ids = each.encode(data)
+            check(each, data, ids)
+            assert tokenizers.decode(each, ids) == data
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def kind_fitted_on_forgeries(request: pytest.FixtureRequest) -> Codec:
+    """Learnt from text that is full of what looks like control tokens."""
+    return tokenizers.fit(request.param, [b"<unk> <0x41> <s> </s> <pad> <end> \xe2\x96\x81the \\n\n" * 60])

@@ -1,0 +1,95 @@
+"""Subword vocabularies: their size, and texts that are too small."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from seqgen import tokenizers
+from seqgen.errors import DataError
+from tests.helpers.running import prose
+from tests.helpers.texts import FAMILY, FITTED_ON, check, one_line
+
+# ---- Subwords ----
+
+
+def rich_text() -> bytes:
+    """Words after Zipf's law, enough different ones to fill a vocabulary."""
+    chance = random.Random(3)
+    syllables = [first + second for first in "bcdfghjklmnprstvz" for second in "aeiou"]
+    words = ["".join(chance.choices(syllables, k=chance.randint(1, 4))) for _ in range(2500)]
+    shares = [1 / (rank + 1) for rank in range(len(words))]
+    lines = [" ".join(chance.choices(words, weights=shares, k=12)) for _ in range(1200)]
+    return "\n".join(lines).encode()
+
+
+def test_the_size_of_a_subword_vocabulary_is_kept_where_the_text_fills_it() -> None:
+    text = rich_text()
+    lengths = []
+    for size in (300, 500, 1000):
+        codec = tokenizers.fit("subword", [text], vocab_size=size)
+        assert abs(codec.vocab_size - size) <= 0.02 * size
+        lengths.append(len(codec.encode(text)))
+    assert lengths[0] > lengths[1] > lengths[2]  # more pieces, fewer of them to a text
+    assert lengths[2] < len(text) / 2
+
+
+@pytest.mark.parametrize("size", [None, 300, 8000, 1 << 20])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"ab", b"a b", b"ab\n", b"  ", b" " * 500, b"\t \r\n" * 30, b" \n \n", b"a" * 5000, b"a\r\nb\r\n" * 20,
+        "中文".encode(), b"a\nb\nc\nd\n" * 10, prose(2).encode(), bytes(range(256)), b"x\xff" * 4, FAMILY.encode(),
+    ],
+    ids=lambda data: repr(data[:6]) if isinstance(data, bytes) else str(data),
+)  # fmt: skip
+def test_a_text_too_small_for_its_vocabulary_gives_a_smaller_one(data: bytes, size: int | None) -> None:
+    codec = tokenizers.fit("subword", [data], **({"vocab_size": size} if size else {}))
+    assert 258 <= codec.vocab_size <= 1200
+    for text in (data, FITTED_ON):
+        check(codec, text, codec.encode(text))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"a", b"\n" * 50, b"\r\n" * 50, b"\0" * 50, b"\xff" * 50, "\u2581".encode() * 50, b"\xed\xa0\x80" * 9,
+        b"-" * 40,  # of one piece repeated, the trainer prunes everything
+    ],
+    ids=lambda data: repr(data[:6]),
+)  # fmt: skip
+def test_what_holds_no_words_is_refused_in_words(data: bytes) -> None:
+    """The message is for a person: it names the way out, and no source file of SentencePiece's."""
+    with pytest.raises(DataError, match="--tokenizer byte") as error:
+        tokenizers.fit("subword", [data])
+    assert one_line(error)
+    assert ".cc" not in str(error.value)
+
+
+def test_subwords_are_learnt_from_one_long_line() -> None:
+    text = rich_text().replace(b"\n", b" ")
+    codec = tokenizers.fit("subword", [text], vocab_size=500)
+    check(codec, text, codec.encode(text))
+    assert len(codec.encode(text)) < 0.6 * len(text)
+
+
+def test_a_large_alphabet_fits_a_small_vocabulary() -> None:
+    """3,000 different characters, 300 pieces: most are spelt, the commonest have a piece."""
+    chance = random.Random(5)
+    alphabet = [chr(code) for code in range(0x4E00, 0x4E00 + 3000)]
+    text = "".join(chance.choices(alphabet, weights=[1 / (rank + 1) for rank in range(3000)], k=8000)).encode()
+    codec = tokenizers.fit("subword", [text], vocab_size=300)
+    assert codec.vocab_size <= 306
+    assert len(codec.encode(alphabet[0].encode())) == 1
+    check(codec, text, codec.encode(text))
+
+
+def test_a_subword_never_reaches_over_a_line() -> None:
+    codec = tokenizers.fit("subword", [prose(200).encode()])
+    assert all("\n" not in piece or piece == "\n" for piece in codec.pieces() if isinstance(piece, str))
+    first, second = b"the old lamp", b"on the quay"
+    ids = codec.encode(first + b"\n" + second)
+    apart = [codec.encode(first + b"\n"), codec.encode(second)]
+    assert np.array_equal(ids, np.concatenate(apart))

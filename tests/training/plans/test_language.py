@@ -1,0 +1,73 @@
+"""The plan of a language model: given settings are kept, the budget decides the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqgen.config import TrainOptions
+from seqgen.errors import UserError
+from seqgen.training import device
+from seqgen.training.plans import language as plan
+
+
+def steady(rate: float) -> plan.SpeedProbe:
+    return lambda network, batch, length: rate
+
+
+@settings(max_examples=200)
+@given(
+    st.integers(32, 10**12), st.integers(3, 10**6), st.floats(1, 1e8),
+    st.fixed_dictionaries({}, optional={
+        "rnn_size": st.integers(1, 4096), "num_layers": st.integers(1, 8), "batch_size": st.integers(1, 4096),
+        "seq_length": st.integers(2, 4096), "learning_rate": st.floats(1e-9, 10), "dropout": st.floats(0, 0.95),
+        "embedding_size": st.integers(1, 4096), "tie_weights": st.booleans(), "patience": st.integers(0, 100),
+        "grad_clip": st.floats(1e-3, 10), "weight_decay": st.floats(0, 10), "warmup": st.floats(0, 0.9),
+    }),
+    st.one_of(st.none(), st.tuples(st.just("budget"), st.sampled_from(["1s", "30s", "10m", "9d"])),
+              st.tuples(st.just("steps"), st.integers(1, 10**9)),
+              st.tuples(st.just("epochs"), st.floats(1e-3, 1e4))),
+    st.floats(0, 100),
+)  # fmt: skip
+def test_a_plan_keeps_what_was_given_and_settles_the_rest(
+    tokens: int, vocab: int, rate: float, given_options: dict[str, Any], long: tuple[str, Any] | None, spent: float
+) -> None:
+    options = TrainOptions(**given_options, **dict([long] if long else []))
+    made = plan.make_plan(
+        options, plan.CorpusStats(tokens, vocab, vocab), device.choose("cpu", "fp32", 1), steady(rate), spent
+    )
+    for name, value in given_options.items():
+        homes = [made.network, made.schedule, made]
+        kept = next(getattr(home, name) for home in homes if hasattr(home, name))
+        assert kept == value
+    schedule = made.schedule
+    assert (schedule.steps is None) != (schedule.seconds is None)
+    if long is not None and long[0] == "steps":
+        assert schedule.steps == long[1]
+    if long is not None and long[0] == "budget" and schedule.seconds is not None:
+        assert schedule.seconds > 0
+        asked = {"1s": 1, "30s": 30, "10m": 600, "9d": 777600}[long[1]]
+        assert schedule.seconds <= max(asked, spent)
+    assert 0 < schedule.learning_rate <= 10
+    assert 0 <= made.network.dropout <= 0.95
+
+
+def test_more_time_never_makes_a_smaller_network() -> None:
+    corpus = plan.CorpusStats(5_000_000, 300, 300)
+    sizes = [
+        plan.make_plan(TrainOptions(budget=f"{s}s"), corpus, device.choose("cpu", "fp32", 1), steady(20_000))
+        for s in (5, 60, 600, 7200)
+    ]
+    units = [made.network.rnn_size for made in sizes]
+    assert units == sorted(units)
+    assert units[0] < units[-1]
+
+
+@pytest.mark.parametrize("epochs", [1e300, 1e308])
+def test_more_epochs_than_can_be_counted_are_no_fault_of_the_program(epochs: float) -> None:
+    corpus = plan.CorpusStats(10**9, 300, 300)
+    with pytest.raises(UserError, match="--epochs"):
+        plan.make_plan(TrainOptions(epochs=epochs), corpus, device.choose("cpu", "fp32", 1), steady(1e5))

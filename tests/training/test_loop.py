@@ -1,0 +1,359 @@
+"""The training loop on a toy objective: events, validation, recovery, averaging, saving and resuming."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqgen.errors import ModelError, TrainingError
+from seqgen.training.loop import Event, Finished, Position, Recovered, Run, Stepped, Validated
+from seqgen.training.schedule import Schedule
+
+
+# ---- The loop, on an objective that takes no time: a line through noise ----
+
+
+def alone(loss: Tensor, step: int, call: int, weight: Tensor) -> Tensor:
+    """Spoils nothing."""
+    return loss
+
+
+class Toy:
+    """Moves two numbers to 3; `spoil` may replace the loss, `heights` are the validations in order."""
+
+    def __init__(self, spoil: Callable[..., Tensor] = alone, heights: list[float | None] | None = None) -> None:
+        self.network = nn.Linear(1, 1)
+        self.metrics: dict[str, float] = {}
+        nn.init.zeros_(self.network.weight)
+        nn.init.zeros_(self.network.bias)
+        self.steps_per_epoch = 10
+        self.calls = 0
+        self.asked: list[int] = []
+        self.noise: list[float] = []
+        self.memory = torch.zeros(1)
+        self.carries: list[dict[str, Tensor]] = []
+        self._spoil = spoil
+        self._heights = iter(heights) if heights is not None else None
+
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
+        self.calls += 1
+        assert self.calls < 1000, "the run does not end"
+        self.asked.append(step)
+        noise = torch.rand(1, generator=generator)
+        self.noise.append(float(noise))
+        self.memory = 0.5 * self.memory + noise
+        weight, bias = self.network.weight, self.network.bias
+        loss = ((weight - 3 - 0.01 * noise) ** 2).mean() + ((bias - 3 - 0.01 * self.memory) ** 2).mean()
+        return self._spoil(loss, step, self.calls, weight), 10
+
+    def validate(self) -> float | None:
+        if self._heights is not None:
+            return next(self._heights)
+        return float(((self.network.weight - 3) ** 2).mean().detach())
+
+    def carried_state(self) -> dict[str, Tensor]:
+        return {"memory": self.memory}
+
+    def load_carried_state(self, tensors: dict[str, Tensor]) -> None:
+        self.carries.append(tensors)
+        self.memory = tensors.get("memory", torch.zeros(1))
+
+    def weight(self) -> float:
+        return float(self.network.weight.detach())
+
+
+def run_of(toy: Toy, **schedule: Any) -> Run:
+    settled = {"learning_rate": 0.05, "warmup": 0.1, "steps": 30, "patience": 0, **schedule}
+    return Run(toy, Schedule(**settled), torch.Generator().manual_seed(1))
+
+
+def nan_at(*calls: int) -> Callable[..., Tensor]:
+    return lambda loss, step, call, weight: loss * math.nan if call in calls else loss
+
+
+def infinite_gradient_at(*calls: int) -> Callable[..., Tensor]:
+    """√x at 0: the value is 0, the slope is infinite."""
+    return lambda loss, step, call, weight: loss + (weight - weight.detach()).sqrt().sum() if call in calls else loss
+
+
+def test_events_come_in_order_and_the_last_step_is_validated() -> None:
+    events = list(run_of(Toy(), steps=31).events())  # 31: validations are every 2 steps, and the last is an odd one
+    steps = [event.step for event in events if isinstance(event, Stepped)]
+    validated = [event.step for event in events if isinstance(event, Validated)]
+    assert steps == list(range(1, 32))
+    assert validated == [*range(2, 31, 2), 31]
+    assert events[-1] == Finished(early=False)
+    assert isinstance(events[-2], Validated)
+    last = 0
+    for event in events[:-1]:  # a validation follows the step it is of
+        assert isinstance(event, Stepped | Validated)
+        assert event.step == (last if isinstance(event, Validated) else last + 1)
+        last = event.step
+
+
+def test_batches_are_asked_for_by_number_from_zero() -> None:
+    toy = Toy()
+    list(run_of(toy, steps=20).events())
+    assert toy.asked == list(range(20))
+
+
+def test_the_loop_learns_and_counts() -> None:
+    toy = Toy()
+    events = list(run_of(toy, steps=300, learning_rate=0.1).events())
+    assert abs(toy.weight() - 3) < 0.1
+    stepped = [event for event in events if isinstance(event, Stepped)]
+    assert [event.tokens for event in stepped] == [10 * (n + 1) for n in range(300)]
+    assert [event.progress for event in stepped] == pytest.approx([(n + 1) / 300 for n in range(300)])
+    schedule = Schedule(0.1, 0.1, steps=300)
+    assert [event.learning_rate for event in stepped] == pytest.approx([schedule.rate(n / 300) for n in range(300)])
+    assert stepped[-1].seconds_left == 0
+
+
+def test_the_gradient_is_clipped() -> None:
+    norms: list[float] = []
+
+    def steep(loss: Tensor, step: int, call: int, weight: Tensor) -> Tensor:
+        return loss * 1e6
+
+    toy = Toy(steep)
+    run = run_of(toy, steps=1, grad_clip=0.5)
+    for event in run.events():
+        if isinstance(event, Stepped):
+            norms += [math.hypot(*[float(weight.grad.norm()) for weight in toy.network.parameters()])]
+    assert norms == pytest.approx([0.5], rel=1e-4)
+
+
+def test_best_marks_every_new_low_and_patience_ends_the_run_early() -> None:
+    heights = [5.0, 4.0, 4.5, 3.0, 3.0, 3.5, 3.1, 1.0]
+    run = run_of(Toy(heights=heights), steps=30, patience=3)
+    events = list(run.events())
+    validated = [event for event in events if isinstance(event, Validated)]
+    assert [event.val_loss for event in validated] == heights[:7]
+    assert [event.best for event in validated] == [True, True, False, True, False, False, False]
+    assert events[-1] == Finished(early=True)
+    assert (run.position.best_loss, run.position.best_step) == (3.0, 8)
+
+
+def test_patience_zero_never_stops() -> None:
+    events = list(run_of(Toy(heights=[1.0] * 20), steps=30).events())
+    assert events[-1] == Finished(early=False)
+    assert sum(isinstance(event, Stepped) for event in events) == 30
+
+
+def test_where_nothing_is_held_out_later_is_better() -> None:
+    events = list(run_of(Toy(heights=[None] * 20), steps=30, patience=1).events())
+    validated = [event for event in events if isinstance(event, Validated)]
+    assert all(event.best and event.val_loss is None for event in validated)
+    assert events[-1] == Finished(early=False)
+
+
+def test_a_validation_that_is_not_finite_is_never_better() -> None:
+    validated = [
+        event
+        for event in run_of(Toy(heights=[math.nan, 2.0, math.inf, math.nan, 1.0] + [5.0] * 20)).events()
+        if isinstance(event, Validated)
+    ]
+    assert [event.val_loss for event in validated[:5]] == [None, 2.0, None, None, 1.0]
+    assert [event.best for event in validated[1:5]] == [True, False, False, True]
+
+
+@pytest.mark.parametrize("spoil", [nan_at(121), infinite_gradient_at(121)], ids=["loss", "gradient"])
+def test_what_is_not_finite_sends_the_run_back_with_half_the_rate(spoil: Callable[..., Tensor]) -> None:
+    toy = Toy(spoil)
+    run = run_of(toy, steps=150)
+    weights = {0: toy.weight()}
+    rates: list[float] = []
+    recovered: list[Event] = []
+    for event in run.events():
+        if isinstance(event, Stepped):
+            weights.setdefault(event.step, toy.weight())
+            if recovered:
+                rates.append(event.learning_rate)
+        if isinstance(event, Recovered):
+            recovered.append(event)
+            assert toy.weight() == weights[100]
+            assert toy.carries[-1] == {}, "what was carried may be the very thing that is not finite"
+    assert recovered == [Recovered(step=100, factor=0.5)]
+    assert run.position.step == 150
+    assert math.isfinite(toy.weight())
+    schedule = Schedule(0.05, 0.1, steps=150)
+    assert rates == pytest.approx([schedule.rate(n / 150) / 2 for n in range(100, 150)])
+    assert toy.asked == [*range(121), *range(100, 150)]
+
+
+def test_two_bad_moments_halve_the_rate_twice() -> None:
+    events = list(run_of(Toy(nan_at(5, 20)), steps=30).events())
+    assert [event.factor for event in events if isinstance(event, Recovered)] == [0.5, 0.25]
+    assert events[-1] == Finished(early=False)
+
+
+def test_a_recovery_changes_no_weight_before_it_goes_back() -> None:
+    toy = Toy(nan_at(1))
+    events = run_of(toy).events()
+    assert next(events) == Recovered(step=0, factor=0.5)
+    assert toy.weight() == 0.0
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda loss, *_: loss * math.nan, lambda loss, *_: loss * math.inf,
+     lambda loss, step, call, weight: loss + (weight - weight.detach()).sqrt().sum()],
+    ids=["nan", "inf", "gradient"],
+)  # fmt: skip
+def test_a_loss_that_is_never_finite_ends_in_an_error(spoil: Callable[..., Tensor]) -> None:
+    toy = Toy(spoil)
+    events: list[Event] = []
+    with pytest.raises(TrainingError, match="not finite"):
+        events.extend(run_of(toy).events())
+    assert toy.calls <= 20
+    assert all(isinstance(event, Recovered) for event in events)
+    factors = [event.factor for event in events if isinstance(event, Recovered)]
+    assert factors == [0.5**n for n in range(1, len(factors) + 1)]
+    assert toy.weight() == 0.0
+
+
+def test_a_batch_that_is_always_spoilt_ends_in_an_error_too() -> None:
+    toy = Toy(lambda loss, step, call, weight: loss * math.nan if step == 7 else loss)
+    with pytest.raises(TrainingError):
+        list(run_of(toy, steps=30).events())
+    assert toy.calls <= 20 * 8
+
+
+def test_a_step_that_breaks_the_weights_is_not_what_the_run_goes_back_to() -> None:
+    """The loss shows only one step later that an update was bad; the copy in memory must not be of that update."""
+
+    def cliff(loss: Tensor, step: int, call: int, weight: Tensor) -> Tensor:
+        return loss * math.nan if float(weight.detach()) > broken_above else loss
+
+    calm = Toy()
+    for event in run_of(calm, steps=150, learning_rate=0.01).events():
+        if isinstance(event, Stepped) and event.step == 100:
+            broken_above = calm.weight() - 1e-4  # first passed by the update of step 100, where the copy is taken
+    run = run_of(Toy(cliff), steps=150, learning_rate=0.01)
+    recovered = None
+    for event in run.events():
+        if isinstance(event, Recovered):
+            recovered = event
+            break
+    assert recovered is not None
+    assert recovered.step < 100
+
+
+def test_a_run_by_the_clock_ends_on_time_and_validates_last() -> None:
+    class Slow(Toy):
+        def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
+            time.sleep(0.005)
+            return super().loss(step, generator)
+
+    began = time.monotonic()
+    run = run_of(Slow(), steps=None, seconds=0.5)
+    events = list(run.events())
+    assert 0.5 <= time.monotonic() - began < 1.5
+    assert isinstance(events[-2], Validated)
+    assert events[-1] == Finished(early=False)
+    assert 3 <= sum(isinstance(event, Validated) for event in events) <= 20
+    rates = [event.learning_rate for event in events if isinstance(event, Stepped)]
+    assert rates[-1] < 0.1 * max(rates)
+
+
+def test_a_run_whose_time_is_up_takes_no_step() -> None:
+    run = run_of(Toy(), steps=None, seconds=1.0)
+    run.began -= 2
+    assert list(run.events()) == [Finished(early=False)]
+
+
+@pytest.mark.parametrize("cut", [1, 7, 29])
+def test_state_and_restore_make_no_difference_to_a_run(cut: int) -> None:
+    whole = Toy()
+    list(run_of(whole).events())
+    first = Toy()
+    run = run_of(first)
+    saved = None
+    for event in run.events():
+        if isinstance(event, Stepped) and event.step == cut:
+            arrays, position = run.state()
+            saved = {name: array.copy() for name, array in arrays.items()}, json.loads(json.dumps(position))
+            break
+    assert saved is not None
+    second = Toy()
+    again = run_of(second)
+    again.restore(*saved)
+    list(again.events())
+    assert second.weight() == whole.weight()
+    assert second.noise == whole.noise[cut:]
+    assert again.position.tokens == 300
+
+
+@pytest.mark.parametrize("eta", [0.5, 8.0])
+def test_the_average_is_that_of_all_weights_so_far_later_ones_counting_more(eta: float) -> None:
+    toy = Toy()
+    run = run_of(toy, averaging=eta)
+    seen = [toy.weight(), *(toy.weight() for event in run.events() if isinstance(event, Stepped))]
+    # Its closed form: weight k of n counts in proportion to Γ(k + η) / Γ(k) (Shamir & Zhang, 2013).
+    shares = np.array([math.exp(math.lgamma(k + eta) - math.lgamma(k)) for k in range(1, len(seen))])
+    expected = float(shares @ np.array(seen[1:]) / shares.sum())
+    before = toy.weight()
+    with run.averaged():
+        assert toy.weight() == pytest.approx(expected, rel=1e-5)
+    assert toy.weight() == before
+
+
+def test_without_averaging_the_weights_themselves_are_measured() -> None:
+    toy = Toy()
+    run = run_of(toy)
+    list(run.events())
+    before = toy.weight()
+    with run.averaged():
+        assert toy.weight() == before
+
+
+def test_a_run_restored_goes_on_averaging_where_it_was() -> None:
+    whole = Toy()
+    run = run_of(whole, averaging=8.0)
+    list(run.events())
+    first = run_of(Toy(), averaging=8.0)
+    for event in first.events():
+        if isinstance(event, Stepped) and event.step == 11:
+            break
+    again = run_of(Toy(), averaging=8.0)
+    again.restore(*first.state())
+    list(again.events())
+    assert torch.equal(again.averages["weight"], run.averages["weight"])
+
+
+@pytest.mark.parametrize("what", ["missing", "shape", "random", "position", "optimiser", "average"])
+def test_state_of_another_run_is_refused(what: str) -> None:
+    run = run_of(Toy())
+    list(run.events())
+    arrays, position = run.state()
+    arrays = dict(arrays)
+    if what == "missing":
+        del arrays["weight.bias"]
+    if what == "shape":
+        arrays["weight.weight"] = np.zeros((3, 3), np.float32)
+    if what == "random":
+        del arrays["random"]
+    if what == "position":
+        position = {**position, "luck": 7}
+    if what == "optimiser":
+        arrays["optimiser.weight.exp_avg"] = np.zeros((3, 3), np.float32)
+    if what == "average":
+        arrays["average.weight"] = np.zeros((1, 1), np.float32)
+    other = run_of(Toy())
+    with pytest.raises(ModelError, match="does not fit"):
+        other.restore(arrays, position)
+
+
+def test_positions_are_json() -> None:
+    """state.json is read back with no surprise: plain numbers, and nothing that is not JSON."""
+    position = dataclasses.asdict(Position(step=3, best_loss=1.5, train_loss=2.5))
+    assert Position(**json.loads(json.dumps(position, allow_nan=False))) == Position(**position)

@@ -1,0 +1,45 @@
+"""The learning rate: warm-up, decay, and the factors of the lower layers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqgen.training.schedule import Schedule
+
+
+@given(st.floats(0, 0.9), st.floats(1e-6, 10), st.floats(0, 1))
+def test_the_rate_is_never_above_its_peak_nor_below_zero(warmup: float, peak: float, progress: float) -> None:
+    rate = Schedule(peak, warmup, steps=10).rate(progress)
+    assert 0 <= rate <= peak * (1 + 1e-9)
+
+
+@given(st.floats(0.01, 0.9))
+def test_the_rate_rises_to_its_peak_and_falls_to_zero(warmup: float) -> None:
+    schedule = Schedule(0.5, warmup, steps=10)
+    rising = [schedule.rate(warmup * share) for share in np.linspace(0.1, 0.999, 9)]
+    falling = [schedule.rate(warmup + (1 - warmup) * share) for share in np.linspace(0, 1, 9)]
+    assert rising == sorted(rising)
+    assert falling == sorted(falling, reverse=True)
+    assert 0 < schedule.rate(0) < 0.06
+    assert schedule.rate(warmup) == pytest.approx(0.5)
+    assert schedule.rate((1 + warmup) / 2) == pytest.approx(0.25)
+    assert schedule.rate(1.0) == pytest.approx(0, abs=1e-12)
+
+
+def test_without_warm_up_the_rate_begins_at_its_peak() -> None:
+    assert Schedule(0.5, 0.0, steps=10).rate(0) == 0.5
+
+
+# ---- layers that knew something before ----
+
+
+def test_lower_layers_learn_later_and_slower() -> None:
+    schedule = Schedule(learning_rate=1.0, warmup=0.0, steps=100, layer_decay=2.6, unfreeze=0.3)
+    assert [schedule.layer_factor(depth, 3, 0.0) for depth in range(4)] == [1.0, 0.0, 0.0, 0.0]
+    assert [schedule.layer_factor(depth, 3, 0.2) > 0 for depth in range(4)] == [True, True, True, False]
+    assert [schedule.layer_factor(depth, 3, 0.5) for depth in range(4)] == [2.6**-depth for depth in range(4)]
+    plain = Schedule(learning_rate=1.0, warmup=0.0, steps=100)
+    assert {plain.layer_factor(depth, 3, progress) for depth in range(4) for progress in (0.0, 0.5, 1.0)} == {1.0}
