@@ -1,16 +1,16 @@
-"""Metres that a grid can hold: n/d time whose bars are whole numbers of steps, three bars of 4/4 at the longest."""
+"""Metres on a grid: time signatures whose bars are a whole number of steps and at most 12 quarter notes long."""
 
 from __future__ import annotations
 
 from functools import cache
 
-MAX_BAR_QUARTERS = 12  # quarter notes
-_DENOMINATORS = (4, 8, 16, 2, 1, 32)  # the order in which a bar's length is spelt where nothing else decides
+MAX_BAR_QUARTERS = 12
+_DENOMINATORS = (4, 8, 16, 2, 1, 32)  # in order of preference for a bar of a given length
 
 
 @cache
 def metres(grid: int) -> tuple[tuple[int, int], ...]:
-    """Every metre (numerator, denominator) of `grid` steps a quarter note, in a fixed order."""
+    """Return every metre (numerator, denominator) for `grid` steps per quarter note, in a fixed order."""
     return tuple(
         (numerator, denominator)
         for denominator in sorted(_DENOMINATORS)
@@ -21,21 +21,21 @@ def metres(grid: int) -> tuple[tuple[int, int], ...]:
 
 
 def bar_length(numerator: int, denominator: int, grid: int) -> int:
-    """Steps in a bar."""
+    """Return the length of a bar in steps."""
     return numerator * 4 * grid // denominator
 
 
 def metre_of_length(length: int, grid: int, denominator: int = 4) -> tuple[int, int] | None:
-    """A metre whose bars are `length` steps long, of that denominator where it can be; None where there is none."""
-    for below in (denominator, *_DENOMINATORS):
-        numerator = length * below // (4 * grid)
-        if (numerator, below) in metres(grid) and bar_length(numerator, below, grid) == length:
-            return numerator, below
+    """Return a metre whose bars are `length` steps long, with that denominator if possible; None if there is none."""
+    for candidate in (denominator, *_DENOMINATORS):
+        numerator = length * candidate // (4 * grid)
+        if (numerator, candidate) in metres(grid) and bar_length(numerator, candidate, grid) == length:
+            return numerator, candidate
     return None
 
 
 def nearest_metre(numerator: int, denominator: int, grid: int) -> tuple[int, int]:
-    """The metre itself, or the one whose bars are nearest to it in length, the shorter of two."""
+    """Return the metre itself if the grid has it, or else the one nearest in bar length, the shorter of two."""
     if (numerator, denominator) in metres(grid):
         return numerator, denominator
     wanted = numerator * 4 * grid / denominator

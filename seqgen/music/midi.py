@@ -1,8 +1,8 @@
-"""MIDI bytes → a piece on a grid, and back. mido reads and writes the messages; here they become notes and bars.
+"""MIDI bytes ↔ pieces on a grid. mido reads and writes the messages; this module turns them into notes and bars.
 
-Formats 0, 1 and 2 (whose patterns follow one another), running status, note-on with velocity 0, notes struck again or
-never let go, the sustain pedal, changes of tempo and metre, bars cut short, channel 10, SMPTE time, RIFF wrappers.
-What a grid can't hold is counted in `QuantisationStats`.
+Handles formats 0, 1 and 2 (patterns played in sequence), running status, note-on with velocity 0, restruck and hanging
+notes, the sustain pedal, tempo and metre changes, shortened bars, channel 10, SMPTE time and RIFF wrappers. Whatever the
+grid can't represent is counted in `QuantisationStats`.
 """
 
 from __future__ import annotations
@@ -10,105 +10,139 @@ from __future__ import annotations
 import io
 from bisect import bisect_right
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import mido
 
 from seqgen.errors import DataError
-from seqgen.music.events import MAX_NOTE_QUARTERS
+from seqgen.music.events import MAX_NOTE_QUARTERS, MAX_TRACKS
 from seqgen.music.metre import bar_length, metre_of_length, nearest_metre
-from seqgen.music.parts import MidiPart, QuantisationStats, select_parts
-from seqgen.music.parts import number as number_parts
 from seqgen.music.piece import Bar, Note, Piece, Track
 
-MAX_BARS = 10_000  # some six hours: beyond it is a damaged time, not a piece
-_DRUM_CHANNEL = 9  # counted from 0: the one people call channel 10
-_PEDAL = 64  # the controller of the sustain pedal
-_SILENCE = (120, 123)  # controllers: all sound off, all notes off
-_LATEST = 1 << 60  # ticks: damaged delta times can have any number of digits, and no float holds them
-# A time's bytes but the last are above 127. Reading one takes the square of its length: of a megabyte, minutes. No
-# lyrics in another script are so long without a space either.
-_HIGH = bytes(value >> 7 for value in range(256))
-_ENDLESS = b"\x01" * 4096
-_TICKS = 480  # a quarter in the files written, or the next multiple of the grid
+NO_NOTES = "the MIDI file has no notes"  # start of the error for files without anything to learn from
+MAX_BARS = 10_000  # about six hours; a longer piece means damaged times
+_DRUM_CHANNEL = 9  # zero-based; known as channel 10
+_SUSTAIN = 64  # controller number of the sustain pedal
+_SILENCE = (120, 123)  # controllers "all sound off" and "all notes off"
+_MAX_TICKS = 1 << 60  # damaged delta times can have any number of digits, and a float can't hold them
+# All bytes of a variable-length quantity but the last are above 127. Parsing one takes quadratic time: minutes for a
+# megabyte. Even lyrics in another script have no such run without a space.
+_HIGH_BIT = bytes(value >> 7 for value in range(256))
+_ENDLESS_QUANTITY = b"\x01" * 4096
+_TICKS = 480  # per quarter note in written files, rounded to a multiple of the grid
+
+
+@dataclass
+class QuantisationStats:
+    """Changes and omissions when files are read on a grid. Numbers of notes unless stated otherwise."""
+
+    notes: int = 0  # in the file
+    kept: int = 0
+    hanging: int = 0  # without a note-off: ended with their track
+    struck_again: int = 0  # cut at the next note of the same pitch and part
+    doubled: int = 0  # dropped: the same pitch at the same step in the same part
+    lengthened: int = 0  # shorter than half a step: now one step
+    shortened: int = 0  # cut at the longest possible duration
+    out_of_range: int = 0  # dropped by the pitch range or the choice of tracks
+    parts_merged: int = 0  # parts beyond the sixteenth
+    metres_changed: int = 0  # metre changes replaced by the nearest metre in length, or delayed
+    bends: int = 0  # pitch bends, dropped
+    controllers: int = 0  # control changes other than the pedal, dropped
+    shift: float = 0.0  # sum of the onsets' displacements, in steps
+    largest_shift: float = 0.0
+
+    def add(self, other: QuantisationStats) -> None:
+        """Add the counts of another file."""
+        for item in fields(self):
+            mine, theirs = getattr(self, item.name), getattr(other, item.name)
+            setattr(self, item.name, max(mine, theirs) if item.name == "largest_shift" else mine + theirs)
+
+
+@dataclass
+class _MidiPart:
+    """The notes of one part in ticks: (start, end, pitch, velocity)."""
+
+    program: int | None
+    order: tuple[int, int, int]
+    notes: list[tuple[int, int, int, int]] = field(default_factory=list)
 
 
 def read(data: bytes, grid: int, tracks: str = "all", low: int = 0, high: int = 127) -> tuple[Piece, QuantisationStats]:
-    """The piece in a MIDI file.
+    """Read the piece in a MIDI file.
 
     Args:
-        grid: steps a quarter note; onsets and ends move by at most half a step.
-        tracks: `all`; `melody`, the highest part with one note at a time; or `piano`, all but the drums as one part.
-        low, high: the lowest and highest pitch kept; drums are not pitches.
+        grid: steps per quarter note; onsets and ends move by at most half a step.
+        tracks: `all`; `melody`, the skyline of the highest part; or `piano`, all parts but drums merged into one.
+        low, high: pitch range to keep, both included; drums are exempt.
 
     Raises:
-        DataError: why there is no piece in it, without the file's name, which the caller knows.
+        DataError: there is no piece in the file. The message lacks the file's name, which the caller adds.
     """
     file, division = _parse(data)
-    losses = QuantisationStats()
-    parts, metres, tempos, last = _collect(file, division, losses)
+    stats = QuantisationStats()
+    parts, metres, tempos, last = _collect(file, division, stats)
     scale = grid / division
     if last * scale > MAX_BARS * 4 * grid:
-        raise DataError(f"it lasts longer than {MAX_BARS:,} bars")
-    chosen = select_parts(parts, tracks, low, high, scale, losses)
-    if not any(part.notes for part in chosen):
-        raise DataError(
-            "it has no notes" if not losses.notes else "it has no notes of the tracks and pitches asked for"
-        )
-    numbered = number_parts(chosen, losses)
-    notes = _on_grid(numbered, scale, MAX_NOTE_QUARTERS * grid, losses)
+        raise DataError(f"the MIDI file is longer than {MAX_BARS:,} bars")
+    selected = _select_parts(parts, tracks, low, high, scale, stats)
+    if not any(part.notes for part in selected):
+        raise DataError(f"{NO_NOTES} in the requested tracks and pitch range" if stats.notes else NO_NOTES)
+    ordered = _order_parts(selected, stats)
+    notes = _on_grid(ordered, scale, MAX_NOTE_QUARTERS * grid, stats)
     end = max(note.end for note in notes)
     steps = [(round_half_up(tick * scale), n, d) for tick, n, d in metres]
-    bars = _bars(steps, end, grid, losses)
+    bars = _bars(steps, end, grid, stats)
     if len(bars) > MAX_BARS:
-        raise DataError(f"it has more than {MAX_BARS:,} bars")
-    losses.kept = len(notes)
-    found = tuple(Track(part.program) for part in numbered)
-    return Piece(grid, found, tuple(notes), tuple(bars), _tempos(tempos, scale, end)), losses
+        raise DataError(f"the MIDI file has more than {MAX_BARS:,} bars")
+    stats.kept = len(notes)
+    found = tuple(Track(part.program) for part in ordered)
+    return Piece(grid, found, tuple(notes), tuple(bars), _tempos(tempos, scale, end)), stats
 
 
 def round_half_up(value: float) -> int:
-    """The nearest whole number; the larger of two."""
+    """Round to the nearest integer, halves up."""
     return int(value + 0.5)
 
 
 def _parse(data: bytes) -> tuple[mido.MidiFile, float]:
-    """mido's reading of the bytes, and ticks a quarter note."""
-    begin = data.find(b"MThd", 0, 64)  # RIFF files carry a MIDI file in a wrapper
+    """Parse the bytes with mido; return its file and the ticks per quarter note."""
+    begin = data.find(b"MThd", 0, 64)  # RIFF files wrap a MIDI file
     if begin < 0:
-        raise DataError("it is no MIDI file (it does not begin with MThd)" if data else "it is empty")
-    if data.translate(_HIGH).find(_ENDLESS) >= 0:
-        raise DataError("it is damaged (one of its times has thousands of digits)")
+        raise DataError("not a MIDI file (no MThd header)" if data else "the file is empty")
+    if data.translate(_HIGH_BIT).find(_ENDLESS_QUANTITY) >= 0:
+        raise DataError("the MIDI file is damaged (a delta time has thousands of digits)")
     try:
         file = mido.MidiFile(file=io.BytesIO(data[begin:]), clip=True)
     except EOFError as error:
-        raise DataError("it ends in the middle: the file is cut off") from error
-    except Exception as error:  # mido raises a dozen kinds on what is no MIDI
-        raise DataError(f"it is damaged ({' '.join(str(error).split())[:80] or type(error).__name__})") from error
+        raise DataError("the MIDI file is truncated") from error
+    except Exception as error:  # mido raises a dozen types on invalid files
+        raise DataError(
+            f"the MIDI file is damaged ({' '.join(str(error).split())[:80] or type(error).__name__})"
+        ) from error
     division = file.ticks_per_beat
-    if division < 0:  # SMPTE: frames a second and ticks a frame; a quarter is half a second, at 120 a minute
+    if division < 0:  # SMPTE: frames per second and ticks per frame; a quarter note is half a second (120 per minute)
         frames, ticks = 256 - ((division >> 8) & 0xFF), division & 0xFF
-        return file, (29.97 if frames == 29 else frames) * ticks / 2 or _damaged_time()
-    return file, division or _damaged_time()
+        return file, (29.97 if frames == 29 else frames) * ticks / 2 or _invalid_division()
+    return file, division or _invalid_division()
 
 
-def _damaged_time() -> float:
-    raise DataError("it is damaged (its header divides a quarter note into no ticks)")
+def _invalid_division() -> float:
+    raise DataError("the MIDI file is damaged (its header gives zero ticks per quarter note)")
 
 
 def _collect(
-    file: mido.MidiFile, division: float, losses: QuantisationStats
-) -> tuple[list[MidiPart], list[tuple[int, int, int]], list[tuple[int, float]], int]:
-    """Parts, metres (tick, numerator, denominator), tempos (tick, quarters a minute), and the last tick of a note."""
+    file: mido.MidiFile, division: float, stats: QuantisationStats
+) -> tuple[list[_MidiPart], list[tuple[int, int, int]], list[tuple[int, float]], int]:
+    """Return parts, metres (tick, numerator, denominator), tempos (tick, quarter notes per minute) and the last tick."""
     smpte = file.ticks_per_beat < 0
     metres: list[tuple[int, int, int]] = []
     tempos: list[tuple[int, float]] = []
-    parts: dict[tuple[int, int, int | None], MidiPart] = {}
+    parts: dict[tuple[int, int, int | None], _MidiPart] = {}
     begin = last = 0
     shared = _Channels()
     for number, track in enumerate(file.tracks):
-        if file.type == 2 and number:  # patterns that are played one after another
+        if file.type == 2 and number:  # patterns are played in sequence
             begin = -int(-last // (4 * division)) * int(4 * division)
             shared = _Channels()
         own = _Channels()
@@ -116,48 +150,49 @@ def _collect(
         closed: list[tuple[int, int, int, int, int]] = []  # channel, start, end, pitch, velocity
         now = begin
         for message in track:
-            now = min(now + message.time, _LATEST)
-            kind = message.type
-            if kind == "note_on" and message.velocity:
+            now = min(now + message.time, _MAX_TICKS)
+            message_type = message.type
+            if message_type == "note_on" and message.velocity:
                 opened[message.channel, message.note].append((now, message.velocity))
-            elif kind == "note_off" or kind == "note_on":
+            elif message_type == "note_off" or message_type == "note_on":
                 waiting = opened.get((message.channel, message.note))
                 if waiting:
                     start, velocity = waiting.pop(0)
                     closed.append((message.channel, start, now, message.note, velocity))
-            elif kind == "program_change":
+            elif message_type == "program_change":
                 own.programs[message.channel].append((now, message.program))
-            elif kind == "control_change":
-                if message.control == _PEDAL:
+            elif message_type == "control_change":
+                if message.control == _SUSTAIN:
                     own.pedals[message.channel].append((now, message.value >= 64))
                 else:
-                    losses.controllers += 1
+                    stats.controllers += 1
                 if message.control in _SILENCE:
                     for (channel, pitch), waiting in opened.items():
                         if channel == message.channel:
                             closed += [(channel, start, now, pitch, velocity) for start, velocity in waiting]
                             waiting.clear()
-            elif kind == "pitchwheel":
-                losses.bends += 1
-            elif kind == "set_tempo" and not smpte and message.tempo:
+            elif message_type == "pitchwheel":
+                stats.bends += 1
+            elif message_type == "set_tempo" and not smpte and message.tempo:
                 tempos.append((now, 6e7 / message.tempo))
-            elif kind == "time_signature":
+            elif message_type == "time_signature":
                 metres.append((now, message.numerator, message.denominator))
         for (channel, pitch), waiting in opened.items():
-            losses.hanging += len(waiting)
+            stats.hanging += len(waiting)
             closed += [(channel, start, max(now, start), pitch, velocity) for start, velocity in waiting]
         shared.merge(own)
-        losses.notes += len(closed)
+        stats.notes += len(closed)
         for channel, start, end, pitch, velocity in closed:
-            # A track's own choice of instrument counts before what another track chose for its channel.
-            choice = own.program(channel, start)
-            program = None if channel == _DRUM_CHANNEL else shared.program(channel, start) if choice is None else choice
+            # A program change in the note's own track takes precedence over other tracks' for the same channel.
+            own_program = own.program(channel, start)
+            program = shared.program(channel, start) if own_program is None else own_program
+            program = None if channel == _DRUM_CHANNEL else program
             program = 0 if program is None and channel != _DRUM_CHANNEL else program
             key = (-1, 0, None) if program is None else (number, channel, program)
             part = parts.get(key)
             if part is None:
-                part = parts[key] = MidiPart(program, (number, channel, program or 0))
-            end = shared.let_go(channel, end)
+                part = parts[key] = _MidiPart(program, (number, channel, program or 0))
+            end = shared.release(channel, end)
             part.notes.append((start, end, pitch, velocity))
             last = max(last, end)
     return list(parts.values()), sorted(metres, key=lambda m: m[0]), sorted(tempos, key=lambda t: t[0]), last
@@ -165,7 +200,7 @@ def _collect(
 
 @dataclass
 class _Channels:
-    """What belongs to a channel and not to a note: instruments and pedals, each as (tick, value) in order."""
+    """Programs and pedal positions of each channel, as (tick, value) in order."""
 
     programs: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     pedals: dict[int, list[tuple[int, bool]]] = field(default_factory=lambda: defaultdict(list))
@@ -179,53 +214,103 @@ class _Channels:
         changes = self.programs.get(channel)
         if not changes:
             return None
-        # Files often choose the instrument a moment after the first note: the first choice counts from the beginning.
+        # Files often send the first program change just after the first note, so it applies from the start.
         return changes[max(0, bisect_right(changes, (tick, 1 << 8)) - 1)][1]
 
-    def let_go(self, channel: int, end: int) -> int:
-        """When a note that ends at `end` really falls silent: with the pedal down, when the pedal comes up."""
+    def release(self, channel: int, end: int) -> int:
+        """Return when a note with note-off at `end` stops sounding: with the pedal down, at the pedal's release."""
         changes = self.pedals.get(channel)
         if not changes:
             return end
-        place = bisect_right(changes, (end, True))
-        if place and changes[place - 1][1]:
-            for tick, down in changes[place:]:
+        index = bisect_right(changes, (end, True))
+        if index and changes[index - 1][1]:
+            for tick, down in changes[index:]:
                 if not down:
                     return tick
         return end
 
 
-def _on_grid(parts: list[MidiPart], scale: float, longest: int, losses: QuantisationStats) -> list[Note]:
-    """The notes in steps: sorted, none doubled, none too long, none overlapping another of its pitch and part."""
+def _select_parts(
+    parts: list[_MidiPart], tracks: str, low: int, high: int, scale: float, stats: QuantisationStats
+) -> list[_MidiPart]:
+    """Return the requested parts and notes; `scale` is steps per tick."""
+    before = sum(len(part.notes) for part in parts)
+    pitched = [part for part in parts if part.program is not None]
+    for part in pitched:
+        part.notes = [note for note in part.notes if low <= note[2] <= high]
+    pitched = [part for part in pitched if part.notes]
+    if tracks == "melody":
+        pitched.sort(key=lambda part: -sum(note[2] for note in part.notes) / len(part.notes))
+        parts = pitched[:1]
+        for part in parts:
+            part.notes = _skyline(part.notes, scale)
+    elif tracks == "piano":
+        parts = [_MidiPart(0, (0, 0, 0), [note for part in pitched for note in part.notes])]
+    else:
+        parts = pitched + [part for part in parts if part.program is None]
+    stats.out_of_range += before - sum(len(part.notes) for part in parts)
+    return parts
+
+
+def _skyline(notes: list[tuple[int, int, int, int]], scale: float) -> list[tuple[int, int, int, int]]:
+    """Return the skyline melody: the highest note of each onset, cut at the next one (Uitdenbogerd & Zobel, 1999)."""
+    highest: dict[int, tuple[int, int, int, int]] = {}
+    for note in notes:
+        step = int(note[0] * scale + 0.5)
+        if step not in highest or note[2] > highest[step][2]:
+            highest[step] = note
+    melody = [highest[step] for step in sorted(highest)]
+    next_starts = [note[0] for note in melody[1:]] + [1 << 62]
+    return [(start, min(end, next_start), pitch, velocity) for (start, end, pitch, velocity), next_start in
+            zip(melody, next_starts, strict=True)]  # fmt: skip
+
+
+def _order_parts(parts: list[_MidiPart], stats: QuantisationStats) -> list[_MidiPart]:
+    """Sort the parts by onset and limit them to sixteen, one of them drums; further parts are merged into others."""
+    parts = sorted((part for part in parts if part.notes), key=lambda part: (min(n[0] for n in part.notes), part.order))
+    kept: list[_MidiPart] = []
+    for part in parts:
+        melodic = [other for other in kept if other.program is not None]
+        if part.program is None or len(melodic) < MAX_TRACKS - 1:
+            kept.append(part)
+            continue
+        stats.parts_merged += 1
+        same_program = [other for other in melodic if other.program == part.program] or melodic[-1:]
+        same_program[0].notes += part.notes
+    return kept
+
+
+def _on_grid(parts: list[_MidiPart], scale: float, max_length: int, stats: QuantisationStats) -> list[Note]:
+    """Quantise the notes: sorted, unique, bounded in length, without overlaps of the same pitch and part."""
     result: list[Note] = []
     for track, part in enumerate(parts):
-        latest: dict[int, int] = {}  # pitch → place in `placed` of the note that began last
+        latest: dict[int, int] = {}  # pitch → index in `placed` of its last note
         placed: list[Note] = []
         part.notes.sort()
         for start, end, pitch, velocity in part.notes:
             exact = start * scale
             step = round_half_up(exact)
             stop = round_half_up(end * scale)
-            moved = abs(step - exact)
-            losses.shift += moved
-            losses.largest_shift = max(losses.largest_shift, moved)
-            if stop - step > longest:
-                losses.shortened += 1
-                stop = step + longest
+            shift = abs(step - exact)
+            stats.shift += shift
+            stats.largest_shift = max(stats.largest_shift, shift)
+            if stop - step > max_length:
+                stats.shortened += 1
+                stop = step + max_length
             if stop <= step:
-                losses.lengthened += 1
+                stats.lengthened += 1
                 stop = step + 1
             before = latest.get(pitch)
             if before is not None:
                 earlier = placed[before]
                 if earlier.start == step:
-                    losses.doubled += 1
+                    stats.doubled += 1
                     placed[before] = earlier._replace(
                         end=max(earlier.end, stop), velocity=max(earlier.velocity, velocity)
                     )
                     continue
                 if earlier.end > step:
-                    losses.struck_again += 1
+                    stats.struck_again += 1
                     placed[before] = earlier._replace(end=step)
             latest[pitch] = len(placed)
             placed.append(Note(step, track, pitch, stop, velocity))
@@ -234,36 +319,39 @@ def _on_grid(parts: list[MidiPart], scale: float, longest: int, losses: Quantisa
     return result
 
 
-def _bars(metres: list[tuple[int, int, int]], end: int, grid: int, losses: QuantisationStats) -> list[Bar]:
-    """Bars from step 0 until every note has ended. A metre that begins inside a bar cuts that bar short, where its
-    rest can be spelt as a metre of its own; elsewhere it waits for the bar to end."""
+def _bars(metres: list[tuple[int, int, int]], end: int, grid: int, stats: QuantisationStats) -> list[Bar]:
+    """Return bars from step 0 until every note has ended.
+
+    A metre change inside a bar shortens that bar if its remaining length is a metre too; otherwise it waits for the
+    bar's end.
+    """
     bars: list[Bar] = []
     numerator, denominator = 4, 4
     waiting = metres[::-1]
-    place = 0
-    while place < end and len(bars) <= MAX_BARS:
-        while waiting and waiting[-1][0] <= place:
-            _, wanted, below = waiting.pop()
-            numerator, denominator = nearest_metre(wanted, below, grid)
-            losses.metres_changed += (numerator, denominator) != (wanted, below)
+    start = 0
+    while start < end and len(bars) <= MAX_BARS:
+        while waiting and waiting[-1][0] <= start:
+            _, *written = waiting.pop()
+            numerator, denominator = nearest_metre(written[0], written[1], grid)
+            stats.metres_changed += [numerator, denominator] != written
         length = bar_length(numerator, denominator, grid)
-        bar = Bar(place, length, numerator, denominator)
-        if waiting and waiting[-1][0] < place + length:
-            if nearest_metre(waiting[-1][1], waiting[-1][2], grid) == (numerator, denominator):  # holds already
+        bar = Bar(start, length, numerator, denominator)
+        if waiting and waiting[-1][0] < start + length:
+            if nearest_metre(waiting[-1][1], waiting[-1][2], grid) == (numerator, denominator):
                 waiting.pop()
                 continue
-            spelt = metre_of_length(waiting[-1][0] - place, grid, denominator)
-            if spelt is None:
-                losses.metres_changed += 1
+            short_metre = metre_of_length(waiting[-1][0] - start, grid, denominator)
+            if short_metre is None:
+                stats.metres_changed += 1
             else:
-                bar = Bar(place, waiting[-1][0] - place, *spelt)
+                bar = Bar(start, waiting[-1][0] - start, *short_metre)
         bars.append(bar)
-        place += bar.length
+        start += bar.length
     return bars
 
 
 def _tempos(tempos: list[tuple[int, float]], scale: float, end: int) -> tuple[tuple[int, int], ...]:
-    """Tempos by step: the last one of a step counts; the first holds from the beginning."""
+    """Return (step, tempo): the last tempo of each step, 120 at step 0 unless the file sets another."""
     found: dict[int, int] = {0: 120}
     for tick, bpm in tempos:
         step = round_half_up(tick * scale)
@@ -273,19 +361,19 @@ def _tempos(tempos: list[tuple[int, float]], scale: float, end: int) -> tuple[tu
 
 
 def write(piece: Piece, tempo: float | None = None, programs: tuple[int, ...] = ()) -> bytes:
-    """A MIDI file of format 1: a track of tempos and metres, then a track a part; its end is the last bar's end.
+    """Return a MIDI file of format 1: a track of tempos and metres, then the piece's tracks, ending with the last bar.
 
     Args:
-        tempo: quarter notes a minute all through, instead of the piece's own.
-        programs: instruments of the melodic tracks in turn, the last one for all further ones; instead of their own.
+        tempo: quarter notes per minute throughout, instead of the piece's own tempos.
+        programs: instruments of the melodic tracks in order, the last one for all further tracks; default their own.
     """
     ticks = piece.grid * max(1, _TICKS // piece.grid)
     step = ticks // piece.grid
     file = mido.MidiFile(type=1, ticks_per_beat=ticks)
     conductor: list[tuple[int, int, Any]] = []
-    for place, bpm in [(0, tempo)] if tempo else piece.tempos:
+    for start, bpm in [(0, tempo)] if tempo else piece.tempos:
         conductor.append(
-            (place * step, 0, mido.MetaMessage("set_tempo", tempo=min(mido.bpm2tempo(bpm), (1 << 24) - 1)))
+            (start * step, 0, mido.MetaMessage("set_tempo", tempo=min(mido.bpm2tempo(bpm), (1 << 24) - 1)))
         )
     metre: tuple[int, int] | None = None
     for bar in piece.bars:
@@ -310,7 +398,7 @@ def write(piece: Piece, tempo: float | None = None, programs: tuple[int, ...] = 
             melodic += 1
         for note in piece.notes:
             if note.track == number:
-                # At one moment notes end before others begin.
+                # At equal times note-off precedes note-on.
                 on = mido.Message("note_on", channel=channel, note=note.pitch, velocity=note.velocity)
                 off = mido.Message("note_off", channel=channel, note=note.pitch, velocity=0)
                 messages += [(note.start * step, 2, on), (note.end * step, 1, off)]
@@ -321,7 +409,7 @@ def write(piece: Piece, tempo: float | None = None, programs: tuple[int, ...] = 
 
 
 def _track(messages: list[tuple[int, int, Any]], end: int) -> mido.MidiTrack:
-    """(tick, rank, message) in order of time, with the time since the one before, as files have it."""
+    """Return the track of (tick, rank, message), sorted by time and with delta times."""
     track = mido.MidiTrack()
     now = 0
     for tick, _, message in sorted(messages, key=lambda item: item[:2]):

@@ -1,6 +1,6 @@
-"""A piece of music on a grid: what a MIDI file comes to, and what is plotted, measured and written.
+"""A piece of music on a grid, as read from MIDI, plotted, evaluated and written.
 
-All times are in steps from the beginning; a quarter note has `grid` of them.
+All times are in steps from the start; a quarter note has `grid` steps.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from typing import NamedTuple
 
 
 class Note(NamedTuple):
-    """One note. `end` > `start`, in steps; `pitch` and `velocity` as MIDI has them (0–127, 1–127); `track` counts from
-    0 into `Piece.tracks`. On a drum track the pitch is General MIDI's key of an instrument, not a height."""
+    """One note.
+
+    `end` > `start`, in steps; `pitch` 0–127 and `velocity` 1–127 as in MIDI; `track` is an index into `Piece.tracks`. On
+    a drum track the pitch is the General MIDI key of an instrument.
+    """
 
     start: int
     track: int
@@ -22,7 +25,7 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True)
 class Track:
-    """A part. `program` is General MIDI's instrument, 0–127; None is the drum kit (channel 10)."""
+    """A track. `program` is the General MIDI instrument, 0–127; None is the drum kit (channel 10)."""
 
     program: int | None = 0
 
@@ -32,7 +35,7 @@ class Track:
 
 
 class Bar(NamedTuple):
-    """A bar that begins at step `start`, in `numerator`/`denominator` time, `length` steps long."""
+    """A bar from step `start`, `length` steps long, in `numerator`/`denominator` time."""
 
     start: int
     length: int
@@ -45,12 +48,12 @@ class Piece:
     """A piece of music.
 
     Attributes:
-        grid: steps a quarter note.
-        tracks: the parts, in the order in which they begin.
-        notes: sorted by start, then track, then falling pitch; no two of one track share pitch and start, none ends
-            after the last bar.
-        bars: without a gap from step 0 to `length`.
-        tempos: (step, quarter notes a minute), rising; the first at step 0.
+        grid: steps per quarter note.
+        tracks: tracks, in the order in which they start.
+        notes: sorted by start, then track, then descending pitch; no two of one track share pitch and start, and none
+            ends after the last bar.
+        bars: contiguous from step 0 to `length`.
+        tempos: (step, quarter notes per minute), ascending; the first at step 0.
     """
 
     grid: int
@@ -61,12 +64,14 @@ class Piece:
 
     @property
     def length(self) -> int:
-        """Steps in all."""
+        """Length in steps."""
         return self.bars[-1].start + self.bars[-1].length if self.bars else 0
 
     def excerpt(self, first: int, count: int) -> Piece:
-        """Bars `first` to `first + count` as a piece of its own; a note that begins earlier is left out, one that ends
-        later ends with the last bar. Tracks that are silent in it are left out."""
+        """Return bars `first` to `first + count` as a piece.
+
+        Notes that start earlier and silent tracks are dropped; notes that end later are cut at the last bar.
+        """
         bars = self.bars[first : first + count]
         if not bars:
             return Piece(self.grid, (), (), ())
@@ -76,7 +81,7 @@ class Piece:
             for note in self.notes
             if begin <= note.start < end
         )
-        used = list(dict.fromkeys(note.track for note in notes))  # in the order in which they begin
+        used = list(dict.fromkeys(note.track for note in notes))  # in order of first use
         notes = tuple(sorted((n._replace(track=used.index(n.track)) for n in notes), key=lambda n: (n[0], n[1], -n[2])))
         before = [bpm for step, bpm in self.tempos if step <= begin]
         tempos = [(0, before[-1] if before else 120)]

@@ -18,7 +18,7 @@ from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError
 from seqgen.model.language import LanguageModel
 from seqgen.music.events import count_steps
-from seqgen.music.parts import QuantisationStats
+from seqgen.music.midi import NO_NOTES, QuantisationStats
 from seqgen.tasks.base import HeadlineMetric, Preparation
 from seqgen.tasks.language import LanguageData, cache_key, copy_weights, from_cache
 from seqgen.tasks.prepared import ids_path, locked, sources_label
@@ -47,9 +47,9 @@ class MusicTask:
             train, held_out = split.hold_out_items(preparation.documents, options.val_fraction)
         if not train:
             raise DataError("nothing is left to train on: --val-fraction holds out everything")
-        codec = preparation.codec or (preparation.start.codec if preparation.start else MidiCodec.of(options))
+        codec = preparation.codec or (preparation.start.codec if preparation.start else MidiCodec.from_options(options))
         if not isinstance(codec, MidiCodec):
-            raise ModelError(f"a model that reads {codec.kind} can't go on with music")
+            raise ModelError(f"a model that reads {codec.name} can't go on with music")
         key = cache_key(codec, preparation)
         held_ids, held_counts = None, {"held_out_tokens": 0, "held_out_steps": 0, "held_out_pieces": 0}
         with locked(preparation, key):
@@ -74,7 +74,6 @@ class MusicTask:
 
 
 TASK = MusicTask()
-_SILENT = "it has no notes"  # how the reason begins for a file without anything to learn from
 
 
 def music_metrics(loss: float, counts: Mapping[str, int]) -> dict[str, float]:
@@ -133,24 +132,24 @@ class _Reading:
         files = [(document.name, document.path) for document in self._documents]
         last = [time.monotonic()]
         progress = functools.partial(_progress, self._preparation, last)
-        for result in read_midi_files(self._codec, files, progress):
-            if not result.why:
+        for result in read_midi_files(self._codec, files, progress, self._preparation.options.threads):
+            if not result.error:
                 self._read += 1
                 self._losses.add(result.losses)
                 yield result.ids
             elif strict:
-                raise DataError(f"{result.name!r}: {result.why}; without --strict it would be passed over")
-            elif result.why.startswith(_SILENT):
+                raise DataError(f"{result.name!r}: {result.error}; without --strict it would be passed over")
+            elif result.error.startswith(NO_NOTES):
                 self._silent += 1
             else:
-                self._damaged.append(f"{result.name}: {result.why}")
+                self._damaged.append(f"{result.name}: {result.error}")
         for document in self._documents:
             document.verify_unchanged()
         if not self._read and len(files) == 1:
-            raise DataError(f"{files[0][0]!r}: {result.why}")
+            raise DataError(f"{files[0][0]!r}: {result.error}")
         if not self._read:
             raise DataError(
-                f"not one of {len(files):,} MIDI files gives anything to learn ({result.name}: {result.why})"
+                f"not one of {len(files):,} MIDI files gives anything to learn ({result.name}: {result.error})"
             )
 
     def report(self) -> None:

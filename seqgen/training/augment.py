@@ -25,7 +25,7 @@ class Transposer:
 
     def __init__(self, stream: IdStream, vocabulary: EventVocabulary, semitones: int, percent: int, seed: int) -> None:
         ids = np.asarray(stream.ids)
-        first = vocabulary.first
+        first = vocabulary.offsets
         self._note, self._tempo, self._seed = first["note"], first["tempo"], seed
         self._starts = np.flatnonzero(ids == vocabulary.id("end"))
         if not len(self._starts) or self._starts[0]:

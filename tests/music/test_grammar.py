@@ -405,7 +405,7 @@ def test_one_pitch_and_every_track_is_not_too_narrow() -> None:
 
 def test_no_key_without_a_pitch() -> None:
     walk = GrammarState(EventVocabulary(VocabularyOptions(low=61, high=61)))
-    with pytest.raises(UserError, match="the key leaves no pitch"):
+    with pytest.raises(UserError, match="the key has no pitch"):
         walk.restrict([60, 62])
 
 

@@ -9,13 +9,12 @@ import mido
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from seqgen.music.midi import QuantisationStats
 
 from seqgen.errors import DataError
 from seqgen.music import midi
 from seqgen.music.events import MAX_NOTE_QUARTERS
 from seqgen.music.metre import bar_length, metre_of_length, metres, nearest_metre
-from seqgen.music.midi import read, write
+from seqgen.music.midi import QuantisationStats, read, write
 from seqgen.music.piece import Bar, Note, Piece, Track
 from tests.helpers.midi_files import (
     GRIDS,
@@ -374,14 +373,14 @@ def _number(value: int) -> bytes:
 
 BROKEN: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "the file is empty"),
-    "text": (b"once upon a time", "no MIDI file"),
-    "only a header's name": (b"MThd", "cut off"),
+    "text": (b"once upon a time", "not a MIDI file"),
+    "only a header's name": (b"MThd", "truncated"),
     "no notes": (file([tempo(0, 100)]), "the MIDI file has no notes"),
     "no tracks": (raw(), "the MIDI file has no notes"),
-    "no ticks a quarter": (raw(b"\x00\x90\x3c\x40\x04\x80\x3c\x00" + END, division=0), "no ticks"),
-    "SMPTE of no ticks": (raw(b"\x00\x90\x3c\x40\x04\x80\x3c\x00" + END, division=0xE700), "no ticks"),
-    "cut off": (LITTLE[:-9], "cut off"),
-    "no track where one should be": (LITTLE.replace(b"MTrk", b"XTrk"), "damaged|cut off"),
+    "no ticks a quarter": (raw(b"\x00\x90\x3c\x40\x04\x80\x3c\x00" + END, division=0), "zero ticks"),
+    "SMPTE of no ticks": (raw(b"\x00\x90\x3c\x40\x04\x80\x3c\x00" + END, division=0xE700), "zero ticks"),
+    "cut off": (LITTLE[:-9], "truncated"),
+    "no track where one should be": (LITTLE.replace(b"MTrk", b"XTrk"), "damaged|truncated"),
     "running status of nothing": (raw(b"\x00\x3c\x40" + END), "damaged"),
     "six hours": (file([on(0, 60), off(1 << 20, 60)]), "longer than"),
     "an endless number": (raw(b"\x00\x90\x3c\x40" + b"\xff" * 40 + b"\x7f\x80\x3c\x00" + END), "longer than"),

@@ -8,11 +8,10 @@ import random
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from seqgen.music.parts import QuantisationStats
 
 from seqgen.errors import DataError
 from seqgen.music.events import MAX_NOTE_QUARTERS
-from seqgen.music.midi import read, write
+from seqgen.music.midi import QuantisationStats, read, write
 from seqgen.music.piece import Bar, Track
 from tests.helpers.midi_files import (
     GRIDS,
@@ -118,7 +117,7 @@ def test_a_pitch_range_leaves_drums_alone() -> None:
     data = file([*PLAIN, on(0, 20), off(4, 20)], [on(0, 20, 64, 9), off(4, 20, 9)])
     assert notes(data, low=50) == [(0, 0, 60, 4, 64), (0, 1, 20, 4, 64)]
     assert losses(data, low=50)["out_of_range"] == 1
-    with pytest.raises(DataError, match="no notes of the tracks and pitches asked for"):
+    with pytest.raises(DataError, match="no notes in the requested tracks and pitch range"):
         read(file(PLAIN), 4, low=70)
 
 

@@ -44,7 +44,7 @@ def evaluate(asked: EvaluationContext) -> dict[str, Any]:
         real = [
             excerpt
             for piece in pieces
-            for excerpt in excerpts(grammar.read(piece.tolist(), codec.vocabulary), asked.options.length)
+            for excerpt in excerpts(grammar.decode_piece(piece.tolist(), codec.vocabulary), asked.options.length)
         ]
         if len(real) < 2:
             asked.warn("one piece is too few to compare others with: nothing is composed")
@@ -57,8 +57,8 @@ def _read(asked: EvaluationContext, codec: MidiCodec) -> list[Ids]:
     """The ids of every document that is a piece."""
     found, why = [], []
     for read in read_midi_files(codec, [(document.name, document.path) for document in asked.documents]):
-        if read.why:
-            why.append(f"{read.name!r}: {read.why}")
+        if read.error:
+            why.append(f"{read.name!r}: {read.error}")
         else:
             found.append(read.ids)
     if not found:
@@ -85,7 +85,7 @@ def _training_ids(asked: EvaluationContext, codec: MidiCodec) -> npt.NDArray[Any
     if not loaded.config["data"].get("valid_sources"):
         documents = split.hold_out_items(documents, loaded.options.val_fraction)[0]
     read = read_midi_files(codec, [(document.name, document.path) for document in documents])
-    return np.concatenate([np.append(codec.end, each.ids) for each in read if not each.why])
+    return np.concatenate([np.append(codec.end, each.ids) for each in read if not each.error])
 
 
 def _compare(
@@ -108,7 +108,7 @@ def _compare(
     }
     if training is not None:
         learnt = np.split(np.asarray(training), np.flatnonzero(np.asarray(training) == codec.end))
-        finder = CopyFinder(grammar.read(each[1:].tolist(), codec.vocabulary) for each in learnt if len(each) > 1)
+        finder = CopyFinder(grammar.decode_piece(each[1:].tolist(), codec.vocabulary) for each in learnt if len(each) > 1)
         longest = [finder.longest_copy(piece).notes for piece in own]
         usual = [finder.longest_copy(piece).notes for piece in real[: options.pieces]]
         result |= {

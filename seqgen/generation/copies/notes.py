@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from seqgen.generation.copies.suffixes import SuffixArray, build_suffix_array
 from seqgen.music.events import EventVocabulary
-from seqgen.music.grammar import GrammarState
-from seqgen.music.masks import bits_of
+from seqgen.music.grammar import GrammarState, bits_of
 from seqgen.music.piece import Note
 from seqgen.tensors import Arrays
 
@@ -90,7 +89,7 @@ class NoteCopyGuard:
         """See `GrammarState.forbid_pitches`."""
         if self._taken < 0:
             self._notes, self._taken = [[] for _ in range(32)], 0
-            for note in walk.before:
+            for note in walk.earlier_notes:
                 self._notes[note.track].append(note)
         for note in walk.notes[self._taken :]:
             self._notes[note.track].append(note)
@@ -99,17 +98,17 @@ class NoteCopyGuard:
         place = (walk.now, len(notes))
         known = self._known.get(track)
         if known is None or known[0] != place:
-            drums = bool(walk.parts[track].drums)
+            drums = bool(walk.track_states[track].drums)
             known = self._known[track] = place, self._copies.forbidden_pitches(notes, drums, walk.now, self._most)
         return known[1]
 
 
 def _runs(walk: GrammarState) -> list[list[int]]:
     """The steps from note to note of each track of two notes or more."""
-    tracks: list[list[Note]] = [[] for _ in walk.parts]
+    tracks: list[list[Note]] = [[] for _ in walk.track_states]
     for note in walk.notes:
         tracks[note.track].append(note)
-    found = zip(tracks, walk.parts, strict=True)
+    found = zip(tracks, walk.track_states, strict=True)
     return [_steps(notes, bool(part.drums)) for notes, part in found if len(notes) > 1]
 
 

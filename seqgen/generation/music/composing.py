@@ -78,16 +78,16 @@ class Primer:
 def music_codec(codec: Codec) -> MidiCodec:
     """The codec, if it is music's. Raises `UserError` otherwise."""
     if not isinstance(codec, MidiCodec):
-        raise UserError(f"this model reads {codec.kind}, and can't compose")
+        raise UserError(f"this model reads {codec.name}, and can't compose")
     return codec
 
 
 def prime(engine: Engine, codec: Codec, primer: Piece | None = None) -> Primer:
     """Reads a primer; without one, a piece begins."""
     music = music_codec(codec)
-    begin = np.empty(0, dtype=np.int32) if primer is None else music.spell(primer)
+    begin = np.empty(0, dtype=np.int32) if primer is None else music.encode_piece(primer)
     primed = prime_ids(engine, codec, begin)
-    counted = [token for token in begin.tolist() if music.vocabulary.kinds[token] in _NOTES]
+    counted = [token for token in begin.tolist() if music.vocabulary.event_types[token] in _NOTES]
     return Primer(begin, PrimedState(counted, primed.last, primed.state))
 
 
@@ -107,7 +107,7 @@ class PieceGuide:
     def __init__(self, codec: MidiCodec, primer: Primer, asked: CompositionRequest) -> None:
         words = codec.vocabulary
         self._bar, self._end = words.id("bar"), words.id("end")
-        self._kinds = [kind in _NOTES for kind in words.kinds]
+        self._kinds = [kind in _NOTES for kind in words.event_types]
         self._asked = asked
         self._walk = primer.begin(words)
         self._walk.restrict(asked.pitches, tempo_changes=asked.tempo is None)

@@ -59,7 +59,7 @@ def _words(options: VocabularyOptions) -> _Words:
     lengths = [words.bar_length(words.metre(value)) for value in range(words.sizes["metre"])]
     after = [sum(1 << EVENT_ORDER.index(name) for name in SUCCESSORS[kind]) for kind in EVENT_ORDER]
     return _Words(
-        words.size, MAX_DURATION_QUARTERS * options.grid, MAX_LONGER_EVENTS, options.rising, (_I * len(EVENT_ORDER))(*words.first.values()),
+        words.size, MAX_DURATION_QUARTERS * options.grid, MAX_LONGER_EVENTS, options.rising, (_I * len(EVENT_ORDER))(*words.offsets.values()),
         (_I * len(EVENT_ORDER))(*words.sizes.values()), (_I * len(EVENT_ORDER))(*after), (_I * len(lengths))(*lengths),
     )  # fmt: skip
 
@@ -74,13 +74,13 @@ class NativeWalk:
         words = _words(walk.vocabulary.options)
         self.mask: npt.NDArray[np.bool_] = np.empty(words.size, dtype=bool)
         """What may come next, shape (vocabulary,). It is written to by every `push`."""
-        state = walk.state()
+        state = walk.scalars()
         parts = [
             _Part(
                 -1 if part.drums is None else part.drums, part.velocity, part.duration,
                 (_I * _PITCHES)(*(part.ends.get(pitch, 0) for pitch in range(_PITCHES))),
             )
-            for part in walk.parts
+            for part in walk.track_states
         ]  # fmt: skip
         pitches = state.pop("pitches")
         self._state = _Walk(

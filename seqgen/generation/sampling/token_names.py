@@ -60,14 +60,14 @@ def spell(ids: npt.NDArray[np.integer], table: Sequence[bytes]) -> bytes:
 def check_names(options: SampleOptions, codec: Codec) -> None:
     """Raises `UserError` where the options mean nothing to what this vocabulary writes."""
     tasks = {"midi": "music", "labelled": "classify", "dialogue": "dialogue"}
-    check_task(SampleOptions, vars(options), tasks.get(codec.kind, "text"))
+    check_task(SampleOptions, vars(options), tasks.get(codec.name, "text"))
 
 
 def resolve_names(options: SampleOptions, codec: Codec) -> ResolvedNames:
     """What the options name, in the ids of this vocabulary. Raises `UserError` for what it has not."""
     check_names(options, codec)
     bias = tuple(pair for text in options.logit_bias for pair in _biased(text, codec))
-    sequence_breakers = _breaks(options.dry_breaker, codec) if options.dry_multiplier and codec.kind != "midi" else None
+    sequence_breakers = _breaks(options.dry_breaker, codec) if options.dry_multiplier and codec.name != "midi" else None
     return ResolvedNames(
         bias, _kinds(options.temperature_of, codec) if options.temperature_of else (), sequence_breakers
     )
@@ -81,11 +81,11 @@ def _biased(text: str, codec: Codec) -> list[tuple[int, float]]:
         if len(name) > 10 or int(name[1:]) >= codec.vocab_size:
             raise UserError(f"{shown}: this model's ids end with {codec.vocab_size - 1}")
         return [(int(name[1:]), value)]
-    if codec.kind == "midi":
+    if codec.name == "midi":
         from seqgen.tokenizers.midi import MidiCodec
 
         assert isinstance(codec, MidiCodec)
-        events = [token for token in range(codec.vocab_size) if codec.vocabulary.spell(token) == name]
+        events = [token for token in range(codec.vocab_size) if codec.vocabulary.token_name(token) == name]
         if not events:
             raise UserError(f"{shown}: there is no event {name[:40]!r}; `seqgen tokenize midi --pieces` shows them")
         return [(token, value) for token in events]
@@ -105,11 +105,11 @@ def _kinds(given: Sequence[str], codec: Codec) -> tuple[EventTemperature, ...]:
     for text in given:
         name, value = parse_event_temperature(text)
         kind = _OTHER_NAMES.get(name, name)
-        if kind not in words.first:
+        if kind not in words.offsets:
             raise UserError(
-                f"--temperature-of {text[:40]!r}: there is no kind {name[:40]!r}; there are {', '.join(words.first)}"
+                f"--temperature-of {text[:40]!r}: there is no kind {name[:40]!r}; there are {', '.join(words.offsets)}"
             )
-        found[kind] = EventTemperature(words.first[kind], words.first[kind] + words.sizes[kind], value)
+        found[kind] = EventTemperature(words.offsets[kind], words.offsets[kind] + words.sizes[kind], value)
     return tuple(found.values())
 
 
