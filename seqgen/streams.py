@@ -16,10 +16,7 @@ from typing import IO, Any, BinaryIO, cast
 
 from seqgen.errors import DataError, UserError
 
-try:
-    import fcntl
-except ImportError:  # not POSIX: two programs in one folder are then the person's own affair
-    fcntl = None  # type: ignore[assignment]
+Progress = Callable[[int, int | None], None]  # called with the bytes done and in all, None if unknown
 
 COMPRESSED_SUFFIXES = (".gz", ".xz", ".bz2", ".zst")
 CHUNK_SIZE = 1 << 20  # large enough that a system call costs nothing beside it, small enough to stay in cache
@@ -175,6 +172,14 @@ def read_whole(path: str | Path, name: str = "", max_bytes: int | None = None) -
     return b"".join(parts)
 
 
+def suffix_of(path: Path) -> str:
+    """Return the suffix of a file name in lower case, without that of a compression: `.mid` for `A.MID.gz`."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
 def expand(path: str | os.PathLike[str]) -> Path:
     """A path with `~` at its beginning replaced by a home folder. Raises `DataError` for the home of nobody."""
     text = os.fspath(path)
@@ -204,40 +209,6 @@ def discard_stdout() -> None:
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
-
-
-class LocksUnsupportedError(OSError):
-    """This system, or this file system, knows no locks: some networks' do not."""
-
-
-def lock(place: Path, flags: int = os.O_RDONLY, shared: bool = False) -> int | None:
-    """Holds a folder or a file for this process: None where another one holds it, else a handle to close when it is
-    done. Who holds it `shared` keeps only those out who do not.
-
-    The hold is the system's own (`flock`). It ends with the process, however that ends. Raises `OSError` where it can't
-    be opened, with `flags`, and `LocksUnsupportedError`.
-    """
-    if fcntl is None:
-        raise LocksUnsupportedError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
-    handle = os.open(place, flags, 0o666)
-    try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    except OSError as error:
-        os.close(handle)
-        raise LocksUnsupportedError(error.errno, error.strerror) from error
-    return handle
-
-
-def is_same_file(handle: int, path: Path) -> bool:
-    """Whether what an open handle leads to is still what stands at `path`."""
-    try:
-        there = os.stat(path)
-    except OSError:
-        return False
-    return os.path.samestat(os.fstat(handle), there)
 
 
 def sync_folder(folder: Path) -> None:

@@ -18,20 +18,19 @@ import socket
 import urllib.parse
 import urllib.request
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seqgen.corpus import rows
 from seqgen.corpus.cache import store as cache
-from seqgen.corpus.catalogue.entries import cache_folder
+from seqgen.corpus.cache.folder import cache_folder
 from seqgen.corpus.parquet import safe_batch_size
 from seqgen.corpus.rows import RowFormat
 from seqgen.errors import DataError, UserError
-from seqgen.streams import COMPRESSED_SUFFIXES, atomic_write, open_input, reason, write_bytes
-
-Progress = Callable[[int, int | None], None]
+from seqgen.specs.tasks import RowLayout
+from seqgen.streams import Progress, atomic_write, open_input, reason, suffix_of, write_bytes
 
 _FORM = "hf:OWNER/NAME[:CONFIG][@REVISION][#SPLIT], or hf:PATH[#SPLIT]"
 _NAME = re.compile(
@@ -92,7 +91,7 @@ def fetch(named: DatasetName, wanted: RowFormat, progress: Progress | None = Non
         DataError: the set, its config, its split or its columns are not there, or it can't be reached or read.
         UserError: the cache can't be written.
     """
-    if wanted.layout == "none":
+    if wanted.layout == RowLayout.NONE:
         raise DataError(f"{named.source!r} is a set of rows, and this task reads files")
     if named.revision and _COMMIT.fullmatch(named.revision):  # known without asking anybody
         kept = _place(named, named.revision, wanted)
@@ -227,10 +226,7 @@ def _class_names(features: Any) -> dict[str, list[str]]:
 
 def _reader_of(path: Path) -> tuple[str, dict[str, str]]:
     """By the ending of the name, or else by how the file begins."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
-        suffixes.pop()
-    ending = suffixes[-1] if suffixes else ""
+    ending = suffix_of(path)
     if ending not in _READERS:
         with contextlib.closing(open_input(path)) as stream:
             start = stream.read(4096).lstrip()

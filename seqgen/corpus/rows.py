@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from seqgen.errors import DataError
+from seqgen.specs.tasks import RowLayout
 
 ClassNames = Mapping[str, list[str]]  # of a column of numbers that stand for classes: what they stand for
-_JOINTS = {"text": "\n", "lines": " . "}  # between the texts of a row, where several columns are asked for
+_JOINTS = {RowLayout.TEXT: "\n", RowLayout.LINES: " . "}  # between several text columns
 
 
 class RowFormat(NamedTuple):
     """How rows are to be read.
 
-    shape: `text`: the text column of each row, ended by a line feed; `lines`: the same, and a line a row, whatever
-        line feeds it holds; `records`: a JSON object a line; `table`: Parquet; `none`: not at all.
-    text_column: for `text` and `lines`, one or several with commas between; guessed where None.
+    layout: see `RowLayout`.
+    text_column: for text and lines, one column or several separated by commas; guessed if None.
     """
 
-    layout: str = "text"
+    layout: RowLayout = RowLayout.TEXT
     text_column: str | None = None
 
 
@@ -32,7 +32,7 @@ AS_TEXT = RowFormat()
 def write(
     rows: RowFormat, tables: Iterable[Any], names: ClassNames, stream: BinaryIO, progress: Callable[[int], None]
 ) -> None:
-    """Writes rows in their shape.
+    """Writes rows in their layout.
 
     Args:
         tables: pyarrow tables, a part of the rows each.
@@ -41,11 +41,11 @@ def write(
     Raises:
         DataError: there is no such column, none holds text, or there is no row.
     """
-    if rows.layout == "table":
+    if rows.layout == RowLayout.TABLE:
         _write_parquet(tables, stream, progress)
         return
     done = 0
-    for piece in _records(tables, names) if rows.layout == "records" else _text(tables, rows):
+    for piece in _records(tables, names) if rows.layout == RowLayout.RECORDS else _text(tables, rows):
         done += stream.write(piece)
         progress(done)
     if not done:
@@ -60,7 +60,7 @@ def _text(tables: Iterable[Any], rows: RowFormat) -> Iterator[bytes]:
             columns = _text_columns(table, rows.text_column)
         texts = [table.column(name).to_pylist() for name in columns]
         joined = (joint.join(_spelt(value) for value in row) for row in zip(*texts, strict=True))
-        if rows.layout == "lines":
+        if rows.layout == RowLayout.LINES:
             joined = (" ".join(text.splitlines()) for text in joined)
         if table.num_rows:
             yield "".join(text + "\n" for text in joined).encode("utf-8", "surrogatepass")
@@ -80,10 +80,10 @@ def _text_columns(table: Any, asked: str | None) -> list[str]:
         if wanted:
             return wanted
     head = table.slice(0, 100).to_pylist()
-    return [text_column(head)]
+    return [guess_text_column(head)]
 
 
-def text_column(rows: list[dict[str, Any]]) -> str:
+def guess_text_column(rows: list[dict[str, Any]]) -> str:
     """The column that holds the text: `text`, or the one with the most characters in these rows.
 
     Raises `DataError` where no column holds text.
@@ -140,8 +140,8 @@ def _write_parquet(tables: Iterable[Any], stream: BinaryIO, progress: Callable[[
 
 
 def suffix(rows: RowFormat) -> str:
-    """The ending of a file of that shape."""
-    return {"records": ".jsonl", "table": ".parquet"}.get(rows.layout, ".txt")
+    """The ending of a file of that layout."""
+    return {RowLayout.RECORDS: ".jsonl", RowLayout.TABLE: ".parquet"}.get(rows.layout, ".txt")
 
 
 def is_table(path: Path) -> bool:

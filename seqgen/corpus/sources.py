@@ -19,12 +19,14 @@ from typing import Any
 
 from seqgen.corpus import hub
 from seqgen.corpus.cache import store as cache
+from seqgen.corpus.cache.folder import cache_folder
 from seqgen.corpus.catalogue import entries as catalogue
+from seqgen.corpus.catalogue.materialise import materialise
 from seqgen.corpus.rows import AS_TEXT, RowFormat, is_table
 from seqgen.errors import DataError
-from seqgen.streams import COMPRESSED_SUFFIXES, limited, open_input, read_chunks, reason
+from seqgen.specs.tasks import RowLayout
+from seqgen.streams import COMPRESSED_SUFFIXES, Progress, limited, open_input, read_chunks, reason, suffix_of
 
-Progress = Callable[[int, int | None], None]
 Warn = Callable[[str], None]
 _SNIFF = 8192  # bytes looked at to tell text from binary, as grep and git do
 
@@ -124,16 +126,18 @@ def looks_like_text(path: Path) -> bool:
     return bool(start) and b"\0" not in start
 
 
-def looks_like_midi(path: Path) -> bool:
-    """Whether it is called a MIDI file, compressed or not."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
-        suffixes.pop()
-    return bool(suffixes) and suffixes[-1] in (".mid", ".midi", ".kar", ".rmi", ".smf")
+@dataclass(frozen=True)
+class FileTest:
+    """Which files of a folder a task reads: those with one of the suffixes, compressed or not, or else all text."""
+
+    suffixes: tuple[str, ...] = ()
+    noun: str = "text"  # for messages
+
+    def matches(self, path: Path) -> bool:
+        return suffix_of(path) in self.suffixes if self.suffixes else looks_like_text(path)
 
 
-Accepts = Callable[[Path], bool]
-_WHAT: dict[Accepts, str] = {looks_like_text: "text", looks_like_midi: "MIDI"}
+TEXT_FILES = FileTest()
 
 
 def find(
@@ -141,7 +145,7 @@ def find(
     spool: Spool,
     progress: Progress | None = None,
     warn: Warn = lambda _: None,
-    accepts: Accepts = looks_like_text,
+    accepts: FileTest = TEXT_FILES,
     rows: RowFormat = AS_TEXT,
 ) -> list[Document]:
     """The documents that `sources` name, in the order given.
@@ -164,7 +168,7 @@ def find(
         documents = _Finder(spool, progress, passed_over.append, accepts, rows).find(source)
         if not documents:
             why = f" ({passed_over[0].removeprefix(source + ': ')})" if passed_over else ""
-            raise DataError(f"{source!r} holds no {_WHAT[accepts]}{why}")
+            raise DataError(f"{source!r} holds no {accepts.noun}{why}")
         for sentence in passed_over:
             warn(sentence)
         found += documents
@@ -188,7 +192,7 @@ class _Finder:
     spool: Spool
     progress: Progress | None
     warn: Warn
-    accepts: Accepts
+    accepts: FileTest
     rows: RowFormat
 
     def find(self, source: str) -> list[Document]:
@@ -210,7 +214,7 @@ class _Finder:
         if os.sep in source or Path(place).suffix:
             raise DataError(f"there is no file or folder {source!r}")
         entry = catalogue.find(source)
-        paths = catalogue.materialise(entry, catalogue.cache_folder(), self.progress)
+        paths = materialise(entry, cache_folder(), self.progress)
         return [Document(path.name if len(paths) > 1 else source, path) for path in paths]
 
     def _on_disk(self, name: str, path: Path) -> list[Document]:
@@ -228,10 +232,12 @@ class _Finder:
         """Whether what is there is read as rows: because it can't be read otherwise, or because a column is named."""
         layout, column = self.rows
         if path.is_dir():
-            return layout != "none" and hub.is_saved_dataset(path)
-        if path.suffix.lower() == ".parquet" and layout == "table":
+            return layout != RowLayout.NONE and hub.is_saved_dataset(path)
+        if path.suffix.lower() == ".parquet" and layout == RowLayout.TABLE:
             return False  # it is one
-        return layout != "none" and (is_table(path) or (column is not None and layout in ("text", "lines")))
+        return layout != RowLayout.NONE and (
+            is_table(path) or (column is not None and layout in (RowLayout.TEXT, RowLayout.LINES))
+        )
 
     def _set(self, name: str, path: Path) -> Document:
         return Document(name, hub.fetch(hub.local_dataset(name, path), self.rows, self.progress))
@@ -249,7 +255,7 @@ class _Finder:
                     continue
                 if path.is_symlink() and not path.resolve().is_relative_to(whole):
                     outside += 1
-                elif self._reads_rows(path) or self.accepts(path):
+                elif self._reads_rows(path) or self.accepts.matches(path):
                     documents.append(self._file(str(path), path))
                 else:
                     skipped += 1
@@ -257,7 +263,7 @@ class _Finder:
             leads = "links passed over: they lead" if outside > 1 else "link passed over: it leads"
             self.warn(f"{folder}: {outside:,} {leads} out of the folder (name the file itself to have it read)")
         if skipped:
-            what = _WHAT[self.accepts]
+            what = self.accepts.noun
             self.warn(f"{folder}: {skipped:,} file{'s' * (skipped > 1)} passed over: empty, or not {what}")
         return documents
 

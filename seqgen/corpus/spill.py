@@ -16,7 +16,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.corpus.catalogue.entries import cache_folder
+from seqgen.corpus.cache.folder import cache_folder
 from seqgen.errors import UserError
 from seqgen.streams import reason
 

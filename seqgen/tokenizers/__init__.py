@@ -1,14 +1,14 @@
-"""Tokenizers, by name. To add one: a file with a `Codec`, and a row in `TOKENIZERS`."""
+"""Tokenizers by name: fitted, written to tokenizer.json and read from it. Their table is `seqgen.specs.tokenizers`."""
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, cast
 
-from seqgen.config import TOKENIZER_NAMES
 from seqgen.errors import ModelError
+from seqgen.specs.registry import resolve
+from seqgen.specs.tokenizers import TOKENIZERS, TextTokenizerNames
 from seqgen.tokenizers.codec import END_OF_DOCUMENT, Codec, Decoder, Ids, decode, encode_stream
 from seqgen.untrusted import parse_json
 
@@ -29,32 +29,22 @@ __all__ = [
     "read_tokenizer_json",
 ]
 
-# Kind → where its class lives. By name, so that sentencepiece is imported by those who use it.
-TOKENIZERS = {
-    "char": "seqgen.tokenizers.characters:CharCodec",
-    "byte": "seqgen.tokenizers.characters:ByteCodec",
-    "subword": "seqgen.tokenizers.subwords:SubwordCodec",
-    "midi": "seqgen.tokenizers.midi:MidiCodec",
-    "dialogue": "seqgen.tokenizers.dialogue:DialogueCodec",
-    "labelled": "seqgen.tokenizers.labelled:LabelledCodec",
-}
-
 
 def codec_class(kind: str) -> Any:
     """The class of a kind of tokenizer. Raises `ModelError` for a kind this program doesn't know."""
     if kind not in TOKENIZERS:
         raise ModelError(f"there is no tokenizer {kind!r}; known: {', '.join(TOKENIZERS)}")
-    module, name = TOKENIZERS[kind].split(":")
-    return getattr(importlib.import_module(module), name)
+    return resolve(TOKENIZERS[kind].codec)
 
 
 def inner_codec(data: Mapping[str, Any], files: Mapping[str, bytes]) -> Codec:
     """The codec of the words of a turn or a record, where control tokens were set before it. Raises `ModelError` where
     `data`, that whole codec's table, has none."""
     inner = data.get("text")
-    if not isinstance(inner, dict) or inner.get("kind") not in TOKENIZER_NAMES:
+    name = inner.get("kind") if isinstance(inner, dict) else None
+    if not isinstance(inner, dict) or not isinstance(name, str) or name not in TextTokenizerNames():
         raise ModelError("tokenizer.json is damaged: it does not say how words are spelt")
-    return cast(Codec, codec_class(inner["kind"]).from_dict(inner, files))
+    return cast(Codec, codec_class(name).from_dict(inner, files))
 
 
 def fit(kind: str, chunks: Iterable[bytes], **options: Any) -> Codec:

@@ -30,7 +30,7 @@ def code_points(text: str) -> np.ndarray:
 class CharCodec:
     """One id for each known character, one for each byte (`kind = "char"`)."""
 
-    kind: ClassVar[str] = "char"
+    name: ClassVar[str] = "char"
     end = 0
 
     def __init__(self, pieces: list[str | int], seen: int) -> None:
@@ -109,7 +109,7 @@ class CharCodec:
             spelt[starts[missing][has] + place] = self._bytes[value]
         return spelt
 
-    def split(self, data: bytes) -> int:
+    def safe_prefix_length(self, data: bytes) -> int:
         return utf8_prefix_length(data)
 
     def decoder(self) -> Utf8Decoder:
@@ -118,11 +118,11 @@ class CharCodec:
     def pieces(self) -> list[str | int | None]:
         return [None, *self._pieces]
 
-    def seen(self) -> int:
+    def num_seen(self) -> int:
         return self._seen
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "seen": self._seen, "pieces": self._pieces}
+        return {"kind": self.name, "seen": self._seen, "pieces": self._pieces}
 
     def files(self) -> dict[str, bytes]:
         return {}
@@ -162,7 +162,7 @@ def _is_piece(piece: object) -> bool:
 class ByteCodec:
     """One id a byte (`kind = "byte"`): byte b is id b, `end` is 256."""
 
-    kind: ClassVar[str] = "byte"
+    name: ClassVar[str] = "byte"
     vocab_size = 257
     end = 256
 
@@ -178,7 +178,7 @@ class ByteCodec:
     def encode(self, data: bytes) -> Ids:
         return np.frombuffer(data, dtype=np.uint8).astype(np.int32)
 
-    def split(self, data: bytes) -> int:
+    def safe_prefix_length(self, data: bytes) -> int:
         return len(data)
 
     def decoder(self) -> Utf8Decoder:
@@ -187,11 +187,11 @@ class ByteCodec:
     def pieces(self) -> list[str | int | None]:
         return [*range(256), None]
 
-    def seen(self) -> int:
+    def num_seen(self) -> int:
         return self.vocab_size
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind}
+        return {"kind": self.name}
 
     def files(self) -> dict[str, bytes]:
         return {}

@@ -35,7 +35,7 @@ class Decoder(Protocol):
 class Codec(Protocol):
     """Bytes of a record ↔ ids. `end` separates records: it comes before the first and after every one."""
 
-    kind: ClassVar[str]
+    name: ClassVar[str]
     vocab_size: int
     end: int
 
@@ -43,7 +43,7 @@ class Codec(Protocol):
         """Ids of `data`, int32, shape (tokens,). Never fails, never drops anything, never yields `end`."""
         ...
 
-    def split(self, data: bytes) -> int:
+    def safe_prefix_length(self, data: bytes) -> int:
         """Length of the longest prefix of `data` that may be encoded apart from what follows it."""
         ...
 
@@ -53,7 +53,7 @@ class Codec(Protocol):
         """What each id stands for: text, the value of one byte, or `None` for a control token."""
         ...
 
-    def seen(self) -> int:
+    def num_seen(self) -> int:
         """How many ids, counted from 0, occur in what the codec was fitted on. The others are for strangers."""
         ...
 
@@ -108,7 +108,7 @@ def split_stream(codec: Codec, chunks: Iterable[bytes]) -> Iterator[bytes]:
     rest = b""
     for chunk in chunks:
         data = rest + chunk if rest else chunk
-        cut = codec.split(data)
+        cut = codec.safe_prefix_length(data)
         if cut:
             yield data[:cut]
         rest = data[cut:]

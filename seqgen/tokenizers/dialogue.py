@@ -23,7 +23,7 @@ class DialogueCodec:
     `encode` is for the words of a turn alone: whatever they are, no speaker comes of them.
     """
 
-    kind: ClassVar[str] = "dialogue"
+    name: ClassVar[str] = "dialogue"
 
     def __init__(self, text: Codec, speakers: int = 2) -> None:
         if not 2 <= speakers <= MAX_SPEAKERS:
@@ -36,21 +36,21 @@ class DialogueCodec:
     def encode(self, data: bytes) -> Ids:
         return self.text.encode(data) + np.int32(self.speakers)
 
-    def turn(self, speaker: int, words: bytes) -> Ids:
+    def encode_turn(self, speaker: int, words: bytes) -> Ids:
         """Ids of one turn. Speakers beyond the last are taken for the last."""
-        return self.spoken(speaker, self.text.encode(words))
+        return self.turn_from_ids(speaker, self.text.encode(words))
 
-    def spoken(self, speaker: int, words: npt.NDArray[np.integer]) -> Ids:
+    def turn_from_ids(self, speaker: int, words: npt.NDArray[np.integer]) -> Ids:
         """Ids of one turn whose words are ids of `text`."""
         moved = words.astype(np.int32) + np.int32(self.speakers)
         return np.concatenate([np.array([min(speaker, self.speakers - 1)], dtype=np.int32), moved])
 
-    def conversation(self, turns: Iterable[tuple[int, bytes]]) -> Ids:
+    def encode_conversation(self, turns: Iterable[tuple[int, bytes]]) -> Ids:
         """Ids of a conversation, given as (speaker, words), without `end`."""
-        return np.concatenate([np.empty(0, dtype=np.int32), *(self.turn(*turn) for turn in turns)])
+        return np.concatenate([np.empty(0, dtype=np.int32), *(self.encode_turn(*turn) for turn in turns)])
 
-    def split(self, data: bytes) -> int:
-        return self.text.split(data)
+    def safe_prefix_length(self, data: bytes) -> int:
+        return self.text.safe_prefix_length(data)
 
     def decoder(self) -> Decoder:
         return _Transcript(self)
@@ -58,11 +58,11 @@ class DialogueCodec:
     def pieces(self) -> list[str | int | None]:
         return [*[None] * self.speakers, *self.text.pieces()]
 
-    def seen(self) -> int:
-        return self.text.seen() + self.speakers
+    def num_seen(self) -> int:
+        return self.text.num_seen() + self.speakers
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "speakers": self.speakers, "text": self.text.to_dict()}
+        return {"kind": self.name, "speakers": self.speakers, "text": self.text.to_dict()}
 
     def files(self) -> dict[str, bytes]:
         return self.text.files()

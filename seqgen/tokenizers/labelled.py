@@ -20,7 +20,7 @@ class LabelledCodec:
     `encode` is for the text of a record alone: whatever it says, no label comes of it.
     """
 
-    kind: ClassVar[str] = "labelled"
+    name: ClassVar[str] = "labelled"
 
     def __init__(self, text: Codec, labels: int) -> None:
         if not 2 <= labels <= 1 << 16:
@@ -37,8 +37,8 @@ class LabelledCodec:
         """Ids of a text that has a label, without `end`."""
         return np.concatenate([np.array([label], dtype=np.int32), self.encode(data)])
 
-    def split(self, data: bytes) -> int:
-        return self.text.split(data)
+    def safe_prefix_length(self, data: bytes) -> int:
+        return self.text.safe_prefix_length(data)
 
     def decoder(self) -> Decoder:
         return _Bare(self)
@@ -46,11 +46,11 @@ class LabelledCodec:
     def pieces(self) -> list[str | int | None]:
         return [*[None] * self.labels, *self.text.pieces()]
 
-    def seen(self) -> int:
-        return self.text.seen() + self.labels
+    def num_seen(self) -> int:
+        return self.text.num_seen() + self.labels
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "labels": self.labels, "text": self.text.to_dict()}
+        return {"kind": self.name, "labels": self.labels, "text": self.text.to_dict()}
 
     def files(self) -> dict[str, bytes]:
         return self.text.files()

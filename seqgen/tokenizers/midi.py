@@ -14,7 +14,7 @@ from seqgen.errors import ModelError, UserError
 from seqgen.music import grammar, midi
 from seqgen.music.events import EventVocabulary, VocabularyOptions
 from seqgen.music.grammar import GrammarState
-from seqgen.music.parts import QuantisationStats
+from seqgen.music.midi import QuantisationStats
 from seqgen.music.piece import Piece
 from seqgen.tokenizers.codec import Ids
 
@@ -22,7 +22,7 @@ from seqgen.tokenizers.codec import Ids
 class MidiCodec:
     """See `codec.Codec`. Nothing is fitted: the vocabulary follows from the options."""
 
-    kind: ClassVar[str] = "midi"
+    name: ClassVar[str] = "midi"
 
     def __init__(self, options: VocabularyOptions | None = None) -> None:
         self.options = options or VocabularyOptions()
@@ -31,7 +31,7 @@ class MidiCodec:
         self.end = self.vocabulary.id("end")
 
     @classmethod
-    def of(cls, options: TrainOptions) -> MidiCodec:
+    def from_options(cls, options: TrainOptions) -> MidiCodec:
         """The codec that `train` was asked for."""
         low, high = parse_pitch_range(options.pitch_range)
         rising = options.note_order == "rising"
@@ -48,20 +48,20 @@ class MidiCodec:
             pass
         return self
 
-    def read(self, data: bytes) -> tuple[Piece, QuantisationStats]:
+    def read_piece(self, data: bytes) -> tuple[Piece, QuantisationStats]:
         """The piece in a MIDI file, on the grid. Raises `DataError`: why there is none in it."""
         options = self.options
         return midi.read(data, options.grid, options.tracks, options.low, options.high)
 
-    def spell(self, piece: Piece) -> Ids:
+    def encode_piece(self, piece: Piece) -> Ids:
         """The ids of a piece, without `end`."""
-        return np.array(grammar.spell(piece, self.vocabulary), dtype=np.int32)
+        return np.array(grammar.encode_piece(piece, self.vocabulary), dtype=np.int32)
 
     def encode(self, data: bytes) -> Ids:
         """Ids of a MIDI file. Unlike text's it can fail: raises `DataError` where there is no piece in `data`."""
-        return self.spell(self.read(data)[0])
+        return self.encode_piece(self.read_piece(data)[0])
 
-    def split(self, data: bytes) -> int:
+    def safe_prefix_length(self, data: bytes) -> int:
         """0: a MIDI file is read whole."""
         return 0
 
@@ -71,11 +71,11 @@ class MidiCodec:
     def pieces(self) -> list[str | int | None]:
         return [None] * self.vocab_size
 
-    def seen(self) -> int:
+    def num_seen(self) -> int:
         return self.vocab_size
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "vocab_size": self.vocab_size, **dataclasses.asdict(self.options)}
+        return {"kind": self.name, "vocab_size": self.vocab_size, **dataclasses.asdict(self.options)}
 
     def files(self) -> dict[str, bytes]:
         return {}

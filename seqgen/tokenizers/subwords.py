@@ -58,7 +58,7 @@ def _rare_characters(lines: list[str], vocab_size: int | None) -> tuple[int, dic
 class SubwordCodec:
     """SentencePiece pieces and, behind them, `end` (`kind = "subword"`)."""
 
-    kind: ClassVar[str] = "subword"
+    name: ClassVar[str] = "subword"
 
     def __init__(self, model: bytes) -> None:
         self._model = model
@@ -153,7 +153,7 @@ class SubwordCodec:
             parts.append(ids)
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
 
-    def split(self, data: bytes) -> int:
+    def safe_prefix_length(self, data: bytes) -> int:
         """At the last line feed; a line longer than a mebibyte at a space, or else at any character."""
         cut = data.rfind(b"\n") + 1
         if cut or len(data) < 1 << 20:
@@ -166,11 +166,11 @@ class SubwordCodec:
     def pieces(self) -> list[str | int | None]:
         return [*self._pieces, None]
 
-    def seen(self) -> int:
+    def num_seen(self) -> int:
         return self.vocab_size
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "model": _MODEL, "vocab_size": self.vocab_size}
+        return {"kind": self.name, "model": _MODEL, "vocab_size": self.vocab_size}
 
     def files(self) -> dict[str, bytes]:
         return {_MODEL: self._model}

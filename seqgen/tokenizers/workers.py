@@ -1,7 +1,8 @@
-"""Much text → ids, on all processors where that is worth it, the same ids in the same order on any number of them.
+"""A pool of worker processes, and the encoding of much text with it.
 
-Encoding is Python's own work or holds its lock, so other Pythons do it: each is sent batches of byte strings, and
-answers with their ids. A fast codec (characters, bytes) is faster than a pipe to another process, and stays here.
+Tokenizing is Python code, or holds the interpreter lock, so threads don't help. Each worker is another Python process
+that answers batches of byte strings through a pipe. (`multiprocessing` would import the caller's main script again.)
+The results are the same, in the same order, for any number of workers.
 """
 
 from __future__ import annotations
@@ -14,53 +15,59 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO, Any
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from seqgen import tokenizers
 from seqgen.errors import SeqgenError
+from seqgen.processors import process_cpu_count
+from seqgen.specs.registry import resolve
 from seqgen.tokenizers.codec import Codec
 
 Encoded = Sequence[npt.NDArray[np.integer]]
-BATCH = 1 << 20  # bytes of text that are sent at a time, about
-_AHEAD = 2  # batches a helper that may be under way: one in work, one waiting
-_TRIED = 4 << 20  # bytes encoded here before helpers are thought of: another Python takes a while to start
-_MOST = 8  # helpers, where nobody says otherwise: each takes some 60 MB
-_PIPE = 100e6  # bytes a second that a pipe to a helper and back carries
+Process = subprocess.Popen[bytes]
+BATCH = 1 << 20  # bytes of text in a batch, approximately
+MAX_WORKERS = 8  # unless a number is given: each worker takes about 60 MB
+_QUEUE_FACTOR = 2  # batches under way per worker: one in work, one waiting
+_MIN_BYTES = 4 << 20  # encoded in this process first, because starting a worker takes a while
+_PIPE_SPEED = 100e6  # bytes per second to a worker and back; a faster codec stays in this process
 
 
-def batch_by_size(items: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Byte strings gathered to batches of about `BATCH` bytes."""
+def batch_by_size(
+    items: Iterable[bytes], max_bytes: int | None = None, max_items: int | None = None, overhead: int = 64
+) -> Iterator[list[bytes]]:
+    """Group byte strings into batches, each ended by the item that reaches a limit.
+
+    Args:
+        max_bytes: limit of the total size; None is `BATCH`.
+        max_items: limit of the number of items; None is no limit.
+        overhead: bytes to count for each item beside its size.
+    """
+    limit = BATCH if max_bytes is None else max_bytes
     batch: list[bytes] = []
     size = 0
     for item in items:
         batch.append(item)
-        size += len(item) + 64  # an empty one costs something too
-        if size >= BATCH:
+        size += len(item) + overhead
+        if size >= limit or len(batch) == max_items:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
 
 
-def process_cpu_count() -> int:
-    """How many processors this process may use, which in a container are fewer than the machine has."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 def encode_batches(codec: Codec, batches: Iterable[Sequence[bytes]], workers: int | None = None) -> Iterator[Encoded]:
-    """The ids of each batch's byte strings, batch for batch in order. Holds a few batches a worker at a time.
+    """Encode batches of byte strings, in order. A few batches per worker are in memory at a time.
 
     Args:
-        workers: how many processes; None takes one a processor, where there is much text and the codec is slow.
+        workers: number of processes; None is one per processor if there is much text and the codec is slow.
 
     Raises:
-        SeqgenError: a helper died.
+        SeqgenError: a worker died.
     """
     batches = iter(batches)
     if workers is None or workers < 2:
@@ -70,51 +77,87 @@ def encode_batches(codec: Codec, batches: Iterable[Sequence[bytes]], workers: in
             encoded = [codec.encode(item) for item in batch]
             size, spent = size + sum(map(len, batch)), spent + time.thread_time() - began
             yield encoded
-            if workers is None and size > _TRIED and size < _PIPE * spent and process_cpu_count() > 1:
+            if workers is None and _MIN_BYTES < size < _PIPE_SPEED * spent and process_cpu_count() > 1:
                 break
         else:
             return
-    yield from _in_helpers(codec, batches, workers or min(process_cpu_count(), _MOST))
+    count = workers or min(process_cpu_count(), MAX_WORKERS)
+    died = "a process that encoded a part of the text died; was there enough memory?"
+    for dtype, parts in run_in_workers(_ENCODE, tokenizers.dump(codec), batches, count, lambda batch: died):
+        yield [np.frombuffer(part, dtype=np.dtype(dtype)) for part in parts]
 
 
-def _in_helpers(codec: Codec, batches: Iterator[Sequence[bytes]], count: int) -> Iterator[Encoded]:
-    files = tokenizers.dump(codec)
+# ---- In this process ----
+
+
+class Reply(NamedTuple):
+    """A worker's answer to a batch: `head` is a JSON value."""
+
+    head: Any
+    parts: Sequence[memoryview | bytes]
+
+
+class Job(Protocol):
+    """The work of a worker process: a batch to a reply."""
+
+    def __call__(self, batch: Sequence[memoryview]) -> Reply: ...
+
+
+def run_in_workers(
+    job: str,
+    files: Mapping[str, bytes],
+    batches: Iterator[Sequence[bytes]],
+    count: int,
+    died: Callable[[Sequence[bytes]], str],
+) -> Iterator[Reply]:
+    """Send batches to worker processes and yield their replies, in order.
+
+    Args:
+        job: `module:function`; in the worker, `function(files)` makes a `Job`.
+        files: what `tokenizers.dump` made of a codec.
+        count: number of workers.
+        died: makes the error message for the batch whose worker died.
+
+    Raises:
+        SeqgenError: a worker died.
+    """
     with contextlib.ExitStack() as stack:
-        # A helper's thread sleeps while the helper works; a batch goes to whichever is free.
-        free = [stack.enter_context(_helper(files)) for _ in range(count)]
+        idle = [stack.enter_context(_start_worker(job, files)) for _ in range(count)]
+        # A thread per worker waits for its reply; each batch goes to whichever worker is idle.
         pool = stack.enter_context(ThreadPoolExecutor(count))
 
-        def ask(batch: Sequence[bytes]) -> Encoded:
-            helper = free.pop()
-            answer = _ask(helper, batch)
-            free.append(helper)
-            return answer
+        def ask(batch: Sequence[bytes]) -> Reply:
+            worker = idle.pop()
+            reply = _ask(worker, batch, died)
+            idle.append(worker)  # a dead one is not put back
+            return reply
 
-        under_way: deque[Future[Encoded]] = deque()
+        pending: deque[Future[Reply]] = deque()
         try:
             for batch in batches:
-                under_way.append(pool.submit(ask, batch))
-                if len(under_way) >= _AHEAD * count:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
+                pending.append(pool.submit(ask, batch))
+                if len(pending) >= _QUEUE_FACTOR * count:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for future in under_way:
+            for future in pending:
                 future.cancel()
 
 
 @contextlib.contextmanager
-def _helper(files: dict[str, bytes]) -> Generator[subprocess.Popen[bytes], None, None]:
-    # The path as it is here: a helper must find the same program, whatever folder it starts in.
-    code = f"import sys; sys.path[:] = {sys.path!r}; from seqgen.tokenizers.workers import serve; serve()"
+def _start_worker(job: str, files: Mapping[str, bytes]) -> Generator[Process, None, None]:
+    # The module search path is this process's own. That of `python -c` begins with the working directory, whose
+    # files may be untrusted.
+    code = f"import sys; sys.path[:] = {sys.path!r}; from seqgen.tokenizers.workers import worker_main; worker_main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for the program, which then ends its helpers
+        start_new_session=True,  # Ctrl-C reaches this process only, which then ends its workers
     )  # fmt: skip
     try:
         assert process.stdin is not None
-        with contextlib.suppress(OSError):  # who is dead at once is found dead when asked
-            _send(process.stdin, list(files), list(files.values()))
+        with contextlib.suppress(OSError):  # the first request reports a worker that is already dead
+            _send(process.stdin, [job, list(files)], list(files.values()))
         yield process
     finally:
         for stream in (process.stdin, process.stdout):
@@ -124,47 +167,65 @@ def _helper(files: dict[str, bytes]) -> Generator[subprocess.Popen[bytes], None,
         process.wait()
 
 
-def _ask(helper: subprocess.Popen[bytes], batch: Sequence[bytes]) -> Encoded:
-    assert helper.stdin is not None and helper.stdout is not None
+def _ask(worker: Process, batch: Sequence[bytes], died: Callable[[Sequence[bytes]], str]) -> Reply:
+    assert worker.stdin is not None and worker.stdout is not None
     try:
-        _send(helper.stdin, None, batch)
-        answer = _receive(helper.stdout)
-        if answer is None:
-            raise ValueError("it has gone")
-        kind, parts = answer
-        return [np.frombuffer(part, dtype=np.dtype(kind)) for part in parts]
+        _send(worker.stdin, None, batch)
+        reply = _receive(worker.stdout)
+        if reply is None:
+            raise ValueError("the stream ended")
+        return reply
     except (OSError, ValueError) as error:
-        raise SeqgenError("a process that encoded a part of the text died; was there enough memory?") from error
+        raise SeqgenError(died(batch)) from error
 
 
-def _send(stream: IO[bytes], about: Any, parts: Sequence[Any]) -> None:
-    stream.write(json.dumps([about, [len(part) for part in parts]]).encode() + b"\n")
+# ---- Messages: a line of JSON [head, sizes of the parts], then the parts ----
+
+
+def _send(stream: IO[bytes], head: Any, parts: Sequence[memoryview | bytes]) -> None:
+    stream.write(json.dumps([head, [len(part) for part in parts]]).encode() + b"\n")
     stream.write(b"".join(parts))
     stream.flush()
 
 
-def _receive(stream: IO[bytes]) -> tuple[Any, list[memoryview]] | None:
-    """What `_send` sent; None where nothing more comes. Raises `ValueError` where the stream ends in its midst."""
-    head = stream.readline()
-    if not head:
+def _receive(stream: IO[bytes]) -> Reply | None:
+    """The next message; None at the end of the stream. Raises `ValueError` for a truncated message."""
+    line = stream.readline()
+    if not line:
         return None
-    about, sizes = json.loads(head)
+    head, sizes = json.loads(line)
     data = memoryview(stream.read(sum(sizes)))
     if len(data) != sum(sizes):
-        raise ValueError("the stream ended")
-    places = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).tolist()
-    return about, [data[start:stop] for start, stop in itertools.pairwise(places)]
+        raise ValueError("the stream ended in a message")
+    offsets = [0, *itertools.accumulate(sizes)]
+    return Reply(head, [data[start:stop] for start, stop in itertools.pairwise(offsets)])
 
 
-def serve() -> None:
-    """What a helper does: encodes batch for batch, until nobody asks."""
-    # The other end may go away at any moment: then nobody is left to be told.
+# ---- In the worker process ----
+
+
+def worker_main() -> None:
+    """Answer batch after batch on standard output until standard input ends."""
+    # The parent may go away at any moment; then there is no one to report it to.
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError, ValueError), os.fdopen(1, "wb", closefd=False) as out:
-        begun = _receive(sys.stdin.buffer)
-        if begun is None:
+        begin = _receive(sys.stdin.buffer)
+        if begin is None:
             return
-        codec = tokenizers.parse({name: bytes(part) for name, part in zip(*begun, strict=True)})
-        kind = np.dtype(np.uint16 if codec.vocab_size <= 1 << 16 else np.uint32)
-        while (asked := _receive(sys.stdin.buffer)) is not None:
-            found = [codec.encode(bytes(item)).astype(kind) for item in asked[1]]
-            _send(out, kind.str, [each.tobytes() for each in found])
+        job, names = begin.head
+        work: Job = resolve(job)({name: bytes(part) for name, part in zip(names, begin.parts, strict=True)})
+        while (request := _receive(sys.stdin.buffer)) is not None:
+            _send(out, *work([memoryview(part) for part in request.parts]))
+
+
+_ENCODE = "seqgen.tokenizers.workers:encode_job"
+
+
+def encode_job(files: Mapping[str, bytes]) -> Job:
+    """Make the job that encodes: the reply's head is the dtype of its parts, the ids of each byte string."""
+    codec = tokenizers.parse(files)
+    dtype = np.dtype(np.uint16 if codec.vocab_size <= 1 << 16 else np.uint32)
+
+    def encode(batch: Sequence[memoryview]) -> Reply:
+        return Reply(dtype.str, [codec.encode(bytes(item)).astype(dtype).tobytes() for item in batch])
+
+    return encode

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from seqgen.errors import UserError
-from seqgen.tokenizers.workers import process_cpu_count
+from seqgen.processors import process_cpu_count
 from seqgen.training.distributed.world import SINGLE_PROCESS, World
 
 

@@ -38,7 +38,7 @@ from typing import Any
 import torch
 from safetensors.numpy import load_file
 
-from seqgen import checkpoint, streams
+from seqgen import checkpoint, locks, streams
 from seqgen.api.train import folder as model_folders
 from seqgen.cli.main import main as seqgen_main
 from seqgen.errors import SeqgenError
@@ -369,7 +369,7 @@ def is_free(folder: Path) -> None:
     """Nobody is kept out."""
     for place in (folder, checkpoint.staging(folder)):
         if place.exists():
-            handle = streams.lock(place)
+            handle = locks.try_lock(place)
             need(handle is not None, f"{place.name} is still held")
             os.close(handle)  # type: ignore[arg-type]
 

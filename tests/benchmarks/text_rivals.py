@@ -32,6 +32,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqgen.processors import process_cpu_count
+
 WINDOW = 256
 
 
@@ -299,7 +301,7 @@ def main() -> None:
             group = results[seconds] = []
             for name in given.only.split(","):
                 result = Result(name)
-                torch.set_num_threads(len(__import__("os").sched_getaffinity(0)))
+                torch.set_num_threads(process_cpu_count())
                 try:
                     if name == "ours":
                         ours(result, learn_file, test_file, spell, seconds, work)

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 import seqgen
 from seqgen.api.train.run import Watcher
-from seqgen.corpus.cache import store as cache
 from seqgen.corpus.sources import Document, Spool, checksum_documents, find
 from seqgen.errors import DataError
+from seqgen.locks import LOCK_SUFFIX
 from seqgen.tasks import music
 from seqgen.tokenizers import midi_files
 
@@ -184,10 +184,10 @@ def test_without_locks_age_tells_what_is_left(tmp_path: Path, monkeypatch: pytes
     fresh, locked, old = (tmp_path / "spool" / name for name in ("fresh", "locked", "old"))
     for place in (fresh, locked, old):
         place.mkdir(parents=True)
-    (locked / cache.LOCK).touch()
+    (locked / LOCK_SUFFIX).touch()
     for place in (locked, old):
         os.utime(place, (0, 0))
-    monkeypatch.setattr("seqgen.streams.fcntl", None)
+    monkeypatch.setattr("seqgen.locks.fcntl", None)
     with Spool() as spool:
         assert spool.keep([b"one"], "a pipe").read_bytes() == b"one"
     assert sorted((tmp_path / "spool").iterdir()) == [fresh, locked]

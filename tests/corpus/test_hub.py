@@ -22,16 +22,17 @@ from hypothesis import strategies as st
 from seqgen.corpus import hub
 from seqgen.corpus.hub import DatasetName, parse
 from seqgen.corpus.labelled.read import LabelledOptions, read_examples
-from seqgen.corpus.rows import AS_TEXT, RowFormat, text_column
+from seqgen.corpus.rows import AS_TEXT, RowFormat, guess_text_column
 from seqgen.corpus.sources import Spool, checksum_documents, find
 from seqgen.errors import DataError
+from seqgen.specs.tasks import RowLayout
 from tests.helpers.hub_server import Hub, Repository, commit_of, serve
 from tests.helpers.running import Run
 
 # Read when `datasets` is imported, so set here, before any test runs: none may reach for the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-RECORDS = RowFormat("records")
+RECORDS = RowFormat(RowLayout.RECORDS)
 
 
 def put(path: Path, data: bytes) -> Path:
@@ -181,7 +182,7 @@ def test_a_table_that_is_not_called_a_set(name: str, plain: bool, tmp_path: Path
     path = put(tmp_path / name, FILES[name])
     assert read(path) == (FILES[name] if plain else "".join(f"{text}\n" for text in TEXTS).encode())
     if name != "a.txt":
-        assert read(path, RowFormat("text", "text")).decode() == "".join(f"{text}\n" for text in TEXTS)
+        assert read(path, RowFormat(RowLayout.TEXT, "text")).decode() == "".join(f"{text}\n" for text in TEXTS)
 
 
 def test_a_folder_of_tables_is_walked(tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ def test_a_folder_of_tables_is_walked(tmp_path: Path) -> None:
 def test_what_comes_through_a_pipe_may_be_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     for data in (FILES["a.jsonl"], FILES["a.csv"], FILES["a.tsv"], FILES["a.parquet"]):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-        assert read("-", RowFormat("text", "text")).decode() == "".join(f"{text}\n" for text in TEXTS)
+        assert read("-", RowFormat(RowLayout.TEXT, "text")).decode() == "".join(f"{text}\n" for text in TEXTS)
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -238,21 +239,21 @@ def test_a_folder_may_have_splits_and_configs(tmp_path: Path) -> None:
 def test_the_text_is_in_the_column_that_is_named_or_looks_like_it(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl", jsonl({"title": "T", "body": "long text", "n": 7}, {"title": "U", "n": 8}))
     assert read(f"hf:{path}") == b"long text\n\n"
-    assert read(f"hf:{path}", RowFormat("text", "title")) == b"T\nU\n"
-    assert read(f"hf:{path}", RowFormat("text", "title, body")) == b"T\nlong text\nU\n\n"
-    assert read(f"hf:{path}", RowFormat("text", "n")) == b"7\n8\n"
+    assert read(f"hf:{path}", RowFormat(RowLayout.TEXT, "title")) == b"T\nU\n"
+    assert read(f"hf:{path}", RowFormat(RowLayout.TEXT, "title, body")) == b"T\nlong text\nU\n\n"
+    assert read(f"hf:{path}", RowFormat(RowLayout.TEXT, "n")) == b"7\n8\n"
     with pytest.raises(DataError, match="no column 'none'; there are title, body, n") as error:
-        read(f"hf:{path}", RowFormat("text", "none"))
+        read(f"hf:{path}", RowFormat(RowLayout.TEXT, "none"))
     assert one_line(error)
-    assert text_column([{"title": "a long title", "text": "short"}]) == "text"
-    assert text_column([{"text": None, "title": "x", "n": 1000000}, {"body": "longer"}]) == "body"
+    assert guess_text_column([{"title": "a long title", "text": "short"}]) == "text"
+    assert guess_text_column([{"text": None, "title": "x", "n": 1000000}, {"body": "longer"}]) == "body"
     with pytest.raises(DataError, match="no column holds text; there are a, b"):
-        text_column([{"a": 1, "b": None}])
+        guess_text_column([{"a": 1, "b": None}])
 
 
 def test_a_row_is_a_line_for_those_who_sort(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl", jsonl({"text": "one\ntwo\r\nthree"}, {"text": ""}, {"text": None}))
-    assert read(f"hf:{path}", RowFormat("lines")) == b"one two three\n\n\n"
+    assert read(f"hf:{path}", RowFormat(RowLayout.LINES)) == b"one two three\n\n\n"
 
 
 def test_rows_are_records_with_names_for_their_classes(tmp_path: Path) -> None:
@@ -284,7 +285,7 @@ def test_records_hold_what_json_has_no_form_for(tmp_path: Path) -> None:
 def test_music_reads_no_rows(tmp_path: Path) -> None:
     path = put(tmp_path / "a.parquet", FILES["a.parquet"])
     with pytest.raises(DataError, match="this task reads files") as error:
-        read(f"hf:{path}", RowFormat("none"))
+        read(f"hf:{path}", RowFormat(RowLayout.NONE))
     assert one_line(error)
 
 
@@ -301,7 +302,7 @@ def test_a_damaged_table_is_one_line_and_leaves_nothing(name: str, tmp_path: Pat
     path = put(tmp_path / name, DAMAGED[name])
     before = set((private_cache / "sets").glob("*"))
     with pytest.raises(DataError) as error:
-        read(f"hf:{path}", RowFormat("text", None if "csv" not in name else "text"))
+        read(f"hf:{path}", RowFormat(RowLayout.TEXT, None if "csv" not in name else "text"))
     assert one_line(error)
     assert name in str(error.value)
     assert set((private_cache / "sets").glob("*")) == before
@@ -463,6 +464,7 @@ real = time.sleep
 time.sleep = lambda seconds: real(min(seconds, 0.01))  # huggingface_hub waits half a minute before it gives up
 from seqgen.cli.main import main
 from seqgen.corpus.sources import Spool, find
+from seqgen.specs.tasks import RowLayout
 results = []
 for kind, *words in json.load(sys.stdin):
     if kind == "read":

@@ -149,16 +149,22 @@ def test_how_many_speakers_conversations_need(turns: list[list[int]], speakers: 
 
 
 def test_a_transcript_has_a_line_a_turn(codec: DialogueCodec) -> None:
-    ids = codec.encode_conversation([(0, b"Good morning."), (1, b"Morning!\nSit down."), (2, "茶？".encode()), (9, b"")])
+    ids = codec.encode_conversation(
+        [(0, b"Good morning."), (1, b"Morning!\nSit down."), (2, "茶？".encode()), (9, b"")]
+    )
     assert tokenizers.decode(codec, ids) == "A: Good morning.\nB: Morning!\nSit down.\nC: 茶？\nC: ".encode()
 
 
 def test_a_turn_may_end_within_a_character() -> None:
     """What is left of it belongs to that turn, not to the next."""
     codec = DialogueCodec(ByteCodec())
-    assert tokenizers.decode(codec, codec.encode_conversation([(0, b"\xe4\xb8"), (1, b"\xad")])) == b"A: \xe4\xb8\nB: \xad"
+    assert (
+        tokenizers.decode(codec, codec.encode_conversation([(0, b"\xe4\xb8"), (1, b"\xad")])) == b"A: \xe4\xb8\nB: \xad"
+    )
     decoder = codec.decoder()
-    pushed = [decoder.push(token) for token in codec.encode_conversation([(0, b"\xe4\xb8"), (1, "中".encode())]).tolist()]
+    pushed = [
+        decoder.push(token) for token in codec.encode_conversation([(0, b"\xe4\xb8"), (1, "中".encode())]).tolist()
+    ]
     assert pushed == [b"A: ", b"", b"", b"\xe4\xb8\nB: ", b"", b"", "中".encode()]
     assert decoder.finish() == b""
 

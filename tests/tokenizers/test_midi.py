@@ -28,6 +28,7 @@ from seqgen.errors import DataError, ModelError, SeqgenError
 from seqgen.music import midi
 from seqgen.music.events import TEMPOS, EventVocabulary, VocabularyOptions
 from seqgen.tokenizers import decode, midi_files
+from seqgen.tokenizers import workers as pool
 from seqgen.tokenizers.midi import MidiCodec
 from seqgen.tokenizers.midi_files import read_midi_file, read_midi_files
 from seqgen.training.augment import Transposer
@@ -85,7 +86,7 @@ def test_what_train_is_told_makes_the_codec() -> None:
 
 
 def test_what_is_no_midi_is_a_data_error() -> None:
-    with pytest.raises(DataError, match="no MIDI file"):
+    with pytest.raises(DataError, match="not a MIDI file"):
         MidiCodec().encode(b"once upon a time")
 
 
@@ -167,15 +168,15 @@ Processes = list[subprocess.Popen[bytes]]
 def helpers(monkeypatch: pytest.MonkeyPatch) -> Processes:
     """The processes that were started to read files."""
     begun: Processes = []
-    helper = midi_files._helper
+    start = pool._start_worker
 
     @contextlib.contextmanager
-    def watched(codec: MidiCodec) -> Iterator[subprocess.Popen[bytes]]:
-        with helper(codec) as process:
+    def watched(*arguments: Any) -> Iterator[subprocess.Popen[bytes]]:
+        with start(*arguments) as process:
             begun.append(process)
             yield process
 
-    monkeypatch.setattr(midi_files, "_helper", watched)
+    monkeypatch.setattr(pool, "_start_worker", watched)
     return begun
 
 
@@ -222,15 +223,15 @@ def test_helpers_end_when_nobody_wants_the_rest(many: list[tuple[str, Path]], he
 def test_a_helper_that_dies_is_an_error_and_no_silence(
     many: list[tuple[str, Path]], helpers: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask = midi_files._ask
+    ask = pool._ask
 
-    def deadly(helper: subprocess.Popen[bytes], files: list[tuple[str, Path]]) -> list[midi_files.MidiReadResult]:
-        if files[0] == many[8]:
+    def deadly(helper: subprocess.Popen[bytes], batch: list[bytes], died: Any) -> pool.Reply:
+        if json.loads(batch[0])[0] == many[8][0]:
             helper.kill()
             helper.wait()
-        return ask(helper, files)
+        return ask(helper, batch, died)
 
-    monkeypatch.setattr(midi_files, "_ask", deadly)
+    monkeypatch.setattr(pool, "_ask", deadly)
     with pytest.raises(SeqgenError, match=r"the process that read '.*' died"):
         list(read_midi_files(MidiCodec(), many, workers=2))
     assert all(process.poll() is not None for process in helpers)
@@ -240,21 +241,22 @@ def test_a_helper_that_dies_is_an_error_and_no_silence(
 def test_a_helper_that_dies_in_the_middle_of_an_answer_is_an_error(many: list[tuple[str, Path]], missing: int) -> None:
     """Half the ids of a file are not taken for all of them."""
     name, path = many[0]
+    batch = [json.dumps([name, str(path)]).encode()]
     answers = io.BytesIO()
-    midi_files._serve(MidiCodec(), io.BytesIO(json.dumps([name, str(path)]).encode() + b"\n"), answers)
+    pool._send(answers, *midi_files.midi_job(tokenizers.dump(MidiCodec()))([memoryview(part) for part in batch]))
     for cut, whole in ((0, True), (missing, False)):
         data = answers.getvalue()
         helper: Any = SimpleNamespace(stdin=io.BytesIO(), stdout=io.BytesIO(data[: max(0, len(data) - cut)]))
         if whole:
-            (found,) = midi_files._ask(helper, many[:1])
-            assert found.ids.tolist() == MidiCodec().encode(path.read_bytes()).tolist()
+            _, (part,) = pool._ask(helper, batch, midi_files._died)
+            assert np.frombuffer(part, np.int32).tolist() == MidiCodec().encode(path.read_bytes()).tolist()
         else:
             with pytest.raises(SeqgenError, match="died"):
-                midi_files._ask(helper, many[:1])
+                pool._ask(helper, batch, midi_files._died)
 
 
 def test_a_helper_that_cannot_begin_is_an_error(many: list[tuple[str, Path]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(midi_files.sys, "executable", "/bin/false")
+    monkeypatch.setattr(pool.sys, "executable", "/bin/false")
     with pytest.raises(SeqgenError, match="died"):
         list(read_midi_files(MidiCodec(), many, workers=2))
 

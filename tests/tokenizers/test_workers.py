@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from seqgen.tokenizers import midi_files
 from seqgen.tokenizers.midi import MidiCodec
 from seqgen.tokenizers.midi_files import read_midi_files
+from seqgen.tokenizers.workers import MAX_WORKERS, Reply
 
 
 def test_read_midi_files_in_a_folder_with_a_json_module_does_not_run_it(
@@ -22,3 +27,23 @@ def test_read_midi_files_in_a_folder_with_a_json_module_does_not_run_it(
     results = list(read_midi_files(MidiCodec(), [(path.name, path) for path in paths], workers=2))
     assert [result.name for result in results] == [path.name for path in paths]
     assert not (tmp_path / "marker").exists()
+
+
+def test_read_midi_files_starts_a_worker_for_each_processor_that_the_process_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for each one of the machine: a container or a batch system gives a job fewer."""
+    counts: list[int] = []
+
+    def count(job: str, files: object, batches: object, workers: int, died: object) -> Iterator[Reply]:
+        counts.append(workers)
+        return iter(())
+
+    monkeypatch.setattr(midi_files, "run_in_workers", count)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    paths = [(f"{number}.mid", tmp_path / f"{number}.mid") for number in range(100)]
+    for allowed, workers in (({0, 1, 2}, None), (set(range(64)), None), ({0, 1, 2}, 5)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, allowed=allowed: allowed, raising=False)
+        with contextlib.suppress(ValueError):  # no replies
+            list(read_midi_files(MidiCodec(), paths, workers=workers))
+    assert counts == [3, MAX_WORKERS, 5]

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from seqgen import checkpoint
 from seqgen.errors import UserError
-from seqgen.streams import PARTIAL_SUFFIX, is_same_file, lock, reason
+from seqgen.locks import AlreadyLockedError, is_same_file, locked_folder
+from seqgen.streams import PARTIAL_SUFFIX, reason
 from seqgen.training.distributed.world import SINGLE_PROCESS, World
 
 
@@ -38,7 +39,7 @@ def lock_model_folder(folder: Path, resume: bool, world: World = SINGLE_PROCESS)
             if not (resume and (folder / checkpoint.CONFIG).exists()):
                 cleared.enter_context(_new_folder(folder))
             if folder.exists():
-                cleared.enter_context(_held(folder, folder))
+                cleared.enter_context(_locked(folder, folder))
                 tempfile.TemporaryFile(dir=folder, suffix=PARTIAL_SUFFIX).close()
         except OSError as error:
             raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
@@ -66,7 +67,7 @@ def _new_folder(folder: Path) -> Iterator[None]:
     made = [place for place in new.parents if not place.exists()]
     try:
         new.mkdir(parents=True, exist_ok=True)
-        with _held(new, folder) as mine:
+        with _locked(new, folder) as mine:
             for left in new.iterdir():  # by a run that was killed
                 shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
             try:
@@ -81,18 +82,12 @@ def _new_folder(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _held(place: Path, folder: Path) -> Iterator[int | None]:
-    """Holds `place`; yields the handle, or None where its file system knows no locks."""
-    handle: int | None = None
+def _locked(path: Path, folder: Path) -> Iterator[int | None]:
+    """Hold the lock of `path`; yields its file descriptor, or None where there are no locks."""
     try:
-        handle = lock(place)
-        taken = handle is None or not is_same_file(handle, place)  # a training that is just ending moved or removed it
-    except OSError:
-        taken = False
-    try:
-        if taken:
-            raise UserError(f"another training is writing {str(folder)!r}: let it end first, or name another folder")
-        yield handle
-    finally:
-        if handle is not None:
-            os.close(handle)
+        with locked_folder(path) as handle:
+            yield handle
+    except AlreadyLockedError as error:
+        raise UserError(
+            f"another training is writing {str(folder)!r}: let it end first, or name another folder"
+        ) from error

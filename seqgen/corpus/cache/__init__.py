@@ -1,1 +1,1 @@
-"""What is kept between runs, and how it is emptied."""
+"""Files kept between runs: locking, cleaning up, listing and removing."""

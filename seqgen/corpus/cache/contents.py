@@ -1,4 +1,4 @@
-"""What the cache holds, of what, how large and how long unused; and how it is emptied."""
+"""The entries of the cache: listing and removing them."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqgen.corpus.cache import store as cache
-from seqgen.corpus.catalogue import entries as catalogue
-from seqgen.corpus.catalogue.entries import cache_folder
+from seqgen.corpus.cache.folder import cache_folder
+from seqgen.corpus.catalogue import download, entries
 from seqgen.errors import UserError
 from seqgen.streams import reason
 
-UNFINISHED = "unfinished"
-_OWN = {  # folders of the cache, but for those named after corpora: what they hold, and of what
-    "spool": ("temporary", "what running commands keep, and killed ones left"),
-    "measured": ("notes", "which large files have been read, and are as they were"),
-    "datasets": ("notes", "of `datasets`, the library"),
+_UNFINISHED = "unfinished"
+_OWN_FOLDERS = {  # name → kind and description; every other folder is named after a corpus
+    "spool": ("temporary", "scratch files of running or killed commands"),
+    "measured": ("notes", "checksums of large files"),
+    "datasets": ("notes", "cache of the `datasets` library"),
 }
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """Files that belong together.
+    """Files of the cache that belong together.
 
     Attributes:
-        key: what it can be removed by.
-        kind: `ids` of a corpus, the rows of a `set`, a fetched `corpus`, `temporary`, `notes`.
+        key: the name to remove it by.
+        kind: `ids` of a corpus, rows of a `set`, a fetched `corpus`, `temporary` or `notes`.
         size: bytes.
-        used: seconds since 1970 at which it was last written or used.
-        about: of what; `unfinished` where the program was killed, or is at it.
-        in_use: whether somebody is writing it now.
+        last_used: time of the last write or use, seconds since 1970.
+        about: a description; `unfinished` if a process is writing it or was killed.
+        in_use: whether a process is writing it.
     """
 
     key: str
@@ -47,83 +47,87 @@ class CacheEntry:
 
 
 def list_entries() -> list[CacheEntry]:
-    """Everything in the cache, by kind and name. Raises `UserError` where it can't be read."""
+    """List the cache, sorted by kind, description and key. Raises `UserError` if it can't be read."""
     folder = cache_folder()
     try:
-        places = sorted(folder.iterdir()) if folder.is_dir() else []
-        found = [kept for place in places for kept in _inside(place)]
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        found = [entry for path in paths for entry in _entries_in(path)]
     except OSError as error:
         raise UserError(f"cannot read the cache {str(folder)!r}: {reason(error)}") from error
-    return sorted(found, key=lambda kept: (kept.kind, kept.about, kept.key))
+    return sorted(found, key=lambda entry: (entry.kind, entry.about, entry.key))
 
 
 def find(wanted: str, among: Sequence[CacheEntry]) -> list[CacheEntry]:
-    """What a key, the beginning of one, or a kind names. Raises `UserError` for nothing, and for several by one key."""
-    kind = [kept for kept in among if kept.kind == wanted]
-    exact = [kept for kept in among if kept.key == wanted]
-    begun = [kept for kept in among if wanted and kept.key.startswith(wanted)]
-    found = exact or kind or begun
+    """Select entries by key, by kind, or by an unambiguous prefix of a key. Raises `UserError` if there are none."""
+    by_kind = [entry for entry in among if entry.kind == wanted]
+    exact = [entry for entry in among if entry.key == wanted]
+    by_prefix = [entry for entry in among if wanted and entry.key.startswith(wanted)]
+    found = exact or by_kind or by_prefix
     if not found:
-        raise UserError(f"the cache holds no {wanted!r}; `seqgen corpora --cache` shows the keys")
-    if not exact and not kind and len(found) > 1:
-        raise UserError(f"{wanted!r} is the beginning of {len(found):,} keys: give more of it")
+        raise UserError(f"the cache has no {wanted!r}; `seqgen corpora --cache` lists the keys")
+    if not exact and not by_kind and len(found) > 1:
+        raise UserError(f"{wanted!r} is a prefix of {len(found):,} keys; give a longer one")
     return found
 
 
-def remove(kept: CacheEntry) -> None:
-    """Removes it, unless it is in use. Who reads it already goes on reading it, where the system is a Unix."""
-    if kept.in_use:
+def remove(entry: CacheEntry) -> None:
+    """Remove an entry that is not in use. On Unix, processes that have its files open can go on reading them."""
+    if entry.in_use:
         return
     try:
-        for path in kept.paths:
+        for path in entry.paths:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(f"cannot remove {kept.key!r} from the cache: {reason(error)}") from error
+        raise UserError(f"cannot remove {entry.key!r} from the cache: {reason(error)}") from error
 
 
-def _inside(place: Path) -> Iterator[CacheEntry]:
-    if place.name in ("ids", "sets") and place.is_dir():
+def _entries_in(path: Path) -> Iterator[CacheEntry]:
+    """The entries in one file or folder at the top of the cache."""
+    if path.name in ("ids", "sets") and path.is_dir():
         stems: dict[str, list[Path]] = {}
-        for path in sorted(place.iterdir()):
-            stems.setdefault(path.name.removeprefix(".").split(".")[0], []).append(path)
+        for inner in sorted(path.iterdir()):
+            stems.setdefault(inner.name.removeprefix(".").split(".")[0], []).append(inner)
         for stem, paths in stems.items():
-            about = _about(place / stem, place.name == "ids")
-            in_use = cache.is_locked(place / stem)
-            yield _kept(stem, "ids" if place.name == "ids" else "set", about, tuple(paths), in_use)
-    elif place.name == "spool" and place.is_dir():
-        for path in sorted(place.iterdir()):
-            yield _kept(path.name, *_OWN["spool"], (path,), cache.is_scratch_locked(path))
-    elif place.is_dir() and place.name in _OWN:
-        yield _kept(place.name, *_OWN[place.name], (place,))
+            about = _about(path / stem, path.name == "ids")
+            in_use = cache.is_locked(path / stem)
+            yield _make_entry(stem, "ids" if path.name == "ids" else "set", about, tuple(paths), in_use)
+    elif path.name == "spool" and path.is_dir():
+        for inner in sorted(path.iterdir()):
+            yield _make_entry(inner.name, *_OWN_FOLDERS["spool"], (inner,), cache.is_scratch_locked(inner))
+    elif path.is_dir() and path.name in _OWN_FOLDERS:
+        yield _make_entry(path.name, *_OWN_FOLDERS[path.name], (path,))
     else:
-        entry = catalogue.load().get(place.name)
-        yield _kept(place.name, "corpus", "" if entry is None else entry.title, (place,))
+        entry = entries.load().get(path.name)
+        # A corpus from another one's archive is unpacked under the other's lock.
+        owners = {path.name} if entry is None or entry.shares is None else {path.name, entry.shares}
+        in_use = any(download.is_fetching(path.with_name(owner)) for owner in owners)
+        yield _make_entry(path.name, "corpus", "" if entry is None else entry.title, (path,), in_use)
 
 
 def _about(stem: Path, ids: bool) -> str:
-    """What was written beside it, last: without that it is not whole."""
+    """The description in the file that is written last: without it the entry is unfinished."""
     for ending in (".prepared.json", ".train.json") if ids else (".json",):
         if about := cache.read_json(stem.with_name(stem.name + ending)).get("about"):
             return str(about)
-    return UNFINISHED
+    return _UNFINISHED
 
 
-def _kept(key: str, kind: str, about: str, paths: tuple[Path, ...], in_use: bool = False) -> CacheEntry:
+def _make_entry(key: str, kind: str, about: str, paths: tuple[Path, ...], in_use: bool = False) -> CacheEntry:
     size, last_used = 0, 0.0
-    for inner in itertools.chain.from_iterable(map(_files, paths)):
-        with contextlib.suppress(OSError):  # gone meanwhile
-            state = os.lstat(inner)
-            size, last_used = size + state.st_size, max(last_used, state.st_mtime)
+    for inner in itertools.chain.from_iterable(map(_walk, paths)):
+        with contextlib.suppress(OSError):  # removed in the meantime
+            status = os.lstat(inner)
+            size, last_used = size + status.st_size, max(last_used, status.st_mtime)
     return CacheEntry(key, kind, size, last_used, about, in_use, paths)
 
 
-def _files(path: Path) -> Iterator[Path]:
+def _walk(path: Path) -> Iterator[Path]:
     if path.is_dir() and not path.is_symlink():
-        for place, _, names in os.walk(path):
-            yield Path(place)
-            yield from (Path(place) / name for name in names)
+        for folder, _, names in os.walk(path):
+            yield Path(folder)
+            yield from (Path(folder) / name for name in names)
     else:
         yield path

@@ -1,1 +1,1 @@
-"""Named corpora, and their download."""
+"""The catalogue of named corpora and the downloads of it."""

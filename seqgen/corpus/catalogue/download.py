@@ -1,7 +1,7 @@
-"""Fetching a file of the catalogue: once, over https, whole and unharmed.
+"""Downloads of the catalogue: resumable, over https, verified and safely unpacked.
 
-What a stranger's server sends is checked before it gets its name: size and sha256 where the catalogue knows them, and
-every path inside an archive before a byte of it is written. A download that broke off goes on where it stopped.
+A server's answer is untrusted input. A file gets its name only after size and sha256 are verified, where the catalogue
+has them. Every path inside an archive is checked before anything is written to it.
 """
 
 from __future__ import annotations
@@ -25,60 +25,58 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, BinaryIO, cast
 
+from seqgen.corpus.cache.store import read_json
+from seqgen.corpus.catalogue.entries import CatalogueEntry, safe_path
 from seqgen.errors import UserError
-from seqgen.streams import CHUNK_SIZE, PARTIAL_SUFFIX, read_chunks, reason, sync_folder, write_bytes
+from seqgen.locks import LOCK_SUFFIX, is_locked, locked_file
+from seqgen.streams import CHUNK_SIZE, PARTIAL_SUFFIX, Progress, read_chunks, reason, sync_folder, write_bytes
 
-if TYPE_CHECKING:
-    from seqgen.corpus.catalogue.entries import CatalogueEntry
-
-try:
-    import fcntl
-except ImportError:  # not POSIX: two downloads at once are then the person's own affair
-    fcntl = None  # type: ignore[assignment]
-
-Progress = Callable[[int, int | None], None]
-
-TIMEOUT = 30.0  # seconds without one byte; a slow server still answers within it, a dead one is not waited on for long
-USER_AGENT = "seqgen"  # some hosts turn away the name that urllib gives itself
-# A zip of a hundred kilobytes can unfold to gigabytes. Text shrinks at most some tenfold and annotated JSON thirtyfold,
-# so honest archives stay far below a sum of both terms: the factor is for large ones, the constant for small ones.
+TIMEOUT = 30.0  # seconds without a byte
+USER_AGENT = "seqgen"  # some hosts reject urllib's own
+# A limit against decompression bombs, in bytes: ratio × size + extra. Text shrinks at most about tenfold and annotated
+# JSON thirtyfold, so real archives stay far below it. The ratio is for large archives, the constant for small ones.
 MAX_EXPANSION_RATIO = 20
 MAX_EXTRA_BYTES = 1 << 30
-# What damaged archives make of their readers, from headers that say nonsense to folders where files should be.
+# Errors that the archive readers raise for damaged files.
 _DAMAGE = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError, RuntimeError,
     ValueError, LookupError, OverflowError, struct.error, FileExistsError, NotADirectoryError, IsADirectoryError,
 )  # fmt: skip
-MAX_MEMBERS = 500_000  # files; IMDb, the fullest archive of the catalogue, has 100,000
+MAX_MEMBERS = 500_000  # files; IMDb, the largest archive of the catalogue by this count, has 100,000
 
 
 def fetch(entry: CatalogueEntry, cache: Path, progress: Progress | None, timeout: float) -> list[Path]:
-    """The files of an entry with an address, sorted. See `catalogue.materialise`."""
+    """Return the files of an entry that has an address, sorted. See `materialise`."""
     assert entry.address is not None
     _check_address(entry.address)
     name = PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(entry.address).path)).name
     if name and safe_path(name) is None:
-        raise UserError(f"refusing to fetch {entry.address!r}: its last part is no name of a file")
+        raise UserError(f"refusing to fetch {entry.address!r}: its last part is not a file name")
     target = cache / (entry.shares or entry.name) / (name or entry.name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(target.parent):
-        if not _is_kept(entry, target):
+    with locked_file(target.parent / LOCK_SUFFIX):
+        if not _is_complete(entry, target):
             _download(entry, target, progress, timeout)
         if entry.archive is None:
             return [target]
-        # Named after what is in it, so that another version of the archive or of the catalogue never finds it.
-        digest = hashlib.sha256(f"{_read_json(_seal(target))['sha256']} {entry.member}".encode())
+        # Named after the contents: another version of the archive or of the catalogue gets another folder.
+        digest = hashlib.sha256(f"{read_json(_seal(target))['sha256']} {entry.member}".encode())
         folder = cache / entry.name / f"files-{digest.hexdigest()[:8]}"
         if not folder.is_dir():
             _unpack(entry, target, folder)
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+def is_fetching(folder: Path) -> bool:
+    """Return whether a process is downloading to a corpus's folder of the cache, or unpacking from it."""
+    return is_locked(folder / LOCK_SUFFIX)
+
+
 def _check_address(address: str) -> None:
-    """https only, so that nobody on the way can change or read along; plain http to this machine alone."""
+    """Refuse anything but https, and plain http to this machine."""
     parts = urllib.parse.urlsplit(address)
     local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost")
     if not parts.hostname or not (parts.scheme == "https" or local):
@@ -91,7 +89,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         try:
             _check_address(newurl)
-            if req.type == "https" and not newurl.startswith("https:"):  # from outside into this machine
+            if req.type == "https" and not newurl.startswith("https:"):  # a redirect from outside to this machine
                 raise UserError(f"refusing to follow {req.host} to {newurl!r}: only https is trusted")
         except UserError:
             fp.close()
@@ -99,35 +97,17 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Makes a second program that wants the same corpus wait, so that two never write one file."""
-    with open(folder / ".lock", "wb") as lock:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):  # file systems without locks, some networks' among them
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _seal(path: Path) -> Path:
-    """The note beside a file that says it was found whole, and which it was."""
+    """The path of the JSON file that records a verified file's address, size and sha256."""
     return path.with_name(path.name + ".json")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _is_kept(entry: CatalogueEntry, target: Path) -> bool:
-    """Whether `target` is whole already: checked when it came, or now if a person has put it there by hand."""
+def _is_complete(entry: CatalogueEntry, target: Path) -> bool:
+    """Whether `target` has been fetched: verified when it came, or now if it was put there by hand."""
     if not target.is_file():
         return False
-    size, sealed = target.stat().st_size, _read_json(_seal(target))
-    if sealed:  # another size or sha256: damaged since, or the catalogue has moved on to another version
+    size, sealed = target.stat().st_size, read_json(_seal(target))
+    if sealed:  # a mismatch: damaged since, or the catalogue lists another version now
         return sealed.get("bytes") == size and entry.sha256 in (None, sealed.get("sha256"))
     if fault := _accept(entry, target, target):
         raise UserError(f"{str(target)!r} is not the corpus {entry.name!r}: {fault}; remove it to fetch it again")
@@ -135,7 +115,7 @@ def _is_kept(entry: CatalogueEntry, target: Path) -> bool:
 
 
 def _accept(entry: CatalogueEntry, found: Path, target: Path) -> str | None:
-    """Seals `found` as `target` if it is what the catalogue says; otherwise says what is wrong with it."""
+    """Verify `found` and rename it to `target`; return what is wrong with it, or None."""
     size = found.stat().st_size
     if entry.bytes not in (None, size):
         return f"it has {size:,} bytes instead of {entry.bytes:,}"
@@ -151,10 +131,10 @@ def _accept(entry: CatalogueEntry, found: Path, target: Path) -> str | None:
 
 
 def _download(entry: CatalogueEntry, target: Path, progress: Progress | None, timeout: float) -> None:
-    """Fetches the entry's file to `target`, going on from a `.part` if the server still has the same file."""
+    """Download the entry's file to `target`, resuming a `.part` if the server still has the same version."""
     assert entry.address is not None
     part = target.with_name(target.name + PARTIAL_SUFFIX)
-    memo = _seal(part)  # which version of the server's file the part is of
+    memo = _seal(part)  # records the version of the file on the server
     with _network(entry, target, timeout):
         response, done = _connect(entry.address, part, memo, timeout)
     with contextlib.closing(response):
@@ -165,7 +145,7 @@ def _download(entry: CatalogueEntry, target: Path, progress: Progress | None, ti
         with open(part, "ab" if done else "wb") as stream:
             while True:
                 with _network(entry, target, timeout):
-                    chunk = response.read1(CHUNK_SIZE)  # what is there: a full read would lose it when cut off
+                    chunk = response.read1(CHUNK_SIZE)  # a full read would lose its data if the connection broke
                 if not chunk:
                     break
                 stream.write(chunk)
@@ -177,18 +157,18 @@ def _download(entry: CatalogueEntry, target: Path, progress: Progress | None, ti
     if total is not None and done < total:
         raise _failure(entry, target, f"the connection broke after {done:,} of {total:,} bytes")
     fault = _accept(entry, part, target)
-    part.unlink(missing_ok=True)  # not there any more, unless something was wrong with it
+    part.unlink(missing_ok=True)  # it was renamed, unless verification failed
     memo.unlink(missing_ok=True)
     if fault:
-        raise _failure(entry, target, f"the file that came is not the right one: {fault}")
+        raise _failure(entry, target, f"the downloaded file is not the right one: {fault}")
 
 
 def _connect(address: str, part: Path, memo: Path, timeout: float) -> tuple[http.client.HTTPResponse, int]:
-    """Asks for the file, or for the rest of it. Returns the response and the place of its first byte."""
+    """Request the file, or the rest of it. Returns the response and the offset of its first byte."""
     opener = urllib.request.build_opener(_SafeRedirects)
-    # urllib asks for the bytes as they are (Accept-Encoding: identity), so places and sizes are those of the file.
+    # urllib sends "Accept-Encoding: identity", so offsets and sizes are those of the file.
     headers = {"User-Agent": USER_AGENT}
-    start, known = part.stat().st_size if part.exists() else 0, _read_json(memo)
+    start, known = part.stat().st_size if part.exists() else 0, read_json(memo)
     if start and known.get("version") and known.get("address") == address:
         rest = {"Range": f"bytes={start}-", "If-Range": known["version"]}
         try:
@@ -199,8 +179,8 @@ def _connect(address: str, part: Path, memo: Path, timeout: float) -> tuple[http
                 raise
         else:
             if response.status != http.HTTPStatus.PARTIAL_CONTENT:
-                return response, 0  # the whole file: it has changed, or the server knows no ranges
-            same = _version(response) in (None, known["version"])  # some servers overlook If-Range
+                return response, 0  # the whole file: it has changed, or the server has no range requests
+            same = _version(response) in (None, known["version"])  # some servers ignore If-Range
             if same and re.match(rf"bytes {start}-", response.headers.get("Content-Range", "")):
                 return response, start
             response.close()
@@ -208,14 +188,14 @@ def _connect(address: str, part: Path, memo: Path, timeout: float) -> tuple[http
 
 
 def _version(response: http.client.HTTPResponse) -> str | None:
-    """What tells one version of a file from another, as far as If-Range may rely on it (RFC 9110, 13.1.5)."""
+    """A validator for If-Range: a strong ETag, else the modification date (RFC 9110, 13.1.5)."""
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")
 
 
 @contextlib.contextmanager
 def _network(entry: CatalogueEntry, target: Path, timeout: float) -> Iterator[None]:
-    """Makes every fault of the network one sentence."""
+    """Turn network errors into a `UserError`."""
     try:
         yield
     except (OSError, http.client.HTTPException) as error:
@@ -234,73 +214,67 @@ def _failure(entry: CatalogueEntry, target: Path, why: str) -> UserError:
     host = urllib.parse.urlsplit(entry.address or "").netloc
     return UserError(
         f"cannot fetch {entry.name!r} from {host}: {why}; try again, "
-        f"or fetch {entry.address} by other means and put it at {str(target)!r}"
+        f"or download {entry.address} by other means to {str(target)!r}"
     )
 
 
-# ---- What is unpacked ----
+# ---- Archives ----
 
 
 def _unpack(entry: CatalogueEntry, archive: Path, folder: Path) -> None:
-    """Writes the files of `archive` that count below `folder`, which appears whole or not at all."""
+    """Unpack the selected files of `archive` to `folder`, which appears complete or not at all."""
     left = MAX_EXPANSION_RATIO * archive.stat().st_size + MAX_EXTRA_BYTES
     count = 0
-    temporary = folder.with_name(folder.name + PARTIAL_SUFFIX)  # ours alone while the lock is held
+    temporary = folder.with_name(folder.name + PARTIAL_SUFFIX)  # the lock protects it
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        for name, plain, open_member in _members(entry, archive):
+        for name, regular, open_member in _members(entry, archive):
             count += 1
             path = safe_path(name)
-            if path is None or not plain:
+            if path is None or not regular:
                 raise UserError(f"refusing to unpack {str(archive)!r}: {name!r} is a link, a device or outside of it")
             (temporary / path).parent.mkdir(parents=True, exist_ok=True)
             with open_member() as source, open(temporary / path, "wb") as copy:
                 for chunk in read_chunks(cast(BinaryIO, source), f"{archive}:{name}"):
                     left -= len(chunk)
                     if left < 0 or count > MAX_MEMBERS:
-                        raise UserError(f"refusing to unpack {str(archive)!r}: it is far larger than it looks")
+                        raise UserError(
+                            f"refusing to unpack {str(archive)!r}: it decompresses to far more than its size allows"
+                        )
                     copy.write(chunk)
         if not count:
-            raise UserError(f"{str(archive)!r} holds no {entry.member or 'file'}; remove it to fetch it again")
+            raise UserError(f"{str(archive)!r} has no {entry.member or 'file'}; remove it to fetch it again")
         os.rename(temporary, folder)
         sync_folder(folder.parent)
     except _DAMAGE as error:
-        why = reason(error)
-        raise UserError(f"cannot unpack {str(archive)!r}: {why}; remove it to fetch it again") from error
+        raise UserError(f"cannot unpack {str(archive)!r}: {reason(error)}; remove it to fetch it again") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _members(entry: CatalogueEntry, archive: Path) -> Iterator[tuple[str, bool, Callable[[], IO[bytes]]]]:
-    """The name of each file that counts, whether it is a plain one, and how to open it. No folders."""
+    """Each selected file, no folders: its name, whether it is a regular file, and a function that opens it."""
     if entry.archive == "zip":
         with zipfile.ZipFile(archive) as packed:
             for info in packed.infolist():
-                if not info.is_dir() and _counts(info.filename, entry.member):
-                    kind = stat.S_IFMT(info.external_attr >> 16)  # zero where it was not packed on Unix
-                    yield info.filename, kind in (0, stat.S_IFREG), functools.partial(packed.open, info)
+                if not info.is_dir() and _is_selected(info.filename, entry.member):
+                    file_type = stat.S_IFMT(info.external_attr >> 16)  # zero unless packed on Unix
+                    yield info.filename, file_type in (0, stat.S_IFREG), functools.partial(packed.open, info)
         return
     with tarfile.open(archive) as tape:
         for item in tape:
-            if not item.isdir() and _counts(item.name, entry.member):
+            if not item.isdir() and _is_selected(item.name, entry.member):
                 yield item.name, item.isfile(), functools.partial(_open_in_tar, tape, item)
 
 
 def _open_in_tar(tape: tarfile.TarFile, item: tarfile.TarInfo) -> IO[bytes]:
     stream = tape.extractfile(item)
-    assert stream is not None  # plain files have one
+    assert stream is not None  # regular files have one
     return stream
 
 
-def _counts(name: str, member: str | None) -> bool:
-    """Whether `member` matches the end of the path. Hidden files never count: packers leave their own behind."""
+def _is_selected(name: str, member: str | None) -> bool:
+    """Whether `member` matches the end of the path. Hidden files never do: archivers add their own."""
     path = PurePosixPath(name)
     hidden = any(part == "__MACOSX" or (part.startswith(".") and not part.startswith("..")) for part in path.parts)
     return not hidden and (member is None or path.match(member))
-
-
-def safe_path(name: str) -> PurePosixPath | None:
-    """The relative path that stays inside of the folder it is joined to, on any system; None if it would not."""
-    path, other = PurePosixPath(name), PureWindowsPath(name)
-    inside = path.parts and not path.is_absolute() and not other.anchor and ".." not in other.parts and "\0" not in name
-    return path if inside else None

@@ -42,7 +42,7 @@ class ColumnStats:
 class Scaler:
     """How a model reads numbers. `columns` are the targets, then the covariates, then the future covariates."""
 
-    kind: ClassVar[str] = "series"
+    name: ClassVar[str] = "series"
 
     targets: tuple[str, ...]
     covariates: tuple[str, ...]
@@ -167,14 +167,14 @@ class Scaler:
             for name, each in self.measures.items()
         }
         learnt = {"learnt": dict(self.learnt)} if self.learnt else {}  # models of before have none
-        return {"kind": self.kind, **plain, "measures": rows, **learnt}
+        return {"kind": self.name, **plain, "measures": rows, **learnt}
 
     def files(self) -> dict[str, bytes]:
         """No further files."""
         return {}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Scaler:
+    def from_dict(cls, data: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> Scaler:
         """What `to_dict` gave. Raises `ModelError` for anything else."""
         try:
             names = {

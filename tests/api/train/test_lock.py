@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import seqgen
-from seqgen import checkpoint, streams
+from seqgen import checkpoint, locks, streams
 from seqgen.api.train import lock as claim
 from seqgen.api.train.lock import lock_model_folder
 from seqgen.api.train.run import Watcher
@@ -119,7 +119,7 @@ def test_a_file_system_without_locks_keeps_nobody_out(
     def fail(_: Path) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(claim, "lock", fail)
+    monkeypatch.setattr(locks, "try_lock", fail)
     seqgen.train(str(text_file), tmp_path / "m", **TINY)
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
@@ -129,13 +129,15 @@ def test_a_folder_that_was_moved_away_meanwhile_is_not_taken_for_held(
 ) -> None:
     """Another training ended between our looking and our holding: its folder took its place."""
 
+    try_lock = locks.try_lock
+
     def late(folder: Path) -> int | None:
-        handle = streams.lock(folder)
+        handle = try_lock(folder)
         if folder.name.endswith(streams.PARTIAL_SUFFIX):
             folder.rename(tmp_path / "gone")
         return handle
 
-    monkeypatch.setattr(claim, "lock", late)
+    monkeypatch.setattr(locks, "try_lock", late)
     with pytest.raises(UserError, match=TAKEN), lock_model_folder(tmp_path / "m", resume=False):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["gone"], "what is another's stays"

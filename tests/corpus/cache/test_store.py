@@ -23,7 +23,7 @@ from tests.helpers.running import Run
 HOLDER = """
 import sys, time
 from pathlib import Path
-from seqgen.corpus import cache
+from seqgen.corpus.cache import store as cache
 from seqgen.corpus.sources import Spool
 target = Path(sys.argv[1])
 with Spool() as spool, cache.locked(target, lambda: print("waiting", flush=True)):
@@ -116,7 +116,7 @@ def test_an_error_inside_leaves_no_lock(tmp_path: Path) -> None:
 def test_without_locks_two_are_their_own_affair_and_old_rubbish_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seqgen.streams.fcntl", None)
+    monkeypatch.setattr("seqgen.locks.fcntl", None)
     fresh, old = tmp_path / ".other.ids.a.part", tmp_path / ".another.ids.b.part"
     for path in (fresh, old):
         path.touch()
@@ -159,8 +159,8 @@ def test_a_spool_goes_with_its_command_or_with_the_next(
 @pytest.fixture
 def knowing(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of any size and age are remembered."""
-    monkeypatch.setattr(cache, "_WORTH_KNOWING", 0)
-    monkeypatch.setattr(cache, "_SETTLED", 0)
+    monkeypatch.setattr(cache, "_MIN_CHECKSUM_BYTES", 0)
+    monkeypatch.setattr(cache, "_TIMESTAMP_GRAIN", 0)
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def test_small_and_fresh_files_are_read_anew(tmp_path: Path, own_cache: Path, mo
     path = tmp_path / "file"
     path.write_bytes(b"text")
     measured(path)
-    monkeypatch.setattr(cache, "_WORTH_KNOWING", 0)
+    monkeypatch.setattr(cache, "_MIN_CHECKSUM_BYTES", 0)
     measured(path)  # written a moment ago: a change within the same moment would not show
     assert not own_cache.exists()
 
@@ -286,8 +286,8 @@ def test_the_cache_is_shown_and_emptied_key_by_key(own_cache: Path, run: Run) ->
     assert set(objects[0]) == {"key", "kind", "bytes", "unused_seconds", "about"}
 
     assert [line.split("\t")[0] for line in run("corpora", "ids", "--cache").lines] == ["abc", "abd"]
-    assert "is the beginning of 2 keys" in run("corpora", "ab", "--cache", "--clear", status=2).err
-    assert "holds no 'zzz'" in run("corpora", "zzz", "--cache", "--clear", status=2).err
+    assert "is a prefix of 2 keys" in run("corpora", "ab", "--cache", "--clear", status=2).err
+    assert "has no 'zzz'" in run("corpora", "zzz", "--cache", "--clear", status=2).err
     assert len(rows) == len(run("corpora", "--cache").lines)
     assert run("corpora", "abc", "--cache", "--clear").lines[0].startswith("abc\tids\t")
     assert names(own_cache / "ids") == {"abd.train.ids", "abd.train.json"}

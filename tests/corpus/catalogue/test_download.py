@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from seqgen.corpus.catalogue import download
-from seqgen.corpus.catalogue.entries import CatalogueEntry, materialise
+from seqgen.corpus.catalogue.entries import CatalogueEntry
+from seqgen.corpus.catalogue.materialise import materialise
 from seqgen.errors import UserError
 from tests.helpers.catalogue import BODY, LOCAL, Shelf, public, sha256
 
@@ -135,7 +136,7 @@ def test_a_part_that_is_longer_than_the_file_is_dropped(shelf: Shelf, tmp_path: 
 
 def test_a_broken_connection_keeps_what_has_come(shelf: Shelf, tmp_path: Path) -> None:
     shelf.stops_after = 500_000
-    with pytest.raises(UserError, match=r"broke after 500,000 of 1,500,000 bytes; try again, or fetch http"):
+    with pytest.raises(UserError, match=r"broke after 500,000 of 1,500,000 bytes; try again, or download http"):
         materialise(public(shelf), tmp_path)
     assert names(tmp_path / "far") == {"corpus.txt.part", "corpus.txt.part.json"}
     shelf.stops_after = None
@@ -223,7 +224,7 @@ def test_a_cached_file_that_no_longer_fits_is_fetched_again(shelf: Shelf, tmp_pa
 
 def test_an_unwritable_cache_is_reported(shelf: Shelf, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot keep 'far' in"):
+    with pytest.raises(UserError, match="cannot store 'far' in"):
         materialise(public(shelf), tmp_path / "file")
 
 
@@ -327,7 +328,7 @@ def test_an_archive_that_swells_too_far_is_refused(
 ) -> None:
     entry = packed_entry(shelf, kind, PACKERS[kind](("bomb.txt", bytes(1 << 20)), ("b.txt", b"")))
     monkeypatch.setattr(download, "MAX_EXTRA_BYTES", 1000)
-    with pytest.raises(UserError, match="far larger than it looks"):
+    with pytest.raises(UserError, match="decompresses to far more"):
         materialise(entry, tmp_path)
     assert names(tmp_path / "far") == {"corpus.txt", "corpus.txt.json"}
     monkeypatch.setattr(download, "MAX_EXTRA_BYTES", 1 << 30)
@@ -336,7 +337,7 @@ def test_an_archive_that_swells_too_far_is_refused(
 
 def test_an_archive_of_too_many_files_is_refused(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "MAX_MEMBERS", 3)
-    with pytest.raises(UserError, match="far larger than it looks"):
+    with pytest.raises(UserError, match="decompresses to far more"):
         materialise(packed_entry(shelf, "zip", a_zip(*FILES)), tmp_path)
 
 
@@ -352,5 +353,5 @@ def test_a_damaged_archive_is_reported(shelf: Shelf, tmp_path: Path, kind: str) 
 
 
 def test_an_archive_without_the_members_is_reported(shelf: Shelf, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no \*\.mid"):
+    with pytest.raises(UserError, match=r"has no \*\.mid"):
         materialise(packed_entry(shelf, "zip", a_zip(*FILES), "*.mid"), tmp_path)

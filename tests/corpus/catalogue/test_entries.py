@@ -12,9 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from seqgen.corpus.cache.folder import cache_folder
 from seqgen.corpus.catalogue import entries as catalogue
-from seqgen.corpus.catalogue.entries import CatalogueEntry, materialise
+from seqgen.corpus.catalogue import materialise as catalogue_files
+from seqgen.corpus.catalogue.entries import CatalogueEntry
+from seqgen.corpus.catalogue.materialise import materialise
 from seqgen.errors import SeqgenError, UserError
+from seqgen.specs.tasks import TASKS
+from seqgen.specs.tasks import TASKS
 from tests.helpers.catalogue import LOCAL
 
 ENTRIES = catalogue.load()
@@ -51,6 +56,13 @@ def test_the_catalogue_is_wide_enough() -> None:
     assert sum(entry.sha256 is not None for entry in public) >= 25
     for task in ("text", "dialogue", "classify"):
         assert {entry.language for entry in public if entry.task == task} >= {"en", "zh"}
+
+
+def test_catalogue_has_the_numbers_of_corpora_that_the_readme_gives() -> None:
+    readme = " ".join((Path(__file__).parents[3] / "README.md").read_text("utf-8").split())
+    local = sum(entry.address is None for entry in ENTRIES.values())
+    assert f"lists {len(ENTRIES)} named corpora" in readme
+    assert f"{local} need no network" in readme
 
 
 def test_an_address_is_given_twice_only_to_share_its_download() -> None:
@@ -112,27 +124,27 @@ def test_the_catalogue_is_found_in_a_checkout_and_in_an_installation(
 
 def test_the_cache_lies_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path / "own"))
-    assert catalogue.cache_folder() == tmp_path / "own"
+    assert cache_folder() == tmp_path / "own"
     monkeypatch.delenv("SEQGEN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert catalogue.cache_folder() == tmp_path / "seqgen"
+    assert cache_folder() == tmp_path / "seqgen"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert catalogue.cache_folder() == tmp_path / ".cache" / "seqgen"
+    assert cache_folder() == tmp_path / ".cache" / "seqgen"
 
     def homeless() -> Path:
         raise RuntimeError("no home")
 
     monkeypatch.setattr(Path, "home", homeless)
     with pytest.raises(UserError, match="set SEQGEN_CACHE"):
-        catalogue.cache_folder()
+        cache_folder()
 
 
 # ---- What is here already ----
 
 
 def test_a_packaged_corpus_is_a_file_or_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "corpora_folder", lambda: tmp_path)
+    monkeypatch.setattr(catalogue_files, "corpora_folder", lambda: tmp_path)
     with pytest.raises(SeqgenError, match="tales' is missing"):
         materialise(LOCAL, tmp_path / "cache")
     tales = tmp_path / "tales"
