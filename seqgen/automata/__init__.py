@@ -1,1 +1,1 @@
-"""Finite automata over the bytes of a text: what may come next so that the whole is of a given form."""
+"""Finite automata over bytes that constrain sampled text: regular expressions and banned strings."""

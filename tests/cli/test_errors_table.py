@@ -149,7 +149,7 @@ ROWS = [
     ("sample model --top-k -1", "--top-k must be at least 0"),
     ("sample model --min-p 2", "--min-p must be at most 1"),
     ("sample model --seed -1", "--seed must be at least 0"),
-    ("sample model --grammar 'a(b'", "this '(' is never closed (character 2)"),
+    ("sample model --grammar 'a(b'", "'(' is never closed (character 2)"),
     ("sample model --grammar '(a{999}){999}'", "too large"),
     ("sample model --grammar 'a{9}' --length 8", "needs 9 characters"),
     ("sample model --ban ''", "--ban must not be empty"),

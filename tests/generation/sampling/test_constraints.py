@@ -209,7 +209,7 @@ def test_grammar_and_bans_together(kind: str, pattern: str, ban: list[str], prom
     try:
         done = write(codec_of(kind), "ab", n=3, prompt=prompt.encode(), **how)
     except UserError as error:
-        assert "nothing matches it without --ban's texts" in str(error) or "needs" in str(error)
+        assert "nothing matches it without the --ban strings" in str(error) or "needs" in str(error)
         return
     for sample in done:
         assert re.fullmatch(pattern, sample.text)
@@ -277,7 +277,7 @@ def test_log_probabilities_know_nothing_of_what_was_asked_for() -> None:
 def test_states_may_be_forgotten_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     pattern = "(a|b)*a(a|b){7}( |c)*"
     wanted = write(codec_of("char"), "abc", n=6, batch_size=6, length=40, grammar=pattern)
-    monkeypatch.setattr(matching, "_MOST_KEPT", 200)
+    monkeypatch.setattr(matching, "_MAX_CACHED", 200)
     assert write(codec_of("char"), "abc", n=6, batch_size=6, length=40, grammar=pattern) == wanted
     monkeypatch.setattr(constraints, "_MOST_KEPT", 3000)
     assert write(codec_of("char"), "abc", n=6, batch_size=6, length=40, grammar=pattern) == wanted
@@ -473,7 +473,7 @@ def test_samples_in_a_folder_model_are_the_same_however_they_are_asked_for(model
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--grammar", "a("], "--grammar 'a(': this '(' is never closed"),
+        (["--grammar", "a("], "--grammar 'a(': '(' is never closed"),
         (["--grammar", "((a{1000}){1000}){1000}"], "too large"),
         (["--grammar", "a{9}", "--length", "8"], "needs 9 characters"),
         (["--grammar", "a", "--ban", "a"], "nothing matches it without"),
