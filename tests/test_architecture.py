@@ -1,251 +1,325 @@
-"""The house is kept: floors, prints, lengths, words for readers, and nothing heavy where it is not needed."""
+"""The architecture: floors, import cycles, who prints, docstrings, the map, words, and the linters."""
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-# Who stands on which floor. A module imports only from lower floors, and from the package that it is in itself.
+# Top-level modules and packages by floor. A module imports from its own package and from lower floors.
 FLOORS = {
-    "errors": 0,
-    "config": 1, "streams": 1, "strangers": 1, "music": 1, "native": 1, "automata": 1,
-    "tensors": 2, "tokenizers": 2, "corpus": 2, "card": 2,
+    "cli": 10,
+    "api": 9,
+    "tasks": 8,
+    "training": 7,
+    "evaluation": 6,
+    "generation": 5,
+    "plots": 4, "checkpoint": 4,
     "model": 3,
-    "checkpoint": 4, "generation": 4,
-    "training": 5, "evaluation": 5, "plots": 5,
-    "tasks": 6,
-    "api": 7,
-    "cli": 8,
+    "tokenizers": 2, "corpus": 2,
+    "music": 1, "automata": 1, "config": 1, "native": 1,
+    "specs": 0, "streams": 0, "untrusted": 0, "tensors": 0, "errors": 0, "version": 0, "locks": 0, "processors": 0,
 }  # fmt: skip
-FACES = {"__init__", "__main__"}  # of the package: they lead to other floors, lazily
-LONGEST = 400  # lines of a file that can still be read in one sitting
-HEAVY = ("torch", "numpy", "sentencepiece", "datasets", "safetensors", "rich", "zstandard", "pyppmd", "mido")
+GROUND = 0  # the only floor on which modules import from each other
+ENTRY_POINTS = {"__init__", "__main__"}  # of the package: they import lazily, from any floor
+MAX_MODULES = 20  # of a folder
+MAX_TEST_LINES = 650
 
 PACKAGE = Path(__file__).resolve().parents[1] / "seqgen"
-README = PACKAGE.parent / "README.md"
+TESTS = Path(__file__).resolve().parent
+INTERNALS = PACKAGE / "docs" / "internals.md"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "_corpora" not in path.parts)
+C_FILES = sorted([*PACKAGE.rglob("*.c"), *PACKAGE.rglob("*.h")])
+TEST_FILES = sorted(path for path in TESTS.rglob("*.py") if "benchmarks" not in path.parts)
 
 
-def name_of(path: Path) -> str:
-    """`cli/train.py` → `cli.train`."""
+def module_name(path: Path) -> str:
+    """`cli/main.py` → `cli.main`, `cli/__init__.py` → `cli`, `__init__.py` → `__init__`."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts if parts[-1] != "__init__" or len(parts) == 1 else parts[:-1])
 
 
-def each(modules: list[Path]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("path", modules, ids=[str(path.relative_to(PACKAGE)) for path in modules])
+def relative(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def each(paths: Sequence[Path], root: Path = PACKAGE) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", paths, ids=[path.relative_to(root).as_posix() for path in paths])
 
 
 every_module = each(MODULES)
 
 
-def tree(path: Path) -> ast.Module:
+def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def is_for_types_only(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+# ---- Imports ----
 
 
-def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node that runs: those inside functions too, but not what is for type checkers only."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if not is_for_types_only(child):
-            yield from walk(child)
-        elif isinstance(child, ast.If):
-            for other in child.orelse:
-                yield from walk(other)
+def imports(path: Path, code: ast.AST) -> set[str]:
+    """Modules that `code`, the text of `path`, imports anywhere in it: inside functions and for type checkers too.
 
-
-def imports(path: Path, nodes: Iterator[ast.AST]) -> set[str]:
-    """Full names of the modules that `nodes` import: `seqgen.config`, `numpy.typing`."""
+    Names inside seqgen are as `module_name` gives them, others in full: `cli.main`, `numpy.typing`.
+    """
     found = set()
-    for node in nodes:
+    for node in ast.walk(code):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             home = node.module or ""
-            if node.level:  # relative: from the package that the module is in
+            if node.level:
                 here = ("seqgen", *path.relative_to(PACKAGE).parent.parts)
                 home = ".".join([*here[: len(here) - node.level + 1], *filter(None, [home])])
-            inside = {f"{home}.{alias.name}" for alias in node.names}
-            is_package = home == "seqgen" or (
-                home.startswith("seqgen.") and (PACKAGE / home[7:].replace(".", "/")).is_dir()
-            )
-            found |= inside if is_package else {home}
-    return found
+            for alias in node.names:
+                found.add(f"{home}.{alias.name}" if is_module(f"{home}.{alias.name}") else home)
+    return {name.removeprefix("seqgen.") if name != "seqgen" else "__init__" for name in found}
+
+
+def is_module(name: str) -> bool:
+    path = PACKAGE.parent / name.replace(".", "/")
+    return name.startswith("seqgen.") and (path.with_suffix(".py").is_file() or (path / "__init__.py").is_file())
+
+
+def own_imports(path: Path) -> set[str]:
+    """Modules of seqgen that `path` imports."""
+    names = {module_name(module) for module in MODULES}
+    return {name for name in imports(path, parse(path)) if name in names}
+
+
+def cycles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Strongly connected components of more than one node, sorted (Tarjan 1972), and nodes that lead to themselves."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in sorted(graph.get(node, ())):
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            component = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(component) > 1 or node in graph.get(node, ()):
+                found.append(sorted(component))
+
+    for node in sorted(graph):
+        if node not in index:
+            visit(node)
+    return sorted(found)
 
 
 def floor(module: str) -> int:
     return FLOORS[module.split(".")[0]]
 
 
-# ---- Floors ----
+def test_floors_of_every_top_level_module_are_set() -> None:
+    assert {module_name(path).split(".")[0] for path in MODULES} - ENTRY_POINTS == set(FLOORS)
 
 
-def test_every_module_has_a_floor() -> None:
-    rooms = {name_of(path).split(".")[0] for path in MODULES} - FACES
-    assert rooms == set(FLOORS)
-
-
-@each([path for path in MODULES if name_of(path) not in FACES])
-def test_a_module_imports_from_lower_floors_only(path: Path) -> None:
-    me = name_of(path)
+@each([path for path in MODULES if module_name(path) not in ENTRY_POINTS])
+def test_imports_of_a_module_are_from_lower_floors(path: Path) -> None:
+    name = module_name(path)
     wrong = []
-    for wanted in imports(path, walk(tree(path))):
-        if not wanted.startswith("seqgen."):  # somebody else's, or the bare package, for its version
+    for other in sorted(own_imports(path)):
+        if other.split(".")[0] == name.split(".")[0]:
             continue
-        other = wanted.removeprefix("seqgen.")
-        if other == "__version__" or other.split(".")[0] == me.split(".")[0]:
-            continue
-        if floor(other) >= floor(me):
-            wrong.append(f"{me} (floor {floor(me)}) imports {other} (floor {floor(other)})")
-    assert not wrong
+        if other in ENTRY_POINTS or floor(other) > floor(name) or floor(other) == floor(name) != GROUND:
+            wrong.append(other)
+    assert not wrong, f"{name} (floor {floor(name)}) imports from its own or a higher floor"
 
 
-def test_imports_are_found_wherever_they_hide(tmp_path: Path) -> None:
-    """The test above is only as good as this."""
-    source = PACKAGE / "cli" / "imagined.py"
+def test_imports_of_all_modules_have_no_cycle() -> None:
+    assert cycles({module_name(path): own_imports(path) for path in MODULES}) == []
+
+
+def test_imports_are_found_in_functions_and_type_checking_blocks() -> None:
     code = ast.parse(
         """
+import seqgen
 import seqgen.api.model
 from typing import TYPE_CHECKING
 if TYPE_CHECKING:
-    import seqgen.never
+    import seqgen.tasks.text
 else:
-    import seqgen.otherwise
+    import seqgen.tasks.music
 def f():
     from seqgen import checkpoint
     from seqgen.corpus import sources as s
 class A:
     def g(self):
         if self:
-            from .common import Output
+            from .options import add_options
+            from . import progress
             from ..errors import UserError
 """
     )
-    assert {name for name in imports(source, walk(code)) if name.startswith("seqgen")} == {
-        "seqgen.api.model", "seqgen.otherwise", "seqgen.checkpoint", "seqgen.corpus.sources", "seqgen.cli.options",
-        "seqgen.errors",
+    assert imports(PACKAGE / "cli" / "imagined.py", code) == {
+        "__init__", "api.model", "typing", "tasks.text", "tasks.music", "checkpoint", "corpus.sources", "cli.options",
+        "cli.progress", "errors",
     }  # fmt: skip
 
 
-# ---- Who speaks ----
+@pytest.mark.parametrize(
+    ("graph", "expected"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b", "c"}, "b": {"d"}, "c": {"d"}, "d": set()}, []),
+        ({"a": {"b"}, "b": {"a"}}, [["a", "b"]]),
+        ({"a": {"a"}}, [["a"]]),
+        ({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": {"d"}, "f": {"a"}}, [["a", "b", "c"], ["d", "e"]]),
+        ({"a": {"elsewhere"}}, []),
+    ],
+)
+def test_cycles_of_a_graph_are_its_strongly_connected_components(
+    graph: dict[str, set[str]], expected: list[list[str]]
+) -> None:
+    assert cycles(graph) == expected
 
 
-@each([path for path in MODULES if name_of(path).split(".")[0] != "cli"])
-def test_only_the_command_line_prints(path: Path) -> None:
-    said = []
-    for node in ast.walk(tree(path)):
+@each([path for path in MODULES if relative(path).startswith("specs/")])
+def test_specs_import_only_errors_and_the_standard_library(path: Path) -> None:
+    allowed = set(sys.stdlib_module_names) | {"errors", "specs"}
+    assert {name.split(".")[0] for name in imports(path, parse(path))} <= allowed
+
+
+# ---- What code does ----
+
+
+@each([path for path in MODULES if module_name(path).split(".")[0] != "cli"])
+def test_printing_is_done_by_the_command_line_only(path: Path) -> None:
+    found = []
+    for node in ast.walk(parse(path)):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             if called in ("print", "pprint.pprint", "input") or re.fullmatch(
                 r"(sys\.(__)?(stdout|stderr)(__)?(\.buffer)?\.write(lines)?|typer\.s?echo|click\.s?echo|typer\.confirm)",
                 called,
             ):
-                said.append(f"line {node.lineno}: {called}")
-    assert not said
+                found.append(f"line {node.lineno}: {called}")
+    assert not found
 
 
-# ---- For who reads it ----
-
-
-@every_module
-def test_a_file_can_be_read_in_one_sitting(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
-
-
-@every_module
-def test_a_module_says_what_it_is(path: Path) -> None:
-    assert ast.get_docstring(tree(path)), f"{path.name} has no docstring"
+FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "yaml"}
+FORBIDDEN_FUNCTIONS = {"eval", "exec", "compile", "__import__"}
+FORBIDDEN_METHODS = {("torch", "load"), ("torch", "save"), ("np", "load"), ("numpy", "load"), ("os", "system")}
+FORBIDDEN_KEYWORDS = {"allow_pickle", "shell", "trust_remote_code"}
+SHELL_BY_NAME = "completion.get_completion_script"  # typer's function has a parameter `shell`: "bash", "zsh", "fish"
 
 
 @every_module
-def test_what_others_may_use_says_what_it_does(path: Path) -> None:
-    silent = [
+def test_code_in_untrusted_input_is_never_run(path: Path) -> None:
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Import):
+            assert not {alias.name.split(".")[0] for alias in node.names} & FORBIDDEN_MODULES
+        if isinstance(node, ast.ImportFrom):
+            assert (node.module or "").split(".")[0] not in FORBIDDEN_MODULES
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name):
+                assert node.func.id not in FORBIDDEN_FUNCTIONS
+            if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+                assert (node.func.value.id, node.func.attr) not in FORBIDDEN_METHODS
+            forbidden = FORBIDDEN_KEYWORDS - ({"shell"} if ast.unparse(node.func) == SHELL_BY_NAME else set())
+            assert not {keyword.arg for keyword in node.keywords} & forbidden
+
+
+# ---- What readers need ----
+
+
+@every_module
+def test_docstring_of_a_module_exists(path: Path) -> None:
+    assert ast.get_docstring(parse(path))
+
+
+@every_module
+def test_docstrings_of_public_names_exist(path: Path) -> None:
+    missing = [
         node.name
-        for node in tree(path).body
+        for node in parse(path).body
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
         and not node.name.startswith("_")
         and not ast.get_docstring(node)
     ]
-    assert not silent, "without a docstring"
+    assert not missing
 
 
-def map_of_the_house() -> str | None:
-    """The README's section of that name; None while there is none."""
-    text = README.read_text(encoding="utf-8")
-    heading = re.search(r"^#+ .*map of the house.*$", text, re.IGNORECASE | re.MULTILINE)
-    if heading is None:
-        return None
-    rest = text[heading.end() :]
-    end = re.search(r"^## ", rest, re.MULTILINE)
-    return rest[: end.start()] if end else rest
+def test_folders_have_at_most_20_modules() -> None:
+    folders: dict[str, int] = {}
+    for path in MODULES:
+        if path.name != "__init__.py":
+            folders[relative(path.parent)] = folders.get(relative(path.parent), 0) + 1
+    assert {folder: count for folder, count in folders.items() if count > MAX_MODULES} == {}
 
 
-def mentioned(section: str) -> set[str]:
-    """Files that a map names: `cli/train.py` anywhere, or `train.py` on or below a line that begins with `cli/`.
-
-    A folder that is named stands for its `__init__.py`.
-    """
-    found = set()
-    folder = ""
-    for line in section.splitlines():
-        opened = re.match(r"[^\w/]*(?:seqgen/)?(\w+)/(?!\w)", line)
-        if opened:
-            folder = "" if opened[1] == "seqgen" else opened[1] + "/"
-            found.add(folder + "__init__.py")
-        for inside, name in re.findall(r"(?:(\w+)/)?(\w+\.py)\b", line):
-            found |= {f"{inside}/{name}"} if inside and inside != "seqgen" else {folder + name, name}
-    return found
+def paths_in(text: str) -> set[str]:
+    """Files that a Markdown text names in backquotes: `cli/main.py`, `native/draw.c`."""
+    return set(re.findall(r"`(?:seqgen/)?([\w/]+\.(?:py|c|h))`", text))
 
 
-def test_the_readme_knows_every_module() -> None:
-    section = map_of_the_house()
-    if section is None:
-        pytest.skip("the README has no map of the house yet")
-    there = {str(path.relative_to(PACKAGE)) for path in MODULES} - {"__init__.py"}
-    assert there - mentioned(section) == set(), "not on the map"
+def test_internals_map_names_every_module_and_nothing_else() -> None:
+    named = paths_in(INTERNALS.read_text(encoding="utf-8"))
+    modules = {relative(path) for path in MODULES if path.name != "__init__.py"}
+    c_files = {relative(path) for path in C_FILES}
+    packages = {relative(path) for path in MODULES if path.name == "__init__.py"}
+    assert (modules | c_files) - named == set(), "not on the map"
+    assert {path for path in named if not path.startswith("tests/")} - modules - c_files - packages == set(), "gone"
 
 
-def test_a_map_is_read_as_people_write_it() -> None:
-    section = """
-seqgen/
-  cli/        8  one file a command: `train.py`,
-                 sample.py
-  errors.py   0
-- `tasks/text.py`, the only one so far
-"""
-    assert mentioned(section) >= {"cli/__init__.py", "cli/train.py", "cli/sample.py", "errors.py", "tasks/text.py"}
-    assert "tasks/train.py" not in mentioned(section)
+def test_internals_map_has_a_section_for_every_package() -> None:
+    headings = re.findall(r"^#{2,4} `([\w/]+)/`", INTERNALS.read_text(encoding="utf-8"), re.MULTILINE)
+    packages = {relative(path.parent) for path in MODULES if path.name == "__init__.py"} - {"."}
+    assert set(headings) == packages
 
 
-# ---- Nothing heavy before it is needed ----
+# ---- Tests ----
 
 
-@pytest.mark.parametrize("face", sorted(FACES))
-def test_the_packages_face_imports_nothing_heavy(face: str) -> None:
-    code = tree(PACKAGE / f"{face}.py")
-    at_once = imports(PACKAGE / f"{face}.py", (node for node in code.body if not is_for_types_only(node)))
-    assert not {name.split(".")[0] for name in at_once} & set(HEAVY)
-    assert {name for name in at_once if name.startswith("seqgen.")} <= {"seqgen.cli.main"}  # itself light: see below
+@each(TEST_FILES, TESTS)
+def test_lines_of_a_test_file_are_at_most_650(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_TEST_LINES
 
 
-def loaded_by(statement: str) -> set[str]:
-    """The heavy packages that are there after `statement` in a new Python."""
-    code = f"{statement}\nimport sys\nsys.stdout.write(' '.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    return set(done.stdout.split()) & set(HEAVY)
+@each(TEST_FILES, TESTS)
+def test_imports_of_a_test_file_are_of_no_other_test_file(path: Path) -> None:
+    found = re.findall(r"^\s*(?:from|import) (tests\.[\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [name for name in found if name.split(".")[-1].startswith("test_")] == []
 
 
-@pytest.mark.parametrize("module", ["seqgen", "seqgen.errors", "seqgen.config", "seqgen.streams", "seqgen.cli.main"])
-def test_importing_loads_nothing_heavy(module: str) -> None:
-    # rich comes with typer, whose business it is
-    assert loaded_by(f"import {module}") - {"rich"} == set()
+# ---- Linters ----
+
+
+def lint(tool: str, *arguments: str) -> None:
+    """Run a tool of the extra `test` at the root of the checkout; fail with its output unless it succeeds."""
+    if importlib.util.find_spec(tool) is None:
+        pytest.skip(f"{tool} is not installed (pip install seqgen[test])")
+    if not (PACKAGE.parent / "pyproject.toml").is_file():
+        pytest.skip("no pyproject.toml: not a checkout")
+    done = subprocess.run(
+        [sys.executable, "-m", tool, *arguments], cwd=PACKAGE.parent, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ruff_check_finds_nothing() -> None:
+    lint("ruff", "check", "--no-cache", "seqgen", "tests")
+
+
+def test_ruff_format_changes_nothing() -> None:
+    lint("ruff", "format", "--no-cache", "--check", "seqgen", "tests")
+
+
+@pytest.mark.slow
+def test_mypy_strict_finds_nothing() -> None:
+    lint("mypy")
