@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from seqgen.errors import ModelError
 from seqgen.specs.registry import resolve
 from seqgen.specs.tokenizers import TOKENIZERS, TextTokenizerNames
-from seqgen.tokenizers.codec import END_OF_DOCUMENT, Codec, Decoder, Ids, decode, encode_stream
+from seqgen.tokenizers.codec import END_OF_DOCUMENT, Codec, Decoder, Ids, Tokenizer, decode, encode_stream
 from seqgen.untrusted import parse_json
 
 __all__ = [
@@ -18,66 +18,60 @@ __all__ = [
     "Codec",
     "Decoder",
     "Ids",
-    "Saveable",
+    "Tokenizer",
     "decode",
     "dump",
     "encode_stream",
     "fit",
     "inner_codec",
-    "saved_tokenizer_name",
     "parse",
     "read_tokenizer_json",
+    "saved_tokenizer_name",
 ]
 
 
-def codec_class(kind: str) -> Any:
-    """The class of a kind of tokenizer. Raises `ModelError` for a kind this program doesn't know."""
-    if kind not in TOKENIZERS:
-        raise ModelError(f"there is no tokenizer {kind!r}; known: {', '.join(TOKENIZERS)}")
-    return resolve(TOKENIZERS[kind].codec)
+def codec_class(name: str) -> Any:
+    """Return the class of a tokenizer. Raises `ModelError` for an unknown name."""
+    if name not in TOKENIZERS:
+        raise ModelError(f"there is no tokenizer {name!r}; known: {', '.join(TOKENIZERS)}")
+    return resolve(TOKENIZERS[name].codec)
 
 
 def inner_codec(data: Mapping[str, Any], files: Mapping[str, bytes]) -> Codec:
-    """The codec of the words of a turn or a record, where control tokens were set before it. Raises `ModelError` where
-    `data`, that whole codec's table, has none."""
+    """Return the text codec inside a codec that adds control tokens.
+
+    `data` is the outer codec's table. Raises `ModelError` if it describes no text codec.
+    """
     inner = data.get("text")
     name = inner.get("kind") if isinstance(inner, dict) else None
     if not isinstance(inner, dict) or not isinstance(name, str) or name not in TextTokenizerNames():
-        raise ModelError("tokenizer.json is damaged: it does not say how words are spelt")
+        raise ModelError("tokenizer.json is damaged: it has no tokenizer of the text")
     return cast(Codec, codec_class(name).from_dict(inner, files))
 
 
-def fit(kind: str, chunks: Iterable[bytes], **options: Any) -> Codec:
-    """A tokenizer fitted on a stream of bytes; reads the stream to its end."""
-    return cast(Codec, codec_class(kind).fit(chunks, **options))
+def fit(name: str, chunks: Iterable[bytes], **options: Any) -> Codec:
+    """Fit a tokenizer on a stream of bytes, which is read to its end."""
+    return cast(Codec, codec_class(name).fit(chunks, **options))
 
 
-class Saveable(Protocol):
-    """What a model folder keeps in tokenizer.json and files beside it: a codec, or what else tells how to read."""
-
-    def to_dict(self) -> dict[str, Any]: ...
-
-    def files(self) -> dict[str, bytes]: ...
-
-
-def dump(codec: Saveable) -> dict[str, bytes]:
-    """The files of the model folder that hold `codec`, by name."""
-    text = json.dumps(codec.to_dict(), ensure_ascii=False, separators=(",", ":"))
-    return {"tokenizer.json": text.encode("utf-8", "surrogatepass") + b"\n", **codec.files()}
+def dump(tokenizer: Tokenizer) -> dict[str, bytes]:
+    """Return the files of the model folder that describe a tokenizer, by name."""
+    text = json.dumps(tokenizer.to_dict(), ensure_ascii=False, separators=(",", ":"))
+    return {"tokenizer.json": text.encode("utf-8", "surrogatepass") + b"\n", **tokenizer.files()}
 
 
 def parse(files: Mapping[str, bytes]) -> Codec:
-    """The codec that `dump` made `files` of. Raises `ModelError` for anything else."""
+    """Make the tokenizer that `dump` wrote. Raises `ModelError` for any other files."""
     return cast(Codec, codec_class(saved_tokenizer_name(files)).from_dict(read_tokenizer_json(files), files))
 
 
 def saved_tokenizer_name(files: Mapping[str, bytes]) -> str:
-    """The kind that tokenizer.json says it is."""
+    """Return the name of the tokenizer in tokenizer.json. Raises `ModelError` if there is none."""
     return str(read_tokenizer_json(files)["kind"])
 
 
 def read_tokenizer_json(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """tokenizer.json as it stands. Raises `ModelError` where it is not there, no JSON, or of no kind."""
+    """Return the object in tokenizer.json. Raises `ModelError` if it is missing, not JSON, or not a tokenizer."""
     if "tokenizer.json" not in files:
         raise ModelError("there is no tokenizer.json")
     try:
@@ -85,5 +79,5 @@ def read_tokenizer_json(files: Mapping[str, bytes]) -> dict[str, Any]:
     except ValueError as error:
         raise ModelError(f"tokenizer.json is not JSON ({error})") from error
     if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
-        raise ModelError("tokenizer.json holds no tokenizer")
+        raise ModelError("tokenizer.json describes no tokenizer")
     return data

@@ -1,6 +1,6 @@
-"""`dialogue`: any tokenizer of text, and a token for each speaker that no text can forge.
+"""`dialogue`: a text codec, and a control token for each speaker that no text can forge.
 
-A conversation reads `speaker text speaker text … end`: a speaker's token opens a turn and so closes the one before.
+A conversation is `speaker text speaker text … end`: a speaker's token begins a turn and so ends the one before.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.errors import ModelError
+from seqgen.tokenizers import inner_codec
 from seqgen.tokenizers.codec import Codec, Decoder, Ids
 
-MAX_SPEAKERS = 26  # as many as there are letters to call them
+MAX_SPEAKERS = 26  # each is shown as a letter
 
 
-class DialogueCodec:
-    """See `codec.Codec`. Ids below `speakers` are the speakers, the others are those of `text`, moved up.
+class DialogueCodec(Codec):
+    """A codec of conversations. Ids below `speakers` are the speakers, the others those of `text`, shifted up.
 
-    `encode` is for the words of a turn alone: whatever they are, no speaker comes of them.
+    `encode` encodes the text of a turn, and never yields a speaker.
     """
 
     name: ClassVar[str] = "dialogue"
@@ -37,16 +38,16 @@ class DialogueCodec:
         return self.text.encode(data) + np.int32(self.speakers)
 
     def encode_turn(self, speaker: int, words: bytes) -> Ids:
-        """Ids of one turn. Speakers beyond the last are taken for the last."""
+        """Return the ids of one turn. A speaker beyond the last becomes the last."""
         return self.turn_from_ids(speaker, self.text.encode(words))
 
     def turn_from_ids(self, speaker: int, words: npt.NDArray[np.integer]) -> Ids:
-        """Ids of one turn whose words are ids of `text`."""
-        moved = words.astype(np.int32) + np.int32(self.speakers)
-        return np.concatenate([np.array([min(speaker, self.speakers - 1)], dtype=np.int32), moved])
+        """Return the ids of one turn whose words are ids of `text`."""
+        shifted = words.astype(np.int32) + np.int32(self.speakers)
+        return np.concatenate([np.array([min(speaker, self.speakers - 1)], dtype=np.int32), shifted])
 
     def encode_conversation(self, turns: Iterable[tuple[int, bytes]]) -> Ids:
-        """Ids of a conversation, given as (speaker, words), without `end`."""
+        """Return the ids of a conversation of (speaker, words), without `end`."""
         return np.concatenate([np.empty(0, dtype=np.int32), *(self.encode_turn(*turn) for turn in turns)])
 
     def safe_prefix_length(self, data: bytes) -> int:
@@ -72,17 +73,15 @@ class DialogueCodec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], files: Mapping[str, bytes]) -> DialogueCodec:
-        from seqgen.tokenizers import inner_codec
-
         speakers = data.get("speakers")
         text = inner_codec(data, files)
         if isinstance(speakers, bool) or not isinstance(speakers, int):
-            raise ModelError("tokenizer.json is damaged: it does not say how many speakers there are")
+            raise ModelError("tokenizer.json is damaged: it has no number of speakers")
         return cls(text, speakers)
 
 
 class _Transcript:
-    """See `codec.Decoder`. A turn becomes a line that begins with the speaker's letter: `A: Good morning.`"""
+    """A decoder that writes each turn as a line beginning with the speaker's letter: `A: Good morning.`"""
 
     def __init__(self, codec: DialogueCodec) -> None:
         self._codec = codec
@@ -107,6 +106,6 @@ class _Transcript:
 
 
 def count_speakers(conversations: Iterable[Sequence[int]]) -> int:
-    """How many speaker tokens these conversations, given as the speakers of their turns, need."""
+    """Return how many speaker tokens conversations need, given the speakers of their turns."""
     most = max((speaker for turns in conversations for speaker in turns), default=1)
     return min(MAX_SPEAKERS, max(2, most + 1))

@@ -1,6 +1,6 @@
-"""`labelled`: any tokenizer of text, and a token for each label that no text can forge.
+"""`labelled`: a text codec, and a control token for each label that no text can forge.
 
-A record reads `label text end`: a model of such records has learnt what texts of each label are like.
+A record is `label text end`, so a model of such records learns the texts of each label.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from seqgen.errors import ModelError
+from seqgen.tokenizers import inner_codec
 from seqgen.tokenizers.codec import Codec, Decoder, Ids
 
 
-class LabelledCodec:
-    """See `codec.Codec`. Ids below `labels` are the labels, the others are those of `text`, moved up.
+class LabelledCodec(Codec):
+    """A codec of labelled texts. Ids below `labels` are the labels, the others those of `text`, shifted up.
 
-    `encode` is for the text of a record alone: whatever it says, no label comes of it.
+    `encode` encodes the text of a record, and never yields a label.
     """
 
     name: ClassVar[str] = "labelled"
@@ -30,18 +31,22 @@ class LabelledCodec:
         self.vocab_size = text.vocab_size + labels
         self.end = text.end + labels
 
+    @property
+    def label_tokens(self) -> int:
+        return self.labels
+
     def encode(self, data: bytes) -> Ids:
         return self.text.encode(data) + np.int32(self.labels)
 
     def encode_record(self, label: int, data: bytes) -> Ids:
-        """Ids of a text that has a label, without `end`."""
+        """Return the ids of a text and its label, without `end`."""
         return np.concatenate([np.array([label], dtype=np.int32), self.encode(data)])
 
     def safe_prefix_length(self, data: bytes) -> int:
         return self.text.safe_prefix_length(data)
 
     def decoder(self) -> Decoder:
-        return _Bare(self)
+        return _TextOnly(self)
 
     def pieces(self) -> list[str | int | None]:
         return [*[None] * self.labels, *self.text.pieces()]
@@ -60,16 +65,14 @@ class LabelledCodec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], files: Mapping[str, bytes]) -> LabelledCodec:
-        from seqgen.tokenizers import inner_codec
-
         labels = data.get("labels")
         if isinstance(labels, bool) or not isinstance(labels, int):
-            raise ModelError("tokenizer.json is damaged: it does not say how many labels there are")
+            raise ModelError("tokenizer.json is damaged: it has no number of labels")
         return cls(inner_codec(data, files), labels)
 
 
-class _Bare:
-    """See `codec.Decoder`. Labels are not written."""
+class _TextOnly:
+    """A decoder that writes no labels."""
 
     def __init__(self, codec: LabelledCodec) -> None:
         self._labels = codec.labels
@@ -81,7 +84,7 @@ class _Bare:
     def finish(self) -> bytes:
         return self._text.finish()
 
-    def copy(self) -> _Bare:
-        same = object.__new__(_Bare)
+    def copy(self) -> _TextOnly:
+        same = object.__new__(_TextOnly)
         same._labels, same._text = self._labels, self._text.copy()
         return same

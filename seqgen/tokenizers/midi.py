@@ -1,4 +1,4 @@
-"""`midi`: a MIDI file ↔ the events of `music.events`. decode(encode(x)) is a fixed point."""
+"""`midi`: a MIDI file ↔ the events of `music.events`. `decode(encode(x))` is a fixed point."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from seqgen.music.events import EventVocabulary, VocabularyOptions
 from seqgen.music.grammar import GrammarState
 from seqgen.music.midi import QuantisationStats
 from seqgen.music.piece import Piece
-from seqgen.tokenizers.codec import Ids
+from seqgen.tokenizers.codec import Codec, Ids
 
 
-class MidiCodec:
-    """See `codec.Codec`. Nothing is fitted: the vocabulary follows from the options."""
+class MidiCodec(Codec):
+    """A codec of MIDI files. Nothing is fitted: the vocabulary follows from the options."""
 
     name: ClassVar[str] = "midi"
 
@@ -32,37 +32,37 @@ class MidiCodec:
 
     @classmethod
     def from_options(cls, options: TrainOptions) -> MidiCodec:
-        """The codec that `train` was asked for."""
+        """Make the codec for the options of a training run."""
         low, high = parse_pitch_range(options.pitch_range)
         rising = options.note_order == "rising"
         return cls(VocabularyOptions(options.grid, options.velocity_bins, options.tracks, low, high, rising))
 
     @classmethod
     def fit(cls, chunks: Iterable[bytes], **options: Any) -> MidiCodec:
-        """A codec of these fields of `VocabularyOptions`; reads the stream to its end."""
+        """Make a codec from fields of `VocabularyOptions`; reads the stream to its end."""
         return cls(VocabularyOptions(**options)).extend(chunks)
 
     def extend(self, chunks: Iterable[bytes]) -> MidiCodec:
-        """The same codec: it has every event there is."""
+        """Return the same codec, which has every event; reads the stream to its end."""
         for _ in chunks:
             pass
         return self
 
     def read_piece(self, data: bytes) -> tuple[Piece, QuantisationStats]:
-        """The piece in a MIDI file, on the grid. Raises `DataError`: why there is none in it."""
+        """Read the piece in a MIDI file, quantised to the grid. Raises `DataError` if there is none."""
         options = self.options
         return midi.read(data, options.grid, options.tracks, options.low, options.high)
 
     def encode_piece(self, piece: Piece) -> Ids:
-        """The ids of a piece, without `end`."""
+        """Return the ids of a piece, int32, shape (tokens,), without `end`."""
         return np.array(grammar.encode_piece(piece, self.vocabulary), dtype=np.int32)
 
     def encode(self, data: bytes) -> Ids:
-        """Ids of a MIDI file. Unlike text's it can fail: raises `DataError` where there is no piece in `data`."""
+        """Return the ids of a MIDI file. Unlike for text, it can fail: raises `DataError` if `data` has no piece."""
         return self.encode_piece(self.read_piece(data)[0])
 
     def safe_prefix_length(self, data: bytes) -> int:
-        """0: a MIDI file is read whole."""
+        """Return 0: a MIDI file can only be encoded whole."""
         return 0
 
     def decoder(self) -> MidiDecoder:
@@ -74,6 +74,13 @@ class MidiCodec:
     def num_seen(self) -> int:
         return self.vocab_size
 
+    def token_name(self, token: int) -> str:
+        """Return the name of an event: `note 60`, `metre 6/8`, `bar`."""
+        return self.vocabulary.token_name(token)
+
+    def tokens_named(self, name: str) -> list[int]:
+        return [token for token in range(self.vocab_size) if self.token_name(token) == name]
+
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.name, "vocab_size": self.vocab_size, **dataclasses.asdict(self.options)}
 
@@ -82,9 +89,9 @@ class MidiCodec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], files: Mapping[str, bytes]) -> MidiCodec:
-        kept = {name: value for name, value in data.items() if name not in ("kind", "vocab_size")}
+        fields = {name: value for name, value in data.items() if name not in ("kind", "vocab_size")}
         try:
-            options = from_json(VocabularyOptions, kept)
+            options = from_json(VocabularyOptions, fields)
             check(
                 TrainOptions(
                     grid=options.grid,
@@ -97,24 +104,24 @@ class MidiCodec:
             raise ModelError(f"tokenizer.json is damaged: {error}") from error
         codec = cls(options)
         if data.get("vocab_size") != codec.vocab_size:
-            raise ModelError("tokenizer.json is damaged: its vocabulary is not the one that its options make")
+            raise ModelError("tokenizer.json is damaged: its vocabulary size is not that of its options")
         return codec
 
 
 class MidiDecoder:
-    """See `codec.Decoder`. A MIDI file begins with the number of its tracks, so that all of it comes at the end."""
+    """A decoder that returns the whole MIDI file at the end, because the file begins with the number of tracks."""
 
     def __init__(self, vocabulary: EventVocabulary) -> None:
-        self._walk = GrammarState(vocabulary)
+        self._state = GrammarState(vocabulary)
 
     def push(self, token: int) -> bytes:
-        if not self._walk.ended:
-            self._walk.push(token)
+        if not self._state.ended:
+            self._state.push(token)
         return b""
 
     def finish(self) -> bytes:
-        """The MIDI file; nothing where not one bar was pushed."""
-        return midi.write(self._walk.piece()) if self._walk.bars else b""
+        """Return the MIDI file; no bytes if not even one bar was pushed."""
+        return midi.write(self._state.piece()) if self._state.bars else b""
 
     def copy(self) -> MidiDecoder:
         return copy.deepcopy(self)

@@ -1,4 +1,4 @@
-"""What may be done to a text before it is sorted: capitals made small, words left out. Neither by default."""
+"""Normalisation of texts before classification: lower case and stop words, both off by default."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import re
 from seqgen.errors import DataError
 from seqgen.streams import expand, reason
 
-_MOST_WORDS = 20_000
+_MAX_WORDS = 20_000
 
 
 def read_stop_words(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """The words of a file, one a line; blank lines and lines that begin with # are passed over.
+    """Read a file of stop words, one per line; blank lines and lines that begin with # are skipped.
 
-    Raises `DataError` for a file that can't be read, holds no word, or far too many.
+    Raises `DataError` if the file can't be read, has no words, or has more than 20,000.
     """
     try:
         text = expand(path).read_bytes().decode("utf-8-sig", "surrogateescape")
@@ -23,14 +23,14 @@ def read_stop_words(path: str | os.PathLike[str]) -> tuple[str, ...]:
     lines = (line.strip() for line in text.splitlines())
     words = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if not words:
-        raise DataError(f"the stop words {str(path)!r} hold no word")
-    if len(words) > _MOST_WORDS:
-        raise DataError(f"the stop words {str(path)!r} hold {len(words):,} words; {_MOST_WORDS:,} are the most")
+        raise DataError(f"the stop words file {str(path)!r} has no words")
+    if len(words) > _MAX_WORDS:
+        raise DataError(f"the stop words file {str(path)!r} has {len(words):,} words; the limit is {_MAX_WORDS:,}")
     return words
 
 
 class TextNormaliser:
-    """Bytes of a text to the bytes that a classifier reads."""
+    """A function from the bytes of a text to the bytes that a classifier reads."""
 
     def __init__(self, lowercase: bool = False, stop_words: tuple[str, ...] = ()) -> None:
         self.lowercase = lowercase
@@ -49,7 +49,7 @@ class TextNormaliser:
 
 
 def _pattern(words: tuple[str, ...], lowercase: bool) -> re.Pattern[str]:
-    """Any of the words, where it stands alone; in a script without spaces, wherever it stands."""
+    """Matches any of the words as a whole word; words in a script without spaces, anywhere."""
     folded = sorted({word.lower() if lowercase else word for word in words}, key=lambda word: (-len(word), word))
     apart = [re.escape(word) for word in folded if not _unspaced(word)]
     inside = [re.escape(word) for word in folded if _unspaced(word)]
@@ -58,5 +58,5 @@ def _pattern(words: tuple[str, ...], lowercase: bool) -> re.Pattern[str]:
 
 
 def _unspaced(word: str) -> bool:
-    """Whether it is written in kana or Han characters."""
+    """Whether a word has kana or Han characters, whose scripts have no spaces."""
     return any("\u3040" <= letter <= "\u9fff" or letter >= "\U00020000" for letter in word)

@@ -1,8 +1,8 @@
 """`subword`: SentencePiece pieces (unigram model; Kudo, 2018), lossless on any bytes.
 
-Nothing is normalised and white space is kept: a line feed is a piece of its own and a space belongs to the word after
-it. What SentencePiece can't give back byte for byte (invalid UTF-8, U+2581, which it uses as its mark for a space) is
-spelt with its byte pieces; every encoding is checked against its own decoding before it is believed.
+Nothing is normalised and white space is kept: a line feed is a piece of its own and a space belongs to the next word.
+Text that SentencePiece can't restore byte for byte is encoded with its byte pieces: invalid UTF-8, and U+2581, its
+mark for a space. Every encoding is verified by decoding it.
 """
 
 from __future__ import annotations
@@ -22,30 +22,33 @@ import sentencepiece
 
 from seqgen.errors import DataError, ModelError
 from seqgen.streams import reason
-from seqgen.tokenizers.codec import END_OF_DOCUMENT, Ids, Utf8Decoder, utf8_prefix_length
+from seqgen.tokenizers.codec import END_OF_DOCUMENT, Codec, Ids, Utf8Decoder, piece_bytes, utf8_prefix_length
 
 _SPACE = "\u2581"
-# What SentencePiece would alter; the group is kept by `re.split`.
-_FOREIGN = re.compile("([\u2581\udc80-\udcff]+)")
-_MAX_LINE = 1000  # characters; the trainer's time grows faster than a line's length
-_MAX_SAMPLE = 20_000_000  # characters the trainer sees of a larger corpus: more changes few pieces, and takes memory
-_MAX_DISTINCT = 2_000_000  # characters of different words among them: the trainer's time, minutes, is in these
+# Text that SentencePiece would alter; `re.split` keeps the group.
+_ALTERED = re.compile("([\u2581\udc80-\udcff]+)")
+_MAX_LINE = 1000  # characters; the trainer's time grows faster than the length of a line
+_MAX_SAMPLE = 20_000_000  # characters for the trainer: more change few pieces, and take memory
+_MAX_DISTINCT = 2_000_000  # characters of distinct words among them: they cost most of the trainer's time, minutes
 _MODEL = "tokenizer.model"
-_RESERVED = 258  # pieces every vocabulary has: the bytes, the line feed and "unknown"
+_RESERVED = 258  # pieces in every vocabulary: the bytes, the line feed and "unknown"
 
 
 def default_vocab_size(characters: int, alphabet: int) -> int:
-    """A piece for each common character, and twice the square root of the text's length for longer ones (the shape of
-    Heaps' law): 2,100 for 1 MB of English, 5,000 for a Chinese novel, 16,000 at most beyond the alphabet."""
+    """Return the default vocabulary size: the alphabet, and twice the square root of the text's length.
+
+    The square root has the shape of Heaps' law. 2,100 for 1 MB of English, 5,000 for a Chinese novel; at most 16,000
+    beyond the alphabet.
+    """
     return alphabet + int(np.clip(2 * round(characters**0.5), 500, 16000))
 
 
 def _rare_characters(lines: list[str], vocab_size: int | None) -> tuple[int, dict[int, None]]:
-    """How many characters get a piece of their own, and the others, as a table for `str.translate`.
+    """The number of characters that get a piece, and a table for `str.translate` that removes the others.
 
-    The rarest are left for the byte pieces, so that spelling is learnt: those beyond 99.95 % of the text, or, in a
-    vocabulary that is given and small, beyond half of its room. (SentencePiece's own `character_coverage` refuses to
-    go below 98 %, which a large alphabet needs.)
+    The rarest are left to the byte pieces, so that the network learns to use these: characters beyond 99.95 % of the
+    text, or beyond half of a small given vocabulary. (SentencePiece's own `character_coverage` can't go below 98 %,
+    which a large alphabet needs.)
     """
     counts = Counter(itertools.chain.from_iterable(lines)).most_common()
     sums = np.cumsum([count for _, count in counts])
@@ -55,8 +58,8 @@ def _rare_characters(lines: list[str], vocab_size: int | None) -> tuple[int, dic
     return alphabet, dict.fromkeys(ord(character) for character, _ in counts[alphabet:])
 
 
-class SubwordCodec:
-    """SentencePiece pieces and, behind them, `end` (`kind = "subword"`)."""
+class SubwordCodec(Codec):
+    """The pieces of a SentencePiece model, followed by `end`."""
 
     name: ClassVar[str] = "subword"
 
@@ -67,20 +70,17 @@ class SubwordCodec:
             self._processor.LoadFromSerializedProto(model)
             size = self._processor.vocab_size()
             if not 0 < size <= 1 << 24:
-                raise ModelError("tokenizer.model holds no pieces")
+                raise ModelError("tokenizer.model has no pieces")
             self._pieces: list[str | int | None] = [self._piece(token) for token in range(size)]
         except (RuntimeError, OSError, UnicodeDecodeError) as error:
             raise ModelError(f"tokenizer.model is damaged ({reason(error)[:80]})") from error
         values = {piece: token for token, piece in enumerate(self._pieces) if isinstance(piece, int)}
         if len(values) != 256:
-            raise ModelError("tokenizer.model has no byte pieces, so it could not spell an unknown character")
+            raise ModelError("tokenizer.model has no byte pieces, so it can't encode unknown characters")
         self._bytes = np.array([values[byte] for byte in range(256)], dtype=np.int32)
         self.end = size
         self.vocab_size = size + 1
-        self._table = [
-            b"" if piece is None else bytes([piece]) if isinstance(piece, int) else piece.encode("utf-8")
-            for piece in [*self._pieces, None]
-        ]
+        self._table = [*map(piece_bytes, self._pieces), b""]
 
     def _piece(self, token: int) -> str | int | None:
         piece: str = self._processor.IdToPiece(token)
@@ -92,15 +92,18 @@ class SubwordCodec:
 
     @classmethod
     def fit(cls, chunks: Iterable[bytes], vocab_size: int | None = None, share: float = 1.0) -> SubwordCodec:
-        """Trains SentencePiece on a stream, which may be but a `share` of the text that it is for. A vocabulary larger
-        than the stream can fill comes out smaller.
+        """Train SentencePiece on a stream. A vocabulary too large for the text comes out smaller.
 
-        Raises `DataError` for a stream without text.
+        Args:
+            share: the stream's fraction of the whole text, which the default vocabulary size is for.
+
+        Raises:
+            DataError: the stream has no text, or too little.
         """
         lines = _sample(_lines(chunks))
         characters = sum(map(len, lines))
         if characters < 2:
-            raise DataError("there is no text to learn subwords from; --tokenizer byte takes anything")
+            raise DataError("cannot train subwords: there is no text; --tokenizer byte takes any")
         alphabet, rare = _rare_characters(lines, vocab_size)
         wanted = vocab_size or default_vocab_size(round(characters / share), alphabet) + _RESERVED
         model = io.BytesIO()
@@ -122,20 +125,20 @@ class SubwordCodec:
                 bos_id=-1,
                 eos_id=-1,
                 unk_id=0,
-                num_threads=1,  # more threads, another order of sums: not the same pieces twice
+                num_threads=1,  # more threads change the order of sums, and so the pieces
                 minloglevel=2,
             )
         except (RuntimeError, OSError) as error:
-            # SentencePiece names its own source files here; what it means is always this.
-            room = "" if vocab_size is None else f" (or the text needs more than --vocab-size {vocab_size})"
+            # SentencePiece's message names its own source files; the cause is always this.
+            limit = "" if vocab_size is None else f" (or the text needs more than --vocab-size {vocab_size})"
             raise DataError(
-                f"subwords can't be learnt from this text: too little recurs{room}; --tokenizer byte takes anything"
+                f"cannot train subwords: too little in this text recurs{limit}; --tokenizer byte takes any"
             ) from error
-        _give_back_memory()
+        _release_memory()
         return cls(model.getvalue())
 
     def extend(self, chunks: Iterable[bytes]) -> SubwordCodec:
-        """The same pieces: their byte pieces spell whatever is new."""
+        """Return the same codec, whose byte pieces encode any new character; reads the stream to its end."""
         for _ in chunks:
             pass
         return self
@@ -143,18 +146,18 @@ class SubwordCodec:
     def encode(self, data: bytes) -> Ids:
         text = data.decode("utf-8", "surrogateescape")
         parts = []
-        for place, part in enumerate(_FOREIGN.split(text)):
+        for index, part in enumerate(_ALTERED.split(text)):
             if not part:
                 continue
             raw = part.encode("utf-8", "surrogateescape")
-            ids = np.array([] if place % 2 else self._processor.EncodeAsIds(part), dtype=np.int32)
+            ids = np.array([] if index % 2 else self._processor.EncodeAsIds(part), dtype=np.int32)
             if b"".join([self._table[token] for token in ids.tolist()]) != raw:
                 ids = self._bytes[np.frombuffer(raw, dtype=np.uint8)]
             parts.append(ids)
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
 
     def safe_prefix_length(self, data: bytes) -> int:
-        """At the last line feed; a line longer than a mebibyte at a space, or else at any character."""
+        """Cut after the last line feed; in a line longer than 1 MiB before a space, else after any character."""
         cut = data.rfind(b"\n") + 1
         if cut or len(data) < 1 << 20:
             return cut
@@ -178,20 +181,20 @@ class SubwordCodec:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], files: Mapping[str, bytes]) -> SubwordCodec:
         if _MODEL not in files:
-            raise ModelError(f"{_MODEL} is missing: a subword model can't be read without it")
+            raise ModelError(f"{_MODEL} is missing: a subword model can't be loaded without it")
         codec = cls(files[_MODEL])
         if data.get("vocab_size") != codec.vocab_size:
-            raise ModelError(f"{_MODEL} is not the one that tokenizer.json belongs to: the vocabulary sizes differ")
+            raise ModelError(f"{_MODEL} does not belong to tokenizer.json: the vocabulary sizes differ")
         return codec
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    """The stream's lines as SentencePiece's trainer may have them: no line feed, nothing foreign, not too long."""
+    """The lines of a stream for SentencePiece's trainer: limited in length, without text that it would alter."""
     utf8 = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     rest = ""
     for chunk in chunks:
         *whole, rest = (rest + utf8.decode(chunk, final=chunk == END_OF_DOCUMENT)).split("\n")
-        if chunk == END_OF_DOCUMENT or len(rest) > 1 << 20:  # a line that never ends: take what is there
+        if chunk == END_OF_DOCUMENT or len(rest) > 1 << 20:  # a line without end: cut it here
             whole, rest = [*whole, rest], ""
         yield from _clean(whole)
     yield from _clean([rest + utf8.decode(b"", True)])
@@ -199,35 +202,37 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
 
 def _clean(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
-        line = _FOREIGN.sub("", line).replace("\x00", "")
+        line = _ALTERED.sub("", line).replace("\x00", "")
         for start in range(0, len(line), _MAX_LINE):
             yield line[start : start + _MAX_LINE]
 
 
 def _sample(lines: Iterable[str]) -> list[str]:
-    """Evenly spaced lines, at most about `_MAX_SAMPLE` characters: all, or every 2nd, 4th, 8th…"""
-    kept: list[str] = []
+    """Evenly spaced lines of at most about `_MAX_SAMPLE` characters: all, or every 2nd, 4th, 8th…"""
+    sample: list[str] = []
     size, stride = 0, 1
     for number, line in enumerate(lines):
         if number % stride:
             continue
-        kept.append(line)
+        sample.append(line)
         size += len(line)
         if size > _MAX_SAMPLE:
-            kept, stride = kept[::2], stride * 2
-            size = sum(map(len, kept))
-    return kept
+            sample, stride = sample[::2], stride * 2
+            size = sum(map(len, sample))
+    return sample
 
 
-def _give_back_memory() -> None:
-    """What the trainer took and freed, glibc would keep: half a gigabyte for the rest of the run."""
+def _release_memory() -> None:
+    """Return memory to the system: glibc would keep half a gigabyte that the trainer has freed."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _thin(lines: list[str]) -> list[str]:
-    """All of the lines, or every 2nd, 4th, 8th… where they hold more different words than are worth waiting for, as
-    much text without spaces does (a word is what stands between two spaces)."""
+    """All lines, or every 2nd, 4th, 8th… if they have too many distinct words, as text without spaces has.
+
+    A word is the text between two spaces.
+    """
     while len(lines) > 1 and not _has_few_words(lines):
         lines = lines[::2]
     return lines

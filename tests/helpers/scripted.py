@@ -47,7 +47,7 @@ def noise(vocab_size: int, batch_size: int = 1, scale: float = 2.0) -> Scripted:
 class Pieces:
     """A codec of a few pieces of text, each of any length, and `end` behind them."""
 
-    kind = "pieces"
+    name = "pieces"
 
     def __init__(self, *pieces: str) -> None:
         self._pieces, self.end, self.vocab_size = pieces, len(pieces), len(pieces) + 1
@@ -64,3 +64,6 @@ class Pieces:
 
     def pieces(self) -> list[str | int | None]:
         return [*self._pieces, None]
+
+    def tokens_named(self, name: str) -> list[int]:
+        return [token for token, piece in enumerate(self._pieces) if piece == name]

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.config import SCALINGS
+from seqgen.config import SCALINGS, AnyNetworkConfig, ForecasterConfig
 from seqgen.corpus.series.read import Series
 from seqgen.corpus.series.windows import ScaledSeries
 from seqgen.errors import DataError, ModelError
@@ -67,6 +67,13 @@ class Scaler:
     def known(self) -> int:
         """How many numbers are known ahead of each row."""
         return len(self.future_covariates) + 2 * len(self.calendar)
+
+    def mismatch(self, network: AnyNetworkConfig) -> str | None:
+        """Return why a network can't be used with this scaler, or None."""
+        columns = (len(self.targets), len(self.covariates), self.known)
+        if not isinstance(network, ForecasterConfig) or columns != (network.targets, network.past, network.known):
+            return "it has other columns"
+        return None
 
     def stats_of(self, series: Series) -> tuple[ColumnStats, ...]:
         """Those of its name; of its own rows where the model has not learnt from a series of that name."""

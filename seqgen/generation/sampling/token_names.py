@@ -90,16 +90,9 @@ def _biased_tokens(text: str, codec: Codec) -> list[tuple[int, float]]:
         if len(name) > 10 or int(name[1:]) >= codec.vocab_size:
             raise UserError(f"{flag}: there is no such id; the last one is {codec.vocab_size - 1}")
         return [(int(name[1:]), value)]
-    if not TOKENIZERS.find(codec.name).writes_text:
-        from seqgen.tokenizers.midi import MidiCodec
-
-        assert isinstance(codec, MidiCodec)
-        events = [token for token in range(codec.vocab_size) if codec.vocabulary.token_name(token) == name]
-        if not events:
-            raise UserError(f"{flag}: there is no event {name[:40]!r}; `seqgen tokenize midi --pieces` lists them")
-        return [(token, value) for token in events]
-    data = as_bytes(name)
-    found = [token for token, written in enumerate(token_bytes(codec)) if written == data]
+    found = codec.tokens_named(name)
+    if not found and not TOKENIZERS.find(codec.name).writes_text:
+        raise UserError(f"{flag}: there is no event {name[:40]!r}; `seqgen tokenize midi --pieces` lists them")
     if not found:
         raise UserError(f"{flag}: {name[:40]!r} is not one token of this model; `seqgen tokenize` prints its ids")
     return [(token, value) for token in found]

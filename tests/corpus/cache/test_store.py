@@ -299,7 +299,7 @@ def test_what_is_in_use_is_left(own_cache: Path, run: Run, hold: Callable[[Path]
     other = hold(own_cache / "ids" / "busy")
     said = run("corpora", "--cache", "--clear")
     assert said.out == b""
-    assert said.err.count("is in use, and left") == 2  # its ids, and its spool
+    assert said.err.count("is in use, and was not deleted") == 2  # its ids, and its spool
     other.kill()
     other.wait()
     assert [line.split("\t")[1] for line in run("corpora", "--cache", "--clear").lines] == ["ids", "temporary"]
