@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import model_zoo as strange
+from tests.helpers import model_zoo
 from tests.helpers.running import COMMANDS, Refused
 
 # What is typed (standard input is there, and empty), and what follows `seqgen: error: `.
 ROWS = [
     # ---- train ----
-    ("train words.txt", "-o MODEL is missing: the folder to save the model in"),
+    ("train words.txt", "-o MODEL is missing: name a folder to save the model in"),
     ("train words.txt -o words.txt", "-o 'words.txt' is a file; name a folder"),
     ("train words.txt -o .", "-o must name a folder to make, not '.'"),
     ("train words.txt -o diary", "-o 'diary' holds other things and no model; name a new folder"),
@@ -51,8 +51,8 @@ ROWS = [
      "'words.txt' holds no dialogue in a format that is known: messages, turns, eou, yaml, parlai, csv, tsv, "
      "transcript"),
     ("train words.txt -o new --task classify",
-     "'words.txt' has no columns of text and label: a table (CSV, TSV), JSON lines, lines that begin with "
-     "__label__ or a folder a class is expected"),
+     "'words.txt' has no text and label columns; expected a table (CSV, TSV), JSON lines, lines that start with "
+     "__label__, or one folder per class"),
     ("train words.txt -o new --task forecast",
      "words.txt has no column of numbers to forecast; there are The ferry came home."),
     ("train words.txt -o new --horizon 5", "--horizon is for forecast; this is text"),
@@ -63,11 +63,11 @@ ROWS = [
      "--rnn-size 64 does not fit --init-from, whose model has 8"),
     ("train talk.jsonl -o new --task dialogue --tokenizer midi",
      "--tokenizer must be one of char, byte, subword; not 'midi'"),
-    ("train one.csv -o new --task classify", "every text has the same label, 'good': there is nothing to tell apart"),
+    ("train one.csv -o new --task classify", "every text has the same label, 'good'; at least two labels are needed"),
     ("train texts.csv -o new --task classify --label-column stars",
-     "'texts.csv' has no column 'stars'; there are text, label"),
+     "'texts.csv' has no column 'stars'; the columns are text, label"),
     ("train texts.csv -o new --task classify --text-column stars",
-     "'texts.csv' has no column 'stars'; there are text, label"),
+     "'texts.csv' has no column 'stars'; the columns are text, label"),
     ("train texts.csv -o new --task classify --generative --balance",
      "--balance does not go with --generative, which learns to write"),
     ("train texts.csv -o new --task classify --stop-words missing.txt",
@@ -108,7 +108,7 @@ ROWS = [
     ("sample text --label good", "--label is for models trained with --generative; this is one for text"),
     ("sample text --tempo 120", "--tempo is for music; this is a model for text"),
     ("sample music --prompt hello",
-     "this is a model for music: it goes on from --primer FILE.mid, and has no text to stop at"),
+     "--prompt, --prompt-file and --stop are for text; this is a model for music, which continues --primer FILE.mid"),
     ("sample music --primer words.txt", "'words.txt': not a MIDI file (no MThd header)"),
     ("sample music --primer missing.mid", "cannot read 'missing.mid': No such file or directory"),
     ("sample music --key 'H flat'",
@@ -129,10 +129,10 @@ ROWS = [
     # ---- chat ----
     ("chat text", "this is a model for text; a conversation needs one for dialogue"),
     ("chat missing", "there is no model 'missing'"),
-    ("chat dialogue --stop x", "--stop and --length are for `sample`; a reply ends where the model ends it"),
+    ("chat dialogue --stop x", "--stop and --length are for `sample`; the model ends its replies itself"),
     ("chat dialogue --candidates 0", "--candidates must be at least 1, not 0"),
     ("chat dialogue --mutual 2", "--mutual must be at most 1, not 2"),
-    ("chat dialogue --length 5", "--stop and --length are for `sample`; a reply ends where the model ends it"),
+    ("chat dialogue --length 5", "--stop and --length are for `sample`; the model ends its replies itself"),
     # ---- classify ----
     ("classify text words.txt", "this is a model for text; sorting texts needs one for classify"),
     ("classify missing words.txt", "there is no model 'missing'"),
@@ -167,7 +167,7 @@ ROWS = [
      "'words.txt' holds no dialogue in a format that is known: messages, turns, eou, yaml, parlai, csv, tsv, "
      "transcript"),
     ("score text empty.txt", "'empty.txt' is empty"),
-    ("score text - -", "standard input can be read once only: '-' is given twice"),
+    ("score text - -", "standard input can be read only once: '-' is given twice"),
     ("score text void", "'void' holds no text"),
     ("score text words.txt -o diary", "-o 'diary' is a folder; name a file"),
     # ---- evaluate ----
@@ -180,8 +180,8 @@ ROWS = [
      "'words.txt' holds no dialogue in a format that is known: messages, turns, eou, yaml, parlai, csv, tsv, "
      "transcript"),
     ("evaluate classify words.txt",
-     "'words.txt' has no columns of text and label: a table (CSV, TSV), JSON lines, lines that begin with "
-     "__label__ or a folder a class is expected"),
+     "'words.txt' has no text and label columns; expected a table (CSV, TSV), JSON lines, lines that start with "
+     "__label__, or one folder per class"),
     ("evaluate classify one.csv --errors -1", "--errors must be at least 0, not -1"),
     ("evaluate forecast words.txt", "words.txt: there is no time column 'time'; there are The ferry came home."),
     ("evaluate forecast few.csv", "few.csv: there is no time column 'time'; there are date, close"),
@@ -192,12 +192,12 @@ ROWS = [
     ("info words.txt", "there is no model 'words.txt' (it is a file)"),
     ("info diary", "'diary' is not a model: it has no config.json"),
     # ---- tokenize ----
-    ("tokenize words words.txt", "there is no model 'words'; the kinds are char, byte, subword, midi"),
+    ("tokenize words words.txt", "there is no model 'words'; the tokenizers are char, byte, subword, midi"),
     ("tokenize forecast table.csv", "this is a model for forecast: it reads tables of numbers; use `seqgen forecast`"),
-    ("tokenize missing words.txt", "there is no model 'missing'; the kinds are char, byte, subword, midi"),
+    ("tokenize missing words.txt", "there is no model 'missing'; the tokenizers are char, byte, subword, midi"),
     ("tokenize char missing.txt", "there is no file or folder 'missing.txt'"),
-    ("tokenize char words.txt --vocab-size 400", "--vocab-size goes with the kind subword only"),
-    ("tokenize char words.txt --grid 8", "--grid goes with the kind midi only"),
+    ("tokenize char words.txt --vocab-size 400", "--vocab-size is for the tokenizer subword only"),
+    ("tokenize char words.txt --grid 8", "--grid is for the tokenizer midi only"),
     ("tokenize char words.txt --plot a.png", "--plot draws music, and this is text"),
     ("tokenize midi words.txt", "'words.txt': not a MIDI file (no MThd header)"),
     ("tokenize midi tune.mid --grid 100", "--grid must be at most 48, not 100"),
@@ -217,7 +217,7 @@ def place(zoo: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pat
     place = tmp_path_factory.mktemp("lines")
     for kind, model in zoo.items():
         shutil.copytree(model, place / kind)
-    strange.prompts(place)
+    model_zoo.write_inputs(place)
     files = {
         "empty.txt": b"",
         "diary/today.txt": b"dear diary",

@@ -125,7 +125,7 @@ def test_labelled_texts_are_parted_whole(rows: list[tuple[str, set[str]]], fract
             same, other = same + (first[text] == labels), other + (first[text] != labels)
         first.setdefault(text, labels)
     assert (texts.duplicates, texts.conflicts) == (same, other)
-    assert sum("repeated" in sentence for sentence in said) == (same > 0) + (other > 0)
+    assert sum("duplicate" in sentence for sentence in said) == (same > 0) + (other > 0)
     assert texts.targets().sum() == len(texts.label_ids) == texts.counts().sum()
     sides = stratified_split(texts, fraction, seed)
     assert not set(sides[0].strings()) & set(sides[1].strings())

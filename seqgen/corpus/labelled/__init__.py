@@ -1,1 +1,1 @@
-"""Labelled texts read from files in any of the known forms."""
+"""Labelled texts for classification, read from tables, JSON, fastText lines and folders."""

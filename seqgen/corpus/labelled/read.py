@@ -1,16 +1,16 @@
-"""Labelled texts as people keep them: tables, JSON, fastText's lines, a folder a class, sets of the hub.
+"""Reader of labelled texts: tables, JSON, fastText lines, one folder per class, datasets of the Hugging Face hub.
 
-| form | told by | text and label |
+| format | recognised by | text and label |
 |---|---|---|
-| CSV, TSV (`,` `;` tab `|`) | the name, or columns | by the header, or by the cells (see `labelled_columns`) |
+| CSV, TSV (`,` `;` tab `|`) | the name, or columns | by the header, or by the cells (see `labelled.columns`) |
 | JSON lines, a JSON array | the first character | keys as above; a label may be a number, true, false or a list |
-| fastText | `__label__` | one label or several, then the text |
-| a folder a class | two folders or more of text files | the file; the name of its folder |
-| `hf:` sets, Parquet, Arrow | the source, the name | as JSON lines (see `rows`) |
+| fastText | `__label__` | one or more labels, then the text |
+| one folder per class | two or more folders of text files | the file; the name of its folder |
+| `hf:` datasets, Parquet, Arrow | the source, the name | as JSON lines (see `corpus.rows`) |
 
-What is wrong with a row is counted and told once, with the first place: rows without text or label are left out, rows
-of too few cells too; a row of too many cells, where the text is the last column, had unquoted commas in its text.
-Bytes that are no UTF-8 are read as Windows-1252, line by line; a file of UTF-16 or GB18030 is read as such.
+Each type of defect is reported once, with its count and first location. Rows without text or label, or with too few
+cells, are dropped. If a row has too many cells and the text is the last column, its text contained unquoted commas.
+Lines that are not UTF-8 are read as Windows-1252; whole files in UTF-16 or GB18030 are recognised.
 """
 
 from __future__ import annotations
@@ -40,102 +40,102 @@ __all__ = [
     "stratified_split",
 ]
 
-_HEAD = 1 << 16  # bytes looked at to tell what a file is
-_SAMPLE = 400  # rows looked at to tell the columns
-_LONGEST_FIELD = 1 << 30  # characters: a text is not cut because it is long
-_LONGEST_QUOTE = 5000  # lines; a quote that does not close within so many was never meant as one
+_HEAD_BYTES = 1 << 16  # from which the format is recognised
+_SAMPLE_ROWS = 400  # from which the columns are recognised
+_MAX_FIELD_LENGTH = 1 << 30  # characters; texts may be long
+_MAX_QUOTED_LINES = 5000  # a quote open for longer is an error in the file
 _LABEL = re.compile(r"__label__(\S+)")
 _FASTTEXT = re.compile(r"\s*((?:__label__\S+\s*)+)(.*)", re.DOTALL)
-_PARTED = re.compile(r"[A-Z]{2,12}:[A-Za-z]+ \S")  # `DESC:manner How did …`, as TREC's questions are written
+_TREC = re.compile(r"[A-Z]{2,12}:[A-Za-z]+ \S")  # `DESC:manner How did …`, the format of TREC questions
 
 Warn = Callable[[str], None]
 
 
 class _Report:
-    """What was found wrong, by kind: how often, and where first."""
+    """Count and first location of each type of defect."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, str]] = {}
 
-    def add(self, what: str, where: str) -> None:
-        count, first = self._found.get(what, (0, where))
-        self._found[what] = count + 1, first
+    def add(self, defect: str, location: str) -> None:
+        count, first = self._found.get(defect, (0, location))
+        self._found[defect] = count + 1, first
 
-    def tell(self, warn: Warn) -> None:
-        for what, (count, first) in self._found.items():
-            warn(f"{what}: {count:,} (first: {first})")
+    def flush(self, warn: Warn) -> None:
+        for defect, (count, first) in self._found.items():
+            warn(f"{defect}: {count:,} (first: {first})")
 
 
 def read_examples(documents: Sequence[Document], options: LabelledOptions, warn: Warn) -> Iterator[Example]:
-    """Every labelled text of the documents, in order. What is left out is told at the end.
+    """Yield every labelled text of the documents, in order. Dropped rows are reported at the end.
 
     Raises:
-        DataError: a document is of no known form, or a column is not there; with file and line.
+        DataError: a document has no known format, or a column is missing; with file and line.
     """
     report = _Report()
     folders = {Path(document.name).parent.name for document in documents}
-    by_folder = len(documents) > 1 and len(folders) > 1 and not any(_is_form(document) for document in documents[:3])
+    by_folder = len(documents) > 1 and len(folders) > 1 and not any(_has_rows(document) for document in documents[:3])
     for document in documents:
-        found = _of_folder(document, report) if by_folder else _of_file(document, options, report)
-        for example in found:
+        examples = _from_folder(document, report) if by_folder else _from_file(document, options, report)
+        for example in examples:
             if not example.text.strip():
-                report.add("rows without text were left out", example.where)
+                report.add("rows without text were dropped", example.where)
             elif not example.labels:
-                report.add("rows without a label were left out", example.where)
+                report.add("rows without a label were dropped", example.where)
             else:
                 yield example
-    report.tell(warn)
+    report.flush(warn)
 
 
-def _of_folder(document: Document, report: _Report) -> Iterator[Example]:
+def _from_folder(document: Document, report: _Report) -> Iterator[Example]:
     text = "".join(_lines(document, report))
     yield Example(text, (Path(document.name).parent.name,), document.name)
 
 
-def _is_form(document: Document) -> bool:
+def _has_rows(document: Document) -> bool:
     return _suffix(document.name) in (".csv", ".tsv", ".jsonl", ".json") or _is_labelled_head(_head(document.path))
 
 
-def _of_file(document: Document, options: LabelledOptions, report: _Report) -> Iterator[Example]:
+def _from_file(document: Document, options: LabelledOptions, report: _Report) -> Iterator[Example]:
     lines = _lines(document, report)
-    first = list(itertools.islice(lines, _SAMPLE))
+    first = list(itertools.islice(lines, _SAMPLE_ROWS))
     start = "".join(first[:20]).lstrip()
     everything = itertools.chain(first, lines)
     if not start:
-        raise DataError(f"{document.name!r} holds no text")
+        raise DataError(f"{document.name!r} contains no text")
     if start.startswith(("{", "[")):
-        yield from _of_json(document.name, everything, start.startswith("["), options, report)
+        yield from _from_json(document.name, everything, start.startswith("["), options, report)
     elif start.startswith("__label__"):
-        yield from _of_fasttext(document.name, everything, report)
-    elif _suffix(document.name) != ".csv" and all(_PARTED.match(line) for line in first if line.strip()):
+        yield from _from_fasttext(document.name, everything, report)
+    elif _suffix(document.name) != ".csv" and all(_TREC.match(line) for line in first if line.strip()):
         for number, line in enumerate(everything, 1):
             label, _, text = line.strip().partition(" ")
             yield Example(text, (label,) if label else (), f"{document.name}:{number}")
     else:
-        yield from _of_table(document.name, everything, first, options, report)
+        yield from _from_table(document.name, everything, first, options, report)
 
 
-def _of_fasttext(name: str, lines: Iterable[str], report: _Report) -> Iterator[Example]:
+def _from_fasttext(name: str, lines: Iterable[str], report: _Report) -> Iterator[Example]:
     for number, line in enumerate(lines, 1):
         match = _FASTTEXT.fullmatch(line.strip())
         if match:
             labels = tuple(dict.fromkeys(_LABEL.findall(match[1])))
             yield Example(match[2].strip(), labels, f"{name}:{number}")
         elif line.strip():
-            report.add("lines without __label__ were left out", f"{name}:{number}")
+            report.add("lines without __label__ were dropped", f"{name}:{number}")
 
 
-def _of_json(
+def _from_json(
     name: str, lines: Iterable[str], array: bool, options: LabelledOptions, report: _Report
 ) -> Iterator[Example]:
     keys: tuple[tuple[str, ...], str] | None = None
     for number, value in _json_values(name, lines, array):
         if not isinstance(value, dict):
-            raise DataError(f"{name}:{number}: an object with a text and a label is expected, not {str(value)[:40]!r}")
+            raise DataError(f"{name}:{number}: expected an object with a text and a label, not {str(value)[:40]!r}")
         keys = keys or _keys(value, options, f"{name}:{number}")
         texts, label = [value.get(key) for key in keys[0]], value.get(keys[1])
         if any(isinstance(text, (dict, list)) for text in texts):
-            raise DataError(f"{name}:{number}: {keys[0][0]!r} must be text")
+            raise DataError(f"{name}:{number}: {keys[0][0]!r} must be a string")
         text = " . ".join(str(text) for text in texts if text is not None)
         yield Example(text, _labels(label), f"{name}:{number}")
 
@@ -143,45 +143,45 @@ def _of_json(
 def _json_values(name: str, lines: Iterable[str], array: bool) -> Iterator[tuple[int, Any]]:
     if array:
         try:
-            found = parse_json("".join(lines))
+            values = parse_json("".join(lines))
         except ValueError as error:
             line = getattr(error, "lineno", 1)
-            raise DataError(f"{name}:{line}: this is no JSON array: {getattr(error, 'msg', error)}") from error
-        yield from enumerate(found, 1)
+            raise DataError(f"{name}:{line}: invalid JSON array: {getattr(error, 'msg', error)}") from error
+        yield from enumerate(values, 1)
         return
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 yield number, parse_json(line)
             except ValueError as error:
-                raise DataError(f"{name}:{number}: this line is no JSON: {getattr(error, 'msg', error)}") from error
+                raise DataError(f"{name}:{number}: invalid JSON: {getattr(error, 'msg', error)}") from error
 
 
-def _keys(row: dict[str, Any], options: LabelledOptions, where: str) -> tuple[tuple[str, ...], str]:
-    """Which keys hold the text and the label: those asked for, those with a known name, or the longest text."""
+def _keys(row: dict[str, Any], options: LabelledOptions, location: str) -> tuple[tuple[str, ...], str]:
+    """Return the keys of the text and the label: those given, those with a known name, or the longest string."""
     asked = [part.strip() for part in (options.text_column or "").split(",") if part.strip()]
     label = options.label_column
     for wanted in [*asked, *filter(None, [label])]:
         if wanted not in row:
-            raise DataError(f"{where}: there is no {wanted!r}; there are {', '.join(list(row)[:12])}")
+            raise DataError(f"{location}: there is no key {wanted!r}; the keys are {', '.join(list(row)[:12])}")
     lower = {key.lower(): key for key in row}
     label = label or next((lower[known] for known in LABEL_COLUMN_NAMES if known in lower), None)
     if label is None:
         raise DataError(
-            f"{where}: which key is the label can't be told; say it with --label-column; "
-            f"there are {', '.join(list(row)[:12])}"
+            f"{location}: cannot recognise the key of the label; give --label-column; "
+            f"the keys are {', '.join(list(row)[:12])}"
         )
     if not asked:
         known = next((lower[key] for key in TEXT_COLUMN_NAMES if key in lower and lower[key] != label), None)
         texts = {key: len(value) for key, value in row.items() if isinstance(value, str) and key != label}
         if known is None and not texts:
-            raise DataError(f"{where}: no key besides {label!r} holds text; say it with --text-column")
+            raise DataError(f"{location}: no key other than {label!r} contains text; give --text-column")
         asked = [known or max(texts, key=lambda key: texts[key])]
     return tuple(asked), label
 
 
 def _labels(value: Any) -> tuple[str, ...]:
-    """A label, or labels, as text: 1 and 1.0 are `1`, true is `true`."""
+    """Return a label or labels as strings: 1 and 1.0 become `1`, true becomes `true`."""
     if isinstance(value, list):
         return tuple(dict.fromkeys(label for item in value for label in _labels(item)))
     if value is None:
@@ -194,55 +194,63 @@ def _labels(value: Any) -> tuple[str, ...]:
     return (label,) if label else ()
 
 
-def _of_table(
+def _from_table(
     name: str, lines: Iterable[str], first: Sequence[str], options: LabelledOptions, report: _Report
 ) -> Iterator[Example]:
-    comma = _comma(name, first)
-    rows = _rows(name, lines, comma)
-    sample = list(itertools.islice(rows, _SAMPLE))
+    delimiter = _delimiter(name, first)
+    rows = _rows(name, lines, delimiter)
+    sample = list(itertools.islice(rows, _SAMPLE_ROWS))
     if not sample or max(len(row) for _, row in sample) < 2:
         raise DataError(
-            f"{name!r} has no columns of text and label: a table (CSV, TSV), JSON lines, lines that begin with "
-            "__label__ or a folder a class is expected"
+            f"{name!r} has no text and label columns; expected a table (CSV, TSV), JSON lines, lines that start with "
+            "__label__, or one folder per class"
         )
     columns = choose_columns([row for _, row in sample], options, name)
     needed = max(*columns.text, columns.label)
     width = len(sample[0][1])
-    for place, (number, row) in enumerate(itertools.chain(sample, rows)):
-        if place == 0 and columns.header:
+    for index, (number, row) in enumerate(itertools.chain(sample, rows)):
+        if index == 0 and columns.header:
             continue
-        where = f"{name}:{number}"
+        location = f"{name}:{number}"
         if len(row) <= needed:
-            report.add(f"rows of fewer than {needed + 1} cells were left out", where)
+            report.add(f"rows with fewer than {needed + 1} cells were dropped", location)
             continue
         if len(row) > width and columns.text[-1] == width - 1 == needed and not columns.header:
-            report.add(f"rows of more than {width} cells, whose text held commas", where)
-            row = [*row[: width - 1], comma.join(row[width - 1 :])]
+            report.add(f"rows with more than {width} cells, because of commas in the text", location)
+            row = [*row[: width - 1], delimiter.join(row[width - 1 :])]
         elif len(row) != width:
-            report.add(f"rows of other than {width} cells", where)
-        yield Example(columns.join(row).strip(), _labels(row[columns.label]), where)
+            report.add(f"rows without exactly {width} cells", location)
+        yield Example(columns.join(row).strip(), _labels(row[columns.label]), location)
 
 
-def _rows(name: str, lines: Iterable[str], comma: str) -> Iterator[tuple[int, list[str]]]:
-    """Number of the first line and cells of every row that is not blank. Raises `DataError` for a quote left open."""
-    csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.reader((line.replace("\0", "\ufffd") for line in lines), delimiter=comma)
+def _rows(name: str, lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield (number of the first line, cells) of every row that is not blank.
+
+    Raises:
+        DataError: a quote is never closed.
+    """
+    reader = csv.reader((line.replace("\0", "\ufffd") for line in lines), delimiter=delimiter)
     while True:
         began = reader.line_num + 1
+        limit = csv.field_size_limit(_MAX_FIELD_LENGTH)  # global to the process, so set for this row only
         try:
             row = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             raise DataError(f"{name}:{began}: {error}") from error
-        if reader.line_num - began > _LONGEST_QUOTE:
-            raise DataError(f"{name}:{began}: a quote that begins here is not closed within {_LONGEST_QUOTE:,} lines")
+        finally:
+            csv.field_size_limit(limit)
+        if reader.line_num - began > _MAX_QUOTED_LINES:
+            raise DataError(
+                f"{name}:{began}: the quote that starts here is not closed within {_MAX_QUOTED_LINES:,} lines"
+            )
         if any(cell.strip() for cell in row):
             yield began, row
 
 
-def _comma(name: str, first: Sequence[str]) -> str:
-    """What parts the cells: by the name, or the mark that most lines have."""
+def _delimiter(name: str, first: Sequence[str]) -> str:
+    """Return the delimiter of the cells: by the name, or the one in most lines."""
     if _suffix(name) == ".tsv":
         return "\t"
     counts = {mark: sum(mark in line for line in first) for mark in ("\t", ",", ";", "|")}
@@ -252,7 +260,7 @@ def _comma(name: str, first: Sequence[str]) -> str:
 
 
 def _lines(document: Document, report: _Report) -> Iterator[str]:
-    """The lines of a document with their ends, decoded."""
+    """Yield the decoded lines of a document with their line ends."""
     chunks = document.limited()
     first = next(chunks, b"")
     encoding = _encoding(first)
@@ -261,23 +269,23 @@ def _lines(document: Document, report: _Report) -> Iterator[str]:
         decoder = codecs.getincrementaldecoder(encoding)("replace")
         text = itertools.chain((decoder.decode(chunk) for chunk in everything), [decoder.decode(b"", True)])
         report.add(f"files read as {encoding.upper()}", document.name)
-        yield from _cut_lines(text)
+        yield from _split_lines(text)
         return
-    for number, line in enumerate(_cut_bytes(everything), 1):
+    for number, line in enumerate(_split_byte_lines(everything), 1):
         if number == 1:
             line = line.removeprefix(codecs.BOM_UTF8)
         try:
             yield line.decode()
         except UnicodeDecodeError:
-            report.add("lines that are no UTF-8 were read as Windows-1252", f"{document.name}:{number}")
+            report.add("lines that are not UTF-8 were read as Windows-1252", f"{document.name}:{number}")
             yield line.decode("cp1252", "surrogateescape").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _encoding(start: bytes) -> str | None:
-    """The encoding of a file that is certainly not UTF-8; None where lines should be looked at one by one."""
+    """Return the encoding of a file that is certainly not UTF-8; None to decide line by line."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    head = start[:_HEAD]
+    head = start[:_HEAD_BYTES]
     try:
         head[: -3 if len(head) > 3 else None].decode()
         return None
@@ -288,7 +296,7 @@ def _encoding(start: bytes) -> str | None:
     return "gb18030" if "\ufffd" not in text[:-2] and han > 10 and han * 4 > sum(byte > 127 for byte in head) else None
 
 
-def _cut_bytes(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def _split_byte_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     rest: list[bytes] = []
     for chunk in chunks:
         *whole, last = chunk.split(b"\n")
@@ -300,7 +308,7 @@ def _cut_bytes(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(rest)
 
 
-def _cut_lines(pieces: Iterable[str]) -> Iterator[str]:
+def _split_lines(pieces: Iterable[str]) -> Iterator[str]:
     rest = ""
     for piece in pieces:
         *whole, rest = (rest + piece).split("\n")
@@ -311,7 +319,7 @@ def _cut_lines(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def _suffix(name: str) -> str:
-    """The ending of a name in small letters, without that of a compressed file."""
+    """Return the lower-case suffix of a name, without those of compressed files."""
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     while suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
         suffixes.pop()
@@ -322,10 +330,10 @@ def _head(path: Path) -> bytes:
     try:
         stream = open_input(path)
         try:
-            return bytes(stream.read(_HEAD))
+            return bytes(stream.read(_HEAD_BYTES))
         finally:
             stream.close()
-    except Exception:  # whatever a decompressor says: reading it in earnest tells the person
+    except Exception:  # decompressors raise many types; reading the file reports the error
         return b""
 
 
@@ -334,10 +342,10 @@ def _is_labelled_head(head: bytes) -> bool:
 
 
 def looks_like_labelled_texts(path: Path) -> bool:
-    """Whether a file, or a folder of folders, is plainly labelled text. Cheap; never raises."""
+    """Whether a file, or a folder of folders, is certainly labelled text. Cheap; never raises."""
     if path.is_dir():
-        inside = [folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
-        return len(inside) >= 2 and all(any(file.suffix == ".txt" for file in folder.iterdir()) for folder in inside)
+        folders = [folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
+        return len(folders) >= 2 and all(any(file.suffix == ".txt" for file in folder.iterdir()) for folder in folders)
     head = _head(path)
     if _is_labelled_head(head):
         return True
@@ -351,6 +359,6 @@ def looks_like_labelled_texts(path: Path) -> bool:
             return False
         return bool(keys & set(TEXT_COLUMN_NAMES)) and bool(keys & set(LABEL_COLUMN_NAMES))
     if _suffix(path.name) in (".csv", ".tsv"):
-        names = [cell.strip().strip('"').lower() for cell in lines[0].split(_comma(path.name, lines))]
+        names = [cell.strip().strip('"').lower() for cell in lines[0].split(_delimiter(path.name, lines))]
         return any(name in TEXT_COLUMN_NAMES for name in names) and any(name in LABEL_COLUMN_NAMES for name in names)
     return False

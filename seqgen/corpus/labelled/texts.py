@@ -1,4 +1,4 @@
-"""Labelled texts: their words on the disk while they are many, a few numbers a text in memory."""
+"""Labelled texts, in a temporary file if they are many, with a few integers per text in memory."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ class Example:
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """Text i is `spill[indices[i]]`, in UTF-8; its labels are those numbered
-    `label_ids[label_offsets[i]:label_offsets[i + 1]]`. `multi_label`: whether some text has not exactly one."""
+    """Texts with labels.
+
+    Text i is `spill[indices[i]]`, in UTF-8; its labels are `label_ids[label_offsets[i]:label_offsets[i + 1]]`, indices
+    into `labels`. `multi_label`: whether some text does not have exactly one label.
+    """
 
     spill: SpillList
     indices: Ints
@@ -45,98 +48,98 @@ class LabelledTexts:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def text(self, number: int) -> bytes:
-        """The text with that number."""
-        return self.spill[int(self.indices[number])]
+    def text(self, index: int) -> bytes:
+        """Return the text with this index."""
+        return self.spill[int(self.indices[index])]
 
     def strings(self) -> Sequence[bytes]:
-        """The texts alone."""
+        """Return the texts without labels."""
         return _Strings(self.spill, self.indices)
 
-    def label_set(self, number: int) -> tuple[int, ...]:
-        """The numbers of its labels."""
-        return tuple(self.label_ids[self.label_offsets[number] : self.label_offsets[number + 1]].tolist())
+    def label_set(self, index: int) -> tuple[int, ...]:
+        """Return the label ids of a text."""
+        return tuple(self.label_ids[self.label_offsets[index] : self.label_offsets[index + 1]].tolist())
 
     def targets(self) -> npt.NDArray[np.bool_]:
-        """Whether each text has each label, shape (texts, labels)."""
+        """Return whether each text has each label, shape (texts, labels)."""
         found = np.zeros((len(self), len(self.labels)), dtype=bool)
         rows = np.repeat(np.arange(len(self)), np.diff(self.label_offsets))
         found[rows, self.label_ids] = True
         return found
 
     def counts(self) -> Ints:
-        """How many texts have each label."""
+        """Return the number of texts with each label."""
         return np.bincount(self.label_ids, minlength=len(self.labels))
 
     def select(self, indices: Sequence[int] | Ints) -> LabelledTexts:
-        """Some of the texts, in that order, under the same labels."""
+        """Return some of the texts, in this order, with the same labels."""
         chosen = np.asarray(indices, dtype=np.int64)
         sizes = np.diff(self.label_offsets)[chosen]
         label_ids = self.label_ids[_ranges(self.label_offsets[chosen], sizes)]
         return LabelledTexts(
-            self.spill, self.indices[chosen], label_ids, _offsets(sizes), self.labels, self.multi_label, self.duplicates,
-            self.conflicts,
+            self.spill, self.indices[chosen], label_ids, _offsets(sizes), self.labels, self.multi_label,
+            self.duplicates, self.conflicts,
         )  # fmt: skip
 
 
 class _Strings(Sequence[bytes]):
     def __init__(self, spill: SpillList, indices: Ints) -> None:
-        self._spill, self._numbers = spill, indices
+        self._spill, self._indices = spill, indices
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._indices)
 
     @overload
-    def __getitem__(self, number: int) -> bytes: ...
+    def __getitem__(self, index: int) -> bytes: ...
 
     @overload
-    def __getitem__(self, number: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
 
-    def __getitem__(self, number: int | slice) -> bytes | Sequence[bytes]:
-        if isinstance(number, slice):
-            return _Strings(self._spill, self._numbers[number])
-        return self._spill[int(self._numbers[number])]
+    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
+        if isinstance(index, slice):
+            return _Strings(self._spill, self._indices[index])
+        return self._spill[int(self._indices[index])]
 
 
 def collect_examples(examples: Iterable[Example], warn: Warn, known: tuple[str, ...] | None = None) -> LabelledTexts:
-    """Takes all examples in. Reports duplicates, conflicts and classes of one text.
+    """Collect all examples, and report duplicates, conflicts and classes of one text.
 
     Args:
-        known: the labels of a model, which come first; others are told of, and stand behind them.
+        known: the labels of a model, which come first; other labels are reported, and come after them.
 
     Raises:
-        DataError: there is no example, or, where no labels are known, a single class only.
-        UserError: there is no room where the cache is.
+        DataError: there is no example, or fewer than two labels.
+        UserError: there is no space left in the cache's file system.
     """
-    texts, places = SpillList(), SpillList()
+    texts, locations = SpillList(), SpillList()
     digests = array("Q")
     sets: dict[tuple[str, ...], int] = {}
-    of = array("i")  # which of the sets each text has
+    set_ids = array("i")
     for example in examples:
-        text = as_bytes(example.text)  # JSON may name halves of characters
+        text = as_bytes(example.text)  # JSON escapes may encode lone surrogates
         digests.frombytes(_digest(text))
-        of.append(sets.setdefault(example.labels, len(sets)))
+        set_ids.append(sets.setdefault(example.labels, len(sets)))
         texts.append(text)
-        places.append(example.where.encode("utf-8", "surrogateescape"))
+        locations.append(example.where.encode("utf-8", "surrogateescape"))
     if not len(texts):
-        raise DataError("there is no labelled text")
-    labels = sort_labels({label for some in sets for label in some} - set(known or ()))
+        raise DataError("the sources contain no labelled text")
+    labels = sort_labels({label for each in sets for label in each} - set(known or ()))
     if known is not None and labels:
-        warn(f"{len(labels):,} label{'s' * (len(labels) > 1)} that the model does not know: {', '.join(labels[:5])}")
+        warn(f"{len(labels):,} label{'s' * (len(labels) > 1)} unknown to the model: {', '.join(labels[:5])}")
     labels = (*(known or ()), *labels)
     if len(labels) < 2:
-        raise DataError(f"every text has the same label, {labels[0]!r}: there is nothing to tell apart" if labels else
+        raise DataError(f"every text has the same label, {labels[0]!r}; at least two labels are needed" if labels else
                         "no text has a label")  # fmt: skip
-    set_of = np.frombuffer(of, dtype=np.int32)
-    repeated, first = _repeated(np.frombuffer(digests, dtype=np.uint64))
+    set_of = np.frombuffer(set_ids, dtype=np.int32)
+    repeated, first = _duplicates(np.frombuffer(digests, dtype=np.uint64))
     same = set_of[repeated] == set_of[first]
-    for what, rows in (("the same label", repeated[same]), ("another label", repeated[~same])):
+    for labelling, rows in (("the same label", repeated[same]), ("another label", repeated[~same])):
         if len(rows):
-            where = places[int(rows[0])].decode("utf-8", "surrogateescape")
-            warn(f"{len(rows):,} text{'s' * (len(rows) > 1)} repeated with {what} (first at {where}): kept")
-    place = {label: number for number, label in enumerate(labels)}
-    sizes = np.array([len(some) for some in sets], dtype=np.int64)
-    flat = np.array([place[label] for some in sets for label in some], dtype=np.int32)
+            where = locations[int(rows[0])].decode("utf-8", "surrogateescape")
+            warn(f"kept {len(rows):,} duplicate text{'s' * (len(rows) > 1)} with {labelling} (first: {where})")
+    label_id = {label: number for number, label in enumerate(labels)}
+    sizes = np.array([len(each) for each in sets], dtype=np.int64)
+    flat = np.array([label_id[label] for some in sets for label in some], dtype=np.int32)
     label_ids = flat[_ranges(_offsets(sizes)[set_of], sizes[set_of])]
     found = LabelledTexts(
         texts, np.arange(len(texts)), label_ids, _offsets(sizes[set_of]), labels, bool((sizes != 1).any()),
@@ -146,12 +149,12 @@ def collect_examples(examples: Iterable[Example], warn: Warn, known: tuple[str, 
         rare = [label for label, count in zip(labels, found.counts(), strict=True) if count == 1]
         if rare:
             more = f" and {len(rare) - 3:,} more" if len(rare) > 3 else ""
-            warn(f"a single text of {', '.join(map(repr, rare[:3]))}{more}: too little to learn the label from")
+            warn(f"only one text has the label {', '.join(map(repr, rare[:3]))}{more}: too few to learn it")
     return found
 
 
 def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """In order: by number where all are numbers, otherwise by character."""
+    """Sort labels: numerically if all are numbers, otherwise by code point."""
     found = list(labels)
     try:
         return tuple(sorted(found, key=lambda label: (float(label), label)))
@@ -160,34 +163,37 @@ def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def stratified_split(texts: LabelledTexts, fraction: float, seed: int) -> tuple[LabelledTexts, LabelledTexts]:
-    """Holds out `fraction` of the texts of each label (or set of labels), by chance.
+    """Hold out a random `fraction` of the texts of each label (or set of labels).
 
-    Equal texts fall on the same side, and a class of one text stays with those to train on.
+    Equal texts fall on the same side, and a class of one text stays in the training set.
+
+    Returns:
+        The training set and the held-out texts.
     """
     if not fraction:
         return texts, texts.select([])
     digests = array("Q")
-    for number in range(len(texts)):
-        digests.frombytes(_digest(texts.text(number)))
-    family_of, first = _families(np.frombuffer(digests, dtype=np.uint64))
-    sizes = np.bincount(family_of)
-    members = np.split(np.argsort(family_of, kind="stable"), np.cumsum(sizes)[:-1])
-    groups: dict[tuple[int, ...], list[int]] = {}  # a family is in the group of its first text
-    for family, number in enumerate(first.tolist()):
-        groups.setdefault(texts.label_set(number), []).append(family)
+    for index in range(len(texts)):
+        digests.frombytes(_digest(texts.text(index)))
+    group_of, first = _duplicate_groups(np.frombuffer(digests, dtype=np.uint64))
+    sizes = np.bincount(group_of)
+    members = np.split(np.argsort(group_of, kind="stable"), np.cumsum(sizes)[:-1])
+    strata: dict[tuple[int, ...], list[int]] = {}  # a group is in the stratum of its first text
+    for group, index in enumerate(first.tolist()):
+        strata.setdefault(texts.label_set(index), []).append(group)
     random = np.random.Generator(np.random.Philox(key=seed))
     mask = np.zeros(len(texts), dtype=bool)
-    for group in sorted(groups):
-        families = np.array(groups[group])
-        total = int(sizes[families].sum())
+    for stratum in sorted(strata):
+        groups = np.array(strata[stratum])
+        total = int(sizes[groups].sum())
         wanted = int(fraction * total + 0.5)
-        if len(families) > 1 and wanted == 0 and fraction * total > random.random():
+        if len(groups) > 1 and wanted == 0 and fraction * total > random.random():
             wanted = 1
         taken = 0
-        for family in families[random.permutation(len(families))].tolist():
-            if taken + int(sizes[family]) <= min(wanted, total - 1):
-                mask[members[family]] = True
-                taken += int(sizes[family])
+        for group in groups[random.permutation(len(groups))].tolist():
+            if taken + int(sizes[group]) <= min(wanted, total - 1):
+                mask[members[group]] = True
+                taken += int(sizes[group])
     return texts.select(np.flatnonzero(~mask)), texts.select(np.flatnonzero(mask))
 
 
@@ -195,32 +201,36 @@ def _digest(text: bytes) -> bytes:
     return hashlib.blake2b(text, digest_size=16).digest()
 
 
-def _families(digests: npt.NDArray[np.uint64]) -> tuple[Ints, Ints]:
-    """Equal texts are a family: of which family each text is, in order of their first texts, and these.
+def _duplicate_groups(digests: npt.NDArray[np.uint64]) -> tuple[Ints, Ints]:
+    """Group equal texts.
 
-    `digests` has two numbers a text.
+    Args:
+        digests: two integers per text.
+
+    Returns:
+        The group of each text, in order of the groups' first texts, and the indices of those.
     """
     pairs = digests.reshape(-1, 2)
-    order = np.lexsort((pairs[:, 1], pairs[:, 0]))  # stable: equal ones in the order of the texts
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))  # stable: duplicates stay in order
     begins = np.ones(len(order), dtype=bool)
     begins[1:] = (pairs[order[1:]] != pairs[order[:-1]]).any(axis=1)
     firsts = order[begins]
     rank = np.empty(len(firsts), dtype=np.int64)
     rank[np.argsort(firsts)] = np.arange(len(firsts))
-    family_of = np.empty(len(order), dtype=np.int64)
-    family_of[order] = rank[np.cumsum(begins) - 1]
-    return family_of, np.sort(firsts)
+    group_of = np.empty(len(order), dtype=np.int64)
+    group_of[order] = rank[np.cumsum(begins) - 1]
+    return group_of, np.sort(firsts)
 
 
-def _repeated(digests: npt.NDArray[np.uint64]) -> tuple[Ints, Ints]:
-    """The texts that were there before, and for each the first that is equal."""
-    family_of, first = _families(digests)
-    repeated = np.flatnonzero(first[family_of] != np.arange(len(family_of)))
-    return repeated, first[family_of[repeated]]
+def _duplicates(digests: npt.NDArray[np.uint64]) -> tuple[Ints, Ints]:
+    """Return the indices of repeated texts, and for each the index of its first occurrence."""
+    group_of, first = _duplicate_groups(digests)
+    repeated = np.flatnonzero(first[group_of] != np.arange(len(group_of)))
+    return repeated, first[group_of[repeated]]
 
 
 def _ranges(starts: Ints, sizes: Ints) -> Ints:
-    """The numbers from each start on, so many as its size says, one behind the other."""
+    """Return the concatenation of the ranges from each start, of these sizes."""
     offsets = np.cumsum(sizes) - sizes
     return np.repeat(starts - offsets, sizes) + np.arange(int(sizes.sum()))
 

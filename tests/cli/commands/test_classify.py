@@ -116,14 +116,14 @@ def test_evaluate_tells_how_far_to_trust_it(model: Path, run: Run, tmp_path: Pat
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
     page = run("evaluate", model, held).out.decode()
     assert "precision" in page
-    assert "true label: given as" in page
+    assert "true label / predicted" in page
 
 
 def test_a_label_only_in_the_test_set_is_a_mistake(model: Path, run: Run, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("text,label\nlovely great,好评\nwho knows,other\n", encoding="utf-8")
     done = run("evaluate", model, path, "--json", "--no-rivals")
-    assert "1 label that the model does not know: other" in done.err
+    assert "1 label unknown to the model: other" in done.err
     assert done.json["metrics"]["accuracy"] == 0.5
     assert done.json["metrics"]["per_class"]["other"]["support"] == 1
 

@@ -120,6 +120,18 @@ def test_an_embedded_line_end_and_a_long_field(tmp_path: Path) -> None:
     assert said == []
 
 
+def test_read_examples_keeps_the_csv_field_size_limit_of_the_process(tmp_path: Path) -> None:
+    """Readers of other tables depend on it: there a quote that is never closed exceeds it."""
+    limit = csv.field_size_limit()
+    path = tmp_path / "data.csv"
+    path.write_bytes(csv_of([["text", "label"], ["x" * 200_000, "a"], ["y", "b"]]))
+    examples = read_examples([Document("data.csv", path)], LabelledOptions(), pytest.fail)
+    assert len(next(examples).text) == 200_000
+    assert csv.field_size_limit() == limit
+    assert [example.labels for example in examples] == [("b",)]
+    assert csv.field_size_limit() == limit
+
+
 @pytest.mark.parametrize(
     ("label", "name"), [(1, "1"), (2.0, "2"), (2.5, "2.5"), (True, "true"), (["x", "y", "x"], None), ("  a ", "a")]
 )
@@ -130,15 +142,15 @@ def test_labels_of_json_are_spelt_as_people_do(tmp_path: Path, label: Any, name:
 
 REPORTS = [
     ("no text", csv_of([["text", "label"], ["", "a"], ["x", "b"]]),
-     "rows without text were left out: 1 (first: data.csv:2)"),
+     "rows without text were dropped: 1 (first: data.csv:2)"),
     ("no label", csv_of([["text", "label"], ["x", ""], ["y", "b"]]),
-     "rows without a label were left out: 1 (first: data.csv:2)"),
-    ("short row", b"text,label\nx,a\nalone\ny,b\n", "rows of fewer than 2 cells were left out: 1 (first: data.csv:3)"),
-    ("long row", b"text,label\nx,a\ny,b,c\n", "rows of other than 2 cells: 1 (first: data.csv:3)"),
+     "rows without a label were dropped: 1 (first: data.csv:2)"),
+    ("short row", b"text,label\nx,a\nalone\ny,b\n", "rows with fewer than 2 cells were dropped: 1 (first: data.csv:3)"),
+    ("long row", b"text,label\nx,a\ny,b,c\n", "rows without exactly 2 cells: 1 (first: data.csv:3)"),
     ("commas in the text", b"a,one two\nb,three, four\na,five\nb,six\n",
-     "rows of more than 2 cells, whose text held commas: 1 (first: data.csv:2)"),
+     "rows with more than 2 cells, because of commas in the text: 1 (first: data.csv:2)"),
     ("cp1252", b"text,label\ncaf\xe9,a\nx,b\n",
-     "lines that are no UTF-8 were read as Windows-1252: 1 (first: data.csv:2)"),
+     "lines that are not UTF-8 were read as Windows-1252: 1 (first: data.csv:2)"),
     ("gb18030", ("文本,标签\n" + "这本书写得真好我很喜欢,好\n" * 3).encode("gb18030"),
      "files read as GB18030: 1 (first: data.csv)"),
 ]  # fmt: skip
@@ -156,22 +168,22 @@ def test_a_line_of_another_encoding_is_read_as_its_letters(tmp_path: Path) -> No
 
 
 ERRORS = [
-    ("empty", b"\n\n", {}, "'data.csv' holds no text"),
-    ("prose", b"Once upon a time\nthere was nobody\n", {}, "has no columns of text and label"),
+    ("empty", b"\n\n", {}, "'data.csv' contains no text"),
+    ("prose", b"Once upon a time\nthere was nobody\n", {}, "has no text and label columns"),
     ("no label column", csv_of([["text", "note"], *[[f"text {n}", f"note {n}"] for n in range(9)]]), {},
-     "say it with --label-column (name, or number from 1); there are text, note"),
+     "give --label-column (a name, or a number from 1); the columns are text, note"),
     ("wrong name", csv_of([["text", "label"], *TABLE]), {"label_column": "lable"},
      "has no column 'lable'; did you mean 'label'?"),
-    ("wrong number", csv_of(TABLE), {"text_column": "7"}, "has no column '7'; there are columns 1 to 2"),
+    ("wrong number", csv_of(TABLE), {"text_column": "7"}, "has no column '7'; the columns are 1 to 2"),
     ("open quote", b'text,label\n"not closed,a\n' + b"x,b\n" * 6000, {},
-     "data.csv:2: a quote that begins here is not"),
-    ("JSON broken", b'{"text": "a", "label": 1}\n{"text": \n', {}, "data.csv:2: this line is no JSON"),
-    ("JSON of other shape", b'{"text": "a", "label": 1}\n[1, 2]\n', {}, "data.csv:2: an object with a text and a"),
-    ("JSON without label", b'{"text": "a", "x": 1}\n', {}, "data.csv:1: which key is the label can't be told"),
-    ("JSON without text", b'{"n": 3, "label": 1}\n', {}, "data.csv:1: no key besides 'label' holds text"),
-    ("JSON, no such key", b'{"text": "a", "label": 1}\n', {"text_column": "txt"}, "data.csv:1: there is no 'txt'"),
-    ("JSON text of another type", b'{"text": ["a"], "label": 1}\n', {}, "data.csv:1: 'text' must be text"),
-    ("JSON array broken", b'[{"text": "a",\n "label": }]\n', {}, "data.csv:2: this is no JSON array"),
+     "data.csv:2: the quote that starts here is not"),
+    ("JSON broken", b'{"text": "a", "label": 1}\n{"text": \n', {}, "data.csv:2: invalid JSON"),
+    ("JSON of other shape", b'{"text": "a", "label": 1}\n[1, 2]\n', {}, "data.csv:2: expected an object with a text"),
+    ("JSON without label", b'{"text": "a", "x": 1}\n', {}, "data.csv:1: cannot recognise the key of the label"),
+    ("JSON without text", b'{"n": 3, "label": 1}\n', {}, "data.csv:1: no key other than 'label' contains text"),
+    ("JSON, no such key", b'{"text": "a", "label": 1}\n', {"text_column": "txt"}, "data.csv:1: there is no key 'txt'"),
+    ("JSON text of another type", b'{"text": ["a"], "label": 1}\n', {}, "data.csv:1: 'text' must be a string"),
+    ("JSON array broken", b'[{"text": "a",\n "label": }]\n', {}, "data.csv:2: invalid JSON array"),
 ]  # fmt: skip
 
 
@@ -186,7 +198,7 @@ def test_what_can_not_be_read_is_one_line(tmp_path: Path, data: bytes, options: 
 def test_a_single_class_is_refused() -> None:
     with pytest.raises(DataError, match="every text has the same label, 'a'"):
         collect_examples([Example("x", ("a",)), Example("y", ("a",))], lambda _: None)
-    with pytest.raises(DataError, match="there is no labelled text"):
+    with pytest.raises(DataError, match="the sources contain no labelled text"):
         collect_examples([], lambda _: None)
 
 
@@ -196,9 +208,9 @@ def test_duplicates_conflicts_and_lonely_classes_are_counted() -> None:
     found = collect_examples([Example(t, (a,), f"f:{n}") for n, (t, a) in enumerate(pairs, 1)], said.append)
     assert (found.duplicates, found.conflicts, len(found)) == (1, 1, 6)
     assert said == [
-        "1 text repeated with the same label (first at f:2): kept",
-        "1 text repeated with another label (first at f:4): kept",
-        "a single text of 'c': too little to learn the label from",
+        "kept 1 duplicate text with the same label (first: f:2)",
+        "kept 1 duplicate text with another label (first: f:4)",
+        "only one text has the label 'c': too few to learn it",
     ]
 
 
@@ -206,7 +218,7 @@ def test_labels_that_a_model_does_not_know_stand_behind_its_own() -> None:
     said: list[str] = []
     found = collect_examples([Example("x", ("new",)), Example("y", ("a",))], said.append, known=("b", "a"))
     assert found.labels == ("b", "a", "new")
-    assert said == ["1 label that the model does not know: new"]
+    assert said == ["1 label unknown to the model: new"]
 
 
 def test_numbers_are_sorted_as_numbers() -> None:
