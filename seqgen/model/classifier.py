@@ -1,20 +1,21 @@
 """The classifier: embedding → recurrent stack in one or both directions → pooling over time → labels.
 
-A long text is read in stretches of equal length side by side, each from an empty state, and what is pooled is pooled
-over all of them (as in Johnson & Zhang, 2016): hundreds of steps become dozens, wide enough to keep a processor busy.
-Pooled are the last outputs, the largest and the mean of each unit (the "concat pooling" of Howard & Ruder, 2018).
+A long text is cut into chunks of equal length that are read in parallel, each from an empty state, and pooled together
+(as in Johnson & Zhang, 2016): hundreds of steps become dozens, wide enough to keep a processor busy. Pooling takes the
+last output, the maximum and the mean of each unit (the "concat pooling" of Howard & Ruder, 2018).
 
-Beside the network stands a linear model over hashed n-grams of words (`ngrams`), and the answer comes from both:
+Beside the network there is a linear model over hashed n-grams of words (`ngrams`), and both are combined:
 
-    logits = mix₀ · deep + mix₁ · wide + shift
+    logits = mix₀ · network + mix₁ · linear + shift
 
-with two weights and a shift fitted on the held-out part, which also calibrates the probabilities.
+The two weights and the shift are fitted on the validation set, which also calibrates the probabilities.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,87 +24,109 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.config import ClassifierConfig
-from seqgen.model.chunks import Chunks, Ids, chunk_counts, chunk_texts, group_by_length
+from seqgen.model.chunks import Chunks, Ids, chunk_texts, group_by_length
 from seqgen.model.dropout import DropoutRng, dropout_mask
-from seqgen.model.language import RecurrentLayer, embedding_lookup
+from seqgen.model.embedding import embedding_lookup
 from seqgen.model.ngrams import Bags, rows_of_buckets
-from seqgen.model.recurrent.cells import cell
+from seqgen.model.recurrent.stack import RecurrentStack
 
-__all__ = ["Classifier", "Ids", "Reader", "Chunks", "chunk_counts", "chunk_texts", "group_by_length", "reverse"]
-
-_AT_ONCE = 1 << 15  # ids read together where nothing is learnt: their gates are some dozens of megabytes
+_AT_ONCE = 1 << 15  # ids read at once in inference: their gates take some dozens of megabytes
 
 
-class Reader(nn.Module):
-    """A recurrent stack in one direction, and how it is begun."""
+class _Reader(nn.Module):
+    """The recurrent stack of one direction; its weights are `readers.N.layers.M.…`."""
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
-        recurrent_cell = cell(config.cell, config.activation)
-        sizes = [config.embedding_size] + [config.rnn_size] * config.num_layers
-        self.layers = nn.ModuleList(RecurrentLayer(recurrent_cell, a, b) for a, b in itertools.pairwise(sizes))
-
-    def stack(self) -> list[RecurrentLayer]:
-        """The layers, from the input up."""
-        return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
+        self.layers = RecurrentStack(config)
 
 
 class Classifier(nn.Module):
-    """Texts to logits of labels. See the module's text; the linear model and the mixture are weights like others,
-    but not learnt by gradient."""
+    """Texts to logits of labels.
+
+    The linear model and the mixture are parameters too, but not trained by gradient.
+    """
 
     def __init__(self, config: ClassifierConfig, generator: torch.Generator | None = None) -> None:
+        """`generator`: initialises the weights; without one they have to be loaded."""
         super().__init__()
         self.config = config
         labels = len(config.labels)
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.embedding_size))
-        self.readers = nn.ModuleList(Reader(config) for _ in config.directions)
+        self.readers = nn.ModuleList(_Reader(config) for _ in config.directions)
         width = 3 * config.rnn_size * len(config.directions)
         self.head_weight = nn.Parameter(torch.zeros(labels, width))
         self.head_bias = nn.Parameter(torch.zeros(labels))
         self.mix = nn.Parameter(torch.tensor([1.0, 0.0]), requires_grad=False)
         self.shift = nn.Parameter(torch.zeros(labels), requires_grad=False)
-        self.prior = nn.Parameter(
-            torch.zeros(labels), requires_grad=False
-        )  # logits of a text of which nothing is known
+        self.prior = nn.Parameter(torch.zeros(labels), requires_grad=False)  # logits of an empty text
         self.wide_keys = nn.Parameter(torch.zeros(config.features), requires_grad=False)
         self.wide_weight = nn.Parameter(torch.zeros(config.features, labels), requires_grad=False)
         self.wide_bias = nn.Parameter(torch.zeros(labels), requires_grad=False)
-        self._row_of_bucket: npt.NDArray[np.int32] | None = None  # made of `wide_keys` when it is needed
+        self._row_of_bucket: npt.NDArray[np.int32] | None = None  # computed from `wide_keys` on first use
         if generator is not None:
             self.initialise(generator)
 
     def initialise(self, generator: torch.Generator) -> None:
+        """Set every weight of the embedding and the recurrent stacks; the output layer starts at zero."""
         nn.init.normal_(self.embedding, std=self.config.embedding_size**-0.5, generator=generator)
-        for reader in self._readers():
-            for layer in reader.stack():
-                layer.initialise(generator)
+        for stack in self._stacks():
+            stack.initialise(generator)
 
-    def _readers(self) -> list[Reader]:
-        return [reader for reader in self.readers if isinstance(reader, Reader)]
+    def _stacks(self) -> list[RecurrentStack]:
+        """The recurrent stack of each direction."""
+        return [cast(_Reader, reader).layers for reader in self.readers]
 
     def summaries(
-        self, ids: Tensor, lengths: Tensor, generator: DropoutRng | None = None, dtype: torch.dtype | None = None
+        self, ids: Tensor, lengths: Tensor, rng: DropoutRng | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """What is kept of every stretch, shape (stretches, directions, 3, units), float32: the last output, the largest
-        and the sum of each unit.
+        """The last output, the maximum and the sum of each unit in every chunk.
 
         Args:
             ids, lengths: of `Chunks`, as tensors.
-            generator: makes the masks of dropout; None drops nothing.
-            kind: type of the products, by default that of the weights.
+            rng: draws the dropout masks; without one nothing is dropped.
+            dtype: of the products; by default that of the weights.
+
+        Returns:
+            shape (chunks, directions, 3, units), float32.
         """
-        drop = self.config.dropout if self.training and generator is not None else 0.0
-        read = self.outputs(ids, lengths, generator, dtype, drop)
-        return torch.stack([_summarise(hidden, lengths) for _, hidden in read], dim=1)
+        dropout = self.config.dropout if self.training and rng is not None else 0.0
+        outputs = self.outputs(ids, lengths, rng, dtype, dropout)
+        return torch.stack([_summarise(hidden, lengths) for _, hidden in outputs], dim=1)
 
     def outputs(
-        self, ids: Tensor, lengths: Tensor, generator: DropoutRng | None, dtype: torch.dtype | None, drop: float
+        self, ids: Tensor, lengths: Tensor, rng: DropoutRng | None, dtype: torch.dtype | None, dropout: float
     ) -> Iterator[tuple[str, Tensor]]:
-        """Each direction, and the top layer's outputs in the order in which it reads, (time, stretches, units)."""
-        for direction, reader in zip(self.config.directions, self._readers(), strict=True):
-            read = ids if direction == "forward" else reverse(ids, lengths)
-            yield direction, self._read(reader, read, dtype or self.embedding.dtype, drop, generator)
+        """Each direction and the top layer's outputs in reading order, shape (time, chunks, units)."""
+        dtype = dtype or self.embedding.dtype
+        for direction, stack in zip(self.config.directions, self._stacks(), strict=True):
+            ordered = ids if direction == "forward" else reverse(ids, lengths)
+            hidden, _ = stack(
+                partial(self._first_gates, ordered, dtype, dropout, rng),
+                stack.initial(ids.shape[1]),
+                dtype,
+                dropout=dropout,
+                drop_top=False,
+                weight_drop=self.config.weight_drop if dropout else 0.0,
+                rng=rng,
+            )
+            yield direction, hidden
+
+    def _first_gates(
+        self, ids: Tensor, dtype: torch.dtype, dropout: float, rng: DropoutRng | None, weight: Tensor, bias: Tensor
+    ) -> Tensor:
+        """The terms of the first layer's gates.
+
+        Half of the dropout drops whole token types (Gal & Ghahramani, 2016), so that the classifier relies on no single
+        word; the other half drops units of the embedding.
+        """
+        embedding = self.embedding.to(dtype)
+        if dropout:
+            embedding = embedding * dropout_mask(embedding[:, :1], dropout / 2, rng)
+            embedding = embedding * dropout_mask(embedding[:1], dropout / 2, rng)
+        if 4 * self.config.vocab_size <= ids.numel():  # one product a token type, as in `LanguageModel`
+            return embedding_lookup(F.linear(embedding, weight, bias), ids)
+        return F.linear(embedding_lookup(embedding, ids), weight, bias)
 
     def logits_from_summaries(
         self,
@@ -111,118 +134,83 @@ class Classifier(nn.Module):
         lengths: Tensor,
         text_indices: Tensor,
         texts: int,
-        generator: DropoutRng | None = None,
+        rng: DropoutRng | None = None,
     ) -> Tensor:
-        """The network's logits, shape (texts, labels), float32, from what was kept of all stretches of the texts."""
-        places = torch.arange(len(text_indices), device=text_indices.device)
-        blank = torch.zeros(texts, dtype=torch.long, device=text_indices.device)
+        """The network's logits, shape (texts, labels), float32, from the summaries of all chunks of the texts."""
+        columns = torch.arange(len(text_indices), device=text_indices.device)
+        zeros = torch.zeros(texts, dtype=torch.long, device=text_indices.device)
         counts = lengths.new_zeros(texts).index_add(0, text_indices, lengths)[:, None]
         features = []
         for number, direction in enumerate(self.config.directions):
             last, largest, total = summaries[:, number].unbind(1)
-            # A reader that goes backwards ends in the first stretch.
+            # Reading backward ends in the first chunk.
             end = "amax" if direction == "forward" else "amin"
-            which = blank.scatter_reduce(0, text_indices, places, end, include_self=False)
+            final = zeros.scatter_reduce(0, text_indices, columns, end, include_self=False)
             rows = text_indices[:, None].expand_as(largest)
             empty = total.new_zeros(texts, total.shape[1])
-            top = empty.scatter_reduce(0, rows, largest, "amax", include_self=False)
-            features += [last[which], top, empty.index_add(0, text_indices, total) / counts]
+            maximum = empty.scatter_reduce(0, rows, largest, "amax", include_self=False)
+            features += [last[final], maximum, empty.index_add(0, text_indices, total) / counts]
         pooled = torch.cat(features, dim=1)
-        if self.training and generator is not None and self.config.dropout:
-            pooled = pooled * dropout_mask(pooled, self.config.dropout, generator, lane_dim=0)
-        fine = accumulation_dtype(pooled)
-        logits = F.linear(pooled.to(fine), self.head_weight.to(fine), self.head_bias.to(fine))
+        if self.training and rng is not None and self.config.dropout:
+            pooled = pooled * dropout_mask(pooled, self.config.dropout, rng, lane_dim=0)
+        wide = accumulation_dtype(pooled)
+        logits = F.linear(pooled.to(wide), self.head_weight.to(wide), self.head_bias.to(wide))
         return logits.to(pooled.dtype)
 
     def network_logits(
-        self, laid: Chunks, texts: int, generator: DropoutRng | None = None, dtype: torch.dtype | None = None
+        self, chunks: Chunks, texts: int, rng: DropoutRng | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """The network's logits of texts that are laid out, shape (texts, labels): `summaries` and `logits_from_summaries` in one."""
-        ids, lengths, text_indices = (torch.from_numpy(array).to(self.embedding.device) for array in laid)
-        return self.logits_from_summaries(
-            self.summaries(ids, lengths, generator, dtype), lengths, text_indices, texts, generator
-        )
+        """The network's logits of texts in chunks, shape (texts, labels)."""
+        ids, lengths, text_indices = (torch.from_numpy(array).to(self.embedding.device) for array in chunks)
+        return self.logits_from_summaries(self.summaries(ids, lengths, rng, dtype), lengths, text_indices, texts, rng)
 
     def predict_logits(self, texts: Sequence[Ids], dtype: torch.dtype | None = None) -> Tensor:
-        """The network's logits of any number of texts of any length, without gradients, in bounded memory."""
-        place = self.embedding.device
-        written = [number for number, text in enumerate(texts) if len(text)]
-        logits = self.head_bias.detach().repeat(len(texts), 1)  # all that can be said of nothing
-        if not written:
+        """The network's logits of texts of any number and length, shape (texts, labels), in bounded memory.
+
+        Call it without gradients. An empty text gets the output bias.
+        """
+        device = self.embedding.device
+        nonempty = [number for number, text in enumerate(texts) if len(text)]
+        logits = self.head_bias.detach().repeat(len(texts), 1)
+        if not nonempty:
             return logits
-        laid = chunk_texts([texts[number] for number in written], self.config.stretch)
-        kept = torch.empty(len(laid.lengths), len(self.config.directions), 3, self.config.rnn_size, device=place)
-        for chosen in group_by_length(laid.lengths, _AT_ONCE):
-            longest = int(laid.lengths[chosen].max())
-            ids = torch.from_numpy(laid.ids[:longest, chosen]).to(place)
-            kept[torch.from_numpy(chosen)] = self.summaries(
-                ids, torch.from_numpy(laid.lengths[chosen]).to(place), dtype=dtype
+        chunks = chunk_texts([texts[number] for number in nonempty], self.config.stretch)
+        directions, units = len(self.config.directions), self.config.rnn_size
+        summaries = torch.empty(len(chunks.lengths), directions, 3, units, device=device)
+        for group in group_by_length(chunks.lengths, _AT_ONCE):
+            longest = int(chunks.lengths[group].max())
+            ids = torch.from_numpy(chunks.ids[:longest, group]).to(device)
+            summaries[torch.from_numpy(group)] = self.summaries(
+                ids, torch.from_numpy(chunks.lengths[group]).to(device), dtype=dtype
             )
-        lengths, text_indices = torch.from_numpy(laid.lengths).to(place), torch.from_numpy(laid.text_indices).to(place)
-        logits[torch.tensor(written, device=place)] = self.logits_from_summaries(
-            kept, lengths, text_indices, len(written)
+        lengths = torch.from_numpy(chunks.lengths).to(device)
+        text_indices = torch.from_numpy(chunks.text_indices).to(device)
+        logits[torch.tensor(nonempty, device=device)] = self.logits_from_summaries(
+            summaries, lengths, text_indices, len(nonempty)
         )
         return logits
 
-    def _read(
-        self, reader: Reader, ids: Tensor, dtype: torch.dtype, drop: float, generator: DropoutRng | None
-    ) -> Tensor:
-        hidden: Tensor | None = None
-        for layer in reader.stack():
-            weight, bias = layer.input_weight.to(dtype), layer.bias.to(dtype)
-            if hidden is None:
-                hidden = self._embed(ids, weight, bias, dtype, drop, generator)
-            else:
-                if drop:
-                    hidden = hidden * dropout_mask(hidden[:1], drop, generator, lane_dim=1)
-                hidden = F.linear(hidden, weight, bias)
-            mask = None
-            if drop and self.config.weight_drop:
-                mask = dropout_mask(layer.recurrent_weight, self.config.weight_drop, generator)
-            hidden, _ = layer(hidden, layer.initial(ids.shape[1]), mask)
-        assert hidden is not None
-        return hidden
-
-    def _embed(
-        self,
-        ids: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        dtype: torch.dtype,
-        drop: float,
-        generator: DropoutRng | None,
-    ) -> Tensor:
-        """The first layer's gates. Half of the dropout takes whole pieces of the vocabulary (Gal & Ghahramani, 2016),
-        so that no single word is relied upon, and half takes units of the embedding."""
-        embedding = self.embedding.to(dtype)
-        if drop:
-            embedding = embedding * dropout_mask(embedding[:, :1], drop / 2, generator)
-            embedding = embedding * dropout_mask(embedding[:1], drop / 2, generator)
-        if 4 * self.config.vocab_size <= ids.numel():  # as in `LanguageModel`
-            return embedding_lookup(F.linear(embedding, weight, bias), ids)
-        return F.linear(embedding_lookup(embedding, ids), weight, bias)
-
     def linear_logits(self, bags: Bags) -> Tensor | None:
-        """The linear model's logits, shape (texts, labels), of texts by their n-grams; None without such a model."""
+        """The linear model's logits of texts by their n-grams, shape (texts, labels); None without a linear model."""
         if not self.config.features:
             return None
-        place = self.embedding.device
+        device = self.embedding.device
         rows = self._rows()[bags.buckets]
         known = rows >= 0
         starts = np.concatenate([[0], np.cumsum(known)])[bags.starts[:-1]]
-        share = torch.from_numpy(np.diff(bags.starts).clip(min=1).astype(np.float32)).to(place).rsqrt_()
-        chosen, first = torch.from_numpy(rows[known]).to(place), torch.from_numpy(starts).to(place)
-        total = F.embedding_bag(chosen, self.wide_weight, first, mode="sum")
-        return total * share[:, None] + self.wide_bias
+        scale = torch.from_numpy(np.diff(bags.starts).clip(min=1).astype(np.float32)).to(device).rsqrt_()
+        columns, offsets = torch.from_numpy(rows[known]).to(device), torch.from_numpy(starts).to(device)
+        total = F.embedding_bag(columns, self.wide_weight, offsets, mode="sum")
+        return total * scale[:, None] + self.wide_bias
 
     def _rows(self) -> npt.NDArray[np.int32]:
-        """The row of each bucket among those that the linear model knows, or −1."""
+        """The row of each bucket in the linear model, or −1."""
         if self._row_of_bucket is None:
             self._row_of_bucket = rows_of_buckets(self.wide_keys.detach().cpu().numpy().astype(np.int64))
         return self._row_of_bucket
 
     def set_linear_model(self, keys: npt.NDArray[np.integer], weight: Tensor, bias: Tensor) -> None:
-        """Sets the linear model: buckets, ascending, shape (features,), their weights and the biases of the labels."""
+        """Set the linear model: ascending buckets, shape (features,), their weights and the biases of the labels."""
         with torch.no_grad():
             self.wide_keys.copy_(torch.from_numpy(keys.astype(np.float32)))
             self.wide_weight.copy_(weight)
@@ -230,29 +218,29 @@ class Classifier(nn.Module):
         self._row_of_bucket = None
 
     def combined_logits(self, network_logits: Tensor, linear_logits: Tensor | None) -> Tensor:
-        """Calibrated logits of both."""
+        """Calibrated logits of the network and the linear model, shape (texts, labels)."""
         logits = self.mix[0] * network_logits + self.shift
         return logits if linear_logits is None else logits + self.mix[1] * linear_logits
 
 
 def reverse(ids: Tensor, lengths: Tensor) -> Tensor:
-    """Every stretch from its end to its beginning, the padding still behind."""
+    """Every chunk from its end to its beginning, with the padding still at the end."""
     steps = torch.arange(len(ids), device=ids.device)[:, None]
     return ids.gather(0, torch.where(steps < lengths, lengths - 1 - steps, steps))
 
 
 def _summarise(hidden: Tensor, lengths: Tensor) -> Tensor:
-    """Last, largest and sum over the steps of each stretch: (time, stretches, units) → (stretches, 3, units)."""
+    """Last, maximum and sum over the steps of each chunk: (time, chunks, units) → (chunks, 3, units)."""
     inside = (torch.arange(len(hidden), device=hidden.device)[:, None] < lengths)[:, :, None]
     last = hidden.gather(0, (lengths - 1)[None, :, None].expand(1, -1, hidden.shape[2]))[0]
     largest = hidden.masked_fill(~inside, torch.finfo(hidden.dtype).min).amax(0)
-    exact = torch.promote_types(hidden.dtype, torch.float32)
-    total = (hidden * inside).sum(0, dtype=accumulation_dtype(hidden)).to(exact)
-    return torch.stack([last.to(exact), largest.to(exact), total], dim=1)
+    dtype = torch.promote_types(hidden.dtype, torch.float32)
+    total = (hidden * inside).sum(0, dtype=accumulation_dtype(hidden)).to(dtype)
+    return torch.stack([last.to(dtype), largest.to(dtype), total], dim=1)
 
 
 def accumulation_dtype(like: Tensor) -> torch.dtype:
-    """The type to take sums of such numbers in: where nothing is learnt on a CPU, float64."""
+    """The dtype to sum such numbers in: float64 in inference on a CPU, otherwise at least float32."""
     if torch.is_grad_enabled() or like.device.type != "cpu":
         return torch.promote_types(like.dtype, torch.float32)
     return torch.float64

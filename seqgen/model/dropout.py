@@ -1,6 +1,6 @@
-"""Masks of dropout, the same whether a batch is computed by one process or shared among several.
+"""Dropout masks that are the same whether one process computes a batch or several share it.
 
-Every process draws the mask of the whole batch, from a generator in the same state, and keeps its lanes of it.
+Every process draws the mask of the whole batch, from a generator in the same state, and keeps its own lanes of it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from torch import Tensor
 
 
 class LaneRange(NamedTuple):
-    """Lanes `first` to `stop` of `total`: those of a batch that one process computes. A process that is left without
-    any computes one all the same, so that all do the same things, and it is not `counted`."""
+    """Lanes `first` to `stop` of `total`: those of a batch that one process computes.
+
+    A process without a lane of its own computes one that is not `counted`, so that all processes run the same steps.
+    """
 
     first: int
     stop: int
@@ -27,32 +29,35 @@ class LaneRange(NamedTuple):
 
 
 class MaskRng(NamedTuple):
-    """A generator, and the part of the batch that its masks are for; None: all of it."""
+    """A generator, and the lanes of the batch that its masks are for; None for all."""
 
     generator: torch.Generator
-    part: LaneRange | None = None
+    lanes: LaneRange | None = None
 
 
 DropoutRng = torch.Generator | MaskRng
 
 
-def dropout_mask(like: Tensor, share: float, random: DropoutRng | None, lane_dim: int | None = None) -> Tensor:
-    """Zeros with probability `share`, otherwise 1 / (1 − share), in the shape and type of `like`. See `keep_mask`."""
-    return keep_mask(like, share, random, lane_dim).to(like.dtype).mul_(1 / (1 - share))
+def dropout_mask(like: Tensor, probability: float, rng: DropoutRng | None, lane_dim: int | None = None) -> Tensor:
+    """0 with the given probability, otherwise 1 / (1 − probability), in the shape and dtype of `like`.
+
+    See `keep_mask` for the arguments.
+    """
+    return keep_mask(like, probability, rng, lane_dim).to(like.dtype).mul_(1 / (1 - probability))
 
 
-def keep_mask(like: Tensor, share: float, random: DropoutRng | None, lane_dim: int | None = None) -> Tensor:
-    """False with probability `share`, otherwise true, in the shape of `like`.
+def keep_mask(like: Tensor, probability: float, rng: DropoutRng | None, lane_dim: int | None = None) -> Tensor:
+    """False with the given probability, otherwise True, in the shape of `like`.
 
     Args:
-        random: of a `MaskRng` with a part, the mask is the part of a larger one.
-        lanes: the dimension of `like` that runs over the lanes of that part; None for a mask that all lanes share.
+        rng: with a `MaskRng` that has lanes, the mask of these lanes is cut from that of the whole batch.
+        lane_dim: the dimension of `like` that runs over those lanes; None for a mask that all lanes share.
     """
-    generator, part = random if isinstance(random, MaskRng) else (random, None)
+    generator, lanes = rng if isinstance(rng, MaskRng) else (rng, None)
     shape = list(like.shape)
-    if part is not None and lane_dim is not None:
-        shape[lane_dim] = part.total
+    if lanes is not None and lane_dim is not None:
+        shape[lane_dim] = lanes.total
     keep = torch.rand(shape, generator=generator, device=like.device if generator is None else generator.device)
-    if part is not None and lane_dim is not None:
-        keep = keep.narrow(lane_dim, part.first, part.stop - part.first)
-    return (keep >= share).to(like.device)
+    if lanes is not None and lane_dim is not None:
+        keep = keep.narrow(lane_dim, lanes.first, lanes.stop - lanes.first)
+    return (keep >= probability).to(like.device)

@@ -1,12 +1,12 @@
-"""A language model that knows the label of what it reads, and sorts by Bayes' rule.
+"""A language model that reads the label of a text first, and classifies by Bayes' rule.
 
-Every label has an id, which stands before its texts. What a text is worth under a label is what the model gives its
-ids and its end after that label's id; the answer is
+Every label has an id, which precedes its texts. The likelihood of a text under a label is the probability that the model
+gives the text's ids and its end after that label's id. The logits of the labels are
 
     logits = mix · log p(text | label) + log p(label) + shift
 
-where the weight and the shift are fitted on the held-out part: a model is surer of long texts than it should be, since
-it takes all that its state forgot for chance.
+The weight and the shift are fitted on the validation set: a language model is overconfident about long texts, since it
+takes everything that its state has forgotten for independent evidence.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.config import GenerativeConfig, NetworkConfig
-from seqgen.model.classifier import accumulation_dtype, group_by_length
+from seqgen.model.chunks import Ids, group_by_length
+from seqgen.model.classifier import accumulation_dtype
 from seqgen.model.language import LanguageModel
 
-Ids = npt.NDArray[np.integer]
-
-_IGNORED = -100
-_AT_ONCE = 1 << 14  # ids read together
-_LOGITS = 1 << 24  # numbers of logits at a time: 64 MiB
-_LONGEST = 4096  # ids of a text that count: beyond, nobody's mind is changed
+_IGNORED = -100  # a target that is not predicted
+_AT_ONCE = 1 << 14  # ids read at once
+_LOGITS = 1 << 24  # logits at a time: 64 MiB
+_LONGEST = 4096  # ids of a text that are read: later ones no longer change the label
 
 
 class GenerativeClassifier(LanguageModel):
-    """See the module's text. What calibrates it are weights like others, but not learnt by gradient."""
+    """A language model over records that begin with a label.
+
+    Its calibration (`mix`, `shift`, `prior`) consists of parameters too, but not trained by gradient.
+    """
 
     config: GenerativeConfig
 
@@ -47,44 +48,44 @@ class GenerativeClassifier(LanguageModel):
         """log p(text | label) in nats, shape (texts, labels), float32, without gradients and in bounded memory.
 
         Args:
-            texts: ids of each text, none of a label; those beyond the first 4,096 are not read.
-            end: the id that stands before every record and after it.
+            texts: ids of each text, without its label; only the first 4,096 are read.
+            end: the id before and after every record.
         """
         labels = len(self.config.labels)
-        found = torch.zeros(len(texts) * labels, device=self.embedding.device)
+        result = torch.zeros(len(texts) * labels, device=self.embedding.device)
         lengths = np.repeat([min(len(text), _LONGEST) for text in texts], labels) + 2
         with torch.inference_mode():
-            for chosen in group_by_length(lengths, _AT_ONCE):
-                records = np.full((int(lengths[chosen].max()) + 1, len(chosen)), _IGNORED, dtype=np.int64)
+            for group in group_by_length(lengths, _AT_ONCE):
+                records = np.full((int(lengths[group].max()) + 1, len(group)), _IGNORED, dtype=np.int64)
                 records[0] = end
-                for column, number in enumerate(chosen):
+                for column, number in enumerate(group):
                     text = texts[number // labels][:_LONGEST]
                     records[1, column] = number % labels
                     records[2 : 2 + len(text), column] = text
                     records[2 + len(text), column] = end
-                found[torch.from_numpy(chosen)] = self._read(torch.from_numpy(records).to(found.device), dtype)
-        return found.view(len(texts), labels)
+                result[torch.from_numpy(group)] = self._read(torch.from_numpy(records).to(result.device), dtype)
+        return result.view(len(texts), labels)
 
     def _read(self, records: Tensor, dtype: torch.dtype | None) -> Tensor:
-        """The log-probability of each column, from its second id on, given the first two."""
+        """The log-probability of each column's ids after the second, given the first two."""
         inputs, targets = records[:-1].clamp(min=0), records[1:].clone()
         targets[0] = _IGNORED
         states = self.initial(records.shape[1])
-        fine = accumulation_dtype(self.output_bias)
-        total = torch.zeros(records.shape[1], dtype=fine, device=records.device)
+        sum_dtype = accumulation_dtype(self.output_bias)
+        total = torch.zeros(records.shape[1], dtype=sum_dtype, device=records.device)
         rows = max(1, _LOGITS // (records.shape[1] * self.config.vocab_size))
         for start in range(0, len(inputs), rows):
             hidden, states = self(inputs[start : start + rows], states, dtype=dtype)
             logits, wanted = self.logits(hidden), targets[start : start + rows]
-            costs = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=_IGNORED, reduction="none")
-            total -= costs.view(wanted.shape).sum(0, dtype=fine)
+            nats = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=_IGNORED, reduction="none")
+            total -= nats.view(wanted.shape).sum(0, dtype=sum_dtype)
         return total.float()
 
     def calibrated(self, likelihoods: Tensor) -> Tensor:
-        """Logits of the labels, from `log_likelihoods`."""
+        """Calibrated logits of the labels, shape (texts, labels), from `log_likelihoods`."""
         return self.mix * likelihoods + self.prior + self.shift
 
 
 def build_language_model(config: NetworkConfig) -> LanguageModel:
-    """The network of that kind, its weights not yet set."""
+    """A language model or generative classifier of this config, with its weights still to be loaded."""
     return GenerativeClassifier(config) if isinstance(config, GenerativeConfig) else LanguageModel(config)

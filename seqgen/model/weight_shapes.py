@@ -1,7 +1,6 @@
-"""Names and shapes of a network's weights, known without importing torch.
+"""Names and shapes of a network's weights, without importing torch.
 
-`model.safetensors` holds exactly these, in float32. The network in `model.network` is checked against this table, and
-so is every file that is loaded.
+`model.safetensors` contains exactly these, in float32. Networks and loaded files are checked against this table.
 """
 
 from __future__ import annotations
@@ -11,16 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from seqgen.config import AnyNetworkConfig, ClassifierConfig, ForecasterConfig, GenerativeConfig, NetworkConfig
-
-GATES = {"lstm": 4, "gru": 3, "rnn": 1}
-STATES = {"lstm": 2, "gru": 1, "rnn": 1}
-RECURRENT_BIAS = {"gru"}
+from seqgen.specs.cells import CELLS
 
 Shape = tuple[int, ...]
 
 
 def weight_shapes(config: AnyNetworkConfig) -> dict[str, Shape]:
-    """Every weight's name and shape, in a fixed order."""
+    """The name and shape of every weight, in a fixed order."""
     return _SHAPES[type(config)](config)
 
 
@@ -77,7 +73,8 @@ def _forecaster(config: ForecasterConfig) -> dict[str, Shape]:
 
 def _stack(config: AnyNetworkConfig, prefix: str) -> dict[str, Shape]:
     """The weights of one recurrent stack."""
-    rows = GATES[config.cell] * config.rnn_size
+    spec = CELLS[config.cell]
+    rows = spec.gates * config.rnn_size
     shapes: dict[str, Shape] = {}
     width = config.embedding_size
     for number in range(config.num_layers):
@@ -85,13 +82,12 @@ def _stack(config: AnyNetworkConfig, prefix: str) -> dict[str, Shape]:
         shapes[layer + "input_weight"] = (rows, width)
         shapes[layer + "recurrent_weight"] = (rows, config.rnn_size)
         shapes[layer + "bias"] = (rows,)
-        if config.cell in RECURRENT_BIAS:
+        if spec.recurrent_bias:
             shapes[layer + "recurrent_bias"] = (rows,)
         width = config.rnn_size
     return shapes
 
 
-# Kind of network → the weights that it has.
 _SHAPES: dict[type, Callable[[Any], dict[str, Shape]]] = {
     NetworkConfig: _language_model,
     GenerativeConfig: _generative,
@@ -101,16 +97,19 @@ _SHAPES: dict[type, Callable[[Any], dict[str, Shape]]] = {
 
 
 def depth(name: str, num_layers: int) -> int:
-    """How many layers a weight is below the top, by its name: 0 for the output layer and what stands beside the
-    stack, 1 for the last recurrent layer, `num_layers` + 1 for the embedding."""
-    found = re.search(r"(?:^|\.)layers\.(\d+)\.", name)
-    if found:
-        return num_layers - int(found[1])
+    """The number of layers that a weight is below the top, by its name.
+
+    0 for the output layer and for weights outside the stack, 1 for the last recurrent layer, `num_layers` + 1 for the
+    embedding.
+    """
+    match = re.search(r"(?:^|\.)layers\.(\d+)\.", name)
+    if match:
+        return num_layers - int(match[1])
     return num_layers + 1 if name == "embedding" else 0
 
 
 def parameter_count(config: AnyNetworkConfig) -> int:
-    """Numbers in all the weights together."""
+    """The number of parameters of a network."""
     total = 0
     for shape in weight_shapes(config).values():
         size = 1

@@ -1,6 +1,6 @@
-"""The compiled kernels: C, built where a compiler is at hand when the program is installed (`build.py`).
+"""The compiled kernels: C, built at installation if there is a compiler (see `build.py`).
 
-Everything works without them, in numpy and PyTorch, slower. `SEQGEN_NATIVE=0` in the environment leaves them out.
+Everything works without them, in numpy and PyTorch, but slower. `SEQGEN_NATIVE=0` in the environment disables them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-VERSION = 6  # of the functions below; a library of another version, left by an older installation, is not used
+VERSION = 6  # of the functions below; a library of another version, from an older installation, is not used
 LIBRARY = Path(__file__).with_name("kernels.so")
 
 _I, _L, _P = ctypes.c_int, ctypes.c_long, ctypes.c_void_p
-_STEP = [_I, _L, _L, _I]  # bfloat16?, rows, units, threads
+_STEP = [_I, _L, _L, _I]  # whether bfloat16, rows, units, threads
 _SIGNATURES = {
     "seqgen_use_threads": [_P] * 3,
     "seqgen_lstm_forward": [*_STEP, *[_P] * 4],
@@ -38,13 +38,12 @@ _RESULTS = {
     "seqgen_suffix_array": [_P, _L, _L, _P],
 }
 
-
 _NOTHING = _P * 0
 
 
 def pointer_to(array: Any) -> Any:
-    """Where a contiguous numpy array lies, for a call: several times sooner than `array.ctypes.data`, which stands in
-    where an array may not be written to."""
+    """A pointer to a contiguous numpy array, several times faster than `array.ctypes.data`; that is the fallback for
+    read-only arrays."""
     try:
         return _NOTHING.from_buffer(array)
     except TypeError:
@@ -53,14 +52,14 @@ def pointer_to(array: Any) -> Any:
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The kernels, or None where there are none."""
+    """The kernels, or None without any."""
     if os.environ.get("SEQGEN_NATIVE") == "0" or not LIBRARY.exists():
         return None
     try:
         loaded = ctypes.CDLL(str(LIBRARY))
         if loaded.seqgen_version() != VERSION:
             return None
-    except (OSError, AttributeError):  # built for another machine, or before there was a version
+    except (OSError, AttributeError):  # built for another platform, or older than `VERSION`
         return None
     for table, result in ((_SIGNATURES, None), (_RESULTS, _I)):
         for name, arguments in table.items():
@@ -71,13 +70,13 @@ def library() -> ctypes.CDLL | None:
 
 @functools.cache
 def library_with_threads() -> ctypes.CDLL | None:
-    """The same, sharing the threads of the OpenMP runtime that this process has loaded (PyTorch's), if it has one."""
+    """The kernels, using the threads of the OpenMP runtime that this process has loaded (PyTorch's), if any."""
     loaded = library()
     if loaded is not None:
         try:
             process = ctypes.CDLL(None)
             names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
             loaded.seqgen_use_threads(*(ctypes.cast(getattr(process, name), _P) for name in names))
-        except (OSError, TypeError, AttributeError):  # no such runtime, or a system that can't be asked: one thread
+        except (OSError, TypeError, AttributeError):  # without such a runtime they use one thread
             pass
     return loaded

@@ -1,12 +1,12 @@
-/* One time step of each recurrent cell, forward and back, for a batch of rows: the arithmetic of `model/cells.py` in
- * one pass over memory. Numbers are float32, or bfloat16 (`bf16`) with float32 inside. Rows are independent of each
- * other and are shared out among threads; a row's result depends neither on the threads nor on the other rows.
+/* One time step of each recurrent cell, forward and backward, for a batch of rows: the arithmetic of
+ * `model/recurrent/cells.py` in one pass over memory. Arrays are float32, or bfloat16 (`bf16`) with float32 arithmetic.
+ * Rows run in parallel; a row's result depends neither on the number of threads nor on the other rows.
  *
- * Plain loops, compiled for several processors at once where the compiler can: the program loader picks. */
+ * Plain loops, compiled for several instruction sets if the compiler can: the program loader picks one. */
 
 #include "native.h"
 
-/* A step's memory. Shapes: gates (rows, gates · units), everything else (rows, units); row-major. */
+/* The arrays of a step, row-major. Shapes: gates (rows, gates · units), all others (rows, units). */
 typedef struct {
     long rows, units;
     int bf16, threads, relu;
@@ -20,7 +20,7 @@ typedef struct {
 #define EACH_UNIT _Pragma("omp simd") for (long k = 0; k < n; k++)
 #define ROW(pointer, width) ((void *)((char *)(pointer) + (size_t)row * (width) * (bf16 ? 2 : 4)))
 
-/* --- LSTM: sums of gates in, activated gates out, in one place (i, f, g, o) ---------------------------------------- */
+/* --- LSTM: pre-activations in, activated gates out, in place (i, f, g, o) ------------------------------------------ */
 
 static ALWAYS_INLINE void lstm_forward_rows(const Step *s, long first, long last, const int bf16) {
     const long n = s->units;
@@ -43,7 +43,7 @@ static ALWAYS_INLINE void lstm_forward_rows(const Step *s, long first, long last
     }
 }
 
-/* `state` holds the gradient of c, and is brought one step back. */
+/* `state` is the gradient of c, after and then before the step. */
 static ALWAYS_INLINE void lstm_backward_rows(const Step *s, long first, long last, const int bf16) {
     const long n = s->units;
     for (long row = first; row < last; row++) {
@@ -66,7 +66,7 @@ static ALWAYS_INLINE void lstm_backward_rows(const Step *s, long first, long las
     }
 }
 
-/* --- GRU: saved are r, z, n and the state's parallel_rows of n, side by side ------------------------------------------------ */
+/* --- GRU: saves r, z, n and the state's term of n, side by side ---------------------------------------------------- */
 
 static ALWAYS_INLINE void gru_forward_rows(const Step *s, long first, long last, const int bf16) {
     const long n = s->units;
@@ -91,7 +91,7 @@ static ALWAYS_INLINE void gru_forward_rows(const Step *s, long first, long last,
     }
 }
 
-/* `state` comes in as what reaches h directly, and goes out as what reaches the old h past the gates. */
+/* `state` is the gradient of h that bypasses the gates, after and then before the step. */
 static ALWAYS_INLINE void gru_backward_rows(const Step *s, long first, long last, const int bf16) {
     const long n = s->units;
     for (long row = first; row < last; row++) {
@@ -118,7 +118,7 @@ static ALWAYS_INLINE void gru_backward_rows(const Step *s, long first, long last
     }
 }
 
-/* --- RNN: sums in, outputs out; nothing else need be saved ---------------------------------------------------------- */
+/* --- RNN: pre-activations in, outputs out, in place; nothing else is saved ------------------------------------------ */
 
 static ALWAYS_INLINE void rnn_forward_rows(const Step *s, long first, long last, const int bf16) {
     const long n = s->units;
@@ -127,7 +127,7 @@ static ALWAYS_INLINE void rnn_forward_rows(const Step *s, long first, long last,
         float *restrict h = s->state + row * n;
         if (s->relu)
             EACH_UNIT {
-                const float sum = LOAD(a, k), now = sum > 0 ? sum : 0;
+                const float sum = LOAD(a, k), now = sum < 0 ? 0 : sum; /* NaN stays NaN */
                 h[k] = now;
                 STORE(a, k, now);
             }
@@ -172,14 +172,15 @@ DEFINE_BOTH_DTYPES(rnn_backward)
 
 #define RUN_IN_PARALLEL(name) parallel_rows(bf16 ? name##_bf16 : name##_f32, &step, rows, units, threads)
 
-/* gates: sums, replaced by their activations; old, state: c before and after; out: h. */
+/* gates: pre-activations, replaced by activations; old, state: c before and after; out: h. */
 void seqgen_lstm_forward(int bf16, long rows, long units, int threads, void *gates, const float *old, float *state,
                          void *out) {
     const Step step = {.rows = rows, .units = units, .gates = gates, .old = old, .state = state, .out = out};
     RUN_IN_PARALLEL(lstm_forward);
 }
 
-/* gates: activations; old, current: c before and after; grad_out, grad_hidden: gradients of h from above and from later. */
+/* gates: activations; old, current: c before and after; grad_out, grad_hidden: gradients of h from the layer above and
+ * from the next step. */
 void seqgen_lstm_backward(int bf16, long rows, long units, int threads, void *gates, const float *old,
                           const float *current, const void *grad_out, const void *grad_hidden, float *state, void *grad_x) {
     const Step step = {.rows = rows, .units = units, .gates = gates, .old = old, .current = current,
@@ -187,7 +188,7 @@ void seqgen_lstm_backward(int bf16, long rows, long units, int threads, void *ga
     RUN_IN_PARALLEL(lstm_backward);
 }
 
-/* x, product: the shares of input and state; old, state: h before and after in float32; out: h; saved: for the way back. */
+/* x, product: the terms of input and state; old, state: h before and after in float32; out: h; saved: for backward. */
 void seqgen_gru_forward(int bf16, long rows, long units, int threads, const void *x, const void *product,
                         const float *old, float *state, void *out, void *saved) {
     const Step step = {.rows = rows, .units = units, .x = x, .product = product, .old = old, .state = state,
@@ -202,7 +203,7 @@ void seqgen_gru_backward(int bf16, long rows, long units, int threads, void *sav
     RUN_IN_PARALLEL(gru_backward);
 }
 
-/* out: sums, replaced by h; state: h in float32. */
+/* out: pre-activations, replaced by h; state: h in float32. */
 void seqgen_rnn_forward(int relu, int bf16, long rows, long units, int threads, void *out, float *state) {
     const Step step = {.rows = rows, .units = units, .relu = relu, .gates = out, .state = state};
     RUN_IN_PARALLEL(rnn_forward);

@@ -1,11 +1,11 @@
-/* An id for each stream: what may come, the filters (`filters.c`), the draw, and what the next one has to know of it. */
+/* Draw an id for each stream: masks, filters (`filters.c`), the draw, and the history that later filters read. */
 
 #include "filters.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-/* The place among what is left at which the running sum of the exps, by rising id, passes `uniform` of it. */
+/* Index of the remaining id at which the cumulative sum of the exps, by ascending id, passes the fraction `uniform`. */
 static long draw(Row *row, double uniform) {
     const double most = max_of(row->values, row->left);
     const double total = exp_and_sum(row->values, row->left, most, row->exps);
@@ -21,7 +21,7 @@ static long draw(Row *row, double uniform) {
         }
         return last; /* rounding at the very end */
     }
-    int32_t *position_of = row->lengths; /* of each id, and 1 more */
+    int32_t *position_of = row->lengths; /* of each id, plus 1; 0 for ids that were filtered out */
     memset(position_of, 0, sizeof(int32_t) * row->vocabulary);
     for (long i = 0; i < row->left; i++) position_of[row->ids[i]] = (int32_t)i + 1;
     for (long id = 0; id < row->vocabulary; id++) {
@@ -38,7 +38,7 @@ static long draw(Row *row, double uniform) {
 
 static void push_history(const Filters *f, Streams *s, long stream, long vocabulary, int32_t id) {
     const long begin = stream * s->capacity, half = s->capacity / 2;
-    if (s->counts[stream] == s->capacity) { /* only the last half is still looked at */
+    if (s->counts[stream] == s->capacity) { /* filters read only the last half */
         memmove(s->history + begin, s->history + begin + half, sizeof(int32_t) * half);
         memmove(s->breaker_ended + begin, s->breaker_ended + begin + half, half);
         s->counts[stream] = half;
@@ -47,19 +47,19 @@ static void push_history(const Filters *f, Streams *s, long stream, long vocabul
     s->history[at] = id;
     s->breaker_ended[at] = 0;
     if (f->breaks) {
-        int32_t *place = s->breaker_states + 2 * stream;
-        const int32_t next = f->breaks[place[0] * vocabulary + id];
-        place[1] = place[0];
-        place[0] = next < 0 ? -1 - next : next;
+        int32_t *state = s->breaker_states + 2 * stream;
+        const int32_t next = f->breaks[state[0] * vocabulary + id];
+        state[1] = state[0];
+        state[0] = next < 0 ? -1 - next : next;
         s->breaker_ended[at] = next < 0;
     }
 }
 
-/* One id a row, and its log-probability before the filters. Returns 0, or 1 where there is no memory.
+/* Draw one id a row, with its log-probability before the filters. Returns 0, or 1 when out of memory.
  *
- * logits, shape (rows, vocabulary); `possible`, `allowed`: masks of the same shape, or null; what is not possible counts
- * for nothing, what is not allowed is only not drawn; where nothing is both, all is possible. numbers: shape (rows, 2),
- * in [0, 1): for the draw, and XTC's coin. */
+ * logits: shape (rows, vocabulary). possible, allowed: masks of the same shape, or null. Ids that are not possible get no
+ * probability; ids that are not allowed are only not drawn. If no id is both, all are possible. numbers: shape (rows, 2),
+ * uniform in [0, 1): for the draw and for XTC. */
 int seqgen_draw(const Filters *f, Streams *s, long rows, long vocabulary, const float *logits, const uint8_t *possible,
                 const uint8_t *allowed, const double *numbers, int32_t *ids, double *logs) {
     const long window = f->window > f->dry_window ? f->window : f->dry_window;

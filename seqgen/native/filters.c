@@ -1,13 +1,13 @@
-/* The filters, which `generation/filters.py` and its neighbours define. Everything is in double precision; the same ids
- * are kept, but for what rounding decides. */
+/* The filters of `generation/sampling/filters.py`, which defines them. Everything is in double precision; the same ids
+ * remain, except where rounding decides. */
 
 #include "filters.h"
 
 #include <math.h>
 
-#define MAX_PENALTY 1e4 /* as in `penalties.py` */
+#define MAX_PENALTY 1e4 /* as in `filters.py` */
 
-/* e^x for x ≤ 0, as `exponential`, to the last places of a double; 0 below −700. */
+/* e^x for x ≤ 0, as in `fast_exp`, to double precision; 0 below −700. */
 static ALWAYS_INLINE double exp_nonpositive(double x) {
     const double bounded = x < -700 ? -700 : x, shift = 6755399441055744.0;
     const double shifted = bounded * 1.4426950408889634 + shift, k = shifted - shift;
@@ -41,7 +41,7 @@ TARGET_CLONES double max_of(const double *x, long n) {
     return most;
 }
 
-/* Eight sums side by side, so that the order of adding is the same on every processor. */
+/* Eight partial sums, so that the order of addition is the same on every processor. */
 static ALWAYS_INLINE double sum(const double *x, long n) {
     double sums[8] = {0};
     long i = 0;
@@ -57,7 +57,7 @@ TARGET_CLONES double exp_and_sum(const double *x, long n, double most, double *e
     return sum(exps, n);
 }
 
-/* Entropy in nats of exps of that sum: e^(x − most). */
+/* Entropy in nats of the distribution exps / total, where exps = e^(x − most). */
 static double entropy(const double *x, long n, double most, const double *exps, double total) {
     double mean = 0;
     for (long i = 0; i < n; i++) mean += exps[i] > 0 ? exps[i] * (x[i] - most) : 0;
@@ -76,7 +76,7 @@ static void repetition_penalty(const Filters *f, const int32_t *recent, long cou
     }
 }
 
-/* See `penalties.dry`. Places are counted from the last token back, as the Z-algorithm wants it. */
+/* See `filters.dry`. Positions count back from the last token, as the Z-algorithm needs it. */
 static void dry_penalty(const Filters *f, const int32_t *recent, const uint8_t *breaker_ended, long count, Row *row) {
     const int32_t *last = recent + count - 1;
     const uint8_t *ended = breaker_ended + count - 1;
@@ -86,17 +86,17 @@ static void dry_penalty(const Filters *f, const int32_t *recent, const uint8_t *
     if (most < f->dry_allowed) return;
     memset(row->lengths, 0, sizeof(int32_t) * row->vocabulary);
     memset(found, 0, sizeof(int32_t) * count);
-    for (long place = 1; place < count; place++) {
-        while (place >= right && place < count && last[-place] != last[0]) place++; /* most places */
-        if (place == count) break;
+    for (long at = 1; at < count; at++) {
+        while (at >= right && at < count && last[-at] != last[0]) at++; /* most positions */
+        if (at == count) break;
         long length = 0;
-        if (place < right) length = found[place - left] < right - place ? found[place - left] : right - place;
-        while (place + length < count && last[-length] == last[-place - length]) length++;
-        if (place + length > right) left = place, right = place + length;
-        found[place] = (int32_t)length;
+        if (at < right) length = found[at - left] < right - at ? found[at - left] : right - at;
+        while (at + length < count && last[-length] == last[-at - length]) length++;
+        if (at + length > right) left = at, right = at + length;
+        found[at] = (int32_t)length;
         if (length > most) length = most;
-        if (length < f->dry_allowed || ended[1 - place]) continue;
-        const int32_t id = last[1 - place];
+        if (length < f->dry_allowed || ended[1 - at]) continue;
+        const int32_t id = last[1 - at];
         if (length > row->lengths[id]) row->lengths[id] = (int32_t)length;
     }
     for (long id = 0; id < row->vocabulary; id++) {
@@ -143,8 +143,8 @@ static void temperature_filter(const Filters *f, Row *row) {
         apply_temperature(x, n, f->temperature);
 }
 
-/* See `temperatures.temperatures_of`; the logits before any temperature are in `keys`. All but the token_ranges is shifted by
- * what makes the max_of 0. */
+/* Apply a temperature within each range of tokens, which keeps its mass; the logits before any temperature are in `keys`.
+ * Tokens outside of the ranges are shifted so that the maximum is 0. */
 static void temperature_by_range(const Filters *f, Row *row) {
     double *x = row->x;
     const double most = max_of(x, row->vocabulary);
@@ -155,7 +155,7 @@ static void temperature_by_range(const Filters *f, Row *row) {
         const long n = range->last - range->first;
         double *own = row->keys + range->first, *to = x + range->first, *room = row->values;
         const double mass = sum(row->exps + range->first, n);
-        if (!(mass > 0)) continue; /* no value of this range may come */
+        if (!(mass > 0)) continue; /* no token of this range is possible */
         apply_temperature(own, n, range->temperature);
         const double shift = log(mass) - log(exp_and_sum(own, n, 0, room));
         for (long i = 0; i < n; i++) to[i] = own[i] + shift;
@@ -182,10 +182,10 @@ void process_logits(const Filters *f, const Streams *s, long stream, Row *row) {
     if (f->range_count) temperature_by_range(f, row);
 }
 
-/* --- cuts ---------------------------------------------------------------------------------------------------------- */
+/* --- filters that remove tokens ------------------------------------------------------------------------------------ */
 
-/* Takes the smallest keys of what is left, ties by id, until `count` are taken or they hold `mass` of the exps, one at
- * least: their places, in that order, to the end of the heap downwards. Returns how many. */
+/* Select the smallest keys of the row, ties by id, until there are `count` of them or their exps sum to `mass`, at least
+ * one. Their indices go, in that order, to the end of the heap downwards. Returns their number. */
 static long select_smallest(const Row *row, const double *exps, long count, double mass) {
     const double *keys = row->keys;
     const int32_t *ids = row->ids;
@@ -219,7 +219,7 @@ static long select_smallest(const Row *row, const double *exps, long count, doub
     return taken;
 }
 
-/* Leaves keep_only the argmax `count`, or those that hold `mass` of the exps, in the order of likelihood. */
+/* Keep the most likely `count` tokens, or those whose exps sum to `mass`, sorted by falling probability. */
 static void keep_first(Row *row, const double *exps, long count, double mass) {
     if (row->sorted) {
         double held = 0;
@@ -238,7 +238,7 @@ static void keep_first(Row *row, const double *exps, long count, double mass) {
     row->sorted = 1;
 }
 
-/* Leaves keep_only those that are marked, in the order in which they stand. */
+/* Keep the tokens that are marked, in their order. */
 static void compact(Row *row) {
     long left = 0;
     for (long i = 0; i < row->left; i++) {

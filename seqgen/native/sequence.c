@@ -1,41 +1,40 @@
-/* Whole sequences of each cell, forward and backward, the recurrent product included: for training on processors with
- * AVX-512, in float32, or in bfloat16 where the processor multiplies that itself (vdpbf16ps).
+/* Whole sequences of each cell, forward and backward, with the recurrent product, for processors with AVX-512: in
+ * float32, or in bfloat16 if the processor multiplies it (vdpbf16ps).
  *
- * Rows do not know of each other, so a thread takes its rows grad_hidden all the steps, and no step waits for another
- * thread. Within a step the product is done a tile at a time, up to six rows by 64 outputs, whose sums stay in
- * registers; the cell's arithmetic (of `cells.c`) follows while they are at hand. For that the weights are laid out
- * once a call: panels of the outputs that a tile makes, column after column. A row's result depends neither on the
- * threads nor on the other rows.
+ * Rows are independent, so a thread takes its rows through all the steps and never waits for another thread. Within a
+ * step the product is computed a tile at a time, up to six rows by 64 outputs, whose sums stay in registers; the cell's
+ * arithmetic (as in `cells.c`) follows at once. The weights are packed once a call: panels of the outputs of a tile,
+ * column after column. A row's result depends neither on the number of threads nor on the other rows.
  *
- * Where nothing is to be learnt the input's parallel_rows may be a table, looked up by ids, and of the outputs only what a
- * classifier pools may be saved (`pooled`): then all that a thread writes stays in the cache.
+ * In inference, the input's terms may be a table that is indexed by ids, and the outputs may be pooled as a classifier
+ * does (`pooled`) instead of stored: then everything that a thread writes stays in the cache.
  *
- * Processors with matrix tiles (AMX) tile_product bfloat16 several times faster by those; there PyTorch's products and the
+ * Processors with matrix tiles (AMX) multiply bfloat16 several times faster with those; there PyTorch's products and the
  * kernels of `cells.c` are better. */
 
 #include "native.h"
 
 #include <stdlib.h>
 
-/* One call. Row-major; G gates: 4 (LSTM), 3 (GRU), 1 (RNN). `rows` is the batch; units are a multiple of 16. Numbers are
- * float32, or bfloat16 (`bf16`) where no type is told. */
+/* One call. Row-major; G gates: 4 (LSTM), 3 (GRU), 1 (RNN). `rows` is the batch size; units are a multiple of 16. Arrays
+ * without a dtype are float32, or bfloat16 if `bf16`. */
 typedef struct {
-    int cell, bf16, relu, save_for_backward; /* cell: 0 LSTM, 1 GRU, 2 RNN; save_for_backward: what the way backward needs */
+    int cell, bf16, relu, save_for_backward; /* cell: 0 LSTM, 1 GRU, 2 RNN */
     long steps, rows, units;
-    const void *x;      /* (steps, rows, G · units): the input's parallel_rows of the gates */
+    const void *x;      /* (steps, rows, G · units): the input's terms of the gates */
     const void *weight; /* (G · units, units) */
     const float *bias;  /* float32 (units · 3,): GRU's recurrent bias, or null */
-    void *history;      /* (steps + 1, rows, units): outputs, the one before the first step in place */
+    void *history;      /* (steps + 1, rows, units): h_0, given, then the outputs */
     float *state_f32;       /* float32 (steps + 1 or 1, rows, units): c (LSTM), h (GRU), h of the last step (RNN) */
-    void *saved;         /* (steps, rows, 4 · units): i, f, g, o (LSTM); r, z, n and the state's parallel_rows of n (GRU) */
+    void *saved;         /* (steps, rows, 4 · units): i, f, g, o (LSTM); r, z, n and the state's term of n (GRU) */
     const void *grad_out; /* (steps, rows, units) */
     void *grad_x;         /* (steps, rows, G · units) */
-    void *grad_h;         /* the same: grad_x itself but for GRU */
-    float *grad_hidden;       /* float32 (rows, units): gradient of the last h, and in the end of the first */
-    float *grad_carry;         /* float32 (rows, units): of c (LSTM); zeros (GRU), and in the end what bypasses the gates */
-    const int64_t *ids;     /* (steps, rows), or null: x is (vocabulary, G · units), and this says which row of it */
-    const int64_t *lengths; /* (rows,), or null; else so many steps of each row count, and of them only */
-    float *pooled;          /* is made: float32 (rows, 3, units), last, largest, sum. `history` has room for two steps */
+    void *grad_h;         /* the same shape; grad_x itself except for GRU */
+    float *grad_hidden;       /* float32 (rows, units): gradient of the last h in, of the first h out */
+    float *grad_carry;         /* float32 (rows, units): gradient of c (LSTM); zeros in, the part that bypasses the gates out (GRU) */
+    const int64_t *ids;     /* (steps, rows), or null: rows of x, which then is (vocabulary, G · units) */
+    const int64_t *lengths; /* (rows,), or null: the steps of each row that are pooled; then only */
+    float *pooled;          /* this is written: float32 (rows, 3, units): last, maximum, sum; `history` has two steps */
 } SequenceCall;
 
 #if defined(__x86_64__) && defined(__GNUC__) && (__GNUC__ >= 11 || defined(__clang__))
@@ -44,7 +43,7 @@ typedef struct {
 
 #define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512cd,fma,prefer-vector-width=512")))
 #define TARGET_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512cd,avx512bf16,fma,prefer-vector-width=512")))
-#define VECTOR_WIDTH 16  /* numbers of a vector */
+#define VECTOR_WIDTH 16  /* elements of a vector */
 #define TILE_ROWS 6   /* rows of a tile: 6 × 4 sums and 5 operands fill 32 registers */
 #define TILE_VECTORS 4   /* vectors of a tile */
 
@@ -52,11 +51,11 @@ static const int GATES[] = {4, 3, 1};
 
 /* --- weights -------------------------------------------------------------------------------------------------------
  *
- * A panel: for each column (of float32) or pair of columns (of bfloat16) the vectors of the tile, one after another. */
+ * A panel has, for each column of float32 or pair of columns of bfloat16, the vectors of the tile, one after another. */
 
-/* The panel of `vectors` vectors of 16 outputs; vector v is the rows from `first + v · stride` of `weight`. */
+/* Pack a panel of `vectors` vectors of 16 outputs; vector v is the rows from `first + v · stride` of `weight`. */
 static ALWAYS_INLINE void pack_rows(const void *weight, long depth, long first, long stride, int vectors, int bf16, void *to) {
-    const long columns = bf16 ? depth / 2 : depth; /* a pair of bfloat16 moves as one number of 32 bits */
+    const long columns = bf16 ? depth / 2 : depth; /* a pair of bfloat16 is moved as 32 bits */
     uint32_t *out = to;
     for (int v = 0; v < vectors; v++)
         for (long block = 0; block < columns; block += VECTOR_WIDTH)
@@ -67,7 +66,7 @@ static ALWAYS_INLINE void pack_rows(const void *weight, long depth, long first, 
             }
 }
 
-/* The same of the transposed weight: vector v is the columns from `first + 16 v`. */
+/* The same for the transposed weight: vector v is the columns from `first + 16 v`. */
 static ALWAYS_INLINE void pack_columns(const void *weight, long depth, long width, long first, int vectors, int bf16,
                                 void *to) {
     if (!bf16) {
@@ -130,7 +129,7 @@ static ALWAYS_INLINE TARGET_BF16 void bf16_tile(const uint16_t *a, long stride, 
         for (int v = 0; v < vectors; v++) _mm512_storeu_ps(sums + (r * TILE_VECTORS + v) * VECTOR_WIDTH, s[r][v]);
 }
 
-/* sums, shape (rows, 4, 16) = a, shape (rows, depth), by a panel */
+/* sums, shape (rows, 4, 16) = a, shape (rows, depth), times a panel */
 #define PRODUCT(dtype, number, target)                                                                                  \
     static target void dtype##_product(const number *a, long stride, const number *w, long depth, float *sums,          \
                                       int rows, int vectors) {                                                         \
@@ -150,7 +149,7 @@ PRODUCT(bf16, uint16_t, TARGET_BF16)
 #define POINTER_TO(pointer, number) ((void *)((char *)(pointer) + (size_t)(number) * (bf16 ? 2 : 4)))
 #define EACH_UNIT _Pragma("omp simd") for (long k = 0; k < VECTOR_WIDTH; k++)
 
-/* h: where the output goes; x and saved (null where it is not wanted) point to the row's first gate at these units. */
+/* h: the output; x and saved (may be null) point to the row's first gate at these units. */
 static ALWAYS_INLINE void lstm_forward(const SequenceCall *s, const float *p, const void *x, const float *old, float *c, void *h,
                               void *saved, const int bf16) {
     const long n = s->units;
@@ -203,7 +202,7 @@ static ALWAYS_INLINE void rnn_forward(const SequenceCall *s, const float *p, con
         }
 }
 
-/* p: what comes backward grad_hidden the recurrent product from the step after. */
+/* p: the gradient of h that comes through the recurrent product of the next step. */
 static ALWAYS_INLINE void lstm_backward(const SequenceCall *s, const float *p, const void *a, const float *old, const float *now,
                              const void *grad, float *dc, void *d, const int bf16) {
     const long n = s->units;
@@ -243,14 +242,14 @@ static ALWAYS_INLINE void rnn_backward(const SequenceCall *s, const float *p, co
     }
 }
 
-/* --- a thread's rows grad_hidden all the steps ------------------------------------------------------------------------- */
+/* --- a thread's rows through all the steps ------------------------------------------------------------------------- */
 
 typedef struct {
     const SequenceCall *sequence;
     const void *panels;
 } Job;
 
-/* Rows of the tile that begins at `row`, of those up to `last`: as even as can be, none above TILE_ROWS. */
+/* Rows of the tile that begins at `row`: the rows up to `last` are split evenly, into at most TILE_ROWS each. */
 static ALWAYS_INLINE int tile_height(long row, long last) {
     const long left = last - row, tiles = (left + TILE_ROWS - 1) / TILE_ROWS;
     return (int)((left + tiles - 1) / tiles);
@@ -264,7 +263,7 @@ static ALWAYS_INLINE void tile_product(const void *a, long stride, const void *w
         f32_product(a, stride, w, depth, sums, rows, vectors);
 }
 
-/* Takes 16 outputs of a row at step t into what is saved of it. */
+/* Pool 16 outputs of a row at step t. */
 static ALWAYS_INLINE void pool(const SequenceCall *s, long t, long row, long unit, const void *h, const int bf16) {
     const long n = s->units;
     float *last = s->pooled + row * 3 * n + unit, *largest = last + n, *total = largest + n;
@@ -277,7 +276,7 @@ static ALWAYS_INLINE void pool(const SequenceCall *s, long t, long row, long uni
     }
 }
 
-/* A panel of the way forward holds all the gates of 16 units; of an RNN, 64 units. */
+/* A panel of the forward pass contains all gates of 16 units, or, for an RNN, 64 units. */
 static ALWAYS_INLINE void forward(const Job *job, long first, long last, const int cell, const int bf16) {
     const SequenceCall *s = job->sequence;
     const long n = s->units, width = GATES[cell] * n, side = cell == 2 ? TILE_VECTORS * VECTOR_WIDTH : VECTOR_WIDTH;
@@ -291,7 +290,7 @@ static ALWAYS_INLINE void forward(const Job *job, long first, long last, const i
             const void *panel = POINTER_TO(job->panels, (cell == 2 ? unit : unit * GATES[cell]) * n);
             for (long row = first, rows; row < last; row += rows) {
                 rows = tile_height(row, last);
-                if (s->ids) /* from anywhere in the table: while the product is done they can come */
+                if (s->ids) /* scattered in the table: loaded while the product is computed */
                     for (long r = 0; r < rows; r++) {
                         const void *x = POINTER_TO(s->x, s->ids[t * s->rows + row + r] * width + unit);
                         for (int v = 0; v < vectors; v++) __builtin_prefetch(POINTER_TO(x, v * (cell == 2 ? VECTOR_WIDTH : n)));
@@ -319,7 +318,7 @@ static ALWAYS_INLINE void forward(const Job *job, long first, long last, const i
     }
 }
 
-/* A panel of the way backward: 64 units. After the first step there is only what comes grad_hidden its product. */
+/* A panel of the backward pass contains 64 units. Before the first step (t = −1) there is only the product. */
 static ALWAYS_INLINE void backward(const Job *job, long first, long last, const int cell, const int bf16) {
     const SequenceCall *s = job->sequence;
     const long n = s->units, width = GATES[cell] * n, side = TILE_VECTORS * VECTOR_WIDTH;
@@ -407,13 +406,13 @@ static int run_sequence(const SequenceCall *s, int threads, int backward) {
     const Packing packing = {s, memory, backward};
     parallel_rows(pack, &packing, panels, gates * s->units * s->units / panels, threads);
     const Job job = {s, memory};
-    const long work = s->steps * s->units * gates; /* of a row */
+    const long work = s->steps * s->units * gates; /* per row */
     parallel_rows((backward ? BACKWARD : FORWARD)[s->cell][bf16 != 0], &job, s->rows, work, threads);
     free(memory);
     return 0;
 }
 
-/* 1: float32; 2: bfloat16 as well. */
+/* Dtypes that the processor supports. 0: none; 1: float32; 2: bfloat16 too. */
 int seqgen_sequence_dtypes(void) {
     unsigned a, b, c, d = 0;
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
@@ -429,6 +428,6 @@ static int run_sequence(const SequenceCall *s, int threads, int backward) { retu
 int seqgen_sequence_dtypes(void) { return 0; }
 #endif
 
-/* Both return 0, or 1 where there is no memory for the weights' copy. */
+/* Both return 0, or 1 when out of memory for the packed weights. */
 int seqgen_sequence_forward(const SequenceCall *s, int threads) { return run_sequence(s, threads, 0); }
 int seqgen_sequence_backward(const SequenceCall *s, int threads) { return run_sequence(s, threads, 1); }

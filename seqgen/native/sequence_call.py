@@ -1,18 +1,17 @@
-"""What the kernels of `sequence.c` are handed: a whole sequence of one recurrent layer."""
+"""Arguments of the kernels in `sequence.c`: a whole sequence of one recurrent layer."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
 
-UNIT_MULTIPLE = 16  # of which the kernels take a multiple
-CELLS = {"lstm": 0, "gru": 1, "rnn": 2}
+UNIT_MULTIPLE = 16  # the number of units must be a multiple of this
 
 _I, _L, _P = ctypes.c_int, ctypes.c_long, ctypes.c_void_p
 
 
 class SequenceCall(ctypes.Structure):
-    """`SequenceCall` of `sequence.c`, field for field, where their shapes are told. What is not named is null."""
+    """`SequenceCall` of `sequence.c`, which documents the shapes. Fields that are not given are null."""
 
     _fields_ = [
         ("cell", _I), ("bf16", _I), ("relu", _I), ("save_for_backward", _I), ("steps", _L), ("rows", _L), ("units", _L),
@@ -22,6 +21,6 @@ class SequenceCall(ctypes.Structure):
 
 
 def run_sequence(function: Callable[..., int], sequence: SequenceCall, threads: int) -> None:
-    """Calls `seqgen_sequence_forward` or `…_backward`. Raises `MemoryError`."""
+    """Call `seqgen_sequence_forward` or `seqgen_sequence_backward`. Raises `MemoryError`."""
     if function(ctypes.byref(sequence), threads):
-        raise MemoryError("there is no memory for another step")
+        raise MemoryError("cannot run a recurrent layer: out of memory")

@@ -1,16 +1,16 @@
-/* Suffix arrays: built in linear time by induced sorting (Nong, Zhang & Chan, 2009), and searched. */
+/* Suffix arrays: construction in linear time by induced sorting (Nong, Zhang & Chan, 2009), and search. */
 
 #include "native.h"
 
 #include <stdlib.h>
 
-/* Sorts all suffixes into `out`, given those that begin at a lms S-type symbol, in their order. */
+/* Sort all suffixes into `out`, given those that begin at a leftmost S-type (LMS) symbol in their order. */
 static void induce(const int32_t *s, int32_t n, const uint8_t *s_type, int32_t symbols, const int32_t *ends,
                    int32_t *heads, const int32_t *lms, int32_t count, int32_t *out) {
     for (int32_t i = 0; i < n; i++) out[i] = -1;
     memcpy(heads, ends, sizeof(int32_t) * symbols);
     for (int32_t i = count; i-- > 0;) out[--heads[s[lms[i]]]] = lms[i];
-    heads[0] = 0; /* from here on where the next falling suffix of each symbol goes */
+    heads[0] = 0; /* from here on, the slot of the next L-type suffix of each symbol */
     memcpy(heads + 1, ends, sizeof(int32_t) * (symbols - 1));
     out[heads[s[n - 1]]++] = n - 1; /* before the empty suffix, which comes first */
     for (int32_t i = 0; i < n; i++) {
@@ -32,7 +32,7 @@ static int equal_lms_substrings(const int32_t *s, const uint8_t *s_type, int32_t
     }
 }
 
-/* The suffixes of `s`, n symbols below `symbols`, in their order. Returns 0, or 1 where there is no memory. */
+/* Write the sorted suffixes of `s`, whose symbols are below `alphabet`. Returns 0, or 1 when out of memory. */
 int seqgen_suffix_array(const int32_t *s, long length, long alphabet, int32_t *out) {
     const int32_t n = (int32_t)length, symbols = (int32_t)alphabet;
     if (n < 2) {
@@ -53,8 +53,8 @@ int seqgen_suffix_array(const int32_t *s, long length, long alphabet, int32_t *o
         if (s_type[i] && !s_type[i - 1]) lms[count++] = i;
     induce(s, n, s_type, symbols, ends, heads, lms, count, out);
     if (count > 1) {
-        /* Runs from one such place to the next are sorted now; each gets the number of its rank, and if two are alike
-         * the suffixes of the string of these numbers say which comes first. */
+        /* The LMS substrings are sorted now; each is named by its rank, and if two are equal, the suffixes of the
+         * string of names decide their order. */
         names = malloc(sizeof(int32_t) * ((size_t)n / 2 + 1));
         reduced = malloc(sizeof(int32_t) * (size_t)count);
         if (!names || !reduced) goto out;
@@ -64,7 +64,7 @@ int seqgen_suffix_array(const int32_t *s, long length, long alphabet, int32_t *o
             if (at < 1 || !s_type[at] || s_type[at - 1]) continue;
             if (last >= 0 && !equal_lms_substrings(s, s_type, n, last, at)) rank++;
             last = at;
-            names[at / 2] = rank; /* two of them never stand side by side */
+            names[at / 2] = rank; /* LMS positions are never adjacent */
         }
         for (int32_t i = 0; i < count; i++) reduced[i] = names[lms[i] / 2];
         if (rank + 1 < count) {
@@ -84,14 +84,14 @@ out:
     return failed;
 }
 
-/* How a pattern compares with the beginning of the suffix at `place`: below 0 where the suffix comes before it. */
-static int compare_prefix(const uint8_t *text, long n, long place, const uint8_t *pattern, long size) {
-    const long there = n - place < size ? n - place : size;
-    const int order = memcmp(text + place, pattern, (size_t)there);
-    return order ? order : there < size ? -1 : 0;
+/* Compare the suffix at `start` with a pattern, as far as the pattern goes: below 0 if the suffix is smaller. */
+static int compare_prefix(const uint8_t *text, long n, long start, const uint8_t *pattern, long size) {
+    const long available = n - start < size ? n - start : size;
+    const int order = memcmp(text + start, pattern, (size_t)available);
+    return order ? order : available < size ? -1 : 0;
 }
 
-/* The range of `suffixes`, of n bytes of text, that begin with `pattern`: found[0] to found[1]. */
+/* Find the range of `suffixes`, of n bytes of text, that begin with `pattern`: found[0] up to found[1]. */
 void seqgen_suffix_find(const uint8_t *text, long n, const int32_t *suffixes, const uint8_t *pattern, long size,
                           int64_t *found) {
     long low = 0, high = n;

@@ -1,5 +1,5 @@
-/* Threads are borrowed, not made: a second team of them on the same cores would stand in the way of the first. The
- * program that has an OpenMP runtime loaded (PyTorch's) hands over its entry points; without one all is done in place. */
+/* Threads are borrowed from the OpenMP runtime that the process has loaded (PyTorch's): a second team on the same cores
+ * would compete with it. The caller passes its entry points; without them everything runs on the calling thread. */
 
 #include "native.h"
 
@@ -13,7 +13,7 @@ static void (*gomp_parallel)(void (*)(void *), void *, unsigned, unsigned);
 static int (*get_thread_num)(void);
 static int (*get_num_threads)(void);
 
-/* GOMP_parallel, omp_get_thread_num and omp_get_num_threads of one runtime, or nulls. */
+/* Set GOMP_parallel, omp_get_thread_num and omp_get_num_threads of one runtime, or nulls. */
 void seqgen_use_threads(void *start, void *which, void *many) {
     gomp_parallel = (void (*)(void (*)(void *), void *, unsigned, unsigned))start;
     get_thread_num = (int (*)(void))which;
@@ -27,7 +27,7 @@ static void run_chunk(void *data) {
 }
 
 void parallel_rows(void (*run)(const void *, long, long), const void *job, long rows, long width, int threads) {
-    if (!gomp_parallel || threads < 2 || rows * width < 8192) { /* sooner done than shared out */
+    if (!gomp_parallel || threads < 2 || rows * width < 8192) { /* too little work to be worth starting threads */
         run(job, 0, rows);
         return;
     }

@@ -15,15 +15,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqgen.config import CELL_NAMES, DIRECTIONS, ClassifierConfig, GenerativeConfig, TrainOptions
+from seqgen.config import DIRECTIONS, ClassifierConfig, GenerativeConfig, TrainOptions
 from seqgen.errors import UserError
 from seqgen.evaluation import classification as measuring
 from seqgen.evaluation.baselines import tfidf as linear_rival
 from seqgen.generation.classification.base import ThreadedClassifier
 from seqgen.generation.classification.numpy import LightClassifier
-from seqgen.model.classifier import Classifier, chunk_texts, group_by_length, reverse
+from seqgen.model.chunks import chunk_texts, group_by_length
+from seqgen.model.classifier import Classifier, reverse
 from seqgen.model.ngrams import BUCKETS, bags, concat_bags
 from seqgen.model.weight_shapes import weight_shapes
+from seqgen.specs.cells import CELLS
 from seqgen.tokenizers.normalise import TextNormaliser, read_stop_words
 from seqgen.training import linear_model as wide
 from seqgen.training.device import Compute
@@ -111,7 +113,7 @@ def test_a_stretch_is_turned_within_its_length() -> None:
 # The network
 
 
-@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("features", [0, 7])
 def test_the_weights_are_those_of_the_layout(cell: str, direction: str, features: int) -> None:
@@ -120,7 +122,7 @@ def test_the_weights_are_those_of_the_layout(cell: str, direction: str, features
     assert shapes == weight_shapes(made)
 
 
-@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_a_text_has_the_same_logits_whoever_is_beside_it(cell: str, direction: str) -> None:
     made = network(cell=cell, direction=direction)
@@ -357,7 +359,7 @@ def test_words_are_read_first_where_there_is_time(monkeypatch: pytest.MonkeyPatc
     assert (asked.schedule.layer_decay, asked.schedule.unfreeze) == (2.0, 0.0)
 
 
-@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("options", [{}, {"smoothing": 0.1, "weights": np.array([1.0, 2.0], dtype=np.float32)}])
 @pytest.mark.parametrize("multi", [False, True])
 def test_labels_are_learnt(cell: str, options: dict[str, Any], multi: bool) -> None:

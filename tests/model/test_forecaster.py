@@ -12,11 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqgen.config import CELL_NAMES, ForecasterConfig, TrainOptions, from_json
+from seqgen.config import ForecasterConfig, TrainOptions, from_json
 from seqgen.corpus.series.windows import ScaledSeries, Windows
 from seqgen.errors import DataError, UserError
 from seqgen.model.forecaster import Forecaster, model_inputs
-from seqgen.model.weight_shapes import GATES, parameter_count, weight_shapes
+from seqgen.model.weight_shapes import parameter_count, weight_shapes
+from seqgen.specs.cells import CELLS
 from seqgen.training.calibration.conformal import widening_factors
 from seqgen.training.device import Compute
 from seqgen.training.objectives.forecasting import (
@@ -41,7 +42,7 @@ def config_of(**changes: Any) -> ForecasterConfig:
 
 VARIANTS = [
     {"cell": cell, "num_layers": layers, "linear": linear, "normalisation": how, "past": past, "known": known}
-    for cell in CELL_NAMES
+    for cell in CELLS
     for layers, linear, how, past, known in (
         (1, False, "last", 0, 0),
         (2, True, "window", 1, 0),
@@ -178,13 +179,13 @@ def test_a_new_network_begins_near_the_last_value() -> None:
     assert (outputs - history[:, -1:, None]).abs().mean() < 0.5
 
 
-@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_a_vanilla_rnn_begins_as_the_identity_and_gates_as_rotations(cell: str, activation: str) -> None:
     config, same = config_of(cell=cell, activation=activation, num_layers=2), torch.eye(6)
     weights = Forecaster(config, torch.Generator().manual_seed(0)).state_dict()
     for number in range(2):
-        for block in weights[f"layers.{number}.recurrent_weight"].chunk(GATES[cell]):
+        for block in weights[f"layers.{number}.recurrent_weight"].chunk(CELLS[cell].gates):
             torch.testing.assert_close(block @ block.T, same)
             assert torch.equal(block, same) == (cell == "rnn")
 
@@ -195,10 +196,10 @@ def test_dropout_needs_training_and_a_generator() -> None:
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         plain = network(*batch)
-        assert torch.equal(plain, network(*batch, generator=generator))
+        assert torch.equal(plain, network(*batch, rng=generator))
         network.train()
         assert torch.equal(plain, network(*batch))
-        assert not torch.equal(plain, network(*batch, generator=generator))
+        assert not torch.equal(plain, network(*batch, rng=generator))
 
 
 def test_predicted_quantiles_are_in_order_and_widened_about_the_median() -> None:
@@ -215,7 +216,7 @@ def test_predicted_quantiles_are_in_order_and_widened_about_the_median() -> None
     torch.testing.assert_close(after[:, :, 1:] - middle, 2 * (before[:, :, 1:] - middle))
 
 
-@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_products_in_bfloat16_are_nearly_the_same(cell: str) -> None:
     config = config_of(cell=cell, num_layers=2)
     network, batch = network_of(config), batch_of(config)

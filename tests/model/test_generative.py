@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 import seqgen
 from seqgen import tokenizers
-from seqgen.config import CELL_NAMES, GenerativeConfig, NetworkConfig, from_json, network_config_class
+from seqgen.config import GenerativeConfig, NetworkConfig, from_json, network_config_class
 from seqgen.errors import ModelError, UserError
 from seqgen.generation.engines.base import make_engine
 from seqgen.model.generative import GenerativeClassifier, build_language_model
 from seqgen.model.weight_shapes import weight_shapes
+from seqgen.specs.cells import CELLS
 from seqgen.tokenizers.characters import ByteCodec
 from seqgen.tokenizers.labelled import LabelledCodec
 from seqgen.training.objectives.classification import fit_mixture_weights
@@ -74,7 +75,7 @@ def test_its_file_to_the_byte() -> None:
     files = tokenizers.dump(codec)
     assert files == {"tokenizer.json": b'{"kind":"labelled","labels":3,"text":{"kind":"byte"}}\n'}
     again = tokenizers.parse(files)
-    assert (again.vocab_size, again.end, again.seen()) == (codec.vocab_size, codec.end, codec.seen())
+    assert (again.vocab_size, again.end, again.num_seen()) == (codec.vocab_size, codec.end, codec.num_seen())
     assert again.pieces()[:3] == [None] * 3
     assert len(again.pieces()) == again.vocab_size
 
@@ -115,7 +116,7 @@ def network(cell: str = "lstm", **changes: Any) -> GenerativeClassifier:
     return made.eval()
 
 
-@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_likelihood_is_the_sum_of_what_each_step_gives(cell: str, tied: bool) -> None:
     made = network(cell, tie_weights=tied)
@@ -173,7 +174,7 @@ def test_a_fitted_weight_tames_a_model_that_is_too_sure() -> None:
     assert float(shift.abs().max()) < 0.3
 
 
-@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("cell", CELLS)
 def test_both_engines_write_with_its_weights(cell: str) -> None:
     made = network(cell)
     weights = {name: weight.numpy() for name, weight in made.state_dict().items()}

@@ -12,17 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqgen.config import CELL_NAMES, NetworkConfig
+from seqgen.config import NetworkConfig
 from seqgen.errors import UserError
 from seqgen.model import weight_shapes as layout
-from seqgen.model.language import LanguageModel, detach, embedding_lookup
-from seqgen.model.recurrent.cells import CELLS, State, cell
+from seqgen.model.embedding import embedding_lookup
+from seqgen.model.language import LanguageModel, detach
+from seqgen.model.recurrent.cells import State, make_cell
 from seqgen.model.recurrent.scan import scan, scan_reference
+from seqgen.specs.cells import CELLS
 
 Array = npt.NDArray[np.float64]
-VARIANTS = [
-    (name, activation) for name in CELLS for activation in (("tanh", "relu") if name == "rnn" else ("tanh",))
-]  # fmt: skip
+VARIANTS = [(spec.name, activation) for spec in CELLS.values() for activation in spec.activations]
 every_cell = pytest.mark.parametrize(("name", "activation"), VARIANTS)
 
 
@@ -132,7 +132,7 @@ def test_agrees_with_torch_nn(name: str, activation: str, layers: int) -> None:
     more = {"nonlinearity": activation} if name == "rnn" else {}
     theirs = kinds[name](5, 6, layers, **more).double()
     with torch.no_grad():
-        for number, layer in enumerate(made._stack()):
+        for number, layer in enumerate(made.layers):
             getattr(theirs, f"weight_ih_l{number}").copy_(layer.input_weight)
             getattr(theirs, f"weight_hh_l{number}").copy_(layer.recurrent_weight)
             getattr(theirs, f"bias_ih_l{number}").copy_(layer.bias)
@@ -153,16 +153,16 @@ def test_agrees_with_torch_nn(name: str, activation: str, layers: int) -> None:
 
 def scan_arguments(name: str, activation: str, kind: torch.dtype, steps: int = 5, batch: int = 3, units: int = 4):
     """x, weight, bias or None, and the state's tensors, all asking for gradients."""
-    one = cell(name, activation)
+    one = make_cell(name, activation)
     generator = chance(5)
 
     def make(*shape: int, scale: float = 1.0) -> Tensor:
         made = torch.randn(shape, generator=generator, dtype=torch.float64) * scale
         return made.to(kind).requires_grad_()
 
-    x, weight = make(steps, batch, one.gates * units), make(one.gates * units, units, scale=units**-0.5)
-    bias = make(one.gates * units) if one.recurrent_bias else None
-    return one, x, weight, bias, tuple(make(batch, units) for _ in range(one.states))
+    x, weight = make(steps, batch, one.spec.gates * units), make(one.spec.gates * units, units, scale=units**-0.5)
+    bias = make(one.spec.gates * units) if one.spec.recurrent_bias else None
+    return one, x, weight, bias, tuple(make(batch, units) for _ in range(one.spec.states))
 
 
 @every_cell
@@ -306,8 +306,8 @@ def test_rows_of_a_batch_do_not_see_each_other() -> None:
 @every_cell
 def test_recurrent_blocks_begin_orthogonal(name: str, activation: str) -> None:
     config = NetworkConfig(20, name, activation, rnn_size=24, num_layers=2, embedding_size=8)
-    for layer in LanguageModel(config, chance())._stack():
-        blocks = layer.recurrent_weight.detach().chunk(layer.cell.gates)
+    for layer in LanguageModel(config, chance()).layers:
+        blocks = layer.recurrent_weight.detach().chunk(layer.cell.spec.gates)
         for block in blocks:
             torch.testing.assert_close(block @ block.T, torch.eye(24), rtol=0, atol=1e-5)
             if activation == "relu":
@@ -319,8 +319,8 @@ def test_recurrent_blocks_begin_orthogonal(name: str, activation: str) -> None:
 def test_biases_begin_at_zero_but_the_forget_gate_at_one(name: str, activation: str) -> None:
     made = LanguageModel(NetworkConfig(20, name, activation, rnn_size=7, num_layers=2, embedding_size=8), chance())
     assert not made.output_bias.any()
-    for layer in made._stack():
-        wanted = torch.zeros(layer.cell.gates * 7)
+    for layer in made.layers:
+        wanted = torch.zeros(layer.cell.spec.gates * 7)
         if name == "lstm":
             wanted[7:14] = 1
         assert torch.equal(layer.bias.detach(), wanted)
@@ -396,22 +396,12 @@ def test_weight_drop_leaves_the_other_weights_gradients_alone() -> None:
     made = network("lstm", num_layers=1, weight_drop=0.5).train()
     hidden, _ = made(some_ids(6, 3), made.initial(3), chance())
     hidden.sum().backward()
-    grad = made._stack()[0].recurrent_weight.grad
+    grad = made.layers[0].recurrent_weight.grad
     assert grad is not None
     assert 0.3 < (grad == 0).double().mean() < 0.7
 
 
 # --- the layout ------------------------------------------------------------------------------------------------------
-
-
-def test_the_tables_agree_with_the_cells() -> None:
-    assert set(CELLS) == set(layout.GATES) == set(layout.STATES) == set(CELL_NAMES)
-    for name, activation in VARIANTS:
-        one = cell(name, activation)
-        assert one.name == name
-        assert one.gates == layout.GATES[name]
-        assert one.states == layout.STATES[name]
-        assert one.recurrent_bias == (name in layout.RECURRENT_BIAS)
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -474,7 +464,7 @@ def test_the_table_path_and_the_plain_path_agree() -> None:
         hidden, states = made(step[None], states)
         steps.append(hidden)
     torch.testing.assert_close(torch.cat(steps), whole, rtol=1e-12, atol=1e-12)
-    ends = [made.embedding, made._stack()[0].input_weight, made._stack()[0].bias]
+    ends = [made.embedding, made.layers[0].input_weight, made.layers[0].bias]
     grads = [torch.autograd.grad(h.square().sum(), ends, retain_graph=True) for h in (whole, torch.cat(steps))]
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-10, atol=1e-12)
 

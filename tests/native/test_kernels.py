@@ -7,18 +7,23 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from seqgen import native
-from seqgen.model.recurrent.cells import CELLS, Cell, State, cell
-from seqgen.model.recurrent.fused import FUSED, fused_loop
-from seqgen.model.recurrent.native import sequence_loop
+from seqgen.config import NetworkConfig
+from seqgen.generation.engines.native import NativeEngine
+from seqgen.model.language import LanguageModel
+from seqgen.model.recurrent.cells import Cell, State, make_cell
+from seqgen.model.recurrent.native import sequence_loop, step_loop
 from seqgen.model.recurrent.scan import EagerLoop, TimeLoop, scan, scan_reference
 from seqgen.native.build import compile_kernels
+from seqgen.specs.cells import CELLS
 
-VARIANTS = [(name, act) for name in CELLS for act in (("tanh", "relu") if name == "rnn" else ("tanh",))]
+VARIANTS = [(spec.name, activation) for spec in CELLS.values() for activation in spec.activations]
+KERNELS = [spec.name for spec in CELLS.values() if spec.step_kernels]
 every_cell = pytest.mark.parametrize(("name", "activation"), VARIANTS)
 STEPS, ROWS = 9, 33
 ODD, EVEN = 35, 80  # no multiple of any vector; what the kernels of whole sequences take, with a panel that is not full
@@ -50,16 +55,16 @@ def numbers(*shape: int, seed: int, scale: float = 1.0) -> Tensor:
 
 
 def problem(made: Cell, units: int = ODD, rows: int = ROWS) -> tuple[Tensor, Tensor, Tensor | None, State]:
-    width = made.gates * units
-    bias = numbers(width, seed=3, scale=0.1) if made.recurrent_bias else None
-    state = tuple(numbers(rows, units, seed=4 + n, scale=0.5) for n in range(made.states))
+    width = made.spec.gates * units
+    bias = numbers(width, seed=3, scale=0.1) if made.spec.recurrent_bias else None
+    state = tuple(numbers(rows, units, seed=4 + n, scale=0.5) for n in range(made.spec.states))
     return numbers(STEPS, rows, width, seed=1), numbers(width, units, seed=2, scale=0.12), bias, state
 
 
 def compiled_loop(made: Cell, kind: torch.dtype, units: int) -> TimeLoop | None:
     """The loop that `scan` takes: of whole sequences, where the processor can and the units fit, or step by step."""
-    x = torch.zeros(1, 1, made.gates * units, dtype=kind)
-    return sequence_loop(made, x) or fused_loop(made, x)
+    x = torch.zeros(1, 1, made.spec.gates * units, dtype=kind)
+    return sequence_loop(made, x) or step_loop(made, x)
 
 
 def results(made: Cell, kind: torch.dtype, units: int, reference: bool = False) -> list[Tensor]:
@@ -85,7 +90,7 @@ def results(made: Cell, kind: torch.dtype, units: int, reference: bool = False) 
 def test_kernels_agree_with_the_cells_own_arithmetic(
     kernels: Path, name: str, activation: str, units: int, kind: torch.dtype, tolerance: float
 ) -> None:
-    made = cell(name, activation)
+    made = make_cell(name, activation)
     assert compiled_loop(made, kind, units) is not None
     if activation == "relu" and kind == torch.bfloat16:
         tolerance = 0.15  # a sum that rounding takes across zero loses its gradient
@@ -100,7 +105,7 @@ def test_kernels_agree_with_the_cells_own_arithmetic(
 def test_with_and_without_a_way_back_outputs_are_the_same(
     kernels: Path, name: str, activation: str, units: int, kind: torch.dtype
 ) -> None:
-    made = cell(name, activation)
+    made = make_cell(name, activation)
     x, weight, bias, state = problem(made, units)
     inputs = (x.to(kind), weight.float().requires_grad_(), None if bias is None else bias.float())
     state = tuple(part.float() for part in state)
@@ -116,15 +121,15 @@ def test_with_and_without_a_way_back_outputs_are_the_same(
 
 
 @pytest.mark.parametrize("units", [256, 257])  # large enough to be shared out, in either way
-@pytest.mark.parametrize("name", list(FUSED))
+@pytest.mark.parametrize("name", KERNELS)
 def test_threads_change_nothing(kernels: Path, name: str, units: int) -> None:
-    made, before = cell(name), torch.get_num_threads()
+    made, before = make_cell(name), torch.get_num_threads()
     loop = compiled_loop(made, torch.float32, units)
     assert loop is not None
-    width = made.gates * units
+    width = made.spec.gates * units
     x, weight = numbers(2, 96, width, seed=1).float(), torch.zeros(width, units)
-    bias = torch.zeros(width) if made.recurrent_bias else None
-    state = tuple(numbers(96, units, seed=5).float() for _ in range(made.states))
+    bias = torch.zeros(width) if made.spec.recurrent_bias else None
+    state = tuple(numbers(96, units, seed=5).float() for _ in range(made.spec.states))
     found = []
     try:
         for threads in (1, 2):
@@ -137,9 +142,9 @@ def test_threads_change_nothing(kernels: Path, name: str, units: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", list(FUSED))
+@pytest.mark.parametrize("name", KERNELS)
 def test_a_rows_numbers_do_not_depend_on_the_rows_beside_it(kernels: Path, name: str, kind: torch.dtype) -> None:
-    made = cell(name)
+    made = make_cell(name)
     x, weight, bias, state = problem(made, EVEN)
     loop = sequence_loop(made, x.to(kind))
     if loop is None:
@@ -155,16 +160,18 @@ def test_a_rows_numbers_do_not_depend_on_the_rows_beside_it(kernels: Path, name:
 
 
 def test_what_the_kernels_of_whole_sequences_do_not_take(kernels: Path) -> None:
-    made = cell("lstm")
+    made = make_cell("lstm")
     assert sequence_loop(made, torch.zeros(1, 1, 4 * ODD)) is None
     assert sequence_loop(made, torch.zeros(1, 1, 4 * EVEN, dtype=torch.float64)) is None
 
 
 @every_size
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", list(FUSED))
-def test_a_number_that_is_none_is_not_lost(kernels: Path, name: str, kind: torch.dtype, units: int) -> None:
-    made = cell(name)
+@every_cell
+def test_scan_nan_input_reaches_the_output_of_its_row_only(
+    kernels: Path, name: str, activation: str, kind: torch.dtype, units: int
+) -> None:
+    made = make_cell(name, activation)
     x, weight, bias, state = problem(made, units)
     x[3, 5, 7] = float("nan")
     with torch.no_grad():
@@ -173,13 +180,27 @@ def test_a_number_that_is_none_is_not_lost(kernels: Path, name: str, kind: torch
         )
     assert out[:3].isfinite().all()
     assert out[3, 5].isnan().any()
-    assert out[:, :5].isfinite().all()
+    # On processors with AMX the bfloat16 product of PyTorch reads the NaNs of other rows from the next step on. That is
+    # not a kernel's fault, so bfloat16 is checked further only where the kernel computes the product itself.
+    own_product = sequence_loop(made, x.to(kind)) is not None
+    assert out[: None if own_product or kind == torch.float32 else 4, :5].isfinite().all()
+
+
+@every_cell
+def test_native_engine_nan_in_a_weight_reaches_the_logits(kernels: Path, name: str, activation: str) -> None:
+    config = NetworkConfig(vocab_size=5, cell=name, activation=activation, rnn_size=8, embedding_size=4)
+    network = LanguageModel(config, torch.Generator().manual_seed(1))
+    weights = {key: value.numpy() for key, value in network.state_dict().items()}
+    weights["layers.0.bias"][3] = np.nan
+    engine = NativeEngine(config, weights)
+    logits, _ = engine.step(np.array([2]), engine.initial(1))
+    assert np.isnan(logits).all()
 
 
 def test_extremes_stay_within_their_bounds(kernels: Path) -> None:
     x = torch.tensor([-3e38, -100.0, -88.0, -1e-8, 0.0, 1e-8, 88.0, 100.0, 3e38])[None, :, None]
     with torch.no_grad():
-        out, _ = scan(cell("rnn"), x, torch.zeros(1, 1), None, (torch.zeros(9, 1),))
+        out, _ = scan(make_cell("rnn"), x, torch.zeros(1, 1), None, (torch.zeros(9, 1),))
     torch.testing.assert_close(out, x.tanh(), rtol=0, atol=2e-7)
 
 
@@ -188,7 +209,7 @@ def test_without_kernels_the_plain_loop_runs(monkeypatch: pytest.MonkeyPatch, tm
         monkeypatch.setenv(name, value)
         monkeypatch.setattr(native, "LIBRARY", tmp_path / "none.so")
         forget()
-        assert fused_loop(cell("lstm"), torch.zeros(1)) is None
+        assert step_loop(make_cell("lstm"), torch.zeros(1)) is None
     forget()
 
 
@@ -220,8 +241,8 @@ def test_a_compiler_that_fails_is_told_and_nothing_is_left(monkeypatch: pytest.M
 
 
 def test_other_types_take_the_plain_loop() -> None:
-    made = cell("lstm")
-    assert fused_loop(made, torch.zeros(1, dtype=torch.float64)) is None
+    made = make_cell("lstm")
+    assert step_loop(made, torch.zeros(1, dtype=torch.float64)) is None
     x, weight, bias, state = problem(made)
     wanted, _, _ = EagerLoop(made).forward(x, weight, bias, state, save_for_backward=False)
     assert torch.equal(scan(made, x, weight, bias, state)[0], wanted[1:])

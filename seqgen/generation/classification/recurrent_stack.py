@@ -14,9 +14,9 @@ import numpy.typing as npt
 from seqgen.config import AnyClassifierConfig
 from seqgen.generation.classification.rowwise import rowwise
 from seqgen.generation.engines.numpy import cell_step
-from seqgen.model.weight_shapes import STATES
 from seqgen.native import library
-from seqgen.native.sequence_call import CELLS, UNIT_MULTIPLE, SequenceCall, run_sequence
+from seqgen.native.sequence_call import UNIT_MULTIPLE, SequenceCall, run_sequence
+from seqgen.specs.cells import CELLS
 
 Array = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -33,7 +33,8 @@ class LightStack:
     def __init__(self, config: AnyClassifierConfig, weights: Weights, prefix: str) -> None:
         """`prefix`: of the names of the layers' weights."""
         self._step = cell_step(config.cell, config.activation)
-        self._cell, self._relu, self._units = config.cell, config.activation == "relu", config.rnn_size
+        self._cell, self._units = CELLS[config.cell], config.rnn_size
+        self._relu = self._cell.effective_activation(config.activation) == "relu"
         self._embedding = weights["embedding"]
         self._layers = [
             (
@@ -44,7 +45,7 @@ class LightStack:
             )
             for number in range(config.num_layers)
         ]
-        self._kernels = library() if self._units % UNIT_MULTIPLE == 0 else None
+        self._kernels = library() if self._cell.native_id is not None and self._units % UNIT_MULTIPLE == 0 else None
         if self._kernels is not None and not self._kernels.seqgen_sequence_dtypes():
             self._kernels = None
         self._table: Array | None = None  # the first layer's share of the gates, of every id
@@ -106,7 +107,7 @@ class LightStack:
             "ids": None if places is None else np.ascontiguousarray(places), "lengths": lengths, "pooled": pooled,
         }  # fmt: skip
         sequence = SequenceCall(
-            cell=CELLS[self._cell], relu=self._relu, steps=steps, rows=streams, units=self._units,
+            cell=self._cell.native_id, relu=self._relu, steps=steps, rows=streams, units=self._units,
             **{name: array.ctypes.data for name, array in arrays.items() if array is not None},
         )  # fmt: skip
         run_sequence(self._kernels.seqgen_sequence_forward, sequence, threads=1)
@@ -114,7 +115,7 @@ class LightStack:
 
     def _in_numpy(self, gates: Array, recurrent: Array, bias: Array | None, lengths: Integers | None) -> Array:
         steps, streams = gates.shape[:2]
-        state = (np.zeros((streams, self._units), dtype=np.float32),) * STATES[self._cell]
+        state = (np.zeros((streams, self._units), dtype=np.float32),) * self._cell.states
         hidden = np.empty((steps, streams, self._units), dtype=np.float32)
         turned = np.ascontiguousarray(recurrent.T)
         for t in range(steps):

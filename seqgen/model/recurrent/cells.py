@@ -1,61 +1,58 @@
-"""The recurrent cells, one class each, and the table `CELLS`.
+"""The recurrent cells, one class each; `seqgen.specs.cells` has a table row for each.
 
-A cell is pure arithmetic on one time step. It is given the input's and the state's shares of every gate,
+A cell is the arithmetic of one time step on the input's and the state's terms of every gate,
 
     x = W_x x_t + b,    h = W_h h_{t-1} (+ b_h)        each of shape (batch, gates · units)
 
-and returns the new state. `forward` also returns what `backward` needs to give the gradients back, so that
-`recurrence.scan` can run the time loop once for all cells without a tape. To add a cell: a class here and a row in
-`CELLS`; the contract tests compare it with autograd and pick it up from the table.
-
-Where the tutorial this program began from errs, the standard definition stands: the state does feed the next step, so
-time steps can't run in parallel; the GRU's gates are named as in Cho et al.
+It returns the new state. `step` is enough to train and to run a cell. With `forward` and `backward` as well, `scan` runs
+the time loop without autograd's tape, several times faster; the tests check them against `step`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, Protocol
-
 import torch
 from torch import Tensor
+
+from seqgen.specs.cells import CELLS, CellSpec
+from seqgen.specs.registry import resolve
 
 State = tuple[Tensor, ...]
 Saved = tuple[Tensor, ...]
 
 
-class Cell(Protocol):
+class Cell:
     """One time step. The first tensor of a state is the output h, shape (batch, units)."""
 
-    name: ClassVar[str]
-    gates: ClassVar[int]  # blocks of rows in each weight matrix
-    states: ClassVar[int]  # tensors in a state
-    recurrent_bias: ClassVar[bool]  # whether h needs a bias of its own
+    def __init__(self, spec: CellSpec, activation: str) -> None:
+        self.spec = spec
+        self.activation = spec.effective_activation(activation)
 
-    def forward(self, x: Tensor, h: Tensor, state: State) -> tuple[State, Saved]: ...
-
-    def backward(self, saved: Saved, grad: State) -> tuple[Tensor, Tensor, State]:
-        """Gradients with respect to x, h and the part of the old state that does not pass through h."""
-        ...
+    @property
+    def has_backward(self) -> bool:
+        """Whether the cell computes its own gradients; otherwise autograd follows `step`."""
+        return type(self).backward is not Cell.backward
 
     def step(self, x: Tensor, h: Tensor, state: State) -> State:
-        """`forward` in operations that autograd can follow, for checks and for devices without our scan."""
-        ...
+        """The new state, in operations that autograd can follow."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, h: Tensor, state: State) -> tuple[State, Saved]:
+        """The new state, and the tensors that `backward` needs."""
+        raise NotImplementedError
+
+    def backward(self, saved: Saved, grad: State) -> tuple[Tensor, Tensor, State]:
+        """Gradients with respect to x, to h, and to the part of the old state that does not pass through h."""
+        raise NotImplementedError
 
 
-class LSTM:
+class LSTM(Cell):
     """Long short-term memory (Hochreiter & Schmidhuber, 1997) with a forget gate (Gers et al., 2000).
 
         i, f, o = σ(x_i + h_i), σ(x_f + h_f), σ(x_o + h_o)      g = tanh(x_g + h_g)
         c_t = f ∘ c_{t-1} + i ∘ g                               h_t = o ∘ tanh(c_t)
 
-    Gate blocks stand in PyTorch's order: i, f, g, o. The cell state is kept in float32 whatever the gates are in.
+    Gate blocks are in PyTorch's order: i, f, g, o. The cell state stays in float32 whatever the dtype of the gates.
     """
-
-    name: ClassVar[str] = "lstm"
-    gates: ClassVar[int] = 4
-    states: ClassVar[int] = 2
-    recurrent_bias: ClassVar[bool] = False
 
     def step(self, x: Tensor, h: Tensor, state: State) -> State:
         i, f, g, o = (x + h).chunk(4, dim=1)
@@ -92,20 +89,15 @@ class LSTM:
         return d, d, (dc.mul_(f),)
 
 
-class GRU:
+class GRU(Cell):
     """Gated recurrent unit (Cho et al., 2014), with the reset gate after the recurrent product.
 
         r, z = σ(x_r + h_r), σ(x_z + h_z)      n = tanh(x_n + r ∘ h_n)
         h_t = (1 − z) ∘ n + z ∘ h_{t-1}
 
     This is the variant of cuDNN, PyTorch and Keras' `reset_after`; Cho et al. apply r before the product. It needs the
-    recurrent bias b_h inside r ∘ (·). Gate blocks stand in PyTorch's order: r, z, n.
+    recurrent bias b_h inside r ∘ (·). Gate blocks are in PyTorch's order: r, z, n.
     """
-
-    name: ClassVar[str] = "gru"
-    gates: ClassVar[int] = 3
-    states: ClassVar[int] = 1
-    recurrent_bias: ClassVar[bool] = True
 
     def step(self, x: Tensor, h: Tensor, state: State) -> State:
         xr, xz, xn = x.chunk(3, dim=1)
@@ -130,42 +122,34 @@ class GRU:
         dh = grad[0]
         dx = dh.new_empty(dh.shape[0], 3 * size)
         dr, dz, dn = dx.chunk(3, dim=1)
-        through = dh * z
-        torch.sub(dh, through, out=dn)  # dh ∘ (1 − z)
+        dold = dh * z
+        torch.sub(dh, dold, out=dn)  # dh ∘ (1 − z)
         torch.mul(dn, old - n, out=dz).mul_(z)  # dh (1 − z) z (h − n)
         dn.addcmul_(dn * n, n, value=-1)
         torch.mul(dn, hn, out=dr).mul_(r).addcmul_(dr, r, value=-1)
         dh_gates = dx.clone()
         dh_gates[:, 2 * size :].mul_(r)
-        return dx, dh_gates, (through,)
+        return dx, dh_gates, (dold,)
 
 
-class RNN:
+class RNN(Cell):
     """The simple recurrent network (Elman, 1990):  h_t = φ(x + h),  φ = tanh or max(0, ·).
 
     With ReLU the recurrent weights start as the identity (Le et al., 2015), without which it explodes.
     """
 
-    gates: ClassVar[int] = 1
-    states: ClassVar[int] = 1
-    recurrent_bias: ClassVar[bool] = False
-    name: ClassVar[str] = "rnn"
-
-    def __init__(self, activation: str = "tanh") -> None:
-        self.relu = activation == "relu"
-
     def step(self, x: Tensor, h: Tensor, state: State) -> State:
-        return ((x + h).relu() if self.relu else (x + h).tanh(),)
+        return ((x + h).relu() if self.activation == "relu" else (x + h).tanh(),)
 
     def forward(self, x: Tensor, h: Tensor, state: State) -> tuple[State, Saved]:
         a = (x + h).to(state[0].dtype)
-        new = a.relu_() if self.relu else _tanh_of_half_(a.mul_(2))
+        new = a.relu_() if self.activation == "relu" else _tanh_of_half_(a.mul_(2))
         return (new,), (new,)
 
     def backward(self, saved: Saved, grad: State) -> tuple[Tensor, Tensor, State]:
         (new,) = saved
         dh = grad[0]
-        d = dh * (new > 0) if self.relu else torch.addcmul(dh, dh * new, new, value=-1)
+        d = dh * (new > 0) if self.activation == "relu" else torch.addcmul(dh, dh * new, new, value=-1)
         return d, d, ()
 
 
@@ -174,10 +158,8 @@ def _tanh_of_half_(x: Tensor) -> Tensor:
     return x.sigmoid_().mul_(2).sub_(1)
 
 
-# Name → the cell, made with the activation asked for. Only the vanilla RNN has a choice of activation.
-CELLS: dict[str, Callable[[str], Cell]] = {"lstm": lambda _: LSTM(), "gru": lambda _: GRU(), "rnn": RNN}
-
-
-def cell(name: str, activation: str = "tanh") -> Cell:
-    """The cell of that name; `activation` is the vanilla RNN's."""
-    return CELLS[name](activation)
+def make_cell(name: str, activation: str = "tanh") -> Cell:
+    """The cell of this name; an activation that it does not have is ignored."""
+    spec = CELLS[name]
+    made: Cell = resolve(spec.implementation)(spec, activation)
+    return made

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.corpus.ids import PageReleaser
-from seqgen.model.classifier import Classifier, chunk_counts, chunk_texts
+from seqgen.model.chunks import chunk_counts, chunk_texts
+from seqgen.model.classifier import Classifier
 from seqgen.model.dropout import LaneRange, MaskRng
 from seqgen.training.device import Compute
 from seqgen.training.linear_model import classification_loss

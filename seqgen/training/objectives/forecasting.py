@@ -75,7 +75,7 @@ class ForecastingObjective:
         part = self._compute.world.lane_range(len(sample.origin))
         mine = WindowBatch(**{name: array[part.as_slice] for name, array in vars(sample).items()})
         given, chance = model_inputs(mine, self._compute.device), MaskRng(generator, part)
-        total, _ = self._losses(self.network(*given, generator=chance, dtype=self._compute.dtype), mine)
+        total, _ = self._losses(self.network(*given, rng=chance, dtype=self._compute.dtype), mine)
         if not part.counted:
             total = total * 0
         return total / max(int(sample.observed.sum()), 1), sample.future.size + sample.history.size

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqgen.model.classifier import Classifier, chunk_texts, reverse
+from seqgen.model.chunks import chunk_texts
+from seqgen.model.classifier import Classifier, reverse
 from seqgen.model.dropout import MaskRng
-from seqgen.model.language import embedding_lookup
+from seqgen.model.embedding import embedding_lookup
 from seqgen.training.device import Compute
 from seqgen.training.objectives.classification import LabelledIds, chunk_range, truncate
 

@@ -12,8 +12,10 @@ import torch.nn.functional as F
 
 from seqgen.config import ClassifierConfig, TrainOptions, parse_duration
 from seqgen.errors import DataError
-from seqgen.model.classifier import Classifier, chunk_texts
+from seqgen.model.chunks import chunk_texts
+from seqgen.model.classifier import Classifier
 from seqgen.model.weight_shapes import parameter_count
+from seqgen.specs.cells import CELLS
 from seqgen.training.device import Compute
 from seqgen.training.plans.language import DEFAULT_SECONDS, Plan, saving_seconds, steps_for_epochs
 from seqgen.training.schedule import Schedule
@@ -119,8 +121,7 @@ def _batch_size(texts: int) -> int:
 
 def _learning_rate(network: ClassifierConfig, batch_size: int) -> float:
     rate = 3e-3 * (128 / network.rnn_size) ** 0.5 * (batch_size / 64) ** 0.5
-    if network.cell == "rnn":
-        rate *= 0.4
+    rate *= CELLS[network.cell].learning_rate_factor
     return float(f"{min(rate, 0.01):.2g}")
 
 

@@ -16,6 +16,7 @@ import torch
 
 from seqgen.config import AnyNetworkConfig, NetworkConfig, TrainOptions, parse_duration
 from seqgen.errors import DataError, UserError
+from seqgen.specs.cells import CELLS
 from seqgen.training.calibration import dropout_temperature as confidence
 from seqgen.training.cross_entropy import language_loss
 from seqgen.training.device import Compute
@@ -164,8 +165,7 @@ def _noise(epochs: float, units: int, characters: bool) -> tuple[float, float]:
 def _learning_rate(network: NetworkConfig, batch_size: int) -> float:
     """0.01 for a gated layer of 512 units; less for wider layers, very small batches and the vanilla RNN."""
     rate = 0.01 * (512 / network.rnn_size) ** 0.75 * min(1.0, batch_size / 16) ** 0.5
-    if network.cell == "rnn":
-        rate *= 0.4
+    rate *= CELLS[network.cell].learning_rate_factor
     return float(f"{min(rate, 0.02):.2g}")
 
 

@@ -25,7 +25,8 @@ from seqgen.config import ClassifierConfig, ForecasterConfig, NetworkConfig
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series.windows import ScaledSeries, Windows
 from seqgen.errors import TrainingError, UserError
-from seqgen.model.classifier import Classifier, chunk_texts
+from seqgen.model.chunks import chunk_texts
+from seqgen.model.classifier import Classifier
 from seqgen.model.dropout import MaskRng, dropout_mask
 from seqgen.model.forecaster import Forecaster
 from seqgen.model.language import LanguageModel

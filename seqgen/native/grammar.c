@@ -1,28 +1,28 @@
-/* Where a piece has got to, and which events may come next: `music/grammar.py`, which defines it, for pieces that are
- * being drawn. What is pushed was let in by the mask. Numbers are 64 bits wide, −1 for none. */
+/* The event grammar of `music/grammar.py`, which defines it, for sampling: the state of a piece and the mask of events
+ * that may follow. Only events that the mask allows are pushed. Integers have 64 bits; −1 is none. */
 
 #include "native.h"
 
 enum { BAR, METRE, POSITION, TEMPO, TRACK, PROGRAM, DRUMS, VELOCITY, LONGER, DURATION, NOTE, DRUM, END, EVENT_TYPES };
 enum { TRACKS = 16, PITCHES = 128 };
 
-/* A vocabulary. */
+/* An event vocabulary. */
 typedef struct {
-    int64_t size, longest, most_longer, rising; /* `longest`: steps that one duration can say */
+    int64_t size, longest, most_longer, rising; /* `longest`: the most steps of one duration event */
     int64_t first[EVENT_TYPES], sizes[EVENT_TYPES];
-    int64_t after[EVENT_TYPES];        /* of each event_type those that may follow, as bits */
+    int64_t after[EVENT_TYPES];        /* for each event type, a bit set of those that may follow */
     const int64_t *bar_lengths;  /* of each metre, in steps */
 } Vocabulary;
 
 typedef struct {
-    int64_t drums, velocity, duration; /* drums: 1, 0, or −1 until it is said */
-    int64_t ends[PITCHES];             /* of the last note of each pitch */
+    int64_t drums, velocity, duration; /* drums: 1, 0, or −1 while unknown */
+    int64_t ends[PITCHES];             /* of the last note of each pitch, in steps */
 } TrackState;
 
 typedef struct {
-    int64_t previous, metre, now, bar, length, tempo, track, group, last, longer; /* `bar`, `length`: of the bar */
+    int64_t previous, metre, now, bar, length, tempo, track, group, last, longer; /* `bar`: its start; `length`: of the bar */
     int64_t parts, melodic, has_drums, tempo_changes, may_end, any_pitch;
-    uint8_t pitches[PITCHES]; /* that melodic tracks may play */
+    uint8_t pitches[PITCHES]; /* 1 for those that melodic tracks may play */
     TrackState part[TRACKS];
 } GrammarState;
 
@@ -45,10 +45,10 @@ static int any_event_allowed(const GrammarState *w) {
     return 0;
 }
 
-/* What may come next: 1 or 0 for each of the vocabulary's ids. */
+/* Write the mask: 1 for each id of the vocabulary that may follow, otherwise 0. */
 void seqgen_grammar_mask(const Vocabulary *v, const GrammarState *w, uint8_t *mask) {
     const TrackState *part = w->track < 0 ? NULL : w->part + w->track;
-    uint8_t open[PITCHES] = {0}; /* what the track that is spoken of may still play here */
+    uint8_t open[PITCHES] = {0}; /* pitches that the current track may still play here */
     int playable = 0;
     if (part && part->drums >= 0)
         for (long pitch = 0; pitch < PITCHES; pitch++) {
@@ -100,7 +100,7 @@ void seqgen_grammar_mask(const Vocabulary *v, const GrammarState *w, uint8_t *ma
     }
 }
 
-/* Takes an event, and tells what may come next. */
+/* Push an event and write the new mask. */
 void seqgen_grammar_push(const Vocabulary *v, GrammarState *w, long token, uint8_t *mask) {
     long event_type = 0;
     while (event_type + 1 < EVENT_TYPES && token >= v->first[event_type + 1]) event_type++;

@@ -1,32 +1,31 @@
-/* A stack of recurrent layers, one step at a time, for generating: no PyTorch, one thread, any number of streams.
+/* A stack of recurrent layers, one step at a time, for sampling: no PyTorch, one thread, any number of streams.
  *
- * Weights are laid out once, in blocks of 64 rows, column after column, so that a product walks through memory in one
- * direction and needs no sum across a vector; a block is used for four streams before the next is fetched. They are
- * float32, or 8-bit whole numbers with a scale a row, multiplied with an output that is rounded to 8 bits as it comes
- * (dynamic quantisation): sums of whole numbers are exact, whatever their order. In either form a stream's numbers do
- * not depend on the streams beside it. */
+ * Weights are packed once, in blocks of 64 rows, column after column, so that a product reads memory in one direction
+ * and needs no sum across a vector; a block serves four streams before the next is fetched. Weights are float32, or
+ * 8-bit integers with a scale a row, multiplied with activations that are rounded to 8 bits on the fly (dynamic
+ * quantisation): integer sums are exact in any order. In both forms a stream's numbers do not depend on other streams. */
 
 #include "native.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-#define BLOCK_ROWS 64 /* rows of a block */
-#define STREAM_TILE 4  /* streams at a time */
+#define BLOCK_ROWS 64 /* rows of a block of weights */
+#define STREAM_TILE 4  /* streams that share a block */
 
-/* rows and columns are padded_rows up with zeros: rows to a multiple of 64, columns of whole numbers to one of 4. */
+/* Rows are padded with zeros to a multiple of 64, columns of int8 to a multiple of 4. */
 typedef struct {
     long rows, columns;
     const void *blocks;    /* float [rows / 64][columns][64], or int8 [rows / 64][columns / 4][64][4] */
-    const float *scales;   /* of the rows, where the numbers are whole; otherwise null */
-    const int32_t *sums;   /* of each row's whole numbers: the activations are shifted by 128 to have no sign */
+    const float *scales;   /* of the rows of int8; null for float32 */
+    const int32_t *sums;   /* of each row's int8: they undo the shift of the activations by 128, which makes them unsigned */
 } Matrix;
 
 typedef struct {
     Matrix input;     /* of layers above the first */
     const float *bias;
     Matrix recurrent;
-    const float *recurrent_bias; /* null where the cell has none */
+    const float *recurrent_bias; /* null for cells without one */
 } StackLayer;
 
 typedef struct {
@@ -107,7 +106,7 @@ VNNI static void int8_product(const Matrix *m, const uint8_t *x, long width, lon
     }
 }
 
-/* Whether products of whole numbers are fast here; where they are not, there are none. */
+/* Whether the processor has fast int8 products; without them there are none at all. */
 int seqgen_has_int8_products(void) { return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw"); }
 #else
 static void int8_product(const Matrix *m, const uint8_t *x, long width, long streams, int32_t *out, long stride) {
@@ -116,7 +115,8 @@ static void int8_product(const Matrix *m, const uint8_t *x, long width, long str
 int seqgen_has_int8_products(void) { return 0; }
 #endif
 
-/* x, shape (streams, columns), rounded to 8 bits without sign, 128 for zero, padded_rows up with 128; the step of each. */
+/* Round x, shape (streams, columns), to 8 bits, 128 for zero, padded with 128; `steps`: the quantisation step of each
+ * stream. */
 TARGET_CLONES static void quantise(const float *x, long columns, long width, long streams, uint8_t *out, float *steps) {
     for (long s = 0; s < streams; s++) {
         const float *from = x + s * columns;
@@ -127,7 +127,7 @@ TARGET_CLONES static void quantise(const float *x, long columns, long width, lon
         const float scale = most > 0 ? 127 / most : 0;
 #pragma omp simd
         for (long c = 0; c < columns; c++) {
-            const float shifted = from[c] * scale + 12582912.0f; /* rounds, as in `exponential` */
+            const float shifted = from[c] * scale + 12582912.0f; /* rounds, as in `fast_exp` */
             int32_t bits;
             memcpy(&bits, &shifted, 4);
             to[c] = (uint8_t)(bits + 128);
@@ -159,7 +159,7 @@ static void product(const Matrix *m, const float *x, long columns, long streams,
     dequantise(m, streams, steps, out, stride);
 }
 
-/* --- cells, as in `cells.c`, in float32; `old` and `new` may be one place ------------------------------------------- */
+/* --- cells, as in `cells.c`, in float32; `old` and `new` may be the same array -------------------------------------- */
 
 TARGET_CLONES static void lstm(long n, const float *x, const float *p, const float *old, float *new) {
 #pragma omp simd
@@ -184,7 +184,7 @@ TARGET_CLONES static void gru(long n, const float *x, const float *p, const floa
 TARGET_CLONES static void rnn(long n, const float *x, const float *p, int relu, float *new) {
     if (relu)
 #pragma omp simd
-        for (long k = 0; k < n; k++) new[k] = x[k] + p[k] > 0 ? x[k] + p[k] : 0;
+        for (long k = 0; k < n; k++) new[k] = x[k] + p[k] < 0 ? 0 : x[k] + p[k]; /* NaN stays NaN */
     else
 #pragma omp simd
         for (long k = 0; k < n; k++) new[k] = tanh_(x[k] + p[k]);
@@ -197,11 +197,11 @@ TARGET_CLONES static void add(long n, const float *restrict a, float *restrict t
 
 static long padded_rows(long rows) { return (rows + BLOCK_ROWS - 1) / BLOCK_ROWS * BLOCK_ROWS; }
 
-/* So many streams go through all layers and steps before the next ones begin: what is worked out on the way for them, 16
- * bytes for each row of a gate, stays in a core's own cache beside the weights that walk through. */
+/* Streams that pass through all layers and steps together: their intermediate results, 16 bytes for each row of a gate,
+ * stay in a core's own cache while the weights stream through it. */
 #define STREAM_BATCH 32
 
-/* See seqgen_stack_run, of which these are some streams: `all` is how many there are. */
+/* Some of the `all` streams of `seqgen_stack_run`. */
 static void run_streams(const Stack *m, long steps, long streams, long all, const float *x, const float *old, float *new,
                 float *logits, float *outputs, float *memory) {
     const long n = m->units, width = GATES[m->cell] * n, padded = padded_rows(width), own = STATES[m->cell] * n;
@@ -213,7 +213,7 @@ static void run_streams(const Stack *m, long steps, long streams, long all, cons
     for (long t = 0; t < steps; t++, x += all * width, from = new) {
         for (long layer = 0; layer < m->layers; layer++) {
             const StackLayer *l = m->stack + layer;
-            if (layer) { /* h still holds the outputs of the layer below */
+            if (layer) { /* h contains the outputs of the layer below */
                 product(&l->input, h, n, streams, below, padded, scratch);
                 for (long s = 0; s < streams; s++) add(width, l->bias, below + s * padded);
             }
@@ -244,11 +244,11 @@ static void run_streams(const Stack *m, long steps, long streams, long all, cons
     }
 }
 
-/* One or more steps of every stream. Returns 0, or 1 where there is no memory.
+/* Run one or more steps of every stream. Returns 0, or 1 when out of memory.
  *
- * x: the first layer's share of the gates, shape (steps, streams, gates · units); old, new: states, shape (streams,
- * layers, states, units); logits of the last step, shape (streams, vocabulary), and the top layer's outputs at every
- * step, shape (steps, streams, units), either of them null where it is not wanted. */
+ * x: the terms of the first layer's gates, shape (steps, streams, gates · units); old, new: states, shape (streams,
+ * layers, states, units); logits: of the last step, shape (streams, vocabulary), or null; outputs: the top layer's
+ * outputs at every step, shape (steps, streams, units), or null. */
 int seqgen_stack_run(const Stack *m, long steps, long streams, const float *x, const float *old, float *new,
                      float *logits, float *outputs) {
     const long n = m->units, width = GATES[m->cell] * n, size = m->layers * STATES[m->cell] * n;
