@@ -1,16 +1,15 @@
-"""A model is a folder: folder in, folder out.
+"""Read and write model folders.
 
-    config.json         what it is, what it was trained on, how well it does
+    config.json         task, hyper-parameters, training sources, metrics
     model.safetensors   the weights, nothing else
     tokenizer.json      (+ tokenizer.model)
-    metrics.jsonl       one object a validation
-    resume/             what training needs to go on: state.json names the newest file
-    corpus.safetensors  the training corpus and where anything stands in it, if it was to be kept
-    README.md           a card for people
+    metrics.jsonl       one object per validation
+    resume/             the state training resumes from; state.json names the newest file
+    corpus.safetensors  an index of the training corpus, if the model keeps one
+    README.md           the model card
 
-Nothing here can run code: JSON, safetensors and SentencePiece's own format are all that is read. Every file is
-written whole or not at all, and the weights carry the identity of the configuration and tokenizer they belong to, so
-files of two models can't be taken for one.
+Nothing here can run code: only JSON, safetensors and SentencePiece's own format are read. Every write is atomic. The
+weights carry the identity of the configuration and tokenizer they belong to, so files of two models can't be mixed up.
 """
 
 from __future__ import annotations
@@ -31,13 +30,11 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen import tokenizers
-from seqgen.card import card, sources_of
 from seqgen.config import (
     FORMAT_VERSION,
-    NETWORK_CONFIGS,
+    AnyClassifierConfig,
     AnyNetworkConfig,
     ForecasterConfig,
-    GenerativeConfig,
     NetworkConfig,
     TrainOptions,
     check,
@@ -47,91 +44,121 @@ from seqgen.config import (
 from seqgen.errors import ModelError, UserError
 from seqgen.model.ngrams import BUCKETS
 from seqgen.model.weight_shapes import weight_shapes
+from seqgen.specs.tasks import TASKS, NetworkSpec, TaskSpec, network_of
+from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.streams import expand, reason, write_bytes
 from seqgen.tokenizers import Codec
-from seqgen.tokenizers.labelled import LabelledCodec
-from seqgen.untrusted import parse_json, require_inside
+from seqgen.untrusted import one_line, parse_json, require_inside
 
 CONFIG, WEIGHTS, METRICS, CARD, RESUME, CORPUS = (
     "config.json", "model.safetensors", "metrics.jsonl", "README.md", "resume", "corpus.safetensors",
 )  # fmt: skip
 _STATE = "state.json"  # in resume/
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
-MAX_ROUNDING_COST = 0.005  # bits a token that rounded weights may cost
-_LARGEST_TEXT = 1 << 26  # bytes of JSON or SentencePiece model that are read: no honest one comes near
+MAX_ROUNDING_COST = 0.005  # bits per token that weights rounded to 8 bits may cost
+_MAX_FILE_BYTES = 1 << 26  # of config.json, tokenizer.json or tokenizer.model; real ones are far smaller
+_MAX_CARD_SOURCES = 20
 
 if TYPE_CHECKING:
-    from seqgen.corpus.series.scaling import Scaler  # tables of numbers are much to import for a model of text
+    from seqgen.corpus.series.scaling import Scaler  # slow to import, and only forecasting needs it
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model folder, read and checked. `config` is config.json as it stands; the weights are read when asked for."""
+    """A validated model folder: `config` is config.json; the weights are read on demand."""
 
     folder: Path
     config: dict[str, Any]
     network: AnyNetworkConfig
-    preprocessor: Codec | Scaler  # what tokenizer.json holds: how the model reads what it is given
+    preprocessor: Codec | Scaler  # from tokenizer.json
 
     @property
     def task(self) -> str:
         return str(self.config["task"])
 
     @property
+    def spec(self) -> TaskSpec:
+        """The row of its task."""
+        return TASKS.find(self.task)
+
+    @property
+    def network_spec(self) -> NetworkSpec:
+        """The row of its network."""
+        return network_of(self.network)
+
+    @property
     def language_config(self) -> NetworkConfig:
-        """The network, if it is one that predicts ids. Raises `ModelError` otherwise."""
+        """The configuration of a network that predicts ids. Raises `ModelError` for any other network."""
         if not isinstance(self.network, NetworkConfig):
             raise ModelError(f"this is a model for {self.task}: it can't write or score")
         return self.network
 
     @property
+    def classifier_config(self) -> AnyClassifierConfig:
+        """The configuration of a classifier. Raises `ModelError` for a model of another task."""
+        if not isinstance(self.network, AnyClassifierConfig):
+            raise ModelError(f"this is a model for {self.task}; `seqgen classify` needs one for classify")
+        return self.network
+
+    @property
+    def forecaster_config(self) -> ForecasterConfig:
+        """The configuration of a forecaster. Raises `ModelError` for a model of another task."""
+        if not isinstance(self.network, ForecasterConfig):
+            raise ModelError(f"this is a model for {self.task}; `seqgen forecast` needs one for forecast")
+        return self.network
+
+    @property
     def codec(self) -> Codec:
-        """What turns bytes into ids. Raises `ModelError` for a model that reads numbers."""
-        if self.task == "forecast":
+        """The codec between bytes and ids. Raises `ModelError` for a model that reads numbers."""
+        if not TOKENIZERS.find(self.preprocessor.name).encodes_bytes:
             raise ModelError(f"this is a model for {self.task}: it reads tables of numbers; use `seqgen forecast`")
         return cast("Codec", self.preprocessor)
 
     @property
     def scaler(self) -> Scaler:
-        """What turns a table into numbers to read. Raises `ModelError` for a model that reads bytes."""
-        if self.task != "forecast":
-            raise ModelError(f"this is a model for {self.task}, which forecasts nothing")
+        """The scaler of a forecaster's columns. Raises `ModelError` for a model that reads bytes."""
+        if TOKENIZERS.find(self.preprocessor.name).encodes_bytes:
+            raise ModelError(f"this is a model for {self.task}: it can't forecast")
         return cast("Scaler", self.preprocessor)
 
     @property
     def may_be_rounded(self) -> bool:
-        """Whether weights of 8 bits were measured to write nearly as well (see `generation.compiled`)."""
+        """Whether 8-bit weights cost at most `MAX_ROUNDING_COST` when training measured them."""
         cost = self.config.get("rounding_bits_per_token")
         return isinstance(cost, float) and cost <= MAX_ROUNDING_COST
 
     @property
     def options(self) -> TrainOptions:
-        """The settings that it was trained with, as far as this program knows them. Raises `ModelError` for what none
-        can be."""
-        kept = self.config["training"].get("options")
+        """The training options, without those that this version doesn't know. Raises `ModelError` if they are damaged."""
+        saved = self.config["training"].get("options")
         known = {field.name for field in dataclasses.fields(TrainOptions)}
         try:
-            if not isinstance(kept, dict | None):
-                raise UserError("they are no table")
-            return check(from_json(TrainOptions, {n: value for n, value in (kept or {}).items() if n in known}))
+            if not isinstance(saved, dict | None):
+                raise UserError("they are not a JSON object")
+            return check(from_json(TrainOptions, {n: value for n, value in (saved or {}).items() if n in known}))
         except UserError as error:
-            raise ModelError(f"{str(self.folder / CONFIG)!r} is damaged: of its settings, {error}") from error
+            raise ModelError(f"{str(self.folder / CONFIG)!r} is damaged: training options: {error}") from error
 
     @property
     def sources(self) -> list[dict[str, Any]]:
-        """Name, bytes and sha256 of every source it was trained on; what is malformed is left out."""
-        return self.sources_of("sources")
+        """Name, bytes and sha256 of each training source; malformed entries are left out."""
+        return sources_of(self.config)
 
-    def sources_of(self, part: str) -> list[dict[str, Any]]:
-        """The same of `sources` or of `valid_sources`."""
-        return sources_of(self.config, part)
+    @property
+    def valid_sources(self) -> list[dict[str, Any]]:
+        """Name, bytes and sha256 of each `--valid` source; malformed entries are left out."""
+        return sources_of(self.config, "valid_sources")
+
+    @property
+    def has_own_valid(self) -> bool:
+        """Whether the validation set was a source of its own (`--valid`), not a fraction of the training sources."""
+        return bool(self.config["data"].get("valid_sources"))
 
     @cached_property
     def fingerprint(self) -> str:
-        """What tells this model from every other one: of its network, its tokenizer and the bytes of its weights.
-        Raises `ModelError` where they can't be read."""
+        """A digest of network, tokenizer and weights. Raises `ModelError` if the weights can't be read."""
         digest = hashlib.sha256(str(self.config["identity"]).encode())
         try:
             with open(self.folder / WEIGHTS, "rb") as file:
@@ -141,11 +168,11 @@ class Checkpoint:
         return digest.hexdigest()[:32]
 
     def weights(self) -> dict[str, npt.NDArray[np.float32]]:
-        """The weights as float32 arrays, by name.
+        """Read the weights as float32 arrays by name.
 
         Raises:
-            ModelError: the file is missing, truncated, of another model, or any tensor is missing, extra, of another
-                shape or type, or not finite.
+            ModelError: the file is missing, truncated or another model's; or a tensor is missing, extra, of the wrong
+                shape or dtype, or not finite.
         """
         return read_weights(
             self.folder / WEIGHTS, self.network, identity(self.network, tokenizers.dump(self.preprocessor))
@@ -153,7 +180,7 @@ class Checkpoint:
 
 
 def load(folder: str | os.PathLike[str]) -> Checkpoint:
-    """Reads a model folder, strictly. Raises `ModelError` that names the file and what is wrong with it."""
+    """Read and validate a model folder. Raises `ModelError`, which names the file and its fault."""
     folder = expand(folder)
     if not folder.is_dir():
         raise ModelError(f"there is no model {str(folder)!r}" + (" (it is a file)" if folder.exists() else ""))
@@ -166,68 +193,46 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
     except ValueError as error:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: {reason(error)}") from error
     if not isinstance(config, dict) or not isinstance(config.get("format"), int):
-        raise ModelError(f"{str(folder / CONFIG)!r} is no model configuration: it has no format number")
+        raise ModelError(f"{str(folder / CONFIG)!r} is not a model configuration: it has no format number")
     if config["format"] < 1:
-        raise ModelError(f"{str(folder / CONFIG)!r} is damaged: there never was a format {config['format']}")
+        raise ModelError(f"{str(folder / CONFIG)!r} is damaged: format {config['format']} never existed")
     if config["format"] > FORMAT_VERSION:
         raise ModelError(
             f"{str(folder)!r} was written by a newer seqgen (format {config['format']}, this one reads {FORMAT_VERSION}): "
             "upgrade seqgen"
         )
-    parts = all(isinstance(config.get(name), dict) for name in ("network", "training", "data", "metrics"))
-    parts = parts and all(isinstance(config.get(name), str) for name in ("seqgen", "tokenizer"))
-    if config.get("task") not in tuple(NETWORK_CONFIGS) or not parts:
-        raise ModelError(f"{str(folder / CONFIG)!r} is damaged: it names no known task, or a part of it is missing")
+    complete = all(isinstance(config.get(name), dict) for name in ("network", "training", "data", "metrics"))
+    complete = complete and all(isinstance(config.get(name), str) for name in ("seqgen", "tokenizer"))
+    if config.get("task") not in TASKS.names() or not complete:
+        raise ModelError(f"{str(folder / CONFIG)!r} is damaged: its task is unknown or a section is missing")
     try:
         network = from_json(network_config_class(config["task"], config["network"]), config["network"])
     except UserError as error:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: {reason(error)}") from error
     files = {name: _read(folder / name) for name in TOKENIZER_FILES if (folder / name).exists()}
     if "tokenizer.json" not in files:
-        raise ModelError(f"{str(folder)!r} has no tokenizer.json: without it the weights mean nothing")
+        raise ModelError(f"{str(folder)!r} has no tokenizer.json, and the weights are useless without it")
     try:
         preprocessor = parse_preprocessor(config["task"], files)
-        _check_fit(config["task"], network, preprocessor)
+        if mismatch := preprocessor.mismatch(network):
+            raise ModelError(f"tokenizer.json belongs to another model: {mismatch}")
     except ModelError as error:
         raise ModelError(f"{str(folder)!r}: {error}") from error
     if config.get("identity") != identity(network, tokenizers.dump(preprocessor)):
-        raise ModelError(f"{str(folder)!r}: config.json and tokenizer.json are of two different models")
+        raise ModelError(f"{str(folder)!r}: config.json and tokenizer.json belong to two different models")
     return Checkpoint(folder, config, network, preprocessor)
 
 
 def parse_preprocessor(task: str, files: Mapping[str, bytes]) -> Codec | Scaler:
-    """What tokenizer.json, and the file beside it, tell. Raises `ModelError` where it is another task's."""
+    """Make the codec or scaler that the tokenizer files describe. Raises `ModelError` for another task's files."""
     kind = tokenizers.saved_tokenizer_name(files)
-    if (kind == "series") != (task == "forecast") or (kind == "midi") != (task == "music"):
+    if kind in TOKENIZERS and kind not in TASKS.find(task).accepted_tokenizers:
         raise ModelError(f"it is damaged: a model for {task} does not read {kind}")
-    if task != "forecast":
-        return tokenizers.parse(files)
-    from seqgen.corpus.series.scaling import Scaler
-
-    return Scaler.from_dict(tokenizers.read_tokenizer_json(files))
-
-
-def _check_fit(task: str, network: AnyNetworkConfig, preprocessor: Codec | Scaler) -> None:
-    """Raises `ModelError` where tokenizer.json can't be of this network."""
-    if task == "forecast":
-        scaler = cast("Scaler", preprocessor)
-        there = (len(scaler.targets), len(scaler.covariates), scaler.known)
-        if not isinstance(network, ForecasterConfig) or there != (network.targets, network.past, network.known):
-            raise ModelError("tokenizer.json belongs to another model: it has other columns")
-        return
-    preprocessor = cast("Codec", preprocessor)
-    if isinstance(network, ForecasterConfig) or preprocessor.vocab_size != network.vocab_size:
-        size = "none" if isinstance(network, ForecasterConfig) else f"{network.vocab_size:,}"
-        raise ModelError(
-            f"tokenizer.json belongs to another model: it has {preprocessor.vocab_size:,} ids, the network {size}"
-        )
-    told = preprocessor.labels if isinstance(preprocessor, LabelledCodec) else 0
-    if told != (len(network.labels) if isinstance(network, GenerativeConfig) else 0):
-        raise ModelError(f"tokenizer.json belongs to another model: it has {told:,} labels")
+    return cast("Codec | Scaler", tokenizers.parse(files))
 
 
 def identity(network: AnyNetworkConfig, tokenizer_files: Mapping[str, bytes]) -> str:
-    """A fingerprint of what weights belong to: the shape of the network and the meaning of its ids."""
+    """Digest of the network's configuration and its tokenizer, which weights are tied to."""
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(network), sort_keys=True).encode())
     for name in sorted(tokenizer_files):
         digest.update(hashlib.sha256(tokenizer_files[name]).digest())
@@ -235,7 +240,7 @@ def identity(network: AnyNetworkConfig, tokenizer_files: Mapping[str, bytes]) ->
 
 
 def read_weights(path: Path, network: AnyNetworkConfig, belongs_to: str) -> dict[str, npt.NDArray[np.float32]]:
-    """The float32 tensors of a safetensors file, checked against `weight_shapes(network)`."""
+    """Read the float32 tensors of a safetensors file, checked against `weight_shapes(network)`."""
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():
@@ -244,32 +249,32 @@ def read_weights(path: Path, network: AnyNetworkConfig, belongs_to: str) -> dict
     try:
         with safe_open(path, framework="numpy") as file:
             if (file.metadata() or {}).get("identity") != belongs_to:
-                raise ModelError(f"{str(path)!r} is of another model than the config.json beside it")
+                raise ModelError(f"{str(path)!r} belongs to another model than the config.json beside it")
             names = set(file.keys())
             if names != set(expected):
-                odd = ", ".join(sorted(names ^ set(expected))[:4])
-                raise ModelError(f"{str(path)!r} does not hold the weights of this network: {odd}")
+                differing = ", ".join(sorted(names ^ set(expected))[:4])
+                raise ModelError(f"{str(path)!r} does not hold the weights of this network: {differing}")
             weights = {}
             for name, shape in expected.items():
-                part = file.get_slice(name)
-                if tuple(part.get_shape()) != shape or part.get_dtype() != "F32":
+                tensor = file.get_slice(name)
+                if tuple(tensor.get_shape()) != shape or tensor.get_dtype() != "F32":
                     raise ModelError(
-                        f"{str(path)!r}: {name} is {part.get_dtype()} {part.get_shape()}, not F32 {list(shape)}"
+                        f"{str(path)!r}: {name} is {tensor.get_dtype()} {tensor.get_shape()}, not F32 {list(shape)}"
                     )
                 weights[name] = file.get_tensor(name)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{str(path)!r} is damaged or truncated: {reason(error)}") from error
     for name, weight in weights.items():
         if not np.isfinite(weight).all():
-            raise ModelError(f"{str(path)!r}: {name} holds numbers that are not finite")
-    keys = weights.get("wide_keys")  # the one tensor of numbers that are places
+            raise ModelError(f"{str(path)!r}: {name} has values that are not finite")
+    keys = weights.get("wide_keys")  # the only tensor of indices: n-gram buckets
     if keys is not None and ((keys < 0) | (keys >= BUCKETS) | (keys != np.floor(keys))).any():
-        raise ModelError(f"{str(path)!r}: wide_keys holds numbers that are none of n-grams")
+        raise ModelError(f"{str(path)!r}: wide_keys has values that are not n-gram buckets")
     return weights
 
 
 def write_weights(path: Path, weights: Weights, belongs_to: str) -> None:
-    """Writes weights as float32 safetensors, atomically."""
+    """Write weights as float32 safetensors, atomically."""
     from safetensors.numpy import save
 
     arrays = {name: np.ascontiguousarray(weight, dtype=np.float32) for name, weight in weights.items()}
@@ -277,7 +282,7 @@ def write_weights(path: Path, weights: Weights, belongs_to: str) -> None:
 
 
 def write_config(folder: Path, config: Mapping[str, Any], name: str = "") -> None:
-    """config.json and, from it, the card, for a model that will be known as `name` (by default, the folder's)."""
+    """Write config.json and the model card made from it, titled `name` or, by default, after the folder."""
     text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False)
     write_bytes(folder / CONFIG, text.encode("utf-8", "replace") + b"\n")
     write_bytes(folder / CARD, card(config, name or folder.name).encode("utf-8", "replace"))
@@ -286,21 +291,21 @@ def write_config(folder: Path, config: Mapping[str, Any], name: str = "") -> Non
 def create(
     folder: Path, config: Mapping[str, Any], preprocessor: Codec | Scaler, weights: Weights, name: str = ""
 ) -> None:
-    """Writes all of a new model, to be known as `name`, into the empty folder `folder`."""
-    for name, data in tokenizers.dump(preprocessor).items():
-        write_bytes(folder / name, data)
+    """Write a whole new model into the empty folder `folder`; `name` is the card's title."""
+    for filename, data in tokenizers.dump(preprocessor).items():
+        write_bytes(folder / filename, data)
     write_config(folder, config, name)
     write_weights(folder / WEIGHTS, weights, str(config["identity"]))
 
 
 def write_metrics(folder: Path, records: list[dict[str, Any]]) -> None:
-    """Writes metrics.jsonl anew: it is short, and so it is never half a line."""
+    """Rewrite metrics.jsonl as a whole, so that it never ends in half a line."""
     lines = [json.dumps(record, allow_nan=False) + "\n" for record in records]
     write_bytes(folder / METRICS, "".join(lines).encode())
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The objects of metrics.jsonl, each with its `step`; an empty list where there is none, or no such file."""
+    """Read the records of metrics.jsonl; empty if the file is missing or damaged."""
     try:
         found = [parse_json(line) for line in _read(folder / METRICS).splitlines()]
     except (ModelError, ValueError):
@@ -309,57 +314,102 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def write_resume(folder: Path, tensors: Mapping[str, npt.NDArray[Any]], position: Mapping[str, Any]) -> None:
-    """Saves what training needs to go on: one safetensors file, then state.json that names it."""
+    """Save the state to resume from: one safetensors file, then the state.json that names it."""
     from safetensors.numpy import save
 
-    place = folder / RESUME
+    target = folder / RESUME
     name = f"step-{position['step']}.safetensors"
-    # Equal names hold equal content in a run that repeats itself exactly, so writing over one is safe.
-    write_bytes(place / name, save(dict(tensors)))
+    # A deterministic run writes equal content under equal names, so overwriting one is safe.
+    write_bytes(target / name, save(dict(tensors)))
     state = {"format": FORMAT_VERSION, "file": name, "position": position}
-    write_bytes(place / _STATE, json.dumps(state).encode())
-    for old in place.glob("step-*.safetensors"):
+    write_bytes(target / _STATE, json.dumps(state).encode())
+    for old in target.glob("step-*.safetensors"):
         if old.name != name:
             with contextlib.suppress(OSError):
                 old.unlink()
 
 
 def read_resume(folder: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """The tensors and the position that were saved last. Raises `ModelError` where there is nothing to go on from."""
+    """Read the tensors and the position saved last. Raises `ModelError` if there are none or they are damaged."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    place = folder / RESUME
-    if not (place / _STATE).exists():
+    source = folder / RESUME
+    if not (source / _STATE).exists():
         raise ModelError(f"{str(folder)!r} can't be resumed: it has no {RESUME}/{_STATE}")
     try:
-        state = parse_json(_read(place / _STATE))
+        state = parse_json(_read(source / _STATE))
         if state["format"] != FORMAT_VERSION:
-            raise ValueError(f"it is of format {state['format']}, not {FORMAT_VERSION}")
+            raise ValueError(f"its format is {state['format']}, not {FORMAT_VERSION}")
         if not re.fullmatch(r"step-\d+\.safetensors", state["file"]):
-            raise ValueError("it names a strange file")
+            raise ValueError("the file name in it is not one of seqgen's")
         if not isinstance(state["position"], dict):
             raise ValueError("it has no position")
         require_inside(folder, f"{RESUME}/{state['file']}")
-        return load_file(place / state["file"]), state["position"]
+        return load_file(source / state["file"]), state["position"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{str(place)!r} is damaged, so training can't be resumed: {reason(error)}") from error
+        raise ModelError(f"{str(source)!r} is damaged, so training can't be resumed: {reason(error)}") from error
 
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > _LARGEST_TEXT:
-            raise ModelError(f"{str(path)!r} is far too large to be what its name says")
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise ModelError(f"cannot read {str(path)!r}: it is larger than {_MAX_FILE_BYTES:,} bytes")
         return path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot read {str(path)!r}: {reason(error)}") from error
 
 
 def staging(folder: Path) -> Path:
-    """Where a new model is built before it takes its place: a hidden sibling of `folder`."""
+    """The hidden sibling of `folder` that a new model is built in before it is renamed."""
     return folder.with_name(f".{folder.name}.new.part")
 
 
 def finite_or_none(value: float) -> float | None:
-    """A number as JSON can hold it: None where it is not finite."""
+    """`value`, or None if JSON can't hold it because it is not finite."""
     return value if np.isfinite(value) else None
+
+
+def sources_of(config: Mapping[str, Any], part: str = "sources") -> list[dict[str, Any]]:
+    """Name, bytes and sha256 of each of a config's `sources` or `valid_sources`, without malformed entries."""
+    listed = config["data"].get(part)
+    entries = [source for source in listed if isinstance(source, dict)] if isinstance(listed, list) else []
+    types = {"name": str, "sha256": str, "bytes": int}
+    return [source for source in entries if all(isinstance(source.get(key), kind) for key, kind in types.items())]
+
+
+def card(config: Mapping[str, Any], name: str) -> str:
+    """Format the model card (README.md) from config.json: what the model is, its sources, metrics and use."""
+    network, metrics, sources = config["network"], config["metrics"], sources_of(config)
+    more = len(sources) - _MAX_CARD_SOURCES
+    lines = [
+        f"# {name}",
+        "",
+        f"A {network['cell'].upper()} ({network['num_layers']} × {network['rnn_size']} units) for {config['task']}, "
+        f"trained with seqgen {config['seqgen']} ({config['tokenizer']} tokenizer).",
+        "",
+        "## Trained on",
+        *[
+            f"- {source['name']} ({source['bytes']:,} bytes, sha256 {source['sha256'][:16]}…)"
+            for source in sources[:_MAX_CARD_SOURCES]
+        ],
+        *([f"- and {more:,} more"] if more > 0 else []),
+        "",
+        "## Metrics",
+        *([f"- {key}: {value:.4f}" for key, value in metrics.items() if isinstance(value, float)] or ["- none yet"]),
+        "",
+        "Measured on the validation set, which also chose the best step; `seqgen evaluate` measures on other data.",
+        "",
+        "## Use",
+        "```",
+        f"seqgen {_COMMANDS.get(config['task'], 'sample')} {name}",
+        f"seqgen info {name}",
+        "```",
+        "",
+        "The folder is data only: loading it runs no code.",
+        "",
+    ]
+    return "\n".join(map(one_line, lines))
+
+
+_COMMANDS = {"dialogue": "chat", "classify": "classify", "forecast": "forecast"}  # where it is not `sample`

@@ -1,4 +1,4 @@
-"""Sorting texts with a model: one prediction a text, in order, as they come."""
+"""Classify texts with a loaded model: one prediction per text, in order."""
 
 from __future__ import annotations
 
@@ -9,41 +9,43 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.config import AnyClassifierConfig, ClassifyOptions
-from seqgen.errors import ModelError
-from seqgen.tokenizers.workers import process_cpu_count
+from seqgen.config import ClassifyOptions
+from seqgen.processors import process_cpu_count
+from seqgen.tokenizers.workers import batch_by_size
 
 if TYPE_CHECKING:
-    from seqgen.api.model import Model
+    from seqgen.api.loaded import LoadedModel
     from seqgen.generation.classification.base import TextClassifier
 
 UNKNOWN = "unknown"
-_AT_ONCE = 1 << 20  # bytes of texts that are read together, or one text
-_MOST = 4096  # texts
+_BATCH_BYTES = 1 << 20
+_BATCH_TEXTS = 4096
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """`labels`: the likeliest first, with their probabilities; `unknown` alone where none is likely enough."""
+    """Labels with their probabilities, most probable first; `unknown` alone if none is probable enough."""
 
     labels: tuple[tuple[str, float], ...]
 
     @property
     def label(self) -> str:
-        """The likeliest label, or `unknown`."""
+        """The most probable label, or `unknown`."""
         return self.labels[0][0]
 
     @property
     def probability(self) -> float:
-        """That of the likeliest label, though it may not be likely enough to be named."""
+        """The probability of the most probable label, even if the prediction is `unknown`."""
         return self.labels[0][1]
 
 
-def make_classifier(model: Model) -> TextClassifier:
-    """The classifier of a model, ready to work: on the processor in numpy and by the compiled kernels, elsewhere by
-    PyTorch. Which of them never depends on how much there is to sort: their last digits differ. Raises `ModelError` for
-    a model of another task."""
-    config = classifier_config(model)
+def make_classifier(model: LoadedModel) -> TextClassifier:
+    """Make the model's classifier: numpy and the native kernels on the CPU, PyTorch on other devices.
+
+    The number of texts never decides, because the last digits of the two differ. Raises `ModelError` for a model of
+    another task.
+    """
+    config = model.checkpoint.classifier_config
     if model.device not in ("auto", "cpu"):
         from seqgen.generation.classification.torch import load_torch_classifier
         from seqgen.training import device
@@ -57,45 +59,30 @@ def make_classifier(model: Model) -> TextClassifier:
     return ThreadedClassifier(light, process_cpu_count()) if process_cpu_count() > 1 else light
 
 
-def classifier_config(model: Model) -> AnyClassifierConfig:
-    """The network of a model that sorts. Raises `ModelError` for a model of another task."""
-    network = model.checkpoint.network
-    if not isinstance(network, AnyClassifierConfig):
-        raise ModelError(f"this is a model for {model.task}; sorting texts needs one for classify")
-    return network
-
-
-def predict(model: Model, texts: Iterable[bytes], options: ClassifyOptions) -> Iterator[Prediction]:
-    """A prediction for every text, in order."""
-    work = make_classifier(model)
-    multi = classifier_config(model).multi
+def predict(model: LoadedModel, texts: Iterable[bytes], options: ClassifyOptions) -> Iterator[Prediction]:
+    """Predict the labels of each text, in order."""
+    classifier = make_classifier(model)
+    multi = model.checkpoint.classifier_config.multi
     for batch in text_batches(texts):
-        for row in work(batch):
-            yield to_prediction(row, work.labels, multi, options)
+        for probabilities in classifier(batch):
+            yield to_prediction(probabilities, classifier.labels, multi, options)
 
 
 def text_batches(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """The texts in groups that fit into memory."""
-    batch: list[bytes] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if size >= _AT_ONCE or len(batch) >= _MOST:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+    """Group texts into batches of bounded size."""
+    return batch_by_size(texts, _BATCH_BYTES, _BATCH_TEXTS, overhead=0)
 
 
 def to_prediction(
-    row: npt.NDArray[np.floating], labels: tuple[str, ...], multi: bool, options: ClassifyOptions
+    probabilities: npt.NDArray[np.floating], labels: tuple[str, ...], multi: bool, options: ClassifyOptions
 ) -> Prediction:
-    """What is said of one text, of whose labels these are the probabilities."""
-    order = np.argsort(-row, kind="stable")
-    # Where a text may have several: every label likelier than not, or the likeliest.
-    order = order[: max(1, int((row > 0.5).sum())) if multi and options.top_k == 1 else options.top_k]
-    if row[order[0]] < options.min_confidence:
-        return Prediction(((UNKNOWN, float(row[order[0]])),))
-    kept = [number for number in order if row[number] >= options.min_confidence]
-    return Prediction(tuple((labels[number], float(row[number])) for number in kept))
+    """Make the prediction of one text from its probabilities, shape (labels,).
+
+    By default, a multi-label classifier predicts every label with a probability over 0.5, or the most probable one.
+    """
+    order = np.argsort(-probabilities, kind="stable")
+    order = order[: max(1, int((probabilities > 0.5).sum())) if multi and options.top_k == 1 else options.top_k]
+    if probabilities[order[0]] < options.min_confidence:
+        return Prediction(((UNKNOWN, float(probabilities[order[0]])),))
+    confident = [index for index in order if probabilities[index] >= options.min_confidence]
+    return Prediction(tuple((labels[index], float(probabilities[index])) for index in confident))

@@ -1,4 +1,4 @@
-"""Composing, for those who have a model."""
+"""Compose music with a loaded model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from seqgen.api.sampling import ReportCallback, SampleRequest
-from seqgen.config import MusicOptions, SampleOptions
 from seqgen.errors import DataError
 from seqgen.generation.copies.notes import NoteCopyIndex
 from seqgen.generation.music import composing as generation
@@ -18,36 +17,24 @@ from seqgen.streams import read_whole
 from seqgen.tokenizers.midi import MidiCodec
 
 if TYPE_CHECKING:
-    from seqgen.api.model import Model
+    from seqgen.api.loaded import LoadedModel
 
 
-def read_piece(codec: MidiCodec, data: bytes, source: str = "the primer") -> Piece:
-    """The piece in a MIDI file. Raises `DataError`, which names it."""
+def read_piece(codec: MidiCodec, data: bytes, name: str = "the primer") -> Piece:
+    """Decode a MIDI file onto the codec's grid. Raises `DataError`, which begins with `name`."""
     try:
-        return codec.read(data)[0]
+        return codec.read_piece(data)[0]
     except DataError as error:
-        raise DataError(f"{source!r}: {error}") from error
-
-
-def compose(
-    model: Model,
-    primer: str | os.PathLike[str] | Piece | None,
-    options: SampleOptions,
-    music_options: MusicOptions,
-    count: int = 1,
-    first: int = 0,
-    stop_at_end: bool = False,
-) -> Iterator[Composition]:
-    """See `Model.compose`."""
-    asked = SampleRequest(options, music_options=music_options, stop_at_end=stop_at_end)
-    return compose_as(model, asked, count, first, load_primer(model, primer))
+        raise DataError(f"{name!r}: {error}") from error
 
 
 def load_primer(
-    model: Model, primer: str | os.PathLike[str] | bytes | Piece | None, name: str = "the primer"
+    model: LoadedModel, primer: str | os.PathLike[str] | bytes | Piece | None, name: str = "the primer"
 ) -> Piece | None:
-    """A primer as a piece, of the name of a MIDI file or of its bytes, for which errors then say `name`. What is a
-    piece, or nothing, stays as it is."""
+    """Load a primer from the path or the bytes of a MIDI file; `name` stands for the bytes in errors.
+
+    A piece, or None, is returned as it is. Raises `DataError` for a file that can't be read.
+    """
     codec = music_codec(model.codec)
     if primer is None or isinstance(primer, Piece):
         return primer
@@ -56,47 +43,48 @@ def load_primer(
     return read_piece(codec, read_whole(str(primer)), str(primer))
 
 
-def compose_as(
-    model: Model,
-    asked: SampleRequest,
+def compose(
+    model: LoadedModel,
+    request: SampleRequest,
     count: int = 1,
     first: int = 0,
     primer: Piece | None = None,
     copies: bool = False,
     report: ReportCallback = lambda _: None,
 ) -> Iterator[Composition]:
-    """Pieces as they are asked for.
+    """Compose `count` pieces, numbered from `first`.
 
     Args:
-        primer: instead of the MIDI file in `asked`.
-        copies: whether they tell how much of them is copied, where the model keeps what it learnt from.
-        tell: told of what takes a while.
+        primer: a piece to continue, instead of the MIDI file in `request`.
+        copies: whether to measure the longest run of notes copied from the corpus, if the model keeps an index of it.
+        report: called with progress messages.
     """
     codec = music_codec(model.codec)
-    scale = None if asked.music_options.key is None else set(names.scale(asked.music_options.key))
-    if asked.state is not None:
-        primed = generation.continue_from(model.engine, codec, asked.state)
+    scale = None if request.music_options.key is None else set(names.scale(request.music_options.key))
+    if request.state is not None:
+        primed = generation.continue_from(model.engine, codec, request.state)
     else:
-        if primer is None and asked.primer is not None:
-            primer = read_piece(codec, asked.primer)
+        if primer is None and request.primer is not None:
+            primer = read_piece(codec, request.primer)
         primed = generation.prime(model.engine, codec, primer)
+    max_copy = request.search.max_copy
     how = generation.CompositionRequest(
-        asked.options,
-        asked.stop_at_end,
+        request.options,
+        request.stop_at_end,
         None if scale is None else [pitch for pitch in range(128) if pitch % 12 in scale],
-        asked.music_options.tempo,
-        _runs(model, asked.search.max_copy is not None, report) if copies or asked.search.max_copy else None,
-        asked.search.max_copy,
-        asked.to_be_continued,
-        asked.search.best_of,
+        request.music_options.tempo,
+        _copy_index(model, max_copy is not None, report) if copies or max_copy else None,
+        max_copy,
+        request.to_be_continued,
+        request.search.best_of,
     )
-    return generation.compose_as(model.engine, codec, primed, how, count, first)
+    return generation.compose(model.engine, codec, primed, how, count, first)
 
 
-def _runs(model: Model, must: bool, report: ReportCallback) -> NoteCopyIndex | None:
-    """What the model learnt from; made where it must be there."""
+def _copy_index(model: LoadedModel, required: bool, report: ReportCallback) -> NoteCopyIndex | None:
     from seqgen.api import copies
 
-    found = copies.load_or_build_copy_index(model, report) if must else copies.load_copy_index(model.checkpoint)
-    assert found is None or isinstance(found, NoteCopyIndex)
-    return found
+    loaded = model.checkpoint
+    index = copies.load_or_build_copy_index(loaded, report) if required else copies.load_copy_index(loaded)
+    assert index is None or isinstance(index, NoteCopyIndex)
+    return index

@@ -1,47 +1,52 @@
-"""The training corpus of a model, for telling what is copied from it: kept in its folder, or found where it still lies.
+"""The copy index of a model: its training corpus, to find out what samples copy from it.
 
-`train --save_copy_index-corpus` keeps it. Otherwise it is made when it is first asked for, of the sources if they lie where they
-lay and are unchanged, or of the ids that the cache has, and then kept too, where the folder can be written.
+`train --keep-corpus` saves one in the model folder. Otherwise it is built on first use and saved, if the folder is
+writable. It is built from the sources if they are unchanged, or from the cached ids.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from seqgen import checkpoint
 from seqgen.checkpoint import Checkpoint
-from seqgen.corpus import ids as id_cache
 from seqgen.corpus import sources as reading
+from seqgen.corpus.cache.folder import cache_folder
 from seqgen.corpus.catalogue import entries as catalogue
+from seqgen.corpus.catalogue.materialise import materialise
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.generation.copies.notes import NoteCopyIndex
 from seqgen.generation.copies.text import TextCopyIndex
-from seqgen.generation.sampling.token_names import spell, visible_token_bytes
+from seqgen.generation.music.composing import music_codec
+from seqgen.generation.sampling.token_names import join_token_bytes, visible_token_bytes
+from seqgen.specs.registry import resolve
+from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.streams import write_bytes
 from seqgen.tensors import dump, mmap_file
 from seqgen.tokenizers import Codec
-from seqgen.tokenizers.midi import MidiCodec
-
-if TYPE_CHECKING:
-    from seqgen.api.model import Model
 
 FORMAT = "seqgen corpus 1"
 CopyIndex = TextCopyIndex | NoteCopyIndex
 
 
 def build(codec: Codec, streams: Iterable[IdStream], documents: Iterable[Document] = ()) -> CopyIndex:
-    """Of whole documents, or else of the ids that were made of them."""
-    if isinstance(codec, MidiCodec):
-        return NoteCopyIndex.build(_records(codec, streams), codec.vocabulary)
+    """Build the index of whole documents or, without any, of the ids made from them."""
+    if _index_class(codec) is NoteCopyIndex:
+        return NoteCopyIndex.build(_records(codec, streams), music_codec(codec).vocabulary)
     texts = [b"".join(document.chunks()) for document in documents]
     table = visible_token_bytes(codec)
-    return TextCopyIndex.build(texts or [spell(record, table) for record in _records(codec, streams)])
+    return TextCopyIndex.build(texts or [join_token_bytes(record, table) for record in _records(codec, streams)])
+
+
+def _index_class(codec: Codec) -> type[CopyIndex]:
+    index_class: type[CopyIndex] = resolve(TOKENIZERS.find(codec.name).copy_index)
+    return index_class
 
 
 def _records(codec: Codec, streams: Iterable[IdStream]) -> Iterable[Any]:
@@ -53,71 +58,68 @@ def _records(codec: Codec, streams: Iterable[IdStream]) -> Iterable[Any]:
 
 
 def save_copy_index(folder: Path, copies: CopyIndex, config: Mapping[str, Any]) -> None:
-    """Writes it into the folder of the model of this config.json. Raises `UserError`."""
+    """Save the index in the folder of the model with this config. Raises `UserError` if it can't be written."""
     metadata = {"format": FORMAT, "sources": str(config["data"].get("fingerprint"))}
     write_bytes(folder / checkpoint.CORPUS, dump(copies.arrays(), metadata))
 
 
 def load_copy_index(loaded: Checkpoint) -> CopyIndex | None:
-    """What the folder keeps, mapped; None where it keeps nothing. Raises `ModelError` where it is damaged, or of other
-    sources than the model."""
+    """Map the index in the model folder into memory; None if there is none.
+
+    Raises `ModelError` if it is damaged, or of other sources than the model's.
+    """
     path = loaded.folder / checkpoint.CORPUS
     if not path.exists():
         return None
     arrays, metadata = mmap_file(path)
     if metadata.get("format") != FORMAT or metadata.get("sources") != str(loaded.config["data"].get("fingerprint")):
-        raise ModelError(f"{str(path)!r} is not the corpus of this model; delete it, and it is made anew if it can be")
+        raise ModelError(f"{str(path)!r} is not the corpus of this model; delete it to have it rebuilt")
     try:
-        return NoteCopyIndex.of(arrays) if loaded.task == "music" else TextCopyIndex.of(arrays)
+        return _index_class(loaded.codec).of(arrays)
     except ModelError as error:
         raise ModelError(f"{str(path)!r} is damaged: {error}") from error
 
 
-def load_or_build_copy_index(model: Model, report: Callable[[str], None] = lambda _: None) -> CopyIndex:
-    """What the folder keeps, or what can be made. Raises `UserError` where neither is there."""
-    loaded = model.checkpoint
-    found = load_copy_index(loaded)
-    if found is not None:
-        return found
-    report("looking for the training corpus, which the model does not keep")
-    documents = _sources(loaded) if loaded.task == "text" else []
-    streams = [] if documents else _cached(loaded)
+def load_or_build_copy_index(loaded: Checkpoint, report: Callable[[str], None] = lambda _: None) -> CopyIndex:
+    """Load the index, or build it from the sources or the cached ids. Raises `UserError` if both are gone."""
+    index = load_copy_index(loaded)
+    if index is not None:
+        return index
+    report("indexing the training corpus, which the model does not keep")
+    documents = _unchanged_sources(loaded) if loaded.spec.is_plain_text else []
+    streams = [] if documents else _cached_ids(loaded)
     if not documents and not streams:
         raise UserError(
-            "the training corpus is not where it was, so nothing can be said of copies; `train --keep-corpus` keeps it "
-            "in the model"
+            "cannot find copies: the training corpus has moved or changed; `train --keep-corpus` keeps it in the model"
         )
-    made = build(loaded.codec, streams, documents)
+    index = build(loaded.codec, streams, documents)
     try:
-        save_copy_index(loaded.folder, made, loaded.config)
+        save_copy_index(loaded.folder, index, loaded.config)
     except UserError as error:
-        report(f"the corpus can't be kept: {error}")
-    return made
+        report(f"the index of the corpus was not saved: {error}")
+    return index
 
 
-def _sources(loaded: Checkpoint) -> list[Document]:
-    """The sources of training, if all lie where they lay, unchanged."""
+def _unchanged_sources(loaded: Checkpoint) -> list[Document]:
+    """The training sources, if none has moved or changed; otherwise an empty list."""
     try:
-        return reading.find_unchanged(loaded.sources, _place) or []
+        return reading.find_unchanged(loaded.sources, _source_path) or []
     except DataError:
         return []
 
 
-def _place(name: str) -> Path | None:
-    """Where a source lies on this machine, if it does."""
+def _source_path(name: str) -> Path | None:
+    """The path of a source: its name, or the file of a local corpus of the catalogue."""
     entry = catalogue.load().get(name)
     if Path(name).is_file() or entry is None or entry.address is not None:
         return Path(name)
-    paths = catalogue.materialise(entry, catalogue.cache_folder())
+    paths = materialise(entry, cache_folder())
     return paths[0] if len(paths) == 1 else None
 
 
-def _cached(loaded: Checkpoint) -> list[IdStream]:
-    """The ids that the model learnt from, and those held out, if the cache still has them."""
-    key = loaded.config["data"].get("cache")
-    if not isinstance(key, str) or not key.isalnum():
-        return []
-    from seqgen.tasks.prepared import ids_path
+def _cached_ids(loaded: Checkpoint) -> list[IdStream]:
+    """The cached ids of the training and the validation set; an empty list if they are gone."""
+    from seqgen.tasks.prepared import load_ids
 
-    train, held_out = (id_cache.load(ids_path(key, part)) for part in ("train", "valid"))
-    return [] if train is None else [train] if held_out is None else [train, held_out]
+    found = load_ids(loaded.config["data"])
+    return [] if found is None else [stream for stream in found if stream is not None]

@@ -1,4 +1,4 @@
-"""Texts and pieces as they are asked for: from a `SampleRequest` to what is written, for the command and for Python."""
+"""Requests for samples: what they ask for, whether it can be done, and the job that does it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqgen import checkpoint
-from seqgen.config import GenerativeConfig, MusicOptions, SampleOptions, SearchOptions, check_task, make_options
+from seqgen.config import MusicOptions, SampleOptions, SearchOptions, check_task, make_options
 from seqgen.errors import ModelError, UserError
 from seqgen.generation import prompts
 from seqgen.generation.prompts import Prompt
 from seqgen.generation.sampling.beam import GenerationJob
-from seqgen.generation.sampling.rules import SamplingRules
+from seqgen.generation.sampling.constraints import SamplingRules
 from seqgen.generation.state import SavedState
+from seqgen.specs.registry import resolve
 from seqgen.untrusted import as_bytes
 
 if TYPE_CHECKING:
-    from seqgen.api.model import Model
+    from seqgen.api.loaded import LoadedModel
     from seqgen.generation.copies.text import TextCopyGuard
 
 ReportCallback = Callable[[str], None]
@@ -28,14 +29,14 @@ ReportCallback = Callable[[str], None]
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """All that samples depend on beside the model and their numbers.
+    """Everything that samples depend on besides the model and their indices.
 
     Attributes:
         stop_at_end: let the model end a text, or a piece, before its length.
-        adaptive: let the weights follow the prompt while it is read.
-        state: where a text was left that is gone on with; `state_sha256` is of the file that it came from.
-        primer: a MIDI file to go on from.
-        to_be_continued: whether others go on from the pieces: their last bar is then one that others follow.
+        adaptive: fine-tune the weights on the prompt while reading it.
+        state: the saved state of a text to continue; `state_sha256` is the digest of its file.
+        primer: a MIDI file to continue.
+        to_be_continued: whether the pieces will be continued, so that their last bar must be one others may follow.
     """
 
     options: SampleOptions = field(default_factory=SampleOptions)
@@ -52,18 +53,18 @@ class SampleRequest:
 
     @property
     def batch_size(self) -> int:
-        """Texts that are computed side by side for one sample."""
+        """Texts computed in parallel for one sample."""
         return max(self.search.best_of, self.search.beam)
 
 
 def settings(given: Mapping[str, Any], state: SavedState | None = None) -> tuple[SampleOptions, SearchOptions]:
-    """What was given by name as the options that have such fields. A text that is gone on with keeps its seed."""
-    searching = {item.name for item in dataclasses.fields(SearchOptions)}
-    chosen = {name: value for name, value in given.items() if name in searching}
-    others = {name: value for name, value in given.items() if name not in searching}
+    """Split options by name into sampling and search options. By default a continued text keeps its seed."""
+    search_names = {item.name for item in dataclasses.fields(SearchOptions)}
+    search = {name: value for name, value in given.items() if name in search_names}
+    others = {name: value for name, value in given.items() if name not in search_names}
     if state is not None and others.get("seed") is None:
         others["seed"] = state.seed
-    return make_options(SampleOptions, others), make_options(SearchOptions, chosen)
+    return make_options(SampleOptions, others), make_options(SearchOptions, search)
 
 
 def make_request(
@@ -73,105 +74,128 @@ def make_request(
     stop_at_end: bool = False,
     state: SavedState | None = None,
 ) -> SampleRequest:
-    """What `Model.sample` is asked for."""
+    """Make the request of `Model.sample`."""
     data = as_bytes(prompt) if isinstance(prompt, str) else prompt
-    chosen, search = settings(options, state)
-    return SampleRequest(chosen, search, prompt=data, label=label, stop_at_end=stop_at_end, state=state)
+    sampling, search = settings(options, state)
+    return SampleRequest(sampling, search, prompt=data, label=label, stop_at_end=stop_at_end, state=state)
 
 
-def check(model: Model, asked: SampleRequest, count: int = 1, first: int = 0) -> None:
-    """Raises `UserError` or `ModelError`, before anything is computed, for what can't be together."""
-    given = dataclasses.asdict(asked.search)
-    check_task(SearchOptions, given, model.task)
-    if asked.search.beam and first + count > asked.search.beam:
-        raise UserError(f"--beam {asked.search.beam} finds so many texts at most, and {first + count} are asked for")
-    if asked.search.beam and (asked.options.xtc_probability or asked.options.mirostat_tau):
-        raise UserError("--beam draws nothing: --xtc-probability and --mirostat-tau have no place in it")
-    if asked.state is not None and asked.label is not None:
-        raise UserError("--label was chosen when the text was begun; it can't change where --state-in goes on")
-    if asked.adaptive and model.task == "music":
-        raise UserError("--adaptive is for text; this is a model for music")
-    if asked.state is not None and asked.adaptive:
-        raise UserError("--adaptive does not go with --state-in: a state is of the model's own weights")
-    if asked.state is not None and asked.primer is not None:
-        raise UserError("--state-in goes on with a piece, and so takes no --primer")
+def check(model: LoadedModel, request: SampleRequest, count: int = 1, first: int = 0) -> None:
+    """Raise `UserError` or `ModelError`, before anything is computed, for options that exclude each other."""
+    check_task(SearchOptions, dataclasses.asdict(request.search), model.task)
+    if request.search.beam and first + count > request.search.beam:
+        raise UserError(f"--beam {request.search.beam} finds at most that many texts, not {first + count}")
+    if request.search.beam and (request.options.xtc_probability or request.options.mirostat_tau):
+        raise UserError("--beam draws no random numbers, so --xtc-probability and --mirostat-tau can't be used with it")
+    if request.state is not None and request.label is not None:
+        raise UserError("--label is fixed when a text begins; it can't be used with --state-in")
+    if request.adaptive and not model.checkpoint.spec.is_plain_text:
+        raise UserError(f"--adaptive is for text; this is a model for {model.task}")
+    if request.state is not None and request.adaptive:
+        raise UserError("--adaptive can't be used with --state-in: a state belongs to the model's own weights")
+    if request.state is not None and request.primer is not None:
+        raise UserError("--state-in continues a piece, so it can't be used with --primer")
 
 
-def check_state_output(model: Model, asked: SampleRequest, count: int) -> None:
-    """Raises `UserError` where no state can be left."""
+def check_state_output(model: LoadedModel, request: SampleRequest, count: int) -> None:
+    """Raise `UserError` if the state after these samples can't be saved."""
     if count != 1:
-        raise UserError("--state-out keeps where one text has got to, and -n asks for more")
-    if asked.adaptive:
-        raise UserError("--adaptive does not go with --state-out: weights that followed a text are not kept")
-    if model.task == "music" and not asked.options.length_for("music"):
-        raise UserError("--state-out of music is at the end of a bar: --length 1 or more")
+        raise UserError("--state-out saves the state of one text, and -n asks for more")
+    if request.adaptive:
+        raise UserError("--adaptive can't be used with --state-out: the adapted weights are not saved")
+    least = model.checkpoint.spec.min_state_length
+    if request.options.length_for(model.task) < least:
+        raise UserError(f"--state-out needs --length {least} or more with a model for {model.task}")
 
 
 def prepare(
-    model: Model, asked: SampleRequest, keep: bool = False, report: ReportCallback = lambda _: None
+    model: LoadedModel, request: SampleRequest, keep: bool = False, report: ReportCallback = lambda _: None
 ) -> GenerationJob:
-    """Reads what stands before a text, and makes ready to write. With `keep`, and where nothing is to be written, what
-    can only be read together with what will follow waits for that."""
-    if asked.adaptive:
-        model.adapt(asked.prompt)
-    hold_incomplete = keep and not asked.options.length_for(model.task)
-    prompt = primed(model, asked, hold_incomplete)
-    stop_at_end = asked.stop_at_end or asked.label is not None
-    guard = None if asked.search.max_copy is None else _guard(model, prompt, asked.search.max_copy, report)
-    rules = SamplingRules.of(model.codec, prompt, asked.options, stop_at_end, guard)
-    return GenerationJob(model.engine, model.codec, prompt, asked.options, asked.search, rules)
+    """Read the prompt and make the job that generates the samples.
+
+    Args:
+        keep: whether the state will be saved. If nothing is generated either, trailing bytes whose tokens depend on
+            the bytes to follow stay unread.
+        report: called with progress messages.
+    """
+    if request.adaptive:
+        model.adapt(request.prompt)
+    hold_incomplete = keep and not request.options.length_for(model.task)
+    prompt = read_prompt(model, request, hold_incomplete)
+    stop_at_end = request.stop_at_end or request.label is not None
+    guard = None if request.search.max_copy is None else _copy_guard(model, prompt, request.search.max_copy, report)
+    rules = SamplingRules.of(model.codec, prompt, request.options, stop_at_end, guard)
+    return GenerationJob(model.engine, model.codec, prompt, request.options, request.search, rules)
 
 
-def _guard(model: Model, prompt: Prompt, most: int, report: ReportCallback) -> TextCopyGuard:
+def _copy_guard(model: LoadedModel, prompt: Prompt, max_copy: int, report: ReportCallback) -> TextCopyGuard:
     from seqgen.api import copies
     from seqgen.generation.copies.text import TextCopyGuard, TextCopyIndex
-    from seqgen.generation.sampling.token_names import spell, visible_token_bytes
+    from seqgen.generation.sampling.token_names import join_token_bytes, visible_token_bytes
 
-    found = copies.load_or_build_copy_index(model, report)
-    assert isinstance(found, TextCopyIndex)
-    recent = np.array(prompt.primed.history[-8 * most :], dtype=np.int64)  # more than enough
-    return TextCopyGuard(found, model.codec, most).after(spell(recent, visible_token_bytes(model.codec)))
+    index = copies.load_or_build_copy_index(model.checkpoint, report)
+    assert isinstance(index, TextCopyIndex)
+    recent = np.array(prompt.primed.history[-8 * max_copy :], dtype=np.int64)  # more than enough
+    return TextCopyGuard(index, model.codec, max_copy).after(join_token_bytes(recent, visible_token_bytes(model.codec)))
 
 
-def primed(model: Model, asked: SampleRequest, hold_incomplete: bool = False) -> Prompt:
-    """What stands before the samples, read.
+def read_prompt(model: LoadedModel, request: SampleRequest, hold_incomplete: bool = False) -> Prompt:
+    """Read the text before the samples: a state, a label and a prompt, as far as the request has them.
 
     Raises:
-        ModelError: the model can't write, or not by labels.
-        UserError: the label is missing, or not one that it knows.
+        ModelError: the model can't generate text, or not by labels.
+        UserError: the label is missing or unknown.
     """
-    codec, network = model.codec, model.checkpoint.network
-    if model.task == "dialogue":
-        from seqgen.generation import dialogue
-
-        words = model.dialogue_codec()
-        if asked.state is not None:
-            return dialogue.continue_from(model.engine, words, asked.state, asked.prompt)
-        return dialogue.prime(model.engine, words, asked.prompt)
-    if not isinstance(network, GenerativeConfig):
-        if asked.label is not None:
-            raise ModelError(f"--label is for models trained with --generative; this is one for {model.task}")
-        if model.task == "classify":
-            raise ModelError("this model sorts but can't write; `train --generative` makes one that does both")
-        model.require_text_task("write")
-    if asked.state is not None:
-        return prompts.continue_from(model.engine, codec, asked.state, asked.prompt, hold_incomplete)
-    if not isinstance(network, GenerativeConfig):
-        return prompts.prime(model.engine, codec, asked.prompt, hold_incomplete)
-    if asked.label not in network.labels:
-        known = ", ".join(network.labels[:12]) + (" …" if len(network.labels) > 12 else "")
-        given = f"; not {asked.label!r}" if asked.label is not None else ""
-        raise UserError(f"--label must name one of this model's: {known}{given}")
-    return prompts.prime_labelled(model.engine, codec, network.labels.index(asked.label), asked.prompt)
+    spec, network = model.checkpoint.spec, model.checkpoint.network_spec
+    if request.label is not None and network.prompt is None:
+        raise ModelError(f"--label is for models trained with --generative; this is one for {model.task}")
+    reader = network.prompt or (spec.prompt if network.predicts_ids else None)
+    if reader is None:
+        if any(other.prompt for other in spec.networks):
+            raise ModelError("this model classifies but can't write; `train --generative` makes one that does both")
+        raise ModelError(f"this is a model for {model.task}: it can't write text")
+    prompt: Prompt = resolve(reader)(model, request, hold_incomplete)
+    return prompt
 
 
-def longest_copy(model: Model) -> Callable[[str], int] | None:
-    """What tells how many characters of a text stand in a row in the training corpus; None where the model does not
-    keep it."""
+def prompt_of_text(model: LoadedModel, request: SampleRequest, hold_incomplete: bool) -> Prompt:
+    """Read the beginning of a document, or more of the one in a state."""
+    if request.state is not None:
+        return prompts.continue_from(model.engine, model.codec, request.state, request.prompt, hold_incomplete)
+    return prompts.prime(model.engine, model.codec, request.prompt, hold_incomplete)
+
+
+def prompt_of_dialogue(model: LoadedModel, request: SampleRequest, hold_incomplete: bool) -> Prompt:
+    """Read the beginning of a conversation, or more of the one in a state."""
+    from seqgen.generation import dialogue
+
+    codec = model.dialogue_codec()
+    if request.state is not None:
+        return dialogue.continue_from(model.engine, codec, request.state, request.prompt)
+    return dialogue.prime(model.engine, codec, request.prompt)
+
+
+def prompt_of_label(model: LoadedModel, request: SampleRequest, hold_incomplete: bool) -> Prompt:
+    """Read a label and the beginning of its text, or more of the text in a state."""
+    if request.state is not None:
+        return prompt_of_text(model, request, hold_incomplete)
+    labels = model.checkpoint.classifier_config.labels
+    if request.label not in labels:
+        known = ", ".join(labels[:12]) + (" …" if len(labels) > 12 else "")
+        given = f"; not {request.label!r}" if request.label is not None else ""
+        raise UserError(f"--label must be one of this model's labels: {known}{given}")
+    return prompts.prime_labelled(model.engine, model.codec, labels.index(request.label), request.prompt)
+
+
+def copy_measure(model: LoadedModel) -> Callable[[str], int] | None:
+    """A function from a text to the length, in characters, of its longest run copied from the training corpus.
+
+    None if the model folder has no index of the corpus.
+    """
     if not (model.checkpoint.folder / checkpoint.CORPUS).exists():
         return None
     from seqgen.api import copies
     from seqgen.generation.copies.text import TextCopyIndex
 
-    found = copies.load_copy_index(model.checkpoint)
-    return found.longest_match if isinstance(found, TextCopyIndex) else None
+    index = copies.load_copy_index(model.checkpoint)
+    return index.longest_match if isinstance(index, TextCopyIndex) else None

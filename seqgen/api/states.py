@@ -1,4 +1,4 @@
-"""States of texts in files: `sample` and `score` leave them, and go on from them."""
+"""Files of saved states, from which `sample` and `score` continue a text."""
 
 from __future__ import annotations
 
@@ -8,56 +8,61 @@ from typing import TYPE_CHECKING
 
 from seqgen.errors import ModelError, UserError
 from seqgen.generation.state import SavedState, from_bytes
+from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.streams import read_whole, write_bytes
 
 if TYPE_CHECKING:
-    from seqgen.api.model import Model
+    from seqgen.api.loaded import LoadedModel
 
-_LARGEST = 1 << 28  # bytes: no honest state comes near
+_MAX_BYTES = 1 << 28  # far above the size of any real state
 
 
-def load(model: Model, source: str | os.PathLike[str]) -> SavedState:
-    """The state in a file, or in stdin for `-`. Raises `ModelError` where it is damaged or of another model."""
+def load(model: LoadedModel, source: str | os.PathLike[str]) -> SavedState:
+    """Read a state from a file, or from stdin for `-`. Raises `ModelError` if it is damaged or another model's."""
     name = os.fspath(source)
     return parse(model, read(name), name)
 
 
 def read(name: str) -> bytes:
-    """The bytes of a state. Raises `DataError` for more than any has."""
-    return read_whole(name, max_bytes=_LARGEST)
+    """Read the bytes of a state. Raises `DataError` for a file too large to be one."""
+    return read_whole(name, max_bytes=_MAX_BYTES)
 
 
-def parse(model: Model, data: bytes, name: str) -> SavedState:
-    """The state of this model in `data`, from the file `name`."""
+def parse(model: LoadedModel, data: bytes, name: str) -> SavedState:
+    """Parse a state of this model, read from the file `name`. Raises `ModelError` as `load` does."""
     loaded = model.checkpoint
     saved = from_bytes(data, name, loaded.fingerprint, loaded.language_config)
-    if (saved.walk is not None) and model.task != "music":
-        raise ModelError(f"{name!r} is damaged: it is the state of a piece of music")
+    if saved.walk is not None and TOKENIZERS.find(model.codec.name).grammar_masks is None:
+        raise ModelError(f"{name!r} is damaged: it has the state of a grammar, and this model has none")
     return saved
 
 
-def save(model: Model, saved: SavedState, target: str | os.PathLike[str]) -> None:
-    """Writes a state, whole or not at all. Raises `UserError` where it can't be."""
+def save(model: LoadedModel, saved: SavedState, target: str | os.PathLike[str]) -> None:
+    """Write a state atomically. Raises `UserError` if it can't be written."""
     write_bytes(Path(target), dump(model, saved))
 
 
-def dump(model: Model, saved: SavedState) -> bytes:
-    """The bytes of its file."""
+def dump(model: LoadedModel, saved: SavedState) -> bytes:
+    """Serialize a state to the bytes of its file."""
     return saved.to_bytes(model.checkpoint.fingerprint)
 
 
 def check_target(target: str, output: str, terminal: bool) -> None:
-    """Raises `UserError`, before anything is done, where a state can plainly not be written; `output` is where the rest
-    goes, and `terminal` whether standard output is one."""
+    """Raise `UserError`, before any work is done, if a state can't be written to `target`.
+
+    Args:
+        output: the target of the other output.
+        terminal: whether standard output is a terminal.
+    """
     if target == "-":
         if output == "-":
             raise UserError("--state-out - and the text would both go to standard output; name a file: -o FILE")
         if terminal:
-            raise UserError("a state is nothing for a terminal: name a file, or pipe it on")
+            raise UserError("cannot write a state to a terminal: it is binary; name a file, or use a pipe")
         return
-    place = Path(target)
-    if place.is_dir():
+    path = Path(target)
+    if path.is_dir():
         raise UserError(f"--state-out {target!r} is a folder; name a file")
-    above = next((folder for folder in place.parents if folder.exists()), place)
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise UserError(f"cannot write {target!r}: {str(above)!r} is no folder that can be written")
+    parent = next((folder for folder in path.parents if folder.exists()), path)
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"cannot write {target!r}: {str(parent)!r} is not a writable folder")

@@ -1,4 +1,4 @@
-"""How good a model of conversations is, beside a random reply and the nearest by words."""
+"""Evaluate a dialogue model beside random replies and TF-IDF retrieval."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from seqgen.api.evaluate.text import EvaluationContext, training_documents
+from seqgen.api.evaluate.base import EvaluationContext, training_documents
 from seqgen.config import ReplyOptions, SampleOptions
 from seqgen.corpus.conversations.read import Conversation, read_conversations
 from seqgen.errors import DataError
@@ -21,33 +21,34 @@ from seqgen.evaluation.dialogue import (
     sample_reply_contexts,
     word_tokens,
 )
-from seqgen.generation.dialogue import Conversation as Talk
-from seqgen.generation.dialogue import Reply
-from seqgen.tasks.dialogue import dialogue_codec
+from seqgen.generation.dialogue import ChatSession, Reply
 from seqgen.tokenizers.dialogue import DialogueCodec
 from seqgen.training import device
 
 
-def evaluate(asked: EvaluationContext) -> dict[str, Any]:
-    """See `evaluation.EVALUATORS`."""
-    codec = dialogue_codec(asked.model.codec)
-    found, reading = read_conversations(asked.documents, warn=asked.warn if len(asked.documents) > 1 else None)
+def evaluate(context: EvaluationContext) -> dict[str, Any]:
+    """Score every conversation, rank true replies among others and, with `--replies`, measure generated replies.
+
+    Raises `DataError` if there is no conversation in the documents.
+    """
+    codec = context.model.dialogue_codec()
+    found, reading = read_conversations(context.documents, warn=context.warn if len(context.documents) > 1 else None)
     if reading.damaged_lines:
-        asked.warn(reading.summary())
+        context.warn(reading.summary())
     conversations = [speaker_turns(conversation) for conversation in found]
     if not conversations:
-        raise DataError(f"{asked.documents[0].name!r} holds no conversation")
-    reader, tally = DialogueScorer(asked.model.network, codec), DialogueTally()
+        raise DataError(f"{context.documents[0].name!r} has no conversation")
+    reader, tally = DialogueScorer(context.model.network, codec), DialogueTally()
     for number, turns in enumerate(conversations, start=1):
-        asked.report(f"reading conversation {number:,} of {len(conversations):,}")
+        context.report(f"reading conversation {number:,} of {len(conversations):,}")
         tally.add(reader, codec, turns)
     metrics: dict[str, Any] = dict(tally.metrics())
     baselines: dict[str, Any] = {}
-    to_rank = ranking_questions(conversations, asked.options.seed)
+    to_rank = ranking_questions(conversations, context.options.seed)
     if to_rank:
-        asked.report(f"ranking {len(to_rank):,} times ten replies")
-        # Large products, unlike those of a single stream: all processors, and bfloat16 where there is any.
-        network, threads = asked.model.network, torch.get_num_threads()
+        context.report(f"ranking ten replies each for {len(to_rank):,} turns")
+        # The batches are large, unlike a single stream's: all processors, and bfloat16 if the device has it.
+        network, threads = context.model.network, torch.get_num_threads()
         compute = device.choose(network.embedding.device.type, "auto", None)
         try:
             ranked = hits_at_one(network, codec, conversations, to_rank, dtype=compute.dtype)
@@ -58,17 +59,17 @@ def evaluate(asked: EvaluationContext) -> dict[str, Any]:
             "hits_at_1_of_10_by_probability": ranked.by_probability,
             "hits_at_1_of_10_by_token": ranked.by_token,
         }
-    if asked.options.replies:
-        metrics |= _replies(asked, codec, conversations)
-    if asked.baselines and to_rank:
-        asked.report("asking the rivals")
-        documents = training_documents(asked)
-        learnt = [speaker_turns(each) for each in read_conversations(documents)[0]] if documents else conversations
-        rival = TfidfRetrieval(words for turns in learnt for _, words in turns)
+    if context.options.replies:
+        metrics |= _replies(context, codec, conversations)
+    if context.baselines and to_rank:
+        context.report("measuring the baselines")
+        documents = training_documents(context)
+        training = [speaker_turns(each) for each in read_conversations(documents)[0]] if documents else conversations
+        retrieval = TfidfRetrieval(text for turns in training for _, text in turns)
         baselines = {
             "random": {"hits_at_1_of_10": 0.1},
-            "tfidf": {"hits_at_1_of_10": rival.hits_at_one(conversations, to_rank)},
-            "tfidf last turn": {"hits_at_1_of_10": rival.hits_at_one(conversations, to_rank, turns=1)},
+            "tfidf": {"hits_at_1_of_10": retrieval.hits_at_one(conversations, to_rank)},
+            "tfidf last turn": {"hits_at_1_of_10": retrieval.hits_at_one(conversations, to_rank, turns=1)},
         }
     return {
         "records": tally.records,
@@ -83,38 +84,40 @@ def evaluate(asked: EvaluationContext) -> dict[str, Any]:
 
 
 def speaker_turns(conversation: Conversation) -> SpeakerTurns:
-    """A conversation as (speaker, words) in turn."""
+    """The turns of a conversation as (speaker, text)."""
     return [(turn.speaker, turn.text) for turn in conversation.turns]
 
 
-def _replies(asked: EvaluationContext, codec: DialogueCodec, conversations: list[SpeakerTurns]) -> dict[str, float]:
-    """How varied and how long the model's own replies are, beside those that people gave at the same places."""
-    options = SampleOptions(temperature=asked.options.temperature, seed=asked.options.seed)
-    reply_options = ReplyOptions(asked.options.candidates, asked.options.mutual)
-    own: list[str] = []
+def _replies(context: EvaluationContext, codec: DialogueCodec, conversations: list[SpeakerTurns]) -> dict[str, float]:
+    """Diversity, length and relevance of generated replies, and of the true replies to the same turns."""
+    options = SampleOptions(temperature=context.options.temperature, seed=context.options.seed)
+    reply_options = ReplyOptions(context.options.candidates, context.options.mutual)
+    generated: list[str] = []
     true: list[str] = []
-    before: list[str] = []
-    for history, words in sample_reply_contexts(conversations, asked.options.replies, asked.options.seed):
-        asked.report(f"reply {len(own) + 1:,}")
-        talk = Talk(asked.model.engine, codec, options, reply_options)
-        talk.start_at(len(own))
-        mine = 1 - history[-1][0] if history[-1][0] < 2 else 1  # whoever did not speak last
-        for speaker, said in history:
-            talk.hear(said, speaker)
-        *_, reply = talk.reply(speaker=mine)
+    contexts: list[str] = []
+    for history, reference in sample_reply_contexts(conversations, context.options.replies, context.options.seed):
+        context.report(f"reply {len(generated) + 1:,}")
+        session = ChatSession(context.model.engine, codec, options, reply_options)
+        session.start_at(len(generated))
+        own = 1 - history[-1][0] if history[-1][0] < 2 else 1  # a speaker other than the last
+        for speaker, text in history:
+            session.hear(text, speaker)
+        *_, reply = session.reply(speaker=own)
         assert isinstance(reply, Reply)
-        own.append(reply.text)
-        true.append(words)
-        before.append(" ".join(said for _, said in history))
-    lengths = [sum(len(word_tokens(reply)) for reply in replies) / max(1, len(replies)) for replies in (own, true)]
-    nearness = TfidfRetrieval(words for turns in conversations for _, words in turns)
+        generated.append(reply.text)
+        true.append(reference)
+        contexts.append(" ".join(text for _, text in history))
+    lengths = [
+        sum(len(word_tokens(reply)) for reply in replies) / max(1, len(replies)) for replies in (generated, true)
+    ]
+    retrieval = TfidfRetrieval(text for turns in conversations for _, text in turns)
     return {
-        "distinct_1": distinct_n(own, 1),
-        "distinct_2": distinct_n(own, 2),
+        "distinct_1": distinct_n(generated, 1),
+        "distinct_2": distinct_n(generated, 2),
         "reference_distinct_1": distinct_n(true, 1),
         "reference_distinct_2": distinct_n(true, 2),
         "reply_words": lengths[0],
         "reference_reply_words": lengths[1],
-        "reply_relevance": nearness.mean_cosine(own, before),
-        "reference_reply_relevance": nearness.mean_cosine(true, before),
+        "reply_relevance": retrieval.mean_cosine(generated, contexts),
+        "reference_reply_relevance": retrieval.mean_cosine(true, contexts),
     }

@@ -1,16 +1,16 @@
-"""Measuring a forecaster: every window of what it has not learnt from, beside the last value, the last season and a
-linear model."""
+"""Evaluate a forecaster beside persistence, the seasonal naive forecast and a linear model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-from seqgen.api.forecasting import forecaster_config
+from seqgen.api.evaluate.base import EvaluationContext, training_documents
+from seqgen.api.loaded import LoadedModel
 from seqgen.config import ForecasterConfig
 from seqgen.corpus.series.read import Series
 from seqgen.corpus.series.scaling import ColumnStats, Scaler
@@ -28,46 +28,46 @@ from seqgen.generation.forecasting.intervals import recent_factors, scaled_inter
 from seqgen.model.forecaster import model_inputs
 from seqgen.tasks.forecasting import read_series
 
-if TYPE_CHECKING:
-    from seqgen.api.evaluate.text import EvaluationContext
-    from seqgen.api.model import Model
-
-_AT_ONCE = 1024  # windows
+_BATCH_WINDOWS = 1024
 _PARTS = {
-    "test": "the rows after those that it learnt from and was chosen by",
-    "valid": "the rows held out, which also chose the best step and the width of the bands",
+    "test": "the test rows, used neither for training nor for validation",
+    "valid": "the validation rows, which also chose the best step and the width of the prediction intervals",
     "all": "all rows",
 }
 
 
 @dataclass(frozen=True)
-class _Learnt:
-    """The rows that a model learnt from, where they are at hand."""
+class _TrainingWindows:
+    """The windows of the training and the validation rows."""
 
     train: Windows
-    held_out: Windows
+    valid: Windows
 
 
-def evaluate(asked: EvaluationContext) -> dict[str, Any]:
-    """Every window whose target rows lie in what is evaluated; each looks back on rows before it, and its bands follow
-    how those of earlier windows held, as a forecast's do that is made there.
+def evaluate(context: EvaluationContext) -> dict[str, Any]:
+    """Forecast every window whose target rows are evaluated; its history may reach back to earlier rows.
 
-    Of the file that the model was trained on, only rows that it did not learn from are taken: the third part of
-    `--split-rows`, or else those held out.
+    Prediction intervals adapt to the errors of earlier windows, as they do in a forecast. Rows that the model was
+    trained on are not evaluated: of its own file, only the test rows of `--split-rows` or else the validation rows.
+
+    Raises:
+        DataError: the rows are too few for a window.
     """
-    model = asked.model
-    scaler, config = model.checkpoint.scaler, forecaster_config(model)
-    series = read_series(scaler, asked.documents, asked.warn)
-    part, parts = _part(model, asked.documents, series)
-    prepared = [scaler.transform(one) for one in series]
-    ranges = [(0, len(one)) if part == "all" else each.range(part) for one, each in zip(prepared, parts, strict=True)]
-    windows = Windows(prepared, ranges, config.look_back, config.horizon)
-    require_windows(windows, "what is evaluated", max(len(one) for one in prepared))
-    asked.report(f"forecasting from {len(windows.origins):,} places")
+    model = context.model
+    scaler, config = model.checkpoint.scaler, model.checkpoint.forecaster_config
+    series = read_series(scaler, context.documents, context.warn)
+    part, splits = _split(model, context.documents, series)
+    scaled = [scaler.transform(each) for each in series]
+    ranges = [
+        (0, len(each)) if part == "all" else points.range(part) for each, points in zip(scaled, splits, strict=True)
+    ]
+    windows = Windows(scaled, ranges, config.look_back, config.horizon)
+    require_windows(windows, "what is evaluated", max(len(each) for each in scaled))
+    context.report(f"forecasting from {len(windows.origins):,} origins")
     rows = sum(stop - max(first, config.look_back) for first, stop in ranges)
-    learnt = _learnt(asked, scaler, config, prepared, parts) if asked.baselines else None
-    baselines = _rivals(scaler, config, learnt) if asked.baselines else []
-    tallies = _count(model, series, prepared, ranges, baselines)
+    training = _training_windows(context, scaler, config, scaled, splits) if context.baselines else None
+    baselines = _baselines(scaler, config, training) if context.baselines else []
+    tallies = _tally(model, series, scaled, ranges, baselines)
     own, persistence = tallies.pop("model"), tallies.get("persistence")
     return {
         "records": len(series),
@@ -78,106 +78,107 @@ def evaluate(asked: EvaluationContext) -> dict[str, Any]:
         "horizon": config.horizon,
         "columns": list(scaler.targets),
         "metrics": own.metrics(persistence),
-        "baselines": {name: each.metrics(persistence) for name, each in tallies.items()},
+        "baselines": {name: tally.metrics(persistence) for name, tally in tallies.items()},
     }
 
 
-def _part(model: Model, documents: Sequence[Document], series: Sequence[Series]) -> tuple[str, list[SplitPoints]]:
-    """Which rows are evaluated, and how each series was cut in training, if it is what the model was trained on."""
+def _split(
+    model: LoadedModel, documents: Sequence[Document], series: Sequence[Series]
+) -> tuple[str, list[SplitPoints]]:
+    """Which part of the rows is evaluated, and where training split each series if the documents are its sources."""
     loaded = model.checkpoint
-    own_valid = bool(loaded.config["data"].get("valid_sources"))
-    split, fraction = loaded.options.split_rows, 0.0 if own_valid else loaded.options.val_fraction
+    split_rows, fraction = loaded.options.split_rows, 0.0 if loaded.has_own_valid else loaded.options.val_fraction
     known = {source["sha256"] for source in loaded.sources} >= {document.sha256 for document in documents}
     if not known:
-        return "all", [SplitPoints(0, len(one.values), len(one.values)) for one in series]
-    parts = [split_points(len(one.values), split, fraction, forecaster_config(model).horizon) for one in series]
-    if any(each.test > each.valid for each in parts):
-        return "test", parts
-    if any(each.valid > each.train for each in parts):
-        return "valid", parts
-    return "all", parts
+        return "all", [SplitPoints(0, len(each.values), len(each.values)) for each in series]
+    horizon = loaded.forecaster_config.horizon
+    splits = [split_points(len(each.values), split_rows, fraction, horizon) for each in series]
+    if any(points.test > points.valid for points in splits):
+        return "test", splits
+    if any(points.valid > points.train for points in splits):
+        return "valid", splits
+    return "all", splits
 
 
-def _learnt(
-    asked: EvaluationContext,
+def _training_windows(
+    context: EvaluationContext,
     scaler: Scaler,
     config: ForecasterConfig,
-    prepared: Sequence[ScaledSeries],
-    parts: Sequence[SplitPoints],
-) -> _Learnt | None:
-    """The windows that the model learnt from, and those that it was chosen by; None where they are not at hand."""
-    from seqgen.api.evaluate.text import training_documents
-
-    series, cuts = list(prepared), list(parts)
-    if not any(each.train for each in parts):
-        documents = training_documents(asked)
+    scaled: Sequence[ScaledSeries],
+    splits: Sequence[SplitPoints],
+) -> _TrainingWindows | None:
+    """The windows of the training and validation rows; None if the training sources are gone."""
+    series, points = list(scaled), list(splits)
+    if not any(each.train for each in splits):
+        documents = training_documents(context)
         if documents is None:
             return None
         tables = read_series(scaler, documents, lambda _: None)
-        series, cuts = [scaler.transform(one) for one in tables], _part(asked.model, documents, tables)[1]
-    train = Windows(series, [each.range("train") for each in cuts], config.look_back, config.horizon)
-    held_out = Windows(series, [each.range("valid") for each in cuts], config.look_back, config.horizon)
-    return _Learnt(train, held_out) if len(train) else None
+        series, points = [scaler.transform(table) for table in tables], _split(context.model, documents, tables)[1]
+    train = Windows(series, [each.range("train") for each in points], config.look_back, config.horizon)
+    valid = Windows(series, [each.range("valid") for each in points], config.look_back, config.horizon)
+    return _TrainingWindows(train, valid) if len(train) else None
 
 
-def _rivals(
-    scaler: Scaler, config: ForecasterConfig, learnt: _Learnt | None
+def _baselines(
+    scaler: Scaler, config: ForecasterConfig, training: _TrainingWindows | None
 ) -> list[BaselineForecaster | BaselineWithIntervals]:
-    """The rivals, with bands where the rows learnt from are at hand; without those there is no linear model."""
-    plain: list[BaselineForecaster] = [Persistence(), SeasonalNaive(scaler.season)]
-    if learnt is None:
-        return list(plain)
-    plain.append(NLinear(learnt.train, learnt.held_out))
-    return [BaselineWithIntervals(rival, learnt.train, config.levels) for rival in plain]
+    """The naive forecasts; with the training rows also a linear model, and prediction intervals for all of them."""
+    naive: list[BaselineForecaster] = [Persistence(), SeasonalNaive(scaler.season)]
+    if training is None:
+        return list(naive)
+    baselines = [*naive, NLinear(training.train, training.valid)]
+    return [BaselineWithIntervals(baseline, training.train, config.levels) for baseline in baselines]
 
 
-def _count(
-    model: Model,
+def _tally(
+    model: LoadedModel,
     series: Sequence[Series],
-    prepared: Sequence[ScaledSeries],
+    scaled: Sequence[ScaledSeries],
     ranges: Sequence[tuple[int, int]],
     baselines: Sequence[BaselineForecaster | BaselineWithIntervals],
 ) -> dict[str, ForecastTally]:
-    """The tally of the model and of each rival over all windows of the ranges."""
-    scaler, config = model.checkpoint.scaler, forecaster_config(model)
+    """The errors of the model and of each baseline over all windows of the ranges."""
+    scaler, config = model.checkpoint.scaler, model.checkpoint.forecaster_config
     columns = len(scaler.targets)
-    measures: list[Sequence[ColumnStats]] = [scaler.stats_of(one) for one in series]
+    stats: list[Sequence[ColumnStats]] = [scaler.stats_of(each) for each in series]
 
-    def of(name: str, number: int) -> np.ndarray:
-        return np.array([getattr(measure, name) for measure in measures[number][:columns]])
+    def statistic(name: str, number: int) -> np.ndarray:
+        return np.array([getattr(column, name) for column in stats[number][:columns]])
 
-    names = ["model", *[rival.name for rival in baselines]]
-    tallies = {n: ForecastTally(scaler.targets, of("deviation", 0), of("naive_error", 0), config.levels) for n in names}
+    scales = statistic("deviation", 0), statistic("naive_error", 0)
+    names = ["model", *[baseline.name for baseline in baselines]]
+    tallies = {name: ForecastTally(scaler.targets, *scales, config.levels) for name in names}
     network = model.forecaster
-    place = network.segment_weight.device
-    for number, (one, rows) in enumerate(zip(prepared, ranges, strict=True)):
+    device = network.segment_weight.device
+    for number, (one, rows) in enumerate(zip(scaled, ranges, strict=True)):
         windows = Windows([one], [rows], config.look_back, config.horizon)
         if not len(windows):
             continue
         factors = recent_factors(network, one, windows.origins, scaler.learnt_rows(series[number]))
-        deviations, naive_errors = of("deviation", number), of("naive_error", number)
-        every = np.arange(len(windows.origins))
-        for origins in np.array_split(every, max(1, len(every) * columns // _AT_ONCE)):
-            sample = windows.take((origins[:, None] * columns + np.arange(columns)).ravel())
+        deviations, naive_errors = statistic("deviation", number), statistic("naive_error", number)
+        indices = np.arange(len(windows.origins))
+        for origins in np.array_split(indices, max(1, len(indices) * columns // _BATCH_WINDOWS)):
+            batch = windows.take((origins[:, None] * columns + np.arange(columns)).ravel())
 
-            def own(values: Floats, batch: int = len(origins), number: int = number) -> np.ndarray:
+            def unscaled(values: Floats, count: int = len(origins), number: int = number) -> np.ndarray:
                 """(windows · columns, horizon, …) → (windows, columns, horizon, …) in the columns' own units."""
-                shaped = values.reshape(batch, columns, config.horizon, -1).transpose(0, 3, 1, 2)
-                return scaler.inverse_transform(shaped, measures[number]).transpose(0, 2, 3, 1)
+                shaped = values.reshape(count, columns, config.horizon, -1).transpose(0, 3, 1, 2)
+                return scaler.inverse_transform(shaped, stats[number]).transpose(0, 2, 3, 1)
 
-            truth = own(sample.future)[..., 0]
-            observed = sample.observed.reshape(len(origins), columns, config.horizon)
+            truth = unscaled(batch.future)[..., 0]
+            observed = batch.observed.reshape(len(origins), columns, config.horizon)
             with torch.inference_mode():
-                made = network.predict(*model_inputs(sample, place)).float().cpu().numpy()
-            outputs = own(scaled_intervals(made, factors[origins].reshape(len(made), -1)))
-            given = {"model": (outputs[..., 0], outputs[..., 1:])}
-            for rival in baselines:
-                if isinstance(rival, BaselineWithIntervals):
-                    point, quantiles = rival.forecast(sample.history, sample.channel, config.horizon)
-                    given[rival.name] = own(point)[..., 0], own(quantiles)
+                predicted = network.predict(*model_inputs(batch, device)).float().cpu().numpy()
+            outputs = unscaled(scaled_intervals(predicted, factors[origins].reshape(len(predicted), -1)))
+            forecasts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"model": (outputs[..., 0], outputs[..., 1:])}
+            for baseline in baselines:
+                if isinstance(baseline, BaselineWithIntervals):
+                    point, quantiles = baseline.forecast(batch.history, batch.channel, config.horizon)
+                    forecasts[baseline.name] = unscaled(point)[..., 0], unscaled(quantiles)
                 else:
-                    point = rival.forecast(sample.history, config.horizon)
-                    given[rival.name] = own(point)[..., 0], None  # type: ignore[assignment]
-            for name, (values, bands) in given.items():
-                tallies[name].add(truth, observed, values, bands, deviations, naive_errors)
+                    point = baseline.forecast(batch.history, config.horizon)
+                    forecasts[baseline.name] = unscaled(point)[..., 0], None
+            for name, (values, quantile_values) in forecasts.items():
+                tallies[name].add(truth, observed, values, quantile_values, deviations, naive_errors)
     return tallies

@@ -1,4 +1,4 @@
-"""How good a model of music is: every piece beside models that count, and pieces of its own beside the real ones."""
+"""Evaluate a model of music: real pieces beside n-gram baselines, and generated pieces beside real ones."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.api.composing import compose
-from seqgen.api.evaluate.text import EvaluationContext, training_documents
-from seqgen.config import MusicOptions, SampleOptions
-from seqgen.corpus import ids as id_cache
+from seqgen.api.evaluate.base import EvaluationContext, training_documents
+from seqgen.api.sampling import SampleRequest
+from seqgen.config import SampleOptions
 from seqgen.corpus import split
 from seqgen.errors import DataError
 from seqgen.evaluation import music_events as events
@@ -19,114 +19,119 @@ from seqgen.evaluation.music_events import EventTally
 from seqgen.generation.music.composing import music_codec
 from seqgen.music import grammar
 from seqgen.music.piece import Piece
-from seqgen.tasks.prepared import ids_path
+from seqgen.tasks.prepared import load_ids
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.midi import MidiCodec
 from seqgen.tokenizers.midi_files import read_midi_files
 
 
-def evaluate(asked: EvaluationContext) -> dict[str, Any]:
-    """See `evaluation.EVALUATORS`."""
-    codec = music_codec(asked.model.codec)
-    asked.report("reading music")
-    pieces = _read(asked, codec)
+def evaluate(context: EvaluationContext) -> dict[str, Any]:
+    """Score every piece and, with `--pieces`, compare generated pieces with excerpts of the real ones.
+
+    Raises `DataError` if no document is a piece of music.
+    """
+    codec = music_codec(context.model.codec)
+    context.report("reading music")
+    pieces = _read(context, codec)
     tally = EventTally()
     for piece in pieces:
-        tally.add(asked.model.network, codec, piece)
+        tally.add(context.model.network, codec, piece)
     result: dict[str, Any] = {
         "records": tally.records, "tokens": tally.events, "metrics": dict(tally.metrics()), "baselines": {},
     }  # fmt: skip
-    training = _training_ids(asked, codec) if asked.baselines or asked.options.pieces else None
-    if asked.baselines and training is not None:
-        asked.report("asking the rivals")
+    training = _training_ids(context, codec) if context.baselines or context.options.pieces else None
+    if context.baselines and training is not None:
+        context.report("measuring the baselines")
         result["baselines"] = events.baselines(training, pieces, codec)
-    if asked.options.pieces:
+    if context.options.pieces:
         real = [
             excerpt
             for piece in pieces
-            for excerpt in excerpts(grammar.decode_piece(piece.tolist(), codec.vocabulary), asked.options.length)
+            for excerpt in excerpts(grammar.decode_piece(piece.tolist(), codec.vocabulary), context.options.length)
         ]
         if len(real) < 2:
-            asked.warn("one piece is too few to compare others with: nothing is composed")
+            context.warn("generated pieces are not compared: that takes two real pieces or more")
         else:
-            result["metrics"] |= _compare(asked, codec, real, training)
+            result["metrics"] |= _compare(context, codec, real, training)
     return result
 
 
-def _read(asked: EvaluationContext, codec: MidiCodec) -> list[Ids]:
-    """The ids of every document that is a piece."""
-    found, why = [], []
-    for read in read_midi_files(codec, [(document.name, document.path) for document in asked.documents]):
+def _read(context: EvaluationContext, codec: MidiCodec) -> list[Ids]:
+    """Encode every document that is a piece of music; the others are skipped with a warning."""
+    pieces, errors = [], []
+    for read in read_midi_files(codec, [(document.name, document.path) for document in context.documents]):
         if read.error:
-            why.append(f"{read.name!r}: {read.error}")
+            errors.append(f"{read.name!r}: {read.error}")
         else:
-            found.append(read.ids)
-    if not found:
-        raise DataError(why[0])
-    if why:
-        others = f", and {len(why) - 1:,} more" if len(why) > 1 else ""
-        asked.warn(f"{len(why):,} of {len(asked.documents):,} files passed over: {why[0]}{others}")
-    return found
+            pieces.append(read.ids)
+    if not pieces:
+        raise DataError(errors[0])
+    if errors:
+        others = f", and {len(errors) - 1:,} more" if len(errors) > 1 else ""
+        context.warn(f"skipped {len(errors):,} of {len(context.documents):,} files: {errors[0]}{others}")
+    return pieces
 
 
-def _training_ids(asked: EvaluationContext, codec: MidiCodec) -> npt.NDArray[Any] | None:
-    """The ids that the model learnt from, `end` before each piece: from the cache, or read again where the sources
-    lie; None where neither is there."""
-    loaded = asked.model.checkpoint
-    key = loaded.config["data"].get("cache")
-    if isinstance(key, str) and key.isalnum():
-        stream = id_cache.load(ids_path(key, "train"))
-        if stream is not None:
-            return np.asarray(stream.ids)
-    documents = training_documents(asked)
+def _training_ids(context: EvaluationContext, codec: MidiCodec) -> npt.NDArray[Any] | None:
+    """The training set's ids, `end` before each piece: from the cache, or read again from the sources.
+
+    None if both are gone.
+    """
+    loaded = context.model.checkpoint
+    cached = load_ids(loaded.config["data"])
+    if cached is not None:
+        return np.asarray(cached[0].ids)
+    documents = training_documents(context)
     if documents is None:
-        asked.warn("what the model was trained on is not where it was: it can't be told what is copied from it")
+        context.warn("copies are not measured: the training sources have moved or changed")
         return None
-    if not loaded.config["data"].get("valid_sources"):
+    if not loaded.has_own_valid:
         documents = split.hold_out_items(documents, loaded.options.val_fraction)[0]
     read = read_midi_files(codec, [(document.name, document.path) for document in documents])
     return np.concatenate([np.append(codec.end, each.ids) for each in read if not each.error])
 
 
 def _compare(
-    asked: EvaluationContext, codec: MidiCodec, real: list[Piece], training: npt.NDArray[Any] | None
+    context: EvaluationContext, codec: MidiCodec, real: list[Piece], training: npt.NDArray[Any] | None
 ) -> dict[str, Any]:
-    """Pieces of the model's own beside excerpts of real ones, equally long."""
+    """Compare generated pieces with excerpts of real ones of the same length."""
     from seqgen.evaluation.music import compare
     from seqgen.evaluation.novelty import CopyFinder
 
-    options = asked.options
-    asked.report(f"composing {options.pieces:,} pieces")
+    options = context.options
+    context.report(f"composing {options.pieces:,} pieces")
     settings = SampleOptions(length=options.length, temperature=options.temperature, seed=options.seed)
-    own = [composed.piece for composed in compose(asked.model, None, settings, MusicOptions(), options.pieces)]
-    asked.report("comparing")
-    found = compare(real, own)
+    generated = [composed.piece for composed in compose(context.model, SampleRequest(settings), options.pieces)]
+    context.report("comparing them with real pieces")
+    comparison = compare(real, generated)
     result: dict[str, Any] = {
-        "mean_overlap_area": found.mean_overlap_area,
-        "overlap_area": found.overlap_area,
-        "kl": found.kl,
+        "mean_overlap_area": comparison.mean_overlap_area,
+        "overlap_area": comparison.overlap_area,
+        "kl": comparison.kl,
     }
     if training is not None:
-        learnt = np.split(np.asarray(training), np.flatnonzero(np.asarray(training) == codec.end))
-        finder = CopyFinder(grammar.decode_piece(each[1:].tolist(), codec.vocabulary) for each in learnt if len(each) > 1)
-        longest = [finder.longest_copy(piece).notes for piece in own]
-        usual = [finder.longest_copy(piece).notes for piece in real[: options.pieces]]
+        pieces = np.split(np.asarray(training), np.flatnonzero(np.asarray(training) == codec.end))
+        finder = CopyFinder(
+            grammar.decode_piece(each[1:].tolist(), codec.vocabulary) for each in pieces if len(each) > 1
+        )
+        longest = [finder.longest_copy(piece).notes for piece in generated]
+        reference = [finder.longest_copy(piece).notes for piece in real[: options.pieces]]
         result |= {
             "longest_copy": max(longest),
             "median_longest_copy": float(np.median(longest)),
-            "reference_median_longest_copy": float(np.median(usual)),
+            "reference_median_longest_copy": float(np.median(reference)),
         }
     if options.plot:
         from seqgen.plots.music import feature_histograms
         from seqgen.streams import write_bytes
 
-        picture = feature_histograms(found.reference_values, found.generated_values, found.overlap_area)
-        write_bytes(Path(options.plot), picture)
+        values = comparison.reference_values, comparison.generated_values
+        write_bytes(Path(options.plot), feature_histograms(*values, comparison.overlap_area))
     return result
 
 
 def excerpts(piece: Piece, bars: int) -> list[Piece]:
-    """The piece in excerpts of so many bars; what is left over at its end is left out, but a short piece is kept."""
+    """Cut a piece into excerpts of `bars` bars. The remainder is dropped, but a shorter piece stays whole."""
     count = len(piece.bars) // bars
     if not count:
         return [piece]

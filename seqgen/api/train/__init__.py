@@ -1,1 +1,1 @@
-"""Training from Python: the run, its model folder and lock, and several processes that share it."""
+"""Training from Python: the run, its model folder and lock, and distributed training."""

@@ -1,6 +1,6 @@
-"""What `train` does where several processes train one model: who reads, who plans, and what the others are told.
+"""Distributed training: rank 0 reads and plans, and broadcasts the results.
 
-The model's folder, and one to start from, are rank 0's business; the sources have to be there on every machine.
+Only rank 0 needs the model folder and the model of `--init-from`. Every machine needs the sources.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class PreparedSources(NamedTuple):
-    """Measured documents, and the data made of them."""
+    """Measured documents and the data prepared from them."""
 
     documents: list[Document]
     held_out: list[Document]
@@ -41,122 +41,120 @@ class PreparedSources(NamedTuple):
 
 
 def check_sources(names: Sequence[str], world: World) -> None:
-    """Raises `UserError` for a source that can be read once only, where several processes have to."""
+    """Raise `UserError` for a source that can be read only once, if several processes must read it."""
     for name in names if world.size > 1 else ():
-        place = os.path.expanduser(name)
-        pipe = os.path.exists(place) and not os.path.isfile(place) and not os.path.isdir(place)
+        path = os.path.expanduser(name)
+        pipe = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
         if name == "-" or pipe:
-            what = "standard input" if name == "-" else f"{name!r}, a pipe,"
-            raise UserError(f"{what} can't be read by several processes: write it to a file, and name that")
+            source = "standard input" if name == "-" else f"{name!r}, a pipe,"
+            raise UserError(f"{source} can't be read by several processes: write it to a file and name that")
 
 
 def check_device(compute: Compute) -> None:
-    """Raises `UserError` where the processes would compute on devices of different kinds."""
-    kind = compute.world.broadcast_json(lambda: compute.device.type)
-    odd = kind != compute.device.type
-    if compute.world.any_rank(odd) and odd:
-        raise UserError(f"rank 0 computes on {kind}, this process on {compute.device.type}; give the same --device")
+    """Raise `UserError` if this process would compute on another type of device than rank 0."""
+    expected = compute.world.broadcast_json(lambda: compute.device.type)
+    differs = expected != compute.device.type
+    if compute.world.any_rank(differs) and differs:
+        raise UserError(f"rank 0 computes on {expected}, this process on {compute.device.type}; give the same --device")
 
 
 def run_metadata(world: World) -> dict[str, str]:
-    """For config.json: which torchrun trained, and in which of its processes' lives, so that it knows its model when it
-    has to start them again."""
+    """The entries of config.json by which torchrun's restarted processes recognise their own model."""
     return {"run": f"{world.run_id}/{process_token()}"} if world.run_id else {}
 
 
 def is_elastic_restart(folder: Path, world: World) -> bool:
-    """Whether the torchrun of these processes has started others before, and those had saved a model in `folder`."""
+    """Whether torchrun has restarted this run, and its former processes had saved a model in `folder`."""
     if not world.run_id or not (folder / checkpoint.CONFIG).exists():
         return False
     try:
-        run, _, when = str(checkpoint.load(folder).config["training"].get("run")).partition("/")
-        return run == world.run_id and when != process_token()
+        run_id, _, token = str(checkpoint.load(folder).config["training"].get("run")).partition("/")
+        return run_id == world.run_id and token != process_token()
     except ModelError:
         return False
 
 
 def read_on_rank0(world: World, folder: Path, names: Sequence[str], read: Callable[[Path], T]) -> T:
-    """What `read` finds in a folder on rank 0's machine. The others read copies of the files that match `names`."""
-    found = read(folder) if world.is_main_process else None
+    """Call `read` on a folder that only rank 0 has. Other ranks call it on copies of the files matching `names`."""
+    result = read(folder) if world.is_main_process else None
     if world.size == 1:
-        assert found is not None
-        return found
-    there = world.broadcast_json(
+        assert result is not None
+        return result
+    files = world.broadcast_json(
         lambda: [str(path.relative_to(folder)) for name in names for path in folder.glob(name)]
     )
-    with tempfile.TemporaryDirectory() as own:
-        for name in there:
+    with tempfile.TemporaryDirectory() as copy:
+        for name in files:
             data = world.broadcast_bytes((folder / name).read_bytes() if world.is_main_process else b"")
             if not world.is_main_process:
-                (Path(own) / name).parent.mkdir(exist_ok=True)
-                (Path(own) / name).write_bytes(data)
-        return read(Path(own)) if found is None else found
+                (Path(copy) / name).parent.mkdir(exist_ok=True)
+                (Path(copy) / name).write_bytes(data)
+        return read(Path(copy)) if result is None else result
 
 
 def load(folder: str | os.PathLike[str], world: World) -> Checkpoint:
-    """A model to start from. Only rank 0 can read its weights."""
+    """Load the model of `--init-from`. Only rank 0 can read its weights."""
     return read_on_rank0(world, expand(folder), [checkpoint.CONFIG, *checkpoint.TOKENIZER_FILES], checkpoint.load)
 
 
 def prepare_rank0_first(world: World, task: str, read: Callable[[Any], PreparedSources]) -> PreparedSources:
-    """The data of a new run. Rank 0 learns the vocabulary; the others spell their own copies of the sources with it.
+    """Prepare the data of a new run. Rank 0 fits the tokenizer; the others encode their own copies of the sources.
 
     Args:
-        read: reads the sources, and makes data of them with the codec it is given, or with one that it makes.
+        read: reads the sources and prepares them with the given codec or, for None, with one fitted to them.
 
     Raises:
-        UserError: some process's sources are not those of rank 0.
+        UserError: the sources of a process differ from rank 0's.
     """
-    opened = read(None) if world.is_main_process else None
+    prepared = read(None) if world.is_main_process else None
     if world.size == 1:
-        assert opened is not None
-        return opened
-    told = world.broadcast_json(lambda: _told(opened))
+        assert prepared is not None
+        return prepared
+    shared = world.broadcast_json(lambda: _fingerprint_and_tokenizer(prepared))
     with world.main_process_first():
-        if opened is None:
-            files = {name: base64.b64decode(data) for name, data in told["tokenizer"].items()}
-            opened = read(checkpoint.parse_preprocessor(task, files))
-    odd = fingerprint([*opened.documents, *opened.held_out]) != told["fingerprint"]
-    if world.any_rank(odd) and odd:
-        raise UserError("the sources differ from those of rank 0; every machine has to have the same files")
-    return opened
+        if prepared is None:
+            files = {name: base64.b64decode(data) for name, data in shared["tokenizer"].items()}
+            prepared = read(checkpoint.parse_preprocessor(task, files))
+    differs = fingerprint([*prepared.documents, *prepared.held_out]) != shared["fingerprint"]
+    if world.any_rank(differs) and differs:
+        raise UserError("the sources differ from those of rank 0; every machine needs the same files")
+    return prepared
 
 
-def _told(opened: PreparedSources | None) -> dict[str, Any]:
-    assert opened is not None
+def _fingerprint_and_tokenizer(prepared: PreparedSources | None) -> dict[str, Any]:
+    assert prepared is not None
     return {
-        "fingerprint": fingerprint([*opened.documents, *opened.held_out]),
+        "fingerprint": fingerprint([*prepared.documents, *prepared.held_out]),
         "tokenizer": {
-            name: base64.b64encode(data).decode() for name, data in tokenizers.dump(opened.data.codec).items()
+            name: base64.b64encode(data).decode() for name, data in tokenizers.dump(prepared.data.codec).items()
         },
     }
 
 
 def broadcast_plan(compute: Compute, task: str, plan: Callable[[], Plan]) -> tuple[Plan, Compute]:
-    """Rank 0's plan, and its type of products."""
+    """Broadcast rank 0's plan and dtype."""
     world = compute.world
     if world.size == 1:
         return plan(), compute
-    told = world.broadcast_json(
+    shared = world.broadcast_json(
         lambda: {
             "plan": dataclasses.asdict(plan()),
             "precision": compute.precision,
-            "threads": torch.get_num_threads(),  # as the plan may have changed them
+            "threads": torch.get_num_threads(),  # which planning may have changed
         }
     )
-    if told["threads"] == 1:
+    if shared["threads"] == 1:
         torch.set_num_threads(1)
-    found = told["plan"]
-    found["network"] = from_json(network_config_class(task, found["network"]), found["network"])
+    fields = shared["plan"]
+    fields["network"] = from_json(network_config_class(task, fields["network"]), fields["network"])
     for name in ("schedule", "pretraining"):
-        found[name] = None if found[name] is None else from_json(Schedule, found[name])
-    settled = Plan(**found)
-    dtype = torch.bfloat16 if told["precision"] == "bf16" else torch.float32
-    return settled, dataclasses.replace(compute, dtype=dtype)
+        fields[name] = None if fields[name] is None else from_json(Schedule, fields[name])
+    dtype = torch.bfloat16 if shared["precision"] == "bf16" else torch.float32
+    return Plan(**fields), dataclasses.replace(compute, dtype=dtype)
 
 
 def load_trained(world: World, folder: Path, network: AnyNetworkConfig, preprocessor: Any) -> Checkpoint:
-    """The model that a run has left, for every process. Only where its folder is can the weights be read."""
+    """Load the model of a finished run in every process. Only rank 0 can read its weights."""
     if world.is_main_process:
         saved = checkpoint.load(folder)
         world.broadcast_json(lambda: saved.config)
@@ -165,13 +163,13 @@ def load_trained(world: World, folder: Path, network: AnyNetworkConfig, preproce
 
 
 def distributed_speed(speed: SpeedProbe, world: World) -> SpeedProbe:
-    """The tokens a second of all processes, each of which computes its lanes and then exchanges gradients."""
+    """Tokens per second of all processes together, with the time for the all-reduce of the gradients."""
     if world.size == 1:
         return speed
 
-    def together(network: Any, batch: int, length: int) -> float:
+    def all_ranks(network: Any, batch: int, length: int) -> float:
         lanes = -(-batch // world.size)
         seconds = lanes * length / speed(network, lanes, length) + world.all_reduce_seconds(parameter_count(network))
         return batch * length / seconds
 
-    return together
+    return all_ranks

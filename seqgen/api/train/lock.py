@@ -1,4 +1,4 @@
-"""One training at a time writes a model folder."""
+"""The lock of a model folder, which one training at a time may write."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from seqgen.training.distributed.world import SINGLE_PROCESS, World
 
 @contextlib.contextmanager
 def lock_model_folder(folder: Path, resume: bool, world: World = SINGLE_PROCESS) -> Iterator[None]:
-    """Keeps every other training out of `folder` until the end, and sees that it can be written.
+    """Lock `folder` against other trainings, and check that it can be written.
 
-    No lock file is made. What is held is the folder that is there, and the one beside it that a new model is built in
-    and that takes its place. The system lets go of both when the process ends, in whatever way. A file system without
-    locks keeps nobody out. Of several processes that train together the one that writes claims it.
+    The lock is the existing folder's own and that of its sibling, in which a new model is built; there is no lock file.
+    The system releases both when the process ends. Without locks in the file system, nothing is locked. In distributed
+    training the main process has the lock.
 
     Raises:
-        UserError: another training has it, or it can't be written.
+        UserError: another training has the lock, or the folder can't be written.
     """
     if not world.is_main_process:
         yield
@@ -34,26 +34,31 @@ def lock_model_folder(folder: Path, resume: bool, world: World = SINGLE_PROCESS)
         raise UserError(f"-o must name a folder to make, not {str(folder)!r}")
     if os.path.exists(folder) and not folder.is_dir():
         raise UserError(f"-o {str(folder)!r} is a file; name a folder")
-    with contextlib.ExitStack() as cleared:
+    with contextlib.ExitStack() as stack:
         try:
             if not (resume and (folder / checkpoint.CONFIG).exists()):
-                cleared.enter_context(_new_folder(folder))
+                stack.enter_context(_new_folder(folder))
             if folder.exists():
-                cleared.enter_context(_locked(folder, folder))
+                stack.enter_context(_locked(folder, folder))
                 tempfile.TemporaryFile(dir=folder, suffix=PARTIAL_SUFFIX).close()
         except OSError as error:
             raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
         yield
 
 
-def check_output_folder(folder: Path, overwrite: bool, going_on: bool, resume: bool) -> None:
-    """Raises `UserError` where a model shouldn't be written."""
+def check_output_folder(folder: Path, overwrite: bool, resumes: bool, resume: bool) -> None:
+    """Raise `UserError` if `folder` has other files, or a model that may not be replaced.
+
+    Args:
+        resumes: whether there is a run to resume.
+        resume: whether `--resume` was given.
+    """
     is_model = (folder / checkpoint.CONFIG).exists()
     if folder.is_dir() and not is_model and any(folder.iterdir()):
-        raise UserError(f"-o {str(folder)!r} holds other things and no model; name a new folder")
-    if is_model and not overwrite and not going_on:
+        raise UserError(f"-o {str(folder)!r} has files that are not a model; name a new folder")
+    if is_model and not overwrite and not resumes:
         raise UserError(
-            f"there is a model in {str(folder)!r} already; --overwrite replaces it, --resume goes on with it"
+            f"there is already a model in {str(folder)!r}; replace it with --overwrite or continue with --resume"
         )
     if overwrite and resume:
         raise UserError("give --resume or --overwrite, not both")
@@ -61,33 +66,35 @@ def check_output_folder(folder: Path, overwrite: bool, going_on: bool, resume: b
 
 @contextlib.contextmanager
 def _new_folder(folder: Path) -> Iterator[None]:
-    """The empty folder that a new model is built in. Gone at the end, with those above it that were made for it, unless
-    it became the model."""
+    """Make the empty folder in which a new model is built.
+
+    Unless it became the model, it is removed at the end, and so are the parents made for it.
+    """
     new = checkpoint.staging(folder)
-    made = [place for place in new.parents if not place.exists()]
+    created = [parent for parent in new.parents if not parent.exists()]
     try:
         new.mkdir(parents=True, exist_ok=True)
-        with _locked(new, folder) as mine:
-            for left in new.iterdir():  # by a run that was killed
-                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        with _locked(new, folder) as handle:
+            for leftover in new.iterdir():  # from a run that was killed
+                shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
             try:
                 yield
             finally:
-                if mine is None or is_same_file(mine, new):
+                if handle is None or is_same_file(handle, new):
                     shutil.rmtree(new, ignore_errors=True)
     finally:
-        for place in made:
+        for parent in created:
             with contextlib.suppress(OSError):
-                place.rmdir()
+                parent.rmdir()
 
 
 @contextlib.contextmanager
 def _locked(path: Path, folder: Path) -> Iterator[int | None]:
-    """Hold the lock of `path`; yields its file descriptor, or None where there are no locks."""
+    """Lock `path`; yields its file descriptor, or None if the file system has no locks."""
     try:
         with locked_folder(path) as handle:
             yield handle
     except AlreadyLockedError as error:
         raise UserError(
-            f"another training is writing {str(folder)!r}: let it end first, or name another folder"
+            f"another training is writing {str(folder)!r}: wait for its end, or name another folder"
         ) from error

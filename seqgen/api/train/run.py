@@ -1,4 +1,4 @@
-"""`train`: from sources to a model folder. Everything around the loop: reading, planning, beginning, going on."""
+"""Train a model: from sources to a model folder, with everything around the training loop."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import torch
 
 from seqgen import checkpoint, tasks
 from seqgen.api.model import Model
-from seqgen.api.train import distributed as together
+from seqgen.api.sources import as_list, open_sources
+from seqgen.api.train import distributed
 from seqgen.api.train.folder import ModelFolder, Training, build_config
 from seqgen.api.train.lock import check_output_folder, lock_model_folder
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import (
-    NetworkConfig,
     TrainOptions,
     check,
     check_task,
@@ -31,29 +31,34 @@ from seqgen.config import (
 from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import DataError, ModelError, UserError
+from seqgen.specs.tasks import TaskSpec, network_of
+from seqgen.specs.tokenizers import takes_option
 from seqgen.streams import PARTIAL_SUFFIX, expand
-from seqgen.tasks.base import Data, Preparation, Task
+from seqgen.tasks.base import AnyNetwork, Data, Preparation, Task
 from seqgen.training import device
+from seqgen.training.device import Compute
 from seqgen.training.distributed.launch import join_world
 from seqgen.training.distributed.world import World
 from seqgen.training.loop import Event, Finished, Position, Run, Stepped, Validated
-from seqgen.training.plans import language as plan
+from seqgen.training.plans import language as plans
+from seqgen.training.plans.language import Plan
 from seqgen.training.schedule import Schedule
 
-_PARTS = ("sources", "valid_sources")  # of config.json
+_SHAPE = ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights")  # that --init-from keeps
+_CHANGEABLE = {"budget", "epochs", "steps", "device", "threads", "patience", "keep_corpus"}  # by --resume
 
 
 @dataclass(frozen=True)
 class Watcher:
-    """Who is told what happens. Each is optional.
+    """Callbacks of a training; each is optional.
 
-    tell: what is being done before training begins, in a few words.
-    warn: something the person should know.
-    progress: of what is being done before training begins, in bytes: so many, of so many as far as that is known.
+    report: what is being done before training begins, in a few words.
+    warn: a warning.
+    progress: bytes read before training begins, and bytes in total if known.
     started: training begins.
-    event: each event of the loop.
-    stop: asked before every step; true ends the run early, saved.
-    began: seconds (`time.monotonic`) at which a budget's clock started; by default when `train` is called.
+    event: an event of the training loop.
+    stop: asked before every step; true saves the run and ends it early.
+    began: seconds (`time.monotonic`) at which the budget's clock started; by default when `train` is called.
     """
 
     report: Callable[[str], None] = lambda _: None
@@ -77,51 +82,51 @@ def train(
     watch: Watcher | None = None,
     **options: Any,
 ) -> Model:
-    """Trains a model on `sources` and leaves it in the folder `output`.
+    """Train a model on `sources` and save it in the folder `output`.
 
-    Processes that torchrun started train it together, and are all given the same model.
+    Processes started by torchrun train it together, and all return the same model.
 
     Args:
-        sources: files, folders, globs, `-`, names from the catalogue, `hf:` sets.
-        task: `text`…; guessed from the sources where None.
-        valid: sources held out instead of a fraction of each document.
-        resume: go on with the run that `output` holds; its settings are kept, a longer `steps`, `epochs` or `budget`
-            may be given. Without a model there yet the run starts from the beginning.
+        sources: files, folders, globs, `-`, names from the catalogue, `hf:` datasets.
+        task: a name from `specs.tasks`; by default guessed from the sources.
+        valid: sources of the validation set, instead of a fraction of each document.
+        resume: continue the run in `output`. It keeps its settings, except for a longer `steps`, `epochs` or `budget`.
+            If there is no run yet, start one.
         init_from: a model whose weights and tokenizer the new one starts from.
-        overwrite: replace a model that is there already, once the new one is worth saving.
+        overwrite: replace a model in `output` at the first validation.
         options: fields of `config.TrainOptions`.
 
     Raises:
-        UserError: anything the caller can mend.
-        TrainingError: the loss could not be kept finite; or another process is gone.
-        ElsewhereError: another process failed, and says why.
+        UserError: the arguments or the sources are unusable.
+        TrainingError: the loss could not be kept finite, or another process died.
+        PeerProcessError: another process failed and reports why.
     """
     watch = watch or Watcher()
     began = time.monotonic() if watch.began is None else watch.began
     folder = expand(output)
-    names = [sources] if isinstance(sources, str) else list(sources)
-    valid_names = [valid] if isinstance(valid, str) else list(valid)
+    names, valid_names = as_list(sources), as_list(valid)
     given = make_options(TrainOptions, options)
     cuda = given.device in ("auto", "cuda") and torch.cuda.is_available()
     with join_world(cuda) as world, Spool() as spool, lock_model_folder(folder, resume, world):
-        together.check_sources([*names, *valid_names], world)
-        going_on = world.broadcast_json(lambda: _going_on(folder, overwrite, resume, world))
+        distributed.check_sources([*names, *valid_names], world)
+        resumes = world.broadcast_json(lambda: _resumes(folder, overwrite, resume, world))
         compute = device.choose(given.device, given.precision, given.threads, world)
-        together.check_device(compute)
-        if going_on:
-            return _resume(folder, names, valid_names, given, options, compute, spool, watch)
+        distributed.check_device(compute)
+        if resumes:
+            return _resume(folder, names, valid_names, given, options, task, init_from, compute, spool, watch)
         if not names:
             raise UserError("there is nothing to learn from: name a file, a folder or a corpus, or pipe something in")
         if resume:
             watch.warn(f"there is no run in {str(folder)!r} yet: starting from the beginning")
-        start = None if init_from is None else _starting_point(together.load(init_from, world), given, options)
-        kind = tasks.find(task or (start.task if start else tasks.guess([*names, *valid_names])))
-        _check_task(kind, given, options, start)
-        if given.precision == "auto" and kind.needs_float32:
+        start = None if init_from is None else _starting_point(distributed.load(init_from, world), given, options)
+        chosen = tasks.find(task or (start.task if start else tasks.guess([*names, *valid_names])))
+        spec = chosen.spec
+        _check_task(spec, given, options, start)
+        if given.precision == "auto" and spec.needs_float32:
             compute = dataclasses.replace(compute, dtype=torch.float32)
 
-        def read(codec: Any) -> together.PreparedSources:
-            documents, held_out = _read(kind, names, valid_names, spool, watch, given)
+        def read(codec: Any) -> distributed.PreparedSources:
+            documents, held_out = _read(spec, names, valid_names, spool, watch, given)
             preparation = Preparation(
                 documents,
                 held_out,
@@ -132,105 +137,110 @@ def train(
                 warn=watch.warn,
                 progress=watch.progress,
             )
-            return together.PreparedSources(documents, held_out, kind.prepare(preparation))
+            return distributed.PreparedSources(documents, held_out, chosen.prepare(preparation))
 
-        documents, held_out, data = together.prepare_rank0_first(world, kind.name, read)
+        documents, held_out, data = distributed.prepare_rank0_first(world, spec.name, read)
         world.measure_all_reduce(compute.device)
-        settled, compute = together.broadcast_plan(
-            compute, kind.name, lambda: _settle(data, given, compute, start, time.monotonic() - began)
+        plan, compute = distributed.broadcast_plan(
+            compute, spec.name, lambda: _make_plan(data, given, compute, start, time.monotonic() - began)
         )
-        if given.keep_corpus and not isinstance(settled.network, NetworkConfig):
-            raise UserError("--keep-corpus is for models that write; of those for classify, with --generative")
-        network, generator = _new_network(kind, data, settled, given, start, compute)
-        objective = data.objective(network, settled, compute, given.seed)
-        config = build_config(kind, data, given, settled, compute, documents, held_out, start, init_from)
-        config["training"] |= together.run_metadata(world)
-        run = Run(objective, settled.schedule, generator, Position(), began, world)
-        before = _pretraining(data, network, settled, compute, given.seed, began)
-        training = Training(folder, kind, settled, compute, data, run, before, documents)
-        return _carry_out(training, ModelFolder(training, config, written=False), watch)
+        if given.keep_corpus and not network_of(plan.network).predicts_ids:
+            raise UserError("--keep-corpus is for models that generate; classify needs --generative for that")
+        network, generator = _new_network(chosen, data, plan, given, start, compute)
+        objective = data.objective(network, plan, compute, given.seed)
+        config = build_config(spec, data, given, plan, compute, documents, held_out, start, init_from)
+        config["training"] |= distributed.run_metadata(world)
+        run = Run(objective, plan.schedule, generator, Position(), began, world)
+        pretraining = _pretraining(data, network, plan, compute, given.seed, began)
+        training = Training(folder, chosen, plan, compute, data, run, pretraining, documents)
+        return _run(training, ModelFolder(training, config, written=False), watch)
 
 
-def _going_on(folder: Path, overwrite: bool, resume: bool, world: World) -> bool:
-    """Whether there is a run to go on with, by wish or because torchrun began this one before. Raises `UserError`
-    where a model can't or shouldn't be written."""
-    again = together.is_elastic_restart(folder, world)
-    going_on = again or (resume and (folder / checkpoint.CONFIG).exists())
-    check_output_folder(folder, overwrite and not again, going_on, resume)
-    return going_on
+def _resumes(folder: Path, overwrite: bool, resume: bool, world: World) -> bool:
+    """Whether there is a run to continue: for `--resume`, or because torchrun restarted the processes.
+
+    Raises `UserError` if a model can't or shouldn't be written to `folder`.
+    """
+    restarted = distributed.is_elastic_restart(folder, world)
+    resumes = restarted or (resume and (folder / checkpoint.CONFIG).exists())
+    check_output_folder(folder, overwrite and not restarted, resumes, resume)
+    return resumes
 
 
-def _check_task(kind: Task, given: TrainOptions, explicit: dict[str, Any], start: Checkpoint | None) -> None:
-    """Raises `UserError` for settings and starting points that don't go with the task."""
-    check_task(TrainOptions, explicit, kind.name)
-    if given.tokenizer is not None and given.tokenizer not in kind.tokenizers:
-        raise UserError(f"--tokenizer {given.tokenizer} does not go with {kind.name}, which has {kind.tokenizers[0]}")
-    if given.vocab_size is not None and "subword" not in kind.tokenizers:
-        raise UserError(f"--vocab-size does not go with {kind.name}")
-    if start is not None and start.task not in kind.init_from_tasks:
-        raise UserError(f"--init-from is a model for {start.task}; it can't go on with {kind.name}")
+def _check_task(spec: TaskSpec, given: TrainOptions, explicit: dict[str, Any], start: Checkpoint | None) -> None:
+    """Raise `UserError` for options, or a model of `--init-from`, that can't be used with the task."""
+    check_task(TrainOptions, explicit, spec.name)
+    if given.tokenizer is not None and given.tokenizer not in spec.tokenizers:
+        raise UserError(
+            f"--tokenizer {given.tokenizer} can't be used with {spec.name}, which has {', '.join(spec.tokenizers)}"
+        )
+    if given.vocab_size is not None and not any(takes_option(name, "vocab_size") for name in spec.tokenizers):
+        raise UserError(f"--vocab-size can't be used with {spec.name}")
+    if start is not None and start.task not in spec.init_from:
+        raise UserError(f"--init-from: a model for {start.task} can't be trained further for {spec.name}")
 
 
 def _read(
-    kind: Task, names: list[str], valid_names: list[str], spool: Spool, watch: Watcher, options: TrainOptions
+    spec: TaskSpec, names: list[str], valid_names: list[str], spool: Spool, watch: Watcher, options: TrainOptions
 ) -> tuple[list[Document], list[Document]]:
+    """The documents of the training set, and those of a validation set of its own."""
     watch.report("reading " + ", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
-    accepts, rows = tasks.accepts(kind.name), tasks.rows(kind.name, options.text_column)
 
     def read(some: list[str]) -> list[Document]:
-        found = reading.find(some, spool, watch.progress, watch.warn, accepts, rows)
-        return reading.checksum_documents(found, watch.warn, watch.progress)
+        return open_sources(spec.name, some, spool, options.text_column, watch.progress, watch.warn)
 
     return read(names), read(valid_names) if valid_names else []
 
 
 def _starting_point(start: Checkpoint, given: TrainOptions, explicit: dict[str, Any]) -> Checkpoint:
-    """`--init-from`'s model, if the settings agree with it."""
-    for name in ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights"):
-        asked, there = explicit.get(name), getattr(start.network, name, None)
-        if there is not None and asked is not None and asked != there:
-            raise UserError(f"{flag_name(name)} {asked} does not fit --init-from, whose model has {there}")
-    reads = start.config["tokenizer"]
-    if given.tokenizer is not None and given.tokenizer != reads:
-        raise UserError(f"--tokenizer {given.tokenizer} does not fit --init-from, whose model has {reads}")
+    """The model of `--init-from`. Raises `UserError` for options that contradict it."""
+    for name in _SHAPE:
+        asked, existing = explicit.get(name), getattr(start.network, name, None)
+        if existing is not None and asked is not None and asked != existing:
+            raise UserError(f"{flag_name(name)} {asked} contradicts --init-from, whose model has {existing}")
+    tokenizer = start.config["tokenizer"]
+    if given.tokenizer is not None and given.tokenizer != tokenizer:
+        raise UserError(f"--tokenizer {given.tokenizer} contradicts --init-from, whose model has {tokenizer}")
     if given.vocab_size is not None:
-        raise UserError("--vocab-size does not go with --init-from, whose tokenizer is kept")
+        raise UserError("--vocab-size can't be used with --init-from, which keeps its model's tokenizer")
     return start
 
 
-def _settle(
-    data: Data, given: TrainOptions, compute: device.Compute, start: Checkpoint | None, spent: float
-) -> plan.Plan:
-    """The plan. With a starting point its network is the plan's, and the rate is lower: it is near a good place."""
+def _make_plan(
+    data: Data[AnyNetwork], given: TrainOptions, compute: Compute, start: Checkpoint | None, spent: float
+) -> Plan:
+    """Plan the run. With a starting point the network has its shape, and the learning rate is lower."""
+    speed = distributed.distributed_speed(plans.measure_speed(compute), compute.world)
     if start is None:
-        return data.plan(given, compute, together.distributed_speed(plan.measure_speed(compute), compute.world), spent)
-    shape = {
-        name: getattr(start.network, name)
-        for name in ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights")
-        if hasattr(start.network, name)
-    }
+        return data.plan(given, compute, speed, spent)
+    shape = {name: getattr(start.network, name) for name in _SHAPE if hasattr(start.network, name)}
     if not given.generative:
-        shape["layer_decay"] = plan.LAYER_DECAY if given.layer_decay is None else given.layer_decay
-        shape["unfreeze"] = plan.UNFREEZE if given.unfreeze is None else given.unfreeze
+        shape["layer_decay"] = plans.LAYER_DECAY if given.layer_decay is None else given.layer_decay
+        shape["unfreeze"] = plans.UNFREEZE if given.unfreeze is None else given.unfreeze
     given = dataclasses.replace(given, **shape)
-    settled = data.plan(given, compute, together.distributed_speed(plan.measure_speed(compute), compute.world), spent)
-    if given.learning_rate is None and settled.schedule.layer_decay == 1:
-        gentle = dataclasses.replace(settled.schedule, learning_rate=settled.schedule.learning_rate / 4)
-        settled = dataclasses.replace(settled, schedule=gentle)
-    return settled
+    plan = data.plan(given, compute, speed, spent)
+    if given.learning_rate is None and plan.schedule.layer_decay == 1:
+        schedule = dataclasses.replace(plan.schedule, learning_rate=plan.schedule.learning_rate / 4)
+        plan = dataclasses.replace(plan, schedule=schedule)
+    return plan
 
 
 def _new_network(
-    kind: Task, data: Data, settled: plan.Plan, given: TrainOptions, start: Checkpoint | None, compute: device.Compute
-) -> tuple[Any, torch.Generator]:
-    """The network before its first step, rank 0's, and the generator that goes on to make its dropout masks."""
+    task: Task[AnyNetwork],
+    data: Data[AnyNetwork],
+    plan: Plan,
+    given: TrainOptions,
+    start: Checkpoint | None,
+    compute: Compute,
+) -> tuple[AnyNetwork, torch.Generator]:
+    """Rank 0's initialised network, and the generator that goes on to draw its dropout masks."""
     generator = torch.Generator().manual_seed(given.seed)
-    network: Any = kind.network(settled.network)
+    network = task.network(plan.network)
     network.initialise(generator)
     if compute.world.is_main_process:
         data.prepare_network(network)
         if start is not None:
-            kind.transfer(network, start)
+            task.transfer(network, start)
     network.to(compute.device)
     compute.world.broadcast_tensors(network.state_dict().values())
     return network, generator
@@ -242,89 +252,132 @@ def _resume(
     valid_names: list[str],
     given: TrainOptions,
     explicit: dict[str, Any],
-    compute: device.Compute,
+    task_name: str | None,
+    init_from: str | os.PathLike[str] | None,
+    compute: Compute,
     spool: Spool,
     watch: Watcher,
 ) -> Model:
-    """Goes on with the run in `folder`."""
+    """Continue the run in `folder`."""
     world = compute.world
-    needed = [checkpoint.CONFIG, *checkpoint.TOKENIZER_FILES, f"{checkpoint.RESUME}/*"]
-    saved, (arrays, position) = together.read_on_rank0(
-        world, folder, needed, lambda place: (checkpoint.load(place), checkpoint.read_resume(place))
+    files = [checkpoint.CONFIG, *checkpoint.TOKENIZER_FILES, f"{checkpoint.RESUME}/*"]
+    saved, (arrays, position) = distributed.read_on_rank0(
+        world, folder, files, lambda path: (checkpoint.load(path), checkpoint.read_resume(path))
     )
-    training_config, facts = saved.config["training"], saved.config["data"]
-    begun = _as_begun(saved)
-    fixed = set(explicit) - {"budget", "epochs", "steps", "device", "threads", "patience", "keep_corpus"}
-    for name in sorted(fixed):
-        if explicit[name] is not None and explicit[name] != getattr(begun, name):
-            raise UserError(f"{flag_name(name)} can't change on --resume: the run has {getattr(begun, name)}")
-    kind = tasks.find(saved.task)
+    training_config = saved.config["training"]
+    begun = _saved_options(saved)
+    _check_resume(saved, begun, explicit, task_name, valid_names, init_from)
+    task = tasks.find(saved.task)
     with world.main_process_first():
-        data = None if names else kind.load_cached(facts, saved.preprocessor)
+        data = None if names or valid_names else task.load_cached(saved.config["data"], saved.preprocessor)
         if data is None:
-            begun_with, held_with = ([source["name"] for source in saved.sources_of(part)] for part in _PARTS)
-            for name in filter(reading.needs_network, [] if names else [*begun_with, *held_with]):
-                raise DataError(
-                    f"the run began with {name!r}, of which nothing is left in the cache; "
-                    "name it to have it fetched again"
-                )
-            documents, held_out = _read(kind, names or begun_with, valid_names or held_with, spool, watch, begun)
-            if reading.fingerprint([*documents, *held_out]) != facts.get("fingerprint"):
-                raise UserError(
-                    "the sources are not what this run began with; give the same ones, "
-                    "or go on with another text by --init-from"
-                )
-            data = kind.prepare(
-                Preparation(
-                    documents, held_out, begun, saved.preprocessor, None, watch.report, watch.warn, watch.progress
-                )
-            )
+            data = _read_again(task, saved, begun, names, valid_names, spool, watch)
     schedule = _schedule(training_config, begun, explicit, data)
     compute = device.choose(given.device, training_config["precision"], given.threads or begun.threads, world)
-    pretraining = training_config.get("pretraining")
-    settled = plan.Plan(
+    pretraining_schedule = training_config.get("pretraining")
+    plan = Plan(
         saved.network, schedule, training_config["batch_size"], training_config["seq_length"],
-        None if pretraining is None else from_json(Schedule, pretraining), training_config.get("blank", 0.0),
+        None if pretraining_schedule is None else from_json(Schedule, pretraining_schedule),
+        training_config.get("blank", 0.0),
     )  # fmt: skip
-    network: Any = kind.network(saved.network).to(compute.device)
-    objective = data.objective(network, settled, compute, begun.seed)
+    network = task.network(saved.network)
+    network.to(compute.device)
+    objective = data.objective(network, plan, compute, begun.seed)
     run = Run(objective, schedule, torch.Generator().manual_seed(begun.seed), world=world)
     try:
         run.restore(arrays, position)
     except ModelError as error:
         raise ModelError(f"{str(folder)!r} can't be resumed: {error}") from error
     if schedule != from_json(Schedule, training_config["schedule"]):
-        run.position.worse = 0  # more time was asked for: patience begins anew
-    for unfinished in (
-        folder.rglob(f".*{PARTIAL_SUFFIX}") if world.is_main_process else ()
-    ):  # left by a write that was killed
-        unfinished.unlink(missing_ok=True)
-    kept = {**training_config["options"], "keep_corpus": given.keep_corpus or begun.keep_corpus}
-    settings = {
-        **training_config, "schedule": dataclasses.asdict(schedule), "options": kept, **together.run_metadata(world),
+        run.position.worse = 0  # a longer run: patience starts afresh
+    if world.is_main_process:
+        for unfinished in folder.rglob(f".*{PARTIAL_SUFFIX}"):  # from a write that was killed
+            unfinished.unlink(missing_ok=True)
+    options = {**training_config["options"], "keep_corpus": given.keep_corpus or begun.keep_corpus}
+    training_config = {
+        **training_config, "schedule": dataclasses.asdict(schedule), "options": options,
+        **distributed.run_metadata(world),
     }  # fmt: skip
-    config = {**saved.config, "training": settings}
-    before = None
+    pretraining = None
     if not run.position.step:
-        before = _pretraining(data, network, settled, compute, begun.seed, time.monotonic())
-    training = Training(folder, kind, settled, compute, data, run, before)
+        pretraining = _pretraining(data, network, plan, compute, begun.seed, time.monotonic())
+    training = Training(folder, task, plan, compute, data, run, pretraining)
     training.metrics = world.broadcast_json(
         lambda: [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
     )
-    return _carry_out(training, ModelFolder(training, config, written=True), watch)
+    config = {**saved.config, "training": training_config}
+    return _run(training, ModelFolder(training, config, written=True), watch)
 
 
-def _as_begun(saved: Checkpoint) -> TrainOptions:
-    """The settings that a run was begun with. Raises `ModelError` where config.json can't be gone on with."""
-    kept = saved.config["training"]
+def _check_resume(
+    saved: Checkpoint,
+    begun: TrainOptions,
+    explicit: dict[str, Any],
+    task: str | None,
+    valid_names: list[str],
+    init_from: str | os.PathLike[str] | None,
+) -> None:
+    """Raise `UserError` for arguments that contradict the run to continue. The same value again is accepted."""
+    for name in sorted(set(explicit) - _CHANGEABLE):
+        if explicit[name] is not None and explicit[name] != getattr(begun, name):
+            raise UserError(f"{flag_name(name)} can't change on --resume: the run has {getattr(begun, name)}")
+    if task is not None and task != saved.task:
+        raise UserError(f"--task can't change on --resume: the run has {saved.task}")
+    started_from = saved.config["training"].get("init_from")
+    if init_from is not None and str(init_from) != started_from:
+        raise UserError(
+            f"--init-from can't change on --resume: the run started from {started_from or 'no model'}; "
+            "train into another folder"
+        )
+    if valid_names and not saved.has_own_valid:
+        raise UserError(f"--valid can't be added on --resume: the run has --val-fraction {begun.val_fraction}")
+
+
+def _read_again(
+    task: Task[AnyNetwork],
+    saved: Checkpoint,
+    begun: TrainOptions,
+    names: list[str],
+    valid_names: list[str],
+    spool: Spool,
+    watch: Watcher,
+) -> Data[AnyNetwork]:
+    """Prepare the sources of a run to continue again: those named, or else those that it began with.
+
+    Raises:
+        DataError: a source that it began with would have to be downloaded.
+        UserError: the sources have other contents now.
+    """
+    before, valid_before = ([source["name"] for source in part] for part in (saved.sources, saved.valid_sources))
+    names, valid_names = names or before, valid_names or valid_before
+    downloads = [name for name in before + valid_before if reading.needs_network(name)]
+    if downloads and (names, valid_names) == (before, valid_before):
+        raise DataError(
+            f"the run began with {downloads[0]!r}, which is no longer in the cache; name it to download it again"
+        )
+    documents, held_out = _read(task.spec, names, valid_names, spool, watch, begun)
+    if reading.fingerprint([*documents, *held_out]) != saved.config["data"].get("fingerprint"):
+        raise UserError(
+            "the sources are not those that the run began with; give the same ones, "
+            "or train on others in another folder with --init-from"
+        )
+    preparation = Preparation(
+        documents, held_out, begun, saved.preprocessor, None, watch.report, watch.warn, watch.progress
+    )
+    return task.prepare(preparation)
+
+
+def _saved_options(saved: Checkpoint) -> TrainOptions:
+    """The options that a run began with. Raises `ModelError` if config.json is too damaged to resume."""
+    training_config = saved.config["training"]
     try:
-        options = kept["options"]
+        options = training_config["options"]
         if not isinstance(options, dict):
-            raise UserError("it has no settings")
-        from_json(Schedule, kept["schedule"])
+            raise UserError("it has no options")
+        from_json(Schedule, training_config["schedule"])
         for name in ("batch_size", "seq_length", "precision"):
-            make_options(TrainOptions, {name: kept[name]})
-        make_options(TrainOptions, {"blank": kept.get("blank", 0.0)})  # which older runs have not
+            make_options(TrainOptions, {name: training_config[name]})
+        make_options(TrainOptions, {"blank": training_config.get("blank", 0.0)})  # missing in older runs
         return check(from_json(TrainOptions, options))
     except (KeyError, UserError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -333,52 +386,54 @@ def _as_begun(saved: Checkpoint) -> TrainOptions:
         ) from error
 
 
-def _schedule(training_config: dict[str, Any], before: TrainOptions, explicit: dict[str, Any], data: Data) -> Schedule:
-    """The schedule of a run that goes on: as it was, but for another length or patience that is asked for."""
+def _schedule(
+    training_config: dict[str, Any], begun: TrainOptions, explicit: dict[str, Any], data: Data[AnyNetwork]
+) -> Schedule:
+    """The schedule of a resumed run: the saved one, with the patience and length given now."""
     schedule = from_json(Schedule, training_config["schedule"])
-    asked = {name: value for name, value in explicit.items() if value is not None and value != getattr(before, name)}
-    if "patience" in asked:
-        schedule = dataclasses.replace(schedule, patience=asked["patience"])
-    if "budget" in asked:
-        return dataclasses.replace(schedule, steps=None, seconds=parse_duration(asked["budget"]))
-    if "epochs" in asked:
+    changed = {name: value for name, value in explicit.items() if value is not None and value != getattr(begun, name)}
+    if "patience" in changed:
+        schedule = dataclasses.replace(schedule, patience=changed["patience"])
+    if "budget" in changed:
+        return dataclasses.replace(schedule, steps=None, seconds=parse_duration(changed["budget"]))
+    if "epochs" in changed:
         per_step = training_config["batch_size"] * training_config["seq_length"]
-        asked["steps"] = plan.steps_for_epochs(asked["epochs"], data.tokens, per_step)
-    if "steps" in asked:
-        return dataclasses.replace(schedule, steps=asked["steps"], seconds=None)
+        changed["steps"] = plans.steps_for_epochs(changed["epochs"], data.tokens, per_step)
+    if "steps" in changed:
+        return dataclasses.replace(schedule, steps=changed["steps"], seconds=None)
     return schedule
 
 
 def _pretraining(
-    data: Data, network: Any, settled: plan.Plan, compute: device.Compute, seed: int, began: float
+    data: Data[AnyNetwork], network: AnyNetwork, plan: Plan, compute: Compute, seed: int, began: float
 ) -> Run | None:
-    """The run that comes before the task's own, where there is one."""
-    if settled.pretraining is None:
+    """The run that precedes the task's own, if the plan has one."""
+    if plan.pretraining is None:
         return None
-    objective = data.pretraining(network, settled, compute, seed)
+    objective = data.pretraining(network, plan, compute, seed)
     if objective is None:
         return None
-    return Run(objective, settled.pretraining, torch.Generator().manual_seed(seed), Position(), began, compute.world)
+    return Run(objective, plan.pretraining, torch.Generator().manual_seed(seed), Position(), began, compute.world)
 
 
-def _carry_out(training: Training, folder: ModelFolder, watch: Watcher) -> Model:
-    """Runs the loop to its end, or until `watch.stop`, and saves on the way."""
+def _run(training: Training, folder: ModelFolder, watch: Watcher) -> Model:
+    """Run the loop to its end, or until `watch.stop`, and save what it yields."""
     watch.started(training)
     run, world = training.run, training.compute.world
     validated_at = run.position.step if training.metrics else -1
-    if training.before is not None:
-        folder.on_validation(run.validate())  # what there is without it: a kill must not leave nothing
-        for event in training.before.events():
+    if training.pretraining is not None:
+        folder.on_validation(run.validate())  # so that there is a model if pretraining is killed
+        for event in training.pretraining.events():
             if isinstance(event, Stepped):
                 watch.event(event)
             if world.any_rank(watch.stop()):
-                return Model(together.load_trained(world, training.folder, training.plan.network, training.data.codec))
+                return _trained(training)
         run.began = time.monotonic()
     for event in run.events():
         if isinstance(event, Validated):
             folder.on_validation(event)
             validated_at = event.step
-        elif isinstance(event, Stepped) and not run.validation_due():  # that saves more; a kill must not lose it
+        elif isinstance(event, Stepped) and not run.validation_due():  # a due validation saves more than this
             folder.save_if_due()
         watch.event(event)
         if isinstance(event, Finished):
@@ -391,7 +446,12 @@ def _carry_out(training: Training, folder: ModelFolder, watch: Watcher) -> Model
             break
     else:  # the run was over before its first step
         watch.event(Finished(early=False))
-    if not folder.written:  # there was no time for a single step, or for a validation
+    if not folder.written:  # there was no time for a step, or for a validation
         folder.on_validation(run.validate())
     folder.finish()
-    return Model(together.load_trained(world, training.folder, training.plan.network, training.data.codec))
+    return _trained(training)
+
+
+def _trained(training: Training) -> Model:
+    world, network = training.compute.world, training.plan.network
+    return Model(distributed.load_trained(world, training.folder, network, training.data.codec))

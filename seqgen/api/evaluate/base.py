@@ -1,0 +1,35 @@
+"""What the evaluators of all tasks share: their argument, and the training sources as they were split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seqgen.config import EvaluateOptions
+from seqgen.corpus import sources as reading
+from seqgen.corpus.sources import Document
+
+if TYPE_CHECKING:
+    from seqgen.api.loaded import LoadedModel
+
+
+@dataclass(frozen=True)
+class EvaluationContext:
+    """An evaluation to run: the model, the measured documents to evaluate it on, and the options."""
+
+    model: LoadedModel
+    documents: list[Document]
+    options: EvaluateOptions
+    baselines: bool
+    warn: Callable[[str], None]
+    report: Callable[[str], None]
+
+
+def training_documents(context: EvaluationContext) -> list[Document] | None:
+    """The training sources, measured; None if any has moved or changed, or is evaluated itself."""
+    documents = reading.find_unchanged(context.model.checkpoint.sources)
+    evaluated = {document.sha256 for document in context.documents}
+    if documents is None or evaluated & {document.sha256 for document in documents}:
+        return None
+    return documents

@@ -1,0 +1,46 @@
+"""Evaluate a model on sources, whatever its task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from seqgen.api.evaluate.base import EvaluationContext
+from seqgen.api.loaded import LoadedModel
+from seqgen.api.sources import open_sources
+from seqgen.config import EvaluateOptions
+from seqgen.corpus.sources import Spool
+from seqgen.errors import ModelError
+from seqgen.specs.registry import resolve
+from seqgen.streams import Progress
+
+
+def evaluate(
+    model: LoadedModel,
+    sources: Sequence[str],
+    options: EvaluateOptions,
+    baselines: bool,
+    progress: Progress | None,
+    warn: Callable[[str], None],
+    report: Callable[[str], None],
+) -> dict[str, Any]:
+    """Measure the metrics and, if asked for, the baselines of the model's task, as `evaluate --json` prints them.
+
+    Raises:
+        ModelError: models of this task can't be evaluated.
+        UserError: the sources are missing, or too little to evaluate on.
+    """
+    spec = model.checkpoint.spec
+    if spec.evaluator is None:
+        raise ModelError(f"this is a model for {model.task}: it can't be evaluated")
+    began = time.monotonic()
+    with Spool() as spool:
+        documents = open_sources(model.task, sources, spool, model.text_column, progress, warn)
+        trained_on = {source["sha256"] for source in model.checkpoint.sources}
+        known = [document.name for document in documents if document.sha256 in trained_on]
+        if known and not spec.evaluates_training_sources:
+            others = f" and {len(known) - 1:,} more" if len(known) > 1 else ""
+            warn(f"{known[0]!r}{others}: the model was trained on this, except for a held-out part")
+        result = resolve(spec.evaluator)(EvaluationContext(model, documents, options, baselines, warn, report))
+    return {"task": model.task, **result, "seconds": round(time.monotonic() - began, 3)}

@@ -1,0 +1,131 @@
+"""A loaded model and its networks, without the features built on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Self, cast
+
+from seqgen.checkpoint import Checkpoint
+from seqgen.errors import ModelError
+from seqgen.generation.engines.base import Engine, choose_engine, make_engine
+from seqgen.tokenizers import Codec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from seqgen.model.forecaster import Forecaster
+    from seqgen.model.language import LanguageModel
+    from seqgen.tokenizers.dialogue import DialogueCodec
+
+
+class LoadedModel:
+    """A checkpoint with its engines and networks, each made on first use.
+
+    Samples are drawn with 8-bit weights if they are faster and cost at most 0.005 bits per token at the end of
+    training. `exact` prevents that. Scores and metrics always use the exact weights.
+    """
+
+    def __init__(
+        self,
+        loaded: Checkpoint,
+        engine: str = "auto",
+        device: str = "auto",
+        exact: bool = False,
+        precision: str = "fp32",
+        batch_size: int = 1,
+    ) -> None:
+        """`engine`, `device`, `precision` and `batch_size` (the number of samples to come) choose the engine."""
+        self.checkpoint = loaded
+        self.engine_name = choose_engine(engine, device, precision, batch_size, loaded.network.cell)
+        self._exact = exact
+        self.device = device
+        self.precision = precision
+
+    @property
+    def codec(self) -> Codec:
+        """The codec between bytes and ids. Raises `ModelError` for a model that reads numbers."""
+        return self.checkpoint.codec
+
+    @property
+    def task(self) -> str:
+        return self.checkpoint.task
+
+    @property
+    def text_column(self) -> str | None:
+        """The `--text-column` that the model was trained on, if any."""
+        options = self.checkpoint.config["training"].get("options", {})
+        column = options.get("text_column") if isinstance(options, dict) else None
+        return column if isinstance(column, str) else None
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine that draws samples. It needs torch only for a device other than the CPU."""
+        return self._make_engine(self.checkpoint.weights(), self._exact or not self.checkpoint.may_be_rounded)
+
+    @cached_property
+    def exact_engine(self) -> Engine:
+        """The engine with exact weights, for scores."""
+        engine = self.__dict__.get("engine")
+        if engine is not None and (self._exact or not self.checkpoint.may_be_rounded):
+            return engine
+        return self._make_engine(self.checkpoint.weights(), True)
+
+    def _make_engine(self, weights: Mapping[str, npt.NDArray[np.float32]], exact: bool) -> Engine:
+        network = self.checkpoint.language_config
+        return make_engine(network, weights, self.engine_name, self.device, exact, self.precision)
+
+    def for_replay(self, provenance: Mapping[str, str], batch_size: int) -> Self:
+        """The same checkpoint with the engine, device and arithmetic that a receipt names."""
+        exact = provenance["arithmetic"] != "8 bits"
+        engine, device, precision = provenance["engine"], provenance["device"], provenance["precision"]
+        return type(self)(self.checkpoint, engine, device, exact, precision, batch_size)
+
+    @cached_property
+    def forecaster(self) -> Forecaster:
+        """The network of a forecaster, in evaluation mode. Raises `ModelError` for another model."""
+        import torch
+
+        from seqgen.model.forecaster import Forecaster
+        from seqgen.training import device
+
+        forecaster = Forecaster(self.checkpoint.forecaster_config)
+        compute = device.choose("cpu" if self.device == "auto" else self.device, "fp32", threads=1)
+        forecaster.load_state_dict({n: torch.from_numpy(w) for n, w in self.checkpoint.weights().items()})
+        return forecaster.to(compute.device).eval()
+
+    @cached_property
+    def network(self) -> LanguageModel:
+        """The torch network of a language model, in evaluation mode."""
+        from seqgen.generation.engines.torch import load_network
+        from seqgen.training import device
+
+        # One thread: the matrix products of a single stream are too small for a second one to help.
+        compute = device.choose("cpu" if self.device == "auto" else self.device, "fp32", threads=1)
+        return load_network(self.checkpoint.language_config, self.checkpoint.weights()).to(compute.device)
+
+    def adapt(self, data: bytes) -> None:
+        """Fine-tune the weights in memory on a text (`evaluation.adaptive`), so that samples resemble it.
+
+        The model folder doesn't change. Raises `ModelError` for a model that is not of plain text.
+        """
+        from seqgen.evaluation.adaptive import AdaptiveScorer
+
+        self.require_text_task("adapt to a text")
+        scorer = AdaptiveScorer(self.network, self.codec)
+        for _ in scorer.read(self.codec.encode(data)):
+            pass
+        weights = {name: weight.cpu().numpy() for name, weight in scorer.network.state_dict().items()}
+        self.engine = self._make_engine(weights, exact=True)  # the cost of rounding these was never measured
+
+    def dialogue_codec(self) -> DialogueCodec:
+        """The codec of a dialogue model. Raises `ModelError` for another model."""
+        if not self.checkpoint.spec.can_chat:
+            raise ModelError(f"this is a model for {self.task}; a conversation needs one for dialogue")
+        return cast("DialogueCodec", self.codec)
+
+    def require_text_task(self, action: str) -> None:
+        """Raise `ModelError` for a model that can't do `action`, because it is not of plain text."""
+        if not self.checkpoint.spec.is_plain_text:
+            raise ModelError(f"this is a model for {self.task}: it can't {action}")
