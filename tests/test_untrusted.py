@@ -27,11 +27,12 @@ from seqgen.corpus.parquet import safe_batch_size
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.streams import DECOMPRESSION_HEADROOM, open_input
 from seqgen.untrusted import as_bytes, one_line, parse_json
-from tests.helpers import bombs
-from tests.helpers import model_zoo as strange
+from tests.helpers import bombs, model_zoo, mutations, untrusted_readers
 
-READERS = strange.data_readers()
-NAMES = [f"{kind}/{file}" for kind in strange.KINDS for file in ("config.json", "tokenizer.json", "model.safetensors")]
+ROOT = Path(__file__).resolve().parents[1]
+READERS = untrusted_readers.data_readers()
+FILES = ("config.json", "tokenizer.json", "model.safetensors")
+NAMES = [f"{kind}/{file}" for kind in model_zoo.MODELS for file in FILES]
 CONTROLS = {chr(code) for code in (*range(32), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
 
@@ -40,13 +41,14 @@ def steers(text: str) -> bool:
 
 
 # ---- Any bytes at all ----
+
 # The same ones each time: `tests/benchmarks/fuzz.py` is for others, and for as many as one likes.
 
 
-def try_some(reader: strange.Reader, name: str, seed: int, place: Path) -> None:
+def try_some(reader: untrusted_readers.Reader, name: str, seed: int, place: Path) -> None:
     """Three spoilt files. A find is kept as a test by its seed: Hypothesis remembers it."""
-    for _, (title, data) in zip(range(3), strange.inputs(reader, seed), strict=False):
-        strange.attempt(reader, data, title, place / "try")
+    for _, (title, data) in zip(range(3), mutations.mutated_inputs(reader, seed), strict=False):
+        untrusted_readers.attempt(reader, data, title, place / "try")
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -61,36 +63,39 @@ def test_spoilt_files_are_read_or_refused(name: str, seed: int, tmp_path: Path) 
 @given(data=st.binary(max_size=300) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
 def test_any_bytes_are_read_or_refused(name: str, data: bytes, tmp_path: Path) -> None:
     for title in READERS[name].names[:2]:
-        strange.attempt(READERS[name], data, title, tmp_path / "try")
+        untrusted_readers.attempt(READERS[name], data, title, tmp_path / "try")
 
 
-@pytest.mark.parametrize("name", [*NAMES, *[f"{name}, made to fit" for name in NAMES if name.endswith("json")],
+@pytest.mark.parametrize("name", [*NAMES, *[f"{name}, consistent" for name in NAMES if name.endswith("json")],
                                   "subword/tokenizer.model", "text/metrics.jsonl", "text/resume/state.json",
                                   "classify/resume/tensors", "forecast/resume/state.json"])  # fmt: skip
 @settings(max_examples=3, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1 << 32))
 def test_spoilt_models_are_used_or_refused(name: str, seed: int, zoo: dict[str, Path], tmp_path: Path) -> None:
     """Each file of each kind of model; with an identity made to fit, as by one who wants to do harm."""
-    try_some(strange.readers(zoo)[name], name, seed, tmp_path)
+    try_some(untrusted_readers.all_readers(zoo)[name], name, seed, tmp_path)
 
 
 def test_every_reader_reads_its_good_examples(zoo: dict[str, Path], tmp_path: Path) -> None:
     """The tests above would not notice readers that refuse everything."""
-    for name, reader in strange.readers(zoo).items():
+    for name, reader in untrusted_readers.all_readers(zoo).items():
         if "resume" not in name:  # it would train
-            assert any(strange.attempt(reader, data, title, tmp_path / "try")
+            assert any(untrusted_readers.attempt(reader, data, title, tmp_path / "try")
                        for data in reader.seeds for title in reader.names), name  # fmt: skip
 
 
 # What was found by fuzzing, and mended.
 
 
+DAMAGED_ZIP = untrusted_readers.zip_archive().replace(b"PK\x01\x02\x14", b"PK\x01\x02\x15").replace(b"\x08", b"\x63", 3)
+
+
 @pytest.mark.parametrize(
     ("reader", "title", "data"),
     [
         ("labelled", "a.txt", b'D../../\n"Bad, ""real"" ",a\nm,good,x\nm,good,y\nn,bad,z\n'),
-        ("zip", "a.zip", strange.zipped().replace(b"PK\x01\x02\x14", b"PK\x01\x02\x15").replace(b"\x08", b"\x63", 3)),
-        ("tar", "a.tar", b"\x1f\x8b" + strange.tarred("w:gz")[2:40] + b"\xff" * 40),
+        ("zip", "a.zip", DAMAGED_ZIP),
+        ("tar", "a.tar", b"\x1f\x8b" + untrusted_readers.tar_archive("w:gz")[2:40] + b"\xff" * 40),
         ("conversations", "a.yml", b"conversations:\n- - a\n  - b\na" + b" " * 100_000),
         ("conversations", "a.jsonl", b"{" + b'"messages":[{' * 20_000),
         ("conversations", "a.jsonl", b"[" * 100_000),
@@ -104,26 +109,26 @@ def test_what_was_once_a_fault_or_took_minutes(reader: str, title: str, data: by
     import time
 
     began = time.process_time()
-    strange.attempt(READERS[reader], data, title, tmp_path / "try")
+    untrusted_readers.attempt(READERS[reader], data, title, tmp_path / "try")
     assert time.process_time() - began < 5
 
 
 PARQUET = """
 import sys; sys.path.insert(0, sys.argv[1])
-from tests.helpers import model_zoo as strange
+from tests.helpers import untrusted_readers
 from pathlib import Path
-whole = strange.parquets()[1]
+whole = untrusted_readers.parquet_tables()[1]
 for place in range(len(whole) - 900, len(whole), 2):
     for value in (67, 255):
         data = bytearray(whole)
         data[place] = value
-        strange.attempt(strange.READ_PARQUET, bytes(data), "a.parquet", Path(sys.argv[2]))
+        untrusted_readers.attempt(untrusted_readers.PARQUET_READER, bytes(data), "a.parquet", Path(sys.argv[2]))
 """
 
 
 def test_no_damage_to_a_parquet_file_ends_the_process(tmp_path: Path) -> None:
     """pyarrow does so, over a damaged column that is asked for its size."""
-    line = [sys.executable, "-c", PARQUET, str(Path(__file__).parent), str(tmp_path / "try")]
+    line = [sys.executable, "-c", PARQUET, str(ROOT), str(tmp_path / "try")]
     done = subprocess.run(line, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
 
@@ -142,10 +147,10 @@ def test_numbers_beyond_all_floats_in_a_model(zoo: dict[str, Path], tmp_path: Pa
         data = json.loads((model / file).read_text())
         change(data)
         (model / file).write_text(json.dumps(data))
-        strange.make_consistent(model)
-        for line in strange.WORK[kind]:
-            with contextlib.suppress(strange.Refused):
-                strange.command(line.format(m=model, f=zoo[kind].parent).split())
+        untrusted_readers.make_consistent(model)
+        for line in model_zoo.COMMANDS[kind]:
+            with contextlib.suppress(model_zoo.CommandRefusedError):
+                model_zoo.run_command(line.format(m=model, f=zoo[kind].parent).split())
 
 
 def test_a_tokenizer_in_a_tokenizer_in_a_tokenizer_is_refused(zoo: dict[str, Path], tmp_path: Path) -> None:
@@ -154,7 +159,7 @@ def test_a_tokenizer_in_a_tokenizer_in_a_tokenizer_is_refused(zoo: dict[str, Pat
     for depth in range(30):
         inner = {"kind": ("dialogue", "labelled")[depth % 2], "labels": 2, "speakers": 2, "text": inner}
     (model / "tokenizer.json").write_text(json.dumps(inner))
-    with pytest.raises(ModelError, match="how words are spelt"):
+    with pytest.raises(ModelError, match="no tokenizer of the text"):
         checkpoint.load(model)
 
 
@@ -248,8 +253,9 @@ def test_a_file_that_can_not_be_the_training_text_is_not_read(
 @pytest.fixture(scope="module")
 def met(zoo: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What became of each bomb, in a process that may not take a gigabyte."""
-    line = [sys.executable, bombs.__file__, str(zoo["text"].parent), str(tmp_path_factory.mktemp("bombs"))]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    line = [sys.executable, "-m", bombs.__name__, str(zoo["text"].parent), str(tmp_path_factory.mktemp("bombs"))]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(line, capture_output=True, text=True, timeout=600, env=env, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return {found["bomb"]: found for found in map(json.loads, done.stdout.splitlines())}
 
@@ -264,7 +270,7 @@ def test_a_small_file_can_not_ask_for_much_memory(name: str, met: dict[str, dict
 
 @pytest.mark.parametrize(("length", "rows"), [(10, 1000), (100_000, 167), (20 << 20, 1)])
 def test_of_long_words_in_parquet_few_rows_are_held_together(length: int, rows: int, tmp_path: Path) -> None:
-    bombs.words_often(tmp_path / "a.parquet", 2_000, length)
+    bombs.repeat_word(tmp_path / "a.parquet", 2_000, length)
     assert (tmp_path / "a.parquet").stat().st_size < bombs.LARGEST
     if length > bombs.LARGEST * 10:
         with pytest.raises(DataError, match="which no honest file"):
@@ -290,14 +296,14 @@ def test_an_honest_file_that_shrinks_well_is_read(tmp_path: Path) -> None:
 def test_a_line_that_never_ends_is_refused(
     zoo: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seqgen.cli.options.MAX_LINE_BYTES", 3 << 20)
+    monkeypatch.setattr("seqgen.cli.inputs.MAX_LINE_BYTES", 3 << 20)
     (tmp_path / "a.txt").write_bytes(b"a short line\n" + b"a" * (5 << 20))
     for line in ("score {text} --lines", "classify {classify}"):
-        with pytest.raises(strange.Refused, match="there must be line ends somewhere"):
-            strange.command([*line.format(**zoo).split(), str(tmp_path / "a.txt"), "-o", str(tmp_path / "out")])
+        with pytest.raises(model_zoo.CommandRefusedError, match="put line feeds between records"):
+            model_zoo.run_command([*line.format(**zoo).split(), str(tmp_path / "a.txt"), "-o", str(tmp_path / "out")])
         assert not (tmp_path / "out").exists()
     (tmp_path / "a.txt").write_bytes(b"a short line\n" + b"a" * (2 << 20))
-    strange.command(["classify", str(zoo["classify"]), str(tmp_path / "a.txt")])
+    model_zoo.run_command(["classify", str(zoo["classify"]), str(tmp_path / "a.txt")])
 
 
 # ---- No word that steers a terminal ----
@@ -365,7 +371,7 @@ def changed(model: Path, place: Path, change: Callable[[dict[str, Any]], Any]) -
     config = json.loads((copy / "config.json").read_text())
     change(config)
     (copy / "config.json").write_text(json.dumps(config))
-    strange.make_consistent(copy)
+    untrusted_readers.make_consistent(copy)
     return copy
 
 
@@ -391,8 +397,9 @@ def test_no_name_in_a_model_reaches_a_terminal_raw(zoo: dict[str, Path], tmp_pat
             reader = json.loads((spoilt / "tokenizer.json").read_text())
             reader["targets"][0] = EVIL
             (spoilt / "tokenizer.json").write_text(json.dumps(reader))
-            strange.make_consistent(spoilt)
-        for line in (*strange.WORK[kind], "info {m} --json", "sample {m} --label nothing", "classify {m} --top-k 5"):
+            untrusted_readers.make_consistent(spoilt)
+        others = ("info {m} --json", "sample {m} --label nothing", "classify {m} --top-k 5")
+        for line in (*model_zoo.COMMANDS[kind], *others):
             said = terminal(*line.format(m=spoilt, f=model.parent).split())
             assert terminal.status in (0, 2), said
             assert not steers(said), (kind, line, said)
@@ -455,9 +462,9 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 def test_no_command_asks_the_network_unless_it_is_asked_to(
     zoo: dict[str, Path], tmp_path: Path, no_network: list[Any]
 ) -> None:
-    strange.prompts(tmp_path)
+    model_zoo.write_inputs(tmp_path)
     tiny = "--steps 1 --rnn-size 4 --threads 1 --precision fp32"
-    lines = [line.format(m=zoo[kind], f=tmp_path) for kind in strange.KINDS for line in strange.WORK[kind]]
+    lines = [line.format(m=zoo[kind], f=tmp_path) for kind in model_zoo.MODELS for line in model_zoo.COMMANDS[kind]]
     lines += [f"train {tmp_path / name} -o {tmp_path / task} --task {task} {tiny}" for name, task in (
         ("words.txt", "text"), ("talk.jsonl", "dialogue"), ("tune.mid", "music"), ("texts.csv", "classify"),
         ("table.csv", "forecast"))]  # fmt: skip
@@ -467,11 +474,11 @@ def test_no_command_asks_the_network_unless_it_is_asked_to(
               f"evaluate {zoo['text']} {tmp_path}/words.txt --adaptive", "--help", "--version",
               f"forecast {zoo['forecast']} {tmp_path}/table.csv --plot {tmp_path}/a.png"]  # fmt: skip
     for line in lines:
-        with contextlib.suppress(strange.Refused):  # a text too short to hold any out
-            strange.command(line.split())
+        with contextlib.suppress(model_zoo.CommandRefusedError):  # a text too short to hold any out
+            model_zoo.run_command(line.split())
         assert no_network == [], line
-    with pytest.raises(strange.Refused, match="cannot fetch"):  # and now it is asked to
-        strange.command(["corpora", "sst-2"])
+    with pytest.raises(model_zoo.CommandRefusedError, match="cannot fetch"):  # and now it is asked to
+        model_zoo.run_command(["corpora", "sst-2"])
     assert no_network
 
 
@@ -499,7 +506,7 @@ def test_only_named_packages_are_imported_by_a_name_that_is_data() -> None:
 def test_random_is_not_the_worlds() -> None:
     """The ways to spoil draw from generators that are handed to them."""
     state = random.getstate()
-    next(strange.inputs(READERS["series"], 1))
+    next(mutations.mutated_inputs(READERS["series"], 1))
     assert random.getstate() == state
 
 

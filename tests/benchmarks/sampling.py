@@ -134,7 +134,7 @@ def peer(cell: str, units: int, layers: int, streams: int) -> Callable[[], int]:
 def like_nanogpt() -> Callable[[], int]:
     """nanoGPT's sample.py, a token a call: it computes the whole of what its context holds for each. The shape is that
     of its Shakespeare of characters (six layers of 384, 256 characters), of which 1.47 nats are told."""
-    from text_rivals import Transformer
+    from text_baselines import Transformer
 
     torch.manual_seed(0)
     model = Transformer(VOCABULARY, 384, 6, 6, 256).eval()

@@ -48,8 +48,8 @@ ROWS = [
      "there is no task 'poetry'; this version has text, dialogue, music, forecast, classify"),
     ("train words.txt -o new --task music", "'words.txt': not a MIDI file (no MThd header)"),
     ("train words.txt -o new --task dialogue",
-     "'words.txt' holds no dialogue in a format that is known: messages, turns, eou, yaml, parlai, csv, tsv, "
-     "transcript"),
+     "'words.txt' has no dialogue in a known format (messages, turns, eou, yaml, parlai, csv, tsv, "
+     "transcript)"),
     ("train words.txt -o new --task classify",
      "'words.txt' has no text and label columns; expected a table (CSV, TSV), JSON lines, lines that start with "
      "__label__, or one folder per class"),
@@ -69,7 +69,7 @@ ROWS = [
     ("train texts.csv -o new --task classify --text-column stars",
      "'texts.csv' has no column 'stars'; the columns are text, label"),
     ("train texts.csv -o new --task classify --generative --balance",
-     "--balance does not go with --generative, which learns to write"),
+     "--balance cannot be used with --generative"),
     ("train texts.csv -o new --task classify --stop-words missing.txt",
      "cannot read the stop words 'missing.txt': No such file or directory"),
     ("train prices.csv -o new --task forecast --target close",
@@ -79,12 +79,12 @@ ROWS = [
     ("train table.csv -o new --task forecast --levels 120",
      "--levels must be percentages such as 80,95, or none; not '120'"),
     ("train table.csv -o new --task forecast --split-rows 1",
-     "--split-rows must be two or three numbers of rows such as 8640,2880,2880, or shares such as "
+     "--split-rows must be two or three numbers of rows such as 8640,2880,2880, or fractions such as "
      "0.7,0.1,0.2; not '1'"),
     ("train table.csv -o new --task forecast --frequency fortnightly",
      "--frequency must be a step such as hour, '15 minutes', 'business day', month or row, not 'fortnightly'"),
     ("train few.csv -o new --task forecast --look-back 20 --horizon 5",
-     "there are 3 rows to learn from, too few: --look-back 20 and --horizon 5 take 25 at the least"),
+     "there are only 3 training rows; --look-back 20 and --horizon 5 need at least 25"),
     ("train tune.mid -o new --task music --pitch-range 90-20",
      "--pitch-range must be two MIDI pitches such as 21-108, not '90-20'"),
     ("train -o text --resume --rnn-size 64", "--rnn-size can't change on --resume: the run has 8"),
@@ -164,8 +164,8 @@ ROWS = [
     ("score music --lines tune.mid", "--lines is for text; a MIDI file is a record"),
     ("score dialogue --lines words.txt", "--lines is for text; a conversation is a record"),
     ("score dialogue words.txt",
-     "'words.txt' holds no dialogue in a format that is known: messages, turns, eou, yaml, parlai, csv, tsv, "
-     "transcript"),
+     "'words.txt' has no dialogue in a known format (messages, turns, eou, yaml, parlai, csv, tsv, "
+     "transcript)"),
     ("score text empty.txt", "'empty.txt' is empty"),
     ("score text - -", "standard input can be read only once: '-' is given twice"),
     ("score text void", "'void' holds no text"),
@@ -177,8 +177,8 @@ ROWS = [
     ("evaluate text words.txt --pieces 3", "--pieces is for music; this is text"),
     ("evaluate music words.txt", "'words.txt': not a MIDI file (no MThd header)"),
     ("evaluate dialogue words.txt",
-     "'words.txt' holds no dialogue in a format that is known: messages, turns, eou, yaml, parlai, csv, tsv, "
-     "transcript"),
+     "'words.txt' has no dialogue in a known format (messages, turns, eou, yaml, parlai, csv, tsv, "
+     "transcript)"),
     ("evaluate classify words.txt",
      "'words.txt' has no text and label columns; expected a table (CSV, TSV), JSON lines, lines that start with "
      "__label__, or one folder per class"),

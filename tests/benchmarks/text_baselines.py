@@ -1,13 +1,12 @@
-"""What is held after the same minutes: ours beside plain `nn.LSTM`, a transformer and nanoGPT's recipe for a CPU.
+"""Test loss after equal training time: seqgen, plain `nn.LSTM`, a transformer and nanoGPT's recipe for a CPU.
 
-    python tests/benchmarks/text_rivals.py DATA [--seconds 60,180] [--only ours,lstm_bf16,…] [--plot FILE.png]
+    python tests/benchmarks/text_baselines.py DATA [--seconds 60,180] [--only ours,lstm_bf16,…] [--plot FILE.png]
 
-DATA holds tinyshakespeare/input.txt. Each learns the first nine tenths for so many seconds of training (reading the
-text and measuring are not counted for the peers; everything is for ours) and is measured on the last tenth, in nats a
-character: with its state carried where it has one ("carried"), and in windows of 256 characters that know nothing of
-each other ("windows"), as nanoGPT measures. Nothing is chosen on the last tenth: the last step counts. The curves are
-what was measured on the way. Peers are written here in plain PyTorch, as their authors' recipes say; one that this
-machine can't run is named.
+DATA contains tinyshakespeare/input.txt. Each model trains on the first nine tenths for the given seconds. Reading and
+evaluation count for seqgen, but not for the baselines. The test set is the last tenth; the loss is in nats per
+character, with the state carried through it ("carried") and in independent windows of 256 characters ("windows"), as
+nanoGPT does it. No checkpoint is chosen by the test set: the last step counts. The curves are test losses during
+training. The baselines are plain PyTorch after their authors' recipes; those that can't run here are named.
 
     lstm_fp32, lstm_bf16   one `nn.LSTM` of 512 units, Adam, 0.005, cosine to zero, 32 × 64, state carried
     transformer            four layers of width 160, about as many weights, bf16, AdamW 1e-3, cosine, 32 × 128
@@ -38,7 +37,7 @@ WINDOW = 256
 
 
 class PlainLSTM(nn.Module):
-    """What people write first."""
+    """The usual first LSTM: embedding, `nn.LSTM`, linear layer."""
 
     def __init__(self, vocabulary: int, units: int = 512) -> None:
         super().__init__()
@@ -52,6 +51,8 @@ class PlainLSTM(nn.Module):
 
 
 class Block(nn.Module):
+    """Causal self-attention and an MLP."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -70,7 +71,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """GPT-2's shape: learnt positions, normalised before each part, output tied to the embedding."""
+    """GPT-2: learnt positions, pre-layer normalisation, output weights tied to the embedding."""
 
     def __init__(self, vocabulary: int, width: int, layers: int, heads: int, context: int) -> None:
         super().__init__()
@@ -91,8 +92,10 @@ class Transformer(nn.Module):
 
 @dataclass
 class Result:
+    """Losses in nats per character, and sizes, of one model."""
+
     name: str
-    curve: list[tuple[float, float]] = field(default_factory=list)  # seconds, nats a character
+    curve: list[tuple[float, float]] = field(default_factory=list)  # seconds, loss
     carried: float = math.nan
     windows: float = math.nan
     weights: int = 0
@@ -102,7 +105,7 @@ class Result:
 
 
 def windows_of(text: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Inputs and targets, shape (windows, length), side by side."""
+    """Inputs and targets, shape (windows, length)."""
     count = (len(text) - 1) // length
     return text[: count * length].view(count, length), text[1 : count * length + 1].view(count, length)
 
@@ -133,13 +136,13 @@ def train(
     step: Callable[[int], Tensor],
     rate: Callable[[float, int], float],
     seconds: float,
-    look: Callable[[], float],
-    most_steps: int = 1 << 60,
+    evaluate: Callable[[], float],
+    max_steps: int = 1 << 60,
     clip: float = 1.0,
 ) -> None:
-    """So many seconds of steps; `look` measures twelve times on the way, off the clock."""
-    spent, number, next_look = 0.0, 0, seconds / 12
-    while spent < seconds and number < most_steps:
+    """Train for so many seconds; the twelve calls of `evaluate` during training don't count."""
+    spent, number, next_evaluation = 0.0, 0, seconds / 12
+    while spent < seconds and number < max_steps:
         began = time.monotonic()
         for group in optimiser.param_groups:
             group["lr"] = rate(spent / seconds, number)
@@ -150,28 +153,28 @@ def train(
         optimiser.step()
         spent += time.monotonic() - began
         number += 1
-        if spent >= next_look:
+        if spent >= next_evaluation:
             model.eval()
-            result.curve.append((spent, look()))
+            result.curve.append((spent, evaluate()))
             model.train()
-            next_look += seconds / 12
+            next_evaluation += seconds / 12
     model.eval()
     result.seconds = spent
     result.weights = sum(weight.numel() for weight in model.parameters())
 
 
-def plain_lstm(result: Result, learn: Tensor, test: Tensor, vocabulary: int, seconds: float, low: bool) -> None:
+def plain_lstm(result: Result, train_ids: Tensor, test: Tensor, vocabulary: int, seconds: float, bf16: bool) -> None:
     torch.manual_seed(0)
     model = PlainLSTM(vocabulary)
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
     lanes, length, state = 32, 64, None
-    stream = learn[: len(learn) // lanes * lanes].view(lanes, -1).T
+    stream = train_ids[: len(train_ids) // lanes * lanes].view(lanes, -1).T
 
     def step(number: int) -> Tensor:
         nonlocal state
         start = number * length % (len(stream) - length - 1)
         state = None if start < length else state
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits, state = model(stream[start : start + length], state)
         state = (state[0].detach(), state[1].detach())
         result.tokens += lanes * length
@@ -180,56 +183,58 @@ def plain_lstm(result: Result, learn: Tensor, test: Tensor, vocabulary: int, sec
     def logits(x: Tensor) -> Tensor:
         return model(x.T)[0].transpose(0, 1)
 
-    cosine = lambda share, _: 5e-3 * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))  # noqa: E731
+    cosine = lambda fraction, _: 5e-3 * 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))  # noqa: E731
     train(result, model, optimiser, step, cosine, seconds, lambda: measure_windows(logits, test, WINDOW), clip=0.5)
     result.windows, result.carried = measure_windows(logits, test, WINDOW), measure_carried(model, test)
 
 
-def transformer(result: Result, learn: Tensor, test: Tensor, vocabulary: int, seconds: float, nanogpt: bool) -> None:
+def transformer(
+    result: Result, train_ids: Tensor, test: Tensor, vocabulary: int, seconds: float, nanogpt: bool
+) -> None:
     torch.manual_seed(0)
     if nanogpt:
-        width, layers, heads, context, batch, most, decay = 128, 4, 4, 64, 12, 2000, 0.1
+        width, layers, heads, context, batch, max_steps, decay = 128, 4, 4, 64, 12, 2000, 0.1
     else:
-        width, layers, heads, context, batch, most, decay = 160, 4, 4, 128, 32, 1 << 60, 0.1
+        width, layers, heads, context, batch, max_steps, decay = 160, 4, 4, 128, 32, 1 << 60, 0.1
     model = Transformer(vocabulary, width, layers, heads, context)
     matrices = [weight for weight in model.parameters() if weight.dim() > 1]
     others = [weight for weight in model.parameters() if weight.dim() < 2]
     groups = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99))
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
 
     def step(number: int) -> Tensor:
-        starts = chance.integers(len(learn) - context - 1, size=batch)
-        ids = torch.stack([learn[start : start + context + 1] for start in starts])
+        starts = rng.integers(len(train_ids) - context - 1, size=batch)
+        ids = torch.stack([train_ids[start : start + context + 1] for start in starts])
         with torch.autocast("cpu", torch.bfloat16, enabled=not nanogpt):
             logits = model(ids[:, :-1])
         result.tokens += batch * context
         return F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
 
-    def rate(share: float, number: int) -> float:
-        share = number / most if nanogpt else share
-        return min(1.0, (number + 1) / 100) * (1e-4 + 9e-4 * 0.5 * (1 + math.cos(math.pi * min(share, 1.0))))
+    def rate(fraction: float, number: int) -> float:
+        fraction = number / max_steps if nanogpt else fraction
+        return min(1.0, (number + 1) / 100) * (1e-4 + 9e-4 * 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0))))
 
-    look = lambda: measure_windows(model, test, context)  # noqa: E731 - no longer than it has learnt
-    train(result, model, optimiser, step, rate, 1e9 if nanogpt else seconds, look, most)
-    result.windows = look()
+    evaluate = lambda: measure_windows(model, test, context)  # noqa: E731 - no longer than in training
+    train(result, model, optimiser, step, rate, 1e9 if nanogpt else seconds, evaluate, max_steps)
+    result.windows = evaluate()
     result.note = f"windows of {context}" + (", 2,000 steps whatever the time" if nanogpt else "")
     if nanogpt:
         result.curve = [(result.seconds, result.windows)]
 
 
-def ours(result: Result, learn: Path, test: Path, ids: Callable[[object], Tensor], seconds: float, work: Path) -> None:
-    """The command as it stands, with nothing held out: what the last step left is evaluated, once."""
+def ours(
+    result: Result, train_file: Path, test: Path, ids: Callable[[object], Tensor], seconds: float, work: Path
+) -> None:
+    """Run the command without a validation set and evaluate the last step once."""
     model = work / f"ours-{seconds:g}"
     began = time.monotonic()
     run = [sys.executable, "-m", "seqgen"]
-    subprocess.run(
-        [*run, "train", str(learn), "-o", str(model), "--val-fraction", "0", "--budget", f"{seconds:g}s", "--quiet"],
-        check=True,
-    )
+    options = ["--val-fraction", "0", "--budget", f"{seconds:g}s", "--quiet"]
+    subprocess.run([*run, "train", str(train_file), "-o", str(model), *options], check=True)
     result.seconds = time.monotonic() - began
     done = subprocess.run(
-        [*run, "evaluate", str(model), str(test), "--adaptive", "--json", "--no-rivals"], stdout=subprocess.PIPE
+        [*run, "evaluate", str(model), str(test), "--adaptive", "--json", "--no-baselines"], stdout=subprocess.PIPE
     )
     found = json.loads(done.stdout)
     result.carried = found["metrics"]["nats_per_character"]
@@ -250,7 +255,7 @@ def ours(result: Result, learn: Path, test: Path, ids: Callable[[object], Tensor
     result.tokens = config["training"]["step"] * config["training"]["batch_size"] * config["training"]["seq_length"]
     result.note = (
         f"{shape['num_layers']} × {shape['cell'].upper()} {shape['rnn_size']}, "
-        f"weights that follow the text: {found['adaptive']['nats_per_character']:.4f}"
+        f"dynamic evaluation: {found['adaptive']['nats_per_character']:.4f}"
     )
 
 
@@ -260,7 +265,7 @@ def draw(results: dict[float, list[Result]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    # Ours is measured at the end only: a run that was to end later is worse on the way. So its line joins runs.
+    # seqgen is evaluated at the end only, since its schedule ends with the budget: its line joins several runs.
     ends = [point for group in results.values() for result in group if result.name == "ours" for point in result.curve]
     figure, axes = pyplot.subplots(1, len(results), figsize=(7 * len(results), 5), squeeze=False)
     for axis, (seconds, group) in zip(axes[0], results.items(), strict=True):
@@ -268,7 +273,7 @@ def draw(results: dict[float, list[Result]], path: Path) -> None:
             if result.curve:
                 curve = [end for end in ends if end[0] <= 1.1 * seconds] if result.name == "ours" else result.curve
                 axis.plot(*zip(*curve, strict=True), marker="o", label=f"{result.name} {result.windows:.3f}")
-        axis.set(title=f"{seconds:g} seconds", xlabel="seconds", ylabel="nats a character, windows", ylim=(1.4, 2.2))
+        axis.set(title=f"{seconds:g} seconds", xlabel="seconds", ylabel="nats per character, windows", ylim=(1.4, 2.2))
         axis.legend()
     figure.savefig(path, dpi=110, bbox_inches="tight")
 
@@ -279,38 +284,38 @@ def main() -> None:
     parser.add_argument("--seconds", default="60,180")
     parser.add_argument("--only", default="ours,lstm_bf16,lstm_fp32,transformer,nanogpt")
     parser.add_argument("--plot", type=Path)
-    given = parser.parse_args()
-    text = (given.data / "tinyshakespeare" / "input.txt").read_bytes()
-    letters = sorted(set(text))
-    whole = torch.from_numpy(np.searchsorted(letters, np.frombuffer(text, dtype=np.uint8)).astype(np.int64))
-    place = len(whole) - int(0.1 * len(whole))
-    learn, test = whole[:place], whole[place:]
+    options = parser.parse_args()
+    text = (options.data / "tinyshakespeare" / "input.txt").read_bytes()
+    characters = sorted(set(text))
+    ids = torch.from_numpy(np.searchsorted(characters, np.frombuffer(text, dtype=np.uint8)).astype(np.int64))
+    split = len(ids) - int(0.1 * len(ids))
+    train_ids, test = ids[:split], ids[split:]
     results: dict[float, list[Result]] = {}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        learn_file, test_file = work / "learn.txt", work / "test.txt"
-        learn_file.write_bytes(text[:place])
-        test_file.write_bytes(text[place:])
+        train_file, test_file = work / "learn.txt", work / "test.txt"
+        train_file.write_bytes(text[:split])
+        test_file.write_bytes(text[split:])
 
-        def spell(model: object) -> Tensor:
+        def encode_test_set(model: object) -> Tensor:
             codec = model.codec  # type: ignore[attr-defined]
-            return torch.from_numpy(codec.encode(text[place:]).astype(np.int64))
+            return torch.from_numpy(codec.encode(text[split:]).astype(np.int64))
 
         print(f"{'':14}{'seconds':>9}{'weights':>11}{'tokens':>12}{'carried':>10}{'windows':>10}")
-        for seconds in map(float, given.seconds.split(",")):
+        for seconds in map(float, options.seconds.split(",")):
             group = results[seconds] = []
-            for name in given.only.split(","):
+            for name in options.only.split(","):
                 result = Result(name)
                 torch.set_num_threads(process_cpu_count())
                 try:
                     if name == "ours":
-                        ours(result, learn_file, test_file, spell, seconds, work)
+                        ours(result, train_file, test_file, encode_test_set, seconds, work)
                     elif name.startswith("lstm"):
-                        plain_lstm(result, learn, test, len(letters), seconds, name.endswith("bf16"))
+                        plain_lstm(result, train_ids, test, len(characters), seconds, name.endswith("bf16"))
                     else:
-                        transformer(result, learn, test, len(letters), seconds, name == "nanogpt")
+                        transformer(result, train_ids, test, len(characters), seconds, name == "nanogpt")
                 except RuntimeError as error:
-                    print(f"{name:14}can't run here: {str(error).splitlines()[0]}", flush=True)
+                    print(f"{name:14}cannot run here: {str(error).splitlines()[0]}", flush=True)
                     continue
                 group.append(result)
                 print(
@@ -318,8 +323,8 @@ def main() -> None:
                     f"{result.windows:10.4f}   {result.note}",
                     flush=True,
                 )
-    if given.plot:
-        draw(results, given.plot)
+    if options.plot:
+        draw(results, options.plot)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,335 @@
+"""Readers of untrusted input, with examples of what they read.
+
+A reader takes an empty folder and bytes. It may refuse them with a `UserError`, and with nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import lzma
+import shutil
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqgen import checkpoint, tokenizers
+from seqgen.config import from_json, network_config_class
+from seqgen.corpus.catalogue import download
+from seqgen.corpus.catalogue import entries as catalogue
+from seqgen.corpus.conversations import read as conversations
+from seqgen.corpus.labelled import read as labelled
+from seqgen.corpus.series import read as series
+from seqgen.corpus.sources import Document, checksum_documents
+from seqgen.errors import SeqgenError, UserError
+from seqgen.music import midi
+from seqgen.specs.tasks import RowLayout
+from seqgen.streams import read_whole
+from tests.helpers.model_zoo import COMMANDS, CORPORA, SAMPLED, CommandRefusedError, run_command
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader, valid inputs of it, and the file names that it accepts."""
+
+    read: Callable[[Path, bytes, str], Any]  # f(empty folder, bytes, file name)
+    seeds: list[bytes]
+    names: tuple[str, ...] = ("input",)
+    is_json: bool = False
+
+
+def _document(scratch: Path, data: bytes, name: str) -> list[Document]:
+    (scratch / name).write_bytes(data)
+    return checksum_documents([Document(str(scratch / name), scratch / name)])
+
+
+def _labelled(scratch: Path, data: bytes, name: str) -> None:
+    labelled.looks_like_labelled_texts(_put(scratch, data, name))
+    found = labelled.read_examples(_document(scratch, data, name), labelled.LabelledOptions(), lambda _: None)
+    labelled.collect_examples(found, lambda _: None)
+
+
+def _put(scratch: Path, data: bytes, name: str) -> Path:
+    path = scratch / name
+    path.write_bytes(data)
+    return path
+
+
+def _conversations(scratch: Path, data: bytes, name: str) -> None:
+    conversations.looks_like_dialogue(_put(scratch, data, name))
+    conversations.read_conversations(_document(scratch, data, name))
+
+
+def _series(scratch: Path, data: bytes, name: str) -> None:
+    from seqgen.corpus.series.guess import looks_like_series
+
+    looks_like_series(_put(scratch, data, name))
+    series.read_series(_document(scratch, data, name), series.SeriesOptions(), lambda _: None)
+
+
+def _catalogue(scratch: Path, data: bytes, name: str) -> None:
+    try:
+        entries = catalogue.load(_put(scratch, data, name))
+    except SeqgenError as error:  # for our own catalogue, an internal error
+        raise UserError(str(error)) from error
+    for entry in entries.values():
+        for part in (entry.name, entry.shares or "a"):
+            assert (scratch / part).resolve().parent == scratch.resolve(), "an entry outside the cache"
+        if entry.file is not None:
+            assert (scratch / entry.file).resolve().is_relative_to(scratch.resolve()), "an entry outside its folder"
+
+
+def _archive(scratch: Path, data: bytes, name: str) -> None:
+    path = _put(scratch, data, name)
+    kind = "zip" if name.endswith("zip") else "tar"
+    entry = catalogue.CatalogueEntry("a", "text", "t", "l", "c", "s", "text", address="https://a/b", archive=kind)
+    before = {inner for inner in scratch.parent.rglob("*") if scratch not in inner.parents}
+    try:
+        download._unpack(entry, path, scratch / "out")
+    except OSError as error:  # as `materialise` does
+        raise UserError(str(error)) from error
+    assert before == {inner for inner in scratch.parent.rglob("*") if scratch not in inner.parents}
+    assert not [inner for inner in (scratch / "out").rglob("*") if inner.is_symlink()]
+
+
+def _midi(scratch: Path, data: bytes, name: str) -> None:
+    piece, _ = midi.read(data, 12)
+    midi.write(piece)
+
+
+def _sentencepiece(scratch: Path, data: bytes, name: str) -> None:
+    from seqgen.tokenizers.subwords import SubwordCodec
+
+    codec = SubwordCodec(data)
+    text = "Call me Ishmael. \u2581\n\xa0ſ ß 中文\x00".encode()
+    assert tokenizers.decode(codec, codec.encode(text)) == text
+
+
+def model_file_reader(kind: str, folder: Path, file: str, consistent: bool) -> Reader:
+    """A reader of one file of a model, which is loaded and then used by one of its commands.
+
+    With `consistent`, the identity in config.json is recomputed, as an attacker would.
+    """
+    seed = (folder / file).read_bytes()
+
+    def read(scratch: Path, data: bytes, name: str) -> None:
+        model = scratch / "model"
+        shutil.rmtree(model, ignore_errors=True)
+        shutil.copytree(folder, model)
+        (model / file).write_bytes(data)
+        if consistent:
+            make_consistent(model)
+        with contextlib.suppress(UserError):
+            checkpoint.load(model)
+            checkpoint.read_metrics(model)
+            checkpoint.read_resume(model)
+        line = COMMANDS[kind][zlib.crc32(data) % len(COMMANDS[kind])]
+        run_command(line.format(m=model, f=folder.parent).split())
+
+    return Reader(read, [seed], is_json=file.endswith((".json", ".jsonl")))
+
+
+def _command_reader(model: Path, line: str) -> Callable[[Path, bytes, str], None]:
+    """Read a state or a receipt by a command line, {x} in it."""
+
+    def read(scratch: Path, data: bytes, name: str) -> None:
+        path = _put(scratch, data, name)
+        run_command(line.format(m=model, f=model.parent, x=path, p=scratch).split())
+
+    return read
+
+
+def _rows(scratch: Path, data: bytes, name: str) -> None:
+    from seqgen.corpus.rows import RowFormat
+    from seqgen.corpus.sources import Spool, find
+
+    with Spool() as spool:
+        for rows in (RowFormat(RowLayout.TEXT, "text"), RowFormat(RowLayout.RECORDS)):
+            for document in find([str(_put(scratch, data, name))], spool, rows=rows):
+                list(document.chunks())
+
+
+def make_consistent(model: Path) -> None:
+    """Recompute the identity in config.json and model.safetensors after a change to the model."""
+    with contextlib.suppress(Exception):
+        config = json.loads((model / "config.json").read_bytes())
+        files = {name: (model / name).read_bytes() for name in ("tokenizer.json", "tokenizer.model")
+                 if (model / name).exists()}  # fmt: skip
+        network = from_json(network_config_class(config["task"], config["network"]), config["network"])
+        reader = checkpoint.parse_preprocessor(config["task"], files)
+        found = checkpoint.identity(network, tokenizers.dump(reader))
+        config["identity"] = found
+        (model / "config.json").write_text(json.dumps(config))
+        data = (model / "model.safetensors").read_bytes()
+        (size,) = struct.unpack("<Q", data[:8])
+        header = json.loads(data[8 : 8 + size])
+        header["__metadata__"] = {"identity": found}
+        text = json.dumps(header).encode()
+        (model / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
+
+
+def _resume(folder: Path, file: str) -> Reader:
+    def read(scratch: Path, data: bytes, name: str) -> None:
+        model = scratch / "model"
+        shutil.rmtree(model, ignore_errors=True)
+        shutil.copytree(folder, model)
+        path = next((model / "resume").glob(file))
+        path.write_bytes(data)
+        before = {inner for inner in scratch.parent.rglob("*") if scratch not in inner.parents}
+        run_command(["train", "-o", str(model), "--resume", "--steps", "3", "--quiet"])
+        assert before == {inner for inner in scratch.parent.rglob("*") if scratch not in inner.parents}
+
+    seeds = [path.read_bytes() for path in (folder / "resume").glob(file)]
+    return Reader(read, seeds, is_json=file.endswith(".json"))
+
+
+def all_readers(models: dict[str, Path]) -> dict[str, Reader]:
+    """All readers by name, those of the files of these models included."""
+    found: dict[str, Reader] = {}
+    for kind, folder in models.items():
+        for file in ("config.json", "tokenizer.json", "model.safetensors"):
+            found[f"{kind}/{file}"] = model_file_reader(kind, folder, file, consistent=False)
+            if file != "model.safetensors":
+                found[f"{kind}/{file}, consistent"] = model_file_reader(kind, folder, file, consistent=True)
+    found["subword/tokenizer.model"] = Reader(_sentencepiece, [(models["subword"] / "tokenizer.model").read_bytes()])
+    found["text/metrics.jsonl"] = model_file_reader("text", models["text"], "metrics.jsonl", consistent=False)
+    found["text/corpus.safetensors"] = model_file_reader("text", models["text"], "corpus.safetensors", consistent=False)
+    for kind in SAMPLED:
+        model = models[kind]
+        continued = "sample {m} --state-in {x} --length 2" + " -o {p}/a.mid" * (kind == "music")
+        replayed = "sample --replay {x}" + " -o {p}/a.mid" * (kind == "music")
+        state, receipt = (model.with_name(f"{kind}.{what}").read_bytes() for what in ("state", "receipt"))
+        found[f"{kind}.state"] = Reader(_command_reader(model, continued), [state])
+        found[f"{kind}.receipt"] = Reader(_command_reader(model, replayed), [receipt], is_json=True)
+    for kind in ("text", "classify", "forecast"):
+        found[f"{kind}/resume/state.json"] = _resume(models[kind], "state.json")
+        found[f"{kind}/resume/tensors"] = _resume(models[kind], "step-*.safetensors")
+    found |= data_readers()
+    return found
+
+
+def data_readers() -> dict[str, Reader]:
+    """The readers that need no model, by name."""
+    tunes = [path.read_bytes() for path in sorted((CORPORA / "tunes").iterdir())[:4]]
+    texts = (CORPORA / "reviews.csv").read_bytes()[:1500]
+    labelled_rows = [b"text,label\nA fine book,good\n\"Bad, \"\"really\"\" bad\",bad\nA fine tram,good\n",
+            b'{"text": "a fine book", "label": 1}\n{"text": "a bad tram", "label": [0, "x"]}\n',
+            b'[{"text": "a fine book", "label": true}, {"text": "a bad tram", "label": null}]',
+            b"__label__good a fine book\n__label__bad __label__dear a tram\n", b"DESC:manner How far is it ?\n",
+            texts, "文本,标签\n很好,好\n不好,坏\n".encode("gb18030")]  # fmt: skip
+    conversation_files = [form.parse.__doc__.split("\n\n", 1)[1].replace("\n    ", "\n").encode()
+            for form in conversations.FORMATS.values() if "\n\n" in (form.parse.__doc__ or "")]  # fmt: skip
+    conversation_files += [
+        b"conversations:\n- - Hello\n  - Good morning.\n- - 'It''s far'\n  - \"A \\u0041 mile\\n\"\n  - |\n    block\n",
+        b'{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": [{"text": "Ho"}]}]}\n',
+    ]
+    tables = ["".join((CORPORA / name).read_text().splitlines(keepends=True)[:40]).encode()
+              for name in ("weather.csv", "prices.csv")]  # fmt: skip
+    tables += ["\ufeffDatum;Wert\n01.02.2023;1.234,5\n02.02.2023;12 %\n03.02.2023;\n".encode(),
+               b"id,month,a,b\nx,2020-01,1,2\nx,2020-02,3,\ny,2020-01,$1.5K,4\n", b"1\n2\n3\n4\n5\n6\n"]  # fmt: skip
+    catalogue_file = (CORPORA / "catalog.toml").read_bytes()
+    return {
+        "midi": Reader(_midi, tunes),
+        "labelled": Reader(_labelled, labelled_rows, ("a.csv", "a.tsv", "a.jsonl", "a.json", "a.txt")),
+        "conversations": Reader(
+            _conversations, conversation_files, ("a.jsonl", "a.txt", "a.yml", "a.csv", "a.tsv", "a.json")
+        ),
+        "series": Reader(_series, tables, ("a.csv", "a.tsv", "a.txt")),
+        "parquet": PARQUET_READER,
+        "rows": Reader(
+            _rows, [*dataset_rows(), labelled_rows[0], labelled_rows[1]], ("a.parquet", "a.arrow", "a.jsonl", "a.csv")
+        ),
+        "catalogue": Reader(_catalogue, [b"[[corpus]]" + part for part in catalogue_file.split(b"[[corpus]]")[1:40:3]]),
+        "zip": Reader(_archive, [zip_archive()], ("a.zip",)),
+        "tar": Reader(_archive, [tar_archive(), tar_archive("w:gz")], ("a.tar",)),
+        ".gz": Reader(lambda p, d, n: read_whole(_put(p, d, n)), [gzip.compress(b"some text " * 40)], ("a.gz",)),
+        ".xz": Reader(lambda p, d, n: read_whole(_put(p, d, n)), [lzma.compress(b"some text " * 40)], ("a.xz",)),
+        ".bz2": Reader(lambda p, d, n: read_whole(_put(p, d, n)), [bz2_file()], ("a.bz2",)),
+        ".zst": Reader(lambda p, d, n: read_whole(_put(p, d, n)), [zst_file()], ("a.zst",)),
+    }
+
+
+def parquet_tables() -> list[bytes]:
+    """A table in Parquet by three compressions; none without pyarrow."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        return []
+    found = []
+    for compression in ("none", "snappy", "zstd"):
+        table = pyarrow.table({"date": [f"2023-01-{day:02}" for day in range(1, 29)], "a": list(range(28)),
+                               "b": [day / 7 for day in range(28)]})  # fmt: skip
+        stream = io.BytesIO()
+        parquet.write_table(table, stream, compression=compression)
+        found.append(stream.getvalue())
+    return found
+
+
+def dataset_rows() -> list[bytes]:
+    """Rows of a labelled dataset in Parquet and Arrow; none without pyarrow."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        return []
+    table = pyarrow.table({"text": ["a fine book", "a bad tram", ""], "label": [1, 0, None]})
+    streams = io.BytesIO(), io.BytesIO()
+    parquet.write_table(table, streams[0])
+    with pyarrow.ipc.new_stream(streams[1], table.schema) as writer:
+        writer.write_table(table)
+    return [stream.getvalue() for stream in streams]
+
+
+PARQUET_READER = Reader(_series, parquet_tables(), ("a.parquet",))
+
+
+def zip_archive() -> bytes:
+    """A zip archive of two files, one in a folder."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("one.txt", "a text " * 20)
+        packed.writestr("inside/two.txt", "another")
+    return stream.getvalue()
+
+
+def tar_archive(mode: str = "w") -> bytes:
+    """The same two files as a tar archive."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode) as archive:  # type: ignore[call-overload]
+        for name in ("one.txt", "inside/two.txt"):
+            item = tarfile.TarInfo(name)
+            item.size = 7
+            archive.addfile(item, io.BytesIO(b"a text\n"))
+    return stream.getvalue()
+
+
+def bz2_file() -> bytes:
+    import bz2
+
+    return bz2.compress(b"some text " * 40)
+
+
+def zst_file() -> bytes:
+    import zstandard
+
+    return zstandard.ZstdCompressor().compress(b"some text " * 40)
+
+
+def attempt(reader: Reader, data: bytes, name: str, scratch: Path) -> bool:
+    """Whether the reader accepts the bytes. Any error other than a refusal is raised: it is a fault of the reader."""
+    scratch.mkdir(exist_ok=True)
+    try:
+        reader.read(scratch, data, name)
+    except (UserError, CommandRefusedError):
+        return False
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return True
