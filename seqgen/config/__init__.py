@@ -1,12 +1,11 @@
-"""Every setting that a person can change: its one default, its help text, and what values it may take.
+"""All settings of the program, each with its default, its help text and its allowed values.
 
-A setting is a field of one of the frozen dataclasses of this package. The command line makes its flags from these
-fields, the Python interface takes them as keyword arguments, and `config.json` keeps them; so a default exists in one
-place only. A default of `None` means "chosen from the data and the time at hand" (see `training.plan`).
+A setting is a field of one of the frozen dataclasses of this package. Command-line flags, keyword arguments of the
+Python interface and entries of config.json are made from these fields, so that a default is defined only once. A
+default of `None` means that a plan chooses the value from the data and the available time (`training.plans`).
 """
 
 from seqgen.config.inference import (
-    DEFAULT_LENGTH,
     ClassifyOptions,
     EvaluateOptions,
     ForecastOptions,
@@ -16,9 +15,7 @@ from seqgen.config.inference import (
     SearchOptions,
 )
 from seqgen.config.networks import (
-    CELL_NAMES,
     DIRECTIONS,
-    NETWORK_CONFIGS,
     NORMALISATIONS,
     AnyClassifierConfig,
     AnyNetworkConfig,
@@ -44,20 +41,16 @@ from seqgen.config.settings import (
 )
 from seqgen.config.training import SCALINGS, TASK_NAMES, TOKENIZER_NAMES, TrainOptions
 
-FORMAT_VERSION = (
-    1  # of the model folder; a larger number is refused by name, so it changes only when old readers would err
-)
+FORMAT_VERSION = 1  # of the model folder; readers refuse a larger number, so raise it only if they would fail
 
 __all__ = [
-    "CELL_NAMES",
-    "DEFAULT_LENGTH",
     "DIRECTIONS",
     "FORMAT_VERSION",
-    "NETWORK_CONFIGS",
     "NORMALISATIONS",
     "SCALINGS",
     "TASK_NAMES",
     "TOKENIZER_NAMES",
+    "AnyClassifierConfig",
     "AnyNetworkConfig",
     "ClassifierConfig",
     "ClassifyOptions",
@@ -70,7 +63,6 @@ __all__ = [
     "ReplyOptions",
     "SampleOptions",
     "SearchOptions",
-    "AnyClassifierConfig",
     "TrainOptions",
     "check",
     "check_task",
@@ -78,10 +70,10 @@ __all__ = [
     "from_json",
     "make_options",
     "network_config_class",
-    "parse_logit_bias",
     "parse_duration",
     "parse_event_temperature",
     "parse_levels",
+    "parse_logit_bias",
     "parse_pitch_range",
     "parse_split_rows",
     "setting",

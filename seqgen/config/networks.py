@@ -1,4 +1,4 @@
-"""What networks are: all that is needed to build one again before its weights are read, one dataclass a kind."""
+"""Configurations of networks: everything needed to build one before its weights are loaded."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from seqgen.errors import UserError
+from seqgen.specs.cells import check_cell
+from seqgen.specs.registry import resolve
+from seqgen.specs.tasks import TASKS
 
-CELL_NAMES = ("lstm", "gru", "rnn")
 NORMALISATIONS = ("changes", "last", "window")
 DIRECTIONS = ("forward", "backward", "both")
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What the network is: all that is needed to build it again before its weights are read.
+    """Configuration of a recurrent language model.
 
-    Raises `UserError` for what no network can be; the limits are those of the flags.
+    Raises `UserError` for impossible values; the limits are those of the flags.
     """
 
     vocab_size: int
@@ -35,16 +37,21 @@ class NetworkConfig:
         _check_numbers(self)
 
     @property
+    def label_tokens(self) -> int:
+        """Ids that stand for labels, as in `LabelledCodec.labels`."""
+        return 0
+
+    @property
     def summary(self) -> str:
-        """In a few words: `1 × LSTM 256`."""
+        """A short description: `1 × LSTM 256`."""
         return f"{self.num_layers} × {self.cell.upper()} {self.rnn_size:,}"
 
 
 @dataclass(frozen=True)
 class GenerativeConfig(NetworkConfig):
-    """A language model of texts that begin with their label, by which it sorts: its labels, and how texts are prepared.
+    """Configuration of a generative classifier: a language model of texts that begin with their label.
 
-    Raises `UserError` for what none can be.
+    Raises `UserError` for impossible values.
     """
 
     labels: tuple[str, ...] = ()
@@ -56,17 +63,21 @@ class GenerativeConfig(NetworkConfig):
         _check_labels(self.labels)
 
     @property
+    def label_tokens(self) -> int:
+        return len(self.labels)
+
+    @property
     def multi(self) -> bool:
-        """Whether a text may have several labels: it can't."""
+        """Whether a text may have several labels; always false."""
         return False
 
 
 @dataclass(frozen=True)
 class ForecasterConfig:
-    """What a forecaster is: how far it looks back and ahead, in which segments, and its recurrent stack.
+    """Configuration of a forecaster: windows, segments and recurrent stack.
 
-    `levels` are the quantiles, in percent, that it gives beside the point forecast: an odd number of them, even about
-    the middle one, 50; or none. Raises `UserError` for what none can be.
+    `levels` are the quantiles, in percent, to forecast besides the point forecast: an odd number of them, symmetric
+    about 50; or none. Raises `UserError` for impossible values.
     """
 
     targets: int
@@ -75,57 +86,54 @@ class ForecasterConfig:
     segment_length: int
     levels: tuple[float, ...] = ()
     past: int = 0  # covariates known up to now
-    known: int = 0  # covariates known ahead, the calendar's included
+    known: int = 0  # covariates known in advance, including the calendar's
     cell: str = "gru"
     activation: str = "tanh"
     rnn_size: int = 64
     num_layers: int = 1
     embedding_size: int = 64
     dropout: float = 0.0
-    linear: bool = False  # a linear map from look-back to horizon beside the network
-    normalisation: str = "changes"  # what a window is moved by and divided by, one of NORMALISATIONS
+    linear: bool = False  # adds a linear map from look-back to horizon
+    normalisation: str = "changes"  # shift and scale of a window, one of NORMALISATIONS
 
     def __post_init__(self) -> None:
-        most = {
+        limits = {
             "targets": 1 << 16, "look_back": 1 << 20, "horizon": 1 << 20, "segment_length": 1 << 20,
             "rnn_size": 1 << 16, "num_layers": 64, "embedding_size": 1 << 16,
         }  # fmt: skip
-        for name in (*most, "past", "known"):
-            value, least = getattr(self, name), 0 if name in ("past", "known") else 1
-            limit = most.get(name, 1 << 16)
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= limit:
-                raise UserError(f"{name} must be a whole number from {least} to {limit}, not {value!r}")
+        for name in (*limits, "past", "known"):
+            value, minimum = getattr(self, name), 0 if name in ("past", "known") else 1
+            limit = limits.get(name, 1 << 16)
+            if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= limit:
+                raise UserError(f"{name} must be an integer from {minimum} to {limit}, not {value!r}")
         if isinstance(self.dropout, bool) or not 0 <= self.dropout <= 0.95:
             raise UserError(f"dropout must be a number from 0 to 0.95, not {self.dropout!r}")
-        if self.cell not in CELL_NAMES:
-            raise UserError(f"cell must be one of {', '.join(CELL_NAMES)}; not {self.cell!r}")
-        if self.activation not in ("tanh", "relu"):
-            raise UserError(f"activation must be tanh or relu, not {self.activation!r}")
+        check_cell(self.cell, self.activation)
         if self.normalisation not in NORMALISATIONS:
             raise UserError(f"normalisation must be one of {', '.join(NORMALISATIONS)}; not {self.normalisation!r}")
         ordered = tuple(sorted(set(self.levels))) == self.levels
-        even = all(abs(low + high - 100) < 1e-9 for low, high in zip(self.levels, self.levels[::-1], strict=True))
-        if not ordered or not even or (self.levels and (len(self.levels) % 2 == 0 or not self.levels[0] > 0)):
-            raise UserError("levels must be rising percentages, even about 50, and 50 among them")
+        symmetric = all(abs(low + high - 100) < 1e-9 for low, high in zip(self.levels, self.levels[::-1], strict=True))
+        if not ordered or not symmetric or (self.levels and (len(self.levels) % 2 == 0 or not self.levels[0] > 0)):
+            raise UserError("levels must be rising percentages, symmetric about 50, and include 50")
 
     @property
     def horizon_segments(self) -> int:
-        """Segments that the horizon is cut into."""
+        """Number of segments in the horizon."""
         return -(-self.horizon // self.segment_length)
 
     @property
     def num_outputs(self) -> int:
-        """Numbers for each step ahead: the point forecast and the quantiles."""
+        """Outputs for each step ahead: the point forecast and the quantiles."""
         return 1 + len(self.levels)
 
     @property
     def median_index(self) -> int:
-        """Which of the levels is the median."""
+        """Index of the median among the levels."""
         return len(self.levels) // 2
 
     @property
     def summary(self) -> str:
-        """In a few words: `1 × GRU 64, 96 steps back in segments of 24, 24 ahead`."""
+        """A short description: `1 × GRU 64, 96 steps back in segments of 24, 24 ahead`."""
         return (
             f"{self.num_layers} × {self.cell.upper()} {self.rnn_size:,}, {self.look_back:,} steps back in segments of "
             f"{self.segment_length:,}, {self.horizon:,} ahead"
@@ -134,9 +142,9 @@ class ForecasterConfig:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """What a classifier is: its labels, how texts are prepared and cut, its recurrent stack and its linear model.
+    """Configuration of a classifier: labels, preparation of texts, recurrent stack and linear model.
 
-    Raises `UserError` for what none can be.
+    Raises `UserError` for impossible values.
     """
 
     vocab_size: int
@@ -150,9 +158,9 @@ class ClassifierConfig:
     embedding_size: int = 128
     dropout: float = 0.0
     weight_drop: float = 0.0
-    stretch: int = 100  # ids read in a row, from an empty state
-    features: int = 0  # n-grams that the linear model knows; 0 is no such model
-    ngrams: int = 3  # the longest, in words
+    stretch: int = 100  # ids in a chunk, which is read from a zero state
+    features: int = 0  # n-grams of the linear model; 0 for no linear model
+    ngrams: int = 3  # longest n-gram, in words
     lowercase: bool = False
     stop_words: tuple[str, ...] = ()
 
@@ -167,52 +175,52 @@ class ClassifierConfig:
             raise UserError("ngrams must be from 1 to 5, and stretch from 1 to 1,048,576")
 
     @property
+    def label_tokens(self) -> int:
+        """None: labels are outputs, not ids."""
+        return 0
+
+    @property
     def directions(self) -> tuple[str, ...]:
-        """In which it reads."""
+        """The directions in which the network reads."""
         return ("forward", "backward") if self.direction == "both" else (self.direction,)
 
     @property
     def summary(self) -> str:
-        """In a few words: `1 × LSTM 128, both directions`."""
-        ways = ", both directions" if self.direction == "both" else f", {self.direction}"
-        return f"{self.num_layers} × {self.cell.upper()} {self.rnn_size:,}{ways}"
+        """A short description: `1 × LSTM 128, both directions`."""
+        directions = ", both directions" if self.direction == "both" else f", {self.direction}"
+        return f"{self.num_layers} × {self.cell.upper()} {self.rnn_size:,}{directions}"
 
 
 def _check_numbers(config: NetworkConfig | ClassifierConfig) -> None:
-    """What every recurrent stack over ids must keep."""
-    most = {"vocab_size": 1 << 24, "rnn_size": 1 << 16, "num_layers": 64, "embedding_size": 1 << 16}
-    for name, limit in most.items():
+    """Raise `UserError` for values that no recurrent stack over ids can have."""
+    limits = {"vocab_size": 1 << 24, "rnn_size": 1 << 16, "num_layers": 64, "embedding_size": 1 << 16}
+    for name, limit in limits.items():
         value = getattr(config, name)
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
-            raise UserError(f"{name} must be a whole number from 1 to {limit}, not {value!r}")
+            raise UserError(f"{name} must be an integer from 1 to {limit}, not {value!r}")
     for name in ("dropout", "weight_drop"):
         value = getattr(config, name)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 0.95:
             raise UserError(f"{name} must be a number from 0 to 0.95, not {value!r}")
-    if config.cell not in CELL_NAMES:
-        raise UserError(f"cell must be one of {', '.join(CELL_NAMES)}; not {config.cell!r}")
-    if config.activation not in ("tanh", "relu"):
-        raise UserError(f"activation must be tanh or relu, not {config.activation!r}")
+    check_cell(config.cell, config.activation)
 
 
 def _check_labels(labels: tuple[str, ...]) -> None:
     if len(labels) < 2 or len(set(labels)) < len(labels):
-        raise UserError("a classifier needs two labels or more, each once")
+        raise UserError("a classifier needs at least two labels, without duplicates")
 
 
 AnyNetworkConfig = NetworkConfig | ClassifierConfig | ForecasterConfig
-AnyClassifierConfig = ClassifierConfig | GenerativeConfig  # the kinds that know labels
-
-# Task → the kinds of network that its models have.
-NETWORK_CONFIGS: dict[str, tuple[type[AnyNetworkConfig], ...]] = {
-    "text": (NetworkConfig,), "dialogue": (NetworkConfig,), "music": (NetworkConfig,),
-    "classify": (ClassifierConfig, GenerativeConfig), "forecast": (ForecasterConfig,),
-}  # fmt: skip
+AnyClassifierConfig = ClassifierConfig | GenerativeConfig
 
 
 def network_config_class(task: str, table: Mapping[str, Any]) -> type[AnyNetworkConfig]:
-    """The kind of network that `table`, as config.json has it, describes: the first of the task's that has its fields,
-    or, where none has, the first of all, which will say what is wrong."""
-    kinds = NETWORK_CONFIGS[task]
-    names = {kind: {field.name for field in dataclasses.fields(kind)} for kind in kinds}
-    return next((kind for kind in kinds if set(table) <= names[kind]), kinds[0])
+    """The config class that `table`, a part of config.json, describes.
+
+    It is the first of the task's networks whose config has all the fields. If none has, it is the first of all, whose
+    error then names the wrong field.
+    """
+    classes: list[type[AnyNetworkConfig]] = [resolve(network.config) for network in TASKS.find(task).networks]
+    return next(
+        (each for each in classes if set(table) <= {item.name for item in dataclasses.fields(each)}), classes[0]
+    )

@@ -1,165 +1,190 @@
-"""What `train` can be told."""
+"""Options of `train`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seqgen.config.networks import CELL_NAMES, DIRECTIONS, NORMALISATIONS
+from seqgen.config.networks import DIRECTIONS, NORMALISATIONS
 from seqgen.config.settings import flag_name, parse_duration, parse_levels, parse_pitch_range, parse_split_rows, setting
 from seqgen.errors import UserError
+from seqgen.specs.cells import ACTIVATIONS, CELLS
+from seqgen.specs.tasks import TASKS, default_tokenizer
+from seqgen.specs.tokenizers import TextTokenizerNames, takes_option
 
-TASK_NAMES = ("text", "dialogue", "music", "classify", "forecast")
-TOKENIZER_NAMES = ("char", "byte", "subword")  # of text; music has its own
+TASK_NAMES = TASKS.keys()
+TOKENIZER_NAMES = TextTokenizerNames()
 SCALINGS = ("standard", "minmax", "none")
-_MUSIC = ("music",)
-_FORECAST = ("forecast",)
-_CLASSIFY = ("classify",)
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What `train` can be told. `None` leaves the choice to the program."""
+    """Options of `train`. With `None` the program chooses."""
 
     tokenizer: str | None = setting(
-        None, "How text becomes ids [default: char; subword for labelled texts].", choices=TOKENIZER_NAMES)  # fmt: skip
+        None, "Tokenizer of text [default: char; subword for dialogue and labelled texts].", choices=TOKENIZER_NAMES
+    )
     vocab_size: int | None = setting(
-        None, "Pieces in a subword vocabulary [default: by corpus size].", minimum=300, maximum=1 << 20)  # fmt: skip
+        None, "Vocabulary size of the subword tokenizer [default: by corpus size].", minimum=300, maximum=1 << 20
+    )
 
-    cell: str = setting("lstm", "Recurrent cell.", choices=CELL_NAMES)
-    activation: str = setting("tanh", "Of the vanilla RNN only.", choices=("tanh", "relu"))
-    rnn_size: int | None = setting(None, "Units a layer.", "--hidden-size", minimum=1, maximum=1 << 16)
-    num_layers: int | None = setting(None, "Recurrent layers.", "--layers", minimum=1, maximum=64)
-    embedding_size: int | None = setting(None, "Numbers that stand for one token.", minimum=1, maximum=1 << 16)
-    tie_weights: bool | None = setting(None, "Share the embedding with the output layer.")
+    cell: str = setting("lstm", "Recurrent cell.", choices=CELLS.keys())
+    activation: str = setting("tanh", "Activation of the simple RNN.", choices=ACTIVATIONS)
+    rnn_size: int | None = setting(
+        None, "Hidden size: units a layer [default: by corpus and time].", "--hidden-size", minimum=1, maximum=1 << 16
+    )
+    num_layers: int | None = setting(
+        None, "Number of recurrent layers [default: by corpus and time].", "--layers", minimum=1, maximum=64
+    )
+    embedding_size: int | None = setting(
+        None, "Embedding dimension [default: by corpus and time].", minimum=1, maximum=1 << 16
+    )
+    tie_weights: bool | None = setting(
+        None, "Tie the weights of the output layer to the embedding [default: by corpus]."
+    )
     dropout: float | None = setting(
-        None, "Locked dropout on each layer's output (one mask a sequence).", minimum=0, maximum=0.95)  # fmt: skip
+        None, "Variational dropout of each layer's output, one mask a sequence [default: by corpus].", minimum=0,
+        maximum=0.95)  # fmt: skip
     weight_drop: float | None = setting(
-        None, "DropConnect on the recurrent weights (one mask a batch).", minimum=0, maximum=0.95)  # fmt: skip
+        None, "DropConnect of the recurrent weights, one mask a batch [default: 0].", minimum=0, maximum=0.95
+    )
 
     blank: float | None = setting(
-        None, "Share of what is read that is blanked out while learning.", minimum=0, maximum=0.9,
-        tasks=("text", "dialogue", "music"))  # fmt: skip
+        None, "Fraction of input tokens blanked out in training [default: by corpus].", minimum=0, maximum=0.9,
+        group="language_model")  # fmt: skip
 
-    seq_length: int | None = setting(None, "Steps of truncated backpropagation.", minimum=2, maximum=1 << 20)
-    batch_size: int | None = setting(None, "Streams read side by side.", minimum=1, maximum=1 << 20)
-    learning_rate: float | None = setting(None, "AdamW's peak rate.", "--lr", exclusive_minimum=0, maximum=10)
-    weight_decay: float = setting(0.01, "AdamW's decoupled decay, on matrices only.", minimum=0, maximum=10)
+    seq_length: int | None = setting(
+        None, "Steps of truncated backpropagation through time [default: by corpus and time].", minimum=2,
+        maximum=1 << 20)  # fmt: skip
+    batch_size: int | None = setting(None, "Batch size [default: by corpus and time].", minimum=1, maximum=1 << 20)
+    learning_rate: float | None = setting(
+        None, "Peak learning rate of AdamW [default: by network and batch size].", "--lr", exclusive_minimum=0,
+        maximum=10)  # fmt: skip
+    weight_decay: float = setting(0.01, "Decoupled weight decay of AdamW, on matrices only.", minimum=0, maximum=10)
     averaging: float = setting(
-        8.0, "Keep the mean of the weights over about the last 1/(1+X) of the run; 0 keeps the last ones.", minimum=0,
-        maximum=1e6)  # fmt: skip
-    grad_clip: float = setting(0.5, "Largest norm of the gradient.", exclusive_minimum=0)
-    warmup: float = setting(0.02, "Share of the run in which the rate rises from zero.", minimum=0, maximum=0.9)
+        8.0, "Average the weights over about the last 1/(1+X) of the run; 0 for no averaging.", minimum=0, maximum=1e6
+    )
+    grad_clip: float = setting(0.5, "Gradient norm to clip at.", exclusive_minimum=0)
+    warmup: float = setting(
+        0.02, "Fraction of the run in which the learning rate warms up from zero.", minimum=0, maximum=0.9
+    )
 
-    budget: str | None = setting(None, "How long, all told: 90s, 10m, 2h.", metavar="TIME")
-    epochs: float | None = setting(None, "How long, in passes over the training part.", exclusive_minimum=0)
-    steps: int | None = setting(None, "How long, in optimiser steps.", minimum=1)
-    patience: int = setting(
-        8, "Validations without a better one before stopping early; 0 never stops.", minimum=0)  # fmt: skip
+    budget: str | None = setting(
+        None, "Total time, such as 90s, 10m or 2h [default: by corpus size, at most 10m].", metavar="TIME"
+    )
+    epochs: float | None = setting(None, "Length of training in epochs.", exclusive_minimum=0)
+    steps: int | None = setting(None, "Length of training in optimiser steps.", minimum=1)
+    patience: int = setting(8, "Validations without improvement before early stopping; 0 for never.", minimum=0)
     val_fraction: float = setting(
-        0.1, "Part held out at the end of each document.", minimum=0, maximum=0.9)  # fmt: skip
+        0.1, "Fraction of each document held out, at its end, as the validation set.", minimum=0, maximum=0.9
+    )
 
-    grid: int = setting(
-        4, "Music: steps a quarter note; 12 holds triplets.", minimum=1, maximum=48, tasks=_MUSIC)  # fmt: skip
-    velocity_bins: int = setting(8, "Music: how many loudnesses.", minimum=1, maximum=127, tasks=_MUSIC)
+    grid: int = setting(4, "Music: steps a quarter note; 12 also fits triplets.", minimum=1, maximum=48, group="music")
+    velocity_bins: int = setting(8, "Music: number of velocity levels.", minimum=1, maximum=127, group="music")
     tracks: str = setting(
-        "all", "Music: all parts, the melody alone, or all but the drums as one piano.",
-        choices=("all", "melody", "piano"), tasks=_MUSIC)  # fmt: skip
+        "all", "Music: parts to read: all, the melody alone, or all but the drums as one piano part.",
+        choices=("all", "melody", "piano"), group="music")  # fmt: skip
     pitch_range: str = setting(
-        "0-127", "Music: the lowest and highest pitch kept.", metavar="LOW-HIGH", tasks=_MUSIC)  # fmt: skip
+        "0-127", "Music: lowest and highest MIDI pitch to keep.", metavar="LOW-HIGH", group="music"
+    )
     note_order: str = setting(
-        "rising", "Music: how notes that begin together are read.", choices=("rising", "falling"),
-        tasks=_MUSIC)  # fmt: skip
+        "rising", "Music: order of notes that start together.", choices=("rising", "falling"), group="music"
+    )
     transpose: int = setting(
-        5, "Music: every pass moves each piece by up to so many semitones; 0 never.", minimum=0, maximum=24,
-        tasks=_MUSIC)  # fmt: skip
+        5, "Music: largest random transposition of a piece in each epoch, in semitones.", minimum=0, maximum=24,
+        group="music")  # fmt: skip
     stretch: int = setting(
-        0, "Music: every pass plays each piece up to so many percent faster or slower.", minimum=0, maximum=50,
-        tasks=_MUSIC)  # fmt: skip
+        0, "Music: largest random change of a piece's tempo in each epoch, in percent.", minimum=0, maximum=50,
+        group="music")  # fmt: skip
     text_column: str | None = setting(
-        None, "Text and labelled texts: the column of a table, or key of JSON, that holds the text [default: guessed; "
-        "of text, CSV and JSON are read as they stand].", tasks=("text", "classify"))  # fmt: skip
+        None, "Text and labelled texts: column of a table, or key of JSON, with the text [default: guessed for "
+        "labelled texts; plain text includes CSV and JSON as they are].", group="text_column")  # fmt: skip
     label_column: str | None = setting(
-        None, "Labelled texts: the column or key that holds the label [default: guessed].",
-        tasks=_CLASSIFY)  # fmt: skip
+        None, "Labelled texts: column or key with the label [default: guessed].", group="labels"
+    )
     direction: str = setting(
-        "both", "Labelled texts: which way they are read.", choices=DIRECTIONS, tasks=_CLASSIFY)  # fmt: skip
+        "both", "Labelled texts: reading direction of the network.", choices=DIRECTIONS, group="labels"
+    )
     ngrams: int = setting(
-        3, "Labelled texts: the longest n-gram, in words, of the linear model beside the network; 0 for none.",
-        minimum=0, maximum=5, tasks=_CLASSIFY)  # fmt: skip
-    lowercase: bool = setting(False, "Labelled texts: read capitals as small letters.", tasks=_CLASSIFY)
+        3, "Labelled texts: longest n-gram, in words, of the linear model beside the network; 0 for none.", minimum=0,
+        maximum=5, group="labels")  # fmt: skip
+    lowercase: bool = setting(False, "Labelled texts: convert to lower case.", group="labels")
     stop_words: str | None = setting(
-        None, "Labelled texts: a file of words to leave out, one a line.", metavar="FILE", tasks=_CLASSIFY)  # fmt: skip
-    balance: bool = setting(False, "Labelled texts: make rare labels count as much as common ones.", tasks=_CLASSIFY)
+        None, "Labelled texts: file of words to leave out, one a line.", metavar="FILE", group="labels"
+    )
+    balance: bool = setting(False, "Labelled texts: weight rare labels like common ones.", group="labels")
     label_smoothing: float = setting(
-        0.0, "Labelled texts: share of the target spread over all labels.", minimum=0, maximum=0.5,
-        tasks=_CLASSIFY)  # fmt: skip
+        0.0, "Labelled texts: fraction of the target probability spread over all labels.", minimum=0, maximum=0.5,
+        group="labels")  # fmt: skip
     generative: bool = setting(
-        False, "Labelled texts: learn to write texts of each label, and sort by Bayes' rule.",
-        tasks=_CLASSIFY)  # fmt: skip
+        False, "Labelled texts: train a generative model, which writes texts of a label and classifies by Bayes' rule.",
+        group="labels")  # fmt: skip
     pretrain: float | None = setting(
-        None, "Labelled texts: share of the time in which the network learns to predict their words, before their "
-        "labels [default: by corpus and time].", minimum=0, maximum=0.9, tasks=_CLASSIFY)  # fmt: skip
+        None, "Labelled texts: fraction of the time for pretraining as a language model [default: by corpus and time].",
+        minimum=0, maximum=0.9, group="labels")  # fmt: skip
     layer_decay: float | None = setting(
-        None, "Labelled texts: each layer learns at the rate of the one above it divided by this [default: 2.6 after "
-        "--init-from, 1.5 after --pretrain, otherwise 1].", minimum=1, maximum=100, tasks=_CLASSIFY)  # fmt: skip
+        None, "Labelled texts: divisor of the learning rate from each layer to the one below [default: 2.6 after "
+        "--init-from, 1.5 after --pretrain, otherwise 1].", minimum=1, maximum=100, group="labels")  # fmt: skip
     unfreeze: float | None = setting(
-        None, "Labelled texts: share of the time by whose end all layers learn, one after another from the top "
-        "[default: 0.3 after --init-from, 0.1 after --pretrain, otherwise 0].", minimum=0, maximum=0.9,
-        tasks=_CLASSIFY)  # fmt: skip
-    strict: bool = setting(
-        False, "Stop at a damaged file instead of passing it over.", tasks=("music", "dialogue"))  # fmt: skip
+        None, "Labelled texts: fraction of the time in which layers are unfrozen one by one, from the top [default: "
+        "0.3 after --init-from, 0.1 after --pretrain, otherwise 0].", minimum=0, maximum=0.9,
+        group="labels")  # fmt: skip
+    strict: bool = setting(False, "Stop at damaged input instead of skipping it.", group="lenient")
 
     target: tuple[str, ...] = setting(
-        (), "Forecasting: a column to forecast (repeatable, or a,b,c) [default: every numeric one].",
-        metavar="COLUMN", tasks=_FORECAST)  # fmt: skip
+        (), "Forecasting: column to forecast (repeatable, or a,b,c) [default: all numeric columns].", metavar="COLUMN",
+        group="series")  # fmt: skip
     horizon: int | None = setting(
-        None, "Forecasting: rows ahead [default: a season].", minimum=1, maximum=1 << 16, tasks=_FORECAST)  # fmt: skip
+        None, "Forecasting: rows to forecast [default: a season].", minimum=1, maximum=1 << 16, group="series"
+    )
     look_back: int | None = setting(
-        None, "Forecasting: rows that a forecast is made from.", minimum=1, maximum=1 << 20, tasks=_FORECAST)  # fmt: skip
+        None, "Forecasting: rows that a forecast is computed from [default: by horizon and season].", minimum=1,
+        maximum=1 << 20, group="series")  # fmt: skip
     segment_length: int | None = setting(
-        None, "Forecasting: rows that enter in one step of recurrence [default: a season].", minimum=1, maximum=1 << 16,
-        tasks=_FORECAST)  # fmt: skip
+        None, "Forecasting: rows read in one step of recurrence [default: a season].", minimum=1, maximum=1 << 16,
+        group="series")  # fmt: skip
     time_column: str | None = setting(
-        None, "Forecasting: the column of times [default: recognised].", metavar="COLUMN", tasks=_FORECAST)  # fmt: skip
+        None, "Forecasting: time column [default: detected].", metavar="COLUMN", group="series"
+    )
     series: str | None = setting(
-        None, "Forecasting: the column that names the series, where one file holds several below each other.",
-        metavar="COLUMN", tasks=_FORECAST)  # fmt: skip
+        None, "Forecasting: column that names the series, for tables in long format.", metavar="COLUMN", group="series"
+    )
     covariates: tuple[str, ...] = setting(
-        (), "Forecasting: columns that help and are known up to now.", metavar="COLUMN", tasks=_FORECAST)  # fmt: skip
+        (), "Forecasting: column known up to now that helps to forecast (repeatable).", metavar="COLUMN", group="series"
+    )
     future_covariates: tuple[str, ...] = setting(
-        (), "Forecasting: columns that help and are known ahead.", metavar="COLUMN", tasks=_FORECAST)  # fmt: skip
+        (), "Forecasting: column known in advance that helps to forecast (repeatable).", metavar="COLUMN",
+        group="series")  # fmt: skip
     frequency: str | None = setting(
-        None, "Forecasting: time between rows, as in hour, '15 minutes', 'business day', month [default: found].",
-        tasks=_FORECAST)  # fmt: skip
+        None, "Forecasting: time between rows, such as hour, '15 minutes', 'business day', month [default: detected].",
+        group="series")  # fmt: skip
     scaling: str = setting(
-        "standard", "Forecasting: of the numbers, by the rows learnt from.", choices=SCALINGS,
-        tasks=_FORECAST)  # fmt: skip
+        "standard", "Forecasting: scaling of each column by statistics of the training rows.", choices=SCALINGS,
+        group="series")  # fmt: skip
     log_returns: bool = setting(
-        False, "Forecasting: learn logarithms and so relative changes, for prices; the last value stands where nothing "
-        "better is shown.", tasks=_FORECAST)  # fmt: skip
+        False, "Forecasting: model logarithms, as for prices; the forecast is the last value unless validation shows a "
+        "better one.", group="series")  # fmt: skip
     normalisation: str = setting(
-        "changes", "Forecasting: a window less its last value, over the size of its recent changes; less its last "
-        "value alone; or less its mean, over its spread.", choices=NORMALISATIONS, tasks=_FORECAST)  # fmt: skip
+        "changes", "Forecasting: changes: subtract a window's last value and divide by the size of its recent changes; "
+        "last: subtract its last value; window: subtract its mean and divide by its standard deviation.",
+        choices=NORMALISATIONS, group="series")  # fmt: skip
     calendar: bool | None = setting(
-        None, "Forecasting: tell the network the time of day, week and year [default: of what a look-back can't "
-        "show].",
-        tasks=_FORECAST)  # fmt: skip
-    linear: bool = setting(
-        False, "Forecasting: a linear map from look-back to horizon beside the network.", tasks=_FORECAST)  # fmt: skip
+        None, "Forecasting: give the network the time of day, week and year [default: those that a look-back doesn't "
+        "cover].", group="series")  # fmt: skip
+    linear: bool = setting(False, "Forecasting: add a linear map from look-back to horizon.", group="series")
     split_rows: str | None = setting(
-        None, "Forecasting: rows, or shares, to learn from, to choose by and to measure on: 8640,2880,2880.",
-        metavar="N,N[,N]", tasks=_FORECAST)  # fmt: skip
+        None, "Forecasting: rows, or fractions, of the training, validation and test sets: 8640,2880,2880.",
+        metavar="N,N[,N]", group="series")  # fmt: skip
     levels: str = setting(
-        "50,80,95", "Forecasting: the bands, in percent; none for no bands.", metavar="P,P",
-        tasks=_FORECAST)  # fmt: skip
+        "50,80,95", "Forecasting: prediction intervals, in percent, or none.", metavar="P,P", group="series"
+    )
 
     keep_corpus: bool = setting(
-        False, "Keep the corpus in the model, five bytes for each of its own, so that `sample --max-copy` has it "
-        "wherever the model goes.", tasks=("text", "dialogue", "music", "classify"))  # fmt: skip
-    seed: int = setting(0, "Of every random choice.", minimum=0, maximum=(1 << 63) - 1)
-    device: str = setting("auto", "Where to compute.", choices=("auto", "cpu", "cuda", "mps"))
-    precision: str = setting("auto", "Of the products in training.", choices=("auto", "fp32", "bf16"))
-    threads: int | None = setting(None, "Processor threads [default: all].", minimum=1, maximum=4096)
+        False, "Keep the corpus in the model (five bytes a byte), so that `sample --max-copy` needs no other file.",
+        group="keep_corpus")  # fmt: skip
+    seed: int = setting(0, "Random seed.", minimum=0, maximum=(1 << 63) - 1)
+    device: str = setting("auto", "Device to train on.", choices=("auto", "cpu", "cuda", "mps"))
+    precision: str = setting("auto", "Precision of matrix products in training.", choices=("auto", "fp32", "bf16"))
+    threads: int | None = setting(None, "CPU threads [default: all].", minimum=1, maximum=4096)
 
     def __post_init__(self) -> None:
         given = [name for name in ("budget", "epochs", "steps") if getattr(self, name) is not None]
@@ -167,14 +192,21 @@ class TrainOptions:
             raise UserError(f"give one of --budget, --epochs and --steps, not {' and '.join(map(flag_name, given))}")
         if isinstance(self.budget, str):
             parse_duration(self.budget)
-        if self.vocab_size is not None and self.tokenizer not in (None, "subword"):
-            raise UserError(f"--vocab-size needs --tokenizer subword, not {self.tokenizer}")
-        if self.activation != "tanh" and self.cell != "rnn":
-            raise UserError(f"--activation {self.activation} needs --cell rnn, not {self.cell}")
+        if (
+            self.vocab_size is not None
+            and self.tokenizer is not None
+            and not takes_option(self.tokenizer, "vocab_size")
+        ):
+            fitting = " or ".join(name for name in TOKENIZER_NAMES if takes_option(name, "vocab_size"))
+            raise UserError(f"--vocab-size needs --tokenizer {fitting}, not {self.tokenizer}")
+        cell = CELLS.get(self.cell)  # other cells and activations are refused by `check`
+        if cell is not None and self.activation in ACTIVATIONS and self.activation not in cell.activations:
+            names = " or ".join(name for name, spec in CELLS.items() if self.activation in spec.activations)
+            raise UserError(f"--activation {self.activation} needs --cell {names}, not {self.cell}")
         if self.generative:
             for name in ("direction", "ngrams", "balance", "label_smoothing", "pretrain", "layer_decay", "unfreeze"):
                 if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                    raise UserError(f"{flag_name(name)} does not go with --generative, which learns to write")
+                    raise UserError(f"{flag_name(name)} cannot be used with --generative")
         if isinstance(self.pitch_range, str):
             parse_pitch_range(self.pitch_range)
         if isinstance(self.levels, str):
@@ -182,7 +214,6 @@ class TrainOptions:
         if isinstance(self.split_rows, str):
             parse_split_rows(self.split_rows)
 
-    @property
-    def tokenizer_name(self) -> str:
-        """The tokenizer asked for; a vocabulary size alone asks for subwords."""
-        return self.tokenizer or ("subword" if self.vocab_size is not None else "char")
+    def tokenizer_for(self, task: str) -> str:
+        """The tokenizer asked for, or the default of a task; a vocabulary size alone asks for one that has it."""
+        return self.tokenizer or default_tokenizer(task, self.vocab_size is not None)

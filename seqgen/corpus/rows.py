@@ -1,4 +1,4 @@
-"""What becomes of the rows of a set: text, lines, records or a table, as the task that reads them needs it."""
+"""Rows of a dataset as text, lines, records or a table, whichever the task reads."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, BinaryIO, NamedTuple
 from seqgen.errors import DataError
 from seqgen.specs.tasks import RowLayout
 
-ClassNames = Mapping[str, list[str]]  # of a column of numbers that stand for classes: what they stand for
-_JOINTS = {RowLayout.TEXT: "\n", RowLayout.LINES: " . "}  # between several text columns
+ClassNames = Mapping[str, list[str]]  # by column: the names of the classes that its integers stand for
+_SEPARATORS = {RowLayout.TEXT: "\n", RowLayout.LINES: " . "}  # between several text columns
 
 
 class RowFormat(NamedTuple):
-    """How rows are to be read.
+    """How to read rows.
 
     layout: see `RowLayout`.
     text_column: for text and lines, one column or several separated by commas; guessed if None.
@@ -32,14 +32,14 @@ AS_TEXT = RowFormat()
 def write(
     rows: RowFormat, tables: Iterable[Any], names: ClassNames, stream: BinaryIO, progress: Callable[[int], None]
 ) -> None:
-    """Writes rows in their layout.
+    """Write rows in a layout.
 
     Args:
-        tables: pyarrow tables, a part of the rows each.
-        progress: told of the bytes written so far.
+        tables: pyarrow tables, each with a part of the rows.
+        progress: called with the number of bytes written so far.
 
     Raises:
-        DataError: there is no such column, none holds text, or there is no row.
+        DataError: there is no such column, no column has text, or there are no rows.
     """
     if rows.layout == RowLayout.TABLE:
         _write_parquet(tables, stream, progress)
@@ -54,29 +54,29 @@ def write(
 
 def _text(tables: Iterable[Any], rows: RowFormat) -> Iterator[bytes]:
     columns: list[str] = []
-    joint = _JOINTS[rows.layout]
+    separator = _SEPARATORS[rows.layout]
     for table in tables:
         if not columns and table.num_rows:
             columns = _text_columns(table, rows.text_column)
         texts = [table.column(name).to_pylist() for name in columns]
-        joined = (joint.join(_spelt(value) for value in row) for row in zip(*texts, strict=True))
+        joined = (separator.join(_as_text(value) for value in row) for row in zip(*texts, strict=True))
         if rows.layout == RowLayout.LINES:
             joined = (" ".join(text.splitlines()) for text in joined)
         if table.num_rows:
             yield "".join(text + "\n" for text in joined).encode("utf-8", "surrogatepass")
 
 
-def _spelt(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else str(value)
 
 
 def _text_columns(table: Any, asked: str | None) -> list[str]:
-    there = list(map(str, table.column_names))
+    names = list(map(str, table.column_names))
     if asked is not None:
         wanted = [part.strip() for part in asked.split(",") if part.strip()]
         for name in wanted:
-            if name not in there:
-                raise DataError(f"it has no column {name!r}; there are {', '.join(there[:12])}")
+            if name not in names:
+                raise DataError(f"it has no column {name!r}; the columns are {', '.join(names[:12])}")
         if wanted:
             return wanted
     head = table.slice(0, 100).to_pylist()
@@ -84,9 +84,9 @@ def _text_columns(table: Any, asked: str | None) -> list[str]:
 
 
 def guess_text_column(rows: list[dict[str, Any]]) -> str:
-    """The column that holds the text: `text`, or the one with the most characters in these rows.
+    """Return the text column: `text`, or the column with the most characters in these rows.
 
-    Raises `DataError` where no column holds text.
+    Raises `DataError` if no column has text.
     """
     lengths: dict[str, int] = {}
     for row in rows:
@@ -96,8 +96,8 @@ def guess_text_column(rows: list[dict[str, Any]]) -> str:
     if "text" in lengths:
         return "text"
     if not any(lengths.values()):
-        there = ", ".join(rows[0]) if rows else "none"
-        raise DataError(f"no column holds text; there are {there}; say it with --text-column")
+        names = ", ".join(rows[0]) if rows else "none"
+        raise DataError(f"no column has text; the columns are {names}; name one with --text-column")
     return max(lengths, key=lambda name: lengths[name])
 
 
@@ -106,23 +106,23 @@ def _records(tables: Iterable[Any], names: ClassNames) -> Iterator[bytes]:
         lines = []
         for row in table.to_pylist():
             for column, classes in names.items():
-                row[column] = _named(row.get(column), classes)
-            lines.append(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
+                row[column] = _class_of(row.get(column), classes)
+            lines.append(json.dumps(row, ensure_ascii=False, default=_json_default) + "\n")
         if lines:
             yield "".join(lines).encode("utf-8", "surrogatepass")
 
 
-def _named(value: Any, classes: list[str]) -> Any:
-    """The class, or the classes, that a number or a list of them stands for; nothing for one that stands for none."""
+def _class_of(value: Any, classes: list[str]) -> Any:
+    """The class of a number, or the classes of a list; None for a number without a class."""
     if isinstance(value, list):
-        return [_named(each, classes) for each in value]
+        return [_class_of(each, classes) for each in value]
     if not isinstance(value, int) or isinstance(value, bool):
         return value
     return classes[value] if 0 <= value < len(classes) else None
 
 
-def _plain(value: object) -> str | None:
-    """What JSON has no form for: times as text; pictures and sounds are nothing that is read here."""
+def _json_default(value: object) -> str | None:
+    """The JSON of other types: times become text, bytes (images, sound) null."""
     return None if isinstance(value, bytes) else str(value)
 
 
@@ -140,10 +140,10 @@ def _write_parquet(tables: Iterable[Any], stream: BinaryIO, progress: Callable[[
 
 
 def suffix(rows: RowFormat) -> str:
-    """The ending of a file of that layout."""
+    """Return the suffix of a file in that layout."""
     return {RowLayout.RECORDS: ".jsonl", RowLayout.TABLE: ".parquet"}.get(rows.layout, ".txt")
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file holds rows, and can be read in no other way: Parquet or Arrow, by its name."""
+    """Return whether a file can only be read as rows: Parquet or Arrow, by its name."""
     return path.suffix.lower() in (".parquet", ".arrow")

@@ -1,8 +1,8 @@
-"""A SOURCE, as people write it on a command line, to documents that can be read as often as needed.
+"""A SOURCE on the command line to documents, which can be read repeatedly.
 
-A source is a file, a folder (walked, sorted), a glob, `-`, a name from the catalogue, or an `hf:` set. What exists on
-the disk wins over a catalogue name. Every document is a stream of bytes of any length; nothing here holds one whole.
-Parquet and Arrow are sets without being called so, and so is any other table of which a text column is named.
+A source is a file, a folder (walked, sorted), a glob, `-`, a name from the catalogue, or an `hf:` dataset. An existing
+path has priority over a catalogue name. A document is a stream of bytes of any length, never held in memory here.
+Parquet and Arrow files are read as datasets, and so is any other table if a text column is named.
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ from seqgen.specs.tasks import RowLayout
 from seqgen.streams import COMPRESSED_SUFFIXES, Progress, limited, open_input, read_chunks, reason, suffix_of
 
 Warn = Callable[[str], None]
-_SNIFF = 8192  # bytes looked at to tell text from binary, as grep and git do
+_SNIFF_BYTES = 8192  # read to distinguish text from binary, as grep and git do
 
 
 @dataclass(frozen=True)
 class Document:
-    """One file, or what came through a pipe. `size` is its length in bytes, decompressed; −1 until it is measured.
+    """A file, or the data from a pipe.
 
-    What was measured stays as it was: what is written behind it later is not read, and where the file is another one
-    now, reading it is an error. `stamp` tells when to look.
+    Once its checksum is known, data appended later is not read, and reading a changed file is an error.
+
+    Attributes:
+        size: bytes, decompressed; −1 before `checksum_documents`.
+        stamp: the file's stamp at that time; a different one makes reading compare checksums.
     """
 
     name: str
@@ -46,29 +49,29 @@ class Document:
     stamp: cache.FileStamp | None = field(default=None, compare=False, repr=False)
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:
-        """The bytes from `start` to `stop`, in chunks. Raises `DataError` for a file that can't be read or changed."""
-        place = 0
+        """Yield bytes `start` to `stop`. Raises `DataError` if the file has changed or can't be read."""
+        offset = 0
         end = self.size if stop is None and self.stamp else stop
         with contextlib.closing(open_input(self.path)) as stream:
             if start and self.path.suffix.lower() not in COMPRESSED_SUFFIXES:
                 stream.seek(start)
-                place = start
+                offset = start
             for chunk in read_chunks(stream, self.name):
-                first, place = place, place + len(chunk)
+                first, offset = offset, offset + len(chunk)
                 part = chunk[max(start - first, 0) : None if end is None else max(end - first, 0)]
                 if part:
                     yield part
-                if end is not None and place >= end:
+                if end is not None and offset >= end:
                     break
             if self._was_touched(stream.fileno()):
                 self._compare()
 
     def limited(self) -> Generator[bytes, None, None]:
-        """All the chunks, for who keeps them in memory. Raises `DataError` also for a file that unfolds to too much."""
+        """Yield all bytes, to be held in memory. Raises `DataError` also for a decompression bomb."""
         return limited(self.chunks(), self.path, self.name)
 
     def verify_unchanged(self) -> None:
-        """Raises `DataError` where the file changed since it was measured: for who reads it by other ways."""
+        """Raise `DataError` if the file has changed since its checksum was taken; for readers that bypass `chunks`."""
         try:
             touched = self._was_touched(self.path)
         except OSError as error:
@@ -80,23 +83,23 @@ class Document:
         return self.stamp is not None and cache.content_stamp(cache.stamp(file)) != cache.content_stamp(self.stamp)
 
     def _compare(self) -> None:
-        """The content itself decides: a log that grows, or was only touched, is what it was."""
+        """Compare checksums: a log that grew, or a file that was only touched, is unchanged."""
         digest = hashlib.sha256()
         for chunk in Document(self.name, self.path).chunks(0, self.size):
             digest.update(chunk)
         if digest.hexdigest() != self.sha256:
-            raise DataError(f"{self.name!r} changed while it was being read; use a copy that stays as it is")
+            raise DataError(f"{self.name!r} changed while it was being read; use a copy that does not change")
 
 
 @dataclass
 class Spool:
-    """Where what can be read only once is kept until the command ends. A context manager."""
+    """A context manager that stores data which can be read only once, until the command ends."""
 
     _folder: cache.ScratchFolder | None = field(default=None)
     _count: int = 0
 
     def keep(self, chunks: Iterable[bytes], name: str) -> Path:
-        """Writes a stream to a temporary file, next to the caches rather than in a small /tmp."""
+        """Write a stream to a temporary file in the cache, because /tmp may be small."""
         try:
             self._folder = self._folder or cache.ScratchFolder.make()
             self._count += 1
@@ -105,7 +108,7 @@ class Spool:
                 for chunk in chunks:
                     target.write(chunk)
         except OSError as error:
-            raise DataError(f"cannot keep what {name} gave: {reason(error)}") from error
+            raise DataError(f"cannot store the data from {name}: {reason(error)}") from error
         return path
 
     def __enter__(self) -> Spool:
@@ -117,11 +120,11 @@ class Spool:
 
 
 def looks_like_text(path: Path) -> bool:
-    """Whether the first bytes hold something, and no NUL. A damaged compressed file counts, so that it is reported."""
+    """Return whether a file begins with bytes other than NUL. A damaged compressed file counts: it is reported later."""
     try:
         with contextlib.closing(open_input(path)) as stream:
-            start = stream.read(_SNIFF)
-    except Exception:  # whatever a decompressor says: reading it in earnest tells the person
+            start = stream.read(_SNIFF_BYTES)
+    except Exception:  # of any decompressor; reading the whole file reports it
         return True
     return bool(start) and b"\0" not in start
 
@@ -148,35 +151,35 @@ def find(
     accepts: FileTest = TEXT_FILES,
     rows: RowFormat = AS_TEXT,
 ) -> list[Document]:
-    """The documents that `sources` name, in the order given.
+    """Return the documents of `sources`, in the order given.
 
     Args:
-        spool: keeps what can be read once only (standard input, streamed sets).
-        progress: told of downloads, as (bytes so far, bytes in all or None).
-        warn: told in a sentence of what was passed over (binary or empty files in a folder).
-        accepts: which files of a folder count. A file that is named itself always does.
-        rows: what becomes of the rows of sets and tables.
+        spool: stores data that can be read only once (standard input, named pipes).
+        progress: called during downloads.
+        warn: called with a sentence about files of a folder that are skipped.
+        accepts: selects the files of a folder. A file named directly is always read.
+        rows: how to read the rows of datasets and tables.
 
     Raises:
-        DataError: a source that does not exist, can't be read, or gives no document.
+        DataError: a source does not exist, can't be read, or has no documents.
     """
     found: list[Document] = []
     if sum(source == "-" for source in sources) > 1:
-        raise DataError("standard input can be read once only: '-' is given twice")
+        raise DataError("standard input can be read only once; give '-' only once")
     for source in sources:
-        passed_over: list[str] = []
-        documents = _Finder(spool, progress, passed_over.append, accepts, rows).find(source)
+        skipped: list[str] = []
+        documents = _Finder(spool, progress, skipped.append, accepts, rows).find(source)
         if not documents:
-            why = f" ({passed_over[0].removeprefix(source + ': ')})" if passed_over else ""
-            raise DataError(f"{source!r} holds no {accepts.noun}{why}")
-        for sentence in passed_over:
+            detail = f" ({skipped[0].removeprefix(source + ': ')})" if skipped else ""
+            raise DataError(f"{source!r} has no {accepts.noun}{detail}")
+        for sentence in skipped:
             warn(sentence)
         found += documents
     return found
 
 
 def needs_network(source: str) -> bool:
-    """Whether reading it would go through the network."""
+    """Return whether reading a source would use the network."""
     if source.startswith("hf:"):
         return True
     if os.path.exists(os.path.expanduser(source)):
@@ -202,16 +205,16 @@ class _Finder:
         if source.startswith("hf:"):
             return [Document(source, hub.fetch(hub.parse(source), self.rows, self.progress))]
         if not source:
-            raise DataError("'' names no source; is a variable empty?")
-        place = os.path.expanduser(source)
-        if os.path.exists(place):  # unlike Path.exists, no error for a name that is too long
-            return self._on_disk(source, Path(place))
+            raise DataError("'' is not a source; is a variable empty?")
+        expanded = os.path.expanduser(source)
+        if os.path.exists(expanded):  # unlike Path.exists, no error for a name that is too long
+            return self._on_disk(source, Path(expanded))
         if any(mark in source for mark in "*?["):
-            matches = sorted(glob.glob(place, recursive=True))
+            matches = sorted(glob.glob(expanded, recursive=True))
             if not matches:
                 raise DataError(f"no file matches {source!r}")
             return [document for match in matches for document in self._on_disk(match, Path(match))]
-        if os.sep in source or Path(place).suffix:
+        if os.sep in source or Path(expanded).suffix:
             raise DataError(f"there is no file or folder {source!r}")
         entry = catalogue.find(source)
         paths = materialise(entry, cache_folder(), self.progress)
@@ -219,70 +222,71 @@ class _Finder:
 
     def _on_disk(self, name: str, path: Path) -> list[Document]:
         if path.is_dir():
-            return [self._set(name, path)] if self._reads_rows(path) else self._walk(path)
-        if not path.is_file():  # a named pipe, as in `<(zcat x.gz)`: it can be read once only
+            return [self._dataset(name, path)] if self._reads_rows(path) else self._walk(path)
+        if not path.is_file():  # a named pipe, as in `<(zcat x.gz)`: it can be read only once
             with contextlib.closing(open_input(path)) as stream:
                 path = self.spool.keep(read_chunks(stream, name), name)
         return [self._file(name, path)]
 
     def _file(self, name: str, path: Path) -> Document:
-        return self._set(name, path) if self._reads_rows(path) else Document(name, path)
+        return self._dataset(name, path) if self._reads_rows(path) else Document(name, path)
 
     def _reads_rows(self, path: Path) -> bool:
-        """Whether what is there is read as rows: because it can't be read otherwise, or because a column is named."""
+        """Whether a path is read as rows: because it can only be, or because a text column is named."""
         layout, column = self.rows
         if path.is_dir():
             return layout != RowLayout.NONE and hub.is_saved_dataset(path)
         if path.suffix.lower() == ".parquet" and layout == RowLayout.TABLE:
-            return False  # it is one
+            return False  # it is a table already
         return layout != RowLayout.NONE and (
             is_table(path) or (column is not None and layout in (RowLayout.TEXT, RowLayout.LINES))
         )
 
-    def _set(self, name: str, path: Path) -> Document:
+    def _dataset(self, name: str, path: Path) -> Document:
         return Document(name, hub.fetch(hub.local_dataset(name, path), self.rows, self.progress))
 
     def _walk(self, folder: Path) -> list[Document]:
-        """Every file below `folder` that `accepts` takes, in sorted order; hidden ones are left out, and links that
-        lead out of the folder: in one from a stranger they could lead to what is nobody's business."""
-        documents, skipped, outside = [], 0, 0
-        whole = folder.resolve()
-        for place, folders, files in os.walk(folder):
+        """Every file below `folder` that `accepts` selects, in sorted order.
+
+        Skips hidden files, and links to files outside the folder: in an untrusted folder they could lead to private
+        files.
+        """
+        documents, rejected, outside = [], 0, 0
+        root = folder.resolve()
+        for parent, folders, files in os.walk(folder):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(files):
-                path = Path(place) / name
+                path = Path(parent) / name
                 if name.startswith(".") or not path.is_file():
                     continue
-                if path.is_symlink() and not path.resolve().is_relative_to(whole):
+                if path.is_symlink() and not path.resolve().is_relative_to(root):
                     outside += 1
                 elif self._reads_rows(path) or self.accepts.matches(path):
                     documents.append(self._file(str(path), path))
                 else:
-                    skipped += 1
+                    rejected += 1
         if outside:
-            leads = "links passed over: they lead" if outside > 1 else "link passed over: it leads"
-            self.warn(f"{folder}: {outside:,} {leads} out of the folder (name the file itself to have it read)")
-        if skipped:
-            what = self.accepts.noun
-            self.warn(f"{folder}: {skipped:,} file{'s' * (skipped > 1)} passed over: empty, or not {what}")
+            links = "links skipped: they lead" if outside > 1 else "link skipped: it leads"
+            self.warn(f"{folder}: {outside:,} {links} out of the folder (to read the file, name it)")
+        if rejected:
+            plural = "s" * (rejected > 1)
+            self.warn(f"{folder}: {rejected:,} file{plural} skipped: empty, or not {self.accepts.noun}")
         return documents
 
 
 def checksum_documents(
     documents: Iterable[Document], warn: Warn = lambda _: None, progress: Progress | None = None
 ) -> list[Document]:
-    """The same documents with size and sha256, each read once from end to end; large files that have been read before
-    and not been touched since are known. Empty ones are left out, and told of.
+    """Read every document once and return it with its size and sha256. Empty documents are skipped with a warning.
 
-    Args:
-        progress: told of the bytes read so far, and in all as far as that can be known.
+    A large file that was read before and has not changed since is not read again.
 
     Raises:
-        DataError: a document that can't be read, or nothing in any of them.
+        DataError: a document can't be read, or all are empty.
     """
     documents = list(documents)
     total = _total(documents) if progress else None
-    measured = []
+    checked = []
     empty: list[str] = []
     done = 0
     for document in documents:
@@ -300,18 +304,18 @@ def checksum_documents(
             cache.store_checksum(document.path, before, began, size, sha256)
         done += size
         if size:
-            measured.append(Document(document.name, document.path, size, sha256, before))
+            checked.append(Document(document.name, document.path, size, sha256, before))
         else:
             empty.append("standard input" if document.name == "-" else repr(document.name))
-    if not measured:
+    if not checked:
         raise DataError(f"{', '.join(empty[:3]) or 'the source'} is empty: there is nothing to read")
     for name in empty:
-        warn(f"{name} is empty, and left out")
-    return measured
+        warn(f"{name} is empty, and is skipped")
+    return checked
 
 
 def _total(documents: Iterable[Document]) -> int | None:
-    """Bytes in all; None where some are compressed, so that nobody knows."""
+    """The total size in bytes; None if any document is compressed, because its size is unknown."""
     if any(document.path.suffix.lower() in COMPRESSED_SUFFIXES for document in documents):
         return None
     return sum(_stamp(document)[0] for document in documents)
@@ -325,26 +329,27 @@ def _stamp(document: Document) -> cache.FileStamp:
 
 
 def check_unchanged(documents: Iterable[Document]) -> None:
-    """Raises `DataError` where a document's file is not the one any more that was measured."""
+    """Raise `DataError` if a document has changed since its checksum was taken."""
     for document in documents:
         document.verify_unchanged()
 
 
 def find_unchanged(
-    sources: Iterable[Mapping[str, Any]], place: Callable[[str], Path | None] = Path
+    sources: Iterable[Mapping[str, Any]], locate: Callable[[str], Path | None] = Path
 ) -> list[Document] | None:
-    """The sources that a model tells of (name, bytes, sha256), measured, if all still lie where they lay, unchanged;
-    otherwise None. What can't be one is not read: the names come from whoever made the model.
+    """Return the sources listed in a model (name, bytes, sha256), if all of them still exist unchanged; else None.
+
+    The list is untrusted input: a file of another size is not read.
 
     Args:
-        place: where a source of that name would be.
+        locate: the path that a source of that name would have.
 
     Raises:
-        DataError: one can't be read.
+        DataError: a file can't be read.
     """
     documents = []
     for source in sources:
-        path = place(source["name"])
+        path = locate(source["name"])
         if path is None or not path.is_file():
             return None
         if path.suffix not in COMPRESSED_SUFFIXES and path.stat().st_size != source["bytes"]:
@@ -357,7 +362,7 @@ def find_unchanged(
 
 
 def fingerprint(documents: Iterable[Document]) -> str:
-    """One sha256 over the contents and order of measured documents."""
+    """Return a sha256 of the contents and order of documents whose checksums are known."""
     digest = hashlib.sha256()
     for document in documents:
         digest.update(f"{document.sha256} {document.size}\n".encode())

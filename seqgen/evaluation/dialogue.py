@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from seqgen.evaluation.text import text_metrics
 from seqgen.model.invariant import batch_invariant
 from seqgen.model.language import LanguageModel, LayerStates
 from seqgen.tokenizers.codec import Ids
@@ -168,7 +169,7 @@ def hits_at_one(
                 place,
             ):
                 places.append((states, last))
-            states, last = reader.advance(states, last, codec.turn(speaker, _bytes(words)))
+            states, last = reader.advance(states, last, codec.encode_turn(speaker, _bytes(words)))
     wins = np.zeros(3)
     # Together with others of like length: a large product costs less than many small ones.
     order = sorted(range(len(places)), key=lambda number: max(len(spelt[reply]) for reply in asked[number].replies))
@@ -228,7 +229,7 @@ class DialogueTally:
         """Reads one conversation, from nothing to its end."""
         states, last = reader.start()
         for speaker, words in turns:
-            ids = codec.turn(speaker, _bytes(words))
+            ids = codec.encode_turn(speaker, _bytes(words))
             states, last, nats = reader.score_turn(states, last, ids)
             self.nats += nats
             self.tokens += len(ids)
@@ -241,15 +242,8 @@ class DialogueTally:
         self.turns += len(turns)
 
     def metrics(self) -> dict[str, float]:
-        """The measures of the contract that text has as well."""
-        per_character = self.nats / max(1, self.characters)
-        return {
-            "nats_per_character": per_character,
-            "bits_per_character": per_character / math.log(2),
-            "bits_per_byte": self.nats / max(1, self.bytes) / math.log(2),
-            "perplexity_per_token": math.exp(min(700.0, self.nats / max(1, self.tokens))),
-            "perplexity_per_word": math.exp(min(700.0, self.nats / max(1, self.words))),
-        }
+        """See `text_metrics`."""
+        return text_metrics(self.nats, self.characters, self.bytes, words=self.words, tokens=self.tokens)
 
 
 def word_tokens(text: str) -> list[str]:

@@ -77,21 +77,28 @@ class TextTally:
     counted_bytes: int = 0
 
     def metrics(self) -> dict[str, float]:
-        """The measures of the contract; an empty dict where nothing was counted."""
+        """See `text_metrics`; empty if nothing was counted."""
         if not self.counted_tokens or not self.counted_characters:
             return {}
-        per_character = self.nats / self.counted_characters
-        return {
-            "nats_per_character": per_character,
-            "bits_per_character": per_character / math.log(2),
-            "bits_per_byte": self.nats / self.counted_bytes / math.log(2),
-            "perplexity_per_token": _exp(self.nats / self.counted_tokens),
-            "perplexity_per_word": _exp(self.nats / max(self.words, 1)),
-        }
+        return text_metrics(
+            self.nats, self.counted_characters, self.counted_bytes, words=self.words, tokens=self.counted_tokens
+        )
 
 
-def _exp(value: float) -> float:
-    return math.exp(value) if value < 700 else math.inf
+def text_metrics(
+    nats: float, characters: int, bytes: int, *, words: int | None = None, tokens: int | None = None
+) -> dict[str, float]:
+    """The metrics of a text of this negative log-likelihood; perplexities only for the units that are given."""
+    per_character = nats / max(1, characters)
+    metrics = {
+        "nats_per_character": per_character,
+        "bits_per_character": per_character / math.log(2),
+        "bits_per_byte": nats / max(1, bytes) / math.log(2),
+    }
+    for unit, count in (("token", tokens), ("word", words)):
+        if count is not None:
+            metrics[f"perplexity_per_{unit}"] = math.exp(min(700.0, nats / max(1, count)))  # JSON has no infinity
+    return metrics
 
 
 class _Words:

@@ -64,10 +64,10 @@ class TaskSpec:
     needs_float32: bool = False  # trains in float32 unless --precision asks for less
 
     # Sources.
-    file_test: str = "seqgen.corpus.sources:looks_like_text"  # which files of a folder count
+    file_suffixes: tuple[str, ...] = ()  # of the files that count in a folder; none: every text file counts
     source_noun: str = "text"  # what a folder without such a file lacks
     row_layout: RowLayout = RowLayout.TEXT
-    guess: str | None = None  # f(path) -> bool: whether a source is plainly of this task
+    guess: str | None = None  # f(path) -> bool: whether a file or folder is plainly for this task
     guess_rank: int = 0  # higher ranks are asked first
     record: str = "a document is a record"
 
@@ -81,8 +81,9 @@ class TaskSpec:
     is_plain_text: bool = False  # documents are read as they stand: scored by line, continued, copied, adapted to
     evaluator: str | None = None  # f(EvaluationContext) -> result
     evaluates_training_sources: bool = False  # of those it takes the held-out rows only
-    deciding_metric: str | None = None  # lower is better; by it a baseline beats the model
-    report: str = "seqgen.cli.commands.evaluate:format_report"  # f(result) -> text
+    deciding_metric: str | None = None  # by it a baseline beats the model
+    higher_is_better: bool = False  # of the deciding metric
+    report: str = "seqgen.cli.evaluation_report:format_report"  # f(result) -> text
     preview: str | None = None  # f(training) -> line of progress
     command: str = "sample"  # in the model card
     default_length: int = 500  # characters of text, bars of music
@@ -142,7 +143,7 @@ TASKS: Registry[TaskSpec] = Registry(
             "dialogue", "seqgen.tasks.dialogue:DialogueTask", (LANGUAGE_MODEL,),
             tokenizers=("subword", "char", "byte"), saved_tokenizers=("dialogue",), init_from=("dialogue",),
             option_groups=frozenset({"language_model", "text_output", "keep_corpus", "lenient", "replies"}),
-            headline=MetricLabel("bits_per_character", "bits/char"), deciding_metric="bits_per_byte",
+            headline=MetricLabel("bits_per_character", "bits/char"), deciding_metric="hits_at_1_of_10", higher_is_better=True,
             row_layout=RowLayout.RECORDS, guess="seqgen.corpus.conversations.read:looks_like_dialogue", guess_rank=1,
             record="a conversation is a record", record_reader="seqgen.api.scoring:read_conversations", can_score=True,
             prompt="seqgen.api.sampling:prompt_of_dialogue", preview="seqgen.cli.progress:preview_dialogue",
@@ -153,8 +154,8 @@ TASKS: Registry[TaskSpec] = Registry(
             tokenizers=("midi",), init_from=("music",),
             option_groups=frozenset({"language_model", "music", "keep_corpus", "lenient", "plot"}),
             headline=MetricLabel("nats_per_step", "nats/step"), deciding_metric="nats_per_step",
-            file_test="seqgen.corpus.sources:looks_like_midi", source_noun="MIDI", row_layout=RowLayout.NONE,
-            guess="seqgen.corpus.sources:is_mostly_midi", guess_rank=4, record="a MIDI file is a record",
+            file_suffixes=(".mid", ".midi", ".kar", ".rmi", ".smf"), source_noun="MIDI", row_layout=RowLayout.NONE,
+            record="a MIDI file is a record",
             composes=True, preview="seqgen.cli.progress:preview_music", can_score=True,
             evaluator="seqgen.api.evaluate.music:evaluate", default_length=16, min_state_length=1,
         ),
@@ -170,19 +171,19 @@ TASKS: Registry[TaskSpec] = Registry(
         TaskSpec(
             "forecast", "seqgen.tasks.forecasting:ForecastingTask", (FORECASTER,),
             tokenizers=("series",), init_from=("forecast",), option_groups=frozenset({"series"}),
-            headline=MetricLabel("scaled_mse", "scaled MSE"), needs_float32=True,
+            headline=MetricLabel("scaled_mse", "scaled MSE"), deciding_metric="scaled_mse", needs_float32=True,
             row_layout=RowLayout.TABLE, guess="seqgen.corpus.series.read:looks_like_series", guess_rank=2,
             preview="seqgen.cli.progress:preview_forecast", can_forecast=True, command="forecast",
             evaluator="seqgen.api.evaluate.forecasting:evaluate", evaluates_training_sources=True,
-            report="seqgen.cli.forecast_report:format_forecast_report",
+            report="seqgen.cli.evaluation_report:format_forecast_report",
         ),
     ),
 )  # fmt: skip
 
 
-def names_with_group(groups: frozenset[str]) -> tuple[str, ...]:
-    """The tasks to which settings of any of these groups apply."""
-    return tuple(name for name, spec in TASKS.items() if spec.option_groups & groups)
+def names_with_group(group: str) -> tuple[str, ...]:
+    """The tasks to which settings of this group apply."""
+    return tuple(name for name, spec in TASKS.items() if group in spec.option_groups)
 
 
 def network_of(config: object) -> NetworkSpec:

@@ -5,6 +5,7 @@ To add a tokenizer: write a file with a `Codec` (`seqgen.tokenizers.codec`) and 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from seqgen.specs.registry import Registry
@@ -56,6 +57,19 @@ TOKENIZERS: Registry[TokenizerSpec] = Registry(
 )  # fmt: skip
 
 
-def text_tokenizer_names() -> tuple[str, ...]:
-    """The tokenizers that --tokenizer accepts."""
-    return tuple(name for name, spec in TOKENIZERS.items() if spec.encodes_text)
+class TextTokenizerNames(Collection[str]):
+    """The tokenizers that --tokenizer accepts: a live view, like `TOKENIZERS.keys()`."""
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, spec in TOKENIZERS.items() if spec.encodes_text)
+
+    def __contains__(self, name: object) -> bool:
+        return any(name == each for each in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def takes_option(name: str, option: str) -> bool:
+    """Whether a tokenizer is fitted with this field of `TrainOptions`; false for an unknown name."""
+    return name in TOKENIZERS and option in TOKENIZERS[name].fit_options

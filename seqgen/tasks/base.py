@@ -1,101 +1,111 @@
-"""What a task is, to those who train without knowing which."""
+"""The interfaces of a task and its data, which training knows them by."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
-
-from torch import nn
+from typing import Any, Protocol, TypeVar
 
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import TrainOptions
-from seqgen.corpus.sources import Document, Progress
+from seqgen.config import AnyNetworkConfig, TrainOptions
+from seqgen.corpus.ids import IdStream
+from seqgen.corpus.series.scaling import Scaler
+from seqgen.corpus.sources import Document
+from seqgen.model.classifier import Classifier
+from seqgen.model.forecaster import Forecaster
+from seqgen.model.language import LanguageModel
+from seqgen.specs.tasks import TaskSpec
+from seqgen.streams import Progress
+from seqgen.tokenizers import Codec
 from seqgen.training.device import Compute
 from seqgen.training.loop import Objective
-from seqgen.training.plans.language import Plan, SpeedProbe
+from seqgen.training.plans.base import Plan, SpeedProbe
+
+AnyNetwork = LanguageModel | Classifier | Forecaster
+NetworkT = TypeVar("NetworkT", bound=AnyNetwork)
+NetworkT_contra = TypeVar("NetworkT_contra", bound=AnyNetwork, contravariant=True)
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a task is given to make data of."""
+    """The input of `Task.prepare`."""
 
-    documents: list[Document]  # measured
-    valid: list[Document]  # measured; empty where a fraction is held out
+    documents: list[Document]  # with checksums
+    valid: list[Document]  # with checksums; empty if a fraction of `documents` is held out
     options: TrainOptions
-    codec: Any = None  # a Codec, or a Scaler: the tokenizer of a run that goes on, kept as it is
-    start: Checkpoint | None = None  # a model to start from: its tokenizer is kept, and extended
-    report: Callable[[str], None] = lambda _: None  # what is being done, in a few words
-    warn: Callable[[str], None] = lambda _: None  # something the person should know
-    progress: Progress = lambda done, of: None  # bytes of what is being done, as far as they are known
+    codec: Codec | Scaler | None = None  # of a resumed run; it is kept as it is
+    start: Checkpoint | None = None  # the model of --init-from; its tokenizer is kept and extended
+    report: Callable[[str], None] = lambda _: None  # describes the current step in a few words
+    warn: Callable[[str], None] = lambda _: None
+    progress: Progress = lambda done, of: None  # bytes done in the current step, and their total if known
 
 
-class HeadlineMetric(NamedTuple):
-    """The one measure by which a task's training is followed: its key among the metrics, and its unit in short."""
-
-    key: str
-    unit: str
-
-
-class Data(Protocol):
-    """A corpus made ready: ids on disk, and the codec they were made with."""
+class Data(Protocol[NetworkT_contra]):
+    """A prepared corpus: what training needs from a task."""
 
     @property
-    def codec(self) -> Any:
-        """What turns the sources into what the network reads: a Codec, or a Scaler."""
+    def codec(self) -> Codec | Scaler:
+        """The model's codec, or the scaler of its columns."""
         ...
 
     @property
     def tokens(self) -> int:
-        """Ids that one pass reads."""
+        """Tokens per epoch."""
+        ...
+
+    @property
+    def id_streams(self) -> tuple[IdStream, ...]:
+        """The training and, if there is one, the validation set of a language model; empty for other networks."""
+        ...
+
+    @property
+    def corrects_temperature(self) -> bool:
+        """Whether the network's temperature is corrected after training with dropout."""
         ...
 
     def summary(self) -> str:
-        """What there is to learn from and what is held out, in a few words."""
+        """Sizes of the training and validation sets, in a few words."""
         ...
 
     def metadata(self) -> dict[str, Any]:
-        """For config.json: counts of tokens, characters and bytes, trained on and held out, and the cache's key."""
+        """Entries of `data` in config.json: counts of both sets, and the key of the id cache."""
         ...
 
-    def plan(self, options: TrainOptions, compute: Compute, speed: SpeedProbe, spent: float) -> Plan: ...
-
-    def prepare_network(self, network: Any) -> None:
-        """Starts what the data can tell a network before training does."""
+    def plan(self, options: TrainOptions, compute: Compute, speed: SpeedProbe, spent: float) -> Plan:
+        """Choose what `options` leave open; `spent` seconds of the budget are gone."""
         ...
 
-    def pretraining(self, network: Any, plan: Plan, compute: Compute, seed: int) -> Objective | None:
-        """What the network learns before its task, for as long as `plan.pretraining` says; None: nothing."""
+    def prepare_network(self, network: NetworkT_contra) -> None:
+        """Set the weights that follow from the data without training."""
         ...
 
-    def objective(self, network: Any, plan: Plan, compute: Compute, seed: int) -> Objective: ...
+    def pretraining(self, network: NetworkT_contra, plan: Plan, compute: Compute, seed: int) -> Objective | None:
+        """The objective of pretraining, which lasts as long as `plan.pretraining` says; None: there is none."""
+        ...
+
+    def objective(self, network: NetworkT_contra, plan: Plan, compute: Compute, seed: int) -> Objective: ...
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
-        """What a held-out loss means in the task's own measures."""
+        """The metrics of the task that follow from a validation loss."""
         ...
 
 
-class Task(Protocol):
-    """One row of the table of tasks."""
+class Task(Protocol[NetworkT]):
+    """A task, made from its row of the table (`specs.tasks`)."""
 
-    name: ClassVar[str]
-    tokenizers: ClassVar[tuple[str, ...]]  # kinds that it can learn with, the default first
-    headline: ClassVar[HeadlineMetric]
-    needs_float32: ClassVar[
-        bool
-    ]  # products in float32 where nobody says otherwise: numbers need more digits than choices
-    init_from_tasks: ClassVar[tuple[str, ...]]  # tasks whose models `--init-from` may name
+    @property
+    def spec(self) -> TaskSpec: ...
 
-    def prepare(self, preparation: Preparation) -> Data: ...
+    def prepare(self, preparation: Preparation) -> Data[NetworkT]: ...
 
-    def load_cached(self, metadata: dict[str, Any], codec: Any) -> Data | None:
-        """The data that `metadata` were made of, from the cache; None where the cache no longer has it."""
+    def load_cached(self, metadata: Mapping[str, Any], codec: Codec | Scaler) -> Data[NetworkT] | None:
+        """The data whose `metadata()` these are, from the cache; None if the cache doesn't have them any more."""
         ...
 
-    def transfer(self, network: Any, start: Checkpoint) -> None:
-        """Copies into a network what it shares with another model."""
+    def transfer(self, network: NetworkT, start: Checkpoint) -> None:
+        """Copy the weights that a network shares with the model of --init-from."""
         ...
 
-    def network(self, config: Any) -> nn.Module:
-        """A network of this task, its weights not yet set."""
+    def network(self, config: AnyNetworkConfig) -> NetworkT:
+        """A network of this task, not yet initialised."""
         ...

@@ -1,85 +1,101 @@
-"""Classification: the label, or the labels, of a text."""
+"""Classification: predict the label, or the labels, of a text."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seqgen import tokenizers
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import AnyClassifierConfig, ClassifierConfig, GenerativeConfig, TrainOptions
-from seqgen.corpus.ids import id_dtype
-from seqgen.corpus.labelled.read import Example, LabelledOptions, LabelledTexts, collect_examples, read_examples, stratified_split
+from seqgen.config import AnyNetworkConfig, ClassifierConfig, GenerativeConfig, TrainOptions
+from seqgen.corpus.ids import IdStream, id_dtype
+from seqgen.corpus.labelled.read import (
+    Example,
+    LabelledOptions,
+    LabelledTexts,
+    collect_examples,
+    read_examples,
+    stratified_split,
+)
+from seqgen.corpus.series.scaling import Scaler
 from seqgen.corpus.sources import Document
 from seqgen.corpus.spill import SpillArray, SpillList
 from seqgen.errors import DataError, ModelError
 from seqgen.model.classifier import Classifier
 from seqgen.model.generative import GenerativeClassifier
 from seqgen.model.ngrams import BUCKETS, Bags, bags, concat_bags
+from seqgen.specs.registry import resolve
+from seqgen.specs.tasks import TaskSpec, network_of
 from seqgen.tasks import generative
-from seqgen.tasks.base import HeadlineMetric, Preparation
+from seqgen.tasks.base import Preparation
 from seqgen.tasks.generative import GenerativeClassificationData
+from seqgen.tasks.vocabulary import extend_codec, fit_codec
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
+from seqgen.tokenizers.labelled import LabelledCodec
 from seqgen.tokenizers.normalise import TextNormaliser, read_stop_words
 from seqgen.tokenizers.workers import batch_by_size, encode_batches
-from seqgen.training import linear_model as wide
+from seqgen.training import linear_model
 from seqgen.training.device import Compute
+from seqgen.training.loop import Objective
 from seqgen.training.objectives.classification import ClassificationObjective, LabelledIds
 from seqgen.training.objectives.pretraining import PretrainingObjective
-from seqgen.training.plans import classification as labelled_plan
+from seqgen.training.plans import classification as planning
+from seqgen.training.plans.base import Plan, SpeedProbe
 from seqgen.training.plans.classification import LabelledCorpusStats
-from seqgen.training.plans.language import Plan, SpeedProbe
 
-_MOST_WEIGHTS = 1 << 25  # of the linear model: 128 MiB
-_MOST_FEATURES = 60_000_000  # n-grams that the linear model is fitted to; of more texts it sees a part
-_FITTED_CHARACTERS = 8_000_000  # that the vocabulary of subwords is learnt from
+_MAX_WEIGHTS = 1 << 25  # of the linear model: 128 MiB
+_MAX_NGRAMS = 60_000_000  # in the texts that the linear model is fitted to
+_VOCABULARY_BYTES = 8_000_000  # of texts to which a vocabulary is fitted
 
 
 @dataclass(frozen=True)
 class ClassificationData:
-    """See `task.Data`. `texts` and `held` are the prepared texts as bytes."""
+    """See `base.Data`."""
 
     codec: Codec
     labels: tuple[str, ...]
-    multi: bool
-    texts: Sequence[bytes]
-    held: Sequence[bytes]
+    multi: bool  # a text may have several labels
+    texts: Sequence[bytes]  # the training set, normalised
+    held_texts: Sequence[bytes]  # the validation set, normalised
     train: LabelledIds
     held_out: LabelledIds | None
     options: TrainOptions
     stop_words: tuple[str, ...]
     counts: dict[str, int]
-    shares: dict[str, float]  # of the texts to train on that have each label
-    given: bool  # whether the held-out texts are a set of their own, not cut from the others
-    kept: list[Bags] = field(default_factory=list)  # n-grams, until the linear model is fitted
-    held_wide: list[Tensor] = field(default_factory=list)  # what it makes of the held-out texts, once it is
+    label_fractions: dict[str, float]  # of the training texts that have each label
+    has_own_valid: bool  # the validation set is --valid, not a part of the sources
+    bags: list[Bags] = field(default_factory=list)  # n-grams of `_linear_texts`, until the linear model is fitted
+    held_linear: list[Tensor] = field(default_factory=list)  # its logits of the validation set, once it is fitted
+
+    id_streams: ClassVar[tuple[IdStream, ...]] = ()
+    corrects_temperature: ClassVar[bool] = False
 
     @property
     def tokens(self) -> int:
         return len(self.train.ids)
 
     def summary(self) -> str:
-        kinds = f"{len(self.labels):,} labels{', several a text' if self.multi else ''}"
+        labels = f"{len(self.labels):,} labels{', several per text' if self.multi else ''}"
         return (
-            f"{len(self.train):,} texts of {kinds} to train on ({self.tokens:,} tokens of "
-            f"{self.codec.vocab_size:,} kinds), {len(self.held):,} held out"
+            f"{len(self.train):,} texts with {labels} to train on ({self.tokens:,} tokens, vocabulary of "
+            f"{self.codec.vocab_size:,}), {len(self.held_texts):,} held out"
         )
 
     def metadata(self) -> dict[str, Any]:
-        return {**self.counts, "label_shares": self.shares}
+        return {**self.counts, "label_shares": self.label_fractions}
 
     def plan(self, options: TrainOptions, compute: Compute, speed: SpeedProbe, spent: float) -> Plan:
         lengths = self.train.lengths
         features = 0
         if options.ngrams:
             found = self._train_bags(options.ngrams)
-            features = len(wide.frequent_buckets(found, len(self.train), _MOST_WEIGHTS // len(self.labels)))
+            features = len(linear_model.frequent_buckets(found, len(self.train), _MAX_WEIGHTS // len(self.labels)))
         corpus = LabelledCorpusStats(
             texts=len(self.train),
             tokens=self.tokens,
@@ -91,33 +107,36 @@ class ClassificationData:
             features=features,
             stop_words=self.stop_words,
         )
-        return labelled_plan.make_plan(options, corpus, compute, spent)
+        return planning.make_plan(options, corpus, compute, spent)
 
     def prepare_network(self, network: Classifier) -> None:
-        """Fits the linear model: as strongly held to zero as the held-out texts say, then to them as well. What is said
-        of them stays what was said before."""
+        """Fit the linear model.
+
+        The validation set chooses its penalty. It is then fitted to the validation set too, unless that is --valid; its
+        logits of the validation set stay those from before.
+        """
         config = network.config
         with torch.no_grad():
-            share = torch.from_numpy(self.train.targets).mean(0).clamp(1e-6, 1 - 1e-6)
-            network.prior.copy_(torch.logit(share) if self.multi else share.log())
+            fractions = torch.from_numpy(self.train.targets).mean(0).clamp(1e-6, 1 - 1e-6)
+            network.prior.copy_(torch.logit(fractions) if self.multi else fractions.log())
             network.head_bias.copy_(network.prior)
         if not config.features:
             return
         found = self._train_bags(config.ngrams)
-        keys = wide.frequent_buckets(found, len(self.train), config.features)
-        weights = self._weights()
+        keys = linear_model.frequent_buckets(found, len(self.train), config.features)
+        weights = self._label_weights()
         each = None if weights is None else torch.from_numpy(weights)
-        targets = torch.from_numpy(self.train.targets[self._some()])
-        problem = wide.LogisticRegression(found, keys, targets, self.multi, each)
-        self.kept.clear()
+        targets = torch.from_numpy(self.train.targets[self._linear_texts()])
+        problem = linear_model.LogisticRegression(found, keys, targets, self.multi, each)
+        self.bags.clear()
         if self.held_out is None:
             fitted = problem.linear(problem.fit_moderate_penalty())
         else:
-            held, held_targets = bags_of(config, self.held), torch.from_numpy(self.held_out.targets)
+            held, held_targets = bags(self.held_texts, config.ngrams, BUCKETS), torch.from_numpy(self.held_out.targets)
             solution, logits = problem.fit_best_penalty(held, held_targets)
-            self.held_wide[:] = [logits]
-            if not self.given:
-                problem = wide.LogisticRegression(
+            self.held_linear[:] = [logits]
+            if not self.has_own_valid:
+                problem = linear_model.LogisticRegression(
                     concat_bags(found, held), keys, torch.cat([targets, held_targets]), self.multi, each
                 )
                 solution = problem.refit(solution)
@@ -125,22 +144,22 @@ class ClassificationData:
         network.set_linear_model(keys, fitted.weight, fitted.bias)
 
     def _train_bags(self, order: int) -> Bags:
-        """The n-grams of the texts that the linear model is fitted to; kept until it is."""
-        if not self.kept:
-            self.kept.append(bags([self.texts[number] for number in self._some()], order, BUCKETS))
-        return self.kept[0]
+        """N-grams of `_linear_texts`, counted once."""
+        if not self.bags:
+            self.bags.append(bags([self.texts[number] for number in self._linear_texts()], order, BUCKETS))
+        return self.bags[0]
 
-    def _some(self) -> Any:
-        """Numbers of the texts that the linear model is fitted to: all, where memory allows."""
+    def _linear_texts(self) -> npt.NDArray[np.int64]:
+        """Numbers of the training texts that the linear model is fitted to: all, or as many as memory allows."""
         sizes = self.train.lengths
-        if int(sizes.sum()) * self.options.ngrams <= _MOST_FEATURES:
+        if int(sizes.sum()) * self.options.ngrams <= _MAX_NGRAMS:
             return np.arange(len(self.train))
         order = np.random.Generator(np.random.Philox(key=self.options.seed)).permutation(len(self.train))
-        fits = int(np.searchsorted(np.cumsum(sizes[order]) * self.options.ngrams, _MOST_FEATURES))
-        return np.sort(order[: max(fits, 1)])
+        count = int(np.searchsorted(np.cumsum(sizes[order]) * self.options.ngrams, _MAX_NGRAMS))
+        return np.sort(order[: max(count, 1)])
 
-    def _weights(self) -> Any:
-        """What each label counts with --balance: as if all were equally common."""
+    def _label_weights(self) -> npt.NDArray[np.float32] | None:
+        """With --balance, the weight of each label in the loss, as if all were equally common."""
         if not self.options.balance:
             return None
         counts = self.train.targets.sum(0)
@@ -148,13 +167,13 @@ class ClassificationData:
         weights = np.where(present, counts.sum() / np.maximum(counts, 1) / max(present.sum(), 1), 1.0)
         return weights.astype(np.float32)
 
-    def pretraining(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> PretrainingObjective:
+    def pretraining(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Objective | None:
         return PretrainingObjective(network, self.train, compute, max(1, plan.batch_size // 2), seed)
 
-    def objective(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> ClassificationObjective:
+    def objective(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Objective:
         return ClassificationObjective(
-            network, self.train, self.held_out, self.held_wide[0] if self.held_wide else None, compute,
-            plan.batch_size, seed, self.options.label_smoothing, self._weights(),
+            network, self.train, self.held_out, self.held_linear[0] if self.held_linear else None, compute,
+            plan.batch_size, seed, self.options.label_smoothing, self._label_weights(),
         )  # fmt: skip
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
@@ -162,34 +181,35 @@ class ClassificationData:
 
 
 class ClassificationTask:
-    """See `task.Task`."""
+    """See `base.Task`."""
 
-    name: ClassVar[str] = "classify"
-    tokenizers: ClassVar[tuple[str, ...]] = ("subword", "char", "byte")
-    init_from_tasks: ClassVar[tuple[str, ...]] = ("classify", "text")
-    headline: ClassVar[HeadlineMetric] = HeadlineMetric("accuracy", "accuracy")
-    needs_float32: ClassVar[bool] = False
+    def __init__(self, spec: TaskSpec) -> None:
+        self.spec = spec
+
+    def examples(self, documents: list[Document], preparation: Preparation) -> Iterator[Example]:
+        """Read the labelled texts of some documents."""
+        columns = LabelledOptions(preparation.options.text_column, preparation.options.label_column)
+        return read_examples(documents, columns, preparation.warn)
 
     def prepare(self, preparation: Preparation) -> ClassificationData | GenerativeClassificationData:
         options = preparation.options
-        preparer = TextNormaliser(options.lowercase, read_stop_words(options.stop_words) if options.stop_words else ())
-        layout = LabelledOptions(options.text_column, options.label_column)
+        normalise = TextNormaliser(options.lowercase, read_stop_words(options.stop_words) if options.stop_words else ())
         preparation.report("reading the labelled texts")
-        found = collect_examples(_examples(preparation, preparation.documents, layout), preparation.warn)
+        found = collect_examples(self._examples(preparation.documents, preparation), preparation.warn)
         if preparation.valid:
             train = found
-            held = collect_examples(_examples(preparation, preparation.valid, layout), preparation.warn, found.labels)
+            held = collect_examples(self._examples(preparation.valid, preparation), preparation.warn, found.labels)
             if held.labels != train.labels:
-                strange = ", ".join(sorted(set(held.labels) - set(train.labels))[:3])
-                raise DataError(f"--valid has labels that the texts to train on have not: {strange}")
+                unknown = ", ".join(sorted(set(held.labels) - set(train.labels))[:3])
+                raise DataError(f"--valid has labels that no training text has: {unknown}")
         else:
             train, held = stratified_split(found, options.val_fraction, options.seed)
-        texts, held_texts = _prepared(train, preparer), _prepared(held, preparer)
+        texts, held_texts = _normalised(train, normalise), _normalised(held, normalise)
         preparation.report("learning the vocabulary")
-        codec = _fit(preparation, texts, train.labels)
+        codec = self._codec(preparation, texts, train.labels)
         preparation.report(f"encoding {len(texts) + len(held_texts):,} texts")
-        ids = _encoded(preparation, codec, texts, train)
-        held_ids = _encoded(preparation, codec, held_texts, held) if len(held_texts) else None
+        ids = _encode(preparation, codec, texts, train)
+        held_ids = _encode(preparation, codec, held_texts, held) if len(held_texts) else None
         counts = {
             "train_tokens": len(ids.ids),
             "held_out_tokens": 0 if held_ids is None else len(held_ids.ids),
@@ -198,13 +218,12 @@ class ClassificationTask:
             "duplicates": found.duplicates,
             "conflicts": found.conflicts,
         }
-        if options.generative:
-            for part, kept in (("train", texts), ("held_out", held_texts)):
-                counts[f"{part}_bytes"] = sum(map(len, kept))
-                counts[f"{part}_characters"] = sum(len(text.decode("utf-8", "replace")) for text in kept)
-            return generative.prepare(preparation, codec, ids, held_ids, train.labels, preparer.stop_words, counts)
-        shares = ids.targets.mean(axis=0)
-        shares_by_label = {label: float(share) for label, share in zip(train.labels, shares, strict=True)}
+        if isinstance(codec, LabelledCodec):
+            for part, part_texts in (("train", texts), ("held_out", held_texts)):
+                counts[f"{part}_bytes"] = sum(map(len, part_texts))
+                counts[f"{part}_characters"] = sum(len(text.decode("utf-8", "replace")) for text in part_texts)
+            return generative.prepare(preparation, codec, ids, held_ids, train.labels, normalise.stop_words, counts)
+        fractions = zip(train.labels, ids.targets.mean(axis=0), strict=True)
         return ClassificationData(
             codec,
             train.labels,
@@ -214,117 +233,119 @@ class ClassificationTask:
             ids,
             held_ids,
             options,
-            preparer.stop_words,
+            normalise.stop_words,
             counts,
-            shares_by_label,
+            {label: float(fraction) for label, fraction in fractions},
             bool(preparation.valid),
         )
 
-    def load_cached(self, metadata: dict[str, Any], codec: Codec) -> None:
-        """Nothing is kept in the cache: the sources are read again."""
-        return
+    def _examples(self, documents: list[Document], preparation: Preparation) -> Iterator[Example]:
+        """`examples`, with progress: roughly, as markup isn't counted."""
+        done, total = 0, sum(document.size for document in documents)
+        for example in self.examples(documents, preparation):
+            yield example
+            done += len(example.text)
+            preparation.progress(min(done, total), total)
+
+    def _codec(self, preparation: Preparation, texts: Sequence[bytes], labels: tuple[str, ...]) -> Codec:
+        if preparation.options.generative:
+            return generative.labelled_codec(lambda: self._text_codec(preparation, texts), preparation, labels)
+        if preparation.start is not None and isinstance(preparation.start.network, GenerativeConfig):
+            raise ModelError("cannot train a discriminative classifier from a generative model; add --generative")
+        return self._text_codec(preparation, texts)
+
+    def _text_codec(self, preparation: Preparation, texts: Sequence[bytes]) -> Codec:
+        if preparation.codec is not None:
+            assert not isinstance(preparation.codec, Scaler)
+            return preparation.codec
+        options, source = preparation.options, _TextList(texts, preparation.options.seed)
+        if preparation.start is not None:
+            return extend_codec(preparation.start.codec, source)
+        return fit_codec(options.tokenizer_for(self.spec.name), source, options.vocab_size, _VOCABULARY_BYTES)
+
+    def load_cached(
+        self, metadata: Mapping[str, Any], codec: Codec | Scaler
+    ) -> ClassificationData | GenerativeClassificationData | None:
+        """None: the sources are read again."""
+        return None
 
     def transfer(self, network: Classifier | GenerativeClassifier, start: Checkpoint) -> None:
-        """The embedding and the recurrent stacks; of a model for text, which reads forwards, one stack. What there is
-        no room for, and labels that are others, are left as they were."""
+        """Copy the embedding and the recurrent stacks, and the head if the labels are the same.
+
+        A model for text has one stack, which reads forwards. Weights without a counterpart stay as they are.
+        """
         if isinstance(network, GenerativeClassifier):
             generative.transfer(network, start)
             return
         weights = start.weights()
-        own = network.state_dict()
-        same = isinstance(start.network, ClassifierConfig) and start.network.labels == network.config.labels
-        for name, weight in own.items():
+        from_classifier = isinstance(start.network, ClassifierConfig)
+        same_labels = isinstance(start.network, ClassifierConfig) and start.network.labels == network.config.labels
+        for name, weight in network.state_dict().items():
             old = weights.get(name)
-            if old is None and start.task == "text" and network.config.directions[0] == "forward":
+            if old is None and not from_classifier and network.config.directions[0] == "forward":
                 old = weights.get(name.removeprefix("readers.0."))
-            shared = name == "embedding" or name.startswith("readers.") or (same and name.startswith("head_"))
+            shared = name == "embedding" or name.startswith("readers.") or (same_labels and name.startswith("head_"))
             if old is not None and shared and old.shape[1:] == tuple(weight.shape[1:]):
                 with torch.no_grad():
                     weight[: len(old)] = torch.from_numpy(old)
 
-    def network(self, config: AnyClassifierConfig) -> Classifier | GenerativeClassifier:
-        return GenerativeClassifier(config) if isinstance(config, GenerativeConfig) else Classifier(config)
+    def network(self, config: AnyNetworkConfig) -> Classifier | GenerativeClassifier:
+        network: Classifier | GenerativeClassifier = resolve(network_of(config).module)(config)
+        return network
 
 
-TASK = ClassificationTask()
-
-
-def bags_of(config: ClassifierConfig, texts: Sequence[bytes]) -> Bags:
-    """What the linear model sees of prepared texts."""
-    return bags(texts, config.ngrams, BUCKETS)
-
-
-def _examples(preparation: Preparation, documents: list[Document], layout: LabelledOptions) -> Iterator[Example]:
-    """The labelled texts; tells how far it is, near enough: what is not text is not counted."""
-    done, of = 0, sum(document.size for document in documents)
-    for example in read_examples(documents, layout, preparation.warn):
-        yield example
-        done += len(example.text)
-        preparation.progress(min(done, of), of)
-
-
-def _prepared(texts: LabelledTexts, preparer: TextNormaliser) -> Sequence[bytes]:
-    """The texts as the network and the linear model read them."""
-    if not preparer.lowercase and not preparer.stop_words:
+def _normalised(texts: LabelledTexts, normalise: TextNormaliser) -> Sequence[bytes]:
+    if not normalise.lowercase and not normalise.stop_words:
         return texts.strings()
     found = SpillList()
     for text in texts.strings():
-        found.append(preparer(text))
+        found.append(normalise(text))
     return found
 
 
-def _fit(preparation: Preparation, texts: Sequence[bytes], labels: tuple[str, ...]) -> Any:
-    if preparation.options.generative:
-        return generative.labelled_codec(lambda: _fit_text(preparation, texts), preparation, labels)
-    if preparation.start is not None and isinstance(preparation.start.network, GenerativeConfig):
-        raise ModelError("--init-from is a generative model, which only --generative can go on with")
-    return _fit_text(preparation, texts)
+@dataclass(frozen=True)
+class _TextList:
+    """See `vocabulary.TextSource`. A sample is taken in random order."""
+
+    texts: Sequence[bytes]
+    seed: int
+    order: Sequence[int] | None = None
+
+    @property
+    def size(self) -> int:
+        return sum(len(self.texts[number]) for number in self._numbers())
+
+    def sample(self, size: int) -> _TextList:
+        order = np.random.Generator(np.random.Philox(key=self.seed)).permutation(len(self.texts))
+        total = 0
+        for index, number in enumerate(order):
+            total += len(self.texts[number])
+            if total > size:
+                order = order[: index + 1]
+                break
+        return _TextList(self.texts, self.seed, order.tolist())
+
+    def chunks(self) -> Iterator[bytes]:
+        for number in self._numbers():
+            yield self.texts[number]
+            yield END_OF_DOCUMENT
+
+    def _numbers(self) -> Sequence[int]:
+        return range(len(self.texts)) if self.order is None else self.order
 
 
-def _fit_text(preparation: Preparation, texts: Sequence[bytes]) -> Codec:
-    if preparation.codec is not None:
-        return cast(Codec, preparation.codec)
-    if preparation.start is not None:
-        return preparation.start.codec.extend(_chunks(texts))
-    options = preparation.options
-    kind = options.tokenizer or ("subword" if options.vocab_size else ClassificationTask.tokenizers[0])
-    some = _sample(texts, options.seed)
-    extra: dict[str, Any] = {}
-    if kind == "subword":
-        share = sum(len(texts[number]) for number in some) / max(1, sum(map(len, texts)))
-        extra = {"vocab_size": options.vocab_size, "share": share}
-    return tokenizers.fit(kind, _chunks(texts[number] for number in some), **extra)
-
-
-def _sample(texts: Sequence[bytes], seed: int) -> Sequence[int]:
-    """Numbers of texts: all, or as many, by chance, as teach a vocabulary what it can learn."""
-    order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(texts))
-    total = 0
-    for place, number in enumerate(order):
-        total += len(texts[number])
-        if total > _FITTED_CHARACTERS:
-            return order[: place + 1].tolist()
-    return order.tolist()
-
-
-def _chunks(texts: Iterable[bytes]) -> Iterator[bytes]:
-    for text in texts:
-        yield text
-        yield END_OF_DOCUMENT
-
-
-def _encoded(preparation: Preparation, codec: Codec, texts: Sequence[bytes], labelled: LabelledTexts) -> LabelledIds:
+def _encode(preparation: Preparation, codec: Codec, texts: Sequence[bytes], labelled: LabelledTexts) -> LabelledIds:
     ids = SpillArray(id_dtype(codec.vocab_size))
     sizes = array("q")
 
-    def passing() -> Iterator[bytes]:
+    def read() -> Iterator[bytes]:
         done = 0
         for text in texts:
             yield text
             done += len(text)
             preparation.progress(done, None)
 
-    for batch in encode_batches(codec, batch_by_size(passing()), preparation.options.threads):
+    for batch in encode_batches(codec, batch_by_size(read()), preparation.options.threads):
         ids.append(np.concatenate(batch))
         sizes.extend(map(len, batch))
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Forecasting: what comes after the last row of a table of numbers."""
+"""Forecasting: predict the rows that follow a table of numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import torch
 
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import ForecasterConfig, TrainOptions
+from seqgen.config import AnyNetworkConfig, ForecasterConfig, TrainOptions, flag_name
+from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series import read as reading
 from seqgen.corpus.series.read import Series, SeriesOptions
 from seqgen.corpus.series.scaling import (
@@ -26,27 +27,33 @@ from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.model import linear_map
 from seqgen.model.forecaster import Forecaster
-from seqgen.tasks.base import HeadlineMetric, Preparation
+from seqgen.specs.tasks import TaskSpec
+from seqgen.tasks.base import Preparation
+from seqgen.tokenizers import Codec
 from seqgen.training.device import Compute
+from seqgen.training.loop import Objective
 from seqgen.training.objectives.forecasting import ForecastingObjective
-from seqgen.training.plans import forecasting as series_plan
+from seqgen.training.plans import forecasting as planning
+from seqgen.training.plans.base import Plan, SpeedProbe
 from seqgen.training.plans.forecasting import WindowShape
-from seqgen.training.plans.language import Plan, SpeedProbe
 
-_FOUND = ("believed", "widening")  # of a network: what validation finds
-_CALENDAR_PASSES = 2.0  # a cycle is told of where the rows to learn from hold it so many times
-_CALENDAR_ROWS = 4.0  # and where at least so many rows stand in it
+_CALIBRATION = ("believed", "widening")  # weights that validation sets
+_MIN_CYCLES = 2.0  # cycles in the training set, for a calendar feature
+_MIN_CYCLE_ROWS = 4.0  # rows per cycle, for a calendar feature
 
 
 @dataclass(frozen=True)
 class ForecastingData:
-    """See `task.Data`. A token is a number of a window: one that is read or one that is forecast."""
+    """See `base.Data`. A token is one number of a window, read or forecast."""
 
     codec: Scaler
     shape: WindowShape
     train: Windows
     held_out: Windows | None
     counts: Mapping[str, int]
+
+    id_streams: ClassVar[tuple[IdStream, ...]] = ()
+    corrects_temperature: ClassVar[bool] = False
 
     @property
     def tokens(self) -> int:
@@ -55,8 +62,8 @@ class ForecastingData:
     def summary(self) -> str:
         counts = self.counts
         names = self.codec.targets
-        what = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
-        rows = f"{counts['train_rows']:,} rows to learn {what} from, {counts['held_out_rows']:,} held out"
+        targets = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+        rows = f"{counts['train_rows']:,} rows of {targets} to train on, {counts['held_out_rows']:,} held out"
         return rows if counts["series"] == 1 else f"{counts['series']:,} series, {rows}"
 
     def metadata(self) -> dict[str, Any]:
@@ -64,68 +71,64 @@ class ForecastingData:
 
     def plan(self, options: TrainOptions, compute: Compute, speed: SpeedProbe, spent: float) -> Plan:
         scaler = self.codec
-        return series_plan.make_plan(
+        return planning.make_plan(
             options, self.shape, len(scaler.targets), len(scaler.covariates), scaler.known, len(self.train), spent
         )
 
-    def pretraining(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> None:
-        """Nothing comes before."""
-        return
+    def pretraining(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> Objective | None:
+        return None
 
     def prepare_network(self, network: Forecaster) -> None:
-        """Fits the linear map beside the network, which learns what that leaves."""
+        """Fit the linear map; the network is trained on its residuals."""
         if network.linear is not None:
 
-            def move(history: Floats) -> tuple[Floats, Floats]:
-                level, spread = network.location_and_scale(torch.from_numpy(history))
-                return level.numpy(), spread.numpy()
+            def normalise(history: Floats) -> tuple[Floats, Floats]:
+                location, scale = network.location_and_scale(torch.from_numpy(history))
+                return location.numpy(), scale.numpy()
 
-            network.linear.copy_(torch.from_numpy(linear_map.fit(self.train, self.held_out, move)))
+            network.linear.copy_(torch.from_numpy(linear_map.fit(self.train, self.held_out, normalise)))
 
-    def objective(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> ForecastingObjective:
-        doubt = self.codec.logarithm  # prices: what changes by so many percent is a random walk until shown otherwise
-        return ForecastingObjective(network, self.train, self.held_out, compute, plan.batch_size, seed, doubt)
+    def objective(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> Objective:
+        random_walk = self.codec.logarithm  # prices are presumed random walks until validation shows otherwise
+        return ForecastingObjective(network, self.train, self.held_out, compute, plan.batch_size, seed, random_walk)
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         return {} if val_loss is None or self.held_out is None else {"val_loss": val_loss}
 
 
 class ForecastingTask:
-    """See `task.Task`."""
+    """See `base.Task`."""
 
-    name: ClassVar[str] = "forecast"
-    tokenizers: ClassVar[tuple[str, ...]] = ("series",)
-    init_from_tasks: ClassVar[tuple[str, ...]] = ("forecast",)
-    headline: ClassVar[HeadlineMetric] = HeadlineMetric("scaled_mse", "scaled MSE")
-    needs_float32: ClassVar[bool] = True
+    def __init__(self, spec: TaskSpec) -> None:
+        self.spec = spec
 
     def prepare(self, preparation: Preparation) -> ForecastingData:
-        options, known = preparation.options, _scaler_kept(preparation)
+        options, known = preparation.options, _given_scaler(preparation)
         wanted = series_options(options) if known is None else series_options_of(known)
         series = reading.read_series(preparation.documents, wanted, preparation.warn)
         valid = reading.read_series(preparation.valid, wanted, preparation.warn) if preparation.valid else []
         season = reading.season(series[0]) if known is None else known.season
         fraction = 0.0 if valid else options.val_fraction
         longest = max(len(one.values) for one in series)
-        shape = _kept_shape(preparation) or series_plan.window_shape(
+        shape = _given_shape(preparation) or planning.window_shape(
             options, split_points(longest, options.split_rows, fraction, options.horizon or season).train, season
         )
         parts = [split_points(len(one.values), options.split_rows, fraction, shape.horizon) for one in series]
-        scaler = known or fit(series, parts, options, season, shape.look_back)
-        if preparation.codec is None and known is not None:  # the model to start from has not seen these rows
-            new = _learnt(series, parts)
-            both = {name: max(last, known.learnt.get(name, last)) for name, last in new.items()}
-            scaler = replace(known, learnt={**known.learnt, **both})
-        learnt = [scaler.transform(one) for one in series]
-        train = Windows(learnt, [each.range("train") for each in parts], shape.look_back, shape.horizon)
+        scaler = known or fit_scaler(series, parts, options, season, shape.look_back)
+        if preparation.codec is None and known is not None:  # the model to start from hasn't seen these rows
+            last_rows = _training_ends(series, parts)
+            latest = {name: max(last, known.learnt.get(name, last)) for name, last in last_rows.items()}
+            scaler = replace(known, learnt={**known.learnt, **latest})
+        scaled = [scaler.transform(one) for one in series]
+        train = Windows(scaled, [each.range("train") for each in parts], shape.look_back, shape.horizon)
         if not len(train):
             raise DataError(
-                f"there is too little to learn from: no series has {shape.look_back + shape.horizon:,} rows in its "
-                f"part to learn from ({shape.look_back:,} to look back on, {shape.horizon:,} to forecast)"
+                f"there is too little to train on: no series has {shape.look_back + shape.horizon:,} training rows "
+                f"({shape.look_back:,} to look back on, {shape.horizon:,} to forecast)"
             )
-        held_out, held_rows = _held_out(scaler, learnt, parts, valid, shape)
+        held_out, held_rows = _validation_windows(scaler, scaled, parts, valid, shape)
         if held_out is None and (fraction or valid or options.split_rows):
-            preparation.warn("too few rows are held out for a single window: nothing chooses the best step")
+            preparation.warn("too few rows are held out for a single window: the last weights are kept, not the best")
         counts = {
             "series": len(series),
             "train_rows": sum(each.train for each in parts),
@@ -135,24 +138,24 @@ class ForecastingTask:
         }
         return ForecastingData(scaler, shape, train, held_out, counts)
 
-    def load_cached(self, metadata: dict[str, Any], codec: Any) -> ForecastingData | None:
-        """None: a table is read again, which takes a moment."""
+    def load_cached(self, metadata: Mapping[str, Any], codec: Codec | Scaler) -> ForecastingData | None:
+        """None: tables are read again, which is quick."""
         return None
 
     def transfer(self, network: Forecaster, start: Checkpoint) -> None:
-        """Every weight of `start`; what its validation found is found anew."""
-        kept = {name: torch.from_numpy(weight) for name, weight in start.weights().items() if name not in _FOUND}
-        network.load_state_dict(kept, strict=False)
+        """Copy every weight of `start` except its calibration."""
+        weights = {
+            name: torch.from_numpy(weight) for name, weight in start.weights().items() if name not in _CALIBRATION
+        }
+        network.load_state_dict(weights, strict=False)
 
-    def network(self, config: ForecasterConfig) -> Forecaster:
+    def network(self, config: AnyNetworkConfig) -> Forecaster:
+        assert isinstance(config, ForecasterConfig)
         return Forecaster(config)
 
 
-TASK = ForecastingTask()
-
-
 def series_options(options: TrainOptions) -> SeriesOptions:
-    """What the reader of tables is to look for."""
+    """The columns to read, by the options of a training run."""
     return SeriesOptions(
         time_column=options.time_column,
         targets=_names(options.target),
@@ -164,7 +167,7 @@ def series_options(options: TrainOptions) -> SeriesOptions:
 
 
 def series_options_of(scaler: Scaler) -> SeriesOptions:
-    """What a model's tables must hold."""
+    """The columns to read, by a model."""
     return SeriesOptions(
         time_column=scaler.time_column,
         targets=scaler.targets,
@@ -176,21 +179,21 @@ def series_options_of(scaler: Scaler) -> SeriesOptions:
 
 
 def read_series(scaler: Scaler, documents: list[Document], warn: Callable[[str], None]) -> list[Series]:
-    """The series of some documents, as a model learnt to read them."""
+    """Read the series in some documents with the columns of a model."""
     return reading.read_series(documents, series_options_of(scaler), warn)
 
 
-def fit(
+def fit_scaler(
     series: Sequence[Series], parts: Sequence[SplitPoints], options: TrainOptions, season: int, look_back: int
 ) -> Scaler:
-    """How a model is to read such series, from the rows to learn from."""
+    """Fit the scaler of a model to the training rows."""
     first = series[0]
     wanted = series_options(options)
     targets = first.columns[: first.target_count]
     if options.log_returns:
         for one in series:
             check_positive(one, len(targets))
-    measures: dict[str, tuple[ColumnStats, ...]] = {
+    statistics: dict[str, tuple[ColumnStats, ...]] = {
         one.name: column_stats(one, part.train, options.scaling, options.log_returns, season, len(targets))
         for one, part in zip(series, parts, strict=True)
         if part.train
@@ -206,25 +209,27 @@ def fit(
         scaling=options.scaling,
         logarithm=options.log_returns,
         calendar=calendar(first, max(part.train for part in parts), look_back, options.calendar),
-        measures=measures,
-        learnt=_learnt(series, parts),
+        measures=statistics,
+        learnt=_training_ends(series, parts),
     )
 
 
-def _learnt(series: Sequence[Series], parts: Sequence[SplitPoints]) -> dict[str, int]:
-    """The last row that is learnt from, of every series."""
+def _training_ends(series: Sequence[Series], parts: Sequence[SplitPoints]) -> dict[str, int]:
+    """The last training row of each series (see `training_end`)."""
     return {one.name: training_end(one, part.train) for one, part in zip(series, parts, strict=True) if part.train}
 
 
 def calendar(series: Series, rows: int, look_back: int, asked: bool | None) -> tuple[str, ...]:
-    """The cycles that the network is told of: those that the rows to learn from hold twice or more, finely enough, and
-    where it was not `asked` for, that a look-back does not show by itself.
+    """Names of the cycles that become calendar features.
 
-    Raises `UserError` where it is asked for and there are no times.
+    Each occurs at least twice in the training rows, with at least four rows per cycle. Unless --calendar is `asked`
+    for, only cycles longer than the look-back count.
+
+    Raises `UserError` if it is asked for and the table has no times.
     """
     if series.times is None:
         if asked:
-            raise UserError("--calendar needs a column of times; name it with --time-column")
+            raise UserError("--calendar needs a time column; name it with --time-column")
         return ()
     if asked is False:
         return ()
@@ -232,8 +237,8 @@ def calendar(series: Series, rows: int, look_back: int, asked: bool | None) -> t
     return tuple(
         name
         for name, length in CYCLES.items()
-        if rows * seconds >= _CALENDAR_PASSES * length
-        and length >= _CALENDAR_ROWS * seconds
+        if rows * seconds >= _MIN_CYCLES * length
+        and length >= _MIN_CYCLE_ROWS * seconds
         and (asked or length > look_back * seconds)
     )
 
@@ -243,48 +248,47 @@ def _names(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for text in given for name in text.split(",") if name.strip()))
 
 
-def _scaler_kept(preparation: Preparation) -> Scaler | None:
-    """The scaler of a run that goes on, or of the model to start from."""
+def _given_scaler(preparation: Preparation) -> Scaler | None:
+    """The scaler of the resumed run or of the model to start from."""
     if isinstance(preparation.codec, Scaler):
         return preparation.codec
     return None if preparation.start is None else preparation.start.scaler
 
 
-def _kept_shape(preparation: Preparation) -> WindowShape | None:
-    """The shape of the windows of the model to start from. Raises `UserError` where another one is asked for."""
+def _given_shape(preparation: Preparation) -> WindowShape | None:
+    """The windows of the model to start from. Raises `UserError` if the options ask for others."""
     if preparation.start is None:
         return None
     network = preparation.start.network
     if not isinstance(network, ForecasterConfig):
-        raise ModelError("--init-from is no model for forecast")
+        raise ModelError("--init-from needs a model for forecast")
     for name in ("horizon", "look_back", "segment_length"):
         asked = getattr(preparation.options, name)
         if asked is not None and asked != getattr(network, name):
             raise UserError(
-                f"--{name.replace('_', '-')} {asked} does not fit --init-from, whose model has {getattr(network, name)}"
+                f"{flag_name(name)} {asked} contradicts --init-from, whose model has {getattr(network, name)}"
             )
-    kept = preparation.start.scaler
+    scaler = preparation.start.scaler
     asked_for = series_options(preparation.options)
     for name in ("targets", "covariates", "future_covariates"):
-        if getattr(asked_for, name) not in ((), getattr(kept, name)):
-            flag = "--target" if name == "targets" else f"--{name.replace('_', '-')}"
-            raise UserError(f"{flag} does not fit --init-from, whose model reads {', '.join(kept.columns)}")
+        if getattr(asked_for, name) not in ((), getattr(scaler, name)):
+            flag = "--target" if name == "targets" else flag_name(name)
+            raise UserError(f"{flag} contradicts --init-from, whose model reads {', '.join(scaler.columns)}")
     return WindowShape(network.look_back, network.horizon, network.segment_length)
 
 
-def _held_out(
+def _validation_windows(
     scaler: Scaler,
-    learnt: Sequence[ScaledSeries],
+    scaled: Sequence[ScaledSeries],
     parts: Sequence[SplitPoints],
     valid: Sequence[Series],
     shape: WindowShape,
 ) -> tuple[Windows | None, int]:
-    """The windows to choose by, and how many rows they forecast; None where there is none."""
+    """The windows of the validation set, or None if it has none, and the number of its rows."""
     if valid:
-        prepared = [scaler.transform(one) for one in valid]
-        ranges = [(0, len(one)) for one in prepared]
+        scaled = [scaler.transform(one) for one in valid]
+        ranges = [(0, len(one)) for one in scaled]
     else:
-        prepared = list(learnt)
         ranges = [each.range("valid") for each in parts]
-    windows = Windows(prepared, ranges, shape.look_back, shape.horizon)
+    windows = Windows(scaled, ranges, shape.look_back, shape.horizon)
     return (windows if len(windows) else None), sum(stop - first for first, stop in ranges)

@@ -1,12 +1,12 @@
-"""Classification by a language model: records of a label and its text, learnt like any text."""
+"""Classification by a language model, trained on records that are a label and its text."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,71 +17,79 @@ from seqgen.corpus import ids
 from seqgen.corpus.ids import IdStream
 from seqgen.errors import DataError, ModelError
 from seqgen.model.generative import GenerativeClassifier
+from seqgen.model.language import LanguageModel
 from seqgen.tasks.base import Preparation
-from seqgen.tasks.language import LanguageData, cache_key
-from seqgen.tasks.prepared import ids_path, locked, sources_label
+from seqgen.tasks.language import LanguageData
+from seqgen.tasks.prepared import cache_key, codec_digest, ids_path, locked, sources_label
 from seqgen.tasks.text import text_metrics
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.labelled import LabelledCodec
 from seqgen.training.device import Compute
+from seqgen.training.loop import Objective
 from seqgen.training.objectives.classification import LabelledIds
 from seqgen.training.objectives.generative import GenerativeObjective
-from seqgen.training.plans.language import Plan, SpeedProbe
+from seqgen.training.plans.base import Plan, SpeedProbe
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerativeClassificationData(LanguageData):
-    """See `task.Data`. `held_out_texts` are the held-out texts, to calibrate by; `shares` of each label in the others."""
+    """See `base.Data`."""
+
+    corrects_temperature: ClassVar[bool] = False  # the probabilities of labels are calibrated at each validation
 
     labels: tuple[str, ...]
-    shares: tuple[float, ...]
-    held_out_texts: LabelledIds | None
+    label_fractions: tuple[float, ...]  # of the training texts, in the order of `labels`
+    held_out_texts: LabelledIds | None  # for calibration
     options: TrainOptions
     stop_words: tuple[str, ...]
 
     def summary(self) -> str:
         return (
-            f"{self.counts['train_texts']:,} texts of {len(self.labels):,} labels to train on "
-            f"({self.tokens:,} tokens of {self.codec.vocab_size:,} kinds), {self.counts['held_out_texts']:,} held out"
+            f"{self.counts['train_texts']:,} texts with {len(self.labels):,} labels to train on "
+            f"({self.tokens:,} tokens, vocabulary of {self.codec.vocab_size:,}), "
+            f"{self.counts['held_out_texts']:,} held out"
         )
 
     def metadata(self) -> dict[str, Any]:
-        return {**self.counts, "label_shares": dict(zip(self.labels, self.shares, strict=True))}
+        return {**super().metadata(), "label_shares": dict(zip(self.labels, self.label_fractions, strict=True))}
 
     def plan(self, options: TrainOptions, compute: Compute, speed: SpeedProbe, spent: float) -> Plan:
-        settled = super().plan(options, compute, speed, spent)
+        plan = super().plan(options, compute, speed, spent)
         network = GenerativeConfig(
-            **dataclasses.asdict(settled.network),
+            **dataclasses.asdict(plan.network),
             labels=self.labels,
             lowercase=options.lowercase,
             stop_words=self.stop_words,
         )
-        return dataclasses.replace(settled, network=network)
+        return dataclasses.replace(plan, network=network)
 
-    def prepare_network(self, network: Any) -> None:
+    def prepare_network(self, network: LanguageModel) -> None:
+        assert isinstance(network, GenerativeClassifier)
         super().prepare_network(network)
         with torch.no_grad():
-            network.prior.copy_(torch.tensor(self.shares).clamp(min=1e-6).log())
+            network.prior.copy_(torch.tensor(self.label_fractions).clamp(min=1e-6).log())
 
-    def objective(self, network: Any, plan: Plan, compute: Compute, seed: int) -> GenerativeObjective:
+    def objective(self, network: LanguageModel, plan: Plan, compute: Compute, seed: int) -> Objective:
         return GenerativeObjective(
-            network, self.train, self.held_out, compute, self.codec.seen(), plan.batch_size, plan.seq_length, seed,
+            network, self.train, self.held_out, compute, self.codec.num_seen(), plan.batch_size, plan.seq_length, seed,
             held_out_texts=self.held_out_texts, end=self.codec.end,
         )  # fmt: skip
 
 
-def labelled_codec(text: Callable[[], Codec], preparation: Preparation, labels: tuple[str, ...]) -> LabelledCodec:
-    """What spells the records. `text` makes the codec of texts where they are not gone on with."""
+def labelled_codec(make_text: Callable[[], Codec], preparation: Preparation, labels: tuple[str, ...]) -> LabelledCodec:
+    """The codec of records. `make_text` gives the codec of texts: a new one, or that of --init-from, extended."""
     if isinstance(preparation.codec, LabelledCodec):
         return preparation.codec
     start = preparation.start
-    if start is not None and start.task == "classify":
+    if start is not None and start.network_spec.classifies:
         if not isinstance(start.network, GenerativeConfig) or start.network.labels != labels:
-            raise ModelError("--generative --init-from takes a model for text, or a generative one of these labels")
-        codec = text()  # that model's, extended
+            raise ModelError(
+                "--generative --init-from takes a model for text, or a generative one with the same labels"
+            )
+        codec = make_text()
         assert isinstance(codec, LabelledCodec)
         return codec
-    return LabelledCodec(text(), len(labels))
+    return LabelledCodec(make_text(), len(labels))
 
 
 def prepare(
@@ -93,24 +101,26 @@ def prepare(
     stop_words: tuple[str, ...],
     counts: dict[str, int],
 ) -> GenerativeClassificationData:
-    """The records as streams of ids, those to learn from in an order of chance.
+    """Write the records as streams of ids, those of the training set in random order.
 
     Raises:
-        DataError: some text has not exactly one label.
+        DataError: a text doesn't have exactly one label.
     """
     if (train.targets.sum(1) != 1).any():
         raise DataError("--generative needs texts with one label each")
-    seed = preparation.options.seed
-    key = cache_key(codec, preparation)
-    order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(train))
-    what = sources_label(preparation)
-    with locked(preparation, f"{key}-{seed}"):
-        stream = _stream(codec, train, order, ids_path(f"{key}-{seed}", "train"), what)
+    options = preparation.options
+    columns = [options.text_column, options.label_column]
+    key = cache_key(
+        preparation, "generative", [True, codec_digest(codec)], options.seed, columns, options.lowercase, stop_words
+    )
+    order = np.random.Generator(np.random.Philox(key=options.seed)).permutation(len(train))
+    about = sources_label(preparation)
+    with locked(preparation, key):
+        stream = _write(codec, train, order.tolist(), ids_path(key, "train"), about)
         held_stream = None
         if held_out_texts is not None:
-            held_stream = _stream(
-                codec, held_out_texts, range(len(held_out_texts)), ids_path(f"{key}-{seed}", "valid"), what
-            )
+            numbers = range(len(held_out_texts))
+            held_stream = _write(codec, held_out_texts, numbers, ids_path(key, "valid"), about)
     return GenerativeClassificationData(
         codec,
         stream,
@@ -119,28 +129,29 @@ def prepare(
         key,
         text_metrics,
         labels=labels,
-        shares=tuple(train.targets.mean(0).tolist()),
+        label_fractions=tuple(train.targets.mean(0).tolist()),
         held_out_texts=held_out_texts,
-        options=preparation.options,
+        options=options,
         stop_words=stop_words,
     )
 
 
-def _stream(codec: LabelledCodec, texts: LabelledIds, order: Sequence[int] | Any, path: Path, what: str) -> IdStream:
-    kinds = texts.targets.argmax(1)
+def _write(codec: LabelledCodec, texts: LabelledIds, order: Iterable[int], path: Path, about: str) -> IdStream:
+    labels = texts.targets.argmax(1)
     records = (
-        ((np.concatenate([kinds[number : number + 1], texts.text(number)]).astype(np.int32),), True) for number in order
+        ((np.concatenate([labels[number : number + 1], texts.text(number)]).astype(np.int32),), True)
+        for number in order
     )
-    return ids.build(path, records, codec.vocab_size, codec.end, what)
+    return ids.build(path, records, codec.vocab_size, codec.end, about)
 
 
 def transfer(network: GenerativeClassifier, start: Checkpoint) -> None:
-    """Every weight of a generative model; of a model for text, all of them, its ids moved up past the labels."""
+    """Copy every weight of a generative model, or of a model for text, whose ids move up by the number of labels."""
     weights = start.weights()
-    moved = 0 if isinstance(start.network, GenerativeConfig) else len(network.config.labels)
+    shift = 0 if isinstance(start.network, GenerativeConfig) else len(network.config.labels)
     with torch.no_grad():
         for name, weight in network.state_dict().items():
             if name in weights:
                 old = torch.from_numpy(weights[name])
-                first = moved if name in ("embedding", "output_weight", "output_bias") else 0
+                first = shift if name in ("embedding", "output_weight", "output_bias") else 0
                 weight[first : first + len(old)] = old

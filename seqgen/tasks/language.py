@@ -1,41 +1,43 @@
-"""What the tasks that predict the next id have in common: streams of ids on disk, and the objective over them."""
+"""The base of the tasks that predict the next id: their data, streams of ids on disk, and how it is prepared."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 
-from seqgen import tokenizers
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import TrainOptions
-from seqgen.corpus import ids
+from seqgen.config import AnyNetworkConfig, NetworkConfig, TrainOptions
 from seqgen.corpus.ids import IdStream
-from seqgen.corpus.sources import fingerprint
+from seqgen.corpus.series.scaling import Scaler
+from seqgen.errors import DataError
 from seqgen.model.language import LanguageModel
+from seqgen.specs.tasks import TaskSpec
+from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.tasks.base import Preparation
-from seqgen.tasks.prepared import ids_path
+from seqgen.tasks.prepared import PreparedIds, ids_path, load_ids, prepare_ids
 from seqgen.tokenizers import Codec
 from seqgen.training.batches import Transform
 from seqgen.training.device import Compute
+from seqgen.training.loop import Objective
 from seqgen.training.objectives.language import NextTokenObjective, set_output_bias
 from seqgen.training.plans import language as planning
-from seqgen.training.plans.language import CorpusStats, Plan, SpeedProbe
+from seqgen.training.plans.base import Plan, SpeedProbe
+from seqgen.training.plans.language import CorpusStats
 
-_ALPHABET = 1000  # characters, beyond which each is nearly a word
+_MAX_ALPHABET = 1000  # with more characters, each is nearly a word
 
-MetricsFunction = Callable[
-    [float, Mapping[str, int]], dict[str, float]
-]  # (nats an id, counts) → the task's own measures
+MetricsFunction = Callable[[float, Mapping[str, int]], dict[str, float]]  # (nats per id, counts) -> metrics
+PartT = TypeVar("PartT", bound=Sized)
 
 
 @dataclass(frozen=True)
 class LanguageData:
-    """See `task.Data`. `counts` has `train_tokens`, `held_out_tokens` and what else the task counts."""
+    """See `base.Data`. `counts` has `train_tokens`, `held_out_tokens` and whatever else the task counts."""
 
     codec: Codec
     train: IdStream
@@ -43,16 +45,21 @@ class LanguageData:
     counts: Mapping[str, int]
     key: str
     loss_metrics: MetricsFunction
-    transform: Callable[[int], Transform] | None = None  # from the run's seed
-    variety: float = 1.0  # see `plan.CorpusStats`
+    transform: Callable[[int], Transform] | None = None  # augmentation, made from the run's seed
+    variety: float = 1.0  # see `CorpusStats`
+    corrects_temperature: ClassVar[bool] = True
 
     @property
     def tokens(self) -> int:
         return len(self.train)
 
+    @property
+    def id_streams(self) -> tuple[IdStream, ...]:
+        return tuple(stream for stream in (self.train, self.held_out) if stream)
+
     def summary(self) -> str:
         return (
-            f"{self.counts['train_tokens']:,} tokens of {self.codec.vocab_size:,} kinds to train on, "
+            f"{self.counts['train_tokens']:,} tokens to train on, vocabulary of {self.codec.vocab_size:,}, "
             f"{self.counts['held_out_tokens']:,} held out"
         )
 
@@ -60,21 +67,21 @@ class LanguageData:
         return {**self.counts, "cache": self.key}
 
     def plan(self, options: TrainOptions, compute: Compute, speed: SpeedProbe, spent: float) -> Plan:
-        letters = self.codec.kind in ("char", "byte") and self.codec.seen() <= _ALPHABET
-        corpus = CorpusStats(self.tokens, self.codec.vocab_size, self.codec.seen(), self.variety, letters)
+        seen = self.codec.num_seen()
+        characters = TOKENIZERS.find(self.codec.name).is_character_level and seen <= _MAX_ALPHABET
+        corpus = CorpusStats(self.tokens, self.codec.vocab_size, seen, self.variety, characters)
         return planning.make_plan(options, corpus, compute, speed, spent)
 
     def prepare_network(self, network: LanguageModel) -> None:
         set_output_bias(network, self.train)
 
-    def pretraining(self, network: LanguageModel, plan: Plan, compute: Compute, seed: int) -> None:
-        """Nothing comes before."""
-        return
+    def pretraining(self, network: LanguageModel, plan: Plan, compute: Compute, seed: int) -> Objective | None:
+        return None
 
-    def objective(self, network: LanguageModel, plan: Plan, compute: Compute, seed: int) -> NextTokenObjective:
+    def objective(self, network: LanguageModel, plan: Plan, compute: Compute, seed: int) -> Objective:
         transform = None if self.transform is None else self.transform(seed)
         return NextTokenObjective(
-            network, self.train, self.held_out, compute, self.codec.seen(), plan.batch_size, plan.seq_length, seed,
+            network, self.train, self.held_out, compute, self.codec.num_seen(), plan.batch_size, plan.seq_length, seed,
             transform, plan.blank,
         )  # fmt: skip
 
@@ -84,33 +91,100 @@ class LanguageData:
         return {"val_loss": val_loss, **self.loss_metrics(val_loss, self.counts)}
 
 
-def copy_weights(network: LanguageModel, start: Checkpoint) -> None:
-    """Every weight of `start`; rows for ids that it did not know stay as they were initialised."""
-    weights = start.weights()
-    with torch.no_grad():
-        for name, weight in network.state_dict().items():
-            old = torch.from_numpy(weights[name])
-            weight[: len(old)] = old
+class Messages:
+    """Reports and warnings about the sources, passed on and kept for later runs that find the ids in the cache."""
+
+    def __init__(self, preparation: Preparation) -> None:
+        self._preparation = preparation
+        self.messages: list[tuple[bool, str]] = []
+
+    def add(self, message: str, is_warning: bool = False) -> None:
+        self.messages.append((is_warning, message))
+        (self._preparation.warn if is_warning else self._preparation.report)(message)
 
 
-def cache_key(codec: Codec, preparation: Preparation) -> str:
-    """What the id cache is found by: the same sources, cut the same way, spelt with the same codec."""
-    parts = [fingerprint(preparation.documents), fingerprint(preparation.valid), preparation.options.val_fraction]
-    digest = hashlib.sha256(json.dumps(parts).encode())
-    for name, data in sorted(tokenizers.dump(codec).items()):
-        digest.update(name.encode() + hashlib.sha256(data).digest())
-    return digest.hexdigest()[:32]
+class LanguageTask(ABC, Generic[PartT]):
+    """Base of the tasks that predict the next id: they differ in how sources become ids.
 
+    A part is a training or validation set before it is encoded.
+    """
 
-def from_cache(metadata: Mapping[str, Any]) -> tuple[str, IdStream, IdStream | None, dict[str, int]] | None:
-    """Key, ids to train on, ids held out and counts of the data that `metadata` were made of; None where the cache no
-    longer has them."""
-    key = metadata.get("cache")
-    if not isinstance(key, str) or not key.isalnum():
+    counted: ClassVar[tuple[str, ...]]  # by `encode`, in this order; "tokens" among them
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self.spec = spec
+
+    @abstractmethod
+    def read(self, preparation: Preparation, messages: Messages) -> tuple[PartT, PartT]:
+        """The training set and the validation set; either may be empty."""
+
+    @abstractmethod
+    def codec(self, preparation: Preparation, train: PartT) -> Codec:
+        """The codec that is given, or one fitted to the training set."""
+
+    @abstractmethod
+    def encode(
+        self, preparation: Preparation, codec: Codec, part: PartT, path: Path, is_train: bool, messages: Messages
+    ) -> tuple[IdStream, dict[str, int]]:
+        """Write the ids of a part to `path` and return them with the counts that `counted` names."""
+
+    @abstractmethod
+    def loss_metrics(self, loss: float, counts: Mapping[str, int]) -> dict[str, float]:
+        """The metrics of the task, from nats per id and `LanguageData.counts`."""
+
+    def cache_name(self, preparation: Preparation) -> str:
+        """The task, and the options that `read` and `encode` depend on."""
+        return self.spec.name
+
+    def fixed_codec(self, preparation: Preparation) -> Codec | None:
+        """The codec, if it isn't fitted to the sources."""
         return None
-    train = ids.load(ids_path(key, "train"))
-    held_out = ids.load(ids_path(key, "valid"))
-    if train is None or (held_out is None and metadata.get("held_out_tokens")):
-        return None
-    counts = {name: value for name, value in metadata.items() if isinstance(value, int)}
-    return key, train, held_out, counts
+
+    def data(self, found: PreparedIds, preparation: Preparation) -> LanguageData:
+        """The data of prepared ids."""
+        return self.data_of(found.codec, found.train, found.held_out, found.counts, found.key)
+
+    def data_of(
+        self, codec: Codec, train: IdStream, held_out: IdStream | None, counts: Mapping[str, int], key: str
+    ) -> LanguageData:
+        return LanguageData(codec, train, held_out, counts, key, self.loss_metrics)
+
+    def prepare(self, preparation: Preparation) -> LanguageData:
+        def make(key: str) -> PreparedIds:
+            messages = Messages(preparation)
+            train, held_out = self.read(preparation, messages)
+            if not len(train):
+                raise DataError("nothing is left to train on: --val-fraction holds out everything")
+            codec = self.codec(preparation, train)
+            train_ids, train_counts = self.encode(preparation, codec, train, ids_path(key, "train"), True, messages)
+            held_ids, held_counts = None, dict.fromkeys(self.counted, 0)
+            if len(held_out):
+                held_ids, held_counts = self.encode(
+                    preparation, codec, held_out, ids_path(key, "valid"), False, messages
+                )
+            counts = {f"train_{name}": train_counts[name] for name in self.counted}
+            counts |= {f"held_out_{name}": held_counts[name] for name in self.counted}
+            return PreparedIds(codec, train_ids, held_ids, counts, messages=messages.messages)
+
+        fixed = self.fixed_codec(preparation)
+        return self.data(prepare_ids(preparation, self.cache_name(preparation), make, fixed), preparation)
+
+    def load_cached(self, metadata: Mapping[str, Any], codec: Codec | Scaler) -> LanguageData | None:
+        found = load_ids(metadata)
+        if found is None or isinstance(codec, Scaler):
+            return None
+        train, held_out = found
+        counts = {name: value for name, value in metadata.items() if isinstance(value, int)}
+        return self.data_of(codec, train, held_out, counts, metadata["cache"])
+
+    def transfer(self, network: LanguageModel, start: Checkpoint) -> None:
+        """Copy every weight of `start`; rows of ids that it doesn't have stay as they were initialised."""
+        weights = start.weights()
+        with torch.no_grad():
+            for name, weight in network.state_dict().items():
+                old = torch.from_numpy(weights[name])
+                weight[: len(old)] = old
+
+    def network(self, config: AnyNetworkConfig) -> LanguageModel:
+        assert isinstance(config, NetworkConfig)
+        return LanguageModel(config)

@@ -1,27 +1,23 @@
-"""Music: predict the next event of a piece. Every MIDI file is a piece, and is learnt from or held out whole."""
+"""Music: predict the next event of a piece. Each MIDI file is a piece, and is trained on or held out whole."""
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from seqgen.checkpoint import Checkpoint
-from seqgen.config import NetworkConfig
 from seqgen.corpus import ids, split
 from seqgen.corpus.ids import IdStream
+from seqgen.corpus.series.scaling import Scaler
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError
-from seqgen.model.language import LanguageModel
 from seqgen.music.events import count_steps
-from seqgen.music.midi import NO_NOTES, QuantisationStats
-from seqgen.tasks.base import HeadlineMetric, Preparation
-from seqgen.tasks.language import LanguageData, cache_key, copy_weights, from_cache
-from seqgen.tasks.prepared import ids_path, locked, sources_label
+from seqgen.tasks.base import Preparation
+from seqgen.tasks.language import LanguageData, LanguageTask, Messages
+from seqgen.tasks.prepared import PreparedIds, sources_label
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.midi import MidiCodec
@@ -29,117 +25,104 @@ from seqgen.tokenizers.midi_files import read_midi_files
 from seqgen.training.augment import Transposer
 from seqgen.training.batches import Transform
 
+_SILENT = "it has no notes"  # first words of the error for a readable file without notes
 
-class MusicTask:
-    """See `task.Task`."""
 
-    name: ClassVar[str] = "music"
-    tokenizers: ClassVar[tuple[str, ...]] = ("midi",)
-    init_from_tasks: ClassVar[tuple[str, ...]] = ("music",)
-    headline: ClassVar[HeadlineMetric] = HeadlineMetric("nats_per_step", "nats/step")
-    needs_float32: ClassVar[bool] = False
+class MusicTask(LanguageTask[list[Document]]):
+    """See `base.Task`."""
 
-    def prepare(self, preparation: Preparation) -> LanguageData:
-        options = preparation.options
+    counted: ClassVar[tuple[str, ...]] = ("tokens", "steps", "pieces")
+
+    def cache_name(self, preparation: Preparation) -> str:
+        return f"{self.spec.name} {preparation.options.strict}"
+
+    def fixed_codec(self, preparation: Preparation) -> Codec | None:
+        return self.codec(preparation, [])
+
+    def read(self, preparation: Preparation, messages: Messages) -> tuple[list[Document], list[Document]]:
         if preparation.valid:
-            train, held_out = preparation.documents, preparation.valid
-        else:
-            train, held_out = split.hold_out_items(preparation.documents, options.val_fraction)
-        if not train:
-            raise DataError("nothing is left to train on: --val-fraction holds out everything")
-        codec = preparation.codec or (preparation.start.codec if preparation.start else MidiCodec.from_options(options))
-        if not isinstance(codec, MidiCodec):
-            raise ModelError(f"a model that reads {codec.name} can't go on with music")
-        key = cache_key(codec, preparation)
-        held_ids, held_counts = None, {"held_out_tokens": 0, "held_out_steps": 0, "held_out_pieces": 0}
-        with locked(preparation, key):
-            train_ids, train_counts = _encode(preparation, codec, train, ids_path(key, "train"), "train_")
-            if held_out:
-                held_ids, held_counts = _encode(preparation, codec, held_out, ids_path(key, "valid"), "held_out_")
-        counts = {**train_counts, **held_counts, "transpose": options.transpose, "stretch": options.stretch}
-        return _data(codec, train_ids, held_ids, counts, key)
+            return preparation.documents, preparation.valid
+        return split.hold_out_items(preparation.documents, preparation.options.val_fraction)
 
-    def load_cached(self, metadata: dict[str, Any], codec: Codec) -> LanguageData | None:
-        found = from_cache(metadata)
-        if found is None or not isinstance(codec, MidiCodec):
-            return None
-        key, train, held_out, counts = found
-        return _data(codec, train, held_out, counts, key)
+    def codec(self, preparation: Preparation, train: list[Document]) -> MidiCodec:
+        codec: Codec | Scaler | None = preparation.codec
+        if codec is None and preparation.start is not None:
+            codec = preparation.start.codec
+        return MidiCodec.from_options(preparation.options) if codec is None else _midi_codec(codec)
 
-    def transfer(self, network: LanguageModel, start: Checkpoint) -> None:
-        copy_weights(network, start)
+    def encode(
+        self,
+        preparation: Preparation,
+        codec: Codec,
+        part: list[Document],
+        path: Path,
+        is_train: bool,
+        messages: Messages,
+    ) -> tuple[IdStream, dict[str, int]]:
+        midi = _midi_codec(codec)
+        reader = _Reader(preparation, midi, part)
+        pieces = (((piece,), True) for piece in reader)
+        stream = ids.build(path, pieces, codec.vocab_size, codec.end, sources_label(preparation))
+        reader.report(messages)
+        count = int((np.asarray(stream.ids) == codec.end).sum())
+        return stream, {
+            "tokens": len(stream) - count,
+            "steps": count_steps(stream.ids, midi.vocabulary),
+            "pieces": count,
+        }
 
-    def network(self, config: NetworkConfig) -> LanguageModel:
-        return LanguageModel(config)
+    def loss_metrics(self, loss: float, counts: Mapping[str, int]) -> dict[str, float]:
+        """Nats per event and per step of the grid. `evaluate` gives slightly less: there the grammar masks events."""
+        return {
+            "nats_per_event": loss,
+            "nats_per_step": loss * counts["held_out_tokens"] / max(1, counts["held_out_steps"]),
+        }
 
+    def data(self, found: PreparedIds, preparation: Preparation) -> LanguageData:
+        options = preparation.options
+        counts = {**found.counts, "transpose": options.transpose, "stretch": options.stretch}
+        return self.data_of(found.codec, found.train, found.held_out, counts, found.key)
 
-TASK = MusicTask()
+    def data_of(
+        self, codec: Codec, train: IdStream, held_out: IdStream | None, counts: Mapping[str, int], key: str
+    ) -> LanguageData:
+        vocabulary = _midi_codec(codec).vocabulary
+        semitones, percent = counts.get("transpose", 0), counts.get("stretch", 0)
 
+        def transform(seed: int) -> Transform:
+            return Transposer(train, vocabulary, semitones, percent, seed)
 
-def music_metrics(loss: float, counts: Mapping[str, int]) -> dict[str, float]:
-    """Nats an event as nats a step of the grid, without help from the grammar: `evaluate` is a little lower."""
-    return {
-        "nats_per_event": loss,
-        "nats_per_step": loss * counts["held_out_tokens"] / max(1, counts["held_out_steps"]),
-    }
-
-
-def _data(
-    codec: MidiCodec, train: IdStream, held_out: IdStream | None, counts: dict[str, int], key: str
-) -> LanguageData:
-    semitones, percent = counts.get("transpose", 0), counts.get("stretch", 0)
-
-    def transform(seed: int) -> Transform:
-        return Transposer(train, codec.vocabulary, semitones, percent, seed)
-
-    # A piece in another key is not a new piece: eleven keys are worth some three times the music.
-    variety = (2 * semitones + 1) ** 0.5
-    return LanguageData(
-        codec, train, held_out, counts, key, music_metrics, transform if semitones or percent else None, variety
-    )  # fmt: skip
-
-
-def _encode(
-    preparation: Preparation, codec: MidiCodec, documents: list[Document], path: Path, prefix: str
-) -> tuple[IdStream, dict[str, int]]:
-    """The ids of the pieces, from the cache where they are there, and their counts."""
-    stream = ids.load(path)
-    # A cache may have been made of what could be read: --strict wants to know whether that was all.
-    if stream is None or preparation.options.strict:
-        reading = _Reading(preparation, codec, documents)
-        parts = (((piece,), True) for piece in reading)
-        stream = ids.build(path, parts, codec.vocab_size, codec.end, sources_label(preparation))
-        reading.report()
-    pieces = int((np.asarray(stream.ids) == codec.end).sum())
-    return stream, {
-        f"{prefix}tokens": len(stream) - pieces,
-        f"{prefix}steps": count_steps(stream.ids, codec.vocabulary),
-        f"{prefix}pieces": pieces,
-    }
+        # A transposed piece isn't a new one: eleven keys are worth about three times the music.
+        variety = (2 * semitones + 1) ** 0.5
+        augmentation = transform if semitones or percent else None
+        return LanguageData(codec, train, held_out, counts, key, self.loss_metrics, augmentation, variety)
 
 
-class _Reading:
-    """Reads documents, and counts what could not be read and what a grid can't hold."""
+def _midi_codec(codec: Codec | Scaler) -> MidiCodec:
+    if not isinstance(codec, MidiCodec):
+        raise ModelError(f"cannot train on music: the model has the tokenizer {codec.name}")
+    return codec
+
+
+class _Reader:
+    """Reads MIDI files, and counts those that can't be read or have no notes."""
 
     def __init__(self, preparation: Preparation, codec: MidiCodec, documents: list[Document]) -> None:
         self._preparation, self._codec, self._documents = preparation, codec, documents
         self._read = self._silent = 0
         self._damaged: list[str] = []
-        self._losses = QuantisationStats()
+        self._reported_at = time.monotonic()
 
     def __iter__(self) -> Iterator[Ids]:
-        strict = self._preparation.options.strict
+        options = self._preparation.options
         files = [(document.name, document.path) for document in self._documents]
-        last = [time.monotonic()]
-        progress = functools.partial(_progress, self._preparation, last)
-        for result in read_midi_files(self._codec, files, progress, self._preparation.options.threads):
+        for result in read_midi_files(self._codec, files, self._progress, options.threads):
             if not result.error:
                 self._read += 1
-                self._losses.add(result.losses)
                 yield result.ids
-            elif strict:
-                raise DataError(f"{result.name!r}: {result.error}; without --strict it would be passed over")
-            elif result.error.startswith(NO_NOTES):
+            elif options.strict:
+                raise DataError(f"{result.name!r}: {result.error}; without --strict it would be skipped")
+            elif result.error.startswith(_SILENT):
                 self._silent += 1
             else:
                 self._damaged.append(f"{result.name}: {result.error}")
@@ -148,23 +131,19 @@ class _Reading:
         if not self._read and len(files) == 1:
             raise DataError(f"{files[0][0]!r}: {result.error}")
         if not self._read:
-            raise DataError(
-                f"not one of {len(files):,} MIDI files gives anything to learn ({result.name}: {result.error})"
-            )
+            raise DataError(f"none of {len(files):,} MIDI files can be trained on ({result.name}: {result.error})")
 
-    def report(self) -> None:
-        """One line: how many files were read, and why others were not."""
+    def report(self, messages: Messages) -> None:
+        """Report in one line how many files were read, and why others weren't."""
         count = len(self._documents)
         parts = [f"{self._read:,} read"]
         if self._silent:
             parts.append(f"{self._silent:,} without notes")
         if self._damaged:
             parts.append(f"{len(self._damaged):,} damaged ({self._damaged[0]})")
-        sentence = f"{count:,} file{'s' * (count != 1)}: {', '.join(parts)}"
-        (self._preparation.warn if self._read < count else self._preparation.report)(sentence)
+        messages.add(f"{count:,} file{'s' * (count != 1)}: {', '.join(parts)}", self._read < count)
 
-
-def _progress(preparation: Preparation, last: list[float], done: int, of: int) -> None:
-    if time.monotonic() - last[0] > 1:
-        last[0] = time.monotonic()
-        preparation.report(f"reading music: {done:,} of {of:,} files")
+    def _progress(self, done: int, total: int) -> None:
+        if time.monotonic() - self._reported_at > 1:
+            self._reported_at = time.monotonic()
+            self._preparation.report(f"reading music: {done:,} of {total:,} files")

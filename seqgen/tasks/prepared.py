@@ -1,7 +1,7 @@
-"""A corpus made ready once: ids on disk and what was learnt to make them, found again by the sources' fingerprint.
+"""Prepared corpora: ids in the cache, with their tokenizer and counts, found by the fingerprint of the sources.
 
-Beside the ids of a corpus lies a record with its tokenizer and its counts, so that a second training of the same text
-neither learns a vocabulary nor counts a character anew. A record is written last: where there is one, all is whole.
+Training on the same sources again then neither fits a vocabulary nor encodes anything. The record beside the ids is
+written last: if it is there, everything is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from typing import Any
 from seqgen import tokenizers
 from seqgen.corpus import ids
 from seqgen.corpus.cache import store as cache
-from seqgen.corpus.catalogue.entries import cache_folder
+from seqgen.corpus.cache.folder import cache_folder
 from seqgen.corpus.ids import IdStream
+from seqgen.corpus.series.scaling import Scaler
 from seqgen.corpus.sources import Document, check_unchanged, fingerprint
 from seqgen.errors import ModelError
 from seqgen.streams import write_bytes
@@ -29,51 +30,57 @@ from seqgen.tasks.base import Preparation
 from seqgen.tokenizers import Codec
 
 RECORD = ".prepared.json"
-_VERSION = 1  # of what is kept; rises when the same sources give other ids
+_VERSION = 1  # increased when the same sources give other ids
 
 
 @dataclass(frozen=True)
 class PreparedIds:
-    """`counts` has `train_tokens`, `held_out_tokens` and what else the task counts; `said` what was told of the
-    sources, as (whether it is a warning, the sentence)."""
+    """Ids of a corpus. `counts` has `train_tokens`, `held_out_tokens` and whatever else the task counts."""
 
     codec: Codec
     train: IdStream
     held_out: IdStream | None
     counts: dict[str, int]
     key: str = ""
-    said: list[tuple[bool, str]] = field(default_factory=list)
+    messages: list[tuple[bool, str]] = field(default_factory=list)  # about the sources: whether it is a warning, text
 
 
 def ids_folder() -> Path:
-    """Where the ids of all corpora are."""
+    """The folder of the ids of all corpora."""
     return cache_folder() / "ids"
 
 
 def ids_path(key: str, part: str) -> Path:
-    """The ids of a part (`train` or `valid`) of the corpus with that key."""
+    """The file with the ids of one part (`train` or `valid`) of a corpus."""
     return ids_folder() / f"{key}.{part}.ids"
 
 
-def prepared(preparation: Preparation, task: str, make: Callable[[str], PreparedIds]) -> PreparedIds:
-    """What `make` makes of the sources, or made when they were last learnt from; two programs never make it at once.
+def prepare_ids(
+    preparation: Preparation, name: str, make: Callable[[str], PreparedIds], fixed: Codec | None = None
+) -> PreparedIds:
+    """Return the ids of the sources from the cache, or make them. Two processes never make the same ids at once.
 
     Args:
-        task: its name, and what else tells ids of the same sources and tokenizer apart.
-        make: given the key, writes the ids to `ids_path` and says what they are.
+        name: the task, and whatever else makes other ids of the same sources and tokenizer.
+        make: given the key, writes the ids to `ids_path`.
+        fixed: the codec, if it isn't fitted to the sources.
 
     Raises:
         DataError: a source changed meanwhile.
     """
-    codec = preparation.codec or (preparation.start.codec if preparation.start else None)
-    key = _key(preparation, task, None)
     found = None
-    if codec is not None:
-        if preparation.codec is not None:  # a run that goes on: it was begun from these sources, most likely
-            found = _load(key)
-        if found is None or _digest(found.codec) != _digest(codec):
-            key = _key(preparation, task, codec)
-            found = None
+    if fixed is not None:
+        key = cache_key(preparation, name, [True, codec_digest(fixed)])
+    else:
+        options = preparation.options
+        key = cache_key(preparation, name, [options.tokenizer, options.vocab_size])
+        codec = _given_codec(preparation)
+        if codec is not None:
+            if preparation.codec is not None:  # a resumed run, most likely begun from these sources
+                found = _load(key)
+            if found is None or codec_digest(found.codec) != codec_digest(codec):
+                key = cache_key(preparation, name, [preparation.codec is None, codec_digest(codec)])
+                found = None
     found = found or _load(key)
     if found is None:
         with locked(preparation, key):
@@ -82,14 +89,22 @@ def prepared(preparation: Preparation, task: str, make: Callable[[str], Prepared
                 return _make(preparation, key, make)
     else:
         cache.remove_stale_lock(ids_folder() / key)
-    for is_warning, sentence in found.said:
-        (preparation.warn if is_warning else preparation.report)(sentence)
+    for is_warning, message in found.messages:
+        (preparation.warn if is_warning else preparation.report)(message)
     return found
 
 
+def _given_codec(preparation: Preparation) -> Codec | None:
+    """The codec of the resumed run or of the model to start from."""
+    if preparation.codec is not None:
+        assert not isinstance(preparation.codec, Scaler)
+        return preparation.codec
+    return None if preparation.start is None else preparation.start.codec
+
+
 def locked(preparation: Preparation, key: str) -> contextlib.AbstractContextManager[None]:
-    """See `cache.locked`; of the ids with that key."""
-    waiting = "waiting for another training, which is preparing the same sources"
+    """Lock the ids with this key (see `cache.locked`)."""
+    waiting = "waiting for another training run that is preparing the same sources"
     return cache.locked(ids_folder() / key, lambda: preparation.report(waiting))
 
 
@@ -97,7 +112,7 @@ def _make(preparation: Preparation, key: str, make: Callable[[str], PreparedIds]
     try:
         made = make(key)
         check_unchanged([*preparation.documents, *preparation.valid])
-    except BaseException:  # also Ctrl-C: what is there now, nobody would ever ask for
+    except BaseException:  # Ctrl-C too: nothing would ever ask for the half-written ids
         remove_ids(key)
         raise
     record = {
@@ -106,21 +121,21 @@ def _make(preparation: Preparation, key: str, make: Callable[[str], PreparedIds]
         "tokenizer": {n: base64.b64encode(data).decode() for n, data in tokenizers.dump(made.codec).items()},
         "counts": made.counts,
         "held_out": made.held_out is not None,
-        "said": made.said,
+        "said": made.messages,
     }
     write_bytes(ids_folder() / f"{key}{RECORD}", json.dumps(record).encode())
-    return PreparedIds(made.codec, made.train, made.held_out, made.counts, key, made.said)
+    return PreparedIds(made.codec, made.train, made.held_out, made.counts, key, made.messages)
 
 
 def sources_label(preparation: Preparation) -> str:
-    """What the ids of these sources are called in the cache: the first names, and how many more there are."""
+    """A name for the sources in listings of the cache: the first three, and how many more there are."""
     names = [document.name for document in [*preparation.documents, *preparation.valid]]
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join("standard input" if name == "-" else name for name in names[:3]) + more
 
 
 def _load(key: str) -> PreparedIds | None:
-    """What is in the cache, whole; otherwise None."""
+    """The ids with this key, if the cache has all of them."""
     path = ids_folder() / f"{key}{RECORD}"
     record = cache.read_json(path)
     if record.get("version") != _VERSION:
@@ -132,35 +147,46 @@ def _load(key: str) -> PreparedIds | None:
     try:
         files = {name: base64.b64decode(data, validate=True) for name, data in record["tokenizer"].items()}
         counts = {str(name): int(value) for name, value in record["counts"].items()}
-        said = [(bool(is_warning), str(sentence)) for is_warning, sentence in record["said"]]
+        messages = [(bool(is_warning), str(message)) for is_warning, message in record["said"]]
         codec = tokenizers.parse(files)
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error, ModelError):
         return None
     with contextlib.suppress(OSError):
-        os.utime(path)  # so that it can be told what was not used for long
-    return PreparedIds(codec, train, held_out, counts, key, said)
+        os.utime(path)  # listings of the cache show when it was last used
+    return PreparedIds(codec, train, held_out, counts, key, messages)
+
+
+def load_ids(metadata: Mapping[str, Any]) -> tuple[IdStream, IdStream | None] | None:
+    """The training and held-out ids of a model, by `data` of its config.json; None if the cache has lost them."""
+    key = metadata.get("cache")
+    if not isinstance(key, str) or not key.isalnum():  # it becomes a file name
+        return None
+    train, held_out = ids.load(ids_path(key, "train")), ids.load(ids_path(key, "valid"))
+    if train is None or (held_out is None and metadata.get("held_out_tokens")):
+        return None
+    return train, held_out
 
 
 def remove_ids(key: str) -> None:
-    """Removes the ids with that key, the record first."""
+    """Remove the ids with this key, the record first."""
     for path in sorted(ids_folder().glob(f"{key}.*"), key=lambda path: not path.name.endswith(RECORD)):
         path.unlink(missing_ok=True)
 
 
-def _key(preparation: Preparation, task: str, codec: Codec | None) -> str:
-    """The same sources, cut the same way, spelt as the options say or, where there is a codec already, with that."""
-    options = preparation.options
-    spelt: list[Any] = [options.tokenizer, options.vocab_size]
-    if codec is not None:
-        spelt = [preparation.codec is None, _digest(codec)]
-    parts = [
-        _VERSION, task, fingerprint(preparation.documents), fingerprint(preparation.valid),
-        None if preparation.valid else options.val_fraction, spelt,
-    ]  # fmt: skip
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+def cache_key(preparation: Preparation, name: str, tokenizer: list[Any], *extra: Any) -> str:
+    """Digest of whatever the ids of a corpus depend on, for the name of their files.
+
+    Args:
+        tokenizer: how the sources are encoded: the options it is fitted with, or the digest of a codec.
+        extra: further options on which the ids depend.
+    """
+    fraction = None if preparation.valid else preparation.options.val_fraction
+    parts = [_VERSION, name, fingerprint(preparation.documents), fingerprint(preparation.valid), fraction, tokenizer]
+    return hashlib.sha256(json.dumps([*parts, *extra]).encode()).hexdigest()[:32]
 
 
-def _digest(codec: Codec) -> str:
+def codec_digest(codec: Codec) -> str:
+    """Digest of a codec's files."""
     digest = hashlib.sha256()
     for name, data in sorted(tokenizers.dump(codec).items()):
         digest.update(name.encode() + hashlib.sha256(data).digest())
@@ -168,7 +194,7 @@ def _digest(codec: Codec) -> str:
 
 
 def suffixes(documents: Iterable[Document]) -> str:
-    """The endings of the documents' names, for tasks that read a file by its name."""
+    """Digest of the documents' suffixes, for tasks that recognise formats by them."""
     digest = hashlib.sha256()
     for document in documents:
         digest.update("".join(Path(document.name).suffixes[-2:]).lower().encode("utf-8", "surrogateescape") + b"\n")

@@ -3,103 +3,107 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from seqgen import tokenizers
-from seqgen.checkpoint import Checkpoint
-from seqgen.config import TOKENIZER_NAMES, NetworkConfig
 from seqgen.corpus import ids, split
 from seqgen.corpus.ids import IdStream
-from seqgen.corpus.sources import Progress
+from seqgen.corpus.series.scaling import Scaler
 from seqgen.corpus.split import DocumentSpan
 from seqgen.errors import DataError
-from seqgen.model.language import LanguageModel
-from seqgen.tasks.base import HeadlineMetric, Preparation
-from seqgen.tasks.language import LanguageData, copy_weights, from_cache
-from seqgen.tasks.prepared import PreparedIds, ids_path, prepared, sources_label
+from seqgen.evaluation import text as evaluation
+from seqgen.streams import Progress
+from seqgen.tasks.base import Preparation
+from seqgen.tasks.language import LanguageTask, Messages
+from seqgen.tasks.prepared import sources_label
+from seqgen.tasks.vocabulary import extend_codec, fit_codec
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
 from seqgen.tokenizers.codec import split_stream
 from seqgen.tokenizers.workers import batch_by_size, encode_batches
 
-VOCABULARY_SAMPLE_BYTES = (
-    80_000_000  # bytes that subwords are learnt from, about: more than their trainer takes in any script
-)
 
+class TextTask(LanguageTask[list[DocumentSpan]]):
+    """See `base.Task`. A part is made of spans of documents."""
 
-class TextTask:
-    """See `task.Task`."""
+    counted: ClassVar[tuple[str, ...]] = ("tokens", "characters", "bytes")
 
-    name: ClassVar[str] = "text"
-    tokenizers: ClassVar[tuple[str, ...]] = TOKENIZER_NAMES
-    init_from_tasks: ClassVar[tuple[str, ...]] = ("text",)
-    headline: ClassVar[HeadlineMetric] = HeadlineMetric("bits_per_character", "bits/char")
-    needs_float32: ClassVar[bool] = False
-
-    def prepare(self, preparation: Preparation) -> LanguageData:
+    def read(self, preparation: Preparation, messages: Messages) -> tuple[list[DocumentSpan], list[DocumentSpan]]:
         if preparation.valid:
-            train, held_out = split.full_spans(preparation.documents), split.full_spans(preparation.valid)
-        else:
-            train, held_out = split.hold_out(preparation.documents, preparation.options.val_fraction)
-        if not train:
-            raise DataError("nothing is left to train on: --val-fraction holds out everything")
+            return split.full_spans(preparation.documents), split.full_spans(preparation.valid)
+        return split.hold_out(preparation.documents, preparation.options.val_fraction)
 
-        def make(key: str) -> PreparedIds:
-            preparation.report("learning the vocabulary")
-            codec = _fit(preparation, train)
-            train_ids, counts = _encode(preparation, codec, train, ids_path(key, "train"), "train_")
-            held_ids: IdStream | None = None
-            held_counts = {"held_out_tokens": 0, "held_out_characters": 0, "held_out_bytes": 0}
-            if held_out:
-                held_ids, held_counts = _encode(preparation, codec, held_out, ids_path(key, "valid"), "held_out_")
-            return PreparedIds(codec, train_ids, held_ids, {**counts, **held_counts})
+    def codec(self, preparation: Preparation, train: list[DocumentSpan]) -> Codec:
+        preparation.report("learning the vocabulary")
+        if preparation.codec is not None:
+            assert not isinstance(preparation.codec, Scaler)
+            return preparation.codec
+        options, source = preparation.options, SpanSource(train, preparation.progress)
+        if preparation.start is not None:
+            return extend_codec(preparation.start.codec, source)
+        return fit_codec(options.tokenizer_for(self.spec.name), source, options.vocab_size)
 
-        found = prepared(preparation, self.name, make)
-        return LanguageData(found.codec, found.train, found.held_out, found.counts, found.key, text_metrics)
+    def encode(
+        self,
+        preparation: Preparation,
+        codec: Codec,
+        part: list[DocumentSpan],
+        path: Path,
+        is_train: bool,
+        messages: Messages,
+    ) -> tuple[IdStream, dict[str, int]]:
+        size = sum(span.size for span in part)
+        preparation.report(f"encoding {size:,} bytes")
+        counter = _Counter(preparation.progress, size)
+        pieces = _encode_spans(codec, part, counter, preparation.options.threads)
+        stream = ids.build(path, pieces, codec.vocab_size, codec.end, sources_label(preparation))
+        return stream, {"tokens": len(stream) - len(part), "characters": counter.characters, "bytes": size}
 
-    def load_cached(self, metadata: dict[str, Any], codec: Codec) -> LanguageData | None:
-        found = from_cache(metadata)
-        if found is None:
-            return None
-        key, train, held_out, counts = found
-        return LanguageData(codec, train, held_out, counts, key, text_metrics)
-
-    def transfer(self, network: LanguageModel, start: Checkpoint) -> None:
-        copy_weights(network, start)
-
-    def network(self, config: NetworkConfig) -> LanguageModel:
-        return LanguageModel(config)
-
-
-TASK = TextTask()
+    def loss_metrics(self, loss: float, counts: Mapping[str, int]) -> dict[str, float]:
+        return text_metrics(loss, counts)
 
 
 def text_metrics(loss: float, counts: Mapping[str, int]) -> dict[str, float]:
-    """Nats an id as nats and bits a character, and bits a byte."""
-    characters = counts["held_out_characters"]
-    if not characters:
+    """The metrics of a validation set of text, from nats per id."""
+    if not counts["held_out_characters"]:
         return {}
-    nats = loss * counts["held_out_tokens"] / characters
-    found = {
-        "nats_per_character": nats,
-        "bits_per_character": nats / math.log(2),
-        "bits_per_byte": nats / math.log(2) * characters / counts["held_out_bytes"],
-    }
-    if counts.get("held_out_words"):
-        found["perplexity_per_word"] = math.exp(min(700.0, nats * characters / counts["held_out_words"]))
-    return found
+    return evaluation.text_metrics(
+        loss * counts["held_out_tokens"],
+        counts["held_out_characters"],
+        counts["held_out_bytes"],
+        words=counts.get("held_out_words") or None,
+    )
 
 
-class _Passing:
-    """Counts a stream as it passes: its bytes, and its characters, which is every byte but the continuation bytes of
-    UTF-8."""
+@dataclass(frozen=True)
+class SpanSource:
+    """See `vocabulary.TextSource`."""
+
+    spans: list[DocumentSpan]
+    progress: Progress = lambda done, of: None
+
+    @property
+    def size(self) -> int:
+        return sum(span.size for span in self.spans)
+
+    def sample(self, size: int) -> SpanSource:
+        return SpanSource(split.sample_spans(self.spans, size), self.progress)
+
+    def chunks(self) -> Iterator[bytes]:
+        counter = _Counter(self.progress, self.size)
+        for span in self.spans:
+            yield from counter.count(span.chunks())
+            yield END_OF_DOCUMENT
+
+
+class _Counter:
+    """Counts the bytes and characters of a stream, and reports its progress."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress, self._total = progress, total
@@ -109,64 +113,33 @@ class _Passing:
         for chunk in chunks:
             data = np.frombuffer(chunk, dtype=np.uint8)
             self.bytes += len(data)
-            self.characters += len(data) - int(np.count_nonzero((data & 0xC0) == 0x80))
+            self.characters += len(data) - int(np.count_nonzero((data & 0xC0) == 0x80))  # UTF-8 continuation bytes
             yield chunk
             self._progress(self.bytes, self._total)
 
 
-def _fit(preparation: Preparation, parts: list[DocumentSpan]) -> Codec:
-    if preparation.codec is not None:
-        return preparation.codec
-    options, start = preparation.options, preparation.start
-    kind = options.tokenizer_name if start is None else start.codec.kind
-    # What changes little with more text is learnt from a part of much; what needs nothing reads nothing.
-    read = split.sample_spans(parts, VOCABULARY_SAMPLE_BYTES) if kind == "subword" else [] if kind == "byte" else parts
-    passing = _Passing(preparation.progress, sum(part.size for part in read))
-    chunks = itertools.chain.from_iterable(
-        itertools.chain(passing.count(part.chunks()), [END_OF_DOCUMENT]) for part in read
-    )
-    if start is not None:
-        return start.codec.extend(chunks)
-    extra = {"vocab_size": options.vocab_size} if kind == "subword" else {}
-    return tokenizers.fit(kind, chunks, **extra)
-
-
-def _encode(
-    preparation: Preparation, codec: Codec, parts: list[DocumentSpan], path: Path, prefix: str
-) -> tuple[IdStream, dict[str, int]]:
-    """Writes the ids of `parts`, and counts."""
-    size = sum(part.size for part in parts)
-    preparation.report(f"encoding {size:,} bytes")
-    passing = _Passing(preparation.progress, size)
-    pieces = _encoded(codec, parts, passing, preparation.options.threads)
-    stream = ids.build(path, pieces, codec.vocab_size, codec.end, sources_label(preparation))
-    return stream, {
-        f"{prefix}tokens": len(stream) - len(parts),
-        f"{prefix}characters": passing.characters,
-        f"{prefix}bytes": size,
-    }
-
-
-def _encoded(
-    codec: Codec, parts: list[DocumentSpan], passing: _Passing, threads: int | None
+def _encode_spans(
+    codec: Codec, spans: list[DocumentSpan], counter: _Counter, threads: int | None
 ) -> Iterator[tuple[Iterator[npt.NDArray[np.integer]], bool]]:
-    """The ids of each part in pieces, and whether it ends where its document does (see `ids.build`).
+    """The ids of each span in pieces, and whether it ends where its document does (see `ids.build`).
 
     Raises:
         DataError: a document has become shorter since it was measured.
     """
-    owners: deque[int] = deque()  # of the pieces that are being encoded: which part each is of
+    owners: deque[int] = deque()  # the span of each piece that is being encoded
 
     def pieces() -> Iterator[bytes]:
-        for number, part in enumerate(parts):
-            before = passing.bytes
-            for piece in split_stream(codec, passing.count(part.chunks())):
+        for number, span in enumerate(spans):
+            before = counter.bytes
+            for piece in split_stream(codec, counter.count(span.chunks())):
                 owners.append(number)
                 yield piece
-            if passing.bytes - before != part.size:
-                raise DataError(f"{part.document.name!r} changed while it was read; start again when it is whole")
+            if counter.bytes - before != span.size:
+                raise DataError(
+                    f"{span.document.name!r} changed while it was read; start again when nothing writes to it"
+                )
 
     batches = encode_batches(codec, batch_by_size(pieces()), threads)
-    found = ((owners.popleft(), piece) for batch in batches for piece in batch)
-    for number, group in itertools.groupby(found, key=itemgetter(0)):
-        yield (piece for _, piece in group), parts[number].ends_document
+    encoded = ((owners.popleft(), piece) for batch in batches for piece in batch)
+    for number, group in itertools.groupby(encoded, key=itemgetter(0)):
+        yield (piece for _, piece in group), spans[number].ends_document

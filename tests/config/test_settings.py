@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import seqgen
 from seqgen.config import (
-    CELL_NAMES,
     TOKENIZER_NAMES,
     NetworkConfig,
     SampleOptions,
@@ -25,7 +24,6 @@ from seqgen.config import (
     setting,
 )
 from seqgen.errors import UserError
-from seqgen.model.weight_shapes import GATES, STATES
 from seqgen.tokenizers import TOKENIZERS
 
 OPTIONS = (TrainOptions, SampleOptions, SearchOptions)
@@ -62,8 +60,7 @@ def test_no_two_flags_are_the_same() -> None:
 
 
 def test_the_names_of_the_tables_are_the_choices() -> None:
-    assert set(GATES) == set(STATES) == set(CELL_NAMES)
-    assert set(TOKENIZERS) == {*TOKENIZER_NAMES, "midi", "dialogue", "labelled"}
+    assert set(TOKENIZERS) == {*TOKENIZER_NAMES, "midi", "dialogue", "labelled", "series"}
 
 
 def test_settings_do_not_change() -> None:
@@ -218,10 +215,10 @@ def test_settings_that_contradict_each_other_are_both_named(options: dict[str, A
 
 
 def test_a_vocabulary_size_alone_asks_for_subwords() -> None:
-    assert TrainOptions().tokenizer_name == "char"
-    assert TrainOptions(vocab_size=500).tokenizer_name == "subword"
-    assert TrainOptions(tokenizer="subword", vocab_size=500).tokenizer_name == "subword"
-    assert TrainOptions(tokenizer="byte").tokenizer_name == "byte"
+    assert TrainOptions().tokenizer_for("text") == "char"
+    assert TrainOptions(vocab_size=500).tokenizer_for("text") == "subword"
+    assert TrainOptions(tokenizer="subword", vocab_size=500).tokenizer_for("text") == "subword"
+    assert TrainOptions(tokenizer="byte").tokenizer_for("text") == "byte"
 
 
 @pytest.mark.parametrize(

@@ -413,7 +413,7 @@ def test_every_task_learns_from_tables(run: Run, tmp_path: Path) -> None:
     run("train", tmp_path / "labels.parquet", "--task", "classify", "--text-column", "review", "--tokenizer", "char",
         "-o", tmp_path / "c", *short)  # fmt: skip
     assert len(run("classify", tmp_path / "c", tmp_path / "labels.parquet").lines) == 60
-    assert run("evaluate", tmp_path / "c", tmp_path / "labels.parquet", "--json", "--no-rivals").json["records"] == 60
+    assert run("evaluate", tmp_path / "c", tmp_path / "labels.parquet", "--json", "--no-baselines").json["records"] == 60
     run("train", f"hf:{tmp_path / 'talk.parquet'}", "--task", "dialogue", "--tokenizer", "char", "-o", tmp_path / "d",
         *short)  # fmt: skip
     assert json.loads((tmp_path / "d" / "config.json").read_text())["data"]["train_turns"] == 29 * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -26,6 +27,7 @@ from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document, checksum_documents
 from seqgen.corpus.split import BLOCK, DocumentSpan, sample_spans
 from seqgen.errors import DataError, SeqgenError, UserError
+from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.tasks import find, prepared
 from seqgen.tasks.base import Preparation
 from seqgen.tasks.language import LanguageData
@@ -111,22 +113,22 @@ def test_a_slow_codec_is_given_to_helpers_and_a_fast_one_is_not(
     codecs: dict[str, tokenizers.Codec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     helped: list[int] = []
-    in_helpers = parallel._in_helpers
+    in_helpers = parallel.run_in_workers
 
-    def watched(codec: tokenizers.Codec, rest: Iterator[Any], count: int) -> Iterator[Any]:
+    def watched(job: str, codec: Any, rest: Iterator[Any], count: int, died: Any) -> Iterator[Any]:
         helped.append(count)
-        return in_helpers(codec, rest, count)
+        return in_helpers(job, codec, rest, count, died)
 
-    monkeypatch.setattr(parallel, "_in_helpers", watched)
+    monkeypatch.setattr(parallel, "run_in_workers", watched)
     monkeypatch.setattr(parallel, "process_cpu_count", lambda: 2)
-    monkeypatch.setattr(parallel, "_TRIED", 1000)
+    monkeypatch.setattr(parallel, "_MIN_BYTES", 1000)
     batches = [[b"the boat came home"] * 100] * 4
-    monkeypatch.setattr(parallel, "_PIPE", 1e15)
+    monkeypatch.setattr(parallel, "_PIPE_SPEED", 1e15)
     slow = [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch]
     assert helped == [2]
-    monkeypatch.setattr(parallel, "_PIPE", 1.0)
+    monkeypatch.setattr(parallel, "_PIPE_SPEED", 1.0)
     assert [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch] == slow
-    monkeypatch.setattr(parallel, "_PIPE", 1e15)
+    monkeypatch.setattr(parallel, "_PIPE_SPEED", 1e15)
     monkeypatch.setattr(parallel, "process_cpu_count", lambda: 1)
     assert [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch] == slow
     assert helped == [2]
@@ -212,7 +214,7 @@ def test_conversations_are_told_of_again(tmp_path: Path, monkeypatch: pytest.Mon
     path.write_text('["Hello!", "Good morning."]\n' * 40 + "damaged\n")
     first: list[str] = []
     prepare(path, "dialogue", first, tokenizer="char")
-    assert "1 damaged line passed over" in first[0]
+    assert "1 damaged line skipped" in first[0]
     second: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(ids, "build", never)
@@ -434,8 +436,6 @@ def test_a_sample_is_spread_evenly(sizes: list[int], size: int, start: int) -> N
 def test_subwords_of_much_text_are_learnt_from_a_part(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from seqgen.tasks import text as task
-
     text.write_bytes(text.read_bytes() * 30)
     asked: list[int] = []
     fit = tokenizers.fit
@@ -447,7 +447,8 @@ def test_subwords_of_much_text_are_learnt_from_a_part(
 
     monkeypatch.setattr(tokenizers, "fit", watched)
     monkeypatch.setattr(split, "BLOCK", 5000)
-    monkeypatch.setattr(task, "VOCABULARY_SAMPLE_BYTES", 100_000)
+    row = dataclasses.replace(TOKENIZERS["subword"], fit_bytes=100_000)
+    monkeypatch.setitem(TOKENIZERS._rows, "subword", row)
     data = prepare(text, tokenizer="subword", vocab_size=300)
     size = text.stat().st_size
     assert 50_000 < asked[0] < 130_000 < size // 2

@@ -10,7 +10,7 @@ import lzma
 import math
 from collections.abc import Callable
 
-from seqgen.evaluation.text import TextTally
+from seqgen.evaluation.text import TextTally, text_metrics
 
 Compressor = Callable[[bytes], int]  # the length of the output in bytes
 
@@ -47,12 +47,6 @@ def baselines(records: list[bytes], training_text: bytes, tally: TextTally) -> d
             size = max(1, compress(training_text + text) - (compress(training_text) if training_text else 0))
         except ImportError:
             continue
-        nats = size * 8 * math.log(2)
-        found[name] = {
-            "nats_per_character": nats / max(tally.characters, 1),
-            "bits_per_character": nats / max(tally.characters, 1) / math.log(2),
-            "bits_per_byte": 8 * size / max(len(text), 1),
-            "perplexity_per_word": math.exp(min(nats / max(tally.words, 1), 700)),
-            "read_the_training_text": float(bool(training_text)),
-        }
+        metrics = text_metrics(size * 8 * math.log(2), tally.characters, len(text), words=tally.words)
+        found[name] = {**metrics, "read_the_training_text": float(bool(training_text))}
     return found

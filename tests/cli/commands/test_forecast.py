@@ -288,7 +288,7 @@ def test_the_bands_that_are_measured_are_those_of_the_forecasts(
         add(self, truth, observed, point, quantiles, *more)
 
     monkeypatch.setattr(ForecastTally, "add", watched)
-    model.evaluate(str(table), rivals=False)
+    model.evaluate(str(table), baselines=False)
     (quantiles,) = measured
     assert len(quantiles) == 54
     lines = table.read_text().splitlines()
@@ -328,7 +328,7 @@ def test_a_model_knows_which_rows_it_learnt_from(forecaster: Path, table: Path, 
 def test_a_table_for_people_says_who_is_better(forecaster: Path, table: Path, tmp_path: Path, run: Run) -> None:
     words, said = run("evaluate", forecaster, table)
     assert "108 windows of 7 steps of 2 columns: the rows after those that it learnt from" in words
-    assert "in the 80 % band" in words
+    assert "in the 80 % interval" in words
     assert said == ""
     random = np.random.default_rng(1)
     walk = np.cumsum(random.normal(size=400))
@@ -351,13 +351,13 @@ def test_without_the_rows_learnt_from_there_is_no_linear_rival(tmp_path: Path, r
     (tmp_path / "t.csv").unlink()
     words, _ = run("evaluate", tmp_path / "m", tmp_path / "new.csv")
     assert "NLinear is not among them" in words
-    words, _ = run("evaluate", tmp_path / "m", tmp_path / "new.csv", "--no-rivals")
+    words, _ = run("evaluate", tmp_path / "m", tmp_path / "new.csv", "--no-baselines")
     assert "persistence" not in words
 
 
 def test_info_and_card(forecaster: Path, run: Run) -> None:
     words, _ = run("info", forecaster)
-    assert "looks back     28 rows, 7 in a step of recurrence" in words
+    assert "look-back      28 rows, 7 in a step of recurrence" in words
     assert "7 rows ahead of 2 columns, bands: 50 %, 80 %, 95 %" in words
     assert json.loads(run("info", forecaster, "--json")[0])["network"]["horizon"] == 7
     assert "seqgen forecast shop" in (forecaster / "README.md").read_text()
@@ -404,7 +404,7 @@ def test_a_model_begins_where_another_ended(forecaster: Path, table: Path, tmp_p
     scaler, started = model.checkpoint.scaler, seqgen.load(forecaster).checkpoint.scaler
     assert scaler.learnt[""] > started.learnt[""]  # it has learnt from more rows since
     assert dataclasses.replace(scaler, learnt=started.learnt) == started
-    with pytest.raises(UserError, match="--horizon 9 does not fit --init-from, whose model has 7"):
+    with pytest.raises(UserError, match="--horizon 9 contradicts --init-from, whose model has 7"):
         seqgen.train(str(table), tmp_path / "n", init_from=forecaster, steps=1, horizon=9)
 
 

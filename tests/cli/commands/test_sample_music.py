@@ -345,14 +345,14 @@ ERRORS = {
     "primer that is not there": ("sample MUSIC --primer no.mid", "cannot read 'no.mid'"),
     "primer without notes": ("sample MUSIC --primer silent.mid", "'silent.mid': the MIDI file has no notes"),
     "primer that is a folder": ("sample MUSIC --primer texts", "cannot read 'texts'"),
-    "prompt": ("sample MUSIC --prompt x", "this is a model for music: it goes on from --primer"),
+    "prompt": ("sample MUSIC --prompt x", "this is a model for music, which continues --primer"),
     "prompt file": ("sample MUSIC --prompt-file text.txt", "this is a model for music"),
     "stop": ("sample MUSIC --stop x", "this is a model for music"),
     "primer for text": ("sample TEXT --primer a.mid", "--primer is for music; this is a model for text"),
     "key for text": ("sample TEXT --key C", "--key is for music; this is a model for text"),
     "plot for text": ("sample TEXT --plot a.png", "--plot is for music; this is a model for text"),
     "several to stdout": ("sample MUSIC -n 2", "several pieces need a folder: -o FOLDER"),
-    "several into a file": ("sample MUSIC -n 2 -o text.txt", "-o 'text.txt' can't be a folder for pieces"),
+    "several into a file": ("sample MUSIC -n 2 -o text.txt", "cannot make the folder -o 'text.txt'"),
     "several and a picture": ("sample MUSIC -n 2 -o new --plot a.png", "--plot draws one piece"),
     "key": ("sample MUSIC --key H", "no scale 'H'"),
     "instrument": ("sample MUSIC --instrument voilin", "did you mean violin (40)?"),
@@ -367,18 +367,18 @@ ERRORS = {
     "nothing": ("train empty --task music -o new", "'empty' holds no MIDI"),
     "only damaged": (
         "train damaged -o new --steps 2",
-        "not one of 1 MIDI files gives anything to learn|'.*x.mid': it ends in",
+        "none of 1 MIDI files can be trained on|'.*x.mid': it ends in",
     ),
     "strict": ("train mixed --strict -o new --steps 2", "without --strict it would be passed over"),
     "pitches": ("train mixed --pitch-range 80-20 -o new", "--pitch-range must be two MIDI pitches"),
     "no pitch left": (
         "train whole --pitch-range 1-2 --tracks melody -o new --steps 2",
-        "not one of 3 MIDI files gives anything to learn",
+        "none of 3 MIDI files can be trained on",
     ),
     "tokenize no MIDI": ("tokenize midi text.txt", "'text.txt': not a MIDI file"),
-    "tokenize damaged": ("tokenize midi damaged", "not one of 2 files is a MIDI file with notes"),
-    "tokenize, grid of another": ("tokenize char text.txt --grid 3", "--grid goes with the kind midi only"),
-    "tokenize, grid of a model": ("tokenize MUSIC mixed --grid 3", "--grid goes with the kind midi only"),
+    "tokenize damaged": ("tokenize midi damaged", "none of 2 files is a MIDI file with notes"),
+    "tokenize, grid of another": ("tokenize char text.txt --grid 3", "--grid is for the tokenizer midi only"),
+    "tokenize, grid of a model": ("tokenize MUSIC mixed --grid 3", "--grid is for the tokenizer midi only"),
     "tokenize, grid out of bounds": ("tokenize midi mixed --grid 99", "--grid must be at most 48"),
     "tokenize, two in one picture": ("tokenize midi mixed --plot a.png", "--plot draws one file, and here are 6"),
     "tokenize, picture of text": ("tokenize char text.txt --plot a.png", "--plot draws music, and this is text"),
@@ -443,7 +443,7 @@ def test_ids_and_events(run: Run, music_model: Path, tunes: Path) -> None:
 def test_a_check_says_what_a_grid_costs(run: Run, tunes: Path, tmp_path: Path) -> None:
     out = run("tokenize", "midi", tunes, "--check")[0].decode().splitlines()
     assert out[0].startswith("12 files, 12 read: ")
-    assert out[0].endswith("all come back the same")
+    assert out[0].endswith("all came back the same")
     assert out[1].startswith("onsets moved by 0.")
     (tmp_path / "exact.mid").write_bytes(file([on(0, 60), off(4, 60)]))
     lines = run("tokenize", "midi", tmp_path / "exact.mid", "--check")[0].decode().splitlines()
