@@ -1,1 +1,1 @@
-"""Conversations read from files in any of the known forms."""
+"""Conversations, read from files in any of the known formats."""

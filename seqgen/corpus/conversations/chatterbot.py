@@ -1,8 +1,8 @@
-"""The YAML that ChatterBot's corpus is written in: under `conversations:`, a list of lists of lines.
+"""Parser of ChatterBot's YAML corpus: under `conversations:`, a list of lists of lines.
 
-Only that shape is read, line by line and in flat memory; it is no YAML library. What a person wrote is kept where a
-library would see structure in it: `note: this` is words and no table, `1963` is words and no number, and quotes that
-do not close around the whole of a line are part of it.
+Only this structure is parsed, line by line in constant memory; it is not a YAML library. Text is kept where YAML would
+see other types: `note: this` is not a mapping, `1963` is not a number, and quotes that don't enclose a whole line are
+part of it.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _ESCAPED = dict(zip('0abtnvfre "/\\N_LP\t', '\0\a\b\t\n\v\f\r\x1b "/\\\x85\xa0\u
 
 
 def parse_conversations(lines: Iterable[str], damaged: Callable[[int, str], None]) -> Iterator[list[str]]:
-    """The turns of each conversation, in order.
+    """Yield the turns of each conversation, in order.
 
     Args:
-        lines: without their ends.
-        damaged: told the number of each line (from 1) that is passed over, and why.
+        lines: without line ends.
+        damaged: called with the number (from 1) of each line that is skipped, and the reason.
     """
     inside = False  # below `conversations:`
-    outer = inner = -1  # the columns of the dashes; −1 until one is seen
+    outer = inner = -1  # columns of the dashes; −1 before the first
     turns: list[str] | None = None
-    item: list[str] | None = None  # the lines of the turn that is being read; the first without its dash
+    item: list[str] | None = None  # lines of the current turn, the first without its dash
     for number, line in enumerate(lines, 1):
         bare = line.strip()
         indent = len(line) - len(line.lstrip(" "))
@@ -52,7 +52,7 @@ def parse_conversations(lines: Iterable[str], damaged: Callable[[int, str], None
             continue
         match = _ITEM.match(line)
         if match is None:
-            damaged(number, "no item of a list")
+            damaged(number, "not a list item")
             continue
         rest = (match[3] or "").strip()
         if outer < 0:
@@ -64,10 +64,10 @@ def parse_conversations(lines: Iterable[str], damaged: Callable[[int, str], None
             if match[2] is not None:
                 inner, item = indent + 1 + len(match[2]), [rest]
             elif rest and not rest.startswith("#"):
-                damaged(number, "a conversation that is no list")
+                damaged(number, "a conversation that is not a list")
                 turns = None
         elif indent < outer or turns is None or inner not in (-1, indent):
-            damaged(number, "an item that belongs to no conversation")
+            damaged(number, "an item outside a conversation")
         elif match[2] is not None:
             damaged(number, "a list within a conversation")
         else:
@@ -82,7 +82,7 @@ def parse_conversations(lines: Iterable[str], damaged: Callable[[int, str], None
 
 
 def _scalar(lines: list[str], parent: int) -> str:
-    """What the lines of an item say. `parent`: the column of its dash."""
+    """Return the text of an item's lines. `parent`: the column of its dash."""
     while len(lines) > 1 and (not lines[0].strip() or lines[0].lstrip().startswith("#")):
         lines = lines[1:]
     first = lines[0].strip()
@@ -105,19 +105,19 @@ def _plain(lines: list[str]) -> str:
     return _fold([text for text, line in zip(content, lines, strict=True) if text or not line.strip()])
 
 
-def _quoted(mark: str, lines: list[str]) -> str | None:
-    """The words between the quotes, or None where there are none around the whole."""
-    if mark == "'":
+def _quoted(quote: str, lines: list[str]) -> str | None:
+    """Return the text between quotes; None if they don't enclose all of it."""
+    if quote == "'":
         match = _SINGLE.match(_fold([line.strip() for line in lines]))
         return match[1].replace("''", "'") if match else None
-    if mark != '"':
+    if quote != '"':
         return None
     match = _DOUBLE.match(_fold([line.strip() for line in lines], escaped_ends=True))
     if not match:
         return None
     try:
         return _ESCAPE.sub(_unescape, match[1])
-    except (KeyError, ValueError):  # an escape that YAML doesn't have, or a number beyond the last character
+    except (KeyError, ValueError):  # an unknown escape, or a code point out of range
         return None
 
 
@@ -127,7 +127,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def _fold(lines: list[str], escaped_ends: bool = False) -> str:
-    """Joins lines as YAML does: one line end is a space, each empty line is a line end, and what is indented stays.
+    """Fold lines as YAML does: a line end becomes a space, a blank line a line feed; indented lines stay.
 
     With `escaped_ends` a backslash at the end of a line joins it to the next without a space.
     """

@@ -1,7 +1,8 @@
-"""The forms that conversations are written in: how each is recognised, and one small parser for each.
+"""Formats of conversations: how to recognise and parse each.
 
-A parser gives for each conversation what was said, in order, as (speaker, words) with the words as they stand;
-`seqgen.corpus.conversations.read` tidies, joins and counts. No parser holds more than one conversation.
+A parser yields for each conversation its utterances, in order, as (speaker, text), with the text unchanged;
+`seqgen.corpus.conversations.read` normalises, joins and counts them. No parser keeps more than one conversation in
+memory.
 """
 
 from __future__ import annotations
@@ -27,22 +28,22 @@ from seqgen.corpus.conversations.report import ConversationReport
 # Transcripts.
 
 _NAMED = re.compile(r"([^\s:：][^:：\t]{0,39}?)\s*(?:：|:(?![/:\d]))\s*(.*)")
-_NO_NAME = re.compile(r"[?!;,\"“”。？！，；…#{}<>=]")
+_NOT_IN_NAME = re.compile(r"[?!;,\"“”。？！，；…#{}<>=]")
 
 
 def _named(line: str) -> tuple[str, str] | None:
-    """(name, words) of a line like `Mary: hello`, or None."""
+    """Split a line like `Mary: hello` into name and text; None if it has no name."""
     match = _NAMED.match(line)
     if match is None:
         return None
     name = match[1]
-    if _NO_NAME.search(name) or len(name.split()) > 4 or not any(character.isalpha() for character in name):
+    if _NOT_IN_NAME.search(name) or len(name.split()) > 4 or not any(character.isalpha() for character in name):
         return None
     return name, match[2]
 
 
-def parse_transcript(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
-    """`NAME: words`, an empty line between conversations; an indented or nameless line goes on with the turn before.
+def parse_transcript(text: TextDocument, report: ConversationReport) -> Iterator[Utterances]:
+    """`NAME: text`, conversations separated by blank lines; an indented or nameless line continues the previous turn.
 
     Mary: Shall we go?
     Tom: In a minute.
@@ -53,7 +54,7 @@ def parse_transcript(text: TextDocument, reading: ConversationReport) -> Iterato
         bare = line.strip()
         if not bare:
             if turns:
-                yield speakers_by_name([(name, "\n".join(words)) for name, words in turns])
+                yield speakers_by_name([(name, "\n".join(lines)) for name, lines in turns])
             turns = []
             continue
         named = None if turns and line[0].isspace() else _named(bare)
@@ -62,9 +63,9 @@ def parse_transcript(text: TextDocument, reading: ConversationReport) -> Iterato
         elif turns:
             turns[-1][1].append(bare)
         else:
-            reading.add_damage(text.name, number, "no 'NAME:' before the words")
+            report.add_damage(text.name, number, "no 'NAME:' before the text")
     if turns:
-        yield speakers_by_name([(name, "\n".join(words)) for name, words in turns])
+        yield speakers_by_name([(name, "\n".join(lines)) for name, lines in turns])
 
 
 def _is_transcript(head: FileHead) -> bool:
@@ -82,7 +83,7 @@ def _is_transcript(head: FileHead) -> bool:
                 names.append(named[0].lower())
                 here += 1
     distinct = len(set(names))
-    # A play has an empty line after each speech; a list of settings never says the same name again.
+    # A play has a blank line after each speech; a list of settings never repeats a name.
     return (
         distinct > 1
         and at_least(answered, blocks, 0.5)
@@ -91,13 +92,13 @@ def _is_transcript(head: FileHead) -> bool:
     )
 
 
-# One conversation a line.
+# One conversation per line.
 
 _EOU = "__eou__"
 
 
-def parse_eou(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
-    """One conversation a line, `__eou__` after each turn.
+def parse_eou(text: TextDocument, report: ConversationReport) -> Iterator[Utterances]:
+    """One conversation per line, `__eou__` after each turn.
 
     Shall we go ? __eou__ In a minute . __eou__
     Is it far ? __eou__ A mile . __eou__ I'll walk . __eou__
@@ -106,7 +107,7 @@ def parse_eou(text: TextDocument, reading: ConversationReport) -> Iterator[Utter
     for line in text.lines():
         if line.strip():
             turns = line.split(_EOU)
-            if not turns[-1].strip():  # what follows the last mark is no turn
+            if not turns[-1].strip():  # nothing follows the last mark
                 turns.pop()
             yield alternate_speakers(turns)
 
@@ -118,14 +119,14 @@ def _is_eou(head: FileHead) -> bool:
 # ChatterBot.
 
 
-def parse_yaml(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
-    """ChatterBot's lists of lines below `conversations:`, the speakers by turns.
+def parse_yaml(text: TextDocument, report: ConversationReport) -> Iterator[Utterances]:
+    """ChatterBot's lists of lines below `conversations:`, with alternating speakers.
 
     conversations:
     - - Shall we go?
       - In a minute.
     """
-    for turns in chatterbot.parse_conversations(text.lines(), partial(reading.add_damage, text.name)):
+    for turns in chatterbot.parse_conversations(text.lines(), partial(report.add_damage, text.name)):
         yield alternate_speakers(turns)
 
 
@@ -145,14 +146,14 @@ _PERSONA = re.compile(r"(?:your|partner's) persona:")
 _FIELDS = re.compile(r"(?:^|\t)text:[^\t]*\t(?:.*\t)?(?:eval_)?labels:")
 
 
-def parse_parlai(text: TextDocument, reading: ConversationReport) -> Iterator[Utterances]:
-    """Numbered lines, 1 beginning a conversation, a tab or four spaces between the two sides; or `text:… labels:…`.
+def parse_parlai(text: TextDocument, report: ConversationReport) -> Iterator[Utterances]:
+    """Numbered lines, 1 at the start of a conversation, a tab or four spaces between the sides; or `text:… labels:…`.
 
     1 Shall we go?	In a minute.
     2 Is it far?	A mile.
     1 Hello	Good morning.
     """
-    spoken: Utterances = []
+    utterances: Utterances = []
     last = 0
     for number, line in enumerate(text.lines(), 1):
         if not line.strip():
@@ -160,35 +161,35 @@ def parse_parlai(text: TextDocument, reading: ConversationReport) -> Iterator[Ut
         if _FIELDS.search(line):
             fields = dict(field.partition(":")[::2] for field in line.split("\t"))
             reply = fields.get("labels") or fields.get("eval_labels", "")
-            spoken += [(0, _unescape(fields["text"])), (1, _unescape(reply.split("|")[0]))]
+            utterances += [(0, _unescape(fields["text"])), (1, _unescape(reply.split("|")[0]))]
             if fields.get("episode_done") == "True":
-                yield spoken
-                spoken = []
+                yield utterances
+                utterances = []
             continue
         match = _NUMBERED.match(line)
         if match is None:
-            reading.add_damage(text.name, number, "neither a number nor 'text:' and 'labels:'")
+            report.add_damage(text.name, number, "neither a number nor 'text:' and 'labels:'")
             continue
-        here = int(match[1][:9])
-        if here <= last and spoken:
-            yield spoken
-            spoken = []
-        last = here
-        spoken += _sides(match[2])
-    if spoken:
-        yield spoken
+        current = int(match[1][:9])
+        if current <= last and utterances:
+            yield utterances
+            utterances = []
+        last = current
+        utterances += _sides(match[2])
+    if utterances:
+        yield utterances
 
 
 def _sides(line: str) -> Utterances:
     if _PERSONA.match(line):
         return [(SYSTEM_SPEAKER, line)]
-    # What follows the reply is a reward and the replies to choose from.
+    # A reward and candidate replies may follow the reply.
     sides = line.split("\t")[:2] if "\t" in line else _SIDES.split(line, maxsplit=1)
     return alternate_speakers([_unescape(side) for side in sides])
 
 
-def _unescape(words: str) -> str:
-    return words.replace("\\n", "\n").replace("__PIPE__", "|")
+def _unescape(text: str) -> str:
+    return text.replace("\\n", "\n").replace("__PIPE__", "|")
 
 
 def _is_parlai(head: FileHead) -> bool:
@@ -223,9 +224,12 @@ ConversationParser = Callable[[TextDocument, ConversationReport], Iterator[Utter
 
 @dataclass(frozen=True)
 class ConversationFormat:
-    """A way to write conversations.
+    """A format of conversations.
 
-    `matches_head` judges the head of a file that is known to hold dialogue; `is_unambiguous` one that may hold anything.
+    Attributes:
+        parse: parser of a document.
+        matches_head: whether the head of a file that is known to be dialogue has this format.
+        is_unambiguous: whether the head of any file certainly has this format.
     """
 
     parse: ConversationParser
@@ -234,11 +238,11 @@ class ConversationFormat:
 
     @property
     def example(self) -> str:
-        """Three lines, from the parser's own description."""
+        """Three lines in this format, from the parser's docstring."""
         return textwrap.dedent((self.parse.__doc__ or "").partition("\n\n")[2]).rstrip(" ")
 
 
-FORMATS: dict[str, ConversationFormat] = {  # in the order in which they are tried
+FORMATS: dict[str, ConversationFormat] = {  # in the order of detection
     "messages": ConversationFormat(json_files.parse_messages, json_files.is_messages, json_files.is_messages),
     "turns": ConversationFormat(json_files.parse_turns, json_files.is_turns),
     "eou": ConversationFormat(parse_eou, _is_eou, _ends_in_eou),

@@ -1,6 +1,6 @@
-"""What the parsers of conversations share: a document as lines, its first bytes, and who is who.
+"""Helpers of the conversation parsers: a document as lines, its head, and the numbering of speakers.
 
-Nothing here holds more than a line.
+Nothing here keeps more than a line in memory.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.corpus.sources import Document
 from seqgen.streams import COMPRESSED_SUFFIXES
 
-Utterances = list[tuple[int, str]]  # (speaker, words) in order
-SYSTEM_SPEAKER = -1  # the speaker of what nobody says: instructions, personas
-HEAD_BYTES = 1 << 16  # bytes that a format is recognised from
+Utterances = list[tuple[int, str]]  # (speaker, text) in order
+SYSTEM_SPEAKER = -1  # speaker of instructions and personas
+HEAD_BYTES = 1 << 16  # from which a format is recognised
 
 USER_ROLES = frozenset(("user", "human", "customer", "prompter", "用户", "客户"))
 ASSISTANT_ROLES = frozenset(("assistant", "gpt", "chatgpt", "bot", "model", "agent", "助手", "客服", "机器人"))
@@ -25,21 +25,21 @@ SYSTEM_ROLES = frozenset(("system", "developer"))
 
 
 class TextDocument:
-    """A document as characters: UTF-8 with or without a byte order mark, other bytes kept by surrogateescape."""
+    """A document as text: UTF-8 with or without a byte order mark; other bytes are kept by surrogateescape."""
 
     def __init__(self, document: Document) -> None:
         self.name = "standard input" if document.name == "-" else document.name
         self._document = document
 
     def pieces(self) -> Iterator[str]:
-        """All of it, in pieces of any length."""
+        """Yield all text, in pieces of any length."""
         decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
         for chunk in self._document.limited():
             yield decoder.decode(chunk)
         yield decoder.decode(b"", final=True)
 
     def lines(self) -> Iterator[str]:
-        """Its lines without their ends. Only LF and CR LF end a line."""
+        """Yield the lines without line ends. Only LF and CR LF end a line."""
         parts: list[str] = []
         for piece in self.pieces():
             first, *others = piece.split("\n")
@@ -57,7 +57,7 @@ class TextDocument:
 
 @dataclass(frozen=True)
 class FileHead:
-    """The first bytes of a file, to tell its format by. `is_complete`: whether there is no more."""
+    """The first bytes of a file, by which its format is recognised. `is_complete`: whether they are the whole file."""
 
     name: str
     text: str
@@ -69,36 +69,36 @@ class FileHead:
 
     @cached_property
     def lines(self) -> list[str]:
-        """The lines that are there to their end; the first one in any case."""
+        """The complete lines, and the first one in any case."""
         lines = [line.removesuffix("\r") for line in self.text.split("\n")]
         return lines if self.is_complete or len(lines) == 1 else lines[:-1]
 
     @cached_property
     def nonblank_lines(self) -> list[str]:
-        """The lines with something on them."""
+        """The complete lines that are not blank."""
         return [line for line in self.lines if line.strip()]
 
     @property
     def suffix(self) -> str:
-        """The ending of the name, in small letters, without that of a compressor."""
+        """The lower-case suffix of the name, without that of a compressor."""
         suffixes = [suffix.lower() for suffix in PurePath(self.name).suffixes]
         if suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
             suffixes.pop()
         return suffixes[-1] if suffixes else ""
 
 
-def at_least(found: int, of: int, share: float) -> bool:
-    """Whether `found` is at least `share` of all, and more than none."""
-    return found > 0 and found >= share * of
+def at_least(found: int, of: int, fraction: float) -> bool:
+    """Whether `found` is positive and at least a `fraction` of `of`."""
+    return found > 0 and found >= fraction * of
 
 
 def alternate_speakers(turns: Sequence[str]) -> Utterances:
-    """Two people by turns."""
+    """Assign the turns to two speakers alternately."""
     return [(index % 2, text) for index, text in enumerate(turns)]
 
 
 def speakers_by_name(turns: Sequence[tuple[str, str]]) -> Utterances:
-    """People numbered in order of appearance; by role where the names are roles and both kinds are there."""
+    """Number speakers in order of appearance, or by role if the names are roles and both sides occur."""
     keys = [name.strip().lower() for name, _ in turns]
     names = list(dict.fromkeys(keys))
     if (
@@ -111,17 +111,17 @@ def speakers_by_name(turns: Sequence[tuple[str, str]]) -> Utterances:
     return [(numbers[key], text) for key, (_, text) in zip(keys, turns, strict=True)]
 
 
-def speakers_by_role(turns: Sequence[tuple[str, str]], reading: ConversationReport) -> Utterances:
-    """The asker as 0, who answers as 1, unknown roles from 2 on and counted, instructions as SYSTEM.
+def speakers_by_role(turns: Sequence[tuple[str, str]], report: ConversationReport) -> Utterances:
+    """Number speakers by role: user 0, assistant 1, unknown roles from 2 (and counted), system `SYSTEM_SPEAKER`.
 
-    Where no role is a known one, people are numbered in order of appearance.
+    If no role is known, speakers are numbered in order of appearance.
     """
     keys = [role.strip().lower() for role, _ in turns]
     numbers = (
         dict.fromkeys(SYSTEM_ROLES, SYSTEM_SPEAKER) | dict.fromkeys(USER_ROLES, 0) | dict.fromkeys(ASSISTANT_ROLES, 1)
     )
-    following = 2 if any(key in USER_ROLES or key in ASSISTANT_ROLES for key in keys) else 0
+    next_number = 2 if any(key in USER_ROLES or key in ASSISTANT_ROLES for key in keys) else 0
     unknown = list(dict.fromkeys(key for key in keys if key not in numbers))
-    reading.unknown_roles += sum(key not in numbers for key in keys)
-    numbers |= {key: following + index for index, key in enumerate(unknown)}
+    report.unknown_roles += sum(key not in numbers for key in keys)
+    numbers |= {key: next_number + index for index, key in enumerate(unknown)}
     return [(numbers[key], text) for key, (_, text) in zip(keys, turns, strict=True)]

@@ -1,8 +1,8 @@
-"""Conversations: who said what in turn, out of files in any of the forms that people keep them in.
+"""Reader of conversations in every format of `conversations.formats.FORMATS`.
 
-The form is recognised from a file's beginning and its name; `conversation_formats.FORMATS` has them all. Whatever the
-form, the same is done to the turns: white space at their ends goes, empty ones are left out, and turns of one person
-in a row are joined by a line feed. What was done is counted, in a `ConversationReport`.
+The format is recognised from a file's first bytes and its name. Turns are then normalised in the same way for all
+formats: surrounding white space is stripped, empty turns are dropped, and consecutive turns of one speaker are joined
+by a line feed. A `ConversationReport` counts these changes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\ud800-\udc7f\udd00-\u
 
 @dataclass(frozen=True)
 class Turn:
-    """One person's words, not empty, without white space at the ends.
+    """One turn: non-empty text without surrounding white space.
 
-    `speaker`: 0 is who asks or speaks first, 1 who answers; further people have further numbers.
+    `speaker`: 0 for the user or first speaker, 1 for the one who answers, then further numbers.
     """
 
     speaker: int
@@ -36,7 +36,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Conversation:
-    """At least one turn, no two in a row by the same speaker."""
+    """At least one turn, no two consecutive ones by the same speaker."""
 
     turns: tuple[Turn, ...]
 
@@ -44,123 +44,127 @@ class Conversation:
 def read_conversations(
     documents: Sequence[Document], format: str | None = None, warn: Warn | None = None
 ) -> tuple[list[Conversation], ConversationReport]:
-    """All conversations at once, in order, and what was found; see `iter_conversations`."""
-    reading = ConversationReport()
-    return list(iter_conversations(documents, reading, format, warn)), reading
+    """Read all conversations at once; see `iter_conversations`.
+
+    Returns:
+        The conversations, in order, and the report.
+    """
+    report = ConversationReport()
+    return list(iter_conversations(documents, report, format, warn)), report
 
 
 def iter_conversations(
-    documents: Sequence[Document], reading: ConversationReport, format: str | None = None, warn: Warn | None = None
+    documents: Sequence[Document], report: ConversationReport, format: str | None = None, warn: Warn | None = None
 ) -> Iterator[Conversation]:
-    """The conversations of the documents one at a time, in the memory of one; `reading` counts along.
+    """Yield the conversations of the documents, with one in memory at a time.
 
     Args:
-        format: a name in FORMATS to read every document as; recognised, each for itself, if None.
-        warn: told in a sentence of each document that holds no dialogue, which is then passed over. Without it such a
-            document is an error.
+        report: updated with every conversation.
+        format: name in `FORMATS` for all documents; by default each document's format is recognised.
+        warn: called for each document without dialogue, which is then skipped. Without it such a document is an error.
 
     Raises:
-        DataError: an unknown format, a document that can't be read or holds no dialogue, or no conversation in all.
+        DataError: an unknown format, a document that can't be read or has no dialogue, or no conversation at all.
     """
     if format is not None and format not in FORMATS:
-        raise DataError(f"there is no dialogue format {format!r}; there are {', '.join(FORMATS)}")
-    found: list[str] = []
-    complaints: list[str] = []
+        raise DataError(f"there is no dialogue format {format!r}; use one of {', '.join(FORMATS)}")
+    formats: list[str] = []
+    problems: list[str] = []
     for document in documents:
         text = TextDocument(document)
         head = text.head()
-        name = format or _recognise(head)
+        name = format or _detect_format(head)
         if name is None:
-            complaints.append(_complaint(head))
+            problems.append(_problem(head))
             if warn is None:
-                raise DataError(complaints[0])
-            warn(f"{complaints[-1]}; passed over")
+                raise DataError(problems[0])
+            warn(f"{problems[-1]}; skipped")
             continue
-        if name not in found:
-            found.append(name)
-            reading.format = ", ".join(found)
-        for spoken in FORMATS[name].parse(text, reading):
-            conversation = _conversation(spoken, reading)
+        if name not in formats:
+            formats.append(name)
+            report.format = ", ".join(formats)
+        for utterances in FORMATS[name].parse(text, report):
+            conversation = _conversation(utterances, report)
             if conversation is not None:
                 yield conversation
-    if not reading.conversations:
-        raise DataError(_nothing(documents, reading, complaints))
+    if not report.conversations:
+        raise DataError(_no_conversation(documents, report, problems))
 
 
 def looks_like_dialogue(source: Path | str | bytes) -> bool:
-    """Whether a file, or its first bytes, plainly hold dialogue: no prose, play, table or program does.
+    """Whether a file, or its first bytes, are certainly dialogue, not prose, a play, a table or a program.
 
-    A file that can't be read does not.
+    False for a file that can't be read.
     """
     if isinstance(source, bytes):
-        return _is_plain(FileHead.of(source))
+        return _is_unambiguous(FileHead.of(source))
     try:
         with contextlib.closing(open_input(source)) as stream:
             data = stream.read(HEAD_BYTES + 1)
-    except Exception:  # whatever a decompressor says: reading it in earnest tells the person
+    except Exception:  # decompressors raise many types; reading the file reports the error
         return False
-    return _is_plain(FileHead.of(data, str(source)))
+    return _is_unambiguous(FileHead.of(data, str(source)))
 
 
-def _is_plain(head: FileHead) -> bool:
+def _is_unambiguous(head: FileHead) -> bool:
     return any(format.is_unambiguous(head) for format in FORMATS.values())
 
 
-def _recognise(head: FileHead) -> str | None:
+def _detect_format(head: FileHead) -> str | None:
     return next((name for name, format in FORMATS.items() if format.matches_head(head)), None)
 
 
-def _complaint(head: FileHead) -> str:
+def _problem(head: FileHead) -> str:
     if not head.text.strip():
-        return f"{head.name!r} is empty: there is no dialogue in it"
-    return f"{head.name!r} holds no dialogue in a format that is known: {', '.join(FORMATS)}"
+        return f"{head.name!r} is empty and has no dialogue"
+    return f"{head.name!r} has no dialogue in a known format ({', '.join(FORMATS)})"
 
 
-def _nothing(documents: Sequence[Document], reading: ConversationReport, complaints: list[str]) -> str:
-    if complaints:
-        return complaints[0]
+def _no_conversation(documents: Sequence[Document], report: ConversationReport, problems: list[str]) -> str:
+    if problems:
+        return problems[0]
     names = ", ".join(repr(TextDocument(document).name) for document in documents[:3]) or "no source"
-    why = reading.first_damage and f" ({reading.first_damage})"
-    return f"there is no conversation in {names}{why}"
+    reason = report.first_damage and f" ({report.first_damage})"
+    return f"there is no conversation in {names}{reason}"
 
 
-def _conversation(spoken: Utterances, reading: ConversationReport) -> Conversation | None:
-    """Tidies what was said, and counts it. None where nothing was."""
-    people: list[int] = []
+def _conversation(utterances: Utterances, report: ConversationReport) -> Conversation | None:
+    """Normalise the turns and update the report. Return None if no turn is left."""
+    speakers: list[int] = []
     texts: list[list[str]] = []
-    for speaker, words in spoken:
+    for speaker, text in utterances:
         if speaker == SYSTEM_SPEAKER:
-            reading.system_turns += 1
+            report.system_turns += 1
             continue
-        words = _tidy(words)
-        if not words:
-            reading.empty_turns += 1
-        elif people and people[-1] == speaker:
-            reading.merged_turns += 1
-            texts[-1].append(words)
+        text = _normalise(text)
+        if not text:
+            report.empty_turns += 1
+        elif speakers and speakers[-1] == speaker:
+            report.merged_turns += 1
+            texts[-1].append(text)
         else:
-            people.append(speaker)
-            texts.append([words])
-    if not people:
-        reading.dropped += 1
+            speakers.append(speaker)
+            texts.append([text])
+    if not speakers:
+        report.dropped += 1
         return None
-    reading.conversations += 1
-    reading.turns += len(people)
-    reading.odd += people[-1] == 0
-    turns = (Turn(speaker, "\n".join(words)) for speaker, words in zip(people, texts, strict=True))
+    report.conversations += 1
+    report.turns += len(speakers)
+    report.odd += speakers[-1] == 0
+    turns = (Turn(speaker, "\n".join(parts)) for speaker, parts in zip(speakers, texts, strict=True))
     return Conversation(tuple(turns))
 
 
-def _tidy(words: str) -> str:
-    """Without white space at the ends or CR LF, and with nothing that UTF-8 has no bytes for.
+def _normalise(text: str) -> str:
+    """Strip white space, turn CR LF into LF, and replace what UTF-8 can't encode.
 
-    Escapes of JSON and YAML may name halves of characters: two that fit become one character, others U+FFFD. The
-    halves that stand for bytes which were no UTF-8 stay.
+    Escapes in JSON and YAML may encode surrogates: pairs become one character, lone ones U+FFFD. Surrogates that stand
+    for undecodable bytes (surrogateescape) stay.
     """
-    words = words.replace("\r\n", "\n").strip()
-    return words if words.isascii() or not _SURROGATES.search(words) else _SURROGATES.sub(_whole, words)
+    text = text.replace("\r\n", "\n").strip()
+    return text if text.isascii() or not _SURROGATES.search(text) else _SURROGATES.sub(_join_surrogates, text)
 
 
-def _whole(match: re.Match[str]) -> str:
-    halves = match[0]
-    return halves.encode("utf-16", "surrogatepass").decode("utf-16") if len(halves) > 1 else "\ufffd"
+def _join_surrogates(match: re.Match[str]) -> str:
+    surrogates = match[0]
+    return surrogates.encode("utf-16", "surrogatepass").decode("utf-16") if len(surrogates) > 1 else "\ufffd"

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 
 @dataclass
 class ConversationReport:
-    """What was found, counted.
+    """Counts of what was read, changed and dropped.
 
     Attributes:
-        format: the names of the formats, joined by commas where files differ.
-        turns: of the conversations that are kept, after joining.
-        merged_turns: joined to the turn before, which was of the same speaker.
-        unknown_roles: turns of a role that is neither the asker's nor the answerer's; kept.
-        system_turns: instructions and descriptions that nobody says; left out.
-        odd: conversations that do not end with a reply, so that speaker 0 has the last word; kept.
-        dropped: conversations without a single turn.
-        damaged_lines: passed over because they can't be read; `first_damage` says where the first is, and why.
+        format: names of the formats, joined by commas if files differ.
+        turns: turns of the conversations kept, after merging.
+        merged_turns: turns merged into the previous one, which has the same speaker.
+        unknown_roles: turns with a role that is neither a user's nor an assistant's; kept.
+        system_turns: instructions and descriptions; dropped.
+        odd: conversations that end with speaker 0, without a reply; kept.
+        dropped: conversations without turns.
+        damaged_lines: lines that can't be parsed; skipped.
+        first_damage: location and reason of the first damaged line.
     """
 
     format: str = ""
@@ -32,31 +33,31 @@ class ConversationReport:
     damaged_lines: int = 0
     first_damage: str = ""
 
-    def add_damage(self, name: str, line: int, why: str) -> None:
-        """Counts a line that can't be read. `line` is counted from 1."""
+    def add_damage(self, name: str, line: int, reason: str) -> None:
+        """Count a damaged line. `line` starts at 1."""
         self.damaged_lines += 1
-        self.first_damage = self.first_damage or f"{name}, line {line:,}: {why}"
+        self.first_damage = self.first_damage or f"{name}, line {line:,}: {reason}"
 
     def summary(self) -> str:
-        """All of it that is not zero, on one line."""
+        """Return all non-zero counts on one line."""
         parts = [f"{_count(self.conversations, 'conversation')}, {_count(self.turns, 'turn')} ({self.format})"]
         if self.empty_turns:
-            parts.append(f"{_count(self.empty_turns, 'empty turn')} left out")
+            parts.append(f"{_count(self.empty_turns, 'empty turn')} dropped")
         if self.system_turns:
-            parts.append(f"{_count(self.system_turns, 'system message')} left out")
+            parts.append(f"{_count(self.system_turns, 'system message')} dropped")
         if self.merged_turns:
-            parts.append(f"{_count(self.merged_turns, 'turn')} joined to the one before, of the same speaker")
+            parts.append(f"{_count(self.merged_turns, 'turn')} merged into the previous one of the same speaker")
         if self.unknown_roles:
-            parts.append(f"{_count(self.unknown_roles, 'turn')} of unknown roles taken as of further speakers")
+            parts.append(f"{_count(self.unknown_roles, 'turn')} with unknown roles assigned to further speakers")
         if self.odd:
-            parts.append(f"{_count(self.odd, 'conversation')} without a reply at the end")
+            parts.append(f"{_count(self.odd, 'conversation')} without a final reply")
         if self.dropped:
-            parts.append(f"{_count(self.dropped, 'empty conversation')} left out")
+            parts.append(f"{_count(self.dropped, 'empty conversation')} dropped")
         if self.damaged_lines:
-            first = f"{'the first ' * (self.damaged_lines > 1)}{self.first_damage}"
-            parts.append(f"{_count(self.damaged_lines, 'damaged line')} passed over ({first})")
+            first = f"{'first: ' * (self.damaged_lines > 1)}{self.first_damage}"
+            parts.append(f"{_count(self.damaged_lines, 'damaged line')} skipped ({first})")
         return " ".join("; ".join(parts).split())
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"

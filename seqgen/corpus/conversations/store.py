@@ -1,4 +1,4 @@
-"""Conversations that are read once from their files and gone through as often as needed, in the memory of a few."""
+"""Conversations that are parsed once and iterated many times, with a few in memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from seqgen.corpus.spill import SpillList
 
 
 class ConversationStore(Sequence[Conversation]):
-    """See `SpillList`. `size`: bytes that the conversations take in it, a little more than their words.
+    """A sequence of conversations in a `SpillList`. `size`: bytes stored, slightly more than the text.
 
     Raises:
-        UserError: there is no room where the cache is.
+        UserError: there is no space left in the cache's file system.
     """
 
     def __init__(self, conversations: Iterable[Conversation] = ()) -> None:
@@ -26,7 +26,7 @@ class ConversationStore(Sequence[Conversation]):
             self.append(conversation)
 
     def append(self, conversation: Conversation) -> None:
-        """Adds a conversation."""
+        """Add a conversation."""
         turns = [[turn.speaker, turn.text] for turn in conversation.turns]
         self._spill.append(json.dumps(turns, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
@@ -34,44 +34,44 @@ class ConversationStore(Sequence[Conversation]):
         return len(self._spill)
 
     @overload
-    def __getitem__(self, number: int) -> Conversation: ...
+    def __getitem__(self, index: int) -> Conversation: ...
 
     @overload
-    def __getitem__(self, number: slice) -> list[Conversation]: ...
+    def __getitem__(self, index: slice) -> list[Conversation]: ...
 
-    def __getitem__(self, number: int | slice) -> Conversation | list[Conversation]:
-        if isinstance(number, slice):
-            return [self[place] for place in range(*number.indices(len(self)))]
-        turns = json.loads(self._spill[number].decode("utf-8", "surrogatepass"))
+    def __getitem__(self, index: int | slice) -> Conversation | list[Conversation]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        turns = json.loads(self._spill[index].decode("utf-8", "surrogatepass"))
         return Conversation(tuple(Turn(speaker, text) for speaker, text in turns))
 
     @property
     def size(self) -> int:
         return self._spill.size
 
-    def select(self, numbers: npt.NDArray[np.int64]) -> ConversationSubset:
-        """Some of the conversations, in that order."""
-        return ConversationSubset(self, numbers)
+    def select(self, indices: npt.NDArray[np.int64]) -> ConversationSubset:
+        """Return some of the conversations, in this order."""
+        return ConversationSubset(self, indices)
 
 
 class ConversationSubset:
     """Some conversations of a store."""
 
-    def __init__(self, store: ConversationStore, numbers: npt.NDArray[np.int64]) -> None:
-        self._store, self._numbers = store, numbers
+    def __init__(self, store: ConversationStore, indices: npt.NDArray[np.int64]) -> None:
+        self._store, self._indices = store, indices
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._indices)
 
     def __iter__(self) -> Iterator[Conversation]:
-        for number in self._numbers:
-            yield self._store[int(number)]
+        for index in self._indices:
+            yield self._store[int(index)]
 
     def every_nth(self, nth: int) -> ConversationSubset:
-        """The first of them, and every nth after it."""
-        return ConversationSubset(self._store, self._numbers[::nth])
+        """Return the first conversation and every nth after it."""
+        return ConversationSubset(self._store, self._indices[::nth])
 
     @property
     def size(self) -> int:
-        """Bytes, about: their share of what the whole store takes."""
+        """Estimated bytes: the store's size times the fraction of its conversations."""
         return self._store.size * len(self) // max(1, len(self._store))

@@ -173,7 +173,7 @@ def test_damaged_lines_are_passed_over_unless_strict(run: Run, known_file: Path,
     path.write_text(known_file.read_text() + '{"messages": [{"role"\n')
     done = run("train", path, "-o", tmp_path / "bot", *TINY)
     assert "warning: " in done.err
-    assert "1 damaged line passed over" in done.err
+    assert "1 damaged line skipped" in done.err
     done = run("train", path, "-o", tmp_path / "strict", *TINY, "--strict", "-q", status=2)
     assert done.err.count("\n") == 1
     assert "line 13" in done.err
@@ -331,12 +331,12 @@ class Person:
 
 def test_a_conversation_on_a_terminal(terminal: Terminal, run: Run, bot: Path, tmp_path: Path) -> None:
     person = Person(terminal, bot, "-t", 0, cwd=tmp_path)
-    assert b"seqgen: /help tells what else can be done" in terminal.said
+    assert b"seqgen: /help lists commands" in terminal.said
     told = person.say("/help")
     for command in ("/reset", "/undo", "/retry", "/temperature", "/save", "/quit"):
         assert command in told
-    assert person.say("/undo") == "seqgen: there is nothing to take back\n"
-    assert person.say("/retry") == "seqgen: there is no reply to try again\n"
+    assert person.say("/undo") == "seqgen: there is nothing to undo\n"
+    assert person.say("/retry") == "seqgen: there is no reply to retry\n"
     first, second = KNOWN[3][0][1], KNOWN[3][2][1]
     reply, further = likeliest(bot, first, second)
     assert person.say(first) == f"{reply}\n"
@@ -348,15 +348,15 @@ def test_a_conversation_on_a_terminal(terminal: Terminal, run: Run, bot: Path, t
     assert (tmp_path / "talk.jsonl").read_text() == as_messages([(0, first), (1, reply)]) + "\n"
     assert person.say(second) == f"{further}\n", "what was taken back can be said again"
     assert person.say("/reset") == ""
-    assert person.say("/retry") == "seqgen: there is no reply to try again\n"
+    assert person.say("/retry") == "seqgen: there is no reply to retry\n"
     assert person.say(first) == f"{reply}\n"
     for wrong in ("", "warm", "-1", "nan", "inf"):
         assert person.say(f"/temperature {wrong}").startswith("seqgen: /temperature needs a number")
     assert person.say("/temperature 3") == ""
     assert len({person.say("/retry") for _ in range(3)}) > 1, "it is wilder now"
-    assert person.say("/save") == "seqgen: /save needs the name of a file\n"
+    assert person.say("/save") == "seqgen: /save needs a file name\n"
     assert person.say(f"/save {tmp_path}/talk.jsonl/x").startswith("seqgen: cannot write")
-    assert person.say("/bogus now") == "seqgen: there is no /bogus; /help tells what there is\n"
+    assert person.say("/bogus now") == "seqgen: there is no command /bogus; /help lists them\n"
     assert person.say("/").startswith("seqgen: there is no /")
     person.say("hm \u202e é 中")
     assert person.say("/save whole.jsonl") == "seqgen: whole.jsonl: 4 turns\n"
@@ -514,7 +514,7 @@ def test_no_rivals_and_nobody_else(run: Run, bot: Path, tmp_path: Path) -> None:
     assert "hits_at_1_of_10" not in result["metrics"]
     assert result["metrics"]["distinct_1"] > 0
     path.write_text(as_messages(KNOWN[0][:1]) + "\n")  # nor a reply at all
-    result = run("evaluate", bot, path, "--json", "--replies", 3, "--no-rivals").json
+    result = run("evaluate", bot, path, "--json", "--replies", 3, "--no-baselines").json
     assert result["baselines"] == {}
     assert result["metrics"]["distinct_1"] == 0
 

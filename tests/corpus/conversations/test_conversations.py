@@ -1,4 +1,4 @@
-"""From files of dialogue in every format to conversations, and what is said of what was found."""
+"""Conversation formats: detection, parsing, normalisation, reports and errors."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from tests.helpers.running import prose
 QUICK = settings(max_examples=60, deadline=None)
 Utterances = list[tuple[int, str]]
 
-# Words with what each format gives a meaning to: quotes, commas, colons, dashes, brackets, escapes, wide characters.
+# Text with the characters that are special in some format: quotes, commas, colons, dashes, brackets, escapes, CJK.
 LETTERS = st.sampled_from([*"abcdxyz 你好吗éñ'\"\\,;:：-#|>[]{}()?!.1290/&*%@`~", "\U0001f600", "\u2028", "\u3000"])
 WORDS = st.text(LETTERS, min_size=1, max_size=25).map(str.strip).filter(bool)
 LINES = st.lists(WORDS, min_size=1, max_size=3).map("\n".join)
 
 
 def talks(turns: st.SearchStrategy[str], smallest: int = 1) -> st.SearchStrategy[list[list[str]]]:
-    """Several conversations between two people who speak by turns."""
+    """Several conversations between two alternating speakers."""
     return st.lists(st.lists(turns, min_size=smallest, max_size=5), min_size=1, max_size=4)
 
 
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for Hypothesis, whose examples write over one another's files."""
+    """A folder for Hypothesis, whose examples overwrite each other's files."""
     return tmp_path_factory.mktemp("scratch")
 
 
@@ -60,13 +60,13 @@ def read_text(
 ) -> tuple[list[Utterances], ConversationReport]:
     path = folder / name
     path.write_bytes(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text)
-    conversations, reading = read_conversations([Document(name, path)], format)
-    assert reading.conversations == len(conversations)
-    assert reading.turns == sum(len(conversation.turns) for conversation in conversations)
-    return spoken(conversations), reading
+    conversations, report = read_conversations([Document(name, path)], format)
+    assert report.conversations == len(conversations)
+    assert report.turns == sum(len(conversation.turns) for conversation in conversations)
+    return spoken(conversations), report
 
 
-# Each format, written by a small writer and read back.
+# Each format: written by a small writer and read back.
 
 
 def as_messages(conversations: list[list[str]], keys: tuple[str, str, str, str, str]) -> list[dict[str, object]]:
@@ -89,7 +89,7 @@ MESSAGES = st.sampled_from(
     layout=st.sampled_from(["lines", "array", "spread", "one line"]),
     ascii=st.booleans(),
 )
-def test_messages(
+def test_parse_messages_written_messages_are_read_back(
     conversations: list[list[str]], keys: tuple[str, str, str, str, str], layout: str, ascii: bool, scratch: Path
 ) -> None:
     objects = as_messages(conversations, keys)
@@ -100,9 +100,9 @@ def test_messages(
     else:
         text = json.dumps(objects, ensure_ascii=ascii, indent=2 if layout == "spread" else None)
     assert looks_like_dialogue(text.encode())
-    found, reading = read_text(scratch, text, "talk.json")
+    found, report = read_text(scratch, text, "talk.json")
     assert found == by_turns(conversations)
-    assert (reading.format, reading.damaged_lines, reading.unknown_roles) == ("messages", 0, 0)
+    assert (report.format, report.damaged_lines, report.unknown_roles) == ("messages", 0, 0)
 
 
 @QUICK
@@ -111,7 +111,9 @@ def test_messages(
     key=st.sampled_from(["", "dialog", "dialogue", "turns", "utterances", "people"]),
     array=st.booleans(),
 )
-def test_turns(conversations: list[list[str]], key: str, array: bool, scratch: Path) -> None:
+def test_parse_turns_written_turns_are_read_back(
+    conversations: list[list[str]], key: str, array: bool, scratch: Path
+) -> None:
     def one(turns: list[str]) -> object:
         if key == "people":
             return {"turns": [{"speaker": ("Mary", "Tom")[i % 2], "text": text} for i, text in enumerate(turns)]}
@@ -119,9 +121,9 @@ def test_turns(conversations: list[list[str]], key: str, array: bool, scratch: P
 
     values = [one(turns) for turns in conversations]
     text = json.dumps(values) if array else "\n".join(json.dumps(value) for value in values)
-    found, reading = read_text(scratch, text, "talk.jsonl")
+    found, report = read_text(scratch, text, "talk.jsonl")
     assert found == by_turns(conversations)
-    assert (reading.format, reading.damaged_lines) == ("turns", 0)
+    assert (report.format, report.damaged_lines) == ("turns", 0)
 
 
 def as_transcript(conversations: list[list[str]], names: tuple[str, str], colon: str) -> str:
@@ -136,19 +138,21 @@ NAMES = st.sampled_from([("Mary", "Tom"), ("老王", "小李"), ("Dr. A. Smith",
 
 @QUICK
 @given(conversations=talks(LINES, 2), names=NAMES, colon=st.sampled_from(":："))
-def test_transcript(conversations: list[list[str]], names: tuple[str, str], colon: str, scratch: Path) -> None:
-    found, reading = read_text(scratch, as_transcript(conversations, names, colon))
+def test_parse_transcript_written_transcript_is_read_back(
+    conversations: list[list[str]], names: tuple[str, str], colon: str, scratch: Path
+) -> None:
+    found, report = read_text(scratch, as_transcript(conversations, names, colon))
     assert found == by_turns(conversations)
-    assert (reading.format, reading.damaged_lines) == ("transcript", 0)
+    assert (report.format, report.damaged_lines) == ("transcript", 0)
 
 
 @QUICK
 @given(conversations=talks(WORDS))
-def test_eou(conversations: list[list[str]], scratch: Path) -> None:
+def test_parse_eou_written_turns_are_read_back(conversations: list[list[str]], scratch: Path) -> None:
     text = "".join("".join(f"{turn} __eou__ " for turn in turns) + "\n" for turns in conversations)
     assert looks_like_dialogue(text.encode())
-    found, reading = read_text(scratch, text)
-    assert (found, reading.format) == (by_turns(conversations), "eou")
+    found, report = read_text(scratch, text)
+    assert (found, report.format) == (by_turns(conversations), "eou")
 
 
 def single(text: str) -> str:
@@ -165,14 +169,16 @@ def literal(text: str) -> str:
 
 @QUICK
 @given(conversations=talks(LINES, 2), style=st.sampled_from([single, double, literal]), indent=st.sampled_from([0, 2]))
-def test_yaml(conversations: list[list[str]], style: Callable[[str], str], indent: int, scratch: Path) -> None:
+def test_parse_yaml_written_conversations_are_read_back(
+    conversations: list[list[str]], style: Callable[[str], str], indent: int, scratch: Path
+) -> None:
     lines = ["# made up", "categories:", "- talk", "conversations:"]
     for turns in conversations:
         for index, text in enumerate(turns):
             lines.append(" " * indent + ("  - " if index else "- - ") + style(text))
-    found, reading = read_text(scratch, "\n".join(lines) + "\n", "talk.yml")
+    found, report = read_text(scratch, "\n".join(lines) + "\n", "talk.yml")
     assert found == by_turns(conversations)
-    assert (reading.format, reading.damaged_lines) == ("yaml", 0)
+    assert (report.format, report.damaged_lines) == ("yaml", 0)
 
 
 @QUICK
@@ -182,20 +188,24 @@ def test_yaml(conversations: list[list[str]], style: Callable[[str], str], inden
     windows=st.booleans(),
     mark=st.booleans(),
 )
-def test_tables(rows: list[tuple[str, str]], comma: str, windows: bool, mark: bool, scratch: Path) -> None:
+def test_parse_csv_and_tsv_written_rows_are_read_back(
+    rows: list[tuple[str, str]], comma: str, windows: bool, mark: bool, scratch: Path
+) -> None:
     def cell(text: str) -> str:
         return '"' + text.replace('"', '""') + '"'
 
     lines = [f"id{comma}Question{comma}回答", *(comma.join(["7", cell(a), cell(b)]) for a, b in rows)]
     text = "\ufeff" * mark + ("\r\n" if windows else "\n").join(lines)
-    found, reading = read_text(scratch, text)
+    found, report = read_text(scratch, text)
     assert found == by_turns([list(row) for row in rows])
-    assert (reading.format, reading.damaged_lines) == ("csv" if comma == "," else "tsv", 0)
+    assert (report.format, report.damaged_lines) == ("csv" if comma == "," else "tsv", 0)
 
 
 @QUICK
 @given(conversations=talks(WORDS, 2), comma=st.sampled_from(",\t"))
-def test_tables_without_a_header(conversations: list[list[str]], comma: str, scratch: Path) -> None:
+def test_parse_csv_and_tsv_without_header_rows_are_turns(
+    conversations: list[list[str]], comma: str, scratch: Path
+) -> None:
     rows = [comma.join('"' + turn.replace('"', '""') + '"' for turn in turns) for turns in conversations]
     format = "csv" if comma == "," else "tsv"
     found, _ = read_text(scratch, "\n".join([f"who am I{comma}you", *rows]), format=format)
@@ -208,34 +218,36 @@ EVEN = st.lists(st.lists(st.tuples(PLAIN, PLAIN), min_size=1, max_size=3), min_s
 
 @QUICK
 @given(conversations=EVEN, between=st.sampled_from(["\t", "    "]))
-def test_parlai_by_number(conversations: list[list[tuple[str, str]]], between: str, scratch: Path) -> None:
+def test_parse_parlai_numbered_lines_are_read_back(
+    conversations: list[list[tuple[str, str]]], between: str, scratch: Path
+) -> None:
     lines = [f"{i} {a}{between}{b}" for pairs in conversations for i, (a, b) in enumerate(pairs, 1)]
-    found, reading = read_text(scratch, "\n".join(lines))
+    found, report = read_text(scratch, "\n".join(lines))
     assert found == by_turns([[text for pair in pairs for text in pair] for pairs in conversations])
-    assert reading.format == "parlai"
+    assert report.format == "parlai"
 
 
 @QUICK
 @given(conversations=EVEN)
-def test_parlai_by_field(conversations: list[list[tuple[str, str]]], scratch: Path) -> None:
+def test_parse_parlai_fields_are_read_back(conversations: list[list[tuple[str, str]]], scratch: Path) -> None:
     lines = [
         f"text:{a}\tlabels:{b}" + "\tepisode_done:True" * (i == len(pairs))
         for pairs in conversations
         for i, (a, b) in enumerate(pairs, 1)
     ]
     assert looks_like_dialogue("\n".join(lines).encode())
-    found, reading = read_text(scratch, "\n".join(lines))
+    found, report = read_text(scratch, "\n".join(lines))
     assert found == by_turns([[text for pair in pairs for text in pair] for pairs in conversations])
-    assert reading.format == "parlai"
+    assert report.format == "parlai"
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_example_of_each_format_is_read(name: str, tmp_path: Path) -> None:
+def test_format_example_is_read_in_that_format(name: str, tmp_path: Path) -> None:
     example = FORMATS[name].example
     assert len(example.splitlines()) == 3
-    found, reading = read_text(tmp_path, example)
-    assert reading.format == name
-    assert not reading.damaged_lines
+    found, report = read_text(tmp_path, example)
+    assert report.format == name
+    assert not report.damaged_lines
     assert found[0][0][0] == 0
     assert found[0][1][0] == 1
 
@@ -370,23 +382,23 @@ ODD: dict[str, tuple[str, str, list[Utterances], dict[str, int]]] = {
 
 
 @pytest.mark.parametrize("case", ODD)
-def test_odd_inputs(case: str, tmp_path: Path) -> None:
+def test_read_conversations_unusual_input_gives_expected_turns(case: str, tmp_path: Path) -> None:
     format, text, conversations, counts = ODD[case]
-    found, reading = read_text(tmp_path, text, format=format)
+    found, report = read_text(tmp_path, text, format=format)
     assert found == conversations
     zero = {"empty_turns", "merged_turns", "unknown_roles", "system_turns", "odd", "dropped", "damaged_lines"}
-    assert {name: getattr(reading, name) for name in zero if getattr(reading, name)} == counts
+    assert {name: getattr(report, name) for name in zero if getattr(report, name)} == counts
 
 
-def test_damage_is_told_with_its_place(tmp_path: Path) -> None:
-    _, reading = read_text(tmp_path, '["a", "b"]\n["c", "d"]\n\n["e\n["f"]\n{}\n')
-    assert reading.first_damage == "talk.txt, line 4: not JSON"
-    _, reading = read_text(tmp_path, '[["a", "b"],\n["c", "d"],\n\n ["e" "f"], ["g"]]')
-    assert reading.first_damage == "talk.txt, line 4: not JSON"
+def test_first_damage_names_file_and_line(tmp_path: Path) -> None:
+    _, report = read_text(tmp_path, '["a", "b"]\n["c", "d"]\n\n["e\n["f"]\n{}\n')
+    assert report.first_damage == "talk.txt, line 4: not JSON"
+    _, report = read_text(tmp_path, '[["a", "b"],\n["c", "d"],\n\n ["e" "f"], ["g"]]')
+    assert report.first_damage == "talk.txt, line 4: not JSON"
 
 
 @given(st.lists(st.lists(WORDS, max_size=3), max_size=4), st.lists(st.integers(0, 200)), st.integers(0, 3))
-def test_an_array_is_split_alike_wherever_its_pieces_end(values: list[list[str]], cuts: list[int], indent: int) -> None:
+def test_split_of_json_array_does_not_depend_on_pieces(values: list[list[str]], cuts: list[int], indent: int) -> None:
     text = json.dumps([{"turns": value} for value in values], indent=indent or None)
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     pieces = [text[start:stop] for start, stop in itertools.pairwise(places)]
@@ -397,34 +409,34 @@ def test_an_array_is_split_alike_wherever_its_pieces_end(values: list[list[str]]
         assert text.splitlines()[line - 1].strip().startswith(source.splitlines()[0][:1]) or not indent
 
 
-# Whatever the bytes.
+# Arbitrary bytes.
 
 
 @pytest.mark.parametrize("name", FORMATS)
 @settings(max_examples=40, deadline=None)
 @given(data=st.lists(st.sampled_from([FORMATS[name].example.encode() for name in FORMATS]) | st.binary(max_size=30)))
-def test_any_bytes_are_read_or_refused(name: str, data: list[bytes], scratch: Path) -> None:
+def test_read_conversations_arbitrary_bytes_are_read_or_refused(name: str, data: list[bytes], scratch: Path) -> None:
     for text in (b"".join(data), b"\n".join(data)):
         try:
-            _, reading = read_text(scratch, text, format=name)
+            _, report = read_text(scratch, text, format=name)
         except DataError as error:
             assert "\n" not in str(error)
         else:
-            assert "\n" not in reading.summary()
+            assert "\n" not in report.summary()
         looks_like_dialogue(text)
 
 
-def test_bytes_that_are_no_utf8_are_kept(tmp_path: Path) -> None:
+def test_read_conversations_invalid_utf8_is_kept(tmp_path: Path) -> None:
     found, _ = read_text(tmp_path, b"\xef\xbb\xbfcaf\xe9 __eou__ \xff __eou__\r\n")
     assert [text.encode("utf-8", "surrogateescape") for _, text in found[0]] == [b"caf\xe9", b"\xff"]
 
 
-def test_compressed(tmp_path: Path) -> None:
+def test_read_conversations_gzip_is_decompressed(tmp_path: Path) -> None:
     found, _ = read_text(tmp_path, gzip.compress(b"hello,hi\nI say,so\n"), "talk.csv.gz")
     assert found == by_turns([["hello", "hi"], ["I say", "so"]])
 
 
-# Files that are none.
+# Files without dialogue.
 
 PLAY = "FIRST CITIZEN:\nBefore we proceed, hear me.\n\nALL:\nSpeak, speak.\n\nFIRST CITIZEN:\nYou are resolved?\n"
 PRICES = "symbol,date,price\nAB,Jan 1 2000,39.81\nAB,Feb 1 2000,36.35\n"
@@ -442,7 +454,7 @@ NONE = {
 
 
 @pytest.mark.parametrize("name", NONE)
-def test_what_is_no_dialogue_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
+def test_read_conversations_other_files_are_refused_in_one_line(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(NONE[name], encoding="utf-8")
     assert not looks_like_dialogue(path)
@@ -454,7 +466,7 @@ def test_what_is_no_dialogue_is_refused_in_one_line(name: str, tmp_path: Path) -
     assert all(format in message for format in FORMATS)
 
 
-def test_only_plain_dialogue_looks_like_it(tmp_path: Path) -> None:
+def test_looks_like_dialogue_only_for_unambiguous_formats(tmp_path: Path) -> None:
     plain = {"messages", "eou"}
     for name, format in FORMATS.items():
         assert looks_like_dialogue(format.example.encode()) == (name in plain)
@@ -464,7 +476,7 @@ def test_only_plain_dialogue_looks_like_it(tmp_path: Path) -> None:
     assert not looks_like_dialogue(b"")
 
 
-def test_a_first_line_longer_than_what_is_looked_at(tmp_path: Path) -> None:
+def test_read_conversations_first_line_longer_than_head_is_recognised(tmp_path: Path) -> None:
     words = "so it goes " * 10_000
     for one in (as_messages([[words, "b"]], ("messages", "role", "content", "user", "assistant"))[0], ["hi", words]):
         for text in (json.dumps(one) + "\n", json.dumps([one])):
@@ -475,60 +487,60 @@ def test_a_first_line_longer_than_what_is_looked_at(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "format", "what"),
     [
-        ("a __eou__ b", "jsonl", "there is no dialogue format 'jsonl'; there are messages, turns, eou"),
+        ("a __eou__ b", "jsonl", "there is no dialogue format 'jsonl'; use one of messages, turns, eou"),
         ("", None, "'talk.txt' is empty"),
         (" \n", "eou", "there is no conversation in 'talk.txt'"),
         ("{", "messages", "there is no conversation in 'talk.txt' (talk.txt, line 1: not JSON)"),
     ],
 )
-def test_errors(text: str, format: str | None, what: str, tmp_path: Path) -> None:
+def test_read_conversations_errors_are_one_line(text: str, format: str | None, what: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         read_text(tmp_path, text, format=format)
     assert str(error.value).startswith(what)
     assert "\n" not in str(error.value)
 
 
-def test_several_documents(tmp_path: Path) -> None:
+def test_read_conversations_several_documents_skips_those_without_dialogue(tmp_path: Path) -> None:
     texts = {"a.txt": "a __eou__ b __eou__\n", "b.md": "A note of no kind.\n", "c.txt": "A: c\nB: d\n"}
     documents = []
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
         documents.append(Document(name, tmp_path / name))
-    with pytest.raises(DataError, match=r"^'b\.md' holds no dialogue"):
+    with pytest.raises(DataError, match=r"^'b\.md' has no dialogue"):
         read_conversations(documents)
     warnings: list[str] = []
-    conversations, reading = read_conversations(documents, warn=warnings.append)
+    conversations, report = read_conversations(documents, warn=warnings.append)
     assert conversations == [Conversation((Turn(0, a), Turn(1, b))) for a, b in ("ab", "cd")]
-    assert reading.summary() == "2 conversations, 4 turns (eou, transcript)"
+    assert report.summary() == "2 conversations, 4 turns (eou, transcript)"
     assert len(warnings) == 1
-    with pytest.raises(DataError, match=r"^'b\.md' holds no dialogue"):
+    with pytest.raises(DataError, match=r"^'b\.md' has no dialogue"):
         read_conversations(documents[1:2], warn=warnings.append)
 
 
-def test_the_sentence() -> None:
-    reading = ConversationReport("messages", 1000, 7740, 3, 1, 2, 1, 12, 1, 2, "talk.jsonl, line 12: not JSON")
-    assert reading.summary() == (
-        "1,000 conversations, 7,740 turns (messages); 3 empty turns left out; 1 system message left out; 1 turn joined "
-        "to the one before, of the same speaker; 2 turns of unknown roles taken as of further speakers; 12 "
-        "conversations without a reply at the end; 1 empty conversation left out; 2 damaged lines passed over (the "
-        "first talk.jsonl, line 12: not JSON)"
+def test_report_summary_names_every_count() -> None:
+    report = ConversationReport("messages", 1000, 7740, 3, 1, 2, 1, 12, 1, 2, "talk.jsonl, line 12: not JSON")
+    assert report.summary() == (
+        "1,000 conversations, 7,740 turns (messages); 3 empty turns dropped; 1 system message dropped; 1 turn merged "
+        "into the previous one of the same speaker; 2 turns with unknown roles assigned to further speakers; 12 "
+        "conversations without a final reply; 1 empty conversation dropped; 2 damaged lines skipped (first: "
+        "talk.jsonl, line 12: not JSON)"
     )
 
 
 @pytest.mark.parametrize("array", [False, True])
-def test_a_long_file_is_read_in_flat_memory(array: bool, tmp_path: Path) -> None:
+def test_iter_conversations_long_file_needs_constant_memory(array: bool, tmp_path: Path) -> None:
     one = json.dumps(
         {"messages": [{"role": "user", "content": "x" * 20_000}, {"role": "bot", "content": "y" * 20_000}]}
     )
     path = tmp_path / "long.json"
     path.write_text(("[" if array else "") + ("," if array else "\n").join([one] * 400) + ("]" if array else ""))
-    reading = ConversationReport()
+    report = ConversationReport()
     tracemalloc.start()
     try:
-        for conversation in iter_conversations([Document("long.json", path)], reading):
+        for conversation in iter_conversations([Document("long.json", path)], report):
             assert len(conversation.turns) == 2
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert reading.conversations == 400
+    assert report.conversations == 400
     assert peak < 8 << 20  # of a file of 16 MB

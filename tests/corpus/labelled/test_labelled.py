@@ -1,4 +1,4 @@
-"""Labelled texts: every form people keep them in, what is wrong with them and how it is told, how they are parted."""
+"""Labelled texts: formats, defects and their reports, the stratified split."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def csv_of(rows: list[list[str]], comma: str = ",") -> bytes:
 def read(
     folder: Path, data: bytes, name: str = "data.csv", **options: Any
 ) -> tuple[list[tuple[str, tuple[str, ...]]], list[str]]:
-    """(text, labels) of every example, and what was said."""
+    """Return (text, labels) of every example, and the warnings."""
     path = folder / name
     path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    said: list[str] = []
-    found = list(read_examples([Document(name, path)], LabelledOptions(**options), said.append))
-    return [(example.text, example.labels) for example in found], said
+    warnings: list[str] = []
+    found = list(read_examples([Document(name, path)], LabelledOptions(**options), warnings.append))
+    return [(example.text, example.labels) for example in found], warnings
 
 
 TABLE = [[text, *labels] for text, labels in PAIRS]
@@ -72,14 +72,14 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_gives_the_same_texts(tmp_path: Path, form: str) -> None:
+def test_read_examples_every_format_gives_the_same_texts(tmp_path: Path, form: str) -> None:
     name, data = FORMS[form]
-    found, said = read(tmp_path, data, name)
+    found, warnings = read(tmp_path, data, name)
     assert found == PAIRS
-    assert [word for word in said if "UTF" not in word] == []
+    assert [word for word in warnings if "UTF" not in word] == []
 
 
-def test_a_folder_a_class(tmp_path: Path) -> None:
+def test_read_examples_one_folder_per_class(tmp_path: Path) -> None:
     documents = []
     for text, (label,) in PAIRS:
         path = tmp_path / label / f"{len(documents)}.txt"
@@ -91,7 +91,7 @@ def test_a_folder_a_class(tmp_path: Path) -> None:
     assert looks_like_labelled_texts(tmp_path)
 
 
-def test_several_labels_a_line(tmp_path: Path) -> None:
+def test_read_examples_fasttext_line_with_several_labels(tmp_path: Path) -> None:
     found, _ = read(tmp_path, b"__label__a __label__b both\n__label__a one\n__label__b other\n", "x.txt")
     assert found == [("both", ("a", "b")), ("one", ("a",)), ("other", ("b",))]
     texts = collect_examples([Example(text, labels) for text, labels in found], lambda _: None)
@@ -99,7 +99,7 @@ def test_several_labels_a_line(tmp_path: Path) -> None:
     assert texts.targets().tolist() == [[True, True], [True, False], [False, True]]
 
 
-def test_columns_may_be_named_numbered_and_joined(tmp_path: Path) -> None:
+def test_read_examples_columns_given_by_name_number_or_joined(tmp_path: Path) -> None:
     data = csv_of([["id", "headline", "story", "kind"], ["1", "Rain", "It rained", "x"], ["2", "Sun", "It shone", "y"]])
     found, _ = read(tmp_path, data, text_column="headline,story", label_column="kind")
     assert found == [("Rain . It rained", ("x",)), ("Sun . It shone", ("y",))]
@@ -107,17 +107,17 @@ def test_columns_may_be_named_numbered_and_joined(tmp_path: Path) -> None:
     assert found[0] == ("It rained", ("x",))
 
 
-def test_news_of_a_class_a_title_and_a_description(tmp_path: Path) -> None:
+def test_choose_columns_joins_title_and_description(tmp_path: Path) -> None:
     rows = [["3", "Stocks fall", "Shares fell on Monday"], ["1", "A vote", "People voted today"]] * 3
     found, _ = read(tmp_path, csv_of(rows))
     assert found[0] == ("Stocks fall . Shares fell on Monday", ("3",))
 
 
-def test_an_embedded_line_end_and_a_long_field(tmp_path: Path) -> None:
+def test_read_examples_line_end_in_cell_and_long_cell(tmp_path: Path) -> None:
     rows = [["text", "label"], ["two\nlines", "a"], ["x" * 300_000, "b"]]
-    found, said = read(tmp_path, csv_of(rows))
+    found, warnings = read(tmp_path, csv_of(rows))
     assert [len(text) for text, _ in found] == [9, 300_000]
-    assert said == []
+    assert warnings == []
 
 
 def test_read_examples_keeps_the_csv_field_size_limit_of_the_process(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_read_examples_keeps_the_csv_field_size_limit_of_the_process(tmp_path: P
 @pytest.mark.parametrize(
     ("label", "name"), [(1, "1"), (2.0, "2"), (2.5, "2.5"), (True, "true"), (["x", "y", "x"], None), ("  a ", "a")]
 )
-def test_labels_of_json_are_spelt_as_people_do(tmp_path: Path, label: Any, name: str | None) -> None:
+def test_labels_of_json_become_plain_strings(tmp_path: Path, label: Any, name: str | None) -> None:
     found, _ = read(tmp_path, json.dumps({"text": "t", "label": label}).encode(), "d.jsonl")
     assert found == [("t", (name,) if name else ("x", "y"))]
 
@@ -157,12 +157,12 @@ REPORTS = [
 
 
 @pytest.mark.parametrize(("data", "report"), [row[1:] for row in REPORTS], ids=[row[0] for row in REPORTS])
-def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, data: bytes, report: str) -> None:
-    _, said = read(tmp_path, data)
-    assert report in said
+def test_read_examples_defects_are_reported_with_location(tmp_path: Path, data: bytes, report: str) -> None:
+    _, warnings = read(tmp_path, data)
+    assert report in warnings
 
 
-def test_a_line_of_another_encoding_is_read_as_its_letters(tmp_path: Path) -> None:
+def test_read_examples_line_in_windows_1252_is_decoded(tmp_path: Path) -> None:
     found, _ = read(tmp_path, b"text,label\ncaf\xe9 \x93fin\x94,a\nna\xc3\xafve,b\n")
     assert [text for text, _ in found] == ["café “fin”", "naïve"]
 
@@ -188,40 +188,40 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("data", "options", "message"), [row[1:] for row in ERRORS], ids=[row[0] for row in ERRORS])
-def test_what_can_not_be_read_is_one_line(tmp_path: Path, data: bytes, options: dict[str, Any], message: str) -> None:
+def test_read_examples_errors_are_one_line(tmp_path: Path, data: bytes, options: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError) as error:
         read(tmp_path, data, **options)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_single_class_is_refused() -> None:
+def test_collect_examples_single_class_is_refused() -> None:
     with pytest.raises(DataError, match="every text has the same label, 'a'"):
         collect_examples([Example("x", ("a",)), Example("y", ("a",))], lambda _: None)
     with pytest.raises(DataError, match="the sources contain no labelled text"):
         collect_examples([], lambda _: None)
 
 
-def test_duplicates_conflicts_and_lonely_classes_are_counted() -> None:
-    said: list[str] = []
+def test_collect_examples_duplicates_conflicts_and_rare_labels_are_reported() -> None:
+    warnings: list[str] = []
     pairs = [("x", "a"), ("x", "a"), ("y", "b"), ("y", "a"), ("z", "b"), ("w", "c")]
-    found = collect_examples([Example(t, (a,), f"f:{n}") for n, (t, a) in enumerate(pairs, 1)], said.append)
+    found = collect_examples([Example(t, (a,), f"f:{n}") for n, (t, a) in enumerate(pairs, 1)], warnings.append)
     assert (found.duplicates, found.conflicts, len(found)) == (1, 1, 6)
-    assert said == [
+    assert warnings == [
         "kept 1 duplicate text with the same label (first: f:2)",
         "kept 1 duplicate text with another label (first: f:4)",
         "only one text has the label 'c': too few to learn it",
     ]
 
 
-def test_labels_that_a_model_does_not_know_stand_behind_its_own() -> None:
-    said: list[str] = []
-    found = collect_examples([Example("x", ("new",)), Example("y", ("a",))], said.append, known=("b", "a"))
+def test_collect_examples_unknown_labels_come_last() -> None:
+    warnings: list[str] = []
+    found = collect_examples([Example("x", ("new",)), Example("y", ("a",))], warnings.append, known=("b", "a"))
     assert found.labels == ("b", "a", "new")
-    assert said == ["1 label unknown to the model: new"]
+    assert warnings == ["1 label unknown to the model: new"]
 
 
-def test_numbers_are_sorted_as_numbers() -> None:
+def test_sort_labels_numbers_are_sorted_numerically() -> None:
     assert sort_labels(["10", "9", "1"]) == ("1", "9", "10")
     assert sort_labels(["b", "10", "a"]) == ("10", "a", "b")
 
@@ -233,7 +233,9 @@ labels = st.sampled_from(["x", "y", "z z"])
 
 
 @given(st.lists(st.tuples(texts, labels), min_size=2, max_size=20))
-def test_what_was_written_comes_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+def test_read_examples_written_rows_are_read_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
+) -> None:
     folder = tmp_path_factory.mktemp("rows")
     wanted = [(text, (label,)) for text, label in rows]
     assert read(folder, csv_of([["text", "label"], *map(list, rows)]))[0] == wanted
@@ -246,7 +248,9 @@ def many(count: int, classes: int) -> LabelledTexts:
 
 
 @given(st.integers(8, 200), st.integers(2, 4), st.floats(0.05, 0.5), st.integers(0, 5))
-def test_parting_is_stratified_whole_and_repeatable(count: int, classes: int, fraction: float, seed: int) -> None:
+def test_stratified_split_is_balanced_complete_and_repeatable(
+    count: int, classes: int, fraction: float, seed: int
+) -> None:
     whole = many(count, classes)
     train, held = stratified_split(whole, fraction, seed)
     sides = [{part.text(n) for n in range(len(part))} for part in (train, held)]
@@ -258,14 +262,14 @@ def test_parting_is_stratified_whole_and_repeatable(count: int, classes: int, fr
     assert list(again[1].strings()) == list(held.strings())
 
 
-def test_equal_texts_fall_on_the_same_side() -> None:
+def test_stratified_split_equal_texts_fall_on_the_same_side() -> None:
     whole = collect_examples([Example(f"t{n % 10}", (f"c{n % 2}",)) for n in range(200)], lambda _: None)
     train, held = stratified_split(whole, 0.3, 0)
     assert len(held)
     assert not {train.text(n) for n in range(len(train))} & {held.text(n) for n in range(len(held))}
 
 
-def test_a_class_of_one_text_is_learnt_from() -> None:
+def test_stratified_split_class_of_one_text_is_in_training() -> None:
     whole = collect_examples(
         [*[Example(f"t{n}", ("a",)) for n in range(50)], Example("lonely", ("b",))], lambda _: None
     )
@@ -273,7 +277,7 @@ def test_a_class_of_one_text_is_learnt_from() -> None:
     assert train.counts()[1] == 1
 
 
-def test_nothing_may_be_held_out() -> None:
+def test_stratified_split_fraction_zero_holds_out_nothing() -> None:
     train, held = stratified_split(many(10, 2), 0.0, 0)
     assert (len(train), len(held)) == (10, 0)
 
@@ -288,6 +292,6 @@ LOOKS = [
 
 
 @pytest.mark.parametrize(("wanted", "name", "data"), LOOKS)
-def test_what_looks_labelled(tmp_path: Path, wanted: bool, name: str, data: bytes) -> None:
+def test_looks_like_labelled_texts_by_file(tmp_path: Path, wanted: bool, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
     assert looks_like_labelled_texts(tmp_path / name) is wanted
