@@ -1,4 +1,4 @@
-"""Text coloured by how surprising it is, for a terminal."""
+"""Text coloured by surprisal, for a terminal."""
 
 from __future__ import annotations
 
@@ -11,49 +11,54 @@ if TYPE_CHECKING:
     from seqgen.generation.scoring import TokenScores
     from seqgen.tokenizers import Codec
 
-# From so many bits a character on the ground is so coloured, in the 256 colours that terminals know: the darker, the
-# less expected. Two bits are what English costs a good model.
-_GROUNDS = ((3.0, "\x1b[30;48;5;230m"), (5.0, "\x1b[30;48;5;222m"), (8.0, "\x1b[30;48;5;215m"), (12.0, "\x1b[97;41m"))
-_PLAIN = "\x1b[0m"
+# Bits a character from which on each background applies, in 256-colour codes: the darker, the less expected. A good
+# model needs two bits a character for English.
+_BACKGROUNDS = (
+    (3.0, "\x1b[30;48;5;230m"),
+    (5.0, "\x1b[30;48;5;222m"),
+    (8.0, "\x1b[30;48;5;215m"),
+    (12.0, "\x1b[97;41m"),
+)
+_RESET = "\x1b[0m"
 
 
 class SurprisalHighlighter:
-    """Colours text as it comes. What it gives is harmless: controls in the text are shown, never sent."""
+    """Colours text as it arrives. Control characters in the text are shown as symbols, never sent."""
 
     def __init__(self, codec: Codec) -> None:
         self._decoder = codec.decoder()
-        self._nats = 0.0  # of a character that is not finished
-        self._ground = ""
+        self._nats = 0.0  # of the tokens since the last complete character
+        self._background = ""
         self._written = "\n"
 
     def highlight(self, scored: TokenScores) -> str:
-        """The next tokens. A character that is spelt in several has the surprise of all."""
+        """Colour the next tokens. A character of several tokens has the surprisal of all of them."""
         parts = []
         for token, nats in zip(scored.ids.tolist(), scored.nats.tolist(), strict=True):
             self._nats += nats
-            came = self._decoder.push(token)
-            if came:
-                parts.append(self._coloured(came))
+            decoded = self._decoder.push(token)
+            if decoded:
+                parts.append(self._coloured(decoded))
         return "".join(parts)
 
     def finish(self) -> str:
-        """What is left, a line feed if there is none, and no colour any more."""
+        """Return the rest of the text, reset the colour, and end the last line."""
         rest = self._decoder.finish()
         end = self._coloured(rest) if rest else ""
-        plain = _PLAIN * bool(self._ground)
-        return end + plain + ("" if self._written.endswith("\n") else "\n")
+        reset = _RESET * bool(self._background)
+        return end + reset + ("" if self._written.endswith("\n") else "\n")
 
     def _coloured(self, data: bytes) -> str:
         text = printable(data).decode()
         bits = self._nats / math.log(2) / len(text)
         self._nats = 0.0
-        ground = ""
-        for least, colour in _GROUNDS:
-            if bits >= least:
-                ground = colour
+        background = ""
+        for threshold, colour in _BACKGROUNDS:
+            if bits >= threshold:
+                background = colour
         self._written = text
-        change = "" if ground == self._ground else _PLAIN * bool(self._ground) + ground
-        self._ground = ground
-        if ground and "\n" in text:  # a coloured line feed would colour the rest of the line
-            text, self._ground = text.replace("\n", f"↵{_PLAIN}\n"), ""
+        change = "" if background == self._background else _RESET * bool(self._background) + background
+        self._background = background
+        if background and "\n" in text:  # a coloured line feed would colour the rest of the line
+            text, self._background = text.replace("\n", f"↵{_RESET}\n"), ""
         return change + text

@@ -1,4 +1,4 @@
-"""Where composed music goes: a MIDI file, a folder of them, a pipe, lines of JSON; and its picture."""
+"""Output of composed music: a MIDI file, a folder of them, a pipe, JSON lines, and a piano roll."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqgen.cli.options import Output, to_json
+from seqgen.cli.output import Output, to_json
 from seqgen.config import MusicOptions
 from seqgen.errors import UserError
 from seqgen.streams import reason, write_bytes
@@ -22,7 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PieceWriter:
-    """What `sample` was asked to do with pieces. Raises `UserError`, before anything is composed, where it can't."""
+    """Writer of the pieces of one `sample` command.
+
+    Raises `UserError`, before anything is composed, if the output can't take them.
+
+    Attributes:
+        output: A MIDI file, a folder, or `-`.
+        plot: PNG file of the piano roll.
+        count: Number of pieces.
+        first: Index of the first piece.
+        as_json: Whether to write JSON lines.
+        with_primer: Whether the primer begins each piece.
+    """
 
     output: str
     plot: str | None
@@ -44,7 +55,7 @@ class PieceWriter:
                 raise UserError("several pieces need a folder: -o FOLDER")
             with Output("-") as out:
                 if out.terminal:
-                    raise UserError("a MIDI file is nothing for a terminal: name one with -o FILE.mid, or pipe it on")
+                    raise UserError("cannot show a MIDI file on a terminal: write it with -o FILE.mid, or to a pipe")
         elif not self.to_stdout:
             self._make_folder()
 
@@ -54,10 +65,10 @@ class PieceWriter:
 
     @property
     def folder(self) -> Path | None:
-        """The folder that gets the pieces; None where it is one file or a pipe."""
-        place = Path(os.path.expanduser(self.output))
-        asked = self.count > 1 or place.is_dir() or self.output.endswith(os.sep)
-        return place if asked and not self.to_stdout else None
+        """The folder for the pieces; None for a single file or standard output."""
+        path = Path(os.path.expanduser(self.output))
+        wanted = self.count > 1 or path.is_dir() or self.output.endswith(os.sep)
+        return path if wanted and not self.to_stdout else None
 
     def _make_folder(self) -> None:
         if self.folder is None:
@@ -65,19 +76,24 @@ class PieceWriter:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"-o {self.output!r} can't be a folder for pieces: {reason(error)}") from error
+            raise UserError(f"cannot make the folder -o {self.output!r}: {reason(error)}") from error
 
     def write(
-        self, composed: Composition, model: Model, asked: SampleRequest, state_file: str, receipt: Receipt | None = None
+        self,
+        composed: Composition,
+        model: Model,
+        request: SampleRequest,
+        state_file: str,
+        receipt: Receipt | None = None,
     ) -> None:
-        """Writes one piece; if it was made again from a receipt, only when it is what that came with."""
+        """Write one piece. If a `receipt` is replayed, raise `ModelError` for a piece that differs from it."""
         from seqgen.api import receipts
         from seqgen.music import midi
         from seqgen.music.names import program
 
-        programs = tuple(program(name) for name in asked.music_options.instrument)
+        programs = tuple(program(name) for name in request.music_options.instrument)
         piece = composed.piece if self.with_primer else composed.without_primer()
-        data = midi.write(piece, asked.music_options.tempo, programs)
+        data = midi.write(piece, request.music_options.tempo, programs)
         facts: dict[str, Any] = {
             "index": composed.index, "seed": composed.seed, "bars": composed.bars,
             "primer_bars": composed.primer_bars, "notes": len(piece.notes), "tokens": composed.events,
@@ -87,19 +103,19 @@ class PieceWriter:
             receipts.check_reproduced(model, receipt, facts)
         if composed.longest_copy is not None:
             facts["longest_copy"] = composed.longest_copy
-        place: Path | None = None
+        path: Path | None = None
         if self.folder is not None:
-            place = self.folder / f"{composed.index:0{len(str(self.first + self.count - 1))}d}.mid"
+            path = self.folder / f"{composed.index:0{len(str(self.first + self.count - 1))}d}.mid"
         elif not self.to_stdout:
-            place = Path(os.path.expanduser(self.output))
-        if place is not None:
-            write_bytes(place, data)
+            path = Path(os.path.expanduser(self.output))
+        if path is not None:
+            write_bytes(path, data)
         if self.as_json:
-            facts["receipt"] = receipts.make_receipt(model, asked, "", state_file)
-            where = {"midi": base64.b64encode(data).decode()} if place is None else {"file": str(place)}
+            facts["receipt"] = receipts.make_receipt(model, request, "", state_file)
+            content = {"midi": base64.b64encode(data).decode()} if path is None else {"file": str(path)}
             with Output("-") as out:
-                out.write(to_json({**facts, **where}) + "\n")
-        elif place is None:
+                out.write(to_json({**facts, **content}) + "\n")
+        elif path is None:
             with Output("-") as out:
                 out.write(data)
         if self.plot is not None:

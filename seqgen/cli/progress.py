@@ -1,4 +1,4 @@
-"""What a person sees of a training: a bar and a line of sample text on a terminal, plain lines in a pipe."""
+"""Progress of a training run: a bar and sample text on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -8,32 +8,37 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from seqgen.cli.options import StderrLogger, human_size, human_time, one_line
+from seqgen.cli.output import StderrLogger, human_size, human_time
+from seqgen.specs.registry import resolve
 from seqgen.streams import is_terminal
+from seqgen.untrusted import one_line
 
 if TYPE_CHECKING:
     from seqgen.api.train.folder import Training
     from seqgen.api.train.run import Watcher
-    from seqgen.cli.commands.train import InterruptHandler
-    from seqgen.config import SampleOptions
+    from seqgen.cli.interrupts import InterruptHandler
     from seqgen.training.loop import Event
 
-_LINE_EVERY = 10.0  # seconds between plain lines where validations are further apart
-_SAMPLE_CHARACTERS = 72
-_PATIENCE = 10.0  # seconds until a person wonders whether anything happens
+_LINE_INTERVAL = 10.0  # seconds between plain lines if validations are further apart
+_HOLD_BACK = 10.0  # seconds for which messages before training are held back: an error may make them pointless
+_PREVIEW_LENGTH = 72  # characters
+_EARLY_STOP = "early stopping: no better validation for too long; the best step is saved"
 
 
 @contextlib.contextmanager
 def display(quiet: bool, stop: InterruptHandler, began: float) -> Iterator[Watcher]:
-    """A watcher that shows a training, begun at `began`, in the way that suits where stderr goes."""
+    """Show a training run that began at `began` (`time.monotonic`), in the form that suits stderr.
+
+    Yields the watcher to pass to `train`.
+    """
+    log = StderrLogger(quiet)
     shown: Any
     if quiet:
-        shown = _Nothing()
+        shown = _Silent()
     elif is_terminal(sys.stderr):
         shown = _Bar()
     else:
-        shown = _Lines(StderrLogger(quiet))
-    voice = StderrLogger(quiet)
+        shown = _Lines(log)
     from seqgen.api.train.run import Watcher
 
     def started(training: Training) -> None:
@@ -43,7 +48,7 @@ def display(quiet: bool, stop: InterruptHandler, began: float) -> Iterator[Watch
     with shown:
         yield Watcher(
             report=shown.report,
-            warn=lambda message: shown.above(lambda: voice.warn(message)),
+            warn=lambda message: shown.print(lambda: log.warn(message)),
             progress=shown.progress,
             started=started,
             event=shown.event,
@@ -52,17 +57,17 @@ def display(quiet: bool, stop: InterruptHandler, began: float) -> Iterator[Watch
         )
 
 
-class _Nothing:
-    """Says nothing."""
+class _Silent:
+    """Shows nothing."""
 
-    def __enter__(self) -> _Nothing:
+    def __enter__(self) -> _Silent:
         return self
 
     def __exit__(self, *_: object) -> None: ...
 
-    def report(self, what: str) -> None: ...
+    def report(self, activity: str) -> None: ...
 
-    def above(self, say: Callable[[], None]) -> None: ...
+    def print(self, write: Callable[[], None]) -> None: ...
 
     def progress(self, done: int, total: int | None) -> None: ...
 
@@ -72,21 +77,21 @@ class _Nothing:
 
 
 def _describe(training: Training) -> str:
-    """The plan in a line."""
+    """The training plan in one line."""
     from seqgen.model.weight_shapes import parameter_count
 
     network, plan = training.plan.network, training.plan
     schedule = plan.schedule
-    long = f"{schedule.steps:,} steps" if schedule.steps is not None else human_time(schedule.seconds or 0)
+    length = f"{schedule.steps:,} steps" if schedule.steps is not None else human_time(schedule.seconds or 0)
     return (
-        f"{training.task.name}: {training.data.summary()}; {network.summary} "
-        f"({human_size(4 * parameter_count(network))}), batch {plan.batch_size} × {plan.seq_length}, "
-        f"dropout {network.dropout:g}, rate {schedule.learning_rate:g}, "
-        f"{training.compute.precision} on {training.compute.device}, {long}"
+        f"{training.task.spec.name}: {training.data.summary()}; {network.summary} "
+        f"({human_size(4 * parameter_count(network))}), batch size {plan.batch_size} × {plan.seq_length}, "
+        f"dropout {network.dropout:g}, learning rate {schedule.learning_rate:g}, "
+        f"{training.compute.precision} on {training.compute.device}, {length}"
     )
 
 
-def _validated(training: Training, event: Any) -> str:
+def _describe_validation(training: Training, event: Any) -> str:
     held_out = "nothing held out"
     if event.val_loss is not None:
         held_out = ", ".join(
@@ -95,107 +100,130 @@ def _validated(training: Training, event: Any) -> str:
     return f"step {event.step:,}: loss {event.train_loss:.4f}, {held_out}{', best' * event.best}"
 
 
-def _recovered(event: Any) -> str:
-    return (
-        f"the loss was not finite: back to step {event.step:,}, the learning rate lowered to {event.factor:g} of itself"
-    )
+def _describe_recovery(event: Any) -> str:
+    return f"loss not finite: back to step {event.step:,} with the learning rate multiplied by {event.factor:g}"
 
 
 def preview(training: Training) -> str:
-    """A line of text or of notes from the model as it is now; of a forecaster, how it compares with the last value; of
-    what sorts, nothing."""
-    if training.task.name == "forecast":
-        metrics = training.run.objective.metrics
-        return f"{100 * metrics['skill']:.1f} % below the squared error of the last value" if metrics else ""
-    if training.task.name == "classify":
-        return ""
+    """A line that shows what the model can do at present; empty for tasks without a preview."""
+    spec = training.task.spec
+    return "" if spec.preview is None else str(resolve(spec.preview)(training))
+
+
+def preview_text(training: Training) -> str:
+    """A line of generated text."""
+    from seqgen.generation.prompts import prime
+
+    return _first_sample(training, prime)
+
+
+def preview_dialogue(training: Training) -> str:
+    """A line that the model opens a conversation with."""
+    from seqgen.generation.dialogue import prime
+
+    return _first_sample(training, prime)
+
+
+def preview_music(training: Training) -> str:
+    """Two generated bars, as the names of their notes."""
     from seqgen.config import SampleOptions
-    from seqgen.generation.engines.numpy import NumpyEngine
-
-    engine, codec = NumpyEngine(training.plan.network, training.weights()), training.data.codec
-    seed = training.run.position.step
-    if training.task.name == "music":
-        return _tune(engine, codec, SampleOptions(length=2, seed=seed))
-    from seqgen.generation import text
-    from seqgen.generation.dialogue import prime as prime_dialogue
-    from seqgen.tokenizers.dialogue import DialogueCodec
-
-    options = SampleOptions(length=_SAMPLE_CHARACTERS, temperature=0.7, seed=seed)
-    primed = prime_dialogue(engine, codec, b"") if isinstance(codec, DialogueCodec) else text.prime(engine, codec, b"")
-    return one_line(next(text.samples(engine, codec, primed, options)).text)
-
-
-def _tune(engine: Any, codec: Any, options: SampleOptions) -> str:
-    """Two bars, their notes by name."""
-    from seqgen.generation.music import composing as music
+    from seqgen.generation.music import composing
     from seqgen.music.names import note_name
 
-    composed = next(music.compose(engine, codec, music.prime(engine, codec), options))
+    engine, codec = _engine_and_codec(training)
+    request = composing.CompositionRequest(SampleOptions(length=2, seed=training.run.position.step))
+    composed = next(composing.compose(engine, codec, composing.prime(engine, codec), request))
     bars = [
         " ".join(note_name(n.pitch) for n in composed.piece.notes if b.start <= n.start < b.start + b.length)
         for b in composed.piece.bars
     ]
-    return " | ".join(bars)[: 2 * _SAMPLE_CHARACTERS]
+    return " | ".join(bars)[: 2 * _PREVIEW_LENGTH]
 
 
-class _Lines(_Nothing):
-    """A line on stderr now and then. What comes before training waits a moment: if it ends in an error, the error
-    alone is said."""
+def preview_forecast(training: Training) -> str:
+    """A forecaster's skill beside the last value."""
+    metrics = training.run.objective.metrics
+    return f"{100 * metrics['skill']:.1f} % below the squared error of the last value" if metrics else ""
 
-    def __init__(self, voice: StderrLogger) -> None:
-        self._voice = voice
+
+def _engine_and_codec(training: Training) -> tuple[Any, Any]:
+    from seqgen.config import NetworkConfig
+    from seqgen.generation.engines.base import make_engine
+
+    network = training.plan.network
+    assert isinstance(network, NetworkConfig)
+    return make_engine(network, training.weights()), training.data.codec
+
+
+def _first_sample(training: Training, prime: Callable[[Any, Any, bytes], Any]) -> str:
+    from seqgen.config import SampleOptions
+    from seqgen.generation import text
+
+    engine, codec = _engine_and_codec(training)
+    options = SampleOptions(length=_PREVIEW_LENGTH, temperature=0.7, seed=training.run.position.step)
+    return one_line(next(text.samples(engine, codec, prime(engine, codec, b""), options)).text)
+
+
+class _Lines(_Silent):
+    """Plain lines on stderr.
+
+    Messages before training are held back for a moment: if an error ends it, only the error is printed.
+    """
+
+    def __init__(self, log: StderrLogger) -> None:
+        self._log = log
         self._training: Training | None = None
         self._last = self._began = time.monotonic()
         self._waiting: list[Callable[[], None]] = []
-        self._doing = ""
+        self._activity = ""
 
-    def report(self, what: str) -> None:
-        self._doing, self._last = what, time.monotonic()
-        self.above(lambda: self._voice.info(what))
+    def report(self, activity: str) -> None:
+        self._activity, self._last = activity, time.monotonic()
+        self.print(lambda: self._log.info(activity))
 
     def progress(self, done: int, total: int | None) -> None:
-        if time.monotonic() - self._last > _LINE_EVERY:
+        if time.monotonic() - self._last > _LINE_INTERVAL:
             self._last = time.monotonic()
             of = f" of {human_size(total)}" if total else ""
-            note = f"{self._doing}: {human_size(done)}{of}"
-            self.above(lambda: self._voice.info(note))
+            line = f"{self._activity}: {human_size(done)}{of}"
+            self.print(lambda: self._log.info(line))
 
-    def above(self, say: Callable[[], None]) -> None:
-        self._waiting.append(say)
-        if self._training is not None or time.monotonic() - self._began > _PATIENCE:
+    def print(self, write: Callable[[], None]) -> None:
+        self._waiting.append(write)
+        if self._training is not None or time.monotonic() - self._began > _HOLD_BACK:
             self._release()
 
     def _release(self) -> None:
-        for say in self._waiting:
-            say()
+        for write in self._waiting:
+            write()
         self._waiting.clear()
 
     def started(self, training: Training) -> None:
         self._training = training
         self._release()
-        self._voice.info(_describe(training))
+        self._log.info(_describe(training))
 
     def event(self, event: Event) -> None:
         from seqgen.training.loop import Finished, Recovered, Stepped, Validated
 
         assert self._training is not None
         if isinstance(event, Recovered):
-            self._voice.warn(_recovered(event))
+            self._log.warn(_describe_recovery(event))
         elif isinstance(event, Validated):
             self._last = time.monotonic()
-            self._voice.info(_validated(self._training, event))
+            self._log.info(_describe_validation(self._training, event))
         elif isinstance(event, Finished) and event.early:
-            self._voice.info("no better for a while: stopped early, the best step is kept")
-        elif isinstance(event, Stepped) and time.monotonic() - self._last > _LINE_EVERY:
+            self._log.info(_EARLY_STOP)
+        elif isinstance(event, Stepped) and time.monotonic() - self._last > _LINE_INTERVAL:
             self._last = time.monotonic()
-            self._voice.info(
+            self._log.info(
                 f"step {event.step:,}: loss {event.loss:.4f}, {event.tokens_per_second:,.0f} tokens/s, "
                 f"{human_time(event.seconds_left)} left"
             )
 
 
-class _Bar(_Nothing):
-    """rich's progress bar; validations and samples scroll by above it."""
+class _Bar(_Silent):
+    """A progress bar; validations and samples scroll by above it."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -207,14 +235,14 @@ class _Bar(_Nothing):
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[words]}", markup=False),
+            TextColumn("{task.fields[numbers]}", markup=False),
             console=self._console,
             transient=True,
             expand=True,
         )
-        self._task = self._bar.add_task("starting", total=None, words="")
+        self._task = self._bar.add_task("starting", total=None, numbers="")
         self._training: Training | None = None
-        self._shown = 0.0
+        self._last = 0.0
 
     def __enter__(self) -> _Bar:
         self._bar.start()
@@ -223,16 +251,16 @@ class _Bar(_Nothing):
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def report(self, what: str) -> None:
-        self._bar.update(self._task, description=one_line(what), completed=0, words="")
+    def report(self, activity: str) -> None:
+        self._bar.update(self._task, description=one_line(activity), completed=0, numbers="")
 
-    def above(self, say: Callable[[], None]) -> None:
-        say()
+    def print(self, write: Callable[[], None]) -> None:
+        write()
 
     def progress(self, done: int, total: int | None) -> None:
-        if time.monotonic() - self._shown > 0.1:
-            self._shown = time.monotonic()
-            self._bar.update(self._task, completed=done, total=total, words=human_size(done))
+        if time.monotonic() - self._last > 0.1:
+            self._last = time.monotonic()
+            self._bar.update(self._task, completed=done, total=total, numbers=human_size(done))
 
     def started(self, training: Training) -> None:
         self._training = training
@@ -245,18 +273,18 @@ class _Bar(_Nothing):
         training = self._training
         assert training is not None
         if isinstance(event, Stepped):
-            if time.monotonic() - self._shown > 0.1:
-                self._shown = time.monotonic()
-                words = (
+            if time.monotonic() - self._last > 0.1:
+                self._last = time.monotonic()
+                numbers = (
                     f"loss {event.loss:.3f}  {training.format_loss(event.loss)}  "
                     f"{event.tokens_per_second:,.0f} tokens/s  {human_time(event.seconds_left)} left"
                 )
-                self._bar.update(self._task, completed=event.progress, words=words)
+                self._bar.update(self._task, completed=event.progress, numbers=numbers)
         elif isinstance(event, Recovered):
-            self._console.print(_recovered(event), style="yellow", markup=False)
+            self._console.print(_describe_recovery(event), style="yellow", markup=False)
         elif isinstance(event, Validated):
-            self._console.print(_validated(training, event), markup=False)
+            self._console.print(_describe_validation(training, event), markup=False)
             if line := preview(training):
                 self._console.print("  " + line, style="dim", markup=False)
         elif isinstance(event, Finished) and event.early:
-            self._console.print("no better for a while: stopped early, the best step is kept")
+            self._console.print(_EARLY_STOP)

@@ -1,12 +1,14 @@
-"""`seqgen sample --replay`: samples made again from their receipts."""
+"""`seqgen sample --replay`: generate samples again from their receipts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from seqgen.cli.options import Output, iter_lines, to_json
+from seqgen.cli.inputs import iter_lines
+from seqgen.cli.output import Output, to_json
 from seqgen.errors import ModelError
+from seqgen.specs.tasks import TASKS
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -16,8 +18,19 @@ if TYPE_CHECKING:
 def replay_all(
     source: str, folder: str | None, state: str | None, output: str, plot: str | None, as_json: bool, with_prompt: bool
 ) -> None:
-    """Makes all samples of a file of receipts again, in order, with the model in `folder` or where they say it is, and
-    writes what `sample` wrote. Each is compared with what its receipt came with before it is written."""
+    """Generate all samples of a file of receipts again, in order, and write what `sample` wrote.
+
+    Each is compared with its receipt before it is written.
+
+    Args:
+        source: The file, or `-`.
+        folder: The model; None for the one that the receipts name.
+        state: File of the state to start from; None for the one that the receipts name.
+        output: File or folder, or `-`.
+        plot: PNG file of a piece of music.
+        as_json: Whether to write JSON lines.
+        with_prompt: Whether to write the prompt before each sample.
+    """
     from seqgen import checkpoint
     from seqgen.api import receipts
     from seqgen.api.model import Model
@@ -32,47 +45,48 @@ def replay_all(
     model = Model(checkpoint.load(folder if folder is not None else found[0].provenance["folder"]))
     for receipt in found:
         receipts.check(model, receipt)
-    if model.task == "music":
-        _music(model, found, state, output, plot, as_json, with_prompt)
+    if TASKS.find(model.task).composes:
+        _replay_pieces(model, found, state, output, plot, as_json, with_prompt)
         return
     if plot is not None:
         raise ModelError(f"--plot is for music; this is a model for {model.task}")
     with Output(output) as out:
-        for place, made in enumerate(_texts(model, found, state), start=1):
+        for number, sample in enumerate(_texts(model, found, state), start=1):
             if as_json:
-                out.write(to_json(made) + "\n")
+                out.write(to_json(sample) + "\n")
                 continue
-            out.write(made["prompt"] * with_prompt + made["text"])
+            out.write(sample["prompt"] * with_prompt + sample["text"])
             if len(found) > 1 or out.terminal:
-                out.write("\n" if place == len(found) else "\n\n")
+                out.write("\n" if number == len(found) else "\n\n")
 
 
 def _texts(model: Model, found: list[Receipt], state: str | None) -> Iterator[dict[str, Any]]:
     from seqgen.api import receipts
 
     for job in receipts.jobs(found):
-        request, name = receipts.with_state(model, job[0], state)
-        computing = model.for_replay(job[0].provenance, request)
-        for receipt, made in zip(job, receipts.records(computing, request, len(job), job[0].index, name), strict=True):
-            receipts.check_reproduced(computing, receipt, made)
-            yield made
+        request, state_file = receipts.with_state(model, job[0], state)
+        replaying = model.for_replay(job[0].provenance, request.batch_size)
+        samples = receipts.records(replaying, request, len(job), job[0].index, state_file)
+        for receipt, sample in zip(job, samples, strict=True):
+            receipts.check_reproduced(replaying, receipt, sample)
+            yield sample
 
 
-def _music(
+def _replay_pieces(
     model: Model, found: list[Receipt], state: str | None, output: str, plot: str | None, as_json: bool,
     with_primer: bool,
 ) -> None:  # fmt: skip
     from seqgen.api import receipts
-    from seqgen.api.composing import compose_as
+    from seqgen.api.composing import compose
     from seqgen.cli.music_output import PieceWriter
 
     last = max(receipt.index for receipt in found)
-    place = PieceWriter(
+    writer = PieceWriter(
         output, plot, len(found), last + 1 - len(found), as_json, with_primer, found[0].request.music_options
     )
     for job in receipts.jobs(found):
-        request, name = receipts.with_state(model, job[0], state)
-        computing = model.for_replay(job[0].provenance, request)
-        pieces = compose_as(computing, request, len(job), job[0].index, copies=as_json)
+        request, state_file = receipts.with_state(model, job[0], state)
+        replaying = model.for_replay(job[0].provenance, request.batch_size)
+        pieces = compose(replaying, request, len(job), job[0].index, copies=as_json)
         for receipt, composed in zip(job, pieces, strict=True):
-            place.write(composed, computing, request, name, receipt)
+            writer.write(composed, replaying, request, state_file, receipt)

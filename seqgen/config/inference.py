@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
+import typing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from seqgen.config.settings import flag_name, parse_event_temperature, parse_levels, parse_logit_bias, setting
+from seqgen.config.settings import flag_name, parse_levels, setting
 from seqgen.errors import UserError
+from seqgen.specs.filters import Option, filter_options
+from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import TASKS
 
 
-@dataclass(frozen=True)
-class SampleOptions:
-    """What sampling can be told. The filters run in the order in which their fields stand here."""
+class _SampleMethods:
+    if TYPE_CHECKING:  # the fields are made from tables
+        __dataclass_fields__: ClassVar[dict[str, Any]]
 
+        def __init__(self, **options: Any) -> None: ...
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __post_init__(self) -> None:
+        for name in ("stop", "ban"):
+            if any(not text for text in getattr(self, name)):
+                raise UserError(f"{flag_name(name)} must not be empty")
+        for option in filter_options():
+            if option.parse is not None:
+                for text in getattr(self, option.name):
+                    resolve(option.parse)(text)
+
+    def length_for(self, task: str) -> int:
+        """The length asked for, or the default of the task."""
+        length: int | None = self.length
+        return length if length is not None else TASKS.find(task).default_length
+
+
+@dataclass(frozen=True)
+class _BeforeFilters:
     length: int | None = setting(
         None, "Length without the prompt: characters of text or bars of music [default: 500, or 16 bars].", "-l",
         minimum=0, maximum=1 << 40)  # fmt: skip
@@ -20,70 +46,43 @@ class SampleOptions:
     grammar: str | None = setting(
         None, "Regular expression that the whole sample must match.", metavar="REGEX", group="text_output"
     )
-    logit_bias: tuple[str, ...] = setting(
-        (), "Added to the logit of a token, which is named by its text or as #ID: 'x=-2' (repeatable).",
-        metavar="TOKEN=X")  # fmt: skip
-    repetition_penalty: float = setting(
-        1.0, "Divides the logits of tokens among the last --repetition-window (CTRL).", minimum=0.001, maximum=1000
-    )
-    repetition_window: int = setting(64, "How many tokens back the penalty looks.", minimum=1, maximum=1 << 20)
-    dry_multiplier: float = setting(
-        0.0, "Taken from the logit of a token that would go on repeating what came before, times --dry-base to the "
-        "power of how much longer the repetition is than --dry-allowed-length (DRY); 0 takes nothing.", minimum=0,
-        maximum=100)  # fmt: skip
-    dry_base: float = setting(1.75, "How fast that grows with each token repeated.", minimum=1, maximum=100)
-    dry_allowed_length: int = setting(
-        2, "Tokens that a repetition may have before it costs.", minimum=1, maximum=1 << 20
-    )
-    dry_window: int = setting(1024, "How many tokens back repetitions are looked for.", minimum=1, maximum=1 << 20)
-    dry_breaker: tuple[str, ...] = setting(
-        ("\n", ":", '"', "*"), "No repetition goes on across this text (repeatable; '' for none).", metavar="TEXT",
-        group="text_output")  # fmt: skip
-    temperature: float = setting(
-        1.0, "Divides the logits; below 1 safer, above 1 wilder, 0 always the likeliest.", "-t", minimum=0
-    )
-    dynatemp_range: float = setting(
-        0.0, "The temperature goes so far below --temperature where the model is sure, so far above where it is not.",
-        minimum=0, maximum=100)  # fmt: skip
-    dynatemp_exponent: float = setting(
-        1.0, "Of the share of the greatest entropy that sets it between the two.", exclusive_minimum=0, maximum=100
-    )
-    temperature_of: tuple[str, ...] = setting(
-        (), "Music: another temperature for choosing among the values of one kind of event, as in 'pitch=1.2' "
-        "(repeatable).", metavar="KIND=X", group="music")  # fmt: skip
-    top_k: int = setting(0, "Keep the K likeliest tokens; 0 keeps all.", minimum=0)
-    top_p: float = setting(
-        1.0, "Keep the likeliest tokens that hold this share (nucleus).", exclusive_minimum=0, maximum=1
-    )
-    min_p: float = setting(0.0, "Keep tokens at least this share as likely as the likeliest.", minimum=0, maximum=1)
-    typical_p: float = setting(
-        1.0, "Keep the tokens nearest the expected surprise that hold this share.", exclusive_minimum=0, maximum=1
-    )
-    xtc_probability: float = setting(
-        0.0, "How often the likeliest tokens are left out (XTC); 0 never.", minimum=0, maximum=1
-    )
-    xtc_threshold: float = setting(
-        0.1, "Those with at least this share, but for the least likely of them.", exclusive_minimum=0, maximum=1
-    )
-    mirostat_tau: float = setting(
-        0.0, "Bits of surprise a token to keep to, by cutting more or less (mirostat 2); 0 for none.", minimum=0,
-        maximum=100)  # fmt: skip
-    mirostat_eta: float = setting(0.1, "How fast mirostat corrects.", exclusive_minimum=0, maximum=10)
+
+
+@dataclass(frozen=True)
+class _AfterFilters:
     stop: tuple[str, ...] = setting((), "Stop string: the sample ends before this text (repeatable).")
     seed: int = setting(0, "Random seed; sample i uses the random stream (seed, i).", minimum=0, maximum=(1 << 63) - 1)
 
-    def __post_init__(self) -> None:
-        for name in ("stop", "ban"):
-            if any(not text for text in getattr(self, name)):
-                raise UserError(f"{flag_name(name)} must not be empty")
-        for text in self.logit_bias:
-            parse_logit_bias(text)
-        for text in self.temperature_of:
-            parse_event_temperature(text)
 
-    def length_for(self, task: str) -> int:
-        """The length asked for, or the default of the task."""
-        return self.length if self.length is not None else TASKS.find(task).default_length
+def _filter_field(option: Option) -> tuple[str, Any, Any]:
+    made = setting(
+        option.default, option.help, *option.flags, minimum=option.minimum, maximum=option.maximum,
+        exclusive_minimum=option.exclusive_minimum, metavar=option.metavar, group=option.group,
+    )  # fmt: skip
+    return option.name, option.type, made
+
+
+def _fields_of(kind: type) -> list[tuple[str, Any, Any]]:
+    hints = typing.get_type_hints(kind)
+    return [
+        (item.name, hints[item.name], dataclasses.field(default=item.default, metadata=item.metadata))
+        for item in dataclasses.fields(kind)
+    ]
+
+
+if TYPE_CHECKING:
+
+    class SampleOptions(_SampleMethods):
+        """Options of sampling. The filters' are rows of a table (`specs.filters`)."""
+
+else:
+    SampleOptions = dataclasses.make_dataclass(
+        "SampleOptions",
+        [*_fields_of(_BeforeFilters), *map(_filter_field, filter_options()), *_fields_of(_AfterFilters)],
+        bases=(_SampleMethods,),
+        frozen=True,
+    )
+    SampleOptions.__module__, SampleOptions.__doc__ = __name__, "Options of sampling."
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Pictures of what was made and measured, as PNG bytes; matplotlib is imported only when one is drawn."""
+"""Plots as PNG bytes: music, forecasts, features and confusion matrices. Only drawing imports matplotlib."""

@@ -1,4 +1,4 @@
-"""Pictures of forecasts: what was, what is expected, and the bands around it."""
+"""Plots of forecasts: history, point forecast and prediction intervals."""
 
 from __future__ import annotations
 
@@ -25,15 +25,20 @@ if TYPE_CHECKING:
 
 Values = npt.NDArray[np.float64]
 
-_WIDTH, _HEIGHT = 9.0, 2.3  # inches of a panel
-_MOST = 12  # panels in a picture
-_PALEST, _DARKEST = 0.13, 0.32  # opacity of the widest and the narrowest band
+_WIDTH, _HEIGHT = 9.0, 2.3  # inches of one panel
+_MAX_PANELS = 12
+_MIN_ALPHA, _MAX_ALPHA = 0.13, 0.32  # opacity of the widest and the narrowest interval
 
 
 @dataclass(frozen=True)
 class ForecastCurve:
-    """One forecast. `index`: times (datetime64) or row numbers, shape (horizon,), as `point`; `bands`: level in
-    percent, lower and upper limit, each of the same shape."""
+    """One forecast.
+
+    Attributes:
+        index: Times (datetime64) or row numbers, shape (horizon,).
+        point: Point forecast, shape (horizon,).
+        bands: Prediction intervals: level in percent, lower and upper limit, each of shape (horizon,).
+    """
 
     index: npt.NDArray[Any]
     point: Values
@@ -42,7 +47,7 @@ class ForecastCurve:
 
 @dataclass(frozen=True)
 class Panel:
-    """One column: what was, at `index`, and forecasts of it, the oldest first."""
+    """One column: its history at `index`, and its forecasts, oldest first."""
 
     title: str
     index: npt.NDArray[Any]
@@ -51,9 +56,11 @@ class Panel:
 
 
 def forecast_plot(panels: Sequence[Panel], title: str = "") -> bytes:
-    """Panels below each other as PNG, the history with a line, forecasts with their bands. After twelve panels the
-    rest is left out, and the title says so."""
-    shown = panels[:_MOST]
+    """Draw panels below each other as PNG: history, forecasts and prediction intervals.
+
+    Only the first twelve panels are drawn; the title then says so.
+    """
+    shown = panels[:_MAX_PANELS]
     if len(shown) < len(panels):
         title = f"{title + ': ' if title else ''}the first {len(shown)} of {len(panels):,}"
     with plot_style():
@@ -66,18 +73,18 @@ def forecast_plot(panels: Sequence[Panel], title: str = "") -> bytes:
 
 def _draw(axes: Axes, panel: Panel) -> None:
     axes.plot(panel.index, panel.history, color=REFERENCE_COLOUR, linewidth=1.0)
-    for outlook in panel.curves:
-        single = len(outlook.index) == 1  # a line of one point would not be seen
-        bands = sorted(outlook.bands, reverse=True)
+    for curve in panel.curves:
+        single = len(curve.index) == 1  # a line of one point would be invisible
+        bands = sorted(curve.bands, reverse=True)
         for (_, low, high), shade in zip(bands, _shades(len(bands)), strict=True):
             if single:
-                axes.vlines(outlook.index, low, high, color=GENERATED_COLOUR, alpha=shade, linewidth=6)
+                axes.vlines(curve.index, low, high, color=GENERATED_COLOUR, alpha=shade, linewidth=6)
             else:
-                axes.fill_between(outlook.index, low, high, color=GENERATED_COLOUR, alpha=shade, linewidth=0)
-        axes.plot(outlook.index, outlook.point, color=GENERATED_COLOUR, linewidth=1.3, marker="o" if single else None,
+                axes.fill_between(curve.index, low, high, color=GENERATED_COLOUR, alpha=shade, linewidth=0)
+        axes.plot(curve.index, curve.point, color=GENERATED_COLOUR, linewidth=1.3, marker="o" if single else None,
                   markersize=3)  # fmt: skip
-    for outlook in panel.curves:
-        axes.axvline(outlook.index[0], color=GRID_COLOUR, linewidth=0.7, zorder=0)
+    for curve in panel.curves:
+        axes.axvline(curve.index[0], color=GRID_COLOUR, linewidth=0.7, zorder=0)
     axes.set_title(panel.title, loc="left", color=TEXT_COLOUR)
     axes.margins(x=0.01)
     axes.grid(axis="y", color=GRID_COLOUR, linewidth=0.4)
@@ -93,20 +100,20 @@ def _draw(axes: Axes, panel: Panel) -> None:
 
 
 def _shades(count: int) -> list[float]:
-    """Opacity of each band, the widest first."""
-    return [float(shade) for shade in np.linspace(_PALEST, _DARKEST, count)]
+    """Opacity of each interval, widest first."""
+    return [float(shade) for shade in np.linspace(_MIN_ALPHA, _MAX_ALPHA, count)]
 
 
 def _legend(figure: Figure, panels: Sequence[Panel]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    levels = sorted({level for panel in panels for outlook in panel.curves for level, _, _ in outlook.bands})
+    levels = sorted({level for panel in panels for curve in panel.curves for level, _, _ in curve.bands})
     shades = _shades(len(levels))[::-1]
-    handles: list[Any] = [Line2D([], [], color=REFERENCE_COLOUR, label="was"),
+    handles: list[Any] = [Line2D([], [], color=REFERENCE_COLOUR, label="history"),
                           Line2D([], [], color=GENERATED_COLOUR, label="forecast")]  # fmt: skip
     handles += [
-        Patch(facecolor=GENERATED_COLOUR, alpha=shade, label=f"{level:g} % band")
+        Patch(facecolor=GENERATED_COLOUR, alpha=shade, label=f"{level:g} % interval")
         for level, shade in zip(levels, shades, strict=True)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.4)

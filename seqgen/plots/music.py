@@ -1,4 +1,4 @@
-"""Pictures of music: a piece as a piano roll, and a set of pieces beside another by what was measured on them."""
+"""Plots of music: piano rolls, and histograms of features of generated and reference pieces."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
 
 Values = npt.NDArray[np.float64]
 
-_NARROWEST, _WIDEST = 8.0, 26.0  # inches
-_MARGINS = 2.8  # inches beside the roll that labels and legend take
-_LISTED = 32  # tracks in the legend
-_BEATS_UP_TO = 16  # bars
-_PALEST = 0.35  # opacity of the softest note, so that it is still seen
+_MIN_WIDTH, _MAX_WIDTH = 8.0, 26.0  # inches
+_MARGINS = 2.8  # inches for labels and legend beside the roll
+_MAX_LISTED = 32  # tracks in the legend
+_MAX_BARS_WITH_BEATS = 16
+_MIN_ALPHA = 0.35  # opacity of the softest note, which must stay visible
 
 
 def piano_roll(piece: Piece, *, title: str = "", primer_bars: int = 0) -> bytes:
-    """A piece as PNG: bars to the right, pitch upwards, a colour a track, louder notes darker, drums in a strip below.
+    """Draw a piece as PNG: time to the right, pitch upwards, a colour a track, louder notes darker, drums below.
 
     Args:
-        piece: may be without notes, or without bars.
-        title: on one line, cut where it is too long.
-        primer_bars: bars at the beginning that the model was given, shaded.
+        piece: May have no notes, or no bars.
+        title: On one line, cut if it is too long.
+        primer_bars: Bars of the primer, at the beginning, to shade.
     """
     pitched = [note for note in piece.notes if not piece.tracks[note.track].drums]
     struck = [note for note in piece.notes if piece.tracks[note.track].drums]
@@ -54,13 +54,13 @@ def piano_roll(piece: Piece, *, title: str = "", primer_bars: int = 0) -> bytes:
     labels = _labels(piece, shown)
     low, high = _range(pitched)
     keys = sorted({note.pitch for note in struck})
-    inner = min(max(0.13 * piece.length / piece.grid, _NARROWEST - _MARGINS), _WIDEST - _MARGINS)
+    inner = min(max(0.13 * piece.length / piece.grid, _MIN_WIDTH - _MARGINS), _MAX_WIDTH - _MARGINS)
     heights = []
     if pitched or not struck:
         heights.append(min(max(0.075 * (high - low), 2.2), 7.0))
     if struck:
         heights.append(max(0.17 * len(keys), 0.5))
-    height = max(sum(heights) + 1.1, 0.18 * min(len(labels), _LISTED) + 0.3)
+    height = max(sum(heights) + 1.1, 0.18 * min(len(labels), _MAX_LISTED) + 0.3)
     with plot_style():
         figure = new_figure(inner + _MARGINS, height, title, right_margin=2.2)
         strips = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
@@ -79,8 +79,8 @@ def piano_roll(piece: Piece, *, title: str = "", primer_bars: int = 0) -> bytes:
             axes.tick_params(axis="x", length=0, labelbottom=False)
         strips[-1].set_xlabel("bar")
         entries: list[tuple[str, Colour]] = [(labels[track], colours[track]) for track in shown]
-        if len(entries) > _LISTED:
-            entries = [*entries[: _LISTED - 1], (f"and {len(entries) - _LISTED + 1} more", "none")]
+        if len(entries) > _MAX_LISTED:
+            entries = [*entries[: _MAX_LISTED - 1], (f"and {len(entries) - _MAX_LISTED + 1} more", "none")]
         legend(figure, entries)
         return to_png(figure)
 
@@ -98,7 +98,7 @@ def _labels(piece: Piece, shown: Iterable[int]) -> dict[int, str]:
 
 
 def _range(notes: Sequence[Note]) -> tuple[int, int]:
-    """The lowest and highest pitch of the roll: all notes and a little room, two octaves at least."""
+    """The lowest and highest pitch of the roll: all notes with a margin, two octaves at least."""
     pitches = [note.pitch for note in notes] or [60]
     low, high = min(pitches) - 2, max(pitches) + 2
     room = max(24 - (high - low), 0)
@@ -109,7 +109,7 @@ def _range(notes: Sequence[Note]) -> tuple[int, int]:
 
 
 def _draw_time(axes: Axes, piece: Piece, inches: float, primer_bars: int) -> None:
-    """Bar lines and numbers, beats, and the primer's shade; `inches` is the width of the strip."""
+    """Draw bar lines and numbers, beats, and the shade of the primer; `inches` is the width of the axes."""
     length = piece.length or 4 * piece.grid
     axes.set_xlim(0, length)
     starts = [bar.start for bar in piece.bars] or [0]
@@ -126,7 +126,7 @@ def _draw_time(axes: Axes, piece: Piece, inches: float, primer_bars: int) -> Non
             numbers.append(str(index + 1))
     axes.set_xticks(ticks, numbers)
     along = axes.get_xaxis_transform()
-    if len(starts) <= _BEATS_UP_TO:
+    if len(starts) <= _MAX_BARS_WITH_BEATS:
         beats = [
             bar.start + beat * 4 * piece.grid / bar.denominator
             for bar in piece.bars
@@ -170,14 +170,14 @@ def _draw_keys(axes: Axes, keys: Sequence[int]) -> None:
 def _draw_notes(
     axes: Axes, notes: Iterable[tuple[Note, int]], colours: dict[int, tuple[float, float, float]], half: float
 ) -> None:
-    """Each note as a box at its row, `half` rows up and down from the middle."""
+    """Draw each note as a box, `half` rows up and down from the middle of its row."""
     from matplotlib.collections import PolyCollection
 
     boxes, faces, edges = [], [], []
     for note, row in notes:
         low, high = row - half, row + half
         boxes.append([(note.start, low), (note.start, high), (note.end, high), (note.end, low)])
-        faces.append((*colours[note.track], _PALEST + (1 - _PALEST) * note.velocity / 127))
+        faces.append((*colours[note.track], _MIN_ALPHA + (1 - _MIN_ALPHA) * note.velocity / 127))
         edges.append(colours[note.track])
     if boxes:
         axes.add_collection(
@@ -185,8 +185,8 @@ def _draw_notes(
         )
 
 
-_PANELS_A_ROW = 4
-_SMALLEST_MATRIX = 100  # numbers; a shorter vector is drawn as bars even where it could be a square
+_PANELS_PER_ROW = 4
+_MIN_MATRIX_SIZE = 100  # a shorter vector is drawn as bars even if it could be a square
 _BINS = 20
 
 
@@ -197,16 +197,16 @@ def feature_histograms(
     *,
     title: str = "",
 ) -> bytes:
-    """How features of generated pieces are spread beside those of reference pieces, as PNG, a panel a feature.
+    """Draw the distributions of features of generated and reference pieces as PNG, a panel a feature.
 
     Args:
-        reference: by feature, a row a piece: [pieces] or [pieces, width]; numbers that are not finite are left out.
-        generated: likewise; a feature that only one of the two has is drawn alone.
-        overlap: by feature, the area that both distributions share, 0–1, for the panel's title.
-        title: on one line, cut where it is too long.
+        reference: By feature, shape (pieces,) or (pieces, width); values that are not finite are left out.
+        generated: Likewise; a feature that only one of the two has is drawn alone.
+        overlap: By feature, the overlapping area of both distributions, 0–1, for the panel's title.
+        title: On one line, cut if it is too long.
     """
     names = list(dict.fromkeys([*reference, *generated]))
-    rows = math.ceil(max(len(names), 1) / _PANELS_A_ROW)
+    rows = math.ceil(max(len(names), 1) / _PANELS_PER_ROW)
     columns = math.ceil(max(len(names), 1) / rows)
     with plot_style():
         figure = new_figure(max(2.9 * columns, 5.0), 2.1 * rows + 0.7, title)
@@ -216,7 +216,7 @@ def feature_histograms(
             width = max(first.shape[1], second.shape[1])
             if width == 1:
                 _draw_spread(axes, first[:, 0], second[:, 0])
-            elif width >= _SMALLEST_MATRIX and math.isqrt(width) ** 2 == width:
+            elif width >= _MIN_MATRIX_SIZE and math.isqrt(width) ** 2 == width:
                 _draw_matrices(axes, _means(first, width), _means(second, width))
             else:
                 _draw_means(axes, _means(first, width), _means(second, width), "pitch_class" in name)
@@ -224,21 +224,21 @@ def feature_histograms(
         for axes in panels[len(names) :]:
             axes.set_axis_off()
         if not names:
-            panels[0].text(0.5, 0.5, "nothing was measured", ha="center", transform=panels[0].transAxes)
+            panels[0].text(0.5, 0.5, "no features", ha="center", transform=panels[0].transAxes)
         if names:
             legend(figure, [("reference", REFERENCE_COLOUR), ("generated", GENERATED_COLOUR)], below=True)
         return to_png(figure)
 
 
 def _table(values: npt.NDArray | None) -> Values:
-    """[pieces, width]; width 1 where there is nothing to tell it from."""
+    """Values of shape (pieces, width); width 1 if there are none."""
     if values is None or values.size == 0:
         return np.empty((0, 1))
     return np.asarray(values, dtype=np.float64).reshape(len(values), -1)
 
 
 def _means(table: Values, width: int) -> Values:
-    """[width]: the mean of each column's finite numbers, 0 where it has none."""
+    """Mean of each column's finite values, shape (width,); 0 for a column without any."""
     if table.shape[1] != width:
         return np.zeros(width)
     finite = np.isfinite(table)
@@ -252,26 +252,26 @@ def _panel_title(name: str, overlap: float | None) -> str:
 
 
 def _draw_spread(axes: Axes, reference: Values, generated: Values) -> None:
-    """Shares of pieces on bins that both sets have in common."""
+    """Draw histograms of both sets over the same bins."""
     sets = [values[np.isfinite(values)] for values in (reference, generated)]
-    together = np.concatenate(sets)
-    if not len(together):
+    pooled = np.concatenate(sets)
+    if not len(pooled):
         axes.set_axis_off()
         axes.text(0, 0.5, "no values", transform=axes.transAxes)
         return
-    edges = _edges(together)
+    edges = _edges(pooled)
     for values, shade in zip(sets, (REFERENCE_COLOUR, GENERATED_COLOUR), strict=True):
         if len(values):
-            shares = np.histogram(values, edges)[0] / len(values)
-            axes.stairs(shares, edges, fill=True, color=shade, alpha=0.3, linewidth=0)
-            axes.stairs(shares, edges, color=shade, linewidth=1.2)
+            fractions = np.histogram(values, edges)[0] / len(values)
+            axes.stairs(fractions, edges, fill=True, color=shade, alpha=0.3, linewidth=0)
+            axes.stairs(fractions, edges, color=shade, linewidth=1.2)
     axes.set_ylim(bottom=0)
     axes.locator_params(nbins=5)
-    axes.set_ylabel("share of pieces")
+    axes.set_ylabel("fraction of pieces")
 
 
 def _edges(values: Values) -> Values:
-    """Borders of bins, rising: around each whole number where there are only a few of those."""
+    """Bin edges, rising; one bin per integer if the values are a few integers."""
     low, high = float(values.min()), float(values.max())
     if high - low <= 2 * _BINS and bool((values == np.round(values)).all()):
         return np.arange(low - 0.5, high + 1.0)
@@ -281,13 +281,15 @@ def _edges(values: Values) -> Values:
 
 
 def _draw_means(axes: Axes, reference: Values, generated: Values, pitch_classes: bool) -> None:
-    places = np.arange(len(reference))
-    axes.bar(places - 0.2, reference, 0.4, color=REFERENCE_COLOUR)
-    axes.bar(places + 0.2, generated, 0.4, color=GENERATED_COLOUR)
+    positions = np.arange(len(reference))
+    axes.bar(positions - 0.2, reference, 0.4, color=REFERENCE_COLOUR)
+    axes.bar(positions + 0.2, generated, 0.4, color=GENERATED_COLOUR)
     axes.locator_params(axis="y", nbins=5)
     if pitch_classes and len(reference) == 12:
-        # Twelve names with sharps do not fit into a panel.
-        axes.set_xticks(places, [name if len(name) == 1 else "" for name in (note_name(p)[:-1] for p in range(60, 72))])
+        # Names with sharps don't fit into a panel.
+        axes.set_xticks(
+            positions, [name if len(name) == 1 else "" for name in (note_name(p)[:-1] for p in range(60, 72))]
+        )
         axes.tick_params(axis="x", length=0)
     else:
         axes.locator_params(axis="x", nbins=6, integer=True)
@@ -295,18 +297,18 @@ def _draw_means(axes: Axes, reference: Values, generated: Values, pitch_classes:
 
 
 def _draw_matrices(axes: Axes, reference: Values, generated: Values) -> None:
-    """Two square heat maps side by side, darker for more, on one scale."""
+    """Draw two square heat maps side by side on one scale, darker for more."""
     side = math.isqrt(len(reference))
     gap = np.full((side, max(side // 6, 1)), np.nan)
     both = np.hstack([reference.reshape(side, side), gap, generated.reshape(side, side)])
-    # Square roots: a few strong transitions would leave all others white.
+    # Without square roots, a few frequent transitions would leave all others white.
     axes.imshow(np.sqrt(np.maximum(both, 0)), cmap=HEATMAP_CMAP, vmin=0, interpolation="nearest")
     axes.set_xticks([(side - 1) / 2, both.shape[1] - (side + 1) / 2], ["reference", "generated"])
     axes.set_yticks([])
     axes.set_anchor("N")
     axes.tick_params(axis="x", length=0)
-    for place, shade in ((0, REFERENCE_COLOUR), (both.shape[1] - side, GENERATED_COLOUR)):
-        axes.add_patch(_frame(place - 0.5, side, shade))
+    for left, shade in ((0, REFERENCE_COLOUR), (both.shape[1] - side, GENERATED_COLOUR)):
+        axes.add_patch(_frame(left - 0.5, side, shade))
     for spine in axes.spines.values():
         spine.set_visible(False)
 

@@ -50,7 +50,7 @@ def main() -> None:
             ("test, 16 candidates", test, 16),
             ("test without what is in train", place / "unknown.txt", 1),
         ):
-            options = ["--candidates", candidates, *(["--no-rivals"] if candidates > 1 else [])]
+            options = ["--candidates", candidates, *(["--no-baselines"] if candidates > 1 else [])]
             found = json.loads(seqgen("evaluate", model, path, "--json", *options))
             report[name] = {key: found[key] for key in ("records", "questions", "metrics", "baselines")}
         print(json.dumps(report, indent=1))

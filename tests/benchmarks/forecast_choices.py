@@ -60,7 +60,7 @@ def measure(data: Path, place: Path, candidate: str, name: str) -> tuple[float, 
     model = cut.with_suffix("")
     run("train", str(cut), "--task", "forecast", "-o", str(model), "--quiet", "--threads", "1", *flags,
         *CANDIDATES[candidate])  # fmt: skip
-    metrics = json.loads(run("evaluate", str(model), str(cut), "--json", "--no-rivals")[0])["metrics"]
+    metrics = json.loads(run("evaluate", str(model), str(cut), "--json", "--no-baselines")[0])["metrics"]
     return metrics["scaled_mse"], metrics["coverage"]["80"]
 
 

@@ -114,7 +114,7 @@ def groove(data: Path, place: Path, budget: str) -> dict[str, Any]:
     codec, on_ten, melodic = MidiCodec(), 0, 0
     metres: dict[str, int] = {}
     for path in sorted((place / "drums").glob("*.mid")):
-        piece, _ = codec.read(path.read_bytes())
+        piece, _ = codec.read_piece(path.read_bytes())
         for note in piece.notes:
             on_ten += piece.tracks[note.track].drums
             melodic += not piece.tracks[note.track].drums

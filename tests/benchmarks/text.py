@@ -78,7 +78,7 @@ def wikitext(data: Path, work: Path, budget: str) -> None:
     print(f"wikitext-2, --budget {budget}: {seconds:.0f} s, {network}")
     for part in ("valid", "test"):
         words = sum(len(line.split()) + 1 for line in gzip.decompress(parts[part].read_bytes()).splitlines())
-        result = json.loads(run("evaluate", str(model), str(parts[part]), "--adaptive", "--json", "--no-rivals"))
+        result = json.loads(run("evaluate", str(model), str(parts[part]), "--adaptive", "--json", "--no-baselines"))
         for name in ("metrics", "adaptive"):
             nats = result[name]["nats_per_character"] * result["characters"]
             print(f"  {part}, {name}: {math.exp(nats / words):.1f} a word of {words:,}, "

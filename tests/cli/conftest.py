@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from seqgen.cli.main import main
-from tests.helpers.running import Refused, prose
+from tests.helpers.running import RefusedRun, prose
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def two_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def refused(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, signal_handlers: None) -> Refused:
+def refused(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, signal_handlers: None) -> RefusedRun:
     """Runs a command that is wrong, with nothing on standard input; checks how it ends and gives its one line."""
 
     def run(arguments: list[str]) -> str:
@@ -35,7 +35,7 @@ def refused(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
         assert said.err.startswith("seqgen: error: ")
         assert said.err.endswith("\n")
         assert said.err.count("\n") == 1, "more than one line"
-        assert "fault of seqgen" not in said.err
+        assert "internal error" not in said.err
         assert status == 2
         assert said.out == ""
         return said.err

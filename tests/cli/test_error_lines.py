@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import model_zoo
-from tests.helpers.running import COMMANDS, Refused
+from tests.helpers.running import COMMANDS, RefusedRun
 
 # What is typed (standard input is there, and empty), and what follows `seqgen: error: `.
 ROWS = [
@@ -23,20 +23,20 @@ ROWS = [
     ("train words.txt", "-o MODEL is missing: name a folder to save the model in"),
     ("train words.txt -o words.txt", "-o 'words.txt' is a file; name a folder"),
     ("train words.txt -o .", "-o must name a folder to make, not '.'"),
-    ("train words.txt -o diary", "-o 'diary' holds other things and no model; name a new folder"),
+    ("train words.txt -o diary", "-o 'diary' has files that are not a model; name a new folder"),
     ("train words.txt -o text",
-     "there is a model in 'text' already; --overwrite replaces it, --resume goes on with it"),
+     "there is already a model in 'text'; replace it with --overwrite or continue with --resume"),
     ("train words.txt -o text --overwrite --resume", "give --resume or --overwrite, not both"),
     ("train missing.txt -o new", "there is no file or folder 'missing.txt'"),
-    ("train - - -o new", "standard input can be read once only: '-' is given twice"),
-    ("train '' -o new", "'' names no source; is a variable empty?"),
+    ("train - - -o new", "standard input can be read only once: '-' is given twice"),
+    ("train '' -o new", "'' is not a source; is a variable empty?"),
     ("train '*.nothing' -o new", "no file matches '*.nothing'"),
-    ("train void -o new", "'void' holds no text"),
+    ("train void -o new", "'void' has no text"),
     ("train empty.txt -o new", "'empty.txt' is empty: there is nothing to read"),
     ("train cut.gz -o new", "cannot read 'cut.gz': Compressed file ended before the end-of-stream marker was reached"),
     ("train tidewatr -o new", "'tidewatr' is neither a file nor the name of a corpus; did you mean 'tidewater'?"),
     ("train hf: -o new",
-     "'hf:' is no name of a set; it is written hf:OWNER/NAME[:CONFIG][@REVISION][#SPLIT], or hf:PATH[#SPLIT]"),
+     "'hf:' is not a dataset name; write hf:OWNER/NAME[:CONFIG][@REVISION][#SPLIT], or hf:PATH[#SPLIT]"),
     ("train words.txt -o new --budget soon", "--budget must be a time such as 90s, 10m or 2h; not 'soon'"),
     ("train words.txt -o new --steps 0", "--steps must be at least 1, not 0"),
     ("train words.txt -o new --steps 3 --epochs 2",
@@ -60,7 +60,7 @@ ROWS = [
     ("train words.txt -o new --init-from missing", "there is no model 'missing'"),
     ("train words.txt -o new --init-from music", "'words.txt': not a MIDI file (no MThd header)"),
     ("train words.txt -o new --init-from text --rnn-size 64",
-     "--rnn-size 64 does not fit --init-from, whose model has 8"),
+     "--rnn-size 64 contradicts --init-from, whose model has 8"),
     ("train talk.jsonl -o new --task dialogue --tokenizer midi",
      "--tokenizer must be one of char, byte, subword; not 'midi'"),
     ("train one.csv -o new --task classify", "every text has the same label, 'good'; at least two labels are needed"),
@@ -73,7 +73,7 @@ ROWS = [
     ("train texts.csv -o new --task classify --stop-words missing.txt",
      "cannot read the stop words 'missing.txt': No such file or directory"),
     ("train prices.csv -o new --task forecast --target close",
-     "prices.csv, line 3, column 'close': 'x' is no number; mend it, or leave it empty"),
+     "prices.csv, line 3, column 'close': 'x' is not a number; correct it, or leave the cell empty"),
     ("train table.csv -o new --task forecast --target clsoe",
      "table.csv: there is no target 'clsoe'; there are time, temperature, humidity, wind, pressure"),
     ("train table.csv -o new --task forecast --levels 120",
@@ -89,8 +89,8 @@ ROWS = [
      "--pitch-range must be two MIDI pitches such as 21-108, not '90-20'"),
     ("train -o text --resume --rnn-size 64", "--rnn-size can't change on --resume: the run has 8"),
     ("train table.csv -o text --resume",
-     "the sources are not what this run began with; give the same ones, or go on with another text by "
-     "--init-from"),
+     "the sources are not those that the run began with; give the same ones, or train on others in another folder "
+     "with --init-from"),
     # ---- sample ----
     ("sample missing", "there is no model 'missing'"),
     ("sample words.txt", "there is no model 'words.txt' (it is a file)"),
@@ -101,9 +101,9 @@ ROWS = [
     ("sample text --temperature -1", "--temperature must be at least 0, not -1"),
     ("sample text --top-p 0", "--top-p must be more than 0, not 0"),
     ("sample text --seed -1", "--seed must be at least 0, not -1"),
-    ("sample text --engine steam", "--engine must be one of auto, light, torch; not 'steam'"),
+    ("sample text --engine steam", "--engine must be one of auto, cpu, torch; not 'steam'"),
     ("sample text --device abacus", "--device must be one of auto, cpu, cuda, mps; not 'abacus'"),
-    ("sample text --engine light --device cuda", "the light engine runs on the processor only, not on cuda"),
+    ("sample text --engine light --device cuda", "--engine cpu cannot compute on cuda; use --engine torch"),
     ("sample text --primer tune.mid", "--primer is for music; this is a model for text"),
     ("sample text --label good", "--label is for models trained with --generative; this is one for text"),
     ("sample text --tempo 120", "--tempo is for music; this is a model for text"),
@@ -120,10 +120,10 @@ ROWS = [
     ("sample music --adaptive", "--adaptive is for text; this is a model for music"),
     ("sample music -n 2 --plot a.png -o out", "--plot draws one piece, and -n asks for more"),
     ("sample dialogue --key 'D dorian'", "--key is for music; this is a model for dialogue"),
-    ("sample classify", "this model sorts but can't write; `train --generative` makes one that does both"),
+    ("sample classify", "this model classifies but can't write; `train --generative` makes one that does both"),
     ("sample forecast", "this is a model for forecast: it reads tables of numbers; use `seqgen forecast`"),
-    ("sample generative", "--label must name one of this model's: negative, positive"),
-    ("sample generative --label nothing", "--label must name one of this model's: negative, positive; not 'nothing'"),
+    ("sample generative", "--label must be one of this model's labels: negative, positive"),
+    ("sample generative --label nothing", "--label must be one of this model's labels: negative, positive; not 'nothing'"),
     ("sample text -o diary", "-o 'diary' is a folder; name a file"),
     ("sample text -o words.txt/inside", "cannot write 'words.txt/inside': Not a directory"),
     # ---- chat ----
@@ -134,11 +134,11 @@ ROWS = [
     ("chat dialogue --mutual 2", "--mutual must be at most 1, not 2"),
     ("chat dialogue --length 5", "--stop and --length are for `sample`; the model ends its replies itself"),
     # ---- classify ----
-    ("classify text words.txt", "this is a model for text; sorting texts needs one for classify"),
+    ("classify text words.txt", "this is a model for text; `seqgen classify` needs one for classify"),
     ("classify missing words.txt", "there is no model 'missing'"),
-    ("classify forecast words.txt", "this is a model for forecast; sorting texts needs one for classify"),
+    ("classify forecast words.txt", "this is a model for forecast; `seqgen classify` needs one for classify"),
     ("classify classify missing.txt", "there is no file or folder 'missing.txt'"),
-    ("classify classify void", "'void' holds no text"),
+    ("classify classify void", "'void' has no text"),
     ("classify classify --top-k 0 words.txt", "--top-k must be at least 1, not 0"),
     ("classify classify --min-confidence 2 words.txt", "--min-confidence must be at most 1, not 2"),
     ("classify classify --format xml words.txt", "--format must be one of text, jsonl, fasttext; not 'xml'"),
@@ -149,17 +149,17 @@ ROWS = [
     ("forecast forecast missing.csv", "there is no file or folder 'missing.csv'"),
     ("forecast forecast words.txt", "words.txt: there is no time column 'time'; there are The ferry came home."),
     ("forecast forecast few.csv --levels 99",
-     "--levels 99 is no band of this model; it has 50, 80, 95 (train --levels)"),
+     "--levels 99: the model has no such prediction interval; it has 50, 80, 95"),
     ("forecast forecast table.csv --levels many", "--levels must be percentages such as 80,95, or none; not 'many'"),
     ("forecast forecast table.csv --horizon 0", "--horizon must be at least 1, not 0"),
-    ("forecast forecast table.csv --backtest 1000", "--backtest 1,000 takes 3,001 rows; there are 199"),
+    ("forecast forecast table.csv --backtest 1000", "--backtest 1,000 needs 3,001 rows; there are 199"),
     ("forecast forecast prices.csv", "prices.csv: there is no time column 'time'; there are date, close"),
     ("forecast forecast table.csv -o diary", "-o 'diary' is a folder; name a file"),
     ("forecast forecast table.csv --plot words.txt/a.png", "cannot write 'words.txt/a.png': Not a directory"),
     # ---- score ----
     ("score missing words.txt", "there is no model 'missing'"),
-    ("score classify words.txt", "this is a model for classify, with which this version can't score"),
-    ("score forecast table.csv", "this is a model for forecast, with which this version can't score"),
+    ("score classify words.txt", "this is a model for classify: it can't score"),
+    ("score forecast table.csv", "this is a model for forecast: it can't score"),
     ("score music words.txt", "'words.txt': not a MIDI file (no MThd header)"),
     ("score music --lines tune.mid", "--lines is for text; a MIDI file is a record"),
     ("score dialogue --lines words.txt", "--lines is for text; a conversation is a record"),
@@ -168,7 +168,7 @@ ROWS = [
      "transcript)"),
     ("score text empty.txt", "'empty.txt' is empty"),
     ("score text - -", "standard input can be read only once: '-' is given twice"),
-    ("score text void", "'void' holds no text"),
+    ("score text void", "'void' has no text"),
     ("score text words.txt -o diary", "-o 'diary' is a folder; name a file"),
     # ---- evaluate ----
     ("evaluate missing words.txt", "there is no model 'missing'"),
@@ -235,7 +235,7 @@ def place(zoo: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.mark.parametrize(("typed", "line"), ROWS, ids=[typed for typed, _ in ROWS])
 def test_a_mistake_is_this_line(
-    typed: str, line: str, place: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
+    typed: str, line: str, place: Path, refused: RefusedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(place)
     before = sorted(place.rglob("*"))

@@ -19,7 +19,7 @@ import pytest
 
 from seqgen.cli.main import main
 from seqgen.config import SampleOptions, SearchOptions, TrainOptions, flag_name
-from tests.helpers.running import COMMANDS, Refused
+from tests.helpers.running import COMMANDS, RefusedRun
 
 TRAIN = "train text.txt -o new"  # the text is there, and `new` is not
 
@@ -50,11 +50,11 @@ ROWS = [
     ("train no-such-corpus -o new", "seqgen corpora"),
     ("train hf: -o new", "hf:OWNER/NAME"),
     ("train empty.txt -o new", "'empty.txt' is empty"),
-    ("train empty-folder -o new", "'empty-folder' holds no text"),
-    ("train textless -o new", "'textless' holds no text"),
-    ("train one-character.txt -o new", "too little to learn from"),
-    ("train repeated.txt -o new", "too little to learn from"),
-    ("train short.txt -o new", "too little to learn from"),
+    ("train empty-folder -o new", "'empty-folder' has no text"),
+    ("train textless -o new", "'textless' has no text"),
+    ("train one-character.txt -o new", "the corpus is too small"),
+    ("train repeated.txt -o new", "the corpus is too small"),
+    ("train short.txt -o new", "the corpus is too small"),
     ("train truncated.gz -o new", "truncated.gz"),
     ("train not-really.gz -o new", "not-really.gz"),
     (f"{TRAIN} --valid missing.txt", "missing.txt"),
@@ -63,7 +63,7 @@ ROWS = [
     ("train text.txt", "-o MODEL is missing"),
     ("train text.txt -o ''", "-o MODEL is missing"),
     ("train text.txt -o text.txt", "is a file"),
-    ("train text.txt -o other-things", "holds other things"),
+    ("train text.txt -o other-things", "has files that are not a model"),
     ("train text.txt -o text.txt/new", "Not a directory"),
     ("train text.txt -o .", "name a folder"),
     ("train text.txt -o model", "--overwrite"),
@@ -88,7 +88,7 @@ ROWS = [
     (f"{TRAIN} --task music", "no MIDI file"),
     (f"{TRAIN} --grid 12", "--grid is for music"),
     (f"{TRAIN} --task music --vocab-size 500", "--vocab-size"),
-    (f"{TRAIN} --task music --tokenizer char", "--tokenizer char does not go with music"),
+    (f"{TRAIN} --task music --tokenizer char", "--tokenizer char can't be used with music"),
     (f"{TRAIN} --task poetry", "'poetry'"),
     (f"{TRAIN} --device cuda", "--device cuda"),
     # ---- train: from another model, and going on ----
@@ -101,7 +101,7 @@ ROWS = [
     (f"{TRAIN} --init-from stocks", "damaged"),
     (f"{TRAIN} --init-from musical", "damaged"),
     ("train text.txt -o model --resume --overwrite", "--resume or --overwrite"),
-    ("train short.txt -o model --resume", "not what this run began with"),
+    ("train short.txt -o model --resume", "not those that the run began with"),
     ("train -o model --resume --rnn-size 64", "--rnn-size can't change"),
     ("train text.txt -o unresumable --resume", "resume"),
     ("train -o orphan --resume", "gone.txt"),
@@ -163,17 +163,17 @@ ROWS = [
     ("sample model --device cuda", "--device cuda"),
     ("sample model --device abacus", "--device"),
     ("sample model --engine torch --device cuda", "--device cuda"),
-    ("sample model --engine light --device cuda", "light engine"),
+    ("sample model --engine light --device cuda", "use --engine torch"),
     ("sample model --precision int8", "--precision must be one of fp32, bf16"),
-    ("sample model --engine light --precision bf16", "--engine torch does"),
+    ("sample model --engine light --precision bf16", "use --engine torch"),
     ("sample model --best-of 2 --beam 2", "--beam or --best-of, not both"),
     ("sample model --state-in missing", "missing"),
     ("sample model --state-in text.txt", "header"),
     ("sample model --state-out other-things", "is a folder"),
     ("sample model --state-out text.txt/inside", "can be written"),
-    ("sample model --replay text.txt", "no JSON"),
+    ("sample model --replay text.txt", "not JSON"),
     ("sample model --replay missing.txt", "missing.txt"),
-    ("sample --replay empty.txt", "holds no receipt"),
+    ("sample --replay empty.txt", "has no receipt"),
     ("score model text.txt --colour mauve", "--colour must be one of"),
     ("score model text.txt --state-in missing", "missing"),
     ("score model text.txt --state-out other-things", "is a folder"),
@@ -189,8 +189,8 @@ ROWS = [
             ("missing.txt", "missing.txt"),
             ("no-such-corpus", "seqgen corpora"),
             ("'*.nothing'", "*.nothing"),
-            ("empty-folder", "'empty-folder' holds no text"),
-            ("textless", "'textless' holds no text"),
+            ("empty-folder", "'empty-folder' has no text"),
+            ("textless", "'textless' has no text"),
             ("truncated.gz", "truncated.gz"),
         )
     ],
@@ -199,7 +199,7 @@ ROWS = [
     ("evaluate model one-character.txt", "one character"),
     ("tokenize words text.txt", "'words'"),
     *[(f"tokenize {kind} empty.txt", "'empty.txt' is empty") for kind in ("model", "char", "byte", "subword")],
-    ("tokenize model text.txt --vocab-size 400", "--vocab-size goes with the kind subword"),
+    ("tokenize model text.txt --vocab-size 400", "--vocab-size is for the tokenizer subword"),
     ("tokenize subword text.txt --vocab-size 10", "--vocab-size"),
     # ---- where the data goes ----
     *[
@@ -304,7 +304,7 @@ DAMAGED: dict[str, Callable[[Path], Any]] = {
 
 @pytest.mark.parametrize(("typed", "words"), ROWS, ids=[typed.replace(TOO_LONG, "TOO-LONG") for typed, _ in ROWS])
 def test_a_mistake_is_one_line(
-    typed: str, words: str, place: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
+    typed: str, words: str, place: Path, refused: RefusedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "cuda" in typed and "light" not in typed:
         import torch
@@ -322,12 +322,12 @@ def test_the_table_names_every_command() -> None:
 
     from seqgen.cli import main
 
-    there = set(get_group(main._program(main.COMMANDS)).commands)  # type: ignore[attr-defined]
+    there = set(get_group(main._make_program(main.COMMANDS)).commands)  # type: ignore[attr-defined]
     assert there == set(COMMANDS)
     assert there <= {typed.split()[0] for typed, _ in ROWS}
 
 
-def test_what_may_not_be_read_or_written(place: Path, tmp_path: Path, refused: Refused) -> None:
+def test_what_may_not_be_read_or_written(place: Path, tmp_path: Path, refused: RefusedRun) -> None:
     source, locked = tmp_path / "secret.txt", tmp_path / "locked"
     shutil.copy(place / "text.txt", source)
     locked.mkdir()
@@ -344,13 +344,13 @@ def test_what_may_not_be_read_or_written(place: Path, tmp_path: Path, refused: R
         locked.chmod(0o700)
 
 
-def test_a_name_that_would_steer_the_terminal_is_told_as_one_harmless_line(refused: Refused) -> None:
+def test_a_name_that_would_steer_the_terminal_is_told_as_one_harmless_line(refused: RefusedRun) -> None:
     line = refused(["train", "no\nsuch\x1b[31m file\x9b.txt", "-o", "new"])
     assert "\x1b" not in line
     assert "\x9b" not in line
 
 
-def test_quiet_does_not_silence_errors(place: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quiet_does_not_silence_errors(place: Path, refused: RefusedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     for line in ("train missing.txt -o new --quiet", "sample missing -q", "score model missing.txt --quiet"):
         assert "missing" in refused(line.split())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import seqgen
-from tests.helpers.running import COMMANDS, STRANGE, TINY, Command, Run
+from tests.helpers.running import COMMANDS, MIXED_BYTES, TINY_FLAGS, Command, Run
 
 # ---- Habits of every command ----
 
@@ -123,7 +123,7 @@ def test_closed_streams(model_folder: Path, tmp_path: Path) -> None:
 def test_training_needs_none_of_the_three_streams(text_file: Path, tmp_path: Path) -> None:
     """And what is written goes nowhere but into the model: not into a file that took a stream's number."""
     before = text_file.read_bytes()
-    done = shell(f"$SEQGEN train {text_file} -o {tmp_path / 'model'} {' '.join(TINY)} <&- >&- 2>&-")
+    done = shell(f"$SEQGEN train {text_file} -o {tmp_path / 'model'} {' '.join(TINY_FLAGS)} <&- >&- 2>&-")
     assert done.returncode == 0
     assert text_file.read_bytes() == before
     seqgen.load(tmp_path / "model").checkpoint.weights()
@@ -135,7 +135,7 @@ def test_a_full_disk_behind_stdout_is_no_fault_of_the_program(model_folder: Path
     done = shell(f"$SEQGEN {command.replace('MODEL', str(model_folder))} > /dev/full")
     assert done.stderr.startswith(b"seqgen: error: ")
     assert done.stderr.count(b"\n") == 1
-    assert b"fault of seqgen" not in done.stderr
+    assert b"internal error" not in done.stderr
     assert done.returncode == 2
 
 
@@ -144,7 +144,11 @@ def test_colour_never_gets_into_a_pipe(run: Run, text_file: Path, tmp_path: Path
                                        environment: dict[str, str]) -> None:  # fmt: skip
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    for arguments in (["--help"], ["train", text_file, "-o", tmp_path / "model", *TINY], ["info", tmp_path / "model"]):
+    for arguments in (
+        ["--help"],
+        ["train", text_file, "-o", tmp_path / "model", *TINY_FLAGS],
+        ["info", tmp_path / "model"],
+    ):
         result = run(*arguments)
         assert b"\x1b" not in result.out
         assert "\x1b" not in result.err
@@ -153,11 +157,27 @@ def test_colour_never_gets_into_a_pipe(run: Run, text_file: Path, tmp_path: Path
 def test_a_locale_that_knows_only_ascii(seqgen_command: Command, model_folder: Path) -> None:
     """Data is bytes: what a terminal could show changes nothing."""
     here = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = seqgen_command("sample", model_folder, "--prompt-file", "-", "-l", 9, stdin=STRANGE, **here)
+    done = seqgen_command("sample", model_folder, "--prompt-file", "-", "-l", 9, stdin=MIXED_BYTES, **here)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.startswith(STRANGE)
+    assert done.stdout.startswith(MIXED_BYTES)
     page = seqgen_command("info", model_folder, **here)  # it holds a ×
     assert (page.returncode, page.stderr) == (0, b"")
     told = seqgen_command("train", "灯塔.txt", "-o", "new", **here)
     assert told.returncode == 2
     assert told.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "requirement"),
+    [("sklearn.linear_model", "scikit-learn"), ("pyppmd", "pyppmd"), ("zstandard", "zstandard")],
+)
+def test_main_missing_package_advises_its_requirement(
+    run: Run, monkeypatch: pytest.MonkeyPatch, module: str, requirement: str
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr("seqgen.cli.main._make_program", lambda names: missing)
+    assert run("info", "model", status=2).err == (
+        f"seqgen: error: this needs the package {requirement!r}, which is not installed: pip install {requirement}\n"
+    )

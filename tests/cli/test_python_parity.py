@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import seqgen
-from tests.helpers.running import TINY, Run, weights
+from tests.helpers.running import TINY_FLAGS, Run, weight_bytes
 
 # ---- Python ----
 
@@ -43,7 +43,7 @@ def test_python_gives_what_the_commands_give(run: Run, model_folder: Path, two_f
 
 
 def test_python_trains_what_the_command_trains(run: Run, text_file: Path, tmp_path: Path) -> None:
-    run("train", text_file, "-o", tmp_path / "command", *TINY)
+    run("train", text_file, "-o", tmp_path / "command", *TINY_FLAGS)
     model = seqgen.train(text_file.as_posix(), tmp_path / "python", rnn_size=16, steps=3, threads=1, precision="fp32")
-    assert weights(tmp_path / "python") == weights(tmp_path / "command")
+    assert weight_bytes(tmp_path / "python") == weight_bytes(tmp_path / "command")
     assert model.sample(length=5)[0].text == seqgen.load(tmp_path / "command").sample(length=5)[0].text

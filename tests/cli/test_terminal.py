@@ -16,7 +16,7 @@ import seqgen
 from seqgen.cli import progress
 from seqgen.cli.main import main
 from seqgen.cli.options import StderrLogger
-from tests.helpers.terminal import Inside, Terminal, start
+from tests.helpers.terminal import Terminal, TerminalRun, start_on_terminal
 
 TINY = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32"]
 
@@ -51,7 +51,7 @@ def nasty_model(nasty_text: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_training_shows_its_progress(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
     """On stderr, if that is the terminal; stdout stays empty. At the end the cursor is back, and a line stays."""
-    process = start(terminal, "train", text_file, "-o", tmp_path / "model", *TINY, stdout=subprocess.PIPE)
+    process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", *TINY, stdout=subprocess.PIPE)
     assert process.communicate(timeout=120)[0] == b""
     assert process.returncode == 0
     said = terminal.close()
@@ -84,7 +84,7 @@ def test_in_a_pipe_long_work_tells_how_far_it_is_now_and_then(
 
 
 def test_only_the_stream_at_the_terminal_is_decorated(
-    inside: Inside, text_file: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    inside: TerminalRun, text_file: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """`train … 2> log`: stdout is a terminal, and the log is plain."""
     assert inside("train", text_file, "-o", tmp_path / "model", *TINY, at=("stdin", "stdout")) == b""
@@ -94,12 +94,12 @@ def test_only_the_stream_at_the_terminal_is_decorated(
     assert b"\r" not in log
 
 
-def test_quiet_is_quiet_on_a_terminal_too(inside: Inside, text_file: Path, tmp_path: Path) -> None:
+def test_quiet_is_quiet_on_a_terminal_too(inside: TerminalRun, text_file: Path, tmp_path: Path) -> None:
     assert inside("train", text_file, "-o", tmp_path / "model", *TINY, "--quiet") == b""
 
 
 def test_no_colour_where_none_is_wanted(
-    inside: Inside, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inside: TerminalRun, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     said = inside("train", text_file, "-o", tmp_path / "model", *TINY)
@@ -108,7 +108,7 @@ def test_no_colour_where_none_is_wanted(
 
 
 def test_a_dumb_terminal_gets_plain_text(
-    inside: Inside, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inside: TerminalRun, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Emacs' shell, for example, would show every ESC."""
     monkeypatch.setenv("TERM", "dumb")
@@ -118,7 +118,7 @@ def test_a_dumb_terminal_gets_plain_text(
 
 
 def test_names_of_files_are_shown_harmless(
-    inside: Inside,
+    inside: TerminalRun,
     text_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -143,7 +143,7 @@ def test_names_of_files_are_no_mark_up(terminal: Terminal, text_file: Path, tmp_
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(text_file.read_bytes())
     reading, writing = os.pipe()
-    process = start(
+    process = start_on_terminal(
         terminal, "train", name, "-", "-o", tmp_path / "model", *TINY[2:], "--rnn-size", 8, stdin=reading, cwd=tmp_path
     )
     os.close(reading)
@@ -158,7 +158,7 @@ def test_names_of_files_are_no_mark_up(terminal: Terminal, text_file: Path, tmp_
 
 
 def test_what_the_model_writes_in_training_is_shown_harmless(
-    inside: Inside, nasty_model: Path, nasty_text: Path, tmp_path: Path
+    inside: TerminalRun, nasty_model: Path, nasty_text: Path, tmp_path: Path
 ) -> None:
     how = ["--init-from", nasty_model, "--steps", 2, "--threads", 1, "--precision", "fp32"]
     said = inside("train", nasty_text, "-o", tmp_path / "model", *how)
@@ -172,7 +172,7 @@ def test_what_the_model_writes_in_training_is_shown_harmless(
 
 
 def test_a_pipe_gets_what_a_terminal_does_not(
-    inside: Inside, nasty_model: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    inside: TerminalRun, nasty_model: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """The model has learnt to write escapes: they come out raw by a pipe, and visible but harmless on a terminal."""
     arguments = ["sample", str(nasty_model), "--length", "400", "-t", "0.7"]
@@ -187,7 +187,7 @@ def test_a_pipe_gets_what_a_terminal_does_not(
 
 
 def test_text_ends_with_the_line_on_a_terminal_only(
-    inside: Inside, model_folder: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    inside: TerminalRun, model_folder: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """So that the shell's prompt stands where it should."""
     arguments = ["sample", str(model_folder), "--length", "30", "--prompt", "the "]
@@ -197,14 +197,14 @@ def test_text_ends_with_the_line_on_a_terminal_only(
     assert inside(*arguments) == piped + b"\n"
 
 
-def test_a_prompt_is_shown_harmless(inside: Inside, model_folder: Path, tmp_path: Path) -> None:
+def test_a_prompt_is_shown_harmless(inside: TerminalRun, model_folder: Path, tmp_path: Path) -> None:
     prompt = tmp_path / "prompt"
     prompt.write_bytes(b"\x1b[2J\xff\x9bgone\x00")
     said = inside("sample", model_folder, "--prompt-file", prompt, "--length", 0)
     assert said.decode() == "␛[2J\ufffd\ufffdgone␀\n"
 
 
-def test_a_file_gets_the_bytes_and_the_terminal_nothing(inside: Inside, nasty_model: Path, tmp_path: Path) -> None:
+def test_a_file_gets_the_bytes_and_the_terminal_nothing(inside: TerminalRun, nasty_model: Path, tmp_path: Path) -> None:
     assert inside("sample", nasty_model, "--length", 300, "-t", 0.7, "-o", tmp_path / "out") == b""
     text = (tmp_path / "out").read_bytes()
     assert b"\x1b" in text
@@ -221,7 +221,7 @@ def test_a_file_gets_the_bytes_and_the_terminal_nothing(inside: Inside, nasty_mo
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_json_is_harmless_too(inside: Inside, nasty_text: Path, nasty_model: Path, arguments: list[str]) -> None:
+def test_json_is_harmless_too(inside: TerminalRun, nasty_text: Path, nasty_model: Path, arguments: list[str]) -> None:
     """JSON escapes ESC but not U+009B, which steers a terminal as well."""
     places = {"TEXT": nasty_text, "MODEL": nasty_model}
     said = inside(*(places.get(word, word) for word in arguments), at=("stdout",))
@@ -229,7 +229,7 @@ def test_json_is_harmless_too(inside: Inside, nasty_text: Path, nasty_model: Pat
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", said.decode())
 
 
-def test_errors_are_harmless(inside: Inside) -> None:
+def test_errors_are_harmless(inside: TerminalRun) -> None:
     said = inside("sample", "\x1b]0;title\x07\x9b", status=2).decode()
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", said)
     assert said.count("\n") == 1
@@ -237,7 +237,7 @@ def test_errors_are_harmless(inside: Inside) -> None:
 
 @pytest.mark.parametrize("command", ["train -o new", "score MODEL", "evaluate MODEL", "tokenize MODEL"])
 def test_nobody_waits_for_a_person_who_gave_nothing(
-    inside: Inside, model_folder: Path, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+    inside: TerminalRun, model_folder: Path, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where stdin is the keyboard, a missing source is an error, not an empty screen."""
     arguments = [word.replace("MODEL", str(model_folder)) for word in command.split()]
@@ -253,7 +253,7 @@ def test_nobody_waits_for_a_person_who_gave_nothing(
 def test_ctrl_c_saves_what_was_learnt(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
     """Status 130, a model that loads, and a run that goes on."""
     steps = ["--rnn-size", "16", "--steps", "1000000", "--threads", "1", "--precision", "fp32"]
-    process = start(terminal, "train", text_file, "-o", tmp_path / "model", *steps)
+    process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", *steps)
     terminal.wait_for(b"tokens/s")  # the bar of a training under way
     terminal.type(b"\x03")
     assert process.wait(60) == 130
@@ -273,7 +273,7 @@ def test_ctrl_c_saves_what_was_learnt(terminal: Terminal, text_file: Path, tmp_p
 def test_ctrl_c_before_there_is_anything_to_save(terminal: Terminal, tmp_path: Path) -> None:
     """It waits for a pipe that says nothing: the first Ctrl-C ends it, and leaves no trace."""
     reading, writing = os.pipe()
-    process = start(terminal, "train", "-", "-o", tmp_path / "model", *TINY, stdin=reading)
+    process = start_on_terminal(terminal, "train", "-", "-o", tmp_path / "model", *TINY, stdin=reading)
     os.close(reading)
     terminal.wait_for(b"reading")
     terminal.type(b"\x03")
@@ -285,7 +285,7 @@ def test_ctrl_c_before_there_is_anything_to_save(terminal: Terminal, tmp_path: P
 
 
 def test_ctrl_c_ends_a_long_text(terminal: Terminal, model_folder: Path) -> None:
-    process = start(terminal, "sample", model_folder, "--length", 100_000_000, "--prompt", "It begins")
+    process = start_on_terminal(terminal, "sample", model_folder, "--length", 100_000_000, "--prompt", "It begins")
     terminal.wait_for(b"It begins")
     terminal.type(b"\x03")
     assert process.wait(60) == 130
@@ -296,7 +296,7 @@ def test_ctrl_c_ends_a_long_text(terminal: Terminal, model_folder: Path) -> None
 
 def test_a_polite_kill_saves_too(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
     """What a job scheduler sends: 128 and the signal's number."""
-    process = start(terminal, "train", text_file, "-o", tmp_path / "model", "--budget", "10m", *TINY[:2])
+    process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", "--budget", "10m", *TINY[:2])
     terminal.wait_for(b"tokens/s")
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 128 + signal.SIGTERM

@@ -1,4 +1,4 @@
-"""`seqgen chat`: a conversation with a model, on a terminal or through a pipe."""
+"""`seqgen chat`: converse with a model on a terminal or through a pipe."""
 
 from __future__ import annotations
 
@@ -12,88 +12,78 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqgen.cli.options import (
-    ExactOption,
-    ModelArgument,
-    Output,
-    QuietOption,
-    StderrLogger,
-    add_options,
-    handle_broken_pipe,
-    iter_lines,
-    one_line,
-    to_json,
-)
+from seqgen.cli.inputs import iter_lines
+from seqgen.cli.options import ExactOption, ModelArgument, QuietOption, add_options
+from seqgen.cli.output import Output, StderrLogger, to_json
 from seqgen.config import ReplyOptions, SampleOptions, make_options
 from seqgen.errors import UserError
 from seqgen.streams import is_terminal, open_input, read_chunks, write_bytes
-from seqgen.untrusted import as_bytes, printable
+from seqgen.untrusted import as_bytes, one_line, printable
 
 if TYPE_CHECKING:
-    from seqgen.generation.dialogue import Conversation, Reply
+    from seqgen.generation.dialogue import ChatSession, Reply
 
 _HELP = """\
-/reset          begin a new conversation
-/undo           take back your last line and the reply to it
+/reset          start a new conversation
+/undo           remove your last line and the reply to it
 /retry          another reply to your last line
-/temperature X  0 always says the likeliest, 1 speaks as it learnt to
-/save FILE      keep the conversation as a line of JSON that `train` can read
-/quit           leave, as Ctrl-D does; Ctrl-C stops a reply
+/temperature X  sampling temperature; 0 always takes the likeliest token
+/save FILE      save the conversation as a line of JSON that `train` can read
+/quit           exit, like Ctrl-D; Ctrl-C stops a reply
 """
 
 
-@handle_broken_pipe
 @add_options(SampleOptions)
 @add_options(ReplyOptions, "reply_options")
 def run(
     model: ModelArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="In a pipe: an object for each line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="In a pipe: a JSON object for each line.")] = False,
     new_on_empty: Annotated[
-        bool, typer.Option("--new-on-empty", help="In a pipe: an empty line begins a new conversation.")
+        bool, typer.Option("--new-on-empty", help="In a pipe: an empty line starts a new conversation.")
     ] = False,
     exact: ExactOption = False,
     quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
     reply_options: dict[str, Any] = {},  # noqa: B006
 ) -> None:
-    """Talk with a model. On a terminal /help tells more; in a pipe every line in gives a reply line out.
+    """Converse with a model. On a terminal, /help lists commands; in a pipe, each input line gives one reply line.
 
     Filters run in the order of their flags below.
     """
-    settings, how = make_options(SampleOptions, options), make_options(ReplyOptions, reply_options)
+    settings, replies = make_options(SampleOptions, options), make_options(ReplyOptions, reply_options)
     if settings.stop or settings.length is not None:
-        raise UserError("--stop and --length are for `sample`; a reply ends where the model ends it")
+        raise UserError("--stop and --length are for `sample`; the model ends its replies itself")
     from seqgen.api.model import load
 
     loaded = load(model, exact)
-    conversation = loaded.conversation(settings, how)
-    voice = StderrLogger(quiet)
+    conversation = loaded.conversation(settings, replies)
+    log = StderrLogger(quiet)
     if is_terminal(sys.stdin) and is_terminal(sys.stdout):
-        _Terminal(conversation, voice).run()
+        _Terminal(conversation, log).run()
     else:
         _pipe(conversation, as_json, new_on_empty)
 
 
-def _pipe(conversation: Conversation, as_json: bool, new_on_empty: bool) -> None:
-    """A line in, a line out; nothing more and nothing less."""
+def _pipe(conversation: ChatSession, as_json: bool, new_on_empty: bool) -> None:
+    """Reply to each line with exactly one line."""
     with Output("-") as out:
         for line in iter_lines(read_chunks(open_input("-"), "standard input", unbuffered=True)):
-            words = line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
-            if new_on_empty and not words.strip():
+            text = line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
+            if new_on_empty and not text.strip():
                 conversation.restart()
                 if not as_json:
-                    out.write("\n")  # so that output and input stay side by side
+                    out.write("\n")  # keeps output lines aligned with input lines
                 continue
-            conversation.hear(words)
-            reply = _whole(conversation)
+            conversation.hear(text)
+            reply = _complete_reply(conversation)
             if as_json:
-                record = {"prompt": words, **dataclasses.asdict(reply)}
+                record = {"prompt": text, **dataclasses.asdict(reply)}
                 out.write(to_json({key: value for key, value in record.items() if value is not None}) + "\n")
             else:
                 out.write(" ".join(reply.text.split()) + "\n")
 
 
-def _whole(conversation: Conversation) -> Reply:
+def _complete_reply(conversation: ChatSession) -> Reply:
     from seqgen.generation.dialogue import Reply
 
     *_, reply = conversation.reply()
@@ -102,19 +92,19 @@ def _whole(conversation: Conversation) -> Reply:
 
 
 class _Terminal:
-    """Lines with arrow keys and history; Ctrl-C stops a reply and not the program."""
+    """A prompt with line editing and history; Ctrl-C stops a reply, not the program."""
 
-    def __init__(self, conversation: Conversation, voice: StderrLogger) -> None:
+    def __init__(self, conversation: ChatSession, log: StderrLogger) -> None:
         self._conversation = conversation
-        self._voice = voice
+        self._log = log
         self._interrupted = False
 
     def run(self) -> None:
-        if hasattr(sys.stdin, "reconfigure"):  # what is no UTF-8 is heard all the same
+        if hasattr(sys.stdin, "reconfigure"):  # accept input that is not UTF-8
             sys.stdin.reconfigure(errors="surrogateescape")
         with contextlib.suppress(ImportError):
-            import readline  # noqa: F401 - gives `input` its arrow keys and history
-        self._voice.info("/help tells what else can be done; Ctrl-D leaves")
+            import readline  # noqa: F401 - gives `input` line editing and history
+        self._log.info("/help lists commands; Ctrl-D exits")
         while True:
             try:
                 line = input("> ")
@@ -153,20 +143,20 @@ class _Terminal:
             signal.signal(signal.SIGINT, before)
 
     def _command(self, name: str = "", argument: str = "") -> bool:
-        """Does what a line with a slash says. False to leave."""
-        talk = self._conversation
+        """Run a command. Returns False to exit."""
+        conversation = self._conversation
         if name in ("quit", "exit", "q"):
             return False
         if name == "reset":
-            talk.restart()
+            conversation.restart()
         elif name == "undo":
-            if not talk.undo():
-                self._voice.info("there is nothing to take back")
+            if not conversation.undo():
+                self._log.info("there is nothing to undo")
         elif name == "retry":
-            if talk.undo_reply():
+            if conversation.undo_reply():
                 self._answer()
             else:
-                self._voice.info("there is no reply to try again")
+                self._log.info("there is no reply to retry")
         elif name == "temperature":
             self._set_temperature(argument)
         elif name == "save":
@@ -174,7 +164,7 @@ class _Terminal:
         elif name == "help":
             self._write(_HELP)
         else:
-            self._voice.info(f"there is no /{one_line(name)}; /help tells what there is")
+            self._log.info(f"there is no command /{one_line(name)}; /help lists them")
         return True
 
     def _set_temperature(self, argument: str) -> None:
@@ -184,7 +174,7 @@ class _Terminal:
                 **dataclasses.asdict(make_options(_Temperature, {"temperature": float(argument)})),
             )
         except (ValueError, UserError):
-            self._voice.info("/temperature needs a number of 0 or more, such as 0.7")
+            self._log.info("/temperature needs a number of 0 or more, such as 0.7")
 
     def _save(self, argument: str) -> None:
         from pathlib import Path
@@ -192,21 +182,21 @@ class _Terminal:
         from seqgen.generation.dialogue import MODEL
 
         if not argument.strip():
-            self._voice.info("/save needs the name of a file")
+            self._log.info("/save needs a file name")
             return
         if not self._conversation.turns:
-            self._voice.info("nothing was said yet")
+            self._log.info("the conversation is empty")
             return
         messages = [
-            {"role": "assistant" if speaker == MODEL else "user", "content": words}
-            for speaker, words in self._conversation.turns
+            {"role": "assistant" if speaker == MODEL else "user", "content": text}
+            for speaker, text in self._conversation.turns
         ]
         try:
             write_bytes(Path(argument.strip()).expanduser(), (to_json({"messages": messages}) + "\n").encode())
         except (UserError, OSError) as error:
-            self._voice.info(str(error))
+            self._log.info(str(error))
         else:
-            self._voice.info(f"{argument.strip()}: {len(messages):,} turns")
+            self._log.info(f"{argument.strip()}: {len(messages):,} turns")
 
     def _write(self, text: str) -> None:
         sys.stdout.write(printable(as_bytes(text)).decode())
@@ -215,7 +205,7 @@ class _Terminal:
 
 @dataclasses.dataclass(frozen=True)
 class _Temperature:
-    """The bounds of the one option that a conversation can change."""
+    """The option that `/temperature` changes, with its bounds."""
 
     temperature: float = dataclasses.field(
         default=1.0, metadata=SampleOptions.__dataclass_fields__["temperature"].metadata

@@ -1,4 +1,4 @@
-"""`seqgen corpora`: the catalogue of named corpora."""
+"""`seqgen corpora`: the catalogue of corpora, and the cache."""
 
 from __future__ import annotations
 
@@ -9,59 +9,53 @@ from typing import Annotated, Any
 
 import typer
 
-from seqgen.cli.options import (
-    JsonOption,
-    Output,
-    QuietOption,
-    StderrLogger,
-    handle_broken_pipe,
-    human_size,
-    one_line,
-    to_json,
-)
+from seqgen.cli.options import JsonOption, QuietOption
+from seqgen.cli.output import Output, StderrLogger, human_size, to_json
 from seqgen.streams import is_terminal
+from seqgen.untrusted import one_line
 
 
-@handle_broken_pipe
 def run(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="A corpus to fetch; prints where it lies. With --cache, a key or kind."),
+        typer.Argument(metavar="[NAME]", help="Corpus to download; prints its path. With --cache, a key or type."),
     ] = None,
-    about: Annotated[bool, typer.Option("--about", help="Tell about NAME instead of fetching it.")] = False,
+    about: Annotated[bool, typer.Option("--about", help="Describe NAME instead of downloading it.")] = False,
     cache: Annotated[
         bool,
-        typer.Option("--cache", help="Show what the cache holds instead: keys, kinds, bytes, seconds unused, what of."),
+        typer.Option("--cache", help="List the cache instead: key, type, bytes, seconds since last use, description."),
     ] = False,
     clear: Annotated[
-        bool, typer.Option("--clear", "--clear-cache", help="With --cache: remove what it would show.")
+        bool, typer.Option("--clear", "--clear-cache", help="With --cache: delete the entries that it would list.")
     ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """List the named corpora, tell about one, or fetch one. A NAME is a SOURCE for `train`."""
+    """List the corpora of the catalogue, describe one, or download one. A NAME is a SOURCE for `train`."""
+    from seqgen.corpus.cache.folder import cache_folder
     from seqgen.corpus.catalogue import entries as catalogue
+    from seqgen.corpus.catalogue.materialise import materialise
 
     with Output("-") as out:
         if cache or clear:
             _cache(name, clear, as_json, out, StderrLogger(quiet))
         elif name is None:
             entries = list(catalogue.load().values())
-            out.write(_list(entries) if not as_json else to_json([_facts(e) for e in entries], indent=1) + "\n")
+            out.write(_list(entries) if not as_json else to_json([_fields(e) for e in entries], indent=1) + "\n")
         elif about or as_json:
-            facts = _facts(catalogue.find(name))
+            fields = _fields(catalogue.find(name))
             if as_json:
-                out.write(to_json(facts, indent=1) + "\n")
+                out.write(to_json(fields, indent=1) + "\n")
             else:
-                out.write("".join(f"{key:14}{value}\n" for key, value in facts.items()))
+                out.write("".join(f"{key:14}{value}\n" for key, value in fields.items()))
         else:
             entry = catalogue.find(name)
             with _Download(quiet, name) as download:
-                paths = catalogue.materialise(entry, catalogue.cache_folder(), download)
+                paths = materialise(entry, cache_folder(), download)
             out.write("".join(f"{path}\n" for path in paths))
 
 
-def _facts(entry: Any) -> dict[str, Any]:
+def _fields(entry: Any) -> dict[str, Any]:
     return {key: value for key, value in dataclasses.asdict(entry).items() if value not in (None, "", (), {})}
 
 
@@ -73,33 +67,33 @@ def _list(entries: list[Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cache(wanted: str | None, clear: bool, as_json: bool, out: Output, voice: StderrLogger) -> None:
-    """What the cache holds: a table for a person, a line a key for a program. With `clear`, what is removed of it."""
+def _cache(name: str | None, clear: bool, as_json: bool, out: Output, log: StderrLogger) -> None:
+    """List cache entries: a table on a terminal, tab-separated lines in a pipe. With `clear`, delete them."""
     from seqgen.corpus.cache import contents as cache_contents
-    from seqgen.corpus.catalogue.entries import cache_folder
+    from seqgen.corpus.cache.folder import cache_folder
 
     shown = cache_contents.list_entries()
-    if wanted is not None:
-        shown = cache_contents.find(wanted, shown)
+    if name is not None:
+        shown = cache_contents.find(name, shown)
     if clear:
-        for kept in shown:
-            if kept.in_use:
-                voice.warn(f"{kept.key} is in use, and left")
-            cache_contents.remove(kept)
-        shown = [kept for kept in shown if not kept.in_use]
+        for entry in shown:
+            if entry.in_use:
+                log.warn(f"{entry.key} is in use, and was not deleted")
+            cache_contents.remove(entry)
+        shown = [entry for entry in shown if not entry.in_use]
     now = time.time()
     rows = [(each.key, each.kind, each.size, max(0, round(now - each.last_used)), each.about) for each in shown]
     if as_json:
         names = ("key", "kind", "bytes", "unused_seconds", "about")
         out.write(to_json([dict(zip(names, row, strict=True)) for row in rows], indent=1) + "\n")
     elif out.terminal:
-        out.write(f"{'KEY':34}{'KIND':11}{'SIZE':>10}{'UNUSED':>10}  WHAT\n")
+        out.write(f"{'KEY':34}{'TYPE':11}{'SIZE':>10}{'UNUSED':>10}  DESCRIPTION\n")
         for key, kind, size, age, about in rows:
             out.write(f"{one_line(key):34}{kind:11}{human_size(size):>10}{_age(age):>10}  {one_line(about)}\n")
     else:
         out.write("".join("\t".join(one_line(str(cell)) for cell in row) + "\n" for row in rows))
-    total = human_size(sum(kept.size for kept in shown))
-    voice.info(f"{cache_folder()}: {total}{' removed' * clear}")
+    total = human_size(sum(entry.size for entry in shown))
+    log.info(f"{cache_folder()}: {total}{' deleted' * clear}")
 
 
 def _age(seconds: int) -> str:
@@ -110,10 +104,10 @@ def _age(seconds: int) -> str:
 
 
 class _Download:
-    """Shows bytes as they come: a bar on a terminal, a line at the end in a pipe."""
+    """Progress of a download: a bar on a terminal, a line at the end in a pipe."""
 
     def __init__(self, quiet: bool, name: str) -> None:
-        self._voice, self._name = StderrLogger(quiet), name
+        self._log, self._name = StderrLogger(quiet), name
         self._bar: Any = None
         self._done = 0
         if not quiet and is_terminal(sys.stderr):
@@ -135,7 +129,7 @@ class _Download:
         if self._bar is not None:
             self._bar.stop()
         elif self._done:
-            self._voice.info(f"{self._name}: {human_size(self._done)}")
+            self._log.info(f"{self._name}: {human_size(self._done)}")
 
     def __call__(self, done: int, total: int | None) -> None:
         self._done = done

@@ -1,4 +1,4 @@
-"""`seqgen forecast`: what comes after the last row of a table."""
+"""`seqgen forecast`: continue the time series of a table."""
 
 from __future__ import annotations
 
@@ -11,62 +11,53 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqgen.cli.options import (
-    JsonOption,
-    ModelArgument,
-    Output,
-    QuietOption,
-    StderrLogger,
-    add_options,
-    handle_broken_pipe,
-    sources_or_stdin,
-    to_json,
-)
+from seqgen.cli.inputs import sources_or_stdin
+from seqgen.cli.options import JsonOption, ModelArgument, OutputOption, QuietOption, add_options
+from seqgen.cli.output import Output, StderrLogger, to_json
 from seqgen.config import ForecastOptions, make_options
 
 if TYPE_CHECKING:
     from seqgen.api.forecasting import Forecast
 
 
-@handle_broken_pipe
 @add_options(ForecastOptions)
 def run(
     model: ModelArgument,
-    sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE|-]", help="A table up to now.")] = None,
-    output: Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Where the forecast goes.")] = "-",
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="[SOURCE|-]", help="Table up to now [default: standard input].")
+    ] = None,
+    output: OutputOption = "-",
     plot: Annotated[
-        str | None, typer.Option(metavar="FILE.png", help="Also draw what was, what is expected, and the bands.")
+        str | None, typer.Option(metavar="FILE.png", help="Plot of the history, the forecast and its intervals.")
     ] = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> None:
-    """Forecast what comes after the last row of a table.
+    """Forecast the rows after the last row of a table.
 
-    A row a step ahead, as CSV: its time, and of each column the forecast and the limits of each band, as in close,
-    close_lo80, close_hi80, close_lo95, close_hi95. With --backtest each row also has the origin, the last row that the
-    forecast is made of, and what came in close_actual.
+    Writes CSV, a row a step ahead: its time, then each column's forecast and prediction intervals, as in close,
+    close_lo80, close_hi80, close_lo95, close_hi95. With --backtest each row also has the origin, which is the last row
+    that the forecast uses, and the actual value in close_actual.
     """
     make_options(ForecastOptions, options)
     names = sources_or_stdin(sources, "there is nothing to forecast from")
     from seqgen.api.model import load
 
-    voice = StderrLogger(quiet)
-    made = load(model).forecast(names, voice.warn, **options)
+    forecasts = load(model).forecast(names, StderrLogger(quiet).warn, **options)
     backtest = bool(options.get("backtest"))
     if plot is not None:
         from seqgen.api.forecasting import panels
         from seqgen.plots.forecast import forecast_plot
         from seqgen.streams import write_bytes
 
-        write_bytes(Path(os.path.expanduser(plot)), forecast_plot(panels(made)))
+        write_bytes(Path(os.path.expanduser(plot)), forecast_plot(panels(forecasts)))
     with Output(output) as out:
-        out.write(_lines(made, backtest) if as_json else _table(made, backtest))
+        out.write(_json_lines(forecasts, backtest) if as_json else _csv(forecasts, backtest))
 
 
-def _header(first: Forecast, many: bool, backtest: bool) -> list[str]:
-    """Names of the columns."""
-    header = ["series"] * many + ["origin"] * backtest + [_name_of_time(first)]
+def _header(first: Forecast, several: bool, backtest: bool) -> list[str]:
+    header = ["series"] * several + ["origin"] * backtest + [_time_column(first)]
     for name in first.columns:
         header.append(name)
         for band in first.bands:
@@ -75,50 +66,51 @@ def _header(first: Forecast, many: bool, backtest: bool) -> list[str]:
     return header
 
 
-def _name_of_time(first: Forecast) -> str:
-    """The name of the table's column of times; `time` where several columns hold them, `row` where none does."""
+def _time_column(first: Forecast) -> str:
+    """The name of the table's time column; `time` if times take several columns, `row` if there are none."""
     name = first.series.time_column
     return "row" if first.series.times is None else name if name and "," not in name else "time"
 
 
-def _table(made: list[Forecast], backtest: bool) -> str:
-    """All forecasts as CSV."""
+def _csv(forecasts: list[Forecast], backtest: bool) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    many = any(one.series.name for one in made)
-    writer.writerow(_header(made[0], many, backtest))
-    for one in made:
-        for step, time in enumerate(one.times):
-            row: list[str] = [one.series.name] * many + [one.origin_label] * backtest + [time]
-            for place in range(len(one.columns)):
-                row.append(_number(one.point[place, step]))
-                for band in one.bands:
-                    row += [_number(band.lower[place, step]), _number(band.upper[place, step])]
-                row += [_number(one.truth[place, step])] * backtest
+    several = any(forecast.series.name for forecast in forecasts)
+    writer.writerow(_header(forecasts[0], several, backtest))
+    for forecast in forecasts:
+        for step, time in enumerate(forecast.times):
+            row: list[str] = [forecast.series.name] * several + [forecast.origin_label] * backtest + [time]
+            for column in range(len(forecast.columns)):
+                row.append(_number(forecast.point[column, step]))
+                for band in forecast.bands:
+                    row += [_number(band.lower[column, step]), _number(band.upper[column, step])]
+                row += [_number(forecast.truth[column, step])] * backtest
             writer.writerow(row)
     return text.getvalue()
 
 
-def _lines(made: list[Forecast], backtest: bool) -> str:
-    """An object a forecast, a line each."""
+def _json_lines(forecasts: list[Forecast], backtest: bool) -> str:
+    """A JSON object a forecast, one a line."""
     lines = []
-    for one in made:
+    for forecast in forecasts:
         columns = {}
-        for place, name in enumerate(one.columns):
+        for index, name in enumerate(forecast.columns):
             columns[name] = {
-                "forecast": [float(value) for value in one.point[place]],
+                "forecast": [float(value) for value in forecast.point[index]],
                 "bands": {
-                    f"{band.level:g}": {"low": band.lower[place].tolist(), "high": band.upper[place].tolist()}
-                    for band in one.bands
+                    f"{band.level:g}": {"low": band.lower[index].tolist(), "high": band.upper[index].tolist()}
+                    for band in forecast.bands
                 },
             }
             if backtest:
-                columns[name]["actual"] = [None if math.isnan(value) else float(value) for value in one.truth[place]]
-        series = {"series": one.series.name} if one.series.name else {}
-        lines.append(to_json({**series, "origin": one.origin_label, "times": one.times, "columns": columns}) + "\n")
+                actual = [None if math.isnan(value) else float(value) for value in forecast.truth[index]]
+                columns[name]["actual"] = actual
+        series = {"series": forecast.series.name} if forecast.series.name else {}
+        record = {**series, "origin": forecast.origin_label, "times": forecast.times, "columns": columns}
+        lines.append(to_json(record) + "\n")
     return "".join(lines)
 
 
 def _number(value: float) -> str:
-    """Seven digits, which is what the network computes with; nothing for what is not known."""
+    """Seven digits, the precision of float32; empty for a missing value."""
     return "" if math.isnan(value) else f"{value:.7g}"

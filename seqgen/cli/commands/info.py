@@ -1,46 +1,41 @@
-"""`seqgen info`: what a model is."""
+"""`seqgen info`: describe a model."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from seqgen.cli.options import (
-    JsonOption,
-    ModelArgument,
-    Output,
-    QuietOption,
-    handle_broken_pipe,
-    human_size,
-    human_time,
-    one_line,
-    to_json,
-)
+from seqgen.cli.options import JsonOption, ModelArgument, QuietOption
+from seqgen.cli.output import Output, human_size, human_time, to_json
 from seqgen.errors import ModelError
+from seqgen.specs.registry import resolve
+from seqgen.specs.tasks import NetworkSpec, network_of
+from seqgen.untrusted import one_line
 
 InfoRows = list[tuple[str, str]]
 
 
-@handle_broken_pipe
 def run(model: ModelArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
-    """Tell what a model is, what it was trained on, and how well it does."""
+    """Describe a model: its network, its training set and its metrics."""
+    # `quiet` is accepted as by every command; there are no messages to suppress
     from seqgen.api.model import load
 
-    facts = load(model).info()
+    loaded = load(model)
+    facts = loaded.info()
     try:
-        text = to_json(facts, indent=1) + "\n" if as_json else _page(facts)
+        text = to_json(facts, indent=1) + "\n" if as_json else _page(facts, network_of(loaded.checkpoint.network))
     except (LookupError, TypeError, ValueError, AttributeError, StopIteration, ArithmeticError) as error:
-        raise ModelError(f"{model!r}: config.json is damaged: a part of it is missing, or is no number") from error
+        raise ModelError(f"{model!r}: config.json is damaged: a value is missing, or is not a number") from error
     with Output("-") as out:
         out.write(text)
 
 
-def _page(facts: dict[str, Any]) -> str:
+def _page(facts: dict[str, Any], spec: NetworkSpec) -> str:
     training, data = facts["training"], facts["data"]
     schedule = training["schedule"]
-    what, amount = _ABOUT.get(facts["task"], _of_ids)(facts)
+    described, amount = resolve(spec.describe)(facts)
     rows = [
         ("task", facts["task"]),
-        *what,
+        *described,
         ("parameters", f"{facts['parameters']:,} ({human_size(facts['weights_bytes'])})"),
         ("dropout", f"{facts['network']['dropout']:g}"),
         ("trained for", f"{training.get('step', 0):,} steps of {training['batch_size']} × {training['seq_length']} "
@@ -56,64 +51,66 @@ def _page(facts: dict[str, Any]) -> str:
     ]
     cost = facts.get("rounding_bits_per_token")
     if isinstance(cost, float):
-        use = "used to sample" if facts["may_be_rounded"] else "not used to sample"
-        rows.append(("weights of 8 bits", f"{cost:+.4f} bits a token: {use}"))
+        use = "used for sampling" if facts["may_be_rounded"] else "not used for sampling"
+        rows.append(("8-bit weights", f"{cost:+.4f} bits a token: {use}"))
     if "corpus_bytes" in facts:
-        rows.append(("corpus kept", f"{human_size(facts['corpus_bytes'])}: copies from it are told"))
+        rows.append(("corpus kept", f"{human_size(facts['corpus_bytes'])}, to find copies of it in samples"))
     rows.append(("written by", f"seqgen {facts['seqgen']}, format {facts['format']}"))
     width = max(len(name) for name, _ in rows) + 2
     return "".join(f"{name:{width}}{one_line(value)}\n" for name, value in rows)
 
 
-def _of_ids(facts: dict[str, Any]) -> tuple[InfoRows, str]:
-    """Rows about a network that reads ids, and how much it learnt from."""
+def describe_language_model(facts: dict[str, Any]) -> tuple[InfoRows, str]:
+    """Rows about a network that predicts ids, and the size of its training set."""
     network, data = facts["network"], facts["data"]
     rows = [
-        ("network", f"{network['num_layers']} × {network['cell'].upper()} of {network['rnn_size']:,} units, embedding "
-                    f"{network['embedding_size']:,}{', tied' if network['tie_weights'] else ''}"),
-        ("tokenizer", f"{facts['tokenizer']}, {network['vocab_size']:,} ids"),
+        ("network", f"{_layers(network)}, embedding {network['embedding_size']:,}"
+                    f"{', tied' if network['tie_weights'] else ''}"),
+        ("tokenizer", f"{facts['tokenizer']}, vocabulary size {network['vocab_size']:,}"),
     ]  # fmt: skip
     unit = next(unit for unit in ("pieces", "conversations", "characters", "tokens") if f"train_{unit}" in data)
-    return rows, f"{data[f'train_{unit}']:,} {unit} to train on, {data[f'held_out_{unit}']:,} held out"
+    return rows, _split(data, unit)
 
 
-def _of_labels(facts: dict[str, Any]) -> tuple[InfoRows, str]:
-    """Rows about a classifier, and how much it learnt from."""
+def describe_classifier(facts: dict[str, Any]) -> tuple[InfoRows, str]:
+    """Rows about a classifier, and the size of its training set."""
     network, data = facts["network"], facts["data"]
     labels = network["labels"]
     named = ", ".join(labels[:12]) + (f" and {len(labels) - 12:,} more" if len(labels) > 12 else "")
     if "features" in network:
         reads = f"read {'in both directions' if network['direction'] == 'both' else network['direction']}"
-        beside = [
-            ("beside it", f"a linear model of {network['features']:,} n-grams" if network["features"] else "nothing")
-        ]
+        features = network["features"]
+        linear = [("linear model", f"over {features:,} hashed n-grams" if features else "none")]
     else:
-        reads, beside = "which writes texts of a label and sorts by Bayes' rule", []
+        reads, linear = "generative: writes texts of a label, classifies by Bayes' rule", []
     rows = [
         ("labels", named + (" (several a text)" if network.get("multi") else "")),
-        ("network", f"{network['num_layers']} × {network['cell'].upper()} of {network['rnn_size']:,} units, {reads}"),
-        *beside,
-        ("tokenizer", f"{facts['tokenizer']}, {network['vocab_size']:,} ids"),
-    ]  # fmt: skip
-    return rows, f"{data['train_texts']:,} texts to train on, {data['held_out_texts']:,} held out"
+        ("network", f"{_layers(network)}, {reads}"),
+        *linear,
+        ("tokenizer", f"{facts['tokenizer']}, vocabulary size {network['vocab_size']:,}"),
+    ]
+    return rows, _split(data, "texts")
 
 
-def _of_numbers(facts: dict[str, Any]) -> tuple[InfoRows, str]:
-    """Rows about a forecaster, and how much it learnt from."""
+def describe_forecaster(facts: dict[str, Any]) -> tuple[InfoRows, str]:
+    """Rows about a forecaster, and the size of its training set."""
     network, data = facts["network"], facts["data"]
     levels = network["levels"]
-    bands = [f"{levels[-1 - place] - levels[place]:g} %" for place in reversed(range(len(levels) // 2))]
-    beside = ", and a linear map" if network["linear"] else ""
+    intervals = [f"{levels[-1 - index] - levels[index]:g} %" for index in reversed(range(len(levels) // 2))]
     rows = [
-        ("network", f"{network['num_layers']} × {network['cell'].upper()} of {network['rnn_size']:,} units{beside}"),
-        ("looks back", f"{network['look_back']:,} rows, {network['segment_length']:,} in a step of recurrence"),
+        ("network", f"{_layers(network)}{', and a linear map' if network['linear'] else ''}"),
+        ("look-back", f"{network['look_back']:,} rows, {network['segment_length']:,} in a step of recurrence"),
         ("forecasts", f"{network['horizon']:,} rows ahead of {network['targets']:,} column"
-                      f"{'s' * (network['targets'] > 1)}, bands: {', '.join(bands) or 'none'}"),
+                      f"{'s' * (network['targets'] > 1)}, prediction intervals: {', '.join(intervals) or 'none'}"),
         ("covariates", f"{network['past']:,} known up to now, {network['known']:,} known ahead (calendar included)"),
     ]  # fmt: skip
     several = f"{data['series']:,} series, " if data["series"] > 1 else ""
-    return rows, f"{several}{data['train_rows']:,} rows to train on, {data['held_out_rows']:,} held out"
+    return rows, several + _split(data, "rows")
 
 
-# What is told of a model by its task; of others, what `_of_ids` tells.
-_ABOUT = {"forecast": _of_numbers, "classify": _of_labels}
+def _layers(network: dict[str, Any]) -> str:
+    return f"{network['num_layers']} × {network['cell'].upper()} of {network['rnn_size']:,} units"
+
+
+def _split(data: dict[str, Any], unit: str) -> str:
+    return f"{data[f'train_{unit}']:,} {unit} to train on, {data[f'held_out_{unit}']:,} held out"

@@ -7,20 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqgen.cli.options import (
-    ExactOption,
-    JsonOption,
-    Output,
-    QuietOption,
-    ShardOption,
-    StderrLogger,
-    add_options,
-    handle_broken_pipe,
-    to_json,
-    write_state,
-)
+from seqgen.cli.options import ExactOption, JsonOption, QuietOption, ShardOption, add_options
+from seqgen.cli.output import Output, StderrLogger, to_json, write_state
 from seqgen.config import MusicOptions, SampleOptions, SearchOptions, flag_name, make_options
 from seqgen.errors import UserError
+from seqgen.specs.tasks import TASKS
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -29,56 +20,58 @@ if TYPE_CHECKING:
     from seqgen.generation.text import Sample
 
 
-@handle_broken_pipe
 @add_options(SampleOptions)
 @add_options(SearchOptions, "search")
 @add_options(MusicOptions, "music_options")
 def run(
-    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="A folder that `train` made.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="Model folder, as `train` writes it.", show_default=False)
+    ] = None,
     prompt: Annotated[
         str | None,
-        typer.Option("--prompt", "--primetext", "--start", "--prefix", "-p", help="Text to go on from."),
+        typer.Option("--prompt", "--primetext", "--start", "--prefix", "-p", help="Text to continue."),
     ] = None,
     prompt_file: Annotated[
-        str | None, typer.Option(metavar="FILE|-", help="A file to go on from, byte for byte.")
+        str | None, typer.Option(metavar="FILE|-", help="File of text to continue, byte for byte.")
     ] = None,
-    label: Annotated[
-        str | None, typer.Option(help="A text of this label, by a model trained with --generative.")
-    ] = None,
-    n: Annotated[int, typer.Option("-n", "--num-samples", min=1, help="How many samples.")] = 1,
+    label: Annotated[str | None, typer.Option(help="Label of the text, for models trained with --generative.")] = None,
+    n: Annotated[int, typer.Option("-n", "--num-samples", min=1, help="Number of samples.")] = 1,
     first: Annotated[
-        int, typer.Option("--first", min=0, help="Number of the first sample: -n 1 --first 3 is sample 3 of any -n.")
+        int, typer.Option("--first", min=0, help="Index of the first sample: -n 1 --first 3 is sample 3 of any -n.")
     ] = 0,
-    primer: Annotated[
-        str | None, typer.Option(metavar="FILE.mid", help="Music to go on from; it is kept whole.")
-    ] = None,
+    primer: Annotated[str | None, typer.Option(metavar="FILE.mid", help="Music to continue.")] = None,
     state_in: Annotated[
-        str | None, typer.Option(metavar="FILE|-", help="Go on from where --state-out left a text, or a piece.")
+        str | None,
+        typer.Option(metavar="FILE|-", help="State, as --state-out writes it, of a text or piece to continue."),
     ] = None,
     state_out: Annotated[
-        str | None, typer.Option(metavar="FILE|-", help="Keep where the text, or the piece, has got to.")
+        str | None, typer.Option(metavar="FILE|-", help="File for the state at the end of the text or piece.")
     ] = None,
     replay: Annotated[
         str | None,
-        typer.Option(metavar="FILE|-", help="Make samples again from what --json wrote; MODEL may be left out."),
+        typer.Option(
+            metavar="FILE|-", help="Output of --json whose samples to generate again; MODEL is optional then."
+        ),
     ] = None,
-    show_prompt: Annotated[
-        bool, typer.Option(help="Whether the prompt, or the primer, stands before what is new.")
-    ] = True,
+    show_prompt: Annotated[bool, typer.Option(help="Write the prompt, or the primer, before the sample.")] = True,
     stop_at_end: Annotated[
-        bool, typer.Option("--stop-at-end", help="Let the model end a text where a document would end.")
+        bool, typer.Option("--stop-at-end", help="End a sample early where the model ends the document.")
     ] = False,
     adaptive: Annotated[
-        bool, typer.Option("--adaptive", help="Let the weights follow the prompt while reading it.")
+        bool, typer.Option("--adaptive", help="Update the weights along the prompt (dynamic evaluation).")
     ] = False,
     as_json: JsonOption = False,
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="FILE|-", help="Where it goes; with -n, music's folder.")
+        str, typer.Option("-o", "--output", metavar="FILE|-", help="Output file; with -n and music, a folder.")
     ] = "-",
-    plot: Annotated[str | None, typer.Option(metavar="FILE.png", help="Music: also draw the piano roll.")] = None,
-    engine: Annotated[str, typer.Option(metavar="auto|light|torch", help="What computes.")] = "auto",
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")] = "auto",
-    precision: Annotated[str, typer.Option(metavar="fp32|bf16", help="Of the products, by the torch engine.")] = "fp32",
+    plot: Annotated[str | None, typer.Option(metavar="FILE.png", help="Music: piano roll of the piece.")] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="auto|cpu|torch", help="Inference engine; cpu works without PyTorch.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Device to run on.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(metavar="fp32|bf16", help="Precision of matrix products in the torch engine.")
+    ] = "fp32",
     exact: ExactOption = False,
     shard: ShardOption = None,
     quiet: QuietOption = False,
@@ -88,28 +81,28 @@ def run(
 ) -> None:
     """Write text or compose music with a model.
 
-    The prompt is repeated before the text and not counted in --length. Filters run in the order of their flags below.
+    The text begins with the prompt, which --length doesn't count. Filters run in the order of their flags below.
     `--shard 3/16` writes the third sixteenth of the -n samples.
     """
     make_options(SampleOptions, options), make_options(SearchOptions, search)
-    voice = StderrLogger(quiet)
+    log = StderrLogger(quiet)
     if replay is not None:
-        made_by = {"--prompt": prompt, "--prompt-file": prompt_file, "--label": label, "--primer": primer,
-                   "--state-out": state_out, "--stop-at-end": stop_at_end, "--adaptive": adaptive, "--exact": exact,
-                   "-n": n > 1, "--first": first, "--shard": shard}  # fmt: skip
-        made_by |= {flag_name(name): True for name in (*options, *search, *music_options)}
-        for flag in (flag for flag, value in made_by.items() if value):
-            raise UserError(f"--replay takes all from the receipt: leave {flag} out")
+        from_receipt = {"--prompt": prompt, "--prompt-file": prompt_file, "--label": label, "--primer": primer,
+                        "--state-out": state_out, "--stop-at-end": stop_at_end, "--adaptive": adaptive,
+                        "--exact": exact, "-n": n > 1, "--first": first, "--shard": shard}  # fmt: skip
+        from_receipt |= {flag_name(name): True for name in (*options, *search, *music_options)}
+        for flag in (flag for flag, value in from_receipt.items() if value):
+            raise UserError(f"--replay takes all settings from the receipt: leave {flag} out")
         from seqgen.cli.replay import replay_all
 
         replay_all(replay, model, state_in, output, plot, as_json, show_prompt)
         return
     if model is None:
-        raise UserError("MODEL is missing: name the folder that `train` made")
+        raise UserError("MODEL is missing: name a folder written by `train`")
     if prompt is not None and prompt_file is not None:
         raise UserError("give --prompt or --prompt-file, not both")
     from seqgen import checkpoint
-    from seqgen.api import sampling as writing
+    from seqgen.api import sampling
     from seqgen.api.model import Model
     from seqgen.corpus.shards import Shard
     from seqgen.streams import is_terminal, read_whole
@@ -117,12 +110,15 @@ def run(
     own = Shard.parse(shard).index_range(n)
 
     if [prompt_file, primer, state_in].count("-") > 1:
-        raise UserError("standard input can be read once only: '-' is given twice")
-    chosen, searched = writing.settings({**options, **search})
-    streams = n * max(searched.best_of, searched.beam)
+        raise UserError("standard input can be read only once: '-' is given twice")
+    sample_options, search_options = sampling.settings({**options, **search})
+    streams = n * max(search_options.best_of, search_options.beam)
     loaded = Model(checkpoint.load(model), engine, device, exact, precision, streams)
-    loaded.check(chosen)
-    _check_flags(loaded, prompt is not None or prompt_file is not None, chosen, label, primer, plot, music_options)
+    loaded.check(sample_options)
+    _check_flags(
+        loaded, prompt is not None or prompt_file is not None, sample_options, label, primer, plot, music_options
+    )
+    composes = TASKS.find(loaded.task).composes
     state, digest = None, ""
     if state_in is not None:
         import hashlib
@@ -131,29 +127,31 @@ def run(
 
         data = states.read(state_in)
         state, digest = states.parse(loaded, data, state_in), hashlib.sha256(data).hexdigest()
-        chosen, searched = writing.settings({**options, **search}, state)
-    begin = read_whole(prompt_file) if prompt_file is not None else (prompt or "").encode("utf-8", "surrogateescape")
-    music = None if primer is None else read_whole(primer)
-    asked = writing.SampleRequest(
-        chosen, searched, make_options(MusicOptions, music_options), begin, label, stop_at_end, adaptive, state, digest, music,
-        to_be_continued=state_out is not None and loaded.task == "music",
+        sample_options, search_options = sampling.settings({**options, **search}, state)
+    beginning = (
+        read_whole(prompt_file) if prompt_file is not None else (prompt or "").encode("utf-8", "surrogateescape")
+    )
+    midi = None if primer is None else read_whole(primer)
+    request = sampling.SampleRequest(
+        sample_options, search_options, make_options(MusicOptions, music_options), beginning, label, stop_at_end,
+        adaptive, state, digest, midi, to_be_continued=state_out is not None and composes,
     )  # fmt: skip
-    writing.check(loaded, asked, n, first)
+    sampling.check(loaded, request, n, first)
     if state_out is not None:
         from seqgen.api import states
 
-        writing.check_state_output(loaded, asked, n)
-        states.check_target(state_out, "-" if as_json and loaded.task == "music" else output, is_terminal(sys.stdout))
-    if loaded.task != "music":
-        _write(loaded, asked, own, n, first, as_json, show_prompt, output, state_in or "", state_out, voice)
+        sampling.check_state_output(loaded, request, n)
+        states.check_target(state_out, "-" if as_json and composes else output, is_terminal(sys.stdout))
+    if not composes:
+        _write_texts(loaded, request, own, n, first, as_json, show_prompt, output, state_in or "", state_out, log)
         return
-    from seqgen.api.composing import compose_as, load_primer
+    from seqgen.api.composing import compose, load_primer
     from seqgen.cli.music_output import PieceWriter
 
-    place = PieceWriter(output, plot, n, first, as_json, show_prompt, asked.music_options)
-    piece = load_primer(loaded, music, primer or "")
-    for composed in compose_as(loaded, asked, len(own), first + own.start, piece, as_json, voice.info):
-        place.write(composed, loaded, asked, state_in or "")
+    writer = PieceWriter(output, plot, n, first, as_json, show_prompt, request.music_options)
+    piece = load_primer(loaded, midi, primer or "")
+    for composed in compose(loaded, request, len(own), first + own.start, piece, as_json, log.info):
+        writer.write(composed, loaded, request, state_in or "")
         if state_out is not None and composed.saved is not None:
             write_state(loaded, composed.saved, state_out)
 
@@ -162,50 +160,54 @@ def _check_flags(
     model: Model, prompted: bool, options: SampleOptions, label: str | None, primer: str | None, plot: str | None,
     music_options: dict[str, Any],
 ) -> None:  # fmt: skip
-    """Raises `UserError` for flags of another task."""
-    if model.task == "music":
+    """Raise `UserError` for flags of another task."""
+    if TASKS.find(model.task).composes:
         if label is not None:
-            raise UserError("--label is for labelled texts; this is a model for music")
+            raise UserError(f"--label is for labelled texts; this is a model for {model.task}")
         if prompted or options.stop:
-            raise UserError("this is a model for music: it goes on from --primer FILE.mid, and has no text to stop at")
+            raise UserError(
+                f"--prompt, --prompt-file and --stop are for text; this is a model for {model.task}, which continues "
+                "--primer FILE.mid"
+            )
         return
     for flag in [flag_name(name) for name in music_options] + ["--primer"] * bool(primer) + ["--plot"] * bool(plot):
         raise UserError(f"{flag} is for music; this is a model for {model.task}")
 
 
-def _write(
-    model: Model, asked: SampleRequest, own: range, n: int, first: int, as_json: bool, show_prompt: bool, output: str,
-    state_in: str, state_out: str | None, voice: StderrLogger,
+def _write_texts(
+    model: Model, request: SampleRequest, own: range, n: int, first: int, as_json: bool, show_prompt: bool, output: str,
+    state_in: str, state_out: str | None, log: StderrLogger,
 ) -> None:  # fmt: skip
-    """Texts as they come, or as lines of JSON."""
-    from seqgen.api import sampling as writing
+    """Write texts as they are generated, or as JSON lines."""
+    from seqgen.api import sampling
     from seqgen.generation.sampling.beam import generate
 
-    kept: list[SavedState] = []
+    states: list[SavedState] = []
 
     def on_state(sample: Sample, saved: SavedState) -> None:
-        kept.append(saved)
+        states.append(saved)
 
-    job = writing.prepare(model, asked, state_out is not None, voice.info)
+    job = sampling.prepare(model, request, state_out is not None, log.info)
     if as_json:
         from seqgen.api import receipts
 
-        receipt, copied = receipts.make_receipt(model, asked, job.prompt.text, state_in), writing.longest_copy(model)
+        receipt = receipts.make_receipt(model, request, job.prompt.text, state_in)
+        longest_copy = sampling.copy_measure(model)
     with Output(output) as out:
-        starting = True
+        at_start = True
         for text, sample in generate(job, len(own), first + own.start, None if state_out is None else on_state):
             if as_json:
                 if sample is not None:
-                    count = None if copied is None else copied(sample.text)
-                    out.write(to_json(receipts.record(sample, receipt, count)) + "\n")
+                    copied = None if longest_copy is None else longest_copy(sample.text)
+                    out.write(to_json(receipts.record(sample, receipt, copied)) + "\n")
                 continue
-            if starting and show_prompt:
+            if at_start and show_prompt:
                 out.write(job.prompt.text)
-            starting = sample is not None
+            at_start = sample is not None
             if text:
                 out.write(text)
             if sample is not None and (n > 1 or out.terminal):
                 last = sample.index == first + n - 1
                 out.write("\n" if last else "\n\n")
-    if state_out is not None and kept:
-        write_state(model, kept[0], state_out)
+    if state_out is not None and states:
+        write_state(model, states[0], state_out)

@@ -1,4 +1,4 @@
-"""`seqgen tokenize`: how text and music become ids."""
+"""`seqgen tokenize`: text and music as ids."""
 
 from __future__ import annotations
 
@@ -6,147 +6,168 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqgen.cli.options import Output, QuietOption, StderrLogger, handle_broken_pipe, sources_or_stdin, to_json
-from seqgen.config import TOKENIZER_NAMES, TrainOptions, flag_name, make_options
+from seqgen.cli.inputs import sources_or_stdin
+from seqgen.cli.options import OutputOption, QuietOption
+from seqgen.cli.output import Output, StderrLogger, plural, to_json
+from seqgen.config import TrainOptions, flag_name, make_options
 from seqgen.errors import DataError, ModelError, SeqgenError, UserError
+from seqgen.specs.registry import resolve
+from seqgen.specs.tokenizers import TOKENIZERS, TokenizerSpec
 from seqgen.streams import write_bytes
 
 if TYPE_CHECKING:
     from seqgen.corpus.sources import Document
-    from seqgen.music.parts import QuantisationStats
+    from seqgen.music.midi import QuantisationStats
     from seqgen.tokenizers import Codec
     from seqgen.tokenizers.midi import MidiCodec
 
 
-@handle_broken_pipe
+def _without_model() -> tuple[str, ...]:
+    """The tokenizers that can be fitted to the sources."""
+    return tuple(name for name, spec in TOKENIZERS.items() if spec.task is not None)
+
+
 def run(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL|KIND", help="A model, or char, byte, subword or midi, made for the source.")
+        str,
+        typer.Argument(
+            metavar="MODEL|TOKENIZER", help=f"Model folder, or a tokenizer to fit: {', '.join(_without_model())}."
+        ),
     ],
-    sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE]...", help="What to tokenize.")] = None,
-    pieces: Annotated[bool, typer.Option("--pieces", help="Pieces of text or events, one a line, not ids.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Decode again, compare, and tell what was lost.")] = False,
-    vocab_size: Annotated[int | None, typer.Option(min=300, help="Of subword, where it is fitted here.")] = None,
-    grid: Annotated[int | None, typer.Option(help="Of midi, where it is made here: steps a quarter note.")] = None,
-    velocity_bins: Annotated[int | None, typer.Option(help="Of midi: how many loudnesses.")] = None,
-    tracks: Annotated[str | None, typer.Option(metavar="all|melody|piano", help="Of midi: which parts.")] = None,
-    plot: Annotated[str | None, typer.Option(metavar="FILE.png", help="Draw a MIDI file's piano roll.")] = None,
-    output: Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Where the ids go.")] = "-",
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Texts or MIDI files [default: standard input].")
+    ] = None,
+    pieces: Annotated[
+        bool, typer.Option("--pieces", help="Print tokens as pieces of text or events, one a line, instead of ids.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Decode the ids again, compare, and report what was lost.")
+    ] = False,
+    vocab_size: Annotated[int | None, typer.Option(min=300, help="Vocabulary size of a subword tokenizer.")] = None,
+    grid: Annotated[int | None, typer.Option(help="Steps a quarter note of a midi tokenizer.")] = None,
+    velocity_bins: Annotated[int | None, typer.Option(help="Velocity levels of a midi tokenizer.")] = None,
+    tracks: Annotated[
+        str | None, typer.Option(metavar="all|melody|piano", help="Parts that a midi tokenizer reads.")
+    ] = None,
+    plot: Annotated[str | None, typer.Option(metavar="FILE.png", help="Piano roll of a MIDI file.")] = None,
+    output: OutputOption = "-",
     quiet: QuietOption = False,
 ) -> None:
-    """Show the ids, a line a document, or the pieces that a source becomes; --check proves the round trip."""
+    """Print the token ids of a source, one line a document; --check proves that they decode to the source again."""
     from seqgen import checkpoint, tasks
     from seqgen.corpus import sources as reading
 
     names = sources_or_stdin(sources, "there is nothing to tokenize")
-    voice = StderrLogger(quiet)
-    made_here = model in (*TOKENIZER_NAMES, "midi") and not Path(model).is_dir()
-    if vocab_size is not None and not (made_here and model == "subword"):
-        raise UserError("--vocab-size goes with the kind subword only")
-    of_midi = {"grid": grid, "velocity_bins": velocity_bins, "tracks": tracks}
-    given = {name: value for name, value in of_midi.items() if value is not None}
-    if given and not (made_here and model == "midi"):
-        raise UserError(f"{flag_name(next(iter(given)))} goes with the kind midi only")
-    if not made_here and not Path(model).exists() and os.sep not in model:
-        raise ModelError(f"there is no model {model!r}; the kinds are {', '.join((*TOKENIZER_NAMES, 'midi'))}")
-    codec = None if made_here else checkpoint.load(model).codec
-    music = model == "midi" if codec is None else codec.kind == "midi"
-    if plot is not None and not music:
+    log = StderrLogger(quiet)
+    available = _without_model()
+    fit_here = model in available and not Path(model).is_dir()
+    settings = {"vocab_size": vocab_size, "grid": grid, "velocity_bins": velocity_bins, "tracks": tracks}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    for name in settings:
+        if not fit_here or name not in TOKENIZERS.find(model).fit_options:
+            takers = ", ".join(other for other in available if name in TOKENIZERS.find(other).fit_options)
+            raise UserError(f"{flag_name(name)} is for the tokenizer {takers} only")
+    if not fit_here and not Path(model).exists() and os.sep not in model:
+        raise ModelError(f"there is no model {model!r}; the tokenizers are {', '.join(available)}")
+    codec = None if fit_here else checkpoint.load(model).codec
+    spec = TOKENIZERS.find(model if codec is None else codec.name)
+    if plot is not None and spec.writes_text:
         raise UserError("--plot draws music, and this is text")
+    of_task: dict[str, Any] = {}
+    if spec.task is not None:
+        of_task = {"accepts": tasks.accepts(spec.task), "rows": tasks.rows(spec.task)}
     with reading.Spool() as spool, Output(output) as out:
-        accepts = tasks.accepts("music" if music else "text")
-        rows = tasks.rows("music" if music else "text")
-        found = reading.find(names, spool, warn=voice.warn, accepts=accepts, rows=rows)
-        documents = reading.checksum_documents(found, voice.warn)
-        if music:
-            from seqgen.generation.music.composing import music_codec
-            from seqgen.tokenizers.midi import MidiCodec
-
-            midi = MidiCodec.of(make_options(TrainOptions, given)) if codec is None else music_codec(codec)
-            _music(midi, documents, out, pieces, check, plot, voice)
+        documents = reading.checksum_documents(reading.find(names, spool, warn=log.warn, **of_task), log.warn)
+        codec = codec or _fit(spec, documents, settings)
+        if spec.writes_text:
+            _write_text(codec, documents, out, pieces, check)
         else:
-            _text(codec or _fit(model, documents, vocab_size), documents, out, pieces, check)
+            from seqgen.generation.music.composing import music_codec
+
+            _write_music(music_codec(codec), documents, out, pieces, check, plot, log)
 
 
-def _fit(kind: str, documents: list[Document], vocab_size: int | None) -> Codec:
+def _fit(spec: TokenizerSpec, documents: list[Document], settings: dict[str, Any]) -> Codec:
     from seqgen import tokenizers
 
+    if not spec.writes_text:
+        codec: Codec = resolve(spec.codec).from_options(make_options(TrainOptions, settings))
+        return codec
     text = (chunk for document in documents for chunk in document.chunks())
-    return tokenizers.fit(kind, text, **({"vocab_size": vocab_size} if vocab_size else {}))
+    return tokenizers.fit(spec.name, text, **settings)
 
 
-def _text(codec: Codec, documents: list[Document], out: Output, pieces: bool, check: bool) -> None:
+def _write_text(codec: Codec, documents: list[Document], out: Output, pieces: bool, check: bool) -> None:
     from seqgen import tokenizers
 
     total_bytes, total_tokens = 0, 0
     for document in documents:
         before, after = _Digest(), hashlib.sha256()
         decoder = codec.decoder()
-        begun = False
+        at_start = True
         for ids in tokenizers.encode_stream(codec, before.watch(document.chunks())):
             total_tokens += len(ids)
             if check:
                 for token in ids.tolist():
                     after.update(decoder.push(token))
             elif pieces:
-                spelt = (tokenizers.decode(codec, [token]).decode("utf-8", "surrogateescape") for token in ids)
-                out.write("".join(to_json(piece) + "\n" for piece in spelt))
+                texts = (tokenizers.decode(codec, [token]).decode("utf-8", "surrogateescape") for token in ids)
+                out.write("".join(to_json(text) + "\n" for text in texts))
             elif len(ids):
-                out.write((" " if begun else "") + " ".join(map(str, ids.tolist())))
-                begun = True
+                out.write(("" if at_start else " ") + " ".join(map(str, ids.tolist())))
+                at_start = False
         if check:
             after.update(decoder.finish())
             total_bytes += before.size
             if before.sha256.digest() != after.digest():
-                raise SeqgenError(f"{document.name!r} did not come back as it was: a fault of the tokenizer")
+                raise SeqgenError(f"{document.name!r} decodes to other bytes (an internal error of the tokenizer)")
         elif not pieces:
             out.write("\n")
     if check:
-        share = total_bytes / max(total_tokens, 1)
         out.write(
-            f"{_files(len(documents), 'document')}, {total_bytes:,} bytes, {total_tokens:,} "
-            f"tokens of {codec.vocab_size:,} kinds, {share:.2f} bytes a token: every byte came back\n"
+            f"{plural(len(documents), 'document')}, {total_bytes:,} bytes, {total_tokens:,} tokens, vocabulary size "
+            f"{codec.vocab_size:,}, {total_bytes / max(total_tokens, 1):.2f} bytes a token: every byte came back\n"
         )
 
 
-def _music(
+def _write_music(
     codec: MidiCodec,
     documents: list[Document],
     out: Output,
     pieces: bool,
     check: bool,
     plot: str | None,
-    voice: StderrLogger,
+    log: StderrLogger,
 ) -> None:
-    """A file that holds no piece is passed over with its reason; where none does, that is the error."""
-    from seqgen.music.parts import QuantisationStats
+    """A file without notes is skipped with a warning that gives the reason; if all are, that is an error."""
+    from seqgen.music.midi import QuantisationStats
     from seqgen.tokenizers import decode
 
     if plot is not None and len(documents) > 1:
         raise UserError(f"--plot draws one file, and here are {len(documents):,}")
-    losses, tokens, read = QuantisationStats(), 0, 0
+    stats, tokens, read = QuantisationStats(), 0, 0
     for document in documents:
         data = b"".join(document.limited())
         try:
-            piece, lost = codec.read(data)
+            piece, changes = codec.read_piece(data)
         except DataError as error:
             if len(documents) == 1:
                 raise DataError(f"{document.name!r}: {error}") from error
-            voice.warn(f"{document.name!r} is passed over: {error}")
+            log.warn(f"{document.name!r} is skipped: {error}")
             continue
-        ids = codec.spell(piece)
-        losses.add(lost)
+        ids = codec.encode_piece(piece)
+        stats.add(changes)
         tokens += len(ids)
         read += 1
         if check:
-            if codec.spell(codec.read(decode(codec, ids))[0]).tolist() != ids.tolist():
-                raise SeqgenError(f"{document.name!r} came back as another piece: a fault of the tokenizer")
+            if codec.encode_piece(codec.read_piece(decode(codec, ids))[0]).tolist() != ids.tolist():
+                raise SeqgenError(f"{document.name!r} decodes to another piece (an internal error of the tokenizer)")
         elif pieces:
-            out.write("".join(codec.vocabulary.spell(token) + "\n" for token in ids.tolist()))
+            out.write("".join(codec.vocabulary.token_name(token) + "\n" for token in ids.tolist()))
         else:
             out.write(" ".join(map(str, ids.tolist())) + "\n")
         if plot is not None:
@@ -154,46 +175,37 @@ def _music(
 
             write_bytes(Path(plot).expanduser(), piano_roll(piece, title=Path(document.name).stem))
     if not read:
-        raise DataError(f"not one of {len(documents):,} files is a MIDI file with notes")
+        raise DataError(f"none of {len(documents):,} files is a MIDI file with notes")
     if check:
-        out.write(_report(codec, losses, tokens, read, len(documents)))
+        out.write(_music_report(codec, stats, tokens, read, len(documents)))
 
 
-def _report(codec: MidiCodec, losses: QuantisationStats, tokens: int, read: int, of: int) -> str:
-    """What a grid of so many steps did to the music, in numbers."""
-    kept = max(losses.kept, 1)
-    moved = losses.shift / max(losses.notes, 1)
+def _music_report(codec: MidiCodec, stats: QuantisationStats, tokens: int, read: int, files: int) -> str:
+    """The effects of the grid on the music, in numbers."""
     lines = [
-        f"{_files(of, 'file')}, {read:,} read: {losses.notes:,} notes, {losses.kept:,} kept, {tokens:,} tokens of "
-        f"{codec.vocab_size:,} kinds, {tokens / kept:.2f} a note: all come back the same",
-        f"onsets moved by {moved:.3f} steps of 1/{codec.options.grid} quarter note on average, "
-        f"{losses.largest_shift:.3f} at most",
+        f"{plural(files, 'file')}, {read:,} read: {stats.notes:,} notes, {stats.kept:,} kept, {tokens:,} tokens, "
+        f"vocabulary size {codec.vocab_size:,}, {tokens / max(stats.kept, 1):.2f} a note: all came back the same",
+        f"onsets moved by {stats.shift / max(stats.notes, 1):.3f} steps of 1/{codec.options.grid} quarter note on "
+        f"average, {stats.largest_shift:.3f} at most",
     ]
     counted = (
-        (losses.lengthened, "lengthened to one step"),
-        (losses.shortened, "longer than 128 bars ended there"),
-        (losses.struck_again, "cut where the same pitch is struck again"),
-        (losses.doubled, "left out: the same pitch twice at once"),
-        (losses.hanging, "never let go: ended with their track"),
-        (losses.out_of_range, "left out by the pitch range or the choice of tracks"),
+        (stats.lengthened, "note", "lengthened to one step"),
+        (stats.shortened, "note", "longer than 128 bars, cut there"),
+        (stats.struck_again, "note", "cut where the same pitch starts again"),
+        (stats.doubled, "note", "dropped: the same pitch twice at once"),
+        (stats.hanging, "note", "without a note-off, ended with their track"),
+        (stats.out_of_range, "note", "dropped by the pitch range or the choice of tracks"),
+        (stats.parts_merged, "part", "beyond the sixteenth, merged into others"),
+        (stats.metres_changed, "change", "of metre delayed, or replaced by a metre of the nearest length"),
+        (stats.bends, "pitch bend", "dropped"),
+        (stats.controllers, "controller", "dropped"),
     )
-    lines += [f"{_files(count, 'note')} {what}" for count, what in counted if count]
-    others = (
-        (losses.parts_merged, "part", "beyond the sixteenth, joined to others"),
-        (losses.metres_changed, "change", "of metre moved, or to a metre of the nearest length"),
-        (losses.bends, "pitch bend", "left out"),
-        (losses.controllers, "controller", "left out"),
-    )
-    lines += [f"{_files(count, noun)} {what}" for count, noun, what in others if count]
+    lines += [f"{plural(count, noun)} {change}" for count, noun, change in counted if count]
     return "\n".join(lines) + "\n"
 
 
-def _files(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
 class _Digest:
-    """The sha256 and size of a stream, taken as it passes."""
+    """The sha256 and size of a stream, computed as it passes."""
 
     def __init__(self) -> None:
         self.sha256 = hashlib.sha256()

@@ -24,9 +24,9 @@ from seqgen.corpus.conversations.read import read_conversations
 from seqgen.corpus.sources import Spool, checksum_documents, find
 from seqgen.tokenizers import dump, parse
 from seqgen.tokenizers.dialogue import DialogueCodec
-from tests.helpers.dialogues import KNOWN, as_messages, trained
+from tests.helpers.dialogues import KNOWN, to_messages, train_known
 from tests.helpers.running import Command, Run, prose
-from tests.helpers.terminal import ON_A_TERMINAL, Terminal, start
+from tests.helpers.terminal import MAIN_ON_TERMINAL, Terminal, start_on_terminal
 
 # A training that ends in a moment: what is learnt does not matter here.
 TINY = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32", "--tokenizer", "byte"]
@@ -36,13 +36,13 @@ CONTROLS = re.compile("[\x00-\x06\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u206
 @pytest.fixture(scope="session")
 def bot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that knows a few conversations by heart. Not to be changed: copy it first."""
-    return trained(tmp_path_factory.getbasetemp())
+    return train_known(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session")
 def known_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("known") / "known.jsonl"
-    path.write_text("".join(as_messages(turns) + "\n" for turns in KNOWN))
+    path.write_text("".join(to_messages(turns) + "\n" for turns in KNOWN))
     return path
 
 
@@ -80,7 +80,7 @@ def likeliest(bot: Path, *lines: str) -> list[str]:
 
 
 def in_messages(conversations: list[list[tuple[int, str]]]) -> str:
-    return "".join(as_messages(turns) + "\n" for turns in conversations)
+    return "".join(to_messages(turns) + "\n" for turns in conversations)
 
 
 def in_eou(conversations: list[list[tuple[int, str]]]) -> str:
@@ -303,7 +303,7 @@ class Person:
 
     def __init__(self, terminal: Terminal, *arguments: object, cwd: Path | None = None) -> None:
         self.terminal = terminal
-        self.process = start(terminal, "chat", *arguments, cwd=cwd)
+        self.process = start_on_terminal(terminal, "chat", *arguments, cwd=cwd)
         self._prompts = 0
         self._wait()
 
@@ -311,17 +311,17 @@ class Person:
         """Until one prompt more has come."""
         self._prompts += 1
         until = time.monotonic() + 60
-        while len(re.findall(rb"(?m)^(?:\x1b\[\?2004h)?> ", self.terminal.said)) < self._prompts:
-            assert time.monotonic() < until, self.terminal.said
-            assert self.process.poll() is None, self.terminal.said
+        while len(re.findall(rb"(?m)^(?:\x1b\[\?2004h)?> ", self.terminal.output)) < self._prompts:
+            assert time.monotonic() < until, self.terminal.output
+            assert self.process.poll() is None, self.terminal.output
             time.sleep(0.01)
 
     def say(self, line: str) -> str:
         """What comes after it, without the echo and the next prompt."""
-        before = len(self.terminal.said)
+        before = len(self.terminal.output)
         self.terminal.type(line.encode() + b"\n")
         self._wait()
-        said = re.sub(rb"\x1b\[\?2004[hl]\r?", b"", self.terminal.said[before:]).decode()
+        said = re.sub(rb"\x1b\[\?2004[hl]\r?", b"", self.terminal.output[before:]).decode()
         return said.partition("\n")[2].removesuffix("> ")
 
     def leave(self, keys: bytes) -> int:
@@ -331,7 +331,7 @@ class Person:
 
 def test_a_conversation_on_a_terminal(terminal: Terminal, run: Run, bot: Path, tmp_path: Path) -> None:
     person = Person(terminal, bot, "-t", 0, cwd=tmp_path)
-    assert b"seqgen: /help lists commands" in terminal.said
+    assert b"seqgen: /help lists commands" in terminal.output
     told = person.say("/help")
     for command in ("/reset", "/undo", "/retry", "/temperature", "/save", "/quit"):
         assert command in told
@@ -345,7 +345,7 @@ def test_a_conversation_on_a_terminal(terminal: Terminal, run: Run, bot: Path, t
     assert person.say("/retry") == f"{further}\n", "at temperature 0 there is one reply only"
     assert person.say("/undo") == ""
     assert person.say("/save talk.jsonl") == "seqgen: talk.jsonl: 2 turns\n"
-    assert (tmp_path / "talk.jsonl").read_text() == as_messages([(0, first), (1, reply)]) + "\n"
+    assert (tmp_path / "talk.jsonl").read_text() == to_messages([(0, first), (1, reply)]) + "\n"
     assert person.say(second) == f"{further}\n", "what was taken back can be said again"
     assert person.say("/reset") == ""
     assert person.say("/retry") == "seqgen: there is no reply to retry\n"
@@ -391,13 +391,13 @@ from seqgen.generation.engines.numpy import NumpyEngine
 for engine in (NativeEngine, NumpyEngine):
     engine.step = lambda self, ids, state, step=engine.step: time.sleep(0.1) or step(self, ids, state)
 """
-    monkeypatch.setattr("tests.cli.test_terminal.ON_A_TERMINAL", slowly + ON_A_TERMINAL)
+    monkeypatch.setattr("tests.cli.test_terminal.ON_A_TERMINAL", slowly + MAIN_ON_TERMINAL)
     person = Person(terminal, bot, "-t", 0)
     terminal.type(b"where is the dog?\n")
     terminal.wait_for(b"\nthe ")
     terminal.type(b"\x03")
     person._wait()
-    cut = terminal.said.rpartition(" …".encode())[0].decode().rpartition("\n")[2].replace("^C", "")
+    cut = terminal.output.rpartition(" …".encode())[0].decode().rpartition("\n")[2].replace("^C", "")
     (whole,) = likeliest(bot, "where is the dog?")
     assert whole.startswith(cut)
     assert 4 <= len(cut) < len(whole)
@@ -508,12 +508,12 @@ def test_the_measures_for_people(run: Run, bot: Path, tmp_path: Path) -> None:
 def test_no_rivals_and_nobody_else(run: Run, bot: Path, tmp_path: Path) -> None:
     """One conversation alone: nobody else's replies to choose among."""
     path = tmp_path / "one.jsonl"
-    path.write_text(as_messages(KNOWN[0]) + "\n")
+    path.write_text(to_messages(KNOWN[0]) + "\n")
     result = run("evaluate", bot, path, "--json", "--replies", 3).json
     assert result["questions"] == 0
     assert "hits_at_1_of_10" not in result["metrics"]
     assert result["metrics"]["distinct_1"] > 0
-    path.write_text(as_messages(KNOWN[0][:1]) + "\n")  # nor a reply at all
+    path.write_text(to_messages(KNOWN[0][:1]) + "\n")  # nor a reply at all
     result = run("evaluate", bot, path, "--json", "--replies", 3, "--no-baselines").json
     assert result["baselines"] == {}
     assert result["metrics"]["distinct_1"] == 0

@@ -122,7 +122,7 @@ def test_evaluate_tells_how_far_to_trust_it(model: Path, run: Run, tmp_path: Pat
 def test_a_label_only_in_the_test_set_is_a_mistake(model: Path, run: Run, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("text,label\nlovely great,好评\nwho knows,other\n", encoding="utf-8")
-    done = run("evaluate", model, path, "--json", "--no-rivals")
+    done = run("evaluate", model, path, "--json", "--no-baselines")
     assert "1 label unknown to the model: other" in done.err
     assert done.json["metrics"]["accuracy"] == 0.5
     assert done.json["metrics"]["per_class"]["other"]["support"] == 1
@@ -202,7 +202,7 @@ BAD: list[tuple[list[Any], str]] = [
     (["classify", "MODEL", "--top-k", "0"], "--top-k"),
     (["classify", "MODEL", "--format", "xml"], "--format"),
     (["classify", "MODEL", "nowhere.txt"], "nowhere.txt"),
-    (["sample", "MODEL"], "this model sorts but can't write"),
+    (["sample", "MODEL"], "this model classifies but can't write"),
     (["score", "MODEL", "DATA"], "classify"),
     (["chat", "MODEL"], "classify"),
     (["train", "DATA", "-o", "new", "--label-column", "nothing"], "'nothing'"),

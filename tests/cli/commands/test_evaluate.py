@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.running import Command, Run, close
+from tests.helpers.running import Command, Run, is_close
 
 # ---- evaluate ----
 
@@ -23,21 +23,21 @@ def test_an_evaluation_keeps_the_contract(run: Run, model_folder: Path, two_file
     assert set(metrics) == {
         "nats_per_character", "bits_per_character", "bits_per_byte", "perplexity_per_token", "perplexity_per_word",
     }  # fmt: skip
-    assert close(metrics["bits_per_character"] * math.log(2), metrics["nats_per_character"])
-    assert close(metrics["bits_per_byte"], metrics["bits_per_character"]), "every character is one byte here"
-    assert close(math.log(metrics["perplexity_per_token"]), metrics["nats_per_character"]), "and one token"
+    assert is_close(metrics["bits_per_character"] * math.log(2), metrics["nats_per_character"])
+    assert is_close(metrics["bits_per_byte"], metrics["bits_per_character"]), "every character is one byte here"
+    assert is_close(math.log(metrics["perplexity_per_token"]), metrics["nats_per_character"]), "and one token"
     nats = metrics["nats_per_character"] * (len(text) - 1)  # every character but the first
-    assert close(math.log(metrics["perplexity_per_word"]), nats / len(text.split()))
+    assert is_close(math.log(metrics["perplexity_per_word"]), nats / len(text.split()))
     xz = result["baselines"]["xz"]
     assert set(metrics) - {"perplexity_per_token"} <= set(xz)
-    assert close(xz["bits_per_character"] * math.log(2), xz["nats_per_character"])
-    assert close(xz["bits_per_byte"] * len(text) / 8, round(xz["bits_per_byte"] * len(text) / 8)), "whole bytes"
+    assert is_close(xz["bits_per_character"] * math.log(2), xz["nats_per_character"])
+    assert is_close(xz["bits_per_byte"] * len(text) / 8, round(xz["bits_per_byte"] * len(text) / 8)), "whole bytes"
 
 
 def test_an_evaluation_agrees_with_the_score(run: Run, model_folder: Path, two_files: Path) -> None:
     """But for the first character, which the one leaves out and the other counts."""
     text = (two_files / "a.txt").read_bytes()
-    metrics = run("evaluate", model_folder, "-", "--json", "--no-rivals", stdin=text).json["metrics"]
+    metrics = run("evaluate", model_folder, "-", "--json", "--no-baselines", stdin=text).json["metrics"]
     (score,) = run("score", model_folder, "--per-token", stdin=text).records
     assert math.isclose(
         metrics["nats_per_character"] * (len(text) - 1), score["nats"] - score["per_token"][0][1], rel_tol=1e-5
@@ -59,14 +59,14 @@ def test_an_evaluation_is_the_same_by_a_pipe(
 
 
 def test_records_are_summed(run: Run, model_folder: Path, two_files: Path) -> None:
-    parts = [run("evaluate", model_folder, path, "--json", "--no-rivals").json for path in two_files.rglob("*.txt")]
-    whole = run("evaluate", model_folder, two_files, "--json", "--no-rivals", "--quiet").json
+    parts = [run("evaluate", model_folder, path, "--json", "--no-baselines").json for path in two_files.rglob("*.txt")]
+    whole = run("evaluate", model_folder, two_files, "--json", "--no-baselines", "--quiet").json
     assert whole["records"] == 2
     assert whole["baselines"] == {}
     for count in ("tokens", "characters", "bytes"):
         assert whole[count] == sum(part[count] for part in parts)
     nats = sum(part["metrics"]["nats_per_character"] * (part["characters"] - 1) for part in parts)
-    assert close(whole["metrics"]["nats_per_character"], nats / (whole["characters"] - 2))
+    assert is_close(whole["metrics"]["nats_per_character"], nats / (whole["characters"] - 2))
 
 
 def test_a_table_for_people(run: Run, model_folder: Path, two_files: Path) -> None:
@@ -77,7 +77,15 @@ def test_a_table_for_people(run: Run, model_folder: Path, two_files: Path) -> No
     assert result.err == ""
 
 
+def test_evaluate_rivals_flag_is_an_alias_of_baselines(run: Run, model_folder: Path, two_files: Path) -> None:
+    """The former name of the flag; `--help` no longer lists it."""
+    source = two_files / "a.txt"
+    assert run("evaluate", model_folder, source, "--json", "--no-rivals").json["baselines"] == {}
+    assert run("evaluate", model_folder, source, "--json", "--rivals").json["baselines"]
+    assert "rivals" not in run("evaluate", "--help").out.decode()
+
+
 def test_a_model_is_told_from_which_it_learnt(run: Run, model_folder: Path, text_file: Path) -> None:
     """An evaluation on the training text is no evaluation, and says so; unless it is to be quiet."""
-    assert "was trained on" in run("evaluate", model_folder, text_file, "--no-rivals").err
-    assert run("evaluate", model_folder, text_file, "--no-rivals", "--quiet").err == ""
+    assert "was trained on" in run("evaluate", model_folder, text_file, "--no-baselines").err
+    assert run("evaluate", model_folder, text_file, "--no-baselines", "--quiet").err == ""

@@ -432,7 +432,7 @@ def test_from_python(forecaster: Path, table: Path) -> None:
 
 
 def test_a_model_that_reads_bytes_forecasts_nothing(model_folder: Path) -> None:
-    with pytest.raises(ModelError, match="which forecasts nothing"):
+    with pytest.raises(ModelError, match="it can't forecast"):
         seqgen.load(model_folder).checkpoint.scaler  # noqa: B018
 
 
@@ -471,17 +471,17 @@ WRONG: list[tuple[str, str]] = [
     ("train words.csv -o new --task forecast", "words.csv"),
     ("train odd.csv -o new --task forecast", "odd.csv"),
     ("train two.csv -o new --task forecast", "too few"),
-    ("train shop.csv -o new --task forecast --tokenizer char", "--tokenizer char does not go with forecast"),
+    ("train shop.csv -o new --task forecast --tokenizer char", "--tokenizer char can't be used with forecast"),
     ("train text.txt -o new --task text --horizon 3", "--horizon is for forecast; this is text"),
-    ("train shop.csv -o new --task forecast --init-from text", "can't go on with"),
+    ("train shop.csv -o new --task forecast --init-from text", "can't be trained further"),
     ("train shop.csv -o new --init-from shop --target warmth", "--target"),
     ("forecast text shop.csv", "`seqgen forecast` needs one for forecast"),
     ("forecast shop", "standard input is empty"),
     ("forecast shop missing.csv", "missing.csv"),
-    ("forecast shop shop.csv --levels 33", "--levels 33 is no band of this model; it has 50, 80, 95"),
+    ("forecast shop shop.csv --levels 33", "--levels 33: the model has no such prediction interval; it has 50, 80, 95"),
     ("forecast shop shop.csv --levels x", "--levels must be"),
     ("forecast shop shop.csv --horizon 0", "--horizon must be at least 1"),
-    ("forecast shop shop.csv --backtest 100", "--backtest 100 takes 701 rows; there are 300"),
+    ("forecast shop shop.csv --backtest 100", "--backtest 100 needs 701 rows; there are 300"),
     ("forecast shop half.csv", "sales"),
     ("forecast shop shop.csv -o folder", "is a folder"),
     ("evaluate shop short.csv", "too short: 20 rows, and a window takes 35"),
@@ -577,7 +577,7 @@ def test_a_model_without_bands(table: Path, tmp_path: Path, run: Run) -> None:
     assert "coverage" not in found["metrics"] and "wql" not in found["metrics"]
     assert "bands: none" in run("info", tmp_path / "m")[0]
     _, said = run("forecast", tmp_path / "m", table, "--levels", "90", status=2)
-    assert "no band of this model; it has none" in said
+    assert "no such prediction interval; it has none" in said
 
 
 def test_other_rows_can_be_held_out(table: Path, tmp_path: Path, run: Run) -> None:

@@ -20,3 +20,8 @@ def test_info(run: Run, model_folder: Path, text_file: Path) -> None:
     assert {name: facts[name] for name in config} == config
     assert facts["weights_bytes"] == (model_folder / "model.safetensors").stat().st_size
     assert facts["parameters"] * 4 < facts["weights_bytes"] < facts["parameters"] * 4 + 10_000
+
+
+def test_info_quiet_prints_the_same_page(run: Run, model_folder: Path) -> None:
+    result = run("info", model_folder, "--quiet")
+    assert (result.out, result.err) == (run("info", model_folder).out, "")

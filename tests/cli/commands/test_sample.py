@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.running import STRANGE, Command, Run
+from tests.helpers.running import MIXED_BYTES, Command, Run
 
 # ---- sample ----
 
@@ -25,25 +25,25 @@ def test_the_prompt_is_repeated_byte_for_byte_and_not_counted(
     run: Run, model_folder: Path, tmp_path: Path, length: int
 ) -> None:
     prompt = tmp_path / "prompt"
-    prompt.write_bytes(STRANGE)
+    prompt.write_bytes(MIXED_BYTES)
     shown = run("sample", model_folder, "--prompt-file", prompt, "--length", length).out
-    assert shown.startswith(STRANGE)
+    assert shown.startswith(MIXED_BYTES)
     text = run("sample", model_folder, "--prompt-file", prompt, "--length", length, "--no-show-prompt").out
-    assert shown == STRANGE + text
+    assert shown == MIXED_BYTES + text
     assert len(text.decode("utf-8", "surrogateescape")) == length
 
 
 def test_a_prompt_can_come_through_a_pipe_or_compressed(run: Run, model_folder: Path, tmp_path: Path) -> None:
     prompt = tmp_path / "prompt.gz"
-    prompt.write_bytes(gzip.compress(STRANGE))
-    piped = run("sample", model_folder, "--prompt-file", "-", "--length", 30, stdin=STRANGE).out
-    assert piped.startswith(STRANGE)
+    prompt.write_bytes(gzip.compress(MIXED_BYTES))
+    piped = run("sample", model_folder, "--prompt-file", "-", "--length", 30, stdin=MIXED_BYTES).out
+    assert piped.startswith(MIXED_BYTES)
     assert run("sample", model_folder, "--prompt-file", prompt, "--length", 30).out == piped
 
 
 def test_a_prompt_on_the_command_line_may_hold_any_bytes(seqgen_command: Command, model_folder: Path) -> None:
-    done = seqgen_command("sample", model_folder, "--prompt", os.fsdecode(STRANGE), "--length", 3)
-    assert done.stdout.startswith(STRANGE)
+    done = seqgen_command("sample", model_folder, "--prompt", os.fsdecode(MIXED_BYTES), "--length", 3)
+    assert done.stdout.startswith(MIXED_BYTES)
 
 
 @pytest.mark.parametrize("alias", ["--primetext", "--start", "--prefix", "-p"])
@@ -98,8 +98,8 @@ def test_json_says_all_about_a_sample(run: Run, model_folder: Path) -> None:
 
 
 def test_bytes_that_are_no_characters_are_valid_json(run: Run, model_folder: Path) -> None:
-    (record,) = run("sample", model_folder, "--json", "--prompt-file", "-", "--length", 5, stdin=STRANGE).records
-    assert record["prompt"].encode("utf-8", "surrogateescape") == STRANGE
+    (record,) = run("sample", model_folder, "--json", "--prompt-file", "-", "--length", 5, stdin=MIXED_BYTES).records
+    assert record["prompt"].encode("utf-8", "surrogateescape") == MIXED_BYTES
 
 
 def test_several_samples_stand_apart(run: Run, model_folder: Path) -> None:
@@ -178,7 +178,7 @@ def test_data_goes_to_a_file_as_it_would_to_stdout(
     run: Run, model_folder: Path, two_files: Path, tmp_path: Path, command: str
 ) -> None:
     sources = [] if command == "sample" else [two_files / "a.txt"]
-    flags = ["--no-rivals"] if command == "evaluate" else []
+    flags = ["--no-baselines"] if command == "evaluate" else []
     shown = run(command, model_folder, *sources, *flags).out
     filed = run(command, model_folder, *sources, *flags, "-o", tmp_path / "new" / "out")
     assert filed.out == b""
@@ -187,3 +187,12 @@ def test_data_goes_to_a_file_as_it_would_to_stdout(
     if command == "evaluate":  # its first line tells how long it took
         shown, kept = shown.partition(b"\n")[2], kept.partition(b"\n")[2]
     assert kept == shown
+
+
+def test_sample_engine_light_is_an_alias_of_cpu(run: Run, model_folder: Path) -> None:
+    """The former name of the engine, which receipts keep; `--help` no longer lists it."""
+    (cpu,) = run("sample", model_folder, "--json", "-l", 20, "--engine", "cpu").records
+    (light,) = run("sample", model_folder, "--json", "-l", 20, "--engine", "light").records
+    assert cpu == light
+    assert cpu["receipt"]["engine"] == "light"
+    assert "auto|light" not in run("sample", "--help").out.decode()

@@ -22,7 +22,7 @@ from seqgen.music import midi
 from seqgen.music.names import scale
 from seqgen.music.piece import Piece
 from seqgen.tokenizers.midi import MidiCodec
-from tests.helpers.midi_files import file, off, on, tune
+from tests.helpers.midi_files import midi_file, note_off, note_on, tune
 from tests.helpers.running import Command
 
 TUNES = 12
@@ -327,7 +327,7 @@ def odd(tmp_path: Path) -> Path:
     """A place with files that are no music, a folder of only damaged files, and one of some."""
     (tmp_path / "text.txt").write_text("once upon a time\n" * 30)
     (tmp_path / "a.mid").write_bytes(b"once upon a time")
-    (tmp_path / "silent.mid").write_bytes(file([(0, mido.MetaMessage("set_tempo", tempo=500000))]))
+    (tmp_path / "silent.mid").write_bytes(midi_file([(0, mido.MetaMessage("set_tempo", tempo=500000))]))
     for name in ("empty", "texts", "damaged", "mixed"):
         (tmp_path / name).mkdir()
     shutil.copy(tmp_path / "text.txt", tmp_path / "texts")
@@ -361,10 +361,10 @@ ERRORS = {
     "grid for text": ("train text.txt --task text --grid 3 -o new", "--grid is for music; this is text"),
     "letters for music": (
         "train mixed --task music --tokenizer char -o new",
-        "--tokenizer char does not go with music",
+        "--tokenizer char can't be used with music",
     ),
-    "no MIDI": ("train texts --task music -o new", "'texts' holds no MIDI"),
-    "nothing": ("train empty --task music -o new", "'empty' holds no MIDI"),
+    "no MIDI": ("train texts --task music -o new", "'texts' has no MIDI"),
+    "nothing": ("train empty --task music -o new", "'empty' has no MIDI"),
     "only damaged": (
         "train damaged -o new --steps 2",
         "none of 1 MIDI files can be trained on|'.*x.mid': it ends in",
@@ -445,7 +445,7 @@ def test_a_check_says_what_a_grid_costs(run: Run, tunes: Path, tmp_path: Path) -
     assert out[0].startswith("12 files, 12 read: ")
     assert out[0].endswith("all came back the same")
     assert out[1].startswith("onsets moved by 0.")
-    (tmp_path / "exact.mid").write_bytes(file([on(0, 60), off(4, 60)]))
+    (tmp_path / "exact.mid").write_bytes(midi_file([note_on(0, 60), note_off(4, 60)]))
     lines = run("tokenize", "midi", tmp_path / "exact.mid", "--check")[0].decode().splitlines()
     assert lines[0].startswith("1 file, 1 read: 1 note")
     assert lines[1:] == ["onsets moved by 0.000 steps of 1/4 quarter note on average, 0.000 at most"]

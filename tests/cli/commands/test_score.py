@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.running import STRANGE, Command, Result, Run, close
+from tests.helpers.running import MIXED_BYTES, Command, Result, Run, is_close
 
 # ---- score ----
 
@@ -26,7 +26,7 @@ def test_a_score_for_each_document(run: Run, model_folder: Path, two_files: Path
         size = Path(record["name"]).stat().st_size
         assert list(record) == ["name", "tokens", "nats", "bits_per_byte"]
         assert record["tokens"] == size
-        assert close(record["bits_per_byte"], record["nats"] / math.log(2) / size)
+        assert is_close(record["bits_per_byte"], record["nats"] / math.log(2) / size)
 
 
 def test_a_score_is_the_same_by_a_pipe(run: Run, seqgen_command: Command, model_folder: Path, two_files: Path) -> None:
@@ -37,17 +37,19 @@ def test_a_score_is_the_same_by_a_pipe(run: Run, seqgen_command: Command, model_
         assert piped == {**filed, "name": "-"}
     done = seqgen_command("score", model_folder, stdin=text)  # and by a real one
     assert (done.returncode, done.stderr) == (0, b"")
-    assert close(json.loads(done.stdout)["nats"], filed["nats"])
+    assert is_close(json.loads(done.stdout)["nats"], filed["nats"])
 
 
-@pytest.mark.parametrize("text", [b"one line", b"one\ntwo\n", b"\n\n", b"a\n\nb", b"cr\r\nlf\r\n", STRANGE + b"\n!"])
+@pytest.mark.parametrize(
+    "text", [b"one line", b"one\ntwo\n", b"\n\n", b"a\n\nb", b"cr\r\nlf\r\n", MIXED_BYTES + b"\n!"]
+)
 def test_a_score_for_each_line(run: Run, model_folder: Path, text: bytes) -> None:
     """As many lines out as in, the empty ones too; together they are the document."""
     lines = text.splitlines(keepends=True)
     result = run("score", model_folder, "--lines", stdin=text)
     assert [record["name"] for record in result.records] == [f"-:{number}" for number in range(1, len(lines) + 1)]
     for line, record in zip(lines, result.records, strict=True):
-        assert close(record["bits_per_byte"], record["nats"] / math.log(2) / len(line))
+        assert is_close(record["bits_per_byte"], record["nats"] / math.log(2) / len(line))
     (whole,) = run("score", model_folder, stdin=text).records
     assert sum(record["tokens"] for record in result.records) == whole["tokens"]
     assert math.isclose(sum(record["nats"] for record in result.records), whole["nats"], rel_tol=1e-4)
@@ -63,7 +65,7 @@ def test_the_tokens_sum_to_the_record(run: Run, model_folder: Path, flags: list[
     for record in run("score", model_folder, "--per-token", *flags, stdin=text).records:
         assert set(record) == {"name", "tokens", "nats", "bits_per_byte", "per_token"}
         assert len(record["per_token"]) == record["tokens"]
-        assert close(sum(nats for _, nats in record["per_token"]), record["nats"])
+        assert is_close(sum(nats for _, nats in record["per_token"]), record["nats"])
     pieces = [piece for r in run("score", model_folder, "--per-token", stdin=b"the boy").records
               for piece, _ in r["per_token"]]  # fmt: skip
     assert "".join(pieces) == "the boy"

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 import seqgen
-from tests.helpers.running import STRANGE, Run, prose
+from tests.helpers.running import MIXED_BYTES, Run, prose
 
 
 @pytest.mark.parametrize("kind", ["MODEL", "char", "byte", "subword"])
 def test_ids_and_pieces_are_the_text(run: Run, model_folder: Path, tmp_path: Path, kind: str) -> None:
-    text = prose(60).encode() + STRANGE + b"\r\n\0"
+    text = prose(60).encode() + MIXED_BYTES + b"\r\n\0"
     source = tmp_path / "text"
     source.write_bytes(text)
     which = model_folder if kind == "MODEL" else kind

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import seqgen
-from tests.helpers.running import TINY, Command, Run, weights
+from tests.helpers.running import TINY_FLAGS, Command, Run, weight_bytes
 
 # ---- train: every way to give a text ----
 
@@ -16,7 +16,7 @@ from tests.helpers.running import TINY, Command, Run, weights
 def test_training_says_nothing_on_stdout_and_plain_lines_in_a_pipe(
     seqgen_command: Command, text_file: Path, tmp_path: Path
 ) -> None:
-    done = seqgen_command("train", text_file, "-o", tmp_path / "model", *TINY, TERM="xterm-256color")
+    done = seqgen_command("train", text_file, "-o", tmp_path / "model", *TINY_FLAGS, TERM="xterm-256color")
     assert done.returncode == 0
     assert done.stdout == b""
     assert b"\x1b" not in done.stderr
@@ -30,7 +30,7 @@ def test_training_says_nothing_on_stdout_and_plain_lines_in_a_pipe(
 
 def test_a_bare_pipe_is_read(seqgen_command: Command, text_file: Path, tmp_path: Path) -> None:
     """Quiet, too: not a word on stderr."""
-    done = seqgen_command("train", "-o", tmp_path / "model", *TINY, "--quiet", stdin=text_file.read_bytes())
+    done = seqgen_command("train", "-o", tmp_path / "model", *TINY_FLAGS, "--quiet", stdin=text_file.read_bytes())
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert (tmp_path / "model" / "model.safetensors").exists()
 
@@ -40,11 +40,11 @@ def test_one_text_gives_one_model_however_it_comes(run: Run, text_file: Path, tm
     text = text_file.read_bytes()
     packed = tmp_path / "packed.txt.gz"
     packed.write_bytes(gzip.compress(text))
-    run("train", text_file, "-o", tmp_path / "file", *TINY)
-    run("train", "-", "-o", tmp_path / "dash", *TINY, stdin=text)
-    run("train", "-o", tmp_path / "bare", *TINY, stdin=text)
-    run("train", packed, "-o", tmp_path / "packed", *TINY)
-    models = [weights(tmp_path / name) for name in ("file", "dash", "bare", "packed")]
+    run("train", text_file, "-o", tmp_path / "file", *TINY_FLAGS)
+    run("train", "-", "-o", tmp_path / "dash", *TINY_FLAGS, stdin=text)
+    run("train", "-o", tmp_path / "bare", *TINY_FLAGS, stdin=text)
+    run("train", packed, "-o", tmp_path / "packed", *TINY_FLAGS)
+    models = [weight_bytes(tmp_path / name) for name in ("file", "dash", "bare", "packed")]
     assert models[1:] == models[:-1]
 
 
@@ -52,14 +52,14 @@ def test_two_texts_give_one_model_however_they_are_named(
     run: Run, two_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One after the other, as a folder (walked, sorted, what is no text or hidden left out), or by a glob."""
-    run("train", two_files / "a.txt", two_files / "more" / "b.txt", "-o", tmp_path / "files", *TINY)
-    folder = run("train", two_files, "-o", tmp_path / "folder", *TINY)
-    run("train", two_files / "**" / "*.txt", "-o", tmp_path / "glob", *TINY)
+    run("train", two_files / "a.txt", two_files / "more" / "b.txt", "-o", tmp_path / "files", *TINY_FLAGS)
+    folder = run("train", two_files, "-o", tmp_path / "folder", *TINY_FLAGS)
+    run("train", two_files / "**" / "*.txt", "-o", tmp_path / "glob", *TINY_FLAGS)
     monkeypatch.chdir(two_files)
-    run("train", "a.txt", "more/*.txt", "-o", tmp_path / "mixed", *TINY)
-    models = [weights(tmp_path / name) for name in ("files", "folder", "glob", "mixed")]
+    run("train", "a.txt", "more/*.txt", "-o", tmp_path / "mixed", *TINY_FLAGS)
+    models = [weight_bytes(tmp_path / name) for name in ("files", "folder", "glob", "mixed")]
     assert models[1:] == models[:-1]
-    assert "1 file passed over" in folder.err
+    assert "1 file skipped" in folder.err
     assert [source["name"] for source in seqgen.load(tmp_path / "folder").info()["data"]["sources"]] == [
         str(two_files / "a.txt"), str(two_files / "more" / "b.txt"),
     ]  # fmt: skip
@@ -67,13 +67,13 @@ def test_two_texts_give_one_model_however_they_are_named(
 
 def test_a_pipe_among_files(run: Run, two_files: Path, tmp_path: Path) -> None:
     second = (two_files / "more" / "b.txt").read_bytes()
-    run("train", two_files / "a.txt", "-", "-o", tmp_path / "model", *TINY, stdin=second)
+    run("train", two_files / "a.txt", "-", "-o", tmp_path / "model", *TINY_FLAGS, stdin=second)
     sources = seqgen.load(tmp_path / "model").info()["data"]["sources"]
     assert [source["bytes"] for source in sources] == [(two_files / "a.txt").stat().st_size, len(second)]
 
 
 def test_what_is_held_out_can_be_named(run: Run, two_files: Path, tmp_path: Path) -> None:
-    run("train", two_files / "a.txt", "--valid", two_files / "more" / "b.txt", "-o", tmp_path / "model", *TINY)
+    run("train", two_files / "a.txt", "--valid", two_files / "more" / "b.txt", "-o", tmp_path / "model", *TINY_FLAGS)
     data = seqgen.load(tmp_path / "model").info()["data"]
     assert data["held_out_bytes"] == (two_files / "more" / "b.txt").stat().st_size
     assert data["train_bytes"] == (two_files / "a.txt").stat().st_size
@@ -81,13 +81,13 @@ def test_what_is_held_out_can_be_named(run: Run, two_files: Path, tmp_path: Path
 
 def test_overwriting_and_going_on(run: Run, text_file: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    run("train", text_file, "-o", model, *TINY)
-    run("train", text_file, "-o", model, *TINY, "--overwrite", "--seed", 7)
+    run("train", text_file, "-o", model, *TINY_FLAGS)
+    run("train", text_file, "-o", model, *TINY_FLAGS, "--overwrite", "--seed", 7)
     assert seqgen.load(model).info()["training"]["options"]["seed"] == 7
     run("train", "-o", model, "--resume", "--steps", 5, "--threads", 1)
     assert seqgen.load(model).info()["training"]["step"] == 5
 
 
 def test_a_model_can_start_from_another(run: Run, model_folder: Path, two_files: Path, tmp_path: Path) -> None:
-    run("train", two_files, "--init-from", model_folder, "-o", tmp_path / "model", *TINY[2:], "--quiet")
+    run("train", two_files, "--init-from", model_folder, "-o", tmp_path / "model", *TINY_FLAGS[2:], "--quiet")
     assert seqgen.load(tmp_path / "model").info()["network"]["rnn_size"] == 32

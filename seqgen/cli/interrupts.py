@@ -1,0 +1,31 @@
+"""Ctrl-C and SIGTERM during training."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+
+class InterruptHandler:
+    """Turn the first Ctrl-C or SIGTERM of a training into a request to save and stop.
+
+    Before training has started, and at the second signal, `KeyboardInterrupt` is raised instead.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self.training = False
+
+    def __call__(self) -> bool:
+        return self.signal != 0
+
+    def install(self) -> None:
+        """Handle both signals from now on."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        at_once = self.signal or not self.training
+        self.signal = number
+        if at_once:
+            raise KeyboardInterrupt

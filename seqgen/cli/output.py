@@ -1,0 +1,141 @@
+"""Output of the commands: data on stdout or in a file, messages on stderr, and values as text."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqgen.errors import UserError
+from seqgen.streams import atomic_write, discard_stdout, is_terminal
+from seqgen.untrusted import as_bytes, one_line, printable
+
+if TYPE_CHECKING:
+    from seqgen.api.model import Model
+    from seqgen.generation.state import SavedState
+
+
+class StderrLogger:
+    """Messages and warnings on stderr, unless `quiet`."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+
+    def warn(self, message: str) -> None:
+        self._print(f"seqgen: warning: {one_line(message)}\n")
+
+    def info(self, message: str) -> None:
+        self._print(f"seqgen: {one_line(message)}\n")
+
+    def _print(self, line: str) -> None:
+        if not self.quiet and sys.stderr is not None:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(line)
+                sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def end_on_broken_pipe() -> Iterator[None]:
+    """Leave the block silently when the reader of standard output goes away (`| head -1`)."""
+    try:
+        yield
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        discard_stdout()
+    except SystemExit as stop:
+        # click turns a broken pipe into exit status 1
+        if not isinstance(stop.__context__, BrokenPipeError):
+            raise
+        discard_stdout()
+
+
+class Output:
+    """Standard output, or a file that appears once it is complete. A terminal gets no raw control characters."""
+
+    def __init__(self, target: str | None) -> None:
+        self._target = target if target not in (None, "-") else None
+        self._stack = contextlib.ExitStack()
+        self.terminal = self._target is None and is_terminal(sys.stdout)
+
+    def __enter__(self) -> Output:
+        if self._target is not None:
+            if Path(self._target).is_dir():
+                raise UserError(f"-o {self._target!r} is a folder; name a file")
+            self._stream: Any = self._stack.enter_context(atomic_write(self._target))
+        elif sys.stdout is None:
+            raise UserError("standard output is closed; -o FILE writes to a file")
+        else:
+            self._stream = sys.stdout.buffer
+        return self
+
+    def __exit__(self, *exception: Any) -> Any:
+        return self._stack.__exit__(*exception)
+
+    def write(self, data: bytes | str) -> None:
+        """Write and flush, so that readers of a pipe see output at once. Surrogate escapes become the bytes they
+        stand for."""
+        if isinstance(data, str):
+            data = as_bytes(data)
+        self.write_raw(printable(data) if self.terminal else data)
+
+    def write_raw(self, data: bytes | str) -> None:
+        """Write data that holds no control characters but colours of our own."""
+        self._stream.write(as_bytes(data) if isinstance(data, str) else data)
+        self._stream.flush()
+
+    @property
+    def use_colour(self) -> bool:
+        """Whether output goes to a terminal that shows colours (https://no-color.org)."""
+        return self.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def write_state(model: Model, saved: SavedState, target: str) -> None:
+    """Write the state of a text or a piece to a file, or to standard output for `-`."""
+    from seqgen.api import states
+
+    if target != "-":
+        states.save(model, saved, target)
+        return
+    with Output("-") as out:
+        out.write_raw(states.dump(model, saved))
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON with readable characters. Bytes that are not UTF-8 become the escape \\udcXX, infinity and NaN null."""
+    text = json.dumps(_finite(value), ensure_ascii=False, indent=indent, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def human_size(count: float) -> str:
+    """A number of bytes as text: `1.1 MB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if abs(count) < 1000 or unit == "GB":
+            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
+        count /= 1000
+    return ""
+
+
+def human_time(seconds: float) -> str:
+    """A duration as text: `1:05` or `2:00:00`."""
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: `1 file`, `2,000 files`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
