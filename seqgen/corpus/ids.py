@@ -1,7 +1,7 @@
-"""The id cache: a corpus as one memory-mapped array of ids, a few bytes a token, whatever its size.
+"""The id cache: a corpus of any size as one memory-mapped array of ids.
 
-The array reads `end document end document …`: every document is announced by `end`. A part that was cut off before
-its document's end does not teach that documents end there: the places of such false ends are kept beside the ids.
+The array is `end document end document …`: `end` precedes every document. A part that was cut off before the end of
+its document must not teach that documents end there, so the positions of such false ends are stored too.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ import numpy.typing as npt
 from seqgen.errors import DataError
 from seqgen.streams import atomic_write, reason, write_bytes
 
-_RESIDENT = 64 << 20  # bytes of a mapped array that may have been read before their memory is given back
+_MAX_RESIDENT = 64 << 20  # bytes read of a mapped array before their memory is released
 
 
 class PageReleaser:
-    """Counts what has been read of a mapped array, and gives its memory back now and then.
+    """Releases the memory of a mapped array after every 64 MiB read.
 
-    What is read stays in this process's memory for as long as the system has room; given back, a large corpus neither
-    seems to fill it nor does. (The system itself still has it at hand.)
+    Otherwise the pages count as this process's memory for as long as the system has room. They stay in the system's
+    page cache.
     """
 
     def __init__(self) -> None:
         self._bytes = 0
 
     def add(self, mapped: npt.NDArray, read: int) -> None:
-        """So many of the array's items were read. Nothing is done for one that is not mapped."""
+        """Count `read` items of an array, which may also be one that is not mapped."""
         self._bytes += read * mapped.itemsize
-        if self._bytes > _RESIDENT:
+        if self._bytes > _MAX_RESIDENT:
             self._bytes = 0
             pages = getattr(mapped, "_mmap", None)
             if isinstance(pages, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
@@ -45,8 +45,9 @@ class PageReleaser:
 class IdStream:
     """Ids of a corpus, in order.
 
-    `ids` is one-dimensional, uint8, uint16 or uint32, in memory or mapped. `false_ends` are the places of `end` that
-    follow a cut: nothing should be learnt from them as a target. Place 0 follows the last place.
+    Attributes:
+        ids: uint8, uint16 or uint32, shape (tokens,), in memory or mapped.
+        false_ends: sorted positions of `end` that follow a cut, not to be used as targets. Position 0 follows the last.
     """
 
     ids: npt.NDArray[np.unsignedinteger]
@@ -56,22 +57,22 @@ class IdStream:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The ids at some places, of the same shape."""
-        found = self.ids[places].astype(np.int64)
+    def take(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the ids at these positions, in the same shape."""
+        found = self.ids[positions].astype(np.int64)
         self._releaser.add(self.ids, found.size)
         return found
 
-    def is_false_end(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Whether each place is one of `false_ends`, which are sorted; of many documents there are many."""
+    def is_false_end(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return whether each position is one of `false_ends`."""
         if not len(self.false_ends):
-            return np.zeros(places.shape, dtype=bool)
-        found = np.searchsorted(self.false_ends, places)
-        return self.false_ends[np.minimum(found, len(self.false_ends) - 1)] == places
+            return np.zeros(positions.shape, dtype=bool)
+        found = np.searchsorted(self.false_ends, positions)
+        return self.false_ends[np.minimum(found, len(self.false_ends) - 1)] == positions
 
 
 def id_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
-    """The narrowest unsigned type that holds every id."""
+    """Return the narrowest unsigned dtype for ids below `vocab_size`."""
     return np.dtype(np.uint8 if vocab_size <= 1 << 8 else np.uint16 if vocab_size <= 1 << 16 else np.uint32)
 
 
@@ -82,32 +83,32 @@ def build(
     end: int,
     about: str = "",
 ) -> IdStream:
-    """Writes the ids of every part to `path`, atomically, and maps them.
+    """Write the ids of all parts to `path`, atomically, and map them.
 
     Args:
-        parts: for each part its ids in pieces, and whether it ends where its document ends.
-        about: what the ids are of, for those who look into the cache.
+        parts: for each part, its ids in pieces, and whether it ends where its document ends.
+        about: description for the list of the cache.
 
     Raises:
         UserError: the disk is full or the folder can't be written.
     """
-    kind = id_dtype(vocab_size)
+    dtype = id_dtype(vocab_size)
     count, false_ends = 0, []
     true_end = True
     with atomic_write(path) as stream:
         for pieces, ends_document in parts:
             if not true_end:
                 false_ends.append(count)
-            stream.write(np.array([end], dtype=kind).tobytes())
+            stream.write(np.array([end], dtype=dtype).tobytes())
             count += 1
             for ids in pieces:
-                stream.write(ids.astype(kind, copy=False).tobytes())
+                stream.write(ids.astype(dtype, copy=False).tobytes())
                 count += len(ids)
             true_end = ends_document
     if not true_end:
         false_ends.append(0)
-    # Last, because its presence says that the ids are whole.
-    index: dict[str, object] = {"dtype": kind.name, "tokens": count, "false_ends": sorted(false_ends)}
+    # Written last: its presence means that the ids are complete.
+    index: dict[str, object] = {"dtype": dtype.name, "tokens": count, "false_ends": sorted(false_ends)}
     if about:
         index["about"] = about
     write_bytes(_index(path), json.dumps(index).encode())
@@ -117,13 +118,13 @@ def build(
 
 
 def load(path: Path) -> IdStream | None:
-    """Maps the ids that `build` left at `path`; None if they are not there, or not whole."""
+    """Map the ids that `build` wrote to `path`; None if they are missing or incomplete."""
     try:
         index = json.loads(_index(path).read_bytes())
-        kind = np.dtype(index["dtype"])
-        if path.stat().st_size != kind.itemsize * index["tokens"] or kind.kind != "u":
+        dtype = np.dtype(index["dtype"])
+        if path.stat().st_size != dtype.itemsize * index["tokens"] or dtype.kind != "u":
             return None
-        ids = np.memmap(path, dtype=kind, mode="r", shape=(index["tokens"],))
+        ids = np.memmap(path, dtype=dtype, mode="r", shape=(index["tokens"],))
         false_ends = np.sort(np.array(index["false_ends"], dtype=np.int64))
         if false_ends.ndim != 1 or ((false_ends < 0) | (false_ends >= len(ids))).any():
             return None

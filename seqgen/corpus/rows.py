@@ -14,6 +14,8 @@ from seqgen.specs.tasks import RowLayout
 ClassNames = Mapping[str, list[str]]  # by column: the names of the classes that its integers stand for
 _SEPARATORS = {RowLayout.TEXT: "\n", RowLayout.LINES: " . "}  # between several text columns
 
+_TEXT_COLUMN = "text"  # the usual name
+
 
 class RowFormat(NamedTuple):
     """How to read rows.
@@ -93,8 +95,8 @@ def guess_text_column(rows: list[dict[str, Any]]) -> str:
         for name, value in row.items():
             if isinstance(value, str):
                 lengths[name] = lengths.get(name, 0) + len(value)
-    if "text" in lengths:
-        return "text"
+    if _TEXT_COLUMN in lengths:
+        return _TEXT_COLUMN
     if not any(lengths.values()):
         names = ", ".join(rows[0]) if rows else "none"
         raise DataError(f"no column has text; the columns are {names}; name one with --text-column")

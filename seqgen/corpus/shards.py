@@ -1,6 +1,6 @@
-"""Parts of a work that many machines share, each doing its own: `--shard 3/16`.
+"""Shards: contiguous parts of a job for several machines (`--shard 3/16`).
 
-The parts are contiguous, so that what all of them write, joined in order, is what one would have written.
+The outputs of all shards, joined in order, are the output of the whole job.
 """
 
 from __future__ import annotations
@@ -16,89 +16,89 @@ from seqgen.errors import DataError, UserError
 from seqgen.streams import COMPRESSED_SUFFIXES, reason
 
 if TYPE_CHECKING:
-    from seqgen.corpus.sources import Document  # much to import for who only counts samples
+    from seqgen.corpus.sources import Document  # a heavy import for commands that only count samples
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `number` of `num_shards`, counted from 1."""
+    """Shard `number` of `num_shards`, counted from 1."""
 
     number: int
     num_shards: int
 
     @staticmethod
     def parse(text: str | None) -> Shard:
-        """`3/16`; of None the whole. Raises `UserError` for anything else."""
+        """Parse `3/16`; None is the whole job. Raises `UserError` for anything else."""
         if text is None:
             return SINGLE_SHARD
         found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
         if found is None or not 1 <= int(found[1]) <= int(found[2]):
-            raise UserError(f"--shard {text!r} is no part of a whole: 1/16 to 16/16 are the parts of sixteen")
+            raise UserError(f"--shard {text!r} is not a shard; of sixteen, they are 1/16 to 16/16")
         return Shard(int(found[1]), int(found[2]))
 
     @property
     def is_whole(self) -> bool:
-        """Whether there is no other part."""
+        """Whether there is no other shard."""
         return self.num_shards == 1
 
     def index_range(self, count: int) -> range:
-        """Those of the numbers below `count` that are this part's."""
+        """Return this shard's part of `range(count)`."""
         return range(count * (self.number - 1) // self.num_shards, count * self.number // self.num_shards)
 
     def select_documents(self, documents: Sequence[Document]) -> list[Document]:
-        """The documents that begin in this part, where all are laid end to end as they are on the disk."""
+        """Return the documents that begin in this shard, if all are joined as they are on the disk."""
         sizes = [_size_on_disk(document) for document in documents]
         if not sum(sizes):
             own = self.index_range(len(documents))
             return list(documents[own.start : own.stop])
-        own, chosen, place = self.index_range(sum(sizes)), [], 0
+        own, chosen, start = self.index_range(sum(sizes)), [], 0
         for document, size in zip(documents, sizes, strict=True):
-            # What is empty and stands behind all others begins nowhere, and belongs to the last part.
-            if place in own or (place == sum(sizes) and self.number == self.num_shards):
+            # Empty documents at the very end belong to the last shard.
+            if start in own or (start == sum(sizes) and self.number == self.num_shards):
                 chosen.append(document)
-            place += size
+            start += size
         return chosen
 
     def select_lines(self, documents: Sequence[Document]) -> Iterator[Generator[bytes, None, None]]:
-        """The lines that begin in this part, where all documents are laid end to end: a stream for each document."""
+        """Yield the lines that begin in this shard, if all documents are joined: a stream for each document."""
         sizes = [_size(document) for document in documents]
-        own, place = self.index_range(sum(sizes)), 0
+        own, start = self.index_range(sum(sizes)), 0
         for document, size in zip(documents, sizes, strict=True):
-            first, stop = max(own.start - place, 0), min(own.stop - place, size)
+            first, stop = max(own.start - start, 0), min(own.stop - start, size)
             if first < stop:
                 yield lines_between(document, first, stop)
-            place += size
+            start += size
 
 
 SINGLE_SHARD = Shard(1, 1)
 
 
 def lines_between(document: Document, first: int, stop: int) -> Generator[bytes, None, None]:
-    """The lines of a document that begin at a byte from `first` on and before `stop`, in chunks that end anywhere."""
-    place = max(first - 1, 0)  # a line begins behind the end of another
+    """Yield the lines of a document that begin at an offset in [first, stop), in chunks that may end within a line."""
+    offset = max(first - 1, 0)  # of the line feed that may end the previous line
     begun = first == 0
-    with contextlib.closing(document.chunks(place)) as chunks:
+    with contextlib.closing(document.chunks(offset)) as chunks:
         for chunk in chunks:
-            after = place + len(chunk)
+            after = offset + len(chunk)
             if not begun:
                 end = chunk.find(b"\n") + 1
                 if not end:
-                    place = after
+                    offset = after
                     continue
-                chunk, place, begun = chunk[end:], place + end, True
-                if place >= stop:
+                chunk, offset, begun = chunk[end:], offset + end, True
+                if offset >= stop:
                     return
             # The last line to begin before `stop` ends with the first line feed at `stop` − 1 or later.
-            end = chunk.find(b"\n", max(stop - 1 - place, 0)) + 1
+            end = chunk.find(b"\n", max(stop - 1 - offset, 0)) + 1
             if end:
                 yield chunk[:end]
                 return
             yield chunk
-            place = after
+            offset = after
 
 
 def _size(document: Document) -> int:
-    """Bytes of a document, which has to be read where it is compressed."""
+    """Bytes of a document, decompressed; a compressed one has to be read."""
     if document.path.suffix.lower() in COMPRESSED_SUFFIXES:
         return sum(map(len, document.chunks()))
     return _size_on_disk(document)

@@ -120,7 +120,7 @@ class Spool:
 
 
 def looks_like_text(path: Path) -> bool:
-    """Return whether a file begins with bytes other than NUL. A damaged compressed file counts: it is reported later."""
+    """Return whether a file begins without NUL bytes. A damaged compressed file counts, and is reported later."""
     try:
         with contextlib.closing(open_input(path)) as stream:
             start = stream.read(_SNIFF_BYTES)
@@ -165,7 +165,7 @@ def find(
     """
     found: list[Document] = []
     if sum(source == "-" for source in sources) > 1:
-        raise DataError("standard input can be read only once; give '-' only once")
+        raise DataError("standard input can be read only once: '-' is given twice")
     for source in sources:
         skipped: list[str] = []
         documents = _Finder(spool, progress, skipped.append, accepts, rows).find(source)

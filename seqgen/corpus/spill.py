@@ -1,6 +1,6 @@
-"""Byte strings that are gathered once and read often: in memory while they are few, in a file without a name when many.
+"""Byte strings and arrays that are collected once and read often: in memory, or spilled to a temporary file if large.
 
-Such a file is gone when the program is, however it ends.
+The file has no name, so it is gone when the process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from seqgen.corpus.cache.folder import cache_folder
 from seqgen.errors import UserError
 from seqgen.streams import reason
 
-_IN_MEMORY = 64 << 20  # bytes; more are written down
-_WINDOW = 1 << 20  # bytes read at a time, because most readers go from front to back
+_IN_MEMORY = 64 << 20  # bytes; more are spilled
+_WINDOW = 1 << 20  # bytes read ahead, because most readers are sequential
 
 
 class _Store:
-    """Bytes one behind the other."""
+    """A buffer of bytes, spilled when it is large."""
 
     def __init__(self, in_memory: int) -> None:
         self._in_memory = in_memory
-        self._tail = bytearray()  # what is not in the file
+        self._tail = bytearray()  # the part that is not in the file
         self.file: io.FileIO | None = None
         self._written = 0
         self._window, self._window_start = b"", 0
@@ -43,19 +43,19 @@ class _Store:
             self.write()
 
     def write(self) -> None:
-        """Writes down what is not in the file. Raises `UserError`."""
-        place = cache_folder() / "spool"
+        """Write the rest to the file. Raises `UserError`."""
+        folder = cache_folder() / "spool"
         try:
             if self.file is None:
-                place.mkdir(parents=True, exist_ok=True)
-                self.file = tempfile.TemporaryFile(dir=place, buffering=0)  # noqa: SIM115 - closed by the next
+                folder.mkdir(parents=True, exist_ok=True)
+                self.file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed by the next
                 weakref.finalize(self, self.file.close)
             with memoryview(self._tail) as rest:
                 done = 0
                 while done < len(rest):
                     done += self.file.write(rest[done:])
         except OSError as error:
-            raise UserError(f"cannot keep the texts in {str(place)!r}: {reason(error)}") from error
+            raise UserError(f"cannot store the texts in {str(folder)!r}: {reason(error)}") from error
         self._written += len(self._tail)
         self._tail = bytearray()
 
@@ -64,9 +64,9 @@ class _Store:
             return bytes(self._tail[start - self._written : stop - self._written])
         ahead = start - self._window_start
         if not 0 <= ahead <= ahead + stop - start <= len(self._window):
-            # Who is near the end of what was read goes on from there, most likely; anyone else wants this alone.
-            goes_on = 0 <= ahead - len(self._window) <= _WINDOW or (ahead >= 0 and ahead <= len(self._window))
-            self._window = self._from_file(start, max(stop - start, _WINDOW if goes_on else 0))
+            # Near the end of the window the reader is sequential, most likely; otherwise it wants this string alone.
+            is_sequential = 0 <= ahead - len(self._window) <= _WINDOW or (ahead >= 0 and ahead <= len(self._window))
+            self._window = self._from_file(start, max(stop - start, _WINDOW if is_sequential else 0))
             self._window_start, ahead = start, 0
         return self._window[ahead : ahead + stop - start]
 
@@ -80,19 +80,19 @@ class _Store:
 
 
 class SpillList(Sequence[bytes]):
-    """Byte strings, by their number.
+    """A list of byte strings, spilled to a file if it is large.
 
     Raises:
-        UserError: there is no room where the cache is.
+        UserError: the cache can't be written, or its disk is full.
     """
 
     def __init__(self, in_memory: int = _IN_MEMORY) -> None:
-        """`in_memory`: bytes up to which nothing is written down."""
+        """`in_memory`: bytes beyond which the strings are spilled."""
         self._store = _Store(in_memory)
         self._ends = array("q", [0])
 
     def append(self, data: bytes) -> None:
-        """Adds a string."""
+        """Add a string."""
         self._store.append(data)
         self._ends.append(len(self._store))
 
@@ -100,42 +100,42 @@ class SpillList(Sequence[bytes]):
         return len(self._ends) - 1
 
     @overload
-    def __getitem__(self, number: int) -> bytes: ...
+    def __getitem__(self, index: int) -> bytes: ...
 
     @overload
-    def __getitem__(self, number: slice) -> list[bytes]: ...
+    def __getitem__(self, index: slice) -> list[bytes]: ...
 
-    def __getitem__(self, number: int | slice) -> bytes | list[bytes]:
-        if isinstance(number, slice):
-            return [self[place] for place in range(*number.indices(len(self)))]
-        if not 0 <= number < len(self):  # also what ends a loop over it
-            raise IndexError(number)
-        return self._store.read(self._ends[number], self._ends[number + 1])
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):  # also ends iteration
+            raise IndexError(index)
+        return self._store.read(self._ends[index], self._ends[index + 1])
 
     @property
     def size(self) -> int:
-        """Bytes of all strings together."""
+        """Bytes of all strings."""
         return self._ends[-1]
 
 
 class SpillArray:
-    """Arrays gathered to one, which is mapped where it is large.
+    """One array made of many, memory-mapped if it is large.
 
     Raises:
-        UserError: there is no room where the cache is.
+        UserError: the cache can't be written, or its disk is full.
     """
 
-    def __init__(self, kind: npt.DTypeLike, in_memory: int = _IN_MEMORY) -> None:
-        self._kind: np.dtype[Any] = np.dtype(kind)
+    def __init__(self, dtype: npt.DTypeLike, in_memory: int = _IN_MEMORY) -> None:
+        self._dtype: np.dtype[Any] = np.dtype(dtype)
         self._store = _Store(in_memory)
 
     def append(self, numbers: npt.NDArray[Any]) -> None:
-        """Adds an array of one dimension."""
-        self._store.append(numbers.astype(self._kind, copy=False).tobytes())
+        """Append an array, shape (n,)."""
+        self._store.append(numbers.astype(self._dtype, copy=False).tobytes())
 
     def array(self) -> npt.NDArray[Any]:
-        """All of them; nothing may be added any more."""
+        """Return the whole array; nothing may be appended after it."""
         if self._store.file is None:
-            return np.frombuffer(self._store.read(0, len(self._store)), dtype=self._kind)
+            return np.frombuffer(self._store.read(0, len(self._store)), dtype=self._dtype)
         self._store.write()
-        return np.memmap(self._store.file, dtype=self._kind, mode="r")
+        return np.memmap(self._store.file, dtype=self._dtype, mode="r")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.config import AnyNetworkConfig, ForecasterConfig
+from seqgen.config import AnyNetworkConfig
 from seqgen.untrusted import as_bytes
 
 END_OF_DOCUMENT = b""  # a chunk for `fit` and `extend`: no character continues from one document into the next
@@ -106,12 +106,11 @@ class Codec(Tokenizer, Protocol):
         return [token for token, piece in enumerate(self.pieces()) if piece is not None and piece_bytes(piece) == data]
 
     def mismatch(self, network: AnyNetworkConfig) -> str | None:
-        if isinstance(network, ForecasterConfig):
-            return f"it has {self.vocab_size:,} ids, the network none"
-        if self.vocab_size != network.vocab_size:
-            return f"it has {self.vocab_size:,} ids, the network {network.vocab_size:,}"
-        if self.label_tokens != network.label_tokens:
-            return f"it has {self.label_tokens:,} labels, the network {network.label_tokens:,}"
+        size, labels = getattr(network, "vocab_size", None), getattr(network, "label_tokens", 0)
+        if self.vocab_size != size:
+            return f"it has {self.vocab_size:,} ids, the network {'none' if size is None else f'{size:,}'}"
+        if self.label_tokens != labels:
+            return f"it has {self.label_tokens:,} labels, the network {labels:,}"
         return None
 
 

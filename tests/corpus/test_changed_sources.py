@@ -209,8 +209,7 @@ def test_links_that_lead_out_of_a_folder_are_passed_over_and_told(tmp_path: Path
     with Spool() as spool:
         found = find([str(inside)], spool, warn=told.append)
         assert [Path(document.name).name for document in found] == ["a.txt", "same.txt"]
-        assert told == [f"{inside}: 2 links passed over: they lead out of the folder (name the file itself to have it "
-                        "read)"]  # fmt: skip
+        assert told == [f"{inside}: 2 links skipped: they lead out of the folder (to read the file, name it)"]
         (inside / "a.txt").unlink()
         with pytest.raises(DataError, match="lead out of the folder"):
             find([str(inside)], spool)
@@ -236,5 +235,5 @@ def test_a_run_is_not_gone_on_with_through_the_network_unless_the_source_is_name
     config = json.loads((model / "config.json").read_text())
     config["data"] |= {"cache": "gone", "sources": [{"name": source, "bytes": 5, "sha256": "0"}]}
     (model / "config.json").write_text(json.dumps(config))
-    with pytest.raises(DataError, match=f"began with '{source}'.*name it to have it fetched again"):
+    with pytest.raises(DataError, match=f"began with '{source}'.*name it to download it again"):
         seqgen.train([], model, resume=True, steps=5)

@@ -212,7 +212,7 @@ def test_what_save_to_disk_left_is_a_set(several: bool, tmp_path: Path) -> None:
         assert read(source).decode() == "".join(f"{text}\n" for text in TEXTS)
     if several:
         assert read(f"hf:{tmp_path / 'kept'}#test") == b"other\n"
-        with pytest.raises(DataError, match="no split 'none'; there are train, test") as error:
+        with pytest.raises(DataError, match="no split 'none'; the splits are train, test") as error:
             read(f"hf:{tmp_path / 'kept'}#none")
         assert one_line(error)
 
@@ -222,7 +222,7 @@ def test_a_folder_may_have_splits_and_configs(tmp_path: Path) -> None:
     put(tmp_path / "split" / "test.jsonl", jsonl({"text": "measure"}))
     assert read(f"hf:{tmp_path / 'split'}") == b"learn\n"
     assert read(f"hf:{tmp_path / 'split'}#test") == b"measure\n"
-    with pytest.raises(DataError, match=r"no split 'valid'; there are 'train', 'test'; write .*#SPLIT") as error:
+    with pytest.raises(DataError, match=r"no split 'valid'; the splits are 'train', 'test'; write .*#SPLIT") as error:
         read(f"hf:{tmp_path / 'split'}#valid")
     assert one_line(error)
     card = "---\nconfigs:\n- config_name: a\n  data_files: a.csv\n- config_name: b\n  data_files: b.csv\n---\n"
@@ -230,7 +230,7 @@ def test_a_folder_may_have_splits_and_configs(tmp_path: Path) -> None:
     put(tmp_path / "two" / "a.csv", b"text\nfrom a\n")
     put(tmp_path / "two" / "b.csv", b"text\nfrom b\n")
     assert read(f"hf:{tmp_path / 'two'}:b") == b"from b\n"
-    for wrong, complaint in (("", "several configs.*'a', 'b'"), (":c", "no config 'c'; there are 'a', 'b'")):
+    for wrong, complaint in (("", "several configs.*'a', 'b'"), (":c", "no config 'c'; the configs are 'a', 'b'")):
         with pytest.raises(DataError, match=complaint) as error:
             read(f"hf:{tmp_path / 'two'}{wrong}")
         assert one_line(error)
@@ -242,12 +242,12 @@ def test_the_text_is_in_the_column_that_is_named_or_looks_like_it(tmp_path: Path
     assert read(f"hf:{path}", RowFormat(RowLayout.TEXT, "title")) == b"T\nU\n"
     assert read(f"hf:{path}", RowFormat(RowLayout.TEXT, "title, body")) == b"T\nlong text\nU\n\n"
     assert read(f"hf:{path}", RowFormat(RowLayout.TEXT, "n")) == b"7\n8\n"
-    with pytest.raises(DataError, match="no column 'none'; there are title, body, n") as error:
+    with pytest.raises(DataError, match="no column 'none'; the columns are title, body, n") as error:
         read(f"hf:{path}", RowFormat(RowLayout.TEXT, "none"))
     assert one_line(error)
     assert guess_text_column([{"title": "a long title", "text": "short"}]) == "text"
     assert guess_text_column([{"text": None, "title": "x", "n": 1000000}, {"body": "longer"}]) == "body"
-    with pytest.raises(DataError, match="no column holds text; there are a, b"):
+    with pytest.raises(DataError, match="no column has text; the columns are a, b"):
         guess_text_column([{"a": 1, "b": None}])
 
 
@@ -316,7 +316,7 @@ def test_a_folder_without_data_is_one_line(tmp_path: Path) -> None:
 
 def test_a_picture_is_no_set(tmp_path: Path) -> None:
     put(tmp_path / "set" / "a.png", b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(DataError, match="no table or text") as error:
+    with pytest.raises(DataError, match="not a table or text") as error:
         read(f"hf:{tmp_path / 'set'}")
     assert one_line(error)
 
@@ -351,7 +351,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(
 
     monkeypatch.setattr(hub, "_stream", meddling)
     before = set((private_cache / "sets").glob("*"))
-    with pytest.raises(DataError, match="it changed while it was read") as error:
+    with pytest.raises(DataError, match="it changed while it was being read") as error:
         read(f"hf:{path}")
     assert one_line(error)
     assert set((private_cache / "sets").glob("*")) == before
@@ -413,7 +413,9 @@ def test_every_task_learns_from_tables(run: Run, tmp_path: Path) -> None:
     run("train", tmp_path / "labels.parquet", "--task", "classify", "--text-column", "review", "--tokenizer", "char",
         "-o", tmp_path / "c", *short)  # fmt: skip
     assert len(run("classify", tmp_path / "c", tmp_path / "labels.parquet").lines) == 60
-    assert run("evaluate", tmp_path / "c", tmp_path / "labels.parquet", "--json", "--no-baselines").json["records"] == 60
+    assert (
+        run("evaluate", tmp_path / "c", tmp_path / "labels.parquet", "--json", "--no-baselines").json["records"] == 60
+    )
     run("train", f"hf:{tmp_path / 'talk.parquet'}", "--task", "dialogue", "--tokenizer", "char", "-o", tmp_path / "d",
         *short)  # fmt: skip
     assert json.loads((tmp_path / "d" / "config.json").read_text())["data"]["train_turns"] == 29 * 3
@@ -510,14 +512,14 @@ def test_sets_are_read_from_the_hub(ask: Ask, home: Path) -> None:
         "me/cut": Repository({"main": CUT}, cut={"train.parquet"}),
     })) as server:  # fmt: skip
         wrong = {
-            "hf:me/none": "the hub has no set 'me/none', or it is private",
+            "hf:me/none": "the hub has no dataset 'me/none', or it is private",
             "hf:me/secret": "gated",
             "hf:me/set@none": "no revision 'none' of 'me/set'",
-            "hf:me/set#none": "it has no split 'none'; there are 'train', 'test'",
+            "hf:me/set#none": "it has no split 'none'; the splits are 'train', 'test'",
             "hf:me/set:none": "no config 'none'",
-            "hf:me/configs": "it has several configs, and none is named: 'a', 'b'",
-            "hf:me/configs:c": "it has no config 'c'; there are 'a', 'b'",
-            "hf:me/cut": "the connection to the hub broke off",
+            "hf:me/configs": "it has several configs; name one of 'a', 'b'",
+            "hf:me/configs:c": "it has no config 'c'; the configs are 'a', 'b'",
+            "hf:me/cut": "the connection to the hub broke",
         }
         found = ask(server.address, [
             ["read", "hf:me/set"], ["read", "hf:me/set#test"], ["read", "hf:me/set@v1"],
@@ -538,7 +540,7 @@ def test_sets_are_read_from_the_hub(ask: Ask, home: Path) -> None:
         assert (data["train_bytes"], data["held_out_bytes"]) == (300 * 11 + 300 * 12, 300 * 11)
         shares = json.loads((home / "sort" / "config.json").read_text())["data"]["label_shares"]
         assert set(shares) == {"bad", "good"}
-        complaints = ["no column 'none'; there are text, label", *wrong.values()]
+        complaints = ["no column 'none'; the columns are text, label", *wrong.values()]
         for (status, said), complaint in zip(found[7:], complaints, strict=True):
             assert status == 2
             assert said.startswith("seqgen: error: cannot read 'hf:me/")

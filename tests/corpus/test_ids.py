@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from seqgen.corpus import ids
 from seqgen.errors import DataError, UserError
-from tests.helpers.documents import QUICK, one_line, put
+from tests.helpers.documents import QUICK, is_one_line, write_file
 
 # ---- Ids on the disk ----
 
@@ -132,7 +132,7 @@ def test_building_again_replaces_what_is_there(tmp_path: Path) -> None:
 
 
 def test_a_cache_folder_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
-    path = put(tmp_path / "file") / "x.ids"
+    path = write_file(tmp_path / "file") / "x.ids"
     with pytest.raises(UserError, match="cannot write") as error:
         ids.build(path, [([np.array([7], dtype=np.int32)], True)], 300, 0)
-    assert one_line(error)
+    assert is_one_line(error)

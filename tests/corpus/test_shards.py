@@ -103,7 +103,7 @@ def test_shards_as_people_write_them() -> None:
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "3", "3/", "/4", "-1/4", "1/0", "a/b", "1/4/2", "", "1.5/4", "９/16"])
 def test_what_is_no_part_is_an_error(text: str) -> None:
-    with pytest.raises(UserError, match="is no part of a whole: 1/16 to 16/16"):
+    with pytest.raises(UserError, match="is not a shard; of sixteen, they are 1/16 to 16/16"):
         Shard.parse(text)
 
 
@@ -205,7 +205,5 @@ def test_parts_of_pieces_are_those_of_the_whole(run: Run, place: Path, tmp_path:
 @pytest.mark.parametrize("command", ["classify", "score", "sample"])
 def test_a_part_that_is_none_is_one_line(run: Run, place: Path, command: str) -> None:
     result = run(command, place / "text", "--shard", "17/16", stdin=b"x", status=2)
-    assert result.err == (
-        "seqgen: error: --shard '17/16' is no part of a whole: 1/16 to 16/16 are the parts of sixteen\n"
-    )
+    assert result.err == ("seqgen: error: --shard '17/16' is not a shard; of sixteen, they are 1/16 to 16/16\n")
     assert result.out == b""

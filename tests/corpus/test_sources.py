@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from seqgen.corpus import sources
 from seqgen.corpus.sources import Document, Spool, checksum_documents, find, fingerprint
 from seqgen.errors import DataError, UserError
-from tests.helpers.documents import PACKERS, QUICK, TEXT, contents, one_line, put
+from tests.helpers.documents import COMPRESSORS, QUICK, TEXT, contents, is_one_line, write_file
 
 
 @pytest.fixture
@@ -32,21 +32,21 @@ def spool() -> Iterator[Spool]:
 
 
 def test_a_file_is_one_document(tmp_path: Path, spool: Spool) -> None:
-    path = put(tmp_path / "a.txt", b"caf\xe9\r\n\0")  # named by the person: taken as it is, be it binary or not
+    path = write_file(tmp_path / "a.txt", b"caf\xe9\r\n\0")  # named by the person: taken as it is, be it binary or not
     (document,) = find([str(path)], spool)
     assert (document.name, document.path, document.size) == (str(path), path, -1)
     assert contents(document) == contents(document) == b"caf\xe9\r\n\0"
 
 
 def test_documents_come_in_the_order_given(tmp_path: Path, spool: Spool) -> None:
-    given = [str(put(tmp_path / name)) for name in ("b.txt", "a.txt", "c.txt")]
+    given = [str(write_file(tmp_path / name)) for name in ("b.txt", "a.txt", "c.txt")]
     assert [document.name for document in find([*given, given[0]], spool)] == [*given, given[0]]
 
 
 def test_a_name_may_be_relative_or_begin_at_home(tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(tmp_path / "home" / "a.txt", b"at home")
-    put(tmp_path / "work" / "b.txt", b"at work")
-    put(tmp_path / "work" / "~" / "c.txt", b"not at home")
+    write_file(tmp_path / "home" / "a.txt", b"at home")
+    write_file(tmp_path / "work" / "b.txt", b"at work")
+    write_file(tmp_path / "work" / "~" / "c.txt", b"not at home")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path / "work")
     documents = find(["~/a.txt", "b.txt", "./b.txt", "../home/a.txt", "~/*.txt", "./~/c.txt"], spool)
@@ -58,7 +58,7 @@ def test_a_name_may_be_relative_or_begin_at_home(tmp_path: Path, spool: Spool, m
 
 def test_a_folder_is_walked_in_sorted_order(tmp_path: Path, spool: Spool) -> None:
     for name in ("z.txt", "a.txt", "b/c/d.txt", "b/a.txt", "b/c.txt", "a.d/x", "Ä.txt", "B.txt"):
-        put(tmp_path / name)
+        write_file(tmp_path / name)
     documents = find([str(tmp_path)], spool)
     assert [str(document.path.relative_to(tmp_path)) for document in documents] == [
         "B.txt", "a.txt", "z.txt", "Ä.txt", "a.d/x", "b/a.txt", "b/c.txt", "b/c/d.txt",
@@ -67,33 +67,33 @@ def test_a_folder_is_walked_in_sorted_order(tmp_path: Path, spool: Spool) -> Non
 
 
 def test_a_folder_gives_no_hidden_empty_or_binary_file(tmp_path: Path, spool: Spool) -> None:
-    put(tmp_path / "text.txt")
-    put(tmp_path / "latin.txt", b"caf\xe9")  # no UTF-8, but no NUL either
-    put(tmp_path / "packed.txt.gz", gzip.compress(TEXT))
+    write_file(tmp_path / "text.txt")
+    write_file(tmp_path / "latin.txt", b"caf\xe9")  # no UTF-8, but no NUL either
+    write_file(tmp_path / "packed.txt.gz", gzip.compress(TEXT))
     for name in (".hidden", ".git/config", "b/.cache/x.txt", ".x.txt.abc.part"):
-        put(tmp_path / name)
-    put(tmp_path / "empty.txt", b"")
-    put(tmp_path / "image.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
-    put(tmp_path / "packed.bin.gz", gzip.compress(b"\0" * 100))
+        write_file(tmp_path / name)
+    write_file(tmp_path / "empty.txt", b"")
+    write_file(tmp_path / "image.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    write_file(tmp_path / "packed.bin.gz", gzip.compress(b"\0" * 100))
     (tmp_path / "gone.txt").symlink_to("nowhere")
     (tmp_path / "link.txt").symlink_to("text.txt")
     os.mkfifo(tmp_path / "pipe")  # opening it would wait for ever
     warnings: list[str] = []
     documents = find([str(tmp_path)], spool, warn=warnings.append)
     assert [document.path.name for document in documents] == ["latin.txt", "link.txt", "packed.txt.gz", "text.txt"]
-    assert warnings == [f"{tmp_path}: 3 files passed over: empty, or not text"]
+    assert warnings == [f"{tmp_path}: 3 files skipped: empty, or not text"]
 
 
 def test_one_file_passed_over_is_one_file(tmp_path: Path, spool: Spool) -> None:
-    put(tmp_path / "text.txt")
-    put(tmp_path / "empty.txt", b"")
+    write_file(tmp_path / "text.txt")
+    write_file(tmp_path / "empty.txt", b"")
     warnings: list[str] = []
     find([str(tmp_path)], spool, warn=warnings.append)
-    assert warnings == [f"{tmp_path}: 1 file passed over: empty, or not text"]
+    assert warnings == [f"{tmp_path}: 1 file skipped: empty, or not text"]
 
 
 def test_a_hidden_folder_that_is_named_is_walked(tmp_path: Path, spool: Spool) -> None:
-    put(tmp_path / ".notes" / "a.txt")
+    write_file(tmp_path / ".notes" / "a.txt")
     assert len(find([str(tmp_path / ".notes")], spool)) == 1
 
 
@@ -101,15 +101,15 @@ def test_a_hidden_folder_that_is_named_is_walked(tmp_path: Path, spool: Spool) -
 def test_a_folder_without_text_is_a_data_error(name: str, tmp_path: Path, spool: Spool) -> None:
     (tmp_path / "inner").mkdir()
     if name:
-        put(tmp_path / "inner" / name, b"\0\0")
-    with pytest.raises(DataError, match="holds no text") as error:
+        write_file(tmp_path / "inner" / name, b"\0\0")
+    with pytest.raises(DataError, match="has no text") as error:
         find([str(tmp_path)], spool)
-    assert one_line(error)
+    assert is_one_line(error)
 
 
 def test_a_glob_gives_its_matches_sorted(tmp_path: Path, spool: Spool) -> None:
     for name in ("b.txt", "a.txt", "c.csv", "deep/er/d.txt", "c1.log", "c2.log", ".hidden.txt"):
-        put(tmp_path / name)
+        write_file(tmp_path / name)
 
     def found(pattern: str) -> list[str]:
         return [str(document.path.relative_to(tmp_path)) for document in find([f"{tmp_path}/{pattern}"], spool)]
@@ -122,7 +122,7 @@ def test_a_glob_gives_its_matches_sorted(tmp_path: Path, spool: Spool) -> None:
 
 
 def test_a_name_with_brackets_is_a_file_first(tmp_path: Path, spool: Spool) -> None:
-    put(tmp_path / "song [live].txt", b"brackets")
+    write_file(tmp_path / "song [live].txt", b"brackets")
     (document,) = find([str(tmp_path / "song [live].txt")], spool)
     assert contents(document) == b"brackets"
 
@@ -134,7 +134,7 @@ def test_what_a_glob_matches_is_a_file_whatever_its_name(
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.chdir(tmp_path)
     for name in ("a.txt", "~$a.txt", "-", "hf:x", "~"):
-        put(tmp_path / name, name.encode())
+        write_file(tmp_path / name, name.encode())
     assert [contents(document) for document in find(["*.txt"], spool)] == [b"a.txt", b"~$a.txt"]
     everything = [b"-", b"a.txt", b"hf:x", b"~", b"~$a.txt"]
     assert [contents(document) for document in find(["*"], spool)] == everything
@@ -148,7 +148,7 @@ def test_what_is_on_the_disk_wins_over_the_catalogue(
     monkeypatch.chdir(tmp_path)
     (packaged,) = find(["python-topics"], spool)
     assert packaged.name == "python-topics"
-    put(tmp_path / "python-topics", b"my own")
+    write_file(tmp_path / "python-topics", b"my own")
     (own,) = find(["python-topics"], spool)
     assert contents(own) == b"my own" != contents(packaged)
 
@@ -173,11 +173,11 @@ def test_what_is_on_the_disk_wins_over_the_catalogue(
 def test_a_source_that_is_nothing_is_one_line(
     source: str, complaint: str, tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(tmp_path / "bystander.txt")
+    write_file(tmp_path / "bystander.txt")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=complaint) as error:
         find([source], spool)
-    assert one_line(error)
+    assert is_one_line(error)
 
 
 def test_standard_input_is_kept_and_read_as_often_as_needed(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,8 +194,8 @@ def test_standard_input_given_twice_is_a_data_error(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"not read")))
     with pytest.raises(DataError, match="twice") as error:
-        find(["-", str(put(tmp_path / "a.txt")), "-"], spool)
-    assert one_line(error)
+        find(["-", str(write_file(tmp_path / "a.txt")), "-"], spool)
+    assert is_one_line(error)
     assert sys.stdin.buffer.read() == b"not read"
 
 
@@ -242,35 +242,35 @@ def test_a_spool_on_a_full_disk_is_a_data_error(private_cache: Path) -> None:
         yield b"some"
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with Spool() as spool, pytest.raises(DataError, match="standard input gave: No space left") as error:
+    with Spool() as spool, pytest.raises(DataError, match="the data from standard input: No space left") as error:
         spool.keep(chunks(), "standard input")
-    assert one_line(error)
+    assert is_one_line(error)
 
 
 def test_a_cache_that_cannot_be_written_is_a_data_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEQGEN_CACHE", str(put(tmp_path / "file")))
-    with Spool() as spool, pytest.raises(DataError, match="cannot keep") as error:
+    monkeypatch.setenv("SEQGEN_CACHE", str(write_file(tmp_path / "file")))
+    with Spool() as spool, pytest.raises(DataError, match="cannot store") as error:
         spool.keep([b"a"], "standard input")
-    assert one_line(error)
+    assert is_one_line(error)
 
 
 # ---- Documents ----
 
 
-@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize("suffix", COMPRESSORS)
 @QUICK
 @given(data=st.binary(max_size=400), start=st.integers(0, 450), stop=st.none() | st.integers(0, 450))
 def test_chunks_are_slices(scratch: Path, suffix: str, data: bytes, start: int, stop: int | None) -> None:
-    path = put(scratch / f"data{suffix}", PACKERS[suffix](data))
+    path = write_file(scratch / f"data{suffix}", COMPRESSORS[suffix](data))
     document = Document("data", path)
     assert b"".join(document.chunks(start, stop)) == data[start:stop]
     assert all(document.chunks(start, stop))  # no chunk is empty
 
 
-@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize("suffix", COMPRESSORS)
 def test_chunks_are_slices_of_what_is_larger_than_a_chunk(suffix: str, tmp_path: Path) -> None:
     data = b"".join(b"%08d" % number for number in range(400_000))  # 3.2 MB
-    document = Document("data", put(tmp_path / f"data{suffix}", PACKERS[suffix](data)))
+    document = Document("data", write_file(tmp_path / f"data{suffix}", COMPRESSORS[suffix](data)))
     million = 1 << 20
     for start, stop in [
         (0, None), (0, million), (million, 2 * million), (million - 1, million + 1), (5, 2 * million + 5),
@@ -279,43 +279,43 @@ def test_chunks_are_slices_of_what_is_larger_than_a_chunk(suffix: str, tmp_path:
         assert b"".join(document.chunks(start, stop)) == data[start:stop]
 
 
-@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize("suffix", COMPRESSORS)
 def test_measuring_reads_what_is_inside(suffix: str, tmp_path: Path) -> None:
-    (document,) = checksum_documents([Document("d", put(tmp_path / f"data{suffix}", PACKERS[suffix](TEXT)))])
+    (document,) = checksum_documents([Document("d", write_file(tmp_path / f"data{suffix}", COMPRESSORS[suffix](TEXT)))])
     assert (document.size, document.sha256) == (len(TEXT), hashlib.sha256(TEXT).hexdigest())
     assert (document.name, document.path) == ("d", tmp_path / f"data{suffix}")
 
 
 def test_empty_documents_are_left_out_and_told_of(tmp_path: Path) -> None:
-    empty, full = put(tmp_path / "empty.txt", b""), put(tmp_path / "full.txt")
-    packed = put(tmp_path / "packed.gz", gzip.compress(b""))
+    empty, full = write_file(tmp_path / "empty.txt", b""), write_file(tmp_path / "full.txt")
+    packed = write_file(tmp_path / "packed.gz", gzip.compress(b""))
     warnings: list[str] = []
     documents = [Document(str(path), path) for path in (empty, full, packed)]
     assert [document.path for document in checksum_documents(documents, warnings.append)] == [full]
-    assert warnings == [f"'{empty}' is empty, and left out", f"'{packed}' is empty, and left out"]
+    assert warnings == [f"'{empty}' is empty, and is skipped", f"'{packed}' is empty, and is skipped"]
     with pytest.raises(DataError, match=r"empty\.txt.*packed\.gz.* is empty") as error:
         checksum_documents([documents[0], documents[2]])
-    assert one_line(error)
+    assert is_one_line(error)
     with pytest.raises(DataError, match="empty"):
         checksum_documents([])
 
 
-@pytest.mark.parametrize("suffix", [suffix for suffix in PACKERS if suffix])
+@pytest.mark.parametrize("suffix", [suffix for suffix in COMPRESSORS if suffix])
 @pytest.mark.parametrize("inside", ["file", "folder", "glob"])
 def test_a_truncated_file_is_told_of_by_name(suffix: str, inside: str, tmp_path: Path, spool: Spool) -> None:
     """Also in a folder: a damaged file must not be passed over as if it were no text."""
-    whole = PACKERS[suffix](os.urandom(5000).hex().encode())
-    path = put(tmp_path / f"cut{suffix}", whole[: len(whole) // 2])
-    put(tmp_path / "whole.txt")
+    whole = COMPRESSORS[suffix](os.urandom(5000).hex().encode())
+    path = write_file(tmp_path / f"cut{suffix}", whole[: len(whole) // 2])
+    write_file(tmp_path / "whole.txt")
     source = {"file": str(path), "folder": str(tmp_path), "glob": f"{tmp_path}/*"}[inside]
     with pytest.raises(DataError, match=f"cut\\{suffix}") as error:
         checksum_documents(find([source], spool))
-    assert one_line(error)
+    assert is_one_line(error)
 
 
 def test_a_fingerprint_is_of_contents_and_their_order(tmp_path: Path) -> None:
     def of(*parts: bytes, name: str = "x") -> str:
-        paths = [put(tmp_path / f"{name}{number}.txt", part) for number, part in enumerate(parts)]
+        paths = [write_file(tmp_path / f"{name}{number}.txt", part) for number, part in enumerate(parts)]
         return fingerprint(checksum_documents(Document(str(path), path) for path in paths))
 
     base = of(b"one", b"two")
@@ -328,4 +328,4 @@ def test_a_fingerprint_is_of_contents_and_their_order(tmp_path: Path) -> None:
 
 def test_looking_at_a_file_tells_text_from_binary(tmp_path: Path) -> None:
     for data, text in [(b"a", True), (b"", False), (b"a\0", False), (b"a" * 9000 + b"\0", True), (b"\xff\xfe", True)]:
-        assert sources.looks_like_text(put(tmp_path / "file", data)) is text
+        assert sources.looks_like_text(write_file(tmp_path / "file", data)) is text

@@ -70,7 +70,7 @@ def test_a_pile_on_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        with pytest.raises(UserError, match=r"cannot keep the texts in .*: File too large"):
+        with pytest.raises(UserError, match=r"cannot store the texts in .*: File too large"):
             found = SpillList(in_memory=0)
             for _ in range(100):
                 found.append(os.urandom(50_000))
@@ -78,7 +78,7 @@ def test_a_pile_on_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.M
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     (tmp_path / "file").touch()
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path / "file"))
-    with pytest.raises(UserError, match="cannot keep the texts"):
+    with pytest.raises(UserError, match="cannot store the texts"):
         SpillList(in_memory=0).append(b"text")
 
 

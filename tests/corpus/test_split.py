@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from seqgen.corpus import split
 from seqgen.corpus.sources import Document, checksum_documents
 from seqgen.corpus.split import MIN_HELD_OUT_BYTES, MIN_SPLIT_BYTES, hold_out
-from tests.helpers.documents import PACKERS, QUICK, contents, put
+from tests.helpers.documents import COMPRESSORS, QUICK, contents, write_file
 
 # ---- What is held out ----
 
@@ -33,7 +33,8 @@ FRACTIONS = st.floats(0.001, 0.9) | st.sampled_from([0.1, 0.5, 0.9, 1e-9])
 
 def written(scratch: Path, texts: list[bytes]) -> list[Document]:
     return [
-        Document(str(number), put(scratch / f"{number}.txt", text), len(text), "") for number, text in enumerate(texts)
+        Document(str(number), write_file(scratch / f"{number}.txt", text), len(text), "")
+        for number, text in enumerate(texts)
     ]
 
 
@@ -114,7 +115,9 @@ def test_a_longer_lone_document_holds_out_no_less(unit: str, scratch: Path) -> N
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 def test_a_compressed_document_is_cut_by_the_size_of_what_is_inside(suffix: str, tmp_path: Path) -> None:
     text = "月落烏啼霜滿天，江楓漁火對愁眠。\n".encode() * 300
-    documents = checksum_documents([Document("poem", put(tmp_path / f"poem{suffix}", PACKERS[suffix](text)))])
+    documents = checksum_documents(
+        [Document("poem", write_file(tmp_path / f"poem{suffix}", COMPRESSORS[suffix](text)))]
+    )
     (train,), (held,) = hold_out(documents, 0.1)
     assert contents(train) + contents(held) == text
     assert contents(train).decode() + contents(held).decode() == text.decode()

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from seqgen import tokenizers
 from seqgen.tokenizers import Codec, Decoder
-from tests.helpers.texts import CHINESE, FAMILY, FITTED_ON, KINDS, NASTY, QUICK, check, spell
+from tests.helpers.texts import CHINESE, DIFFICULT_PIECES, FAMILY, FITTED_ON, QUICK, TOKENIZERS, check_ids, join_pieces
 
 EXACT = ["char", "byte"]  # these give the very same ids wherever a stream is cut
 
 SLOW = settings(max_examples=8, deadline=None)
 
 NASTY_BYTES = st.lists(
-    st.sampled_from(NASTY) | st.text(max_size=8).map(str.encode) | st.binary(max_size=5), max_size=14
+    st.sampled_from(DIFFICULT_PIECES) | st.text(max_size=8).map(str.encode) | st.binary(max_size=5), max_size=14
 ).map(b"".join)
 
 ANY_BYTES = st.binary(max_size=200) | NASTY_BYTES
@@ -48,10 +48,10 @@ def in_chunks(data: bytes, borders: Iterable[int]) -> list[bytes]:
 @given(data=ANY_BYTES)
 @example(data=b"")
 @example(data=bytes(range(256)))
-@example(data=b"".join(NASTY))
+@example(data=b"".join(DIFFICULT_PIECES))
 def test_any_bytes_come_back(codec: Codec, data: bytes) -> None:
     ids = codec.encode(data)
-    check(codec, data, ids)
+    check_ids(codec, data, ids)
     assert tokenizers.decode(codec, ids) == data
 
 
@@ -61,7 +61,7 @@ def test_any_bytes_come_back(codec: Codec, data: bytes) -> None:
 def test_any_bytes_come_back_whatever_was_learnt(kind: str, fitted: bytes, data: bytes) -> None:
     codec = tokenizers.fit(kind, [fitted])
     for text in (fitted, data):
-        check(codec, text, codec.encode(text))
+        check_ids(codec, text, codec.encode(text))
         assert tokenizers.decode(codec, codec.encode(text)) == text
 
 
@@ -70,7 +70,7 @@ def test_any_bytes_come_back_whatever_was_learnt(kind: str, fitted: bytes, data:
 def test_any_bytes_come_back_whatever_subwords_were_learnt(fitted: bytes, data: bytes) -> None:
     codec = tokenizers.fit("subword", [FITTED_ON[:2000], fitted])
     for text in (fitted, data):
-        check(codec, text, codec.encode(text))
+        check_ids(codec, text, codec.encode(text))
         assert tokenizers.decode(codec, codec.encode(text)) == text
 
 
@@ -84,15 +84,15 @@ def test_a_long_line_comes_back(codec: Codec, unit: bytes, exact_size: int) -> N
     size = exact_size if codec.name in EXACT else 2_000_000
     data = unit * (size // len(unit))
     ids = codec.encode(data)
-    assert spell(codec, ids.tolist()) == data
+    assert join_pieces(codec, ids.tolist()) == data
     some = ids[:100_000]
-    assert tokenizers.decode(codec, some) == spell(codec, some.tolist())
+    assert tokenizers.decode(codec, some) == join_pieces(codec, some.tolist())
 
 
 def test_one_character_that_is_unlike_the_others_costs_no_more_than_itself(codec: Codec) -> None:
     """That SubwordCodec checks its encoding must not mean that all of a text is spelt for the sake of one character."""
     plain = len(codec.encode(FITTED_ON))
-    for stranger in NASTY:
+    for stranger in DIFFICULT_PIECES:
         middle = len(FITTED_ON) // 2
         mixed = FITTED_ON[:middle] + stranger + FITTED_ON[middle:]
         assert len(codec.encode(mixed)) <= plain + len(stranger) + 6
@@ -108,7 +108,7 @@ def test_pieces_say_what_each_id_stands_for(codec: Codec) -> None:
     assert pieces[codec.end] is None
     assert set(range(256)) <= {piece for piece in pieces if type(piece) is int}
     for token in range(codec.vocab_size):
-        assert tokenizers.decode(codec, [token]) == spell(codec, [token])
+        assert tokenizers.decode(codec, [token]) == join_pieces(codec, [token])
 
 
 @QUICK
@@ -116,7 +116,7 @@ def test_pieces_say_what_each_id_stands_for(codec: Codec) -> None:
 def test_any_ids_can_be_decoded(codec: Codec, data: st.DataObject) -> None:
     """A network may write any id after any other; the decoder loses nothing, and control tokens are silent."""
     ids = data.draw(st.lists(st.integers(0, codec.vocab_size - 1), max_size=40))
-    assert tokenizers.decode(codec, ids) == spell(codec, ids)
+    assert tokenizers.decode(codec, ids) == join_pieces(codec, ids)
 
 
 # ---- The decoder ----
@@ -164,7 +164,7 @@ def test_a_character_spelt_in_bytes_comes_with_its_last_byte(codec: Codec) -> No
 def test_a_stream_may_be_cut_anywhere(codec: Codec, data: bytes, borders: list[int]) -> None:
     parts = list(tokenizers.encode_stream(codec, in_chunks(data, borders)))
     ids = np.concatenate([np.empty(0, dtype=np.int32), *parts])
-    check(codec, data, ids)
+    check_ids(codec, data, ids)
     assert tokenizers.decode(codec, ids) == data
     if codec.name in EXACT:
         assert np.array_equal(ids, codec.encode(data))
@@ -185,7 +185,7 @@ def test_what_split_cuts_off_may_be_encoded_apart(exact: Codec, data: bytes, fur
 def test_a_stream_is_encoded_as_it_comes(codec: Codec, unit: bytes) -> None:
     """A line without an end is not gathered whole: memory stays flat."""
     chunks = [chunk := (unit * (1 << 16))[: 1 << 16]] * 40
-    sizes = [len(spell(codec, ids.tolist())) for ids in tokenizers.encode_stream(codec, chunks)]
+    sizes = [len(join_pieces(codec, ids.tolist())) for ids in tokenizers.encode_stream(codec, chunks)]
     assert sum(sizes) == 40 * len(chunk)
     assert max(sizes) <= (1 << 20) + len(chunk)
 
@@ -292,7 +292,7 @@ def test_extending_keeps_every_id(first: bytes, second: bytes) -> None:
         assert new.pieces()[: old.vocab_size] == old.pieces()
         assert new.end == old.end
         for text in (first, second):
-            check(new, text, new.encode(text))
+            check_ids(new, text, new.encode(text))
         again = tokenizers.parse(tokenizers.dump(new))
         assert np.array_equal(again.encode(second), new.encode(second))
 
@@ -303,7 +303,7 @@ def test_extending_keeps_every_id_of_any_kind(codec: Codec) -> None:
     assert new.pieces()[: codec.vocab_size] == codec.pieces()
     assert new.end == codec.end
     assert tokenizers.dump(codec) == before  # the old one is as it was
-    check(new, FITTED_ON, new.encode(FITTED_ON))
+    check_ids(new, FITTED_ON, new.encode(FITTED_ON))
 
 
 def test_extending_adds_what_is_new_and_common() -> None:
@@ -344,11 +344,11 @@ def test_text_is_never_taken_for_a_control_token(kind_fitted_on_forgeries: Codec
     for each in (codec, kind_fitted_on_forgeries):
         for data in (text.encode(), f"the {text} quay".encode(), (text * 50).encode()):
             ids = each.encode(data)
-            check(each, data, ids)
+            check_ids(each, data, ids)
             assert tokenizers.decode(each, ids) == data
 
 
-@pytest.fixture(params=KINDS, scope="module")
+@pytest.fixture(params=TOKENIZERS, scope="module")
 def kind_fitted_on_forgeries(request: pytest.FixtureRequest) -> Codec:
     """Learnt from text that is full of what looks like control tokens."""
     return tokenizers.fit(request.param, [b"<unk> <0x41> <s> </s> <pad> <end> \xe2\x96\x81the \\n\n" * 60])

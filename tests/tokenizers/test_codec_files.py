@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from seqgen import tokenizers
 from seqgen.errors import ModelError
 from seqgen.tokenizers import Codec
-from tests.helpers.texts import FAMILY, FITTED_ON, NASTY, QUICK, check, one_line
+from tests.helpers.texts import DIFFICULT_PIECES, FAMILY, FITTED_ON, QUICK, check_ids, is_one_line
 
 # ---- Damaged files ----
 
@@ -80,7 +80,7 @@ DAMAGED = {
 def test_a_damaged_file_is_a_model_error(data: bytes) -> None:
     with pytest.raises(ModelError) as error:
         tokenizers.parse({"tokenizer.json": data})
-    assert one_line(error)
+    assert is_one_line(error)
 
 
 def test_the_undamaged_file_is_read() -> None:
@@ -90,7 +90,7 @@ def test_the_undamaged_file_is_read() -> None:
 def test_a_missing_file_is_a_model_error() -> None:
     with pytest.raises(ModelError) as error:
         tokenizers.parse({})
-    assert one_line(error)
+    assert is_one_line(error)
 
 
 @QUICK
@@ -113,7 +113,7 @@ def subword_files(codecs: dict[str, Codec], **changes: Any) -> dict[str, bytes]:
 def test_a_subword_vocabulary_of_another_size_is_a_model_error(codecs: dict[str, Codec], size: Any) -> None:
     with pytest.raises(ModelError) as error:
         tokenizers.parse(subword_files(codecs, vocab_size=size))
-    assert one_line(error)
+    assert is_one_line(error)
 
 
 def test_a_damaged_sentencepiece_model_is_a_model_error(codecs: dict[str, Codec]) -> None:
@@ -123,7 +123,7 @@ def test_a_damaged_sentencepiece_model_is_a_model_error(codecs: dict[str, Codec]
     for data in damaged:
         with pytest.raises(ModelError) as error:
             tokenizers.parse(subword_files(codecs, model=data))
-        assert one_line(error)
+        assert is_one_line(error)
 
 
 @QUICK
@@ -146,12 +146,12 @@ def test_a_changed_sentencepiece_model_is_refused_or_sound(
         codec = tokenizers.parse(subword_files(codecs, model=bytes(model)))
     except ModelError:
         return
-    for data in (FITTED_ON, b"".join(NASTY)):
-        check(codec, data, codec.encode(data))
+    for data in (FITTED_ON, b"".join(DIFFICULT_PIECES)):
+        check_ids(codec, data, codec.encode(data))
 
 
 def test_an_unknown_kind_is_a_model_error() -> None:
     for kind in ("bpe", "", "Char", "char "):
         with pytest.raises(ModelError, match="char, byte, subword") as error:
             tokenizers.fit(kind, [b"text"])
-        assert one_line(error)
+        assert is_one_line(error)

@@ -33,7 +33,7 @@ from seqgen.tokenizers.midi import MidiCodec
 from seqgen.tokenizers.midi_files import read_midi_file, read_midi_files
 from seqgen.training.augment import Transposer
 from seqgen.training.batches import LaneBatches
-from tests.helpers.midi_files import file, tempo, tune
+from tests.helpers.midi_files import midi_file, set_tempo, tune
 
 # ---- There and back ----
 
@@ -148,7 +148,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Path]]:
     for number, name in enumerate(names):
         data = tune(number)
         if number % 7 == 6:
-            data = [b"", b"text", data[:40], file([tempo(0, 100)])][number // 7]
+            data = [b"", b"text", data[:40], midi_file([set_tempo(0, 100)])][number // 7]
         (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
         files.append((name, folder / name))
     (folder / "broken.mid.gz").write_bytes(gzip.compress(tune(1))[:-20])

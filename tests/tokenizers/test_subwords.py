@@ -10,7 +10,7 @@ import pytest
 from seqgen import tokenizers
 from seqgen.errors import DataError
 from tests.helpers.running import prose
-from tests.helpers.texts import FAMILY, FITTED_ON, check, one_line
+from tests.helpers.texts import FAMILY, FITTED_ON, check_ids, is_one_line
 
 # ---- Subwords ----
 
@@ -49,7 +49,7 @@ def test_a_text_too_small_for_its_vocabulary_gives_a_smaller_one(data: bytes, si
     codec = tokenizers.fit("subword", [data], **({"vocab_size": size} if size else {}))
     assert 258 <= codec.vocab_size <= 1200
     for text in (data, FITTED_ON):
-        check(codec, text, codec.encode(text))
+        check_ids(codec, text, codec.encode(text))
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def test_what_holds_no_words_is_refused_in_words(data: bytes) -> None:
     """The message is for a person: it names the way out, and no source file of SentencePiece's."""
     with pytest.raises(DataError, match="--tokenizer byte") as error:
         tokenizers.fit("subword", [data])
-    assert one_line(error)
+    assert is_one_line(error)
     assert ".cc" not in str(error.value)
 
 
 def test_subwords_are_learnt_from_one_long_line() -> None:
     text = rich_text().replace(b"\n", b" ")
     codec = tokenizers.fit("subword", [text], vocab_size=500)
-    check(codec, text, codec.encode(text))
+    check_ids(codec, text, codec.encode(text))
     assert len(codec.encode(text)) < 0.6 * len(text)
 
 
@@ -83,7 +83,7 @@ def test_a_large_alphabet_fits_a_small_vocabulary() -> None:
     codec = tokenizers.fit("subword", [text], vocab_size=300)
     assert codec.vocab_size <= 306
     assert len(codec.encode(alphabet[0].encode())) == 1
-    check(codec, text, codec.encode(text))
+    check_ids(codec, text, codec.encode(text))
 
 
 def test_a_subword_never_reaches_over_a_line() -> None:

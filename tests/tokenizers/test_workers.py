@@ -12,7 +12,7 @@ import pytest
 from seqgen.tokenizers import midi_files
 from seqgen.tokenizers.midi import MidiCodec
 from seqgen.tokenizers.midi_files import read_midi_files
-from seqgen.tokenizers.workers import MAX_WORKERS, Reply
+from seqgen.tokenizers.workers import MAX_WORKERS, Reply, batch_by_size
 
 
 def test_read_midi_files_in_a_folder_with_a_json_module_does_not_run_it(
@@ -47,3 +47,11 @@ def test_read_midi_files_starts_a_worker_for_each_processor_that_the_process_may
         with contextlib.suppress(ValueError):  # no replies
             list(read_midi_files(MidiCodec(), paths, workers=workers))
     assert counts == [3, MAX_WORKERS, 5]
+
+
+def test_batch_by_size_ends_a_batch_at_either_limit() -> None:
+    items = [b"ab", b"c", b"", b"d", b"efgh", b"i"]
+    assert list(batch_by_size(items, max_bytes=3, overhead=0)) == [[b"ab", b"c"], [b"", b"d", b"efgh"], [b"i"]]
+    assert list(batch_by_size(items, max_bytes=99, max_items=4)) == [items[:2], items[2:4], items[4:]]  # by size
+    assert list(batch_by_size(items, max_bytes=99, max_items=4, overhead=0)) == [items[:4], items[4:]]
+    assert list(batch_by_size([])) == []

@@ -8,25 +8,25 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers.catalogue import QuietServer, Shelf
+from tests.helpers.catalogue import FileServer, QuietServer
 
 
 @pytest.fixture
-def shelf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+def file_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     monkeypatch.setenv("no_proxy", "*")
-    shelf = Shelf()
+    file_server = FileServer()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            shelf.answer(self)
+            file_server.answer(self)
 
         def log_message(self, *_: object) -> None: ...
 
     with QuietServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        shelf.url = f"http://127.0.0.1:{server.server_port}"
-        yield shelf
-        shelf.closing.set()
+        file_server.url = f"http://127.0.0.1:{server.server_port}"
+        yield file_server
+        file_server.closing.set()
         server.shutdown()
         thread.join()

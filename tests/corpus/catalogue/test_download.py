@@ -20,7 +20,7 @@ from seqgen.corpus.catalogue import download
 from seqgen.corpus.catalogue.entries import CatalogueEntry
 from seqgen.corpus.catalogue.materialise import materialise
 from seqgen.errors import UserError
-from tests.helpers.catalogue import BODY, LOCAL, Shelf, public, sha256
+from tests.helpers.catalogue import BODY, LOCAL, FileServer, entry_of, sha256
 
 # ---- What is fetched ----
 
@@ -37,43 +37,43 @@ def interrupted_at(place: int) -> Callable[[int, int | None], None]:
     return progress
 
 
-def test_a_download_is_checked_told_of_and_not_repeated(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_download_is_checked_told_of_and_not_repeated(file_server: FileServer, tmp_path: Path) -> None:
     steps: list[tuple[int, int | None]] = []
-    paths = materialise(public(shelf), tmp_path, lambda *step: steps.append(step))
+    paths = materialise(entry_of(file_server), tmp_path, lambda *step: steps.append(step))
     assert paths == [tmp_path / "far" / "corpus.txt"]
     assert paths[0].read_bytes() == BODY
     assert steps == sorted(steps)
     assert steps[-1] == (len(BODY), len(BODY))
     assert names(tmp_path / "far") == {"corpus.txt", "corpus.txt.json"}
-    assert materialise(public(shelf), tmp_path) == paths
-    assert shelf.asked == [("/corpus.txt", None)]
+    assert materialise(entry_of(file_server), tmp_path) == paths
+    assert file_server.asked == [("/corpus.txt", None)]
 
 
-def test_an_empty_file_and_an_unknown_checksum_are_fine(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.body = b""
-    [path] = materialise(public(shelf, sha256=None, bytes=None), tmp_path)
+def test_an_empty_file_and_an_unknown_checksum_are_fine(file_server: FileServer, tmp_path: Path) -> None:
+    file_server.body = b""
+    [path] = materialise(entry_of(file_server, sha256=None, bytes=None), tmp_path)
     assert path.read_bytes() == b""
 
 
-def test_a_redirect_is_followed(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.redirect = "/corpus.txt"
-    [path] = materialise(public(shelf, address=f"{shelf.url}/elsewhere"), tmp_path)
+def test_a_redirect_is_followed(file_server: FileServer, tmp_path: Path) -> None:
+    file_server.redirect = "/corpus.txt"
+    [path] = materialise(entry_of(file_server, address=f"{file_server.url}/elsewhere"), tmp_path)
     assert path.read_bytes() == BODY
     assert path.name == "elsewhere"
 
 
 @pytest.mark.parametrize("place", ["http://example.org/corpus.txt", "ftp://example.org/x", "file:///etc/passwd"])
-def test_a_redirect_away_from_https_is_refused(shelf: Shelf, tmp_path: Path, place: str) -> None:
-    shelf.redirect = place
+def test_a_redirect_away_from_https_is_refused(file_server: FileServer, tmp_path: Path, place: str) -> None:
+    file_server.redirect = place
     with pytest.raises(UserError, match=r"only https|is not allowed"):  # the latter is urllib's own refusal
-        materialise(public(shelf, address=f"{shelf.url}/elsewhere"), tmp_path)
+        materialise(entry_of(file_server, address=f"{file_server.url}/elsewhere"), tmp_path)
 
 
-def test_a_redirect_from_https_into_this_machine_is_refused(shelf: Shelf) -> None:
+def test_a_redirect_from_https_into_this_machine_is_refused(file_server: FileServer) -> None:
     outside = urllib.request.Request("https://example.org/corpus.txt")
     answer = io.BytesIO()
     with pytest.raises(UserError, match=r"refusing to follow example\.org"):
-        download._SafeRedirects().redirect_request(outside, answer, 302, "Found", {}, f"{shelf.url}/corpus.txt")
+        download._SafeRedirects().redirect_request(outside, answer, 302, "Found", {}, f"{file_server.url}/corpus.txt")
     assert answer.closed
 
 
@@ -86,92 +86,92 @@ def test_only_https_is_trusted(address: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", [{"tag": '"one"'}, {"tag": 'W/"one"', "changed": "Sun, 01 Jun 2025 00:00:00 GMT"}])
 def test_an_interrupted_download_goes_on_where_it_stopped(
-    shelf: Shelf, tmp_path: Path, version: dict[str, str]
+    file_server: FileServer, tmp_path: Path, version: dict[str, str]
 ) -> None:
-    shelf.tag, shelf.changed = version["tag"], version.get("changed")
+    file_server.tag, file_server.changed = version["tag"], version.get("changed")
     with pytest.raises(KeyboardInterrupt):
-        materialise(public(shelf), tmp_path, interrupted_at(1000))
+        materialise(entry_of(file_server), tmp_path, interrupted_at(1000))
     part = tmp_path / "far" / "corpus.txt.part"
     kept = part.stat().st_size
     assert 1000 <= kept < len(BODY)
-    shelf.sent.clear()
+    file_server.sent.clear()
     steps: list[tuple[int, int | None]] = []
-    [path] = materialise(public(shelf), tmp_path, lambda *step: steps.append(step))
+    [path] = materialise(entry_of(file_server), tmp_path, lambda *step: steps.append(step))
     assert path.read_bytes() == BODY
-    assert shelf.asked[-1] == ("/corpus.txt", f"bytes={kept}-")
-    assert shelf.sent == [len(BODY) - kept]
+    assert file_server.asked[-1] == ("/corpus.txt", f"bytes={kept}-")
+    assert file_server.sent == [len(BODY) - kept]
     assert steps[0][0] > kept
     assert steps[-1] == (len(BODY), len(BODY))
     assert names(tmp_path / "far") == {"corpus.txt", "corpus.txt.json"}
 
 
 @pytest.mark.parametrize("obeys", [True, False])
-def test_a_file_that_changed_in_between_is_fetched_anew(shelf: Shelf, tmp_path: Path, obeys: bool) -> None:
+def test_a_file_that_changed_in_between_is_fetched_anew(file_server: FileServer, tmp_path: Path, obeys: bool) -> None:
     with pytest.raises(KeyboardInterrupt):
-        materialise(public(shelf), tmp_path, interrupted_at(1000))
-    shelf.body, shelf.tag, shelf.obeys_if_range = BODY.upper(), '"two"', obeys
-    [path] = materialise(public(shelf), tmp_path)
+        materialise(entry_of(file_server), tmp_path, interrupted_at(1000))
+    file_server.body, file_server.tag, file_server.obeys_if_range = BODY.upper(), '"two"', obeys
+    [path] = materialise(entry_of(file_server), tmp_path)
     assert path.read_bytes() == BODY.upper()
 
 
-def test_a_server_without_ranges_or_versions_sends_all_again(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_server_without_ranges_or_versions_sends_all_again(file_server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        materialise(public(shelf), tmp_path, interrupted_at(1000))
-    shelf.knows_ranges, shelf.tag = False, None
+        materialise(entry_of(file_server), tmp_path, interrupted_at(1000))
+    file_server.knows_ranges, file_server.tag = False, None
     with pytest.raises(KeyboardInterrupt):
-        materialise(public(shelf), tmp_path, interrupted_at(1000))
-    assert shelf.asked[-1][1] is not None
-    [path] = materialise(public(shelf), tmp_path)
-    assert shelf.asked[-1][1] is None  # what there is can't be told from another version
+        materialise(entry_of(file_server), tmp_path, interrupted_at(1000))
+    assert file_server.asked[-1][1] is not None
+    [path] = materialise(entry_of(file_server), tmp_path)
+    assert file_server.asked[-1][1] is None  # what there is can't be told from another version
     assert path.read_bytes() == BODY
 
 
-def test_a_part_that_is_longer_than_the_file_is_dropped(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_part_that_is_longer_than_the_file_is_dropped(file_server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        materialise(public(shelf), tmp_path, interrupted_at(1000))
+        materialise(entry_of(file_server), tmp_path, interrupted_at(1000))
     (tmp_path / "far" / "corpus.txt.part").write_bytes(BODY * 2)
-    [path] = materialise(public(shelf), tmp_path)
+    [path] = materialise(entry_of(file_server), tmp_path)
     assert path.read_bytes() == BODY
 
 
-def test_a_broken_connection_keeps_what_has_come(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.stops_after = 500_000
+def test_a_broken_connection_keeps_what_has_come(file_server: FileServer, tmp_path: Path) -> None:
+    file_server.stops_after = 500_000
     with pytest.raises(UserError, match=r"broke after 500,000 of 1,500,000 bytes; try again, or download http"):
-        materialise(public(shelf), tmp_path)
+        materialise(entry_of(file_server), tmp_path)
     assert names(tmp_path / "far") == {"corpus.txt.part", "corpus.txt.part.json"}
-    shelf.stops_after = None
-    [path] = materialise(public(shelf), tmp_path)
+    file_server.stops_after = None
+    [path] = materialise(entry_of(file_server), tmp_path)
     assert path.read_bytes() == BODY
-    assert shelf.sent == [500_000, len(BODY) - 500_000]
+    assert file_server.sent == [500_000, len(BODY) - 500_000]
 
 
-def test_a_wrong_checksum_keeps_nothing(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_wrong_checksum_keeps_nothing(file_server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"its sha256 is {sha256(BODY)} instead of 000"):
-        materialise(public(shelf, sha256="0" * 64), tmp_path)
+        materialise(entry_of(file_server, sha256="0" * 64), tmp_path)
     assert not names(tmp_path / "far")
 
 
-def test_a_wrong_size_is_seen_before_anything_is_fetched(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_wrong_size_is_seen_before_anything_is_fetched(file_server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has 1,500,000 bytes instead of 5"):
-        materialise(public(shelf, bytes=5), tmp_path)
+        materialise(entry_of(file_server, bytes=5), tmp_path)
     assert not names(tmp_path / "far")
 
 
-def test_a_missing_file_is_one_line_with_host_reason_and_way_out(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_missing_file_is_one_line_with_host_reason_and_way_out(file_server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="answers 404 Not Found") as caught:
-        materialise(public(shelf, address=f"{shelf.url}/gone.txt"), tmp_path)
+        materialise(entry_of(file_server, address=f"{file_server.url}/gone.txt"), tmp_path)
     message = str(caught.value)
     assert "\n" not in message
-    assert shelf.url.removeprefix("http://") in message
+    assert file_server.url.removeprefix("http://") in message
     assert str(tmp_path / "far" / "gone.txt") in message
 
 
-def test_a_server_that_fails_while_resuming_is_reported(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_server_that_fails_while_resuming_is_reported(file_server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        materialise(public(shelf), tmp_path, interrupted_at(1000))
-    shelf.answer = lambda handler: handler.send_error(503)  # type: ignore[method-assign]
+        materialise(entry_of(file_server), tmp_path, interrupted_at(1000))
+    file_server.answer = lambda handler: handler.send_error(503)  # type: ignore[method-assign]
     with pytest.raises(UserError, match="answers 503"):
-        materialise(public(shelf), tmp_path)
+        materialise(entry_of(file_server), tmp_path)
     assert "corpus.txt.part" in names(tmp_path / "far")
 
 
@@ -185,58 +185,60 @@ def test_a_refused_connection_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("place", [0, 300_000])
-def test_a_silent_server_is_not_waited_for(shelf: Shelf, tmp_path: Path, place: int) -> None:
-    shelf.stalls_after = place
+def test_a_silent_server_is_not_waited_for(file_server: FileServer, tmp_path: Path, place: int) -> None:
+    file_server.stalls_after = place
     with pytest.raises(UserError, match=r"silent for 0\.2 seconds"):
-        materialise(public(shelf), tmp_path, timeout=0.2)
+        materialise(entry_of(file_server), tmp_path, timeout=0.2)
     assert (tmp_path / "far" / "corpus.txt.part").stat().st_size == place
 
 
-def test_a_server_that_never_answers_is_not_waited_for(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.answer = lambda _: shelf.closing.wait(20)  # type: ignore[method-assign, assignment]
+def test_a_server_that_never_answers_is_not_waited_for(file_server: FileServer, tmp_path: Path) -> None:
+    file_server.answer = lambda _: file_server.closing.wait(20)  # type: ignore[method-assign, assignment]
     with pytest.raises(UserError, match=r"silent for 0\.2 seconds"):
-        materialise(public(shelf), tmp_path, timeout=0.2)
+        materialise(entry_of(file_server), tmp_path, timeout=0.2)
 
 
-def test_a_file_put_there_by_hand_is_checked_and_taken(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_file_put_there_by_hand_is_checked_and_taken(file_server: FileServer, tmp_path: Path) -> None:
     target = tmp_path / "far" / "corpus.txt"
     target.parent.mkdir()
     target.write_bytes(b"something else")
     with pytest.raises(UserError, match="is not the corpus 'far': it has 14 bytes instead of"):
-        materialise(public(shelf), tmp_path)
+        materialise(entry_of(file_server), tmp_path)
     with pytest.raises(UserError, match="is not the corpus 'far': its sha256 is"):
-        materialise(public(shelf, bytes=None), tmp_path)
+        materialise(entry_of(file_server, bytes=None), tmp_path)
     target.write_bytes(BODY)
-    assert materialise(public(shelf), tmp_path) == [target]
-    assert not shelf.asked
+    assert materialise(entry_of(file_server), tmp_path) == [target]
+    assert not file_server.asked
 
 
-def test_a_cached_file_that_no_longer_fits_is_fetched_again(shelf: Shelf, tmp_path: Path) -> None:
-    [path] = materialise(public(shelf), tmp_path)
+def test_a_cached_file_that_no_longer_fits_is_fetched_again(file_server: FileServer, tmp_path: Path) -> None:
+    [path] = materialise(entry_of(file_server), tmp_path)
     path.write_bytes(BODY[:-1])  # damaged
-    materialise(public(shelf), tmp_path)
+    materialise(entry_of(file_server), tmp_path)
     assert path.read_bytes() == BODY
-    shelf.body = BODY.upper()  # the catalogue names another version
-    materialise(public(shelf), tmp_path)
+    file_server.body = BODY.upper()  # the catalogue names another version
+    materialise(entry_of(file_server), tmp_path)
     assert path.read_bytes() == BODY.upper()
-    assert len(shelf.asked) == 3
+    assert len(file_server.asked) == 3
 
 
-def test_an_unwritable_cache_is_reported(shelf: Shelf, tmp_path: Path) -> None:
+def test_an_unwritable_cache_is_reported(file_server: FileServer, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot store 'far' in"):
-        materialise(public(shelf), tmp_path / "file")
+        materialise(entry_of(file_server), tmp_path / "file")
 
 
-def test_two_at_once_fetch_it_once(shelf: Shelf, tmp_path: Path) -> None:
+def test_two_at_once_fetch_it_once(file_server: FileServer, tmp_path: Path) -> None:
     found: list[list[Path]] = []
-    threads = [threading.Thread(target=lambda: found.append(materialise(public(shelf), tmp_path))) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: found.append(materialise(entry_of(file_server), tmp_path))) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert found == [[tmp_path / "far" / "corpus.txt"]] * 4
-    assert len(shelf.asked) == 1
+    assert len(file_server.asked) == 1
 
 
 # ---- What is unpacked ----
@@ -272,14 +274,14 @@ FILES = [
 ]
 
 
-def packed_entry(shelf: Shelf, kind: str, body: bytes, member: str | None = None) -> CatalogueEntry:
-    shelf.body = body
-    return public(shelf, archive=kind, member=member)
+def packed_entry(file_server: FileServer, kind: str, body: bytes, member: str | None = None) -> CatalogueEntry:
+    file_server.body = body
+    return entry_of(file_server, archive=kind, member=member)
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-def test_the_members_that_count_are_unpacked_once(shelf: Shelf, tmp_path: Path, kind: str) -> None:
-    entry = packed_entry(shelf, kind, PACKERS[kind](*FILES), "train/*.txt")
+def test_the_members_that_count_are_unpacked_once(file_server: FileServer, tmp_path: Path, kind: str) -> None:
+    entry = packed_entry(file_server, kind, PACKERS[kind](*FILES), "train/*.txt")
     paths = materialise(entry, tmp_path)
     assert [path.read_bytes() for path in paths] == [b"ay", b"bee"]
     assert all(path.is_relative_to(tmp_path / "far") for path in paths)
@@ -288,16 +290,16 @@ def test_the_members_that_count_are_unpacked_once(shelf: Shelf, tmp_path: Path, 
     other = replace(entry, name="far-test", member="set/test/*", shares="far")
     assert [path.read_bytes() for path in materialise(other, tmp_path)] == [b"test"]
     assert len(materialise(replace(entry, member=None), tmp_path)) == 4
-    assert len(shelf.asked) == 1
+    assert len(file_server.asked) == 1
 
 
 @pytest.mark.parametrize("kind", PACKERS)
 @pytest.mark.parametrize(
     "name", ["../evil.txt", "a/../../evil.txt", "/evil.txt", "..\\evil.txt", "C:\\evil.txt", "\\\\host\\evil.txt"]
 )
-def test_a_path_out_of_the_archive_is_refused(shelf: Shelf, tmp_path: Path, kind: str, name: str) -> None:
+def test_a_path_out_of_the_archive_is_refused(file_server: FileServer, tmp_path: Path, kind: str, name: str) -> None:
     cache = tmp_path / "cache"
-    entry = packed_entry(shelf, kind, PACKERS[kind](("good.txt", b"good"), (name, b"evil")), "*.txt")
+    entry = packed_entry(file_server, kind, PACKERS[kind](("good.txt", b"good"), (name, b"evil")), "*.txt")
     with pytest.raises(UserError, match="refusing to unpack"):
         materialise(entry, cache)
     assert names(tmp_path) == {"cache"}
@@ -307,26 +309,26 @@ def test_a_path_out_of_the_archive_is_refused(shelf: Shelf, tmp_path: Path, kind
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
-def test_links_and_devices_in_a_tar_are_refused(shelf: Shelf, tmp_path: Path, kind: bytes) -> None:
+def test_links_and_devices_in_a_tar_are_refused(file_server: FileServer, tmp_path: Path, kind: bytes) -> None:
     info = tarfile.TarInfo("link.txt")
     info.type, info.linkname = kind, "good.txt"
     with pytest.raises(UserError, match=r"'link\.txt' is a link, a device or outside"):
-        materialise(packed_entry(shelf, "tar", a_tar(("good.txt", b"good"), (info, b""))), tmp_path)
+        materialise(packed_entry(file_server, "tar", a_tar(("good.txt", b"good"), (info, b""))), tmp_path)
     assert names(tmp_path / "far") == {"corpus.txt", "corpus.txt.json"}
 
 
-def test_links_in_a_zip_are_refused(shelf: Shelf, tmp_path: Path) -> None:
+def test_links_in_a_zip_are_refused(file_server: FileServer, tmp_path: Path) -> None:
     info = zipfile.ZipInfo("link.txt")
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
     with pytest.raises(UserError, match=r"'link\.txt' is a link"):
-        materialise(packed_entry(shelf, "zip", a_zip((info, b"/etc/passwd"))), tmp_path)
+        materialise(packed_entry(file_server, "zip", a_zip((info, b"/etc/passwd"))), tmp_path)
 
 
 @pytest.mark.parametrize("kind", PACKERS)
 def test_an_archive_that_swells_too_far_is_refused(
-    shelf: Shelf, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    file_server: FileServer, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = packed_entry(shelf, kind, PACKERS[kind](("bomb.txt", bytes(1 << 20)), ("b.txt", b"")))
+    entry = packed_entry(file_server, kind, PACKERS[kind](("bomb.txt", bytes(1 << 20)), ("b.txt", b"")))
     monkeypatch.setattr(download, "MAX_EXTRA_BYTES", 1000)
     with pytest.raises(UserError, match="decompresses to far more"):
         materialise(entry, tmp_path)
@@ -335,23 +337,25 @@ def test_an_archive_that_swells_too_far_is_refused(
     assert len(materialise(entry, tmp_path)) == 2
 
 
-def test_an_archive_of_too_many_files_is_refused(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_of_too_many_files_is_refused(
+    file_server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(download, "MAX_MEMBERS", 3)
     with pytest.raises(UserError, match="decompresses to far more"):
-        materialise(packed_entry(shelf, "zip", a_zip(*FILES)), tmp_path)
+        materialise(packed_entry(file_server, "zip", a_zip(*FILES)), tmp_path)
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-def test_a_damaged_archive_is_reported(shelf: Shelf, tmp_path: Path, kind: str) -> None:
+def test_a_damaged_archive_is_reported(file_server: FileServer, tmp_path: Path, kind: str) -> None:
     whole = PACKERS[kind](("noise.txt", BODY))
     for damaged in (b"not an archive", whole[: len(whole) // 2], whole[:200] + bytes(200) + whole[400:]):
         cache = tmp_path / sha256(damaged)
         with pytest.raises(UserError, match=r"cannot (unpack|read)") as caught:
-            materialise(packed_entry(shelf, kind, damaged), cache)
+            materialise(packed_entry(file_server, kind, damaged), cache)
         assert "\n" not in str(caught.value)
         assert names(cache / "far") == {"corpus.txt", "corpus.txt.json"}
 
 
-def test_an_archive_without_the_members_is_reported(shelf: Shelf, tmp_path: Path) -> None:
+def test_an_archive_without_the_members_is_reported(file_server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no \*\.mid"):
-        materialise(packed_entry(shelf, "zip", a_zip(*FILES), "*.mid"), tmp_path)
+        materialise(packed_entry(file_server, "zip", a_zip(*FILES), "*.mid"), tmp_path)

@@ -19,7 +19,6 @@ from seqgen.corpus.catalogue.entries import CatalogueEntry
 from seqgen.corpus.catalogue.materialise import materialise
 from seqgen.errors import SeqgenError, UserError
 from seqgen.specs.tasks import TASKS
-from seqgen.specs.tasks import TASKS
 from tests.helpers.catalogue import LOCAL
 
 ENTRIES = catalogue.load()
