@@ -18,7 +18,7 @@ import pytest
 from hypothesis import settings
 
 from tests.helpers.running import Command, Result, Run, prose
-from tests.helpers.terminal import Inside, Terminal
+from tests.helpers.terminal import Terminal, TerminalRun
 
 if TYPE_CHECKING:
     import seqgen
@@ -121,9 +121,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def dialogue_model(tmp_path_factory: pytest.TempPathFactory) -> seqgen.Model:
     """A model that knows twelve conversations by heart."""
     import seqgen
-    from tests.helpers.dialogues import trained
+    from tests.helpers.dialogues import train_known
 
-    return seqgen.load(trained(tmp_path_factory.getbasetemp()))
+    return seqgen.load(train_known(tmp_path_factory.getbasetemp()))
 
 
 # ---- Commands ----
@@ -189,7 +189,7 @@ def terminal() -> Iterator[Terminal]:
 
 
 @pytest.fixture
-def inside(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, signal_handlers: None) -> Iterator[Inside]:
+def inside(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, signal_handlers: None) -> Iterator[TerminalRun]:
     """A command in this process with the streams named in `at` on a terminal; returns the terminal's output."""
     from seqgen.cli.main import main
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import seqgen
-from tests.helpers.running import COMMANDS, imported
+from tests.helpers.running import COMMANDS, imported_packages
 
 HEAVY = {"torch", "numpy", "safetensors", "sentencepiece", "datasets", "zstandard", "pyppmd", "mido"}
 MAIN = "import sys\nfrom seqgen.cli.main import main\nassert main(sys.argv[1:]) == 0"
@@ -26,12 +26,12 @@ def test_package_all_names_exist() -> None:
 )
 def test_import_of_a_light_module_loads_nothing_heavy(module: str) -> None:
     allowed = {"typer", "rich"} if module == "seqgen.cli.main" else set()
-    assert not imported(f"import {module}") & (HEAVY | {"typer", "rich"}) - allowed
+    assert not imported_packages(f"import {module}") & (HEAVY | {"typer", "rich"}) - allowed
 
 
 @pytest.mark.parametrize("command", [[], *([command] for command in COMMANDS)], ids=str)
 def test_help_of_a_command_loads_nothing_heavy(command: list[str]) -> None:
-    assert not imported(MAIN, *command, "--help") & HEAVY
+    assert not imported_packages(MAIN, *command, "--help") & HEAVY
 
 
 @pytest.mark.parametrize(
@@ -50,4 +50,4 @@ def test_command_that_trains_nothing_does_not_load_torch(
     arguments: list[str], model_folder: Path, text_file: Path
 ) -> None:
     paths = {"MODEL": model_folder, "TEXT": text_file}
-    assert not imported(MAIN, *(paths.get(word, word) for word in arguments)) & {"torch", "datasets"}
+    assert not imported_packages(MAIN, *(paths.get(word, word) for word in arguments)) & {"torch", "datasets"}

@@ -21,7 +21,7 @@ from seqgen.generation.engines.native import int8_is_fast
 from seqgen.native import library
 from seqgen.tokenizers.characters import CharCodec
 from tests.helpers.midi_files import tune
-from tests.helpers.random_models import Models, loaded
+from tests.helpers.random_models import Models, load_model
 from tests.helpers.running import Command, Run
 from tests.helpers.untrained import TEXT, untrained
 
@@ -97,7 +97,7 @@ def test_every_option_is_kept(keeper: Path) -> None:
                 if isinstance(rule.default, float):
                     given = next(value for value in (0.25, 1.25) if fits(kind, name, value) and value != rule.default)
             odd[name] = given
-    model = loaded(keeper)
+    model = load_model(keeper)
     (record,) = model.records("The ", **odd)
     parsed = receipts.parse(json.loads(json.dumps(record)))
     options = {name: value for name, value in odd.items() if name in SampleOptions.__dataclass_fields__}
@@ -189,7 +189,7 @@ def test_it_is_the_same_in_another_process(keeper: Path, run: Run, seqgen_comman
 
 @pytest.fixture(scope="module")
 def record(keeper: Path) -> dict[str, Any]:
-    (found,) = loaded(keeper).records("The ", length=30)
+    (found,) = load_model(keeper).records("The ", length=30)
     return found
 
 
@@ -220,24 +220,24 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no index": (without("index"), "it has no 'index'"),
     "no model": (without("receipt", "model"), "it has no 'model'"),
     "no options": (without("receipt", "options"), "it has no 'options'"),
-    "index": (other("index", value=-1), "another type"),
-    "folder": (other("receipt", "folder", value=3), "another type"),
+    "index": (other("index", value=-1), "wrong type"),
+    "folder": (other("receipt", "folder", value=3), "wrong type"),
     "options": (other("receipt", "options", value=[1]), "damaged"),
     "option": (other("receipt", "options", "colour", value=1), "there is no option 'colour'"),
     "type": (other("receipt", "options", "length", value="a"), "length"),
     "bounds": (other("receipt", "options", "top_p", value=2.5), "--top-p"),
-    "length": (other("receipt", "options", "length", value=10**6), "asks for a length of 1,000,000"),
+    "length": (other("receipt", "options", "length", value=10**6), "its length is 1,000,000"),
     "temperature": (other("receipt", "options", "temperature", value=10**400), "temperature can't be"),
     "prompt": (other("receipt", "prompt", value=7), "damaged"),
-    "label": (other("receipt", "label", value=7), "another type"),
-    "state": (other("receipt", "state", value={"file": 3, "sha256": "x"}), "another type"),
+    "label": (other("receipt", "label", value=7), "wrong type"),
+    "state": (other("receipt", "state", value={"file": 3, "sha256": "x"}), "wrong type"),
     "primer": (other("receipt", "primer", value="%%%"), "damaged"),
-    "other model": (other("receipt", "model", value="0" * 32), "of another model"),
-    "text": (other("text", value="Call me Ishmael. Some years ago"), "can't be made again"),
-    "probability": (other("log_probability", value=-1.5), "can't be made again"),
-    "seed": (other("seed", value=8), "can't be made again"),
+    "other model": (other("receipt", "model", value="0" * 32), "belongs to another model"),
+    "text": (other("text", value="Call me Ishmael. Some years ago"), "cannot reproduce sample"),
+    "probability": (other("log_probability", value=-1.5), "cannot reproduce sample"),
+    "seed": (other("seed", value=8), "cannot reproduce sample"),
     "arithmetic": (lambda record: edited(edited(record, "seed", value=8), "receipt", "arithmetic", value="abacus"),
-                   "computed as abacus, here as"),
+                   "its arithmetic was abacus, here it is"),
 }  # fmt: skip
 
 
@@ -248,13 +248,13 @@ def test_a_receipt_that_can_not_be_followed_is_one_line(record: dict[str, Any], 
     result = run("sample", "--replay", "-", "--json", stdin=lines, status=2)
     assert words in result.err and "line 2" in result.err and result.err.count("\n") == 1
     with pytest.raises((DataError, ModelError), match="the record"):
-        loaded(Path(record["receipt"]["folder"])).replay(change(record))
+        load_model(Path(record["receipt"]["folder"])).replay(change(record))
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [(b"", "holds no receipt"), (b"\n\n", "holds no receipt"), (b"{", "no JSON"), (b"\xff", "no JSON"),
-     (b"[" * 100_000, "no JSON"), (b"Call me Ishmael.", "line 1")],
+    [(b"", "has no receipt"), (b"\n\n", "has no receipt"), (b"{", "not JSON"), (b"\xff", "not JSON"),
+     (b"[" * 100_000, "not JSON"), (b"Call me Ishmael.", "line 1")],
 )  # fmt: skip
 def test_what_is_no_receipt_at_all(run: Run, data: bytes, words: str) -> None:
     result = run("sample", "--replay", "-", stdin=data, status=2)
@@ -264,7 +264,10 @@ def test_what_is_no_receipt_at_all(run: Run, data: bytes, words: str) -> None:
 def test_flags_that_a_receipt_has_already(record: dict[str, Any], run: Run) -> None:
     line = json.dumps(record).encode()
     for flags in (["-t", 0.5], ["-p", "x"], ["-n", 2], ["--first", 1], ["--beam", 2], ["--exact"], ["--label", "a"]):
-        assert "--replay takes all from the receipt" in run("sample", "--replay", "-", *flags, stdin=line, status=2).err
+        assert (
+            "--replay takes all settings from the receipt"
+            in run("sample", "--replay", "-", *flags, stdin=line, status=2).err
+        )
     moved = edited(record, "receipt", "folder", value="nowhere")
     assert "no model 'nowhere'" in run("sample", "--replay", "-", stdin=json.dumps(moved).encode(), status=2).err
     assert "missing.jsonl" in run("sample", "--replay", "missing.jsonl", status=2).err

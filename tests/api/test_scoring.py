@@ -17,9 +17,9 @@ import pytest
 from seqgen.api.scoring import RecordScorer
 from seqgen.evaluation.text import TorchScorer, token_nats
 from seqgen.generation.scoring import EngineScorer
-from tests.helpers.random_models import CODECS, ENGINES, Models, loaded
-from tests.helpers.running import Run, imported
-from tests.helpers.terminal import Inside
+from tests.helpers.random_models import CODECS, ENGINES, Models, load_model
+from tests.helpers.running import Run, imported_packages
+from tests.helpers.terminal import TerminalRun
 from tests.helpers.untrained import TEXT
 
 STRANGE = "灯塔 🏮 café\t".encode() + b"\xff\xfe\x80 \xe4\xb8"
@@ -32,7 +32,7 @@ def nats(scored: Iterator[Any]) -> np.ndarray:
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_scores_are_those_of_the_network(models: Models, cell: str, engine: str) -> None:
-    model = loaded(models("char", cell=cell, num_layers=2), engine)
+    model = load_model(models("char", cell=cell, num_layers=2), engine)
     ids = model.codec.encode(TEXT[:2000] + STRANGE)
     ours = nats(EngineScorer(model.exact_engine, model.codec).read(ids))
     theirs = nats(TorchScorer(model.network, model.codec).read(ids))
@@ -41,7 +41,7 @@ def test_scores_are_those_of_the_network(models: Models, cell: str, engine: str)
 
 @pytest.mark.parametrize("kind", CODECS)
 def test_a_record_is_one_however_it_comes(models: Models, kind: str) -> None:
-    model = loaded(models(kind))
+    model = load_model(models(kind))
     whole = model.score(TEXT + STRANGE)
     chunks = [(TEXT + STRANGE)[start : start + 97] for start in range(0, len(TEXT + STRANGE), 97)]
     parts = model.score(chunks)
@@ -58,7 +58,7 @@ def test_music_is_scored_under_its_grammar_without_torch(models: Models, run: Ru
     assert record["per_token"][0][0] == "bar"
     from seqgen.evaluation.music_events import GrammarMasks
 
-    some = loaded(model)
+    some = load_model(model)
     ids = some.codec.encode(piece.read_bytes())
     masks = GrammarMasks(some.codec.vocabulary)  # type: ignore[attr-defined]
     theirs = nats(TorchScorer(some.network, some.codec, masks).read(ids))
@@ -94,7 +94,7 @@ def test_every_record_goes_on_from_one_state(models: Models, run: Run, tmp_path:
     both = run("score", model, tmp_path / "a", tmp_path / "b", "--state-in", state).records
     alone = [run("score", model, tmp_path / name, "--state-in", state).records[0] for name in ("a", "b")]
     assert both == alone
-    assert loaded(model).score(b"xyz", state=loaded(model).load_state(state)).nats == alone[1]["nats"]
+    assert load_model(model).score(b"xyz", state=load_model(model).load_state(state)).nats == alone[1]["nats"]
     said = run("score", model, tmp_path / "a", tmp_path / "b", "--state-out", state, status=2)
     assert "there are more" in said.err and not said.out
     assert "is for text" in run("score", models("midi", "music"), "x", "--state-in", state, status=2).err
@@ -162,7 +162,9 @@ def test_nothing_of_torch_is_needed(models: Models, run: Run, tmp_path: Path) ->
         "import json, sys\nfrom seqgen.cli.main import main\n"
         "for words in json.loads(sys.argv[1]):\n    assert main(words) == 0\n    assert 'torch' not in sys.modules"
     )
-    assert not imported(program, json.dumps([[str(word) for word in words] for words in commands])) & {"datasets"}
+    assert not imported_packages(program, json.dumps([[str(word) for word in words] for words in commands])) & {
+        "datasets"
+    }
 
 
 # ---- seen ----
@@ -183,7 +185,7 @@ def test_the_less_likely_the_darker(models: Models) -> None:
     from seqgen.cli.highlight import SurprisalHighlighter
     from seqgen.generation.scoring import TokenScores
 
-    codec = loaded(models("char")).codec
+    codec = load_model(models("char")).codec
     ids = codec.encode(b"abcde")
     painted = SurprisalHighlighter(codec).highlight(TokenScores(ids, np.log(2) * np.array([0.5, 3.5, 6.0, 9.0, 20.0])))
     codes = re.findall(r"\x1b\[([0-9;]+)m", painted)
@@ -196,14 +198,14 @@ def test_the_less_likely_the_darker(models: Models) -> None:
     assert painter.finish() == "\x1b[0m\n"
 
 
-def test_on_a_terminal_it_is_coloured_if_asked(models: Models, tmp_path: Path, inside: Inside) -> None:
+def test_on_a_terminal_it_is_coloured_if_asked(models: Models, tmp_path: Path, inside: TerminalRun) -> None:
     text = tmp_path / "t"
     text.write_text("zzz the lamp\x1b[31m\n")
     said = inside("score", models("char"), text, "--colour", "auto")
     assert b"\x1b[0m" in said and b"\x1b[31m" not in said and b"bits_per_byte" not in said
 
 
-def test_on_a_terminal_it_is_data_unless_asked(models: Models, tmp_path: Path, inside: Inside) -> None:
+def test_on_a_terminal_it_is_data_unless_asked(models: Models, tmp_path: Path, inside: TerminalRun) -> None:
     text = tmp_path / "t"
     text.write_text("zzz the lamp\n")
     said = inside("score", models("char"), text)
@@ -211,7 +213,7 @@ def test_on_a_terminal_it_is_data_unless_asked(models: Models, tmp_path: Path, i
 
 
 def test_a_line_is_a_record_of_its_own(models: Models) -> None:
-    record = RecordScorer(loaded(models("byte")))
+    record = RecordScorer(load_model(models("byte")))
     sizes = [sum(len(piece.ids) for piece in record.read_line(line)) for line in (b"one\n", b"three\n")]
     assert sizes == [4, 6]
     assert record.score("x").tokens == 6

@@ -24,7 +24,7 @@ from seqgen.generation.sampling.draw import random_stream, stream_position
 from seqgen.generation.state import MIN_HISTORY, SavedState, from_bytes
 from seqgen.generation.text import Sample, StopMatcher
 from seqgen.tensors import dump, parse
-from tests.helpers.random_models import CODECS, ENGINES, Models, loaded
+from tests.helpers.random_models import CODECS, ENGINES, Models, load_model
 from tests.helpers.running import Run
 from tests.helpers.untrained import TEXT
 
@@ -101,7 +101,7 @@ def test_nothing_is_lost_where_a_text_is_cut(text: str, length: int, stops: list
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("cell", "activation"), CELLS)
 def test_two_parts_are_the_whole_with_every_cell(models: Models, cell: str, activation: str, engine: str) -> None:
-    model = loaded(models("char", cell=cell, activation=activation, num_layers=2), engine)
+    model = load_model(models("char", cell=cell, activation=activation, num_layers=2), engine)
     whole = model.sample("The ", length=90, seed=3)[0].text
     assert "".join(in_parts(model, [35, 55], "The ", seed=3)) == whole
 
@@ -114,7 +114,7 @@ def test_two_parts_are_the_whole_with_every_cell(models: Models, cell: str, acti
 @pytest.mark.parametrize("kind", CODECS)
 def test_wherever_it_is_cut(models: Models, kind: str, options: dict[str, Any]) -> None:
     """Bytes are cut within characters here, and pieces within their letters."""
-    model = loaded(models(kind))
+    model = load_model(models(kind))
     whole = model.sample("The 灯", length=60, seed=8, **options)[0].text
     for cut in (0, 1, 2, 3, 30, 59, 60):
         assert "".join(in_parts(model, [cut, 60 - cut], "The 灯", seed=8, **options)) == whole
@@ -125,7 +125,7 @@ def test_wherever_it_is_cut(models: Models, kind: str, options: dict[str, Any]) 
 @settings(max_examples=60)
 def test_a_prompt_read_in_two_parts_is_one(models_: Models, prompt: bytes, cut: int, kind: str) -> None:
     """Wherever it is cut, also within a character: what can't be read alone waits."""
-    model = READERS.setdefault(kind, loaded(models_(kind)))
+    model = READERS.setdefault(kind, load_model(models_(kind)))
     state = model.read(prompt[cut:], model.read(prompt[:cut]))
     (sample,) = model.sample(prompt, length=12)
     (other,) = model.sample(state=state, length=12)
@@ -143,7 +143,7 @@ def models_(models: Models) -> Models:
 
 
 def test_what_matched_is_followed_by_another_match(models: Models) -> None:
-    model = loaded(models("char"))
+    model = load_model(models("char"))
     kept = Keeper()
     (first,) = model.sample(grammar="(the|old) [a-z]{3,9}!", length=30, on_state=kept)
     (second,) = model.sample(state=kept.state, grammar="[0-9]+\\.", length=9)
@@ -153,7 +153,7 @@ def test_what_matched_is_followed_by_another_match(models: Models) -> None:
 
 @pytest.mark.parametrize("kind", CODECS)
 def test_a_stop_string_is_passed_over(models: Models, kind: str) -> None:
-    model = loaded(models(kind))
+    model = load_model(models(kind))
     whole = model.sample(length=200, seed=2)[0].text
     stop = whole[61:63]
     first, second = in_parts(model, [200, 50], seed=2, stop=(stop,))
@@ -164,7 +164,7 @@ def test_a_stop_string_is_passed_over(models: Models, kind: str) -> None:
 
 
 def test_a_prompt_on_top_comes_behind_what_was_not_shown(models: Models) -> None:
-    model = loaded(models("subword"))
+    model = load_model(models("subword"))
     for length in range(1, 12):
         kept = Keeper()
         (sample,) = model.sample("The ", on_state=kept, length=length, seed=4)
@@ -176,7 +176,7 @@ def test_a_prompt_on_top_comes_behind_what_was_not_shown(models: Models) -> None
 
 
 def test_one_state_is_the_beginning_of_many(models: Models) -> None:
-    model = loaded(models("char"))
+    model = load_model(models("char"))
     state = model.read("The old lamp ")
     forks = model.sample(state=state, n=5, length=30, seed=6)
     assert len({fork.text for fork in forks}) == 5
@@ -186,7 +186,7 @@ def test_one_state_is_the_beginning_of_many(models: Models) -> None:
 
 
 def test_the_seed_is_kept_unless_another_is_given(models: Models) -> None:
-    model = loaded(models("char"))
+    model = load_model(models("char"))
     kept = Keeper()
     model.sample(length=10, seed=21, on_state=kept)
     assert model.sample(state=kept.state, length=5)[0].seed == 21
@@ -197,7 +197,7 @@ def test_the_seed_is_kept_unless_another_is_given(models: Models) -> None:
 def test_any_engine_goes_on(models: Models, cell: str) -> None:
     """What one has read another takes over: logits agree as engines do."""
     folder = models("char", cell=cell, num_layers=2)
-    engines = [loaded(folder, name) for name in ENGINES]
+    engines = [load_model(folder, name) for name in ENGINES]
     states = [model.read("The old lamp was li") for model in engines]
     for model, state in itertools.product(engines, states):
         logits, _ = model.engine.step(np.array([5]), model.engine.import_state(state.cells))
@@ -207,7 +207,7 @@ def test_any_engine_goes_on(models: Models, cell: str) -> None:
 
 
 def test_a_state_is_of_constant_size(models: Models) -> None:
-    model = loaded(models("byte"))
+    model = load_model(models("byte"))
     sizes, state = [], None
     for _ in range(4):
         state = model.read(TEXT[:3000], state)
@@ -217,7 +217,7 @@ def test_a_state_is_of_constant_size(models: Models) -> None:
 
 
 def test_conversations_go_on(models: Models) -> None:
-    model = loaded(models("dialogue", "dialogue"))
+    model = load_model(models("dialogue", "dialogue"))
     whole = model.sample("Hello", length=150, seed=1)[0].text
     assert "A: " in whole or "B: " in whole
     for cut in (0, 1, 40, 149):
@@ -228,7 +228,7 @@ def test_conversations_go_on(models: Models) -> None:
 
 
 def test_texts_of_a_label_go_on(models: Models) -> None:
-    model = loaded(models("labelled", "classify", labels=("sun", "moon")))
+    model = load_model(models("labelled", "classify", labels=("sun", "moon")))
     kept = Keeper()
     (first,) = model.sample("The", label="moon", length=20, seed=5, on_state=kept)
     (whole,) = model.sample("The", label="moon", length=40, seed=5)
@@ -237,7 +237,7 @@ def test_texts_of_a_label_go_on(models: Models) -> None:
 
 
 def test_the_best_of_several_can_be_gone_on_with(models: Models) -> None:
-    model = loaded(models("char"))
+    model = load_model(models("char"))
     for search in ({"best_of": 4}, {"beam": 3}):
         kept = Keeper()
         (sample,) = model.sample("The ", length=20, on_state=kept, **search)
@@ -251,7 +251,7 @@ def test_the_best_of_several_can_be_gone_on_with(models: Models) -> None:
 @pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.5}, {"temperature": 1.4, "key": "D dorian"}], ids=str)
 def test_bars_follow_bars(models: Models, options: dict[str, Any]) -> None:
     """All that was drawn is the same; notes that sound over the line end with the first part."""
-    model = loaded(models("midi", "music"))
+    model = load_model(models("midi", "music"))
     (whole,) = model.compose(length=5, seed=1, keep=True, **options)
     (first,) = model.compose(length=2, seed=1, keep=True, **options)
     assert first.saved is not None
@@ -271,7 +271,7 @@ def test_bars_follow_bars(models: Models, options: dict[str, Any]) -> None:
 
 
 def test_a_piece_that_ended_is_followed_by_another(models: Models) -> None:
-    model = loaded(models("midi", "music"))
+    model = load_model(models("midi", "music"))
     for seed in range(40):
         (piece,) = model.compose(length=30, seed=seed, keep=True, stop_at_end=True)
         if piece.finish_reason == "end":
@@ -292,7 +292,7 @@ def test_a_piece_that_ended_is_followed_by_another(models: Models) -> None:
     ids=str,
 )  # fmt: skip
 def test_a_piece_that_is_damaged_is_refused(models: Models, path: tuple[Any, ...], value: Any) -> None:
-    model = loaded(models("midi", "music"))
+    model = load_model(models("midi", "music"))
     (piece,) = model.compose(length=3, seed=1, keep=True)
     assert piece.saved is not None
     walk = json.loads(json.dumps(piece.saved.walk))
@@ -343,7 +343,7 @@ def test_music_goes_on_by_command(models: Models, run: Run, tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def saved(models: Models, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    model = loaded(models("char"))
+    model = load_model(models("char"))
     return model.read("The old lamp").to_bytes(model.checkpoint.fingerprint)
 
 
@@ -393,7 +393,7 @@ def test_a_damaged_state_is_one_line(
 def test_a_state_that_was_changed_is_taken_or_refused(
     models_: Models, saved_: bytes, place: int, bytes_: bytes
 ) -> None:
-    model = READERS.setdefault("char", loaded(models_("char")))
+    model = READERS.setdefault("char", load_model(models_("char")))
     data = saved_[:place] + bytes_ + saved_[place + len(bytes_) :]
     fingerprint = model.checkpoint.fingerprint
     try:
@@ -425,14 +425,14 @@ def test_a_state_of_another_model_is_refused(models: Models, run: Run, saved: by
     ("flags", "words"),
     [
         (["--state-in", "missing"], "missing"),
-        (["--state-in", "s", "--adaptive"], "--adaptive does not go with --state-in"),
-        (["--state-in", "s", "--label", "sun"], "--label was chosen"),
+        (["--state-in", "s", "--adaptive"], "--adaptive can't be used with --state-in"),
+        (["--state-in", "s", "--label", "sun"], "--label is fixed"),
         (["--state-in", "-", "--prompt-file", "-"], "given twice"),
-        (["--state-out", "new", "-n", 2], "--state-out keeps where one text"),
-        (["--state-out", "new", "--adaptive"], "--adaptive does not go with --state-out"),
+        (["--state-out", "new", "-n", 2], "--state-out saves the state of one text"),
+        (["--state-out", "new", "--adaptive"], "--adaptive can't be used with --state-out"),
         (["--state-out", "."], "is a folder"),
         (["--state-out", "-"], "both go to standard output"),
-        (["--state-out", "s/new"], "can be written"),
+        (["--state-out", "s/new"], "writable folder"),
     ],
     ids=str,
 )
@@ -455,4 +455,4 @@ def test_what_music_can_not_have(models: Models, run: Run, tmp_path: Path) -> No
     primer.write_bytes(b"MThd")
     assert "--primer" in run("sample", model, "--state-in", state, "--primer", primer, "--json", status=2).err
     with pytest.raises(UserError, match="--beam is for text"):
-        loaded(model).compose(beam=2)
+        load_model(model).compose(beam=2)

@@ -26,7 +26,7 @@ from seqgen.evaluation.dialogue import (
 )
 from seqgen.evaluation.text import TorchScorer
 from seqgen.model.language import LanguageModel
-from tests.helpers.dialogues import KNOWN, PLACES, THINGS, as_messages, codec_of, spelt
+from tests.helpers.dialogues import KNOWN, PLACES, THINGS, codec_of, conversation_ids, to_messages
 
 # ---- Questions ----
 
@@ -114,7 +114,7 @@ def test_a_tally_equals_one_pass_over_all_ids(dialogue_model: Model) -> None:
     nats, tokens = 0.0, 0
     for turns in conversations:
         tally.add(reader, codec, turns)
-        ids = np.append(spelt(codec, turns)[1:], codec.end).astype(np.int32)
+        ids = np.append(conversation_ids(codec, turns)[1:], codec.end).astype(np.int32)
         nats += sum(float(scored.nats.sum()) for scored in TorchScorer(network, codec).read(ids))
         tokens += len(ids)
     texts = [words for turns in conversations for _, words in turns]
@@ -140,7 +140,7 @@ def test_the_score_of_a_conversation_is_its_tally(dialogue_model: Model, tmp_pat
     from seqgen.corpus import sources
 
     path = tmp_path / "two.jsonl"
-    path.write_text("".join(as_messages(turns) + "\n" for turns in KNOWN[:2]), encoding="utf-8")
+    path.write_text("".join(to_messages(turns) + "\n" for turns in KNOWN[:2]), encoding="utf-8")
     with sources.Spool() as spool:
         scores = list(
             dialogue_model.score_conversations(sources.checksum_documents(sources.find([str(path)], spool)), True)
@@ -207,7 +207,7 @@ def test_hits_are_what_the_definition_says(dialogue_model: Model) -> None:
     wins = np.zeros(3)
     for question in asked:
         ids = [codec.encode(reply.encode()) for reply in question.replies]
-        history = spelt(codec, conversations[question.conversation][: question.place])[1:]
+        history = conversation_ids(codec, conversations[question.conversation][: question.place])[1:]
         states, last, _ = reader.score_turn(*reader.start(), np.array(history, dtype=np.int32))
         given = np.array([reader.replies(states, last, question.speaker, [each])[0] for each in ids])
         free = np.array([reader.replies(*reader.start(), question.speaker, [each])[0] for each in ids])

@@ -22,7 +22,7 @@ from seqgen.generation.dialogue import MODEL, USER, Conversation, Reply, prime
 from seqgen.generation.text import samples
 from seqgen.tokenizers.characters import ByteCodec
 from seqgen.tokenizers.dialogue import DialogueCodec
-from tests.helpers.dialogues import KNOWN, Read, codec_of, spelt
+from tests.helpers.dialogues import KNOWN, ReadIds, codec_of, conversation_ids
 
 # ---- A scripted engine, and talk with it ----
 
@@ -40,25 +40,25 @@ class Scripted:
 
     batch_size = 1
 
-    def __init__(self, vocab_size: int, logits_of: Callable[[Read], npt.ArrayLike]) -> None:
+    def __init__(self, vocab_size: int, logits_of: Callable[[ReadIds], npt.ArrayLike]) -> None:
         self.vocab_size, self.logits_of = vocab_size, logits_of
         self.stepped = 0  # ids read, one way or the other
 
-    def initial(self, batch: int) -> tuple[Read, ...]:
+    def initial(self, batch: int) -> tuple[ReadIds, ...]:
         return ((),) * batch
 
     def step(
-        self, ids: npt.NDArray[np.integer], state: tuple[Read, ...]
-    ) -> tuple[npt.NDArray[np.float32], tuple[Read, ...]]:
+        self, ids: npt.NDArray[np.integer], state: tuple[ReadIds, ...]
+    ) -> tuple[npt.NDArray[np.float32], tuple[ReadIds, ...]]:
         self.stepped += len(ids)
         new = tuple((*read, int(token)) for read, token in zip(state, ids, strict=True))
         return np.array([self.logits_of(read) for read in new], dtype=np.float32), new
 
-    def read(self, ids: npt.NDArray[np.integer], state: tuple[Read, ...]) -> tuple[Read, ...]:
+    def read(self, ids: npt.NDArray[np.integer], state: tuple[ReadIds, ...]) -> tuple[ReadIds, ...]:
         self.stepped += len(ids)
         return ((*state[0], *map(int, ids)),)
 
-    def repeat(self, state: tuple[Read, ...], batch: int) -> tuple[Read, ...]:
+    def repeat(self, state: tuple[ReadIds, ...], batch: int) -> tuple[ReadIds, ...]:
         return state * batch
 
 
@@ -66,7 +66,7 @@ def noise(words: Sequence[int] = LETTERS, closing: float = 0.0) -> Scripted:
     """Random logits, the same wherever the same was read, over some words and the control tokens."""
     some = np.array([*words, *CONTROL])
 
-    def logits_of(read: Read) -> npt.ArrayLike:
+    def logits_of(read: ReadIds) -> npt.ArrayLike:
         logits = np.full(BYTES.vocab_size, -1e9)
         logits[some] = np.random.default_rng([5, *read]).normal(0, 1.5, len(some))
         logits[CONTROL] += closing
@@ -78,7 +78,7 @@ def noise(words: Sequence[int] = LETTERS, closing: float = 0.0) -> Scripted:
 def saying(*replies: bytes) -> Scripted:
     """Gives these replies one after another, whatever it is asked; ends by giving the word back."""
 
-    def logits_of(read: Read) -> npt.ArrayLike:
+    def logits_of(read: ReadIds) -> npt.ArrayLike:
         number = read.count(MODEL) - 1
         place = len(read) - 1 - max(place for place, token in enumerate(read) if token == MODEL)
         reply = replies[number % len(replies)]
@@ -104,7 +104,7 @@ def answer(talk: Conversation, *words: str) -> Reply:
     return reply
 
 
-def read_so_far(talk: Conversation) -> Read:
+def read_so_far(talk: Conversation) -> ReadIds:
     """All ids of the conversation so far, the last of which is still to be stepped on."""
     place: Any = talk._here
     (state,) = place.state
@@ -119,7 +119,7 @@ def test_the_state_is_that_of_the_whole_conversation_read_at_once() -> None:
     assert read_so_far(talk) == (BYTES.end,)
     for words in ("hello", "", "中 \udcff", "\nB: forged", "A: x\0"):
         answer(talk, words)
-        assert read_so_far(talk) == spelt(BYTES, talk.turns)
+        assert read_so_far(talk) == conversation_ids(BYTES, talk.turns)
     assert [speaker for speaker, _ in talk.turns] == [USER, MODEL] * 5
     assert read_so_far(talk).count(MODEL) == 5, "nobody can say a speaker's token"
 
@@ -130,7 +130,7 @@ def test_the_state_of_a_real_model_too(dialogue_model: Model) -> None:
     for words in ("where is the dog?", "who has it?", "é 中 \udcff"):
         answer(talk, words)
     engine = dialogue_model.engine
-    ids = np.array(spelt(codec_of(dialogue_model), talk.turns))
+    ids = np.array(conversation_ids(codec_of(dialogue_model), talk.turns))
     whole, _ = engine.step(ids[-1:], engine.read(ids[:-1], engine.initial(1)))
     kept, _ = engine.step(np.array([talk._here.last]), talk._here.state)
     assert np.array_equal(whole, kept)
@@ -149,7 +149,7 @@ def test_other_speakers_are_heard() -> None:
     talk.hear("one", 0)
     talk.hear("two", 7)  # beyond the last
     talk.hear("three", 1)
-    assert read_so_far(talk) == spelt(BYTES, [(0, "one"), (1, "two"), (1, "three")])
+    assert read_so_far(talk) == conversation_ids(BYTES, [(0, "one"), (1, "two"), (1, "three")])
     *_, reply = talk.reply(speaker=0)
     assert talk.turns[-1] == (0, reply.text)
 
@@ -182,7 +182,7 @@ def test_taking_back_is_as_if_it_was_never_said(operations: list[str], data: st.
             talk.restart()
             turns.clear()
         assert talk.turns == turns
-        assert read_so_far(talk) == spelt(BYTES, turns)
+        assert read_so_far(talk) == conversation_ids(BYTES, turns)
 
 
 @pytest.mark.parametrize("how", ["undo", "retry", "restart"])
@@ -252,7 +252,7 @@ def test_a_reply_is_never_empty_and_holds_no_control_token(kind: str, candidates
     logits = np.random.default_rng(0).normal(0, 0.1, codec.vocab_size)
     logits[control] += 20
     talk = talk_with(Scripted(codec.vocab_size, lambda read: logits), codec, candidates)
-    before: Read = (codec.end,)
+    before: ReadIds = (codec.end,)
     for _ in range(5):
         talk.hear("x")
         opening = (*before, *map(int, codec.encode_turn(USER, b"x")), MODEL)
@@ -305,7 +305,7 @@ def test_a_reply_can_be_stopped_and_counts_as_said() -> None:
         heard.append(piece)  # noqa: PERF402 - what stops it
     assert heard[:-1] == ["a", "b", "c"]
     assert talk.turns[-1] == (MODEL, "abc")
-    assert read_so_far(talk) == spelt(BYTES, talk.turns)
+    assert read_so_far(talk) == conversation_ids(BYTES, talk.turns)
 
 
 def test_stopping_among_candidates_leaves_those_that_are_there() -> None:
@@ -344,7 +344,7 @@ def test_conversations_side_by_side_draw_differently() -> None:
 # ---- What a reply costs, and which is the best ----
 
 
-def share(engine: Scripted, read: Read) -> npt.NDArray[np.float64]:
+def share(engine: Scripted, read: ReadIds) -> npt.NDArray[np.float64]:
     logits = np.asarray(engine.logits_of(read), dtype=np.float32).astype(float)
     logs: npt.NDArray[np.float64] = logits - np.logaddexp.reduce(logits)
     return logs
@@ -352,7 +352,7 @@ def share(engine: Scripted, read: Read) -> npt.NDArray[np.float64]:
 
 def alone_by_hand(engine: Scripted, words: str) -> float:
     """What a reply and its end cost where nothing was said."""
-    read: Read = (BYTES.end, MODEL)
+    read: ReadIds = (BYTES.end, MODEL)
     total = 0.0
     for token in map(int, BYTES.encode(words.encode())):
         total += share(engine, read)[token]
@@ -397,7 +397,7 @@ def test_a_reply_costs_what_the_model_says() -> None:
     engine = noise(closing=1.0)
     talk = talk_with(engine, temperature=0.5, top_k=5)
     reply = answer(talk, "hello?")
-    read = spelt(BYTES, [(USER, "hello?"), (MODEL, "")])
+    read = conversation_ids(BYTES, [(USER, "hello?"), (MODEL, "")])
     first = share(engine, read)
     total = -float(np.logaddexp.reduce(first[LETTERS]))
     for token in map(int, BYTES.encode(reply.text.encode())):
@@ -411,7 +411,7 @@ def test_a_reply_costs_what_the_model_says() -> None:
 def test_repeating_oneself_is_avoided_where_it_can_be() -> None:
     """Here `a` is far likelier than `b`, and was just said."""
 
-    def logits_of(read: Read) -> npt.ArrayLike:
+    def logits_of(read: ReadIds) -> npt.ArrayLike:
         logits = np.full(BYTES.vocab_size, -1e9)
         if read[-1] == MODEL:
             logits[BYTES.encode(b"ab")] = [3.0, 0.0]
@@ -428,7 +428,7 @@ def test_repeating_oneself_is_avoided_where_it_can_be() -> None:
 
 
 def test_saying_the_same_twice_in_a_reply_is_avoided() -> None:
-    def logits_of(read: Read) -> npt.ArrayLike:
+    def logits_of(read: ReadIds) -> npt.ArrayLike:
         words = bytes(token - 2 for token in read[read.index(MODEL) + 1 :])
         wanted = {b"": b"xy"}.get(words) or b"abcdeabcdef"[len(words) - 1 : len(words)]
         if words.startswith(b"y"):
@@ -490,7 +490,7 @@ def transcript(engine: Any, prompt: bytes, **how: Any) -> bytes:
 def test_a_transcript_goes_on_from_what_a_person_says() -> None:
     engine = saying(b"yes", b"no")
 
-    def logits_of(read: Read) -> npt.ArrayLike:
+    def logits_of(read: ReadIds) -> npt.ArrayLike:
         return engine.logits_of(read) if read[-1] != USER else np.eye(BYTES.vocab_size)[MODEL] * 30
 
     written = transcript(Scripted(BYTES.vocab_size, lambda read: np.asarray(

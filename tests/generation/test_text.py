@@ -25,7 +25,7 @@ from seqgen.generation.text import (
     stream_in_order,
 )
 from seqgen.tokenizers.characters import ByteCodec, CharCodec
-from tests.helpers.scripted import Pieces, Read, Scripted, noise
+from tests.helpers.scripted import PieceCodec, ReadIds, ScriptedEngine, noise_engine
 
 # --- drawing ---------------------------------------------------------------------------------------------------------
 
@@ -157,19 +157,19 @@ def test_a_length_of_nothing_is_over_at_once() -> None:
 # --- a scripted engine -----------------------------------------------------------------------------------------------
 
 
-def saying(script: Sequence[int], vocab_size: int, batch_size: int = 1) -> Scripted:
+def saying(script: Sequence[int], vocab_size: int, batch_size: int = 1) -> ScriptedEngine:
     """Wants these ids one after another, then from the beginning again (for an empty prompt)."""
 
-    def logits_of(read: Read) -> npt.ArrayLike:
+    def logits_of(read: ReadIds) -> npt.ArrayLike:
         return np.where(np.arange(vocab_size) == script[(len(read) - 1) % len(script)], 30.0, 0.0)
 
-    return Scripted(vocab_size, logits_of, batch_size)
+    return ScriptedEngine(vocab_size, logits_of, batch_size)
 
 
 GREEDY = {"temperature": 0.0}
 
 
-def write(engine: Scripted, codec: object, prompt: bytes = b"", end: bool = False, **settings: object) -> Sample:
+def write(engine: ScriptedEngine, codec: object, prompt: bytes = b"", end: bool = False, **settings: object) -> Sample:
     """One sample, checked against what was streamed on the way."""
     options = SampleOptions(**settings)  # type: ignore[arg-type]
     primed = prime(engine, codec, prompt)  # type: ignore[arg-type]
@@ -195,14 +195,14 @@ def test_the_length_counts_characters_however_they_are_spelt(length: int) -> Non
 
 @pytest.mark.parametrize("length", range(1, 9))
 def test_the_length_is_exact_where_a_token_is_longer(length: int) -> None:
-    codec = Pieces("ab", "cde", "f")
+    codec = PieceCodec("ab", "cde", "f")
     sample = write(saying([0, 1, 2], 4), codec, length=length, **GREEDY)
     assert sample.text == "abcdefabcdef"[:length]
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 40])
 def test_the_length_is_exact_where_bytes_are_no_utf8(length: int) -> None:
-    sample = write(noise(257), BYTES, length=length, seed=3)
+    sample = write(noise_engine(257), BYTES, length=length, seed=3)
     assert len(sample.text) == length
     assert sample.text.encode("utf-8", "surrogateescape")  # every character stands for bytes
 
@@ -234,7 +234,7 @@ def test_a_character_met_once_is_spelt_and_put_together_again() -> None:
     ],
 )
 def test_stop_strings_across_token_borders(stops: tuple[str, ...], text: str, why: str) -> None:
-    sample = write(saying([0, 1, 2], 4), Pieces("ab", "cde", "f"), length=10, stop=stops, **GREEDY)
+    sample = write(saying([0, 1, 2], 4), PieceCodec("ab", "cde", "f"), length=10, stop=stops, **GREEDY)
     assert (sample.text, sample.finish_reason) == (text, why)
 
 
@@ -244,13 +244,13 @@ def test_a_stop_string_spelt_in_bytes() -> None:
 
 
 def test_a_stop_string_in_the_prompt_stops_nothing() -> None:
-    sample = write(saying([1, 0], 3), Pieces("a", "b"), b"ab", length=1, stop=("abb", "ab"), **GREEDY)
+    sample = write(saying([1, 0], 3), PieceCodec("a", "b"), b"ab", length=1, stop=("abb", "ab"), **GREEDY)
     assert (sample.text, sample.finish_reason) == ("b", "length")
 
 
 def test_end_is_never_drawn_unless_asked_for() -> None:
-    codec = Pieces("a", "b")
-    wants_end = Scripted(3, lambda read: [0.0, 1.0, 20.0])
+    codec = PieceCodec("a", "b")
+    wants_end = ScriptedEngine(3, lambda read: [0.0, 1.0, 20.0])
     sample = write(wants_end, codec, length=50, seed=1)
     assert len(sample.text) == sample.tokens == 50
     sample = write(wants_end, codec, length=50, end=True, **GREEDY)
@@ -260,7 +260,7 @@ def test_end_is_never_drawn_unless_asked_for() -> None:
 
 def test_end_gives_out_what_was_held_back() -> None:
     """A stop string that was only begun, and bytes that became no character."""
-    codec = Pieces("ab", "cd")
+    codec = PieceCodec("ab", "cd")
     sample = write(saying([0, 1, 2], 3), codec, length=50, stop=("cdab", "de"), end=True, **GREEDY)
     assert (sample.text, sample.finish_reason, sample.tokens) == ("abcd", "end", 3)
     sample = write(saying([*b"a\xe4\xb8", 256], 257), BYTES, length=50, end=True, **GREEDY)
@@ -275,19 +275,19 @@ def test_end_with_bytes_left_still_keeps_the_length() -> None:
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_no_length_is_no_step(batch_size: int) -> None:
     engine = saying([0], 2, batch_size)
-    primed = prime(engine, Pieces("a"), b"aa")  # type: ignore[arg-type]
-    done = list(samples(engine, Pieces("a"), primed, SampleOptions(length=0), 3))  # type: ignore[arg-type]
+    primed = prime(engine, PieceCodec("a"), b"aa")  # type: ignore[arg-type]
+    done = list(samples(engine, PieceCodec("a"), primed, SampleOptions(length=0), 3))  # type: ignore[arg-type]
     assert done == [Sample(index, 0, "aa", "", 0, 0.0, "length") for index in range(3)]
     assert engine.steps == 0
 
 
-LETTERS = Pieces(*"abcdefgh")
+LETTERS = PieceCodec(*"abcdefgh")
 
 WANTED = {"length": 12, "seed": 5, "temperature": 0.9, "top_k": 5, "repetition_penalty": 1.2, "stop": ("aa", "hg")}
 
 
 def several(batch_size: int, count: int, first: int = 0, **settings: object) -> list[Sample]:
-    engine = noise(9, batch_size)
+    engine = noise_engine(9, batch_size)
     options = SampleOptions(**{**WANTED, **settings})  # type: ignore[arg-type]
     primed = prime(engine, LETTERS, b"bad")  # type: ignore[arg-type]
     return list(samples(engine, LETTERS, primed, options, count, first, stop_at_end=True))  # type: ignore[arg-type]
@@ -317,7 +317,7 @@ def test_nothing_is_drawn_for_no_samples() -> None:
 
 
 def test_samples_stream_in_order_even_in_waves() -> None:
-    engine, options = noise(9, 4), SampleOptions(**WANTED)  # type: ignore[arg-type]
+    engine, options = noise_engine(9, 4), SampleOptions(**WANTED)  # type: ignore[arg-type]
     primed = prime(engine, LETTERS, b"bad")  # type: ignore[arg-type]
     texts, done = [""], []
     for text, sample in stream_in_order(engine, LETTERS, primed, options, 6, stop_at_end=True):  # type: ignore[arg-type]
@@ -332,16 +332,16 @@ def test_samples_stream_in_order_even_in_waves() -> None:
 
 def test_the_first_text_comes_before_the_last_is_written() -> None:
     engine = saying([0], 2)
-    primed = prime(engine, Pieces("a"), b"")  # type: ignore[arg-type]
+    primed = prime(engine, PieceCodec("a"), b"")  # type: ignore[arg-type]
     pieces: Iterator[tuple[str, Sample | None]] = stream_in_order(
-        engine, Pieces("a"), primed, SampleOptions(length=1 << 40), 1  # type: ignore[arg-type]
+        engine, PieceCodec("a"), primed, SampleOptions(length=1 << 40), 1  # type: ignore[arg-type]
     )  # fmt: skip
     assert next(pieces) == ("a", None)
     assert engine.steps == 1
 
 
 def test_side_by_side_samples_come_with_their_index() -> None:
-    engine, options = noise(9, 4), SampleOptions(**WANTED)  # type: ignore[arg-type]
+    engine, options = noise_engine(9, 4), SampleOptions(**WANTED)  # type: ignore[arg-type]
     primed = prime(engine, LETTERS, b"bad")  # type: ignore[arg-type]
     texts = {7: "", 2: ""}
     for index, text, sample in stream(engine, LETTERS, primed, options, [7, 2], stop_at_end=True):  # type: ignore[arg-type]
@@ -355,7 +355,7 @@ def test_side_by_side_samples_come_with_their_index() -> None:
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0.3, "top_k": 2}, {"repetition_penalty": 3.0, "top_p": 0.5}])
 def test_the_log_probability_is_the_models_own(settings: dict[str, object]) -> None:
     """Before temperature and filters, `end` included in what the probabilities sum over."""
-    engine = noise(9)
+    engine = noise_engine(9)
     sample = write(engine, LETTERS, b"bad", length=15, seed=2, **settings)
     read, total = [LETTERS.end, *LETTERS.encode(b"bad")], 0.0
     for token in LETTERS.encode(sample.text.encode()).tolist():
@@ -367,8 +367,8 @@ def test_the_log_probability_is_the_models_own(settings: dict[str, object]) -> N
 
 
 def test_what_is_drawn_follows_the_filtered_probabilities() -> None:
-    engine = Scripted(5, lambda read: np.log([0.4, 0.3, 0.2, 0.05, 0.05]), batch_size=50)
-    codec = Pieces(*"abcd")
+    engine = ScriptedEngine(5, lambda read: np.log([0.4, 0.3, 0.2, 0.05, 0.05]), batch_size=50)
+    codec = PieceCodec(*"abcd")
     primed = prime(engine, codec, b"")  # type: ignore[arg-type]
     done = samples(engine, codec, primed, SampleOptions(length=1, top_k=3), 2000)  # type: ignore[arg-type]
     counts = np.bincount([ord(sample.text) - ord("a") for sample in done], minlength=4)
@@ -379,15 +379,15 @@ def test_what_is_drawn_follows_the_filtered_probabilities() -> None:
 
 def test_the_history_begins_with_the_prompt_and_grows() -> None:
     """A penalty over two tokens, likelihoods in the order a, b, c: each is passed over while it is recent."""
-    engine = Scripted(4, lambda read: [2.0, 1.5, 1.2, 9.0])
-    codec = Pieces("a", "b", "c")
+    engine = ScriptedEngine(4, lambda read: [2.0, 1.5, 1.2, 9.0])
+    codec = PieceCodec("a", "b", "c")
     settings = {"length": 6, "repetition_penalty": 2.0, "repetition_window": 2, **GREEDY}
     assert write(engine, codec, b"a", **settings).text == "bcabca"
     assert write(engine, codec, b"", **settings).text == "abcabc"
 
 
 def test_priming_reads_the_document_mark_and_the_prompt_once() -> None:
-    engine = noise(9, 4)
+    engine = noise_engine(9, 4)
     primed = prime(engine, LETTERS, b"bad")  # type: ignore[arg-type]
     read = primed.primed
     assert read.history == [1, 0, 3]
@@ -400,7 +400,7 @@ def test_priming_reads_the_document_mark_and_the_prompt_once() -> None:
 
 
 def test_a_prompt_may_be_any_bytes() -> None:
-    primed = prime(noise(257), BYTES, b"\xff\xe4\xb8")
+    primed = prime(noise_engine(257), BYTES, b"\xff\xe4\xb8")
     assert primed.text.encode("utf-8", "surrogateescape") == b"\xff\xe4\xb8"
     assert primed.primed.history == [0xFF, 0xE4, 0xB8]
 

@@ -1,4 +1,4 @@
-"""The catalogue is well formed, and what it fetches arrives whole, once, and harmless. No network but 127.0.0.1."""
+"""A local file server with configurable faults, and catalogue entries of its file."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LOCAL = CatalogueEntry("own", "text", "t", "MIT", "c", "s", "text", file="tales"
 
 
 @dataclass
-class Shelf:
-    """A server of one file at `/corpus.txt`, whose manners can be changed."""
+class FileServer:
+    """A server of `/corpus.txt` whose headers and faults can be set."""
 
     body: bytes = BODY
     tag: str | None = '"one"'
@@ -30,8 +30,8 @@ class Shelf:
     knows_ranges: bool = True
     obeys_if_range: bool = True
     stops_after: int | None = None  # bytes; then the connection is closed
-    stalls_after: int | None = None  # bytes; then nothing more comes
-    redirect: str | None = None  # where `/elsewhere` leads
+    stalls_after: int | None = None  # bytes; then it sends nothing more
+    redirect: str | None = None  # target of `/elsewhere`
     url: str = ""
     asked: list[tuple[str, str | None]] = field(default_factory=list)  # path, and the Range header
     sent: list[int] = field(default_factory=list)  # bytes of each answer
@@ -62,9 +62,9 @@ class Shelf:
                 handler.send_header(name, value)
         handler.send_header("Content-Length", str(len(self.body) - start))
         handler.end_headers()
-        ends = [place for place in (self.stops_after, self.stalls_after) if place is not None]
+        ends = [end for end in (self.stops_after, self.stalls_after) if end is not None]
         part = self.body[start : min(ends, default=None)]
-        self.sent.append(len(part))  # before a client that goes away can be asked about
+        self.sent.append(len(part))  # first, since a client may disconnect
         handler.wfile.write(part)
         if self.stalls_after is not None:
             handler.wfile.flush()
@@ -73,11 +73,11 @@ class Shelf:
 
 class QuietServer(http.server.ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is part of the tests."""
+        """Ignore clients that disconnect, as some tests do."""
 
 
-def public(shelf: Shelf, **changes: object) -> CatalogueEntry:
-    """An entry for the shelf's file, checksum and size known."""
-    entry = CatalogueEntry("far", "text", "t", "MIT", "c", "s", "text", address=f"{shelf.url}/corpus.txt")
-    entry = replace(entry, sha256=sha256(shelf.body), bytes=len(shelf.body))
+def entry_of(file_server: FileServer, **changes: object) -> CatalogueEntry:
+    """A catalogue entry of the file, with its checksum and size."""
+    entry = CatalogueEntry("far", "text", "t", "MIT", "c", "s", "text", address=f"{file_server.url}/corpus.txt")
+    entry = replace(entry, sha256=sha256(file_server.body), bytes=len(file_server.body))
     return replace(entry, **changes)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Scripted dialogue engines, and a tiny model that knows a few conversations by heart."""
+"""Twelve conversations, and a tiny model that knows them by heart."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 from seqgen.api.model import Model
 from seqgen.tokenizers.dialogue import DialogueCodec
 
-Read = tuple[int, ...]
+ReadIds = tuple[int, ...]
 
 
-def spelt(codec: DialogueCodec, turns: Sequence[tuple[int, str]]) -> Read:
-    """What a conversation is for a model that reads it in one go."""
-    ids = codec.encode_conversation((speaker, words.encode("utf-8", "surrogateescape")) for speaker, words in turns)
+def conversation_ids(codec: DialogueCodec, turns: Sequence[tuple[int, str]]) -> ReadIds:
+    """Ids of a whole conversation, `end` first."""
+    ids = codec.encode_conversation((speaker, text.encode("utf-8", "surrogateescape")) for speaker, text in turns)
     return (codec.end, *map(int, ids))
 
 
@@ -29,39 +29,39 @@ PLACES = "quay barn well loft mill yard shed pond cave hill inn lake".split()  #
 PEOPLE = "Ann Bob Cy Dot Eve Flo Gus Hal Ida Jon Kit Lee".split()  # noqa: SIM905
 
 
-def known(number: int) -> list[tuple[int, str]]:
-    thing, place, person = THINGS[number], PLACES[number], PEOPLE[number]
+def known_conversation(number: int) -> list[tuple[int, str]]:
+    thing, location, person = THINGS[number], PLACES[number], PEOPLE[number]
     return [
         (0, f"where is the {thing}?"),
-        (1, f"the {thing} is in the {place}."),
+        (1, f"the {thing} is in the {location}."),
         (0, "who has it?"),
-        (1, f"{person}, by the {place}."),
+        (1, f"{person}, by the {location}."),
     ]
 
 
-KNOWN = [known(number) for number in range(12)]
+KNOWN = [known_conversation(number) for number in range(12)]
 
 
-def as_messages(turns: Sequence[tuple[int, str]]) -> str:
+def to_messages(turns: Sequence[tuple[int, str]]) -> str:
     roles = ("user", "assistant")
-    return json.dumps({"messages": [{"role": roles[speaker], "content": words} for speaker, words in turns]})
+    return json.dumps({"messages": [{"role": roles[speaker], "content": text} for speaker, text in turns]})
 
 
-# Enough for it to know nearly all of them.
-KNOWING = [
+# Enough training to know nearly all of them.
+FLAGS = [
     "--tokenizer", "char", "--rnn-size", "64", "--embedding-size", "16", "--batch-size", "4", "--seq-length", "64",
     "--steps", "260", "--learning-rate", "0.02", "--dropout", "0", "--val-fraction", "0",
 ]  # fmt: skip
 
 
 @functools.cache
-def trained(base: Path) -> Path:
-    """A small LSTM over characters that has read twelve conversations over and over. Trained once a session."""
+def train_known(base: Path) -> Path:
+    """Train a character LSTM on the twelve conversations, once a session, in a folder of `base`."""
     source, folder = base / "dialogue-known.jsonl", base / "dialogue-model"
-    source.write_text("".join(as_messages(KNOWN[number % 12]) + "\n" for number in range(60)), encoding="utf-8")
-    done = subprocess.run(
+    source.write_text("".join(to_messages(KNOWN[number % 12]) + "\n" for number in range(60)), encoding="utf-8")
+    process = subprocess.run(
         [
-            sys.executable, "-m", "seqgen", "train", str(source), "-o", str(folder), *KNOWING, "--threads", "1",
+            sys.executable, "-m", "seqgen", "train", str(source), "-o", str(folder), *FLAGS, "--threads", "1",
             "--precision", "fp32", "--seed", "1",
         ],
         env={**os.environ, "SEQGEN_CACHE": str(base / "dialogue-cache"), "OMP_NUM_THREADS": "1"},
@@ -69,7 +69,7 @@ def trained(base: Path) -> Path:
         capture_output=True,
         timeout=240,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Documents made of bytes."""
+"""Documents from bytes, and compressors by file suffix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import settings
 from seqgen.corpus.sources import Document
 from seqgen.corpus.split import DocumentSpan
 
-PACKERS: dict[str, Callable[[bytes], bytes]] = {
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     ".gz": gzip.compress,
     ".xz": lzma.compress,
@@ -32,12 +32,12 @@ def contents(document: Document | DocumentSpan) -> bytes:
     return b"".join(document.chunks())
 
 
-def one_line(error: pytest.ExceptionInfo[BaseException]) -> bool:
+def is_one_line(error: pytest.ExceptionInfo[BaseException]) -> bool:
     message = str(error.value)
     return bool(message) and "\n" not in message and len(message) < 400
 
 
-def put(path: Path, data: bytes = TEXT) -> Path:
+def write_file(path: Path, data: bytes = TEXT) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path

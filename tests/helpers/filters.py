@@ -1,4 +1,4 @@
-"""Strategies for logits, histories and sampling options."""
+"""Logits and sampling options for tests of filters, and Hypothesis strategies for them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from seqgen.generation.sampling.filters import (
 
 Array = npt.NDArray[np.float64]
 
-HALVES = np.log(np.array([[0.5, 0.25, 0.125, 0.125]]))  # surprises of 1, 2, 3 and 3 bits: an entropy of 1.75
+HALVES = np.log(np.array([[0.5, 0.25, 0.125, 0.125]]))  # surprisals of 1, 2, 3 and 3 bits: entropy 1.75
 
 
-def kept(some: Filter, logits: Array = HALVES) -> set[int]:
+def kept_ids(some: Filter, logits: Array = HALVES) -> set[int]:
     return set(np.flatnonzero(some(logits, FilterContext([[]] * len(logits)))[0] > -np.inf).tolist())
 
 
-logit_values = st.one_of(st.just(-np.inf), st.floats(-40, 40), st.integers(-2, 2).map(float))  # small whole ones tie
+logit_values = st.one_of(st.just(-np.inf), st.floats(-40, 40), st.integers(-2, 2).map(float))  # small integers for ties
 
 sample_options = st.builds(
     SampleOptions,
@@ -43,5 +43,5 @@ sample_options = st.builds(
     mirostat_tau=st.one_of(st.just(0.0), st.floats(0.01, 5)),
 )
 
-# No half or third, which equals add up to exactly in one order of adding and nearly in another.
-shares = st.floats(0.01, 1).map(lambda share: share * 0.998877 + 0.000613)
+# Odd values, since equal probabilities sum to exactly 1/2 or 1/3 in one order and nearly so in another.
+fractions = st.floats(0.01, 1).map(lambda share: share * 0.998877 + 0.000613)

@@ -1,4 +1,4 @@
-"""Changes to the files of a model folder."""
+"""Reading and changing model folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import seqgen
 
 
 def read_all(folder: Path) -> seqgen.Model:
-    """Everything that loading a model reads."""
+    """Load a model with its weights."""
     loaded = seqgen.load(folder)
     loaded.checkpoint.weights()
     return loaded

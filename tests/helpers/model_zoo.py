@@ -66,7 +66,7 @@ COMMANDS: dict[str, list[str]] = {
     "dialogue": ["chat {m}", "score {m} {f}/talk.jsonl", "sample {m} --length 3", "info {m}"],
     "music": ["sample {m} --length 1 -o {f}/out.mid", "score {m} {f}/tune.mid", "tokenize {m} {f}/tune.mid",
               "info {m}"],
-    "classify": ["classify {m} {f}/words.txt", "info {m}", "evaluate {m} {f}/texts.csv --no-rivals",
+    "classify": ["classify {m} {f}/words.txt", "info {m}", "evaluate {m} {f}/texts.csv --no-baselines",
                  "classify {m} {f}/words.txt --format jsonl"],
     "generative": ["classify {m} {f}/words.txt", "sample {m} --label positive --length 3", "info {m}"],
     "forecast": ["forecast {m} {f}/table.csv", "info {m}", "evaluate {m} {f}/table.csv",

@@ -1,4 +1,4 @@
-"""Models of random weights for each tokenizer, loaded on either engine."""
+"""Codecs of the models of random weights, and loading them on either engine."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ ENGINES = ("light", "torch")
 Models = Callable[..., Path]
 
 
-def loaded(folder: Path, engine: str = "auto") -> Model:
+def load_model(folder: Path, engine: str = "auto") -> Model:
     return Model(seqgen.load(folder).checkpoint, engine)

@@ -1,4 +1,4 @@
-"""Made-up prose, and commands run in this process or in their own."""
+"""Made-up prose, and types and constants for tests that run commands."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ WORDS = "the old lamp on the quay was lit by the boy and the boat came home late
 
 
 def prose(sentences: int = 400, seed: int = 1) -> str:
-    """Made-up English that a small network learns in seconds: a fixed little grammar, not random letters."""
-    chance = random.Random(seed)
+    """Made-up English of a small grammar, which a small network learns in seconds."""
+    rng = random.Random(seed)
     lines = []
     for _ in range(sentences):
-        words = [chance.choice(WORDS) for _ in range(chance.randint(4, 9))]
-        lines.append(" ".join(words).capitalize() + chance.choice([".", ".", "!", "?"]))
+        words = [rng.choice(WORDS) for _ in range(rng.randint(4, 9))]
+        lines.append(" ".join(words).capitalize() + rng.choice([".", ".", "!", "?"]))
     return "\n".join(lines) + "\n"
 
 
@@ -32,7 +32,7 @@ Command = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 @dataclass(frozen=True)
 class Result:
-    """What a command in this process came to."""
+    """Exit status and output of a command run in this process."""
 
     status: int
     out: bytes
@@ -40,11 +40,11 @@ class Result:
 
     @property
     def text(self) -> str:
-        return self.out.decode("utf-8", "surrogateescape")  # a model may write bytes that are no characters
+        return self.out.decode("utf-8", "surrogateescape")  # a model may write invalid UTF-8
 
     @property
     def lines(self) -> list[str]:
-        """Of the output, each of which has to be ended by a line feed."""
+        """Lines of the output. Asserts that each ends with a line feed."""
         *lines, rest = self.text.split("\n")
         assert rest == ""
         return lines
@@ -60,30 +60,30 @@ class Result:
 
 
 Run = Callable[..., Result]
-Refused = Callable[[list[str]], str]
+RefusedRun = Callable[[list[str]], str]
 
 
-# A training that ends in a moment: what is learnt does not matter here.
-TINY = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32"]
+# Flags of the shortest training.
+TINY_FLAGS = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32"]
 
 COMMANDS = ("train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "tokenize", "corpora")
 
-STRANGE = "灯塔 🏮 café\t".encode() + b"\xff\xfe\x80 \xe4\xb8"  # other scripts, and bytes that are no UTF-8
+MIXED_BYTES = "灯塔 🏮 café\t".encode() + b"\xff\xfe\x80 \xe4\xb8"  # several scripts, a tab, and invalid UTF-8
 
 
-def close(a: float, b: float) -> bool:
+def is_close(a: float, b: float) -> bool:
     return math.isclose(a, b, rel_tol=1e-6)
 
 
-def weights(model: Path) -> dict[str, bytes]:
+def weight_bytes(model: Path) -> dict[str, bytes]:
     return {name: weight.tobytes() for name, weight in seqgen.load(model).checkpoint.weights().items()}
 
 
-def imported(code: str, *arguments: object) -> set[str]:
-    """The packages that are there at the end of `code`, run in a process of its own."""
+def imported_packages(code: str, *arguments: object) -> set[str]:
+    """Top-level packages loaded by `code` in a process of its own."""
     after = "\nimport sys\nsys.stderr.write('\\n' + ' '.join({name.split('.')[0] for name in sys.modules}))"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code + after, *map(str, arguments)], capture_output=True, text=True, timeout=60
     )
-    assert done.returncode == 0, done.stderr
-    return set(done.stderr.splitlines()[-1].split())
+    assert process.returncode == 0, process.stderr
+    return set(process.stderr.splitlines()[-1].split())

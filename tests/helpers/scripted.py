@@ -1,4 +1,4 @@
-"""Scripted engines: logits that are a function of what was read."""
+"""An engine whose logits are a function of the ids read, and a codec of a few pieces."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ import numpy.typing as npt
 
 from seqgen.tokenizers.codec import Utf8Decoder
 
-Read = tuple[int, ...]
+ReadIds = tuple[int, ...]
 
 
-class Scripted:
-    """An engine whose logits are a function of all that a stream has read, `end` and prompt included."""
+class ScriptedEngine:
+    """An engine whose logits are a function of all ids that a stream has read, `end` and prompt included."""
 
-    def __init__(self, vocab_size: int, logits_of: Callable[[Read], npt.ArrayLike], batch_size: int = 1) -> None:
+    def __init__(self, vocab_size: int, logits_of: Callable[[ReadIds], npt.ArrayLike], batch_size: int = 1) -> None:
         self.vocab_size, self.batch_size, self._logits_of = vocab_size, batch_size, logits_of
         self.steps = self.reads = 0
 
-    def initial(self, batch: int) -> tuple[Read, ...]:
+    def initial(self, batch: int) -> tuple[ReadIds, ...]:
         return ((),) * batch
 
     def step(
-        self, ids: npt.NDArray[np.integer], state: tuple[Read, ...]
-    ) -> tuple[npt.NDArray[np.float32], tuple[Read, ...]]:
+        self, ids: npt.NDArray[np.integer], state: tuple[ReadIds, ...]
+    ) -> tuple[npt.NDArray[np.float32], tuple[ReadIds, ...]]:
         self.steps += 1
         new = tuple((*read, int(token)) for read, token in zip(state, ids, strict=True))
         return np.array([self._logits_of(read) for read in new], dtype=np.float32), new
 
-    def read(self, ids: npt.NDArray[np.integer], state: tuple[Read, ...]) -> tuple[Read, ...]:
+    def read(self, ids: npt.NDArray[np.integer], state: tuple[ReadIds, ...]) -> tuple[ReadIds, ...]:
         self.reads += 1
         return ((*state[0], *map(int, ids)),)
 
-    def repeat(self, state: tuple[Read, ...], batch: int) -> tuple[Read, ...]:
+    def repeat(self, state: tuple[ReadIds, ...], batch: int) -> tuple[ReadIds, ...]:
         return state * batch
 
 
-def noise(vocab_size: int, batch_size: int = 1, scale: float = 2.0) -> Scripted:
-    """Random logits, the same ones wherever the same was read."""
-    return Scripted(
+def noise_engine(vocab_size: int, batch_size: int = 1, scale: float = 2.0) -> ScriptedEngine:
+    """Random logits that depend on the ids read only."""
+    return ScriptedEngine(
         vocab_size, lambda read: np.random.default_rng([7, *read]).normal(0, scale, vocab_size), batch_size
     )  # fmt: skip
 
 
-class Pieces:
-    """A codec of a few pieces of text, each of any length, and `end` behind them."""
+class PieceCodec:
+    """A codec of the given pieces of text, of any length; `end` is the last id."""
 
     name = "pieces"
 

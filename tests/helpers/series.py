@@ -1,4 +1,4 @@
-"""Small tables of series, and how they are read."""
+"""Small tables of series, and the reader applied to them."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ def document(folder: Path, data: bytes, name: str = "t.csv") -> Document:
     return Document(name, folder / name)
 
 
-def reading(folder: Path, data: bytes, **options: object) -> tuple[list[Series], list[str]]:
-    said: list[str] = []
-    return read_series([document(folder, data)], SeriesOptions(**options), said.append), said  # type: ignore[arg-type]
+def read_table(folder: Path, data: bytes, **options: object) -> tuple[list[Series], list[str]]:
+    reports: list[str] = []
+    return read_series([document(folder, data)], SeriesOptions(**options), reports.append), reports  # type: ignore[arg-type]
 
 
-def one(folder: Path, data: bytes, **options: object) -> Series:
-    series, said = reading(folder, data, **options)
-    assert said == []
+def read_one(folder: Path, data: bytes, **options: object) -> Series:
+    series, reports = read_table(folder, data, **options)
+    assert reports == []
     assert len(series) == 1
     return series[0]
 
 
-def days(*values: object, start: str = "2020-01-01", name: str = "x") -> bytes:
+def daily_table(*values: object, start: str = "2020-01-01", name: str = "x") -> bytes:
     """A daily table; None leaves its cell empty."""
     rows = [f"{np.datetime64(start) + n},{'' if value is None else value}" for n, value in enumerate(values)]
     return "\n".join([f"date,{name}", *rows, ""]).encode()
 
 
-def hours(*values: object) -> bytes:
+def hourly_table(*values: object) -> bytes:
     rows = [
         f"{np.datetime64('2020-01-01T00') + n},{'' if v is None else v}".replace("T", " ") for n, v in enumerate(values)
     ]
     return "\n".join(["date,x", *[row.replace(",", ":00,", 1) for row in rows], ""]).encode()
 
 
-def parquet(**columns: object) -> bytes:
+def parquet_file(**columns: object) -> bytes:
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 

@@ -1,4 +1,4 @@
-"""A pseudo-terminal that remembers everything written to it, and commands started on it."""
+"""A pseudo-terminal that records its output, and commands started on it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-# Makes the terminal at stderr the controlling one, so that its Ctrl-C arrives; and lets it be heard, even where the
-# tests themselves run in the background, deaf to it. Then the command, as it is.
-ON_A_TERMINAL = """
+# Makes the terminal at stderr the controlling one, so that its Ctrl-C arrives. Restores the handler of Ctrl-C, which is
+# ignored if the tests run in the background. Then runs the command.
+MAIN_ON_TERMINAL = """
 import fcntl, signal, sys, termios
 fcntl.ioctl(2, termios.TIOCSCTTY, 0)
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -27,52 +27,54 @@ sys.exit(main())
 
 
 class Terminal:
-    """A pseudo-terminal of 100 columns, and everything that was ever written to it."""
+    """A pseudo-terminal of 100 columns that records its output."""
 
     def __init__(self) -> None:
         self._master, self.slave = pty.openpty()
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
         self.processes: list[subprocess.Popen[bytes]] = []
-        self._said = b""
-        self._over = False
+        self._output = b""
+        self._closed = False
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def _read(self) -> None:
-        while not self._over or select.select([self._master], [], [], 0)[0]:
+        while not self._closed or select.select([self._master], [], [], 0)[0]:
             if select.select([self._master], [], [], 0.05)[0]:
                 try:
-                    self._said += os.read(self._master, 1 << 16)
-                except OSError:  # how Linux says that nobody writes any more
+                    self._output += os.read(self._master, 1 << 16)
+                except OSError:  # Linux: the other end is closed
                     return
 
     def type(self, keys: bytes) -> None:
         os.write(self._master, keys)
 
     @property
-    def said(self) -> bytes:
-        return self._said.replace(b"\r\n", b"\n")  # what the terminal itself makes of a line feed
+    def output(self) -> bytes:
+        return self._output.replace(b"\r\n", b"\n")  # the terminal translates line feeds
 
-    def wait_for(self, words: bytes, seconds: float = 60) -> None:
-        until = time.monotonic() + seconds
-        while words not in self._said:
-            assert time.monotonic() < until, f"{words!r} never came: {self._said!r}"
+    def wait_for(self, text: bytes, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while text not in self._output:
+            assert time.monotonic() < deadline, f"{text!r} is not in {self._output!r}"
             time.sleep(0.02)
 
     def close(self) -> bytes:
-        """All that was said."""
-        if not self._over:
-            self._over = True
+        """Close the terminal and return its output."""
+        if not self._closed:
+            self._closed = True
             self._reader.join()
             os.close(self.slave)
             os.close(self._master)
-        return self.said
+        return self.output
 
 
-def start(terminal: Terminal, *arguments: object, cwd: Path | None = None, **streams: int) -> subprocess.Popen[bytes]:
-    """The command with all three streams at the terminal, but for those given."""
+def start_on_terminal(
+    terminal: Terminal, *arguments: object, cwd: Path | None = None, **streams: int
+) -> subprocess.Popen[bytes]:
+    """Start a command with its three streams on the terminal, except those given as descriptors."""
     process = subprocess.Popen(
-        [sys.executable, "-c", ON_A_TERMINAL, *map(str, arguments)],
+        [sys.executable, "-c", MAIN_ON_TERMINAL, *map(str, arguments)],
         stdin=streams.get("stdin", terminal.slave),
         stdout=streams.get("stdout", terminal.slave),
         stderr=terminal.slave,
@@ -84,4 +86,4 @@ def start(terminal: Terminal, *arguments: object, cwd: Path | None = None, **str
     return process
 
 
-Inside = Callable[..., bytes]
+TerminalRun = Callable[..., bytes]

@@ -1,4 +1,4 @@
-"""Small training settings, and readers of the files that a run writes."""
+"""Small training settings, the contents of model folders, and runs that are killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TINY: dict[str, Any] = {
 }  # fmt: skip
 
 
-def tensors(folder: Path) -> dict[str, bytes]:
+def saved_weights(folder: Path) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in load_file(folder / checkpoint.WEIGHTS).items()}
 
 
@@ -25,27 +25,27 @@ def resume_weights(folder: Path) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in arrays.items()}
 
 
-def measured(folder: Path) -> list[tuple[Any, ...]]:
-    """What metrics.jsonl says, without what the clock says."""
+def metrics_without_time(folder: Path) -> list[tuple[Any, ...]]:
+    """The records of metrics.jsonl without times."""
     keys = ("step", "tokens", "train_loss", "val_loss", "learning_rate")
     return [tuple(record[key] for key in keys) for record in checkpoint.read_metrics(folder)]
 
 
-def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file below `folder`, with the time it was last written."""
+def file_contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Bytes and modification time of every file in `folder`."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
-DROPPING = {**TINY, "dropout": 0.2, "weight_drop": 0.1, "num_layers": 2}  # chance plays a part in every step
+DROPOUT = {**TINY, "dropout": 0.2, "weight_drop": 0.1, "num_layers": 2}  # random numbers in every step
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: nothing may catch it."""
+    """A simulated kill, which no handler of `Exception` catches."""
 
 
-def killing(after: int) -> Watcher:
-    """A watcher that ends the process after so many events."""
+def kill_after(after: int) -> Watcher:
+    """A watcher that raises `Killed` at its `after`-th event."""
     count = 0
 
     def event(_: Event) -> None:

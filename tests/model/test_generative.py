@@ -203,7 +203,7 @@ def test_its_configuration_is_told_from_the_other_kind() -> None:
 
 
 def test_it_sorts_what_it_has_not_seen(model: Path, run: Run, tmp_path: Path) -> None:
-    result = run("evaluate", model, table(tmp_path / "new.csv", 100, seed=9), "--json", "--no-rivals").json
+    result = run("evaluate", model, table(tmp_path / "new.csv", 100, seed=9), "--json", "--no-baselines").json
     assert result["metrics"]["accuracy"] > 0.9
     lines = run("classify", model, "-", stdin=b"pale cold night sea\n\nwarm gold noon sky\n\xff\xfe\n").lines
     assert [line.split("\t")[0] for line in (lines[0], lines[2])] == ["moon", "sun"]
@@ -269,11 +269,11 @@ def test_it_starts_from_a_model_for_text(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["--ngrams", "2"], "--ngrams does not go with --generative"),
-        (["--direction", "forward"], "--direction does not go with --generative"),
-        (["--balance"], "--balance does not go with --generative"),
-        (["--label-smoothing", "0.1"], "--label-smoothing does not go with --generative"),
-        (["--pretrain", "0.5"], "--pretrain does not go with --generative"),
+        (["--ngrams", "2"], "--ngrams cannot be used with --generative"),
+        (["--direction", "forward"], "--direction cannot be used with --generative"),
+        (["--balance"], "--balance cannot be used with --generative"),
+        (["--label-smoothing", "0.1"], "--label-smoothing cannot be used with --generative"),
+        (["--pretrain", "0.5"], "--pretrain cannot be used with --generative"),
     ],
 )
 def test_what_does_not_go_with_it(flags: list[str], line: str, run: Run, tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_texts_of_several_labels_are_refused(run: Run, tmp_path: Path) -> None:
 
 
 def test_labels_that_can_not_be_written(model: Path, model_folder: Path, run: Run, tmp_path: Path) -> None:
-    assert "--label must name one of this model's: moon, sun" in run("sample", model, status=2).err
+    assert "--label must be one of this model's labels: moon, sun" in run("sample", model, status=2).err
     assert "not 'star'" in run("sample", model, "--label", "star", status=2).err
     assert "for models trained with --generative" in run("sample", model_folder, "--label", "sun", status=2).err
     run("train", table(tmp_path / "a.csv"), "--task", "classify", "-o", tmp_path / "plain", "--steps", "1",

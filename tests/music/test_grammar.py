@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seqgen.errors import DataError, UserError
-from seqgen.generation.music.native_grammar import NativeWalk
+from seqgen.generation.music.native_grammar import NativeGrammarState
 from seqgen.music import grammar, midi
 from seqgen.music.events import (
     EVENT_TYPES,
@@ -31,7 +31,7 @@ from seqgen.music.grammar import GrammarState, decode_piece, encode_piece
 from seqgen.music.names import scale
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.native import library
-from tests.helpers.midi_files import file, metre, off, on, program, tempo
+from tests.helpers.midi_files import midi_file, note_off, note_on, program_change, set_tempo, time_signature
 
 GRIDS = (1, 3, 4, 12)
 NAMES = [kind.name for kind in EVENT_TYPES]
@@ -350,7 +350,7 @@ def test_the_compiled_walk_says_what_the_walk_does(
     list(wander(walk, seed, before))
     walk.restrict(keyed(key, options), tempo_changes)
     walk.allow_end(may)
-    compiled = NativeWalk(walk)
+    compiled = NativeGrammarState(walk)
     for number, token in enumerate(wander(walk, seed + 1, 150)):
         compiled.push(token)
         if number % 50 == 25:
@@ -364,7 +364,7 @@ def test_the_compiled_walk_where_it_is_crowded() -> None:
     """All tracks there may be, drums among them, notes that last for bars, every pitch of one track sounding."""
     words = EventVocabulary(VocabularyOptions(low=60, high=61))
     walk = GrammarState(words)
-    compiled = NativeWalk(walk)
+    compiled = NativeGrammarState(walk)
     said = [("bar", 0), ("position", 0)]
     for track in range(MAX_TRACKS):
         said += [("track", track), ("drums", 0) if track == 9 else ("program", track), ("velocity", 3), ("longer", 0)]
@@ -429,13 +429,13 @@ def test_every_piece_that_is_read_can_be_spelt(
     tempos: list[int],
 ) -> None:
     """The grammar allows every event of it, and reading what was spelt changes no more than loudness and tempo."""
-    tracks = [[program(0, track, track)] for track in range(5)] + [[]]
+    tracks = [[program_change(0, track, track)] for track in range(5)] + [[]]
     for start, length, pitch, velocity, track in found:
         channel = 9 if track == 5 else track
-        tracks[track] += [on(start, pitch, velocity, channel), off(start + length, pitch, channel)]
-    head = [metre(*each) for each in metres] + [tempo(17 * place, bpm) for place, bpm in enumerate(tempos)]
+        tracks[track] += [note_on(start, pitch, velocity, channel), note_off(start + length, pitch, channel)]
+    head = [time_signature(*each) for each in metres] + [set_tempo(17 * place, bpm) for place, bpm in enumerate(tempos)]
     vocabulary = EventVocabulary(replace(options, low=0))
-    piece, _ = midi.read(file(head, *tracks, division=5), options.grid)
+    piece, _ = midi.read(midi_file(head, *tracks, division=5), options.grid)
     ids = encode_piece(piece, vocabulary)
     walk = GrammarState(vocabulary)
     for token in ids:

@@ -19,15 +19,15 @@ from tests.helpers.midi_files import (
     PLAIN,
     QUICK,
     Notes,
-    check,
-    file,
-    losses,
+    check_piece,
+    file_of_notes,
+    midi_file,
+    nonzero_losses,
+    note_off,
+    note_on,
     notes,
-    of_notes,
-    off,
-    on,
-    program,
-    tempo,
+    program_change,
+    set_tempo,
 )
 
 # ---- What a grid does ----
@@ -44,8 +44,8 @@ ANY_NOTES = st.lists(WIDE, min_size=1, max_size=25) | st.lists(CROWDED, min_size
 @QUICK
 @given(found=ANY_NOTES, division=st.sampled_from([1, 7, 96, 480]), grid=st.sampled_from(GRIDS))
 def test_any_notes_make_a_piece_that_comes_back(found: Notes, division: int, grid: int) -> None:
-    piece, lost = read(of_notes(found, division), grid)
-    check(piece)
+    piece, lost = read(file_of_notes(found, division), grid)
+    check_piece(piece)
     assert lost.notes >= lost.kept == len(piece.notes)
     assert lost.largest_shift <= 0.5
     assert lost.shift <= lost.largest_shift * lost.notes + 1e-9
@@ -60,7 +60,7 @@ def test_any_notes_make_a_piece_that_comes_back(found: Notes, division: int, gri
 def test_onsets_and_ends_move_by_half_a_step_at_most(found: Notes, division: int, grid: int) -> None:
     """Where no two notes share a pitch. An end moves further only to make a note last a step, or not too long."""
     apart = {(track, pitch): (track, tick, length, pitch, velocity) for track, tick, length, pitch, velocity in found}
-    piece = read(of_notes(list(apart.values()), division), grid)[0]
+    piece = read(file_of_notes(list(apart.values()), division), grid)[0]
     assert len(piece.notes) == len(apart)
     for note in piece.notes:
         part = piece.tracks[note.track].program
@@ -80,9 +80,9 @@ def test_onsets_and_ends_move_by_half_a_step_at_most(found: Notes, division: int
 @example(found=[(0, 0, 300, 60, 64), (0, 10, 300, 63, 64)], division=480, grid=4)
 @given(found=ANY_NOTES, division=st.sampled_from([7, 96, 480]), grid=st.sampled_from(GRIDS))
 def test_a_choice_of_tracks_made_again_changes_nothing(tracks: str, found: Notes, division: int, grid: int) -> None:
-    data = of_notes([(0, 0, 10, 58, 64), *found], division)
+    data = file_of_notes([(0, 0, 10, 58, 64), *found], division)
     piece, lost = read(data, grid, tracks=tracks, low=58, high=63)
-    check(piece)
+    check_piece(piece)
     assert all(58 <= note.pitch <= 63 for note in piece.notes if not piece.tracks[note.track].drums)
     assert lost.notes - lost.kept == lost.doubled + lost.out_of_range
     if tracks != "all":
@@ -95,38 +95,40 @@ def test_a_choice_of_tracks_made_again_changes_nothing(tracks: str, found: Notes
 
 
 def test_melody_is_the_highest_part_and_its_highest_notes() -> None:
-    low = [program(0, 1), on(0, 40), off(8, 40)]
-    high = [program(0, 2, 1), on(0, 70, 64, 1), on(0, 74, 64, 1), on(4, 72, 64, 1), off(8, 70, 1), off(8, 74, 1),
-            off(8, 72, 1)]  # fmt: skip
-    drums = [on(0, 100, 64, 9), off(8, 100, 9)]
-    piece, lost = read(file(low, high, drums), 4, tracks="melody")
+    low = [program_change(0, 1), note_on(0, 40), note_off(8, 40)]
+    high = [program_change(0, 2, 1), note_on(0, 70, 64, 1), note_on(0, 74, 64, 1), note_on(4, 72, 64, 1), note_off(8, 70, 1), note_off(8, 74, 1),
+            note_off(8, 72, 1)]  # fmt: skip
+    drums = [note_on(0, 100, 64, 9), note_off(8, 100, 9)]
+    piece, lost = read(midi_file(low, high, drums), 4, tracks="melody")
     assert piece.tracks == (Track(2),)
     assert [tuple(note) for note in piece.notes] == [(0, 0, 74, 4, 64), (4, 0, 72, 8, 64)]
     assert (lost.notes, lost.kept, lost.out_of_range) == (5, 2, 3)
 
 
 def test_piano_is_all_but_the_drums() -> None:
-    drums = [on(0, 50, 64, 9), off(8, 50, 9)]
-    data = file([program(0, 40), *PLAIN], [program(0, 2, 1), on(0, 60, 90, 1), off(8, 60, 1)], drums)
+    drums = [note_on(0, 50, 64, 9), note_off(8, 50, 9)]
+    data = midi_file(
+        [program_change(0, 40), *PLAIN], [program_change(0, 2, 1), note_on(0, 60, 90, 1), note_off(8, 60, 1)], drums
+    )
     piece = read(data, 4, tracks="piano")[0]
     assert piece.tracks == (Track(0),)
     assert [tuple(note) for note in piece.notes] == [(0, 0, 60, 8, 90)]
 
 
 def test_a_pitch_range_leaves_drums_alone() -> None:
-    data = file([*PLAIN, on(0, 20), off(4, 20)], [on(0, 20, 64, 9), off(4, 20, 9)])
+    data = midi_file([*PLAIN, note_on(0, 20), note_off(4, 20)], [note_on(0, 20, 64, 9), note_off(4, 20, 9)])
     assert notes(data, low=50) == [(0, 0, 60, 4, 64), (0, 1, 20, 4, 64)]
-    assert losses(data, low=50)["out_of_range"] == 1
+    assert nonzero_losses(data, low=50)["out_of_range"] == 1
     with pytest.raises(DataError, match="no notes in the requested tracks and pitch range"):
-        read(file(PLAIN), 4, low=70)
+        read(midi_file(PLAIN), 4, low=70)
 
 
 # ---- Excerpts, losses ----
 
 
 def test_an_excerpt_is_a_piece_of_its_own() -> None:
-    piece = read(file([tempo(0, 100), tempo(20, 50), tempo(40, 70)], [*LONG, on(18, 62), off(30, 62), on(30, 64),
-                      off(60, 64), on(50, 65), off(51, 65)]), 4)[0]  # fmt: skip
+    piece = read(midi_file([set_tempo(0, 100), set_tempo(20, 50), set_tempo(40, 70)], [*LONG, note_on(18, 62), note_off(30, 62), note_on(30, 64),
+                      note_off(60, 64), note_on(50, 65), note_off(51, 65)]), 4)[0]  # fmt: skip
     some = piece.excerpt(1, 2)
     assert [tuple(note) for note in some.notes] == [(2, 0, 62, 14, 64), (14, 0, 64, 32, 64)]
     assert some.bars == (Bar(0, 16, 4, 4), Bar(16, 16, 4, 4))

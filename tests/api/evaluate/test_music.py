@@ -58,7 +58,7 @@ def test_steps_are_those_of_the_bars() -> None:
     words = EventVocabulary(VocabularyOptions())
     ids: list[int] = []
     for number, metre in enumerate((4, 3, 4)):
-        ids += [words.id("end"), *grammar.spell(tune(number, metre), words)]
+        ids += [words.id("end"), *grammar.encode_piece(tune(number, metre), words)]
     assert count_steps(np.array(ids), words) == 3 * 96
 
 
@@ -67,7 +67,7 @@ def test_what_the_grammar_forbids_shares_no_probability(scales: seqgen.Model) ->
     from seqgen.evaluation.text import TorchScorer
 
     codec = music_codec(scales.codec)
-    ids = np.append(codec.spell(tune(3)), codec.end).astype(np.int32)
+    ids = np.append(codec.encode_piece(tune(3)), codec.end).astype(np.int32)
     free = np.concatenate([scored.nats for scored in TorchScorer(scales.network, codec).read(ids)])
     bound = event_nats(scales.network, codec, ids)
     assert (bound <= free + 1e-5).all()
@@ -76,7 +76,7 @@ def test_what_the_grammar_forbids_shares_no_probability(scales: seqgen.Model) ->
 
 def test_what_is_possible_is_the_walk_s_mask_and_what_came() -> None:
     codec = MidiCodec()
-    ids = codec.spell(tune(0))
+    ids = codec.encode_piece(tune(0))
     masks = GrammarMasks(codec.vocabulary)(ids)
     walk = grammar.GrammarState(codec.vocabulary)
     for mask, token in zip(masks, ids.tolist(), strict=True):
@@ -87,7 +87,7 @@ def test_what_is_possible_is_the_walk_s_mask_and_what_came() -> None:
 
 def test_a_tally_adds_up(scales: seqgen.Model) -> None:
     codec, tally = music_codec(scales.codec), EventTally()
-    pieces = [codec.spell(tune(number)) for number in (0, 1)]
+    pieces = [codec.encode_piece(tune(number)) for number in (0, 1)]
     for piece in pieces:
         tally.add(scales.network, codec, piece)
     metrics = tally.metrics()
@@ -130,7 +130,7 @@ def test_evaluate_keeps_the_contract(
 
 
 def test_evaluate_without_pieces_or_rivals_only_reads(scales: seqgen.Model, tunes: Path) -> None:
-    found = scales.evaluate(str(tunes), rivals=False, pieces=0)
+    found = scales.evaluate(str(tunes), baselines=False, pieces=0)
     assert found["baselines"] == {}
     assert set(found["metrics"]) == {"nats_per_event", "nats_per_step", "events", "steps"}
     assert found["metrics"]["nats_per_event"] < 3, "it learnt something"

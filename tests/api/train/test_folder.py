@@ -9,16 +9,16 @@ import pytest
 import seqgen
 from seqgen import checkpoint
 from seqgen.errors import UserError
-from tests.helpers.training import TINY, contents
+from tests.helpers.training import TINY, file_contents
 
 
 def test_a_model_is_not_replaced_without_a_word(model_copy: Path, text_file: Path) -> None:
-    before = contents(model_copy)
+    before = file_contents(model_copy)
     with pytest.raises(UserError, match="--overwrite"):
         seqgen.train(str(text_file), model_copy, steps=2, **TINY)
     with pytest.raises(UserError, match="--resume or --overwrite"):
         seqgen.train(str(text_file), model_copy, steps=2, resume=True, overwrite=True, **TINY)
-    assert contents(model_copy) == before
+    assert file_contents(model_copy) == before
 
 
 def test_a_folder_of_other_things_is_left_alone(text_file: Path, tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_a_folder_of_other_things_is_left_alone(text_file: Path, tmp_path: Path)
     place.mkdir()
     (place / "dear.txt").write_text("dear")
     for overwrite in (False, True):
-        with pytest.raises(UserError, match="holds other things"):
+        with pytest.raises(UserError, match="has files that are not a model"):
             seqgen.train(str(text_file), place, steps=2, overwrite=overwrite, **TINY)
     with pytest.raises(UserError, match="is a file"):
         seqgen.train(str(text_file), place / "dear.txt", steps=2, overwrite=True, **TINY)

@@ -24,20 +24,29 @@ from seqgen.corpus.catalogue.entries import cache_folder
 from seqgen.errors import UserError
 from seqgen.training.loop import Event, Finished, Stepped
 from tests.helpers.running import Command, prose
-from tests.helpers.training import DROPPING, TINY, Killed, contents, killing, measured, resume_weights, tensors
+from tests.helpers.training import (
+    DROPOUT,
+    TINY,
+    Killed,
+    file_contents,
+    kill_after,
+    metrics_without_time,
+    resume_weights,
+    saved_weights,
+)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """36 steps, validated every 2: the events are S S V, S S V…, 54 and the end."""
     folder = tmp_path_factory.mktemp("uninterrupted") / "m"
-    seqgen.train(str(text_file), folder, steps=36, seed=3, **DROPPING)
+    seqgen.train(str(text_file), folder, steps=36, seed=3, **DROPOUT)
     return folder
 
 
 def same_run(folder: Path, other: Path) -> None:
-    assert measured(folder) == measured(other)
-    assert tensors(folder) == tensors(other)
+    assert metrics_without_time(folder) == metrics_without_time(other)
+    assert saved_weights(folder) == saved_weights(other)
     assert resume_weights(folder) == resume_weights(other)
     assert {path.name for path in folder.iterdir()} == {path.name for path in other.iterdir()}
     assert len(list((folder / "resume").iterdir())) == 2
@@ -49,9 +58,9 @@ def test_a_run_killed_after_any_event_goes_on_as_if_nothing_had_been(
 ) -> None:
     monkeypatch.setattr(model_folders, "_SAVE_EVERY", -1.0)  # saves after every step, as a slow run does after a minute
     folder = tmp_path / "m"
-    options = {"steps": 36, "seed": 3, **DROPPING}
+    options = {"steps": 36, "seed": 3, **DROPOUT}
     with pytest.raises(Killed):
-        seqgen.train(str(text_file), folder, watch=killing(after), **options)
+        seqgen.train(str(text_file), folder, watch=kill_after(after), **options)
     checkpoint.load(folder).weights()
     seqgen.train(str(text_file), folder, resume=True, **options)
     same_run(folder, uninterrupted)
@@ -61,7 +70,7 @@ def test_a_run_stopped_by_its_watcher_is_saved_where_it_stands(
     uninterrupted: Path, text_file: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "m"
-    options = {"steps": 36, "seed": 3, **DROPPING}
+    options = {"steps": 36, "seed": 3, **DROPOUT}
     steps: list[int] = []
     watch = Watcher(
         event=lambda event: steps.append(event.step) if isinstance(event, Stepped) else None,
@@ -72,15 +81,15 @@ def test_a_run_stopped_by_its_watcher_is_saved_where_it_stands(
     assert checkpoint.read_resume(folder)[1]["step"] == 9
     assert checkpoint.read_metrics(folder)[-1]["step"] == 9
     seqgen.train(str(text_file), folder, resume=True, **options)
-    assert tensors(folder) == tensors(uninterrupted)
+    assert saved_weights(folder) == saved_weights(uninterrupted)
     assert resume_weights(folder) == resume_weights(uninterrupted)
 
 
 def test_a_run_killed_before_its_first_save_starts_again(uninterrupted: Path, text_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "m"
-    options = {"steps": 36, "seed": 3, **DROPPING}
+    options = {"steps": 36, "seed": 3, **DROPOUT}
     with pytest.raises(Killed):
-        seqgen.train(str(text_file), folder, watch=killing(2), **options)
+        seqgen.train(str(text_file), folder, watch=kill_after(2), **options)
     assert not folder.exists()
     checkpoint.staging(folder).mkdir()  # as a kill in the middle of the first save leaves it
     (checkpoint.staging(folder) / "config.json").write_text("{")
@@ -156,8 +165,8 @@ def test_a_run_killed_twice_at_random_ends_with_the_same_weights(
     assert 0 < first < saved_step(folder) < 200
     checkpoint.load(folder).weights()
     assert subprocess.run(command, stdin=subprocess.DEVNULL, timeout=200).returncode == 0
-    assert measured(folder) == measured(whole), f"delays {delays}"
-    assert tensors(folder) == tensors(whole), f"delays {delays}"
+    assert metrics_without_time(folder) == metrics_without_time(whole), f"delays {delays}"
+    assert saved_weights(folder) == saved_weights(whole), f"delays {delays}"
     assert resume_weights(folder) == resume_weights(whole), f"delays {delays}"
 
 
@@ -179,20 +188,20 @@ def test_a_run_told_to_stop_saves_first(
     (sample,) = seqgen.load(folder).sample(length=20)
     assert len(sample.text) == 20
     train_as_arguments_do(text_file, folder, precision, resume=True)
-    assert tensors(folder) == tensors(whole)
+    assert saved_weights(folder) == saved_weights(whole)
     assert resume_weights(folder) == resume_weights(whole)
 
 
 @pytest.mark.slow
 def test_resume_of_a_finished_run_does_nothing(model_copy: Path, text_file: Path, seqgen_command: Command) -> None:
-    before = contents(model_copy)
+    before = file_contents(model_copy)
     seqgen.train(str(text_file), model_copy, resume=True)
     seqgen.train([], model_copy, resume=True)  # its sources are known
-    assert contents(model_copy) == before
+    assert file_contents(model_copy) == before
     result = seqgen_command("train", text_file, "-o", model_copy, "--resume", "--steps", 60, "--rnn-size", 32)
     assert result.returncode == 0, result.stderr
     assert result.stdout == b""
-    assert contents(model_copy) == before
+    assert file_contents(model_copy) == before
 
 
 def test_resume_with_more_steps_goes_on(model_copy: Path, text_file: Path) -> None:
@@ -206,10 +215,10 @@ def test_resume_with_more_steps_goes_on(model_copy: Path, text_file: Path) -> No
 def test_resume_of_a_changed_source_is_refused(model_copy: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_text(prose(seed=2))
-    before = contents(model_copy)
+    before = file_contents(model_copy)
     with pytest.raises(UserError, match="--init-from"):
         seqgen.train(str(other), model_copy, resume=True, steps=80)
-    assert contents(model_copy) == before
+    assert file_contents(model_copy) == before
 
 
 @pytest.mark.parametrize(
@@ -218,16 +227,16 @@ def test_resume_of_a_changed_source_is_refused(model_copy: Path, tmp_path: Path)
      ("learning_rate", 0.5), ("dropout", 0.3), ("val_fraction", 0.2), ("precision", "bf16"), ("warmup", 0.5)],
 )  # fmt: skip
 def test_resume_with_another_setting_is_refused(model_copy: Path, text_file: Path, name: str, value: Any) -> None:
-    before = contents(model_copy)
+    before = file_contents(model_copy)
     with pytest.raises(UserError, match="--" + name.replace("_", "-")):
         seqgen.train(str(text_file), model_copy, resume=True, **{name: value})
-    assert contents(model_copy) == before
+    assert file_contents(model_copy) == before
 
 
 def test_resume_keeps_the_patience_of_the_run(text_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "m"
     with pytest.raises(Killed):
-        seqgen.train(str(text_file), folder, steps=4, patience=0, watch=killing(4), **TINY)
+        seqgen.train(str(text_file), folder, steps=4, patience=0, watch=kill_after(4), **TINY)
     model = seqgen.train(str(text_file), folder, resume=True)
     assert model.checkpoint.config["training"]["step"] == 4
     assert model.checkpoint.config["training"]["schedule"]["patience"] == 0
@@ -276,7 +285,7 @@ def test_resume_needs_no_source_while_the_cache_is_there(
 def test_a_run_by_the_clock_is_resumed_by_the_clock(text_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "m"
     with pytest.raises(Killed):
-        seqgen.train(str(text_file), folder, budget="3s", watch=killing(30), **TINY)
+        seqgen.train(str(text_file), folder, budget="3s", watch=kill_after(30), **TINY)
     before = saved_step(folder)
     began = time.monotonic()
     model = seqgen.train(str(text_file), folder, budget="3s", resume=True, **TINY)

@@ -16,18 +16,27 @@ import torch
 import seqgen
 from seqgen import checkpoint, tasks
 from seqgen.api.train.run import Watcher
-from seqgen.config import CELL_NAMES, TOKENIZER_NAMES
+from seqgen.config import TOKENIZER_NAMES
 from seqgen.corpus import ids
 from seqgen.corpus.cache.folder import cache_folder
 from seqgen.errors import DataError, TrainingError
 from seqgen.music import midi
 from seqgen.music.piece import Bar, Note, Piece, Track
+from seqgen.specs.cells import CELLS
 from seqgen.tokenizers import decode
 from seqgen.training import device
 from seqgen.training.loop import Event, Finished, Stepped
 from seqgen.training.objectives.language import NextTokenObjective
 from tests.helpers.running import Command, prose
-from tests.helpers.training import DROPPING, TINY, contents, killing, measured, resume_weights, tensors
+from tests.helpers.training import (
+    DROPOUT,
+    TINY,
+    file_contents,
+    kill_after,
+    metrics_without_time,
+    resume_weights,
+    saved_weights,
+)
 
 
 # To make a new task part of the contract below: a function that writes something easy to learn, and one that uses
@@ -120,7 +129,7 @@ EASY: dict[str, tuple[Callable[[Path], str], Callable[[seqgen.Model], None]]] = 
 }
 
 
-@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(
     ("task", "tokenizer"), [(task, kind) for task in tasks.TASKS for kind in tasks.find(task).tokenizers]
 )
@@ -147,18 +156,18 @@ def test_every_cell_learns_every_task_with_every_tokenizer(
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(text_file: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        seqgen.train(str(text_file), tmp_path / name, steps=8, seed=seed, **DROPPING)
-    assert tensors(tmp_path / "a") == tensors(tmp_path / "b")
-    assert measured(tmp_path / "a") == measured(tmp_path / "b")
-    other = tensors(tmp_path / "c")
-    assert all(other[name] != same for name, same in tensors(tmp_path / "a").items())
+        seqgen.train(str(text_file), tmp_path / name, steps=8, seed=seed, **DROPOUT)
+    assert saved_weights(tmp_path / "a") == saved_weights(tmp_path / "b")
+    assert metrics_without_time(tmp_path / "a") == metrics_without_time(tmp_path / "b")
+    other = saved_weights(tmp_path / "c")
+    assert all(other[name] != same for name, same in saved_weights(tmp_path / "a").items())
 
 
 @pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor has no bfloat16")
 def test_bfloat16_is_repeatable_too(text_file: Path, tmp_path: Path) -> None:
     for name in "ab":
-        seqgen.train(str(text_file), tmp_path / name, steps=8, seed=5, **{**DROPPING, "precision": "bf16"})
-    assert tensors(tmp_path / "a") == tensors(tmp_path / "b")
+        seqgen.train(str(text_file), tmp_path / name, steps=8, seed=5, **{**DROPOUT, "precision": "bf16"})
+    assert saved_weights(tmp_path / "a") == saved_weights(tmp_path / "b")
     assert seqgen.load(tmp_path / "a").checkpoint.config["training"]["precision"] == "bf16"
 
 
@@ -220,10 +229,10 @@ def test_a_run_that_stopped_early_is_finished(noise_file: Path, tmp_path: Path) 
     events: list[Event] = []
     seqgen.train(str(noise_file), folder, watch=Watcher(event=events.append), **options)
     assert events[-1] == Finished(early=True)
-    before = contents(folder)
+    before = file_contents(folder)
     again: list[Event] = []
     seqgen.train(str(noise_file), folder, resume=True, watch=Watcher(event=again.append), **options)
-    assert contents(folder) == before
+    assert file_contents(folder) == before
     assert not [event for event in again if isinstance(event, Stepped)]
 
 
@@ -233,7 +242,7 @@ def test_with_nothing_held_out_the_last_step_is_kept(
 ) -> None:
     model = seqgen.train(str(text_file), tmp_path / "m", steps=3, val_fraction=0, averaging=averaging, **TINY)
     assert [record["val_loss"] for record in checkpoint.read_metrics(tmp_path / "m")] == [None] * 3
-    weights = {f"{kept}.{name}": value for name, value in tensors(tmp_path / "m").items()}
+    weights = {f"{kept}.{name}": value for name, value in saved_weights(tmp_path / "m").items()}
     assert weights.items() <= resume_weights(tmp_path / "m").items()
     assert model.checkpoint.config["data"]["held_out_tokens"] == 0
 
@@ -299,7 +308,7 @@ def test_parts_of_a_character_at_the_ends_of_two_files_are_no_character(tmp_path
 def test_a_reckless_rate_ends_in_a_model_or_in_an_error_that_says_why(text_file: Path, tmp_path: Path) -> None:
     options = {**TINY, "cell": "rnn", "activation": "relu", "learning_rate": 10.0, "warmup": 0.0, "grad_clip": 1e9}
     try:
-        seqgen.train(str(text_file), tmp_path / "m", steps=30, watch=killing(2000), **options)
+        seqgen.train(str(text_file), tmp_path / "m", steps=30, watch=kill_after(2000), **options)
     except TrainingError as error:
         assert "not finite" in str(error)
     if (tmp_path / "m").exists():

@@ -7,20 +7,20 @@ from pathlib import Path
 import pytest
 
 from seqgen.errors import UserError
-from tests.helpers.series import DAYS, days, reading
+from tests.helpers.series import DAYS, daily_table, read_table
 
 # ---- What is refused, in one line ----
 
 REFUSED = [
-    ("nothing", b"", {}, "t.csv holds no table: there are no rows"),
-    ("a header only", b"date,x\n", {}, "t.csv holds no rows below the names of its columns"),
+    ("nothing", b"", {}, "t.csv is not a table: it has no rows"),
+    ("a header only", b"date,x\n", {}, "t.csv has a header but no rows"),
     (
         "binary",
         b"\x00\x01\x02\x03" * 9,
         {},
-        "t.csv holds no table: it is binary; tables are read from CSV, TSV and Parquet",
+        "t.csv is not a table: it is binary; use CSV, TSV or Parquet",
     ),
-    ("a spreadsheet", b"PK\x03\x04rest", {}, "t.csv is a spreadsheet or an archive: save the table in it as CSV"),
+    ("a spreadsheet", b"PK\x03\x04rest", {}, "t.csv is a spreadsheet or an archive; save the table as CSV"),
     ("broken Parquet", b"PAR1rest", {}, "cannot read t.csv as Parquet: "),
     ("typing error", DAYS, {"targets": ("X2",)}, "t.csv: there is no target 'X2'; there are date, x"),
     (
@@ -32,42 +32,42 @@ REFUSED = [
     ("no such time", DAYS, {"time_column": "when"}, "t.csv: there is no time column 'when'; there are date, x"),
     ("no such series", DAYS, {"series": "id"}, "t.csv: there is no series column 'id'; there are date, x"),
     ("no such covariate", DAYS, {"future_covariates": ("z",)}, "t.csv: there is no covariate 'z'; there are date, x"),
-    ("twice", DAYS, {"targets": ("x", "x")}, "t.csv: the column 'x' is asked for twice"),
+    ("twice", DAYS, {"targets": ("x", "x")}, "t.csv: the column 'x' is given twice"),
     (
         "time as target",
         DAYS,
         {"targets": ("date",)},
-        "t.csv: the column 'date' holds times or names, not numbers to learn",
+        "t.csv: the column 'date' has times or series names, not numbers",
     ),
     (
         "a sum below",
-        days(*range(2, 20)) + b"Total,500\n",
+        daily_table(*range(2, 20)) + b"Total,500\n",
         {},
-        "t.csv, line 20, column 'date': 'Total' is no time; write it as 2020-01-31 or 2020-01-31 18:00:00",
+        "t.csv, line 20, column 'date': 'Total' is not a time; write it as 2020-01-31 or 2020-01-31 18:00:00",
     ),
     (
         "odd number",
-        days(1, 2, "12.5kg", 4),
+        daily_table(1, 2, "12.5kg", 4),
         {},
-        "t.csv, line 4, column 'x': '12.5kg' is no number; mend it, or leave it empty",
+        "t.csv, line 4, column 'x': '12.5kg' is not a number; correct it, or leave the cell empty",
     ),
     (
         "two decimal marks",
         b"date;x\n2020-01-01;1,5\n2020-01-02;2.25\n2020-01-03;2.75\n",
         {},
-        "t.csv, line 2, column 'x': '1,5' is no number; mend it, or leave it empty",
+        "t.csv, line 2, column 'x': '1,5' is not a number; correct it, or leave the cell empty",
     ),
     (
         "infinite",
-        days(1, 2, "inf", 4),
+        daily_table(1, 2, "inf", 4),
         {},
-        "t.csv, line 4, column 'x': the number is infinite; mend it, or leave it empty",
+        "t.csv, line 4, column 'x': infinite number; correct it, or leave the cell empty",
     ),
     (
         "too large",
-        days(1, 2, "1e999", 4),
+        daily_table(1, 2, "1e999", 4),
         {},
-        "t.csv, line 4, column 'x': the number is infinite; mend it, or leave it empty",
+        "t.csv, line 4, column 'x': infinite number; correct it, or leave the cell empty",
     ),
     (
         "text as target",
@@ -86,39 +86,39 @@ REFUSED = [
         "title above",
         b"My table\ndate,x\n2020-01-01,1\n2020-01-02,2\n2020-01-03,2\n2020-01-04,2\n2020-01-05,2\n",
         {},
-        "t.csv, line 1 has 1 cell, and most rows have 2: remove what stands above the names of the columns",
+        "t.csv, line 1 has 1 cell, and most rows have 2: remove the lines above the header",
     ),
-    ("open quote", b'date,x\n2020-01-01,"1\n2020-01-02,2\n', {}, "t.csv, line 2: a quote that is never closed"),
+    ("open quote", b'date,x\n2020-01-01,"1\n2020-01-02,2\n', {}, "t.csv, line 2: a quote is never closed"),
     (
         "quote inside",
         b'date,x\n2020-01-01,"1"5\n2020-01-02,2\n',
         {},
-        "t.csv, line 2: a quote ends within a cell; quotes go around all of it, and those inside are doubled",
+        "t.csv, line 2: a quote ends within a cell; quote the whole cell, and double the quotes inside",
     ),
     (
         "bad date",
         b"date,x\n2020-01-01,1\n2020-02-30,2\n2020-01-03,3\n",
         {},
-        "t.csv, line 3, column 'date': '2020-02-30' is no time; write it as 2020-01-31 or 2020-01-31 18:00:00",
+        "t.csv, line 3, column 'date': '2020-02-30' is not a time; write it as 2020-01-31 or 2020-01-31 18:00:00",
     ),
     (
         "no date",
         b"date,x\n2020-01-01,1\nsoon,2\n2020-01-03,3\n",
         {"time_column": "date"},
-        "t.csv, line 3, column 'date': 'soon' is no time; write it as 2020-01-31 or 2020-01-31 18:00:00",
+        "t.csv, line 3, column 'date': 'soon' is not a time; write it as 2020-01-31 or 2020-01-31 18:00:00",
     ),
     (
         "neither order",
         b"date,x\n13/01/2020,1\n01/13/2020,2\n",
         {},
-        "t.csv, line 3, column 'date': '01/13/2020' is no time; write it as 2020-01-31 or 2020-01-31 18:00:00",
+        "t.csv, line 3, column 'date': '01/13/2020' is not a time; write it as 2020-01-31 or 2020-01-31 18:00:00",
     ),
     ("no times at all", b"date,x\n,1\n,2\n", {"time_column": "date"}, "t.csv: the column 'date' holds no times"),
     (
         "either order",
         b"date,x\n01/02/2020,1\n01/03/2020,2\n01/04/2020,3\n",
         {},
-        "t.csv, line 2, column 'date': '01/02/2020' may be day/month or month/day, and no row tells; "
+        "t.csv, line 2, column 'date': '01/02/2020' could be day/month or month/day, and no row decides it; "
         "write dates as 2020-01-31",
     ),
     (
@@ -131,7 +131,7 @@ REFUSED = [
         "part of a day",
         b"year,month,day,x\n2020,1,1,1\n2020,1,,2\n",
         {},
-        "t.csv, line 3, column 'day': '' is no whole number",
+        "t.csv, line 3, column 'day': '' is not an integer",
     ),
     (
         "below each other",
@@ -139,7 +139,7 @@ REFUSED = [
         {},
         "t.csv holds 2 series below each other, told apart by 'id': name it with --series id",
     ),
-    ("no names", b"id,date,x\n,2020-01-01,1\n,2020-01-02,2\n", {"series": "id"}, "t.csv: no row names a series"),
+    ("no names", b"id,date,x\n,2020-01-01,1\n,2020-01-02,2\n", {"series": "id"}, "t.csv: no row has a series name"),
     ("narrower", DAYS, {"frequency": "hour"}, "t.csv has a row every day, and every hour is needed"),
     (
         "strange frequency",
@@ -148,29 +148,29 @@ REFUSED = [
         "--frequency must be a step such as hour, '15 minutes', 'business day', month or row, not 'moon'",
     ),
     ("few rows without times", b"x\n5\n", {}, "t.csv is too short: 1 row; 2 are needed"),
-    ("one row", days(1), {}, "t.csv is too short: there is one row, and how often rows come can't be told"),
+    ("one row", daily_table(1), {}, "t.csv is too short: one row is not enough to infer the frequency"),
     ("few rows", DAYS, {"min_rows": 30}, "t.csv is too short: 4 rows, one every day; 30 are needed"),
     (
         "empty target",
         b"date,x,y\n2020-01-01,,1\n2020-01-02,,2\n2020-01-03,,2\n",
         {"targets": ("x",)},
-        "t.csv: 'x' holds no number at all",
+        "t.csv: 'x' has no numbers",
     ),
     (
         "mostly empty target",
-        days(1, None, None, None, None, 6),
+        daily_table(1, None, None, None, None, 6),
         {"targets": ("x",)},
-        "t.csv: the target 'x' has no number in 67% of the rows; at most 50% may be filled in",
+        "t.csv: the target 'x' has no number in 67% of the rows; at most 50% may be missing",
     ),
     (
         "mostly empty covariate",
         b"date,x,y\n2020-01-01,1,\n2020-01-02,3,2\n2020-01-03,2,\n",
         {"covariates": ("y",)},
-        "t.csv: the covariate 'y' has no number in 67% of the rows; at most 50% may be filled in",
+        "t.csv: the covariate 'y' has no number in 67% of the rows; at most 50% may be missing",
     ),
     (
         "gap near the end",
-        days(*range(40), *[None] * 8, 1, 2),
+        daily_table(*range(40), *[None] * 8, 1, 2),
         {"frequency": "row"},
         "t.csv: 'x' has a gap of 8 rows after line 41; at most 5 are filled in: mend it, or cut it there",
     ),
@@ -201,7 +201,7 @@ REFUSED = [
 def test_what_is_refused(tmp_path: Path, case: tuple) -> None:
     _, data, options, message = case
     with pytest.raises(UserError) as caught:
-        reading(tmp_path, data, **options)
+        read_table(tmp_path, data, **options)
     said = str(caught.value)
     assert said == message or (said.startswith(message) and message.endswith(" ")), said
     assert "\n" not in said

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seqgen.corpus.series.read import looks_like_series
-from tests.helpers.series import DAYS, days, document, parquet
+from tests.helpers.series import DAYS, daily_table, document, parquet_file
 
 # ---- Is it a series? ----
 
@@ -45,7 +45,7 @@ def test_a_series_is_known_by_its_looks(tmp_path: Path, name: str, data: bytes, 
 
 
 def test_looks_at_large_files_and_none(tmp_path: Path) -> None:
-    assert looks_like_series(document(tmp_path, days(*range(20_000))).path)
-    assert looks_like_series(document(tmp_path, parquet(t=[1, 2], x=[1.0, 2.0]), "t.parquet").path)
-    assert not looks_like_series(document(tmp_path, parquet(t=["a", "b"], x=[1.0, 2.0]), "u.parquet").path)
+    assert looks_like_series(document(tmp_path, daily_table(*range(20_000))).path)
+    assert looks_like_series(document(tmp_path, parquet_file(t=[1, 2], x=[1.0, 2.0]), "t.parquet").path)
+    assert not looks_like_series(document(tmp_path, parquet_file(t=["a", "b"], x=[1.0, 2.0]), "u.parquet").path)
     assert not looks_like_series(tmp_path / "missing.csv") and not looks_like_series(tmp_path)

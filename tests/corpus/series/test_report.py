@@ -9,7 +9,7 @@ import pytest
 
 from seqgen.corpus.series.read import SeriesOptions, read_series
 from seqgen.errors import DataError
-from tests.helpers.series import days, document, hours, one, reading
+from tests.helpers.series import daily_table, document, hourly_table, read_one, read_table
 
 # ---- What is done, and told ----
 
@@ -19,43 +19,43 @@ TOLD = [
         b"2020-01-01,1\n2020-01-02,2\n2020-01-03,4\n",
         {},
         [[1], [2], [4]],
-        "t.csv has no header: its columns are called column_1, column_2 and so on",
+        "t.csv has no header; its columns are named column_1, column_2 and so on",
     ),
     (
         "two of a name",
         b"date,x,x\n2020-01-01,1,4\n2020-01-02,2,5\n2020-01-03,4,3\n",
         {},
         [[1, 4], [2, 5], [4, 3]],
-        "t.csv has two columns 'x'; the second is called 'x_2'",
+        "t.csv has two columns 'x'; the second is renamed to 'x_2'",
     ),
     (
         "Chinese",
         "日期,收盘\n2020年1月5日,1\n2020年1月6日,3\n2020年1月7日,2\n".encode("gb18030"),
         {},
         [[1], [3], [2]],
-        "t.csv is not UTF-8, and is read as GB 18030",
+        "t.csv is not UTF-8; reading it as GB 18030",
     ),
     (
         "Latin",
         "date,größe\n2020-01-01,1\n2020-01-02,3\n".encode("latin-1"),
         {},
         [[1], [3]],
-        "t.csv is not UTF-8, and is read as Windows-1252",
+        "t.csv is not UTF-8; reading it as Windows-1252",
     ),
     (
         "short row",
         b"date,x,y\n2020-01-01,1,1\n2020-01-02,2\n2020-01-03,3,3\n2020-01-04,5,4\n",
         {},
         [[1, 1], [2, 2], [3, 3], [5, 4]],
-        "t.csv: 1 row has fewer cells than the header, and the rest is taken as missing (first in line 3)",
+        "t.csv: 1 row has fewer cells than the header; the rest is missing (first in line 3)",
         "t.csv: 'y': 1 missing number is filled in along straight lines (first in line 3)",
     ),
     (
         "note below",
-        days(1, 2, 4) + b"Source: a station,\n",
+        daily_table(1, 2, 4) + b"Source: a station,\n",
         {},
         [[1], [2], [4]],
-        "t.csv, line 5: 'Source: a station' is taken for a note, and left out",
+        "t.csv, line 5: 'Source: a station' looks like a note and is ignored",
     ),
     (
         "text",
@@ -85,14 +85,32 @@ TOLD = [
         [[1], [2], [2]],
         "t.csv: 'y', 'z' are mostly empty, and are left out",
     ),
-    ("constant", days(3, 3, 3), {}, [[3], [3], [3]], "t.csv: 'x': the same number in every row"),
-    ("percent", days("1%", "2.5 %", "3%"), {}, [[1], [2.5], [3]], "t.csv: 'x': percent signs are left out (5 % is 5)"),
-    ("currency", days("$1", "-$2", "($3.5)"), {}, [[1], [-2], [-3.5]], "t.csv: 'x': currency signs are left out"),
-    ("letters", days("1.5K", "2M", "3B"), {}, [[1500], [2e6], [3e9]], "t.csv: 'x': K, M, B, 万, 亿 are multiplied out"),
-    ("truth", days("True", "false", "TRUE"), {}, [[1], [0], [1]], "t.csv: 'x': true and false are 1 and 0"),
+    ("constant", daily_table(3, 3, 3), {}, [[3], [3], [3]], "t.csv: 'x': the same number in every row"),
+    (
+        "percent",
+        daily_table("1%", "2.5 %", "3%"),
+        {},
+        [[1], [2.5], [3]],
+        "t.csv: 'x': percent signs are ignored (5 % is 5)",
+    ),
+    (
+        "currency",
+        daily_table("$1", "-$2", "($3.5)"),
+        {},
+        [[1], [-2], [-3.5]],
+        "t.csv: 'x': currency signs are ignored",
+    ),
+    (
+        "letters",
+        daily_table("1.5K", "2M", "3B"),
+        {},
+        [[1500], [2e6], [3e9]],
+        "t.csv: 'x': the suffixes K, M, B, 万, 亿 are applied",
+    ),
+    ("truth", daily_table("True", "false", "TRUE"), {}, [[1], [0], [1]], "t.csv: 'x': true and false are 1 and 0"),
     (
         "thousands",
-        days('"1,234"', '"12,345.5"', 7),
+        daily_table('"1,234"', '"12,345.5"', 7),
         {},
         [[1234], [12345.5], [7]],
         "t.csv: 'x': commas group thousands (1,234 is 1234)",
@@ -102,35 +120,35 @@ TOLD = [
         b"date;x\n2020-01-01;1,5\n2020-01-02;2\n2020-01-03;1.234,25\n",
         {},
         [[1.5], [2], [1234.25]],
-        "t.csv: 'x': a comma stands before decimals (1,5 is 1.5)",
+        "t.csv: 'x': the comma is the decimal mark (1,5 is 1.5)",
     ),
     (
         "decimal comma, other column",
         b"date;x;y\n2020-01-01;1,5;1.234\n2020-01-02;2,5;2.500\n2020-01-03;1,5;3.000\n",
         {},
         [[1.5, 1234], [2.5, 2500], [1.5, 3000]],
-        "t.csv: 'x': a comma stands before decimals (1,5 is 1.5)",
+        "t.csv: 'x': the comma is the decimal mark (1,5 is 1.5)",
     ),
     (
         "decimal comma, one column",
         b"x\n1,5\n2,25\n3,5\n",
         {},
         [[1.5], [2.25], [3.5]],
-        "t.csv: 'x': a comma stands before decimals (1,5 is 1.5)",
+        "t.csv: 'x': the comma is the decimal mark (1,5 is 1.5)",
     ),
     (
         "unsorted",
         b"date,x\n2020-01-03,3\n2020-01-01,1\n2020-01-02,2\n",
         {},
         [[1], [2], [3]],
-        "t.csv: rows are not in the order of their times, and are sorted",
+        "t.csv: rows are not in chronological order and are sorted",
     ),
     (
         "latest first",
         b"date,x\n2020-01-03,3\n2020-01-02,2\n2020-01-01,1\n",
         {},
         [[1], [2], [3]],
-        "t.csv: the latest row comes first, and the order is turned round",
+        "t.csv: rows are in reverse chronological order and are reversed",
     ),
     (
         "repeated",
@@ -155,21 +173,21 @@ TOLD = [
     ),
     (
         "missing inside",
-        days(1, "NA", "-", 4, "?", 6, "null", 8),
+        daily_table(1, "NA", "-", 4, "?", 6, "null", 8),
         {},
         [[n] for n in range(1, 9)],
         "t.csv: 'x': 4 missing numbers are filled in along straight lines (first in line 3)",
     ),
     (
         "missing first",
-        days(None, "nan", 3, 4, 5),
+        daily_table(None, "nan", 3, 4, 5),
         {},
         [[3], [4], [5]],
         "t.csv: 2 rows at the beginning are left out, where a target has no number yet",
     ),
     (
         "missing last",
-        days(1, 2, 3, None, None),
+        daily_table(1, 2, 3, None, None),
         {},
         [[1], [2], [3]],
         "t.csv: 2 rows at the end hold no target, and are left out",
@@ -193,11 +211,11 @@ TOLD = [
         b"t,x\n2020-01-01 00:00:02,1\n2020-01-01 00:14:58,2\n2020-01-01 00:30:09,3\n2020-01-01 00:45:01,4\n",
         {},
         [[1], [2], [3], [4]],
-        "t.csv: times are not regular, and rows are brought to one every 15 minutes, averaged where several meet",
+        "t.csv: times are irregular; rows are aligned to one every 15 minutes, and averaged within each",
     ),
     (
         "averaged",
-        hours(*range(48)),
+        hourly_table(*range(48)),
         {"frequency": "day"},
         [[11.5], [35.5]],
         "t.csv: rows are averaged to one every day",
@@ -211,7 +229,7 @@ TOLD = [
     ),
     (
         "long gap",
-        days(1, 2, *[None] * 8, *range(40)),
+        daily_table(1, 2, *[None] * 8, *range(40)),
         {"frequency": "row"},
         [[n] for n in range(40)],
         "t.csv: 10 rows are left out, up to the end of a gap of more than 5 (it begins after line 3)",
@@ -264,7 +282,7 @@ TOLD = [
 @pytest.mark.parametrize("case", TOLD, ids=[case[0] for case in TOLD])
 def test_what_is_done_is_told(tmp_path: Path, case: tuple) -> None:
     _, data, options, values, *sentences = case
-    series, said = reading(tmp_path, data, **options)
+    series, said = read_table(tmp_path, data, **options)
     assert said == sentences
     assert len(series) == 1 and series[0].values.tolist() == values
     assert np.isfinite(series[0].values).all() and series[0].observed.shape == series[0].values.shape
@@ -276,39 +294,39 @@ def test_a_thing_done_to_several_series_is_told_once(tmp_path: Path) -> None:
         for name in (b"a", b"b")
         for day in (1, 2, 3)
     )
-    _, said = reading(tmp_path, data, series="id")
+    _, said = read_table(tmp_path, data, series="id")
     assert said == ["t.csv: 'x': 2 missing numbers are filled in along straight lines (first in line 3) (in 2 series)"]
 
 
 def test_columns_that_only_look_like_something_else(tmp_path: Path) -> None:
     late = b"AAPL,2020-01-01,5\nAAPL,2020-01-02,6\nAAPL,2020-01-03,4\n"
-    series, said = reading(tmp_path, late)
+    series, said = read_table(tmp_path, late)
     assert series[0].columns == ("column_3",) and "has no header" in said[0]
     grown = b"people,x\n300000000,1\n300000500,2\n300400000,3\n300900000,5\n"
-    assert one(tmp_path, grown).columns == ("people", "x")
+    assert read_one(tmp_path, grown).columns == ("people", "x")
     counted = b"key,x\n1577836800,1\n1577840400,2\n1577844000,3\n1577847600,5\n"
-    assert one(tmp_path, counted).frequency.name == "hour"
+    assert read_one(tmp_path, counted).frequency.name == "hour"
     named = b"Local Time,x\n20200101,1\n20200102,2\n20200104,3\n20200105,5\n"
-    assert reading(tmp_path, named)[0][0].frequency.name == "day"
+    assert read_table(tmp_path, named)[0][0].frequency.name == "day"
     even = b"t,x\n0.5,1\n1,2\n1.5,4\n"
-    series, said = reading(tmp_path, even)
+    series, said = read_table(tmp_path, even)
     assert series[0].columns == ("x",) and said == ["t.csv: 't' only numbers the rows, and is left out"]
 
 
 def test_date_and_time_of_day_in_two_columns(tmp_path: Path) -> None:
     data = b"Date;x;Time\n10/03/2004;1,5;18.00.00\n10/03/2004;2,5;19.00.00\n13/03/2004;2,5;20.00.00\n"
-    series, said = reading(tmp_path, data.replace(b"13/", b"10/").replace(b"/03/", b"/13/"), frequency="hour")
+    series, said = read_table(tmp_path, data.replace(b"13/", b"10/").replace(b"/03/", b"/13/"), frequency="hour")
     assert series[0].time_column == "Date,Time" and said[-1] == "t.csv: dates are read as month/day/year"
     assert series[0].times is not None
     assert series[0].format_times(series[0].frequency.next_times(series[0].times[-1], 4))[-1] == "10/14/2004 00.00.00"
-    again = one(tmp_path, b"Date,Time,x\n2004-03-10,18:00,1\n2004-03-10,19:00,2\n", time_column="Date,Time")
+    again = read_one(tmp_path, b"Date,Time,x\n2004-03-10,18:00,1\n2004-03-10,19:00,2\n", time_column="Date,Time")
     assert again.frequency.name == "hour"
-    assert one(tmp_path, b"month,year,x\n1,2020,5\n2,2020,6\n", time_column="month,year").frequency.name == "month"
+    assert read_one(tmp_path, b"month,year,x\n1,2020,5\n2,2020,6\n", time_column="month,year").frequency.name == "month"
 
 
 def test_known_ahead_for_some_rows_only(tmp_path: Path) -> None:
     data = b"date,x,y\n2020-01-01,1,0\n2020-01-02,2,1\n2020-01-03,,1\n2020-01-04,,\n"
-    series, said = reading(tmp_path, data, targets=("x",), future_covariates=("y",))
+    series, said = read_table(tmp_path, data, targets=("x",), future_covariates=("y",))
     assert series[0].future.tolist() == [[1]]
     assert said == ["t.csv: 1 row at the end holds no target, and is left out"]
 
@@ -323,16 +341,16 @@ def test_an_error_comes_alone(tmp_path: Path) -> None:
 def test_columns_are_told_of_together(tmp_path: Path) -> None:
     data = b"date," + b",".join(b"c%d" % n for n in range(6)) + b"\n"
     data += b"".join(b"2020-01-%02d,1%%,1,%d,1,1,1\n" % (day, day) for day in (1, 2, 4, 7))
-    _, said = reading(tmp_path, data, frequency="row")
+    _, said = read_table(tmp_path, data, frequency="row")
     assert said == [
-        "t.csv: 'c0': percent signs are left out (5 % is 5)",
+        "t.csv: 'c0': percent signs are ignored (5 % is 5)",
         "t.csv: 'c0', 'c1', 'c3', 'c4' and 1 more: the same number in every row",
     ]
 
 
 def test_what_was_filled_in_is_known(tmp_path: Path) -> None:
     data = b"date,x,y\n2020-01-01,1,1\n2020-01-02,,2\n2020-01-05,4,\n2020-01-06,5,6\n2020-01-07,7,7\n2020-01-08,8,8\n"
-    series = reading(tmp_path, data)[0][0]
+    series = read_table(tmp_path, data)[0][0]
     assert series.observed.tolist() == [[1, 1], [0, 1], [0, 0], [0, 0], [1, 0], [1, 1], [1, 1], [1, 1]]
     assert series.values[:, 0].tolist() == [1, 1.75, 2.5, 3.25, 4, 5, 7, 8]
     assert series.values[:, 1].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]

@@ -20,7 +20,7 @@ from seqgen.native import library
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.characters import CharCodec
 from seqgen.tokenizers.labelled import LabelledCodec
-from tests.helpers.running import imported
+from tests.helpers.running import imported_packages
 
 TEXTS = [
     b"the old lamp was lit", b"", b"   ", b"a", "灯塔的灯亮了 café".encode(), b"\xff\x80 no text at all", b"The END\n",
@@ -141,7 +141,7 @@ def test_few_texts_are_sorted_without_torch(mood: Path) -> None:
         "import io\nassert 'torch' not in sys.modules"
     )
     (mood.parent / "texts").write_text("it was lovely\nit was broken\n")
-    assert "numpy" in imported(program, mood, mood.parent / "texts", "-o", mood.parent / "out")
+    assert "numpy" in imported_packages(program, mood, mood.parent / "texts", "-o", mood.parent / "out")
     assert [line.split("\t")[0] for line in (mood.parent / "out").read_text().splitlines()] == ["good", "bad"]
 
 

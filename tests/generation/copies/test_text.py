@@ -324,7 +324,7 @@ def test_a_corpus_is_found_where_it_was(model_folder: Path, text_file: Path, tmp
     model = Path(shutil.copytree(model_folder, tmp_path / "model"))
     assert "longest_copy" not in run("sample", model, "-l", 20, "--json").records[0]
     said = run("sample", model, "-l", 80, "-t", 0.2, "--max-copy", 9)
-    assert "looking for the training corpus" in said.err
+    assert "indexing the training corpus" in said.err
     assert (model / "corpus.safetensors").exists()
     assert run("sample", model, "-l", 80, "-t", 0.2, "--max-copy", 9) == type(said)(0, said.out, "")
     assert run("sample", model, "-l", 20, "--json").records[0]["longest_copy"] > 0

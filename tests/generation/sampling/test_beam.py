@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from seqgen.generation.sampling.rules import SamplingRules
 
 from seqgen.config import SampleOptions, SearchOptions
 from seqgen.errors import UserError
 from seqgen.generation.prompts import prime
 from seqgen.generation.sampling.beam import GenerationJob, beam, best_of_n
 from seqgen.generation.sampling.filters import log_softmax
-from seqgen.generation.sampling.rules import SamplingRules
 from seqgen.generation.text import FinishedSample, write
-from tests.helpers.random_models import CODECS, Models, loaded
+from tests.helpers.random_models import CODECS, Models, load_model
 from tests.helpers.running import Run
-from tests.helpers.scripted import Pieces, Scripted, noise
+from tests.helpers.scripted import PieceCodec, ScriptedEngine, noise_engine
 
 
-class Branched(Scripted):
+class Branched(ScriptedEngine):
     """A scripted engine whose streams can be chosen among."""
 
     def select(self, state: tuple[Any, ...], rows: list[int]) -> tuple[Any, ...]:
@@ -74,7 +74,7 @@ def test_a_beam_as_wide_as_can_be_finds_the_likeliest(
     spellings: list[str], length: int, stops: tuple[str, ...], seed: int
 ) -> None:
     engine = branched(len(spellings) + 1, chances(seed, len(spellings) + 1))
-    found = list(beam(job(engine, Pieces(*spellings), {"length": length, "stop": stops}, beam=1024), 4))
+    found = list(beam(job(engine, PieceCodec(*spellings), {"length": length, "stop": stops}, beam=1024), 4))
     wanted = likeliest(seed, spellings, length, stops)[:4]
     assert [written.sample.text for written in found] == [text for _, text in wanted]
     assert [written.sample.index for written in found] == [0, 1, 2, 3]
@@ -85,8 +85,8 @@ def test_a_beam_as_wide_as_can_be_finds_the_likeliest(
 def test_the_narrowest_beam_is_greedy() -> None:
     for seed in range(5):
         engine = branched(5, chances(seed, 5))
-        (found,) = beam(job(engine, Pieces(*"abcd"), {"length": 20}, beam=1), 1)
-        greedy = job(engine, Pieces(*"abcd"), {"length": 20, "temperature": 0.0})
+        (found,) = beam(job(engine, PieceCodec(*"abcd"), {"length": 20}, beam=1), 1)
+        greedy = job(engine, PieceCodec(*"abcd"), {"length": 20, "temperature": 0.0})
         ((*_, (_, _, wanted)),) = [list(write(engine, greedy.codec, greedy.prompt, greedy.options, [0], greedy.rules))]
         assert wanted is not None
         assert found.sample.text == wanted.sample.text
@@ -97,7 +97,7 @@ def test_a_wider_beam_is_seldom_worse_and_often_better() -> None:
     better = worse = 0
     for seed in range(30):
         engine = branched(5, lambda read, seed=seed: [*chances(seed, 4)(read), -40.0])  # the model never ends
-        one, many = (next(beam(job(engine, Pieces(*"abcd"), {"length": 9}, beam=n), 1)) for n in (1, 8))
+        one, many = (next(beam(job(engine, PieceCodec(*"abcd"), {"length": 9}, beam=n), 1)) for n in (1, 8))
         better += many.log_prob_per_character > one.log_prob_per_character + 1e-9
         worse += many.log_prob_per_character < one.log_prob_per_character - 1e-9
     assert better > 15
@@ -107,7 +107,7 @@ def test_a_wider_beam_is_seldom_worse_and_often_better() -> None:
 @pytest.mark.parametrize("kind", CODECS)
 @pytest.mark.parametrize("length", [0, 1, 37])
 def test_beams_keep_the_length_with_every_codec(models: Models, kind: str, length: int) -> None:
-    model = loaded(models(kind))
+    model = load_model(models(kind))
     found = model.sample("The 灯", n=3, length=length, beam=4)
     assert [len(sample.text) for sample in found] == [length] * len(found)
     assert len({sample.text for sample in found}) == len(found) == (3 if length else 1)
@@ -119,7 +119,7 @@ def test_beams_keep_the_length_with_every_codec(models: Models, kind: str, lengt
 
 
 def test_engines_find_the_same(models: Models) -> None:
-    texts = {loaded(models("char"), name).sample(length=30, beam=5)[0].text for name in ("light", "torch")}
+    texts = {load_model(models("char"), name).sample(length=30, beam=5)[0].text for name in ("light", "torch")}
     assert len(texts) == 1
 
 
@@ -128,14 +128,14 @@ def test_the_model_may_end_a_text_that_a_beam_finds() -> None:
         return [0.0, 1.0, 6.0 if len(read) == 4 else -9.0]
 
     engine = branched(3, ends)
-    (found,) = beam(job(engine, Pieces("a", "b"), {"length": 50}, end=True, beam=3), 1)
+    (found,) = beam(job(engine, PieceCodec("a", "b"), {"length": 50}, end=True, beam=3), 1)
     assert (found.sample.text, found.sample.finish_reason) == ("bbb", "end")
 
 
 def test_filters_shape_what_a_beam_finds() -> None:
     engine = branched(4, lambda read: [3.0, 2.9, 2.8, 0.0])
     plain, varied = (
-        next(beam(job(engine, Pieces(*"abc"), {"length": 6, **options}, beam=2), 1)).sample.text
+        next(beam(job(engine, PieceCodec(*"abc"), {"length": 6, **options}, beam=2), 1)).sample.text
         for options in ({}, {"repetition_penalty": 9.0, "repetition_window": 2})
     )
     assert plain == "aaaaaa"
@@ -143,7 +143,7 @@ def test_filters_shape_what_a_beam_finds() -> None:
 
 
 def test_what_may_not_be_written_a_beam_does_not_find(models: Models) -> None:
-    model = loaded(models("char"))
+    model = load_model(models("char"))
     found = model.sample("The ", n=4, length=40, beam=6, ban=("e", "a"))
     assert not any(letter in sample.text for sample in found for letter in "ea")
     matching = model.sample("The ", n=3, length=40, beam=6, grammar="[a-z]{4} [a-z]{4}[.!]")
@@ -155,25 +155,25 @@ def test_what_may_not_be_written_a_beam_does_not_find(models: Models) -> None:
 
 
 def drawn(options: dict[str, Any], index: int, vocab_size: int = 9) -> FinishedSample:
-    engine = noise(vocab_size, 1)
+    engine = noise_engine(vocab_size, 1)
     one = job(engine, LETTERS, options, end=True)
     *_, (_, _, written) = write(engine, LETTERS, one.prompt, one.options, [index], one.rules)  # type: ignore[arg-type]
     assert written is not None
     return written
 
 
-LETTERS = Pieces(*"abcdefgh")
+LETTERS = PieceCodec(*"abcdefgh")
 
 
 @pytest.mark.parametrize("wave", [1, 4, 64])
 def test_the_best_of_several_is_the_likeliest_of_them(wave: int) -> None:
     options = {"length": 12, "seed": 5, "stop": ("aa", "hg")}
-    found = [written.sample for written in best_of_n(job(noise(9, wave), LETTERS, options, True, best_of=6), 4)]
+    found = [written.sample for written in best_of_n(job(noise_engine(9, wave), LETTERS, options, True, best_of=6), 4)]
     for number, sample in enumerate(found):
         tries = [drawn(options, index) for index in range(6 * number, 6 * number + 6)]
         chosen = max(tries, key=lambda one: one.log_prob_per_character).sample
         assert (sample.index, sample.text, sample.log_probability) == (number, chosen.text, chosen.log_probability)
-    alone = next(best_of_n(job(noise(9, wave), LETTERS, options, True, best_of=6), 1, first=2))
+    alone = next(best_of_n(job(noise_engine(9, wave), LETTERS, options, True, best_of=6), 1, first=2))
     assert alone.sample == found[2]
 
 
@@ -188,12 +188,12 @@ def test_short_texts_are_not_favoured() -> None:
 
 
 def test_one_of_one_is_that_one(models: Models) -> None:
-    model = loaded(models("char"))
+    model = load_model(models("char"))
     assert model.sample(n=3, length=9, best_of=1) == model.sample(n=3, length=9)
 
 
 def test_the_best_piece_of_several(models: Models) -> None:
-    model = loaded(models("midi", "music"))
+    model = load_model(models("midi", "music"))
     tries = model.compose(length=2, n=8)
     (chosen,) = model.compose(length=2, best_of=8)
     wanted = max(tries, key=lambda piece: piece.log_probability / piece.events)
@@ -218,7 +218,7 @@ def test_the_command_chooses(models: Models, run: Run) -> None:
     ("flags", "words"),
     [
         (["--beam", 3, "--best-of", 2], "--beam or --best-of, not both"),
-        (["--beam", 3, "-n", 4], "finds so many texts at most, and 4"),
+        (["--beam", 3, "-n", 4], "finds at most that many texts, not 4"),
         (["--beam", 3, "-n", 2, "--first", 2], "4 are asked for"),
         (["--beam", 2000], "--beam must be at most"),
         (["--beam", 3, "--xtc-probability", 0.5], "have no place in it"),
@@ -236,7 +236,7 @@ def test_no_beam_for_music(models: Models, run: Run, tmp_path: Path) -> None:
     said = run("sample", models("midi", "music"), "--beam", 3, "-o", tmp_path / "a.mid", status=2).err
     assert "--beam is for" in said
     with pytest.raises(UserError, match="--beam is for"):
-        loaded(models("midi", "music")).compose(beam=3)
+        load_model(models("midi", "music")).compose(beam=3)
 
 
 def test_the_largest_are_found_in_order() -> None:

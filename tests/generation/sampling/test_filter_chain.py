@@ -22,7 +22,7 @@ from seqgen.generation.sampling.filters import (
     SequenceBreakers,
     softmax,
 )
-from tests.helpers.filters import Array, kept, logit_values, sample_options
+from tests.helpers.filters import Array, kept_ids, logit_values, sample_options
 
 # --- the order -------------------------------------------------------------------------------------------------------
 
@@ -76,14 +76,14 @@ def test_what_is_named_is_never_passed_over() -> None:
 
 def test_top_k_then_top_p_not_the_other_way() -> None:
     """Of all, the likeliest holds 1/2; of what top-k 2 leaves, 2/3."""
-    assert kept(FilterChain(SampleOptions(top_k=2, top_p=0.6)).before) == {0}
-    assert kept(filters.top_p(0.6)) == {0, 1}
+    assert kept_ids(FilterChain(SampleOptions(top_k=2, top_p=0.6)).before) == {0}
+    assert kept_ids(filters.top_p(0.6)) == {0, 1}
 
 
 def test_temperature_comes_before_the_cuts() -> None:
     """At 0.5 the likeliest holds 16/22 = 0.727."""
-    assert kept(FilterChain(SampleOptions(temperature=0.5, top_p=0.7)).before) == {0}
-    assert kept(filters.top_p(0.7)) == {0, 1}
+    assert kept_ids(FilterChain(SampleOptions(temperature=0.5, top_p=0.7)).before) == {0}
+    assert kept_ids(filters.top_p(0.7)) == {0, 1}
 
 
 def test_the_penalty_sees_the_logits_before_temperature_shifts_them() -> None:

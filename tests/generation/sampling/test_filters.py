@@ -24,7 +24,7 @@ from seqgen.generation.sampling.filters import (
     log_softmax,
     softmax,
 )
-from tests.helpers.filters import HALVES, Array, kept
+from tests.helpers.filters import HALVES, Array, kept_ids
 
 
 def probabilities(some: Filter, logits: Array = HALVES, history: Sequence[Sequence[int]] = ((),)) -> list[float]:
@@ -89,18 +89,18 @@ def test_top_k_by_hand(k: int, wanted: list[float]) -> None:
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
 def test_top_k_keeps_exactly_k_of_equals_the_lowest_first(k: int) -> None:
-    assert kept(filters.top_k(k), np.zeros((1, 4))) == set(range(k))
-    assert kept(filters.top_k(k), np.array([[1.0, 2.0, 2.0, 2.0]])) == set([1, 2, 3, 0][:k])
+    assert kept_ids(filters.top_k(k), np.zeros((1, 4))) == set(range(k))
+    assert kept_ids(filters.top_k(k), np.array([[1.0, 2.0, 2.0, 2.0]])) == set([1, 2, 3, 0][:k])
 
 
 def test_ties_go_to_the_lower_id_in_a_wide_vocabulary_too() -> None:
     """Wide enough for a sort that is not stable to show: short rows are sorted by insertion, which is."""
     logits = np.tile([1.0, 2.0], 512)[None]
     likelier = list(range(1, 1024, 2))
-    assert kept(filters.top_k(100), logits) == set(likelier[:100])
-    assert kept(filters.top_k(600), logits) == {*likelier, *range(0, 2 * 88, 2)}
+    assert kept_ids(filters.top_k(100), logits) == set(likelier[:100])
+    assert kept_ids(filters.top_k(600), logits) == {*likelier, *range(0, 2 * 88, 2)}
     flat = np.zeros((1, 1024))
-    assert kept(filters.top_p(0.125), flat) == kept(filters.typical_p(0.125), flat) == set(range(128))
+    assert kept_ids(filters.top_p(0.125), flat) == kept_ids(filters.typical_p(0.125), flat) == set(range(128))
 
 
 @pytest.mark.parametrize(
@@ -119,14 +119,14 @@ def test_top_p_by_hand(p: float, wanted: list[float]) -> None:
 
 def test_top_p_of_a_flat_distribution() -> None:
     for p, count in ((0.25, 1), (0.26, 2), (0.5, 2), (0.75, 3), (0.76, 4)):
-        assert kept(filters.top_p(p), np.full((1, 4), 7.0)) == set(range(count))
+        assert kept_ids(filters.top_p(p), np.full((1, 4), 7.0)) == set(range(count))
 
 
 @pytest.mark.parametrize("tenths", range(1, 10))
 def test_top_p_reaches_a_decimal_share_with_as_few_as_a_running_sum_does(tenths: int) -> None:
     """0.1 seven times is 0.7, in floats too; what is taken must not depend on how the sum is taken apart."""
     wanted = int(np.flatnonzero(np.cumsum(np.full(10, 0.1)) >= tenths / 10)[0]) + 1
-    assert kept(filters.top_p(tenths / 10), np.zeros((1, 10))) == set(range(wanted))
+    assert kept_ids(filters.top_p(tenths / 10), np.zeros((1, 10))) == set(range(wanted))
 
 
 @pytest.mark.parametrize(
@@ -134,13 +134,13 @@ def test_top_p_reaches_a_decimal_share_with_as_few_as_a_running_sum_does(tenths:
     [(1.0, {0}), (0.6, {0}), (0.5, {0, 1}), (0.3, {0, 1}), (0.25, {0, 1, 2, 3}), (0.01, {0, 1, 2, 3})],
 )
 def test_min_p_by_hand(share: float, wanted: set[int]) -> None:
-    assert kept(filters.min_p(share)) == wanted
+    assert kept_ids(filters.min_p(share)) == wanted
     masses = [mass if token in wanted else 0 for token, mass in enumerate([0.5, 0.25, 0.125, 0.125])]
     np.testing.assert_allclose(probabilities(filters.min_p(share)), np.array(masses) / sum(masses), rtol=1e-14)
 
 
 def test_min_p_keeps_all_that_are_as_likely_as_the_likeliest() -> None:
-    assert kept(filters.min_p(1.0), np.array([[2.0, 2.0, 1.0, 2.0]])) == {0, 1, 3}
+    assert kept_ids(filters.min_p(1.0), np.array([[2.0, 2.0, 1.0, 2.0]])) == {0, 1, 3}
 
 
 @pytest.mark.parametrize(
@@ -340,8 +340,8 @@ def test_mirostat_by_hand(limit: float, wanted: set[int]) -> None:
 
 
 def test_mirostats_limit_begins_at_twice_tau_and_follows_the_surprise() -> None:
-    assert kept(filters.mirostat(1.0)) == {0, 1}
-    assert kept(filters.mirostat(1.5)) == {0, 1, 2, 3}
+    assert kept_ids(filters.mirostat(1.0)) == {0, 1}
+    assert kept_ids(filters.mirostat(1.5)) == {0, 1, 2, 3}
     assert filters.next_mirostat_limit(3.0, 2.0, tau=1.5, eta=0.5) == 2.75
     assert filters.next_mirostat_limit(3.0, 1.0, tau=1.5, eta=0.5) == 3.25
 

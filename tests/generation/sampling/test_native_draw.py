@@ -18,7 +18,7 @@ from seqgen.generation.sampling.filters import (
     SequenceBreakers,
 )
 from seqgen.native import library
-from tests.helpers.filters import shares
+from tests.helpers.filters import fractions
 
 
 @pytest.mark.skipif(library() is None, reason="no kernels")
@@ -32,9 +32,9 @@ from tests.helpers.filters import shares
             "dynatemp_range": st.sampled_from([0.0, 0.4, 3.0]),
             "dynatemp_exponent": st.floats(0.2, 3),
             "top_k": st.integers(0, 70),
-            "top_p": shares,
-            "min_p": shares,
-            "typical_p": shares,
+            "top_p": fractions,
+            "min_p": fractions,
+            "typical_p": fractions,
             "repetition_penalty": st.sampled_from([0.5, 1.0, 1.7]),
             "repetition_window": st.integers(1, 9),
             "dry_multiplier": st.sampled_from([0.0, 0.8, 100.0]),
@@ -42,7 +42,7 @@ from tests.helpers.filters import shares
             "dry_allowed_length": st.integers(1, 4),
             "dry_window": st.sampled_from([1, 2, 7, 30, 1000]),
             "xtc_probability": st.sampled_from([0.0, 0.5, 1.0]),
-            "xtc_threshold": shares,
+            "xtc_threshold": fractions,
             "mirostat_tau": st.sampled_from([0.0, 0.53, 3.1]),
             "mirostat_eta": st.sampled_from([0.1, 1.7]),
         },
