@@ -550,10 +550,10 @@ def test_sets_are_read_from_the_hub(ask: Ask, home: Path) -> None:
         assert not [path for path in (home / "cache" / "sets").iterdir() if path.name.startswith(".")]
 
         # A second time nothing is read but what the name stands for now; of a commit not even that.
-        server.asked.clear()
+        server.requests.clear()
         again = ask(server.address, [["read", "hf:me/set"], ["read", f"hf:me/set@{pinned}"]])
         assert again == [found[0], found[3]]
-        assert not [path for _, path in server.asked if path.endswith((".parquet", ".jsonl"))]
+        assert not [path for _, path in server.requests if path.endswith((".parquet", ".jsonl"))]
         server.repositories["me/set"].revisions["main"] = {**SET, "data/train-00000-of-00002.parquet": parquet(
             text=["new part"] * 300, label=[0] * 300)}  # fmt: skip
         assert ask(server.address, [["read", "hf:me/set"]]) == ["new part\n" * 300 + "second part\n" * 300]

@@ -1,4 +1,4 @@
-"""A server on this machine that answers as the Hugging Face hub does, faults included."""
+"""A local server that answers like the Hugging Face hub, errors included."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 @dataclass
 class Repository:
-    """A set of the hub: its files by revision. `gated`: what may not be read. `cut`: files whose bytes end too soon."""
+    """A dataset of the hub: its files by revision, whether access is restricted, and the names of truncated files."""
 
     revisions: dict[str, dict[str, bytes]]
     gated: bool = False
     cut: set[str] = field(default_factory=set)
 
     def commit(self, revision: str) -> str | None:
-        """The commit that a branch, a tag or a commit's own name stands for."""
+        """Return the commit of a branch, a tag or a commit; None if there is none."""
         commits = {name: commit_of(files) for name, files in self.revisions.items()}
         if revision in commits.values():
             return revision
@@ -42,10 +42,10 @@ def commit_of(files: dict[str, bytes]) -> str:
 
 @dataclass
 class Hub:
-    """Repositories by name, and what was asked for: (method, path)."""
+    """Repositories by name, and the requests so far: (method, path)."""
 
     repositories: dict[str, Repository] = field(default_factory=dict)
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    requests: list[tuple[str, str]] = field(default_factory=list)
     address: str = ""
 
 
@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bytes) -> None:
         path = unquote(urlsplit(self.path).path)
-        self.hub.asked.append((self.command, path))
+        self.hub.requests.append((self.command, path))
         if match := _FILE.fullmatch(path):
             self._file(match["name"], match["revision"], match["path"])
         elif match := _API.fullmatch(path):
@@ -81,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _repository(self, name: str) -> Repository | None:
         found = self.hub.repositories.get(name)
         if found is None:
-            self._fail(401, "RepoNotFound", "Invalid username or password.")  # what the hub says to strangers
+            self._fail(401, "RepoNotFound", "Invalid username or password.")  # the hub's answer without a login
         elif found.gated:
             self._fail(401, "GatedRepo", f"Access to dataset {name} is restricted.")
             return None
@@ -168,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _tree(files: dict[str, bytes], inside: str, recursive: bool) -> list[dict[str, Any]] | None:
-    """The entries below a folder; None where there is no such folder."""
+    """The entries below a folder; None if there is no such folder."""
     prefix = f"{inside.strip('/')}/" if inside.strip("/") else ""
     below = [path for path in files if path.startswith(prefix)]
     if prefix and not below:
@@ -188,7 +188,7 @@ def _tree(files: dict[str, bytes], inside: str, recursive: bool) -> list[dict[st
 
 @contextmanager
 def serve(hub: Hub) -> Iterator[Hub]:
-    """Serves `hub` at `hub.address` meanwhile."""
+    """Serve `hub` at `hub.address` for the length of a `with` block."""
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True

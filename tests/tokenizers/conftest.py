@@ -11,8 +11,8 @@ from tests.helpers.texts import FITTED_ON, TOKENIZERS
 
 @pytest.fixture(scope="module")
 def codecs() -> dict[str, Codec]:
-    """One of every kind, fitted on the same text."""
-    return {kind: tokenizers.fit(kind, [FITTED_ON]) for kind in TOKENIZERS}
+    """One of each tokenizer, fitted on the same text."""
+    return {name: tokenizers.fit(name, [FITTED_ON]) for name in TOKENIZERS}
 
 
 @pytest.fixture(params=TOKENIZERS, scope="module")
