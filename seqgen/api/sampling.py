@@ -16,6 +16,7 @@ from seqgen.generation import prompts
 from seqgen.generation.prompts import Prompt
 from seqgen.generation.sampling.beam import GenerationJob
 from seqgen.generation.sampling.constraints import SamplingRules
+from seqgen.generation.sampling.filters import check_beam_options
 from seqgen.generation.state import SavedState
 from seqgen.specs.registry import resolve
 from seqgen.untrusted import as_bytes
@@ -85,8 +86,8 @@ def check(model: LoadedModel, request: SampleRequest, count: int = 1, first: int
     check_task(SearchOptions, dataclasses.asdict(request.search), model.task)
     if request.search.beam and first + count > request.search.beam:
         raise UserError(f"--beam {request.search.beam} finds at most that many texts, not {first + count}")
-    if request.search.beam and (request.options.xtc_probability or request.options.mirostat_tau):
-        raise UserError("--beam draws no random numbers, so --xtc-probability and --mirostat-tau can't be used with it")
+    if request.search.beam:
+        check_beam_options(request.options)
     if request.state is not None and request.label is not None:
         raise UserError("--label is fixed when a text begins; it can't be used with --state-in")
     if request.adaptive and not model.checkpoint.spec.is_plain_text:
@@ -120,12 +121,13 @@ def prepare(
     """
     if request.adaptive:
         model.adapt(request.prompt)
-    hold_incomplete = keep and not request.options.length_for(model.task)
+    options = dataclasses.replace(request.options, length=request.options.length_for(model.task))
+    hold_incomplete = keep and not options.length
     prompt = read_prompt(model, request, hold_incomplete)
     stop_at_end = request.stop_at_end or request.label is not None
     guard = None if request.search.max_copy is None else _copy_guard(model, prompt, request.search.max_copy, report)
-    rules = SamplingRules.of(model.codec, prompt, request.options, stop_at_end, guard)
-    return GenerationJob(model.engine, model.codec, prompt, request.options, request.search, rules)
+    rules = SamplingRules.of(model.codec, prompt, options, stop_at_end, guard)
+    return GenerationJob(model.engine, model.codec, prompt, options, request.search, rules)
 
 
 def _copy_guard(model: LoadedModel, prompt: Prompt, max_copy: int, report: ReportCallback) -> TextCopyGuard:

@@ -1,7 +1,7 @@
 """A language model that reads the label of a text first, and classifies by Bayes' rule.
 
-Every label has an id, which precedes its texts. The likelihood of a text under a label is the probability that the model
-gives the text's ids and its end after that label's id. The logits of the labels are
+Every label has an id, which precedes its texts. The likelihood of a text under a label is the probability that the
+model gives the text's ids and its end after that label's id. The logits of the labels are
 
     logits = mix · log p(text | label) + log p(label) + shift
 
@@ -22,6 +22,8 @@ from seqgen.config import GenerativeConfig, NetworkConfig
 from seqgen.model.chunks import Ids, group_by_length
 from seqgen.model.classifier import accumulation_dtype
 from seqgen.model.language import LanguageModel
+from seqgen.specs.registry import resolve
+from seqgen.specs.tasks import network_of
 
 _IGNORED = -100  # a target that is not predicted
 _AT_ONCE = 1 << 14  # ids read at once
@@ -88,4 +90,5 @@ class GenerativeClassifier(LanguageModel):
 
 def build_language_model(config: NetworkConfig) -> LanguageModel:
     """A language model or generative classifier of this config, with its weights still to be loaded."""
-    return GenerativeClassifier(config) if isinstance(config, GenerativeConfig) else LanguageModel(config)
+    network: LanguageModel = resolve(network_of(config).module)(config)
+    return network

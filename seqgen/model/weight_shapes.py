@@ -6,21 +6,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
 
 from seqgen.config import AnyNetworkConfig, ClassifierConfig, ForecasterConfig, GenerativeConfig, NetworkConfig
 from seqgen.specs.cells import CELLS
+from seqgen.specs.registry import resolve
+from seqgen.specs.tasks import network_of
 
 Shape = tuple[int, ...]
 
 
 def weight_shapes(config: AnyNetworkConfig) -> dict[str, Shape]:
     """The name and shape of every weight, in a fixed order."""
-    return _SHAPES[type(config)](config)
+    shapes: dict[str, Shape] = resolve(network_of(config).weight_shapes)(config)
+    return shapes
 
 
-def _language_model(config: NetworkConfig) -> dict[str, Shape]:
+def language_model(config: NetworkConfig) -> dict[str, Shape]:
+    """The weights of `language.LanguageModel`."""
     shapes: dict[str, Shape] = {"embedding": (config.vocab_size, config.embedding_size), **_stack(config, "")}
     if not config.tie_weights:
         shapes["output_weight"] = (config.vocab_size, config.rnn_size)
@@ -30,12 +32,14 @@ def _language_model(config: NetworkConfig) -> dict[str, Shape]:
     return shapes
 
 
-def _generative(config: GenerativeConfig) -> dict[str, Shape]:
+def generative_classifier(config: GenerativeConfig) -> dict[str, Shape]:
+    """The weights of `generative.GenerativeClassifier`."""
     labels = (len(config.labels),)
-    return {**_language_model(config), "mix": (1,), "shift": labels, "prior": labels}
+    return {**language_model(config), "mix": (1,), "shift": labels, "prior": labels}
 
 
-def _classifier(config: ClassifierConfig) -> dict[str, Shape]:
+def classifier(config: ClassifierConfig) -> dict[str, Shape]:
+    """The weights of `classifier.Classifier`."""
     labels = len(config.labels)
     shapes: dict[str, Shape] = {"embedding": (config.vocab_size, config.embedding_size)}
     for number in range(len(config.directions)):
@@ -51,7 +55,8 @@ def _classifier(config: ClassifierConfig) -> dict[str, Shape]:
     return shapes
 
 
-def _forecaster(config: ForecasterConfig) -> dict[str, Shape]:
+def forecaster(config: ForecasterConfig) -> dict[str, Shape]:
+    """The weights of `forecaster.Forecaster`."""
     width, segment = config.embedding_size, config.segment_length
     shapes: dict[str, Shape] = {
         "segment_weight": (width, segment * (1 + config.past + config.known)),
@@ -86,14 +91,6 @@ def _stack(config: AnyNetworkConfig, prefix: str) -> dict[str, Shape]:
             shapes[layer + "recurrent_bias"] = (rows,)
         width = config.rnn_size
     return shapes
-
-
-_SHAPES: dict[type, Callable[[Any], dict[str, Shape]]] = {
-    NetworkConfig: _language_model,
-    GenerativeConfig: _generative,
-    ForecasterConfig: _forecaster,
-    ClassifierConfig: _classifier,
-}
 
 
 def depth(name: str, num_layers: int) -> int:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from seqgen.specs.registry import Registry
-from seqgen.specs.tokenizers import TOKENIZERS
+from seqgen.specs.tokenizers import TOKENIZERS, TextTokenizerNames
 
 
 class RowLayout(StrEnum):
@@ -56,9 +56,10 @@ class TaskSpec:
     name: str  # in config.json, the catalogue and --task
     implementation: str  # class called with this row: a `seqgen.tasks.base.Task`
     networks: tuple[NetworkSpec, ...]  # the first whose config has all fields of config.json is the model's
-    tokenizers: tuple[str, ...]  # that it can train with, the default first
+    default_tokenizer: str
     headline: MetricLabel  # followed in training
-    saved_tokenizers: tuple[str, ...] = ()  # in tokenizer.json, where they aren't those of `tokenizers`
+    reads_text: bool = False  # trains with every text tokenizer, not just the default
+    wrappers: tuple[str, ...] = ()  # codecs around a text tokenizer that its models may have
     init_from: tuple[str, ...] = ()  # tasks whose models --init-from accepts
     option_groups: frozenset[str] = frozenset()  # groups of settings that apply (`config.setting`)
     needs_float32: bool = False  # trains in float32 unless --precision asks for less
@@ -90,9 +91,15 @@ class TaskSpec:
     min_state_length: int = 0  # --length at which a state may be saved
 
     @property
+    def tokenizers(self) -> tuple[str, ...]:
+        """The tokenizers that it can train with, the default first."""
+        others = TextTokenizerNames() if self.reads_text else ()
+        return tuple(dict.fromkeys([self.default_tokenizer, *others]))
+
+    @property
     def accepted_tokenizers(self) -> tuple[str, ...]:
         """The names that tokenizer.json may have."""
-        return self.saved_tokenizers or self.tokenizers
+        return (*self.tokenizers, *self.wrappers)
 
     @property
     def can_sample(self) -> bool:
@@ -133,7 +140,7 @@ TASKS: Registry[TaskSpec] = Registry(
     (
         TaskSpec(
             "text", "seqgen.tasks.text:TextTask", (LANGUAGE_MODEL,),
-            tokenizers=("char", "byte", "subword"), init_from=("text",),
+            default_tokenizer="char", reads_text=True, init_from=("text",),
             option_groups=frozenset({"language_model", "text_output", "text_column", "keep_corpus", "adaptive"}),
             headline=MetricLabel("bits_per_character", "bits/char"), deciding_metric="bits_per_byte",
             prompt="seqgen.api.sampling:prompt_of_text", preview="seqgen.cli.progress:preview_text",
@@ -141,9 +148,10 @@ TASKS: Registry[TaskSpec] = Registry(
         ),
         TaskSpec(
             "dialogue", "seqgen.tasks.dialogue:DialogueTask", (LANGUAGE_MODEL,),
-            tokenizers=("subword", "char", "byte"), saved_tokenizers=("dialogue",), init_from=("dialogue",),
+            default_tokenizer="subword", reads_text=True, wrappers=("dialogue",), init_from=("dialogue",),
             option_groups=frozenset({"language_model", "text_output", "keep_corpus", "lenient", "replies"}),
-            headline=MetricLabel("bits_per_character", "bits/char"), deciding_metric="hits_at_1_of_10", higher_is_better=True,
+            headline=MetricLabel("bits_per_character", "bits/char"),
+            deciding_metric="hits_at_1_of_10", higher_is_better=True,
             row_layout=RowLayout.RECORDS, guess="seqgen.corpus.conversations.read:looks_like_dialogue", guess_rank=1,
             record="a conversation is a record", record_reader="seqgen.api.scoring:read_conversations", can_score=True,
             prompt="seqgen.api.sampling:prompt_of_dialogue", preview="seqgen.cli.progress:preview_dialogue",
@@ -151,7 +159,7 @@ TASKS: Registry[TaskSpec] = Registry(
         ),
         TaskSpec(
             "music", "seqgen.tasks.music:MusicTask", (LANGUAGE_MODEL,),
-            tokenizers=("midi",), init_from=("music",),
+            default_tokenizer="midi", init_from=("music",),
             option_groups=frozenset({"language_model", "music", "keep_corpus", "lenient", "plot"}),
             headline=MetricLabel("nats_per_step", "nats/step"), deciding_metric="nats_per_step",
             file_suffixes=(".mid", ".midi", ".kar", ".rmi", ".smf"), source_noun="MIDI", row_layout=RowLayout.NONE,
@@ -161,7 +169,7 @@ TASKS: Registry[TaskSpec] = Registry(
         ),
         TaskSpec(
             "classify", "seqgen.tasks.classification:ClassificationTask", (CLASSIFIER, GENERATIVE_CLASSIFIER),
-            tokenizers=("subword", "char", "byte"), saved_tokenizers=("char", "byte", "subword", "labelled"),
+            default_tokenizer="subword", reads_text=True, wrappers=("labelled",),
             init_from=("classify", "text"),
             option_groups=frozenset({"labels", "text_output", "text_column", "keep_corpus", "plot"}),
             headline=MetricLabel("accuracy", "accuracy"), deciding_metric="log_loss",
@@ -170,7 +178,7 @@ TASKS: Registry[TaskSpec] = Registry(
         ),
         TaskSpec(
             "forecast", "seqgen.tasks.forecasting:ForecastingTask", (FORECASTER,),
-            tokenizers=("series",), init_from=("forecast",), option_groups=frozenset({"series"}),
+            default_tokenizer="series", init_from=("forecast",), option_groups=frozenset({"series"}),
             headline=MetricLabel("scaled_mse", "scaled MSE"), deciding_metric="scaled_mse", needs_float32=True,
             row_layout=RowLayout.TABLE, guess="seqgen.corpus.series.read:looks_like_series", guess_rank=2,
             preview="seqgen.cli.progress:preview_forecast", can_forecast=True, command="forecast",

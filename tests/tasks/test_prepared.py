@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import multiprocessing
 import os
@@ -24,9 +25,11 @@ from seqgen import tokenizers
 from seqgen.config import TrainOptions
 from seqgen.corpus import ids, split
 from seqgen.corpus.ids import IdStream
-from seqgen.corpus.sources import Document, checksum_documents
+from seqgen.corpus.sources import Document, checksum_documents, fingerprint
 from seqgen.corpus.split import BLOCK, DocumentSpan, sample_spans
 from seqgen.errors import DataError, SeqgenError, UserError
+from seqgen.music import midi
+from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.tasks import find, prepared
 from seqgen.tasks.base import Preparation
@@ -471,3 +474,109 @@ def test_a_key_that_is_forgotten_is_gone(text: Path, own_cache: Path) -> None:
     data = prepare(text)
     prepared.remove_ids(data.key)
     assert files(own_cache) == {}
+
+
+# ---- The cache key ----
+
+
+def midi_file(path: Path, seed: int) -> Path:
+    """A bar of random quarter notes."""
+    pitches = random.Random(seed).choices(range(60, 72), k=4)
+    notes = tuple(Note(4 * i, 0, pitch, 4 * i + 4, 64) for i, pitch in enumerate(pitches))
+    path.write_bytes(midi.write(Piece(4, (Track(),), notes, (Bar(0, 16, 4, 4),), ((0, 120),))))
+    return path
+
+
+def key_of(task: str, train: Path, valid: Path | None, **options: Any) -> str:
+    held_out = [] if valid is None else documents(valid)
+    data = find(task).prepare(Preparation(documents(train), held_out, TrainOptions(**options)))
+    assert isinstance(data, LanguageData)
+    assert data.metadata()["cache"] == data.key
+    return data.key
+
+
+@pytest.fixture(params=["text", "music", "classify"])
+def sources_of_task(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path, Path, dict[str, Any]]:
+    """A task whose ids are cached, with its sources, a validation set and options."""
+    if request.param == "music":
+        return "music", midi_file(tmp_path / "a.mid", 1), midi_file(tmp_path / "b.mid", 2), {}
+    if request.param == "text":
+        names = [tmp_path / "a.txt", tmp_path / "b.txt"]
+        for seed, path in enumerate(names):
+            path.write_text(prose(30, seed=seed))
+        return "text", names[0], names[1], {}
+    names = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    for seed, path in enumerate(names):
+        lines = prose(30, seed=seed + 5).splitlines()
+        path.write_text("text,label,other\n" + "".join(f"{line},{i % 2},{i % 3}\n" for i, line in enumerate(lines)))
+    return "classify", names[0], names[1], {"generative": True, "tokenizer": "byte"}
+
+
+def test_cache_key_with_own_validation_set_ignores_val_fraction(
+    sources_of_task: tuple[str, Path, Path, dict[str, Any]],
+) -> None:
+    task, train, valid, options = sources_of_task
+    keys = {key_of(task, train, valid, val_fraction=fraction, **options) for fraction in (0.1, 0.3)}
+    assert len(keys) == 1
+
+
+def test_cache_key_changes_with_the_version(
+    sources_of_task: tuple[str, Path, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, train, valid, options = sources_of_task
+    before = key_of(task, train, valid, **options)
+    monkeypatch.setattr(prepared, "_VERSION", prepared._VERSION + 1)
+    assert key_of(task, train, valid, **options) != before
+
+
+def test_cache_key_of_text_is_that_of_older_versions(tmp_path: Path) -> None:
+    """Caches of text and dialogue stay valid."""
+    path = tmp_path / "a.txt"
+    path.write_text("The boy came home in the rain.\n" * 200)
+    found = documents(path)
+    options = TrainOptions()
+    parts = [1, "text", fingerprint(found), fingerprint([]), 0.1, [None, None]]
+    expected = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    assert prepared.cache_key(Preparation(found, [], options), "text", [None, None]) == expected
+    assert prepare(path).key == expected
+
+
+def test_cache_key_of_generative_classifier_depends_on_what_chooses_its_texts(tmp_path: Path) -> None:
+    lines = prose(40).splitlines()
+    path = tmp_path / "a.csv"
+    path.write_text("text,label,kind\n" + "".join(f"{line},{i % 2},{i % 2}\n" for i, line in enumerate(lines)))
+    options: dict[str, Any] = {"generative": True, "tokenizer": "byte"}
+    settings: list[dict[str, Any]] = [{}, {"lowercase": True}, {"seed": 1}, {"label_column": "kind"}]
+    keys = [key_of("classify", path, None, **options, **each) for each in settings]
+    assert len(set(keys)) == len(keys)
+    assert all(key.isalnum() for key in keys)
+
+
+def test_load_ids_of_generative_classifier_finds_its_records(tmp_path: Path) -> None:
+    lines = prose(40).splitlines()
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "".join(f"{line},{i % 2}\n" for i, line in enumerate(lines)))
+    data = find("classify").prepare(Preparation(documents(path), [], TrainOptions(generative=True, tokenizer="byte")))
+    assert isinstance(data, LanguageData)
+    found = prepared.load_ids(data.metadata())
+    assert found is not None
+    assert found[0].ids.tolist() == data.train.ids.tolist()
+
+
+@pytest.mark.parametrize("key", [None, 3, "", "../ids", "a-b", "0" * 32])
+def test_load_ids_unsafe_or_unknown_key_finds_nothing(key: object) -> None:
+    assert prepared.load_ids({"cache": key}) is None
+
+
+def test_prepare_ids_of_music_a_second_time_reports_skipped_files_again(tmp_path: Path) -> None:
+    folder = tmp_path / "pieces"
+    folder.mkdir()
+    midi_file(folder / "a.mid", 1), midi_file(folder / "b.mid", 2)
+    (folder / "0.mid").write_bytes(b"MThd\0\0")
+    found = documents(*sorted(folder.iterdir()))
+    messages: list[list[str]] = []
+    for _ in range(2):
+        messages.append([])
+        find("music").prepare(Preparation(found, [], TrainOptions(), warn=messages[-1].append))
+    assert messages[0] == messages[1]
+    assert any("1 damaged" in message for message in messages[0])

@@ -17,6 +17,8 @@ from seqgen.generation.classification.rowwise import rowwise
 from seqgen.generation.sampling.filters import softmax
 from seqgen.model.chunks import Ids, chunk_texts, group_by_length
 from seqgen.model.ngrams import BUCKETS, Bags, bags, rows_of_buckets
+from seqgen.specs.registry import resolve
+from seqgen.specs.tasks import network_of
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.normalise import TextNormaliser
 
@@ -33,8 +35,9 @@ class LightClassifier:
     def __init__(self, config: AnyClassifierConfig, weights: Weights, codec: Codec) -> None:
         self._config, self._weights, self._codec = config, weights, codec
         self._prepare = TextNormaliser(config.lowercase, config.stop_words)
-        self._network: _Reader | _Writer
-        self._network = _Reader(config, weights) if isinstance(config, ClassifierConfig) else _Writer(config, weights)
+        name = network_of(config).numpy_classifier
+        assert name is not None
+        self._network: Discriminative | Generative = resolve(name)(config, weights)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -52,7 +55,7 @@ class LightClassifier:
         return shares.astype(np.float32)
 
 
-class _Reader:
+class Discriminative:
     """`model.classifier.Classifier`."""
 
     def __init__(self, config: ClassifierConfig, weights: Weights) -> None:
@@ -128,7 +131,7 @@ class _Reader:
         return np.where(keys[rows] == buckets, rows, -1)
 
 
-class _Writer:
+class Generative:
     """`model.generative.GenerativeClassifier`."""
 
     def __init__(self, config: GenerativeConfig, weights: Weights) -> None:

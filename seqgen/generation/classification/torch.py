@@ -9,11 +9,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seqgen.config import AnyClassifierConfig, ClassifierConfig, GenerativeConfig
+from seqgen.config import AnyClassifierConfig
 from seqgen.generation.classification.base import Probabilities, TextClassifier
 from seqgen.model.classifier import Classifier
 from seqgen.model.generative import GenerativeClassifier
 from seqgen.model.ngrams import BUCKETS, bags
+from seqgen.specs.registry import resolve
+from seqgen.specs.tasks import network_of
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.normalise import TextNormaliser
 
@@ -40,8 +42,7 @@ class TorchClassifier:
             logits = self._logits(prepared)
             empty = [number for number, text in enumerate(prepared) if not text.strip()]
             logits[empty] = self._network.prior
-            several = isinstance(config, ClassifierConfig) and config.multi
-            shares: Probabilities = (logits.sigmoid() if several else logits.softmax(dim=1)).cpu().numpy()
+            shares: Probabilities = (logits.sigmoid() if config.multi else logits.softmax(dim=1)).cpu().numpy()
         return shares
 
     def _logits(self, texts: Sequence[bytes]) -> Tensor:
@@ -61,7 +62,7 @@ def load_torch_classifier(
     device: torch.device,
 ) -> TextClassifier:
     """What sorts with a network of these weights."""
-    network = GenerativeClassifier(config) if isinstance(config, GenerativeConfig) else Classifier(config)
+    network: Classifier | GenerativeClassifier = resolve(network_of(config).module)(config)
     network.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()})
     network.to(device)
     return TorchClassifier(network, codec)

@@ -23,6 +23,7 @@ from seqgen.errors import DataError, TrainingError
 from seqgen.music import midi
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.specs.cells import CELLS
+from seqgen.specs.tasks import TASKS
 from seqgen.tokenizers import decode
 from seqgen.training import device
 from seqgen.training.loop import Event, Finished, Stepped
@@ -131,7 +132,7 @@ EASY: dict[str, tuple[Callable[[Path], str], Callable[[seqgen.Model], None]]] = 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize(
-    ("task", "tokenizer"), [(task, kind) for task in tasks.TASKS for kind in tasks.find(task).tokenizers]
+    ("task", "tokenizer"), [(task, name) for task, spec in TASKS.items() for name in spec.tokenizers]
 )
 def test_every_cell_learns_every_task_with_every_tokenizer(
     task: str, cell: str, tokenizer: str, tmp_path: Path
