@@ -402,7 +402,7 @@ def card(config: Mapping[str, Any], name: str) -> str:
         "",
         "## Use",
         "```",
-        f"seqgen {_COMMANDS.get(config['task'], 'sample')} {name}",
+        f"seqgen {TASKS.find(config['task']).command} {name}",
         f"seqgen info {name}",
         "```",
         "",
@@ -410,6 +410,3 @@ def card(config: Mapping[str, Any], name: str) -> str:
         "",
     ]
     return "\n".join(map(one_line, lines))
-
-
-_COMMANDS = {"dialogue": "chat", "classify": "classify", "forecast": "forecast"}  # where it is not `sample`

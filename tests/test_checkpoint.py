@@ -74,6 +74,12 @@ def test_the_card_tells_what_it_was_trained_on(model_folder: Path, text_file: Pa
     assert "bits_per_character" in card
 
 
+def test_create_titles_the_card_after_the_model(model_folder: Path, tmp_path: Path) -> None:
+    loaded = checkpoint.load(model_folder)
+    checkpoint.create(tmp_path, loaded.config, loaded.codec, loaded.weights(), "prose")
+    assert (tmp_path / "README.md").read_text().startswith("# prose\n")
+
+
 def test_the_card_of_many_sources_stays_short(model_folder: Path) -> None:
     config = json.loads((model_folder / "config.json").read_text())
     config["data"]["sources"] = config["data"]["sources"] * 500

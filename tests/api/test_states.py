@@ -20,9 +20,8 @@ import seqgen
 from seqgen.api.model import Model
 from seqgen.checkpoint import write_weights
 from seqgen.errors import ModelError, UserError
-from seqgen.generation.sampling.draw import random_stream, stream_position
 from seqgen.generation.state import MIN_HISTORY, SavedState, from_bytes
-from seqgen.generation.text import Sample, StopMatcher
+from seqgen.generation.text import Sample
 from seqgen.tensors import dump, parse
 from tests.helpers.random_models import CODECS, ENGINES, Models, load_model
 from tests.helpers.running import Run
@@ -58,41 +57,6 @@ def in_parts(model: Model, lengths: list[int], prompt: str = "", **options: Any)
         if options.get("seed") is not None:
             options = {name: value for name, value in options.items() if name != "seed"}  # the state knows it
     return parts
-
-
-# ---- random streams ----
-
-
-@given(st.integers(0, 1 << 40), st.integers(0, 5), st.integers(0, 40))
-def test_a_random_stream_goes_on_where_it_was(seed: int, index: int, drawn: int) -> None:
-    whole = random_stream(seed, index).random(drawn + 3)
-    stream = random_stream(seed, index, drawn)
-    assert stream_position(stream) == drawn
-    np.testing.assert_array_equal(stream.random(3), whole[drawn:])
-    assert stream_position(stream) == drawn + 3
-
-
-def test_so_it_is_far_along() -> None:
-    far = (1 << 40) + 3
-    stream = random_stream(1, 2, far)
-    assert stream_position(stream) == far
-    assert random_stream(1, 2, far + 1).random() == stream.random(2)[1]
-
-
-# ---- what lies beyond the end ----
-
-
-@given(st.text("ab\n", max_size=12), st.integers(0, 14), st.lists(st.text("ab\n", min_size=1, max_size=3), max_size=2))
-def test_nothing_is_lost_where_a_text_is_cut(text: str, length: int, stops: list[str]) -> None:
-    cutter = StopMatcher(length, stops)
-    shown = cutter.push(text) if length else ""
-    if length and not cutter.finish_reason:
-        shown += cutter.finish()
-    rest = cutter.rest()
-    if cutter.finish_reason == "stop":
-        assert any(shown + stop + rest == text for stop in stops)
-    elif length:
-        assert shown + rest == text
 
 
 # ---- text ----

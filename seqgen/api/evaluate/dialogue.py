@@ -11,7 +11,6 @@ from seqgen.config import ReplyOptions, SampleOptions
 from seqgen.corpus.conversations.read import Conversation, read_conversations
 from seqgen.errors import DataError
 from seqgen.evaluation.dialogue import (
-    DialogueScorer,
     DialogueTally,
     SpeakerTurns,
     TfidfRetrieval,
@@ -38,10 +37,10 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     conversations = [speaker_turns(conversation) for conversation in found]
     if not conversations:
         raise DataError(f"{context.documents[0].name!r} has no conversation")
-    reader, tally = DialogueScorer(context.model.network, codec), DialogueTally()
+    tally = DialogueTally()
     for number, turns in enumerate(conversations, start=1):
         context.report(f"reading conversation {number:,} of {len(conversations):,}")
-        tally.add(reader, codec, turns)
+        tally.add(context.model.network, codec, turns)
     metrics: dict[str, Any] = dict(tally.metrics())
     baselines: dict[str, Any] = {}
     to_rank = ranking_questions(conversations, context.options.seed)

@@ -96,7 +96,7 @@ def _compare(
 ) -> dict[str, Any]:
     """Compare generated pieces with excerpts of real ones of the same length."""
     from seqgen.evaluation.music import compare
-    from seqgen.evaluation.novelty import CopyFinder
+    from seqgen.generation.copies.notes import NoteCopyIndex, piece_tracks
 
     options = context.options
     context.report(f"composing {options.pieces:,} pieces")
@@ -111,11 +111,10 @@ def _compare(
     }
     if training is not None:
         pieces = np.split(np.asarray(training), np.flatnonzero(np.asarray(training) == codec.end))
-        finder = CopyFinder(
-            grammar.decode_piece(each[1:].tolist(), codec.vocabulary) for each in pieces if len(each) > 1
-        )
-        longest = [finder.longest_copy(piece).notes for piece in generated]
-        reference = [finder.longest_copy(piece).notes for piece in real[: options.pieces]]
+        index = NoteCopyIndex.build((each[1:] for each in pieces if len(each) > 1), codec.vocabulary)
+        rising = codec.vocabulary.options.rising
+        longest = [index.longest_match(piece_tracks(piece, rising)) for piece in generated]
+        reference = [index.longest_match(piece_tracks(piece, rising)) for piece in real[: options.pieces]]
         result |= {
             "longest_copy": max(longest),
             "median_longest_copy": float(np.median(longest)),

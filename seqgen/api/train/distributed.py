@@ -26,7 +26,7 @@ from seqgen.tasks.base import Data
 from seqgen.training.device import Compute
 from seqgen.training.distributed.launch import process_token
 from seqgen.training.distributed.world import World
-from seqgen.training.plans.language import Plan, SpeedProbe
+from seqgen.training.plans.base import Plan, SpeedProbe
 from seqgen.training.schedule import Schedule
 
 T = TypeVar("T")

@@ -34,7 +34,7 @@ from seqgen.tokenizers import Codec
 from seqgen.training.calibration import dropout_temperature
 from seqgen.training.device import Compute
 from seqgen.training.loop import Run, Validated
-from seqgen.training.plans.language import Plan
+from seqgen.training.plans.base import Plan
 from seqgen.version import __version__
 
 _SAVE_EVERY = 60.0  # seconds between saves if validations are further apart

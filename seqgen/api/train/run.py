@@ -40,8 +40,8 @@ from seqgen.training.device import Compute
 from seqgen.training.distributed.launch import join_world
 from seqgen.training.distributed.world import World
 from seqgen.training.loop import Event, Finished, Position, Run, Stepped, Validated
-from seqgen.training.plans import language as plans
-from seqgen.training.plans.language import Plan
+from seqgen.training.plans.base import LAYER_DECAY, UNFREEZE, Plan, steps_for_epochs
+from seqgen.training.plans.language import measure_speed
 from seqgen.training.schedule import Schedule
 
 _SHAPE = ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights")  # that --init-from keeps
@@ -210,13 +210,13 @@ def _make_plan(
     data: Data[AnyNetwork], given: TrainOptions, compute: Compute, start: Checkpoint | None, spent: float
 ) -> Plan:
     """Plan the run. With a starting point the network has its shape, and the learning rate is lower."""
-    speed = distributed.distributed_speed(plans.measure_speed(compute), compute.world)
+    speed = distributed.distributed_speed(measure_speed(compute), compute.world)
     if start is None:
         return data.plan(given, compute, speed, spent)
     shape = {name: getattr(start.network, name) for name in _SHAPE if hasattr(start.network, name)}
     if not given.generative:
-        shape["layer_decay"] = plans.LAYER_DECAY if given.layer_decay is None else given.layer_decay
-        shape["unfreeze"] = plans.UNFREEZE if given.unfreeze is None else given.unfreeze
+        shape["layer_decay"] = LAYER_DECAY if given.layer_decay is None else given.layer_decay
+        shape["unfreeze"] = UNFREEZE if given.unfreeze is None else given.unfreeze
     given = dataclasses.replace(given, **shape)
     plan = data.plan(given, compute, speed, spent)
     if given.learning_rate is None and plan.schedule.layer_decay == 1:
@@ -349,13 +349,13 @@ def _read_again(
         UserError: the sources have other contents now.
     """
     before, valid_before = ([source["name"] for source in part] for part in (saved.sources, saved.valid_sources))
-    names, valid_names = names or before, valid_names or valid_before
-    downloads = [name for name in before + valid_before if reading.needs_network(name)]
-    if downloads and (names, valid_names) == (before, valid_before):
+    unnamed = [] if names else [*before, *([] if valid_names else valid_before)]
+    downloads = [name for name in unnamed if reading.needs_network(name)]
+    if downloads:
         raise DataError(
             f"the run began with {downloads[0]!r}, which is no longer in the cache; name it to download it again"
         )
-    documents, held_out = _read(task.spec, names, valid_names, spool, watch, begun)
+    documents, held_out = _read(task.spec, names or before, valid_names or valid_before, spool, watch, begun)
     if reading.fingerprint([*documents, *held_out]) != saved.config["data"].get("fingerprint"):
         raise UserError(
             "the sources are not those that the run began with; give the same ones, "
@@ -398,7 +398,7 @@ def _schedule(
         return dataclasses.replace(schedule, steps=None, seconds=parse_duration(changed["budget"]))
     if "epochs" in changed:
         per_step = training_config["batch_size"] * training_config["seq_length"]
-        changed["steps"] = plans.steps_for_epochs(changed["epochs"], data.tokens, per_step)
+        changed["steps"] = steps_for_epochs(changed["epochs"], data.tokens, per_step)
     if "steps" in changed:
         return dataclasses.replace(schedule, steps=changed["steps"], seconds=None)
     return schedule

@@ -20,7 +20,7 @@ import seqgen
 from seqgen import checkpoint
 from seqgen.api.train import folder as model_folders
 from seqgen.api.train.run import Watcher
-from seqgen.corpus.catalogue.entries import cache_folder
+from seqgen.corpus.cache.folder import cache_folder
 from seqgen.errors import UserError
 from seqgen.training.loop import Event, Finished, Stepped
 from tests.helpers.running import Command, prose
@@ -231,6 +231,58 @@ def test_resume_with_another_setting_is_refused(model_copy: Path, text_file: Pat
     with pytest.raises(UserError, match="--" + name.replace("_", "-")):
         seqgen.train(str(text_file), model_copy, resume=True, **{name: value})
     assert file_contents(model_copy) == before
+
+
+def test_resume_with_another_task_is_refused(model_copy: Path) -> None:
+    before = file_contents(model_copy)
+    with pytest.raises(UserError, match="--task can't change on --resume: the run has text"):
+        seqgen.train([], model_copy, resume=True, task="music", steps=80)
+    assert file_contents(model_copy) == before
+    seqgen.train([], model_copy, resume=True, task="text")
+
+
+def test_resume_with_another_init_from_is_refused(model_folder: Path, text_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    seqgen.train(str(text_file), folder, init_from=model_folder, steps=2)
+    seqgen.train(str(text_file), folder, resume=True, init_from=model_folder)
+    before = file_contents(folder)
+    with pytest.raises(UserError, match="--init-from can't change on --resume: the run started from"):
+        seqgen.train(str(text_file), folder, resume=True, init_from=tmp_path / "other", steps=4)
+    assert file_contents(folder) == before
+
+
+def test_resume_with_init_from_of_a_run_without_is_refused(model_copy: Path, model_folder: Path) -> None:
+    with pytest.raises(UserError, match="the run started from no model"):
+        seqgen.train([], model_copy, resume=True, init_from=model_folder, steps=80)
+
+
+def test_resume_with_a_validation_set_of_a_run_without_is_refused(model_copy: Path, text_file: Path) -> None:
+    before = file_contents(model_copy)
+    with pytest.raises(UserError, match="--valid can't be added on --resume: the run has --val-fraction 0.1"):
+        seqgen.train([], model_copy, resume=True, valid=str(text_file), steps=80)
+    assert file_contents(model_copy) == before
+
+
+def test_resume_with_another_validation_set_is_refused(text_file: Path, tmp_path: Path) -> None:
+    folder, valid, other = tmp_path / "m", tmp_path / "valid.txt", tmp_path / "other.txt"
+    valid.write_text(prose(60, seed=8))
+    other.write_text(prose(60, seed=9))
+    seqgen.train(str(text_file), folder, valid=str(valid), steps=2, **TINY)
+    with pytest.raises(UserError, match="not those that the run began with"):
+        seqgen.train([], folder, resume=True, valid=str(other), steps=4)
+    model = seqgen.train([], folder, resume=True, valid=str(valid), steps=4)
+    assert model.checkpoint.config["training"]["step"] == 4
+
+
+def test_resume_estimates_the_time_left_from_its_own_steps(model_copy: Path) -> None:
+    tokens = checkpoint.read_resume(model_copy)[1]["tokens"]
+    events: list[Event] = []
+    seqgen.train([], model_copy, resume=True, steps=80, watch=Watcher(event=events.append))
+    steps = [event for event in events if isinstance(event, Stepped)]
+    assert [event.step for event in steps] == list(range(61, 81))
+    for taken, event in enumerate(steps, start=1):
+        elapsed = (event.tokens - tokens) / event.tokens_per_second
+        assert event.seconds_left == pytest.approx(elapsed / taken * (80 - event.step))
 
 
 def test_resume_keeps_the_patience_of_the_run(text_file: Path, tmp_path: Path) -> None:
