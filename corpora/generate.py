@@ -104,7 +104,7 @@ def prices() -> tuple[list[str], list[list[str]]]:
 
 
 def weather() -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of `weather.csv`: time (UTC), temperature (°C), humidity (%), wind (m/s), pressure (hPa)."""
+    """Return header and rows of `weather.csv`: UTC time, temperature (°C), humidity (%), wind (m/s), pressure (hPa)."""
     hours = np.arange(FIRST_HOUR, END_HOUR)
     n = len(hours)
     count = np.arange(n, dtype=np.float64)

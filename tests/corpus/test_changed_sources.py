@@ -58,7 +58,7 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
 
 @pytest.mark.parametrize(("how", "when"), [(how, when) for how in CHANGES for when in ("before", "meanwhile")
                                            if (how, when) != ("replaced", "meanwhile")])  # fmt: skip
-def test_a_file_that_changes_is_an_error(how: str, when: str, tmp_path: Path) -> None:
+def test_document_chunks_of_a_changed_file_raise(how: str, when: str, tmp_path: Path) -> None:
     document = measured(tmp_path / "a.txt")
     if when == "before":
         CHANGES[how](document.path)
@@ -70,7 +70,7 @@ def test_a_file_that_changes_is_an_error(how: str, when: str, tmp_path: Path) ->
         document.verify_unchanged()
 
 
-def test_a_file_that_is_replaced_while_it_is_read_is_read_to_its_end(tmp_path: Path) -> None:
+def test_document_chunks_of_a_replaced_file_continue_to_its_end(tmp_path: Path) -> None:
     """Whoever holds it open has the old one."""
     document = measured(tmp_path / "a.txt")
     chunks = document.chunks()
@@ -81,7 +81,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_to_its_end(tmp_path: P
         list(document.chunks())
 
 
-def test_a_file_that_vanishes_is_an_error(tmp_path: Path) -> None:
+def test_document_chunks_of_a_missing_file_raise(tmp_path: Path) -> None:
     document = measured(tmp_path / "a.txt")
     document.path.unlink()
     for read in (lambda: list(document.chunks()), document.verify_unchanged):
@@ -90,7 +90,7 @@ def test_a_file_that_vanishes_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".gz"])
-def test_a_log_that_grows_is_read_as_it_was_when_it_was_measured(suffix: str, tmp_path: Path) -> None:
+def test_document_chunks_of_a_growing_file_end_at_the_recorded_size(suffix: str, tmp_path: Path) -> None:
     more = b"and another line\n"
     packed = suffix == ".gz"
     document = measured(tmp_path / f"log{suffix}", gzip.compress(BODY) if packed else BODY)
@@ -102,14 +102,14 @@ def test_a_log_that_grows_is_read_as_it_was_when_it_was_measured(suffix: str, tm
         document.verify_unchanged()
 
 
-def test_a_file_that_was_only_touched_is_as_it_was(tmp_path: Path) -> None:
+def test_document_chunks_of_a_touched_file_are_unchanged(tmp_path: Path) -> None:
     document = measured(tmp_path / "a.txt")
     os.utime(document.path, (1, 1))
     assert b"".join(document.chunks()) == BODY
 
 
 @given(start=st.integers(0, 100), length=st.integers(0, 100), data=st.binary(max_size=150))
-def test_a_part_of_a_document_is_that_part(
+def test_document_chunks_of_a_range_are_that_part(
     start: int, length: int, data: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("parts") / "a"
@@ -118,7 +118,9 @@ def test_a_part_of_a_document_is_that_part(
     assert b"".join(document.chunks(start, start + length)) == (data + b".")[start : start + length]
 
 
-def test_a_cache_is_never_filled_with_another_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_on_a_file_that_changes_leaves_no_cache_of_other_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The file changes between the pass that takes its fingerprint and the one that encodes it: an error, and the next
     training on the text as it was gives what it would have given."""
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path / "cache"))
@@ -141,7 +143,7 @@ def test_a_cache_is_never_filled_with_another_text(tmp_path: Path, monkeypatch: 
     assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "same" / name).read_bytes()
 
 
-def test_music_that_changes_is_noticed_too(
+def test_train_on_a_midi_file_that_changes_raises(
     tmp_path: Path, zoo: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MIDI files are read by other ways, on all processors: they are looked at again before their ids count."""
@@ -163,9 +165,7 @@ def test_music_that_changes_is_noticed_too(
 # ---- What came through a pipe ----
 
 
-def test_what_a_killed_command_kept_of_a_pipe_is_cleared_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_spool_of_a_killed_command_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path))
     code = "import os\nfrom seqgen.corpus.sources import Spool\n"
     code += "with Spool() as spool:\n    spool.keep([b'a' * 100], 'a pipe')\n    os.kill(os.getpid(), 9)\n"
@@ -179,7 +179,7 @@ def test_what_a_killed_command_kept_of_a_pipe_is_cleared_by_the_next(
     assert list((tmp_path / "spool").iterdir()) == []
 
 
-def test_without_locks_age_tells_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spool_without_locks_removes_old_folders_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path))
     fresh, locked, old = (tmp_path / "spool" / name for name in ("fresh", "locked", "old"))
     for place in (fresh, locked, old):
@@ -196,7 +196,7 @@ def test_without_locks_age_tells_what_is_left(tmp_path: Path, monkeypatch: pytes
 # ---- Links in a folder of texts ----
 
 
-def test_links_that_lead_out_of_a_folder_are_passed_over_and_told(tmp_path: Path) -> None:
+def test_find_in_a_folder_skips_links_that_lead_out_with_a_warning(tmp_path: Path) -> None:
     inside = tmp_path / "corpus"
     (inside / "deep").mkdir(parents=True)
     (tmp_path / "secret.txt").write_text("nobody's business")
@@ -221,7 +221,7 @@ def test_links_that_lead_out_of_a_folder_are_passed_over_and_told(tmp_path: Path
 
 
 @pytest.mark.parametrize("source", ["hf:owner/set", "imdb"])
-def test_a_run_is_not_gone_on_with_through_the_network_unless_the_source_is_named(
+def test_resume_without_a_named_source_never_uses_the_network(
     source: str, zoo: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The name comes from config.json, and that from whoever made the model."""

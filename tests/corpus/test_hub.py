@@ -95,7 +95,7 @@ def one_line(error: pytest.ExceptionInfo[BaseException]) -> bool:
          "refs/pr/1", "train"), ("hf:a/b@v1.0#test", None, "v1.0", "test"),
     ],
 )  # fmt: skip
-def test_a_name_may_have_a_config_a_revision_and_a_split(
+def test_parse_with_config_revision_and_split_returns_them(
     source: str, config: str | None, revision: str | None, split: str
 ) -> None:
     assert parse(source) == DatasetName(source, "a/b", config, revision, split)
@@ -106,14 +106,14 @@ def test_a_name_may_have_a_config_a_revision_and_a_split(
     ["", ":", "@", "#", ":config", "@main", "#test", "a", "json", "a/b:", "a/b@", "a/b:@r", "a/b:c@", "a/b/c", "a b/c",
      "ä/b"],
 )  # fmt: skip
-def test_a_malformed_name_is_told_the_form(name: str) -> None:
+def test_parse_of_a_malformed_name_raises_with_the_form(name: str) -> None:
     with pytest.raises(DataError, match="OWNER/NAME") as error:
         parse(f"hf:{name}")
     assert one_line(error)
 
 
 @pytest.mark.parametrize("name", ["./x", "/no/such", "~/nowhere-at-all", "../x#test"])
-def test_a_path_that_is_nowhere_is_told(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parse_of_a_missing_path_raises(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")  # there may be an x beside the program's own folder
     with pytest.raises(DataError, match="no file or folder") as error:
@@ -121,7 +121,9 @@ def test_a_path_that_is_nowhere_is_told(name: str, tmp_path: Path, monkeypatch: 
     assert one_line(error)
 
 
-def test_what_is_on_the_disk_wins_whatever_marks_its_name_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parse_of_an_existing_path_with_separators_returns_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("owner/name", "a:b#c@d", "plain"):
         put(tmp_path / name / "x.txt", b"x\n")
@@ -136,7 +138,7 @@ def test_what_is_on_the_disk_wins_whatever_marks_its_name_has(tmp_path: Path, mo
 
 @settings(max_examples=200)
 @given(st.text(max_size=40))
-def test_any_name_is_taken_apart_or_refused_in_one_line(name: str) -> None:
+def test_parse_of_any_name_returns_or_raises_one_line(name: str) -> None:
     try:
         assert parse(f"hf:{name}").name
     except DataError as error:
@@ -163,13 +165,13 @@ FILES: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_is_a_set(name: str, tmp_path: Path) -> None:
+def test_fetch_of_a_file_returns_its_rows(name: str, tmp_path: Path) -> None:
     path = put(tmp_path / name, FILES[name])
     assert read(f"hf:{path}").decode() == "".join(f"{text}\n" for text in TEXTS)
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.csv", "a.arrow"])
-def test_a_folder_is_a_set(name: str, tmp_path: Path) -> None:
+def test_fetch_of_a_folder_returns_its_rows(name: str, tmp_path: Path) -> None:
     put(tmp_path / "set" / name, FILES[name])
     assert read(f"hf:{tmp_path / 'set'}").decode() == "".join(f"{text}\n" for text in TEXTS)
 
@@ -177,7 +179,7 @@ def test_a_folder_is_a_set(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "plain"), [("a.parquet", False), ("a.arrow", False), ("a.jsonl", True), ("a.csv", True), ("a.txt", True)]
 )
-def test_a_table_that_is_not_called_a_set(name: str, plain: bool, tmp_path: Path) -> None:
+def test_find_of_a_table_without_hf_returns_its_rows(name: str, plain: bool, tmp_path: Path) -> None:
     """Parquet and Arrow can't be read otherwise; CSV and JSON are text as they stand, unless a column is named."""
     path = put(tmp_path / name, FILES[name])
     assert read(path) == (FILES[name] if plain else "".join(f"{text}\n" for text in TEXTS).encode())
@@ -185,7 +187,7 @@ def test_a_table_that_is_not_called_a_set(name: str, plain: bool, tmp_path: Path
         assert read(path, RowFormat(RowLayout.TEXT, "text")).decode() == "".join(f"{text}\n" for text in TEXTS)
 
 
-def test_a_folder_of_tables_is_walked(tmp_path: Path) -> None:
+def test_find_in_a_folder_of_tables_returns_their_rows(tmp_path: Path) -> None:
     put(tmp_path / "b.parquet", parquet(text=["b"]))
     put(tmp_path / "sub" / "a.arrow", arrow(text=["a"]))
     put(tmp_path / "read me.txt", b"me\n")
@@ -195,14 +197,14 @@ def test_a_folder_of_tables_is_walked(tmp_path: Path) -> None:
         assert [b"".join(document.chunks()) for document in found] == [b"b\n", b"me\n", b"a\n"]
 
 
-def test_what_comes_through_a_pipe_may_be_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_of_standard_input_with_a_table_returns_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     for data in (FILES["a.jsonl"], FILES["a.csv"], FILES["a.tsv"], FILES["a.parquet"]):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
         assert read("-", RowFormat(RowLayout.TEXT, "text")).decode() == "".join(f"{text}\n" for text in TEXTS)
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_what_save_to_disk_left_is_a_set(several: bool, tmp_path: Path) -> None:
+def test_fetch_of_a_saved_dataset_returns_its_rows(several: bool, tmp_path: Path) -> None:
     import datasets
 
     first, second = datasets.Dataset.from_dict({"text": TEXTS}), datasets.Dataset.from_dict({"text": ["other"]})
@@ -217,7 +219,7 @@ def test_what_save_to_disk_left_is_a_set(several: bool, tmp_path: Path) -> None:
         assert one_line(error)
 
 
-def test_a_folder_may_have_splits_and_configs(tmp_path: Path) -> None:
+def test_fetch_of_a_folder_with_splits_and_configs_returns_the_named_one(tmp_path: Path) -> None:
     put(tmp_path / "split" / "train.jsonl", jsonl({"text": "learn"}))
     put(tmp_path / "split" / "test.jsonl", jsonl({"text": "measure"}))
     assert read(f"hf:{tmp_path / 'split'}") == b"learn\n"
@@ -236,7 +238,7 @@ def test_a_folder_may_have_splits_and_configs(tmp_path: Path) -> None:
         assert one_line(error)
 
 
-def test_the_text_is_in_the_column_that_is_named_or_looks_like_it(tmp_path: Path) -> None:
+def test_fetch_with_or_without_a_text_column_returns_its_texts(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl", jsonl({"title": "T", "body": "long text", "n": 7}, {"title": "U", "n": 8}))
     assert read(f"hf:{path}") == b"long text\n\n"
     assert read(f"hf:{path}", RowFormat(RowLayout.TEXT, "title")) == b"T\nU\n"
@@ -251,12 +253,12 @@ def test_the_text_is_in_the_column_that_is_named_or_looks_like_it(tmp_path: Path
         guess_text_column([{"a": 1, "b": None}])
 
 
-def test_a_row_is_a_line_for_those_who_sort(tmp_path: Path) -> None:
+def test_fetch_as_lines_returns_a_line_per_row(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl", jsonl({"text": "one\ntwo\r\nthree"}, {"text": ""}, {"text": None}))
     assert read(f"hf:{path}", RowFormat(RowLayout.LINES)) == b"one two three\n\n\n"
 
 
-def test_rows_are_records_with_names_for_their_classes(tmp_path: Path) -> None:
+def test_fetch_as_records_replaces_class_numbers_by_names(tmp_path: Path) -> None:
     import datasets
 
     classes = datasets.ClassLabel(names=["no", "yes"])
@@ -277,12 +279,12 @@ def test_rows_are_records_with_names_for_their_classes(tmp_path: Path) -> None:
     assert [(each.text, each.labels) for each in texts] == [("a", ("yes",)), ("b", ("no",))]
 
 
-def test_records_hold_what_json_has_no_form_for(tmp_path: Path) -> None:
+def test_fetch_as_records_writes_times_as_text_and_bytes_as_null(tmp_path: Path) -> None:
     path = put(tmp_path / "a.parquet", parquet(text=["a"], when=[datetime.date(2020, 2, 29)], picture=[b"\xff\0"]))
     assert json.loads(read(path, RECORDS)) == {"text": "a", "when": "2020-02-29", "picture": None}
 
 
-def test_music_reads_no_rows(tmp_path: Path) -> None:
+def test_fetch_for_a_task_without_rows_raises(tmp_path: Path) -> None:
     path = put(tmp_path / "a.parquet", FILES["a.parquet"])
     with pytest.raises(DataError, match="this task reads files") as error:
         read(f"hf:{path}", RowFormat(RowLayout.NONE))
@@ -298,7 +300,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_damaged_table_is_one_line_and_leaves_nothing(name: str, tmp_path: Path, private_cache: Path) -> None:
+def test_fetch_of_a_damaged_table_raises_and_stores_nothing(name: str, tmp_path: Path, private_cache: Path) -> None:
     path = put(tmp_path / name, DAMAGED[name])
     before = set((private_cache / "sets").glob("*"))
     with pytest.raises(DataError) as error:
@@ -308,13 +310,13 @@ def test_a_damaged_table_is_one_line_and_leaves_nothing(name: str, tmp_path: Pat
     assert set((private_cache / "sets").glob("*")) == before
 
 
-def test_a_folder_without_data_is_one_line(tmp_path: Path) -> None:
+def test_fetch_of_a_folder_without_data_raises_one_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read") as error:
         read(f"hf:{tmp_path}")
     assert one_line(error)
 
 
-def test_a_picture_is_no_set(tmp_path: Path) -> None:
+def test_fetch_of_an_image_folder_raises(tmp_path: Path) -> None:
     put(tmp_path / "set" / "a.png", b"\x89PNG\r\n\x1a\n")
     with pytest.raises(DataError, match="not a table or text") as error:
         read(f"hf:{tmp_path / 'set'}")
@@ -324,7 +326,7 @@ def test_a_picture_is_no_set(tmp_path: Path) -> None:
 # ---- What is kept ----
 
 
-def test_rows_are_read_once_until_their_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_again_reads_the_file_only_if_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(tmp_path / "a.parquet", parquet(text=["before"]))
     assert read(path) == b"before\n"
     with monkeypatch.context() as patch:
@@ -334,7 +336,7 @@ def test_rows_are_read_once_until_their_file_changes(tmp_path: Path, monkeypatch
     assert read(path) == b"after!\n"
 
 
-def test_a_file_that_changes_while_it_is_read_is_not_kept(
+def test_fetch_of_a_file_that_changes_meanwhile_stores_nothing(
     tmp_path: Path, private_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = put(tmp_path / "a.jsonl", jsonl({"text": "before"}))
@@ -357,7 +359,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(
     assert set((private_cache / "sets").glob("*")) == before
 
 
-def test_datasets_is_left_as_it_was(tmp_path: Path) -> None:
+def test_fetch_restores_the_settings_of_datasets(tmp_path: Path) -> None:
     import datasets
 
     def state() -> list[Any]:
@@ -371,9 +373,7 @@ def test_datasets_is_left_as_it_was(tmp_path: Path) -> None:
     assert state() == before
 
 
-def test_nothing_reaches_for_the_network_unless_a_set_of_the_hub_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fetch_of_local_files_never_uses_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         pytest.fail("the network was asked")
 
@@ -385,7 +385,7 @@ def test_nothing_reaches_for_the_network_unless_a_set_of_the_hub_is_named(
         assert read(tmp_path / name)
 
 
-def test_a_set_of_the_hub_without_the_network_is_one_line() -> None:
+def test_fetch_from_the_hub_without_a_network_raises_one_line() -> None:
     for name in ("nobody/nothing", "nobody/nothing:config@main#test"):
         with pytest.raises(DataError, match=r"cannot read 'hf:nobody/nothing.*switched off") as error:
             read(f"hf:{name}")
@@ -395,7 +395,7 @@ def test_a_set_of_the_hub_without_the_network_is_one_line() -> None:
 # ---- The commands ----
 
 
-def test_every_task_learns_from_tables(run: Run, tmp_path: Path) -> None:
+def test_train_on_tables_works_for_every_task(run: Run, tmp_path: Path) -> None:
     words = ["the boat came home", "a lamp on the quay", "rain and cold again", "late in the evening"]
     put(tmp_path / "text.parquet", parquet(text=[f"{word} {n}" for n in range(60) for word in words]))
     put(tmp_path / "labels.parquet", parquet(
@@ -503,7 +503,7 @@ def ask(home: Path) -> Ask:
     return ask
 
 
-def test_sets_are_read_from_the_hub(ask: Ask, home: Path) -> None:
+def test_fetch_from_the_hub_returns_rows_and_readable_errors(ask: Ask, home: Path) -> None:
     short = ("--steps", "2", "--rnn-size", "8", "--threads", "1", "--quiet")
     pinned = commit_of(OLD)
     with serve(Hub({

@@ -100,7 +100,9 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("tokenizer", ["byte", "char", "subword"])
-def test_a_huge_text(tokenizer: str, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_on_a_huge_text_takes_little_memory_and_encodes_it_once(
+    tokenizer: str, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = tmp_path / "cache"
     monkeypatch.setenv("SEQGEN_CACHE", str(cache))
     options = ("--tokenizer", tokenizer, "--steps", 3, "--rnn-size", 64, "--seq-length", 64, "--batch-size", 16)

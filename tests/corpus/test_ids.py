@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tests.helpers.documents import QUICK, is_one_line, write_file
     ("vocab_size", "kind"),
     [(2, "uint8"), (256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "uint32"), (1 << 20, "uint32")],
 )
-def test_ids_come_back_in_the_narrowest_type(vocab_size: int, kind: str, tmp_path: Path) -> None:
+def test_build_and_load_return_the_ids_in_the_narrowest_dtype(vocab_size: int, kind: str, tmp_path: Path) -> None:
     top, end = vocab_size - 1, vocab_size - 2
     pieces = [np.array([0, top], dtype=np.int32), np.empty(0, dtype=np.int32), np.array([top], dtype=np.int32)]
     path = tmp_path / "new" / "x.ids"
@@ -43,7 +44,7 @@ def test_ids_come_back_in_the_narrowest_type(vocab_size: int, kind: str, tmp_pat
 @given(parts=st.lists(st.tuples(st.lists(st.lists(st.integers(1, 299), max_size=4), max_size=3), st.booleans()),
                       min_size=1, max_size=5))  # fmt: skip
 @QUICK
-def test_false_ends_are_where_a_cut_part_is_followed(scratch: Path, parts: list[tuple[list[list[int]], bool]]) -> None:
+def test_build_of_a_cut_part_records_a_false_end(scratch: Path, parts: list[tuple[list[list[int]], bool]]) -> None:
     arrays = [([np.array(piece, dtype=np.int32) for piece in pieces], whole) for pieces, whole in parts]
     stream = ids.build(scratch / "x.ids", iter(arrays), 300, 0)
     expected: list[int] = []
@@ -66,13 +67,13 @@ def built(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("size", [0, 1, 201, 203, 400])
-def test_ids_of_another_length_are_not_loaded(size: int, tmp_path: Path) -> None:
+def test_load_of_ids_of_another_length_returns_none(size: int, tmp_path: Path) -> None:
     path = built(tmp_path)
     path.write_bytes((path.read_bytes() * 2)[:size])
     assert ids.load(path) is None
 
 
-def test_missing_files_are_not_loaded(tmp_path: Path) -> None:
+def test_load_of_missing_files_returns_none(tmp_path: Path) -> None:
     assert ids.load(tmp_path / "x.ids") is None
     path = built(tmp_path)
     assert ids.load(path) is not None
@@ -105,14 +106,14 @@ INDEX = {"dtype": "uint16", "tokens": 101, "false_ends": [0]}
     ],
     ids=lambda index: repr(index)[2:60],
 )  # fmt: skip
-def test_a_damaged_index_is_as_good_as_none(index: bytes, tmp_path: Path) -> None:
+def test_load_of_a_damaged_index_returns_none(index: bytes, tmp_path: Path) -> None:
     path = built(tmp_path)
     assert json.loads(path.with_suffix(".json").read_bytes()) == INDEX
     path.with_suffix(".json").write_bytes(index)
     assert ids.load(path) is None
 
 
-def test_a_build_that_fails_leaves_nothing_to_load(tmp_path: Path) -> None:
+def test_build_that_fails_leaves_nothing_to_load(tmp_path: Path) -> None:
     def pieces() -> Iterator[np.ndarray]:
         yield np.arange(10, dtype=np.int32)
         raise DataError("the source ended")
@@ -122,7 +123,7 @@ def test_a_build_that_fails_leaves_nothing_to_load(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_building_again_replaces_what_is_there(tmp_path: Path) -> None:
+def test_build_again_replaces_the_ids(tmp_path: Path) -> None:
     path = built(tmp_path)
     ids.build(path, [([np.array([7], dtype=np.int32)], True)], 70_000, 69_999)
     stored = ids.load(path)
@@ -131,8 +132,28 @@ def test_building_again_replaces_what_is_there(tmp_path: Path) -> None:
     assert stored.false_ends.tolist() == []
 
 
-def test_a_cache_folder_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
+def test_build_in_a_read_only_folder_raises_user_error(tmp_path: Path) -> None:
     path = write_file(tmp_path / "file") / "x.ids"
     with pytest.raises(UserError, match="cannot write") as error:
         ids.build(path, [([np.array([7], dtype=np.int32)], True)], 300, 0)
     assert is_one_line(error)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_reading_all_of_a_mapped_stream_does_not_fill_the_memory(tmp_path: Path) -> None:
+    def resident() -> int:
+        lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        return int(lines["RssFile"].split()[0]) * 1024
+
+    count = 150_000_000
+    piece = np.arange(1 << 20, dtype=np.int32) % 250
+    stream = ids.build(
+        tmp_path / "x.ids", [((piece for _ in range(count // len(piece))), True)], 300, 299
+    )  # 300 MB  # fmt: skip
+    before, most = resident(), 0
+    places = np.arange(1 << 18)
+    for start in range(0, len(stream) - len(places), len(places)):
+        taken = stream.take(places + start)
+        most = max(most, resident() - before)
+    assert taken.max() == 249
+    assert most < 120e6  # and not 300

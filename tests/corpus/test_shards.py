@@ -29,7 +29,7 @@ def every(of: int) -> list[Shard]:
 
 
 @given(st.integers(0, 200), Parts)
-def test_numbers_are_dealt_in_order_and_evenly(count: int, of: int) -> None:
+def test_index_range_of_all_shards_covers_the_range_in_order_and_evenly(count: int, of: int) -> None:
     dealt = [shard.index_range(count) for shard in every(of)]
     assert [number for part in dealt for number in part] == list(range(count))
     assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
@@ -51,7 +51,7 @@ Lines = st.lists(st.sampled_from([b"", b"a", b"bc\r", b"defghij"]), max_size=8).
 
 
 @given(st.one_of(Lines, Lines.map(lambda data: data + b"\n")), st.integers(1, 9), st.data())
-def test_lines_belong_to_where_they_begin(data: bytes, size: int, draw: st.DataObject) -> None:
+def test_lines_between_yields_the_lines_that_begin_in_the_range(data: bytes, size: int, draw: st.DataObject) -> None:
     data += b"x"  # at least something
     first = draw.draw(st.integers(0, len(data) - 1))
     stop = draw.draw(st.integers(first + 1, len(data)))
@@ -63,7 +63,7 @@ def test_lines_belong_to_where_they_begin(data: bytes, size: int, draw: st.DataO
 
 
 @given(st.lists(st.tuples(Lines, st.booleans()), min_size=1, max_size=4), Parts)
-def test_the_lines_of_all_parts_are_those_of_all_documents(
+def test_select_lines_of_all_shards_yields_all_lines_once(
     tmp_path_factory: pytest.TempPathFactory, texts: list[tuple[bytes, bool]], of: int
 ) -> None:
     folder = tmp_path_factory.mktemp("lines")
@@ -77,7 +77,9 @@ def test_the_lines_of_all_parts_are_those_of_all_documents(
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=12), Parts)
-def test_documents_are_dealt_in_order(tmp_path_factory: pytest.TempPathFactory, sizes: list[int], of: int) -> None:
+def test_select_documents_of_all_shards_returns_all_in_order(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], of: int
+) -> None:
     folder = tmp_path_factory.mktemp("documents")
     documents = [Document(str(number), folder / str(number)) for number in range(len(sizes))]
     for document, size in zip(documents, sizes, strict=True):
@@ -86,7 +88,7 @@ def test_documents_are_dealt_in_order(tmp_path_factory: pytest.TempPathFactory, 
     assert [document for part in dealt for document in part] == documents
 
 
-def test_what_vanishes_is_a_clear_error(tmp_path: Path) -> None:
+def test_select_documents_of_a_missing_file_raises(tmp_path: Path) -> None:
     gone = [Document("gone", tmp_path / "gone")]
     with pytest.raises(DataError, match="cannot read 'gone': No such file"):
         Shard(1, 2).select_documents(gone)
@@ -94,7 +96,7 @@ def test_what_vanishes_is_a_clear_error(tmp_path: Path) -> None:
         list(Shard(1, 2).select_lines(gone))
 
 
-def test_shards_as_people_write_them() -> None:
+def test_shard_parse_of_valid_text_returns_the_shard() -> None:
     assert Shard.parse(None) is SINGLE_SHARD
     assert Shard.parse("3/16") == Shard(3, 16)
     assert Shard.parse("1/1").is_whole
@@ -102,7 +104,7 @@ def test_shards_as_people_write_them() -> None:
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "3", "3/", "/4", "-1/4", "1/0", "a/b", "1/4/2", "", "1.5/4", "９/16"])
-def test_what_is_no_part_is_an_error(text: str) -> None:
+def test_shard_parse_of_invalid_text_raises(text: str) -> None:
     with pytest.raises(UserError, match="is not a shard; of sixteen, they are 1/16 to 16/16"):
         Shard.parse(text)
 
@@ -141,7 +143,7 @@ def joined(run: Run, of: int, *arguments: object, stdin: bytes = b"") -> tuple[b
 
 @pytest.mark.parametrize("model", ["classify", "generative"])
 @pytest.mark.parametrize("of", [1, 3, 16])
-def test_parts_of_lines_are_sorted_as_the_whole_is(run: Run, place: Path, model: str, of: int) -> None:
+def test_classify_with_shards_writes_the_same_lines(run: Run, place: Path, model: str, of: int) -> None:
     """To the last bit of every probability."""
     files = [place / name for name in ("one.txt", "none.txt", "two.txt.gz")]
     arguments = ("classify", place / model, *files, "--format", "jsonl", "--top-k", 2)
@@ -152,20 +154,20 @@ def test_parts_of_lines_are_sorted_as_the_whole_is(run: Run, place: Path, model:
     assert max(sizes) < 3 * len(whole) / of + 1
 
 
-def test_lines_from_a_pipe_can_be_dealt_too(run: Run, place: Path) -> None:
+def test_classify_with_shards_of_a_pipe_writes_the_same_lines(run: Run, place: Path) -> None:
     data = (place / "one.txt").read_bytes()
     whole = run("classify", place / "classify", stdin=data).out
     assert joined(run, 4, "classify", place / "classify", stdin=data)[0] == whole
 
 
-def test_more_parts_than_lines(run: Run, place: Path) -> None:
+def test_classify_with_more_shards_than_lines_writes_the_same_lines(run: Run, place: Path) -> None:
     parts, sizes = joined(run, 9, "classify", place / "classify", stdin=b"good\nbad\n")
     assert parts == run("classify", place / "classify", stdin=b"good\nbad\n").out
     assert sizes.count(0) == 7
 
 
 @pytest.mark.parametrize("more", [(), ("--per-token",), ("--lines",)])
-def test_parts_of_files_are_scored_as_the_whole_is(run: Run, place: Path, more: tuple[str, ...]) -> None:
+def test_score_with_shards_of_files_writes_the_same_lines(run: Run, place: Path, more: tuple[str, ...]) -> None:
     arguments = ("score", place / "text", *(place / f"record{number}.txt" for number in range(5)), *more)
     whole = run(*arguments).out
     parts, sizes = joined(run, 3, *arguments)
@@ -173,7 +175,7 @@ def test_parts_of_files_are_scored_as_the_whole_is(run: Run, place: Path, more: 
     assert sizes.count(0) == 0
 
 
-def test_parts_of_conversations_are_scored_as_the_whole_is(run: Run, place: Path) -> None:
+def test_score_with_shards_of_conversations_writes_the_same_lines(run: Run, place: Path) -> None:
     source = place / "sources" / "dialogues.jsonl"
     arguments = ("score", place / "dialogue", source, source)
     whole = run(*arguments).out
@@ -185,14 +187,14 @@ def test_parts_of_conversations_are_scored_as_the_whole_is(run: Run, place: Path
 
 @pytest.mark.parametrize("more", [(), ("--json",), ("--prompt", "the", "--first", 3), ("--engine", "torch", "--json")])
 @pytest.mark.parametrize("n", [1, 5])
-def test_parts_of_samples_are_those_of_the_whole(run: Run, place: Path, n: int, more: tuple[object, ...]) -> None:
+def test_sample_with_shards_writes_the_same_samples(run: Run, place: Path, n: int, more: tuple[object, ...]) -> None:
     arguments = ("sample", place / "text", "-n", n, "--length", 30, "--seed", 4, *more)
     parts, sizes = joined(run, 3, *arguments)
     assert parts == run(*arguments).out
     assert sizes.count(0) == max(0, 3 - n)
 
 
-def test_parts_of_pieces_are_those_of_the_whole(run: Run, place: Path, tmp_path: Path) -> None:
+def test_sample_with_shards_writes_the_same_pieces(run: Run, place: Path, tmp_path: Path) -> None:
     arguments = ("sample", place / "music", "-n", 4, "--length", 1)
     run(*arguments, "-o", tmp_path / "whole")
     for number in (1, 2, 3):
@@ -203,7 +205,7 @@ def test_parts_of_pieces_are_those_of_the_whole(run: Run, place: Path, tmp_path:
 
 
 @pytest.mark.parametrize("command", ["classify", "score", "sample"])
-def test_a_part_that_is_none_is_one_line(run: Run, place: Path, command: str) -> None:
+def test_sample_with_an_invalid_shard_fails_in_one_line(run: Run, place: Path, command: str) -> None:
     result = run(command, place / "text", "--shard", "17/16", stdin=b"x", status=2)
     assert result.err == ("seqgen: error: --shard '17/16' is not a shard; of sixteen, they are 1/16 to 16/16\n")
     assert result.out == b""

@@ -31,19 +31,21 @@ def spool() -> Iterator[Spool]:
 # ---- What a source is ----
 
 
-def test_a_file_is_one_document(tmp_path: Path, spool: Spool) -> None:
+def test_find_of_a_file_returns_one_document(tmp_path: Path, spool: Spool) -> None:
     path = write_file(tmp_path / "a.txt", b"caf\xe9\r\n\0")  # named by the person: taken as it is, be it binary or not
     (document,) = find([str(path)], spool)
     assert (document.name, document.path, document.size) == (str(path), path, -1)
     assert contents(document) == contents(document) == b"caf\xe9\r\n\0"
 
 
-def test_documents_come_in_the_order_given(tmp_path: Path, spool: Spool) -> None:
+def test_find_of_several_files_keeps_their_order(tmp_path: Path, spool: Spool) -> None:
     given = [str(write_file(tmp_path / name)) for name in ("b.txt", "a.txt", "c.txt")]
     assert [document.name for document in find([*given, given[0]], spool)] == [*given, given[0]]
 
 
-def test_a_name_may_be_relative_or_begin_at_home(tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_of_a_relative_or_home_path_returns_it(
+    tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_file(tmp_path / "home" / "a.txt", b"at home")
     write_file(tmp_path / "work" / "b.txt", b"at work")
     write_file(tmp_path / "work" / "~" / "c.txt", b"not at home")
@@ -56,7 +58,7 @@ def test_a_name_may_be_relative_or_begin_at_home(tmp_path: Path, spool: Spool, m
     assert [document.name for document in documents[:4]] == ["~/a.txt", "b.txt", "./b.txt", "../home/a.txt"]
 
 
-def test_a_folder_is_walked_in_sorted_order(tmp_path: Path, spool: Spool) -> None:
+def test_find_in_a_folder_returns_sorted_files(tmp_path: Path, spool: Spool) -> None:
     for name in ("z.txt", "a.txt", "b/c/d.txt", "b/a.txt", "b/c.txt", "a.d/x", "Ä.txt", "B.txt"):
         write_file(tmp_path / name)
     documents = find([str(tmp_path)], spool)
@@ -66,7 +68,7 @@ def test_a_folder_is_walked_in_sorted_order(tmp_path: Path, spool: Spool) -> Non
     assert [document.name for document in documents] == [str(document.path) for document in documents]
 
 
-def test_a_folder_gives_no_hidden_empty_or_binary_file(tmp_path: Path, spool: Spool) -> None:
+def test_find_in_a_folder_skips_hidden_empty_and_binary_files(tmp_path: Path, spool: Spool) -> None:
     write_file(tmp_path / "text.txt")
     write_file(tmp_path / "latin.txt", b"caf\xe9")  # no UTF-8, but no NUL either
     write_file(tmp_path / "packed.txt.gz", gzip.compress(TEXT))
@@ -84,7 +86,7 @@ def test_a_folder_gives_no_hidden_empty_or_binary_file(tmp_path: Path, spool: Sp
     assert warnings == [f"{tmp_path}: 3 files skipped: empty, or not text"]
 
 
-def test_one_file_passed_over_is_one_file(tmp_path: Path, spool: Spool) -> None:
+def test_find_with_one_skipped_file_warns_in_the_singular(tmp_path: Path, spool: Spool) -> None:
     write_file(tmp_path / "text.txt")
     write_file(tmp_path / "empty.txt", b"")
     warnings: list[str] = []
@@ -92,13 +94,13 @@ def test_one_file_passed_over_is_one_file(tmp_path: Path, spool: Spool) -> None:
     assert warnings == [f"{tmp_path}: 1 file skipped: empty, or not text"]
 
 
-def test_a_hidden_folder_that_is_named_is_walked(tmp_path: Path, spool: Spool) -> None:
+def test_find_in_a_named_hidden_folder_returns_its_files(tmp_path: Path, spool: Spool) -> None:
     write_file(tmp_path / ".notes" / "a.txt")
     assert len(find([str(tmp_path / ".notes")], spool)) == 1
 
 
 @pytest.mark.parametrize("name", ["", "image.png", ".hidden"])
-def test_a_folder_without_text_is_a_data_error(name: str, tmp_path: Path, spool: Spool) -> None:
+def test_find_in_a_folder_without_text_raises(name: str, tmp_path: Path, spool: Spool) -> None:
     (tmp_path / "inner").mkdir()
     if name:
         write_file(tmp_path / "inner" / name, b"\0\0")
@@ -107,7 +109,7 @@ def test_a_folder_without_text_is_a_data_error(name: str, tmp_path: Path, spool:
     assert is_one_line(error)
 
 
-def test_a_glob_gives_its_matches_sorted(tmp_path: Path, spool: Spool) -> None:
+def test_find_of_a_glob_returns_sorted_matches(tmp_path: Path, spool: Spool) -> None:
     for name in ("b.txt", "a.txt", "c.csv", "deep/er/d.txt", "c1.log", "c2.log", ".hidden.txt"):
         write_file(tmp_path / name)
 
@@ -121,13 +123,13 @@ def test_a_glob_gives_its_matches_sorted(tmp_path: Path, spool: Spool) -> None:
     assert found("de*") == ["deep/er/d.txt"]  # a folder is walked here too
 
 
-def test_a_name_with_brackets_is_a_file_first(tmp_path: Path, spool: Spool) -> None:
+def test_find_of_an_existing_name_with_brackets_returns_the_file(tmp_path: Path, spool: Spool) -> None:
     write_file(tmp_path / "song [live].txt", b"brackets")
     (document,) = find([str(tmp_path / "song [live].txt")], spool)
     assert contents(document) == b"brackets"
 
 
-def test_what_a_glob_matches_is_a_file_whatever_its_name(
+def test_find_of_a_glob_reads_matches_as_files_whatever_their_names(
     tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`~$a.txt` is what an office program leaves beside an open a.txt; it is nobody's home, and `-` no pipe."""
@@ -142,7 +144,7 @@ def test_what_a_glob_matches_is_a_file_whatever_its_name(
     assert [contents(document) for document in find(["./-", "./hf:x", "./~"], spool)] == [b"-", b"hf:x", b"~"]
 
 
-def test_what_is_on_the_disk_wins_over_the_catalogue(
+def test_find_of_a_path_with_a_catalogue_name_returns_the_path(
     tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -170,7 +172,7 @@ def test_what_is_on_the_disk_wins_over_the_catalogue(
         ("a\0b", "b"),
     ],
 )
-def test_a_source_that_is_nothing_is_one_line(
+def test_find_of_an_unknown_source_raises_one_line(
     source: str, complaint: str, tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_file(tmp_path / "bystander.txt")
@@ -180,7 +182,7 @@ def test_a_source_that_is_nothing_is_one_line(
     assert is_one_line(error)
 
 
-def test_standard_input_is_kept_and_read_as_often_as_needed(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_of_standard_input_can_be_read_repeatedly(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     data = bytes(range(256)) * 9000  # more than one chunk
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
     (document,) = find(["-"], spool)
@@ -189,9 +191,7 @@ def test_standard_input_is_kept_and_read_as_often_as_needed(spool: Spool, monkey
     assert b"".join(document.chunks(5, 1 << 21)) == data[5 : 1 << 21]
 
 
-def test_standard_input_given_twice_is_a_data_error(
-    tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_find_of_standard_input_twice_raises(tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"not read")))
     with pytest.raises(DataError, match="twice") as error:
         find(["-", str(write_file(tmp_path / "a.txt")), "-"], spool)
@@ -199,7 +199,7 @@ def test_standard_input_given_twice_is_a_data_error(
     assert sys.stdin.buffer.read() == b"not read"
 
 
-def test_standard_input_that_is_empty_or_closed_is_a_data_error(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_of_empty_or_closed_standard_input_raises(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     with pytest.raises(DataError, match="standard input is empty"):
         checksum_documents(find(["-"], spool))
@@ -209,7 +209,7 @@ def test_standard_input_that_is_empty_or_closed_is_a_data_error(spool: Spool, mo
 
 
 @pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs /dev/fd")
-def test_a_pipe_with_a_name_is_read_as_often_as_needed(spool: Spool) -> None:
+def test_find_of_a_named_pipe_can_be_read_repeatedly(spool: Spool) -> None:
     """`seqgen train <(zcat x.gz)`: bash gives the name of a pipe, which can be read once only."""
     reader, writer = os.pipe()
 
@@ -229,7 +229,7 @@ def test_a_pipe_with_a_name_is_read_as_often_as_needed(spool: Spool) -> None:
         os.close(reader)
 
 
-def test_a_spool_is_gone_when_the_command_ends(private_cache: Path) -> None:
+def test_spool_after_the_command_is_removed(private_cache: Path) -> None:
     with Spool() as spool:
         first, second = spool.keep([b"a", b"b"], "one"), spool.keep([], "two")
         assert (first.read_bytes(), second.read_bytes()) == (b"ab", b"")
@@ -237,7 +237,7 @@ def test_a_spool_is_gone_when_the_command_ends(private_cache: Path) -> None:
     assert not first.parent.exists()
 
 
-def test_a_spool_on_a_full_disk_is_a_data_error(private_cache: Path) -> None:
+def test_spool_on_a_full_disk_raises(private_cache: Path) -> None:
     def chunks() -> Iterator[bytes]:
         yield b"some"
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -247,7 +247,7 @@ def test_a_spool_on_a_full_disk_is_a_data_error(private_cache: Path) -> None:
     assert is_one_line(error)
 
 
-def test_a_cache_that_cannot_be_written_is_a_data_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spool_in_a_read_only_cache_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQGEN_CACHE", str(write_file(tmp_path / "file")))
     with Spool() as spool, pytest.raises(DataError, match="cannot store") as error:
         spool.keep([b"a"], "standard input")
@@ -260,7 +260,9 @@ def test_a_cache_that_cannot_be_written_is_a_data_error(tmp_path: Path, monkeypa
 @pytest.mark.parametrize("suffix", COMPRESSORS)
 @QUICK
 @given(data=st.binary(max_size=400), start=st.integers(0, 450), stop=st.none() | st.integers(0, 450))
-def test_chunks_are_slices(scratch: Path, suffix: str, data: bytes, start: int, stop: int | None) -> None:
+def test_document_chunks_of_a_range_are_that_slice(
+    scratch: Path, suffix: str, data: bytes, start: int, stop: int | None
+) -> None:
     path = write_file(scratch / f"data{suffix}", COMPRESSORS[suffix](data))
     document = Document("data", path)
     assert b"".join(document.chunks(start, stop)) == data[start:stop]
@@ -268,7 +270,7 @@ def test_chunks_are_slices(scratch: Path, suffix: str, data: bytes, start: int, 
 
 
 @pytest.mark.parametrize("suffix", COMPRESSORS)
-def test_chunks_are_slices_of_what_is_larger_than_a_chunk(suffix: str, tmp_path: Path) -> None:
+def test_document_chunks_of_a_large_file_are_that_slice(suffix: str, tmp_path: Path) -> None:
     data = b"".join(b"%08d" % number for number in range(400_000))  # 3.2 MB
     document = Document("data", write_file(tmp_path / f"data{suffix}", COMPRESSORS[suffix](data)))
     million = 1 << 20
@@ -280,13 +282,13 @@ def test_chunks_are_slices_of_what_is_larger_than_a_chunk(suffix: str, tmp_path:
 
 
 @pytest.mark.parametrize("suffix", COMPRESSORS)
-def test_measuring_reads_what_is_inside(suffix: str, tmp_path: Path) -> None:
+def test_checksum_documents_of_compressed_files_are_those_of_the_contents(suffix: str, tmp_path: Path) -> None:
     (document,) = checksum_documents([Document("d", write_file(tmp_path / f"data{suffix}", COMPRESSORS[suffix](TEXT)))])
     assert (document.size, document.sha256) == (len(TEXT), hashlib.sha256(TEXT).hexdigest())
     assert (document.name, document.path) == ("d", tmp_path / f"data{suffix}")
 
 
-def test_empty_documents_are_left_out_and_told_of(tmp_path: Path) -> None:
+def test_checksum_documents_skips_empty_ones_with_a_warning(tmp_path: Path) -> None:
     empty, full = write_file(tmp_path / "empty.txt", b""), write_file(tmp_path / "full.txt")
     packed = write_file(tmp_path / "packed.gz", gzip.compress(b""))
     warnings: list[str] = []
@@ -302,7 +304,9 @@ def test_empty_documents_are_left_out_and_told_of(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [suffix for suffix in COMPRESSORS if suffix])
 @pytest.mark.parametrize("inside", ["file", "folder", "glob"])
-def test_a_truncated_file_is_told_of_by_name(suffix: str, inside: str, tmp_path: Path, spool: Spool) -> None:
+def test_checksum_documents_of_a_truncated_file_raises_with_its_name(
+    suffix: str, inside: str, tmp_path: Path, spool: Spool
+) -> None:
     """Also in a folder: a damaged file must not be passed over as if it were no text."""
     whole = COMPRESSORS[suffix](os.urandom(5000).hex().encode())
     path = write_file(tmp_path / f"cut{suffix}", whole[: len(whole) // 2])
@@ -313,7 +317,7 @@ def test_a_truncated_file_is_told_of_by_name(suffix: str, inside: str, tmp_path:
     assert is_one_line(error)
 
 
-def test_a_fingerprint_is_of_contents_and_their_order(tmp_path: Path) -> None:
+def test_fingerprint_depends_on_contents_and_their_order(tmp_path: Path) -> None:
     def of(*parts: bytes, name: str = "x") -> str:
         paths = [write_file(tmp_path / f"{name}{number}.txt", part) for number, part in enumerate(parts)]
         return fingerprint(checksum_documents(Document(str(path), path) for path in paths))
@@ -326,6 +330,6 @@ def test_a_fingerprint_is_of_contents_and_their_order(tmp_path: Path) -> None:
 # ---- What a file is ----
 
 
-def test_looking_at_a_file_tells_text_from_binary(tmp_path: Path) -> None:
+def test_looks_like_text_distinguishes_text_from_binary(tmp_path: Path) -> None:
     for data, text in [(b"a", True), (b"", False), (b"a\0", False), (b"a" * 9000 + b"\0", True), (b"\xff\xfe", True)]:
         assert sources.looks_like_text(write_file(tmp_path / "file", data)) is text

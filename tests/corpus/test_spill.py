@@ -26,7 +26,9 @@ QUICK = settings(max_examples=60, deadline=None)
     st.lists(st.binary(max_size=60), max_size=40), st.integers(0, 300), st.integers(1, 80),
     st.lists(st.integers(0, 39), max_size=60),
 )  # fmt: skip
-def test_strings_come_back_in_any_order(strings: list[bytes], in_memory: int, window: int, order: list[int]) -> None:
+def test_spill_list_returns_its_strings_in_any_order(
+    strings: list[bytes], in_memory: int, window: int, order: list[int]
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pile, "_WINDOW", window)
         found = SpillList(in_memory)
@@ -46,7 +48,7 @@ def test_strings_come_back_in_any_order(strings: list[bytes], in_memory: int, wi
 
 @QUICK
 @given(st.lists(st.lists(st.integers(0, 65535), max_size=20), max_size=20), st.integers(0, 200))
-def test_numbers_are_one_array(parts: list[list[int]], in_memory: int) -> None:
+def test_spill_array_returns_one_array(parts: list[list[int]], in_memory: int) -> None:
     found = SpillArray(np.uint16, in_memory)
     for part in parts:
         found.append(np.array(part, dtype=np.int64))
@@ -57,7 +59,7 @@ def test_numbers_are_one_array(parts: list[list[int]], in_memory: int) -> None:
     assert isinstance(whole, np.memmap) == (size > in_memory and size > 0)
 
 
-def test_large_piles_are_files_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spill_list_when_large_uses_a_nameless_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path))
     found = SpillList(in_memory=100)
     for number in range(100):
@@ -66,7 +68,7 @@ def test_large_piles_are_files_without_a_name(tmp_path: Path, monkeypatch: pytes
     assert list((tmp_path / "spool").iterdir()) == []
 
 
-def test_a_pile_on_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spill_list_on_a_full_disk_raises_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
@@ -91,7 +93,9 @@ CONVERSATIONS = st.lists(
 
 @QUICK
 @given(CONVERSATIONS, st.lists(st.integers(0, 11), max_size=12))
-def test_conversations_come_back(conversations: list[Conversation], chosen: list[int]) -> None:
+def test_conversation_store_when_spilled_returns_its_conversations(
+    conversations: list[Conversation], chosen: list[int]
+) -> None:
     store = ConversationStore(conversations)
     assert list(store) == store[:] == conversations
     places = [number for number in chosen if number < len(conversations)]
@@ -108,7 +112,9 @@ def test_conversations_come_back(conversations: list[Conversation], chosen: list
              max_size=30),
     st.floats(0, 0.9), st.integers(0, 9),
 )  # fmt: skip
-def test_labelled_texts_are_parted_whole(rows: list[tuple[str, set[str]]], fraction: float, seed: int) -> None:
+def test_labelled_texts_when_spilled_split_into_whole_texts(
+    rows: list[tuple[str, set[str]]], fraction: float, seed: int
+) -> None:
     examples = [Example(text, tuple(sorted(labels)), f"f:{number}") for number, (text, labels) in enumerate(rows)]
     if len({label for _, labels in rows for label in labels}) < 2:
         return

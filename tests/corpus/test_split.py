@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from seqgen.corpus import split
 from seqgen.corpus.sources import Document, checksum_documents
-from seqgen.corpus.split import MIN_HELD_OUT_BYTES, MIN_SPLIT_BYTES, hold_out
+from seqgen.corpus.split import MIN_HELD_OUT_BYTES, MIN_SPLIT_BYTES, hold_out, hold_out_items
 from tests.helpers.documents import COMPRESSORS, QUICK, contents, write_file
 
 # ---- What is held out ----
@@ -46,7 +47,7 @@ def whole_characters(text: bytes) -> bytes:
 @given(texts=DOCUMENTS, fraction=FRACTIONS)
 @example(texts=[b"x" * 105], fraction=0.1)
 @example(texts=[b"x" * 64], fraction=0.015)
-def test_train_and_held_out_are_the_whole(scratch: Path, texts: list[bytes], fraction: float) -> None:
+def test_hold_out_returns_every_byte_once(scratch: Path, texts: list[bytes], fraction: float) -> None:
     """Every byte is on one side, and one side only; nothing is lost, whatever the sizes."""
     documents = written(scratch, texts)
     train, held_out = hold_out(documents, fraction)
@@ -60,7 +61,7 @@ def test_train_and_held_out_are_the_whole(scratch: Path, texts: list[bytes], fra
 
 @QUICK
 @given(texts=DOCUMENTS, fraction=FRACTIONS)
-def test_parts_stand_in_the_order_of_the_documents(scratch: Path, texts: list[bytes], fraction: float) -> None:
+def test_hold_out_keeps_the_order_of_documents(scratch: Path, texts: list[bytes], fraction: float) -> None:
     train, held_out = hold_out(written(scratch, texts), fraction)
     assert train
     for side in (train, held_out):
@@ -74,7 +75,7 @@ def test_parts_stand_in_the_order_of_the_documents(scratch: Path, texts: list[by
 @given(texts=DOCUMENTS, fraction=FRACTIONS)
 @example(texts=["中".encode() * 50], fraction=0.0134)  # the cut falls inside the last character
 @example(texts=["😀".encode() * 1500], fraction=0.0004)
-def test_no_character_is_cut_in_two(scratch: Path, texts: list[bytes], fraction: float) -> None:
+def test_hold_out_never_cuts_a_character(scratch: Path, texts: list[bytes], fraction: float) -> None:
     texts = [whole_characters(text) or b"x" for text in texts]
     for side in hold_out(written(scratch, texts), fraction):
         for part in side:
@@ -83,7 +84,7 @@ def test_no_character_is_cut_in_two(scratch: Path, texts: list[bytes], fraction:
 
 @QUICK
 @given(texts=DOCUMENTS, fraction=FRACTIONS)
-def test_small_documents_are_not_cut(scratch: Path, texts: list[bytes], fraction: float) -> None:
+def test_hold_out_never_cuts_small_documents(scratch: Path, texts: list[bytes], fraction: float) -> None:
     assume(len(texts) > 1)
     for side in hold_out(written(scratch, texts), fraction):
         for part in side:
@@ -92,7 +93,7 @@ def test_small_documents_are_not_cut(scratch: Path, texts: list[bytes], fraction
 
 @QUICK
 @given(texts=DOCUMENTS, fraction=FRACTIONS)
-def test_about_the_fraction_is_held_out(scratch: Path, texts: list[bytes], fraction: float) -> None:
+def test_hold_out_returns_about_the_fraction(scratch: Path, texts: list[bytes], fraction: float) -> None:
     total = sum(map(len, texts))
     _, held_out = hold_out(written(scratch, texts), fraction)
     held = sum(part.size for part in held_out)
@@ -102,7 +103,7 @@ def test_about_the_fraction_is_held_out(scratch: Path, texts: list[bytes], fract
 
 
 @pytest.mark.parametrize("unit", ["a", "中"])
-def test_a_longer_lone_document_holds_out_no_less(unit: str, scratch: Path) -> None:
+def test_hold_out_of_a_longer_lone_document_returns_no_less(unit: str, scratch: Path) -> None:
     """Whether a part is held out must not hang on how a product was rounded, or on where a character ends."""
     sizes = []
     for count in range(20, 900, 7):
@@ -113,7 +114,7 @@ def test_a_longer_lone_document_holds_out_no_less(unit: str, scratch: Path) -> N
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
-def test_a_compressed_document_is_cut_by_the_size_of_what_is_inside(suffix: str, tmp_path: Path) -> None:
+def test_hold_out_of_a_compressed_document_cuts_at_the_decompressed_size(suffix: str, tmp_path: Path) -> None:
     text = "月落烏啼霜滿天，江楓漁火對愁眠。\n".encode() * 300
     documents = checksum_documents(
         [Document("poem", write_file(tmp_path / f"poem{suffix}", COMPRESSORS[suffix](text)))]
@@ -124,7 +125,7 @@ def test_a_compressed_document_is_cut_by_the_size_of_what_is_inside(suffix: str,
     assert 0.09 * len(text) < held.size <= 0.1 * len(text)
 
 
-def test_nothing_is_held_out_of_nothing_asked(scratch: Path) -> None:
+def test_hold_out_of_fraction_zero_returns_no_validation_set(scratch: Path) -> None:
     documents = written(scratch, [b"x" * 10_000, b"y"])
     assert hold_out(documents, 0) == hold_out(documents, 0.0) == (split.full_spans(documents), [])
     assert [(part.start, part.stop, part.ends_document) for part in split.full_spans(documents)] == [
@@ -132,9 +133,33 @@ def test_nothing_is_held_out_of_nothing_asked(scratch: Path) -> None:
     ]  # fmt: skip
 
 
-def test_of_many_small_documents_every_tenth_is_held_out(scratch: Path) -> None:
+def test_hold_out_of_many_small_documents_returns_every_tenth(scratch: Path) -> None:
     train, held_out = hold_out(written(scratch, [b"p" * 100] * 40), 0.1)
     assert len(train) + len(held_out) == 40
     assert len(held_out) in (3, 4)  # what is owed is a sum of tenths, which floats round
     gaps = np.diff([int(part.document.name) for part in held_out])
     assert (gaps >= 9).all()  # spread over the corpus, not from its end only
+
+
+@settings(max_examples=150, deadline=None)
+@given(count=st.integers(0, 300), fraction=st.floats(0, 0.9) | st.sampled_from([0.0, 0.1, 0.2, 0.5, 0.9, 1 / 3]))
+def test_hold_out_items_is_evenly_spaced_and_stable(count: int, fraction: float) -> None:
+    train, held = hold_out_items(range(count), fraction)
+    assert sorted(train + held) == list(range(count))
+    assert train == sorted(train)
+    assert held == sorted(held)
+    assert train or not count
+    assert bool(held) == (count > 1 and fraction > 0)
+    assert abs(len(held) - count * fraction) < 1 or len(held) == 1
+    gaps = [later - earlier for earlier, later in itertools.pairwise(held)]
+    assert not gaps or max(gaps) - min(gaps) <= 1
+    if fraction and len(held) > 1:
+        assert hold_out_items(range(count), fraction) == (train, held)
+        more = hold_out_items(range(count + 10), fraction)
+        assert more[1][: len(held)] == held  # files added at the end move none
+
+
+def test_hold_out_items_of_a_tenth_returns_every_tenth() -> None:
+    assert hold_out_items(range(100), 0.1)[1] == list(range(9, 100, 10))
+    assert hold_out_items("ab", 0.01) == (["a"], ["b"])
+    assert hold_out_items("a", 0.9) == (["a"], [])

@@ -49,7 +49,7 @@ def in_chunks(data: bytes, borders: Iterable[int]) -> list[bytes]:
 @example(data=b"")
 @example(data=bytes(range(256)))
 @example(data=b"".join(DIFFICULT_PIECES))
-def test_any_bytes_come_back(codec: Codec, data: bytes) -> None:
+def test_decode_of_encode_returns_any_bytes(codec: Codec, data: bytes) -> None:
     ids = codec.encode(data)
     check_ids(codec, data, ids)
     assert tokenizers.decode(codec, ids) == data
@@ -58,7 +58,7 @@ def test_any_bytes_come_back(codec: Codec, data: bytes) -> None:
 @pytest.mark.parametrize("kind", EXACT)
 @QUICK
 @given(fitted=ANY_BYTES, data=ANY_BYTES)
-def test_any_bytes_come_back_whatever_was_learnt(kind: str, fitted: bytes, data: bytes) -> None:
+def test_decode_of_encode_for_any_fitted_text_returns_any_bytes(kind: str, fitted: bytes, data: bytes) -> None:
     codec = tokenizers.fit(kind, [fitted])
     for text in (fitted, data):
         check_ids(codec, text, codec.encode(text))
@@ -67,7 +67,7 @@ def test_any_bytes_come_back_whatever_was_learnt(kind: str, fitted: bytes, data:
 
 @SLOW
 @given(fitted=NASTY_BYTES, data=NASTY_BYTES)
-def test_any_bytes_come_back_whatever_subwords_were_learnt(fitted: bytes, data: bytes) -> None:
+def test_decode_of_encode_for_any_subword_model_returns_any_bytes(fitted: bytes, data: bytes) -> None:
     codec = tokenizers.fit("subword", [FITTED_ON[:2000], fitted])
     for text in (fitted, data):
         check_ids(codec, text, codec.encode(text))
@@ -79,7 +79,7 @@ def test_any_bytes_come_back_whatever_subwords_were_learnt(fitted: bytes, data: 
     [(b"the quay ", 10_000_000), (b"a", 2_000_000), (CHINESE.encode(), 10_000_000), (b"\xff", 2_000_000)],
     ids=["words", "one letter", "chinese", "no UTF-8"],
 )
-def test_a_long_line_comes_back(codec: Codec, unit: bytes, exact_size: int) -> None:
+def test_decode_of_encode_of_a_long_line_returns_it(codec: Codec, unit: bytes, exact_size: int) -> None:
     """10 MB without a line feed; 2 MB where each piece has to be looked for."""
     size = exact_size if codec.name in EXACT else 2_000_000
     data = unit * (size // len(unit))
@@ -89,7 +89,7 @@ def test_a_long_line_comes_back(codec: Codec, unit: bytes, exact_size: int) -> N
     assert tokenizers.decode(codec, some) == join_pieces(codec, some.tolist())
 
 
-def test_one_character_that_is_unlike_the_others_costs_no_more_than_itself(codec: Codec) -> None:
+def test_encode_of_a_difficult_character_keeps_the_other_pieces(codec: Codec) -> None:
     """That SubwordCodec checks its encoding must not mean that all of a text is spelt for the sake of one character."""
     plain = len(codec.encode(FITTED_ON))
     for stranger in DIFFICULT_PIECES:
@@ -101,7 +101,7 @@ def test_one_character_that_is_unlike_the_others_costs_no_more_than_itself(codec
 # ---- Pieces ----
 
 
-def test_pieces_say_what_each_id_stands_for(codec: Codec) -> None:
+def test_pieces_are_the_texts_of_the_ids(codec: Codec) -> None:
     pieces = codec.pieces()
     assert len(pieces) == codec.vocab_size
     assert 0 <= codec.end < codec.vocab_size
@@ -113,7 +113,7 @@ def test_pieces_say_what_each_id_stands_for(codec: Codec) -> None:
 
 @QUICK
 @given(data=st.data())
-def test_any_ids_can_be_decoded(codec: Codec, data: st.DataObject) -> None:
+def test_decode_of_any_ids_returns_bytes(codec: Codec, data: st.DataObject) -> None:
     """A network may write any id after any other; the decoder loses nothing, and control tokens are silent."""
     ids = data.draw(st.lists(st.integers(0, codec.vocab_size - 1), max_size=40))
     assert tokenizers.decode(codec, ids) == join_pieces(codec, ids)
@@ -129,7 +129,7 @@ def pushes(decoder: Decoder, ids: Iterable[int]) -> Iterator[bytes]:
 
 @QUICK
 @given(text=ANY_TEXT)
-def test_every_push_is_whole_characters(codec: Codec, text: str) -> None:
+def test_decoder_push_returns_whole_characters(codec: Codec, text: str) -> None:
     decoder = codec.decoder()
     parts = [part.decode() for part in pushes(decoder, codec.encode(text.encode()).tolist())]  # strict: may raise
     assert "".join(parts) == text
@@ -138,7 +138,7 @@ def test_every_push_is_whole_characters(codec: Codec, text: str) -> None:
 
 @QUICK
 @given(data=ANY_BYTES)
-def test_the_end_of_an_unfinished_character_waits_for_finish(codec: Codec, data: bytes) -> None:
+def test_decoder_finish_returns_an_incomplete_character(codec: Codec, data: bytes) -> None:
     decoder = codec.decoder()
     pushed = b"".join(pushes(decoder, codec.encode(data).tolist()))
     rest = decoder.finish()
@@ -147,7 +147,7 @@ def test_the_end_of_an_unfinished_character_waits_for_finish(codec: Codec, data:
     assert decoder.finish() == b""
 
 
-def test_a_character_spelt_in_bytes_comes_with_its_last_byte(codec: Codec) -> None:
+def test_decoder_push_of_byte_ids_returns_the_character_at_its_last_byte(codec: Codec) -> None:
     places = {piece: token for token, piece in enumerate(codec.pieces()) if isinstance(piece, int)}
     decoder = codec.decoder()
     assert list(pushes(decoder, [places[byte] for byte in "😀".encode()])) == [b"", b"", b"", "😀".encode()]
@@ -161,7 +161,7 @@ def test_a_character_spelt_in_bytes_comes_with_its_last_byte(codec: Codec) -> No
 
 @QUICK
 @given(data=ANY_BYTES, borders=st.lists(st.integers(0, 1000), max_size=8))
-def test_a_stream_may_be_cut_anywhere(codec: Codec, data: bytes, borders: list[int]) -> None:
+def test_encode_stream_cut_anywhere_returns_the_same_text(codec: Codec, data: bytes, borders: list[int]) -> None:
     parts = list(tokenizers.encode_stream(codec, in_chunks(data, borders)))
     ids = np.concatenate([np.empty(0, dtype=np.int32), *parts])
     check_ids(codec, data, ids)
@@ -172,7 +172,7 @@ def test_a_stream_may_be_cut_anywhere(codec: Codec, data: bytes, borders: list[i
 
 @QUICK
 @given(data=ANY_BYTES, further=ANY_BYTES)
-def test_what_split_cuts_off_may_be_encoded_apart(exact: Codec, data: bytes, further: bytes) -> None:
+def test_safe_prefix_length_cuts_where_encoding_may_be_separate(exact: Codec, data: bytes, further: bytes) -> None:
     cut = exact.safe_prefix_length(data)
     assert len(data) - 3 <= cut <= len(data)
     apart = np.concatenate([exact.encode(data[:cut]), exact.encode(data[cut:] + further)])
@@ -182,7 +182,7 @@ def test_what_split_cuts_off_may_be_encoded_apart(exact: Codec, data: bytes, fur
 @pytest.mark.parametrize(
     "unit", [b"the quay ", CHINESE.encode(), b"\n", b"\x80"], ids=["words", "chinese", "lf", "bad"]
 )
-def test_a_stream_is_encoded_as_it_comes(codec: Codec, unit: bytes) -> None:
+def test_encode_stream_yields_as_it_reads(codec: Codec, unit: bytes) -> None:
     """A line without an end is not gathered whole: memory stays flat."""
     chunks = [chunk := (unit * (1 << 16))[: 1 << 16]] * 40
     sizes = [len(join_pieces(codec, ids.tolist())) for ids in tokenizers.encode_stream(codec, chunks)]
@@ -195,14 +195,14 @@ def test_a_stream_is_encoded_as_it_comes(codec: Codec, unit: bytes) -> None:
 
 @QUICK
 @given(data=ANY_BYTES)
-def test_a_codec_read_from_its_files_encodes_the_same(codecs: dict[str, Codec], data: bytes) -> None:
+def test_parse_of_dump_encodes_the_same(codecs: dict[str, Codec], data: bytes) -> None:
     for codec in codecs.values():
         again = tokenizers.parse(tokenizers.dump(codec))
         assert (again.name, again.vocab_size, again.end) == (codec.name, codec.vocab_size, codec.end)
         assert np.array_equal(again.encode(data), codec.encode(data))
 
 
-def test_files_do_not_change_by_being_read(codec: Codec) -> None:
+def test_dump_of_parse_returns_the_same_files(codec: Codec) -> None:
     files = tokenizers.dump(codec)
     again = tokenizers.parse(files)
     assert tokenizers.dump(again) == files
@@ -214,14 +214,14 @@ def test_files_do_not_change_by_being_read(codec: Codec) -> None:
 @pytest.mark.parametrize("kind", EXACT)
 @QUICK
 @given(fitted=NASTY_BYTES.map(lambda data: data * 2))
-def test_every_character_survives_json(kind: str, fitted: bytes) -> None:
+def test_parse_of_dump_keeps_every_character(kind: str, fitted: bytes) -> None:
     files = tokenizers.dump(tokenizers.fit(kind, [fitted]))
     again = tokenizers.parse(files)
     assert tokenizers.dump(again) == files
     assert again.pieces() == tokenizers.fit(kind, [fitted]).pieces()
 
 
-def test_the_bytes_of_a_small_vocabulary() -> None:
+def test_dump_of_a_small_vocabulary_is_golden() -> None:
     """Golden: a model of today must mean the same to every later version."""
     codec = tokenizers.fit("char", ["bab中a中bé".encode()])
     strangers = ",".join(str(byte) for byte in range(256) if byte not in "é".encode())
@@ -231,7 +231,7 @@ def test_the_bytes_of_a_small_vocabulary() -> None:
     assert tokenizers.dump(tokenizers.fit("byte", [b"x"])) == {"tokenizer.json": b'{"kind":"byte"}\n'}
 
 
-def test_fitting_twice_gives_the_same_files(codec: Codec) -> None:
+def test_fit_twice_gives_the_same_files(codec: Codec) -> None:
     files = tokenizers.dump(codec)
     chance = random.Random(1)
     for _ in range(3):
@@ -245,21 +245,21 @@ def test_fitting_twice_gives_the_same_files(codec: Codec) -> None:
 @pytest.mark.parametrize("kind", EXACT)
 @QUICK
 @given(data=ANY_BYTES)
-def test_seen_is_above_every_id_of_the_text(kind: str, data: bytes) -> None:
+def test_num_seen_is_above_every_id_of_the_text(kind: str, data: bytes) -> None:
     codec = tokenizers.fit(kind, [data])
     assert codec.end < codec.vocab_size
     assert 1 <= codec.num_seen() <= codec.vocab_size
     assert (codec.encode(data) < codec.num_seen()).all()
 
 
-def test_seen_is_above_every_id_of_a_longer_text(codec: Codec) -> None:
+def test_num_seen_is_above_every_id_of_a_longer_text(codec: Codec) -> None:
     assert (codec.encode(FITTED_ON) < codec.num_seen()).all()
     assert codec.num_seen() <= codec.vocab_size
 
 
 @QUICK
 @given(data=ANY_BYTES)
-def test_characters_stand_in_order_of_falling_frequency(data: bytes) -> None:
+def test_char_codec_ids_are_in_order_of_falling_frequency(data: bytes) -> None:
     """Ids below `seen` are just those that occur, the commonest first."""
     codec = tokenizers.fit("char", [data])
     counts = np.bincount(codec.encode(data), minlength=codec.vocab_size)
@@ -270,7 +270,7 @@ def test_characters_stand_in_order_of_falling_frequency(data: bytes) -> None:
     assert not counts[codec.num_seen() :].any()
 
 
-def test_a_character_met_once_is_spelt_in_bytes() -> None:
+def test_char_codec_encodes_a_character_seen_once_as_bytes() -> None:
     codec = tokenizers.fit("char", ["aaabbé中😀q中".encode()])
     pieces = codec.pieces()
     assert {piece for piece in pieces if isinstance(piece, str)} == {"a", "b", "中"}
@@ -285,7 +285,7 @@ def test_a_character_met_once_is_spelt_in_bytes() -> None:
 
 @QUICK
 @given(first=ANY_BYTES, second=ANY_BYTES)
-def test_extending_keeps_every_id(first: bytes, second: bytes) -> None:
+def test_extend_keeps_every_id(first: bytes, second: bytes) -> None:
     for kind in EXACT:
         old = tokenizers.fit(kind, [first])
         new = old.extend([second])
@@ -297,7 +297,7 @@ def test_extending_keeps_every_id(first: bytes, second: bytes) -> None:
         assert np.array_equal(again.encode(second), new.encode(second))
 
 
-def test_extending_keeps_every_id_of_any_kind(codec: Codec) -> None:
+def test_extend_keeps_every_id_for_every_tokenizer(codec: Codec) -> None:
     before = tokenizers.dump(codec)
     new = codec.extend(iter(["Привет, привет! ".encode() * 5, FITTED_ON]))
     assert new.pieces()[: codec.vocab_size] == codec.pieces()
@@ -306,7 +306,7 @@ def test_extending_keeps_every_id_of_any_kind(codec: Codec) -> None:
     check_ids(new, FITTED_ON, new.encode(FITTED_ON))
 
 
-def test_extending_adds_what_is_new_and_common() -> None:
+def test_extend_adds_new_characters_that_recur() -> None:
     old = tokenizers.fit("char", [b"aabb"])
     new = old.extend([b"ccc", "中中中中".encode(), "Ωab".encode()])
     assert new.pieces()[old.vocab_size :] == ["中", "c"]  # the commoner first; Ω was met once
@@ -316,7 +316,7 @@ def test_extending_adds_what_is_new_and_common() -> None:
 @QUICK
 @given(first=ANY_BYTES, second=ANY_BYTES)
 @example(first=b"aabb", second="abé".encode())
-def test_seen_covers_the_text_that_a_codec_was_extended_on(first: bytes, second: bytes) -> None:
+def test_num_seen_after_extend_covers_the_new_text(first: bytes, second: bytes) -> None:
     """Training goes on with the extended codec, and its loss knows the ids below `seen` only."""
     for kind in EXACT:
         new = tokenizers.fit(kind, [first]).extend([second])
@@ -325,7 +325,7 @@ def test_seen_covers_the_text_that_a_codec_was_extended_on(first: bytes, second:
         assert new.num_seen() <= new.vocab_size
 
 
-def test_the_whole_stream_is_read(codec: Codec) -> None:
+def test_fit_and_extend_read_the_whole_stream(codec: Codec) -> None:
     stream = iter([FITTED_ON, b"more", b"and more"])
     tokenizers.fit(codec.name, stream)
     assert next(stream, None) is None
@@ -340,7 +340,7 @@ def test_the_whole_stream_is_read(codec: Codec) -> None:
 @pytest.mark.parametrize(
     "text", ["<0x41>", "<0x0A>", "<0xFF>", "<unk>", "<s>", "</s>", "<pad>", "<end>", "\u2581", "\u2581the", "\\n", "\0"]
 )
-def test_text_is_never_taken_for_a_control_token(kind_fitted_on_forgeries: Codec, codec: Codec, text: str) -> None:
+def test_encode_of_text_never_yields_a_control_token(kind_fitted_on_forgeries: Codec, codec: Codec, text: str) -> None:
     for each in (codec, kind_fitted_on_forgeries):
         for data in (text.encode(), f"the {text} quay".encode(), (text * 50).encode()):
             ids = each.encode(data)

@@ -77,17 +77,17 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("data", DAMAGED.values(), ids=list(DAMAGED))
-def test_a_damaged_file_is_a_model_error(data: bytes) -> None:
+def test_parse_of_a_damaged_file_raises_model_error(data: bytes) -> None:
     with pytest.raises(ModelError) as error:
         tokenizers.parse({"tokenizer.json": data})
     assert is_one_line(error)
 
 
-def test_the_undamaged_file_is_read() -> None:
+def test_parse_of_the_undamaged_file_succeeds() -> None:
     assert tokenizers.parse({"tokenizer.json": char_file()}).encode(b"ab").tolist() == [1, 2 + ord("b")]
 
 
-def test_a_missing_file_is_a_model_error() -> None:
+def test_parse_without_a_file_raises_model_error() -> None:
     with pytest.raises(ModelError) as error:
         tokenizers.parse({})
     assert is_one_line(error)
@@ -95,7 +95,7 @@ def test_a_missing_file_is_a_model_error() -> None:
 
 @QUICK
 @given(data=st.binary(max_size=300))
-def test_random_bytes_are_a_model_error(data: bytes) -> None:
+def test_parse_of_random_bytes_raises_model_error(data: bytes) -> None:
     with pytest.raises(ModelError):
         tokenizers.parse({"tokenizer.json": data})
 
@@ -110,13 +110,13 @@ def subword_files(codecs: dict[str, Codec], **changes: Any) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("size", [..., None, "259", 0, -1, 258, 1 << 40, 0.5, [], {}])
-def test_a_subword_vocabulary_of_another_size_is_a_model_error(codecs: dict[str, Codec], size: Any) -> None:
+def test_parse_of_a_subword_model_of_another_size_raises_model_error(codecs: dict[str, Codec], size: Any) -> None:
     with pytest.raises(ModelError) as error:
         tokenizers.parse(subword_files(codecs, vocab_size=size))
     assert is_one_line(error)
 
 
-def test_a_damaged_sentencepiece_model_is_a_model_error(codecs: dict[str, Codec]) -> None:
+def test_parse_of_a_damaged_sentencepiece_model_raises_model_error(codecs: dict[str, Codec]) -> None:
     model = subword_files(codecs)["tokenizer.model"]
     cuts = [*range(0, len(model), 97), len(model) - 1, len(model) - 2]
     damaged = [..., *(model[:cut] for cut in cuts), model[1:], model * 2, b"\0" * 64, b"\xff" * 64, b"{}"]
@@ -128,14 +128,14 @@ def test_a_damaged_sentencepiece_model_is_a_model_error(codecs: dict[str, Codec]
 
 @QUICK
 @given(data=st.binary(max_size=300))
-def test_random_bytes_are_no_sentencepiece_model(codecs: dict[str, Codec], data: bytes) -> None:
+def test_parse_of_random_bytes_as_sentencepiece_model_raises_model_error(codecs: dict[str, Codec], data: bytes) -> None:
     with pytest.raises(ModelError):
         tokenizers.parse(subword_files(codecs, model=data))
 
 
 @settings(max_examples=150, deadline=None)
 @given(changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=3))
-def test_a_changed_sentencepiece_model_is_refused_or_sound(
+def test_parse_of_a_changed_sentencepiece_model_raises_or_is_lossless(
     codecs: dict[str, Codec], changes: list[tuple[int, int]]
 ) -> None:
     """A flipped bit may leave a model that is another but a model still: then it loses nothing either."""
@@ -150,7 +150,7 @@ def test_a_changed_sentencepiece_model_is_refused_or_sound(
         check_ids(codec, data, codec.encode(data))
 
 
-def test_an_unknown_kind_is_a_model_error() -> None:
+def test_parse_of_an_unknown_tokenizer_raises_model_error() -> None:
     for kind in ("bpe", "", "Char", "char "):
         with pytest.raises(ModelError, match="char, byte, subword") as error:
             tokenizers.fit(kind, [b"text"])

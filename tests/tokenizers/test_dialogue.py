@@ -62,7 +62,7 @@ def apart(codec: DialogueCodec, ids: Iterable[int]) -> list[tuple[int, bytes]]:
 @example(words=b"")
 @example(words=bytes(range(256)))
 @example(words=b"".join(SAID))
-def test_words_come_back_and_forge_nothing(codec: DialogueCodec, words: bytes) -> None:
+def test_dialogue_encode_of_any_words_is_lossless_without_speakers(codec: DialogueCodec, words: bytes) -> None:
     ids = codec.encode(words)
     assert ids.dtype == np.int32
     assert ids.ndim == 1
@@ -79,7 +79,9 @@ def test_words_come_back_and_forge_nothing(codec: DialogueCodec, words: bytes) -
 @example(turns=[])
 @example(turns=[(0, b""), (1, b""), (0, b"")])
 @example(turns=[(0, b"\xe4\xb8"), (1, b"\xad")])
-def test_a_conversation_has_exactly_its_speakers_in_turn(codec: DialogueCodec, turns: list[tuple[int, bytes]]) -> None:
+def test_encode_conversation_yields_exactly_its_speakers_in_order(
+    codec: DialogueCodec, turns: list[tuple[int, bytes]]
+) -> None:
     ids = codec.encode_conversation(turns)
     assert ids.dtype == np.int32
     assert codec.end not in ids
@@ -88,18 +90,18 @@ def test_a_conversation_has_exactly_its_speakers_in_turn(codec: DialogueCodec, t
     assert np.array_equal(ids, np.concatenate([ids[:0], *(codec.encode_turn(*turn) for turn in turns)]))
 
 
-def test_a_turn_is_its_speaker_and_then_its_words(codec: DialogueCodec) -> None:
+def test_encode_turn_yields_the_speaker_and_then_the_words(codec: DialogueCodec) -> None:
     ids = codec.encode_turn(1, b"the old lamp")
     assert ids[0] == 1
     assert np.array_equal(ids[1:], codec.encode(b"the old lamp"))
     assert np.array_equal(codec.encode(b"the old lamp"), codec.text.encode(b"the old lamp") + 3)
 
 
-def test_speakers_beyond_the_last_are_taken_for_the_last(codec: DialogueCodec) -> None:
+def test_encode_turn_of_a_speaker_beyond_the_last_uses_the_last(codec: DialogueCodec) -> None:
     assert [int(codec.encode_turn(speaker, b"x")[0]) for speaker in (0, 1, 2, 3, 25, 1000)] == [0, 1, 2, 2, 2, 2]
 
 
-def test_splitting_is_the_text_tokenizers(codec: DialogueCodec) -> None:
+def test_dialogue_safe_prefix_length_is_that_of_the_text_codec(codec: DialogueCodec) -> None:
     data = prose(20).encode() + b"caf\xc3"
     assert codec.safe_prefix_length(data) == codec.text.safe_prefix_length(data)
     ids = np.concatenate(list(tokenizers.encode_stream(codec, [data[:100], data[100:]])))
@@ -109,7 +111,7 @@ def test_splitting_is_the_text_tokenizers(codec: DialogueCodec) -> None:
 # ---- The layout ----
 
 
-def test_speakers_come_first_and_end_moves_up(codec: DialogueCodec) -> None:
+def test_dialogue_ids_begin_with_speakers_and_shift_the_text(codec: DialogueCodec) -> None:
     pieces = codec.pieces()
     assert len(pieces) == codec.vocab_size == codec.text.vocab_size + 3
     assert pieces[:3] == [None] * 3
@@ -119,7 +121,7 @@ def test_speakers_come_first_and_end_moves_up(codec: DialogueCodec) -> None:
     assert codec.num_seen() == codec.text.num_seen() + 3
 
 
-def test_golden_ids() -> None:
+def test_encode_conversation_ids_are_golden() -> None:
     codec = DialogueCodec(ByteCodec())
     assert (codec.speakers, codec.vocab_size, codec.end) == (2, 259, 258)
     assert codec.encode_conversation([(0, b"Hi"), (1, b"\0\xff")]).tolist() == [0, 74, 107, 1, 2, 257]
@@ -127,12 +129,12 @@ def test_golden_ids() -> None:
 
 
 @pytest.mark.parametrize("speakers", [2, 3, MAX_SPEAKERS])
-def test_as_many_speakers_as_letters(speakers: int) -> None:
+def test_dialogue_codec_with_26_speakers_works(speakers: int) -> None:
     assert DialogueCodec(ByteCodec(), speakers).vocab_size == 257 + speakers
 
 
 @pytest.mark.parametrize("speakers", [-1, 0, 1, MAX_SPEAKERS + 1])
-def test_too_few_or_too_many_speakers(speakers: int) -> None:
+def test_dialogue_codec_with_an_invalid_number_of_speakers_raises(speakers: int) -> None:
     with pytest.raises(ModelError, match="2 to 26 speakers"):
         DialogueCodec(ByteCodec(), speakers)
 
@@ -141,21 +143,21 @@ def test_too_few_or_too_many_speakers(speakers: int) -> None:
     ("turns", "speakers"),
     [([], 2), ([[]], 2), ([[0]], 2), ([[0, 1, 0]], 2), ([[0, 1], [0, 2, 1]], 3), ([[0, 25]], 26), ([[0, 70]], 26)],
 )
-def test_how_many_speakers_conversations_need(turns: list[list[int]], speakers: int) -> None:
+def test_count_speakers_returns_the_number_needed(turns: list[list[int]], speakers: int) -> None:
     assert count_speakers(turns) == speakers
 
 
 # ---- Transcripts ----
 
 
-def test_a_transcript_has_a_line_a_turn(codec: DialogueCodec) -> None:
+def test_dialogue_decode_writes_a_line_per_turn(codec: DialogueCodec) -> None:
     ids = codec.encode_conversation(
         [(0, b"Good morning."), (1, b"Morning!\nSit down."), (2, "茶？".encode()), (9, b"")]
     )
     assert tokenizers.decode(codec, ids) == "A: Good morning.\nB: Morning!\nSit down.\nC: 茶？\nC: ".encode()
 
 
-def test_a_turn_may_end_within_a_character() -> None:
+def test_dialogue_decode_of_a_turn_that_ends_within_a_character_keeps_its_bytes() -> None:
     """What is left of it belongs to that turn, not to the next."""
     codec = DialogueCodec(ByteCodec())
     assert (
@@ -169,16 +171,16 @@ def test_a_turn_may_end_within_a_character() -> None:
     assert decoder.finish() == b""
 
 
-def test_words_before_any_speaker_are_a_line_of_their_own(codec: DialogueCodec) -> None:
+def test_dialogue_decode_of_words_before_a_speaker_writes_their_own_line(codec: DialogueCodec) -> None:
     ids = [*codec.encode(b"so be it"), *codec.encode_turn(0, b"yes")]
     assert tokenizers.decode(codec, ids) == b"so be it\nA: yes"
 
 
-def test_end_is_silent(codec: DialogueCodec) -> None:
+def test_dialogue_decode_of_end_writes_nothing(codec: DialogueCodec) -> None:
     assert tokenizers.decode(codec, [*codec.encode_turn(0, b"bye"), codec.end]) == b"A: bye"
 
 
-def test_speakers_are_letters() -> None:
+def test_dialogue_decode_writes_speakers_as_letters() -> None:
     codec = DialogueCodec(ByteCodec(), MAX_SPEAKERS)
     spelt = tokenizers.decode(codec, range(MAX_SPEAKERS)).decode()
     assert spelt == "\n".join(f"{letter}: " for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -187,7 +189,7 @@ def test_speakers_are_letters() -> None:
 # ---- In a model folder ----
 
 
-def test_there_and_back_through_a_model_folder(codec: DialogueCodec) -> None:
+def test_dialogue_parse_of_dump_encodes_the_same(codec: DialogueCodec) -> None:
     again = tokenizers.parse(tokenizers.dump(codec))
     assert isinstance(again, DialogueCodec)
     assert type(again.text) is type(codec.text)
@@ -202,7 +204,7 @@ def test_there_and_back_through_a_model_folder(codec: DialogueCodec) -> None:
     assert straight.to_dict() == codec.to_dict()
 
 
-def test_golden_tokenizer_json() -> None:
+def test_dialogue_dump_is_golden() -> None:
     files = tokenizers.dump(DialogueCodec(ByteCodec(), 4))
     assert files == {"tokenizer.json": b'{"kind":"dialogue","speakers":4,"text":{"kind":"byte"}}\n'}
 
@@ -236,12 +238,12 @@ BYTE = {"kind": "byte"}
     ],
     ids=lambda damaged: json.dumps(damaged)[:60],
 )
-def test_a_damaged_tokenizer_json_is_a_model_error(damaged: dict[str, Any]) -> None:
+def test_dialogue_parse_of_a_damaged_tokenizer_json_raises_model_error(damaged: dict[str, Any]) -> None:
     with pytest.raises(ModelError):
         tokenizers.parse({"tokenizer.json": json.dumps({"kind": "dialogue", **damaged}).encode()})
 
 
-def test_a_damaged_subword_model_is_a_model_error() -> None:
+def test_dialogue_parse_of_a_damaged_subword_model_raises_model_error() -> None:
     codec = DialogueCodec(tokenizers.fit("subword", FITTED_ON))
     files = tokenizers.dump(codec)
     for model in (b"", files["tokenizer.model"][:100]):
@@ -252,7 +254,7 @@ def test_a_damaged_subword_model_is_a_model_error() -> None:
 # ---- More to learn ----
 
 
-def test_extending_keeps_every_id(codec: DialogueCodec) -> None:
+def test_dialogue_extend_keeps_every_id(codec: DialogueCodec) -> None:
     more = codec.extend([b"\xd0\xb6\xd0\xb6\xd0\xb6 ", END_OF_DOCUMENT, "щщщ".encode()])
     assert isinstance(more, DialogueCodec)
     assert (more.speakers, more.text.end) == (codec.speakers, codec.text.end)
@@ -267,7 +269,7 @@ def test_extending_keeps_every_id(codec: DialogueCodec) -> None:
         assert len(more.encode(strange)) == 2
 
 
-def test_extending_reads_the_stream_to_its_end(codec: DialogueCodec) -> None:
+def test_dialogue_extend_reads_the_stream_to_its_end(codec: DialogueCodec) -> None:
     stream = iter([b"a", b"b"])
     codec.extend(stream)
     assert next(stream, None) is None

@@ -25,7 +25,7 @@ def rich_text() -> bytes:
     return "\n".join(lines).encode()
 
 
-def test_the_size_of_a_subword_vocabulary_is_kept_where_the_text_fills_it() -> None:
+def test_subword_fit_of_enough_text_has_the_given_vocabulary_size() -> None:
     text = rich_text()
     lengths = []
     for size in (300, 500, 1000):
@@ -45,7 +45,7 @@ def test_the_size_of_a_subword_vocabulary_is_kept_where_the_text_fills_it() -> N
     ],
     ids=lambda data: repr(data[:6]) if isinstance(data, bytes) else str(data),
 )  # fmt: skip
-def test_a_text_too_small_for_its_vocabulary_gives_a_smaller_one(data: bytes, size: int | None) -> None:
+def test_subword_fit_of_little_text_has_a_smaller_vocabulary(data: bytes, size: int | None) -> None:
     codec = tokenizers.fit("subword", [data], **({"vocab_size": size} if size else {}))
     assert 258 <= codec.vocab_size <= 1200
     for text in (data, FITTED_ON):
@@ -60,7 +60,7 @@ def test_a_text_too_small_for_its_vocabulary_gives_a_smaller_one(data: bytes, si
     ],
     ids=lambda data: repr(data[:6]),
 )  # fmt: skip
-def test_what_holds_no_words_is_refused_in_words(data: bytes) -> None:
+def test_subword_fit_of_text_without_words_raises(data: bytes) -> None:
     """The message is for a person: it names the way out, and no source file of SentencePiece's."""
     with pytest.raises(DataError, match="--tokenizer byte") as error:
         tokenizers.fit("subword", [data])
@@ -68,14 +68,14 @@ def test_what_holds_no_words_is_refused_in_words(data: bytes) -> None:
     assert ".cc" not in str(error.value)
 
 
-def test_subwords_are_learnt_from_one_long_line() -> None:
+def test_subword_fit_of_one_long_line_succeeds() -> None:
     text = rich_text().replace(b"\n", b" ")
     codec = tokenizers.fit("subword", [text], vocab_size=500)
     check_ids(codec, text, codec.encode(text))
     assert len(codec.encode(text)) < 0.6 * len(text)
 
 
-def test_a_large_alphabet_fits_a_small_vocabulary() -> None:
+def test_subword_fit_of_a_large_alphabet_keeps_a_small_vocabulary() -> None:
     """3,000 different characters, 300 pieces: most are spelt, the commonest have a piece."""
     chance = random.Random(5)
     alphabet = [chr(code) for code in range(0x4E00, 0x4E00 + 3000)]
@@ -86,7 +86,7 @@ def test_a_large_alphabet_fits_a_small_vocabulary() -> None:
     check_ids(codec, text, codec.encode(text))
 
 
-def test_a_subword_never_reaches_over_a_line() -> None:
+def test_subword_encode_never_joins_two_lines() -> None:
     codec = tokenizers.fit("subword", [prose(200).encode()])
     assert all("\n" not in piece or piece == "\n" for piece in codec.pieces() if isinstance(piece, str))
     first, second = b"the old lamp", b"on the quay"

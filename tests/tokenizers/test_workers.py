@@ -6,13 +6,20 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from seqgen import tokenizers
+from seqgen.errors import DataError, SeqgenError
 from seqgen.tokenizers import midi_files
+from seqgen.tokenizers import workers as parallel
+from seqgen.tokenizers.codec import split_stream
+from seqgen.tokenizers.dialogue import DialogueCodec
 from seqgen.tokenizers.midi import MidiCodec
 from seqgen.tokenizers.midi_files import read_midi_files
-from seqgen.tokenizers.workers import MAX_WORKERS, Reply, batch_by_size
+from seqgen.tokenizers.workers import MAX_WORKERS, Reply, batch_by_size, encode_batches
+from tests.helpers.running import prose
 
 
 def test_read_midi_files_in_a_folder_with_a_json_module_does_not_run_it(
@@ -55,3 +62,97 @@ def test_batch_by_size_ends_a_batch_at_either_limit() -> None:
     assert list(batch_by_size(items, max_bytes=99, max_items=4)) == [items[:2], items[2:4], items[4:]]  # by size
     assert list(batch_by_size(items, max_bytes=99, max_items=4, overhead=0)) == [items[:4], items[4:]]
     assert list(batch_by_size([])) == []
+
+
+@pytest.fixture(scope="module")
+def codecs() -> dict[str, tokenizers.Codec]:
+    words = [prose(400).encode()]
+    return {kind: tokenizers.fit(kind, words) for kind in ("char", "byte", "subword")}
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "subword", "dialogue"])
+def test_the_ids_are_the_same_on_any_number_of_processes(
+    kind: str, codecs: dict[str, tokenizers.Codec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "BATCH", 500)
+    codec = DialogueCodec(codecs["subword"], 3) if kind == "dialogue" else codecs[kind]
+    strange = "月\U0001f600\u2581".encode() + b"\xff\x00\n\n"
+    data = prose(100, 3).encode() + strange + b"x" * 3000 + strange * 20
+    pieces = [b"", *split_stream(codec, [data[at : at + 333] for at in range(0, len(data), 333)]), b"", b"end"]
+    wanted = [codec.encode(piece).tolist() for piece in pieces]
+    for workers in (1, 2, 3):
+        batches = list(encode_batches(codec, batch_by_size(pieces), workers))
+        assert len(batches) > 5
+        assert [each.tolist() for batch in batches for each in batch] == wanted
+
+
+def test_nothing_is_encoded_before_it_can_be_kept(codecs: dict[str, tokenizers.Codec]) -> None:
+    """Memory is bounded: batches are asked for as the ids of earlier ones are taken."""
+    asked = 0
+
+    def batches() -> Iterator[list[bytes]]:
+        nonlocal asked
+        for number in range(100):
+            asked += 1
+            yield [b"%d" % number]
+
+    for workers in (1, 2):
+        asked = 0
+        for taken, _ in enumerate(encode_batches(codecs["char"], batches(), workers), start=1):
+            assert asked <= taken + 2 * workers
+        assert asked == 100
+
+
+def test_a_slow_codec_is_given_to_helpers_and_a_fast_one_is_not(
+    codecs: dict[str, tokenizers.Codec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helped: list[int] = []
+    in_helpers = parallel.run_in_workers
+
+    def watched(job: str, codec: Any, rest: Iterator[Any], count: int, died: Any) -> Iterator[Any]:
+        helped.append(count)
+        return in_helpers(job, codec, rest, count, died)
+
+    monkeypatch.setattr(parallel, "run_in_workers", watched)
+    monkeypatch.setattr(parallel, "process_cpu_count", lambda: 2)
+    monkeypatch.setattr(parallel, "_MIN_BYTES", 1000)
+    batches = [[b"the boat came home"] * 100] * 4
+    monkeypatch.setattr(parallel, "_PIPE_SPEED", 1e15)
+    slow = [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch]
+    assert helped == [2]
+    monkeypatch.setattr(parallel, "_PIPE_SPEED", 1.0)
+    assert [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch] == slow
+    monkeypatch.setattr(parallel, "_PIPE_SPEED", 1e15)
+    monkeypatch.setattr(parallel, "process_cpu_count", lambda: 1)
+    assert [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch] == slow
+    assert helped == [2]
+
+
+def test_a_helper_that_dies_is_told(codecs: dict[str, tokenizers.Codec], monkeypatch: pytest.MonkeyPatch) -> None:
+    helpers = []
+    popen = parallel.subprocess.Popen
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        helpers.append(popen(*arguments, **options))
+        return helpers[-1]
+
+    monkeypatch.setattr(parallel.subprocess, "Popen", watched)
+
+    def batches() -> Iterator[list[bytes]]:
+        for number in range(1000):
+            if number == 5:
+                helpers[0].kill()
+            yield [b"the boat came home"]
+
+    with pytest.raises(SeqgenError, match="died; was there enough memory"):
+        list(encode_batches(codecs["char"], batches(), 2))
+    assert all(helper.poll() is not None for helper in helpers)
+
+
+def test_an_error_of_the_source_ends_the_helpers(codecs: dict[str, tokenizers.Codec]) -> None:
+    def batches() -> Iterator[list[bytes]]:
+        yield [b"a"]
+        raise DataError("the source ended")
+
+    with pytest.raises(DataError, match="the source ended"):
+        list(encode_batches(codecs["char"], batches(), 2))

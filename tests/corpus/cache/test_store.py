@@ -68,7 +68,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("end", ["done", "killed"])
-def test_a_second_program_waits_for_the_first_to_be_done_or_dead(
+def test_locked_by_another_process_waits_until_it_ends(
     end: str, tmp_path: Path, hold: Callable[[Path], subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "key"
@@ -91,7 +91,7 @@ def test_a_second_program_waits_for_the_first_to_be_done_or_dead(
     assert not cache.is_locked(target)
 
 
-def test_what_killed_programs_left_goes_with_the_next_that_writes(
+def test_locked_removes_partial_files_of_killed_processes(
     tmp_path: Path, hold: Callable[[Path], subprocess.Popen[bytes]]
 ) -> None:
     alive, dead = hold(tmp_path / "alive"), hold(tmp_path / "dead")
@@ -107,13 +107,13 @@ def test_what_killed_programs_left_goes_with_the_next_that_writes(
         assert names(tmp_path) == {".mine.lock", "whole.ids"}
 
 
-def test_an_error_inside_leaves_no_lock(tmp_path: Path) -> None:
+def test_locked_after_an_error_leaves_no_lock(tmp_path: Path) -> None:
     with pytest.raises(KeyError), cache.locked(tmp_path / "new" / "key"):
         raise KeyError
     assert names(tmp_path / "new") == set()
 
 
-def test_without_locks_two_are_their_own_affair_and_old_rubbish_goes(
+def test_locked_without_locks_does_not_wait_and_removes_old_partial_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("seqgen.locks.fcntl", None)
@@ -126,13 +126,13 @@ def test_without_locks_two_are_their_own_affair_and_old_rubbish_goes(
     assert not cache.is_locked(tmp_path / "key")
 
 
-def test_a_folder_that_can_not_be_made_is_one_line(tmp_path: Path) -> None:
+def test_locked_in_a_folder_that_cannot_be_made_raises_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write in the cache"), cache.locked(tmp_path / "file" / "key"):
         pass
 
 
-def test_a_spool_goes_with_its_command_or_with_the_next(
+def test_spool_is_removed_by_its_command_or_the_next(
     own_cache: Path, hold: Callable[[Path], subprocess.Popen[bytes]]
 ) -> None:
     alive, dead = hold(own_cache / "a"), hold(own_cache / "b")
@@ -183,7 +183,7 @@ def measured(path: Path) -> Document:
 
 
 @pytest.mark.usefixtures("knowing")
-def test_a_large_file_is_read_once_until_it_is_touched(tmp_path: Path, reads: list[str]) -> None:
+def test_checksum_documents_reads_a_large_file_again_only_if_touched(tmp_path: Path, reads: list[str]) -> None:
     path = tmp_path / "file.txt"
     path.write_bytes(b"before")
     first = measured(path)
@@ -204,7 +204,9 @@ def test_a_large_file_is_read_once_until_it_is_touched(tmp_path: Path, reads: li
 
 
 @pytest.mark.usefixtures("knowing")
-def test_a_file_is_known_by_any_of_its_names(tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checksum_documents_knows_a_file_by_any_of_its_paths(
+    tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_bytes(b"text")
     (tmp_path / "link").symlink_to("file")
     monkeypatch.chdir(tmp_path)
@@ -212,7 +214,9 @@ def test_a_file_is_known_by_any_of_its_names(tmp_path: Path, reads: list[str], m
     assert len(reads) == 1
 
 
-def test_small_and_fresh_files_are_read_anew(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checksum_documents_reads_small_and_recent_files_again(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"text")
     measured(path)
@@ -223,7 +227,9 @@ def test_small_and_fresh_files_are_read_anew(tmp_path: Path, own_cache: Path, mo
 
 @pytest.mark.usefixtures("knowing")
 @pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"stamp": 1}', b'{"bytes": 3}'])
-def test_a_damaged_note_is_none(note: bytes, tmp_path: Path, own_cache: Path, reads: list[str]) -> None:
+def test_checksum_documents_with_a_damaged_note_reads_the_file(
+    note: bytes, tmp_path: Path, own_cache: Path, reads: list[str]
+) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"text")
     first = measured(path)
@@ -233,7 +239,7 @@ def test_a_damaged_note_is_none(note: bytes, tmp_path: Path, own_cache: Path, re
     assert len(reads) == 2
 
 
-def test_a_file_that_changes_is_told(tmp_path: Path) -> None:
+def test_check_unchanged_of_a_changed_or_missing_file_raises(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"text")
     document = measured(path)
@@ -248,7 +254,7 @@ def test_a_file_that_changes_is_told(tmp_path: Path) -> None:
         sources.check_unchanged([document])
 
 
-def test_measuring_tells_how_far_it_is(tmp_path: Path) -> None:
+def test_checksum_documents_reports_progress(tmp_path: Path) -> None:
     told: list[tuple[int, int | None]] = []
     for name, size in (("a", 3 << 20), ("b", 5)):
         (tmp_path / name).write_bytes(b"x" * size)
@@ -261,7 +267,7 @@ def test_measuring_tells_how_far_it_is(tmp_path: Path) -> None:
 # ---- What there is ----
 
 
-def test_the_cache_is_shown_and_emptied_key_by_key(own_cache: Path, run: Run) -> None:
+def test_corpora_cache_lists_and_clears_by_key(own_cache: Path, run: Run) -> None:
     assert run("corpora", "--cache").out == b""
     one = [(iter([np.arange(9, dtype=np.int32)]), True)]
     ids.build(own_cache / "ids" / "abc.train.ids", one, 300, 299, "moby.txt\x1b[31m and 2 more")
@@ -295,7 +301,9 @@ def test_the_cache_is_shown_and_emptied_key_by_key(own_cache: Path, run: Run) ->
     assert run("corpora", "--cache").out == b""
 
 
-def test_what_is_in_use_is_left(own_cache: Path, run: Run, hold: Callable[[Path], subprocess.Popen[bytes]]) -> None:
+def test_corpora_cache_clear_keeps_entries_in_use(
+    own_cache: Path, run: Run, hold: Callable[[Path], subprocess.Popen[bytes]]
+) -> None:
     other = hold(own_cache / "ids" / "busy")
     said = run("corpora", "--cache", "--clear")
     assert said.out == b""
@@ -306,13 +314,15 @@ def test_what_is_in_use_is_left(own_cache: Path, run: Run, hold: Callable[[Path]
     assert cache_contents.list_entries() == []
 
 
-def test_a_stream_that_is_mapped_outlives_its_files(own_cache: Path, run: Run) -> None:
+def test_corpora_cache_clear_leaves_mapped_ids_readable(own_cache: Path, run: Run) -> None:
     stream = ids.build(own_cache / "ids" / "k.train.ids", [([np.arange(99, dtype=np.int32)], True)], 300, 299)
     run("corpora", "--cache", "--clear")
     assert stream.take(np.arange(100)).tolist() == [299, *range(99)]
 
 
-def test_a_waiting_program_can_be_stopped(tmp_path: Path, hold: Callable[[Path], subprocess.Popen[bytes]]) -> None:
+def test_locked_while_waiting_can_be_interrupted(
+    tmp_path: Path, hold: Callable[[Path], subprocess.Popen[bytes]]
+) -> None:
     hold(tmp_path / "key")
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path / "key")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -37,7 +37,7 @@ def interrupted_at(place: int) -> Callable[[int, int | None], None]:
     return progress
 
 
-def test_a_download_is_checked_told_of_and_not_repeated(file_server: FileServer, tmp_path: Path) -> None:
+def test_download_is_verified_reported_and_not_repeated(file_server: FileServer, tmp_path: Path) -> None:
     steps: list[tuple[int, int | None]] = []
     paths = materialise(entry_of(file_server), tmp_path, lambda *step: steps.append(step))
     assert paths == [tmp_path / "far" / "corpus.txt"]
@@ -49,13 +49,13 @@ def test_a_download_is_checked_told_of_and_not_repeated(file_server: FileServer,
     assert file_server.asked == [("/corpus.txt", None)]
 
 
-def test_an_empty_file_and_an_unknown_checksum_are_fine(file_server: FileServer, tmp_path: Path) -> None:
+def test_download_of_an_empty_file_without_checksum_succeeds(file_server: FileServer, tmp_path: Path) -> None:
     file_server.body = b""
     [path] = materialise(entry_of(file_server, sha256=None, bytes=None), tmp_path)
     assert path.read_bytes() == b""
 
 
-def test_a_redirect_is_followed(file_server: FileServer, tmp_path: Path) -> None:
+def test_download_follows_a_redirect(file_server: FileServer, tmp_path: Path) -> None:
     file_server.redirect = "/corpus.txt"
     [path] = materialise(entry_of(file_server, address=f"{file_server.url}/elsewhere"), tmp_path)
     assert path.read_bytes() == BODY
@@ -63,13 +63,13 @@ def test_a_redirect_is_followed(file_server: FileServer, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("place", ["http://example.org/corpus.txt", "ftp://example.org/x", "file:///etc/passwd"])
-def test_a_redirect_away_from_https_is_refused(file_server: FileServer, tmp_path: Path, place: str) -> None:
+def test_download_refuses_a_redirect_away_from_https(file_server: FileServer, tmp_path: Path, place: str) -> None:
     file_server.redirect = place
     with pytest.raises(UserError, match=r"only https|is not allowed"):  # the latter is urllib's own refusal
         materialise(entry_of(file_server, address=f"{file_server.url}/elsewhere"), tmp_path)
 
 
-def test_a_redirect_from_https_into_this_machine_is_refused(file_server: FileServer) -> None:
+def test_download_refuses_a_redirect_from_https_to_this_machine(file_server: FileServer) -> None:
     outside = urllib.request.Request("https://example.org/corpus.txt")
     answer = io.BytesIO()
     with pytest.raises(UserError, match=r"refusing to follow example\.org"):
@@ -78,14 +78,14 @@ def test_a_redirect_from_https_into_this_machine_is_refused(file_server: FileSer
 
 
 @pytest.mark.parametrize("address", ["file:///etc/passwd", "http://example.org/a.txt", "ftp://example.org/a", "a.txt"])
-def test_only_https_is_trusted(address: str, tmp_path: Path) -> None:
+def test_download_refuses_addresses_other_than_https(address: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="only https"):
         materialise(replace(LOCAL, file=None, address=address), tmp_path)
     assert not names(tmp_path)
 
 
 @pytest.mark.parametrize("version", [{"tag": '"one"'}, {"tag": 'W/"one"', "changed": "Sun, 01 Jun 2025 00:00:00 GMT"}])
-def test_an_interrupted_download_goes_on_where_it_stopped(
+def test_download_after_an_interruption_resumes(
     file_server: FileServer, tmp_path: Path, version: dict[str, str]
 ) -> None:
     file_server.tag, file_server.changed = version["tag"], version.get("changed")
@@ -106,7 +106,9 @@ def test_an_interrupted_download_goes_on_where_it_stopped(
 
 
 @pytest.mark.parametrize("obeys", [True, False])
-def test_a_file_that_changed_in_between_is_fetched_anew(file_server: FileServer, tmp_path: Path, obeys: bool) -> None:
+def test_download_of_a_file_that_changed_meanwhile_starts_again(
+    file_server: FileServer, tmp_path: Path, obeys: bool
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         materialise(entry_of(file_server), tmp_path, interrupted_at(1000))
     file_server.body, file_server.tag, file_server.obeys_if_range = BODY.upper(), '"two"', obeys
@@ -114,7 +116,7 @@ def test_a_file_that_changed_in_between_is_fetched_anew(file_server: FileServer,
     assert path.read_bytes() == BODY.upper()
 
 
-def test_a_server_without_ranges_or_versions_sends_all_again(file_server: FileServer, tmp_path: Path) -> None:
+def test_download_from_a_server_without_ranges_starts_again(file_server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         materialise(entry_of(file_server), tmp_path, interrupted_at(1000))
     file_server.knows_ranges, file_server.tag = False, None
@@ -126,7 +128,9 @@ def test_a_server_without_ranges_or_versions_sends_all_again(file_server: FileSe
     assert path.read_bytes() == BODY
 
 
-def test_a_part_that_is_longer_than_the_file_is_dropped(file_server: FileServer, tmp_path: Path) -> None:
+def test_download_with_a_partial_file_longer_than_the_file_starts_again(
+    file_server: FileServer, tmp_path: Path
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         materialise(entry_of(file_server), tmp_path, interrupted_at(1000))
     (tmp_path / "far" / "corpus.txt.part").write_bytes(BODY * 2)
@@ -134,7 +138,7 @@ def test_a_part_that_is_longer_than_the_file_is_dropped(file_server: FileServer,
     assert path.read_bytes() == BODY
 
 
-def test_a_broken_connection_keeps_what_has_come(file_server: FileServer, tmp_path: Path) -> None:
+def test_download_over_a_broken_connection_keeps_the_partial_file(file_server: FileServer, tmp_path: Path) -> None:
     file_server.stops_after = 500_000
     with pytest.raises(UserError, match=r"broke after 500,000 of 1,500,000 bytes; try again, or download http"):
         materialise(entry_of(file_server), tmp_path)
@@ -145,19 +149,19 @@ def test_a_broken_connection_keeps_what_has_come(file_server: FileServer, tmp_pa
     assert file_server.sent == [500_000, len(BODY) - 500_000]
 
 
-def test_a_wrong_checksum_keeps_nothing(file_server: FileServer, tmp_path: Path) -> None:
+def test_download_with_a_wrong_checksum_keeps_nothing(file_server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"its sha256 is {sha256(BODY)} instead of 000"):
         materialise(entry_of(file_server, sha256="0" * 64), tmp_path)
     assert not names(tmp_path / "far")
 
 
-def test_a_wrong_size_is_seen_before_anything_is_fetched(file_server: FileServer, tmp_path: Path) -> None:
+def test_download_with_a_wrong_size_fails_before_any_data(file_server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has 1,500,000 bytes instead of 5"):
         materialise(entry_of(file_server, bytes=5), tmp_path)
     assert not names(tmp_path / "far")
 
 
-def test_a_missing_file_is_one_line_with_host_reason_and_way_out(file_server: FileServer, tmp_path: Path) -> None:
+def test_download_of_a_missing_file_raises_host_reason_and_remedy(file_server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="answers 404 Not Found") as caught:
         materialise(entry_of(file_server, address=f"{file_server.url}/gone.txt"), tmp_path)
     message = str(caught.value)
@@ -166,7 +170,7 @@ def test_a_missing_file_is_one_line_with_host_reason_and_way_out(file_server: Fi
     assert str(tmp_path / "far" / "gone.txt") in message
 
 
-def test_a_server_that_fails_while_resuming_is_reported(file_server: FileServer, tmp_path: Path) -> None:
+def test_download_that_fails_while_resuming_raises(file_server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         materialise(entry_of(file_server), tmp_path, interrupted_at(1000))
     file_server.answer = lambda handler: handler.send_error(503)  # type: ignore[method-assign]
@@ -175,7 +179,7 @@ def test_a_server_that_fails_while_resuming_is_reported(file_server: FileServer,
     assert "corpus.txt.part" in names(tmp_path / "far")
 
 
-def test_a_refused_connection_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_download_with_a_refused_connection_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
     with contextlib.closing(socket.socket()) as unused:
         unused.bind(("127.0.0.1", 0))
@@ -185,20 +189,20 @@ def test_a_refused_connection_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("place", [0, 300_000])
-def test_a_silent_server_is_not_waited_for(file_server: FileServer, tmp_path: Path, place: int) -> None:
+def test_download_from_a_server_that_stalls_times_out(file_server: FileServer, tmp_path: Path, place: int) -> None:
     file_server.stalls_after = place
     with pytest.raises(UserError, match=r"silent for 0\.2 seconds"):
         materialise(entry_of(file_server), tmp_path, timeout=0.2)
     assert (tmp_path / "far" / "corpus.txt.part").stat().st_size == place
 
 
-def test_a_server_that_never_answers_is_not_waited_for(file_server: FileServer, tmp_path: Path) -> None:
+def test_download_from_a_server_that_never_answers_times_out(file_server: FileServer, tmp_path: Path) -> None:
     file_server.answer = lambda _: file_server.closing.wait(20)  # type: ignore[method-assign, assignment]
     with pytest.raises(UserError, match=r"silent for 0\.2 seconds"):
         materialise(entry_of(file_server), tmp_path, timeout=0.2)
 
 
-def test_a_file_put_there_by_hand_is_checked_and_taken(file_server: FileServer, tmp_path: Path) -> None:
+def test_materialise_with_a_file_put_there_by_hand_verifies_it(file_server: FileServer, tmp_path: Path) -> None:
     target = tmp_path / "far" / "corpus.txt"
     target.parent.mkdir()
     target.write_bytes(b"something else")
@@ -211,7 +215,7 @@ def test_a_file_put_there_by_hand_is_checked_and_taken(file_server: FileServer, 
     assert not file_server.asked
 
 
-def test_a_cached_file_that_no_longer_fits_is_fetched_again(file_server: FileServer, tmp_path: Path) -> None:
+def test_materialise_with_a_damaged_or_outdated_file_downloads_again(file_server: FileServer, tmp_path: Path) -> None:
     [path] = materialise(entry_of(file_server), tmp_path)
     path.write_bytes(BODY[:-1])  # damaged
     materialise(entry_of(file_server), tmp_path)
@@ -222,13 +226,13 @@ def test_a_cached_file_that_no_longer_fits_is_fetched_again(file_server: FileSer
     assert len(file_server.asked) == 3
 
 
-def test_an_unwritable_cache_is_reported(file_server: FileServer, tmp_path: Path) -> None:
+def test_materialise_in_an_unwritable_cache_raises(file_server: FileServer, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot store 'far' in"):
         materialise(entry_of(file_server), tmp_path / "file")
 
 
-def test_two_at_once_fetch_it_once(file_server: FileServer, tmp_path: Path) -> None:
+def test_materialise_by_concurrent_threads_downloads_once(file_server: FileServer, tmp_path: Path) -> None:
     found: list[list[Path]] = []
     threads = [
         threading.Thread(target=lambda: found.append(materialise(entry_of(file_server), tmp_path))) for _ in range(4)
@@ -280,7 +284,7 @@ def packed_entry(file_server: FileServer, kind: str, body: bytes, member: str | 
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-def test_the_members_that_count_are_unpacked_once(file_server: FileServer, tmp_path: Path, kind: str) -> None:
+def test_unpack_writes_the_selected_members_once(file_server: FileServer, tmp_path: Path, kind: str) -> None:
     entry = packed_entry(file_server, kind, PACKERS[kind](*FILES), "train/*.txt")
     paths = materialise(entry, tmp_path)
     assert [path.read_bytes() for path in paths] == [b"ay", b"bee"]
@@ -297,7 +301,9 @@ def test_the_members_that_count_are_unpacked_once(file_server: FileServer, tmp_p
 @pytest.mark.parametrize(
     "name", ["../evil.txt", "a/../../evil.txt", "/evil.txt", "..\\evil.txt", "C:\\evil.txt", "\\\\host\\evil.txt"]
 )
-def test_a_path_out_of_the_archive_is_refused(file_server: FileServer, tmp_path: Path, kind: str, name: str) -> None:
+def test_unpack_refuses_a_path_outside_the_folder(
+    file_server: FileServer, tmp_path: Path, kind: str, name: str
+) -> None:
     cache = tmp_path / "cache"
     entry = packed_entry(file_server, kind, PACKERS[kind](("good.txt", b"good"), (name, b"evil")), "*.txt")
     with pytest.raises(UserError, match="refusing to unpack"):
@@ -309,7 +315,7 @@ def test_a_path_out_of_the_archive_is_refused(file_server: FileServer, tmp_path:
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
-def test_links_and_devices_in_a_tar_are_refused(file_server: FileServer, tmp_path: Path, kind: bytes) -> None:
+def test_unpack_refuses_links_and_devices_in_a_tar(file_server: FileServer, tmp_path: Path, kind: bytes) -> None:
     info = tarfile.TarInfo("link.txt")
     info.type, info.linkname = kind, "good.txt"
     with pytest.raises(UserError, match=r"'link\.txt' is a link, a device or outside"):
@@ -317,7 +323,7 @@ def test_links_and_devices_in_a_tar_are_refused(file_server: FileServer, tmp_pat
     assert names(tmp_path / "far") == {"corpus.txt", "corpus.txt.json"}
 
 
-def test_links_in_a_zip_are_refused(file_server: FileServer, tmp_path: Path) -> None:
+def test_unpack_refuses_links_in_a_zip(file_server: FileServer, tmp_path: Path) -> None:
     info = zipfile.ZipInfo("link.txt")
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
     with pytest.raises(UserError, match=r"'link\.txt' is a link"):
@@ -325,7 +331,7 @@ def test_links_in_a_zip_are_refused(file_server: FileServer, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-def test_an_archive_that_swells_too_far_is_refused(
+def test_unpack_refuses_a_decompression_bomb(
     file_server: FileServer, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = packed_entry(file_server, kind, PACKERS[kind](("bomb.txt", bytes(1 << 20)), ("b.txt", b"")))
@@ -337,7 +343,7 @@ def test_an_archive_that_swells_too_far_is_refused(
     assert len(materialise(entry, tmp_path)) == 2
 
 
-def test_an_archive_of_too_many_files_is_refused(
+def test_unpack_refuses_too_many_files(
     file_server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "MAX_MEMBERS", 3)
@@ -346,7 +352,7 @@ def test_an_archive_of_too_many_files_is_refused(
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-def test_a_damaged_archive_is_reported(file_server: FileServer, tmp_path: Path, kind: str) -> None:
+def test_unpack_of_a_damaged_archive_raises(file_server: FileServer, tmp_path: Path, kind: str) -> None:
     whole = PACKERS[kind](("noise.txt", BODY))
     for damaged in (b"not an archive", whole[: len(whole) // 2], whole[:200] + bytes(200) + whole[400:]):
         cache = tmp_path / sha256(damaged)
@@ -356,6 +362,6 @@ def test_a_damaged_archive_is_reported(file_server: FileServer, tmp_path: Path, 
         assert names(cache / "far") == {"corpus.txt", "corpus.txt.json"}
 
 
-def test_an_archive_without_the_members_is_reported(file_server: FileServer, tmp_path: Path) -> None:
+def test_unpack_without_selected_members_raises(file_server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no \*\.mid"):
         materialise(packed_entry(file_server, "zip", a_zip(*FILES), "*.mid"), tmp_path)

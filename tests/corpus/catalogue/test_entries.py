@@ -28,7 +28,7 @@ ENTRIES = catalogue.load()
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=list(ENTRIES))
-def test_every_entry_is_well_formed(entry: CatalogueEntry) -> None:
+def test_catalogue_entry_is_well_formed(entry: CatalogueEntry) -> None:
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", entry.name)
     assert entry.task in TASKS
     assert entry.language in ("", "en", "zh")
@@ -47,7 +47,7 @@ def test_every_entry_is_well_formed(entry: CatalogueEntry) -> None:
         assert "target" in entry.hints
 
 
-def test_the_catalogue_is_wide_enough() -> None:
+def test_catalogue_covers_every_task_and_language() -> None:
     public = [entry for entry in ENTRIES.values() if entry.address and not entry.shares]
     tasks = collections.Counter(entry.task for entry in public)
     assert len(public) >= 25
@@ -64,7 +64,7 @@ def test_catalogue_has_the_numbers_of_corpora_that_the_readme_gives() -> None:
     assert f"{local} need no network" in readme
 
 
-def test_an_address_is_given_twice_only_to_share_its_download() -> None:
+def test_catalogue_addresses_occur_twice_only_to_share_a_download() -> None:
     first: dict[str, CatalogueEntry] = {}
     for entry in ENTRIES.values():
         if entry.address is None:
@@ -74,13 +74,13 @@ def test_an_address_is_given_twice_only_to_share_its_download() -> None:
         assert (entry.sha256, entry.bytes, entry.archive) == (other.sha256, other.bytes, other.archive)
 
 
-def test_packaged_and_builtin_entries_are_there(tmp_path: Path) -> None:
+def test_materialise_of_packaged_and_builtin_entries_returns_files(tmp_path: Path) -> None:
     for entry in ENTRIES.values():
         if entry.address is None:
             assert all(path.stat().st_size for path in materialise(entry, tmp_path))
 
 
-def test_an_unknown_name_suggests_the_nearest() -> None:
+def test_find_of_an_unknown_name_suggests_the_closest() -> None:
     assert catalogue.find("tinyshakespeare").task == "text"
     with pytest.raises(UserError, match="did you mean 'tinyshakespeare'"):
         catalogue.find("tiny_shakespear")
@@ -101,14 +101,14 @@ WHOLE = 'name = "a"\ntask = "text"\ntitle = "t"\nlicence = "l"\ncitation = "c"\n
         (WHOLE + f'file = "f"\n[[corpus]]\n{WHOLE}file = "f"\n', "two corpora called 'a'"),
     ],
 )
-def test_a_malformed_catalogue_is_refused(tables: str, complaint: str, tmp_path: Path) -> None:
+def test_load_of_a_malformed_catalogue_raises(tables: str, complaint: str, tmp_path: Path) -> None:
     path = tmp_path / "catalog.toml"
     path.write_text("[[corpus]]\n" + tables)
     with pytest.raises(SeqgenError, match=complaint):
         catalogue.load(path)
 
 
-def test_the_catalogue_is_found_in_a_checkout_and_in_an_installation(
+def test_corpora_folder_in_a_checkout_and_in_an_installation_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "seqgen"
@@ -121,7 +121,7 @@ def test_the_catalogue_is_found_in_a_checkout_and_in_an_installation(
         assert catalogue.corpora_folder() == folder
 
 
-def test_the_cache_lies_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path / "own"))
     assert cache_folder() == tmp_path / "own"
     monkeypatch.delenv("SEQGEN_CACHE")
@@ -142,7 +142,9 @@ def test_the_cache_lies_where_the_environment_says(tmp_path: Path, monkeypatch: 
 # ---- What is here already ----
 
 
-def test_a_packaged_corpus_is_a_file_or_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_materialise_of_a_packaged_file_or_folder_returns_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(catalogue_files, "corpora_folder", lambda: tmp_path)
     with pytest.raises(SeqgenError, match="tales' is missing"):
         materialise(LOCAL, tmp_path / "cache")
@@ -155,7 +157,7 @@ def test_a_packaged_corpus_is_a_file_or_a_folder(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "cache").exists()
 
 
-def test_python_topics_are_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_materialise_of_python_topics_writes_them_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = catalogue.find("python-topics")
     [path] = materialise(entry, tmp_path)
     assert 'The "if" statement' in path.read_text("utf-8")
@@ -167,7 +169,9 @@ def test_python_topics_are_written_once(tmp_path: Path, monkeypatch: pytest.Monk
         materialise(entry, tmp_path / "elsewhere")
 
 
-def test_python_stdlib_is_read_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_materialise_of_python_stdlib_returns_the_installed_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = materialise(catalogue.find("python-stdlib"), tmp_path)
     assert paths == sorted(paths)
     assert Path(json.__file__) in paths

@@ -25,7 +25,7 @@ def pairs(text: str) -> set[str]:
     return {a + b for a, b in pairwise(text)}
 
 
-def test_it_is_plain_utf_8_with_a_line_a_review(rows: list[list[str]]) -> None:
+def test_pinglun_is_utf_8_with_one_review_per_line(rows: list[list[str]]) -> None:
     data = FILE.read_bytes()
     assert not data.startswith(b"\xef\xbb\xbf")
     assert all(line.isprintable() for line in data.decode("utf-8").split("\n"))
@@ -35,7 +35,7 @@ def test_it_is_plain_utf_8_with_a_line_a_review(rows: list[list[str]]) -> None:
     assert again.getvalue() == data.decode("utf-8")
 
 
-def test_half_of_them_are_good(rows: list[list[str]]) -> None:
+def test_pinglun_has_two_equal_classes(rows: list[list[str]]) -> None:
     assert rows[0] == ["文本", "标签"]
     assert Counter(label for _, label in rows[1:]) == {"好评": 502, "差评": 502}
     runs = [len(list(run)) for _, run in groupby(label for _, label in rows[1:])]
@@ -43,7 +43,7 @@ def test_half_of_them_are_good(rows: list[list[str]]) -> None:
     assert max(runs) < 16
 
 
-def test_every_review_is_a_sentence_or_some(rows: list[list[str]]) -> None:
+def test_pinglun_reviews_are_complete_sentences(rows: list[list[str]]) -> None:
     for text, _ in rows[1:]:
         assert text == text.strip()
         assert 5 <= len(text) <= 120, text
@@ -51,7 +51,7 @@ def test_every_review_is_a_sentence_or_some(rows: list[list[str]]) -> None:
         assert not {"好评", "差评"} & {text}
 
 
-def test_no_two_reviews_are_alike(rows: list[list[str]]) -> None:
+def test_pinglun_reviews_are_distinct(rows: list[list[str]]) -> None:
     texts = [text for text, _ in rows[1:]]
     assert len(set(texts)) == len(texts)
     sets = [pairs(text) for text in texts]
@@ -60,5 +60,5 @@ def test_no_two_reviews_are_alike(rows: list[list[str]]) -> None:
             assert len(own & other) <= 0.6 * min(len(own), len(other)) or min(len(own), len(other)) < 12
 
 
-def test_its_columns_are_known(rows: list[list[str]]) -> None:
+def test_pinglun_columns_are_in_the_catalogue(rows: list[list[str]]) -> None:
     assert looks_like_labelled_texts(FILE)

@@ -24,7 +24,7 @@ def words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", text.lower())
 
 
-def test_it_is_plain_utf_8_with_a_line_a_review() -> None:
+def test_reviews_is_utf_8_with_one_review_per_line() -> None:
     data = FILE.read_bytes()
     assert data.decode("utf-8").isprintable() is False  # line feeds, and nothing else that does not print
     assert all(line.isprintable() for line in data.decode("utf-8").split("\n"))
@@ -33,13 +33,13 @@ def test_it_is_plain_utf_8_with_a_line_a_review() -> None:
     assert len(data) < 150_000
 
 
-def test_six_hundred_reviews_half_of_them_positive(rows: list[list[str]]) -> None:
+def test_reviews_has_600_texts_in_two_equal_classes(rows: list[list[str]]) -> None:
     assert rows[0] == ["text", "label"]
     assert all(len(row) == 2 for row in rows)
     assert Counter(label for _, label in rows[1:]) == {"positive": 300, "negative": 300}
 
 
-def test_the_labels_are_mixed_and_do_not_alternate(rows: list[list[str]]) -> None:
+def test_reviews_labels_are_shuffled(rows: list[list[str]]) -> None:
     runs = [len(list(run)) for _, run in groupby(label for _, label in rows[1:])]
     assert 250 < len(runs) < 350  # 301 are expected of a shuffled order
     assert max(runs) < 15
@@ -47,14 +47,14 @@ def test_the_labels_are_mixed_and_do_not_alternate(rows: list[list[str]]) -> Non
         assert 30 < sum(label == "positive" for _, label in rows[start : start + 100]) < 70
 
 
-def test_every_review_says_something_in_a_few_sentences(rows: list[list[str]]) -> None:
+def test_reviews_texts_are_a_few_sentences(rows: list[list[str]]) -> None:
     for text, _ in rows[1:]:
         assert text == text.strip()
         assert 3 <= len(words(text)) <= 90, text
         assert "  " not in text
 
 
-def test_no_two_reviews_are_alike(rows: list[list[str]]) -> None:
+def test_reviews_texts_are_distinct(rows: list[list[str]]) -> None:
     texts = [" ".join(words(text)) for text, _ in rows[1:]]
     assert len(set(texts)) == 600
     shared: Counter[tuple[str, ...]] = Counter()
@@ -65,12 +65,12 @@ def test_no_two_reviews_are_alike(rows: list[list[str]]) -> None:
     assert len({" ".join(text.split()[:4]) for text in texts}) > 540
 
 
-def test_no_label_word_gives_the_answer_away(rows: list[list[str]]) -> None:
+def test_reviews_texts_do_not_contain_their_label(rows: list[list[str]]) -> None:
     for text, _ in rows[1:]:
         assert not {"positive", "negative"} & set(words(text))
 
 
-def test_quoting_is_put_to_use(rows: list[list[str]]) -> None:
+def test_reviews_use_csv_quoting(rows: list[list[str]]) -> None:
     texts = [text for text, _ in rows[1:]]
     assert sum('"' in text for text in texts) > 40  # doubled in the file
     assert sum("," in text for text in texts) > 200

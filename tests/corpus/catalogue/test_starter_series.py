@@ -43,7 +43,7 @@ def correlation(a: np.ndarray, b: np.ndarray, lag: int = 0) -> float:
 # ---- Made again ----
 
 
-def test_the_same_bytes_are_made_again(generate: ModuleType, tmp_path: Path) -> None:
+def test_generate_again_writes_the_same_bytes(generate: ModuleType, tmp_path: Path) -> None:
     generate.main([str(tmp_path / "new" / "folder")])
     made = sorted((tmp_path / "new" / "folder").iterdir())
     assert [path.name for path in made] == ["prices.csv", "weather.csv"]
@@ -51,20 +51,20 @@ def test_the_same_bytes_are_made_again(generate: ModuleType, tmp_path: Path) -> 
         assert path.read_bytes() == (CORPORA / path.name).read_bytes()
 
 
-def test_it_runs_as_a_command_without_a_word(tmp_path: Path) -> None:
+def test_generate_as_a_command_prints_nothing(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, MAKER, tmp_path], capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (b"", b"")
     assert (tmp_path / "prices.csv").read_bytes() == (CORPORA / "prices.csv").read_bytes()
 
 
-def test_a_missing_folder_is_one_clear_line(generate: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_generate_without_a_folder_fails_in_one_line(generate: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         generate.main([])
     assert stop.value.code == 2
     assert "FOLDER" in capsys.readouterr().err
 
 
-def test_no_value_lies_so_near_a_rounding_border_that_machines_could_differ(
+def test_generate_values_are_not_near_a_rounding_boundary(
     generate: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nearest = []
@@ -82,19 +82,19 @@ def test_no_value_lies_so_near_a_rounding_border_that_machines_could_differ(
     assert min(nearest) > 1e-7  # of a cent or a tenth; machines differ by some 1e-11
 
 
-def test_small_enough_to_travel() -> None:
+def test_starter_series_are_small() -> None:
     assert sum((CORPORA / name).stat().st_size for name in ("prices.csv", "weather.csv")) < 800_000
 
 
 # ---- Its parts ----
 
 
-def test_uniform_numbers_are_the_upper_53_bits(generate: ModuleType) -> None:
+def test_uniform_returns_the_upper_53_bits(generate: ModuleType) -> None:
     raw = np.random.PCG64(7).random_raw(5)
     assert generate.uniform(np.random.PCG64(7), 5).tolist() == [((int(one) >> 11) + 0.5) / 2**53 for one in raw]
 
 
-def test_normal_numbers_are_standard(generate: ModuleType) -> None:
+def test_normal_returns_standard_normal_numbers(generate: ModuleType) -> None:
     numbers = generate.normal(np.random.PCG64(1), 40_000)
     assert abs(numbers.mean()) < 0.02
     assert abs(numbers.std() - 1.0) < 0.02
@@ -102,19 +102,19 @@ def test_normal_numbers_are_standard(generate: ModuleType) -> None:
     assert abs(correlation(numbers, numbers, 1)) < 0.02
 
 
-def test_an_autoregression_is_stationary_and_forgets(generate: ModuleType) -> None:
+def test_autoregression_is_stationary_and_decays(generate: ModuleType) -> None:
     values = generate.autoregression(generate.normal(np.random.PCG64(2), 60_000), 10.0)
     assert abs(values.std() - 1.0) < 0.05
     assert correlation(values, values, 10) == pytest.approx(np.exp(-1.0), abs=0.05)
 
 
-def test_an_autoregression_by_hand(generate: ModuleType) -> None:
+def test_autoregression_equals_a_hand_computed_one(generate: ModuleType) -> None:
     hours = 1.0 / np.log(2.0)  # a half is kept
     values = generate.autoregression(np.array([1.0, 0.0, 2.0]), hours)
     assert values == pytest.approx([1.0, 0.5, 0.25 + np.sqrt(0.75) * 2.0])
 
 
-def test_vapour_pressure_of_known_temperatures(generate: ModuleType) -> None:
+def test_vapour_pressure_of_known_temperatures_is_right(generate: ModuleType) -> None:
     assert generate.vapour_pressure(np.array([0.0, 20.0])) == pytest.approx([6.112, 23.37], rel=0.003)
 
 
@@ -129,11 +129,11 @@ def test_vapour_pressure_of_known_temperatures(generate: ModuleType) -> None:
         (0.057, 2, "0.06"),
     ],
 )
-def test_numbers_are_spelt_with_fixed_places(generate: ModuleType, value: float, places: int, text: str) -> None:
+def test_fixed_formats_numbers_with_fixed_places(generate: ModuleType, value: float, places: int, text: str) -> None:
     assert generate.fixed(np.array([value]), places) == [text]
 
 
-def test_a_front_leaves_a_trough_and_cold_behind_it(generate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fronts_return_a_trough_and_cold_behind_it(generate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     count = np.arange(400.0)
     draws = iter([np.where(count == 200.0, 1e-9, 0.999), np.full(400, 0.5)])  # one front, of force 1
     monkeypatch.setattr(generate, "uniform", lambda bits, n: next(draws))
@@ -155,7 +155,7 @@ def test_prices_have_a_row_for_every_weekday_of_six_years() -> None:
         assert after - before == timedelta(days=3 if before.weekday() == 4 else 1)
 
 
-def test_a_day_lies_between_its_low_and_its_high() -> None:
+def test_prices_are_between_low_and_high() -> None:
     _, price = read("prices.csv")
     assert list(price) == ["open", "high", "low", "close", "volume"]
     assert (price["low"] <= np.minimum(price["open"], price["close"])).all()
@@ -165,7 +165,7 @@ def test_a_day_lies_between_its_low_and_its_high() -> None:
     assert ((price["volume"] > 1e5) & (price["volume"] % 100 == 0)).all()
 
 
-def test_returns_have_no_direction_but_their_volatility_clusters() -> None:
+def test_prices_have_no_drift_but_clustered_volatility() -> None:
     _, price = read("prices.csv")
     returns = np.diff(np.log(price["close"]))
     noise = 2.6 / np.sqrt(len(returns))  # what 99 of 100 correlations of independent numbers stay below
@@ -204,7 +204,7 @@ def test_weather_stays_in_plausible_ranges(
     assert np.abs(np.diff(values)).max() < leap
 
 
-def test_weather_has_days_years_and_a_memory() -> None:
+def test_weather_has_daily_and_yearly_cycles_and_autocorrelation() -> None:
     times, weather = read("weather.csv")
     hour = np.array([int(time[11:13]) for time in times])
     month = np.array([int(time[5:7]) for time in times])
@@ -221,7 +221,7 @@ def test_weather_has_days_years_and_a_memory() -> None:
         assert correlation(weather[column], weather[column], hours) > 0.3
 
 
-def test_weather_hangs_together() -> None:
+def test_weather_columns_are_correlated() -> None:
     _, weather = read("weather.csv")
     assert correlation(weather["temperature"], weather["humidity"]) < -0.2
     assert correlation(weather["pressure"], weather["wind"]) < -0.1

@@ -1,0 +1,143 @@
+"""Transposition of the pieces in a stream of ids."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqgen.corpus.ids import IdStream
+from seqgen.music.events import TEMPOS, EventVocabulary, VocabularyOptions
+from seqgen.tokenizers import decode
+from seqgen.tokenizers.midi import MidiCodec
+from seqgen.training.augment import Transposer
+from seqgen.training.batches import LaneBatches
+from tests.helpers.midi_files import tune
+
+
+def stream_of(vocabulary: EventVocabulary, pieces: list[list[int]]) -> IdStream:
+    ids = [token for piece in pieces for token in (vocabulary.id("end"), *piece)]
+    return IdStream(np.array(ids, dtype=np.uint16), np.zeros(0, dtype=np.int64))
+
+
+def passes(stream: IdStream, transposer: Transposer, turn: int) -> list[int]:
+    places = np.arange(len(stream))
+    return transposer(stream.ids.astype(np.int64), places, turn).tolist()
+
+
+IDS = st.lists(st.lists(st.integers(0, 10**6), max_size=12), min_size=1, max_size=6)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    pieces=IDS, semitones=st.integers(0, 24), percent=st.integers(0, 50), seed=st.integers(0, (1 << 63) - 1),
+    turn=st.integers(0, 1 << 20), low=st.integers(0, 60), high=st.integers(60, 127),
+)  # fmt: skip
+def test_transposer_moves_each_piece_by_one_interval_within_its_range(
+    pieces: list[list[int]], semitones: int, percent: int, seed: int, turn: int, low: int, high: int
+) -> None:
+    vocabulary = EventVocabulary(VocabularyOptions(low=low, high=high))
+    note, strange = vocabulary.offsets["note"], vocabulary.id("end")
+
+    def legal(number: int) -> int:
+        token = number % vocabulary.size
+        kind, value = vocabulary.event(token)
+        return note + min(max(value, low), high) if kind == "note" else token + (token == strange) * -1
+
+    spelt = [[legal(number) for number in piece] for piece in pieces]
+    stream = stream_of(vocabulary, spelt)
+    transposer = Transposer(stream, vocabulary, semitones, percent, seed)
+    moved = iter(passes(stream, transposer, turn))
+    bins = round(12 * float(np.log2(1 + percent / 100)))
+    for piece in spelt:
+        shifts, factors = set(), set()
+        for token in (strange, *piece):
+            kind, value = vocabulary.event(token)
+            kind_then, then = vocabulary.event(next(moved))
+            assert kind_then == kind
+            if kind == "note":
+                assert low <= then <= high
+                shifts.add(then - value)
+            elif kind == "tempo":
+                if 0 < then < len(TEMPOS) - 1:
+                    factors.add(then - value)
+            else:
+                assert then == value
+        assert len(shifts) <= 1
+        assert len(factors) <= 1
+        assert all(abs(shift) <= semitones for shift in shifts)
+        assert all(abs(factor) <= bins for factor in factors)
+    fresh = Transposer(stream, vocabulary, semitones, percent, seed)
+    assert passes(stream, fresh, turn) == passes(stream, transposer, turn)
+
+
+@pytest.fixture(scope="module")
+def twelve() -> tuple[EventVocabulary, IdStream]:
+    codec = MidiCodec()
+    return codec.vocabulary, stream_of(codec.vocabulary, [codec.encode(tune(n)).tolist() for n in range(12)])
+
+
+def test_transposer_epochs_differ_and_are_reproducible(twelve: tuple[EventVocabulary, IdStream]) -> None:
+    """All intervals occur; pieces of one pass differ; a pass is the same again, alone or after others, for one seed."""
+    vocabulary, stream = twelve
+    transposer = Transposer(stream, vocabulary, 5, 10, 7)
+    drawn = [transposer.draw(turn) for turn in range(40)]
+    shifts = np.array([shift for shift, _ in drawn])
+    assert set(np.unique(shifts)) == set(range(-5, 6))
+    assert min(len(set(row)) for row in shifts.tolist()) > 3
+    assert set(np.unique([faster for _, faster in drawn])) == {-2, -1, 0, 1, 2}
+    every = [passes(stream, transposer, turn) for turn in range(6)]
+    assert len(set(map(tuple, every))) == 6
+    for turn in (3, 0, 5, 3):
+        assert passes(stream, transposer, turn) == every[turn]
+        assert passes(stream, Transposer(stream, vocabulary, 5, 10, 7), turn) == every[turn]
+        assert passes(stream, Transposer(stream, vocabulary, 5, 10, 8), turn) != every[turn]
+    assert passes(stream, Transposer(stream, vocabulary, 0, 0, 7), 3) == stream.ids.tolist()
+
+
+def test_transposer_of_a_piece_yields_the_ids_of_the_transposed_piece(twelve: tuple[EventVocabulary, IdStream]) -> None:
+    """What is heard in another key is the same music: its ids are the spelling of the piece moved."""
+    vocabulary, stream = twelve
+    codec = MidiCodec()
+    starts = np.flatnonzero(stream.ids == codec.end)
+    transposer = Transposer(stream, vocabulary, 5, 0, 7)
+    shift, _ = transposer.draw(1)
+    moved = np.split(np.array(passes(stream, transposer, 1)), starts[1:])
+    for number, ids in enumerate(np.split(stream.ids, starts[1:])):
+        piece = codec.read_piece(decode(codec, ids[1:]))[0]
+        notes = tuple(
+            note if piece.tracks[note.track].drums else note._replace(pitch=note.pitch + int(shift[number]))
+            for note in piece.notes
+        )
+        assert codec.encode_piece(replace(piece, notes=notes)).tolist() == moved[number][1:].tolist()
+
+
+@pytest.mark.parametrize(("batch_size", "length"), [(1, 7), (4, 16), (5, 10_000)])
+def test_transposer_in_lanes_shifts_inputs_and_targets_alike(
+    twelve: tuple[EventVocabulary, IdStream], batch_size: int, length: int
+) -> None:
+    """Each lane's batches join: what was a target at the end of one is the input at the beginning of the next."""
+    vocabulary, stream = twelve
+    plain = LaneBatches(stream, batch_size, length, seed=3)
+    moved = LaneBatches(stream, batch_size, length, seed=3, transform=Transposer(stream, vocabulary, 5, 10, 3))
+    changed = 0
+    for turn in range(2):
+        numbers = range(turn * moved.batches_per_epoch, (turn + 1) * moved.batches_per_epoch)
+        batches = [moved[number] for number in numbers]
+        for batch, before, number in zip(batches, [None, *batches], numbers, strict=False):
+            assert (batch.inputs[1:] == batch.targets[:-1]).all()
+            assert batch.resets_state == (before is None)
+            if before is not None:
+                assert (before.targets[-1] == batch.inputs[0]).all()
+            other = plain[number]
+            differs = batch.inputs != other.inputs
+            changed += int(differs.sum())
+            kinds = {vocabulary.event_types[token] for token in other.inputs[differs].tolist()}
+            assert kinds <= {"note", "tempo"}
+            again = moved[number]
+            assert (again.inputs == batch.inputs).all()
+            assert (again.targets == batch.targets).all()
+    assert changed
