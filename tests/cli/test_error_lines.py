@@ -45,7 +45,7 @@ ROWS = [
     ("train words.txt -o new --cell elm", "--cell must be one of lstm, gru, rnn; not 'elm'"),
     ("train words.txt -o new --activation relu", "--activation relu needs --cell rnn, not lstm"),
     ("train words.txt -o new --task poetry",
-     "there is no task 'poetry'; this version has text, dialogue, music, forecast, classify"),
+     "task must be one of text, dialogue, music, classify, forecast; not 'poetry'"),
     ("train words.txt -o new --task music", "'words.txt': not a MIDI file (no MThd header)"),
     ("train words.txt -o new --task dialogue",
      "'words.txt' has no dialogue in a known format (messages, turns, eou, yaml, parlai, csv, tsv, "
@@ -54,7 +54,7 @@ ROWS = [
      "'words.txt' has no text and label columns; expected a table (CSV, TSV), JSON lines, lines that start with "
      "__label__, or one folder per class"),
     ("train words.txt -o new --task forecast",
-     "words.txt has no column of numbers to forecast; there are The ferry came home."),
+     "words.txt has no numeric column to forecast; the columns are The ferry came home."),
     ("train words.txt -o new --horizon 5", "--horizon is for forecast; this is text"),
     ("train words.txt -o new --grid 8", "--grid is for music; this is text"),
     ("train words.txt -o new --init-from missing", "there is no model 'missing'"),
@@ -75,7 +75,7 @@ ROWS = [
     ("train prices.csv -o new --task forecast --target close",
      "prices.csv, line 3, column 'close': 'x' is not a number; correct it, or leave the cell empty"),
     ("train table.csv -o new --task forecast --target clsoe",
-     "table.csv: there is no target 'clsoe'; there are time, temperature, humidity, wind, pressure"),
+     "table.csv: there is no target 'clsoe'; the columns are time, temperature, humidity, wind, pressure"),
     ("train table.csv -o new --task forecast --levels 120",
      "--levels must be percentages such as 80,95, or none; not '120'"),
     ("train table.csv -o new --task forecast --split-rows 1",
@@ -123,7 +123,8 @@ ROWS = [
     ("sample classify", "this model classifies but can't write; `train --generative` makes one that does both"),
     ("sample forecast", "this is a model for forecast: it reads tables of numbers; use `seqgen forecast`"),
     ("sample generative", "--label must be one of this model's labels: negative, positive"),
-    ("sample generative --label nothing", "--label must be one of this model's labels: negative, positive; not 'nothing'"),
+    ("sample generative --label nothing",
+     "--label must be one of this model's labels: negative, positive; not 'nothing'"),
     ("sample text -o diary", "-o 'diary' is a folder; name a file"),
     ("sample text -o words.txt/inside", "cannot write 'words.txt/inside': Not a directory"),
     # ---- chat ----
@@ -147,13 +148,13 @@ ROWS = [
     ("forecast text table.csv", "this is a model for text; `seqgen forecast` needs one for forecast"),
     ("forecast missing table.csv", "there is no model 'missing'"),
     ("forecast forecast missing.csv", "there is no file or folder 'missing.csv'"),
-    ("forecast forecast words.txt", "words.txt: there is no time column 'time'; there are The ferry came home."),
+    ("forecast forecast words.txt", "words.txt: there is no time column 'time'; the columns are The ferry came home."),
     ("forecast forecast few.csv --levels 99",
      "--levels 99: the model has no such prediction interval; it has 50, 80, 95"),
     ("forecast forecast table.csv --levels many", "--levels must be percentages such as 80,95, or none; not 'many'"),
     ("forecast forecast table.csv --horizon 0", "--horizon must be at least 1, not 0"),
     ("forecast forecast table.csv --backtest 1000", "--backtest 1,000 needs 3,001 rows; there are 199"),
-    ("forecast forecast prices.csv", "prices.csv: there is no time column 'time'; there are date, close"),
+    ("forecast forecast prices.csv", "prices.csv: there is no time column 'time'; the columns are date, close"),
     ("forecast forecast table.csv -o diary", "-o 'diary' is a folder; name a file"),
     ("forecast forecast table.csv --plot words.txt/a.png", "cannot write 'words.txt/a.png': Not a directory"),
     # ---- score ----
@@ -183,8 +184,8 @@ ROWS = [
      "'words.txt' has no text and label columns; expected a table (CSV, TSV), JSON lines, lines that start with "
      "__label__, or one folder per class"),
     ("evaluate classify one.csv --errors -1", "--errors must be at least 0, not -1"),
-    ("evaluate forecast words.txt", "words.txt: there is no time column 'time'; there are The ferry came home."),
-    ("evaluate forecast few.csv", "few.csv: there is no time column 'time'; there are date, close"),
+    ("evaluate forecast words.txt", "words.txt: there is no time column 'time'; the columns are The ferry came home."),
+    ("evaluate forecast few.csv", "few.csv: there is no time column 'time'; the columns are date, close"),
     ("evaluate forecast table.csv --adaptive", "--adaptive is for text; this is forecast"),
     ("evaluate text words.txt -o diary", "-o 'diary' is a folder; name a file"),
     # ---- info ----
@@ -234,7 +235,7 @@ def place(zoo: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.mark.parametrize(("typed", "line"), ROWS, ids=[typed for typed, _ in ROWS])
-def test_a_mistake_is_this_line(
+def test_main_bad_input_prints_this_line(
     typed: str, line: str, place: Path, refused: RefusedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(place)
@@ -243,13 +244,13 @@ def test_a_mistake_is_this_line(
     assert sorted(place.rglob("*")) == before, "a mistake leaves nothing behind"
 
 
-def test_the_table_is_wide_enough() -> None:
+def test_error_lines_table_covers_every_command() -> None:
     assert len(ROWS) >= 60
     assert {typed.split()[0] for typed, _ in ROWS} == set(COMMANDS)
     assert len({typed for typed, _ in ROWS}) == len(ROWS)
 
 
-def test_every_line_says_what_is_wrong_in_a_sentence() -> None:
+def test_error_lines_are_sentences() -> None:
     for typed, line in ROWS:
         assert line == line.strip() != ""
         assert not line.endswith(".") or "there are" in line, typed  # the name of a column

@@ -1,1 +1,1 @@
-"""Tables of numbers read as regular time series, and windows over them."""
+"""Time series: tables read as regular series, scaling, and windows over them."""

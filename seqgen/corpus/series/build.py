@@ -1,4 +1,4 @@
-"""Rows of one series to a regular, gapless one: sorting, duplicates, the grid of times, missing numbers."""
+"""Construction of a regular series from rows: sorting, duplicates, the grid of times, missing values."""
 
 from __future__ import annotations
 
@@ -8,30 +8,42 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.corpus.series import grid as series_grid
 from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers
 from seqgen.corpus.series.frequency import Frequency, Times
+from seqgen.corpus.series.grid import (
+    average_rows,
+    build_grid,
+    infer_frequency,
+    interpolate_missing,
+    resolve_frequency,
+    true_runs,
+)
 from seqgen.corpus.series.report import TableReport
 from seqgen.corpus.series.tables import Table
 from seqgen.errors import DataError
 
 Values = npt.NDArray[np.float64]
 
-MAX_MISSING_FRACTION = 0.5  # share of a column; beyond it what was filled in outweighs what was measured
-MAX_GAP_FRACTION = 0.1  # share of the rows that may be missing in a row, or a season where that is longer
-_SMALL_GAP = 3  # rows that may always be
-MAX_INSERTED_FRACTION = 0.5  # share of the grid's times
+MAX_MISSING_FRACTION = 0.5  # of a column; beyond it, interpolated values outnumber measured ones
+MAX_GAP_FRACTION = 0.1  # of the rows; a longer season is allowed too
+_SMALL_GAP = 3  # rows that are always allowed
+MAX_INSERTED_FRACTION = 0.5  # of the grid's times
 
 
 class UnusableSeriesError(DataError):
-    """One series that can't be used; others of the same table may be."""
+    """One series can't be used; others of the same table may be fine."""
 
 
 @dataclass(frozen=True)
 class SeriesRows:
-    """Some rows of a table. times: microseconds, None for rows without. lines: which rows of the table these are.
+    """Rows of one series in a table.
 
-    values: shape (rows, columns), NaN where missing; the first `target_count` are the targets, `future` columns last.
+    Attributes:
+        lines: indices of the rows in the table.
+        times: microseconds since 1970; None without times.
+        values: shape (rows, columns), NaN if missing.
+        target_count: number of leading columns that are targets.
+        future: number of trailing columns that are future covariates.
     """
 
     table: Table
@@ -44,13 +56,13 @@ class SeriesRows:
     future: int
 
     def select(self, chosen: npt.NDArray[np.generic]) -> SeriesRows:
-        """Some of these rows."""
-        kept = None if self.times is None else self.times[chosen]
+        """Return some of the rows."""
+        times = None if self.times is None else self.times[chosen]
         return SeriesRows(
             self.table,
             self.name,
             self.lines[chosen],
-            kept,
+            times,
             self.values[chosen],
             self.columns,
             self.target_count,
@@ -59,13 +71,13 @@ class SeriesRows:
 
     @property
     def display_name(self) -> str:
-        """The table's name, and the series' where it has one."""
+        """Name of the table, and of the series if it has one."""
         return f"{self.table.name}, series {self.name!r}" if self.name else self.table.name
 
 
 @dataclass(frozen=True)
 class RegularSeries:
-    """See `Series`."""
+    """A series on a regular grid. See `Series`."""
 
     times: Times | None
     frequency: Frequency
@@ -75,15 +87,15 @@ class RegularSeries:
 
 
 def sort_rows(rows: SeriesRows, report: TableReport) -> SeriesRows:
-    """Rising times, each once: of rows with the same time the last counts. Fractions of seconds are rounded."""
+    """Sort rows by time, rounded to seconds, and keep the last of those with the same time."""
     if rows.times is None:
         return rows
     if (np.diff(rows.times) < 0).any():
         falling = bool((np.diff(rows.times) <= 0).all())
         report.record(
-            "the latest row comes first, and the order is turned round"
+            "rows are in reverse chronological order and are reversed"
             if falling
-            else "rows are not in the order of their times, and are sorted",
+            else "rows are not in chronological order and are sorted",
             series=rows.name,
         )
         rows = rows.select(np.argsort(rows.times, kind="stable"))
@@ -92,8 +104,8 @@ def sort_rows(rows: SeriesRows, report: TableReport) -> SeriesRows:
         steps = np.diff(np.unique(rows.times))
         if len(steps) and np.median(steps) < MICROS_PER_SECOND:
             raise DataError(
-                f"{rows.display_name} has rows less than a second apart; times are read to the second: "
-                "take the rows as they come (--frequency row), or average them"
+                f"{rows.display_name} has rows less than a second apart, but times have a resolution of one second; "
+                "ignore times (--frequency row), or average the rows first"
             )
         report.record("fractions of seconds are rounded", series=rows.name)
         rounded = (rows.times + MICROS_PER_SECOND // 2) // MICROS_PER_SECOND * MICROS_PER_SECOND
@@ -101,44 +113,51 @@ def sort_rows(rows: SeriesRows, report: TableReport) -> SeriesRows:
             rows.table, rows.name, rows.lines, rounded, rows.values, rows.columns, rows.target_count, rows.future
         )
     assert rows.times is not None
-    again = np.flatnonzero(np.diff(rows.times) == 0)
-    if not len(again):
+    repeated = np.flatnonzero(np.diff(rows.times) == 0)
+    if not len(repeated):
         return rows
-    same = _same(rows.values[again], rows.values[again + 1])
+    same = _equal_rows(rows.values[repeated], rows.values[repeated + 1])
     for chosen, sentence in (
-        (again[same], "{count} {row repeats|rows repeat} another, and {is|are} left out (first in {where})"),
-        (again[~same], "{count} {row has|rows have} the time of a later one, which counts instead (first in {where})"),
+        (repeated[same], "{count} duplicate {row is|rows are} dropped (first in {where})"),
+        (
+            repeated[~same],
+            "{count} {row has|rows have} the same time as a later one and {is|are} dropped (first in {where})",
+        ),
     ):
         if len(chosen):
             where = f"{rows.table.unit} {rows.table.lines[rows.lines[chosen].min()]:,}"
             report.record(sentence, len(chosen), where, rows.name)
     keep = np.ones(len(rows.times), dtype=bool)
-    keep[again] = False
+    keep[repeated] = False
     return rows.select(keep)
 
 
-def _same(one: Values, other: Values) -> npt.NDArray[np.bool_]:
+def _equal_rows(one: Values, other: Values) -> npt.NDArray[np.bool_]:
     return ((one == other) | (np.isnan(one) & np.isnan(other))).all(axis=1)
 
 
 def build_series(rows: SeriesRows, wanted: Frequency | None, min_rows: int, report: TableReport) -> RegularSeries:
-    """A regular series from ordered rows. `wanted`: the frequency to have, None for the one there is.
+    """Build a regular series from sorted rows.
+
+    Args:
+        wanted: frequency of the series; inferred if None.
+        min_rows: least number of rows.
 
     Raises:
-        Unusable: too few rows, a target that is missing too often or for too long.
-        DataError: the frequency can't be had.
+        UnusableSeriesError: there are too few rows, or a column has too many or too long gaps.
+        DataError: the rows are too far apart for the frequency.
     """
-    times, frequency, values, source, held = _laid(rows, wanted, report)
+    times, frequency, values, source, inserted = _align(rows, wanted, report)
     count = rows.target_count
     known = ~np.isnan(values[:, :count])
     last = int(np.flatnonzero(known.any(axis=1))[-1]) + 1 if known.any() else 0
     dropped = len(values) - last
     if not last:
-        raise UnusableSeriesError(f"{rows.display_name}: {_names(rows.columns[:count])} holds no number at all")
+        raise UnusableSeriesError(f"{rows.display_name}: {_quoted(rows.columns[:count])} has no numbers")
     future = _future(values[last:], rows.future)
     if dropped > len(future):
         report.record(
-            "{count} {row|rows} at the end {holds|hold} no target, and {is|are} left out",
+            "{count} {row|rows} at the end {has|have} no target and {is|are} dropped",
             dropped - len(future),
             series=rows.name,
         )
@@ -146,134 +165,129 @@ def build_series(rows: SeriesRows, wanted: Frequency | None, min_rows: int, repo
     _check_missing(rows, values[:last])
     if first:
         report.record(
-            "{count} {row|rows} at the beginning {is|are} left out, where a target has no number yet",
+            "{count} {row|rows} at the start {is|are} dropped, because a target has no value yet",
             first,
             series=rows.name,
         )
     first = max(first, _after_gap(rows, values[:last], source, first, frequency, report))
-    values, held = values[first:last], held[first:last]
+    values, inserted = values[first:last], inserted[first:last]
     if len(values) < min_rows:
         every = "" if times is None else f", one every {frequency.name}"
         raise UnusableSeriesError(
-            f"{rows.display_name} is too short: {len(values):,} row{'s' * (len(values) != 1)}{every}; {min_rows:,} are needed"
+            f"{rows.display_name} is too short: {len(values):,} row{'s' * (len(values) != 1)}{every}; "
+            f"{min_rows:,} are needed"
         )
     observed = ~np.isnan(values)
-    holes = (~observed) & ~held[:, None]
-    for place, name in enumerate(rows.columns):
-        missing = int(holes[:, place].sum())
+    gaps = ~observed & ~inserted[:, None]
+    for index, name in enumerate(rows.columns):
+        missing = int(gaps[:, index].sum())
         if missing:
             report.record(
-                "{count} missing {number is|numbers are} filled in along straight lines (first in {where})",
+                "{count} missing {number is|numbers are} interpolated linearly (first in {where})",
                 missing,
-                _where(rows, source[first:last], int(holes[:, place].argmax())),
+                _where(rows, source[first:last], int(gaps[:, index].argmax())),
                 rows.name,
                 name,
             )
-        seen = values[observed[:, place], place]
-        if len(seen) > 1 and (seen == seen[0]).all() and place < count:
+        known_values = values[observed[:, index], index]
+        if len(known_values) > 1 and (known_values == known_values[0]).all() and index < count:
             report.record("the same number in every row", series=rows.name, column=name)
     return RegularSeries(
         None if times is None else times[first:last],
         frequency,
-        series_grid.interpolate_missing(values, held & (frequency.unit == "business day")),
+        interpolate_missing(values, inserted & (frequency.unit == "business day")),
         observed,
         future,
     )
 
 
-def _laid(
+def _align(
     rows: SeriesRows, wanted: Frequency | None, report: TableReport
 ) -> tuple[Times | None, Frequency, Values, Integers, npt.NDArray[np.bool_]]:
-    """(times, frequency, values, row of the table behind each row or −1, rows that were put in), on a regular grid."""
+    """Align rows to a regular grid.
+
+    Returns:
+        Times, frequency, values, the table row of each row (−1 for none), and whether each row was inserted.
+    """
     if rows.times is None or (wanted is not None and wanted.unit == "row"):
-        nothing = np.zeros(len(rows.values), dtype=bool)
-        return None, Frequency("row"), rows.values, rows.lines, nothing
+        return None, Frequency("row"), rows.values, rows.lines, np.zeros(len(rows.values), dtype=bool)
     times = (rows.times // MICROS_PER_SECOND).astype("datetime64[s]")
-    found = series_grid.infer_frequency(times)
+    found = infer_frequency(times)
     if wanted is not None:
-        frequency = (
-            series_grid.resolve_frequency(found, wanted, rows.display_name)
-            if len(times) > 2 or found is None
-            else wanted
-        )
+        frequency = resolve_frequency(found, wanted, rows.display_name) if len(times) > 2 or found is None else wanted
     elif found is None:
-        raise UnusableSeriesError(
-            f"{rows.display_name} is too short: there is one row, and how often rows come can't be told"
-        )
+        raise UnusableSeriesError(f"{rows.display_name} is too short: one row is not enough to infer the frequency")
     else:
         frequency = found
-    grid = series_grid.build_grid(times, frequency, found if len(times) > 2 else None)
+    grid = build_grid(times, frequency, found if len(times) > 2 else None)
     if grid.averaged:
         report.record(f"rows are averaged to one every {frequency.name}", series=rows.name)
     elif not grid.exact:
         report.record(
-            f"times are not regular, and rows are brought to one every {frequency.name}, averaged where several meet",
+            f"times are irregular; rows are aligned to one every {frequency.name}, and averaged within each",
             series=rows.name,
         )
     size = len(grid.times)
     source = np.full(size, -1, dtype=np.int64)
     source[grid.row_of] = rows.lines
     empty = source < 0
-    inserted = int(empty.sum())
-    if inserted > MAX_INSERTED_FRACTION * size:
+    count = int(empty.sum())
+    if count > MAX_INSERTED_FRACTION * size:
         raise UnusableSeriesError(
-            f"{rows.display_name}: {inserted:,} of {size:,} times are missing from rows every {frequency.name}; "
-            "name a wider --frequency, or take the rows as they come (--frequency row)"
+            f"{rows.display_name}: {count:,} of {size:,} times are missing at one row every {frequency.name}; "
+            "give a coarser --frequency, or ignore times (--frequency row)"
         )
-    if inserted:
+    if count:
         first = int(empty.argmax())
-        how = (
-            "{keeps|keep} the last number"
-            if frequency.unit == "business day"
-            else "{is|are} filled in along straight lines"
-        )
+        how = "{keeps|keep} the last value" if frequency.unit == "business day" else "{is|are} interpolated linearly"
         report.record(
-            f"{{count}} {{time is|times are}} missing from rows every {frequency.name}, and {how} "
+            f"{{count}} {{time is|times are}} missing at one row every {frequency.name} and {how} "
             "(first after {where})",
-            inserted,
+            count,
             _where(rows, source, first),
             rows.name,
         )
-    return grid.times, grid.frequency, series_grid.average_rows(rows.values, grid.row_of, size), source, empty
+    return grid.times, grid.frequency, average_rows(rows.values, grid.row_of, size), source, empty
 
 
 def _where(rows: SeriesRows, source: Integers, row: int) -> str:
-    """The line behind a row, or behind the last one before it that has any."""
-    behind = source[: row + 1][source[: row + 1] >= 0]
-    line = int(behind[-1]) if len(behind) else int(rows.lines[0])
+    """Return the location of a row, or of the last one before it that is in the table."""
+    present = source[: row + 1][source[: row + 1] >= 0]
+    line = int(present[-1]) if len(present) else int(rows.lines[0])
     return f"{rows.table.unit} {rows.table.lines[line]:,}"
 
 
 def _check_missing(rows: SeriesRows, values: Values) -> None:
-    share = np.isnan(values).mean(axis=0)
-    for place, name in enumerate(rows.columns):
-        if share[place] > MAX_MISSING_FRACTION:
-            kind = "target" if place < rows.target_count else "covariate"
+    missing = np.isnan(values).mean(axis=0)
+    for index, name in enumerate(rows.columns):
+        if missing[index] > MAX_MISSING_FRACTION:
+            role = "target" if index < rows.target_count else "covariate"
             raise UnusableSeriesError(
-                f"{rows.display_name}: the {kind} {name!r} has no number in {share[place]:.0%} of the rows; "
-                f"at most {MAX_MISSING_FRACTION:.0%} may be filled in"
+                f"{rows.display_name}: the {role} {name!r} is missing in {missing[index]:.0%} of the rows; "
+                f"at most {MAX_MISSING_FRACTION:.0%} may be missing"
             )
 
 
 def _after_gap(
     rows: SeriesRows, values: Values, source: Integers, first: int, frequency: Frequency, report: TableReport
 ) -> int:
-    """The row to begin with, behind the last gap in a target that is too long to fill in."""
-    most = max(frequency.season, int(MAX_GAP_FRACTION * len(values)), _SMALL_GAP)
+    """Return the first row to use: the one after the last gap in a target that is too long to interpolate."""
+    max_gap = max(frequency.season, int(MAX_GAP_FRACTION * len(values)), _SMALL_GAP)
     begin, gap = first, first
-    for place in range(rows.target_count):
-        for start, end in series_grid.true_runs(np.isnan(values[:, place])):
-            if start < first or end - start <= most or end == len(values) or end <= begin:
+    for index in range(rows.target_count):
+        for start, end in true_runs(np.isnan(values[:, index])):
+            if start < first or end - start <= max_gap or end == len(values) or end <= begin:
                 continue
             if len(values) - end < (len(values) - first) / 2:
                 raise UnusableSeriesError(
-                    f"{rows.display_name}: {rows.columns[place]!r} has a gap of {end - start:,} rows after "
-                    f"{_where(rows, source, start - 1)}; at most {most:,} are filled in: mend it, or cut it there"
+                    f"{rows.display_name}: {rows.columns[index]!r} has a gap of {end - start:,} rows after "
+                    f"{_where(rows, source, start - 1)}; at most {max_gap:,} can be interpolated; "
+                    "fill it, or cut the table there"
                 )
             begin, gap = end, start
     if begin > first:
         report.record(
-            f"{{count}} rows are left out, up to the end of a gap of more than {most:,} (it begins after {{where}})",
+            f"{{count}} rows are dropped, up to the end of a gap of more than {max_gap:,} rows (after {{where}})",
             begin - first,
             _where(rows, source, gap - 1),
             rows.name,
@@ -282,15 +296,15 @@ def _after_gap(
 
 
 def _future(values: Values, future: int) -> Values:
-    """What is known of the rows after the last: as far as every future covariate is."""
+    """Return the future covariates of the rows after the last, as far as all are known."""
     if not future:
         return np.zeros((0, 0))
     ahead = values[:, values.shape[1] - future :]
     known = ~np.isnan(ahead)
-    ends = [int(np.flatnonzero(known[:, place])[-1]) + 1 if known[:, place].any() else 0 for place in range(future)]
+    ends = [int(np.flatnonzero(known[:, index])[-1]) + 1 if known[:, index].any() else 0 for index in range(future)]
     ahead = ahead[: min(ends)]
-    return series_grid.interpolate_missing(ahead, np.zeros(len(ahead), dtype=bool))
+    return interpolate_missing(ahead, np.zeros(len(ahead), dtype=bool))
 
 
-def _names(columns: Sequence[str]) -> str:
+def _quoted(columns: Sequence[str]) -> str:
     return ", ".join(map(repr, columns[:4]))

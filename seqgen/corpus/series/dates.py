@@ -1,4 +1,4 @@
-"""Times as people write them, read by the column as a whole, and written back in the same manner."""
+"""Parser of times in common notations, one notation per column, and formatting in the same notation."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _MONTHS = ("january", "february", "march", "april", "may", "june", "july", "augu
            "november", "december")  # fmt: skip
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _HAN = "一二三四"
-_MONTH_OFF = 0.07  # of a month: 1949.08 is February
-_EXAMPLES = 200  # cells by which the style is told
-_CENTURY = 69  # two-digit years from here on are of the 20th century, as in POSIX
+_MONTH_TOLERANCE = 0.07  # of a month: 1949.08 is February
+_EXAMPLES = 200  # cells from which the notation is inferred
+_CENTURY = 69  # two-digit years from here on belong to the 20th century, as in POSIX
 
 _MONTH = r"(?P<b>[Jj]an|[Ff]eb|[Mm]ar|[Aa]pr|[Mm]ay|[Jj]une?|[Jj]uly?|[Aa]ug|[Ss]ept?|[Oo]ct|[Nn]ov|[Dd]ec|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC|(?:[Jj]anuar|[Ff]ebruar)y|[Mm]arch|[Aa]pril|[Aa]ugust|(?:[Ss]eptem|[Oo]cto|[Nn]ovem|[Dd]ecem)ber)\.?"  # noqa: E501 - one alternation
 _WEEKDAY = r"(?:(?P<a>(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?)\.?,?\s+)?"
@@ -33,8 +33,8 @@ _CLOCK = (
 )
 _AFTER = rf"(?:(?:T|,?\s+){_CLOCK})?"
 
-# Patterns of dates, each with a time of day after it or without. A, B: day and month in the order of the column.
-_WRITTEN = tuple(
+# Patterns of dates, with or without a time of day. A, B: day and month, or the reverse.
+_PATTERNS = tuple(
     re.compile(pattern)
     for pattern in (
         rf"(?P<Y>\d{{4}})(?P<sep>[-/.])(?P<m>\d{{1,2}})(?P=sep)(?P<d>\d{{1,2}})(?:(?:T|,?\s+)(?:{_CLOCK}))?",
@@ -56,8 +56,8 @@ _WRITTEN = tuple(
         r"(?P<Y>\d{4})年(?:(?P<m>\d{1,2})月(?:(?P<d>\d{1,2})[日号](?:\s*(?P<H>\d{1,2})(?:[时点:](?:(?P<M>\d{1,2})分?(?::?(?P<S>\d{1,2})秒?)?)?))?)?)?",
     )
 )
-# Patterns of digits only, which may as well be numbers.
-_DIGITS = tuple(
+# Patterns of digits only, which could also be numbers.
+_DIGIT_PATTERNS = tuple(
     re.compile(pattern)
     for pattern in (
         r"(?P<Y>[12]\d{3})",
@@ -67,15 +67,18 @@ _DIGITS = tuple(
         r"(?P<Y>[12]\d{3})(?P<m>0[1-9]|1[0-2])(?P<d>[0-3]\d) ?(?P<H>[0-2]\d)(?P<M>[0-5]\d)(?P<S>[0-5]\d)?" + _ZONE,
     )
 )
-_CLOCK_ALONE = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d{1,9})?)?(\s*[AaPp]\.?[Mm]\.?)?|\d{1,2}\.\d{2}\.\d{2}")
+_TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d{1,9})?)?(\s*[AaPp]\.?[Mm]\.?)?|\d{1,2}\.\d{2}\.\d{2}")
 
 
 @dataclass(frozen=True)
 class TimeFormat:
-    """How times are written. parts: what stands between fields, and fields (letter, as written in an example).
+    """Notation of times.
 
-    offset: seconds east of UTC; None where no zone was written. narrow: fields written without a leading zero.
-    number: seconds in one of the units that a number counts since 1970; 0 for text.
+    Attributes:
+        parts: literal text, and fields as (letter, example).
+        offset: seconds east of UTC; None without a zone.
+        narrow: fields without a leading zero.
+        number: for numbers since 1970, seconds per unit; 0 for text.
     """
 
     parts: tuple[str | tuple[str, str], ...] = ()
@@ -84,7 +87,7 @@ class TimeFormat:
     number: float = 0.0
 
     def format_times(self, times: Times) -> list[str]:
-        """Times, in datetime64[s], as text."""
+        """Format times of dtype datetime64[s]."""
         if self.number:
             return [f"{value / self.number:.0f}" for value in times.astype("datetime64[s]").astype(np.int64).tolist()]
         shifted = times.astype("datetime64[s]") + np.timedelta64(self.offset or 0, "s")
@@ -94,8 +97,8 @@ class TimeFormat:
         if isinstance(part, str):
             return part
         letter, example = part
-        if letter in _SPELT:
-            text = str(_SPELT[letter](time))
+        if letter in _NUMERIC_FIELDS:
+            text = str(_NUMERIC_FIELDS[letter](time))
             width = len(example) if letter == "Y" else 1 if letter in self.narrow or letter in "qu" else 2
             return _HAN[int(text) - 1] if example in _HAN else text.zfill(width)
         if letter == "H":
@@ -111,10 +114,10 @@ class TimeFormat:
             return half if example.isupper() else half.lower()
         if letter == "D":
             return f"{time.year + (time.month - 1) / 12:.{len(example)}f}"
-        return "0" * len(example) if letter == "f" else example  # a zone is as written
+        return "0" * len(example) if letter == "f" else example  # a zone is unchanged
 
 
-_SPELT: dict[str, Callable[[datetime.datetime], int]] = {
+_NUMERIC_FIELDS: dict[str, Callable[[datetime.datetime], int]] = {
     "Y": lambda time: time.year,
     "y": lambda time: time.year % 100,
     "m": lambda time: time.month,
@@ -133,10 +136,14 @@ ISO_DATE = TimeFormat(ISO.parts[:5])
 
 @dataclass(frozen=True)
 class ParsedTimes:
-    """A column of times: microseconds since 1970, and where it is unsure.
+    """A column of times.
 
-    dates: every time is midnight of its own zone. order: how day and month were told apart, '' where they needn't be.
-    bad: the first row that is no time, −1 for none. unsure: whether day and month could as well be the other way.
+    Attributes:
+        times: microseconds since 1970.
+        style: their notation.
+        bad: first row that is not a time, −1 for none.
+        order: `day/month` or `month/day` if that was ambiguous, otherwise ''.
+        unsure: whether the reverse order is equally plausible.
     """
 
     times: Integers
@@ -147,24 +154,26 @@ class ParsedTimes:
 
 
 def looks_like_time(cell: str) -> bool:
-    """Whether a cell can be nothing but a time."""
+    """Whether a cell is certainly a time."""
     text = cell.strip()
-    return any(pattern.fullmatch(text) for pattern in _WRITTEN)
+    return any(pattern.fullmatch(text) for pattern in _PATTERNS)
 
 
 def is_time_of_day(cell: str) -> bool:
     """Whether a cell is a time of day: 17:24, 18.00.00."""
-    return _CLOCK_ALONE.fullmatch(cell.strip()) is not None
+    return _TIME_OF_DAY.fullmatch(cell.strip()) is not None
 
 
 def parse_times(
     cells: Sequence[str], digits: bool = False, fits: Callable[[Integers], bool] | None = None
 ) -> ParsedTimes:
-    """Times from text; `digits` lets 20200101 and 1981 be some.
+    """Parse times.
 
-    fits: says whether times suit what is known of them already; asked where day and month can't be told apart.
+    Args:
+        digits: whether digits such as 20200101 and 1981 are times.
+        fits: whether times are plausible; called if the order of day and month is ambiguous.
     """
-    patterns = (*_WRITTEN, *_DIGITS) if digits else _WRITTEN
+    patterns = (*_PATTERNS, *_DIGIT_PATTERNS) if digits else _PATTERNS
     matches: list[re.Match[str]] = []
     last = patterns[0]
     for row, cell in enumerate(cells):
@@ -175,52 +184,52 @@ def parse_times(
                 return ParsedTimes(np.zeros(0, dtype=np.int64), ISO, row)
             last = match.re
         matches.append(match)
-    order, unsure, rows = _order(matches, fits)
-    if isinstance(rows, int):
-        return ParsedTimes(np.zeros(0, dtype=np.int64), ISO, rows)
-    times, offsets = rows
+    order, unsure, result = _choose_order(matches, fits)
+    if isinstance(result, int):
+        return ParsedTimes(np.zeros(0, dtype=np.int64), ISO, result)
+    times, offsets = result
     bad = np.flatnonzero(times == _UNKNOWN)
     if len(bad):
         return ParsedTimes(np.zeros(0, dtype=np.int64), ISO, int(bad[0]))
     offset = None if offsets is None else int(offsets[-1])
-    if offsets is not None and (times % (86400 * MICROS_PER_SECOND)).any():  # dates stay dates, whatever the zone
+    if offsets is not None and (times % (86400 * MICROS_PER_SECOND)).any():  # dates stay dates in any zone
         times = times - offsets * MICROS_PER_SECOND
     elif offsets is not None:
         offset = 0
-    style = _style(matches, order, offset)
+    style = _infer_format(matches, order, offset)
     usual = order == "day/month" and all(match["sep"] == "." for match in matches if "A" in match.re.groupindex)
     return ParsedTimes(times, style, -1, "" if usual else order, unsure)
 
 
-def _order(
+def _choose_order(
     matches: Sequence[re.Match[str]], fits: Callable[[Integers], bool] | None
 ) -> tuple[str, bool, tuple[Integers, Integers | None] | int]:
-    """Whether days or months come first, whether that is unsure, and the times; or the first row that fits neither."""
-    asked = [match for match in matches if "A" in match.re.groupindex]
-    if not asked:
-        return "", False, _times(matches, "")
-    readings = {order: _times(matches, order) for order in ("day/month", "month/day")}
-    sound = [order for order, (times, _) in readings.items() if not (times == _UNKNOWN).any()]
-    if len(sound) == 1:
-        return sound[0], False, readings[sound[0]]
-    if not sound:
+    """Return the order of day and month, whether it is unsure, and the times, or the first row that fits neither."""
+    ambiguous = [match for match in matches if "A" in match.re.groupindex]
+    if not ambiguous:
+        return "", False, _parse_matches(matches, "")
+    readings = {order: _parse_matches(matches, order) for order in ("day/month", "month/day")}
+    valid = [order for order, (times, _) in readings.items() if not (times == _UNKNOWN).any()]
+    if len(valid) == 1:
+        return valid[0], False, readings[valid[0]]
+    if not valid:
         firsts = [int(np.argmax(times == _UNKNOWN)) for times, _ in readings.values()]
         return "", False, max(firsts)
-    first, second = (readings[order][0] for order in sound)
-    if (first == second).all() or all(match["sep"] == "." for match in asked):
-        return sound[0], False, readings[sound[0]]
+    first, second = (readings[order][0] for order in valid)
+    if (first == second).all() or all(match["sep"] == "." for match in ambiguous):
+        return valid[0], False, readings[valid[0]]
     if fits is not None and fits(first) != fits(second):
-        chosen = sound[0] if fits(first) else sound[1]
+        chosen = valid[0] if fits(first) else valid[1]
         return chosen, False, readings[chosen]
     score = [regularity(times) for times in (first, second)]
     if abs(score[0] - score[1]) > 0.02:
-        chosen = sound[int(score[1] > score[0])]
+        chosen = valid[int(score[1] > score[0])]
         return chosen, False, readings[chosen]
-    return sound[0], True, readings[sound[0]]
+    return valid[0], True, readings[valid[0]]
 
 
 def regularity(times: Integers) -> float:
-    """The share of steps that are the commonest one, in seconds or in months."""
+    """Return the fraction of steps equal to the most frequent one, in seconds or in months."""
     if len(times) < 2:
         return 0.0
     steps = Counter(np.diff(times).tolist())
@@ -232,8 +241,8 @@ def regularity(times: Integers) -> float:
     return max(max(steps.values()), max(months.values(), default=0)) / (len(times) - 1)
 
 
-def _times(matches: Sequence[re.Match[str]], order: str) -> tuple[Integers, Integers | None]:
-    """Microseconds by the clock on the wall, and seconds east of UTC; the least integer where there is no such time."""
+def _parse_matches(matches: Sequence[re.Match[str]], order: str) -> tuple[Integers, Integers | None]:
+    """Return local microseconds since 1970, the minimal integer for invalid times, and seconds east of UTC."""
     result = np.full(len(matches), _UNKNOWN, dtype=np.int64)
     offsets = np.zeros(len(matches), dtype=np.int64)
     zoned = False
@@ -242,7 +251,7 @@ def _times(matches: Sequence[re.Match[str]], order: str) -> tuple[Integers, Inte
         rows_of.setdefault(match.re, []).append(row)
     for pattern, rows in rows_of.items():
         groups = list(zip(*(matches[row].groups() for row in rows), strict=True))
-        fields = {letter: groups[place - 1] for letter, place in pattern.groupindex.items()}
+        fields = {letter: groups[index - 1] for letter, index in pattern.groupindex.items()}
         result[rows] = epoch_microseconds(fields, len(rows), order)
         zones = fields.get("z")
         if zones is not None and any(zones):
@@ -259,7 +268,7 @@ def _offset(zone: str | None) -> int:
 
 
 def epoch_microseconds(fields: dict[str, tuple[str | None, ...]], count: int, order: str) -> Integers:
-    """Microseconds since 1970 of the fields of so many rows."""
+    """Convert the fields of `count` rows to microseconds since 1970."""
     names = {"A": "d" if order == "day/month" else "m", "B": "m" if order == "day/month" else "d"}
     fields = {names.get(letter, letter): values for letter, values in fields.items()}
 
@@ -280,34 +289,34 @@ def epoch_microseconds(fields: dict[str, tuple[str | None, ...]], count: int, or
     if "q" in fields:
         quarters = [_HAN.index(str(q)) + 1 if str(q) in _HAN else int(str(q)) for q in fields["q"]]
         month = np.array(quarters, dtype=np.int64) * 3 - 2
-    sound = (month >= 1) & (month <= 12) & (day >= 1)
-    start = ((year - 1970) * 12 + np.where(sound, month, 1) - 1).astype("datetime64[M]")
+    valid = (month >= 1) & (month <= 12) & (day >= 1)
+    start = ((year - 1970) * 12 + np.where(valid, month, 1) - 1).astype("datetime64[M]")
     date = start.astype("datetime64[D]") + (day - 1)
-    sound &= date.astype("datetime64[M]") == start
-    if "w" in fields:  # ISO 8601: the week with 4 January is the first
+    valid &= date.astype("datetime64[M]") == start
+    if "w" in fields:  # ISO 8601: week 1 contains 4 January
         fourth = ((year - 1970) * 12).astype("datetime64[M]").astype("datetime64[D]") + 3
         monday = fourth - (fourth.astype(np.int64) + 3) % 7
         date = monday + (numbers("w", 1) - 1) * 7 + numbers("u", 1) - 1
-        sound &= (numbers("w", 1) >= 1) & (numbers("w", 1) <= 53)
+        valid &= (numbers("w", 1) >= 1) & (numbers("w", 1) <= 53)
     hour, minute, second = numbers("H", 0), numbers("M", 0), numbers("S", 0)
     if any(fields.get("p", ())):
         half = np.array([{"": 0, "a": 1, "p": 2}[(text or "")[:1].lower()] for text in fields["p"]])
-        sound &= (half == 0) | ((hour >= 1) & (hour <= 12))
+        valid &= (half == 0) | ((hour >= 1) & (hour <= 12))
         hour = np.where(half == 0, hour, hour % 12 + 12 * (half == 2))
-    sound &= (minute < 60) & (second < 60) & ((hour < 24) | ((hour == 24) & (minute == 0) & (second == 0)))
+    valid &= (minute < 60) & (second < 60) & ((hour < 24) | ((hour == 24) & (minute == 0) & (second == 0)))
     micro = np.array([int((text or "").ljust(6, "0")[:6]) for text in fields["f"]]) if "f" in fields else 0
-    epoch_microseconds = (
+    microseconds = (
         date.astype(np.int64) * 86400 * MICROS_PER_SECOND
         + (hour * 3600 + minute * 60 + second) * MICROS_PER_SECOND
         + micro
     )
-    return np.where(sound, epoch_microseconds, _UNKNOWN)
+    return np.where(valid, microseconds, _UNKNOWN)
 
 
-def _style(matches: Sequence[re.Match[str]], order: str, offset: int | None) -> TimeFormat:
-    """As the most detailed cell is written; the last where several are."""
-    looked = matches[-_EXAMPLES:]
-    example = max(reversed(looked), key=lambda match: sum(text is not None for text in match.groups()))
+def _infer_format(matches: Sequence[re.Match[str]], order: str, offset: int | None) -> TimeFormat:
+    """Infer the notation from the last cell among those with the most fields."""
+    recent = matches[-_EXAMPLES:]
+    example = max(reversed(recent), key=lambda match: sum(text is not None for text in match.groups()))
     rename = {"A": "d" if order == "day/month" else "m", "B": "m" if order == "day/month" else "d", "sep": ""}
     spans = sorted(
         (example.span(letter), rename.get(letter, letter))
@@ -315,15 +324,15 @@ def _style(matches: Sequence[re.Match[str]], order: str, offset: int | None) -> 
         if example[letter] is not None
     )
     parts: list[str | tuple[str, str]] = []
-    place = 0
+    index = 0
     for (begin, end), letter in spans:
         if letter:
             text = example.string[begin:end]
-            if letter == "b":  # May is short and long
-                text = max((match["b"] for match in looked if "b" in match.re.groupindex), key=len)
-            parts += [example.string[place:begin], (letter, text)]
-            place = end
-    parts.append(example.string[place:])
+            if letter == "b":  # May is both short and long
+                text = max((match["b"] for match in recent if "b" in match.re.groupindex), key=len)
+            parts += [example.string[index:begin], (letter, text)]
+            index = end
+    parts.append(example.string[index:])
     narrow = {
         rename.get(letter, letter)
         for match in matches[:4000]
@@ -334,19 +343,18 @@ def _style(matches: Sequence[re.Match[str]], order: str, offset: int | None) -> 
 
 
 def times_from_numbers(values: npt.NDArray[np.float64], name: str) -> ParsedTimes | None:
-    """Times from a column of numbers, where they can be some: 1981, 198101, 20200101, or counted from 1970.
-
-    None where they can't.
-    """
+    """Parse times from numbers: 1981, 198101, 20200101, 1949.083 or an epoch time. None if they are not times."""
     if not len(values) or not np.isfinite(values).all():
         return None
     low, high = float(values.min()), float(values.max())
     if (values == np.floor(values)).all() and low >= 1000 and high < 1e15:
-        reading = parse_times([str(int(value)) for value in values.tolist()], digits=True)
-        if reading.bad < 0:
-            return reading
+        parsed = parse_times([str(int(value)) for value in values.tolist()], digits=True)
+        if parsed.bad < 0:
+            return parsed
     decimal = np.round((values - 1970) * 12).astype(np.int64) if low >= 1000 and high < 3000 else None
-    if decimal is not None and (np.abs((values - 1970) * 12 - decimal) < _MONTH_OFF).all():  # 1949.083 is February
+    if (
+        decimal is not None and (np.abs((values - 1970) * 12 - decimal) < _MONTH_TOLERANCE).all()
+    ):  # 1949.083 is February
         decimals = max(len(repr(float(value)).partition(".")[2]) for value in values[:_EXAMPLES])
         times = decimal.astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
         return ParsedTimes(times, TimeFormat((("D", "0" * decimals),)))

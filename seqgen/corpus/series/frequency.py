@@ -1,4 +1,4 @@
-"""How often a series has a row: its name, the seasons it is likely to have, and the times that come after a time."""
+"""Frequencies of series: names, likely seasonal periods, and the times that follow a time."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from seqgen.errors import UserError
 
 Times = npt.NDArray[np.datetime64]  # of seconds
 
-_EXACT = ("week", "day", "hour", "minute", "second")  # units that are always as long
+_FIXED = ("week", "day", "hour", "minute", "second")  # units of constant length
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "business day": 86400, "week": 604800,
             "month": 2629746, "quarter": 7889238, "year": 31556952, "row": 0}  # fmt: skip
 
-# Unit → code that pandas and others know it by.
+# Unit → pandas code.
 _CODES = {"second": "s", "minute": "min", "hour": "h", "day": "D", "business day": "B", "week": "W", "month": "M",
           "quarter": "Q", "year": "Y", "row": ""}  # fmt: skip
-# What people write → unit, beside the names, their plurals and the codes.
+# Further names → unit, besides the unit names, their plurals and the codes.
 _WORDS = {"sec": "second", "m": "month", "t": "minute", "mon": "month", "b": "business day", "bd": "business day",
           "workday": "business day", "weekday": "business day", "businessday": "business day", "a": "year",
           "yr": "year", "ms": "month", "me": "month", "qs": "quarter", "qe": "quarter", "ys": "year", "ye": "year",
           "secondly": "second", "minutely": "minute", "hourly": "hour", "daily": "day", "weekly": "week",
           "monthly": "month", "quarterly": "quarter", "yearly": "year", "annual": "year", "annually": "year",
           "none": "row"}  # fmt: skip
-# Unit of one → rows in the cycles that people live by, the likeliest first.
+# Unit → rows in its likely seasonal periods, the likeliest first.
 _SEASONS = {"hour": (24, 168), "day": (7, 365), "business day": (5, 21), "week": (52,), "month": (12,),
             "quarter": (4,)}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Frequency:
-    """Every `count` units. `row` is for rows without times.
+    """One row every `count` units. The unit `row` is for rows without times.
 
-    day: of a frequency in months: the day of the month that rows are on, 31 for the last; 0 for that of the row before.
+    `day`: for frequencies in months, the day of the month, 31 for the last; 0 for the previous row's day.
     """
 
     unit: str
@@ -45,32 +45,32 @@ class Frequency:
 
     @property
     def name(self) -> str:
-        """In words: `hour`, `15 minutes`, `business day`, `row`."""
+        """The name: `hour`, `15 minutes`, `business day`, `row`."""
         return self.unit if self.count == 1 else f"{self.count} {self.unit}s"
 
     @property
     def months(self) -> int:
-        """Months from one row to the next; 0 where they are not counted in months."""
+        """Months from one row to the next; 0 for other units."""
         return _MONTHS.get(self.unit, 0) * self.count
 
     @property
     def seconds(self) -> int:
-        """From one row to the next, on average where months differ; of business days, those of a day; 0 for rows."""
+        """Seconds from one row to the next, on average for months; those of a day for business days; 0 for rows."""
         return _SECONDS[self.unit] * self.count
 
     @property
     def exact(self) -> bool:
-        """Whether every step is as long as another."""
-        return self.unit in _EXACT
+        """Whether all steps are equally long."""
+        return self.unit in _FIXED
 
     @property
     def seasons(self) -> tuple[int, ...]:
-        """Rows in each cycle that such a series is likely to have, the likeliest first; (1,) for none."""
+        """Rows in each likely seasonal period, the likeliest first; (1,) for none."""
         if self.count == 1 and self.unit in _SEASONS:
             return _SEASONS[self.unit]
         if self.months:
             return (12 // self.months,) if 12 % self.months == 0 else (1,)
-        # A day and a week for what is faster than a day; an hour too for what is faster than a minute
+        # A day and a week below a day; an hour and a day below a minute.
         cycles = (86400, 604800) if self.seconds >= 60 else (3600, 86400)
         step = self.seconds if self.exact else 0
         whole = tuple(cycle // step for cycle in cycles if step and cycle % step == 0 and cycle > step)
@@ -78,13 +78,13 @@ class Frequency:
 
     @property
     def season(self) -> int:
-        """Rows in the likeliest cycle; 1 for none."""
+        """Rows in the likeliest seasonal period; 1 for none."""
         return self.seasons[0]
 
     def next_times(self, last: np.datetime64, count: int) -> Times:
-        """The times of the `count` rows after `last`, exact by the calendar. Shape (count,), in seconds.
+        """Return the times of the `count` rows after `last` by the calendar. Shape (count,), datetime64[s].
 
-        Months keep their day as far as the month has it, the last day stays the last; business days leave weekends out.
+        Months keep their day if the month has it, and the last day stays the last. Business days skip weekends.
         """
         start = last.astype("datetime64[s]")
         steps = np.arange(1, count + 1, dtype=np.int64) * self.count
@@ -100,11 +100,11 @@ class Frequency:
 
     @classmethod
     def parse(cls, text: str) -> Frequency:
-        """What people and pandas write: `hour`, `15 minutes`, `15min`, `daily`, `B`. Raises `UserError`."""
+        """Parse a name or a pandas code: `hour`, `15 minutes`, `15min`, `daily`, `B`. Raises `UserError`."""
         match = re.fullmatch(r"\s*(\d{0,6})\s*([A-Za-z][A-Za-z ]*?)\s*", text)
         if match and int(match[1] or 1):
-            written = match[2]
-            for word in dict.fromkeys((written, written.lower(), written.lower().removesuffix("s"))):
+            unit_name = match[2]
+            for word in dict.fromkeys((unit_name, unit_name.lower(), unit_name.lower().removesuffix("s"))):
                 found = next((unit for unit, code in _CODES.items() if word in (unit, code) and word), None)
                 found = found or _WORDS.get(word if word != "m" else "t" if match[1] else "m")
                 if found:
@@ -114,27 +114,27 @@ class Frequency:
         )
 
     def normalised(self) -> Frequency:
-        """The same with the largest unit that counts it whole: 60 minutes are an hour, 3 months a quarter."""
+        """Return the same frequency in the largest unit: 60 minutes are an hour, 3 months a quarter."""
         if self.months:
             unit = next(name for name in ("year", "quarter", "month") if self.months % _MONTHS[name] == 0)
             if unit != "year" and self.months % 12 and self.months != _MONTHS[unit]:
                 unit = "month"
             return Frequency(unit, self.months // _MONTHS[unit], self.day)
         if self.exact:
-            unit = next(name for name in _EXACT if self.seconds % _SECONDS[name] == 0)
+            unit = next(name for name in _FIXED if self.seconds % _SECONDS[name] == 0)
             return Frequency(unit, self.seconds // _SECONDS[unit])
         return self
 
 
 def on_day_of_month(month: Times, day: int) -> Times:
-    """That day of each month, or its last where it is shorter. `month` is of any unit; gives seconds."""
+    """Return that day of each month, or the last if the month is shorter, as datetime64[s]."""
     month = month.astype("datetime64[M]")
     last = (month + 1).astype("datetime64[D]") - 1
     return np.minimum(month.astype("datetime64[D]") + (day - 1), last).astype("datetime64[s]")
 
 
 def day_of_month(time: np.datetime64) -> int:
-    """The day of the month, from 1; 31 for the last of any."""
+    """Return the day of the month, from 1; 31 for the last day of any month."""
     date = time.astype("datetime64[D]")
     if (date + 1).astype("datetime64[M]") != date.astype("datetime64[M]"):
         return 31

@@ -1,4 +1,4 @@
-"""Times as they come, to a regular grid: the frequency they have, and which row of the grid each of them is."""
+"""Alignment of times to a regular grid: inference of the frequency, averaging and interpolation."""
 
 from __future__ import annotations
 
@@ -14,21 +14,26 @@ Values = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 _MONDAY = 4 * 86400  # 5 January 1970
-# Steps that irregular times are brought to, in seconds.
-_NICE = tuple(
+# Steps for irregular times, in seconds.
+_STANDARD_STEPS = tuple(
     [1, 2, 5, 10, 15, 20, 30]
     + [60 * count for count in (1, 2, 5, 10, 15, 20, 30)]
     + [3600 * count for count in (1, 2, 3, 4, 6, 8, 12)]
     + [86400, 2 * 86400, 604800, 2 * 604800]
 )
-_FEW = 6  # dates on working days, from which on a series is taken to leave weekends out
+_MIN_BUSINESS_DAYS = 6  # dates without a weekend that make a series one of business days
 
 
 @dataclass(frozen=True)
 class Grid:
-    """times: shape (rows,), regular. row_of: which of them each given time is. exact: whether all are where they were.
+    """A regular grid of times.
 
-    averaged: whether the grid is wider than the times, so that several share a row.
+    Attributes:
+        frequency: its frequency.
+        times: shape (rows,).
+        row_of: row of each given time.
+        exact: whether every given time is on the grid.
+        averaged: whether the grid is coarser than the given times, so that several share a row.
     """
 
     frequency: Frequency
@@ -39,9 +44,9 @@ class Grid:
 
 
 def infer_frequency(times: Times) -> Frequency | None:
-    """The frequency of rising times, the one that most steps have; None for fewer than two.
+    """Infer the frequency of ascending times; None for fewer than two.
 
-    Where no step has a majority it is the median, brought to one that clocks know.
+    The most frequent step decides, or without a majority the standard step nearest to the median.
     """
     if len(times) < 2:
         return None
@@ -55,19 +60,19 @@ def infer_frequency(times: Times) -> Frequency | None:
     sizes, counts = np.unique(steps, return_counts=True)
     step, often = int(sizes[counts.argmax()]), int(counts.max())
     weekday = (dates.astype(np.int64) + 3) % 7
-    if same_clock and len(times) >= _FEW and (weekday < 5).all() and float(np.median(steps)) == 86400:
+    if same_clock and len(times) >= _MIN_BUSINESS_DAYS and (weekday < 5).all() and float(np.median(steps)) == 86400:
         return Frequency("business day")
     if 2 * often < len(steps) or np.mean((times - times[0]).astype(np.int64) % step == 0) < 0.9:
         median = float(np.median(steps))
-        if median > _NICE[-1]:
+        if median > _STANDARD_STEPS[-1]:
             months = max(1, round(median / 2629746))
             return Frequency("month", months).normalised()
-        step = min(_NICE, key=lambda nice: abs(np.log(nice / median)))
+        step = min(_STANDARD_STEPS, key=lambda seconds: abs(np.log(seconds / median)))
     return Frequency("second", step).normalised()
 
 
 def _by_months(dates: npt.NDArray[np.datetime64]) -> Frequency | None:
-    """A frequency in months; None where two dates share a month, or steps of days explain them better."""
+    """Infer a frequency in months; None if two dates share a month, or a step in days fits better."""
     months = dates.astype("datetime64[M]").astype(np.int64)
     steps = np.diff(months)
     if steps.min() < 1:
@@ -86,20 +91,24 @@ def _by_months(dates: npt.NDArray[np.datetime64]) -> Frequency | None:
     return Frequency("month", step, 31).normalised() if min(days) >= 20 else None
 
 
-def resolve_frequency(found: Frequency | None, wanted: Frequency, what: str) -> Frequency:
-    """The frequency to bring times to, where `wanted` is asked for. Raises `DataError` where rows are further apart."""
+def resolve_frequency(found: Frequency | None, wanted: Frequency, name: str) -> Frequency:
+    """Return the frequency to align to if the user asks for `wanted`.
+
+    Raises:
+        DataError: the rows are further apart.
+    """
     if found is None or found.name == wanted.name:
         return found or wanted
     if found.seconds > 1.2 * wanted.seconds:
-        raise DataError(f"{what} has a row every {found.name}, and every {wanted.name} is needed")
+        raise DataError(f"{name} has a row every {found.name}, but one every {wanted.name} is required")
     return wanted
 
 
 def build_grid(times: Times, frequency: Frequency, found: Frequency | None) -> Grid:
-    """The grid from the first time to the last, for rising times. `found` is the frequency they have of themselves."""
+    """Return the grid from the first of ascending times to the last. `found` is their own frequency."""
     averaged = found is not None and found.seconds < 0.8 * frequency.seconds
     if frequency.months:
-        return _lay_months(times, frequency, averaged)
+        return _build_monthly_grid(times, frequency, averaged)
     if frequency.unit == "business day":
         dates = times.astype("datetime64[D]")
         clock = np.timedelta64(0, "s") if averaged else (times - dates)[0]
@@ -116,36 +125,36 @@ def build_grid(times: Times, frequency: Frequency, found: Frequency | None) -> G
             begin = anchor + (begin - anchor + (0 if averaged else step // 2)) // step * step
         rows = (seconds - begin + (0 if averaged or on_grid else step // 2)) // step
         first = np.datetime64(begin, "s")
-    return _grid(times, frequency, first, rows, averaged)
+    return _make_grid(times, frequency, first, rows, averaged)
 
 
-def _lay_months(times: Times, frequency: Frequency, averaged: bool) -> Grid:
+def _build_monthly_grid(times: Times, frequency: Frequency, averaged: bool) -> Grid:
     months = times.astype("datetime64[M]").astype(np.int64)
     step = frequency.months
     rows = (months - months[0]) // step
     day = 1 if averaged else frequency.day or day_of_month(times[0])
     frequency = Frequency(frequency.unit, frequency.count, day)
     start = times[0].astype("datetime64[M]")
-    if averaged and step > 1 and 12 % step == 0:  # quarters begin in January, April, July and October
+    if averaged and step > 1 and 12 % step == 0:  # quarters start in January, April, July and October
         begin = months[0] // step * step
         rows, start = (months - begin) // step, np.int64(begin).astype("datetime64[M]")
     clock = np.timedelta64(0, "s") if averaged else times[0] - times[0].astype("datetime64[D]")
     first = on_day_of_month(np.array([start]), day)[0] + clock
-    return _grid(times, frequency, first, rows, averaged)
+    return _make_grid(times, frequency, first, rows, averaged)
 
 
-def _grid(times: Times, frequency: Frequency, first: np.datetime64, rows: Integers, averaged: bool) -> Grid:
+def _make_grid(times: Times, frequency: Frequency, first: np.datetime64, rows: Integers, averaged: bool) -> Grid:
     count = int(rows[-1]) + 1
     if count > 100_000_000:
         raise DataError(
-            f"from {times[0]} to {times[-1]} there are {count:,} times a {frequency.name} apart: is one of them wrong?"
+            f"from {times[0]} to {times[-1]} there are {count:,} rows at one every {frequency.name}; check the times"
         )
     grid = np.concatenate([np.array([first], dtype="datetime64[s]"), frequency.next_times(first, count - 1)])
     return Grid(frequency, grid, rows.astype(np.int64), bool((grid[rows] == times).all()), averaged)
 
 
 def average_rows(values: Values, row_of: Integers, rows: int) -> Values:
-    """The mean of what falls into each of so many rows; NaN where nothing does. Shape (rows, columns)."""
+    """Return the mean of the values in each row, NaN if there is none. Shape (rows, columns)."""
     known = ~np.isnan(values)
     if len(row_of) == rows and (row_of == np.arange(rows)).all():
         return values.copy()
@@ -155,13 +164,13 @@ def average_rows(values: Values, row_of: Integers, rows: int) -> Values:
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 
-def interpolate_missing(values: Values, hold: npt.NDArray[np.bool_]) -> Values:
-    """No NaN: a straight line between neighbours, the nearest number at the ends; in rows of `hold` the last number.
+def interpolate_missing(values: Values, forward_fill: npt.NDArray[np.bool_]) -> Values:
+    """Replace NaN by linear interpolation, at the ends by the nearest value, in `forward_fill` rows by the last one.
 
-    A column without any number is zeros.
+    A column without any value becomes zeros.
     """
     result = values.copy()
-    places = np.arange(len(values))
+    rows = np.arange(len(values))
     for column in range(values.shape[1]):
         known = ~np.isnan(values[:, column])
         if known.all():
@@ -169,15 +178,15 @@ def interpolate_missing(values: Values, hold: npt.NDArray[np.bool_]) -> Values:
         if not known.any():
             result[:, column] = 0.0
             continue
-        latest = np.maximum.accumulate(np.where(known, places, -1))
-        held = hold & ~known & (latest >= 0)
-        result[held, column] = values[latest[held], column]
-        open_ = ~known & ~held
-        result[open_, column] = np.interp(places[open_], places[known], values[known, column])
+        latest = np.maximum.accumulate(np.where(known, rows, -1))
+        filled = forward_fill & ~known & (latest >= 0)
+        result[filled, column] = values[latest[filled], column]
+        missing = ~known & ~filled
+        result[missing, column] = np.interp(rows[missing], rows[known], values[known, column])
     return result
 
 
-def true_runs(missing: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First row and end of each run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]).astype(np.int8)))
+def true_runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return the first index and the end of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

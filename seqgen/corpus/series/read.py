@@ -1,31 +1,31 @@
-"""Numeric series, read from the tables that people have, to a regular grid without gaps. What is done is told.
+"""Reader of time series: tables of numbers to a regular grid without gaps. Every change is reported.
 
-| found | done |
+| input | result |
 |---|---|
 | delimiter, header, byte order mark, quotes, line ends | recognised; without a header columns are `column_1`, … |
 | not UTF-8 | read as UTF-16, GB 18030 or Windows-1252 |
-| a row with too many cells | refused |
+| a row with too many cells | error |
 | a row with too few cells | the rest is missing |
-| lines of words below the table | left out; a line of sums is refused, as its first cell is no time |
-| 1,234.5 and 1.234,5, $, %, K, M, B | read, by the column as a whole |
-| a cell of a column of numbers that is none | refused |
-| an infinite number | refused |
-| a column of text, or one that only numbers the rows | no target unless named; a named target of text is refused |
-| a target that never changes | kept |
-| a column missing in more than half of the rows | no target unless named; refused if named |
-| dates | day/month told from month/day by the column as a whole; refused where no row tells |
-| times with a zone | UTC inside, the zone of the last row in what is written; dates stay dates |
-| rows without a time | left out |
+| text lines below the table | dropped; a line of sums is an error, as its first cell is not a time |
+| 1,234.5 and 1.234,5, $, %, K, M, B | parsed, in one notation per column |
+| text in a numeric column | error |
+| an infinite number | error |
+| a column of text, or one that only numbers the rows | not a target unless named; a named target of text is an error |
+| a constant target | kept |
+| a column missing in more than half of the rows | not a target unless named; an error if named |
+| dates | day/month or month/day by the whole column; an error if no row decides it |
+| times with a zone | converted to UTC, written in the zone of the last row; dates stay dates |
+| rows without a time | dropped |
 | rows out of order | sorted |
-| several rows of one time | the last counts; refused if a column of names tells them apart and is not named |
-| times missing from the grid | put in; refused if more than half |
+| several rows of one time | the last is used; an error if a column of names distinguishes them and is not given |
+| times missing from the grid | inserted; an error if more than half |
 | times off the grid | rows averaged on the grid of the median step |
-| a wider frequency is asked for | rows averaged; a narrower one is refused |
-| a missing number | a straight line between its neighbours; on a holiday of business days the last number |
-| a gap longer than a season and a tenth of the rows | rows before it left out; refused if these are the most |
-| targets missing at the beginning | rows left out, until all have begun |
-| all targets missing at the end | rows left out; their future covariates are what is known ahead |
-| too few rows | refused; of several series those are left out |
+| a coarser frequency is given | rows averaged; a finer one is an error |
+| a missing number | interpolated linearly; on a holiday of business days, the last value |
+| a gap longer than a season and a tenth of the rows | rows before it dropped; an error if these are the majority |
+| targets missing at the start | rows dropped until all have values |
+| all targets missing at the end | rows dropped; their future covariates are known ahead |
+| too few rows | error; of several series, those are dropped |
 
 Several documents are several series, named after their files.
 """
@@ -67,14 +67,16 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SeriesOptions:
-    """How to read tables of numbers. What is left out is recognised.
+    """Options for reading tables of series. Missing options are inferred from the table.
 
-    time_column: its name; several joined by commas where the time is spread over columns; '' for rows without times.
-    targets: columns to forecast; () for every column of numbers that is nothing else.
-    covariates: columns known up to the last row; future_covariates: those known ahead.
-    series: the column that names the series, where a table holds several below each other.
-    frequency: as `Frequency.parse` takes it, and `Frequency.name` gives it.
-    minimum: rows that a series must have.
+    Attributes:
+        time_column: name of the time column; several joined by commas; '' for rows without times.
+        targets: columns to forecast; () for all numeric columns without another role.
+        covariates: columns known up to the last row.
+        future_covariates: columns known ahead.
+        series: column that names the series, in a table of several series.
+        frequency: see `Frequency.parse`.
+        min_rows: least number of rows of a series.
     """
 
     time_column: str | None = None
@@ -90,15 +92,16 @@ class SeriesOptions:
 class Series:
     """One series on a regular grid of times.
 
-    name: what the series column calls it; the file's stem where several files were read; '' otherwise.
-    times: shape (rows,), datetime64[s], UTC where the source has a zone; None for rows without times.
-    columns: targets first, then covariates, then future covariates.
-    values: float64, shape (rows, columns), finite.
-    observed: same shape: whether the number was in the source, and not filled in.
-    future: future covariates of the rows after the last, shape (rows ahead, future covariates).
-    time_column: as `SeriesOptions.time_column` takes it, '' for none.
-    spell: times as text, as the source writes them.
-    target_count: how many of the columns are.
+    Attributes:
+        name: value of the series column; the file's stem if several files were read; otherwise ''.
+        times: datetime64[s], shape (rows,), UTC if the source has a zone; None for rows without times.
+        columns: targets, then covariates, then future covariates.
+        values: float64, shape (rows, columns), finite.
+        observed: shape (rows, columns): whether the value was in the source, not interpolated.
+        future: future covariates of the rows after the last, shape (rows ahead, future covariates).
+        time_column: as in `SeriesOptions`, '' for none.
+        format_times: formats times as the source does.
+        target_count: number of leading columns that are targets.
     """
 
     name: str
@@ -117,25 +120,26 @@ class Series:
 
 
 def read_series(documents: Sequence[Document], options: SeriesOptions, warn: Warn) -> list[Series]:
-    """Every series of the documents, all with the same columns in the same order, and with the same frequency.
+    """Read every series of the documents. All have the same columns, in the same order, and the same frequency.
 
-    warn: told in a sentence of everything that was not taken as it stands.
+    Args:
+        warn: called with a sentence for every change to the data.
 
     Raises:
-        DataError: what can't be used, in one line that says where.
+        DataError: the data can't be used; the message gives the location.
     """
-    found: list[Series] = []
-    for document, name in zip(documents, _names(documents), strict=True):
+    series: list[Series] = []
+    for document, name in zip(documents, _series_names(documents), strict=True):
         report = TableReport("standard input" if document.name == "-" else document.name)
-        found += _read_one(document, name, options, report)
+        series += _read_document(document, name, options, report)
         report.flush(warn)
-        first = found[0]  # what was recognised in the first document holds for the others
+        first = series[0]  # the roles inferred from the first document apply to the others
         options = replace(options, targets=first.columns[: first.target_count], frequency=first.frequency.name)
-    return found
+    return series
 
 
-def _names(documents: Sequence[Document]) -> list[str]:
-    """What the documents' series are called: the file's name as far as it is needed to tell them apart."""
+def _series_names(documents: Sequence[Document]) -> list[str]:
+    """Return a series name for each document: its stem, or its full name if stems repeat; '' for a single one."""
     if not documents:
         raise DataError("there is no table to read")
     if len(documents) == 1:
@@ -143,184 +147,194 @@ def _names(documents: Sequence[Document]) -> list[str]:
     stems = [document.name.rsplit("/", 1)[-1].split(".")[0] for document in documents]
     if len(set(stems)) < len(stems):
         stems = [document.name for document in documents]
-    twice = next((name for name, count in Counter(stems).items() if count > 1), None)
-    if twice is not None:
-        raise DataError(f"{twice!r} is given twice")
+    repeated = next((name for name, count in Counter(stems).items() if count > 1), None)
+    if repeated is not None:
+        raise DataError(f"{repeated!r} is given twice")
     return stems
 
 
-def _read_one(document: Document, name: str, options: SeriesOptions, report: TableReport) -> list[Series]:
+def _read_document(document: Document, name: str, options: SeriesOptions, report: TableReport) -> list[Series]:
     table = open_table(document, report.record_verbatim)
     if not len(table):
-        raise DataError(f"{table.name} holds no rows below the names of its columns")
+        raise DataError(f"{table.name} has a header but no rows")
     wanted = Frequency.parse(options.frequency) if options.frequency is not None else None
-    time = find_time_columns(table, options.time_column)
+    time_columns = find_time_columns(table, options.time_column)
     key = None if options.series is None else column_index(table, options.series, "series column")
-    taken = {*time} | ({key} if key is not None else set())
+    taken = {*time_columns} | ({key} if key is not None else set())
     columns, values = _values(table, options, taken, report)
     rows = np.arange(len(table), dtype=np.int64)
-    instants, style = None, ISO
-    if time:
-        reading, rows = read_times(table, time, None if wanted is None else partial(_fits, wanted))
-        instants, style = reading.times, reading.style
+    times, style = None, ISO
+    if time_columns:
+        parsed, rows = read_times(table, time_columns, None if wanted is None else partial(_has_frequency, wanted))
+        times, style = parsed.times, parsed.style
         if len(rows) < len(table):
-            report.record("{count} {row|rows} without a time {is|are} left out", len(table) - len(rows))
-        if reading.order:
-            report.record(f"dates are read as {reading.order}/year")
+            report.record("{count} {row|rows} without a time {is|are} dropped", len(table) - len(rows))
+        if parsed.order:
+            report.record(f"dates are read as {parsed.order}/year")
     ahead = len(options.future_covariates)
     targets = len(columns) - len(options.covariates) - ahead
-    whole = SeriesRows(table, name, rows, instants, values[rows], columns, targets, ahead)
-    if key is None and instants is not None:
-        _check_apart(table, instants, rows, taken)
-    groups = [whole] if key is None else _groups(whole, table.texts(key), report)
-    ready = [sort_rows(group, report) for group in groups]
-    if wanted is None and len(ready) > 1:
-        wanted = _commonest(ready)
+    whole = SeriesRows(table, name, rows, times, values[rows], columns, targets, ahead)
+    if key is None and times is not None:
+        _check_single_series(table, times, rows, taken)
+    groups = [whole] if key is None else _split_series(whole, table.texts(key), report)
+    groups = [sort_rows(group, report) for group in groups]
+    if wanted is None and len(groups) > 1:
+        wanted = _most_common_frequency(groups)
     series: list[Series] = []
     failures: list[UnusableSeriesError] = []
-    for one in ready:
-        draft = TableReport(report.name)  # of a series that is left out only this is told
+    for group in groups:
+        draft = TableReport(report.name)  # discarded with a series that is dropped
         try:
-            built = build_series(one, wanted, options.min_rows, draft)
+            built = build_series(group, wanted, options.min_rows, draft)
         except UnusableSeriesError as error:
             failures.append(error)
             continue
         report.merge(draft)
-        called = ",".join(table.header[place] for place in time) if built.times is not None else ""
+        time_column = ",".join(table.header[index] for index in time_columns) if built.times is not None else ""
         series.append(
             Series(
-                one.name, built.times, built.frequency, columns, built.values, built.observed, built.future, called,
-                style.format_times, targets,
+                group.name, built.times, built.frequency, columns, built.values, built.observed, built.future,
+                time_column, style.format_times, targets,
             )
         )  # fmt: skip
     if not series:
         raise failures[0]
     if failures:
-        report.record(f"{len(failures):,} series {'is' if len(failures) == 1 else 'are'} left out ({failures[0]})")
+        report.record(f"{len(failures):,} series {'is' if len(failures) == 1 else 'are'} dropped ({failures[0]})")
     return series
 
 
 def _values(
     table: Table, options: SeriesOptions, taken: set[int], report: TableReport
 ) -> tuple[tuple[str, ...], Values]:
-    """The columns asked for, or every one of numbers; and their numbers, shape (rows, columns)."""
+    """Return the given columns, or all numeric ones, and their values of shape (rows, columns)."""
     given = [column_index(table, name, "target") for name in options.targets]
-    helpers = [column_index(table, name, "covariate") for name in (*options.covariates, *options.future_covariates)]
+    covariates = [column_index(table, name, "covariate") for name in (*options.covariates, *options.future_covariates)]
     found: dict[int, NumericColumn] = {}
     marks = decimal_marks(table)
-    for place in (*given, *helpers):
-        name = table.header[place]
-        if place in taken:
-            raise DataError(f"{table.name}: the column {name!r} holds times or names, not numbers to learn")
-        if place in found:
-            raise DataError(f"{table.name}: the column {name!r} is asked for twice")
-        kind = "target" if place in given else "covariate"
-        found[place] = _checked(table, place, parse_numeric_column(table, place, marks), kind, report)
+    for index in (*given, *covariates):
+        name = table.header[index]
+        if index in taken:
+            raise DataError(f"{table.name}: the column {name!r} has times or series names, not numbers")
+        if index in found:
+            raise DataError(f"{table.name}: the column {name!r} is given twice")
+        role = "target" if index in given else "covariate"
+        found[index] = _check_column(table, index, parse_numeric_column(table, index, marks), role, report)
     if not given:
-        given = _all_numeric(table, {*taken, *helpers}, report, found)
-    places = [*given, *helpers]
-    values = np.stack([found[place].values for place in places], axis=1)
-    return tuple(table.header[place] for place in places), values
+        given = _all_numeric(table, {*taken, *covariates}, report, found)
+    indices = [*given, *covariates]
+    values = np.stack([found[index].values for index in indices], axis=1)
+    return tuple(table.header[index] for index in indices), values
 
 
-def _checked(table: Table, place: int, read: NumericColumn, kind: str, report: TableReport) -> NumericColumn:
-    """A column's numbers again. Raises `DataError` where it holds others than these."""
-    name = table.header[place]
-    if read.bad >= 0:
-        cell = table.texts(place)[read.bad][:40]
-        if read.is_text:
+def _check_column(table: Table, index: int, column: NumericColumn, role: str, report: TableReport) -> NumericColumn:
+    """Return the column, and report its notation.
+
+    Raises:
+        DataError: a cell is not a finite number.
+    """
+    name = table.header[index]
+    if column.bad >= 0:
+        cell = table.texts(index)[column.bad][:40]
+        if column.is_text:
             raise DataError(
-                f"{table.location(read.bad)}: the {kind} {name!r} holds text ({cell!r}), and must hold numbers"
+                f"{table.location(column.bad)}: the {role} {name!r} contains text ({cell!r}) instead of numbers"
             )
-        raise DataError(f"{table.location(read.bad)}, column {name!r}: {cell!r} is no number; mend it, or leave it empty")
-    infinite = np.flatnonzero(np.isinf(read.values))
+        raise DataError(
+            f"{table.location(column.bad)}, column {name!r}: {cell!r} is not a number; "
+            "correct it, or leave the cell empty"
+        )
+    infinite = np.flatnonzero(np.isinf(column.values))
     if len(infinite):
         where = table.location(int(infinite[0]))
-        raise DataError(f"{where}, column {name!r}: the number is infinite; mend it, or leave it empty")
-    for note in read.notes:
+        raise DataError(f"{where}, column {name!r}: infinite number; correct it, or leave the cell empty")
+    for note in column.notes:
         report.record(note, column=name)
-    return read
+    return column
 
 
 def _all_numeric(table: Table, taken: set[int], report: TableReport, found: dict[int, NumericColumn]) -> list[int]:
-    """Every column that can be a target; put into `found`."""
+    """Return the indices of all columns that can be targets, and add the columns to `found`."""
     marks = decimal_marks(table)
     given: list[int] = []
     counters: list[int] = []
-    left_out: dict[tuple[str, str], list[int]] = {}
-    for place in range(len(table.header)):
-        if place in taken:
+    ignored: dict[tuple[str, str], list[int]] = {}
+    for index in range(len(table.header)):
+        if index in taken:
             continue
-        read = parse_numeric_column(table, place, marks)
-        if read.is_text:
-            left_out.setdefault(("holds text", "hold text"), []).append(place)
-        elif read.missing > MAX_MISSING_FRACTION:
-            left_out.setdefault(("is mostly empty", "are mostly empty"), []).append(place)
-        elif is_row_counter(read.values, table.header[place]):
-            counters.append(place)
-            found[place] = read
+        column = parse_numeric_column(table, index, marks)
+        if column.is_text:
+            ignored.setdefault(("contains text", "contain text"), []).append(index)
+        elif column.missing > MAX_MISSING_FRACTION:
+            ignored.setdefault(("is mostly empty", "are mostly empty"), []).append(index)
+        elif is_row_counter(column.values, table.header[index]):
+            counters.append(index)
+            found[index] = column
         else:
-            given.append(place)
-            found[place] = read
+            given.append(index)
+            found[index] = column
     if not given:
-        given, counters = counters, []  # there is nothing else to forecast
+        given, counters = counters, []  # there is no other column to forecast
     if counters:
-        left_out[("only numbers the rows", "only number the rows")] = counters
-    for place in given:
-        found[place] = _checked(table, place, found[place], "target", report)
-    for (one, several), places in left_out.items():
-        names = quoted_list([table.header[place] for place in places], 8)
-        report.record(f"{names} {one}, and is left out" if len(places) == 1 else f"{names} {several}, and are left out")
+        ignored[("only numbers the rows", "only number the rows")] = counters
+    for index in given:
+        found[index] = _check_column(table, index, found[index], "target", report)
+    for (singular, plural), indices in ignored.items():
+        names = quoted_list([table.header[index] for index in indices], 8)
+        report.record(
+            f"{names} {singular} and is ignored" if len(indices) == 1 else f"{names} {plural} and are ignored"
+        )
     if not given:
-        raise DataError(f"{table.name} has no column of numbers to forecast; there are {', '.join(table.header[:12])}")
+        raise DataError(
+            f"{table.name} has no numeric column to forecast; the columns are {', '.join(table.header[:12])}"
+        )
     return given
 
 
-def _check_apart(table: Table, instants: Integers, rows: Integers, taken: set[int]) -> None:
-    """Raises `DataError` where many rows share a time and a column of names tells them apart."""
-    if 5 * (len(instants) - len(np.unique(instants))) < len(instants):
+def _check_single_series(table: Table, times: Integers, rows: Integers, taken: set[int]) -> None:
+    """Raise `DataError` if many rows share a time and a column of names distinguishes them."""
+    if 5 * (len(times) - len(np.unique(times))) < len(times):
         return
-    split = find_series_column(table, instants, rows, sorted(taken))
-    if split:
+    found = find_series_column(table, times, rows, sorted(taken))
+    if found:
         raise DataError(
-            f"{table.name} holds {split[1]:,} series below each other, told apart by {split[0]!r}: "
-            f"name it with --series {split[0]}"
+            f"{table.name} has {found[1]:,} series, distinguished by the column {found[0]!r}; give --series {found[0]}"
         )
 
 
-def _groups(whole: SeriesRows, names: Sequence[str], report: TableReport) -> list[SeriesRows]:
-    """The rows of each series, in the order in which the series begin."""
+def _split_series(whole: SeriesRows, names: Sequence[str], report: TableReport) -> list[SeriesRows]:
+    """Split the rows by series, in the order in which the series start."""
     members: dict[str, list[int]] = {}
     for row, line in enumerate(whole.lines.tolist()):
         members.setdefault(names[line], []).append(row)
     nameless = members.pop("", [])
     if nameless:
-        report.record("{count} {row names|rows name} no series, and {is|are} left out", len(nameless))
+        report.record("{count} {row has|rows have} no series name and {is|are} dropped", len(nameless))
     if not members:
-        raise DataError(f"{whole.table.name}: no row names a series")
+        raise DataError(f"{whole.table.name}: no row has a series name")
     return [
         replace(whole.select(np.array(chosen)), name=f"{whole.name}/{name}" if whole.name else name)
         for name, chosen in members.items()
     ]
 
 
-def _commonest(groups: Sequence[SeriesRows]) -> Frequency | None:
-    """The frequency that most of several series have; None where none has any."""
+def _most_common_frequency(groups: Sequence[SeriesRows]) -> Frequency | None:
+    """Return the most common frequency of several series; None if none has a frequency."""
     count: Counter[Frequency] = Counter()
-    for one in groups:
-        if one.times is not None and (
-            found := infer_frequency((one.times // MICROS_PER_SECOND).astype("datetime64[s]"))
+    for group in groups:
+        if group.times is not None and (
+            found := infer_frequency((group.times // MICROS_PER_SECOND).astype("datetime64[s]"))
         ):
             count[Frequency(found.unit, found.count)] += 1
     return count.most_common(1)[0][0] if count else None
 
 
-def _fits(wanted: Frequency, instants: Integers) -> bool:
-    """Whether times have a frequency."""
-    found = infer_frequency(np.unique(instants // MICROS_PER_SECOND).astype("datetime64[s]"))
+def _has_frequency(wanted: Frequency, times: Integers) -> bool:
+    """Whether times have the wanted frequency."""
+    found = infer_frequency(np.unique(times // MICROS_PER_SECOND).astype("datetime64[s]"))
     return found is not None and found.name == wanted.name
 
 
 def season(series: Series) -> int:
-    """Rows in the likeliest cycle that the series holds twice or more; 1 for none."""
+    """Return the rows in the likeliest seasonal period that fits into the series at least twice; 1 for none."""
     return next((rows for rows in series.frequency.seasons if 2 * rows <= len(series)), 1)

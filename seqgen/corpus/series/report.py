@@ -1,4 +1,4 @@
-"""What was done to a table, put together so that each thing is told once."""
+"""Report of the changes made to a table, with each change listed once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from seqgen.corpus.sources import Warn
 
-_EITHER = re.compile(r"\{([^{}|]*)\|([^{}|]*)\}")
-_NAMED = 4  # columns; of further ones the number is told
+_ALTERNATIVES = re.compile(r"\{([^{}|]*)\|([^{}|]*)\}")
+_MAX_NAMES = 4  # columns listed; further ones are counted
 
 
 @dataclass
@@ -27,43 +27,43 @@ class _Fact:
 
 @dataclass
 class TableReport:
-    """Sentences about one table, however many series and columns they are true of.
+    """Sentences about one table, merged over its series and columns.
 
-    In a sentence {count} and {where} stand for the sum and the first place, {is|are} for what suits the sum.
+    In a sentence, {count} and {where} stand for the total and the first location; {is|are} is chosen by the total.
     """
 
     name: str
-    _told: dict[str, _Fact] = field(default_factory=dict)
-    _said: list[str] = field(default_factory=list)
+    _facts: dict[str, _Fact] = field(default_factory=dict)
+    _verbatim: list[str] = field(default_factory=list)
 
     def record(self, sentence: str, count: int = 1, where: str = "", series: str = "", column: str = "") -> None:
-        """Adds to what is to be told."""
+        """Add an occurrence to a sentence."""
         fact = _Fact(count, where, [series] if series else [], [column] if column else [])
-        self._told.setdefault(sentence, _Fact()).add(fact)
+        self._facts.setdefault(sentence, _Fact()).add(fact)
 
     def record_verbatim(self, sentence: str) -> None:
-        """Adds a sentence that is to be passed on as it is."""
-        self._said.append(sentence)
+        """Add a sentence that is reported unchanged."""
+        self._verbatim.append(sentence)
 
     def merge(self, other: TableReport) -> None:
-        """Adds what another one was told."""
-        for sentence, fact in other._told.items():
-            self._told.setdefault(sentence, _Fact()).add(fact)
+        """Add the sentences of another report."""
+        for sentence, fact in other._facts.items():
+            self._facts.setdefault(sentence, _Fact()).add(fact)
 
     def sentences(self) -> list[str]:
-        """Everything, in order."""
-        return [*self._said, *(f"{self.name}: {_put(sentence, fact)}" for sentence, fact in self._told.items())]
+        """Return all sentences, in order."""
+        return [*self._verbatim, *(f"{self.name}: {_format(sentence, fact)}" for sentence, fact in self._facts.items())]
 
     def flush(self, warn: Warn) -> None:
-        """Passes everything on."""
+        """Pass all sentences to `warn`, and clear the report."""
         for sentence in self.sentences():
             warn(sentence)
-        self._told.clear()
-        self._said.clear()
+        self._facts.clear()
+        self._verbatim.clear()
 
 
-def _put(sentence: str, fact: _Fact) -> str:
-    text = _EITHER.sub(r"\1" if fact.count == 1 else r"\2", sentence)
+def _format(sentence: str, fact: _Fact) -> str:
+    text = _ALTERNATIVES.sub(r"\1" if fact.count == 1 else r"\2", sentence)
     text = text.replace("{count}", f"{fact.count:,}").replace("{where}", fact.where)
     if fact.columns:
         text = f"{quoted_list(fact.columns)}: {text}"
@@ -72,6 +72,6 @@ def _put(sentence: str, fact: _Fact) -> str:
     return text
 
 
-def quoted_list(names: list[str], most: int = _NAMED) -> str:
+def quoted_list(names: list[str], most: int = _MAX_NAMES) -> str:
     """`'a', 'b' and 3 more`."""
     return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most:,} more" if len(names) > most else "")

@@ -1,4 +1,4 @@
-"""Tables as they are: CSV with its delimiter and header recognised, and Parquet; columns of numbers or of text."""
+"""Reader of CSV, whose delimiter and header are recognised, and Parquet, into columns of numbers or text."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ from seqgen.streams import reason
 Times = npt.NDArray[np.datetime64]
 Floats = npt.NDArray[np.float64]
 Block = Floats | list[str]
-_ROWS_AT_ONCE = 8192  # as text; columns that are plain numbers are kept as such, at a tenth of the memory
-_DELIMITERS = "\t;|,"  # in this order: a comma may be within numbers, the others hardly
-_LOOKED_AT = 64  # rows from which delimiter and header are told
-_NOTES = 5  # lines below a table that may be notes on it
+_BLOCK_ROWS = 8192  # parsed at a time; plain numbers are stored as floats, in a tenth of the memory of text
+_DELIMITERS = "\t;|,"  # in order of detection: numbers may contain commas, but hardly the others
+_SAMPLE_ROWS = 64  # from which delimiter and header are detected
+_MAX_NOTES = 5  # lines below a table that may be notes
 
 
 @dataclass(frozen=True)
 class Table:
     """One document.
 
-    unit: what `lines` counts, `line` or `row`.
-    lines: where each row begins, from 1.
-    blocks: of each column, its rows in pieces: numbers where all of the piece are, else text.
+    Attributes:
+        unit: unit of `lines`: `line` or `row`.
+        lines: first line of each row, from 1.
+        blocks: for each column blocks of rows: floats if the whole block is numeric, otherwise text.
     """
 
     name: str
@@ -52,22 +53,22 @@ class Table:
         return len(self.lines)
 
     def location(self, row: int) -> str:
-        """`prices.csv, line 12`."""
+        """Return the location of a row for messages: `prices.csv, line 12`."""
         return f"{self.name}, {self.unit} {self.lines[row]:,}"
 
     def texts(self, column: int) -> list[str]:
-        """A column as it is written, each cell without the white space around it."""
+        """Return a column as it is written, without surrounding white space."""
         blocks = self.blocks[column]
         if not self._source[0] or all(isinstance(block, list) for block in blocks):
             return [
-                spelt for block in blocks for spelt in (block if isinstance(block, list) else map(format_number, block))
+                cell for block in blocks for cell in (block if isinstance(block, list) else map(format_number, block))
             ]
         text, skipped = self._source
         rows = itertools.islice(parse_rows(text, self.delimiter, self.name), skipped, skipped + len(self))
         return [cells[column].strip() if column < len(cells) else "" for _, cells in rows]
 
     def sample(self, column: int, count: int = 400) -> list[str]:
-        """Up to so many cells that are not missing, from the beginning."""
+        """Return the first `count` cells that are not missing."""
         found: list[str] = []
         for block in self.blocks[column]:
             if isinstance(block, list):
@@ -80,38 +81,38 @@ class Table:
 
 
 def format_number(number: float) -> str:
-    """A number in digits, whole ones without a point."""
+    """Format a number, integers without a decimal point."""
     return str(int(number)) if float(number).is_integer() and abs(number) < 1e18 else repr(float(number))
 
 
 def open_table(document: Document, warn: Warn) -> Table:
-    """The table in a document. Raises `DataError` for what is none."""
+    """Read the table in a document. Raises `DataError` if it is not one."""
     name = "standard input" if document.name == "-" else document.name
     data = b"".join(document.limited())
     if data.startswith(b"PAR1"):
         return _parquet(data, name)
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise DataError(f"{name} is a spreadsheet or an archive: save the table in it as CSV")
+        raise DataError(f"{name} is a spreadsheet or an archive; save the table as CSV")
     return parse_table(decode(data, name, warn), name, warn)
 
 
 def decode(data: bytes, name: str, warn: Warn) -> str:
-    """Text from UTF-8, UTF-16 with its mark, GB 18030, or Windows' Latin letters, the first that fits."""
+    """Decode text as UTF-8, UTF-16 with a byte order mark, GB 18030 or Windows-1252, the first that fits."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace").lstrip("\ufeff")
     if b"\0" in data[:65536]:
-        raise DataError(f"{name} holds no table: it is binary; tables are read from CSV, TSV and Parquet")
+        raise DataError(f"{name} is not a table: it is binary; use CSV, TSV or Parquet")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         pass
-    chinese = _chinese(data)
-    warn(f"{name} is not UTF-8, and is read as {'Windows-1252' if chinese is None else 'GB 18030'}")
+    chinese = _decode_chinese(data)
+    warn(f"{name} is not UTF-8; reading it as {'Windows-1252' if chinese is None else 'GB 18030'}")
     return data.decode("cp1252", "replace") if chinese is None else chinese
 
 
-def _chinese(data: bytes) -> str | None:
-    """Text in GB 18030; None where it is none, or where its characters are too rare to be meant."""
+def _decode_chinese(data: bytes) -> str | None:
+    """Decode GB 18030; None if the bytes are invalid, or the characters too rare to be intended."""
     try:
         text = data.decode("gb18030")
     except UnicodeDecodeError:
@@ -122,7 +123,7 @@ def _chinese(data: bytes) -> str | None:
 
 
 def parse_rows(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of each row that holds something. Lines that begin with # before the first row are passed over."""
+    """Yield (line, cells) of each row that is not blank. Lines that start with # before the first row are skipped."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     line, first = 1, True
     try:
@@ -135,22 +136,22 @@ def parse_rows(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list
             first = False
             yield begin, cells
     except csv.Error as error:
-        raise DataError(f"{name}, line {line:,}: {_said(error)}") from error
+        raise DataError(f"{name}, line {line:,}: {_csv_reason(error)}") from error
 
 
-def _said(error: csv.Error) -> str:
+def _csv_reason(error: csv.Error) -> str:
     if "expected after" in str(error):
-        return "a quote ends within a cell; quotes go around all of it, and those inside are doubled"
-    return "a quote that is never closed"  # the end of the text, or a cell of more than 128 KiB, comes first
+        return "a quote ends within a cell; quote the whole cell, and double the quotes inside"
+    return "a quote is never closed"  # the text ended first, or the cell exceeded the limit of 128 KiB
 
 
 def detect_delimiter(text: str, name: str) -> str:
-    """What stands between cells: the first of tab, semicolon, bar and comma that cuts rows into the same number."""
+    """Return the first of tab, semicolon, bar and comma that splits the rows into equal numbers of cells."""
     start = text if len(text) <= 1 << 16 else text[: text.rfind("\n", 0, 1 << 16) + 1] or text
-    cut: tuple[int, int, int] | None = None
+    uneven: tuple[int, int, int] | None = None
     for delimiter in _DELIMITERS:
         try:
-            rows = list(itertools.islice(parse_rows(start, delimiter, name), _LOOKED_AT))
+            rows = list(itertools.islice(parse_rows(start, delimiter, name), _SAMPLE_ROWS))
         except DataError:
             continue
         widths = Counter(len(cells) for _, cells in rows)
@@ -158,44 +159,44 @@ def detect_delimiter(text: str, name: str) -> str:
         if width > 1 and often >= min(0.8 * len(rows), len(rows) - 1):
             if len(rows[0][1]) == width or (len(rows) > 1 and len(rows[0][1]) == len(rows[1][1])):
                 return delimiter
-            cut = cut or (len(rows[0][1]), width, rows[0][0])
+            uneven = uneven or (len(rows[0][1]), width, rows[0][0])
             decimals = all(re.fullmatch(r"\s*[-+]?\d+,\d+\s*", ",".join(cells)) for _, cells in rows[1:])
-            if delimiter == "," and len(rows[0][1]) == 1 and decimals:  # one column, with a decimal comma
+            if delimiter == "," and len(rows[0][1]) == 1 and decimals:  # one column with a decimal comma
                 return ";"
-    if cut:
+    if uneven:
         raise DataError(
-            f"{name}, line {cut[2]:,} has {cut[0]} cell{'s' * (cut[0] > 1)}, and most rows have {cut[1]}: "
-            "remove what stands above the names of the columns"
+            f"{name}, line {uneven[2]:,} has {uneven[0]} cell{'s' * (uneven[0] > 1)}, but most rows have {uneven[1]}; "
+            "remove the lines above the header"
         )
     return ","
 
 
 def parse_table(text: str, name: str, warn: Warn) -> Table:
-    """The table in text, and its name in messages."""
+    """Parse a table. `name` is used in messages."""
     delimiter = detect_delimiter(text, name)
     rows = parse_rows(text, delimiter, name)
-    begun = list(itertools.islice(rows, _LOOKED_AT))
-    if not begun:
-        raise DataError(f"{name} holds no table: there are no rows")
-    names = _header([cells for _, cells in begun])
+    sample = list(itertools.islice(rows, _SAMPLE_ROWS))
+    if not sample:
+        raise DataError(f"{name} is not a table: it has no rows")
+    names = _header([cells for _, cells in sample])
     if names is None:
-        warn(f"{name} has no header: its columns are called column_1, column_2 and so on")
-    header = _unique(names or [""] * max(len(cells) for _, cells in begun), name, warn)
+        warn(f"{name} has no header; its columns are named column_1, column_2 and so on")
+    header = _unique(names or [""] * max(len(cells) for _, cells in sample), name, warn)
     skipped = 0 if names is None else 1
-    lines, blocks = _blocks(itertools.chain(begun[skipped:], rows), header, name, warn)
+    lines, blocks = _blocks(itertools.chain(sample[skipped:], rows), header, name, warn)
     table = Table(name, "line", header, lines, blocks, delimiter, (text, skipped))
-    return _without_empty(table)
+    return _drop_trailing_columns(table)
 
 
 def _header(rows: Sequence[Sequence[str]]) -> list[str] | None:
-    """The names in the first row; None where it holds numbers as the others do."""
+    """Return the column names in the first row; None if it is a row of numbers like the others."""
     first, *others = rows
     if others and any(
         looks_like_time(cell) and looks_like_time(below) for cell, below in zip(first, others[0], strict=False)
     ):
         return None
-    for place, cell in enumerate(first):
-        below = [row[place] for row in others if place < len(row) and not is_missing(row[place])]
+    for index, cell in enumerate(first):
+        below = [row[index] for row in others if index < len(row) and not is_missing(row[index])]
         if (
             not is_missing(cell)
             and parse_number(cell) is None
@@ -205,7 +206,7 @@ def _header(rows: Sequence[Sequence[str]]) -> list[str] | None:
             return [cell.strip() for cell in first]
         if (
             below
-            and all(looks_like_time(one) and parse_number(one) is None for one in below)
+            and all(looks_like_time(text) and parse_number(text) is None for text in below)
             and not looks_like_time(cell)
         ):
             return [cell.strip() for cell in first]
@@ -213,57 +214,61 @@ def _header(rows: Sequence[Sequence[str]]) -> list[str] | None:
 
 
 def _unique(names: Sequence[str], name: str, warn: Warn) -> tuple[str, ...]:
-    """Names for all columns, none of them twice."""
+    """Return unique names for all columns."""
     found: dict[str, None] = {}
     taken, next_number = set(names), Counter[str]()
     for number, wanted in enumerate(names, 1):
-        one = wanted or f"column_{number}"
-        if one in found:
-            first = next_number[one] or 2
-            count = next(count for count in itertools.count(first) if f"{one}_{count}" not in taken)
-            next_number[one] = count + 1
-            one = f"{one}_{count}"
-            warn(f"{name} has two columns {wanted!r}; the second is called {one!r}")
-        found[one] = None
-        taken.add(one)
+        unique = wanted or f"column_{number}"
+        if unique in found:
+            first = next_number[unique] or 2
+            count = next(count for count in itertools.count(first) if f"{unique}_{count}" not in taken)
+            next_number[unique] = count + 1
+            unique = f"{unique}_{count}"
+            warn(f"{name} has two columns {wanted!r}; the second is renamed to {unique!r}")
+        found[unique] = None
+        taken.add(unique)
     return tuple(found)
 
 
 def _blocks(
     rows: Iterator[tuple[int, list[str]]], header: Sequence[str], name: str, warn: Warn
 ) -> tuple[npt.NDArray[np.int64], tuple[list[Block], ...]]:
-    """The rows' lines, and each column in pieces. Raises `DataError` for a row with too many cells."""
+    """Return the first line of each row, and the blocks of each column.
+
+    Raises:
+        DataError: a row has too many cells.
+    """
     width = len(header)
     lines: list[int] = []
     columns: tuple[list[Block], ...] = tuple([] for _ in header)
     short: list[int] = []
-    piece: list[list[str]] = []
+    block: list[list[str]] = []
     for line, cells in rows:
         if len(cells) != width:
             if len(cells) > width and any(map(str.strip, cells[width:])):
                 raise DataError(
-                    f"{name}, line {line:,} has {len(cells)} cells, and the header {width}: "
-                    "is there a decimal comma, or text that needs quotes around it?"
+                    f"{name}, line {line:,} has {len(cells)} cells, but the header has {width}; "
+                    "check for decimal commas and unquoted text"
                 )
             if len(cells) < width:
                 short.append(line)
             cells = cells[:width] + [""] * (width - len(cells))
         lines.append(line)
-        piece.append(cells)
-        if len(piece) == _ROWS_AT_ONCE:
-            _keep(piece, columns)
-            piece = []
-    for _ in range(min(_NOTES, len(piece) - 1)):
-        if not _is_note(piece[-1]):
+        block.append(cells)
+        if len(block) == _BLOCK_ROWS:
+            _append_block(block, columns)
+            block = []
+    for _ in range(min(_MAX_NOTES, len(block) - 1)):
+        if not _is_note(block[-1]):
             break
-        warn(f"{name}, line {lines.pop():,}: {piece.pop()[0].strip()[:60]!r} is taken for a note, and left out")
+        warn(f"{name}, line {lines.pop():,}: {block.pop()[0].strip()[:60]!r} looks like a note and is ignored")
     short = [line for line in short if lines and line <= lines[-1]]
     if short:
         warn(
-            f"{name}: {len(short):,} row{'s have' if len(short) > 1 else ' has'} fewer cells than the header, and the "
-            f"rest is taken as missing (first in line {short[0]:,})"
+            f"{name}: {len(short):,} row{'s have' if len(short) > 1 else ' has'} fewer cells than the header; the "
+            f"rest is missing (first in line {short[0]:,})"
         )
-    _keep(piece, columns)
+    _append_block(block, columns)
     return np.array(lines, dtype=np.int64), columns
 
 
@@ -278,10 +283,10 @@ def _is_note(cells: Sequence[str]) -> bool:
     )
 
 
-def _keep(piece: Sequence[Sequence[str]], columns: tuple[list[Block], ...]) -> None:
-    """Adds rows to the columns."""
-    for place, column in enumerate(columns):
-        cells = [row[place].strip() for row in piece]
+def _append_block(rows: Sequence[Sequence[str]], columns: tuple[list[Block], ...]) -> None:
+    """Append rows to the columns."""
+    for index, column in enumerate(columns):
+        cells = [row[index].strip() for row in rows]
         block: Block = cells
         try:
             numbers = np.array(list(map(float, cells)), dtype=np.float64)
@@ -292,8 +297,8 @@ def _keep(piece: Sequence[Sequence[str]], columns: tuple[list[Block], ...]) -> N
         column.append(block)
 
 
-def _without_empty(table: Table) -> Table:
-    """Without the nameless, empty last columns that delimiters at the end of each line make."""
+def _drop_trailing_columns(table: Table) -> Table:
+    """Drop the unnamed, empty last columns that result from delimiters at line ends."""
     last = len(table.header)
     while last > 1 and table.header[last - 1] == f"column_{last}" and not table.sample(last - 1, 1):
         last -= 1
@@ -301,45 +306,47 @@ def _without_empty(table: Table) -> Table:
 
 
 def _parquet(data: bytes, name: str) -> Table:
-    """Numbers as they are, times and everything else as text."""
+    """Read Parquet: numbers as floats, times and everything else as text."""
     parquet: Any = importlib.import_module("pyarrow.parquet")
     try:
-        # A word that stands in many rows is in the file, and in memory, once.
+        # Dictionary encoding keeps repeated strings in memory once.
         schema = list(parquet.read_schema(io.BytesIO(data)))
-        words = [field.name for field in schema if str(field.type) in STRING_TYPES]
-        file = parquet.ParquetFile(io.BytesIO(data), read_dictionary=words)
+        strings = [field.name for field in schema if str(field.type) in STRING_TYPES]
+        file = parquet.ParquetFile(io.BytesIO(data), read_dictionary=strings)
         check_decompressed_size(file.metadata, len(data), name)
-        # A list of a billion nothings is a few bytes: columns of lists are no numbers and no times.
+        # Nested columns are neither numbers nor times, and a list of a billion nulls takes a few bytes.
         arrow = file.read(columns=[field.name for field in schema if not field.type.num_fields], use_threads=False)
         header = tuple(map(str, arrow.column_names))
-        blocks = tuple([_arrow_block(arrow.column(place))] for place in range(len(header)))
+        blocks = tuple([_arrow_block(arrow.column(index))] for index in range(len(header)))
     except DataError:
         raise
-    except Exception as error:  # pyarrow raises many kinds
+    except Exception as error:  # pyarrow raises many types
         raise DataError(f"cannot read {name} as Parquet: {reason(error)[:160]}") from error
     return Table(name, "row", header, np.arange(1, arrow.num_rows + 1, dtype=np.int64), blocks)
 
 
 def _arrow_block(column: Any) -> Block:
     arrow: Any = importlib.import_module("pyarrow")
-    kind = column.type
-    of = arrow.types
-    if of.is_dictionary(kind):
+    dtype = column.type
+    types = arrow.types
+    if types.is_dictionary(dtype):
         found: list[str] = []
         for chunk in column.chunks:
             known = ["" if word is None else str(word).strip() for word in chunk.dictionary.to_pylist()]
-            found += ("" if place is None else known[place] for place in chunk.indices.to_pylist())
+            found += ("" if index is None else known[index] for index in chunk.indices.to_pylist())
         return found
-    if of.is_timestamp(kind) or of.is_date(kind):
-        zone = "Z" if of.is_timestamp(kind) and kind.tz else ""
-        times: Times = column.cast(arrow.timestamp("us", kind.tz if zone else None)).to_numpy().astype("datetime64[us]")
+    if types.is_timestamp(dtype) or types.is_date(dtype):
+        zone = "Z" if types.is_timestamp(dtype) and dtype.tz else ""
+        times: Times = (
+            column.cast(arrow.timestamp("us", dtype.tz if zone else None)).to_numpy().astype("datetime64[us]")
+        )
         whole = times[~np.isnat(times)]
         unit: Literal["D", "s", "us"] = "D" if not zone and (whole == whole.astype("datetime64[D]")).all() else "s"
         if (whole != whole.astype("datetime64[s]")).any():
             unit = "us"
-        spelt = np.datetime_as_string(times, unit=unit)
-        return ["" if text == "NaT" else text.replace("T", " ") + zone for text in spelt.tolist()]
-    if of.is_integer(kind) or of.is_floating(kind) or of.is_decimal(kind) or of.is_boolean(kind):
-        values = column.cast(arrow.float64()) if not of.is_boolean(kind) else column.cast(arrow.int8())
+        texts = np.datetime_as_string(times, unit=unit)
+        return ["" if text == "NaT" else text.replace("T", " ") + zone for text in texts.tolist()]
+    if types.is_integer(dtype) or types.is_floating(dtype) or types.is_decimal(dtype) or types.is_boolean(dtype):
+        values = column.cast(arrow.float64()) if not types.is_boolean(dtype) else column.cast(arrow.int8())
         return np.asarray(values.to_pandas(), dtype=np.float64)
     return ["" if value is None else str(value).strip() for value in column.to_pylist()]

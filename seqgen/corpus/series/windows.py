@@ -1,8 +1,7 @@
-"""Windows of numeric series: a look-back and the horizon after it, of one column; and which rows they may take.
+"""Windows of time series: the look-back and the horizon of one column, and the split into training and test rows.
 
-A window is known by its origin, the first row that is forecast. A part of a series (to learn from, to choose by, to
-measure on) is a range of rows: the windows of a part forecast rows of that part only, every one of them, and look back
-on rows before it where these are known.
+A window is identified by its origin, the first row to forecast. The training, validation and test sets are ranges of
+rows: the windows of a set forecast rows of that set only, but may look back on earlier rows.
 """
 
 from __future__ import annotations
@@ -22,12 +21,13 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ScaledSeries:
-    """One series as a network reads it (see `scaling.Scaler`).
+    """One series as the network's input (see `scaling.Scaler`).
 
-    targets: shape (rows, columns); 0 where nothing is known.
-    observed: same shape: whether the number was in the source, and not filled in.
-    past: covariates known up to now, shape (rows, past).
-    known: covariates known ahead, shape (rows + rows ahead, known).
+    Attributes:
+        targets: shape (rows, columns); 0 if unknown.
+        observed: shape (rows, columns): whether the value was in the source, not interpolated.
+        past: covariates known up to the current row, shape (rows, past).
+        known: covariates known in advance, shape (rows + rows ahead, known).
     """
 
     name: str
@@ -42,25 +42,26 @@ class ScaledSeries:
 
 @dataclass(frozen=True)
 class SplitPoints:
-    """Where a series is cut: it is learnt up to row `train`, chosen by up to `valid`, and measured up to `test`."""
+    """Ends of the training, validation and test sets, as row numbers."""
 
     train: int
     valid: int
     test: int
 
     def range(self, part: str) -> tuple[int, int]:
-        """First row and end of a part."""
+        """Return the first row and the end of `train`, `valid` or `test`."""
         return {"train": (0, self.train), "valid": (self.train, self.valid), "test": (self.valid, self.test)}[part]
 
 
 def split_points(rows: int, split_rows: str | None, val_fraction: float, horizon: int) -> SplitPoints:
-    """The parts of a series of so many rows.
+    """Split a series of `rows` rows.
 
-    With `split_rows` (see `config.parse_split_rows`) they are what it says, and rows beyond are left alone. Otherwise the
-    last `val_fraction` is held out, and somewhat more where it would not hold two horizons.
+    Args:
+        split_rows: sizes of the sets (see `config.parse_split_rows`); later rows are unused.
+        val_fraction: without `split_rows`, the fraction held out at the end; more if it is shorter than two horizons.
 
     Raises:
-        UserError: the series is shorter than `split_rows` says.
+        UserError: the series is shorter than `split_rows`.
     """
     if split_rows is not None:
         sizes = parse_split_rows(split_rows)
@@ -71,18 +72,24 @@ def split_points(rows: int, split_rows: str | None, val_fraction: float, horizon
         if edges[-1] > rows:
             raise UserError(f"--split-rows {split_rows} takes {edges[-1]:,} rows; there are {rows:,}")
         return SplitPoints(edges[0], edges[1], edges[2] if len(edges) > 2 else edges[1])
-    held = round(rows * val_fraction)
+    held_out = round(rows * val_fraction)
     if val_fraction:
-        held = max(held, min(2 * horizon, rows // 4))
-    return SplitPoints(rows - held, rows, rows)
+        held_out = max(held_out, min(2 * horizon, rows // 4))
+    return SplitPoints(rows - held_out, rows, rows)
 
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """Some windows: the arrays that a forecaster takes, and what came after.
+    """A batch of windows: the forecaster's inputs and its targets.
 
-    history (batch, look-back), channel (batch,), past (batch, look-back, past), known (batch, look-back + horizon,
-    known), future and observed (batch, horizon), origin (batch,): the first row forecast, counted over all series.
+    Attributes:
+        history: shape (batch, look-back).
+        channel: column of each window, shape (batch,).
+        past: shape (batch, look-back, past).
+        known: shape (batch, look-back + horizon, known).
+        future: true values, shape (batch, horizon).
+        observed: whether they were in the source, shape (batch, horizon).
+        origin: first row to forecast, counted over all series, shape (batch,).
     """
 
     history: Floats
@@ -95,9 +102,9 @@ class WindowBatch:
 
 
 class Windows:
-    """Every window whose forecast rows lie in given ranges of given series: `len` of them, `take` some by number.
+    """Sequence of all windows whose horizon lies in the given ranges of the given series.
 
-    Numbers run over the columns of an origin first, then over the origins in order.
+    Indices run over the columns of an origin first, then over the origins.
     """
 
     def __init__(
@@ -108,8 +115,15 @@ class Windows:
         horizon: int,
         stride: int = 1,
     ) -> None:
-        """`stride`: rows from one origin to the next. A series with fewer rows ahead of its last origin than
-        `horizon` has its unknown future filled with zeros that are not observed."""
+        """Build the windows.
+
+        Args:
+            ranges: first row and end of the forecast rows of each series; rows after the series' end are zeros that
+                are not observed.
+            look_back: rows of history.
+            horizon: rows to forecast.
+            stride: rows from one origin to the next.
+        """
         self.look_back, self.horizon = look_back, horizon
         self.columns = series[0].targets.shape[1]
         targets, observed, past, known, origins = [], [], [], [], []
@@ -130,9 +144,9 @@ class Windows:
     def __len__(self) -> int:
         return len(self.origins) * self.columns
 
-    def take(self, numbers: Integers) -> WindowBatch:
-        """The windows with these numbers."""
-        origin, channel = self.origins[numbers // self.columns], numbers % self.columns
+    def take(self, indices: Integers) -> WindowBatch:
+        """Return the windows with these indices."""
+        origin, channel = self.origins[indices // self.columns], indices % self.columns
         back = origin[:, None] + np.arange(-self.look_back, 0)
         ahead = origin[:, None] + np.arange(self.horizon)
         both = np.concatenate([back, ahead], axis=1)
@@ -148,24 +162,24 @@ class Windows:
 
 
 def _extended(values: npt.NDArray[np.generic], rows: int) -> npt.NDArray[np.generic]:
-    """`values` with so many rows of zeros after them."""
+    """Append rows of zeros."""
     if rows <= 0:
         return values
     return np.concatenate([values, np.zeros((rows, *values.shape[1:]), dtype=values.dtype)])
 
 
-def require_windows(windows: Windows, what: str, rows: int) -> None:
-    """Raises `DataError` where there is no window: `what` has only `rows` rows."""
+def require_windows(windows: Windows, name: str, rows: int) -> None:
+    """Raise `DataError` if there is no window, because `name` has only `rows` rows."""
     if not len(windows):
         needed = windows.look_back + windows.horizon
         raise DataError(
-            f"{what} is too short: {rows:,} rows, and a window takes {needed:,} ({windows.look_back:,} to look back "
-            f"on, {windows.horizon:,} to forecast)"
+            f"{name} is too short: it has {rows:,} rows, but a window needs {needed:,} "
+            f"(look-back {windows.look_back:,}, horizon {windows.horizon:,})"
         )
 
 
-def evenly_spaced(count: int, most: int) -> Integers:
-    """`most` of the numbers below `count`, evenly spread; all where there are no more."""
-    if count <= most:
+def evenly_spaced(count: int, maximum: int) -> Integers:
+    """Return at most `maximum` of the integers below `count`, evenly spaced."""
+    if count <= maximum:
         return np.arange(count, dtype=np.int64)
-    return np.unique(np.linspace(0, count - 1, most).round().astype(np.int64))
+    return np.unique(np.linspace(0, count - 1, maximum).round().astype(np.int64))

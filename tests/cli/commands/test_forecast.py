@@ -80,14 +80,14 @@ def rows_of(text: str) -> list[dict[str, str]]:
 # From a table to a forecast
 
 
-def test_a_table_is_learnt_without_a_word_said(table: Path, tmp_path: Path, run: Run) -> None:
+def test_train_forecast_guesses_the_task_and_columns(table: Path, tmp_path: Path, run: Run) -> None:
     _, said = run("train", table, "-o", tmp_path / "m", "--steps", 5, "--threads", 1)
     assert "forecast: 270 rows to learn warmth, sales from, 30 held out" in said
     made, _ = run("forecast", tmp_path / "m", table)
     assert len(rows_of(made)) == 7  # a week of days
 
 
-def test_a_forecast_as_csv(forecaster: Path, table: Path, run: Run) -> None:
+def test_forecast_csv(forecaster: Path, table: Path, run: Run) -> None:
     made, said = run("forecast", forecaster, table)
     assert said == ""
     rows = rows_of(made)
@@ -104,7 +104,7 @@ def test_a_forecast_as_csv(forecaster: Path, table: Path, run: Run) -> None:
     assert all(10 < float(row["warmth"]) < 30 for row in rows)
 
 
-def test_a_pipe_and_a_file_give_the_same(forecaster: Path, table: Path, tmp_path: Path, run: Run) -> None:
+def test_forecast_pipe_equals_file(forecaster: Path, table: Path, tmp_path: Path, run: Run) -> None:
     from_file, _ = run("forecast", forecaster, table)
     assert run("forecast", forecaster, stdin=table.read_text())[0] == from_file
     assert run("forecast", forecaster, "-", stdin=table.read_text())[0] == from_file
@@ -112,27 +112,27 @@ def test_a_pipe_and_a_file_give_the_same(forecaster: Path, table: Path, tmp_path
     assert (tmp_path / "out.csv").read_text() == from_file
 
 
-def test_the_real_command(forecaster: Path, table: Path, seqgen_command: Command) -> None:
+def test_forecast_command_line(forecaster: Path, table: Path, seqgen_command: Command) -> None:
     done = seqgen_command("forecast", forecaster, "--horizon", 3, stdin=table.read_bytes())
     assert done.returncode == 0
     assert done.stderr == b""
     assert done.stdout.count(b"\n") == 4
 
 
-def test_shorter_and_longer_horizons_begin_alike(forecaster: Path, table: Path, run: Run) -> None:
+def test_forecast_horizons_share_their_first_rows(forecaster: Path, table: Path, run: Run) -> None:
     longest = rows_of(run("forecast", forecaster, table, "--horizon", 20)[0])
     assert len(longest) == 20
     for horizon in (1, 7, 10):
         assert rows_of(run("forecast", forecaster, table, "--horizon", horizon)[0]) == longest[:horizon]
 
 
-def test_bands_that_are_asked_for(forecaster: Path, table: Path, run: Run) -> None:
+def test_forecast_levels(forecaster: Path, table: Path, run: Run) -> None:
     rows = rows_of(run("forecast", forecaster, table, "--levels", "50")[0])
     assert list(rows[0])[:4] == ["date", "warmth", "warmth_lo50", "warmth_hi50"]
     assert list(rows_of(run("forecast", forecaster, table, "--levels", "none")[0])[0]) == ["date", "warmth", "sales"]
 
 
-def test_forecasts_from_the_past(forecaster: Path, table: Path, run: Run) -> None:
+def test_forecast_backtest(forecaster: Path, table: Path, run: Run) -> None:
     rows = rows_of(run("forecast", forecaster, table, "--backtest", 3, "--horizon", 5)[0])
     assert len(rows) == 15
     assert [row["origin"] for row in rows[::5]] == ["2023-10-12", "2023-10-17", "2023-10-22"]
@@ -149,7 +149,7 @@ def test_forecasts_from_the_past(forecaster: Path, table: Path, run: Run) -> Non
         np.testing.assert_allclose(there, here, rtol=1e-4)
 
 
-def test_json_has_an_object_a_line(forecaster: Path, table: Path, run: Run) -> None:
+def test_forecast_json_has_an_object_per_line(forecaster: Path, table: Path, run: Run) -> None:
     (line,) = run("forecast", forecaster, table, "--json", "--backtest", 1)[0].splitlines()
     found = json.loads(line)
     assert found["origin"] == "2023-10-20"
@@ -159,7 +159,7 @@ def test_json_has_an_object_a_line(forecaster: Path, table: Path, run: Run) -> N
 
 
 @pytest.mark.parametrize("more", [[], ["--backtest", 3], ["--horizon", 1]], ids=["ahead", "past", "one"])
-def test_a_picture(forecaster: Path, table: Path, tmp_path: Path, run: Run, more: list[object]) -> None:
+def test_forecast_plot(forecaster: Path, table: Path, tmp_path: Path, run: Run, more: list[object]) -> None:
     made, _ = run("forecast", forecaster, table, "--plot", tmp_path / "p.png", *more)
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert made.startswith(("date", "origin"))
@@ -168,7 +168,7 @@ def test_a_picture(forecaster: Path, table: Path, tmp_path: Path, run: Run, more
 # Other tables
 
 
-def test_several_series_in_one_table(tmp_path: Path, run: Run) -> None:
+def test_forecast_several_series_in_one_table(tmp_path: Path, run: Run) -> None:
     lines = ["shop,day,sales"]
     for shop, level in (("north", 10), ("south", 500)):
         for number in range(80):
@@ -185,7 +185,7 @@ def test_several_series_in_one_table(tmp_path: Path, run: Run) -> None:
     assert "2 series" in run("info", tmp_path / "m")[0]
 
 
-def test_rows_without_times(tmp_path: Path, run: Run) -> None:
+def test_forecast_rows_without_times(tmp_path: Path, run: Run) -> None:
     values = [f"{math.sin(number / 2):.4f}" for number in range(150)]
     (tmp_path / "t.csv").write_text("\n".join(["level", *values]) + "\n")
     run("train", tmp_path / "t.csv", "--task", "forecast", "-o", tmp_path / "m", *TINY, "--quiet")
@@ -195,7 +195,7 @@ def test_rows_without_times(tmp_path: Path, run: Run) -> None:
     run("forecast", tmp_path / "m", tmp_path / "t.csv", "--plot", tmp_path / "p.png")
 
 
-def test_covariates_past_and_ahead(tmp_path: Path, run: Run) -> None:
+def test_forecast_past_and_future_covariates(tmp_path: Path, run: Run) -> None:
     """Sales follow the offers, which are known ahead, and nothing else could tell."""
     random = np.random.default_rng(3)
     offers = (random.random(400) < 0.4).astype(int)
@@ -216,7 +216,7 @@ def test_covariates_past_and_ahead(tmp_path: Path, run: Run) -> None:
     assert "offer must be given 8 rows ahead; there are 7" in said
 
 
-def test_prices_as_relative_changes(tmp_path: Path, run: Run) -> None:
+def test_forecast_log_returns(tmp_path: Path, run: Run) -> None:
     random = np.random.default_rng(4)
     price = 100 * np.exp(np.cumsum(0.01 * random.normal(size=300)))
     days = [str(np.busday_offset("2022-01-03", number)) for number in range(300)]
@@ -231,7 +231,7 @@ def test_prices_as_relative_changes(tmp_path: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize("scaling", ["standard", "minmax", "none"])
-def test_any_scaling_learns(scaling: str, table: Path, tmp_path: Path) -> None:
+def test_train_forecast_with_every_scaling(scaling: str, table: Path, tmp_path: Path) -> None:
     losses: list[float] = []
     watch = Watcher(event=lambda event: losses.append(event.loss) if isinstance(event, Stepped) else None)
     seqgen.train(str(table), tmp_path / "m", task="forecast", scaling=scaling, steps=80, watch=watch, **PYTHON)
@@ -241,7 +241,7 @@ def test_any_scaling_learns(scaling: str, table: Path, tmp_path: Path) -> None:
 # Measuring
 
 
-def test_what_is_evaluated(forecaster: Path, table: Path, tmp_path: Path, run: Run) -> None:
+def test_evaluate_forecast_chooses_the_rows(forecaster: Path, table: Path, tmp_path: Path, run: Run) -> None:
     result = json.loads(run("evaluate", forecaster, table, "--json")[0])
     assert result["task"] == "forecast"
     assert result["windows"] == 2 * (60 - 7 + 1)  # every window of the third part, none dropped
@@ -261,7 +261,7 @@ def test_what_is_evaluated(forecaster: Path, table: Path, tmp_path: Path, run: R
     assert "nlinear" in fresh["baselines"]  # what was learnt from still lies where it lay
 
 
-def test_the_measures_are_those_of_the_forecasts(forecaster: Path, table: Path, run: Run) -> None:
+def test_evaluate_forecast_metrics_equal_those_of_forecasts(forecaster: Path, table: Path, run: Run) -> None:
     """The scaled error over all windows, from the forecasts that `forecast --backtest` writes of them."""
     result = json.loads(run("evaluate", forecaster, table, "--json")[0])
     lines = table.read_text().splitlines()
@@ -275,7 +275,7 @@ def test_the_measures_are_those_of_the_forecasts(forecaster: Path, table: Path, 
     assert np.mean(np.square(errors)) == pytest.approx(result["metrics"]["scaled_mse"], rel=1e-4)
 
 
-def test_the_bands_that_are_measured_are_those_of_the_forecasts(
+def test_evaluate_forecast_coverage_equals_that_of_forecasts(
     forecaster: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At every origin those of the table cut there, though they follow how earlier ones held."""
@@ -305,7 +305,7 @@ def test_the_bands_that_are_measured_are_those_of_the_forecasts(
             np.testing.assert_allclose(then.bands[0].lower, quantiles[place - 7, :, :, 1], rtol=1e-4)
 
 
-def test_a_model_knows_which_rows_it_learnt_from(forecaster: Path, table: Path, tmp_path: Path) -> None:
+def test_evaluate_forecast_knows_the_training_rows(forecaster: Path, table: Path, tmp_path: Path) -> None:
     model = seqgen.load(forecaster)
     scaler = model.checkpoint.scaler
     (whole,) = model.forecast(str(table))
@@ -325,7 +325,9 @@ def test_a_model_knows_which_rows_it_learnt_from(forecaster: Path, table: Path, 
             type(scaler).from_dict({**before, "learnt": damaged})
 
 
-def test_a_table_for_people_says_who_is_better(forecaster: Path, table: Path, tmp_path: Path, run: Run) -> None:
+def test_evaluate_forecast_prints_a_table_and_a_verdict(
+    forecaster: Path, table: Path, tmp_path: Path, run: Run
+) -> None:
     words, said = run("evaluate", forecaster, table)
     assert "108 windows of 7 steps of 2 columns: the rows after those that it learnt from" in words
     assert "in the 80 % interval" in words
@@ -344,7 +346,7 @@ def test_a_table_for_people_says_who_is_better(forecaster: Path, table: Path, tm
     assert "better than the last value" in words or "does not beat persistence" in words
 
 
-def test_without_the_rows_learnt_from_there_is_no_linear_rival(tmp_path: Path, run: Run) -> None:
+def test_evaluate_forecast_without_training_rows_lacks_nlinear(tmp_path: Path, run: Run) -> None:
     (tmp_path / "t.csv").write_text(daily())
     (tmp_path / "new.csv").write_text(daily(100, seed=9))
     run("train", tmp_path / "t.csv", "-o", tmp_path / "m", *TINY, "--quiet")
@@ -355,7 +357,7 @@ def test_without_the_rows_learnt_from_there_is_no_linear_rival(tmp_path: Path, r
     assert "persistence" not in words
 
 
-def test_info_and_card(forecaster: Path, run: Run) -> None:
+def test_info_forecast_and_model_card(forecaster: Path, run: Run) -> None:
     words, _ = run("info", forecaster)
     assert "look-back      28 rows, 7 in a step of recurrence" in words
     assert "7 rows ahead of 2 columns, bands: 50 %, 80 %, 95 %" in words
@@ -370,14 +372,14 @@ def tensors(folder: Path) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in load_file(folder / "model.safetensors").items()}
 
 
-def test_the_same_seed_gives_the_same_bytes(table: Path, tmp_path: Path) -> None:
+def test_train_forecast_same_seed_gives_the_same_bytes(table: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         seqgen.train(str(table), tmp_path / name, task="forecast", steps=12, seed=seed, dropout=0.3, **PYTHON)
     assert tensors(tmp_path / "a") == tensors(tmp_path / "b")
     assert tensors(tmp_path / "a") != tensors(tmp_path / "c")
 
 
-def test_a_run_that_was_stopped_goes_on_exactly(table: Path, tmp_path: Path) -> None:
+def test_train_forecast_resume_is_exact(table: Path, tmp_path: Path) -> None:
     steps = 0
 
     def stop_at_ten() -> bool:
@@ -396,7 +398,7 @@ def test_a_run_that_was_stopped_goes_on_exactly(table: Path, tmp_path: Path) -> 
     assert model.checkpoint.config["training"]["step"] == 30
 
 
-def test_a_model_begins_where_another_ended(forecaster: Path, table: Path, tmp_path: Path) -> None:
+def test_train_forecast_init_from(forecaster: Path, table: Path, tmp_path: Path) -> None:
     model = seqgen.train(str(table), tmp_path / "m", init_from=forecaster, steps=1, learning_rate=1e-9, warmup=0.0)
     before, after = (load_file(path / "model.safetensors") for path in (forecaster, tmp_path / "m"))
     for name in set(before) - {"believed", "widening"}:
@@ -408,7 +410,7 @@ def test_a_model_begins_where_another_ended(forecaster: Path, table: Path, tmp_p
         seqgen.train(str(table), tmp_path / "n", init_from=forecaster, steps=1, horizon=9)
 
 
-def test_every_weight_can_be_of_the_tutorials_size(table: Path, tmp_path: Path) -> None:
+def test_train_forecast_network_sizes(table: Path, tmp_path: Path) -> None:
     model = seqgen.train(
         str(table), tmp_path / "m", task="forecast", cell="lstm", rnn_size=50, num_layers=2, batch_size=32, epochs=1,
         look_back=60, horizon=1, scaling="minmax", threads=1,
@@ -418,7 +420,7 @@ def test_every_weight_can_be_of_the_tutorials_size(table: Path, tmp_path: Path) 
     assert made.point.shape == (2, 1)
 
 
-def test_from_python(forecaster: Path, table: Path) -> None:
+def test_forecast_python_interface(forecaster: Path, table: Path) -> None:
     model = seqgen.load(forecaster)
     (made,) = model.forecast(str(table), horizon=3, levels="95")
     assert made.times[0] == "2023-10-28"
@@ -431,7 +433,7 @@ def test_from_python(forecaster: Path, table: Path) -> None:
         model.checkpoint.language_config  # noqa: B018
 
 
-def test_a_model_that_reads_bytes_forecasts_nothing(model_folder: Path) -> None:
+def test_forecast_text_model_is_an_error(model_folder: Path) -> None:
     with pytest.raises(ModelError, match="it can't forecast"):
         seqgen.load(model_folder).checkpoint.scaler  # noqa: B018
 
@@ -484,7 +486,7 @@ WRONG: list[tuple[str, str]] = [
     ("forecast shop shop.csv --backtest 100", "--backtest 100 needs 701 rows; there are 300"),
     ("forecast shop half.csv", "sales"),
     ("forecast shop shop.csv -o folder", "is a folder"),
-    ("evaluate shop short.csv", "too short: 20 rows, and a window takes 35"),
+    ("evaluate shop short.csv", "too short: it has 20 rows, but a window needs 35"),
     ("evaluate shop text.txt", "text.txt"),
     ("sample shop", "forecast"),
     ("chat shop", "forecast"),
@@ -533,7 +535,9 @@ def place(
 
 
 @pytest.mark.parametrize(("typed", "words"), WRONG, ids=[typed for typed, _ in WRONG])
-def test_a_mistake_is_one_line(typed: str, words: str, place: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forecast_bad_input_is_one_line(
+    typed: str, words: str, place: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(place)
     out, said = run(*typed.split(), status=2)
     errors = [line for line in said.splitlines() if line.startswith("seqgen: error: ")]
@@ -542,7 +546,7 @@ def test_a_mistake_is_one_line(typed: str, words: str, place: Path, run: Run, mo
     assert not (place / "new").exists()
 
 
-def test_a_training_is_followed_by_its_skill(table: Path, tmp_path: Path) -> None:
+def test_preview_forecast_shows_the_skill(table: Path, tmp_path: Path) -> None:
     from seqgen.api.train.folder import Training
     from seqgen.cli.progress import preview
     from seqgen.training.loop import Event, Validated
@@ -561,7 +565,7 @@ def test_a_training_is_followed_by_its_skill(table: Path, tmp_path: Path) -> Non
     assert trainings[-1].data.summary().endswith("0 held out")
 
 
-def test_a_network_begins_with_the_linear_map(table: Path, tmp_path: Path) -> None:
+def test_train_forecast_starts_with_the_linear_map(table: Path, tmp_path: Path) -> None:
     for name, linear in (("with", True), ("without", False)):
         seqgen.train(
             str(table), tmp_path / name, task="forecast", steps=1, learning_rate=1e-9, linear=linear, **PYTHON
@@ -570,7 +574,7 @@ def test_a_network_begins_with_the_linear_map(table: Path, tmp_path: Path) -> No
     assert skills[0] > 0.8 > skills[1]
 
 
-def test_a_model_without_bands(table: Path, tmp_path: Path, run: Run) -> None:
+def test_forecast_without_levels(table: Path, tmp_path: Path, run: Run) -> None:
     seqgen.train(str(table), tmp_path / "m", task="forecast", steps=10, levels="none", **{**PYTHON, "horizon": 1})
     assert list(rows_of(run("forecast", tmp_path / "m", table)[0])[0]) == ["date", "warmth", "sales"]
     found = json.loads(run("evaluate", tmp_path / "m", table, "--json")[0])
@@ -580,7 +584,7 @@ def test_a_model_without_bands(table: Path, tmp_path: Path, run: Run) -> None:
     assert "no such prediction interval; it has none" in said
 
 
-def test_other_rows_can_be_held_out(table: Path, tmp_path: Path, run: Run) -> None:
+def test_train_forecast_valid_source(table: Path, tmp_path: Path, run: Run) -> None:
     (tmp_path / "later.csv").write_text(daily(90, seed=2))
     (tmp_path / "short.csv").write_text(daily(20, seed=2))
     _, said = run("train", table, "-o", tmp_path / "m", *TINY, "--valid", tmp_path / "later.csv")

@@ -1,4 +1,4 @@
-"""Times in every usual format: read, told apart, and written back as they were."""
+"""Times and numbers in common notations: parsing, ambiguity and formatting."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ WRITTEN = [
 
 
 @pytest.mark.parametrize(("cells", "expected"), WRITTEN, ids=[cells[0] for cells, _ in WRITTEN])
-def test_a_format_is_read_and_written_back(cells: list[str], expected: list[str]) -> None:
+def test_parse_times_notation_is_read_and_written_back(cells: list[str], expected: list[str]) -> None:
     reading = parse_times(cells)
     assert reading.bad == -1 and not reading.unsure
     assert moments(reading) == expected
@@ -91,7 +91,7 @@ DIGITS = [
 
 
 @pytest.mark.parametrize(("cells", "expected"), DIGITS, ids=[cells[0] for cells, _ in DIGITS])
-def test_digits_are_times_where_they_may_be(cells: list[str], expected: list[str]) -> None:
+def test_parse_times_digits(cells: list[str], expected: list[str]) -> None:
     reading = parse_times(cells, digits=True)
     assert moments(reading) == expected and back(reading) == cells
     assert not any(map(looks_like_time, cells)) and parse_times(cells).bad == 0
@@ -101,15 +101,15 @@ def test_digits_are_times_where_they_may_be(cells: list[str], expected: list[str
 
 
 @pytest.mark.parametrize("unit", [1, 1e3, 1e6, 1e9])
-def test_counted_from_1970(unit: float) -> None:
+def test_times_from_numbers_since_1970(unit: float) -> None:
     seconds = [1577836800, 1577840400]
     reading = times_from_numbers(np.array(seconds) * unit, "t")
     assert reading is not None and moments(reading) == ["2020-01-01T00:00:00", "2020-01-01T01:00:00"]
     assert back(reading) == [f"{second * unit:.0f}" for second in seconds]
 
 
-def test_years_with_decimals() -> None:
-    """As R writes its monthly and quarterly series."""
+def test_times_from_numbers_decimal_years() -> None:
+    """R writes monthly and quarterly series this way."""
     for months in (1, 3):
         values = np.round(1949 + np.arange(0, 30, months) / 12, 4)
         reading = times_from_numbers(values, "time")
@@ -120,7 +120,7 @@ def test_years_with_decimals() -> None:
     assert times_from_numbers(np.array([1949.04, 1949.12]), "time") is None
 
 
-def test_numbers_that_are_no_times() -> None:
+def test_times_from_numbers_other_numbers_give_none() -> None:
     for values in ([], [0.5, 0.7], [1, 2, 3], [np.nan, 2020], [-5e9, 1.5e9], [20201332, 20201333]):
         assert times_from_numbers(np.array(values, dtype=float), "t") is None
 
@@ -129,22 +129,22 @@ def test_numbers_that_are_no_times() -> None:
     "cell",
     ["", "5", "1.5", "12.2010", "2010.12", "hello", "5 apples", "2020-1", "10:30", "a-b", "May", "-3-04", "1e-05"],
 )
-def test_what_is_no_time(cell: str) -> None:
+def test_looks_like_time_other_text_is_not(cell: str) -> None:
     assert looks_like_time(cell) == (cell == "2020-1")
 
 
-def test_clocks() -> None:
+def test_is_time_of_day() -> None:
     assert all(map(is_time_of_day, ["17:24", "7:24:00", "18.00.00", "5:30 PM", "05:30:00.123"]))
     assert not any(map(is_time_of_day, ["17.24", "17", "", "2020-01-01", "1:2"]))
 
 
-def test_zones_that_change_are_one_time_line() -> None:
+def test_parse_times_changing_zones_are_converted() -> None:
     reading = parse_times(["2020-03-29 01:00:00+01:00", "2020-03-29 03:00:00+02:00"])
     assert moments(reading) == ["2020-03-29T00:00:00", "2020-03-29T01:00:00"]
     assert back(reading) == ["2020-03-29 02:00:00+02:00", "2020-03-29 03:00:00+02:00"]  # all in the last one's
 
 
-def test_midnight_may_lack_its_time_of_day() -> None:
+def test_parse_times_midnight_without_time_of_day() -> None:
     reading = parse_times(["2020-01-01 22:00:00", "2020-01-01 23:00:00", "2020-01-02"])
     assert moments(reading)[-1] == "2020-01-02T00:00:00" and back(reading)[-1] == "2020-01-02 00:00:00"
     assert moments(parse_times(["2020-01-01 24:00"])) == ["2020-01-02T00:00:00"]
@@ -162,12 +162,12 @@ def test_midnight_may_lack_its_time_of_day() -> None:
         "2020-01-01 13:00 PM",
     ],
 )
-def test_a_time_that_is_none_is_found(cell: str) -> None:
+def test_parse_times_invalid_time_is_located(cell: str) -> None:
     reading = parse_times(["2020-01-01", "2020-01-02", cell])
     assert reading.bad == 2
 
 
-def test_day_and_month() -> None:
+def test_parse_times_order_of_day_and_month() -> None:
     assert parse_times(["1/2/2020", "1/13/2020"]).order == "month/day"
     assert parse_times(["1/2/2020", "13/1/2020"]).order == "day/month"
     assert parse_times(["1/2/2020", "1/3/2020"]).unsure
@@ -177,7 +177,7 @@ def test_day_and_month() -> None:
     assert fits.order == "month/day" and not fits.unsure
 
 
-def test_regularity_knows_months() -> None:
+def test_regularity_counts_months() -> None:
     months = np.array([f"2020-{month:02}-01" for month in range(1, 13)], dtype="datetime64[us]").astype(np.int64)
     assert regularity(months) == 1 and regularity(months[:1]) == 0
     assert regularity(np.array([0, 1, 2, 5, 9], dtype=np.int64)) == 0.5
@@ -198,7 +198,7 @@ def test_regularity_knows_months() -> None:
     ),
 )
 @settings(max_examples=150, deadline=None)
-def test_any_time_in_any_format(times: list[datetime.datetime], form: str) -> None:
+def test_parse_times_arbitrary_times_in_every_notation(times: list[datetime.datetime], form: str) -> None:
     times = [time.replace(microsecond=0) for time in times]
     cells = [time.strftime(form) for time in times]
     reading = parse_times(cells, digits=True)
@@ -244,7 +244,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize(("cell", "value"), NUMBERS)
-def test_numbers_as_people_write_them(cell: str, value: float) -> None:
+def test_parse_number_notations(cell: str, value: float) -> None:
     assert parse_number(cell) == pytest.approx(value, rel=1e-15)
 
 
@@ -261,23 +261,23 @@ def test_numbers_as_people_write_them(cell: str, value: float) -> None:
         ("1,5e3", 1500),
     ],
 )
-def test_numbers_with_a_decimal_comma(cell: str, value: float) -> None:
+def test_parse_number_with_decimal_comma(cell: str, value: float) -> None:
     assert parse_number(cell, ",") == value
 
 
 @pytest.mark.parametrize(
     "cell", ["12kg", "1,5", "1,23,4", "1.2.3", "a", "1-2", "5 6", "--5", "%", "$", "1_000", "(5", "2020-01-01"]
 )
-def test_what_is_no_number(cell: str) -> None:
+def test_parse_number_other_text_gives_none(cell: str) -> None:
     assert parse_number(cell) is None
 
 
 @pytest.mark.parametrize("cell", ["", " ", "NA", "n/a", "NaN", "null", "-", "?", "#N/A", "—", "None", "\\N"])
-def test_what_is_missing(cell: str) -> None:
+def test_is_missing(cell: str) -> None:
     assert is_missing(cell) and np.isnan(parse_number(cell) or 0)
 
 
-def test_what_stands_before_decimals() -> None:
+def test_decimal_mark_of() -> None:
     cells = ["1.5", "1,5", "1.234", "1,234", "1.234,5", "1,234.5", "1.234.567", "1,234,567", "0.123", "5", "x", "1,2,3"]
     assert [decimal_mark_of(cell) for cell in cells] == [
         (".", True),
@@ -296,7 +296,7 @@ def test_what_stands_before_decimals() -> None:
 
 
 @given(st.floats(-1e12, 1e12))
-def test_any_number_in_both_styles(value: float) -> None:
+def test_parse_number_arbitrary_numbers_with_both_marks(value: float) -> None:
     english = f"{value:,.3f}"
     german = english.replace(",", "_").replace(".", ",").replace("_", ".")
     assert parse_number(english) == parse_number(german, ",") == float(f"{value:.3f}")

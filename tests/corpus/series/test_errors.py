@@ -1,4 +1,4 @@
-"""Tables that the series reader refuses, each in one line."""
+"""Errors of the series reader."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import pytest
 from seqgen.errors import UserError
 from tests.helpers.series import DAYS, daily_table, read_table
 
-# ---- What is refused, in one line ----
-
-REFUSED = [
+ERRORS = [
     ("nothing", b"", {}, "t.csv is not a table: it has no rows"),
     ("a header only", b"date,x\n", {}, "t.csv has a header but no rows"),
     (
@@ -22,16 +20,21 @@ REFUSED = [
     ),
     ("a spreadsheet", b"PK\x03\x04rest", {}, "t.csv is a spreadsheet or an archive; save the table as CSV"),
     ("broken Parquet", b"PAR1rest", {}, "cannot read t.csv as Parquet: "),
-    ("typing error", DAYS, {"targets": ("X2",)}, "t.csv: there is no target 'X2'; there are date, x"),
+    ("typing error", DAYS, {"targets": ("X2",)}, "t.csv: there is no target 'X2'; the columns are date, x"),
     (
         "near miss",
         b"date,open,close\n2020-01-01,1,2\n",
         {"targets": ("clsoe",)},
-        "t.csv: there is no target 'clsoe'; did you mean 'close'? there are date, open, close",
+        "t.csv: there is no target 'clsoe'; did you mean 'close'? The columns are date, open, close",
     ),
-    ("no such time", DAYS, {"time_column": "when"}, "t.csv: there is no time column 'when'; there are date, x"),
-    ("no such series", DAYS, {"series": "id"}, "t.csv: there is no series column 'id'; there are date, x"),
-    ("no such covariate", DAYS, {"future_covariates": ("z",)}, "t.csv: there is no covariate 'z'; there are date, x"),
+    ("no such time", DAYS, {"time_column": "when"}, "t.csv: there is no time column 'when'; the columns are date, x"),
+    ("no such series", DAYS, {"series": "id"}, "t.csv: there is no series column 'id'; the columns are date, x"),
+    (
+        "no such covariate",
+        DAYS,
+        {"future_covariates": ("z",)},
+        "t.csv: there is no covariate 'z'; the columns are date, x",
+    ),
     ("twice", DAYS, {"targets": ("x", "x")}, "t.csv: the column 'x' is given twice"),
     (
         "time as target",
@@ -73,20 +76,20 @@ REFUSED = [
         "text as target",
         b"date,x,sky\n2020-01-01,1,sun\n2020-01-02,2,rain\n",
         {"targets": ("sky",)},
-        "t.csv, line 2: the target 'sky' holds text ('sun'), and must hold numbers",
+        "t.csv, line 2: the target 'sky' contains text ('sun') instead of numbers",
     ),
-    ("words only", b"a,b\nx,y\nz,w\n", {}, "t.csv has no column of numbers to forecast; there are a, b"),
+    ("words only", b"a,b\nx,y\nz,w\n", {}, "t.csv has no numeric column to forecast; the columns are a, b"),
     (
         "too many cells",
         b"date,x\n2020-01-01,1\n2020-01-02,1,5\n2020-01-03,2\n2020-01-04,2\n2020-01-05,2\n2020-01-06,2\n",
         {},
-        "t.csv, line 3 has 3 cells, and the header 2: is there a decimal comma, or text that needs quotes around it?",
+        "t.csv, line 3 has 3 cells, but the header has 2; check for decimal commas and unquoted text",
     ),
     (
         "title above",
         b"My table\ndate,x\n2020-01-01,1\n2020-01-02,2\n2020-01-03,2\n2020-01-04,2\n2020-01-05,2\n",
         {},
-        "t.csv, line 1 has 1 cell, and most rows have 2: remove the lines above the header",
+        "t.csv, line 1 has 1 cell, but most rows have 2; remove the lines above the header",
     ),
     ("open quote", b'date,x\n2020-01-01,"1\n2020-01-02,2\n', {}, "t.csv, line 2: a quote is never closed"),
     (
@@ -113,7 +116,7 @@ REFUSED = [
         {},
         "t.csv, line 3, column 'date': '01/13/2020' is not a time; write it as 2020-01-31 or 2020-01-31 18:00:00",
     ),
-    ("no times at all", b"date,x\n,1\n,2\n", {"time_column": "date"}, "t.csv: the column 'date' holds no times"),
+    ("no times at all", b"date,x\n,1\n,2\n", {"time_column": "date"}, "t.csv: the column 'date' has no times"),
     (
         "either order",
         b"date,x\n01/02/2020,1\n01/03/2020,2\n01/04/2020,3\n",
@@ -125,7 +128,7 @@ REFUSED = [
         "a day that is none",
         b"year,month,day,x\n2020,1,31,1\n2020,2,30,2\n",
         {},
-        "t.csv, line 3: there is no time 2020 2 30",
+        "t.csv, line 3: invalid time 2020 2 30",
     ),
     (
         "part of a day",
@@ -137,10 +140,10 @@ REFUSED = [
         "below each other",
         b"id,date,x\na,2020-01-01,1\na,2020-01-02,2\nb,2020-01-01,5\nb,2020-01-02,6\n",
         {},
-        "t.csv holds 2 series below each other, told apart by 'id': name it with --series id",
+        "t.csv has 2 series, distinguished by the column 'id'; give --series id",
     ),
     ("no names", b"id,date,x\n,2020-01-01,1\n,2020-01-02,2\n", {"series": "id"}, "t.csv: no row has a series name"),
-    ("narrower", DAYS, {"frequency": "hour"}, "t.csv has a row every day, and every hour is needed"),
+    ("narrower", DAYS, {"frequency": "hour"}, "t.csv has a row every day, but one every hour is required"),
     (
         "strange frequency",
         DAYS,
@@ -160,26 +163,26 @@ REFUSED = [
         "mostly empty target",
         daily_table(1, None, None, None, None, 6),
         {"targets": ("x",)},
-        "t.csv: the target 'x' has no number in 67% of the rows; at most 50% may be missing",
+        "t.csv: the target 'x' is missing in 67% of the rows; at most 50% may be missing",
     ),
     (
         "mostly empty covariate",
         b"date,x,y\n2020-01-01,1,\n2020-01-02,3,2\n2020-01-03,2,\n",
         {"covariates": ("y",)},
-        "t.csv: the covariate 'y' has no number in 67% of the rows; at most 50% may be missing",
+        "t.csv: the covariate 'y' is missing in 67% of the rows; at most 50% may be missing",
     ),
     (
         "gap near the end",
         daily_table(*range(40), *[None] * 8, 1, 2),
         {"frequency": "row"},
-        "t.csv: 'x' has a gap of 8 rows after line 41; at most 5 are filled in: mend it, or cut it there",
+        "t.csv: 'x' has a gap of 8 rows after line 41; at most 5 can be interpolated; fill it, or cut the table there",
     ),
     (
         "mostly missing times",
         b"t,x\n" + b"".join(b"2020-01-%02d 09:%02d,1\n" % (6 + n // 9, n % 9) for n in range(27)),
         {},
-        "t.csv: 2,862 of 2,889 times are missing from rows every minute; name a wider --frequency, or take the rows as "
-        "they come (--frequency row)",
+        "t.csv: 2,862 of 2,889 times are missing at one row every minute; give a coarser --frequency, or ignore times "
+        "(--frequency row)",
     ),
     (
         "a time far off",
@@ -191,17 +194,17 @@ REFUSED = [
         "faster than seconds",
         b"t,x\n" + b"".join(b"2020-01-01 00:00:00.%d,1\n" % n for n in range(9)),
         {},
-        "t.csv has rows less than a second apart; times are read to the second: take the rows as they come "
-        "(--frequency row), or average them",
+        "t.csv has rows less than a second apart, but times have a resolution of one second; ignore times "
+        "(--frequency row), or average the rows first",
     ),
 ]
 
 
-@pytest.mark.parametrize("case", REFUSED, ids=[case[0] for case in REFUSED])
-def test_what_is_refused(tmp_path: Path, case: tuple) -> None:
+@pytest.mark.parametrize("case", ERRORS, ids=[case[0] for case in ERRORS])
+def test_read_series_errors_are_one_line(tmp_path: Path, case: tuple) -> None:
     _, data, options, message = case
     with pytest.raises(UserError) as caught:
         read_table(tmp_path, data, **options)
-    said = str(caught.value)
-    assert said == message or (said.startswith(message) and message.endswith(" ")), said
-    assert "\n" not in said
+    message_text = str(caught.value)
+    assert message_text == message or (message_text.startswith(message) and message.endswith(" ")), message_text
+    assert "\n" not in message_text

@@ -1,4 +1,4 @@
-"""How often rows come: found, named, continued; and irregular times brought to a grid."""
+"""Frequencies: names, inference and next times; alignment of irregular times to a grid."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("text", "expected"), NAMES, ids=[text for text, _ in NAMES])
-def test_names(text: str, expected: Frequency) -> None:
+def test_frequency_parse_names_and_codes(text: str, expected: Frequency) -> None:
     assert Frequency.parse(text) == expected
-    assert Frequency.parse(expected.name) == expected  # what a model keeps is read again
+    assert Frequency.parse(expected.name) == expected  # the name is stored with a model
 
 
 @pytest.mark.parametrize("text", ["", "moon", "0 days", "15", "-1 day", "day 2", "1.5 hours", "day\n", "9999999 s"])
-def test_what_is_no_frequency(text: str) -> None:
+def test_frequency_parse_errors(text: str) -> None:
     if text.strip() == "day":
         assert Frequency.parse(text).name == "day"
         return
@@ -93,13 +93,13 @@ NEXT = [
 
 
 @pytest.mark.parametrize(("frequency", "last", "expected"), NEXT, ids=[f"{f.name} {last}" for f, last, _ in NEXT])
-def test_the_times_after(frequency: Frequency, last: str, expected: list[str]) -> None:
+def test_next_times_follow_the_calendar(frequency: Frequency, last: str, expected: list[str]) -> None:
     following = frequency.next_times(np.datetime64(last), 2)
     assert following.dtype == "datetime64[s]" and [str(time) for time in following] == expected
     assert frequency.next_times(np.datetime64(last), 0).shape == (0,)
 
 
-def test_rows_have_no_times() -> None:
+def test_next_times_of_rows_is_an_error() -> None:
     with pytest.raises(UserError, match="no next times"):
         Frequency("row").next_times(np.datetime64("2020-01-01"), 1)
 
@@ -126,18 +126,18 @@ def test_rows_have_no_times() -> None:
         ("2 weeks", (1,)),
     ],
 )
-def test_seasons(name: str, seasons: tuple[int, ...]) -> None:
+def test_seasons_by_frequency(name: str, seasons: tuple[int, ...]) -> None:
     frequency = Frequency.parse(name)
     assert frequency.seasons == seasons and frequency.season == seasons[0]
 
 
-def test_seconds() -> None:
+def test_seconds_by_frequency() -> None:
     assert Frequency("minute", 15).seconds == 900 and Frequency("minute", 15).exact
     assert Frequency("year").seconds == 12 * Frequency("month").seconds and not Frequency("year").exact
     assert Frequency("row").seconds == 0
 
 
-def test_days_of_months() -> None:
+def test_day_of_month_and_on_day_of_month() -> None:
     assert [day_of_month(np.datetime64(day)) for day in ("2020-01-01", "2020-02-28", "2020-02-29", "2021-02-28")] == [
         1,
         28,
@@ -167,8 +167,8 @@ frequencies = st.sampled_from(
 
 @given(frequencies, st.integers(0, 2**31), st.integers(7, 60))
 @settings(max_examples=200, deadline=None)
-def test_what_was_made_is_found(frequency: Frequency, start: int, count: int) -> None:
-    """The frequency of regular times is theirs, its grid is they, and it goes on where they would."""
+def test_infer_frequency_of_generated_times(frequency: Frequency, start: int, count: int) -> None:
+    """Inferred frequency, grid and next times of regular times are those they were generated with."""
     first = np.datetime64(start // 3600 * 3600, "s")
     times = frequency.next_times(first, count + 20)
     found = infer_frequency(times[:count])
@@ -184,7 +184,7 @@ def test_what_was_made_is_found(frequency: Frequency, start: int, count: int) ->
 
 @given(frequencies, st.integers(0, 2**31), st.sets(st.integers(1, 48), max_size=16))
 @settings(max_examples=200, deadline=None)
-def test_gaps_do_not_hide_it(frequency: Frequency, start: int, holes: set[int]) -> None:
+def test_infer_frequency_of_times_with_gaps(frequency: Frequency, start: int, holes: set[int]) -> None:
     times = frequency.next_times(np.datetime64(start // 3600 * 3600, "s"), 50)
     kept = np.array([number for number in range(50) if number not in holes])
     found = infer_frequency(times[kept])
@@ -220,20 +220,20 @@ def times(*texts: str) -> np.ndarray:
         (times("2020-01-01", "2020-04-10", "2020-09-03", "2020-12-15"), "quarter"),
     ],
 )
-def test_frequencies_of_odd_times(given_times: np.ndarray, name: str | None) -> None:
+def test_infer_frequency_of_irregular_times(given_times: np.ndarray, name: str | None) -> None:
     found = infer_frequency(given_times)
     assert (found.name if found else None) == name
 
 
-def test_asked_for() -> None:
+def test_resolve_frequency_prefers_the_wanted_one() -> None:
     day, hour, month = Frequency("day"), Frequency("hour"), Frequency("month", 1, 31)
     assert resolve_frequency(hour, day, "t") == day and resolve_frequency(None, day, "t") == day
     assert resolve_frequency(month, Frequency("month"), "t") == month  # the day of the month is known
-    with pytest.raises(DataError, match=r"^t has a row every day, and every hour is needed$"):
+    with pytest.raises(DataError, match=r"^t has a row every day, but one every hour is required$"):
         resolve_frequency(day, hour, "t")
 
 
-def test_wider_grids() -> None:
+def test_build_grid_coarser_than_the_times() -> None:
     days = Frequency("day").next_times(np.datetime64("2020-01-14"), 200)
     weeks = build_grid(days, Frequency("week"), Frequency("day"))
     assert (
@@ -247,7 +247,7 @@ def test_wider_grids() -> None:
     assert business.averaged and (np.is_busday(business.times.astype("datetime64[D]"))).all()
 
 
-def test_gather_is_the_mean_of_what_is_known() -> None:
+def test_average_rows_ignores_missing_values() -> None:
     values = np.array([[1.0, np.nan], [3.0, 4.0], [5.0, np.nan]])
     assert average_rows(values, np.array([0, 0, 2]), 4)[:, 0].tolist()[0] == 2
     result = average_rows(values, np.array([0, 0, 2]), 4)
@@ -255,7 +255,7 @@ def test_gather_is_the_mean_of_what_is_known() -> None:
     assert np.isnan(result[[1, 3]]).all() and np.isnan(result[2, 1])
 
 
-def test_fill() -> None:
+def test_interpolate_missing() -> None:
     nan = np.nan
     values = np.array([[nan, 1, nan], [2, nan, nan], [nan, nan, nan], [4, nan, nan], [nan, 5, nan]])
     before = values.copy()
@@ -266,7 +266,7 @@ def test_fill() -> None:
     np.testing.assert_array_equal(values, before)
 
 
-def test_runs() -> None:
+def test_true_runs() -> None:
     assert (
         true_runs(np.array([1, 0, 1, 1, 0, 1], dtype=bool)) == [(0, 1), (2, 4), (5, 6)]
         and true_runs(np.zeros(3, dtype=bool)) == []

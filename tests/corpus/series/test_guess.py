@@ -1,4 +1,4 @@
-"""Recognising a table of series."""
+"""Detection of time series files."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import pytest
 from seqgen.corpus.series.read import looks_like_series
 from tests.helpers.series import DAYS, daily_table, document, parquet_file
 
-# ---- Is it a series? ----
-
 LOOKS = [
     ("t.csv", DAYS, True),
     ("t.txt", DAYS, True),
     ("t.csv", b"symbol,date,price\nA,Jan 1 2000,39\nA,Feb 1 2000,36\nB,Jan 1 2000,9\nB,Feb 1 2000,7\n", True),
     ("t.csv", b"a,b\n1,2\n3,4\n5,6\n", True),
-    ("t.txt", b"a,b\n1,2\n3,4\n5,6\n", False),  # a table of numbers, but nothing says of what
+    ("t.txt", b"a,b\n1,2\n3,4\n5,6\n", False),  # numbers without times, in a text file
     ("t.csv", b"label,text\n1,what a film\n0,dull and long\n1,I liked it\n", False),
     ("t.tsv", b"what a film\t1\ndull and long\t0\nI liked it\t1\n", False),
     (
@@ -40,11 +38,11 @@ LOOKS = [
 
 
 @pytest.mark.parametrize(("name", "data", "expected"), LOOKS)
-def test_a_series_is_known_by_its_looks(tmp_path: Path, name: str, data: bytes, expected: bool) -> None:
+def test_looks_like_series_by_file(tmp_path: Path, name: str, data: bytes, expected: bool) -> None:
     assert looks_like_series(document(tmp_path, data, name).path) is expected
 
 
-def test_looks_at_large_files_and_none(tmp_path: Path) -> None:
+def test_looks_like_series_large_parquet_and_missing_files(tmp_path: Path) -> None:
     assert looks_like_series(document(tmp_path, daily_table(*range(20_000))).path)
     assert looks_like_series(document(tmp_path, parquet_file(t=[1, 2], x=[1.0, 2.0]), "t.parquet").path)
     assert not looks_like_series(document(tmp_path, parquet_file(t=["a", "b"], x=[1.0, 2.0]), "u.parquet").path)

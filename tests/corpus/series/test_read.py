@@ -1,4 +1,4 @@
-"""Tables of series: dialects, several columns and files, Parquet, any table at all."""
+"""Series reader: CSV dialects, several columns and files, Parquet, arbitrary tables."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from seqgen.corpus.series.read import SeriesOptions, looks_like_series, read_ser
 from seqgen.errors import DataError, UserError
 from tests.helpers.series import DAYS, daily_table, document, hourly_table, parquet_file, read_one, read_table
 
-# ---- What is read without a word ----
+# ---- Tables that need no report ----
 
 
-def test_a_wide_table(tmp_path: Path) -> None:
+def test_read_series_table_with_several_targets(tmp_path: Path) -> None:
     series = read_one(tmp_path, b"when,a,b\n2020-01-01,1,5\n2020-01-02,2.5,6\n2020-01-03,-3e1,7\n")
     assert (
         series.columns == ("a", "b") and series.target_count == 2 and series.name == "" and series.time_column == "when"
@@ -28,13 +28,13 @@ def test_a_wide_table(tmp_path: Path) -> None:
     assert series.frequency.name == "day" and series.future.shape == (0, 0) and len(series) == 3
 
 
-def test_columns_come_in_the_order_asked_for(tmp_path: Path) -> None:
+def test_read_series_columns_are_in_the_given_order(tmp_path: Path) -> None:
     data = b"date,a,b,c,d\n2020-01-01,1,2,3,4\n2020-01-02,1,3,5,7\n2020-01-03,2,5,8,9\n"
     series = read_one(tmp_path, data, targets=("d",), covariates=("b",), future_covariates=("a",))
     assert series.columns == ("d", "b", "a") and series.target_count == 1
     assert series.values.tolist() == [[4, 2, 1], [7, 3, 1], [9, 5, 2]]
     assert read_one(tmp_path, data, covariates=("b",)).columns == ("a", "c", "d", "b")
-    assert read_one(tmp_path, data, targets=("D",)).columns == ("d",)  # as people write it
+    assert read_one(tmp_path, data, targets=("D",)).columns == ("d",)  # case doesn't matter
 
 
 SAME = [1.5, 2.0, -3.25, 1234.5]
@@ -62,38 +62,38 @@ PLAIN = [
 
 
 @pytest.mark.parametrize(("name", "data"), PLAIN, ids=[name for name, _ in PLAIN])
-def test_the_same_table_however_it_is_written(tmp_path: Path, name: str, data: bytes) -> None:
+def test_read_series_csv_dialects_give_the_same_table(tmp_path: Path, name: str, data: bytes) -> None:
     series = read_one(tmp_path, data)
     assert series.columns == ("x",) and series.values[:, 0].tolist() == SAME and series.frequency.name == "day"
 
 
-def test_compressed(tmp_path: Path) -> None:
-    place = document(tmp_path, gzip.compress(DAYS), "t.csv.gz")
-    assert read_series([place], SeriesOptions(), pytest.fail)[0].values[:, 0].tolist() == [1, 2, 3, 4]
-    assert looks_like_series(place.path)
+def test_read_series_gzip_is_decompressed(tmp_path: Path) -> None:
+    source = document(tmp_path, gzip.compress(DAYS), "t.csv.gz")
+    assert read_series([source], SeriesOptions(), pytest.fail)[0].values[:, 0].tolist() == [1, 2, 3, 4]
+    assert looks_like_series(source.path)
 
 
-def test_names_that_are_numbers(tmp_path: Path) -> None:
+def test_read_series_column_named_by_a_number(tmp_path: Path) -> None:
     series = read_one(tmp_path, b",0\n2020-01-01,5\n2020-01-02,6\n")  # as pandas writes a series without a name
     assert series.columns == ("0",) and series.frequency.name == "day"
 
 
-def test_digits_are_times_where_they_are_said_to_be(tmp_path: Path) -> None:
+def test_read_series_digits_in_the_given_time_column_are_times(tmp_path: Path) -> None:
     series = read_one(tmp_path, b"at,x\n20200101 050000,5\n20200101 060000,6\n", time_column="at")
     assert series.frequency.name == "hour" and series.times is not None
     assert series.format_times(series.times) == ["20200101 050000", "20200101 060000"]
 
 
-def test_rows_without_times(tmp_path: Path) -> None:
+def test_read_series_rows_without_times(tmp_path: Path) -> None:
     series = read_one(tmp_path, b"x,y\n5,1\n3,1.5\n4,2\n")
     assert series.times is None and series.frequency.name == "row" and series.time_column == ""
     assert series.values.tolist() == [[5, 1], [3, 1.5], [4, 2]]
-    untimed, said = read_table(tmp_path, DAYS, time_column="")
-    assert untimed[0].times is None and said == ["t.csv: 'date' holds text, and is left out"]
+    untimed, warnings = read_table(tmp_path, DAYS, time_column="")
+    assert untimed[0].times is None and warnings == ["t.csv: 'date' contains text and is ignored"]
     assert read_one(tmp_path, DAYS, frequency="row").times is None
 
 
-def test_a_single_column(tmp_path: Path) -> None:
+def test_read_series_single_column_is_the_target(tmp_path: Path) -> None:
     assert read_one(tmp_path, b"sales\n5\n3\n4\n").values[:, 0].tolist() == [5, 3, 4]
     assert read_one(tmp_path, b"sales\n1\n2\n3\n").values[:, 0].tolist() == [
         1,
@@ -102,28 +102,28 @@ def test_a_single_column(tmp_path: Path) -> None:
     ]  # there is nothing else to forecast
 
 
-def test_known_ahead(tmp_path: Path) -> None:
+def test_read_series_future_covariates_of_later_rows(tmp_path: Path) -> None:
     data = (
         b"date,x,holiday\n2020-01-01,1,0\n2020-01-02,2,1\n2020-01-03,3,0\n2020-01-04,,1\n2020-01-05,,\n2020-01-06,,3\n"
     )
     series = read_one(tmp_path, data, targets=("x",), future_covariates=("holiday",))
     assert series.values.tolist() == [[1, 0], [2, 1], [3, 0]]
-    assert series.future.tolist() == [[1], [2], [3]]  # a hole is filled in
+    assert series.future.tolist() == [[1], [2], [3]]  # gaps are interpolated
     assert series.times is not None and series.format_times(series.times)[-1] == "2020-01-03"
 
 
-def test_several_below_each_other(tmp_path: Path) -> None:
+def test_read_series_several_series_in_one_table(tmp_path: Path) -> None:
     data = (
         b"id,date,x\nb,2020-01-01,1\nb,2020-01-02,2\na,2020-01-01,5\na,2020-01-02,6\nb,2020-01-03,3\na,2020-01-03,4\n"
     )
-    series, said = read_table(tmp_path, data, series="id")
-    assert said == [] and [s.name for s in series] == ["b", "a"]
+    series, warnings = read_table(tmp_path, data, series="id")
+    assert warnings == [] and [s.name for s in series] == ["b", "a"]
     assert [s.values[:, 0].tolist() for s in series] == [[1, 2, 3], [5, 6, 4]]
     numbered, _ = read_table(tmp_path, data.replace(b"\nb", b"\n007").replace(b"\na", b"\n7"), series="id")
     assert [s.name for s in numbered] == ["007", "7"]
 
 
-def test_several_files(tmp_path: Path) -> None:
+def test_read_series_several_files(tmp_path: Path) -> None:
     documents = [document(tmp_path, DAYS, "one.csv"), document(tmp_path, daily_table(4, 5, 6), "two.csv")]
     series = read_series(documents, SeriesOptions(), pytest.fail)
     assert [s.name for s in series] == ["one", "two"] and len(series[1]) == 3
@@ -136,8 +136,8 @@ def test_several_files(tmp_path: Path) -> None:
         read_series([documents[0], other], SeriesOptions(), pytest.fail)
 
 
-def test_read_again_as_a_model_learnt_to(tmp_path: Path) -> None:
-    """What a series says of itself reads it, and later rows of it, in the same manner."""
+def test_read_series_is_repeatable_with_the_options_of_a_model(tmp_path: Path) -> None:
+    """The options stored with a model read the same table, and later rows, in the same way."""
     data = b"No,year,month,day,x,y\n" + b"".join(b"%d,2020,%d,1,%d,%d\n" % (m, m, m * m, m) for m in range(1, 13))
     first, _ = read_table(tmp_path, data, covariates=("y",))
     known = {"targets": ("x",), "covariates": ("y",), "time_column": first[0].time_column,
@@ -152,7 +152,7 @@ def test_read_again_as_a_model_learnt_to(tmp_path: Path) -> None:
 # ---- Parquet ----
 
 
-def test_parquet(tmp_path: Path) -> None:
+def test_read_series_parquet(tmp_path: Path) -> None:
     import datetime
 
     pyarrow = pytest.importorskip("pyarrow")
@@ -164,14 +164,14 @@ def test_parquet(tmp_path: Path) -> None:
     assert read_table(tmp_path, parquet_file(t=fast, x=[1, 2, 4]))[1] == ["t.csv: fractions of seconds are rounded"]
     series = read_one(tmp_path, parquet_file(when=zoned, x=[1.5, 2.5, 4.5]))
     assert series.times is not None and series.format_times(series.times)[1] == "2020-01-01 01:00:00Z"
-    _, said = read_table(
+    _, warnings = read_table(
         tmp_path,
         parquet_file(id=["a", "a", "b", "b"], t=dates[:2] * 2, x=[1.0, 2.0, None, 3.0], w=["u"] * 4),
         series="id",
     )
-    assert said == [
-        "t.csv: 'w' holds text, and is left out",
-        "t.csv: 1 series is left out (t.csv, series 'b' is too short: 1 row, one every day; 2 are needed)",
+    assert warnings == [
+        "t.csv: 'w' contains text and is ignored",
+        "t.csv: 1 series is dropped (t.csv, series 'b' is too short: 1 row, one every day; 2 are needed)",
     ]
     with pytest.raises(DataError, match=r"t.csv, row 2, column 'x': infinite number"):
         read_table(tmp_path, parquet_file(t=dates, x=[1.0, np.inf, 2.0]))
@@ -179,7 +179,7 @@ def test_parquet(tmp_path: Path) -> None:
 
 @given(st.binary(max_size=300))
 @settings(max_examples=200, deadline=None)
-def test_whatever_it_is_it_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_read_series_arbitrary_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("t")
     looks_like_series(document(folder, data).path)
     try:
@@ -196,11 +196,11 @@ cells = st.sampled_from(
 
 @given(st.lists(st.lists(cells, min_size=1, max_size=4), max_size=12), st.sampled_from(",;\t"))
 @settings(max_examples=300, deadline=None)
-def test_any_table_is_read_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], comma: str
+def test_read_series_arbitrary_tables_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], delimiter: str
 ) -> None:
     folder = tmp_path_factory.mktemp("t")
-    data = "\n".join(comma.join(row) for row in [["date", "x", "y"], *rows]).encode()
+    data = "\n".join(delimiter.join(row) for row in [["date", "x", "y"], *rows]).encode()
     try:
         for series in read_table(folder, data)[0]:
             assert np.isfinite(series.values).all()
@@ -211,7 +211,7 @@ def test_any_table_is_read_or_refused(
 
 @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=4, max_size=60), st.randoms())
 @settings(max_examples=100, deadline=None)
-def test_the_order_of_rows_does_not_matter(
+def test_read_series_does_not_depend_on_the_order_of_rows(
     tmp_path_factory: pytest.TempPathFactory, values: list, random: object
 ) -> None:
     folder = tmp_path_factory.mktemp("t")
@@ -227,17 +227,17 @@ def test_the_order_of_rows_does_not_matter(
     assert results[0] == results[1]
 
 
-def test_the_season(tmp_path: Path) -> None:
+def test_season_must_fit_twice(tmp_path: Path) -> None:
     assert season(read_one(tmp_path, hourly_table(*range(49)))) == 24
-    assert season(read_one(tmp_path, hourly_table(*range(40)))) == 1  # it was never seen twice
+    assert season(read_one(tmp_path, hourly_table(*range(40)))) == 1  # shorter than two periods
     assert season(read_one(tmp_path, b"x\n5\n3\n4\n")) == 1
 
 
-def test_many_rows_and_ornate_ones(tmp_path: Path) -> None:
-    """Rows are kept in pieces, as numbers where they are plain and as text where they are not."""
+def test_read_series_many_rows_with_few_notations(tmp_path: Path) -> None:
+    """Blocks of plain numbers are stored as floats, other blocks as text."""
     values = list(range(20_000))
     written: list[object] = [*values[:9_000], *(f"${value}" for value in values[9_000:9_003]), *values[9_003:]]
-    series, said = read_table(tmp_path, hourly_table(*written))
-    assert series[0].values[:, 0].tolist() == values and said == ["t.csv: 'x': currency signs are ignored"]
+    series, warnings = read_table(tmp_path, hourly_table(*written))
+    assert series[0].values[:, 0].tolist() == values and warnings == ["t.csv: 'x': currency signs are ignored"]
     with pytest.raises(DataError, match=r"line 18,002, column 'x': 'oops'"):
         read_table(tmp_path, hourly_table(*values[:18_000], "oops", *values[18_001:]))

@@ -1,4 +1,4 @@
-"""Reports of what the series reader changed: gaps, duplicates, columns left out."""
+"""Reports of the changes made by the series reader: gaps, duplicates, ignored columns."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from seqgen.corpus.series.read import SeriesOptions, read_series
 from seqgen.errors import DataError
 from tests.helpers.series import daily_table, document, hourly_table, read_one, read_table
 
-# ---- What is done, and told ----
+# ---- Changes and their reports ----
 
-TOLD = [
+CHANGES = [
     (
         "no header",
         b"2020-01-01,1\n2020-01-02,2\n2020-01-03,4\n",
@@ -48,7 +48,7 @@ TOLD = [
         {},
         [[1, 1], [2, 2], [3, 3], [5, 4]],
         "t.csv: 1 row has fewer cells than the header; the rest is missing (first in line 3)",
-        "t.csv: 'y': 1 missing number is filled in along straight lines (first in line 3)",
+        "t.csv: 'y': 1 missing number is interpolated linearly (first in line 3)",
     ),
     (
         "note below",
@@ -62,28 +62,28 @@ TOLD = [
         b"date,x,sky\n2020-01-01,1,rain\n2020-01-02,2,sun\n2020-01-03,2,sun\n",
         {},
         [[1], [2], [2]],
-        "t.csv: 'sky' holds text, and is left out",
+        "t.csv: 'sky' contains text and is ignored",
     ),
     (
         "row numbers by name",
         b"id,date,x\n100,2020-01-01,1\n101,2020-01-02,2\n102,2020-01-03,2\n",
         {},
         [[1], [2], [2]],
-        "t.csv: 'id' only numbers the rows, and is left out",
+        "t.csv: 'id' only numbers the rows and is ignored",
     ),
     (
         "row numbers",
         b"n,date,x\n0,2020-01-01,1\n1,2020-01-02,2\n2,2020-01-03,2\n",
         {},
         [[1], [2], [2]],
-        "t.csv: 'n' only numbers the rows, and is left out",
+        "t.csv: 'n' only numbers the rows and is ignored",
     ),
     (
         "mostly empty",
         b"date,x,y,z\n2020-01-01,1,,\n2020-01-02,2,,NA\n2020-01-03,2,5,\n",
         {},
         [[1], [2], [2]],
-        "t.csv: 'y', 'z' are mostly empty, and are left out",
+        "t.csv: 'y', 'z' are mostly empty and are ignored",
     ),
     ("constant", daily_table(3, 3, 3), {}, [[3], [3], [3]], "t.csv: 'x': the same number in every row"),
     (
@@ -155,56 +155,56 @@ TOLD = [
         b"date,x\n2020-01-01,1\n2020-01-02,2\n2020-01-02,2\n2020-01-03,3\n",
         {},
         [[1], [2], [3]],
-        "t.csv: 1 row repeats another, and is left out (first in line 3)",
+        "t.csv: 1 duplicate row is dropped (first in line 3)",
     ),
     (
         "conflicting",
         b"date,x\n2020-01-01,1\n2020-01-02,9\n2020-01-02,2\n2020-01-03,3\n",
         {},
         [[1], [2], [3]],
-        "t.csv: 1 row has the time of a later one, which counts instead (first in line 3)",
+        "t.csv: 1 row has the same time as a later one and is dropped (first in line 3)",
     ),
     (
         "no time",
         b"date,x\n2020-01-01,1\n,7\n2020-01-02,2\n2020-01-03,3\n",
         {},
         [[1], [2], [3]],
-        "t.csv: 1 row without a time is left out",
+        "t.csv: 1 row without a time is dropped",
     ),
     (
         "missing inside",
         daily_table(1, "NA", "-", 4, "?", 6, "null", 8),
         {},
         [[n] for n in range(1, 9)],
-        "t.csv: 'x': 4 missing numbers are filled in along straight lines (first in line 3)",
+        "t.csv: 'x': 4 missing numbers are interpolated linearly (first in line 3)",
     ),
     (
         "missing first",
         daily_table(None, "nan", 3, 4, 5),
         {},
         [[3], [4], [5]],
-        "t.csv: 2 rows at the beginning are left out, where a target has no number yet",
+        "t.csv: 2 rows at the start are dropped, because a target has no value yet",
     ),
     (
         "missing last",
         daily_table(1, 2, 3, None, None),
         {},
         [[1], [2], [3]],
-        "t.csv: 2 rows at the end hold no target, and are left out",
+        "t.csv: 2 rows at the end have no target and are dropped",
     ),
     (
         "missing times",
         b"date,x\n2020-01-01,1\n2020-01-02,2\n2020-01-03,3\n2020-01-06,6\n2020-01-07,7\n",
         {},
         [[n] for n in range(1, 8)],
-        "t.csv: 2 times are missing from rows every day, and are filled in along straight lines (first after line 4)",
+        "t.csv: 2 times are missing at one row every day and are interpolated linearly (first after line 4)",
     ),
     (
         "holiday",
         b"date,x\n" + b"".join(b"2020-01-%02d,%d\n" % (d, d) for d in (6, 7, 8, 10, 13, 14, 15)),
         {},
         [[6], [7], [8], [8], [10], [13], [14], [15]],
-        "t.csv: 1 time is missing from rows every business day, and keeps the last number (first after line 4)",
+        "t.csv: 1 time is missing at one row every business day and keeps the last value (first after line 4)",
     ),
     (
         "off the grid",
@@ -232,7 +232,7 @@ TOLD = [
         daily_table(1, 2, *[None] * 8, *range(40)),
         {"frequency": "row"},
         [[n] for n in range(40)],
-        "t.csv: 10 rows are left out, up to the end of a gap of more than 5 (it begins after line 3)",
+        "t.csv: 10 rows are dropped, up to the end of a gap of more than 5 rows (after line 3)",
     ),
     (
         "day first",
@@ -267,41 +267,41 @@ TOLD = [
         b"id,date,x\na,2020-01-01,1\na,2020-01-02,2\na,2020-01-03,4\nb,2020-01-03,3\n",
         {"series": "id"},
         [[1], [2], [4]],
-        "t.csv: 1 series is left out (t.csv, series 'b' is too short: 1 row, one every day; 2 are needed)",
+        "t.csv: 1 series is dropped (t.csv, series 'b' is too short: 1 row, one every day; 2 are needed)",
     ),
     (
         "nameless",
         b"id,date,x\na,2020-01-01,1\na,2020-01-02,2\n,2020-01-03,4\n",
         {"series": "id"},
         [[1], [2]],
-        "t.csv: 1 row names no series, and is left out",
+        "t.csv: 1 row has no series name and is dropped",
     ),
 ]
 
 
-@pytest.mark.parametrize("case", TOLD, ids=[case[0] for case in TOLD])
-def test_what_is_done_is_told(tmp_path: Path, case: tuple) -> None:
+@pytest.mark.parametrize("case", CHANGES, ids=[case[0] for case in CHANGES])
+def test_read_series_changes_are_reported(tmp_path: Path, case: tuple) -> None:
     _, data, options, values, *sentences = case
-    series, said = read_table(tmp_path, data, **options)
-    assert said == sentences
+    series, warnings = read_table(tmp_path, data, **options)
+    assert warnings == sentences
     assert len(series) == 1 and series[0].values.tolist() == values
     assert np.isfinite(series[0].values).all() and series[0].observed.shape == series[0].values.shape
 
 
-def test_a_thing_done_to_several_series_is_told_once(tmp_path: Path) -> None:
+def test_report_merges_changes_of_several_series(tmp_path: Path) -> None:
     data = b"id,date,x\n" + b"".join(
         b"%s,2020-01-%02d,%s\n" % (name, day, b"" if day == 2 else b"%d" % day)
         for name in (b"a", b"b")
         for day in (1, 2, 3)
     )
-    _, said = read_table(tmp_path, data, series="id")
-    assert said == ["t.csv: 'x': 2 missing numbers are filled in along straight lines (first in line 3) (in 2 series)"]
+    _, warnings = read_table(tmp_path, data, series="id")
+    assert warnings == ["t.csv: 'x': 2 missing numbers are interpolated linearly (first in line 3) (in 2 series)"]
 
 
-def test_columns_that_only_look_like_something_else(tmp_path: Path) -> None:
+def test_read_series_ambiguous_columns_get_their_role(tmp_path: Path) -> None:
     late = b"AAPL,2020-01-01,5\nAAPL,2020-01-02,6\nAAPL,2020-01-03,4\n"
-    series, said = read_table(tmp_path, late)
-    assert series[0].columns == ("column_3",) and "has no header" in said[0]
+    series, warnings = read_table(tmp_path, late)
+    assert series[0].columns == ("column_3",) and "has no header" in warnings[0]
     grown = b"people,x\n300000000,1\n300000500,2\n300400000,3\n300900000,5\n"
     assert read_one(tmp_path, grown).columns == ("people", "x")
     counted = b"key,x\n1577836800,1\n1577840400,2\n1577844000,3\n1577847600,5\n"
@@ -309,14 +309,14 @@ def test_columns_that_only_look_like_something_else(tmp_path: Path) -> None:
     named = b"Local Time,x\n20200101,1\n20200102,2\n20200104,3\n20200105,5\n"
     assert read_table(tmp_path, named)[0][0].frequency.name == "day"
     even = b"t,x\n0.5,1\n1,2\n1.5,4\n"
-    series, said = read_table(tmp_path, even)
-    assert series[0].columns == ("x",) and said == ["t.csv: 't' only numbers the rows, and is left out"]
+    series, warnings = read_table(tmp_path, even)
+    assert series[0].columns == ("x",) and warnings == ["t.csv: 't' only numbers the rows and is ignored"]
 
 
-def test_date_and_time_of_day_in_two_columns(tmp_path: Path) -> None:
+def test_read_series_date_and_time_of_day_in_two_columns(tmp_path: Path) -> None:
     data = b"Date;x;Time\n10/03/2004;1,5;18.00.00\n10/03/2004;2,5;19.00.00\n13/03/2004;2,5;20.00.00\n"
-    series, said = read_table(tmp_path, data.replace(b"13/", b"10/").replace(b"/03/", b"/13/"), frequency="hour")
-    assert series[0].time_column == "Date,Time" and said[-1] == "t.csv: dates are read as month/day/year"
+    series, warnings = read_table(tmp_path, data.replace(b"13/", b"10/").replace(b"/03/", b"/13/"), frequency="hour")
+    assert series[0].time_column == "Date,Time" and warnings[-1] == "t.csv: dates are read as month/day/year"
     assert series[0].times is not None
     assert series[0].format_times(series[0].frequency.next_times(series[0].times[-1], 4))[-1] == "10/14/2004 00.00.00"
     again = read_one(tmp_path, b"Date,Time,x\n2004-03-10,18:00,1\n2004-03-10,19:00,2\n", time_column="Date,Time")
@@ -324,31 +324,33 @@ def test_date_and_time_of_day_in_two_columns(tmp_path: Path) -> None:
     assert read_one(tmp_path, b"month,year,x\n1,2020,5\n2,2020,6\n", time_column="month,year").frequency.name == "month"
 
 
-def test_known_ahead_for_some_rows_only(tmp_path: Path) -> None:
+def test_read_series_future_covariates_end_at_the_first_gap(tmp_path: Path) -> None:
     data = b"date,x,y\n2020-01-01,1,0\n2020-01-02,2,1\n2020-01-03,,1\n2020-01-04,,\n"
-    series, said = read_table(tmp_path, data, targets=("x",), future_covariates=("y",))
+    series, warnings = read_table(tmp_path, data, targets=("x",), future_covariates=("y",))
     assert series[0].future.tolist() == [[1]]
-    assert said == ["t.csv: 1 row at the end holds no target, and is left out"]
+    assert warnings == ["t.csv: 1 row at the end has no target and is dropped"]
 
 
-def test_an_error_comes_alone(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_read_series_error_comes_without_report(tmp_path: Path) -> None:
+    warnings: list[str] = []
     with pytest.raises(DataError):
-        read_series([document(tmp_path, b"2020-01-01,1\n2020-01-02,x\n2020-01-03,4\n")], SeriesOptions(), said.append)
-    assert said == []
+        read_series(
+            [document(tmp_path, b"2020-01-01,1\n2020-01-02,x\n2020-01-03,4\n")], SeriesOptions(), warnings.append
+        )
+    assert warnings == []
 
 
-def test_columns_are_told_of_together(tmp_path: Path) -> None:
+def test_report_merges_changes_of_several_columns(tmp_path: Path) -> None:
     data = b"date," + b",".join(b"c%d" % n for n in range(6)) + b"\n"
     data += b"".join(b"2020-01-%02d,1%%,1,%d,1,1,1\n" % (day, day) for day in (1, 2, 4, 7))
-    _, said = read_table(tmp_path, data, frequency="row")
-    assert said == [
+    _, warnings = read_table(tmp_path, data, frequency="row")
+    assert warnings == [
         "t.csv: 'c0': percent signs are ignored (5 % is 5)",
         "t.csv: 'c0', 'c1', 'c3', 'c4' and 1 more: the same number in every row",
     ]
 
 
-def test_what_was_filled_in_is_known(tmp_path: Path) -> None:
+def test_read_series_interpolated_values_are_not_observed(tmp_path: Path) -> None:
     data = b"date,x,y\n2020-01-01,1,1\n2020-01-02,,2\n2020-01-05,4,\n2020-01-06,5,6\n2020-01-07,7,7\n2020-01-08,8,8\n"
     series = read_table(tmp_path, data)[0][0]
     assert series.observed.tolist() == [[1, 1], [0, 1], [0, 0], [0, 0], [1, 0], [1, 1], [1, 1], [1, 1]]
