@@ -1,4 +1,4 @@
-"""Sources that change, vanish or lead elsewhere: what was measured is what is read, or reading is an error."""
+"""Sources that change, disappear or lead elsewhere: reading returns the checked data or raises."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def measured(path: Path, data: bytes = BODY) -> Document:
 
 
 def write_over(path: Path) -> None:
-    """In place: neither size nor file change."""
+    """Overwrite in place, with the same size and inode."""
     with open(path, "r+b") as file:
         file.seek(10)
         file.write(b"#")
@@ -71,7 +71,7 @@ def test_document_chunks_of_a_changed_file_raise(how: str, when: str, tmp_path: 
 
 
 def test_document_chunks_of_a_replaced_file_continue_to_its_end(tmp_path: Path) -> None:
-    """Whoever holds it open has the old one."""
+    """An open file descriptor still refers to the old file."""
     document = measured(tmp_path / "a.txt")
     chunks = document.chunks()
     first = next(chunks)
@@ -121,8 +121,8 @@ def test_document_chunks_of_a_range_are_that_part(
 def test_train_on_a_file_that_changes_leaves_no_cache_of_other_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file changes between the pass that takes its fingerprint and the one that encodes it: an error, and the next
-    training on the text as it was gives what it would have given."""
+    """A file that changes after its checksum was taken and before it is encoded is an error. The next training on the
+    original text gives the same result as without the error."""
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "a.txt"
     path.write_bytes(BODY[:9000])
@@ -146,7 +146,7 @@ def test_train_on_a_file_that_changes_leaves_no_cache_of_other_text(
 def test_train_on_a_midi_file_that_changes_raises(
     tmp_path: Path, zoo: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MIDI files are read by other ways, on all processors: they are looked at again before their ids count."""
+    """Worker processes read MIDI files, so their checksums are compared before the ids are used."""
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path / "cache"))
     tune = tmp_path / "tune.mid"
     tune.write_bytes((zoo["music"].parent / "tune.mid").read_bytes())
@@ -162,7 +162,7 @@ def test_train_on_a_midi_file_that_changes_raises(
     assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
 
 
-# ---- What came through a pipe ----
+# ---- Pipes ----
 
 
 def test_spool_of_a_killed_command_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +174,7 @@ def test_spool_of_a_killed_command_is_removed_by_the_next(tmp_path: Path, monkey
     assert len(list((tmp_path / "spool").rglob("1"))) == 1
     with Spool() as one, Spool() as another:
         kept = [one.keep([b"one"], "a pipe"), another.keep([b"another"], "a pipe")]
-        assert [path.read_bytes() for path in kept] == [b"one", b"another"], "what is in use stays"
+        assert [path.read_bytes() for path in kept] == [b"one", b"another"], "folders in use stay"
         assert len(list((tmp_path / "spool").iterdir())) == 2
     assert list((tmp_path / "spool").iterdir()) == []
 
@@ -214,17 +214,17 @@ def test_find_in_a_folder_skips_links_that_lead_out_with_a_warning(tmp_path: Pat
         with pytest.raises(DataError, match="lead out of the folder"):
             find([str(inside)], spool)
         named = find([str(inside / "other.txt")], spool)
-        assert b"".join(named[0].chunks()) == b"nobody's business", "who names a link means what it leads to"
+        assert b"".join(named[0].chunks()) == b"nobody's business", "a link that is named is followed"
 
 
-# ---- Going on with a run whose sources are far away ----
+# ---- Resuming a run whose sources are remote ----
 
 
 @pytest.mark.parametrize("source", ["hf:owner/set", "imdb"])
 def test_resume_without_a_named_source_never_uses_the_network(
     source: str, zoo: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The name comes from config.json, and that from whoever made the model."""
+    """The name comes from config.json, which is untrusted."""
 
     def connect(*_: Any) -> None:
         pytest.fail("it went to the network")

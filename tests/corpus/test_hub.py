@@ -1,4 +1,4 @@
-"""Sets: of a server that answers as the hub does, and files and folders of Parquet, Arrow, JSON and CSV."""
+"""Datasets: from a server that answers like the hub, and local Parquet, Arrow, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def jsonl(*rows: object) -> bytes:
 
 @pytest.fixture(scope="module", autouse=True)
 def nobodys_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Where `datasets` keeps what it keeps, apart from the person's own."""
+    """A cache for `datasets`, apart from the user's own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf-home")))
         yield
@@ -84,7 +84,7 @@ def one_line(error: pytest.ExceptionInfo[BaseException]) -> bool:
     return bool(message) and "\n" not in message and len(message) < 400
 
 
-# ---- What a set is called ----
+# ---- Names ----
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_parse_of_a_malformed_name_raises_with_the_form(name: str) -> None:
 @pytest.mark.parametrize("name", ["./x", "/no/such", "~/nowhere-at-all", "../x#test"])
 def test_parse_of_a_missing_path_raises(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")  # there may be an x beside the program's own folder
+    monkeypatch.chdir(tmp_path / "here")  # an x may exist beside the checkout
     with pytest.raises(DataError, match="no file or folder") as error:
         parse(f"hf:{name}")
     assert one_line(error)
@@ -180,7 +180,7 @@ def test_fetch_of_a_folder_returns_its_rows(name: str, tmp_path: Path) -> None:
     ("name", "plain"), [("a.parquet", False), ("a.arrow", False), ("a.jsonl", True), ("a.csv", True), ("a.txt", True)]
 )
 def test_find_of_a_table_without_hf_returns_its_rows(name: str, plain: bool, tmp_path: Path) -> None:
-    """Parquet and Arrow can't be read otherwise; CSV and JSON are text as they stand, unless a column is named."""
+    """Parquet and Arrow are always read as rows; CSV and JSON are text, unless a column is named."""
     path = put(tmp_path / name, FILES[name])
     assert read(path) == (FILES[name] if plain else "".join(f"{text}\n" for text in TEXTS).encode())
     if name != "a.txt":
@@ -323,7 +323,7 @@ def test_fetch_of_an_image_folder_raises(tmp_path: Path) -> None:
     assert one_line(error)
 
 
-# ---- What is kept ----
+# ---- The cache ----
 
 
 def test_fetch_again_reads_the_file_only_if_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -463,7 +463,7 @@ dataset_info:
 DRIVER = """
 import contextlib, io, json, sys, time
 real = time.sleep
-time.sleep = lambda seconds: real(min(seconds, 0.01))  # huggingface_hub waits half a minute before it gives up
+time.sleep = lambda seconds: real(min(seconds, 0.01))  # huggingface_hub retries for half a minute
 from seqgen.cli.main import main
 from seqgen.corpus.sources import Spool, find
 from seqgen.specs.tasks import RowLayout
@@ -549,7 +549,7 @@ def test_fetch_from_the_hub_returns_rows_and_readable_errors(ask: Ask, home: Pat
         assert not (home / "none").exists()
         assert not [path for path in (home / "cache" / "sets").iterdir() if path.name.startswith(".")]
 
-        # A second time nothing is read but what the name stands for now; of a commit not even that.
+        # The second time, only the current commit is requested; for a commit, nothing.
         server.requests.clear()
         again = ask(server.address, [["read", "hf:me/set"], ["read", f"hf:me/set@{pinned}"]])
         assert again == [found[0], found[3]]

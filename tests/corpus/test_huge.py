@@ -1,6 +1,6 @@
-"""A text of a gigabyte, or of ten (`SEQGEN_HUGE=10e9`): little memory, a held-out part that is exact, nothing twice.
+"""A text of one gigabyte, or of ten (`SEQGEN_HUGE=10e9`): bounded memory, an exact split, nothing encoded twice.
 
-Not run unless asked for: `pytest -m huge -n 0 -s`. It takes three times the text's size on the disk.
+Runs only with `pytest -m huge -n 0 -s`. It needs three times the size of the text on the disk.
 """
 
 from __future__ import annotations
@@ -21,34 +21,37 @@ import pytest
 from seqgen.corpus import ids
 
 SIZE = int(float(os.environ.get("SEQGEN_HUGE", "1e9")))
-MOST_MEMORY = 1.5e9  # bytes, of the program and its helpers together; the model here is of a few megabytes
+MAX_MEMORY = 1.5e9  # bytes, of the command and its workers; the model takes a few megabytes
 
 pytestmark = [pytest.mark.huge, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
 
 
 def write_text(path: Path, size: int) -> None:
-    """Made-up words by Zipf's law, a line in ten of Chinese characters, no two megabytes alike."""
-    chance = np.random.Generator(np.random.Philox(key=1))
+    """Write random words that follow Zipf's law, with Chinese characters in every tenth line."""
+    rng = np.random.Generator(np.random.Philox(key=1))
     letters = np.array(list("etaoinshrdlucmfwypvbgkqjxz"))
-    shares = 1 / np.arange(1, 27)
-    words = ["".join(chance.choice(letters, n, p=shares / shares.sum())) for n in chance.integers(2, 10, 5000)]
+    weights_of_letters = 1 / np.arange(1, 27)
+    words = [
+        "".join(rng.choice(letters, n, p=weights_of_letters / weights_of_letters.sum()))
+        for n in rng.integers(2, 10, 5000)
+    ]
     weights = 1 / np.arange(1, 5001) ** 0.9
     han = [chr(code) for code in range(0x4E00, 0x4E00 + 1500)]
     lines = []
     for number in range(3000):
         if number % 10:
-            line = " ".join(chance.choice(words, 60, p=weights / weights.sum())).capitalize() + ".\n"
+            line = " ".join(rng.choice(words, 60, p=weights / weights.sum())).capitalize() + ".\n"
         else:
-            line = "".join(chance.choice(han, 80)) + "。\n"
+            line = "".join(rng.choice(han, 80)) + "。\n"
         lines.append(line.encode())
     with open(path, "wb") as stream:
         while stream.tell() < size:
-            chosen = chance.integers(0, len(lines), 2500)
+            chosen = rng.integers(0, len(lines), 2500)
             stream.write(b"%d\n" % stream.tell() + b"".join([lines[number] for number in chosen]))
 
 
 class Watched:
-    """A command, watched: seconds, and the most memory that it and its helpers had resident."""
+    """A running command, its duration in seconds, and the peak resident memory of it and its workers."""
 
     def __init__(self, *arguments: object) -> None:
         self.began = time.monotonic()
@@ -78,7 +81,7 @@ def _family(pid: int) -> Iterator[int]:
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
             children = path.read_text().split()
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             children = []
         for child in children:
             yield from _family(int(child))
@@ -115,12 +118,12 @@ def test_train_on_a_huge_text_takes_little_memory_and_encodes_it_once(
 
     first = Watched("train", text, "-o", tmp_path / "m", *options).end()
     assert first.process.returncode == 0, first.said
-    assert first.peak < MOST_MEMORY
-    if first.seconds > 60:  # then it has told how far it is
+    assert first.peak < MAX_MEMORY
+    if first.seconds > 60:  # long enough to report progress
         assert re.search(r"encoding [\d,]+ bytes: [\d.]+ [MG]B of [\d.]+ [MG]B", first.said)
     second = Watched("train", text, "-o", tmp_path / "m", *options, "--overwrite").end()
     assert second.process.returncode == 0, second.said
-    assert second.peak < MOST_MEMORY
+    assert second.peak < MAX_MEMORY
     assert "encoding" not in second.said
     print(f"\n{tokenizer}: {SIZE:,} bytes, {first.seconds:.0f} s and {first.peak / 1e9:.2f} GB, "
           f"again {second.seconds:.0f} s and {second.peak / 1e9:.2f} GB")  # fmt: skip
@@ -136,7 +139,7 @@ def test_train_on_a_huge_text_takes_little_memory_and_encodes_it_once(
     assert train is not None
     assert valid is not None
     assert (len(train), len(valid)) == (data["train_tokens"] + 1, data["held_out_tokens"] + 1)
-    if tokenizer == "byte":  # every byte is where it belongs
+    if tokenizer == "byte":  # the ids are the bytes
         with open(text, "rb") as stream:
             for part in (train, valid):
                 for start in range(1, len(part), 1 << 24):

@@ -37,7 +37,7 @@ def test_build_and_load_return_the_ids_in_the_narrowest_dtype(vocab_size: int, k
         assert stream.false_ends.tolist() == []
         assert stream.false_ends.dtype == np.int64
     assert path.stat().st_size == 8 * np.dtype(kind).itemsize
-    assert isinstance(stored.ids, np.memmap)  # a corpus may be larger than the memory
+    assert isinstance(stored.ids, np.memmap)  # a corpus may be larger than memory
     assert {each.name for each in path.parent.iterdir()} == {"x.ids", "x.json"}
 
 
@@ -53,7 +53,7 @@ def test_build_of_a_cut_part_records_a_false_end(scratch: Path, parts: list[tupl
         starts.append(len(expected))
         expected += [0, *(token for piece in pieces for token in piece)]
     assert stream.ids.tolist() == expected
-    # The `end` that follows a part announces the next one; what follows the last is place 0.
+    # The `end` after a part belongs to the next one; position 0 follows the last.
     following = [*starts[1:], 0]
     cut = sorted(place for place, (_, whole) in zip(following, parts, strict=True) if not whole)
     assert stream.false_ends.tolist() == cut
@@ -156,4 +156,4 @@ def test_reading_all_of_a_mapped_stream_does_not_fill_the_memory(tmp_path: Path)
         taken = stream.take(places + start)
         most = max(most, resident() - before)
     assert taken.max() == 249
-    assert most < 120e6  # and not 300
+    assert most < 120e6  # instead of 300 MB

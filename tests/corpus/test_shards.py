@@ -1,4 +1,4 @@
-"""Shards: each does its part, nothing is done twice or left out, and joined they are the whole, byte for byte."""
+"""Shards: their outputs, joined, are the output of the whole job, byte for byte."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_index_range_of_all_shards_covers_the_range_in_order_and_evenly(count: i
 
 @dataclass(frozen=True)
 class InPieces:
-    """A document that comes so many bytes at a time."""
+    """A document whose chunks have a given size."""
 
     data: bytes
     size: int
@@ -52,7 +52,7 @@ Lines = st.lists(st.sampled_from([b"", b"a", b"bc\r", b"defghij"]), max_size=8).
 
 @given(st.one_of(Lines, Lines.map(lambda data: data + b"\n")), st.integers(1, 9), st.data())
 def test_lines_between_yields_the_lines_that_begin_in_the_range(data: bytes, size: int, draw: st.DataObject) -> None:
-    data += b"x"  # at least something
+    data += b"x"  # never empty
     first = draw.draw(st.integers(0, len(data) - 1))
     stop = draw.draw(st.integers(first + 1, len(data)))
     begins = [place for place in range(len(data)) if place == 0 or data[place - 1 : place] == b"\n"]
@@ -114,7 +114,7 @@ def test_shard_parse_of_invalid_text_raises(text: str) -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small models of each kind, and what to put before them."""
+    """A small model of each task, and input files for them."""
     place = tmp_path_factory.mktemp("shards")
     ranks.lay_out(place / "sources")
     with pytest.MonkeyPatch.context() as patch:
@@ -136,7 +136,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def joined(run: Run, of: int, *arguments: object, stdin: bytes = b"") -> tuple[bytes, list[int]]:
-    """What all parts write, one after another, and how much each."""
+    """The joined outputs of all shards, and the size of each."""
     parts = [run(*arguments, "--shard", f"{number}/{of}", stdin=stdin).out for number in range(1, of + 1)]
     return b"".join(parts), [len(part) for part in parts]
 
@@ -144,7 +144,7 @@ def joined(run: Run, of: int, *arguments: object, stdin: bytes = b"") -> tuple[b
 @pytest.mark.parametrize("model", ["classify", "generative"])
 @pytest.mark.parametrize("of", [1, 3, 16])
 def test_classify_with_shards_writes_the_same_lines(run: Run, place: Path, model: str, of: int) -> None:
-    """To the last bit of every probability."""
+    """The probabilities are equal to the last bit."""
     files = [place / name for name in ("one.txt", "none.txt", "two.txt.gz")]
     arguments = ("classify", place / model, *files, "--format", "jsonl", "--top-k", 2)
     whole = run(*arguments).out

@@ -28,11 +28,11 @@ def spool() -> Iterator[Spool]:
         yield spool
 
 
-# ---- What a source is ----
+# ---- Sources ----
 
 
 def test_find_of_a_file_returns_one_document(tmp_path: Path, spool: Spool) -> None:
-    path = write_file(tmp_path / "a.txt", b"caf\xe9\r\n\0")  # named by the person: taken as it is, be it binary or not
+    path = write_file(tmp_path / "a.txt", b"caf\xe9\r\n\0")  # a file that is named is read even if it is binary
     (document,) = find([str(path)], spool)
     assert (document.name, document.path, document.size) == (str(path), path, -1)
     assert contents(document) == contents(document) == b"caf\xe9\r\n\0"
@@ -70,7 +70,7 @@ def test_find_in_a_folder_returns_sorted_files(tmp_path: Path, spool: Spool) -> 
 
 def test_find_in_a_folder_skips_hidden_empty_and_binary_files(tmp_path: Path, spool: Spool) -> None:
     write_file(tmp_path / "text.txt")
-    write_file(tmp_path / "latin.txt", b"caf\xe9")  # no UTF-8, but no NUL either
+    write_file(tmp_path / "latin.txt", b"caf\xe9")  # not UTF-8, but without NUL
     write_file(tmp_path / "packed.txt.gz", gzip.compress(TEXT))
     for name in (".hidden", ".git/config", "b/.cache/x.txt", ".x.txt.abc.part"):
         write_file(tmp_path / name)
@@ -79,7 +79,7 @@ def test_find_in_a_folder_skips_hidden_empty_and_binary_files(tmp_path: Path, sp
     write_file(tmp_path / "packed.bin.gz", gzip.compress(b"\0" * 100))
     (tmp_path / "gone.txt").symlink_to("nowhere")
     (tmp_path / "link.txt").symlink_to("text.txt")
-    os.mkfifo(tmp_path / "pipe")  # opening it would wait for ever
+    os.mkfifo(tmp_path / "pipe")  # opening it would block forever
     warnings: list[str] = []
     documents = find([str(tmp_path)], spool, warn=warnings.append)
     assert [document.path.name for document in documents] == ["latin.txt", "link.txt", "packed.txt.gz", "text.txt"]
@@ -132,7 +132,7 @@ def test_find_of_an_existing_name_with_brackets_returns_the_file(tmp_path: Path,
 def test_find_of_a_glob_reads_matches_as_files_whatever_their_names(
     tmp_path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`~$a.txt` is what an office program leaves beside an open a.txt; it is nobody's home, and `-` no pipe."""
+    """`~$a.txt`, which office programs create beside an open a.txt, is not a home folder, and a file `-` not a pipe."""
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.chdir(tmp_path)
     for name in ("a.txt", "~$a.txt", "-", "hf:x", "~"):
@@ -165,7 +165,7 @@ def test_find_of_a_path_with_a_catalogue_name_returns_the_path(
         ("a[b", "no file matches"),
         ("pythontopics", "did you mean 'python-topics'"),
         ("qqqqqqqqqqqqqq", "neither a file nor the name of a corpus"),
-        ("", "''|empty"),  # as of "$UNSET"; Path("") is the working folder, and nobody asked for that
+        ("", "''|empty"),  # as from "$UNSET"; Path("") would be the working directory
         ("x" * 300, "xxx"),
         ("./" + "x" * 300, "xxx"),
         ("~nobody-of-this-name/a.txt", "nobody-of-this-name"),
@@ -210,7 +210,7 @@ def test_find_of_empty_or_closed_standard_input_raises(spool: Spool, monkeypatch
 
 @pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs /dev/fd")
 def test_find_of_a_named_pipe_can_be_read_repeatedly(spool: Spool) -> None:
-    """`seqgen train <(zcat x.gz)`: bash gives the name of a pipe, which can be read once only."""
+    """For `seqgen train <(zcat x.gz)`, bash passes the name of a pipe, which can be read only once."""
     reader, writer = os.pipe()
 
     def write() -> None:
@@ -233,7 +233,7 @@ def test_spool_after_the_command_is_removed(private_cache: Path) -> None:
     with Spool() as spool:
         first, second = spool.keep([b"a", b"b"], "one"), spool.keep([], "two")
         assert (first.read_bytes(), second.read_bytes()) == (b"ab", b"")
-        assert private_cache in first.parents  # not in a /tmp that may be small
+        assert private_cache in first.parents  # not in /tmp, which may be small
     assert not first.parent.exists()
 
 
@@ -307,7 +307,7 @@ def test_checksum_documents_skips_empty_ones_with_a_warning(tmp_path: Path) -> N
 def test_checksum_documents_of_a_truncated_file_raises_with_its_name(
     suffix: str, inside: str, tmp_path: Path, spool: Spool
 ) -> None:
-    """Also in a folder: a damaged file must not be passed over as if it were no text."""
+    """Also in a folder: a damaged file must not be skipped as binary."""
     whole = COMPRESSORS[suffix](os.urandom(5000).hex().encode())
     path = write_file(tmp_path / f"cut{suffix}", whole[: len(whole) // 2])
     write_file(tmp_path / "whole.txt")
@@ -327,7 +327,7 @@ def test_fingerprint_depends_on_contents_and_their_order(tmp_path: Path) -> None
     assert len({base, of(b"two", b"one"), of(b"onetwo"), of(b"one", b"two", b"three"), of(b"on", b"etwo")}) == 5
 
 
-# ---- What a file is ----
+# ---- Text or binary ----
 
 
 def test_looks_like_text_distinguishes_text_from_binary(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Piles: strings, numbers, conversations and labelled texts come back as they were, from memory or from the disk."""
+"""Spilled strings, arrays, conversations and labelled texts, in memory and on the disk."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_labelled_texts_when_spilled_split_into_whole_texts(
     names = texts.labels
     given_back = [(texts.text(n).decode(), {names[code] for code in texts.label_set(n)}) for n in range(len(texts))]
     assert given_back == rows
-    # Repeated texts are those that were there before, with the labels of the first or with others.
+    # A duplicate has the labels of the first occurrence, a conflict others.
     first: dict[str, set[str]] = {}
     same = other = 0
     for text, labels in rows:

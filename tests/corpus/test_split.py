@@ -15,7 +15,7 @@ from seqgen.corpus.sources import Document, checksum_documents
 from seqgen.corpus.split import MIN_HELD_OUT_BYTES, MIN_SPLIT_BYTES, hold_out, hold_out_items
 from tests.helpers.documents import COMPRESSORS, QUICK, contents, write_file
 
-# ---- What is held out ----
+# ---- Documents ----
 
 # Written as unit × count, so that an example says what it is; the units are of 1 to 4 bytes, and one is no UTF-8.
 DOCUMENTS = st.lists(
@@ -48,7 +48,7 @@ def whole_characters(text: bytes) -> bytes:
 @example(texts=[b"x" * 105], fraction=0.1)
 @example(texts=[b"x" * 64], fraction=0.015)
 def test_hold_out_returns_every_byte_once(scratch: Path, texts: list[bytes], fraction: float) -> None:
-    """Every byte is on one side, and one side only; nothing is lost, whatever the sizes."""
+    """Every byte is on exactly one side, for any sizes."""
     documents = written(scratch, texts)
     train, held_out = hold_out(documents, fraction)
     for document, text in zip(documents, texts, strict=True):
@@ -98,13 +98,13 @@ def test_hold_out_returns_about_the_fraction(scratch: Path, texts: list[bytes], 
     _, held_out = hold_out(written(scratch, texts), fraction)
     held = sum(part.size for part in held_out)
     assert held <= fraction * total + 1e-6
-    # Less only by what a character's border, a part too small to measure on, or a document not yet owed takes.
+    # Fewer only because of a character boundary, an end too short to hold out, or a short document not yet due.
     assert held >= fraction * total - (4 + MIN_HELD_OUT_BYTES) * len(texts) - (MIN_SPLIT_BYTES if len(texts) > 1 else 0)
 
 
 @pytest.mark.parametrize("unit", ["a", "中"])
 def test_hold_out_of_a_longer_lone_document_returns_no_less(unit: str, scratch: Path) -> None:
-    """Whether a part is held out must not hang on how a product was rounded, or on where a character ends."""
+    """Whether an end is held out must not depend on rounding or on character boundaries."""
     sizes = []
     for count in range(20, 900, 7):
         (document,) = written(scratch, [unit.encode() * count])
@@ -136,9 +136,9 @@ def test_hold_out_of_fraction_zero_returns_no_validation_set(scratch: Path) -> N
 def test_hold_out_of_many_small_documents_returns_every_tenth(scratch: Path) -> None:
     train, held_out = hold_out(written(scratch, [b"p" * 100] * 40), 0.1)
     assert len(train) + len(held_out) == 40
-    assert len(held_out) in (3, 4)  # what is owed is a sum of tenths, which floats round
+    assert len(held_out) in (3, 4)  # the sum of tenths is rounded
     gaps = np.diff([int(part.document.name) for part in held_out])
-    assert (gaps >= 9).all()  # spread over the corpus, not from its end only
+    assert (gaps >= 9).all()  # spread over the corpus
 
 
 @settings(max_examples=150, deadline=None)
@@ -156,7 +156,7 @@ def test_hold_out_items_is_evenly_spaced_and_stable(count: int, fraction: float)
     if fraction and len(held) > 1:
         assert hold_out_items(range(count), fraction) == (train, held)
         more = hold_out_items(range(count + 10), fraction)
-        assert more[1][: len(held)] == held  # files added at the end move none
+        assert more[1][: len(held)] == held  # files added at the end change nothing before them
 
 
 def test_hold_out_items_of_a_tenth_returns_every_tenth() -> None:

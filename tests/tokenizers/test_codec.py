@@ -16,7 +16,7 @@ from seqgen import tokenizers
 from seqgen.tokenizers import Codec, Decoder
 from tests.helpers.texts import CHINESE, DIFFICULT_PIECES, FAMILY, FITTED_ON, QUICK, TOKENIZERS, check_ids, join_pieces
 
-EXACT = ["char", "byte"]  # these give the very same ids wherever a stream is cut
+EXACT = ["char", "byte"]  # the ids are the same wherever a stream is cut
 
 SLOW = settings(max_examples=8, deadline=None)
 
@@ -41,7 +41,7 @@ def in_chunks(data: bytes, borders: Iterable[int]) -> list[bytes]:
     return [data[start:stop] for start, stop in itertools.pairwise(places)]
 
 
-# ---- There and back ----
+# ---- Round trip ----
 
 
 @QUICK
@@ -80,7 +80,7 @@ def test_decode_of_encode_for_any_subword_model_returns_any_bytes(fitted: bytes,
     ids=["words", "one letter", "chinese", "no UTF-8"],
 )
 def test_decode_of_encode_of_a_long_line_returns_it(codec: Codec, unit: bytes, exact_size: int) -> None:
-    """10 MB without a line feed; 2 MB where each piece has to be looked for."""
+    """10 MB without a line feed; 2 MB for the slow subword codec."""
     size = exact_size if codec.name in EXACT else 2_000_000
     data = unit * (size // len(unit))
     ids = codec.encode(data)
@@ -90,7 +90,7 @@ def test_decode_of_encode_of_a_long_line_returns_it(codec: Codec, unit: bytes, e
 
 
 def test_encode_of_a_difficult_character_keeps_the_other_pieces(codec: Codec) -> None:
-    """That SubwordCodec checks its encoding must not mean that all of a text is spelt for the sake of one character."""
+    """SubwordCodec must not encode a whole text as bytes because of one character."""
     plain = len(codec.encode(FITTED_ON))
     for stranger in DIFFICULT_PIECES:
         middle = len(FITTED_ON) // 2
@@ -114,7 +114,7 @@ def test_pieces_are_the_texts_of_the_ids(codec: Codec) -> None:
 @QUICK
 @given(data=st.data())
 def test_decode_of_any_ids_returns_bytes(codec: Codec, data: st.DataObject) -> None:
-    """A network may write any id after any other; the decoder loses nothing, and control tokens are silent."""
+    """A network may generate any sequence of ids; the decoder loses none, and control tokens write nothing."""
     ids = data.draw(st.lists(st.integers(0, codec.vocab_size - 1), max_size=40))
     assert tokenizers.decode(codec, ids) == join_pieces(codec, ids)
 
@@ -183,7 +183,7 @@ def test_safe_prefix_length_cuts_where_encoding_may_be_separate(exact: Codec, da
     "unit", [b"the quay ", CHINESE.encode(), b"\n", b"\x80"], ids=["words", "chinese", "lf", "bad"]
 )
 def test_encode_stream_yields_as_it_reads(codec: Codec, unit: bytes) -> None:
-    """A line without an end is not gathered whole: memory stays flat."""
+    """A line without end is not collected whole: memory is constant."""
     chunks = [chunk := (unit * (1 << 16))[: 1 << 16]] * 40
     sizes = [len(join_pieces(codec, ids.tolist())) for ids in tokenizers.encode_stream(codec, chunks)]
     assert sum(sizes) == 40 * len(chunk)
@@ -222,7 +222,7 @@ def test_parse_of_dump_keeps_every_character(kind: str, fitted: bytes) -> None:
 
 
 def test_dump_of_a_small_vocabulary_is_golden() -> None:
-    """Golden: a model of today must mean the same to every later version."""
+    """Golden: every later version must read today's models alike."""
     codec = tokenizers.fit("char", ["bab中a中bé".encode()])
     strangers = ",".join(str(byte) for byte in range(256) if byte not in "é".encode())
     golden = f'{{"kind":"char","seen":6,"pieces":["b","a","中",169,195,{strangers}]}}\n'
@@ -239,7 +239,7 @@ def test_fit_twice_gives_the_same_files(codec: Codec) -> None:
         assert tokenizers.dump(tokenizers.fit(codec.name, iter(chunks))) == files
 
 
-# ---- What was seen ----
+# ---- num_seen ----
 
 
 @pytest.mark.parametrize("kind", EXACT)
@@ -260,7 +260,7 @@ def test_num_seen_is_above_every_id_of_a_longer_text(codec: Codec) -> None:
 @QUICK
 @given(data=ANY_BYTES)
 def test_char_codec_ids_are_in_order_of_falling_frequency(data: bytes) -> None:
-    """Ids below `seen` are just those that occur, the commonest first."""
+    """Exactly the ids below `num_seen` occur, the most frequent first."""
     codec = tokenizers.fit("char", [data])
     counts = np.bincount(codec.encode(data), minlength=codec.vocab_size)
     met = counts[1 : codec.num_seen()]
@@ -280,7 +280,7 @@ def test_char_codec_encodes_a_character_seen_once_as_bytes() -> None:
     assert [pieces[token] for token in codec.encode("é😀q".encode())] == list("é😀q".encode())
 
 
-# ---- Going on with another text ----
+# ---- extend ----
 
 
 @QUICK
@@ -302,14 +302,14 @@ def test_extend_keeps_every_id_for_every_tokenizer(codec: Codec) -> None:
     new = codec.extend(iter(["Привет, привет! ".encode() * 5, FITTED_ON]))
     assert new.pieces()[: codec.vocab_size] == codec.pieces()
     assert new.end == codec.end
-    assert tokenizers.dump(codec) == before  # the old one is as it was
+    assert tokenizers.dump(codec) == before  # the old one is unchanged
     check_ids(new, FITTED_ON, new.encode(FITTED_ON))
 
 
 def test_extend_adds_new_characters_that_recur() -> None:
     old = tokenizers.fit("char", [b"aabb"])
     new = old.extend([b"ccc", "中中中中".encode(), "Ωab".encode()])
-    assert new.pieces()[old.vocab_size :] == ["中", "c"]  # the commoner first; Ω was met once
+    assert new.pieces()[old.vocab_size :] == ["中", "c"]  # the more frequent first; Ω occurs once
     assert new.num_seen() == new.vocab_size
 
 
@@ -317,7 +317,7 @@ def test_extend_adds_new_characters_that_recur() -> None:
 @given(first=ANY_BYTES, second=ANY_BYTES)
 @example(first=b"aabb", second="abé".encode())
 def test_num_seen_after_extend_covers_the_new_text(first: bytes, second: bytes) -> None:
-    """Training goes on with the extended codec, and its loss knows the ids below `seen` only."""
+    """Training continues with the extended codec, and its loss uses only the ids below `num_seen`."""
     for kind in EXACT:
         new = tokenizers.fit(kind, [first]).extend([second])
         assert (new.encode(second) < new.num_seen()).all()
@@ -334,7 +334,7 @@ def test_fit_and_extend_read_the_whole_stream(codec: Codec) -> None:
     assert next(stream, None) is None
 
 
-# ---- Nothing can be forged ----
+# ---- Forged control tokens ----
 
 
 @pytest.mark.parametrize(
@@ -350,5 +350,5 @@ def test_encode_of_text_never_yields_a_control_token(kind_fitted_on_forgeries: C
 
 @pytest.fixture(params=TOKENIZERS, scope="module")
 def kind_fitted_on_forgeries(request: pytest.FixtureRequest) -> Codec:
-    """Learnt from text that is full of what looks like control tokens."""
+    """Fitted on text full of the names of control tokens."""
     return tokenizers.fit(request.param, [b"<unk> <0x41> <s> </s> <pad> <end> \xe2\x96\x81the \\n\n" * 60])

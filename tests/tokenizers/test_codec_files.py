@@ -1,4 +1,4 @@
-"""Damaged tokenizer files: a model error, whatever is in them."""
+"""Damaged tokenizer files raise `ModelError`."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_parse_of_random_bytes_as_sentencepiece_model_raises_model_error(codecs:
 def test_parse_of_a_changed_sentencepiece_model_raises_or_is_lossless(
     codecs: dict[str, Codec], changes: list[tuple[int, int]]
 ) -> None:
-    """A flipped bit may leave a model that is another but a model still: then it loses nothing either."""
+    """A flipped bit may give another valid model, which must be lossless too."""
     model = bytearray(subword_files(codecs)["tokenizer.model"])
     for place, value in changes:
         model[-1 - place % len(model)] = value

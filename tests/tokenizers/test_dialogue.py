@@ -1,4 +1,4 @@
-"""The codec of dialogue: whatever people say, none of it can pass for a speaker, and all of it comes back."""
+"""The codec of dialogue: lossless, and no text can forge a speaker."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ FITTED_ON = [prose(200).encode(), END_OF_DOCUMENT, "月落烏啼霜滿天，江�
 
 @pytest.fixture(params=TOKENIZER_NAMES, scope="module")
 def codec(request: pytest.FixtureRequest) -> DialogueCodec:
-    """One over each tokenizer of text, with three speakers."""
+    """One with each text codec, for three speakers."""
     return DialogueCodec(tokenizers.fit(request.param, FITTED_ON), 3)
 
 
 def words_in(codec: DialogueCodec, ids: Iterable[int]) -> bytes:
-    """What the ids of words spell, without any transcript."""
+    """The bytes of ids of words, without a transcript."""
     return tokenizers.decode(codec.text, [int(token) - codec.speakers for token in ids])
 
 
 def apart(codec: DialogueCodec, ids: Iterable[int]) -> list[tuple[int, bytes]]:
-    """A conversation's ids as (speaker, words): what a reader of ids sees."""
+    """Split the ids of a conversation into (speaker, words)."""
     turns: list[tuple[int, list[int]]] = []
     for token in map(int, ids):
         if token < codec.speakers:
@@ -54,7 +54,7 @@ def apart(codec: DialogueCodec, ids: Iterable[int]) -> list[tuple[int, bytes]]:
     return [(speaker, words_in(codec, spelt)) for speaker, spelt in turns]
 
 
-# ---- There and back ----
+# ---- Round trip ----
 
 
 @QUICK
@@ -158,7 +158,7 @@ def test_dialogue_decode_writes_a_line_per_turn(codec: DialogueCodec) -> None:
 
 
 def test_dialogue_decode_of_a_turn_that_ends_within_a_character_keeps_its_bytes() -> None:
-    """What is left of it belongs to that turn, not to the next."""
+    """The incomplete character belongs to its turn, not to the next."""
     codec = DialogueCodec(ByteCodec())
     assert (
         tokenizers.decode(codec, codec.encode_conversation([(0, b"\xe4\xb8"), (1, b"\xad")])) == b"A: \xe4\xb8\nB: \xad"
@@ -251,7 +251,7 @@ def test_dialogue_parse_of_a_damaged_subword_model_raises_model_error() -> None:
             tokenizers.parse({**files, "tokenizer.model": model})
 
 
-# ---- More to learn ----
+# ---- extend ----
 
 
 def test_dialogue_extend_keeps_every_id(codec: DialogueCodec) -> None:

@@ -43,7 +43,7 @@ def test_midi_encode_of_decode_returns_the_same_ids(options: VocabularyOptions) 
         data = decode(codec, ids)
         assert codec.encode(data).tolist() == ids.tolist()
         assert decode(codec, codec.encode(data)) == data
-        assert decode(codec, [*ids, codec.end, *ids]) == data  # nothing counts behind the end
+        assert decode(codec, [*ids, codec.end, *ids]) == data  # everything after the end is ignored
 
 
 def test_midi_codec_follows_the_codec_protocol() -> None:
@@ -55,7 +55,7 @@ def test_midi_codec_follows_the_codec_protocol() -> None:
     assert codec.files() == {}
     assert codec.extend(iter([b"x"])) is codec
     assert decode(codec, []) == b""
-    assert midi.read(decode(codec, codec.encode(tune(0))), 4)[0].length  # and not of one push
+    assert midi.read(decode(codec, codec.encode(tune(0))), 4)[0].length  # and each push returns nothing
     decoder = codec.decoder()
     assert {decoder.push(int(token)) for token in codec.encode(tune(0))} == {b""}
 

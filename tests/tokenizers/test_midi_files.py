@@ -28,7 +28,7 @@ from tests.helpers.midi_files import midi_file, set_tempo, tune
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Path]]:
-    """More files than are read without help, of all sorts."""
+    """More files than are read without workers: valid, damaged, compressed, missing."""
     folder = tmp_path_factory.mktemp("many")
     names = [f"{number:02d}.mid" for number in range(28)]
     names[3], names[9], names[21] = "with a space.mid", 'quote " and \\ and\nline.mid', os.fsdecode(b"caf\xe9 \xff.mid")
@@ -55,7 +55,7 @@ Processes = list[subprocess.Popen[bytes]]
 
 @pytest.fixture
 def helpers(monkeypatch: pytest.MonkeyPatch) -> Processes:
-    """The processes that were started to read files."""
+    """The worker processes that were started."""
     begun: Processes = []
     start = pool._start_worker
 
@@ -72,7 +72,7 @@ def helpers(monkeypatch: pytest.MonkeyPatch) -> Processes:
 def test_read_midi_files_with_workers_returns_what_one_process_does(
     many: list[tuple[str, Path]], helpers: Processes
 ) -> None:
-    """In order, whatever the files are called, and whatever is in them; and then they end."""
+    """In order, for any file names and contents; afterwards the workers end."""
     codec = MidiCodec(VocabularyOptions(grid=3, tracks="piano", low=40))
     told: dict[int, list[tuple[int, int]]] = {1: [], 2: []}
     found = {}
@@ -130,7 +130,7 @@ def test_read_midi_files_when_a_worker_dies_raises(
 
 @pytest.mark.parametrize("missing", [1, 4, 40, 10_000])
 def test_read_midi_files_of_a_truncated_reply_raises(many: list[tuple[str, Path]], missing: int) -> None:
-    """Half the ids of a file are not taken for all of them."""
+    """A truncated reply is never used."""
     name, path = many[0]
     batch = [json.dumps([name, str(path)]).encode()]
     answers = io.BytesIO()

@@ -16,7 +16,7 @@ from tests.helpers.texts import FAMILY, FITTED_ON, check_ids, is_one_line
 
 
 def rich_text() -> bytes:
-    """Words after Zipf's law, enough different ones to fill a vocabulary."""
+    """Random words that follow Zipf's law, enough distinct ones to fill a vocabulary."""
     chance = random.Random(3)
     syllables = [first + second for first in "bcdfghjklmnprstvz" for second in "aeiou"]
     words = ["".join(chance.choices(syllables, k=chance.randint(1, 4))) for _ in range(2500)]
@@ -32,7 +32,7 @@ def test_subword_fit_of_enough_text_has_the_given_vocabulary_size() -> None:
         codec = tokenizers.fit("subword", [text], vocab_size=size)
         assert abs(codec.vocab_size - size) <= 0.02 * size
         lengths.append(len(codec.encode(text)))
-    assert lengths[0] > lengths[1] > lengths[2]  # more pieces, fewer of them to a text
+    assert lengths[0] > lengths[1] > lengths[2]  # the more pieces, the fewer ids
     assert lengths[2] < len(text) / 2
 
 
@@ -56,12 +56,12 @@ def test_subword_fit_of_little_text_has_a_smaller_vocabulary(data: bytes, size: 
     "data",
     [
         b"", b"a", b"\n" * 50, b"\r\n" * 50, b"\0" * 50, b"\xff" * 50, "\u2581".encode() * 50, b"\xed\xa0\x80" * 9,
-        b"-" * 40,  # of one piece repeated, the trainer prunes everything
+        b"-" * 40,  # the trainer prunes everything if one piece repeats
     ],
     ids=lambda data: repr(data[:6]),
 )  # fmt: skip
 def test_subword_fit_of_text_without_words_raises(data: bytes) -> None:
-    """The message is for a person: it names the way out, and no source file of SentencePiece's."""
+    """The message names a remedy, and no source file of SentencePiece."""
     with pytest.raises(DataError, match="--tokenizer byte") as error:
         tokenizers.fit("subword", [data])
     assert is_one_line(error)
@@ -76,7 +76,7 @@ def test_subword_fit_of_one_long_line_succeeds() -> None:
 
 
 def test_subword_fit_of_a_large_alphabet_keeps_a_small_vocabulary() -> None:
-    """3,000 different characters, 300 pieces: most are spelt, the commonest have a piece."""
+    """3,000 distinct characters, 300 pieces: the most frequent characters have pieces, the others are bytes."""
     chance = random.Random(5)
     alphabet = [chr(code) for code in range(0x4E00, 0x4E00 + 3000)]
     text = "".join(chance.choices(alphabet, weights=[1 / (rank + 1) for rank in range(3000)], k=8000)).encode()

@@ -87,7 +87,7 @@ def test_the_ids_are_the_same_on_any_number_of_processes(
 
 
 def test_nothing_is_encoded_before_it_can_be_kept(codecs: dict[str, tokenizers.Codec]) -> None:
-    """Memory is bounded: batches are asked for as the ids of earlier ones are taken."""
+    """Memory is bounded: a batch is requested only when the ids of earlier ones are taken."""
     asked = 0
 
     def batches() -> Iterator[list[bytes]]:

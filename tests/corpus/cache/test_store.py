@@ -1,4 +1,4 @@
-"""The cache: who may write, what a kill leaves, which files are known again, what is there and how it goes."""
+"""The cache: locks, cleanup after killed processes, checksums of large files, listing and clearing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ with Spool() as spool, cache.locked(target, lambda: print("waiting", flush=True)
 
 @pytest.fixture
 def hold() -> Iterator[Callable[[Path], subprocess.Popen[bytes]]]:
-    """Another program that is writing a target until its standard input is closed, or it is killed."""
+    """Start a process that writes a target until its standard input is closed or it is killed."""
     started = []
 
     def begin(target: Path) -> subprocess.Popen[bytes]:
@@ -50,7 +50,7 @@ def hold() -> Iterator[Callable[[Path], subprocess.Popen[bytes]]]:
 
     yield begin
     for other in started:
-        with other:  # closes its pipes, and waits
+        with other:  # closes its pipes and waits for it
             other.kill()
 
 
@@ -64,7 +64,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-# ---- Who may write ----
+# ---- Locks ----
 
 
 @pytest.mark.parametrize("end", ["done", "killed"])
@@ -85,7 +85,7 @@ def test_locked_by_another_process_waits_until_it_ends(
     monkeypatch.setattr(time, "sleep", wait)
     with cache.locked(target, lambda: told.append("waiting")):
         assert told == ["waiting"]
-        assert names(tmp_path) == {".key.lock"}  # what the other left unfinished is gone
+        assert names(tmp_path) == {".key.lock"}  # the partial file of the other is removed
         assert cache.is_locked(target)
     assert names(tmp_path) == set()
     assert not cache.is_locked(target)
@@ -153,19 +153,19 @@ def test_spool_is_removed_by_its_command_or_the_next(
     assert names(own_cache / "spool") == set()
 
 
-# ---- Which files are still as they were ----
+# ---- Checksums of large files ----
 
 
 @pytest.fixture
 def knowing(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of any size and age are remembered."""
+    """Store checksums of files of any size and age."""
     monkeypatch.setattr(cache, "_MIN_CHECKSUM_BYTES", 0)
     monkeypatch.setattr(cache, "_TIMESTAMP_GRAIN", 0)
 
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The documents that are read from here on."""
+    """The documents that are read from now on."""
     seen: list[str] = []
     chunks = Document.chunks
 
@@ -189,11 +189,11 @@ def test_checksum_documents_reads_a_large_file_again_only_if_touched(tmp_path: P
     first = measured(path)
     assert measured(path) == first
     assert len(reads) == 1
-    path.write_bytes(b"after!")  # as long as before
+    path.write_bytes(b"after!")  # the same size
     second = measured(path)
     assert second.sha256 != first.sha256
     assert len(reads) == 2
-    os.utime(path, ns=(0, first.stamp[1] if first.stamp else 0))  # whoever hides a change can't hide that
+    os.utime(path, ns=(0, first.stamp[1] if first.stamp else 0))  # the ctime can't be reset
     measured(path)
     assert len(reads) == 3
     other = tmp_path / "other.txt"
@@ -221,7 +221,7 @@ def test_checksum_documents_reads_small_and_recent_files_again(
     path.write_bytes(b"text")
     measured(path)
     monkeypatch.setattr(cache, "_MIN_CHECKSUM_BYTES", 0)
-    measured(path)  # written a moment ago: a change within the same moment would not show
+    measured(path)  # just written: a change within the same timestamp grain would not show
     assert not own_cache.exists()
 
 
@@ -244,7 +244,7 @@ def test_check_unchanged_of_a_changed_or_missing_file_raises(tmp_path: Path) -> 
     path.write_bytes(b"text")
     document = measured(path)
     sources.check_unchanged([document, Document("of no stamp", tmp_path / "nowhere")])
-    os.link(path, tmp_path / "backup")  # a change of the file's state, and none of what is in it
+    os.link(path, tmp_path / "backup")  # changes the ctime only
     sources.check_unchanged([document])
     path.write_bytes(b"other")
     with pytest.raises(DataError, match="'d' changed while it was being read"):
@@ -264,7 +264,7 @@ def test_checksum_documents_reports_progress(tmp_path: Path) -> None:
     assert told == [(1 << 20, total), (2 << 20, total), (3 << 20, total), (total, total)]
 
 
-# ---- What there is ----
+# ---- Listing and clearing ----
 
 
 def test_corpora_cache_lists_and_clears_by_key(own_cache: Path, run: Run) -> None:

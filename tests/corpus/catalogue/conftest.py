@@ -1,4 +1,4 @@
-"""The catalogue is well formed, and what it fetches arrives whole, once, and harmless. No network but 127.0.0.1."""
+"""A file server on 127.0.0.1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads: checked, resumed, unpacked and refused, against a server of our own."""
+"""Downloads from a local server: verified, resumed, unpacked and refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from seqgen.corpus.catalogue.materialise import materialise
 from seqgen.errors import UserError
 from tests.helpers.catalogue import BODY, LOCAL, FileServer, entry_of, sha256
 
-# ---- What is fetched ----
+# ---- Downloads ----
 
 
 def names(folder: Path) -> set[str]:
@@ -124,7 +124,7 @@ def test_download_from_a_server_without_ranges_starts_again(file_server: FileSer
         materialise(entry_of(file_server), tmp_path, interrupted_at(1000))
     assert file_server.asked[-1][1] is not None
     [path] = materialise(entry_of(file_server), tmp_path)
-    assert file_server.asked[-1][1] is None  # what there is can't be told from another version
+    assert file_server.asked[-1][1] is None  # the partial file may be of another version
     assert path.read_bytes() == BODY
 
 
@@ -245,7 +245,7 @@ def test_materialise_by_concurrent_threads_downloads_once(file_server: FileServe
     assert len(file_server.asked) == 1
 
 
-# ---- What is unpacked ----
+# ---- Archives ----
 
 
 def a_zip(*files: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:
@@ -290,7 +290,7 @@ def test_unpack_writes_the_selected_members_once(file_server: FileServer, tmp_pa
     assert [path.read_bytes() for path in paths] == [b"ay", b"bee"]
     assert all(path.is_relative_to(tmp_path / "far") for path in paths)
     assert materialise(entry, tmp_path) == paths
-    # Another part of the same download, and then all of it.
+    # Other members of the same download, then all.
     other = replace(entry, name="far-test", member="set/test/*", shares="far")
     assert [path.read_bytes() for path in materialise(other, tmp_path)] == [b"test"]
     assert len(materialise(replace(entry, member=None), tmp_path)) == 4
@@ -310,7 +310,7 @@ def test_unpack_refuses_a_path_outside_the_folder(
         materialise(entry, cache)
     assert names(tmp_path) == {"cache"}
     assert names(cache / "far") == {"corpus.txt", "corpus.txt.json"}
-    # A member that does not count is never written, so it does no harm.
+    # A member that is not selected is never written.
     assert len(materialise(replace(entry, member="good.txt"), cache)) == 1
 
 

@@ -1,4 +1,4 @@
-"""The catalogue: well-formed entries, names, and corpora that are local."""
+"""The catalogue: its entries, names, and local corpora."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_corpora_folder_in_a_checkout_and_in_an_installation_is_found(
     monkeypatch.setattr(catalogue, "__file__", str(package / "corpus" / "catalogue" / "entries.py"))
     with pytest.raises(SeqgenError, match="install seqgen again"):
         catalogue.corpora_folder()
-    for folder in (tmp_path / "corpora", package / "_corpora"):  # the installed one wins
+    for folder in (tmp_path / "corpora", package / "_corpora"):  # the installed one has priority
         folder.mkdir(parents=True)
         (folder / "catalog.toml").touch()
         assert catalogue.corpora_folder() == folder
@@ -139,7 +139,7 @@ def test_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytes
         cache_folder()
 
 
-# ---- What is here already ----
+# ---- Local corpora ----
 
 
 def test_materialise_of_a_packaged_file_or_folder_returns_its_files(

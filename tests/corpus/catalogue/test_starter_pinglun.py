@@ -1,4 +1,4 @@
-"""The starter reviews in Chinese: their form, their balance, and that no two are alike."""
+"""The starter reviews in Chinese: format, balance and distinctness."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_pinglun_has_two_equal_classes(rows: list[list[str]]) -> None:
     assert rows[0] == ["文本", "标签"]
     assert Counter(label for _, label in rows[1:]) == {"好评": 502, "差评": 502}
     runs = [len(list(run)) for _, run in groupby(label for _, label in rows[1:])]
-    assert 430 < len(runs) < 575  # 503 are expected of a shuffled order
+    assert 430 < len(runs) < 575  # 503 are expected in shuffled order
     assert max(runs) < 16
 
 

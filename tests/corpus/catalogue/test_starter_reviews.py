@@ -1,4 +1,4 @@
-"""The starter reviews in English: their form, their balance, and that no two are alike."""
+"""The starter reviews in English: format, balance and distinctness."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def words(text: str) -> list[str]:
 
 def test_reviews_is_utf_8_with_one_review_per_line() -> None:
     data = FILE.read_bytes()
-    assert data.decode("utf-8").isprintable() is False  # line feeds, and nothing else that does not print
+    assert data.decode("utf-8").isprintable() is False  # because of line feeds only
     assert all(line.isprintable() for line in data.decode("utf-8").split("\n"))
     assert data.endswith(b"\n") and not data.endswith(b"\n\n")
     assert data.count(b"\n") == 601
@@ -41,7 +41,7 @@ def test_reviews_has_600_texts_in_two_equal_classes(rows: list[list[str]]) -> No
 
 def test_reviews_labels_are_shuffled(rows: list[list[str]]) -> None:
     runs = [len(list(run)) for _, run in groupby(label for _, label in rows[1:])]
-    assert 250 < len(runs) < 350  # 301 are expected of a shuffled order
+    assert 250 < len(runs) < 350  # 301 are expected in shuffled order
     assert max(runs) < 15
     for start in range(1, 601, 100):
         assert 30 < sum(label == "positive" for _, label in rows[start : start + 100]) < 70
@@ -61,7 +61,7 @@ def test_reviews_texts_are_distinct(rows: list[list[str]]) -> None:
     for text in texts:
         tokens = text.split()
         shared.update({tuple(tokens[at : at + 7]) for at in range(len(tokens) - 6)})
-    assert max(shared.values()) == 1  # seven words in a row are never used twice: nothing is made from a template
+    assert max(shared.values()) == 1  # no run of seven words occurs twice: there are no templates
     assert len({" ".join(text.split()[:4]) for text in texts}) > 540
 
 
@@ -74,7 +74,7 @@ def test_reviews_use_csv_quoting(rows: list[list[str]]) -> None:
     texts = [text for text, _ in rows[1:]]
     assert sum('"' in text for text in texts) > 40  # doubled in the file
     assert sum("," in text for text in texts) > 200
-    assert sum(not set(text) & set(',"') for text in texts) > 100  # these stand bare
+    assert sum(not set(text) & set(',"') for text in texts) > 100  # without quotes
     again = io.StringIO()
     csv.writer(again, lineterminator="\n").writerows(rows)
     assert again.getvalue() == FILE.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The starter series: made again byte for byte, plausible, and with the structure that their generator promises."""
+"""The starter series: reproducible, plausible, and with the documented structure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def generate() -> ModuleType:
 
 
 def read(name: str) -> tuple[list[str], dict[str, np.ndarray]]:
-    """The spelt times of a series, and its other columns by name."""
+    """The times of a series as text, and its other columns by name."""
     with (CORPORA / name).open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     times, *columns = zip(*rows, strict=True)
@@ -36,11 +36,11 @@ def read(name: str) -> tuple[list[str], dict[str, np.ndarray]]:
 
 
 def correlation(a: np.ndarray, b: np.ndarray, lag: int = 0) -> float:
-    """Pearson's, of `a` with `b` that comes `lag` rows later."""
+    """Pearson's correlation of `a` with `b`, `lag` rows later."""
     return float(np.corrcoef(a[: len(a) - lag], b[lag:])[0, 1])
 
 
-# ---- Made again ----
+# ---- Reproducibility ----
 
 
 def test_generate_again_writes_the_same_bytes(generate: ModuleType, tmp_path: Path) -> None:
@@ -79,14 +79,14 @@ def test_generate_values_are_not_near_a_rounding_boundary(
     for make in generate.SERIES.values():
         make()
     assert len(nearest) == 8
-    assert min(nearest) > 1e-7  # of a cent or a tenth; machines differ by some 1e-11
+    assert min(nearest) > 1e-7  # of a cent or a tenth; machines differ by about 1e-11
 
 
 def test_starter_series_are_small() -> None:
     assert sum((CORPORA / name).stat().st_size for name in ("prices.csv", "weather.csv")) < 800_000
 
 
-# ---- Its parts ----
+# ---- Functions of the generator ----
 
 
 def test_uniform_returns_the_upper_53_bits(generate: ModuleType) -> None:
@@ -109,7 +109,7 @@ def test_autoregression_is_stationary_and_decays(generate: ModuleType) -> None:
 
 
 def test_autoregression_equals_a_hand_computed_one(generate: ModuleType) -> None:
-    hours = 1.0 / np.log(2.0)  # a half is kept
+    hours = 1.0 / np.log(2.0)  # a decay of one half
     values = generate.autoregression(np.array([1.0, 0.0, 2.0]), hours)
     assert values == pytest.approx([1.0, 0.5, 0.25 + np.sqrt(0.75) * 2.0])
 
@@ -135,7 +135,7 @@ def test_fixed_formats_numbers_with_fixed_places(generate: ModuleType, value: fl
 
 def test_fronts_return_a_trough_and_cold_behind_it(generate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     count = np.arange(400.0)
-    draws = iter([np.where(count == 200.0, 1e-9, 0.999), np.full(400, 0.5)])  # one front, of force 1
+    draws = iter([np.where(count == 200.0, 1e-9, 0.999), np.full(400, 0.5)])  # one front, of strength 1
     monkeypatch.setattr(generate, "uniform", lambda bits, n: next(draws))
     trough, behind, near = generate.fronts(np.random.PCG64(0), count, np.zeros(400))
     assert (trough.argmax(), trough.max()) == (200, pytest.approx(7.0))
@@ -168,7 +168,7 @@ def test_prices_are_between_low_and_high() -> None:
 def test_prices_have_no_drift_but_clustered_volatility() -> None:
     _, price = read("prices.csv")
     returns = np.diff(np.log(price["close"]))
-    noise = 2.6 / np.sqrt(len(returns))  # what 99 of 100 correlations of independent numbers stay below
+    noise = 2.6 / np.sqrt(len(returns))  # the 99th percentile of correlations of independent numbers
     assert 0.009 < returns.std() < 0.016
     assert all(abs(correlation(returns, returns, lag)) < noise for lag in (1, 2, 5))
     assert all(correlation(np.abs(returns), np.abs(returns), lag) > noise for lag in (1, 2, 5, 10))
@@ -229,6 +229,6 @@ def test_weather_columns_are_correlated() -> None:
     steep = np.abs(np.diff(weather["pressure"]))
     assert correlation(steep, weather["wind"][1:]) > 0.15
     fall = weather["pressure"][:-36] - weather["pressure"][36:]
-    rise = fall < -12.0  # behind a front the pressure climbs, and the air is colder
+    rise = fall < -12.0  # behind a front the pressure rises and the air is colder
     change = (weather["temperature"][36:] - weather["temperature"][:-36])[rise]
     assert rise.sum() > 100 and change.mean() < -0.5
