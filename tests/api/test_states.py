@@ -64,7 +64,7 @@ def in_parts(model: Model, lengths: list[int], prompt: str = "", **options: Any)
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("cell", "activation"), CELLS)
-def test_two_parts_are_the_whole_with_every_cell(models: Models, cell: str, activation: str, engine: str) -> None:
+def test_state_continues_every_cell(models: Models, cell: str, activation: str, engine: str) -> None:
     model = load_model(models("char", cell=cell, activation=activation, num_layers=2), engine)
     whole = model.sample("The ", length=90, seed=3)[0].text
     assert "".join(in_parts(model, [35, 55], "The ", seed=3)) == whole
@@ -76,7 +76,7 @@ def test_two_parts_are_the_whole_with_every_cell(models: Models, cell: str, acti
     {"ban": ("e", "灯", "am")},
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("kind", CODECS)
-def test_wherever_it_is_cut(models: Models, kind: str, options: dict[str, Any]) -> None:
+def test_state_continues_at_any_length(models: Models, kind: str, options: dict[str, Any]) -> None:
     """Bytes are cut within characters here, and pieces within their letters."""
     model = load_model(models(kind))
     whole = model.sample("The 灯", length=60, seed=8, **options)[0].text
@@ -87,7 +87,7 @@ def test_wherever_it_is_cut(models: Models, kind: str, options: dict[str, Any]) 
 
 @given(st.binary(max_size=20), st.integers(0, 20), st.sampled_from(list(CODECS)))
 @settings(max_examples=60)
-def test_a_prompt_read_in_two_parts_is_one(models_: Models, prompt: bytes, cut: int, kind: str) -> None:
+def test_state_continues_a_prompt_in_two_parts(models_: Models, prompt: bytes, cut: int, kind: str) -> None:
     """Wherever it is cut, also within a character: what can't be read alone waits."""
     model = READERS.setdefault(kind, load_model(models_(kind)))
     state = model.read(prompt[cut:], model.read(prompt[:cut]))
@@ -106,7 +106,7 @@ def models_(models: Models) -> Models:
     return models
 
 
-def test_what_matched_is_followed_by_another_match(models: Models) -> None:
+def test_state_after_a_grammar_match_begins_another(models: Models) -> None:
     model = load_model(models("char"))
     kept = Keeper()
     (first,) = model.sample(grammar="(the|old) [a-z]{3,9}!", length=30, on_state=kept)
@@ -116,7 +116,7 @@ def test_what_matched_is_followed_by_another_match(models: Models) -> None:
 
 
 @pytest.mark.parametrize("kind", CODECS)
-def test_a_stop_string_is_passed_over(models: Models, kind: str) -> None:
+def test_state_continues_after_a_stop_string(models: Models, kind: str) -> None:
     model = load_model(models(kind))
     whole = model.sample(length=200, seed=2)[0].text
     stop = whole[61:63]
@@ -127,7 +127,7 @@ def test_a_stop_string_is_passed_over(models: Models, kind: str) -> None:
     assert second == after[: after.find(stop)][:50] if stop in after[:50] else second == after[:50]
 
 
-def test_a_prompt_on_top_comes_behind_what_was_not_shown(models: Models) -> None:
+def test_state_prompt_comes_after_pending_text(models: Models) -> None:
     model = load_model(models("subword"))
     for length in range(1, 12):
         kept = Keeper()
@@ -139,7 +139,7 @@ def test_a_prompt_on_top_comes_behind_what_was_not_shown(models: Models) -> None
         assert whole.startswith(sample.text + kept.state.pending)
 
 
-def test_one_state_is_the_beginning_of_many(models: Models) -> None:
+def test_state_continues_in_several_samples(models: Models) -> None:
     model = load_model(models("char"))
     state = model.read("The old lamp ")
     forks = model.sample(state=state, n=5, length=30, seed=6)
@@ -149,7 +149,7 @@ def test_one_state_is_the_beginning_of_many(models: Models) -> None:
     assert model.sample(state=state, length=30, seed=7)[0].text != forks[0].text
 
 
-def test_the_seed_is_kept_unless_another_is_given(models: Models) -> None:
+def test_state_keeps_its_seed_by_default(models: Models) -> None:
     model = load_model(models("char"))
     kept = Keeper()
     model.sample(length=10, seed=21, on_state=kept)
@@ -158,7 +158,7 @@ def test_the_seed_is_kept_unless_another_is_given(models: Models) -> None:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_any_engine_goes_on(models: Models, cell: str) -> None:
+def test_state_continues_on_any_engine(models: Models, cell: str) -> None:
     """What one has read another takes over: logits agree as engines do."""
     folder = models("char", cell=cell, num_layers=2)
     engines = [load_model(folder, name) for name in ENGINES]
@@ -170,7 +170,7 @@ def test_any_engine_goes_on(models: Models, cell: str) -> None:
         np.testing.assert_array_equal(model.engine.export_state(model.engine.import_state(state.cells), 0), state.cells)
 
 
-def test_a_state_is_of_constant_size(models: Models) -> None:
+def test_state_size_is_constant(models: Models) -> None:
     model = load_model(models("byte"))
     sizes, state = [], None
     for _ in range(4):
@@ -180,7 +180,7 @@ def test_a_state_is_of_constant_size(models: Models) -> None:
     assert sizes[-1] - sizes[-2] == 0
 
 
-def test_conversations_go_on(models: Models) -> None:
+def test_state_continues_a_conversation(models: Models) -> None:
     model = load_model(models("dialogue", "dialogue"))
     whole = model.sample("Hello", length=150, seed=1)[0].text
     assert "A: " in whole or "B: " in whole
@@ -191,7 +191,7 @@ def test_conversations_go_on(models: Models) -> None:
     assert sample.prompt == "\nA: And you?"
 
 
-def test_texts_of_a_label_go_on(models: Models) -> None:
+def test_state_continues_a_labelled_text(models: Models) -> None:
     model = load_model(models("labelled", "classify", labels=("sun", "moon")))
     kept = Keeper()
     (first,) = model.sample("The", label="moon", length=20, seed=5, on_state=kept)
@@ -200,7 +200,7 @@ def test_texts_of_a_label_go_on(models: Models) -> None:
     assert first.text + rest.text == whole.text
 
 
-def test_the_best_of_several_can_be_gone_on_with(models: Models) -> None:
+def test_state_continues_the_best_of_several(models: Models) -> None:
     model = load_model(models("char"))
     for search in ({"best_of": 4}, {"beam": 3}):
         kept = Keeper()
@@ -213,7 +213,7 @@ def test_the_best_of_several_can_be_gone_on_with(models: Models) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.5}, {"temperature": 1.4, "key": "D dorian"}], ids=str)
-def test_bars_follow_bars(models: Models, options: dict[str, Any]) -> None:
+def test_state_continues_music(models: Models, options: dict[str, Any]) -> None:
     """All that was drawn is the same; notes that sound over the line end with the first part."""
     model = load_model(models("midi", "music"))
     (whole,) = model.compose(length=5, seed=1, keep=True, **options)
@@ -234,7 +234,7 @@ def test_bars_follow_bars(models: Models, options: dict[str, Any]) -> None:
     assert third.bars == 2
 
 
-def test_a_piece_that_ended_is_followed_by_another(models: Models) -> None:
+def test_state_after_the_end_of_a_piece_begins_another(models: Models) -> None:
     model = load_model(models("midi", "music"))
     for seed in range(40):
         (piece,) = model.compose(length=30, seed=seed, keep=True, stop_at_end=True)
@@ -255,7 +255,7 @@ def test_a_piece_that_ended_is_followed_by_another(models: Models) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_a_piece_that_is_damaged_is_refused(models: Models, path: tuple[Any, ...], value: Any) -> None:
+def test_state_with_damaged_grammar_is_refused(models: Models, path: tuple[Any, ...], value: Any) -> None:
     model = load_model(models("midi", "music"))
     (piece,) = model.compose(length=3, seed=1, keep=True)
     assert piece.saved is not None
@@ -273,7 +273,7 @@ def test_a_piece_that_is_damaged_is_refused(models: Models, path: tuple[Any, ...
 # ---- the command ----
 
 
-def test_the_command_goes_on(models: Models, run: Run, tmp_path: Path) -> None:
+def test_sample_command_continues_a_state(models: Models, run: Run, tmp_path: Path) -> None:
     model, state = models("byte"), tmp_path / "states" / "s"
     whole = run("sample", model, "-p", "The ", "-l", 120, "--seed", 4).out
     first = run("sample", model, "-p", "The ", "-l", 50, "--seed", 4, "--state-out", state).out
@@ -287,7 +287,7 @@ def test_the_command_goes_on(models: Models, run: Run, tmp_path: Path) -> None:
     assert b"".join(parts) == second  # over itself, in place
 
 
-def test_a_book_is_read_once(models: Models, run: Run, tmp_path: Path) -> None:
+def test_score_command_saves_a_state_for_samples(models: Models, run: Run, tmp_path: Path) -> None:
     model, state, book = models("char"), tmp_path / "s", tmp_path / "book"
     book.write_bytes(TEXT)
     run("sample", model, "--prompt-file", book, "-l", 0, "--no-show-prompt", "--state-out", state)
@@ -297,7 +297,7 @@ def test_a_book_is_read_once(models: Models, run: Run, tmp_path: Path) -> None:
     assert run("sample", model, "--prompt-file", book, "-l", 40, "--no-show-prompt").out == told[4:]
 
 
-def test_music_goes_on_by_command(models: Models, run: Run, tmp_path: Path) -> None:
+def test_sample_command_continues_music(models: Models, run: Run, tmp_path: Path) -> None:
     model, state = models("midi", "music"), tmp_path / "s"
     run("sample", model, "-l", 2, "-o", tmp_path / "a.mid", "--state-out", state)
     (record,) = run("sample", model, "-l", 3, "-o", tmp_path / "b.mid", "--state-in", state, "--json").records
@@ -341,7 +341,7 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("command", ["sample", "score"])
-def test_a_damaged_state_is_one_line(
+def test_damaged_state_is_one_error_line(
     models: Models, run: Run, saved: bytes, tmp_path: Path, damage: str, command: str
 ) -> None:
     change, words = DAMAGE[damage]
@@ -354,9 +354,7 @@ def test_a_damaged_state_is_one_line(
 
 @given(st.integers(0, 600), st.binary(min_size=1, max_size=2))
 @settings(max_examples=150)
-def test_a_state_that_was_changed_is_taken_or_refused(
-    models_: Models, saved_: bytes, place: int, bytes_: bytes
-) -> None:
+def test_mutated_state_is_used_or_refused(models_: Models, saved_: bytes, place: int, bytes_: bytes) -> None:
     model = READERS.setdefault("char", load_model(models_("char")))
     data = saved_[:place] + bytes_ + saved_[place + len(bytes_) :]
     fingerprint = model.checkpoint.fingerprint
@@ -374,7 +372,7 @@ def saved_(saved: bytes) -> bytes:
     return saved
 
 
-def test_a_state_of_another_model_is_refused(models: Models, run: Run, saved: bytes, tmp_path: Path) -> None:
+def test_state_of_another_model_is_refused(models: Models, run: Run, saved: bytes, tmp_path: Path) -> None:
     (tmp_path / "s").write_bytes(saved)
     other = models("char", cell="gru")
     assert "another model" in run("sample", other, "--state-in", tmp_path / "s", status=2).err
@@ -400,7 +398,7 @@ def test_a_state_of_another_model_is_refused(models: Models, run: Run, saved: by
     ],
     ids=str,
 )
-def test_what_can_not_be_together(
+def test_state_flags_exclude_others(
     models: Models, run: Run, saved: bytes, tmp_path: Path, flags: list[Any], words: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -411,7 +409,7 @@ def test_what_can_not_be_together(
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
-def test_what_music_can_not_have(models: Models, run: Run, tmp_path: Path) -> None:
+def test_state_flags_of_music_exclude_others(models: Models, run: Run, tmp_path: Path) -> None:
     model, state = models("midi", "music"), tmp_path / "s"
     assert "--length 1 or more" in run("sample", model, "-l", 0, "--state-out", state, "--json", status=2).err
     run("sample", model, "-l", 1, "--state-out", state, "--json")

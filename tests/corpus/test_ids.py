@@ -20,10 +20,10 @@ from tests.helpers.documents import QUICK, is_one_line, write_file
 
 
 @pytest.mark.parametrize(
-    ("vocab_size", "kind"),
+    ("vocab_size", "dtype"),
     [(2, "uint8"), (256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "uint32"), (1 << 20, "uint32")],
 )
-def test_build_and_load_return_the_ids_in_the_narrowest_dtype(vocab_size: int, kind: str, tmp_path: Path) -> None:
+def test_build_and_load_return_the_ids_in_the_narrowest_dtype(vocab_size: int, dtype: str, tmp_path: Path) -> None:
     top, end = vocab_size - 1, vocab_size - 2
     pieces = [np.array([0, top], dtype=np.int32), np.empty(0, dtype=np.int32), np.array([top], dtype=np.int32)]
     path = tmp_path / "new" / "x.ids"
@@ -31,12 +31,12 @@ def test_build_and_load_return_the_ids_in_the_narrowest_dtype(vocab_size: int, k
     stored = ids.load(path)
     assert stored is not None
     for stream in (built, stored):
-        assert stream.ids.dtype == np.dtype(kind) == ids.id_dtype(vocab_size)
+        assert stream.ids.dtype == np.dtype(dtype) == ids.id_dtype(vocab_size)
         assert stream.ids.tolist() == [end, 0, top, top, end, end, 0, top]
         assert len(stream) == 8
         assert stream.false_ends.tolist() == []
         assert stream.false_ends.dtype == np.int64
-    assert path.stat().st_size == 8 * np.dtype(kind).itemsize
+    assert path.stat().st_size == 8 * np.dtype(dtype).itemsize
     assert isinstance(stored.ids, np.memmap)  # a corpus may be larger than memory
     assert {each.name for each in path.parent.iterdir()} == {"x.ids", "x.json"}
 
@@ -55,9 +55,9 @@ def test_build_of_a_cut_part_records_a_false_end(scratch: Path, parts: list[tupl
     assert stream.ids.tolist() == expected
     # The `end` after a part belongs to the next one; position 0 follows the last.
     following = [*starts[1:], 0]
-    cut = sorted(place for place, (_, whole) in zip(following, parts, strict=True) if not whole)
+    cut = sorted(position for position, (_, whole) in zip(following, parts, strict=True) if not whole)
     assert stream.false_ends.tolist() == cut
-    assert all(stream.ids[place] == 0 for place in stream.false_ends)
+    assert all(stream.ids[position] == 0 for position in stream.false_ends)
 
 
 def built(folder: Path) -> Path:
@@ -151,9 +151,9 @@ def test_reading_all_of_a_mapped_stream_does_not_fill_the_memory(tmp_path: Path)
         tmp_path / "x.ids", [((piece for _ in range(count // len(piece))), True)], 300, 299
     )  # 300 MB  # fmt: skip
     before, most = resident(), 0
-    places = np.arange(1 << 18)
-    for start in range(0, len(stream) - len(places), len(places)):
-        taken = stream.take(places + start)
+    positions = np.arange(1 << 18)
+    for start in range(0, len(stream) - len(positions), len(positions)):
+        taken = stream.take(positions + start)
         most = max(most, resident() - before)
     assert taken.max() == 249
     assert most < 120e6  # instead of 300 MB

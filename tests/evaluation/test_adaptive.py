@@ -16,12 +16,13 @@ from seqgen import load
 from seqgen.api.model import Model
 from seqgen.errors import UserError
 from seqgen.evaluation.adaptive import AdaptiveScorer, DynamicEvaluationOptions
-from seqgen.evaluation.text import TorchScorer
+from seqgen.evaluation.text import network_scorer
+from seqgen.generation.scoring import Scorer
 
 STRANGE = "zyzzyva quokka zyzzyva quokka\n" * 60  # nothing like what the model learnt from
 
 
-def costs(scorer: TorchScorer | AdaptiveScorer, ids: np.ndarray) -> np.ndarray:
+def costs(scorer: Scorer | AdaptiveScorer, ids: np.ndarray) -> np.ndarray:
     return np.concatenate([piece.nats for piece in scorer.read(ids)])
 
 
@@ -32,7 +33,7 @@ def test_weights_that_do_not_move_cost_what_the_static_ones_do(model_folder: Pat
         model.network, model.codec, DynamicEvaluationOptions(learning_rate=0.0, decay=0.0, chunk_length=7)
     )
     np.testing.assert_allclose(
-        costs(still, ids), costs(TorchScorer(model.network, model.codec), ids), rtol=1e-4, atol=1e-5
+        costs(still, ids), costs(network_scorer(model.network, model.codec), ids), rtol=1e-4, atol=1e-5
     )
 
 
@@ -41,7 +42,7 @@ def test_it_learns_from_what_it_reads_and_leaves_the_model_alone(model_folder: P
     before = {name: weight.clone() for name, weight in model.network.state_dict().items()}
     ids = model.codec.encode(STRANGE.encode())
     adaptive, static = (
-        costs(AdaptiveScorer(model.network, model.codec), ids), costs(TorchScorer(model.network, model.codec), ids)
+        costs(AdaptiveScorer(model.network, model.codec), ids), costs(network_scorer(model.network, model.codec), ids)
     )  # fmt: skip
     assert adaptive[-300:].mean() < 0.9 * static[-300:].mean()
     for name, weight in model.network.state_dict().items():
@@ -74,13 +75,13 @@ def test_weights_are_drawn_back(model_folder: Path) -> None:
 def test_the_command_shows_both(model_folder: Path, tmp_path: Path) -> None:
     text = tmp_path / "strange.txt"
     text.write_text(STRANGE)
-    command = [sys.executable, "-m", "seqgen", "evaluate", str(model_folder), str(text), "--adaptive", "--no-rivals"]
+    command = [sys.executable, "-m", "seqgen", "evaluate", str(model_folder), str(text), "--adaptive", "--no-baselines"]
     found = json.loads(subprocess.run([*command, "--json"], capture_output=True, check=True).stdout)
     assert found["adaptive"].keys() == found["metrics"].keys()
     assert found["adaptive"]["bits_per_byte"] < found["metrics"]["bits_per_byte"]
     table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "this model" in table.splitlines()[2] and "adaptive" in table.splitlines()[2]
-    assert "before it was learnt" in table
+    assert "each token after it is scored" in table
 
 
 def test_samples_are_more_like_a_prompt_that_was_followed(model_folder: Path) -> None:
@@ -97,5 +98,5 @@ def test_samples_are_more_like_a_prompt_that_was_followed(model_folder: Path) ->
 def test_a_model_that_is_not_of_text_can_not_follow_one(model_folder: Path) -> None:
     loaded = load(model_folder).checkpoint
     other = Model(dataclasses.replace(loaded, config={**loaded.config, "task": "music"}))
-    with pytest.raises(UserError, match="follow a text"):
+    with pytest.raises(UserError, match="adapt to a text"):
         other.adapt(b"text")

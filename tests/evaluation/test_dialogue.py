@@ -14,18 +14,19 @@ from hypothesis import strategies as st
 from seqgen.api.model import Model
 from seqgen.evaluation.dialogue import (
     NUM_DISTRACTORS,
-    DialogueScorer,
     DialogueTally,
+    ReplyScorer,
     TfidfRetrieval,
-    _first,
+    _first_wins,
     distinct_n,
     hits_at_one,
     ranking_questions,
     sample_reply_contexts,
     word_tokens,
 )
-from seqgen.evaluation.text import TorchScorer
-from seqgen.model.language import LanguageModel
+from seqgen.evaluation.text import network_scorer
+from seqgen.model.language import LanguageModel, LayerStates
+from seqgen.tokenizers import Ids
 from tests.helpers.dialogues import KNOWN, PLACES, THINGS, codec_of, conversation_ids, to_messages
 
 # ---- Questions ----
@@ -45,13 +46,13 @@ def test_questions_are_the_same_for_the_same_seed() -> None:
 def test_every_turn_but_the_first_is_asked_for_once_and_in_order() -> None:
     conversations = made_up(12)
     asked = ranking_questions(conversations)
-    assert [(question.conversation, question.place) for question in asked] == [
+    assert [(question.conversation, question.turn) for question in asked] == [
         (number, place) for number in range(12) for place in (1, 2, 3)
     ]
     for question in asked:
-        speaker, words = conversations[question.conversation][question.place]
-        assert (question.speaker, question.replies[0]) == (speaker, words)
-        assert len(question.replies) == NUM_DISTRACTORS + 1 == 10
+        speaker, words = conversations[question.conversation][question.turn]
+        assert (question.speaker, question.candidates[0]) == (speaker, words)
+        assert len(question.candidates) == NUM_DISTRACTORS + 1 == 10
 
 
 @settings(max_examples=40)
@@ -70,9 +71,9 @@ def test_others_are_other_peoples_replies_and_never_the_true_one(
             words for number, turns in enumerate(conversations) if number != question.conversation
             for _, words in turns[1:]
         }  # fmt: skip
-        assert question.replies[0] not in question.replies[1:]
-        assert set(question.replies[1:]) <= elsewhere
-        assert len(question.replies) == 10
+        assert question.candidates[0] not in question.candidates[1:]
+        assert set(question.candidates[1:]) <= elsewhere
+        assert len(question.candidates) == 10
 
 
 def test_where_there_are_no_others_nothing_is_asked() -> None:
@@ -85,20 +86,30 @@ def test_where_there_are_no_others_nothing_is_asked() -> None:
 # ---- Reading ----
 
 
+def score_turn(network: LanguageModel, states: LayerStates, last: int, turn: Ids) -> tuple[LayerStates, int, float]:
+    """The state after a turn, the id still to be read, and the turn's cross-entropy in nats."""
+    targets = torch.from_numpy(turn.astype(np.int64))
+    inputs = torch.cat([targets.new_tensor([last]), targets[:-1]])
+    with torch.inference_mode():
+        hidden, states = network(inputs[:, None], states)
+        nats = torch.nn.functional.cross_entropy(network.logits(hidden[:, 0]), targets, reduction="sum")
+    return states, int(turn[-1]), float(nats)
+
+
 def test_replies_cost_what_they_cost_one_by_one(dialogue_model: Model) -> None:
     """Whatever stands beside them: shorter ones are padded."""
-    codec, reader = codec_of(dialogue_model), DialogueScorer(dialogue_model.network, codec_of(dialogue_model))
+    codec, reader = codec_of(dialogue_model), ReplyScorer(dialogue_model.network, codec_of(dialogue_model))
     replies = ["the hen is in the pond.", "", "no", "é中\udcff", "x" * 90, "who has it?"]
     ids = [codec.encode(reply.encode("utf-8", "surrogateescape")) for reply in replies]
     states, last = reader.start()
-    states, last, _ = reader.score_turn(states, last, codec.encode_turn(0, b"where is the hen?"))
+    states, last = reader.advance(states, last, codec.encode_turn(0, b"where is the hen?"))
     for speaker in (0, 1, 5):
         together = reader.replies(states, last, speaker, ids)
         assert together.shape == (6,)
-        opening = reader.score_turn(states, last, codec.encode_turn(speaker, b""))[2]
+        opening = score_turn(dialogue_model.network, states, last, codec.encode_turn(speaker, b""))[2]
         for log, each in zip(together, ids, strict=True):
             turn = np.append(codec.encode_turn(speaker, b""), each).astype(np.int32)
-            after, ends_with, nats = reader.score_turn(states, last, turn)
+            after, ends_with, nats = score_turn(dialogue_model.network, states, last, turn)
             assert log == pytest.approx(opening - nats, abs=1e-3)
             assert ends_with == turn[-1]
             assert reader.replies(states, last, speaker, [each])[0] == pytest.approx(log, abs=1e-4)
@@ -110,12 +121,12 @@ def test_replies_cost_what_they_cost_one_by_one(dialogue_model: Model) -> None:
 def test_a_tally_equals_one_pass_over_all_ids(dialogue_model: Model) -> None:
     codec, network = codec_of(dialogue_model), dialogue_model.network
     conversations = [*KNOWN[:3], [(0, "é中 \udcff  no"), (1, "x"), (9, "and I")], [(1, "alone")]]
-    tally, reader = DialogueTally(), DialogueScorer(network, codec)
+    tally = DialogueTally()
     nats, tokens = 0.0, 0
     for turns in conversations:
-        tally.add(reader, codec, turns)
+        tally.add(network, codec, turns)
         ids = np.append(conversation_ids(codec, turns)[1:], codec.end).astype(np.int32)
-        nats += sum(float(scored.nats.sum()) for scored in TorchScorer(network, codec).read(ids))
+        nats += sum(float(scored.nats.sum()) for scored in network_scorer(network, codec).read(ids))
         tokens += len(ids)
     texts = [words for turns in conversations for _, words in turns]
     assert tally.nats == pytest.approx(nats, abs=1e-2)
@@ -148,7 +159,7 @@ def test_the_score_of_a_conversation_is_its_tally(dialogue_model: Model, tmp_pat
     assert len(scores) == 2
     for turns, score in zip(KNOWN, scores, strict=False):
         tally = DialogueTally()
-        tally.add(DialogueScorer(dialogue_model.network, codec_of(dialogue_model)), codec_of(dialogue_model), turns)
+        tally.add(dialogue_model.network, codec_of(dialogue_model), turns)
         assert score.nats == pytest.approx(tally.nats, abs=1e-3)
         assert score.tokens == tally.tokens
         assert score.per_token is not None
@@ -171,7 +182,7 @@ def test_the_score_of_a_conversation_is_its_tally(dialogue_model: Model, tmp_pat
     ],
 )
 def test_equals_share_the_first_place(scores: list[float], won: float) -> None:
-    assert _first(np.array(scores, dtype=float)) == won
+    assert _first_wins(np.array(scores, dtype=float)) == won
 
 
 def test_a_model_that_knows_finds_the_true_reply(dialogue_model: Model) -> None:
@@ -180,7 +191,7 @@ def test_a_model_that_knows_finds_the_true_reply(dialogue_model: Model) -> None:
     found = hits_at_one(
         dialogue_model.network, codec_of(dialogue_model), KNOWN, asked, progress=lambda *done: told.append(done)
     )
-    assert found.ranking_questions == len(asked) == 36
+    assert found.questions == len(asked) == 36
     assert min(found.by_probability, found.by_token) >= 0.9
     assert found.by_mutual_information >= 0.5
     assert told == sorted(set(told))
@@ -194,34 +205,34 @@ def test_a_model_that_knows_nothing_guesses(dialogue_model: Model) -> None:
         [(n % 2, " ".join(chance.choice(THINGS + PLACES, 4))) for n in range(6)] for _ in range(30)
     ]  # fmt: skip
     found = hits_at_one(network, codec_of(dialogue_model), conversations, ranking_questions(conversations))
-    assert found.ranking_questions == 150
+    assert found.questions == 150
     for share_of in (found.by_probability, found.by_token, found.by_mutual_information):
         assert 0.03 <= share_of <= 0.3
 
 
 def test_hits_are_what_the_definition_says(dialogue_model: Model) -> None:
     """Every reply of every question read alone, after its whole history."""
-    codec, reader = codec_of(dialogue_model), DialogueScorer(dialogue_model.network, codec_of(dialogue_model))
+    codec, reader = codec_of(dialogue_model), ReplyScorer(dialogue_model.network, codec_of(dialogue_model))
     conversations = [*KNOWN[:4], [(0, "hm"), (1, "é?"), (0, "the oar")]]
     asked = ranking_questions(conversations, 3)
     wins = np.zeros(3)
     for question in asked:
-        ids = [codec.encode(reply.encode()) for reply in question.replies]
-        history = conversation_ids(codec, conversations[question.conversation][: question.place])[1:]
-        states, last, _ = reader.score_turn(*reader.start(), np.array(history, dtype=np.int32))
+        ids = [codec.encode(reply.encode()) for reply in question.candidates]
+        history = conversation_ids(codec, conversations[question.conversation][: question.turn])[1:]
+        states, last = reader.advance(*reader.start(), np.array(history, dtype=np.int32))
         given = np.array([reader.replies(states, last, question.speaker, [each])[0] for each in ids])
         free = np.array([reader.replies(*reader.start(), question.speaker, [each])[0] for each in ids])
         sizes = np.array([len(each) for each in ids])
         for place, scores in enumerate([given, given / sizes, given - free]):
             wins[place] += scores.argmax() == 0
     found = hits_at_one(dialogue_model.network, codec, conversations, asked)
-    assert found.ranking_questions == len(asked) == 14
+    assert found.questions == len(asked) == 14
     assert [found.by_probability, found.by_token, found.by_mutual_information] == pytest.approx(wins / 14)
 
 
 def test_no_questions_no_hits(dialogue_model: Model) -> None:
     found = hits_at_one(dialogue_model.network, codec_of(dialogue_model), KNOWN, [])
-    assert (found.by_probability, found.by_token, found.by_mutual_information, found.ranking_questions) == (
+    assert (found.by_probability, found.by_token, found.by_mutual_information, found.questions) == (
         0.0,
         0.0,
         0.0,
@@ -301,7 +312,7 @@ def test_retrieval_finds_the_reply_with_the_same_words() -> None:
 
 def test_retrieval_may_look_at_the_last_turns_only() -> None:
     conversations = [[(0, thing), (1, "hm"), (0, "well"), (1, f"the {thing}")] for thing in THINGS]
-    asked = [question for question in ranking_questions(conversations) if question.place == 3]
+    asked = [question for question in ranking_questions(conversations) if question.turn == 3]
     rival = TfidfRetrieval(words for turns in conversations for _, words in turns)
     assert rival.hits_at_one(conversations, asked) == 1.0
     assert rival.hits_at_one(conversations, asked, turns=3) == 1.0

@@ -21,23 +21,23 @@ Event = tuple[int, Any]  # absolute tick, message
 GRIDS = (1, 3, 4, 12)
 
 
-def note_on(tick: int, pitch: int, velocity: int = 64, channel: int = 0) -> Event:
+def on(tick: int, pitch: int, velocity: int = 64, channel: int = 0) -> Event:
     return tick, mido.Message("note_on", note=pitch, velocity=velocity, channel=channel)
 
 
-def note_off(tick: int, pitch: int, channel: int = 0) -> Event:
+def off(tick: int, pitch: int, channel: int = 0) -> Event:
     return tick, mido.Message("note_off", note=pitch, channel=channel)
 
 
-def program_change(tick: int, number: int, channel: int = 0) -> Event:
+def program(tick: int, number: int, channel: int = 0) -> Event:
     return tick, mido.Message("program_change", program=number, channel=channel)
 
 
-def set_tempo(tick: int, bpm: float) -> Event:
+def tempo(tick: int, bpm: float) -> Event:
     return tick, mido.MetaMessage("set_tempo", tempo=round(6e7 / bpm))
 
 
-def time_signature(tick: int, numerator: int, denominator: int) -> Event:
+def metre(tick: int, numerator: int, denominator: int) -> Event:
     return tick, mido.MetaMessage("time_signature", numerator=numerator, denominator=denominator)
 
 
@@ -89,36 +89,36 @@ def check_piece(piece: Piece) -> None:
     assert len(piece.tracks) <= 16
 
 
-PLAIN = [note_on(0, 60), note_off(4, 60)]
+PLAIN = [on(0, 60), off(4, 60)]
 
-LONG = [note_on(0, 60), note_off(40, 60)]
+LONG = [on(0, 60), off(40, 60)]
 
 Notes = list[tuple[int, int, int, int, int]]  # track, tick, length in ticks, pitch, velocity
 
 
 def file_of_notes(found: Notes, division: int) -> bytes:
     """A MIDI file with a channel for each track; the last track is drums."""
-    tracks: list[list[Event]] = [[program_change(0, 10 * number, number)] for number in range(4)]
+    tracks: list[list[Event]] = [[program(0, 10 * number, number)] for number in range(4)]
     for track, tick, length, pitch, velocity in found:
         channel = 9 if track == 3 else track
-        tracks[track] += [note_on(tick, pitch, velocity, channel), note_off(tick + length, pitch, channel)]
+        tracks[track] += [on(tick, pitch, velocity, channel), off(tick + length, pitch, channel)]
     return midi_file(*tracks, division=division)
 
 
 def tune(seed: int, drums: bool = True) -> bytes:
     """A short piece with a melody, chords and drums, slightly off the grid."""
     rng = random.Random(seed)
-    melody, chords, beat = [program_change(0, rng.randrange(128))], [program_change(0, 48, 1)], []
+    melody, chords, beat = [program(0, rng.randrange(128))], [program(0, 48, 1)], []
     for step in range(0, 480 * 8, 240):
         pitch = 60 + rng.choice([0, 2, 4, 5, 7, 9, 11]) + 12 * rng.randrange(2)
         late = rng.randrange(-20, 60) if step else 0
         melody += [
-            note_on(step + late, pitch, rng.randint(40, 110)),
-            note_off(step + late + rng.randint(20, 400), pitch),
+            on(step + late, pitch, rng.randint(40, 110)),
+            off(step + late + rng.randint(20, 400), pitch),
         ]
     for step in range(0, 480 * 8, 960):
         for pitch in (36, 40, 43):
-            chords += [note_on(step, pitch, 50, 1), note_off(step + 960, pitch, 1)]
-        beat += [note_on(step, 36, 90, 9), note_off(step + 10, 36, 9)] if drums else []
-    head = [set_tempo(0, rng.choice([80, 100, 120])), time_signature(0, *rng.choice([(4, 4), (3, 4), (6, 8)]))]
+            chords += [on(step, pitch, 50, 1), off(step + 960, pitch, 1)]
+        beat += [on(step, 36, 90, 9), off(step + 10, 36, 9)] if drums else []
+    head = [tempo(0, rng.choice([80, 100, 120])), metre(0, *rng.choice([(4, 4), (3, 4), (6, 8)]))]
     return midi_file(head, melody, chords, beat, division=480)

@@ -63,3 +63,7 @@ def check_ids(codec: Codec, data: bytes, ids: Ids) -> None:
 def is_one_line(error: pytest.ExceptionInfo[BaseException]) -> bool:
     message = str(error.value)
     return bool(message) and "\n" not in message and len(message) < 300
+
+
+# 奇 and ü occur once, so that a char tokenizer spells them in bytes.
+PASSAGE = "Call me Ishmael. 世界世界\r\nSome  years\tago — never mind\r\nhow long\n奇ü 😀😀 precisely\n".encode()

@@ -31,7 +31,7 @@ from seqgen.music.grammar import GrammarState, decode_piece, encode_piece
 from seqgen.music.names import scale
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.native import library
-from tests.helpers.midi_files import midi_file, note_off, note_on, program_change, set_tempo, time_signature
+from tests.helpers.midi_files import metre, midi_file, off, on, program, tempo
 
 GRIDS = (1, 3, 4, 12)
 NAMES = [kind.name for kind in EVENT_TYPES]
@@ -429,11 +429,11 @@ def test_every_piece_that_is_read_can_be_spelt(
     tempos: list[int],
 ) -> None:
     """The grammar allows every event of it, and reading what was spelt changes no more than loudness and tempo."""
-    tracks = [[program_change(0, track, track)] for track in range(5)] + [[]]
+    tracks = [[program(0, track, track)] for track in range(5)] + [[]]
     for start, length, pitch, velocity, track in found:
         channel = 9 if track == 5 else track
-        tracks[track] += [note_on(start, pitch, velocity, channel), note_off(start + length, pitch, channel)]
-    head = [time_signature(*each) for each in metres] + [set_tempo(17 * place, bpm) for place, bpm in enumerate(tempos)]
+        tracks[track] += [on(start, pitch, velocity, channel), off(start + length, pitch, channel)]
+    head = [metre(*each) for each in metres] + [tempo(17 * place, bpm) for place, bpm in enumerate(tempos)]
     vocabulary = EventVocabulary(replace(options, low=0))
     piece, _ = midi.read(midi_file(head, *tracks, division=5), options.grid)
     ids = encode_piece(piece, vocabulary)

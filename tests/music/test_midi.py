@@ -23,14 +23,14 @@ from tests.helpers.midi_files import (
     QUICK,
     Event,
     check_piece,
+    metre,
     midi_file,
     nonzero_losses,
-    note_off,
-    note_on,
     notes,
-    program_change,
-    set_tempo,
-    time_signature,
+    off,
+    on,
+    program,
+    tempo,
 )
 
 SLOW = settings(max_examples=25, deadline=None)
@@ -49,8 +49,8 @@ def raw(*tracks: bytes, kind: int = 1, division: int = 4) -> bytes:
 END = b"\x00\xff\x2f\x00"
 
 LITTLE = midi_file(
-    [set_tempo(0, 100), time_signature(0, 3, 4)],
-    [program_change(0, 40), note_on(0, 60), note_off(4, 60), note_on(4, 64, 90), note_off(12, 64)],
+    [tempo(0, 100), metre(0, 3, 4)],
+    [program(0, 40), on(0, 60), off(4, 60), on(4, 64, 90), off(12, 64)],
 )
 
 
@@ -139,53 +139,55 @@ def test_every_grid_divides_the_ticks_of_what_is_written(grid: int) -> None:
 ONE = [(0, 0, 60, 4, 64)]
 
 ODD: dict[str, tuple[bytes, list[tuple[int, ...]], dict[str, Any]]] = {
-    "format 0": (midi_file([set_tempo(0, 100), *PLAIN], kind=0), ONE, {}),
-    "format 1": (midi_file([set_tempo(0, 100)], PLAIN), ONE, {}),
+    "format 0": (midi_file([tempo(0, 100), *PLAIN], kind=0), ONE, {}),
+    "format 1": (midi_file([tempo(0, 100)], PLAIN), ONE, {}),
     "format 2: patterns one after another, each from a bar's beginning": (
-        midi_file(PLAIN, [note_on(2, 62), note_off(3, 62)], kind=2), [*ONE, (18, 1, 62, 19, 64)], {}),
+        midi_file(PLAIN, [on(2, 62), off(3, 62)], kind=2), [*ONE, (18, 1, 62, 19, 64)], {}),
     "running status, also over what is no channel message": (
         raw(b"\x00\x90\x3c\x40\x04\x3c\x00\x00\x40\x40\x02\x40\x00" + END),
         [*ONE, (4, 0, 64, 6, 64)], {}),
-    "struck with no velocity ends": (midi_file([note_on(0, 60), note_on(4, 60, 0)]), ONE, {}),
-    "let go without having begun": (midi_file([note_off(0, 50), *PLAIN, note_off(6, 60)]), ONE, {}),
-    "hanging": (midi_file([*PLAIN, note_on(4, 62), note_on(4, 63), (8, mido.MetaMessage("end_of_track"))]),
+    "struck with no velocity ends": (midi_file([on(0, 60), on(4, 60, 0)]), ONE, {}),
+    "let go without having begun": (midi_file([off(0, 50), *PLAIN, off(6, 60)]), ONE, {}),
+    "hanging": (midi_file([*PLAIN, on(4, 62), on(4, 63), (8, mido.MetaMessage("end_of_track"))]),
                 [*ONE, (4, 0, 63, 8, 64), (4, 0, 62, 8, 64)], {"hanging": 2}),
-    "hanging from the last moment": (midi_file([*PLAIN, note_on(4, 62)]), [*ONE, (4, 0, 62, 5, 64)],
+    "hanging from the last moment": (midi_file([*PLAIN, on(4, 62)]), [*ONE, (4, 0, 62, 5, 64)],
                                      {"hanging": 1, "lengthened": 1}),
     "struck again before it was let go: first in, first out": (
-        midi_file([note_on(0, 60, 50), note_on(2, 60, 70), note_off(4, 60), note_off(8, 60)]),
+        midi_file([on(0, 60, 50), on(2, 60, 70), off(4, 60), off(8, 60)]),
         [(0, 0, 60, 2, 50), (2, 0, 60, 8, 70)], {"struck_again": 1}),
     "the same pitch twice at once: the longer, the louder": (
-        midi_file([note_on(0, 60, 50), note_on(0, 60, 70), note_off(4, 60), note_off(8, 60)]), [(0, 0, 60, 8, 70)], {"doubled": 1}),
+        midi_file([on(0, 60, 50), on(0, 60, 70), off(4, 60), off(8, 60)]), [(0, 0, 60, 8, 70)], {"doubled": 1}),
     "the same pitch in two channels is two parts": (
-        midi_file([*PLAIN, note_on(0, 60, 64, 1), note_off(2, 60, 1)]), [(0, 0, 60, 4, 64), (0, 1, 60, 2, 64)], {}),
-    "no time at all": (midi_file([note_on(0, 60), note_off(0, 60), note_on(1, 62), note_off(4, 62)]),
+        midi_file([*PLAIN, on(0, 60, 64, 1), off(2, 60, 1)]), [(0, 0, 60, 4, 64), (0, 1, 60, 2, 64)], {}),
+    "no time at all": (midi_file([on(0, 60), off(0, 60), on(1, 62), off(4, 62)]),
                        [(0, 0, 60, 1, 64), (1, 0, 62, 4, 64)], {"lengthened": 1}),
-    "pedal": (midi_file([control(0, 64, 127), note_on(0, 60), note_off(2, 60), control(6, 64, 0)]), [(0, 0, 60, 6, 64)], {}),
+    "pedal": (midi_file([control(0, 64, 127), on(0, 60), off(2, 60), control(6, 64, 0)]), [(0, 0, 60, 6, 64)], {}),
     "pedal, half": (midi_file([control(0, 64, 63), *PLAIN, control(6, 64, 0)]), ONE, {}),
     "pedal, struck again under it": (
-        midi_file([control(0, 64, 127), note_on(0, 60), note_off(2, 60), note_on(3, 60), note_off(4, 60), control(8, 64, 0)]),
+        midi_file([control(0, 64, 127), on(0, 60), off(2, 60), on(3, 60), off(4, 60), control(8, 64, 0)]),
         [(0, 0, 60, 3, 64), (3, 0, 60, 8, 64)], {"struck_again": 1}),
     "pedal, never up again": (midi_file([control(0, 64, 127), *PLAIN]), ONE, {}),
     "pedal, of another channel": (midi_file([control(0, 64, 127, 3), *PLAIN, control(8, 64, 0, 3)]), ONE, {}),
     "pedal, down after the note": (midi_file([*PLAIN, control(5, 64, 127), control(8, 64, 0)]), ONE, {}),
-    "pedal, in a track of its own": (midi_file([control(0, 64, 127), control(8, 64, 0)], PLAIN), [(0, 0, 60, 8, 64)], {}),
-    "all notes off": (midi_file([note_on(0, 60), note_on(0, 64, 64, 1), control(4, 123, 0), note_off(8, 64, 1)]),
+    "pedal, in a track of its own": (
+        midi_file([control(0, 64, 127), control(8, 64, 0)], PLAIN), [(0, 0, 60, 8, 64)], {}),
+    "all notes off": (midi_file([on(0, 60), on(0, 64, 64, 1), control(4, 123, 0), off(8, 64, 1)]),
                       [*ONE, (0, 1, 64, 8, 64)], {"controllers": 1}),
-    "all sound off": (midi_file([note_on(0, 60), control(4, 120, 0), note_off(9, 60)]), ONE, {"controllers": 1}),
+    "all sound off": (midi_file([on(0, 60), control(4, 120, 0), off(9, 60)]), ONE, {"controllers": 1}),
     "other controllers and bends are counted": (
         midi_file([*PLAIN, control(0, 7, 90), (0, mido.Message("pitchwheel", pitch=5))]), ONE,
         {"controllers": 1, "bends": 1}),
     "texts, system messages and unknown ones are passed over": (
         midi_file([(0, mido.MetaMessage("track_name", name="x")), (0, mido.Message("sysex", data=[1, 2])), *PLAIN,
               (0, mido.UnknownMetaMessage(0x60, [1, 2, 3]))]), ONE, {}),
-    "pitches: high before low": (midi_file([note_on(0, 60), note_on(0, 72), note_off(4, 60), note_off(4, 72)]),
+    "pitches: high before low": (midi_file([on(0, 60), on(0, 72), off(4, 60), off(4, 72)]),
                                  [(0, 0, 72, 4, 64), (0, 0, 60, 4, 64)], {}),
     "RIFF": (b"RIFF\x40\0\0\0RMIDdata\x30\0\0\0" + midi_file(PLAIN), ONE, {}),
     "bytes behind the end": (midi_file(PLAIN) + b"\0\xff garbage", ONE, {}),
     "data bytes above 127": (raw(b"\x00\x90\x3c\xc8\x04\x80\x3c\x00" + END), [(0, 0, 60, 4, 127)], {}),
     "longer than any note": (
-        midi_file([note_on(0, 60), note_off(4 * MAX_NOTE_QUARTERS + 40, 60)]), [(0, 0, 60, 4 * MAX_NOTE_QUARTERS, 64)], {"shortened": 1}),
+        midi_file([on(0, 60), off(4 * MAX_NOTE_QUARTERS + 40, 60)]),
+        [(0, 0, 60, 4 * MAX_NOTE_QUARTERS, 64)], {"shortened": 1}),
 }  # fmt: skip
 
 
@@ -203,26 +205,28 @@ def test_odd_files(name: str) -> None:
 
 
 TRACKS: dict[str, tuple[bytes, list[int | None], list[int]]] = {
-    "its own": (midi_file([program_change(0, 40), *PLAIN]), [40], [0]),
+    "its own": (midi_file([program(0, 40), *PLAIN]), [40], [0]),
     "none": (midi_file(PLAIN), [0], [0]),
-    "after the first note": (midi_file([*PLAIN, program_change(2, 40)]), [40], [0]),
-    "changed on the way": (midi_file([program_change(0, 40), *PLAIN, program_change(4, 41), note_on(4, 62), note_off(8, 62)]), [40, 41], [0, 1]),
+    "after the first note": (midi_file([*PLAIN, program(2, 40)]), [40], [0]),
+    "changed on the way": (
+        midi_file([program(0, 40), *PLAIN, program(4, 41), on(4, 62), off(8, 62)]), [40, 41], [0, 1]),
     "there and back": (
-        midi_file([program_change(0, 40), *PLAIN, program_change(4, 41), note_on(4, 62), note_off(8, 62), program_change(8, 40), note_on(8, 64), note_off(9, 64)]),
+        midi_file([program(0, 40), *PLAIN, program(4, 41), on(4, 62), off(8, 62), program(8, 40), on(8, 64),
+                   off(9, 64)]),
         [40, 41], [0, 1, 0]),
-    "chosen for the channel by another track": (midi_file([program_change(0, 40)], PLAIN), [40], [0]),
+    "chosen for the channel by another track": (midi_file([program(0, 40)], PLAIN), [40], [0]),
     "its own before what another track chose": (
-        midi_file([program_change(0, 40), *PLAIN], [program_change(0, 73), note_on(1, 62), note_off(4, 62)]), [40, 73], [0, 1]),
+        midi_file([program(0, 40), *PLAIN], [program(0, 73), on(1, 62), off(4, 62)]), [40, 73], [0, 1]),
     "its own, though the other's comes later": (
-        midi_file([program_change(0, 40), program_change(2, 50)], [program_change(0, 73), note_on(4, 62), note_off(8, 62)]), [73], [0]),
-    "of another channel": (midi_file([program_change(0, 40, 5), *PLAIN]), [0], [0]),
-    "drums": (midi_file([program_change(0, 40, 9), note_on(0, 36, 64, 9), note_off(1, 36, 9)]), [None], [0]),
+        midi_file([program(0, 40), program(2, 50)], [program(0, 73), on(4, 62), off(8, 62)]), [73], [0]),
+    "of another channel": (midi_file([program(0, 40, 5), *PLAIN]), [0], [0]),
+    "drums": (midi_file([program(0, 40, 9), on(0, 36, 64, 9), off(1, 36, 9)]), [None], [0]),
     "drums of two tracks are one kit": (
-        midi_file([note_on(0, 36, 64, 9), note_off(1, 36, 9)], [note_on(2, 38, 64, 9), note_off(3, 38, 9)], PLAIN), [None, 0], [0, 1, 0]),
+        midi_file([on(0, 36, 64, 9), off(1, 36, 9)], [on(2, 38, 64, 9), off(3, 38, 9)], PLAIN), [None, 0], [0, 1, 0]),
     "by their beginning": (
-        midi_file([program_change(0, 1), note_on(8, 60), note_off(9, 60)], [program_change(0, 2), note_on(4, 60), note_off(9, 60)]), [2, 1], [0, 1]),
+        midi_file([program(0, 1), on(8, 60), off(9, 60)], [program(0, 2), on(4, 60), off(9, 60)]), [2, 1], [0, 1]),
     "two channels of a track": (
-        midi_file([program_change(0, 1), program_change(0, 2, 1), note_on(0, 50, 64, 1), note_off(1, 50, 1), *PLAIN]), [1, 2], [0, 1]),
+        midi_file([program(0, 1), program(0, 2, 1), on(0, 50, 64, 1), off(1, 50, 1), *PLAIN]), [1, 2], [0, 1]),
 }  # fmt: skip
 
 
@@ -239,12 +243,9 @@ def test_instruments(name: str) -> None:
 @pytest.mark.parametrize("drums", [False, True])
 def test_more_than_sixteen_parts_join_those_alike(drums: bool) -> None:
     """Parts beyond the fifteenth that is no drums join the one with their instrument, or else the last."""
-    tracks = [
-        [program_change(0, number % 18), note_on(number, 30 + number), note_off(40, 30 + number)]
-        for number in range(20)
-    ]
+    tracks = [[program(0, number % 18), on(number, 30 + number), off(40, 30 + number)] for number in range(20)]
     if drums:
-        tracks.append([note_on(39, 36, 64, 9), note_off(40, 36, 9)])
+        tracks.append([on(39, 36, 64, 9), off(40, 36, 9)])
     piece, lost = read(midi_file(*tracks), 4)
     assert [track.program for track in piece.tracks] == [*range(15), *[None] * drums]
     where = {note.pitch - 30: note.track for note in piece.notes if note.pitch != 36 or note.start != 39}
@@ -260,21 +261,21 @@ def test_more_than_sixteen_parts_join_those_alike(drums: bool) -> None:
 METRES: dict[str, tuple[list[Event], int, list[tuple[int, int, int]], int]] = {
     # metres, end of the only note; bars as (length, numerator, denominator), changes that were lost
     "none": ([], 20, [(16, 4, 4), (16, 4, 4)], 0),
-    "waltz": ([time_signature(0, 3, 4)], 24, [(12, 3, 4), (12, 3, 4)], 0),
-    "changes at a bar": ([time_signature(0, 3, 4), time_signature(12, 6, 8), time_signature(24, 4, 4)], 26,
+    "waltz": ([metre(0, 3, 4)], 24, [(12, 3, 4), (12, 3, 4)], 0),
+    "changes at a bar": ([metre(0, 3, 4), metre(12, 6, 8), metre(24, 4, 4)], 26,
                          [(12, 3, 4), (12, 6, 8), (16, 4, 4)], 0),
-    "pickup": ([time_signature(0, 1, 4), time_signature(4, 3, 4)], 16, [(4, 1, 4), (12, 3, 4)], 0),
-    "inside a bar": ([time_signature(8, 3, 4)], 20, [(8, 2, 4), (12, 3, 4)], 0),
-    "inside a bar, of eighths": ([time_signature(0, 6, 8), time_signature(6, 3, 4)], 18, [(6, 3, 8), (12, 3, 4)], 0),
-    "inside a bar, by a sixteenth": ([time_signature(3, 3, 4)], 15, [(3, 3, 16), (12, 3, 4)], 0),
-    "said again inside a bar": ([time_signature(0, 4, 4), time_signature(8, 4, 4)], 17, [(16, 4, 4), (16, 4, 4)], 0),
-    "said again, then another": ([time_signature(5, 4, 4), time_signature(8, 2, 4)], 16, [(8, 2, 4), (8, 2, 4)], 0),
-    "several at one moment: the last": ([time_signature(0, 3, 4), time_signature(0, 2, 4)], 8, [(8, 2, 4)], 0),
-    "after the music": ([time_signature(99, 3, 4)], 16, [(16, 4, 4)], 0),
-    "too long": ([time_signature(0, 13, 4)], 4, [(48, 12, 4)], 1),
-    "three bars of common time": ([time_signature(0, 12, 4)], 4, [(48, 12, 4)], 0),
-    "finer than the grid": ([time_signature(0, 5, 32)], 4, [(2, 1, 8), (2, 1, 8)], 1),
-    "nothing over something": ([time_signature(0, 0, 4)], 2, [(1, 1, 16), (1, 1, 16)], 1),
+    "pickup": ([metre(0, 1, 4), metre(4, 3, 4)], 16, [(4, 1, 4), (12, 3, 4)], 0),
+    "inside a bar": ([metre(8, 3, 4)], 20, [(8, 2, 4), (12, 3, 4)], 0),
+    "inside a bar, of eighths": ([metre(0, 6, 8), metre(6, 3, 4)], 18, [(6, 3, 8), (12, 3, 4)], 0),
+    "inside a bar, by a sixteenth": ([metre(3, 3, 4)], 15, [(3, 3, 16), (12, 3, 4)], 0),
+    "said again inside a bar": ([metre(0, 4, 4), metre(8, 4, 4)], 17, [(16, 4, 4), (16, 4, 4)], 0),
+    "said again, then another": ([metre(5, 4, 4), metre(8, 2, 4)], 16, [(8, 2, 4), (8, 2, 4)], 0),
+    "several at one moment: the last": ([metre(0, 3, 4), metre(0, 2, 4)], 8, [(8, 2, 4)], 0),
+    "after the music": ([metre(99, 3, 4)], 16, [(16, 4, 4)], 0),
+    "too long": ([metre(0, 13, 4)], 4, [(48, 12, 4)], 1),
+    "three bars of common time": ([metre(0, 12, 4)], 4, [(48, 12, 4)], 0),
+    "finer than the grid": ([metre(0, 5, 32)], 4, [(2, 1, 8), (2, 1, 8)], 1),
+    "nothing over something": ([metre(0, 0, 4)], 2, [(1, 1, 16), (1, 1, 16)], 1),
     "smallest notes there can be": (
         [(0, mido.MetaMessage("time_signature", numerator=255, denominator=1 << 255))], 2,
         [(1, 1, 16), (1, 1, 16)], 1),
@@ -284,7 +285,7 @@ METRES: dict[str, tuple[list[Event], int, list[tuple[int, int, int]], int]] = {
 @pytest.mark.parametrize("name", METRES)
 def test_bars(name: str) -> None:
     changes, end, wanted, changed = METRES[name]
-    piece, lost = read(midi_file(changes, [note_on(0, 60), note_off(end, 60)]), 4)
+    piece, lost = read(midi_file(changes, [on(0, 60), off(end, 60)]), 4)
     assert [tuple(bar[1:]) for bar in piece.bars] == wanted
     assert lost.metres_changed == changed
     check_piece(piece)
@@ -293,11 +294,9 @@ def test_bars(name: str) -> None:
 
 def test_a_metre_that_the_grid_cannot_begin_inside_a_bar_waits_for_its_end() -> None:
     """A quarter note a step: a bar can't be cut at an eighth, but rounds to the quarter."""
-    piece, lost = read(midi_file([time_signature(0, 4, 4), time_signature(2, 3, 4)], LONG), 1)
+    piece, lost = read(midi_file([metre(0, 4, 4), metre(2, 3, 4)], LONG), 1)
     assert [tuple(bar[1:]) for bar in piece.bars][:2] == [(1, 1, 4), (3, 3, 4)]
-    piece, lost = read(
-        midi_file([time_signature(0, 3, 8), time_signature(6, 3, 4)], LONG), 1
-    )  # 3/8 is one and a half quarters
+    piece, lost = read(midi_file([metre(0, 3, 8), metre(6, 3, 4)], LONG), 1)  # 3/8 is one and a half quarters
     assert lost.metres_changed >= 1
     check_piece(piece)
 
@@ -311,9 +310,7 @@ def test_a_metre_that_the_grid_cannot_begin_inside_a_bar_waits_for_its_end() -> 
     end=st.integers(1, 220),
 )
 def test_any_metres_make_bars_without_a_gap(changes: list[tuple[int, int, int]], grid: int, end: int) -> None:
-    piece = read(midi_file([time_signature(*change) for change in changes], [note_on(0, 60), note_off(end, 60)]), grid)[
-        0
-    ]
+    piece = read(midi_file([metre(*change) for change in changes], [on(0, 60), off(end, 60)]), grid)[0]
     check_piece(piece)
     assert piece.bars[-1].start < piece.notes[0].end <= piece.length
     assert read(write(piece), grid)[0] == piece
@@ -339,9 +336,9 @@ def test_metres_of_a_grid(grid: int) -> None:
 
 def test_tempos() -> None:
     """The last of a moment counts; none after the music; 120 where none is given at the beginning."""
-    changes = [set_tempo(0, 100), set_tempo(0, 90), set_tempo(4, 60.4), set_tempo(4, 61.6), set_tempo(99, 30)]
+    changes = [tempo(0, 100), tempo(0, 90), tempo(4, 60.4), tempo(4, 61.6), tempo(99, 30)]
     assert read(midi_file(changes, LONG), 4)[0].tempos == ((0, 90), (4, 62))
-    assert read(midi_file([set_tempo(8, 60)], LONG), 4)[0].tempos == ((0, 120), (8, 60))
+    assert read(midi_file([tempo(8, 60)], LONG), 4)[0].tempos == ((0, 120), (8, 60))
     assert read(midi_file(LONG), 4)[0].tempos == ((0, 120),)
     nothing = (0, mido.MetaMessage("set_tempo", tempo=0))
     assert read(midi_file([nothing], LONG), 4)[0].tempos == ((0, 120),)
@@ -385,14 +382,14 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "the file is empty"),
     "text": (b"once upon a time", "not a MIDI file"),
     "only a header's name": (b"MThd", "truncated"),
-    "no notes": (midi_file([set_tempo(0, 100)]), "the MIDI file has no notes"),
+    "no notes": (midi_file([tempo(0, 100)]), "the MIDI file has no notes"),
     "no tracks": (raw(), "the MIDI file has no notes"),
     "no ticks a quarter": (raw(b"\x00\x90\x3c\x40\x04\x80\x3c\x00" + END, division=0), "zero ticks"),
     "SMPTE of no ticks": (raw(b"\x00\x90\x3c\x40\x04\x80\x3c\x00" + END, division=0xE700), "zero ticks"),
     "cut off": (LITTLE[:-9], "truncated"),
     "no track where one should be": (LITTLE.replace(b"MTrk", b"XTrk"), "damaged|truncated"),
     "running status of nothing": (raw(b"\x00\x3c\x40" + END), "damaged"),
-    "six hours": (midi_file([note_on(0, 60), note_off(1 << 20, 60)]), "longer than"),
+    "six hours": (midi_file([on(0, 60), off(1 << 20, 60)]), "longer than"),
     "an endless number": (raw(b"\x00\x90\x3c\x40" + b"\xff" * 40 + b"\x7f\x80\x3c\x00" + END), "longer than"),
     "a number beyond all numbers": (
         raw(b"\x00\x90\x3c\x40" + b"\xff" * 400 + b"\x7f\x80\x3c\x00" + END), "longer than"),
@@ -400,7 +397,8 @@ BROKEN: dict[str, tuple[bytes, str]] = {
         raw(b"\xff" * 400 + b"\x7f\x90\x3c\x40\x01\x80\x3c\x00" + END), "longer than"),
     "a number beyond all numbers in the first of two patterns": (
         raw(b"\x00\x90\x3c\x40" + b"\xff" * 400 + b"\x7f\x80\x3c\x00" + END, END, kind=2), "longer than"),
-    "bars as short as can be": (midi_file([time_signature(0, 1, 16)], [note_on(40_000, 60), note_off(40_001, 60)]), "more than 10,000 bars"),
+    "bars as short as can be": (
+        midi_file([metre(0, 1, 16)], [on(40_000, 60), off(40_001, 60)]), "more than 10,000 bars"),
 }  # fmt: skip
 
 
@@ -412,7 +410,7 @@ def test_broken_files(name: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("what", [time_signature(1, 3, 4), set_tempo(1, 100)], ids=["metre", "tempo"])
+@pytest.mark.parametrize("what", [metre(1, 3, 4), tempo(1, 100)], ids=["metre", "tempo"])
 def test_a_metre_or_tempo_beyond_all_numbers_is_never_reached(what: Event) -> None:
     message = bytes(what[1].bin())
     data = raw(b"\xff" * 400 + b"\x7f" + message + END, b"\x00\x90\x3c\x40\x04\x80\x3c\x00" + END)
@@ -448,9 +446,9 @@ def test_random_bytes_are_a_piece_or_a_data_error(data: bytes) -> None:
 
 
 RICH = midi_file(
-    [set_tempo(0, 100), time_signature(0, 3, 4), time_signature(7, 6, 8), set_tempo(9, 50)],
-    [program_change(0, 40), control(0, 64, 127), note_on(0, 60), note_off(2, 60), control(4, 64, 0), note_on(4, 64), note_on(5, 64), note_off(9, 64)],
-    [note_on(0, 36, 64, 9), note_off(1, 36, 9), (2, mido.Message("sysex", data=[1, 2, 3])), note_on(3, 38, 64, 9), note_off(5, 38, 9)],
+    [tempo(0, 100), metre(0, 3, 4), metre(7, 6, 8), tempo(9, 50)],
+    [program(0, 40), control(0, 64, 127), on(0, 60), off(2, 60), control(4, 64, 0), on(4, 64), on(5, 64), off(9, 64)],
+    [on(0, 36, 64, 9), off(1, 36, 9), (2, mido.Message("sysex", data=[1, 2, 3])), on(3, 38, 64, 9), off(5, 38, 9)],
 )  # fmt: skip
 
 

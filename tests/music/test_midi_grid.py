@@ -23,11 +23,11 @@ from tests.helpers.midi_files import (
     file_of_notes,
     midi_file,
     nonzero_losses,
-    note_off,
-    note_on,
     notes,
-    program_change,
-    set_tempo,
+    off,
+    on,
+    program,
+    tempo,
 )
 
 # ---- What a grid does ----
@@ -95,10 +95,10 @@ def test_a_choice_of_tracks_made_again_changes_nothing(tracks: str, found: Notes
 
 
 def test_melody_is_the_highest_part_and_its_highest_notes() -> None:
-    low = [program_change(0, 1), note_on(0, 40), note_off(8, 40)]
-    high = [program_change(0, 2, 1), note_on(0, 70, 64, 1), note_on(0, 74, 64, 1), note_on(4, 72, 64, 1), note_off(8, 70, 1), note_off(8, 74, 1),
-            note_off(8, 72, 1)]  # fmt: skip
-    drums = [note_on(0, 100, 64, 9), note_off(8, 100, 9)]
+    low = [program(0, 1), on(0, 40), off(8, 40)]
+    high = [program(0, 2, 1), on(0, 70, 64, 1), on(0, 74, 64, 1), on(4, 72, 64, 1), off(8, 70, 1), off(8, 74, 1),
+            off(8, 72, 1)]  # fmt: skip
+    drums = [on(0, 100, 64, 9), off(8, 100, 9)]
     piece, lost = read(midi_file(low, high, drums), 4, tracks="melody")
     assert piece.tracks == (Track(2),)
     assert [tuple(note) for note in piece.notes] == [(0, 0, 74, 4, 64), (4, 0, 72, 8, 64)]
@@ -106,17 +106,15 @@ def test_melody_is_the_highest_part_and_its_highest_notes() -> None:
 
 
 def test_piano_is_all_but_the_drums() -> None:
-    drums = [note_on(0, 50, 64, 9), note_off(8, 50, 9)]
-    data = midi_file(
-        [program_change(0, 40), *PLAIN], [program_change(0, 2, 1), note_on(0, 60, 90, 1), note_off(8, 60, 1)], drums
-    )
+    drums = [on(0, 50, 64, 9), off(8, 50, 9)]
+    data = midi_file([program(0, 40), *PLAIN], [program(0, 2, 1), on(0, 60, 90, 1), off(8, 60, 1)], drums)
     piece = read(data, 4, tracks="piano")[0]
     assert piece.tracks == (Track(0),)
     assert [tuple(note) for note in piece.notes] == [(0, 0, 60, 8, 90)]
 
 
 def test_a_pitch_range_leaves_drums_alone() -> None:
-    data = midi_file([*PLAIN, note_on(0, 20), note_off(4, 20)], [note_on(0, 20, 64, 9), note_off(4, 20, 9)])
+    data = midi_file([*PLAIN, on(0, 20), off(4, 20)], [on(0, 20, 64, 9), off(4, 20, 9)])
     assert notes(data, low=50) == [(0, 0, 60, 4, 64), (0, 1, 20, 4, 64)]
     assert nonzero_losses(data, low=50)["out_of_range"] == 1
     with pytest.raises(DataError, match="no notes in the requested tracks and pitch range"):
@@ -127,8 +125,8 @@ def test_a_pitch_range_leaves_drums_alone() -> None:
 
 
 def test_an_excerpt_is_a_piece_of_its_own() -> None:
-    piece = read(midi_file([set_tempo(0, 100), set_tempo(20, 50), set_tempo(40, 70)], [*LONG, note_on(18, 62), note_off(30, 62), note_on(30, 64),
-                      note_off(60, 64), note_on(50, 65), note_off(51, 65)]), 4)[0]  # fmt: skip
+    piece = read(midi_file([tempo(0, 100), tempo(20, 50), tempo(40, 70)], [*LONG, on(18, 62), off(30, 62), on(30, 64),
+                      off(60, 64), on(50, 65), off(51, 65)]), 4)[0]  # fmt: skip
     some = piece.excerpt(1, 2)
     assert [tuple(note) for note in some.notes] == [(2, 0, 62, 14, 64), (14, 0, 64, 32, 64)]
     assert some.bars == (Bar(0, 16, 4, 4), Bar(16, 16, 4, 4))

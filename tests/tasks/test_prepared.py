@@ -10,9 +10,8 @@ import os
 import random
 import resource
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from seqgen.corpus import ids, split
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document, checksum_documents, fingerprint
 from seqgen.corpus.split import BLOCK, DocumentSpan, sample_spans
-from seqgen.errors import DataError, SeqgenError, UserError
+from seqgen.errors import DataError, UserError
 from seqgen.music import midi
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.specs.tokenizers import TOKENIZERS
@@ -35,9 +34,6 @@ from seqgen.tasks import find, prepared
 from seqgen.tasks.base import Preparation
 from seqgen.tasks.language import LanguageData
 from seqgen.tokenizers import workers as parallel
-from seqgen.tokenizers.codec import split_stream
-from seqgen.tokenizers.dialogue import DialogueCodec
-from seqgen.tokenizers.workers import batch_by_size, encode_batches
 from tests.helpers.running import prose
 
 
@@ -68,103 +64,6 @@ def text(tmp_path: Path) -> Path:
     foreign = ("月落烏啼霜滿天 \U0001f600\n" * 30).encode() + b"\xff\xfe no UTF-8\n"
     path.write_bytes(prose(300).encode() + foreign + prose(90, 2).encode())
     return path
-
-
-# ---- On several processes ----
-
-
-@pytest.fixture(scope="module")
-def codecs() -> dict[str, tokenizers.Codec]:
-    words = [prose(400).encode()]
-    return {kind: tokenizers.fit(kind, words) for kind in ("char", "byte", "subword")}
-
-
-@pytest.mark.parametrize("kind", ["char", "byte", "subword", "dialogue"])
-def test_the_ids_are_the_same_on_any_number_of_processes(
-    kind: str, codecs: dict[str, tokenizers.Codec], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parallel, "BATCH", 500)
-    codec = DialogueCodec(codecs["subword"], 3) if kind == "dialogue" else codecs[kind]
-    strange = "月\U0001f600\u2581".encode() + b"\xff\x00\n\n"
-    data = prose(100, 3).encode() + strange + b"x" * 3000 + strange * 20
-    pieces = [b"", *split_stream(codec, [data[at : at + 333] for at in range(0, len(data), 333)]), b"", b"end"]
-    wanted = [codec.encode(piece).tolist() for piece in pieces]
-    for workers in (1, 2, 3):
-        batches = list(encode_batches(codec, batch_by_size(pieces), workers))
-        assert len(batches) > 5
-        assert [each.tolist() for batch in batches for each in batch] == wanted
-
-
-def test_nothing_is_encoded_before_it_can_be_kept(codecs: dict[str, tokenizers.Codec]) -> None:
-    """Memory is bounded: batches are asked for as the ids of earlier ones are taken."""
-    asked = 0
-
-    def batches() -> Iterator[list[bytes]]:
-        nonlocal asked
-        for number in range(100):
-            asked += 1
-            yield [b"%d" % number]
-
-    for workers in (1, 2):
-        asked = 0
-        for taken, _ in enumerate(encode_batches(codecs["char"], batches(), workers), start=1):
-            assert asked <= taken + 2 * workers
-        assert asked == 100
-
-
-def test_a_slow_codec_is_given_to_helpers_and_a_fast_one_is_not(
-    codecs: dict[str, tokenizers.Codec], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    helped: list[int] = []
-    in_helpers = parallel.run_in_workers
-
-    def watched(job: str, codec: Any, rest: Iterator[Any], count: int, died: Any) -> Iterator[Any]:
-        helped.append(count)
-        return in_helpers(job, codec, rest, count, died)
-
-    monkeypatch.setattr(parallel, "run_in_workers", watched)
-    monkeypatch.setattr(parallel, "process_cpu_count", lambda: 2)
-    monkeypatch.setattr(parallel, "_MIN_BYTES", 1000)
-    batches = [[b"the boat came home"] * 100] * 4
-    monkeypatch.setattr(parallel, "_PIPE_SPEED", 1e15)
-    slow = [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch]
-    assert helped == [2]
-    monkeypatch.setattr(parallel, "_PIPE_SPEED", 1.0)
-    assert [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch] == slow
-    monkeypatch.setattr(parallel, "_PIPE_SPEED", 1e15)
-    monkeypatch.setattr(parallel, "process_cpu_count", lambda: 1)
-    assert [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch] == slow
-    assert helped == [2]
-
-
-def test_a_helper_that_dies_is_told(codecs: dict[str, tokenizers.Codec], monkeypatch: pytest.MonkeyPatch) -> None:
-    helpers = []
-    popen = parallel.subprocess.Popen
-
-    def watched(*arguments: Any, **options: Any) -> Any:
-        helpers.append(popen(*arguments, **options))
-        return helpers[-1]
-
-    monkeypatch.setattr(parallel.subprocess, "Popen", watched)
-
-    def batches() -> Iterator[list[bytes]]:
-        for number in range(1000):
-            if number == 5:
-                helpers[0].kill()
-            yield [b"the boat came home"]
-
-    with pytest.raises(SeqgenError, match="died; was there enough memory"):
-        list(encode_batches(codecs["char"], batches(), 2))
-    assert all(helper.poll() is not None for helper in helpers)
-
-
-def test_an_error_of_the_source_ends_the_helpers(codecs: dict[str, tokenizers.Codec]) -> None:
-    def batches() -> Iterator[list[bytes]]:
-        yield [b"a"]
-        raise DataError("the source ended")
-
-    with pytest.raises(DataError, match="the source ended"):
-        list(encode_batches(codecs["char"], batches(), 2))
 
 
 @pytest.mark.parametrize("task", ["text", "dialogue"])
@@ -384,29 +283,6 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(most: int, text: Path, own_c
     assert files(own_cache) == {}
     prepare(text)
     assert len(files(own_cache)) == 5
-
-
-# ---- In little memory ----
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_reading_all_of_a_mapped_stream_does_not_fill_the_memory(tmp_path: Path) -> None:
-    def resident() -> int:
-        lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        return int(lines["RssFile"].split()[0]) * 1024
-
-    count = 150_000_000
-    piece = np.arange(1 << 20, dtype=np.int32) % 250
-    stream = ids.build(
-        tmp_path / "x.ids", [((piece for _ in range(count // len(piece))), True)], 300, 299
-    )  # 300 MB  # fmt: skip
-    before, most = resident(), 0
-    places = np.arange(1 << 18)
-    for start in range(0, len(stream) - len(places), len(places)):
-        taken = stream.take(places + start)
-        most = max(most, resident() - before)
-    assert taken.max() == 249
-    assert most < 120e6  # and not 300
 
 
 @given(st.lists(st.integers(0, 5 * BLOCK // 2), min_size=1, max_size=6), st.integers(1, BLOCK), st.integers(0, 99))

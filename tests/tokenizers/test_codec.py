@@ -37,8 +37,8 @@ def exact(request: pytest.FixtureRequest, codecs: dict[str, Codec]) -> Codec:
 
 
 def in_chunks(data: bytes, borders: Iterable[int]) -> list[bytes]:
-    places = [0, *sorted(border % (len(data) + 1) for border in borders), len(data)]
-    return [data[start:stop] for start, stop in itertools.pairwise(places)]
+    cuts = [0, *sorted(border % (len(data) + 1) for border in borders), len(data)]
+    return [data[start:stop] for start, stop in itertools.pairwise(cuts)]
 
 
 # ---- Round trip ----
@@ -55,11 +55,11 @@ def test_decode_of_encode_returns_any_bytes(codec: Codec, data: bytes) -> None:
     assert tokenizers.decode(codec, ids) == data
 
 
-@pytest.mark.parametrize("kind", EXACT)
+@pytest.mark.parametrize("name", EXACT)
 @QUICK
 @given(fitted=ANY_BYTES, data=ANY_BYTES)
-def test_decode_of_encode_for_any_fitted_text_returns_any_bytes(kind: str, fitted: bytes, data: bytes) -> None:
-    codec = tokenizers.fit(kind, [fitted])
+def test_decode_of_encode_for_any_fitted_text_returns_any_bytes(name: str, fitted: bytes, data: bytes) -> None:
+    codec = tokenizers.fit(name, [fitted])
     for text in (fitted, data):
         check_ids(codec, text, codec.encode(text))
         assert tokenizers.decode(codec, codec.encode(text)) == text
@@ -92,10 +92,10 @@ def test_decode_of_encode_of_a_long_line_returns_it(codec: Codec, unit: bytes, e
 def test_encode_of_a_difficult_character_keeps_the_other_pieces(codec: Codec) -> None:
     """SubwordCodec must not encode a whole text as bytes because of one character."""
     plain = len(codec.encode(FITTED_ON))
-    for stranger in DIFFICULT_PIECES:
+    for character in DIFFICULT_PIECES:
         middle = len(FITTED_ON) // 2
-        mixed = FITTED_ON[:middle] + stranger + FITTED_ON[middle:]
-        assert len(codec.encode(mixed)) <= plain + len(stranger) + 6
+        mixed = FITTED_ON[:middle] + character + FITTED_ON[middle:]
+        assert len(codec.encode(mixed)) <= plain + len(character) + 6
 
 
 # ---- Pieces ----
@@ -148,11 +148,11 @@ def test_decoder_finish_returns_an_incomplete_character(codec: Codec, data: byte
 
 
 def test_decoder_push_of_byte_ids_returns_the_character_at_its_last_byte(codec: Codec) -> None:
-    places = {piece: token for token, piece in enumerate(codec.pieces()) if isinstance(piece, int)}
+    byte_ids = {piece: token for token, piece in enumerate(codec.pieces()) if isinstance(piece, int)}
     decoder = codec.decoder()
-    assert list(pushes(decoder, [places[byte] for byte in "😀".encode()])) == [b"", b"", b"", "😀".encode()]
-    assert list(pushes(decoder, [places[0xF0], places[0x9F], places[0x41]])) == [b"", b"", b"\xf0\x9fA"]
-    assert list(pushes(decoder, [places[0xE4], places[0xB8]])) == [b"", b""]
+    assert list(pushes(decoder, [byte_ids[byte] for byte in "😀".encode()])) == [b"", b"", b"", "😀".encode()]
+    assert list(pushes(decoder, [byte_ids[0xF0], byte_ids[0x9F], byte_ids[0x41]])) == [b"", b"", b"\xf0\x9fA"]
+    assert list(pushes(decoder, [byte_ids[0xE4], byte_ids[0xB8]])) == [b"", b""]
     assert decoder.finish() == b"\xe4\xb8"
 
 
@@ -211,21 +211,21 @@ def test_dump_of_parse_returns_the_same_files(codec: Codec) -> None:
     assert json.loads(files["tokenizer.json"])["kind"] == codec.name
 
 
-@pytest.mark.parametrize("kind", EXACT)
+@pytest.mark.parametrize("name", EXACT)
 @QUICK
 @given(fitted=NASTY_BYTES.map(lambda data: data * 2))
-def test_parse_of_dump_keeps_every_character(kind: str, fitted: bytes) -> None:
-    files = tokenizers.dump(tokenizers.fit(kind, [fitted]))
+def test_parse_of_dump_keeps_every_character(name: str, fitted: bytes) -> None:
+    files = tokenizers.dump(tokenizers.fit(name, [fitted]))
     again = tokenizers.parse(files)
     assert tokenizers.dump(again) == files
-    assert again.pieces() == tokenizers.fit(kind, [fitted]).pieces()
+    assert again.pieces() == tokenizers.fit(name, [fitted]).pieces()
 
 
 def test_dump_of_a_small_vocabulary_is_golden() -> None:
     """Golden: every later version must read today's models alike."""
     codec = tokenizers.fit("char", ["bab中a中bé".encode()])
-    strangers = ",".join(str(byte) for byte in range(256) if byte not in "é".encode())
-    golden = f'{{"kind":"char","seen":6,"pieces":["b","a","中",169,195,{strangers}]}}\n'
+    unknown = ",".join(str(byte) for byte in range(256) if byte not in "é".encode())
+    golden = f'{{"kind":"char","seen":6,"pieces":["b","a","中",169,195,{unknown}]}}\n'
     assert tokenizers.dump(codec) == {"tokenizer.json": golden.encode()}
     assert codec.encode("中béa".encode()).tolist() == [3, 1, 5, 4, 2]
     assert tokenizers.dump(tokenizers.fit("byte", [b"x"])) == {"tokenizer.json": b'{"kind":"byte"}\n'}
@@ -233,20 +233,20 @@ def test_dump_of_a_small_vocabulary_is_golden() -> None:
 
 def test_fit_twice_gives_the_same_files(codec: Codec) -> None:
     files = tokenizers.dump(codec)
-    chance = random.Random(1)
+    rng = random.Random(1)
     for _ in range(3):
-        chunks = in_chunks(FITTED_ON, [chance.randrange(len(FITTED_ON)) for _ in range(30)])
+        chunks = in_chunks(FITTED_ON, [rng.randrange(len(FITTED_ON)) for _ in range(30)])
         assert tokenizers.dump(tokenizers.fit(codec.name, iter(chunks))) == files
 
 
 # ---- num_seen ----
 
 
-@pytest.mark.parametrize("kind", EXACT)
+@pytest.mark.parametrize("name", EXACT)
 @QUICK
 @given(data=ANY_BYTES)
-def test_num_seen_is_above_every_id_of_the_text(kind: str, data: bytes) -> None:
-    codec = tokenizers.fit(kind, [data])
+def test_num_seen_is_above_every_id_of_the_text(name: str, data: bytes) -> None:
+    codec = tokenizers.fit(name, [data])
     assert codec.end < codec.vocab_size
     assert 1 <= codec.num_seen() <= codec.vocab_size
     assert (codec.encode(data) < codec.num_seen()).all()
@@ -275,8 +275,8 @@ def test_char_codec_encodes_a_character_seen_once_as_bytes() -> None:
     pieces = codec.pieces()
     assert {piece for piece in pieces if isinstance(piece, str)} == {"a", "b", "中"}
     for text in ("é", "😀", "q", "never met: Ω"):
-        spelt = [pieces[token] for token in codec.encode(text.encode())]
-        assert bytes(piece if isinstance(piece, int) else ord(str(piece)) for piece in spelt) == text.encode()
+        written = [pieces[token] for token in codec.encode(text.encode())]
+        assert bytes(piece if isinstance(piece, int) else ord(str(piece)) for piece in written) == text.encode()
     assert [pieces[token] for token in codec.encode("é😀q".encode())] == list("é😀q".encode())
 
 
@@ -286,8 +286,8 @@ def test_char_codec_encodes_a_character_seen_once_as_bytes() -> None:
 @QUICK
 @given(first=ANY_BYTES, second=ANY_BYTES)
 def test_extend_keeps_every_id(first: bytes, second: bytes) -> None:
-    for kind in EXACT:
-        old = tokenizers.fit(kind, [first])
+    for name in EXACT:
+        old = tokenizers.fit(name, [first])
         new = old.extend([second])
         assert new.pieces()[: old.vocab_size] == old.pieces()
         assert new.end == old.end
@@ -318,8 +318,8 @@ def test_extend_adds_new_characters_that_recur() -> None:
 @example(first=b"aabb", second="abé".encode())
 def test_num_seen_after_extend_covers_the_new_text(first: bytes, second: bytes) -> None:
     """Training continues with the extended codec, and its loss uses only the ids below `num_seen`."""
-    for kind in EXACT:
-        new = tokenizers.fit(kind, [first]).extend([second])
+    for name in EXACT:
+        new = tokenizers.fit(name, [first]).extend([second])
         assert (new.encode(second) < new.num_seen()).all()
         assert (new.encode(first) < new.num_seen()).all()
         assert new.num_seen() <= new.vocab_size

@@ -105,8 +105,8 @@ def subword_files(codecs: dict[str, Codec], **changes: Any) -> dict[str, bytes]:
     files = tokenizers.dump(codecs["subword"])
     model = changes.pop("model", files["tokenizer.model"])
     data = {**json.loads(files["tokenizer.json"]), **changes}
-    kept = {key: value for key, value in data.items() if value is not ...}
-    return {"tokenizer.json": json.dumps(kept).encode(), **({} if model is ... else {"tokenizer.model": model})}
+    saved = {key: value for key, value in data.items() if value is not ...}
+    return {"tokenizer.json": json.dumps(saved).encode(), **({} if model is ... else {"tokenizer.model": model})}
 
 
 @pytest.mark.parametrize("size", [..., None, "259", 0, -1, 258, 1 << 40, 0.5, [], {}])
@@ -140,8 +140,8 @@ def test_parse_of_a_changed_sentencepiece_model_raises_or_is_lossless(
 ) -> None:
     """A flipped bit may give another valid model, which must be lossless too."""
     model = bytearray(subword_files(codecs)["tokenizer.model"])
-    for place, value in changes:
-        model[-1 - place % len(model)] = value
+    for index, value in changes:
+        model[-1 - index % len(model)] = value
     try:
         codec = tokenizers.parse(subword_files(codecs, model=bytes(model)))
     except ModelError:
@@ -151,7 +151,7 @@ def test_parse_of_a_changed_sentencepiece_model_raises_or_is_lossless(
 
 
 def test_parse_of_an_unknown_tokenizer_raises_model_error() -> None:
-    for kind in ("bpe", "", "Char", "char "):
+    for name in ("bpe", "", "Char", "char "):
         with pytest.raises(ModelError, match="char, byte, subword") as error:
-            tokenizers.fit(kind, [b"text"])
+            tokenizers.fit(name, [b"text"])
         assert is_one_line(error)

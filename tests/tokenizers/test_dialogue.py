@@ -51,7 +51,7 @@ def apart(codec: DialogueCodec, ids: Iterable[int]) -> list[tuple[int, bytes]]:
             turns.append((token, []))
         else:
             turns[-1][1].append(token)
-    return [(speaker, words_in(codec, spelt)) for speaker, spelt in turns]
+    return [(speaker, words_in(codec, written)) for speaker, written in turns]
 
 
 # ---- Round trip ----
@@ -182,8 +182,8 @@ def test_dialogue_decode_of_end_writes_nothing(codec: DialogueCodec) -> None:
 
 def test_dialogue_decode_writes_speakers_as_letters() -> None:
     codec = DialogueCodec(ByteCodec(), MAX_SPEAKERS)
-    spelt = tokenizers.decode(codec, range(MAX_SPEAKERS)).decode()
-    assert spelt == "\n".join(f"{letter}: " for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    written = tokenizers.decode(codec, range(MAX_SPEAKERS)).decode()
+    assert written == "\n".join(f"{letter}: " for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 # ---- In a model folder ----
@@ -262,11 +262,11 @@ def test_dialogue_extend_keeps_every_id(codec: DialogueCodec) -> None:
     assert more.pieces()[: codec.vocab_size] == codec.pieces()
     turns = [(0, prose(5).encode()), (1, "月落烏啼".encode())]
     assert np.array_equal(more.encode_conversation(turns), codec.encode_conversation(turns))
-    strange = "жщ".encode()
-    assert words_in(more, more.encode(strange)) == strange
+    difficult = "жщ".encode()
+    assert words_in(more, more.encode(difficult)) == difficult
     if isinstance(codec.text, CharCodec):
         assert more.vocab_size == codec.vocab_size + 2
-        assert len(more.encode(strange)) == 2
+        assert len(more.encode(difficult)) == 2
 
 
 def test_dialogue_extend_reads_the_stream_to_its_end(codec: DialogueCodec) -> None:

@@ -23,7 +23,7 @@ from seqgen.tokenizers import midi_files
 from seqgen.tokenizers import workers as pool
 from seqgen.tokenizers.midi import MidiCodec
 from seqgen.tokenizers.midi_files import read_midi_file, read_midi_files
-from tests.helpers.midi_files import midi_file, set_tempo, tune
+from tests.helpers.midi_files import midi_file, tempo, tune
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Path]]:
     for number, name in enumerate(names):
         data = tune(number)
         if number % 7 == 6:
-            data = [b"", b"text", data[:40], midi_file([set_tempo(0, 100)])][number // 7]
+            data = [b"", b"text", data[:40], midi_file([tempo(0, 100)])][number // 7]
         (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
         files.append((name, folder / name))
     (folder / "broken.mid.gz").write_bytes(gzip.compress(tune(1))[:-20])
@@ -54,41 +54,41 @@ Processes = list[subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def helpers(monkeypatch: pytest.MonkeyPatch) -> Processes:
+def processes(monkeypatch: pytest.MonkeyPatch) -> Processes:
     """The worker processes that were started."""
-    begun: Processes = []
+    started: Processes = []
     start = pool._start_worker
 
     @contextlib.contextmanager
     def watched(*arguments: Any) -> Iterator[subprocess.Popen[bytes]]:
         with start(*arguments) as process:
-            begun.append(process)
+            started.append(process)
             yield process
 
     monkeypatch.setattr(pool, "_start_worker", watched)
-    return begun
+    return started
 
 
 def test_read_midi_files_with_workers_returns_what_one_process_does(
-    many: list[tuple[str, Path]], helpers: Processes
+    many: list[tuple[str, Path]], processes: Processes
 ) -> None:
     """In order, for any file names and contents; afterwards the workers end."""
     codec = MidiCodec(VocabularyOptions(grid=3, tracks="piano", low=40))
-    told: dict[int, list[tuple[int, int]]] = {1: [], 2: []}
+    calls: dict[int, list[tuple[int, int]]] = {1: [], 2: []}
     found = {}
-    for workers, said in told.items():
+    for workers, own_calls in calls.items():
 
-        def progress(done: int, of: int, said: list[tuple[int, int]] = said) -> None:
-            said.append((done, of))
+        def progress(done: int, of: int, own_calls: list[tuple[int, int]] = own_calls) -> None:
+            own_calls.append((done, of))
 
         found[workers] = [facts(read) for read in read_midi_files(codec, many, progress, workers)]
-    assert len(helpers) == 2
-    assert [process.poll() for process in helpers] == [0, 0]
+    assert len(processes) == 2
+    assert [process.poll() for process in processes] == [0, 0]
     assert found[1] == found[2]
     assert [name for name, *_ in found[1]] == [name for name, _ in many]
-    assert told[1] == told[2] == [(number, len(many)) for number in range(1, len(many) + 1)]
-    assert sum(bool(why) for *_, why in found[1]) == 6
-    assert {name: why for name, *_, why in found[1] if why} | {"broken.mid.gz": ""} == {
+    assert calls[1] == calls[2] == [(number, len(many)) for number in range(1, len(many) + 1)]
+    assert sum(bool(error) for *_, error in found[1]) == 6
+    assert {name: error for name, *_, error in found[1] if error} | {"broken.mid.gz": ""} == {
         "06.mid": "the file is empty",
         "13.mid": "not a MIDI file (no MThd header)",
         "20.mid": "the MIDI file is truncated",
@@ -99,33 +99,33 @@ def test_read_midi_files_with_workers_returns_what_one_process_does(
     assert "No such file" in found[1][13][-1]
 
 
-def test_read_midi_files_of_few_files_starts_no_workers(many: list[tuple[str, Path]], helpers: Processes) -> None:
+def test_read_midi_files_of_few_files_starts_no_workers(many: list[tuple[str, Path]], processes: Processes) -> None:
     assert len(list(read_midi_files(MidiCodec(), many[:24], workers=2))) == 24
-    assert not helpers
+    assert not processes
 
 
-def test_read_midi_files_when_closed_ends_its_workers(many: list[tuple[str, Path]], helpers: Processes) -> None:
+def test_read_midi_files_when_closed_ends_its_workers(many: list[tuple[str, Path]], processes: Processes) -> None:
     reading = read_midi_files(MidiCodec(), many, workers=2)
     assert next(reading).name == many[0][0]
     reading.close()
-    assert [process.poll() for process in helpers] == [0, 0]
+    assert [process.poll() for process in processes] == [0, 0]
 
 
 def test_read_midi_files_when_a_worker_dies_raises(
-    many: list[tuple[str, Path]], helpers: Processes, monkeypatch: pytest.MonkeyPatch
+    many: list[tuple[str, Path]], processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask = pool._ask
 
-    def deadly(helper: subprocess.Popen[bytes], batch: list[bytes], died: Any) -> pool.Reply:
+    def deadly(worker: subprocess.Popen[bytes], batch: list[bytes], died: Any) -> pool.Reply:
         if json.loads(batch[0])[0] == many[8][0]:
-            helper.kill()
-            helper.wait()
-        return ask(helper, batch, died)
+            worker.kill()
+            worker.wait()
+        return ask(worker, batch, died)
 
     monkeypatch.setattr(pool, "_ask", deadly)
     with pytest.raises(SeqgenError, match=r"the process that read '.*' died"):
         list(read_midi_files(MidiCodec(), many, workers=2))
-    assert all(process.poll() is not None for process in helpers)
+    assert all(process.poll() is not None for process in processes)
 
 
 @pytest.mark.parametrize("missing", [1, 4, 40, 10_000])
@@ -137,13 +137,13 @@ def test_read_midi_files_of_a_truncated_reply_raises(many: list[tuple[str, Path]
     pool._send(answers, *midi_files.midi_job(tokenizers.dump(MidiCodec()))([memoryview(part) for part in batch]))
     for cut, whole in ((0, True), (missing, False)):
         data = answers.getvalue()
-        helper: Any = SimpleNamespace(stdin=io.BytesIO(), stdout=io.BytesIO(data[: max(0, len(data) - cut)]))
+        worker: Any = SimpleNamespace(stdin=io.BytesIO(), stdout=io.BytesIO(data[: max(0, len(data) - cut)]))
         if whole:
-            _, (part,) = pool._ask(helper, batch, midi_files._died)
+            _, (part,) = pool._ask(worker, batch, midi_files._died)
             assert np.frombuffer(part, np.int32).tolist() == MidiCodec().encode(path.read_bytes()).tolist()
         else:
             with pytest.raises(SeqgenError, match="died"):
-                pool._ask(helper, batch, midi_files._died)
+                pool._ask(worker, batch, midi_files._died)
 
 
 def test_read_midi_files_when_a_worker_cannot_start_raises(

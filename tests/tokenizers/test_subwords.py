@@ -17,11 +17,11 @@ from tests.helpers.texts import FAMILY, FITTED_ON, check_ids, is_one_line
 
 def rich_text() -> bytes:
     """Random words that follow Zipf's law, enough distinct ones to fill a vocabulary."""
-    chance = random.Random(3)
+    rng = random.Random(3)
     syllables = [first + second for first in "bcdfghjklmnprstvz" for second in "aeiou"]
-    words = ["".join(chance.choices(syllables, k=chance.randint(1, 4))) for _ in range(2500)]
-    shares = [1 / (rank + 1) for rank in range(len(words))]
-    lines = [" ".join(chance.choices(words, weights=shares, k=12)) for _ in range(1200)]
+    words = ["".join(rng.choices(syllables, k=rng.randint(1, 4))) for _ in range(2500)]
+    frequencies = [1 / (rank + 1) for rank in range(len(words))]
+    lines = [" ".join(rng.choices(words, weights=frequencies, k=12)) for _ in range(1200)]
     return "\n".join(lines).encode()
 
 
@@ -77,9 +77,9 @@ def test_subword_fit_of_one_long_line_succeeds() -> None:
 
 def test_subword_fit_of_a_large_alphabet_keeps_a_small_vocabulary() -> None:
     """3,000 distinct characters, 300 pieces: the most frequent characters have pieces, the others are bytes."""
-    chance = random.Random(5)
+    rng = random.Random(5)
     alphabet = [chr(code) for code in range(0x4E00, 0x4E00 + 3000)]
-    text = "".join(chance.choices(alphabet, weights=[1 / (rank + 1) for rank in range(3000)], k=8000)).encode()
+    text = "".join(rng.choices(alphabet, weights=[1 / (rank + 1) for rank in range(3000)], k=8000)).encode()
     codec = tokenizers.fit("subword", [text], vocab_size=300)
     assert codec.vocab_size <= 306
     assert len(codec.encode(alphabet[0].encode())) == 1

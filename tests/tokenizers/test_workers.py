@@ -67,17 +67,17 @@ def test_batch_by_size_ends_a_batch_at_either_limit() -> None:
 @pytest.fixture(scope="module")
 def codecs() -> dict[str, tokenizers.Codec]:
     words = [prose(400).encode()]
-    return {kind: tokenizers.fit(kind, words) for kind in ("char", "byte", "subword")}
+    return {name: tokenizers.fit(name, words) for name in ("char", "byte", "subword")}
 
 
-@pytest.mark.parametrize("kind", ["char", "byte", "subword", "dialogue"])
+@pytest.mark.parametrize("name", ["char", "byte", "subword", "dialogue"])
 def test_the_ids_are_the_same_on_any_number_of_processes(
-    kind: str, codecs: dict[str, tokenizers.Codec], monkeypatch: pytest.MonkeyPatch
+    name: str, codecs: dict[str, tokenizers.Codec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parallel, "BATCH", 500)
-    codec = DialogueCodec(codecs["subword"], 3) if kind == "dialogue" else codecs[kind]
-    strange = "月\U0001f600\u2581".encode() + b"\xff\x00\n\n"
-    data = prose(100, 3).encode() + strange + b"x" * 3000 + strange * 20
+    codec = DialogueCodec(codecs["subword"], 3) if name == "dialogue" else codecs[name]
+    difficult = "月\U0001f600\u2581".encode() + b"\xff\x00\n\n"
+    data = prose(100, 3).encode() + difficult + b"x" * 3000 + difficult * 20
     pieces = [b"", *split_stream(codec, [data[at : at + 333] for at in range(0, len(data), 333)]), b"", b"end"]
     wanted = [codec.encode(piece).tolist() for piece in pieces]
     for workers in (1, 2, 3):
@@ -88,29 +88,29 @@ def test_the_ids_are_the_same_on_any_number_of_processes(
 
 def test_nothing_is_encoded_before_it_can_be_kept(codecs: dict[str, tokenizers.Codec]) -> None:
     """Memory is bounded: a batch is requested only when the ids of earlier ones are taken."""
-    asked = 0
+    requested = 0
 
     def batches() -> Iterator[list[bytes]]:
-        nonlocal asked
+        nonlocal requested
         for number in range(100):
-            asked += 1
+            requested += 1
             yield [b"%d" % number]
 
     for workers in (1, 2):
-        asked = 0
+        requested = 0
         for taken, _ in enumerate(encode_batches(codecs["char"], batches(), workers), start=1):
-            assert asked <= taken + 2 * workers
-        assert asked == 100
+            assert requested <= taken + 2 * workers
+        assert requested == 100
 
 
 def test_a_slow_codec_is_given_to_helpers_and_a_fast_one_is_not(
     codecs: dict[str, tokenizers.Codec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    helped: list[int] = []
+    counts: list[int] = []
     in_helpers = parallel.run_in_workers
 
     def watched(job: str, codec: Any, rest: Iterator[Any], count: int, died: Any) -> Iterator[Any]:
-        helped.append(count)
+        counts.append(count)
         return in_helpers(job, codec, rest, count, died)
 
     monkeypatch.setattr(parallel, "run_in_workers", watched)
@@ -119,34 +119,34 @@ def test_a_slow_codec_is_given_to_helpers_and_a_fast_one_is_not(
     batches = [[b"the boat came home"] * 100] * 4
     monkeypatch.setattr(parallel, "_PIPE_SPEED", 1e15)
     slow = [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch]
-    assert helped == [2]
+    assert counts == [2]
     monkeypatch.setattr(parallel, "_PIPE_SPEED", 1.0)
     assert [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch] == slow
     monkeypatch.setattr(parallel, "_PIPE_SPEED", 1e15)
     monkeypatch.setattr(parallel, "process_cpu_count", lambda: 1)
     assert [each.tolist() for batch in encode_batches(codecs["char"], batches) for each in batch] == slow
-    assert helped == [2]
+    assert counts == [2]
 
 
 def test_a_helper_that_dies_is_told(codecs: dict[str, tokenizers.Codec], monkeypatch: pytest.MonkeyPatch) -> None:
-    helpers = []
+    processes = []
     popen = parallel.subprocess.Popen
 
     def watched(*arguments: Any, **options: Any) -> Any:
-        helpers.append(popen(*arguments, **options))
-        return helpers[-1]
+        processes.append(popen(*arguments, **options))
+        return processes[-1]
 
     monkeypatch.setattr(parallel.subprocess, "Popen", watched)
 
     def batches() -> Iterator[list[bytes]]:
         for number in range(1000):
             if number == 5:
-                helpers[0].kill()
+                processes[0].kill()
             yield [b"the boat came home"]
 
     with pytest.raises(SeqgenError, match="died; was there enough memory"):
         list(encode_batches(codecs["char"], batches(), 2))
-    assert all(helper.poll() is not None for helper in helpers)
+    assert all(worker.poll() is not None for worker in processes)
 
 
 def test_an_error_of_the_source_ends_the_helpers(codecs: dict[str, tokenizers.Codec]) -> None:

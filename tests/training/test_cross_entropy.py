@@ -25,7 +25,7 @@ def inputs(tokens: int, width: int, vocabulary: int, kind: torch.dtype) -> tuple
 @pytest.mark.parametrize("ignored", [0, 1, 6, 70])
 @pytest.mark.parametrize("numbers", [1, 500, 1 << 21])
 def test_it_is_the_cross_entropy_of_a_linear_layer(numbers: int, ignored: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cross_entropy, "_NUMBERS", numbers)  # pieces of 64 rows, or all at once
+    monkeypatch.setattr(cross_entropy, "_LOGITS", numbers)  # pieces of 64 rows, or all at once
     hidden, weight, bias, targets = inputs(150, 5, 11, torch.float64)
     targets[:ignored] = IGNORE_INDEX
     plain = F.cross_entropy(F.linear(hidden, weight, bias), targets, ignore_index=IGNORE_INDEX)

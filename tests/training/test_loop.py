@@ -18,7 +18,6 @@ from seqgen.errors import ModelError, TrainingError
 from seqgen.training.loop import Event, Finished, Position, Recovered, Run, Stepped, Validated
 from seqgen.training.schedule import Schedule
 
-
 # ---- The loop, on an objective that takes no time: a line through noise ----
 
 

@@ -22,7 +22,7 @@ from seqgen.music import midi
 from seqgen.music.names import scale
 from seqgen.music.piece import Piece
 from seqgen.tokenizers.midi import MidiCodec
-from tests.helpers.midi_files import midi_file, note_off, note_on, tune
+from tests.helpers.midi_files import midi_file, off, on, tune
 from tests.helpers.running import Command
 
 TUNES = 12
@@ -119,7 +119,7 @@ def piece(data: bytes) -> Piece:
 # ---- What is composed, and where it goes ----
 
 
-def test_a_file_and_a_pipe_and_json_get_the_same_piece(
+def test_sample_music_file_pipe_and_json_are_equal(
     run: Run, seqgen_command: Command, music_model: Path, tmp_path: Path
 ) -> None:
     asked = ("sample", music_model, "--length", 4, "--seed", 5)
@@ -142,9 +142,7 @@ def test_a_file_and_a_pipe_and_json_get_the_same_piece(
     assert line["log_probability"] < 0 < line["tokens"]
 
 
-def test_a_folder_gets_a_file_a_piece_and_a_piece_is_the_same_alone(
-    run: Run, music_model: Path, tmp_path: Path
-) -> None:
+def test_sample_music_folder_gets_one_file_per_piece(run: Run, music_model: Path, tmp_path: Path) -> None:
     asked = ("sample", music_model, "--length", 2, "--seed", 7)
     run(*asked, "-n", 3, "-o", f"{tmp_path / 'new' / 'folder'}/")
     names = sorted(path.name for path in (tmp_path / "new" / "folder").iterdir())
@@ -163,7 +161,7 @@ def test_a_folder_gets_a_file_a_piece_and_a_piece_is_the_same_alone(
     assert (tmp_path / "there" / "0.mid").read_bytes() == pieces[0]
 
 
-def test_engines_compose_the_same(run: Run, music_model: Path) -> None:
+def test_sample_music_engines_agree(run: Run, music_model: Path) -> None:
     """Two engines differ in the last digits of a probability, which seldom decides; the same one never differs."""
     both = [run("sample", music_model, "--length", 2, "--engine", engine)[0] for engine in ("light", "torch", "light")]
     assert both[0] == both[2]
@@ -171,16 +169,16 @@ def test_engines_compose_the_same(run: Run, music_model: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 5])
-def test_exactly_so_many_bars(run: Run, music_model: Path, length: int) -> None:
+def test_sample_music_length_is_exact(run: Run, music_model: Path, length: int) -> None:
     for seed in range(3):
         assert bars(run("sample", music_model, "--length", length, "--seed", seed)[0]) == length
 
 
-def test_sixteen_bars_unless_told_otherwise(run: Run, music_model: Path) -> None:
+def test_sample_music_default_length_is_sixteen_bars(run: Run, music_model: Path) -> None:
     assert bars(run("sample", music_model)[0]) == 16
 
 
-def test_the_model_may_end_a_piece_before(run: Run, music_model: Path) -> None:
+def test_sample_music_stop_at_end(run: Run, music_model: Path) -> None:
     asked = ("sample", music_model, "--length", 30, "-n", 6, "--json", "--stop-at-end", "--temperature", 2)
     lines = [json.loads(line) for line in run(*asked)[0].splitlines()]
     for line in lines:
@@ -194,7 +192,7 @@ def primer(tunes: Path) -> Path:
     return tunes / "03.mid"
 
 
-def test_a_primer_is_kept_whole_or_left_out(run: Run, music_model: Path, primer: Path, tmp_path: Path) -> None:
+def test_sample_music_primer_is_written_or_left_out(run: Run, music_model: Path, primer: Path, tmp_path: Path) -> None:
     asked = ("sample", music_model, "--primer", primer, "--length", 3, "--seed", 2)
     data = run(*asked)[0]
     codec = MidiCodec()
@@ -220,7 +218,7 @@ def test_a_primer_is_kept_whole_or_left_out(run: Run, music_model: Path, primer:
     assert bars(run("sample", music_model, "--primer", primer, "--length", 0)[0]) == len(begun.bars)
 
 
-def test_a_tempo_holds_all_through(run: Run, music_model: Path, primer: Path) -> None:
+def test_sample_music_tempo_is_constant(run: Run, music_model: Path, primer: Path) -> None:
     for flags in ((), ("--primer", primer)):
         data = run("sample", music_model, "--length", 3, "--tempo", 90, *flags)[0]
         set_tempos = [m.tempo for track in check(data).tracks for m in track if m.type == "set_tempo"]
@@ -228,7 +226,7 @@ def test_a_tempo_holds_all_through(run: Run, music_model: Path, primer: Path) ->
 
 
 @pytest.mark.parametrize("key", ["D dorian", "F#m", "Eb minor pentatonic"])
-def test_a_key_leaves_only_its_pitches(run: Run, music_model: Path, tmp_path: Path, key: str) -> None:
+def test_sample_music_key_restricts_pitches(run: Run, music_model: Path, tmp_path: Path, key: str) -> None:
     run("sample", music_model, "--length", 4, "--key", key, "-n", 4, "-o", tmp_path, "--temperature", 1.5)
     found = set()
     for path in tmp_path.iterdir():
@@ -238,7 +236,7 @@ def test_a_key_leaves_only_its_pitches(run: Run, music_model: Path, tmp_path: Pa
     assert found <= scale(key)
 
 
-def test_what_a_primer_plays_is_not_forced_into_the_key(run: Run, music_model: Path, primer: Path) -> None:
+def test_sample_music_key_leaves_the_primer_unchanged(run: Run, music_model: Path, primer: Path) -> None:
     begun = MidiCodec().read(primer.read_bytes())[0]
     made = piece(run("sample", music_model, "--length", 3, "--key", "F# major", "--primer", primer)[0])
     old = {note[:3] for note in begun.notes}
@@ -251,7 +249,7 @@ def programs(data: bytes) -> list[int]:
     return [m.program for track in check(data).tracks for m in track if m.type == "program_change"]
 
 
-def test_instruments(run: Run, music_model: Path) -> None:
+def test_sample_music_instruments(run: Run, music_model: Path) -> None:
     """Named in turn, the last for all the rest; the notes are the same."""
     asked = ("sample", music_model, "--length", 6, "--seed", 4)
     plain = run(*asked)[0]
@@ -284,7 +282,9 @@ FILTERS = {
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_however_wild_every_file_is_whole(run: Run, music_model: Path, tmp_path: Path, name: str) -> None:
+def test_sample_music_high_temperature_gives_valid_files(
+    run: Run, music_model: Path, tmp_path: Path, name: str
+) -> None:
     symusic = pytest.importorskip("symusic")
     count = 40 if name == "none" else 6
     flags = ("--temperature", 2.0, "--length", 3, "-n", count, "-o", tmp_path)
@@ -306,12 +306,12 @@ def test_however_wild_every_file_is_whole(run: Run, music_model: Path, tmp_path:
             assert len(made.notes) == begun
 
 
-def test_likeliest_pieces_are_pieces_too(run: Run, music_model: Path) -> None:
+def test_sample_music_greedy_gives_valid_files(run: Run, music_model: Path) -> None:
     """Always the likeliest event: a barely trained model says the same over and over, as far as the grammar lets it."""
     assert bars(run("sample", music_model, "--temperature", 0, "--length", 4)[0]) == 4
 
 
-def test_a_picture(run: Run, music_model: Path, primer: Path, tmp_path: Path) -> None:
+def test_sample_music_plot(run: Run, music_model: Path, primer: Path, tmp_path: Path) -> None:
     run(
         "sample", music_model, "--length", 2, "--primer", primer, "-o", tmp_path / "a.mid", "--plot", tmp_path / "a.png"
     )
@@ -387,7 +387,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_errors_are_one_line(
+def test_sample_music_errors_are_one_line(
     run: Run, music_model: Path, model_folder: Path, odd: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     import re
@@ -405,13 +405,13 @@ def test_errors_are_one_line(
     assert not (odd / "new").exists() or not any((odd / "new").iterdir())
 
 
-def test_an_error_ends_the_real_command_the_same(seqgen_command: Command, music_model: Path) -> None:
+def test_sample_music_error_of_the_command_line(seqgen_command: Command, music_model: Path) -> None:
     done = seqgen_command("sample", music_model, "-n", 2)
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr == b"seqgen: error: several pieces need a folder: -o FOLDER\n"
 
 
-def test_damaged_files_are_passed_over_with_one_line(run: Run, odd: Path) -> None:
+def test_train_music_damaged_files_are_skipped_with_a_warning(run: Run, odd: Path) -> None:
     flags = ("--steps", 2, "--val-fraction", 0, *TINY)
     _, said = run("train", odd / "mixed", "-o", odd / "made", *flags)
     (line,) = [line for line in said.splitlines() if "warning" in line]
@@ -422,7 +422,7 @@ def test_damaged_files_are_passed_over_with_one_line(run: Run, odd: Path) -> Non
 # ---- The other commands ----
 
 
-def test_ids_and_events(run: Run, music_model: Path, tunes: Path) -> None:
+def test_tokenize_music_ids_and_events(run: Run, music_model: Path, tunes: Path) -> None:
     """A line of ids a file, an event a line; a model's own tokenizer gives what its options make."""
     codec = MidiCodec()
     wanted = [codec.encode((tunes / f"{number:02d}.mid").read_bytes()).tolist() for number in range(TUNES)]
@@ -440,30 +440,30 @@ def test_ids_and_events(run: Run, music_model: Path, tunes: Path) -> None:
     ).tolist()
 
 
-def test_a_check_says_what_a_grid_costs(run: Run, tunes: Path, tmp_path: Path) -> None:
+def test_tokenize_music_check_reports_the_grid(run: Run, tunes: Path, tmp_path: Path) -> None:
     out = run("tokenize", "midi", tunes, "--check")[0].decode().splitlines()
     assert out[0].startswith("12 files, 12 read: ")
     assert out[0].endswith("all came back the same")
     assert out[1].startswith("onsets moved by 0.")
-    (tmp_path / "exact.mid").write_bytes(midi_file([note_on(0, 60), note_off(4, 60)]))
+    (tmp_path / "exact.mid").write_bytes(midi_file([on(0, 60), off(4, 60)]))
     lines = run("tokenize", "midi", tmp_path / "exact.mid", "--check")[0].decode().splitlines()
     assert lines[0].startswith("1 file, 1 read: 1 note")
     assert lines[1:] == ["onsets moved by 0.000 steps of 1/4 quarter note on average, 0.000 at most"]
 
 
-def test_a_damaged_file_among_others_is_named(run: Run, odd: Path) -> None:
+def test_tokenize_music_damaged_file_is_named(run: Run, odd: Path) -> None:
     out, said = run("tokenize", "midi", odd / "mixed")
     assert len(out.splitlines()) == 4
     assert sorted(line.split("'")[1].split("/")[-1] for line in said.splitlines()) == ["x.mid", "y.mid"]
 
 
-def test_a_piece_can_be_drawn(run: Run, tunes: Path, tmp_path: Path) -> None:
+def test_tokenize_music_plot(run: Run, tunes: Path, tmp_path: Path) -> None:
     run("tokenize", "midi", tunes / "00.mid", "--plot", tmp_path / "a.png", "-o", tmp_path / "ids")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "ids").read_text().split()
 
 
-def test_scores(run: Run, music_model: Path, tunes: Path) -> None:
+def test_score_music(run: Run, music_model: Path, tunes: Path) -> None:
     """A file is a record; its nats are what its events cost, and the end behind them."""
     codec = MidiCodec()
     lines = [json.loads(line) for line in run("score", music_model, tunes)[0].splitlines()]
@@ -473,16 +473,16 @@ def test_scores(run: Run, music_model: Path, tunes: Path) -> None:
         assert line["nats"] > 0
 
 
-def test_info_tells_that_it_is_music(run: Run, music_model: Path) -> None:
+def test_info_music(run: Run, music_model: Path) -> None:
     told = run("info", music_model)[0].decode()
     codec = MidiCodec()
-    for wanted in ("music", f"midi, {codec.vocab_size:,} ids", "nats_per_step", "11 pieces to train on, 1 held out"):
+    for wanted in ("music", f"midi, vocabulary size {codec.vocab_size:,}", "nats_per_step", "11 pieces to train on, 1 held out"):
         assert wanted in told
     facts: dict[str, Any] = json.loads(run("info", music_model, "--json")[0])
     assert (facts["task"], facts["tokenizer"]) == ("music", "midi")
 
 
-def test_a_run_goes_on(run: Run, music_model: Path, tunes: Path, tmp_path: Path) -> None:
+def test_train_music_resume(run: Run, music_model: Path, tunes: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(music_model, folder)
     _, said = run("train", tunes, "-o", folder, "--resume", "--steps", 33)

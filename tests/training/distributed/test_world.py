@@ -234,7 +234,7 @@ def test_a_process_alone_asks_nobody() -> None:
 
 def test_gpus_are_dealt_by_local_rank() -> None:
     assert own_gpu(World(5, 8, 1, 4), 4) == 1
-    with pytest.raises(UserError, match=r"4 processes on a machine with 1 GPU:.*--device cpu"):
+    with pytest.raises(UserError, match=r"cannot give each of 4 processes a GPU: this machine has 1;.*--device cpu"):
         own_gpu(World(5, 8, 1, 4), 1)
 
 

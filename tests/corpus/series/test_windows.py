@@ -1,0 +1,105 @@
+"""Splits of series, and windows over them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqgen.config import parse_levels, parse_split_rows
+from seqgen.corpus.series.windows import (
+    SplitPoints,
+    Windows,
+    evenly_spaced,
+    require_windows,
+    split_points,
+)
+from seqgen.errors import DataError, UserError
+from tests.helpers.scaled_series import numbered_series
+
+# ---- Parts ----
+
+
+def test_the_end_is_held_out() -> None:
+    assert split_points(1000, None, 0.1, 5) == SplitPoints(900, 1000, 1000)
+    assert split_points(144, None, 0.1, 12) == SplitPoints(120, 144, 144)  # two horizons rather than a tenth
+    assert split_points(40, None, 0.1, 12) == SplitPoints(30, 40, 40)  # but never more than a quarter
+    assert split_points(100, None, 0.0, 12) == SplitPoints(100, 100, 100)
+
+
+def test_rows_and_shares_that_are_asked_for() -> None:
+    assert split_points(17_420, "8640,2880,2880", 0.1, 96) == SplitPoints(8640, 11_520, 14_400)
+    assert split_points(1000, "0.7,0.1,0.2", 0.1, 96) == SplitPoints(700, 800, 1000)
+    assert split_points(1000, "600,200", 0.1, 96) == SplitPoints(600, 800, 800)
+    with pytest.raises(UserError, match="takes 14,400 rows; there are 100"):
+        split_points(100, "8640,2880,2880", 0.1, 96)
+
+
+@given(st.integers(1, 5000), st.floats(0, 0.9), st.integers(1, 100))
+def test_parts_are_in_order(rows: int, fraction: float, horizon: int) -> None:
+    parts = split_points(rows, None, fraction, horizon)
+    assert 0 <= parts.train <= parts.valid <= parts.test == rows
+    assert parts.range("valid") == (parts.train, parts.valid)
+
+
+@pytest.mark.parametrize("text", ["", "5", "5,", "a,b", "0.5,3", "0.9,0.9", "1,2,3,4", "-1,5", "nan,1", "1.5,2", "0,5"])
+def test_a_split_that_is_none(text: str) -> None:
+    with pytest.raises(UserError, match="--split-rows must be"):
+        parse_split_rows(text)
+
+
+@pytest.mark.parametrize("text", ["", "0", "100", "eighty", "80;90", "nan", ",".join(map(str, range(1, 40)))])
+def test_bands_that_are_none(text: str) -> None:
+    with pytest.raises(UserError, match="--levels must be"):
+        parse_levels(text)
+
+
+# ---- Windows ----
+
+
+def test_a_window_by_hand() -> None:
+    windows = Windows([numbered_series(10, 2, 1, 1)], [(4, 8)], 3, 2)
+    assert windows.origins.tolist() == [4, 5, 6]  # the last forecasts rows 6 and 7
+    sample = windows.take(np.array([3]))  # origin 5, column 1
+    assert sample.history.tolist() == [[201, 301, 401]]
+    assert sample.future.tolist() == [[501, 601]]
+    assert sample.channel.tolist() == [1]
+    assert sample.past[0, :, 0].tolist() == [-2, -3, -4]
+    assert sample.known[0, :, 0].tolist() == [1, 1.5, 2, 2.5, 3]
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 12), st.integers(0, 40), st.integers(0, 40))
+def test_every_window_of_a_range_and_no_other(rows: int, back: int, ahead: int, first: int, length: int) -> None:
+    stop = min(rows, first + length)
+    first = min(first, stop)
+    windows = Windows([numbered_series(rows)], [(first, stop)], back, ahead)
+    expected = [origin for origin in range(rows) if origin >= max(first, back) and origin + ahead <= stop]
+    assert windows.origins.tolist() == expected
+    assert len(windows) == 2 * len(expected)
+
+
+def test_windows_never_cross_from_series_to_series() -> None:
+    one, other = (
+        numbered_series(8),
+        dataclasses.replace(numbered_series(8), targets=numbered_series(8).targets + 10_000),
+    )
+    windows = Windows([one, other], [(0, 8), (0, 8)], 3, 2)
+    sample = windows.take(np.arange(len(windows)))
+    both = np.concatenate([sample.history, sample.future], axis=1)
+    assert (np.diff(both, axis=1) == 100).all()
+
+
+def test_a_range_without_a_window_is_told() -> None:
+    windows = Windows([numbered_series(8)], [(0, 8)], 6, 3)
+    with pytest.raises(DataError, match="the file is too short: it has 8 rows, but a window needs 9"):
+        require_windows(windows, "the file", 8)
+
+
+@given(st.integers(0, 300), st.integers(1, 50))
+def test_some_of_many_evenly(count: int, most: int) -> None:
+    chosen = evenly_spaced(count, most)
+    assert len(chosen) <= max(most, 0) and len(np.unique(chosen)) == len(chosen)
+    assert not count or (chosen[0] == 0 and (most == 1 or chosen[-1] == count - 1))

@@ -1,0 +1,51 @@
+"""N-gram counts as a baseline of music."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqgen.evaluation.baselines.ngram import NgramModel
+
+
+def test_witten_bell_by_hand() -> None:
+    rival = NgramModel.fit(np.array([0, 1, 0, 1, 0, 2]), 4, 2)
+    unigram = {id_: (count + 3 / 4) / (6 + 3) for id_, count in enumerate((3, 2, 1, 0))}
+    after_zero = {id_: (count + 2 * unigram[id_]) / (3 + 2) for id_, count in enumerate((0, 2, 1, 0))}
+    for id_ in range(4):
+        assert math.exp(-rival.nats(np.array([id_]))[0]) == pytest.approx(unigram[id_])
+        assert math.exp(-rival.nats(np.array([0, id_]))[1]) == pytest.approx(after_zero[id_])
+        assert math.exp(-rival.nats(np.array([3, id_]))[1]) == pytest.approx(unigram[id_])  # 3 never came
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, 5), st.lists(st.integers(0, 4), max_size=6))
+def test_probabilities_sum_to_one(ids: list[int], order: int, context: list[int]) -> None:
+    rival = NgramModel.fit(np.array(ids, dtype=np.int64), 5, order)
+    chances = [math.exp(-rival.nats(np.array([*context, id_]))[-1]) for id_ in range(5)]
+    assert sum(chances) == pytest.approx(1)
+    assert all(chance > 0 for chance in chances)
+
+
+def test_longer_contexts_see_longer_patterns() -> None:
+    pattern = np.tile([0, 0, 1, 0, 0, 2], 100)  # what comes next takes three ids to know
+    costs = [NgramModel.fit(pattern, 3, order).nats(pattern)[5:].mean() for order in (1, 2, 3, 4)]
+    assert costs[0] > costs[1] > costs[2] > costs[3]
+    assert costs[3] < 0.02
+
+
+def test_what_an_id_costs_depends_on_nothing_after_it() -> None:
+    chance = np.random.default_rng(1)
+    rival = NgramModel.fit(chance.integers(0, 6, 500), 6, 3)
+    ids = chance.integers(0, 6, 50)
+    assert rival.nats(ids)[:20] == pytest.approx(rival.nats(ids[:20]))
+    assert rival.nats(ids)[20:] == pytest.approx(rival.nats(ids[18:])[2:])  # nor on more than two before it
+
+
+def test_contexts_that_cannot_be_numbered_are_refused() -> None:
+    with pytest.raises(ValueError, match="too many"):
+        NgramModel.fit(np.array([0, 1]), 10_000, 5)

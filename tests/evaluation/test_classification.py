@@ -1,0 +1,31 @@
+"""Metrics of classification."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from seqgen.evaluation import classification as measuring
+
+
+def test_measures_by_hand() -> None:
+    shares = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]])
+    targets = np.array([[1, 0], [0, 1], [0, 1], [0, 1]], dtype=bool)
+    found = measuring.measures(shares, targets, ("n", "p"), multi=False)
+    assert found["accuracy"] == 0.75
+    assert found["per_class"]["n"] == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "support": 1}
+    assert found["per_class"]["p"]["recall"] == pytest.approx(2 / 3)
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 0.8) / 2)
+    assert found["log_loss"] == pytest.approx(-np.mean(np.log([0.9, 0.4, 0.8, 0.7])))
+    assert found["confusion"] == {"labels": ["n", "p"], "matrix": [[1, 0], [1, 2]]}
+    assert found["expected_calibration_error"] == pytest.approx((0.1 + 0.6 + 0.2 + 0.3) / 4)
+    assert measuring.most_confident_mistakes(shares, targets, 5, multi=False) == [1]
+
+
+def test_several_labels_are_right_only_together() -> None:
+    shares = np.array([[0.9, 0.8], [0.9, 0.2]])
+    targets = np.array([[1, 1], [1, 1]], dtype=bool)
+    found = measuring.measures(shares, targets, ("a", "b"), multi=True)
+    assert found["accuracy"] == 0.5
+    assert found["per_class"]["b"]["recall"] == 0.5
+    assert measuring.most_confident_mistakes(shares, targets, 3, multi=True) == [1]

@@ -1,0 +1,42 @@
+"""Small forecasters, their configs and batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from seqgen.config import ForecasterConfig
+from seqgen.model.forecaster import Forecaster
+
+LEVELS = (2.5, 10.0, 50.0, 90.0, 97.5)
+
+
+def config_of(**changes: Any) -> ForecasterConfig:
+    plain: dict[str, Any] = {
+        "targets": 2, "look_back": 12, "horizon": 5, "segment_length": 4, "levels": LEVELS, "rnn_size": 6,
+        "embedding_size": 5,
+    }  # fmt: skip
+    return ForecasterConfig(**{**plain, **changes})
+
+
+def make_forecaster(config: ForecasterConfig, seed: int = 0) -> Forecaster:
+    """A forecaster with nonzero weights everywhere, those included that start at zero."""
+    generator = torch.Generator().manual_seed(seed)
+    network = Forecaster(config, generator)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
+        if network.linear is not None:
+            network.linear.normal_(0, 0.1, generator=generator)
+    return network.eval()
+
+
+def random_batch(config: ForecasterConfig, size: int = 3, seed: int = 1) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    history = torch.randn(size, config.look_back, generator=generator)
+    channel = torch.randint(config.targets, (size,), generator=generator)
+    past = torch.randn(size, config.look_back, config.past, generator=generator) if config.past else None
+    both = config.look_back + config.horizon
+    known = torch.randn(size, both, config.known, generator=generator) if config.known else None
+    return history, channel, past, known  # type: ignore[return-value]

@@ -1,0 +1,65 @@
+"""The plan of a forecaster."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqgen.config import TrainOptions
+from seqgen.errors import DataError, UserError
+from seqgen.training.plans import forecasting as series_plan
+
+
+@given(st.integers(20, 30_000), st.sampled_from([1, 4, 5, 7, 12, 24, 52, 365]))
+def test_a_shape_leaves_windows_to_learn_from(rows: int, season: int) -> None:
+    of = series_plan.window_shape(TrainOptions(), rows, season)
+    assert of.look_back >= 1 and of.horizon >= 1
+    assert 1 <= of.segment_length <= of.look_back
+    assert rows - of.look_back - of.horizon + 1 >= 2
+
+
+def test_what_was_given_is_kept() -> None:
+    options = TrainOptions(
+        horizon=96, look_back=336, segment_length=48, rnn_size=50, num_layers=2, epochs=100, batch_size=32
+    )
+    of = series_plan.window_shape(options, 8640, 24)
+    assert (of.look_back, of.horizon, of.segment_length) == (336, 96, 48)
+    settled = series_plan.make_plan(options, of, 1, 0, 0, 1000, 0.0)
+    assert (settled.network.rnn_size, settled.network.num_layers, settled.batch_size) == (50, 2, 32)
+    assert settled.schedule.steps == 100 * (1000 // 32)
+    assert settled.network.levels == (2.5, 10.0, 25.0, 50.0, 75.0, 90.0, 97.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "words"),
+    [
+        ({}, 2, "too few"),
+        ({"horizon": 50}, 40, "too few"),
+        ({"look_back": 50}, 40, "--look-back 50"),
+        ({"look_back": 10, "segment_length": 11}, 400, "--segment-length 11 is longer"),
+    ],
+)
+def test_too_few_rows_for_a_window(options: dict[str, Any], rows: int, words: str) -> None:
+    with pytest.raises((DataError, UserError), match=words):
+        series_plan.window_shape(TrainOptions(**options), rows, 7)
+
+
+def test_seconds_and_steps() -> None:
+    of = series_plan.WindowShape(12, 4, 4)
+    timed = series_plan.make_plan(TrainOptions(budget="10s"), of, 1, 0, 0, 500, 1.0).schedule
+    assert timed.steps is None and timed.seconds is not None and 9 < timed.seconds < 10
+    counted = series_plan.make_plan(TrainOptions(steps=7), of, 1, 0, 0, 500, 1.0).schedule
+    assert counted.steps == 7 and counted.seconds is None
+    free = series_plan.make_plan(TrainOptions(), of, 1, 0, 0, 500, 1.0).schedule
+    assert free.steps is not None and free.steps >= 100
+
+
+def test_levels_make_even_quantiles() -> None:
+    assert series_plan.quantile_levels("80,95") == (2.5, 10.0, 50.0, 90.0, 97.5)
+    assert series_plan.quantile_levels("none") == ()
+    for first, second in itertools.pairwise(series_plan.quantile_levels("50,80,90,95,99.9")):
+        assert first < second
