@@ -24,8 +24,8 @@ class RegexAutomaton:
 
     Between characters a state is a subset: the instructions of the pattern's program that wait for the next character,
     and the Aho–Corasick state of the banned strings. The subset construction (Rabin & Scott, 1959) is done lazily, for
-    the subsets that occur. Within a character a state is a subset and a node of the UTF-8 table. Instructions from which
-    no end can be reached are left out of every subset, by precomputed distances, so no state is a dead end.
+    the subsets that occur. Within a character a state is a subset and a node of the UTF-8 table. Instructions from
+    which no end can be reached are left out of every subset, by precomputed distances, so no state is a dead end.
     """
 
     def __init__(self, pattern: str, banned: Sequence[bytes] = (), before: bytes = b"") -> None:

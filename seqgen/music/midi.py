@@ -1,8 +1,8 @@
 """MIDI bytes ↔ pieces on a grid. mido reads and writes the messages; this module turns them into notes and bars.
 
 Handles formats 0, 1 and 2 (patterns played in sequence), running status, note-on with velocity 0, restruck and hanging
-notes, the sustain pedal, tempo and metre changes, shortened bars, channel 10, SMPTE time and RIFF wrappers. Whatever the
-grid can't represent is counted in `QuantisationStats`.
+notes, the sustain pedal, tempo and metre changes, shortened bars, channel 10, SMPTE time and RIFF wrappers. Whatever
+the grid can't represent is counted in `QuantisationStats`.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _invalid_division() -> float:
 def _collect(
     file: mido.MidiFile, division: float, stats: QuantisationStats
 ) -> tuple[list[_MidiPart], list[tuple[int, int, int]], list[tuple[int, float]], int]:
-    """Return parts, metres (tick, numerator, denominator), tempos (tick, quarter notes per minute) and the last tick."""
+    """Return parts, metres (tick, numerator, denominator), tempos (tick, quarter notes a minute) and the last tick."""
     smpte = file.ticks_per_beat < 0
     metres: list[tuple[int, int, int]] = []
     tempos: list[tuple[int, float]] = []

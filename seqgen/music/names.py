@@ -1,4 +1,4 @@
-"""What people call things in music, and the numbers MIDI has for them: instruments, drums, notes and scales."""
+"""Names of instruments, drums, notes and scales, and their MIDI numbers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PROGRAMS: tuple[str, ...] = (
     *("guitar fret noise", "breath noise", "seashore", "bird tweet"),
     *("telephone ring", "helicopter", "applause", "gunshot"),
 )
-"""General MIDI's instruments by program, 0–127."""
+"""General MIDI instruments by program, 0–127."""
 
 DRUMS: dict[int, str] = dict(
     enumerate(
@@ -52,50 +52,53 @@ DRUMS: dict[int, str] = dict(
         start=35,
     )
 )
-"""General MIDI's percussion by key, 35–81."""
+"""General MIDI percussion by key, 35–81."""
 
 _NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
-_SHOWN = 4  # names in a message: enough to see the pattern, few enough for one line
+_MAX_SUGGESTIONS = 4  # instruments in a message
 
 
 def program(name_or_number: str) -> int:
-    """The General MIDI program (0–127) of a number, a name or a part of only one name.
+    """Return the General MIDI program (0–127) for a number, a name or a unique part of a name.
 
-    Upper case and punctuation do not count; a whole name wins over parts of others, whole words over parts of words.
+    Case and punctuation are ignored. Full names take precedence over parts, and whole words over parts of words.
+
+    Raises:
+        UserError: there is no such program, or several match.
     """
     if re.fullmatch(r"\s*[-+]?[0-9.]+\s*", name_or_number):
         if not re.fullmatch(r"\s*0*[0-9]{1,3}\s*", name_or_number) or int(name_or_number) >= len(PROGRAMS):
             raise UserError(f"no MIDI program {name_or_number.strip()}: programs are 0 to 127")
         return int(name_or_number)
-    wanted = _plain(name_or_number)
-    names = [_plain(name) for name in PROGRAMS]
+    wanted = _normalise(name_or_number)
+    names = [_normalise(name) for name in PROGRAMS]
     if wanted in names:
         return names.index(wanted)
-    # A blank is a part of every name, and names none.
+    # A blank name is part of every name, but matches none.
     words = [number for number, name in enumerate(names) if wanted and f" {wanted} " in f" {name} "]
     parts = [number for number, name in enumerate(names) if wanted and wanted in name]
     found = words if len(words) == 1 else parts
     if len(found) == 1:
         return found[0]
     if found:
-        raise UserError(f"{name_or_number!r} could be any of {len(found)} instruments: {_candidates(found)}")
-    near = [names.index(name) for name in difflib.get_close_matches(wanted, names, n=_SHOWN)]
-    hint = f"did you mean {_candidates(near)}?" if near else f"try one such as {_candidates([0, 24, 40, 73])}"
-    raise UserError(f"no General MIDI instrument is called {name_or_number!r}: {hint}")
+        raise UserError(f"{name_or_number!r} matches {len(found)} instruments: {_candidates(found)}")
+    near = [names.index(name) for name in difflib.get_close_matches(wanted, names, n=_MAX_SUGGESTIONS)]
+    hint = f"did you mean {_candidates(near)}?" if near else f"for example {_candidates([0, 24, 40, 73])}"
+    raise UserError(f"no General MIDI instrument is named {name_or_number!r}: {hint}")
 
 
-def _plain(name: str) -> str:
+def _normalise(name: str) -> str:
     return " ".join(re.findall(r"\w+", name.lower()))
 
 
 def _candidates(numbers: list[int]) -> str:
-    shown = ", ".join(f"{PROGRAMS[number]} ({number})" for number in numbers[:_SHOWN])
-    return shown + (", …" if len(numbers) > _SHOWN else "")
+    shown = ", ".join(f"{PROGRAMS[number]} ({number})" for number in numbers[:_MAX_SUGGESTIONS])
+    return shown + (", …" if len(numbers) > _MAX_SUGGESTIONS else "")
 
 
 def note_name(pitch: int) -> str:
-    """A MIDI pitch as "C#4"; middle C, 60, is C4."""
+    """Return the name of a MIDI pitch: middle C, 60, is "C4"."""
     return f"{_NOTES[pitch % 12]}{pitch // 12 - 1}"
 
 
@@ -119,7 +122,7 @@ _MODES: dict[str, tuple[int, ...]] = {
     "whole tone": (0, 2, 4, 6, 8, 10),
     "chromatic": tuple(range(12)),
 }
-"""Semitones above the tonic."""
+"""Mode → semitones above the tonic."""
 
 _SHORT = {"": "major", "m": "minor", "min": "minor", "maj": "major"}
 
@@ -128,15 +131,18 @@ _ACCIDENTALS = {"": 0, "#": 1, "♯": 1, "b": -1, "♭": -1}
 
 
 def scale(text: str) -> frozenset[int]:
-    """The pitch classes (C = 0) of a scale: "D dorian", "F# minor pentatonic", "Bbm", "chromatic".
+    """Return the pitch classes (C = 0) of a scale: "D dorian", "F# minor pentatonic", "Bbm", "chromatic".
 
-    A tonic alone is its major scale, "melodic minor" is the rising one, "blues" the minor one of six notes.
+    A tonic alone means major, "melodic minor" the ascending form, "blues" the minor blues scale of six notes.
+
+    Raises:
+        UserError: there is no such scale.
     """
-    tidy = " ".join(re.split(r"[\s\-_]+", text.strip()))
-    if tidy.lower() == "chromatic":
+    name = " ".join(re.split(r"[\s\-_]+", text.strip()))
+    if name.lower() == "chromatic":
         return frozenset(range(12))
-    # What follows the letter without a space is an accidental or "m"; a word there ("dorian") is no tonic D.
-    match = re.fullmatch(r"([A-Ga-g])([#♯b♭]?)(m|min|maj)?(?: ([A-Za-z ]+))?", tidy)
+    # Only an accidental or "m" may follow the letter directly, so that "dorian" is not a D.
+    match = re.fullmatch(r"([A-Ga-g])([#♯b♭]?)(m|min|maj)?(?: ([A-Za-z ]+))?", name)
     if match and not (match[3] and match[4]):
         mode = (match[3] or match[4] or "").lower()
         steps = _MODES.get(_SHORT.get(mode, mode))

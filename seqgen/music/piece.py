@@ -12,8 +12,8 @@ from typing import NamedTuple
 class Note(NamedTuple):
     """One note.
 
-    `end` > `start`, in steps; `pitch` 0–127 and `velocity` 1–127 as in MIDI; `track` is an index into `Piece.tracks`. On
-    a drum track the pitch is the General MIDI key of an instrument.
+    `end` > `start`, in steps; `pitch` 0–127 and `velocity` 1–127 as in MIDI; `track` is an index into `Piece.tracks`.
+    On a drum track the pitch is the General MIDI key of an instrument.
     """
 
     start: int

@@ -1,4 +1,4 @@
-"""Regular expressions as automata over bytes: they match what Python's do, know how far an end is, and stay small."""
+"""Automata over bytes: regular expressions equal to Python's, distances to the end, banned strings, and limits."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LETTERS = "ab中\n"
 
 
 def step(machine: Automaton, state: int, byte: int) -> int:
-    """The state after a byte; −1 where it may not come."""
+    """Return the state after a byte; −1 if it is illegal."""
     return int(machine.advance(np.array([state]), np.array([byte], dtype=np.uint8))[0])
 
 
 def accepts(machine: Automaton, data: bytes) -> bool:
-    """Whether a text may be written and be over. On the way, whatever may come has an end within reach."""
+    """Whether a text is accepted. Every prefix on the way must have a completion."""
     state = machine.start
     for byte in data:
         state = step(machine, state, byte)
@@ -82,7 +82,7 @@ patterns = st.recursive(
 @example("a{", ["a{"])
 @example(r"\.\[\^\$\-\/\\", [r".[^$-/\ ".strip()])
 @example(r"[\]\-\\\t]+", ["]-\\\t"])
-def test_it_matches_what_pythons_own_does(pattern: str, texts: list[str]) -> None:
+def test_regex_automaton_accepts_what_re_matches(pattern: str, texts: list[str]) -> None:
     try:
         machine = RegexAutomaton(pattern)
     except UserError as error:
@@ -96,8 +96,8 @@ def test_it_matches_what_pythons_own_does(pattern: str, texts: list[str]) -> Non
 
 @settings(max_examples=40)
 @given(patterns, st.randoms(use_true_random=False))
-def test_whatever_may_come_can_be_brought_to_an_end_as_soon_as_it_says(pattern: str, chance: object) -> None:
-    """A walk by chance; then by bytes that bring the end nearer, of which there is always one."""
+def test_regex_automaton_min_remaining_is_reached(pattern: str, chance: object) -> None:
+    """Random bytes, then bytes that reduce the distance to the end, of which there is always one."""
     machine = RegexAutomaton(pattern + "a?")
     state, written = machine.start, bytearray()
 
@@ -130,7 +130,7 @@ def test_whatever_may_come_can_be_brought_to_an_end_as_soon_as_it_says(pattern: 
 
 @given(patterns)
 @settings(max_examples=40)
-def test_the_shortest_match_is_as_long_as_it_says(pattern: str) -> None:
+def test_regex_automaton_min_remaining_is_the_shortest_match(pattern: str) -> None:
     try:
         machine = RegexAutomaton(pattern)
     except UserError:
@@ -141,7 +141,7 @@ def test_the_shortest_match_is_as_long_as_it_says(pattern: str) -> None:
 
 
 @pytest.mark.parametrize("letter", "dwsDWS")
-def test_known_classes_are_pythons(letter: str) -> None:
+def test_class_ranges_equal_those_of_re(letter: str) -> None:
     ranges = regex.class_ranges(letter)
     for code in [*range(0x500), 0x660, 0x2028, 0x3000, 0x4E2D, 0x9FFF, 0xA000, 0x10400, 0x1D7D8, 0x1F600, 0x10FFFF]:
         held = any(low <= code <= high for low, high in ranges)
@@ -150,7 +150,7 @@ def test_known_classes_are_pythons(letter: str) -> None:
 
 @settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 0x10FFFF), st.integers(0, 300)), min_size=1, max_size=5), st.data())
-def test_utf8_leads_to_the_class_of_the_character(spans: list[tuple[int, int]], data: st.DataObject) -> None:
+def test_alphabet_table_leads_to_the_class_of_the_character(spans: list[tuple[int, int]], data: st.DataObject) -> None:
     sets = [regex.merge_ranges([(low, min(low + more, 0x10FFFF))]) for low, more in spans]
     apart = [spans[0][0]]
     letters = alphabet_of(sets, apart)
@@ -177,7 +177,7 @@ def test_utf8_leads_to_the_class_of_the_character(spans: list[tuple[int, int]], 
 
 
 @pytest.mark.parametrize("data", [b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe0\x80\x80", b"\x80", b"\xff"])
-def test_what_is_no_utf8_matches_nothing(data: bytes) -> None:
+def test_regex_automaton_invalid_utf8_matches_nothing(data: bytes) -> None:
     machine = RegexAutomaton(r"(.|\n)*")
     assert not accepts(machine, data)
     assert accepts(machine, "é中😀\U0010ffff\x00".encode())
@@ -189,7 +189,7 @@ some_strings = st.lists(st.text("ab", min_size=1, max_size=4).map(str.encode), m
 
 
 @given(some_strings, st.text("ab", max_size=12).map(str.encode))
-def test_many_strings_are_found_wherever_they_end(strings: list[bytes], data: bytes) -> None:
+def test_aho_corasick_finds_every_string(strings: list[bytes], data: bytes) -> None:
     found, state = AhoCorasick(strings, 256), 0
     for place in range(len(data)):
         state = found.run(data[place : place + 1], state)
@@ -198,7 +198,7 @@ def test_many_strings_are_found_wherever_they_end(strings: list[bytes], data: by
 
 
 @given(some_strings, st.text("abc", max_size=10).map(str.encode), st.text("ab", max_size=4).map(str.encode))
-def test_banned_strings_are_passed_over(banned: list[bytes], data: bytes, before: bytes) -> None:
+def test_banned_strings_automaton_rejects_banned_strings(banned: list[bytes], data: bytes, before: bytes) -> None:
     machine = BannedStringsAutomaton(banned, before)
     ended = any(
         (before + data)[: len(before) + place + 1].endswith(string) for place in range(len(data)) for string in banned
@@ -206,7 +206,7 @@ def test_banned_strings_are_passed_over(banned: list[bytes], data: bytes, before
     assert accepts(machine, data) == (not ended)
 
 
-def test_what_leads_only_to_banned_strings_is_not_begun() -> None:
+def test_banned_strings_automaton_has_no_dead_ends() -> None:
     everything_after = [b"x" + bytes([byte]) for byte in range(256)]
     machine = BannedStringsAutomaton([*everything_after, b"q"])
     assert step(machine, machine.start, ord("x")) == -1
@@ -220,7 +220,7 @@ def test_what_leads_only_to_banned_strings_is_not_begun() -> None:
     BannedStringsAutomaton(everything_after, b"so far: ")
 
 
-def test_there_is_a_bound_to_what_is_banned() -> None:
+def test_banned_strings_total_length_is_limited() -> None:
     with pytest.raises(UserError, match="16,384 bytes"):
         BannedStringsAutomaton([b"x" * 17_000])
     BannedStringsAutomaton([b"x" * 16_000])
@@ -233,7 +233,7 @@ def test_there_is_a_bound_to_what_is_banned() -> None:
 @example("(a|b)*中", ["中"], ["中"], "")
 @example(r"[\d中-]", ["a中"], [], "a")
 @example("[b中]+", ["ab中", "a"], ["b中", "中b", "bb中", "b"], "a")
-def test_a_grammar_without_banned_texts(pattern: str, banned: list[str], texts: list[str], before: str) -> None:
+def test_regex_automaton_with_banned_strings(pattern: str, banned: list[str], texts: list[str], before: str) -> None:
     def right(text: str) -> bool:
         whole = before + text
         ends = (whole[: len(before) + place + 1] for place in range(len(text)))
@@ -259,9 +259,11 @@ def test_a_grammar_without_banned_texts(pattern: str, banned: list[str], texts: 
         ("(", "'(' is never closed (character 1)"), ("a(b", "never closed (character 2)"),
         (")", "unmatched"), ("a)", "unmatched ')' (character 2)"), ("[a", "'[' is never closed"),
         ("[", "never closed"), ("[]", "never closed"), ("*", "nothing to repeat"), ("a|+", "nothing to repeat"),
-        ("a**", "multiple quantifiers"), ("a{2}{3}", "multiple quantifiers"), ("a*+", "possessive"), ("a{3,2}", "the minimum"),
+        ("a**", "multiple quantifiers"), ("a{2}{3}", "multiple quantifiers"), ("a*+", "possessive"),
+        ("a{3,2}", "the minimum"),
         ("a{99999999}", "too many repetitions"), ("a{1048577}", "too many repetitions"), ("\\", "nothing follows"),
-        ("[b-a]", "invalid character range"), (r"[a-\d]", "invalid character range"), (r"[\w-z]", "invalid character range"), ("[[:alpha:]]", "not supported"),
+        ("[b-a]", "invalid character range"), (r"[a-\d]", "invalid character range"),
+        (r"[\w-z]", "invalid character range"), ("[[:alpha:]]", "not supported"),
         (r"\1", "not supported"), (r"\b", "not supported"), (r"\p{Han}", "not supported"),
         (r"\07", "not supported"),
         ("(?=a)", "only (?:…)"), ("(?i)a", "only (?:…)"), ("(?P=x)", "only (?:…)"), ("a^b", "an anchor"),
@@ -274,7 +276,7 @@ def test_a_grammar_without_banned_texts(pattern: str, banned: list[str], texts: 
     ],
     ids=lambda text: text[:24],
 )  # fmt: skip
-def test_a_bad_grammar_is_one_line_that_tells_where(pattern: str, words: str) -> None:
+def test_regex_errors_are_one_line_with_position(pattern: str, words: str) -> None:
     with pytest.raises(UserError) as error:
         RegexAutomaton(pattern)
     assert words in str(error.value)
@@ -285,7 +287,7 @@ def test_a_bad_grammar_is_one_line_that_tells_where(pattern: str, words: str) ->
 @given(st.text("ab()[]{}|*+?.^$\\-,123dwx中", max_size=12))
 @settings(max_examples=300)
 @example("(?P<中>a)")
-def test_any_text_is_a_grammar_or_is_refused(pattern: str) -> None:
+def test_regex_arbitrary_patterns_compile_or_are_refused(pattern: str) -> None:
     try:
         compile_pattern(pattern)
     except UserError:
@@ -307,7 +309,7 @@ def test_any_text_is_a_grammar_or_is_refused(pattern: str) -> None:
      "(" + "|".join(chr(0x4E00 + number) + chr(0x5000 + number) for number in range(2000)) + ")*"],
     ids=lambda text: text[:24],
 )  # fmt: skip
-def test_a_hostile_grammar_takes_no_time(pattern: str) -> None:
+def test_regex_hostile_patterns_are_refused_quickly(pattern: str) -> None:
     began = time.process_time()
     machine = RegexAutomaton(pattern)
     state = machine.start
@@ -317,8 +319,8 @@ def test_a_hostile_grammar_takes_no_time(pattern: str) -> None:
     assert time.process_time() - began < 5
 
 
-def test_what_is_forgotten_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An automaton of 2^12 states walked with room for a few: it says the same as one that keeps all."""
+def test_regex_automaton_retain_drops_states_that_are_rebuilt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An automaton of 2^12 states with a tiny cache equals one that keeps all states."""
     pattern = "(a|b)*a(a|b){11}"
     whole = RegexAutomaton(pattern)
     monkeypatch.setattr(matching, "_MAX_CACHED", 300)
@@ -338,7 +340,7 @@ def test_what_is_forgotten_is_found_again(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(whole._subsets) > 100
 
 
-def test_states_within_a_character_are_kept_too() -> None:
+def test_regex_automaton_retain_keeps_states_within_a_character() -> None:
     machine = RegexAutomaton("中+a")
     begun = step(machine, step(machine, machine.start, 0xE4), 0xB8)
     (again,) = machine.retain([begun])

@@ -115,7 +115,7 @@ ROWS = [
      "no scale 'H flat': give a tonic and one of major, ionian, dorian, phrygian, lydian, mixolydian, "
      "aeolian, locrian, minor, natural minor, harmonic minor, melodic minor, pentatonic, major pentatonic, "
      "minor pentatonic, blues, whole tone, chromatic, for example 'D dorian' or 'F#m'"),
-    ("sample music --instrument kazoo2", "no General MIDI instrument is called 'kazoo2': did you mean koto (107)?"),
+    ("sample music --instrument kazoo2", "no General MIDI instrument is named 'kazoo2': did you mean koto (107)?"),
     ("sample music -n 2", "several pieces need a folder: -o FOLDER"),
     ("sample music --adaptive", "--adaptive is for text; this is a model for music"),
     ("sample music -n 2 --plot a.png -o out", "--plot draws one piece, and -n asks for more"),

@@ -41,7 +41,7 @@ def control(tick: int, number: int, value: int, channel: int = 0) -> Event:
 
 
 def raw(*tracks: bytes, kind: int = 1, division: int = 4) -> bytes:
-    """A MIDI file around the events of its tracks, byte for byte."""
+    """Return a MIDI file with these bytes as its tracks' events."""
     head = b"MThd" + b"".join(number.to_bytes(size, "big") for number, size in ((6, 4), (kind, 2), (len(tracks), 2)))
     return head + division.to_bytes(2, "big") + b"".join(b"MTrk" + len(t).to_bytes(4, "big") + t for t in tracks)
 
@@ -72,7 +72,7 @@ GOLDEN = """
 """
 
 
-def test_a_file_written_by_hand() -> None:
+def test_read_file_written_by_hand() -> None:
     data = bytes.fromhex("".join(line.split("#")[0] for line in GOLDEN.splitlines()))
     piece, lost = read(data, 4)
     assert piece == Piece(
@@ -81,7 +81,7 @@ def test_a_file_written_by_hand() -> None:
     assert lost == QuantisationStats(notes=2, kept=2)
 
 
-def test_a_piece_is_written_message_for_message() -> None:
+def test_write_gives_expected_messages() -> None:
     piece = Piece(
         4,
         (Track(40), Track(None)),
@@ -116,7 +116,7 @@ def test_a_piece_is_written_message_for_message() -> None:
     ]
 
 
-def test_another_tempo_and_other_instruments_may_be_written() -> None:
+def test_write_with_other_tempo_and_programs() -> None:
     bars = (Bar(0, 16, 4, 4),)
     three = tuple(Note(0, track, 60, 4, 64) for track in range(4))
     piece = Piece(4, (Track(1), Track(None), Track(2), Track(3)), three, bars, ((0, 100), (8, 50)))
@@ -127,7 +127,7 @@ def test_another_tempo_and_other_instruments_may_be_written() -> None:
 
 
 @pytest.mark.parametrize("grid", [1, 3, 4, 5, 7, 12, 48])
-def test_every_grid_divides_the_ticks_of_what_is_written(grid: int) -> None:
+def test_write_ticks_are_a_multiple_of_the_grid(grid: int) -> None:
     scale = tuple(Note(step, 0, 60 + step % 5, step + 1, 64) for step in range(4 * grid))
     piece = Piece(grid, (Track(),), scale, (Bar(0, 4 * grid, 4, 4),))
     assert mido.MidiFile(file=io.BytesIO(write(piece))).ticks_per_beat % grid == 0
@@ -192,7 +192,7 @@ ODD: dict[str, tuple[bytes, list[tuple[int, ...]], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_odd_files(name: str) -> None:
+def test_read_unusual_files(name: str) -> None:
     data, wanted, lost = ODD[name]
     assert notes(data) == wanted
     found = nonzero_losses(data)
@@ -231,7 +231,7 @@ TRACKS: dict[str, tuple[bytes, list[int | None], list[int]]] = {
 
 
 @pytest.mark.parametrize("name", TRACKS)
-def test_instruments(name: str) -> None:
+def test_read_programs(name: str) -> None:
     data, programs, of_notes = TRACKS[name]
     piece = read(data, 4)[0]
     assert [track.program for track in piece.tracks] == programs
@@ -241,8 +241,8 @@ def test_instruments(name: str) -> None:
 
 
 @pytest.mark.parametrize("drums", [False, True])
-def test_more_than_sixteen_parts_join_those_alike(drums: bool) -> None:
-    """Parts beyond the fifteenth that is no drums join the one with their instrument, or else the last."""
+def test_read_merges_parts_beyond_sixteen(drums: bool) -> None:
+    """Melodic parts beyond the fifteenth are merged into one of the same program, or else the last."""
     tracks = [[program(0, number % 18), on(number, 30 + number), off(40, 30 + number)] for number in range(20)]
     if drums:
         tracks.append([on(39, 36, 64, 9), off(40, 36, 9)])
@@ -283,7 +283,7 @@ METRES: dict[str, tuple[list[Event], int, list[tuple[int, int, int]], int]] = {
 
 
 @pytest.mark.parametrize("name", METRES)
-def test_bars(name: str) -> None:
+def test_read_bars(name: str) -> None:
     changes, end, wanted, changed = METRES[name]
     piece, lost = read(midi_file(changes, [on(0, 60), off(end, 60)]), 4)
     assert [tuple(bar[1:]) for bar in piece.bars] == wanted
@@ -292,8 +292,8 @@ def test_bars(name: str) -> None:
     assert read(write(piece), 4)[0] == piece
 
 
-def test_a_metre_that_the_grid_cannot_begin_inside_a_bar_waits_for_its_end() -> None:
-    """A quarter note a step: a bar can't be cut at an eighth, but rounds to the quarter."""
+def test_read_delays_a_metre_change_off_the_grid() -> None:
+    """With a quarter note per step, a bar can't be cut at an eighth, but rounds to the quarter."""
     piece, lost = read(midi_file([metre(0, 4, 4), metre(2, 3, 4)], LONG), 1)
     assert [tuple(bar[1:]) for bar in piece.bars][:2] == [(1, 1, 4), (3, 3, 4)]
     piece, lost = read(midi_file([metre(0, 3, 8), metre(6, 3, 4)], LONG), 1)  # 3/8 is one and a half quarters
@@ -309,7 +309,7 @@ def test_a_metre_that_the_grid_cannot_begin_inside_a_bar_waits_for_its_end() -> 
     grid=st.sampled_from([*GRIDS, 5, 48]),
     end=st.integers(1, 220),
 )
-def test_any_metres_make_bars_without_a_gap(changes: list[tuple[int, int, int]], grid: int, end: int) -> None:
+def test_read_arbitrary_metres_give_contiguous_bars(changes: list[tuple[int, int, int]], grid: int, end: int) -> None:
     piece = read(midi_file([metre(*change) for change in changes], [on(0, 60), off(end, 60)]), grid)[0]
     check_piece(piece)
     assert piece.bars[-1].start < piece.notes[0].end <= piece.length
@@ -317,8 +317,8 @@ def test_any_metres_make_bars_without_a_gap(changes: list[tuple[int, int, int]],
 
 
 @pytest.mark.parametrize("grid", [*GRIDS, 5, 48])
-def test_metres_of_a_grid(grid: int) -> None:
-    """All are whole steps, no two are the same, lengths come back, and the nearest to each is itself."""
+def test_metres_are_distinct_and_whole_steps(grid: int) -> None:
+    """All are whole steps and distinct; lengths are restored, and the nearest metre to each is itself."""
     known = metres(grid)
     assert len(set(known)) == len(known)
     assert (4, 4) in known
@@ -334,8 +334,8 @@ def test_metres_of_a_grid(grid: int) -> None:
     assert metre_of_length(12 * grid + 1, grid) is None
 
 
-def test_tempos() -> None:
-    """The last of a moment counts; none after the music; 120 where none is given at the beginning."""
+def test_read_tempos() -> None:
+    """The last tempo of a step is used, none after the music, and 120 if none is set at the start."""
     changes = [tempo(0, 100), tempo(0, 90), tempo(4, 60.4), tempo(4, 61.6), tempo(99, 30)]
     assert read(midi_file(changes, LONG), 4)[0].tempos == ((0, 90), (4, 62))
     assert read(midi_file([tempo(8, 60)], LONG), 4)[0].tempos == ((0, 120), (8, 60))
@@ -345,23 +345,23 @@ def test_tempos() -> None:
 
 
 @pytest.mark.parametrize("micros", [1, 2, 7, 1000, 7745, 7747, 123456, 500000, (1 << 24) - 1])
-def test_a_tempo_comes_back_however_extreme(micros: int) -> None:
+def test_write_extreme_tempos_are_read_back(micros: int) -> None:
     piece = read(midi_file([(0, mido.MetaMessage("set_tempo", tempo=micros))], LONG), 4)[0]
     assert piece.tempos == ((0, midi.round_half_up(6e7 / micros)),)
     assert read(write(piece), 4)[0] == piece
 
 
 @pytest.mark.parametrize(("frames", "ticks", "second"), [(25, 40, 1000), (24, 100, 2400), (30, 80, 2400)])
-def test_smpte_time(frames: int, ticks: int, second: int) -> None:
-    """Half a second is a quarter note, whatever tempos say."""
+def test_read_smpte_time(frames: int, ticks: int, second: int) -> None:
+    """A quarter note is half a second, whatever the tempos."""
     events = b"\x00\xff\x51\x03\x01\x00\x00\x00\x90\x3c\x40" + _number(second) + b"\x80\x3c\x00" + END
     piece = read(raw(events, division=(256 - frames) << 8 | ticks), 4)[0]
     assert [tuple(note) for note in piece.notes] == [(0, 0, 60, 8, 64)]
     assert piece.tempos == ((0, 120),)
 
 
-def test_smpte_drop_frame_time() -> None:
-    """29 stands for 29.97 frames a second."""
+def test_read_smpte_drop_frame_time() -> None:
+    """29 means 29.97 frames per second."""
     events = b"\x00\x90\x3c\x40" + _number(2997) + b"\x80\x3c\x00" + END
     piece, lost = read(raw(events, division=(256 - 29) << 8 | 100), 4)
     assert [tuple(note) for note in piece.notes] == [(0, 0, 60, 8, 64)]
@@ -369,7 +369,7 @@ def test_smpte_drop_frame_time() -> None:
 
 
 def _number(value: int) -> bytes:
-    """A number of variable length, as MIDI has it."""
+    """Return a variable-length quantity."""
     digits = [value & 0x7F]
     while value := value >> 7:
         digits.append(value & 0x7F | 0x80)
@@ -403,7 +403,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_files(name: str) -> None:
+def test_read_damaged_files_is_an_error(name: str) -> None:
     data, why = BROKEN[name]
     with pytest.raises(DataError, match=why) as raised:
         read(data, 4)
@@ -411,7 +411,7 @@ def test_broken_files(name: str) -> None:
 
 
 @pytest.mark.parametrize("what", [metre(1, 3, 4), tempo(1, 100)], ids=["metre", "tempo"])
-def test_a_metre_or_tempo_beyond_all_numbers_is_never_reached(what: Event) -> None:
+def test_read_metre_or_tempo_at_an_endless_time_is_ignored(what: Event) -> None:
     message = bytes(what[1].bin())
     data = raw(b"\xff" * 400 + b"\x7f" + message + END, b"\x00\x90\x3c\x40\x04\x80\x3c\x00" + END)
     assert notes(data) == ONE
@@ -419,7 +419,7 @@ def test_a_metre_or_tempo_beyond_all_numbers_is_never_reached(what: Event) -> No
 
 
 def _piece_or_reason(data: bytes, grid: int = 4) -> Piece | None:
-    """The piece, checked; None where `DataError`, and no other error, says why there is none."""
+    """Return the checked piece; None on `DataError`."""
     try:
         piece, _ = read(data, grid)
     except DataError:
@@ -429,7 +429,7 @@ def _piece_or_reason(data: bytes, grid: int = 4) -> Piece | None:
     return piece
 
 
-def test_a_file_cut_off_anywhere_is_told_as_such() -> None:
+def test_read_truncated_file_is_an_error() -> None:
     whole = read(LITTLE, 4)[0]
     pieces = [_piece_or_reason(LITTLE[:length]) for length in range(len(LITTLE))]
     assert all(piece is None or set(piece.notes) <= set(whole.notes) for piece in pieces)
@@ -439,7 +439,7 @@ def test_a_file_cut_off_anywhere_is_told_as_such() -> None:
 @QUICK
 @given(data=st.binary(max_size=120))
 @example(data=b"MThd\0\0\0\6\0\1\0\1\0\4MTrk")
-def test_random_bytes_are_a_piece_or_a_data_error(data: bytes) -> None:
+def test_read_random_bytes_give_a_piece_or_data_error(data: bytes) -> None:
     _piece_or_reason(data)
     _piece_or_reason(raw(data))
     _piece_or_reason(raw(data + END, b"\x00" + data, kind=2, division=480))
@@ -458,7 +458,7 @@ RICH = midi_file(
     cut=st.integers(0, 30),
     grid=st.sampled_from(GRIDS),
 )
-def test_changed_bytes_are_a_piece_or_a_data_error(changes: list[tuple[int, int]], cut: int, grid: int) -> None:
+def test_read_changed_bytes_give_a_piece_or_data_error(changes: list[tuple[int, int]], cut: int, grid: int) -> None:
     data = bytearray(RICH)
     for place, value in changes:
         data[place] = value

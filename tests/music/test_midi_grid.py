@@ -43,7 +43,7 @@ ANY_NOTES = st.lists(WIDE, min_size=1, max_size=25) | st.lists(CROWDED, min_size
 
 @QUICK
 @given(found=ANY_NOTES, division=st.sampled_from([1, 7, 96, 480]), grid=st.sampled_from(GRIDS))
-def test_any_notes_make_a_piece_that_comes_back(found: Notes, division: int, grid: int) -> None:
+def test_read_arbitrary_notes_are_written_and_read_back(found: Notes, division: int, grid: int) -> None:
     piece, lost = read(file_of_notes(found, division), grid)
     check_piece(piece)
     assert lost.notes >= lost.kept == len(piece.notes)
@@ -57,8 +57,8 @@ def test_any_notes_make_a_piece_that_comes_back(found: Notes, division: int, gri
 
 @QUICK
 @given(found=ANY_NOTES, division=st.sampled_from([7, 96, 480]), grid=st.sampled_from(GRIDS))
-def test_onsets_and_ends_move_by_half_a_step_at_most(found: Notes, division: int, grid: int) -> None:
-    """Where no two notes share a pitch. An end moves further only to make a note last a step, or not too long."""
+def test_read_moves_onsets_and_ends_by_at_most_half_a_step(found: Notes, division: int, grid: int) -> None:
+    """If no two notes share a pitch. An end moves further only to make a note one step long, or not too long."""
     apart = {(track, pitch): (track, tick, length, pitch, velocity) for track, tick, length, pitch, velocity in found}
     piece = read(file_of_notes(list(apart.values()), division), grid)[0]
     assert len(piece.notes) == len(apart)
@@ -79,7 +79,7 @@ def test_onsets_and_ends_move_by_half_a_step_at_most(found: Notes, division: int
 @QUICK
 @example(found=[(0, 0, 300, 60, 64), (0, 10, 300, 63, 64)], division=480, grid=4)
 @given(found=ANY_NOTES, division=st.sampled_from([7, 96, 480]), grid=st.sampled_from(GRIDS))
-def test_a_choice_of_tracks_made_again_changes_nothing(tracks: str, found: Notes, division: int, grid: int) -> None:
+def test_read_choice_of_tracks_is_idempotent(tracks: str, found: Notes, division: int, grid: int) -> None:
     data = file_of_notes([(0, 0, 10, 58, 64), *found], division)
     piece, lost = read(data, grid, tracks=tracks, low=58, high=63)
     check_piece(piece)
@@ -94,7 +94,7 @@ def test_a_choice_of_tracks_made_again_changes_nothing(tracks: str, found: Notes
     assert read(write(piece), grid, tracks, 58, 63)[0] == piece
 
 
-def test_melody_is_the_highest_part_and_its_highest_notes() -> None:
+def test_read_melody_is_the_skyline_of_the_highest_part() -> None:
     low = [program(0, 1), on(0, 40), off(8, 40)]
     high = [program(0, 2, 1), on(0, 70, 64, 1), on(0, 74, 64, 1), on(4, 72, 64, 1), off(8, 70, 1), off(8, 74, 1),
             off(8, 72, 1)]  # fmt: skip
@@ -105,7 +105,7 @@ def test_melody_is_the_highest_part_and_its_highest_notes() -> None:
     assert (lost.notes, lost.kept, lost.out_of_range) == (5, 2, 3)
 
 
-def test_piano_is_all_but_the_drums() -> None:
+def test_read_piano_merges_all_parts_but_drums() -> None:
     drums = [on(0, 50, 64, 9), off(8, 50, 9)]
     data = midi_file([program(0, 40), *PLAIN], [program(0, 2, 1), on(0, 60, 90, 1), off(8, 60, 1)], drums)
     piece = read(data, 4, tracks="piano")[0]
@@ -113,7 +113,7 @@ def test_piano_is_all_but_the_drums() -> None:
     assert [tuple(note) for note in piece.notes] == [(0, 0, 60, 8, 90)]
 
 
-def test_a_pitch_range_leaves_drums_alone() -> None:
+def test_read_pitch_range_does_not_apply_to_drums() -> None:
     data = midi_file([*PLAIN, on(0, 20), off(4, 20)], [on(0, 20, 64, 9), off(4, 20, 9)])
     assert notes(data, low=50) == [(0, 0, 60, 4, 64), (0, 1, 20, 4, 64)]
     assert nonzero_losses(data, low=50)["out_of_range"] == 1
@@ -124,7 +124,7 @@ def test_a_pitch_range_leaves_drums_alone() -> None:
 # ---- Excerpts, losses ----
 
 
-def test_an_excerpt_is_a_piece_of_its_own() -> None:
+def test_piece_excerpt_is_a_piece() -> None:
     piece = read(midi_file([tempo(0, 100), tempo(20, 50), tempo(40, 70)], [*LONG, on(18, 62), off(30, 62), on(30, 64),
                       off(60, 64), on(50, 65), off(51, 65)]), 4)[0]  # fmt: skip
     some = piece.excerpt(1, 2)
@@ -137,7 +137,7 @@ def test_an_excerpt_is_a_piece_of_its_own() -> None:
     assert write(nothing)
 
 
-def test_losses_add_up() -> None:
+def test_quantisation_stats_add() -> None:
     chance = random.Random(1)
     many = [QuantisationStats(**{name: chance.randint(0, 9) for name in vars(QuantisationStats())}) for _ in range(5)]
     total = QuantisationStats()

@@ -6,7 +6,7 @@ from seqgen.errors import UserError
 from seqgen.music.names import DRUMS, PROGRAMS, note_name, program, scale
 
 
-def test_tables_have_general_midis_numbers():
+def test_programs_and_drums_have_general_midi_numbers():
     assert len(PROGRAMS) == len(set(PROGRAMS)) == 128
     assert sorted(DRUMS) == list(range(35, 82))
     known = {0: "acoustic grand piano", 24: "acoustic guitar (nylon)", 40: "violin", 56: "trumpet", 73: "flute"}
@@ -43,7 +43,7 @@ def test_program_by_number_or_part_of_a_name(text, number):
     assert program(text) == number
 
 
-def test_every_name_finds_its_program():
+def test_program_by_every_name():
     assert [program(name) for name in PROGRAMS] == list(range(128))
 
 
@@ -53,21 +53,21 @@ def test_every_name_finds_its_program():
         ("128", "no MIDI program 128: programs are 0 to 127"),
         ("-1", "no MIDI program -1: programs are 0 to 127"),
         ("1.5", "no MIDI program 1.5: programs are 0 to 127"),
-        ("piano", "'piano' could be any of .* instruments: acoustic grand piano [(]0[)], .*, …"),
-        ("voilin", "no General MIDI instrument is called 'voilin': did you mean violin [(]40[)]"),
-        ("qqq", "try one such as acoustic grand piano"),
-        ("", "no General MIDI instrument is called ''"),
+        ("piano", "'piano' matches .* instruments: acoustic grand piano [(]0[)], .*, …"),
+        ("voilin", "no General MIDI instrument is named 'voilin': did you mean violin [(]40[)]"),
+        ("qqq", "for example acoustic grand piano"),
+        ("", "no General MIDI instrument is named ''"),
         ("?", "no General MIDI instrument"),
     ],
 )
-def test_program_that_is_none_says_so_in_one_line(text, message):
+def test_program_errors_are_one_line(text, message):
     with pytest.raises(UserError, match=message) as caught:
         program(text)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("pitch", "name"), [(60, "C4"), (61, "C#4"), (59, "B3"), (69, "A4"), (0, "C-1"), (127, "G9")])
-def test_note_names(pitch, name):
+def test_note_name(pitch, name):
     assert note_name(pitch) == name
 
 
@@ -105,14 +105,14 @@ def test_note_names(pitch, name):
         ("D chromatic", set(range(12))),
     ],
 )
-def test_scales(text, classes):
+def test_scale_pitch_classes(text, classes):
     assert scale(text) == classes
 
 
 @pytest.mark.parametrize(
     "text", ["", "H", "dorian", "D foo", "Dm dorian", "F##", "minor", "Ddorian", "7", "D\ndorian x"]
 )
-def test_scale_that_is_none_says_so_in_one_line(text):
+def test_scale_errors_are_one_line(text):
     with pytest.raises(UserError, match=r"no scale .* for example 'D dorian'") as caught:
         scale(text)
     assert "\n" not in str(caught.value)

@@ -356,7 +356,7 @@ ERRORS = {
     "several and a picture": ("sample MUSIC -n 2 -o new --plot a.png", "--plot draws one piece"),
     "key": ("sample MUSIC --key H", "no scale 'H'"),
     "instrument": ("sample MUSIC --instrument voilin", "did you mean violin (40)?"),
-    "instrument of many": ("sample MUSIC --instrument piano", "'piano' could be any of"),
+    "instrument of many": ("sample MUSIC --instrument piano", "'piano' matches"),
     "tempo": ("sample MUSIC --tempo 3", "--tempo must be at least 4, not 3"),
     "grid for text": ("train text.txt --task text --grid 3 -o new", "--grid is for music; this is text"),
     "letters for music": (
