@@ -1,11 +1,11 @@
-"""Dynamic evaluation: a model whose weights follow the text that it reads (Krause et al., 2018).
+"""Dynamic evaluation: weights that adapt to the text they read (Krause et al., 2018).
 
-After each short stretch of text the weights take a step down the stretch's own cost, scaled by how large each weight's
-gradients usually are, and are drawn back a little to where training left them:
+After each short chunk of text the weights take a gradient step on its loss, scaled by the usual size of each weight's
+gradients, and decay a little towards their trained values:
 
     θ ← θ − η g / (√m + ε) + λ (θ₀ − θ)        m: the mean square of the gradients so far, ε a thousandth of its root
 
-Every token is scored before the weights learn of it, so the cost is as honest as the static one.
+Every token is scored before the weights adapt to it, so the scores compare with static evaluation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from seqgen.tokenizers import Codec
 
 @dataclass(frozen=True)
 class DynamicEvaluationOptions:
-    """How weights follow: the step η, the way back λ (of each stretch), and tokens a stretch."""
+    """Learning rate η and decay λ of each chunk, and tokens per chunk."""
 
     learning_rate: float = 1e-3
     decay: float = 3e-3
@@ -35,7 +35,7 @@ class DynamicEvaluationOptions:
 
 
 class AdaptiveScorer:
-    """Reads records like `text.TorchScorer`, and learns from them. What was learnt stays from record to record."""
+    """A scorer that learns from the records it reads. The weights carry over from record to record."""
 
     def __init__(
         self, network: LanguageModel, codec: Codec, adaptation: DynamicEvaluationOptions | None = None
@@ -51,33 +51,32 @@ class AdaptiveScorer:
         self.reset()
 
     def reset(self) -> None:
-        """A new record: the state is as at its beginning, the weights as they are."""
+        """Begin a new record: reset the state, and keep the weights."""
         self._states: LayerStates = self.network.initial(1)
         self._last = self._codec.end
 
     def read(self, ids: npt.NDArray[np.int32]) -> Iterator[TokenScores]:
-        """The cost of every id, each given all before it."""
+        """Yield the scores of all ids, each given those before it."""
         size = self._adaptation.chunk_length
         for start in range(0, len(ids), size):
-            piece = ids[start : start + size]
-            targets = torch.from_numpy(piece.astype(np.int64)).to(self._device)
+            chunk = ids[start : start + size]
+            targets = torch.from_numpy(chunk.astype(np.int64)).to(self._device)
             inputs = torch.empty_like(targets)
             inputs[0], inputs[1:] = self._last, targets[:-1]
             with torch.enable_grad():
                 hidden, states = self.network(inputs[:, None], self._states)
                 nats = F.cross_entropy(self.network.logits(hidden[:, 0]), targets, reduction="none")
                 gradients = torch.autograd.grad(nats.mean(), self._weights)
-            self._states, self._last = detach(states), int(piece[-1])
-            self._follow(gradients)
-            yield TokenScores(piece, nats.detach().double().cpu().numpy())
+            self._states, self._last = detach(states), int(chunk[-1])
+            self._update(gradients)
+            yield TokenScores(chunk, nats.detach().double().cpu().numpy())
 
     @torch.no_grad()
-    def _follow(self, gradients: tuple[Tensor, ...]) -> None:
-        """One step of the weights."""
+    def _update(self, gradients: tuple[Tensor, ...]) -> None:
         self._steps += 1
-        share = 1 / self._steps
+        fraction = 1 / self._steps
         learning_rate, decay = self._adaptation.learning_rate, self._adaptation.decay
-        torch._foreach_lerp_(self._squares, torch._foreach_mul(gradients, gradients), share)
+        torch._foreach_lerp_(self._squares, torch._foreach_mul(gradients, gradients), fraction)
         roots = torch._foreach_sqrt(self._squares)
         for root in roots:
             root.add_(1e-3 * root.mean() + torch.finfo(root.dtype).tiny)

@@ -1,4 +1,4 @@
-"""How good a model of music is on pieces it has not seen: nats by event, under the grammar, and its naive rivals."""
+"""Evaluation of a music model: cross-entropy per event under the grammar, beside n-gram baselines."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.evaluation.baselines.ngram import NgramModel
-from seqgen.evaluation.text import TorchScorer
+from seqgen.evaluation.text import network_scorer
 from seqgen.generation.music.composing import GrammarMasks
 from seqgen.model.language import LanguageModel
 from seqgen.music.events import count_steps
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.midi import MidiCodec
 
-_ORDER = 5  # of the stronger rival: longer ones are hardly better on music of this size
+_ORDER = 5  # of the stronger n-gram baseline: longer ones are hardly better on corpora of this size
 
 
 def event_nats(network: LanguageModel, codec: MidiCodec, ids: Ids) -> npt.NDArray[np.float64]:
-    """What every event of a piece costs, given all before it and that it is a legal piece; shape (events,)."""
-    scorer = TorchScorer(network, codec, GrammarMasks(codec.vocabulary))
+    """Cross-entropy of every event of a piece given those before it and the grammar, shape (events,)."""
+    scorer = network_scorer(network, codec, GrammarMasks(codec.vocabulary))
     return np.concatenate([np.zeros(0), *(scored.nats for scored in scorer.read(ids))])
 
 
 @dataclass
 class EventTally:
-    """Sums over pieces. Each piece's `end` is one of its events: a model has to know when to stop."""
+    """Sums over pieces. The `end` of a piece counts as an event, since a model has to know when to stop."""
 
     records: int = 0
     events: int = 0
@@ -36,7 +36,7 @@ class EventTally:
     nats: float = 0.0
 
     def add(self, network: LanguageModel, codec: MidiCodec, piece: Ids) -> None:
-        """Scores one piece, given without its `end`."""
+        """Score one piece, given without its `end`."""
         whole = np.append(piece, codec.end).astype(np.int32)
         self.records += 1
         self.events += len(whole)
@@ -44,12 +44,12 @@ class EventTally:
         self.nats += float(event_nats(network, codec, whole).sum())
 
     def metrics(self) -> dict[str, float]:
-        """The measures of the contract."""
+        """See `event_metrics`."""
         return event_metrics(self.nats, self.events, self.steps)
 
 
 def event_metrics(nats: float, events: int, steps: int) -> dict[str, float]:
-    """Nats of so many events in so many steps, as the contract's measures."""
+    """Metrics of pieces with this total cross-entropy, number of events and length in steps of the grid."""
     return {
         "nats_per_event": nats / max(events, 1),
         "nats_per_step": nats / max(steps, 1),
@@ -61,13 +61,13 @@ def event_metrics(nats: float, events: int, steps: int) -> dict[str, float]:
 def baselines(
     training: npt.NDArray[Any], pieces: Iterable[Ids], codec: MidiCodec, order: int = _ORDER
 ) -> dict[str, dict[str, float]]:
-    """Models that only count: how often each event came in training, and each after the four before it."""
+    """Metrics of n-gram models fitted on the training ids: of single events, and of `order`."""
     held_out = [np.append(piece, codec.end) for piece in pieces]
     steps = sum(count_steps(piece, codec.vocabulary) for piece in held_out)
     ids = np.concatenate([[codec.end], *held_out]).astype(np.int64)
     found = {}
     for name, length in (("unigram", 1), (f"{order}-gram", order)):
-        rival = NgramModel.fit(np.asarray(training, dtype=np.int64), codec.vocab_size, length)
-        nats = float(rival.nats(ids)[1:].sum())
+        model = NgramModel.fit(np.asarray(training, dtype=np.int64), codec.vocab_size, length)
+        nats = float(model.nats(ids)[1:].sum())
         found[name] = event_metrics(nats, len(ids) - 1, steps)
     return found

@@ -1,7 +1,7 @@
-"""How good a language model is on text it has not seen: nats by token, and their sums as people quote them.
+"""Evaluation of a language model on text: cross-entropy per token, and the usual metrics.
 
-The state is carried through a record from its first byte to its last. Every character counts but the first, which
-nothing announces. Nats are summed over the record, so that numbers compare across tokenizers.
+The state is carried through a record from its first byte to its last. Every character counts but the first, for which
+there is no context. Nats are summed over the record, so that metrics compare across tokenizers.
 """
 
 from __future__ import annotations
@@ -13,58 +13,36 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 
-from seqgen.generation.scoring import MaskFunction, TokenScores
-from seqgen.model.language import LanguageModel, LayerStates
+from seqgen.generation.engines.torch import TorchEngine
+from seqgen.generation.sampling.token_names import token_bytes
+from seqgen.generation.scoring import MaskFunction, Scorer, TokenScores
+from seqgen.model.language import LanguageModel
 from seqgen.tokenizers import Codec, encode_stream
 
-_PIECE = 4096  # ids read at a time: bounds memory on records of any length
+_CHUNK = 4096  # ids read at a time, which bounds memory on records of any length
 
 
 def token_nats(
     network: LanguageModel, codec: Codec, chunks: Iterable[bytes], masks: MaskFunction | None = None
 ) -> Iterator[TokenScores]:
-    """What each token of a record costs, in order, in flat memory. The first token's cost is included."""
-    scorer = TorchScorer(network, codec, masks)
+    """Yield the scores of all tokens of a record, the first one included, in constant memory."""
+    scorer = network_scorer(network, codec, masks)
     for ids in encode_stream(codec, chunks):
         yield from scorer.read(ids)
 
 
-class TorchScorer:
-    """Reads a record piece by piece; the state stays between calls of `read`, as if it were one."""
-
-    def __init__(self, network: LanguageModel, codec: Codec, masks: MaskFunction | None = None) -> None:
-        """`masks` says which ids were possible at each place: only they share the probability."""
-        self._masks = masks
-        self._network = network
-        self._device = network.embedding.device
-        self._states: LayerStates = network.initial(1)
-        self._last = codec.end
-
-    def read(self, ids: npt.NDArray[np.int32]) -> Iterator[TokenScores]:
-        """The cost of every id, each given all before it."""
-        for start in range(0, len(ids), _PIECE):
-            piece = ids[start : start + _PIECE]
-            targets = torch.from_numpy(piece.astype(np.int64)).to(self._device)
-            inputs = torch.empty_like(targets)
-            inputs[0], inputs[1:] = self._last, targets[:-1]
-            with torch.inference_mode():
-                hidden, self._states = self._network(inputs[:, None], self._states)
-                logits = self._network.logits(hidden[:, 0])
-                if self._masks is not None:
-                    possible = torch.from_numpy(self._masks(piece)).to(self._device)
-                    logits = logits.masked_fill(~possible, -torch.inf)
-                nats = F.cross_entropy(logits, targets, reduction="none")
-            self._last = int(piece[-1])
-            yield TokenScores(piece, nats.double().cpu().numpy())
+def network_scorer(network: LanguageModel, codec: Codec, masks: MaskFunction | None = None) -> Scorer:
+    """A scorer that runs the network on its own device, from the beginning of a record."""
+    return Scorer(TorchEngine.of(network), codec, masks, chunk=_CHUNK)
 
 
 @dataclass
 class TextTally:
-    """Sums over records. The first character of each record, with all tokens that spell it, is left out of the sums;
-    `characters` and `bytes` count everything."""
+    """Sums over records.
+
+    The first character of each record, with all its tokens, is left out of `nats` and the `counted_` sums.
+    """
 
     records: int = 0
     tokens: int = 0
@@ -102,7 +80,7 @@ def text_metrics(
 
 
 class _Words:
-    """Counts white-space words across chunk borders."""
+    """A count of whitespace-separated words across chunks."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -118,7 +96,7 @@ class _Words:
 
 
 class TokenScorer(Protocol):
-    """What tells the cost of a record's ids, piece by piece: `TorchScorer`, or one that learns from them."""
+    """Scores the ids of a record chunk by chunk: a `Scorer`, or one that learns from them."""
 
     def read(self, ids: npt.NDArray[np.int32]) -> Iterator[TokenScores]: ...
 
@@ -130,12 +108,12 @@ def tally_record(
     into: TextTally | None = None,
     scorer: TokenScorer | None = None,
 ) -> TextTally:
-    """Scores one record and adds it to `into`. A `scorer` at a record's beginning reads instead of `network`."""
-    scorer = scorer or TorchScorer(network, codec)
+    """Score one record and add it to `into`, by the network or by a `scorer` at the beginning of a record."""
+    scorer = scorer or network_scorer(network, codec)
     result = into or TextTally()
-    spellings = _spellings(codec)
-    lengths = np.array([len(piece) for piece in spellings], dtype=np.int64)
-    characters = np.array([_characters(piece) for piece in spellings], dtype=np.int64)
+    table = [data or b"" for data in token_bytes(codec)]
+    lengths = np.array([len(data) for data in table], dtype=np.int64)
+    characters = np.array([_count_characters(data) for data in table], dtype=np.int64)
     words = _Words()
 
     def watched() -> Iterator[bytes]:
@@ -143,7 +121,7 @@ def tally_record(
             words.count(chunk)
             yield chunk
 
-    first = _FirstCharacter(spellings)
+    first = _FirstCharacter(table)
     for scored in (piece for ids in encode_stream(codec, watched()) for piece in scorer.read(ids)):
         skip = first.tokens_in(scored.ids)
         result.tokens += len(scored.ids)
@@ -159,31 +137,24 @@ def tally_record(
     return result
 
 
-def _spellings(codec: Codec) -> list[bytes]:
-    return [
-        b"" if piece is None else bytes([piece]) if isinstance(piece, int) else piece.encode("utf-8")
-        for piece in codec.pieces()
-    ]
-
-
-def _characters(piece: bytes) -> int:
-    """Characters begun by these bytes: all but UTF-8's continuation bytes."""
-    return sum(byte & 0xC0 != 0x80 for byte in piece)
+def _count_characters(data: bytes) -> int:
+    """Characters that begin in these bytes: all bytes but UTF-8 continuation bytes."""
+    return sum(byte & 0xC0 != 0x80 for byte in data)
 
 
 class _FirstCharacter:
-    """Finds the tokens that spell a record's first character: one, and the continuation bytes behind it."""
+    """Finds the tokens of a record's first character: one, and the continuation bytes after it."""
 
-    def __init__(self, spellings: list[bytes]) -> None:
-        self._spellings = spellings
+    def __init__(self, table: list[bytes]) -> None:
+        self._table = table
         self._found = 0
         self._over = False
 
     def tokens_in(self, ids: npt.NDArray[np.int32]) -> int:
-        """How many tokens at the beginning of these, the record's next ones, still belong to it."""
+        """The count of tokens at the beginning of these, the record's next ones, that still belong to it."""
         count = 0
         while not self._over and count < len(ids):
-            continues = self._found > 0 and not _characters(self._spellings[int(ids[count])][:1])
+            continues = self._found > 0 and not _count_characters(self._table[int(ids[count])][:1])
             if self._found and (not continues or self._found == 4):
                 self._over = True
             else:

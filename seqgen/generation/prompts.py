@@ -1,4 +1,4 @@
-"""What stands before a text: a prompt, or all that was read before, from which any number of samples go on."""
+"""Prompts: the text and state before samples, from which any number of them continue."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from seqgen.tokenizers import Codec
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt that was read once: what any number of samples go on from.
+    """A prompt as the network has read it.
 
     Attributes:
-        text: what stands before the samples.
-        allowed: control tokens that may be written all the same, as speakers in a conversation are.
-        lead: ids that a decoder has to know: those that its next bytes depend on. What they spell is not shown again.
-        pending: text that was written before and not shown: every sample begins with it.
-        unread: bytes of the prompt that are read together with what comes behind them, so not by this one.
-        cut: whether more was read than `primed.history` tells.
-        gone_on: whether `primed.history` tells of more than `text` does: a text is gone on with.
+        text: the text before the samples.
+        allowed: control tokens that may be generated nevertheless, such as the speakers of a conversation.
+        context_ids: ids that a decoder needs first, because the next bytes depend on them. Their own text isn't
+            repeated.
+        pending: text that was generated before and not shown: every sample begins with it.
+        unread: bytes of the prompt that weren't read, because they tokenize together with what follows.
+        cut: whether more was read than `primed.history` has.
+        is_continuation: whether a saved text is continued, so that `primed.history` reaches further back than `text`.
     """
 
     text: str
@@ -39,15 +40,19 @@ class Prompt:
 
 
 def prime(engine: Engine, codec: Codec, prompt: bytes, hold_incomplete: bool = False) -> Prompt:
-    """Reads a prompt of any length and any bytes, as the beginning of a document. With `hold_incomplete`, what can't be encoded
-    apart from what follows it, as the beginning of a character, is not read yet."""
-    certain = codec.split(prompt) if hold_incomplete else len(prompt)
+    """Read a prompt of any length and any bytes, as the beginning of a document.
+
+    Args:
+        hold_incomplete: leave trailing bytes unread if they can't be encoded apart from what follows, such as the
+            beginning of a character.
+    """
+    size = codec.safe_prefix_length(prompt) if hold_incomplete else len(prompt)
     text = prompt.decode("utf-8", "surrogateescape")
-    return Prompt(text, prime_ids(engine, codec, codec.encode(prompt[:certain])), unread=prompt[certain:])
+    return Prompt(text, prime_ids(engine, codec, codec.encode(prompt[:size])), unread=prompt[size:])
 
 
 def prime_labelled(engine: Engine, codec: Codec, label: int, prompt: bytes) -> Prompt:
-    """Reads a prompt as the beginning of a text that has a label, given by its id."""
+    """Read a prompt as the beginning of a text with a label, given by its id."""
     begin = np.concatenate([np.array([label], dtype=np.int32), codec.encode(prompt)])
     return Prompt(prompt.decode("utf-8", "surrogateescape"), prime_ids(engine, codec, begin))
 
@@ -55,19 +60,21 @@ def prime_labelled(engine: Engine, codec: Codec, label: int, prompt: bytes) -> P
 def continue_from(
     engine: Engine, codec: Codec, saved: SavedState, prompt: bytes = b"", hold_incomplete: bool = False
 ) -> Prompt:
-    """From where a text was left, after `prompt`, which may be nothing. What was written and not shown comes first: in
-    the samples, or, where there is a prompt, before it."""
+    """Continue a saved text after `prompt`, which may be empty.
+
+    Text that was generated and not shown comes first: in the samples, or before the prompt if there is one.
+    """
     data = saved.unread + prompt
-    certain = codec.split(data) if hold_incomplete else len(data)
-    primed = extend_primed(engine, saved.primed(engine), codec.encode(data[:certain]))
-    shown = Prompt("", primed, (), saved.tail, saved.pending, data[certain:], saved.cut, True)
-    return with_shown_text(shown, codec, prompt.decode("utf-8", "surrogateescape")) if prompt else shown
+    size = codec.safe_prefix_length(data) if hold_incomplete else len(data)
+    primed = extend_primed(engine, saved.primed(engine), codec.encode(data[:size]))
+    plain = Prompt("", primed, (), saved.tail, saved.pending, data[size:], saved.cut, True)
+    return with_shown_text(plain, codec, prompt.decode("utf-8", "surrogateescape")) if prompt else plain
 
 
 def with_shown_text(prompt: Prompt, codec: Codec, text: str) -> Prompt:
-    """The same with `text` behind what was not shown yet, and all of it as the text of the prompt."""
+    """The prompt with `text` after its pending text, all of which counts as its own text."""
     decoder = codec.decoder()
     for token in prompt.context_ids:
         decoder.push(token)
-    waiting = decoder.finish().decode("utf-8", "surrogateescape")
-    return replace(prompt, text=prompt.pending + waiting + text, pending="", context_ids=())
+    unfinished = decoder.finish().decode("utf-8", "surrogateescape")
+    return replace(prompt, text=prompt.pending + unfinished + text, pending="", context_ids=())

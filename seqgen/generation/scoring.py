@@ -1,4 +1,4 @@
-"""What each token of a record costs a model, by any engine: no PyTorch is needed to read along."""
+"""The cross-entropy of each token of a record, by any engine: scoring needs no torch."""
 
 from __future__ import annotations
 
@@ -14,31 +14,40 @@ from seqgen.generation.sampling.draw import PrimedState
 from seqgen.generation.state import SavedState, truncate_history
 from seqgen.tokenizers import Codec
 
-# Ids that come next, shape (tokens,) → what was possible at each, shape (tokens, vocabulary).
+# From the next ids, shape (tokens,), to the tokens that were possible at each, shape (tokens, vocabulary).
 MaskFunction = Callable[[npt.NDArray[np.int32]], npt.NDArray[np.bool_]]
 
-_LOGITS = 1 << 21  # numbers of logits at a time: they stay in the cache, or near it
-_PIECE = 1024  # ids read at a time, at most
+_MAX_LOGITS = 1 << 21  # numbers at a time, so that they stay in or near the cache
+_MAX_CHUNK = 1024  # ids read at a time
 
 
 @dataclass(frozen=True)
 class TokenScores:
-    """A run of consecutive tokens of one record: their ids and what each cost in nats."""
+    """A run of consecutive tokens of one record: their ids, and the cross-entropy of each in nats."""
 
     ids: npt.NDArray[np.int32]
     nats: npt.NDArray[np.float64]
 
 
-class EngineScorer:
-    """Reads a record piece by piece; the state stays between calls of `read`, as if it were one."""
+class Scorer:
+    """Scores a record chunk by chunk; the state is carried from one call of `read` to the next."""
 
     def __init__(
-        self, engine: Engine, codec: Codec, masks: MaskFunction | None = None, state: SavedState | None = None
+        self,
+        engine: Engine,
+        codec: Codec,
+        masks: MaskFunction | None = None,
+        state: SavedState | None = None,
+        chunk: int | None = None,
     ) -> None:
-        """`masks` says which ids were possible at each place: only they share the probability. With `state`, the record
-        goes on from there."""
+        """
+        Args:
+            masks: the tokens that share the probability at each position; by default all.
+            state: where the record continues.
+            chunk: ids that the engine reads at a time.
+        """
         self._engine, self._masks = engine, masks
-        self._piece = int(np.clip(_LOGITS // codec.vocab_size, 1, _PIECE))
+        self._chunk = chunk or int(np.clip(_MAX_LOGITS // codec.vocab_size, 1, _MAX_CHUNK))
         self._primed = PrimedState([], codec.end, engine.initial(1)) if state is None else state.primed(engine)
         self._before = state or SavedState(np.empty(0, dtype=np.float32), codec.end, [])
         self._recent, self._cut = list(self._before.history), self._before.cut
@@ -47,23 +56,19 @@ class EngineScorer:
                 pass
 
     def read(self, ids: npt.NDArray[np.int32]) -> Iterator[TokenScores]:
-        """The cost of every id, each given all before it."""
-        for start in range(0, len(ids), self._piece):
-            piece = ids[start : start + self._piece]
-            inputs = np.concatenate([np.array([self._primed.last], dtype=np.int32), piece[:-1]])
-            logits, state = self._engine.logits_of(inputs, self._primed.state)
-            if self._masks is not None:
-                logits = np.where(self._masks(piece), logits, np.float32(-np.inf))
-            most = logits.max(axis=1)
-            shares = np.exp(logits - most[:, None]).sum(axis=1, dtype=np.float64)
-            nats = np.log(shares) + most - logits[np.arange(len(piece)), piece]
-            self._primed = PrimedState([], int(piece[-1]), state, self._primed.drawn)
-            self._recent, cut = truncate_history([*self._recent, *piece.tolist()], SampleOptions())
+        """Yield the scores of all ids, each given those before it."""
+        for start in range(0, len(ids), self._chunk):
+            chunk = ids[start : start + self._chunk]
+            inputs = np.concatenate([np.array([self._primed.last], dtype=np.int32), chunk[:-1]])
+            possible = None if self._masks is None else self._masks(chunk)
+            nats, state = self._engine.nats_of(inputs, chunk, self._primed.state, possible)
+            self._primed = PrimedState([], int(chunk[-1]), state, self._primed.rng_offset)
+            self._recent, cut = truncate_history([*self._recent, *chunk.tolist()], SampleOptions())
             self._cut |= cut
-            yield TokenScores(piece, nats)
+            yield TokenScores(chunk, nats)
 
     def saved(self) -> SavedState:
-        """Where the record has got to."""
+        """The state after all that was read."""
         cells, before = self._engine.export_state(self._primed.state, 0), self._before
-        last, numbers = self._primed.last, before.drawn
-        return SavedState(cells, last, self._recent, self._cut, before.seed, before.index, numbers, before.limit)
+        last, drawn = self._primed.last, before.drawn
+        return SavedState(cells, last, self._recent, self._cut, before.seed, before.index, drawn, before.limit)

@@ -1,8 +1,8 @@
-"""Where a text or a piece has got to, kept in a file from which any engine goes on.
+"""The saved state of a text or piece, from which any engine can continue.
 
-A file holds the recurrent state in float32, the latest ids (what penalties and guards look back at), what was written
-and not shown yet, and how many random numbers were drawn; so it is of constant size, however much was read. It belongs
-to one model, by that model's fingerprint. It is a file of tensors (`tensors.py`), read strictly.
+A file holds the recurrent state in float32, the latest ids (for penalties and copy guards), generated text that wasn't
+shown yet, and the count of random numbers drawn; so its size is constant, however much was read. It belongs to one
+model, identified by its fingerprint. It is a tensor file (`tensors.py`), parsed strictly.
 """
 
 from __future__ import annotations
@@ -20,29 +20,30 @@ from seqgen.config import NetworkConfig, SampleOptions
 from seqgen.errors import ModelError
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.sampling.draw import PrimedState
-from seqgen.model.weight_shapes import STATES
+from seqgen.specs.cells import CELLS
+from seqgen.specs.filters import filter_rows
 from seqgen.tensors import dump, parse
 
 FORMAT = "seqgen state 1"
-MIN_HISTORY = 4096  # ids that are kept at least: what `--max-copy` may have to look back at, spelt in single bytes
+MIN_HISTORY = 4096  # ids saved at least: the longest run of `--max-copy`, in single bytes
 _TENSORS = {"cells": "<f4", "history": "<i4", "pending": "u1", "unread": "u1"}
 
 
 @dataclass(frozen=True)
 class SavedState:
-    """Where one stream is.
+    """The state of one stream. The names of the attributes are those in the file.
 
     Attributes:
         cells: the recurrent state, float32, shape (layers, tensors of the cell, units), before `last` is read.
-        last: the id that was written or read last, and is still to be stepped on.
+        last: the id generated or read last, which is still to be fed to the network.
         history: the latest ids, oldest first, as repetition filters count them.
         cut: whether there were more of them.
-        seed, index, drawn: the random stream, and how many numbers of it were drawn.
-        limit: mirostat's, where there is one.
-        pending: text that the last ids hold beyond where it was cut: it comes first when it goes on.
-        tail: the last ids, where they hold a character that is not finished.
-        unread: bytes of a prompt that can only be read together with what comes behind them.
-        walk: where a piece of music is (`music.barline`), or nothing.
+        seed, index, drawn: the random stream, and the count of its numbers that were drawn.
+        limit: of a stateful filter (mirostat), if there is one.
+        pending: text of the last ids beyond the end of the sample: it comes first in the continuation.
+        tail: the last ids, if they hold an unfinished character.
+        unread: bytes of a prompt that tokenize together with what follows them.
+        walk: the grammar's state at a bar line of a piece (`music.barline`), or None.
     """
 
     cells: npt.NDArray[np.float32]
@@ -59,11 +60,11 @@ class SavedState:
     walk: dict[str, Any] | None = None
 
     def primed(self, engine: Engine) -> PrimedState:
-        """From where `draw.ids` goes on."""
+        """The state from which `draw.sample_ids` continues."""
         return PrimedState(list(self.history), self.last, engine.import_state(self.cells), self.drawn, self.limit)
 
     def to_bytes(self, model: str) -> bytes:
-        """The file, for the model of this fingerprint."""
+        """The contents of the file, for the model with this fingerprint."""
         arrays: dict[str, npt.NDArray[Any]] = {
             "cells": self.cells,
             "history": np.array(self.history, dtype=np.int32),
@@ -77,26 +78,26 @@ class SavedState:
 
 
 def from_bytes(data: bytes, name: str, model: str, network: NetworkConfig) -> SavedState:
-    """The state in a file. Raises `ModelError`, which begins with `name`, where it is damaged or of another model."""
+    """Parse the contents of the file `name`. Raises `ModelError` if it is damaged or another model's."""
     arrays, metadata = parse(data, name)
     if metadata.get("format") != FORMAT:
-        raise ModelError(f"{name!r} is no state of a text: `sample --state-out` writes one")
+        raise ModelError(f"{name!r} is not a saved state; `sample --state-out` writes one")
     if metadata.get("model") != model:
-        raise ModelError(f"{name!r} is the state of another model, or of this one before it was trained further")
+        raise ModelError(f"{name!r} belongs to another model, or to this one before further training")
     try:
         return _checked(arrays, json.loads(metadata["about"]), network)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{name!r} is damaged: {' '.join(str(error).split()) or 'it is not complete'}") from error
+        raise ModelError(f"{name!r} is damaged: {' '.join(str(error).split()) or 'it is incomplete'}") from error
 
 
 def _checked(arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any], network: NetworkConfig) -> SavedState:
-    """The state, if everything in it can be believed. Raises `ValueError` or its like otherwise."""
+    """The state, if it is consistent. Raises `ValueError` or a similar error otherwise."""
     if {name: array.dtype.str.lstrip("|") for name, array in arrays.items()} != _TENSORS:
-        raise ValueError("it holds other tensors than a state has")
-    shape = (network.num_layers, STATES[network.cell], network.rnn_size)
+        raise ValueError("its tensors are not those of a state")
+    shape = (network.num_layers, CELLS[network.cell].states, network.rnn_size)
     cells = arrays["cells"]
     if cells.shape != shape or not np.isfinite(cells).all():
-        raise ValueError("its numbers are not those of this network, or not finite")
+        raise ValueError("its recurrent state does not fit this network, or is not finite")
     saved = SavedState(
         np.array(cells),
         history=arrays["history"].tolist(),
@@ -110,22 +111,22 @@ def _checked(arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any], n
         and isinstance(saved.walk, dict | None)
         and isinstance(saved.limit, float | None)
     ):
-        raise ValueError("a part of it is of another type")
+        raise ValueError("a field has the wrong type")
     if not all(type(one) is int and 0 <= one < network.vocab_size for one in (saved.last, *saved.history, *saved.tail)):
-        raise ValueError("it names ids that this model has not")
-    limits = (("seed", 63), ("index", 63), ("drawn", 62))
+        raise ValueError("it contains ids that are not in the vocabulary")
+    bounds = (("seed", 63), ("index", 63), ("drawn", 62))
     far = saved.limit is not None and not abs(saved.limit) < 1e6
-    if any(not 0 <= getattr(saved, name) < 1 << bits for name, bits in limits) or len(saved.tail) > 4 or far:
-        raise ValueError("a number in it is out of bounds")
+    if any(not 0 <= getattr(saved, name) < 1 << bits for name, bits in bounds) or len(saved.tail) > 4 or far:
+        raise ValueError("a number in it is out of range")
     return saved
 
 
 def max_window(options: SampleOptions) -> int:
-    """How many ids back any filter looks."""
-    return max(getattr(options, item.name) for item in dataclasses.fields(options) if item.name.endswith("_window"))
+    """The largest window of any filter, active or not, in ids."""
+    return max(getattr(options, row.window) for row in filter_rows() if row.window)
 
 
 def truncate_history(ids: list[int], options: SampleOptions) -> tuple[list[int], bool]:
-    """The ids that are kept of all, and whether there were more."""
-    most = max(MIN_HISTORY, max_window(options))
-    return ids[-most:], len(ids) > most
+    """The latest of these ids that a state saves, and whether there were more."""
+    size = max(MIN_HISTORY, max_window(options))
+    return ids[-size:], len(ids) > size

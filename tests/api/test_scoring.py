@@ -1,4 +1,4 @@
-"""Scores without PyTorch: they agree with PyTorch's, stream in flat memory, go on from states, and can be seen."""
+"""Scores without PyTorch: equal to PyTorch's, in constant memory, continued from states, and shown in colour."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from seqgen.api.scoring import RecordScorer
-from seqgen.evaluation.text import TorchScorer, token_nats
-from seqgen.generation.scoring import EngineScorer
+from seqgen.evaluation.text import network_scorer, token_nats
+from seqgen.generation.scoring import Scorer
 from tests.helpers.random_models import CODECS, ENGINES, Models, load_model
 from tests.helpers.running import Run, imported_packages
 from tests.helpers.terminal import TerminalRun
@@ -31,16 +31,16 @@ def nats(scored: Iterator[Any]) -> np.ndarray:
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_scores_are_those_of_the_network(models: Models, cell: str, engine: str) -> None:
+def test_scorer_equals_torch_network(models: Models, cell: str, engine: str) -> None:
     model = load_model(models("char", cell=cell, num_layers=2), engine)
     ids = model.codec.encode(TEXT[:2000] + STRANGE)
-    ours = nats(EngineScorer(model.exact_engine, model.codec).read(ids))
-    theirs = nats(TorchScorer(model.network, model.codec).read(ids))
+    ours = nats(Scorer(model.exact_engine, model.codec).read(ids))
+    theirs = nats(network_scorer(model.network, model.codec).read(ids))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", CODECS)
-def test_a_record_is_one_however_it_comes(models: Models, kind: str) -> None:
+def test_score_is_the_same_for_any_chunks(models: Models, kind: str) -> None:
     model = load_model(models(kind))
     whole = model.score(TEXT + STRANGE)
     chunks = [(TEXT + STRANGE)[start : start + 97] for start in range(0, len(TEXT + STRANGE), 97)]
@@ -51,7 +51,7 @@ def test_a_record_is_one_however_it_comes(models: Models, kind: str) -> None:
     assert whole.nats == pytest.approx(theirs.sum(), rel=1e-5)
 
 
-def test_music_is_scored_under_its_grammar_without_torch(models: Models, run: Run, tmp_path: Path) -> None:
+def test_score_music_masks_events_without_torch(models: Models, run: Run, tmp_path: Path) -> None:
     model, piece = models("midi", "music"), tmp_path / "a.mid"
     run("sample", model, "-l", 4, "-o", piece)
     (record,) = run("score", model, piece, "--per-token").records
@@ -61,13 +61,13 @@ def test_music_is_scored_under_its_grammar_without_torch(models: Models, run: Ru
     some = load_model(model)
     ids = some.codec.encode(piece.read_bytes())
     masks = GrammarMasks(some.codec.vocabulary)  # type: ignore[attr-defined]
-    theirs = nats(TorchScorer(some.network, some.codec, masks).read(ids))
+    theirs = nats(network_scorer(some.network, some.codec, masks).read(ids))
     assert record["nats"] == pytest.approx(theirs.sum(), rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", CODECS)
-def test_a_book_is_scored_in_parts(models: Models, run: Run, tmp_path: Path, kind: str) -> None:
-    """Cut between lines, where any codec can be cut."""
+def test_score_state_continues_a_record(models: Models, run: Run, tmp_path: Path, kind: str) -> None:
+    """Split between lines, where any codec can be split."""
     model, state = models(kind), tmp_path / "s"
     lines = TEXT.splitlines(keepends=True)
     first, second = b"".join(lines[:13]), b"".join(lines[13:20])
@@ -78,15 +78,15 @@ def test_a_book_is_scored_in_parts(models: Models, run: Run, tmp_path: Path, kin
     assert one["nats"] + two["nats"] == pytest.approx(whole["nats"], rel=1e-6)
     by_line = run("score", model, "--lines", "--state-in", state, "--state-out", state, stdin=second).records
     assert sum(record["nats"] for record in by_line) == pytest.approx(two["nats"], rel=1e-6)
-    # What was read by the one command is known to the other.
+    # The state that one command saves is read by the other.
     prompt = tmp_path / "p"
     prompt.write_bytes(first + second)
     read = run("sample", model, "--state-in", state, "-l", 30, "-t", 0).out
     assert run("sample", model, "--prompt-file", prompt, "--no-show-prompt", "-l", 30, "-t", 0).out == read
 
 
-def test_every_record_goes_on_from_one_state(models: Models, run: Run, tmp_path: Path) -> None:
-    """Which of several ways to go on is the likeliest."""
+def test_score_state_begins_every_record(models: Models, run: Run, tmp_path: Path) -> None:
+    """Compares several continuations of one text."""
     model, state = models("char"), tmp_path / "s"
     run("score", model, "--state-out", state, stdin=TEXT[:500])
     for name in ("a", "b"):
@@ -95,16 +95,16 @@ def test_every_record_goes_on_from_one_state(models: Models, run: Run, tmp_path:
     alone = [run("score", model, tmp_path / name, "--state-in", state).records[0] for name in ("a", "b")]
     assert both == alone
     assert load_model(model).score(b"xyz", state=load_model(model).load_state(state)).nats == alone[1]["nats"]
-    said = run("score", model, tmp_path / "a", tmp_path / "b", "--state-out", state, status=2)
-    assert "there are more" in said.err and not said.out
+    printed = run("score", model, tmp_path / "a", tmp_path / "b", "--state-out", state, status=2)
+    assert "there are more" in printed.err and not printed.out
     assert "is for text" in run("score", models("midi", "music"), "x", "--state-in", state, status=2).err
     assert "given twice" in run("score", model, "-", "--state-in", "-", status=2).err
 
 
-# ---- streams ----
+# ---- Streams ----
 
 
-def test_the_tokens_of_a_record_come_as_it_is_read(models: Models) -> None:
+def test_record_scorer_yields_tokens_while_reading(models: Models) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "seqgen", "score", str(models("byte")), "--per-token"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -123,8 +123,8 @@ def test_the_tokens_of_a_record_come_as_it_is_read(models: Models) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="bounds memory as Linux can")
-def test_memory_does_not_grow_with_the_record(models: Models) -> None:
-    """The tokens of 200 kB more, told one by one, are 30 MB; and what is told is forgotten."""
+def test_record_scorer_needs_constant_memory(models: Models) -> None:
+    """The tokens of another 200 kB would take 30 MB if they were kept after printing."""
 
     def most(size: int, *flags: str) -> int:
         program = (
@@ -143,7 +143,7 @@ def test_memory_does_not_grow_with_the_record(models: Models) -> None:
         assert most(210_000, *flags) - little < 8_000  # kilobytes
 
 
-def test_nothing_of_torch_is_needed(models: Models, run: Run, tmp_path: Path) -> None:
+def test_score_command_never_imports_torch(models: Models, run: Run, tmp_path: Path) -> None:
     text = tmp_path / "t"
     text.write_bytes(TEXT)
     tune = tmp_path / "t.mid"
@@ -167,10 +167,10 @@ def test_nothing_of_torch_is_needed(models: Models, run: Run, tmp_path: Path) ->
     }
 
 
-# ---- seen ----
+# ---- Colours ----
 
 
-def test_surprise_is_seen(models: Models, run: Run) -> None:
+def test_score_colour_shows_surprisal(models: Models, run: Run) -> None:
     text = "the lamp 灯\x1b[31m\n".encode() + b"\xff end"
     shown = run("score", models("byte"), "--colour", "always", stdin=text).text
     plain = re.sub(r"\x1b\[[0-9;]*m", "", shown).replace("↵", "")
@@ -181,7 +181,7 @@ def test_surprise_is_seen(models: Models, run: Run) -> None:
     assert "--colour must be one of" in run("score", models("byte"), "--colour", "mauve", status=2).err
 
 
-def test_the_less_likely_the_darker(models: Models) -> None:
+def test_surprisal_highlighter_is_darker_for_less_probable_tokens(models: Models) -> None:
     from seqgen.cli.highlight import SurprisalHighlighter
     from seqgen.generation.scoring import TokenScores
 
@@ -198,21 +198,21 @@ def test_the_less_likely_the_darker(models: Models) -> None:
     assert painter.finish() == "\x1b[0m\n"
 
 
-def test_on_a_terminal_it_is_coloured_if_asked(models: Models, tmp_path: Path, inside: TerminalRun) -> None:
+def test_score_on_terminal_with_colour_is_coloured(models: Models, tmp_path: Path, inside: TerminalRun) -> None:
     text = tmp_path / "t"
     text.write_text("zzz the lamp\x1b[31m\n")
-    said = inside("score", models("char"), text, "--colour", "auto")
-    assert b"\x1b[0m" in said and b"\x1b[31m" not in said and b"bits_per_byte" not in said
+    printed = inside("score", models("char"), text, "--colour", "auto")
+    assert b"\x1b[0m" in printed and b"\x1b[31m" not in printed and b"bits_per_byte" not in printed
 
 
-def test_on_a_terminal_it_is_data_unless_asked(models: Models, tmp_path: Path, inside: TerminalRun) -> None:
+def test_score_on_terminal_is_json_by_default(models: Models, tmp_path: Path, inside: TerminalRun) -> None:
     text = tmp_path / "t"
     text.write_text("zzz the lamp\n")
-    said = inside("score", models("char"), text)
-    assert b"bits_per_byte" in said and b"\x1b" not in said
+    printed = inside("score", models("char"), text)
+    assert b"bits_per_byte" in printed and b"\x1b" not in printed
 
 
-def test_a_line_is_a_record_of_its_own(models: Models) -> None:
+def test_record_scorer_read_line_restarts_the_totals(models: Models) -> None:
     record = RecordScorer(load_model(models("byte")))
     sizes = [sum(len(piece.ids) for piece in record.read_line(line)) for line in (b"one\n", b"three\n")]
     assert sizes == [4, 6]

@@ -1,4 +1,4 @@
-"""Where a text or a piece has got to: what goes on from there is what would have come, on every engine."""
+"""Saved states: a text or piece continued from one equals the uninterrupted one, on every engine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CELLS = [("lstm", "tanh"), ("gru", "tanh"), ("rnn", "tanh"), ("rnn", "relu")]
 
 
 class Keeper:
-    """Keeps the state of the one sample."""
+    """Stores the state of the only sample."""
 
     def __init__(self) -> None:
         self.states: list[SavedState] = []
@@ -46,20 +46,20 @@ class Keeper:
 
 
 def in_parts(model: Model, lengths: list[int], prompt: str = "", **options: Any) -> list[str]:
-    """A text written in parts, each from where the one before was left, through the bytes of a file."""
+    """Generate a text in parts, each from the state that the previous one saved, as bytes."""
     state, parts = None, []
     for length in lengths:
-        kept = Keeper()
-        (sample,) = model.sample("" if state else prompt, state=state, on_state=kept, length=length, **options)
+        keeper = Keeper()
+        (sample,) = model.sample("" if state else prompt, state=state, on_state=keeper, length=length, **options)
         parts.append(sample.text)
         fingerprint = model.checkpoint.fingerprint
-        state = from_bytes(kept.state.to_bytes(fingerprint), "s", fingerprint, model.checkpoint.language_config)
+        state = from_bytes(keeper.state.to_bytes(fingerprint), "s", fingerprint, model.checkpoint.language_config)
         if options.get("seed") is not None:
-            options = {name: value for name, value in options.items() if name != "seed"}  # the state knows it
+            options = {name: value for name, value in options.items() if name != "seed"}  # the state has it
     return parts
 
 
-# ---- text ----
+# ---- Text ----
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -77,7 +77,7 @@ def test_state_continues_every_cell(models: Models, cell: str, activation: str, 
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("kind", CODECS)
 def test_state_continues_at_any_length(models: Models, kind: str, options: dict[str, Any]) -> None:
-    """Bytes are cut within characters here, and pieces within their letters."""
+    """The parts may end within a character, or within a subword."""
     model = load_model(models(kind))
     whole = model.sample("The 灯", length=60, seed=8, **options)[0].text
     for cut in (0, 1, 2, 3, 30, 59, 60):
@@ -88,7 +88,7 @@ def test_state_continues_at_any_length(models: Models, kind: str, options: dict[
 @given(st.binary(max_size=20), st.integers(0, 20), st.sampled_from(list(CODECS)))
 @settings(max_examples=60)
 def test_state_continues_a_prompt_in_two_parts(models_: Models, prompt: bytes, cut: int, kind: str) -> None:
-    """Wherever it is cut, also within a character: what can't be read alone waits."""
+    """The prompt may be split anywhere: bytes that can't be tokenized alone wait for the rest."""
     model = READERS.setdefault(kind, load_model(models_(kind)))
     state = model.read(prompt[cut:], model.read(prompt[:cut]))
     (sample,) = model.sample(prompt, length=12)
@@ -102,15 +102,15 @@ READERS: dict[str, Model] = {}
 
 @pytest.fixture(scope="session")
 def models_(models: Models) -> Models:
-    """For Hypothesis, which wants fixtures that are not made anew for each example."""
+    """`models` for tests by Hypothesis, which need a fixture of a wider scope."""
     return models
 
 
 def test_state_after_a_grammar_match_begins_another(models: Models) -> None:
     model = load_model(models("char"))
-    kept = Keeper()
-    (first,) = model.sample(grammar="(the|old) [a-z]{3,9}!", length=30, on_state=kept)
-    (second,) = model.sample(state=kept.state, grammar="[0-9]+\\.", length=9)
+    keeper = Keeper()
+    (first,) = model.sample(grammar="(the|old) [a-z]{3,9}!", length=30, on_state=keeper)
+    (second,) = model.sample(state=keeper.state, grammar="[0-9]+\\.", length=9)
     assert re.fullmatch("(the|old) [a-z]{3,9}!", first.text) and first.finish_reason == "grammar"
     assert re.fullmatch("[0-9]+\\.", second.text)
 
@@ -121,22 +121,22 @@ def test_state_continues_after_a_stop_string(models: Models, kind: str) -> None:
     whole = model.sample(length=200, seed=2)[0].text
     stop = whole[61:63]
     first, second = in_parts(model, [200, 50], seed=2, stop=(stop,))
-    place = whole.index(stop)
-    assert first == whole[:place]
-    after = whole[place + len(stop) :]
+    position = whole.index(stop)
+    assert first == whole[:position]
+    after = whole[position + len(stop) :]
     assert second == after[: after.find(stop)][:50] if stop in after[:50] else second == after[:50]
 
 
 def test_state_prompt_comes_after_pending_text(models: Models) -> None:
     model = load_model(models("subword"))
     for length in range(1, 12):
-        kept = Keeper()
-        (sample,) = model.sample("The ", on_state=kept, length=length, seed=4)
-        (more,) = model.sample(" AND ", state=kept.state, length=9)
-        assert more.prompt == kept.state.pending + " AND "
+        keeper = Keeper()
+        (sample,) = model.sample("The ", on_state=keeper, length=length, seed=4)
+        (more,) = model.sample(" AND ", state=keeper.state, length=9)
+        assert more.prompt == keeper.state.pending + " AND "
         assert len(more.text) == 9
         whole = model.sample("The ", length=length + 30, seed=4)[0].text
-        assert whole.startswith(sample.text + kept.state.pending)
+        assert whole.startswith(sample.text + keeper.state.pending)
 
 
 def test_state_continues_in_several_samples(models: Models) -> None:
@@ -151,15 +151,15 @@ def test_state_continues_in_several_samples(models: Models) -> None:
 
 def test_state_keeps_its_seed_by_default(models: Models) -> None:
     model = load_model(models("char"))
-    kept = Keeper()
-    model.sample(length=10, seed=21, on_state=kept)
-    assert model.sample(state=kept.state, length=5)[0].seed == 21
-    assert model.sample(state=kept.state, length=5, seed=1)[0].seed == 1
+    keeper = Keeper()
+    model.sample(length=10, seed=21, on_state=keeper)
+    assert model.sample(state=keeper.state, length=5)[0].seed == 21
+    assert model.sample(state=keeper.state, length=5, seed=1)[0].seed == 1
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_state_continues_on_any_engine(models: Models, cell: str) -> None:
-    """What one has read another takes over: logits agree as engines do."""
+    """The logits after the state of another engine agree as closely as those of the engines."""
     folder = models("char", cell=cell, num_layers=2)
     engines = [load_model(folder, name) for name in ENGINES]
     states = [model.read("The old lamp was li") for model in engines]
@@ -193,28 +193,28 @@ def test_state_continues_a_conversation(models: Models) -> None:
 
 def test_state_continues_a_labelled_text(models: Models) -> None:
     model = load_model(models("labelled", "classify", labels=("sun", "moon")))
-    kept = Keeper()
-    (first,) = model.sample("The", label="moon", length=20, seed=5, on_state=kept)
+    keeper = Keeper()
+    (first,) = model.sample("The", label="moon", length=20, seed=5, on_state=keeper)
     (whole,) = model.sample("The", label="moon", length=40, seed=5)
-    (rest,) = model.sample(state=kept.state, length=40 - len(first.text), stop_at_end=True)
+    (rest,) = model.sample(state=keeper.state, length=40 - len(first.text), stop_at_end=True)
     assert first.text + rest.text == whole.text
 
 
 def test_state_continues_the_best_of_several(models: Models) -> None:
     model = load_model(models("char"))
     for search in ({"best_of": 4}, {"beam": 3}):
-        kept = Keeper()
-        (sample,) = model.sample("The ", length=20, on_state=kept, **search)
-        (greedy,) = model.sample(state=kept.state, length=15, temperature=0)
+        keeper = Keeper()
+        (sample,) = model.sample("The ", length=20, on_state=keeper, **search)
+        (greedy,) = model.sample(state=keeper.state, length=15, temperature=0)
         assert greedy.text == model.sample("The " + sample.text, length=15, temperature=0)[0].text
 
 
-# ---- music ----
+# ---- Music ----
 
 
 @pytest.mark.parametrize("options", [{}, {"repetition_penalty": 1.5}, {"temperature": 1.4, "key": "D dorian"}], ids=str)
 def test_state_continues_music(models: Models, options: dict[str, Any]) -> None:
-    """All that was drawn is the same; notes that sound over the line end with the first part."""
+    """The same events are drawn; notes across the bar line end with the first part."""
     model = load_model(models("midi", "music"))
     (whole,) = model.compose(length=5, seed=1, keep=True, **options)
     (first,) = model.compose(length=2, seed=1, keep=True, **options)
@@ -223,7 +223,10 @@ def test_state_continues_music(models: Models, options: dict[str, Any]) -> None:
     state = from_bytes(first.saved.to_bytes(fingerprint), "s", fingerprint, model.checkpoint.language_config)
     (second,) = model.compose(length=3, state=state, keep=True, **options)
     assert second.saved is not None
-    assert (first.events + 1 + second.events, first.bars + second.bars) == (whole.events, 5)  # 1: the bar that begins
+    assert (first.events + 1 + second.events, first.bars + second.bars) == (
+        whole.events,
+        5,
+    )  # 1: the bar event between them
     assert len(whole.piece.notes) > 5
     line = first.piece.bars[-1].start + first.piece.bars[-1].length
     assert [bar.start + line for bar in second.piece.bars] == [bar.start for bar in whole.piece.bars[2:]]
@@ -266,11 +269,11 @@ def test_state_with_damaged_grammar_is_refused(models: Models, path: tuple[Any, 
     inner[path[-1]] = value
     with pytest.raises(ModelError, match="cannot load the state of the piece of music"):
         model.compose(length=2, state=dataclasses.replace(piece.saved, walk=walk))
-    with pytest.raises(ModelError, match="does not say where"):
+    with pytest.raises(ModelError, match="state of the grammar is missing"):
         model.compose(length=2, state=dataclasses.replace(piece.saved, walk=None))
 
 
-# ---- the command ----
+# ---- The command ----
 
 
 def test_sample_command_continues_a_state(models: Models, run: Run, tmp_path: Path) -> None:
@@ -281,20 +284,20 @@ def test_sample_command_continues_a_state(models: Models, run: Run, tmp_path: Pa
     assert first + second == whole
     piped = run("sample", model, "--state-in", "-", "-l", 70, stdin=state.read_bytes()).out
     assert piped == second
-    kept = run("sample", model, "-p", "The ", "-l", 50, "--seed", 4, "--state-out", "-", "-o", tmp_path / "text")
-    assert (kept.out, (tmp_path / "text").read_bytes()) == (state.read_bytes(), first)
+    keeper = run("sample", model, "-p", "The ", "-l", 50, "--seed", 4, "--state-out", "-", "-o", tmp_path / "text")
+    assert (keeper.out, (tmp_path / "text").read_bytes()) == (state.read_bytes(), first)
     parts = [run("sample", model, "--state-in", state, "--state-out", state, "-l", 35).out for _ in range(2)]
-    assert b"".join(parts) == second  # over itself, in place
+    assert b"".join(parts) == second  # the state file is overwritten
 
 
 def test_score_command_saves_a_state_for_samples(models: Models, run: Run, tmp_path: Path) -> None:
     model, state, book = models("char"), tmp_path / "s", tmp_path / "book"
     book.write_bytes(TEXT)
     run("sample", model, "--prompt-file", book, "-l", 0, "--no-show-prompt", "--state-out", state)
-    told = run("sample", model, "--state-in", state, "-p", "And ", "-l", 40).out
-    assert told == run("sample", model, "--prompt-file", book, "-l", 0, "--no-show-prompt").out + told
+    printed = run("sample", model, "--state-in", state, "-p", "And ", "-l", 40).out
+    assert printed == run("sample", model, "--prompt-file", book, "-l", 0, "--no-show-prompt").out + printed
     book.write_bytes(TEXT + b"And ")
-    assert run("sample", model, "--prompt-file", book, "-l", 40, "--no-show-prompt").out == told[4:]
+    assert run("sample", model, "--prompt-file", book, "-l", 40, "--no-show-prompt").out == printed[4:]
 
 
 def test_sample_command_continues_music(models: Models, run: Run, tmp_path: Path) -> None:
@@ -312,7 +315,7 @@ def saved(models: Models, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def changed(data: bytes, about: dict[str, Any] | None = None, **tensors: Any) -> bytes:
-    """The same state with other tensors, or other words."""
+    """The state with other tensors or metadata."""
     arrays, metadata = parse(data, "s")
     words = {**json.loads(metadata["about"]), **(about or {})}
     return dump({**arrays, **tensors}, {**metadata, "about": json.dumps(words)})
@@ -323,19 +326,19 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "cut": (lambda data: data[:-5], "damaged or truncated"),
     "header": (lambda data: (1 << 50).to_bytes(8, "little") + data[8:], "header"),
     "text": (lambda data: b"Call me Ishmael. " * 9, "header"),
-    "weights": (lambda data: dump({"a": np.zeros(2, dtype=np.float32)}, {"identity": "x"}), "no state of a text"),
+    "weights": (lambda data: dump({"a": np.zeros(2, dtype=np.float32)}, {"identity": "x"}), "not a saved state"),
     "nan": (lambda data: changed(data, cells=np.full((1, 2, 24), np.nan, np.float32)), "not finite"),
-    "shape": (lambda data: changed(data, cells=np.zeros((2, 2, 24), np.float32)), "not those of this network"),
-    "type": (lambda data: changed(data, history=np.zeros(3, np.float32)), "other tensors"),
-    "extra": (lambda data: changed(data, more=np.zeros(3, np.float32)), "other tensors"),
-    "ids": (lambda data: changed(data, history=np.array([-1], np.int32)), "ids that this model has not"),
-    "last": (lambda data: changed(data, {"last": 100_000}), "ids that this model has not"),
-    "word": (lambda data: changed(data, {"last": "a"}), "another type"),
-    "bool": (lambda data: changed(data, {"drawn": True}), "another type"),
-    "tail": (lambda data: changed(data, {"tail": [1] * 9}), "out of bounds"),
-    "drawn": (lambda data: changed(data, {"drawn": -1}), "out of bounds"),
+    "shape": (lambda data: changed(data, cells=np.zeros((2, 2, 24), np.float32)), "does not fit this network"),
+    "type": (lambda data: changed(data, history=np.zeros(3, np.float32)), "not those of a state"),
+    "extra": (lambda data: changed(data, more=np.zeros(3, np.float32)), "not those of a state"),
+    "ids": (lambda data: changed(data, history=np.array([-1], np.int32)), "ids that are not in the vocabulary"),
+    "last": (lambda data: changed(data, {"last": 100_000}), "ids that are not in the vocabulary"),
+    "word": (lambda data: changed(data, {"last": "a"}), "wrong type"),
+    "bool": (lambda data: changed(data, {"drawn": True}), "wrong type"),
+    "tail": (lambda data: changed(data, {"tail": [1] * 9}), "out of range"),
+    "drawn": (lambda data: changed(data, {"drawn": -1}), "out of range"),
     "unknown": (lambda data: changed(data, {"colour": 1}), "colour"),
-    "music": (lambda data: changed(data, {"walk": {}}), "piece of music"),
+    "music": (lambda data: changed(data, {"walk": {}}), "state of a grammar"),
 }
 
 
@@ -354,9 +357,9 @@ def test_damaged_state_is_one_error_line(
 
 @given(st.integers(0, 600), st.binary(min_size=1, max_size=2))
 @settings(max_examples=150)
-def test_mutated_state_is_used_or_refused(models_: Models, saved_: bytes, place: int, bytes_: bytes) -> None:
+def test_mutated_state_is_used_or_refused(models_: Models, saved_: bytes, position: int, bytes_: bytes) -> None:
     model = READERS.setdefault("char", load_model(models_("char")))
-    data = saved_[:place] + bytes_ + saved_[place + len(bytes_) :]
+    data = saved_[:position] + bytes_ + saved_[position + len(bytes_) :]
     fingerprint = model.checkpoint.fingerprint
     try:
         state = from_bytes(data, "s", fingerprint, model.checkpoint.language_config)
@@ -380,7 +383,7 @@ def test_state_of_another_model_is_refused(models: Models, run: Run, saved: byte
     weights = dict(seqgen.load(trained_on).checkpoint.weights())
     weights["output_bias"] = weights["output_bias"] + np.float32(0.01)
     write_weights(trained_on / "model.safetensors", weights, seqgen.load(trained_on).info()["identity"])
-    assert "trained further" in run("sample", trained_on, "--state-in", tmp_path / "s", status=2).err
+    assert "before further training" in run("sample", trained_on, "--state-in", tmp_path / "s", status=2).err
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ ROWS = [
     ("sample model --seed -1", "--seed must be at least 0"),
     ("sample model --grammar 'a(b'", "'(' is never closed (character 2)"),
     ("sample model --grammar '(a{999}){999}'", "too large"),
-    ("sample model --grammar 'a{9}' --length 8", "needs 9 characters"),
+    ("sample model --grammar 'a{9}' --length 8", "needs at least 9 characters"),
     ("sample model --ban ''", "--ban must not be empty"),
     ("sample model --logit-bias the", "--logit-bias must be a name and a number"),
     ("sample model --logit-bias 'the boat=1'", "'the boat' is not one token"),
@@ -159,7 +159,7 @@ ROWS = [
     ("sample model --temperature-of pitch=1.2", "--temperature-of is for music; this is text"),
     ("sample model -n 0", "-n"),
     ("sample model --first -1", "--first"),
-    ("sample model --engine steam", "--engine must be one of auto, light, torch"),
+    ("sample model --engine steam", "--engine must be one of auto, cpu, torch"),
     ("sample model --device cuda", "--device cuda"),
     ("sample model --device abacus", "--device"),
     ("sample model --engine torch --device cuda", "--device cuda"),
@@ -170,14 +170,14 @@ ROWS = [
     ("sample model --state-in missing", "missing"),
     ("sample model --state-in text.txt", "header"),
     ("sample model --state-out other-things", "is a folder"),
-    ("sample model --state-out text.txt/inside", "can be written"),
+    ("sample model --state-out text.txt/inside", "is not a writable folder"),
     ("sample model --replay text.txt", "not JSON"),
     ("sample model --replay missing.txt", "missing.txt"),
     ("sample --replay empty.txt", "has no receipt"),
     ("score model text.txt --colour mauve", "--colour must be one of"),
     ("score model text.txt --state-in missing", "missing"),
     ("score model text.txt --state-out other-things", "is a folder"),
-    ("score model text.txt short.txt --state-out new-state", "there are more"),
+    ("score model text.txt short.txt --state-out new-state", "after one record, and here are 2"),
     # ---- score, evaluate, tokenize: what to read ----
     *[
         (f"{command} model {source}", words)
@@ -303,7 +303,7 @@ DAMAGED: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize(("typed", "words"), ROWS, ids=[typed.replace(TOO_LONG, "TOO-LONG") for typed, _ in ROWS])
-def test_a_mistake_is_one_line(
+def test_main_bad_input_is_one_line_and_status_2(
     typed: str, words: str, place: Path, refused: RefusedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "cuda" in typed and "light" not in typed:
@@ -317,7 +317,7 @@ def test_a_mistake_is_one_line(
     assert sorted(place.rglob("*")) == before, "a mistake leaves nothing behind"
 
 
-def test_the_table_names_every_command() -> None:
+def test_errors_table_names_every_command() -> None:
     from typer.main import get_group
 
     from seqgen.cli import main
@@ -327,7 +327,7 @@ def test_the_table_names_every_command() -> None:
     assert there <= {typed.split()[0] for typed, _ in ROWS}
 
 
-def test_what_may_not_be_read_or_written(place: Path, tmp_path: Path, refused: RefusedRun) -> None:
+def test_main_permission_denied_is_one_line(place: Path, tmp_path: Path, refused: RefusedRun) -> None:
     source, locked = tmp_path / "secret.txt", tmp_path / "locked"
     shutil.copy(place / "text.txt", source)
     locked.mkdir()
@@ -344,19 +344,19 @@ def test_what_may_not_be_read_or_written(place: Path, tmp_path: Path, refused: R
         locked.chmod(0o700)
 
 
-def test_a_name_that_would_steer_the_terminal_is_told_as_one_harmless_line(refused: RefusedRun) -> None:
+def test_main_control_characters_in_errors_are_replaced(refused: RefusedRun) -> None:
     line = refused(["train", "no\nsuch\x1b[31m file\x9b.txt", "-o", "new"])
     assert "\x1b" not in line
     assert "\x9b" not in line
 
 
-def test_quiet_does_not_silence_errors(place: Path, refused: RefusedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_main_quiet_still_prints_errors(place: Path, refused: RefusedRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     for line in ("train missing.txt -o new --quiet", "sample missing -q", "score model missing.txt --quiet"):
         assert "missing" in refused(line.split())
 
 
-def test_a_fault_of_the_program_is_one_line_and_status_1(
+def test_main_internal_error_is_one_line_and_status_1(
     place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the trace is there for those who ask for it."""

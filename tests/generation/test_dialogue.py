@@ -16,9 +16,9 @@ from seqgen import tokenizers
 from seqgen.api.model import Model
 from seqgen.config import TOKENIZER_NAMES, ReplyOptions, SampleOptions
 from seqgen.evaluation.dialogue import (
-    DialogueScorer,
+    ReplyScorer,
 )
-from seqgen.generation.dialogue import MODEL, USER, Conversation, Reply, prime
+from seqgen.generation.dialogue import MODEL, USER, ChatSession, Reply, prime
 from seqgen.generation.text import samples
 from seqgen.tokenizers.characters import ByteCodec
 from seqgen.tokenizers.dialogue import DialogueCodec
@@ -41,7 +41,7 @@ class Scripted:
     batch_size = 1
 
     def __init__(self, vocab_size: int, logits_of: Callable[[ReadIds], npt.ArrayLike]) -> None:
-        self.vocab_size, self.logits_of = vocab_size, logits_of
+        self.vocab_size, self.script = vocab_size, logits_of
         self.stepped = 0  # ids read, one way or the other
 
     def initial(self, batch: int) -> tuple[ReadIds, ...]:
@@ -52,7 +52,16 @@ class Scripted:
     ) -> tuple[npt.NDArray[np.float32], tuple[ReadIds, ...]]:
         self.stepped += len(ids)
         new = tuple((*read, int(token)) for read, token in zip(state, ids, strict=True))
-        return np.array([self.logits_of(read) for read in new], dtype=np.float32), new
+        return np.array([self.script(read) for read in new], dtype=np.float32), new
+
+    def logits_of(
+        self, ids: npt.NDArray[np.integer], state: tuple[ReadIds, ...]
+    ) -> tuple[npt.NDArray[np.float32], tuple[ReadIds, ...]]:
+        rows = []
+        for token in ids.tolist():
+            logits, state = self.step(np.array([token]), state)
+            rows.append(logits)
+        return np.concatenate(rows), state
 
     def read(self, ids: npt.NDArray[np.integer], state: tuple[ReadIds, ...]) -> tuple[ReadIds, ...]:
         self.stepped += len(ids)
@@ -89,10 +98,10 @@ def saying(*replies: bytes) -> Scripted:
 
 
 def talk_with(engine: Any, codec: DialogueCodec = BYTES, candidates: int = 1, mutual: float = 0.5, **how: Any) -> Any:
-    return Conversation(engine, codec, SampleOptions(**how), ReplyOptions(candidates, mutual))
+    return ChatSession(engine, codec, SampleOptions(**how), ReplyOptions(candidates, mutual))
 
 
-def answer(talk: Conversation, *words: str) -> Reply:
+def answer(talk: ChatSession, *words: str) -> Reply:
     """The reply to the last of these lines, which are all said by the person."""
     for line in words:
         talk.hear(line)
@@ -104,9 +113,9 @@ def answer(talk: Conversation, *words: str) -> Reply:
     return reply
 
 
-def read_so_far(talk: Conversation) -> ReadIds:
+def read_so_far(talk: ChatSession) -> ReadIds:
     """All ids of the conversation so far, the last of which is still to be stepped on."""
-    place: Any = talk._here
+    place: Any = talk._now
     (state,) = place.state
     return (*state, place.last)
 
@@ -132,7 +141,7 @@ def test_the_state_of_a_real_model_too(dialogue_model: Model) -> None:
     engine = dialogue_model.engine
     ids = np.array(conversation_ids(codec_of(dialogue_model), talk.turns))
     whole, _ = engine.step(ids[-1:], engine.read(ids[:-1], engine.initial(1)))
-    kept, _ = engine.step(np.array([talk._here.last]), talk._here.state)
+    kept, _ = engine.step(np.array([talk._now.last]), talk._now.state)
     assert np.array_equal(whole, kept)
 
 
@@ -345,7 +354,7 @@ def test_conversations_side_by_side_draw_differently() -> None:
 
 
 def share(engine: Scripted, read: ReadIds) -> npt.NDArray[np.float64]:
-    logits = np.asarray(engine.logits_of(read), dtype=np.float32).astype(float)
+    logits = np.asarray(engine.script(read), dtype=np.float32).astype(float)
     logs: npt.NDArray[np.float64] = logits - np.logaddexp.reduce(logits)
     return logs
 
@@ -373,7 +382,7 @@ def test_the_candidate_with_the_highest_score_is_chosen(mutual: float) -> None:
         found: dict[str, float] = {}
         for index in range(6):
             talk = talk_with(engine, seed=seed)
-            talk._drawn = index
+            talk._next_stream = index
             reply = answer(talk, "hello?")
             found[reply.text] = reply.log_probability
         best = max(
@@ -444,7 +453,7 @@ def test_saying_the_same_twice_in_a_reply_is_avoided() -> None:
 
 @pytest.mark.parametrize("candidates", [1, 5])
 def test_the_log_probability_is_the_scorers(candidates: int, dialogue_model: Model) -> None:
-    codec, reader = codec_of(dialogue_model), DialogueScorer(dialogue_model.network, codec_of(dialogue_model))
+    codec, reader = codec_of(dialogue_model), ReplyScorer(dialogue_model.network, codec_of(dialogue_model))
     talk = Model(dialogue_model.checkpoint, exact=True).conversation(SampleOptions(seed=5), ReplyOptions(candidates))
     control = [0, 1, codec.end]
     states, last = reader.start()
@@ -453,7 +462,7 @@ def test_the_log_probability_is_the_scorers(candidates: int, dialogue_model: Mod
         reply = answer(talk, words)
         ids = codec.encode(reply.text.encode("utf-8", "surrogateescape"))
         assert len(ids) == reply.tokens
-        states, last, _ = reader.score_turn(states, last, codec.encode_turn(USER, words.encode()))
+        states, last = reader.advance(states, last, codec.encode_turn(USER, words.encode()))
         closed = [np.append(ids, token) for token in control]
         # Control tokens have no share in the first token.
         nothing = np.logaddexp.reduce(reader.replies(states, last, MODEL, list(np.array(control)[:, None])))
@@ -463,7 +472,7 @@ def test_the_log_probability_is_the_scorers(candidates: int, dialogue_model: Mod
             assert reply.alone == pytest.approx(
                 np.logaddexp.reduce(reader.replies(*beginning, MODEL, closed)), abs=1e-3
             )
-        states, last, _ = reader.score_turn(
+        states, last = reader.advance(
             states, last, codec.encode_turn(MODEL, reply.text.encode("utf-8", "surrogateescape"))
         )
 
@@ -491,7 +500,7 @@ def test_a_transcript_goes_on_from_what_a_person_says() -> None:
     engine = saying(b"yes", b"no")
 
     def logits_of(read: ReadIds) -> npt.ArrayLike:
-        return engine.logits_of(read) if read[-1] != USER else np.eye(BYTES.vocab_size)[MODEL] * 30
+        return engine.script(read) if read[-1] != USER else np.eye(BYTES.vocab_size)[MODEL] * 30
 
     written = transcript(Scripted(BYTES.vocab_size, lambda read: np.asarray(
         logits_of(read) if MODEL in read else np.eye(BYTES.vocab_size)[MODEL] * 30

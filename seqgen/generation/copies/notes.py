@@ -1,9 +1,8 @@
-"""What is copied from the training pieces: how many notes in a row, in any key, and a guard that lets no more.
+"""Copies of training pieces: the longest run of notes, in any key, and a guard that limits it.
 
-Notes of one track are compared by what they have in common in every key and at every place, as in
-`evaluation.novelty`: the interval and the time to the note before them; drums by both keys and the time. They stand in
-the order in which they are composed, those that begin together from the bottom up (or from the top down, where the
-model spells them so).
+Notes of one track are compared by features that don't depend on key and position: the interval and the time to the note
+before; for drums, both pitches and the time. A run of k such steps is a run of k + 1 notes. Notes are in the order in
+which the model generates them: those that begin together rise (or fall, in a vocabulary that spells chords downwards).
 """
 
 from __future__ import annotations
@@ -17,105 +16,130 @@ import numpy.typing as npt
 from seqgen.generation.copies.suffixes import SuffixArray, build_suffix_array
 from seqgen.music.events import EventVocabulary
 from seqgen.music.grammar import GrammarState, bits_of
-from seqgen.music.piece import Note
+from seqgen.music.piece import Note, Piece
 from seqgen.tensors import Arrays
 
-_SPAN = 1 << 20  # steps of the grid between two notes of one run, at most
+_SPAN = 1 << 20  # limit of the time between two notes, in steps of the grid
 _DRUMS = 1000  # above every interval
-_BORDER = 1 << 40  # above every step: behind each run one of its own, so that no run reaches into the next
+_BORDER = 1 << 40  # above every step; each run ends with a border of its own, so that no match crosses it
+
+Tracks = Sequence[tuple[Sequence[Note], bool]]  # for each track of a piece its notes, and whether it is drums
 
 
 class NoteCopyIndex:
-    """The runs of notes of a set of pieces, and where anything stands in them."""
+    """The runs of notes in a set of pieces, as a suffix array of their steps."""
 
     def __init__(self, suffixes: SuffixArray) -> None:
         self.suffixes = suffixes
 
     @classmethod
     def build(cls, pieces: Iterable[npt.NDArray[np.integer]], vocabulary: EventVocabulary) -> NoteCopyIndex:
-        """Of whole pieces, given as ids."""
+        """Index whole pieces, given as ids."""
+
+        def decoded() -> Iterable[Tracks]:
+            for piece in pieces:
+                grammar = GrammarState(vocabulary)
+                for token in piece.tolist():
+                    grammar.push(token)
+                yield grammar_tracks(grammar)
+
+        return cls.of_tracks(decoded())
+
+    @classmethod
+    def of_tracks(cls, pieces: Iterable[Tracks]) -> NoteCopyIndex:
+        """Index the tracks of pieces."""
         runs: list[list[int]] = []
-        for piece in pieces:
-            walk = GrammarState(vocabulary)
-            for token in piece.tolist():
-                walk.push(token)
-            runs += [[*run, _BORDER + len(runs) + place] for place, run in enumerate(_runs(walk))]
+        for tracks in pieces:
+            runs += [[*run, _BORDER + number] for number, run in enumerate(_runs(tracks), start=len(runs))]
         symbols = np.array(list(itertools.chain.from_iterable(runs)), dtype=np.int64)
         return cls(SuffixArray(symbols, build_suffix_array(symbols)))
 
     @classmethod
     def of(cls, arrays: Arrays) -> NoteCopyIndex:
-        """Of what `arrays` gave. Raises `ModelError` for anything else."""
-        return cls(SuffixArray.of(arrays, "steps", np.int64, "notes and their suffixes"))
+        """Restore an index from `arrays`. Raises `ModelError` for anything else."""
+        return cls(SuffixArray.of(arrays, "steps", np.int64, "notes and their suffix array"))
 
     def arrays(self) -> Arrays:
-        """What keeps it in a file."""
+        """The index as tensors for a file."""
         return {"steps": self.suffixes.symbols, "suffixes": self.suffixes.order}
 
-    def longest_match(self, walk: GrammarState) -> int:
-        """Notes of the longest run of one track that stands in one track of a piece of the set; 0 where there are not
-        even two."""
-        most = 0
-        for steps in _runs(walk):
-            most = self.suffixes.longest_match(len(steps), lambda start, end: steps[start:end], most)  # noqa: B023 - at once
-        return most + 1 if most else 0
+    def longest_match(self, tracks: Tracks) -> int:
+        """Notes of the longest run of one track that occurs in one track of the set; 0 if that is a single note."""
+        longest = 0
+        for steps in _runs(tracks):
+            longest = self.suffixes.longest_run(np.array(steps, dtype=np.int64), longest)
+        return longest + 1 if longest else 0
 
     def forbidden_pitches(self, notes: Sequence[Note], drums: bool, now: int, most: int) -> int:
-        """Pitches, as bits, by which a track of these notes would get a run of more than `most`, played now."""
+        """Pitches, as bits, that would complete a run of more than `most` notes, played now on a track of `notes`."""
         if len(notes) < most:
             return 0
         before = _steps(notes[-most:], drums)
         low, high = self.suffixes.find(before)
-        behind = self.suffixes.order[low:high].astype(np.int64) + len(before)
-        following = np.unique(self.suffixes.symbols[behind[behind < len(self.suffixes.symbols)]])
-        kinds, times = following // _SPAN, following % _SPAN
+        after = self.suffixes.order[low:high].astype(np.int64) + len(before)
+        following = np.unique(self.suffixes.symbols[after[after < len(self.suffixes.symbols)]])
+        intervals, times = following // _SPAN, following % _SPAN
         last = notes[-1]
-        kinds = kinds[(times == min(now - last.start, _SPAN - 1)) & (following < _BORDER)]
-        pitches = (kinds - _DRUMS) % 128 if drums else kinds + last.pitch
-        fits = (kinds - _DRUMS) // 128 == last.pitch if drums else (kinds < _DRUMS - 128) & (pitches >= 0)
+        intervals = intervals[(times == min(now - last.start, _SPAN - 1)) & (following < _BORDER)]
+        pitches = (intervals - _DRUMS) % 128 if drums else intervals + last.pitch
+        fits = (intervals - _DRUMS) // 128 == last.pitch if drums else (intervals < _DRUMS - 128) & (pitches >= 0)
         return bits_of(pitches[fits & (pitches < 128)].tolist())
 
 
 class NoteCopyGuard:
-    """Keeps a walk from copying more than `most` notes in a row; one for each walk."""
+    """Keeps one piece from copying more than `most` notes in a row."""
 
     def __init__(self, copies: NoteCopyIndex, most: int) -> None:
         self._copies, self._most = copies, most
         self._notes: list[list[Note]] = []
         self._taken = -1
-        self._known: dict[int, tuple[tuple[int, int], int]] = {}
+        self._cached: dict[int, tuple[tuple[int, int], int]] = {}  # of each track, for a time and a count of notes
 
-    def __call__(self, walk: GrammarState, track: int) -> int:
+    def __call__(self, grammar: GrammarState, track: int) -> int:
         """See `GrammarState.forbid_pitches`."""
         if self._taken < 0:
             self._notes, self._taken = [[] for _ in range(32)], 0
-            for note in walk.earlier_notes:
+            for note in grammar.earlier_notes:
                 self._notes[note.track].append(note)
-        for note in walk.notes[self._taken :]:
+        for note in grammar.notes[self._taken :]:
             self._notes[note.track].append(note)
-        self._taken = len(walk.notes)
+        self._taken = len(grammar.notes)
         notes = self._notes[track]
-        place = (walk.now, len(notes))
-        known = self._known.get(track)
-        if known is None or known[0] != place:
-            drums = bool(walk.track_states[track].drums)
-            known = self._known[track] = place, self._copies.forbidden_pitches(notes, drums, walk.now, self._most)
-        return known[1]
+        key = (grammar.now, len(notes))
+        cached = self._cached.get(track)
+        if cached is None or cached[0] != key:
+            drums = bool(grammar.track_states[track].drums)
+            cached = self._cached[track] = key, self._copies.forbidden_pitches(notes, drums, grammar.now, self._most)
+        return cached[1]
 
 
-def _runs(walk: GrammarState) -> list[list[int]]:
-    """The steps from note to note of each track of two notes or more."""
-    tracks: list[list[Note]] = [[] for _ in walk.track_states]
-    for note in walk.notes:
+def grammar_tracks(grammar: GrammarState) -> Tracks:
+    """The tracks of a piece in progress."""
+    tracks: list[list[Note]] = [[] for _ in grammar.track_states]
+    for note in grammar.notes:
         tracks[note.track].append(note)
-    found = zip(tracks, walk.track_states, strict=True)
-    return [_steps(notes, bool(part.drums)) for notes, part in found if len(notes) > 1]
+    return [(notes, bool(state.drums)) for notes, state in zip(tracks, grammar.track_states, strict=True)]
+
+
+def piece_tracks(piece: Piece, rising: bool) -> Tracks:
+    """The tracks of a piece. `rising`: whether chords are spelled upwards, as the vocabulary's option says."""
+    tracks: list[list[Note]] = [[] for _ in piece.tracks]
+    for note in piece.notes:
+        tracks[note.track].append(note)
+    if rising:
+        tracks = [sorted(notes, key=lambda note: (note.start, note.pitch)) for notes in tracks]
+    return [(notes, track.drums) for notes, track in zip(tracks, piece.tracks, strict=True)]
+
+
+def _runs(tracks: Tracks) -> list[list[int]]:
+    """The steps from note to note of each track with at least two notes."""
+    return [_steps(notes, drums) for notes, drums in tracks if len(notes) > 1]
 
 
 def _steps(notes: Sequence[Note], drums: bool) -> list[int]:
-    """Interval, or both keys, and time from each note to the next as one number."""
+    """The interval (for drums both pitches) and the time from each note to the next, as one integer."""
     steps = []
     for one, other in itertools.pairwise(notes):
-        kind = _DRUMS + 128 * one.pitch + other.pitch if drums else other.pitch - one.pitch
-        steps.append(kind * _SPAN + min(other.start - one.start, _SPAN - 1))
+        interval = _DRUMS + 128 * one.pitch + other.pitch if drums else other.pitch - one.pitch
+        steps.append(interval * _SPAN + min(other.start - one.start, _SPAN - 1))
     return steps

@@ -1,8 +1,8 @@
-"""Engines: one step from ids to logits, with the state coming in and going out.
+"""Engines: the recurrent network one step at a time, with the state passed in and out.
 
-Filters and the sampler see float arrays and know no engine. `light` needs no torch and starts in a blink; `torch` is
-for devices other than the processor and for checking. Their logits agree within float32's rounding, unless `light` is
-allowed to round more (`compiled.NativeEngine`).
+Filters and samplers see float arrays and know no engine. The CPU engine needs no torch and starts quickly; the torch
+engine serves other devices, and checks the CPU engine. Their logits agree within float32 rounding, unless the CPU
+engine may use 8-bit weights (`native.NativeEngine`).
 """
 
 from __future__ import annotations
@@ -15,61 +15,96 @@ import numpy.typing as npt
 
 from seqgen.config import NetworkConfig
 from seqgen.errors import UserError
+from seqgen.generation.sampling.filters import target_nats
+from seqgen.specs.cells import CELLS
+
+Weights = Mapping[str, npt.NDArray[np.float32]]
 
 
 class Engine(Protocol):
-    """A loaded model, one step at a time. States belong to the engine that made them and are never written to."""
+    """A loaded network. States belong to the engine that made them and are never modified."""
 
     vocab_size: int
-    batch_size: int  # streams that it pays to run side by side
-    arithmetic: str  # how it computes: engines of one kind give the same bits on the same machine
+    batch_size: int  # streams at which a batch is most efficient
+    arithmetic: str  # engines with the same value give identical bits on the same machine
 
     def initial(self, batch: int) -> Any:
-        """The state of `batch` streams that have read nothing."""
+        """The state of `batch` streams before any input."""
         ...
 
     def step(self, ids: npt.NDArray[np.integer], state: Any) -> tuple[npt.NDArray[np.float32], Any]:
-        """Reads one id a stream, shape (batch,); returns logits, shape (batch, vocabulary), and the new state.
+        """Read one id per stream, shape (batch,).
 
-        A row's numbers do not depend on what other rows hold, nor on how many there are.
+        Returns:
+            logits, shape (batch, vocabulary), and the new state. A row depends neither on other rows nor on their count.
         """
         ...
 
     def read(self, ids: npt.NDArray[np.integer], state: Any) -> Any:
-        """The state of one stream after a run of ids, shape (tokens,), without the logits."""
+        """The state of one stream after a run of ids, shape (tokens,), without logits."""
         ...
 
     def logits_of(self, ids: npt.NDArray[np.integer], state: Any) -> tuple[npt.NDArray[np.float32], Any]:
-        """Reads a run of ids in one stream; returns the logits after each, shape (tokens, vocabulary), and the state.
-        They are those of `step` but for the last bits of the sums."""
+        """Read a run of ids in one stream.
+
+        Returns:
+            logits after each, shape (tokens, vocabulary), and the new state. They equal those of `step` up to the last
+            bits of the sums.
+        """
         ...
 
+    def nats_of(
+        self,
+        ids: npt.NDArray[np.integer],
+        targets: npt.NDArray[np.integer],
+        state: Any,
+        possible: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[npt.NDArray[np.float64], Any]:
+        """Cross-entropy of `targets` in nats, each after its id in one stream, and the new state.
+
+        Args:
+            possible: mask of the tokens that share the probability, shape (tokens, vocabulary).
+        """
+        logits, state = self.logits_of(ids, state)
+        if possible is not None:
+            logits = np.where(possible, logits, np.float32(-np.inf))
+        return target_nats(logits, targets), state
+
     def repeat(self, state: Any, batch: int) -> Any:
-        """`batch` streams, each in the state of the one in `state`."""
+        """The state of `batch` streams, each a copy of the single one in `state`."""
         ...
 
     def select(self, state: Any, rows: Sequence[int]) -> Any:
-        """The streams `rows` of a state, in that order; one may be taken twice."""
+        """The streams `rows` of a state, in that order; one may occur twice."""
         ...
 
     def export_state(self, state: Any, row: int) -> npt.NDArray[np.float32]:
-        """One stream as any engine can take it, shape (layers, tensors of the cell, units)."""
+        """One stream in a form that every engine imports, shape (layers, tensors of the cell, units)."""
         ...
 
     def import_state(self, cells: npt.NDArray[np.float32]) -> Any:
-        """The state of one stream, from what `export_state` gave."""
+        """The state of one stream from the result of `export_state`."""
         ...
 
 
-Weights = Mapping[str, npt.NDArray[np.float32]]
 PRECISIONS = ("fp32", "bf16")
 
 
-def light(config: NetworkConfig, weights: Weights, device: str, exact: bool, precision: str) -> Engine:
-    """The engine without torch: compiled kernels, or numpy where there are none."""
+def output_matrix(weights: Weights) -> npt.NDArray[np.float32]:
+    """The matrix from hidden states to logits, shape (vocabulary, units): with tied weights the embedding's."""
+    output = weights.get("output_weight")
+    if output is not None:
+        return output
+    projection = weights.get("projection")
+    tied: npt.NDArray[np.float32] = weights["embedding"] if projection is None else weights["embedding"] @ projection
+    return tied
+
+
+def make_cpu_engine(config: NetworkConfig, weights: Weights, device: str, exact: bool, precision: str) -> Engine:
+    """The engine without torch: compiled kernels, or numpy where they or the cell's kernel are missing."""
     from seqgen.native import library
 
-    if library() is None:
+    if library() is None or CELLS[config.cell].native_id is None:
         from seqgen.generation.engines.numpy import NumpyEngine
 
         return NumpyEngine(config, weights)
@@ -79,42 +114,51 @@ def light(config: NetworkConfig, weights: Weights, device: str, exact: bool, pre
 
 
 def make_torch_engine(config: NetworkConfig, weights: Weights, device: str, exact: bool, precision: str) -> Engine:
-    """The network itself, on any device."""
+    """The torch network, on any device."""
     from seqgen.generation.engines.torch import TorchEngine
 
     return TorchEngine(config, weights, device, precision)
 
 
+# By the names in receipts and saved settings, where the CPU engine is still called "light".
 ENGINES: dict[str, Callable[[NetworkConfig, Weights, str, bool, str], Engine]] = {
-    "light": light,
+    "light": make_cpu_engine,
     "torch": make_torch_engine,
 }
-_MANY = 16  # streams beyond which numpy, one stream after another, takes longer than PyTorch takes to start
+ENGINE_FLAGS = {"cpu": "light", "torch": "torch"}  # values of --engine beside auto, and names in `ENGINES`
+_MAX_NUMPY_STREAMS = 16  # beyond, numpy takes longer for one stream after another than torch takes to start
 
 
-def choose(name: str, device: str, precision: str, streams: int) -> str:
-    """The engine for a job of so many streams, by its name.
+def choose_engine(name: str, device: str, precision: str, streams: int, cell: str | None = None) -> str:
+    """The name in `ENGINES` of the engine for a job of so many streams.
 
-    `auto` is `light` on the processor, and `torch` where another device or precision is asked for; and for many streams
-    where there are no compiled kernels. With kernels `light` is the fastest for one stream and for hundreds.
+    `auto` is the CPU engine on the CPU, which with kernels is the fastest for one stream and for hundreds. It is torch
+    for other devices and precisions, for many streams without kernels, and for cells without a numpy step.
 
-    Raises `UserError` for an engine that there is not, or that can't do what is asked.
+    Raises `UserError` for an unknown engine, or one that can't do the job.
     """
+    without_step = cell is not None and CELLS.find(cell).numpy_step is None
     if name == "auto":
         from seqgen.native import library
 
-        slow = streams > _MANY and library() is None
-        name = "torch" if device not in ("auto", "cpu") or precision != "fp32" or slow else "light"
-    if name not in ENGINES:
-        raise UserError(f"--engine must be one of auto, {', '.join(ENGINES)}; not {name!r}")
+        slow = streams > _MAX_NUMPY_STREAMS and library() is None
+        needs_torch = device not in ("auto", "cpu") or precision != "fp32" or slow or without_step
+        name = "torch" if needs_torch else "cpu"
+    if name not in ENGINE_FLAGS and name not in ENGINES:
+        raise UserError(f"--engine must be one of auto, {', '.join(ENGINE_FLAGS)}; not {name!r}")
     if device not in ("auto", "cpu", "cuda", "mps"):
         raise UserError(f"--device must be one of auto, cpu, cuda, mps; not {device!r}")
-    if name == "light" and device not in ("auto", "cpu"):
-        raise UserError(f"the light engine runs on the processor only, not on {device}")
     if precision not in PRECISIONS:
         raise UserError(f"--precision must be one of {', '.join(PRECISIONS)}; not {precision!r}")
-    if name == "light" and precision != "fp32":
-        raise UserError(f"the light engine does not compute in {precision}; --engine torch does")
+    name = ENGINE_FLAGS.get(name, name)
+    if name == ENGINE_FLAGS["cpu"]:
+        for wrong, reason in (
+            (device not in ("auto", "cpu"), f"on {device}"),
+            (precision != "fp32", f"in {precision}"),
+            (without_step, f"the cell {cell!r}, which has no numpy step"),
+        ):
+            if wrong:
+                raise UserError(f"--engine cpu cannot compute {reason}; use --engine torch")
     return name
 
 
@@ -127,6 +171,6 @@ def make_engine(
     precision: str = "fp32",
     streams: int = 1,
 ) -> Engine:
-    """An engine by name, as `choose` has it. Without `exact`, weights may be rounded to 8 bits where that is faster."""
-    name = choose(name, device, precision, streams)
+    """Make the engine that `choose_engine` chooses. Without `exact`, weights may be rounded to 8 bits if that is faster."""
+    name = choose_engine(name, device, precision, streams, config.cell)
     return ENGINES[name](config, weights, "cpu" if device == "auto" else device, exact, precision)

@@ -1,15 +1,15 @@
-"""The light engine where the compiled kernels are there: the same numbers, a whole step in one call (`native/light.c`).
+"""The CPU engine by compiled kernels: a whole step in one call (`native/stack.c`).
 
-With `quantized`, weights are whole numbers of 8 bits with a scale a row, and outputs are rounded to 8 bits before they are
-multiplied: a quarter of the memory to walk through a step, which is what a single stream waits for. `quantization_cost`
-measures what that costs; it is done when a model is trained.
+With `quantized`, weights are 8-bit integers with a scale for each row, and activations are rounded to 8 bits before
+products. A step then reads a quarter of the memory, which is what limits a single stream. `quantization_cost` measures
+the loss in accuracy at the end of training.
 """
 
 from __future__ import annotations
 
 import ctypes
 import math
-import os
+import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,17 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import NetworkConfig
+from seqgen.generation.engines.base import Engine, output_matrix
 from seqgen.generation.sampling.filters import log_softmax
-from seqgen.model.weight_shapes import GATES, STATES
 from seqgen.native import library, pointer_to
+from seqgen.processors import process_cpu_count
+from seqgen.specs.cells import CELLS
 
 Array = npt.NDArray[np.float32]
 
-_ROWS = 64  # of a block, as the kernels have it
-_FEW = 16  # streams that are not worth another thread
-_STRETCH = 256  # ids that are read in one call
-_LARGEST_TABLE = 1 << 24  # numbers (64 MiB); a larger first-layer table is worked out when its rows are needed
-_CELLS = {("lstm", "tanh"): 0, ("gru", "tanh"): 1, ("rnn", "tanh"): 2, ("rnn", "relu"): 3}
+_BLOCK_ROWS = 64  # rows of a block of weights in the kernels
+_MIN_STREAMS = 16  # for each thread
+_CHUNK = 256  # ids read in one call
+_MAX_TABLE = 1 << 24  # numbers (64 MiB); rows of a larger first-layer table are computed when needed
 
 
 class _Matrix(ctypes.Structure):
@@ -49,7 +50,7 @@ class _Layer(ctypes.Structure):
     ]
 
 
-class _Light(ctypes.Structure):
+class _Stack(ctypes.Structure):
     _fields_ = [
         ("units", ctypes.c_long),
         ("layers", ctypes.c_long),
@@ -64,11 +65,14 @@ class _Light(ctypes.Structure):
 def quantization_cost(
     config: NetworkConfig, weights: Mapping[str, Array], ids: npt.NDArray[np.integer]
 ) -> float | None:
-    """Bits a token by which rounding to 8 bits raises the cost of `ids`, consecutive ones, up to 16,384 of which are
-    read, in 64 pieces; None where this machine can't tell, or they are too few to tell by."""
+    """Bits per token by which 8-bit rounding raises the cross-entropy of consecutive `ids`.
+
+    At most 16,384 of them are read, in 64 streams. None if there are too few, or if 8 bits aren't faster on this
+    machine.
+    """
     streams = 64
     length = min(256, (len(ids) - 1) // streams)
-    if length < 2 or not int8_is_fast():
+    if length < 2 or not int8_is_fast() or CELLS[config.cell].native_id is None:
         return None
     pieces = np.asarray(ids[: streams * length + 1], dtype=np.int64)
     inputs, targets = pieces[:-1].reshape(streams, length), pieces[1:].reshape(streams, length)
@@ -85,24 +89,25 @@ def quantization_cost(
 
 
 def int8_is_fast() -> bool:
-    """Whether this processor multiplies whole numbers of 8 bits faster than float32."""
+    """Whether this processor multiplies 8-bit integers faster than float32."""
     kernels = library()
     return kernels is not None and bool(kernels.seqgen_has_int8_products())
 
 
-class NativeEngine:
-    """See `engine.Engine`. A state is an array of shape (streams, layers, tensors of the cell, units)."""
+class NativeEngine(Engine):
+    """An `Engine` whose state is an array of shape (streams, layers, tensors of the cell, units)."""
 
     batch_size = 256
 
     def __init__(self, config: NetworkConfig, weights: Mapping[str, Array], quantized: bool = False) -> None:
         kernels = library()
-        assert kernels is not None, "ask for the library before"
+        variant = CELLS[config.cell].native_variant(config.activation)
+        assert kernels is not None and variant is not None, "ask for the library and the cell's kernel before"
         self.vocab_size = config.vocab_size
         self.quantized = quantized
         self.arithmetic = "8 bits" if quantized else "float32"
         self._run_kernel = kernels.seqgen_stack_run
-        self._kept: list[npt.NDArray] = []  # what the kernels point to
+        self._kept: list[npt.NDArray] = []  # memory that the kernels point to
         layers = []
         for number in range(config.num_layers):
             name = f"layers.{number}."
@@ -115,29 +120,26 @@ class NativeEngine:
                     None if bias is None else self._keep(bias),
                 )
             )
-        output = weights.get("output_weight")
-        if output is None:
-            projection = weights.get("projection")
-            output = weights["embedding"] if projection is None else weights["embedding"] @ projection
+        output = output_matrix(weights)
         self._output = output, weights["output_bias"]
         self._stack = (_Layer * config.num_layers)(*layers)
-        self._light = _Light(
+        self._native = _Stack(
             config.rnn_size,
             config.num_layers,
-            _CELLS[config.cell, config.activation if config.cell == "rnn" else "tanh"],
+            variant,
             self._stack,
             self._matrix(output),
             self._keep(weights["output_bias"]),
             config.vocab_size,
         )
-        self._where = ctypes.byref(self._light)
-        self._shape = (config.num_layers, STATES[config.cell], config.rnn_size)
+        self._pointer = ctypes.byref(self._native)
+        self._shape = (config.num_layers, CELLS[config.cell].states, config.rnn_size)
         self._embedding = weights["embedding"]
         self._first = weights["layers.0.input_weight"].T, weights["layers.0.bias"]
         self._table: Array | None = None
-        if config.vocab_size * GATES[config.cell] * config.rnn_size <= _LARGEST_TABLE:
+        if config.vocab_size * CELLS[config.cell].gates * config.rnn_size <= _MAX_TABLE:
             self._table = self._rows(self._embedding)
-        self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._threads = process_cpu_count()
         self._pool: ThreadPoolExecutor | None = None
 
     def initial(self, batch: int) -> Array:
@@ -147,13 +149,14 @@ class NativeEngine:
         streams = len(ids)
         new, logits = np.empty_like(state), np.empty((streams, self.vocab_size), dtype=np.float32)
         first = self._gates(ids)
-        if streams < 2 * _FEW or self._threads == 1:
+        if streams < 2 * _MIN_STREAMS or self._threads == 1:
             self._run(1, first, state, new, logits)
             return logits, new
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, "engine")
-        share = -(-streams // min(self._threads, streams // _FEW))
-        parts = [slice(start, start + share) for start in range(0, streams, share)]
+            weakref.finalize(self, self._pool.shutdown, wait=False)
+        size = -(-streams // min(self._threads, streams // _MIN_STREAMS))
+        parts = [slice(start, start + size) for start in range(0, streams, size)]
         jobs = [self._pool.submit(self._run, 1, first[p], state[p], new[p], logits[p]) for p in parts[1:]]
         self._run(1, first[parts[0]], state[parts[0]], new[parts[0]], logits[parts[0]])
         for job in jobs:
@@ -161,8 +164,8 @@ class NativeEngine:
         return logits, new
 
     def read(self, ids: npt.NDArray[np.integer], state: Array) -> Array:
-        for start in range(0, len(ids), _STRETCH):
-            part = ids[start : start + _STRETCH]
+        for start in range(0, len(ids), _CHUNK):
+            part = ids[start : start + _CHUNK]
             new = np.empty_like(state)
             self._run(len(part), self._gates(part), state, new, None)
             state = new
@@ -188,7 +191,7 @@ class NativeEngine:
         return np.array(cells, dtype=np.float32)[None]
 
     def _gates(self, ids: npt.NDArray[np.integer]) -> Array:
-        """The first layer's share of the gates, a row an id."""
+        """The input's terms of the first layer's gates, one row for each id."""
         if self._table is not None:
             return self._table.take(ids, axis=0)
         return np.concatenate([self._rows(self._embedding[[token]]) for token in ids])
@@ -201,31 +204,33 @@ class NativeEngine:
         self, steps: int, first: Array, old: Array, new: Array, logits: Array | None, outputs: Array | None = None
     ) -> None:
         failed = self._run_kernel(
-            self._where, steps, len(old), pointer_to(first), pointer_to(old), pointer_to(new),
+            self._pointer, steps, len(old), pointer_to(first), pointer_to(old), pointer_to(new),
             None if logits is None else pointer_to(logits), None if outputs is None else pointer_to(outputs),
         )  # fmt: skip
         if failed:
             raise MemoryError("there is no memory for another step")
 
     def _keep(self, array: npt.NDArray) -> int:
-        """Where an array lies, which it does as long as the engine lives."""
+        """The address of an array, which stays valid as long as the engine lives."""
         self._kept.append(np.ascontiguousarray(array))
         return self._kept[-1].ctypes.data
 
     def _matrix(self, weight: Array) -> _Matrix:
-        """`weight`, shape (rows, columns), as the kernels have it."""
+        """`weight`, shape (rows, columns), in the layout of the kernels."""
         rows, columns = weight.shape
-        tall = -(-rows // _ROWS) * _ROWS
+        tall = -(-rows // _BLOCK_ROWS) * _BLOCK_ROWS
         if not self.quantized:
             padded = np.zeros((tall, columns), dtype=np.float32)
             padded[:rows] = weight
-            return _Matrix(tall, columns, self._keep(padded.reshape(-1, _ROWS, columns).transpose(0, 2, 1)), None, None)
+            return _Matrix(
+                tall, columns, self._keep(padded.reshape(-1, _BLOCK_ROWS, columns).transpose(0, 2, 1)), None, None
+            )
         wide = -(-columns // 4) * 4
         scales = np.zeros(tall, dtype=np.float32)
         scales[:rows] = np.maximum(weight.max(axis=1), -weight.min(axis=1)) / 127
         numbers = np.zeros((tall, wide), dtype=np.int8)
         rounded = weight / np.where(scales[:rows] > 0, scales[:rows], 1)[:, None]
         numbers[:rows, :columns] = np.rint(rounded, out=rounded)
-        blocks = numbers.view(np.int32).reshape(-1, _ROWS, wide // 4).transpose(0, 2, 1)  # four columns together
+        blocks = numbers.view(np.int32).reshape(-1, _BLOCK_ROWS, wide // 4).transpose(0, 2, 1)  # four columns to a word
         sums = numbers.sum(axis=1, dtype=np.int32)
         return _Matrix(tall, wide, self._keep(blocks), self._keep(scales), self._keep(sums))

@@ -1,23 +1,26 @@
-"""The light engine: numpy only, for single streams on a processor.
+"""The CPU engine in numpy, the reference for the compiled one.
 
-The first layer's input product is a table: a token's embedding times the input weights is one row, worked out once.
-Each stream is a vector of its own, so that a stream's numbers are the same alone and among a hundred.
+The input product of the first layer is a table: a token's embedding times the input weights is one row, computed once.
+Each stream is a vector of its own, so that its numbers are the same alone and in a batch of a hundred.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import NetworkConfig
-from seqgen.model.weight_shapes import GATES, STATES
+from seqgen.generation.engines.base import Engine, output_matrix
+from seqgen.specs.cells import CELLS
+from seqgen.specs.registry import resolve
 
 Array = npt.NDArray[np.float32]
 NumpyState = tuple[tuple[tuple[Array, ...], ...], ...]  # stream → layer → tensors of shape (units,)
 
-_LARGEST_TABLE = 1 << 24  # numbers (64 MiB); a larger first-layer table is filled row by row, when met
+_MAX_TABLE = 1 << 24  # numbers (64 MiB); rows of a larger first-layer table are computed when needed
 
 
 def _sigmoid(x: Array) -> Array:
@@ -29,8 +32,8 @@ def _sigmoid(x: Array) -> Array:
     return half
 
 
-def lstm_step(x: Array, h: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-    """`cells.LSTM`: x and h of shape (…, 4 · units)."""
+def lstm_step(x: Array, h: Array, state: tuple[Array, ...], activation: str) -> tuple[Array, ...]:
+    """One step of `cells.LSTM`; x and h have shape (…, 4 · units)."""
     size = h.shape[-1] // 4
     total = x + h
     gates = _sigmoid(total)
@@ -38,34 +41,28 @@ def lstm_step(x: Array, h: Array, state: tuple[Array, ...]) -> tuple[Array, ...]
     return gates[..., 3 * size :] * np.tanh(c), c
 
 
-def gru_step(x: Array, h: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-    """`cells.GRU`: x and h of shape (…, 3 · units)."""
+def gru_step(x: Array, h: Array, state: tuple[Array, ...], activation: str) -> tuple[Array, ...]:
+    """One step of `cells.GRU`; x and h have shape (…, 3 · units)."""
     size = h.shape[-1] // 3
     rz = _sigmoid(x[..., : 2 * size] + h[..., : 2 * size])
     n = np.tanh(x[..., 2 * size :] + rz[..., :size] * h[..., 2 * size :])
     return (n + rz[..., size:] * (state[0] - n),)
 
 
-def rnn_step(x: Array, h: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-    """`cells.RNN` with tanh."""
-    return (np.tanh(x + h),)
-
-
-def relu_step(x: Array, h: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-    """`cells.RNN` with ReLU."""
-    return (np.maximum(x + h, np.float32(0)),)
-
-
-CELL_STEPS = {"lstm": lstm_step, "gru": gru_step, "rnn": rnn_step}
+def rnn_step(x: Array, h: Array, state: tuple[Array, ...], activation: str) -> tuple[Array, ...]:
+    """One step of `cells.RNN`; x and h have shape (…, units)."""
+    return (np.maximum(x + h, np.float32(0)) if activation == "relu" else np.tanh(x + h),)
 
 
 def cell_step(cell: str, activation: str) -> Callable[[Array, Array, tuple[Array, ...]], tuple[Array, ...]]:
-    """One step of a cell: the input's and the state's share of the gates, and the state, to the new state."""
-    return relu_step if cell == "rnn" and activation == "relu" else CELL_STEPS[cell]
+    """The numpy step of a cell: (input's terms of the gates, state's terms, state) → new state."""
+    spec = CELLS[cell]
+    assert spec.numpy_step is not None, "choose the torch engine for a cell without a numpy step"
+    return partial(resolve(spec.numpy_step), activation=spec.effective_activation(activation))
 
 
-class NumpyEngine:
-    """See `engine.Engine`."""
+class NumpyEngine(Engine):
+    """An `Engine` whose state is a tuple of vectors for each layer of each stream."""
 
     batch_size = 1
     arithmetic = "numpy"
@@ -86,24 +83,20 @@ class NumpyEngine:
                 )
             )
         self._embedding = weights["embedding"]
-        self._output = weights.get("output_weight")
-        if self._output is None:
-            projection = weights.get("projection")
-            self._output = self._embedding if projection is None else self._embedding @ projection
+        self._output = output_matrix(weights)
         self._output_bias = weights["output_bias"]
         self._table: dict[int, Array] = {}
-        if config.vocab_size * GATES[config.cell] * config.rnn_size <= _LARGEST_TABLE:
+        if config.vocab_size * CELLS[config.cell].gates * config.rnn_size <= _MAX_TABLE:
             table = self._embedding @ self._layers[0][0].T + self._layers[0][1]
             self._table = dict(enumerate(table))
 
     def initial(self, batch: int) -> NumpyState:
         zero = np.zeros(self._config.rnn_size, dtype=np.float32)
-        layer = (zero,) * STATES[self._config.cell]
+        layer = (zero,) * CELLS[self._config.cell].states
         return tuple((layer,) * self._config.num_layers for _ in range(batch))
 
     def step(self, ids: npt.NDArray[np.integer], state: NumpyState) -> tuple[Array, NumpyState]:
         new = tuple(self._advance(int(token), stream) for token, stream in zip(ids, state, strict=True))
-        assert self._output is not None
         logits = np.stack([self._output @ stream[-1][0] + self._output_bias for stream in new])
         return logits, new
 
@@ -116,10 +109,9 @@ class NumpyEngine:
     def logits_of(self, ids: npt.NDArray[np.integer], state: NumpyState) -> tuple[Array, NumpyState]:
         (stream,) = state
         outputs = np.empty((len(ids), self._config.rnn_size), dtype=np.float32)
-        for place, token in enumerate(ids):
+        for index, token in enumerate(ids):
             stream = self._advance(int(token), stream)
-            outputs[place] = stream[-1][0]
-        assert self._output is not None
+            outputs[index] = stream[-1][0]
         return outputs @ self._output.T + self._output_bias, (stream,)
 
     def repeat(self, state: NumpyState, batch: int) -> NumpyState:
@@ -135,7 +127,7 @@ class NumpyEngine:
         return (tuple(tuple(np.array(part, dtype=np.float32) for part in layer) for layer in cells),)
 
     def _advance(self, token: int, stream: tuple[tuple[Array, ...], ...]) -> tuple[tuple[Array, ...], ...]:
-        """One stream's state after one more token."""
+        """The state of one stream after one more token."""
         new = []
         below = self._row(token)
         for number, (layer, (weight, bias, recurrent, recurrent_bias)) in enumerate(

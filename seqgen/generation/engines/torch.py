@@ -1,8 +1,8 @@
-"""The torch engine: the network itself, stepped. For GPUs, for batches, and to check the light engine against.
+"""The torch engine: the network itself, for GPUs, for batches, and to check the CPU engine.
 
-Streams are computed in blocks of a fixed number of rows, the last one filled up with idle rows: a matrix product's
-rounding depends on its shape, so only equal shapes give a stream the same numbers alone and among a hundred. On CUDA a
-step is recorded once and replayed: a graph of some dozen kernels starts as fast as one of them.
+Streams are computed in blocks of a fixed number of rows, the last one padded with idle rows. The rounding of a matrix
+product depends on its shape, so only equal shapes give a stream the same numbers alone and in a batch of a hundred. On
+CUDA a step is captured once as a graph and replayed, because launching a dozen kernels singly takes longer.
 """
 
 from __future__ import annotations
@@ -13,33 +13,36 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.config import NetworkConfig
 from seqgen.errors import UserError
+from seqgen.generation.engines.base import Engine
 from seqgen.model.generative import build_language_model
 from seqgen.model.language import LanguageModel, LayerStates
 
 BLOCK = 16  # rows of a product; more would waste work on single streams, fewer would waste the processor on many
-_WIDE_BLOCK = 64  # where more rows cost nothing
-_PIECE = 1024  # ids that are read at a time
+_DEVICE_BLOCK = 64  # on devices where more rows cost nothing
+_CHUNK = 1024  # ids read at a time
 
-Step = Callable[
-    [Tensor, LayerStates], tuple[Tensor, LayerStates]
-]  # ids, shape (rows,), and a block → logits and the new block
 StepResult = tuple[Tensor, LayerStates]
+Step = Callable[[Tensor, LayerStates], StepResult]  # ids, shape (rows,), and a block → logits and the new block
 Capture = Callable[[Callable[[], StepResult]], tuple[Callable[[], object], StepResult]]
+TorchState = tuple[int, list[LayerStates]]  # streams in use, and blocks of equally many rows
 
 
 def load_network(config: NetworkConfig, weights: Mapping[str, npt.NDArray[np.float32]]) -> LanguageModel:
-    """A network with these weights, on the processor, ready for evaluation."""
+    """A network with these weights, on the CPU, in evaluation mode."""
     network = build_language_model(config)
     network.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()})
     return network.eval()
 
 
-class TorchEngine:
-    """See `engine.Engine`. A state is a list of blocks of equally many streams, and the number of streams in use."""
+class TorchEngine(Engine):
+    """An `Engine` that computes blocks of streams with the torch network."""
+
+    _advance: Step
 
     def __init__(
         self,
@@ -48,35 +51,50 @@ class TorchEngine:
         device: str = "cpu",
         precision: str = "fp32",
     ) -> None:
-        """`precision`: of the products, `fp32` or `bf16`; sums and states stay float32. Raises `UserError` for a device
-        that there is not."""
-        self.vocab_size = config.vocab_size
-        self.arithmetic = f"torch {precision} on {device}"
-        there: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-        if device in there and not there[device]():
-            raise UserError(f"--device {device}: this machine, or this build of PyTorch, has none")
-        self._device = torch.device(device)
-        self._kind = torch.bfloat16 if precision == "bf16" else None
-        self._network = load_network(config, weights).to(self._device)
-        if device == "cpu":
-            # Narrow products go through kernels that treat the rows of a block unlike: each stream is its own block.
-            narrow = min(config.rnn_size, config.embedding_size, config.vocab_size) < BLOCK
-            # The sigmoid takes 32 numbers at a time and what is left over otherwise: a block is a multiple of that.
-            self._rows = 1 if narrow or (BLOCK * config.rnn_size) % 32 else BLOCK
-        else:
-            self._rows = _WIDE_BLOCK
-        self.batch_size = 4 * max(self._rows, BLOCK)
-        self._advance: Step = self._forward
+        """
+        Args:
+            precision: dtype of the products, `fp32` or `bf16`; sums and states stay float32.
+
+        Raises:
+            UserError: the device isn't available.
+        """
+        available: dict[str, Callable[[], bool]] = {
+            "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available,
+        }  # fmt: skip
+        if device in available and not available[device]():
+            raise UserError(f"--device {device} is not available on this machine or in this build of PyTorch")
+        self._use(load_network(config, weights).to(torch.device(device)), precision)
         if device == "cuda":
-            with contextlib.suppress(RuntimeError):  # what can't be recorded is computed anew each time
+            with contextlib.suppress(RuntimeError):  # a step that can't be captured is computed anew each time
                 self._advance = ReplayedStep(self._forward, self._network.initial(self._rows), capture_cuda_graph)
 
-    def initial(self, batch: int) -> tuple[int, list[LayerStates]]:
+    @classmethod
+    def of(cls, network: LanguageModel) -> TorchEngine:
+        """An engine for scoring with a network, on its own device and without a copy of its weights."""
+        engine = object.__new__(cls)
+        engine._use(network, "fp32")
+        return engine
+
+    def _use(self, network: LanguageModel, precision: str) -> None:
+        config, self._device = network.config, network.embedding.device
+        self._network = network
+        self._dtype = torch.bfloat16 if precision == "bf16" else None
+        self.vocab_size = config.vocab_size
+        self.arithmetic = f"torch {precision} on {self._device.type}"
+        if self._device.type == "cpu":
+            # Narrow products go through kernels that treat the rows of a block unlike: each stream is its own block.
+            narrow = min(config.rnn_size, config.embedding_size, config.vocab_size) < BLOCK
+            # The sigmoid takes 32 numbers at a time, and the remainder otherwise: a block is a multiple of that.
+            self._rows = 1 if narrow or (BLOCK * config.rnn_size) % 32 else BLOCK
+        else:
+            self._rows = _DEVICE_BLOCK
+        self.batch_size = 4 * max(self._rows, BLOCK)
+        self._advance = self._forward
+
+    def initial(self, batch: int) -> TorchState:
         return batch, [self._network.initial(self._rows) for _ in range(-(-batch // self._rows))]
 
-    def step(
-        self, ids: npt.NDArray[np.integer], state: tuple[int, list[LayerStates]]
-    ) -> tuple[npt.NDArray[np.float32], tuple[int, list[LayerStates]]]:
+    def step(self, ids: npt.NDArray[np.integer], state: TorchState) -> tuple[npt.NDArray[np.float32], TorchState]:
         batch, blocks = state
         logits, new = [], []
         with torch.inference_mode():
@@ -86,49 +104,68 @@ class TorchEngine:
                 new.append(block)
         return np.concatenate(logits)[:batch], (batch, new)
 
-    def read(self, ids: npt.NDArray[np.integer], state: tuple[int, list[LayerStates]]) -> tuple[int, list[LayerStates]]:
+    def read(self, ids: npt.NDArray[np.integer], state: TorchState) -> TorchState:
         batch, (block,) = state
         with torch.inference_mode():
-            for start in range(0, len(ids), _PIECE):
-                piece = self._tensor(ids[start : start + _PIECE])
-                _, block = self._network(piece[:, None].expand(-1, self._rows), block, dtype=self._kind)
+            for start in range(0, len(ids), _CHUNK):
+                chunk = self._tensor(ids[start : start + _CHUNK])
+                _, block = self._network(chunk[:, None].expand(-1, self._rows), block, dtype=self._dtype)
         return batch, [block]
 
-    def logits_of(
-        self, ids: npt.NDArray[np.integer], state: tuple[int, list[LayerStates]]
-    ) -> tuple[npt.NDArray[np.float32], tuple[int, list[LayerStates]]]:
-        _, (block,) = state
+    def logits_of(self, ids: npt.NDArray[np.integer], state: TorchState) -> tuple[npt.NDArray[np.float32], TorchState]:
         if not len(ids):
             return np.empty((0, self.vocab_size), dtype=np.float32), state
         with torch.inference_mode():
-            one = _each(block, lambda tensor: tensor[:1].contiguous())
-            hidden, one = self._network(self._tensor(ids)[:, None], one, dtype=self._kind)
-            logits: npt.NDArray[np.float32] = self._network.logits(hidden[:, 0]).cpu().numpy()
-        return logits, self.repeat((1, [one]), 1)
+            logits, new = self._logits(ids, state)
+            return logits.cpu().numpy(), new
 
-    def repeat(self, state: tuple[int, list[LayerStates]], batch: int) -> tuple[int, list[LayerStates]]:
+    def nats_of(
+        self,
+        ids: npt.NDArray[np.integer],
+        targets: npt.NDArray[np.integer],
+        state: TorchState,
+        possible: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[npt.NDArray[np.float64], TorchState]:
+        """See `Engine`. The logits stay on the device."""
+        if not len(ids):
+            return np.empty(0), state
+        with torch.inference_mode():
+            logits, new = self._logits(ids, state)
+            if possible is not None:
+                logits = logits.masked_fill(~torch.from_numpy(possible).to(self._device), -torch.inf)
+            nats = F.cross_entropy(logits, self._tensor(targets), reduction="none")
+            return nats.double().cpu().numpy(), new
+
+    def _logits(self, ids: npt.NDArray[np.integer], state: TorchState) -> tuple[Tensor, TorchState]:
+        """Logits after each id of one stream, and the new state."""
+        _, (block,) = state
+        one = _each(block, lambda tensor: tensor[:1].contiguous())
+        hidden, one = self._network(self._tensor(ids)[:, None], one, dtype=self._dtype)
+        return self._network.logits(hidden[:, 0]), self.repeat((1, [one]), 1)
+
+    def repeat(self, state: TorchState, batch: int) -> TorchState:
         _, (block,) = state
         same = _each(block, lambda tensor: tensor[:1].expand(self._rows, -1).contiguous())
         return batch, [same] * -(-batch // self._rows)
 
-    def select(self, state: tuple[int, list[LayerStates]], rows: Sequence[int]) -> tuple[int, list[LayerStates]]:
+    def select(self, state: TorchState, rows: Sequence[int]) -> TorchState:
         _, blocks = state
-        filled = [*rows, *[rows[-1]] * (-len(rows) % self._rows)]  # idle rows hold some numbers too
+        filled = [*rows, *[rows[-1]] * (-len(rows) % self._rows)]  # idle rows need numbers too
         chosen = torch.tensor(filled, device=self._device)
         whole = [torch.cat(tensors).index_select(0, chosen) for tensors in zip(*map(_flat, blocks), strict=True)]
         parts = zip(*(torch.split(tensor, self._rows) for tensor in whole), strict=True)
         return len(rows), [_shaped(part, blocks[0]) for part in parts]
 
-    def export_state(self, state: tuple[int, list[LayerStates]], row: int) -> npt.NDArray[np.float32]:
-        block, place = state[1][row // self._rows], row % self._rows
-        return np.array([[tensor[place].float().cpu().numpy() for tensor in layer] for layer in block])
+    def export_state(self, state: TorchState, row: int) -> npt.NDArray[np.float32]:
+        block, index = state[1][row // self._rows], row % self._rows
+        return np.array([[tensor[index].float().cpu().numpy() for tensor in layer] for layer in block])
 
-    def import_state(self, cells: npt.NDArray[np.float32]) -> tuple[int, list[LayerStates]]:
+    def import_state(self, cells: npt.NDArray[np.float32]) -> TorchState:
         given = tuple(tuple(torch.tensor(part[None], device=self._device) for part in layer) for layer in cells)
         return self.repeat((1, [given]), 1)
 
     def _forward(self, ids: Tensor, block: LayerStates) -> StepResult:
-        hidden, block = self._network(ids[None], block, dtype=self._kind)
+        hidden, block = self._network(ids[None], block, dtype=self._dtype)
         return self._network.logits(hidden[0]), block
 
     def _tensor(self, ids: npt.NDArray[np.integer]) -> Tensor:
@@ -142,32 +179,34 @@ class TorchEngine:
 
 
 class ReplayedStep:
-    """A step of a block within buffers that stay where they are, as a recorded graph needs it. `capture` runs a
-    function once; it gives what runs it again, and where its results then lie."""
+    """A step of a block in fixed buffers, as a captured graph needs it.
+
+    `capture` runs a function once, and returns a function that replays it and the tensors that then hold the results.
+    """
 
     def __init__(self, step: Step, initial: LayerStates, capture: Capture) -> None:
         first = initial[0][0]
         self._ids = torch.zeros(len(first), dtype=torch.int64, device=first.device)
         self._block = _each(initial, torch.clone)
         with torch.inference_mode():
-            self._again, (self._logits, self._new) = capture(lambda: step(self._ids, self._block))
+            self._replay, (self._logits, self._new) = capture(lambda: step(self._ids, self._block))
 
     def __call__(self, ids: Tensor, block: LayerStates) -> StepResult:
         self._ids.copy_(ids)
-        for there, tensor in zip(_flat(self._block), _flat(block), strict=True):
-            there.copy_(tensor)
-        self._again()
+        for buffer, tensor in zip(_flat(self._block), _flat(block), strict=True):
+            buffer.copy_(tensor)
+        self._replay()
         return self._logits.clone(), _each(self._new, torch.clone)
 
 
 def capture_cuda_graph(step: Callable[[], StepResult]) -> tuple[Callable[[], object], StepResult]:
-    """See `ReplayedStep`: a CUDA graph, recorded after some runs that let every library make itself ready."""
-    beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside):
+    """Capture a step as a CUDA graph (see `ReplayedStep`), after some runs in which every library initialises."""
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
         for _ in range(3):
             step()
-    torch.cuda.current_stream().wait_stream(beside)
+    torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         results = step()
@@ -183,6 +222,6 @@ def _flat(block: LayerStates) -> list[Tensor]:
 
 
 def _shaped(tensors: Sequence[Tensor], like: LayerStates) -> LayerStates:
-    """Tensors in a row as the layers of `like`."""
-    waiting = iter(tensors)
-    return _each(like, lambda _: next(waiting))
+    """A flat sequence of tensors in the shape of `like`."""
+    remaining = iter(tensors)
+    return _each(like, lambda _: next(remaining))

@@ -1,8 +1,8 @@
-"""From a model to music: events under the grammar of `music.grammar`, counted in bars."""
+"""Music from a model: events under the grammar of `music.grammar`, counted in bars."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,14 +11,15 @@ import numpy.typing as npt
 
 from seqgen.config import SampleOptions
 from seqgen.errors import ModelError, UserError
-from seqgen.generation.copies.notes import NoteCopyGuard, NoteCopyIndex
+from seqgen.generation.copies.notes import NoteCopyGuard, NoteCopyIndex, grammar_tracks
 from seqgen.generation.engines.base import Engine
-from seqgen.generation.music.native_grammar import NativeWalk
-from seqgen.generation.sampling.draw import PrimedState, SamplerState, ids, stream_position
+from seqgen.generation.music.native_grammar import NativeGrammarState
+from seqgen.generation.sampling.draw import PrimedState, SamplerState, sample_ids, stream_position
 from seqgen.generation.sampling.draw import prime as prime_ids
 from seqgen.generation.sampling.filters import FilterChain
 from seqgen.generation.sampling.token_names import resolve_names
 from seqgen.generation.state import SavedState, truncate_history
+from seqgen.generation.text import best_of
 from seqgen.music import barline
 from seqgen.music.events import EventVocabulary
 from seqgen.music.grammar import GrammarState
@@ -32,157 +33,95 @@ _NOTES = ("note", "drum")
 
 @dataclass(frozen=True)
 class Composition:
-    """A finished piece. `log_probability` is the model's own under the grammar, in nats, before temperature and
-    filters, of the events after the primer."""
+    """A finished piece.
+
+    Attributes:
+        piece: with the primer.
+        events: after the primer.
+        log_probability: of these events under the model and the grammar, in nats, before temperature and filters.
+        finish_reason: "length", or "end" if the model ended the piece earlier.
+        longest_copy: notes of the longest run copied from the training set, if that is known.
+        saved: the state after the piece, if requested.
+    """
 
     index: int
     seed: int
-    piece: Piece  # with the primer
+    piece: Piece
     primer_bars: int
     events: int
     log_probability: float
-    finish_reason: str  # "length", or "end" where the model ended the piece before
-    longest_copy: int | None = None  # notes in a row as in the training set, where that is known
-    saved: SavedState | None = None  # where it has got to, where that was asked for
+    finish_reason: str
+    longest_copy: int | None = None
+    saved: SavedState | None = None
 
     @property
     def bars(self) -> int:
-        """Bars that were composed."""
+        """Bars after the primer."""
         return len(self.piece.bars) - self.primer_bars
 
     def without_primer(self) -> Piece:
-        """Only what was composed. Notes that the primer began are not in it."""
+        """The piece after the primer, without notes that began in the primer."""
         return self.piece.excerpt(self.primer_bars, len(self.piece.bars))
 
 
 @dataclass(frozen=True)
 class Primer:
-    """A primer that was read once: what any number of pieces go on from."""
+    """A primer as the network has read it. `walk` is the bar line of a saved piece (`music.barline`)."""
 
     ids: Ids
     primed: PrimedState
-    walk: dict[str, Any] | None = None  # where a piece was left that is gone on with (`barline`)
+    walk: dict[str, Any] | None = None
 
     def begin(self, vocabulary: EventVocabulary) -> GrammarState:
-        """The grammar's place in the piece after it."""
+        """The state of the grammar after the primer."""
         if self.walk is not None:
-            walk = barline.load_barline(vocabulary, self.walk)
-            walk.push(self.primed.last)
-            return walk
-        walk = GrammarState(vocabulary)
+            grammar = barline.load_barline(vocabulary, self.walk)
+            grammar.push(self.primed.last)
+            return grammar
+        grammar = GrammarState(vocabulary)
         for token in self.ids.tolist():
-            walk.push(token)
-        return walk
+            grammar.push(token)
+        return grammar
 
 
 def music_codec(codec: Codec) -> MidiCodec:
-    """The codec, if it is music's. Raises `UserError` otherwise."""
+    """The codec of a music model. Raises `UserError` for another one."""
     if not isinstance(codec, MidiCodec):
-        raise UserError(f"this model reads {codec.name}, and can't compose")
+        raise UserError(f"this model cannot compose: its tokenizer is {codec.name!r}; composing needs a music model")
     return codec
 
 
 def prime(engine: Engine, codec: Codec, primer: Piece | None = None) -> Primer:
-    """Reads a primer; without one, a piece begins."""
+    """Read a primer; without one, begin a new piece."""
     music = music_codec(codec)
     begin = np.empty(0, dtype=np.int32) if primer is None else music.encode_piece(primer)
     primed = prime_ids(engine, codec, begin)
-    counted = [token for token in begin.tolist() if music.vocabulary.event_types[token] in _NOTES]
-    return Primer(begin, PrimedState(counted, primed.last, primed.state))
+    notes = [token for token in begin.tolist() if music.vocabulary.event_types[token] in _NOTES]
+    return Primer(begin, PrimedState(notes, primed.last, primed.state))
 
 
 def continue_from(engine: Engine, codec: Codec, saved: SavedState) -> Primer:
-    """From the bar line where a piece was left. Raises `ModelError` for a state of something else."""
+    """Continue a saved piece from its last bar line. Raises `ModelError` if the state isn't that of a piece."""
     music = music_codec(codec)
     if saved.walk is not None:
-        barline.load_barline(music.vocabulary, saved.walk)  # refuses what is damaged
+        barline.load_barline(music.vocabulary, saved.walk)  # raises if it is damaged
     elif saved.last != music.end:
-        raise ModelError("the state of the piece is damaged: it does not say where the piece is")
+        raise ModelError("the saved state of the piece is damaged: the state of the grammar is missing")
     return Primer(np.empty(0, dtype=np.int32), saved.primed(engine), saved.walk)
-
-
-class PieceGuide:
-    """See `draw.PieceGuide`. Follows one piece until its bars are full."""
-
-    def __init__(self, codec: MidiCodec, primer: Primer, asked: CompositionRequest) -> None:
-        words = codec.vocabulary
-        self._bar, self._end = words.id("bar"), words.id("end")
-        self._kinds = [kind in _NOTES for kind in words.event_types]
-        self._asked = asked
-        self._walk = primer.begin(words)
-        self._walk.restrict(asked.pitches, tempo_changes=asked.tempo is None)
-        guarded = asked.copies is not None and asked.max_copy is not None
-        if asked.copies is not None and asked.max_copy is not None:
-            self._walk.forbid_pitches(NoteCopyGuard(asked.copies, asked.max_copy))
-        self.primer_bars = 0 if primer.walk is not None else len(self._walk.bars)
-        bars = asked.options.length_for("music")
-        self._left = bars - (primer.walk is not None)  # its first bar is drawn already
-        self._let_end(self._walk)
-        self.finish_reason = "" if bars else "length"
-        self._sooner = NativeWalk(self._walk) if library() is not None and not guarded else None
-        self._taken: list[int] = []  # what only the compiled walk knows of
-        self._counted: list[int] = []
-
-    def mask(self) -> npt.NDArray[np.bool_]:
-        mask = self._walk.mask() if self._sooner is None else self._sooner.mask
-        if self._asked.max_copy is not None and not mask.any():
-            raise UserError(f"--max-copy {self._asked.max_copy} leaves nothing that could be played here")
-        return mask
-
-    def push(self, token: int) -> bool:
-        if self.finish_reason:  # others are still being composed; what this stream goes on with is not kept
-            return False
-        walk = self._walk if self._sooner is None else self._sooner
-        if token == self._bar:
-            if not self._left:
-                self.finish_reason = "length"
-                return False
-            self._left -= 1
-            if not self._left:
-                self._let_end(walk)
-        elif token == self._end:
-            self.finish_reason = "end" if self._left else "length"
-            return False
-        walk.push(token)
-        if self._sooner is not None:
-            self._taken.append(token)
-        if self._kinds[token]:
-            self._counted.append(token)
-        return self._kinds[token]
-
-    def walk(self) -> GrammarState:
-        """The piece so far."""
-        for token in self._taken:
-            self._walk.push(token)
-        self._taken.clear()
-        return self._walk
-
-    def saved(self, primer: Primer, cells: Any, where: SamplerState, row: int, index: int) -> SavedState:
-        """Where the piece has got to, when it is over."""
-        options, last = self._asked.options, int(where.last[row])
-        history, cut = truncate_history([*primer.primed.history, *self._counted], options)
-        walk = None if last == self._end else barline.dump_barline(self.walk())
-        numbers = stream_position(where.streams[row])
-        limit = where.limits[row] if options.mirostat_tau else primer.primed.limit
-        return SavedState(cells, last, history, cut, options.seed, index, numbers, limit, walk=walk)
-
-    def _let_end(self, walk: GrammarState | NativeWalk) -> None:
-        """A piece may end where it is asked to, and in its last bar, unless others are to follow."""
-        asked = self._asked
-        walk.allow_end(asked.stop_at_end or not (self._left or asked.keep))
 
 
 @dataclass(frozen=True)
 class CompositionRequest:
-    """What pieces are to be.
+    """Options of pieces.
 
     Attributes:
-        stop_at_end: let the model end a piece sooner.
-        pitches: that melodic tracks may play; None leaves them all.
-        tempo: quarter notes a minute, all through; None leaves it to the model.
-        copies, most: the runs of the training set, to tell how long they are copied; no more than `max_copy`, if given.
-        keep: whether pieces tell where they have got to. Their last bar is then one that others follow.
-        best_of: how many are composed for each, of which the likeliest, by event, is given.
+        stop_at_end: let the model end a piece early.
+        pitches: allowed on melodic tracks; None for all.
+        tempo: quarter notes per minute throughout; None for the model's own.
+        copies: index of the training set, to measure and limit copying.
+        max_copy: the longest run of notes that may be copied.
+        keep: whether states are saved; then another bar follows the last one.
+        best_of: candidates for each piece, of which the likeliest per event is chosen.
     """
 
     options: SampleOptions
@@ -195,95 +134,147 @@ class CompositionRequest:
     best_of: int = 1
 
 
-def compose(
-    engine: Engine,
-    codec: Codec,
-    primer: Primer,
-    options: SampleOptions,
-    count: int = 1,
-    first: int = 0,
-    stop_at_end: bool = False,
-    scale: Iterable[int] | None = None,
-    tempo: float | None = None,
-) -> Iterator[Composition]:
-    """`count` pieces of `options.length` bars after the primer, in order.
+class PieceGuide:
+    """A `draw.Guide` that follows one piece until its bars are complete."""
 
-    Args:
-        first: the number of the first one: piece i is the same whatever `count` and `first` are.
-        stop_at_end: let the model end a piece sooner.
-        scale: pitch classes, 0–11 from C, that melodic tracks may play; None leaves them all.
-        tempo: quarter notes a minute, all through; None leaves it to the model.
+    def __init__(self, codec: MidiCodec, primer: Primer, request: CompositionRequest) -> None:
+        vocabulary = codec.vocabulary
+        self._bar, self._end = vocabulary.id("bar"), vocabulary.id("end")
+        self._is_note = [event in _NOTES for event in vocabulary.event_types]
+        self._request = request
+        self._grammar = primer.begin(vocabulary)
+        self._grammar.restrict(request.pitches, tempo_changes=request.tempo is None)
+        guarded = request.copies is not None and request.max_copy is not None
+        if request.copies is not None and request.max_copy is not None:
+            self._grammar.forbid_pitches(NoteCopyGuard(request.copies, request.max_copy))
+        self.primer_bars = 0 if primer.walk is not None else len(self._grammar.bars)
+        bars = request.options.length_for("music")
+        self._left = bars - (primer.walk is not None)  # a saved piece has drawn its next bar event already
+        self._allow_end(self._grammar)
+        self.finish_reason = "" if bars else "length"
+        self._native = NativeGrammarState(self._grammar) if library() is not None and not guarded else None
+        self._native_tokens: list[int] = []  # not yet taken by the Python grammar
+        self._notes: list[int] = []
+
+    def mask(self) -> npt.NDArray[np.bool_]:
+        mask = self._grammar.mask() if self._native is None else self._native.mask
+        if self._request.max_copy is not None and not mask.any():
+            raise UserError(f"--max-copy {self._request.max_copy} leaves no playable note here; raise it")
+        return mask
+
+    def push(self, token: int) -> bool:
+        if self.finish_reason:  # other pieces are still in progress; what this stream draws is dropped
+            return False
+        grammar = self._grammar if self._native is None else self._native
+        if token == self._bar:
+            if not self._left:
+                self.finish_reason = "length"
+                return False
+            self._left -= 1
+            if not self._left:
+                self._allow_end(grammar)
+        elif token == self._end:
+            self.finish_reason = "end" if self._left else "length"
+            return False
+        grammar.push(token)
+        if self._native is not None:
+            self._native_tokens.append(token)
+        if self._is_note[token]:
+            self._notes.append(token)
+        return self._is_note[token]
+
+    def grammar(self) -> GrammarState:
+        """The state of the grammar after all events so far."""
+        for token in self._native_tokens:
+            self._grammar.push(token)
+        self._native_tokens.clear()
+        return self._grammar
+
+    def saved(self, primer: Primer, cells: Any, now: SamplerState, row: int, index: int) -> SavedState:
+        """The state after the finished piece, whose recurrent state is `cells`."""
+        options, last = self._request.options, int(now.last[row])
+        history, cut = truncate_history([*primer.primed.history, *self._notes], options)
+        walk = None if last == self._end else barline.dump_barline(self.grammar())
+        position = stream_position(now.streams[row])
+        return SavedState(cells, last, history, cut, options.seed, index, position, now.limits[row], walk=walk)
+
+    def _allow_end(self, grammar: GrammarState | NativeGrammarState) -> None:
+        """Let a piece end in its last bar, or early if requested; never if another bar is to follow."""
+        request = self._request
+        grammar.allow_end(request.stop_at_end or not (self._left or request.keep))
+
+
+def compose(
+    engine: Engine, codec: Codec, primer: Primer, request: CompositionRequest, count: int = 1, first: int = 0
+) -> Iterator[Composition]:
+    """Compose pieces number `first` to `first` + `count` − 1, in order.
+
+    Piece i doesn't depend on `count` and `first`. With `request.best_of`, it is the best of the candidates from the random
+    streams i · best_of and following.
 
     Raises:
-        UserError: the scale leaves no pitch, or the options name what there is not in music.
+        UserError: the options name events that the vocabulary lacks.
     """
-    pitches = None if scale is None else [pitch for pitch in range(128) if pitch % 12 in set(scale)]
-    return compose_as(engine, codec, primer, CompositionRequest(options, stop_at_end, pitches, tempo), count, first)
-
-
-def compose_as(
-    engine: Engine, codec: Codec, primer: Primer, asked: CompositionRequest, count: int = 1, first: int = 0
-) -> Iterator[Composition]:
-    """`count` pieces as they are asked for, in order, from number `first` on. With `asked.best_of`, piece i is the best
-    of those from the random streams i · best_of and the following ones."""
-    tries = asked.best_of
+    tries = request.best_of
     at_once = max(1, engine.batch_size // tries)
     for start in range(first, first + count, at_once):
         stop = min(start + at_once, first + count)
-        best: dict[int, Composition] = {}
-        for piece in _together(engine, music_codec(codec), primer, asked, range(start * tries, stop * tries)):
-            number = piece.index // tries
-            if number not in best or _by_event(piece) > _by_event(best[number]):
-                best[number] = piece
+        pieces = _compose_batch(engine, music_codec(codec), primer, request, range(start * tries, stop * tries))
+        best = best_of(((piece.index, piece) for piece in pieces), tries, _log_prob_per_event)
         yield from (replace(best[number], index=number) for number in range(start, stop))
 
 
-def _by_event(piece: Composition) -> float:
+def _log_prob_per_event(piece: Composition) -> float:
     return piece.log_probability / max(piece.events, 1)
 
 
-def _together(
-    engine: Engine, codec: MidiCodec, primer: Primer, asked: CompositionRequest, indices: Sequence[int]
+def _compose_batch(
+    engine: Engine, codec: MidiCodec, primer: Primer, request: CompositionRequest, indices: Sequence[int]
 ) -> Iterator[Composition]:
-    """Pieces side by side."""
-    guides = [PieceGuide(codec, primer, asked) for _ in indices]
+    guides = [PieceGuide(codec, primer, request) for _ in indices]
     counts, sums = [0] * len(indices), [0.0] * len(indices)
     saved: list[SavedState | None] = [None] * len(indices)
-    going_on = {row for row, guide in enumerate(guides) if not guide.finish_reason}
-    where, seed = SamplerState(), asked.options.seed
-    filters = FilterChain(asked.options, names=resolve_names(asked.options, codec))
-    for step in ids(engine, primer.primed, filters, seed, indices, guides, where=where) if going_on else ():
-        for row in sorted(going_on):
+    open_rows = {row for row, guide in enumerate(guides) if not guide.finish_reason}
+    now, seed = SamplerState(), request.options.seed
+    filters = FilterChain(request.options, resolved=resolve_names(request.options, codec))
+    steps = sample_ids(engine, primer.primed, filters, seed, indices, guides, (), now)
+    for step in steps if open_rows else ():
+        for row in sorted(open_rows):
             if not guides[row].finish_reason:
                 counts[row] += 1
                 sums[row] += step[row][1]
                 continue
-            going_on.discard(row)  # what was drawn would begin a bar too many
-            if asked.keep:
-                saved[row] = guides[row].saved(primer, engine.export_state(where.state, row), where, row, indices[row])
-        if not going_on:
+            open_rows.discard(row)  # the drawn event would begin a bar too many
+            if request.keep:
+                saved[row] = guides[row].saved(primer, engine.export_state(now.state, row), now, row, indices[row])
+        if not open_rows:
             break
     for row, index in enumerate(indices):
-        guide, walk = guides[row], guides[row].walk()
-        piece = walk.piece()
-        if asked.tempo is not None:
-            piece = Piece(piece.grid, piece.tracks, piece.notes, piece.bars, ((0, max(1, round(asked.tempo))),))
-        copied = None if asked.copies is None else asked.copies.longest_match(walk)
+        guide, grammar = guides[row], guides[row].grammar()
+        piece = grammar.piece()
+        if request.tempo is not None:
+            piece = Piece(piece.grid, piece.tracks, piece.notes, piece.bars, ((0, max(1, round(request.tempo))),))
+        copied = None if request.copies is None else request.copies.longest_match(grammar_tracks(grammar))
         yield Composition(
             index, seed, piece, guide.primer_bars, counts[row], sums[row], guide.finish_reason, copied, saved[row]
         )
 
 
 class GrammarMasks:
-    """Follows a piece and tells at each event what else the grammar would have let come (`scoring.Masks`)."""
+    """The events that the grammar allows at each position of a piece (`scoring.MaskFunction`)."""
 
     def __init__(self, vocabulary: EventVocabulary) -> None:
-        self._walk = GrammarState(vocabulary)
+        self._grammar = GrammarState(vocabulary)
 
     def __call__(self, ids: Ids) -> npt.NDArray[np.bool_]:
-        masks = np.empty((len(ids), self._walk.vocabulary.size), dtype=bool)
-        for place, token in enumerate(ids.tolist()):
-            masks[place] = self._walk.mask()
-            masks[place, token] = True  # an id of a file's own making is never impossible
-            self._walk.push(token)
+        masks = np.empty((len(ids), self._grammar.vocabulary.size), dtype=bool)
+        for position, token in enumerate(ids.tolist()):
+            masks[position] = self._grammar.mask()
+            masks[position, token] = True  # a file may contain events that the grammar doesn't allow
+            self._grammar.push(token)
         return masks
+
+
+def grammar_masks(codec: Codec) -> GrammarMasks:
+    """The masks of a music codec, from the beginning of a piece."""
+    return GrammarMasks(music_codec(codec).vocabulary)

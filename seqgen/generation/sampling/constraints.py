@@ -1,8 +1,8 @@
-"""What text may never hold and what it must match, as masks over tokens: an automaton over bytes, and their spelling.
+"""Constraints on generated text as masks over tokens: banned strings, a grammar, and limits on copying.
 
-A token may come where all its bytes may, one after another, and where an end can still be reached within the length
-that is asked for; so that a banned text never appears, whichever tokens would spell it, and a text always matches in
-time. Every byte is a token of every vocabulary: what bytes can bring to an end, tokens can.
+A token may come if all its bytes may, one after another, and if an accepting state can still be reached within the
+requested length. So a banned text never appears, however it is tokenized, and a text always matches its grammar in
+time. Every byte is a token of every vocabulary: any ending that bytes can reach, tokens can reach.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import copy
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,55 +19,77 @@ import numpy.typing as npt
 from seqgen.automata.automaton import Automaton, BannedStringsAutomaton
 from seqgen.config import SampleOptions
 from seqgen.errors import UserError
-from seqgen.generation.sampling.token_names import TokenBytes, bytes_by_position, token_bytes
+from seqgen.generation.prompts import Prompt
+from seqgen.generation.sampling.draw import Guide
+from seqgen.generation.sampling.filters import FilterChain
+from seqgen.generation.sampling.token_names import (
+    TokenBytes,
+    bytes_by_position,
+    join_token_bytes,
+    resolve_names,
+    token_bytes,
+    visible_token_bytes,
+)
 from seqgen.tokenizers import Codec
 from seqgen.untrusted import as_bytes
 
-_MOST_KEPT = 1 << 22  # entries in all rows, of 13 bytes
+_MAX_CACHED = 1 << 22  # entries of all rows, of 13 bytes each
 _NEVER = (1 << 31) - 1  # characters: more than any token needs
+_UNLIMITED = 1 << 60  # characters
+
+
+class TextConstraint(Guide, Protocol):
+    """A guide for one text that can be copied, so that two texts may diverge from it."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the text is complete and nothing may follow."""
+        ...
+
+    def copy(self) -> TextConstraint: ...
 
 
 @dataclass(frozen=True)
 class _Row:
-    """What may come in one state.
+    """The transitions of one state.
 
     Attributes:
-        mask: shape (vocabulary,): what may come where no length is in the way.
+        mask: shape (vocabulary,): ids that may come if the length doesn't matter.
         after: the state after each id.
-        needs: characters that each id begins and that must follow it, at least.
-        most: the largest of these among what may come.
-        goes_on: whether any id that writes something may come.
+        min_remaining: characters that each id begins, plus those that must follow it at least.
+        most: the largest of these among ids in `mask`.
+        continues: whether any id that writes something may come.
     """
 
     mask: npt.NDArray[np.bool_]
     after: npt.NDArray[np.int64]
     min_remaining: npt.NDArray[np.int32]
     most: int
-    goes_on: bool
+    continues: bool
 
 
 class _Table:
-    """A spelling, as arrays."""
+    """The bytes of all ids, as arrays."""
 
     def __init__(self, table: TokenBytes) -> None:
         self.writes = np.array([bool(data) for data in table])
-        self.places = bytes_by_position(table)
-        self.begins = [sum(byte & 0xC0 != 0x80 for byte in data or b"") for data in table]  # characters
-        self.counts = np.array(self.begins, dtype=np.int64)
+        self.positions = bytes_by_position(table)
+        self.characters = [sum(byte & 0xC0 != 0x80 for byte in data or b"") for data in table]
+        self.counts = np.array(self.characters, dtype=np.int64)
 
 
 class AutomatonMasks:
-    """What an automaton lets come in each state, as masks over ids; made when a state is met, kept for all streams."""
+    """The ids that an automaton allows in each state, computed when a state is first met and shared by all streams."""
 
     def __init__(
         self, automaton: Automaton, table: TokenBytes, closing: Sequence[int] | None, opening: TokenBytes | None = None
     ) -> None:
         """
         Args:
-            table: what each id writes.
-            closing: of the ids that write nothing those that end a text, and may come where it is complete; the others
-                never. None: all of them may come at any time.
-            opening: what each id writes where nothing was written yet, if that is something else.
+            table: the bytes of each id.
+            closing: ids without bytes that end a text and may come where it is complete; other ids without bytes never
+                may. None: all of them may come at any time.
+            opening: the bytes of each id at the beginning of a text, if they differ.
         """
         self.automaton = automaton
         self._closing = None if closing is None else list(closing)
@@ -75,29 +98,31 @@ class AutomatonMasks:
         self._streams: weakref.WeakSet[AutomatonConstraint] = weakref.WeakSet()
 
     def stream(self, length: int) -> AutomatonConstraint:
-        """The beginning of a text of so many characters at most. Raises `UserError` where that is too few."""
+        """Start a text of at most `length` characters. Raises `UserError` if that is too short."""
         least = int(self.automaton.min_remaining(np.array([self.automaton.start]))[0])
         if least > length:
-            raise UserError(f"--grammar needs {least:,} characters at least, and there is room for {length:,}")
+            raise UserError(
+                f"cannot match --grammar: it needs at least {least:,} characters, and the limit is {length:,}"
+            )
         return AutomatonConstraint(self, length)
 
     def follow(self, stream: AutomatonConstraint) -> None:
-        """Keeps the state of a stream right when states get other names."""
+        """Register a stream, whose state is renumbered when the automaton's states are."""
         self._streams.add(stream)
 
-    def begins(self, opening: bool) -> list[int]:
-        """How many characters each id begins."""
-        return self._tables[opening].begins
+    def characters(self, opening: bool) -> list[int]:
+        """Characters that each id begins."""
+        return self._tables[opening].characters
 
     def writes(self, opening: bool) -> npt.NDArray[np.bool_]:
-        """Which ids write something."""
+        """The ids that write something."""
         return self._tables[opening].writes
 
     def row(self, stream: AutomatonConstraint) -> _Row:
-        """What may come in the state of a stream. All states may get other names by this."""
+        """The transitions of a stream's state. May renumber the states of all streams."""
         found = self._rows.get((stream.state, stream.opening))
         if found is None:
-            if self.automaton.full or len(self._rows) * len(self._tables[0].begins) > _MOST_KEPT:
+            if self.automaton.full or len(self._rows) * len(self._tables[0].characters) > _MAX_CACHED:
                 self._forget()
             found = self._rows[stream.state, stream.opening] = self._make(stream.state, self._tables[stream.opening])
         return found
@@ -110,25 +135,25 @@ class AutomatonMasks:
 
     def _make(self, state: int, table: _Table) -> _Row:
         after = np.full(len(table.writes), state, dtype=np.int64)
-        for ids, data in table.places:
-            going = ids[after[ids] >= 0]
-            after[going] = self.automaton.advance(after[going], data[after[ids] >= 0])
+        for ids, data in table.positions:
+            alive = after[ids] >= 0
+            after[ids[alive]] = self.automaton.advance(after[ids[alive]], data[alive])
         min_remaining = np.full(len(after), _NEVER, dtype=np.int32)
-        alive = np.flatnonzero(table.writes & (after >= 0))
-        if len(alive):
-            still = self.automaton.min_remaining(after[alive])
-            min_remaining[alive] = np.where(still < 0, _NEVER, table.counts[alive] + still)
-        goes_on = bool((min_remaining < _NEVER).any())
+        alive_ids = np.flatnonzero(table.writes & (after >= 0))
+        if len(alive_ids):
+            rest = self.automaton.min_remaining(after[alive_ids])
+            min_remaining[alive_ids] = np.where(rest < 0, _NEVER, table.counts[alive_ids] + rest)
+        continues = bool((min_remaining < _NEVER).any())
         if self._closing is None:
             min_remaining[~table.writes] = 0
         elif self.automaton.is_accepting(state):
             min_remaining[self._closing] = 0
         mask = min_remaining < _NEVER
-        return _Row(mask, after, min_remaining, int(min_remaining[mask].max(initial=0)), goes_on)
+        return _Row(mask, after, min_remaining, int(min_remaining[mask].max(initial=0)), continues)
 
 
 class AutomatonConstraint:
-    """See `draw.Guide`. Follows one text; `over` once it is complete and nothing may follow."""
+    """A `TextConstraint` that follows one text through an automaton."""
 
     def __init__(self, masks: AutomatonMasks, length: int) -> None:
         self._masks = masks
@@ -138,7 +163,7 @@ class AutomatonConstraint:
         self.over = False
         self._row: _Row | None = None
         masks.follow(self)
-        self._look()
+        self._update()
 
     def mask(self) -> npt.NDArray[np.bool_]:
         return self._mask
@@ -146,32 +171,32 @@ class AutomatonConstraint:
     def push(self, token: int) -> bool:
         if not self.over:
             row = self._row or self._masks.row(self)
-            self._left -= self._masks.begins(self.opening)[token]
+            self._left -= self._masks.characters(self.opening)[token]
             after = row.after.item(token)
-            if after != self.state or self.opening or row.most > self._left:  # or nothing is new
+            if after != self.state or self.opening or row.most > self._left:
                 self.state, self.opening = after, False
-                self._look()
+                self._update()
         return True
 
     def copy(self) -> AutomatonConstraint:
-        """Another one in the same place."""
+        """A constraint in the same state."""
         same = copy.copy(self)
         self._masks.follow(same)
         return same
 
     def rename(self, state: int) -> None:
-        """The present state gets another name."""
+        """Take the new number of the present state."""
         self.state, self._row = state, None
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         row = self._row = self._masks.row(self)
-        self._mask, goes_on = row.mask, row.goes_on
+        self._mask, continues = row.mask, row.continues
         if row.most > self._left:
             self._mask = row.min_remaining <= self._left
-            goes_on = bool((self._mask & self._masks.writes(self.opening)).any())
-        if not goes_on:
+            continues = bool((self._mask & self._masks.writes(self.opening)).any())
+        if not continues:
             self.over = True
-            self._mask = np.ones_like(row.mask)  # others may still be writing; what this one goes on with is not kept
+            self._mask = np.ones_like(row.mask)  # other streams may still run; what this one draws is dropped
 
 
 def make_masks(
@@ -182,15 +207,16 @@ def make_masks(
     writing: Sequence[int] = (),
     begun: bool = True,
 ) -> AutomatonMasks | None:
-    """What `--ban` and `--grammar` ask for; None where they ask for nothing.
+    """The masks of `--ban` and `--grammar`; None without either.
 
     Args:
-        closing: ids that may end what matches the grammar.
-        before: the text that goes on: a banned text may not end in what is written, wherever it begins.
-        writing: control tokens that write something, and whether something was written before (`begun`).
+        closing: ids that may end a match of the grammar.
+        before: the text that is continued: a banned text may not end in the generated part, wherever it begins.
+        writing: control tokens that write something.
+        begun: whether something was written before.
 
     Raises:
-        UserError: the grammar is none or too large, or nothing could be written.
+        UserError: the grammar is invalid or too large, or leaves nothing to generate.
     """
     if not options.ban and options.grammar is None:
         return None
@@ -202,3 +228,76 @@ def make_masks(
     from seqgen.automata.matching import RegexAutomaton
 
     return AutomatonMasks(RegexAutomaton(options.grammar, banned, before), table, closing, opening)
+
+
+class Both:
+    """Two constraints at once. The text is over where the first one is."""
+
+    def __init__(self, first: TextConstraint, second: TextConstraint) -> None:
+        self._first, self._second = first, second
+
+    @property
+    def over(self) -> bool:
+        """See `TextConstraint`."""
+        return self._first.over
+
+    def mask(self) -> npt.NDArray[np.bool_]:
+        mask = self._first.mask() & self._second.mask()
+        if not mask.any():
+            raise UserError(
+                "cannot continue the text: --max-copy excludes every token that --grammar and --ban allow; raise it"
+            )
+        return mask
+
+    def push(self, token: int) -> bool:
+        return self._first.push(token) & self._second.push(token)
+
+    def copy(self) -> Both:
+        return Both(self._first.copy(), self._second.copy())
+
+
+@dataclass(frozen=True)
+class SamplingRules:
+    """The filters and constraints of all samples of one prompt."""
+
+    filters: FilterChain
+    masks: AutomatonMasks | None
+    guard: TextConstraint | None = None
+
+    @classmethod
+    def of(
+        cls,
+        codec: Codec,
+        prompt: Prompt,
+        options: SampleOptions,
+        stop_at_end: bool = False,
+        guard: TextConstraint | None = None,
+    ) -> SamplingRules:
+        """
+        Args:
+            stop_at_end: whether the model may end a text.
+            guard: a constraint that has read the prompt already.
+
+        Raises:
+            UserError: the options name tokens that the model lacks, or leave nothing to generate.
+        """
+        control = [token for token, piece in enumerate(codec.pieces()) if piece is None]
+        # A match of a grammar may be complete before the length is reached.
+        ends = [codec.end] if stop_at_end or options.grammar is not None else []
+        forbidden = [token for token in control if token not in {*prompt.allowed, *ends}]
+        before = as_bytes(prompt.text)
+        if prompt.is_continuation:
+            before = join_token_bytes(np.array(prompt.primed.history, dtype=np.int64), visible_token_bytes(codec))
+        begun = bool(prompt.primed.history)
+        masks = make_masks(options, codec, ends, before, prompt.allowed, begun)
+        return cls(FilterChain(options, forbidden, resolve_names(options, codec)), masks, guard)
+
+    def stream(self, length: int) -> TextConstraint | None:
+        """The constraint at the start of a text of at most `length` characters; None without any.
+
+        A text that needn't match a grammar may be cut anywhere: it is drawn as if it could be longer.
+        """
+        matching = self.filters.options.grammar is not None
+        masks = None if self.masks is None else self.masks.stream(length if matching else _UNLIMITED)
+        guard = None if self.guard is None else self.guard.copy()
+        return Both(masks, guard) if masks is not None and guard is not None else masks or guard

@@ -1,6 +1,6 @@
-"""Drawing ids from a model, under filters: the thin layer below text and music.
+"""Drawing ids from a model under filters: the layer below text and music.
 
-Every sample draws from a random stream of its own, keyed by (seed, index): sample 3 is the same alone or among 100.
+Each sample draws from a random stream of its own, keyed by (seed, index): sample 3 is the same alone or among 100.
 """
 
 from __future__ import annotations
@@ -14,51 +14,44 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.generation.engines.base import Engine
-from seqgen.generation.sampling.filters import (
-    FilterChain,
-    FilterContext,
-    Logits,
-    log_softmax,
-    next_mirostat_limit,
-    softmax,
-)
+from seqgen.generation.sampling.filters import FilterChain, FilterContext, Logits, log_softmax, softmax
 from seqgen.generation.sampling.native_draw import NativeSampler
 from seqgen.native import library
 from seqgen.tokenizers import Codec, Ids
 
-_LONGEST_WINDOW = 1 << 14  # of a penalty, whose ids are kept twice for each stream
-_MANY = 32  # streams from which on it pays to work out the next step while somebody takes what was drawn
-_AT_A_TIME = 4  # random numbers that Philox makes for each value of its counter
+_MAX_NATIVE_WINDOW = 1 << 14  # past ids, of which the kernel stores two windows for each stream
+_MIN_PREFETCH_STREAMS = 32  # from here on it pays to compute the next step while the caller handles this one
+_PHILOX_BLOCK = 4  # random numbers for each value of Philox's counter
 
 
 @dataclass(frozen=True)
 class PrimedState:
-    """A prompt that was read once: what any number of samples go on from."""
+    """The state after a prompt, from which any number of samples continue."""
 
     history: list[int]
-    last: int  # the id still to be stepped on: its logits are the first ones needed
+    last: int  # the id still to be fed to the network, for the first logits
     state: object
-    drawn: int = 0  # random numbers that went before: every stream goes on behind so many of its own
-    limit: float | None = None  # mirostat's, where a text is gone on with
+    rng_offset: int = 0  # random numbers already drawn: each stream skips as many
+    limit: float | None = None  # of a stateful filter, where a saved text is continued
 
 
 def prime(engine: Engine, codec: Codec, begin: Ids) -> PrimedState:
-    """Reads `end` (something new begins) and then the ids of a prompt, which may be none."""
+    """Read `end`, after which something new begins, and then the ids of a prompt, which may be empty."""
     ids = np.concatenate([np.array([codec.end], dtype=np.int32), begin])
     return PrimedState(ids[1:].tolist(), int(ids[-1]), engine.read(ids[:-1], engine.initial(1)))
 
 
 def extend_primed(engine: Engine, primed: PrimedState, more: Ids) -> PrimedState:
-    """The same after more ids, which may be none."""
+    """The state after more ids, which may be empty."""
     if not len(more):
         return primed
     ids = np.concatenate([np.array([primed.last], dtype=np.int32), more])
     state = engine.read(ids[:-1], primed.state)
-    return PrimedState([*primed.history, *more.tolist()], int(ids[-1]), state, primed.drawn, primed.limit)
+    return PrimedState([*primed.history, *more.tolist()], int(ids[-1]), state, primed.rng_offset, primed.limit)
 
 
 def draw(probabilities: Logits, uniform: float) -> int:
-    """The id at which the running sum of `probabilities`, shape (vocabulary,), passes `uniform` in [0, 1)."""
+    """The id at which the cumulative sum of `probabilities`, shape (vocabulary,), passes `uniform` in [0, 1)."""
     sums = np.cumsum(probabilities)
     token = int(np.searchsorted(sums, uniform * sums[-1], side="right"))
     if token >= len(sums) or probabilities[token] == 0:  # rounding at the very end
@@ -67,44 +60,46 @@ def draw(probabilities: Logits, uniform: float) -> int:
 
 
 def random_stream(seed: int, index: int, drawn: int = 0) -> np.random.Generator:
-    """The random numbers of sample `index`, without the first `drawn`: a counter-based generator, so streams never
-    overlap (Salmon, 2011)."""
+    """The random numbers of sample `index` after the first `drawn`.
+
+    The generator is counter-based, so that streams never overlap (Philox; Salmon, 2011).
+    """
     stream = np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
-    stream.bit_generator.advance(drawn // _AT_A_TIME)  # type: ignore[attr-defined]
-    stream.random(drawn % _AT_A_TIME)
+    stream.bit_generator.advance(drawn // _PHILOX_BLOCK)  # type: ignore[attr-defined]
+    stream.random(drawn % _PHILOX_BLOCK)
     return stream
 
 
 def stream_position(stream: np.random.Generator) -> int:
-    """How many random numbers a stream has given."""
+    """The count of random numbers drawn from a stream."""
     state = stream.bit_generator.state
-    counter = sum(int(word) << (64 * place) for place, word in enumerate(state["state"]["counter"]))
-    return _AT_A_TIME * counter - (_AT_A_TIME - int(state["buffer_pos"]))
+    counter = sum(int(word) << (64 * index) for index, word in enumerate(state["state"]["counter"]))
+    return _PHILOX_BLOCK * counter - (_PHILOX_BLOCK - int(state["buffer_pos"]))
 
 
 @dataclass
 class SamplerState:
-    """Where streams have got to: `ids` keeps it true at every step that it yields."""
+    """The current state of all streams, which `sample_ids` updates before each step that it yields."""
 
     state: Any = None
-    last: list[int] = field(default_factory=list)  # the ids still to be stepped on
+    last: list[int] = field(default_factory=list)  # the ids still to be fed to the network
     streams: list[np.random.Generator] = field(default_factory=list)
-    limits: Sequence[float] = ()  # mirostat's
+    limits: Sequence[float | None] = ()  # of a stateful filter; None where there is none
 
 
 class Guide(Protocol):
-    """What one stream may hold, beyond what filters know: a grammar."""
+    """Constraints on one stream beyond the filters, such as a grammar."""
 
     def mask(self) -> npt.NDArray[np.bool_]:
-        """Which ids may come next, shape (vocabulary,); never none."""
+        """The ids that may come next, shape (vocabulary,); always at least one."""
         ...
 
     def push(self, token: int) -> bool:
-        """Takes the id that was drawn. Whether the repetition filters count it."""
+        """Take the drawn id. Returns whether repetition filters count it."""
         ...
 
 
-def ids(
+def sample_ids(
     engine: Engine,
     primed: PrimedState,
     filters: FilterChain,
@@ -112,61 +107,64 @@ def ids(
     indices: Sequence[int],
     guides: Sequence[Guide] = (),
     constraints: Sequence[Guide] = (),
-    where: SamplerState | None = None,
+    sampler_state: SamplerState | None = None,
 ) -> Iterator[list[tuple[int, float]]]:
-    """For every step the id drawn and its log-probability, of each of `indices` side by side, without end.
+    """Yield at each step the drawn id and its log-probability for each of `indices`, endlessly.
 
     Args:
-        filters: from logits to the logits that are drawn from.
-        guides: one a stream, or none. What they forbid has no probability before the filters and in the
-            log-probabilities: it is not in the model's language.
-        constraints: likewise, but log-probabilities know nothing of them: they are what a person asks for. Where a
-            guide and a constraint leave nothing together, the guide has no say.
-        where: told where the streams are.
+        guides: one for each stream, or none. Ids that they exclude get no probability before the filters, nor in the
+            log-probabilities: they aren't in the model's language.
+        constraints: the same, for the user's own constraints: log-probabilities ignore them. Where a guide and a
+            constraint leave no id together, the guide is ignored.
+        sampler_state: kept up to date, for saving.
     """
-    streams = [random_stream(seed, index, primed.drawn) for index in indices]
-    drawing = make_sampler(filters, engine.vocab_size, primed.history, len(indices))
-    if primed.limit is not None and filters.options.mirostat_tau:
-        drawing.limits[:] = primed.limit
-    # One number for the draw, and one for a coin where there is a filter that throws it.
-    with_coin = filters.options.xtc_probability > 0
-    fill = [(stream.random, drawing.numbers[row, : 1 + with_coin]) for row, stream in enumerate(streams)]
+    streams = [random_stream(seed, index, primed.rng_offset) for index in indices]
+    sampler = make_sampler(filters, engine.vocab_size, primed.history, len(indices))
+    if primed.limit is not None and filters.stateful:
+        sampler.limits[:] = primed.limit
+    # One number for the draw, and one for each filter that needs any.
+    fill = [(stream.random, sampler.uniforms[row, : 1 + filters.uniforms]) for row, stream in enumerate(streams)]
     state = engine.repeat(primed.state, len(indices))
     last: npt.NDArray[np.int64] = np.full(len(indices), primed.last, dtype=np.int64)
-    ahead = ThreadPoolExecutor(1, "ahead") if len(indices) >= _MANY else None
-    coming = ahead.submit(engine.step, last, state) if ahead else None
-    while True:
-        possible, allowed = _masks(guides), _masks(constraints)
-        for random, numbers in fill:
-            random(out=numbers)
-        logits, state = coming.result() if coming else engine.step(last, state)
-        tokens, logs = drawing.draw(logits, possible, allowed)
-        for every in (guides, constraints):
-            for row, guide in enumerate(every):
-                if not guide.push(tokens[row]):
-                    drawing.forget_last(row)
-        last = np.array(tokens, dtype=np.int64)
-        if ahead:
-            coming = ahead.submit(engine.step, last, state)
-        if where is not None:
-            where.state, where.last, where.streams, where.limits = state, tokens, streams, drawing.limits.tolist()
-        yield list(zip(tokens, logs, strict=True))
+    pool = ThreadPoolExecutor(1, "prefetch") if len(indices) >= _MIN_PREFETCH_STREAMS else None
+    try:
+        pending = pool.submit(engine.step, last, state) if pool else None
+        while True:
+            possible, allowed = _masks(guides), _masks(constraints)
+            for random, uniforms in fill:
+                random(out=uniforms)
+            logits, state = pending.result() if pending else engine.step(last, state)
+            tokens, log_probs = sampler.draw(logits, possible, allowed)
+            for every in (guides, constraints):
+                for row, guide in enumerate(every):
+                    if not guide.push(tokens[row]):
+                        sampler.forget_last(row)
+            last = np.array(tokens, dtype=np.int64)
+            if pool:
+                pending = pool.submit(engine.step, last, state)
+            if sampler_state is not None:
+                sampler_state.state, sampler_state.last, sampler_state.streams = state, tokens, streams
+                sampler_state.limits = sampler.limits.tolist() if filters.stateful else [primed.limit] * len(tokens)
+            yield list(zip(tokens, log_probs, strict=True))
+    finally:
+        if pool:
+            pool.shutdown()
 
 
 def _masks(guides: Sequence[Guide]) -> npt.NDArray[np.bool_] | None:
-    """Shape (streams, vocabulary), or for one stream (vocabulary,): as it is, so that it can be known again."""
+    """Shape (streams, vocabulary); for one stream (vocabulary,), as the guide made it, so that its identity stays."""
     if not guides:
         return None
     return guides[0].mask() if len(guides) == 1 else np.stack([guide.mask() for guide in guides])
 
 
 class Sampler(Protocol):
-    """One draw for each of some streams, under filters that know what was drawn before."""
+    """One draw for each of several streams, under filters that see their histories."""
 
-    numbers: npt.NDArray[np.float64]
-    """Shape (streams, 2), in [0, 1): for the next draw, and for its coin; to be filled before each."""
+    uniforms: npt.NDArray[np.float64]
+    """In [0, 1), for the next draw and its filters, shape (streams, 2 or more); to be filled before each."""
     limits: npt.NDArray[np.float64]
-    """Of mirostat, shape (streams,)."""
+    """Of the stateful filter, shape (streams,)."""
 
     def draw(
         self,
@@ -174,31 +172,38 @@ class Sampler(Protocol):
         possible: npt.NDArray[np.bool_] | None = None,
         allowed: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[list[int], list[float]]:
-        """Ids, and their log-probabilities among what was `possible`, before the filters and whatever is `allowed`. All
-        arguments have the shape (streams, vocabulary), but that masks of one stream may be without the first. What is
-        drawn counts as history."""
+        """Draw ids, and append them to the histories.
+
+        Args:
+            logits: shape (streams, vocabulary).
+            possible: mask of the same shape, or for one stream (vocabulary,): the rest has no probability at all.
+            allowed: mask alike: the rest isn't drawn, but has a probability.
+
+        Returns:
+            ids, and their log-probabilities before the filters among all that were `possible`.
+        """
         ...
 
     def forget_last(self, row: int) -> None:
-        """Takes the last id of a stream out of its history."""
+        """Remove the last id of a stream from its history."""
         ...
 
 
 def make_sampler(filters: FilterChain, vocab_size: int, history: Sequence[int], streams: int) -> Sampler:
-    """With the compiled kernel where there is one."""
-    if library() is not None and filters.window <= _LONGEST_WINDOW:
+    """The compiled sampler, or the numpy one where a filter, or everything, isn't compiled."""
+    if library() is not None and filters.is_compiled and filters.window <= _MAX_NATIVE_WINDOW:
         return NativeSampler(filters, vocab_size, history, streams)
     return NumpySampler(filters, history, streams)
 
 
 class NumpySampler:
-    """In numpy, by the filters' own definitions."""
+    """The reference sampler, made of the filters' numpy functions."""
 
     def __init__(self, filters: FilterChain, history: Sequence[int], streams: int) -> None:
-        self._filters, self._options = filters, filters.options
+        self._filters = filters
         self._histories = [list(history) for _ in range(streams)]
-        self.numbers = np.ones((streams, 2))
-        self.limits = np.full(streams, 2 * self._options.mirostat_tau)
+        self.uniforms = np.ones((streams, max(2, 1 + filters.uniforms)))
+        self.limits = np.full(streams, filters.initial_limit)
 
     def draw(
         self,
@@ -211,19 +216,19 @@ class NumpySampler:
             if allowed is not None:
                 possible = possible | ~(possible & allowed).any(axis=-1, keepdims=True)
             exact = np.where(possible, exact, -np.inf)
-        logs = log_softmax(exact)
+        log_probs = log_softmax(exact)
         left = exact if allowed is None else np.where(allowed, exact, -np.inf)
-        rows = FilterContext(self._histories, self.numbers[:, 1].tolist(), self.limits.tolist())
-        before = self._filters.before(left, rows)
-        shares = softmax(self._filters.cut(before, rows))
-        tokens = [draw(row, uniform) for row, uniform in zip(shares, self.numbers[:, 0].tolist(), strict=True)]
-        tau, eta = self._options.mirostat_tau, self._options.mirostat_eta
-        if tau:
+        stateful, needed = self._filters.stateful, self._filters.uniforms
+        context = FilterContext(self._histories, self.uniforms[:, 1 : 1 + needed], self.limits.tolist())
+        before = self._filters.apply_stateless(left, context)
+        probabilities = softmax(self._filters.apply_stateful(before, context))
+        tokens = [draw(row, uniform) for row, uniform in zip(probabilities, self.uniforms[:, 0].tolist(), strict=True)]
+        if stateful:
             bits = -log_softmax(before)[np.arange(len(tokens)), tokens] / np.log(2)
-            self.limits[:] = [next_mirostat_limit(*pair, tau, eta) for pair in zip(self.limits, bits, strict=True)]
+            self.limits[:] = [stateful.next_limit(*pair) for pair in zip(self.limits, bits, strict=True)]
         for row, token in enumerate(tokens):
             self._histories[row].append(token)
-        return tokens, logs[np.arange(len(tokens)), tokens].tolist()
+        return tokens, log_probs[np.arange(len(tokens)), tokens].tolist()
 
     def forget_last(self, row: int) -> None:
         self._histories[row].pop()

@@ -1,4 +1,4 @@
-"""Filters and the draw where the compiled kernels are there: one call for all streams (`native/draw.c`)."""
+"""Filters and the draw by the compiled kernels: one call for all streams (`native/draw.c`)."""
 
 from __future__ import annotations
 
@@ -8,31 +8,39 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.generation.sampling.filters import FilterChain
+from seqgen.generation.sampling.filters import FilterChain, SequenceBreakers
 from seqgen.native import library, pointer_to
 
 _D, _L, _P = ctypes.c_double, ctypes.c_long, ctypes.c_void_p
 
+# Fields of `struct filters` that are options as they are, in its order.
+_NUMBERS = {
+    "penalty": "repetition_penalty", "dry_multiplier": "dry_multiplier", "dry_base": "dry_base",
+    "temperature": "temperature", "dynatemp_range": "dynatemp_range", "dynatemp_exponent": "dynatemp_exponent",
+    "top_p": "top_p", "typical_p": "typical_p", "min_p": "min_p", "xtc_probability": "xtc_probability",
+    "xtc_threshold": "xtc_threshold", "tau": "mirostat_tau", "eta": "mirostat_eta",
+}  # fmt: skip
 
-class _Kind(ctypes.Structure):
+
+class _TokenRange(ctypes.Structure):
     _fields_ = [("temperature", _D), ("first", _L), ("last", _L)]
 
 
 class _Filters(ctypes.Structure):
     _fields_ = [
-        *[(name, _D) for name in (
-            "penalty", "dry_multiplier", "dry_base", "temperature", "dynatemp_range", "dynatemp_exponent", "top_p",
-            "typical_p", "min_p", "xtc_probability", "xtc_threshold", "tau", "eta",
-        )],
+        *[(name, _D) for name in _NUMBERS],
         *[(name, _L) for name in (
-            "top_k", "window", "dry_window", "dry_allowed", "forbidden_count", "bias_count", "kind_count",
+            "top_k", "window", "dry_window", "dry_allowed", "forbidden_count", "bias_count", "range_count",
         )],
-        *[(name, _P) for name in ("forbidden", "biased", "bias", "event_temperatures", "sequence_breakers")],
+        *[(name, _P) for name in ("forbidden", "biased", "bias", "token_ranges", "breaks")],
     ]  # fmt: skip
 
 
 class _Streams(ctypes.Structure):
-    _fields_ = [("capacity", _L), *[(name, _P) for name in ("history", "broken", "counts", "places", "limits")]]
+    _fields_ = [
+        ("capacity", _L),
+        *[(name, _P) for name in ("history", "breaker_ended", "counts", "breaker_states", "limits")],
+    ]
 
 
 class NativeSampler:
@@ -40,51 +48,52 @@ class NativeSampler:
 
     def __init__(self, filters: FilterChain, vocab_size: int, history: Sequence[int], streams: int) -> None:
         kernels = library()
-        assert kernels is not None, "ask for the library before"
+        assert kernels is not None and filters.is_compiled, "ask for both before"
         self._draw = kernels.seqgen_draw
-        self.numbers = np.ones((streams, 2))
-        self.limits = np.full(streams, 2 * filters.options.mirostat_tau)
-        self._kept: list[object] = []  # what the kernel points to
-        options, names = filters.options, filters.names
-        window = options.repetition_window if options.repetition_penalty != 1 else 0
-        dry_window = options.dry_window if options.dry_multiplier else 0
-        event_temperatures = (_Kind * len(names.event_temperatures))(
-            *(_Kind(kind.temperature, kind.first, kind.last) for kind in names.event_temperatures)
-        )
+        self.uniforms = np.ones((streams, 2))
+        self.limits = np.full(streams, filters.initial_limit)
+        self._kept: list[object] = []  # memory that the kernel points to
+        options = filters.options
+        window, dry_window = (filters.windows.get(name, 0) for name in ("repetition_penalty", "dry_multiplier"))
+        bias = filters.resolved.get("logit_bias") or ()
+        breakers: SequenceBreakers | None = filters.resolved.get("dry_multiplier")
+        events = [
+            _TokenRange(event.temperature, event.first, event.last)
+            for event in filters.resolved.get("temperature") or ()
+        ]
+        event_temperatures = (_TokenRange * len(events))(*events)
         self._kept.append(event_temperatures)
         self._filters = _Filters(
-            options.repetition_penalty, options.dry_multiplier, options.dry_base, options.temperature,
-            options.dynatemp_range, options.dynatemp_exponent, options.top_p, options.typical_p, options.min_p,
-            options.xtc_probability, options.xtc_threshold, options.mirostat_tau, options.mirostat_eta,
+            *(getattr(options, name) for name in _NUMBERS.values()),
             min(options.top_k, vocab_size), window, dry_window, options.dry_allowed_length, len(filters.forbidden),
-            len(names.bias), len(names.event_temperatures), self._keep(np.array(filters.forbidden, dtype=np.int32)),
-            self._keep(np.array([token for token, _ in names.bias], dtype=np.int32)),
-            self._keep(np.array([added for _, added in names.bias], dtype=np.float64)), ctypes.addressof(event_temperatures),
-            None if names.sequence_breakers is None else self._keep(names.sequence_breakers.table),
+            len(bias), len(events), self._keep(np.array(filters.forbidden, dtype=np.int32)),
+            self._keep(np.array([token for token, _ in bias], dtype=np.int32)),
+            self._keep(np.array([value for _, value in bias], dtype=np.float64)), ctypes.addressof(event_temperatures),
+            None if breakers is None else self._keep(breakers.table),
         )  # fmt: skip
         longest = max(window, dry_window)
         ids = np.zeros((streams, 2 * longest), dtype=np.int32)
         broken = np.zeros((streams, 2 * longest), dtype=np.uint8)
-        places = np.zeros((streams, 2), dtype=np.int32)
+        states = np.zeros((streams, 2), dtype=np.int32)  # of the breakers: after the last token, and before it
         recent = list(history[-longest:]) if longest else []
         ids[:, : len(recent)] = recent
-        if names.sequence_breakers is not None:
-            flags, state = names.sequence_breakers.read(history[-longest - names.sequence_breakers.longest :])
-            broken[:, : len(recent)], places[:] = flags[len(flags) - len(recent) :], state
+        if breakers is not None:
+            flags, state = breakers.read(history[-longest - breakers.longest :])
+            broken[:, : len(recent)], states[:] = flags[len(flags) - len(recent) :], state
         self._counts = np.full(streams, len(recent), dtype=np.int64)
-        self._places = places if longest else None
+        self._states = states if longest else None
         self._streams = _Streams(
-            2 * longest, self._keep(ids), self._keep(broken), self._keep(self._counts), self._keep(places),
+            2 * longest, self._keep(ids), self._keep(broken), self._keep(self._counts), self._keep(states),
             self._keep(self.limits),
         )  # fmt: skip
-        # The masks of the last draw, which often are those of the next, and where they lie.
+        # Masks often stay the same from draw to draw, and so do their pointers.
         self._possible: npt.NDArray[np.bool_] | None = None
         self._allowed: npt.NDArray[np.bool_] | None = None
-        self._possible_place: object = None
-        self._allowed_place: object = None
-        self._ids, self._logs = np.empty(streams, dtype=np.int32), np.empty(streams)
+        self._possible_pointer: object = None
+        self._allowed_pointer: object = None
+        self._ids, self._log_probs = np.empty(streams, dtype=np.int32), np.empty(streams)
         self._settings = ctypes.byref(self._filters), ctypes.byref(self._streams), streams, vocab_size
-        self._results = self._keep(self.numbers), self._keep(self._ids), self._keep(self._logs)
+        self._results = self._keep(self.uniforms), self._keep(self._ids), self._keep(self._log_probs)
 
     def draw(
         self,
@@ -93,23 +102,23 @@ class NativeSampler:
         allowed: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[list[int], list[float]]:
         if possible is not self._possible:
-            self._possible, self._possible_place = possible, None if possible is None else pointer_to(possible)
+            self._possible, self._possible_pointer = possible, None if possible is None else pointer_to(possible)
         if allowed is not self._allowed:
-            self._allowed, self._allowed_place = allowed, None if allowed is None else pointer_to(allowed)
+            self._allowed, self._allowed_pointer = allowed, None if allowed is None else pointer_to(allowed)
         failed = self._draw(
-            *self._settings, pointer_to(np.ascontiguousarray(logits)), self._possible_place, self._allowed_place,
+            *self._settings, pointer_to(np.ascontiguousarray(logits)), self._possible_pointer, self._allowed_pointer,
             *self._results,
         )  # fmt: skip
         if failed:
             raise MemoryError("there is no memory for another draw")
-        return self._ids.tolist(), self._logs.tolist()
+        return self._ids.tolist(), self._log_probs.tolist()
 
     def forget_last(self, row: int) -> None:
-        if self._places is not None:
+        if self._states is not None:
             self._counts[row] -= 1
-            self._places[row, 0] = self._places[row, 1]
+            self._states[row, 0] = self._states[row, 1]
 
     def _keep(self, array: npt.NDArray) -> int:
-        """Where an array lies, which it does as long as this does."""
+        """The address of an array, which stays valid as long as this object lives."""
         self._kept.append(array)
         return array.ctypes.data

@@ -1,4 +1,4 @@
-"""How music is measured: nats under the grammar, rivals that count, pieces of the model's own; and tasks guessed."""
+"""Evaluation of music: nats under the grammar, n-gram baselines and generated pieces; and guessing the task."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ SCALE = [60, 62, 64, 65, 67, 69, 71, 72]
 
 
 def tune(number: int, metre: int = 4) -> Piece:
-    """Scales up and down from another note each, in so many quarters a bar."""
+    """A scale up and down, which starts on a note that depends on `number`; `metre` quarters a bar."""
     line = [pitch + number % 5 for pitch in (SCALE + SCALE[::-1]) * 3]
-    notes = tuple(Note(2 * place, 0, pitch, 2 * place + 2, 72) for place, pitch in enumerate(line))
+    notes = tuple(Note(2 * index, 0, pitch, 2 * index + 2, 72) for index, pitch in enumerate(line))
     steps = 4 * metre
-    bars = tuple(Bar(steps * place, steps, metre, 4) for place in range(-(-96 // steps)))
+    bars = tuple(Bar(steps * index, steps, metre, 4) for index in range(-(-96 // steps)))
     return Piece(4, (Track(0),), notes, bars)
 
 
@@ -43,18 +43,18 @@ def tunes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scales(tunes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[seqgen.Model]:
-    place = tunes.parent / "model"
+    folder = tunes.parent / "model"
     patch = pytest.MonkeyPatch()
-    patch.setenv("SEQGEN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))  # as every test here has it
+    patch.setenv("SEQGEN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))  # that of `private_cache`
     seqgen.train(
-        str(tunes), place, steps=60, rnn_size=32, embedding_size=16, batch_size=8, seq_length=32, learning_rate=0.01,
+        str(tunes), folder, steps=60, rnn_size=32, embedding_size=16, batch_size=8, seq_length=32, learning_rate=0.01,
         precision="fp32", threads=1, transpose=0, dropout=0.0,
     )  # fmt: skip
     patch.undo()
-    yield seqgen.load(place)
+    yield seqgen.load(folder)
 
 
-def test_steps_are_those_of_the_bars() -> None:
+def test_event_tally_steps_are_those_of_the_bars() -> None:
     words = EventVocabulary(VocabularyOptions())
     ids: list[int] = []
     for number, metre in enumerate((4, 3, 4)):
@@ -62,19 +62,19 @@ def test_steps_are_those_of_the_bars() -> None:
     assert count_steps(np.array(ids), words) == 3 * 96
 
 
-def test_what_the_grammar_forbids_shares_no_probability(scales: seqgen.Model) -> None:
-    """Nats under the grammar are never more than without it, and less somewhere."""
-    from seqgen.evaluation.text import TorchScorer
+def test_scorer_forbidden_events_have_no_probability(scales: seqgen.Model) -> None:
+    """Masks of the grammar never raise the nats of an event, and lower some."""
+    from seqgen.evaluation.text import network_scorer
 
     codec = music_codec(scales.codec)
     ids = np.append(codec.encode_piece(tune(3)), codec.end).astype(np.int32)
-    free = np.concatenate([scored.nats for scored in TorchScorer(scales.network, codec).read(ids)])
+    free = np.concatenate([scored.nats for scored in network_scorer(scales.network, codec).read(ids)])
     bound = event_nats(scales.network, codec, ids)
     assert (bound <= free + 1e-5).all()
     assert bound.sum() < free.sum() - 0.01
 
 
-def test_what_is_possible_is_the_walk_s_mask_and_what_came() -> None:
+def test_grammar_masks_allow_the_grammar_and_the_actual_event() -> None:
     codec = MidiCodec()
     ids = codec.encode_piece(tune(0))
     masks = GrammarMasks(codec.vocabulary)(ids)
@@ -85,7 +85,7 @@ def test_what_is_possible_is_the_walk_s_mask_and_what_came() -> None:
         walk.push(token)
 
 
-def test_a_tally_adds_up(scales: seqgen.Model) -> None:
+def test_event_tally_sums_pieces(scales: seqgen.Model) -> None:
     codec, tally = music_codec(scales.codec), EventTally()
     pieces = [codec.encode_piece(tune(number)) for number in (0, 1)]
     for piece in pieces:
@@ -96,7 +96,7 @@ def test_a_tally_adds_up(scales: seqgen.Model) -> None:
     assert metrics["nats_per_event"] * metrics["events"] == pytest.approx(metrics["nats_per_step"] * 192)
 
 
-def test_evaluate_keeps_the_contract(
+def test_evaluate_music_has_the_documented_keys(
     scales: seqgen.Model, tunes: Path, tmp_path: Path, seqgen_command: Command
 ) -> None:
     picture = tmp_path / "features.png"
@@ -129,30 +129,32 @@ def test_evaluate_keeps_the_contract(
     assert "trained on this" in result.stderr.decode()
 
 
-def test_evaluate_without_pieces_or_rivals_only_reads(scales: seqgen.Model, tunes: Path) -> None:
+def test_evaluate_music_without_pieces_and_baselines_only_scores(scales: seqgen.Model, tunes: Path) -> None:
     found = scales.evaluate(str(tunes), baselines=False, pieces=0)
     assert found["baselines"] == {}
     assert set(found["metrics"]) == {"nats_per_event", "nats_per_step", "events", "steps"}
     assert found["metrics"]["nats_per_event"] < 3, "it learnt something"
 
 
-def test_options_of_another_task_are_refused(model_folder: Path, text_file: Path, seqgen_command: Command) -> None:
+def test_evaluate_options_of_another_task_are_refused(
+    model_folder: Path, text_file: Path, seqgen_command: Command
+) -> None:
     result = seqgen_command("evaluate", model_folder, text_file, "--pieces", 3)
     assert result.returncode == 2
     assert result.stderr.count(b"\n") == 1
     assert "--pieces is for music; this is text" in result.stderr.decode()
 
 
-def test_a_copy_is_seen(scales: seqgen.Model, tunes: Path) -> None:
-    """What a model says by heart has long copies."""
+def test_evaluate_music_measures_copies(scales: seqgen.Model, tunes: Path) -> None:
+    """An overfitted model copies long runs."""
     scales_again = scales.evaluate(str(tunes), pieces=2, length=4, temperature=0.0)["metrics"]
     assert scales_again["longest_copy"] > 4
 
 
-# What the names of sources tell about the task
+# ---- Guessing the task ----
 
 
-def test_a_folder_of_midi_is_music(tunes: Path, text_file: Path) -> None:
+def test_guess_folder_of_midi_is_music(tunes: Path, text_file: Path) -> None:
     assert tasks.guess([str(tunes)]) == "music"
     assert tasks.guess([str(tunes / "00.mid")]) == "music"
     assert tasks.guess([str(tunes / "*.mid")]) == "music"
@@ -161,14 +163,14 @@ def test_a_folder_of_midi_is_music(tunes: Path, text_file: Path) -> None:
     assert tasks.guess(["-"]) == "text"
 
 
-def test_messages_are_dialogue(tmp_path: Path) -> None:
+def test_guess_messages_are_dialogue(tmp_path: Path) -> None:
     path = tmp_path / "chats.jsonl"
     line = {"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "good day"}]}
     path.write_text((json.dumps(line) + "\n") * 5)
     assert tasks.guess([str(path)]) == "dialogue"
 
 
-def test_a_catalogue_name_tells_its_task() -> None:
+def test_guess_catalogue_name_has_its_task() -> None:
     from seqgen.corpus.catalogue import entries as catalogue
 
     entries = catalogue.load().values()

@@ -12,7 +12,7 @@ import torch
 
 import seqgen
 from seqgen.config import AnyClassifierConfig, ClassifierConfig, GenerativeConfig
-from seqgen.generation.classification.numpy import LightClassifier, _Reader
+from seqgen.generation.classification.numpy import LightClassifier, Discriminative
 from seqgen.generation.classification.recurrent_stack import LightStack
 from seqgen.generation.classification.torch import load_torch_classifier
 from seqgen.model.weight_shapes import weight_shapes
@@ -91,7 +91,7 @@ def test_a_table_of_all_ids_changes_nothing(units: int) -> None:
     weights = some_weights(config)
     ours = LightClassifier(config, weights, TEXT_CODEC)
     first = ours(TEXTS[:1])
-    assert isinstance(ours._network, _Reader)
+    assert isinstance(ours._network, Discriminative)
     assert all(stack._table is None for stack in ours._network._stacks)
     ours(TEXTS)
     assert all(stack._table is not None for stack in ours._network._stacks)

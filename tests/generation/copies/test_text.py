@@ -19,10 +19,10 @@ import seqgen
 from seqgen import native
 from seqgen.api import copies as kept_copies
 from seqgen.errors import ModelError, UserError
-from seqgen.generation.copies.notes import NoteCopyGuard, NoteCopyIndex
+from seqgen.generation.copies.notes import NoteCopyGuard, NoteCopyIndex, Tracks, grammar_tracks
 from seqgen.generation.copies.suffixes import SuffixArray, build_suffix_array
 from seqgen.generation.copies.text import TextCopyGuard, TextCopyIndex
-from seqgen.generation.sampling.token_names import spell, visible_token_bytes
+from seqgen.generation.sampling.token_names import join_token_bytes, visible_token_bytes
 from seqgen.music.events import EventVocabulary, VocabularyOptions
 from seqgen.music.grammar import GrammarState, encode_piece
 from seqgen.music.piece import Bar, Note, Piece, Track
@@ -84,7 +84,7 @@ def test_numbers_are_found_as_bytes_are() -> None:
 
 @pytest.mark.parametrize("order", [[0, 1], [0, 1, 3], [0, -1, 2], [[0, 1, 2]]], ids=str)
 def test_suffixes_that_lead_astray_are_refused(order: list[Any]) -> None:
-    with pytest.raises(ModelError, match="suffixes"):
+    with pytest.raises(ModelError, match="suffix array"):
         SuffixArray(np.frombuffer(b"abc", dtype=np.uint8), np.array(order, dtype=np.int32))
 
 
@@ -215,10 +215,10 @@ def test_where_nothing_is_left_it_is_said() -> None:
 def test_conversations_are_compared_as_they_are_written() -> None:
     codec = DialogueCodec(CODECS["char"])
     ids = codec.encode_conversation([(0, b"the old lamp"), (1, b"was lit")])
-    assert spell(ids, visible_token_bytes(codec)) == b"\nA: the old lamp\nB: was lit"
-    copies = TextCopyIndex.build([spell(ids, visible_token_bytes(codec))])
+    assert join_token_bytes(ids, visible_token_bytes(codec)) == b"\nA: the old lamp\nB: was lit"
+    copies = TextCopyIndex.build([join_token_bytes(ids, visible_token_bytes(codec))])
     assert copies.longest_match("A: the old lamp\nB: was not") == len("A: the old lamp\nB: was ")
-    guard = TextCopyGuard(copies, codec, 12).after(spell(ids[:-7], visible_token_bytes(codec)))
+    guard = TextCopyGuard(copies, codec, 12).after(join_token_bytes(ids[:-7], visible_token_bytes(codec)))
     assert not guard.mask()[1 + int(codec.encode(b"w")[0]) - 1]
 
 
@@ -238,11 +238,11 @@ def tune(pitches: list[int], lengths: list[int], drums: bool = False) -> Any:
     return np.array(encode_piece(piece, VOCABULARY))
 
 
-def walked(ids: Any) -> GrammarState:
-    walk = GrammarState(VOCABULARY)
+def tracks_of(ids: Any) -> Tracks:
+    grammar = GrammarState(VOCABULARY)
     for token in ids.tolist():
-        assert walk.push(token)
-    return walk
+        assert grammar.push(token)
+    return grammar_tracks(grammar)
 
 
 SCALE = [60, 62, 64, 65, 67, 69, 71, 72]
@@ -250,12 +250,12 @@ SCALE = [60, 62, 64, 65, 67, 69, 71, 72]
 
 def test_runs_of_notes_are_found_in_any_key_and_at_any_place() -> None:
     copies = NoteCopyIndex.build([tune(SCALE, [2] * 8), tune([36, 38] * 4, [4] * 8, drums=True)], VOCABULARY)
-    assert copies.longest_match(walked(tune([p + 5 for p in SCALE], [2] * 8))) == 8
-    assert copies.longest_match(walked(tune(SCALE, [4] * 8))) == 0  # other times
-    assert copies.longest_match(walked(tune([50, *SCALE[:4], 50], [2] * 6))) == 4
-    assert copies.longest_match(walked(tune([36, 38, 36], [4] * 3, drums=True))) == 3
+    assert copies.longest_match(tracks_of(tune([p + 5 for p in SCALE], [2] * 8))) == 8
+    assert copies.longest_match(tracks_of(tune(SCALE, [4] * 8))) == 0  # other times
+    assert copies.longest_match(tracks_of(tune([50, *SCALE[:4], 50], [2] * 6))) == 4
+    assert copies.longest_match(tracks_of(tune([36, 38, 36], [4] * 3, drums=True))) == 3
     assert (
-        copies.longest_match(walked(tune([40, 42, 40], [4] * 3, drums=True))) == 0
+        copies.longest_match(tracks_of(tune([40, 42, 40], [4] * 3, drums=True))) == 0
     )  # of drums another one is no other key
 
 
@@ -276,7 +276,7 @@ def test_a_walk_that_is_guarded_copies_no_more(most: int) -> None:
             if walk.ended:
                 break
         assert len(walk.notes) > 4
-        assert copies.longest_match(walk) <= most
+        assert copies.longest_match(grammar_tracks(walk)) <= most
 
 
 # ---- what a model keeps ----
@@ -317,7 +317,7 @@ def test_a_text_may_have_to_match_and_not_copy(keeper: Path, text_file: Path, ru
     assert re.fullmatch("([a-z]+ ){5}[a-z]+[.]", record["text"]) and "boy" not in record["text"]
     assert record["longest_copy"] <= 6
     impossible = ["-l", 60, "--grammar", text_file.read_text()[:40].replace(".", "[.]"), "--max-copy", 6]
-    assert "--max-copy leaves nothing that --grammar" in run("sample", keeper, *impossible, status=2).err
+    assert "--max-copy excludes every token that --grammar" in run("sample", keeper, *impossible, status=2).err
 
 
 def test_a_corpus_is_found_where_it_was(model_folder: Path, text_file: Path, tmp_path: Path, run: Run) -> None:

@@ -19,21 +19,19 @@ import torch
 from seqgen import checkpoint
 from seqgen.config import NetworkConfig, SampleOptions
 from seqgen.errors import UserError
-from seqgen.generation import text
+from seqgen.generation import prompts, text
 from seqgen.generation.engines import native as compiled
 from seqgen.generation.engines import numpy as light
-from seqgen.generation.engines.base import ENGINES, Engine, choose, make_engine
+from seqgen.generation.engines.base import ENGINES, Engine, choose_engine, make_engine
 from seqgen.generation.engines.native import NativeEngine, int8_is_fast, quantization_cost
 from seqgen.generation.engines.numpy import NumpyEngine
 from seqgen.generation.engines.torch import BLOCK, ReplayedStep, TorchEngine
 from seqgen.model.language import LanguageModel
-from seqgen.model.recurrent.cells import CELLS
 from seqgen.native import library
+from seqgen.specs.cells import CELLS
 from seqgen.tokenizers.characters import CharCodec
 
-VARIANTS = [
-    (name, activation) for name in CELLS for activation in (("tanh", "relu") if name == "rnn" else ("tanh",))
-]  # fmt: skip
+VARIANTS = [(spec.name, activation) for spec in CELLS.values() for activation in spec.activations]
 Weights = Mapping[str, npt.NDArray[np.float32]]
 every_cell = pytest.mark.parametrize(("name", "activation"), VARIANTS)
 KINDS: dict[str, Callable[[NetworkConfig, Weights], Engine]] = {"light": NumpyEngine, "torch": TorchEngine}
@@ -79,7 +77,7 @@ def some_ids(*shape: int, seed: int = 2) -> npt.NDArray[np.int64]:
 
 def test_every_engine_of_the_table_is_tested() -> None:
     assert set(ENGINES) <= set(KINDS)
-    assert set(light.CELL_STEPS) == set(CELLS)
+    assert all(spec.numpy_step for spec in CELLS.values())
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -226,7 +224,7 @@ def test_a_repeated_state_goes_on_like_the_one_it_came_from(kind: str, batch: in
 def test_a_first_layer_too_large_for_a_table_is_filled_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
     config, ids = small("gru"), some_ids(10, 2)
     wanted = run(engine("light", config), ids)
-    monkeypatch.setattr(light, "_LARGEST_TABLE", 0)
+    monkeypatch.setattr(light, "_MAX_TABLE", 0)
     some = engine("light", config)
     np.testing.assert_allclose(run(some, ids), wanted, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(run(some, ids), run(engine("light", config), ids))  # a met row is not another
@@ -236,7 +234,7 @@ def test_a_first_layer_too_large_for_a_table_is_filled_row_by_row(monkeypatch: p
 def test_so_it_is_with_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     config, ids = small("gru"), some_ids(10, 2)
     wanted = run(engine("compiled", config), ids)
-    monkeypatch.setattr(compiled, "_LARGEST_TABLE", 0)
+    monkeypatch.setattr(compiled, "_MAX_TABLE", 0)
     np.testing.assert_allclose(run(engine("compiled", config), ids), wanted, rtol=1e-5, atol=1e-6)
 
 
@@ -278,12 +276,12 @@ import sys
 from pathlib import Path
 from seqgen import checkpoint
 from seqgen.config import SampleOptions
-from seqgen.generation import text
+from seqgen.generation import prompts, text
 from seqgen.generation.engines.base import make_engine
 loaded = checkpoint.load(Path(sys.argv[1]))
 engine = make_engine(loaded.network, loaded.weights())
 assert type(engine).__name__ in ("NumpyEngine", "NativeEngine")
-primed = text.prime(engine, loaded.codec, b"The ")
+primed = prompts.prime(engine, loaded.codec, b"The ")
 (sample,) = text.samples(engine, loaded.codec, primed, SampleOptions(length=20))
 assert len(sample.text) == 20
 assert "torch" not in sys.modules, "torch was imported"
@@ -333,7 +331,7 @@ def test_states_go_from_engine_to_engine(kind: str, other: str, name: str, activ
         _, state = one.step(step, state)
     cells = one.export_state(state, 3)
     assert cells.dtype == np.float32
-    assert cells.shape == (3, light.STATES[name], 17)
+    assert cells.shape == (3, CELLS[name].states, 17)
     np.testing.assert_array_equal(two.export_state(two.import_state(cells), 0), cells)
     mine, _ = one.step(ids[-1][3:4], one.import_state(cells))
     np.testing.assert_array_equal(mine[0], one.step(ids[-1], state)[0][3])
@@ -373,7 +371,7 @@ def test_exact_engines_write_the_same_text_for_a_seed(name: str, activation: str
         texts = {}
         for kind in set(KINDS) - {"whole"}:
             some = KINDS[kind](config, weights)
-            primed = text.prime(some, codec, b"the ")
+            primed = prompts.prime(some, codec, b"the ")
             texts[kind] = [sample.text for sample in text.samples(some, codec, primed, options, 3)]
         assert len({tuple(found) for found in texts.values()}) == 1, texts
 
@@ -434,20 +432,20 @@ def test_cuda_records_a_step_and_agrees(name: str, activation: str) -> None:
 def test_the_engine_is_chosen_by_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqgen.native.library", lambda: object())
     for streams in (1, 1000):
-        assert choose("auto", "auto", "fp32", streams) == "light"
-    assert choose("auto", "cuda", "fp32", 1) == choose("auto", "cpu", "bf16", 1) == "torch"
+        assert choose_engine("auto", "auto", "fp32", streams) == "light"
+    assert choose_engine("auto", "cuda", "fp32", 1) == choose_engine("auto", "cpu", "bf16", 1) == "torch"
     monkeypatch.setattr("seqgen.native.library", lambda: None)
-    assert [choose("auto", "cpu", "fp32", streams) for streams in (1, 16, 17)] == ["light", "light", "torch"]
-    assert choose("light", "cpu", "fp32", 1000) == "light"
-    with pytest.raises(UserError, match="--engine torch does"):
-        choose("light", "cpu", "bf16", 1)
+    assert [choose_engine("auto", "cpu", "fp32", streams) for streams in (1, 16, 17)] == ["light", "light", "torch"]
+    assert choose_engine("light", "cpu", "fp32", 1000) == choose_engine("cpu", "cpu", "fp32", 1000) == "light"
+    with pytest.raises(UserError, match="use --engine torch"):
+        choose_engine("light", "cpu", "bf16", 1)
     with pytest.raises(UserError, match="--precision must be one of"):
-        choose("auto", "cpu", "int8", 1)
+        choose_engine("auto", "cpu", "int8", 1)
 
 
 def test_an_engine_is_asked_for_by_name(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = checkpoint.load(model_folder)
-    for asked in ((), ("auto", "cpu"), ("light",)):
+    for asked in ((), ("auto", "cpu"), ("light",), ("cpu",)):
         made = make_engine(loaded.network, loaded.weights(), *asked)
         assert isinstance(made, NativeEngine if library() is not None else NumpyEngine)
     with monkeypatch.context() as patch:
@@ -458,5 +456,5 @@ def test_an_engine_is_asked_for_by_name(model_folder: Path, monkeypatch: pytest.
     assert isinstance(make_engine(loaded.network, loaded.weights(), "torch"), TorchEngine)
     with pytest.raises(UserError, match="--engine"):
         make_engine(loaded.network, loaded.weights(), "steam")
-    with pytest.raises(UserError, match="light engine"):
+    with pytest.raises(UserError, match="--engine cpu cannot compute on cuda"):
         make_engine(loaded.network, loaded.weights(), "light", "cuda")

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from seqgen.generation.sampling.rules import SamplingRules
 
 from seqgen.config import SampleOptions, SearchOptions
 from seqgen.errors import UserError
 from seqgen.generation.prompts import prime
-from seqgen.generation.sampling.beam import GenerationJob, beam, best_of_n
+from seqgen.generation.sampling.beam import GenerationJob, beam_search, best_of_n
+from seqgen.generation.sampling.constraints import SamplingRules
 from seqgen.generation.sampling.filters import log_softmax
-from seqgen.generation.text import FinishedSample, write
+from seqgen.generation.text import FinishedSample, generate_rows
 from tests.helpers.random_models import CODECS, Models, load_model
 from tests.helpers.running import Run
 from tests.helpers.scripted import PieceCodec, ScriptedEngine, noise_engine
@@ -74,7 +74,7 @@ def test_a_beam_as_wide_as_can_be_finds_the_likeliest(
     spellings: list[str], length: int, stops: tuple[str, ...], seed: int
 ) -> None:
     engine = branched(len(spellings) + 1, chances(seed, len(spellings) + 1))
-    found = list(beam(job(engine, PieceCodec(*spellings), {"length": length, "stop": stops}, beam=1024), 4))
+    found = list(beam_search(job(engine, PieceCodec(*spellings), {"length": length, "stop": stops}, beam=1024), 4))
     wanted = likeliest(seed, spellings, length, stops)[:4]
     assert [written.sample.text for written in found] == [text for _, text in wanted]
     assert [written.sample.index for written in found] == [0, 1, 2, 3]
@@ -85,9 +85,11 @@ def test_a_beam_as_wide_as_can_be_finds_the_likeliest(
 def test_the_narrowest_beam_is_greedy() -> None:
     for seed in range(5):
         engine = branched(5, chances(seed, 5))
-        (found,) = beam(job(engine, PieceCodec(*"abcd"), {"length": 20}, beam=1), 1)
+        (found,) = beam_search(job(engine, PieceCodec(*"abcd"), {"length": 20}, beam=1), 1)
         greedy = job(engine, PieceCodec(*"abcd"), {"length": 20, "temperature": 0.0})
-        ((*_, (_, _, wanted)),) = [list(write(engine, greedy.codec, greedy.prompt, greedy.options, [0], greedy.rules))]
+        ((*_, (_, _, wanted)),) = [
+            list(generate_rows(engine, greedy.codec, greedy.prompt, greedy.options, [0], greedy.rules))
+        ]
         assert wanted is not None
         assert found.sample.text == wanted.sample.text
         assert found.sample.log_probability == pytest.approx(wanted.sample.log_probability)
@@ -97,7 +99,7 @@ def test_a_wider_beam_is_seldom_worse_and_often_better() -> None:
     better = worse = 0
     for seed in range(30):
         engine = branched(5, lambda read, seed=seed: [*chances(seed, 4)(read), -40.0])  # the model never ends
-        one, many = (next(beam(job(engine, PieceCodec(*"abcd"), {"length": 9}, beam=n), 1)) for n in (1, 8))
+        one, many = (next(beam_search(job(engine, PieceCodec(*"abcd"), {"length": 9}, beam=n), 1)) for n in (1, 8))
         better += many.log_prob_per_character > one.log_prob_per_character + 1e-9
         worse += many.log_prob_per_character < one.log_prob_per_character - 1e-9
     assert better > 15
@@ -128,14 +130,14 @@ def test_the_model_may_end_a_text_that_a_beam_finds() -> None:
         return [0.0, 1.0, 6.0 if len(read) == 4 else -9.0]
 
     engine = branched(3, ends)
-    (found,) = beam(job(engine, PieceCodec("a", "b"), {"length": 50}, end=True, beam=3), 1)
+    (found,) = beam_search(job(engine, PieceCodec("a", "b"), {"length": 50}, end=True, beam=3), 1)
     assert (found.sample.text, found.sample.finish_reason) == ("bbb", "end")
 
 
 def test_filters_shape_what_a_beam_finds() -> None:
     engine = branched(4, lambda read: [3.0, 2.9, 2.8, 0.0])
     plain, varied = (
-        next(beam(job(engine, PieceCodec(*"abc"), {"length": 6, **options}, beam=2), 1)).sample.text
+        next(beam_search(job(engine, PieceCodec(*"abc"), {"length": 6, **options}, beam=2), 1)).sample.text
         for options in ({}, {"repetition_penalty": 9.0, "repetition_window": 2})
     )
     assert plain == "aaaaaa"
@@ -157,7 +159,7 @@ def test_what_may_not_be_written_a_beam_does_not_find(models: Models) -> None:
 def drawn(options: dict[str, Any], index: int, vocab_size: int = 9) -> FinishedSample:
     engine = noise_engine(vocab_size, 1)
     one = job(engine, LETTERS, options, end=True)
-    *_, (_, _, written) = write(engine, LETTERS, one.prompt, one.options, [index], one.rules)  # type: ignore[arg-type]
+    *_, (_, _, written) = generate_rows(engine, LETTERS, one.prompt, one.options, [index], one.rules)  # type: ignore[arg-type]
     assert written is not None
     return written
 
@@ -219,10 +221,10 @@ def test_the_command_chooses(models: Models, run: Run) -> None:
     [
         (["--beam", 3, "--best-of", 2], "--beam or --best-of, not both"),
         (["--beam", 3, "-n", 4], "finds at most that many texts, not 4"),
-        (["--beam", 3, "-n", 2, "--first", 2], "4 are asked for"),
+        (["--beam", 3, "-n", 2, "--first", 2], "not 4"),
         (["--beam", 2000], "--beam must be at most"),
-        (["--beam", 3, "--xtc-probability", 0.5], "have no place in it"),
-        (["--beam", 3, "--mirostat-tau", 3], "have no place in it"),
+        (["--beam", 3, "--xtc-probability", 0.5], "beam search draws nothing at random"),
+        (["--beam", 3, "--mirostat-tau", 3], "beam search draws nothing at random"),
         (["--best-of", 0], "--best-of must be at least 1"),
         (["--max-copy", 0], "--max-copy must be at least 1"),
     ],

@@ -20,11 +20,13 @@ from seqgen import checkpoint, tokenizers
 from seqgen.automata import matching
 from seqgen.config import ReplyOptions, SampleOptions
 from seqgen.errors import UserError
-from seqgen.generation.dialogue import Conversation, Reply
+from seqgen.generation.dialogue import ChatSession, Reply
 from seqgen.generation.dialogue import prime as prime_dialogue
+from seqgen.generation.prompts import prime
 from seqgen.generation.sampling import constraints, draw
+from seqgen.generation.sampling.constraints import SamplingRules
 from seqgen.generation.sampling.token_names import resolve_names, token_bytes
-from seqgen.generation.text import Sample, SamplingRules, prime, samples
+from seqgen.generation.text import Sample, samples
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.characters import ByteCodec
 from seqgen.tokenizers.dialogue import DialogueCodec
@@ -64,6 +66,15 @@ class Noise:
 
     def read(self, ids: npt.NDArray[np.integer], state: tuple[Read, ...]) -> tuple[Read, ...]:
         return ((*state[0], *map(int, ids)),)
+
+    def logits_of(
+        self, ids: npt.NDArray[np.integer], state: tuple[Read, ...]
+    ) -> tuple[npt.NDArray[np.float32], tuple[Read, ...]]:
+        rows = []
+        for token in ids.tolist():
+            logits, state = self.step(np.array([token]), state)
+            rows.append(logits)
+        return np.concatenate(rows), state
 
     def repeat(self, state: tuple[Read, ...], batch: int) -> tuple[Read, ...]:
         return state * batch
@@ -193,9 +204,9 @@ def test_the_model_may_end_where_the_text_is_complete() -> None:
 
 
 def test_a_length_that_is_too_short_is_told() -> None:
-    with pytest.raises(UserError, match="needs 5 characters at least, and there is room for 4"):
+    with pytest.raises(UserError, match="needs at least 5 characters, and the limit is 4"):
         write(codec_of("byte"), "", length=4, grammar="a{5}")
-    with pytest.raises(UserError, match="needs 1 characters"):
+    with pytest.raises(UserError, match="needs at least 1 characters"):
         write(codec_of("byte"), "", length=0, grammar="a")
     assert write(codec_of("byte"), "", n=1, length=0, grammar="a*")[0].text == ""
 
@@ -279,7 +290,7 @@ def test_states_may_be_forgotten_on_the_way(monkeypatch: pytest.MonkeyPatch) -> 
     wanted = write(codec_of("char"), "abc", n=6, batch_size=6, length=40, grammar=pattern)
     monkeypatch.setattr(matching, "_MAX_CACHED", 200)
     assert write(codec_of("char"), "abc", n=6, batch_size=6, length=40, grammar=pattern) == wanted
-    monkeypatch.setattr(constraints, "_MOST_KEPT", 3000)
+    monkeypatch.setattr(constraints, "_MAX_CACHED", 3000)
     assert write(codec_of("char"), "abc", n=6, batch_size=6, length=40, grammar=pattern) == wanted
 
 
@@ -300,12 +311,12 @@ def test_masks_are_made_once_a_state() -> None:
 TALK = DialogueCodec(ByteCodec())
 
 
-def talk(**how: Any) -> Conversation:
+def talk(**how: Any) -> ChatSession:
     reply_options = ReplyOptions(how.pop("candidates", 1))
-    return Conversation(Noise(TALK, "the old ab"), TALK, SampleOptions(**how), reply_options)
+    return ChatSession(Noise(TALK, "the old ab"), TALK, SampleOptions(**how), reply_options)
 
 
-def answers(conversation: Conversation, count: int = 4) -> list[str]:
+def answers(conversation: ChatSession, count: int = 4) -> list[str]:
     said = []
     for number in range(count):
         conversation.hear(f"hello {number}")
@@ -328,8 +339,8 @@ def test_a_reply_keeps_to_what_was_asked(candidates: int) -> None:
 
 def test_a_reply_is_told_at_once_that_it_can_not_be() -> None:
     for how, words in (
-        ({"grammar": "("}, "never closed"), ({"grammar": "a{401}"}, "room for 400"),
-        ({"logit_bias": ("#999=1",)}, "ids end with"),
+        ({"grammar": "("}, "never closed"), ({"grammar": "a{401}"}, "the limit is 400"),
+        ({"logit_bias": ("#999=1",)}, "there is no such id"),
         ({"temperature_of": ("note=1",)}, "--temperature-of is for music; this is dialogue"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=words):
@@ -349,7 +360,7 @@ def test_filters_look_back_on_what_was_said() -> None:
             return logits, new
 
     def said(heard: str, **how: Any) -> list[str]:
-        conversation = Conversation(Same(TALK), TALK, SampleOptions(temperature=0.0, **how))
+        conversation = ChatSession(Same(TALK), TALK, SampleOptions(temperature=0.0, **how))
         replies = []
         for _ in range(3):
             conversation.hear(heard)
@@ -385,7 +396,7 @@ def test_a_bias_is_for_every_token_that_writes_the_text() -> None:
     codec = codec_of("char")
     names = resolve_names(SampleOptions(logit_bias=("e=-2", "#7=0.5", "==1")), codec)
     writes = token_bytes(codec)
-    assert names.bias == (
+    assert names["logit_bias"] == (
         *((token, -2.0) for token, data in enumerate(writes) if data == b"e"), (7, 0.5),
         *((token, 1.0) for token, data in enumerate(writes) if data == b"="),
     )  # fmt: skip
@@ -396,9 +407,9 @@ def test_a_bias_is_for_every_token_that_writes_the_text() -> None:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ({"logit_bias": ("the old=1",)}, "'the old' is not one token"), ({"logit_bias": ("#99999=1",)}, "ids end with"),
-        ({"logit_bias": ("#" + "9" * 99 + "=1",)}, "ids end with"), ({"logit_bias": ("犭=1",)}, "not one token"),
-        ({"dry_multiplier": 1.0, "dry_breaker": ("x" * 300,)}, "--dry-breaker takes 256 bytes"),
+        ({"logit_bias": ("the old=1",)}, "'the old' is not one token"), ({"logit_bias": ("#99999=1",)}, "there is no such id"),
+        ({"logit_bias": ("#" + "9" * 99 + "=1",)}, "there is no such id"), ({"logit_bias": ("犭=1",)}, "not one token"),
+        ({"dry_multiplier": 1.0, "dry_breaker": ("x" * 300,)}, "--dry-breaker takes at most 256 bytes"),
         ({"temperature_of": ("note=1",)}, "--temperature-of is for music; this is text"),
     ],
 )  # fmt: skip
@@ -416,16 +427,16 @@ def test_breakers_end_where_their_text_ends(kind: str, breakers: list[str], text
     names = resolve_names(SampleOptions(dry_multiplier=1.0, dry_breaker=tuple(breakers) or ("",)), codec)
     ids, table = codec.encode(text.encode()).tolist(), token_bytes(codec)
     if not breakers:
-        assert names.sequence_breakers is None
+        assert names["dry_multiplier"] is None
         return
-    assert names.sequence_breakers is not None
+    assert names["dry_multiplier"] is not None
     written, wanted = b"", []
     for token in ids:
         before, written = written, written + (table[token] or b"")
         ends = range(len(before) + 1, len(written) + 1)
         wanted.append(any(written[:end].endswith(raw(breaker)) for end in ends for breaker in breakers))
-    assert names.sequence_breakers.read(ids)[0] == wanted
-    assert names.sequence_breakers.read([codec.end])[0] == [True]
+    assert names["dry_multiplier"].read(ids)[0] == wanted
+    assert names["dry_multiplier"].read([codec.end])[0] == [True]
 
 
 def test_kinds_of_events_by_name() -> None:
@@ -434,12 +445,12 @@ def test_kinds_of_events_by_name() -> None:
         SampleOptions(temperature_of=("pitch=1.2", "bar=0", "note=0.5"), logit_bias=("note 60=3",)), codec
     )
     first = codec.vocabulary.offsets
-    assert [(kind.first, kind.last, kind.temperature) for kind in names.event_temperatures] == [
+    assert [(kind.first, kind.last, kind.temperature) for kind in names["temperature"]] == [
         (first["note"], first["note"] + 128, 0.5), (first["bar"], first["bar"] + 1, 0.0)
     ]  # fmt: skip
-    assert names.bias == ((first["note"] + 60, 3.0),)
+    assert names["logit_bias"] == ((first["note"] + 60, 3.0),)
     for how, words in (
-        ({"temperature_of": ("loudness=1",)}, "there are bar, metre, position"),
+        ({"temperature_of": ("loudness=1",)}, "use one of bar, metre, position"),
         ({"logit_bias": ("note 200=1",)}, "no event"),
         ({"ban": ("a",)}, "--ban is for text, dialogue and classify; this is music"),
         ({"grammar": "a"}, "--grammar is for text, dialogue and classify; this is music"),
@@ -475,7 +486,7 @@ def test_samples_in_a_folder_model_are_the_same_however_they_are_asked_for(model
     [
         (["--grammar", "a("], "--grammar 'a(': '(' is never closed"),
         (["--grammar", "((a{1000}){1000}){1000}"], "too large"),
-        (["--grammar", "a{9}", "--length", "8"], "needs 9 characters"),
+        (["--grammar", "a{9}", "--length", "8"], "needs at least 9 characters"),
         (["--grammar", "a", "--ban", "a"], "nothing matches it without"),
         (["--ban", ""], "--ban must not be empty"),
         (["--logit-bias", "x"], "--logit-bias must be a name and a number"),

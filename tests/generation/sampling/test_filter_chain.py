@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,38 +16,43 @@ from hypothesis import strategies as st
 from seqgen.config import SampleOptions, flag_name
 from seqgen.generation.sampling import filters
 from seqgen.generation.sampling.filters import (
-    FILTER_ORDER,
     EventTemperature,
+    Filter,
     FilterChain,
     FilterContext,
-    ResolvedNames,
     SequenceBreakers,
     softmax,
 )
+from seqgen.specs.filters import FilterSpec, filter_options, filter_rows
+from seqgen.specs.registry import resolve
 from tests.helpers.filters import Array, kept_ids, logit_values, sample_options
 
 # --- the order -------------------------------------------------------------------------------------------------------
 
-DOCUMENTED = [
-    "logit_bias", "repetition_penalty", "dry_multiplier", "temperature", "top_k", "top_p", "min_p", "typical_p",
-    "xtc_probability", "mirostat_tau",
-]  # fmt: skip
-
 README = Path(__file__).parents[3] / "README.md"
 
 
-def test_the_table_is_in_the_documented_order_and_every_filter_has_its_field() -> None:
-    assert [name for name, _ in FILTER_ORDER] == DOCUMENTED
+def make_filter(row: FilterSpec, options: SampleOptions, resolved: Any = None) -> Filter | None:
+    made: Filter | None = resolve(row.implementation)(options, resolved)
+    return made
+
+
+def test_filter_table_order_equals_options_and_readme() -> None:
+    names = [row.name for row in filter_rows()]
     fields = [item.name for item in dataclasses.fields(SampleOptions)]
-    assert [name for name in fields if name in DOCUMENTED] == DOCUMENTED
-    assert filters.__doc__ is not None
-    names = ["logit bias", "repetition penalty", "DRY", "temperature", "top-k", "top-p", "min-p", "typical-p", "XTC",
-             "mirostat"]  # fmt: skip
-    assert " → ".join(names) in filters.__doc__
+    assert [name for name in fields if name in names] == names
     text = README.read_text(encoding="utf-8")
     order = text[text.index("Filters run in this order") :]
-    places = [order.index(flag_name(name)) for name in DOCUMENTED]
+    places = [order.index(flag_name(name)) for name in names]
     assert places == sorted(places)
+
+
+def test_sample_options_have_every_option_of_every_filter() -> None:
+    fields = {item.name: item for item in dataclasses.fields(SampleOptions)}
+    hints = typing.get_type_hints(SampleOptions)
+    for option in filter_options():
+        assert (fields[option.name].default, hints[option.name]) == (option.default, option.type)
+        assert fields[option.name].metadata["help"] == option.help
 
 
 ON = {
@@ -53,22 +60,18 @@ ON = {
     "top_p": 0.8, "min_p": 0.2, "typical_p": 0.9, "xtc_probability": 0.5, "mirostat_tau": 3.0,
 }  # fmt: skip
 
-ROW_OF = {"dynatemp_range": "temperature"}  # settings that are of another's filter
+ROW_OF = {"dynatemp_range": "temperature"}  # options of another's filter
 
 
-def test_a_field_switches_on_its_own_filter_only() -> None:
-    assert {*ON} - {*ROW_OF} == {name for name, _ in FILTER_ORDER} - {"logit_bias"}
+def test_filter_chain_option_turns_on_its_own_filter_only() -> None:
+    assert {*ON} - {*ROW_OF} == {row.name for row in filter_rows()} - {"logit_bias"}
     for name, value in ON.items():
-        options = SampleOptions(**{name: value})  # type: ignore[arg-type]
-        assert [other for other, make in FILTER_ORDER if make(options, ResolvedNames())] == [ROW_OF.get(name, name)]
-    for row, names in (
-        ("logit_bias", ResolvedNames(bias=((1, 2.0),))),
-        ("temperature", ResolvedNames(event_temperatures=(EventTemperature(0, 2, 0.5),))),
-    ):
-        assert [name for name, make in FILTER_ORDER if make(SampleOptions(), names)] == [row]
+        assert [row.name for row in FilterChain(SampleOptions(**{name: value})).rows] == [ROW_OF.get(name, name)]
+    for name, resolved in (("logit_bias", ((1, 2.0),)), ("temperature", (EventTemperature(0, 2, 0.5),))):
+        assert [row.name for row in FilterChain(SampleOptions(), (), {name: resolved}).rows] == [name]
 
 
-def test_what_is_named_is_never_passed_over() -> None:
+def test_filter_chain_unresolved_names_raise() -> None:
     for options in (SampleOptions(logit_bias=("x=1",)), SampleOptions(temperature_of=("note=1",))):
         with pytest.raises(ValueError, match="vocabulary"):
             FilterChain(options)
@@ -76,13 +79,13 @@ def test_what_is_named_is_never_passed_over() -> None:
 
 def test_top_k_then_top_p_not_the_other_way() -> None:
     """Of all, the likeliest holds 1/2; of what top-k 2 leaves, 2/3."""
-    assert kept_ids(FilterChain(SampleOptions(top_k=2, top_p=0.6)).before) == {0}
+    assert kept_ids(FilterChain(SampleOptions(top_k=2, top_p=0.6)).apply_stateless) == {0}
     assert kept_ids(filters.top_p(0.6)) == {0, 1}
 
 
 def test_temperature_comes_before_the_cuts() -> None:
     """At 0.5 the likeliest holds 16/22 = 0.727."""
-    assert kept_ids(FilterChain(SampleOptions(temperature=0.5, top_p=0.7)).before) == {0}
+    assert kept_ids(FilterChain(SampleOptions(temperature=0.5, top_p=0.7)).apply_stateless) == {0}
     assert kept_ids(filters.top_p(0.7)) == {0, 1}
 
 
@@ -109,11 +112,13 @@ def known(history: list[list[int]], coin: float = 0.4) -> FilterContext:
     return FilterContext(history, [coin, 0.6, 0.9][: len(history)], [1.0, 4.0, -2.0][: len(history)])
 
 
-def names_for(logits: Array) -> ResolvedNames:
+def names_for(logits: Array) -> dict[str, Any]:
     width = logits.shape[1]
-    return ResolvedNames(
-        ((0, 1.5), (width - 1, -3.0)), (EventTemperature(0, (width + 1) // 2, 0.5),), SequenceBreakers(alternating(width), 1)
-    )  # fmt: skip
+    return {
+        "logit_bias": ((0, 1.5), (width - 1, -3.0)),
+        "dry_multiplier": SequenceBreakers(alternating(width), 1),
+        "temperature": (EventTemperature(0, (width + 1) // 2, 0.5),),
+    }
 
 
 def alternating(width: int) -> npt.NDArray[np.int32]:
@@ -125,8 +130,9 @@ def alternating(width: int) -> npt.NDArray[np.int32]:
 def test_what_holds_for_every_filter(given: tuple[Array, list[list[int]]], options: SampleOptions) -> None:
     logits, history = given
     names = names_for(logits)
-    for name, make in FILTER_ORDER:
-        some = make(options, names)
+    order = [row.name for row in filter_rows()]
+    for row in filter_rows():
+        name, some = row.name, make_filter(row, options, names.get(row.name))
         if some is None:
             continue
         before, told = logits.copy(), [list(row) for row in history]
@@ -140,7 +146,7 @@ def test_what_holds_for_every_filter(given: tuple[Array, list[list[int]]], optio
         assert (forbidden | ~np.isneginf(logits)).all(), f"{name} brings back what was forbidden"
         assert not np.isnan(result).any()
         np.testing.assert_allclose(softmax(result).sum(axis=-1), 1, rtol=1e-12)
-        if name in DOCUMENTED[DOCUMENTED.index("top_k") :]:  # what only cuts alters nothing that it keeps
+        if name in order[order.index("top_k") :]:  # truncation leaves the logits that it keeps unchanged
             np.testing.assert_array_equal(result[~forbidden], logits[~forbidden])
             best = logits.argmax(axis=-1)
             can = name in ("typical_p", "xtc_probability")
@@ -162,19 +168,19 @@ def test_the_chain_is_its_filters_one_after_another(
     if o.dynatemp_range:
         common = filters.dynamic_temperature(o.temperature, o.dynatemp_range, o.dynatemp_exponent)
     for made in (
-        filters.logit_bias(names.bias),
+        filters.logit_bias(names["logit_bias"]),
         filters.repetition_penalty(o.repetition_penalty, o.repetition_window),
-        filters.dry(o.dry_multiplier, o.dry_base, o.dry_allowed_length, o.dry_window, names.sequence_breakers),
-        filters.temperatures_of(names.event_temperatures, common),
+        filters.dry(o.dry_multiplier, o.dry_base, o.dry_allowed_length, o.dry_window, names["dry_multiplier"]),
+        filters.temperatures_of(names["temperature"], common),
         filters.top_k(o.top_k or 99),
         filters.top_p(o.top_p),
         filters.min_p(o.min_p),
         filters.typical_p(o.typical_p),
         filters.xtc(o.xtc_probability, o.xtc_threshold),
-        filters.mirostat(o.mirostat_tau) if o.mirostat_tau else filters.suppress_tokens([]),
+        filters.Mirostat(o.mirostat_tau, o.mirostat_eta) if o.mirostat_tau else filters.suppress_tokens([]),
     ):
         wanted = made(wanted, rows)
-    result = FilterChain(options, ids, names)(logits, history, rows.coins, rows.limits)
+    result = FilterChain(options, ids, names)(logits, history, np.reshape(rows.uniforms, (-1, 1)), rows.limits)
     np.testing.assert_allclose(softmax(result), softmax(wanted), rtol=1e-9, atol=1e-15)
 
 

@@ -11,15 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqgen.config import SampleOptions
-from seqgen.generation.sampling import filters, penalties
+from seqgen.generation.sampling import filters
 from seqgen.generation.sampling.draw import NumpySampler
 from seqgen.generation.sampling.filters import (
-    FILTER_ORDER,
     EventTemperature,
     Filter,
     FilterChain,
     FilterContext,
-    ResolvedNames,
     SequenceBreakers,
     log_softmax,
     softmax,
@@ -179,7 +177,7 @@ def test_what_is_wider_than_the_vocabulary_is_the_identity(some: Filter) -> None
 
 
 def test_no_filter_is_on_by_default() -> None:
-    assert all(make(SampleOptions(), ResolvedNames()) is None for _, make in FILTER_ORDER)
+    assert FilterChain(SampleOptions()).rows == []
     assert FilterChain(SampleOptions())(HALVES, [[]]) is HALVES
     assert FilterChain(SampleOptions(), [0])(HALVES, [[]])[0, 0] == -np.inf
 
@@ -233,7 +231,7 @@ def test_what_dry_is_told() -> None:
     assert dry_taken(said, breakers=[0]) == [0, 0, 0, 0.5]  # only 1 2 are after the last breaker
     assert dry_taken(said, breakers=[1]) == [0, 0, 0, 0]
     assert dry_taken(said, breakers=[2], allowed=1) == [0, 0, 0, 0]
-    assert dry_taken([0] * 5000, window=5000) == [penalties.MAX_PENALTY, 0, 0, 0]  # and no infinity
+    assert dry_taken([0] * 5000, window=5000) == [filters.MAX_PENALTY, 0, 0, 0]  # and no infinity
 
 
 @given(st.lists(st.integers(0, 2), max_size=30), st.lists(st.integers(0, 9), max_size=30))
@@ -250,7 +248,7 @@ def test_repetitions_are_those_that_one_would_find_by_looking(tokens: list[int],
             length += 1
         if length and not broken[end + 1]:
             wanted[tokens[end + 1]] = max(wanted.get(tokens[end + 1], 0), length)
-    assert penalties.repetitions(tokens, broken) == wanted
+    assert filters.repetitions(tokens, broken) == wanted
 
 
 def test_a_breaker_may_be_spelt_with_several_tokens() -> None:
@@ -324,7 +322,7 @@ def test_the_temperature_of_a_kind_when_all_else_is_greedy_or_it_may_not_come() 
 )
 def test_xtc_by_hand(threshold: float, wanted: list[float]) -> None:
     some = filters.xtc(0.5, threshold)
-    shares = softmax(some(np.repeat(HALVES, 3, axis=0), FilterContext(coins=[0.49, 0.5, 0.0])))
+    shares = softmax(some(np.repeat(HALVES, 3, axis=0), FilterContext(uniforms=[0.49, 0.5, 0.0])))
     np.testing.assert_allclose(shares[0], wanted, rtol=1e-14)
     np.testing.assert_allclose(shares[1], softmax(HALVES)[0], rtol=1e-14)  # tails
     np.testing.assert_array_equal(shares[2], shares[0])
@@ -336,14 +334,14 @@ def test_xtc_by_hand(threshold: float, wanted: list[float]) -> None:
     [(4.0, {0, 1, 2, 3}), (3.0, {0, 1, 2, 3}), (2.9, {0, 1}), (2.0, {0, 1}), (1.5, {0}), (0.5, {0}), (-7.0, {0})],
 )
 def test_mirostat_by_hand(limit: float, wanted: set[int]) -> None:
-    assert set(np.flatnonzero(filters.mirostat(9.0)(HALVES, FilterContext(limits=[limit]))[0] > -np.inf)) == wanted
+    assert set(np.flatnonzero(filters.Mirostat(9.0, 0.1)(HALVES, FilterContext(limits=[limit]))[0] > -np.inf)) == wanted
 
 
 def test_mirostats_limit_begins_at_twice_tau_and_follows_the_surprise() -> None:
-    assert kept_ids(filters.mirostat(1.0)) == {0, 1}
-    assert kept_ids(filters.mirostat(1.5)) == {0, 1, 2, 3}
-    assert filters.next_mirostat_limit(3.0, 2.0, tau=1.5, eta=0.5) == 2.75
-    assert filters.next_mirostat_limit(3.0, 1.0, tau=1.5, eta=0.5) == 3.25
+    assert kept_ids(filters.Mirostat(1.0, 0.1)) == {0, 1}
+    assert kept_ids(filters.Mirostat(1.5, 0.1)) == {0, 1, 2, 3}
+    assert filters.Mirostat(1.5, 0.5).next_limit(3.0, 2.0) == 2.75
+    assert filters.Mirostat(1.5, 0.5).next_limit(3.0, 1.0) == 3.25
 
 
 def test_mirostat_keeps_the_surprise_near_tau() -> None:
@@ -355,7 +353,7 @@ def test_mirostat_keeps_the_surprise_near_tau() -> None:
     logits = np.log(np.tile(shares / shares.sum(), (8, 1))).astype(np.float32)
     surprises = []
     for _ in range(400):
-        drawing.numbers[:] = chance.random((8, 2))
+        drawing.uniforms[:] = chance.random((8, 2))
         surprises.append(-np.array(drawing.draw(logits)[1]) / np.log(2))
     assert np.mean(surprises[100:]) == pytest.approx(3.0, abs=0.1)
 

@@ -14,7 +14,6 @@ from seqgen.generation.sampling.draw import NativeSampler, NumpySampler
 from seqgen.generation.sampling.filters import (
     EventTemperature,
     FilterChain,
-    ResolvedNames,
     SequenceBreakers,
 )
 from seqgen.native import library
@@ -58,7 +57,7 @@ def test_the_compiled_draw_is_the_one_defined_here(
     forbidden = [1] if size > 2 else []
     history = chance.integers(min(size, 3), size=12).tolist()
     rows = 3
-    names = ResolvedNames()
+    names: dict[str, Any] = {}
     if named:
         table = chance.integers(-1, 2, (2, size)).astype(np.int32)  # two states; −1 and −2 are breakers
         ids = chance.integers(size, size=4).tolist()
@@ -68,7 +67,8 @@ def test_the_compiled_draw_is_the_one_defined_here(
             EventTemperature(0, size // 2, temperatures[0]),
             EventTemperature(size // 2 + (size > 5), size, temperatures[1]),
         )
-        names = ResolvedNames(bias, event_temperatures, SequenceBreakers(table, 20))
+        breakers = SequenceBreakers(table, 20)
+        names = {"logit_bias": bias, "dry_multiplier": breakers, "temperature": event_temperatures}
     both: list[Any] = [
         NativeSampler(FilterChain(options, forbidden, names), size, history, rows),
         NumpySampler(FilterChain(options, forbidden, names), history, rows),
@@ -80,10 +80,10 @@ def test_the_compiled_draw_is_the_one_defined_here(
         if masked == "both" and chance.random() < 0.3:  # where they contradict each other, what is allowed decides
             allowed = ~possible
             allowed[:, -1] = True
-        numbers = chance.random((rows, 2))
+        uniforms = chance.random((rows, 2))
         results = []
         for each in both:
-            each.numbers[:] = numbers
+            each.uniforms[:] = uniforms
             masks = (
                 (possible if masked in ("possible", "both") else None),
                 (allowed if masked in ("allowed", "both") else None),
