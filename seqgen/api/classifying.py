@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from seqgen.config import ClassifyOptions
 from seqgen.processors import process_cpu_count
+from seqgen.specs.cells import CELLS
 from seqgen.tokenizers.workers import batch_by_size
 
 if TYPE_CHECKING:
@@ -40,17 +41,17 @@ class Prediction:
 
 
 def make_classifier(model: LoadedModel) -> TextClassifier:
-    """Make the model's classifier: numpy and the native kernels on the CPU, PyTorch on other devices.
+    """Make the model's classifier: numpy and the native kernels on the CPU, otherwise PyTorch.
 
     The number of texts never decides, because the last digits of the two differ. Raises `ModelError` for a model of
     another task.
     """
     config = model.checkpoint.classifier_config
-    if model.device not in ("auto", "cpu"):
+    if model.device not in ("auto", "cpu") or CELLS[config.cell].numpy_step is None:
         from seqgen.generation.classification.torch import load_torch_classifier
         from seqgen.training import device
 
-        compute = device.choose(model.device, "fp32", threads=1)
+        compute = device.choose("cpu" if model.device == "auto" else model.device, "fp32", threads=1)
         return load_torch_classifier(config, model.checkpoint.weights(), model.codec, compute.device)
     from seqgen.generation.classification.base import ThreadedClassifier
     from seqgen.generation.classification.numpy import LightClassifier

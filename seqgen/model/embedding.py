@@ -14,7 +14,7 @@ _FEW = 256  # distinct ids in a batch, up to which their gradients are summed by
 class _EmbeddingLookup(torch.autograd.Function):
     """Rows of a table by id, with a gradient summed in products rather than row by row.
 
-    A character occurs hundreds of times in a batch; adding its gradients up one at a time in bfloat16 would lose most of
+    A character occurs hundreds of times in a batch; adding its gradients one at a time in bfloat16 would lose most of
     them, and one product with the indicator matrix of the ids is also faster. With thousands of distinct ids, each id's
     gradients are gathered and summed in float32.
     """

@@ -4,10 +4,10 @@ It follows SegRNN (Lin et al., 2023). A series is cut into segments, so that a l
 steps instead of 720. Decoding is parallel: for each segment of the horizon, the last state takes one step of the same
 stack, whose input is an embedding of the segment's position and of the column. All columns share the weights.
 
-A window is first shifted by its last value and its forecast shifted back, so that it follows the level of the series; and
-divided by the size of its recent changes, so that it follows its volatility. (With mean and standard deviation this
-would be the reversible instance normalisation of Kim et al., 2022.) A linear map from look-back to horizon (NLinear; Zeng
-et al., 2023) may stand beside the network, which then learns the residual.
+A window is first shifted by its last value and its forecast shifted back, so that it follows the level of the series;
+and divided by the size of its recent changes, so that it follows its volatility. (With mean and standard deviation this
+would be the reversible instance normalisation of Kim et al., 2022.) A linear map from look-back to horizon (NLinear;
+Zeng et al., 2023) may stand beside the network, which then learns the residual.
 
 Values are in the scale of `corpus.series.scaling`; covariates have scales of their own.
 """

@@ -87,8 +87,8 @@ class LanguageModel(nn.Module):
     ) -> Tensor:
         """The terms of the first layer's gates.
 
-        When ids outnumber the vocabulary, the product is computed once a token type instead of once an id: a character's
-        embedding times the input weights is one row of a small table.
+        When ids outnumber the vocabulary, the product is computed once a token type instead of once an id: the
+        embedding of a character times the input weights is one row of a small table.
         """
         embedding = self.embedding.to(dtype)
         if blank is not None:  # a further row of zeros, which has no gradient

@@ -16,7 +16,8 @@ class SequenceCall(ctypes.Structure):
     _fields_ = [
         ("cell", _I), ("bf16", _I), ("relu", _I), ("save_for_backward", _I), ("steps", _L), ("rows", _L), ("units", _L),
         ("x", _P), ("weight", _P), ("bias", _P), ("history", _P), ("state_f32", _P), ("saved", _P), ("grad_out", _P),
-        ("grad_x", _P), ("grad_h", _P), ("grad_hidden", _P), ("grad_carry", _P), ("ids", _P), ("lengths", _P), ("pooled", _P),
+        ("grad_x", _P), ("grad_h", _P), ("grad_hidden", _P), ("grad_carry", _P), ("ids", _P), ("lengths", _P),
+        ("pooled", _P),
     ]  # fmt: skip
 
 

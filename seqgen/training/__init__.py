@@ -1,1 +1,1 @@
-"""Training: batches, the plan for the time at hand, and the loop as a generator of events."""
+"""Training: plans, batches, objectives, and the loop as a generator of events."""

@@ -1,7 +1,6 @@
-"""Augmentation of music: every pass hears each piece in another key, and, if asked for, at another speed.
+"""Augmentation of music: every epoch reads each piece in another key and, if asked for, at another tempo.
 
-A transformation of ids on their way into a batch (`batches.Transform`): nothing is stored, and batch n of a run is the
-same whenever it is asked for.
+It transforms the ids of a batch (`batches.Transform`): nothing is stored, and batch n of a run is always the same.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ Ints = npt.NDArray[np.int64]
 
 
 class Transposer:
-    """Moves all pitches of a piece by one interval and all its tempos by one factor, drawn anew in every pass.
+    """Moves all pitches of a piece by one interval and all its tempos by one factor, drawn anew in every epoch.
 
     Args:
-        semitones: the most that a piece is moved up or down; less where it would leave the vocabulary's range.
-        percent: the most that it is played faster or slower.
+        semitones: the largest interval up or down; less for pieces that would leave the vocabulary's range.
+        percent: the largest change of tempo.
     """
 
     def __init__(self, stream: IdStream, vocabulary: EventVocabulary, semitones: int, percent: int, seed: int) -> None:
@@ -38,25 +37,25 @@ class Transposer:
         self._down = np.clip(lowest - options.low, 0, semitones)
         self._up = np.clip(options.high - highest, 0, semitones)
         self._bins = round(12 * float(np.log2(1 + percent / 100)))  # tempos are a twelfth of an octave apart
-        self._turn = -1
-        self._shift = self._faster = np.zeros(0, dtype=np.int64)
+        self._epoch = -1
+        self._shift = self._tempo_shift = np.zeros(0, dtype=np.int64)
 
-    def __call__(self, ids: Ints, places: Ints, turn: int) -> Ints:
-        if turn != self._turn:
-            self._shift, self._faster = self.draw(turn)
-            self._turn = turn
-        piece = np.searchsorted(self._starts, places, side="right") - 1
+    def __call__(self, ids: Ints, positions: Ints, epoch: int) -> Ints:
+        if epoch != self._epoch:
+            self._shift, self._tempo_shift = self.draw(epoch)
+            self._epoch = epoch
+        piece = np.searchsorted(self._starts, positions, side="right") - 1
         is_note = (ids >= self._note) & (ids < self._note + 128)
         result = np.where(is_note, ids + self._shift[piece], ids)
         if self._bins:
             is_tempo = (ids >= self._tempo) & (ids < self._tempo + len(TEMPOS))
-            moved = np.clip(ids - self._tempo + self._faster[piece], 0, len(TEMPOS) - 1) + self._tempo
+            moved = np.clip(ids - self._tempo + self._tempo_shift[piece], 0, len(TEMPOS) - 1) + self._tempo
             result = np.where(is_tempo, moved, result)
         return result
 
-    def draw(self, turn: int) -> tuple[Ints, Ints]:
-        """For each piece the semitones and the steps of tempo by which pass `turn` moves it."""
-        key = np.array([self._seed, turn], dtype=np.uint64)
-        random = np.random.Generator(np.random.Philox(key=key, counter=1 << 32))  # not the numbers of the lanes
+    def draw(self, epoch: int) -> tuple[Ints, Ints]:
+        """For each piece, the semitones and the tempo steps by which it is moved in `epoch`."""
+        key = np.array([self._seed, epoch], dtype=np.uint64)
+        random = np.random.Generator(np.random.Philox(key=key, counter=1 << 32))  # apart from `epoch_rng`
         shift = random.integers(-self._down, self._up + 1)
         return shift, random.integers(-self._bins, self._bins + 1, size=len(self._starts))

@@ -1,8 +1,8 @@
-"""Batches of a language model: lanes that read one long stream of ids side by side, state carried along each.
+"""Batches of a language model: parallel lanes of one long stream of ids, with state carried along each.
 
-The stream is a ring cut into as many arcs as there are lanes. Every pass starts at another random place of the ring,
-so borders between lanes and between batches fall differently each time. Batch number n is a pure function of (stream,
-n, seed): to resume is to know the number.
+The stream is a ring that is cut into one arc a lane. Every epoch starts at another random position of the ring, so
+borders between lanes and between batches fall differently each time. Batch n is a pure function of (stream, n, seed):
+resuming needs only the number.
 """
 
 from __future__ import annotations
@@ -15,19 +15,29 @@ import numpy.typing as npt
 
 from seqgen.corpus.ids import IdStream
 
-IGNORE_INDEX = -100  # a target from which nothing is learnt; PyTorch's own default
+IGNORE_INDEX = -100  # a target that is not predicted; PyTorch's own default
+
+
+def epoch_rng(seed: int, epoch: int) -> np.random.Generator:
+    """The random numbers of one epoch, the same whenever they are drawn."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)))
+
+
+def epoch_permutation(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
+    """The order of `count` examples in one epoch."""
+    return epoch_rng(seed, epoch).permutation(count)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`inputs` and `targets` of shape (time, batch); `resets_state`: the lanes jumped, so the carried state is void."""
+    """Ids of shape (time, batch); with `resets_state` the lanes have jumped, and the state starts at zero."""
 
     inputs: npt.NDArray[np.int64]
     targets: npt.NDArray[np.int64]
     resets_state: bool
 
 
-# (ids, their places in the stream, number of the pass) → other ids, all of shape (time, batch): see `augment`.
+# (ids, their positions in the stream, epoch) → other ids, all of shape (time, batch); see `augment`.
 Transform = Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
 
 
@@ -37,8 +47,11 @@ class LaneBatches:
     def __init__(
         self, stream: IdStream, batch_size: int, length: int, seed: int, transform: Transform | None = None
     ) -> None:
-        """`length` steps a batch; both are lowered where the stream is too short for them. `transform` alters what is
-        read, differently in every pass."""
+        """
+        Args:
+            batch_size, length: lanes and steps of a batch; both are lowered for a stream that is too short.
+            transform: alters the ids, differently in every epoch.
+        """
         self._transform = transform
         self._stream = stream
         self.batch_size = max(1, min(batch_size, len(stream) // 2))
@@ -48,24 +61,23 @@ class LaneBatches:
         self.batches_per_epoch = -(-self._arc // self.length)
 
     def __getitem__(self, number: int) -> Batch:
-        turn, place = divmod(number, self.batches_per_epoch)
-        random = np.random.Generator(np.random.Philox(key=np.array([self._seed, turn], dtype=np.uint64)))
-        offset = int(random.integers(len(self._stream)))
-        start = place * self.length
+        epoch, index = divmod(number, self.batches_per_epoch)
+        offset = int(epoch_rng(self._seed, epoch).integers(len(self._stream)))
+        start = index * self.length
         length = min(self.length, self._arc - start)
         begins = offset + start + self._arc * np.arange(self.batch_size, dtype=np.int64)
-        places = (np.arange(length + 1)[:, None] + begins) % len(self._stream)
-        ids = self._stream.take(places)
+        positions = (np.arange(length + 1)[:, None] + begins) % len(self._stream)
+        ids = self._stream.take(positions)
         if self._transform is not None:
-            ids = self._transform(ids, places, turn)
+            ids = self._transform(ids, positions, epoch)
         targets = ids[1:]
         if len(self._stream.false_ends):
-            targets = np.where(self._stream.is_false_end(places[1:]), IGNORE_INDEX, targets)
-        return Batch(ids[:-1], targets, resets_state=place == 0)
+            targets = np.where(self._stream.is_false_end(positions[1:]), IGNORE_INDEX, targets)
+        return Batch(ids[:-1], targets, resets_state=index == 0)
 
 
 def sequential_batches(stream: IdStream, batch_size: int, length: int, most: int) -> list[Batch]:
-    """The batches of one pass in order, without chance, for validation: `most` ids at the most, from the beginning.
+    """The batches of one epoch in order, without randomness, for validation: at most the first `most` ids.
 
     The stream is not a ring here: nothing is predicted across its end.
     """
@@ -75,8 +87,8 @@ def sequential_batches(stream: IdStream, batch_size: int, length: int, most: int
     batches = []
     for start in range(0, arc, length):
         stop = min(start + length, arc)
-        places = np.arange(start, stop + 1)[:, None] + arc * np.arange(batch_size)
-        ids = stream.take(places)
-        targets = np.where(stream.is_false_end(places[1:]), IGNORE_INDEX, ids[1:])
+        positions = np.arange(start, stop + 1)[:, None] + arc * np.arange(batch_size)
+        ids = stream.take(positions)
+        targets = np.where(stream.is_false_end(positions[1:]), IGNORE_INDEX, ids[1:])
         batches.append(Batch(ids[:-1], targets, resets_state=start == 0))
     return batches

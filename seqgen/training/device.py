@@ -1,4 +1,4 @@
-"""Where and how to compute: device, threads, and the type of the products."""
+"""Device, threads, and the dtype of the products."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seqgen.training.distributed.world import SINGLE_PROCESS, World
 
 @dataclass(frozen=True)
 class Compute:
-    """The device, the type of the matrix products (weights, sums and states stay float32), and with whom."""
+    """The device, the dtype of matrix products (weights, sums and states stay float32), and the run's processes."""
 
     device: torch.device
     dtype: torch.dtype
@@ -30,13 +30,14 @@ class Compute:
 def choose(
     device: str = "auto", precision: str = "auto", threads: int | None = None, world: World = SINGLE_PROCESS
 ) -> Compute:
-    """The best there is, or what was asked for. Processes that share a machine share its processors, and have a GPU
-    each.
+    """The requested device and precision, or the best available ones.
+
+    Processes on one machine share its processors, and have one GPU each.
 
     Raises:
-        UserError: the device asked for is not there, or not as often as there are processes.
+        UserError: the machine lacks the device, or has too few GPUs for its processes.
     """
-    _keep_memory()
+    _keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     else:
@@ -45,7 +46,9 @@ def choose(
     if device == "auto":
         device = next(name for name in ("cuda", "mps", "cpu") if available[name])
     elif not available[device]:
-        raise UserError(f"--device {device}: this machine, or this build of PyTorch, has none; try --device auto")
+        raise UserError(
+            f"cannot use --device {device}: this machine or this build of PyTorch has none; try --device auto"
+        )
     if device == "cuda":
         torch.cuda.set_device(own_gpu(world, torch.cuda.device_count()))
     if precision == "auto":
@@ -53,19 +56,21 @@ def choose(
     return Compute(torch.device(device), torch.bfloat16 if precision == "bf16" else torch.float32, world)
 
 
-def own_gpu(world: World, there: int) -> int:
-    """The number of the GPU that is this process's, of so many in this machine. Raises `UserError` for too few."""
-    if world.local_world_size > there:
+def own_gpu(world: World, available: int) -> int:
+    """The index of this process's GPU. Raises `UserError` if the machine has fewer GPUs than processes."""
+    if world.local_world_size > available:
         raise UserError(
-            f"{world.local_world_size} processes on a machine with {there} GPU{'s' * (there > 1)}: start one for each "
-            "(torchrun --nproc-per-node), or give --device cpu"
+            f"cannot give each of {world.local_world_size} processes a GPU: this machine has {available}; "
+            "start fewer (torchrun --nproc-per-node), or use --device cpu"
         )
     return world.local_rank
 
 
-def _keep_memory() -> None:
-    """Tells glibc to keep the memory that a step frees for the next one. Given back to the system and asked for again
-    it comes as thousands of page faults, which took longer than the arithmetic."""
+def _keep_freed_memory() -> None:
+    """Make glibc keep the memory that a step frees for the next one.
+
+    Returned to the system and allocated again it costs thousands of page faults, which took longer than the arithmetic.
+    """
     with contextlib.suppress(OSError, AttributeError):
         if sys.platform.startswith("linux"):
             adjust = ctypes.CDLL(None).mallopt
@@ -73,12 +78,12 @@ def _keep_memory() -> None:
                 adjust(parameter, value)
 
 
-# M_MMAP_MAX: nothing mapped apart; M_TRIM_THRESHOLD: nothing given back; M_TOP_PAD: asked for in large portions.
+# M_MMAP_MAX: no separate mappings; M_TRIM_THRESHOLD: never trim; M_TOP_PAD: grow in large portions.
 _MALLOC = {-4: 0, -1: (1 << 31) - 1, -2: 1 << 26}
 
 
 def _fast_bfloat16(device: str) -> bool:
-    """Whether bfloat16 products are done by the processor itself; where they are emulated they are slower."""
+    """Whether the processor multiplies bfloat16 itself; emulated products are slower than float32."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported()
     if device == "mps":
@@ -87,6 +92,6 @@ def _fast_bfloat16(device: str) -> bool:
         if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return False
         left = torch.ones(8, 64, dtype=torch.bfloat16)
-        return bool((left @ left.t() == 64).all())  # a processor may claim it and fail at the first product
+        return bool((left @ left.t() == 64).all())  # a processor may claim support and fail at the first product
     except (AttributeError, RuntimeError):
         return False

@@ -1,8 +1,8 @@
-"""The linear model beside the network: logistic regression over hashed n-grams, scaled by how telling each is.
+"""The linear model beside the network: logistic regression over hashed n-grams, scaled by their log-count ratios.
 
-Every n-gram counts once a text, times the logarithm of how much likelier it is under a label than under the others
-(Wang & Manning, 2012, "NB-SVM"), over the square root of how many n-grams the text has. The problem is convex; L-BFGS
-on all texts at once solves it in seconds, and the held-out part says how strongly to hold the weights to zero.
+Every n-gram counts once a text, times the logarithm of how much more likely it is under a label than under the others
+("NB-SVM"; Wang & Manning, 2012), divided by the square root of the text's number of n-grams. The problem is convex:
+L-BFGS on all texts at once solves it in seconds. The validation set chooses the strength of the regularisation.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch import Tensor
 
 from seqgen.model.ngrams import BUCKETS, Bags, rows_of_buckets
 
-# Of the squared weights, strongest first: each fit starts where the last ended.
+# L2 regularisation, strongest first: each fit starts at the solution of the last.
 _PENALTIES = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 _ITERATIONS = 40
-_LEAST, _MANY = 2, 1000  # texts that must have an n-gram for it to be learnt, where there are so many
+_LEAST, _MANY = 2, 1000  # texts that an n-gram must occur in, if there are so many texts
 
 
 class LinearWeights(NamedTuple):
@@ -33,7 +33,7 @@ class LinearWeights(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """What a problem has under a penalty: weights of the scaled features, shape (features, labels), and biases."""
+    """The solution for one penalty: weights of the scaled features, shape (features, labels), and biases."""
 
     penalty: float
     weight: Tensor
@@ -44,7 +44,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]  # (logits, targets), both (texts, lab
 
 
 def classification_loss(multi: bool) -> Loss:
-    """Of one label a text, or, where there may be several, of a yes or no for each, summed."""
+    """Cross-entropy of one label a text or, for `multi`, binary cross-entropy summed over the labels."""
 
     def one(logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(logits, targets)
@@ -56,18 +56,17 @@ def classification_loss(multi: bool) -> Loss:
 
 
 def frequent_buckets(bags: Bags, texts: int, most: int) -> npt.NDArray[np.int64]:
-    """The buckets that the linear model should know, ascending: those of two texts or more, and of them the `most`
-    common."""
+    """The buckets of the linear model, ascending: those that occur in two texts or more, at most the `most` common."""
     counts = np.bincount(bags.buckets, minlength=BUCKETS)
     least = _LEAST if texts >= _MANY else 1
-    kept = np.flatnonzero(counts >= least)
-    if len(kept) > most:
-        kept = np.sort(kept[np.argsort(-counts[kept], kind="stable")[:most]])
-    return kept
+    frequent = np.flatnonzero(counts >= least)
+    if len(frequent) > most:
+        frequent = np.sort(frequent[np.argsort(-counts[frequent], kind="stable")[:most]])
+    return frequent
 
 
 class _Rows:
-    """A matrix of zeros and ones by the columns of each row."""
+    """A sparse matrix of zeros and ones, by the columns of each row."""
 
     def __init__(self, columns: Any, starts: Any) -> None:
         self.columns = torch.from_numpy(np.ascontiguousarray(columns))
@@ -80,80 +79,83 @@ class _Rows:
         return F.embedding_bag(self.columns, dense, self.starts[:-1], mode="sum")
 
     def transposed(self, columns: int) -> _Rows:
-        """The rows of each column."""
+        """The transposed matrix."""
         order = torch.argsort(self.columns, stable=True)
         rows = torch.repeat_interleave(torch.arange(len(self.starts) - 1), self.starts.diff())
         counts = torch.bincount(self.columns, minlength=columns)
         return _Rows(rows[order].numpy(), torch.cat([counts.new_zeros(1), counts.cumsum(0)]).numpy())
 
     def product(self, transposed: _Rows, dense: Tensor) -> Tensor:
-        """`sums` that autograd follows; the gradient is another such product, with the transposed matrix."""
+        """`sums` for autograd; the gradient is the product with the transposed matrix."""
         result: Tensor = _Product.apply(self, transposed, dense)  # type: ignore[no-untyped-call]
         return result
 
 
 def temperature_scaled_loss(logits: Tensor, targets: Tensor, multi: bool) -> float:
-    """The cost of logits times the one number that makes it least (Guo et al., 2017)."""
+    """The loss of logits after temperature scaling (Guo et al., 2017), in nats a text."""
     loss = classification_loss(multi)
     return min(float(loss(logits * factor, targets)) for factor in torch.logspace(-1.5, 0.5, 41))
 
 
 class LogisticRegression:
-    """Texts as bags, and their labels, ready to be fitted again and again."""
+    """Logistic regression on bags of n-grams and labels, for repeated fits."""
 
     def __init__(
         self, bags: Bags, keys: npt.NDArray[np.int64], targets: Tensor, multi: bool, weights: Tensor | None = None
     ) -> None:
-        """`keys`: the buckets that count, ascending. `targets`: float32, shape (texts, labels). `weights`: what each
-        label counts, shape (labels,)."""
+        """
+        Args:
+            keys: the buckets of the model, ascending.
+            targets: float32, shape (texts, labels).
+            weights: weight of each label in the loss, shape (labels,).
+        """
         self._keys = keys
         self._targets = targets
-        self._texts, self._share = _known(bags, keys)
+        self._texts, self._scale = _features(bags, keys)
         self._columns = self._texts.transposed(len(keys))
         self._ratio = self._log_ratio(targets)
         self._loss = classification_loss(multi)
         self._multi = multi
-        self._each = None if weights is None else (targets * weights).sum(1).clamp(min=1e-6)
-        share = targets.mean(0).clamp(1e-6, 1 - 1e-6)
-        self._prior = torch.logit(share) if multi else share.log()
+        self._text_weights = None if weights is None else (targets * weights).sum(1).clamp(min=1e-6)
+        frequency = targets.mean(0).clamp(1e-6, 1 - 1e-6)
+        self._prior = torch.logit(frequency) if multi else frequency.log()
 
     def _log_ratio(self, targets: Tensor) -> Tensor:
-        """log of the share of an n-gram among those of a label over its share among the others', (used, labels)."""
+        """The log-ratio of an n-gram's frequency under a label to that under the others, shape (features, labels)."""
         within = self._columns.sums(targets) + 1
         outside = self._columns.sums(1 - targets) + 1
         return ((within / within.sum(0)) / (outside / outside.sum(0))).log_()
 
     def fit_best_penalty(self, held: Bags, targets: Tensor) -> tuple[Solution, Tensor]:
-        """The solution under the penalty that suits the held-out texts best, and their logits under it. `targets` and
-        logits are (texts, labels)."""
-        chosen, logits, least = None, targets, math.inf
-        rows, share = _known(held, self._keys)
-        for found in self._path(_PENALTIES):
-            linear = self.linear(found)
-            given = rows.sums(linear.weight) * share + linear.bias
-            loss = temperature_scaled_loss(given, targets, self._multi)
-            if chosen is not None and loss >= least:
+        """The solution for the best penalty on the validation texts, and their logits, shape (texts, labels)."""
+        best, logits, least = None, targets, math.inf
+        rows, scale = _features(held, self._keys)
+        for solution in self._path(_PENALTIES):
+            linear = self.linear(solution)
+            candidate = rows.sums(linear.weight) * scale + linear.bias
+            loss = temperature_scaled_loss(candidate, targets, self._multi)
+            if best is not None and loss >= least:
                 break
-            chosen, logits, least = found, given, loss
-        assert chosen is not None
-        return chosen, logits
+            best, logits, least = solution, candidate, loss
+        assert best is not None
+        return best, logits
 
     def fit_moderate_penalty(self) -> Solution:
-        """The solution under a penalty that suits most texts."""
+        """The solution for a penalty that suits most texts."""
         return list(self._path(_PENALTIES[:3]))[-1]
 
     def refit(self, near: Solution) -> Solution:
-        """The solution of this problem under the penalty of another problem's, which is near it."""
+        """The solution for the penalty of a solution of a similar problem, starting from that."""
         weight, bias = near.weight.clone(), near.bias.clone()
         self._solve(weight, bias, near.penalty)
         return Solution(near.penalty, weight, bias)
 
     def linear(self, solution: Solution) -> LinearWeights:
-        """The model that a solution makes of the n-grams as they are."""
+        """The weights of a solution for unscaled n-grams."""
         return LinearWeights(solution.weight * self._ratio, solution.bias)
 
     def _path(self, penalties: Sequence[float]) -> Iterator[Solution]:
-        """Solutions for ever weaker penalties, each begun where the last ended."""
+        """Solutions for ever weaker penalties, each starting from the last."""
         weight = torch.zeros(len(self._keys), self._targets.shape[1])
         bias = self._prior.clone()
         for penalty in penalties:
@@ -161,7 +163,7 @@ class LogisticRegression:
             yield Solution(penalty, weight.clone(), bias.clone())
 
     def _solve(self, weight: Tensor, bias: Tensor, penalty: float) -> None:
-        """Changes `weight` and `bias` to the solution."""
+        """Change `weight` and `bias` in place to the solution."""
         weight.requires_grad_()
         bias.requires_grad_()
         optimiser = torch.optim.LBFGS(
@@ -171,8 +173,8 @@ class LogisticRegression:
 
         def evaluate() -> Tensor:
             optimiser.zero_grad()
-            logits = self._texts.product(self._columns, weight * self._ratio) * self._share + bias
-            loss = self._cost(logits) + penalty / 2 * weight.square().sum()
+            logits = self._texts.product(self._columns, weight * self._ratio) * self._scale + bias
+            loss = self._mean_loss(logits) + penalty / 2 * weight.square().sum()
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
@@ -180,23 +182,23 @@ class LogisticRegression:
         weight.requires_grad_(False)
         bias.requires_grad_(False)
 
-    def _cost(self, logits: Tensor) -> Tensor:
-        if self._each is None:
+    def _mean_loss(self, logits: Tensor) -> Tensor:
+        if self._text_weights is None:
             return self._loss(logits, self._targets)
         if self._multi:
-            costs = F.binary_cross_entropy_with_logits(logits, self._targets, reduction="none").sum(1)
+            losses = F.binary_cross_entropy_with_logits(logits, self._targets, reduction="none").sum(1)
         else:
-            costs = F.cross_entropy(logits, self._targets, reduction="none")
-        return (costs * self._each).sum() / self._each.sum()
+            losses = F.cross_entropy(logits, self._targets, reduction="none")
+        return (losses * self._text_weights).sum() / self._text_weights.sum()
 
 
-def _known(bags: Bags, keys: npt.NDArray[np.int64]) -> tuple[_Rows, Tensor]:
-    """The features of each text, and one over the root of how many n-grams it has, shape (texts, 1)."""
+def _features(bags: Bags, keys: npt.NDArray[np.int64]) -> tuple[_Rows, Tensor]:
+    """The features of each text, and 1 / √(number of its n-grams), shape (texts, 1)."""
     columns = rows_of_buckets(keys)[bags.buckets].astype(np.int64)
-    kept = columns >= 0
-    starts = np.concatenate([[0], np.cumsum(kept)])[bags.starts]
+    known = columns >= 0
+    starts = np.concatenate([[0], np.cumsum(known)])[bags.starts]
     sizes = np.diff(bags.starts).clip(min=1).astype(np.float32)
-    return _Rows(columns[kept], starts), torch.from_numpy(sizes).rsqrt_()[:, None]
+    return _Rows(columns[known], starts), torch.from_numpy(sizes).rsqrt_()[:, None]
 
 
 class _Product(torch.autograd.Function):

@@ -1,7 +1,7 @@
-"""The loop: a generator of events. Showing, saving and stopping stay outside of it.
+"""The training loop: a generator of events. Display, saving and stopping are left to its caller.
 
-What differs between tasks is in an `Objective`: what a batch is, its loss, and how to validate. The loop knows
-optimiser, schedule, clipping, validation, patience, and what to do when a loss is not finite.
+An `Objective` has what differs between tasks: the batches, their loss, and validation. The loop has the optimiser, the
+schedule, gradient clipping, patience, and recovery from a loss that is not finite.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -18,45 +18,55 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.config import from_json
-from seqgen.errors import ModelError, UserError
+from seqgen.errors import ModelError, TrainingError, UserError
 from seqgen.model.weight_shapes import depth
 from seqgen.training.distributed.world import SINGLE_PROCESS, World
 from seqgen.training.schedule import Schedule
-from seqgen.training.snapshot import Snapshot
 
 _GAP = 1 / 15  # of the run between validations
-_LONGEST = 1e12  # seconds, as of a budget
-_LARGEST = 1e18  # of a number in a state that is gone on with: beyond it the next product overflows
+_LONGEST = 1e12  # seconds, as for a budget
+_LARGEST = 1e18  # of a number in a saved state: beyond it the next product overflows
+_SNAPSHOT_STEPS = 100  # between snapshots; the copy costs a thousandth of that
+_MOST_RECOVERIES = 12  # halvings of the learning rate: after 4,000 times less, something else is wrong
+
+State = tuple[dict[str, np.ndarray], dict[str, Any]]  # tensors by name, and the position as JSON
 
 
 class Objective(Protocol):
-    """A task in training. Its batches are pure functions of the step's number; what it carries can be saved."""
+    """The batches of a task, their loss, and validation.
 
-    network: nn.Module
+    A batch is a pure function of the step; the state carried between steps can be saved.
+    """
+
+    @property
+    def network(self) -> nn.Module: ...
+
     steps_per_epoch: int
-    metrics: dict[str, float]  # of the last validation, in the task's own terms, besides what its loss says
+    metrics: dict[str, float]  # of the last validation, in the task's own terms, besides its loss
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
-        """The mean loss of batch `step` in nats a token, and how many tokens it is a mean over. Where a batch is shared
-        among processes: what this one adds to that mean, over the tokens of all."""
+        """The mean loss of batch `step` in nats a token, and the number of its tokens.
+
+        With several processes: this one's contribution to the mean over the tokens of all.
+        """
         ...
 
     def validate(self) -> float | None:
-        """Mean held-out loss, without dropout; None where nothing is held out."""
+        """The mean validation loss, without dropout; None without a validation set."""
         ...
 
     def carried_state(self) -> dict[str, Tensor]:
-        """What goes from one step to the next besides the weights: recurrent states, those of all processes."""
+        """Tensors carried from step to step besides the weights: recurrent states, those of all processes."""
         ...
 
     def load_carried_state(self, tensors: dict[str, Tensor]) -> None:
-        """Puts back what `carried_state` gave; an empty dict starts afresh."""
+        """Restore the result of `carried_state`; an empty dict resets the state."""
         ...
 
 
 @dataclass
 class Position:
-    """Where a run is. Saved with a model in training; all that is not a tensor."""
+    """The position of a run, saved with a model in training: everything that is not a tensor."""
 
     step: int = 0
     tokens: int = 0
@@ -67,13 +77,13 @@ class Position:
     best_step: int = 0
     worse: int = 0  # validations since the best
     train_loss: float | None = None  # smoothed
-    next_validation: float = 0.0  # seconds; where the clock decides
-    validation_cost: float = 0.0  # seconds the last one took: kept free at the end of a budget
+    next_validation: float = 0.0  # seconds; if the clock decides
+    validation_cost: float = 0.0  # seconds of the last one, reserved at the end of a budget
 
 
 @dataclass(frozen=True)
 class Stepped:
-    """One optimiser step was taken."""
+    """An optimiser step."""
 
     step: int
     loss: float
@@ -86,7 +96,7 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Validated:
-    """The held-out part was measured. `best`: never lower before (or nothing is held out, and later is better)."""
+    """A validation. `best`: the loss has never been lower, or there is no validation set."""
 
     step: int
     seconds: float
@@ -100,7 +110,7 @@ class Validated:
 
 @dataclass(frozen=True)
 class Recovered:
-    """A loss was not finite: the run went back to `step`, with the rate multiplied by `factor` from now on."""
+    """A loss was not finite: the run went back to `step`, and multiplies the learning rate by `factor` from now on."""
 
     step: int
     factor: float
@@ -108,7 +118,7 @@ class Recovered:
 
 @dataclass(frozen=True)
 class Finished:
-    """The run is over: its time is up, or (`early`) it stopped improving."""
+    """The end of the run: its time is up, or (`early`) it stopped improving."""
 
     early: bool
 
@@ -118,11 +128,11 @@ Event = Stepped | Validated | Recovered | Finished
 
 @dataclass
 class Run:
-    """A training run: what it works on, where it is, and how it goes on. `events` is the loop.
+    """A training run; `events` is the loop.
 
     Args:
         began: seconds (`time.monotonic`) at which the budget's clock started, before the corpus was read.
-        world: with whom the batches are shared. All take the same steps, by rank 0's clock.
+        world: the processes that share the batches. All take the same steps, by the clock of rank 0.
     """
 
     objective: Objective
@@ -134,7 +144,7 @@ class Run:
     optimiser: torch.optim.Optimizer = field(init=False)
     averages: dict[str, Tensor] = field(init=False)
     _deepest: int = field(init=False)
-    _agreed: float = field(init=False, default=0.0)  # seconds on rank 0's clock, when all last asked
+    _shared_seconds: float = field(init=False, default=0.0)  # seconds on the clock of rank 0 at the last broadcast
 
     def __post_init__(self) -> None:
         groups: dict[tuple[bool, int], list[nn.Parameter]] = {}
@@ -147,16 +157,15 @@ class Run:
                 for (matrices, depth), weights in groups.items()
             ],
             lr=self.schedule.learning_rate,
-            betas=(0.9, 0.99),  # recurrent gradients change their size quickly
+            betas=(0.9, 0.99),  # the size of recurrent gradients changes quickly
             fused=all(weight.device.type != "mps" for _, weight in self._ordered()),
         )
-
-        kept = self._ordered() if self.schedule.averaging else []
-        self.averages = {name: weight.detach().clone() for name, weight in kept}
+        averaged = self._ordered() if self.schedule.averaging else []
+        self.averages = {name: weight.detach().clone() for name, weight in averaged}
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within it the network has the average of its weights (where one is kept): to be measured, and to be saved."""
+        """Give the network its averaged weights, if there are any, for the length of a `with` block."""
         self._swap()
         try:
             yield
@@ -168,14 +177,14 @@ class Run:
             weight.data, self.averages[name] = self.averages[name], weight.data
 
     def _average(self) -> None:
-        """Polynomial decay (Shamir & Zhang, 2013, eq. 3): later weights count more, however long the run is."""
+        """Update the averages with polynomial decay (Shamir & Zhang, 2013, eq. 3), which weights later steps more."""
         if self.averages:
-            share = (1 + self.schedule.averaging) / (self.position.step + 1 + self.schedule.averaging)
+            newest = (1 + self.schedule.averaging) / (self.position.step + 1 + self.schedule.averaging)
             weights = [weight.detach() for _, weight in self._ordered()]
-            torch._foreach_lerp_([self.averages[name] for name, _ in self._ordered()], weights, share)
+            torch._foreach_lerp_([self.averages[name] for name, _ in self._ordered()], weights, newest)
 
     def progress(self) -> float:
-        """How much of the run is done, 0 to 1."""
+        """The fraction of the run that is done, 0 to 1."""
         if self.schedule.steps is not None:
             return self.position.step / self.schedule.steps
         assert self.schedule.seconds is not None
@@ -183,25 +192,25 @@ class Run:
         return min(1.0, self.seconds() / free)
 
     def seconds(self) -> float:
-        """Seconds on the run's clock: rank 0's, as of the step or validation before."""
-        return self._clock() if self.world.size == 1 else self._agreed
+        """Seconds on the clock of rank 0, as of the last step or validation."""
+        return self._clock() if self.world.size == 1 else self._shared_seconds
 
     def _clock(self) -> float:
-        """Seconds since the budget's clock started; none where it was set back."""
+        """Seconds since the budget's clock started; 0 if the system's clock was set back."""
         return max(0.0, time.monotonic() - self.began)
 
-    def _look_at_the_clock(self) -> None:
-        (self._agreed,) = self.world.broadcast_floats(self._clock())
+    def _share_clock(self) -> None:
+        (self._shared_seconds,) = self.world.broadcast_floats(self._clock())
 
     def events(self) -> Iterator[Event]:
-        """Trains to the end, one optimiser step at a time, and yields what happens."""
+        """Train to the end, one optimiser step at a time."""
         position = self.position
-        if self._out_of_patience():  # a run that goes on may be one that had stopped
+        if self._out_of_patience():  # a resumed run may have stopped early
             yield Finished(early=True)
             return
-        snapshot = Snapshot(self)
-        self._look_at_the_clock()
-        started, tokens_before = time.monotonic(), position.tokens
+        snapshot = _Snapshot(self)
+        self._share_clock()
+        started, tokens_before, steps_taken = time.monotonic(), position.tokens, 0
         while (progress := self.progress()) < 1:
             rate = self.schedule.rate(progress) * position.rate_factor
             loss, tokens = self._step(rate, progress)
@@ -211,14 +220,15 @@ class Run:
                 yield Recovered(position.step, position.rate_factor)
                 continue
             position.step += 1
+            steps_taken += 1
             position.tokens += tokens
-            self._look_at_the_clock()
+            self._share_clock()
             position.train_loss = loss if position.train_loss is None else 0.98 * position.train_loss + 0.02 * loss
             elapsed = time.monotonic() - started
             speed = (position.tokens - tokens_before) / max(elapsed, 1e-9)
             progress = self.progress()
-            left = self._seconds_left(progress, elapsed)
-            snapshot.stepped(self)
+            left = self._seconds_left(elapsed / steps_taken)
+            snapshot.step_succeeded(self)
             yield Stepped(position.step, loss, progress, rate, position.tokens, speed, left)
             if self.validation_due():
                 yield self._validate(rate, speed)
@@ -228,7 +238,7 @@ class Run:
         yield Finished(early=False)
 
     def _step(self, rate: float, progress: float) -> tuple[float, int]:
-        """One optimiser step. Changes nothing, and returns a loss that is not finite, if loss or gradient is not."""
+        """Take an optimiser step; if loss or gradient are not finite, change nothing and return such a loss."""
         network = self.objective.network
         network.train()
         for group in self.optimiser.param_groups:
@@ -248,7 +258,7 @@ class Run:
         return 0 < self.schedule.patience <= self.position.worse
 
     def validation_due(self) -> bool:
-        """Whether the step just taken is followed by a validation."""
+        """Whether the last step is followed by a validation."""
         position, schedule = self.position, self.schedule
         if schedule.steps is not None:
             every = schedule.validate_every or max(1, round(schedule.steps * _GAP))
@@ -267,7 +277,7 @@ class Run:
             position.worse += 1
         position.seconds = self.seconds()
         if self.schedule.seconds is not None:
-            # Further apart where validation is slow; the last one comes with the end of the run in any case.
+            # Further apart if validation is slow; the end of the run has one in any case.
             position.next_validation = position.seconds + max(self.schedule.seconds * _GAP, 15 * cost)
             position.validation_cost = cost
         train_loss = position.train_loss if position.train_loss is not None else math.nan
@@ -275,36 +285,38 @@ class Run:
         return Validated(position.step, position.seconds, position.tokens, train_loss, shown, rate, speed, best)
 
     def _measure(self, before: float) -> tuple[float | None, float]:
-        """The held-out loss, and the seconds that it took. Rank 0 measures; the others take its figures, and its
-        weights, to be one model again where processors round differently, and for what validation sets in them."""
+        """The validation loss, and its duration in seconds.
+
+        Rank 0 measures. The others receive its results and weights: processors may round differently, and validation
+        may set weights.
+        """
         network = self.objective.network.eval()
         with self.averaged():
             loss = self.objective.validate() if self.world.is_main_process else None
-        known, value, cost, self._agreed = self.world.broadcast_floats(
+        known, value, cost, self._shared_seconds = self.world.broadcast_floats(
             loss is not None, loss or 0.0, time.monotonic() - before, self._clock()
         )
         self.world.broadcast_tensors([*network.state_dict().values(), *self.averages.values()])
         return value if known else None, cost
 
     def validate(self, counts: bool = True) -> Validated:
-        """A validation out of turn: for a run that is stopped before its next one. Unless it `counts`, the run goes on
-        from it as if it had not been: as one does that was never stopped."""
+        """Validate at once, for a run that is stopped. Unless it `counts`, the position stays as if it had not been."""
         before = asdict(self.position)
         seconds = max(self._clock(), 1e-9)
-        found = self._validate(self.schedule.rate(self.progress()), self.position.tokens / seconds)
+        validated = self._validate(self.schedule.rate(self.progress()), self.position.tokens / seconds)
         if not counts:
             for name in ("best_loss", "best_step", "worse", "next_validation", "validation_cost"):
                 setattr(self.position, name, before[name])
-        return found
+        return validated
 
-    def _seconds_left(self, progress: float, elapsed: float) -> float:
+    def _seconds_left(self, seconds_per_step: float) -> float:
         if self.schedule.steps is None:
             assert self.schedule.seconds is not None
             return max(0.0, self.schedule.seconds - self.seconds())
-        return elapsed * (1 - progress) / max(progress, 1e-9)
+        return seconds_per_step * (self.schedule.steps - self.position.step)
 
-    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """All that is needed to go on exactly: tensors by name, and the position as JSON."""
+    def state(self) -> State:
+        """Everything that is needed to resume exactly: tensors by name, and the position as JSON."""
         self.position.seconds = self._clock()
         tensors = {f"weight.{name}": weight for name, weight in self.objective.network.state_dict().items()}
         names = [name for name, _ in self._ordered()]
@@ -317,19 +329,19 @@ class Run:
         return arrays, asdict(self.position)
 
     def restore(self, arrays: dict[str, np.ndarray], position: dict[str, Any]) -> None:
-        """Puts back what `state` gave. Raises `ModelError`, before anything is changed, if it is of another run."""
+        """Restore the result of `state`. Raises `ModelError`, before any change, if it belongs to another run."""
         try:
-            where = from_json(Position, position)
+            restored = from_json(Position, position)
             tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-            moments = self._moments(tensors, needed=where.step > 0)
-            if where.step < 0 or where.rate_factor <= 0 or not 0 <= where.seconds < _LONGEST:
+            moments = self._moments(tensors, needed=restored.step > 0)
+            if restored.step < 0 or restored.rate_factor <= 0 or not 0 <= restored.seconds < _LONGEST:
                 raise ValueError("the position is impossible")
             averages = _under("average.", tensors)
             if {n: a.shape for n, a in averages.items()} != {n: a.shape for n, a in self.averages.items()}:
                 raise ValueError("the averages of the weights are missing or of another shape")
             for name, array in arrays.items():
                 if array.dtype.kind == "f" and not (np.abs(array) < _LARGEST).all():
-                    raise ValueError(f"{name} holds numbers that are not finite, or far too large")
+                    raise ValueError(f"{name} contains numbers that are not finite or far too large")
             self.objective.load_carried_state(_under("carried.", tensors))
             self.generator.set_state(tensors["random"])
             self.objective.network.load_state_dict(_under("weight.", tensors))
@@ -338,11 +350,11 @@ class Run:
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
         for name, average in averages.items():
             self.averages[name].copy_(average)
-        self.position = where
-        self.began = time.monotonic() - where.seconds
+        self.position = restored
+        self.began = time.monotonic() - restored.seconds
 
     def _moments(self, tensors: dict[str, Tensor], needed: bool) -> dict[int, dict[str, Tensor]]:
-        """The optimiser's tensors by weight. Checked here: the fused AdamW believes any shape."""
+        """The optimiser's tensors by weight, checked: the fused AdamW reads beyond tensors of another shape."""
         state = {}
         for number, (name, weight) in enumerate(self._ordered()):
             entry = _under(f"optimiser.{name}.", tensors)
@@ -354,12 +366,12 @@ class Run:
         return state
 
     def _ordered(self) -> list[tuple[str, nn.Parameter]]:
-        """Weights in the optimiser's order, with their names."""
+        """Trainable weights with their names, in the optimiser's order."""
         named = [(n, w) for n, w in self.objective.network.named_parameters() if w.requires_grad]
         return sorted(named, key=lambda item: (item[1].ndim <= 1, self._depth(item[0])))
 
     def _depth(self, name: str) -> int:
-        """How many layers below the top a weight is, where the schedule asks."""
+        """The number of layers that a weight is below the top; 0 if the schedule treats all layers alike."""
         if self.schedule.layer_decay == 1 and not self.schedule.unfreeze:
             return 0
         config: Any = self.objective.network.config
@@ -370,4 +382,39 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-Watch = Callable[[Event], None]
+class _Snapshot:
+    """The last good step, in memory, to which a run returns when a loss is not finite."""
+
+    def __init__(self, run: Run) -> None:
+        self._good = self._newest = self._copy(run)
+
+    def step_succeeded(self, run: Run) -> None:
+        """Note a finite step: only that shows that the weights before it, and so the newest copy, were good."""
+        self._good = self._newest
+        if run.position.step % _SNAPSHOT_STEPS == 0:
+            self._newest = self._copy(run)
+
+    def _copy(self, run: Run) -> State:
+        arrays, position = run.state()
+        return {name: array.copy() for name, array in arrays.items()}, position
+
+    def restore(self, run: Run) -> None:
+        """Return to the snapshot with half the learning rate. Clock, recoveries and best validation stay as they are.
+
+        Raises `TrainingError` after too many recoveries.
+        """
+        now = run.position
+        if now.recoveries >= _MOST_RECOVERIES:
+            raise TrainingError(
+                f"the loss was not finite {now.recoveries + 1} times, at ever lower learning rates: "
+                "the data or the settings make this model impossible to train"
+            )
+        began = run.began
+        unchanged = {"best_loss": now.best_loss, "best_step": now.best_step, "worse": now.worse,
+                     "next_validation": now.next_validation}  # fmt: skip
+        self._newest = self._good
+        arrays, position = self._good
+        factors = {"rate_factor": now.rate_factor / 2, "recoveries": now.recoveries + 1}
+        run.restore(arrays, {**position, **unchanged, **factors})
+        run.objective.load_carried_state({})  # the carried state may be what is not finite
+        run.began = began

@@ -4,8 +4,8 @@ A cell is the arithmetic of one time step on the input's and the state's terms o
 
     x = W_x x_t + b,    h = W_h h_{t-1} (+ b_h)        each of shape (batch, gates · units)
 
-It returns the new state. `step` is enough to train and to run a cell. With `forward` and `backward` as well, `scan` runs
-the time loop without autograd's tape, several times faster; the tests check them against `step`.
+It returns the new state. `step` is enough to train and to run a cell. With `forward` and `backward` as well, `scan`
+runs the time loop without autograd's tape, several times faster; the tests check them against `step`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The time loops of the cells in compiled kernels (see `scan.TimeLoop`).
 
-`SequenceLoop` is one call for a whole sequence (`native/sequence.c`), on processors with AVX-512; it sums the products of
-bfloat16 in float32 and passes them to the gates unrounded. The step loops are one product and one kernel a step
+`SequenceLoop` is one call for a whole sequence (`native/sequence.c`), on processors with AVX-512; it sums the products
+of bfloat16 in float32 and passes them to the gates unrounded. The step loops are one product and one kernel a step
 (`native/cells.c`). Both save the same tensors for the backward pass: the activated gates in the dtype of the products,
 and the state in float32.
 """

@@ -1,9 +1,9 @@
 """The recurrence over time: `scan` runs a cell along a sequence, forward and backward.
 
-The time loop is one autograd function per layer: the input's terms of the gates come in for all steps at once, each step
-is one recurrent product and the cell's arithmetic, and the weight gradient is one large product over all steps at the
-end. That is several times faster than a tape of small operations, and faster than `nn.LSTM` on a CPU, which repacks its
-weights at every call. Compiled kernels do it in one call a sequence or one a step (see `native`).
+The time loop is one autograd function per layer: the input's terms of the gates come in for all steps at once, each
+step is one recurrent product and the cell's arithmetic, and the weight gradient is one large product over all steps at
+the end. That is several times faster than a tape of small operations, and faster than `nn.LSTM` on a CPU, which repacks
+its weights at every call. Compiled kernels do it in one call a sequence or one a step (see `native`).
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class TimeLoop(Protocol):
     def forward(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, state: State, save_for_backward: bool
     ) -> tuple[Tensor, State, Saved]:
-        """The history, the last state, and the tensors saved for backward, if asked for. `weight` has the dtype of x."""
+        """The history, the last state, and the tensors saved for backward if asked for. `weight` has the dtype of x."""
         ...
 
     def backward(

@@ -1,1 +1,1 @@
-"""Calibration after training: temperature correction and conformal intervals."""
+"""Calibration after training: temperature correction and conformal prediction intervals."""

@@ -1,9 +1,9 @@
-"""How sure a network should be that learnt under masks.
+"""Temperature correction for networks trained with dropout.
 
-Each mask of dropout makes another network, and what one would like to ask is the mean of their distributions. The
-network without masks, which is asked instead, gives about their geometric mean (Hinton et al., 2012): that is more
-sure of itself than the mean, the more so the more was dropped. One temperature takes most of that back. It is found on
-text that the network has learnt from, without looking at what comes next there, and so costs nothing that was held out.
+Each dropout mask makes another network; the ideal prediction is the mean of their distributions. The network without
+masks, which is used instead, approximates their geometric mean (Hinton et al., 2012). That is more confident than the
+mean, the more so the higher the dropout. One temperature corrects most of it. It is fitted on training text without
+looking at the targets, and so needs no held-out data.
 """
 
 from __future__ import annotations
@@ -16,24 +16,26 @@ from seqgen.model.language import LanguageModel
 from seqgen.training.batches import sequential_batches
 from seqgen.training.device import Compute
 
-_MASKS = 8  # whose mean is asked for
+_MASKS = 8  # whose mean is approximated
 _LANES, _LENGTH, _IDS = 16, 128, 8_192
 CALIBRATION_IDS = (_MASKS + 1) * _IDS  # ids in all, at most
-_LARGEST = 1 << 26  # logits that are kept to choose by (256 MB)
-_LEAST, _MOST, _STEPS = 0.9, 1.6, 36  # temperatures that are tried
+_LARGEST = 1 << 26  # logits of a fit (256 MB)
+_LEAST, _MOST, _STEPS = 0.9, 1.6, 36  # candidates
 
 
 def fit_temperature(network: LanguageModel, stream: IdStream, compute: Compute, seed: int) -> float:
-    """By which the logits of `network` come nearest the mean over its masks: the smallest mean of KL(mean ‖ softmax of
-    logits / temperature). 1 where it drops nothing."""
+    """The temperature that brings the network's distribution closest to its mean over dropout masks.
+
+    It minimises the mean of KL(mean ‖ softmax(logits / temperature)); 1 for a network without dropout.
+    """
     if not (network.config.dropout or network.config.weight_drop):
         return 1.0
     vocabulary = network.config.vocab_size
     batches = sequential_batches(stream, _LANES, _LENGTH, min(_IDS, max(1024, _LARGEST // vocabulary)))
     if not batches:
         return 1.0
-    tried = torch.linspace(_LEAST, _MOST, _STEPS, device=compute.device)
-    costs = torch.zeros(_STEPS, device=compute.device)
+    candidates = torch.linspace(_LEAST, _MOST, _STEPS, device=compute.device)
+    losses = torch.zeros(_STEPS, device=compute.device)
     generator = torch.Generator().manual_seed(seed)
     lanes = batches[0].inputs.shape[1]
     states = [network.initial(lanes) for _ in range(_MASKS + 1)]
@@ -47,19 +49,21 @@ def fit_temperature(network: LanguageModel, stream: IdStream, compute: Compute, 
                 mean = mean + network.logits(hidden).softmax(-1) / _MASKS
             network.eval()
             hidden, states[_MASKS] = network(ids, states[_MASKS], dtype=compute.dtype)
-            costs += _cross_entropies(mean, network.logits(hidden), tried)
-    return round(float(tried[costs.argmin()]), 2)
+            losses += _cross_entropies(mean, network.logits(hidden), candidates)
+    return round(float(candidates[losses.argmin()]), 2)
 
 
-def _cross_entropies(mean: Tensor, logits: Tensor, tried: Tensor) -> Tensor:
-    """−Σ mean · log softmax(logits / t) for each temperature t, summed over all else."""
+def _cross_entropies(mean: Tensor, logits: Tensor, candidates: Tensor) -> Tensor:
+    """−Σ mean · log softmax(logits / t) for each temperature t, summed over all positions."""
     expected = (mean * logits).sum()
-    return torch.stack([(logits / t).logsumexp(-1).sum() - expected / t for t in tried])
+    return torch.stack([(logits / t).logsumexp(-1).sum() - expected / t for t in candidates])
 
 
 def apply_temperature(network: LanguageModel, temperature: float) -> bool:
-    """Divides the logits of `network` by `temperature`, in its output layer. False where that can't be done: its
-    weights are the embedding's."""
+    """Divide the logits of `network` by `temperature`, in its output layer.
+
+    Returns False, without a change, if the output layer is the embedding.
+    """
     weight = network.projection if network.output_weight is None else network.output_weight
     if weight is None:
         return False

@@ -1,4 +1,4 @@
-"""The objective of every task that predicts the next id: text, dialogue, music."""
+"""The objective of language models: the next id of a text, dialogue or piece of music."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from seqgen.training.batches import IGNORE_INDEX, Batch, LaneBatches, Transform,
 from seqgen.training.cross_entropy import language_loss
 from seqgen.training.device import Compute
 
-_MOST_LOGITS = 1 << 24  # of a validation at a time: 64 MiB, and as much again for their softmax
+_MOST_LOGITS = 1 << 24  # of a validation at a time: 64 MiB, and as much again for the softmax
 MOST_VALIDATION = 200_000  # ids: enough for the third decimal, and a few seconds
 
 
 class NextTokenObjective:
-    """Cross-entropy of the next id along lanes, the state carried from batch to batch (see `loop.Objective`)."""
+    """Cross-entropy of the next id along lanes, with the state carried from batch to batch (see `loop.Objective`)."""
 
     def __init__(
         self,
@@ -34,8 +34,13 @@ class NextTokenObjective:
         transform: Transform | None = None,
         blank: float = 0.0,
     ) -> None:
-        """`blank`: share of the ids in whose place nothing is read, while all are predicted (data noising with blanks;
-        Xie et al., 2017): what a text could be learnt by heart from is never there whole."""
+        """
+        Args:
+            seen: ids below this number occur in the training set; only they are predicted.
+            transform: augments the batches.
+            blank: fraction of the input ids that are blanked, while all ids are predicted: data noising against
+                overfitting (Xie et al., 2017).
+        """
         self.network = network
         self._lanes = LaneBatches(train, batch_size, seq_length, seed, transform)
         self.steps_per_epoch = self._lanes.batches_per_epoch
@@ -46,21 +51,21 @@ class NextTokenObjective:
         self._compute = compute
         self._seen, self._blank = seen, blank
         self._states: LayerStates | None = None
-        self._part = compute.world.lane_range(self._lanes.batch_size)
+        self._lane_range = compute.world.lane_range(self._lanes.batch_size)
 
     def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
         batch = self._lanes[step]
-        mine, share = _part(batch, self._part)
+        own, fraction = _own_lanes(batch, self._lane_range)
         if batch.resets_state or self._states is None:
-            self._states = self.network.initial(mine.inputs.shape[1])
-        inputs, targets = self._tensors(mine)
-        chance = MaskRng(generator, self._part)
-        blank = ~keep_mask(inputs, self._blank, chance, lane_dim=1) if self._blank else None
-        hidden, states = self.network(inputs, self._states, chance, self._compute.dtype, blank)
+            self._states = self.network.initial(own.inputs.shape[1])
+        inputs, targets = self._tensors(own)
+        rng = MaskRng(generator, self._lane_range)
+        blank = ~keep_mask(inputs, self._blank, rng, lane_dim=1) if self._blank else None
+        hidden, states = self.network(inputs, self._states, rng, self._compute.dtype, blank)
         self._states = detach(states)
-        # Ids that the training text never uses need no push down: their bias starts at the bottom and stays there.
+        # Ids that the training set never uses need no gradient: their bias starts low and stays there.
         loss = language_loss(self.network, hidden, targets, self._seen)
-        return loss if share == 1 else loss * share, batch.targets.size
+        return loss if fraction == 1 else loss * fraction, batch.targets.size
 
     def validate(self) -> float | None:
         if not self._validation:
@@ -74,10 +79,10 @@ class NextTokenObjective:
                 inputs, targets = self._tensors(batch)
                 hidden, states = self.network(inputs, states, dtype=self._compute.dtype)
                 steps = max(1, _MOST_LOGITS // (hidden.shape[1] * self.network.config.vocab_size))
-                for some, wanted in zip(torch.split(hidden, steps), torch.split(targets, steps), strict=True):
-                    logits = self.network.logits(some).flatten(0, 1)
+                for part, part_targets in zip(torch.split(hidden, steps), torch.split(targets, steps), strict=True):
+                    logits = self.network.logits(part).flatten(0, 1)
                     total += float(
-                        F.cross_entropy(logits, wanted.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
+                        F.cross_entropy(logits, part_targets.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
                     )
                 count += int((targets != IGNORE_INDEX).sum())
         return total / max(count, 1)
@@ -87,7 +92,7 @@ class NextTokenObjective:
             return {}
         world = self._compute.world
         return {
-            f"{i}.{j}": world.gather_lanes(tensor, self._part)
+            f"{i}.{j}": world.gather_lanes(tensor, self._lane_range)
             for i, state in enumerate(self._states)
             for j, tensor in enumerate(state)
         }
@@ -100,37 +105,37 @@ class NextTokenObjective:
         names = {f"{i}.{j}": tensor.shape for i, state in enumerate(blank) for j, tensor in enumerate(state)}
         if {name: tensor.shape for name, tensor in tensors.items()} != names:
             raise ValueError("the carried state is not of this network")
-        place = self._compute.device
+        device = self._compute.device
         self._states = tuple(
-            tuple(tensors[f"{i}.{j}"][self._part.as_slice].to(place) for j in range(len(state)))
+            tuple(tensors[f"{i}.{j}"][self._lane_range.as_slice].to(device) for j in range(len(state)))
             for i, state in enumerate(blank)
         )
 
     def _tensors(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        place = self._compute.device
-        return torch.from_numpy(batch.inputs).to(place), torch.from_numpy(batch.targets).to(place)
+        device = self._compute.device
+        return torch.from_numpy(batch.inputs).to(device), torch.from_numpy(batch.targets).to(device)
 
 
-def _part(batch: Batch, part: LaneRange) -> tuple[Batch, float]:
-    """The lanes of a batch that one process reads, and its share of all the targets from which something is learnt."""
-    if part.counted and part.stop - part.first == part.total:
+def _own_lanes(batch: Batch, lanes: LaneRange) -> tuple[Batch, float]:
+    """The lanes of a batch that one process reads, and the fraction of the predicted targets that they have."""
+    if lanes.counted and lanes.stop - lanes.first == lanes.total:
         return batch, 1.0
-    inputs, targets = batch.inputs[:, part.as_slice], batch.targets[:, part.as_slice]
-    learnt = int((targets != IGNORE_INDEX).sum()) if part.counted else 0
-    if not learnt:  # a mean over nothing is no number, even of no weight
+    inputs, targets = batch.inputs[:, lanes.as_slice], batch.targets[:, lanes.as_slice]
+    predicted = int((targets != IGNORE_INDEX).sum()) if lanes.counted else 0
+    if not predicted:  # the mean over no target is NaN, even with weight 0
         targets = inputs
-    return Batch(inputs, targets, batch.resets_state), learnt / max(1, int((batch.targets != IGNORE_INDEX).sum()))
+    return Batch(inputs, targets, batch.resets_state), predicted / max(1, int((batch.targets != IGNORE_INDEX).sum()))
 
 
 def set_output_bias(network: LanguageModel, stream: IdStream) -> None:
-    """Starts the output bias at the logarithm of each id's frequency: the first thing a network would learn.
+    """Set the output bias to the logarithm of each id's frequency, the first thing that a network would learn.
 
-    The ids that the text never uses share half an occurrence, and stay there: that is how likely a stranger is.
+    All ids that the training set never uses together count as half an occurrence, and keep that probability.
     """
     counts = np.zeros(network.config.vocab_size)
     for start in range(0, min(len(stream), 1 << 26), 1 << 22):
         counts += np.bincount(stream.ids[start : start + (1 << 22)], minlength=len(counts))
     counts[counts == 0] = 0.5 / max((counts == 0).sum(), 1)
-    shares = counts / counts.sum()
+    frequencies = counts / counts.sum()
     with torch.no_grad():
-        network.output_bias.copy_(torch.from_numpy(np.log(shares)).float())
+        network.output_bias.copy_(torch.from_numpy(np.log(frequencies)).float())

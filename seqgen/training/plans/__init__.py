@@ -1,1 +1,1 @@
-"""Sizes, rates and time chosen from corpus and budget: one module a task."""
+"""Network sizes, learning rates and durations, chosen from corpus and budget."""

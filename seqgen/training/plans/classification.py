@@ -1,4 +1,4 @@
-"""The plan of a classifier: how wide, how long, at what rate (see `training.plan`, whose rules it shares)."""
+"""The plan of a classifier: network size, learning rate and duration of pretraining and training."""
 
 from __future__ import annotations
 
@@ -17,28 +17,34 @@ from seqgen.model.classifier import Classifier
 from seqgen.model.weight_shapes import parameter_count
 from seqgen.specs.cells import CELLS
 from seqgen.training.device import Compute
-from seqgen.training.plans.language import DEFAULT_SECONDS, Plan, saving_seconds, steps_for_epochs
+from seqgen.training.plans.base import DEFAULT_SECONDS, Plan, saving_seconds, steps_for_epochs
 from seqgen.training.schedule import Schedule
 
 _SIZES = (32, 64, 128, 192, 256, 384, 512)
-_STRETCH = 200  # ids: some sentences
-_DEFAULT_PASSES = 12.0  # a pass more teaches a classifier little: the best step is kept, and comes early
-_MOST_PASSES = 30.0  # beyond which even a given budget is not spent
-_ENOUGH_PASSES = 3.0  # a network so wide that it reads the texts fewer times learns less than a narrower one
+_STRETCH = 200  # ids in a chunk: some sentences
+_DEFAULT_EPOCHS = 12.0  # more help little: the best step comes early, and is kept
+_MOST_EPOCHS = 30.0  # even with a larger budget
+_ENOUGH_EPOCHS = 3.0  # a network so wide that it manages fewer learns less than a narrower one
 _LEAST_SECONDS = 10.0
-_READING_SHARE = 0.65  # of the time, for predicting words: labels are learnt in some passes
-_READING_SPEED = 0.6  # ids a second of predicting words, beside those of labelling
-_READING_RATE = 2.0  # of the learning rates
-_READING_PASSES = 4.0  # over the texts, below which the time is better spent on labels: 1.4 made a classifier no better
-_READING_TOKENS = 1_000_000  # of fewer little is learnt
-_READING_SIZE = 128  # units, below which words are learnt too badly to help
-_READING_DECAY, _READING_UNFREEZE = 1.5, 0.1  # `--layer-decay` and `--unfreeze` of what has read these very texts
+_PRETRAINING_FRACTION = 0.65  # of the time: labels need only a few epochs
+_PRETRAINING_SPEED = 0.6  # ids a second, relative to training on labels
+_PRETRAINING_RATE = 2.0  # learning rate, relative to training on labels
+_PRETRAINING_EPOCHS = 4.0  # with fewer the time is better spent on labels: 1.4 gained nothing
+_PRETRAINING_TOKENS = 1_000_000  # fewer teach little
+_PRETRAINING_SIZE = 128  # units; smaller networks predict words too badly to gain from it
+_PRETRAINED_DECAY, _PRETRAINED_UNFREEZE = 1.5, 0.1  # `--layer-decay` and `--unfreeze` after pretraining
 
 
 @dataclass(frozen=True)
 class LabelledCorpusStats:
-    """What the plan needs to know of the data. `labelled`: tokens that a pass over the labels reads; `features`:
-    n-grams that the linear model knows."""
+    """Sizes of a training set, as the plan needs them.
+
+    Attributes:
+        tokens: ids of all texts.
+        labelled: ids that an epoch on labels reads.
+        longest: ids of the longest text.
+        features: n-grams of the linear model.
+    """
 
     texts: int
     tokens: int
@@ -52,27 +58,27 @@ class LabelledCorpusStats:
 
 
 def make_plan(options: TrainOptions, corpus: LabelledCorpusStats, compute: Compute, spent: float) -> Plan:
-    """Settles everything. `spent`: seconds of the budget that are gone already.
+    """Decide every number that `options` leave open; `spent` seconds of the budget are already used.
 
     Raises:
         DataError: there are too few texts to learn anything from.
     """
     if corpus.texts < 4:
-        raise DataError(f"there is too little to learn from: {corpus.texts} texts; some dozens a label are the least")
+        raise DataError(f"the corpus is too small: {corpus.texts} texts; give at least some dozens for each label")
     asked = parse_duration(options.budget) if options.budget else None
     seconds = max(1.0, (asked if asked is not None else DEFAULT_SECONDS) - spent)
     batch_size = options.batch_size or _batch_size(corpus.texts)
     counted = options.steps is not None or options.epochs is not None
-    passes = options.epochs or (options.steps * batch_size / corpus.texts if options.steps else 0.0)
-    network, rate = _size(options, corpus, compute, seconds, passes if counted else None, batch_size)
+    epochs = options.epochs or (options.steps * batch_size / corpus.texts if options.steps else 0.0)
+    network, rate = _size(options, corpus, compute, seconds, epochs if counted else None, batch_size)
     tokens_a_step = max(1, corpus.labelled * batch_size // corpus.texts)
     steps = options.steps if options.epochs is None else steps_for_epochs(options.epochs, corpus.texts, batch_size)
     if not counted:
-        useful = (_MOST_PASSES if asked is not None else _DEFAULT_PASSES) * corpus.labelled / rate
+        useful = (_MOST_EPOCHS if asked is not None else _DEFAULT_EPOCHS) * corpus.labelled / rate
         seconds = min(seconds, max(_LEAST_SECONDS, useful))
-    share = options.pretrain
-    if share is None:
-        share = _READING_SHARE if _reads_first(network, corpus, rate * seconds) else 0.0
+    fraction = options.pretrain
+    if fraction is None:
+        fraction = _PRETRAINING_FRACTION if _pretrains(network, corpus, rate * seconds) else 0.0
     whole = Schedule(
         learning_rate=options.learning_rate or _learning_rate(network, batch_size),
         warmup=options.warmup,
@@ -83,8 +89,8 @@ def make_plan(options: TrainOptions, corpus: LabelledCorpusStats, compute: Compu
         weight_decay=options.weight_decay,
         averaging=options.averaging,
     )
-    first, second = _divide(whole, share, spent)
-    decay, unfreeze = (_READING_DECAY, _READING_UNFREEZE) if first else (1.0, 0.0)
+    first, second = _split(whole, fraction, spent)
+    decay, unfreeze = (_PRETRAINED_DECAY, _PRETRAINED_UNFREEZE) if first else (1.0, 0.0)
     second = dataclasses.replace(
         second,
         layer_decay=decay if options.layer_decay is None else options.layer_decay,
@@ -93,29 +99,30 @@ def make_plan(options: TrainOptions, corpus: LabelledCorpusStats, compute: Compu
     return Plan(network, second, batch_size, min(network.stretch, max(1, tokens_a_step)), first)
 
 
-def _reads_first(network: ClassifierConfig, corpus: LabelledCorpusStats, tokens: float) -> bool:
-    """Whether the network should learn words before labels, where so many ids could be read with labels in all: where
-    there is much to read and time for some passes over it."""
-    enough = _READING_SHARE * tokens * _READING_SPEED >= _READING_PASSES * corpus.tokens
-    return enough and corpus.tokens >= _READING_TOKENS and network.rnn_size >= _READING_SIZE
+def _pretrains(network: ClassifierConfig, corpus: LabelledCorpusStats, tokens: float) -> bool:
+    """Whether to pretrain a network that could read `tokens` ids with labels: there must be enough text and time."""
+    enough = _PRETRAINING_FRACTION * tokens * _PRETRAINING_SPEED >= _PRETRAINING_EPOCHS * corpus.tokens
+    return enough and corpus.tokens >= _PRETRAINING_TOKENS and network.rnn_size >= _PRETRAINING_SIZE
 
 
-def _divide(whole: Schedule, share: float, spent: float) -> tuple[Schedule | None, Schedule]:
-    """A schedule for reading and one for labels. The first one's clock has run for `spent` seconds; the second's
-    starts when the first has ended."""
-    if not share:
+def _split(whole: Schedule, fraction: float, spent: float) -> tuple[Schedule | None, Schedule]:
+    """Schedules of pretraining, which gets a fraction of the time, and of training.
+
+    The clock of the first has already run for `spent` seconds; the clock of the second starts when the first ends.
+    """
+    if not fraction:
         return None, dataclasses.replace(whole, seconds=None if whole.seconds is None else spent + whole.seconds)
-    first = dataclasses.replace(whole, learning_rate=whole.learning_rate * _READING_RATE, patience=0)
+    first = dataclasses.replace(whole, learning_rate=whole.learning_rate * _PRETRAINING_RATE, patience=0)
     if whole.steps is not None:
-        steps = max(1, min(whole.steps - 1, round(share * whole.steps)))
+        steps = max(1, min(whole.steps - 1, round(fraction * whole.steps)))
         return dataclasses.replace(first, steps=steps), dataclasses.replace(whole, steps=max(1, whole.steps - steps))
     assert whole.seconds is not None
-    second = dataclasses.replace(whole, seconds=(1 - share) * whole.seconds)
-    return dataclasses.replace(first, seconds=spent + share * whole.seconds), second
+    second = dataclasses.replace(whole, seconds=(1 - fraction) * whole.seconds)
+    return dataclasses.replace(first, seconds=spent + fraction * whole.seconds), second
 
 
 def _batch_size(texts: int) -> int:
-    """64 where that leaves a pass a hundred steps, fewer otherwise."""
+    """64, or less to leave about a hundred steps an epoch."""
     return int(np.clip(1 << (max(texts // 100, 1).bit_length() - 1), 8, 64))
 
 
@@ -130,34 +137,36 @@ def _size(
     corpus: LabelledCorpusStats,
     compute: Compute,
     seconds: float,
-    passes: float | None,
+    epochs: float | None,
     batch_size: int,
 ) -> tuple[ClassifierConfig, float]:
-    """The widest network that has the time to learn words before labels, or, where none has, the widest that still
-    labels all texts often enough; and its speed in ids a second. With `passes` given (a run that must come out the same
-    on every machine) nothing is measured."""
+    """The network, and its speed in ids a second.
+
+    It is the widest network with enough time for pretraining, or, if there is none, the widest with enough epochs on
+    labels. With given `epochs` (a run that must be the same on every machine) nothing is measured.
+    """
     best: tuple[ClassifierConfig, float] | None = None
-    reader: tuple[ClassifierConfig, float] | None = None
+    pretrained: tuple[ClassifierConfig, float] | None = None
     length = max(1, corpus.tokens // corpus.texts)
-    if passes is None and options.threads is None:
+    if epochs is None and options.threads is None:
         _choose_threads(_network(options, corpus, 64), compute, batch_size, length)
     for size in _SIZES:
         network = _network(options, corpus, size)
         if best is not None and (options.rnn_size is not None or size > 0.5 * corpus.tokens**0.5):
             break
-        if passes is not None:
-            rate = passes * corpus.labelled / seconds
-            if best is not None and passes < _ENOUGH_PASSES:
+        if epochs is not None:
+            rate = epochs * corpus.labelled / seconds
+            if best is not None and epochs < _ENOUGH_EPOCHS:
                 break
         else:
             rate = _speed(network, compute, batch_size, length)
-            if best is not None and rate * seconds < _ENOUGH_PASSES * corpus.labelled:
+            if best is not None and rate * seconds < _ENOUGH_EPOCHS * corpus.labelled:
                 break
         best = network, rate
-        if options.pretrain is None and passes is None and _reads_first(network, corpus, rate * seconds):
-            reader = best
+        if options.pretrain is None and epochs is None and _pretrains(network, corpus, rate * seconds):
+            pretrained = best
     assert best is not None
-    return reader or best
+    return pretrained or best
 
 
 def _network(options: TrainOptions, corpus: LabelledCorpusStats, size: int) -> ClassifierConfig:
@@ -183,7 +192,7 @@ def _network(options: TrainOptions, corpus: LabelledCorpusStats, size: int) -> C
 
 
 def _choose_threads(network: ClassifierConfig, compute: Compute, batch_size: int, length: int) -> None:
-    """One thread, where several are no faster: batches of short texts are over before a second thread has woken."""
+    """Use one thread if several are no faster: a batch of short texts is done before a second thread wakes up."""
     several = torch.get_num_threads()
     if several > 1:
         with_several = _speed(network, compute, batch_size, length)
@@ -193,21 +202,21 @@ def _choose_threads(network: ClassifierConfig, compute: Compute, batch_size: int
 
 
 def _speed(network: ClassifierConfig, compute: Compute, batch_size: int, length: int) -> float:
-    """Ids a second that training reads, on noise, right now: this process its share of a batch, the others theirs."""
+    """Ids a second that training reads, measured on noise; each process computes its own part of a batch."""
     generator = torch.Generator().manual_seed(0)
     model = Classifier(network, generator).to(compute.device)
     random = np.random.Generator(np.random.Philox(key=0))
     own = -(-batch_size // compute.world.size)
     texts = [random.integers(network.vocab_size, size=min(length, 2000)) for _ in range(own)]
-    laid = chunk_texts(texts, network.stretch)
+    chunks = chunk_texts(texts, network.stretch)
     best = float("inf")
-    for _ in range(3):  # the best of them: something else may be running for a moment
+    for _ in range(3):  # the best of three: something else may be running for a moment
         began = time.perf_counter()
-        logits = model.network_logits(laid, len(texts), generator, compute.dtype)
+        logits = model.network_logits(chunks, len(texts), generator, compute.dtype)
         loss = F.cross_entropy(logits, torch.zeros(len(texts), dtype=torch.long, device=logits.device))
         loss.backward()  # type: ignore[no-untyped-call]
         float(loss.detach())
         best = min(best, time.perf_counter() - began)
-    ids = int(laid.lengths.sum()) * batch_size / own
+    ids = int(chunks.lengths.sum()) * batch_size / own
     seconds = best + compute.world.all_reduce_seconds(parameter_count(network))
-    return 0.85 * ids / seconds  # optimiser, batches and validation take the rest
+    return 0.85 * ids / seconds  # the rest is for optimiser, batches and validation

@@ -1,56 +1,41 @@
-"""The plan: how large a network, which batch, which rates, for how long — whatever the person left open.
-
-What was given is kept; the rest follows from the size of the corpus and the time there is, by rules with their reasons
-beside them. The measurements behind the numbers are in tests/benchmarks/recipe.md.
-"""
+"""The plan of a language model: network size, batch, learning rate and duration."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from seqgen.config import AnyNetworkConfig, NetworkConfig, TrainOptions, parse_duration
-from seqgen.errors import DataError, UserError
+from seqgen.config import NetworkConfig, TrainOptions, parse_duration
+from seqgen.errors import DataError
+from seqgen.model.language import LanguageModel
 from seqgen.specs.cells import CELLS
-from seqgen.training.calibration import dropout_temperature as confidence
+from seqgen.training.calibration.dropout_temperature import CALIBRATION_IDS
 from seqgen.training.cross_entropy import language_loss
 from seqgen.training.device import Compute
 from seqgen.training.objectives.language import MOST_VALIDATION
+from seqgen.training.plans.base import DEFAULT_SECONDS, Plan, SpeedProbe, saving_seconds, steps_for_epochs
 from seqgen.training.schedule import Schedule
 
-# Sizes tried, smallest first: (units, layers). One wide layer learns more a minute than two narrower ones.
+# Candidates, smallest first: (units, layers). One wide layer learns more a minute than two narrower ones.
 SIZES = ((64, 1), (128, 1), (256, 1), (384, 1), (512, 1), (768, 1), (1024, 1), (1536, 1), (2048, 1))
-DEFAULT_SECONDS = 600.0  # "in minutes": what a person waits for without being asked
-_DEFAULT_EPOCHS = 40.0  # a small corpus is learnt after this many passes; more time is not spent without a word
-_BATCHES = ((64, 64), (32, 64), (32, 32), (16, 32), (8, 32), (8, 16))  # lanes and length, largest first
-_ENOUGH_STEPS = 700  # optimiser steps that a run should have, where it can
-LAYER_DECAY, UNFREEZE = 2.6, 0.3  # of a classifier whose layers knew something before (Howard & Ruder, 2018)
-_LEAST_SECONDS = 12.0  # even the smallest corpus gets this long when nothing is said
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run, settled in every number."""
-
-    network: Any  # one of the kinds of `config.NETWORK_CONFIGS`
-    schedule: Schedule
-    batch_size: int
-    seq_length: int
-    pretraining: Schedule | None = None  # of what comes before, where something does (see `task.Data.pretraining`)
-    blank: float = 0.0  # share of the ids of a language model that are not read while it learns
+_DEFAULT_EPOCHS = 40.0  # enough for a small corpus; more only if asked for
+_BATCHES = ((64, 64), (32, 64), (32, 32), (16, 32), (8, 32), (8, 16))  # batch size and sequence length, largest first
+_ENOUGH_STEPS = 700  # optimiser steps that a run should have if possible
+_LEAST_SECONDS = 12.0  # even for the smallest corpus, unless the duration is given
 
 
 @dataclass(frozen=True)
 class CorpusStats:
-    """What the plan needs to know of the data: ids to train on, the vocabulary, and how much of it is in use.
+    """Sizes of a training set, as the plan needs them.
 
-    `variety`: how many times more there is to learn than `tokens` says, where every pass reads something else.
-    `characters`: whether the ids are letters, which can be guessed where one is missing.
+    Attributes:
+        tokens: ids in the training set.
+        seen: distinct ids that occur in it.
+        variety: factor by which augmentation multiplies the number of different tokens.
+        characters: whether ids are characters or bytes, which can be guessed if one is missing.
     """
 
     tokens: int
@@ -60,25 +45,22 @@ class CorpusStats:
     characters: bool = False
 
 
-SpeedProbe = Callable[[NetworkConfig, int, int], float]  # (network, batch, length) → tokens a second
-
-
 def make_plan(
     options: TrainOptions, corpus: CorpusStats, compute: Compute, speed: SpeedProbe, spent: float = 0.0
 ) -> Plan:
-    """Settles everything.
+    """Decide every number that `options` leave open.
 
     Args:
         speed: measures training, in tokens a second.
-        spent: seconds of the budget that are gone already.
+        spent: seconds of the budget that are already used.
 
     Raises:
         DataError: the corpus is too small to learn anything from.
     """
     if corpus.tokens < 32 or corpus.seen < 3:
         raise DataError(
-            f"there is too little to learn from: {corpus.tokens - 1:,} tokens to train on, {corpus.seen - 1:,} of them "
-            "distinct; a few hundred characters are the least, and some thousands do better"
+            f"the corpus is too small: {corpus.tokens - 1:,} tokens to train on, {corpus.seen - 1:,} of them distinct; "
+            "give at least a few hundred characters, better some thousands"
         )
     asked = parse_duration(options.budget) if options.budget else None
     seconds = (asked if asked is not None else DEFAULT_SECONDS) - spent
@@ -110,7 +92,7 @@ def make_plan(
         learning_rate=options.learning_rate or _learning_rate(network, batch_size),
         warmup=options.warmup,
         steps=steps,
-        # The clock of a run starts before the corpus is read; the last save is left out of it.
+        # The clock of a run starts before the corpus is read, and stops before the last save.
         seconds=None if steps is not None else spent + seconds - _ending(network, corpus, rate, seconds),
         patience=options.patience,
         grad_clip=options.grad_clip,
@@ -120,19 +102,11 @@ def make_plan(
     return Plan(network, schedule, batch_size, seq_length, blank=blank if options.blank is None else options.blank)
 
 
-def steps_for_epochs(epochs: float, tokens: int, per_step: int) -> int:
-    """Optimiser steps in so many passes over `tokens` ids. Raises `UserError` for more than can be counted."""
-    steps = epochs * max(1, tokens // per_step)
-    if steps > 1 << 60:
-        raise UserError(f"--epochs {epochs:g} would take longer than there is time")
-    return max(1, round(steps))
-
-
 def _batch(options: TrainOptions, corpus_tokens: int, tokens: float) -> tuple[int, int]:
-    """Lanes and length of a batch.
+    """Batch size and sequence length.
 
     64 lanes of 64 steps keep the processor busiest, but a short run learns more from many small steps than from few
-    large ones: the largest batch is taken that leaves `_ENOUGH_STEPS` in the run, and 20 in a pass over the corpus.
+    large ones. So it is the largest batch that leaves `_ENOUGH_STEPS` in the run and 20 in an epoch.
     """
     batch, length = _BATCHES[-1]
     for candidate in _BATCHES:
@@ -144,13 +118,12 @@ def _batch(options: TrainOptions, corpus_tokens: int, tokens: float) -> tuple[in
 
 
 def _noise(epochs: float, units: int, characters: bool) -> tuple[float, float]:
-    """Dropout, and the share of ids that are blanked out: against learning by heart. None for a text that is not read
-    twice.
+    """Dropout and the fraction of blanked ids, both against overfitting; none for less than an epoch.
 
-    Dropout is a quarter at four passes, a half for a text read dozens of times; in layers of 512 units and more, which
-    learn by heart sooner, half as much again. A little too much costs less than a little too little: what is held out
-    close to what is learnt flatters. Of characters, less is dropped, and from six passes on some are blanked out as
-    well, in wide layers up to a fifth: that keeps what many passes gain.
+    Dropout is 0.25 at four epochs and 0.5 at dozens; in layers of 512 units or more, which overfit sooner, half as much
+    again. Slightly too much costs less than slightly too little, since a validation set close to the training set is
+    optimistic. Characters need less dropout; from six epochs on some of them are blanked as well, up to a fifth in wide
+    layers, which keeps the gain of many epochs.
     """
     if epochs <= 0.8:
         return 0.0, 0.0
@@ -163,32 +136,27 @@ def _noise(epochs: float, units: int, characters: bool) -> tuple[float, float]:
 
 
 def _learning_rate(network: NetworkConfig, batch_size: int) -> float:
-    """0.01 for a gated layer of 512 units; less for wider layers, very small batches and the vanilla RNN."""
+    """0.01 for a gated layer of 512 units; less for wider layers, very small batches and ungated cells."""
     rate = 0.01 * (512 / network.rnn_size) ** 0.75 * min(1.0, batch_size / 16) ** 0.5
     rate *= CELLS[network.cell].learning_rate_factor
     return float(f"{min(rate, 0.02):.2g}")
 
 
-def saving_seconds(network: AnyNetworkConfig, seconds: float) -> float:
-    """Seconds that the end of a run takes: the last validation is counted by the loop, this is writing files."""
-    from seqgen.model.weight_shapes import parameter_count
-
-    return min(0.3 + parameter_count(network) * 4 * 4 / 300e6, seconds / 4)
-
-
 def _ending(network: NetworkConfig, corpus: CorpusStats, rate: float, seconds: float) -> float:
-    """Seconds after the loop: the network is made less sure of itself and measured once more, then files are written.
-    To read is three times as fast as to learn."""
-    reading = confidence.CALIBRATION_IDS + min(MOST_VALIDATION, corpus.tokens / 9) if network.dropout else 0.0
+    """Seconds after the loop: temperature correction, a last validation, and writing files.
+
+    Inference is three times as fast as training.
+    """
+    reading = CALIBRATION_IDS + min(MOST_VALIDATION, corpus.tokens / 9) if network.dropout else 0.0
     return min(reading / (3 * rate), seconds / 6) + saving_seconds(network, seconds)
 
 
 def _network(options: TrainOptions, corpus: CorpusStats, size: int, layers: int) -> NetworkConfig:
-    """A candidate: what was given, and `size` and `layers` where they were not."""
+    """A candidate: the given options, and `size` and `layers` in place of those that are not given."""
     rnn_size = options.rnn_size or size
     embedding = options.embedding_size
     if embedding is None:
-        # A character needs few numbers; a subword's meaning needs about as many as there are units.
+        # A character needs few dimensions; a subword about as many as there are units.
         embedding = min(rnn_size, 128 if corpus.vocab_size < 1000 else 256)
     tied = options.tie_weights if options.tie_weights is not None else corpus.vocab_size >= 1000
     return NetworkConfig(
@@ -205,12 +173,10 @@ def _network(options: TrainOptions, corpus: CorpusStats, size: int, layers: int)
 def _size(
     options: TrainOptions, corpus: CorpusStats, seconds: float, speed: SpeedProbe | None
 ) -> tuple[NetworkConfig, float]:
-    """The largest candidate that still reads enough: the corpus sets a limit, and so does the time.
+    """The largest candidate that corpus and time allow, and its speed in tokens a second.
 
-    Without `speed` (a run of so many steps or passes, which must come out the same on every machine) the size follows
-    from the tokens that will be read, and nothing is measured.
-
-    Returns the network and its speed in tokens a second; without `speed`, the tokens to be read a second of `seconds`.
+    Without `speed` (a run of given steps or epochs, which must be the same on every machine) nothing is measured: the
+    speed is the number of tokens to read divided by `seconds`.
     """
     fixed = options.rnn_size is not None
     best: tuple[NetworkConfig, float] | None = None
@@ -228,7 +194,7 @@ def _size(
 
 
 def _tokens(options: TrainOptions, corpus: CorpusStats) -> float:
-    """Tokens that a run of given length will read."""
+    """Tokens that a run of given steps or epochs will read."""
     if options.epochs is not None:
         return options.epochs * corpus.tokens
     assert options.steps is not None
@@ -237,18 +203,17 @@ def _tokens(options: TrainOptions, corpus: CorpusStats) -> float:
 
 
 def _fits_corpus(network: NetworkConfig, tokens: float) -> bool:
-    """Units may grow with the square root of the corpus: 256 at 100 KB, 1,024 at 1.6 MB."""
+    """Whether there are few enough units: up to 0.8 times the root of the tokens, 256 at 100 KB, 1,024 at 1.6 MB."""
     return network.rnn_size <= 0.8 * tokens**0.5
 
 
 def _fits_time(network: NetworkConfig, tokens: float) -> bool:
-    """A network must read some 2.5 tokens for every weight of a recurrent LSTM block before its size pays."""
+    """Whether the network reads enough tokens for its size to pay: 2.5 for every recurrent weight of an LSTM."""
     return tokens >= 2.5 * network.num_layers * 4 * network.rnn_size**2
 
 
 def measure_speed(compute: Compute) -> SpeedProbe:
-    """A `SpeedProbe` that trains a candidate for a moment on noise: what a second gives on this machine, right now."""
-    from seqgen.model.language import LanguageModel, detach
+    """A `SpeedProbe` that trains a candidate for a moment on noise, on this machine under its present load."""
 
     def speed(config: NetworkConfig, batch: int, length: int) -> float:
         generator = torch.Generator().manual_seed(0)
@@ -257,14 +222,13 @@ def measure_speed(compute: Compute) -> SpeedProbe:
         ids = torch.randint(config.vocab_size, (steps + 1, batch), generator=generator).to(compute.device)
         states = network.initial(batch)
         best = math.inf
-        for _ in range(5):  # the best of them: something else may be running for a moment
+        for _ in range(5):  # the best of five: something else may be running for a moment
             began = time.perf_counter()
-            hidden, after = network(ids[:-1], states, dtype=compute.dtype)
+            hidden, _ = network(ids[:-1], states, dtype=compute.dtype)
             loss = language_loss(network, hidden, ids[1:])
             loss.backward()  # type: ignore[no-untyped-call]
             float(loss.detach())  # waits for a GPU
-            detach(after)
             best = min(best, time.perf_counter() - began)
-        return 0.9 * steps * batch / best  # optimiser, batches and validation take the rest
+        return 0.9 * steps * batch / best  # the rest is for optimiser, batches and validation
 
     return speed

@@ -1,0 +1,45 @@
+"""The plan of a run, and the rules that the plans of all tasks share.
+
+Given options are kept; the rest follows from the size of the corpus and the available time, by rules with their reasons
+beside them. The measurements behind the numbers are in tests/benchmarks/recipe.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from seqgen.config import AnyNetworkConfig, NetworkConfig
+from seqgen.errors import UserError
+from seqgen.model.weight_shapes import parameter_count
+from seqgen.training.schedule import Schedule
+
+DEFAULT_SECONDS = 600.0  # without any option: how long most people wait
+LAYER_DECAY, UNFREEZE = 2.6, 0.3  # of a classifier after --init-from (Howard & Ruder, 2018)
+
+SpeedProbe = Callable[[NetworkConfig, int, int], float]  # (network, batch size, length) → tokens a second
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run with every number decided."""
+
+    network: AnyNetworkConfig
+    schedule: Schedule
+    batch_size: int
+    seq_length: int
+    pretraining: Schedule | None = None  # of pretraining, if there is any (see `tasks.base.Data.pretraining`)
+    blank: float = 0.0  # fraction of a language model's input ids that are blanked in training
+
+
+def steps_for_epochs(epochs: float, tokens: int, per_step: int) -> int:
+    """Optimiser steps in so many epochs of `tokens` ids. Raises `UserError` for more than can be counted."""
+    steps = epochs * max(1, tokens // per_step)
+    if steps > 1 << 60:
+        raise UserError(f"--epochs {epochs:g} is too large: it asks for more than {1 << 60:,} steps")
+    return max(1, round(steps))
+
+
+def saving_seconds(network: AnyNetworkConfig, seconds: float) -> float:
+    """Seconds to write the files at the end of a run; the loop accounts for the last validation itself."""
+    return min(0.3 + parameter_count(network) * 4 * 4 / 300e6, seconds / 4)
