@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self, cast
 
 from seqgen.checkpoint import Checkpoint
 from seqgen.errors import ModelError
-from seqgen.generation.engines.base import Engine, choose_engine, make_engine
+from seqgen.generation.engines.base import Engine
+from seqgen.generation.engines.choose import choose_engine, make_engine
 from seqgen.tokenizers import Codec
 
 if TYPE_CHECKING:

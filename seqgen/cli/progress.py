@@ -85,7 +85,7 @@ def _describe(training: Training) -> str:
     length = f"{schedule.steps:,} steps" if schedule.steps is not None else human_time(schedule.seconds or 0)
     return (
         f"{training.task.spec.name}: {training.data.summary()}; {network.summary} "
-        f"({human_size(4 * parameter_count(network))}), batch size {plan.batch_size} × {plan.seq_length}, "
+        f"({human_size(4 * parameter_count(network))}), batch {plan.batch_size} × {plan.seq_length}, "
         f"dropout {network.dropout:g}, learning rate {schedule.learning_rate:g}, "
         f"{training.compute.precision} on {training.compute.device}, {length}"
     )
@@ -148,7 +148,7 @@ def preview_forecast(training: Training) -> str:
 
 def _engine_and_codec(training: Training) -> tuple[Any, Any]:
     from seqgen.config import NetworkConfig
-    from seqgen.generation.engines.base import make_engine
+    from seqgen.generation.engines.choose import make_engine
 
     network = training.plan.network
     assert isinstance(network, NetworkConfig)

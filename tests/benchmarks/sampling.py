@@ -34,10 +34,10 @@ from torch import nn
 
 from seqgen.api.model import load
 from seqgen.config import SampleOptions
-from seqgen.generation.engines.base import make_engine
+from seqgen.generation.engines.choose import make_engine
 from seqgen.generation.engines.numpy import NumpyEngine
 from seqgen.generation.music import composing as music
-from seqgen.generation.sampling.draw import ids
+from seqgen.generation.sampling.draw import sample_ids
 from seqgen.generation.sampling.filters import FilterChain
 
 VOCABULARY = 65
@@ -183,13 +183,13 @@ def events(model: Path, count: int = 1000) -> dict[str, Callable[[], int]]:
         def draw() -> int:
             asked = music.CompositionRequest(SampleOptions(length=1 << 30))
             guides = [music.PieceGuide(codec, primer, asked)] if guided else []
-            drawn = ids(engine, primer.primed, FilterChain(options), 0, [0], guides)
+            drawn = sample_ids(engine, primer.primed, FilterChain(options), 0, [0], guides)
             return sum(1 for _ in itertools.islice(drawn, count))
 
         return draw
 
     def compose() -> int:
-        return sum(one.events for one in music.compose(engine, codec, primer, SampleOptions(length=32)))
+        return sum(one.events for one in music.compose(engine, codec, primer, music.CompositionRequest(SampleOptions(length=32))))
 
     return {"free": drawing(False), "guided": drawing(True), "composed": compose}
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from seqgen import checkpoint
 from seqgen.config import SampleOptions
-from seqgen.generation.engines.base import ENGINES, make_engine
+from seqgen.generation.engines.choose import ENGINES, make_engine
 from seqgen.generation.prompts import prime
 from seqgen.generation.text import (
     Sample,

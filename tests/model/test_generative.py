@@ -13,7 +13,7 @@ import torch
 
 from seqgen.config import GenerativeConfig, NetworkConfig, from_json, network_config_class
 from seqgen.errors import UserError
-from seqgen.generation.engines.base import make_engine
+from seqgen.generation.engines.choose import make_engine
 from seqgen.model.generative import GenerativeClassifier, build_language_model
 from seqgen.model.weight_shapes import weight_shapes
 from seqgen.specs.cells import CELLS

@@ -22,7 +22,8 @@ from seqgen.errors import UserError
 from seqgen.generation import prompts, text
 from seqgen.generation.engines import native as compiled
 from seqgen.generation.engines import numpy as light
-from seqgen.generation.engines.base import ENGINES, Engine, choose_engine, make_engine
+from seqgen.generation.engines.base import Engine
+from seqgen.generation.engines.choose import ENGINES, choose_engine, make_engine
 from seqgen.generation.engines.native import NativeEngine, int8_is_fast, quantization_cost
 from seqgen.generation.engines.numpy import NumpyEngine
 from seqgen.generation.engines.torch import BLOCK, ReplayedStep, TorchEngine
@@ -277,7 +278,7 @@ from pathlib import Path
 from seqgen import checkpoint
 from seqgen.config import SampleOptions
 from seqgen.generation import prompts, text
-from seqgen.generation.engines.base import make_engine
+from seqgen.generation.engines.choose import make_engine
 loaded = checkpoint.load(Path(sys.argv[1]))
 engine = make_engine(loaded.network, loaded.weights())
 assert type(engine).__name__ in ("NumpyEngine", "NativeEngine")
