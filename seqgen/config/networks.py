@@ -34,7 +34,7 @@ class NetworkConfig:
     weight_drop: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        _check_numbers(self, {"vocab_size": 1 << 24})
 
     @property
     def label_tokens(self) -> int:
@@ -97,18 +97,11 @@ class ForecasterConfig:
     normalisation: str = "changes"  # shift and scale of a window, one of NORMALISATIONS
 
     def __post_init__(self) -> None:
-        limits = {
-            "targets": 1 << 16, "look_back": 1 << 20, "horizon": 1 << 20, "segment_length": 1 << 20,
-            "rnn_size": 1 << 16, "num_layers": 64, "embedding_size": 1 << 16,
-        }  # fmt: skip
-        for name in (*limits, "past", "known"):
-            value, minimum = getattr(self, name), 0 if name in ("past", "known") else 1
-            limit = limits.get(name, 1 << 16)
-            if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= limit:
-                raise UserError(f"{name} must be an integer from {minimum} to {limit}, not {value!r}")
-        if isinstance(self.dropout, bool) or not 0 <= self.dropout <= 0.95:
-            raise UserError(f"dropout must be a number from 0 to 0.95, not {self.dropout!r}")
-        check_cell(self.cell, self.activation)
+        _check_numbers(
+            self,
+            {"targets": 1 << 16, "look_back": 1 << 20, "horizon": 1 << 20, "segment_length": 1 << 20},
+            ("past", "known"),
+        )
         if self.normalisation not in NORMALISATIONS:
             raise UserError(f"normalisation must be one of {', '.join(NORMALISATIONS)}; not {self.normalisation!r}")
         ordered = tuple(sorted(set(self.levels))) == self.levels
@@ -165,7 +158,7 @@ class ClassifierConfig:
     stop_words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        _check_numbers(self, {"vocab_size": 1 << 24})
         _check_labels(self.labels)
         if self.direction not in DIRECTIONS:
             raise UserError(f"direction must be one of {', '.join(DIRECTIONS)}; not {self.direction!r}")
@@ -191,15 +184,22 @@ class ClassifierConfig:
         return f"{self.num_layers} × {self.cell.upper()} {self.rnn_size:,}{directions}"
 
 
-def _check_numbers(config: NetworkConfig | ClassifierConfig) -> None:
-    """Raise `UserError` for values that no recurrent stack over ids can have."""
-    limits = {"vocab_size": 1 << 24, "rnn_size": 1 << 16, "num_layers": 64, "embedding_size": 1 << 16}
-    for name, limit in limits.items():
+def _check_numbers(config: AnyNetworkConfig, limits: Mapping[str, int], counts: tuple[str, ...] = ()) -> None:
+    """Raise `UserError` for values that no network can have.
+
+    Args:
+        limits: largest value of the fields that are at least 1, besides those of every recurrent stack.
+        counts: fields that may be 0.
+    """
+    ranges = {name: (1, limit) for name, limit in limits.items()}
+    ranges |= {"rnn_size": (1, 1 << 16), "num_layers": (1, 64), "embedding_size": (1, 1 << 16)}
+    ranges |= dict.fromkeys(counts, (0, 1 << 16))
+    for name, (least, most) in ranges.items():
         value = getattr(config, name)
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
-            raise UserError(f"{name} must be an integer from 1 to {limit}, not {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise UserError(f"{name} must be an integer from {least} to {most}, not {value!r}")
     for name in ("dropout", "weight_drop"):
-        value = getattr(config, name)
+        value = getattr(config, name, 0.0)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 0.95:
             raise UserError(f"{name} must be a number from 0 to 0.95, not {value!r}")
     check_cell(config.cell, config.activation)
