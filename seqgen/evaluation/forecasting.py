@@ -1,4 +1,4 @@
-"""How good forecasts are: squared and absolute errors, in the numbers' own units and scaled, and bands that hold."""
+"""Metrics of forecasting: squared and absolute errors, raw and scaled, and coverage of prediction intervals."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Flags = npt.NDArray[np.bool_]
 
 
 class ForecastTally:
-    """Sums over forecasts of one forecaster; `add` batches in any order, then `metrics`.
+    """Sums of errors of one forecaster: `add` batches in any order, then read `metrics`.
 
-    Scaled errors are in units of each column's standard deviation over the rows learnt from, whatever the network's
-    own scaling is: so are those of the literature, and columns of different units count alike.
+    Scaled errors are in units of each column's standard deviation over the training rows, whatever the network's own
+    scaling, as in the literature. So columns of different units have equal weight.
 
-    - mse, mae, rmse: over all windows, steps and columns, in the numbers' own units.
-    - mase: mean absolute error, divided by that of the seasonal naive forecast one step ahead on the rows learnt from;
+    - mse, mae, rmse: over all windows, steps and columns, in the units of the data.
+    - mase: mean absolute error, divided by that of the seasonal naive forecast one step ahead on the training rows;
       mean over columns (Hyndman & Koehler, 2006).
-    - wql: twice the pinball loss summed over all that is forecast, divided by the sum of |truth|; mean over levels
-      (weighted quantile loss; Salinas et al., 2020).
-    - coverage: for each band, in percent, the share of what came that lies in it.
+    - wql: twice the sum of the pinball loss, divided by the sum of |truth|; mean over levels (weighted quantile loss;
+      Salinas et al., 2020).
+    - coverage: for each prediction interval, the fraction of true values inside it.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class ForecastTally:
         self._relative_seen = np.zeros(count)
         self._pinball = np.zeros((count, len(self.levels)))
         self._inside = np.zeros((count, len(self.levels) // 2))
-        self._banded = np.zeros(count)
+        self._intervals_seen = np.zeros(count)
 
     def add(
         self,
@@ -50,13 +50,14 @@ class ForecastTally:
         deviations: Values | None = None,
         naive_errors: Values | None = None,
     ) -> None:
-        """Counts some windows.
+        """Add the forecasts of some windows.
 
         Args:
-            truth: what came, shape (windows, columns, horizon); `point` is what was forecast, `observed` where the
-                truth is known and not filled in.
-            quantiles: shape (windows, columns, horizon, levels), in order; None for a forecaster without.
-            deviations, naive_errors: of the columns of the series that the windows are of, if not those of all.
+            truth: true values, shape (windows, columns, horizon).
+            observed: whether each true value is known and not filled in; same shape.
+            point: point forecasts; same shape.
+            quantiles: shape (windows, columns, horizon, levels), in ascending order; None for a forecaster without.
+            deviations, naive_errors: per column, of the series of these windows, if it has its own.
         """
         deviations = self._deviations if deviations is None else deviations
         naive_errors = self._naive_errors if naive_errors is None else naive_errors
@@ -73,27 +74,27 @@ class ForecastTally:
         self._relative[known] += absolute[known] / naive_errors[known]
         self._relative_seen[known] += seen[known]
         if quantiles is not None and self.levels:
-            share = np.array(self.levels) / 100
+            probability = np.array(self.levels) / 100
             under = truth[..., None] - quantiles
-            loss = np.maximum(share * under, (share - 1) * under)
+            loss = np.maximum(probability * under, (probability - 1) * under)
             self._pinball += np.where(observed[..., None], loss, 0.0).sum((0, 2))
-            for place in range(len(self.levels) // 2):
-                low, high = quantiles[..., place], quantiles[..., len(self.levels) - 1 - place]
-                self._inside[:, place] += ((low <= truth) & (truth <= high) & observed).sum((0, 2))
-            self._banded += seen
+            for index in range(len(self.levels) // 2):
+                low, high = quantiles[..., index], quantiles[..., len(self.levels) - 1 - index]
+                self._inside[:, index] += ((low <= truth) & (truth <= high) & observed).sum((0, 2))
+            self._intervals_seen += seen
 
     @property
     def values(self) -> int:
-        """How many numbers were forecast and are known."""
+        """Number of forecast values whose truth is known."""
         return int(self._seen.sum())
 
     def metrics(self, persistence: ForecastTally | None = None) -> dict[str, Any]:
-        """The measures of `evaluate --json`, and those of each column; `skill` is 1 − scaled_mse / that of
+        """The metrics of `evaluate --json`, over all columns and for each; `skill` is 1 − scaled_mse / scaled_mse of
         `persistence`."""
         result = self._over(slice(None), persistence)
         if len(self.columns) > 1:
             result["per_column"] = {
-                name: self._over(slice(place, place + 1), persistence) for place, name in enumerate(self.columns)
+                name: self._over(slice(index, index + 1), persistence) for index, name in enumerate(self.columns)
             }
         return result
 
@@ -112,17 +113,19 @@ class ForecastTally:
             relative = self._relative[columns] / self._relative_seen[columns]
         if np.isfinite(relative).any():
             result["mase"] = float(np.nanmean(relative))
-        if self._banded[columns].any():
+        if self._intervals_seen[columns].any():
             size = max(float(self._size[columns].sum()), 1e-300)
             result["wql"] = float(2 * self._pinball[columns].sum(0).mean() / size)
-            shares = self._inside[columns].sum(0) / self._banded[columns].sum()
-            result["coverage"] = {interval_name(self.levels, place): float(share) for place, share in enumerate(shares)}
+            fractions = self._inside[columns].sum(0) / self._intervals_seen[columns].sum()
+            result["coverage"] = {
+                interval_name(self.levels, index): float(fraction) for index, fraction in enumerate(fractions)
+            }
         if persistence is not None:
             naive = persistence._scaled_squared[columns].sum() / seen
             result["skill"] = float(1 - scaled / naive) if naive > 0 else 0.0
         return result
 
 
-def interval_name(levels: Sequence[float], place: int) -> str:
-    """What the band is called whose lower end is `levels[place]`: `80` for 10 and 90."""
-    return f"{levels[len(levels) - 1 - place] - levels[place]:g}"
+def interval_name(levels: Sequence[float], index: int) -> str:
+    """Name of the prediction interval that starts at `levels[index]`: `80` for levels 10 and 90."""
+    return f"{levels[len(levels) - 1 - index] - levels[index]:g}"

@@ -1,9 +1,9 @@
-"""What pieces of music are like, in numbers, and how like one set of pieces is to another (Yang & Lerch, 2020, "On the
-evaluation of generative models in music").
+"""Features of pieces of music, and the similarity of two sets of pieces (Yang & Lerch, 2020, "On the evaluation of
+generative models in music").
 
-Pitch, polyphony and the lengths of notes are measured on the pitched notes: those of all tracks but drums, together.
-When and how often something is struck is measured on all notes. Where a feature speaks of successive notes it means
-the melody: at every onset the highest pitched note, of equally high ones that of the first track, in order of time.
+Features of pitch, polyphony and note length use the pitched notes of all tracks together, without drums. Features of
+onsets use all notes. Successive notes are those of the melody: at each onset the highest pitched note, and of equally
+high ones that of the first track.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from seqgen.music.piece import Note, Piece
 
 Values = npt.NDArray[np.float64]
 
-# Lengths of notes in 24ths of a quarter, in mgeval's order: full, half, quarter, 8th, 16th; dotted half, quarter, 8th,
-# 16th; half, quarter, 8th of a triplet.
+# Note lengths in 24ths of a quarter note, in the order of mgeval: whole, half, quarter, 8th, 16th; dotted half,
+# quarter, 8th, 16th; half, quarter, 8th triplet.
 _LENGTHS = np.array([96, 48, 24, 12, 6, 72, 36, 18, 9, 32, 16, 8])
 _MAJOR = np.array([1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 1])  # by semitones above the root
 _POINTS = 8192  # of the grid that densities are computed on
-_NARROWEST = 1 / 200  # bandwidth, as a share of the range of all distances
-_SAME = 1e-9  # distances that differ by less differ by rounding
-_HAZE = 1e-12  # share of a density that lies evenly on its grid, so that divergence is finite
-_MOST = 400  # pieces of a set between which distances are taken
+_MIN_BANDWIDTH = 1 / 200  # as a fraction of the range of all distances
+_ROUNDING = 1e-9  # differences of distances below this are rounding errors
+_UNIFORM = 1e-12  # fraction of a density spread over its grid, so that the divergence is finite
+_MAX_PIECES = 400  # per set, for distances
 
 
 # ---- Notes ----
@@ -51,29 +51,29 @@ def _melody(piece: Piece) -> list[Note]:
 
 
 def _length_classes(notes: Sequence[Note], grid: int) -> npt.NDArray[np.int64]:
-    """The closest class of length of every note, shape (notes,); between two, the first in the list."""
+    """The index of the closest length in `_LENGTHS` for each note, shape (notes,); the first of equally close ones."""
     lengths = np.array([note.end - note.start for note in notes], dtype=np.int64)
     return np.abs(24 * lengths[:, None] - grid * _LENGTHS).argmin(axis=1)
 
 
-def _shares(counts: npt.NDArray) -> Values:
-    """Counts as shares of their sum; all 0 where nothing was counted."""
+def _fractions(counts: npt.NDArray) -> Values:
+    """Counts divided by their sum; all 0 if there are none."""
     return np.asarray(counts / max(counts.sum(), 1), dtype=np.float64).ravel()
 
 
 def _transitions(classes: npt.NDArray[np.int64]) -> Values:
-    """How often each of 12 classes follows each, as shares: row from, column to, shape (144,)."""
-    return _shares(np.bincount(12 * classes[:-1] + classes[1:], minlength=144))
+    """Fractions of each pair of successive classes among 12, row from, column to, shape (144,)."""
+    return _fractions(np.bincount(12 * classes[:-1] + classes[1:], minlength=144))
 
 
 def _entropy(counts: npt.NDArray) -> float:
-    """In bits; 0 where nothing was counted."""
-    shares = _shares(counts[counts > 0])
-    return abs(float(shares @ np.log2(shares)))  # not −0
+    """Entropy in bits; 0 without counts."""
+    fractions = _fractions(counts[counts > 0])
+    return abs(float(fractions @ np.log2(fractions)))  # never −0
 
 
 def _sounding(piece: Piece) -> npt.NDArray[np.int64]:
-    """How many different pitches sound at each step, shape (steps,)."""
+    """Number of distinct pitches that sound at each step, shape (steps,)."""
     notes = _pitched(piece)
     steps = max([piece.length, *(note.end for note in notes)])
     roll = np.zeros((128, steps), dtype=np.bool_)
@@ -86,19 +86,19 @@ def _sounding(piece: Piece) -> npt.NDArray[np.int64]:
 
 
 def pitch_count(piece: Piece) -> float:
-    """How many different pitches there are; 0 without notes."""
+    """Number of distinct pitches; 0 without notes."""
     return float(len({note.pitch for note in _pitched(piece)}))
 
 
 def pitch_class_histogram(piece: Piece) -> Values:
-    """The share of each pitch class, C to B, in the sounding time of all notes, shape (12,); all 0 without notes."""
+    """Fraction of the sounding time of each pitch class, C to B, shape (12,); all 0 without notes."""
     notes = _pitched(piece)
     lengths = np.array([note.end - note.start for note in notes], dtype=np.float64)
-    return _shares(np.bincount(_pitches(notes) % 12, weights=lengths, minlength=12))
+    return _fractions(np.bincount(_pitches(notes) % 12, weights=lengths, minlength=12))
 
 
 def pitch_class_transition_matrix(piece: Piece) -> Values:
-    """The share of each pair of pitch classes among successive notes of the melody, row from, column to, shape (144,);
+    """Fraction of each pair of pitch classes among successive notes of the melody, row from, column to, shape (144,);
     all 0 without a pair."""
     return _transitions(_pitches(_melody(piece)) % 12)
 
@@ -110,36 +110,36 @@ def pitch_range(piece: Piece) -> float:
 
 
 def mean_pitch_interval(piece: Piece) -> float:
-    """The mean size of the intervals between successive notes of the melody, in semitones; 0 without an interval."""
+    """Mean absolute interval between successive notes of the melody, in semitones; 0 without an interval."""
     intervals = np.abs(np.diff(_pitches(_melody(piece))))
     return float(intervals.mean()) if len(intervals) else 0.0
 
 
 def scale_consistency(piece: Piece) -> float:
-    """The share of notes that lie in the scale that fits best, of the 12 major scales. The natural minor scales have
-    the same notes. 0 without notes."""
-    shares = _shares(np.bincount(_pitches(_pitched(piece)) % 12, minlength=12))
-    return min(float(max(shares @ np.roll(_MAJOR, root) for root in range(12))), 1.0)
+    """Fraction of notes in the best of the 12 major scales, which have the notes of the natural minor scales too; 0
+    without notes."""
+    fractions = _fractions(np.bincount(_pitches(_pitched(piece)) % 12, minlength=12))
+    return min(float(max(fractions @ np.roll(_MAJOR, root) for root in range(12))), 1.0)
 
 
 def pitch_class_entropy(piece: Piece) -> float:
-    """Entropy of the pitch classes of all notes, each counted once, in bits, 0 to 3.58; 0 without notes."""
+    """Entropy of the pitch classes of all notes, in bits, 0 to 3.58; 0 without notes."""
     return _entropy(np.bincount(_pitches(_pitched(piece)) % 12))
 
 
 def pitch_entropy(piece: Piece) -> float:
-    """Entropy of the pitches of all notes, each counted once, in bits, 0 to 7; 0 without notes."""
+    """Entropy of the pitches of all notes, in bits, 0 to 7; 0 without notes."""
     return _entropy(np.bincount(_pitches(_pitched(piece))))
 
 
 def polyphony_rate(piece: Piece) -> float:
-    """The share of all steps of the piece at which two different pitches or more sound; 0 without notes."""
+    """Fraction of steps at which at least two distinct pitches sound; 0 without notes."""
     sounding = _sounding(piece)
     return float((sounding >= 2).mean()) if len(sounding) else 0.0
 
 
 def polyphony(piece: Piece) -> float:
-    """The mean number of different pitches that sound, over steps at which one does; 0 without notes."""
+    """Mean number of distinct pitches that sound, over steps with at least one; 0 without notes."""
     sounding = _sounding(piece)
     return float(sounding.sum() / max(np.count_nonzero(sounding), 1))
 
@@ -148,32 +148,34 @@ def polyphony(piece: Piece) -> float:
 
 
 def note_count(piece: Piece) -> float:
-    """How many notes there are, drums too."""
+    """Number of notes, drums included."""
     return float(len(piece.notes))
 
 
 def mean_inter_onset_interval(piece: Piece) -> float:
-    """The mean time from one onset to the next in quarter notes, drums too; notes that begin together are one onset.
+    """Mean time from one onset to the next in quarter notes, drums included; notes that start together are one onset.
     0 with fewer than two onsets."""
     onsets = {note.start for note in piece.notes}
     return (max(onsets) - min(onsets)) / (len(onsets) - 1) / piece.grid if len(onsets) > 1 else 0.0
 
 
 def note_length_histogram(piece: Piece) -> Values:
-    """The share of notes closest in length to a full, half, quarter, 8th, 16th, dotted half, dotted quarter, dotted
-    8th, dotted 16th note, half, quarter, 8th note of a triplet, shape (12,); all 0 without notes."""
-    return _shares(np.bincount(_length_classes(_pitched(piece), piece.grid), minlength=12))
+    """Fraction of notes closest in length to a whole, half, quarter, 8th, 16th, dotted half, dotted quarter,
+    dotted 8th, dotted 16th, half triplet, quarter triplet, 8th triplet note, shape (12,); all 0 without notes."""
+    return _fractions(np.bincount(_length_classes(_pitched(piece), piece.grid), minlength=12))
 
 
 def note_length_transition_matrix(piece: Piece) -> Values:
-    """The share of each pair of lengths, classes as in the histogram, among successive notes of the melody, row from,
-    column to, shape (144,); all 0 without a pair."""
+    """Fraction of each pair of lengths, as in the histogram, among successive notes of the melody, row from, column to,
+    shape (144,); all 0 without a pair."""
     return _transitions(_length_classes(_melody(piece), piece.grid))
 
 
 def groove_consistency(piece: Piece) -> float:
-    """1 − the mean share of steps at which, of two neighbouring bars, one has an onset and the other not, drums too. Of
-    unequally long bars the longer counts. 1 with fewer than two bars."""
+    """1 − the mean fraction of steps at which only one of two neighbouring bars has an onset, drums included.
+
+    The longer of two unequal bars counts. 1 with fewer than two bars.
+    """
     if len(piece.bars) < 2:
         return 1.0
     onsets = {note.start for note in piece.notes}
@@ -186,7 +188,7 @@ def groove_consistency(piece: Piece) -> float:
 
 
 def empty_measure_rate(piece: Piece) -> float:
-    """The share of bars in which nothing sounds, drums too: a bar into which a note is held is not empty. 1 without
+    """Fraction of bars in which nothing sounds, drums included; a bar into which a note is held isn't empty. 1 without
     bars."""
     sounding = np.zeros(piece.length + 1, dtype=np.int64)
     for note in piece.notes:
@@ -199,7 +201,7 @@ def empty_measure_rate(piece: Piece) -> float:
 
 @dataclass(frozen=True)
 class Feature:
-    """A number, or `width` numbers, that a piece has. All are finite, whatever the piece; `paper` defined them."""
+    """A function of a piece that gives `width` finite numbers, defined by `paper`."""
 
     function: Callable[[Piece], float | Values]
     paper: str
@@ -207,7 +209,7 @@ class Feature:
     width: int = 1
 
     def of(self, pieces: Iterable[Piece]) -> Values:
-        """The values of every piece, shape (pieces, width)."""
+        """Values of each piece, shape (pieces, width)."""
         return np.array([self.function(piece) for piece in pieces], dtype=np.float64).reshape(-1, self.width)
 
 
@@ -227,13 +229,13 @@ FEATURES: dict[str, Feature] = {
     "mean_inter_onset_interval": Feature(mean_inter_onset_interval, _MGEVAL, "quarter notes between onsets"),
     "note_length_histogram": Feature(note_length_histogram, _MGEVAL, "notes by length", 12),
     "note_length_transition_matrix": Feature(note_length_transition_matrix, _MGEVAL, "pairs of lengths", 144),
-    "scale_consistency": Feature(scale_consistency, _MOGREN, "share of notes in the best scale"),
-    "groove_consistency": Feature(groove_consistency, _JAZZ, "likeness of onsets in neighbouring bars"),
-    "polyphony_rate": Feature(polyphony_rate, _MOGREN, "share of steps with two pitches or more"),
+    "scale_consistency": Feature(scale_consistency, _MOGREN, "fraction of notes in the best scale"),
+    "groove_consistency": Feature(groove_consistency, _JAZZ, "similarity of onsets in neighbouring bars"),
+    "polyphony_rate": Feature(polyphony_rate, _MOGREN, "fraction of steps with two pitches or more"),
     "polyphony": Feature(polyphony, _MUSPY, "mean number of pitches that sound together"),
     "pitch_class_entropy": Feature(pitch_class_entropy, _JAZZ, "entropy of pitch classes, in bits"),
     "pitch_entropy": Feature(pitch_entropy, _JAZZ, "entropy of pitches, in bits"),
-    "empty_measure_rate": Feature(empty_measure_rate, _MUSEGAN, "share of bars in which nothing sounds"),
+    "empty_measure_rate": Feature(empty_measure_rate, _MUSEGAN, "fraction of bars in which nothing sounds"),
 }
 
 
@@ -242,13 +244,13 @@ FEATURES: dict[str, Feature] = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """How like generated pieces are to reference pieces, by feature.
+    """Similarity of generated and reference pieces, by feature.
 
-    The distances of reference pieces from each other are set beside their distances from generated pieces.
+    The distances between reference pieces are compared with the distances between reference and generated pieces.
 
     Attributes:
-        overlap_area: of the densities of both kinds of distances, 0 (nothing in common) to 1.
-        kl: Kullback–Leibler divergence of the second from the first, in nats; always finite.
+        overlap_area: of the densities of both sets of distances, 0 to 1.
+        kl: Kullback–Leibler divergence of the second density from the first, in nats; always finite.
         reference_values: shape (pieces, width).
         generated_values: shape (pieces, width).
     """
@@ -260,26 +262,28 @@ class Comparison:
 
     @property
     def mean_overlap_area(self) -> float:
-        """Over all features."""
+        """Mean over all features."""
         return float(np.mean(list(self.overlap_area.values())))
 
 
 def compare(reference: Sequence[Piece], generated: Sequence[Piece]) -> Comparison:
-    """Compares two sets by every feature. Of a set of more than 400 pieces the distances are those of 400, drawn the
-    same way every time; the values are those of all.
+    """Compare two sets by each feature.
 
-    Raises `DataError` with fewer than two reference pieces or none generated: there are no distances then.
+    Distances are those of at most 400 pieces per set, always the same random ones; values are those of all pieces.
+
+    Raises `DataError` for fewer than two reference pieces or no generated one, which have no distances.
     """
     if len(reference) < 2 or not generated:
         raise DataError(
-            "a comparison takes two reference pieces and a generated one at least;"
-            f" there are {len(reference)} and {len(generated)}"
+            f"cannot compare {len(reference)} reference and {len(generated)} generated pieces: at least two reference "
+            "pieces and one generated piece are needed"
         )
     reference_values = {name: feature.of(reference) for name, feature in FEATURES.items()}
     generated_values = {name: feature.of(generated) for name, feature in FEATURES.items()}
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     real, own = (
-        np.sort(chance.choice(len(pieces), min(len(pieces), _MOST), replace=False)) for pieces in (reference, generated)
+        np.sort(rng.choice(len(pieces), min(len(pieces), _MAX_PIECES), replace=False))
+        for pieces in (reference, generated)
     )
     overlap, kl = {}, {}
     for name in FEATURES:
@@ -292,13 +296,15 @@ def compare(reference: Sequence[Piece], generated: Sequence[Piece]) -> Compariso
 
 
 def distances_within(values: Values) -> Values:
-    """Euclidean distances of the rows from each other. Each pair counts once, where mgeval, which leaves one out at a
-    time, counts it twice: that only narrows the bandwidth. Shape (pairs,)."""
+    """Euclidean distances between the rows, shape (pairs,).
+
+    Each pair counts once. mgeval, which leaves one out at a time, counts it twice, which only narrows the bandwidth.
+    """
     return np.concatenate([_distances(values[i + 1 :], values[i]) for i in range(len(values))])
 
 
 def distances_between(values: Values, others: Values) -> Values:
-    """Euclidean distances of each row of the one from each row of the other, shape (pairs,)."""
+    """Euclidean distances between each row of one set and each row of the other, shape (pairs,)."""
     return np.concatenate([_distances(others, row) for row in values])
 
 
@@ -307,19 +313,17 @@ def _distances(values: Values, row: Values) -> Values:
 
 
 def kernel_densities(first: Values, second: Values) -> tuple[Values, Values]:
-    """Gaussian kernel density estimates of two samples, as shares of points of a grid that holds both, shape (points,)
-    each; the overlap area is the sum of the lesser ones.
+    """Gaussian kernel density estimates of two samples on a common grid, shape (points,) each, summing to 1.
 
-    Bandwidths follow Scott's rule (Scott, 1992): standard deviation · size^(−1/5), for each sample its own, but at
-    least 1/200 of the range of both samples together. So a sample in which all are the same is a narrow peak: it has
-    nothing in common with another such peak elsewhere, and little with a sample that is spread. Where all numbers of
-    both are the same, the grid is one point. It reaches beyond the samples on both sides: no share is cut off, though
-    no distance is below 0.
+    The bandwidth of each sample follows Scott's rule (Scott, 1992), standard deviation · size^(−1/5), but is at least
+    1/200 of the range of both samples. So a constant sample is a narrow peak, which overlaps hardly with a spread
+    sample and not at all with another peak. If all values of both are equal, the grid is one point. It extends beyond
+    the samples on both sides, so that no density is cut off, though no distance is below 0.
     """
     low, high = min(first.min(), second.min()), max(first.max(), second.max())
-    if high - low < _SAME:
+    if high - low < _ROUNDING:
         return np.ones(1), np.ones(1)
-    bandwidths = [max(_scott(sample), _NARROWEST * (high - low)) for sample in (first, second)]
+    bandwidths = [max(_scott(sample), _MIN_BANDWIDTH * (high - low)) for sample in (first, second)]
     low, high = low - 6 * max(bandwidths), high + 6 * max(bandwidths)
     return _density(first, bandwidths[0], low, high), _density(second, bandwidths[1], low, high)
 
@@ -329,22 +333,24 @@ def _scott(sample: Values) -> float:
 
 
 def _density(sample: Values, bandwidth: float, low: float, high: float) -> Values:
-    """Shares of the grid's points, shape (points,): each number is divided between the two points beside it, and the
-    points are blurred in the frequency domain (Silverman, 1982), which takes no longer for many numbers."""
+    """Density on the grid, shape (points,): linear binning, then smoothing in the frequency domain (Silverman, 1982),
+    whose time doesn't depend on the size of the sample."""
     spacing = (high - low) / (_POINTS - 1)
-    place = (sample - low) / spacing
-    below = place.astype(np.int64)
-    above = place - below
-    shares = np.bincount(below, weights=1 - above, minlength=_POINTS)
-    shares += np.bincount(below + 1, weights=above, minlength=_POINTS)
-    waves = 2 * np.pi * np.fft.rfftfreq(_POINTS, spacing)
-    blurred = np.fft.irfft(np.fft.rfft(shares) * np.exp(-0.5 * np.square(waves * bandwidth)), _POINTS)
-    blurred = np.maximum(blurred, 0)
-    return np.asarray(blurred / blurred.sum())
+    position = (sample - low) / spacing
+    below = position.astype(np.int64)
+    above = position - below
+    binned = np.bincount(below, weights=1 - above, minlength=_POINTS)
+    binned += np.bincount(below + 1, weights=above, minlength=_POINTS)
+    frequencies = 2 * np.pi * np.fft.rfftfreq(_POINTS, spacing)
+    smoothed = np.fft.irfft(np.fft.rfft(binned) * np.exp(-0.5 * np.square(frequencies * bandwidth)), _POINTS)
+    smoothed = np.maximum(smoothed, 0)
+    return np.asarray(smoothed / smoothed.sum())
 
 
 def kl_divergence(first: Values, second: Values) -> float:
-    """Kullback–Leibler divergence Σ p · ln(p / q) in nats of shares q from shares p, shape (points,) each. 10^−12 of
-    both is spread evenly over the points, so that it is finite where q is 0: at most some 37."""
-    p, q = ((1 - _HAZE) * shares + _HAZE / len(shares) for shares in (first, second))
+    """Kullback–Leibler divergence Σ p · ln(p / q) in nats of q from p, shape (points,) each.
+
+    10^−12 of both is spread evenly over the points, so that it is finite where q is 0: at most about 37.
+    """
+    p, q = ((1 - _UNIFORM) * density + _UNIFORM / len(density) for density in (first, second))
     return max(float((p * np.log(p / q)).sum()), 0.0)

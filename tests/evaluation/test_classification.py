@@ -11,7 +11,7 @@ from seqgen.evaluation import classification as measuring
 def test_measures_by_hand() -> None:
     shares = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]])
     targets = np.array([[1, 0], [0, 1], [0, 1], [0, 1]], dtype=bool)
-    found = measuring.measures(shares, targets, ("n", "p"), multi=False)
+    found = measuring.classification_metrics(shares, targets, ("n", "p"), multi=False)
     assert found["accuracy"] == 0.75
     assert found["per_class"]["n"] == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "support": 1}
     assert found["per_class"]["p"]["recall"] == pytest.approx(2 / 3)
@@ -25,7 +25,7 @@ def test_measures_by_hand() -> None:
 def test_several_labels_are_right_only_together() -> None:
     shares = np.array([[0.9, 0.8], [0.9, 0.2]])
     targets = np.array([[1, 1], [1, 1]], dtype=bool)
-    found = measuring.measures(shares, targets, ("a", "b"), multi=True)
+    found = measuring.classification_metrics(shares, targets, ("a", "b"), multi=True)
     assert found["accuracy"] == 0.5
     assert found["per_class"]["b"]["recall"] == 0.5
     assert measuring.most_confident_mistakes(shares, targets, 3, multi=True) == [1]

@@ -40,7 +40,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     probabilities = np.zeros(targets.shape)
     probabilities[:, : len(config.labels)] = np.concatenate(rows)
     multi = config.multi or texts.multi_label
-    metrics = measuring.measures(probabilities, targets, labels, multi)
+    metrics = measuring.classification_metrics(probabilities, targets, labels, multi)
     baselines: dict[str, Any] = {}
     if context.baselines:
         context.report("measuring the baselines")
@@ -106,5 +106,5 @@ def _baselines(
         train_texts = [train.text(number).decode("utf-8", "replace") for number in range(len(train))]
         test_texts = [texts.text(number).decode("utf-8", "replace") for number in range(len(texts))]
         predicted = tfidf.fit_predict_proba(train_texts, _targets(train, labels), test_texts, multi)
-        baselines["tfidf_logistic"] = measuring.measures(predicted, targets, labels, multi)
+        baselines["tfidf_logistic"] = measuring.classification_metrics(predicted, targets, labels, multi)
     return baselines

@@ -1,7 +1,7 @@
-"""The naive rivals of a text model: general-purpose compressors. Their bits are an honest upper bound of surprise.
+"""General-purpose compressors as baselines of a text model: their output bounds its entropy from above.
 
-A compressor adapts as it reads. So that it has seen what the model has seen, the training text goes before the record
-where it can be had, and only the growth of the output counts.
+A compressor adapts as it reads. To have seen what the model has seen, it reads the training text before the records, if
+that is available, and only the growth of its output counts.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 from seqgen.evaluation.text import TextTally, text_metrics
 
-Compressor = Callable[[bytes], int]  # the length of the output in bytes
+Compressor = Callable[[bytes], int]  # returns the length of the output in bytes
 
 
 def xz(data: bytes) -> int:
-    """LZMA at its strongest, with a header of 13 bytes."""
+    """LZMA at its strongest setting, with a header of 13 bytes."""
     preset = lzma.PRESET_EXTREME | 9
     return len(lzma.compress(data, format=lzma.FORMAT_ALONE, preset=preset))
 
@@ -30,15 +30,15 @@ def ppmd(data: bytes) -> int:
 
 
 COMPRESSORS: dict[str, Compressor] = {"xz": xz, "ppmd": ppmd}
-MAX_BYTES = 64 << 20  # bytes that a rival reads: beyond, it would take longer than the model
+MAX_BYTES = 64 << 20  # of records or training text; for more, a compressor takes longer than the model
 
 
 def baselines(records: list[bytes], training_text: bytes, tally: TextTally) -> dict[str, dict[str, float]]:
-    """The measures of every compressor that is installed, under the names that `TextTally.metrics` uses.
+    """Metrics of every installed compressor, named as in `TextTally.metrics`.
 
     Args:
-        records: what the model was evaluated on.
-        training_text: what it learnt from; empty if that can't be had, and the rivals start knowing nothing.
+        records: the texts that the model was evaluated on.
+        training_text: the training set; empty if it isn't available.
     """
     text = b"".join(records)
     found = {}

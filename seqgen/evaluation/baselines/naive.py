@@ -1,7 +1,7 @@
-"""What a forecaster must beat: the last value, the last season, and a linear map (NLinear).
+"""Baselines of a forecaster: the last value, the last season, and a linear map (NLinear).
 
-Rivals see what the model sees, a window's look-back in the network's scale, and learn on the rows it learnt from. Their
-bands are their own errors there: the quantiles of each step's.
+They see what the model sees, a window's look-back in the network's scale, and are fitted to the same training rows.
+Their prediction intervals are quantiles of their errors there, for each step.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from seqgen.model import linear_map
 
 Floats = npt.NDArray[np.float32]
 
-_MOST_ERRORS = 1500  # windows a column whose errors make bands
+_MAX_WINDOWS = 1500  # per column, whose errors make the prediction intervals
 
 
 class BaselineForecaster(Protocol):
@@ -26,12 +26,12 @@ class BaselineForecaster(Protocol):
     name: ClassVar[str]
 
     def forecast(self, history: Floats, horizon: int) -> Floats:
-        """(windows, look-back) → (windows, horizon)."""
+        """Map histories, shape (windows, look-back), to forecasts, shape (windows, horizon)."""
         ...
 
 
 class Persistence:
-    """The last value, again and again."""
+    """Repeats the last value."""
 
     name: ClassVar[str] = "persistence"
 
@@ -40,7 +40,7 @@ class Persistence:
 
 
 class SeasonalNaive:
-    """The last season, again and again; where the look-back is shorter than a season, its last value."""
+    """Repeats the last season, or the last value if the look-back is shorter than a season."""
 
     name: ClassVar[str] = "seasonal_naive"
 
@@ -54,8 +54,10 @@ class SeasonalNaive:
 
 
 class NLinear:
-    """One linear map from look-back to horizon for all columns, on windows moved by their last value (Zeng et al.,
-    2023), fitted in closed form (see `linear_map`)."""
+    """One linear map from look-back to horizon for all columns, on windows less their last value (Zeng et al., 2023).
+
+    It is fitted in closed form (see `linear_map`).
+    """
 
     name: ClassVar[str] = "nlinear"
 
@@ -64,28 +66,30 @@ class NLinear:
 
     def forecast(self, history: Floats, horizon: int) -> Floats:
         last = history[:, -1:]
-        moved = np.concatenate([history - last, np.ones_like(last)], axis=1)
-        return np.asarray(moved @ self._map[:horizon].T + last, dtype=np.float32)
+        shifted = np.concatenate([history - last, np.ones_like(last)], axis=1)
+        return np.asarray(shifted @ self._map[:horizon].T + last, dtype=np.float32)
 
 
 class BaselineWithIntervals:
-    """A rival with quantiles: its forecast and, for each column and step, the quantiles of its errors on `windows`."""
+    """A baseline with quantiles: its forecast plus those of its errors on `windows`, by column and step."""
 
-    def __init__(self, rival: BaselineForecaster, windows: Windows, levels: Sequence[float]) -> None:
-        self.rival = rival
-        self.name = rival.name
+    def __init__(self, baseline: BaselineForecaster, windows: Windows, levels: Sequence[float]) -> None:
+        self.baseline = baseline
+        self.name = baseline.name
         columns = windows.columns
-        origins = evenly_spaced(len(windows.origins), _MOST_ERRORS)
+        origins = evenly_spaced(len(windows.origins), _MAX_WINDOWS)
         errors = []
         for column in range(columns):
             sample = windows.take(origins * columns + column)
-            error = sample.future - rival.forecast(sample.history, windows.horizon)
-            kept = np.where(sample.observed, error, np.nan)
-            kept[:, np.isnan(kept).all(axis=0)] = 0.0
-            errors.append(np.nanquantile(kept, np.array(levels) / 100, axis=0).T if len(levels) else error[:1, :, None])
+            error = sample.future - baseline.forecast(sample.history, windows.horizon)
+            known = np.where(sample.observed, error, np.nan)
+            known[:, np.isnan(known).all(axis=0)] = 0.0
+            errors.append(
+                np.nanquantile(known, np.array(levels) / 100, axis=0).T if len(levels) else error[:1, :, None]
+            )
         self._errors = np.stack(errors).astype(np.float32)  # (columns, horizon, levels)
 
     def forecast(self, history: Floats, channel: Integers, horizon: int) -> tuple[Floats, Floats]:
-        """The point forecast, (windows, horizon), and the quantiles, (windows, horizon, levels)."""
-        point = self.rival.forecast(history, horizon)
+        """Point forecasts, shape (windows, horizon), and quantiles, shape (windows, horizon, levels)."""
+        point = self.baseline.forecast(history, horizon)
         return point, point[:, :, None] + self._errors[channel][:, :horizon]

@@ -1,4 +1,4 @@
-"""A rival that only counts: which id came how often after the ones before it."""
+"""An n-gram model as a baseline of music models."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class _Level:
-    """Counts of one length of context: of contexts, of their distinct followers, and of context and follower."""
+    """Counts for contexts of one length."""
 
     contexts: Ints  # sorted keys
-    totals: Ints
-    kinds: Ints
-    pairs: Ints  # sorted keys
-    counts: Ints
+    totals: Ints  # occurrences of each context
+    types: Ints  # distinct ids that follow each context
+    pairs: Ints  # sorted keys of context and next id
+    counts: Ints  # occurrences of each pair
 
 
 class NgramModel:
     """An n-gram model with interpolated Witten–Bell smoothing (Witten & Bell, 1991; Chen & Goodman, 1999, section 2.4).
 
-    p(w | c) = (count(c w) + kinds(c) · p(w | shorter c)) / (count(c) + kinds(c)), down to 1 / vocabulary.
+    p(w | c) = (count(c w) + types(c) · p(w | shorter c)) / (count(c) + types(c)), down to 1 / vocabulary size.
     """
 
     def __init__(self, levels: list[_Level], vocab_size: int) -> None:
@@ -34,39 +34,39 @@ class NgramModel:
 
     @classmethod
     def fit(cls, ids: npt.NDArray[Any], vocab_size: int, order: int = 5) -> NgramModel:
-        """Counts `ids`, shape (tokens,), with contexts of up to `order` − 1 ids.
+        """Count `ids`, shape (tokens,), in contexts of up to `order` − 1 ids.
 
-        Raises `ValueError` where so many ids in a row have no place in 63 bits.
+        Raises `ValueError` if `order` ids don't fit into a 63-bit key.
         """
         if vocab_size**order >= 1 << 63:
-            raise ValueError(f"contexts of {order} ids of {vocab_size} kinds are too many to number")
+            raise ValueError(f"{order} ids of a vocabulary of {vocab_size} don't fit into a 63-bit key")
         stream = np.asarray(ids, dtype=np.int64)
         levels = []
         for length in range(order):
             contexts = _contexts(stream, length, vocab_size)
             pairs, counts = np.unique(contexts * vocab_size + stream[length:], return_counts=True)
-            known, first, kinds = np.unique(pairs // vocab_size, return_index=True, return_counts=True)
+            known, first, types = np.unique(pairs // vocab_size, return_index=True, return_counts=True)
             totals = np.add.reduceat(counts, first) if len(first) else counts
-            levels.append(_Level(known, totals, kinds, pairs, counts))
+            levels.append(_Level(known, totals, types, pairs, counts))
         return cls(levels, vocab_size)
 
     def nats(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """What each id costs given those before it, shape (tokens,)."""
+        """Negative log-likelihood of each id given those before it, shape (tokens,)."""
         stream = np.asarray(ids, dtype=np.int64)
-        share = np.full(len(stream), 1 / self._vocab_size)
+        probability = np.full(len(stream), 1 / self._vocab_size)
         for length, level in enumerate(self._levels):
             contexts = _contexts(stream, length, self._vocab_size)
             followers = stream[length:]
-            total, kinds = _look_up(level.contexts, contexts, level.totals, level.kinds)
+            total, types = _look_up(level.contexts, contexts, level.totals, level.types)
             (count,) = _look_up(level.pairs, contexts * self._vocab_size + followers, level.counts)
             known = total > 0
-            mixed = (count + kinds * share[length:]) / np.maximum(total + kinds, 1)
-            share[length:] = np.where(known, mixed, share[length:])
-        return -np.log(share)
+            mixed = (count + types * probability[length:]) / np.maximum(total + types, 1)
+            probability[length:] = np.where(known, mixed, probability[length:])
+        return -np.log(probability)
 
 
 def _contexts(stream: Ints, length: int, vocab_size: int) -> Ints:
-    """A number for the `length` ids before each place from `length` on."""
+    """A key of the `length` ids before each position from `length` on."""
     count = max(len(stream) - length, 0)
     key = np.zeros(count, dtype=np.int64)
     for back in range(length):
@@ -75,9 +75,9 @@ def _contexts(stream: Ints, length: int, vocab_size: int) -> Ints:
 
 
 def _look_up(keys: Ints, wanted: Ints, *values: Ints) -> list[Ints]:
-    """The values at the places of `wanted` among sorted `keys`; 0 where they are not."""
+    """The values of the `wanted` keys among sorted `keys`; 0 for keys that are missing."""
     if not len(keys):
         return [np.zeros(len(wanted), dtype=np.int64) for _ in values]
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    there = keys[place] == wanted
-    return [np.where(there, value[place], 0) for value in values]
+    index = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    exists = keys[index] == wanted
+    return [np.where(exists, value[index], 0) for value in values]

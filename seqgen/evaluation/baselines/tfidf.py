@@ -1,4 +1,4 @@
-"""TF-IDF and logistic regression: the rival that every classifier of texts must beat (scikit-learn, an extra)."""
+"""TF-IDF and logistic regression as a baseline of text classifiers. Needs scikit-learn."""
 
 from __future__ import annotations
 
@@ -17,26 +17,30 @@ def is_available() -> bool:
 def fit_predict_proba(
     train: Sequence[str], targets: npt.NDArray[np.bool_], test: Sequence[str], multi: bool
 ) -> npt.NDArray[np.float64]:
-    """What the rival says of `test`, shape (texts, labels), after `train` with `targets` of that many columns.
+    """Fit to the texts `train` and return the probabilities of `test`, shape (texts, labels).
 
-    Words and pairs of words, or, where words are not set apart by spaces, one to three characters; sublinear TF-IDF;
-    L2-penalised logistic regression with C = 10: common choices, none tuned on what is evaluated.
+    Features are sublinear TF-IDF of words and word pairs or, for scripts without spaces, of one to three characters.
+    The logistic regression has an L2 penalty with C = 10. These are common choices, not tuned on the test set.
+
+    Args:
+        targets: shape (training texts, labels).
+        multi: whether a text may have several labels.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.multiclass import OneVsRestClassifier
 
     spaced = np.mean([len(text.split()) / max(len(text), 1) for text in train[:1000]]) > 0.05
-    how = {"ngram_range": (1, 2)} if spaced else {"analyzer": "char", "ngram_range": (1, 3)}
-    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2 if len(train) > 1000 else 1, **how)
-    known, unknown = vectorizer.fit_transform(train), vectorizer.transform(test)
+    ngrams = {"ngram_range": (1, 2)} if spaced else {"analyzer": "char", "ngram_range": (1, 3)}
+    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2 if len(train) > 1000 else 1, **ngrams)
+    train_features, test_features = vectorizer.fit_transform(train), vectorizer.transform(test)
     model = LogisticRegression(C=10.0, max_iter=1000)
-    found = np.zeros((len(test), targets.shape[1]))
+    probabilities = np.zeros((len(test), targets.shape[1]))
     if multi:
         present = np.flatnonzero(targets.any(axis=0) & ~targets.all(axis=0))
-        fitted = OneVsRestClassifier(model).fit(known, targets[:, present].astype(int))
-        found[:, present] = fitted.predict_proba(unknown).reshape(len(test), -1)[:, -len(present) :]
-        return found
-    fitted = model.fit(known, targets.argmax(axis=1))
-    found[:, fitted.classes_] = fitted.predict_proba(unknown)
-    return found
+        fitted = OneVsRestClassifier(model).fit(train_features, targets[:, present].astype(int))
+        probabilities[:, present] = fitted.predict_proba(test_features).reshape(len(test), -1)[:, -len(present) :]
+        return probabilities
+    fitted = model.fit(train_features, targets.argmax(axis=1))
+    probabilities[:, fitted.classes_] = fitted.predict_proba(test_features)
+    return probabilities
