@@ -1,1 +1,1 @@
-"""Music: pieces on a grid, MIDI bytes, the table of events that spell a piece, and the grammar that keeps it legal."""
+"""Music: pieces on a grid, MIDI files, the event vocabulary, and the grammar of legal events."""

@@ -19,13 +19,13 @@ import codecs
 import csv
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from seqgen.corpus.labelled.columns import LABEL_COLUMN_NAMES, TEXT_COLUMN_NAMES, LabelledOptions, choose_columns
 from seqgen.corpus.labelled.texts import Example, LabelledTexts, collect_examples, stratified_split
-from seqgen.corpus.sources import Document
+from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError
 from seqgen.streams import COMPRESSED_SUFFIXES, open_input
 from seqgen.untrusted import as_bytes, parse_json
@@ -47,8 +47,6 @@ _MAX_QUOTED_LINES = 5000  # a quote open for longer is an error in the file
 _LABEL = re.compile(r"__label__(\S+)")
 _FASTTEXT = re.compile(r"\s*((?:__label__\S+\s*)+)(.*)", re.DOTALL)
 _TREC = re.compile(r"[A-Z]{2,12}:[A-Za-z]+ \S")  # `DESC:manner How did …`, the format of TREC questions
-
-Warn = Callable[[str], None]
 
 
 class _Report:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.corpus.sources import Warn
 from seqgen.corpus.spill import SpillList
 from seqgen.errors import DataError
 from seqgen.untrusted import as_bytes
 
-Warn = Callable[[str], None]
 Ints = npt.NDArray[np.int64]
 
 
