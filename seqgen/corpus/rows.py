@@ -72,10 +72,10 @@ def _as_text(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else str(value)
 
 
-def _text_columns(table: Any, asked: str | None) -> list[str]:
+def _text_columns(table: Any, requested: str | None) -> list[str]:
     names = list(map(str, table.column_names))
-    if asked is not None:
-        wanted = [part.strip() for part in asked.split(",") if part.strip()]
+    if requested is not None:
+        wanted = [part.strip() for part in requested.split(",") if part.strip()]
         for name in wanted:
             if name not in names:
                 raise DataError(f"it has no column {name!r}; the columns are {', '.join(names[:12])}")

@@ -76,16 +76,16 @@ SINGLE_SHARD = Shard(1, 1)
 def lines_between(document: Document, first: int, stop: int) -> Generator[bytes, None, None]:
     """Yield the lines of a document that begin at an offset in [first, stop), in chunks that may end within a line."""
     offset = max(first - 1, 0)  # of the line feed that may end the previous line
-    begun = first == 0
+    started = first == 0
     with contextlib.closing(document.chunks(offset)) as chunks:
         for chunk in chunks:
             after = offset + len(chunk)
-            if not begun:
+            if not started:
                 end = chunk.find(b"\n") + 1
                 if not end:
                     offset = after
                     continue
-                chunk, offset, begun = chunk[end:], offset + end, True
+                chunk, offset, started = chunk[end:], offset + end, True
                 if offset >= stop:
                     return
             # The last line to begin before `stop` ends with the first line feed at `stop` − 1 or later.

@@ -98,7 +98,7 @@ class Spool:
     _folder: cache.ScratchFolder | None = field(default=None)
     _count: int = 0
 
-    def keep(self, chunks: Iterable[bytes], name: str) -> Path:
+    def store(self, chunks: Iterable[bytes], name: str) -> Path:
         """Write a stream to a temporary file in the cache, because /tmp may be small."""
         try:
             self._folder = self._folder or cache.ScratchFolder.make()
@@ -200,7 +200,7 @@ class _Finder:
 
     def find(self, source: str) -> list[Document]:
         if source == "-":
-            path = self.spool.keep(read_chunks(open_input("-"), "standard input"), "standard input")
+            path = self.spool.store(read_chunks(open_input("-"), "standard input"), "standard input")
             return [self._file("-", path)]
         if source.startswith("hf:"):
             return [Document(source, hub.fetch(hub.parse(source), self.rows, self.progress))]
@@ -225,7 +225,7 @@ class _Finder:
             return [self._dataset(name, path)] if self._reads_rows(path) else self._walk(path)
         if not path.is_file():  # a named pipe, as in `<(zcat x.gz)`: it can be read only once
             with contextlib.closing(open_input(path)) as stream:
-                path = self.spool.keep(read_chunks(stream, name), name)
+                path = self.spool.store(read_chunks(stream, name), name)
         return [self._file(name, path)]
 
     def _file(self, name: str, path: Path) -> Document:

@@ -91,11 +91,11 @@ class SubwordCodec(Codec):
         return piece.replace(_SPACE, " ")
 
     @classmethod
-    def fit(cls, chunks: Iterable[bytes], vocab_size: int | None = None, share: float = 1.0) -> SubwordCodec:
+    def fit(cls, chunks: Iterable[bytes], vocab_size: int | None = None, fraction: float = 1.0) -> SubwordCodec:
         """Train SentencePiece on a stream. A vocabulary too large for the text comes out smaller.
 
         Args:
-            share: the stream's fraction of the whole text, which the default vocabulary size is for.
+            fraction: the stream's part of the whole text, which the default vocabulary size is for.
 
         Raises:
             DataError: the stream has no text, or too little.
@@ -105,7 +105,7 @@ class SubwordCodec(Codec):
         if characters < 2:
             raise DataError("cannot train subwords: there is no text; --tokenizer byte takes any")
         alphabet, rare = _rare_characters(lines, vocab_size)
-        wanted = vocab_size or default_vocab_size(round(characters / share), alphabet) + _RESERVED
+        wanted = vocab_size or default_vocab_size(round(characters / fraction), alphabet) + _RESERVED
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.Train(

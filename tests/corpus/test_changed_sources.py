@@ -56,16 +56,16 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@pytest.mark.parametrize(("how", "when"), [(how, when) for how in CHANGES for when in ("before", "meanwhile")
-                                           if (how, when) != ("replaced", "meanwhile")])  # fmt: skip
-def test_document_chunks_of_a_changed_file_raise(how: str, when: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("change", "when"), [(change, when) for change in CHANGES for when in ("before", "meanwhile")
+                                           if (change, when) != ("replaced", "meanwhile")])  # fmt: skip
+def test_document_chunks_of_a_changed_file_raise(change: str, when: str, tmp_path: Path) -> None:
     document = measured(tmp_path / "a.txt")
     if when == "before":
-        CHANGES[how](document.path)
+        CHANGES[change](document.path)
     with pytest.raises(DataError, match="changed while it was being read"):
         for number, _ in enumerate(document.chunks()):
             if when == "meanwhile" and not number:
-                CHANGES[how](document.path)
+                CHANGES[change](document.path)
     with pytest.raises(DataError, match="changed while it was being read"):
         document.verify_unchanged()
 
@@ -168,13 +168,13 @@ def test_train_on_a_midi_file_that_changes_raises(
 def test_spool_of_a_killed_command_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path))
     code = "import os\nfrom seqgen.corpus.sources import Spool\n"
-    code += "with Spool() as spool:\n    spool.keep([b'a' * 100], 'a pipe')\n    os.kill(os.getpid(), 9)\n"
+    code += "with Spool() as spool:\n    spool.store([b'a' * 100], 'a pipe')\n    os.kill(os.getpid(), 9)\n"
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == -9
     assert len(list((tmp_path / "spool").rglob("1"))) == 1
     with Spool() as one, Spool() as another:
-        kept = [one.keep([b"one"], "a pipe"), another.keep([b"another"], "a pipe")]
-        assert [path.read_bytes() for path in kept] == [b"one", b"another"], "folders in use stay"
+        paths = [one.store([b"one"], "a pipe"), another.store([b"another"], "a pipe")]
+        assert [path.read_bytes() for path in paths] == [b"one", b"another"], "folders in use stay"
         assert len(list((tmp_path / "spool").iterdir())) == 2
     assert list((tmp_path / "spool").iterdir()) == []
 
@@ -182,14 +182,14 @@ def test_spool_of_a_killed_command_is_removed_by_the_next(tmp_path: Path, monkey
 def test_spool_without_locks_removes_old_folders_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path))
     fresh, locked, old = (tmp_path / "spool" / name for name in ("fresh", "locked", "old"))
-    for place in (fresh, locked, old):
-        place.mkdir(parents=True)
+    for folder in (fresh, locked, old):
+        folder.mkdir(parents=True)
     (locked / LOCK_SUFFIX).touch()
-    for place in (locked, old):
-        os.utime(place, (0, 0))
+    for folder in (locked, old):
+        os.utime(folder, (0, 0))
     monkeypatch.setattr("seqgen.locks.fcntl", None)
     with Spool() as spool:
-        assert spool.keep([b"one"], "a pipe").read_bytes() == b"one"
+        assert spool.store([b"one"], "a pipe").read_bytes() == b"one"
     assert sorted((tmp_path / "spool").iterdir()) == [fresh, locked]
 
 
@@ -205,11 +205,11 @@ def test_find_in_a_folder_skips_links_that_lead_out_with_a_warning(tmp_path: Pat
     (inside / "other.txt").symlink_to(tmp_path / "secret.txt")
     (inside / "same.txt").symlink_to("a.txt")
     (inside / "all").symlink_to(tmp_path)
-    told: list[str] = []
+    warnings: list[str] = []
     with Spool() as spool:
-        found = find([str(inside)], spool, warn=told.append)
+        found = find([str(inside)], spool, warn=warnings.append)
         assert [Path(document.name).name for document in found] == ["a.txt", "same.txt"]
-        assert told == [f"{inside}: 2 links skipped: they lead out of the folder (to read the file, name it)"]
+        assert warnings == [f"{inside}: 2 links skipped: they lead out of the folder (to read the file, name it)"]
         (inside / "a.txt").unlink()
         with pytest.raises(DataError, match="lead out of the folder"):
             find([str(inside)], spool)

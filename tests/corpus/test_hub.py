@@ -208,8 +208,8 @@ def test_fetch_of_a_saved_dataset_returns_its_rows(several: bool, tmp_path: Path
     import datasets
 
     first, second = datasets.Dataset.from_dict({"text": TEXTS}), datasets.Dataset.from_dict({"text": ["other"]})
-    kept = datasets.DatasetDict({"train": first, "test": second}) if several else first
-    kept.save_to_disk(str(tmp_path / "kept"))
+    saved = datasets.DatasetDict({"train": first, "test": second}) if several else first
+    saved.save_to_disk(str(tmp_path / "kept"))
     for source in (f"hf:{tmp_path / 'kept'}", tmp_path / "kept"):
         assert read(source).decode() == "".join(f"{text}\n" for text in TEXTS)
     if several:
@@ -262,9 +262,9 @@ def test_fetch_as_records_replaces_class_numbers_by_names(tmp_path: Path) -> Non
     import datasets
 
     classes = datasets.ClassLabel(names=["no", "yes"])
-    kinds = {"text": datasets.Value("string"), "label": classes, "all": datasets.Sequence(classes)}
+    types = {"text": datasets.Value("string"), "label": classes, "all": datasets.Sequence(classes)}
     values = {"text": ["a", "b", "c"], "label": [1, 0, -1], "all": [[0, 1], [], [1]]}
-    rows = datasets.Dataset.from_dict(values, features=datasets.Features(kinds))
+    rows = datasets.Dataset.from_dict(values, features=datasets.Features(types))
     (tmp_path / "set").mkdir()
     rows.to_parquet(str(tmp_path / "set" / "train.parquet"))
     for source in (f"hf:{tmp_path / 'set'}", tmp_path / "set" / "train.parquet"):
@@ -421,8 +421,8 @@ def test_train_on_tables_works_for_every_task(run: Run, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "d" / "config.json").read_text())["data"]["train_turns"] == 29 * 3
     run("train", tmp_path / "rows.arrow", "--task", "forecast", "--horizon", 4, "-o", tmp_path / "f", *short)
     assert run("forecast", tmp_path / "f", tmp_path / "rows.arrow").lines[0].startswith("when,load")
-    told = run("train", f"hf:{tmp_path / 'text.parquet'}", "--task", "music", "-o", tmp_path / "m", status=2)
-    assert told.err.startswith("seqgen: error: ") and told.err.count("\n") == 1
+    result = run("train", f"hf:{tmp_path / 'text.parquet'}", "--task", "music", "-o", tmp_path / "m", status=2)
+    assert result.err.startswith("seqgen: error: ") and result.err.count("\n") == 1
 
 
 # ---- The hub ----
@@ -490,10 +490,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ask(home: Path) -> Ask:
     def ask(address: str, questions: list[list[str]], **environment: str) -> list[Any]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and "proxy" not in k.lower()}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and "proxy" not in k.lower()}
         done = subprocess.run(
             [sys.executable, "-c", DRIVER], input=json.dumps(questions), capture_output=True, text=True, timeout=240,
-            env={**kept, "HF_ENDPOINT": address, "HF_HOME": str(home / "hf"), "SEQGEN_CACHE": str(home / "cache"),
+            env={**inherited, "HF_ENDPOINT": address, "HF_HOME": str(home / "hf"), "SEQGEN_CACHE": str(home / "cache"),
                  "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1", "OMP_NUM_THREADS": "1", **environment},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -557,9 +557,9 @@ def test_fetch_from_the_hub_returns_rows_and_readable_errors(ask: Ask, home: Pat
         server.repositories["me/set"].revisions["main"] = {**SET, "data/train-00000-of-00002.parquet": parquet(
             text=["new part"] * 300, label=[0] * 300)}  # fmt: skip
         assert ask(server.address, [["read", "hf:me/set"]]) == ["new part\n" * 300 + "second part\n" * 300]
-    (status, said), there = ask(
+    (status, said), exists = ask(
         server.address, [["run", "train", "hf:me/set", "-o", str(home / "none")], ["read", f"hf:me/set@{pinned}"]]
     )
     assert (status, said.count("\n")) == (2, 1)
     assert "can't be reached: Connection refused" in said
-    assert there == "as it was\n"
+    assert exists == "as it was\n"

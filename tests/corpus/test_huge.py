@@ -130,9 +130,9 @@ def test_train_on_a_huge_text_takes_little_memory_and_encodes_it_once(
 
     data = json.loads((tmp_path / "m" / "config.json").read_text())["data"]
     size = text.stat().st_size
-    held = data["held_out_bytes"]
-    assert 0.1 * size - 4 <= held <= 0.1 * size
-    assert data["train_bytes"] + held == size
+    held_out = data["held_out_bytes"]
+    assert 0.1 * size - 4 <= held_out <= 0.1 * size
+    assert data["train_bytes"] + held_out == size
     assert not list((cache / "ids").glob(".*"))
     train = ids.load(cache / "ids" / f"{data['cache']}.train.ids")
     valid = ids.load(cache / "ids" / f"{data['cache']}.valid.ids")

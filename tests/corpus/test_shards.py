@@ -43,8 +43,8 @@ class InPieces:
     size: int
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:
-        for place in range(start, len(self.data), self.size):
-            yield self.data[place : place + self.size]
+        for offset in range(start, len(self.data), self.size):
+            yield self.data[offset : offset + self.size]
 
 
 Lines = st.lists(st.sampled_from([b"", b"a", b"bc\r", b"defghij"]), max_size=8).map(b"\n".join)
@@ -55,7 +55,7 @@ def test_lines_between_yields_the_lines_that_begin_in_the_range(data: bytes, siz
     data += b"x"  # never empty
     first = draw.draw(st.integers(0, len(data) - 1))
     stop = draw.draw(st.integers(first + 1, len(data)))
-    begins = [place for place in range(len(data)) if place == 0 or data[place - 1 : place] == b"\n"]
+    begins = [offset for offset in range(len(data)) if offset == 0 or data[offset - 1 : offset] == b"\n"]
     ends = [*begins[1:], len(data)]
     expected = b"".join(data[b:e] for b, e in zip(begins, ends, strict=True) if first <= b < stop)
     document: Any = InPieces(data, size)
@@ -113,26 +113,26 @@ def test_shard_parse_of_invalid_text_raises(text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model of each task, and input files for them."""
-    place = tmp_path_factory.mktemp("shards")
-    ranks.lay_out(place / "sources")
+    folder = tmp_path_factory.mktemp("shards")
+    ranks.lay_out(folder / "sources")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SEQGEN_CACHE", str(place / "cache"))
+        patch.setenv("SEQGEN_CACHE", str(folder / "cache"))
         for name in ("text", "dialogue", "music", "classify", "generative"):
             source, settings = ranks.RUNS[name]
             shorter = {"steps": 2} | ({"epochs": None, "pretrain": 0.0} if name == "classify" else {})
-            seqgen.train(str(place / "sources" / source), place / name, **{**ranks.SMALL, **settings, **shorter})
-    chance = random.Random(1)
-    table = Document("reviews", place / "sources" / "reviews.csv")
+            seqgen.train(str(folder / "sources" / source), folder / name, **{**ranks.SMALL, **settings, **shorter})
+    rng = random.Random(1)
+    table = Document("reviews", folder / "sources" / "reviews.csv")
     texts = [" ".join(one.text.split()) for one in read_examples([table], LabelledOptions(), lambda _: None)]
-    lines = [chance.choice(texts)[: chance.choice([0, 5, 30, 300])] for _ in range(60)]
-    (place / "one.txt").write_text("\n".join([*lines[:40], "and no line feed"]), "utf-8")
-    (place / "two.txt.gz").write_bytes(gzip.compress("\r\n".join([*lines[41:], ""]).encode()))
-    (place / "none.txt").write_text("")
+    lines = [rng.choice(texts)[: rng.choice([0, 5, 30, 300])] for _ in range(60)]
+    (folder / "one.txt").write_text("\n".join([*lines[:40], "and no line feed"]), "utf-8")
+    (folder / "two.txt.gz").write_bytes(gzip.compress("\r\n".join([*lines[41:], ""]).encode()))
+    (folder / "none.txt").write_text("")
     for number in range(5):
-        (place / f"record{number}.txt").write_text("\n".join(texts[8 * number : 9 * number + 1]), "utf-8")
-    return place
+        (folder / f"record{number}.txt").write_text("\n".join(texts[8 * number : 9 * number + 1]), "utf-8")
+    return folder
 
 
 def joined(run: Run, of: int, *arguments: object, stdin: bytes = b"") -> tuple[bytes, list[int]]:
@@ -143,10 +143,10 @@ def joined(run: Run, of: int, *arguments: object, stdin: bytes = b"") -> tuple[b
 
 @pytest.mark.parametrize("model", ["classify", "generative"])
 @pytest.mark.parametrize("of", [1, 3, 16])
-def test_classify_with_shards_writes_the_same_lines(run: Run, place: Path, model: str, of: int) -> None:
+def test_classify_with_shards_writes_the_same_lines(run: Run, folder: Path, model: str, of: int) -> None:
     """The probabilities are equal to the last bit."""
-    files = [place / name for name in ("one.txt", "none.txt", "two.txt.gz")]
-    arguments = ("classify", place / model, *files, "--format", "jsonl", "--top-k", 2)
+    files = [folder / name for name in ("one.txt", "none.txt", "two.txt.gz")]
+    arguments = ("classify", folder / model, *files, "--format", "jsonl", "--top-k", 2)
     whole = run(*arguments).out
     parts, sizes = joined(run, of, *arguments)
     assert parts == whole
@@ -154,30 +154,30 @@ def test_classify_with_shards_writes_the_same_lines(run: Run, place: Path, model
     assert max(sizes) < 3 * len(whole) / of + 1
 
 
-def test_classify_with_shards_of_a_pipe_writes_the_same_lines(run: Run, place: Path) -> None:
-    data = (place / "one.txt").read_bytes()
-    whole = run("classify", place / "classify", stdin=data).out
-    assert joined(run, 4, "classify", place / "classify", stdin=data)[0] == whole
+def test_classify_with_shards_of_a_pipe_writes_the_same_lines(run: Run, folder: Path) -> None:
+    data = (folder / "one.txt").read_bytes()
+    whole = run("classify", folder / "classify", stdin=data).out
+    assert joined(run, 4, "classify", folder / "classify", stdin=data)[0] == whole
 
 
-def test_classify_with_more_shards_than_lines_writes_the_same_lines(run: Run, place: Path) -> None:
-    parts, sizes = joined(run, 9, "classify", place / "classify", stdin=b"good\nbad\n")
-    assert parts == run("classify", place / "classify", stdin=b"good\nbad\n").out
+def test_classify_with_more_shards_than_lines_writes_the_same_lines(run: Run, folder: Path) -> None:
+    parts, sizes = joined(run, 9, "classify", folder / "classify", stdin=b"good\nbad\n")
+    assert parts == run("classify", folder / "classify", stdin=b"good\nbad\n").out
     assert sizes.count(0) == 7
 
 
 @pytest.mark.parametrize("more", [(), ("--per-token",), ("--lines",)])
-def test_score_with_shards_of_files_writes_the_same_lines(run: Run, place: Path, more: tuple[str, ...]) -> None:
-    arguments = ("score", place / "text", *(place / f"record{number}.txt" for number in range(5)), *more)
+def test_score_with_shards_of_files_writes_the_same_lines(run: Run, folder: Path, more: tuple[str, ...]) -> None:
+    arguments = ("score", folder / "text", *(folder / f"record{number}.txt" for number in range(5)), *more)
     whole = run(*arguments).out
     parts, sizes = joined(run, 3, *arguments)
     assert parts == whole
     assert sizes.count(0) == 0
 
 
-def test_score_with_shards_of_conversations_writes_the_same_lines(run: Run, place: Path) -> None:
-    source = place / "sources" / "dialogues.jsonl"
-    arguments = ("score", place / "dialogue", source, source)
+def test_score_with_shards_of_conversations_writes_the_same_lines(run: Run, folder: Path) -> None:
+    source = folder / "sources" / "dialogues.jsonl"
+    arguments = ("score", folder / "dialogue", source, source)
     whole = run(*arguments).out
     assert whole.count(b"\n") == 40
     parts, sizes = joined(run, 7, *arguments)
@@ -187,15 +187,15 @@ def test_score_with_shards_of_conversations_writes_the_same_lines(run: Run, plac
 
 @pytest.mark.parametrize("more", [(), ("--json",), ("--prompt", "the", "--first", 3), ("--engine", "torch", "--json")])
 @pytest.mark.parametrize("n", [1, 5])
-def test_sample_with_shards_writes_the_same_samples(run: Run, place: Path, n: int, more: tuple[object, ...]) -> None:
-    arguments = ("sample", place / "text", "-n", n, "--length", 30, "--seed", 4, *more)
+def test_sample_with_shards_writes_the_same_samples(run: Run, folder: Path, n: int, more: tuple[object, ...]) -> None:
+    arguments = ("sample", folder / "text", "-n", n, "--length", 30, "--seed", 4, *more)
     parts, sizes = joined(run, 3, *arguments)
     assert parts == run(*arguments).out
     assert sizes.count(0) == max(0, 3 - n)
 
 
-def test_sample_with_shards_writes_the_same_pieces(run: Run, place: Path, tmp_path: Path) -> None:
-    arguments = ("sample", place / "music", "-n", 4, "--length", 1)
+def test_sample_with_shards_writes_the_same_pieces(run: Run, folder: Path, tmp_path: Path) -> None:
+    arguments = ("sample", folder / "music", "-n", 4, "--length", 1)
     run(*arguments, "-o", tmp_path / "whole")
     for number in (1, 2, 3):
         run(*arguments, "-o", tmp_path / "parts", "--shard", f"{number}/3")
@@ -205,7 +205,7 @@ def test_sample_with_shards_writes_the_same_pieces(run: Run, place: Path, tmp_pa
 
 
 @pytest.mark.parametrize("command", ["classify", "score", "sample"])
-def test_sample_with_an_invalid_shard_fails_in_one_line(run: Run, place: Path, command: str) -> None:
-    result = run(command, place / "text", "--shard", "17/16", stdin=b"x", status=2)
+def test_sample_with_an_invalid_shard_fails_in_one_line(run: Run, folder: Path, command: str) -> None:
+    result = run(command, folder / "text", "--shard", "17/16", stdin=b"x", status=2)
     assert result.err == ("seqgen: error: --shard '17/16' is not a shard; of sixteen, they are 1/16 to 16/16\n")
     assert result.out == b""

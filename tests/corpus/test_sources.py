@@ -231,7 +231,7 @@ def test_find_of_a_named_pipe_can_be_read_repeatedly(spool: Spool) -> None:
 
 def test_spool_after_the_command_is_removed(private_cache: Path) -> None:
     with Spool() as spool:
-        first, second = spool.keep([b"a", b"b"], "one"), spool.keep([], "two")
+        first, second = spool.store([b"a", b"b"], "one"), spool.store([], "two")
         assert (first.read_bytes(), second.read_bytes()) == (b"ab", b"")
         assert private_cache in first.parents  # not in /tmp, which may be small
     assert not first.parent.exists()
@@ -243,14 +243,14 @@ def test_spool_on_a_full_disk_raises(private_cache: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with Spool() as spool, pytest.raises(DataError, match="the data from standard input: No space left") as error:
-        spool.keep(chunks(), "standard input")
+        spool.store(chunks(), "standard input")
     assert is_one_line(error)
 
 
 def test_spool_in_a_read_only_cache_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQGEN_CACHE", str(write_file(tmp_path / "file")))
     with Spool() as spool, pytest.raises(DataError, match="cannot store") as error:
-        spool.keep([b"a"], "standard input")
+        spool.store([b"a"], "standard input")
     assert is_one_line(error)
 
 

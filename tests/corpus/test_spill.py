@@ -98,11 +98,11 @@ def test_conversation_store_when_spilled_returns_its_conversations(
 ) -> None:
     store = ConversationStore(conversations)
     assert list(store) == store[:] == conversations
-    places = [number for number in chosen if number < len(conversations)]
-    some = store.select(np.array(places, dtype=np.int64))
-    assert list(some) == list(some) == [conversations[number] for number in places]
-    assert len(some) == len(places)
-    assert list(some.every_nth(3)) == [conversations[number] for number in places[::3]]
+    chosen_numbers = [number for number in chosen if number < len(conversations)]
+    some = store.select(np.array(chosen_numbers, dtype=np.int64))
+    assert list(some) == list(some) == [conversations[number] for number in chosen_numbers]
+    assert len(some) == len(chosen_numbers)
+    assert list(some.every_nth(3)) == [conversations[number] for number in chosen_numbers[::3]]
     assert store.select(np.arange(len(store))).size == store.size
 
 
@@ -118,8 +118,8 @@ def test_labelled_texts_when_spilled_split_into_whole_texts(
     examples = [Example(text, tuple(sorted(labels)), f"f:{number}") for number, (text, labels) in enumerate(rows)]
     if len({label for _, labels in rows for label in labels}) < 2:
         return
-    said: list[str] = []
-    texts = collect_examples(examples, said.append)
+    warnings: list[str] = []
+    texts = collect_examples(examples, warnings.append)
     names = texts.labels
     given_back = [(texts.text(n).decode(), {names[code] for code in texts.label_set(n)}) for n in range(len(texts))]
     assert given_back == rows
@@ -131,7 +131,7 @@ def test_labelled_texts_when_spilled_split_into_whole_texts(
             same, other = same + (first[text] == labels), other + (first[text] != labels)
         first.setdefault(text, labels)
     assert (texts.duplicates, texts.conflicts) == (same, other)
-    assert sum("duplicate" in sentence for sentence in said) == (same > 0) + (other > 0)
+    assert sum("duplicate" in sentence for sentence in warnings) == (same > 0) + (other > 0)
     assert texts.targets().sum() == len(texts.label_ids) == texts.counts().sum()
     sides = stratified_split(texts, fraction, seed)
     assert not set(sides[0].strings()) & set(sides[1].strings())

@@ -96,10 +96,12 @@ def test_hold_out_never_cuts_small_documents(scratch: Path, texts: list[bytes], 
 def test_hold_out_returns_about_the_fraction(scratch: Path, texts: list[bytes], fraction: float) -> None:
     total = sum(map(len, texts))
     _, held_out = hold_out(written(scratch, texts), fraction)
-    held = sum(part.size for part in held_out)
-    assert held <= fraction * total + 1e-6
+    held_items = sum(part.size for part in held_out)
+    assert held_items <= fraction * total + 1e-6
     # Fewer only because of a character boundary, an end too short to hold out, or a short document not yet due.
-    assert held >= fraction * total - (4 + MIN_HELD_OUT_BYTES) * len(texts) - (MIN_SPLIT_BYTES if len(texts) > 1 else 0)
+    assert held_items >= fraction * total - (4 + MIN_HELD_OUT_BYTES) * len(texts) - (
+        MIN_SPLIT_BYTES if len(texts) > 1 else 0
+    )
 
 
 @pytest.mark.parametrize("unit", ["a", "中"])
@@ -119,10 +121,10 @@ def test_hold_out_of_a_compressed_document_cuts_at_the_decompressed_size(suffix:
     documents = checksum_documents(
         [Document("poem", write_file(tmp_path / f"poem{suffix}", COMPRESSORS[suffix](text)))]
     )
-    (train,), (held,) = hold_out(documents, 0.1)
-    assert contents(train) + contents(held) == text
-    assert contents(train).decode() + contents(held).decode() == text.decode()
-    assert 0.09 * len(text) < held.size <= 0.1 * len(text)
+    (train,), (held_items,) = hold_out(documents, 0.1)
+    assert contents(train) + contents(held_items) == text
+    assert contents(train).decode() + contents(held_items).decode() == text.decode()
+    assert 0.09 * len(text) < held_items.size <= 0.1 * len(text)
 
 
 def test_hold_out_of_fraction_zero_returns_no_validation_set(scratch: Path) -> None:
@@ -144,19 +146,19 @@ def test_hold_out_of_many_small_documents_returns_every_tenth(scratch: Path) -> 
 @settings(max_examples=150, deadline=None)
 @given(count=st.integers(0, 300), fraction=st.floats(0, 0.9) | st.sampled_from([0.0, 0.1, 0.2, 0.5, 0.9, 1 / 3]))
 def test_hold_out_items_is_evenly_spaced_and_stable(count: int, fraction: float) -> None:
-    train, held = hold_out_items(range(count), fraction)
-    assert sorted(train + held) == list(range(count))
+    train, held_items = hold_out_items(range(count), fraction)
+    assert sorted(train + held_items) == list(range(count))
     assert train == sorted(train)
-    assert held == sorted(held)
+    assert held_items == sorted(held_items)
     assert train or not count
-    assert bool(held) == (count > 1 and fraction > 0)
-    assert abs(len(held) - count * fraction) < 1 or len(held) == 1
-    gaps = [later - earlier for earlier, later in itertools.pairwise(held)]
+    assert bool(held_items) == (count > 1 and fraction > 0)
+    assert abs(len(held_items) - count * fraction) < 1 or len(held_items) == 1
+    gaps = [later - earlier for earlier, later in itertools.pairwise(held_items)]
     assert not gaps or max(gaps) - min(gaps) <= 1
-    if fraction and len(held) > 1:
-        assert hold_out_items(range(count), fraction) == (train, held)
+    if fraction and len(held_items) > 1:
+        assert hold_out_items(range(count), fraction) == (train, held_items)
         more = hold_out_items(range(count + 10), fraction)
-        assert more[1][: len(held)] == held  # files added at the end change nothing before them
+        assert more[1][: len(held_items)] == held_items  # files added at the end change nothing before them
 
 
 def test_hold_out_items_of_a_tenth_returns_every_tenth() -> None:

@@ -27,7 +27,7 @@ from seqgen.corpus.cache import store as cache
 from seqgen.corpus.sources import Spool
 target = Path(sys.argv[1])
 with Spool() as spool, cache.locked(target, lambda: print("waiting", flush=True)):
-    spool.keep([b"kept"], "something")
+    spool.store([b"kept"], "something")
     target.with_name(f".{target.name}.train.ids.abc.part").write_bytes(b"half")
     print("held", flush=True)
     sys.stdin.read()
@@ -74,7 +74,7 @@ def test_locked_by_another_process_waits_until_it_ends(
     target = tmp_path / "key"
     other = hold(target)
     assert cache.is_locked(target)
-    told: list[str] = []
+    messages: list[str] = []
 
     def wait(seconds: float) -> None:
         assert cache.is_locked(target)
@@ -83,8 +83,8 @@ def test_locked_by_another_process_waits_until_it_ends(
         other.wait()
 
     monkeypatch.setattr(time, "sleep", wait)
-    with cache.locked(target, lambda: told.append("waiting")):
-        assert told == ["waiting"]
+    with cache.locked(target, lambda: messages.append("waiting")):
+        assert messages == ["waiting"]
         assert names(tmp_path) == {".key.lock"}  # the partial file of the other is removed
         assert cache.is_locked(target)
     assert names(tmp_path) == set()
@@ -143,10 +143,10 @@ def test_spool_is_removed_by_its_command_or_the_next(
     assert cache.is_scratch_locked(folders[str(alive.pid)])
     assert not cache.is_scratch_locked(folders[str(dead.pid)])
     with Spool() as spool:
-        kept = spool.keep([b"mine"], "something")
+        path = spool.store([b"mine"], "something")
         assert folders[str(alive.pid)].is_dir()
         assert not folders[str(dead.pid)].exists()
-    assert not kept.parent.exists()
+    assert not path.parent.exists()
     assert alive.stdin is not None
     alive.stdin.close()
     alive.wait()
@@ -233,8 +233,8 @@ def test_checksum_documents_with_a_damaged_note_reads_the_file(
     path = tmp_path / "file"
     path.write_bytes(b"text")
     first = measured(path)
-    (kept,) = (own_cache / "measured").iterdir()
-    kept.write_bytes(note)
+    (note_path,) = (own_cache / "measured").iterdir()
+    note_path.write_bytes(note)
     assert measured(path) == first
     assert len(reads) == 2
 
@@ -255,13 +255,13 @@ def test_check_unchanged_of_a_changed_or_missing_file_raises(tmp_path: Path) -> 
 
 
 def test_checksum_documents_reports_progress(tmp_path: Path) -> None:
-    told: list[tuple[int, int | None]] = []
+    messages: list[tuple[int, int | None]] = []
     for name, size in (("a", 3 << 20), ("b", 5)):
         (tmp_path / name).write_bytes(b"x" * size)
     documents = [Document(name, tmp_path / name) for name in "ab"]
-    checksum_documents(documents, progress=lambda done, of: told.append((done, of)))
+    checksum_documents(documents, progress=lambda done, of: messages.append((done, of)))
     total = (3 << 20) + 5
-    assert told == [(1 << 20, total), (2 << 20, total), (3 << 20, total), (total, total)]
+    assert messages == [(1 << 20, total), (2 << 20, total), (3 << 20, total), (total, total)]
 
 
 # ---- Listing and clearing ----
@@ -305,9 +305,9 @@ def test_corpora_cache_clear_keeps_entries_in_use(
     own_cache: Path, run: Run, hold: Callable[[Path], subprocess.Popen[bytes]]
 ) -> None:
     other = hold(own_cache / "ids" / "busy")
-    said = run("corpora", "--cache", "--clear")
-    assert said.out == b""
-    assert said.err.count("is in use, and was not deleted") == 2  # its ids, and its spool
+    output = run("corpora", "--cache", "--clear")
+    assert output.out == b""
+    assert output.err.count("is in use, and was not deleted") == 2  # its ids, and its spool
     other.kill()
     other.wait()
     assert [line.split("\t")[1] for line in run("corpora", "--cache", "--clear").lines] == ["ids", "temporary"]
@@ -331,6 +331,6 @@ def test_locked_while_waiting_can_be_interrupted(
         assert waiter.stdout is not None
         assert waiter.stdout.readline() == b"waiting\n"
         waiter.send_signal(signal.SIGINT)
-        out, said = waiter.communicate(timeout=20)
-    assert (out, b"KeyboardInterrupt" in said) == (b"", True)
+        out, output = waiter.communicate(timeout=20)
+    assert (out, b"KeyboardInterrupt" in output) == (b"", True)
     assert cache.is_locked(tmp_path / "key")

@@ -29,9 +29,9 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} - {".lock"}
 
 
-def interrupted_at(place: int) -> Callable[[int, int | None], None]:
+def interrupted_at(offset: int) -> Callable[[int, int | None], None]:
     def progress(done: int, total: int | None) -> None:
-        if done >= place:
+        if done >= offset:
             raise KeyboardInterrupt
 
     return progress
@@ -62,9 +62,9 @@ def test_download_follows_a_redirect(file_server: FileServer, tmp_path: Path) ->
     assert path.name == "elsewhere"
 
 
-@pytest.mark.parametrize("place", ["http://example.org/corpus.txt", "ftp://example.org/x", "file:///etc/passwd"])
-def test_download_refuses_a_redirect_away_from_https(file_server: FileServer, tmp_path: Path, place: str) -> None:
-    file_server.redirect = place
+@pytest.mark.parametrize("offset", ["http://example.org/corpus.txt", "ftp://example.org/x", "file:///etc/passwd"])
+def test_download_refuses_a_redirect_away_from_https(file_server: FileServer, tmp_path: Path, offset: str) -> None:
+    file_server.redirect = offset
     with pytest.raises(UserError, match=r"only https|is not allowed"):  # the latter is urllib's own refusal
         materialise(entry_of(file_server, address=f"{file_server.url}/elsewhere"), tmp_path)
 
@@ -92,15 +92,15 @@ def test_download_after_an_interruption_resumes(
     with pytest.raises(KeyboardInterrupt):
         materialise(entry_of(file_server), tmp_path, interrupted_at(1000))
     part = tmp_path / "far" / "corpus.txt.part"
-    kept = part.stat().st_size
-    assert 1000 <= kept < len(BODY)
+    partial_size = part.stat().st_size
+    assert 1000 <= partial_size < len(BODY)
     file_server.sent.clear()
     steps: list[tuple[int, int | None]] = []
     [path] = materialise(entry_of(file_server), tmp_path, lambda *step: steps.append(step))
     assert path.read_bytes() == BODY
-    assert file_server.asked[-1] == ("/corpus.txt", f"bytes={kept}-")
-    assert file_server.sent == [len(BODY) - kept]
-    assert steps[0][0] > kept
+    assert file_server.asked[-1] == ("/corpus.txt", f"bytes={partial_size}-")
+    assert file_server.sent == [len(BODY) - partial_size]
+    assert steps[0][0] > partial_size
     assert steps[-1] == (len(BODY), len(BODY))
     assert names(tmp_path / "far") == {"corpus.txt", "corpus.txt.json"}
 
@@ -188,12 +188,12 @@ def test_download_with_a_refused_connection_raises(tmp_path: Path, monkeypatch: 
             materialise(replace(LOCAL, file=None, address=address), tmp_path)
 
 
-@pytest.mark.parametrize("place", [0, 300_000])
-def test_download_from_a_server_that_stalls_times_out(file_server: FileServer, tmp_path: Path, place: int) -> None:
-    file_server.stalls_after = place
+@pytest.mark.parametrize("offset", [0, 300_000])
+def test_download_from_a_server_that_stalls_times_out(file_server: FileServer, tmp_path: Path, offset: int) -> None:
+    file_server.stalls_after = offset
     with pytest.raises(UserError, match=r"silent for 0\.2 seconds"):
         materialise(entry_of(file_server), tmp_path, timeout=0.2)
-    assert (tmp_path / "far" / "corpus.txt.part").stat().st_size == place
+    assert (tmp_path / "far" / "corpus.txt.part").stat().st_size == offset
 
 
 def test_download_from_a_server_that_never_answers_times_out(file_server: FileServer, tmp_path: Path) -> None:
@@ -278,14 +278,14 @@ FILES = [
 ]
 
 
-def packed_entry(file_server: FileServer, kind: str, body: bytes, member: str | None = None) -> CatalogueEntry:
+def packed_entry(file_server: FileServer, archive_type: str, body: bytes, member: str | None = None) -> CatalogueEntry:
     file_server.body = body
-    return entry_of(file_server, archive=kind, member=member)
+    return entry_of(file_server, archive=archive_type, member=member)
 
 
-@pytest.mark.parametrize("kind", PACKERS)
-def test_unpack_writes_the_selected_members_once(file_server: FileServer, tmp_path: Path, kind: str) -> None:
-    entry = packed_entry(file_server, kind, PACKERS[kind](*FILES), "train/*.txt")
+@pytest.mark.parametrize("archive_type", PACKERS)
+def test_unpack_writes_the_selected_members_once(file_server: FileServer, tmp_path: Path, archive_type: str) -> None:
+    entry = packed_entry(file_server, archive_type, PACKERS[archive_type](*FILES), "train/*.txt")
     paths = materialise(entry, tmp_path)
     assert [path.read_bytes() for path in paths] == [b"ay", b"bee"]
     assert all(path.is_relative_to(tmp_path / "far") for path in paths)
@@ -297,15 +297,17 @@ def test_unpack_writes_the_selected_members_once(file_server: FileServer, tmp_pa
     assert len(file_server.asked) == 1
 
 
-@pytest.mark.parametrize("kind", PACKERS)
+@pytest.mark.parametrize("archive_type", PACKERS)
 @pytest.mark.parametrize(
     "name", ["../evil.txt", "a/../../evil.txt", "/evil.txt", "..\\evil.txt", "C:\\evil.txt", "\\\\host\\evil.txt"]
 )
 def test_unpack_refuses_a_path_outside_the_folder(
-    file_server: FileServer, tmp_path: Path, kind: str, name: str
+    file_server: FileServer, tmp_path: Path, archive_type: str, name: str
 ) -> None:
     cache = tmp_path / "cache"
-    entry = packed_entry(file_server, kind, PACKERS[kind](("good.txt", b"good"), (name, b"evil")), "*.txt")
+    entry = packed_entry(
+        file_server, archive_type, PACKERS[archive_type](("good.txt", b"good"), (name, b"evil")), "*.txt"
+    )
     with pytest.raises(UserError, match="refusing to unpack"):
         materialise(entry, cache)
     assert names(tmp_path) == {"cache"}
@@ -314,10 +316,14 @@ def test_unpack_refuses_a_path_outside_the_folder(
     assert len(materialise(replace(entry, member="good.txt"), cache)) == 1
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
-def test_unpack_refuses_links_and_devices_in_a_tar(file_server: FileServer, tmp_path: Path, kind: bytes) -> None:
+@pytest.mark.parametrize(
+    "archive_type", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
+)
+def test_unpack_refuses_links_and_devices_in_a_tar(
+    file_server: FileServer, tmp_path: Path, archive_type: bytes
+) -> None:
     info = tarfile.TarInfo("link.txt")
-    info.type, info.linkname = kind, "good.txt"
+    info.type, info.linkname = archive_type, "good.txt"
     with pytest.raises(UserError, match=r"'link\.txt' is a link, a device or outside"):
         materialise(packed_entry(file_server, "tar", a_tar(("good.txt", b"good"), (info, b""))), tmp_path)
     assert names(tmp_path / "far") == {"corpus.txt", "corpus.txt.json"}
@@ -330,11 +336,11 @@ def test_unpack_refuses_links_in_a_zip(file_server: FileServer, tmp_path: Path) 
         materialise(packed_entry(file_server, "zip", a_zip((info, b"/etc/passwd"))), tmp_path)
 
 
-@pytest.mark.parametrize("kind", PACKERS)
+@pytest.mark.parametrize("archive_type", PACKERS)
 def test_unpack_refuses_a_decompression_bomb(
-    file_server: FileServer, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    file_server: FileServer, tmp_path: Path, archive_type: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = packed_entry(file_server, kind, PACKERS[kind](("bomb.txt", bytes(1 << 20)), ("b.txt", b"")))
+    entry = packed_entry(file_server, archive_type, PACKERS[archive_type](("bomb.txt", bytes(1 << 20)), ("b.txt", b"")))
     monkeypatch.setattr(download, "MAX_EXTRA_BYTES", 1000)
     with pytest.raises(UserError, match="decompresses to far more"):
         materialise(entry, tmp_path)
@@ -351,13 +357,13 @@ def test_unpack_refuses_too_many_files(
         materialise(packed_entry(file_server, "zip", a_zip(*FILES)), tmp_path)
 
 
-@pytest.mark.parametrize("kind", PACKERS)
-def test_unpack_of_a_damaged_archive_raises(file_server: FileServer, tmp_path: Path, kind: str) -> None:
-    whole = PACKERS[kind](("noise.txt", BODY))
+@pytest.mark.parametrize("archive_type", PACKERS)
+def test_unpack_of_a_damaged_archive_raises(file_server: FileServer, tmp_path: Path, archive_type: str) -> None:
+    whole = PACKERS[archive_type](("noise.txt", BODY))
     for damaged in (b"not an archive", whole[: len(whole) // 2], whole[:200] + bytes(200) + whole[400:]):
         cache = tmp_path / sha256(damaged)
         with pytest.raises(UserError, match=r"cannot (unpack|read)") as caught:
-            materialise(packed_entry(file_server, kind, damaged), cache)
+            materialise(packed_entry(file_server, archive_type, damaged), cache)
         assert "\n" not in str(caught.value)
         assert names(cache / "far") == {"corpus.txt", "corpus.txt.json"}
 
