@@ -35,7 +35,7 @@ class ColumnStats:
         centre: subtracted from the (logarithm of the) values.
         scale: divides them.
         deviation: standard deviation in the column's units.
-        naive_error: mean absolute error of a seasonal naive forecast one step ahead, in the column's units.
+        naive_error: mean absolute error of a seasonal naive forecast one step ahead, the denominator of `mase`.
     """
 
     centre: float
