@@ -47,7 +47,7 @@ def fit_codec(name: str, source: TextSource, vocab_size: int | None = None, limi
     if "vocab_size" in spec.fit_options:
         options["vocab_size"] = vocab_size
         if limit is not None:
-            options["share"] = sample.size / max(1, source.size)
+            options["fraction"] = sample.size / max(1, source.size)
     return tokenizers.fit(name, sample.chunks(), **options)
 
 
