@@ -1,4 +1,4 @@
-"""seqgen learns sequences with recurrent networks.
+"""Train recurrent networks on text, dialogue, music, labelled texts and series, and use them.
 
     import seqgen
     model = seqgen.train("moby.txt", "moby", budget="10m")
@@ -6,7 +6,7 @@
     model = seqgen.load("moby")
     model.evaluate("other.txt")["metrics"]["bits_per_character"]
 
-Names are imported when they are first used, so that `import seqgen` costs nothing.
+Names are imported on first use, so that `import seqgen` is fast.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from seqgen.errors import DataError, ModelError, SeqgenError, TrainingError, UserError
     from seqgen.generation.text import Sample
 
-_HOMES = {
+_MODULES = {
     "Model": "seqgen.api.model",
     "Score": "seqgen.api.scoring",
     "load": "seqgen.api.model",
@@ -44,9 +44,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'seqgen' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,12 +1,11 @@
-"""`python -m seqgen`, and what the command `seqgen` calls."""
+"""The entry point of `python -m seqgen` and of the command `seqgen`."""
 
 import signal
 import sys
 
 
 def main() -> int:
-    """The program. While its parts are still being read Ctrl-C ends it like any other, without a word: there is nothing
-    yet that could take it in."""
+    """Run the command line. During its imports Ctrl-C ends the process silently, because nothing handles it yet."""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -131,7 +131,7 @@ class Checkpoint:
 
     @property
     def options(self) -> TrainOptions:
-        """The training options, without those that this version doesn't know. Raises `ModelError` if they are damaged."""
+        """The training options that this version knows. Raises `ModelError` if they are damaged."""
         saved = self.config["training"].get("options")
         known = {field.name for field in dataclasses.fields(TrainOptions)}
         try:
@@ -198,8 +198,8 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: format {config['format']} never existed")
     if config["format"] > FORMAT_VERSION:
         raise ModelError(
-            f"{str(folder)!r} was written by a newer seqgen (format {config['format']}, this one reads {FORMAT_VERSION}): "
-            "upgrade seqgen"
+            f"{str(folder)!r} was written by a newer seqgen (format {config['format']}, this version reads "
+            f"{FORMAT_VERSION}): upgrade seqgen"
         )
     complete = all(isinstance(config.get(name), dict) for name in ("network", "training", "data", "metrics"))
     complete = complete and all(isinstance(config.get(name), str) for name in ("seqgen", "tokenizer"))

@@ -1,29 +1,29 @@
-"""Errors that a person can be told about.
+"""The package's exceptions.
 
-Every module raises one of these for anything that its caller can mend; the command line turns them into one line on
-stderr and an exit status. Anything else that escapes is a fault of the program.
+The command line reports them in one line on stderr and exits with the given status. Any other exception that escapes
+is an internal error.
 """
 
 
 class SeqgenError(Exception):
-    """Base of the package's own errors; the message is one line without a trailing full stop."""
+    """Base of the package's exceptions; the message is one line without a full stop at its end."""
 
 
 class UserError(SeqgenError):
-    """Something the caller can mend: a flag, a missing or malformed file, a model of another task. Status 2."""
+    """An error of the caller: a wrong option, a missing or malformed file, a model of another task. Status 2."""
 
 
 class DataError(UserError):
-    """A source that cannot be used; says which file, and where in it."""
+    """A source that cannot be used; the message names the file and the position in it."""
 
 
 class ModelError(UserError):
-    """A model folder that cannot be used: missing, truncated, swapped, newer than this program."""
+    """A model folder that cannot be used: missing, truncated, mixed up, or written by a newer version."""
 
 
 class TrainingError(SeqgenError):
-    """Training itself failed in a way no flag explains (for example a loss that never became finite). Status 1."""
+    """Training failed without an error of the caller, for example because the loss never became finite. Status 1."""
 
 
 class PeerProcessError(SeqgenError):
-    """Another process of the same run failed, and says why; this one has nothing to add. Status 1."""
+    """Another process of a distributed run failed and reports why. Status 1."""

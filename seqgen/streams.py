@@ -1,4 +1,4 @@
-"""Bytes in and out: `-`, compressed files, closed pipes, and writes that are whole or not at all."""
+"""Reading and writing bytes: `-`, compressed files, closed pipes, and atomic writes."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from seqgen.errors import DataError, UserError
 Progress = Callable[[int, int | None], None]  # called with the bytes done and in all, None if unknown
 
 COMPRESSED_SUFFIXES = (".gz", ".xz", ".bz2", ".zst")
-CHUNK_SIZE = 1 << 20  # large enough that a system call costs nothing beside it, small enough to stay in cache
-PARTIAL_SUFFIX = ".part"  # ends the names of unfinished files and folders; never taken for a whole one
-# What is held in memory may unfold to so many times its size, and so many bytes beside: honest tables shrink to a
-# twentieth at best, and ten kilobytes made to harm unfold to ten gigabytes.
+CHUNK_SIZE = 1 << 20  # bytes: a system call costs little beside it, and it stays in the processor's cache
+PARTIAL_SUFFIX = ".part"  # of unfinished files and folders
+# A file read into memory may decompress to this many times its size, plus this many bytes. Real tables compress to a
+# twentieth at best; a decompression bomb of ten kilobytes becomes ten gigabytes.
 MAX_DECOMPRESSION_RATIO, DECOMPRESSION_HEADROOM = 100, 1 << 23
-_MOST_MEMORY = 1 << 29  # bytes that a .xz may ask for to be unfolded; `xz -9` asks for an eighth of it
+_MAX_XZ_MEMORY = 1 << 29  # bytes that decompressing a .xz may take; `xz -9` takes an eighth of that
 
 
 def open_input(path: str | Path) -> BinaryIO:
-    """Opens a file for reading, through its decompressor where its name asks for one; `-` is standard input.
+    """Open a file for reading, through the decompressor of its suffix; `-` is standard input.
 
-    Raises `DataError` if it can't be opened. What comes back owns the file: closing it closes all.
+    The returned stream owns the file. Raises `DataError` if it can't be opened.
     """
-    if path == "-":  # the word; a Path of that name is a file
+    if path == "-":  # a string; `Path("-")` is a file
         if sys.stdin is None or sys.stdin.closed:
             raise DataError("standard input is closed; give a file, or pipe something in")
         return sys.stdin.buffer
@@ -50,8 +50,8 @@ def _opener(suffix: str) -> Callable[[str | Path], BinaryIO]:
     if suffix == ".xz":
         import lzma
 
-        # `lzma.open` would give a small file whatever memory its header asks for.
-        return lambda path: _unfolding(path, lambda: lzma.LZMADecompressor(memlimit=_MOST_MEMORY), padding=b"\0")
+        # `lzma.open` has no limit for the memory that a file's header asks for.
+        return lambda path: _decompressed(path, lambda: lzma.LZMADecompressor(memlimit=_MAX_XZ_MEMORY), padding=b"\0")
     if suffix == ".bz2":
         import bz2
 
@@ -59,25 +59,25 @@ def _opener(suffix: str) -> Callable[[str | Path], BinaryIO]:
     if suffix == ".zst":
         import zstandard
 
-        # zstandard's own reader takes a file that was cut off for one that is whole.
-        return lambda path: _unfolding(path, zstandard.ZstdDecompressor().decompressobj)
+        # zstandard's own reader accepts truncated files.
+        return lambda path: _decompressed(path, zstandard.ZstdDecompressor().decompressobj)
     return lambda path: open(path, "rb")
 
 
-def _unfolding(path: str | Path, begin: Callable[[], Any], padding: bytes = b"") -> BinaryIO:
-    return cast(BinaryIO, io.BufferedReader(_Unfolding(path, begin, padding), CHUNK_SIZE))
+def _decompressed(path: str | Path, make_decompressor: Callable[[], Any], padding: bytes = b"") -> BinaryIO:
+    return cast(BinaryIO, io.BufferedReader(_DecompressedFile(path, make_decompressor, padding), CHUNK_SIZE))
 
 
-class _Unfolding(io.RawIOBase):
-    """A compressed file of frames, one behind the other, read; `begin` makes what unfolds a frame. Between frames there
-    may be `padding`."""
+class _DecompressedFile(io.RawIOBase):
+    """The decompressed bytes of a file of consecutive frames, with `padding` allowed between them."""
 
-    def __init__(self, path: str | Path, begin: Callable[[], Any], padding: bytes) -> None:
-        self._begin, self._padding = begin, padding
+    def __init__(self, path: str | Path, make_decompressor: Callable[[], Any], padding: bytes) -> None:
+        """`make_decompressor`: makes the decompressor of one frame."""
+        self._make_decompressor, self._padding = make_decompressor, padding
         self._file: BinaryIO | None = None
         self._file = open(path, "rb")  # noqa: SIM115 - closed by close()
-        self._frame: Any = None  # the frame that has begun and not ended
-        self._waiting = memoryview(b"")
+        self._frame: Any = None  # the decompressor of a frame that has not ended
+        self._unread = memoryview(b"")
 
     def readable(self) -> bool:
         return True
@@ -88,16 +88,16 @@ class _Unfolding(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         assert self._file is not None
-        while not self._waiting:
-            chunk = self._file.read(1 << 11)  # little, because a little can unfold to much
+        while not self._unread:
+            chunk = self._file.read(1 << 11)  # few, because they may become many when decompressed
             if not chunk:
                 if self._frame is not None:
                     raise EOFError("Compressed file ended before the end-of-stream marker was reached")
                 return 0
-            self._waiting = memoryview(self._decompress(chunk))
-        count = min(len(buffer), len(self._waiting))
-        buffer[:count] = self._waiting[:count]
-        self._waiting = self._waiting[count:]
+            self._unread = memoryview(self._decompress(chunk))
+        count = min(len(buffer), len(self._unread))
+        buffer[:count] = self._unread[:count]
+        self._unread = self._unread[count:]
         return count
 
     def _decompress(self, data: bytes) -> bytes:
@@ -107,7 +107,7 @@ class _Unfolding(io.RawIOBase):
                 data = data.lstrip(self._padding) if self._padding else data
                 if not data:
                     break
-                self._frame = self._begin()
+                self._frame = self._make_decompressor()
             parts.append(self._frame.decompress(data))
             data = b""
             if self._frame.eof:
@@ -123,15 +123,15 @@ class _Unfolding(io.RawIOBase):
 def read_chunks(
     stream: BinaryIO, name: str, size: int = CHUNK_SIZE, unbuffered: bool = False
 ) -> Generator[bytes, None, None]:
-    """The stream's bytes, chunk by chunk. A damaged or truncated compressed file raises `DataError`.
+    """Yield the bytes of a stream in chunks. Raises `DataError` if it is damaged or truncated.
 
-    With `unbuffered` a chunk is what is there, however little, as from a pipe that someone is still writing to.
+    With `unbuffered`, a chunk has whatever bytes are available, as for a pipe that is still being written to.
     """
     read = getattr(stream, "read1", stream.read) if unbuffered else stream.read
     while True:
         try:
             chunk = read(size)
-        except Exception as error:  # each decompressor has errors of its own, zstandard's not even an OSError
+        except Exception as error:  # every decompressor has its own errors; zstandard's is not even an OSError
             if isinstance(error, KeyboardInterrupt | MemoryError):
                 raise
             raise DataError(f"cannot read {name!r}: {reason(error)}") from error
@@ -141,25 +141,27 @@ def read_chunks(
 
 
 def limited(chunks: Iterable[bytes], path: str | Path, name: str) -> Generator[bytes, None, None]:
-    """The chunks of a file that is to be held in memory. One that unfolds to far more than any honest file of its size
-    raises `DataError`, before it fills the memory."""
+    """Yield the chunks of a file to be read into memory. Raises `DataError` for a decompression bomb."""
     max_bytes = None
     if Path(path).suffix.lower() in COMPRESSED_SUFFIXES:
-        with contextlib.suppress(OSError):  # reading it in earnest tells the person
+        with contextlib.suppress(OSError):  # reading the file reports the error
             max_bytes = MAX_DECOMPRESSION_RATIO * os.stat(path).st_size + DECOMPRESSION_HEADROOM
     size = 0
     for chunk in chunks:
         size += len(chunk)
         if max_bytes is not None and size > max_bytes:
             raise DataError(
-                f"{name!r} is refused: it unfolds to more than {max_bytes:,} bytes, which no honest file does"
+                f"{name!r} is refused as a decompression bomb: it decompresses to more than {max_bytes:,} bytes"
             )
         yield chunk
 
 
 def read_whole(path: str | Path, name: str = "", max_bytes: int | None = None) -> bytes:
-    """All of a file, known as `name`, decompressed if its own name says so, or of standard input for `-`. Raises
-    `DataError` if it can't be read, is refused by `limited`, or has more than `max_bytes` bytes."""
+    """Read a whole file, or standard input for `-`, and decompress it by its suffix.
+
+    Raises `DataError`, which calls it `name`, if it can't be read, is refused by `limited`, or has more than
+    `max_bytes` bytes.
+    """
     name = name or str(path)
     stream = open_input(path)
     parts, size = [], 0
@@ -168,7 +170,7 @@ def read_whole(path: str | Path, name: str = "", max_bytes: int | None = None) -
             parts.append(chunk)
             size += len(chunk)
             if max_bytes is not None and size > max_bytes:
-                raise DataError(f"{name!r} is far too large to be what it should be")
+                raise DataError(f"{name!r} is larger than {max_bytes:,} bytes, the most that such a file may have")
     return b"".join(parts)
 
 
@@ -181,7 +183,7 @@ def suffix_of(path: Path) -> str:
 
 
 def expand(path: str | os.PathLike[str]) -> Path:
-    """A path with `~` at its beginning replaced by a home folder. Raises `DataError` for the home of nobody."""
+    """Replace a leading `~` or `~user` by the home folder. Raises `DataError` if there is no such user."""
     text = os.fspath(path)
     full = os.path.expanduser(text)
     if full.startswith("~") and not os.path.exists(full):
@@ -190,29 +192,29 @@ def expand(path: str | os.PathLike[str]) -> Path:
 
 
 def reason(error: BaseException) -> str:
-    """Why it failed, in the words of the operating system and without the path, on one line."""
+    """Return the error's message on one line; for an OSError, the operating system's, without the path."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def stdin_is_piped() -> bool:
-    """Whether something other than a person is at standard input."""
+    """Whether standard input is open and not a terminal."""
     try:
         return sys.stdin is not None and not sys.stdin.closed and not sys.stdin.isatty()
-    except ValueError:  # closed under us
+    except ValueError:  # closed in the meantime
         return False
 
 
 def discard_stdout() -> None:
-    """Lets the interpreter exit without complaint once the reader of our output is gone."""
+    """Redirect standard output to /dev/null, so that the interpreter exits quietly after a broken pipe."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes a rename inside `folder` survive a power cut, where the system can."""
+    """Make a rename inside `folder` survive a power cut, if the system can."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -223,18 +225,18 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name whole or not at all: temporary sibling, fsync, rename.
+    """Open a file that appears at `path` only when it is complete: temporary sibling, fsync, rename.
 
-    Raises `UserError` when the disk is full or the place can't be written; what stood there before still stands.
+    Raises `UserError` if the disk is full or the path not writable; the old file then stays as it is.
     """
     path = Path(path)
     temporary: str | None = None
     try:
-        if path.exists() and not path.is_file():  # /dev/null, a named pipe: written to, never replaced
+        if path.exists() and not path.is_file():  # /dev/null or a named pipe: written to, never replaced
             with open(path, "wb") as stream:
                 yield stream
             return
-        if path.parent.exists() and not path.parent.is_dir():  # mkdir would say that it exists
+        if path.parent.exists() and not path.parent.is_dir():  # mkdir's error would be that it exists
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL_SUFFIX, dir=path.parent)
@@ -255,7 +257,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """`atomic_write` of bytes at hand."""
+    """Write a file atomically (see `atomic_write`)."""
     with atomic_write(path) as stream:
         stream.write(data)
 
@@ -267,26 +269,26 @@ def _umask() -> int:
 
 
 def replace_folder(new: Path, old: Path) -> None:
-    """Puts the folder `new` where `old` is, and removes what `old` was.
+    """Replace the folder `old` by `new`.
 
-    On Linux one system call swaps the two, so that there is no moment without a whole folder under the name;
-    elsewhere two renames come as near as can be.
+    On Linux one system call swaps the two, so that `old` always exists and is complete. Elsewhere there are two
+    renames, and `old` is missing between them.
     """
-    old = old.resolve() if old.is_symlink() else old  # a link stays one, and leads to what is new
+    old = old.resolve() if old.is_symlink() else old  # a symlink stays one
     if not old.exists():
         os.rename(new, old)
     elif _swap(new, old):
         shutil.rmtree(new, ignore_errors=True)
     else:
-        aside = old.with_name(f".{old.name}.old{PARTIAL_SUFFIX}")
-        shutil.rmtree(aside, ignore_errors=True)
-        os.rename(old, aside)
+        backup = old.with_name(f".{old.name}.old{PARTIAL_SUFFIX}")
+        shutil.rmtree(backup, ignore_errors=True)
+        os.rename(old, backup)
         try:
             os.rename(new, old)
         except OSError:
-            os.rename(aside, old)
+            os.rename(backup, old)
             raise
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(backup, ignore_errors=True)
     sync_folder(old.parent)
 
 
@@ -296,16 +298,16 @@ def _swap(new: Path, old: Path) -> bool:
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         return False
-    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    if renameat2(here, os.fsencode(new), here, os.fsencode(old), swap) == 0:
+    at_fdcwd, rename_exchange = -100, 2
+    if renameat2(at_fdcwd, os.fsencode(new), at_fdcwd, os.fsencode(old), rename_exchange) == 0:
         return True
-    if ctypes.get_errno() in (errno.EINVAL, errno.ENOSYS):  # a file system without it
+    if ctypes.get_errno() in (errno.EINVAL, errno.ENOSYS):  # the file system can't swap
         return False
     raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(old))
 
 
 def is_terminal(stream: IO[str] | IO[bytes] | None) -> bool:
-    """Whether a person watches `stream`."""
+    """Whether `stream` is a terminal."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:

@@ -1,8 +1,7 @@
-"""Files of tensors in the safetensors format, read strictly and, where they are large, mapped instead of read.
+"""A strict reader and writer of safetensors files, which maps large files into memory.
 
-A file is a length of 8 bytes, a JSON header of that length, and the numbers. Nothing in it can run code, and nothing of
-it is believed: a header of a size that no honest file has, tensors that overlap, leave gaps or end beyond the file, and
-types that nobody asked for are one error.
+A file is a length of 8 bytes, a JSON header of that length, and the data. The reader treats it as untrusted input: it
+refuses oversized headers, unknown dtypes, and tensors that overlap, leave gaps or end beyond the file.
 """
 
 from __future__ import annotations
@@ -19,57 +18,57 @@ import numpy.typing as npt
 from seqgen.errors import ModelError
 from seqgen.streams import reason
 
-MAX_HEADER_BYTES = 1 << 20  # bytes: an honest one has some hundreds
-_KINDS = {"U8": "u1", "I32": "<i4", "I64": "<i8", "F32": "<f4"}
+MAX_HEADER_BYTES = 1 << 20  # a real header has a few hundred bytes
+_DTYPES = {"U8": "u1", "I32": "<i4", "I64": "<i8", "F32": "<f4"}
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 def parse(data: bytes | memoryview, name: str) -> tuple[Arrays, dict[str, str]]:
-    """The tensors of a file, as views into `data` that can't be written to, and its metadata.
+    """Parse a file into its tensors, read-only views of `data`, and its metadata.
 
     Raises:
-        ModelError: whatever is wrong with it; `name`, quoted, begins the sentence.
+        ModelError: the file is damaged; the message begins with `name`.
     """
     view = memoryview(data)
     if len(view) < 8:
         raise ModelError(f"{name!r} is damaged or truncated: it has {len(view)} bytes")
     size = int.from_bytes(view[:8], "little")
     if size > MAX_HEADER_BYTES:
-        raise ModelError(f"{name!r} is no file of tensors: its header would have {size:,} bytes")
+        raise ModelError(f"{name!r} is not a safetensors file: its header would have {size:,} bytes")
     if 8 + size > len(view):
         raise ModelError(f"{name!r} is damaged or truncated: it ends within its header")
     try:
         header = json.loads(bytes(view[8 : 8 + size]))
         metadata = header.pop("__metadata__", {})
         if not all(isinstance(value, str) for value in metadata.values()):
-            raise ValueError("its metadata is no text")
-        return _cut(header, view[8 + size :]), metadata
+            raise ValueError("its metadata is not text")
+        return _split(header, view[8 + size :]), metadata
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(f"{name!r} is damaged or truncated: {reason(error)}") from error
 
 
-def _cut(header: Mapping[str, Any], body: memoryview) -> Arrays:
-    """The tensors that `header` describes, if they fill `body` from its first byte to its last."""
-    found: Arrays = {}
-    place = 0
-    for title, about in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        if about["dtype"] not in _KINDS:
-            raise ValueError(f"{title[:40]!r} is of a type that is not read here")
-        kind, shape, (start, stop) = np.dtype(_KINDS[about["dtype"]]), about["shape"], about["data_offsets"]
-        whole = all(type(length) is int and length >= 0 for length in (*shape, start, stop))
-        if not whole or start != place or stop - start != kind.itemsize * math.prod(shape) or stop > len(body):
-            raise ValueError(f"{title[:40]!r} is not where it should be")
-        array = np.frombuffer(body[start:stop], dtype=kind).reshape(shape)
+def _split(header: Mapping[str, Any], body: memoryview) -> Arrays:
+    """The tensors that `header` describes, which must fill `body` exactly."""
+    tensors: Arrays = {}
+    offset = 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        if entry["dtype"] not in _DTYPES:
+            raise ValueError(f"{name[:40]!r} has an unsupported dtype")
+        dtype, shape, (start, stop) = np.dtype(_DTYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
+        valid = all(type(length) is int and length >= 0 for length in (*shape, start, stop))
+        if not valid or start != offset or stop - start != dtype.itemsize * math.prod(shape) or stop > len(body):
+            raise ValueError(f"{name[:40]!r} has wrong offsets")
+        array = np.frombuffer(body[start:stop], dtype=dtype).reshape(shape)
         array.flags.writeable = False
-        found[title], place = array, stop
-    if place != len(body):
-        raise ValueError("it holds more than it says")
-    return found
+        tensors[name], offset = array, stop
+    if offset != len(body):
+        raise ValueError("there are bytes after the last tensor")
+    return tensors
 
 
 def mmap_file(path: Path) -> tuple[Arrays, dict[str, str]]:
-    """The tensors of a file on disk, mapped: read from there when they are looked at. Raises `ModelError`."""
+    """Map a file into memory and parse it. Raises `ModelError` if it can't be read or is damaged."""
     try:
         data = np.memmap(path, dtype=np.uint8, mode="r")
     except (OSError, ValueError) as error:
@@ -78,15 +77,15 @@ def mmap_file(path: Path) -> tuple[Arrays, dict[str, str]]:
 
 
 def dump(arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
-    """The file that holds these tensors: the same bytes for the same content, which `safetensors` does not promise."""
+    """Serialize tensors. Equal content gives equal bytes, which `safetensors` does not promise."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    parts, place = [], 0
-    # The widest first, so that each begins where numbers of its kind may.
+    parts, offset = [], 0
+    # By falling item size, so that every tensor is aligned.
     for name, array in sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])):
-        kind = next(title for title, dtype in _KINDS.items() if np.dtype(dtype) == array.dtype)
+        dtype = next(code for code, numpy_dtype in _DTYPES.items() if np.dtype(numpy_dtype) == array.dtype)
         parts.append(np.ascontiguousarray(array).tobytes())
-        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [place, place + len(parts[-1])]}
-        place += len(parts[-1])
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [offset, offset + len(parts[-1])]}
+        offset += len(parts[-1])
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # so that the numbers begin where they can be mapped
+    text += b" " * (-len(text) % 8)  # aligns the data for mapping
     return b"".join([len(text).to_bytes(8, "little"), text, *parts])

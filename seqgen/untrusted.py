@@ -1,5 +1,4 @@
-"""What may come from a stranger: JSON, names that are shown, links. None of it may steer a terminal, lead elsewhere, or
-end a command in anything but a sentence."""
+"""Untrusted input: JSON that can't crash a command, names that can't control a terminal, links that can't lead out."""
 
 from __future__ import annotations
 
@@ -9,32 +8,34 @@ from typing import Any
 
 from seqgen.errors import ModelError
 
-_DEEPEST = 64  # lists and tables in one another that are read of JSON
+_MAX_DEPTH = 64  # of nested JSON arrays and objects
 
 
 def parse_json(data: bytes | str) -> Any:
-    """JSON that may be a stranger's. Raises `ValueError` where it is none, or nested deeper than anything meant."""
+    """Parse untrusted JSON. Raises `ValueError` if it is malformed or nested too deeply."""
     try:
         value = json.loads(data)
     except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
+        raise ValueError("it is nested too deeply") from error
     level = [value]
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         inside = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list))
         level = [inner for items in inside for inner in items if isinstance(inner, dict | list)]
         if not level:
             return value
-    raise ValueError("it is nested too deep")
+    raise ValueError("it is nested too deeply")
 
 
 def one_line(message: str) -> str:
-    """A message as one line that can't steer a terminal."""
+    """Return a message on one line, without control characters."""
     return " ".join(printable(as_bytes(message)).decode().split())
 
 
 def as_bytes(text: str) -> bytes:
-    """UTF-8. Surrogate escapes become the bytes they stand for; where JSON named other halves of characters, those
-    that fit become one character, and all else U+FFFD."""
+    """Encode text as UTF-8, surrogate escapes as the bytes they stand for.
+
+    Of other surrogates, which JSON may contain, pairs become one character and single ones U+FFFD.
+    """
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -42,10 +43,10 @@ def as_bytes(text: str) -> bytes:
 
 
 def printable(data: bytes) -> bytes:
-    """`data` with every control character but newline and tab made visible, for a terminal.
+    """Make every control character but newline and tab visible, so that `data` can't control a terminal.
 
-    C0 controls become Unicode's control pictures (U+2400…), DEL and the C1 controls and the bidirectional overrides
-    become U+FFFD, and bytes that are no UTF-8 likewise; so nothing read or generated can steer the terminal.
+    C0 controls become Unicode's control pictures (U+2400…). DEL, C1 controls, bidirectional overrides and bytes that
+    are not UTF-8 become U+FFFD.
     """
     text = data.decode("utf-8", "replace")
     return text.translate(_VISIBLE).encode("utf-8")
@@ -56,14 +57,13 @@ _VISIBLE |= dict.fromkeys([*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x
 
 
 def require_inside(folder: Path, name: str) -> None:
-    """Raises `ModelError` where a file is a link that leads out of the model folder, or no file: a folder from a
-    stranger must not have others read or written, nor a pipe waited at."""
+    """Raise `ModelError` if a file of an untrusted model folder links out of the folder, or is not a regular file."""
     path = folder / name
     try:
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise ModelError(f"{str(path)!r} is refused: it is a link that leads out of the model folder")
+            raise ModelError(f"{str(path)!r} is refused: it links to a file outside the model folder")
         if path.exists() and not path.is_file():
-            raise ModelError(f"{str(path)!r} is refused: it is no file")
+            raise ModelError(f"{str(path)!r} is refused: it is not a regular file")
     except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, before Python 3.13
         why = (error.strerror if isinstance(error, OSError) else None) or "it is a link to itself"
         raise ModelError(f"cannot read {str(path)!r}: {why}") from error

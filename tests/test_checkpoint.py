@@ -1,4 +1,4 @@
-"""Model folders: damage of any kind is one clear error, and no failure while writing costs the last good model."""
+"""Model folders: any damage is one clear error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PACKAGE = Path(seqgen.__file__).parent
 
 @pytest.fixture(scope="module")
 def other_model(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the same shapes, and with as many ids, but of another text in which other characters are frequent."""
+    """A model of the same shapes and vocabulary size, but of other characters."""
     swapped = text_file.read_text().translate(str.maketrans("abdthoe", "oetbdha"))
     source = tmp_path_factory.mktemp("swapped") / "text.txt"
     source.write_text(swapped)
@@ -48,21 +48,21 @@ def refusal(folder: Path) -> str:
     return message
 
 
-# What a model folder is
-def test_a_model_is_the_files_of_the_contract(model_folder: Path) -> None:
+# ---- Files of a model ----
+def test_checkpoint_folder_has_the_documented_files(model_folder: Path) -> None:
     names = {path.name for path in model_folder.iterdir()}
     assert names == {"config.json", "model.safetensors", "tokenizer.json", "metrics.jsonl", "resume", "README.md"}
     assert {path.suffix for path in (model_folder / "resume").iterdir()} == {".json", ".safetensors"}
 
 
-def test_the_weights_file_holds_the_weights_and_nothing_else(model_folder: Path) -> None:
+def test_weights_file_has_only_the_weights(model_folder: Path) -> None:
     loaded = read_all(model_folder)
     held = load_file(model_folder / "model.safetensors")
     assert {name: array.shape for name, array in held.items()} == weight_shapes(loaded.checkpoint.network)
     assert {array.dtype for array in held.values()} == {np.dtype(np.float32)}
 
 
-def test_the_card_tells_what_it_was_trained_on(model_folder: Path, text_file: Path) -> None:
+def test_card_names_sources_and_command(model_folder: Path, text_file: Path) -> None:
     card = (model_folder / "README.md").read_text()
     config = json.loads((model_folder / "config.json").read_text())
     (source,) = config["data"]["sources"]
@@ -74,13 +74,13 @@ def test_the_card_tells_what_it_was_trained_on(model_folder: Path, text_file: Pa
     assert "bits_per_character" in card
 
 
-def test_create_titles_the_card_after_the_model(model_folder: Path, tmp_path: Path) -> None:
+def test_create_card_title_is_the_model_name(model_folder: Path, tmp_path: Path) -> None:
     loaded = checkpoint.load(model_folder)
     checkpoint.create(tmp_path, loaded.config, loaded.codec, loaded.weights(), "prose")
     assert (tmp_path / "README.md").read_text().startswith("# prose\n")
 
 
-def test_the_card_of_many_sources_stays_short(model_folder: Path) -> None:
+def test_card_of_many_sources_is_short(model_folder: Path) -> None:
     config = json.loads((model_folder / "config.json").read_text())
     config["data"]["sources"] = config["data"]["sources"] * 500
     text = checkpoint.card(config, "many")
@@ -90,11 +90,11 @@ def test_the_card_of_many_sources_stays_short(model_folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["char", "byte", "subword"])
 @pytest.mark.parametrize("tied", [False, True])
-def test_what_is_written_is_what_is_read(kind: str, tied: bool, tmp_path: Path) -> None:
+def test_create_load_round_trip(kind: str, tied: bool, tmp_path: Path) -> None:
     codec = tokenizers.fit(kind, [prose(200).encode()])
     network = NetworkConfig(codec.vocab_size, rnn_size=12, embedding_size=8, num_layers=2, tie_weights=tied)
-    chance = np.random.default_rng(0)
-    weights = {name: chance.normal(size=shape).astype(np.float32) for name, shape in weight_shapes(network).items()}
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in weight_shapes(network).items()}
     config = {
         "format": 1, "seqgen": "0", "task": "text", "tokenizer": kind, "network": network.__dict__,
         "identity": checkpoint.identity(network, tokenizers.dump(codec)), "data": {"sources": []}, "training": {},
@@ -111,14 +111,14 @@ def test_what_is_written_is_what_is_read(kind: str, tied: bool, tmp_path: Path) 
         np.testing.assert_array_equal(read[name], weight)
 
 
-# Damage: each is done to a copy of a good model, and named by the file that it was done to
+# ---- Damage: each row changes a copy of a good model; the error must name the file ----
 Damage = Callable[[Path, Path], Any]
 
 DAMAGE: list[tuple[str, str, Damage]] = []
 
 
 def damage(name: str, file: str) -> Callable[[Damage], Damage]:
-    """Adds a row: `file` is what the message has to name."""
+    """Add a row; the error must name `file`."""
 
     def add(do: Damage) -> Damage:
         DAMAGE.append((name, file, do))
@@ -137,7 +137,7 @@ def change_tensors(folder: Path, change: Callable[[dict[str, np.ndarray]], Any],
 
 
 def consistent(folder: Path) -> None:
-    """Makes the identity fit again, as one would who wants to do harm: the rest has to be noticed all the same."""
+    """Make the identity match again, as an attacker would; the damage must still be noticed."""
     config = json.loads((folder / "config.json").read_text())
     codec = tokenizers.parse({"tokenizer.json": (folder / "tokenizer.json").read_bytes()})
     network = NetworkConfig(**config["network"])
@@ -239,7 +239,7 @@ for data in (
     )
 
 
-@damage("tokenizer.json of a kind unknown", "wordpiece")
+@damage("tokenizer.json of an unknown tokenizer", "wordpiece")
 def _(folder: Path, other: Path) -> None:
     (folder / "tokenizer.json").write_text('{"kind": "wordpiece"}')
 
@@ -407,28 +407,28 @@ def _(folder: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "file", "do"), DAMAGE, ids=[name for name, _, _ in DAMAGE])
-def test_damage_is_one_error_that_names_the_file(
+def test_load_damaged_model_raises_error_that_names_the_file(
     name: str, file: str, do: Damage, model_copy: Path, other_model: Path
 ) -> None:
     do(model_copy, other_model)
     assert file in refusal(model_copy)
 
 
-def test_a_network_of_millions_of_layers_is_refused_before_it_is_laid_out(model_copy: Path) -> None:
-    """Even with an identity that fits: the list of its weights alone would fill the memory."""
+def test_load_absurd_network_is_refused_before_allocation(model_copy: Path) -> None:
+    """Even if the identity matches: the list of its weights alone would fill the memory."""
     change_config(model_copy, lambda config: config["network"].update(num_layers=1 << 23))
     with pytest.raises(UserError):
         consistent(model_copy)
-        checkpoint.load(model_copy)  # and no further, for the sake of this machine
+        checkpoint.load(model_copy)  # stops here, or it would fill the memory
 
 
 @pytest.mark.parametrize("settings", [{"dropout": "much"}, {"dropout": -1.0}, {"weight_drop": 2}, {"dropout": None}])
-def test_a_network_with_settings_that_mean_nothing_is_refused(settings: dict[str, Any]) -> None:
+def test_network_config_invalid_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(settings))):
         NetworkConfig(10, **settings)
 
 
-def test_a_folder_that_is_none(tmp_path: Path, text_file: Path) -> None:
+def test_load_other_folder_raises_model_error(tmp_path: Path, text_file: Path) -> None:
     assert "no model" in refusal(tmp_path / "missing")
     assert "is a file" in refusal(text_file)
     (tmp_path / "empty").mkdir()
@@ -436,7 +436,7 @@ def test_a_folder_that_is_none(tmp_path: Path, text_file: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("sample",), ("info",), ("score",), ("evaluate", "x.txt"), ("tokenize",)])
-def test_commands_tell_of_damage_in_one_line(
+def test_commands_report_damage_in_one_line(
     arguments: tuple[str, ...], model_copy: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from seqgen.cli.main import main
@@ -452,14 +452,14 @@ def test_commands_tell_of_damage_in_one_line(
     assert "config.json" in captured.err
 
 
-def test_files_beside_the_model_do_not_matter(model_copy: Path) -> None:
-    """What a kill leaves behind, and what a person puts there."""
+def test_load_ignores_other_files(model_copy: Path) -> None:
+    """Leftovers of a kill, and files that a user added."""
     (model_copy / ".model.safetensors.abc.part").write_bytes(b"half")
     (model_copy / "notes.txt").write_text("good at sonnets")
     read_all(model_copy)
 
 
-def test_damaged_metrics_do_not_keep_a_model_from_its_use(model_copy: Path) -> None:
+def test_load_ignores_damaged_metrics(model_copy: Path) -> None:
     (model_copy / "metrics.jsonl").write_text('{"step": 1}\n{"ste')
     assert checkpoint.read_metrics(model_copy) == []
     read_all(model_copy)
@@ -468,9 +468,9 @@ def test_damaged_metrics_do_not_keep_a_model_from_its_use(model_copy: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_model_made_by_the_command_loads_in_python(text_file: Path, tmp_path: Path, seqgen_command: Command) -> None:
-    """One small run from end to end: the command writes what the library reads."""
-    flags = [word for name, value in TINY.items() for word in ("--" + name.replace("_", "-"), value)]
+def test_load_model_of_the_command(text_file: Path, tmp_path: Path, seqgen_command: Command) -> None:
+    """The command writes a model that the library reads."""
+    flags = [argument for name, value in TINY.items() for argument in ("--" + name.replace("_", "-"), value)]
     result = seqgen_command("train", text_file, "-o", tmp_path / "m", "--steps", 2, *flags)
     assert result.returncode == 0, result.stderr
     assert result.stdout == b""

@@ -1,4 +1,4 @@
-"""Damaged resume folders, and writes that fail: a whole model is always left."""
+"""Damaged resume folders and failing writes: a complete model always remains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from seqgen.errors import ModelError, UserError
 from tests.helpers.folders import change_config, read_all
 from tests.helpers.training import TINY
 
-
 # ---- resume/ ----
 
 
@@ -37,7 +36,7 @@ def put(key: str, value: Any) -> Callable[[Path], Any]:
     return lambda folder: change_state(folder, lambda state: state.update({key: value}))
 
 
-def place(key: str, value: Any) -> Callable[[Path], Any]:
+def position(key: str, value: Any) -> Callable[[Path], Any]:
     return lambda folder: change_state(folder, lambda state: state["position"].update({key: value}))
 
 
@@ -86,12 +85,12 @@ RESUME_DAMAGE: dict[str, Callable[[Path], Any]] = {
     "file a number": put("file", 60),
     "file another step": put("file", "step-61.safetensors"),
     "position a list": put("position", []),
-    "position unknown": place("luck", 3),
-    "step a word": place("step", "many"),
-    "step negative": place("step", -5),
-    "step a fraction": place("step", 3.5),
-    "seconds a word": place("seconds", "long"),
-    "rate not a number": place("rate_factor", None),
+    "position unknown": position("luck", 3),
+    "step a word": position("step", "many"),
+    "step negative": position("step", -5),
+    "step a fraction": position("step", 3.5),
+    "seconds a word": position("seconds", "long"),
+    "rate not a number": position("rate_factor", None),
     "newer format": put("format", 999),
     "weight missing": resume_tensors(lambda held: held.pop("weight.embedding")),
     "weight of another shape": resume_tensors(
@@ -105,7 +104,7 @@ RESUME_DAMAGE: dict[str, Callable[[Path], Any]] = {
     "weight not finite": resume_tensors(lambda held: held["weight.output_bias"].fill(np.nan)),
     "weight beyond reason": resume_tensors(lambda held: held["weight.output_bias"].fill(1e30)),
     "moment not finite": resume_tensors(lambda held: held["optimiser.embedding.exp_avg"].fill(np.inf)),
-    "seconds beyond all floats": place("seconds", 10**400),
+    "seconds beyond all floats": position("seconds", 10**400),
     "random missing": resume_tensors(lambda held: held.pop("random")),
     "random cut": resume_tensors(lambda held: held.update(random=held["random"][:9].copy())),
     "carried of another shape": resume_tensors(
@@ -116,10 +115,10 @@ RESUME_DAMAGE: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("name", RESUME_DAMAGE)
-def test_a_damaged_resume_folder_is_one_error(name: str, model_copy: Path, text_file: Path) -> None:
+def test_read_resume_damaged_folder_raises_model_error(name: str, model_copy: Path, text_file: Path) -> None:
     RESUME_DAMAGE[name](model_copy)
     before = (model_copy / "model.safetensors").read_bytes()
-    # Before the first step: PyTorch's fused AdamW believes any shape, and reads past the end of a tensor.
+    # Before the first step: PyTorch's fused AdamW checks no shapes, and reads past the end of a tensor.
     watch = Watcher(started=lambda training: pytest.fail("training began with what was damaged"))
     with pytest.raises(ModelError) as error:
         seqgen.train(str(text_file), model_copy, resume=True, steps=62, watch=watch)
@@ -142,10 +141,10 @@ def test_a_damaged_resume_folder_is_one_error(name: str, model_copy: Path, text_
     ],
     ids=["no options", "no schedule", "batch", "precision", "schedule", "rate", "no fingerprint", "sources", "cache"],
 )  # fmt: skip
-def test_a_configuration_that_training_can_not_go_on_with_is_no_fault_of_the_program(
+def test_resume_damaged_config_is_a_user_error(
     change: Callable[[dict[str, Any]], Any], model_copy: Path, text_file: Path
 ) -> None:
-    """Loading may not need these parts; `--resume` does, and tells what is wrong where it can't do without."""
+    """Loading may do without these values; `--resume` reports them if it needs them."""
     change_config(model_copy, change)
     try:
         seqgen.train(str(text_file), model_copy, resume=True, steps=62)
@@ -158,7 +157,7 @@ def test_a_configuration_that_training_can_not_go_on_with_is_no_fault_of_the_pro
 
 
 class Failing:
-    """Stands for a system call that fails at its k-th call, and only there."""
+    """A system call that fails only at its k-th call."""
 
     def __init__(self, real: Callable[..., Any], at: int) -> None:
         self._real = real
@@ -182,10 +181,10 @@ def leftovers(parent: Path) -> list[Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("call", ["replace", "fsync"])
-def test_whatever_write_fails_a_whole_model_is_left(
+def test_failed_write_leaves_complete_model(
     call: str, model_copy: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that is full at the k-th write, for every k, while a new model replaces an old one."""
+    """The disk is full at the k-th write, for every k, while a new model replaces an old one."""
     old = snapshot(model_copy)
     outcomes = []
     for at in range(1, 100):
@@ -213,19 +212,19 @@ def test_whatever_write_fails_a_whole_model_is_left(
         assert leftovers(model_copy.parent) == []
         assert failed is not None or is_new
         outcomes.append((failed is None, is_new))
-        if failing.calls < at:  # there are no more writes: this run was not disturbed
+        if failing.calls < at:  # the run has fewer writes and did not fail
             break
     assert outcomes[0] == (False, False)
-    assert (False, True) in outcomes, "some failure came after the new model was in its place"
+    assert (False, True) in outcomes, "some failure came after the new model replaced the old"
     assert outcomes[-1] == (True, True)
     assert len(outcomes) > 10
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_after_a_write_that_failed(
+def test_resume_after_failed_write_gives_the_same_run(
     text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same command with --resume, once there is room again, whichever write it was."""
+    """The same command with --resume after any failed write gives the same model."""
     options = {"steps": 3, "seed": 4, **TINY}
     seqgen.train(str(text_file), tmp_path / "whole", **options)
     wanted = load_file(tmp_path / "whole" / "model.safetensors")
@@ -252,7 +251,7 @@ def test_a_run_goes_on_after_a_write_that_failed(
     assert stuck == []
 
 
-def test_a_write_that_fails_before_the_first_save_leaves_nothing(
+def test_failed_write_before_first_save_leaves_nothing(
     text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seqgen.train(str(text_file), tmp_path / "fills the cache", steps=1, **TINY)
@@ -267,21 +266,24 @@ def test_a_write_that_fails_before_the_first_save_leaves_nothing(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 400 KB, where this process may mount one."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    """A file system of 400 KB, if this process may mount one."""
+    mount_point = tmp_path / "disk"
+    mount_point.mkdir()
     mounted = shutil.which("mount") is not None and (
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", place], capture_output=True).returncode == 0
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", mount_point], capture_output=True
+        ).returncode
+        == 0
     )
     if not mounted:
         pytest.skip("a full disk needs the right to mount a tmpfs")
     try:
-        yield place
+        yield mount_point
     finally:
-        subprocess.run(["umount", place], check=False)
+        subprocess.run(["umount", mount_point], check=False)
 
 
-def test_a_disk_that_is_really_full(small_disk: Path, text_file: Path) -> None:
+def test_train_on_full_disk_is_one_error(small_disk: Path, text_file: Path) -> None:
     folder = small_disk / "m"
     small = {**TINY, "rnn_size": 16, "embedding_size": 8}
     seqgen.train(str(text_file), folder, steps=1, **small)
@@ -293,14 +295,14 @@ def test_a_disk_that_is_really_full(small_disk: Path, text_file: Path) -> None:
     assert leftovers(small_disk) == []
 
 
-def test_a_place_that_can_not_be_written_is_told_before_training(text_file: Path, tmp_path: Path) -> None:
+def test_train_unwritable_folder_is_refused_before_training(text_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write"):
         seqgen.train(str(text_file), "/proc/nowhere/m", steps=1, **TINY)
     with pytest.raises(UserError, match="cannot write"):
         seqgen.train(str(text_file), text_file / "m", steps=1, **TINY)
 
 
-def test_only_the_newest_resume_file_is_kept(tmp_path: Path) -> None:
+def test_write_resume_keeps_only_the_newest_file(tmp_path: Path) -> None:
     for step in (1, 2, 30):
         checkpoint.write_resume(tmp_path, {"a": np.arange(step)}, {"step": step})
         assert {path.name for path in (tmp_path / "resume").iterdir()} == {"state.json", f"step-{step}.safetensors"}
@@ -309,7 +311,7 @@ def test_only_the_newest_resume_file_is_kept(tmp_path: Path) -> None:
         np.testing.assert_array_equal(arrays["a"], np.arange(step))
 
 
-def test_a_write_that_fails_leaves_the_last_resume_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_resume_failure_leaves_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint.write_resume(tmp_path, {"a": np.arange(3)}, {"step": 1})
     for at in (1, 2):
         monkeypatch.setattr(streams.os, "replace", Failing(os.replace, at))
@@ -320,8 +322,8 @@ def test_a_write_that_fails_leaves_the_last_resume_state(tmp_path: Path, monkeyp
         assert (len(arrays["a"]), state["step"]) == (3, 1)
 
 
-def test_modes_are_those_of_any_new_file(model_folder: Path) -> None:
-    """mkstemp makes private files; a model may be read by whom the umask lets."""
+def test_write_files_have_default_permissions(model_folder: Path) -> None:
+    """mkstemp makes private files; a model's permissions follow the umask."""
     mask = os.umask(0)
     os.umask(mask)
     for name in ("config.json", "model.safetensors", "tokenizer.json", "README.md", "metrics.jsonl"):

@@ -1,7 +1,7 @@
-"""Bad days in small: a few dozen of those that `benchmarks/faults.py` has hundreds of, and a short life in one process.
+"""Fault injection: a few dozen of the hundreds of faults of `benchmarks/faults.py`, and a short soak test.
 
-Every moment is a training in a process of its own that is really killed, starved or misled, and has to go on as if
-nothing had been. A failure names the seed that shows it again.
+Each fault hits a training in a process of its own, which must then continue as if nothing had happened. A failure
+names the seed that reproduces it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from seqgen import checkpoint
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 
 
-def told(script: str, *arguments: str) -> Any:
-    """What a script says in JSON."""
+def run_script(script: str, *arguments: str) -> Any:
+    """Run a benchmark and parse its JSON."""
     line = [sys.executable, str(BENCHMARKS / script), *arguments, "--json"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(line, capture_output=True, text=True, timeout=500, env=env)
@@ -33,24 +33,24 @@ def told(script: str, *arguments: str) -> Any:
 
 
 @pytest.mark.slow
-def test_bad_days() -> None:
-    """Two of each class, other moments every day."""
+def test_faults_of_every_class_are_survived() -> None:
+    """Two faults of each class, at moments that change every day."""
     seed = str(int(time.time()) // 86_400)
-    found = told("faults.py", "--kinds", "text,forecast", "--count", "30", "--seed", seed)
+    found = run_script("faults.py", "--kinds", "text,forecast", "--count", "30", "--seed", seed)
     assert found["wrong"] == []
-    assert sum(found["survived"].values()) == sum(found["tried"].values()) >= 24  # three classes need a right to mount
+    assert sum(found["survived"].values()) == sum(found["tried"].values()) >= 24  # three classes need permission to mount
 
 
 @pytest.mark.slow
-def test_a_long_life_takes_no_more_and_more() -> None:
-    found = told("soak.py", "--trainings", "14", "--samples", "300")
+def test_long_run_does_not_leak() -> None:
+    found = run_script("soak.py", "--trainings", "14", "--samples", "300")
     for first, last in found.values():
         assert last["descriptors"] == first["descriptors"]
         assert last["threads"] == first["threads"]
         assert last["memory"] < first["memory"] + 25  # megabytes
 
 
-# Ends this process as Ctrl-C would, at the moment when a module begins to be imported.
+# Sends this process a signal when the import of a module begins.
 AT_IMPORT = """
 import os, signal, sys
 class Finder:
@@ -67,9 +67,7 @@ sys.exit(main())
 @pytest.mark.parametrize(
     "module", ["typer", "seqgen.cli.commands.train", "torch", "torch.optim", "seqgen.training.loop"]
 )
-def test_a_signal_while_the_program_is_still_being_read_is_no_traceback(
-    module: str, text_file: Path, tmp_path: Path
-) -> None:
+def test_main_signal_during_imports_prints_no_traceback(module: str, text_file: Path, tmp_path: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         line = [sys.executable, "-c", AT_IMPORT, "train", str(text_file), "-o", str(tmp_path / "m")]
         env = {**os.environ, "AT": module, "NUMBER": str(int(number))}
@@ -79,8 +77,8 @@ def test_a_signal_while_the_program_is_still_being_read_is_no_traceback(
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_stop_does_not_change_how_the_run_goes_on(text_file: Path, tmp_path: Path) -> None:
-    """The validation that a stop asks for does not count: neither for what is best nor for patience."""
+def test_resume_after_stop_gives_the_same_run(text_file: Path, tmp_path: Path) -> None:
+    """The validation after a stop counts neither for the best weights nor for patience."""
     from seqgen.api.train.run import Watcher
     from seqgen.training.loop import Stepped
 

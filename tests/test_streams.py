@@ -1,4 +1,4 @@
-"""Bytes in and out: decompressors, writes that are whole or not at all, and nothing that steers a terminal."""
+"""Streams: decompression, atomic writes, and text that can't control a terminal."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".zst": zstandard.ZstdCompressor(write_checksum=True).compress,
 }
 TEXT = b"".join(b"line %05d of a file\n" % number for number in range(5000))
-NOISE = random.Random(1).randbytes(100_000)  # can't be packed any smaller: damage can be put anywhere in it
+NOISE = random.Random(1).randbytes(100_000)  # incompressible, so that any byte can be damaged
 
 
 def names(folder: Path) -> set[str]:
@@ -64,13 +64,13 @@ def one_line(error: pytest.ExceptionInfo[BaseException]) -> bool:
 # ---- Reading ----
 
 
-def test_every_compressed_suffix_is_tested() -> None:
+def test_compressed_suffixes_are_all_tested() -> None:
     assert set(PACKERS) == set(COMPRESSED_SUFFIXES)
 
 
 @pytest.mark.parametrize("suffix", COMPRESSED_SUFFIXES)
 @pytest.mark.parametrize("body", [TEXT, NOISE, b"x"], ids=["text", "noise", "x"])
-def test_a_compressed_file_is_read_through_its_decompressor(suffix: str, body: bytes, tmp_path: Path) -> None:
+def test_open_input_compressed_file_is_decompressed(suffix: str, body: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"file.txt{suffix}"
     path.write_bytes(PACKERS[suffix](body))
     assert read(path) == body
@@ -78,21 +78,21 @@ def test_a_compressed_file_is_read_through_its_decompressor(suffix: str, body: b
 
 
 @pytest.mark.parametrize("suffix", COMPRESSED_SUFFIXES)
-def test_the_suffix_may_be_in_capitals(suffix: str, tmp_path: Path) -> None:
+def test_open_input_suffix_in_capitals_is_decompressed(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"FILE{suffix.upper()}"
     path.write_bytes(PACKERS[suffix](TEXT))
     assert read(path) == TEXT
 
 
 @pytest.mark.parametrize("suffix", COMPRESSED_SUFFIXES)
-def test_compressed_files_put_one_behind_the_other_are_one(suffix: str, tmp_path: Path) -> None:
+def test_open_input_concatenated_compressed_files_are_one_stream(suffix: str, tmp_path: Path) -> None:
     """`cat a.gz b.gz > c.gz`, as log rotation does."""
     path = tmp_path / f"both{suffix}"
     path.write_bytes(PACKERS[suffix](TEXT) + PACKERS[suffix](b"and more\n") + PACKERS[suffix](b""))
     assert read(path) == TEXT + b"and more\n"
 
 
-def test_any_other_suffix_is_read_as_it_is(tmp_path: Path) -> None:
+def test_open_input_other_suffix_is_read_unchanged(tmp_path: Path) -> None:
     for name in ("a.txt", "a", "a.gz.txt", "a.zip"):
         (tmp_path / name).write_bytes(gzip.compress(TEXT))
         assert read(tmp_path / name) == (tmp_path / name).read_bytes()
@@ -100,8 +100,8 @@ def test_any_other_suffix_is_read_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", COMPRESSED_SUFFIXES)
 @pytest.mark.parametrize("left", [0.001, 0.3, 0.5, 0.999, -1, -4, -9])
-def test_a_truncated_file_is_a_data_error(suffix: str, left: float, tmp_path: Path) -> None:
-    """What came before may have been read; but its end must not pass for the end of the text."""
+def test_read_chunks_truncated_file_raises_data_error(suffix: str, left: float, tmp_path: Path) -> None:
+    """The bytes before may be read, but the end must be an error."""
     packed = PACKERS[suffix](NOISE)
     path = tmp_path / f"cut{suffix}"
     path.write_bytes(packed[: int(left * len(packed)) if left > 0 else int(left)])
@@ -111,10 +111,10 @@ def test_a_truncated_file_is_a_data_error(suffix: str, left: float, tmp_path: Pa
 
 
 @pytest.mark.parametrize("suffix", COMPRESSED_SUFFIXES)
-@pytest.mark.parametrize("place", [0, 0.5, -1])
-def test_a_damaged_file_is_a_data_error(suffix: str, place: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("position", [0, 0.5, -1])
+def test_read_chunks_damaged_file_raises_data_error(suffix: str, position: float, tmp_path: Path) -> None:
     packed = bytearray(PACKERS[suffix](NOISE))
-    packed[int(place * len(packed)) if place >= 0 else int(place)] ^= 0x55
+    packed[int(position * len(packed)) if position >= 0 else int(position)] ^= 0x55
     path = tmp_path / f"bad{suffix}"
     path.write_bytes(bytes(packed))
     with pytest.raises(DataError, match=rf"bad\{suffix}") as error:
@@ -123,7 +123,7 @@ def test_a_damaged_file_is_a_data_error(suffix: str, place: float, tmp_path: Pat
 
 
 @pytest.mark.parametrize("suffix", COMPRESSED_SUFFIXES)
-def test_a_file_that_is_not_what_its_name_says_is_a_data_error(suffix: str, tmp_path: Path) -> None:
+def test_read_chunks_wrong_suffix_raises_data_error(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"text{suffix}"
     path.write_bytes(TEXT)
     with pytest.raises(DataError) as error:
@@ -133,8 +133,8 @@ def test_a_file_that_is_not_what_its_name_says_is_a_data_error(suffix: str, tmp_
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="asks the kernel which files are open")
 @pytest.mark.parametrize("suffix", ["", *COMPRESSED_SUFFIXES])
-def test_closing_closes_the_file_below(suffix: str, tmp_path: Path) -> None:
-    """A decompressor that is given a file leaves it open; a folder of thousands must not use up the handles."""
+def test_open_input_close_closes_the_file(suffix: str, tmp_path: Path) -> None:
+    """Decompressors leave a given file open; a folder of thousands must not exhaust the file descriptors."""
     path = tmp_path / f"file{suffix}"
     path.write_bytes(PACKERS.get(suffix, bytes)(TEXT))
     stream = open_input(path)
@@ -152,18 +152,18 @@ def opened() -> set[str]:
     return found
 
 
-def test_what_cannot_be_opened_is_a_data_error(tmp_path: Path) -> None:
+def test_open_input_missing_file_raises_data_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     missing = [tmp_path / f"none{suffix}" for suffix in (".txt", *COMPRESSED_SUFFIXES)]
     for path in (tmp_path, *missing, tmp_path / "file" / "below"):
         with pytest.raises(DataError) as error:
             open_input(path)
         assert one_line(error)
-        assert str(error.value).count(str(path)) == 1  # the system's own message says it once more
+        assert str(error.value).count(str(path)) == 1  # the system's message would repeat it
 
 
-def test_what_cannot_be_opened_leaves_nothing_half_made(tmp_path: Path) -> None:
-    """Python 3.13 (and `-X dev`) tells on stderr of an object that can't be closed when it is thrown away."""
+def test_open_input_failure_leaves_no_open_object(tmp_path: Path) -> None:
+    """Python 3.13 (and `-X dev`) warns on stderr of an object whose finalizer fails."""
     program = f"""
 from seqgen.errors import DataError
 from seqgen.streams import open_input
@@ -185,8 +185,8 @@ for suffix in {COMPRESSED_SUFFIXES!r}:
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
-def test_a_small_file_that_holds_much_is_read_in_flat_memory(suffix: str, tmp_path: Path) -> None:
-    """Logs shrink to a thousandth, so a few kB read may be a hundred MB of text: it must come in parts."""
+def test_open_input_decompression_bomb_needs_constant_memory(suffix: str, tmp_path: Path) -> None:
+    """A few kB of compressed logs may be a hundred MB of text, which must come in chunks."""
     line = b"the same line, over and over\n" * (1 << 15)
     path = tmp_path / f"log{suffix}"
     path.write_bytes(PACKERS[suffix](line * 128))
@@ -204,10 +204,8 @@ def test_a_small_file_that_holds_much_is_read_in_flat_memory(suffix: str, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["-", "./-"])
-def test_a_file_called_dash_is_a_path_and_no_standard_input(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`Path("./-")` is `Path("-")`; only the word `-` itself, as a person writes it, is standard input."""
+def test_open_input_path_named_dash_is_a_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Path("./-")` equals `Path("-")`; only the string `-` is standard input."""
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(b"in the file")
     monkeypatch.setattr(sys, "stdin", None)
@@ -215,10 +213,10 @@ def test_a_file_called_dash_is_a_path_and_no_standard_input(
         assert stream.read() == b"in the file"
 
 
-def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_input_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO(b"a\xff\r\n")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(raw))
-    assert open_input("-").read() == b"a\xff\r\n"  # bytes: nothing decoded, no line ends changed
+    assert open_input("-").read() == b"a\xff\r\n"  # bytes: nothing is decoded
     sys.stdin.close()
     for closed in (sys.stdin, None):
         monkeypatch.setattr(sys, "stdin", closed)
@@ -228,14 +226,14 @@ def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(data=st.binary(max_size=300), size=st.integers(1, 400))
-def test_chunks_are_the_stream(data: bytes, size: int) -> None:
+def test_read_chunks_joined_are_the_stream(data: bytes, size: int) -> None:
     chunks = list(read_chunks(io.BytesIO(data), "data", size))
     assert b"".join(chunks) == data
     assert all(0 < len(chunk) <= size for chunk in chunks)
 
 
 class Failing(io.RawIOBase):
-    """Gives some bytes, then an error."""
+    """A stream that yields some bytes, then an error."""
 
     def __init__(self, error: BaseException) -> None:
         self._error: BaseException = error
@@ -248,7 +246,7 @@ class Failing(io.RawIOBase):
         raise self._error
 
 
-def test_an_error_while_reading_names_the_file() -> None:
+def test_read_chunks_error_names_the_file() -> None:
     chunks = read_chunks(Failing(OSError(errno.EIO, "Input/output error", "/dev/x")), "tape.txt")  # type: ignore[arg-type]
     assert next(chunks) == b"first"
     with pytest.raises(DataError, match=r"^cannot read 'tape.txt': Input/output error$"):
@@ -256,20 +254,20 @@ def test_an_error_while_reading_names_the_file() -> None:
 
 
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
-def test_no_fault_of_the_file_is_blamed_on_it(error: type[BaseException]) -> None:
+def test_read_chunks_passes_on_interrupts_and_memory_errors(error: type[BaseException]) -> None:
     chunks = read_chunks(Failing(error()), "tape.txt")  # type: ignore[arg-type]
     next(chunks)
     with pytest.raises(error):
         next(chunks)
 
 
-def test_a_reason_is_one_line_without_a_path() -> None:
+def test_reason_is_one_line_without_path() -> None:
     assert streams.reason(OSError(errno.ENOSPC, "No space left on device", "/a/b")) == "No space left on device"
     assert streams.reason(ValueError("two\n  lines\r\n")) == "two lines"
     assert streams.reason(EOFError()) == "EOFError"
 
 
-def test_only_a_terminal_is_a_terminal() -> None:
+def test_is_terminal_only_for_terminals() -> None:
     closed = io.StringIO()
     closed.close()
     for stream in (None, closed, io.BytesIO(), io.StringIO()):
@@ -279,14 +277,14 @@ def test_only_a_terminal_is_a_terminal() -> None:
 # ---- Writing ----
 
 
-def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+def test_atomic_write_file_appears_when_complete(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folders" / "file.txt"
     with atomic_write(path) as stream:
         stream.write(b"half")
         stream.flush()
         assert not path.exists()
         (part,) = path.parent.iterdir()
-        assert part.name.startswith(".")  # walking a folder passes it over
+        assert part.name.startswith(".")  # walking a folder skips it
         assert part.name.endswith(PARTIAL_SUFFIX)
         stream.write(b" and half")
     assert path.read_bytes() == b"half and half"
@@ -295,7 +293,7 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, UserError, GeneratorExit])
-def test_what_stood_there_survives_an_exception(error: type[BaseException], there: bool, tmp_path: Path) -> None:
+def test_atomic_write_exception_leaves_old_file(error: type[BaseException], there: bool, tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     if there:
         path.write_bytes(b"old")
@@ -311,22 +309,22 @@ def full(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "name"), [(os, "fsync"), (os, "chmod"), (os, "replace"), (os, "fdopen"), (tempfile, "mkstemp")]
+    ("module", "name"), [(os, "fsync"), (os, "chmod"), (os, "replace"), (os, "fdopen"), (tempfile, "mkstemp")]
 )
-def test_a_full_disk_is_a_user_error_and_leaves_the_old(
-    place: object, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_atomic_write_full_disk_raises_user_error_and_leaves_old_file(
+    module: object, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file.txt"
     path.write_bytes(b"old")
-    if name == "fdopen":  # never called, the handle from mkstemp stays open: not what is tested here
+    if name == "fdopen":  # without it mkstemp's file descriptor would stay open
 
         def fdopen(handle: int, mode: str) -> None:
             os.close(handle)
             full()
 
-        monkeypatch.setattr(place, name, fdopen)
+        monkeypatch.setattr(module, name, fdopen)
     else:
-        monkeypatch.setattr(place, name, full)
+        monkeypatch.setattr(module, name, full)
     with pytest.raises(UserError, match="No space left on device") as error:
         write_bytes(path, b"new")
     monkeypatch.undo()
@@ -338,7 +336,7 @@ def test_a_full_disk_is_a_user_error_and_leaves_the_old(
 
 @contextlib.contextmanager
 def files_no_larger_than(size: int) -> Iterator[None]:
-    """A real failure of write(2), in the midst of a file; Python ignores the signal that comes with it."""
+    """A real failure of write(2) within a file; Python ignores its signal."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -348,11 +346,11 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("size", [5000, 1 << 20], ids=["when it is closed", "while it is written"])
-def test_a_write_that_fails_leaves_the_old(size: int, tmp_path: Path) -> None:
+def test_atomic_write_file_size_limit_leaves_old_file(size: int, tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     path.write_bytes(b"old")
     failed: UserError | None = None
-    with files_no_larger_than(4096):  # nothing in here may write a file of pytest's own
+    with files_no_larger_than(4096):  # pytest must not write a file within this block
         try:
             write_bytes(path, b"n" * size)
         except UserError as error:
@@ -363,7 +361,7 @@ def test_a_write_that_fails_leaves_the_old(size: int, tmp_path: Path) -> None:
     assert names(tmp_path) == {"file.txt"}
 
 
-def test_a_place_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
+def test_atomic_write_unwritable_path_raises_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"old")
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "file" / "below.txt", tmp_path / "folder", Path("/proc/none/file"), tmp_path / ("x" * 300)):
@@ -375,18 +373,18 @@ def test_a_place_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o027, 0o077, 0o002])
-def test_permissions_follow_the_umask(mask: int, tmp_path: Path) -> None:
+def test_atomic_write_permissions_follow_umask(mask: int, tmp_path: Path) -> None:
     before = os.umask(mask)
     try:
         write_bytes(tmp_path / "file", b"new")
         after = os.umask(mask)
     finally:
         os.umask(before)
-    assert after == mask  # asking for it must not change it
+    assert after == mask  # reading the umask must not change it
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
-def test_of_two_writers_the_last_to_end_wins_whole(tmp_path: Path) -> None:
+def test_atomic_write_last_of_two_writers_wins(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     with atomic_write(path) as first:
         first.write(b"first, ")
@@ -399,19 +397,19 @@ def test_of_two_writers_the_last_to_end_wins_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["中文.txt", "with space", "-", ".hidden", "a" * 200])
-def test_any_name_can_be_written(name: str, tmp_path: Path) -> None:
+def test_atomic_write_accepts_any_file_name(name: str, tmp_path: Path) -> None:
     write_bytes(tmp_path / name, b"new")
     assert (tmp_path / name).read_bytes() == b"new"
     assert names(tmp_path) == {name}
 
 
-def test_a_name_alone_is_written_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_atomic_write_bare_name_is_in_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_bytes("file.txt", b"new")
     assert (tmp_path / "file.txt").read_bytes() == b"new"
 
 
-def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+def test_atomic_write_device_or_pipe_is_not_replaced(tmp_path: Path) -> None:
     """`-o /dev/null` must not turn the system's /dev/null into a file (root could), nor `-o fifo` a pipe."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
@@ -425,12 +423,12 @@ def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     assert names(tmp_path) == {"pipe"}
 
 
-# ---- Folders that change places ----
+# ---- Replacing folders ----
 
 
 @pytest.fixture(params=["swapped", "renamed"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways in which `replace_folder` may go: Linux's system call, and the two renames of elsewhere."""
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The two implementations of `replace_folder`: Linux's system call, and two renames."""
     if request.param == "renamed":
         monkeypatch.setattr(streams, "_swap", lambda new, old: False)
     elif not sys.platform.startswith("linux"):
@@ -446,7 +444,7 @@ def folder(path: Path, text: str) -> Path:
     return path
 
 
-def test_the_new_folder_takes_the_place_of_the_old(way: str, tmp_path: Path) -> None:
+def test_replace_folder_replaces_existing_folder(implementation: str, tmp_path: Path) -> None:
     old, new = folder(tmp_path / "model", "old"), folder(tmp_path / ".model.new.part", "new")
     replace_folder(new, old)
     assert names(tmp_path) == {"model"}
@@ -454,13 +452,13 @@ def test_the_new_folder_takes_the_place_of_the_old(way: str, tmp_path: Path) -> 
     assert names(old / "below") == {"new.txt"}
 
 
-def test_the_new_folder_takes_a_free_place(way: str, tmp_path: Path) -> None:
+def test_replace_folder_without_old_folder_renames(implementation: str, tmp_path: Path) -> None:
     replace_folder(folder(tmp_path / "new", "new"), tmp_path / "model")
     assert names(tmp_path) == {"model"}
     assert (tmp_path / "model" / "file").read_text() == "new"
 
 
-def test_what_a_killed_exchange_left_is_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replace_folder_removes_leftovers_of_killed_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "_swap", lambda new, old: False)
     folder(tmp_path / "model", "old")
     folder(tmp_path / f".model.old{PARTIAL_SUFFIX}", "older")
@@ -469,7 +467,7 @@ def test_what_a_killed_exchange_left_is_cleared(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "model" / "file").read_text() == "new"
 
 
-def test_an_exchange_that_fails_leaves_the_old(way: str, tmp_path: Path) -> None:
+def test_replace_folder_failure_leaves_old_folder(implementation: str, tmp_path: Path) -> None:
     old = folder(tmp_path / "model", "old")
     with pytest.raises(OSError):
         replace_folder(tmp_path / "nothing", old)
@@ -477,8 +475,8 @@ def test_an_exchange_that_fails_leaves_the_old(way: str, tmp_path: Path) -> None
     assert (old / "file").read_text() == "old"
 
 
-def test_a_link_is_exchanged_without_leaving_anything(way: str, tmp_path: Path) -> None:
-    """`-o latest`, a link to the model of some day: the next run finds the place of its new folder free."""
+def test_replace_folder_keeps_symlink(implementation: str, tmp_path: Path) -> None:
+    """`-o latest` may be a symlink to a model; the next run replaces its target and leaves nothing behind."""
     folder(tmp_path / "monday", "old")
     link = tmp_path / "latest"
     link.symlink_to("monday")
@@ -489,8 +487,8 @@ def test_a_link_is_exchanged_without_leaving_anything(way: str, tmp_path: Path) 
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux swaps")
-def test_linux_swaps(tmp_path: Path) -> None:
-    """Either the file system can (and both have changed places), or it says so and nothing has happened."""
+def test_replace_folder_on_linux_swaps(tmp_path: Path) -> None:
+    """Either both folders are swapped, or the file system can't and nothing has changed."""
     old, new = folder(tmp_path / "old", "old"), folder(tmp_path / "new", "new")
     swapped = streams._swap(new, old)
     assert ((old / "file").read_text() == "new") is swapped
@@ -499,7 +497,7 @@ def test_linux_swaps(tmp_path: Path) -> None:
         streams._swap(tmp_path / "nothing", old)
 
 
-# ---- What a terminal may see ----
+# ---- Terminals ----
 
 
 @settings(max_examples=300)
@@ -507,9 +505,9 @@ def test_linux_swaps(tmp_path: Path) -> None:
 @example(data=bytes(range(256)))
 @example(data="".join(map(chr, [*range(0xA1), *range(0x2000, 0x2070)])).encode())
 @example(data=b"\x1b]0;title\x07\x1b[2J\x9b31m\xc2\x9b31m\r\x08\x7f")
-def test_no_control_character_reaches_a_terminal(data: bytes) -> None:
+def test_printable_has_no_control_characters(data: bytes) -> None:
     shown = printable(data)
-    text = shown.decode()  # strict: what is shown is always UTF-8
+    text = shown.decode()  # strict: the output is always UTF-8
     for character in text:
         assert unicodedata.category(character) != "Cc" or character in "\n\t"
         assert unicodedata.bidirectional(character) not in {
@@ -529,11 +527,11 @@ def test_no_control_character_reaches_a_terminal(data: bytes) -> None:
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs"]) | st.sampled_from("\n\t\u200d\u00ad")))
-def test_what_is_harmless_is_shown_as_it_is(text: str) -> None:
+def test_printable_leaves_harmless_text_unchanged(text: str) -> None:
     assert printable(text.encode()) == text.encode()
 
 
-def test_controls_are_shown_by_their_pictures() -> None:
+def test_printable_shows_controls_as_pictures() -> None:
     assert printable(b"\x1b[31mred\r\n\0").decode() == "␛[31mred␍\n␀"
     assert printable(b"\x7f \xc2\x85 \xff") == "\ufffd \ufffd \ufffd".encode()
     assert printable("\u202etxt.exe".encode()).decode() == "\ufffdtxt.exe"

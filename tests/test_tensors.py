@@ -1,4 +1,4 @@
-"""Files of tensors: what is written comes back, and whatever is wrong with one is one sentence."""
+"""Tensor files: the round trip, and one error message for any damage."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def made(header: object, body: bytes = b"") -> bytes:
     return len(text).to_bytes(8, "little") + text + body
 
 
-def test_what_is_written_comes_back(tmp_path: Path) -> None:
+def test_dump_parse_round_trip(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(WHOLE)
     for arrays, metadata in (parse(WHOLE, "a file"), mmap_file(tmp_path / "file")):
         assert metadata == {"what": "a test"}
@@ -58,28 +58,28 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
         (made({"a": 3}), "damaged"),
         (made({"a": {**ENTRY, "dtype": "F64"}}, b"\0" * 8), "type"),
         (made({"a": {**ENTRY, "dtype": ["F32"]}}, b"\0" * 8), "damaged"),
-        (made({"a": {**ENTRY, "shape": [-2]}}, b"\0" * 8), "should be"),
-        (made({"a": {**ENTRY, "shape": [True, 2]}}, b"\0" * 8), "should be"),
-        (made({"a": {**ENTRY, "shape": [1 << 40, 1 << 40]}}, b"\0" * 8), "should be"),
-        (made({"a": ENTRY}, b"\0" * 7), "should be"),
-        (made({"a": ENTRY}, b"\0" * 9), "more than it says"),
-        (made({"a": {**ENTRY, "data_offsets": [1, 9]}}, b"\0" * 9), "should be"),
-        (made({"a": ENTRY, "b": {**ENTRY, "data_offsets": [4, 12]}}, b"\0" * 12), "should be"),
-        (made({"a": ENTRY, "b": {**ENTRY, "data_offsets": [12, 20]}}, b"\0" * 20), "should be"),
+        (made({"a": {**ENTRY, "shape": [-2]}}, b"\0" * 8), "wrong offsets"),
+        (made({"a": {**ENTRY, "shape": [True, 2]}}, b"\0" * 8), "wrong offsets"),
+        (made({"a": {**ENTRY, "shape": [1 << 40, 1 << 40]}}, b"\0" * 8), "wrong offsets"),
+        (made({"a": ENTRY}, b"\0" * 7), "wrong offsets"),
+        (made({"a": ENTRY}, b"\0" * 9), "bytes after the last tensor"),
+        (made({"a": {**ENTRY, "data_offsets": [1, 9]}}, b"\0" * 9), "wrong offsets"),
+        (made({"a": ENTRY, "b": {**ENTRY, "data_offsets": [4, 12]}}, b"\0" * 12), "wrong offsets"),
+        (made({"a": ENTRY, "b": {**ENTRY, "data_offsets": [12, 20]}}, b"\0" * 20), "wrong offsets"),
         (made({"a": {"shape": [2]}}), "damaged"),
     ],
 )  # fmt: skip
-def test_whatever_is_wrong_is_one_sentence(data: bytes, words: str) -> None:
-    with pytest.raises(ModelError, match=words) as told:
+def test_parse_damaged_file_raises_model_error(data: bytes, words: str) -> None:
+    with pytest.raises(ModelError, match=words) as raised:
         parse(data, "a file")
-    assert str(told.value).startswith("'a file'")
-    assert "\n" not in str(told.value)
+    assert str(raised.value).startswith("'a file'")
+    assert "\n" not in str(raised.value)
 
 
 @given(st.integers(0, len(WHOLE) - 1), st.binary(min_size=1, max_size=3), st.booleans())
 @settings(max_examples=300)
-def test_a_file_that_was_changed_is_read_or_refused(place: int, bytes_: bytes, cut: bool) -> None:
-    changed = WHOLE[:place] if cut else WHOLE[:place] + bytes_ + WHOLE[place + len(bytes_) :]
+def test_parse_mutated_file_is_read_or_refused(position: int, bytes_: bytes, cut: bool) -> None:
+    changed = WHOLE[:position] if cut else WHOLE[:position] + bytes_ + WHOLE[position + len(bytes_) :]
     try:
         arrays, _ = parse(changed, "a file")
     except ModelError:
@@ -88,7 +88,7 @@ def test_a_file_that_was_changed_is_read_or_refused(place: int, bytes_: bytes, c
     assert sum(array.nbytes for array in arrays.values()) == sum(array.nbytes for array in ARRAYS.values())
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_mmap_file_missing_file_raises_model_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot read"):
         mmap_file(tmp_path / "nothing")
     (tmp_path / "empty").write_bytes(b"")

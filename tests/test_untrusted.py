@@ -1,5 +1,7 @@
-"""Strangers' files: whatever is in them, a command reads them or refuses them in one line. They run nothing, lead
-nowhere, fill no memory, steer no terminal and reach no network."""
+"""Untrusted files: any command reads them or refuses them in one line.
+
+They run no code, lead out of no folder, fill no memory, control no terminal and reach no network.
+"""
 
 from __future__ import annotations
 
@@ -40,28 +42,28 @@ def steers(text: str) -> bool:
     return bool(CONTROLS & set(text) - {"\n", "\t"})
 
 
-# ---- Any bytes at all ----
+# ---- Fuzzing ----
 
-# The same ones each time: `tests/benchmarks/fuzz.py` is for others, and for as many as one likes.
+# The same files each time; `tests/benchmarks/fuzz.py` makes any number of others.
 
 
-def try_some(reader: untrusted_readers.Reader, name: str, seed: int, place: Path) -> None:
-    """Three spoilt files. A find is kept as a test by its seed: Hypothesis remembers it."""
+def try_some(reader: untrusted_readers.Reader, name: str, seed: int, path: Path) -> None:
+    """Try three mutated files, which depend on the seed."""
     for _, (title, data) in zip(range(3), mutations.mutated_inputs(reader, seed), strict=False):
-        untrusted_readers.attempt(reader, data, title, place / "try")
+        untrusted_readers.attempt(reader, data, title, path / "try")
 
 
 @pytest.mark.parametrize("name", READERS)
 @settings(max_examples=12, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1 << 32))
-def test_spoilt_files_are_read_or_refused(name: str, seed: int, tmp_path: Path) -> None:
+def test_readers_mutated_files_are_read_or_refused(name: str, seed: int, tmp_path: Path) -> None:
     try_some(READERS[name], name, seed, tmp_path)
 
 
 @pytest.mark.parametrize("name", READERS)
 @settings(max_examples=12, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=300) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
-def test_any_bytes_are_read_or_refused(name: str, data: bytes, tmp_path: Path) -> None:
+def test_readers_any_bytes_are_read_or_refused(name: str, data: bytes, tmp_path: Path) -> None:
     for title in READERS[name].names[:2]:
         untrusted_readers.attempt(READERS[name], data, title, tmp_path / "try")
 
@@ -71,20 +73,22 @@ def test_any_bytes_are_read_or_refused(name: str, data: bytes, tmp_path: Path) -
                                   "classify/resume/tensors", "forecast/resume/state.json"])  # fmt: skip
 @settings(max_examples=3, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1 << 32))
-def test_spoilt_models_are_used_or_refused(name: str, seed: int, zoo: dict[str, Path], tmp_path: Path) -> None:
-    """Each file of each kind of model; with an identity made to fit, as by one who wants to do harm."""
+def test_model_readers_mutated_models_are_used_or_refused(
+    name: str, seed: int, zoo: dict[str, Path], tmp_path: Path
+) -> None:
+    """Each file of each task's model, with a matching identity, as an attacker would make it."""
     try_some(untrusted_readers.all_readers(zoo)[name], name, seed, tmp_path)
 
 
-def test_every_reader_reads_its_good_examples(zoo: dict[str, Path], tmp_path: Path) -> None:
-    """The tests above would not notice readers that refuse everything."""
+def test_readers_read_their_valid_examples(zoo: dict[str, Path], tmp_path: Path) -> None:
+    """The tests above would also pass if the readers refused everything."""
     for name, reader in untrusted_readers.all_readers(zoo).items():
         if "resume" not in name:  # it would train
             assert any(untrusted_readers.attempt(reader, data, title, tmp_path / "try")
                        for data in reader.seeds for title in reader.names), name  # fmt: skip
 
 
-# What was found by fuzzing, and mended.
+# Faults found by fuzzing and fixed.
 
 
 DAMAGED_ZIP = untrusted_readers.zip_archive().replace(b"PK\x01\x02\x14", b"PK\x01\x02\x15").replace(b"\x08", b"\x63", 3)
@@ -105,7 +109,7 @@ DAMAGED_ZIP = untrusted_readers.zip_archive().replace(b"PK\x01\x02\x14", b"PK\x0
     ],
     ids=["label", "zip", "gzip", "spaces", "lists", "deep", "deep text", "columns of one name", "an endless time"],
 )
-def test_what_was_once_a_fault_or_took_minutes(reader: str, title: str, data: bytes, tmp_path: Path) -> None:
+def test_readers_former_faults_are_refused_quickly(reader: str, title: str, data: bytes, tmp_path: Path) -> None:
     import time
 
     began = time.process_time()
@@ -118,22 +122,22 @@ import sys; sys.path.insert(0, sys.argv[1])
 from tests.helpers import untrusted_readers
 from pathlib import Path
 whole = untrusted_readers.parquet_tables()[1]
-for place in range(len(whole) - 900, len(whole), 2):
+for position in range(len(whole) - 900, len(whole), 2):
     for value in (67, 255):
         data = bytearray(whole)
-        data[place] = value
+        data[position] = value
         untrusted_readers.attempt(untrusted_readers.PARQUET_READER, bytes(data), "a.parquet", Path(sys.argv[2]))
 """
 
 
-def test_no_damage_to_a_parquet_file_ends_the_process(tmp_path: Path) -> None:
-    """pyarrow does so, over a damaged column that is asked for its size."""
+def test_parquet_reader_damaged_file_never_ends_the_process(tmp_path: Path) -> None:
+    """pyarrow crashes when asked for the size of a damaged column."""
     line = [sys.executable, "-c", PARQUET, str(ROOT), str(tmp_path / "try")]
     done = subprocess.run(line, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
 
 
-def test_numbers_beyond_all_floats_in_a_model(zoo: dict[str, Path], tmp_path: Path) -> None:
+def test_model_with_numbers_beyond_float_range_is_refused(zoo: dict[str, Path], tmp_path: Path) -> None:
     for number, (kind, file, change) in enumerate([
         ("forecast", "tokenizer.json", lambda data: data.update(season=float("inf"))),
         ("forecast", "tokenizer.json", lambda data: data["measures"].popitem()[1][0].append(10**400)),
@@ -153,7 +157,7 @@ def test_numbers_beyond_all_floats_in_a_model(zoo: dict[str, Path], tmp_path: Pa
                 model_zoo.run_command(line.format(m=model, f=zoo[kind].parent).split())
 
 
-def test_a_tokenizer_in_a_tokenizer_in_a_tokenizer_is_refused(zoo: dict[str, Path], tmp_path: Path) -> None:
+def test_nested_tokenizers_are_refused(zoo: dict[str, Path], tmp_path: Path) -> None:
     model = Path(shutil.copytree(zoo["dialogue"], tmp_path / "m"))
     inner: Any = {"kind": "byte"}
     for depth in range(30):
@@ -164,16 +168,16 @@ def test_a_tokenizer_in_a_tokenizer_in_a_tokenizer_is_refused(zoo: dict[str, Pat
 
 
 @given(depth=st.integers(1, 200), table=st.booleans())
-def test_json_is_read_up_to_a_depth(depth: int, table: bool) -> None:
+def test_parse_json_depth_is_limited(depth: int, table: bool) -> None:
     text = '{"a":' * depth + "1" + "}" * depth if table else "[" * depth + "1" + "]" * depth
     if depth <= 60:
         assert parse_json(text) == json.loads(text)
     elif depth > 70:
-        with pytest.raises(ValueError, match="nested too deep"):
+        with pytest.raises(ValueError, match="nested too deeply"):
             parse_json(text)
 
 
-# ---- No path out of a model folder ----
+# ---- Links out of a model folder ----
 
 
 OWN = ("config.json", "model.safetensors", "tokenizer.json", "metrics.jsonl", "README.md")
@@ -186,35 +190,35 @@ def refused(model: Path) -> str:
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_a_link_that_leads_out_is_refused(name: str, zoo: dict[str, Path], tmp_path: Path) -> None:
+def test_model_with_symlink_out_of_folder_is_refused(name: str, zoo: dict[str, Path], tmp_path: Path) -> None:
     model = Path(shutil.copytree(zoo["text"], tmp_path / "m"))
     (model / name).rename(tmp_path / "outside")
     for target in (str(tmp_path / "outside"), "../outside", "/dev/zero"):
         (model / name).symlink_to(target)
-        assert name in refused(model) and "leads out of the model folder" in refused(model)
+        assert name in refused(model) and "links to a file outside the model folder" in refused(model)
         (model / name).unlink()
     (tmp_path / "outside").rename(model / "kept")
     (model / name).symlink_to("kept")
-    checkpoint.load(model).weights()  # within it a link may lead where it likes
+    checkpoint.load(model).weights()  # a link within the folder is allowed
     (model / name).unlink()
     (model / name).symlink_to(name)
     assert name in refused(model)
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_a_pipe_in_a_models_place_is_not_waited_at(name: str, zoo: dict[str, Path], tmp_path: Path) -> None:
+def test_model_with_pipe_as_file_is_refused_without_waiting(name: str, zoo: dict[str, Path], tmp_path: Path) -> None:
     model = Path(shutil.copytree(zoo["text"], tmp_path / "m"))
     (model / name).unlink()
     os.mkfifo(model / name)
-    assert "it is no file" in refused(model)
+    assert "it is not a regular file" in refused(model)
 
 
-def test_a_resume_folder_that_leads_out_is_neither_read_nor_written(zoo: dict[str, Path], tmp_path: Path) -> None:
+def test_resume_folder_with_symlink_out_is_refused(zoo: dict[str, Path], tmp_path: Path) -> None:
     model = Path(shutil.copytree(zoo["text"], tmp_path / "m"))
     (model / "resume").rename(tmp_path / "precious")
     (model / "resume").symlink_to(tmp_path / "precious")
     before = {path.name: path.read_bytes() for path in (tmp_path / "precious").iterdir()}
-    with pytest.raises(ModelError, match="leads out of the model folder"):
+    with pytest.raises(ModelError, match="links to a file outside the model folder"):
         seqgen.train([], model, resume=True, steps=5)
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "precious").iterdir()}
     (model / "resume").unlink()
@@ -222,19 +226,19 @@ def test_a_resume_folder_that_leads_out_is_neither_read_nor_written(zoo: dict[st
     shutil.copy(tmp_path / "precious" / "state.json", model / "resume")
     (tensors,) = (tmp_path / "precious").glob("*.safetensors")
     (model / "resume" / tensors.name).symlink_to(tensors)
-    with pytest.raises(ModelError, match="leads out of the model folder"):
+    with pytest.raises(ModelError, match="links to a file outside the model folder"):
         seqgen.train([], model, resume=True, steps=5)
 
 
-def test_a_model_folder_may_itself_be_a_link(zoo: dict[str, Path], tmp_path: Path) -> None:
+def test_model_folder_may_be_symlink(zoo: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(zoo["text"])
     assert len(seqgen.load(tmp_path / "link").sample(length=3)[0].text) == 3
 
 
-def test_a_file_that_can_not_be_the_training_text_is_not_read(
+def test_find_unchanged_never_reads_files_of_other_sizes(
     zoo: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`evaluate` looks for the text where config.json says that it was: only at a file of the very size."""
+    """`evaluate` looks for the sources named in config.json, but reads only a file of the recorded size."""
     model = Path(shutil.copytree(zoo["text"], tmp_path / "m"))
     (tmp_path / "secret.txt").write_text("nobody's business")
     config = json.loads((model / "config.json").read_text())
@@ -247,12 +251,12 @@ def test_a_file_that_can_not_be_the_training_text_is_not_read(
     assert str(tmp_path / "secret.txt") not in opened
 
 
-# ---- No bomb ----
+# ---- Decompression bombs ----
 
 
 @pytest.fixture(scope="module")
 def met(zoo: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What became of each bomb, in a process that may not take a gigabyte."""
+    """The result for each bomb, in a process limited to a gigabyte."""
     line = [sys.executable, "-m", bombs.__name__, str(zoo["text"].parent), str(tmp_path_factory.mktemp("bombs"))]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(line, capture_output=True, text=True, timeout=600, env=env, cwd=ROOT)
@@ -262,14 +266,14 @@ def met(zoo: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", bombs.BOMBS)
-def test_a_small_file_can_not_ask_for_much_memory(name: str, met: dict[str, dict[str, Any]]) -> None:
+def test_readers_small_file_needs_little_memory(name: str, met: dict[str, dict[str, Any]]) -> None:
     found = met[name]
     assert found["ended"] == "read" or found["ended"].startswith("seqgen: error: "), found
     assert found["grown"] < 600 << 20
 
 
 @pytest.mark.parametrize(("length", "rows"), [(10, 1000), (100_000, 167), (20 << 20, 1)])
-def test_of_long_words_in_parquet_few_rows_are_held_together(length: int, rows: int, tmp_path: Path) -> None:
+def test_parquet_reader_long_values_are_read_in_small_batches(length: int, rows: int, tmp_path: Path) -> None:
     bombs.repeat_word(tmp_path / "a.parquet", 2_000, length)
     assert (tmp_path / "a.parquet").stat().st_size < bombs.LARGEST
     if length > bombs.LARGEST * 10:
@@ -279,7 +283,7 @@ def test_of_long_words_in_parquet_few_rows_are_held_together(length: int, rows: 
         assert safe_batch_size(tmp_path / "a.parquet") == rows
 
 
-def test_an_honest_file_that_shrinks_well_is_read(tmp_path: Path) -> None:
+def test_limited_accepts_well_compressed_file(tmp_path: Path) -> None:
     import gzip
 
     rows = b"".join(b"2023-01-%02d,%d\n" % (day, day) for day in range(1, 29)) * 3000
@@ -289,13 +293,11 @@ def test_an_honest_file_that_shrinks_well_is_read(tmp_path: Path) -> None:
 
     assert read_whole(path) == rows
     path.write_bytes(gzip.compress(bytes(DECOMPRESSION_HEADROOM * 2)))
-    with pytest.raises(DataError, match="which no honest file does"):
+    with pytest.raises(DataError, match="decompression bomb"):
         read_whole(path)
 
 
-def test_a_line_that_never_ends_is_refused(
-    zoo: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_readers_endless_line_is_refused(zoo: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqgen.cli.inputs.MAX_LINE_BYTES", 3 << 20)
     (tmp_path / "a.txt").write_bytes(b"a short line\n" + b"a" * (5 << 20))
     for line in ("score {text} --lines", "classify {classify}"):
@@ -306,27 +308,27 @@ def test_a_line_that_never_ends_is_refused(
     model_zoo.run_command(["classify", str(zoo["classify"]), str(tmp_path / "a.txt")])
 
 
-# ---- No word that steers a terminal ----
+# ---- Control characters ----
 
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\ud800"
 
 
 @given(text=st.text(st.characters()))
-def test_one_line_is_one_line_whatever_it_says(text: str) -> None:
+def test_one_line_has_no_line_breaks_or_controls(text: str) -> None:
     line = one_line(text)
     assert not steers(line) and "\n" not in line
     assert one_line(line) == line
 
 
-def test_halves_of_characters_become_bytes() -> None:
+def test_as_bytes_encodes_surrogates() -> None:
     assert as_bytes("a\udcff") == b"a\xff"
     assert as_bytes("\ud83d\ude00") == "😀".encode()
     assert as_bytes("\ud800 a") == "\ufffd a".encode()
 
 
 class OnATerminal:
-    """What a person sees of commands in this process, as on a terminal."""
+    """Runs commands in this process as on a terminal, and returns their output."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.status = 0
@@ -347,7 +349,7 @@ class OnATerminal:
 
 
 class Screen(io.TextIOWrapper):
-    """A text stream that takes itself for a terminal."""
+    """A text stream whose `isatty` is true."""
 
     def __init__(self) -> None:
         super().__init__(io.BytesIO(), encoding="utf-8", write_through=True, newline="\n")
@@ -365,9 +367,9 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> OnATerminal:
     return OnATerminal(monkeypatch)
 
 
-def changed(model: Path, place: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
-    """A copy of a model with another config.json that fits all the same."""
-    copy = Path(shutil.copytree(model, place))
+def changed(model: Path, path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """Copy a model with another config.json and a matching identity."""
+    copy = Path(shutil.copytree(model, path))
     config = json.loads((copy / "config.json").read_text())
     change(config)
     (copy / "config.json").write_text(json.dumps(config))
@@ -375,42 +377,40 @@ def changed(model: Path, place: Path, change: Callable[[dict[str, Any]], Any]) -
     return copy
 
 
-def tidy(said: str) -> str:
-    """Without what rich itself writes to draw a bar: moves, colours and the cursor's look."""
+def tidy(printed: str) -> str:
+    """Remove the escape sequences that rich writes to draw a progress bar."""
     import re
 
-    return re.sub(r"\x1b\[(\?25[lh]|2K|\d*A|[\d;]*m)|\r", "", said)
+    return re.sub(r"\x1b\[(\?25[lh]|2K|\d*A|[\d;]*m)|\r", "", printed)
 
 
-def test_no_name_in_a_model_reaches_a_terminal_raw(zoo: dict[str, Path], tmp_path: Path, terminal: OnATerminal) -> None:
+def test_model_names_never_reach_terminal_raw(zoo: dict[str, Path], tmp_path: Path, terminal: OnATerminal) -> None:
     for kind, model in zoo.items():
 
-        def spoil(config: dict[str, Any], kind: str = kind) -> None:
+        def mutate(config: dict[str, Any], kind: str = kind) -> None:
             config["data"]["sources"][0]["name"] = EVIL
             config["seqgen"] = EVIL
             config["metrics"][EVIL] = 1.0
             if "labels" in config["network"]:
                 config["network"]["labels"][0] = EVIL
 
-        spoilt = changed(model, tmp_path / kind, spoil)
+        mutated = changed(model, tmp_path / kind, mutate)
         if kind == "forecast":
-            reader = json.loads((spoilt / "tokenizer.json").read_text())
+            reader = json.loads((mutated / "tokenizer.json").read_text())
             reader["targets"][0] = EVIL
-            (spoilt / "tokenizer.json").write_text(json.dumps(reader))
-            untrusted_readers.make_consistent(spoilt)
+            (mutated / "tokenizer.json").write_text(json.dumps(reader))
+            untrusted_readers.make_consistent(mutated)
         others = ("info {m} --json", "sample {m} --label nothing", "classify {m} --top-k 5")
         for line in (*model_zoo.COMMANDS[kind], *others):
-            said = terminal(*line.format(m=spoilt, f=model.parent).split())
-            assert terminal.status in (0, 2), said
-            assert not steers(said), (kind, line, said)
-        assert checkpoint.load(spoilt)
-        assert not steers(checkpoint.card(checkpoint.load(spoilt).config, "m"))
+            printed = terminal(*line.format(m=mutated, f=model.parent).split())
+            assert terminal.status in (0, 2), printed
+            assert not steers(printed), (kind, line, printed)
+        assert checkpoint.load(mutated)
+        assert not steers(checkpoint.card(checkpoint.load(mutated).config, "m"))
 
 
-def test_no_name_in_a_corpus_reaches_a_terminal_raw(
-    zoo: dict[str, Path], tmp_path: Path, terminal: OnATerminal
-) -> None:
-    """On the bar of a training, in what is told of a source, in errors, tables and the card."""
+def test_corpus_names_never_reach_terminal_raw(zoo: dict[str, Path], tmp_path: Path, terminal: OnATerminal) -> None:
+    """In progress bars, reports about a source, errors, tables and the model card."""
     evil = EVIL.replace("\ud800", "")
     rows = "".join(f"2023-01-{day:02},{day % 7}\n" for day in range(1, 29))
     files = {
@@ -429,23 +429,23 @@ def test_no_name_in_a_corpus_reaches_a_terminal_raw(
                        ("talk.jsonl", "dialogue"), ("odd.csv", "classify"), ("odd.csv", "forecast"),
                        ("music", "music"), (f"{evil}.txt", "dialogue")]:  # fmt: skip
         new = tmp_path / "new"
-        said = tidy(terminal("train", tmp_path / name, "-o", new, "--task", task, *tiny))
-        assert not steers(said), (name, task, said)
-        assert terminal.status in (0, 2), said
+        printed = tidy(terminal("train", tmp_path / name, "-o", new, "--task", task, *tiny))
+        assert not steers(printed), (name, task, printed)
+        assert terminal.status in (0, 2), printed
         if terminal.status == 0:
             for line in ("info", "sample", "evaluate", "forecast", "classify", "score", "tokenize"):
-                said = terminal(line, new, *[tmp_path / name] * (line not in ("info", "sample")))
-                assert not steers(said), (name, line, said)
+                printed = terminal(line, new, *[tmp_path / name] * (line not in ("info", "sample")))
+                assert not steers(printed), (name, line, printed)
             assert not steers((new / "README.md").read_text())
             shutil.rmtree(new)
 
 
-# ---- No network ----
+# ---- Network ----
 
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """Whoever tries is noted, and turned away."""
+    """Record and refuse every connection."""
     tried: list[Any] = []
 
     def turn_away(*what: Any, **_: Any) -> None:
@@ -459,9 +459,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     yield tried
 
 
-def test_no_command_asks_the_network_unless_it_is_asked_to(
-    zoo: dict[str, Path], tmp_path: Path, no_network: list[Any]
-) -> None:
+def test_commands_never_use_network_unasked(zoo: dict[str, Path], tmp_path: Path, no_network: list[Any]) -> None:
     model_zoo.write_inputs(tmp_path)
     tiny = "--steps 1 --rnn-size 4 --threads 1 --precision fp32"
     lines = [line.format(m=zoo[kind], f=tmp_path) for kind in model_zoo.MODELS for line in model_zoo.COMMANDS[kind]]
@@ -474,19 +472,19 @@ def test_no_command_asks_the_network_unless_it_is_asked_to(
               f"evaluate {zoo['text']} {tmp_path}/words.txt --adaptive", "--help", "--version",
               f"forecast {zoo['forecast']} {tmp_path}/table.csv --plot {tmp_path}/a.png"]  # fmt: skip
     for line in lines:
-        with contextlib.suppress(model_zoo.CommandRefusedError):  # a text too short to hold any out
+        with contextlib.suppress(model_zoo.CommandRefusedError):  # the text is too short for a validation set
             model_zoo.run_command(line.split())
         assert no_network == [], line
-    with pytest.raises(model_zoo.CommandRefusedError, match="cannot fetch"):  # and now it is asked to
+    with pytest.raises(model_zoo.CommandRefusedError, match="cannot fetch"):  # a source that needs the network
         model_zoo.run_command(["corpora", "sst-2"])
     assert no_network
 
 
-# ---- No code ----
+# ---- Code ----
 
 
-def test_only_named_packages_are_imported_by_a_name_that_is_data() -> None:
-    """`import_module` is given names of this program's own tables, never what a file says."""
+def test_dynamic_imports_are_of_known_modules() -> None:
+    """`import_module` is called with names from the program's own tables, never from a file."""
     package = Path(seqgen.__file__).parent
     found = set()
     for path in package.rglob("*.py"):
@@ -503,12 +501,12 @@ def test_only_named_packages_are_imported_by_a_name_that_is_data() -> None:
     }  # fmt: skip
 
 
-def test_random_is_not_the_worlds() -> None:
-    """The ways to spoil draw from generators that are handed to them."""
+def test_global_random_state_is_never_used() -> None:
+    """The mutations draw from the generators passed to them."""
     state = random.getstate()
     next(mutations.mutated_inputs(READERS["series"], 1))
     assert random.getstate() == state
 
 
-def test_errors_are_the_family() -> None:
+def test_errors_derive_from_seqgen_error() -> None:
     assert issubclass(ModelError, UserError) and issubclass(DataError, UserError)

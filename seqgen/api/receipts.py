@@ -57,7 +57,7 @@ class Receipt:
 def make_receipt(
     model: LoadedModel, request: SampleRequest, shown_prompt: str = "", state_file: str = ""
 ) -> dict[str, Any]:
-    """Make the receipt of a request. `shown_prompt` is the prompt in the sample's record, which need not be repeated."""
+    """Make the receipt of a request. `shown_prompt` is the prompt in the sample's record; it is not repeated."""
     options: dict[str, Any] = {"length": request.options.length_for(model.task)}
     for part in (request.options, request.search, request.music_options):
         for item in dataclasses.fields(part):

@@ -1,4 +1,4 @@
-"""Receipts: every sample in JSON can be made again, byte for byte, and a receipt that can't be is one line."""
+"""Receipts: samples can be reproduced byte for byte from their JSON; an invalid receipt is one line of error."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STRANGE = "灯塔 🏮 café\t".encode() + b"\xff\xfe\x80 \xe4\xb8"
 
 @pytest.fixture(scope="module")
 def keeper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that keeps what it would have learnt from."""
+    """A model folder with a copy index."""
     folder = untrained(tmp_path_factory.mktemp("keeper") / "model", CharCodec.fit([TEXT]), num_layers=2)
     save_copy_index(folder, TextCopyIndex.build([TEXT]), seqgen.load(folder).checkpoint.config)
     return folder
@@ -52,20 +52,20 @@ JOBS: list[list[Any]] = [
 
 
 @pytest.mark.parametrize("flags", JOBS, ids=str)
-def test_a_replay_gives_the_same_bytes(keeper: Path, run: Run, tmp_path: Path, flags: list[Any]) -> None:
+def test_replay_gives_the_same_bytes(keeper: Path, run: Run, tmp_path: Path, flags: list[Any]) -> None:
     length = [] if "-l" in flags else ["-l", 60]
-    told = run("sample", keeper, "--json", *length, *flags, stdin=STRANGE)
+    printed = run("sample", keeper, "--json", *length, *flags, stdin=STRANGE)
     plain = run("sample", keeper, *length, *flags, stdin=STRANGE)
-    (tmp_path / "r.jsonl").write_bytes(told.out)
-    assert run("sample", "--replay", tmp_path / "r.jsonl", "--json").out == told.out
-    assert run("sample", "--replay", "-", stdin=told.out).out == plain.out
-    last = told.out.splitlines()[-1]
+    (tmp_path / "r.jsonl").write_bytes(printed.out)
+    assert run("sample", "--replay", tmp_path / "r.jsonl", "--json").out == printed.out
+    assert run("sample", "--replay", "-", stdin=printed.out).out == plain.out
+    last = printed.out.splitlines()[-1]
     assert run("sample", keeper, "--replay", "-", "--json", stdin=last).out == last + b"\n", "one alone"
     without = run("sample", keeper, *length, *flags, "--no-show-prompt", stdin=STRANGE)
     assert run("sample", "--replay", tmp_path / "r.jsonl", "--no-show-prompt").out == without.out
 
 
-def test_a_receipt_says_how_it_was_made(keeper: Path, run: Run) -> None:
+def test_receipt_records_provenance(keeper: Path, run: Run) -> None:
     (record,) = run("sample", keeper, "--json", "-l", 20, "-t", 0.5, "--top-k", 3, "--max-copy", 9).records
     receipt = record["receipt"]
     assert receipt["options"] == {"length": 20, "temperature": 0.5, "top_k": 3, "max_copy": 9}
@@ -76,26 +76,26 @@ def test_a_receipt_says_how_it_was_made(keeper: Path, run: Run) -> None:
     assert not {"prompt", "state", "label", "primer", "adaptive", "stop_at_end"} & set(receipt)
 
 
-def fits(kind: type, name: str, value: float) -> bool:
+def fits(cls: type, name: str, value: float) -> bool:
     try:
-        make_options(kind, {name: value})
+        make_options(cls, {name: value})
     except UserError:
         return False
     return True
 
 
-def test_every_option_is_kept(keeper: Path) -> None:
-    """Each at another value than its default: what is added to the options is in the receipts."""
+def test_receipt_keeps_every_option(keeper: Path) -> None:
+    """Every option, new ones too, is in the receipt if it differs from its default."""
     odd: dict[str, Any] = {}
-    for kind in (SampleOptions, SearchOptions):
-        for name, rule in kind.__dataclass_fields__.items():
+    for cls in (SampleOptions, SearchOptions):
+        for name, rule in cls.__dataclass_fields__.items():
             given = {"stop": ("x",), "seed": 5, "beam": 0, "max_copy": 4, "length": 3}.get(name)
             if given is None:
                 if isinstance(rule.default, str | tuple | None):
                     continue
                 given = next(value for value in (3, 2) if value != rule.default)
                 if isinstance(rule.default, float):
-                    given = next(value for value in (0.25, 1.25) if fits(kind, name, value) and value != rule.default)
+                    given = next(value for value in (0.25, 1.25) if fits(cls, name, value) and value != rule.default)
             odd[name] = given
     model = load_model(keeper)
     (record,) = model.records("The ", **odd)
@@ -107,48 +107,48 @@ def test_every_option_is_kept(keeper: Path) -> None:
     assert model.replay(record) == record
 
 
-def test_what_followed_its_prompt_is_made_again(model_folder: Path, run: Run, tmp_path: Path) -> None:
-    told = run("sample", model_folder, "--adaptive", "-p", "zyzzyva quokka " * 20, "-l", 50, "--json", "-n", 2).out
-    assert run("sample", "--replay", "-", "--json", stdin=told).out == told
+def test_replay_adaptive_sample(model_folder: Path, run: Run, tmp_path: Path) -> None:
+    printed = run("sample", model_folder, "--adaptive", "-p", "zyzzyva quokka " * 20, "-l", 50, "--json", "-n", 2).out
+    assert run("sample", "--replay", "-", "--json", stdin=printed).out == printed
     assert (
         run("sample", model_folder, "-p", "zyzzyva quokka " * 20, "-l", 50, "--json").records[0]["text"]
-        != (json.loads(told.splitlines()[0])["text"])
+        != (json.loads(printed.splitlines()[0])["text"])
     )
 
 
-def test_rounded_weights_are_those_of_the_receipt(model_folder: Path, run: Run) -> None:
+def test_replay_uses_the_rounding_of_the_receipt(model_folder: Path, run: Run) -> None:
     for flags, arithmetic in ([], "8 bits"), (["--exact"], "float32"):
-        told = run("sample", model_folder, "-l", 90, "--json", *flags)
+        printed = run("sample", model_folder, "-l", 90, "--json", *flags)
         if int8_is_fast() and seqgen.load(model_folder).info()["may_be_rounded"]:
-            assert told.records[0]["receipt"]["arithmetic"] == arithmetic
-        assert run("sample", "--replay", "-", "--json", stdin=told.out).out == told.out
+            assert printed.records[0]["receipt"]["arithmetic"] == arithmetic
+        assert run("sample", "--replay", "-", "--json", stdin=printed.out).out == printed.out
 
 
-def test_a_sample_from_a_state_is_made_again(models: Models, run: Run, tmp_path: Path) -> None:
+def test_replay_sample_from_a_state(models: Models, run: Run, tmp_path: Path) -> None:
     model, state = models("subword"), tmp_path / "s"
     run("sample", model, "-l", 33, "--state-out", state, "--seed", 3)
-    told = run("sample", model, "--state-in", state, "-l", 20, "-n", 3, "-p", "And ", "--json").out
-    assert run("sample", "--replay", "-", "--json", stdin=told).out == told
+    printed = run("sample", model, "--state-in", state, "-l", 20, "-n", 3, "-p", "And ", "--json").out
+    assert run("sample", "--replay", "-", "--json", stdin=printed).out == printed
     shutil.move(state, tmp_path / "elsewhere")
-    assert "s" in run("sample", "--replay", "-", stdin=told, status=2).err
-    assert run("sample", "--replay", "-", "--state-in", tmp_path / "elsewhere", "--json", stdin=told).out == told
+    assert "s" in run("sample", "--replay", "-", stdin=printed, status=2).err
+    assert run("sample", "--replay", "-", "--state-in", tmp_path / "elsewhere", "--json", stdin=printed).out == printed
     run("sample", model, "-l", 34, "--state-out", state, "--seed", 3)
-    assert "not the state of the receipt" in run("sample", "--replay", "-", stdin=told, status=2).err
+    assert "is not the receipt's state" in run("sample", "--replay", "-", stdin=printed, status=2).err
     plain = run("sample", model, "-l", 5, "--json").out
     assert "names no state" in run("sample", "--replay", "-", "--state-in", state, stdin=plain, status=2).err
 
 
-def test_conversations_and_labels_are_made_again(models: Models, run: Run) -> None:
+def test_replay_dialogue_and_labelled_samples(models: Models, run: Run) -> None:
     for folder, flags in (
         (models("dialogue", "dialogue"), ["-p", "Hello"]),
         (models("labelled", "classify", labels=("sun", "moon")), ["--label", "moon", "-p", "The"]),
     ):
-        told = run("sample", folder, *flags, "-l", 60, "-n", 2, "--json").out
-        assert run("sample", "--replay", "-", "--json", stdin=told).out == told
-        assert run("sample", "--replay", "-", stdin=told).out == run("sample", folder, *flags, "-l", 60, "-n", 2).out
+        printed = run("sample", folder, *flags, "-l", 60, "-n", 2, "--json").out
+        assert run("sample", "--replay", "-", "--json", stdin=printed).out == printed
+        assert run("sample", "--replay", "-", stdin=printed).out == run("sample", folder, *flags, "-l", 60, "-n", 2).out
 
 
-def test_pieces_are_made_again(models: Models, run: Run, tmp_path: Path) -> None:
+def test_replay_music(models: Models, run: Run, tmp_path: Path) -> None:
     model, primer, state = models("midi", "music"), tmp_path / "p.mid", tmp_path / "s"
     primer.write_bytes(tune(1))
     run("sample", model, "-l", 2, "--state-out", state, "--json")
@@ -158,33 +158,35 @@ def test_pieces_are_made_again(models: Models, run: Run, tmp_path: Path) -> None
         ["-n", 3, "--first", 1, "--stop-at-end", "--best-of", 2],
         ["--state-in", state],
     ):
-        told = run("sample", model, "-l", 3, "--json", *flags).out
-        assert run("sample", "--replay", "-", "--json", stdin=told).out == told
+        printed = run("sample", model, "-l", 3, "--json", *flags).out
+        assert run("sample", "--replay", "-", "--json", stdin=printed).out == printed
         folder = tmp_path / f"out{len(flags)}"
         if "-n" in flags:
-            run("sample", "--replay", "-", "-o", folder, stdin=told)
+            run("sample", "--replay", "-", "-o", folder, stdin=printed)
             assert sorted(path.name for path in folder.iterdir()) == ["1.mid", "2.mid", "3.mid"]
         else:
-            assert run("sample", "--replay", "-", stdin=told).out == run("sample", model, "-l", 3, *flags).out
+            assert run("sample", "--replay", "-", stdin=printed).out == run("sample", model, "-l", 3, *flags).out
 
 
-def test_many_are_made_again_side_by_side(keeper: Path, run: Run) -> None:
-    told = run("sample", keeper, "--json", "-l", 15, "-n", 40).out
+def test_replay_many_samples_in_batches(keeper: Path, run: Run) -> None:
+    printed = run("sample", keeper, "--json", "-l", 15, "-n", 40).out
     other = run("sample", keeper, "--json", "-l", 15, "-n", 2, "--seed", 4).out
-    lines = [*told.splitlines(), *other.splitlines()][::-1]
-    assert run("sample", "--replay", "-", "--json", stdin=told + b"\n" + other).out == told + other
+    lines = [*printed.splitlines(), *other.splitlines()][::-1]
+    assert run("sample", "--replay", "-", "--json", stdin=printed + b"\n" + other).out == printed + other
     assert run("sample", "--replay", "-", "--json", stdin=b"\n".join(lines)).out == b"\n".join(lines) + b"\n"
-    found = list(receipts.read([line + b"\n" for line in told.splitlines()], "r"))
+    found = list(receipts.read([line + b"\n" for line in printed.splitlines()], "r"))
     assert [len(job) for job in receipts.jobs(found)] == [40]
 
 
-def test_it_is_the_same_in_another_process(keeper: Path, run: Run, seqgen_command: Command, tmp_path: Path) -> None:
-    told = run("sample", keeper, "--json", "-l", 80, "-n", 2).out
-    done = seqgen_command("sample", "--replay", "-", "--json", stdin=told)
-    assert (done.returncode, done.stdout, done.stderr) == (0, told, b"")
+def test_replay_in_another_process_gives_the_same_bytes(
+    keeper: Path, run: Run, seqgen_command: Command, tmp_path: Path
+) -> None:
+    printed = run("sample", keeper, "--json", "-l", 80, "-n", 2).out
+    done = seqgen_command("sample", "--replay", "-", "--json", stdin=printed)
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, b"")
 
 
-# ---- what can't be made again ----
+# ---- Invalid receipts ----
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +244,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_receipt_that_can_not_be_followed_is_one_line(record: dict[str, Any], run: Run, what: str) -> None:
+def test_replay_invalid_receipt_is_one_error_line(record: dict[str, Any], run: Run, what: str) -> None:
     change, words = WRONG[what]
     lines = json.dumps(record).encode() + b"\n" + json.dumps(change(record)).encode() + b"\n"
     result = run("sample", "--replay", "-", "--json", stdin=lines, status=2)
@@ -256,12 +258,12 @@ def test_a_receipt_that_can_not_be_followed_is_one_line(record: dict[str, Any], 
     [(b"", "has no receipt"), (b"\n\n", "has no receipt"), (b"{", "not JSON"), (b"\xff", "not JSON"),
      (b"[" * 100_000, "not JSON"), (b"Call me Ishmael.", "line 1")],
 )  # fmt: skip
-def test_what_is_no_receipt_at_all(run: Run, data: bytes, words: str) -> None:
+def test_replay_other_input_is_one_error_line(run: Run, data: bytes, words: str) -> None:
     result = run("sample", "--replay", "-", stdin=data, status=2)
     assert words in result.err and result.err.count("\n") == 1
 
 
-def test_flags_that_a_receipt_has_already(record: dict[str, Any], run: Run) -> None:
+def test_replay_refuses_flags_that_the_receipt_has(record: dict[str, Any], run: Run) -> None:
     line = json.dumps(record).encode()
     for flags in (["-t", 0.5], ["-p", "x"], ["-n", 2], ["--first", 1], ["--beam", 2], ["--exact"], ["--label", "a"]):
         assert (
@@ -274,7 +276,7 @@ def test_flags_that_a_receipt_has_already(record: dict[str, Any], run: Run) -> N
     assert "MODEL is missing" in run("sample", status=2).err
 
 
-def test_a_model_that_moved_is_named(record: dict[str, Any], keeper: Path, run: Run, tmp_path: Path) -> None:
+def test_replay_moved_model_may_be_named(record: dict[str, Any], keeper: Path, run: Run, tmp_path: Path) -> None:
     moved = shutil.copytree(keeper, tmp_path / "moved")
     found = run("sample", moved, "--replay", "-", "--json", stdin=json.dumps(record).encode()).records
     assert found == [edited(record, "receipt", "folder", value=str(moved))]

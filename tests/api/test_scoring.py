@@ -96,7 +96,7 @@ def test_score_state_begins_every_record(models: Models, run: Run, tmp_path: Pat
     assert both == alone
     assert load_model(model).score(b"xyz", state=load_model(model).load_state(state)).nats == alone[1]["nats"]
     printed = run("score", model, tmp_path / "a", tmp_path / "b", "--state-out", state, status=2)
-    assert "there are more" in printed.err and not printed.out
+    assert "after one record" in printed.err and not printed.out
     assert "is for text" in run("score", models("midi", "music"), "x", "--state-in", state, status=2).err
     assert "given twice" in run("score", model, "-", "--state-in", "-", status=2).err
 

@@ -12,7 +12,7 @@ from seqgen.errors import UserError
 from tests.helpers.training import TINY, file_contents
 
 
-def test_a_model_is_not_replaced_without_a_word(model_copy: Path, text_file: Path) -> None:
+def test_model_folder_existing_model_needs_overwrite(model_copy: Path, text_file: Path) -> None:
     before = file_contents(model_copy)
     with pytest.raises(UserError, match="--overwrite"):
         seqgen.train(str(text_file), model_copy, steps=2, **TINY)
@@ -21,19 +21,19 @@ def test_a_model_is_not_replaced_without_a_word(model_copy: Path, text_file: Pat
     assert file_contents(model_copy) == before
 
 
-def test_a_folder_of_other_things_is_left_alone(text_file: Path, tmp_path: Path) -> None:
-    place = tmp_path / "letters"
-    place.mkdir()
-    (place / "dear.txt").write_text("dear")
+def test_model_folder_with_other_files_is_refused(text_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "letters"
+    folder.mkdir()
+    (folder / "dear.txt").write_text("dear")
     for overwrite in (False, True):
         with pytest.raises(UserError, match="has files that are not a model"):
-            seqgen.train(str(text_file), place, steps=2, overwrite=overwrite, **TINY)
+            seqgen.train(str(text_file), folder, steps=2, overwrite=overwrite, **TINY)
     with pytest.raises(UserError, match="is a file"):
-        seqgen.train(str(text_file), place / "dear.txt", steps=2, overwrite=True, **TINY)
-    assert [path.name for path in place.iterdir()] == ["dear.txt"]
+        seqgen.train(str(text_file), folder / "dear.txt", steps=2, overwrite=True, **TINY)
+    assert [path.name for path in folder.iterdir()] == ["dear.txt"]
 
 
-def test_overwrite_leaves_nothing_of_the_old_model(model_copy: Path, text_file: Path) -> None:
+def test_model_folder_overwrite_replaces_every_file(model_copy: Path, text_file: Path) -> None:
     (model_copy / "tokenizer.model").write_bytes(b"left by a subword model")
     seqgen.train(str(text_file), model_copy, steps=2, tokenizer="byte", overwrite=True, **TINY)
     assert not (model_copy / "tokenizer.model").exists()

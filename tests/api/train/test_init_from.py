@@ -23,7 +23,7 @@ def gru_folder(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def test_init_from_copies_every_weight_it_knows(model_folder: Path, tmp_path: Path) -> None:
+def test_init_from_copies_all_weights_of_known_ids(model_folder: Path, tmp_path: Path) -> None:
     source = tmp_path / "greek.txt"
     source.write_text((prose(80) + "αβγδ λόγος ΩΩ\n") * 3)
     model = seqgen.train(
@@ -44,7 +44,7 @@ def test_init_from_copies_every_weight_it_knows(model_folder: Path, tmp_path: Pa
     assert model.checkpoint.config["training"]["init_from"] == str(model_folder)
 
 
-def test_init_from_learns_what_is_new(model_folder: Path, tmp_path: Path) -> None:
+def test_init_from_trains_on_new_characters(model_folder: Path, tmp_path: Path) -> None:
     line = "Ωδή ΩδήΩ δή\n"
     source = tmp_path / "greek.txt"
     source.write_text(line * 200)
@@ -61,8 +61,8 @@ def test_init_from_learns_what_is_new(model_folder: Path, tmp_path: Path) -> Non
     ["", "€", "日", b"\xff\xfe", "€€日", "\x01"],
     ids=["nothing", "once", "once in three bytes", "no UTF-8", "twice and once", "control"],
 )
-def test_init_from_reads_any_text(model_folder: Path, tmp_path: Path, strange: str | bytes) -> None:
-    """What the new vocabulary does not hold is spelt in bytes, and those have to be learnable too."""
+def test_init_from_accepts_any_text(model_folder: Path, tmp_path: Path, strange: str | bytes) -> None:
+    """Characters that the vocabulary lacks are spelt in bytes, whose embeddings must be trained too."""
     source = tmp_path / "new.txt"
     extra = strange if isinstance(strange, bytes) else strange.encode()
     source.write_bytes(prose(20).encode() + extra + prose(20, seed=2).encode())
@@ -88,7 +88,7 @@ def test_init_from_keeps_other_tokenizers(tokenizer: str, text_file: Path, tmp_p
     [("rnn_size", 64), ("cell", "gru"), ("num_layers", 2), ("embedding_size", 8), ("tie_weights", True),
      ("tokenizer", "byte"), ("tokenizer", "subword"), ("vocab_size", 500)],
 )  # fmt: skip
-def test_init_from_with_a_flag_that_does_not_fit(
+def test_init_from_contradicting_flag_is_refused(
     model_folder: Path, text_file: Path, tmp_path: Path, name: str, value: Any
 ) -> None:
     with pytest.raises(UserError) as error:
@@ -98,25 +98,23 @@ def test_init_from_with_a_flag_that_does_not_fit(
     assert not (tmp_path / "m").exists()
 
 
-def test_init_from_refuses_a_flag_that_does_not_fit_even_if_it_is_the_default(
-    gru_folder: Path, text_file: Path, tmp_path: Path
-) -> None:
-    """`--cell lstm` was asked for in so many words; a GRU is not what the person wants."""
+def test_init_from_contradicting_default_is_refused(gru_folder: Path, text_file: Path, tmp_path: Path) -> None:
+    """An explicit `--cell lstm` contradicts a GRU even though it is the default."""
     with pytest.raises(UserError, match="--cell"):
         seqgen.train(str(text_file), tmp_path / "m", init_from=gru_folder, steps=1, cell="lstm", threads=1)
 
 
-def test_init_from_takes_the_shape_of_its_model(gru_folder: Path, text_file: Path, tmp_path: Path) -> None:
+def test_init_from_keeps_the_network_shape(gru_folder: Path, text_file: Path, tmp_path: Path) -> None:
     model = seqgen.train(str(text_file), tmp_path / "m", init_from=gru_folder, steps=1, rnn_size=32, threads=1)
     assert model.checkpoint.network.cell == "gru"
     assert model.checkpoint.network.rnn_size == 32
 
 
-def test_init_from_may_replace_its_own_model(model_copy: Path, text_file: Path) -> None:
+def test_init_from_may_overwrite_its_own_model(model_copy: Path, text_file: Path) -> None:
     model = seqgen.train(str(text_file), model_copy, init_from=model_copy, overwrite=True, steps=2, threads=1)
     assert model.checkpoint.config["training"]["step"] == 2
 
 
-def test_init_from_what_is_no_model(text_file: Path, tmp_path: Path) -> None:
+def test_init_from_other_folder_is_refused(text_file: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere"):
         seqgen.train(str(text_file), tmp_path / "m", init_from=tmp_path / "nowhere", steps=1)

@@ -1,4 +1,4 @@
-"""One training at a time writes a model folder; nobody is kept out once it ended, however it did."""
+"""One training at a time writes a model folder; its lock ends with it, however it ends."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def refused(folder: Path, **options: Any) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_second_training_is_turned_away_before_and_after_the_first_save(text_file: Path, tmp_path: Path) -> None:
+def test_lock_second_training_is_refused(text_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "m"
     tried = []
 
@@ -45,10 +45,10 @@ def test_a_second_training_is_turned_away_before_and_after_the_first_save(text_f
     assert set(tried) == {False, True}
     seqgen.load(folder).sample(length=3)
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
-    seqgen.train([], folder, resume=True, steps=3)  # nobody is kept out any more
+    seqgen.train([], folder, resume=True, steps=3)  # the lock is released
 
 
-def test_while_a_model_is_replaced_the_old_one_is_read_and_nobody_else_writes(text_file: Path, tmp_path: Path) -> None:
+def test_lock_during_overwrite_old_model_is_readable(text_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "m"
     seqgen.train(str(text_file), folder, **TINY)
 
@@ -61,13 +61,13 @@ def test_while_a_model_is_replaced_the_old_one_is_read_and_nobody_else_writes(te
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-def test_a_training_beside_another_in_one_parent_is_welcome(text_file: Path, tmp_path: Path) -> None:
+def test_lock_sibling_folder_is_free(text_file: Path, tmp_path: Path) -> None:
     watch = Watcher(started=lambda _: seqgen.train(str(text_file), tmp_path / "b", **TINY) and None)
     seqgen.train(str(text_file), tmp_path / "a", watch=watch, **TINY)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
-def test_a_link_to_the_folder_is_the_folder(text_file: Path, tmp_path: Path) -> None:
+def test_lock_symlink_is_the_same_folder(text_file: Path, tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     seqgen.train(str(text_file), tmp_path / "link", **TINY)
@@ -76,8 +76,8 @@ def test_a_link_to_the_folder_is_the_folder(text_file: Path, tmp_path: Path) -> 
     assert (tmp_path / "link").is_symlink()
 
 
-def test_the_hold_dies_with_its_process(text_file: Path, tmp_path: Path) -> None:
-    """A real process, killed in the middle: no lock file, and the next one trains at once."""
+def test_lock_ends_with_its_process(text_file: Path, tmp_path: Path) -> None:
+    """A killed process leaves no lock file, and the next training starts at once."""
     folder = tmp_path / "m"
     code = "import sys, time; from pathlib import Path; from seqgen.api.train.lock import lock_model_folder\n"
     code += "with lock_model_folder(Path(sys.argv[1]), False):\n    print('held', flush=True)\n    time.sleep(60)\n"
@@ -95,7 +95,7 @@ def test_the_hold_dies_with_its_process(text_file: Path, tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
+def test_lock_removes_leftovers_of_killed_run(tmp_path: Path) -> None:
     new = checkpoint.staging(tmp_path / "m")
     (new / "resume").mkdir(parents=True)
     (new / "resume" / "step-1.safetensors").write_bytes(b"half")
@@ -106,14 +106,14 @@ def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folders_made_for_nothing_are_gone(tmp_path: Path) -> None:
+def test_lock_removes_unused_parents(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no file"):
         seqgen.train("missing.txt", tmp_path / "a" / "b" / "m", **TINY)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EBADF, errno.ENOTSUP])
-def test_a_file_system_without_locks_keeps_nobody_out(
+def test_lock_without_file_system_support_is_free(
     code: int, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: Path) -> None:
@@ -124,10 +124,8 @@ def test_a_file_system_without_locks_keeps_nobody_out(
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
-def test_a_folder_that_was_moved_away_meanwhile_is_not_taken_for_held(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another training ended between our looking and our holding: its folder took its place."""
+def test_lock_of_folder_replaced_meanwhile_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another training ended between opening and locking the folder, and replaced it."""
 
     try_lock = locks.try_lock
 
@@ -143,9 +141,7 @@ def test_a_folder_that_was_moved_away_meanwhile_is_not_taken_for_held(
     assert [path.name for path in tmp_path.iterdir()] == ["gone"], "what is another's stays"
 
 
-def test_a_model_in_a_folder_that_can_not_be_written_is_told_at_once(
-    text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lock_unwritable_folder_is_refused(text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seqgen.train(str(text_file), tmp_path / "m", **TINY)
 
     def refuse(**_: Any) -> None:

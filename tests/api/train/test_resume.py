@@ -53,7 +53,7 @@ def same_run(folder: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("after", [3, 4, 5, 30, 31, 32, 52, 53, 54])
-def test_a_run_killed_after_any_event_goes_on_as_if_nothing_had_been(
+def test_resume_after_any_event_gives_the_same_run(
     after: int, uninterrupted: Path, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_folders, "_SAVE_EVERY", -1.0)  # saves after every step, as a slow run does after a minute
@@ -66,9 +66,7 @@ def test_a_run_killed_after_any_event_goes_on_as_if_nothing_had_been(
     same_run(folder, uninterrupted)
 
 
-def test_a_run_stopped_by_its_watcher_is_saved_where_it_stands(
-    uninterrupted: Path, text_file: Path, tmp_path: Path
-) -> None:
+def test_watcher_stop_saves_the_run(uninterrupted: Path, text_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "m"
     options = {"steps": 36, "seed": 3, **DROPOUT}
     steps: list[int] = []
@@ -85,13 +83,13 @@ def test_a_run_stopped_by_its_watcher_is_saved_where_it_stands(
     assert resume_weights(folder) == resume_weights(uninterrupted)
 
 
-def test_a_run_killed_before_its_first_save_starts_again(uninterrupted: Path, text_file: Path, tmp_path: Path) -> None:
+def test_resume_before_first_save_starts_again(uninterrupted: Path, text_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "m"
     options = {"steps": 36, "seed": 3, **DROPOUT}
     with pytest.raises(Killed):
         seqgen.train(str(text_file), folder, watch=kill_after(2), **options)
     assert not folder.exists()
-    checkpoint.staging(folder).mkdir()  # as a kill in the middle of the first save leaves it
+    checkpoint.staging(folder).mkdir()  # left by a kill during the first save
     (checkpoint.staging(folder) / "config.json").write_text("{")
     warnings: list[str] = []
     seqgen.train(str(text_file), folder, resume=True, watch=Watcher(warn=warnings.append), **options)
@@ -116,7 +114,7 @@ def train_as_arguments_do(source: Path, folder: Path, precision: str, resume: bo
 def reference(
     request: pytest.FixtureRequest, text_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
-    """The precision, and the model of a run that nothing disturbed."""
+    """The precision, and the model of an uninterrupted run."""
     if request.param == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         pytest.skip("this processor has no bfloat16")
     folder = tmp_path_factory.mktemp("reference") / "m"
@@ -132,7 +130,7 @@ def saved_step(folder: Path) -> int:
 
 
 def interrupted_once_saved(command: list[str], folder: Path, number: int, delay: float) -> tuple[int, bytes]:
-    """Runs the command and sends it a signal, `delay` seconds after it has saved something new."""
+    """Run the command and send it a signal `delay` seconds after its next save."""
     before = saved_step(folder)
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
@@ -141,27 +139,27 @@ def interrupted_once_saved(command: list[str], folder: Path, number: int, delay:
             time.sleep(0.002)
         time.sleep(delay)
         process.send_signal(number)
-        _, said = process.communicate(timeout=120)
+        _, printed = process.communicate(timeout=120)
     finally:
         process.kill()
         process.wait()
-    return process.returncode, said
+    return process.returncode, printed
 
 
 @pytest.mark.slow
-def test_a_run_killed_twice_at_random_ends_with_the_same_weights(
+def test_resume_after_random_kills_gives_the_same_weights(
     reference: tuple[str, Path], text_file: Path, tmp_path: Path
 ) -> None:
     precision, whole = reference
     folder = tmp_path / "m"
     delays = [random.uniform(0, 0.15), random.uniform(0, 0.15)]  # a fifth of the run, on a quick machine
-    code, said = interrupted_once_saved(arguments(text_file, folder, precision), folder, signal.SIGKILL, delays[0])
-    assert code == -signal.SIGKILL, said
+    code, printed = interrupted_once_saved(arguments(text_file, folder, precision), folder, signal.SIGKILL, delays[0])
+    assert code == -signal.SIGKILL, printed
     first = saved_step(folder)
     checkpoint.load(folder).weights()
     command = arguments(text_file, folder, precision, "--resume")
-    code, said = interrupted_once_saved(command, folder, signal.SIGKILL, delays[1])
-    assert code == -signal.SIGKILL, said
+    code, printed = interrupted_once_saved(command, folder, signal.SIGKILL, delays[1])
+    assert code == -signal.SIGKILL, printed
     assert 0 < first < saved_step(folder) < 200
     checkpoint.load(folder).weights()
     assert subprocess.run(command, stdin=subprocess.DEVNULL, timeout=200).returncode == 0
@@ -173,17 +171,17 @@ def test_a_run_killed_twice_at_random_ends_with_the_same_weights(
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("reference", ["fp32"], indirect=True)
-def test_a_run_told_to_stop_saves_first(
+def test_train_command_saves_on_interrupt(
     number: int, status: int, reference: tuple[str, Path], text_file: Path, tmp_path: Path
 ) -> None:
     precision, whole = reference
     folder = tmp_path / "m"
     command = arguments(text_file, folder, precision)
     command.remove("--quiet")
-    code, said = interrupted_once_saved(command, folder, number, random.uniform(0, 0.15))
-    assert code == status, said
-    assert b"--resume" in said.splitlines()[-1]
-    assert b"Traceback" not in said
+    code, printed = interrupted_once_saved(command, folder, number, random.uniform(0, 0.15))
+    assert code == status, printed
+    assert b"--resume" in printed.splitlines()[-1]
+    assert b"Traceback" not in printed
     assert 0 < saved_step(folder) < 200
     (sample,) = seqgen.load(folder).sample(length=20)
     assert len(sample.text) == 20
@@ -196,7 +194,7 @@ def test_a_run_told_to_stop_saves_first(
 def test_resume_of_a_finished_run_does_nothing(model_copy: Path, text_file: Path, seqgen_command: Command) -> None:
     before = file_contents(model_copy)
     seqgen.train(str(text_file), model_copy, resume=True)
-    seqgen.train([], model_copy, resume=True)  # its sources are known
+    seqgen.train([], model_copy, resume=True)  # config.json has its sources
     assert file_contents(model_copy) == before
     result = seqgen_command("train", text_file, "-o", model_copy, "--resume", "--steps", 60, "--rnn-size", 32)
     assert result.returncode == 0, result.stderr
@@ -302,7 +300,7 @@ def test_resume_takes_another_patience_with_more_steps(text_file: Path, tmp_path
 
 
 def test_resume_counts_epochs_as_the_run_did(tmp_path: Path) -> None:
-    """The same command with --resume behind it: many small documents, whose ends count as tokens too."""
+    """The same command with --resume added. The ends of many small documents count as tokens too."""
     source = tmp_path / "poems"
     source.mkdir()
     for number in range(60):
@@ -334,7 +332,7 @@ def test_resume_needs_no_source_while_the_cache_is_there(
         seqgen.train([], folder, resume=True, steps=7)
 
 
-def test_a_run_by_the_clock_is_resumed_by_the_clock(text_file: Path, tmp_path: Path) -> None:
+def test_resume_keeps_the_budget(text_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "m"
     with pytest.raises(Killed):
         seqgen.train(str(text_file), folder, budget="3s", watch=kill_after(30), **TINY)

@@ -40,8 +40,7 @@ from tests.helpers.training import (
 )
 
 
-# To make a new task part of the contract below: a function that writes something easy to learn, and one that uses
-# the trained model for a moment.
+# For a new task, add a function that writes an easy corpus, and one that uses the trained model.
 def easy_text(folder: Path) -> str:
     path = folder / "easy.txt"
     path.write_text("the tide comes in and the tide goes out\n" * 150)
@@ -55,13 +54,13 @@ def use_text(model: seqgen.Model) -> None:
 
 
 def easy_music(folder: Path) -> str:
-    """Scales, up and down."""
+    """Write scales, up and down."""
     (folder / "tunes").mkdir()
     scale = [60, 62, 64, 65, 67, 69, 71, 72]
     for number in range(12):
         line = [pitch + number % 3 for pitch in (scale + scale[::-1]) * 3]
-        notes = tuple(Note(2 * place, 0, pitch, 2 * place + 2, 72) for place, pitch in enumerate(line))
-        bars = tuple(Bar(16 * place, 16, 4, 4) for place in range(6))
+        notes = tuple(Note(2 * index, 0, pitch, 2 * index + 2, 72) for index, pitch in enumerate(line))
+        bars = tuple(Bar(16 * index, 16, 4, 4) for index in range(6))
         (folder / "tunes" / f"{number}.mid").write_bytes(midi.write(Piece(4, (Track(0),), notes, bars)))
     return str(folder / "tunes")
 
@@ -73,12 +72,12 @@ def use_music(model: seqgen.Model) -> None:
 
 
 def easy_dialogue(folder: Path) -> str:
-    """Two questions, each with its answer."""
+    """Write two questions with their answers."""
     path = folder / "easy.jsonl"
-    said = (("where is the boat", "on the river"), ("who has the lamp", "the boy has it"))
+    pairs = (("where is the boat", "on the river"), ("who has the lamp", "the boy has it"))
     lines = [
         json.dumps({"messages": [{"role": "user", "content": ask}, {"role": "assistant", "content": answer}]})
-        for ask, answer in said * 150
+        for ask, answer in pairs * 150
     ]
     path.write_text("\n".join(lines))
     return str(path)
@@ -107,7 +106,7 @@ def use_table(model: seqgen.Model) -> None:
 
 
 def easy_labels(folder: Path) -> str:
-    """Texts that say what they are."""
+    """Write texts that contain their labels."""
     path = folder / "labels.csv"
     rows = [
         f"{word} thing {number % 7},{label}" for number in range(60) for word, label in (("good", "p"), ("bad", "n"))
@@ -134,14 +133,12 @@ EASY: dict[str, tuple[Callable[[Path], str], Callable[[seqgen.Model], None]]] = 
 @pytest.mark.parametrize(
     ("task", "tokenizer"), [(task, name) for task, spec in TASKS.items() for name in spec.tokenizers]
 )
-def test_every_cell_learns_every_task_with_every_tokenizer(
-    task: str, cell: str, tokenizer: str, tmp_path: Path
-) -> None:
+def test_train_every_cell_task_and_tokenizer(task: str, cell: str, tokenizer: str, tmp_path: Path) -> None:
     assert task in EASY, f"{task} is a new row of TASKS: give it an easy corpus here"
     write, use = EASY[task]
     losses: list[float] = []
     watch = Watcher(event=lambda event: losses.append(event.loss) if isinstance(event, Stepped) else None)
-    seqgen.train(  # without patience: with the pieces of some versions of SentencePiece all is learnt a little sooner
+    seqgen.train(  # without patience: with the pieces of some versions of SentencePiece the loss stops falling sooner
         write(tmp_path), tmp_path / "m", task=task, cell=cell, steps=100, learning_rate=0.01, dropout=0.0, watch=watch,
         patience=0, tokenizer=tokenizer if tokenizer in TOKENIZER_NAMES else None, **TINY,
     )  # fmt: skip
@@ -155,7 +152,7 @@ def test_every_cell_learns_every_task_with_every_tokenizer(
     use(model)
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(text_file: Path, tmp_path: Path) -> None:
+def test_train_same_seed_gives_same_weights(text_file: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         seqgen.train(str(text_file), tmp_path / name, steps=8, seed=seed, **DROPOUT)
     assert saved_weights(tmp_path / "a") == saved_weights(tmp_path / "b")
@@ -165,14 +162,14 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(text_file:
 
 
 @pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor has no bfloat16")
-def test_bfloat16_is_repeatable_too(text_file: Path, tmp_path: Path) -> None:
+def test_train_bfloat16_same_seed_gives_same_weights(text_file: Path, tmp_path: Path) -> None:
     for name in "ab":
         seqgen.train(str(text_file), tmp_path / name, steps=8, seed=5, **{**DROPOUT, "precision": "bf16"})
     assert saved_weights(tmp_path / "a") == saved_weights(tmp_path / "b")
     assert seqgen.load(tmp_path / "a").checkpoint.config["training"]["precision"] == "bf16"
 
 
-def test_metrics_and_configuration_keep_the_contract(model_folder: Path) -> None:
+def test_train_config_and_metrics_have_the_documented_keys(model_folder: Path) -> None:
     lines = (model_folder / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     keys = {"step", "seconds", "tokens", "train_loss", "val_loss", "learning_rate", "tokens_per_second"}
@@ -201,13 +198,13 @@ def held_out_loss(model: seqgen.Model) -> float:
 
 @pytest.fixture
 def noise_file(tmp_path: Path) -> Path:
-    """Digits without any order: a network can only learn them by heart, so the held-out loss turns up soon."""
+    """Random digits: a network can only memorise them, so the validation loss soon rises."""
     path = tmp_path / "digits.txt"
     path.write_text("".join(random.Random(4).choices("0123456789", k=1500)))
     return path
 
 
-def test_the_best_model_is_kept_not_the_last(noise_file: Path, tmp_path: Path) -> None:
+def test_train_saves_the_best_weights(noise_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "m"
     model = seqgen.train(
         str(noise_file), folder, steps=90, learning_rate=0.03, dropout=0.0, patience=0, **{**TINY, "rnn_size": 64}
@@ -223,8 +220,8 @@ def test_the_best_model_is_kept_not_the_last(noise_file: Path, tmp_path: Path) -
     assert config["training"]["step"] == 90
 
 
-def test_a_run_that_stopped_early_is_finished(noise_file: Path, tmp_path: Path) -> None:
-    """`--resume` on it does nothing: there is no next validation that would make it better."""
+def test_resume_after_early_stopping_does_nothing(noise_file: Path, tmp_path: Path) -> None:
+    """`--resume` does nothing: no further validation could improve it."""
     folder = tmp_path / "m"
     options = {"steps": 300, "learning_rate": 0.05, "dropout": 0.0, "patience": 2, **TINY, "rnn_size": 64}
     events: list[Event] = []
@@ -238,7 +235,7 @@ def test_a_run_that_stopped_early_is_finished(noise_file: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("averaging", "kept"), [(0, "weight"), (8, "average")])
-def test_with_nothing_held_out_the_last_step_is_kept(
+def test_train_without_validation_set_saves_the_last_weights(
     text_file: Path, tmp_path: Path, averaging: float, kept: str
 ) -> None:
     model = seqgen.train(str(text_file), tmp_path / "m", steps=3, val_fraction=0, averaging=averaging, **TINY)
@@ -248,7 +245,7 @@ def test_with_nothing_held_out_the_last_step_is_kept(
     assert model.checkpoint.config["data"]["held_out_tokens"] == 0
 
 
-def test_held_out_text_is_never_trained_on(tmp_path: Path) -> None:
+def test_train_never_reads_held_out_text(tmp_path: Path) -> None:
     text = prose(300)
     source = tmp_path / "text.txt"
     source.write_text(text[:-500] + "Ω" * 50 + text[-500:])
@@ -265,7 +262,7 @@ def test_held_out_text_is_never_trained_on(tmp_path: Path) -> None:
     assert last.count("Ω".encode()) == 50
 
 
-def test_valid_names_what_is_held_out(text_file: Path, tmp_path: Path) -> None:
+def test_train_valid_is_the_validation_set(text_file: Path, tmp_path: Path) -> None:
     other = tmp_path / "valid.txt"
     other.write_text(prose(30, seed=9) + "ΩΩΩ")
     model = seqgen.train(str(text_file), tmp_path / "m", valid=str(other), steps=2, **TINY)
@@ -285,7 +282,7 @@ TOO_LITTLE = [
 
 
 @pytest.mark.parametrize(("text", "tokenizer"), [*TOO_LITTLE, pytest.param("a" * 5000, "char", id="5000 times a")])
-def test_too_little_text_is_told_in_a_sentence(text: str, tokenizer: str, tmp_path: Path) -> None:
+def test_train_too_little_text_raises_data_error(text: str, tokenizer: str, tmp_path: Path) -> None:
     source = tmp_path / "small.txt"
     source.write_text(text)
     with pytest.raises(DataError) as error:
@@ -296,8 +293,8 @@ def test_too_little_text_is_told_in_a_sentence(text: str, tokenizer: str, tmp_pa
     assert not (tmp_path / "m").exists()
 
 
-def test_parts_of_a_character_at_the_ends_of_two_files_are_no_character(tmp_path: Path) -> None:
-    """The first file ends within a €, the second begins with the rest of one: neither holds it there."""
+def test_train_never_joins_bytes_of_two_files(tmp_path: Path) -> None:
+    """The first file ends with half a €, the second begins with the other half: neither has one."""
     source = tmp_path / "parts"
     source.mkdir()
     (source / "a.txt").write_bytes(prose(60).encode() + "€€€".encode() + b"\xe2\x82")
@@ -306,7 +303,7 @@ def test_parts_of_a_character_at_the_ends_of_two_files_are_no_character(tmp_path
     assert math.isfinite(checkpoint.read_metrics(model.checkpoint.folder)[-1]["train_loss"])
 
 
-def test_a_reckless_rate_ends_in_a_model_or_in_an_error_that_says_why(text_file: Path, tmp_path: Path) -> None:
+def test_train_huge_learning_rate_gives_model_or_error(text_file: Path, tmp_path: Path) -> None:
     options = {**TINY, "cell": "rnn", "activation": "relu", "learning_rate": 10.0, "warmup": 0.0, "grad_clip": 1e9}
     try:
         seqgen.train(str(text_file), tmp_path / "m", steps=30, watch=kill_after(2000), **options)
@@ -316,22 +313,20 @@ def test_a_reckless_rate_ends_in_a_model_or_in_an_error_that_says_why(text_file:
         seqgen.load(tmp_path / "m").checkpoint.weights()
 
 
-def test_a_time_too_short_for_a_step_still_gives_the_model_that_was_asked_for(
-    model_copy: Path, text_file: Path, tmp_path: Path
-) -> None:
+def test_train_budget_shorter_than_a_step_gives_a_model(model_copy: Path, text_file: Path, tmp_path: Path) -> None:
     options = {"budget": "0.01s", "tokenizer": "byte", **TINY}
     model = seqgen.train(str(text_file), tmp_path / "m", **options)
     assert model.codec.name == "byte"
     model.checkpoint.weights()
     replaced = seqgen.train(str(text_file), model_copy, overwrite=True, **options)
-    assert replaced.codec.name == "byte", "the old model must not be handed out as the new one"
+    assert replaced.codec.name == "byte", "the old model is returned as the new one"
 
 
 # ---- By the clock ----
 
 
 @pytest.mark.slow
-def test_a_budget_is_kept_by_the_whole_process(text_file: Path, tmp_path: Path, seqgen_command: Command) -> None:
+def test_train_command_keeps_its_budget(text_file: Path, tmp_path: Path, seqgen_command: Command) -> None:
     began = time.monotonic()
     result = seqgen_command("train", text_file, "-o", tmp_path / "m", "--budget", "6s", "--threads", 1)
     spent = time.monotonic() - began
@@ -343,7 +338,7 @@ def test_a_budget_is_kept_by_the_whole_process(text_file: Path, tmp_path: Path, 
     assert losses[-1] < losses[0]
 
 
-def test_a_first_validation_that_is_not_finite_is_saved_as_json_all_the_same(
+def test_train_first_validation_not_finite_is_valid_json(
     text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = NextTokenObjective.validate, iter(range(100))
