@@ -8,7 +8,7 @@ import pytest
 from seqgen.evaluation import classification as measuring
 
 
-def test_measures_by_hand() -> None:
+def test_classification_metrics_equal_values_by_hand() -> None:
     shares = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]])
     targets = np.array([[1, 0], [0, 1], [0, 1], [0, 1]], dtype=bool)
     found = measuring.classification_metrics(shares, targets, ("n", "p"), multi=False)
@@ -22,7 +22,7 @@ def test_measures_by_hand() -> None:
     assert measuring.most_confident_mistakes(shares, targets, 5, multi=False) == [1]
 
 
-def test_several_labels_are_right_only_together() -> None:
+def test_classification_metrics_multi_label_text_is_correct_only_with_all_labels() -> None:
     shares = np.array([[0.9, 0.8], [0.9, 0.2]])
     targets = np.array([[1, 1], [1, 1]], dtype=bool)
     found = measuring.classification_metrics(shares, targets, ("a", "b"), multi=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from seqgen.evaluation.forecasting import ForecastTally, interval_name
 
 
-def test_measures_by_hand() -> None:
+def test_forecast_tally_metrics_equal_values_by_hand() -> None:
     tally = ForecastTally(["x"], np.array([2.0]), np.array([0.5]), (10.0, 50.0, 90.0))
     truth = np.array([[[1.0, 2.0]]])
     point = np.array([[[2.0, 2.0]]])
@@ -27,14 +27,14 @@ def test_measures_by_hand() -> None:
     assert found["wql"] == pytest.approx(2 * (0.55 + 1.0 + 0.5) / 3 / 3)
 
 
-def test_what_was_filled_in_is_not_measured() -> None:
+def test_forecast_tally_ignores_filled_in_values() -> None:
     tally = ForecastTally(["x"], np.ones(1), np.ones(1), ())
     tally.add(np.array([[[1.0, 9e9]]]), np.array([[[True, False]]]), np.array([[[3.0, 0.0]]]))
     assert tally.values == 1
     assert tally.metrics()["mse"] == 4
 
 
-def test_columns_count_alike_and_alone() -> None:
+def test_forecast_tally_weighs_columns_equally_and_reports_each() -> None:
     tally, naive = (ForecastTally(["x", "y"], np.array([1.0, 10.0]), np.array([1.0, 0.0]), ()) for _ in range(2))
     truth, seen = np.zeros((1, 2, 1)), np.ones((1, 2, 1), bool)
     tally.add(truth, seen, np.array([[[1.0], [10.0]]]))
@@ -48,7 +48,7 @@ def test_columns_count_alike_and_alone() -> None:
     assert "mase" not in found["per_column"]["y"]
 
 
-def test_a_perfect_rival_leaves_no_skill_to_speak_of() -> None:
+def test_forecast_tally_skill_with_perfect_persistence_is_zero() -> None:
     tally, naive = (ForecastTally(["x"], np.ones(1), np.ones(1), ()) for _ in range(2))
     for each in (tally, naive):
         each.add(np.zeros((1, 1, 1)), np.ones((1, 1, 1), bool), np.zeros((1, 1, 1)))
@@ -56,7 +56,7 @@ def test_a_perfect_rival_leaves_no_skill_to_speak_of() -> None:
 
 
 @given(st.integers(1, 5), st.integers(1, 5))
-def test_batches_add_up(first: int, second: int) -> None:
+def test_forecast_tally_batches_add_up(first: int, second: int) -> None:
     random = np.random.default_rng(first * 7 + second)
     truth, point = random.normal(size=(2, first + second, 2, 3))
     quantiles = np.sort(random.normal(size=(first + second, 2, 3, 3)), axis=3)
@@ -70,6 +70,6 @@ def test_batches_add_up(first: int, second: int) -> None:
     assert whole.metrics()["scaled_mse"] == pytest.approx(parts.metrics()["scaled_mse"])
 
 
-def test_bands_have_names() -> None:
+def test_interval_name_is_coverage_in_percent() -> None:
     levels = (2.5, 10.0, 50.0, 90.0, 97.5)
     assert [interval_name(levels, place) for place in range(2)] == ["95", "80"]

@@ -72,7 +72,7 @@ KEYED = {"pitch_class_histogram", "pitch_class_transition_matrix"}  # change wit
         ("empty_measure_rate", 0.5),
     ],
 )
-def test_numbers_by_hand(name: str, wanted: float) -> None:
+def test_scalar_feature_equals_value_by_hand(name: str, wanted: float) -> None:
     assert value(name, piece_of(LITTLE)) == pytest.approx([wanted])
 
 
@@ -85,27 +85,28 @@ def test_numbers_by_hand(name: str, wanted: float) -> None:
         ("note_length_transition_matrix", {12 * 2 + 3: 1 / 3, 12 * 3 + 3: 1 / 3, 12 * 3 + 1: 1 / 3}),
     ],
 )
-def test_vectors_by_hand(name: str, wanted: dict[int, float]) -> None:
+def test_vector_feature_equals_values_by_hand(name: str, wanted: dict[int, float]) -> None:
     expected = np.zeros(FEATURES[name].width)
     expected[list(wanted)] = list(wanted.values())
     assert value(name, piece_of(LITTLE)) == pytest.approx(expected)
 
 
-def test_every_feature_was_computed_by_hand() -> None:
+def test_features_are_all_computed_by_hand() -> None:
     numbers, vectors = (
-        {case[0] for case in test.pytestmark[0].args[1]} for test in (test_numbers_by_hand, test_vectors_by_hand)
+        {case[0] for case in test.pytestmark[0].args[1]}
+        for test in (test_scalar_feature_equals_value_by_hand, test_vector_feature_equals_values_by_hand)
     )
     assert numbers | vectors == set(FEATURES)
 
 
-def test_octaves_are_pitches_of_their_own_but_no_pitch_classes() -> None:
+def test_pitch_features_of_octaves_count_pitches_not_pitch_classes() -> None:
     octaves = piece_of([(0, 0, 60, 4), (4, 0, 72, 8)])
     assert value("pitch_entropy", octaves) == pytest.approx([1])
     assert value("pitch_class_entropy", octaves) == pytest.approx([0])
     assert value("pitch_count", octaves) == [2]
 
 
-def test_a_note_out_of_the_scale() -> None:
+def test_scale_consistency_with_one_note_outside_the_scale() -> None:
     scale = [(4 * number, 0, 60 + step, 4 * number + 4) for number, step in enumerate((0, 2, 4, 5, 7, 9, 11))]
     assert value("scale_consistency", piece_of(scale)) == pytest.approx([1])
     assert value("scale_consistency", piece_of([*scale, (28, 0, 66, 32)])) == pytest.approx([7 / 8])
@@ -118,37 +119,37 @@ def test_a_note_out_of_the_scale() -> None:
     [(96, 0), (48, 1), (24, 2), (12, 3), (6, 4), (72, 5), (36, 6), (18, 7), (9, 8), (32, 9), (16, 10), (8, 11),
      (500, 0), (1, 4), (7, 4), (23, 2), (28, 2), (29, 9)],  # the closest; 28 is as far from 24 as from 32
 )  # fmt: skip
-def test_lengths_have_classes(steps: int, index: int) -> None:
+def test_note_length_histogram_step_count_has_class(steps: int, index: int) -> None:
     piece = Piece(24, (Track(0),), (Note(0, 0, 60, steps, 80),), (Bar(0, 960, 4, 4),))
     assert value("note_length_histogram", piece).argmax() == index
 
 
-def test_melody_is_the_top_of_all_tracks() -> None:
+def test_melody_is_highest_note_of_all_tracks() -> None:
     two = piece_of([(0, 0, 60, 4), (0, 1, 72, 2), (4, 0, 62, 8), (4, 1, 62, 5)], tracks=(Track(0), Track(40)))
     assert value("mean_pitch_interval", two) == [10]
     assert value("pitch_class_transition_matrix", two)[12 * 0 + 2] == 1
     assert value("note_length_transition_matrix", two)[12 * 3 + 2] == 1  # of two Ds the first track's
 
 
-def test_two_tracks_on_one_pitch_are_no_polyphony() -> None:
+def test_polyphony_two_tracks_on_one_pitch_count_once() -> None:
     unison = piece_of([(0, 0, 60, 4), (0, 1, 60, 4)], tracks=(Track(0), Track(40)))
     assert value("polyphony", unison) == [1]
     assert value("polyphony_rate", unison) == [0]
 
 
-def test_bars_of_unequal_length() -> None:
+def test_groove_consistency_unequal_bars_uses_the_longer() -> None:
     bars = (Bar(0, 16, 4, 4), Bar(16, 12, 3, 4), Bar(28, 12, 3, 4))
     notes = tuple(Note(step, 0, 60, step + 1, 80) for step in (0, 12, 16, 28, 31))
     piece = Piece(4, (Track(0),), notes, bars)
     assert value("groove_consistency", piece) == pytest.approx([1 - (1 / 16 + 1 / 12) / 2])
 
 
-def test_a_bar_into_which_a_note_is_held_is_not_empty() -> None:
+def test_empty_measure_rate_bar_with_held_note_is_not_empty() -> None:
     assert value("empty_measure_rate", piece_of([(0, 0, 60, 17)], bars=4)) == [0.5]
     assert value("empty_measure_rate", piece_of([(0, 0, 60, 16)], bars=4)) == [0.75]
 
 
-def test_drums_are_heard_in_rhythm_only() -> None:
+def test_features_of_drums_count_in_rhythm_only() -> None:
     drums = [(0, 1, 36, 1), (2, 1, 38, 3), (16, 1, 36, 17), (18, 1, 99, 32)]
     plain, both = piece_of(LITTLE), piece_of([*LITTLE, *drums], tracks=(Track(0), Track(None)))
     for name in FEATURES:
@@ -167,7 +168,7 @@ def test_drums_are_heard_in_rhythm_only() -> None:
     ],
     ids=["nothing", "rests", "no tracks", "drums", "one note", "no bars"],
 )
-def test_pieces_with_next_to_nothing(piece: Piece) -> None:
+def test_features_of_tiny_pieces_are_finite(piece: Piece) -> None:
     values = {name: value(name, piece) for name in FEATURES}
     assert all(np.isfinite(found).all() for found in values.values())
     if all(piece.tracks[note.track].drums for note in piece.notes):
@@ -203,7 +204,7 @@ def transposed(piece: Piece, by: int) -> Piece:
 
 @settings(max_examples=60)
 @given(pieces(), st.integers(-30, 30))
-def test_features_in_another_key(piece: Piece, by: int) -> None:
+def test_features_of_transposed_piece_are_shifted_or_equal(piece: Piece, by: int) -> None:
     other = transposed(piece, by)
     for name in set(FEATURES) - KEYED:
         assert value(name, other) == pytest.approx(value(name, piece)), name
@@ -214,7 +215,7 @@ def test_features_in_another_key(piece: Piece, by: int) -> None:
 
 @settings(max_examples=60)
 @given(pieces())
-def test_features_have_bounds(piece: Piece) -> None:
+def test_features_stay_within_bounds(piece: Piece) -> None:
     for name, feature in FEATURES.items():
         found = value(name, piece)
         assert found.shape == (feature.width,)
@@ -228,7 +229,7 @@ def test_features_have_bounds(piece: Piece) -> None:
 
 @settings(max_examples=30)
 @given(pieces())
-def test_a_finer_grid_changes_nothing_that_has_a_unit(piece: Piece) -> None:
+def test_features_on_finer_grid_are_equal(piece: Piece) -> None:
     fine = Piece(
         12,
         piece.tracks,
@@ -239,7 +240,7 @@ def test_a_finer_grid_changes_nothing_that_has_a_unit(piece: Piece) -> None:
         assert value(name, fine) == pytest.approx(value(name, piece)), name
 
 
-def test_features_say_where_they_come_from() -> None:
+def test_features_name_their_paper() -> None:
     for feature in FEATURES.values():
         assert "20" in feature.paper
         assert feature.description
@@ -248,7 +249,7 @@ def test_features_say_where_they_come_from() -> None:
 # ---- Distances and densities ----
 
 
-def test_distances_by_hand() -> None:
+def test_distances_equal_values_by_hand() -> None:
     rows = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
     assert sorted(distances_within(rows)) == pytest.approx([1, math.hypot(3, 3), 5])
     assert sorted(distances_between(rows[:1], rows[1:])) == pytest.approx([1, 5])
@@ -263,7 +264,7 @@ def overlap(first: Values, second: Values) -> float:
 
 
 @given(numbers, numbers)
-def test_overlap_and_divergence_have_bounds(first: Values, second: Values) -> None:
+def test_kernel_densities_overlap_and_divergence_stay_within_bounds(first: Values, second: Values) -> None:
     p, q = kernel_densities(first, second)
     assert p.sum() == pytest.approx(1)
     assert q.sum() == pytest.approx(1)
@@ -275,7 +276,7 @@ def test_overlap_and_divergence_have_bounds(first: Values, second: Values) -> No
     assert overlap(first, first) == pytest.approx(1)
 
 
-def test_samples_without_spread() -> None:
+def test_kernel_densities_of_constant_samples() -> None:
     same, elsewhere, spread = np.full(10, 2.0), np.full(7, 3.0), np.linspace(0, 4, 50)
     assert overlap(same, same[:4]) == 1
     assert overlap(np.zeros(3), np.full(5, 1e-13)) == 1  # rounding
@@ -288,7 +289,7 @@ def test_samples_without_spread() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_densities_are_those_of_scipy(seed: int) -> None:
+def test_kernel_densities_equal_scipy(seed: int) -> None:
     stats = pytest.importorskip("scipy.stats")
     chance = np.random.default_rng(seed)
     first, second = chance.gamma(2, 3, 60), chance.gamma(2, 3 + 2 * seed, 45)
@@ -325,7 +326,7 @@ def wild(chance: np.random.Generator) -> Piece:
     return piece_of(notes, bars=4)
 
 
-def test_one_style_is_more_like_itself_than_like_another() -> None:
+def test_compare_same_style_overlaps_more_than_another_style() -> None:
     chance = np.random.default_rng(5)
     first, second, other = ([style(chance) for _ in range(40)] for style in (calm, calm, wild))
     halves, styles, itself = compare(first, second), compare(first, other), compare(first, first)
@@ -342,7 +343,7 @@ def test_one_style_is_more_like_itself_than_like_another() -> None:
     assert styles.overlap_area["empty_measure_rate"] == 1
 
 
-def test_values_are_there_to_be_drawn() -> None:
+def test_compare_returns_values_of_all_pieces() -> None:
     found = compare([piece_of(LITTLE), piece_of(LITTLE[:1]), piece_of([])], [piece_of(LITTLE)])
     for name, feature in FEATURES.items():
         assert found.reference_values[name].shape == (3, feature.width)
@@ -350,7 +351,7 @@ def test_values_are_there_to_be_drawn() -> None:
     assert found.reference_values["note_count"].ravel().tolist() == [5, 1, 0]
 
 
-def test_sets_in_which_all_are_the_same() -> None:
+def test_compare_sets_of_equal_pieces() -> None:
     one, longer = piece_of(LITTLE), piece_of([*LITTLE, (16, 0, 60, 20)])
     same, different = compare([one] * 3, [one] * 2), compare([one] * 3, [longer] * 2)
     assert set(same.overlap_area.values()) == {1}
@@ -360,13 +361,13 @@ def test_sets_in_which_all_are_the_same() -> None:
 
 
 @pytest.mark.parametrize(("reference", "generated"), [(0, 1), (1, 1), (2, 0)])
-def test_too_few_pieces(reference: int, generated: int) -> None:
-    with pytest.raises(DataError, match=f"{reference} and {generated}"):
+def test_compare_too_few_pieces_raises_data_error(reference: int, generated: int) -> None:
+    with pytest.raises(DataError, match=f"{reference} reference and {generated} generated"):
         compare([piece_of(LITTLE)] * reference, [piece_of(LITTLE)] * generated)
 
 
-def test_of_many_pieces_a_drawn_part_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(music, "_MOST", 10)
+def test_compare_many_pieces_uses_a_fixed_random_subset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(music, "_MAX_PIECES", 10)
     sizes = set()
 
     def counted(values: Values, others: Values) -> Values:

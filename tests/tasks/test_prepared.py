@@ -67,7 +67,7 @@ def text(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("task", ["text", "dialogue"])
-def test_the_cache_is_the_same_bytes_on_any_number_of_processes(
+def test_prepare_ids_writes_the_same_bytes_with_any_number_of_processes(
     task: str, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parallel, "BATCH", 3000)
@@ -94,7 +94,7 @@ def never(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"tokenizer": "subword", "vocab_size": 300}, {"val_fraction": 0.0}])
-def test_a_second_training_finds_all_of_it(
+def test_prepare_ids_a_second_time_encodes_nothing(
     options: dict[str, Any], text: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = prepare(text, **options)
@@ -111,7 +111,9 @@ def test_a_second_training_finds_all_of_it(
     assert files(own_cache) == kept
 
 
-def test_conversations_are_told_of_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_ids_of_dialogue_a_second_time_repeats_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "talk.jsonl"
     path.write_text('["Hello!", "Good morning."]\n' * 40 + "damaged\n")
     first: list[str] = []
@@ -126,7 +128,7 @@ def test_conversations_are_told_of_again(tmp_path: Path, monkeypatch: pytest.Mon
         prepare(path, "dialogue", tokenizer="char", strict=True)
 
 
-def test_other_sources_cuts_and_tokenizers_are_other_ids(text: Path, tmp_path: Path) -> None:
+def test_cache_key_differs_by_source_fraction_and_tokenizer(text: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_bytes(text.read_bytes() + b".")
     made = [
@@ -136,7 +138,7 @@ def test_other_sources_cuts_and_tokenizers_are_other_ids(text: Path, tmp_path: P
     assert len({data.key for data in made}) == len(made)
 
 
-def test_a_run_that_goes_on_finds_what_it_began_with(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_ids_resumed_run_finds_its_ids(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = prepare(text)
     other = tokenizers.fit("char", [b"another vocabulary"])
 
@@ -164,7 +166,7 @@ def test_a_run_that_goes_on_finds_what_it_began_with(text: Path, monkeypatch: py
     ],
     ids=["empty", "no object", "gone", "counts", "tokenizer", "version", "no index", "half the ids"],
 )  # fmt: skip
-def test_what_is_damaged_is_made_again(damage: Callable[[Path], Any], text: Path, own_cache: Path) -> None:
+def test_prepare_ids_damaged_cache_is_rebuilt(damage: Callable[[Path], Any], text: Path, own_cache: Path) -> None:
     prepare(text)
     before = files(own_cache)
     damage(next((own_cache / "ids").glob("*.prepared.json")))
@@ -176,7 +178,7 @@ def test_what_is_damaged_is_made_again(damage: Callable[[Path], Any], text: Path
 # ---- Whole or not at all ----
 
 
-def test_a_source_that_changes_meanwhile_leaves_nothing_to_find(
+def test_prepare_ids_source_changed_meanwhile_leaves_no_ids(
     text: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build = ids.build
@@ -193,7 +195,7 @@ def test_a_source_that_changes_meanwhile_leaves_nothing_to_find(
     assert files(own_cache) == {}
 
 
-def test_a_source_that_became_shorter_is_told(text: Path, own_cache: Path) -> None:
+def test_prepare_ids_source_became_shorter_raises_data_error(text: Path, own_cache: Path) -> None:
     found = documents(text)
     text.write_bytes(text.read_bytes()[:-100])
     with pytest.raises(DataError, match="changed while it was being read"):
@@ -219,7 +221,7 @@ def in_child(work: Callable[[], object]) -> multiprocessing.Process:
     return child
 
 
-def test_a_build_that_is_killed_at_any_moment_leaves_nothing_half(text: Path, own_cache: Path) -> None:
+def test_prepare_ids_killed_at_any_moment_leaves_no_partial_ids(text: Path, own_cache: Path) -> None:
     text.write_bytes(text.read_bytes() * 20)
     began = time.monotonic()
     first = in_child(lambda: prepare(text))
@@ -247,7 +249,7 @@ def test_a_build_that_is_killed_at_any_moment_leaves_nothing_half(text: Path, ow
     assert killed > 5
 
 
-def test_two_at_once_make_it_once(text: Path, own_cache: Path) -> None:
+def test_prepare_ids_two_processes_at_once_make_them_once(text: Path, own_cache: Path) -> None:
     text.write_bytes(text.read_bytes() * 20)
     built = own_cache.parent / "built"
     build = ids.build
@@ -272,7 +274,7 @@ def test_two_at_once_make_it_once(text: Path, own_cache: Path) -> None:
 
 
 @pytest.mark.parametrize("most", [0, 1, 4096, 20_000])
-def test_a_full_disk_is_one_line_and_leaves_nothing(most: int, text: Path, own_cache: Path) -> None:
+def test_prepare_ids_full_disk_raises_one_line_and_leaves_no_ids(most: int, text: Path, own_cache: Path) -> None:
     def work() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         prepare(text)
@@ -287,7 +289,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(most: int, text: Path, own_c
 
 @given(st.lists(st.integers(0, 5 * BLOCK // 2), min_size=1, max_size=6), st.integers(1, BLOCK), st.integers(0, 99))
 @settings(max_examples=80)
-def test_a_sample_is_spread_evenly(sizes: list[int], size: int, start: int) -> None:
+def test_sample_spans_are_spread_evenly(sizes: list[int], size: int, start: int) -> None:
     parts = [
         DocumentSpan(Document(str(number), Path("x.gz" if number == 5 else "x.txt"), size + start), start, size + start)
         for number, size in enumerate(sizes)
@@ -312,7 +314,7 @@ def test_a_sample_is_spread_evenly(sizes: list[int], size: int, start: int) -> N
     assert [part for part in taken if part.size] == wanted
 
 
-def test_subwords_of_much_text_are_learnt_from_a_part(
+def test_fit_codec_of_subwords_reads_a_sample_of_a_large_corpus(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text.write_bytes(text.read_bytes() * 30)
@@ -338,7 +340,7 @@ def test_subwords_of_much_text_are_learnt_from_a_part(
     assert asked[1] == 0
 
 
-def test_ids_without_end_are_found_by_their_places() -> None:
+def test_is_false_end_finds_positions() -> None:
     stream = IdStream(np.arange(10, dtype=np.uint8), np.array([0, 4, 9]))
     places = np.arange(10).reshape(5, 2)
     assert stream.is_false_end(places).tolist() == np.isin(places, [0, 4, 9]).tolist()
@@ -346,7 +348,7 @@ def test_ids_without_end_are_found_by_their_places() -> None:
     assert stream.take(places).tolist() == places.tolist()
 
 
-def test_a_key_that_is_forgotten_is_gone(text: Path, own_cache: Path) -> None:
+def test_remove_ids_removes_all_files_of_the_key(text: Path, own_cache: Path) -> None:
     data = prepare(text)
     prepared.remove_ids(data.key)
     assert files(own_cache) == {}

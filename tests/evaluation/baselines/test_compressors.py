@@ -26,7 +26,7 @@ def counted(*records: bytes) -> TextTally:
     )  # fmt: skip
 
 
-def test_rivals_have_the_models_measures() -> None:
+def test_compressor_baselines_have_the_metrics_of_the_model() -> None:
     baselines = compressors.baselines([PASSAGE, b"never mind"], b"", counted(PASSAGE, b"never mind"))
     assert "xz" in baselines
     for metrics in baselines.values():
@@ -36,7 +36,7 @@ def test_rivals_have_the_models_measures() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 17, 400])
-def test_a_rivals_measures_are_of_one_size(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compressor_baselines_metrics_follow_from_one_size(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A compressor that needs no byte at all is counted as one of one byte, by every measure."""
     monkeypatch.setattr(compressors, "COMPRESSORS", {"magic": lambda data: size})
     text = PASSAGE * 3
@@ -48,7 +48,7 @@ def test_a_rivals_measures_are_of_one_size(size: int, monkeypatch: pytest.Monkey
     assert metrics["perplexity_per_word"] == pytest.approx(math.exp(bits * math.log(2) / len(text.split())))
 
 
-def test_only_the_growth_of_the_output_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compressor_baselines_count_only_the_growth_of_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bytes] = []
 
     def half(data: bytes) -> int:
@@ -62,7 +62,7 @@ def test_only_the_growth_of_the_output_counts(monkeypatch: pytest.MonkeyPatch) -
     assert metrics["read_the_training_text"] == 1
 
 
-def test_having_read_the_training_text_helps() -> None:
+def test_compressor_baselines_with_training_text_are_smaller() -> None:
     training, text = prose(60, seed=1).encode(), prose(10, seed=2).encode()
     fresh, taught = (compressors.baselines([text], before, counted(text)) for before in (b"", training))
     assert set(fresh) == set(taught)
@@ -72,17 +72,17 @@ def test_having_read_the_training_text_helps() -> None:
         assert again[name]["bits_per_byte"] <= taught[name]["bits_per_byte"] / 2
 
 
-def test_a_rival_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compressor_baselines_without_package_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyppmd", None)  # what makes `import pyppmd` fail
     assert set(compressors.baselines([PASSAGE], b"", counted(PASSAGE))) == {"xz"}
 
 
-def test_ppmd_predicts_text_better_than_xz() -> None:
+def test_ppmd_compresses_text_better_than_xz() -> None:
     pytest.importorskip("pyppmd")
     text = PASSAGE.replace(b"\r", b"") * 3
     assert compressors.ppmd(text) < compressors.xz(text)
 
 
-def test_rivals_of_nothing() -> None:
+def test_compressor_baselines_of_empty_text_are_finite() -> None:
     for metrics in compressors.baselines([], b"", TextTally()).values():
         assert all(math.isfinite(value) for value in metrics.values())

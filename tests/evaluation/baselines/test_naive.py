@@ -11,7 +11,7 @@ from seqgen.corpus.series.windows import (
 from seqgen.evaluation.baselines.naive import BaselineWithIntervals, NLinear, Persistence, SeasonalNaive
 
 
-def test_persistence_and_the_last_season() -> None:
+def test_persistence_and_seasonal_naive_repeat_the_past() -> None:
     history = np.arange(12.0, dtype=np.float32).reshape(2, 6)
     assert Persistence().forecast(history, 3).tolist() == [[5, 5, 5], [11, 11, 11]]
     assert SeasonalNaive(4).forecast(history, 6)[0].tolist() == [2, 3, 4, 5, 2, 3]
@@ -25,7 +25,7 @@ def noisy_wave(rows: int) -> ScaledSeries:
     return ScaledSeries("", values.astype(np.float32), np.ones((rows, 1), bool), blank, blank)
 
 
-def test_nlinear_is_ridge_regression_on_moved_windows() -> None:
+def test_nlinear_is_ridge_regression_on_shifted_windows() -> None:
     """Against the equations solved one by one."""
     train = Windows([noisy_wave(300)], [(0, 300)], 8, 3)
     model = NLinear(train, None)
@@ -38,7 +38,7 @@ def test_nlinear_is_ridge_regression_on_moved_windows() -> None:
     np.testing.assert_allclose(model.forecast(sample.history, 3), x @ weight + last, atol=1e-4)
 
 
-def test_nlinear_learns_what_persistence_can_not() -> None:
+def test_nlinear_beats_persistence_on_a_trend() -> None:
     series = noisy_wave(400)
     train, test = (Windows([series], [rows], 8, 3) for rows in ((0, 300), (300, 400)))
     sample = test.take(np.arange(len(test)))
@@ -49,7 +49,7 @@ def test_nlinear_learns_what_persistence_can_not() -> None:
     assert errors[2] < errors[1] < errors[0]
 
 
-def test_a_rivals_bands_are_its_own_errors() -> None:
+def test_baseline_with_intervals_uses_quantiles_of_its_errors() -> None:
     series = noisy_wave(600)
     windows = Windows([series], [(0, 500)], 8, 3)
     banded = BaselineWithIntervals(SeasonalNaive(6), windows, (10.0, 50.0, 90.0))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from seqgen.evaluation.baselines.ngram import NgramModel
 
 
-def test_witten_bell_by_hand() -> None:
+def test_ngram_nats_equal_witten_bell_by_hand() -> None:
     rival = NgramModel.fit(np.array([0, 1, 0, 1, 0, 2]), 4, 2)
     unigram = {id_: (count + 3 / 4) / (6 + 3) for id_, count in enumerate((3, 2, 1, 0))}
     after_zero = {id_: (count + 2 * unigram[id_]) / (3 + 2) for id_, count in enumerate((0, 2, 1, 0))}
@@ -24,21 +24,21 @@ def test_witten_bell_by_hand() -> None:
 
 @settings(max_examples=60)
 @given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, 5), st.lists(st.integers(0, 4), max_size=6))
-def test_probabilities_sum_to_one(ids: list[int], order: int, context: list[int]) -> None:
+def test_ngram_probabilities_sum_to_one(ids: list[int], order: int, context: list[int]) -> None:
     rival = NgramModel.fit(np.array(ids, dtype=np.int64), 5, order)
     chances = [math.exp(-rival.nats(np.array([*context, id_]))[-1]) for id_ in range(5)]
     assert sum(chances) == pytest.approx(1)
     assert all(chance > 0 for chance in chances)
 
 
-def test_longer_contexts_see_longer_patterns() -> None:
+def test_ngram_higher_order_learns_longer_patterns() -> None:
     pattern = np.tile([0, 0, 1, 0, 0, 2], 100)  # what comes next takes three ids to know
     costs = [NgramModel.fit(pattern, 3, order).nats(pattern)[5:].mean() for order in (1, 2, 3, 4)]
     assert costs[0] > costs[1] > costs[2] > costs[3]
     assert costs[3] < 0.02
 
 
-def test_what_an_id_costs_depends_on_nothing_after_it() -> None:
+def test_ngram_nats_depend_only_on_earlier_ids() -> None:
     chance = np.random.default_rng(1)
     rival = NgramModel.fit(chance.integers(0, 6, 500), 6, 3)
     ids = chance.integers(0, 6, 50)
@@ -46,6 +46,6 @@ def test_what_an_id_costs_depends_on_nothing_after_it() -> None:
     assert rival.nats(ids)[20:] == pytest.approx(rival.nats(ids[18:])[2:])  # nor on more than two before it
 
 
-def test_contexts_that_cannot_be_numbered_are_refused() -> None:
+def test_ngram_fit_key_overflow_raises_value_error() -> None:
     with pytest.raises(ValueError, match="63-bit key"):
         NgramModel.fit(np.array([0, 1]), 10_000, 5)

@@ -10,13 +10,13 @@ from seqgen.evaluation.baselines import tfidf as linear_rival
 from tests.helpers.classifiers import made_up_reviews
 
 
-def test_the_commonest_label_is_a_rival() -> None:
+def test_majority_baseline_predicts_the_commonest_label() -> None:
     targets = np.array([[1, 0], [1, 0], [0, 1]], dtype=bool)
     found = measuring.majority_baseline(np.array([0.7, 0.3]), targets, ("a", "b"), multi=False)
     assert found["accuracy"] == pytest.approx(2 / 3)
 
 
-def test_the_linear_rival_learns() -> None:
+def test_tfidf_learns_separable_texts() -> None:
     if not linear_rival.is_available():
         pytest.skip("scikit-learn is not installed")
     texts, targets = made_up_reviews(80)
