@@ -1,1 +1,1 @@
-"""Recurrent networks: cells, the recurrence over time, and the network around them."""
+"""Recurrent networks: cells, the recurrence over time, and the networks built of them."""

@@ -1,9 +1,8 @@
-"""Inference in which no row's result depends on the batch: products in blocks of a fixed number of rows.
+"""Batch-invariant inference, in which no row's result depends on the batch: products in blocks of fixed size.
 
-A matrix library picks its code by the shape of the whole product, so a row may come out with other last digits alone
-and among a hundred. Products of one shape are computed alike; whether a row's position within a block matters too
-depends on the library and the processor, so that is measured, once for each shape. Where it matters, a block is one
-row.
+A matrix library picks its code by the shape of the whole product, so the last digits of a row may depend on the number
+of rows. Products of one shape are computed alike. Whether a row's position within a block matters as well depends on
+the library and the processor, so it is measured once for each shape; if it matters, a block is one row.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BLOCK = 16  # rows: more would waste work on small batches, fewer would waste the processor on large ones
+BLOCK = 16  # rows: more would waste work on small batches, fewer would be slow on large ones
 
 _ACTIVE: contextvars.ContextVar[bool] = contextvars.ContextVar("batch_invariant", default=False)
 
 
 @contextlib.contextmanager
 def batch_invariant() -> Iterator[None]:
-    """Within it, networks on the CPU compute every row of a batch as if it were alone. Slower; for inference."""
+    """Make networks on the CPU compute every row as if it were alone, for the length of a `with` block. Slower."""
     token = _ACTIVE.set(True)
     try:
         yield
@@ -33,12 +32,12 @@ def batch_invariant() -> Iterator[None]:
 
 
 def is_batch_invariant(like: Tensor) -> bool:
-    """Whether products of such tensors must not depend on the batch."""
+    """Whether products of such tensors have to be batch-invariant now."""
     return _ACTIVE.get() and like.device.type == "cpu" and not torch.is_grad_enabled()
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`torch.nn.functional.linear`; within `batch_invariant`, block by block.
+    """`torch.nn.functional.linear`, in blocks within `batch_invariant`.
 
     Args:
         x: shape (…, inputs).
@@ -54,7 +53,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def blocks(tensor: Tensor, rows: int, dim: int = 0) -> Iterator[Tensor]:
-    """Contiguous blocks of `rows` along `dim`, the last one filled up with zeros."""
+    """Contiguous blocks of `rows` along `dim`, the last one padded with zeros."""
     for start in range(0, tensor.shape[dim], rows):
         block = tensor.narrow(dim, start, min(rows, tensor.shape[dim] - start))
         missing = rows - block.shape[dim]
@@ -67,10 +66,10 @@ def blocks(tensor: Tensor, rows: int, dim: int = 0) -> Iterator[Tensor]:
 
 @functools.cache
 def rows_of_block(outputs: int, inputs: int, dtype: torch.dtype) -> int:
-    """`BLOCK`, where a product of so many rows gives a row the same bits wherever it stands, or else 1."""
+    """`BLOCK` if a row's result doesn't depend on its position in a block of this shape, otherwise 1."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(outputs, inputs, generator=generator).to(dtype)
     rows = torch.randn(BLOCK, inputs, generator=generator).to(dtype)
     first = F.linear(rows, weight)
-    turned = (torch.equal(F.linear(rows.roll(by, 0), weight).roll(-by, 0), first) for by in range(1, BLOCK))
-    return BLOCK if all(turned) else 1
+    alike = (torch.equal(F.linear(rows.roll(by, 0), weight).roll(-by, 0), first) for by in range(1, BLOCK))
+    return BLOCK if all(alike) else 1

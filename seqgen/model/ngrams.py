@@ -1,10 +1,10 @@
-"""Hashed n-grams of words: what a linear model beside the network sees of a text.
+"""Hashed n-grams of words, the features of the linear model beside a classifier.
 
-Words are found and hashed in the bytes themselves, many texts at a time, without a Python object a word. A run of
-letters, digits and apostrophes between them is a word, without regard to the case of ASCII letters; every other mark
-is a word of its own, and so is every character of three bytes or more in UTF-8, as Chinese and Japanese need. The
-buckets are those of the hashing trick (Weinberger et al., 2009); the hash is a polynomial in the bytes modulo 2⁶⁴,
-finished by the mixer of SplitMix64 (Steele et al., 2014), so that it is the same on every machine.
+Words are found and hashed in the bytes themselves, many texts at a time, without a Python object a word. A word is a
+run of letters, digits and apostrophes between them, regardless of the case of ASCII letters. Every other mark is a word
+of its own, and so is every character of three bytes or more in UTF-8, as Chinese and Japanese need. Buckets follow the
+hashing trick (Weinberger et al., 2009). The hash is a polynomial in the bytes modulo 2⁶⁴, finished by the mixer of
+SplitMix64 (Steele et al., 2014): the same on every machine.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-BUCKETS = 1 << 24  # that n-grams fall into: the numbers up to there are exact in float32
-_BLOCK = 1 << 20  # bytes worked on at a time: the powers of the hash stay in the cache
+BUCKETS = 1 << 24  # integers up to here are exact in float32
+_BLOCK = 1 << 20  # bytes at a time: the powers of the hash stay in the cache
 _PRIME = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2⁶⁴
 _BEGINS, _ENDS = np.uint64(0x6A09E667F3BCC908), np.uint64(0xBB67AE8584CAA73B)
 _ORDER_SEEDS = (0x243F6A8885A308D3, 0x13198A2E03707344, 0xA4093822299F31D0, 0x082EFA98EC4E6C89, 0x452821E638D01377)
@@ -26,14 +26,14 @@ _SPACE, _WORD, _MARK, _WIDE, _CONTINUED, _APOSTROPHE = range(6)
 
 
 class Bags(NamedTuple):
-    """Which buckets each text has: those of text i are `buckets[starts[i]:starts[i + 1]]`, ascending, each once."""
+    """The distinct buckets of each text: those of text i are `buckets[starts[i]:starts[i + 1]]`, ascending."""
 
     buckets: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]
 
 
-def _kinds() -> npt.NDArray[np.uint8]:
-    """What a byte is, by its value."""
+def _byte_classes() -> npt.NDArray[np.uint8]:
+    """The class of each byte value."""
     table = np.full(256, _MARK, dtype=np.uint8)
     table[:33] = _SPACE
     table[127] = _SPACE
@@ -50,7 +50,7 @@ def _kinds() -> npt.NDArray[np.uint8]:
     return table
 
 
-_KINDS = _kinds()
+_BYTE_CLASSES = _byte_classes()
 _FOLDED = np.arange(256, dtype=np.uint8)
 _FOLDED[ord("A") : ord("Z") + 1] += 32
 
@@ -65,32 +65,32 @@ def _powers() -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
 
 
 def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """SplitMix64's finisher: every bit of the result depends on every bit of the argument."""
+    """The finisher of SplitMix64: every bit of the result depends on every bit of the argument."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
 
 
 def _word_hashes(data: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """Hashes of the words of at most a block of bytes, and where each begins."""
-    kinds = _KINDS[data]
-    inside = np.flatnonzero(kinds == _APOSTROPHE)
+    """The hash and start of each word in at most a block of bytes."""
+    classes = _BYTE_CLASSES[data]
+    inside = np.flatnonzero(classes == _APOSTROPHE)
     if len(inside):
-        around = np.take(kinds, [inside - 1, inside + 1], mode="clip")
-        kinds[inside] = np.where((around == _WORD).all(axis=0), _WORD, _MARK)
-    begins_wide = kinds == _WIDE
-    whole = kinds.copy()
-    for _ in range(3):  # a byte that continues a character is of its kind
+        around = np.take(classes, [inside - 1, inside + 1], mode="clip")
+        classes[inside] = np.where((around == _WORD).all(axis=0), _WORD, _MARK)
+    begins_wide = classes == _WIDE
+    whole = classes.copy()
+    for _ in range(3):  # a continuation byte has the class of its character
         rest = np.flatnonzero(whole == _CONTINUED)
         if not len(rest):
             break
         before = whole[np.maximum(rest - 1, 0)]
         whole[rest] = np.where((before == _WIDE) | (before == _CONTINUED), before, _WORD)
-    whole[whole == _CONTINUED] = _WORD  # no UTF-8
+    whole[whole == _CONTINUED] = _WORD  # invalid UTF-8
     word = whole == _WORD
     after_word = np.zeros(len(data), dtype=bool)
     after_word[1:] = word[:-1]
-    begins = (kinds == _MARK) | begins_wide | (word & ~after_word)
+    begins = (classes == _MARK) | begins_wide | (word & ~after_word)
     starts = np.flatnonzero(begins)
     breaks = np.flatnonzero(begins | (whole == _SPACE))
     stops = np.append(breaks, len(data))[np.searchsorted(breaks, starts, side="right")]
@@ -101,7 +101,7 @@ def _word_hashes(data: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint64], n
 
 
 def word_hash(word: str) -> int:
-    """The hash of one word, as it is known by here. A text of several words gives the first one's."""
+    """The hash of one word; of a text with several words, that of the first."""
     hashes, _ = _word_hashes(np.frombuffer(word.encode("utf-8", "surrogateescape"), dtype=np.uint8))
     return int(hashes[0]) if len(hashes) else 0
 
@@ -112,8 +112,8 @@ def bags(texts: Any, order: int, buckets: int, leave_out: Collection[int] = ()) 
     Args:
         texts: a sequence of bytes; each at most some megabytes.
         order: the longest n-gram, in words.
-        buckets: how many there are, a power of two.
-        leave_out: hashes of words that are passed over, as if they were not there.
+        buckets: their number, a power of two.
+        leave_out: hashes of words that are removed first.
     """
     found: list[npt.NDArray[np.uint64]] = []
     pieces: list[bytes] = []
@@ -133,7 +133,7 @@ def bags(texts: Any, order: int, buckets: int, leave_out: Collection[int] = ()) 
         found.append(_bags_of(pieces, owners, order, buckets, leave_out))
     shift = np.uint64(buckets.bit_length() - 1)
     keys = np.concatenate(found) if found else np.zeros(0, dtype=np.uint64)
-    if several:  # blocks of one text have buckets in common
+    if several:  # blocks of one text may share buckets
         keys = _distinct(keys)
     counts = np.bincount((keys >> shift).astype(np.int64), minlength=len(texts))
     starts = np.zeros(len(texts) + 1, dtype=np.int64)
@@ -142,14 +142,14 @@ def bags(texts: Any, order: int, buckets: int, leave_out: Collection[int] = ()) 
 
 
 def rows_of_buckets(keys: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
-    """For each bucket its place among `keys`, which are buckets, or −1."""
+    """For each bucket its index in `keys`, an array of buckets, or −1."""
     rows = np.full(BUCKETS, -1, dtype=np.int32)
     rows[keys] = np.arange(len(keys))
     return rows
 
 
 def concat_bags(first: Bags, second: Bags) -> Bags:
-    """The texts of both, one after another."""
+    """The texts of both, in order."""
     starts = np.concatenate([first.starts, first.starts[-1] + second.starts[1:]])
     return Bags(np.concatenate([first.buckets, second.buckets]), starts)
 
@@ -157,36 +157,37 @@ def concat_bags(first: Bags, second: Bags) -> Bags:
 def _bags_of(
     pieces: list[bytes], owners: list[int], order: int, buckets: int, leave_out: Collection[int]
 ) -> npt.NDArray[np.uint64]:
-    """Text number · buckets + bucket of every n-gram in the pieces of texts, ascending, each once."""
+    """The distinct values of text number · buckets + bucket over all n-grams in pieces of texts, ascending."""
     array = np.frombuffer(b"\n".join(pieces), dtype=np.uint8)
-    hashes, places = _word_hashes(array)
+    hashes, positions = _word_hashes(array)
     if leave_out:
-        kept = ~np.isin(hashes, np.fromiter(leave_out, dtype=np.uint64))
-        hashes, places = hashes[kept], places[kept]
+        remaining = ~np.isin(hashes, np.fromiter(leave_out, dtype=np.uint64))
+        hashes, positions = hashes[remaining], positions[remaining]
     ends = np.cumsum([len(piece) + 1 for piece in pieces])
-    which = np.searchsorted(ends, places, side="right")
-    # A mark before the first word and one after the last, so that an n-gram tells where in a text it stands.
-    each = np.arange(len(pieces))
-    first, behind = np.searchsorted(which, each, side="left"), np.searchsorted(which, each, side="right")
+    piece_of = np.searchsorted(ends, positions, side="right")
+    # A mark before the first word and one after the last, so that n-grams there differ from those within the text.
+    numbers_of_pieces = np.arange(len(pieces))
+    first = np.searchsorted(piece_of, numbers_of_pieces, side="left")
+    behind = np.searchsorted(piece_of, numbers_of_pieces, side="right")
     marks = np.tile(np.array([_BEGINS, _ENDS], dtype=np.uint64), len(pieces))
     hashes = np.insert(hashes, np.stack([first, behind], axis=1).ravel(), marks)
-    which = np.sort(np.concatenate([which, each, each]), kind="stable")
+    piece_of = np.sort(np.concatenate([piece_of, numbers_of_pieces, numbers_of_pieces]), kind="stable")
     numbers = np.asarray(owners, dtype=np.uint64)
     shift = np.uint64(buckets.bit_length() - 1)
     keys = []
     running = np.zeros(len(hashes), dtype=np.uint64)
     for n in range(min(order, len(hashes))):
-        # Horner's rule in the hashes of the words, so that their order counts.
+        # Horner's rule on the hashes of the words makes their order count.
         running = running[: len(hashes) - n] * _PRIME + hashes[n:]
-        whole = which[: len(which) - n] == which[n:]
+        whole = piece_of[: len(piece_of) - n] == piece_of[n:]
         if n == 0:
             whole = (hashes != _BEGINS) & (hashes != _ENDS)
         bucket = _mix(running[whole] + np.uint64(_ORDER_SEEDS[n])) & np.uint64(buckets - 1)
-        keys.append((numbers[which[: len(which) - n][whole]] << shift) | bucket)
+        keys.append((numbers[piece_of[: len(piece_of) - n][whole]] << shift) | bucket)
     return _distinct(np.concatenate(keys)) if keys else np.zeros(0, dtype=np.uint64)
 
 
 def _distinct(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """`keys` ascending, each once; NumPy's `unique` looks them up in a table, which takes ten times as long."""
+    """The distinct `keys`, ascending; ten times as fast as `np.unique`, which uses a hash table."""
     keys = np.sort(keys)
     return keys[np.diff(keys, prepend=keys[:1] ^ np.uint64(1)) != 0]

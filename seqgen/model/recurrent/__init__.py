@@ -1,1 +1,1 @@
-"""Recurrent cells, and the loops that run them over time."""
+"""Recurrent cells, the loops that run them over time, and stacks of layers."""

@@ -1,6 +1,7 @@
-"""How processes started by `torchrun` (or by anything that sets its variables) become a `World`, and how they end.
+"""Processes started by `torchrun`, or anything that sets its variables: how they form a `World`, and how they end.
 
-If one fails, all do, and one of them says why: the one that failed, or where that was killed, the first to miss it.
+If one process fails, all end, and one of them reports why: the one that failed or, if it was killed, the first to miss
+it.
 """
 
 from __future__ import annotations
@@ -24,21 +25,19 @@ from seqgen.errors import PeerProcessError, SeqgenError, TrainingError, UserErro
 if TYPE_CHECKING:
     from seqgen.training.distributed.world import World
 
-# Heavy imports are inside functions: every command asks `read_launch` who may speak.
+# Heavy imports are inside functions: every command calls `may_report`.
 
-STEP_TIMEOUT = datetime.timedelta(
-    minutes=30
-)  # until a machine that says nothing more is given up; one that dies is noticed
-_HOURS = datetime.timedelta(days=1)  # for what rank 0 may do alone, such as reading a large corpus
-_MEETING = datetime.timedelta(minutes=10)  # for all to start
-_ROLL_CALL = 1.0  # seconds until whoever has not noticed that a run is over is taken for the one that is gone
+STEP_TIMEOUT = datetime.timedelta(minutes=30)  # for a silent machine; one that dies is noticed at once
+_SETUP_TIMEOUT = datetime.timedelta(days=1)  # for work of rank 0 alone, such as reading a large corpus
+_START_TIMEOUT = datetime.timedelta(minutes=10)  # for all to start
+_ROLL_CALL = 1.0  # seconds until a process that hasn't noticed the end of a run counts as the lost one
 _SIOCGIFADDR = 0x8915  # Linux: the address of a network interface
-_PLACE = re.compile(r"\[\S+:\d+\] ")  # in the source of gloo, with which its messages begin
+_SOURCE_LINE = re.compile(r"\[\S+:\d+\] ")  # of gloo's source, at the start of its messages
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What torchrun tells a process: its number among all, and among the `local_world_size` that share its machine."""
+    """The variables that torchrun sets: a process's rank among all, and among the `local_world_size` on its machine."""
 
     rank: int
     size: int
@@ -47,7 +46,7 @@ class Launch:
 
 
 def read_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
-    """What torchrun said, or None without it. Raises `UserError` where that is no number."""
+    """The variables of torchrun, or None without it. Raises `UserError` for invalid ones."""
     if not all(environment.get(name) for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR")):
         return None
 
@@ -55,11 +54,13 @@ def read_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
         try:
             return int(environment.get(name) or default)
         except ValueError:
-            raise UserError(f"{name}={environment[name]} in the environment is no number; torchrun sets it") from None
+            raise UserError(
+                f"{name}={environment[name]} in the environment is not an integer; let torchrun set it"
+            ) from None
 
     rank, size = number("RANK", 0), number("WORLD_SIZE", 1)
     if not 0 <= rank < size:
-        raise UserError(f"RANK={rank} in the environment does not fit WORLD_SIZE={size}; torchrun sets them")
+        raise UserError(f"RANK={rank} in the environment doesn't match WORLD_SIZE={size}; let torchrun set them")
     return Launch(
         rank,
         size,
@@ -69,8 +70,11 @@ def read_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
 
 
 def may_report() -> bool:
-    """Whether this process is the one to say what is wrong with a command: wrong for one, it is wrong for all, until
-    they have met. From then on `join_world` sees to it that one speaks."""
+    """Whether this process is the one to report an error.
+
+    Until the processes have joined, an error of one is an error of all, and rank 0 reports it. From then on
+    `join_world` chooses the one that reports.
+    """
     if "seqgen.training.distributed.world" in sys.modules:
         return True
     with contextlib.suppress(UserError):
@@ -81,15 +85,15 @@ def may_report() -> bool:
 
 @contextlib.contextmanager
 def join_world(cuda: bool = False, timeout: datetime.timedelta = STEP_TIMEOUT) -> Iterator[World]:
-    """The world of this process, alone or with others, until the context ends.
+    """Join the other processes of the run, if any, for the length of a `with` block.
 
     Args:
         cuda: whether gradients may lie on a GPU.
-        patience: how long another process may keep silent in a step.
+        timeout: how long another process may be silent within a step.
 
     Raises:
-        TrainingError: another process is gone.
-        ElsewhereError: another process failed, and says why.
+        TrainingError: another process was lost.
+        PeerProcessError: another process failed, and reports why.
     """
     from seqgen.training.distributed.world import World
 
@@ -104,115 +108,114 @@ def join_world(cuda: bool = False, timeout: datetime.timedelta = STEP_TIMEOUT) -
     if "GLOO_SOCKET_IFNAME" not in os.environ and (interface := _interface(os.environ["MASTER_ADDR"])):
         os.environ["GLOO_SOCKET_IFNAME"] = interface
     try:
-        common, _, _ = next(rendezvous("env://", timeout=_MEETING))
-        run = _run(common) if _has_agent() else ""
+        common, _, _ = next(rendezvous("env://", timeout=_START_TIMEOUT))
+        run = _run_id(common) if _has_agent() else ""
         if launch.size > 1:
             store = PrefixStore(f"seqgen/{_session(common, launch)}", common)
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if cuda else "gloo", store=PrefixStore("group", store), rank=launch.rank,
                 world_size=launch.size, timeout=timeout,
             )  # fmt: skip
-            patient = dist.new_group(backend="gloo", timeout=_HOURS)
+            setup_group = dist.new_group(backend="gloo", timeout=_SETUP_TIMEOUT)
     except (RuntimeError, ValueError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise TrainingError(f"rank {launch.rank} could not meet the other processes of this run: {why}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise TrainingError(f"rank {launch.rank} cannot reach the other processes of this run: {reason}") from error
     if launch.size == 1:
         yield World(run_id=run)
         return
-    fate = _Fate(launch, store)
+    failures = _Failures(launch, store)
     try:
-        yield World(launch.rank, launch.size, launch.local_rank, launch.local_world_size, patient, run)
+        yield World(launch.rank, launch.size, launch.local_rank, launch.local_world_size, setup_group, run)
     except BaseException as error:
-        told = fate.ending(error)
-        if told is error:
+        reported = failures.to_raise(error)
+        if reported is error:
             raise
-        raise told from error
+        raise reported from error
     finally:
         with contextlib.suppress(RuntimeError, ValueError):
             dist.destroy_process_group()
 
 
 def _has_agent() -> bool:
-    """Whether torchrun keeps the common store, which then outlives the processes."""
+    """Whether torchrun hosts the common store, which then outlives the processes."""
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
-def _run(common: Any) -> str:
-    """A name for all that one torchrun does, however often it starts its processes again: kept in its store."""
+def _run_id(common: Any) -> str:
+    """The identifier of one torchrun, which survives restarts of its processes: it is in its store."""
     return str(common.compare_set("seqgen/run", "", secrets.token_hex(8)).decode())
 
 
 @functools.cache
 def process_token() -> str:
-    """A name for this process, which no other has."""
+    """A unique identifier of this process."""
     return secrets.token_hex(8)
 
 
 def _session(common: Any, launch: Launch) -> str:
-    """A name for what the processes that live now do together, new each time: the store still holds what was said by
-    others before, to be kept apart.
+    """The identifier of the present group of processes, which keeps their keys apart from older ones in the store.
 
-    Rank 0 makes the name, and tells it to every process under the token that this one has just made up. It may have
-    read an older token; so it looks again until all have answered.
+    Rank 0 makes it, and publishes it to every process under the token that this one has just drawn. Rank 0 may have
+    read an older token, so it repeats that until all have answered.
     """
-    mine = secrets.token_hex(8)
-    common.set(f"seqgen/here/{launch.rank}", mine)
+    token = secrets.token_hex(8)
+    common.set(f"seqgen/here/{launch.rank}", token)
     if launch.rank:
-        name = str(common.get(f"seqgen/name/{mine}").decode())
+        name = str(common.get(f"seqgen/name/{token}").decode())
         common.set(f"seqgen/heard/{name}/{launch.rank}", "")
         return name
-    until = time.monotonic() + _MEETING.total_seconds()
+    until = time.monotonic() + _START_TIMEOUT.total_seconds()
     waiting = list(range(1, launch.size))
     while waiting:
         for rank in waiting:
             if common.check([f"seqgen/here/{rank}"]):
-                common.set(f"seqgen/name/{common.get(f'seqgen/here/{rank}').decode()}", mine)
-        waiting = [rank for rank in waiting if not common.check([f"seqgen/heard/{mine}/{rank}"])]
+                common.set(f"seqgen/name/{common.get(f'seqgen/here/{rank}').decode()}", token)
+        waiting = [rank for rank in waiting if not common.check([f"seqgen/heard/{token}/{rank}"])]
         if waiting and time.monotonic() > until:
-            raise RuntimeError(f"rank {waiting[0]} has not come")
+            raise RuntimeError(f"rank {waiting[0]} has not started")
         time.sleep(0.02)
-    return mine
+    return token
 
 
-class _Fate:
-    """What the processes of a run tell each other about how it ends, in their common store."""
+class _Failures:
+    """The failures of a run's processes, in their common store: they decide which process reports."""
 
     def __init__(self, launch: Launch, store: Any) -> None:
         self._launch, self._store = launch, store
-        self._here = socket.gethostname()
-        store.set(f"host/{launch.rank}", self._here)
+        self._hostname = socket.gethostname()
+        store.set(f"host/{launch.rank}", self._hostname)
 
-    def ending(self, error: BaseException) -> BaseException:
-        """What this process has to raise where `error` came up: one process of all speaks."""
+    def to_raise(self, error: BaseException) -> BaseException:
+        """The error that this process raises after `error`, so that one process of all reports."""
         from seqgen.training.distributed.world import PeerLostError
 
         if isinstance(error, PeerLostError):
             return self._lost(error)
         if self._launch.rank and not isinstance(error, KeyboardInterrupt):
-            self._give_precedence()
+            self._wait_for_others()
         if not self._is_first_to("fail") and not isinstance(error, KeyboardInterrupt):
-            return PeerProcessError("another process of this run failed, and says why")
+            return PeerProcessError("another process of this run failed, and reports why")
         if isinstance(error, SeqgenError) and self._launch.rank:
-            return type(error)(f"{error} (rank {self._launch.rank}, on {self._here})")
+            return type(error)(f"{error} (rank {self._launch.rank}, on {self._hostname})")
         return error
 
-    def _give_precedence(self) -> None:
-        """Waits a moment for another to fail: of what is wrong for all, rank 0 should speak."""
+    def _wait_for_others(self) -> None:
+        """Wait a moment for another process to fail: an error of all should be reported by rank 0."""
         until = time.monotonic() + _ROLL_CALL / 2
         while not self._has("fail") and time.monotonic() < until:
             time.sleep(0.02)
 
     def _lost(self, error: Exception) -> SeqgenError:
-        time.sleep(0.1)  # for one that failed to say so
+        time.sleep(0.1)  # until a failed process has noted it
         if self._has("fail") or not self._is_first_to("miss"):
             return PeerProcessError("another process of this run ended it")
         return TrainingError(
-            f"{self._missing()} is gone, and the run ends with it; what was saved stands, and --resume goes on "
-            f"({_PLACE.sub('', str(error)).partition('. ')[0][:90]})"
+            f"lost {self._missing()}, so the run ends; continue from the last save with --resume "
+            f"({_SOURCE_LINE.sub('', str(error)).partition('. ')[0][:90]})"
         )
 
     def _missing(self) -> str:
-        """Who has not noticed that the run is over, because they are what it misses."""
+        """The processes that have not noticed the end of the run: one of them is the lost one."""
         others = [rank for rank in range(self._launch.size) if rank != self._launch.rank]
         until = time.monotonic() + _ROLL_CALL
         while len(others) > 1 and time.monotonic() < until:
@@ -223,12 +226,11 @@ class _Fate:
         hosts = {rank: self._host(rank) for rank in others}
         return " or ".join(f"rank {rank} (on {host})" for rank, host in hosts.items())
 
-    def _is_first_to(self, what: str) -> bool:
-        """Marks that this process does so, and tells whether none did before. Where the store is gone as well, each
-        speaks for itself."""
+    def _is_first_to(self, event: str) -> bool:
+        """Note an event of this process; return whether it is the first one, or the store is lost as well."""
         with contextlib.suppress(RuntimeError):
-            self._store.set(f"{what}/{self._launch.rank}", "")
-            return int(self._store.add(what, 1)) == 1
+            self._store.set(f"{event}/{self._launch.rank}", "")
+            return int(self._store.add(event, 1)) == 1
         return True
 
     def _has(self, key: str) -> bool:
@@ -239,17 +241,19 @@ class _Fate:
     def _host(self, rank: int) -> str:
         with contextlib.suppress(RuntimeError):
             return str(self._store.get(f"host/{rank}").decode())
-        return "its machine"
+        return "an unknown host"
 
 
 def _interface(address: str) -> str | None:
-    """The name of the network interface by which `address` is reached, where that can be told. gloo by itself takes
-    the one that this machine's own name stands for, which often nobody else can reach."""
+    """The network interface that reaches `address`, or None if the system can't tell.
+
+    gloo by itself takes the interface of this machine's host name, which other machines often can't reach.
+    """
     try:
         import fcntl
 
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((address, 9))  # sends nothing
+            probe.connect((address, 9))  # no packet is sent
             own = probe.getsockname()[0]
             for _, name in socket.if_nameindex():
                 with contextlib.suppress(OSError):

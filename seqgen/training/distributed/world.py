@@ -1,12 +1,12 @@
-"""The processes that train one model together, by torch.distributed's own means: gloo, or NCCL between GPUs.
+"""The processes that train one model, through torch.distributed: gloo, or NCCL between GPUs.
 
-Every process computes its lanes of each batch; the gradients are summed. What a process adds is its share of the mean
-over the whole batch, so that the sum is the gradient that one process alone would have found, whatever the number of
-processes and however unevenly tokens fall to them. (That is why `DistributedDataParallel` is not used: it takes the
-mean over processes, and hooks itself into one `forward`, where these losses use several parts of a network. Nor is
-there much to overlap with: the gradient of a layer is one product at the end of its time loop.)
+Every process computes its lanes of each batch, and gradients are summed. A process contributes its part of the mean
+over the whole batch, so that the sum is the gradient of a single process, whatever the number of processes and however
+uneven their tokens. (`DistributedDataParallel` would average over processes and hook into one `forward`, while these
+losses use several parts of a network. It would also have little to overlap: the gradient of a layer is one product at
+the end of its time loop.)
 
-Whatever depends on a clock, a disk or a person is rank 0's to decide, and told to the others: `broadcast_json`, `broadcast_floats`.
+Rank 0 decides whatever depends on a clock, a disk or a user, and broadcasts it: `broadcast_json`, `broadcast_floats`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from torch import Tensor, nn
 from seqgen.errors import TrainingError
 from seqgen.model.dropout import LaneRange
 
-_BUCKET = 1 << 22  # numbers exchanged at a time: 16 MiB, so that the copy made for it stays small
+_BUCKET = 1 << 22  # numbers exchanged at a time: a copy of 16 MiB
 
 
 class PeerLostError(TrainingError):
-    """Another process could not be reached."""
+    """Another process can't be reached."""
 
 
 class World:
-    """The processes of a run, as one of them sees them. `World()` is a process alone, which has nobody to ask.
+    """The processes of a run, as one of them sees them; `World()` is a single process.
 
-    Every method must be called by all processes, in the same order. Raises `PeerLostError` where one is gone.
+    All processes must call the same methods in the same order. They raise `PeerLostError` if a process is lost.
     """
 
     def __init__(
@@ -43,29 +43,29 @@ class World:
         size: int = 1,
         local_rank: int = 0,
         local_world_size: int = 1,
-        patient: dist.ProcessGroup | None = None,
+        setup_group: dist.ProcessGroup | None = None,
         run_id: str = "",
     ) -> None:
         """
         Args:
-            rank: this process's number among `size`.
-            local_rank: its number among the `local_world_size` that share its machine.
-            patient: the same processes as a group that waits for hours, for what is not a step of training.
-            run_id: the name of the torchrun that started them, the same when it starts them again; empty without one.
+            rank: of this process among `size`.
+            local_rank: of this process among the `local_world_size` on its machine.
+            setup_group: the same processes with a timeout of hours, for anything but training steps.
+            run_id: identifies the torchrun that started them, also after a restart; empty without one.
         """
         self.rank, self.size = rank, size
         self.local_rank, self.local_world_size = local_rank, local_world_size
         self.run_id = run_id
-        self._patient = patient
-        self._latency, self._pace = 0.0, 0.0  # seconds of an exchange, and of each number in it
+        self._setup_group = setup_group
+        self._latency, self._pace = 0.0, 0.0  # seconds of an all-reduce, and of each number in it
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this is the process that writes, shows, validates and decides."""
+        """Whether this is rank 0, which writes, prints, validates and decides."""
         return self.rank == 0
 
     def lane_range(self, lanes: int) -> LaneRange:
-        """Which of so many lanes are this process's."""
+        """The lanes of this process, of so many."""
         first, stop = lanes * self.rank // self.size, lanes * (self.rank + 1) // self.size
         if first < stop:
             return LaneRange(first, stop, lanes)
@@ -73,98 +73,100 @@ class World:
         return LaneRange(first, first + 1, lanes, counted=False)
 
     def all_reduce_gradients(self, weights: Iterable[nn.Parameter], loss: Tensor) -> float:
-        """Sums the gradients over all processes, and the loss, which is returned."""
+        """Sum the gradients over all processes, and return the sum of the losses."""
         value = float(loss.detach())
         if self.size == 1:
             return value
-        mine = [weight for weight in weights if weight.requires_grad]
-        # A weight that took no part in one process's loss may have in another's; one that took none at all stays so.
-        facts = loss.new_tensor([value, *(float(weight.grad is not None) for weight in mine)])
-        gradients = [weight.grad if weight.grad is not None else torch.zeros_like(weight) for weight in mine]
-        self._exchange([facts, *gradients], lambda flat: dist.all_reduce(flat, async_op=True))
-        for weight, gradient, present in zip(mine, gradients, facts[1:].tolist(), strict=True):
+        trained = [weight for weight in weights if weight.requires_grad]
+        # A weight without a gradient here may have one elsewhere; one without any keeps none.
+        header = loss.new_tensor([value, *(float(weight.grad is not None) for weight in trained)])
+        gradients = [weight.grad if weight.grad is not None else torch.zeros_like(weight) for weight in trained]
+        self._exchange([header, *gradients], lambda flat: dist.all_reduce(flat, async_op=True))
+        for weight, gradient, present in zip(trained, gradients, header[1:].tolist(), strict=True):
             weight.grad = gradient if present else None
-        return float(facts[0])
+        return float(header[0])
 
-    def gather_lanes(self, tensor: Tensor, part: LaneRange, lane_dim: int = 0) -> Tensor:
-        """The tensor of all lanes, of which each process has its part; `lane_dim` is the dimension they lie in."""
+    def gather_lanes(self, tensor: Tensor, lanes: LaneRange, lane_dim: int = 0) -> Tensor:
+        """The tensor of all lanes, from those of each process; `lane_dim` is their dimension."""
         if self.size == 1:
             return tensor
         shape = list(tensor.shape)
-        shape[lane_dim] = part.total
-        found = tensor.new_zeros(shape)
-        if part.counted:
-            found.narrow(lane_dim, part.first, part.stop - part.first).copy_(tensor)
-        self._exchange([found], lambda flat: dist.all_reduce(flat, async_op=True))
-        return found
+        shape[lane_dim] = lanes.total
+        whole = tensor.new_zeros(shape)
+        if lanes.counted:
+            whole.narrow(lane_dim, lanes.first, lanes.stop - lanes.first).copy_(tensor)
+        self._exchange([whole], lambda flat: dist.all_reduce(flat, async_op=True))
+        return whole
 
     def broadcast_tensors(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrites the tensors with rank 0's."""
+        """Overwrite the tensors with those of rank 0."""
         if self.size > 1:
             self._exchange(list(tensors), lambda flat: dist.broadcast(flat, 0, async_op=True))
 
     def broadcast_floats(self, *numbers: float) -> tuple[float, ...]:
-        """Rank 0's numbers."""
+        """The numbers of rank 0."""
         if self.size == 1:
             return numbers
-        with _together():
-            told = torch.tensor(numbers, dtype=torch.float64)
-            dist.broadcast(told, 0)
-            return tuple(told.tolist())
+        with _peers():
+            received = torch.tensor(numbers, dtype=torch.float64)
+            dist.broadcast(received, 0)
+            return tuple(received.tolist())
 
-    def any_rank(self, wish: bool) -> bool:
-        """Whether any process wishes it."""
+    def any_rank(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
         if self.size == 1:
-            return wish
-        with _together():
-            wishes = torch.tensor([float(wish)])
-            dist.all_reduce(wishes)
-            return bool(wishes[0] > 0)
+            return flag
+        with _peers():
+            flags = torch.tensor([float(flag)])
+            dist.all_reduce(flags)
+            return bool(flags[0] > 0)
 
-    def broadcast_json(self, what: Callable[[], Any]) -> Any:
-        """What rank 0 finds, as JSON holds it. The others wait, however long that takes."""
+    def broadcast_json(self, compute: Callable[[], Any]) -> Any:
+        """The result of `compute` in rank 0, through JSON. The others wait for it, however long that takes."""
         if self.size == 1:
-            return what()
-        return json.loads(self.broadcast_bytes(json.dumps(what()).encode() if self.is_main_process else b""))
+            return compute()
+        return json.loads(self.broadcast_bytes(json.dumps(compute()).encode() if self.is_main_process else b""))
 
     def broadcast_bytes(self, data: bytes) -> bytes:
-        """Rank 0's bytes."""
+        """The bytes of rank 0."""
         if self.size == 1:
             return data
-        with _together():
+        with _peers():
             size = torch.tensor([len(data)])
-            dist.broadcast(size, 0, group=self._patient)
-            told = torch.frombuffer(
+            dist.broadcast(size, 0, group=self._setup_group)
+            received = torch.frombuffer(
                 bytearray(data if self.is_main_process else int(size)) or bytearray(1), dtype=torch.uint8
             )
-            dist.broadcast(told, 0, group=self._patient)
-            return told.numpy().tobytes()[: int(size)]
+            dist.broadcast(received, 0, group=self._setup_group)
+            return received.numpy().tobytes()[: int(size)]
 
     def barrier(self) -> None:
-        """Waits until all have come here, however long that takes."""
+        """Wait for all processes, however long that takes."""
         if self.size > 1:
-            with _together():
-                dist.barrier(group=self._patient)
+            with _peers():
+                dist.barrier(group=self._setup_group)
 
     @contextlib.contextmanager
     def main_process_first(self) -> Iterator[None]:
-        """Runs what it encloses in rank 0 alone, then in one process of every other machine, then in the rest: what
-        those before have downloaded or encoded is found in the machine's cache."""
-        mine = 0 if self.is_main_process else 1 if self.local_rank == 0 else 2
-        for turn in range(3):
-            if turn == mine:
+        """Run a `with` block in rank 0, then in one process of every other machine, then in the rest.
+
+        Later processes find in the machine's cache what earlier ones have downloaded or encoded.
+        """
+        own_round = 0 if self.is_main_process else 1 if self.local_rank == 0 else 2
+        for number in range(3):
+            if number == own_round:
                 yield
             self.barrier()
 
     def measure_all_reduce(self, device: torch.device) -> None:
-        """Measures how long gradients take to be summed, so that a plan can reckon with it: see `all_reduce_seconds`."""
+        """Measure the time of an all-reduce, for `all_reduce_seconds`."""
         if self.size == 1:
             return
-        few, many = self._time(1, device), self._time(_BUCKET // 16, device)
-        self._latency, self._pace = self.broadcast_floats(few, max(0.0, many - few) / (_BUCKET // 16))
+        small, large = self._time(1, device), self._time(_BUCKET // 16, device)
+        self._latency, self._pace = self.broadcast_floats(small, max(0.0, large - small) / (_BUCKET // 16))
 
     def _time(self, count: int, device: torch.device) -> float:
-        """Seconds to sum so many numbers: the shortest of a few times."""
+        """Seconds of an all-reduce of so many numbers: the minimum of four."""
         times = []
         for _ in range(4):
             began = time.perf_counter()
@@ -173,18 +175,18 @@ class World:
         return min(times)
 
     def all_reduce_seconds(self, numbers: int) -> float:
-        """Seconds that a step spends on summing so many gradients."""
+        """Seconds of an all-reduce of so many gradients."""
         return self._latency + self._pace * numbers
 
     def _exchange(self, tensors: Sequence[Tensor], begin: Callable[[Tensor], Any]) -> None:
-        """Passes the tensors, some at a time and end to end, to a collective operation that changes them in place."""
-        with torch.no_grad(), _together():
-            under_way = []
+        """Run a collective operation in place on the tensors, concatenated into buckets."""
+        with torch.no_grad(), _peers():
+            pending = []
             for group in _groups(tensors):
                 flat = torch.cat([tensor.reshape(-1) for tensor in group])
                 flat = flat if flat.device.type == "cuda" else flat.cpu()
-                under_way.append((group, flat, begin(flat)))
-            for group, flat, work in under_way:
+                pending.append((group, flat, begin(flat)))
+            for group, flat, work in pending:
                 work.wait()
                 parts = torch.split(flat, [tensor.numel() for tensor in group])
                 for tensor, part in zip(group, parts, strict=True):
@@ -195,7 +197,7 @@ SINGLE_PROCESS = World()
 
 
 def _groups(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Tensors of one type each, so many as fill a bucket, or one that is larger."""
+    """Groups of tensors of one dtype that fill a bucket, or single larger ones."""
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
         group: list[Tensor] = []
         for tensor in tensors:
@@ -210,9 +212,9 @@ def _groups(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 @contextlib.contextmanager
-def _together() -> Iterator[None]:
-    """What goes wrong in here is that another process is gone."""
+def _peers() -> Iterator[None]:
+    """Turn the errors of torch.distributed into `PeerLostError`: another process is lost."""
     try:
         yield
-    except RuntimeError as error:  # all of torch.distributed's are
+    except RuntimeError as error:
         raise PeerLostError(" ".join(str(error).split())[:300]) from error
