@@ -36,9 +36,11 @@ def run_script(script: str, *arguments: str) -> Any:
 def test_faults_of_every_class_are_survived() -> None:
     """Two faults of each class, at moments that change every day."""
     seed = str(int(time.time()) // 86_400)
-    found = run_script("faults.py", "--kinds", "text,forecast", "--count", "30", "--seed", seed)
+    found = run_script("faults.py", "--tasks", "text,forecast", "--count", "30", "--seed", seed)
     assert found["wrong"] == []
-    assert sum(found["survived"].values()) == sum(found["tried"].values()) >= 24  # three classes need permission to mount
+    assert (
+        sum(found["survived"].values()) == sum(found["tried"].values()) >= 24
+    )  # three classes need permission to mount
 
 
 @pytest.mark.slow
