@@ -253,5 +253,5 @@ def test_error_lines_table_covers_every_command() -> None:
 def test_error_lines_are_sentences() -> None:
     for typed, line in ROWS:
         assert line == line.strip() != ""
-        assert not line.endswith(".") or "there are" in line, typed  # the name of a column
+        assert not line.endswith(".") or "the columns are" in line, typed  # the name of a column
         assert "Traceback" not in line and "Error" not in line and "None" not in line, typed
