@@ -36,14 +36,14 @@ def offered(run: Run, monkeypatch: pytest.MonkeyPatch, shell: str, line: str) ->
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_each_shell_has_a_script_of_its_own(run: Run, shell: str) -> None:
+def test_show_completion_every_shell_has_a_script(run: Run, shell: str) -> None:
     script = run("--show-completion", shell).text
     assert f"complete_{shell}" in script
     assert not any(f"complete_{other}" in script for other in SHELLS if other != shell)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_the_shell_itself_can_read_its_script(run: Run, shell: str) -> None:
+def test_show_completion_script_is_valid_in_its_shell(run: Run, shell: str) -> None:
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"{shell} is not installed")
@@ -53,7 +53,7 @@ def test_the_shell_itself_can_read_its_script(run: Run, shell: str) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize(("line", "completed"), LINES, ids=[line for line, _ in LINES])
-def test_commands_and_options_are_offered(
+def test_completion_offers_commands_and_options(
     run: Run, monkeypatch: pytest.MonkeyPatch, shell: str, line: str, completed: str
 ) -> None:
     assert completed in offered(run, monkeypatch, shell, line)
@@ -61,7 +61,7 @@ def test_commands_and_options_are_offered(
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 @pytest.mark.parametrize(("line", "completed"), LINES, ids=[line for line, _ in LINES])
-def test_tab_in_bash(run: Run, tmp_path: Path, line: str, completed: str) -> None:
+def test_completion_in_bash(run: Run, tmp_path: Path, line: str, completed: str) -> None:
     """The script in a bash of its own, which calls the real command."""
     command = tmp_path / "seqgen"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m seqgen "$@"\n', encoding="utf-8")
@@ -78,7 +78,7 @@ def test_tab_in_bash(run: Run, tmp_path: Path, line: str, completed: str) -> Non
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_help_text_breaks_out_of_its_quotes(run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+def test_completion_help_texts_are_quoted(run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     """zsh evaluates the answer, help texts and all: with these quotes bash reads it alike."""
     answer = offered(run, monkeypatch, "zsh", f"{command} --")
     given = f'_arguments() {{ printf \'%s\\n\' "$#" "$1"; }}\n{answer}'
@@ -90,7 +90,7 @@ def test_no_help_text_breaks_out_of_its_quotes(run: Run, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_installing_twice_is_installing_once(
+def test_install_completion_twice_equals_once(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shell: str
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -106,14 +106,14 @@ def test_installing_twice_is_installing_once(
     assert script.strip() == run("--show-completion", shell).text.strip()
 
 
-def test_without_a_name_it_is_the_shell_around(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_without_name_takes_the_current_shell(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shellingham, "detect_shell", lambda: ("fish", "/usr/bin/fish"))
     assert run("--show-completion").out == run("--show-completion", "fish").out
 
 
 @pytest.mark.parametrize("option", ["--show-completion", "--install-completion"])
 @pytest.mark.parametrize("names", [["klingon"], ["bash", "zsh"], [""], ["dash", "\n"], []], ids=repr)
-def test_another_shell_is_refused_in_one_line(
+def test_completion_unsupported_shell_is_an_error(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str, names: list[str]
 ) -> None:
     def unknown() -> tuple[str, str]:

@@ -16,24 +16,24 @@ from tests.helpers.running import COMMANDS, MIXED_BYTES, TINY_FLAGS, Command, Ru
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_can_be_quiet(run: Run, command: str) -> None:
+def test_main_every_command_has_quiet(run: Run, command: str) -> None:
     assert "--quiet" in run(command, "--help").out.decode()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help(run: Run, command: str) -> None:
+def test_main_every_command_has_help(run: Run, command: str) -> None:
     assert run(command, "-h").out == run(command, "--help").out
     assert run(command, "-h").out.startswith(b"Usage: seqgen " + command.encode())
 
 
-def test_without_a_word_the_program_explains_itself(seqgen_command: Command) -> None:
+def test_main_without_arguments_prints_help(seqgen_command: Command) -> None:
     done = seqgen_command()
     assert (done.returncode, done.stderr) == (0, b"")
     for command in COMMANDS:
         assert f"  {command} ".encode() in done.stdout
 
 
-def test_the_version(seqgen_command: Command) -> None:
+def test_main_version(seqgen_command: Command) -> None:
     done = seqgen_command("--version")
     assert (done.returncode, done.stdout.decode(), done.stderr) == (0, f"seqgen {seqgen.__version__}\n", b"")
 
@@ -52,7 +52,7 @@ def test_the_version(seqgen_command: Command) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_reader_that_goes_away_ends_it_silently(
+def test_main_broken_pipe_ends_silently(
     arguments: list[str], stdin: bytes | None, model_folder: Path, text_file: Path, tmp_path: Path
 ) -> None:
     """`| head -1`: status 0, and not a word."""
@@ -75,7 +75,7 @@ def test_a_reader_that_goes_away_ends_it_silently(
         assert process.wait(60) == 0
 
 
-def test_a_reader_that_was_never_there(model_folder: Path) -> None:
+def test_main_broken_pipe_from_the_start_ends_silently(model_folder: Path) -> None:
     """The write that fails may be the very first, or the flush at the end."""
     reading, writing = os.pipe()
     os.close(reading)
@@ -98,7 +98,7 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-def test_closed_streams(model_folder: Path, tmp_path: Path) -> None:
+def test_main_closed_streams(model_folder: Path, tmp_path: Path) -> None:
     """A cron job or a daemon may start a program without any of the three."""
     sample = f"$SEQGEN sample {model_folder} --length 30"
     plain = shell(sample)
@@ -120,7 +120,7 @@ def test_closed_streams(model_folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == plain.stdout
 
 
-def test_training_needs_none_of_the_three_streams(text_file: Path, tmp_path: Path) -> None:
+def test_train_with_all_streams_closed(text_file: Path, tmp_path: Path) -> None:
     """And what is written goes nowhere but into the model: not into a file that took a stream's number."""
     before = text_file.read_bytes()
     done = shell(f"$SEQGEN train {text_file} -o {tmp_path / 'model'} {' '.join(TINY_FLAGS)} <&- >&- 2>&-")
@@ -131,7 +131,7 @@ def test_training_needs_none_of_the_three_streams(text_file: Path, tmp_path: Pat
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
 @pytest.mark.parametrize("command", ["sample MODEL", "info MODEL", "--help"])
-def test_a_full_disk_behind_stdout_is_no_fault_of_the_program(model_folder: Path, command: str) -> None:
+def test_main_full_disk_is_status_2(model_folder: Path, command: str) -> None:
     done = shell(f"$SEQGEN {command.replace('MODEL', str(model_folder))} > /dev/full")
     assert done.stderr.startswith(b"seqgen: error: ")
     assert done.stderr.count(b"\n") == 1
@@ -140,7 +140,7 @@ def test_a_full_disk_behind_stdout_is_no_fault_of_the_program(model_folder: Path
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"FORCE_COLOR": "1"}], ids=str)
-def test_colour_never_gets_into_a_pipe(run: Run, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_main_no_colour_in_a_pipe(run: Run, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                        environment: dict[str, str]) -> None:  # fmt: skip
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -154,7 +154,7 @@ def test_colour_never_gets_into_a_pipe(run: Run, text_file: Path, tmp_path: Path
         assert "\x1b" not in result.err
 
 
-def test_a_locale_that_knows_only_ascii(seqgen_command: Command, model_folder: Path) -> None:
+def test_main_ascii_locale(seqgen_command: Command, model_folder: Path) -> None:
     """Data is bytes: what a terminal could show changes nothing."""
     here = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = seqgen_command("sample", model_folder, "--prompt-file", "-", "-l", 9, stdin=MIXED_BYTES, **here)

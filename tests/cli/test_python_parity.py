@@ -12,7 +12,7 @@ from tests.helpers.running import TINY_FLAGS, Run, weight_bytes
 # ---- Python ----
 
 
-def test_python_gives_what_the_commands_give(run: Run, model_folder: Path, two_files: Path) -> None:
+def test_python_interface_equals_commands(run: Run, model_folder: Path, two_files: Path) -> None:
     model = seqgen.load(model_folder)
     source = two_files / "a.txt"
     text = source.read_bytes()
@@ -42,7 +42,7 @@ def test_python_gives_what_the_commands_give(run: Run, model_folder: Path, two_f
     assert model.info() == run("info", model_folder, "--json").json
 
 
-def test_python_trains_what_the_command_trains(run: Run, text_file: Path, tmp_path: Path) -> None:
+def test_python_train_equals_command(run: Run, text_file: Path, tmp_path: Path) -> None:
     run("train", text_file, "-o", tmp_path / "command", *TINY_FLAGS)
     model = seqgen.train(text_file.as_posix(), tmp_path / "python", rnn_size=16, steps=3, threads=1, precision="fp32")
     assert weight_bytes(tmp_path / "python") == weight_bytes(tmp_path / "command")

@@ -15,7 +15,7 @@ import pytest
 import seqgen
 from seqgen.cli import progress
 from seqgen.cli.main import main
-from seqgen.cli.options import StderrLogger
+from seqgen.cli.output import StderrLogger
 from tests.helpers.terminal import Terminal, TerminalRun, start_on_terminal
 
 TINY = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32"]
@@ -49,7 +49,7 @@ def nasty_model(nasty_text: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 # ---- The progress display ----
 
 
-def test_training_shows_its_progress(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
+def test_progress_terminal_shows_a_bar(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
     """On stderr, if that is the terminal; stdout stays empty. At the end the cursor is back, and a line stays."""
     process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", *TINY, stdout=subprocess.PIPE)
     assert process.communicate(timeout=120)[0] == b""
@@ -63,7 +63,7 @@ def test_training_shows_its_progress(terminal: Terminal, text_file: Path, tmp_pa
     assert re.fullmatch(rb"seqgen: .*model: 3 steps in .*", shown.splitlines()[-1])
 
 
-def test_in_a_pipe_long_work_tells_how_far_it_is_now_and_then(
+def test_progress_pipe_prints_lines_at_intervals(
     monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     clock = [100.0]
@@ -83,7 +83,7 @@ def test_in_a_pipe_long_work_tells_how_far_it_is_now_and_then(
     ]  # fmt: skip
 
 
-def test_only_the_stream_at_the_terminal_is_decorated(
+def test_progress_only_terminals_are_decorated(
     inside: TerminalRun, text_file: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """`train … 2> log`: stdout is a terminal, and the log is plain."""
@@ -94,11 +94,11 @@ def test_only_the_stream_at_the_terminal_is_decorated(
     assert b"\r" not in log
 
 
-def test_quiet_is_quiet_on_a_terminal_too(inside: TerminalRun, text_file: Path, tmp_path: Path) -> None:
+def test_progress_quiet_on_a_terminal(inside: TerminalRun, text_file: Path, tmp_path: Path) -> None:
     assert inside("train", text_file, "-o", tmp_path / "model", *TINY, "--quiet") == b""
 
 
-def test_no_colour_where_none_is_wanted(
+def test_progress_no_color_is_respected(
     inside: TerminalRun, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
@@ -107,7 +107,7 @@ def test_no_colour_where_none_is_wanted(
     assert not COLOUR.search(said)
 
 
-def test_a_dumb_terminal_gets_plain_text(
+def test_progress_dumb_terminal_gets_plain_text(
     inside: TerminalRun, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Emacs' shell, for example, would show every ESC."""
@@ -117,7 +117,7 @@ def test_a_dumb_terminal_gets_plain_text(
     assert b"\x1b" not in said
 
 
-def test_names_of_files_are_shown_harmless(
+def test_progress_file_names_have_no_control_characters(
     inside: TerminalRun,
     text_file: Path,
     tmp_path: Path,
@@ -138,7 +138,7 @@ def test_names_of_files_are_shown_harmless(
 
 
 @pytest.mark.parametrize("name", ["[red]x[/red].txt", "[/b].txt"])
-def test_names_of_files_are_no_mark_up(terminal: Terminal, text_file: Path, tmp_path: Path, name: str) -> None:
+def test_progress_file_names_are_not_markup(terminal: Terminal, text_file: Path, tmp_path: Path, name: str) -> None:
     """They are what the display shows while it waits for the second source, which is slow."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(text_file.read_bytes())
@@ -157,7 +157,7 @@ def test_names_of_files_are_no_mark_up(terminal: Terminal, text_file: Path, tmp_
     assert b"Traceback" not in said
 
 
-def test_what_the_model_writes_in_training_is_shown_harmless(
+def test_preview_text_has_no_control_characters(
     inside: TerminalRun, nasty_model: Path, nasty_text: Path, tmp_path: Path
 ) -> None:
     how = ["--init-from", nasty_model, "--steps", 2, "--threads", 1, "--precision", "fp32"]
@@ -171,7 +171,7 @@ def test_what_the_model_writes_in_training_is_shown_harmless(
 # ---- Data on a terminal ----
 
 
-def test_a_pipe_gets_what_a_terminal_does_not(
+def test_output_control_characters_only_in_a_pipe(
     inside: TerminalRun, nasty_model: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """The model has learnt to write escapes: they come out raw by a pipe, and visible but harmless on a terminal."""
@@ -186,7 +186,7 @@ def test_a_pipe_gets_what_a_terminal_does_not(
     assert len(said.decode()) == 400 + 1, "one sign for each character, and the end of the line"
 
 
-def test_text_ends_with_the_line_on_a_terminal_only(
+def test_output_final_line_feed_only_on_a_terminal(
     inside: TerminalRun, model_folder: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """So that the shell's prompt stands where it should."""
@@ -197,14 +197,14 @@ def test_text_ends_with_the_line_on_a_terminal_only(
     assert inside(*arguments) == piped + b"\n"
 
 
-def test_a_prompt_is_shown_harmless(inside: TerminalRun, model_folder: Path, tmp_path: Path) -> None:
+def test_output_prompt_has_no_control_characters(inside: TerminalRun, model_folder: Path, tmp_path: Path) -> None:
     prompt = tmp_path / "prompt"
     prompt.write_bytes(b"\x1b[2J\xff\x9bgone\x00")
     said = inside("sample", model_folder, "--prompt-file", prompt, "--length", 0)
     assert said.decode() == "␛[2J\ufffd\ufffdgone␀\n"
 
 
-def test_a_file_gets_the_bytes_and_the_terminal_nothing(inside: TerminalRun, nasty_model: Path, tmp_path: Path) -> None:
+def test_output_file_gets_exact_bytes(inside: TerminalRun, nasty_model: Path, tmp_path: Path) -> None:
     assert inside("sample", nasty_model, "--length", 300, "-t", 0.7, "-o", tmp_path / "out") == b""
     text = (tmp_path / "out").read_bytes()
     assert b"\x1b" in text
@@ -221,7 +221,9 @@ def test_a_file_gets_the_bytes_and_the_terminal_nothing(inside: TerminalRun, nas
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_json_is_harmless_too(inside: TerminalRun, nasty_text: Path, nasty_model: Path, arguments: list[str]) -> None:
+def test_output_json_has_no_control_characters(
+    inside: TerminalRun, nasty_text: Path, nasty_model: Path, arguments: list[str]
+) -> None:
     """JSON escapes ESC but not U+009B, which steers a terminal as well."""
     places = {"TEXT": nasty_text, "MODEL": nasty_model}
     said = inside(*(places.get(word, word) for word in arguments), at=("stdout",))
@@ -229,14 +231,14 @@ def test_json_is_harmless_too(inside: TerminalRun, nasty_text: Path, nasty_model
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", said.decode())
 
 
-def test_errors_are_harmless(inside: TerminalRun) -> None:
+def test_main_errors_have_no_control_characters(inside: TerminalRun) -> None:
     said = inside("sample", "\x1b]0;title\x07\x9b", status=2).decode()
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", said)
     assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", ["train -o new", "score MODEL", "evaluate MODEL", "tokenize MODEL"])
-def test_nobody_waits_for_a_person_who_gave_nothing(
+def test_sources_or_stdin_on_a_terminal_is_an_error(
     inside: TerminalRun, model_folder: Path, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where stdin is the keyboard, a missing source is an error, not an empty screen."""
@@ -250,7 +252,7 @@ def test_nobody_waits_for_a_person_who_gave_nothing(
 # ---- Ctrl-C ----
 
 
-def test_ctrl_c_saves_what_was_learnt(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
+def test_interrupt_handler_ctrl_c_saves(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
     """Status 130, a model that loads, and a run that goes on."""
     steps = ["--rnn-size", "16", "--steps", "1000000", "--threads", "1", "--precision", "fp32"]
     process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", *steps)
@@ -270,7 +272,7 @@ def test_ctrl_c_saves_what_was_learnt(terminal: Terminal, text_file: Path, tmp_p
     assert further.info()["training"]["step"] == done + 2
 
 
-def test_ctrl_c_before_there_is_anything_to_save(terminal: Terminal, tmp_path: Path) -> None:
+def test_interrupt_handler_ctrl_c_before_training(terminal: Terminal, tmp_path: Path) -> None:
     """It waits for a pipe that says nothing: the first Ctrl-C ends it, and leaves no trace."""
     reading, writing = os.pipe()
     process = start_on_terminal(terminal, "train", "-", "-o", tmp_path / "model", *TINY, stdin=reading)
@@ -284,7 +286,7 @@ def test_ctrl_c_before_there_is_anything_to_save(terminal: Terminal, tmp_path: P
     assert list(Path(os.environ["SEQGEN_CACHE"], "spool").iterdir()) == [], "nor of what had come through the pipe"
 
 
-def test_ctrl_c_ends_a_long_text(terminal: Terminal, model_folder: Path) -> None:
+def test_main_ctrl_c_ends_sampling(terminal: Terminal, model_folder: Path) -> None:
     process = start_on_terminal(terminal, "sample", model_folder, "--length", 100_000_000, "--prompt", "It begins")
     terminal.wait_for(b"It begins")
     terminal.type(b"\x03")
@@ -294,7 +296,7 @@ def test_ctrl_c_ends_a_long_text(terminal: Terminal, model_folder: Path) -> None
     assert b"seqgen:" not in said
 
 
-def test_a_polite_kill_saves_too(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
+def test_interrupt_handler_sigterm_saves(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
     """What a job scheduler sends: 128 and the signal's number."""
     process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", "--budget", "10m", *TINY[:2])
     terminal.wait_for(b"tokens/s")

@@ -39,7 +39,7 @@ def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
 
 
 @pytest.mark.parametrize(("kind", "item"), FIELDS)
-def test_every_setting_says_what_it_is_for(kind: type, item: dataclasses.Field) -> None:
+def test_setting_has_a_help_text(kind: type, item: dataclasses.Field) -> None:
     text = item.metadata["help"]
     assert len(text) > 10
     assert text.endswith((".", "]."))
@@ -47,28 +47,28 @@ def test_every_setting_says_what_it_is_for(kind: type, item: dataclasses.Field) 
 
 
 @pytest.mark.parametrize(("kind", "item"), FIELDS)
-def test_every_default_keeps_its_own_bounds(kind: type, item: dataclasses.Field) -> None:
+def test_setting_default_is_within_bounds(kind: type, item: dataclasses.Field) -> None:
     assert check(kind()) == kind()
     assert item.default is not dataclasses.MISSING, "a setting without a default has to be given every time"
 
 
-def test_no_two_flags_are_the_same() -> None:
+def test_setting_flags_are_unique() -> None:
     for kind in OPTIONS:
         flags = [flag for f in dataclasses.fields(kind) for flag in (flag_name(f.name), *f.metadata["flags"])]
         assert len(flags) == len(set(flags))
         assert all(flag.startswith("-") for flag in flags)
 
 
-def test_the_names_of_the_tables_are_the_choices() -> None:
+def test_setting_choices_are_the_names_of_the_tables() -> None:
     assert set(TOKENIZERS) == {*TOKENIZER_NAMES, "midi", "dialogue", "labelled", "series"}
 
 
-def test_settings_do_not_change() -> None:
+def test_options_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         TrainOptions().seed = 1  # type: ignore[misc]
 
 
-def test_a_default_that_could_change_is_refused() -> None:
+def test_setting_mutable_default_is_refused() -> None:
     with pytest.raises(TypeError):
         setting([], "A list is shared by all who use the default.")
 
@@ -76,7 +76,7 @@ def test_a_default_that_could_change_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "flag"), [("rnn_size", "--rnn-size"), ("seed", "--seed"), ("top_k", "--top-k"), ("a_b_c", "--a-b-c")]
 )
-def test_flag_name(name: str, flag: str) -> None:
+def test_flag_name_replaces_underscores(name: str, flag: str) -> None:
     assert flag_name(name) == flag
 
 
@@ -136,13 +136,13 @@ BAD = [
 
 
 @pytest.mark.parametrize(("kind", "name", "value"), BAD)
-def test_a_value_out_of_bounds_is_told_by_its_flag(kind: type, name: str, value: Any) -> None:
+def test_check_value_out_of_bounds_names_the_flag(kind: type, name: str, value: Any) -> None:
     with pytest.raises(UserError) as error:
         make_options(kind, {name: value})
     assert flag_name(name) in one_line(error)
 
 
-def test_every_setting_with_a_bound_is_in_the_table_of_bad_values() -> None:
+def test_check_table_covers_every_bound() -> None:
     bad = {(kind, name) for kind, name, _ in BAD}
     for kind in OPTIONS:
         for item in dataclasses.fields(kind):
@@ -152,7 +152,7 @@ def test_every_setting_with_a_bound_is_in_the_table_of_bad_values() -> None:
 
 
 @pytest.mark.parametrize(("kind", "item"), FIELDS)
-def test_bounds_include_their_ends(kind: type, item: dataclasses.Field) -> None:
+def test_check_bounds_are_inclusive(kind: type, item: dataclasses.Field) -> None:
     for bound in ("minimum", "maximum"):
         value = item.metadata[bound]
         if value is not None:
@@ -160,7 +160,7 @@ def test_bounds_include_their_ends(kind: type, item: dataclasses.Field) -> None:
 
 
 @pytest.mark.parametrize("value", [10**30, 10**400, -(10**400)], ids=["large", "larger", "smaller"])
-def test_a_number_larger_than_any_float_is_out_of_bounds_like_any_other(value: int) -> None:
+def test_check_huge_integer_is_out_of_bounds(value: int) -> None:
     with pytest.raises(UserError) as error:
         make_options(TrainOptions, {"seed": value})
     assert "--seed" in one_line(error)
@@ -174,14 +174,14 @@ def test_a_number_larger_than_any_float_is_out_of_bounds_like_any_other(value: i
         ("learning_rate", "0.1"), ("cell", 3), ("dropout", [0.1]),
     ],
 )  # fmt: skip
-def test_a_value_of_another_type_is_told_by_its_flag(name: str, value: Any) -> None:
+def test_check_value_of_another_type_names_the_flag(name: str, value: Any) -> None:
     with pytest.raises(UserError) as error:
         make_options(TrainOptions, {name: value})
     assert flag_name(name) in one_line(error)
 
 
 @pytest.mark.parametrize("kind", OPTIONS)
-def test_an_unknown_setting_is_named_and_the_known_ones_listed(kind: type) -> None:
+def test_make_options_unknown_name_lists_the_known(kind: type) -> None:
     with pytest.raises(UserError) as error:
         make_options(kind, {"hidden_sise": 3})
     message = one_line(error)
@@ -189,7 +189,7 @@ def test_an_unknown_setting_is_named_and_the_known_ones_listed(kind: type) -> No
     assert dataclasses.fields(kind)[-1].name in message
 
 
-def test_unknown_keywords_reach_the_person_through_the_python_interface(tmp_path: Any) -> None:
+def test_python_interface_unknown_keyword_is_an_error(tmp_path: Any) -> None:
     with pytest.raises(UserError, match="stepz"):
         seqgen.train("x.txt", tmp_path / "m", stepz=3)
 
@@ -207,14 +207,14 @@ def test_unknown_keywords_reach_the_person_through_the_python_interface(tmp_path
         ({"activation": "relu", "cell": "gru"}, ("--activation", "--cell rnn")),
     ],
 )
-def test_settings_that_contradict_each_other_are_both_named(options: dict[str, Any], flags: tuple[str, ...]) -> None:
+def test_make_options_contradiction_names_both(options: dict[str, Any], flags: tuple[str, ...]) -> None:
     with pytest.raises(UserError) as error:
         make_options(TrainOptions, options)
     message = one_line(error)
     assert all(flag in message for flag in flags)
 
 
-def test_a_vocabulary_size_alone_asks_for_subwords() -> None:
+def test_tokenizer_for_vocab_size_alone_is_subword() -> None:
     assert TrainOptions().tokenizer_for("text") == "char"
     assert TrainOptions(vocab_size=500).tokenizer_for("text") == "subword"
     assert TrainOptions(tokenizer="subword", vocab_size=500).tokenizer_for("text") == "subword"
@@ -228,7 +228,7 @@ def test_a_vocabulary_size_alone_asks_for_subwords() -> None:
         ("3.s", 3), (" 10 m ", 600), ("007s", 7),
     ],
 )  # fmt: skip
-def test_durations(text: str, seconds: float) -> None:
+def test_parse_duration_units(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
@@ -238,19 +238,19 @@ def test_durations(text: str, seconds: float) -> None:
      ".", "5 0s", "10M", "5w", "10m\x00", "9" * 400, "9" * 400 + "d"],
     ids=lambda text: repr(text[:12]),
 )  # fmt: skip
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_parse_duration_invalid_text_is_an_error(text: str) -> None:
     with pytest.raises(UserError) as error:
         parse_duration(text)
     assert "--budget" in one_line(error)
 
 
 @given(st.integers(1, 1000), st.sampled_from(["", "s", "m", "h", "d"]))
-def test_any_whole_number_with_any_unit_is_a_duration(number: int, unit: str) -> None:
+def test_parse_duration_any_integer_with_any_unit(number: int, unit: str) -> None:
     assert parse_duration(f"{number}{unit}") == number * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
 
 
 @given(st.text())
-def test_any_text_is_a_duration_or_a_user_error(text: str) -> None:
+def test_parse_duration_any_text_is_parsed_or_a_user_error(text: str) -> None:
     try:
         seconds = parse_duration(text)
     except UserError:
@@ -259,7 +259,7 @@ def test_any_text_is_a_duration_or_a_user_error(text: str) -> None:
 
 
 @given(st.text(alphabet="0123456789. smhd", max_size=8))
-def test_text_that_looks_like_a_duration_is_one_or_is_refused(text: str) -> None:
+def test_parse_duration_similar_text_is_parsed_or_a_user_error(text: str) -> None:
     try:
         seconds = parse_duration(text)
     except UserError:
@@ -275,6 +275,6 @@ def test_text_that_looks_like_a_duration_is_one_or_is_refused(text: str) -> None
         {"embedding_size": -2}, {"cell": "x"}, {"cell": None}, {"activation": "x"},
     ],
 )  # fmt: skip
-def test_a_network_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+def test_network_config_impossible_values_are_errors(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError):
         NetworkConfig(**{"vocab_size": 10, **wrong})

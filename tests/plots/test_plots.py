@@ -43,7 +43,7 @@ def piece(bars: int, tracks: tuple[Track, ...] = (Track(0), Track(32)), velocity
     return Piece(4, tracks, notes, tuple(Bar(16 * bar, 16, 4, 4) for bar in range(bars)))
 
 
-def test_roll_is_the_same_png_each_time():
+def test_piano_roll_is_deterministic():
     first = piano_roll(piece(4), title="Two parts", primer_bars=1)
     width, height = size(first)
     assert 600 < width < 1200
@@ -53,32 +53,32 @@ def test_roll_is_the_same_png_each_time():
     assert b"tIME" not in first
 
 
-def test_tracks_have_colours_of_their_own():
+def test_piano_roll_tracks_have_their_own_colours():
     drawn = piano_roll(piece(4))
     assert has_colour(drawn, "#0072B2")
     assert has_colour(drawn, "#D55E00")
     assert not has_colour(piano_roll(piece(4, (Track(0),))), "#D55E00")
 
 
-def test_soft_notes_are_paler():
+def test_piano_roll_soft_notes_are_paler():
     loud, soft = pixels(piano_roll(piece(4, velocity=127))), pixels(piano_roll(piece(4, velocity=10)))
     assert loud.shape == soft.shape
     assert soft.mean() > loud.mean()
 
 
-def test_drums_have_a_strip_below():
+def test_piano_roll_drums_are_drawn_below():
     assert size(piano_roll(piece(4, (Track(0), Track(None)))))[1] > size(piano_roll(piece(4, (Track(0),))))[1]
     size(piano_roll(piece(2, (Track(None), Track(None)))))
 
 
-def test_primer_is_shaded_and_may_be_longer_than_the_piece():
+def test_piano_roll_primer_is_shaded():
     plain = piano_roll(piece(2))
     assert piano_roll(piece(2), primer_bars=1) != plain
     assert piano_roll(piece(2), primer_bars=9) == piano_roll(piece(2), primer_bars=2)
     assert piano_roll(piece(2), primer_bars=-1) == plain
 
 
-def test_long_pieces_are_wide_within_a_limit():
+def test_piano_roll_width_is_limited():
     width = size(piano_roll(piece(120)))[0]
     assert size(piano_roll(piece(4)))[0] < width <= 3000
     assert size(piano_roll(piece(400, (Track(0),))))[0] <= 3000
@@ -87,11 +87,11 @@ def test_long_pieces_are_wide_within_a_limit():
 @pytest.mark.parametrize(
     "empty", [Piece(4, (), (), ()), Piece(4, (Track(3),), (), (Bar(0, 16, 4, 4),)), piece(2).excerpt(5, 2)]
 )
-def test_piece_without_notes_is_an_empty_roll(empty):
+def test_piano_roll_without_notes_is_empty(empty):
     size(piano_roll(empty, title="nothing", primer_bars=1))
 
 
-def test_odd_pieces():
+def test_piano_roll_unusual_pieces():
     extremes = (Note(0, 0, 127, 1, 1), Note(0, 0, 0, 1, 127), Note(0, 1, 127, 1, 64), Note(0, 1, 0, 1, 64))
     bars = (Bar(0, 1, 4, 4), Bar(1, 7, 7, 16), Bar(8, 12, 3, 4))
     size(piano_roll(Piece(4, (Track(0), Track(None)), extremes, bars), primer_bars=2))
@@ -101,7 +101,7 @@ def test_odd_pieces():
 
 
 @pytest.mark.parametrize("title", ["离骚", "costs $4 and $5", "a\nb\tc\x00", "M" * 5000, "离" * 500, " ", "𝄞 🎵"])
-def test_any_title_is_drawn(title, capfd):
+def test_piano_roll_any_title_is_drawn(title, capfd):
     size(piano_roll(piece(1), title=title))
     assert capfd.readouterr() == ("", "")
 
@@ -118,7 +118,7 @@ def features(pieces: int, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def test_histograms_are_the_same_png_each_time():
+def test_feature_histograms_are_deterministic():
     reference, generated = features(30, 0), features(12, 1)
     overlap = {"pitch_count": 0.5, "undefined": float("nan")}
     first = feature_histograms(reference, generated, overlap, title="离骚 $x$")
@@ -128,7 +128,7 @@ def test_histograms_are_the_same_png_each_time():
     assert feature_histograms(reference, generated, {"pitch_count": 0.6}, title="离骚 $x$") != first
 
 
-def test_histograms_of_little():
+def test_feature_histograms_of_few_values():
     full = features(5, 0)
     size(feature_histograms({}, {}, {}))
     size(feature_histograms(full, {}, {}))
@@ -137,7 +137,7 @@ def test_histograms_of_little():
     size(feature_histograms({"m": np.ones((3, 12, 12))}, {"m": np.zeros((2, 12, 12))}, {"m": 1.0}))
 
 
-def test_users_settings_neither_count_nor_change():
+def test_plot_style_ignores_and_restores_user_settings():
     plain = piano_roll(piece(1), title="x")
     with matplotlib.rc_context({"axes.facecolor": "red", "savefig.dpi": 30, "savefig.bbox": "tight", "font.size": 30}):
         before = dict(matplotlib.rcParams)
@@ -145,7 +145,7 @@ def test_users_settings_neither_count_nor_change():
         assert dict(matplotlib.rcParams) == before
 
 
-def test_without_matplotlib_it_says_what_to_install(monkeypatch):
+def test_plot_style_without_matplotlib_is_an_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UserError, match=r"^--plot needs matplotlib: pip install matplotlib$"):
         piano_roll(piece(1))
@@ -153,7 +153,7 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch):
         feature_histograms({}, {}, {})
 
 
-def test_importing_plots_imports_no_matplotlib_and_drawing_no_pyplot():
+def test_plots_import_no_matplotlib_and_never_pyplot():
     code = """
 import sys
 from seqgen.plots.music import piano_roll

@@ -116,7 +116,7 @@ def in_csv(conversations: list[list[tuple[int, str]]]) -> str:
     ],
     ids=["messages", "eou", "transcript", "yaml", "csv"],
 )
-def test_training_finds_the_format_by_itself(
+def test_train_dialogue_detects_the_format(
     run: Run, tmp_path: Path, name: str, spell: Callable[..., str], task: list[str]
 ) -> None:
     (tmp_path / name).write_text(spell(KNOWN))
@@ -134,7 +134,7 @@ def test_training_finds_the_format_by_itself(
     assert len(run("chat", tmp_path / "bot", stdin=b"hello\n").lines) == 1
 
 
-def test_a_run_goes_on(run: Run, known_file: Path, tmp_path: Path) -> None:
+def test_train_dialogue_resume_continues_the_run(run: Run, known_file: Path, tmp_path: Path) -> None:
     bot = tmp_path / "bot"
     run("train", known_file, "-o", bot, *TINY)
     words = seqgen.load(bot).codec.to_dict()
@@ -145,7 +145,7 @@ def test_a_run_goes_on(run: Run, known_file: Path, tmp_path: Path) -> None:
     assert (model.task, model.codec.to_dict()) == ("dialogue", words)
 
 
-def test_a_model_is_a_start_for_another(
+def test_train_dialogue_init_from_starts_from_a_model(
     run: Run, bot: Path, known_file: Path, model_folder: Path, tmp_path: Path
 ) -> None:
     """Of its own kind: a model for text knows of no speakers."""
@@ -159,7 +159,7 @@ def test_a_model_is_a_start_for_another(
 
 
 @pytest.mark.parametrize("data", [prose(60).encode(), b"", b"{}\n" * 9, b"\xff\xfe\x00", b'{"messages": []}\n'])
-def test_a_file_without_conversations_is_one_line(run: Run, tmp_path: Path, data: bytes) -> None:
+def test_train_dialogue_file_without_conversations_is_an_error(run: Run, tmp_path: Path, data: bytes) -> None:
     (tmp_path / "none.txt").write_bytes(data)
     done = run("train", tmp_path / "none.txt", "-o", tmp_path / "bot", "--task", "dialogue", *TINY, "-q", status=2)
     assert done.err.startswith("seqgen: error: ")
@@ -168,7 +168,7 @@ def test_a_file_without_conversations_is_one_line(run: Run, tmp_path: Path, data
     assert not (tmp_path / "bot").exists()
 
 
-def test_damaged_lines_are_passed_over_unless_strict(run: Run, known_file: Path, tmp_path: Path) -> None:
+def test_train_dialogue_damaged_lines_are_skipped_unless_strict(run: Run, known_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "damaged.jsonl"
     path.write_text(known_file.read_text() + '{"messages": [{"role"\n')
     done = run("train", path, "-o", tmp_path / "bot", *TINY)
@@ -182,7 +182,7 @@ def test_damaged_lines_are_passed_over_unless_strict(run: Run, known_file: Path,
 # ---- chat in a pipe ----
 
 
-def test_as_many_lines_out_as_in(seqgen_command: Command, bot: Path) -> None:
+def test_chat_pipe_gives_one_reply_per_line(seqgen_command: Command, bot: Path) -> None:
     """Empty ones, blank ones, bytes that are no characters, and a last one without a line feed."""
     lines = [b"where is the dog?", b"", b"   ", b"\xff\xfe\x80", "中 é".encode(), b"\0\x1b[31m", b"x\r", b"who has it?"]
     done = seqgen_command("chat", bot, "-t", 0, stdin=b"\n".join(lines))
@@ -193,21 +193,21 @@ def test_as_many_lines_out_as_in(seqgen_command: Command, bot: Path) -> None:
 
 
 @pytest.mark.parametrize(("given", "count"), [(b"", 0), (b"\n", 1), (b"a", 1), (b"a\n", 1), (b"\n\n\n", 3)])
-def test_lines_are_counted_by_their_ends(run: Run, bot: Path, given: bytes, count: int) -> None:
+def test_chat_pipe_counts_lines_by_line_feeds(run: Run, bot: Path, given: bytes, count: int) -> None:
     assert len(run("chat", bot, stdin=given).lines) == count
 
 
-def test_the_end_of_a_line_is_no_word_of_it(run: Run, bot: Path) -> None:
+def test_chat_pipe_ignores_line_endings(run: Run, bot: Path) -> None:
     given = b"where is the hen?\nwho has it?\n"
     assert run("chat", bot, stdin=given.replace(b"\n", b"\r\n")).out == run("chat", bot, stdin=given).out
 
 
-def test_a_very_long_line_is_a_line(run: Run, bot: Path) -> None:
+def test_chat_pipe_accepts_a_very_long_line(run: Run, bot: Path) -> None:
     """Across many reads of the pipe. (A mebibyte takes seconds: every character is a step.)"""
     assert len(run("chat", bot, stdin=b"where is the " + b"dog? " * 30_000 + b"\nwho has it?\n").lines) == 2
 
 
-def test_the_history_is_remembered(run: Run, bot: Path) -> None:
+def test_chat_pipe_keeps_the_history(run: Run, bot: Path) -> None:
     """The same second question has another answer after another first one."""
     answers = set()
     for turns in KNOWN:
@@ -218,7 +218,7 @@ def test_the_history_is_remembered(run: Run, bot: Path) -> None:
     assert len(answers) >= 6
 
 
-def test_every_reply_as_an_object(run: Run, bot: Path) -> None:
+def test_chat_json_prints_an_object_per_reply(run: Run, bot: Path) -> None:
     given = b'where is the dog?\n\n\xff "quoted"\t\\\n'
     records = [json.loads(line) for line in run("chat", bot, "--json", stdin=given).lines]
     assert [record["prompt"] for record in records] == ["where is the dog?", "", '\udcff "quoted"\t\\']
@@ -230,7 +230,7 @@ def test_every_reply_as_an_object(run: Run, bot: Path) -> None:
         assert record["log_probability"] < 0
 
 
-def test_an_empty_line_may_begin_a_new_conversation(run: Run, bot: Path) -> None:
+def test_chat_new_on_empty_starts_a_new_conversation(run: Run, bot: Path) -> None:
     asked, more = KNOWN[0][0][1], KNOWN[0][2][1]
     given = f"{asked}\n{more}\n\n{asked}\n  \n{asked}".encode()
     lines = run("chat", bot, "--new-on-empty", "-t", 0, stdin=given).lines
@@ -241,7 +241,7 @@ def test_an_empty_line_may_begin_a_new_conversation(run: Run, bot: Path) -> None
 
 
 @pytest.mark.parametrize("flags", [[], ["--candidates", 4], ["-t", 0.5, "--top-k", 5]])
-def test_the_same_input_gives_the_same_output(run: Run, bot: Path, flags: list[object]) -> None:
+def test_chat_same_input_gives_the_same_output(run: Run, bot: Path, flags: list[object]) -> None:
     given = b"".join(f"where is the {thing}?\n".encode() for thing in ("tree", "sky", "lamp", "moon"))
     once = run("chat", bot, *flags, stdin=given)
     assert len(once.lines) == 4
@@ -250,7 +250,7 @@ def test_the_same_input_gives_the_same_output(run: Run, bot: Path, flags: list[o
     assert run("chat", bot, *flags, "--seed", 7, "-t", 2, stdin=given).out != once.out
 
 
-def test_candidates_tell_their_score(run: Run, bot: Path) -> None:
+def test_chat_candidates_report_their_score(run: Run, bot: Path) -> None:
     done = run("chat", bot, "--candidates", 4, "--json", "--mutual", 0.25, stdin=b"where is the dog?\n")
     record = done.json
     assert set(record) == {"prompt", "text", "tokens", "log_probability", "alone", "score"}
@@ -265,7 +265,7 @@ def pipe(bot: Path, *flags: str) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-def test_a_reply_comes_before_the_next_line(bot: Path) -> None:
+def test_chat_pipe_replies_before_the_next_line(bot: Path) -> None:
     """Who is at the other end may wait for it; and may go away without a fuss, as `head -1` does."""
     process = pipe(bot)
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
@@ -282,14 +282,14 @@ def test_a_reply_comes_before_the_next_line(bot: Path) -> None:
 
 
 @pytest.mark.parametrize("flags", [["--stop", "x"], ["--length", "9"], ["--candidates", "0"], ["--mutual", "2"]])
-def test_flags_that_make_no_sense(run: Run, bot: Path, flags: list[str]) -> None:
+def test_chat_invalid_flags_are_errors(run: Run, bot: Path, flags: list[str]) -> None:
     done = run("chat", bot, *flags, stdin=b"x\n", status=2)
     assert done.out == b""
     assert done.err.startswith("seqgen: error: ")
     assert done.err.count("\n") == 1
 
 
-def test_a_model_for_text_has_nothing_to_say(run: Run, model_folder: Path) -> None:
+def test_chat_text_model_is_an_error(run: Run, model_folder: Path) -> None:
     done = run("chat", model_folder, stdin=b"hello\n", status=2)
     assert done.out == b""
     assert done.err == "seqgen: error: this is a model for text; a conversation needs one for dialogue\n"
@@ -329,7 +329,7 @@ class Person:
         return self.process.wait(60)
 
 
-def test_a_conversation_on_a_terminal(terminal: Terminal, run: Run, bot: Path, tmp_path: Path) -> None:
+def test_chat_terminal_conversation(terminal: Terminal, run: Run, bot: Path, tmp_path: Path) -> None:
     person = Person(terminal, bot, "-t", 0, cwd=tmp_path)
     assert b"seqgen: /help lists commands" in terminal.output
     told = person.say("/help")
@@ -357,7 +357,7 @@ def test_a_conversation_on_a_terminal(terminal: Terminal, run: Run, bot: Path, t
     assert person.say("/save") == "seqgen: /save needs a file name\n"
     assert person.say(f"/save {tmp_path}/talk.jsonl/x").startswith("seqgen: cannot write")
     assert person.say("/bogus now") == "seqgen: there is no command /bogus; /help lists them\n"
-    assert person.say("/").startswith("seqgen: there is no /")
+    assert person.say("/").startswith("seqgen: there is no command /")
     person.say("hm \u202e é 中")
     assert person.say("/save whole.jsonl") == "seqgen: whole.jsonl: 4 turns\n"
     assert person.leave(b"/quit\n") == 0
@@ -372,7 +372,7 @@ def test_a_conversation_on_a_terminal(terminal: Terminal, run: Run, bot: Path, t
 
 
 @pytest.mark.parametrize(("keys", "status"), [(b"\x04", 0), (b"\x03", 130)], ids=["Ctrl-D", "Ctrl-C"])
-def test_leaving_with_a_key(terminal: Terminal, bot: Path, keys: bytes, status: int) -> None:
+def test_chat_terminal_control_keys_exit(terminal: Terminal, bot: Path, keys: bytes, status: int) -> None:
     person = Person(terminal, bot, "--quiet")
     assert person.leave(keys) == status
     said = terminal.close()
@@ -380,7 +380,7 @@ def test_leaving_with_a_key(terminal: Terminal, bot: Path, keys: bytes, status: 
     assert b"seqgen" not in said
 
 
-def test_ctrl_c_stops_the_reply_and_not_the_program(
+def test_chat_terminal_ctrl_c_stops_the_reply_only(
     terminal: Terminal, bot: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a model that takes its time over every letter."""
@@ -391,7 +391,7 @@ from seqgen.generation.engines.numpy import NumpyEngine
 for engine in (NativeEngine, NumpyEngine):
     engine.step = lambda self, ids, state, step=engine.step: time.sleep(0.1) or step(self, ids, state)
 """
-    monkeypatch.setattr("tests.cli.test_terminal.ON_A_TERMINAL", slowly + MAIN_ON_TERMINAL)
+    monkeypatch.setattr("tests.helpers.terminal.MAIN_ON_TERMINAL", slowly + MAIN_ON_TERMINAL)
     person = Person(terminal, bot, "-t", 0)
     terminal.type(b"where is the dog?\n")
     terminal.wait_for(b"\nthe ")
@@ -406,7 +406,7 @@ for engine in (NativeEngine, NumpyEngine):
     assert b"Traceback" not in terminal.close()
 
 
-def test_nothing_that_is_said_steers_the_terminal(terminal: Terminal, nasty_bot: Path, run: Run) -> None:
+def test_chat_terminal_output_has_no_control_characters(terminal: Terminal, nasty_bot: Path, run: Run) -> None:
     """A pipe gets the controls, a terminal their pictures."""
     lines = b"wh\x1br\x1b is th\x1b dog?"
     assert (
@@ -424,7 +424,7 @@ def test_nothing_that_is_said_steers_the_terminal(terminal: Terminal, nasty_bot:
 # ---- sample ----
 
 
-def test_a_sample_is_a_transcript(run: Run, bot: Path) -> None:
+def test_sample_dialogue_is_a_transcript(run: Run, bot: Path) -> None:
     lines = run("sample", bot, "--prompt", "where is the dog?", "-l", 300, "--seed", 3).out.decode().split("\n")
     assert lines[0] == "A: where is the dog?"
     assert lines[1].startswith("B: ")
@@ -433,11 +433,11 @@ def test_a_sample_is_a_transcript(run: Run, bot: Path) -> None:
     assert [line[0] for line in lines[:4]] == list("ABAB")
 
 
-def test_a_sample_from_nothing(run: Run, bot: Path) -> None:
+def test_sample_dialogue_without_prompt(run: Run, bot: Path) -> None:
     assert run("sample", bot, "-l", 60, "-t", 0.5).out.startswith(b"A: ")
 
 
-def test_samples_of_conversations_as_json(run: Run, bot: Path) -> None:
+def test_sample_dialogue_json(run: Run, bot: Path) -> None:
     flags = ["sample", bot, "--prompt", "where is the dog?", "-l", 120, "-n", 2]
     records = [json.loads(line) for line in run(*flags, "--json").lines]
     assert [record["index"] for record in records] == [0, 1]
@@ -448,7 +448,7 @@ def test_samples_of_conversations_as_json(run: Run, bot: Path) -> None:
     assert hidden == "\n\n".join(record["text"] for record in records) + "\n"
 
 
-def test_a_conversation_may_end(run: Run, bot: Path) -> None:
+def test_sample_dialogue_stop_at_end(run: Run, bot: Path) -> None:
     flags = ["--prompt", "where is the dog?", "-l", 2000, "-t", 0.3, "--stop-at-end", "--json"]
     record = run("sample", bot, *flags).json
     assert record["finish_reason"] == "end"
@@ -458,7 +458,7 @@ def test_a_conversation_may_end(run: Run, bot: Path) -> None:
 # ---- score and evaluate ----
 
 
-def test_a_conversation_is_a_record(run: Run, bot: Path, known_file: Path, tmp_path: Path) -> None:
+def test_score_dialogue_conversation_is_a_record(run: Run, bot: Path, known_file: Path, tmp_path: Path) -> None:
     records = [json.loads(line) for line in run("score", bot, known_file).lines]
     assert [record["name"].rpartition(":")[2] for record in records] == [str(number) for number in range(1, 13)]
     for record, turns in zip(records, KNOWN, strict=True):
@@ -477,7 +477,7 @@ METRICS = {
 }  # fmt: skip
 
 
-def test_the_measures_of_a_model(run: Run, bot: Path, tmp_path: Path) -> None:
+def test_evaluate_dialogue_metrics(run: Run, bot: Path, tmp_path: Path) -> None:
     path = tmp_path / "five.jsonl"
     path.write_text(in_messages(KNOWN[:5]))
     result = run("evaluate", bot, path, "--json", "--replies", 5).json
@@ -494,7 +494,7 @@ def test_the_measures_of_a_model(run: Run, bot: Path, tmp_path: Path) -> None:
     assert 0 <= result["baselines"]["tfidf"]["hits_at_1_of_10"] <= 1
 
 
-def test_the_measures_for_people(run: Run, bot: Path, tmp_path: Path) -> None:
+def test_evaluate_dialogue_table(run: Run, bot: Path, tmp_path: Path) -> None:
     path = tmp_path / "three.jsonl"
     path.write_text(in_messages(KNOWN[:5]))
     done = run("evaluate", bot, path, "--replies", 0)
@@ -505,7 +505,7 @@ def test_the_measures_for_people(run: Run, bot: Path, tmp_path: Path) -> None:
     assert "distinct_1" not in text
 
 
-def test_no_rivals_and_nobody_else(run: Run, bot: Path, tmp_path: Path) -> None:
+def test_evaluate_dialogue_without_baselines(run: Run, bot: Path, tmp_path: Path) -> None:
     """One conversation alone: nobody else's replies to choose among."""
     path = tmp_path / "one.jsonl"
     path.write_text(to_messages(KNOWN[0]) + "\n")
@@ -519,7 +519,7 @@ def test_no_rivals_and_nobody_else(run: Run, bot: Path, tmp_path: Path) -> None:
     assert result["metrics"]["distinct_1"] == 0
 
 
-def test_evaluating_on_no_conversation_is_one_line(run: Run, bot: Path, tmp_path: Path) -> None:
+def test_evaluate_dialogue_without_conversations_is_an_error(run: Run, bot: Path, tmp_path: Path) -> None:
     (tmp_path / "prose.txt").write_text(prose(20))
     done = run("evaluate", bot, tmp_path / "prose.txt", status=2)
     assert done.err.count("\n") == 1

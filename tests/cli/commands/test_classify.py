@@ -47,7 +47,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder / "mood"
 
 
-def test_the_task_is_guessed_and_the_folder_says_what_it_is(model: Path, run: Run) -> None:
+def test_train_classify_task_is_guessed_and_saved(model: Path, run: Run) -> None:
     facts = run("info", model, "--json").json
     assert facts["task"] == "classify"
     assert facts["network"]["labels"] == ["好评", "差评"]
@@ -58,7 +58,7 @@ def test_the_task_is_guessed_and_the_folder_says_what_it_is(model: Path, run: Ru
     assert "seqgen classify" in (model / "README.md").read_text(encoding="utf-8")
 
 
-def test_one_line_out_for_one_line_in_whatever_it_holds(model: Path, run: Run) -> None:
+def test_classify_gives_one_line_per_line(model: Path, run: Run) -> None:
     lines = [b"the book was lovely", b"", b"awful \xff\xfe", "讨厌".encode(), b"\r", b"   ", b"x" * 70_000, b"\0"]
     found = run("classify", model, "-", stdin=b"\n".join(lines)).lines
     assert len(found) == len(lines)
@@ -71,7 +71,7 @@ def test_one_line_out_for_one_line_in_whatever_it_holds(model: Path, run: Run) -
     assert found[1] == found[4] == found[5]  # nothing was said: the shares of training
 
 
-def test_a_line_is_the_same_alone_and_among_others(model: Path, run: Run, tmp_path: Path) -> None:
+def test_classify_line_alone_equals_line_in_a_batch(model: Path, run: Run, tmp_path: Path) -> None:
     texts = [text for text, _ in rows(50, 3)]
     together = run("classify", model, "-", stdin="\n".join(texts).encode()).lines
     assert together == [run("classify", model, "-", stdin=text.encode()).lines[0] for text in texts[:5]] + together[5:]
@@ -80,7 +80,7 @@ def test_a_line_is_the_same_alone_and_among_others(model: Path, run: Run, tmp_pa
     assert run("classify", model, tmp_path / "a.txt", tmp_path / "b.txt").lines == together
 
 
-def test_formats_and_wishes(model: Path, run: Run) -> None:
+def test_classify_formats_and_options(model: Path, run: Run) -> None:
     stdin = "lovely great\n很\n".encode()
     both = run("classify", model, "-k", "2", stdin=stdin).lines
     assert [len(line.split("\t")) for line in both] == [4, 4]
@@ -93,14 +93,14 @@ def test_formats_and_wishes(model: Path, run: Run) -> None:
     assert unsure[1].startswith("unknown\t")
 
 
-def test_who_stops_reading_ends_it_in_silence(model: Path) -> None:
+def test_classify_closed_pipe_ends_silently(model: Path) -> None:
     command = f"yes 'the book was lovely' | {sys.executable} -m seqgen classify {model} | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=120)
     assert done.stdout.decode().startswith("好评\t")
     assert done.stderr == b""
 
 
-def test_evaluate_tells_how_far_to_trust_it(model: Path, run: Run, tmp_path: Path) -> None:
+def test_evaluate_classify_metrics_and_calibration(model: Path, run: Run, tmp_path: Path) -> None:
     held = table(tmp_path, 60, seed=9)
     result = run("evaluate", model, held, "--json", "--errors", "3", "--plot", tmp_path / "c.png").json
     metrics = result["metrics"]
@@ -119,7 +119,7 @@ def test_evaluate_tells_how_far_to_trust_it(model: Path, run: Run, tmp_path: Pat
     assert "true label / predicted" in page
 
 
-def test_a_label_only_in_the_test_set_is_a_mistake(model: Path, run: Run, tmp_path: Path) -> None:
+def test_evaluate_classify_unknown_label_counts_as_an_error(model: Path, run: Run, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("text,label\nlovely great,好评\nwho knows,other\n", encoding="utf-8")
     done = run("evaluate", model, path, "--json", "--no-baselines")
@@ -128,7 +128,7 @@ def test_a_label_only_in_the_test_set_is_a_mistake(model: Path, run: Run, tmp_pa
     assert done.json["metrics"]["per_class"]["other"]["support"] == 1
 
 
-def test_several_labels(run: Run, tmp_path: Path) -> None:
+def test_classify_multi_label(run: Run, tmp_path: Path) -> None:
     chance = random.Random(0)
     lines = []
     for number in range(120):
@@ -145,7 +145,7 @@ def test_several_labels(run: Run, tmp_path: Path) -> None:
     assert result["metrics"]["accuracy"] > 0.8
 
 
-def test_the_same_seed_gives_the_same_model_and_going_on_is_exact(run: Run, tmp_path: Path) -> None:
+def test_train_classify_same_seed_and_resume_are_exact(run: Run, tmp_path: Path) -> None:
     data = table(tmp_path)
     for name in ("a", "b"):
         run("train", data, "-o", tmp_path / name, "--steps", "12", *TINY, "--quiet")
@@ -159,7 +159,7 @@ def test_the_same_seed_gives_the_same_model_and_going_on_is_exact(run: Run, tmp_
     np.testing.assert_array_equal(checkpoint.read_resume(tmp_path / "half")[0]["carried.wide"], told)
 
 
-def test_words_before_labels(run: Run, tmp_path: Path) -> None:
+def test_train_classify_pretrain(run: Run, tmp_path: Path) -> None:
     done = run("train", table(tmp_path), "-o", tmp_path / "m", "--steps", "20", "--pretrain", "0.5", *TINY)
     config = json.loads((tmp_path / "m" / "config.json").read_bytes())
     assert config["training"]["pretraining"]["steps"] == 10
@@ -167,7 +167,7 @@ def test_words_before_labels(run: Run, tmp_path: Path) -> None:
     assert "held out" in done.err
 
 
-def test_a_model_of_text_lends_what_it_knows(run: Run, tmp_path: Path) -> None:
+def test_train_classify_init_from_a_text_model(run: Run, tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("\n".join(text for text, _ in rows(200)), encoding="utf-8")
     words = tmp_path / "words.txt"
     run("train", words, "--task", "text", "-o", tmp_path / "text", "--steps", "5", *TINY, "--quiet")
@@ -184,12 +184,12 @@ def test_a_model_of_text_lends_what_it_knows(run: Run, tmp_path: Path) -> None:
     [["--lowercase"], ["--balance"], ["--label-smoothing", "0.1"], ["--ngrams", "0"], ["--direction", "backward"],
      ["--tokenizer", "char"], ["--val-fraction", "0"]],
 )  # fmt: skip
-def test_every_wish_is_heard(run: Run, tmp_path: Path, flags: list[str]) -> None:
+def test_train_classify_options_reach_the_model(run: Run, tmp_path: Path, flags: list[str]) -> None:
     run("train", table(tmp_path, 60), "-o", tmp_path / "m", "--steps", "4", *TINY, *flags, "--quiet")
     assert len(run("classify", tmp_path / "m", stdin=b"LOVELY\npoor\n").lines) == 2
 
 
-def test_stop_words_are_left_out_of_what_is_sorted_too(run: Run, tmp_path: Path) -> None:
+def test_classify_removes_stop_words(run: Run, tmp_path: Path) -> None:
     (tmp_path / "stop.txt").write_text("the\nlovely\n", encoding="utf-8")
     run("train", table(tmp_path, 60), "-o", tmp_path / "m", "--steps", "4", *TINY, "--quiet", "--stop-words",
         tmp_path / "stop.txt")  # fmt: skip
@@ -209,12 +209,12 @@ BAD: list[tuple[list[Any], str]] = [
     (["train", "DATA", "-o", "new", "--stop-words", "nowhere.txt"], "stop words"),
     (["train", "DATA", "-o", "new", "--tokenizer", "midi"], "--tokenizer"),
     (["train", "DATA", "-o", "new", "--task", "text", "--balance"], "--balance is for classify"),
-    (["evaluate", "MODEL", "TEXT"], "no columns of text and label"),
+    (["evaluate", "MODEL", "TEXT"], "has no text and label columns"),
 ]
 
 
 @pytest.mark.parametrize(("words", "message"), BAD, ids=[" ".join(words[:4]) for words, _ in BAD])
-def test_bad_input_is_one_line(model: Path, run: Run, tmp_path: Path, words: list[str], message: str) -> None:
+def test_classify_bad_input_is_one_line(model: Path, run: Run, tmp_path: Path, words: list[str], message: str) -> None:
     (tmp_path / "prose.txt").write_text("Once upon a time\n" * 20, encoding="utf-8")
     places = {"MODEL": model, "DATA": table(tmp_path), "TEXT": tmp_path / "prose.txt", "new": tmp_path / "new"}
     done = run(*[places.get(word, word) for word in words], "--quiet", status=2)
@@ -223,7 +223,7 @@ def test_bad_input_is_one_line(model: Path, run: Run, tmp_path: Path, words: lis
     assert message in done.err
 
 
-def test_another_model_can_not_sort(text_model_folder: Path, run: Run) -> None:
+def test_classify_text_model_is_an_error(text_model_folder: Path, run: Run) -> None:
     assert "a model for text" in run("classify", text_model_folder, stdin=b"x\n", status=2).err
     with pytest.raises(ModelError, match="a model for text"):
         seqgen.load(text_model_folder).classify(["x"])
@@ -237,7 +237,7 @@ def text_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "m"
 
 
-def test_what_was_known_before_is_changed_last(run: Run, tmp_path: Path) -> None:
+def test_train_classify_init_from_unfreezes_lower_layers_last(run: Run, tmp_path: Path) -> None:
     data = table(tmp_path)
     (tmp_path / "talk.txt").write_text("the book was lovely and the tram was poor\n" * 60)
     run("train", tmp_path / "talk.txt", "-o", tmp_path / "text", "--steps", "5", "--tokenizer", "subword", *TINY)

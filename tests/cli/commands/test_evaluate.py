@@ -13,7 +13,7 @@ from tests.helpers.running import Command, Run, is_close
 # ---- evaluate ----
 
 
-def test_an_evaluation_keeps_the_contract(run: Run, model_folder: Path, two_files: Path) -> None:
+def test_evaluate_json_keeps_the_contract(run: Run, model_folder: Path, two_files: Path) -> None:
     text = (two_files / "a.txt").read_bytes()
     result = run("evaluate", model_folder, two_files / "a.txt", "--json").json
     assert set(result) == {"task", "records", "tokens", "characters", "bytes", "seconds", "metrics", "baselines"}
@@ -34,7 +34,7 @@ def test_an_evaluation_keeps_the_contract(run: Run, model_folder: Path, two_file
     assert is_close(xz["bits_per_byte"] * len(text) / 8, round(xz["bits_per_byte"] * len(text) / 8)), "whole bytes"
 
 
-def test_an_evaluation_agrees_with_the_score(run: Run, model_folder: Path, two_files: Path) -> None:
+def test_evaluate_agrees_with_score(run: Run, model_folder: Path, two_files: Path) -> None:
     """But for the first character, which the one leaves out and the other counts."""
     text = (two_files / "a.txt").read_bytes()
     metrics = run("evaluate", model_folder, "-", "--json", "--no-baselines", stdin=text).json["metrics"]
@@ -44,9 +44,7 @@ def test_an_evaluation_agrees_with_the_score(run: Run, model_folder: Path, two_f
     )
 
 
-def test_an_evaluation_is_the_same_by_a_pipe(
-    run: Run, seqgen_command: Command, model_folder: Path, two_files: Path
-) -> None:
+def test_evaluate_pipe_equals_file(run: Run, seqgen_command: Command, model_folder: Path, two_files: Path) -> None:
     source = two_files / "a.txt"
     filed = run("evaluate", model_folder, source, "--json").json
     piped = run("evaluate", model_folder, "--json", stdin=source.read_bytes()).json
@@ -58,7 +56,7 @@ def test_an_evaluation_is_the_same_by_a_pipe(
     assert really_piped["metrics"] == pytest.approx(filed["metrics"], rel=1e-6)
 
 
-def test_records_are_summed(run: Run, model_folder: Path, two_files: Path) -> None:
+def test_evaluate_sums_records(run: Run, model_folder: Path, two_files: Path) -> None:
     parts = [run("evaluate", model_folder, path, "--json", "--no-baselines").json for path in two_files.rglob("*.txt")]
     whole = run("evaluate", model_folder, two_files, "--json", "--no-baselines", "--quiet").json
     assert whole["records"] == 2
@@ -69,7 +67,7 @@ def test_records_are_summed(run: Run, model_folder: Path, two_files: Path) -> No
     assert is_close(whole["metrics"]["nats_per_character"], nats / (whole["characters"] - 2))
 
 
-def test_a_table_for_people(run: Run, model_folder: Path, two_files: Path) -> None:
+def test_evaluate_prints_a_table(run: Run, model_folder: Path, two_files: Path) -> None:
     result = run("evaluate", model_folder, two_files / "a.txt")
     table = result.out.decode()
     for words in ("1 record,", "this model", "xz", "bits_per_byte", "perplexity_per_word"):
@@ -85,7 +83,7 @@ def test_evaluate_rivals_flag_is_an_alias_of_baselines(run: Run, model_folder: P
     assert "rivals" not in run("evaluate", "--help").out.decode()
 
 
-def test_a_model_is_told_from_which_it_learnt(run: Run, model_folder: Path, text_file: Path) -> None:
+def test_evaluate_training_text_warns(run: Run, model_folder: Path, text_file: Path) -> None:
     """An evaluation on the training text is no evaluation, and says so; unless it is to be quiet."""
     assert "was trained on" in run("evaluate", model_folder, text_file, "--no-baselines").err
     assert run("evaluate", model_folder, text_file, "--no-baselines", "--quiet").err == ""

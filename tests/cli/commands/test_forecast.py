@@ -82,7 +82,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 def test_train_forecast_guesses_the_task_and_columns(table: Path, tmp_path: Path, run: Run) -> None:
     _, said = run("train", table, "-o", tmp_path / "m", "--steps", 5, "--threads", 1)
-    assert "forecast: 270 rows to learn warmth, sales from, 30 held out" in said
+    assert "forecast: 270 rows of warmth, sales to train on, 30 held out" in said
     made, _ = run("forecast", tmp_path / "m", table)
     assert len(rows_of(made)) == 7  # a week of days
 
@@ -321,7 +321,7 @@ def test_evaluate_forecast_knows_the_training_rows(forecaster: Path, table: Path
     assert type(scaler).from_dict(before).to_dict() == before
     assert type(scaler).from_dict(scaler.to_dict()) == scaler
     for damaged in ({"": "soon"}, {"": 1e300}, [1], {"": 10**30}):
-        with pytest.raises(ModelError, match="how to read a series"):
+        with pytest.raises(ModelError, match="scaling of series"):
             type(scaler).from_dict({**before, "learnt": damaged})
 
 
@@ -329,7 +329,7 @@ def test_evaluate_forecast_prints_a_table_and_a_verdict(
     forecaster: Path, table: Path, tmp_path: Path, run: Run
 ) -> None:
     words, said = run("evaluate", forecaster, table)
-    assert "108 windows of 7 steps of 2 columns: the rows after those that it learnt from" in words
+    assert "108 windows of 7 steps of 2 columns: the test rows, used neither for training nor for validation" in words
     assert "in the 80 % interval" in words
     assert said == ""
     random = np.random.default_rng(1)
@@ -352,7 +352,7 @@ def test_evaluate_forecast_without_training_rows_lacks_nlinear(tmp_path: Path, r
     run("train", tmp_path / "t.csv", "-o", tmp_path / "m", *TINY, "--quiet")
     (tmp_path / "t.csv").unlink()
     words, _ = run("evaluate", tmp_path / "m", tmp_path / "new.csv")
-    assert "NLinear is not among them" in words
+    assert "NLinear is missing" in words
     words, _ = run("evaluate", tmp_path / "m", tmp_path / "new.csv", "--no-baselines")
     assert "persistence" not in words
 
@@ -360,7 +360,7 @@ def test_evaluate_forecast_without_training_rows_lacks_nlinear(tmp_path: Path, r
 def test_info_forecast_and_model_card(forecaster: Path, run: Run) -> None:
     words, _ = run("info", forecaster)
     assert "look-back      28 rows, 7 in a step of recurrence" in words
-    assert "7 rows ahead of 2 columns, bands: 50 %, 80 %, 95 %" in words
+    assert "7 rows ahead of 2 columns, prediction intervals: 50 %, 80 %, 95 %" in words
     assert json.loads(run("info", forecaster, "--json")[0])["network"]["horizon"] == 7
     assert "seqgen forecast shop" in (forecaster / "README.md").read_text()
 
@@ -463,16 +463,16 @@ WRONG: list[tuple[str, str]] = [
     ("train shop.csv -o new --split-rows half", "--split-rows must be"),
     ("train shop.csv -o new --levels 101", "--levels must be"),
     ("train shop.csv -o new --horizon 0", "--horizon must be at least 1"),
-    ("train shop.csv -o new --look-back 295 --horizon 20", "--look-back 295 and --horizon 20 take 315"),
+    ("train shop.csv -o new --look-back 295 --horizon 20", "--look-back 295 and --horizon 20 need at least 315"),
     (
         "train shop.csv -o new --split-rows 30,200 --look-back 20 --horizon 10 --segment-length 21",
         "--segment-length 21",
     ),
     ("train negative.csv -o new --log-returns", "--log-returns needs positive numbers"),
-    ("train level.csv -o new --task forecast --calendar", "--calendar needs a column of times"),
+    ("train level.csv -o new --task forecast --calendar", "--calendar needs a time column"),
     ("train words.csv -o new --task forecast", "words.csv"),
     ("train odd.csv -o new --task forecast", "odd.csv"),
-    ("train two.csv -o new --task forecast", "too few"),
+    ("train two.csv -o new --task forecast", "there are only 2 training rows"),
     ("train shop.csv -o new --task forecast --tokenizer char", "--tokenizer char can't be used with forecast"),
     ("train text.txt -o new --task text --horizon 3", "--horizon is for forecast; this is text"),
     ("train shop.csv -o new --task forecast --init-from text", "can't be trained further"),
@@ -579,7 +579,7 @@ def test_forecast_without_levels(table: Path, tmp_path: Path, run: Run) -> None:
     assert list(rows_of(run("forecast", tmp_path / "m", table)[0])[0]) == ["date", "warmth", "sales"]
     found = json.loads(run("evaluate", tmp_path / "m", table, "--json")[0])
     assert "coverage" not in found["metrics"] and "wql" not in found["metrics"]
-    assert "bands: none" in run("info", tmp_path / "m")[0]
+    assert "prediction intervals: none" in run("info", tmp_path / "m")[0]
     _, said = run("forecast", tmp_path / "m", table, "--levels", "90", status=2)
     assert "no such prediction interval; it has none" in said
 
@@ -588,7 +588,7 @@ def test_train_forecast_valid_source(table: Path, tmp_path: Path, run: Run) -> N
     (tmp_path / "later.csv").write_text(daily(90, seed=2))
     (tmp_path / "short.csv").write_text(daily(20, seed=2))
     _, said = run("train", table, "-o", tmp_path / "m", *TINY, "--valid", tmp_path / "later.csv")
-    assert "300 rows to learn warmth, sales from, 90 held out" in said
+    assert "300 rows of warmth, sales to train on, 90 held out" in said
     assert "all rows" in run("evaluate", tmp_path / "m", table)[0]
     _, said = run("train", table, "-o", tmp_path / "n", *TINY, "--valid", tmp_path / "short.csv")
     assert "too few rows are held out" in said

@@ -11,7 +11,7 @@ from tests.helpers.running import Run
 # ---- info, tokenize ----
 
 
-def test_info(run: Run, model_folder: Path, text_file: Path) -> None:
+def test_info_prints_a_page_and_json(run: Run, model_folder: Path, text_file: Path) -> None:
     page = run("info", model_folder).out.decode()
     for words in ("LSTM of 32 units", "char", str(text_file), "bits_per_character", f"seqgen {seqgen.__version__}"):
         assert words in page

@@ -13,7 +13,7 @@ from tests.helpers.running import MIXED_BYTES, Command, Run
 # ---- sample ----
 
 
-def test_exactly_so_many_characters(seqgen_command: Command, model_folder: Path) -> None:
+def test_sample_length_is_exact(seqgen_command: Command, model_folder: Path) -> None:
     done = seqgen_command("sample", model_folder, "--length", 200)
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(done.stdout.decode("utf-8", "surrogateescape")) == 200
@@ -21,9 +21,7 @@ def test_exactly_so_many_characters(seqgen_command: Command, model_folder: Path)
 
 
 @pytest.mark.parametrize("length", [0, 1, 77])
-def test_the_prompt_is_repeated_byte_for_byte_and_not_counted(
-    run: Run, model_folder: Path, tmp_path: Path, length: int
-) -> None:
+def test_sample_prompt_is_repeated_and_not_counted(run: Run, model_folder: Path, tmp_path: Path, length: int) -> None:
     prompt = tmp_path / "prompt"
     prompt.write_bytes(MIXED_BYTES)
     shown = run("sample", model_folder, "--prompt-file", prompt, "--length", length).out
@@ -33,7 +31,7 @@ def test_the_prompt_is_repeated_byte_for_byte_and_not_counted(
     assert len(text.decode("utf-8", "surrogateescape")) == length
 
 
-def test_a_prompt_can_come_through_a_pipe_or_compressed(run: Run, model_folder: Path, tmp_path: Path) -> None:
+def test_sample_prompt_file_reads_pipes_and_compressed_files(run: Run, model_folder: Path, tmp_path: Path) -> None:
     prompt = tmp_path / "prompt.gz"
     prompt.write_bytes(gzip.compress(MIXED_BYTES))
     piped = run("sample", model_folder, "--prompt-file", "-", "--length", 30, stdin=MIXED_BYTES).out
@@ -41,29 +39,29 @@ def test_a_prompt_can_come_through_a_pipe_or_compressed(run: Run, model_folder: 
     assert run("sample", model_folder, "--prompt-file", prompt, "--length", 30).out == piped
 
 
-def test_a_prompt_on_the_command_line_may_hold_any_bytes(seqgen_command: Command, model_folder: Path) -> None:
+def test_sample_prompt_accepts_any_bytes(seqgen_command: Command, model_folder: Path) -> None:
     done = seqgen_command("sample", model_folder, "--prompt", os.fsdecode(MIXED_BYTES), "--length", 3)
     assert done.stdout.startswith(MIXED_BYTES)
 
 
 @pytest.mark.parametrize("alias", ["--primetext", "--start", "--prefix", "-p"])
-def test_a_prompt_has_the_names_that_people_know(run: Run, model_folder: Path, alias: str) -> None:
+def test_sample_prompt_flag_has_aliases(run: Run, model_folder: Path, alias: str) -> None:
     expected = run("sample", model_folder, "--prompt", "the boy ", "--length", 20).out
     assert expected.startswith(b"the boy ")
     assert run("sample", model_folder, alias, "the boy ", "--length", 20).out == expected
 
 
-def test_short_names(run: Run, model_folder: Path) -> None:
+def test_sample_short_flags(run: Run, model_folder: Path) -> None:
     long = run("sample", model_folder, "--temperature", 0.5, "--length", 40, "--num-samples", 2, "--output", "-").out
     assert run("sample", model_folder, "-t", 0.5, "-l", 40, "-n", 2, "-o", "-").out == long
 
 
-def test_the_prompt_has_an_effect(run: Run, model_folder: Path) -> None:
+def test_sample_prompt_has_an_effect(run: Run, model_folder: Path) -> None:
     texts = {run("sample", model_folder, "-p", p, "-l", 60, "--no-show-prompt").out for p in ("the ", "q", "\n", "")}
     assert len(texts) > 1
 
 
-def test_a_seed_is_a_text(run: Run, model_folder: Path) -> None:
+def test_sample_seed_determines_the_text(run: Run, model_folder: Path) -> None:
     one = run("sample", model_folder, "--seed", 1).text
     assert len(one) == 500, "so many characters when nothing is said"
     assert run("sample", model_folder, "--seed", 1).text == one
@@ -71,7 +69,7 @@ def test_a_seed_is_a_text(run: Run, model_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["light", "torch"])
-def test_a_sample_is_the_same_alone_and_among_many(run: Run, model_folder: Path, engine: str) -> None:
+def test_sample_alone_equals_sample_in_a_batch(run: Run, model_folder: Path, engine: str) -> None:
     how = ["--json", "--length", 60, "--seed", 5, "--prompt", "the ", "--engine", engine]
     five = run("sample", model_folder, *how, "-n", 5).records
     assert [record["index"] for record in five] == [0, 1, 2, 3, 4]
@@ -81,7 +79,7 @@ def test_a_sample_is_the_same_alone_and_among_many(run: Run, model_folder: Path,
     assert run("sample", model_folder, *how, "-n", 2, "--first", 2).records == five[2:4]
 
 
-def test_json_says_all_about_a_sample(run: Run, model_folder: Path) -> None:
+def test_sample_json_fields(run: Run, model_folder: Path) -> None:
     result = run("sample", model_folder, "--json", "-n", 2, "--length", 30, "--prompt", "灯 ", "--seed", 9)
     assert result.out.count(b"\n") == 2
     for index, record in enumerate(result.records):
@@ -97,18 +95,18 @@ def test_json_says_all_about_a_sample(run: Run, model_folder: Path) -> None:
     assert plain == "灯 " + result.records[0]["text"]
 
 
-def test_bytes_that_are_no_characters_are_valid_json(run: Run, model_folder: Path) -> None:
+def test_sample_json_invalid_utf8_is_valid_json(run: Run, model_folder: Path) -> None:
     (record,) = run("sample", model_folder, "--json", "--prompt-file", "-", "--length", 5, stdin=MIXED_BYTES).records
     assert record["prompt"].encode("utf-8", "surrogateescape") == MIXED_BYTES
 
 
-def test_several_samples_stand_apart(run: Run, model_folder: Path) -> None:
+def test_sample_several_are_separated_by_blank_lines(run: Run, model_folder: Path) -> None:
     texts = [record["text"] for record in run("sample", model_folder, "--json", "-n", 3, "--length", 40).records]
     together = run("sample", model_folder, "-n", 3, "--length", 40, "--prompt", "").text
     assert together == "\n\n".join(texts) + "\n"
 
 
-def test_a_stop_string_ends_the_text_before_itself(run: Run, model_folder: Path) -> None:
+def test_sample_stop_string_ends_the_text(run: Run, model_folder: Path) -> None:
     whole = run("sample", model_folder, "--length", 300, "-t", 0.5).text
     stop, other = whole[100:104], whole[60:63]
     (record,) = run("sample", model_folder, "--length", 300, "-t", 0.5, "--stop", stop, "--json").records
@@ -120,7 +118,7 @@ def test_a_stop_string_ends_the_text_before_itself(run: Run, model_folder: Path)
     assert never == whole
 
 
-def test_a_stop_string_of_other_characters(run: Run, model_folder: Path) -> None:
+def test_sample_stop_string_of_unknown_characters(run: Run, model_folder: Path) -> None:
     """Nothing in the prompt stops the text: it is what comes after it that counts."""
     text = run("sample", model_folder, "--prompt", "。", "--stop", "。", "--length", 20, "--no-show-prompt").text
     assert len(text) == 20
@@ -132,7 +130,7 @@ GREEDY = [
 
 
 @pytest.mark.parametrize("flags", GREEDY, ids=str)
-def test_the_narrowest_filters_leave_the_likeliest(run: Run, model_folder: Path, flags: list[object]) -> None:
+def test_sample_narrowest_filters_equal_greedy(run: Run, model_folder: Path, flags: list[object]) -> None:
     """Whatever the seed is."""
     greedy = run("sample", model_folder, "--length", 60, "-t", 0).out
     assert run("sample", model_folder, "--length", 60, "--seed", 3, *flags).out == greedy
@@ -149,7 +147,7 @@ def test_the_narrowest_filters_leave_the_likeliest(run: Run, model_folder: Path,
     ],
     ids=str,
 )  # fmt: skip
-def test_the_widest_filters_change_nothing(run: Run, model_folder: Path, flags: list[object]) -> None:
+def test_sample_widest_filters_change_nothing(run: Run, model_folder: Path, flags: list[object]) -> None:
     free = run("sample", model_folder, "--length", 120).out
     assert run("sample", model_folder, "--length", 120, *flags).out == free
 
@@ -165,7 +163,7 @@ def test_the_widest_filters_change_nothing(run: Run, model_folder: Path, flags: 
     ],
     ids=str,
 )  # fmt: skip
-def test_every_filter_has_an_effect(run: Run, model_folder: Path, flags: list[object]) -> None:
+def test_sample_every_filter_has_an_effect(run: Run, model_folder: Path, flags: list[object]) -> None:
     free = run("sample", model_folder, "--length", 200).out
     filtered = run("sample", model_folder, "--length", 200, *flags)
     assert filtered.out != free
@@ -174,9 +172,7 @@ def test_every_filter_has_an_effect(run: Run, model_folder: Path, flags: list[ob
 
 
 @pytest.mark.parametrize("command", ["sample", "score", "evaluate", "tokenize"])
-def test_data_goes_to_a_file_as_it_would_to_stdout(
-    run: Run, model_folder: Path, two_files: Path, tmp_path: Path, command: str
-) -> None:
+def test_output_file_equals_stdout(run: Run, model_folder: Path, two_files: Path, tmp_path: Path, command: str) -> None:
     sources = [] if command == "sample" else [two_files / "a.txt"]
     flags = ["--no-baselines"] if command == "evaluate" else []
     shown = run(command, model_folder, *sources, *flags).out

@@ -237,7 +237,7 @@ def test_sample_music_key_restricts_pitches(run: Run, music_model: Path, tmp_pat
 
 
 def test_sample_music_key_leaves_the_primer_unchanged(run: Run, music_model: Path, primer: Path) -> None:
-    begun = MidiCodec().read(primer.read_bytes())[0]
+    begun = MidiCodec().read_piece(primer.read_bytes())[0]
     made = piece(run("sample", music_model, "--length", 3, "--key", "F# major", "--primer", primer)[0])
     old = {note[:3] for note in begun.notes}
     assert old <= {note[:3] for note in made.notes}
@@ -367,9 +367,9 @@ ERRORS = {
     "nothing": ("train empty --task music -o new", "'empty' has no MIDI"),
     "only damaged": (
         "train damaged -o new --steps 2",
-        "none of 1 MIDI files can be trained on|'.*x.mid': it ends in",
+        "none of 1 MIDI files can be trained on|'.*x.mid': the MIDI file is truncated",
     ),
-    "strict": ("train mixed --strict -o new --steps 2", "without --strict it would be passed over"),
+    "strict": ("train mixed --strict -o new --steps 2", "without --strict it would be skipped"),
     "pitches": ("train mixed --pitch-range 80-20 -o new", "--pitch-range must be two MIDI pitches"),
     "no pitch left": (
         "train whole --pitch-range 1-2 --tracks melody -o new --steps 2",

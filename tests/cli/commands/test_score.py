@@ -17,7 +17,7 @@ from tests.helpers.running import MIXED_BYTES, Command, Result, Run, is_close
 # ---- score ----
 
 
-def test_a_score_for_each_document(run: Run, model_folder: Path, two_files: Path) -> None:
+def test_score_one_line_per_document(run: Run, model_folder: Path, two_files: Path) -> None:
     result = run("score", model_folder, two_files)
     assert [record["name"] for record in result.records] == [
         str(two_files / "a.txt"), str(two_files / "more" / "b.txt"),
@@ -29,7 +29,7 @@ def test_a_score_for_each_document(run: Run, model_folder: Path, two_files: Path
         assert is_close(record["bits_per_byte"], record["nats"] / math.log(2) / size)
 
 
-def test_a_score_is_the_same_by_a_pipe(run: Run, seqgen_command: Command, model_folder: Path, two_files: Path) -> None:
+def test_score_pipe_equals_file(run: Run, seqgen_command: Command, model_folder: Path, two_files: Path) -> None:
     text = (two_files / "a.txt").read_bytes()
     (filed,) = run("score", model_folder, two_files / "a.txt").records
     for arguments in ([], ["-"]):
@@ -43,7 +43,7 @@ def test_a_score_is_the_same_by_a_pipe(run: Run, seqgen_command: Command, model_
 @pytest.mark.parametrize(
     "text", [b"one line", b"one\ntwo\n", b"\n\n", b"a\n\nb", b"cr\r\nlf\r\n", MIXED_BYTES + b"\n!"]
 )
-def test_a_score_for_each_line(run: Run, model_folder: Path, text: bytes) -> None:
+def test_score_lines_one_line_per_line(run: Run, model_folder: Path, text: bytes) -> None:
     """As many lines out as in, the empty ones too; together they are the document."""
     lines = text.splitlines(keepends=True)
     result = run("score", model_folder, "--lines", stdin=text)
@@ -55,12 +55,12 @@ def test_a_score_for_each_line(run: Run, model_folder: Path, text: bytes) -> Non
     assert math.isclose(sum(record["nats"] for record in result.records), whole["nats"], rel_tol=1e-4)
 
 
-def test_no_lines_in_no_lines_out(run: Run, model_folder: Path) -> None:
+def test_score_lines_empty_input_gives_no_output(run: Run, model_folder: Path) -> None:
     assert run("score", model_folder, "--lines", stdin=b"") == Result(0, b"", "")
 
 
 @pytest.mark.parametrize("flags", [[], ["--lines"]], ids=["document", "lines"])
-def test_the_tokens_sum_to_the_record(run: Run, model_folder: Path, flags: list[str]) -> None:
+def test_score_per_token_sums_to_the_record(run: Run, model_folder: Path, flags: list[str]) -> None:
     text = b"the old lamp\nthe \xe7\x81\xaf boat\n"
     for record in run("score", model_folder, "--per-token", *flags, stdin=text).records:
         assert set(record) == {"name", "tokens", "nats", "bits_per_byte", "per_token"}
@@ -71,12 +71,12 @@ def test_the_tokens_sum_to_the_record(run: Run, model_folder: Path, flags: list[
     assert "".join(pieces) == "the boy"
 
 
-def test_a_strange_line_costs_more(run: Run, model_folder: Path) -> None:
+def test_score_unlikely_line_costs_more(run: Run, model_folder: Path) -> None:
     usual, strange = run("score", model_folder, "--lines", stdin=b"the boat came home\nzqxj vwkq pfgz xx\n").records
     assert strange["bits_per_byte"] > usual["bits_per_byte"]
 
 
-def test_the_first_score_comes_before_the_last_line(model_folder: Path) -> None:
+def test_score_lines_streams(model_folder: Path) -> None:
     """Someone who follows a log reads along: `tail -f app.log | seqgen score logs --lines`."""
     with subprocess.Popen(
         [sys.executable, "-m", "seqgen", "score", str(model_folder), "--lines"],

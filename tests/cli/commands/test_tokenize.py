@@ -12,7 +12,7 @@ from tests.helpers.running import MIXED_BYTES, Run, prose
 
 
 @pytest.mark.parametrize("kind", ["MODEL", "char", "byte", "subword"])
-def test_ids_and_pieces_are_the_text(run: Run, model_folder: Path, tmp_path: Path, kind: str) -> None:
+def test_tokenize_ids_and_pieces_are_the_text(run: Run, model_folder: Path, tmp_path: Path, kind: str) -> None:
     text = prose(60).encode() + MIXED_BYTES + b"\r\n\0"
     source = tmp_path / "text"
     source.write_bytes(text)
@@ -32,7 +32,7 @@ def test_ids_and_pieces_are_the_text(run: Run, model_folder: Path, tmp_path: Pat
         assert bytes(ids) == text
 
 
-def test_documents_are_tokenized_apart(run: Run, model_folder: Path, two_files: Path) -> None:
+def test_tokenize_documents_separately(run: Run, model_folder: Path, two_files: Path) -> None:
     result = run("tokenize", model_folder, two_files / "a.txt", two_files / "more" / "b.txt", "-", stdin=b"the end")
     first, second, third = result.out.splitlines()
     assert run("tokenize", model_folder, stdin=b"the end").out == third + b"\n"
@@ -40,9 +40,9 @@ def test_documents_are_tokenized_apart(run: Run, model_folder: Path, two_files: 
     assert len(first.split()) == (two_files / "a.txt").stat().st_size
 
 
-def test_the_size_of_a_subword_vocabulary(run: Run, text_file: Path) -> None:
+def test_tokenize_vocab_size(run: Run, text_file: Path) -> None:
     said = run("tokenize", "subword", text_file, "--vocab-size", 320, "--check").out.decode()
-    assert "tokens of 3" in said
+    assert "vocabulary size 3" in said
     many, few = (
         len(run("tokenize", "subword", text_file, "--vocab-size", size).out.split()) for size in (300, 400)
     )  # fmt: skip

@@ -13,7 +13,7 @@ from tests.helpers.running import TINY_FLAGS, Command, Run, weight_bytes
 # ---- train: every way to give a text ----
 
 
-def test_training_says_nothing_on_stdout_and_plain_lines_in_a_pipe(
+def test_train_prints_nothing_on_stdout_and_plain_lines_on_stderr(
     seqgen_command: Command, text_file: Path, tmp_path: Path
 ) -> None:
     done = seqgen_command("train", text_file, "-o", tmp_path / "model", *TINY_FLAGS, TERM="xterm-256color")
@@ -28,14 +28,14 @@ def test_training_says_nothing_on_stdout_and_plain_lines_in_a_pipe(
     assert seqgen.load(tmp_path / "model").info()["data"]["sources"][0]["name"] == str(text_file)
 
 
-def test_a_bare_pipe_is_read(seqgen_command: Command, text_file: Path, tmp_path: Path) -> None:
+def test_train_reads_a_pipe_without_sources(seqgen_command: Command, text_file: Path, tmp_path: Path) -> None:
     """Quiet, too: not a word on stderr."""
     done = seqgen_command("train", "-o", tmp_path / "model", *TINY_FLAGS, "--quiet", stdin=text_file.read_bytes())
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert (tmp_path / "model" / "model.safetensors").exists()
 
 
-def test_one_text_gives_one_model_however_it_comes(run: Run, text_file: Path, tmp_path: Path) -> None:
+def test_train_same_text_from_any_source_gives_the_same_model(run: Run, text_file: Path, tmp_path: Path) -> None:
     """From a file, by its full or relative name, through a pipe, or compressed: the same bytes learn the same."""
     text = text_file.read_bytes()
     packed = tmp_path / "packed.txt.gz"
@@ -48,7 +48,7 @@ def test_one_text_gives_one_model_however_it_comes(run: Run, text_file: Path, tm
     assert models[1:] == models[:-1]
 
 
-def test_two_texts_give_one_model_however_they_are_named(
+def test_train_same_texts_by_any_name_give_the_same_model(
     run: Run, two_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One after the other, as a folder (walked, sorted, what is no text or hidden left out), or by a glob."""
@@ -65,21 +65,21 @@ def test_two_texts_give_one_model_however_they_are_named(
     ]  # fmt: skip
 
 
-def test_a_pipe_among_files(run: Run, two_files: Path, tmp_path: Path) -> None:
+def test_train_pipe_among_files(run: Run, two_files: Path, tmp_path: Path) -> None:
     second = (two_files / "more" / "b.txt").read_bytes()
     run("train", two_files / "a.txt", "-", "-o", tmp_path / "model", *TINY_FLAGS, stdin=second)
     sources = seqgen.load(tmp_path / "model").info()["data"]["sources"]
     assert [source["bytes"] for source in sources] == [(two_files / "a.txt").stat().st_size, len(second)]
 
 
-def test_what_is_held_out_can_be_named(run: Run, two_files: Path, tmp_path: Path) -> None:
+def test_train_valid_names_the_validation_set(run: Run, two_files: Path, tmp_path: Path) -> None:
     run("train", two_files / "a.txt", "--valid", two_files / "more" / "b.txt", "-o", tmp_path / "model", *TINY_FLAGS)
     data = seqgen.load(tmp_path / "model").info()["data"]
     assert data["held_out_bytes"] == (two_files / "more" / "b.txt").stat().st_size
     assert data["train_bytes"] == (two_files / "a.txt").stat().st_size
 
 
-def test_overwriting_and_going_on(run: Run, text_file: Path, tmp_path: Path) -> None:
+def test_train_overwrite_and_resume(run: Run, text_file: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     run("train", text_file, "-o", model, *TINY_FLAGS)
     run("train", text_file, "-o", model, *TINY_FLAGS, "--overwrite", "--seed", 7)
@@ -88,6 +88,6 @@ def test_overwriting_and_going_on(run: Run, text_file: Path, tmp_path: Path) -> 
     assert seqgen.load(model).info()["training"]["step"] == 5
 
 
-def test_a_model_can_start_from_another(run: Run, model_folder: Path, two_files: Path, tmp_path: Path) -> None:
+def test_train_init_from_a_model(run: Run, model_folder: Path, two_files: Path, tmp_path: Path) -> None:
     run("train", two_files, "--init-from", model_folder, "-o", tmp_path / "model", *TINY_FLAGS[2:], "--quiet")
     assert seqgen.load(tmp_path / "model").info()["network"]["rnn_size"] == 32
