@@ -54,9 +54,9 @@ def make_classifier(model: LoadedModel) -> TextClassifier:
         compute = device.choose("cpu" if model.device == "auto" else model.device, "fp32", threads=1)
         return load_torch_classifier(config, model.checkpoint.weights(), model.codec, compute.device)
     from seqgen.generation.classification.base import ThreadedClassifier
-    from seqgen.generation.classification.numpy import LightClassifier
+    from seqgen.generation.classification.numpy import CpuClassifier
 
-    light = LightClassifier(config, model.checkpoint.weights(), model.codec)
+    light = CpuClassifier(config, model.checkpoint.weights(), model.codec)
     return ThreadedClassifier(light, process_cpu_count()) if process_cpu_count() > 1 else light
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from seqgen.config import DIRECTIONS, ClassifierConfig, GenerativeConfig
 from seqgen.errors import UserError
 from seqgen.generation.classification.base import ThreadedClassifier
-from seqgen.generation.classification.numpy import LightClassifier
+from seqgen.generation.classification.numpy import CpuClassifier
 from seqgen.model.chunks import chunk_texts, group_by_length
 from seqgen.model.classifier import Classifier, reverse
 from seqgen.model.weight_shapes import weight_shapes
@@ -34,7 +34,7 @@ def some_texts(*lengths: int) -> list[np.ndarray]:
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(1, 9))
-def test_every_id_is_laid_out_once_and_in_order(lengths: list[int], stretch: int) -> None:
+def test_chunk_texts_has_every_id_once_in_order(lengths: list[int], stretch: int) -> None:
     texts = some_texts(*lengths)
     laid = chunk_texts(texts, stretch)
     assert laid.ids.shape[0] <= stretch
@@ -45,7 +45,7 @@ def test_every_id_is_laid_out_once_and_in_order(lengths: list[int], stretch: int
 
 
 @given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 100))
-def test_groups_hold_each_stretch_once_and_are_bounded(lengths: list[int], most: int) -> None:
+def test_group_by_length_has_each_chunk_once_in_bounded_groups(lengths: list[int], most: int) -> None:
     sizes = np.array(lengths, dtype=np.int64)
     groups = group_by_length(sizes, most)
     assert sorted(np.concatenate(groups).tolist() if groups else []) == list(range(len(lengths)))
@@ -54,14 +54,14 @@ def test_groups_hold_each_stretch_once_and_are_bounded(lengths: list[int], most:
 
 @pytest.mark.parametrize(("units", "vocabulary"), [(32, 40), (48, 2000), (100, 300)])
 @pytest.mark.parametrize("generative", [False, True])
-def test_light_labeller_split_batches_give_the_same_bits(units: int, vocabulary: int, generative: bool) -> None:
+def test_light_classifier_split_batches_give_the_same_bits(units: int, vocabulary: int, generative: bool) -> None:
     """So that parts of a work can be done apart, and joined."""
     shape: dict[str, Any] = {"vocab_size": vocabulary, "labels": ("a", "b", "c"), "rnn_size": units,
                              "embedding_size": 32}  # fmt: skip
     chance = np.random.default_rng(units)
     config = GenerativeConfig(**shape) if generative else ClassifierConfig(**shape, stretch=20)
     weights = {n: chance.normal(0, 0.3, s).astype(np.float32) for n, s in weight_shapes(config).items()}
-    read = LightClassifier(config, weights, NumberCodec(vocabulary))
+    read = CpuClassifier(config, weights, NumberCodec(vocabulary))
     texts = [chance.integers(4, vocabulary, size=int(size)).tobytes() for size in chance.integers(1, 90, size=50)]
     whole = read(texts)
     for cuts in ([1, 2, 3, 49], [25], sorted(chance.integers(1, 50, size=9))):
@@ -81,7 +81,7 @@ class NumberCodec:
         return np.frombuffer(data, dtype=np.int64)
 
 
-def test_a_stretch_is_turned_within_its_length() -> None:
+def test_reverse_keeps_the_padding_at_the_end() -> None:
     ids = torch.tensor([[1, 4], [2, 5], [3, 0]])
     assert reverse(ids, torch.tensor([3, 2])).tolist() == [[3, 5], [2, 4], [1, 0]]
 
@@ -92,7 +92,7 @@ def test_a_stretch_is_turned_within_its_length() -> None:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("features", [0, 7])
-def test_the_weights_are_those_of_the_layout(cell: str, direction: str, features: int) -> None:
+def test_classifier_state_dict_has_the_weight_shapes(cell: str, direction: str, features: int) -> None:
     made = classifier_config(cell=cell, direction=direction, features=features, num_layers=2)
     shapes = {name: tuple(weight.shape) for name, weight in Classifier(made).state_dict().items()}
     assert shapes == weight_shapes(made)
@@ -100,7 +100,7 @@ def test_the_weights_are_those_of_the_layout(cell: str, direction: str, features
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_a_text_has_the_same_logits_whoever_is_beside_it(cell: str, direction: str) -> None:
+def test_classifier_logits_do_not_depend_on_other_texts(cell: str, direction: str) -> None:
     made = make_classifier(cell=cell, direction=direction)
     texts = some_texts(1, 9, 3, 17, 4)
     with torch.inference_mode():
@@ -111,7 +111,7 @@ def test_a_text_has_the_same_logits_whoever_is_beside_it(cell: str, direction: s
     torch.testing.assert_close(together, at_once, atol=1e-5, rtol=1e-5)
 
 
-def test_what_is_pooled_is_last_largest_and_mean() -> None:
+def test_classifier_pools_last_maximum_and_mean() -> None:
     made = make_classifier(direction="forward", stretch=100, num_layers=1)
     (text,) = some_texts(7)
     laid = chunk_texts([text], 100)
@@ -123,7 +123,7 @@ def test_what_is_pooled_is_last_largest_and_mean() -> None:
         torch.testing.assert_close(made.predict_logits([text])[0], wanted, atol=1e-5, rtol=1e-5)
 
 
-def test_who_goes_backwards_ends_at_the_beginning() -> None:
+def test_classifier_backward_direction_ends_at_the_first_id() -> None:
     """Its last output hears of the first stretch, not of the last."""
     made = make_classifier(direction="backward")
     one, other = some_texts(12, 12)
@@ -135,7 +135,7 @@ def test_who_goes_backwards_ends_at_the_beginning() -> None:
         assert not torch.allclose(made.predict_logits([one]), made.predict_logits([other]))
 
 
-def test_nothing_was_read_of_an_empty_text() -> None:
+def test_predict_logits_empty_text_gets_the_output_bias() -> None:
     made = make_classifier()
     with torch.inference_mode():
         found = made.predict_logits([np.zeros(0, dtype=np.int64), *some_texts(3)])
@@ -149,12 +149,12 @@ def test_nothing_was_read_of_an_empty_text() -> None:
     [{"labels": ("a",)}, {"labels": ("a", "a")}, {"direction": "up"}, {"features": -1}, {"features": (1 << 24) + 1},
      {"ngrams": 0}, {"stretch": 0}, {"rnn_size": 0}, {"dropout": 1.0}, {"cell": "x"}, {"activation": "x"}],
 )  # fmt: skip
-def test_a_classifier_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+def test_classifier_config_invalid_value_raises_user_error(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError):
         classifier_config(**wrong)
 
 
-def test_a_config_of_a_classifier_comes_back_from_json() -> None:
+def test_classifier_config_survives_json() -> None:
     import json
 
     from seqgen.config import from_json
@@ -163,7 +163,7 @@ def test_a_config_of_a_classifier_comes_back_from_json() -> None:
     assert from_json(ClassifierConfig, json.loads(json.dumps(dataclasses.asdict(made)))) == made
 
 
-def test_threads_share_the_texts_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threaded_classifier_gives_the_same_probabilities(monkeypatch: pytest.MonkeyPatch) -> None:
     class Lengths:
         labels = ("a", "b")
 
@@ -172,7 +172,7 @@ def test_threads_share_the_texts_and_change_nothing(monkeypatch: pytest.MonkeyPa
             return np.array([[len(text), text[0]] for text in texts], dtype=np.float32)
 
     seen: list[int] = []
-    monkeypatch.setattr("seqgen.generation.classification.base._WORTH_SHARING", 50)
+    monkeypatch.setattr("seqgen.generation.classification.base._MIN_THREADED_BYTES", 50)
     shared = ThreadedClassifier(Lengths(), 3)
     for texts in ([b"x"] * 4, [b"abc" * n for n in range(1, 40)], [b"z" * 500, *[b"q"] * 9], [b"q"] * 9 + [b"z" * 500]):
         seen.clear()

@@ -1,9 +1,10 @@
-"""What sorts texts, and how several share the work: by whatever arithmetic (`light_labelling`, `labelling`)."""
+"""The interface of text classifiers, and a classifier that runs in several threads."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import weakref
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,14 +13,14 @@ import numpy.typing as npt
 
 Probabilities = npt.NDArray[np.float32]
 
-_WORTH_SHARING = 1 << 15  # bytes of texts: fewer are read before a second thread has woken
+_MIN_THREADED_BYTES = 1 << 15  # fewer bytes are classified before a second thread has woken up
 
 
 class TextClassifier(Protocol):
-    """A classifier at work: `labeller(texts)` → probabilities, shape (texts, labels).
+    """From texts to probabilities, shape (texts, labels).
 
-    Where a text has one label a row sums to one; where it may have several each stands for itself. A text's
-    probabilities are its own to the last bit, whichever texts come with it.
+    With one label per text a row sums to one; with several, each probability is independent. The probabilities of a
+    text are the same to the last bit, whichever other texts are in the batch.
     """
 
     @property
@@ -31,23 +32,26 @@ class TextClassifier(Protocol):
 
 
 class ThreadedClassifier:
-    """See `TextClassifier`: another one, given parts of the texts by several threads at once. Tokenizing, hashing and small
-    products keep one processor busy each, and let go of the interpreter meanwhile."""
+    """Runs another `TextClassifier` in several threads on parts of the texts.
 
-    def __init__(self, labeller: TextClassifier, workers: int) -> None:
-        self._labeller = labeller
+    Tokenizing, hashing and small products occupy one processor each and release the interpreter lock.
+    """
+
+    def __init__(self, classifier: TextClassifier, workers: int) -> None:
+        self._classifier = classifier
         self._workers = workers
         self._pool = concurrent.futures.ThreadPoolExecutor(workers)
+        weakref.finalize(self, self._pool.shutdown, wait=False)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return self._labeller.labels
+        return self._classifier.labels
 
     def __call__(self, texts: Sequence[bytes]) -> Probabilities:
         ends = np.cumsum([len(text) for text in texts])
-        if len(texts) < 2 * self._workers or ends[-1] < _WORTH_SHARING:
-            return self._labeller(texts)
+        if len(texts) < 2 * self._workers or ends[-1] < _MIN_THREADED_BYTES:
+            return self._classifier(texts)
         cuts = np.searchsorted(ends, ends[-1] * np.arange(1, self._workers) / self._workers)
-        places = [0, *(int(cut) for cut in cuts), len(texts)]
-        parts = [texts[first:last] for first, last in itertools.pairwise(places) if first < last]
-        return np.concatenate(list(self._pool.map(self._labeller, parts)))
+        borders = [0, *(int(cut) for cut in cuts), len(texts)]
+        parts = [texts[first:last] for first, last in itertools.pairwise(borders) if first < last]
+        return np.concatenate(list(self._pool.map(self._classifier, parts)))

@@ -1,7 +1,7 @@
-"""Texts to the probabilities of their labels in numpy and by the compiled kernels: no PyTorch has to start.
+"""Text classification in numpy and by compiled kernels, without PyTorch.
 
-The arithmetic is that of `model.classifier` and `model.generative` in float32. Probabilities agree with theirs to 1e-5;
-where a generative model sums the nats of thousands of characters, which is done in float64 here, to 1e-3.
+It computes in float32 as `model.classifier` and `model.generative` do. Probabilities agree with theirs to 1e-5, and to
+1e-3 for a generative model, whose nats of thousands of characters are summed in float64 here.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import AnyClassifierConfig, ClassifierConfig, GenerativeConfig
-from seqgen.generation.classification.recurrent_stack import LightStack
+from seqgen.generation.classification.recurrent_stack import CpuStack
 from seqgen.generation.classification.rowwise import rowwise
-from seqgen.generation.sampling.filters import softmax
+from seqgen.generation.engines.base import output_matrix
+from seqgen.generation.sampling.filters import softmax, target_nats
 from seqgen.model.chunks import Ids, chunk_texts, group_by_length
 from seqgen.model.ngrams import BUCKETS, Bags, bags, rows_of_buckets
 from seqgen.specs.registry import resolve
@@ -25,12 +26,12 @@ from seqgen.tokenizers.normalise import TextNormaliser
 Array = npt.NDArray[np.float32]
 Weights = Mapping[str, Array]
 
-_WORTH_A_TABLE = 1 << 20  # n-grams: those of a thousand reviews
-_LONGEST = 4096  # ids of a text that count for a generative model, as in `model.generative`
+_MIN_TABLE_LOOKUPS = 1 << 20  # n-grams, as in a thousand reviews, for which a table of all buckets pays
+_MAX_IDS = 4096  # of a text that a generative model reads, as in `model.generative`
 
 
-class LightClassifier:
-    """See `labellers.TextClassifier`."""
+class CpuClassifier:
+    """A `TextClassifier` on the CPU, discriminative or generative."""
 
     def __init__(self, config: AnyClassifierConfig, weights: Weights, codec: Codec) -> None:
         self._config, self._weights, self._codec = config, weights, codec
@@ -51,79 +52,83 @@ class LightClassifier:
         logits = self._network.logits(prepared, [self._codec.encode(text) for text in prepared], self._codec.end)
         logits[[number for number, text in enumerate(prepared) if not text.strip()]] = self._weights["prior"]
         exact = logits.astype(np.float64)
-        shares = 1 / (1 + np.exp(-exact)) if config.multi else softmax(exact)
-        return shares.astype(np.float32)
+        probabilities = 1 / (1 + np.exp(-exact)) if config.multi else softmax(exact)
+        return probabilities.astype(np.float32)
 
 
 class Discriminative:
-    """`model.classifier.Classifier`."""
+    """The logits of `model.classifier.Classifier`."""
 
     def __init__(self, config: ClassifierConfig, weights: Weights) -> None:
         self._config, self._weights = config, weights
-        self._stacks = [LightStack(config, weights, f"readers.{number}.") for number in range(len(config.directions))]
+        self._stacks = [CpuStack(config, weights, f"readers.{number}.") for number in range(len(config.directions))]
         self._table: npt.NDArray[np.int32] | None = None  # row of each bucket
-        self._asked = 0  # buckets
+        self._lookups = 0  # of buckets
 
     def logits(self, texts: Sequence[bytes], ids: Sequence[Ids], end: int) -> Array:
-        """Calibrated, shape (texts, labels)."""
-        deep = self._weights["mix"][0] * self._deep(ids) + self._weights["shift"]
+        """Calibrated logits, shape (texts, labels)."""
+        recurrent = self._weights["mix"][0] * self._recurrent_logits(ids) + self._weights["shift"]
         if not self._config.features:
-            return deep
-        return deep + self._weights["mix"][1] * self._wide(bags(texts, self._config.ngrams, BUCKETS))
+            return recurrent
+        return recurrent + self._weights["mix"][1] * self._linear_logits(bags(texts, self._config.ngrams, BUCKETS))
 
-    def _deep(self, ids: Sequence[Ids]) -> Array:
+    def _recurrent_logits(self, ids: Sequence[Ids]) -> Array:
         logits = np.tile(self._weights["head_bias"], (len(ids), 1))
-        written = [number for number, text in enumerate(ids) if len(text)]
-        if not written:
+        not_empty = [number for number, text in enumerate(ids) if len(text)]
+        if not not_empty:
             return logits
-        laid = chunk_texts([ids[number] for number in written], self._config.stretch)
-        kept = np.empty((len(laid.lengths), len(self._stacks), 3, self._config.rnn_size), dtype=np.float32)
-        for chosen in group_by_length(laid.lengths, self._stacks[0].most):
-            lengths = laid.lengths[chosen]
-            read = laid.ids[: int(lengths.max()), chosen]
+        chunks = chunk_texts([ids[number] for number in not_empty], self._config.stretch)
+        summaries = np.empty((len(chunks.lengths), len(self._stacks), 3, self._config.rnn_size), dtype=np.float32)
+        for chosen in group_by_length(chunks.lengths, self._stacks[0].batch_ids):
+            lengths = chunks.lengths[chosen]
+            read = chunks.ids[: int(lengths.max()), chosen]
             steps = np.arange(len(read))[:, None]
             for number, direction in enumerate(self._config.directions):
-                turned = np.where(steps < lengths, lengths - 1 - steps, steps)  # the padding stays behind
-                order = read if direction == "forward" else np.take_along_axis(read, turned, axis=0)
-                kept[chosen, number] = self._stacks[number].summaries(order, lengths)
-        logits[written] = rowwise(self._pooled(kept, laid.lengths, laid.text_indices), self._weights["head_weight"].T)
-        logits[written] += self._weights["head_bias"]
+                backwards = np.where(steps < lengths, lengths - 1 - steps, steps)  # the padding stays at the end
+                order = read if direction == "forward" else np.take_along_axis(read, backwards, axis=0)
+                summaries[chosen, number] = self._stacks[number].summaries(order, lengths)
+        logits[not_empty] = rowwise(
+            self._pooled(summaries, chunks.lengths, chunks.text_indices), self._weights["head_weight"].T
+        )
+        logits[not_empty] += self._weights["head_bias"]
         return logits
 
-    def _pooled(self, kept: Array, lengths: npt.NDArray[np.int64], text_indices: npt.NDArray[np.int64]) -> Array:
-        """What the head reads, shape (texts, features), of all stretches of the texts."""
+    def _pooled(self, summaries: Array, lengths: npt.NDArray[np.int64], text_indices: npt.NDArray[np.int64]) -> Array:
+        """The features that the head reads, shape (texts, features), pooled over the chunks of each text."""
         starts = np.flatnonzero(np.diff(text_indices, prepend=-1))
         ends = np.append(starts[1:], len(text_indices)) - 1
         counts = np.add.reduceat(lengths, starts)[:, None].astype(np.float32)
         features = []
         for number, direction in enumerate(self._config.directions):
-            last, largest, total = kept[:, number].transpose(1, 0, 2)
+            last, largest, total = summaries[:, number].transpose(1, 0, 2)
             features += [
-                last[ends if direction == "forward" else starts],  # a reader that goes backwards ends in the first
+                last[ends if direction == "forward" else starts],  # the backward direction ends in the first chunk
                 np.maximum.reduceat(largest, starts),
                 np.add.reduceat(total, starts) / counts,
             ]
         return np.concatenate(features, axis=1)
 
-    def _wide(self, found: Bags) -> Array:
+    def _linear_logits(self, found: Bags) -> Array:
         """The linear model's logits, shape (texts, labels)."""
         rows = self._rows_of(found.buckets)
         known = rows >= 0
         starts = np.concatenate([[0], np.cumsum(known)])[found.starts]
         sums = np.zeros((len(starts) - 1, len(self._config.labels)))
         some = np.diff(starts) > 0
-        if some.any():  # what no text knows stands in no row, so the starts of the others lie end to end
+        if some.any():  # texts without a known bucket have no rows, so the others are adjacent
             each = self._weights["wide_weight"][rows[known]]
             sums[some] = np.add.reduceat(each, starts[:-1][some], axis=0, dtype=np.float64)
-        share = np.diff(found.starts).clip(min=1) ** -0.5
-        return (sums * share[:, None]).astype(np.float32) + self._weights["wide_bias"]
+        scale = np.diff(found.starts).clip(min=1) ** -0.5
+        return (sums * scale[:, None]).astype(np.float32) + self._weights["wide_bias"]
 
     def _rows_of(self, buckets: npt.NDArray[np.int64]) -> npt.NDArray[np.integer]:
-        """The row of each bucket among those that the linear model knows, or −1: searched for, and looked up in a table
-        once so many have been asked for that it is worth making."""
+        """The row of each bucket in the linear model's weights, or −1.
+
+        Buckets are found by binary search, and in a table once there were enough lookups.
+        """
         keys = self._weights["wide_keys"]  # ascending
-        self._asked += len(buckets)
-        if self._table is None and self._asked > _WORTH_A_TABLE:
+        self._lookups += len(buckets)
+        if self._table is None and self._lookups > _MIN_TABLE_LOOKUPS:
             self._table = rows_of_buckets(keys.astype(np.int64))
         if self._table is not None:
             return self._table[buckets]
@@ -132,26 +137,22 @@ class Discriminative:
 
 
 class Generative:
-    """`model.generative.GenerativeClassifier`."""
+    """The logits of `model.generative.GenerativeClassifier`."""
 
     def __init__(self, config: GenerativeConfig, weights: Weights) -> None:
         self._config, self._weights = config, weights
-        self._stack = LightStack(config, weights, "")
-        output = weights.get("output_weight")
-        if output is None:
-            projection = weights.get("projection")
-            output = weights["embedding"] if projection is None else weights["embedding"] @ projection
-        self._output = np.ascontiguousarray(output.T)
+        self._stack = CpuStack(config, weights, "")
+        self._output = np.ascontiguousarray(output_matrix(weights).T)
 
     def logits(self, texts: Sequence[bytes], ids: Sequence[Ids], end: int) -> Array:
-        """Calibrated, shape (texts, labels)."""
+        """Calibrated logits, shape (texts, labels)."""
         labels = len(self._config.labels)
         likelihoods = np.zeros((len(ids), labels))
-        lengths = np.array([min(len(text), _LONGEST) + 2 for text in ids])
-        for chosen in group_by_length(lengths, max(1, self._stack.most // labels)):
+        lengths = np.array([min(len(text), _MAX_IDS) + 2 for text in ids])
+        for chosen in group_by_length(lengths, max(1, self._stack.batch_ids // labels)):
             records = np.zeros((int(lengths[chosen].max()), len(chosen)), dtype=np.int64)
             for column, number in enumerate(chosen):
-                text = ids[number][:_LONGEST]
+                text = ids[number][:_MAX_IDS]
                 records[0, column] = end
                 records[2 : 2 + len(text), column] = text
             for label in range(labels):
@@ -163,15 +164,11 @@ class Generative:
     def _log_likelihoods(
         self, records: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], end: int
     ) -> npt.NDArray[np.float64]:
-        """Of each column, from its third id on and with its end, given the first two."""
+        """Log-likelihood of each column from its third id to its end, given the first two ids."""
         hidden = self._stack.read(records)
         total = np.zeros(records.shape[1])
-        columns = np.arange(records.shape[1])
-        for t in range(1, len(records)):  # what is read at t tells what comes at t + 1
+        for t in range(1, len(records)):  # step t predicts id t + 1
             targets = np.where(t == lengths - 1, end, records[min(t + 1, len(records) - 1)])
             logits = rowwise(hidden[t], self._output) + self._weights["output_bias"]
-            most = logits.max(axis=1)
-            sums = np.exp(logits - most[:, None]).sum(axis=1, dtype=np.float64)
-            nats = np.log(sums) + most - logits[columns, targets]
-            total -= np.where(t < lengths, nats, 0)
+            total -= np.where(t < lengths, target_nats(logits, targets), 0)
         return total

@@ -1,8 +1,8 @@
-"""Matrix products of which no row depends on the others: for results that must not change with the batch.
+"""Matrix products whose rows don't depend on each other, for results that must not change with the batch.
 
-A BLAS library picks its code by the shape of the whole product, and by where a row lies within a tile. The same row may
-come out with other last digits alone and among a hundred, on some processors and not on others. Here every row is a
-product of its own, always of the same shape.
+A BLAS library chooses its code by the shape of the whole product and by the position of a row within a tile. On some
+processors the last digits of a row therefore depend on the batch. Here every row is a product of its own, always of the
+same shape.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ Array = npt.NDArray[np.float32]
 
 
 def rowwise(rows: Array, weight: Array) -> Array:
-    """`rows @ weight`, shape (…, outputs), one row at a time.
+    """Compute `rows @ weight`, shape (…, outputs), one row at a time.
 
     Args:
         rows: shape (…, inputs).
-        weight: shape (inputs, outputs); fastest where it is contiguous.
+        weight: shape (inputs, outputs); fastest if it is contiguous.
     """
     return np.matmul(rows[..., None, :], weight)[..., 0, :]

@@ -1,4 +1,4 @@
-"""Texts to the probabilities of their labels by PyTorch, on a processor or a GPU, in bounded memory."""
+"""Text classification by PyTorch, on a CPU or a GPU, in bounded memory."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from seqgen.tokenizers.normalise import TextNormaliser
 
 
 class TorchClassifier:
-    """See `TextClassifier`: by a network made to tell labels apart, or, by Bayes' rule, from what a text is worth after each
-    label to one made to write."""
+    """A `TextClassifier` by a discriminative network, or by Bayes' rule from the likelihoods of a generative one."""
 
     def __init__(self, network: Classifier | GenerativeClassifier, codec: Codec) -> None:
         self._network = network.eval()
@@ -42,8 +41,8 @@ class TorchClassifier:
             logits = self._logits(prepared)
             empty = [number for number, text in enumerate(prepared) if not text.strip()]
             logits[empty] = self._network.prior
-            shares: Probabilities = (logits.sigmoid() if config.multi else logits.softmax(dim=1)).cpu().numpy()
-        return shares
+            probabilities: Probabilities = (logits.sigmoid() if config.multi else logits.softmax(dim=1)).cpu().numpy()
+        return probabilities
 
     def _logits(self, texts: Sequence[bytes]) -> Tensor:
         network = self._network
@@ -61,7 +60,7 @@ def load_torch_classifier(
     codec: Codec,
     device: torch.device,
 ) -> TextClassifier:
-    """What sorts with a network of these weights."""
+    """Make a classifier with these weights."""
     network: Classifier | GenerativeClassifier = resolve(network_of(config).module)(config)
     network.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()})
     network.to(device)

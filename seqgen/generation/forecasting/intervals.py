@@ -1,15 +1,14 @@
-"""How wide bands must be now, from how those of earlier forecasts of the same series held.
+"""Recalibration of prediction intervals on recent forecasts of the same series.
 
-What validation found (see `training.conformal`) holds while errors are as they were then. At any later row the truth of
-earlier forecasts has come, and tells whether they still are. So every band is stretched by the factor that would have
-made it hold its share of late, where a window counts half as much with every `_HALF_LIFE` horizons that have passed
-since (weighted split conformal prediction for what drifts: Barber, Candès, Ramdas & Tibshirani, 2023); what validation
-found counts as much as `_PRIOR` horizons of windows whose errors are normal. Windows that overlap are alike: those of a
-horizon together count as one.
+The calibration on the validation set (`training.calibration.conformal`) is valid as long as the errors keep their
+distribution. At any later row the outcomes of earlier forecasts are known and show whether they do. So each interval is
+scaled by the factor that would have given it its nominal coverage recently. The weight of a window halves with every
+`_HALF_LIFE` horizons since then: weighted split conformal prediction under drift (Barber, Candès, Ramdas & Tibshirani,
+2023). The validation set counts as `_PRIOR` horizons of windows with normal errors. Overlapping windows are correlated:
+those of one horizon together count as one.
 
-Nothing that comes after an origin tells on its factor: only windows whose last row is there, and of those none that the
-network learnt from. They begin at whole numbers of strides from the first row, so that forecasts from many origins are
-measured on the same ones.
+A factor depends only on windows that end before its origin and that the network wasn't trained on. They begin at
+multiples of the stride from the first row, so that forecasts from many origins share the same windows.
 """
 
 from __future__ import annotations
@@ -26,35 +25,35 @@ from seqgen.model.forecaster import Forecaster, model_inputs
 
 Values = npt.NDArray[np.float64]
 
-# Chosen on other series than those that are measured: see tests/benchmarks/recipe.md.
+# Chosen on other series than those of the evaluation: see tests/benchmarks/recipe.md.
 _HALF_LIFE = 10.0  # horizons
 _PRIOR = 1.0  # horizons
-_CAUTION = 4.0  # horizons: where so few are known, bands are made to hold more: few have not shown the worst
-_REACH = 32  # horizons that are looked back on
-_OVERLAP = 4  # windows that begin within a horizon
-_LEAST, _MOST = 0.25, 8.0  # limits of a factor
-_GRID = np.geomspace(_LEAST, _MOST, 101)  # each 3.5 % above the one before; between two it is interpolated
-_THIN = 1e-6  # of half a band, in the scale of the network: none is taken to be narrower
-_AT_ONCE = 1024  # windows through the network
-_ORIGINS, _NUMBERS = 1 << 11, 1 << 15  # origins, and these times columns, that are reckoned with together
+_CAUTION = 4.0  # horizons: with fewer, the target coverage is raised, because few windows rarely show the worst errors
+_REACH = 32  # horizons before the origin
+_WINDOWS_PER_HORIZON = 4
+_MIN_FACTOR, _MAX_FACTOR = 0.25, 8.0
+_GRID = np.geomspace(_MIN_FACTOR, _MAX_FACTOR, 101)  # factors 3.5 % apart; between them coverage is interpolated
+_MIN_HALF_WIDTH = 1e-6  # of an interval, in the scale of the network
+_BATCH = 1024  # windows through the network
+_MAX_ORIGINS, _MAX_CELLS = 1 << 11, 1 << 15  # origins in a batch, and origins times columns
 
 
 def recent_factors(network: Forecaster, series: ScaledSeries, origins: Integers, trained_rows: int = 0) -> Floats:
-    """By how much each quantile's distance from the median must be multiplied.
+    """Factors for the distances of quantiles from the median.
 
     Args:
-        origins: the first rows that are forecast, rising.
-        learnt: rows at the beginning that the network learnt from; what it forecasts of them is better than it is.
+        origins: the first rows of the forecasts, ascending.
+        trained_rows: rows at the beginning that the network was trained on; its errors there are too small.
 
     Returns:
-        shape (origins, columns, levels); 1 for the median, and for all where no earlier forecast can be measured. Both
-        sides of a band get the same factor, and all steps of the horizon.
+        shape (origins, columns, levels); 1 for the median, and for all levels if no earlier forecast can be measured.
+        Both sides of an interval get the same factor, and so do all steps of the horizon.
     """
     columns, levels = series.targets.shape[1], len(network.config.levels)
     result = np.ones((len(origins), columns, levels), dtype=np.float32)
     if levels < 2:
         return result
-    at_once = max(1, min(_ORIGINS, _NUMBERS // columns))
+    at_once = max(1, min(_MAX_ORIGINS, _MAX_CELLS // columns))
     for first in range(0, len(origins), at_once):
         part = slice(first, first + at_once)
         result[part] = _factors(network, series, origins[part], trained_rows)
@@ -62,8 +61,12 @@ def recent_factors(network: Forecaster, series: ScaledSeries, origins: Integers,
 
 
 def scaled_intervals(outputs: Floats, factors: Floats) -> Floats:
-    """Forecasts, shape (…, horizon, 1 + levels), with quantiles that are `factors`, shape (…, levels), times as far
-    from the median; in order, as a band may be stretched more than the one around it."""
+    """Scale the intervals of forecasts about their median, and sort the quantiles, which may cross by it.
+
+    Args:
+        outputs: shape (…, horizon, 1 + levels).
+        factors: shape (…, levels).
+    """
     quantiles = outputs[..., 1:]
     if not quantiles.shape[-1]:
         return outputs
@@ -73,15 +76,15 @@ def scaled_intervals(outputs: Floats, factors: Floats) -> Floats:
 
 
 def conformity_scores(quantiles: Floats, truth: Floats, band: int) -> Floats:
-    """The factor with which a band would just have held the truth, shape (windows, steps): its score.
+    """The factors with which an interval would just have covered the truth, shape (windows, steps).
 
     Args:
-        quantiles: in order, shape (windows, steps, levels), the median in the middle.
-        band: the place of its lower quantile.
+        quantiles: ascending, shape (windows, steps, levels), the median in the middle.
+        band: index of the interval's lower quantile.
     """
     centre = quantiles[:, :, quantiles.shape[2] // 2]
-    below = (centre - truth) / np.maximum(centre - quantiles[:, :, band], _THIN)
-    above = (truth - centre) / np.maximum(quantiles[:, :, -1 - band] - centre, _THIN)
+    below = (centre - truth) / np.maximum(centre - quantiles[:, :, band], _MIN_HALF_WIDTH)
+    above = (truth - centre) / np.maximum(quantiles[:, :, -1 - band] - centre, _MIN_HALF_WIDTH)
     return np.asarray(np.maximum(below, above))
 
 
@@ -89,7 +92,7 @@ def _factors(network: Forecaster, series: ScaledSeries, origins: Integers, train
     """See `recent_factors`."""
     config = network.config
     horizon, middle = config.horizon, config.median_index
-    stride = max(1, horizon // _OVERLAP)
+    stride = max(1, horizon // _WINDOWS_PER_HORIZON)
     first = max(config.look_back, trained_rows, int(origins[0]) - horizon * (1 + _REACH))
     rows = (-(-first // stride) * stride, int(origins[-1]))
     windows = Windows([series], [rows], config.look_back, horizon, stride)
@@ -100,70 +103,74 @@ def _factors(network: Forecaster, series: ScaledSeries, origins: Integers, train
     age = (origins[:, None] - horizon - windows.origins) / horizon
     weight = np.where((age >= 0) & (age <= _REACH), np.exp2(-age / _HALF_LIFE), 0.0) * (stride / horizon)
     evidence = np.zeros((len(origins), columns))
-    held = np.zeros((len(origins), columns, middle, len(_GRID)))
-    for some in np.array_split(np.arange(count), min(count, -(-count * columns // _AT_ONCE))):
-        held_then, seen = _held(network, windows, some)
-        held += np.tensordot(weight[:, some], held_then, axes=(1, 0))
-        evidence += weight[:, some] @ seen
-    whole = _PRIOR + evidence
-    caution = evidence / whole * _CAUTION / (whole + _CAUTION)
-    limit = 1 + evidence  # a window or two are no reason for bands of thrice the width
+    covered = np.zeros((len(origins), columns, middle, len(_GRID)))
+    for some in np.array_split(np.arange(count), min(count, -(-count * columns // _BATCH))):
+        coverage, observed = _coverage(network, windows, some)
+        covered += np.tensordot(weight[:, some], coverage, axes=(1, 0))
+        evidence += weight[:, some] @ observed
+    total = _PRIOR + evidence
+    caution = evidence / total * _CAUTION / (total + _CAUTION)
+    limit = 1 + evidence  # one or two windows don't justify intervals of three times the width
     for band in range(middle):
-        share = (config.levels[-1 - band] - config.levels[band]) / 100
-        of_all = (_PRIOR * _normal(share) + held[:, :, band]) / whole[:, :, None]
-        factors = _reached(of_all, share + share * (1 - share) * caution)
+        level = (config.levels[-1 - band] - config.levels[band]) / 100
+        of_all = (_PRIOR * _normal_coverage(level) + covered[:, :, band]) / total[:, :, None]
+        factors = _factor_for(of_all, level + level * (1 - level) * caution)
         result[:, :, band] = result[:, :, -1 - band] = np.clip(factors, 1 / limit, limit)
     return result
 
 
-def _normal(share: float) -> Values:
-    """What a band that holds `share` of normal errors holds with each factor of the grid."""
+def _normal_coverage(level: float) -> Values:
+    """Coverage of normal errors, at each factor of the grid, by an interval that covers `level` of them at factor 1."""
     normal = NormalDist()
-    edge = normal.inv_cdf(0.5 + share / 2)
+    edge = normal.inv_cdf(0.5 + level / 2)
     return np.array([2 * normal.cdf(edge * factor) - 1 for factor in _GRID])
 
 
-def _held(network: Forecaster, windows: Windows, some: Integers) -> tuple[Values, Values]:
-    """Of the windows from `some` of the origins the share of steps that each band would have held with each factor of
-    the grid, shape (origins, columns, bands, factors), and the share whose truth is known, shape (origins, columns)."""
+def _coverage(network: Forecaster, windows: Windows, some: Integers) -> tuple[Values, Values]:
+    """Coverage of the windows that begin at `some` of the origins.
+
+    Returns:
+        the fraction of steps that each interval covers at each factor of the grid, shape (origins, columns, intervals,
+        factors), and the fraction of steps with an observed value, shape (origins, columns).
+    """
     columns, middle = windows.columns, network.config.median_index
     sample = windows.take((some[:, None] * columns + np.arange(columns)).ravel())
     with torch.inference_mode():
         outputs = network.predict(*model_inputs(sample, network.segment_weight.device))
     quantiles = outputs[:, :, 1:].float().cpu().numpy()
-    held = np.zeros((len(quantiles), middle, len(_GRID)))
+    covered = np.zeros((len(quantiles), middle, len(_GRID)))
     for band in range(middle):
         with np.errstate(over="ignore", invalid="ignore"):
             scores = conformity_scores(quantiles, sample.future, band)
-        held[:, band] = _shares(np.where(np.isnan(scores), np.inf, scores), sample.observed)
-    seen = sample.observed.mean(axis=1)
-    return held.reshape(len(some), columns, middle, -1), seen.reshape(len(some), columns)
+        covered[:, band] = _covered_fractions(np.where(np.isnan(scores), np.inf, scores), sample.observed)
+    observed = sample.observed.mean(axis=1)
+    return covered.reshape(len(some), columns, middle, -1), observed.reshape(len(some), columns)
 
 
-def _shares(scores: Floats, observed: npt.NDArray[np.bool_]) -> Values:
-    """For each factor of the grid, the share of scores, shape (windows, steps), that do not exceed it.
+def _covered_fractions(scores: Floats, observed: npt.NDArray[np.bool_]) -> Values:
+    """For each factor of the grid, the fraction of scores, shape (windows, steps), that don't exceed it.
 
-    A score counts for the factor nearest to it by as much as it lies below the half-way to the next: so the share is no
-    step but a slope, and what differs in its last digit from batch to batch does not show.
+    A score counts partly at the factor nearest to it, depending on its distance. So the fraction is a slope instead of a
+    step, and differences in the last digits of a score don't matter.
     """
     windows, steps = scores.shape
     last = len(_GRID)
-    apart = math.log(_MOST / _LEAST) / (last - 1)
-    place = np.log(np.clip(scores, _LEAST / 2, _MOST * 2) / _LEAST) / apart + 0.5
-    place = np.clip(place, 0.0, last)
-    whole = np.minimum(place.astype(np.int64), last)
-    at_once = np.where(observed, 1 - (place - whole), 0.0)
+    apart = math.log(_MAX_FACTOR / _MIN_FACTOR) / (last - 1)
+    position = np.log(np.clip(scores, _MIN_FACTOR / 2, _MAX_FACTOR * 2) / _MIN_FACTOR) / apart + 0.5
+    position = np.clip(position, 0.0, last)
+    whole = np.minimum(position.astype(np.int64), last)
+    nearest = np.where(observed, 1 - (position - whole), 0.0)
     row = np.arange(windows)[:, None] * (last + 2)
-    counts = np.bincount((row + whole).ravel(), at_once.ravel(), windows * (last + 2))
-    counts += np.bincount((row + whole + 1).ravel(), np.where(observed, place - whole, 0.0).ravel(), len(counts))
+    counts = np.bincount((row + whole).ravel(), nearest.ravel(), windows * (last + 2))
+    counts += np.bincount((row + whole + 1).ravel(), np.where(observed, position - whole, 0.0).ravel(), len(counts))
     return counts.reshape(windows, -1)[:, :last].cumsum(axis=1) / steps
 
 
-def _reached(held: Values, share: Values) -> Values:
-    """The factor with which `share`, shape (…), is held, out of what is held with each of the grid, (…, factors)."""
-    enough = held >= share[..., None]
+def _factor_for(coverage: Values, target: Values) -> Values:
+    """The factors that reach `target`, shape (…), given the coverage at each factor of the grid, (…, factors)."""
+    enough = coverage >= target[..., None]
     after = np.where(enough.any(axis=-1), enough.argmax(axis=-1), len(_GRID) - 1)
     before = np.maximum(after - 1, 0)
-    high, low = (np.take_along_axis(held, place[..., None], -1)[..., 0] for place in (after, before))
-    way = np.clip((share - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
-    return np.asarray(_GRID[before] * (_GRID[after] / _GRID[before]) ** way)
+    high, low = (np.take_along_axis(coverage, index[..., None], -1)[..., 0] for index in (after, before))
+    fraction = np.clip((target - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
+    return np.asarray(_GRID[before] * (_GRID[after] / _GRID[before]) ** fraction)

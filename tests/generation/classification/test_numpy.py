@@ -12,8 +12,8 @@ import torch
 
 import seqgen
 from seqgen.config import AnyClassifierConfig, ClassifierConfig, GenerativeConfig
-from seqgen.generation.classification.numpy import LightClassifier, Discriminative
-from seqgen.generation.classification.recurrent_stack import LightStack
+from seqgen.generation.classification.numpy import CpuClassifier, Discriminative
+from seqgen.generation.classification.recurrent_stack import CpuStack
 from seqgen.generation.classification.torch import load_torch_classifier
 from seqgen.model.weight_shapes import weight_shapes
 from seqgen.native import library
@@ -49,7 +49,7 @@ def _buckets(config: AnyClassifierConfig) -> npt.NDArray[np.int64]:
 def compare(config: AnyClassifierConfig, codec: Codec, tolerance: float) -> None:
     weights = some_weights(config)
     theirs = load_torch_classifier(config, weights, codec, torch.device("cpu"))
-    ours = LightClassifier(config, weights, codec)
+    ours = CpuClassifier(config, weights, codec)
     assert ours.labels == theirs.labels
     wanted, found = theirs(TEXTS), ours(TEXTS)
     assert found.dtype == np.float32
@@ -89,7 +89,7 @@ def test_a_table_of_all_ids_changes_nothing(units: int) -> None:
     """It is made when as many ids have been read as there are: the first answers are without, the later ones with."""
     config = ClassifierConfig(TEXT_CODEC.vocab_size, ("a", "b"), rnn_size=units)
     weights = some_weights(config)
-    ours = LightClassifier(config, weights, TEXT_CODEC)
+    ours = CpuClassifier(config, weights, TEXT_CODEC)
     first = ours(TEXTS[:1])
     assert isinstance(ours._network, Discriminative)
     assert all(stack._table is None for stack in ours._network._stacks)
@@ -103,7 +103,7 @@ def test_texts_of_the_kernels_do_not_know_of_each_other() -> None:
     if library() is None or not library().seqgen_sequence_dtypes():
         pytest.skip("no kernels for this processor")
     config = ClassifierConfig(50, ("a", "b"), rnn_size=48, cell="gru")
-    stack = LightStack(config, some_weights(config), "readers.0.")
+    stack = CpuStack(config, some_weights(config), "readers.0.")
     chance = np.random.default_rng(3)
     ids, lengths = chance.integers(50, size=(31, 40)), chance.integers(1, 32, size=40)
     together = stack.summaries(ids, lengths)
@@ -174,7 +174,7 @@ def test_light_labeller_batch_never_changes_a_bit(
         config: AnyClassifierConfig = GenerativeConfig(codec.vocab_size, **sizes, labels=("a", "b", "c"))
     else:
         codec, config = TEXT_CODEC, ClassifierConfig(TEXT_CODEC.vocab_size, ("a", "b"), features=50, **sizes)
-    ours = LightClassifier(config, some_weights(config), codec)
+    ours = CpuClassifier(config, some_weights(config), codec)
     together = ours(TEXTS * 4)
     for number, text in enumerate(TEXTS):
         np.testing.assert_array_equal(ours([text])[0], together[number])

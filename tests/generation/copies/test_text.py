@@ -208,7 +208,7 @@ def test_where_nothing_is_left_it_is_said() -> None:
 
     copies = TextCopyIndex.build([b"aa", b"ab", b"bb"])
     TextCopyGuard(copies, Two(), 1).after(b"b").mask()  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="--max-copy 1 leaves nothing"):
+    with pytest.raises(UserError, match="--max-copy 1 excludes every token"):
         TextCopyGuard(copies, Two(), 1).after(b"a").mask()  # type: ignore[arg-type]
 
 

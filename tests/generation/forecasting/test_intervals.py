@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from seqgen.config import ForecasterConfig
 from seqgen.corpus.series.windows import Floats, ScaledSeries, Windows
-from seqgen.generation.forecasting import intervals as bands
+from seqgen.generation.forecasting import intervals
 from seqgen.generation.forecasting.forecast import predict_horizon
 from seqgen.generation.forecasting.intervals import recent_factors, scaled_intervals
 from seqgen.model.forecaster import Forecaster, model_inputs
@@ -115,11 +115,11 @@ def test_what_came_just_before_an_origin_tells_on_it() -> None:
 
 @pytest.mark.parametrize("at_once", [1, 7, 1 << 15])
 def test_many_origins_are_each_by_itself(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bands, "_ORIGINS", at_once)
+    monkeypatch.setattr(intervals, "_MAX_ORIGINS", at_once)
     network, series = knows_noise(2), noise(np.ones((300, 2)), seed=3)
     origins = np.arange(2, 300, 5)
     together = recent_factors(network, series, origins)
-    monkeypatch.setattr(bands, "_AT_ONCE", 1)  # fewer than there are columns
+    monkeypatch.setattr(intervals, "_BATCH", 1)  # fewer than there are columns
     alone = np.concatenate(
         [recent_factors(network, series, origins[place : place + 1]) for place in range(len(origins))]
     )
@@ -156,7 +156,7 @@ def test_rows_learnt_from_tell_nothing() -> None:
 def test_windows_far_back_are_forgotten() -> None:
     network, series = knows_noise(), noise(np.ones((600, 1)))
     other = dataclasses.replace(series, targets=series.targets.copy())
-    first = 600 - HORIZON * (1 + bands._REACH) - LOOK_BACK
+    first = 600 - HORIZON * (1 + intervals._REACH) - LOOK_BACK
     other.targets[:first] *= 100
     assert np.array_equal(*(recent_factors(network, one, np.array([600])) for one in (series, other)))
 
@@ -187,9 +187,9 @@ def test_shares_are_counts_but_for_half_a_step(rows: list[list[float]], data: st
     scores: Floats = np.array(rows, np.float32)
     observed = np.array(data.draw(st.lists(st.booleans(), min_size=scores.size, max_size=scores.size)))
     observed = observed.reshape(scores.shape)
-    shares = bands._shares(scores, observed)
-    step = bands._GRID[1] / bands._GRID[0]
-    for place, factor in enumerate(bands._GRID):
+    shares = intervals._covered_fractions(scores, observed)
+    step = intervals._GRID[1] / intervals._GRID[0]
+    for place, factor in enumerate(intervals._GRID):
         low, high = (((scores <= factor * by) & observed).mean(axis=1) for by in (step**-0.51, step**0.51))
         assert (low <= shares[:, place] + 1e-9).all() and (shares[:, place] <= high + 1e-9).all()
     assert (np.diff(shares, axis=1) >= -1e-9).all()
