@@ -235,6 +235,25 @@ def test_code_in_untrusted_input_is_never_run(path: Path) -> None:
             assert not {keyword.arg for keyword in node.keywords} & forbidden
 
 
+# Arguments of `import_module`: names from tables of the program, never from a file.
+DYNAMIC_IMPORTS = {
+    ("__init__.py", "_MODULES[name]"), ("cli/main.py", "f'seqgen.cli.commands.{name}'"), ("specs/registry.py", "module"),
+    ("corpus/hub.py", "'datasets'"), ("corpus/hub.py", "name"), ("corpus/rows.py", "'pyarrow.parquet'"),
+    ("corpus/parquet.py", "'pyarrow.parquet'"), ("corpus/parquet.py", "'pyarrow.compute'"),
+    ("corpus/series/guess.py", "'pyarrow.parquet'"), ("corpus/series/guess.py", "'pyarrow'"),
+    ("corpus/series/tables.py", "'pyarrow.parquet'"), ("corpus/series/tables.py", "'pyarrow'"),
+}  # fmt: skip
+
+
+def test_imports_by_name_are_of_known_modules() -> None:
+    found = set()
+    for path in MODULES:
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+                found.add((relative(path), ast.unparse(node.args[0])))
+    assert found == DYNAMIC_IMPORTS
+
+
 # ---- What readers need ----
 
 

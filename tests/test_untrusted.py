@@ -5,7 +5,6 @@ They run no code, lead out of no folder, fill no memory, control no terminal and
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import io
 import json
@@ -481,24 +480,6 @@ def test_commands_never_use_network_unasked(zoo: dict[str, Path], tmp_path: Path
 
 
 # ---- Code ----
-
-
-def test_dynamic_imports_are_of_known_modules() -> None:
-    """`import_module` is called with names from the program's own tables, never from a file."""
-    package = Path(seqgen.__file__).parent
-    found = set()
-    for path in package.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-                found.add((str(path.relative_to(package)), ast.unparse(node.args[0])))
-    assert found == {
-        ("__init__.py", "_HOMES[name]"), ("cli/main.py", "f'seqgen.cli.commands.{name}'"),
-        ("tokenizers/__init__.py", "module"), ("tasks/__init__.py", "TASKS[name]"),
-        *[(f"corpus/series_{file}.py", f"'{name}'") for file in ("guess", "tables")
-          for name in ("pyarrow.parquet", "pyarrow")],
-        ("corpus/rows.py", "'pyarrow.parquet'"), ("corpus/parquet.py", "'pyarrow.parquet'"),
-        ("corpus/parquet.py", "'pyarrow.compute'"), ("corpus/hub.py", "'datasets'"), ("corpus/hub.py", "name"),
-    }  # fmt: skip
 
 
 def test_global_random_state_is_never_used() -> None:
