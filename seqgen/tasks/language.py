@@ -59,8 +59,8 @@ class LanguageData:
 
     def summary(self) -> str:
         return (
-            f"{self.counts['train_tokens']:,} tokens to train on, vocabulary of {self.codec.vocab_size:,}, "
-            f"{self.counts['held_out_tokens']:,} held out"
+            f"{self.counts['train_tokens']:,} tokens to train on, {self.counts['held_out_tokens']:,} held out, "
+            f"vocabulary of {self.codec.vocab_size:,}"
         )
 
     def metadata(self) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def _encode_spans(
                 yield piece
             if counter.bytes - before != span.size:
                 raise DataError(
-                    f"{span.document.name!r} changed while it was read; start again when nothing writes to it"
+                    f"{span.document.name!r} changed while it was being read; start again when nothing writes to it"
                 )
 
     batches = encode_batches(codec, batch_by_size(pieces()), threads)

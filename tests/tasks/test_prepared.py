@@ -1,4 +1,4 @@
-"""A corpus is made ready once: the same ids on any number of processes, whole or not at all, found again at once."""
+"""Prepared corpora: the same ids with any number of processes, complete or not there, and found again in the cache."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def documents(*paths: Path) -> list[Document]:
     return checksum_documents([Document(str(path), path) for path in paths])
 
 
-def prepare(path: Path, task: str = "text", told: list[str] | None = None, **options: Any) -> LanguageData:
-    say = (told if told is not None else []).append
-    data = find(task).prepare(Preparation(documents(path), [], TrainOptions(**options), None, None, say, say))
+def prepare(path: Path, task: str = "text", messages: list[str] | None = None, **options: Any) -> LanguageData:
+    report = (messages if messages is not None else []).append
+    data = find(task).prepare(Preparation(documents(path), [], TrainOptions(**options), None, None, report, report))
     assert isinstance(data, LanguageData)
     return data
 
@@ -86,11 +86,11 @@ def test_prepare_ids_writes_the_same_bytes_with_any_number_of_processes(
     assert len(found[0][0]) == 5
 
 
-# ---- Once ----
+# ---- Found in the cache ----
 
 
 def never(*_: object, **__: object) -> None:
-    pytest.fail("made again")
+    pytest.fail("the ids were made again")
 
 
 @pytest.mark.parametrize("options", [{}, {"tokenizer": "subword", "vocab_size": 300}, {"val_fraction": 0.0}])
@@ -98,7 +98,7 @@ def test_prepare_ids_a_second_time_encodes_nothing(
     options: dict[str, Any], text: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = prepare(text, **options)
-    kept = files(own_cache)
+    before = files(own_cache)
     with monkeypatch.context() as patch:
         patch.setattr(tokenizers, "fit", never)
         patch.setattr(ids, "build", never)
@@ -108,7 +108,7 @@ def test_prepare_ids_a_second_time_encodes_nothing(
     assert tokenizers.dump(second.codec) == tokenizers.dump(first.codec)
     assert second.train.ids.tolist() == first.train.ids.tolist()
     assert (second.held_out is None) == (first.held_out is None) == (options.get("val_fraction") == 0.0)
-    assert files(own_cache) == kept
+    assert files(own_cache) == before
 
 
 def test_prepare_ids_of_dialogue_a_second_time_repeats_messages(
@@ -175,7 +175,7 @@ def test_prepare_ids_damaged_cache_is_rebuilt(damage: Callable[[Path], Any], tex
     assert files(own_cache) == before
 
 
-# ---- Whole or not at all ----
+# ---- Complete or not there ----
 
 
 def test_prepare_ids_source_changed_meanwhile_leaves_no_ids(
@@ -204,7 +204,7 @@ def test_prepare_ids_source_became_shorter_raises_data_error(text: Path, own_cac
 
 
 def in_child(work: Callable[[], object]) -> multiprocessing.Process:
-    """Begins some work in a copy of this process; its exit status is 0 if all went well, 3 after a `UserError`."""
+    """Run `work` in a fork of this process; its exit status is 0 if all went well, 3 after a `UserError`."""
 
     def run() -> None:
         status = 1
@@ -229,13 +229,13 @@ def test_prepare_ids_killed_at_any_moment_leaves_no_partial_ids(text: Path, own_
     spent = time.monotonic() - began
     assert first.exitcode == 0
     whole = files(own_cache)
-    chance = random.Random(1)
+    rng = random.Random(1)
     killed = 0
     for _ in range(25):
         for path in (own_cache / "ids").iterdir():
             path.unlink()
         child = in_child(lambda: prepare(text))
-        time.sleep(chance.random() * spent)
+        time.sleep(rng.random() * spent)
         child.kill()
         child.join()
         killed += child.exitcode == -signal.SIGKILL
