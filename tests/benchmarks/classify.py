@@ -1,12 +1,12 @@
-"""Classification on public sets, beside fastText and TF-IDF with logistic regression in the same go.
+"""Classification on public data sets, compared with fastText and with TF-IDF and logistic regression in the same run.
 
     python tests/benchmarks/classify.py DATA [imdb|sst2|trec|ag] [--budget 5m] [--keep MODEL] [-- flags of train]
-    python tests/benchmarks/classify.py DATA speed MODEL      texts a second, beside fastText's
+    python tests/benchmarks/classify.py DATA speed MODEL      texts a second, compared with fastText
 
-DATA holds `imdb/train.jsonl.gz` and `test_10k.jsonl.gz`, `sst2/{train,dev,test}.tsv`, `trec/{train,test}.txt` (as
-published, ISO-8859-1), `ag_news/{train_10k,test}.csv`. The test part is read once, at the end; what is held out to
-choose by comes from the training part (SST-2 has one of its own). fastText (where installed) is tuned by its own
-autotune for as long as seqgen trains, on the same part held out.
+DATA contains `imdb/train.jsonl.gz` and `test_10k.jsonl.gz`, `sst2/{train,dev,test}.tsv`, `trec/{train,test}.txt` (as
+published, ISO-8859-1), `ag_news/{train_10k,test}.csv`. The test set is read once, at the end; the validation set is
+part of the training set (SST-2 has its own). fastText, if installed, is tuned by its autotune for the same time as
+seqgen trains, on the same validation set.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def seqgen(*words: str) -> str:
 
 
 def fasttext(parts: dict[str, Rows], seconds: float, folder: Path) -> str:
-    """Accuracy of an autotuned fastText, or why there is none."""
+    """Accuracy of an autotuned fastText, or the reason why there is none."""
     try:
         import fasttext as library
     except ImportError:
@@ -92,13 +92,13 @@ def fasttext(parts: dict[str, Rows], seconds: float, folder: Path) -> str:
 
 
 def _spaced(text: str) -> str:
-    """Marks set apart and letters made small, as fastText's own examples prepare a text."""
+    """Lower-case text with separated punctuation, as in fastText's own examples."""
     return " ".join("".join(c if c.isalnum() or c == "'" else f" {c} " for c in text.lower()).split())
 
 
 def run(name: str, data: Path, budget: str, keep: str, flags: list[str]) -> None:
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         parts = SETS[name](data)
         files = {part: write(rows, folder / f"{part}.jsonl") for part, rows in parts.items()}
         valid = ["--valid", str(files["valid"])] if "valid" in files else []
@@ -108,16 +108,16 @@ def run(name: str, data: Path, budget: str, keep: str, flags: list[str]) -> None
         seconds = time.monotonic() - began
         result = json.loads(seqgen("evaluate", model, str(files["test"]), "--json"))
         info = json.loads(seqgen("info", model, "--json"))
-        metrics, rivals = result["metrics"], result["baselines"]
+        metrics, baselines = result["metrics"], result["baselines"]
         print(f"{name}: {len(parts['train']):,} → {len(parts['test']):,} texts; seqgen trained {seconds:.0f} s")
         print(f"  seqgen                 {metrics['accuracy']:.4f}  macro-F1 {metrics['macro_f1']:.4f}  log loss "
               f"{metrics['log_loss']:.4f}  calibration error {metrics['expected_calibration_error']:.4f}")  # fmt: skip
-        print(f"  held out while trained {info['metrics']}")
+        print(f"  validation metrics     {info['metrics']}")
         network = info["network"]
         print(f"  network {network['cell']} {network['rnn_size']}, {network['features']:,} n-grams")
-        for rival, numbers in rivals.items():
-            print(f"  {rival:22} {numbers['accuracy']:.4f}")
-        if "valid" not in parts:  # as seqgen does: a tenth, by chance
+        for baseline, numbers in baselines.items():
+            print(f"  {baseline:22} {numbers['accuracy']:.4f}")
+        if "valid" not in parts:  # as seqgen does: a random tenth
             shuffled = random.Random(0).sample(parts["train"], len(parts["train"]))
             cut = len(shuffled) // 10
             parts = {"train": shuffled[cut:], "valid": shuffled[:cut], "test": parts["test"]}
@@ -125,10 +125,10 @@ def run(name: str, data: Path, budget: str, keep: str, flags: list[str]) -> None
 
 
 def speed(data: Path, model: str) -> None:
-    """Texts a second through a pipe, the start of the program included, twice each."""
-    with tempfile.TemporaryDirectory() as place:
+    """Texts a second through a pipe, including the start of the program, twice each."""
+    with tempfile.TemporaryDirectory() as folder:
         lines = [" ".join(text.split()) for _, text in imdb(data)["test"]]
-        path = Path(place) / "lines.txt"
+        path = Path(folder) / "lines.txt"
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         for _ in range(2):
             began = time.monotonic()
@@ -147,13 +147,13 @@ def speed(data: Path, model: str) -> None:
         except ImportError:
             print("fastText: not installed")
             return
-        source = Path(place) / "train.ft"
+        source = Path(folder) / "train.ft"
         source.write_text("".join(f"__label__{a} {_spaced(b)}\n" for a, b in imdb(data)["train"]), encoding="utf-8")
         known = library.train_supervised(str(source), wordNgrams=2, verbose=0)
         for _ in range(2):
             began = time.monotonic()
             for line in lines:
-                known.f.predict(_spaced(line), 1, 0.0, "strict")  # its own wrapper does not know NumPy 2
+                known.f.predict(_spaced(line), 1, 0.0, "strict")  # its own wrapper fails with NumPy 2
             seconds = time.monotonic() - began
             print(f"fastText: {len(lines) / seconds:,.0f} a second (loaded already, one thread)", flush=True)
 

@@ -1,7 +1,7 @@
-"""Dialogue, measured: `python tests/benchmarks/dialogue.py DATA [--budget 20m]`.
+"""Dialogue benchmark: `python tests/benchmarks/dialogue.py DATA [--budget 20m]`.
 
-DATA holds `dailydialog/dialogues_{train,validation,test}.txt`. The validation file chooses the best step; the test file
-is read once, and once more without the conversations that are also in the training file.
+DATA contains `dailydialog/dialogues_{train,validation,test}.txt`. The validation file chooses the best step; the test
+file is read once, and once more without the conversations that are also in the training file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 
 def seqgen(*arguments: object) -> str:
-    """Runs the command; what it prints on standard output."""
+    """The standard output of the command."""
     command = [sys.executable, "-m", "seqgen", *map(str, arguments)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
@@ -27,18 +27,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--budget", default="20m")
-    parser.add_argument("--keep", type=Path, help="Where the model goes; by default it is thrown away.")
+    parser.add_argument("--keep", type=Path, help="Folder of the model [default: a temporary one].")
     parser.add_argument("flags", nargs="*", help="Further flags of train, after --.")
     given = parser.parse_args()
     folder = given.data / "dailydialog"
     train, valid, test = (folder / f"dialogues_{part}.txt" for part in ("train", "validation", "test"))
     with tempfile.TemporaryDirectory() as work:
-        place = Path(work)
-        os.environ["SEQGEN_CACHE"] = f"{place}/cache"
+        folder_of_run = Path(work)
+        os.environ["SEQGEN_CACHE"] = f"{folder_of_run}/cache"
         known = {" ".join(line.split()) for line in train.read_text("utf-8").splitlines()}
         unknown = [line for line in test.read_text("utf-8").splitlines() if " ".join(line.split()) not in known]
-        (place / "unknown.txt").write_text("\n".join(unknown) + "\n", "utf-8")
-        model = given.keep or place / "model"
+        (folder_of_run / "unknown.txt").write_text("\n".join(unknown) + "\n", "utf-8")
+        model = given.keep or folder_of_run / "model"
         began = time.monotonic()
         seqgen(
             "train", train, "--valid", valid, "--task", "dialogue", "-o", model, "--overwrite",
@@ -48,7 +48,7 @@ def main() -> None:
         for name, path, candidates in (
             ("test", test, 1),
             ("test, 16 candidates", test, 16),
-            ("test without what is in train", place / "unknown.txt", 1),
+            ("test without what is in train", folder_of_run / "unknown.txt", 1),
         ):
             options = ["--candidates", candidates, *(["--no-baselines"] if candidates > 1 else [])]
             found = json.loads(seqgen("evaluate", model, path, "--json", *options))

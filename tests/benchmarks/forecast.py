@@ -1,11 +1,10 @@
-"""How well tables of numbers are forecast, beside the last value, the last season and a linear model.
+"""Forecasting benchmark, compared with persistence, the last season and a linear model.
 
     python tests/benchmarks/forecast.py ett|wth|seattle|stocks|small DATA [--cell gru] [--threads 2] [--work DIR]
 
-DATA holds ett/ETTh1.csv, wth/WTH.csv, vega/*.csv and jbrownlee/*.csv. Splits are by `--split-rows`: what is learnt
-from, what chooses the step, what is measured (ETTh1's 12, 4 and 4 months, WTH's 28, 10 and 10; shares elsewhere, and
-for the small series the last tenth alone). Everything runs through the real command, one after another; nothing else
-should be running.
+DATA contains ett/ETTh1.csv, wth/WTH.csv, vega/*.csv and jbrownlee/*.csv. `--split-rows` sets the training, validation
+and test sets: 12, 4 and 4 months of ETTh1, 28, 10 and 10 of WTH, fractions of the others, and only the last tenth of
+the small series. Everything runs through the real command, one after another; nothing else should be running.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-SHARES = ["--split-rows", "0.7,0.1,0.2"]
+FRACTIONS = ["--split-rows", "0.7,0.1,0.2"]
 Job = tuple[str, str, list[str]]  # name, file, flags
 
 
@@ -43,13 +42,13 @@ def wth(cells: list[str]) -> Iterator[Job]:
 def seattle(cells: list[str]) -> Iterator[Job]:
     """A week ahead."""
     for cell in cells:
-        yield f"seattle-weather {cell}", "vega/seattle-weather.csv", ["--cell", cell, "--horizon", "7", *SHARES]
+        yield f"seattle-weather {cell}", "vega/seattle-weather.csv", ["--cell", cell, "--horizon", "7", *FRACTIONS]
 
 
 def stocks(cells: list[str]) -> Iterator[Job]:
     """Prices, two weeks of trading ahead; and five tickers, half a year."""
     for cell in cells:
-        flags = ["--cell", cell, "--log-returns", *SHARES]
+        flags = ["--cell", cell, "--log-returns", *FRACTIONS]
         yield f"sp500-2000 close {cell}", "vega/sp500-2000.csv", ["--target", "close", "--horizon", "10", *flags]
         yield f"stocks {cell}", "vega/stocks.csv", ["--series", "symbol", "--horizon", "6", *flags]
 
@@ -64,21 +63,21 @@ SETS = {"ett": ett, "wth": wth, "seattle": seattle, "stocks": stocks, "small": s
 
 
 def run(*arguments: str) -> tuple[str, float, float]:
-    """What the command wrote, its seconds, and its largest memory in MB."""
+    """The standard output of the command, its seconds, and its peak memory in MB."""
     began = time.monotonic()
     command = [sys.executable, "-m", "seqgen", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        said = process.stdout.read()
+        output = process.stdout.read()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(process.returncode)
-    return said, time.monotonic() - began, used.ru_maxrss / 1024
+    return output, time.monotonic() - began, used.ru_maxrss / 1024
 
 
 def measure(data: Path, job: Job, work: Path, threads: str) -> list[str]:
-    """One row."""
+    """One row of the table."""
     name, file, flags = job
     model = work / name.replace(" ", "-")
     source = str(data / file)
@@ -86,7 +85,7 @@ def measure(data: Path, job: Job, work: Path, threads: str) -> list[str]:
         "train", source, "--task", "forecast", "-o", str(model), "--overwrite", "--quiet", "--threads", threads, *flags
     )
     result = json.loads(run("evaluate", str(model), source, "--json")[0])
-    metrics, rivals = result["metrics"], result["baselines"]
+    metrics, baselines = result["metrics"], result["baselines"]
     coverage = metrics.get("coverage", {})
     return [
         name,
@@ -95,7 +94,9 @@ def measure(data: Path, job: Job, work: Path, threads: str) -> list[str]:
         f"{memory:.0f} MB",
         f"{metrics['scaled_mse']:.3f}",
         f"{metrics['scaled_mae']:.3f}",
-        " / ".join(f"{rivals[rival]['scaled_mse']:.3f}" for rival in ("persistence", "seasonal_naive", "nlinear")),
+        " / ".join(
+            f"{baselines[baseline]['scaled_mse']:.3f}" for baseline in ("persistence", "seasonal_naive", "nlinear")
+        ),
         f"{metrics['skill']:.3f}",
         " / ".join(f"{100 * coverage[level]:.1f}" for level in ("80", "95") if level in coverage),
     ]
@@ -112,8 +113,8 @@ def main() -> None:
     work = options.work or Path(tempfile.mkdtemp(prefix="seqgen-benchmark-"))
     work.mkdir(parents=True, exist_ok=True)
     print(
-        "| what | command | took | memory | scaled MSE | scaled MAE | persistence / seasonal naive / NLinear | skill | "
-        "in the 80 / 95 % band |\n|---|---|---|---|---|---|---|---|---|"
+        "| data | command | time | memory | scaled MSE | scaled MAE | persistence / seasonal naive / NLinear | skill | "
+        "coverage at 80 / 95 % |\n|---|---|---|---|---|---|---|---|---|"
     )
     for job in SETS[options.set](options.cell or ["gru"]):
         print("| " + " | ".join(measure(options.data, job, work, options.threads)) + " |", flush=True)

@@ -1,11 +1,11 @@
-"""How the defaults of forecasting were chosen: on rows that no published figure is measured on.
+"""Choice of the forecasting defaults, on rows that no published figure is measured on.
 
     python tests/benchmarks/forecast_choices.py DATA [--only NAME …] [--side-by-side 2]
 
-ETTh1 is cut before its test rows, and what is measured are the rows that published runs choose by; the step is chosen
-on a part of the rows that they learn from. The other series are not among those that README tells of. Each candidate
-is one change to the defaults. What is printed is its scaled MSE over that of the defaults (below one is better), the
-geometric mean over all sets, and how much the 80 % band holds.
+ETTh1 is cut before its test rows; it is measured on the validation rows of published runs, and validated on part of
+their training rows. The README doesn't report on the other series. Each candidate is one change to the defaults. The
+table has its scaled MSE relative to the defaults (below one is better), the geometric mean over all sets, and the
+coverage of the 80 % interval.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from pathlib import Path
 
 from forecast import run
 
-SHARES = "0.7,0.1,0.2"
+SPLIT = "0.7,0.1,0.2"
 SETS = {  # name: file, rows kept, flags
     "ETTh1 96": ("ett/ETTh1.csv", 11520, ["--horizon", "96", "--split-rows", "7200,1440,2880"]),
     "ETTh1 336": ("ett/ETTh1.csv", 11520, ["--horizon", "336", "--split-rows", "7200,1440,2880"]),
-    "pollution 24": ("jbrownlee/pollution.csv", 17520, ["--horizon", "24", "--split-rows", SHARES,
+    "pollution 24": ("jbrownlee/pollution.csv", 17520, ["--horizon", "24", "--split-rows", SPLIT,
                      "--target", "pm2.5,TEMP,PRES"]),
-    "max. temperature 14": ("jbrownlee/daily-max-temperatures.csv", None, ["--horizon", "14", "--split-rows", SHARES]),
-    "births 7": ("jbrownlee/daily-total-female-births.csv", None, ["--horizon", "7", "--split-rows", SHARES]),
+    "max. temperature 14": ("jbrownlee/daily-max-temperatures.csv", None, ["--horizon", "14", "--split-rows", SPLIT]),
+    "births 7": ("jbrownlee/daily-total-female-births.csv", None, ["--horizon", "7", "--split-rows", SPLIT]),
 }  # fmt: skip
 CANDIDATES = {
     "defaults": [],
-    "a linear map beside": ["--linear"],
+    "with a linear map": ["--linear"],
     "window less its last value": ["--normalisation", "last"],
-    "window less its mean, over its spread": ["--normalisation", "window"],
+    "window less its mean, over its standard deviation": ["--normalisation", "window"],
     "calendar": ["--calendar"],
     "no calendar": ["--no-calendar"],
     "64 units": ["--rnn-size", "64"],
@@ -51,11 +51,11 @@ CANDIDATES = {
 }
 
 
-def measure(data: Path, place: Path, candidate: str, name: str) -> tuple[float, float]:
-    """Scaled MSE and what the 80 % band holds."""
+def measure(data: Path, folder: Path, candidate: str, name: str) -> tuple[float, float]:
+    """Scaled MSE, and the coverage of the 80 % interval."""
     file, rows, flags = SETS[name]
     lines = (data / file).read_text(encoding="utf-8").splitlines(keepends=True)
-    cut = place / f"{name} {candidate}.csv".replace(" ", "-")
+    cut = folder / f"{name} {candidate}.csv".replace(" ", "-")
     cut.write_text("".join(lines if rows is None else lines[: rows + 1]), encoding="utf-8")
     model = cut.with_suffix("")
     run("train", str(cut), "--task", "forecast", "-o", str(model), "--quiet", "--threads", "1", *flags,
@@ -70,10 +70,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(CANDIDATES), choices=CANDIDATES)
     parser.add_argument("--side-by-side", type=int, default=2)
     options = parser.parse_args()
-    place = Path(tempfile.mkdtemp(prefix="seqgen-choices-"))
+    folder = Path(tempfile.mkdtemp(prefix="seqgen-choices-"))
     with concurrent.futures.ThreadPoolExecutor(options.side_by_side) as pool:
         jobs = {
-            (candidate, name): pool.submit(measure, options.data, place, candidate, name)
+            (candidate, name): pool.submit(measure, options.data, folder, candidate, name)
             for candidate in dict.fromkeys(["defaults", *options.only])
             for name in SETS
         }
@@ -84,8 +84,8 @@ def main() -> None:
             ratios = {name: mse / first[name][0] for name, (mse, _) in found.items()}
             mean = math.exp(sum(map(math.log, ratios.values())) / len(ratios))
             cells = [
-                f"{mse if candidate == 'defaults' else ratios[name]:.3f}, {100 * held:.0f} %"
-                for name, (mse, held) in found.items()
+                f"{mse if candidate == 'defaults' else ratios[name]:.3f}, {100 * coverage:.0f} %"
+                for name, (mse, coverage) in found.items()
             ]
             print(f"| {candidate} | " + " | ".join(cells) + f" | {mean:.3f} |", flush=True)
 

@@ -1,14 +1,14 @@
-"""Music, measured: `python tests/benchmarks/music.py DATA nottingham|polymusic|groove|legal|speed`.
+"""Music benchmarks: `python tests/benchmarks/music.py DATA nottingham|polymusic|groove|legal|speed`.
 
 DATA is a folder with `nottingham/MIDI/*.mid`, `polymusic/*.json.gz` (lists of pitches per step) and `groove/info.csv`
-with its MIDI files. Every part runs the real command, and prints what is asked about it as JSON.
+with its MIDI files. Every part runs the real command and prints its results as JSON.
 
 - nottingham: trained on the first nine tenths of the sorted files, measured on the last.
-- polymusic: steps as notes one step long, all struck again; trained on `train`, the best step chosen on `valid`,
-  measured on `test`, per step of the lists (not per step of the bars that they fill).
-- groove: the split of info.csv; do drum patterns stand on channel 10 and in the metre?
-- legal: 1,000 pieces at temperature 2 from a model of 20 steps, read again by two parsers.
-- speed: encoding against mido's own parsing of the same files, and two processes against one.
+- polymusic: notes one step long; trained on `train`, validated on `valid`, measured on `test`, per step of the lists
+  (not per step of the bars that they fill).
+- groove: the split of info.csv; checks that drum patterns are on channel 10 and in the metre.
+- legal: 1,000 pieces at temperature 2 from a model of 20 steps, parsed by two libraries.
+- speed: encoding compared with mido's parsing of the same files, and two processes with one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from seqgen.tokenizers.midi_files import read_midi_files
 
 
 def seqgen(*arguments: object) -> str:
-    """Runs the command; what it prints on standard output."""
+    """The standard output of the command."""
     command = [sys.executable, "-m", "seqgen", *map(str, arguments)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
@@ -51,33 +51,33 @@ def evaluate(model: Path, test: Path, *arguments: object) -> dict[str, Any]:
     return result
 
 
-def nottingham(data: Path, place: Path, budget: str) -> dict[str, Any]:
+def nottingham(data: Path, folder: Path, budget: str) -> dict[str, Any]:
     files = sorted((data / "nottingham" / "MIDI").glob("*.mid"))
     cut = len(files) * 9 // 10
-    train, test = link(files[:cut], place / "train"), link(files[cut:], place / "test")
+    train, test = link(files[:cut], folder / "train"), link(files[cut:], folder / "test")
     began = time.monotonic()
-    seqgen("train", train, "--valid", test, "-o", place / "model", "--budget", budget)
+    seqgen("train", train, "--valid", test, "-o", folder / "model", "--budget", budget)
     took = time.monotonic() - began
-    found = evaluate(place / "model", test, "--pieces", 50, "--length", 16)
+    found = evaluate(folder / "model", test, "--pieces", 50, "--length", 16)
     return {"seconds": round(took, 1), "metrics": found["metrics"], "baselines": found["baselines"]}
 
 
-def polymusic(data: Path, place: Path, budget: str) -> dict[str, Any]:
+def polymusic(data: Path, folder: Path, budget: str) -> dict[str, Any]:
     results = {}
     for name in ("JSB_Chorales", "Nottingham"):
         pieces = json.loads(gzip.decompress((data / "polymusic" / f"{name}.json.gz").read_bytes()))
         for part, lists in pieces.items():
             for number, steps in enumerate(lists):
-                path = place / name / part / f"{number:04d}.mid"
+                path = folder / name / part / f"{number:04d}.mid"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_steps(steps, path)
         began = time.monotonic()
         seqgen(
-            "train", place / name / "train", "--valid", place / name / "valid", "-o", place / f"{name}.model",
+            "train", folder / name / "train", "--valid", folder / name / "valid", "-o", folder / f"{name}.model",
             "--grid", 1, "--velocity-bins", 1, "--budget", budget,
         )  # fmt: skip
         took = time.monotonic() - began
-        metrics = evaluate(place / f"{name}.model", place / name / "test", "--pieces", 0)["metrics"]
+        metrics = evaluate(folder / f"{name}.model", folder / name / "test", "--pieces", 0)["metrics"]
         steps = sum(map(len, pieces["test"]))
         nats = metrics["nats_per_step"] * metrics["steps"]
         results[name] = {"seconds": round(took, 1), "nats_per_step": nats / steps, "steps": steps}
@@ -92,28 +92,28 @@ def write_steps(steps: list[list[int]], path: Path) -> None:
     file.tracks.append(track)
     now = 0
     for number, pitches in enumerate(steps):
-        for kind, velocity, tick in (("note_on", 64, number * ticks), ("note_off", 0, (number + 1) * ticks)):
+        for event, velocity, tick in (("note_on", 64, number * ticks), ("note_off", 0, (number + 1) * ticks)):
             for pitch in pitches:
-                track.append(mido.Message(kind, note=int(pitch), velocity=velocity, time=tick - now))
+                track.append(mido.Message(event, note=int(pitch), velocity=velocity, time=tick - now))
                 now = tick
     track.append(mido.MetaMessage("end_of_track", time=max(0, len(steps) * ticks - now)))
     file.save(path)
 
 
-def groove(data: Path, place: Path, budget: str) -> dict[str, Any]:
+def groove(data: Path, work: Path, budget: str) -> dict[str, Any]:
     folder = data / "groove"
     parts: dict[str, list[Path]] = {"train": [], "validation": [], "test": []}
     for row in csv.DictReader((folder / "info.csv").read_text("utf-8").splitlines()):
         if (folder / row["midi_filename"]).exists():
             parts[row["split"]].append(folder / row["midi_filename"])
     for part, files in parts.items():
-        link(sorted(files), place / part)
-    seqgen("train", place / "train", "--valid", place / "validation", "-o", place / "model", "--budget", budget)
-    metrics = evaluate(place / "model", place / "test", "--pieces", 0)["metrics"]
-    seqgen("sample", place / "model", "-n", 50, "--length", 8, "-o", place / "drums")
+        link(sorted(files), work / part)
+    seqgen("train", work / "train", "--valid", work / "validation", "-o", work / "model", "--budget", budget)
+    metrics = evaluate(work / "model", work / "test", "--pieces", 0)["metrics"]
+    seqgen("sample", work / "model", "-n", 50, "--length", 8, "-o", work / "drums")
     codec, on_ten, melodic = MidiCodec(), 0, 0
     metres: dict[str, int] = {}
-    for path in sorted((place / "drums").glob("*.mid")):
+    for path in sorted((work / "drums").glob("*.mid")):
         piece, _ = codec.read_piece(path.read_bytes())
         for note in piece.notes:
             on_ten += piece.tracks[note.track].drums
@@ -124,15 +124,15 @@ def groove(data: Path, place: Path, budget: str) -> dict[str, Any]:
     return {"metrics": metrics, "strokes": on_ten, "melodic notes": melodic, "bars by metre": metres}
 
 
-def legal(data: Path, place: Path, budget: str) -> dict[str, Any]:
+def legal(data: Path, folder: Path, budget: str) -> dict[str, Any]:
     import symusic
 
     files = sorted((data / "nottingham" / "MIDI").glob("*.mid"))[:60]
     files += sorted((data / "groove").rglob("*.mid"))[:60]
-    seqgen("train", link(files, place / "few"), "-o", place / "model", "--steps", 20)
-    seqgen("sample", place / "model", "-n", 1000, "--length", 8, "-t", 2, "-o", place / "out")
+    seqgen("train", link(files, folder / "few"), "-o", folder / "model", "--steps", 20)
+    seqgen("sample", folder / "model", "-n", 1000, "--length", 8, "-t", 2, "-o", folder / "out")
     counts = {"files": 0, "notes": 0, "hanging": 0, "of no length": 0, "read by mido": 0, "read by symusic": 0}
-    for path in sorted((place / "out").glob("*.mid")):
+    for path in sorted((folder / "out").glob("*.mid")):
         counts["files"] += 1
         sounding: dict[tuple[int, int, int], int] = {}
         now = 0
@@ -156,7 +156,7 @@ def legal(data: Path, place: Path, budget: str) -> dict[str, Any]:
     return counts
 
 
-def speed(data: Path, place: Path, budget: str) -> dict[str, Any]:
+def speed(data: Path, folder: Path, budget: str) -> dict[str, Any]:
     files = [(str(path), path) for path in sorted((data / "nottingham" / "MIDI").glob("*.mid"))]
     codec = MidiCodec()
     rounds = []
@@ -191,9 +191,9 @@ def main() -> None:
     parser.add_argument("--budget", default="10m")
     given = parser.parse_args()
     for part in given.parts or PARTS:
-        with tempfile.TemporaryDirectory() as place:
-            os.environ["SEQGEN_CACHE"] = f"{place}/cache"
-            print(json.dumps({part: PARTS[part](given.data, Path(place), given.budget)}, indent=1), flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["SEQGEN_CACHE"] = f"{folder}/cache"
+            print(json.dumps({part: PARTS[part](given.data, Path(folder), given.budget)}, indent=1), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""How fast a training step is, beside PyTorch's own recurrent layers: tokens a second and their ratio, in one go.
+"""Speed of a training step compared with PyTorch's own recurrent layers: tokens a second and their ratio, in one run.
 
     python tests/benchmarks/speed.py [--units 128,512,2048] [--batch 64] [--length 64] [--threads 1,2]
                                      [--cells lstm,gru,rnn] [--memory]
 
-A step is: look up, the recurrent layers, the loss over 65 characters, back, clip, AdamW. The peers are `nn.LSTM`,
-`nn.GRU` and `nn.RNN` in float32 and under bfloat16 autocast, in the same loop, by turns; each figure is the best of
-several rounds, since something else may run for a moment. --memory tells the peak of a process that does nothing else.
+A step is: embedding lookup, recurrent layers, loss over 65 characters, backward pass, clipping, AdamW. The comparison
+runs `nn.LSTM`, `nn.GRU` and `nn.RNN` in float32 and under bfloat16 autocast in the same loop, alternately. Each figure
+is the best of several rounds, since something else may run for a moment. --memory prints the peak memory of a separate
+process for each.
 """
 
 from __future__ import annotations
@@ -28,27 +29,27 @@ from seqgen.model.language import LanguageModel, detach
 from seqgen.training.cross_entropy import language_loss
 
 VOCABULARY = 65
-PEERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+TORCH_LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
-class Peer(nn.Module):
-    """What one writes without us."""
+class TorchModel(nn.Module):
+    """The model in plain PyTorch."""
 
     def __init__(self, cell: str, units: int, layers: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(VOCABULARY, 128)
-        self.layers = PEERS[cell](128, units, layers)
+        self.layers = TORCH_LAYERS[cell](128, units, layers)
         self.output = nn.Linear(units, VOCABULARY)
 
 
-def peer_step(cell: str, units: int, layers: int, batch: int, low: bool) -> Callable[[Tensor], None]:
-    model = Peer(cell, units, layers)
+def torch_step(cell: str, units: int, layers: int, batch: int, bf16: bool) -> Callable[[Tensor], None]:
+    model = TorchModel(cell, units, layers)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     state = None
 
     def step(ids: Tensor) -> None:
         nonlocal state
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             hidden, state = model.layers(model.embedding(ids[:-1]), state)
             logits = model.output(hidden)
         state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
@@ -61,12 +62,12 @@ def peer_step(cell: str, units: int, layers: int, batch: int, low: bool) -> Call
     return step
 
 
-def our_step(cell: str, units: int, layers: int, batch: int, low: bool) -> Callable[[Tensor], None]:
+def seqgen_step(cell: str, units: int, layers: int, batch: int, bf16: bool) -> Callable[[Tensor], None]:
     config = NetworkConfig(vocab_size=VOCABULARY, cell=cell, rnn_size=units, num_layers=layers, embedding_size=128)
     network = LanguageModel(config, torch.Generator().manual_seed(0))
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
     states = network.initial(batch)
-    dtype = torch.bfloat16 if low else torch.float32
+    dtype = torch.bfloat16 if bf16 else torch.float32
 
     def step(ids: Tensor) -> None:
         nonlocal states
@@ -81,23 +82,23 @@ def our_step(cell: str, units: int, layers: int, batch: int, low: bool) -> Calla
     return step
 
 
-WHO: dict[str, tuple[Callable[..., Callable[[Tensor], None]], bool]] = {
-    "ours fp32": (our_step, False),
-    "ours bf16": (our_step, True),
-    "torch fp32": (peer_step, False),
-    "torch bf16": (peer_step, True),
+CONTENDERS: dict[str, tuple[Callable[..., Callable[[Tensor], None]], bool]] = {
+    "seqgen fp32": (seqgen_step, False),
+    "seqgen bf16": (seqgen_step, True),
+    "torch fp32": (torch_step, False),
+    "torch bf16": (torch_step, True),
 }
 
 
 def measure(cell: str, units: int, layers: int, batch: int, length: int, rounds: int) -> dict[str, float]:
-    """Tokens a second of each, by turns."""
+    """Tokens a second of each contender."""
     ids = torch.randint(VOCABULARY, (length + 1, batch), generator=torch.Generator().manual_seed(1))
     steps, best = {}, {}
-    for name, (make, low) in WHO.items():
+    for name, (make, bf16) in CONTENDERS.items():
         torch.manual_seed(0)
         try:
-            step = make(cell, units, layers, batch, low)
-            step(ids)  # on some processors the peers have no bfloat16
+            step = make(cell, units, layers, batch, bf16)
+            step(ids)  # on some processors PyTorch's layers have no bfloat16
         except RuntimeError as error:
             print(f"  {name}: {str(error).splitlines()[0]}")
             continue
@@ -111,21 +112,21 @@ def measure(cell: str, units: int, layers: int, batch: int, length: int, rounds:
     return {name: batch * length / seconds for name, seconds in best.items()}
 
 
-def most_resident() -> int:
-    """Kilobytes; of this program alone (`ru_maxrss` begins with what the process had that started it)."""
+def peak_resident() -> int:
+    """Peak memory of this process in kilobytes (`ru_maxrss` starts with that of the parent process)."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1])
 
 
-def peak(cell: str, units: int, layers: int, batch: int, length: int, who: str) -> None:
-    """Prints the megabytes that a few steps take, above those of the program before."""
-    make, low = WHO[who]
+def peak(cell: str, units: int, layers: int, batch: int, length: int, contender: str) -> None:
+    """Print the megabytes that a few steps add to the peak memory."""
+    make, bf16 = CONTENDERS[contender]
     ids = torch.randint(VOCABULARY, (length + 1, batch))
-    before = most_resident()
-    step = make(cell, units, layers, batch, low)
+    before = peak_resident()
+    step = make(cell, units, layers, batch, bf16)
     for _ in range(5):
         step(ids)
-    print(json.dumps((most_resident() - before) / 1024))
+    print(json.dumps((peak_resident() - before) / 1024))
 
 
 def main() -> None:
@@ -143,22 +144,22 @@ def main() -> None:
     if given.peak_of:
         peak(given.cells, int(given.units), given.layers, given.batch, given.length, given.peak_of)
         return
-    heads = " ".join(f"{name:>11}" for name in WHO)
+    heads = " ".join(f"{name:>11}" for name in CONTENDERS)
     print(f"thousands of tokens a second, {given.layers} layer, batch {given.batch} × {given.length}")
-    print(f"{'':22}{heads}   ours bf16 / torch fp32, / torch bf16; ours fp32 / torch fp32")
+    print(f"{'':22}{heads}   seqgen bf16 / torch fp32, / torch bf16; seqgen fp32 / torch fp32")
     for cell in given.cells.split(","):
         for units in map(int, given.units.split(",")):
             for threads in map(int, given.threads.split(",")):
                 torch.set_num_threads(threads)
                 got = measure(cell, units, given.layers, given.batch, given.length, given.rounds)
-                columns = " ".join(f"{got.get(name, float('nan')) / 1e3:11.1f}" for name in WHO)
-                pairs = (("ours bf16", "torch fp32"), ("ours bf16", "torch bf16"), ("ours fp32", "torch fp32"))
+                columns = " ".join(f"{got.get(name, float('nan')) / 1e3:11.1f}" for name in CONTENDERS)
+                pairs = (("seqgen bf16", "torch fp32"), ("seqgen bf16", "torch bf16"), ("seqgen fp32", "torch fp32"))
                 ratios = "  ".join(f"{got[a] / got[b]:5.2f}" if a in got and b in got else "    –" for a, b in pairs)
                 print(f"{cell:5}{units:6}{threads:3} threads{columns}   {ratios}", flush=True)
             if given.memory:
                 shape = ["--units", str(units), "--layers", str(given.layers), "--batch", str(given.batch)]
                 command = [sys.executable, __file__, "--cells", cell, *shape, "--length", str(given.length)]
-                for name in WHO:
+                for name in CONTENDERS:
                     done = subprocess.run([*command, "--peak-of", name], stdout=subprocess.PIPE, text=True, check=False)
                     print(f"      {name}: {done.stdout.strip() or 'failed'} MB", flush=True)
 

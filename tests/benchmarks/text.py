@@ -1,14 +1,14 @@
-"""How well text is learnt in a given time, beside general-purpose compressors.
+"""Text benchmark: the loss after a given time, compared with general-purpose compressors.
 
     python tests/benchmarks/text.py DATA [--budget 1m --budget 3m] [--only shakespeare|chinese|subword|cells|wikitext]
                                          [--blind] [--work DIR]
 
-DATA holds tinyshakespeare/input.txt, novels_zh/*.txt and wikitext2/{train,valid,test}.txt.gz (30 minutes, not among
-what runs by itself; perplexity is per word, line ends counted as words as its authors do; its valid part chooses the
-step). `train` is given the whole text and holds out the last tenth
-by itself, which also decides which step is kept; `evaluate` then reads that tenth, its state carried through. With
---blind only the first nine tenths are given, nothing of them is held out, and the last step is taken. Everything runs
-through the real command, one after another; nothing else should be running.
+DATA contains tinyshakespeare/input.txt, novels_zh/*.txt and wikitext2/{train,valid,test}.txt.gz. WikiText-2 takes 30
+minutes and runs only on request; its perplexity is per word, with line ends counted as words as its authors do.
+
+`train` gets the whole text and holds out the last tenth, which also chooses the step; `evaluate` then reads that tenth
+with the state carried through. With --blind it gets only the first nine tenths, holds out nothing, and keeps the last
+step. Everything runs through the real command, one after another; nothing else should be running.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ TEXTS = {"shakespeare": "tinyshakespeare/input.txt", "chinese": "novels_zh/*.txt
 
 
 def cut(path: Path, work: Path, name: str) -> tuple[Path, Path]:
-    """The first nine tenths, and the last as `train` cuts it off, as two files."""
+    """The first nine tenths and the last, split as `train` does, as two files."""
     text = path.read_bytes()
-    place = len(text) - int(0.1 * len(text))
-    while 0x80 <= text[place] < 0xC0:
-        place += 1
+    position = len(text) - int(0.1 * len(text))
+    while 0x80 <= text[position] < 0xC0:
+        position += 1
     parts = []
-    for part, content in (("train", text[:place]), ("test", text[place:])):
+    for part, content in (("train", text[:position]), ("test", text[position:])):
         parts.append(work / f"{name}.{part}.txt")
         parts[-1].write_bytes(content)
     return parts[0], parts[1]
@@ -46,7 +46,7 @@ def run(*arguments: str) -> str:
 
 
 def measure(name: str, train: Path, test: Path, work: Path, budget: str, flags: list[str]) -> list[str]:
-    """One row: what it was, how long it took, and the contract's measures."""
+    """One row of the table: the run, its duration and its metrics."""
     model = work / f"{name}-{budget}"
     began = time.monotonic()
     run("train", str(train), "-o", str(model), "--budget", budget, "--overwrite", "--quiet", *flags)
@@ -54,7 +54,7 @@ def measure(name: str, train: Path, test: Path, work: Path, budget: str, flags: 
     result = json.loads(run("evaluate", str(model), str(test), "--json"))
     config = json.loads((model / "config.json").read_text())
     network, metrics = config["network"], result["metrics"]
-    rivals = [f"{rival} {values['nats_per_character']:.3f}" for rival, values in result["baselines"].items()]
+    baselines = [f"{name} {values['nats_per_character']:.3f}" for name, values in result["baselines"].items()]
     return [
         name,
         budget,
@@ -62,12 +62,12 @@ def measure(name: str, train: Path, test: Path, work: Path, budget: str, flags: 
         f"{network['num_layers']}×{network['cell']} {network['rnn_size']}, dropout {network['dropout']:g}",
         f"{metrics['nats_per_character']:.4f}",
         f"{metrics['bits_per_character']:.4f}",
-        ", ".join(rivals),
+        ", ".join(baselines),
     ]
 
 
 def wikitext(data: Path, work: Path, budget: str) -> None:
-    """WikiText-2 by its own parts, in subwords."""
+    """WikiText-2 with its own split, in subwords."""
     parts = {part: data / "wikitext2" / f"{part}.txt.gz" for part in ("train", "valid", "test")}
     model = work / f"wikitext-{budget}"
     began = time.monotonic()
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--budget", action="append", help="default: 3m for English, 5m for Chinese")
     parser.add_argument("--only", action="append", choices=("shakespeare", "chinese", "subword", "cells", "wikitext"))
-    parser.add_argument("--blind", action="store_true", help="train on nine tenths, choose nothing on the last")
+    parser.add_argument("--blind", action="store_true", help="train on nine tenths, without validation on the last")
     parser.add_argument("--work", type=Path, default=None)
     options = parser.parse_args()
     work = options.work or Path(tempfile.mkdtemp(prefix="seqgen-benchmark-"))
@@ -108,9 +108,7 @@ def main() -> None:
         wikitext(options.data, work, (options.budget or ["30m"])[0])
     if not jobs:
         return
-    print(
-        "| text | budget | took | network | nats/char | bits/char | rivals, nats/char |\n|---|---|---|---|---|---|---|"
-    )
+    print("| text | budget | time | network | nats/char | bits/char | baselines, nats/char |\n" + "|---" * 7 + "|")
     for text, name, flags, budget in jobs:
         (path,) = sorted(options.data.glob(TEXTS[text]))
         first, test = cut(path, work, text)
