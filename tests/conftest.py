@@ -106,12 +106,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     root, made = tmp_path_factory.mktemp("untrained"), {}
 
-    def find(kind: str, task: str = "text", **network: Any) -> Path:
-        key = (kind, task, *sorted(network.items()))
+    def find(codec: str, task: str = "text", **network: Any) -> Path:
+        key = (codec, task, *sorted(network.items()))
         if key not in made:
             codecs = {**CODECS, "dialogue": DialogueCodec(CODECS["char"]), "midi": MidiCodec(),
                       "labelled": LabelledCodec(CODECS["char"], 2)}  # fmt: skip
-            made[key] = untrained(root / str(len(made)), codecs[kind], task, **network)
+            made[key] = untrained(root / str(len(made)), codecs[codec], task, **network)
         return made[key]
 
     return find

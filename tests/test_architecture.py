@@ -238,7 +238,8 @@ def test_code_in_untrusted_input_is_never_run(path: Path) -> None:
 # Arguments of `import_module`: names from tables of the program, never from a file.
 DYNAMIC_IMPORTS = {
     ("__init__.py", "_MODULES[name]"), ("cli/main.py", "f'seqgen.cli.commands.{name}'"),
-    ("specs/registry.py", "module"), ("corpus/hub.py", "'datasets'"), ("corpus/hub.py", "name"), ("corpus/rows.py", "'pyarrow.parquet'"),
+    ("specs/registry.py", "module"), ("corpus/hub.py", "'datasets'"), ("corpus/hub.py", "name"),
+    ("corpus/rows.py", "'pyarrow.parquet'"),
     ("corpus/parquet.py", "'pyarrow.parquet'"), ("corpus/parquet.py", "'pyarrow.compute'"),
     ("corpus/series/guess.py", "'pyarrow.parquet'"), ("corpus/series/guess.py", "'pyarrow'"),
     ("corpus/series/tables.py", "'pyarrow.parquet'"), ("corpus/series/tables.py", "'pyarrow'"),

@@ -54,7 +54,7 @@ def work(models: Path, name: str, seconds: float, seed: int, memory: int, scratc
     """Run a worker: mutated files for one reader, each saved before it is tried; findings are printed as JSON lines."""
     from tests.helpers import model_zoo, mutations, untrusted_readers
 
-    found = untrusted_readers.all_readers({kind: models / kind for kind in model_zoo.MODELS})[name]
+    found = untrusted_readers.all_readers({model: models / model for model in model_zoo.MODELS})[name]
     for data in found.seeds:  # imports, caches
         with contextlib.suppress(Exception):
             untrusted_readers.attempt(found, data, found.names[0], scratch / "try")
@@ -183,7 +183,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as cache:
                 os.environ["SEQGEN_CACHE"] = cache
                 model_zoo.train_each(options.models)
-        names = list(untrusted_readers.all_readers({kind: options.models / kind for kind in model_zoo.MODELS}))
+        names = list(untrusted_readers.all_readers({model: options.models / model for model in model_zoo.MODELS}))
         names = [n for n in names if not options.readers or any(n.startswith(a) for a in options.readers)]
         rounds = max(1, round(60 * options.minutes / (ROUND_SECONDS * len(names))))
         seconds = min(ROUND_SECONDS, 60 * options.minutes / len(names))

@@ -121,20 +121,20 @@ def _(models: dict[str, Path], folder: Path) -> list[str]:
     return ["forecast", str(models["forecast"]), str(folder / "a.parquet")]
 
 
-def changed_model(kind: str, command: str, **network: Any) -> Bomb:
+def changed_model(name: str, command: str, **network: Any) -> Bomb:
     """A model with a changed config.json and the identity that fits it."""
 
     def make(models: dict[str, Path], folder: Path) -> list[str]:
-        model = Path(shutil.copytree(models[kind], folder / "model"))
+        model = Path(shutil.copytree(models[name], folder / "model"))
         config = json.loads((model / "config.json").read_text())
-        for name, value in network.items():
-            table = config["network"] if name in config["network"] else config["training"]
-            table[name] = value
-            if name in ("batch_size", "seq_length"):
-                config["training"]["options"][name] = value
+        for field, value in network.items():
+            table = config["network"] if field in config["network"] else config["training"]
+            table[field] = value
+            if field in ("batch_size", "seq_length"):
+                config["training"]["options"][field] = value
         (model / "config.json").write_text(json.dumps(config))
         untrusted_readers.make_consistent(model)
-        return command.format(model=model, folder=models[kind].parent).split()
+        return command.format(model=model, folder=models[name].parent).split()
 
     return make
 
@@ -230,9 +230,9 @@ def _(models: dict[str, Path], folder: Path) -> list[str]:
 
 def main() -> None:
     """Read every bomb in a process of its own with little memory."""
-    models = {kind: Path(sys.argv[1]) / kind for kind in model_zoo.MODELS}
-    for kind in models:  # loads libraries and allocates arenas before the limit is set
-        model_zoo.run_command(model_zoo.COMMANDS[kind][0].format(m=models[kind], f=sys.argv[1]).split())
+    models = {name: Path(sys.argv[1]) / name for name in model_zoo.MODELS}
+    for name in models:  # loads libraries and allocates arenas before the limit is set
+        model_zoo.run_command(model_zoo.COMMANDS[name][0].format(m=models[name], f=sys.argv[1]).split())
     untrusted_readers.attempt(
         untrusted_readers.data_readers()["rows"], b'{"text": "a"}', "a.jsonl", Path(sys.argv[2]) / "rows"
     )

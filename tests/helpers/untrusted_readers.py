@@ -88,8 +88,8 @@ def _catalogue(scratch: Path, data: bytes, name: str) -> None:
 
 def _archive(scratch: Path, data: bytes, name: str) -> None:
     path = _put(scratch, data, name)
-    kind = "zip" if name.endswith("zip") else "tar"
-    entry = catalogue.CatalogueEntry("a", "text", "t", "l", "c", "s", "text", address="https://a/b", archive=kind)
+    archive = "zip" if name.endswith("zip") else "tar"
+    entry = catalogue.CatalogueEntry("a", "text", "t", "l", "c", "s", "text", address="https://a/b", archive=archive)
     before = {inner for inner in scratch.parent.rglob("*") if scratch not in inner.parents}
     try:
         download._unpack(entry, path, scratch / "out")
@@ -112,7 +112,7 @@ def _sentencepiece(scratch: Path, data: bytes, name: str) -> None:
     assert tokenizers.decode(codec, codec.encode(text)) == text
 
 
-def model_file_reader(kind: str, folder: Path, file: str, consistent: bool) -> Reader:
+def model_file_reader(model_name: str, folder: Path, file: str, consistent: bool) -> Reader:
     """A reader of one file of a model, which is loaded and then used by one of its commands.
 
     With `consistent`, the identity in config.json is recomputed, as an attacker would.
@@ -130,7 +130,7 @@ def model_file_reader(kind: str, folder: Path, file: str, consistent: bool) -> R
             checkpoint.load(model)
             checkpoint.read_metrics(model)
             checkpoint.read_resume(model)
-        line = COMMANDS[kind][zlib.crc32(data) % len(COMMANDS[kind])]
+        line = COMMANDS[model_name][zlib.crc32(data) % len(COMMANDS[model_name])]
         run_command(line.format(m=model, f=folder.parent).split())
 
     return Reader(read, [seed], is_json=file.endswith((".json", ".jsonl")))
@@ -193,24 +193,24 @@ def _resume(folder: Path, file: str) -> Reader:
 def all_readers(models: dict[str, Path]) -> dict[str, Reader]:
     """All readers by name, those of the files of these models included."""
     found: dict[str, Reader] = {}
-    for kind, folder in models.items():
+    for name, folder in models.items():
         for file in ("config.json", "tokenizer.json", "model.safetensors"):
-            found[f"{kind}/{file}"] = model_file_reader(kind, folder, file, consistent=False)
+            found[f"{name}/{file}"] = model_file_reader(name, folder, file, consistent=False)
             if file != "model.safetensors":
-                found[f"{kind}/{file}, consistent"] = model_file_reader(kind, folder, file, consistent=True)
+                found[f"{name}/{file}, consistent"] = model_file_reader(name, folder, file, consistent=True)
     found["subword/tokenizer.model"] = Reader(_sentencepiece, [(models["subword"] / "tokenizer.model").read_bytes()])
     found["text/metrics.jsonl"] = model_file_reader("text", models["text"], "metrics.jsonl", consistent=False)
     found["text/corpus.safetensors"] = model_file_reader("text", models["text"], "corpus.safetensors", consistent=False)
-    for kind in SAMPLED:
-        model = models[kind]
-        continued = "sample {m} --state-in {x} --length 2" + " -o {p}/a.mid" * (kind == "music")
-        replayed = "sample --replay {x}" + " -o {p}/a.mid" * (kind == "music")
-        state, receipt = (model.with_name(f"{kind}.{what}").read_bytes() for what in ("state", "receipt"))
-        found[f"{kind}.state"] = Reader(_command_reader(model, continued), [state])
-        found[f"{kind}.receipt"] = Reader(_command_reader(model, replayed), [receipt], is_json=True)
-    for kind in ("text", "classify", "forecast"):
-        found[f"{kind}/resume/state.json"] = _resume(models[kind], "state.json")
-        found[f"{kind}/resume/tensors"] = _resume(models[kind], "step-*.safetensors")
+    for name in SAMPLED:
+        model = models[name]
+        continued = "sample {m} --state-in {x} --length 2" + " -o {p}/a.mid" * (name == "music")
+        replayed = "sample --replay {x}" + " -o {p}/a.mid" * (name == "music")
+        state, receipt = (model.with_name(f"{name}.{suffix}").read_bytes() for suffix in ("state", "receipt"))
+        found[f"{name}.state"] = Reader(_command_reader(model, continued), [state])
+        found[f"{name}.receipt"] = Reader(_command_reader(model, replayed), [receipt], is_json=True)
+    for name in ("text", "classify", "forecast"):
+        found[f"{name}/resume/state.json"] = _resume(models[name], "state.json")
+        found[f"{name}/resume/tensors"] = _resume(models[name], "step-*.safetensors")
     found |= data_readers()
     return found
 
