@@ -62,11 +62,11 @@ def _filter_field(option: Option) -> tuple[str, Any, Any]:
     return option.name, option.type, made
 
 
-def _fields_of(kind: type) -> list[tuple[str, Any, Any]]:
-    hints = typing.get_type_hints(kind)
+def _fields_of(cls: type) -> list[tuple[str, Any, Any]]:
+    hints = typing.get_type_hints(cls)
     return [
         (item.name, hints[item.name], dataclasses.field(default=item.default, metadata=item.metadata))
-        for item in dataclasses.fields(kind)
+        for item in dataclasses.fields(cls)
     ]
 
 
@@ -90,7 +90,7 @@ class SearchOptions:
     """Options of the search for samples."""
 
     best_of: int = setting(
-        1, "Candidates to draw for each sample, of which the likeliest a character (or event of music) is kept.",
+        1, "Candidates to draw for each sample, of which the likeliest per character (or musical event) is kept.",
         minimum=1, maximum=1 << 16)  # fmt: skip
     beam: int = setting(
         0, "Beam width of a beam search instead of random sampling; 0 for none.", minimum=0, maximum=1024,
@@ -160,7 +160,7 @@ class MusicOptions:
     """Options of composing."""
 
     tempo: float | None = setting(
-        None, "Quarter notes a minute [default: chosen by the model].", minimum=4, maximum=1000
+        None, "Quarter notes per minute [default: chosen by the model].", minimum=4, maximum=1000
     )
     key: str | None = setting(None, "Scale to stay in: 'D dorian', 'a minor', 'F# major', 'E blues'.")
     instrument: tuple[str, ...] = setting(
@@ -173,7 +173,7 @@ class ForecastOptions:
     """Options of `forecast`."""
 
     horizon: int | None = setting(
-        None, "Rows to forecast [default: those of training]; further rows are forecast from forecasts.", minimum=1,
+        None, "Rows to forecast [default: as in training]; rows beyond are forecast from forecasts.", minimum=1,
         maximum=1 << 20)  # fmt: skip
     levels: str = setting("80,95", "Prediction intervals, in percent, or none.", metavar="P,P")
     backtest: int = setting(

@@ -30,7 +30,7 @@ class TrainOptions:
     cell: str = setting("lstm", "Recurrent cell.", choices=CELLS.keys())
     activation: str = setting("tanh", "Activation of the simple RNN.", choices=ACTIVATIONS)
     rnn_size: int | None = setting(
-        None, "Hidden size: units a layer [default: by corpus and time].", "--hidden-size", minimum=1, maximum=1 << 16
+        None, "Hidden size: units per layer [default: by corpus and time].", "--hidden-size", minimum=1, maximum=1 << 16
     )
     num_layers: int | None = setting(
         None, "Number of recurrent layers [default: by corpus and time].", "--layers", minimum=1, maximum=64
@@ -42,10 +42,10 @@ class TrainOptions:
         None, "Tie the weights of the output layer to the embedding [default: by corpus]."
     )
     dropout: float | None = setting(
-        None, "Variational dropout of each layer's output, one mask a sequence [default: by corpus].", minimum=0,
+        None, "Variational dropout of each layer's output, one mask per sequence [default: by corpus].", minimum=0,
         maximum=0.95)  # fmt: skip
     weight_drop: float | None = setting(
-        None, "DropConnect of the recurrent weights, one mask a batch [default: 0].", minimum=0, maximum=0.95
+        None, "DropConnect of the recurrent weights, one mask per batch [default: 0].", minimum=0, maximum=0.95
     )
 
     blank: float | None = setting(
@@ -78,7 +78,9 @@ class TrainOptions:
         0.1, "Fraction of each document held out, at its end, as the validation set.", minimum=0, maximum=0.9
     )
 
-    grid: int = setting(4, "Music: steps a quarter note; 12 also fits triplets.", minimum=1, maximum=48, group="music")
+    grid: int = setting(
+        4, "Music: steps per quarter note; 12 also fits triplets.", minimum=1, maximum=48, group="music"
+    )
     velocity_bins: int = setting(8, "Music: number of velocity levels.", minimum=1, maximum=127, group="music")
     tracks: str = setting(
         "all", "Music: parts to read: all, the melody alone, or all but the drums as one piano part.",
@@ -109,9 +111,11 @@ class TrainOptions:
         maximum=5, group="labels")  # fmt: skip
     lowercase: bool = setting(False, "Labelled texts: convert to lower case.", group="labels")
     stop_words: str | None = setting(
-        None, "Labelled texts: file of words to leave out, one a line.", metavar="FILE", group="labels"
+        None, "Labelled texts: file of words to leave out, one per line.", metavar="FILE", group="labels"
     )
-    balance: bool = setting(False, "Labelled texts: weight rare labels like common ones.", group="labels")
+    balance: bool = setting(
+        False, "Labelled texts: give rare labels the same total weight as common ones.", group="labels"
+    )
     label_smoothing: float = setting(
         0.0, "Labelled texts: fraction of the target probability spread over all labels.", minimum=0, maximum=0.5,
         group="labels")  # fmt: skip
@@ -164,9 +168,9 @@ class TrainOptions:
         False, "Forecasting: model logarithms, as for prices; the forecast is the last value unless validation shows a "
         "better one.", group="series")  # fmt: skip
     normalisation: str = setting(
-        "changes", "Forecasting: changes: subtract a window's last value and divide by the size of its recent changes; "
-        "last: subtract its last value; window: subtract its mean and divide by its standard deviation.",
-        choices=NORMALISATIONS, group="series")  # fmt: skip
+        "changes", "Forecasting: scaling of windows. changes: subtract a window's last value and divide by the size of "
+        "its recent changes; last: subtract its last value; window: subtract its mean and divide by its standard "
+        "deviation.", choices=NORMALISATIONS, group="series")  # fmt: skip
     calendar: bool | None = setting(
         None, "Forecasting: give the network the time of day, week and year [default: those that a look-back doesn't "
         "cover].", group="series")  # fmt: skip
@@ -179,7 +183,7 @@ class TrainOptions:
     )
 
     keep_corpus: bool = setting(
-        False, "Keep the corpus in the model (five bytes a byte), so that `sample --max-copy` needs no other file.",
+        False, "Keep the corpus in the model (five bytes per byte), so that `sample --max-copy` needs no other file.",
         group="keep_corpus")  # fmt: skip
     seed: int = setting(0, "Random seed.", minimum=0, maximum=(1 << 63) - 1)
     device: str = setting("auto", "Device to train on.", choices=("auto", "cpu", "cuda", "mps"))

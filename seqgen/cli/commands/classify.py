@@ -23,18 +23,19 @@ if TYPE_CHECKING:
 def run(
     model: ModelArgument,
     sources: Annotated[
-        list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Texts, one a line [default: standard input].")
+        list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Texts, one per line [default: standard input].")
     ] = None,
     output: OutputOption = "-",
     shard: ShardOption = None,
     quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> None:
-    """Label texts: each input line gives one output line, LABEL<TAB>PROBABILITY. No line is skipped or added.
+    """Predict the label of each line of text.
 
-    Probabilities are calibrated: of the texts labelled with probability 0.8, about four in five have that label.
-    `--format fasttext` writes `__label__LABEL PROBABILITY`, `--format jsonl` a JSON object a line. `--shard 3/16`
-    labels the third sixteenth of the lines.
+    Each input line gives one output line, LABEL<TAB>PROBABILITY; none is skipped or added. Probabilities are
+    calibrated: of the texts labelled with probability 0.8, about four in five have that label. `--format fasttext`
+    writes `__label__LABEL PROBABILITY`, `--format jsonl` a JSON object per line. `--shard 3/16` labels the third
+    sixteenth of the lines.
     """
     settings = make_options(ClassifyOptions, options)
     names = sources_or_stdin(sources, "there is nothing to classify")

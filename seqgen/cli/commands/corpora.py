@@ -31,7 +31,10 @@ def run(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """List the corpora of the catalogue, describe one, or download one. A NAME is a SOURCE for `train`."""
+    """List, describe or download the corpora of the catalogue.
+
+    A NAME is also a SOURCE for `train`.
+    """
     from seqgen.corpus.cache.folder import cache_folder
     from seqgen.corpus.catalogue import entries as catalogue
     from seqgen.corpus.catalogue.materialise import materialise

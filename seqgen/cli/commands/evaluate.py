@@ -21,17 +21,18 @@ def run(
         list[str] | None, typer.Argument(metavar="SOURCE...", help="Test set: data that the model was not trained on.")
     ] = None,
     as_json: JsonOption = False,
-    baselines: Annotated[bool, typer.Option(help="Measure the baselines too.")] = True,
+    baselines: Annotated[bool, typer.Option(help="Evaluate the baselines too.")] = True,
     rivals: Annotated[bool | None, typer.Option("--rivals/--no-rivals", hidden=True)] = None,  # the former name
     output: OutputOption = "-",
     quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> None:
-    """Measure a model on a test set, every record from beginning to end, beside naive baselines.
+    """Evaluate a model on a test set, beside naive baselines.
 
-    Baselines of text are xz and, if installed, PPMd; of music, models that count events, and generated pieces are
-    compared with the test set's; of labelled texts, the majority class and, with scikit-learn, a linear TF-IDF model;
-    of forecasts, the last value, the last season and a linear model (NLinear).
+    Every record is read from beginning to end. Baselines of text are xz and, if installed, PPMd; of music, models
+    that count events, and generated pieces are compared with the test set's; of labelled texts, the majority class
+    and, with scikit-learn, a linear TF-IDF model; of forecasts, the last value, the last season and a linear model
+    (NLinear).
     """
     make_options(EvaluateOptions, options)
     names = sources_or_stdin(sources, "there is nothing to evaluate on")

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def run(
     model: ModelArgument,
     sources: Annotated[
-        list[str] | None, typer.Argument(metavar="[SOURCE|-]", help="Table up to now [default: standard input].")
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE|-]", help="Table of the series up to now [default: standard input]."),
     ] = None,
     output: OutputOption = "-",
     plot: Annotated[
@@ -36,7 +37,7 @@ def run(
 ) -> None:
     """Forecast the rows after the last row of a table.
 
-    Writes CSV, a row a step ahead: its time, then each column's forecast and prediction intervals, as in close,
+    Writes CSV, one row per step ahead: its time, then each column's forecast and prediction intervals, as in close,
     close_lo80, close_hi80, close_lo95, close_hi95. With --backtest each row also has the origin, which is the last row
     that the forecast uses, and the actual value in close_actual.
     """

@@ -52,7 +52,7 @@ def _page(facts: dict[str, Any], spec: NetworkSpec) -> str:
     cost = facts.get("rounding_bits_per_token")
     if isinstance(cost, float):
         use = "used for sampling" if facts["may_be_rounded"] else "not used for sampling"
-        rows.append(("8-bit weights", f"{cost:+.4f} bits a token: {use}"))
+        rows.append(("8-bit weights", f"{cost:+.4f} bits per token: {use}"))
     if "corpus_bytes" in facts:
         rows.append(("corpus kept", f"{human_size(facts['corpus_bytes'])}, to find copies of it in samples"))
     rows.append(("written by", f"seqgen {facts['seqgen']}, format {facts['format']}"))

@@ -54,8 +54,9 @@ def run(
     shard: ShardOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Score text: one JSON line a record (a file, or with --lines a line) with tokens, nats and bits_per_byte.
+    """Score text by its cross-entropy under a model.
 
+    Writes one JSON line per record (a file, or with --lines a line) with tokens, nats and bits_per_byte.
     `--shard 3/16` scores the third sixteenth of the files, also with --lines, where each line needs those before it;
     of dialogue, the third sixteenth of the conversations.
     """

@@ -42,13 +42,13 @@ def run(
         list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Texts or MIDI files [default: standard input].")
     ] = None,
     pieces: Annotated[
-        bool, typer.Option("--pieces", help="Print tokens as pieces of text or events, one a line, instead of ids.")
+        bool, typer.Option("--pieces", help="Print tokens as pieces of text or events, one per line, instead of ids.")
     ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Decode the ids again, compare, and report what was lost.")
     ] = False,
     vocab_size: Annotated[int | None, typer.Option(min=300, help="Vocabulary size of a subword tokenizer.")] = None,
-    grid: Annotated[int | None, typer.Option(help="Steps a quarter note of a midi tokenizer.")] = None,
+    grid: Annotated[int | None, typer.Option(help="Steps per quarter note of a midi tokenizer.")] = None,
     velocity_bins: Annotated[int | None, typer.Option(help="Velocity levels of a midi tokenizer.")] = None,
     tracks: Annotated[
         str | None, typer.Option(metavar="all|melody|piano", help="Parts that a midi tokenizer reads.")
@@ -57,7 +57,10 @@ def run(
     output: OutputOption = "-",
     quiet: QuietOption = False,
 ) -> None:
-    """Print the token ids of a source, one line a document; --check proves that they decode to the source again."""
+    """Print the token ids of a source, one line per document.
+
+    --check proves that the ids decode to the source again.
+    """
     from seqgen import checkpoint, tasks
     from seqgen.corpus import sources as reading
 

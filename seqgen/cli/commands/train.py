@@ -80,7 +80,7 @@ def run(
     metrics = model.checkpoint.config["metrics"]
     headline = TASKS.find(model.task).headline
     value = metrics.get(headline.key)
-    result = f", held-out {value:.3f} {headline.unit}" if value else ""
+    result = f", held out {value:.3f} {headline.unit}" if value else ""
     log.info(f"{output}: {training.get('step', 0):,} steps in {human_time(training.get('seconds', 0))}{result}")
     if stop.signal:
         log.info(f"stopped and saved; `--resume -o {output}` continues")

@@ -476,7 +476,12 @@ def test_score_music(run: Run, music_model: Path, tunes: Path) -> None:
 def test_info_music(run: Run, music_model: Path) -> None:
     told = run("info", music_model)[0].decode()
     codec = MidiCodec()
-    for wanted in ("music", f"midi, vocabulary size {codec.vocab_size:,}", "nats_per_step", "11 pieces to train on, 1 held out"):
+    for wanted in (
+        "music",
+        f"midi, vocabulary size {codec.vocab_size:,}",
+        "nats_per_step",
+        "11 pieces to train on, 1 held out",
+    ):
         assert wanted in told
     facts: dict[str, Any] = json.loads(run("info", music_model, "--json")[0])
     assert (facts["task"], facts["tokenizer"]) == ("music", "midi")
