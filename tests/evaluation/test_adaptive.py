@@ -26,7 +26,7 @@ def costs(scorer: Scorer | AdaptiveScorer, ids: np.ndarray) -> np.ndarray:
     return np.concatenate([piece.nats for piece in scorer.read(ids)])
 
 
-def test_weights_that_do_not_move_cost_what_the_static_ones_do(model_folder: Path) -> None:
+def test_adaptive_scorer_without_learning_equals_scorer(model_folder: Path) -> None:
     model = load(model_folder)
     ids = model.codec.encode(b"The boy and the boat came home late. " * 5)
     still = AdaptiveScorer(
@@ -37,7 +37,7 @@ def test_weights_that_do_not_move_cost_what_the_static_ones_do(model_folder: Pat
     )
 
 
-def test_it_learns_from_what_it_reads_and_leaves_the_model_alone(model_folder: Path) -> None:
+def test_adaptive_scorer_learns_and_leaves_the_model_unchanged(model_folder: Path) -> None:
     model = load(model_folder)
     before = {name: weight.clone() for name, weight in model.network.state_dict().items()}
     ids = model.codec.encode(STRANGE.encode())
@@ -49,7 +49,7 @@ def test_it_learns_from_what_it_reads_and_leaves_the_model_alone(model_folder: P
         assert torch.equal(weight, before[name])
 
 
-def test_a_token_is_scored_before_it_is_learnt(model_folder: Path) -> None:
+def test_adaptive_scorer_scores_before_learning(model_folder: Path) -> None:
     """What comes after a place can't change the cost of what stands before it."""
     model = load(model_folder)
     ids = model.codec.encode(STRANGE.encode())[:200]
@@ -60,7 +60,7 @@ def test_a_token_is_scored_before_it_is_learnt(model_folder: Path) -> None:
     np.testing.assert_allclose(one[128:150], two[128:150], rtol=1e-5)  # of the one in which they part
 
 
-def test_weights_are_drawn_back(model_folder: Path) -> None:
+def test_adaptive_scorer_weights_decay_to_the_trained_ones(model_folder: Path) -> None:
     model = load(model_folder)
     ids = model.codec.encode(STRANGE.encode())
     moved = []
@@ -72,7 +72,7 @@ def test_weights_are_drawn_back(model_folder: Path) -> None:
     assert moved[1] < 0.8 * moved[0]
 
 
-def test_the_command_shows_both(model_folder: Path, tmp_path: Path) -> None:
+def test_evaluate_command_adaptive_shows_both(model_folder: Path, tmp_path: Path) -> None:
     text = tmp_path / "strange.txt"
     text.write_text(STRANGE)
     command = [sys.executable, "-m", "seqgen", "evaluate", str(model_folder), str(text), "--adaptive", "--no-baselines"]
@@ -84,7 +84,7 @@ def test_the_command_shows_both(model_folder: Path, tmp_path: Path) -> None:
     assert "each token after it is scored" in table
 
 
-def test_samples_are_more_like_a_prompt_that_was_followed(model_folder: Path) -> None:
+def test_sample_adaptive_resembles_the_prompt(model_folder: Path) -> None:
     prompt = STRANGE.encode()
     plain, followed = load(model_folder), load(model_folder)
     followed.adapt(prompt)
@@ -95,7 +95,7 @@ def test_samples_are_more_like_a_prompt_that_was_followed(model_folder: Path) ->
     assert followed.sample(prompt, n=4, length=100)[0].text == texts[1]
 
 
-def test_a_model_that_is_not_of_text_can_not_follow_one(model_folder: Path) -> None:
+def test_adaptive_for_another_task_raises(model_folder: Path) -> None:
     loaded = load(model_folder).checkpoint
     other = Model(dataclasses.replace(loaded, config={**loaded.config, "task": "music"}))
     with pytest.raises(UserError, match="adapt to a text"):

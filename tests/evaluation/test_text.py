@@ -88,7 +88,7 @@ def assert_equal(ours: TextTally, wanted: TextTally) -> None:
 
 
 @every_kind
-def test_nats_are_those_of_stepping(kind: str) -> None:
+def test_token_nats_equal_stepping(kind: str) -> None:
     codec = codec_of(kind)
     ids, nats = scored(network_for(codec), codec, [MIXED])
     assert ids == codec.encode(MIXED).tolist()
@@ -96,7 +96,7 @@ def test_nats_are_those_of_stepping(kind: str) -> None:
     np.testing.assert_allclose(nats, stepped(network_for(codec), codec, MIXED), rtol=1e-10)
 
 
-def test_float32_weights_give_the_same_within_their_rounding() -> None:
+def test_token_nats_float32_equals_float64_within_rounding() -> None:
     codec = codec_of("char")
     single = LanguageModel(network_for(codec).config).eval()
     single.load_state_dict(network_for(codec).state_dict())
@@ -104,7 +104,7 @@ def test_float32_weights_give_the_same_within_their_rounding() -> None:
     np.testing.assert_allclose(nats, stepped(network_for(codec), codec, MIXED), rtol=1e-4)
 
 
-def test_long_records_are_read_in_pieces_that_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_nats_long_record_is_independent_of_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = codec_of("char")
     wanted = scored(network_for(codec), codec, [MIXED])
     monkeypatch.setattr(evaluation, "_CHUNK", 7)
@@ -113,7 +113,7 @@ def test_long_records_are_read_in_pieces_that_do_not_show(monkeypatch: pytest.Mo
     np.testing.assert_allclose(np.concatenate([run.nats for run in runs]), wanted[1], rtol=1e-10)
 
 
-def test_nats_come_as_the_record_is_read() -> None:
+def test_token_nats_come_while_the_record_is_read() -> None:
     """Flat memory: the first run is there before the record's end is."""
 
     def endless() -> Iterator[bytes]:
@@ -126,7 +126,7 @@ def test_nats_come_as_the_record_is_read() -> None:
 
 
 @every_kind
-def test_chunk_borders_do_not_show(kind: str) -> None:
+def test_token_nats_are_independent_of_chunk_borders(kind: str) -> None:
     codec = codec_of(kind)
     ids, nats = scored(network_for(codec), codec, [MIXED])
     for seed in range(8):
@@ -136,7 +136,7 @@ def test_chunk_borders_do_not_show(kind: str) -> None:
         np.testing.assert_allclose(other_nats, nats, rtol=1e-10)
 
 
-def test_an_empty_record_costs_nothing() -> None:
+def test_token_nats_empty_record_is_empty() -> None:
     codec = codec_of("char")
     for chunks in ([], [b""], [b"", b""]):
         assert list(token_nats(network_for(codec), codec, chunks)) == []
@@ -145,7 +145,7 @@ def test_an_empty_record_costs_nothing() -> None:
         assert empty.metrics() == {}
 
 
-def test_evaluating_leaves_no_gradients() -> None:
+def test_token_nats_leave_no_gradients() -> None:
     codec = codec_of("char")
     tally_record(network_for(codec), codec, [PASSAGE])
     assert all(weight.grad is None for weight in network_for(codec).parameters())
@@ -155,7 +155,7 @@ def test_evaluating_leaves_no_gradients() -> None:
 
 
 @every_kind
-def test_a_tally_counts_characters_bytes_and_words_of_the_text_not_of_the_tokens(kind: str) -> None:
+def test_text_tally_counts_characters_bytes_and_words(kind: str) -> None:
     codec = codec_of(kind)
     result = tally_record(network_for(codec), codec, [MIXED])
     assert result.bytes == len(MIXED)
@@ -166,7 +166,7 @@ def test_a_tally_counts_characters_bytes_and_words_of_the_text_not_of_the_tokens
 
 
 @every_kind
-def test_a_continuation_byte_that_continues_nothing_begins_no_character(kind: str) -> None:
+def test_text_tally_stray_continuation_byte_begins_no_character(kind: str) -> None:
     """Characters are counted as everywhere in the program: every byte but UTF-8's continuation bytes."""
     result = tally_record(network_for(codec_of(kind)), codec_of(kind), [b"ab\x80\x80c\n"])
     assert (result.characters, result.bytes) == (4, 6)
@@ -189,7 +189,7 @@ def test_a_continuation_byte_that_continues_nothing_begins_no_character(kind: st
         ("subword", "龍 never met".encode(), 3),
     ],
 )
-def test_the_first_character_is_left_out_exactly(kind: str, data: bytes, skipped: int) -> None:
+def test_text_tally_leaves_out_the_first_character(kind: str, data: bytes, skipped: int) -> None:
     codec = codec_of(kind)
     nats = stepped(network_for(codec), codec, data)
     result = tally_record(network_for(codec), codec, [data])
@@ -201,7 +201,7 @@ def test_the_first_character_is_left_out_exactly(kind: str, data: bytes, skipped
     assert result.tokens == len(nats)
 
 
-def test_a_first_token_of_several_characters_is_left_out_whole() -> None:
+def test_text_tally_leaves_out_a_whole_first_token() -> None:
     codec = codec_of("subword")
     first = next(token for token, piece in enumerate(codec.pieces()) if isinstance(piece, str) and len(piece) > 2)
     word = str(codec.pieces()[first]).encode()
@@ -214,7 +214,7 @@ def test_a_first_token_of_several_characters_is_left_out_whole() -> None:
 
 
 @every_kind
-def test_a_record_of_one_character_gives_no_measures(kind: str) -> None:
+def test_text_tally_single_character_has_no_metrics(kind: str) -> None:
     codec = codec_of(kind)
     for data in (b"a", "世".encode(), "🐉".encode(), b"\xff"):
         result = tally_record(network_for(codec), codec, [data])
@@ -223,7 +223,7 @@ def test_a_record_of_one_character_gives_no_measures(kind: str) -> None:
 
 
 @every_kind
-def test_measures_are_what_they_are_called(kind: str) -> None:
+def test_text_metrics_are_as_named(kind: str) -> None:
     codec = codec_of(kind)
     result = tally_record(network_for(codec), codec, [b"a" + PASSAGE])
     nats = stepped(network_for(codec), codec, b"a" + PASSAGE)
@@ -240,7 +240,7 @@ def test_measures_are_what_they_are_called(kind: str) -> None:
     assert metrics["perplexity_per_word"] == pytest.approx(np.exp(total / len((b"a" + PASSAGE).split())))
 
 
-def test_a_text_without_words_has_a_perplexity_all_the_same() -> None:
+def test_text_metrics_without_words_cap_the_perplexity() -> None:
     """Chinese may have one whitespace-separated word per page: the perplexity is capped, so that JSON can hold it."""
     codec = codec_of("byte")
     few = tally_record(network_for(codec), codec, ["世界".encode() * 100]).metrics()
@@ -250,7 +250,7 @@ def test_a_text_without_words_has_a_perplexity_all_the_same() -> None:
     assert none.metrics()["perplexity_per_word"] == pytest.approx(math.exp(none.nats))
 
 
-def test_records_are_summed_and_each_begins_anew() -> None:
+def test_tally_record_sums_records_from_empty_states() -> None:
     codec, network = codec_of("char"), network_for(codec_of("char"))
     first, second = PASSAGE, b"never mind the years"
     together = TextTally()
@@ -266,7 +266,7 @@ def test_records_are_summed_and_each_begins_anew() -> None:
 
 @given(st.sampled_from(KINDS), st.lists(st.integers(4, len(MIXED)), max_size=8, unique=True))
 @settings(max_examples=30, deadline=None)
-def test_chunk_borders_do_not_change_the_tally(kind: str, cuts: list[int]) -> None:
+def test_tally_record_is_independent_of_chunk_borders(kind: str, cuts: list[int]) -> None:
     codec = codec_of(kind)
     assert_equal(
         tally_record(network_for(codec), codec, split_at(MIXED, cuts)), tally_record(network_for(codec), codec, [MIXED])
@@ -275,7 +275,7 @@ def test_chunk_borders_do_not_change_the_tally(kind: str, cuts: list[int]) -> No
 
 @every_kind
 @pytest.mark.parametrize("first", ["世", "奇", "🐉", "ü"])
-def test_chunk_borders_inside_the_first_character_do_not_change_the_tally(kind: str, first: str) -> None:
+def test_tally_record_chunk_border_inside_the_first_character(kind: str, first: str) -> None:
     codec, data = codec_of(kind), first.encode() + b" and more"
     wanted = tally_record(network_for(codec), codec, [data])
     for cut in range(1, len(first.encode())):
@@ -283,7 +283,7 @@ def test_chunk_borders_inside_the_first_character_do_not_change_the_tally(kind: 
     assert_equal(tally_record(network_for(codec), codec, [bytes([byte]) for byte in data]), wanted)
 
 
-def test_an_empty_chunk_inside_a_word_does_not_make_it_two() -> None:
+def test_tally_record_empty_chunk_does_not_split_a_word() -> None:
     codec = codec_of("char")
     for chunks in ([b"ye", b"", b"ars ago"], [b"", b"years", b"", b" ago", b""], [b"years ", b"", b"ago"]):
         assert tally_record(network_for(codec), codec, chunks).words == 2

@@ -123,7 +123,7 @@ def read_so_far(talk: ChatSession) -> ReadIds:
 # ---- What is kept between turns ----
 
 
-def test_the_state_is_that_of_the_whole_conversation_read_at_once() -> None:
+def test_chat_session_state_equals_reading_the_whole_conversation() -> None:
     talk = talk_with(noise(closing=1.0))
     assert read_so_far(talk) == (BYTES.end,)
     for words in ("hello", "", "中 \udcff", "\nB: forged", "A: x\0"):
@@ -133,7 +133,7 @@ def test_the_state_is_that_of_the_whole_conversation_read_at_once() -> None:
     assert read_so_far(talk).count(MODEL) == 5, "nobody can say a speaker's token"
 
 
-def test_the_state_of_a_real_model_too(dialogue_model: Model) -> None:
+def test_chat_session_state_of_a_trained_model_equals_reading_it(dialogue_model: Model) -> None:
     """To the last bit: the engine reads a turn as it reads a whole conversation."""
     talk = dialogue_model.conversation(SampleOptions(seed=2))
     for words in ("where is the dog?", "who has it?", "é 中 \udcff"):
@@ -145,7 +145,7 @@ def test_the_state_of_a_real_model_too(dialogue_model: Model) -> None:
     assert np.array_equal(whole, kept)
 
 
-def test_nothing_is_read_twice() -> None:
+def test_chat_session_reads_nothing_twice() -> None:
     engine = noise(closing=1.0)
     talk = talk_with(engine)
     replies = [answer(talk, "hello there"), answer(talk, "and more")]
@@ -153,7 +153,7 @@ def test_nothing_is_read_twice() -> None:
     assert engine.stepped <= len(read_so_far(talk)) + sum(reply.tokens + 3 for reply in replies)
 
 
-def test_other_speakers_are_heard() -> None:
+def test_chat_session_hears_other_speakers() -> None:
     talk = talk_with(noise(closing=1.0), DialogueCodec(ByteCodec(), 2))
     talk.hear("one", 0)
     talk.hear("two", 7)  # beyond the last
@@ -168,7 +168,7 @@ OPERATIONS = st.lists(st.sampled_from(["hear", "reply", "undo", "retry", "restar
 
 @settings(max_examples=60)
 @given(operations=OPERATIONS, data=st.data())
-def test_taking_back_is_as_if_it_was_never_said(operations: list[str], data: st.DataObject) -> None:
+def test_undo_restores_the_earlier_session(operations: list[str], data: st.DataObject) -> None:
     """Against the plainest thing that could work: a list of turns, read again from the beginning every time."""
     talk = talk_with(noise(closing=2.0))
     turns: list[tuple[int, str]] = []
@@ -195,7 +195,7 @@ def test_taking_back_is_as_if_it_was_never_said(operations: list[str], data: st.
 
 
 @pytest.mark.parametrize("how", ["undo", "retry", "restart"])
-def test_the_next_reply_is_the_same_after_taking_back(how: str, dialogue_model: Model) -> None:
+def test_undo_leaves_the_next_reply_the_same(how: str, dialogue_model: Model) -> None:
     """Given the same random stream, to the last bit of its probability."""
     options = SampleOptions(seed=3)
     straight, roundabout = (dialogue_model.conversation(options) for _ in range(2))
@@ -221,7 +221,7 @@ def test_the_next_reply_is_the_same_after_taking_back(how: str, dialogue_model: 
     assert list(straight.reply()) == list(roundabout.reply())
 
 
-def test_another_try_is_another_reply() -> None:
+def test_undo_reply_gives_another_reply() -> None:
     talk = talk_with(noise())
     said = [answer(talk, "hello").text]
     for _ in range(4):
@@ -231,7 +231,7 @@ def test_another_try_is_another_reply() -> None:
     assert len(set(said)) == 5
 
 
-def test_conversations_never_leak_into_each_other(dialogue_model: Model) -> None:
+def test_restart_forgets_the_earlier_conversation(dialogue_model: Model) -> None:
     """Two at once, turn by turn, are each what it is alone."""
     lines = {"dog": ["where is the dog?", "who has it?"], "key": ["where is the key?", "who has it?"]}
     alone = {}
@@ -253,7 +253,7 @@ def test_conversations_never_leak_into_each_other(dialogue_model: Model) -> None
 
 @pytest.mark.parametrize("candidates", [1, 3])
 @pytest.mark.parametrize("kind", TOKENIZER_NAMES)
-def test_a_reply_is_never_empty_and_holds_no_control_token(kind: str, candidates: int) -> None:
+def test_reply_is_visible_text_without_control_tokens(kind: str, candidates: int) -> None:
     """Even where the model wants nothing but control tokens."""
     codec = DialogueCodec(tokenizers.fit(kind, [b"the boat and the boy came home late in the rain\n" * 9]), 3)
     control = [token for token, piece in enumerate(codec.pieces()) if piece is None]
@@ -272,7 +272,7 @@ def test_a_reply_is_never_empty_and_holds_no_control_token(kind: str, candidates
         assert not set(before[len(opening) :]) & set(control)
 
 
-def test_a_reply_of_any_bytes() -> None:
+def test_reply_of_any_bytes() -> None:
     """What was drawn is what is remembered, byte for byte; white space at its ends is not shown."""
     talk = talk_with(noise(ANY, closing=2.0))
     for _ in range(6):
@@ -283,7 +283,7 @@ def test_a_reply_of_any_bytes() -> None:
         assert tokenizers.decode(BYTES, drawn).decode("utf-8", "surrogateescape").strip() == reply.text
 
 
-def test_a_reply_comes_as_it_is_drawn_in_whole_characters() -> None:
+def test_reply_streams_whole_characters() -> None:
     talk = talk_with(saying("  né 中\n😀! ".encode()), temperature=0)
     talk.hear("hm")
     *pieces, reply = talk.reply()
@@ -291,7 +291,7 @@ def test_a_reply_comes_as_it_is_drawn_in_whole_characters() -> None:
     assert (reply.text, reply.tokens) == ("né 中\n😀!", 16)
 
 
-def test_bytes_that_are_no_characters_are_given_at_the_end() -> None:
+def test_reply_gives_invalid_utf8_at_the_end() -> None:
     talk = talk_with(saying(b"a\xe4\xb8"), temperature=0)
     talk.hear("hm")
     *pieces, reply = talk.reply()
@@ -299,14 +299,14 @@ def test_bytes_that_are_no_characters_are_given_at_the_end() -> None:
 
 
 @pytest.mark.parametrize("candidates", [1, 2])
-def test_a_reply_ends_even_if_the_model_never_ends_it(candidates: int) -> None:
+def test_reply_ends_at_the_token_limit(candidates: int) -> None:
     logits = np.full(BYTES.vocab_size, -50.0)
     logits[LETTERS] = 0.0
     reply = answer(talk_with(Scripted(BYTES.vocab_size, lambda read: logits), candidates=candidates), "hello")
     assert reply.tokens == len(reply.text) == 400
 
 
-def test_a_reply_can_be_stopped_and_counts_as_said() -> None:
+def test_reply_stopped_counts_as_said() -> None:
     talk = talk_with(saying(b"abcdefgh"), temperature=0)
     talk.hear("hm")
     heard: list[Any] = []
@@ -317,7 +317,7 @@ def test_a_reply_can_be_stopped_and_counts_as_said() -> None:
     assert read_so_far(talk) == conversation_ids(BYTES, talk.turns)
 
 
-def test_stopping_among_candidates_leaves_those_that_are_there() -> None:
+def test_reply_stopped_chooses_among_finished_candidates() -> None:
     talk = talk_with(noise(closing=1.0), candidates=50)
     talk.hear("hm")
     *_, reply = talk.reply(stopped=lambda: True)
@@ -327,7 +327,7 @@ def test_stopping_among_candidates_leaves_those_that_are_there() -> None:
     assert answer(talk, "hm").text == reply.text
 
 
-def test_the_same_seed_is_the_same_conversation() -> None:
+def test_chat_session_seed_repeats_the_conversation() -> None:
     def conversation(seed: int, **how: Any) -> list[tuple[int, str]]:
         talk = talk_with(noise(closing=1.0), seed=seed, **how)
         for words in ("one", "two", "three"):
@@ -341,7 +341,7 @@ def test_the_same_seed_is_the_same_conversation() -> None:
     assert conversation(1, temperature=0) == conversation(2, temperature=0)
 
 
-def test_conversations_side_by_side_draw_differently() -> None:
+def test_start_at_draws_from_other_streams() -> None:
     drawn = set()
     for number in range(5):
         talk = talk_with(noise())
@@ -375,7 +375,7 @@ def repeats(words: str, said: set[str]) -> bool:
 
 
 @pytest.mark.parametrize("mutual", [0.0, 0.5, 1.0])
-def test_the_candidate_with_the_highest_score_is_chosen(mutual: float) -> None:
+def test_reply_candidate_with_the_highest_score_is_chosen(mutual: float) -> None:
     """The same six replies one at a time, scored by hand."""
     engine = noise(closing=1.0)
     for seed in range(6):
@@ -401,7 +401,7 @@ def test_the_candidate_with_the_highest_score_is_chosen(mutual: float) -> None:
         assert chosen.score == pytest.approx(found[best] - mutual * chosen.alone, abs=1e-6)
 
 
-def test_a_reply_costs_what_the_model_says() -> None:
+def test_reply_log_probability_is_the_models() -> None:
     """Its tokens and its end; control tokens have no share in the first token, which has to be a word."""
     engine = noise(closing=1.0)
     talk = talk_with(engine, temperature=0.5, top_k=5)
@@ -417,7 +417,7 @@ def test_a_reply_costs_what_the_model_says() -> None:
     assert reply.score is None
 
 
-def test_repeating_oneself_is_avoided_where_it_can_be() -> None:
+def test_reply_candidates_avoid_earlier_replies() -> None:
     """Here `a` is far likelier than `b`, and was just said."""
 
     def logits_of(read: ReadIds) -> npt.ArrayLike:
@@ -436,7 +436,7 @@ def test_repeating_oneself_is_avoided_where_it_can_be() -> None:
     assert answer(talk, "x").text == "a", "said in another conversation"
 
 
-def test_saying_the_same_twice_in_a_reply_is_avoided() -> None:
+def test_reply_candidates_avoid_repeated_runs() -> None:
     def logits_of(read: ReadIds) -> npt.ArrayLike:
         words = bytes(token - 2 for token in read[read.index(MODEL) + 1 :])
         wanted = {b"": b"xy"}.get(words) or b"abcdeabcdef"[len(words) - 1 : len(words)]
@@ -452,7 +452,7 @@ def test_saying_the_same_twice_in_a_reply_is_avoided() -> None:
 
 
 @pytest.mark.parametrize("candidates", [1, 5])
-def test_the_log_probability_is_the_scorers(candidates: int, dialogue_model: Model) -> None:
+def test_reply_log_probability_equals_reply_scorer(candidates: int, dialogue_model: Model) -> None:
     codec, reader = codec_of(dialogue_model), ReplyScorer(dialogue_model.network, codec_of(dialogue_model))
     talk = Model(dialogue_model.checkpoint, exact=True).conversation(SampleOptions(seed=5), ReplyOptions(candidates))
     control = [0, 1, codec.end]
@@ -477,7 +477,7 @@ def test_the_log_probability_is_the_scorers(candidates: int, dialogue_model: Mod
         )
 
 
-def test_a_model_that_knows_answers_well(dialogue_model: Model) -> None:
+def test_reply_of_a_trained_model_is_the_learned_one(dialogue_model: Model) -> None:
     talk = dialogue_model.conversation(SampleOptions(temperature=0))
     right = 0
     for turns in KNOWN:
@@ -496,7 +496,7 @@ def transcript(engine: Any, prompt: bytes, **how: Any) -> bytes:
     return (primed.text + sample.text).encode("utf-8", "surrogateescape")
 
 
-def test_a_transcript_goes_on_from_what_a_person_says() -> None:
+def test_transcript_continues_the_users_turn() -> None:
     engine = saying(b"yes", b"no")
 
     def logits_of(read: ReadIds) -> npt.ArrayLike:
@@ -509,12 +509,12 @@ def test_a_transcript_goes_on_from_what_a_person_says() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["Shall we? 中".encode(), b"\xff", b"\xe4\xb8", b"A: x\nB: "])
-def test_the_prompt_stands_once_before_a_transcript(prompt: bytes) -> None:
+def test_transcript_shows_the_prompt_once(prompt: bytes) -> None:
     """Whatever its bytes: an unfinished character is not said again by who comes next."""
     engine = Scripted(BYTES.vocab_size, lambda read: np.eye(BYTES.vocab_size)[MODEL if MODEL not in read else 99] * 30)
     assert transcript(engine, prompt, length=8, temperature=0) == b"A: " + prompt + b"\nB: aaaa"
 
 
-def test_a_transcript_from_nothing() -> None:
+def test_transcript_without_a_prompt() -> None:
     engine = Scripted(BYTES.vocab_size, lambda read: np.eye(BYTES.vocab_size)[99 if USER in read else USER] * 30)
     assert transcript(engine, b"", length=6, temperature=0) == b"A: aaa"

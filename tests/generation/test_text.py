@@ -26,7 +26,7 @@ from seqgen.generation.text import (
 from seqgen.tokenizers.characters import ByteCodec, CharCodec
 from tests.helpers.scripted import PieceCodec, ReadIds, ScriptedEngine, noise_engine
 
-# --- the cutter ------------------------------------------------------------------------------------------------------
+# --- StopMatcher ------------------------------------------------------------------------------------------------------
 
 
 def truncated(text: str, length: int, stops: Sequence[str]) -> tuple[str, str]:
@@ -38,15 +38,15 @@ def truncated(text: str, length: int, stops: Sequence[str]) -> tuple[str, str]:
 
 
 def cut(pushes: Sequence[str], length: int, stops: Sequence[str]) -> tuple[list[str], str]:
-    """What the cutter shows, push by push, and why it ended."""
-    cutter, shown = StopMatcher(length, stops), []
+    """The text that the matcher releases at each push, and why it ended."""
+    matcher, shown = StopMatcher(length, stops), []
     for text in pushes:
-        if cutter.finish_reason:
+        if matcher.finish_reason:
             break
-        shown.append(cutter.push(text))
-    if not cutter.finish_reason:
-        shown.append(cutter.finish())
-    return shown, cutter.finish_reason
+        shown.append(matcher.push(text))
+    if not matcher.finish_reason:
+        shown.append(matcher.finish())
+    return shown, matcher.finish_reason
 
 
 @st.composite
@@ -62,7 +62,7 @@ stop = st.text("ab", min_size=1, max_size=4)
 
 @given(pushes(), st.integers(0, 26), st.lists(stop, max_size=1))
 @settings(max_examples=400)
-def test_the_cutter_equals_cutting_the_whole_text(pieces: list[str], length: int, stops: list[str]) -> None:
+def test_stop_matcher_equals_truncating_the_whole_text(pieces: list[str], length: int, stops: list[str]) -> None:
     shown, why = cut(pieces, length, stops)
     assert ("".join(shown), why) == truncated("".join(pieces), length, stops)
 
@@ -70,24 +70,22 @@ def test_the_cutter_equals_cutting_the_whole_text(pieces: list[str], length: int
 @given(pushes("abc"), st.integers(0, 26), st.lists(st.text("abc", min_size=1, max_size=4), min_size=2, max_size=3))
 @settings(max_examples=400)
 @example(["abc", "d"], 9, ["abcd", "bc"])
-def test_the_cutter_takes_the_earliest_of_several_stops_wherever_pushes_end(
-    pieces: list[str], length: int, stops: list[str]
-) -> None:
+def test_stop_matcher_takes_the_earliest_stop(pieces: list[str], length: int, stops: list[str]) -> None:
     shown, why = cut(pieces, length, stops)
     assert ("".join(shown), why) == truncated("".join(pieces), length, stops)
 
 
-def test_the_cutter_says_length_when_the_length_cut_what_was_held() -> None:
+def test_stop_matcher_length_within_withheld_text() -> None:
     """The third character may begin the stop string, so it is held; the text goes on, and is cut after the third."""
     assert cut(["abc", "de"], 3, ["cdef"]) == (["ab", "", "c"], "length")
 
 
-def test_half_a_stop_string_is_never_shown() -> None:
+def test_stop_matcher_withholds_partial_stop_strings() -> None:
     shown, why = cut(list("1 1 1 2 and more"), 99, ["1 1 2"])
     assert ("".join(shown), why) == ("1 ", "stop")
     for count in range(len("1 1 1 2")):
-        cutter = StopMatcher(99, ["1 1 2"])
-        certain = "".join(cutter.push(character) for character in "1 1 1 2"[:count])
+        matcher = StopMatcher(99, ["1 1 2"])
+        certain = "".join(matcher.push(character) for character in "1 1 1 2"[:count])
         assert "1 ".startswith(certain)
 
 
@@ -107,11 +105,11 @@ def test_half_a_stop_string_is_never_shown() -> None:
         ([], 5, ["x"], [""]),
     ],
 )
-def test_what_the_cutter_shows_and_when(pieces: list[str], length: int, stops: list[str], shown: list[str]) -> None:
+def test_stop_matcher_releases_text_by_hand(pieces: list[str], length: int, stops: list[str], shown: list[str]) -> None:
     assert cut(pieces, length, stops)[0] == shown
 
 
-def test_a_length_of_nothing_is_over_at_once() -> None:
+def test_stop_matcher_length_zero_is_over_at_once() -> None:
     assert StopMatcher(0, ["a"]).finish_reason == "length"
 
 
@@ -147,7 +145,7 @@ TEXT = "a😀b中\r\nü"
 
 
 @pytest.mark.parametrize("length", range(1, 9))
-def test_the_length_counts_characters_however_they_are_spelt(length: int) -> None:
+def test_length_counts_characters_of_any_tokens(length: int) -> None:
     sample = write(saying(list(TEXT.encode()), 257), BYTES, length=length, **GREEDY)
     assert sample.text == (TEXT * 2)[:length]
     assert sample.finish_reason == "length"
@@ -155,27 +153,27 @@ def test_the_length_counts_characters_however_they_are_spelt(length: int) -> Non
 
 
 @pytest.mark.parametrize("length", range(1, 9))
-def test_the_length_is_exact_where_a_token_is_longer(length: int) -> None:
+def test_length_is_exact_with_longer_tokens(length: int) -> None:
     codec = PieceCodec("ab", "cde", "f")
     sample = write(saying([0, 1, 2], 4), codec, length=length, **GREEDY)
     assert sample.text == "abcdefabcdef"[:length]
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 40])
-def test_the_length_is_exact_where_bytes_are_no_utf8(length: int) -> None:
+def test_length_is_exact_with_invalid_utf8(length: int) -> None:
     sample = write(noise_engine(257), BYTES, length=length, seed=3)
     assert len(sample.text) == length
     assert sample.text.encode("utf-8", "surrogateescape")  # every character stands for bytes
 
 
-def test_only_whole_characters_are_streamed() -> None:
+def test_stream_yields_whole_characters() -> None:
     engine = saying(list(TEXT.encode()), 257)
     options = SampleOptions(length=len(TEXT), **GREEDY)
     pieces = [text for text, _ in stream_in_order(engine, BYTES, prime(engine, BYTES, b""), options, 1)]
     assert [piece for piece in pieces if piece] == list(TEXT)
 
 
-def test_a_character_met_once_is_spelt_and_put_together_again() -> None:
+def test_sample_joins_a_character_from_bytes() -> None:
     codec = CharCodec.fit(["aabb 中".encode()])
     script = codec.encode("a中b".encode()).tolist()
     assert len(script) == 5
@@ -194,22 +192,22 @@ def test_a_character_met_once_is_spelt_and_put_together_again() -> None:
         (("cdg",), "abcdefabcd", "length"),
     ],
 )
-def test_stop_strings_across_token_borders(stops: tuple[str, ...], text: str, why: str) -> None:
+def test_stop_string_across_tokens(stops: tuple[str, ...], text: str, why: str) -> None:
     sample = write(saying([0, 1, 2], 4), PieceCodec("ab", "cde", "f"), length=10, stop=stops, **GREEDY)
     assert (sample.text, sample.finish_reason) == (text, why)
 
 
-def test_a_stop_string_spelt_in_bytes() -> None:
+def test_stop_string_in_byte_tokens() -> None:
     sample = write(saying(list(TEXT.encode()), 257), BYTES, length=50, stop=("中",), **GREEDY)
     assert (sample.text, sample.finish_reason) == ("a😀b", "stop")
 
 
-def test_a_stop_string_in_the_prompt_stops_nothing() -> None:
+def test_stop_string_in_the_prompt_is_ignored() -> None:
     sample = write(saying([1, 0], 3), PieceCodec("a", "b"), b"ab", length=1, stop=("abb", "ab"), **GREEDY)
     assert (sample.text, sample.finish_reason) == ("b", "length")
 
 
-def test_end_is_never_drawn_unless_asked_for() -> None:
+def test_end_is_only_drawn_with_stop_at_end() -> None:
     codec = PieceCodec("a", "b")
     wants_end = ScriptedEngine(3, lambda read: [0.0, 1.0, 20.0])
     sample = write(wants_end, codec, length=50, seed=1)
@@ -219,7 +217,7 @@ def test_end_is_never_drawn_unless_asked_for() -> None:
     assert sample.log_probability == pytest.approx(-np.log1p(np.exp(-20) + np.exp(-19)))
 
 
-def test_end_gives_out_what_was_held_back() -> None:
+def test_end_releases_withheld_text() -> None:
     """A stop string that was only begun, and bytes that became no character."""
     codec = PieceCodec("ab", "cd")
     sample = write(saying([0, 1, 2], 3), codec, length=50, stop=("cdab", "de"), end=True, **GREEDY)
@@ -228,13 +226,13 @@ def test_end_gives_out_what_was_held_back() -> None:
     assert (sample.text, sample.finish_reason) == ("a\udce4\udcb8", "end")
 
 
-def test_end_with_bytes_left_still_keeps_the_length() -> None:
+def test_end_with_incomplete_character_keeps_the_length() -> None:
     sample = write(saying([*b"a\xe4\xb8", 256], 257), BYTES, length=2, end=True, **GREEDY)
     assert (sample.text, sample.finish_reason) == ("a\udce4", "length")
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_no_length_is_no_step(batch_size: int) -> None:
+def test_length_zero_takes_no_step(batch_size: int) -> None:
     engine = saying([0], 2, batch_size)
     primed = prime(engine, PieceCodec("a"), b"aa")  # type: ignore[arg-type]
     done = list(samples(engine, PieceCodec("a"), primed, SampleOptions(length=0), 3))  # type: ignore[arg-type]
@@ -255,7 +253,7 @@ def several(batch_size: int, count: int, first: int = 0, **settings: object) -> 
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_a_sample_is_the_same_alone_and_among_others(batch_size: int) -> None:
+def test_sample_is_the_same_in_any_batch(batch_size: int) -> None:
     five = several(1, 5)
     assert [sample.index for sample in five] == list(range(5))
     assert len({sample.text for sample in five}) == 5
@@ -266,18 +264,18 @@ def test_a_sample_is_the_same_alone_and_among_others(batch_size: int) -> None:
     assert several(batch_size, 5, seed=6) != five
 
 
-def test_samples_that_end_early_leave_the_others_alone() -> None:
+def test_sample_ending_early_leaves_the_others() -> None:
     """Of many samples some end by each reason, and all are what they are alone."""
     many = several(64, 60)
     assert {sample.finish_reason for sample in many} == {"length", "stop", "end"}
     assert many == several(1, 60)
 
 
-def test_nothing_is_drawn_for_no_samples() -> None:
+def test_samples_of_count_zero_draw_nothing() -> None:
     assert several(4, 0) == []
 
 
-def test_samples_stream_in_order_even_in_waves() -> None:
+def test_stream_in_order_across_batches() -> None:
     engine, options = noise_engine(9, 4), SampleOptions(**WANTED)  # type: ignore[arg-type]
     primed = prime(engine, LETTERS, b"bad")  # type: ignore[arg-type]
     texts, done = [""], []
@@ -291,7 +289,7 @@ def test_samples_stream_in_order_even_in_waves() -> None:
     assert done == several(1, 6)
 
 
-def test_the_first_text_comes_before_the_last_is_written() -> None:
+def test_stream_in_order_yields_before_the_batch_ends() -> None:
     engine = saying([0], 2)
     primed = prime(engine, PieceCodec("a"), b"")  # type: ignore[arg-type]
     pieces: Iterator[tuple[str, Sample | None]] = stream_in_order(
@@ -301,7 +299,7 @@ def test_the_first_text_comes_before_the_last_is_written() -> None:
     assert engine.steps == 1
 
 
-def test_side_by_side_samples_come_with_their_index() -> None:
+def test_stream_yields_the_index_of_each_sample() -> None:
     engine, options = noise_engine(9, 4), SampleOptions(**WANTED)  # type: ignore[arg-type]
     primed = prime(engine, LETTERS, b"bad")  # type: ignore[arg-type]
     texts = {7: "", 2: ""}
@@ -314,7 +312,7 @@ def test_side_by_side_samples_come_with_their_index() -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0.3, "top_k": 2}, {"repetition_penalty": 3.0, "top_p": 0.5}])
-def test_the_log_probability_is_the_models_own(settings: dict[str, object]) -> None:
+def test_sample_log_probability_is_the_models_own(settings: dict[str, object]) -> None:
     """Before temperature and filters, `end` included in what the probabilities sum over."""
     engine = noise_engine(9)
     sample = write(engine, LETTERS, b"bad", length=15, seed=2, **settings)
@@ -327,7 +325,7 @@ def test_the_log_probability_is_the_models_own(settings: dict[str, object]) -> N
     assert sample.tokens == 15
 
 
-def test_what_is_drawn_follows_the_filtered_probabilities() -> None:
+def test_sample_ids_follow_the_filtered_probabilities() -> None:
     engine = ScriptedEngine(5, lambda read: np.log([0.4, 0.3, 0.2, 0.05, 0.05]), batch_size=50)
     codec = PieceCodec(*"abcd")
     primed = prime(engine, codec, b"")  # type: ignore[arg-type]
@@ -338,7 +336,7 @@ def test_what_is_drawn_follows_the_filtered_probabilities() -> None:
     assert ((counts[:3] - wanted) ** 2 / wanted).sum() < 18.4  # χ² with 2 degrees of freedom: one seed in 10⁴
 
 
-def test_the_history_begins_with_the_prompt_and_grows() -> None:
+def test_sample_ids_history_begins_with_the_prompt() -> None:
     """A penalty over two tokens, likelihoods in the order a, b, c: each is passed over while it is recent."""
     engine = ScriptedEngine(4, lambda read: [2.0, 1.5, 1.2, 9.0])
     codec = PieceCodec("a", "b", "c")
@@ -347,7 +345,7 @@ def test_the_history_begins_with_the_prompt_and_grows() -> None:
     assert write(engine, codec, b"", **settings).text == "abcabc"
 
 
-def test_priming_reads_the_document_mark_and_the_prompt_once() -> None:
+def test_prime_reads_end_and_the_prompt_once() -> None:
     engine = noise_engine(9, 4)
     primed = prime(engine, LETTERS, b"bad")  # type: ignore[arg-type]
     read = primed.primed
@@ -360,7 +358,7 @@ def test_priming_reads_the_document_mark_and_the_prompt_once() -> None:
     assert (empty.history, empty.last, empty.state) == ([], LETTERS.end, ((),))
 
 
-def test_a_prompt_may_be_any_bytes() -> None:
+def test_prime_any_bytes() -> None:
     primed = prime(noise_engine(257), BYTES, b"\xff\xe4\xb8")
     assert primed.text.encode("utf-8", "surrogateescape") == b"\xff\xe4\xb8"
     assert primed.primed.history == [0xFF, 0xE4, 0xB8]
@@ -370,7 +368,7 @@ def test_a_prompt_may_be_any_bytes() -> None:
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_a_trained_models_sample_is_the_same_alone_and_among_others(name: str, model_folder: Path) -> None:
+def test_sample_of_a_trained_model_is_the_same_in_any_batch(name: str, model_folder: Path) -> None:
     loaded = checkpoint.load(model_folder)
     engine = make_engine(loaded.network, loaded.weights(), name)
     primed = prime(engine, loaded.codec, b"The ")
@@ -381,7 +379,7 @@ def test_a_trained_models_sample_is_the_same_alone_and_among_others(name: str, m
         assert list(samples(engine, loaded.codec, primed, options, 1, index)) == [many[index]]
 
 
-def test_engines_write_the_same_when_greedy(model_folder: Path) -> None:
+def test_sample_greedy_is_the_same_on_every_engine(model_folder: Path) -> None:
     loaded = checkpoint.load(model_folder)
     texts = set()
     for name in ENGINES:
@@ -393,13 +391,13 @@ def test_engines_write_the_same_when_greedy(model_folder: Path) -> None:
 
 
 @given(st.text("ab\n", max_size=12), st.integers(0, 14), st.lists(st.text("ab\n", min_size=1, max_size=3), max_size=2))
-def test_nothing_is_lost_where_a_text_is_cut(text: str, length: int, stops: list[str]) -> None:
-    cutter = StopMatcher(length, stops)
-    shown = cutter.push(text) if length else ""
-    if length and not cutter.finish_reason:
-        shown += cutter.finish()
-    rest = cutter.rest()
-    if cutter.finish_reason == "stop":
+def test_stop_matcher_rest_loses_nothing(text: str, length: int, stops: list[str]) -> None:
+    matcher = StopMatcher(length, stops)
+    shown = matcher.push(text) if length else ""
+    if length and not matcher.finish_reason:
+        shown += matcher.finish()
+    rest = matcher.rest()
+    if matcher.finish_reason == "stop":
         assert any(shown + stop + rest == text for stop in stops)
     elif length:
         assert shown + rest == text

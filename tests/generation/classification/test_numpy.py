@@ -79,13 +79,13 @@ def units(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_network_sorts_as_with_torch(case: dict[str, Any], units: int) -> None:
+def test_cpu_classifier_discriminative_equals_torch(case: dict[str, Any], units: int) -> None:
     config = ClassifierConfig(TEXT_CODEC.vocab_size, ("a", "b", "c"), rnn_size=units, embedding_size=11,
                               **{"features": 50, **case})  # fmt: skip
     compare(config, TEXT_CODEC, 1e-5)
 
 
-def test_a_table_of_all_ids_changes_nothing(units: int) -> None:
+def test_cpu_stack_table_of_all_ids_changes_nothing(units: int) -> None:
     """It is made when as many ids have been read as there are: the first answers are without, the later ones with."""
     config = ClassifierConfig(TEXT_CODEC.vocab_size, ("a", "b"), rnn_size=units)
     weights = some_weights(config)
@@ -98,7 +98,7 @@ def test_a_table_of_all_ids_changes_nothing(units: int) -> None:
     np.testing.assert_array_equal(ours(TEXTS[:1]), first)
 
 
-def test_texts_of_the_kernels_do_not_know_of_each_other() -> None:
+def test_cpu_stack_text_is_the_same_in_any_batch() -> None:
     """Bit for bit, however many stand beside one another."""
     if library() is None or not library().seqgen_sequence_dtypes():
         pytest.skip("no kernels for this processor")
@@ -117,7 +117,7 @@ def test_texts_of_the_kernels_do_not_know_of_each_other() -> None:
     {}, {"cell": "gru", "num_layers": 2}, {"cell": "rnn"}, {"tie_weights": True},
     {"tie_weights": True, "embedding_size": 32}, {"lowercase": True},
 ], ids=str)  # fmt: skip
-def test_a_writer_sorts_as_with_torch(case: dict[str, Any], units: int) -> None:
+def test_cpu_classifier_generative_equals_torch(case: dict[str, Any], units: int) -> None:
     codec = LabelledCodec(TEXT_CODEC, 3)
     sizes = {"rnn_size": units, "embedding_size": 11, **case}
     compare(GenerativeConfig(codec.vocab_size, **sizes, labels=("a", "b", "c")), codec, 1e-3)
@@ -135,7 +135,7 @@ def mood(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "model"
 
 
-def test_few_texts_are_sorted_without_torch(mood: Path) -> None:
+def test_classify_on_the_cpu_imports_no_torch(mood: Path) -> None:
     program = (
         "import sys\nfrom seqgen.cli.main import main\nassert main(['classify', *sys.argv[1:]]) == 0\n"
         "import io\nassert 'torch' not in sys.modules"
@@ -162,7 +162,7 @@ def test_classify_one_text_equals_the_same_text_among_others(
 @pytest.mark.parametrize("case", [{}, {"cell": "gru", "num_layers": 2, "rnn_size": 20}, {"cell": "rnn"}],
                          ids=str)  # fmt: skip
 @pytest.mark.parametrize("generative", [False, True], ids=["network", "generative"])
-def test_light_labeller_batch_never_changes_a_bit(
+def test_cpu_classifier_batch_never_changes_a_bit(
     case: dict[str, Any], generative: bool, units: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if units == 20:

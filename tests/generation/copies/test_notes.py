@@ -86,23 +86,23 @@ def pieces(draw: st.DrawFn, most: int = 12) -> Piece:
         ("abc", "", 0),
     ],
 )
-def test_longest_runs(training: str, asked: str, wanted: int) -> None:
+def test_note_longest_match_by_hand(training: str, asked: str, wanted: int) -> None:
     assert longest([piece_of(tune(training))], piece_of(tune(asked))) == wanted
 
 
-def test_nothing_to_copy_from() -> None:
+def test_note_longest_match_empty_index_is_zero() -> None:
     assert longest([], piece_of(tune("abc"))) == 0
     assert longest([piece_of(), piece_of(tune("a"))], piece_of(tune("abc"))) == 0
 
 
-def test_no_run_goes_on_in_another_track_or_piece() -> None:
+def test_note_longest_match_stays_within_track_and_piece() -> None:
     assert longest([piece_of(tune("abc"), tune("def", start=3))], piece_of(tune("abcdef"))) == 3
     index = index_of([piece_of(tune("ace")), piece_of(tune("gik"))])
     assert index.longest_match(piece_tracks(piece_of(tune("acegik")), rising=False)) == 3
     assert longest([piece_of(tune("acegik"))], piece_of(tune("ace"), tune("gik"))) == 3
 
 
-def test_chords_are_runs_too() -> None:
+def test_note_longest_match_includes_chords() -> None:
     chords = [(0, 60), (0, 64), (0, 67), (4, 62), (4, 65)]
     index = index_of([piece_of(chords)])
     assert (
@@ -113,7 +113,7 @@ def test_chords_are_runs_too() -> None:
     assert index.longest_match(piece_tracks(piece_of([(0, 60), (1, 64), (2, 67)]), rising=False)) == 0
 
 
-def test_drums_have_no_key() -> None:
+def test_note_longest_match_drums_are_not_transposed() -> None:
     def beat(pitch: int, kind: Track = KIT) -> Piece:
         return piece_of(tune("abacab", pitch), kinds=(kind,))
 
@@ -123,7 +123,7 @@ def test_drums_have_no_key() -> None:
     assert index.longest_match(piece_tracks(beat(36, PIANO), rising=False)) == 0
 
 
-def test_the_first_drum_of_a_run_counts_too() -> None:
+def test_note_longest_match_counts_the_first_drum() -> None:
     index = index_of([piece_of(tune("abac"), kinds=(KIT,))])
     assert index.longest_match(piece_tracks(piece_of(tune("xbac"), kinds=(KIT,)), rising=False)) == 3
     assert index.longest_match(piece_tracks(piece_of(tune("xc"), kinds=(KIT,)), rising=False)) == 0
@@ -134,13 +134,13 @@ def test_the_first_drum_of_a_run_counts_too() -> None:
 
 @settings(max_examples=150)
 @given(st.lists(pieces(), max_size=4), pieces())
-def test_it_finds_what_trying_everything_finds(training: list[Piece], piece: Piece) -> None:
+def test_note_longest_match_equals_exhaustive_search(training: list[Piece], piece: Piece) -> None:
     assert longest(training, piece) == naive(training, piece)
 
 
 @settings(max_examples=60)
 @given(st.lists(pieces(), min_size=1, max_size=4), pieces(), st.integers(-50, 50), st.integers(0, 1000))
-def test_key_and_place_do_not_matter(training: list[Piece], piece: Piece, by: int, later: int) -> None:
+def test_note_longest_match_ignores_key_and_position(training: list[Piece], piece: Piece, by: int, later: int) -> None:
     moved = tuple(
         note._replace(
             pitch=note.pitch + (0 if piece.tracks[note.track].drums else by),
@@ -156,14 +156,14 @@ def test_key_and_place_do_not_matter(training: list[Piece], piece: Piece, by: in
 
 @settings(max_examples=60)
 @given(st.lists(pieces(), max_size=4), pieces(most=30))
-def test_a_training_piece_is_copied_whole(others: list[Piece], piece: Piece) -> None:
+def test_note_longest_match_training_piece_is_copied_whole(others: list[Piece], piece: Piece) -> None:
     wanted = max([0, *(sum(note.track == track for note in piece.notes) for track in range(len(piece.tracks)))])
     assume(wanted >= 2)
     index = index_of([*others, piece])
     assert index.longest_match(piece_tracks(piece, rising=False)) == wanted
 
 
-def test_a_copy_in_a_long_piece() -> None:
+def test_note_longest_match_finds_a_passage_in_long_pieces() -> None:
     chance = np.random.default_rng(3)
 
     def walk(count: int) -> list[tuple[int, int]]:
@@ -180,14 +180,14 @@ def test_a_copy_in_a_long_piece() -> None:
     assert longest(training, piece_of(own)) < 10
 
 
-def test_the_same_piece_many_times() -> None:
+def test_note_longest_match_repeated_piece() -> None:
     piece = piece_of(tune("abcd" * 50))
     index = index_of([piece] * 30)
     assert index.longest_match(piece_tracks(piece, rising=False)) == 200
     assert index.longest_match(piece_tracks(piece_of(tune("bcda" * 50)), rising=False)) == 199
 
 
-def test_many_pieces_are_asked_about_in_reasonable_time() -> None:
+def test_note_longest_match_many_queries_are_fast() -> None:
     import time
 
     chance = np.random.default_rng(4)

@@ -50,7 +50,7 @@ def means(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 @given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, 4), st.booleans())
 @settings(max_examples=200)
-def test_suffixes_are_in_their_order(symbols: list[int], repeats: int, as_bytes: bool) -> None:
+def test_build_suffix_array_sorts_all_suffixes(symbols: list[int], repeats: int, as_bytes: bool) -> None:
     """Repeated too: runs that are alike are what the sorting is for."""
     array = np.array(symbols * repeats, dtype=np.uint8 if as_bytes else np.int64)
     wanted = sorted(range(len(array)), key=lambda place: array[place:].tolist())
@@ -61,7 +61,7 @@ def test_suffixes_are_in_their_order(symbols: list[int], repeats: int, as_bytes:
 
 
 @given(st.binary(max_size=30), st.binary(max_size=4))
-def test_finding_is_what_looking_everywhere_is(text: bytes, pattern: bytes) -> None:
+def test_suffix_find_equals_exhaustive_search(text: bytes, pattern: bytes) -> None:
     symbols = np.frombuffer(text, dtype=np.uint8)
     wanted = [place for place in range(len(text)) if text.startswith(pattern, place)]
     found = [SuffixArray(symbols, build_suffix_array(symbols))]
@@ -74,7 +74,7 @@ def test_finding_is_what_looking_everywhere_is(text: bytes, pattern: bytes) -> N
         assert suffixes.occurs(pattern) == bool(wanted)
 
 
-def test_numbers_are_found_as_bytes_are() -> None:
+def test_suffix_find_integers_equal_bytes() -> None:
     symbols = np.array([5, 1 << 40, 5, -3, 5, 1 << 40], dtype=np.int64)
     suffixes = SuffixArray(symbols, build_suffix_array(symbols))
     low, high = suffixes.find([5, 1 << 40])
@@ -83,7 +83,7 @@ def test_numbers_are_found_as_bytes_are() -> None:
 
 
 @pytest.mark.parametrize("order", [[0, 1], [0, 1, 3], [0, -1, 2], [[0, 1, 2]]], ids=str)
-def test_suffixes_that_lead_astray_are_refused(order: list[Any]) -> None:
+def test_suffix_array_invalid_order_raises(order: list[Any]) -> None:
     with pytest.raises(ModelError, match="suffix array"):
         SuffixArray(np.frombuffer(b"abc", dtype=np.uint8), np.array(order, dtype=np.int32))
 
@@ -111,13 +111,13 @@ def brute_longest(text: str) -> int:
     "text",
     ["", "lamp", "Zlamp on the moon", "灯塔的月亮", "x灯塔", "bad bytes \udc80", "hereanother", "\udcff\udce4", "Q"],
 )  # fmt: skip
-def test_the_longest_run_is_counted_in_characters(text: str) -> None:
+def test_text_longest_match_counts_characters(text: str) -> None:
     assert TextCopyIndex.build(DOCUMENTS).longest_match(text) == brute_longest(text)
 
 
 @given(st.lists(st.sampled_from(["the ", "old ", "lamp", "灯", "塔", "的", "é", "\udc80", "\udce4", "q"]), max_size=7))
 @settings(max_examples=100)
-def test_the_longest_run_is_that_of_all_runs(parts: list[str]) -> None:
+def test_text_longest_match_equals_exhaustive_search(parts: list[str]) -> None:
     text = "".join(parts)
     assert COPIES.longest_match(text) == brute_longest(text)
 
@@ -125,7 +125,7 @@ def test_the_longest_run_is_that_of_all_runs(parts: list[str]) -> None:
 COPIES = TextCopyIndex.build(DOCUMENTS)
 
 
-def test_no_run_reaches_from_one_document_into_the_next() -> None:
+def test_text_longest_match_stays_within_a_document() -> None:
     assert TextCopyIndex.build([b"ab", b"cd"]).longest_match("bc") == 1
     every = bytes(range(256))  # then there is no byte to stand between
     assert TextCopyIndex.build([every, b"cd"]).longest_match("cd") == 2
@@ -151,7 +151,7 @@ def wander(
 
 @pytest.mark.parametrize("most", [1, 2, 5, 9, 20])
 @pytest.mark.parametrize("kind", CODECS)
-def test_no_run_is_longer_whatever_is_wished_for(means: str, kind: str, most: int) -> None:
+def test_text_copy_guard_limits_every_run(means: str, kind: str, most: int) -> None:
     codec, chance = CODECS[kind], random.Random(most)
     base = TextCopyGuard(TextCopyIndex.build(DOCUMENTS), codec, most)
     refusals = 0
@@ -168,7 +168,7 @@ def test_no_run_is_longer_whatever_is_wished_for(means: str, kind: str, most: in
     assert COPIES.longest_match(text) <= most
 
 
-def test_a_run_may_be_as_long_as_it_may() -> None:
+def test_text_copy_guard_allows_the_longest_run() -> None:
     """Nothing is forbidden too early: the number-th character still comes."""
     codec = CODECS["char"]
     guard = TextCopyGuard(COPIES, codec, 7).after(b"")
@@ -178,7 +178,7 @@ def test_a_run_may_be_as_long_as_it_may() -> None:
     assert not guard.mask()[codec.encode(TALE[17:18].encode())[0]]
 
 
-def test_a_piece_that_is_too_long_a_copy_itself_never_comes() -> None:
+def test_text_copy_guard_excludes_tokens_that_copy_too_much() -> None:
     codec = CODECS["subword"]
     pieces = [len(piece) if isinstance(piece, str) else 0 for piece in codec.pieces()]
     long = int(np.argmax(pieces))
@@ -187,7 +187,7 @@ def test_a_piece_that_is_too_long_a_copy_itself_never_comes() -> None:
     assert TextCopyGuard(COPIES, codec, pieces[long]).mask()[long]
 
 
-def test_guards_part_ways_when_copied() -> None:
+def test_text_copy_guard_copies_are_independent() -> None:
     codec = CODECS["byte"]
     one = TextCopyGuard(COPIES, codec, 4).after("灯塔的".encode() + b"\xe7\x81")
     other = one.copy()
@@ -197,7 +197,7 @@ def test_guards_part_ways_when_copied() -> None:
     np.testing.assert_array_equal(one.mask(), other.mask())
 
 
-def test_where_nothing_is_left_it_is_said() -> None:
+def test_text_copy_guard_without_any_token_raises() -> None:
     class Two:
         """Writes nothing but these two letters."""
 
@@ -212,7 +212,7 @@ def test_where_nothing_is_left_it_is_said() -> None:
         TextCopyGuard(copies, Two(), 1).after(b"a").mask()  # type: ignore[arg-type]
 
 
-def test_conversations_are_compared_as_they_are_written() -> None:
+def test_text_copy_guard_reads_dialogue_as_transcript() -> None:
     codec = DialogueCodec(CODECS["char"])
     ids = codec.encode_conversation([(0, b"the old lamp"), (1, b"was lit")])
     assert join_token_bytes(ids, visible_token_bytes(codec)) == b"\nA: the old lamp\nB: was lit"
@@ -248,7 +248,7 @@ def tracks_of(ids: Any) -> Tracks:
 SCALE = [60, 62, 64, 65, 67, 69, 71, 72]
 
 
-def test_runs_of_notes_are_found_in_any_key_and_at_any_place() -> None:
+def test_note_copy_index_of_ids_finds_runs_in_any_key() -> None:
     copies = NoteCopyIndex.build([tune(SCALE, [2] * 8), tune([36, 38] * 4, [4] * 8, drums=True)], VOCABULARY)
     assert copies.longest_match(tracks_of(tune([p + 5 for p in SCALE], [2] * 8))) == 8
     assert copies.longest_match(tracks_of(tune(SCALE, [4] * 8))) == 0  # other times
@@ -260,7 +260,7 @@ def test_runs_of_notes_are_found_in_any_key_and_at_any_place() -> None:
 
 
 @pytest.mark.parametrize("most", [1, 2, 4])
-def test_a_walk_that_is_guarded_copies_no_more(most: int) -> None:
+def test_note_copy_guard_limits_every_run(most: int) -> None:
     pieces = [tune(SCALE, [2] * 8), tune(SCALE[::-1], [2] * 8), tune([36, 38, 42] * 3, [2] * 9, drums=True)]
     copies = NoteCopyIndex.build(pieces, VOCABULARY)
     for seed in range(6):
@@ -291,7 +291,7 @@ def keeper(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_model_keeps_its_corpus_and_tells_of_copies(keeper: Path, text_file: Path, run: Run) -> None:
+def test_keep_corpus_model_measures_and_limits_copies(keeper: Path, text_file: Path, run: Run) -> None:
     text = text_file.read_text()
     (record,) = run("sample", keeper, "-l", 120, "-t", 0.3, "--json").records
     most = max(b - a for a in range(120) for b in range(a + 1, 121) if record["text"][a:b] in text)
@@ -305,13 +305,13 @@ def test_a_model_keeps_its_corpus_and_tells_of_copies(keeper: Path, text_file: P
     assert run("info", keeper, "--json").json["corpus_bytes"] > 5 * len(text)
 
 
-def test_a_prompt_counts_to_the_run(keeper: Path, text_file: Path, run: Run) -> None:
+def test_max_copy_counts_the_prompt(keeper: Path, text_file: Path, run: Run) -> None:
     text = text_file.read_text()
     shown = run("sample", keeper, "-p", text[100:130], "-l", 40, "-t", 0, "--max-copy", 20).text
     assert all(shown[end - 21 : end] not in text for end in range(31, 71))
 
 
-def test_a_text_may_have_to_match_and_not_copy(keeper: Path, text_file: Path, run: Run) -> None:
+def test_max_copy_with_grammar_holds_both(keeper: Path, text_file: Path, run: Run) -> None:
     how = ["-l", 60, "-t", 0.4, "--grammar", "([a-z]+ ){5}[a-z]+[.]", "--ban", "boy", "--max-copy", 6, "--json"]
     (record,) = run("sample", keeper, *how).records
     assert re.fullmatch("([a-z]+ ){5}[a-z]+[.]", record["text"]) and "boy" not in record["text"]
@@ -320,7 +320,9 @@ def test_a_text_may_have_to_match_and_not_copy(keeper: Path, text_file: Path, ru
     assert "--max-copy excludes every token that --grammar" in run("sample", keeper, *impossible, status=2).err
 
 
-def test_a_corpus_is_found_where_it_was(model_folder: Path, text_file: Path, tmp_path: Path, run: Run) -> None:
+def test_max_copy_builds_the_index_from_the_sources(
+    model_folder: Path, text_file: Path, tmp_path: Path, run: Run
+) -> None:
     model = Path(shutil.copytree(model_folder, tmp_path / "model"))
     assert "longest_copy" not in run("sample", model, "-l", 20, "--json").records[0]
     said = run("sample", model, "-l", 80, "-t", 0.2, "--max-copy", 9)
@@ -330,7 +332,7 @@ def test_a_corpus_is_found_where_it_was(model_folder: Path, text_file: Path, tmp
     assert run("sample", model, "-l", 20, "--json").records[0]["longest_copy"] > 0
 
 
-def test_a_corpus_that_is_elsewhere_now(model_folder: Path, tmp_path: Path, run: Run) -> None:
+def test_max_copy_without_sources_raises(model_folder: Path, tmp_path: Path, run: Run) -> None:
     model = Path(shutil.copytree(model_folder, tmp_path / "model"))
     config = json.loads((model / "config.json").read_text())
     config["data"]["sources"][0]["name"] = str(tmp_path / "gone.txt")
@@ -343,7 +345,7 @@ def test_a_corpus_that_is_elsewhere_now(model_folder: Path, tmp_path: Path, run:
 
 
 @pytest.mark.parametrize("damage", ["cut", "other", "wild", "text"])
-def test_a_damaged_corpus_is_one_line(keeper: Path, tmp_path: Path, run: Run, damage: str) -> None:
+def test_copy_index_damaged_file_is_one_error_line(keeper: Path, tmp_path: Path, run: Run, damage: str) -> None:
     model = Path(shutil.copytree(keeper, tmp_path / "model"))
     file = model / "corpus.safetensors"
     loaded = seqgen.load(model).checkpoint
@@ -362,7 +364,7 @@ def test_a_damaged_corpus_is_one_line(keeper: Path, tmp_path: Path, run: Run, da
         assert "corpus" in said and said.count("\n") == 1
 
 
-def test_going_on_keeps_it_too(model_folder: Path, text_file: Path, tmp_path: Path) -> None:
+def test_resume_keeps_the_copy_index(model_folder: Path, text_file: Path, tmp_path: Path) -> None:
     model = Path(shutil.copytree(model_folder, tmp_path / "model"))
     seqgen.train([], model, resume=True, steps=62, threads=1, keep_corpus=True)
     load_copy_index = kept_copies.load_copy_index(seqgen.load(model).checkpoint)
@@ -370,7 +372,7 @@ def test_going_on_keeps_it_too(model_folder: Path, text_file: Path, tmp_path: Pa
     assert load_copy_index.longest_match(text_file.read_text()[40:160]) == 120
 
 
-def test_only_what_writes_keeps_one(tmp_path: Path, run: Run) -> None:
+def test_keep_corpus_needs_a_language_model(tmp_path: Path, run: Run) -> None:
     table = tmp_path / "a.csv"
     table.write_text("text,label\n" + "".join(f"it is {w},{w}\n" for w in ("good", "bad") * 20))
     said = run("train", table, "--task", "classify", "-o", tmp_path / "m", "--steps", 1, "--keep-corpus", status=2).err

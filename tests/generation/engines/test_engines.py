@@ -76,7 +76,7 @@ def some_ids(*shape: int, seed: int = 2) -> npt.NDArray[np.int64]:
     return np.random.default_rng(seed).integers(0, 37, shape)
 
 
-def test_every_engine_of_the_table_is_tested() -> None:
+def test_engines_of_the_table_are_all_tested() -> None:
     assert set(ENGINES) <= set(KINDS)
     assert all(spec.numpy_step for spec in CELLS.values())
 
@@ -86,7 +86,7 @@ def test_every_engine_of_the_table_is_tested() -> None:
 @pytest.mark.parametrize("embedding_size", [9, 17])
 @every_cell
 @pytest.mark.parametrize("kind", sorted({"light", "compiled"} & set(KINDS)))
-def test_light_and_torch_agree(
+def test_engines_agree_with_each_other(
     kind: str, name: str, activation: str, embedding_size: int, layers: int, tied: bool
 ) -> None:
     config = small(name, activation, num_layers=layers, tie_weights=tied, embedding_size=embedding_size)
@@ -100,7 +100,7 @@ def test_light_and_torch_agree(
 @pytest.mark.parametrize("size", [17, 64])
 @every_cell
 @every_engine
-def test_a_row_is_bitwise_the_same_in_any_company_and_place(kind: str, name: str, activation: str, size: int) -> None:
+def test_step_row_is_the_same_in_any_batch(kind: str, name: str, activation: str, size: int) -> None:
     """Odd sizes, because the ends of rows that do not fill a vector register are where kernels differ."""
     some = engine(kind, small(name, activation, rnn_size=size))
     ids = some_ids(4, 40)
@@ -116,7 +116,7 @@ def test_a_row_is_bitwise_the_same_in_any_company_and_place(kind: str, name: str
 @pytest.mark.parametrize("units", [33, 34])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @every_engine
-def test_a_row_is_bitwise_the_same_with_a_large_vocabulary(kind: str, tied: bool, cell: str, units: int) -> None:
+def test_step_row_is_the_same_with_a_large_vocabulary(kind: str, tied: bool, cell: str, units: int) -> None:
     config = small(cell, vocab_size=1003, rnn_size=units, embedding_size=21, tie_weights=tied)
     some, ids = engine(kind, config), some_ids(3, 21)
     together = run(some, ids)
@@ -134,7 +134,7 @@ def test_a_row_is_bitwise_the_same_with_a_large_vocabulary(kind: str, tied: bool
     ids=["units", "projection", "vocabulary"],
 )
 @every_engine
-def test_a_row_is_bitwise_the_same_in_a_narrow_network(kind: str, narrow: dict[str, Any]) -> None:
+def test_step_row_is_the_same_in_a_narrow_network(kind: str, narrow: dict[str, Any]) -> None:
     """A product of less than 12 columns goes through other kernels of MKL, which treat a block's rows unlike."""
     some = engine(kind, small(**narrow))
     ids = some_ids(4, 40) % some.vocab_size
@@ -158,7 +158,7 @@ def flat(state: Any) -> list[Any]:
 
 @every_cell
 @every_engine
-def test_states_are_not_written_to(kind: str, name: str, activation: str) -> None:
+def test_step_does_not_modify_states(kind: str, name: str, activation: str) -> None:
     some = engine(kind, small(name, activation))
     ids = some_ids(3, 18)
     _, state = some.step(ids[0], some.initial(18))
@@ -175,7 +175,7 @@ def test_states_are_not_written_to(kind: str, name: str, activation: str) -> Non
 
 @every_cell
 @every_engine
-def test_reading_equals_stepping(kind: str, name: str, activation: str) -> None:
+def test_read_equals_step(kind: str, name: str, activation: str) -> None:
     """As near as float32 allows: torch reads many ids in other products than one."""
     some = engine(kind, small(name, activation))
     ids = some_ids(50)
@@ -190,14 +190,14 @@ def test_reading_equals_stepping(kind: str, name: str, activation: str) -> None:
 
 
 @every_engine
-def test_reading_nothing_changes_nothing(kind: str) -> None:
+def test_read_without_ids_keeps_the_state(kind: str) -> None:
     some = engine(kind, small())
     state = some.read(some_ids(5), some.initial(1))
     same = some.read(np.empty(0, dtype=np.int64), state)
     np.testing.assert_array_equal(some.step(np.array([1]), same)[0], some.step(np.array([1]), state)[0])
 
 
-def test_reading_goes_past_the_torch_engines_piece() -> None:
+def test_torch_engine_read_spans_chunks() -> None:
     light_engine, torch_engine = (engine(kind, small(rnn_size=8)) for kind in ("light", "torch"))
     ids = some_ids(1500)
     ours, theirs = (
@@ -208,7 +208,7 @@ def test_reading_goes_past_the_torch_engines_piece() -> None:
 
 @pytest.mark.parametrize("batch", [1, 2, BLOCK, BLOCK + 1, 3 * BLOCK])
 @every_engine
-def test_a_repeated_state_goes_on_like_the_one_it_came_from(kind: str, batch: int) -> None:
+def test_repeat_continues_like_the_original(kind: str, batch: int) -> None:
     some = engine(kind, small("gru"))
     state = some.read(some_ids(7), some.initial(1))
     many = some.repeat(state, batch)
@@ -222,7 +222,7 @@ def test_a_repeated_state_goes_on_like_the_one_it_came_from(kind: str, batch: in
     assert batch < 3 or len({values.tobytes() for values in again}) > 1
 
 
-def test_a_first_layer_too_large_for_a_table_is_filled_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numpy_engine_without_table_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     config, ids = small("gru"), some_ids(10, 2)
     wanted = run(engine("light", config), ids)
     monkeypatch.setattr(light, "_MAX_TABLE", 0)
@@ -232,7 +232,7 @@ def test_a_first_layer_too_large_for_a_table_is_filled_row_by_row(monkeypatch: p
 
 
 @pytest.mark.skipif("compiled" not in KINDS, reason="no kernels")
-def test_so_it_is_with_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_native_engine_without_table_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     config, ids = small("gru"), some_ids(10, 2)
     wanted = run(engine("compiled", config), ids)
     monkeypatch.setattr(compiled, "_MAX_TABLE", 0)
@@ -241,7 +241,7 @@ def test_so_it_is_with_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.skipif("whole" not in KINDS, reason="no fast whole numbers")
 @every_cell
-def test_rounded_weights_give_nearly_the_same(name: str, activation: str) -> None:
+def test_native_engine_quantized_is_close(name: str, activation: str) -> None:
     config = small(name, activation, rnn_size=65, embedding_size=30)
     ids = some_ids(20, 70)
     exact, rounded = run(engine("compiled", config), ids), run(engine("whole", config), ids)
@@ -249,7 +249,7 @@ def test_rounded_weights_give_nearly_the_same(name: str, activation: str) -> Non
 
 
 @pytest.mark.skipif("whole" not in KINDS, reason="no fast whole numbers")
-def test_what_rounding_costs_is_measured(model_folder: Path) -> None:
+def test_quantization_cost_is_the_difference_in_bits(model_folder: Path) -> None:
     loaded = checkpoint.load(model_folder)
     network, weights = loaded.language_config, dict(loaded.weights())
     ids = np.tile(loaded.codec.encode(b"The boy and the boat came home late. "), 100)
@@ -265,13 +265,13 @@ def test_what_rounding_costs_is_measured(model_folder: Path) -> None:
 
 
 @every_engine
-def test_extreme_weights_neither_overflow_nor_warn(kind: str) -> None:
+def test_engines_extreme_weights_neither_overflow_nor_warn(kind: str) -> None:
     config = small("lstm")
     weights = {name: value * np.float32(1000) for name, value in random_weights(config).items()}
     assert np.isfinite(run(KINDS[kind](config, weights), some_ids(10, 2))).all()
 
 
-def test_the_light_engine_needs_no_torch(model_folder: Path) -> None:
+def test_cpu_engine_imports_no_torch(model_folder: Path) -> None:
     program = """
 import sys
 from pathlib import Path
@@ -291,7 +291,7 @@ assert "torch" not in sys.modules, "torch was imported"
     assert done.returncode == 0, done.stderr
 
 
-def test_engines_agree_on_a_trained_model(model_folder: Path) -> None:
+def test_engines_trained_model_logits_agree(model_folder: Path) -> None:
     loaded = checkpoint.load(model_folder)
     ids = loaded.codec.encode(b"The boy and the boat came home late.")
     results = []
@@ -310,7 +310,7 @@ def test_engines_agree_on_a_trained_model(model_folder: Path) -> None:
 
 @every_cell
 @every_engine
-def test_streams_are_chosen_among(kind: str, name: str, activation: str) -> None:
+def test_select_takes_streams_in_order(kind: str, name: str, activation: str) -> None:
     some = engine(kind, small(name, activation, rnn_size=32))
     ids = some_ids(3, 40)
     _, state = some.step(ids[0], some.initial(40))
@@ -323,7 +323,7 @@ def test_streams_are_chosen_among(kind: str, name: str, activation: str) -> None
 @every_cell
 @pytest.mark.parametrize("other", KINDS)
 @every_engine
-def test_states_go_from_engine_to_engine(kind: str, other: str, name: str, activation: str) -> None:
+def test_export_state_is_imported_by_every_engine(kind: str, other: str, name: str, activation: str) -> None:
     config = small(name, activation, num_layers=3)
     one, two = engine(kind, config), engine(other, config)
     ids = some_ids(9, 5)
@@ -343,7 +343,7 @@ def test_states_go_from_engine_to_engine(kind: str, other: str, name: str, activ
 
 @every_cell
 @every_engine
-def test_reading_out_tells_what_stepping_does(kind: str, name: str, activation: str) -> None:
+def test_logits_of_equals_step(kind: str, name: str, activation: str) -> None:
     some = engine(kind, small(name, activation))
     ids = some_ids(30)
     stepped = run(some, ids[:, None])[:, 0]
@@ -362,7 +362,7 @@ def test_reading_out_tells_what_stepping_does(kind: str, name: str, activation: 
 
 
 @every_cell
-def test_exact_engines_write_the_same_text_for_a_seed(name: str, activation: str) -> None:
+def test_engines_exact_write_the_same_text(name: str, activation: str) -> None:
     """Logits differ in their last bits; the draws do not."""
     config = small(name, activation, rnn_size=48, num_layers=2)
     codec = CharCodec([*"abcdefghijklmnopqrstuvwxyz .", *range(256)], 29)
@@ -381,7 +381,7 @@ def test_exact_engines_write_the_same_text_for_a_seed(name: str, activation: str
 
 
 @every_cell
-def test_bfloat16_is_near_and_a_row_is_still_its_own(name: str, activation: str) -> None:
+def test_torch_engine_bfloat16_is_close_and_batch_invariant(name: str, activation: str) -> None:
     config = small(name, activation, rnn_size=64, embedding_size=32)
     weights = random_weights(config)
     exact, near = TorchEngine(config, weights), TorchEngine(config, weights, precision="bf16")
@@ -406,7 +406,7 @@ def eager(step: Callable[[], Any]) -> tuple[Callable[[], object], Any]:
 
 
 @every_cell
-def test_a_step_that_is_replayed_is_the_step(name: str, activation: str) -> None:
+def test_replayed_step_equals_step(name: str, activation: str) -> None:
     config = small(name, activation, rnn_size=32)
     plain, replayed = (TorchEngine(config, random_weights(config)) for _ in range(2))
     replayed._advance = ReplayedStep(replayed._forward, replayed._network.initial(replayed._rows), eager)
@@ -421,7 +421,7 @@ def test_a_step_that_is_replayed_is_the_step(name: str, activation: str) -> None
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
 @every_cell
-def test_cuda_records_a_step_and_agrees(name: str, activation: str) -> None:
+def test_torch_engine_on_cuda_replays_steps(name: str, activation: str) -> None:
     config = small(name, activation, rnn_size=64)
     ids = some_ids(6, 70)
     there = TorchEngine(config, random_weights(config), "cuda")
@@ -430,7 +430,7 @@ def test_cuda_records_a_step_and_agrees(name: str, activation: str) -> None:
     np.testing.assert_array_equal(run(there, ids[:, [3]])[:, 0], run(there, ids)[:, 3])
 
 
-def test_the_engine_is_chosen_by_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choose_engine_by_device_precision_and_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqgen.native.library", lambda: object())
     for streams in (1, 1000):
         assert choose_engine("auto", "auto", "fp32", streams) == "light"
@@ -444,7 +444,7 @@ def test_the_engine_is_chosen_by_the_job(monkeypatch: pytest.MonkeyPatch) -> Non
         choose_engine("auto", "cpu", "int8", 1)
 
 
-def test_an_engine_is_asked_for_by_name(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_engine_by_name(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = checkpoint.load(model_folder)
     for asked in ((), ("auto", "cpu"), ("light",), ("cpu",)):
         made = make_engine(loaded.network, loaded.weights(), *asked)

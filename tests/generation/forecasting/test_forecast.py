@@ -22,7 +22,7 @@ def roller(past: int = 0, known: int = 0) -> Forecaster:
     return Forecaster(config, torch.Generator().manual_seed(0)).eval()
 
 
-def test_only_what_was_there_is_seen() -> None:
+def test_predict_horizon_uses_no_future_rows() -> None:
     whole = numbered_series(30, 2, 1, 1, ahead=8)
     network = roller(1, 1)
     spoilt = dataclasses.replace(whole, targets=whole.targets.copy(), past=whole.past.copy())
@@ -33,21 +33,21 @@ def test_only_what_was_there_is_seen() -> None:
 
 @given(st.integers(1, 15))
 @settings(max_examples=15, deadline=None)
-def test_a_longer_horizon_begins_like_a_shorter_one(horizon: int) -> None:
+def test_predict_horizon_longer_begins_like_shorter(horizon: int) -> None:
     network = roller()
     longest = predict_horizon(network, numbered_series(30), 30, 15)
     assert longest.shape == (2, 15, 4)
     assert np.array_equal(longest[:, :horizon], predict_horizon(network, numbered_series(30), 30, horizon))
 
 
-def test_bands_do_not_narrow_where_forecasts_feed_on_forecasts() -> None:
+def test_predict_horizon_fed_back_intervals_do_not_narrow() -> None:
     made = predict_horizon(roller(), numbered_series(30), 30, 12)
     widths = made[:, :, 3] - made[:, :, 1]
     assert (widths[:, 4:] >= widths[:, 3:4] - 1e-4).all()
     assert (np.diff(made[:, :, 1:], axis=2) >= -1e-4).all()
 
 
-def test_a_short_history_is_as_if_its_first_row_had_stood_before() -> None:
+def test_predict_horizon_short_history_repeats_its_first_row() -> None:
     series = numbered_series(3)
     longer = dataclasses.replace(
         series,
@@ -58,11 +58,11 @@ def test_a_short_history_is_as_if_its_first_row_had_stood_before() -> None:
     assert np.array_equal(predict_horizon(roller(), series, 3, 4), predict_horizon(roller(), longer, 6, 4))
 
 
-def test_a_network_without_bands_rolls_too() -> None:
+def test_predict_horizon_without_levels_feeds_back() -> None:
     config = ForecasterConfig(1, 6, 4, 2, rnn_size=5, embedding_size=5)
     network = Forecaster(config, torch.Generator().manual_seed(0)).eval()
     assert predict_horizon(network, numbered_series(30, 1), 30, 9).shape == (1, 9, 1)
 
 
-def test_options_name_what_they_are() -> None:
+def test_forecast_options_name_their_flags() -> None:
     assert TrainOptions(split_rows="0.7,0.1,0.2", levels="none", horizon=1)

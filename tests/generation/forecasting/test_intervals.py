@@ -59,7 +59,7 @@ def held(network: Forecaster, series: ScaledSeries, first: int, stop: int, follo
     }
 
 
-def test_bands_hold_their_share_again_after_the_noise_has_tripled() -> None:
+def test_recent_factors_restore_coverage_after_noise_triples() -> None:
     series = noise(np.repeat([1.0, 3.0], 2000)[:, None])
     network = knows_noise()
     for rows in ((1000, 2000), (2400, 4000)):
@@ -74,14 +74,14 @@ def test_bands_hold_their_share_again_after_the_noise_has_tripled() -> None:
     assert soon > 1.4 * before
 
 
-def test_bands_narrow_where_errors_have_become_smaller() -> None:
+def test_recent_factors_narrow_intervals_after_smaller_errors() -> None:
     series = noise(np.repeat([1.0, 0.5], 1000)[:, None])
     factors = recent_factors(knows_noise(), series, np.array([1000, 1900]))[:, 0]
     assert factors[0] == pytest.approx(1.0, abs=0.25)
     assert (factors[1, [0, 1, 3, 4]] < 0.75).all()
 
 
-def test_each_column_has_its_own_factors() -> None:
+def test_recent_factors_are_separate_for_each_column() -> None:
     series = noise(np.stack([np.ones(600), np.repeat([1.0, 4.0], 300)], axis=1))
     factors = recent_factors(knows_noise(2), series, np.array([600]))[0]
     assert factors[0, 3] < 1.3
@@ -92,7 +92,7 @@ def test_each_column_has_its_own_factors() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(origin=st.integers(LOOK_BACK, 120), scale=st.floats(-1e4, 1e4))
-def test_what_comes_after_an_origin_does_not_tell_on_it(origin: int, scale: float) -> None:
+def test_recent_factors_ignore_rows_after_the_origin(origin: int, scale: float) -> None:
     network, whole = knows_noise(), noise(np.ones((120, 1)))
     other = dataclasses.replace(whole, targets=whole.targets.copy(), observed=whole.observed.copy())
     other.targets[origin:] = scale
@@ -105,7 +105,7 @@ def test_what_comes_after_an_origin_does_not_tell_on_it(origin: int, scale: floa
     assert np.array_equal(found, recent_factors(network, cut, np.array([origin])))
 
 
-def test_what_came_just_before_an_origin_tells_on_it() -> None:
+def test_recent_factors_use_rows_just_before_the_origin() -> None:
     network, whole = knows_noise(), noise(np.ones((120, 1)))
     other = dataclasses.replace(whole, targets=whole.targets.copy())
     other.targets[-HORIZON:] = 1e3
@@ -114,7 +114,7 @@ def test_what_came_just_before_an_origin_tells_on_it() -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 1 << 15])
-def test_many_origins_are_each_by_itself(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recent_factors_many_origins_equal_single_ones(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intervals, "_MAX_ORIGINS", at_once)
     network, series = knows_noise(2), noise(np.ones((300, 2)), seed=3)
     origins = np.arange(2, 300, 5)
@@ -126,7 +126,7 @@ def test_many_origins_are_each_by_itself(at_once: int, monkeypatch: pytest.Monke
     np.testing.assert_allclose(together, alone, rtol=1e-5)
 
 
-def test_without_an_earlier_window_bands_stay() -> None:
+def test_recent_factors_without_earlier_windows_are_one() -> None:
     network, series = knows_noise(), noise(np.full((40, 1), 9.0))
     short = np.arange(1, LOOK_BACK + HORIZON)
     assert (recent_factors(network, series, short) == 1).all()
@@ -135,7 +135,7 @@ def test_without_an_earlier_window_bands_stay() -> None:
     np.testing.assert_allclose(recent_factors(network, hidden, np.array([40])), 1, rtol=1e-6)  # no truth is known
 
 
-def test_numbers_beyond_all_measure_lie_outside() -> None:
+def test_recent_factors_extreme_values_count_as_not_covered() -> None:
     network, series = knows_noise(), noise(np.ones((60, 1)))
     other = dataclasses.replace(series, targets=series.targets.copy())
     other.targets[40:44] = [[np.inf], [-np.inf], [np.nan], [3e38]]
@@ -143,7 +143,7 @@ def test_numbers_beyond_all_measure_lie_outside() -> None:
     assert np.isfinite(after) and after > before
 
 
-def test_rows_learnt_from_tell_nothing() -> None:
+def test_recent_factors_ignore_training_rows() -> None:
     network, series = knows_noise(), noise(np.full((60, 1), 3.0))
     origins = np.array([50, 60])
     assert (
@@ -153,7 +153,7 @@ def test_rows_learnt_from_tell_nothing() -> None:
     assert 1 < fewer < more
 
 
-def test_windows_far_back_are_forgotten() -> None:
+def test_recent_factors_forget_old_windows() -> None:
     network, series = knows_noise(), noise(np.ones((600, 1)))
     other = dataclasses.replace(series, targets=series.targets.copy())
     first = 600 - HORIZON * (1 + intervals._REACH) - LOOK_BACK
@@ -161,7 +161,7 @@ def test_windows_far_back_are_forgotten() -> None:
     assert np.array_equal(*(recent_factors(network, one, np.array([600])) for one in (series, other)))
 
 
-def test_a_forecast_is_stretched_all_the_way() -> None:
+def test_predict_horizon_factors_scale_every_step() -> None:
     network, series = knows_noise(), noise(np.ones((40, 1)))
     plain = predict_horizon(network, series, 40, 10)
     wide = predict_horizon(network, series, 40, 10, np.full((1, 5), 2.0, np.float32))
@@ -169,7 +169,7 @@ def test_a_forecast_is_stretched_all_the_way() -> None:
     np.testing.assert_allclose(wide - wide[:, :, 3:4], 2 * (plain - plain[:, :, 3:4]), atol=1e-4)
 
 
-def test_quantiles_are_in_order_after_they_were_stretched() -> None:
+def test_scaled_intervals_keep_quantiles_sorted() -> None:
     outputs = np.array([[[5.0, -2, -1, 0, 1, 2]]], np.float32)
     factors = np.array([[0.5, 3.0, 1.0, 3.0, 0.5]], np.float32)
     assert scaled_intervals(outputs, factors).tolist() == [[[5, -3, -1, 0, 1, 3]]]
@@ -177,13 +177,13 @@ def test_quantiles_are_in_order_after_they_were_stretched() -> None:
     assert scaled_intervals(point, np.ones((1, 0), np.float32)) is point
 
 
-def test_a_network_without_bands_has_nothing_to_stretch() -> None:
+def test_recent_factors_without_levels_are_empty() -> None:
     assert recent_factors(knows_noise(levels=()), noise(np.ones((90, 1))), np.array([50, 90])).shape == (2, 1, 0)
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.floats(0, 1e6, width=32), min_size=3, max_size=3), min_size=1, max_size=8), st.data())
-def test_shares_are_counts_but_for_half_a_step(rows: list[list[float]], data: st.DataObject) -> None:
+def test_covered_fractions_equal_counts_within_half_a_step(rows: list[list[float]], data: st.DataObject) -> None:
     scores: Floats = np.array(rows, np.float32)
     observed = np.array(data.draw(st.lists(st.booleans(), min_size=scores.size, max_size=scores.size)))
     observed = observed.reshape(scores.shape)

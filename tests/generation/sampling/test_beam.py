@@ -70,7 +70,7 @@ def likeliest(seed: int, spellings: list[str], length: int, stops: tuple[str, ..
     [(["a", "b", "c"], 4, ()), (["ab", "cde", "a", "b"], 4, ()), (["a", "b", "c"], 5, ("bc",))],
     ids=["characters", "pieces", "stop"],
 )
-def test_a_beam_as_wide_as_can_be_finds_the_likeliest(
+def test_beam_search_widest_finds_the_likeliest(
     spellings: list[str], length: int, stops: tuple[str, ...], seed: int
 ) -> None:
     engine = branched(len(spellings) + 1, chances(seed, len(spellings) + 1))
@@ -82,7 +82,7 @@ def test_a_beam_as_wide_as_can_be_finds_the_likeliest(
         assert all(written.log_prob_per_character < cost for written, (cost, _) in zip(found, wanted, strict=True))
 
 
-def test_the_narrowest_beam_is_greedy() -> None:
+def test_beam_search_of_width_one_is_greedy() -> None:
     for seed in range(5):
         engine = branched(5, chances(seed, 5))
         (found,) = beam_search(job(engine, PieceCodec(*"abcd"), {"length": 20}, beam=1), 1)
@@ -95,7 +95,7 @@ def test_the_narrowest_beam_is_greedy() -> None:
         assert found.sample.log_probability == pytest.approx(wanted.sample.log_probability)
 
 
-def test_a_wider_beam_is_seldom_worse_and_often_better() -> None:
+def test_beam_search_wider_is_usually_better() -> None:
     better = worse = 0
     for seed in range(30):
         engine = branched(5, lambda read, seed=seed: [*chances(seed, 4)(read), -40.0])  # the model never ends
@@ -108,7 +108,7 @@ def test_a_wider_beam_is_seldom_worse_and_often_better() -> None:
 
 @pytest.mark.parametrize("kind", CODECS)
 @pytest.mark.parametrize("length", [0, 1, 37])
-def test_beams_keep_the_length_with_every_codec(models: Models, kind: str, length: int) -> None:
+def test_beam_search_keeps_the_length_with_every_codec(models: Models, kind: str, length: int) -> None:
     model = load_model(models(kind))
     found = model.sample("The 灯", n=3, length=length, beam=4)
     assert [len(sample.text) for sample in found] == [length] * len(found)
@@ -120,12 +120,12 @@ def test_beams_keep_the_length_with_every_codec(models: Models, kind: str, lengt
         assert model.sample("The 灯", first=1, length=length, beam=4) == [found[1]]
 
 
-def test_engines_find_the_same(models: Models) -> None:
+def test_beam_search_engines_find_the_same(models: Models) -> None:
     texts = {load_model(models("char"), name).sample(length=30, beam=5)[0].text for name in ("light", "torch")}
     assert len(texts) == 1
 
 
-def test_the_model_may_end_a_text_that_a_beam_finds() -> None:
+def test_beam_search_model_may_end_the_text() -> None:
     def ends(read: tuple[int, ...]) -> list[float]:
         return [0.0, 1.0, 6.0 if len(read) == 4 else -9.0]
 
@@ -134,7 +134,7 @@ def test_the_model_may_end_a_text_that_a_beam_finds() -> None:
     assert (found.sample.text, found.sample.finish_reason) == ("bbb", "end")
 
 
-def test_filters_shape_what_a_beam_finds() -> None:
+def test_beam_search_applies_filters() -> None:
     engine = branched(4, lambda read: [3.0, 2.9, 2.8, 0.0])
     plain, varied = (
         next(beam_search(job(engine, PieceCodec(*"abc"), {"length": 6, **options}, beam=2), 1)).sample.text
@@ -144,7 +144,7 @@ def test_filters_shape_what_a_beam_finds() -> None:
     assert max(map(varied.count, "abc")) <= 3
 
 
-def test_what_may_not_be_written_a_beam_does_not_find(models: Models) -> None:
+def test_beam_search_applies_constraints(models: Models) -> None:
     model = load_model(models("char"))
     found = model.sample("The ", n=4, length=40, beam=6, ban=("e", "a"))
     assert not any(letter in sample.text for sample in found for letter in "ea")
@@ -168,7 +168,7 @@ LETTERS = PieceCodec(*"abcdefgh")
 
 
 @pytest.mark.parametrize("wave", [1, 4, 64])
-def test_the_best_of_several_is_the_likeliest_of_them(wave: int) -> None:
+def test_best_of_n_is_the_likeliest(wave: int) -> None:
     options = {"length": 12, "seed": 5, "stop": ("aa", "hg")}
     found = [written.sample for written in best_of_n(job(noise_engine(9, wave), LETTERS, options, True, best_of=6), 4)]
     for number, sample in enumerate(found):
@@ -179,7 +179,7 @@ def test_the_best_of_several_is_the_likeliest_of_them(wave: int) -> None:
     assert alone.sample == found[2]
 
 
-def test_short_texts_are_not_favoured() -> None:
+def test_best_of_n_does_not_favour_short_texts() -> None:
     """Of a text that stops at once and one that goes on, the one whose characters are likelier."""
     options = {"length": 12, "seed": 1}
     tries = [drawn(options, index) for index in range(30)]
@@ -189,12 +189,12 @@ def test_short_texts_are_not_favoured() -> None:
     assert likeliest_whole.sample == shortest.sample != chosen.sample
 
 
-def test_one_of_one_is_that_one(models: Models) -> None:
+def test_best_of_one_is_the_sample_itself(models: Models) -> None:
     model = load_model(models("char"))
     assert model.sample(n=3, length=9, best_of=1) == model.sample(n=3, length=9)
 
 
-def test_the_best_piece_of_several(models: Models) -> None:
+def test_compose_best_of_is_the_likeliest_per_event(models: Models) -> None:
     model = load_model(models("midi", "music"))
     tries = model.compose(length=2, n=8)
     (chosen,) = model.compose(length=2, best_of=8)
@@ -206,7 +206,7 @@ def test_the_best_piece_of_several(models: Models) -> None:
 # ---- the command ----
 
 
-def test_the_command_chooses(models: Models, run: Run) -> None:
+def test_sample_command_best_of_and_beam(models: Models, run: Run) -> None:
     model = models("char")
     plain = run("sample", model, "-l", 40, "--json", "-n", 8).records
     (chosen,) = run("sample", model, "-l", 40, "--json", "--best-of", 8).records
@@ -230,18 +230,20 @@ def test_the_command_chooses(models: Models, run: Run) -> None:
     ],
     ids=str,
 )
-def test_what_can_not_be_searched_for(models: Models, run: Run, flags: list[Any], words: str) -> None:
+def test_sample_command_invalid_search_is_one_error_line(
+    models: Models, run: Run, flags: list[Any], words: str
+) -> None:
     assert words in run("sample", models("char"), *flags, status=2).err
 
 
-def test_no_beam_for_music(models: Models, run: Run, tmp_path: Path) -> None:
+def test_beam_for_music_raises(models: Models, run: Run, tmp_path: Path) -> None:
     said = run("sample", models("midi", "music"), "--beam", 3, "-o", tmp_path / "a.mid", status=2).err
     assert "--beam is for" in said
     with pytest.raises(UserError, match="--beam is for"):
         load_model(models("midi", "music")).compose(beam=3)
 
 
-def test_the_largest_are_found_in_order() -> None:
+def test_largest_returns_indices_in_order() -> None:
     from seqgen.generation.sampling.beam import _largest
 
     for seed in range(20):

@@ -96,7 +96,7 @@ def raw(text: str) -> bytes:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("ban", [("the",), ("e",), ("中",), ("th", "he", " a"), ("\n", "o l")], ids=repr)
-def test_what_is_banned_never_appears(kind: str, ban: tuple[str, ...]) -> None:
+def test_ban_text_never_appears(kind: str, ban: tuple[str, ...]) -> None:
     codec, letters = codec_of(kind), "".join(ban) + "h"
     free = "".join(sample.text for sample in write(codec, letters, length=120))
     assert any(text in free for text in ban), "nothing would have been banned"
@@ -106,7 +106,7 @@ def test_what_is_banned_never_appears(kind: str, ban: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_begins_in_the_prompt_is_banned_too(kind: str) -> None:
+def test_ban_text_beginning_in_the_prompt_never_appears(kind: str) -> None:
     """And what stands in the prompt as a whole is there already."""
     codec = codec_of(kind)
     for prompt, ban in ((b"the th", ("the", "tho")), ("the 中".encode()[:-1], ("中",)), (b"the", ("the", "eh"))):
@@ -121,7 +121,7 @@ def test_what_begins_in_the_prompt_is_banned_too(kind: str) -> None:
 @settings(max_examples=25)
 @given(st.sampled_from(KINDS), st.lists(st.text("ab 中", min_size=1, max_size=3), min_size=1, max_size=4),
        st.text("ab 中", max_size=4))  # fmt: skip
-def test_any_texts_can_be_banned_after_any_prompt(kind: str, ban: list[str], prompt: str) -> None:
+def test_ban_any_texts_after_any_prompt(kind: str, ban: list[str], prompt: str) -> None:
     for sample in write(codec_of(kind), "ab 中", n=2, prompt=prompt.encode(), length=20, ban=tuple(ban)):
         assert len(sample.text) == 20
         whole = raw(prompt + sample.text)
@@ -129,13 +129,13 @@ def test_any_texts_can_be_banned_after_any_prompt(kind: str, ban: list[str], pro
             assert text not in whole[max(0, len(raw(prompt)) - len(text) + 1) :]
 
 
-def test_bytes_that_are_no_character_can_be_banned() -> None:
+def test_ban_invalid_utf8_never_appears() -> None:
     (sample,) = write(ByteCodec(), "", n=1, length=2000, ban=("\udcff", "\udcc3", "\x00a"))
     assert b"\xff" not in raw(sample.text) and b"\xc3" not in raw(sample.text) and b"\x00a" not in raw(sample.text)
     assert any(byte >= 0x80 for byte in raw(sample.text)), "what is no UTF-8 may still be written"
 
 
-def test_what_has_no_way_on_is_refused_or_avoided() -> None:
+def test_ban_dead_end_is_refused_or_avoided() -> None:
     codec = codec_of("char")
     everything = tuple(chr(byte) if byte < 128 else chr(0xDC00 + byte) for byte in range(256))
     with pytest.raises(UserError, match="--ban leaves nothing"):
@@ -164,7 +164,7 @@ GRAMMARS = [
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("pattern", GRAMMARS)
-def test_the_whole_text_matches(kind: str, pattern: str) -> None:
+def test_grammar_matches_the_whole_text(kind: str, pattern: str) -> None:
     for sample in write(codec_of(kind), "the old ab", n=4, length=40, grammar=pattern):
         assert re.fullmatch(pattern, sample.text), sample.text
         assert len(sample.text) <= 40
@@ -172,7 +172,7 @@ def test_the_whole_text_matches(kind: str, pattern: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_over_when_nothing_may_follow(kind: str) -> None:
+def test_grammar_ends_the_text_when_nothing_may_follow(kind: str) -> None:
     for sample in write(codec_of(kind), "", grammar="(yes|no)!"):
         assert (sample.text in ("yes!", "no!"), sample.finish_reason) == (True, "grammar")
     (empty,) = write(codec_of(kind), "", n=1, grammar="")
@@ -181,7 +181,7 @@ def test_it_is_over_when_nothing_may_follow(kind: str) -> None:
 
 @pytest.mark.parametrize("length", range(1, 9))
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_end_is_reached_within_the_length(kind: str, length: int) -> None:
+def test_grammar_match_is_complete_within_the_length(kind: str, length: int) -> None:
     """Of a pattern whose matches are three, six, … characters long, and one more."""
     pattern = "(abc|中é😀)*!"
     done = write(codec_of(kind), "abc", n=6, length=length, grammar=pattern)
@@ -189,7 +189,7 @@ def test_the_end_is_reached_within_the_length(kind: str, length: int) -> None:
     assert max(len(sample.text) for sample in done) == 1 + 3 * ((length - 1) // 3)
 
 
-def test_the_model_may_end_where_the_text_is_complete() -> None:
+def test_grammar_model_may_end_a_complete_match() -> None:
     codec = codec_of("char")
 
     class Ending(Noise):
@@ -203,7 +203,7 @@ def test_the_model_may_end_where_the_text_is_complete() -> None:
     assert {(sample.text, sample.finish_reason) for sample in done} == {("ab", "end")}
 
 
-def test_a_length_that_is_too_short_is_told() -> None:
+def test_grammar_too_short_length_raises() -> None:
     with pytest.raises(UserError, match="needs at least 5 characters, and the limit is 4"):
         write(codec_of("byte"), "", length=4, grammar="a{5}")
     with pytest.raises(UserError, match="needs at least 1 characters"):
@@ -215,7 +215,7 @@ def test_a_length_that_is_too_short_is_told() -> None:
 @given(st.sampled_from(KINDS), st.sampled_from(["[ab]*中?", "(ab|ba)+", ".{3,8}", "(a|b|中)*b"]),
        st.lists(st.text("ab中", min_size=1, max_size=3), min_size=1, max_size=3),
        st.text("ab", max_size=2))  # fmt: skip
-def test_grammar_and_bans_together(kind: str, pattern: str, ban: list[str], prompt: str) -> None:
+def test_grammar_and_ban_hold_together(kind: str, pattern: str, ban: list[str], prompt: str) -> None:
     how = {"length": 12, "grammar": pattern, "ban": tuple(ban)}
     try:
         done = write(codec_of(kind), "ab", n=3, prompt=prompt.encode(), **how)
@@ -228,7 +228,7 @@ def test_grammar_and_bans_together(kind: str, pattern: str, ban: list[str], prom
         assert not any(text in whole[max(0, len(prompt) - len(text) + 1) :] for text in ban)
 
 
-def test_a_stop_string_ends_it_sooner() -> None:
+def test_grammar_stop_string_ends_the_text() -> None:
     for sample in write(codec_of("char"), "abc", grammar="[abc]{30}", stop=("c",)):
         assert sample.finish_reason in ("stop", "grammar")
         assert "c" not in sample.text
@@ -246,7 +246,7 @@ EVERYTHING = {
 
 @pytest.mark.parametrize("kind", ["char", "subword"])
 @pytest.mark.parametrize("compiled", [True, False])
-def test_with_everything_on_a_sample_is_the_same_alone_and_among_others(
+def test_sample_with_all_filters_is_the_same_in_any_batch(
     kind: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     how = {name: value for name, value in EVERYTHING.items() if kind == "char" or name != "logit_bias"}
@@ -265,7 +265,7 @@ def test_with_everything_on_a_sample_is_the_same_alone_and_among_others(
 
 
 @pytest.mark.parametrize("filters", [{}, {"xtc_probability": 0.5}, {"mirostat_tau": 3.0}, {"dry_multiplier": 1.0}])
-def test_each_stream_has_its_own_coin_and_memory(filters: dict[str, float]) -> None:
+def test_sampler_streams_have_own_uniforms_and_history(filters: dict[str, float]) -> None:
     how = {"length": 60, "top_k": 12, **filters}
     five = write(codec_of("byte"), "abcd", n=5, batch_size=5, **how)
     assert five == write(codec_of("byte"), "abcd", n=5, batch_size=1, **how)
@@ -273,7 +273,7 @@ def test_each_stream_has_its_own_coin_and_memory(filters: dict[str, float]) -> N
         assert five != write(codec_of("byte"), "abcd", n=5, batch_size=5, length=60, top_k=12)
 
 
-def test_log_probabilities_know_nothing_of_what_was_asked_for() -> None:
+def test_log_probability_ignores_constraints() -> None:
     """They are the model's own: of a text that could be nothing else too."""
     codec = ByteCodec()
     (sample,) = write(codec, "", n=1, grammar="abcd")
@@ -285,7 +285,7 @@ def test_log_probabilities_know_nothing_of_what_was_asked_for() -> None:
     assert sample.log_probability == pytest.approx(total, rel=1e-9)
 
 
-def test_states_may_be_forgotten_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_automaton_masks_survive_renumbered_states(monkeypatch: pytest.MonkeyPatch) -> None:
     pattern = "(a|b)*a(a|b){7}( |c)*"
     wanted = write(codec_of("char"), "abc", n=6, batch_size=6, length=40, grammar=pattern)
     monkeypatch.setattr(matching, "_MAX_CACHED", 200)
@@ -294,7 +294,7 @@ def test_states_may_be_forgotten_on_the_way(monkeypatch: pytest.MonkeyPatch) -> 
     assert write(codec_of("char"), "abc", n=6, batch_size=6, length=40, grammar=pattern) == wanted
 
 
-def test_masks_are_made_once_a_state() -> None:
+def test_automaton_masks_are_computed_once_per_state() -> None:
     codec, engine = codec_of("subword"), Noise(codec_of("subword"), "ab")
     made = SamplingRules.of(codec, prime(engine, codec, b""), SampleOptions(ban=("abab",)))
     assert made.masks is not None
@@ -327,7 +327,7 @@ def answers(conversation: ChatSession, count: int = 4) -> list[str]:
 
 
 @pytest.mark.parametrize("candidates", [1, 3])
-def test_a_reply_keeps_to_what_was_asked(candidates: int) -> None:
+def test_reply_keeps_grammar_and_ban(candidates: int) -> None:
     for text in answers(talk(grammar="(Yes|No), (the )?old[.!]", candidates=candidates)):
         assert re.fullmatch("(Yes|No), (the )?old[.!]", text)
     for text in answers(talk(ban=("the", "o"), candidates=candidates)):
@@ -337,7 +337,7 @@ def test_a_reply_keeps_to_what_was_asked(candidates: int) -> None:
         assert 380 <= len(text) <= 400
 
 
-def test_a_reply_is_told_at_once_that_it_can_not_be() -> None:
+def test_chat_session_impossible_grammar_raises_at_once() -> None:
     for how, words in (
         ({"grammar": "("}, "never closed"), ({"grammar": "a{401}"}, "the limit is 400"),
         ({"logit_bias": ("#999=1",)}, "there is no such id"),
@@ -347,7 +347,7 @@ def test_a_reply_is_told_at_once_that_it_can_not_be() -> None:
             talk(**how)
 
 
-def test_filters_look_back_on_what_was_said() -> None:
+def test_reply_filters_read_earlier_turns() -> None:
     """A greedy model that would say the same for ever, were it not for what both have said."""
 
     class Same(Noise):
@@ -374,7 +374,7 @@ def test_filters_look_back_on_what_was_said() -> None:
     assert said("a", repetition_penalty=4.0, repetition_window=1) == ["b", "b", "b"]
 
 
-def test_a_whole_conversation_keeps_to_what_was_asked() -> None:
+def test_transcript_keeps_grammar_and_ban() -> None:
     """Its lines and speakers are part of what is written, with a prompt and without."""
     for prompt in (b"", b"hello"):
         engine = Noise(TALK, "the old ab")
@@ -392,7 +392,7 @@ def test_a_whole_conversation_keeps_to_what_was_asked() -> None:
 # ---- names ----
 
 
-def test_a_bias_is_for_every_token_that_writes_the_text() -> None:
+def test_resolve_logit_bias_finds_every_token_of_a_text() -> None:
     codec = codec_of("char")
     names = resolve_names(SampleOptions(logit_bias=("e=-2", "#7=0.5", "==1")), codec)
     writes = token_bytes(codec)
@@ -413,7 +413,7 @@ def test_a_bias_is_for_every_token_that_writes_the_text() -> None:
         ({"temperature_of": ("note=1",)}, "--temperature-of is for music; this is text"),
     ],
 )  # fmt: skip
-def test_what_is_named_wrongly_is_told(how: dict[str, Any], words: str) -> None:
+def test_resolve_names_unknown_name_raises(how: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError) as error:
         resolve_names(SampleOptions(**how), codec_of("char"))
     assert words in str(error.value)
@@ -422,7 +422,7 @@ def test_what_is_named_wrongly_is_told(how: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @given(st.lists(st.text("ab :中", min_size=1, max_size=3), max_size=3), st.text("ab :中é", max_size=20))
 @settings(max_examples=30)
-def test_breakers_end_where_their_text_ends(kind: str, breakers: list[str], text: str) -> None:
+def test_sequence_breakers_end_where_their_text_ends(kind: str, breakers: list[str], text: str) -> None:
     codec = codec_of(kind)
     names = resolve_names(SampleOptions(dry_multiplier=1.0, dry_breaker=tuple(breakers) or ("",)), codec)
     ids, table = codec.encode(text.encode()).tolist(), token_bytes(codec)
@@ -439,7 +439,7 @@ def test_breakers_end_where_their_text_ends(kind: str, breakers: list[str], text
     assert names["dry_multiplier"].read([codec.end])[0] == [True]
 
 
-def test_kinds_of_events_by_name() -> None:
+def test_resolve_event_temperatures_by_name() -> None:
     codec = MidiCodec()
     names = resolve_names(
         SampleOptions(temperature_of=("pitch=1.2", "bar=0", "note=0.5"), logit_bias=("note 60=3",)), codec
@@ -464,7 +464,7 @@ def test_kinds_of_events_by_name() -> None:
 
 
 @pytest.mark.parametrize("engine", ["light", "torch"])
-def test_on_the_command_line(engine: str, model_folder: Path, run: Run) -> None:
+def test_sample_command_constraints_and_filters(engine: str, model_folder: Path, run: Run) -> None:
     for _ in range(2):
         out = run("sample", model_folder, "--grammar", "[A-Z][a-z]+( [a-z]+){2}[.]", "--engine", engine).text
         assert re.fullmatch("[A-Z][a-z]+( [a-z]+){2}[.]", out)
@@ -472,7 +472,7 @@ def test_on_the_command_line(engine: str, model_folder: Path, run: Run) -> None:
     assert "the" not in out and "The" not in out and len(out) == 301
 
 
-def test_samples_in_a_folder_model_are_the_same_however_they_are_asked_for(model_folder: Path, run: Run) -> None:
+def test_sample_with_constraints_command_equals_python(model_folder: Path, run: Run) -> None:
     words = ("sample", model_folder, "--json", "--length", 60, "--ban", "the", "--xtc-probability", 0.5,
              "--mirostat-tau", 3, "--dry-multiplier", 1, "--dynatemp-range", 0.5, "--logit-bias", "e=-1")  # fmt: skip
     many = run(*words, "-n", 7).records
@@ -494,7 +494,7 @@ def test_samples_in_a_folder_model_are_the_same_however_they_are_asked_for(model
         (["--temperature-of", "pitch=1"], "--temperature-of is for music"),
     ],
 )
-def test_a_mistake_is_one_line_and_leaves_nothing(
+def test_sample_command_invalid_constraint_is_one_error_line(
     words: list[str], said: str, model_folder: Path, tmp_path: Path, run: Run
 ) -> None:
     result = run("sample", model_folder, "-o", tmp_path / "out.txt", *words, status=2)
@@ -503,7 +503,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_check_needs_no_weights(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_options_reads_no_weights(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is wrong is told before anything is read that takes time."""
     from seqgen.api.model import Model
 

@@ -17,20 +17,20 @@ NEARLY_ONE = float(np.nextafter(1, 0))
 @pytest.mark.parametrize(
     ("uniform", "token"), [(0.0, 1), (0.24, 1), (0.25, 3), (0.49, 3), (0.5, 4), (0.99, 4), (NEARLY_ONE, 4)]
 )
-def test_draw_finds_where_the_running_sum_passes(uniform: float, token: int) -> None:
+def test_draw_returns_where_the_cumulative_sum_passes(uniform: float, token: int) -> None:
     assert draw(np.array([0, 0.25, 0, 0.25, 0.5, 0, 0]), uniform) == token
 
 
 @given(st.lists(st.sampled_from([0.0, 1e-300, 1e-17, 0.1, 1 / 3, 1.0]), min_size=1, max_size=9), st.floats(0, 1))
 @example([0.1] * 9, NEARLY_ONE)
-def test_draw_never_takes_what_has_no_probability(weights: list[float], uniform: float) -> None:
+def test_draw_never_returns_impossible_ids(weights: list[float], uniform: float) -> None:
     total = sum(weights)
     if total > 1e-200:
         shares = np.array(weights) / total
         assert shares[draw(shares, min(uniform, NEARLY_ONE))] > 0
 
 
-def test_draws_are_as_frequent_as_they_are_probable() -> None:
+def test_draw_frequencies_equal_probabilities() -> None:
     shares = np.array([0.4, 0.3, 0.15, 0.1, 0.05, 0.0])
     chance = random_stream(7, 0)
     counts = np.bincount([draw(shares, chance.random()) for _ in range(5000)], minlength=6)
@@ -40,7 +40,7 @@ def test_draws_are_as_frequent_as_they_are_probable() -> None:
     assert ((counts - wanted)[:5] ** 2 / wanted[:5]).sum() < 23.5
 
 
-def test_random_streams_are_their_own_and_repeatable() -> None:
+def test_random_stream_is_distinct_and_repeatable() -> None:
     keys = [(0, 0), (0, 1), (1, 0), (1, 1), (0, 100), ((1 << 63) - 1, 0), ((1 << 63) - 1, 5)]
     drawn = [tuple(random_stream(*key).random(4)) for key in keys]
     assert len(set(itertools.chain.from_iterable(drawn))) == 4 * len(keys)
@@ -48,7 +48,7 @@ def test_random_streams_are_their_own_and_repeatable() -> None:
 
 
 @given(st.integers(0, 1 << 40), st.integers(0, 5), st.integers(0, 40))
-def test_a_random_stream_goes_on_where_it_was(seed: int, index: int, drawn: int) -> None:
+def test_random_stream_continues_at_its_position(seed: int, index: int, drawn: int) -> None:
     whole = random_stream(seed, index).random(drawn + 3)
     stream = random_stream(seed, index, drawn)
     assert stream_position(stream) == drawn
@@ -56,7 +56,7 @@ def test_a_random_stream_goes_on_where_it_was(seed: int, index: int, drawn: int)
     assert stream_position(stream) == drawn + 3
 
 
-def test_so_it_is_far_along() -> None:
+def test_random_stream_continues_at_a_distant_position() -> None:
     far = (1 << 40) + 3
     stream = random_stream(1, 2, far)
     assert stream_position(stream) == far

@@ -77,19 +77,19 @@ def test_filter_chain_unresolved_names_raise() -> None:
             FilterChain(options)
 
 
-def test_top_k_then_top_p_not_the_other_way() -> None:
+def test_filter_chain_applies_top_k_before_top_p() -> None:
     """Of all, the likeliest holds 1/2; of what top-k 2 leaves, 2/3."""
     assert kept_ids(FilterChain(SampleOptions(top_k=2, top_p=0.6)).apply_stateless) == {0}
     assert kept_ids(filters.top_p(0.6)) == {0, 1}
 
 
-def test_temperature_comes_before_the_cuts() -> None:
+def test_filter_chain_applies_temperature_before_truncation() -> None:
     """At 0.5 the likeliest holds 16/22 = 0.727."""
     assert kept_ids(FilterChain(SampleOptions(temperature=0.5, top_p=0.7)).apply_stateless) == {0}
     assert kept_ids(filters.top_p(0.7)) == {0, 1}
 
 
-def test_the_penalty_sees_the_logits_before_temperature_shifts_them() -> None:
+def test_filter_chain_applies_penalty_before_temperature() -> None:
     logits = np.array([[2.0, 1.5, 0.0, 0.0]])
     result = FilterChain(SampleOptions(repetition_penalty=2.0, temperature=0.0))(logits, [[0]])
     assert result.argmax() == 1
@@ -108,8 +108,8 @@ def logits_and_histories(draw: st.DrawFn) -> tuple[Array, list[list[int]]]:
     return np.array(rows), [draw(history) for _ in rows]
 
 
-def known(history: list[list[int]], coin: float = 0.4) -> FilterContext:
-    return FilterContext(history, [coin, 0.6, 0.9][: len(history)], [1.0, 4.0, -2.0][: len(history)])
+def known(history: list[list[int]], uniform: float = 0.4) -> FilterContext:
+    return FilterContext(history, [uniform, 0.6, 0.9][: len(history)], [1.0, 4.0, -2.0][: len(history)])
 
 
 def names_for(logits: Array) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def alternating(width: int) -> npt.NDArray[np.int32]:
 
 
 @given(logits_and_histories(), sample_options)
-def test_what_holds_for_every_filter(given: tuple[Array, list[list[int]]], options: SampleOptions) -> None:
+def test_filters_keep_their_invariants(given: tuple[Array, list[list[int]]], options: SampleOptions) -> None:
     logits, history = given
     names = names_for(logits)
     order = [row.name for row in filter_rows()]
@@ -155,7 +155,7 @@ def test_what_holds_for_every_filter(given: tuple[Array, list[list[int]]], optio
 
 
 @given(logits_and_histories(), sample_options, st.sets(st.integers(0, 8), max_size=3))
-def test_the_chain_is_its_filters_one_after_another(
+def test_filter_chain_equals_its_filters_in_order(
     given: tuple[Array, list[list[int]]], options: SampleOptions, forbidden: set[int]
 ) -> None:
     logits, history = given
@@ -185,7 +185,7 @@ def test_the_chain_is_its_filters_one_after_another(
 
 
 @given(logits_and_histories(), st.integers(1, 12))
-def test_top_k_keeps_k_or_all_that_there_are(given: tuple[Array, list[list[int]]], k: int) -> None:
+def test_top_k_keeps_k_or_all(given: tuple[Array, list[list[int]]], k: int) -> None:
     logits, history = given
     result = filters.top_k(k)(logits, FilterContext(history))
     possible = (~np.isneginf(logits)).sum(axis=-1)
@@ -193,7 +193,7 @@ def test_top_k_keeps_k_or_all_that_there_are(given: tuple[Array, list[list[int]]
 
 
 @given(logits_and_histories(), st.floats(0.001, 0.999))
-def test_top_p_keeps_enough_and_no_token_too_many(given: tuple[Array, list[list[int]]], p: float) -> None:
+def test_top_p_keeps_the_smallest_sufficient_set(given: tuple[Array, list[list[int]]], p: float) -> None:
     logits, history = given
     result = filters.top_p(p)(logits, FilterContext(history))
     for shares, row in zip(softmax(logits), result, strict=True):
@@ -204,7 +204,9 @@ def test_top_p_keeps_enough_and_no_token_too_many(given: tuple[Array, list[list[
 
 
 @given(logits_and_histories(), sample_options)
-def test_rows_are_filtered_apart(given: tuple[Array, list[list[int]]], options: SampleOptions) -> None:
+def test_filter_chain_row_is_the_same_in_any_batch(
+    given: tuple[Array, list[list[int]]], options: SampleOptions
+) -> None:
     """A row's result is bitwise the same alone: the batch must not change what is sampled."""
     logits, history = given
     together = FilterChain(options)(logits, history)

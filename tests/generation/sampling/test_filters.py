@@ -32,7 +32,7 @@ def probabilities(some: Filter, logits: Array = HALVES, history: Sequence[Sequen
 # --- by hand ---------------------------------------------------------------------------------------------------------
 
 
-def test_softmax_and_its_logarithm() -> None:
+def test_softmax_and_log_softmax_by_hand() -> None:
     logits = np.array([[0.0, np.log(3.0), -np.inf, -np.inf], [1000.0, 1000.0, -1000.0, 0.0]])
     np.testing.assert_allclose(softmax(logits), [[0.25, 0.75, 0, 0], [0.5, 0.5, 0, 0]], rtol=1e-15)
     assert softmax(logits)[0, 2] == 0
@@ -50,12 +50,12 @@ def test_repetition_penalty_divides_the_positive_and_multiplies_the_negative() -
 
 
 @pytest.mark.parametrize(("window", "seen"), [(1, {3}), (2, {3}), (3, {2, 3}), (5, {0, 1, 2, 3}), (99, {0, 1, 2, 3})])
-def test_repetition_penalty_looks_no_further_back_than_its_window(window: int, seen: set[int]) -> None:
+def test_repetition_penalty_respects_its_window(window: int, seen: set[int]) -> None:
     result = filters.repetition_penalty(2, window)(np.full((1, 5), 8.0), FilterContext([[0, 1, 2, 3, 3]]))
     assert result[0].tolist() == [4.0 if token in seen else 8.0 for token in range(5)]
 
 
-def test_repetition_penalty_gives_each_row_its_own_history() -> None:
+def test_repetition_penalty_uses_each_rows_history() -> None:
     result = filters.repetition_penalty(4, 8)(np.ones((3, 2)), FilterContext([[0], [], [1, 1]]))
     assert result.tolist() == [[0.25, 1], [1, 1], [1, 0.25]]
 
@@ -68,13 +68,13 @@ def test_temperature_raises_probabilities_to_a_power() -> None:
     np.testing.assert_allclose(probabilities(filters.temperature(2)), roots / roots.sum(), rtol=1e-14)
 
 
-def test_temperature_zero_is_greedy_and_takes_the_lowest_id_of_equals() -> None:
+def test_temperature_zero_is_greedy() -> None:
     logits = np.array([[1.0, 3.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0], [-np.inf, -5.0, -np.inf, -5.0]])
     result = softmax(filters.temperature(0)(logits, FilterContext()))
     assert result.tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
 
 
-def test_a_tiny_temperature_is_greedy_and_does_not_overflow() -> None:
+def test_temperature_tiny_does_not_overflow() -> None:
     with np.errstate(all="raise", under="ignore"):
         result = softmax(filters.temperature(1e-310)(np.array([[1.0, 3.0, -np.inf, 2.0]]), FilterContext()))
     assert result.tolist() == [[0, 1, 0, 0]]
@@ -86,12 +86,12 @@ def test_top_k_by_hand(k: int, wanted: list[float]) -> None:
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
-def test_top_k_keeps_exactly_k_of_equals_the_lowest_first(k: int) -> None:
+def test_top_k_breaks_ties_by_id(k: int) -> None:
     assert kept_ids(filters.top_k(k), np.zeros((1, 4))) == set(range(k))
     assert kept_ids(filters.top_k(k), np.array([[1.0, 2.0, 2.0, 2.0]])) == set([1, 2, 3, 0][:k])
 
 
-def test_ties_go_to_the_lower_id_in_a_wide_vocabulary_too() -> None:
+def test_truncation_breaks_ties_by_id_in_a_large_vocabulary() -> None:
     """Wide enough for a sort that is not stable to show: short rows are sorted by insertion, which is."""
     logits = np.tile([1.0, 2.0], 512)[None]
     likelier = list(range(1, 1024, 2))
@@ -115,13 +115,13 @@ def test_top_p_by_hand(p: float, wanted: list[float]) -> None:
     np.testing.assert_allclose(probabilities(filters.top_p(p)), wanted, rtol=1e-14)
 
 
-def test_top_p_of_a_flat_distribution() -> None:
+def test_top_p_flat_distribution() -> None:
     for p, count in ((0.25, 1), (0.26, 2), (0.5, 2), (0.75, 3), (0.76, 4)):
         assert kept_ids(filters.top_p(p), np.full((1, 4), 7.0)) == set(range(count))
 
 
 @pytest.mark.parametrize("tenths", range(1, 10))
-def test_top_p_reaches_a_decimal_share_with_as_few_as_a_running_sum_does(tenths: int) -> None:
+def test_top_p_decimal_fraction_needs_no_extra_token(tenths: int) -> None:
     """0.1 seven times is 0.7, in floats too; what is taken must not depend on how the sum is taken apart."""
     wanted = int(np.flatnonzero(np.cumsum(np.full(10, 0.1)) >= tenths / 10)[0]) + 1
     assert kept_ids(filters.top_p(tenths / 10), np.zeros((1, 10))) == set(range(wanted))
@@ -137,7 +137,7 @@ def test_min_p_by_hand(share: float, wanted: set[int]) -> None:
     np.testing.assert_allclose(probabilities(filters.min_p(share)), np.array(masses) / sum(masses), rtol=1e-14)
 
 
-def test_min_p_keeps_all_that_are_as_likely_as_the_likeliest() -> None:
+def test_min_p_one_keeps_all_of_the_likeliest() -> None:
     assert kept_ids(filters.min_p(1.0), np.array([[2.0, 2.0, 1.0, 2.0]])) == {0, 1, 3}
 
 
@@ -155,12 +155,12 @@ def test_typical_p_by_hand(p: float, wanted: list[float]) -> None:
     np.testing.assert_allclose(probabilities(filters.typical_p(p)), wanted, rtol=1e-14)
 
 
-def test_typical_p_passes_over_what_is_forbidden() -> None:
+def test_typical_p_ignores_removed_tokens() -> None:
     logits = np.array([[-np.inf, *HALVES[0], -np.inf]])
     np.testing.assert_allclose(probabilities(filters.typical_p(0.3), logits), [0, 2 / 3, 1 / 3, 0, 0, 0], rtol=1e-14)
 
 
-def test_forbid_takes_out_these_tokens_and_no_others() -> None:
+def test_suppress_tokens_removes_only_these() -> None:
     result = filters.suppress_tokens([1, 3])(np.ones((2, 4)), FilterContext())
     assert result.tolist() == [[1, -np.inf, 1, -np.inf]] * 2
 
@@ -172,17 +172,17 @@ WIDE: list[Filter] = [
 
 
 @pytest.mark.parametrize("some", WIDE)
-def test_what_is_wider_than_the_vocabulary_is_the_identity(some: Filter) -> None:
+def test_truncation_wider_than_the_vocabulary_is_the_identity(some: Filter) -> None:
     np.testing.assert_allclose(softmax(some(HALVES, FilterContext([[0, 1]]))), softmax(HALVES), rtol=1e-15)
 
 
-def test_no_filter_is_on_by_default() -> None:
+def test_filter_chain_default_is_empty() -> None:
     assert FilterChain(SampleOptions()).rows == []
     assert FilterChain(SampleOptions())(HALVES, [[]]) is HALVES
     assert FilterChain(SampleOptions(), [0])(HALVES, [[]])[0, 0] == -np.inf
 
 
-def test_logit_bias_adds() -> None:
+def test_logit_bias_adds_to_logits() -> None:
     """Twice as likely is log 2 more: 1/2, 1/4 · 2, 1/8, 1/8 · 1/2 of a sum of 19/16."""
     some = filters.logit_bias([(1, np.log(2)), (3, -np.log(2))])
     np.testing.assert_allclose(probabilities(some), [8 / 19, 8 / 19, 2 / 19, 1 / 19], rtol=1e-14)
@@ -220,7 +220,7 @@ def test_dry_by_hand(history: list[int], taken: list[float]) -> None:
     assert dry_taken(history) == taken
 
 
-def test_what_dry_is_told() -> None:
+def test_dry_options_change_the_penalty() -> None:
     said = [0, 1, 2, 3, 0, 1, 2]
     assert dry_taken(said, allowed=3) == [0, 0, 0, 0.5]
     assert dry_taken(said, allowed=4) == [0, 0, 0, 0]
@@ -235,7 +235,7 @@ def test_what_dry_is_told() -> None:
 
 
 @given(st.lists(st.integers(0, 2), max_size=30), st.lists(st.integers(0, 9), max_size=30))
-def test_repetitions_are_those_that_one_would_find_by_looking(tokens: list[int], chance: list[int]) -> None:
+def test_repetitions_equal_exhaustive_search(tokens: list[int], chance: list[int]) -> None:
     broken = [place < len(chance) and chance[place] == 0 for place in range(len(tokens))]
     wanted: dict[int, int] = {}
     for end in range(len(tokens) - 1):
@@ -251,7 +251,7 @@ def test_repetitions_are_those_that_one_would_find_by_looking(tokens: list[int],
     assert filters.repetitions(tokens, broken) == wanted
 
 
-def test_a_breaker_may_be_spelt_with_several_tokens() -> None:
+def test_sequence_breakers_may_span_tokens() -> None:
     """Of the breaker `0 1`, in states "nothing" and "0": it ends in the 1 after a 0, and in no other 1."""
     sequence_breakers = SequenceBreakers(np.array([[1, 0, 0, 0], [1, -1, 0, 0]], dtype=np.int32), 2)
     assert sequence_breakers.read([0, 1, 1, 0, 0, 1, 2]) == ([False, True, False, False, False, True, False], 0)
@@ -276,7 +276,7 @@ def test_dynamic_temperature_by_hand(exponent: float, power: float) -> None:
     np.testing.assert_allclose(probabilities(some), wanted / wanted.sum(), rtol=1e-14)
 
 
-def test_dynamic_temperature_at_its_ends() -> None:
+def test_dynamic_temperature_limits() -> None:
     flat, sure = np.zeros((1, 4)), np.array([[0.0, -1000.0, -1000.0, -1000.0]])
     assert probabilities(filters.dynamic_temperature(1.0, 0.5, 1.0), flat) == [0.25] * 4
     assert probabilities(filters.dynamic_temperature(0.5, 2.0, 1.0), sure) == [1, 0, 0, 0]  # 0 at least, not −1.5
@@ -289,7 +289,7 @@ def test_dynamic_temperature_at_its_ends() -> None:
     )
 
 
-def test_the_temperature_of_a_kind_by_hand() -> None:
+def test_temperatures_of_by_hand() -> None:
     """Tokens 0 and 1 are a kind that holds 3/4: at 0.5 they share it as 4 to 1."""
     some = filters.temperatures_of([EventTemperature(0, 2, 0.5)], None)
     np.testing.assert_allclose(probabilities(some), [0.6, 0.15, 0.125, 0.125], rtol=1e-14)
@@ -300,7 +300,7 @@ def test_the_temperature_of_a_kind_by_hand() -> None:
     np.testing.assert_allclose(probabilities(both), [40 / 66, 20 / 66, 1 / 22, 1 / 22], rtol=1e-14)
 
 
-def test_the_temperature_of_a_kind_when_all_else_is_greedy_or_it_may_not_come() -> None:
+def test_temperatures_of_greedy_common_or_impossible_range() -> None:
     some = filters.temperatures_of([EventTemperature(0, 2, 1.0), EventTemperature(2, 4, 0.1)], filters.temperature(0))
     np.testing.assert_allclose(probabilities(some), [2 / 3, 1 / 3, 0, 0], rtol=1e-14)
     logits = np.array([[-np.inf, -np.inf, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
@@ -337,7 +337,7 @@ def test_mirostat_by_hand(limit: float, wanted: set[int]) -> None:
     assert set(np.flatnonzero(filters.Mirostat(9.0, 0.1)(HALVES, FilterContext(limits=[limit]))[0] > -np.inf)) == wanted
 
 
-def test_mirostats_limit_begins_at_twice_tau_and_follows_the_surprise() -> None:
+def test_mirostat_limit_begins_at_twice_tau_and_adapts() -> None:
     assert kept_ids(filters.Mirostat(1.0, 0.1)) == {0, 1}
     assert kept_ids(filters.Mirostat(1.5, 0.1)) == {0, 1, 2, 3}
     assert filters.Mirostat(1.5, 0.5).next_limit(3.0, 2.0) == 2.75

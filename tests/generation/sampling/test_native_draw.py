@@ -49,7 +49,7 @@ from tests.helpers.filters import fractions
     st.sampled_from(["", "possible", "allowed", "both"]),
     st.booleans(),
 )
-def test_the_compiled_draw_is_the_one_defined_here(
+def test_native_sampler_equals_numpy_sampler(
     seed: int, size: int, how: dict[str, float], masked: str, named: bool
 ) -> None:
     chance = np.random.default_rng(seed)
