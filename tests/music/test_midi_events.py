@@ -1,4 +1,4 @@
-"""Music from bytes to events and back: the table of events and its grammar, odd files, transposition, many files."""
+"""From MIDI bytes to events and back: event table, grammar, unusual files, transposition, many files."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def notes_of(data: bytes, grid: int = 4, **options: Any) -> list[tuple[int, int,
 # ---- The table and the grammar ----
 
 
-def test_the_table_and_the_grammar_know_the_same_kinds() -> None:
+def test_grammar_and_event_table_have_the_same_types() -> None:
     names = {kind.name for kind in EVENT_TYPES}
     assert set(grammar._RULES) == set(grammar._STEPS) == names
     assert all(set(kind.predecessors) <= names for kind in EVENT_TYPES)
@@ -79,7 +79,7 @@ walks = st.tuples(
 
 @given(walks)
 @settings(max_examples=60)
-def test_whatever_the_grammar_lets_come_is_a_piece(case: tuple[int, bool, int, bool, bool, int, int]) -> None:
+def test_grammar_any_allowed_events_are_a_piece(case: tuple[int, bool, int, bool, bool, int, int]) -> None:
     grid, rising, bins, restricted, tempo, seed, length = case
     words = EventVocabulary(VocabularyOptions(grid=grid, rising=rising, velocity_bins=bins))
     chance = np.random.default_rng(seed)
@@ -116,7 +116,7 @@ def test_whatever_the_grammar_lets_come_is_a_piece(case: tuple[int, bool, int, b
 
 @given(st.integers(0, 1 << 30))
 @settings(max_examples=20)
-def test_masks_and_allows_agree(seed: int) -> None:
+def test_grammar_mask_equals_allows(seed: int) -> None:
     words = EventVocabulary(VocabularyOptions())
     chance, walk = np.random.default_rng(seed), GrammarState(words)
     for _ in range(40):
@@ -126,12 +126,12 @@ def test_masks_and_allows_agree(seed: int) -> None:
 
 
 @given(st.lists(st.integers(-5, 900), max_size=200))
-def test_what_is_not_allowed_is_passed_over(ids: list[int]) -> None:
+def test_decode_piece_skips_illegal_events(ids: list[int]) -> None:
     piece = grammar.decode_piece(ids, EventVocabulary(VocabularyOptions()))
     assert all(note.end > note.start for note in piece.notes)
 
 
-def test_every_id_is_an_event_and_back() -> None:
+def test_event_vocabulary_id_round_trip() -> None:
     words = EventVocabulary(VocabularyOptions(grid=3, velocity_bins=5))
     assert [words.id(*words.event(token)) for token in range(words.size)] == list(range(words.size))
     assert len({words.token_name(token) for token in range(words.size)}) == words.size
@@ -140,13 +140,13 @@ def test_every_id_is_an_event_and_back() -> None:
 
 
 @pytest.mark.parametrize("bins", range(1, 128))
-def test_a_velocity_read_again_is_in_the_same_bin(bins: int) -> None:
+def test_event_vocabulary_velocity_stays_in_its_bin(bins: int) -> None:
     words = EventVocabulary(VocabularyOptions(velocity_bins=bins))
     assert [words.velocity_bin(words.velocity(value)) for value in range(bins)] == list(range(bins))
     assert all(1 <= words.velocity(value) <= 127 for value in range(bins))
 
 
-def test_a_piece_is_spelt_like_this() -> None:
+def test_encode_piece_by_hand() -> None:
     """Golden: a waltz's bar, two tracks and a drum."""
     notes = (
         Note(0, 0, 67, 4, 72), Note(0, 1, 52, 12, 40), Note(0, 1, 48, 12, 40), Note(4, 0, 69, 8, 72),
@@ -175,7 +175,7 @@ def test_metres_fill_whole_steps(grid: int) -> None:
     assert nearest_metre(100, 4, grid) in metres(grid)
 
 
-def test_tempos_are_the_nearest() -> None:
+def test_tempo_value_is_the_nearest() -> None:
     words = EventVocabulary(VocabularyOptions())
     assert [words.token_name(words.id("tempo", tempo_value(bpm))) for bpm in (1, 119, 121, 9999)] == [
         "tempo 30", "tempo 120", "tempo 120", "tempo 480",
@@ -185,12 +185,12 @@ def test_tempos_are_the_nearest() -> None:
 # ---- Files ----
 
 
-def test_a_note_begins_and_ends_where_it_did() -> None:
+def test_midi_read_note_begin_and_end() -> None:
     data = file([(0, on(60)), (480, off(60)), (480, on(64)), (720, on(64, velocity=0))])
     assert notes_of(data) == [(0, 4, 60), (4, 6, 64)]
 
 
-def test_formats_0_1_and_2() -> None:
+def test_midi_read_formats_0_1_and_2() -> None:
     line = [(0, on(60)), (480, off(60))]
     assert notes_of(file(list(line), kind=0)) == [(0, 4, 60)]
     assert notes_of(file(list(line), [(0, on(72, channel=1)), (480, off(72, channel=1))])) == [(0, 4, 60), (0, 4, 72)]
@@ -198,25 +198,25 @@ def test_formats_0_1_and_2() -> None:
     assert notes_of(file(list(line), [(0, on(72)), (480, off(72))], kind=2)) == [(0, 4, 60), (16, 20, 72)]
 
 
-def test_notes_that_never_end_end_with_their_track() -> None:
+def test_midi_read_unended_notes_end_with_their_track() -> None:
     piece, losses = midi.read(file([(0, on(60)), (960, mido.MetaMessage("end_of_track"))]), 4)
     assert [(n.start, n.end) for n in piece.notes] == [(0, 8)]
     assert losses.hanging == 1
 
 
-def test_all_notes_off_ends_them() -> None:
+def test_midi_read_all_notes_off_ends_notes() -> None:
     quiet = mido.Message("control_change", control=123, value=0)
     assert notes_of(file([(0, on(60)), (480, quiet), (1920, mido.MetaMessage("end_of_track"))])) == [(0, 4, 60)]
 
 
-def test_the_pedal_holds_notes_until_it_comes_up() -> None:
+def test_midi_read_pedal_sustains_notes() -> None:
     down, up = (mido.Message("control_change", control=64, value=value) for value in (127, 0))
     assert notes_of(file([(0, down), (0, on(60)), (240, off(60)), (960, up)])) == [(0, 8, 60)]
     again = file([(0, down), (0, on(60)), (240, off(60)), (480, on(60)), (600, off(60)), (960, up)])
     assert notes_of(again) == [(0, 4, 60), (4, 8, 60)]
 
 
-def test_short_doubled_and_overlapping_notes_are_counted() -> None:
+def test_midi_read_counts_short_doubled_and_overlapping_notes() -> None:
     piece, losses = midi.read(
         file([(0, on(60)), (10, off(60)), (480, on(62)), (490, on(62)), (1440, off(62)), (1440, off(62))]), 4
     )
@@ -224,14 +224,14 @@ def test_short_doubled_and_overlapping_notes_are_counted() -> None:
     assert (losses.lengthened, losses.doubled, losses.notes, losses.kept) == (1, 1, 3, 2)
 
 
-def test_channel_ten_is_drums_and_programs_are_tracks() -> None:
+def test_midi_read_channel_ten_is_drums() -> None:
     flute = mido.Message("program_change", program=73)
     data = file([(0, on(36, channel=9)), (120, off(36, channel=9)), (0, flute), (0, on(70)), (480, off(70))])
     piece, _ = midi.read(data, 4)
     assert set(piece.tracks) == {Track(None), Track(73)}
 
 
-def test_a_choice_of_tracks() -> None:
+def test_midi_codec_tracks_option_selects_tracks() -> None:
     data = file(
         [(0, on(72)), (480, off(72)), (0, on(76)), (960, off(76)), (480, on(74)), (960, off(74))],
         [(0, on(40, channel=1)), (960, off(40, channel=1))],
@@ -248,7 +248,7 @@ def metre(numerator: int, denominator: int) -> mido.MetaMessage:
     return mido.MetaMessage("time_signature", numerator=numerator, denominator=denominator)
 
 
-def test_a_metre_that_begins_inside_a_bar_cuts_it_short() -> None:
+def test_midi_read_metre_change_cuts_the_bar_short() -> None:
     data = file([(0, metre(4, 4)), (480, metre(3, 4)), (0, on(60)), (4000, off(60))])
     piece, losses = midi.read(data, 4)
     assert [(bar.length, bar.numerator, bar.denominator) for bar in piece.bars[:3]] == [
@@ -259,19 +259,19 @@ def test_a_metre_that_begins_inside_a_bar_cuts_it_short() -> None:
     assert losses.metres_changed == 0
 
 
-def test_a_metre_that_no_grid_holds_becomes_the_nearest() -> None:
+def test_midi_read_unfit_metre_becomes_the_nearest() -> None:
     piece, losses = midi.read(file([(0, metre(3, 32)), (0, on(60)), (480, off(60))]), 4)
     assert losses.metres_changed >= 1
     assert notes_of(midi.write(piece)) == [(0, 4, 60)]
 
 
-def test_smpte_time_is_seconds() -> None:
+def test_midi_read_smpte_time_is_in_seconds() -> None:
     data = bytearray(file([(0, on(60)), (1000, off(60))], kind=0))
     data[12:14] = bytes([256 - 25, 40])  # 25 frames of 40 ticks: 1,000 ticks a second, two quarters at 120
     assert notes_of(bytes(data)) == [(0, 8, 60)]
 
 
-def test_a_riff_wrapper_is_taken_off() -> None:
+def test_midi_read_unwraps_riff() -> None:
     data = file([(0, on(60)), (480, off(60))])
     assert notes_of(b"RIFF\x00\x00\x00\x00RMIDdata\x00\x00\x00\x00" + data) == [(0, 4, 60)]
 
@@ -284,7 +284,7 @@ def test_a_riff_wrapper_is_taken_off() -> None:
         (file([(0, on(60)), (480 * 4 * 10_001 + 960, off(60))]), "bars"),
     ],
 )  # fmt: skip
-def test_what_is_no_piece_is_told_why(data: bytes, why: str) -> None:
+def test_midi_read_invalid_file_raises_with_the_reason(data: bytes, why: str) -> None:
     with pytest.raises(DataError) as error:
         midi.read(data, 4)
     assert why in str(error.value)
@@ -297,7 +297,7 @@ GOOD = file(
 
 
 @pytest.mark.parametrize("size", range(len(GOOD)))
-def test_a_file_cut_off_anywhere_is_a_piece_or_a_reason(size: int) -> None:
+def test_midi_read_truncated_file_is_read_or_raises(size: int) -> None:
     try:
         midi.read(GOOD[:size], 4)
     except DataError:
@@ -306,7 +306,7 @@ def test_a_file_cut_off_anywhere_is_a_piece_or_a_reason(size: int) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=12), st.binary(max_size=40))
 @settings(max_examples=150)
-def test_random_bytes_are_a_piece_or_a_reason(changes: list[tuple[int, int]], tail: bytes) -> None:
+def test_midi_read_random_bytes_are_read_or_raise(changes: list[tuple[int, int]], tail: bytes) -> None:
     data = bytearray(GOOD)
     for place, value in changes:
         data[place] = value
@@ -329,7 +329,7 @@ lines = st.lists(
 
 @given(lines, st.sampled_from([1, 3, 4, 12]), st.sampled_from([96, 480, 1024]), st.booleans())
 @settings(max_examples=80)
-def test_onsets_and_ends_move_by_half_a_step_at_most_and_all_comes_back(
+def test_midi_codec_round_trip_moves_notes_by_half_a_step_at_most(
     line: list[tuple[int, int, int, int, int]], grid: int, division: int, rising: bool
 ) -> None:
     taken: dict[tuple[int, int], int] = {}
@@ -357,7 +357,7 @@ def test_onsets_and_ends_move_by_half_a_step_at_most_and_all_comes_back(
 # ---- The codec, many files, transposition ----
 
 
-def test_a_codec_comes_back_from_its_files() -> None:
+def test_midi_codec_is_restored_from_its_files() -> None:
     codec = MidiCodec(VocabularyOptions(3, 5, "piano", 21, 108, False))
     again = tokenizers.parse(tokenizers.dump(codec))
     assert isinstance(again, MidiCodec)
@@ -367,7 +367,7 @@ def test_a_codec_comes_back_from_its_files() -> None:
             MidiCodec.from_dict({**codec.to_dict(), **change}, {})
 
 
-def test_many_files_come_in_order_from_one_process_and_from_two(tmp_path: Path) -> None:
+def test_read_midi_files_keeps_the_order_with_any_workers(tmp_path: Path) -> None:
     paths = []
     for number in range(40):
         path = tmp_path / f"{number} ü.mid{'.gz' * (number % 7 == 3)}"
@@ -387,7 +387,7 @@ def stream_of(pieces: list[list[int]], codec: MidiCodec, folder: Path) -> IdStre
 
 @given(st.integers(0, 5), st.integers(0, 12))
 @settings(max_examples=20)
-def test_transposition_moves_a_piece_by_one_interval_and_stays_in_range(turn: int, semitones: int) -> None:
+def test_transposer_moves_a_piece_by_one_interval_in_range(turn: int, semitones: int) -> None:
     codec = MidiCodec(VocabularyOptions(low=36, high=96))
     words = codec.vocabulary
     drum = Note(0, 1, 38, 1, 64)
@@ -413,7 +413,7 @@ def test_transposition_moves_a_piece_by_one_interval_and_stays_in_range(turn: in
         assert [note.pitch for note in piece.notes if note.track == 1] == [38]
 
 
-def test_passes_hear_other_keys_and_a_batch_is_the_same_whenever_it_is_asked_for(tmp_path: Path) -> None:
+def test_transposer_epochs_differ_and_batches_repeat(tmp_path: Path) -> None:
     codec = MidiCodec()
     notes = tuple(Note(4 * place, 0, 60 + place, 4 * place + 4, 64) for place in range(8))
     piece = Piece(4, (Track(0),), notes, (Bar(0, 16, 4, 4), Bar(16, 16, 4, 4)))
@@ -430,7 +430,7 @@ def test_passes_hear_other_keys_and_a_batch_is_the_same_whenever_it_is_asked_for
 
 
 @given(st.integers(0, 60), st.floats(0, 0.9))
-def test_whole_items_go_to_one_side(count: int, fraction: float) -> None:
+def test_hold_out_items_keeps_items_whole(count: int, fraction: float) -> None:
     train, held = hold_out_items(range(count), fraction)
     assert sorted([*train, *held]) == list(range(count))
     if count:
