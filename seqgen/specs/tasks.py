@@ -70,15 +70,14 @@ class TaskSpec:
     row_layout: RowLayout = RowLayout.TEXT
     guess: str | None = None  # f(path) -> bool: whether a file or folder is plainly for this task
     guess_rank: int = 0  # higher ranks are asked first
-    record: str = "a document is a record"
+    record: str = "a document is a record"  # for messages
 
     # Capabilities.
     prompt: str | None = None  # f(model, request, hold_incomplete) -> Prompt: samples are texts
     composes: bool = False  # samples are pieces of music
     can_score: bool = False
-    record_reader: str | None = None  # f(model, documents) -> records to score; None: each document is one
+    record_reader: str | None = None  # f(model, documents) -> records to score; None: each document is a record
     can_chat: bool = False
-    can_forecast: bool = False
     is_plain_text: bool = False  # documents are read as they stand: scored by line, continued, copied, adapted to
     evaluator: str | None = None  # f(EvaluationContext) -> result
     evaluates_training_sources: bool = False  # of those it takes the held-out rows only
@@ -100,15 +99,6 @@ class TaskSpec:
     def accepted_tokenizers(self) -> tuple[str, ...]:
         """The names that tokenizer.json may have."""
         return (*self.tokenizers, *self.wrappers)
-
-    @property
-    def can_sample(self) -> bool:
-        """Whether any of its networks writes."""
-        return self.composes or any(self.prompt or network.prompt for network in self.networks)
-
-    def network(self, name: str) -> NetworkSpec:
-        """The network of this name."""
-        return next(network for network in self.networks if network.name == name)
 
 
 _MODULES = "seqgen.model."
@@ -181,7 +171,7 @@ TASKS: Registry[TaskSpec] = Registry(
             default_tokenizer="series", init_from=("forecast",), option_groups=frozenset({"series"}),
             headline=MetricLabel("scaled_mse", "scaled MSE"), deciding_metric="scaled_mse", needs_float32=True,
             row_layout=RowLayout.TABLE, guess="seqgen.corpus.series.read:looks_like_series", guess_rank=2,
-            preview="seqgen.cli.progress:preview_forecast", can_forecast=True, command="forecast",
+            preview="seqgen.cli.progress:preview_forecast", command="forecast",
             evaluator="seqgen.api.evaluate.forecasting:evaluate", evaluates_training_sources=True,
             report="seqgen.cli.evaluation_report:format_forecast_report",
         ),
@@ -205,7 +195,7 @@ def network_of(config: object) -> NetworkSpec:
 
 
 def default_tokenizer(task: str, wants_vocab_size: bool) -> str:
-    """The tokenizer of a task where none is asked for: its first, or the first that takes a vocabulary size."""
+    """The tokenizer of a task if none is given: its first, or the first that takes a vocabulary size."""
     names = TASKS.find(task).tokenizers
     if wants_vocab_size:
         return next((name for name in names if "vocab_size" in TOKENIZERS.find(name).fit_options), names[0])

@@ -60,10 +60,6 @@ def test_task_find_unknown_name_raises_user_error() -> None:
         tasks.find("poems")
 
 
-def test_task_spec_can_sample_if_a_network_writes() -> None:
-    assert [name for name, spec in TASKS.items() if spec.can_sample] == ["text", "dialogue", "music", "classify"]
-
-
 def test_names_with_group_lists_tasks_in_order_of_the_table() -> None:
     assert names_with_group("lenient") == ("dialogue", "music")
     assert names_with_group("series") == ("forecast",)
