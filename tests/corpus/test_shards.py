@@ -116,7 +116,7 @@ def test_shard_parse_of_invalid_text_raises(text: str) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model of each task, and input files for them."""
     folder = tmp_path_factory.mktemp("shards")
-    ranks.lay_out(folder / "sources")
+    ranks.write_sources(folder / "sources")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQGEN_CACHE", str(folder / "cache"))
         for name in ("text", "dialogue", "music", "classify", "generative"):

@@ -1,7 +1,7 @@
-"""Trainings that must come out alike in one process and in several, and the program that several run.
+"""Runs that must be equal in one process and in several, and the program that several processes execute.
 
-`python ranks.py PLACE` goes through all of them as one of the processes that torchrun's variables describe, and leaves
-what it saw in PLACE; see `test_ranks.py`.
+`python ranks.py FOLDER` executes all of them as one of the processes that torchrun's variables describe, and writes its
+results to FOLDER; see `tests/training/distributed/test_world.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 CORPORA = Path(__file__).resolve().parents[2] / "corpora"
 SMALL: dict[str, Any] = {"precision": "fp32", "threads": 1, "seed": 5, "rnn_size": 16, "embedding_size": 12}
 
-# Name → source, settings: masks of every kind, and batches that two processes can't share evenly.
+# Name → source, settings: every kind of mask, and batches that two processes can't split evenly.
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "text": ("text.txt", {
         "steps": 40, "batch_size": 7, "seq_length": 20, "dropout": 0.3, "weight_drop": 0.2, "num_layers": 2}),
@@ -41,11 +41,11 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
         "steps": 24, "task": "forecast", "target": ("close",), "batch_size": 9, "dropout": 0.3, "look_back": 30,
         "horizon": 6, "segment_length": 3}),
 }  # fmt: skip
-HALFWAY = 21  # steps of "text", where it validates in any case
+HALFWAY = 21  # a step of "text" with a validation
 
 
-def lay_out(place: Path) -> None:
-    """The sources, small ones."""
+def write_sources(place: Path) -> None:
+    """Write small sources into a new folder."""
     place.mkdir()
     (place / "text.txt").write_text((CORPORA / "tidewater.txt").read_text("utf-8")[:6000], "utf-8")
     lines = (CORPORA / "dialogues.jsonl").read_text("utf-8").splitlines(keepends=True)
@@ -59,8 +59,8 @@ def lay_out(place: Path) -> None:
         shutil.copy(tune, place / "tunes")
 
 
-def curve(name: str, place: Path, folder: Path, stop_after: int | None = None, **more: Any) -> list[float]:
-    """Trains run `name` into `folder`; the loss of every step, and of every validation, in order."""
+def loss_curve(name: str, place: Path, folder: Path, stop_after: int | None = None, **more: Any) -> list[float]:
+    """Train run `name` into `folder`; return the losses of all steps and validations, in order."""
     import seqgen
     from seqgen.training.loop import Event, Stepped, Validated
 
@@ -88,14 +88,14 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def two_hosts() -> Iterator[Hosts]:
-    """Two network namespaces joined by a wire, or, where they can't be had, this host twice."""
+    """Two connected network namespaces or, if they can't be made, this host twice."""
     names = [f"seqgen{os.getpid()}{letter}" for letter in "ab"]
     commands = [f"netns add {name}" for name in names]
     commands.append(f"link add a{os.getpid()} netns {names[0]} type veth peer name b{os.getpid()} netns {names[1]}")
     for number, (name, letter) in enumerate(zip(names, "ab", strict=True), start=1):
         commands += [f"-n {name} addr add {_NET}.{number}/24 dev {letter}{os.getpid()}",
                      f"-n {name} link set {letter}{os.getpid()} up", f"-n {name} link set lo up"]  # fmt: skip
-    missing = "" if shutil.which("ip") else "the program ip (iproute2) is not there"
+    missing = "" if shutil.which("ip") else "the program ip (iproute2) is not installed"
     try:
         for command in commands if not missing else []:
             done = subprocess.run(["ip", *command.split()], capture_output=True, text=True)
@@ -114,8 +114,10 @@ _NET = "10.231.87"
 
 @dataclass(frozen=True)
 class Hosts:
-    """What to put before a command to run it on each of two hosts, and the first one's address. `missing`: why they
-    are one and the same."""
+    """The command prefixes that run a program on each of two hosts, and the address of the first.
+
+    `missing`: the reason why there is only one host.
+    """
 
     prefixes: list[list[str]]
     address: str
@@ -125,8 +127,8 @@ class Hosts:
 SAME = Hosts([[], []], "127.0.0.1", "")
 
 
-def together(*arguments: str, hosts: Hosts = SAME, caches: list[Path] | None = None) -> list[tuple[int, str, str]]:
-    """Runs a Python program in two processes, told what torchrun would tell them; status, stdout and stderr of each."""
+def run_both(*arguments: str, hosts: Hosts = SAME, caches: list[Path] | None = None) -> list[tuple[int, str, str]]:
+    """Run a Python program in two processes with torchrun's variables; return status, stdout and stderr of each."""
     port, apart = free_port(), hosts.address != SAME.address
     running = []
     for rank, prefix in enumerate(hosts.prefixes):
@@ -150,7 +152,7 @@ def together(*arguments: str, hosts: Hosts = SAME, caches: list[Path] | None = N
 
 
 def facts() -> dict[str, Any]:
-    """What a `World` gives its processes."""
+    """The results of the methods of `World`."""
     import torch
 
     from seqgen.training.distributed.launch import join_world
@@ -188,7 +190,7 @@ def facts() -> dict[str, Any]:
 
 
 def loop() -> dict[str, Any]:
-    """The events of a run in which one process's loss is not finite, and of one that ends by the clock, which is late
+    """The events of two runs: one with a loss that is not finite in one process, one that ends by a clock that is late
     in one process."""
 
     import torch
@@ -239,7 +241,7 @@ def loop() -> dict[str, Any]:
 
 
 def failures(place: Path, own: Path, rank: int) -> dict[str, list[str]]:
-    """What each process is told where a training can't be: the kind of error, and its words."""
+    """The class and message of each process's error, for runs that must fail."""
     import datetime
 
     import seqgen
@@ -261,7 +263,7 @@ def failures(place: Path, own: Path, rank: int) -> dict[str, list[str]]:
     if rank == 0:
         (own / "damaged").mkdir()
         (own / "damaged" / "config.json").write_text("{")
-    (place / f"own-{rank}.txt").write_text(f"What rank {rank} has and others do not. " * 40)
+    (place / f"own-{rank}.txt").write_text(f"Only rank {rank} has this text. " * 40)
     attempts = {
         "no such file": lambda: train(str(place / "nowhere.txt"), "never"),
         "standard input": lambda: train("-", "never"),
@@ -271,29 +273,29 @@ def failures(place: Path, own: Path, rank: int) -> dict[str, list[str]]:
         "a fault": lambda: train(text, "never", watch=seqgen.Watcher(event=faulty)),
         "silence": silent,
     }
-    told = {}
+    errors = {}
     for name, attempt in attempts.items():
         try:
             attempt()
         except Exception as error:
-            told[name] = [type(error).__name__, str(error)]
-    return told
+            errors[name] = [type(error).__name__, str(error)]
+    return errors
 
 
 def main(place: Path) -> None:
-    """Every run, in this process and the others. Each has another idea of where the model is to be."""
+    """Execute every run, with a different model folder in each process."""
     rank = int(os.environ["RANK"])
     own = place / f"models {rank}"
     found: dict[str, Any] = {"facts": facts(), "loop": loop()}
     for name in RUNS:
-        found[name] = curve(name, place / "sources", own / name)
-    found["stopped"] = curve("text", place / "sources", own / "stopped", HALFWAY if rank else None)
-    found["resumed"] = curve("text", place / "sources", own / "half", resume=True)
+        found[name] = loss_curve(name, place / "sources", own / name)
+    found["stopped"] = loss_curve("text", place / "sources", own / "stopped", HALFWAY if rank else None)
+    found["resumed"] = loss_curve("text", place / "sources", own / "half", resume=True)
     found["failures"] = failures(place, own, rank)
     (place / f"found-{rank}.json").write_text(json.dumps(found))
     until = time.monotonic() + 30
     while rank == 0 and not (place / "found-1.json").exists() and time.monotonic() < until:
-        time.sleep(0.1)  # with this process goes the store in which the other looks for who has spoken
+        time.sleep(0.1)  # this process hosts the store, which the other still reads
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The classifier: its layout, what it keeps of a text, the linear model beside it, their mixture, and its measures."""
+"""The classifier: chunks, weights, pooling, both directions, and its configuration."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_group_by_length_has_each_chunk_once_in_bounded_groups(lengths: list[int
 @pytest.mark.parametrize(("units", "vocabulary"), [(32, 40), (48, 2000), (100, 300)])
 @pytest.mark.parametrize("generative", [False, True])
 def test_light_classifier_split_batches_give_the_same_bits(units: int, vocabulary: int, generative: bool) -> None:
-    """So that parts of a work can be done apart, and joined."""
+    """Shards of a job can be computed separately and joined."""
     shape: dict[str, Any] = {"vocab_size": vocabulary, "labels": ("a", "b", "c"), "rnn_size": units,
                              "embedding_size": 32}  # fmt: skip
     chance = np.random.default_rng(units)
@@ -70,7 +70,7 @@ def test_light_classifier_split_batches_give_the_same_bits(units: int, vocabular
 
 
 class NumberCodec:
-    """Ids as they lie in memory, eight bytes each."""
+    """Ids as their memory, eight bytes each."""
 
     end = 3
 
@@ -124,13 +124,13 @@ def test_classifier_pools_last_maximum_and_mean() -> None:
 
 
 def test_classifier_backward_direction_ends_at_the_first_id() -> None:
-    """Its last output hears of the first stretch, not of the last."""
+    """The last output depends on the first chunk, not on the last."""
     made = make_classifier(direction="backward")
     one, other = some_texts(12, 12)
     mixed = np.concatenate([one[:4], other[4:]])
     size = made.config.rnn_size
     with torch.inference_mode():
-        made.head_weight[:, size:] = 0  # the last output alone
+        made.head_weight[:, size:] = 0  # only the last output
         torch.testing.assert_close(made.predict_logits([one]), made.predict_logits([mixed]))
         assert not torch.allclose(made.predict_logits([one]), made.predict_logits([other]))
 

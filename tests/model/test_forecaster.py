@@ -1,4 +1,4 @@
-"""The forecasting network: shapes, what it is equivariant to, what it must not see; its objective and its plan."""
+"""The forecasting network: shapes, equivariance, normalisation, calibration, and its configuration."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ variants = pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(s
 
 
 @variants
-def test_the_weights_are_those_of_the_table(variant: dict[str, Any]) -> None:
+def test_forecaster_state_dict_has_the_weight_shapes(variant: dict[str, Any]) -> None:
     config = config_of(**variant)
     shapes = {name: tuple(weight.shape) for name, weight in Forecaster(config).state_dict().items()}
     assert shapes == weight_shapes(config)
@@ -40,14 +40,14 @@ def test_the_weights_are_those_of_the_table(variant: dict[str, Any]) -> None:
 
 
 @variants
-def test_a_forecast_for_every_step_and_level(variant: dict[str, Any]) -> None:
+def test_forecaster_output_has_every_step_and_level(variant: dict[str, Any]) -> None:
     config = config_of(**variant)
     with torch.no_grad():
         assert make_forecaster(config)(*random_batch(config)).shape == (3, 5, 1 + len(LEVELS))
 
 
 @pytest.mark.parametrize(("look_back", "horizon", "segment"), [(1, 1, 1), (7, 3, 7), (7, 9, 3), (5, 2, 4), (8, 8, 1)])
-def test_segments_need_not_divide_anything(look_back: int, horizon: int, segment: int) -> None:
+def test_forecaster_segments_of_any_length_cover_the_windows(look_back: int, horizon: int, segment: int) -> None:
     config = config_of(look_back=look_back, horizon=horizon, segment_length=segment, linear=True, known=1)
     with torch.no_grad():
         outputs = make_forecaster(config)(*random_batch(config))
@@ -56,7 +56,7 @@ def test_segments_need_not_divide_anything(look_back: int, horizon: int, segment
 
 
 @variants
-def test_a_window_in_a_batch_is_a_window_alone(variant: dict[str, Any]) -> None:
+def test_forecaster_windows_do_not_depend_on_the_batch(variant: dict[str, Any]) -> None:
     config = config_of(**variant)
     network, batch = make_forecaster(config), random_batch(config, 4)
     with torch.no_grad():
@@ -67,7 +67,7 @@ def test_a_window_in_a_batch_is_a_window_alone(variant: dict[str, Any]) -> None:
 
 
 @variants
-def test_every_weight_gets_a_gradient(variant: dict[str, Any]) -> None:
+def test_forecaster_every_weight_gets_a_gradient(variant: dict[str, Any]) -> None:
     config = config_of(**variant, targets=1)
     network = make_forecaster(config)
     history, channel, past, known = random_batch(config)
@@ -79,7 +79,7 @@ def test_every_weight_gets_a_gradient(variant: dict[str, Any]) -> None:
 @variants
 @settings(max_examples=10, deadline=None)
 @given(shift=st.floats(-50, 50))
-def test_a_series_moved_is_a_forecast_moved(variant: dict[str, Any], shift: float) -> None:
+def test_forecaster_shifted_history_shifts_the_forecast(variant: dict[str, Any], shift: float) -> None:
     config = config_of(**variant)
     network = make_forecaster(config)
     history, *rest = random_batch(config)
@@ -92,7 +92,7 @@ def test_a_series_moved_is_a_forecast_moved(variant: dict[str, Any], shift: floa
 @pytest.mark.parametrize("how", ["window", "changes"])
 @settings(max_examples=10, deadline=None)
 @given(factor=st.floats(0.5, 50))
-def test_a_series_stretched_is_a_forecast_stretched(how: str, factor: float) -> None:
+def test_forecaster_scaled_history_scales_the_forecast(how: str, factor: float) -> None:
     config = config_of(normalisation=how, linear=True)
     network = make_forecaster(config)
     history, *rest = random_batch(config)
@@ -103,7 +103,7 @@ def test_a_series_stretched_is_a_forecast_stretched(how: str, factor: float) -> 
 
 @pytest.mark.parametrize("how", ["window", "changes"])
 @pytest.mark.parametrize("look_back", [1, 12])
-def test_a_flat_window_is_not_divided_by_nothing(how: str, look_back: int) -> None:
+def test_forecaster_flat_window_gives_a_finite_forecast(how: str, look_back: int) -> None:
     config = config_of(normalisation=how, look_back=look_back)
     with torch.no_grad():
         outputs = make_forecaster(config)(torch.full((1, look_back), 3.0), torch.zeros(1, dtype=torch.long))
@@ -111,7 +111,7 @@ def test_a_flat_window_is_not_divided_by_nothing(how: str, look_back: int) -> No
     assert (outputs - 3).abs().max() < 1
 
 
-def test_the_level_and_spread_of_a_window_by_hand() -> None:
+def test_location_and_scale_matches_hand_computed_values() -> None:
     history = torch.tensor([[1.0, 3.0, 1.0, 3.0]])
     level, spread = Forecaster(config_of(look_back=4, normalisation="window")).location_and_scale(history)
     assert (level.item(), spread.item()) == (2.0, 1.0)
@@ -122,13 +122,13 @@ def test_the_level_and_spread_of_a_window_by_hand() -> None:
     assert spread.item() == pytest.approx((4 * 5) ** 0.5)  # changes of 2, five steps ahead
 
 
-def test_recent_changes_count_the_most() -> None:
+def test_location_and_scale_weights_recent_changes_most() -> None:
     calm = torch.cat([torch.randn(1, 30) * 5, torch.zeros(1, 30)], dim=1).cumsum(dim=1)
     network = Forecaster(config_of(look_back=60, normalisation="changes"))
     assert network.location_and_scale(calm)[1] < network.location_and_scale(calm.flip(1))[1] / 2
 
 
-def test_a_new_network_begins_near_the_last_value() -> None:
+def test_forecaster_untrained_forecasts_near_the_last_value() -> None:
     config = config_of(linear=True, normalisation="last")
     history, *rest = random_batch(config, 50)
     with torch.no_grad():
@@ -138,7 +138,7 @@ def test_a_new_network_begins_near_the_last_value() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_a_vanilla_rnn_begins_as_the_identity_and_gates_as_rotations(cell: str, activation: str) -> None:
+def test_forecaster_rnn_starts_as_identity_and_gated_cells_orthogonal(cell: str, activation: str) -> None:
     config, same = config_of(cell=cell, activation=activation, num_layers=2), torch.eye(6)
     weights = Forecaster(config, torch.Generator().manual_seed(0)).state_dict()
     for number in range(2):
@@ -147,7 +147,7 @@ def test_a_vanilla_rnn_begins_as_the_identity_and_gates_as_rotations(cell: str, 
             assert torch.equal(block, same) == (cell == "rnn")
 
 
-def test_dropout_needs_training_and_a_generator() -> None:
+def test_forecaster_dropout_needs_training_mode_and_rng() -> None:
     config = config_of(dropout=0.5)
     network, batch = make_forecaster(config), random_batch(config)
     generator = torch.Generator().manual_seed(3)
@@ -159,7 +159,7 @@ def test_dropout_needs_training_and_a_generator() -> None:
         assert not torch.equal(plain, network(*batch, rng=generator))
 
 
-def test_predicted_quantiles_are_in_order_and_widened_about_the_median() -> None:
+def test_predict_sorts_quantiles_and_widens_them_about_the_median() -> None:
     config = config_of()
     network, batch = make_forecaster(config), random_batch(config)
     with torch.no_grad():
@@ -174,7 +174,7 @@ def test_predicted_quantiles_are_in_order_and_widened_about_the_median() -> None
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_products_in_bfloat16_are_nearly_the_same(cell: str) -> None:
+def test_forecaster_bfloat16_stays_near_float32(cell: str) -> None:
     config = config_of(cell=cell, num_layers=2)
     network, batch = make_forecaster(config), random_batch(config)
     with torch.no_grad():
@@ -184,7 +184,7 @@ def test_products_in_bfloat16_are_nearly_the_same(cell: str) -> None:
     torch.testing.assert_close(low, exact, rtol=0.05, atol=0.05)
 
 
-def test_without_levels_there_is_the_point_alone() -> None:
+def test_predict_without_levels_gives_the_point_forecast_only() -> None:
     config = config_of(levels=())
     with torch.no_grad():
         assert make_forecaster(config).predict(*random_batch(config)).shape == (3, 5, 1)
@@ -206,12 +206,12 @@ def test_without_levels_there_is_the_point_alone() -> None:
         ({"levels": (0.0, 50.0, 100.0)}, "levels"),
     ],
 )
-def test_what_no_forecaster_can_be(changes: dict[str, Any], words: str) -> None:
+def test_forecaster_config_invalid_value_raises_user_error(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         config_of(**changes)
 
 
-def test_a_configuration_survives_json() -> None:
+def test_forecaster_config_survives_json() -> None:
     config = config_of(past=1, known=2)
     data = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(config).items()}
     assert from_json(ForecasterConfig, data) == config

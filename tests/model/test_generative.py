@@ -37,7 +37,7 @@ def network(cell: str = "lstm", **changes: Any) -> GenerativeClassifier:
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("tied", [False, True])
-def test_the_likelihood_is_the_sum_of_what_each_step_gives(cell: str, tied: bool) -> None:
+def test_log_likelihoods_are_sums_over_steps(cell: str, tied: bool) -> None:
     made = network(cell, tie_weights=tied)
     texts = [np.array([4, 5, 6, 4]), np.array([], dtype=np.int64), np.array([11] * 9), np.array([7])]
     end = 3
@@ -53,7 +53,7 @@ def test_the_likelihood_is_the_sum_of_what_each_step_gives(cell: str, tied: bool
             assert float(found[number, label]) == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_text_is_worth_the_same_alone_and_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_likelihoods_do_not_depend_on_batching(monkeypatch: pytest.MonkeyPatch) -> None:
     made = network()
     chance = np.random.default_rng(0)
     texts = [chance.integers(4, 12, size=size) for size in (1, 3, 200, 17, 0, 64)]
@@ -64,7 +64,7 @@ def test_a_text_is_worth_the_same_alone_and_in_pieces(monkeypatch: pytest.Monkey
     torch.testing.assert_close(made.log_likelihoods(texts, 3), together, atol=1e-3, rtol=1e-5)
 
 
-def test_the_longest_texts_are_read_to_their_limit() -> None:
+def test_log_likelihoods_long_texts_are_truncated() -> None:
     made = network()
     long = np.full(5000, 4)
     other = long.copy()
@@ -72,7 +72,7 @@ def test_the_longest_texts_are_read_to_their_limit() -> None:
     assert torch.equal(made.log_likelihoods([long], 3), made.log_likelihoods([other], 3))
 
 
-def test_bayes_rule_in_four_numbers() -> None:
+def test_calibrated_applies_bayes_rule() -> None:
     made = network(labels=("a", "b"))
     with torch.no_grad():
         made.mix.fill_(0.5)
@@ -83,18 +83,18 @@ def test_bayes_rule_in_four_numbers() -> None:
     assert float(shares[0] / shares[1]) == pytest.approx(odds, rel=1e-5)
 
 
-def test_a_fitted_weight_tames_a_model_that_is_too_sure() -> None:
+def test_fit_mixture_weights_calibrates_an_overconfident_model() -> None:
     chance = torch.Generator().manual_seed(0)
     true = torch.randint(2, (400,), generator=chance)
     evidence = torch.where(true == 1, 1.0, -1.0) + torch.randn(400, generator=chance)
-    sure = torch.stack([-10 * evidence, 10 * evidence], dim=1)  # honest would be a tenth of it
+    sure = torch.stack([-10 * evidence, 10 * evidence], dim=1)  # ten times the calibrated logits
     mix, shift = fit_mixture_weights([sure], torch.nn.functional.one_hot(true, 2).float(), False, torch.zeros(2))
     assert 0.05 < float(mix[0]) < 0.2
     assert float(shift.abs().max()) < 0.3
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_both_engines_write_with_its_weights(cell: str) -> None:
+def test_make_engine_generative_classifier_weights_run_in_both_engines(cell: str) -> None:
     made = network(cell)
     weights = {name: weight.numpy() for name, weight in made.state_dict().items()}
     assert {name: weight.shape for name, weight in weights.items()} == weight_shapes(made.config)
@@ -106,7 +106,7 @@ def test_both_engines_write_with_its_weights(cell: str) -> None:
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-5)
 
 
-def test_its_configuration_is_told_from_the_other_kind() -> None:
+def test_network_config_class_generative_differs_from_classifier() -> None:
     made = network().config
     kept = json.loads(json.dumps(dataclasses.asdict(made)))
     assert network_config_class("classify", kept) is GenerativeConfig

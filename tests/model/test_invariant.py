@@ -1,4 +1,4 @@
-"""Inference that must not depend on the batch: bit for bit, on any processor."""
+"""Batch-invariant inference: equal to the bit, on any processor."""
 
 from __future__ import annotations
 

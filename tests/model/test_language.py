@@ -1,4 +1,4 @@
-"""The network: each cell against its equations and PyTorch's own, gradients, state, initialisation, dropout, layout."""
+"""The language model: cells against equations and PyTorch, gradients, state, initialisation, dropout, weight shapes."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ EQUATIONS = {
 
 @every_cell
 @pytest.mark.parametrize("layers", [1, 3])
-def test_outputs_states_and_logits_follow_the_equations(name: str, activation: str, layers: int) -> None:
+def test_language_model_follows_the_equations_of_its_cell(name: str, activation: str, layers: int) -> None:
     if (name, activation) not in EQUATIONS:
         pytest.skip("no equations are written down here for this cell")
     gates, equations = EQUATIONS[name, activation]
@@ -124,7 +124,7 @@ def test_outputs_states_and_logits_follow_the_equations(name: str, activation: s
 
 @every_cell
 @pytest.mark.parametrize("layers", [1, 2])
-def test_agrees_with_torch_nn(name: str, activation: str, layers: int) -> None:
+def test_language_model_agrees_with_torch_nn(name: str, activation: str, layers: int) -> None:
     kinds = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
     if name not in kinds:
         pytest.skip("torch.nn has no such cell")
@@ -152,7 +152,7 @@ def test_agrees_with_torch_nn(name: str, activation: str, layers: int) -> None:
 
 
 def scan_arguments(name: str, activation: str, kind: torch.dtype, steps: int = 5, batch: int = 3, units: int = 4):
-    """x, weight, bias or None, and the state's tensors, all asking for gradients."""
+    """x, weight, bias or None, and the tensors of the state, all with gradients."""
     one = make_cell(name, activation)
     generator = chance(5)
 
@@ -167,7 +167,7 @@ def scan_arguments(name: str, activation: str, kind: torch.dtype, steps: int = 5
 
 @every_cell
 @pytest.mark.parametrize("steps", [1, 4])
-def test_gradients_of_the_scan_agree_with_differences(name: str, activation: str, steps: int) -> None:
+def test_scan_gradients_agree_with_finite_differences(name: str, activation: str, steps: int) -> None:
     one, x, weight, bias, state = scan_arguments(name, activation, torch.float64, steps)
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None, *state: Tensor) -> tuple[Tensor, ...]:
@@ -179,8 +179,8 @@ def test_gradients_of_the_scan_agree_with_differences(name: str, activation: str
 
 @every_cell
 @pytest.mark.parametrize("use", ["outputs", "last state", "both"])
-def test_the_scan_equals_its_reference_with_all_gradients(name: str, activation: str, use: str) -> None:
-    """Losses on the outputs only or the last state only reach `backward` as different missing gradients."""
+def test_scan_equals_scan_reference_with_all_gradients(name: str, activation: str, use: str) -> None:
+    """Losses on the outputs only or on the last state only pass different missing gradients to `backward`."""
     one, x, weight, bias, state = scan_arguments(name, activation, torch.float64, steps=6)
     wanted = [tensor for tensor in (x, weight, bias, *state) if tensor is not None]
     results = []
@@ -199,9 +199,11 @@ def test_the_scan_equals_its_reference_with_all_gradients(name: str, activation:
 
 
 @every_cell
-def test_the_scan_in_bfloat16_stays_near_float32(name: str, activation: str) -> None:
-    """bfloat16 has 8 bits: products of numbers near 1 are off by 2⁻⁸ each; 0.05 after 20 steps is the tolerance that
-    training relies on. States stay in float32, as do the gradients of float32 arguments."""
+def test_scan_bfloat16_stays_near_float32(name: str, activation: str) -> None:
+    """Products of numbers near 1 have an error of 2⁻⁸; training relies on a tolerance of 0.05 after 20 steps.
+
+    States stay in float32, and so do the gradients of float32 arguments.
+    """
     one, x, weight, bias, state = scan_arguments(name, activation, torch.float32, steps=20, batch=4, units=16)
     if activation == "relu":  # unbounded: keep it from growing
         weight = (weight.detach() * 0.4).requires_grad_()
@@ -221,7 +223,7 @@ def test_the_scan_in_bfloat16_stays_near_float32(name: str, activation: str) -> 
 
 
 @every_cell
-def test_the_scan_writes_to_none_of_its_arguments(name: str, activation: str) -> None:
+def test_scan_leaves_its_arguments_unchanged(name: str, activation: str) -> None:
     one, x, weight, bias, state = scan_arguments(name, activation, torch.float64)
     arguments = [tensor for tensor in (x, weight, bias, *state) if tensor is not None]
     before = [tensor.detach().clone() for tensor in arguments]
@@ -232,7 +234,7 @@ def test_the_scan_writes_to_none_of_its_arguments(name: str, activation: str) ->
 
 
 @every_cell
-def test_a_scan_of_no_steps_leaves_the_state(name: str, activation: str) -> None:
+def test_scan_no_steps_returns_the_state(name: str, activation: str) -> None:
     one, x, weight, bias, state = scan_arguments(name, activation, torch.float64)
     outputs, last = scan(one, x[:0], weight, bias, state)
     assert outputs.shape == (0, 3, 4)
@@ -240,12 +242,12 @@ def test_a_scan_of_no_steps_leaves_the_state(name: str, activation: str) -> None
         assert torch.equal(tensor, old)
 
 
-# --- state goes in and comes out -------------------------------------------------------------------------------------
+# --- state -----------------------------------------------------------------------------------------------------------
 
 
 @every_cell
 @pytest.mark.parametrize("cut", [1, 4, 7])
-def test_two_calls_equal_one(name: str, activation: str, cut: int) -> None:
+def test_language_model_two_calls_equal_one(name: str, activation: str, cut: int) -> None:
     made, ids = network(name, activation), some_ids(8, 3)
     whole, last = made(ids, made.initial(3))
     first, between = made(ids[:cut], made.initial(3))
@@ -255,18 +257,18 @@ def test_two_calls_equal_one(name: str, activation: str, cut: int) -> None:
 
 
 @every_cell
-def test_two_calls_equal_one_in_bfloat16(name: str, activation: str) -> None:
+def test_language_model_two_calls_equal_one_in_bfloat16(name: str, activation: str) -> None:
     made, ids = network(name, activation).float(), some_ids(40, 2)
     whole, last = made(ids, made.initial(2), dtype=torch.bfloat16)
     first, between = made(ids[:20], made.initial(2), dtype=torch.bfloat16)
     second, end = made(ids[20:], between, dtype=torch.bfloat16)
-    # Every product has the same shapes in both, so even bfloat16 has nothing to round differently.
+    # Every product has the same shape in both, so that even bfloat16 rounds alike.
     assert torch.equal(torch.cat([first, second]), whole)
     assert all(torch.equal(a, b) for x, y in zip(end, last, strict=True) for a, b in zip(x, y, strict=True))
 
 
 @every_cell
-def test_gradients_flow_through_the_state(name: str, activation: str) -> None:
+def test_language_model_gradients_flow_through_the_state(name: str, activation: str) -> None:
     made, ids = network(name, activation, vocab_size=4), some_ids(6, 6, 4)
     weights = [made.embedding, *made.layers.parameters()]
     whole = torch.autograd.grad(made(ids, made.initial(6))[0][-1].sum(), weights)
@@ -277,7 +279,7 @@ def test_gradients_flow_through_the_state(name: str, activation: str) -> None:
 
 
 @every_cell
-def test_nothing_is_kept_on_the_module(name: str, activation: str) -> None:
+def test_language_model_keeps_no_state_between_calls(name: str, activation: str) -> None:
     made = network(name, activation, dropout=0.3, weight_drop=0.3)
     weights = {key: value.clone() for key, value in made.state_dict().items()}
     fields = [{key: id(value) for key, value in vars(part).items()} for part in made.modules()]
@@ -292,7 +294,7 @@ def test_nothing_is_kept_on_the_module(name: str, activation: str) -> None:
         assert all(torch.equal(tensor, copy) for tensor, copy in zip(layer, old, strict=True))
 
 
-def test_rows_of_a_batch_do_not_see_each_other() -> None:
+def test_language_model_rows_of_a_batch_are_independent() -> None:
     made, ids = network("gru"), some_ids(5, 4)
     together, _ = made(ids, made.initial(4))
     for row in range(4):
@@ -304,7 +306,7 @@ def test_rows_of_a_batch_do_not_see_each_other() -> None:
 
 
 @every_cell
-def test_recurrent_blocks_begin_orthogonal(name: str, activation: str) -> None:
+def test_recurrent_layer_initialise_makes_orthogonal_blocks(name: str, activation: str) -> None:
     config = NetworkConfig(20, name, activation, rnn_size=24, num_layers=2, embedding_size=8)
     for layer in LanguageModel(config, chance()).layers:
         blocks = layer.recurrent_weight.detach().chunk(layer.cell.spec.gates)
@@ -316,7 +318,7 @@ def test_recurrent_blocks_begin_orthogonal(name: str, activation: str) -> None:
 
 
 @every_cell
-def test_biases_begin_at_zero_but_the_forget_gate_at_one(name: str, activation: str) -> None:
+def test_recurrent_layer_initialise_sets_forget_bias_one_and_others_zero(name: str, activation: str) -> None:
     made = LanguageModel(NetworkConfig(20, name, activation, rnn_size=7, num_layers=2, embedding_size=8), chance())
     assert not made.output_bias.any()
     for layer in made.layers:
@@ -329,11 +331,11 @@ def test_biases_begin_at_zero_but_the_forget_gate_at_one(name: str, activation: 
 
 @every_cell
 @pytest.mark.parametrize("tied", [False, True])
-def test_equal_seeds_give_equal_weights_and_no_weight_is_left_unset(name: str, activation: str, tied: bool) -> None:
+def test_language_model_initialise_is_reproducible_and_complete(name: str, activation: str, tied: bool) -> None:
     config = NetworkConfig(20, name, activation, rnn_size=7, num_layers=2, embedding_size=8, tie_weights=tied)
     torch.manual_seed(1)
     first = LanguageModel(config, chance(4)).state_dict()
-    torch.manual_seed(2)  # the global generator has no say
+    torch.manual_seed(2)  # the global generator must not matter
     second, other = LanguageModel(config, chance(4)).state_dict(), LanguageModel(config, chance(5)).state_dict()
     for key, weight in first.items():
         assert torch.equal(weight, second[key])
@@ -347,23 +349,23 @@ def test_equal_seeds_give_equal_weights_and_no_weight_is_left_unset(name: str, a
 
 
 @every_cell
-def test_dropout_is_one_mask_for_all_steps(name: str, activation: str) -> None:
+def test_language_model_dropout_has_one_mask_for_all_steps(name: str, activation: str) -> None:
     made = network(name, activation, num_layers=1, rnn_size=40, dropout=0.25).train()
     ids = some_ids(12, 5)
     plain, plain_last = made(ids, made.initial(5))
     dropped, last = made(ids, made.initial(5), chance())
-    mask = dropped / plain  # not a number where ReLU gave 0 anyway
+    mask = dropped / plain  # NaN where ReLU gave 0 anyway
     for unit in mask.flatten(1).T:
         values = unit[~unit.isnan()]
         assert (values == 0).all() or torch.allclose(values, torch.full_like(values, 1 / 0.75))
     share = (dropped[-1] == 0).double().mean() if activation == "tanh" else torch.tensor(0.25)
     assert 0.15 < share < 0.35
-    assert len({tuple(row.tolist()) for row in (dropped[-1] == 0)}) == 5  # each sequence has a mask of its own
-    # What is dropped is what the layer above reads, not what the next step reads.
+    assert len({tuple(row.tolist()) for row in (dropped[-1] == 0)}) == 5  # each sequence has its own mask
+    # Dropout applies to the input of the layer above, not to the next step.
     torch.testing.assert_close(last, plain_last)
 
 
-def test_dropout_is_drawn_anew_for_each_layer_and_call() -> None:
+def test_language_model_dropout_draws_a_mask_for_each_layer_and_call() -> None:
     made = network("lstm", num_layers=2, dropout=0.5).train()
     ids, generator = some_ids(4, 3), chance()
     first, _ = made(ids, made.initial(3), generator)
@@ -375,7 +377,7 @@ def test_dropout_is_drawn_anew_for_each_layer_and_call() -> None:
 
 @every_cell
 @pytest.mark.parametrize("kind", ["dropout", "weight_drop"])
-def test_masks_change_the_output_in_training_only(name: str, activation: str, kind: str) -> None:
+def test_language_model_masks_apply_in_training_only(name: str, activation: str, kind: str) -> None:
     made, ids = network(name, activation, **{kind: 0.5}), some_ids(6, 3)
     plain = network(name, activation)
     plain.load_state_dict(made.state_dict())
@@ -383,7 +385,7 @@ def test_masks_change_the_output_in_training_only(name: str, activation: str, ki
     weights = [weight.detach().clone() for weight in made.parameters()]
     made.train()
     assert not torch.allclose(made(ids, made.initial(3), chance())[0], wanted)
-    assert torch.equal(made(ids, made.initial(3))[0], wanted)  # no generator, no masks
+    assert torch.equal(made(ids, made.initial(3))[0], wanted)  # without a generator there are no masks
     made.eval()
     hidden, last = made(ids, made.initial(3), chance())
     assert torch.equal(hidden, wanted)
@@ -391,8 +393,8 @@ def test_masks_change_the_output_in_training_only(name: str, activation: str, ki
     assert all(torch.equal(weight, old) for weight, old in zip(made.parameters(), weights, strict=True))
 
 
-def test_weight_drop_leaves_the_other_weights_gradients_alone() -> None:
-    """A recurrent weight that was dropped has no gradient; the rest have one."""
+def test_weight_drop_dropped_weights_get_no_gradient() -> None:
+    """A dropped recurrent weight has no gradient; the others have one."""
     made = network("lstm", num_layers=1, weight_drop=0.5).train()
     hidden, _ = made(some_ids(6, 3), made.initial(3), chance())
     hidden.sum().backward()
@@ -401,20 +403,22 @@ def test_weight_drop_leaves_the_other_weights_gradients_alone() -> None:
     assert 0.3 < (grad == 0).double().mean() < 0.7
 
 
-# --- the layout ------------------------------------------------------------------------------------------------------
+# --- weight shapes ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("embedding_size", [3, 6])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @every_cell
-def test_the_layout_is_the_state_dict(name: str, activation: str, layers: int, embedding_size: int, tied: bool) -> None:
+def test_weight_shapes_are_those_of_the_state_dict(
+    name: str, activation: str, layers: int, embedding_size: int, tied: bool
+) -> None:
     config = NetworkConfig(13, name, activation, 6, layers, embedding_size, tied)
     made = LanguageModel(config)
     shapes = layout.weight_shapes(config)
     assert shapes == {key: tuple(value.shape) for key, value in made.state_dict().items()}
     assert layout.parameter_count(config) == sum(map(np.prod, shapes.values()))
-    # Tied: one embedding for both ends, with a projection only where the widths differ.
+    # Tied: one embedding for input and output, with a projection only if the widths differ.
     assert ("output_weight" in shapes) == (not tied)
     assert ("projection" in shapes) == (tied and embedding_size != 6)
 
@@ -422,17 +426,17 @@ def test_the_layout_is_the_state_dict(name: str, activation: str, layers: int, e
 @pytest.mark.parametrize(
     "wrong", [{"vocab_size": 0}, {"rnn_size": True}, {"num_layers": 1 << 25}, {"cell": "xyz"}, {"activation": "exp"}]
 )
-def test_an_impossible_config_is_refused(wrong: dict[str, object]) -> None:
+def test_network_config_invalid_value_raises_user_error(wrong: dict[str, object]) -> None:
     with pytest.raises(UserError):
         NetworkConfig(**{"vocab_size": 5, **wrong})  # type: ignore[arg-type]
 
 
-# --- the ends: embedding and output ----------------------------------------------------------------------------------
+# --- embedding and output layer --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("rows", "count"), [(3, 60), (1, 5), (50, 20), (50, 200), (7, 1), (15, 60), (16, 60)])
-def test_the_look_up_has_the_gradient_of_an_embedding(rows: int, count: int) -> None:
-    """Few distinct ids are summed by a product, many by addition; both must give all of float64's digits."""
+def test_embedding_lookup_has_the_gradient_of_an_embedding(rows: int, count: int) -> None:
+    """Few distinct ids are summed by a product, many by addition; both must be exact in float64."""
     ids = torch.randint(rows, (count, 2), generator=chance())
     factors = torch.randn(count, 2, 4, generator=chance(2), dtype=torch.float64)
     tables = [torch.randn(rows, 4, generator=chance(3), dtype=torch.float64).requires_grad_() for _ in range(2)]
@@ -444,18 +448,18 @@ def test_the_look_up_has_the_gradient_of_an_embedding(rows: int, count: int) -> 
 
 
 @pytest.mark.parametrize("rows", [2, 400])
-def test_the_look_up_sums_bfloat16_gradients_without_losing_the_small(rows: int) -> None:
+def test_embedding_lookup_bfloat16_sum_keeps_small_gradients(rows: int) -> None:
     """1000 gradients of 1 added one by one in bfloat16 would stop at 256."""
     table = torch.zeros(rows, 3, dtype=torch.bfloat16, requires_grad=True)
     ids = torch.cat([torch.ones(1000, dtype=torch.long), torch.arange(rows)])
     embedding_lookup(table, ids).sum().backward()
     assert table.grad is not None
-    assert (table.grad[1].float() - 1001).abs().max() <= 4  # bfloat16's spacing there
+    assert (table.grad[1].float() - 1001).abs().max() <= 4  # the spacing of bfloat16 there
     assert (table.grad[0] == 1).all()
 
 
-def test_the_table_path_and_the_plain_path_agree() -> None:
-    """With more ids than vocabulary the first layer's product is made once a piece; else once an id."""
+def test_language_model_gate_table_equals_plain_product() -> None:
+    """With more ids than token types, the first layer's product is computed once a token type, otherwise once an id."""
     made, ids = network("lstm"), some_ids(8, 3)
     assert ids.numel() >= made.config.vocab_size > ids[0].numel()
     whole, _ = made(ids, made.initial(3))
@@ -471,7 +475,7 @@ def test_the_table_path_and_the_plain_path_agree() -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"tie_weights": True}, {"tie_weights": True, "embedding_size": 6}])
 @pytest.mark.parametrize("seen", [1, 5, 11])
-def test_logits_of_the_seen_are_the_first_columns(settings: dict[str, object], seen: int) -> None:
+def test_logits_seen_are_the_first_columns(settings: dict[str, object], seen: int) -> None:
     made = network("lstm", **settings)
     hidden, _ = made(some_ids(4, 3), made.initial(3))
     logits = made.logits(hidden)
@@ -481,7 +485,7 @@ def test_logits_of_the_seen_are_the_first_columns(settings: dict[str, object], s
 
 
 @pytest.mark.parametrize("embedding_size", [5, 6])
-def test_tied_weights_are_one_tensor(embedding_size: int) -> None:
+def test_language_model_tied_weights_are_one_tensor(embedding_size: int) -> None:
     made = network("lstm", tie_weights=True, embedding_size=embedding_size)
     assert made.output_weight is None
     assert len({weight.data_ptr() for weight in made.parameters()}) == len(made.state_dict())
@@ -494,7 +498,7 @@ def test_tied_weights_are_one_tensor(embedding_size: int) -> None:
     after = made.logits(hidden).detach()
     assert not torch.equal(after[:, 3], before[:, 3])
     assert torch.equal(after[:, :3], before[:, :3])
-    # Its gradient has a share from either end.
+    # Its gradient has a part from each end.
     ids = torch.full((2, 1), 4)
     made.logits(made(ids, made.initial(1))[0])[..., 7].sum().backward()
     assert made.embedding.grad is not None

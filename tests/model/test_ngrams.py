@@ -1,4 +1,4 @@
-"""Hashed n-grams: what a word is, that nothing but the text decides a bucket, and golden values."""
+"""Hashed n-grams: word boundaries, buckets that depend on the text only, and golden values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sets(texts: list[bytes], order: int = 1, buckets: int = BUCKETS) -> list[set
     [
         ("The cat sat", 3),
         ("don't stop", 2),
-        ("'quoted'", 2),  # an apostrophe that no letters enclose is a mark of its own
+        ("'quoted'", 2),  # an apostrophe outside of a word is a mark of its own
         ("well, well...", 3),
         ("naïve café", 2),
         ("我喜欢猫", 4),
@@ -36,18 +36,18 @@ def sets(texts: list[bytes], order: int = 1, buckets: int = BUCKETS) -> list[set
         ("tab\tand\nline", 3),
     ],
 )  # fmt: skip
-def test_what_a_word_is(text: str, words: int) -> None:
+def test_bags_word_boundaries(text: str, words: int) -> None:
     """Each word once."""
     (found,) = sets([text.encode()])
     assert len(found) == words
 
 
-def test_letters_count_whatever_their_case() -> None:
+def test_bags_ignore_the_case_of_ascii_letters() -> None:
     assert sets([b"Good FILM"]) == sets([b"good film"])
     assert word_hash("Film") == word_hash("film") != word_hash("films")
 
 
-def test_the_order_of_words_counts_in_longer_n_grams_only() -> None:
+def test_bags_word_order_counts_in_longer_n_grams_only() -> None:
     one, other = b"dog bites man", b"man bites dog"
     assert sets([one]) == sets([other])
     first, second = sets([one], order=3) + sets([other], order=3)
@@ -57,23 +57,23 @@ def test_the_order_of_words_counts_in_longer_n_grams_only() -> None:
     assert len(first & second) == 3
 
 
-def test_an_n_gram_is_no_word() -> None:
+def test_bags_n_gram_differs_from_a_word() -> None:
     assert len(sets([b"a a a a"], order=3)[0]) == 1 + 3 + 3
 
 
-def test_hashes_are_the_same_on_every_machine() -> None:
+def test_word_hash_has_fixed_values() -> None:
     assert word_hash("seqgen") == 5371406852872785366
     assert word_hash("猫") == 17286296126636320903
 
 
 @given(st.lists(st.binary(max_size=60), max_size=12), st.integers(1, 4))
-def test_a_text_has_its_buckets_whoever_is_beside_it(texts: list[bytes], order: int) -> None:
+def test_bags_do_not_depend_on_other_texts(texts: list[bytes], order: int) -> None:
     together = sets(texts, order, 1 << 12)
     assert together == [sets([text], order, 1 << 12)[0] for text in texts]
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=6))
-def test_buckets_ascend_and_stay_in_bounds(texts: list[str]) -> None:
+def test_bags_buckets_ascend_within_bounds(texts: list[str]) -> None:
     found = bags([text.encode("utf-8", "surrogatepass") for text in texts], 3, 1 << 12)
     assert found.starts[0] == 0
     assert found.starts[-1] == len(found.buckets)
@@ -82,19 +82,19 @@ def test_buckets_ascend_and_stay_in_bounds(texts: list[str]) -> None:
     assert ((found.buckets >= 0) & (found.buckets < 1 << 12)).all()
 
 
-def test_a_text_longer_than_a_block_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bags_text_longer_than_a_block_is_read_completely(monkeypatch: pytest.MonkeyPatch) -> None:
     ngrams._powers.cache_clear()
     monkeypatch.setattr(ngrams, "_BLOCK", 64)
     words = [f"w{number}" for number in range(60)]
     long = " ".join(words).encode()
     found = sets([b"first", long, b"last"])
     whole = set().union(*sets([word.encode() for word in words]))
-    assert len(found[1] & whole) >= 50  # a word on a border is cut
+    assert len(found[1] & whole) >= 50  # a word at a border is cut
     assert found[0] == sets([b"first"])[0]
     assert found[2] == sets([b"last"])[0]
     ngrams._powers.cache_clear()
 
 
-def test_words_may_be_left_out() -> None:
+def test_bags_leave_out_removes_words() -> None:
     kept = bags([b"the cat the mat"], 2, BUCKETS, leave_out={word_hash("the")})
     assert set(kept.buckets.tolist()) == sets([b"cat mat"], 2)[0]

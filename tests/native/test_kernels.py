@@ -1,4 +1,4 @@
-"""The compiled kernels: built, they agree with the cells' own arithmetic; without them everything still works."""
+"""The compiled kernels: they agree with the cells' own arithmetic, and everything works without them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ VARIANTS = [(spec.name, activation) for spec in CELLS.values() for activation in
 KERNELS = [spec.name for spec in CELLS.values() if spec.step_kernels]
 every_cell = pytest.mark.parametrize(("name", "activation"), VARIANTS)
 STEPS, ROWS = 9, 33
-ODD, EVEN = 35, 80  # no multiple of any vector; what the kernels of whole sequences take, with a panel that is not full
+ODD, EVEN = 35, 80  # no multiple of a vector; supported by the sequence kernels, with a panel that is not full
 every_size = pytest.mark.parametrize("units", [ODD, EVEN])
 
 
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Kernels built from these very sources, and used."""
+    """Kernels built from the present sources, and in use."""
     if shutil.which("cc") is None:
         pytest.skip("there is no compiler")
     place = tmp_path_factory.mktemp("native") / "kernels.so"
@@ -62,7 +62,7 @@ def problem(made: Cell, units: int = ODD, rows: int = ROWS) -> tuple[Tensor, Ten
 
 
 def compiled_loop(made: Cell, kind: torch.dtype, units: int) -> TimeLoop | None:
-    """The loop that `scan` takes: of whole sequences, where the processor can and the units fit, or step by step."""
+    """The compiled loop that `scan` takes: of whole sequences if they are supported, otherwise step by step."""
     x = torch.zeros(1, 1, made.spec.gates * units, dtype=kind)
     return sequence_loop(made, x) or step_loop(made, x)
 
@@ -87,13 +87,13 @@ def results(made: Cell, kind: torch.dtype, units: int, reference: bool = False) 
 @every_cell
 @every_size
 @pytest.mark.parametrize(("kind", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 0.02)])
-def test_kernels_agree_with_the_cells_own_arithmetic(
+def test_kernels_agree_with_the_step_of_the_cell(
     kernels: Path, name: str, activation: str, units: int, kind: torch.dtype, tolerance: float
 ) -> None:
     made = make_cell(name, activation)
     assert compiled_loop(made, kind, units) is not None
     if activation == "relu" and kind == torch.bfloat16:
-        tolerance = 0.15  # a sum that rounding takes across zero loses its gradient
+        tolerance = 0.15  # a sum that rounding moves across zero loses its gradient
     exact = results(made, torch.float64, units, reference=True)
     for got, wanted in zip(results(made, kind, units), exact, strict=True):
         assert float((got - wanted).norm() / wanted.norm()) < tolerance
@@ -102,7 +102,7 @@ def test_kernels_agree_with_the_cells_own_arithmetic(
 @every_cell
 @every_size
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
-def test_with_and_without_a_way_back_outputs_are_the_same(
+def test_scan_with_and_without_gradients_gives_the_same_outputs(
     kernels: Path, name: str, activation: str, units: int, kind: torch.dtype
 ) -> None:
     made = make_cell(name, activation)
@@ -120,9 +120,9 @@ def test_with_and_without_a_way_back_outputs_are_the_same(
     assert all(torch.equal(a, b) for a, b in zip(last, free_last, strict=True))
 
 
-@pytest.mark.parametrize("units", [256, 257])  # large enough to be shared out, in either way
+@pytest.mark.parametrize("units", [256, 257])  # enough work for several threads, in both loops
 @pytest.mark.parametrize("name", KERNELS)
-def test_threads_change_nothing(kernels: Path, name: str, units: int) -> None:
+def test_kernels_threads_do_not_change_results(kernels: Path, name: str, units: int) -> None:
     made, before = make_cell(name), torch.get_num_threads()
     loop = compiled_loop(made, torch.float32, units)
     assert loop is not None
@@ -143,7 +143,7 @@ def test_threads_change_nothing(kernels: Path, name: str, units: int) -> None:
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", KERNELS)
-def test_a_rows_numbers_do_not_depend_on_the_rows_beside_it(kernels: Path, name: str, kind: torch.dtype) -> None:
+def test_sequence_loop_rows_are_independent(kernels: Path, name: str, kind: torch.dtype) -> None:
     made = make_cell(name)
     x, weight, bias, state = problem(made, EVEN)
     loop = sequence_loop(made, x.to(kind))
@@ -159,7 +159,7 @@ def test_a_rows_numbers_do_not_depend_on_the_rows_beside_it(kernels: Path, name:
         assert torch.equal(some, whole[:, rows])
 
 
-def test_what_the_kernels_of_whole_sequences_do_not_take(kernels: Path) -> None:
+def test_sequence_loop_unsupported_input_is_none(kernels: Path) -> None:
     made = make_cell("lstm")
     assert sequence_loop(made, torch.zeros(1, 1, 4 * ODD)) is None
     assert sequence_loop(made, torch.zeros(1, 1, 4 * EVEN, dtype=torch.float64)) is None
@@ -197,14 +197,14 @@ def test_native_engine_nan_in_a_weight_reaches_the_logits(kernels: Path, name: s
     assert np.isnan(logits).all()
 
 
-def test_extremes_stay_within_their_bounds(kernels: Path) -> None:
+def test_scan_extreme_inputs_stay_within_bounds(kernels: Path) -> None:
     x = torch.tensor([-3e38, -100.0, -88.0, -1e-8, 0.0, 1e-8, 88.0, 100.0, 3e38])[None, :, None]
     with torch.no_grad():
         out, _ = scan(make_cell("rnn"), x, torch.zeros(1, 1), None, (torch.zeros(9, 1),))
     torch.testing.assert_close(out, x.tanh(), rtol=0, atol=2e-7)
 
 
-def test_without_kernels_the_plain_loop_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_step_loop_without_kernels_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in (("SEQGEN_NATIVE", "0"), ("SEQGEN_NATIVE", "1")):
         monkeypatch.setenv(name, value)
         monkeypatch.setattr(native, "LIBRARY", tmp_path / "none.so")
@@ -214,7 +214,7 @@ def test_without_kernels_the_plain_loop_runs(monkeypatch: pytest.MonkeyPatch, tm
 
 
 @pytest.mark.parametrize("content", [b"", b"not a library"])
-def test_a_damaged_library_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes) -> None:
+def test_library_damaged_file_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes) -> None:
     place = tmp_path / "kernels.so"
     place.write_bytes(content)
     monkeypatch.setattr(native, "LIBRARY", place)
@@ -223,7 +223,7 @@ def test_a_damaged_library_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path
     forget()
 
 
-def test_a_library_of_another_version_is_not_used(kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_library_other_version_is_none(kernels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ctypes.CDLL(str(kernels)).seqgen_version() == native.VERSION
     monkeypatch.setattr(native, "VERSION", native.VERSION + 1)
     forget()
@@ -232,7 +232,9 @@ def test_a_library_of_another_version_is_not_used(kernels: Path, monkeypatch: py
     forget()
 
 
-def test_a_compiler_that_fails_is_told_and_nothing_is_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_compile_kernels_failing_compiler_returns_its_message_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("CC", "false")
     assert "false" in str(compile_kernels(tmp_path / "kernels.so"))
     monkeypatch.setenv("CC", "no-such-compiler")
@@ -240,7 +242,7 @@ def test_a_compiler_that_fails_is_told_and_nothing_is_left(monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_types_take_the_plain_loop() -> None:
+def test_scan_float64_takes_the_eager_loop() -> None:
     made = make_cell("lstm")
     assert step_loop(made, torch.zeros(1, dtype=torch.float64)) is None
     x, weight, bias, state = problem(made)

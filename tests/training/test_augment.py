@@ -81,7 +81,7 @@ def twelve() -> tuple[EventVocabulary, IdStream]:
 
 
 def test_transposer_epochs_differ_and_are_reproducible(twelve: tuple[EventVocabulary, IdStream]) -> None:
-    """All intervals occur; pieces of one pass differ; a pass is the same again, alone or after others, for one seed."""
+    """All intervals occur; pieces of one epoch differ; an epoch is the same for one seed, alone or after others."""
     vocabulary, stream = twelve
     transposer = Transposer(stream, vocabulary, 5, 10, 7)
     drawn = [transposer.draw(turn) for turn in range(40)]
@@ -99,7 +99,7 @@ def test_transposer_epochs_differ_and_are_reproducible(twelve: tuple[EventVocabu
 
 
 def test_transposer_of_a_piece_yields_the_ids_of_the_transposed_piece(twelve: tuple[EventVocabulary, IdStream]) -> None:
-    """What is heard in another key is the same music: its ids are the spelling of the piece moved."""
+    """The ids of a transposed piece are those of its encoding."""
     vocabulary, stream = twelve
     codec = MidiCodec()
     starts = np.flatnonzero(stream.ids == codec.end)
@@ -119,7 +119,7 @@ def test_transposer_of_a_piece_yields_the_ids_of_the_transposed_piece(twelve: tu
 def test_transposer_in_lanes_shifts_inputs_and_targets_alike(
     twelve: tuple[EventVocabulary, IdStream], batch_size: int, length: int
 ) -> None:
-    """Each lane's batches join: what was a target at the end of one is the input at the beginning of the next."""
+    """The batches of a lane join: the last target of one is the first input of the next."""
     vocabulary, stream = twelve
     plain = LaneBatches(stream, batch_size, length, seed=3)
     moved = LaneBatches(stream, batch_size, length, seed=3, transform=Transposer(stream, vocabulary, 5, 10, 3))

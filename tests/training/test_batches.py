@@ -1,4 +1,4 @@
-"""Batches: lanes that read a stream side by side lose nothing, repeat nothing, and depend on their number only."""
+"""Batches of lanes: they lose nothing, repeat nothing, and depend on their number only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEEDS = st.integers(0, (1 << 63) - 1)
 
 
 def stream(size: int, false_ends: list[int] | None = None) -> IdStream:
-    """A stream whose ids are their own places, so that a batch shows where it was read."""
+    """A stream whose ids are their own positions, so that a batch shows where it was read."""
     return IdStream(np.arange(size, dtype=np.uint32), np.array(false_ends or [], dtype=np.int64))
 
 
@@ -37,8 +37,8 @@ def size_of(some: LaneBatches) -> int:
 
 
 @given(lanes(), st.integers(0, 50))
-def test_a_batch_is_a_function_of_its_number(some: LaneBatches, number: int) -> None:
-    """To resume is to know the number: what was asked for before must not matter."""
+def test_lane_batches_batch_is_a_function_of_its_number(some: LaneBatches, number: int) -> None:
+    """Resuming needs only the number: earlier batches must not matter."""
     again = LaneBatches(some._stream, some.batch_size, some.length, some._seed)
     for other in (number + 1, 0):
         again[other]
@@ -49,7 +49,7 @@ def test_a_batch_is_a_function_of_its_number(some: LaneBatches, number: int) -> 
 
 
 @given(lanes(), st.integers(0, 50))
-def test_targets_are_inputs_one_place_on(some: LaneBatches, number: int) -> None:
+def test_lane_batches_targets_are_the_next_inputs(some: LaneBatches, number: int) -> None:
     batch = some[number]
     assert batch.inputs.shape == batch.targets.shape
     assert batch.inputs.dtype == batch.targets.dtype == np.int64
@@ -58,21 +58,19 @@ def test_targets_are_inputs_one_place_on(some: LaneBatches, number: int) -> None
 
 
 @given(lanes(), st.integers(0, 3))
-def test_batches_of_a_pass_continue_each_lane(some: LaneBatches, turn: int) -> None:
+def test_lane_batches_of_an_epoch_continue_each_lane(some: LaneBatches, turn: int) -> None:
     batches = a_pass(some, turn)
     for before, after in itertools.pairwise(batches):
         np.testing.assert_array_equal(after.inputs[0], before.targets[-1])
 
 
 @given(lanes(), st.integers(0, 3))
-def test_only_the_first_batch_of_a_pass_is_fresh(some: LaneBatches, turn: int) -> None:
+def test_lane_batches_only_the_first_of_an_epoch_resets_state(some: LaneBatches, turn: int) -> None:
     assert [batch.resets_state for batch in a_pass(some, turn)] == [True] + [False] * (some.batches_per_epoch - 1)
 
 
 @given(lanes(), st.integers(0, 3))
-def test_a_pass_visits_every_place_at_most_once_and_leaves_out_less_than_one_a_lane(
-    some: LaneBatches, turn: int
-) -> None:
+def test_lane_batches_epoch_visits_positions_once_and_omits_less_than_one_a_lane(some: LaneBatches, turn: int) -> None:
     visited = np.concatenate([batch.inputs.ravel() for batch in a_pass(some, turn)])
     assert len(visited) == len(np.unique(visited))
     arc = size_of(some) // some.batch_size
@@ -81,14 +79,16 @@ def test_a_pass_visits_every_place_at_most_once_and_leaves_out_less_than_one_a_l
 
 
 @given(lanes())
-def test_every_batch_of_a_pass_but_the_last_is_of_full_length(some: LaneBatches) -> None:
+def test_lane_batches_all_but_the_last_of_an_epoch_have_full_length(some: LaneBatches) -> None:
     lengths = [len(batch.inputs) for batch in a_pass(some, 0)]
     assert lengths[:-1] == [some.length] * (len(lengths) - 1)
     assert 1 <= lengths[-1] <= some.length
 
 
 @given(st.integers(1, 60), st.integers(1, 1 << 20), st.integers(1, 1 << 20), SEEDS)
-def test_a_short_stream_lowers_batch_and_length(size: int, batch_size: int, length: int, seed: int) -> None:
+def test_lane_batches_short_stream_lowers_batch_size_and_length(
+    size: int, batch_size: int, length: int, seed: int
+) -> None:
     some = LaneBatches(stream(size), batch_size, length, seed)
     assert 1 <= some.batch_size <= max(1, size // 2)
     assert 1 <= some.length <= size
@@ -97,12 +97,14 @@ def test_a_short_stream_lowers_batch_and_length(size: int, batch_size: int, leng
 
 
 @given(st.integers(200, 400), st.integers(1, 8), st.integers(1, 16), SEEDS)
-def test_a_long_stream_gives_what_was_asked_for(size: int, batch_size: int, length: int, seed: int) -> None:
+def test_lane_batches_long_stream_keeps_batch_size_and_length(
+    size: int, batch_size: int, length: int, seed: int
+) -> None:
     some = LaneBatches(stream(size), batch_size, length, seed)
     assert (some.batch_size, some.length) == (batch_size, length)
 
 
-def test_passes_begin_at_different_places_and_so_do_seeds() -> None:
+def test_lane_batches_epochs_and_seeds_start_at_different_positions() -> None:
     long = stream(100_000)
     starts = {int(LaneBatches(long, 4, 50, 1)[turn * 500].inputs[0, 0]) for turn in range(20)}
     assert len(starts) > 15
@@ -113,7 +115,7 @@ def test_passes_begin_at_different_places_and_so_do_seeds() -> None:
 @given(
     st.integers(2, 200), st.integers(1, 8), st.integers(1, 32), SEEDS, st.lists(st.integers(0, 199), max_size=9)
 )  # fmt: skip
-def test_false_ends_are_ignored_as_targets_and_nothing_else_is(
+def test_lane_batches_ignore_exactly_the_false_ends(
     size: int, batch_size: int, length: int, seed: int, ends: list[int]
 ) -> None:
     ends = sorted({end for end in ends if end < size})
@@ -127,12 +129,12 @@ def test_false_ends_are_ignored_as_targets_and_nothing_else_is(
 
 @given(st.integers(2, 400), st.integers(1, 40), st.integers(1, 64), st.integers(2, 500))
 @settings(max_examples=200)
-def test_validation_goes_straight_through_once(size: int, batch_size: int, length: int, most: int) -> None:
+def test_sequential_batches_read_the_stream_once_in_order(size: int, batch_size: int, length: int, most: int) -> None:
     batches = sequential_batches(stream(size), batch_size, length, most)
     used = min(size, most)
     targets = np.concatenate([batch.targets.ravel() for batch in batches])
     inputs = np.concatenate([batch.inputs.ravel() for batch in batches])
-    # Nothing twice, nothing past the end, and every id has the one before it as its input: no wrapping.
+    # Nothing twice, nothing past the end, and the input of every id is the one before it: no wrapping.
     assert len(targets) == len(np.unique(targets))
     np.testing.assert_array_equal(targets, inputs + 1)
     assert targets.max() < used
@@ -144,13 +146,13 @@ def test_validation_goes_straight_through_once(size: int, batch_size: int, lengt
 
 
 @pytest.mark.parametrize("size", [3, 100, 1000])
-def test_validation_in_one_lane_covers_all_but_the_first_id(size: int) -> None:
+def test_sequential_batches_one_lane_covers_all_but_the_first_id(size: int) -> None:
     targets = np.concatenate([batch.targets.ravel() for batch in sequential_batches(stream(size), 1, 16, size)])
     np.testing.assert_array_equal(targets, np.arange(1, size))
 
 
 @given(st.integers(3, 200), st.lists(st.integers(0, 199), max_size=9))
-def test_validation_ignores_false_ends_too(size: int, ends: list[int]) -> None:
+def test_sequential_batches_ignore_false_ends(size: int, ends: list[int]) -> None:
     ends = sorted({end for end in ends if end < size})
     plain, marked = sequential_batches(stream(size), 4, 16, size), sequential_batches(stream(size, ends), 4, 16, size)
     for one, other in zip(plain, marked, strict=True):
@@ -158,7 +160,7 @@ def test_validation_ignores_false_ends_too(size: int, ends: list[int]) -> None:
         np.testing.assert_array_equal(other.targets, np.where(np.isin(one.targets, ends), IGNORE_INDEX, one.targets))
 
 
-def test_ids_of_every_type_become_int64() -> None:
+def test_lane_batches_any_id_dtype_becomes_int64() -> None:
     for kind in (np.uint8, np.uint16, np.uint32):
         some = IdStream(np.full(50, np.iinfo(kind).max, dtype=kind), np.array([], dtype=np.int64))
         assert int(LaneBatches(some, 2, 8, 0)[0].targets.max()) == np.iinfo(kind).max

@@ -1,4 +1,4 @@
-"""The loss of a large vocabulary: the same numbers as the plain way, gradients included, in pieces of any size."""
+"""The fused cross-entropy equals the plain one, gradients included, in parts of any size."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ def inputs(tokens: int, width: int, vocabulary: int, kind: torch.dtype) -> tuple
 
 @pytest.mark.parametrize("ignored", [0, 1, 6, 70])
 @pytest.mark.parametrize("numbers", [1, 500, 1 << 21])
-def test_it_is_the_cross_entropy_of_a_linear_layer(numbers: int, ignored: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cross_entropy, "_LOGITS", numbers)  # pieces of 64 rows, or all at once
+def test_linear_cross_entropy_equals_that_of_a_linear_layer(
+    numbers: int, ignored: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cross_entropy, "_LOGITS", numbers)  # parts of 64 rows, or all at once
     hidden, weight, bias, targets = inputs(150, 5, 11, torch.float64)
     targets[:ignored] = IGNORE_INDEX
     plain = F.cross_entropy(F.linear(hidden, weight, bias), targets, ignore_index=IGNORE_INDEX)
@@ -36,7 +38,7 @@ def test_it_is_the_cross_entropy_of_a_linear_layer(numbers: int, ignored: int, m
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-13)
 
 
-def test_in_bfloat16_it_is_as_good_as_the_plain_way() -> None:
+def test_linear_cross_entropy_bfloat16_stays_near_float32() -> None:
     hidden, weight, bias, targets = inputs(300, 32, 1200, torch.float32)
     exact = torch.autograd.grad(F.cross_entropy(F.linear(hidden, weight, bias), targets), (hidden, weight))
     low = linear_cross_entropy(hidden.to(torch.bfloat16), weight, bias, targets, IGNORE_INDEX)
@@ -44,14 +46,14 @@ def test_in_bfloat16_it_is_as_good_as_the_plain_way() -> None:
         assert float((got - want).norm() / want.norm()) < 0.02
 
 
-def test_nothing_to_learn_from_costs_nothing() -> None:
+def test_linear_cross_entropy_all_ignored_is_zero() -> None:
     hidden, weight, bias, targets = inputs(9, 4, 7, torch.float32)
     loss = linear_cross_entropy(hidden, weight, bias, torch.full_like(targets, IGNORE_INDEX), IGNORE_INDEX)
     assert float(loss.detach()) == 0
     assert all(float(grad.abs().max()) == 0 for grad in torch.autograd.grad(loss, (hidden, weight, bias)))
 
 
-def test_the_impossible_is_dear_and_finite() -> None:
+def test_linear_cross_entropy_impossible_target_is_large_and_finite() -> None:
     hidden = torch.tensor([[300.0]], requires_grad=True)
     weight, bias = torch.tensor([[1.0], [-1.0]], requires_grad=True), torch.zeros(2, requires_grad=True)
     loss = linear_cross_entropy(hidden, weight, bias, torch.tensor([1]), IGNORE_INDEX)
@@ -62,7 +64,7 @@ def test_the_impossible_is_dear_and_finite() -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("seen", [None, 1100])
-def test_large_and_small_vocabularies_agree(tied: bool, seen: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_language_loss_fused_and_plain_agree(tied: bool, seen: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     config = NetworkConfig(vocab_size=1300, rnn_size=24, embedding_size=16, tie_weights=tied)
     network = LanguageModel(config, torch.Generator().manual_seed(0))
     hidden, targets = torch.randn(7, 3, 24), torch.randint(1100, (7, 3))

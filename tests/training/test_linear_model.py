@@ -10,7 +10,7 @@ from seqgen.training import linear_model as wide
 from tests.helpers.classifiers import made_up_reviews, make_classifier
 
 
-def test_the_linear_model_finds_the_words_that_tell() -> None:
+def test_logistic_regression_weights_the_telling_words() -> None:
     texts, targets = made_up_reviews(200)
     found = bags(texts, 2, BUCKETS)
     keys = wide.frequent_buckets(found, 200, 1 << 20)
@@ -24,8 +24,8 @@ def test_the_linear_model_finds_the_words_that_tell() -> None:
     assert (logits.argmax(1) == truth[200:].argmax(1)).all()
 
 
-def test_the_linear_model_is_the_convex_optimum() -> None:
-    """Its gradient vanishes: checked with the matrix written out."""
+def test_logistic_regression_reaches_the_convex_optimum() -> None:
+    """The gradient vanishes, computed with the dense matrix."""
     texts, targets = made_up_reviews(30)
     found = bags(texts, 1, BUCKETS)
     keys = wide.frequent_buckets(found, 30, 1 << 20)
@@ -43,7 +43,7 @@ def test_the_linear_model_is_the_convex_optimum() -> None:
     assert gradient.abs().max() < 1e-4
 
 
-def test_a_solution_is_carried_over_to_more_texts() -> None:
+def test_refit_on_more_texts_keeps_the_penalty() -> None:
     texts, targets = made_up_reviews(300)
     first, second = bags(texts[:200], 1, BUCKETS), bags(texts[200:], 1, BUCKETS)
     both = concat_bags(first, second)
@@ -64,15 +64,15 @@ def test_a_solution_is_carried_over_to_more_texts() -> None:
     assert not torch.equal(again.weight, near.weight)
 
 
-def test_n_grams_of_one_text_alone_are_not_learnt_where_there_are_many() -> None:
+def test_frequent_buckets_many_texts_drop_n_grams_of_one_text() -> None:
     texts = [f"common word{number}".encode() for number in range(1200)]
     found = bags(texts, 1, BUCKETS)
-    assert len(wide.frequent_buckets(found, 1200, 1 << 20)) < 60  # "common", and what shares a bucket
+    assert len(wide.frequent_buckets(found, 1200, 1 << 20)) < 60  # "common", and n-grams that share a bucket
     assert len(wide.frequent_buckets(found, 100, 1 << 20)) > 1000
     assert len(wide.frequent_buckets(found, 100, 10)) == 10
 
 
-def test_a_text_of_strange_words_gets_the_bias() -> None:
+def test_linear_logits_unknown_words_give_the_bias() -> None:
     made = make_classifier(features=3)
     made.set_linear_model(np.array([1, 5, 9]), torch.ones(3, 3), torch.tensor([0.5, 0.0, -0.5]))
     logits = made.linear_logits(bags([b"", b"zzz"], 1, BUCKETS))

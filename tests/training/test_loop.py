@@ -18,16 +18,16 @@ from seqgen.errors import ModelError, TrainingError
 from seqgen.training.loop import Event, Finished, Position, Recovered, Run, Stepped, Validated
 from seqgen.training.schedule import Schedule
 
-# ---- The loop, on an objective that takes no time: a line through noise ----
+# ---- A toy objective ----
 
 
 def alone(loss: Tensor, step: int, call: int, weight: Tensor) -> Tensor:
-    """Spoils nothing."""
+    """The loss unchanged."""
     return loss
 
 
 class Toy:
-    """Moves two numbers to 3; `spoil` may replace the loss, `heights` are the validations in order."""
+    """Moves two numbers to 3; `spoil` may replace the loss, `heights` are the validation losses in order."""
 
     def __init__(self, spoil: Callable[..., Tensor] = alone, heights: list[float | None] | None = None) -> None:
         self.network = nn.Linear(1, 1)
@@ -80,11 +80,11 @@ def nan_at(*calls: int) -> Callable[..., Tensor]:
 
 
 def infinite_gradient_at(*calls: int) -> Callable[..., Tensor]:
-    """√x at 0: the value is 0, the slope is infinite."""
+    """√x at 0: its value is 0, its derivative infinite."""
     return lambda loss, step, call, weight: loss + (weight - weight.detach()).sqrt().sum() if call in calls else loss
 
 
-def test_events_come_in_order_and_the_last_step_is_validated() -> None:
+def test_events_come_in_order_and_end_with_a_validation() -> None:
     events = list(run_of(Toy(), steps=31).events())  # 31: validations are every 2 steps, and the last is an odd one
     steps = [event.step for event in events if isinstance(event, Stepped)]
     validated = [event.step for event in events if isinstance(event, Validated)]
@@ -93,19 +93,19 @@ def test_events_come_in_order_and_the_last_step_is_validated() -> None:
     assert events[-1] == Finished(early=False)
     assert isinstance(events[-2], Validated)
     last = 0
-    for event in events[:-1]:  # a validation follows the step it is of
+    for event in events[:-1]:  # a validation follows its step
         assert isinstance(event, Stepped | Validated)
         assert event.step == (last if isinstance(event, Validated) else last + 1)
         last = event.step
 
 
-def test_batches_are_asked_for_by_number_from_zero() -> None:
+def test_events_ask_for_batches_by_step_from_zero() -> None:
     toy = Toy()
     list(run_of(toy, steps=20).events())
     assert toy.asked == list(range(20))
 
 
-def test_the_loop_learns_and_counts() -> None:
+def test_events_lower_the_loss_and_count_tokens() -> None:
     toy = Toy()
     events = list(run_of(toy, steps=300, learning_rate=0.1).events())
     assert abs(toy.weight() - 3) < 0.1
@@ -117,7 +117,7 @@ def test_the_loop_learns_and_counts() -> None:
     assert stepped[-1].seconds_left == 0
 
 
-def test_the_gradient_is_clipped() -> None:
+def test_events_clip_the_gradient() -> None:
     norms: list[float] = []
 
     def steep(loss: Tensor, step: int, call: int, weight: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ def test_the_gradient_is_clipped() -> None:
     assert norms == pytest.approx([0.5], rel=1e-4)
 
 
-def test_best_marks_every_new_low_and_patience_ends_the_run_early() -> None:
+def test_patience_ends_the_run_early_and_best_marks_new_minima() -> None:
     heights = [5.0, 4.0, 4.5, 3.0, 3.0, 3.5, 3.1, 1.0]
     run = run_of(Toy(heights=heights), steps=30, patience=3)
     events = list(run.events())
@@ -148,14 +148,14 @@ def test_patience_zero_never_stops() -> None:
     assert sum(isinstance(event, Stepped) for event in events) == 30
 
 
-def test_where_nothing_is_held_out_later_is_better() -> None:
+def test_validated_without_validation_set_is_always_best() -> None:
     events = list(run_of(Toy(heights=[None] * 20), steps=30, patience=1).events())
     validated = [event for event in events if isinstance(event, Validated)]
     assert all(event.best and event.val_loss is None for event in validated)
     assert events[-1] == Finished(early=False)
 
 
-def test_a_validation_that_is_not_finite_is_never_better() -> None:
+def test_validated_non_finite_loss_is_never_best() -> None:
     validated = [
         event
         for event in run_of(Toy(heights=[math.nan, 2.0, math.inf, math.nan, 1.0] + [5.0] * 20)).events()
@@ -166,7 +166,7 @@ def test_a_validation_that_is_not_finite_is_never_better() -> None:
 
 
 @pytest.mark.parametrize("spoil", [nan_at(121), infinite_gradient_at(121)], ids=["loss", "gradient"])
-def test_what_is_not_finite_sends_the_run_back_with_half_the_rate(spoil: Callable[..., Tensor]) -> None:
+def test_recovered_non_finite_step_halves_the_learning_rate(spoil: Callable[..., Tensor]) -> None:
     toy = Toy(spoil)
     run = run_of(toy, steps=150)
     weights = {0: toy.weight()}
@@ -189,13 +189,13 @@ def test_what_is_not_finite_sends_the_run_back_with_half_the_rate(spoil: Callabl
     assert toy.asked == [*range(121), *range(100, 150)]
 
 
-def test_two_bad_moments_halve_the_rate_twice() -> None:
+def test_recovered_two_bad_steps_halve_the_rate_twice() -> None:
     events = list(run_of(Toy(nan_at(5, 20)), steps=30).events())
     assert [event.factor for event in events if isinstance(event, Recovered)] == [0.5, 0.25]
     assert events[-1] == Finished(early=False)
 
 
-def test_a_recovery_changes_no_weight_before_it_goes_back() -> None:
+def test_recovered_bad_step_changes_no_weight() -> None:
     toy = Toy(nan_at(1))
     events = run_of(toy).events()
     assert next(events) == Recovered(step=0, factor=0.5)
@@ -208,7 +208,7 @@ def test_a_recovery_changes_no_weight_before_it_goes_back() -> None:
      lambda loss, step, call, weight: loss + (weight - weight.detach()).sqrt().sum()],
     ids=["nan", "inf", "gradient"],
 )  # fmt: skip
-def test_a_loss_that_is_never_finite_ends_in_an_error(spoil: Callable[..., Tensor]) -> None:
+def test_recovery_loss_never_finite_raises_training_error(spoil: Callable[..., Tensor]) -> None:
     toy = Toy(spoil)
     events: list[Event] = []
     with pytest.raises(TrainingError, match="not finite"):
@@ -220,15 +220,15 @@ def test_a_loss_that_is_never_finite_ends_in_an_error(spoil: Callable[..., Tenso
     assert toy.weight() == 0.0
 
 
-def test_a_batch_that_is_always_spoilt_ends_in_an_error_too() -> None:
+def test_recovery_batch_always_bad_raises_training_error() -> None:
     toy = Toy(lambda loss, step, call, weight: loss * math.nan if step == 7 else loss)
     with pytest.raises(TrainingError):
         list(run_of(toy, steps=30).events())
     assert toy.calls <= 20 * 8
 
 
-def test_a_step_that_breaks_the_weights_is_not_what_the_run_goes_back_to() -> None:
-    """The loss shows only one step later that an update was bad; the copy in memory must not be of that update."""
+def test_recovery_never_returns_to_a_step_that_broke_the_weights() -> None:
+    """The loss shows only one step later that an update was bad; the snapshot must not contain that update."""
 
     def cliff(loss: Tensor, step: int, call: int, weight: Tensor) -> Tensor:
         return loss * math.nan if float(weight.detach()) > broken_above else loss
@@ -236,7 +236,7 @@ def test_a_step_that_breaks_the_weights_is_not_what_the_run_goes_back_to() -> No
     calm = Toy()
     for event in run_of(calm, steps=150, learning_rate=0.01).events():
         if isinstance(event, Stepped) and event.step == 100:
-            broken_above = calm.weight() - 1e-4  # first passed by the update of step 100, where the copy is taken
+            broken_above = calm.weight() - 1e-4  # first exceeded by the update of step 100, where a snapshot is taken
     run = run_of(Toy(cliff), steps=150, learning_rate=0.01)
     recovered = None
     for event in run.events():
@@ -247,7 +247,7 @@ def test_a_step_that_breaks_the_weights_is_not_what_the_run_goes_back_to() -> No
     assert recovered.step < 100
 
 
-def test_a_run_by_the_clock_ends_on_time_and_validates_last() -> None:
+def test_events_with_a_budget_end_on_time_with_a_validation() -> None:
     class Slow(Toy):
         def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, int]:
             time.sleep(0.005)
@@ -264,14 +264,14 @@ def test_a_run_by_the_clock_ends_on_time_and_validates_last() -> None:
     assert rates[-1] < 0.1 * max(rates)
 
 
-def test_a_run_whose_time_is_up_takes_no_step() -> None:
+def test_events_without_time_left_take_no_step() -> None:
     run = run_of(Toy(), steps=None, seconds=1.0)
     run.began -= 2
     assert list(run.events()) == [Finished(early=False)]
 
 
 @pytest.mark.parametrize("cut", [1, 7, 29])
-def test_state_and_restore_make_no_difference_to_a_run(cut: int) -> None:
+def test_restore_of_state_continues_the_run_exactly(cut: int) -> None:
     whole = Toy()
     list(run_of(whole).events())
     first = Toy()
@@ -293,11 +293,11 @@ def test_state_and_restore_make_no_difference_to_a_run(cut: int) -> None:
 
 
 @pytest.mark.parametrize("eta", [0.5, 8.0])
-def test_the_average_is_that_of_all_weights_so_far_later_ones_counting_more(eta: float) -> None:
+def test_averaged_weights_later_steps_more(eta: float) -> None:
     toy = Toy()
     run = run_of(toy, averaging=eta)
     seen = [toy.weight(), *(toy.weight() for event in run.events() if isinstance(event, Stepped))]
-    # Its closed form: weight k of n counts in proportion to Γ(k + η) / Γ(k) (Shamir & Zhang, 2013).
+    # In closed form, weight k of n has the factor Γ(k + η) / Γ(k) (Shamir & Zhang, 2013).
     shares = np.array([math.exp(math.lgamma(k + eta) - math.lgamma(k)) for k in range(1, len(seen))])
     expected = float(shares @ np.array(seen[1:]) / shares.sum())
     before = toy.weight()
@@ -306,7 +306,7 @@ def test_the_average_is_that_of_all_weights_so_far_later_ones_counting_more(eta:
     assert toy.weight() == before
 
 
-def test_without_averaging_the_weights_themselves_are_measured() -> None:
+def test_averaged_without_averaging_keeps_the_weights() -> None:
     toy = Toy()
     run = run_of(toy)
     list(run.events())
@@ -315,7 +315,7 @@ def test_without_averaging_the_weights_themselves_are_measured() -> None:
         assert toy.weight() == before
 
 
-def test_a_run_restored_goes_on_averaging_where_it_was() -> None:
+def test_restore_continues_averaging() -> None:
     whole = Toy()
     run = run_of(whole, averaging=8.0)
     list(run.events())
@@ -330,7 +330,7 @@ def test_a_run_restored_goes_on_averaging_where_it_was() -> None:
 
 
 @pytest.mark.parametrize("what", ["missing", "shape", "random", "position", "optimiser", "average"])
-def test_state_of_another_run_is_refused(what: str) -> None:
+def test_restore_state_of_another_run_raises_model_error(what: str) -> None:
     run = run_of(Toy())
     list(run.events())
     arrays, position = run.state()
@@ -352,7 +352,7 @@ def test_state_of_another_run_is_refused(what: str) -> None:
         other.restore(arrays, position)
 
 
-def test_positions_are_json() -> None:
-    """state.json is read back with no surprise: plain numbers, and nothing that is not JSON."""
+def test_position_survives_json() -> None:
+    """state.json has plain numbers and nothing outside of JSON."""
     position = dataclasses.asdict(Position(step=3, best_loss=1.5, train_loss=2.5))
     assert Position(**json.loads(json.dumps(position, allow_nan=False))) == Position(**position)

@@ -11,13 +11,13 @@ from seqgen.training.schedule import Schedule
 
 
 @given(st.floats(0, 0.9), st.floats(1e-6, 10), st.floats(0, 1))
-def test_the_rate_is_never_above_its_peak_nor_below_zero(warmup: float, peak: float, progress: float) -> None:
+def test_rate_stays_between_zero_and_its_peak(warmup: float, peak: float, progress: float) -> None:
     rate = Schedule(peak, warmup, steps=10).rate(progress)
     assert 0 <= rate <= peak * (1 + 1e-9)
 
 
 @given(st.floats(0.01, 0.9))
-def test_the_rate_rises_to_its_peak_and_falls_to_zero(warmup: float) -> None:
+def test_rate_rises_to_its_peak_and_falls_to_zero(warmup: float) -> None:
     schedule = Schedule(0.5, warmup, steps=10)
     rising = [schedule.rate(warmup * share) for share in np.linspace(0.1, 0.999, 9)]
     falling = [schedule.rate(warmup + (1 - warmup) * share) for share in np.linspace(0, 1, 9)]
@@ -29,14 +29,14 @@ def test_the_rate_rises_to_its_peak_and_falls_to_zero(warmup: float) -> None:
     assert schedule.rate(1.0) == pytest.approx(0, abs=1e-12)
 
 
-def test_without_warm_up_the_rate_begins_at_its_peak() -> None:
+def test_rate_without_warmup_starts_at_its_peak() -> None:
     assert Schedule(0.5, 0.0, steps=10).rate(0) == 0.5
 
 
-# ---- layers that knew something before ----
+# ---- Discriminative learning rates ----
 
 
-def test_lower_layers_learn_later_and_slower() -> None:
+def test_layer_factor_lower_layers_start_later_and_learn_slower() -> None:
     schedule = Schedule(learning_rate=1.0, warmup=0.0, steps=100, layer_decay=2.6, unfreeze=0.3)
     assert [schedule.layer_factor(depth, 3, 0.0) for depth in range(4)] == [1.0, 0.0, 0.0, 0.0]
     assert [schedule.layer_factor(depth, 3, 0.2) > 0 for depth in range(4)] == [True, True, True, False]

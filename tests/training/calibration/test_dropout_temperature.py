@@ -1,4 +1,4 @@
-"""A network that learnt under masks is made as sure as their mean; and what is blanked out is not read."""
+"""Temperature correction after training with dropout; and blanked ids."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def network(**config: Any) -> LanguageModel:
         NetworkConfig(**{"vocab_size": 12, "rnn_size": 16, "embedding_size": 8, **config}),
         torch.Generator().manual_seed(1),
     )
-    with torch.no_grad():  # a network that is sure of things
+    with torch.no_grad():  # a confident network
         (made.embedding if made.output_weight is None else made.output_weight).mul_(12)
     return made
 
 
-def test_without_masks_a_network_is_as_sure_as_it_should_be() -> None:
+def test_fit_temperature_without_dropout_is_one() -> None:
     assert confidence.fit_temperature(network(), stream(), CPU, seed=0) == 1.0
 
 
-def test_the_more_is_dropped_the_less_sure_a_network_should_be() -> None:
+def test_fit_temperature_rises_with_dropout() -> None:
     found = [confidence.fit_temperature(network(dropout=share), stream(), CPU, seed=0) for share in (0.1, 0.4, 0.7)]
     assert 1.0 <= found[0] < found[1] < found[2]
     assert confidence.fit_temperature(network(dropout=0.4), stream(), CPU, seed=0) == found[1]
 
 
-def test_the_temperature_brings_it_nearest_the_mean_of_its_masks() -> None:
+def test_fit_temperature_minimises_kl_to_the_mean_over_masks() -> None:
     made, ids = network(dropout=0.25), torch.from_numpy(stream(600).ids.astype(np.int64)).view(-1, 4)
     found = confidence.fit_temperature(made, stream(), CPU, seed=0)
     generator = torch.Generator().manual_seed(5)
@@ -60,12 +60,12 @@ def test_the_temperature_brings_it_nearest_the_mean_of_its_masks() -> None:
     assert distance(found) < min(distance(found - 0.15), distance(found + 0.15))
 
 
-def test_few_ids_are_enough() -> None:
+def test_fit_temperature_few_ids_suffice() -> None:
     assert confidence.fit_temperature(network(dropout=0.3), stream(40), CPU, seed=0) >= 1
 
 
 @pytest.mark.parametrize("tied", [{}, {"tie_weights": True}, {"tie_weights": True, "embedding_size": 16}])
-def test_softening_divides_the_logits(tied: dict[str, Any]) -> None:
+def test_apply_temperature_divides_the_logits(tied: dict[str, Any]) -> None:
     made = network(**tied)
     hidden = torch.randn(3, 2, 16, generator=torch.Generator().manual_seed(2))
     before = made.logits(hidden)
@@ -74,8 +74,8 @@ def test_softening_divides_the_logits(tied: dict[str, Any]) -> None:
     torch.testing.assert_close(made.logits(hidden), before / 1.25 if done else before)
 
 
-@pytest.mark.parametrize("vocabulary", [12, 500])  # with the table of the first layer, and without
-def test_what_is_blanked_out_is_not_read(vocabulary: int) -> None:
+@pytest.mark.parametrize("vocabulary", [12, 500])  # with and without the table of the first layer's gates
+def test_blank_ids_are_not_read(vocabulary: int) -> None:
     made = network(vocab_size=vocabulary).double()
     ids = torch.randint(vocabulary, (9, 4), generator=torch.Generator().manual_seed(3))
     blank = torch.rand(9, 4, generator=torch.Generator().manual_seed(4)) < 0.4

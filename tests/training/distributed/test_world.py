@@ -1,4 +1,4 @@
-"""Several processes train one model: the same curve, one voice, and an end that all share."""
+"""Training in several processes: the same losses as in one, one report of an error, and a common end."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ from tests.helpers import ranks
 CLOSE = 1e-5  # relative difference of losses in float32 over some tens of steps; 2e-7 was measured
 
 
-# Which lanes are whose
+# ---- Lanes ----
 
 
 @given(st.integers(1, 300), st.integers(1, 40))
-def test_every_lane_is_counted_once(lanes: int, size: int) -> None:
+def test_lane_range_counts_every_lane_once(lanes: int, size: int) -> None:
     counted = []
     for rank in range(size):
         part = World(rank, size).lane_range(lanes)
@@ -60,7 +60,7 @@ def test_every_lane_is_counted_once(lanes: int, size: int) -> None:
 
 
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(0, 2), st.integers(0, 1 << 30))
-def test_masks_are_the_parts_of_one_mask(lanes: int, size: int, dimension: int, seed: int) -> None:
+def test_dropout_mask_parts_make_one_mask(lanes: int, size: int, dimension: int, seed: int) -> None:
     shape = [2, 3, 4]
     shape[dimension] = lanes
     whole = dropout_mask(torch.zeros(shape), 0.4, torch.Generator().manual_seed(seed))
@@ -76,7 +76,7 @@ def test_masks_are_the_parts_of_one_mask(lanes: int, size: int, dimension: int, 
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 9), st.integers(1, 5))
-def test_the_columns_of_some_texts_are_those_of_the_whole_layout(lengths: list[int], stretch: int, size: int) -> None:
+def test_chunk_range_is_the_part_of_all_chunks(lengths: list[int], stretch: int, size: int) -> None:
     texts = [np.full(length, number) for number, length in enumerate(lengths)]
     whole = chunk_texts(texts, stretch)
     for rank in range(size):
@@ -88,7 +88,7 @@ def test_the_columns_of_some_texts_are_those_of_the_whole_layout(lengths: list[i
         np.testing.assert_array_equal(mine.text_indices + part.first, whole.text_indices[columns.as_slice])
 
 
-# What the parts of a batch add up to, without any process
+# ---- Gradients of parts of a batch, in one process ----
 
 
 def labelled(texts: int, seed: int = 0) -> LabelledIds:
@@ -122,12 +122,12 @@ def language(compute: Compute, length: int = 9, size: int = 20) -> NextTokenObje
 
 
 def many_kinds(compute: Compute) -> NextTokenObjective:
-    """As many as have a loss of their own: see `cross_entropy`."""
+    """Enough ids for the fused loss of `cross_entropy`."""
     return language(compute, size=1100)
 
 
 def nothing_to_learn(compute: Compute) -> NextTokenObjective:
-    """Every other lane has nothing but a false end to predict, now and then."""
+    """Sometimes every other lane has only a false end to predict."""
     return language(compute, 1)
 
 
@@ -151,9 +151,11 @@ def looking_ahead(compute: Compute) -> ForecastingObjective:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 9])
 @pytest.mark.parametrize("make", [language, many_kinds, nothing_to_learn, sorting, words_first, looking_ahead])
-def test_what_processes_add_up_to_is_what_one_finds(make: Any, size: int) -> None:
-    """Losses and gradients, masks and all, for several steps: the last batch of a pass is smaller, one that has fewer
-    lanes than there are processes, and targets from which nothing is learnt."""
+def test_objectives_gradients_of_processes_sum_to_those_of_one(make: Any, size: int) -> None:
+    """Losses and gradients with masks, for several steps.
+
+    They include the smaller last batch of an epoch, fewer lanes than processes, and targets that are not predicted.
+    """
     cpu = torch.device("cpu")
     alone = make(Compute(cpu, torch.float32))
     parts = [make(Compute(cpu, torch.float32, World(rank, size))) for rank in range(size)]
@@ -174,31 +176,35 @@ def test_what_processes_add_up_to_is_what_one_finds(make: Any, size: int) -> Non
             torch.testing.assert_close(summed, gradient, rtol=1e-4, atol=1e-6)
 
 
-# What a process knows of the others
+# ---- Launching ----
 
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "a"}
 
 
-def test_what_torchrun_says_is_understood() -> None:
+def test_read_launch_reads_the_variables_of_torchrun() -> None:
     assert read_launch({}) is None
-    assert read_launch({"RANK": "1"}) is None, "a variable that somebody else uses"
+    assert read_launch({"RANK": "1"}) is None, "a variable with another meaning"
     assert read_launch(TORCHRUN) == Launch(rank=3, size=4, local_rank=1, local_world_size=2)
     assert read_launch({name: TORCHRUN[name] for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR")}) == Launch(3, 4, 3, 4)
 
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
-    [("RANK", "x", "RANK=x in the environment is no number"), ("RANK", "4", "RANK=4 in the environment does not fit"),
-     ("RANK", "-1", "does not fit WORLD_SIZE=4"), ("LOCAL_RANK", "1.5", "LOCAL_RANK=1.5"),
-     ("LOCAL_WORLD_SIZE", "many", "is no number; torchrun sets it")],
-)  # fmt: skip
-def test_variables_that_make_no_sense_are_an_error(name: str, value: str, words: str) -> None:
+    [
+        ("RANK", "x", "RANK=x in the environment is not an integer"),
+        ("RANK", "4", "RANK=4 in the environment doesn't match"),
+        ("RANK", "-1", "doesn't match WORLD_SIZE=4"),
+        ("LOCAL_RANK", "1.5", "LOCAL_RANK=1.5"),
+        ("LOCAL_WORLD_SIZE", "many", "is not an integer; let torchrun set it"),
+    ],
+)
+def test_read_launch_invalid_variable_raises_user_error(name: str, value: str, words: str) -> None:
     with pytest.raises(UserError, match=re.escape(words)):
         read_launch({**TORCHRUN, name: value})
 
 
-def test_before_processes_meet_rank_0_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_may_report_before_joining_is_rank_0_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "seqgen.training.distributed.world", raising=False)
     assert may_report()
     for name, value in TORCHRUN.items():
@@ -207,13 +213,13 @@ def test_before_processes_meet_rank_0_speaks(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("RANK", "0")
     assert may_report()
     monkeypatch.setenv("RANK", "nonsense")
-    assert may_report(), "about that"
+    assert may_report(), "the error itself"
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setitem(sys.modules, "seqgen.training.distributed.world", None)  # type: ignore[arg-type]
-    assert may_report(), "they have met: `joined` decides"
+    assert may_report(), "after joining, `join_world` decides"
 
 
-def test_a_process_alone_asks_nobody() -> None:
+def test_world_single_process_returns_its_own_values() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
     weight.grad = torch.full((2,), 3.0)
     assert SINGLE_PROCESS.all_reduce_gradients([weight], torch.tensor(0.5)) == 0.5
@@ -232,13 +238,13 @@ def test_a_process_alone_asks_nobody() -> None:
     assert SINGLE_PROCESS.is_main_process
 
 
-def test_gpus_are_dealt_by_local_rank() -> None:
+def test_own_gpu_is_the_local_rank() -> None:
     assert own_gpu(World(5, 8, 1, 4), 4) == 1
     with pytest.raises(UserError, match=r"cannot give each of 4 processes a GPU: this machine has 1;.*--device cpu"):
         own_gpu(World(5, 8, 1, 4), 1)
 
 
-def test_what_can_be_read_once_is_nothing_to_share(tmp_path: Path) -> None:
+def test_train_several_ranks_refuse_a_source_that_can_be_read_once(tmp_path: Path) -> None:
     pipe, file = str(tmp_path / "pipe"), str(tmp_path / "file")
     os.mkfifo(pipe)
     Path(file).touch()
@@ -250,34 +256,34 @@ def test_what_can_be_read_once_is_nothing_to_share(tmp_path: Path) -> None:
         check_sources([pipe], World(0, 2))
 
 
-def test_a_model_is_known_by_the_run_that_began_it(model_folder: Path, tmp_path: Path) -> None:
-    """By one of its earlier lives: who trains twice into one folder in the same life makes a mistake."""
+def test_train_restarted_run_recognises_its_own_model(model_folder: Path, tmp_path: Path) -> None:
+    """A model belongs to an earlier start of the same torchrun, not to the present one."""
     folder = shutil.copytree(model_folder, tmp_path / "m")
     config = json.loads((folder / "config.json").read_text())
     mine, other = World(0, 2, run_id="mine"), World(0, 2, run_id="other")
 
-    def told(run: str | None) -> list[bool]:
+    def recognised(run: str | None) -> list[bool]:
         config["training"] |= {} if run is None else {"run": run}
         (folder / "config.json").write_text(json.dumps(config))
         return [is_elastic_restart(folder, world) for world in (mine, other, SINGLE_PROCESS)]
 
-    assert told(None) == [False, False, False]
-    assert told("mine/another life") == [True, False, False]
-    assert told(run_metadata(mine)["run"]) == [False, False, False]
+    assert recognised(None) == [False, False, False]
+    assert recognised("mine/another start") == [True, False, False]
+    assert recognised(run_metadata(mine)["run"]) == [False, False, False]
     assert run_metadata(SINGLE_PROCESS) == {}
     (folder / "tokenizer.json").unlink()
-    assert told("mine/another life") == [False, False, False], "damaged: what is wrong is said by who reads it"
+    assert recognised("mine/another start") == [False, False, False], "a damaged model is reported when it is read"
     assert not is_elastic_restart(tmp_path / "none", mine)
 
 
-def test_who_can_not_meet_the_others_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_join_world_unreachable_store_raises_training_error(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**TORCHRUN, "MASTER_PORT": "99999", "GLOO_SOCKET_IFNAME": "none"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(TrainingError, match=r"rank 3 could not meet the other processes of this run: "), join_world():
+    with pytest.raises(TrainingError, match=r"rank 3 cannot reach the other processes of this run: "), join_world():
         pass
 
 
-def test_the_plan_reckons_with_the_others_and_the_way_to_them() -> None:
+def test_distributed_speed_includes_other_ranks_and_all_reduce() -> None:
     asked: list[int] = []
 
     def speed(network: NetworkConfig, batch: int, length: int) -> float:
@@ -293,80 +299,80 @@ def test_the_plan_reckons_with_the_others_and_the_way_to_them() -> None:
     assert distributed_speed(speed, far)(network, 30, 10) == pytest.approx(300 / (0.1 + 0.1))
 
 
-# Trainings in two processes
+# ---- Two processes ----
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Every run of `ranks.RUNS` by this process, then by two others, on two hosts where they can be had."""
+    """Every run of `ranks.RUNS` in this process, then in two others, on two hosts if possible."""
     place = tmp_path_factory.mktemp("ranks") / "here"
     place.mkdir()
-    ranks.lay_out(place / "sources")
+    ranks.write_sources(place / "sources")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQGEN_CACHE", str(place / "cache"))
-        alone = {name: ranks.curve(name, place / "sources", place / "alone" / name) for name in ranks.RUNS}
-        alone["half"] = ranks.curve("text", place / "sources", place / "models 0" / "half", ranks.HALFWAY)
+        alone = {name: ranks.loss_curve(name, place / "sources", place / "alone" / name) for name in ranks.RUNS}
+        alone["half"] = ranks.loss_curve("text", place / "sources", place / "models 0" / "half", ranks.HALFWAY)
         with ranks.two_hosts() as hosts:
             caches = [place / f"cache {number}" for number in range(2)]
-            for status, out, err in ranks.together(ranks.__file__, str(place), hosts=hosts, caches=caches):
-                # PyTorch may say that it misses a name server there, or had to wait for the other host.
+            for status, out, err in ranks.run_both(ranks.__file__, str(place), hosts=hosts, caches=caches):
+                # PyTorch may report that a name server is missing, or that it had to wait for the other host.
                 assert (status, out) == (0, ""), err
                 assert "seqgen: " not in err, err
                 assert "Traceback" not in err, err
         alone["missing"] = hosts.missing
-        alone["resumed"] = ranks.curve("text", place / "sources", place / "models 0" / "stopped", resume=True)
+        alone["resumed"] = ranks.loss_curve("text", place / "sources", place / "models 0" / "stopped", resume=True)
     (place / "alone.json").write_text(json.dumps(alone))
     yield place
 
 
-def test_all_go_back_where_one_loss_is_not_finite_and_end_when_rank_0s_time_is_up(place: Path) -> None:
-    first, second = found(place, 0)["loop"], found(place, 1)["loop"]
+def test_events_of_ranks_recover_together_and_end_by_the_clock_of_rank_0(place: Path) -> None:
+    first, second = results(place, 0)["loop"], results(place, 1)["loop"]
     assert first == second
     assert [event for event in first["spoilt"] if event[0] == "Recovered"] == [["Recovered", 0]]
     assert first["spoilt"][-1] == ["Finished", None]
-    assert first["weight"] == pytest.approx(3, abs=1), "and learn"
+    assert first["weight"] == pytest.approx(3, abs=1), "and training goes on"
     assert first["timed"][-1] == ["Finished", None]
     assert ["Stepped", 1] in first["timed"]
 
 
-def found(place: Path, who: int | str) -> dict[str, Any]:
+def results(place: Path, who: int | str) -> dict[str, Any]:
     name = "alone.json" if who == "alone" else f"found-{who}.json"
     return dict(json.loads((place / name).read_text()))
 
 
 @pytest.mark.parametrize("name", ranks.RUNS)
-def test_two_processes_learn_what_one_does(name: str, place: Path) -> None:
-    one, two = found(place, "alone")[name], found(place, 0)[name]
+def test_train_two_ranks_equal_one(name: str, place: Path) -> None:
+    one, two = results(place, "alone")[name], results(place, 0)[name]
     assert two == pytest.approx(one, rel=CLOSE)
-    assert found(place, 1)[name] == two, "every process is told the same"
+    assert results(place, 1)[name] == two, "every process gets the same"
     alone, pair = checkpoint.load(place / "alone" / name), checkpoint.load(place / "models 0" / name)
     assert pair.config["training"].keys() == alone.config["training"].keys()
     assert pair.config["metrics"] == pytest.approx(alone.config["metrics"], rel=1e-3)
     others = pair.weights()
     for weight, values in alone.weights().items():
-        fitted = weight in ("mix", "shift")  # by a search that stops where it is close enough
+        fitted = weight in ("mix", "shift")  # by an optimiser that stops within a tolerance
         np.testing.assert_allclose(others[weight], values, rtol=1e-2, atol=1e-2 if fitted else 1e-4)
 
 
-def test_they_were_two_hosts(place: Path) -> None:
-    """Each spelt its own copy of the sources, and one wrote the models."""
+def test_train_two_ranks_ran_on_two_hosts(place: Path) -> None:
+    """Each encoded its own copy of the sources, and one wrote the models."""
     assert not (place / "models 1").exists()
     assert len(list((place / "cache 0").rglob("*.ids"))) == len(list((place / "cache 1").rglob("*.ids"))) > 3
-    if missing := found(place, "alone")["missing"]:
-        pytest.skip(f"they were one: {missing}")
+    if missing := results(place, "alone")["missing"]:
+        pytest.skip(f"there was one host: {missing}")
 
 
-def test_a_run_goes_on_with_another_number_of_processes(place: Path) -> None:
-    whole = found(place, "alone")["text"]
-    begun = found(place, "alone")["half"]
-    assert [*begun, *found(place, 0)["resumed"]] == pytest.approx(whole, rel=CLOSE)
-    stopped = found(place, 0)["stopped"]
-    assert len(stopped) == len(begun), "one process wished to stop, and all did"
-    assert [*stopped, *found(place, "alone")["resumed"]] == pytest.approx(whole, rel=CLOSE)
+def test_train_resume_with_another_number_of_ranks(place: Path) -> None:
+    whole = results(place, "alone")["text"]
+    begun = results(place, "alone")["half"]
+    assert [*begun, *results(place, 0)["resumed"]] == pytest.approx(whole, rel=CLOSE)
+    stopped = results(place, 0)["stopped"]
+    assert len(stopped) == len(begun), "one process asked to stop, and all did"
+    assert [*stopped, *results(place, "alone")["resumed"]] == pytest.approx(whole, rel=CLOSE)
 
 
-def test_what_a_world_gives_its_processes(place: Path) -> None:
-    first, second = found(place, 0)["facts"], found(place, 1)["facts"]
+def test_world_collectives_give_every_rank_the_same(place: Path) -> None:
+    first, second = results(place, 0)["facts"], results(place, 1)["facts"]
     assert first.pop("rank") == first.pop("turn") == 0
     assert second.pop("rank") == second.pop("turn") == 1
     assert first == second
@@ -384,29 +390,29 @@ def test_what_a_world_gives_its_processes(place: Path) -> None:
     assert first["exchange"] > 0
 
 
-FAILURES = {  # what went wrong → who speaks, kind, words
+FAILURES = {  # failure → reporting rank, error class, words
     "no such file": (0, "DataError", "there is no file or folder"),
     "standard input": (0, "UserError", "standard input can't be read by several processes"),
     "other sources": (1, "UserError", "the sources differ from those of rank 0"),
-    "a model is there": (0, "UserError", "there is a model in"),
+    "a model is there": (0, "UserError", "there is already a model in"),
     "damaged": (0, "ModelError", "is damaged"),
     "a fault": (1, "AssertionError", "a fault of rank 1"),
     "silence": (0, "TrainingError", "rank 1 (on "),
 }
 
 
-@pytest.mark.parametrize("what", FAILURES)
-def test_of_what_goes_wrong_one_process_speaks(what: str, place: Path) -> None:
-    speaker, kind, words = FAILURES[what]
-    told = [found(place, rank)["failures"][what] for rank in (0, 1)]
-    assert told[speaker][0] == kind
-    assert words in told[speaker][1]
-    assert told[1 - speaker][0] == "PeerProcessError"
-    if kind == "UserError" and speaker:
-        assert re.search(r"\(rank 1, on .+\)$", told[speaker][1])
+@pytest.mark.parametrize("failure", FAILURES)
+def test_join_world_one_rank_reports_an_error(failure: str, place: Path) -> None:
+    reporter, error, words = FAILURES[failure]
+    errors = [results(place, rank)["failures"][failure] for rank in (0, 1)]
+    assert errors[reporter][0] == error
+    assert words in errors[reporter][1]
+    assert errors[1 - reporter][0] == "PeerProcessError"
+    if error == "UserError" and reporter:
+        assert re.search(r"\(rank 1, on .+\)$", errors[reporter][1])
 
 
-# The command
+# ---- The command ----
 
 
 SETTINGS = {**ranks.SMALL, "steps": 40, "batch_size": 8, "seq_length": 20, "dropout": 0.2, "patience": 0}
@@ -416,7 +422,7 @@ TORCHRUN_COMMAND = [sys.executable, "-m", "torch.distributed.run"]
 
 @pytest.fixture(scope="module")
 def reference(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model of one process that is told the same."""
+    """The model that one process trains with the same options."""
     folder = tmp_path_factory.mktemp("reference") / "m"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQGEN_CACHE", str(folder.parent / "cache"))
@@ -428,9 +434,8 @@ def held_out(folder: Path) -> list[float]:
     return [record["val_loss"] for record in checkpoint.read_metrics(folder)]
 
 
-def test_torchrun_goes_on_after_a_rank_has_died(reference: Path, text_file: Path, tmp_path: Path) -> None:
-    """Rank 1 is killed at step 15 of its first life. The model that --overwrite was to replace is not gone on with,
-    and the one that was begun is."""
+def test_train_torchrun_restart_continues_after_a_lost_rank(reference: Path, text_file: Path, tmp_path: Path) -> None:
+    """Rank 1 is killed at step 15 of its first start. The restart continues the new model, not the overwritten one."""
     program = tmp_path / "program.py"
     program.write_text(
         "import os, signal, sys\n"
@@ -457,13 +462,13 @@ def test_torchrun_goes_on_after_a_rank_has_died(reference: Path, text_file: Path
     assert done.stdout == ""
     errors = [line for line in done.stderr.splitlines() if line.startswith("seqgen: error:")]
     assert len(errors) == 1
-    assert re.search(r"rank 1 \(on .+\) is gone, and the run ends with it; what was saved stands, and", errors[0])
-    assert done.stderr.count("step 3: loss") == 1, "from the start, and then from where it was"
+    assert re.search(r"lost rank 1 \(on .+\), so the run ends; continue from the last save with", errors[0])
+    assert done.stderr.count("step 3: loss") == 1, "the restart continues after step 3"
     assert held_out(folder) == pytest.approx(held_out(reference), rel=CLOSE)
 
 
-def test_a_wrong_word_is_complained_of_once(text_file: Path, tmp_path: Path) -> None:
-    ended = ranks.together("-m", "seqgen", "train", str(text_file), "-o", str(tmp_path / "m"), "--dropout", "2")
+def test_may_report_wrong_option_is_reported_once(text_file: Path, tmp_path: Path) -> None:
+    ended = ranks.run_both("-m", "seqgen", "train", str(text_file), "-o", str(tmp_path / "m"), "--dropout", "2")
     assert [status for status, _, _ in ended] == [2, 2]
     assert ended[0][2].startswith("seqgen: error: --dropout")
     assert ended[1][1:] == ("", "")

@@ -18,7 +18,7 @@ from seqgen.training.objectives.classification import ClassificationObjective, L
 from tests.helpers.classifiers import CPU, classifier_config, make_classifier
 
 
-def test_the_mixture_calibrates_and_never_counts_against() -> None:
+def test_fit_mixture_calibrates_without_negative_weights() -> None:
     chance = torch.Generator().manual_seed(0)
     truth = torch.randint(3, (4000,), generator=chance)
     targets = torch.nn.functional.one_hot(truth, 3).float()
@@ -26,9 +26,9 @@ def test_the_mixture_calibrates_and_never_counts_against() -> None:
     share = honest.softmax(1)
     drawn = torch.nn.functional.one_hot(torch.multinomial(share, 1, generator=chance)[:, 0], 3).float()
     made = make_classifier()
-    fit_mixture(made, honest * 3, None, drawn)  # three times too sure
+    fit_mixture(made, honest * 3, None, drawn)  # three times overconfident
     assert made.mix[0].item() == pytest.approx(1 / 3, rel=0.1)
-    fit_mixture(made, -honest, honest, drawn)  # one of the two says the contrary
+    fit_mixture(made, -honest, honest, drawn)  # one of the two predicts the opposite
     assert (made.mix >= 0).all()
     assert (made.mix[1] - made.mix[0]).item() == pytest.approx(1.0, rel=0.1)
     loss = wide.classification_loss(False)(made.combined_logits(-honest, honest), drawn)
@@ -36,7 +36,7 @@ def test_the_mixture_calibrates_and_never_counts_against() -> None:
 
 
 def labelled(count: int) -> LabelledIds:
-    """Texts of which the ids 1 and 2 tell the label."""
+    """Texts whose ids 1 and 2 decide the label."""
     chance = np.random.default_rng(4)
     texts = [chance.integers(3, 11, size=chance.integers(3, 12)) for _ in range(count)]
     for number, text in enumerate(texts):
@@ -47,7 +47,7 @@ def labelled(count: int) -> LabelledIds:
     )
 
 
-def test_batches_are_pure_functions_of_their_number_and_a_pass_has_every_text_once() -> None:
+def test_classification_batch_is_a_function_of_step_and_an_epoch_has_each_text_once() -> None:
     objective = ClassificationObjective(make_classifier(labels=("x", "y")), labelled(150), None, None, CPU, 8, seed=5)
     again = ClassificationObjective(make_classifier(labels=("x", "y")), labelled(150), None, None, CPU, 8, seed=5)
     one_pass = [objective.batch(step) for step in range(objective.steps_per_epoch)]
@@ -57,7 +57,7 @@ def test_batches_are_pure_functions_of_their_number_and_a_pass_has_every_text_on
 
 
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=20), st.integers(0, 1000), st.integers(0, 9))
-def test_of_a_long_text_a_window_is_labelled_and_of_a_short_one_all(lengths: list[int], step: int, seed: int) -> None:
+def test_classification_windows_cut_long_texts_only(lengths: list[int], step: int, seed: int) -> None:
     starts = np.concatenate([[0], np.cumsum(lengths)])
     texts = LabelledIds(np.arange(starts[-1], dtype=np.uint32), starts, np.ones((len(lengths), 2), dtype=np.float32))
     objective = ClassificationObjective(make_classifier(labels=("x", "y")), texts, None, None, CPU, 8, seed)
@@ -72,7 +72,7 @@ def test_of_a_long_text_a_window_is_labelled_and_of_a_short_one_all(lengths: lis
     assert all((one == other).all() for one, other in zip(windows, again, strict=True))
 
 
-def test_a_window_is_another_one_each_time_and_reaches_both_ends() -> None:
+def test_classification_windows_vary_and_reach_both_ends() -> None:
     texts = LabelledIds(np.arange(1000, dtype=np.uint16), np.array([0, 1000]), np.ones((1, 2), dtype=np.float32))
     objective = ClassificationObjective(make_classifier(labels=("x", "y")), texts, None, None, CPU, 8, 0)
     places = [int(objective._windows(step, np.array([0]), np.array([500]))[0][0]) for step in range(3000)]
@@ -84,7 +84,7 @@ def test_a_window_is_another_one_each_time_and_reaches_both_ends() -> None:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("options", [{}, {"smoothing": 0.1, "weights": np.array([1.0, 2.0], dtype=np.float32)}])
 @pytest.mark.parametrize("multi", [False, True])
-def test_labels_are_learnt(cell: str, options: dict[str, Any], multi: bool) -> None:
+def test_classification_objective_learns_labels(cell: str, options: dict[str, Any], multi: bool) -> None:
     made = Classifier(
         classifier_config(labels=("x", "y"), cell=cell, multi=multi, rnn_size=16), torch.Generator().manual_seed(1)
     )

@@ -28,14 +28,14 @@ CPU = Compute(torch.device("cpu"), torch.float32)
 
 
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 2**40))
-def test_a_pass_takes_windows_once_each(count: int, batch: int, seed: int) -> None:
+def test_shuffled_batches_epoch_has_each_window_once(count: int, batch: int, seed: int) -> None:
     batches = ShuffledBatches(count, batch, seed)
     taken = np.concatenate([batches[number] for number in range(batches.batches_per_epoch)])
     assert len(np.unique(taken)) == len(taken)
     assert count - batches.batch_size < len(taken) <= count
 
 
-def test_batches_are_functions_of_their_number() -> None:
+def test_shuffled_batches_batch_is_a_function_of_its_number() -> None:
     one, other = ShuffledBatches(20, 6, 7), ShuffledBatches(20, 6, 7)
     forward = [one[number] for number in range(9)]
     backward = [other[number] for number in reversed(range(9))][::-1]
@@ -67,8 +67,8 @@ def objective_of(seed: int = 0, levels: tuple[float, ...] = LEVELS) -> Forecasti
     )
 
 
-def test_the_pinball_loss_by_hand() -> None:
-    # truth 3: forecast 1 of the 90 % quantile lies 2 below, and costs 0.9 · 2; forecast 4 lies 1 above: 0.1 · 1
+def test_pinball_loss_matches_hand_computed_values() -> None:
+    # Truth 3: a forecast of 1 for the 90 % quantile is 2 too low and costs 0.9 · 2; one of 4 is 1 too high: 0.1 · 1
     quantiles = torch.tensor([[[1.0, 4.0]]])
     torch.testing.assert_close(
         pinball_loss(quantiles, torch.tensor([[3.0]]), (90.0, 90.0)), torch.tensor([[[1.8, 0.1]]])
@@ -77,7 +77,7 @@ def test_the_pinball_loss_by_hand() -> None:
 
 @given(st.lists(st.floats(-5, 5), min_size=30, max_size=60), st.sampled_from([10.0, 50.0, 90.0]))
 @settings(max_examples=30, deadline=None)
-def test_the_quantile_makes_the_pinball_loss_least(sample: list[float], level: float) -> None:
+def test_pinball_loss_is_minimal_at_the_quantile(sample: list[float], level: float) -> None:
     truth = torch.tensor(sample, dtype=torch.float64)
     best = torch.tensor(np.quantile(sample, level / 100, method="inverted_cdf"))
 
@@ -87,7 +87,7 @@ def test_the_quantile_makes_the_pinball_loss_least(sample: list[float], level: f
     assert all(cost(best) <= cost(best + step) + 1e-9 for step in (-1.0, -0.1, 0.1, 1.0))
 
 
-def test_the_loss_does_not_count_what_was_filled_in() -> None:
+def test_forecasting_loss_ignores_unobserved_values() -> None:
     objective = objective_of()
     series = wave(200)
     holes = series.observed.copy()
@@ -104,11 +104,11 @@ def test_the_loss_does_not_count_what_was_filled_in() -> None:
     )
     objective.network.eval()
     loss, _ = hidden.loss(0, torch.Generator())
-    assert float(loss.detach()) == 0  # all that is forecast in rows 62 to 90 was filled in
+    assert float(loss.detach()) == 0  # all targets in rows 62 to 90 were filled in
     assert hidden.validate() is None
 
 
-def test_training_lowers_the_loss_and_validation_measures_it() -> None:
+def test_forecasting_objective_training_lowers_the_validation_loss() -> None:
     objective = objective_of()
     generator = torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(objective.network.parameters(), lr=0.01)
@@ -126,7 +126,7 @@ def test_training_lowers_the_loss_and_validation_measures_it() -> None:
     assert not torch.equal(objective.network.widening, torch.ones_like(objective.network.widening))
 
 
-def test_validation_repeats_itself() -> None:
+def test_forecasting_validate_is_reproducible() -> None:
     objective = objective_of()
     first = objective.validate(), dict(objective.metrics), objective.network.widening.clone()
     again = objective.validate(), dict(objective.metrics), objective.network.widening
@@ -134,7 +134,7 @@ def test_validation_repeats_itself() -> None:
     assert torch.equal(first[2], again[2])
 
 
-def test_nothing_is_carried() -> None:
+def test_forecasting_objective_has_no_carried_state() -> None:
     objective = objective_of(levels=())
     assert objective.carried_state() == {}
     objective.load_carried_state({})
@@ -142,7 +142,7 @@ def test_nothing_is_carried() -> None:
         objective.load_carried_state({"state": torch.zeros(1)})
 
 
-def test_covariates_reach_the_network() -> None:
+def test_forecasting_objective_uses_covariates() -> None:
     series = dataclasses.replace(wave(60), past=np.ones((60, 1), np.float32), known=np.ones((60, 2), np.float32))
     sample = Windows([series], [(0, 60)], 12, 5).take(np.arange(3))
     _, _, past, known = model_inputs(sample, torch.device("cpu"))
@@ -150,7 +150,7 @@ def test_covariates_reach_the_network() -> None:
     assert known is not None and known.shape == (3, 17, 2)
 
 
-def test_only_what_is_clearly_better_than_the_last_value_is_believed() -> None:
+def test_significantly_better_needs_a_clear_gain_over_the_last_value() -> None:
     random = np.random.default_rng(0)
     truth, noise = random.normal(size=(2, 200, 4)).astype(np.float32)
     seen = np.ones((200, 4), bool)
@@ -158,13 +158,13 @@ def test_only_what_is_clearly_better_than_the_last_value_is_believed() -> None:
     assert significantly_better(truth + noise * 0.5, truth, seen)
     assert not significantly_better(noise, truth, seen)
     assert not significantly_better(noise * 0, truth, seen)
-    assert significantly_better(noise[:15], truth[:15], seen[:15])  # too few to tell
+    assert significantly_better(noise[:15], truth[:15], seen[:15])  # too few for a test
     nothing_known = ~seen
     assert not significantly_better(truth, truth, nothing_known)
 
 
-def test_a_random_walk_is_rarely_believed_in() -> None:
-    """Forecasts of a few steps that know nothing, on windows that overlap as those of a walk do."""
+def test_significantly_better_random_walk_is_rarely_true() -> None:
+    """Random forecasts of a few steps, on overlapping windows of a random walk."""
     believed = 0
     for seed in range(200):
         random = np.random.default_rng(seed)
@@ -176,7 +176,7 @@ def test_a_random_walk_is_rarely_believed_in() -> None:
 
 
 @pytest.mark.parametrize("doubt", [False, True])
-def test_a_walk_is_doubted_where_doubt_is_asked_for(doubt: bool) -> None:
+def test_forecasting_require_significance_rejects_a_random_walk(doubt: bool) -> None:
     steps = np.random.default_rng(1).normal(size=(300, 2)).cumsum(axis=0).astype(np.float32)
     series = dataclasses.replace(wave(300), targets=steps)
     network = Forecaster(config_of(), torch.Generator().manual_seed(0))
@@ -188,7 +188,7 @@ def test_a_walk_is_doubted_where_doubt_is_asked_for(doubt: bool) -> None:
         assert objective.metrics["skill"] == 0
 
 
-def test_where_it_is_not_believed_the_last_value_stands() -> None:
+def test_predict_column_not_believed_is_the_last_value() -> None:
     config = config_of()
     network = make_forecaster(config)
     batch = random_batch(config, 6)

@@ -11,8 +11,8 @@ from seqgen.training.objectives.pretraining import PretrainingObjective
 from tests.helpers.classifiers import CPU, classifier_config
 
 
-def test_words_are_learnt_before_labels() -> None:
-    """Of a text in which every id follows from the last, little is left to guess."""
+def test_pretraining_objective_learns_words() -> None:
+    """In a text in which every id follows from the last, the loss becomes small."""
     made = Classifier(classifier_config(rnn_size=16, embedding_size=12), torch.Generator().manual_seed(1))
     ids = np.tile(np.arange(11), 40).astype(np.uint16)
     data = LabelledIds(ids, np.arange(0, len(ids) + 1, 22), np.eye(3, dtype=np.float32)[np.zeros(20, dtype=int)])

@@ -14,7 +14,7 @@ from tests.helpers.classifiers import CPU
 
 
 def planned(monkeypatch: pytest.MonkeyPatch, **asked: Any) -> Plan:
-    """The plan for 25,000 reviews, on a machine that labels 38,000 ids a second with 256 units."""
+    """The plan for 25,000 reviews, on a machine that trains on 38,000 ids a second with 256 units."""
 
     def speed(network: ClassifierConfig, *_: Any) -> float:
         return float(38_000 * (256 / network.rnn_size) ** 1.6)
@@ -24,12 +24,12 @@ def planned(monkeypatch: pytest.MonkeyPatch, **asked: Any) -> Plan:
     return labelled_plan.make_plan(TrainOptions(threads=1, **asked), corpus, CPU, 0.0)
 
 
-def test_words_are_read_first_where_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_classification_plan_pretrains_if_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
     short, hour = planned(monkeypatch, budget="10m"), planned(monkeypatch, budget="1h")
     assert short.pretraining is None
     assert (short.schedule.layer_decay, short.schedule.unfreeze) == (1.0, 0.0)
-    assert short.network.rnn_size == 256  # three passes over the labels
-    assert hour.network.rnn_size == 256  # the widest that reads four times
+    assert short.network.rnn_size == 256  # three epochs on labels
+    assert hour.network.rnn_size == 256  # the widest with four epochs of pretraining
     assert hour.pretraining is not None
     assert hour.pretraining.seconds is not None
     assert hour.schedule.seconds is not None

@@ -15,14 +15,14 @@ from seqgen.training.plans import forecasting as series_plan
 
 
 @given(st.integers(20, 30_000), st.sampled_from([1, 4, 5, 7, 12, 24, 52, 365]))
-def test_a_shape_leaves_windows_to_learn_from(rows: int, season: int) -> None:
+def test_window_shape_leaves_training_windows(rows: int, season: int) -> None:
     of = series_plan.window_shape(TrainOptions(), rows, season)
     assert of.look_back >= 1 and of.horizon >= 1
     assert 1 <= of.segment_length <= of.look_back
     assert rows - of.look_back - of.horizon + 1 >= 2
 
 
-def test_what_was_given_is_kept() -> None:
+def test_forecasting_plan_keeps_given_options() -> None:
     options = TrainOptions(
         horizon=96, look_back=336, segment_length=48, rnn_size=50, num_layers=2, epochs=100, batch_size=32
     )
@@ -37,18 +37,18 @@ def test_what_was_given_is_kept() -> None:
 @pytest.mark.parametrize(
     ("options", "rows", "words"),
     [
-        ({}, 2, "too few"),
-        ({"horizon": 50}, 40, "too few"),
+        ({}, 2, "only 2 training rows"),
+        ({"horizon": 50}, 40, "only 40 training rows"),
         ({"look_back": 50}, 40, "--look-back 50"),
-        ({"look_back": 10, "segment_length": 11}, 400, "--segment-length 11 is longer"),
+        ({"look_back": 10, "segment_length": 11}, 400, "--segment-length 11 is more than the look-back"),
     ],
 )
-def test_too_few_rows_for_a_window(options: dict[str, Any], rows: int, words: str) -> None:
+def test_window_shape_too_few_rows_raises_error(options: dict[str, Any], rows: int, words: str) -> None:
     with pytest.raises((DataError, UserError), match=words):
         series_plan.window_shape(TrainOptions(**options), rows, 7)
 
 
-def test_seconds_and_steps() -> None:
+def test_forecasting_plan_seconds_and_steps() -> None:
     of = series_plan.WindowShape(12, 4, 4)
     timed = series_plan.make_plan(TrainOptions(budget="10s"), of, 1, 0, 0, 500, 1.0).schedule
     assert timed.steps is None and timed.seconds is not None and 9 < timed.seconds < 10
@@ -58,7 +58,7 @@ def test_seconds_and_steps() -> None:
     assert free.steps is not None and free.steps >= 100
 
 
-def test_levels_make_even_quantiles() -> None:
+def test_quantile_levels_are_symmetric() -> None:
     assert series_plan.quantile_levels("80,95") == (2.5, 10.0, 50.0, 90.0, 97.5)
     assert series_plan.quantile_levels("none") == ()
     for first, second in itertools.pairwise(series_plan.quantile_levels("50,80,90,95,99.9")):

@@ -32,7 +32,7 @@ def steady(rate: float) -> plan.SpeedProbe:
               st.tuples(st.just("epochs"), st.floats(1e-3, 1e4))),
     st.floats(0, 100),
 )  # fmt: skip
-def test_a_plan_keeps_what_was_given_and_settles_the_rest(
+def test_language_plan_keeps_given_options_and_decides_the_rest(
     tokens: int, vocab: int, rate: float, given_options: dict[str, Any], long: tuple[str, Any] | None, spent: float
 ) -> None:
     options = TrainOptions(**given_options, **dict([long] if long else []))
@@ -55,7 +55,7 @@ def test_a_plan_keeps_what_was_given_and_settles_the_rest(
     assert 0 <= made.network.dropout <= 0.95
 
 
-def test_more_time_never_makes_a_smaller_network() -> None:
+def test_language_plan_more_time_never_shrinks_the_network() -> None:
     corpus = plan.CorpusStats(5_000_000, 300, 300)
     sizes = [
         plan.make_plan(TrainOptions(budget=f"{s}s"), corpus, device.choose("cpu", "fp32", 1), steady(20_000))
@@ -67,7 +67,7 @@ def test_more_time_never_makes_a_smaller_network() -> None:
 
 
 @pytest.mark.parametrize("epochs", [1e300, 1e308])
-def test_more_epochs_than_can_be_counted_are_no_fault_of_the_program(epochs: float) -> None:
+def test_language_plan_too_many_epochs_raises_user_error(epochs: float) -> None:
     corpus = plan.CorpusStats(10**9, 300, 300)
     with pytest.raises(UserError, match="--epochs"):
         plan.make_plan(TrainOptions(epochs=epochs), corpus, device.choose("cpu", "fp32", 1), steady(1e5))
