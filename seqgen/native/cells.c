@@ -20,7 +20,7 @@ typedef struct {
 #define EACH_UNIT _Pragma("omp simd") for (long k = 0; k < n; k++)
 #define ROW(pointer, width) ((void *)((char *)(pointer) + (size_t)row * (width) * (bf16 ? 2 : 4)))
 
-/* --- LSTM: pre-activations in, activated gates out, in place (i, f, g, o) ------------------------------------------ */
+/* --- LSTM: pre-activations in, activated gates out, in place (i, f, g, o) ----------------------------------------- */
 
 static ALWAYS_INLINE void lstm_forward_rows(const Step *s, long first, long last, const int bf16) {
     const long n = s->units;
@@ -66,7 +66,7 @@ static ALWAYS_INLINE void lstm_backward_rows(const Step *s, long first, long las
     }
 }
 
-/* --- GRU: saves r, z, n and the state's term of n, side by side ---------------------------------------------------- */
+/* --- GRU: saves r, z, n and the state's term of n, side by side --------------------------------------------------- */
 
 static ALWAYS_INLINE void gru_forward_rows(const Step *s, long first, long last, const int bf16) {
     const long n = s->units;
@@ -103,7 +103,8 @@ static ALWAYS_INLINE void gru_backward_rows(const Step *s, long first, long last
         const float *restrict old = s->old + row * n;
         float *restrict direct = s->state + row * n;
         EACH_UNIT {
-            const float r = LOAD(saved, k), z = LOAD(saved, n + k), c = LOAD(saved, 2 * n + k), inner = LOAD(saved, 3 * n + k);
+            const float r = LOAD(saved, k), z = LOAD(saved, n + k), c = LOAD(saved, 2 * n + k),
+                        inner = LOAD(saved, 3 * n + k);
             const float dh = LOAD(grad, k) + LOAD(grad_hidden, k) + direct[k];
             const float dc = dh * (1 - z) * (1 - c * c);
             const float dz = dh * (old[k] - c) * z * (1 - z), dr = dc * inner * r * (1 - r);
@@ -118,7 +119,7 @@ static ALWAYS_INLINE void gru_backward_rows(const Step *s, long first, long last
     }
 }
 
-/* --- RNN: pre-activations in, outputs out, in place; nothing else is saved ------------------------------------------ */
+/* --- RNN: pre-activations in, outputs out, in place; nothing else is saved ---------------------------------------- */
 
 static ALWAYS_INLINE void rnn_forward_rows(const Step *s, long first, long last, const int bf16) {
     const long n = s->units;
@@ -160,8 +161,8 @@ static ALWAYS_INLINE void rnn_backward_rows(const Step *s, long first, long last
     }
 }
 
-#define DEFINE_BOTH_DTYPES(name)                                                                                                     \
-    TARGET_CLONES static void name##_bf16(const void *s, long first, long last) { name##_rows(s, first, last, 1); }            \
+#define DEFINE_BOTH_DTYPES(name)                                                                                       \
+    TARGET_CLONES static void name##_bf16(const void *s, long first, long last) { name##_rows(s, first, last, 1); }    \
     TARGET_CLONES static void name##_f32(const void *s, long first, long last) { name##_rows(s, first, last, 0); }
 DEFINE_BOTH_DTYPES(lstm_forward)
 DEFINE_BOTH_DTYPES(lstm_backward)
@@ -182,7 +183,8 @@ void seqgen_lstm_forward(int bf16, long rows, long units, int threads, void *gat
 /* gates: activations; old, current: c before and after; grad_out, grad_hidden: gradients of h from the layer above and
  * from the next step. */
 void seqgen_lstm_backward(int bf16, long rows, long units, int threads, void *gates, const float *old,
-                          const float *current, const void *grad_out, const void *grad_hidden, float *state, void *grad_x) {
+                          const float *current, const void *grad_out, const void *grad_hidden, float *state,
+                          void *grad_x) {
     const Step step = {.rows = rows, .units = units, .gates = gates, .old = old, .current = current,
                        .grad_out = grad_out, .grad_hidden = grad_hidden, .state = state, .grad_x = grad_x};
     RUN_IN_PARALLEL(lstm_backward);

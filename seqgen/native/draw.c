@@ -57,9 +57,9 @@ static void push_history(const Filters *f, Streams *s, long stream, long vocabul
 
 /* Draw one id a row, with its log-probability before the filters. Returns 0, or 1 when out of memory.
  *
- * logits: shape (rows, vocabulary). possible, allowed: masks of the same shape, or null. Ids that are not possible get no
- * probability; ids that are not allowed are only not drawn. If no id is both, all are possible. numbers: shape (rows, 2),
- * uniform in [0, 1): for the draw and for XTC. */
+ * logits: shape (rows, vocabulary). possible, allowed: masks of the same shape, or null. Ids that are not possible
+ * get no probability; ids that are not allowed are only not drawn. If no id is both, all are possible. numbers:
+ * shape (rows, 2), uniform in [0, 1): for the draw and for XTC. */
 int seqgen_draw(const Filters *f, Streams *s, long rows, long vocabulary, const float *logits, const uint8_t *possible,
                 const uint8_t *allowed, const double *numbers, int32_t *ids, double *logs) {
     const long window = f->window > f->dry_window ? f->window : f->dry_window;

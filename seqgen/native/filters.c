@@ -64,7 +64,7 @@ static double entropy(const double *x, long n, double most, const double *exps, 
     return log(total) - mean / total;
 }
 
-/* --- penalties ----------------------------------------------------------------------------------------------------- */
+/* --- penalties ---------------------------------------------------------------------------------------------------- */
 
 static void repetition_penalty(const Filters *f, const int32_t *recent, long count, Row *row) {
     memset(row->kept, 0, row->vocabulary);
@@ -106,7 +106,7 @@ static void dry_penalty(const Filters *f, const int32_t *recent, const uint8_t *
     }
 }
 
-/* --- temperature --------------------------------------------------------------------------------------------------- */
+/* --- temperature -------------------------------------------------------------------------------------------------- */
 
 static void keep_only(double *x, long n, long best) {
     for (long i = 0; i < n; i++) x[i] = i == best ? 0 : -INFINITY;
@@ -143,8 +143,8 @@ static void temperature_filter(const Filters *f, Row *row) {
         apply_temperature(x, n, f->temperature);
 }
 
-/* Apply a temperature within each range of tokens, which keeps its mass; the logits before any temperature are in `keys`.
- * Tokens outside of the ranges are shifted so that the maximum is 0. */
+/* Apply a temperature within each range of tokens, which keeps its mass; the logits before any temperature are in
+ * `keys`. Tokens outside of the ranges are shifted so that the maximum is 0. */
 static void temperature_by_range(const Filters *f, Row *row) {
     double *x = row->x;
     const double most = max_of(x, row->vocabulary);
@@ -182,10 +182,10 @@ void process_logits(const Filters *f, const Streams *s, long stream, Row *row) {
     if (f->range_count) temperature_by_range(f, row);
 }
 
-/* --- filters that remove tokens ------------------------------------------------------------------------------------ */
+/* --- filters that remove tokens ----------------------------------------------------------------------------------- */
 
-/* Select the smallest keys of the row, ties by id, until there are `count` of them or their exps sum to `mass`, at least
- * one. Their indices go, in that order, to the end of the heap downwards. Returns their number. */
+/* Select the smallest keys of the row, ties by id, until there are `count` of them or their exps sum to `mass`, at
+ * least one. Their indices go, in that order, to the end of the heap downwards. Returns their number. */
 static long select_smallest(const Row *row, const double *exps, long count, double mass) {
     const double *keys = row->keys;
     const int32_t *ids = row->ids;

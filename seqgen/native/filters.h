@@ -12,16 +12,16 @@ typedef struct {
 } TokenRange;
 
 typedef struct {
-    double penalty;                            /* 1: off */
-    double dry_multiplier, dry_base;           /* 0: off */
-    double temperature;                        /* 0: the most likely token */
-    double dynatemp_range, dynatemp_exponent;  /* 0: off */
-    double top_p, typical_p;                   /* 1: off */
-    double min_p;                              /* 0: off */
-    double xtc_probability, xtc_threshold;     /* 0: off */
-    double tau, eta;                           /* of mirostat; 0: off */
-    long top_k;                                /* 0: off */
-    long window, dry_window, dry_allowed;      /* tokens */
+    double penalty;                           /* 1: off */
+    double dry_multiplier, dry_base;          /* 0: off */
+    double temperature;                       /* 0: the most likely token */
+    double dynatemp_range, dynatemp_exponent; /* 0: off */
+    double top_p, typical_p;                  /* 1: off */
+    double min_p;                             /* 0: off */
+    double xtc_probability, xtc_threshold;    /* 0: off */
+    double tau, eta;                          /* of mirostat; 0: off */
+    long top_k;                               /* 0: off */
+    long window, dry_window, dry_allowed;     /* tokens */
     long forbidden_count, bias_count, range_count;
     const int32_t *forbidden;
     const int32_t *biased; /* tokens, and the bias of each */
@@ -32,12 +32,12 @@ typedef struct {
 
 /* The state of the streams, a row each. */
 typedef struct {
-    long capacity;    /* ids of the history: twice the longest window, or 0 if no filter reads it */
-    int32_t *history; /* (rows, capacity) */
+    long capacity;           /* ids of the history: twice the longest window, or 0 if no filter reads it */
+    int32_t *history;        /* (rows, capacity) */
     uint8_t *breaker_ended;  /* the same shape: whether a breaker ended there */
-    int64_t *counts;  /* (rows,): ids in the history */
-    int32_t *breaker_states;  /* (rows, 2): state of the breakers' automaton, and the one before it */
-    double *limits;   /* (rows,): of mirostat, in bits */
+    int64_t *counts;         /* (rows,): ids in the history */
+    int32_t *breaker_states; /* (rows, 2): state of the breakers' automaton, and the one before it */
+    double *limits;          /* (rows,): of mirostat, in bits */
 } Streams;
 
 /* A row in work. At first `x` contains all tokens; once filters remove some, `ids` and `values` contain the rest. */

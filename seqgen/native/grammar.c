@@ -10,8 +10,8 @@ enum { TRACKS = 16, PITCHES = 128 };
 typedef struct {
     int64_t size, longest, most_longer, rising; /* `longest`: the most steps of one duration event */
     int64_t first[EVENT_TYPES], sizes[EVENT_TYPES];
-    int64_t after[EVENT_TYPES];        /* for each event type, a bit set of those that may follow */
-    const int64_t *bar_lengths;  /* of each metre, in steps */
+    int64_t after[EVENT_TYPES]; /* for each event type, a bit set of those that may follow */
+    const int64_t *bar_lengths; /* of each metre, in steps */
 } Vocabulary;
 
 typedef struct {
@@ -20,7 +20,8 @@ typedef struct {
 } TrackState;
 
 typedef struct {
-    int64_t previous, metre, now, bar, length, tempo, track, group, last, longer; /* `bar`: its start; `length`: of the bar */
+    int64_t previous, metre, now, bar, length; /* `bar`: start of the bar; `length`: of the bar */
+    int64_t tempo, track, group, last, longer;
     int64_t parts, melodic, has_drums, tempo_changes, may_end, any_pitch;
     uint8_t pitches[PITCHES]; /* 1 for those that melodic tracks may play */
     TrackState part[TRACKS];

@@ -33,10 +33,10 @@ static ALWAYS_INLINE uint16_t f32_to_bf16(float value) {
 
 /* Element i of an array of float32, or of bfloat16 if `bf16`. */
 #define LOAD(pointer, i) (bf16 ? bf16_to_f32(((const uint16_t *)(pointer))[i]) : ((const float *)(pointer))[i])
-#define STORE(pointer, i, value)                                                                                         \
+#define STORE(pointer, i, value)                                                                                       \
     do {                                                                                                               \
-        if (bf16)                                                                                                       \
-            ((uint16_t *)(pointer))[i] = f32_to_bf16(value);                                                                \
+        if (bf16)                                                                                                      \
+            ((uint16_t *)(pointer))[i] = f32_to_bf16(value);                                                           \
         else                                                                                                           \
             ((float *)(pointer))[i] = (value);                                                                         \
     } while (0)

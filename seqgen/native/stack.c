@@ -1,9 +1,10 @@
 /* A stack of recurrent layers, one step at a time, for sampling: no PyTorch, one thread, any number of streams.
  *
- * Weights are packed once, in blocks of 64 rows, column after column, so that a product reads memory in one direction
- * and needs no sum across a vector; a block serves four streams before the next is fetched. Weights are float32, or
- * 8-bit integers with a scale a row, multiplied with activations that are rounded to 8 bits on the fly (dynamic
- * quantisation): integer sums are exact in any order. In both forms a stream's numbers do not depend on other streams. */
+ * Weights are packed once, in blocks of 64 rows, column after column, so that a product reads memory in one
+ * direction and needs no sum across a vector; a block serves four streams before the next is fetched. Weights are
+ * float32, or 8-bit integers with a scale a row, multiplied with activations that are rounded to 8 bits on the fly
+ * (dynamic quantisation): integer sums are exact in any order. In both forms a stream's numbers do not depend on
+ * other streams. */
 
 #include "native.h"
 
@@ -11,18 +12,18 @@
 #include <stdlib.h>
 
 #define BLOCK_ROWS 64 /* rows of a block of weights */
-#define STREAM_TILE 4  /* streams that share a block */
+#define STREAM_TILE 4 /* streams that share a block */
 
 /* Rows are padded with zeros to a multiple of 64, columns of int8 to a multiple of 4. */
 typedef struct {
     long rows, columns;
-    const void *blocks;    /* float [rows / 64][columns][64], or int8 [rows / 64][columns / 4][64][4] */
-    const float *scales;   /* of the rows of int8; null for float32 */
-    const int32_t *sums;   /* of each row's int8: they undo the shift of the activations by 128, which makes them unsigned */
+    const void *blocks;  /* float [rows / 64][columns][64], or int8 [rows / 64][columns / 4][64][4] */
+    const float *scales; /* of the rows of int8; null for float32 */
+    const int32_t *sums; /* of each row's int8: to undo the shift that makes the activations unsigned */
 } Matrix;
 
 typedef struct {
-    Matrix input;     /* of layers above the first */
+    Matrix input; /* of layers above the first */
     const float *bias;
     Matrix recurrent;
     const float *recurrent_bias; /* null for cells without one */
@@ -40,7 +41,7 @@ static const long GATES[] = {4, 3, 1, 1}, STATES[] = {2, 1, 1, 1};
 
 typedef float Vec16f __attribute__((vector_size(64), aligned(4)));
 
-/* --- products ------------------------------------------------------------------------------------------------------ */
+/* --- products ----------------------------------------------------------------------------------------------------- */
 
 static ALWAYS_INLINE void float_block(const float *w, long columns, const float *x, long width, float *out, long stride,
                                const int streams) {
@@ -57,12 +58,14 @@ static ALWAYS_INLINE void float_block(const float *w, long columns, const float 
     for (int s = 0; s < streams; s++) memcpy(out + s * stride, sums[s], sizeof sums[s]);
 }
 
-TARGET_CLONES static void float_product(const Matrix *m, const float *x, long width, long streams, float *out, long stride) {
+TARGET_CLONES static void float_product(const Matrix *m, const float *x, long width, long streams, float *out,
+                                        long stride) {
     for (long block = 0; block < m->rows / BLOCK_ROWS; block++) {
         const float *w = (const float *)m->blocks + block * BLOCK_ROWS * m->columns;
         long s = 0;
         for (; s + STREAM_TILE <= streams; s += STREAM_TILE)
-            float_block(w, m->columns, x + s * width, width, out + s * stride + block * BLOCK_ROWS, stride, STREAM_TILE);
+            float_block(w, m->columns, x + s * width, width, out + s * stride + block * BLOCK_ROWS, stride,
+                        STREAM_TILE);
         for (; s < streams; s++)
             float_block(w, m->columns, x + s * width, width, out + s * stride + block * BLOCK_ROWS, stride, 1);
     }
@@ -100,14 +103,17 @@ VNNI static void int8_product(const Matrix *m, const uint8_t *x, long width, lon
         const int8_t *w = (const int8_t *)m->blocks + block * BLOCK_ROWS * m->columns;
         long s = 0;
         for (; s + STREAM_TILE <= streams; s += STREAM_TILE)
-            int8_block(w, m->columns / 4, x + s * width, width, out + s * stride + block * BLOCK_ROWS, stride, STREAM_TILE);
+            int8_block(w, m->columns / 4, x + s * width, width, out + s * stride + block * BLOCK_ROWS, stride,
+                       STREAM_TILE);
         for (; s < streams; s++)
             int8_block(w, m->columns / 4, x + s * width, width, out + s * stride + block * BLOCK_ROWS, stride, 1);
     }
 }
 
 /* Whether the processor has fast int8 products; without them there are none at all. */
-int seqgen_has_int8_products(void) { return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw"); }
+int seqgen_has_int8_products(void) {
+    return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw");
+}
 #else
 static void int8_product(const Matrix *m, const uint8_t *x, long width, long streams, int32_t *out, long stride) {
     (void)m, (void)x, (void)width, (void)streams, (void)out, (void)stride;
@@ -147,7 +153,8 @@ TARGET_CLONES static void dequantise(const Matrix *m, long streams, const float 
 }
 
 /* out = m x for each stream: x of shape (streams, columns), out (streams, stride) with stride ≥ rows. */
-static void product(const Matrix *m, const float *x, long columns, long streams, float *out, long stride, void *scratch) {
+static void product(const Matrix *m, const float *x, long columns, long streams, float *out, long stride,
+                    void *scratch) {
     if (!m->scales) {
         float_product(m, x, columns, streams, out, stride);
         return;
@@ -159,7 +166,7 @@ static void product(const Matrix *m, const float *x, long columns, long streams,
     dequantise(m, streams, steps, out, stride);
 }
 
-/* --- cells, as in `cells.c`, in float32; `old` and `new` may be the same array -------------------------------------- */
+/* --- cells, as in `cells.c`, in float32; `old` and `new` may be the same array ------------------------------------ */
 
 TARGET_CLONES static void lstm(long n, const float *x, const float *p, const float *old, float *new) {
 #pragma omp simd
@@ -202,8 +209,8 @@ static long padded_rows(long rows) { return (rows + BLOCK_ROWS - 1) / BLOCK_ROWS
 #define STREAM_BATCH 32
 
 /* Some of the `all` streams of `seqgen_stack_run`. */
-static void run_streams(const Stack *m, long steps, long streams, long all, const float *x, const float *old, float *new,
-                float *logits, float *outputs, float *memory) {
+static void run_streams(const Stack *m, long steps, long streams, long all, const float *x, const float *old,
+                        float *new, float *logits, float *outputs, float *memory) {
     const long n = m->units, width = GATES[m->cell] * n, padded = padded_rows(width), own = STATES[m->cell] * n;
     const long size = m->layers * own, wide_output = padded_rows(m->vocabulary);
     float *below = memory, *recurrent = below + streams * padded, *h = recurrent + streams * padded;
@@ -257,8 +264,9 @@ int seqgen_stack_run(const Stack *m, long steps, long streams, const float *x, c
         malloc(most * (sizeof(float) * (2 * padded_rows(width) + padded_rows(m->vocabulary) + n + 1) + n + 4));
     if (!memory) return 1;
     for (long s = 0; s < streams; s += STREAM_BATCH)
-        run_streams(m, steps, streams - s < STREAM_BATCH ? streams - s : STREAM_BATCH, streams, x + s * width, old + s * size,
-            new + s * size, logits ? logits + s * m->vocabulary : NULL, outputs ? outputs + s * n : NULL, memory);
+        run_streams(m, steps, streams - s < STREAM_BATCH ? streams - s : STREAM_BATCH, streams, x + s * width,
+                    old + s * size, new + s * size, logits ? logits + s * m->vocabulary : NULL,
+                    outputs ? outputs + s * n : NULL, memory);
     free(memory);
     return 0;
 }
