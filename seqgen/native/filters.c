@@ -134,11 +134,11 @@ static void temperature_filter(const Filters *f, Row *row) {
         for (long i = 0; i < n; i++) possible += x[i] > -INFINITY;
         if (possible < 2) return;
         const double most = max_of(x, n), total = exp_and_sum(x, n, most, row->exps);
-        double share = entropy(x, n, most, row->exps, total) / log((double)possible);
-        share = share < 0 ? 0 : share > 1 ? 1 : share;
+        double fraction = entropy(x, n, most, row->exps, total) / log((double)possible);
+        fraction = fraction < 0 ? 0 : fraction > 1 ? 1 : fraction;
         const double high = f->temperature + f->dynatemp_range;
         const double low = f->temperature > f->dynatemp_range ? f->temperature - f->dynatemp_range : 0;
-        apply_temperature(x, n, low + (high - low) * pow(share, f->dynatemp_exponent));
+        apply_temperature(x, n, low + (high - low) * pow(fraction, f->dynatemp_exponent));
     } else if (f->temperature != 1)
         apply_temperature(x, n, f->temperature);
 }
@@ -201,11 +201,11 @@ static long select_smallest(const Row *row, const double *exps, long count, doub
             heap[at] = heap[child];
             heap[child] = swapped;
         }
-    double held = 0;
+    double covered = 0;
     long taken = 0;
-    for (; size > 0 && taken < count && (taken == 0 || held < mass); taken++) {
+    for (; size > 0 && taken < count && (taken == 0 || covered < mass); taken++) {
         const int32_t best = heap[0], last = heap[--size];
-        held += exps ? exps[best] : 0;
+        covered += exps ? exps[best] : 0;
         long at = 0, child;
         for (; (child = 2 * at + 1) < size; at = child) {
             if (child + 1 < size && BEFORE(heap[child + 1], heap[child])) child++;
@@ -222,10 +222,10 @@ static long select_smallest(const Row *row, const double *exps, long count, doub
 /* Keep the most likely `count` tokens, or those whose exps sum to `mass`, sorted by falling probability. */
 static void keep_first(Row *row, const double *exps, long count, double mass) {
     if (row->sorted) {
-        double held = 0;
+        double covered = 0;
         long taken = 0;
-        for (; taken < row->left && taken < count && (taken == 0 || held < mass); taken++)
-            held += exps ? exps[taken] : 0;
+        for (; taken < row->left && taken < count && (taken == 0 || covered < mass); taken++)
+            covered += exps ? exps[taken] : 0;
         row->left = taken;
         return;
     }
