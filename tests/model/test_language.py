@@ -15,10 +15,8 @@ from torch import Tensor
 from seqgen.config import NetworkConfig
 from seqgen.errors import UserError
 from seqgen.model import weight_shapes as layout
-from seqgen.model.embedding import embedding_lookup
 from seqgen.model.language import LanguageModel, detach
-from seqgen.model.recurrent.cells import State, make_cell
-from seqgen.model.recurrent.scan import scan, scan_reference
+from seqgen.model.recurrent.cells import State
 from seqgen.specs.cells import CELLS
 
 Array = npt.NDArray[np.float64]
@@ -26,26 +24,26 @@ VARIANTS = [(spec.name, activation) for spec in CELLS.values() for activation in
 every_cell = pytest.mark.parametrize(("name", "activation"), VARIANTS)
 
 
-def chance(seed: int = 1) -> torch.Generator:
+def rng(seed: int = 1) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
 def network(name: str = "lstm", activation: str = "tanh", seed: int = 1, **more: object) -> LanguageModel:
     """A small network in float64 with no weight left at zero, so that a forgotten bias shows."""
     settings: dict[str, object] = {"vocab_size": 11, "rnn_size": 6, "num_layers": 2, "embedding_size": 5, **more}
-    made = LanguageModel(NetworkConfig(cell=name, activation=activation, **settings), chance(seed)).double()  # type: ignore[arg-type]
+    made = LanguageModel(NetworkConfig(cell=name, activation=activation, **settings), rng(seed)).double()  # type: ignore[arg-type]
     with torch.no_grad():
         for weight in made.parameters():
-            weight.add_(torch.randn(weight.shape, generator=chance(seed + 1), dtype=weight.dtype) * 0.2)
+            weight.add_(torch.randn(weight.shape, generator=rng(seed + 1), dtype=weight.dtype) * 0.2)
     return made
 
 
 def some_ids(steps: int, batch: int, vocab_size: int = 11, seed: int = 2) -> Tensor:
-    return torch.randint(vocab_size, (steps, batch), generator=chance(seed))
+    return torch.randint(vocab_size, (steps, batch), generator=rng(seed))
 
 
 def some_states(made: LanguageModel, batch: int, seed: int = 3) -> tuple[State, ...]:
-    generator = chance(seed)
+    generator = rng(seed)
     return tuple(
         tuple(torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) for tensor in layer)
         for layer in made.initial(batch)
@@ -148,100 +146,6 @@ def test_language_model_agrees_with_torch_nn(name: str, activation: str, layers:
         torch.testing.assert_close(torch.stack([layer[k] for layer in last]), tensor, rtol=1e-12, atol=1e-12)
 
 
-# --- the scan --------------------------------------------------------------------------------------------------------
-
-
-def scan_arguments(name: str, activation: str, kind: torch.dtype, steps: int = 5, batch: int = 3, units: int = 4):
-    """x, weight, bias or None, and the tensors of the state, all with gradients."""
-    one = make_cell(name, activation)
-    generator = chance(5)
-
-    def make(*shape: int, scale: float = 1.0) -> Tensor:
-        made = torch.randn(shape, generator=generator, dtype=torch.float64) * scale
-        return made.to(kind).requires_grad_()
-
-    x, weight = make(steps, batch, one.spec.gates * units), make(one.spec.gates * units, units, scale=units**-0.5)
-    bias = make(one.spec.gates * units) if one.spec.recurrent_bias else None
-    return one, x, weight, bias, tuple(make(batch, units) for _ in range(one.spec.states))
-
-
-@every_cell
-@pytest.mark.parametrize("steps", [1, 4])
-def test_scan_gradients_agree_with_finite_differences(name: str, activation: str, steps: int) -> None:
-    one, x, weight, bias, state = scan_arguments(name, activation, torch.float64, steps)
-
-    def run(x: Tensor, weight: Tensor, bias: Tensor | None, *state: Tensor) -> tuple[Tensor, ...]:
-        outputs, last = scan(one, x, weight, bias, state)
-        return (outputs, *last)
-
-    assert torch.autograd.gradcheck(run, (x, weight, bias, *state))
-
-
-@every_cell
-@pytest.mark.parametrize("use", ["outputs", "last state", "both"])
-def test_scan_equals_scan_reference_with_all_gradients(name: str, activation: str, use: str) -> None:
-    """Losses on the outputs only or on the last state only pass different missing gradients to `backward`."""
-    one, x, weight, bias, state = scan_arguments(name, activation, torch.float64, steps=6)
-    wanted = [tensor for tensor in (x, weight, bias, *state) if tensor is not None]
-    results = []
-    for run in (scan, scan_reference):
-        outputs, last = run(one, x, weight, bias, state)
-        loss = outputs.new_zeros(())
-        if use != "last state":
-            loss = loss + (outputs * torch.linspace(-1, 1, outputs.numel()).double().view_as(outputs)).sum()
-        if use != "outputs":
-            loss = loss + sum(((k + 1) * tensor.square()).sum() for k, tensor in enumerate(last))
-        # With T > 0 every argument is used, so no gradient may be missing.
-        results.append([outputs, *last, *torch.autograd.grad(loss, wanted)])
-    for ours, reference in zip(*results, strict=True):
-        assert ours.dtype == reference.dtype
-        torch.testing.assert_close(ours, reference, rtol=1e-11, atol=1e-11)
-
-
-@every_cell
-def test_scan_bfloat16_stays_near_float32(name: str, activation: str) -> None:
-    """Products of numbers near 1 have an error of 2⁻⁸; training relies on a tolerance of 0.05 after 20 steps.
-
-    States stay in float32, and so do the gradients of float32 arguments.
-    """
-    one, x, weight, bias, state = scan_arguments(name, activation, torch.float32, steps=20, batch=4, units=16)
-    if activation == "relu":  # unbounded: keep it from growing
-        weight = (weight.detach() * 0.4).requires_grad_()
-    arguments = [tensor for tensor in (x, weight, bias, *state) if tensor is not None]
-    exact, exact_last = scan(one, x, weight, bias, state)
-    rough, rough_last = scan(one, x.bfloat16(), weight, bias, state)
-    assert rough.dtype == torch.bfloat16
-    assert all(tensor.dtype == torch.float32 for tensor in rough_last)
-    torch.testing.assert_close(rough.float(), exact, rtol=0.05, atol=0.05)
-    for ours, wanted in zip(rough_last, exact_last, strict=True):
-        torch.testing.assert_close(ours, wanted, rtol=0.05, atol=0.05)
-    ours = torch.autograd.grad(rough.float().square().sum(), arguments)
-    wanted = torch.autograd.grad(exact.square().sum(), arguments)
-    for mine, theirs in zip(ours, wanted, strict=True):
-        assert mine.dtype == torch.float32
-        assert (mine - theirs).norm() <= 0.05 * theirs.norm()
-
-
-@every_cell
-def test_scan_leaves_its_arguments_unchanged(name: str, activation: str) -> None:
-    one, x, weight, bias, state = scan_arguments(name, activation, torch.float64)
-    arguments = [tensor for tensor in (x, weight, bias, *state) if tensor is not None]
-    before = [tensor.detach().clone() for tensor in arguments]
-    outputs, last = scan(one, x, weight, bias, state)
-    (outputs.sum() + sum(tensor.sum() for tensor in last)).backward()
-    for tensor, old in zip(arguments, before, strict=True):
-        assert torch.equal(tensor, old)
-
-
-@every_cell
-def test_scan_no_steps_returns_the_state(name: str, activation: str) -> None:
-    one, x, weight, bias, state = scan_arguments(name, activation, torch.float64)
-    outputs, last = scan(one, x[:0], weight, bias, state)
-    assert outputs.shape == (0, 3, 4)
-    for tensor, old in zip(last, state, strict=True):
-        assert torch.equal(tensor, old)
-
-
 # --- state -----------------------------------------------------------------------------------------------------------
 
 
@@ -285,7 +189,7 @@ def test_language_model_keeps_no_state_between_calls(name: str, activation: str)
     fields = [{key: id(value) for key, value in vars(part).items()} for part in made.modules()]
     states = some_states(made, 2)
     before = [[tensor.clone() for tensor in layer] for layer in states]
-    made(some_ids(6, 2), states, chance())
+    made(some_ids(6, 2), states, rng())
     assert [{key: id(value) for key, value in vars(part).items()} for part in made.modules()] == fields
     assert not list(made.buffers())
     for key, value in made.state_dict().items():
@@ -308,7 +212,7 @@ def test_language_model_rows_of_a_batch_are_independent() -> None:
 @every_cell
 def test_recurrent_layer_initialise_makes_orthogonal_blocks(name: str, activation: str) -> None:
     config = NetworkConfig(20, name, activation, rnn_size=24, num_layers=2, embedding_size=8)
-    for layer in LanguageModel(config, chance()).layers:
+    for layer in LanguageModel(config, rng()).layers:
         blocks = layer.recurrent_weight.detach().chunk(layer.cell.spec.gates)
         for block in blocks:
             torch.testing.assert_close(block @ block.T, torch.eye(24), rtol=0, atol=1e-5)
@@ -319,7 +223,7 @@ def test_recurrent_layer_initialise_makes_orthogonal_blocks(name: str, activatio
 
 @every_cell
 def test_recurrent_layer_initialise_sets_forget_bias_one_and_others_zero(name: str, activation: str) -> None:
-    made = LanguageModel(NetworkConfig(20, name, activation, rnn_size=7, num_layers=2, embedding_size=8), chance())
+    made = LanguageModel(NetworkConfig(20, name, activation, rnn_size=7, num_layers=2, embedding_size=8), rng())
     assert not made.output_bias.any()
     for layer in made.layers:
         wanted = torch.zeros(layer.cell.spec.gates * 7)
@@ -334,9 +238,9 @@ def test_recurrent_layer_initialise_sets_forget_bias_one_and_others_zero(name: s
 def test_language_model_initialise_is_reproducible_and_complete(name: str, activation: str, tied: bool) -> None:
     config = NetworkConfig(20, name, activation, rnn_size=7, num_layers=2, embedding_size=8, tie_weights=tied)
     torch.manual_seed(1)
-    first = LanguageModel(config, chance(4)).state_dict()
+    first = LanguageModel(config, rng(4)).state_dict()
     torch.manual_seed(2)  # the global generator must not matter
-    second, other = LanguageModel(config, chance(4)).state_dict(), LanguageModel(config, chance(5)).state_dict()
+    second, other = LanguageModel(config, rng(4)).state_dict(), LanguageModel(config, rng(5)).state_dict()
     for key, weight in first.items():
         assert torch.equal(weight, second[key])
         assert weight.isfinite().all()
@@ -353,7 +257,7 @@ def test_language_model_dropout_has_one_mask_for_all_steps(name: str, activation
     made = network(name, activation, num_layers=1, rnn_size=40, dropout=0.25).train()
     ids = some_ids(12, 5)
     plain, plain_last = made(ids, made.initial(5))
-    dropped, last = made(ids, made.initial(5), chance())
+    dropped, last = made(ids, made.initial(5), rng())
     mask = dropped / plain  # NaN where ReLU gave 0 anyway
     for unit in mask.flatten(1).T:
         values = unit[~unit.isnan()]
@@ -367,11 +271,11 @@ def test_language_model_dropout_has_one_mask_for_all_steps(name: str, activation
 
 def test_language_model_dropout_draws_a_mask_for_each_layer_and_call() -> None:
     made = network("lstm", num_layers=2, dropout=0.5).train()
-    ids, generator = some_ids(4, 3), chance()
+    ids, generator = some_ids(4, 3), rng()
     first, _ = made(ids, made.initial(3), generator)
     second, _ = made(ids, made.initial(3), generator)
     assert not torch.equal(first == 0, second == 0)
-    again, _ = made(ids, made.initial(3), chance())
+    again, _ = made(ids, made.initial(3), rng())
     assert torch.equal(again, first)
 
 
@@ -384,10 +288,10 @@ def test_language_model_masks_apply_in_training_only(name: str, activation: str,
     wanted, wanted_last = plain(ids, plain.initial(3))
     weights = [weight.detach().clone() for weight in made.parameters()]
     made.train()
-    assert not torch.allclose(made(ids, made.initial(3), chance())[0], wanted)
+    assert not torch.allclose(made(ids, made.initial(3), rng())[0], wanted)
     assert torch.equal(made(ids, made.initial(3))[0], wanted)  # without a generator there are no masks
     made.eval()
-    hidden, last = made(ids, made.initial(3), chance())
+    hidden, last = made(ids, made.initial(3), rng())
     assert torch.equal(hidden, wanted)
     torch.testing.assert_close(last, wanted_last, rtol=0, atol=0)
     assert all(torch.equal(weight, old) for weight, old in zip(made.parameters(), weights, strict=True))
@@ -396,7 +300,7 @@ def test_language_model_masks_apply_in_training_only(name: str, activation: str,
 def test_weight_drop_dropped_weights_get_no_gradient() -> None:
     """A dropped recurrent weight has no gradient; the others have one."""
     made = network("lstm", num_layers=1, weight_drop=0.5).train()
-    hidden, _ = made(some_ids(6, 3), made.initial(3), chance())
+    hidden, _ = made(some_ids(6, 3), made.initial(3), rng())
     hidden.sum().backward()
     grad = made.layers[0].recurrent_weight.grad
     assert grad is not None
@@ -434,30 +338,6 @@ def test_network_config_invalid_value_raises_user_error(wrong: dict[str, object]
 # --- embedding and output layer --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("rows", "count"), [(3, 60), (1, 5), (50, 20), (50, 200), (7, 1), (15, 60), (16, 60)])
-def test_embedding_lookup_has_the_gradient_of_an_embedding(rows: int, count: int) -> None:
-    """Few distinct ids are summed by a product, many by addition; both must be exact in float64."""
-    ids = torch.randint(rows, (count, 2), generator=chance())
-    factors = torch.randn(count, 2, 4, generator=chance(2), dtype=torch.float64)
-    tables = [torch.randn(rows, 4, generator=chance(3), dtype=torch.float64).requires_grad_() for _ in range(2)]
-    values = [embedding_lookup(tables[0], ids), F.embedding(ids, tables[1])]
-    assert torch.equal(*values)
-    for value in values:
-        (value * factors).sum().backward()
-    torch.testing.assert_close(tables[0].grad, tables[1].grad, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("rows", [2, 400])
-def test_embedding_lookup_bfloat16_sum_keeps_small_gradients(rows: int) -> None:
-    """1000 gradients of 1 added one by one in bfloat16 would stop at 256."""
-    table = torch.zeros(rows, 3, dtype=torch.bfloat16, requires_grad=True)
-    ids = torch.cat([torch.ones(1000, dtype=torch.long), torch.arange(rows)])
-    embedding_lookup(table, ids).sum().backward()
-    assert table.grad is not None
-    assert (table.grad[1].float() - 1001).abs().max() <= 4  # the spacing of bfloat16 there
-    assert (table.grad[0] == 1).all()
-
-
 def test_language_model_gate_table_equals_plain_product() -> None:
     """With more ids than token types, the first layer's product is computed once a token type, otherwise once an id."""
     made, ids = network("lstm"), some_ids(8, 3)
@@ -489,7 +369,7 @@ def test_language_model_tied_weights_are_one_tensor(embedding_size: int) -> None
     made = network("lstm", tie_weights=True, embedding_size=embedding_size)
     assert made.output_weight is None
     assert len({weight.data_ptr() for weight in made.parameters()}) == len(made.state_dict())
-    hidden = torch.randn(2, 6, generator=chance(), dtype=torch.float64)
+    hidden = torch.randn(2, 6, generator=rng(), dtype=torch.float64)
     weight = made.embedding if made.projection is None else made.embedding @ made.projection
     torch.testing.assert_close(made.logits(hidden), hidden @ weight.T + made.output_bias)
     before = made.logits(hidden).detach()
