@@ -303,6 +303,36 @@ def test_internals_map_has_a_section_for_every_package() -> None:
     assert set(headings) == packages
 
 
+# ---- Words ----
+
+# Phrases that GLOSSARY's field terms replaced and that no other sentence needs. Names count too: `_` is a space.
+OLD_WORDS = (
+    r"way (back|ahead)", r"for the way", r"no better for a while", r"what sorts", r"sorts? texts?",
+    r"texts? (is|are) sorted", r"rivals?", r"strangers?", r"(go|goes|going|gone|went) on with", r"made to hold",
+    r"hold(s|ing)? (its|their|the) share", r"fault of seqgen", r"honest file", r"what it may not", r"what may not",
+    r"how sure", r"numbers that stand for", r"streams side by side", r"(is|are|was|were|be) told", r"told of",
+    r"nobody", r"reckon(s|ed)?", r"of late", r"as one likes", r"at one go", r"lets? no more", r"what is kept",
+    r"what was kept", r"what is learnt", r"what is held", r"what a person", r"a person can", r"what stands",
+    r"what must", r"read along", r"where it stands",
+)  # fmt: skip
+# The former names of --baselines, which are still accepted.
+ALIASES = r"--(no-)?rivals\b|\brivals(?=: (bool|Annotated|[Ff]ormer)| is None else)|(?<=else )rivals\b|\brivals = "
+WORDS = re.compile(rf"\b(?:{'|'.join(OLD_WORDS)})\b")
+
+
+def words_of(path: Path) -> str:
+    """The text of a source file in lower case, its strings and comments without line breaks."""
+    text = re.sub(r'"\s*\n\s*[rbf]?"', "", path.read_text(encoding="utf-8"))
+    text = re.sub(ALIASES, "", re.sub(r"\n\s*(#|\*|//)? ?", " ", text))
+    return re.sub(r"\s+", " ", text.replace("_", " ")).lower()
+
+
+@each([*MODULES, *C_FILES])
+def test_words_of_a_source_file_are_those_of_the_field(path: Path) -> None:
+    text = words_of(path)
+    assert [text[max(0, found.start() - 30) : found.end() + 30] for found in WORDS.finditer(text)] == []
+
+
 # ---- Tests ----
 
 

@@ -1,1 +1,1 @@
-"""The same things the commands do, for a notebook or a program: `train`, `load`, and a `Model`."""
+"""The Python interface: `train`, `load` and `Model`, which the commands use too."""

@@ -1,1 +1,1 @@
-"""Corpora: sources, the catalogue, what is held out, and the id cache."""
+"""Corpora: sources, the catalogue, readers of each kind of data, splits, and ids on disk."""

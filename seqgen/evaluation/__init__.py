@@ -1,1 +1,1 @@
-"""How good a model is, and how good its naive rivals are."""
+"""Metrics of every task, and naive baselines."""

@@ -189,7 +189,8 @@ def events(model: Path, count: int = 1000) -> dict[str, Callable[[], int]]:
         return draw
 
     def compose() -> int:
-        return sum(one.events for one in music.compose(engine, codec, primer, music.CompositionRequest(SampleOptions(length=32))))
+        request = music.CompositionRequest(SampleOptions(length=32))
+        return sum(piece.events for piece in music.compose(engine, codec, primer, request))
 
     return {"free": drawing(False), "guided": drawing(True), "composed": compose}
 

@@ -1,1 +1,1 @@
-"""How well a model does on a corpus: one module a task."""
+"""Evaluators: one module per task."""

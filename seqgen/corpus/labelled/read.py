@@ -34,9 +34,9 @@ __all__ = [
     "Example",
     "LabelledOptions",
     "LabelledTexts",
-    "read_examples",
     "collect_examples",
     "looks_like_labelled_texts",
+    "read_examples",
     "stratified_split",
 ]
 

@@ -1,7 +1,7 @@
 """A recurrent stack over batches of texts without torch.
 
-It uses the compiled kernels (`native/sequence.c`) if the processor supports them, otherwise numpy. The outputs of a text
-are the same to the last bit, whichever other texts are in the batch.
+It uses the compiled kernels (`native/sequence.c`) if the processor supports them, otherwise numpy. The outputs of a
+text are the same to the last bit, whichever other texts are in the batch.
 """
 
 from __future__ import annotations

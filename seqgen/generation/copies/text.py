@@ -89,8 +89,8 @@ class _Pieces:
 class TextCopyGuard:
     """A `constraints.TextConstraint` that allows no run of more than `most` characters of the corpus.
 
-    Runs include characters before the generated text: of the prompt, and of a text that is continued. The guard excludes
-    ids that would complete a run of one character too many, anywhere in their text.
+    Runs include characters before the generated text: of the prompt, and of a text that is continued. The guard
+    excludes ids that would complete a run of one character too many, anywhere in their text.
     """
 
     over = False  # something may always follow

@@ -31,7 +31,8 @@ class Engine(Protocol):
         """Read one id per stream, shape (batch,).
 
         Returns:
-            logits, shape (batch, vocabulary), and the new state. A row depends neither on other rows nor on their count.
+            logits, shape (batch, vocabulary), and the new state. A row depends neither on other rows nor on their
+            count.
         """
         ...
 

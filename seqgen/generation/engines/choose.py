@@ -86,6 +86,9 @@ def make_engine(
     precision: str = "fp32",
     streams: int = 1,
 ) -> Engine:
-    """Make the engine that `choose_engine` chooses. Without `exact`, weights may be rounded to 8 bits if that is faster."""
+    """Make the engine that `choose_engine` chooses.
+
+    Without `exact`, weights may be rounded to 8 bits if that is faster.
+    """
     name = choose_engine(name, device, precision, streams, config.cell)
     return ENGINES[name](config, weights, "cpu" if device == "auto" else device, exact, precision)

@@ -150,8 +150,8 @@ def _coverage(network: Forecaster, windows: Windows, some: Integers) -> tuple[Va
 def _covered_fractions(scores: Floats, observed: npt.NDArray[np.bool_]) -> Values:
     """For each factor of the grid, the fraction of scores, shape (windows, steps), that don't exceed it.
 
-    A score counts partly at the factor nearest to it, depending on its distance. So the fraction is a slope instead of a
-    step, and differences in the last digits of a score don't matter.
+    A score counts partly at the factor nearest to it, depending on its distance. So the fraction is a slope instead of
+    a step, and differences in the last digits of a score don't matter.
     """
     windows, steps = scores.shape
     last = len(_GRID)

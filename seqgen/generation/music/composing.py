@@ -209,8 +209,8 @@ def compose(
 ) -> Iterator[Composition]:
     """Compose pieces number `first` to `first` + `count` − 1, in order.
 
-    Piece i doesn't depend on `count` and `first`. With `request.best_of`, it is the best of the candidates from the random
-    streams i · best_of and following.
+    Piece i doesn't depend on `count` and `first`. With `request.best_of`, it is the best of the candidates from the
+    random streams i · best_of and following.
 
     Raises:
         UserError: the options name events that the vocabulary lacks.

@@ -119,8 +119,8 @@ def beam_search(job: GenerationJob, count: int, first: int = 0, keep: bool = Fal
     After every id the `search.beam` likeliest hypotheses are extended. Nothing is drawn, so there is one ranking, of
     which the `count` texts from rank `first` on are given, as far as there are that many.
 
-    Hypotheses are ranked by the distribution after filters, by default the model's own. Of two tokenizations of one text
-    the likelier survives. The search ends when no hypothesis can overtake the requested texts.
+    Hypotheses are ranked by the distribution after filters, by default the model's own. Of two tokenizations of one
+    text the likelier survives. The search ends when no hypothesis can overtake the requested texts.
 
     Raises:
         UserError: a filter draws random numbers or follows the drawn tokens.

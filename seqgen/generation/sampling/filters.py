@@ -259,8 +259,8 @@ def dynamic_temperature(value: float, spread: float, exponent: float) -> Filter:
     """A temperature for each row by its entropy (kalomaze, 2023, in KoboldCpp and llama.cpp).
 
     With H the entropy of the row, n the number of its possible tokens, low = max(0, `value` − `spread`) and
-    high = `value` + `spread`, it is low + (high − low) · (H / ln n)^`exponent`. A row with a single possible token stays
-    as it is.
+    high = `value` + `spread`, it is low + (high − low) · (H / ln n)^`exponent`. A row with a single possible token
+    stays as it is.
     """
     low, high = max(0.0, value - spread), value + spread
 
@@ -294,8 +294,8 @@ class EventTemperature:
 def temperatures_of(event_temperatures: Sequence[EventTemperature], common: Filter | None) -> Filter:
     """A separate temperature within each of some token ranges, which don't overlap.
 
-    The probability of a range as a whole is the one that `common` gives. Within it, the range's own temperature applies:
-    log p(range) + log softmax of its logits / its temperature.
+    The probability of a range as a whole is the one that `common` gives. Within it, the range's own temperature
+    applies: log p(range) + log softmax of its logits / its temperature.
     """
 
     def apply(logits: Logits, context: FilterContext) -> Logits:

@@ -1,1 +1,1 @@
-"""What a training step minimises: one module an objective."""
+"""Training objectives: one module each."""

@@ -256,7 +256,7 @@ def test_resume_with_init_from_of_a_run_without_is_refused(model_copy: Path, mod
 
 def test_resume_with_a_validation_set_of_a_run_without_is_refused(model_copy: Path, text_file: Path) -> None:
     before = file_contents(model_copy)
-    with pytest.raises(UserError, match="--valid can't be added on --resume: the run has --val-fraction 0.1"):
+    with pytest.raises(UserError, match=r"--valid can't be added on --resume: the run has --val-fraction 0\.1"):
         seqgen.train([], model_copy, resume=True, valid=str(text_file), steps=80)
     assert file_contents(model_copy) == before
 

@@ -407,7 +407,8 @@ def test_resolve_logit_bias_finds_every_token_of_a_text() -> None:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ({"logit_bias": ("the old=1",)}, "'the old' is not one token"), ({"logit_bias": ("#99999=1",)}, "there is no such id"),
+        ({"logit_bias": ("the old=1",)}, "'the old' is not one token"),
+        ({"logit_bias": ("#99999=1",)}, "there is no such id"),
         ({"logit_bias": ("#" + "9" * 99 + "=1",)}, "there is no such id"), ({"logit_bias": ("犭=1",)}, "not one token"),
         ({"dry_multiplier": 1.0, "dry_breaker": ("x" * 300,)}, "--dry-breaker takes at most 256 bytes"),
         ({"temperature_of": ("note=1",)}, "--temperature-of is for music; this is text"),
