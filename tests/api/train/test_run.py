@@ -148,7 +148,7 @@ def test_train_every_cell_task_and_tokenizer(task: str, cell: str, tokenizer: st
     assert model.checkpoint.config["task"] == task
     assert model.checkpoint.network.cell == cell
     preprocessor = model.checkpoint.preprocessor
-    assert getattr(preprocessor, "text", preprocessor).kind == tokenizer
+    assert getattr(preprocessor, "text", preprocessor).name == tokenizer
     use(model)
 
 
