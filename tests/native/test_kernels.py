@@ -17,8 +17,8 @@ from seqgen.config import NetworkConfig
 from seqgen.generation.engines.native import NativeEngine
 from seqgen.model.language import LanguageModel
 from seqgen.model.recurrent.cells import Cell, State, make_cell
-from seqgen.model.recurrent.native import sequence_loop, step_loop
-from seqgen.model.recurrent.scan import EagerLoop, TimeLoop, scan, scan_reference
+from seqgen.model.recurrent.native import TimeLoop, sequence_loop, step_loop
+from seqgen.model.recurrent.scan import EagerLoop, scan, scan_reference
 from seqgen.native.build import compile_kernels
 from seqgen.specs.cells import CELLS
 

@@ -1,4 +1,4 @@
-"""The time loops of the cells in compiled kernels (see `scan.TimeLoop`).
+"""The time loops of the cells in compiled kernels.
 
 `SequenceLoop` is one call for a whole sequence (`native/sequence.c`), on processors with AVX-512; it sums the products
 of bfloat16 in float32 and passes them to the gates unrounded. The step loops are one product and one kernel a step
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +23,25 @@ from seqgen.specs.registry import resolve
 Gradients = tuple[Tensor, Tensor, State]
 
 _DTYPES = (torch.float32, torch.bfloat16)  # `seqgen_sequence_dtypes` counts how many of them the processor multiplies
+
+
+class TimeLoop(Protocol):
+    """The time loop of one cell, forward and backward. `history`: h_0 … h_T in the dtype of the products."""
+
+    def forward(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, state: State, save_for_backward: bool
+    ) -> tuple[Tensor, State, Saved]:
+        """The history, the last state, and the tensors saved for backward if asked for. `weight` has the dtype of x."""
+        ...
+
+    def backward(
+        self, saved: Saved, history: Tensor, weight: Tensor, grad_outputs: Tensor, grad_last: State
+    ) -> tuple[Tensor, Tensor, State]:
+        """Gradients with respect to the input's and the state's terms of the gates and to the first state.
+
+        The first two have shape (time, batch, gates · units); they are one tensor where they are equal.
+        """
+        ...
 
 
 def sequence_loop(cell: Cell, x: Tensor) -> SequenceLoop | None:
@@ -39,14 +59,14 @@ def sequence_loop(cell: Cell, x: Tensor) -> SequenceLoop | None:
     return SequenceLoop(kernels, cell, cell.spec.native_id)
 
 
-def step_loop(cell: Cell, x: Tensor) -> StepLoop | None:
+def step_loop(cell: Cell, x: Tensor) -> TimeLoop | None:
     """The step-by-step loop of `cell` for inputs like `x`; None without kernels or for another device or dtype."""
     if x.device.type != "cpu" or x.dtype not in _DTYPES or cell.spec.step_kernels is None:
         return None
     kernels = library_with_threads()
     if kernels is None:
         return None
-    loop: StepLoop = resolve(cell.spec.step_kernels)(kernels, cell)
+    loop: TimeLoop = resolve(cell.spec.step_kernels)(kernels, cell)
     return loop
 
 
@@ -111,16 +131,6 @@ class StepLoop:
     def __init__(self, kernels: ctypes.CDLL, cell: Cell) -> None:
         self._kernels = kernels
         self._relu = int(cell.activation == "relu")
-
-    def forward(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, state: State, save_for_backward: bool
-    ) -> tuple[Tensor, State, Saved]:
-        raise NotImplementedError
-
-    def backward(
-        self, saved: Saved, history: Tensor, weight: Tensor, grad_outputs: Tensor, grad_last: State
-    ) -> Gradients:
-        raise NotImplementedError
 
 
 def _header(history: Tensor) -> tuple[int, int, int, int]:

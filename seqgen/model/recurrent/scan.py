@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from seqgen.model.invariant import BLOCK, blocks, is_batch_invariant, rows_of_block
 from seqgen.model.recurrent.cells import Cell, Saved, State
-from seqgen.model.recurrent.native import SequenceLoop, sequence_loop, step_loop
+from seqgen.model.recurrent.native import SequenceLoop, TimeLoop, sequence_loop, step_loop
 
 
 def scan(cell: Cell, x: Tensor, weight: Tensor, bias: Tensor | None, state: State) -> tuple[Tensor, State]:
@@ -87,25 +87,6 @@ def _in_blocks(run: _Scan, x: Tensor, weight: Tensor, bias: Tensor | None, state
     batch = x.shape[1]
     last = tuple(torch.cat(parts)[:batch] for parts in zip(*(state for _, state in results), strict=True))
     return torch.cat([outputs for outputs, _ in results], dim=1)[:, :batch], last
-
-
-class TimeLoop(Protocol):
-    """The time loop of one cell, forward and backward. `history`: h_0 … h_T in the dtype of the products."""
-
-    def forward(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, state: State, save_for_backward: bool
-    ) -> tuple[Tensor, State, Saved]:
-        """The history, the last state, and the tensors saved for backward if asked for. `weight` has the dtype of x."""
-        ...
-
-    def backward(
-        self, saved: Saved, history: Tensor, weight: Tensor, grad_outputs: Tensor, grad_last: State
-    ) -> tuple[Tensor, Tensor, State]:
-        """Gradients with respect to the input's and the state's terms of the gates and to the first state.
-
-        The first two have shape (time, batch, gates · units); they are one tensor where they are equal.
-        """
-        ...
 
 
 class EagerLoop:
