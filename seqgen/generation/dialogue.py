@@ -227,11 +227,13 @@ class ChatSession:
 
     def _log_probability(self, position: _Position, tokens: tuple[int, ...]) -> float:
         """The log-probability of a reply's tokens and its end."""
-        inputs = np.array([position.last, *tokens], dtype=np.int64)
-        log_probs = log_softmax(self.engine.logits_of(inputs, position.state)[0].astype(np.float64))
-        controls = [*range(self.codec.speakers), self.codec.end]
-        words = sum(log_probs[np.arange(len(tokens)), inputs[1:]].tolist())
-        return float(words + np.logaddexp.reduce(log_probs[-1, controls]))
+        state, last, total = position.state, position.last, 0.0
+        for token in tokens:  # step by step, with the rounding of the draws that they are compared with
+            logits, state = self.engine.step(np.array([last]), state)
+            total += float(log_softmax(logits[0].astype(np.float64))[token])
+            last = token
+        log_probs = log_softmax(self.engine.step(np.array([last]), state)[0][0].astype(np.float64))
+        return total + float(np.logaddexp.reduce(log_probs[[*range(self.codec.speakers), self.codec.end]]))
 
     def _text(self, tokens: tuple[int, ...]) -> str:
         data = decode(self.codec.text, [token - self.codec.speakers for token in tokens])

@@ -54,15 +54,6 @@ class Scripted:
         new = tuple((*read, int(token)) for read, token in zip(state, ids, strict=True))
         return np.array([self.script(read) for read in new], dtype=np.float32), new
 
-    def logits_of(
-        self, ids: npt.NDArray[np.integer], state: tuple[ReadIds, ...]
-    ) -> tuple[npt.NDArray[np.float32], tuple[ReadIds, ...]]:
-        rows = []
-        for token in ids.tolist():
-            logits, state = self.step(np.array([token]), state)
-            rows.append(logits)
-        return np.concatenate(rows), state
-
     def read(self, ids: npt.NDArray[np.integer], state: tuple[ReadIds, ...]) -> tuple[ReadIds, ...]:
         self.stepped += len(ids)
         return ((*state[0], *map(int, ids)),)

@@ -34,6 +34,7 @@ def evaluate(
     spec = model.checkpoint.spec
     if spec.evaluator is None:
         raise ModelError(f"this is a model for {model.task}: it can't be evaluated")
+    evaluate = resolve(spec.evaluator)  # before the clock starts: it may import PyTorch
     began = time.monotonic()
     with Spool() as spool:
         documents = open_sources(model.task, sources, spool, model.text_column, progress, warn)
@@ -42,5 +43,5 @@ def evaluate(
         if known and not spec.evaluates_training_sources:
             others = f" and {len(known) - 1:,} more" if len(known) > 1 else ""
             warn(f"{known[0]!r}{others}: the model was trained on this, except for a held-out part")
-        result = resolve(spec.evaluator)(EvaluationContext(model, documents, options, baselines, warn, report))
+        result = evaluate(EvaluationContext(model, documents, options, baselines, warn, report))
     return {"task": model.task, **result, "seconds": round(time.monotonic() - began, 3)}

@@ -1,7 +1,8 @@
-"""Texts sorted without PyTorch: the probabilities are PyTorch's, and never depend on the batch."""
+"""Classification without PyTorch: equal to PyTorch's, and independent of the batch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 import seqgen
 from seqgen.config import AnyClassifierConfig, ClassifierConfig, GenerativeConfig
+from seqgen.generation.classification.base import ThreadedClassifier
 from seqgen.generation.classification.numpy import CpuClassifier, Discriminative
 from seqgen.generation.classification.recurrent_stack import CpuStack
 from seqgen.generation.classification.torch import load_torch_classifier
@@ -179,3 +181,18 @@ def test_cpu_classifier_batch_never_changes_a_bit(
     for number, text in enumerate(TEXTS):
         np.testing.assert_array_equal(ours([text])[0], together[number])
     np.testing.assert_array_equal(ours(TEXTS[3:] + TEXTS[:3])[: len(TEXTS) - 3], together[3 : len(TEXTS)])
+
+
+def test_threaded_classifier_threads_end_with_the_classifier() -> None:
+    class Constant:
+        labels = ("a", "b")
+
+        def __call__(self, texts: Sequence[bytes]) -> npt.NDArray[np.float32]:
+            return np.full((len(texts), 2), 0.5, dtype=np.float32)
+
+    threaded = ThreadedClassifier(Constant(), 2)
+    assert threaded([b"x" * 40_000] * 4).shape == (4, 2)
+    pool = threaded._pool
+    del threaded
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(int)

@@ -20,8 +20,8 @@ from seqgen import checkpoint
 from seqgen.config import NetworkConfig, SampleOptions
 from seqgen.errors import UserError
 from seqgen.generation import prompts, text
-from seqgen.generation.engines import native as compiled
-from seqgen.generation.engines import numpy as light
+from seqgen.generation.engines import native
+from seqgen.generation.engines import numpy as numpy_engine
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.engines.choose import ENGINES, choose_engine, make_engine
 from seqgen.generation.engines.native import NativeEngine, int8_is_fast, quantization_cost
@@ -225,7 +225,7 @@ def test_repeat_continues_like_the_original(kind: str, batch: int) -> None:
 def test_numpy_engine_without_table_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     config, ids = small("gru"), some_ids(10, 2)
     wanted = run(engine("light", config), ids)
-    monkeypatch.setattr(light, "_MAX_TABLE", 0)
+    monkeypatch.setattr(numpy_engine, "_MAX_TABLE", 0)
     some = engine("light", config)
     np.testing.assert_allclose(run(some, ids), wanted, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(run(some, ids), run(engine("light", config), ids))  # a met row is not another
@@ -235,7 +235,7 @@ def test_numpy_engine_without_table_gives_the_same(monkeypatch: pytest.MonkeyPat
 def test_native_engine_without_table_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     config, ids = small("gru"), some_ids(10, 2)
     wanted = run(engine("compiled", config), ids)
-    monkeypatch.setattr(compiled, "_MAX_TABLE", 0)
+    monkeypatch.setattr(native, "_MAX_TABLE", 0)
     np.testing.assert_allclose(run(engine("compiled", config), ids), wanted, rtol=1e-5, atol=1e-6)
 
 
@@ -442,6 +442,28 @@ def test_choose_engine_by_device_precision_and_streams(monkeypatch: pytest.Monke
         choose_engine("light", "cpu", "bf16", 1)
     with pytest.raises(UserError, match="--precision must be one of"):
         choose_engine("auto", "cpu", "int8", 1)
+
+
+def test_choose_engine_cell_without_numpy_step_needs_torch() -> None:
+    with CELLS.registered(dataclasses.replace(CELLS["gru"], name="toy", numpy_step=None, native_id=None)):
+        assert choose_engine("auto", "cpu", "fp32", 1, "toy") == "torch"
+        with pytest.raises(UserError, match="no numpy step; use --engine torch"):
+            choose_engine("cpu", "cpu", "fp32", 1, "toy")
+    with pytest.raises(UserError, match="--engine must be one of auto, cpu, torch"):
+        choose_engine("steam", "cpu", "fp32", 1)
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels")
+def test_native_engine_threads_end_with_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "process_cpu_count", lambda: 3)
+    config = small("gru", "tanh")
+    made = NativeEngine(config, random_weights(config))
+    made.step(np.zeros(48, dtype=np.int64), made.initial(48))
+    pool = made._pool
+    assert pool is not None
+    del made
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(int)
 
 
 def test_make_engine_by_name(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,15 +67,6 @@ class Noise:
     def read(self, ids: npt.NDArray[np.integer], state: tuple[Read, ...]) -> tuple[Read, ...]:
         return ((*state[0], *map(int, ids)),)
 
-    def logits_of(
-        self, ids: npt.NDArray[np.integer], state: tuple[Read, ...]
-    ) -> tuple[npt.NDArray[np.float32], tuple[Read, ...]]:
-        rows = []
-        for token in ids.tolist():
-            logits, state = self.step(np.array([token]), state)
-            rows.append(logits)
-        return np.concatenate(rows), state
-
     def repeat(self, state: tuple[Read, ...], batch: int) -> tuple[Read, ...]:
         return state * batch
 

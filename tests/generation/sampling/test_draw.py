@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from seqgen.generation.sampling.draw import draw, random_stream, stream_position
+from seqgen.config import SampleOptions
+from seqgen.generation.sampling.draw import draw, prime, random_stream, sample_ids, stream_position
+from seqgen.generation.sampling.filters import FilterChain
+from tests.helpers.scripted import PieceCodec, noise_engine
 
 NEARLY_ONE = float(np.nextafter(1, 0))
 
@@ -61,3 +65,13 @@ def test_random_stream_continues_at_a_distant_position() -> None:
     stream = random_stream(1, 2, far)
     assert stream_position(stream) == far
     assert random_stream(1, 2, far + 1).random() == stream.random(2)[1]
+
+
+def test_sample_ids_closed_iterator_ends_its_thread() -> None:
+    engine = noise_engine(5, 64)
+    primed = prime(engine, PieceCodec(*"abcd"), np.empty(0, dtype=np.int32))  # type: ignore[arg-type]
+    steps = sample_ids(engine, primed, FilterChain(SampleOptions()), 0, range(64))  # type: ignore[arg-type]
+    next(steps)
+    assert any(thread.name.startswith("prefetch") for thread in threading.enumerate())
+    del steps
+    assert not any(thread.name.startswith("prefetch") for thread in threading.enumerate())
