@@ -1,19 +1,17 @@
-"""How soon and how fast text is written, beside stepping `nn.LSTM` in PyTorch; everything in one go.
+"""Speed and latency of sampling, compared with stepping `nn.LSTM` in PyTorch.
 
     python tests/benchmarks/sampling.py [--shapes lstm:512x1,lstm:1024x2] [--seconds 2] [--filters] [--same]
 
-Models of untrained weights over 65 characters (a sample's cost does not depend on what it says). "steps" is the
-engine alone; "written" is the whole way from model to text (`Model.stream`), at temperature 0.8. The peer steps an nn
-module as such scripts do: embedding, `nn.LSTM` / `nn.GRU` / `nn.RNN`, a linear layer, softmax, multinomial. Figures
-are the best of three rounds. "share" is that of the memory bandwidth of one core, as a long dot product of float32
-reaches it. "every filter on" is all of them at once, a grammar and banned texts among them; "under its grammar" is
-music drawn event by event with and without the masks. What is compared takes turns, so that both see the same machine;
-`--filters` measures only these.
+The models have random weights over 65 characters, since the cost of a sample doesn't depend on its text. "steps" is the
+engine alone; "written" is the way from model to text (`Model.stream`) at temperature 0.8. The PyTorch module is stepped as
+is usual: embedding, `nn.LSTM` / `nn.GRU` / `nn.RNN`, a linear layer, softmax, multinomial. Figures are the best of three
+rounds. "fraction" is that of one core's memory bandwidth, measured by a long float32 dot product. "every filter on" has
+all filters at once, with a grammar and banned texts. "under its grammar" is music drawn event by event with and without
+masks. Measurements that are compared alternate, so that both see the same machine; `--filters` runs only these.
 
-"the same bytes" asks the command for one seed's text alone, among a hundred, from its receipt and in two parts through
-a state, by every engine. Then follows how fast the best of several is chosen, a beam searches, and no more than 20
-characters in a row are copied from the corpus. "starts" is from the shell to the first byte of an answer. `--same`
-measures only these.
+"the same bytes" compares one seed's text alone, among a hundred, from its receipt, and in two parts through a state, on
+every engine. Then follow best-of-n, beam search, and a limit of 20 copied characters. "starts" is the time from the
+shell to the first byte of output. `--same` runs only these.
 """
 
 from __future__ import annotations
@@ -50,7 +48,7 @@ FILTERS = {
 
 
 def best(work: Callable[[], int], seconds: float, rounds: int = 3) -> float:
-    """The most things a second that `work`, which says how many it did, was seen to do."""
+    """The highest rate of `work`, which returns a count, per second."""
     work()
     most = 0.0
     for _ in range(rounds):
@@ -61,8 +59,8 @@ def best(work: Callable[[], int], seconds: float, rounds: int = 3) -> float:
     return most
 
 
-def taking_turns(works: dict[str, Callable[[], int]], seconds: float, rounds: int = 9) -> dict[str, float]:
-    """`best` of each, one after another in every round."""
+def best_alternating(works: dict[str, Callable[[], int]], seconds: float, rounds: int = 9) -> dict[str, float]:
+    """`best` of several, alternating in every round."""
     most = dict.fromkeys(works, 0.0)
     for _ in range(rounds):
         for name, work in works.items():
@@ -74,7 +72,7 @@ def taking_turns(works: dict[str, Callable[[], int]], seconds: float, rounds: in
 
 
 def bandwidth() -> float:
-    """Bytes a second that one core reads from memory."""
+    """Bytes per second that one core reads from memory."""
     numbers = np.ones(1 << 26, dtype=np.float32)
     fastest = float("inf")
     for _ in range(5):
@@ -85,7 +83,7 @@ def bandwidth() -> float:
 
 
 def make_model(folder: Path, cell: str, units: int, layers: int) -> Path:
-    """A model folder of that shape, trained for one step."""
+    """A model folder of this shape, trained for one step."""
     text = folder / "text.txt"
     letters = "".join(map(chr, range(48, 48 + VOCABULARY - 1)))  # and the end of a document
     text.write_text("\n".join("".join(np.random.default_rng(n).permutation(list(letters))) for n in range(200)))
@@ -111,7 +109,7 @@ def make_model(folder: Path, cell: str, units: int, layers: int) -> Path:
 
 
 def peer(cell: str, units: int, layers: int, streams: int) -> Callable[[], int]:
-    """Stepping the modules, a token a call."""
+    """Step the torch modules, one token per call."""
     torch.manual_seed(0)
     embedding, stack, output = (
         nn.Embedding(VOCABULARY, 128),
@@ -132,8 +130,10 @@ def peer(cell: str, units: int, layers: int, streams: int) -> Callable[[], int]:
 
 
 def like_nanogpt() -> Callable[[], int]:
-    """nanoGPT's sample.py, a token a call: it computes the whole of what its context holds for each. The shape is that
-    of its Shakespeare of characters (six layers of 384, 256 characters), of which 1.47 nats are told."""
+    """Sample as nanoGPT's sample.py does: each token recomputes its whole context.
+
+    The shape is that of its character-level Shakespeare model (six layers of 384, context 256), reported at 1.47 nats.
+    """
     from text_baselines import Transformer
 
     torch.manual_seed(0)
@@ -174,7 +174,7 @@ def writing(model: Path, n: int, length: int, exact: bool = False, **options: ob
 
 
 def events(model: Path, count: int = 1000) -> dict[str, Callable[[], int]]:
-    """Music event by event: freely, and under its grammar; and whole pieces."""
+    """Music event by event, without and with the grammar, and whole pieces."""
     loaded = load(model)
     engine, codec = loaded.engine, music.music_codec(loaded.codec)
     primer, options = music.prime(engine, codec), SampleOptions()
@@ -196,7 +196,7 @@ def events(model: Path, count: int = 1000) -> dict[str, Callable[[], int]]:
 
 
 def start(command: list[str], source: Path | None = None) -> float:
-    """Seconds until the first byte, the best of five; `source` is what is at standard input."""
+    """Seconds until the first byte, the best of five; `source` is standard input."""
     fastest = float("inf")
     for _ in range(5):
         began = time.perf_counter()
@@ -244,15 +244,15 @@ def main() -> None:
 
 
 def said(*words: object, stdin: bytes = b"") -> bytes:
-    """What the command writes."""
+    """The output of the command."""
     command = [sys.executable, "-m", "seqgen", *map(str, words)]
     return subprocess.run(command, input=stdin, stdout=subprocess.PIPE, check=True).stdout
 
 
 def same_bytes(model: Path, shape: str) -> None:
-    """One seed's text, however it is asked for."""
+    """Compare one seed's text, requested in different ways."""
     state = model.with_suffix(".state")
-    for engine in (["--engine", "light"], ["--engine", "light", "--exact"], ["--engine", "torch"]):
+    for engine in (["--engine", "cpu"], ["--engine", "cpu", "--exact"], ["--engine", "torch"]):
         how = [model, "--seed", 7, "-t", 0.8, "--prompt", "ABC", *engine]
         alone = said("sample", *how, "-l", 500, "--first", 42, "--json")
         among = said("sample", *how, "-l", 500, "-n", 100, "--json").splitlines(keepends=True)[42]
@@ -266,14 +266,14 @@ def same_bytes(model: Path, shape: str) -> None:
 
 
 def chosen(model: Path, shape: str, seconds: float) -> None:
-    """What it costs to choose, and to copy no more than so much, in characters of one text a second."""
+    """Rates of best-of-n, beam search and a copy limit, in characters of one text per second."""
     works = {
         "plain": writing(model, 1, 2000),
         "--max-copy 20": writing(model, 1, 2000, max_copy=20),
         "--best-of 16": writing_best(model, 300, best_of=16),
         "--beam 8": writing_best(model, 300, beam=8),
     }
-    found = taking_turns(works, 4 * seconds)
+    found = best_alternating(works, 4 * seconds)
     print(f"  {shape} written: " + "; ".join(f"{name} {speed:,.0f}" for name, speed in found.items()) + " a second")
 
 
@@ -283,7 +283,7 @@ def writing_best(model: Path, length: int, **search: int) -> Callable[[], int]:
 
 
 def starts(folder: Path, model: Path) -> None:
-    """From the shell to the first byte: commands that need no PyTorch, and its import."""
+    """Start-up times of commands that need no PyTorch, and the time to import it."""
     for corpus in ("dialogues", "reviews"):
         words = ["train", corpus, "-o", folder / corpus, "--steps", 1, "--rnn-size", 64, "--quiet"]
         subprocess.run([sys.executable, "-m", "seqgen", *map(str, words)], check=True)
@@ -301,19 +301,19 @@ def starts(folder: Path, model: Path) -> None:
 
 
 def filters(model: Path, shape: str, seconds: float) -> None:
-    """What all filters at once cost one stream."""
+    """The cost of all filters at once for one stream."""
     works = {"plain": writing(model, 1, 10_000), "filtered": writing(model, 1, 10_000, **FILTERS)}
-    found = taking_turns(works, 3 * seconds)
+    found = best_alternating(works, 3 * seconds)
     share = found["filtered"] / found["plain"]
     print(f"  {shape} written {found['plain']:,.0f} a second, every filter on {found['filtered']:,.0f} ({share:.0%})")
 
 
 def under_its_grammar(folder: Path, seconds: float) -> None:
-    """What the masks of music's grammar cost one stream: LSTM 512 × 1."""
+    """The cost of the music grammar's masks for one stream: LSTM 512 × 1."""
     model = folder / "music"
     words = ["train", "tunes", "-o", str(model), "--rnn-size", "512", "--num-layers", "1", "--steps", "20", "--quiet"]
     subprocess.run([sys.executable, "-m", "seqgen", *words], check=True)
-    found = taking_turns(events(model), 3 * seconds)
+    found = best_alternating(events(model), 3 * seconds)
     shares = [found[name] / found["free"] for name in ("guided", "composed")]
     print(
         f"music, events a second: {found['free']:,.0f}; under its grammar {found['guided']:,.0f} ({shares[0]:.0%}); "
@@ -331,14 +331,14 @@ def one_shape(model: Path, cell: str, units: int, layers: int, seconds: float, m
         "torch": make_engine(config, weights, "torch"),
     }
     print(
-        f"\n{cell} {units} × {layers}, a second{'one stream':>26}{'× nn':>8}{'share':>8}{'256 streams':>14}{'× one':>8}"
+        f"\n{cell} {units} × {layers}, a second{'one stream':>26}{'× nn':>8}{'fraction':>9}{'256 streams':>14}{'× one':>8}"
     )
     nn_one, nn_many = (best(peer(cell, units, layers, streams), seconds) for streams in (1, 256))
 
     def row(name: str, one: float, many: float | None = None, share: float | None = None) -> None:
         shown = "" if share is None else f"{share:.2f}"
         rest = "" if many is None else f"{many:14,.0f}{many / one:8.1f}"
-        print(f"  {name:36}{one:10,.0f}{one / nn_one:8.1f}{shown:>8}{rest}", flush=True)
+        print(f"  {name:36}{one:10,.0f}{one / nn_one:8.1f}{shown:>9}{rest}", flush=True)
 
     row("nn module, torch", nn_one, nn_many)
     read = sum(weights[name].size for name in weights if "recurrent_weight" in name or "output_w" in name)
