@@ -2,12 +2,13 @@
 
     python tests/benchmarks/sampling.py [--shapes lstm:512x1,lstm:1024x2] [--seconds 2] [--filters] [--same]
 
-The models have random weights over 65 characters, since the cost of a sample doesn't depend on its text. "steps" is the
-engine alone; "written" is the way from model to text (`Model.stream`) at temperature 0.8. The PyTorch module is stepped as
-is usual: embedding, `nn.LSTM` / `nn.GRU` / `nn.RNN`, a linear layer, softmax, multinomial. Figures are the best of three
-rounds. "fraction" is that of one core's memory bandwidth, measured by a long float32 dot product. "every filter on" has
-all filters at once, with a grammar and banned texts. "under its grammar" is music drawn event by event with and without
-masks. Measurements that are compared alternate, so that both see the same machine; `--filters` runs only these.
+The models have random weights over 65 characters, since the cost of a sample doesn't depend on its text. "steps" is
+the engine alone; "written" is the way from model to text (`Model.stream`) at temperature 0.8. The PyTorch module is
+stepped as is usual: embedding, `nn.LSTM` / `nn.GRU` / `nn.RNN`, a linear layer, softmax, multinomial. Figures are the
+best of three rounds. "fraction" is that of one core's memory bandwidth, measured by a long float32 dot product. "every
+filter on" has all filters at once, with a grammar and banned texts. "under its grammar" is music drawn event by event
+with and without masks. Measurements that are compared alternate, so that both see the same machine; `--filters` runs
+only these.
 
 "the same bytes" compares one seed's text alone, among a hundred, from its receipt, and in two parts through a state, on
 every engine. Then follow best-of-n, beam search, and a limit of 20 copied characters. "starts" is the time from the
@@ -330,9 +331,8 @@ def one_shape(model: Path, cell: str, units: int, layers: int, seconds: float, m
         "numpy": NumpyEngine(config, weights),
         "torch": make_engine(config, weights, "torch"),
     }
-    print(
-        f"\n{cell} {units} × {layers}, a second{'one stream':>26}{'× nn':>8}{'fraction':>9}{'256 streams':>14}{'× one':>8}"
-    )
+    head = f"{'one stream':>26}{'× nn':>8}{'fraction':>9}{'256 streams':>14}{'× one':>8}"
+    print(f"\n{cell} {units} × {layers}, a second{head}")
     nn_one, nn_many = (best(peer(cell, units, layers, streams), seconds) for streams in (1, 256))
 
     def row(name: str, one: float, many: float | None = None, share: float | None = None) -> None:
