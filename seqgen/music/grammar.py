@@ -149,7 +149,7 @@ class GrammarState:
             self._may_end, self._mask = may, None
 
     def scalars(self) -> dict[str, int]:
-        """Return the state except its tracks as integers, named as in `native/walk.c`; −1 for none."""
+        """Return the state except its tracks as integers, named as in `native/grammar.c`; −1 for none."""
         bar = self.bars[-1] if self.bars else Bar(0, 0, *self._metre)
         return {
             "metre": self._masks.metres[self._metre], "now": self._now, "bar": bar.start, "length": bar.length,
