@@ -239,7 +239,7 @@ def test_code_in_untrusted_input_is_never_run(path: Path) -> None:
 DYNAMIC_IMPORTS = {
     ("__init__.py", "_MODULES[name]"), ("cli/main.py", "f'seqgen.cli.commands.{name}'"),
     ("specs/registry.py", "module"), ("corpus/hub.py", "'datasets'"), ("corpus/hub.py", "name"),
-    ("corpus/rows.py", "'pyarrow.parquet'"),
+    ("corpus/dataset_rows.py", "'pyarrow.parquet'"),
     ("corpus/parquet.py", "'pyarrow.parquet'"), ("corpus/parquet.py", "'pyarrow.compute'"),
     ("corpus/series/guess.py", "'pyarrow.parquet'"), ("corpus/series/guess.py", "'pyarrow'"),
     ("corpus/series/tables.py", "'pyarrow.parquet'"), ("corpus/series/tables.py", "'pyarrow'"),

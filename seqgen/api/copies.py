@@ -17,7 +17,7 @@ from seqgen.checkpoint import Checkpoint
 from seqgen.corpus import sources as reading
 from seqgen.corpus.cache.folder import cache_folder
 from seqgen.corpus.catalogue import entries as catalogue
-from seqgen.corpus.catalogue.materialise import materialise
+from seqgen.corpus.catalogue.fetch import materialise
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError, UserError
@@ -119,7 +119,7 @@ def _source_path(name: str) -> Path | None:
 
 def _cached_ids(loaded: Checkpoint) -> list[IdStream]:
     """The cached ids of the training and the validation set; an empty list if they are gone."""
-    from seqgen.tasks.prepared import load_ids
+    from seqgen.tasks.id_cache import load_ids
 
     found = load_ids(loaded.config["data"])
     return [] if found is None else [stream for stream in found if stream is not None]

@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqgen.corpus import rows
+from seqgen.corpus import dataset_rows as rows
 from seqgen.corpus.cache import store as cache
 from seqgen.corpus.cache.folder import cache_folder
+from seqgen.corpus.dataset_rows import RowFormat
 from seqgen.corpus.parquet import safe_batch_size
-from seqgen.corpus.rows import RowFormat
 from seqgen.errors import DataError, UserError
 from seqgen.specs.tasks import RowLayout
 from seqgen.streams import Progress, atomic_write, open_input, reason, suffix_of, write_bytes

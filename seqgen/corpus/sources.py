@@ -21,8 +21,8 @@ from seqgen.corpus import hub
 from seqgen.corpus.cache import store as cache
 from seqgen.corpus.cache.folder import cache_folder
 from seqgen.corpus.catalogue import entries as catalogue
-from seqgen.corpus.catalogue.materialise import materialise
-from seqgen.corpus.rows import AS_TEXT, RowFormat, is_table
+from seqgen.corpus.catalogue.fetch import materialise
+from seqgen.corpus.dataset_rows import AS_TEXT, RowFormat, is_table
 from seqgen.errors import DataError
 from seqgen.specs.tasks import RowLayout
 from seqgen.streams import COMPRESSED_SUFFIXES, Progress, limited, open_input, read_chunks, reason, suffix_of

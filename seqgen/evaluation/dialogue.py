@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from seqgen.evaluation.text import network_scorer, text_metrics
-from seqgen.model.invariant import batch_invariant
+from seqgen.model.batch_invariant import batch_invariant
 from seqgen.model.language import LanguageModel, LayerStates
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.dialogue import DialogueCodec

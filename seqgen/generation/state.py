@@ -43,7 +43,7 @@ class SavedState:
         pending: text of the last ids beyond the end of the sample: it comes first in the continuation.
         tail: the last ids, if they hold an unfinished character.
         unread: bytes of a prompt that tokenize together with what follows them.
-        walk: the grammar's state at a bar line of a piece (`music.barline`), or None.
+        walk: the grammar's state at a bar line of a piece (`music.bar_state`), or None.
     """
 
     cells: npt.NDArray[np.float32]

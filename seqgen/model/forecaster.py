@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from seqgen.config import ForecasterConfig
 from seqgen.corpus.series.windows import WindowBatch
+from seqgen.model.batch_invariant import batch_invariant, linear
 from seqgen.model.dropout import DropoutRng, dropout_mask
-from seqgen.model.invariant import batch_invariant, linear
 from seqgen.model.recurrent.stack import LayerStates, RecurrentStack
 
 _LEAST_SPREAD = 0.01  # of a window, in the column's standard deviations: noise in a flat one is not amplified

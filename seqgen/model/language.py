@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.config import NetworkConfig
+from seqgen.model.batch_invariant import is_batch_invariant, linear
 from seqgen.model.dropout import DropoutRng
 from seqgen.model.embedding import embedding_lookup
-from seqgen.model.invariant import is_batch_invariant, linear
 from seqgen.model.recurrent.stack import LayerStates, RecurrentStack, detach
 
 __all__ = ["LanguageModel", "LayerStates", "detach"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqgen.corpus.catalogue import entries as catalogue
-from seqgen.corpus.rows import RowFormat
+from seqgen.corpus.dataset_rows import RowFormat
 from seqgen.corpus.sources import FileTest
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import TASKS, RowLayout

@@ -20,8 +20,8 @@ from seqgen.corpus.series.scaling import Scaler
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError
 from seqgen.tasks.base import Preparation
+from seqgen.tasks.id_cache import sources_label, suffixes
 from seqgen.tasks.language import LanguageTask, Messages
-from seqgen.tasks.prepared import sources_label, suffixes
 from seqgen.tasks.text import text_metrics
 from seqgen.tasks.vocabulary import extend_codec, fit_codec
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec

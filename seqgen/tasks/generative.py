@@ -19,8 +19,8 @@ from seqgen.errors import DataError, ModelError
 from seqgen.model.generative import GenerativeClassifier
 from seqgen.model.language import LanguageModel
 from seqgen.tasks.base import Preparation
+from seqgen.tasks.id_cache import cache_key, codec_digest, ids_path, locked, sources_label
 from seqgen.tasks.language import LanguageData
-from seqgen.tasks.prepared import cache_key, codec_digest, ids_path, locked, sources_label
 from seqgen.tasks.text import text_metrics
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.labelled import LabelledCodec

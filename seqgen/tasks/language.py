@@ -19,7 +19,7 @@ from seqgen.model.language import LanguageModel
 from seqgen.specs.tasks import TaskSpec
 from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.tasks.base import Preparation
-from seqgen.tasks.prepared import PreparedIds, ids_path, load_ids, prepare_ids
+from seqgen.tasks.id_cache import PreparedIds, ids_path, load_ids, prepare_ids
 from seqgen.tokenizers import Codec
 from seqgen.training.batches import Transform
 from seqgen.training.device import Compute

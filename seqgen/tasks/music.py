@@ -16,8 +16,8 @@ from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError
 from seqgen.music.events import count_steps
 from seqgen.tasks.base import Preparation
+from seqgen.tasks.id_cache import PreparedIds, sources_label
 from seqgen.tasks.language import LanguageData, LanguageTask, Messages
-from seqgen.tasks.prepared import PreparedIds, sources_label
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.midi import MidiCodec

@@ -21,8 +21,8 @@ from seqgen.errors import DataError
 from seqgen.evaluation import text as evaluation
 from seqgen.streams import Progress
 from seqgen.tasks.base import Preparation
+from seqgen.tasks.id_cache import sources_label
 from seqgen.tasks.language import LanguageTask, Messages
-from seqgen.tasks.prepared import sources_label
 from seqgen.tasks.vocabulary import extend_codec, fit_codec
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
 from seqgen.tokenizers.codec import split_stream

@@ -56,7 +56,7 @@ def test_score_music_masks_events_without_torch(models: Models, run: Run, tmp_pa
     run("sample", model, "-l", 4, "-o", piece)
     (record,) = run("score", model, piece, "--per-token").records
     assert record["per_token"][0][0] == "bar"
-    from seqgen.evaluation.music_events import GrammarMasks
+    from seqgen.evaluation.music_likelihood import GrammarMasks
 
     some = load_model(model)
     ids = some.codec.encode(piece.read_bytes())

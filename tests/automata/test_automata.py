@@ -13,10 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from seqgen.automata import matching, regex
+from seqgen.automata import dfa, regex
 from seqgen.automata.alphabet import alphabet_of
 from seqgen.automata.automaton import AhoCorasick, Automaton, BannedStringsAutomaton
-from seqgen.automata.matching import RegexAutomaton
+from seqgen.automata.dfa import RegexAutomaton
 from seqgen.automata.regex import MAX_INSTRUCTIONS, compile_pattern
 from seqgen.errors import UserError
 
@@ -323,7 +323,7 @@ def test_regex_automaton_retain_drops_states_that_are_rebuilt(monkeypatch: pytes
     """An automaton of 2^12 states with a tiny cache equals one that keeps all states."""
     pattern = "(a|b)*a(a|b){11}"
     whole = RegexAutomaton(pattern)
-    monkeypatch.setattr(matching, "_MAX_CACHED", 300)
+    monkeypatch.setattr(dfa, "_MAX_CACHED", 300)
     small = RegexAutomaton(pattern)
     chance = np.random.default_rng(3)
     states, forgotten = [whole.start, small.start], 0

@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqgen.corpus import hub
+from seqgen.corpus.dataset_rows import AS_TEXT, RowFormat, guess_text_column
 from seqgen.corpus.hub import DatasetName, parse
 from seqgen.corpus.labelled.read import LabelledOptions, read_examples
-from seqgen.corpus.rows import AS_TEXT, RowFormat, guess_text_column
 from seqgen.corpus.sources import Spool, checksum_documents, find
 from seqgen.errors import DataError
 from seqgen.specs.tasks import RowLayout

@@ -147,7 +147,7 @@ def _command_reader(model: Path, line: str) -> Callable[[Path, bytes, str], None
 
 
 def _rows(scratch: Path, data: bytes, name: str) -> None:
-    from seqgen.corpus.rows import RowFormat
+    from seqgen.corpus.dataset_rows import RowFormat
     from seqgen.corpus.sources import Spool, find
 
     with Spool() as spool:

@@ -15,8 +15,8 @@ import torch
 import seqgen
 from seqgen.config import ForecasterConfig, NetworkConfig, TrainOptions
 from seqgen.errors import UserError
+from seqgen.model.batch_invariant import batch_invariant
 from seqgen.model.forecaster import Forecaster
-from seqgen.model.invariant import batch_invariant
 from seqgen.model.language import LanguageModel
 from seqgen.model.recurrent.cells import make_cell
 from seqgen.model.recurrent.scan import scan

@@ -14,12 +14,12 @@ from seqgen.api.sampling import SampleRequest
 from seqgen.config import SampleOptions
 from seqgen.corpus import split
 from seqgen.errors import DataError
-from seqgen.evaluation import music_events as events
-from seqgen.evaluation.music_events import EventTally
+from seqgen.evaluation import music_likelihood as events
+from seqgen.evaluation.music_likelihood import EventTally
 from seqgen.generation.music.composing import music_codec
 from seqgen.music import grammar
 from seqgen.music.piece import Piece
-from seqgen.tasks.prepared import load_ids
+from seqgen.tasks.id_cache import load_ids
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.midi import MidiCodec
 from seqgen.tokenizers.midi_files import read_midi_files

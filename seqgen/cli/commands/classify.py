@@ -42,7 +42,7 @@ def run(
     from seqgen.api.classifying import make_classifier, to_prediction
     from seqgen.api.model import load
     from seqgen.corpus import sources as reading
-    from seqgen.corpus.rows import RowFormat
+    from seqgen.corpus.dataset_rows import RowFormat
     from seqgen.corpus.shards import Shard
 
     part = Shard.parse(shard)

@@ -37,7 +37,7 @@ def run(
     """
     from seqgen.corpus.cache.folder import cache_folder
     from seqgen.corpus.catalogue import entries as catalogue
-    from seqgen.corpus.catalogue.materialise import materialise
+    from seqgen.corpus.catalogue.fetch import materialise
 
     with Output("-") as out:
         if cache or clear:

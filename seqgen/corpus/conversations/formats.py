@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from seqgen.corpus.conversations import chatterbot, json_files, tables
-from seqgen.corpus.conversations.lines import (
+from seqgen.corpus.conversations.parsing import (
     SYSTEM_SPEAKER,
     FileHead,
     TextDocument,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from seqgen.corpus.conversations.lines import (
+from seqgen.corpus.conversations.parsing import (
     FileHead,
     TextDocument,
     Utterances,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqgen.corpus.conversations.formats import FORMATS
-from seqgen.corpus.conversations.lines import HEAD_BYTES, SYSTEM_SPEAKER, FileHead, TextDocument, Utterances
+from seqgen.corpus.conversations.parsing import HEAD_BYTES, SYSTEM_SPEAKER, FileHead, TextDocument, Utterances
 from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError

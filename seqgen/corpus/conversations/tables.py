@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from seqgen.corpus.conversations.lines import (
+from seqgen.corpus.conversations.parsing import (
     ASSISTANT_ROLES,
     USER_ROLES,
     FileHead,

@@ -6,7 +6,7 @@
 | JSON lines, a JSON array | the first character | keys as above; a label may be a number, true, false or a list |
 | fastText | `__label__` | one or more labels, then the text |
 | one folder per class | two or more folders of text files | the file; the name of its folder |
-| `hf:` datasets, Parquet, Arrow | the source, the name | as JSON lines (see `corpus.rows`) |
+| `hf:` datasets, Parquet, Arrow | the source, the name | as JSON lines (see `corpus.dataset_rows`) |
 
 Each type of defect is reported once, with its count and first location. Rows without text or label, or with too few
 cells, are dropped. If a row has too many cells and the text is the last column, its text contained unquoted commas.

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from seqgen.config import AnyClassifierConfig, ClassifierConfig, GenerativeConfig
 from seqgen.generation.classification.recurrent_stack import CpuStack
-from seqgen.generation.classification.rowwise import rowwise
+from seqgen.generation.classification.row_products import rowwise
 from seqgen.generation.engines.base import output_matrix
 from seqgen.generation.sampling.filters import softmax, target_nats
 from seqgen.model.chunks import Ids, chunk_texts, group_by_length

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import AnyClassifierConfig
-from seqgen.generation.classification.rowwise import rowwise
+from seqgen.generation.classification.row_products import rowwise
 from seqgen.generation.engines.numpy import cell_step
 from seqgen.native import library
 from seqgen.native.sequence_call import UNIT_MULTIPLE, SequenceCall, run_sequence

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.generation.copies.suffixes import SuffixArray, build_suffix_array
+from seqgen.generation.copies.suffix_array import SuffixArray, build_suffix_array
 from seqgen.music.events import EventVocabulary
 from seqgen.music.grammar import GrammarState, bits_of
 from seqgen.music.piece import Note, Piece

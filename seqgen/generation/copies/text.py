@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.errors import UserError
-from seqgen.generation.copies.suffixes import SuffixArray, build_suffix_array
+from seqgen.generation.copies.suffix_array import SuffixArray, build_suffix_array
 from seqgen.generation.sampling.token_names import visible_token_bytes
 from seqgen.tensors import Arrays
 from seqgen.tokenizers import Codec

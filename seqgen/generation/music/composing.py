@@ -20,7 +20,7 @@ from seqgen.generation.sampling.filters import FilterChain
 from seqgen.generation.sampling.token_names import resolve_names
 from seqgen.generation.state import SavedState, truncate_history
 from seqgen.generation.text import best_of
-from seqgen.music import barline
+from seqgen.music import bar_state as barline
 from seqgen.music.events import EventVocabulary
 from seqgen.music.grammar import GrammarState
 from seqgen.music.piece import Piece
@@ -66,7 +66,7 @@ class Composition:
 
 @dataclass(frozen=True)
 class Primer:
-    """A primer as the network has read it. `walk` is the bar line of a saved piece (`music.barline`)."""
+    """A primer as the network has read it. `walk` is the bar line of a saved piece (`music.bar_state`)."""
 
     ids: Ids
     primed: PrimedState

@@ -225,7 +225,7 @@ def make_masks(
     opening = None if begun or not writing else token_bytes(codec, writing, begun=False)
     if options.grammar is None:
         return AutomatonMasks(BannedStringsAutomaton(banned, before), table, None, opening)
-    from seqgen.automata.matching import RegexAutomaton
+    from seqgen.automata.dfa import RegexAutomaton
 
     return AutomatonMasks(RegexAutomaton(options.grammar, banned, before), table, closing, opening)
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from seqgen.model.invariant import BLOCK, blocks, is_batch_invariant, rows_of_block
+from seqgen.model.batch_invariant import BLOCK, blocks, is_batch_invariant, rows_of_block
 from seqgen.model.recurrent.cells import Cell, Saved, State
 from seqgen.model.recurrent.native import SequenceLoop, TimeLoop, sequence_loop, step_loop
 

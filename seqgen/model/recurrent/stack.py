@@ -9,8 +9,8 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from seqgen.model.batch_invariant import linear
 from seqgen.model.dropout import DropoutRng, dropout_mask
-from seqgen.model.invariant import linear
 from seqgen.model.recurrent.cells import Cell, State, make_cell
 from seqgen.model.recurrent.scan import scan
 

@@ -12,7 +12,7 @@ import pytest
 
 import seqgen
 from seqgen import tasks
-from seqgen.evaluation.music_events import EventTally, GrammarMasks, event_nats
+from seqgen.evaluation.music_likelihood import EventTally, GrammarMasks, event_nats
 from seqgen.generation.music.composing import music_codec
 from seqgen.music import grammar, midi
 from seqgen.music.events import EventVocabulary, VocabularyOptions, count_steps

@@ -18,7 +18,7 @@ import pytest
 
 from seqgen.corpus.catalogue import download
 from seqgen.corpus.catalogue.entries import CatalogueEntry
-from seqgen.corpus.catalogue.materialise import materialise
+from seqgen.corpus.catalogue.fetch import materialise
 from seqgen.errors import UserError
 from tests.helpers.catalogue import BODY, LOCAL, FileServer, entry_of, sha256
 

@@ -14,9 +14,9 @@ import pytest
 
 from seqgen.corpus.cache.folder import cache_folder
 from seqgen.corpus.catalogue import entries as catalogue
-from seqgen.corpus.catalogue import materialise as catalogue_files
+from seqgen.corpus.catalogue import fetch as catalogue_files
 from seqgen.corpus.catalogue.entries import CatalogueEntry
-from seqgen.corpus.catalogue.materialise import materialise
+from seqgen.corpus.catalogue.fetch import materialise
 from seqgen.errors import SeqgenError, UserError
 from seqgen.specs.tasks import TASKS
 from tests.helpers.catalogue import LOCAL

@@ -20,7 +20,7 @@ from seqgen import native
 from seqgen.api import copies as kept_copies
 from seqgen.errors import ModelError, UserError
 from seqgen.generation.copies.notes import NoteCopyGuard, NoteCopyIndex, Tracks, grammar_tracks
-from seqgen.generation.copies.suffixes import SuffixArray, build_suffix_array
+from seqgen.generation.copies.suffix_array import SuffixArray, build_suffix_array
 from seqgen.generation.copies.text import TextCopyGuard, TextCopyIndex
 from seqgen.generation.sampling.token_names import join_token_bytes, visible_token_bytes
 from seqgen.music.events import EventVocabulary, VocabularyOptions
@@ -56,7 +56,7 @@ def test_build_suffix_array_sorts_all_suffixes(symbols: list[int], repeats: int,
     wanted = sorted(range(len(array)), key=lambda place: array[place:].tolist())
     assert build_suffix_array(array).tolist() == wanted
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seqgen.generation.copies.suffixes.library", lambda: None)
+        patch.setattr("seqgen.generation.copies.suffix_array.library", lambda: None)
         assert build_suffix_array(array).tolist() == wanted
 
 
@@ -66,7 +66,7 @@ def test_suffix_find_equals_exhaustive_search(text: bytes, pattern: bytes) -> No
     wanted = [place for place in range(len(text)) if text.startswith(pattern, place)]
     found = [SuffixArray(symbols, build_suffix_array(symbols))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seqgen.generation.copies.suffixes.library", lambda: None)
+        patch.setattr("seqgen.generation.copies.suffix_array.library", lambda: None)
         found.append(SuffixArray(symbols, build_suffix_array(symbols)))
     for suffixes in found:
         low, high = suffixes.find(pattern)

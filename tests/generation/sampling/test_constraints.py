@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqgen import checkpoint, tokenizers
-from seqgen.automata import matching
+from seqgen.automata import dfa
 from seqgen.config import ReplyOptions, SampleOptions
 from seqgen.errors import UserError
 from seqgen.generation.dialogue import ChatSession, Reply
@@ -279,7 +279,7 @@ def test_log_probability_ignores_constraints() -> None:
 def test_automaton_masks_survive_renumbered_states(monkeypatch: pytest.MonkeyPatch) -> None:
     pattern = "(a|b)*a(a|b){7}( |c)*"
     wanted = write(codec_of("char"), "abc", n=6, batch_size=6, length=40, grammar=pattern)
-    monkeypatch.setattr(matching, "_MAX_CACHED", 200)
+    monkeypatch.setattr(dfa, "_MAX_CACHED", 200)
     assert write(codec_of("char"), "abc", n=6, batch_size=6, length=40, grammar=pattern) == wanted
     monkeypatch.setattr(constraints, "_MAX_CACHED", 3000)
     assert write(codec_of("char"), "abc", n=6, batch_size=6, length=40, grammar=pattern) == wanted

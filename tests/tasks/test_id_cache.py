@@ -30,7 +30,8 @@ from seqgen.errors import DataError, UserError
 from seqgen.music import midi
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.specs.tokenizers import TOKENIZERS
-from seqgen.tasks import find, prepared
+from seqgen.tasks import find
+from seqgen.tasks import id_cache as prepared
 from seqgen.tasks.base import Preparation
 from seqgen.tasks.language import LanguageData
 from seqgen.tokenizers import workers as parallel

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from seqgen.config import ForecasterConfig, NetworkConfig
-from seqgen.generation.classification.rowwise import rowwise
+from seqgen.generation.classification.row_products import rowwise
+from seqgen.model.batch_invariant import batch_invariant, blocks, linear
 from seqgen.model.forecaster import Forecaster
-from seqgen.model.invariant import batch_invariant, blocks, linear
 from seqgen.model.language import LanguageModel
 
 
