@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BLOCK = 16  # rows: more would waste work on small batches, fewer would be slow on large ones
+# Rows, the preferred size first: large blocks waste work on small batches, small blocks are slow on large ones.
+BLOCKS = (64, 16)
 
 _ACTIVE: contextvars.ContextVar[bool] = contextvars.ContextVar("batch_invariant", default=False)
 
@@ -66,10 +67,12 @@ def blocks(tensor: Tensor, rows: int, dim: int = 0) -> Iterator[Tensor]:
 
 @functools.cache
 def rows_of_block(outputs: int, inputs: int, dtype: torch.dtype) -> int:
-    """`BLOCK` if a row's result doesn't depend on its position in a block of this shape, otherwise 1."""
+    """The first of `BLOCKS` in which a row's result doesn't depend on its position, for products of this shape, or 1."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(outputs, inputs, generator=generator).to(dtype)
-    rows = torch.randn(BLOCK, inputs, generator=generator).to(dtype)
-    first = F.linear(rows, weight)
-    alike = (torch.equal(F.linear(rows.roll(by, 0), weight).roll(-by, 0), first) for by in range(1, BLOCK))
-    return BLOCK if all(alike) else 1
+    for size in BLOCKS:
+        rows = torch.randn(size, inputs, generator=generator).to(dtype)
+        first = F.linear(rows, weight)
+        if all(torch.equal(F.linear(rows.roll(by, 0), weight).roll(-by, 0), first) for by in range(1, size)):
+            return size
+    return 1

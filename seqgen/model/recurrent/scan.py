@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from seqgen.model.batch_invariant import BLOCK, blocks, is_batch_invariant, rows_of_block
+from seqgen.model.batch_invariant import blocks, is_batch_invariant, rows_of_block
 from seqgen.model.recurrent.cells import Cell, Saved, State
 from seqgen.model.recurrent.native import SequenceLoop, TimeLoop, sequence_loop, step_loop
 
@@ -79,7 +79,8 @@ def _scan_without_gradients(
 def _in_blocks(run: _Scan, x: Tensor, weight: Tensor, bias: Tensor | None, state: State) -> tuple[Tensor, State]:
     """Run a scan on a block of rows at a time (see `batch_invariant`)."""
     # Element-wise kernels vectorise 32 numbers at a time and round the remainder otherwise.
-    rows = rows_of_block(*weight.shape, x.dtype) if (BLOCK * weight.shape[1]) % 32 == 0 else 1
+    rows = rows_of_block(*weight.shape, x.dtype)
+    rows = rows if rows * weight.shape[1] % 32 == 0 else 1
     results = [
         run(x_block, weight, bias, tuple(state_block))
         for x_block, *state_block in zip(blocks(x, rows, dim=1), *(blocks(part, rows) for part in state), strict=True)
