@@ -67,7 +67,7 @@ def blocks(tensor: Tensor, rows: int, dim: int = 0) -> Iterator[Tensor]:
 
 @functools.cache
 def rows_of_block(outputs: int, inputs: int, dtype: torch.dtype) -> int:
-    """The first of `BLOCKS` in which a row's result doesn't depend on its position, for products of this shape, or 1."""
+    """The first of `BLOCKS` in which a row's result doesn't depend on its position, or 1."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(outputs, inputs, generator=generator).to(dtype)
     for size in BLOCKS:

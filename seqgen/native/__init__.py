@@ -1,23 +1,30 @@
 """The compiled kernels: C, built at installation if there is a compiler (see `build.py`).
 
-Everything works without them, in numpy and PyTorch, but slower. `SEQGEN_NATIVE=0` in the environment disables them.
+One library contains the kernels of several instruction sets and uses the best that the processor has; `SEQGEN_ISA=avx2`
+(see `instruction_sets`) forces another one. Everything works without the kernels, in numpy and PyTorch, but slower;
+`SEQGEN_NATIVE=0` disables them.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
-VERSION = 6  # of the functions below; a library of another version, from an older installation, is not used
-LIBRARY = Path(__file__).with_name("kernels.so")
+from seqgen.errors import UserError
+
+VERSION = 7  # of the functions below; a library of another version, from an older installation, is not used
+LIBRARY = Path(__file__).with_name("kernels.dll" if sys.platform == "win32" else "kernels.so")
 
 _I, _L, _P = ctypes.c_int, ctypes.c_long, ctypes.c_void_p
 _STEP = [_I, _L, _L, _I]  # whether bfloat16, rows, units, threads
 _SIGNATURES = {
-    "seqgen_use_threads": [_P] * 3,
+    "seqgen_use_threads": [_P],
+    "seqgen_exact_product": [*[_P] * 3, *[_L] * 3, _P],
     "seqgen_lstm_forward": [*_STEP, *[_P] * 4],
     "seqgen_lstm_backward": [*_STEP, *[_P] * 7],
     "seqgen_gru_forward": [*_STEP, *[_P] * 6],
@@ -30,7 +37,6 @@ _SIGNATURES = {
 }
 _RESULTS = {
     "seqgen_stack_run": [_P, _L, _L, *[_P] * 5],
-    "seqgen_has_int8_products": [],
     "seqgen_sequence_dtypes": [],
     "seqgen_sequence_forward": [_P, _I],
     "seqgen_sequence_backward": [_P, _I],
@@ -52,7 +58,10 @@ def pointer_to(array: Any) -> Any:
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The kernels, or None without any."""
+    """The kernels, or None without any.
+
+    Raises `UserError` if `SEQGEN_ISA` names an instruction set that this processor or this library does not have.
+    """
     if os.environ.get("SEQGEN_NATIVE") == "0" or not LIBRARY.exists():
         return None
     try:
@@ -65,7 +74,29 @@ def library() -> ctypes.CDLL | None:
         for name, arguments in table.items():
             function = getattr(loaded, name)
             function.argtypes, function.restype = arguments, result
+    for name, argument in (("seqgen_instruction_set", _I), ("seqgen_use_instruction_set", ctypes.c_char_p)):
+        function = getattr(loaded, name)
+        function.argtypes, function.restype = [argument], ctypes.c_char_p
+    wanted = os.environ.get("SEQGEN_ISA")
+    if loaded.seqgen_use_instruction_set(wanted.encode() if wanted else None) is None:
+        raise UserError(f"SEQGEN_ISA={wanted}: not available here; choose one of {', '.join(_names(loaded))}")
     return loaded
+
+
+def _names(loaded: ctypes.CDLL) -> tuple[str, ...]:
+    names = map(loaded.seqgen_instruction_set, itertools.count())
+    return tuple(name.decode() for name in itertools.takewhile(bool, names))
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """The instruction sets that both this processor and the kernels have, the best first; empty without kernels."""
+    loaded = library()
+    return () if loaded is None else _names(loaded)
+
+
+def instruction_set() -> str | None:
+    """The instruction set in use, or None without kernels."""
+    return None if library() is None else os.environ.get("SEQGEN_ISA") or instruction_sets()[0]
 
 
 @functools.cache
@@ -75,8 +106,7 @@ def library_with_threads() -> ctypes.CDLL | None:
     if loaded is not None:
         try:
             process = ctypes.CDLL(None)
-            names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
-            loaded.seqgen_use_threads(*(ctypes.cast(getattr(process, name), _P) for name in names))
+            loaded.seqgen_use_threads(ctypes.cast(process.GOMP_parallel, _P))
         except (OSError, TypeError, AttributeError):  # without such a runtime they use one thread
             pass
     return loaded

@@ -162,8 +162,8 @@ static ALWAYS_INLINE void rnn_backward_rows(const Step *s, long first, long last
 }
 
 #define DEFINE_BOTH_DTYPES(name)                                                                                       \
-    TARGET_CLONES static void name##_bf16(const void *s, long first, long last) { name##_rows(s, first, last, 1); }    \
-    TARGET_CLONES static void name##_f32(const void *s, long first, long last) { name##_rows(s, first, last, 0); }
+    static void name##_bf16(const void *s, long first, long last) { name##_rows(s, first, last, 1); }    \
+    static void name##_f32(const void *s, long first, long last) { name##_rows(s, first, last, 0); }
 DEFINE_BOTH_DTYPES(lstm_forward)
 DEFINE_BOTH_DTYPES(lstm_backward)
 DEFINE_BOTH_DTYPES(gru_forward)
@@ -174,7 +174,7 @@ DEFINE_BOTH_DTYPES(rnn_backward)
 #define RUN_IN_PARALLEL(name) parallel_rows(bf16 ? name##_bf16 : name##_f32, &step, rows, units, threads)
 
 /* gates: pre-activations, replaced by activations; old, state: c before and after; out: h. */
-void seqgen_lstm_forward(int bf16, long rows, long units, int threads, void *gates, const float *old, float *state,
+static void step_lstm_forward(int bf16, long rows, long units, int threads, void *gates, const float *old, float *state,
                          void *out) {
     const Step step = {.rows = rows, .units = units, .gates = gates, .old = old, .state = state, .out = out};
     RUN_IN_PARALLEL(lstm_forward);
@@ -182,7 +182,7 @@ void seqgen_lstm_forward(int bf16, long rows, long units, int threads, void *gat
 
 /* gates: activations; old, current: c before and after; grad_out, grad_hidden: gradients of h from the layer above and
  * from the next step. */
-void seqgen_lstm_backward(int bf16, long rows, long units, int threads, void *gates, const float *old,
+static void step_lstm_backward(int bf16, long rows, long units, int threads, void *gates, const float *old,
                           const float *current, const void *grad_out, const void *grad_hidden, float *state,
                           void *grad_x) {
     const Step step = {.rows = rows, .units = units, .gates = gates, .old = old, .current = current,
@@ -191,14 +191,14 @@ void seqgen_lstm_backward(int bf16, long rows, long units, int threads, void *ga
 }
 
 /* x, product: the terms of input and state; old, state: h before and after in float32; out: h; saved: for backward. */
-void seqgen_gru_forward(int bf16, long rows, long units, int threads, const void *x, const void *product,
+static void step_gru_forward(int bf16, long rows, long units, int threads, const void *x, const void *product,
                         const float *old, float *state, void *out, void *saved) {
     const Step step = {.rows = rows, .units = units, .x = x, .product = product, .old = old, .state = state,
                        .out = out, .gates = saved};
     RUN_IN_PARALLEL(gru_forward);
 }
 
-void seqgen_gru_backward(int bf16, long rows, long units, int threads, void *saved, const float *old,
+static void step_gru_backward(int bf16, long rows, long units, int threads, void *saved, const float *old,
                          const void *grad_out, const void *grad_hidden, float *state, void *grad_x, void *grad_h) {
     const Step step = {.rows = rows, .units = units, .gates = saved, .old = old, .grad_out = grad_out,
                        .grad_hidden = grad_hidden, .state = state, .grad_x = grad_x, .grad_h = grad_h};
@@ -206,12 +206,12 @@ void seqgen_gru_backward(int bf16, long rows, long units, int threads, void *sav
 }
 
 /* out: pre-activations, replaced by h; state: h in float32. */
-void seqgen_rnn_forward(int relu, int bf16, long rows, long units, int threads, void *out, float *state) {
+static void step_rnn_forward(int relu, int bf16, long rows, long units, int threads, void *out, float *state) {
     const Step step = {.rows = rows, .units = units, .relu = relu, .gates = out, .state = state};
     RUN_IN_PARALLEL(rnn_forward);
 }
 
-void seqgen_rnn_backward(int relu, int bf16, long rows, long units, int threads, void *out, const void *grad_out,
+static void step_rnn_backward(int relu, int bf16, long rows, long units, int threads, void *out, const void *grad_out,
                          const void *grad_hidden, void *grad_x) {
     const Step step = {.rows = rows, .units = units, .relu = relu, .gates = out, .grad_out = grad_out,
                        .grad_hidden = grad_hidden, .grad_x = grad_x};

@@ -60,7 +60,7 @@ static void push_history(const Filters *f, Streams *s, long stream, long vocabul
  * logits: shape (rows, vocabulary). possible, allowed: masks of the same shape, or null. Ids that are not possible
  * get no probability; ids that are not allowed are only not drawn. If no id is both, all are possible. numbers:
  * shape (rows, 2), uniform in [0, 1): for the draw and for XTC. */
-int seqgen_draw(const Filters *f, Streams *s, long rows, long vocabulary, const float *logits, const uint8_t *possible,
+int NAME(draw)(const Filters *f, Streams *s, long rows, long vocabulary, const float *logits, const uint8_t *possible,
                 const uint8_t *allowed, const double *numbers, int32_t *ids, double *logs) {
     const long window = f->window > f->dry_window ? f->window : f->dry_window;
     char *memory = malloc(vocabulary * (4 * sizeof(double) + 3 * sizeof(int32_t) + 1) + sizeof(int32_t) * window);
@@ -84,7 +84,7 @@ int seqgen_draw(const Filters *f, Streams *s, long rows, long vocabulary, const 
         }
         for (long i = 0; i < vocabulary; i++) row.x[i] = !may || may[i] ? (double)logits[i] : -INFINITY;
         const double most = max_of(row.x, vocabulary);
-        const double normaliser = most + log(exp_and_sum(row.x, vocabulary, most, row.exps));
+        const double normaliser = most + log_(exp_and_sum(row.x, vocabulary, most, row.exps));
         if (wanted)
             for (long i = 0; i < vocabulary; i++) row.x[i] = wanted[i] ? row.x[i] : -INFINITY;
         process_logits(f, s, stream, &row);
@@ -92,7 +92,7 @@ int seqgen_draw(const Filters *f, Streams *s, long rows, long vocabulary, const 
         const double before = f->tau > 0 ? mirostat_filter(s->limits[stream], &row) : 0;
         const long drawn = draw(&row, numbers[0]);
         const int32_t id = row.ids[drawn];
-        if (f->tau > 0) s->limits[stream] -= f->eta * ((before - row.values[drawn]) / log(2) - f->tau);
+        if (f->tau > 0) s->limits[stream] -= f->eta * ((before - row.values[drawn]) / LN_2 - f->tau);
         if (s->capacity) push_history(f, s, stream, vocabulary, id);
         ids[stream] = id;
         logs[stream] = (double)logits[id] - normaliser;

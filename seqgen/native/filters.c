@@ -34,7 +34,41 @@ static ALWAYS_INLINE double exp_nonpositive(double x) {
     return x < -700 ? 0 : p * power;
 }
 
-TARGET_CLONES double max_of(const double *x, long n) {
+/* log x for x > 0, to the last places of a double, in plain operations: log of 2^k m is k ln 2 + 2 artanh((m − 1)/(m + 1)),
+ * with m within √2 of 1 on either side and the series of artanh to the power 21. −∞ for 0; a NaN stays one. */
+static double log_(double x) {
+    if (!(x > 0)) return x == 0 ? -INFINITY : x;
+    if (x > 1.7976931348623157e308) return x;
+    int64_t bits;
+    double k = 0;
+    if (x < 2.2250738585072014e-308) { /* subnormal */
+        x *= 18014398509481984.0;      /* 2^54 */
+        k = -54;
+    }
+    memcpy(&bits, &x, 8);
+    k += (double)((bits >> 52) - 1023);
+    bits = (bits & 0xfffffffffffff) | ((int64_t)1023 << 52);
+    double m;
+    memcpy(&m, &bits, 8);
+    if (m > 1.4142135623730951) {
+        m *= 0.5;
+        k += 1;
+    }
+    const double s = (m - 1) / (m + 1), z = s * s;
+    double p = 0;
+    for (int power = 21; power > 1; power -= 2) p = (p + 1.0 / power) * z;
+    return k * 0.693147180369123816490 + (2 * s + (2 * s * p + k * 1.90821492927058770002e-10));
+}
+
+/* base^exponent for a base ≥ 1 and a whole exponent ≥ 0, infinite beyond the range of a double. */
+static double whole_power(double base, long exponent) {
+    double result = 1;
+    for (; exponent > 0; exponent >>= 1, base *= base)
+        if (exponent & 1) result *= base;
+    return result;
+}
+
+static double max_of(const double *x, long n) {
     double most = -INFINITY;
 #pragma omp simd reduction(max : most)
     for (long i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
@@ -51,7 +85,7 @@ static ALWAYS_INLINE double sum(const double *x, long n) {
     return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
-TARGET_CLONES double exp_and_sum(const double *x, long n, double most, double *exps) {
+static double exp_and_sum(const double *x, long n, double most, double *exps) {
 #pragma omp simd
     for (long i = 0; i < n; i++) exps[i] = exp_nonpositive(x[i] - most);
     return sum(exps, n);
@@ -61,7 +95,7 @@ TARGET_CLONES double exp_and_sum(const double *x, long n, double most, double *e
 static double entropy(const double *x, long n, double most, const double *exps, double total) {
     double mean = 0;
     for (long i = 0; i < n; i++) mean += exps[i] > 0 ? exps[i] * (x[i] - most) : 0;
-    return log(total) - mean / total;
+    return log_(total) - mean / total;
 }
 
 /* --- penalties ---------------------------------------------------------------------------------------------------- */
@@ -101,7 +135,7 @@ static void dry_penalty(const Filters *f, const int32_t *recent, const uint8_t *
     }
     for (long id = 0; id < row->vocabulary; id++) {
         if (!row->lengths[id]) continue;
-        const double taken = f->dry_multiplier * pow(f->dry_base, (double)(row->lengths[id] - f->dry_allowed));
+        const double taken = f->dry_multiplier * whole_power(f->dry_base, row->lengths[id] - f->dry_allowed);
         row->x[id] -= taken < MAX_PENALTY ? taken : MAX_PENALTY;
     }
 }
@@ -134,11 +168,11 @@ static void temperature_filter(const Filters *f, Row *row) {
         for (long i = 0; i < n; i++) possible += x[i] > -INFINITY;
         if (possible < 2) return;
         const double most = max_of(x, n), total = exp_and_sum(x, n, most, row->exps);
-        double fraction = entropy(x, n, most, row->exps, total) / log((double)possible);
+        double fraction = entropy(x, n, most, row->exps, total) / log_((double)possible);
         fraction = fraction < 0 ? 0 : fraction > 1 ? 1 : fraction;
         const double high = f->temperature + f->dynatemp_range;
         const double low = f->temperature > f->dynatemp_range ? f->temperature - f->dynatemp_range : 0;
-        apply_temperature(x, n, low + (high - low) * pow(fraction, f->dynatemp_exponent));
+        apply_temperature(x, n, low + (high - low) * exp_nonpositive(f->dynatemp_exponent * log_(fraction)));
     } else if (f->temperature != 1)
         apply_temperature(x, n, f->temperature);
 }
@@ -157,12 +191,12 @@ static void temperature_by_range(const Filters *f, Row *row) {
         const double mass = sum(row->exps + range->first, n);
         if (!(mass > 0)) continue; /* no token of this range is possible */
         apply_temperature(own, n, range->temperature);
-        const double shift = log(mass) - log(exp_and_sum(own, n, 0, room));
+        const double shift = log_(mass) - log_(exp_and_sum(own, n, 0, room));
         for (long i = 0; i < n; i++) to[i] = own[i] + shift;
     }
 }
 
-void process_logits(const Filters *f, const Streams *s, long stream, Row *row) {
+static void process_logits(const Filters *f, const Streams *s, long stream, Row *row) {
     double *x = row->x;
     for (long i = 0; i < f->forbidden_count; i++) x[f->forbidden[i]] = -INFINITY;
     for (long i = 0; i < f->bias_count; i++) x[f->biased[i]] += f->bias[i];
@@ -253,7 +287,7 @@ static double max_remaining(const Row *row) { return row->sorted ? row->values[0
 
 static void typical_filter(double p, Row *row) {
     const double most = max_remaining(row), total = exp_and_sum(row->values, row->left, most, row->exps);
-    const double normaliser = most + log(total), expected = entropy(row->values, row->left, most, row->exps, total);
+    const double normaliser = most + log_(total), expected = entropy(row->values, row->left, most, row->exps, total);
     for (long i = 0; i < row->left; i++) row->keys[i] = fabs(normaliser - row->values[i] - expected);
     memset(row->kept, 0, row->left);
     const long taken = select_smallest(row, row->exps, row->left, p * total);
@@ -276,7 +310,7 @@ static void xtc_filter(double threshold, Row *row) {
     compact(row);
 }
 
-void apply_filters(const Filters *f, double coin, Row *row) {
+static void apply_filters(const Filters *f, double coin, Row *row) {
     row->left = row->sorted = 0;
     for (long i = 0; i < row->vocabulary; i++) {
         row->ids[row->left] = (int32_t)i;
@@ -289,7 +323,7 @@ void apply_filters(const Filters *f, double coin, Row *row) {
         keep_first(row, row->exps, row->left, f->top_p * total);
     }
     if (f->min_p > 0) {
-        const double floor = max_remaining(row) + log(f->min_p);
+        const double floor = max_remaining(row) + log_(f->min_p);
         for (long i = 0; i < row->left; i++) row->kept[i] = row->values[i] >= floor;
         compact(row);
     }
@@ -297,12 +331,12 @@ void apply_filters(const Filters *f, double coin, Row *row) {
     if (coin < f->xtc_probability) xtc_filter(f->xtc_threshold, row);
 }
 
-double mirostat_filter(double limit, Row *row) {
+static double mirostat_filter(double limit, Row *row) {
     const double most = max_remaining(row), total = exp_and_sum(row->values, row->left, most, row->exps);
-    const double normaliser = most + log(total);
+    const double normaliser = most + log_(total);
     const long best = row->sorted ? 0 : argmax(row->values, row->left);
     for (long i = 0; i < row->left; i++)
-        row->kept[i] = i == best || (normaliser - row->values[i]) / log(2) <= limit;
+        row->kept[i] = i == best || (normaliser - row->values[i]) / LN_2 <= limit;
     compact(row);
     return normaliser;
 }

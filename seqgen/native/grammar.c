@@ -47,7 +47,7 @@ static int any_event_allowed(const GrammarState *w) {
 }
 
 /* Write the mask: 1 for each id of the vocabulary that may follow, otherwise 0. */
-void seqgen_grammar_mask(const Vocabulary *v, const GrammarState *w, uint8_t *mask) {
+EXPORT void seqgen_grammar_mask(const Vocabulary *v, const GrammarState *w, uint8_t *mask) {
     const TrackState *part = w->track < 0 ? NULL : w->part + w->track;
     uint8_t open[PITCHES] = {0}; /* pitches that the current track may still play here */
     int playable = 0;
@@ -102,7 +102,7 @@ void seqgen_grammar_mask(const Vocabulary *v, const GrammarState *w, uint8_t *ma
 }
 
 /* Push an event and write the new mask. */
-void seqgen_grammar_push(const Vocabulary *v, GrammarState *w, long token, uint8_t *mask) {
+EXPORT void seqgen_grammar_push(const Vocabulary *v, GrammarState *w, long token, uint8_t *mask) {
     long event_type = 0;
     while (event_type + 1 < EVENT_TYPES && token >= v->first[event_type + 1]) event_type++;
     const int64_t value = token - v->first[event_type];

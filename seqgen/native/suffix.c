@@ -33,7 +33,7 @@ static int equal_lms_substrings(const int32_t *s, const uint8_t *s_type, int32_t
 }
 
 /* Write the sorted suffixes of `s`, whose symbols are below `alphabet`. Returns 0, or 1 when out of memory. */
-int seqgen_suffix_array(const int32_t *s, long length, long alphabet, int32_t *out) {
+EXPORT int seqgen_suffix_array(const int32_t *s, long length, long alphabet, int32_t *out) {
     const int32_t n = (int32_t)length, symbols = (int32_t)alphabet;
     if (n < 2) {
         if (n) out[0] = 0;
@@ -92,7 +92,7 @@ static int compare_prefix(const uint8_t *text, long n, long start, const uint8_t
 }
 
 /* Find the range of `suffixes`, of n bytes of text, that begin with `pattern`: found[0] up to found[1]. */
-void seqgen_suffix_find(const uint8_t *text, long n, const int32_t *suffixes, const uint8_t *pattern, long size,
+EXPORT void seqgen_suffix_find(const uint8_t *text, long n, const int32_t *suffixes, const uint8_t *pattern, long size,
                           int64_t *found) {
     long low = 0, high = n;
     while (low < high) {

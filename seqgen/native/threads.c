@@ -6,24 +6,26 @@
 typedef struct {
     void (*run)(const void *, long, long);
     const void *job;
-    long rows;
+    long rows, chunk;
+    long next; /* the first row that no thread has taken yet */
 } ParallelJob;
 
 static void (*gomp_parallel)(void (*)(void *), void *, unsigned, unsigned);
-static int (*get_thread_num)(void);
-static int (*get_num_threads)(void);
 
-/* Set GOMP_parallel, omp_get_thread_num and omp_get_num_threads of one runtime, or nulls. */
-void seqgen_use_threads(void *start, void *which, void *many) {
+/* Set GOMP_parallel of one runtime, or null. */
+EXPORT void seqgen_use_threads(void *start) {
     gomp_parallel = (void (*)(void (*)(void *), void *, unsigned, unsigned))start;
-    get_thread_num = (int (*)(void))which;
-    get_num_threads = (int (*)(void))many;
 }
 
-static void run_chunk(void *data) {
-    const ParallelJob *shared = data;
-    const long mine = get_thread_num(), all = get_num_threads();
-    shared->run(shared->job, shared->rows * mine / all, shared->rows * (mine + 1) / all);
+/* Chunks are taken one after another, so that a slow core does not keep the others waiting. */
+static void run_chunks(void *data) {
+    ParallelJob *shared = data;
+    for (;;) {
+        const long first = __atomic_fetch_add(&shared->next, shared->chunk, __ATOMIC_RELAXED);
+        if (first >= shared->rows) return;
+        const long last = first + shared->chunk < shared->rows ? first + shared->chunk : shared->rows;
+        shared->run(shared->job, first, last);
+    }
 }
 
 void parallel_rows(void (*run)(const void *, long, long), const void *job, long rows, long width, int threads) {
@@ -31,9 +33,11 @@ void parallel_rows(void (*run)(const void *, long, long), const void *job, long 
         run(job, 0, rows);
         return;
     }
-    ParallelJob shared = {run, job, rows};
-    gomp_parallel(run_chunk, &shared, (unsigned)threads, 0);
+    const long each = (rows + threads - 1) / threads, half = (each + 1) / 2;
+    const long chunk = half < 12 ? each : half; /* smaller ones would read the weights too often for their few rows */
+    ParallelJob shared = {run, job, rows, chunk, 0};
+    gomp_parallel(run_chunks, &shared, (unsigned)threads, 0);
 }
 
 /* See VERSION in __init__.py. */
-int seqgen_version(void) { return 6; }
+EXPORT int seqgen_version(void) { return 7; }

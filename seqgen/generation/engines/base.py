@@ -5,7 +5,7 @@ Filters and samplers see float arrays and know no engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -83,11 +83,17 @@ class Engine(Protocol):
         ...
 
 
-def output_matrix(weights: Weights) -> npt.NDArray[np.float32]:
-    """The matrix from hidden states to logits, shape (vocabulary, units): with tied weights the embedding's."""
+def output_matrix(
+    weights: Weights,
+    product: Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], npt.NDArray[np.float32]] = np.matmul,
+) -> npt.NDArray[np.float32]:
+    """The matrix from hidden states to logits, shape (vocabulary, units): with tied weights the embedding's.
+
+    Args:
+        product: multiplies the embedding by the projection, if there is one.
+    """
     output = weights.get("output_weight")
     if output is not None:
         return output
     projection = weights.get("projection")
-    tied: npt.NDArray[np.float32] = weights["embedding"] if projection is None else weights["embedding"] @ projection
-    return tied
+    return weights["embedding"] if projection is None else product(weights["embedding"], projection)

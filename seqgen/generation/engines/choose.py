@@ -23,9 +23,9 @@ def make_cpu_engine(config: NetworkConfig, weights: Weights, device: str, exact:
         from seqgen.generation.engines.numpy import NumpyEngine
 
         return NumpyEngine(config, weights)
-    from seqgen.generation.engines.native import NativeEngine, int8_is_fast
+    from seqgen.generation.engines.native import NativeEngine
 
-    return NativeEngine(config, weights, quantized=not exact and int8_is_fast())
+    return NativeEngine(config, weights, quantized=not exact)
 
 
 def make_torch_engine(config: NetworkConfig, weights: Weights, device: str, exact: bool, precision: str) -> Engine:
@@ -88,7 +88,7 @@ def make_engine(
 ) -> Engine:
     """Make the engine that `choose_engine` chooses.
 
-    Without `exact`, weights may be rounded to 8 bits if that is faster.
+    Without `exact`, weights are rounded to 8 bits if there are kernels.
     """
     name = choose_engine(name, device, precision, streams, config.cell)
     return ENGINES[name](config, weights, "cpu" if device == "auto" else device, exact, precision)

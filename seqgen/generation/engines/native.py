@@ -1,8 +1,8 @@
 """The CPU engine by compiled kernels: a whole step in one call (`native/stack.c`).
 
 With `quantized`, weights are 8-bit integers with a scale for each row, and activations are rounded to 8 bits before
-products. A step then reads a quarter of the memory, which is what limits a single stream. `quantization_cost` measures
-the loss in accuracy at the end of training.
+products. A step then reads a quarter of the memory, which is what limits a single stream, and its logits have the same
+bits on every processor. `quantization_cost` measures the loss in accuracy at the end of training.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Array = npt.NDArray[np.float32]
 _BLOCK_ROWS = 64  # rows of a block of weights in the kernels
 _MIN_STREAMS = 16  # for each thread
 _CHUNK = 256  # ids read in one call
-_MAX_TABLE = 1 << 24  # numbers (64 MiB); rows of a larger first-layer table are computed when needed
+_MAX_TABLE = 1 << 24  # numbers (64 MiB) of a first-layer table; beyond, its rows are computed each time
 
 
 class _Matrix(ctypes.Structure):
@@ -67,12 +67,11 @@ def quantization_cost(
 ) -> float | None:
     """Bits per token by which 8-bit rounding raises the cross-entropy of consecutive `ids`.
 
-    At most 16,384 of them are read, in 64 streams. None if there are too few, or if 8 bits aren't faster on this
-    machine.
+    At most 16,384 of them are read, in 64 streams. None if there are too few, or no kernels.
     """
     streams = 64
     length = min(256, (len(ids) - 1) // streams)
-    if length < 2 or not int8_is_fast() or CELLS[config.cell].native_id is None:
+    if length < 2 or library() is None or CELLS[config.cell].native_id is None:
         return None
     pieces = np.asarray(ids[: streams * length + 1], dtype=np.int64)
     inputs, targets = pieces[:-1].reshape(streams, length), pieces[1:].reshape(streams, length)
@@ -88,12 +87,6 @@ def quantization_cost(
     return (nats[1] - nats[0]) / (streams * length) / math.log(2)
 
 
-def int8_is_fast() -> bool:
-    """Whether this processor multiplies 8-bit integers faster than float32."""
-    kernels = library()
-    return kernels is not None and bool(kernels.seqgen_has_int8_products())
-
-
 class NativeEngine(Engine):
     """An `Engine` whose state is an array of shape (streams, layers, tensors of the cell, units)."""
 
@@ -106,7 +99,7 @@ class NativeEngine(Engine):
         self.vocab_size = config.vocab_size
         self.quantized = quantized
         self.arithmetic = "8 bits" if quantized else "float32"
-        self._run_kernel = kernels.seqgen_stack_run
+        self._run_kernel, self._exact_kernel = kernels.seqgen_stack_run, kernels.seqgen_exact_product
         self._kept: list[npt.NDArray] = []  # memory that the kernels point to
         layers = []
         for number in range(config.num_layers):
@@ -120,7 +113,7 @@ class NativeEngine(Engine):
                     None if bias is None else self._keep(bias),
                 )
             )
-        output = output_matrix(weights)
+        output = output_matrix(weights, self._exact_product)
         self._output = output, weights["output_bias"]
         self._stack = (_Layer * config.num_layers)(*layers)
         self._native = _Stack(
@@ -135,10 +128,12 @@ class NativeEngine(Engine):
         self._pointer = ctypes.byref(self._native)
         self._shape = (config.num_layers, CELLS[config.cell].states, config.rnn_size)
         self._embedding = weights["embedding"]
-        self._first = weights["layers.0.input_weight"].T, weights["layers.0.bias"]
-        self._table: Array | None = None
-        if config.vocab_size * CELLS[config.cell].gates * config.rnn_size <= _MAX_TABLE:
-            self._table = self._rows(self._embedding)
+        self._first = np.ascontiguousarray(weights["layers.0.input_weight"].T), weights["layers.0.bias"]
+        self._table: Array | None = None  # rows of the first layer's gates, computed when an id first occurs
+        self._in_table = np.zeros(config.vocab_size, dtype=bool)
+        width = CELLS[config.cell].gates * config.rnn_size
+        if config.vocab_size * width <= _MAX_TABLE:
+            self._table = np.empty((config.vocab_size, width), dtype=np.float32)
         self._threads = process_cpu_count()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -192,13 +187,23 @@ class NativeEngine(Engine):
 
     def _gates(self, ids: npt.NDArray[np.integer]) -> Array:
         """The input's terms of the first layer's gates, one row for each id."""
-        if self._table is not None:
-            return self._table.take(ids, axis=0)
-        return np.concatenate([self._rows(self._embedding[[token]]) for token in ids])
+        if self._table is None:
+            return self._exact_product(self._embedding[ids], *self._first)
+        if not self._in_table.take(ids).all():
+            new = np.unique(np.asarray(ids)[~self._in_table[ids]])
+            self._table[new] = self._exact_product(self._embedding[new], *self._first)
+            self._in_table[new] = True
+        return self._table.take(ids, axis=0)
 
-    def _rows(self, embedded: Array) -> Array:
-        weight, bias = self._first
-        return np.ascontiguousarray(embedded @ weight + bias, dtype=np.float32)
+    def _exact_product(self, a: Array, weight: Array, bias: Array | None = None) -> Array:
+        """`a @ weight + bias`, in double precision and a fixed order, so that every processor gives the same bits."""
+        a, weight = np.ascontiguousarray(a), np.ascontiguousarray(weight)
+        result = np.empty((len(a), weight.shape[1]), dtype=np.float32)
+        self._exact_kernel(
+            pointer_to(a), pointer_to(weight), None if bias is None else pointer_to(bias), *a.shape, weight.shape[1],
+            pointer_to(result),
+        )  # fmt: skip
+        return result
 
     def _run(
         self, steps: int, first: Array, old: Array, new: Array, logits: Array | None, outputs: Array | None = None

@@ -24,7 +24,7 @@ from seqgen.generation.engines import native
 from seqgen.generation.engines import numpy as numpy_engine
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.engines.choose import ENGINES, choose_engine, make_engine
-from seqgen.generation.engines.native import NativeEngine, int8_is_fast, quantization_cost
+from seqgen.generation.engines.native import NativeEngine, quantization_cost
 from seqgen.generation.engines.numpy import NumpyEngine
 from seqgen.generation.engines.torch import BLOCK, ReplayedStep, TorchEngine
 from seqgen.model.language import LanguageModel
@@ -38,7 +38,7 @@ every_cell = pytest.mark.parametrize(("name", "activation"), VARIANTS)
 KINDS: dict[str, Callable[[NetworkConfig, Weights], Engine]] = {"light": NumpyEngine, "torch": TorchEngine}
 if library() is not None:
     KINDS["compiled"] = NativeEngine
-if int8_is_fast():
+if library() is not None:
     KINDS["whole"] = partial(NativeEngine, quantized=True)
 every_engine = pytest.mark.parametrize("kind", KINDS)
 
