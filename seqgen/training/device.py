@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -28,11 +31,19 @@ class Compute:
 
 
 def choose(
-    device: str = "auto", precision: str = "auto", threads: int | None = None, world: World = SINGLE_PROCESS
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    world: World = SINGLE_PROCESS,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Compute:
     """The requested device and precision, or the best available ones.
 
-    Processes on one machine share its processors, and have one GPU each.
+    Processes on one machine share its processors, and have one GPU each. MPS is used on request only: its recurrent
+    layers are slower than the CPU's.
+
+    Args:
+        warn: receives a warning if bfloat16 is requested where it is emulated.
 
     Raises:
         UserError: the machine lacks the device, or has too few GPUs for its processes.
@@ -44,7 +55,7 @@ def choose(
         torch.set_num_threads(max(1, process_cpu_count() // world.local_world_size))
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if available[name])
+        device = "cuda" if available["cuda"] else "cpu"
     elif not available[device]:
         raise UserError(
             f"cannot use --device {device}: this machine or this build of PyTorch has none; try --device auto"
@@ -52,7 +63,13 @@ def choose(
     if device == "cuda":
         torch.cuda.set_device(own_gpu(world, torch.cuda.device_count()))
     if precision == "auto":
-        precision = "bf16" if _fast_bfloat16(device) else "fp32"
+        precision = "bf16" if bfloat16_speedup(device) > _WORTHWHILE else "fp32"
+    elif precision == "bf16" and device == "cpu" and bfloat16_speedup(device) < 1 / _WORTHWHILE:
+        factor = 1 / max(bfloat16_speedup(device), 0.001)
+        warn(
+            f"--precision bf16 is emulated on this processor: products take {factor:.1f} times as long as in float32; "
+            "use --precision fp32"
+        )
     return Compute(torch.device(device), torch.bfloat16 if precision == "bf16" else torch.float32, world)
 
 
@@ -82,16 +99,34 @@ def _keep_freed_memory() -> None:
 _MALLOC = {-4: 0, -1: (1 << 31) - 1, -2: 1 << 26}
 
 
-def _fast_bfloat16(device: str) -> bool:
-    """Whether the processor multiplies bfloat16 itself; emulated products are slower than float32."""
+_WORTHWHILE = 1.2  # times as fast: beyond the noise of the measurement
+
+
+@functools.cache
+def bfloat16_speedup(device: str) -> float:
+    """The time of a float32 product divided by that of the same product in bfloat16; 0 if bfloat16 doesn't work.
+
+    On the CPU it is measured: PyTorch claims support where it emulates, several times slower than float32. Of GPUs, those
+    since compute capability 8 have it; earlier ones emulate it.
+    """
     if device == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return 2.0 if torch.cuda.get_device_capability() >= (8, 0) else 0.0
     if device == "mps":
-        return False
-    try:
-        if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            return False
-        left = torch.ones(8, 64, dtype=torch.bfloat16)
-        return bool((left @ left.t() == 64).all())  # a processor may claim support and fail at the first product
-    except (AttributeError, RuntimeError):
-        return False
+        return 0.0
+    seconds = {}
+    with torch.no_grad():
+        for dtype in (torch.float32, torch.bfloat16):
+            left, right = torch.ones(64, 512, dtype=dtype), torch.ones(512, 1024, dtype=dtype)
+            try:
+                if not (left[:8, :64] @ right[:64] == 64).all():  # a processor may claim support and fail at the first
+                    return 0.0
+            except RuntimeError:
+                return 0.0
+            seconds[dtype] = min(_time(lambda a=left, b=right: a @ b) for _ in range(5))  # type: ignore[misc]
+    return seconds[torch.float32] / seconds[torch.bfloat16]
+
+
+def _time(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start

@@ -110,7 +110,7 @@ def train(
     with join_world(cuda) as world, Spool() as spool, lock_model_folder(folder, resume, world):
         distributed.check_sources([*names, *valid_names], world)
         resumes = world.broadcast_json(lambda: _resumes(folder, overwrite, resume, world))
-        compute = device.choose(given.device, given.precision, given.threads, world)
+        compute = device.choose(given.device, given.precision, given.threads, world, watch.warn)
         distributed.check_device(compute)
         if resumes:
             return _resume(folder, names, valid_names, given, options, task, init_from, compute, spool, watch)
