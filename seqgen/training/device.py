@@ -106,8 +106,8 @@ _WORTHWHILE = 1.2  # times as fast: beyond the noise of the measurement
 def bfloat16_speedup(device: str) -> float:
     """The time of a float32 product divided by that of the same product in bfloat16; 0 if bfloat16 doesn't work.
 
-    On the CPU it is measured: PyTorch claims support where it emulates, several times slower than float32. Of GPUs, those
-    since compute capability 8 have it; earlier ones emulate it.
+    On the CPU it is measured: PyTorch claims support where it emulates, several times slower than float32. GPUs have it
+    since compute capability 8; earlier ones emulate it.
     """
     if device == "cuda":
         return 2.0 if torch.cuda.get_device_capability() >= (8, 0) else 0.0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+import seqgen
 from seqgen.errors import UserError
 from seqgen.training import device
 
@@ -34,6 +37,13 @@ def test_choose_auto_device_never_takes_mps(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert device.choose("auto", "fp32", threads=1).device.type == "cpu"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_choose_missing_device_raises_user_error(text_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--device cuda"):
+        seqgen.train(str(text_file), tmp_path / "m", device="cuda")
+    assert not (tmp_path / "m").exists()
 
 
 def test_choose_device_that_is_not_there_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
