@@ -74,8 +74,8 @@ KERNELS = ("kernels.c", "products.c")  # once for each instruction set
 # Products alone may fuse multiply and add: everything else gives the same bits on every processor.
 CONTRACT = {"products.c": "-ffp-contract=fast"}
 FLAGS = (
-    "-O3", "-std=gnu11", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd", "-g0",
-    "-w",
+    "-O3", "-std=gnu11", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd",
+    "-g0", "-w",
 )  # fmt: skip
 
 
