@@ -280,15 +280,15 @@ def test_distinct_by_hand(replies: list[str], length: int, wanted: float) -> Non
 
 def test_vectors_by_hand() -> None:
     """Three texts: `the` in all, `boat` in two, `lamp` in one, and `hen` in none."""
-    rival = TfidfRetrieval(["the boat", "The boat, the lamp", "the"])
+    baseline = TfidfRetrieval(["the boat", "The boat, the lamp", "the"])
     the, boat, lamp, hen = (math.log(4 / (1 + having)) + 1 for having in (3, 2, 1, 0))
     assert the == 1.0
-    assert rival.vector("the") == {"the": 1.0}
+    assert baseline.vector("the") == {"the": 1.0}
     size = math.sqrt((2 * the) ** 2 + boat**2 + lamp**2 + hen**2)
-    assert rival.vector("Lamp! the boat; the HEN") == pytest.approx(
+    assert baseline.vector("Lamp! the boat; the HEN") == pytest.approx(
         {"lamp": lamp / size, "the": 2 * the / size, "boat": boat / size, "hen": hen / size}
     )
-    assert rival.vector("?!") == {}
+    assert baseline.vector("?!") == {}
 
 
 @settings(max_examples=50)
@@ -301,22 +301,22 @@ def test_vectors_have_length_one(text: str) -> None:
 def test_retrieval_finds_the_reply_with_the_same_words() -> None:
     conversations = [[(0, f"about {thing}"), (1, f"the {thing}, yes")] for thing in THINGS]
     asked = ranking_questions(conversations)
-    rival = TfidfRetrieval(words for turns in conversations for _, words in turns)
-    assert rival.hits_at_one(conversations, asked) == 1.0
-    strangers = [[(0, "hm"), (1, f"the {thing}, yes")] for thing in THINGS]
-    assert rival.hits_at_one(strangers, ranking_questions(strangers)) == pytest.approx(0.1, abs=1e-9), (
+    baseline = TfidfRetrieval(words for turns in conversations for _, words in turns)
+    assert baseline.hits_at_one(conversations, asked) == 1.0
+    others = [[(0, "hm"), (1, f"the {thing}, yes")] for thing in THINGS]
+    assert baseline.hits_at_one(others, ranking_questions(others)) == pytest.approx(0.1, abs=1e-9), (
         "ten equals share the place"
     )
-    assert rival.hits_at_one([], []) == 0.0
+    assert baseline.hits_at_one([], []) == 0.0
 
 
 def test_retrieval_may_look_at_the_last_turns_only() -> None:
     conversations = [[(0, thing), (1, "hm"), (0, "well"), (1, f"the {thing}")] for thing in THINGS]
     asked = [question for question in ranking_questions(conversations) if question.turn == 3]
-    rival = TfidfRetrieval(words for turns in conversations for _, words in turns)
-    assert rival.hits_at_one(conversations, asked) == 1.0
-    assert rival.hits_at_one(conversations, asked, turns=3) == 1.0
-    assert rival.hits_at_one(conversations, asked, turns=2) < 0.5
+    baseline = TfidfRetrieval(words for turns in conversations for _, words in turns)
+    assert baseline.hits_at_one(conversations, asked) == 1.0
+    assert baseline.hits_at_one(conversations, asked, turns=3) == 1.0
+    assert baseline.hits_at_one(conversations, asked, turns=2) < 0.5
 
 
 # ---- Places for a reply ----

@@ -1,4 +1,4 @@
-"""Measures of music: what a piece is like, how like one set is to another, and the rival that counts."""
+"""Music metrics: features of a piece, similarity of two sets, and the n-gram baseline."""
 
 from __future__ import annotations
 

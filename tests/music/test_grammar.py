@@ -468,11 +468,11 @@ def test_decode_piece_skips_illegal_events(data: st.DataObject | None, options: 
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=SEEDS, strangers=st.lists(st.tuples(st.integers(0, 150), st.integers(0, 900)), max_size=40))
-def test_decode_piece_ignores_inserted_illegal_events(seed: int, strangers: list[tuple[int, int]]) -> None:
+@given(seed=SEEDS, inserted=st.lists(st.tuples(st.integers(0, 150), st.integers(0, 900)), max_size=40))
+def test_decode_piece_ignores_inserted_illegal_events(seed: int, inserted: list[tuple[int, int]]) -> None:
     vocabulary = EventVocabulary(VocabularyOptions())
     ids = list(wander(GrammarState(vocabulary), seed, 100))
-    for place, token in strangers:
+    for place, token in inserted:
         ids.insert(place, token)
     piece = decode_piece(ids, vocabulary)
     check(piece, vocabulary)

@@ -123,8 +123,8 @@ def test_evaluate_music_has_the_documented_keys(
     assert all(0 <= area <= 1 for area in metrics["overlap_area"].values())
     assert metrics["mean_overlap_area"] == pytest.approx(np.mean(list(metrics["overlap_area"].values())))
     assert all(math.isfinite(value) and value >= 0 for value in metrics["kl"].values())
-    for rival in found["baselines"].values():
-        assert {"nats_per_event", "nats_per_step"} <= set(rival)
+    for baseline in found["baselines"].values():
+        assert {"nats_per_event", "nats_per_step"} <= set(baseline)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "trained on this" in result.stderr.decode()
 

@@ -249,7 +249,7 @@ def test_evaluate_forecast_chooses_the_rows(forecaster: Path, table: Path, tmp_p
     keys = {"scaled_mse", "scaled_mae", "mse", "mae", "rmse", "mase", "wql", "coverage", "skill"}
     assert keys <= set(result["metrics"])
     assert set(result["baselines"]) == {"persistence", "seasonal_naive", "nlinear"}
-    assert all(keys <= set(rival) for rival in result["baselines"].values())
+    assert all(keys <= set(baseline) for baseline in result["baselines"].values())
     assert result["baselines"]["persistence"]["skill"] == 0
     assert set(result["metrics"]["coverage"]) == {"50", "80", "95"}
     assert set(result["metrics"]["per_column"]) == {"warmth", "sales"}

@@ -116,9 +116,9 @@ def test_logarithms_need_positive_numbers() -> None:
 
 def test_a_stranger_is_scaled_by_its_own_rows() -> None:
     known = series_of(np.arange(30.0), name="known")
-    stranger = series_of(1000 + np.arange(30.0) * 7, name="stranger")
+    unknown = series_of(1000 + np.arange(30.0) * 7, name="unknown")
     scaler = scaler_of(known)
-    assert abs(scaler.transform(stranger).targets.mean()) < 1e-3
+    assert abs(scaler.transform(unknown).targets.mean()) < 1e-3
     assert scaler.stats_of(known) == scaler.measures["known"]
 
 

@@ -18,7 +18,7 @@ KEYS = {
 
 
 def counted(*records: bytes) -> TextTally:
-    """A tally as far as the rivals look at it."""
+    """A tally as far as the baselines need it."""
     data = b"".join(records)
     return TextTally(
         records=len(records), characters=len(data.decode("utf-8", "surrogateescape")), bytes=len(data),

@@ -43,8 +43,8 @@ def test_nlinear_beats_persistence_on_a_trend() -> None:
     train, test = (Windows([series], [rows], 8, 3) for rows in ((0, 300), (300, 400)))
     sample = test.take(np.arange(len(test)))
     errors = [
-        float(((rival.forecast(sample.history, 3) - sample.future) ** 2).mean())
-        for rival in (Persistence(), SeasonalNaive(6), NLinear(train, test))
+        float(((baseline.forecast(sample.history, 3) - sample.future) ** 2).mean())
+        for baseline in (Persistence(), SeasonalNaive(6), NLinear(train, test))
     ]
     assert errors[2] < errors[1] < errors[0]
 

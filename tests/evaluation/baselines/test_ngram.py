@@ -13,20 +13,20 @@ from seqgen.evaluation.baselines.ngram import NgramModel
 
 
 def test_ngram_nats_equal_witten_bell_by_hand() -> None:
-    rival = NgramModel.fit(np.array([0, 1, 0, 1, 0, 2]), 4, 2)
+    baseline = NgramModel.fit(np.array([0, 1, 0, 1, 0, 2]), 4, 2)
     unigram = {id_: (count + 3 / 4) / (6 + 3) for id_, count in enumerate((3, 2, 1, 0))}
     after_zero = {id_: (count + 2 * unigram[id_]) / (3 + 2) for id_, count in enumerate((0, 2, 1, 0))}
     for id_ in range(4):
-        assert math.exp(-rival.nats(np.array([id_]))[0]) == pytest.approx(unigram[id_])
-        assert math.exp(-rival.nats(np.array([0, id_]))[1]) == pytest.approx(after_zero[id_])
-        assert math.exp(-rival.nats(np.array([3, id_]))[1]) == pytest.approx(unigram[id_])  # 3 never came
+        assert math.exp(-baseline.nats(np.array([id_]))[0]) == pytest.approx(unigram[id_])
+        assert math.exp(-baseline.nats(np.array([0, id_]))[1]) == pytest.approx(after_zero[id_])
+        assert math.exp(-baseline.nats(np.array([3, id_]))[1]) == pytest.approx(unigram[id_])  # 3 never came
 
 
 @settings(max_examples=60)
 @given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, 5), st.lists(st.integers(0, 4), max_size=6))
 def test_ngram_probabilities_sum_to_one(ids: list[int], order: int, context: list[int]) -> None:
-    rival = NgramModel.fit(np.array(ids, dtype=np.int64), 5, order)
-    chances = [math.exp(-rival.nats(np.array([*context, id_]))[-1]) for id_ in range(5)]
+    baseline = NgramModel.fit(np.array(ids, dtype=np.int64), 5, order)
+    chances = [math.exp(-baseline.nats(np.array([*context, id_]))[-1]) for id_ in range(5)]
     assert sum(chances) == pytest.approx(1)
     assert all(chance > 0 for chance in chances)
 
@@ -40,10 +40,10 @@ def test_ngram_higher_order_learns_longer_patterns() -> None:
 
 def test_ngram_nats_depend_only_on_earlier_ids() -> None:
     chance = np.random.default_rng(1)
-    rival = NgramModel.fit(chance.integers(0, 6, 500), 6, 3)
+    baseline = NgramModel.fit(chance.integers(0, 6, 500), 6, 3)
     ids = chance.integers(0, 6, 50)
-    assert rival.nats(ids)[:20] == pytest.approx(rival.nats(ids[:20]))
-    assert rival.nats(ids)[20:] == pytest.approx(rival.nats(ids[18:])[2:])  # nor on more than two before it
+    assert baseline.nats(ids)[:20] == pytest.approx(baseline.nats(ids[:20]))
+    assert baseline.nats(ids)[20:] == pytest.approx(baseline.nats(ids[18:])[2:])  # nor on more than two before it
 
 
 def test_ngram_fit_key_overflow_raises_value_error() -> None:
