@@ -70,12 +70,11 @@ def forecasts(
         DataError: a table lacks the model's columns or has too few rows.
     """
     from seqgen.generation.forecasting.intervals import recent_factors
-    from seqgen.tasks.forecasting import read_series
 
     scaler, config = model.checkpoint.scaler, model.checkpoint.forecaster_config
     levels = interval_levels(config, options.levels)
     horizon = options.horizon or config.horizon
-    for series in read_series(scaler, list(documents), warn):
+    for series in scaler.read_series(documents, warn):
         rows = len(series.values)
         origins = [rows]
         if options.backtest:

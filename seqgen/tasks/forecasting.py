@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -23,7 +23,6 @@ from seqgen.corpus.series.scaling import (
     training_end,
 )
 from seqgen.corpus.series.windows import Floats, ScaledSeries, SplitPoints, Windows, split_points
-from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.model import linear_map
 from seqgen.model.forecaster import Forecaster
@@ -104,7 +103,7 @@ class ForecastingTask:
 
     def prepare(self, preparation: Preparation) -> ForecastingData:
         options, known = preparation.options, _given_scaler(preparation)
-        wanted = series_options(options) if known is None else series_options_of(known)
+        wanted = series_options(options) if known is None else known.series_options
         series = reading.read_series(preparation.documents, wanted, preparation.warn)
         valid = reading.read_series(preparation.valid, wanted, preparation.warn) if preparation.valid else []
         season = reading.season(series[0]) if known is None else known.season
@@ -164,23 +163,6 @@ def series_options(options: TrainOptions) -> SeriesOptions:
         series=options.series,
         frequency=options.frequency,
     )
-
-
-def series_options_of(scaler: Scaler) -> SeriesOptions:
-    """The columns to read, by a model."""
-    return SeriesOptions(
-        time_column=scaler.time_column,
-        targets=scaler.targets,
-        covariates=scaler.covariates,
-        future_covariates=scaler.future_covariates,
-        series=scaler.series_column,
-        frequency=scaler.frequency,
-    )
-
-
-def read_series(scaler: Scaler, documents: list[Document], warn: Callable[[str], None]) -> list[Series]:
-    """Read the series in some documents with the columns of a model."""
-    return reading.read_series(documents, series_options_of(scaler), warn)
 
 
 def fit_scaler(

@@ -26,7 +26,6 @@ from seqgen.evaluation.baselines.naive import (
 from seqgen.evaluation.forecasting import ForecastTally
 from seqgen.generation.forecasting.intervals import recent_factors, scaled_intervals
 from seqgen.model.forecaster import model_inputs
-from seqgen.tasks.forecasting import read_series
 
 _BATCH_WINDOWS = 1024
 _PARTS = {
@@ -55,7 +54,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     """
     model = context.model
     scaler, config = model.checkpoint.scaler, model.checkpoint.forecaster_config
-    series = read_series(scaler, context.documents, context.warn)
+    series = scaler.read_series(context.documents, context.warn)
     part, splits = _split(model, context.documents, series)
     scaled = [scaler.transform(each) for each in series]
     ranges = [
@@ -113,7 +112,7 @@ def _training_windows(
         documents = training_documents(context)
         if documents is None:
             return None
-        tables = read_series(scaler, documents, lambda _: None)
+        tables = scaler.read_series(documents, lambda _: None)
         series, points = [scaler.transform(table) for table in tables], _split(context.model, documents, tables)[1]
     train = Windows(series, [each.range("train") for each in points], config.look_back, config.horizon)
     valid = Windows(series, [each.range("valid") for each in points], config.look_back, config.horizon)

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import SCALINGS, AnyNetworkConfig, ForecasterConfig
-from seqgen.corpus.series.read import Series
+from seqgen.corpus.series.read import Series, SeriesOptions, read_series
 from seqgen.corpus.series.windows import ScaledSeries
+from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError, ModelError
 
 _CONSTANT = 1e-8  # a scale below this fraction of the largest value counts as zero
@@ -77,6 +78,22 @@ class Scaler:
     def known(self) -> int:
         """Number of features known in advance for each row."""
         return len(self.future_covariates) + 2 * len(self.calendar)
+
+    @property
+    def series_options(self) -> SeriesOptions:
+        """The columns to read from a table."""
+        return SeriesOptions(
+            time_column=self.time_column,
+            targets=self.targets,
+            covariates=self.covariates,
+            future_covariates=self.future_covariates,
+            series=self.series_column,
+            frequency=self.frequency,
+        )
+
+    def read_series(self, documents: Sequence[Document], warn: Warn) -> list[Series]:
+        """Read the series in some documents, with these columns (see `read.read_series`)."""
+        return read_series(documents, self.series_options, warn)
 
     def mismatch(self, network: AnyNetworkConfig) -> str | None:
         """Return why a network can't be used with this scaler, or None."""
