@@ -1,8 +1,8 @@
-"""MIDI bytes ↔ pieces on a grid. mido reads and writes the messages; this module turns them into notes and bars.
+"""MIDI bytes ↔ pieces on a grid. `midi_chunks` reads the messages and mido writes them; here they are notes and bars.
 
-Handles formats 0, 1 and 2 (patterns played in sequence), running status, note-on with velocity 0, restruck and hanging
-notes, the sustain pedal, tempo and metre changes, shortened bars, channel 10, SMPTE time and RIFF wrappers. Whatever
-the grid can't represent is counted in `QuantisationStats`.
+Handles formats 0, 1 and 2 (patterns played in sequence), note-on with velocity 0, restruck and hanging notes, the
+sustain pedal, tempo and metre changes, shortened bars, channel 10 and SMPTE time. Whatever the grid can't represent is
+counted in `QuantisationStats`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import mido
 from seqgen.errors import DataError
 from seqgen.music.events import MAX_NOTE_QUARTERS, MAX_TRACKS
 from seqgen.music.metre import bar_length, metre_of_length, nearest_metre
+from seqgen.music.midi_chunks import METRE, TEMPO, MidiData, parse
 from seqgen.music.piece import Bar, Note, Piece, Track
 
 NO_NOTES = "the MIDI file has no notes"  # start of the error for files without anything to learn from
@@ -25,11 +26,8 @@ MAX_BARS = 10_000  # about six hours; a longer piece means damaged times
 _DRUM_CHANNEL = 9  # zero-based; known as channel 10
 _SUSTAIN = 64  # controller number of the sustain pedal
 _SILENCE = (120, 123)  # controllers "all sound off" and "all notes off"
-_MAX_TICKS = 1 << 60  # damaged delta times can have any number of digits, and a float can't hold them
-# All bytes of a variable-length quantity but the last are above 127. Parsing one takes quadratic time: minutes for a
-# megabyte. Even lyrics in another script have no such run without a space.
-_HIGH_BIT = bytes(value >> 7 for value in range(256))
-_ENDLESS_QUANTITY = b"\x01" * 4096
+FINER_GRIDS = (8, 12, 24)  # compared with the grid of a reading
+_OFF_GRID = 1 / 200  # of a quarter note: a note displaced by more was not written on the grid
 _TICKS = 480  # per quarter note in written files, rounded to a multiple of the grid
 
 
@@ -49,6 +47,16 @@ class QuantisationStats:
     metres_changed: int = 0  # metre changes replaced by the nearest metre in length, or delayed
     bends: int = 0  # pitch bends, dropped
     controllers: int = 0  # control changes other than the pedal, dropped
+    headers: int = 0  # see `midi_chunks.Repairs`
+    chunks: int = 0
+    tracks_cut: int = 0
+    metas: int = 0
+    stray: int = 0
+    clipped: int = 0
+    moved: int = 0  # notes that don't stand on the grid
+    moved_8: int = 0  # notes that wouldn't stand on one of 8, 12 or 24 steps per quarter note
+    moved_12: int = 0
+    moved_24: int = 0
     shift: float = 0.0  # sum of the onsets' displacements, in steps
     largest_shift: float = 0.0
 
@@ -79,17 +87,17 @@ def read(data: bytes, grid: int, tracks: str = "all", low: int = 0, high: int = 
     Raises:
         DataError: there is no piece in the file. The message lacks the file's name, which the caller adds.
     """
-    file, division = _parse(data)
-    stats = QuantisationStats()
-    parts, metres, tempos, last = _collect(file, division, stats)
-    scale = grid / division
+    file, repairs = parse(data)
+    stats = QuantisationStats(**vars(repairs))
+    parts, metres, tempos, last = _collect(file, stats)
+    scale = grid / file.division
     if last * scale > MAX_BARS * 4 * grid:
         raise DataError(f"the MIDI file is longer than {MAX_BARS:,} bars")
     selected = _select_parts(parts, tracks, low, high, scale, stats)
     if not any(part.notes for part in selected):
         raise DataError(f"{NO_NOTES} in the requested tracks and pitch range" if stats.notes else NO_NOTES)
     ordered = _order_parts(selected, stats)
-    notes = _on_grid(ordered, scale, MAX_NOTE_QUARTERS * grid, stats)
+    notes = _on_grid(ordered, scale, grid, stats)
     end = max(note.end for note in notes)
     steps = [(round_half_up(tick * scale), n, d) for tick, n, d in metres]
     bars = _bars(steps, end, grid, stats)
@@ -105,78 +113,52 @@ def round_half_up(value: float) -> int:
     return int(value + 0.5)
 
 
-def _parse(data: bytes) -> tuple[mido.MidiFile, float]:
-    """Parse the bytes with mido; return its file and the ticks per quarter note."""
-    begin = data.find(b"MThd", 0, 64)  # RIFF files wrap a MIDI file
-    if begin < 0:
-        raise DataError("not a MIDI file (no MThd header)" if data else "the file is empty")
-    if data.translate(_HIGH_BIT).find(_ENDLESS_QUANTITY) >= 0:
-        raise DataError("the MIDI file is damaged (a delta time has thousands of digits)")
-    try:
-        file = mido.MidiFile(file=io.BytesIO(data[begin:]), clip=True)
-    except EOFError as error:
-        raise DataError("the MIDI file is truncated") from error
-    except Exception as error:  # mido raises a dozen types on invalid files
-        raise DataError(
-            f"the MIDI file is damaged ({' '.join(str(error).split())[:80] or type(error).__name__})"
-        ) from error
-    division = file.ticks_per_beat
-    if division < 0:  # SMPTE: frames per second and ticks per frame; a quarter note is half a second (120 per minute)
-        frames, ticks = 256 - ((division >> 8) & 0xFF), division & 0xFF
-        return file, (29.97 if frames == 29 else frames) * ticks / 2 or _invalid_division()
-    return file, division or _invalid_division()
-
-
-def _invalid_division() -> float:
-    raise DataError("the MIDI file is damaged (its header gives zero ticks per quarter note)")
-
-
 def _collect(
-    file: mido.MidiFile, division: float, stats: QuantisationStats
+    file: MidiData, stats: QuantisationStats
 ) -> tuple[list[_MidiPart], list[tuple[int, int, int]], list[tuple[int, float]], int]:
     """Return parts, metres (tick, numerator, denominator), tempos (tick, quarter notes a minute) and the last tick."""
-    smpte = file.ticks_per_beat < 0
     metres: list[tuple[int, int, int]] = []
     tempos: list[tuple[int, float]] = []
     parts: dict[tuple[int, int, int | None], _MidiPart] = {}
     begin = last = 0
     shared = _Channels()
-    for number, track in enumerate(file.tracks):
-        if file.type == 2 and number:  # patterns are played in sequence
-            begin = -int(-last // (4 * division)) * int(4 * division)
+    for number, (track, track_end) in enumerate(zip(file.tracks, file.ends, strict=True)):
+        if file.format == 2 and number:  # patterns are played in sequence
+            begin = -int(-last // (4 * file.division)) * int(4 * file.division)
             shared = _Channels()
         own = _Channels()
         opened: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
         closed: list[tuple[int, int, int, int, int]] = []  # channel, start, end, pitch, velocity
-        now = begin
-        for message in track:
-            now = min(now + message.time, _MAX_TICKS)
-            message_type = message.type
-            if message_type == "note_on" and message.velocity:
-                opened[message.channel, message.note].append((now, message.velocity))
-            elif message_type == "note_off" or message_type == "note_on":
-                waiting = opened.get((message.channel, message.note))
+        for tick, status, first, second in track:
+            now = begin + tick
+            channel, message = status & 0x0F, status & 0xF0
+            if status == TEMPO:
+                if not file.is_smpte:
+                    tempos.append((now, 6e7 / first))
+            elif status == METRE:
+                metres.append((now, first, second))
+            elif message == 0x90 and second:
+                opened[channel, first].append((now, second))
+            elif message <= 0x90:
+                waiting = opened.get((channel, first))
                 if waiting:
                     start, velocity = waiting.pop(0)
-                    closed.append((message.channel, start, now, message.note, velocity))
-            elif message_type == "program_change":
-                own.programs[message.channel].append((now, message.program))
-            elif message_type == "control_change":
-                if message.control == _SUSTAIN:
-                    own.pedals[message.channel].append((now, message.value >= 64))
+                    closed.append((channel, start, now, first, velocity))
+            elif message == 0xC0:
+                own.programs[channel].append((now, first))
+            elif message == 0xB0:
+                if first == _SUSTAIN:
+                    own.pedals[channel].append((now, second >= 64))
                 else:
                     stats.controllers += 1
-                if message.control in _SILENCE:
-                    for (channel, pitch), waiting in opened.items():
-                        if channel == message.channel:
+                if first in _SILENCE:
+                    for (of_channel, pitch), waiting in opened.items():
+                        if of_channel == channel:
                             closed += [(channel, start, now, pitch, velocity) for start, velocity in waiting]
                             waiting.clear()
-            elif message_type == "pitchwheel":
+            elif message == 0xE0:
                 stats.bends += 1
-            elif message_type == "set_tempo" and not smpte and message.tempo:
-                tempos.append((now, 6e7 / message.tempo))
-            elif message_type == "time_signature":
-                metres.append((now, message.numerator, message.denominator))
+        now = begin + track_end
         for (channel, pitch), waiting in opened.items():
             stats.hanging += len(waiting)
             closed += [(channel, start, max(now, start), pitch, velocity) for start, velocity in waiting]
@@ -280,8 +262,14 @@ def _order_parts(parts: list[_MidiPart], stats: QuantisationStats) -> list[_Midi
     return kept
 
 
-def _on_grid(parts: list[_MidiPart], scale: float, max_length: int, stats: QuantisationStats) -> list[Note]:
+def _is_off(quarters: float, grid: int) -> bool:
+    steps = quarters * grid
+    return abs(steps - round(steps)) > _OFF_GRID * grid
+
+
+def _on_grid(parts: list[_MidiPart], scale: float, grid: int, stats: QuantisationStats) -> list[Note]:
     """Quantise the notes: sorted, unique, bounded in length, without overlaps of the same pitch and part."""
+    max_length = MAX_NOTE_QUARTERS * grid
     result: list[Note] = []
     for track, part in enumerate(parts):
         latest: dict[int, int] = {}  # pitch → index in `placed` of its last note
@@ -293,6 +281,11 @@ def _on_grid(parts: list[_MidiPart], scale: float, max_length: int, stats: Quant
             stop = round_half_up(end * scale)
             shift = abs(step - exact)
             stats.shift += shift
+            quarters = exact / grid
+            stats.moved += shift > _OFF_GRID * grid
+            stats.moved_8 += _is_off(quarters, 8)
+            stats.moved_12 += _is_off(quarters, 12)
+            stats.moved_24 += _is_off(quarters, 24)
             stats.largest_shift = max(stats.largest_shift, shift)
             if stop - step > max_length:
                 stats.shortened += 1

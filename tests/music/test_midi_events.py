@@ -280,7 +280,7 @@ def test_midi_read_unwraps_riff() -> None:
     ("data", "why"),
     [
         (b"", "empty"), (b"no music here", "MThd"), (file([(0, metre(3, 4))]), "no notes"),
-        (file([(0, on(60)), (480, off(60))])[:-6], "truncated"), (b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\x00\x00", ""),
+        (file([(0, on(60)), (480, off(60))])[:12], "truncated"), (b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\x00\x00", ""),
         (file([(0, on(60)), (480 * 4 * 10_001 + 960, off(60))]), "bars"),
     ],
 )  # fmt: skip
