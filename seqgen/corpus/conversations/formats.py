@@ -1,6 +1,6 @@
 """Formats of conversations: how to recognise and parse each.
 
-A parser yields for each conversation its utterances, in order, as (speaker, text), with the text unchanged;
+A parser yields for each conversation its utterances, in order, as (speaker, text, name), with the text unchanged;
 `seqgen.corpus.conversations.read` normalises, joins and counts them. No parser keeps more than one conversation in
 memory.
 """
@@ -161,7 +161,7 @@ def parse_parlai(text: TextDocument, report: ConversationReport) -> Iterator[Utt
         if _FIELDS.search(line):
             fields = dict(field.partition(":")[::2] for field in line.split("\t"))
             reply = fields.get("labels") or fields.get("eval_labels", "")
-            utterances += [(0, _unescape(fields["text"])), (1, _unescape(reply.split("|")[0]))]
+            utterances += alternate_speakers([_unescape(fields["text"]), _unescape(reply.split("|")[0])])
             if fields.get("episode_done") == "True":
                 yield utterances
                 utterances = []
@@ -182,7 +182,7 @@ def parse_parlai(text: TextDocument, report: ConversationReport) -> Iterator[Utt
 
 def _sides(line: str) -> Utterances:
     if _PERSONA.match(line):
-        return [(SYSTEM_SPEAKER, line)]
+        return [(SYSTEM_SPEAKER, line, "")]
     # A reward and candidate replies may follow the reply.
     sides = line.split("\t")[:2] if "\t" in line else _SIDES.split(line, maxsplit=1)
     return alternate_speakers([_unescape(side) for side in sides])

@@ -15,7 +15,7 @@ from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.corpus.sources import Document
 from seqgen.streams import COMPRESSED_SUFFIXES
 
-Utterances = list[tuple[int, str]]  # (speaker, text) in order
+Utterances = list[tuple[int, str, str]]  # (speaker, text, the speaker's name in the file) in order
 SYSTEM_SPEAKER = -1  # speaker of instructions and personas
 HEAD_BYTES = 1 << 16  # from which a format is recognised
 
@@ -94,21 +94,22 @@ def at_least(found: int, of: int, fraction: float) -> bool:
 
 def alternate_speakers(turns: Sequence[str]) -> Utterances:
     """Assign the turns to two speakers alternately."""
-    return [(index % 2, text) for index, text in enumerate(turns)]
+    return [(index % 2, text, "12"[index % 2]) for index, text in enumerate(turns)]
 
 
 def speakers_by_name(turns: Sequence[tuple[str, str]]) -> Utterances:
     """Number speakers in order of appearance, or by role if the names are roles and both sides occur."""
     keys = [name.strip().lower() for name, _ in turns]
-    names = list(dict.fromkeys(keys))
+    names = dict.fromkeys(keys)
     if (
-        USER_ROLES.intersection(names)
-        and ASSISTANT_ROLES.intersection(names)
-        and set(names) <= USER_ROLES | ASSISTANT_ROLES
+        not USER_ROLES.isdisjoint(names)
+        and not ASSISTANT_ROLES.isdisjoint(names)
+        and names.keys() <= USER_ROLES | ASSISTANT_ROLES
     ):
-        return [(int(key in ASSISTANT_ROLES), text) for key, (_, text) in zip(keys, turns, strict=True)]
-    numbers = {name: number for number, name in enumerate(names)}
-    return [(numbers[key], text) for key, (_, text) in zip(keys, turns, strict=True)]
+        numbers = {name: int(name in ASSISTANT_ROLES) for name in names}
+    else:
+        numbers = {name: number for number, name in enumerate(names)}
+    return [(numbers[key], text, name) for key, (name, text) in zip(keys, turns, strict=True)]
 
 
 def speakers_by_role(turns: Sequence[tuple[str, str]], report: ConversationReport) -> Utterances:
@@ -117,11 +118,14 @@ def speakers_by_role(turns: Sequence[tuple[str, str]], report: ConversationRepor
     If no role is known, speakers are numbered in order of appearance.
     """
     keys = [role.strip().lower() for role, _ in turns]
-    numbers = (
-        dict.fromkeys(SYSTEM_ROLES, SYSTEM_SPEAKER) | dict.fromkeys(USER_ROLES, 0) | dict.fromkeys(ASSISTANT_ROLES, 1)
-    )
+    numbers = dict(_ROLE_NUMBERS)
     next_number = 2 if any(key in USER_ROLES or key in ASSISTANT_ROLES for key in keys) else 0
     unknown = list(dict.fromkeys(key for key in keys if key not in numbers))
-    report.unknown_roles += sum(key not in numbers for key in keys)
+    report.unknown_roles += sum(key not in _ROLE_NUMBERS for key in keys)
     numbers |= {key: next_number + index for index, key in enumerate(unknown)}
-    return [(numbers[key], text) for key, (_, text) in zip(keys, turns, strict=True)]
+    return [(numbers[key], text, name) for key, (name, text) in zip(keys, turns, strict=True)]
+
+
+_ROLE_NUMBERS = (
+    dict.fromkeys(SYSTEM_ROLES, SYSTEM_SPEAKER) | dict.fromkeys(USER_ROLES, 0) | dict.fromkeys(ASSISTANT_ROLES, 1)
+)

@@ -68,7 +68,6 @@ def iter_conversations(
     """
     if format is not None and format not in FORMATS:
         raise DataError(f"there is no dialogue format {format!r}; use one of {', '.join(FORMATS)}")
-    formats: list[str] = []
     problems: list[str] = []
     for document in documents:
         text = TextDocument(document)
@@ -80,9 +79,7 @@ def iter_conversations(
                 raise DataError(problems[0])
             warn(f"{problems[-1]}; skipped")
             continue
-        if name not in formats:
-            formats.append(name)
-            report.format = ", ".join(formats)
+        report.add_format(name)
         for utterances in FORMATS[name].parse(text, report):
             conversation = _conversation(utterances, report)
             if conversation is not None:
@@ -132,7 +129,8 @@ def _conversation(utterances: Utterances, report: ConversationReport) -> Convers
     """Normalise the turns and update the report. Return None if no turn is left."""
     speakers: list[int] = []
     texts: list[list[str]] = []
-    for speaker, text in utterances:
+    names: list[str] = []
+    for speaker, text, name in utterances:
         if speaker == SYSTEM_SPEAKER:
             report.system_turns += 1
             continue
@@ -144,6 +142,7 @@ def _conversation(utterances: Utterances, report: ConversationReport) -> Convers
             texts[-1].append(text)
         else:
             speakers.append(speaker)
+            names.append(name)
             texts.append([text])
     if not speakers:
         report.dropped += 1
@@ -151,6 +150,8 @@ def _conversation(utterances: Utterances, report: ConversationReport) -> Convers
     report.conversations += 1
     report.turns += len(speakers)
     report.odd += speakers[-1] == 0
+    for name in names:
+        report.speakers[name] = report.speakers.get(name, 0) + 1
     turns = (Turn(speaker, "\n".join(parts)) for speaker, parts in zip(speakers, texts, strict=True))
     return Conversation(tuple(turns))
 

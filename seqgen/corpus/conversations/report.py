@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -10,7 +10,7 @@ class ConversationReport:
     """Counts of what was read, changed and dropped.
 
     Attributes:
-        format: names of the formats, joined by commas if files differ.
+        format: names of the formats, joined by commas if there are several.
         turns: turns of the conversations kept, after merging.
         merged_turns: turns merged into the previous one, which has the same speaker.
         unknown_roles: turns with a role that is neither a user's nor an assistant's; kept.
@@ -19,6 +19,12 @@ class ConversationReport:
         dropped: conversations without turns.
         damaged_lines: lines that can't be parsed; skipped.
         first_damage: location and reason of the first damaged line.
+        speakers: turns kept by each speaker, under the name in the file; "1" and "2" where turns alternate.
+        media: messages with a picture, a recording or a file in place of text; dropped.
+        deleted: messages that their authors deleted; dropped.
+        branches: messages of other branches of a tree; dropped.
+        reordered: conversations put in order of time, or of replies after what they reply to.
+        repaired: texts whose UTF-8 had been read as Latin-1; repaired.
     """
 
     format: str = ""
@@ -32,6 +38,17 @@ class ConversationReport:
     dropped: int = 0
     damaged_lines: int = 0
     first_damage: str = ""
+    speakers: dict[str, int] = field(default_factory=dict)
+    media: int = 0
+    deleted: int = 0
+    branches: int = 0
+    reordered: int = 0
+    repaired: int = 0
+
+    def add_format(self, name: str) -> None:
+        """Add the name of a format that is not among them yet."""
+        if name not in self.format.split(", "):
+            self.format = f"{self.format}, {name}" if self.format else name
 
     def add_damage(self, name: str, line: int, reason: str) -> None:
         """Count a damaged line. `line` starts at 1."""
@@ -45,6 +62,16 @@ class ConversationReport:
             parts.append(f"{_count(self.empty_turns, 'empty turn')} dropped")
         if self.system_turns:
             parts.append(f"{_count(self.system_turns, 'system message')} dropped")
+        if self.media:
+            parts.append(f"{_count(self.media, 'media message')} without text dropped")
+        if self.deleted:
+            parts.append(f"{_count(self.deleted, 'deleted message')} dropped")
+        if self.branches:
+            parts.append(f"{_count(self.branches, 'message')} of other branches dropped")
+        if self.reordered:
+            parts.append(f"{_count(self.reordered, 'conversation')} put in order of time or of replies")
+        if self.repaired:
+            parts.append(f"{_count(self.repaired, 'text')} repaired whose UTF-8 had been read as Latin-1")
         if self.merged_turns:
             parts.append(f"{_count(self.merged_turns, 'turn')} merged into the previous one of the same speaker")
         if self.unknown_roles:
