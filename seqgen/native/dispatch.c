@@ -92,6 +92,10 @@ EXPORT int seqgen_sequence_dtypes(void) { return chosen->bf16 && !has_faster_bf1
 
 EXPORT int seqgen_sequence_forward(const SequenceCall *s, int threads) { return chosen->sequence_forward(s, threads); }
 EXPORT int seqgen_sequence_backward(const SequenceCall *s, int threads) { return chosen->sequence_backward(s, threads); }
+EXPORT void seqgen_row_product(const float *a, const float *w, const float *bias, long rows, long inputs, long outputs,
+                        float *out) {
+    chosen->row_product(a, w, bias, rows, inputs, outputs, out);
+}
 EXPORT int seqgen_stack_run(const Stack *m, long steps, long streams, const float *x, const float *old, float *new, float *logits,
                      float *outputs) {
     return chosen->stack_run(m, steps, streams, x, old, new, logits, outputs);

@@ -19,6 +19,7 @@ const Kernels NAME(kernels) = {
     .bf16 = HAS_BF16,
     .sequence_forward = NAME(sequence_forward),
     .sequence_backward = NAME(sequence_backward),
+    .row_product = NAME(row_product),
     .stack_run = NAME(stack_run),
     .exact_product = NAME(exact_product),
     .lstm_forward = step_lstm_forward,

@@ -21,6 +21,7 @@
 #define PASTE(a, b) PASTE_(a, b)
 #define NAME(function) PASTE(function, ISA)
 
+#define PANEL 64      /* outputs of a panel of `row_product`, for every instruction set */
 #define BLOCK_ROWS 64 /* rows of a block of a `Matrix`, for every instruction set */
 
 /* --- calls --------------------------------------------------------------------------------------------------------- */
@@ -115,6 +116,7 @@ typedef struct {
     int bf16; /* whether whole sequences can be in bfloat16 */
     int (*sequence_forward)(const SequenceCall *s, int threads);
     int (*sequence_backward)(const SequenceCall *s, int threads);
+    void (*row_product)(const float *a, const float *w, const float *bias, long rows, long inputs, long outputs, float *out);
     int (*stack_run)(const Stack *m, long steps, long streams, const float *x, const float *old, float *new, float *logits,
                      float *outputs);
     void (*exact_product)(const float *a, const float *w, const float *bias, long rows, long inputs, long outputs,

@@ -336,3 +336,19 @@ static int run_sequence(const SequenceCall *s, int threads, int is_backward) {
 
 int NAME(sequence_forward)(const SequenceCall *s, int threads) { return run_sequence(s, threads, 0); }
 int NAME(sequence_backward)(const SequenceCall *s, int threads) { return run_sequence(s, threads, 1); }
+
+/* out = a w + bias: a (rows, inputs), bias (outputs,) or null, out (rows, outputs); outputs are a multiple of 16. w lies in
+ * panels, [outputs / PANEL][inputs][PANEL], the last one as wide as what is left. No row's result depends on another. */
+void NAME(row_product)(const float *a, const float *w, const float *bias, long rows, long inputs, long outputs, float *out) {
+    for (long row = 0; row < rows; row += CHUNK)
+        for (long first = 0; first < outputs; first += PANEL) {
+            const long height = rows - row < CHUNK ? rows - row : CHUNK;
+            const long width = outputs - first < PANEL ? outputs - first : PANEL;
+            float *to = out + row * outputs + first;
+            product_f32(a + row * inputs, inputs, w + first * inputs, width, inputs, to, outputs, height, width / LANES);
+            if (bias)
+                for (long r = 0; r < height; r++)
+#pragma omp simd
+                    for (long k = 0; k < width; k++) to[r * outputs + k] += bias[first + k];
+        }
+}

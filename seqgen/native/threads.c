@@ -40,4 +40,4 @@ void parallel_rows(void (*run)(const void *, long, long), const void *job, long 
 }
 
 /* See VERSION in __init__.py. */
-EXPORT int seqgen_version(void) { return 7; }
+EXPORT int seqgen_version(void) { return 8; }

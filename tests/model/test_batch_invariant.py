@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
 from seqgen.config import ForecasterConfig, NetworkConfig
-from seqgen.generation.classification.row_products import rowwise
 from seqgen.model.batch_invariant import batch_invariant, blocks, linear
 from seqgen.model.forecaster import Forecaster
 from seqgen.model.language import LanguageModel
@@ -40,16 +38,6 @@ def test_linear_outside_the_context_is_that_of_torch() -> None:
 def test_blocks_fill_the_last_with_zeros() -> None:
     tensor = torch.arange(10.0).view(2, 5)
     assert [block.tolist() for block in blocks(tensor, 3, dim=1)] == [[[0, 1, 2], [5, 6, 7]], [[3, 4, 0], [8, 9, 0]]]
-
-
-@pytest.mark.parametrize(("inputs", "outputs"), [(16, 64), (100, 30), (512, 64), (7, 3)])
-def test_rowwise_rows_equal_the_same_rows_alone(inputs: int, outputs: int) -> None:
-    chance = np.random.default_rng(1)
-    rows, weight = (chance.normal(size=shape).astype(np.float32) for shape in ((37, inputs), (inputs, outputs)))
-    whole = rowwise(rows, weight)
-    for number in range(37):
-        np.testing.assert_array_equal(rowwise(rows[number : number + 1], weight)[0], whole[number])
-    np.testing.assert_allclose(whole, rows @ weight, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from seqgen.config import AnyClassifierConfig, ClassifierConfig, GenerativeConfig
 from seqgen.generation.classification.recurrent_stack import CpuStack
-from seqgen.generation.classification.row_products import rowwise
 from seqgen.generation.engines.base import output_matrix
+from seqgen.generation.recurrent.row_products import RowProduct
 from seqgen.generation.sampling.filters import softmax, target_nats
 from seqgen.model.chunks import Ids, chunk_texts, group_by_length
 from seqgen.model.ngrams import BUCKETS, Bags, bags, rows_of_buckets
@@ -61,6 +61,7 @@ class Discriminative:
 
     def __init__(self, config: ClassifierConfig, weights: Weights) -> None:
         self._config, self._weights = config, weights
+        self._head = RowProduct(weights["head_weight"], weights["head_bias"])
         self._stacks = [CpuStack(config, weights, f"readers.{number}.") for number in range(len(config.directions))]
         self._table: npt.NDArray[np.int32] | None = None  # row of each bucket
         self._lookups = 0  # of buckets
@@ -87,10 +88,7 @@ class Discriminative:
                 backwards = np.where(steps < lengths, lengths - 1 - steps, steps)  # the padding stays at the end
                 order = read if direction == "forward" else np.take_along_axis(read, backwards, axis=0)
                 summaries[chosen, number] = self._stacks[number].summaries(order, lengths)
-        logits[not_empty] = rowwise(
-            self._pooled(summaries, chunks.lengths, chunks.text_indices), self._weights["head_weight"].T
-        )
-        logits[not_empty] += self._weights["head_bias"]
+        logits[not_empty] = self._head(self._pooled(summaries, chunks.lengths, chunks.text_indices))
         return logits
 
     def _pooled(self, summaries: Array, lengths: npt.NDArray[np.int64], text_indices: npt.NDArray[np.int64]) -> Array:
@@ -142,7 +140,7 @@ class Generative:
     def __init__(self, config: GenerativeConfig, weights: Weights) -> None:
         self._config, self._weights = config, weights
         self._stack = CpuStack(config, weights, "")
-        self._output = np.ascontiguousarray(output_matrix(weights).T)
+        self._output = RowProduct(output_matrix(weights), weights["output_bias"])
 
     def logits(self, texts: Sequence[bytes], ids: Sequence[Ids], end: int) -> Array:
         """Calibrated logits, shape (texts, labels)."""
@@ -169,6 +167,5 @@ class Generative:
         total = np.zeros(records.shape[1])
         for t in range(1, len(records)):  # step t predicts id t + 1
             targets = np.where(t == lengths - 1, end, records[min(t + 1, len(records) - 1)])
-            logits = rowwise(hidden[t], self._output) + self._weights["output_bias"]
-            total -= np.where(t < lengths, target_nats(logits, targets), 0)
+            total -= np.where(t < lengths, target_nats(self._output(hidden[t]), targets), 0)
         return total

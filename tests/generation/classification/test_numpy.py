@@ -22,6 +22,7 @@ from seqgen.native import library
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.characters import CharCodec
 from seqgen.tokenizers.labelled import LabelledCodec
+from tests.helpers.kernels import disable_kernels
 from tests.helpers.running import imported_packages
 
 TEXTS = [
@@ -72,11 +73,13 @@ CASES: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=["numpy", "compiled"])
-def units(request: pytest.FixtureRequest) -> int:
-    """How many a network has: the kernels take multiples of sixteen."""
-    if request.param == "compiled" and (library() is None or not library().seqgen_sequence_dtypes()):
-        pytest.skip("no kernels for this processor")
+@pytest.fixture(params=["numpy", "compiled", "compiled, padded"])
+def units(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many a network has: the kernels take multiples of sixteen, so others are padded."""
+    if request.param == "numpy":
+        disable_kernels(monkeypatch)
+    elif library() is None:
+        pytest.skip("no kernels")
     return 32 if request.param == "compiled" else 20
 
 
@@ -102,8 +105,8 @@ def test_cpu_stack_table_of_all_ids_changes_nothing(units: int) -> None:
 
 def test_cpu_stack_text_is_the_same_in_any_batch() -> None:
     """Bit for bit, however many stand beside one another."""
-    if library() is None or not library().seqgen_sequence_dtypes():
-        pytest.skip("no kernels for this processor")
+    if library() is None:
+        pytest.skip("no kernels")
     config = ClassifierConfig(50, ("a", "b"), rnn_size=48, cell="gru")
     stack = CpuStack(config, some_weights(config), "readers.0.")
     chance = np.random.default_rng(3)
@@ -153,7 +156,7 @@ def test_classify_one_text_equals_the_same_text_among_others(
 ) -> None:
     """To the last bit, with 16 units and with 20, whichever arithmetic serves."""
     if not kernels:
-        monkeypatch.setattr("seqgen.generation.classification.recurrent_stack.library", lambda: None)
+        disable_kernels(monkeypatch)
     model = seqgen.load(mood)
     texts = [f"it was {word} and {number}" for number in range(37) for word in ("lovely", "rude", "")]
     together = model.classify(texts)
@@ -164,11 +167,7 @@ def test_classify_one_text_equals_the_same_text_among_others(
 @pytest.mark.parametrize("case", [{}, {"cell": "gru", "num_layers": 2, "rnn_size": 20}, {"cell": "rnn"}],
                          ids=str)  # fmt: skip
 @pytest.mark.parametrize("generative", [False, True], ids=["network", "generative"])
-def test_cpu_classifier_batch_never_changes_a_bit(
-    case: dict[str, Any], generative: bool, units: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if units == 20:
-        monkeypatch.setattr("seqgen.generation.classification.recurrent_stack.library", lambda: None)
+def test_cpu_classifier_batch_never_changes_a_bit(case: dict[str, Any], generative: bool, units: int) -> None:
     sizes = {"rnn_size": units, **case}
     if generative:
         sizes.pop("direction", None)
