@@ -1,6 +1,7 @@
-"""File locks (`flock`): one process at a time writes a file or a folder.
+"""File locks: one process at a time writes a file or a folder.
 
-The operating system releases a lock when its process ends, however it ends.
+They are `flock` on POSIX systems and `msvcrt.locking` on Windows, which can't lock a folder: there a lock file beside
+it stands for it. The operating system releases a lock when its process ends, however it ends.
 """
 
 from __future__ import annotations
@@ -8,14 +9,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+fcntl: Any
+msvcrt: Any
 try:
     import fcntl
-except ImportError:  # not POSIX: concurrent writers are not detected
-    fcntl = None  # type: ignore[assignment]
+except ImportError:  # Windows
+    fcntl = None
+try:
+    import msvcrt
+except ImportError:  # POSIX
+    msvcrt = None
 
 LOCK_SUFFIX = ".lock"
 _POLL_SECONDS = 0.1
@@ -34,7 +43,7 @@ def try_lock(path: Path, flags: int = os.O_RDONLY, shared: bool = False) -> int 
 
     Args:
         flags: how to open `path`.
-        shared: whether other processes may have a shared lock at the same time.
+        shared: whether other processes may have a shared lock at the same time. Windows' locks are never shared.
 
     Returns:
         A file descriptor, which releases the lock when closed; None if another process has the lock.
@@ -43,16 +52,18 @@ def try_lock(path: Path, flags: int = os.O_RDONLY, shared: bool = False) -> int 
         LocksUnsupportedError: there are no locks here.
         OSError: `path` can't be opened.
     """
-    if fcntl is None:
+    if fcntl is None and msvcrt is None:
         raise LocksUnsupportedError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
     handle = os.open(path, flags, 0o666)
     try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
+        if fcntl is not None:
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        else:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # the first byte, which the file need not have
     except OSError as error:
         os.close(handle)
+        if isinstance(error, BlockingIOError if fcntl is not None else PermissionError):
+            return None
         raise LocksUnsupportedError(error.errno, error.strerror) from error
     return handle
 
@@ -95,10 +106,31 @@ def acquire_lock_file(lock_path: Path) -> int | None:
 
 def release_lock_file(lock_path: Path, handle: int) -> None:
     """Remove a lock file and release its lock."""
-    if handle >= 0:
-        with contextlib.suppress(OSError):
-            os.unlink(lock_path)  # before the lock is released, so that no other process's file is removed
+    with contextlib.suppress(OSError), _released(handle):
+        if handle >= 0:
+            os.unlink(lock_path)
+
+
+def remove_locked_folder(folder: Path, handle: int) -> None:
+    """Remove a folder together with the lock file inside it, and release its lock, `handle` of `acquire_lock_file`."""
+    with _released(handle):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _released(handle: int) -> Iterator[None]:
+    """Release a lock, around the block that removes its file.
+
+    On POSIX systems the file is removed first, so that no other process's file is. On Windows an open file can't be
+    removed, neither this one nor that of another process that has the lock by now.
+    """
+    if handle >= 0 and fcntl is None:
         os.close(handle)
+    try:
+        yield
+    finally:
+        if handle >= 0 and fcntl is not None:
+            os.close(handle)
 
 
 @contextlib.contextmanager
@@ -125,15 +157,26 @@ def locked_file(lock_path: Path, on_wait: Callable[[], None] = lambda: None) -> 
 
 @contextlib.contextmanager
 def locked_folder(folder: Path) -> Iterator[int | None]:
-    """Hold the lock of an existing folder, without a lock file and without waiting.
+    """Hold the lock of an existing folder without waiting. There is no lock file, except on Windows.
 
     Yields:
-        The file descriptor; None where there are no locks.
+        The folder's file descriptor; None on Windows and where there are no locks.
 
     Raises:
         AlreadyLockedError: another process has the lock, or just replaced the folder.
+        OSError: the lock file can't be created.
     """
     handle: int | None = None
+    if fcntl is None:
+        lock_path = folder.with_name(f".{folder.name}{LOCK_SUFFIX}")
+        handle = acquire_lock_file(lock_path)
+        if handle is None:
+            raise AlreadyLockedError(str(folder))
+        try:
+            yield None
+        finally:
+            release_lock_file(lock_path, handle)
+        return
     try:
         try:
             handle = try_lock(folder)

@@ -213,6 +213,16 @@ def discard_stdout() -> None:
         os.dup2(null, 1)
 
 
+def is_broken_pipe(error: BaseException | None) -> bool:
+    """Whether a write failed because the reader of the pipe went away; Windows calls that an invalid argument."""
+    return isinstance(error, BrokenPipeError) or (
+        sys.platform == "win32"
+        and isinstance(error, OSError)
+        and error.errno == errno.EINVAL
+        and error.filename is None
+    )
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename inside `folder` survive a power cut, if the system can."""
     with contextlib.suppress(OSError):
@@ -312,3 +322,24 @@ def is_terminal(stream: IO[str] | IO[bytes] | None) -> bool:
         return stream is not None and stream.isatty()
     except ValueError:
         return False
+
+
+def enable_escape_sequences() -> bool:
+    """Make the terminal of standard output obey escape sequences. Returns False where it can't: in Windows before 10.
+
+    Elsewhere terminals obey them anyhow.
+    """
+    if sys.platform != "win32":
+        return True
+    kernel = ctypes.windll.kernel32
+    output, mode = ctypes.c_void_p(kernel.GetStdHandle(-11)), ctypes.c_uint32()
+    if not kernel.GetConsoleMode(output, ctypes.byref(mode)):
+        return False
+    return bool(kernel.SetConsoleMode(output, mode.value | 4))  # ENABLE_VIRTUAL_TERMINAL_PROCESSING
+
+
+def write_utf8() -> None:
+    """Make standard output and standard error UTF-8 in a Windows pipe or file too, as they are elsewhere."""
+    for stream in (sys.stdout, sys.stderr):
+        if sys.platform == "win32" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")

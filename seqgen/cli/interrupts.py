@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during training."""
+"""Ctrl-C and SIGTERM during training, on Windows Ctrl-Break as well."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import FrameType
 
 
 class InterruptHandler:
-    """Turn the first Ctrl-C or SIGTERM of a training into a request to save and stop.
+    """Turn the first of these signals in a training into a request to save and stop.
 
     Before training has started, and at the second signal, `KeyboardInterrupt` is raised instead.
     """
@@ -20,9 +20,10 @@ class InterruptHandler:
         return self.signal != 0
 
     def install(self) -> None:
-        """Handle both signals from now on."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._receive)
+        """Handle the signals from now on."""
+        for name in ("SIGINT", "SIGTERM", "SIGBREAK"):  # the last one is sent when a console window is closed, too
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         at_once = self.signal or not self.training

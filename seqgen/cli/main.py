@@ -19,7 +19,7 @@ import typer
 from seqgen.cli import completion
 from seqgen.cli.output import end_on_broken_pipe
 from seqgen.errors import PeerProcessError, SeqgenError, UserError
-from seqgen.streams import reason
+from seqgen.streams import reason, write_utf8
 from seqgen.training.distributed.launch import may_report
 from seqgen.untrusted import one_line
 from seqgen.version import __version__
@@ -76,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # PyTorch then asks Linux for large pages: first access to memory that a training step allocates is several times
     # faster.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    write_utf8()
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
         result: Any = None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgen.errors import UserError
-from seqgen.streams import atomic_write, discard_stdout, is_terminal
+from seqgen.streams import atomic_write, discard_stdout, enable_escape_sequences, is_broken_pipe, is_terminal
 from seqgen.untrusted import as_bytes, one_line, printable
 
 if TYPE_CHECKING:
@@ -45,11 +45,13 @@ def end_on_broken_pipe() -> Iterator[None]:
         yield
         if sys.stdout is not None and not sys.stdout.closed:
             sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if not is_broken_pipe(error):
+            raise
         discard_stdout()
     except SystemExit as stop:
         # click turns a broken pipe into exit status 1
-        if not isinstance(stop.__context__, BrokenPipeError):
+        if not is_broken_pipe(stop.__context__):
             raise
         discard_stdout()
 
@@ -91,7 +93,8 @@ class Output:
     @property
     def use_colour(self) -> bool:
         """Whether output goes to a terminal that shows colours (https://no-color.org)."""
-        return self.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        wanted = self.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        return wanted and enable_escape_sequences()
 
 
 def write_state(model: Model, saved: SavedState, target: str) -> None:

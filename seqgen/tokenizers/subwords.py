@@ -224,7 +224,7 @@ def _sample(lines: Iterable[str]) -> list[str]:
 
 def _release_memory() -> None:
     """Return memory to the system: glibc would keep half a gigabyte that the trainer has freed."""
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # other systems don't have it
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -152,7 +152,8 @@ def _start_worker(job: str, files: Mapping[str, bytes]) -> Generator[Process, No
     code = f"import sys; sys.path[:] = {sys.path!r}; from seqgen.tokenizers.workers import worker_main; worker_main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C reaches this process only, which then ends its workers
+        # Ctrl-C reaches this process only, which then ends its workers.
+        start_new_session=True, creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     )  # fmt: skip
     try:
         assert process.stdin is not None

@@ -16,7 +16,7 @@ from typing import Any
 from seqgen import locks
 from seqgen.corpus.cache.folder import cache_folder
 from seqgen.errors import UserError
-from seqgen.locks import LOCK_SUFFIX, acquire_lock_file, release_lock_file
+from seqgen.locks import LOCK_SUFFIX, acquire_lock_file, release_lock_file, remove_locked_folder
 from seqgen.streams import PARTIAL_SUFFIX, reason, write_bytes
 
 _ABANDONED_SECONDS = 3600.0  # age at which an unlocked partial file is removed
@@ -118,9 +118,7 @@ class ScratchFolder:
 
     def close(self) -> None:
         """Remove the folder and release its lock."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        if self._handle >= 0:
-            os.close(self._handle)
+        remove_locked_folder(self.path, self._handle)
 
 
 def _remove_if_abandoned(folder: Path) -> None:
@@ -129,8 +127,7 @@ def _remove_if_abandoned(folder: Path) -> None:
             handle = acquire_lock_file(folder / LOCK_SUFFIX)
             if handle is None or handle < 0:
                 return
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(handle)
+            remove_locked_folder(folder, handle)
         elif time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
             shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
 
