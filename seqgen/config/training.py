@@ -78,9 +78,9 @@ class TrainOptions:
         0.1, "Fraction of each document held out, at its end, as the validation set.", minimum=0, maximum=0.9
     )
 
-    grid: int = setting(
-        4, "Music: steps per quarter note; 12 also fits triplets.", minimum=1, maximum=48, group="music"
-    )
+    grid: int | None = setting(
+        None, "Music: steps per quarter note [default: 4, or 12 for triplets, 8 for 32nds, where the notes are such].",
+        minimum=1, maximum=48, group="music")  # fmt: skip
     velocity_bins: int = setting(8, "Music: number of velocity levels.", minimum=1, maximum=127, group="music")
     tracks: str = setting(
         "all", "Music: parts to read: all, the melody alone, or all but the drums as one piano part.",

@@ -93,6 +93,8 @@ def read(data: bytes, grid: int, tracks: str = "all", low: int = 0, high: int = 
     scale = grid / file.division
     if last * scale > MAX_BARS * 4 * grid:
         raise DataError(f"the MIDI file is longer than {MAX_BARS:,} bars")
+    if not stats.notes and (stats.tracks_cut or stats.stray):
+        raise DataError("the MIDI file is truncated or damaged: it has no readable note")
     selected = _select_parts(parts, tracks, low, high, scale, stats)
     if not any(part.notes for part in selected):
         raise DataError(f"{NO_NOTES} in the requested tracks and pitch range" if stats.notes else NO_NOTES)

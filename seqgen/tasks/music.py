@@ -2,68 +2,84 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from seqgen.corpus import ids, split
+from seqgen.corpus import ids
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series.scaling import Scaler
 from seqgen.corpus.sources import Document
-from seqgen.errors import DataError, ModelError
+from seqgen.errors import ModelError
 from seqgen.music.events import count_steps
 from seqgen.tasks.base import Preparation
 from seqgen.tasks.id_cache import PreparedIds, sources_label
 from seqgen.tasks.language import LanguageData, LanguageTask, Messages
+from seqgen.tasks.midi_corpus import Pieces, grid_choice, grid_to_choose, grid_warning, read_corpus, summary
 from seqgen.tokenizers import Codec
-from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.midi import MidiCodec
-from seqgen.tokenizers.midi_files import read_midi_files
 from seqgen.training.augment import Transposer
 from seqgen.training.batches import Transform
 
-_SILENT = "it has no notes"  # first words of the error for a readable file without notes
 
-
-class MusicTask(LanguageTask[list[Document]]):
+class MusicTask(LanguageTask[Pieces]):
     """See `base.Task`."""
 
     counted: ClassVar[tuple[str, ...]] = ("tokens", "steps", "pieces")
 
     def cache_name(self, preparation: Preparation) -> str:
-        return f"{self.spec.name} {preparation.options.strict}"
+        options = preparation.options
+        if options.grid is not None:
+            return f"{self.spec.name} {options.strict}"
+        codec = ",".join(map(str, (options.velocity_bins, options.tracks, options.pitch_range, options.note_order)))
+        return f"{self.spec.name} {options.strict} {codec}"
 
     def fixed_codec(self, preparation: Preparation) -> Codec | None:
-        return self.codec(preparation, [])
+        if preparation.options.grid is None:
+            return None  # the notes choose it, unless a model did before
+        return self._given_codec(preparation) or MidiCodec.from_options(preparation.options)
 
-    def read(self, preparation: Preparation, messages: Messages) -> tuple[list[Document], list[Document]]:
-        if preparation.valid:
-            return preparation.documents, preparation.valid
-        return split.hold_out_items(preparation.documents, preparation.options.val_fraction)
-
-    def codec(self, preparation: Preparation, train: list[Document]) -> MidiCodec:
+    def _given_codec(self, preparation: Preparation) -> MidiCodec | None:
         codec: Codec | Scaler | None = preparation.codec
         if codec is None and preparation.start is not None:
             codec = preparation.start.codec
-        return MidiCodec.from_options(preparation.options) if codec is None else _midi_codec(codec)
+        return None if codec is None else _midi_codec(codec)
+
+    def read(self, preparation: Preparation, messages: Messages) -> tuple[Pieces, Pieces]:
+        options = preparation.options
+        given = self._given_codec(preparation)
+
+        def read(codec: MidiCodec, documents: list[Document]) -> Pieces:
+            return read_corpus(codec, documents, options.strict, options.threads, preparation.report)
+
+        train = read(given or MidiCodec.from_options(options), preparation.documents)
+        stats, grid = train.corpus.stats, train.corpus.codec.options.grid
+        choice = grid_to_choose(stats) if given is None and options.grid is None else None
+        if choice is not None:
+            train = read(MidiCodec.from_options(dataclasses.replace(options, grid=choice)), preparation.documents)
+        messages.add(*summary(train.corpus))
+        if choice is not None:
+            messages.add(grid_choice(stats, grid, choice), True)
+        elif warning := grid_warning(stats, grid):
+            messages.add(warning, True)
+        if not preparation.valid:
+            return train.hold_out(options.val_fraction)
+        held_out = read(train.corpus.codec, preparation.valid)
+        messages.add(*summary(held_out.corpus))
+        return train, held_out
+
+    def codec(self, preparation: Preparation, train: Pieces) -> MidiCodec:
+        return train.corpus.codec
 
     def encode(
-        self,
-        preparation: Preparation,
-        codec: Codec,
-        part: list[Document],
-        path: Path,
-        is_train: bool,
-        messages: Messages,
+        self, preparation: Preparation, codec: Codec, part: Pieces, path: Path, is_train: bool, messages: Messages
     ) -> tuple[IdStream, dict[str, int]]:
         midi = _midi_codec(codec)
-        reader = _Reader(preparation, midi, part)
-        pieces = (((piece,), True) for piece in reader)
+        pieces = (((part.corpus.ids(number),), True) for number in part.numbers)
         stream = ids.build(path, pieces, codec.vocab_size, codec.end, sources_label(preparation))
-        reader.report(messages)
         count = int((np.asarray(stream.ids) == codec.end).sum())
         return stream, {
             "tokens": len(stream) - count,
@@ -102,48 +118,3 @@ def _midi_codec(codec: Codec | Scaler) -> MidiCodec:
     if not isinstance(codec, MidiCodec):
         raise ModelError(f"cannot train on music: the model has the tokenizer {codec.name}")
     return codec
-
-
-class _Reader:
-    """Reads MIDI files, and counts those that can't be read or have no notes."""
-
-    def __init__(self, preparation: Preparation, codec: MidiCodec, documents: list[Document]) -> None:
-        self._preparation, self._codec, self._documents = preparation, codec, documents
-        self._read = self._silent = 0
-        self._damaged: list[str] = []
-        self._reported_at = time.monotonic()
-
-    def __iter__(self) -> Iterator[Ids]:
-        options = self._preparation.options
-        files = [(document.name, document.path) for document in self._documents]
-        for result in read_midi_files(self._codec, files, self._progress, options.threads):
-            if not result.error:
-                self._read += 1
-                yield result.ids
-            elif options.strict:
-                raise DataError(f"{result.name!r}: {result.error}; without --strict it would be skipped")
-            elif result.error.startswith(_SILENT):
-                self._silent += 1
-            else:
-                self._damaged.append(f"{result.name}: {result.error}")
-        for document in self._documents:
-            document.verify_unchanged()
-        if not self._read and len(files) == 1:
-            raise DataError(f"{files[0][0]!r}: {result.error}")
-        if not self._read:
-            raise DataError(f"none of {len(files):,} MIDI files can be trained on ({result.name}: {result.error})")
-
-    def report(self, messages: Messages) -> None:
-        """Report in one line how many files were read, and why others weren't."""
-        count = len(self._documents)
-        parts = [f"{self._read:,} read"]
-        if self._silent:
-            parts.append(f"{self._silent:,} without notes")
-        if self._damaged:
-            parts.append(f"{len(self._damaged):,} damaged ({self._damaged[0]})")
-        messages.add(f"{count:,} file{'s' * (count != 1)}: {', '.join(parts)}", self._read < count)
-
-    def _progress(self, done: int, total: int) -> None:
-        if time.monotonic() - self._reported_at > 1:
-            self._reported_at = time.monotonic()
-            self._preparation.report(f"reading music: {done:,} of {total:,} files")

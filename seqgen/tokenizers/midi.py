@@ -35,7 +35,8 @@ class MidiCodec(Codec):
         """Make the codec for the options of a training run."""
         low, high = parse_pitch_range(options.pitch_range)
         rising = options.note_order == "rising"
-        return cls(VocabularyOptions(options.grid, options.velocity_bins, options.tracks, low, high, rising))
+        grid = VocabularyOptions.grid if options.grid is None else options.grid
+        return cls(VocabularyOptions(grid, options.velocity_bins, options.tracks, low, high, rising))
 
     @classmethod
     def fit(cls, chunks: Iterable[bytes], **options: Any) -> MidiCodec:

@@ -22,7 +22,7 @@ from seqgen.api.train.run import Watcher
 from seqgen.corpus.sources import Document, Spool, checksum_documents, find
 from seqgen.errors import DataError
 from seqgen.locks import LOCK_SUFFIX
-from seqgen.tasks import music
+from seqgen.tasks import midi_corpus
 from seqgen.tokenizers import midi_files
 
 BODY = b"".join(b"line %06d of a text\n" % number for number in range(100_000))  # more than one chunk
@@ -156,7 +156,7 @@ def test_train_on_a_midi_file_that_changes_raises(
         tune.write_bytes(tune.read_bytes() + b"\0")
         os.truncate(tune, 900)
 
-    monkeypatch.setattr(music, "read_midi_files", read_and_change)
+    monkeypatch.setattr(midi_corpus, "read_midi_files", read_and_change)
     with pytest.raises(DataError, match="changed while it was being read"):
         seqgen.train(str(tune), tmp_path / "m", val_fraction=0.0, **TINY)
     assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]

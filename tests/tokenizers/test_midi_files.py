@@ -91,7 +91,7 @@ def test_read_midi_files_with_workers_returns_what_one_process_does(
     assert {name: error for name, *_, error in found[1] if error} | {"broken.mid.gz": ""} == {
         "06.mid": "the file is empty",
         "13.mid": "not a MIDI file (no MThd header)",
-        "20.mid": "the MIDI file is truncated",
+        "20.mid": "the MIDI file is truncated or damaged: it has no readable note",
         "27.mid": "the MIDI file has no notes",
         "broken.mid.gz": "",
         "not there.mid": found[1][13][-1],
@@ -157,4 +157,4 @@ def test_read_midi_files_when_a_worker_cannot_start_raises(
 def test_read_midi_file_error_does_not_repeat_the_name(tmp_path: Path) -> None:
     path = tmp_path / "x.mid"
     path.write_bytes(tune(1)[:50])
-    assert read_midi_file(MidiCodec(), "x.mid", path).error == "the MIDI file is truncated"
+    assert read_midi_file(MidiCodec(), "x.mid", path).error == "the MIDI file is truncated or damaged: it has no readable note"

@@ -85,10 +85,11 @@ def _training_ids(context: EvaluationContext, codec: MidiCodec) -> npt.NDArray[A
     if documents is None:
         context.warn("copies are not measured: the training sources have moved or changed")
         return None
+    files = [(document.name, document.path) for document in documents]
+    pieces = [each.ids for each in read_midi_files(codec, files) if not each.error]
     if not loaded.has_own_valid:
-        documents = split.hold_out_items(documents, loaded.options.val_fraction)[0]
-    read = read_midi_files(codec, [(document.name, document.path) for document in documents])
-    return np.concatenate([np.append(codec.end, each.ids) for each in read if not each.error])
+        pieces = split.hold_out_items(pieces, loaded.options.val_fraction)[0]
+    return np.concatenate([np.append(codec.end, ids) for ids in pieces])
 
 
 def _compare(

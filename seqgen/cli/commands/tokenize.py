@@ -184,7 +184,9 @@ def _write_music(
 
 
 def _music_report(codec: MidiCodec, stats: QuantisationStats, tokens: int, read: int, files: int) -> str:
-    """The effects of the grid on the music, in numbers."""
+    """The effects of the grid on the music, in numbers, and what was forgiven."""
+    from seqgen.tasks.midi_corpus import grid_warning, repairs
+
     lines = [
         f"{plural(files, 'file')}, {read:,} read: {stats.notes:,} notes, {stats.kept:,} kept, {tokens:,} tokens, "
         f"vocabulary size {codec.vocab_size:,}, {tokens / max(stats.kept, 1):.2f} a note: all came back the same",
@@ -204,6 +206,9 @@ def _music_report(codec: MidiCodec, stats: QuantisationStats, tokens: int, read:
         (stats.controllers, "controller", "dropped"),
     )
     lines += [f"{plural(count, noun)} {change}" for count, noun, change in counted if count]
+    lines += repairs(stats)
+    if warning := grid_warning(stats, codec.options.grid):
+        lines.append(warning)
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,189 @@
+"""The MIDI files of a corpus, read before they are split: what was left out and forgiven, and the grid that holds them.
+
+A file that can't be read or has no notes is left out before anything is held out, so it counts on neither side.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from seqgen.corpus import split
+from seqgen.corpus.sources import Document
+from seqgen.corpus.spill import SpillList
+from seqgen.errors import DataError
+from seqgen.music.midi import FINER_GRIDS, NO_NOTES, QuantisationStats
+from seqgen.tokenizers.codec import Ids
+from seqgen.tokenizers.midi import MidiCodec
+from seqgen.tokenizers.midi_files import read_midi_files
+
+_CHOSEN_GRIDS = FINER_GRIDS[:2]  # taken without being asked for
+_MANY_MOVED = 0.05  # of the notes: more are worth a warning
+_NAMED = 3  # files of each group that are named
+
+# Counts of `QuantisationStats`: what was forgiven.
+_REPAIRS = (
+    ("headers", "wrong header{s}"),
+    ("metas", "malformed event{s} (tempo, metre or key) ignored"),
+    ("tracks_cut", "track{s} cut off or of a wrong length, read as far as possible"),
+    ("stray", "damaged event{s} skipped"),
+    ("clipped", "data byte{s} above 127 taken for 127"),
+    ("chunks", "unknown chunk{s} skipped"),
+)
+
+
+@dataclass
+class MidiCorpus:
+    """The pieces that were read, in order of their files, and what became of the other files.
+
+    Attributes:
+        silent: names of the files without notes.
+        damaged: for each file that can't be read, its name and why.
+        repaired: names of the files that are damaged but were read.
+    """
+
+    codec: MidiCodec
+    files: int = 0
+    stats: QuantisationStats = field(default_factory=QuantisationStats)
+    silent: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
+    _pieces: SpillList = field(default_factory=SpillList)
+
+    @property
+    def pieces(self) -> int:
+        return len(self._pieces)
+
+    def ids(self, number: int) -> Ids:
+        """The ids of a piece, int32."""
+        return np.frombuffer(self._pieces[number], dtype=np.int32)
+
+    def add(self, ids: Ids) -> None:
+        self._pieces.append(ids.astype(np.int32).tobytes())
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Some pieces of a corpus: the training or the validation set."""
+
+    corpus: MidiCorpus
+    numbers: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def hold_out(self, fraction: float) -> tuple[Pieces, Pieces]:
+        """The training set, and the validation set of whole pieces."""
+        train, held_out = split.hold_out_items(self.numbers, fraction)
+        return Pieces(self.corpus, train), Pieces(self.corpus, held_out)
+
+
+def read_corpus(
+    codec: MidiCodec,
+    documents: list[Document],
+    strict: bool = False,
+    workers: int | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> Pieces:
+    """Read every document.
+
+    Args:
+        strict: whether a file that can't be read is an error.
+        workers: see `read_midi_files`.
+        report: told about the progress, once a second.
+
+    Raises:
+        DataError: a file is damaged and `strict` is set, none can be read, or one has changed.
+    """
+    corpus = MidiCorpus(codec, len(documents))
+    reported_at = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal reported_at
+        if time.monotonic() - reported_at > 1:
+            reported_at = time.monotonic()
+            report(f"reading music: {done:,} of {total:,} files")
+
+    files = [(document.name, document.path) for document in documents]
+    for result in read_midi_files(codec, files, progress, workers):
+        if not result.error:
+            corpus.add(result.ids)
+            corpus.stats.add(result.losses)
+            if any(getattr(result.losses, name) for name, _ in _REPAIRS):
+                corpus.repaired.append(result.name)
+        elif strict:
+            raise DataError(f"{result.name!r}: {result.error}; without --strict it would be skipped")
+        elif result.error.startswith(NO_NOTES):
+            corpus.silent.append(result.name)
+        else:
+            corpus.damaged.append(f"{result.name}: {result.error}")
+    for document in documents:
+        document.verify_unchanged()
+    if not corpus.pieces and len(files) == 1:
+        raise DataError(f"{files[0][0]!r}: {result.error}")
+    if not corpus.pieces:
+        raise DataError(f"none of {len(files):,} MIDI files can be trained on ({result.name}: {result.error})")
+    return Pieces(corpus, range(corpus.pieces))
+
+
+def summary(corpus: MidiCorpus) -> tuple[str, bool]:
+    """How many files were read, and what is wrong with the others; whether that is a warning."""
+    parts = [f"{corpus.pieces:,} read"]
+    if corpus.silent:
+        parts.append(f"{len(corpus.silent):,} without notes ({_names(corpus.silent)})")
+    if corpus.damaged:
+        parts.append(f"{len(corpus.damaged):,} damaged ({corpus.damaged[0]})")
+    if corpus.repaired:
+        counts = ", ".join(repairs(corpus.stats))
+        parts.append(f"{len(corpus.repaired):,} of them damaged but read ({_names(corpus.repaired)}): {counts}")
+    return f"{corpus.files:,} file{'s' * (corpus.files != 1)}: {', '.join(parts)}", len(parts) > 1
+
+
+def repairs(stats: QuantisationStats) -> list[str]:
+    """What was forgiven, in words: one text for each kind."""
+    counts = [(getattr(stats, name), words) for name, words in _REPAIRS]
+    return [f"{count:,} {words.format(s='s' * (count != 1))}" for count, words in counts if count]
+
+
+def better_grid(stats: QuantisationStats) -> int | None:
+    """The coarsest grid that holds at least nine in ten of the notes that were moved; None if there is none."""
+    return next((grid for grid in FINER_GRIDS if 10 * getattr(stats, f"moved_{grid}") <= stats.moved), None)
+
+
+def grid_to_choose(stats: QuantisationStats) -> int | None:
+    """The grid to take where none was asked for, if it is clearly better than the one that was tried."""
+    grid = better_grid(stats)
+    return grid if grid in _CHOSEN_GRIDS and stats.moved > _MANY_MOVED * stats.notes else None
+
+
+def grid_warning(stats: QuantisationStats, grid: int) -> str | None:
+    """What a grid loses, and which would lose less; None if it holds nearly all notes."""
+    if stats.moved <= _MANY_MOVED * stats.notes:
+        return None
+    lost = (
+        f"{stats.moved / stats.notes:.0%} of the notes are off the grid of {grid} steps a quarter note, "
+        f"and are moved by {stats.shift / stats.moved:.2f} steps on average"
+    )
+    better = better_grid(stats)
+    if better is not None:
+        return f"{lost}; --grid {better} moves {getattr(stats, f'moved_{better}') / stats.notes:.0%}"
+    finer = next((each for each in FINER_GRIDS if each > grid), None)
+    hint = f"; --grid {finer} moves them by less" if finer else ""
+    return f"{lost}: they were not played to a metronome{hint}"
+
+
+def grid_choice(stats: QuantisationStats, tried: int, chosen: int) -> str:
+    """Why another grid than the usual one was taken."""
+    still = getattr(stats, f"moved_{chosen}") / stats.notes
+    return (
+        f"the grid is {chosen} steps a quarter note, which moves {still:.0%} of the notes; {tried} would move "
+        f"{stats.moved / stats.notes:.0%} by {stats.shift / stats.moved:.2f} steps on average (--grid {tried} keeps it)"
+    )
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
