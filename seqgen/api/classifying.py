@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import ClassifyOptions
-from seqgen.processors import process_cpu_count
+from seqgen.processors import process_core_count
 from seqgen.specs.cells import CELLS
 from seqgen.tokenizers.workers import batch_by_size
 
@@ -57,7 +57,8 @@ def make_classifier(model: LoadedModel) -> TextClassifier:
     from seqgen.generation.classification.numpy import CpuClassifier
 
     light = CpuClassifier(config, model.checkpoint.weights(), model.codec)
-    return ThreadedClassifier(light, process_cpu_count()) if process_cpu_count() > 1 else light
+    cores = process_core_count()
+    return ThreadedClassifier(light, cores) if cores > 1 else light
 
 
 def predict(model: LoadedModel, texts: Iterable[bytes], options: ClassifyOptions) -> Iterator[Prediction]:

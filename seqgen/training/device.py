@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from seqgen.errors import UserError
-from seqgen.processors import process_cpu_count
+from seqgen.processors import process_core_count
 from seqgen.training.distributed.world import SINGLE_PROCESS, World
 
 
@@ -52,7 +52,7 @@ def choose(
     if threads is not None:
         torch.set_num_threads(threads)
     else:
-        torch.set_num_threads(max(1, process_cpu_count() // world.local_world_size))
+        torch.set_num_threads(max(1, process_core_count() // world.local_world_size))
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         device = "cuda" if available["cuda"] else "cpu"

@@ -20,7 +20,7 @@ from seqgen.config import NetworkConfig
 from seqgen.generation.engines.base import Engine, output_matrix
 from seqgen.generation.sampling.filters import log_softmax
 from seqgen.native import library, pointer_to
-from seqgen.processors import process_cpu_count
+from seqgen.processors import process_core_count
 from seqgen.specs.cells import CELLS
 
 Array = npt.NDArray[np.float32]
@@ -134,7 +134,7 @@ class NativeEngine(Engine):
         width = CELLS[config.cell].gates * config.rnn_size
         if config.vocab_size * width <= _MAX_TABLE:
             self._table = np.empty((config.vocab_size, width), dtype=np.float32)
-        self._threads = process_cpu_count()
+        self._threads = process_core_count()
         self._pool: ThreadPoolExecutor | None = None
 
     def initial(self, batch: int) -> Array:

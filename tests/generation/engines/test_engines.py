@@ -455,7 +455,7 @@ def test_choose_engine_cell_without_numpy_step_needs_torch() -> None:
 
 @pytest.mark.skipif(library() is None, reason="no kernels")
 def test_native_engine_threads_end_with_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "process_cpu_count", lambda: 3)
+    monkeypatch.setattr(native, "process_core_count", lambda: 3)
     config = small("gru", "tanh")
     made = NativeEngine(config, random_weights(config))
     made.step(np.zeros(48, dtype=np.int64), made.initial(48))
