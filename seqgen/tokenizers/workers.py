@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -145,13 +146,21 @@ def run_in_workers(
                 future.cancel()
 
 
+def _worker_code() -> str:
+    """The program of a worker: its module search path is this process's own, without the working folder.
+
+    That folder may be full of untrusted files, or of exercises called `random.py`. (`-P` keeps it out until then.)
+    """
+    here = {"", ".", os.getcwd(), os.path.realpath(os.getcwd())}
+    home = str(Path(__file__).resolve().parents[2])  # seqgen may lie in the working folder itself
+    path = [*(entry for entry in sys.path if entry not in here), home]
+    return f"import sys; sys.path[:] = {path!r}; from seqgen.tokenizers.workers import worker_main; worker_main()"
+
+
 @contextlib.contextmanager
 def _start_worker(job: str, files: Mapping[str, bytes]) -> Generator[Process, None, None]:
-    # The module search path is this process's own. That of `python -c` begins with the working directory, whose
-    # files may be untrusted.
-    code = f"import sys; sys.path[:] = {sys.path!r}; from seqgen.tokenizers.workers import worker_main; worker_main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-P", "-c", _worker_code()], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         # Ctrl-C reaches this process only, which then ends its workers.
         start_new_session=True, creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     )  # fmt: skip
