@@ -1,0 +1,1 @@
+"""One reader of tables for every task: CSV and TSV in all their dialects, and Excel workbooks."""

@@ -1,0 +1,47 @@
+"""What a cell has, by its shape: a number, a time, text or nothing. No language is assumed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from seqgen.corpus.series.numbers import is_missing, parse_number
+
+_SURE = 0.9  # fraction of a column's cells that decides what it has
+# Groups of digits and short words: 3 Mar 2021, 2021-W03, Q1 2021, 2021年3月1日, 31.12.2021 18:00 Uhr.
+_WORD = r"[^\W\d_]{1,12}[.,]?[-/ ]{0,2}"
+_TIME = re.compile(rf"(?:{_WORD}){{0,2}}\d{{1,4}}(?:[-/.:,年月日T ]{{0,3}}(?:{_WORD}|\d{{1,9}})){{0,12}}Z?")
+_MAX_TIME_LENGTH = 40
+NUMBER, TIME, TEXT, MISSING = "number", "time", "text", ""
+
+
+def cell_kind(cell: str) -> str:
+    """Return what a cell has."""
+    if is_missing(cell):
+        return MISSING
+    if parse_number(cell) is not None or parse_number(cell, ",") is not None:
+        return NUMBER
+    return TIME if _looks_like_time(cell.strip()) else TEXT
+
+
+def is_value(cell: str) -> bool:
+    """Whether a cell is a number or a time."""
+    return cell_kind(cell) in (NUMBER, TIME)
+
+
+def column_kind(cells: Sequence[str]) -> str:
+    """Return what nearly all cells of a column have that aren't missing."""
+    kinds = Counter(kind for cell in cells if (kind := cell_kind(cell)))
+    if not kinds:
+        return MISSING
+    if kinds[NUMBER] + kinds[TIME] < _SURE * kinds.total():
+        return TEXT
+    return NUMBER if kinds[NUMBER] >= kinds[TIME] else TIME
+
+
+def _looks_like_time(text: str) -> bool:
+    if len(text) > _MAX_TIME_LENGTH or not _TIME.fullmatch(text):
+        return False
+    digits = sum(map(str.isdigit, text))
+    return digits >= 3 or bool(re.search(r"\d:\d", text))

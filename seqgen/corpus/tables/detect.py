@@ -1,0 +1,176 @@
+"""Detection of a table's dialect from the head of a file: the delimiter that gives rows of one width."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from seqgen.corpus.tables.dialect import SPACES, Dialect, split_line
+from seqgen.corpus.tables.rows import ColumnHabits, RowParser, normal_width
+
+_DELIMITERS = "\t;|,"  # in order of preference: prose and numbers contain commas, but hardly the others
+_LAST_RESORTS = ":" + SPACES  # only if every row has the same number of cells
+MIN_CONSTANT = 0.9  # fraction of the rows that have the normal width in a table
+_MIN_BROKEN = 0.5  # the same in a file with damaged rows or notes
+_MIN_ROWS = 3  # fewer of one width are an accident
+_MAX_PREAMBLE = 40  # lines above a header
+_MAX_LINES = 2000
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE | re.DOTALL)
+_DECIMAL = re.compile(r"\s*[-+]?\d+,\d+\s*")
+
+NumberedRows = list[tuple[int, list[str]]]
+
+
+@dataclass(frozen=True)
+class Head:
+    """The rows of a file's head, blank ones excluded, in its dialect.
+
+    Attributes:
+        width: the normal number of cells.
+        constant: fraction of the rows, without those above the first of normal width, that have it.
+        declared: whether the first line names the delimiter, `sep=;`.
+        rows: (number of the first line, cells).
+        habits: of the rows of normal width.
+    """
+
+    dialect: Dialect
+    width: int
+    constant: float
+    rows: NumberedRows
+    habits: ColumnHabits | None = None
+    declared: bool = False
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the rows have one width, of at least two cells."""
+        return self.width > 1 and (self.constant >= MIN_CONSTANT or self.declared)
+
+
+def detect(lines: Sequence[str], delimiter: str | None = None) -> Head:
+    """Detect the dialect of complete lines with their ends.
+
+    Args:
+        delimiter: if known.
+    """
+    lines = list(lines[:_MAX_LINES])
+    match = _SEPARATOR_LINE.fullmatch(lines[0]) if lines else None
+    if match and match[1] not in '"\r\n':
+        head = _read(lines[1:], match[1], 2)
+        return replace(head, declared=True)
+    if delimiter is not None:
+        return _read(lines, delimiter, 1)
+    heads = [_read(lines, mark, 1) for mark in _DELIMITERS if any(mark in line for line in lines)]
+    for least in (MIN_CONSTANT, _MIN_BROKEN):
+        good = [head for head in heads if head.width > 1 and head.constant >= least]
+        whole = [head for head in good if _fraction(head) >= least]
+        if whole or good:
+            best = (whole or good)[0]
+            return _one_column(lines) if _is_decimal(best) else best
+    for mark in _LAST_RESORTS:
+        head = _read(lines, mark, 1)
+        uneven = [cells for _, cells in head.rows if len(cells) != head.width]
+        # R leaves out the name of the rows' names in the header.
+        is_even = not uneven or (uneven == [head.rows[0][1]] and len(uneven[0]) == head.width - 1)
+        if is_even and head.width > 1 and len(head.rows) - len(uneven) >= _MIN_ROWS:
+            return head
+    ragged = [head for head in heads if _is_ragged(head)]
+    if ragged:
+        return max(ragged, key=_raggedness)
+    return _one_column(lines)
+
+
+def _fraction(head: Head) -> float:
+    """The fraction of all rows that have the normal width."""
+    return sum(len(cells) == head.width for _, cells in head.rows) / max(len(head.rows), 1)
+
+
+def _is_decimal(head: Head) -> bool:
+    """Whether the rows are one column of numbers with decimal commas."""
+    (_, first), *others = head.rows
+    return (
+        head.dialect.delimiter == ","
+        and len(first) == 1
+        and bool(others)
+        and all(_DECIMAL.fullmatch(",".join(cells)) for _, cells in others)
+    )
+
+
+def _one_column(lines: Sequence[str]) -> Head:
+    """Lines of one cell: the delimiter is one that none of them has."""
+    unused = next((mark for mark in "\t;|\x1f" if not any(mark in line for line in lines)), "\x1f")
+    return _read(lines, unused, 1)
+
+
+def _raggedness(head: Head) -> float:
+    """The fraction of the rows that have at least as many cells as the first row has."""
+    width = len(head.rows[0][1])
+    return sum(len(cells) >= width for _, cells in head.rows) / len(head.rows)
+
+
+def _is_ragged(head: Head) -> bool:
+    """Whether the first row may be a header, and delimiters in the last cells of the others may be unquoted."""
+    return len(head.rows) > 1 and len(head.rows[0][1]) > 1 and _raggedness(head) >= MIN_CONSTANT
+
+
+def _read(lines: Sequence[str], delimiter: str, number: int) -> Head:
+    """Read the head with a delimiter, in the reading of the quotes that gives most rows one width."""
+    plain = Dialect(delimiter)
+    quoted = any('"' in line for line in lines)
+    dialects = [plain]
+    if quoted and delimiter != SPACES:
+        if any(map(functools.partial(_has_spaced_quotes, plain), lines)):
+            dialects.insert(0, replace(plain, skip_spaces=True))
+        if any('\\"' in line for line in lines):
+            dialects += [replace(dialect, escape="\\") for dialect in list(dialects)]
+    heads = [_measure(lines, dialect, number) for dialect in dialects]
+    best = max(heads, key=lambda head: head.constant)  # the first of equals
+    if quoted and not _encloses_cells(lines, best.dialect):
+        best = _measure(lines, replace(best.dialect, quote=""), number)
+    return best
+
+
+def _has_spaced_quotes(dialect: Dialect, line: str) -> bool:
+    """Whether a line has a quoted cell behind a space: `1, "a, b"`."""
+    mark = dialect.delimiter
+    if f'{mark} "' not in line:
+        return False
+    return any(
+        cell.startswith(" ") and cell.lstrip(" ").startswith('"') and mark + cell in line
+        for cell in split_line(line, dialect)
+    )
+
+
+def _encloses_cells(lines: Sequence[str], dialect: Dialect) -> bool:
+    """Whether some quotes enclose a cell."""
+    if dialect.delimiter == SPACES:
+        return False
+    mark = re.escape(dialect.delimiter)
+    cell = re.compile(rf'(?:^|{mark})[ ]*"(?:[^"\\]|""|\\.)*+"[ ]*(?={mark}|$)', re.MULTILINE)
+    return cell.search("".join(lines).replace("\r\n", "\n").replace("\r", "\n")) is not None
+
+
+def _measure(lines: Sequence[str], dialect: Dialect, number: int) -> Head:
+    # Two readings: each line is a row, or quoted cells go on in the next line wherever they could.
+    alone = [cells for line in lines if any(map(str.strip, cells := split_line(line, dialect)))]
+    width, fraction = normal_width(alone)
+    sure = alone
+    if dialect.quote and dialect.delimiter != SPACES and any(_opens(line, dialect) for line in lines):
+        numbers, rows, _ = RowParser(dialect).parse(list(lines), number, True)
+        joined = [cells for cells in rows if any(map(str.strip, cells))]
+        joined_width, joined_fraction = normal_width(joined)
+        # Quotes that swallow rows of the normal width would leave fewer rows that are just as even.
+        if joined_fraction > fraction:
+            width, sure = joined_width, [cells for cells in joined if not any("\n" in cell for cell in cells)] or joined
+    habits = ColumnHabits(sure, width)
+    numbers, rows, _ = RowParser(dialect, width, habits).parse(list(lines), number, True)
+    found = [(line, cells) for line, cells in zip(numbers, rows, strict=True) if any(map(str.strip, cells))]
+    first = next((index for index, (_, cells) in enumerate(found) if len(cells) == width), 0)
+    body = found[first:] if first <= _MAX_PREAMBLE else found
+    constant = sum(len(cells) == width for _, cells in body) / max(len(body), 1)
+    return Head(dialect, width, constant, found, habits)
+
+
+def _opens(line: str, dialect: Dialect) -> bool:
+    return line.startswith('"') or f'{dialect.delimiter}"' in line or f'{dialect.delimiter} "' in line

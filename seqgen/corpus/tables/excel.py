@@ -1,0 +1,138 @@
+"""Sheets of Excel workbooks (.xlsx) as rows of text."""
+
+from __future__ import annotations
+
+import datetime
+import importlib
+import io
+import warnings
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from seqgen.corpus.sources import Document
+from seqgen.errors import DataError
+from seqgen.streams import DECOMPRESSION_HEADROOM, MAX_DECOMPRESSION_RATIO, reason
+
+_MAX_ROWS = 1 << 20  # of a sheet, by Excel's own limit
+_BLOCK_ROWS = 4096
+_INSTALL = "pip install 'seqgen[excel]'"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A sheet of a workbook."""
+
+    name: str
+    _data: bytes
+    _title: str
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield (number, cells) of each row that is not blank, without empty cells at its end."""
+        book = _open(self._data, self.name)
+        try:
+            sheet = book[self._title]
+            sheet.reset_dimensions()  # those that a file states may be wrong
+            for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
+                if number > _MAX_ROWS:
+                    raise DataError(f"{self.name} has more than {_MAX_ROWS:,} rows, the most that a sheet may have")
+                cells = [_text(value) for value in row]
+                while cells and not cells[-1]:
+                    cells.pop()
+                if cells:
+                    yield number, cells
+        except DataError:
+            raise
+        except Exception as error:  # openpyxl raises many types for damaged files
+            raise DataError(f"cannot read {self.name}: {reason(error)[:160]}") from error
+        finally:
+            book.close()
+
+    def blocks(self, _: object) -> Iterator[tuple[list[int], list[list[str]]]]:
+        """As `rows`, in blocks, padded to the width of the widest row so far."""
+        width = 0
+        numbers: list[int] = []
+        rows: list[list[str]] = []
+        for number, cells in self.rows():
+            width = max(width, len(cells))
+            numbers.append(number)
+            rows.append(cells + [""] * (width - len(cells)))
+            if len(rows) == _BLOCK_ROWS:
+                yield numbers, rows
+                numbers, rows = [], []
+        if rows:
+            yield numbers, rows
+
+
+def open_sheet(document: Document, name: str, title: str | None) -> Sheet:
+    """Return the sheet with this title, or the only one with cells.
+
+    Raises:
+        DataError: openpyxl is missing, the file is damaged or no workbook, or several sheets have cells.
+    """
+    data = b"".join(document.limited())
+    _check_size(data, name)
+    book = _open(data, name)
+    try:
+        titles = [sheet.title for sheet in book.worksheets]
+        if title is not None:
+            if title not in titles:
+                raise DataError(f"{name} has no sheet {title!r}; the sheets are {_quoted(titles)}")
+            return Sheet(f"{name}, sheet {title}", data, title)
+    finally:
+        book.close()
+    filled = [each for each in titles if next(Sheet(name, data, each).rows(), None) is not None]
+    if len(filled) > 1:
+        raise DataError(f"{name} has {len(filled)} sheets with cells, {_quoted(filled)}; give one with --sheet")
+    if not filled:
+        raise DataError(f"{name} is not a table: it has no rows")
+    return Sheet(name, data, filled[0])
+
+
+def _quoted(titles: list[str]) -> str:
+    return ", ".join(map(repr, titles[:8])) + (f" and {len(titles) - 8} more" if len(titles) > 8 else "")
+
+
+def _check_size(data: bytes, name: str) -> None:
+    """Raise `DataError` for a decompression bomb, or an archive that is no workbook."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise DataError(f"cannot read {name}: {reason(error)}") from error
+    if not any(member.filename.lower() == "xl/workbook.xml" for member in members):
+        raise DataError(f"{name} is an archive without a workbook; save the table as CSV or .xlsx")
+    limit = MAX_DECOMPRESSION_RATIO * len(data) + DECOMPRESSION_HEADROOM
+    if sum(member.file_size for member in members) > limit:
+        raise DataError(f"{name!r} is refused as a decompression bomb: it decompresses to more than {limit:,} bytes")
+
+
+def _open(data: bytes, name: str) -> Any:
+    try:
+        openpyxl = importlib.import_module("openpyxl")
+    except ImportError as error:
+        raise DataError(f"{name} is an Excel workbook: to read it, {_INSTALL}; or save it as CSV") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about styles and extensions, which hold no cells
+            return openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
+    except Exception as error:  # of many types
+        raise DataError(f"cannot read {name} as an Excel workbook: {reason(error)[:160]}") from error
+
+
+def _text(value: object) -> str:
+    """Return a cell as text: numbers exactly, dates in ISO 8601."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, datetime.datetime):
+        if value.time() == datetime.time():
+            return value.date().isoformat()
+        return value.isoformat(" ", "auto").removesuffix(".000000")
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return str(value)

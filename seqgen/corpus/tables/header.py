@@ -1,0 +1,230 @@
+"""The header of a table: known by being unlike the rows below it, in any language.
+
+Above it there may be comments and other lines, below it more header rows: tickers, units, or a line of dashes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import statistics
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from seqgen.corpus.tables.cells import NUMBER, TEXT, TIME, cell_kind, column_kind
+from seqgen.corpus.tables.detect import Head, NumberedRows
+
+_MAX_HEADER_ROWS = 5
+_SAMPLE_ROWS = 400
+_DASHES = re.compile(r"\s*:?[-=_+]{2,}:?\s*")
+_SENTENCE_ENDS = tuple(".!?…。！？")
+_MAX_NAME_LENGTH = 40  # characters of a column's name
+_YEARS = range(1500, 2200)
+
+
+@dataclass(frozen=True)
+class Header:
+    """The rows above the data.
+
+    Attributes:
+        names: of the columns, '' for those without one; None without a header.
+        line: of the header; 0 for none.
+        first_row: index of the first row of data among the rows of the head.
+        above: rows above the header, or the data, that hold neither.
+        comments: the same for lines that begin with #.
+        below: rows between header and data.
+    """
+
+    names: tuple[str, ...] | None
+    line: int
+    first_row: int
+    above: NumberedRows
+    comments: NumberedRows
+    below: NumberedRows
+
+
+def find_header(head: Head, known: Collection[str] = (), given: bool | None = None) -> Header:
+    """Find the header among the rows of a head.
+
+    Args:
+        known: names of columns in lower case, by which a first row is certainly a header.
+        given: whether there is a header, if that is known.
+    """
+    rows, width = head.rows, head.width
+    comments: NumberedRows = []
+    start = 0
+    while start < len(rows) and is_comment(rows[start][1], width):
+        comments.append(rows[start])
+        start += 1
+    first = next((index for index in range(start, len(rows)) if len(rows[index][1]) == width), start)
+    if first == len(rows):
+        return Header(None, 0, start, [], comments, [])
+    line, cells = rows[first]
+    below = [row for _, row in rows[first + 1 : first + 1 + _SAMPLE_ROWS] if len(row) == width]
+    is_header = _is_header(cells, below, known) if given is None else given
+    if not is_header and given is not False and first > start and width > 1:
+        names = _uneven_names(rows[first - 1][1], [cells, *below], known)
+        if names is not None:  # the row above has a cell more or less than the data, and is unlike it
+            return Header(names, rows[first - 1][0], first, rows[start : first - 1], comments, [])
+    if not is_header and comments and given is None:
+        names = _commented_names(head, comments[-1][1], [cells, *below])
+        if names is not None:
+            return Header(names, comments[-1][0], first, rows[start:first], comments[:-1], [])
+    above = rows[start:first]
+    if not is_header:
+        return Header(None, 0, first, above, comments, [])
+    extra = _rows_below(rows[first + 1 :], width)
+    if cells[0].startswith("#"):
+        cells = [cells[0].lstrip("# ") or cells[0], *cells[1:]]
+    names = _merged_names(cells, [row for _, row in extra])
+    return Header(names, line, first + 1 + len(extra), above, comments, extra)
+
+
+def is_comment(cells: Sequence[str], width: int) -> bool:
+    """Whether a row is a comment: it begins with # and is no row of the table."""
+    return len(cells) != width and cells[0].lstrip().startswith("#")
+
+
+def _is_header(first: Sequence[str], below: Sequence[Sequence[str]], known: Collection[str]) -> bool:
+    names = [cell.strip() for cell in first]
+    if any(name.lower() in known for name in names):
+        return True
+    if not below:
+        return False
+    columns = [[row[index] for row in below] for index in range(len(names))]
+    body = min(_MAX_HEADER_ROWS, len(below) // 2)  # there may be more header rows
+    pairs = [(cell_kind(name), column_kind(cells[body:])) for name, cells in zip(names, columns, strict=True)]
+    typed = [(mine, kind) for mine, kind in pairs if kind in (NUMBER, TIME) and mine]
+    if typed:
+        # Of a row of data, few cells are out of place; of a header all are, but for years.
+        wrong = sum(mine != kind for mine, kind in typed)
+        return wrong * 2 > len(typed) or _are_years(names, pairs)
+    return _is_unlike_text(names, columns)
+
+
+def _are_years(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> bool:
+    """Whether the numbers among the names are successive years, as in tables that have a column a year."""
+    numbers = [name for name, (mine, kind) in zip(names, pairs, strict=True) if mine == NUMBER and kind != TEXT]
+    if len(numbers) < 3 or not all(re.fullmatch(r"\d{4}", name) and int(name) in _YEARS for name in numbers):
+        return False
+    years = list(map(int, numbers))
+    steps = {later - earlier for earlier, later in itertools.pairwise(years)}
+    return len(steps) == 1 and steps != {0}
+
+
+def _is_unlike_text(names: Sequence[str], columns: Sequence[Sequence[str]]) -> bool:
+    """Whether a row of words is a header of columns of text.
+
+    It isn't if one of its cells occurs below. It is if its cell in a column of repeated values occurs only there, and
+    nothing in its other cells is like the text below; or if all rows below have sentences, and it has names.
+    """
+    cleaned = [[cell.strip() for cell in cells] for cells in columns]
+    if not all(names) or len(set(names)) < len(names):
+        return False
+    if any(len(name) > _MAX_NAME_LENGTH or name.endswith(_SENTENCE_ENDS) for name in names):
+        return False
+    if any(name in cells for name, cells in zip(names, cleaned, strict=True)):
+        return False
+    repeated, prose = [], []
+    for name, cells in zip(names, cleaned, strict=True):
+        counts = Counter(cell for cell in cells if cell)
+        once = sum(count == 1 for count in counts.values())
+        if counts and once <= 0.02 * counts.total() and len(counts) * 2 <= counts.total():
+            repeated.append(name)
+        elif counts:
+            prose.append((name, [cell for cell in cells if cell]))
+    unlike = [_is_name(name, cells) for name, cells in prose]
+    if repeated:
+        # One of a hundred texts may be as short as a name; a label that occurs once is rarer still.
+        return all(_is_short(name, cells) for name, cells in prose)
+    return bool(unlike) and all(unlike)
+
+
+def _is_short(name: str, cells: Sequence[str]) -> bool:
+    """Whether a name is shorter than the texts of a column usually are."""
+    return len(name) <= statistics.median(map(len, cells))
+
+
+def _is_name(name: str, cells: Sequence[str]) -> bool:
+    """Whether a name is one word, and nothing below it is."""
+    if len(name.split()) > 1 or any(len(cell) <= len(name) for cell in cells):
+        return False
+    spaced = sum(len(cell.split()) > 1 for cell in cells)
+    if spaced == len(cells):
+        return len(cells) > 1
+    # Without spaces between words, as in Chinese.
+    return len(cells) > 1 and not spaced * 2 > len(cells) and min(map(len, cells)) >= 2 * len(name)
+
+
+def _uneven_names(
+    above: Sequence[str], rows: Sequence[Sequence[str]], known: Collection[str]
+) -> tuple[str, ...] | None:
+    """Return the names in a row above the data that has a cell more or less; None if it is no header."""
+    width, names = len(rows[0]), [cell.strip() for cell in above]
+    if len(names) < 2:
+        return None
+    if len(names) < width and not any(row[-1].strip() for row in rows):  # delimiters at the ends of the rows
+        fitted = [*names, *[""] * (width - len(names))]
+    elif len(names) == width - 1:  # R leaves out the name of the rows' names
+        fitted = ["", *names]
+    elif len(names) > width:  # cells missing at the ends of all rows, or delimiters at the end of the header
+        fitted = names
+    else:
+        return None
+    padded = [[*row, *[""] * (len(fitted) - len(row))] for row in rows]
+    return tuple(fitted) if _is_header(fitted, padded, known) else None
+
+
+def _commented_names(head: Head, cells: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
+    """Return the names in a commented header, `# time, price`; None if the comment is something else."""
+    first = cells[0].lstrip().removeprefix("#").lstrip("# ").strip()
+    names = [first, *(cell.strip() for cell in cells[1:])]
+    if not first and len(names) == len(rows[0]) + 1:
+        names = names[1:]
+    if len(names) != len(rows[0]) or len(names) < 2:
+        return None
+    return tuple(names) if _is_header(names, rows, ()) else None
+
+
+def _rows_below(rows: NumberedRows, width: int) -> NumberedRows:
+    """Return the rows below a header that belong to it: further names, units, dashes.
+
+    They have no number or time in any column that has numbers or times below them.
+    """
+    found: NumberedRows = []
+    data = [cells for _, cells in rows[: _SAMPLE_ROWS + _MAX_HEADER_ROWS] if len(cells) == width]
+    if len(data) < 2:
+        return found
+    body = data[min(_MAX_HEADER_ROWS, len(data) // 2) :]
+    kinds = [column_kind([row[index] for row in body]) for index in range(width)]
+    typed = [index for index, kind in enumerate(kinds) if kind in (NUMBER, TIME)]
+    for line, cells in rows[:_MAX_HEADER_ROWS]:
+        if len(cells) != width:
+            break
+        written = [cell for cell in cells if cell.strip()]
+        dashes = bool(written) and all(_DASHES.fullmatch(cell) for cell in written)
+        mine = [cell_kind(cells[index]) for index in typed]
+        names = TEXT in mine and NUMBER not in mine and TIME not in mine
+        # A row of data may have text in one of its columns of numbers, hardly in all of them.
+        if not dashes and not (names and (mine.count(TEXT) * 2 > len(mine) or len(written) == 1)):
+            break
+        found.append((line, cells))
+    return found
+
+
+def _merged_names(names: Sequence[str], below: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Return names made unique by the rows below them: Close of two tickers becomes `Close ACME`, `Close INIT`.
+
+    A row with a cell in the first column only, as pandas writes it, has the name of that column.
+    """
+    merged = [name.strip() for name in names]
+    repeated = len({name for name in merged if name}) < sum(map(bool, merged))
+    for cells in below:
+        written = [index for index, cell in enumerate(cells) if cell.strip()]
+        if written == [0] and len(cells) > 1 and not _DASHES.fullmatch(cells[0]):
+            merged[0] = cells[0].strip()
+        elif repeated and not all(_DASHES.fullmatch(cells[index]) for index in written):
+            merged = [f"{name} {cell.strip()}".strip() if index else name
+                      for index, (name, cell) in enumerate(zip(merged, cells, strict=True))]  # fmt: skip
+    return tuple(merged)

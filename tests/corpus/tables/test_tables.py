@@ -1,0 +1,223 @@
+"""Tables: dialects, line ends, quotes, headers, and what is left out and reported."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqgen.corpus.sources import Document
+from seqgen.corpus.tables.read import Table, open_table, sniff
+from seqgen.errors import DataError
+
+
+def read(folder: Path, data: bytes | str, **options: Any) -> tuple[Table, list[list[str]], list[str]]:
+    """Return the table, the cells of its rows, and the warnings."""
+    path = folder / "t.csv"
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    warnings: list[str] = []
+    options.setdefault("known", ("text", "label"))
+    table = open_table(Document("t.csv", path), warnings.append, **options)
+    return table, [cells for _, cells in table.rows()], warnings
+
+
+CELLS = st.text(st.sampled_from("ab c,;|\t\"'\n\r\x85\u2028é中1.#"), max_size=12)
+ROWS = st.lists(st.tuples(CELLS, st.sampled_from(["pos", "neg"]), st.integers(0, 99).map(str)), min_size=4, max_size=20)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    ROWS,
+    st.sampled_from(",;\t|"),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC]),
+)
+def test_table_written_by_csv_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]], mark: str, end: str, quoting: int
+) -> None:
+    if any(letter in row[0] for row in rows for letter in "\r\n"):
+        quoting = csv.QUOTE_ALL  # csv quotes only those of its own line end otherwise
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, delimiter=mark, lineterminator=end, quoting=quoting)  # type: ignore[arg-type]
+    writer.writerow(["the_text", "label", "n"])
+    writer.writerows(rows)
+    table, found, warnings = read(tmp_path_factory.getbasetemp(), out.getvalue())
+    assert (table.dialect.delimiter, table.header, table.has_header) == (mark, ("the_text", "label", "n"), True)
+    assert found == [list(row) for row in rows]
+    assert not warnings
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(st.binary(max_size=300), st.text(st.sampled_from('ab,;\t|"\\\n\r# 1é'), max_size=120).map(str.encode)))
+def test_table_of_any_bytes_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    try:
+        _, rows, _ = read(tmp_path_factory.getbasetemp(), data)
+    except DataError as error:
+        assert "\n" not in str(error)
+    else:
+        assert sum(len("".join(cells)) for cells in rows) <= 3 * len(data)
+    sniff(data.decode("utf-8", "surrogateescape"), "x", True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_table_decisions_do_not_depend_on_the_order_of_rows(
+    tmp_path_factory: pytest.TempPathFactory, order: random.Random
+) -> None:
+    rows = [f'said "{word}", and left;{number % 3}' for number, word in enumerate(["a", "b", "c", 'd"', "e"] * 8)]
+    rows += ['"quoted; cell";1', '"stray;2']
+    order.shuffle(rows)
+    table, found, _ = read(tmp_path_factory.getbasetemp(), "Satz;Klasse\n" + "\n".join(rows) + "\n")
+    assert (table.dialect.delimiter, table.header) == (";", ("Satz", "Klasse"))
+    assert len(found) == len(rows)
+    assert ["quoted; cell", "1"] in found and ['"stray', "2"] in found
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\r\r\n"])
+def test_table_line_ends(tmp_path: Path, end: str) -> None:
+    table, rows, _ = read(tmp_path, end.join(["text,label", "a\x85b,x", "c\u2028d,y", "e\x0bf,x", ""]))
+    assert table.header == ("text", "label")
+    assert rows == [["a\x85b", "x"], ["c\u2028d", "y"], ["e\x0bf", "x"]]
+
+
+def test_table_mixed_line_ends(tmp_path: Path) -> None:
+    assert read(tmp_path, "t,label\na,1\r\nb,2\rc,3\n")[1] == [["a", "1"], ["b", "2"], ["c", "3"]]
+
+
+@pytest.mark.parametrize(
+    ("data", "delimiter", "width"),
+    [
+        ("text;label\nI, you, he;a\nyes, no;b\nno;a\n", ";", 2),
+        ("sep=;\na,b;c\n1,5;2\n", ";", 2),
+        ('"sep=|"\na|b\n1|2\n', "|", 2),
+        ("a|b\nx, y|1\nz|2\n", "|", 2),
+        ("a\tb\nx, y; z\t1\nw\t2\n", "\t", 2),
+        ("date  value  other\n2020-01-01  1.5  3\n2020-01-02  2.5   4\n2020-01-03  2  5\n", " ", 3),
+        ("name:value\na:1\nb:2\nc:3\n", ":", 2),
+        ("value\n1,5\n2,5\n3,5\n", "\t", 1),
+        ("time,value\n12:30,1\n12:31,2\n", ",", 2),
+        ("| a | b |\n|---|---|\n| x | 1 |\n| y | 2 |\n", "|", 2),
+    ],
+)  # fmt: skip
+def test_table_delimiter(tmp_path: Path, data: str, delimiter: str, width: int) -> None:
+    table, rows, _ = read(tmp_path, data)
+    assert table.dialect.delimiter == delimiter
+    assert {len(cells) for cells in rows} == {table.width} == {width}
+
+
+def test_table_quote_that_would_swallow_rows_is_a_letter(tmp_path: Path) -> None:
+    lines = [f"a film about row {number}\t{number % 2}" for number in range(200)]
+    for number in (20, 90, 150):
+        lines[number] = '"' + lines[number]
+    _, rows, _ = read(tmp_path, "sentence\tlabel\n" + "\n".join(lines) + "\n")
+    assert len(rows) == 200
+    assert rows[20] == ['"a film about row 20', "0"]
+    lines[40] = '"it said ""no"", a film"\t1'  # quotes that do enclose a cell
+    _, rows, warnings = read(tmp_path, "sentence\tlabel\n" + "\n".join(lines) + "\n")
+    assert len(rows) == 200 and rows[40][0] == 'it said "no", a film' and rows[150][0].startswith('"')
+    assert warnings == ["t.csv: 3 lines have a quote that encloses no cell, read as a letter (first: line 22)"]
+
+
+def test_table_quoted_cells_over_several_lines(tmp_path: Path) -> None:
+    poem = "roses are red,\nviolets are blue,\nsugar is sweet,\nand so on,"
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\n").writerows(
+        [["text", "label"], *[[f"{poem} {n}", "ab"[n % 2]] for n in range(9)]]
+    )
+    _, rows, warnings = read(tmp_path, out.getvalue())
+    assert rows == [[f"{poem} {n}", "ab"[n % 2]] for n in range(9)]
+    assert not warnings
+
+
+def test_table_backslash_escapes_and_spaces_before_quotes(tmp_path: Path) -> None:
+    rows = read(tmp_path, 'text,label\n"He said \\"hi\\", ok",a\n"C:\\\\new",b\n"x",a\n')[1]
+    assert rows == [['He said "hi", ok', "a"], ["C:\\\\new", "b"], ["x", "a"]]
+    assert read(tmp_path, 'text, label\n"a, b", "x"\n"c, d", "y"\n')[1] == [["a, b", "x"], ["c, d", "y"]]
+
+
+def test_table_nul_bytes_and_other_encodings_are_reported(tmp_path: Path) -> None:
+    _, rows, warnings = read(tmp_path, b"text,label\na\0b,x\ncaf\xe9,y\n")
+    assert rows == [["a\ufffdb", "x"], ["café", "y"]]
+    assert sorted(warnings) == [
+        "t.csv: 1 line has NUL bytes, read as U+FFFD (first: line 2)",
+        "t.csv: 1 line that is not UTF-8, read as Windows-1252 (first: line 3)",
+    ]  # fmt: skip
+
+
+def test_table_irregular_rows_are_yielded_and_reported(tmp_path: Path) -> None:
+    body = "".join(f"{n},{n},{n}\n" for n in range(20))
+    _, rows, warnings = read(tmp_path, "a,b,c\n" + body + "1,2\n3,4,5,6\n7,8,9,,\n,,\n1,1,1\nSource: nobody\n")
+    assert rows[20:] == [["1", "2"], ["3", "4", "5", "6"], ["7", "8", "9"], ["1", "1", "1"]]
+    assert warnings == [
+        "t.csv: 1 row has fewer cells than the 3 of the others (first: line 22)",
+        "t.csv: 1 row has more cells than the 3 of the others (first: line 23)",
+        "t.csv: 1 line below the table is skipped (first: line 27, 'Source: nobody')",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "header", "count"),
+    [
+        ("Kritik,Urteil\n" + "Das war gut,gut\nDas war es nicht,schlecht\n" * 10, ("Kritik", "Urteil"), 20),
+        ("отзыв;класс\n" + "Это было хорошо;да\nЭто было плохо;нет\n" * 10, ("отзыв", "класс"), 20),
+        ("感想,評価\n" + "とても良かったです,良い\n全然だめでした,悪い\n" * 10, ("感想", "評価"), 20),
+        ("Das war gut,gut\nDas war es nicht,schlecht\n" * 10, None, 20),
+        ("what a day,sad\n" + "good one,joy\nbad one,sad\n" * 9, None, 19),
+        ("Hello,Hi\nHow are you?,Fine\nYes,No\nWhere are you?,Here I am\n", None, 4),
+        ("Frage,Antwort\nHow are you?,I am fine\nWhere are you?,Here I am\nWho is it?,It is me\n",
+         ("Frage", "Antwort"), 3),
+        ("a,1\nb,2\nc,3\nd,4\n", None, 4),
+        ("x,y\na,1\nb,2\nc,3\n", ("x", "y"), 3),
+        ("1,2\n3,4\n5,6\n", None, 3),
+        ("country,1990,1991,1992\nA,5,6,7\nB,6,7,8\n", ("country", "1990", "1991", "1992"), 2),
+        ("# made by hand\n# on a day\na,b\n1,2\n3,4\n", ("a", "b"), 2),
+        ("# a,b\n1,2\n3,4\n5,6\n", ("a", "b"), 3),
+        ("#happy day,joy\nbad one,sad\ngood one,joy\nsad one,sad\n" * 5, None, 20),
+        ("Report of the year\nmade on, Monday\n\na,b,c\n1,2,3\n4,5,6\n7,8,9\n", ("a", "b", "c"), 3),
+        ("x y\n\"1\" 5 6\n\"2\" 7 8\n\"3\" 9 9\n", ("column_1", "x", "y"), 3),
+        ("a,b\n1,2,\n3,4,\n5,6,\n", ("a", "b"), 3),
+        ("a,b,\n1,2,\n3,4,\n5,6,\n", ("a", "b"), 3),
+        ("a,a,\n1,2,3\n3,4,5\n5,6,7\n", ("a", "a_2", "column_3"), 3),
+        ("time,t,p\n,°C,hPa\n2020-01-01,1,2\n2020-01-02,2,3\n2020-01-03,2,3\n", ("time", "t", "p"), 3),
+        ("Price,Close,Close\nTicker,A,B\nDate,,\n2020-01-01,1,2\n2020-01-02,2,3\n2020-01-03,2,3\n",
+         ("Date", "Close A", "Close B"), 3),
+        ("Category: All categories\n\nDay,tea: (Worldwide)\n2020-01-01,5\n2020-01-02,<1\n2020-01-03,7\n",
+         ("Day", "tea: (Worldwide)"), 3),
+    ],
+)  # fmt: skip
+def test_table_header(tmp_path: Path, data: str, header: tuple[str, ...] | None, count: int) -> None:
+    table, rows, _ = read(tmp_path, data)
+    assert table.has_header == (header is not None)
+    assert header is None or table.header == header
+    assert len(rows) == len(table.sample) == count
+    head = sniff(data, "t.csv", True, ("text", "label"))
+    assert head is not None and (head.header, head.dialect) == (table.header, table.dialect)
+
+
+def test_table_lines_above_and_below_the_header_are_reported(tmp_path: Path) -> None:
+    data = "# a comment\nReport, 2020\na,b,c\n-,kg,m\n1,2,3\n4,5,6\n# more\n7,8,9\n"
+    _, rows, warnings = read(tmp_path, data)
+    assert rows == [["1", "2", "3"], ["4", "5", "6"], ["7", "8", "9"]]
+    assert warnings == [
+        "t.csv: 2 comment lines are skipped (first: line 1, '# a comment')",
+        "t.csv: 1 line above the table is skipped (first: line 2, 'Report, 2020')",
+        "t.csv: 1 row below the header holds no data and is skipped (first: line 4, '-,kg,m')",
+    ]
+
+
+def test_table_of_prose_is_not_regular() -> None:
+    prose = "It was late, and nobody came.\nThe rain, the wind, the cold: all of it, at once.\nWell.\n" * 30
+    head = sniff(prose, "novel.txt", True)
+    assert head is None or not head.is_regular
+
+
+def test_table_quote_open_to_the_end_takes_little_time(tmp_path: Path) -> None:
+    lines = ['"open,1'] + [f"row {number},{number % 2}" for number in range(40_000)]
+    _, rows, _ = read(tmp_path, "text,label\n" + "a,0\nb,1\n" * 5 + '"c, d",1\n' + "\n".join(lines) + "\n")
+    assert len(rows) == 40_012
