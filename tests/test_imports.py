@@ -9,6 +9,7 @@ import pytest
 import seqgen
 from tests.helpers.running import COMMANDS, imported_packages
 
+GOLDEN = Path(__file__).parent / "golden" / "models"
 HEAVY = {"torch", "numpy", "safetensors", "sentencepiece", "datasets", "zstandard", "pyppmd", "mido"}
 MAIN = "import sys\nfrom seqgen.cli.main import main\nassert main(sys.argv[1:]) == 0"
 
@@ -43,11 +44,13 @@ def test_help_of_a_command_loads_nothing_heavy(command: list[str]) -> None:
         ["tokenize", "MODEL", "TEXT"],
         ["tokenize", "subword", "TEXT", "--check"],
         ["corpora"],
+        ["forecast", "FORECASTER", "weather", "--backtest", "2"],
+        ["evaluate", "FORECASTER", "weather", "--json"],
     ],
     ids=lambda arguments: " ".join(arguments),
 )
 def test_command_that_trains_nothing_does_not_load_torch(
     arguments: list[str], model_folder: Path, text_file: Path
 ) -> None:
-    paths = {"MODEL": model_folder, "TEXT": text_file}
+    paths = {"MODEL": model_folder, "TEXT": text_file, "FORECASTER": GOLDEN / "weather-gru"}
     assert not imported_packages(MAIN, *(paths.get(word, word) for word in arguments)) & {"torch", "datasets"}

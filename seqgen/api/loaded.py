@@ -10,13 +10,14 @@ from seqgen.checkpoint import Checkpoint
 from seqgen.errors import ModelError
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.engines.choose import choose_engine, make_engine
+from seqgen.specs.cells import CELLS
 from seqgen.tokenizers import Codec
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from seqgen.model.forecaster import Forecaster
+    from seqgen.generation.forecasting.base import WindowForecaster
     from seqgen.model.language import LanguageModel
     from seqgen.tokenizers.dialogue import DialogueCodec
 
@@ -73,6 +74,15 @@ class LoadedModel:
             return engine
         return self._make_engine(self.checkpoint.weights(), True)
 
+    @cached_property
+    def batch_engine(self) -> Engine:
+        """The engine with exact weights for many records at once. Without kernels it is the torch network."""
+        if self.engine_name == choose_engine("auto", self.device, self.precision, _MANY, self.checkpoint.network.cell):
+            return self.exact_engine
+        from seqgen.generation.engines.torch import TorchEngine
+
+        return TorchEngine.of(self.network)
+
     def _make_engine(self, weights: Mapping[str, npt.NDArray[np.float32]], exact: bool) -> Engine:
         network = self.checkpoint.language_config
         return make_engine(network, weights, self.engine_name, self.device, exact, self.precision)
@@ -84,17 +94,22 @@ class LoadedModel:
         return type(self)(self.checkpoint, engine, device, exact, precision, batch_size)
 
     @cached_property
-    def forecaster(self) -> Forecaster:
-        """The network of a forecaster, in evaluation mode. Raises `ModelError` for another model."""
-        import torch
+    def forecaster(self) -> WindowForecaster:
+        """The network of a forecaster: numpy and the native kernels on the CPU, otherwise PyTorch.
 
-        from seqgen.model.forecaster import Forecaster
-        from seqgen.training import device
+        The number of windows never decides, because the last digits of the two differ. Raises `ModelError` for another
+        model.
+        """
+        config = self.checkpoint.forecaster_config
+        if self.device not in ("auto", "cpu") or CELLS[config.cell].numpy_step is None:
+            from seqgen.generation.forecasting.torch import load_torch_forecaster
+            from seqgen.training import device
 
-        forecaster = Forecaster(self.checkpoint.forecaster_config)
-        compute = device.choose("cpu" if self.device == "auto" else self.device, "fp32", threads=1)
-        forecaster.load_state_dict({n: torch.from_numpy(w) for n, w in self.checkpoint.weights().items()})
-        return forecaster.to(compute.device).eval()
+            compute = device.choose("cpu" if self.device == "auto" else self.device, "fp32", threads=1)
+            return load_torch_forecaster(config, self.checkpoint.weights(), compute.device)
+        from seqgen.generation.forecasting.numpy import CpuForecaster
+
+        return CpuForecaster(config, self.checkpoint.weights())
 
     @cached_property
     def network(self) -> LanguageModel:

@@ -23,9 +23,7 @@ from seqgen.corpus.series.windows import WindowBatch
 from seqgen.model.batch_invariant import batch_invariant, linear
 from seqgen.model.dropout import DropoutRng, dropout_mask
 from seqgen.model.recurrent.stack import LayerStates, RecurrentStack
-
-_LEAST_SPREAD = 0.01  # of a window, in the column's standard deviations: noise in a flat one is not amplified
-_RECENT = 1 / 6  # of the look-back: half-life of the changes that measure the present volatility
+from seqgen.model.window_scale import LEAST_SPREAD, RECENT
 
 
 class Forecaster(nn.Module):
@@ -120,7 +118,7 @@ class Forecaster(nn.Module):
             return history.mean(dim=1, keepdim=True), _spread(history.std(dim=1, keepdim=True, correction=0))
         changes = history.diff(dim=1) if history.shape[1] > 1 else torch.zeros_like(last)
         age = torch.arange(changes.shape[1] - 1, -1, -1, dtype=history.dtype, device=history.device)
-        weight = torch.exp2(-age / max(1.0, self.config.look_back * _RECENT))
+        weight = torch.exp2(-age / max(1.0, self.config.look_back * RECENT))
         variance = (changes.square() * weight).sum(dim=1, keepdim=True) / weight.sum()
         # The standard deviation that a random walk of such changes reaches at the horizon.
         return last, _spread((variance * self.config.horizon).sqrt())
@@ -177,7 +175,7 @@ def model_inputs(sample: WindowBatch, device: torch.device) -> tuple[Tensor, Ten
 
 
 def _spread(values: Tensor) -> Tensor:
-    return values.clamp(min=_LEAST_SPREAD)
+    return values.clamp(min=LEAST_SPREAD)
 
 
 def _cut(values: Tensor, length: int, at_end: bool) -> Tensor:

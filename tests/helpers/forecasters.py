@@ -7,9 +7,21 @@ from typing import Any
 import torch
 
 from seqgen.config import ForecasterConfig
+from seqgen.generation.forecasting.numpy import CpuForecaster
 from seqgen.model.forecaster import Forecaster
+from seqgen.specs.cells import CELLS
 
 LEVELS = (2.5, 10.0, 50.0, 90.0, 97.5)
+
+VARIANTS: list[dict[str, Any]] = [
+    {"cell": cell, "num_layers": layers, "linear": linear, "normalisation": how, "past": past, "known": known}
+    for cell in CELLS
+    for layers, linear, how, past, known in (
+        (1, False, "last", 0, 0),
+        (2, True, "window", 1, 0),
+        (1, True, "changes", 2, 3),
+    )
+]
 
 
 def config_of(**changes: Any) -> ForecasterConfig:
@@ -40,3 +52,8 @@ def random_batch(config: ForecasterConfig, size: int = 3, seed: int = 1) -> tupl
     both = config.look_back + config.horizon
     known = torch.randn(size, both, config.known, generator=generator) if config.known else None
     return history, channel, past, known  # type: ignore[return-value]
+
+
+def without_torch(network: Forecaster) -> CpuForecaster:
+    """A forecaster in numpy or kernels with the weights of a network."""
+    return CpuForecaster(network.config, {name: weight.numpy() for name, weight in network.state_dict().items()})

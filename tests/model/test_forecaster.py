@@ -16,17 +16,7 @@ from seqgen.errors import UserError
 from seqgen.model.forecaster import Forecaster
 from seqgen.model.weight_shapes import parameter_count, weight_shapes
 from seqgen.specs.cells import CELLS
-from tests.helpers.forecasters import LEVELS, config_of, make_forecaster, random_batch
-
-VARIANTS = [
-    {"cell": cell, "num_layers": layers, "linear": linear, "normalisation": how, "past": past, "known": known}
-    for cell in CELLS
-    for layers, linear, how, past, known in (
-        (1, False, "last", 0, 0),
-        (2, True, "window", 1, 0),
-        (1, True, "changes", 2, 3),
-    )
-]
+from tests.helpers.forecasters import LEVELS, VARIANTS, config_of, make_forecaster, random_batch
 
 variants = pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(str(each) for each in v.values()))
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from seqgen.api.evaluate.base import EvaluationContext, training_documents
 from seqgen.api.loaded import LoadedModel
@@ -25,7 +24,6 @@ from seqgen.evaluation.baselines.naive import (
 )
 from seqgen.evaluation.forecasting import ForecastTally
 from seqgen.generation.forecasting.intervals import recent_factors, scaled_intervals
-from seqgen.model.forecaster import model_inputs
 
 _BATCH_WINDOWS = 1024
 _PARTS = {
@@ -149,7 +147,6 @@ def _tally(
     names = ["model", *[baseline.name for baseline in baselines]]
     tallies = {name: ForecastTally(scaler.targets, *scales, config.levels) for name in names}
     network = model.forecaster
-    device = network.segment_weight.device
     for number, (one, rows) in enumerate(zip(scaled, ranges, strict=True)):
         windows = Windows([one], [rows], config.look_back, config.horizon)
         if not len(windows):
@@ -167,8 +164,7 @@ def _tally(
 
             truth = unscaled(batch.future)[..., 0]
             observed = batch.observed.reshape(len(origins), columns, config.horizon)
-            with torch.inference_mode():
-                predicted = network.predict(*model_inputs(batch, device)).float().cpu().numpy()
+            predicted = network.predict(batch.history, batch.channel, batch.past, batch.known)
             outputs = unscaled(scaled_intervals(predicted, factors[origins].reshape(len(predicted), -1)))
             forecasts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"model": (outputs[..., 0], outputs[..., 1:])}
             for baseline in baselines:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from seqgen.corpus.series.windows import Floats, ScaledSeries
+from seqgen.generation.forecasting.base import WindowForecaster
 from seqgen.generation.forecasting.intervals import scaled_intervals
-from seqgen.model.forecaster import Forecaster
 
 
 def predict_horizon(
-    network: Forecaster, series: ScaledSeries, origin: int, horizon: int, factors: Floats | None = None
+    network: WindowForecaster, series: ScaledSeries, origin: int, horizon: int, factors: Floats | None = None
 ) -> Floats:
     """Forecast the `horizon` rows after the first `origin` rows, from these and the covariates known in advance.
 
@@ -47,24 +46,15 @@ def predict_horizon(
     return np.concatenate(parts, axis=1)[:, :horizon]
 
 
-def _predict(network: Forecaster, history: Floats, past: Floats, known: Floats) -> Floats:
+def _predict(network: WindowForecaster, history: Floats, past: Floats, known: Floats) -> Floats:
     """Run the network once, on all columns of a window."""
-    columns, device = len(history), network.segment_weight.device
-
-    def each(values: Floats) -> torch.Tensor | None:
-        if not values.shape[1]:
-            return None
-        return torch.from_numpy(np.ascontiguousarray(values)).to(device)[None].expand(columns, -1, -1)
-
-    with torch.inference_mode():
-        outputs = network.predict(
-            torch.from_numpy(np.ascontiguousarray(history)).to(device),
-            torch.arange(columns, device=device),
-            each(past),
-            each(known),
-        )
-    result: Floats = outputs.float().cpu().numpy()
-    return result
+    columns = len(history)
+    return network.predict(
+        np.ascontiguousarray(history),
+        np.arange(columns),
+        np.repeat(past[None], columns, 0),
+        np.repeat(known[None], columns, 0),
+    )
 
 
 def _look_back(values: Floats, origin: int, rows: int) -> Floats:

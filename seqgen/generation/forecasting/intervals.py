@@ -18,10 +18,9 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from seqgen.corpus.series.windows import Floats, Integers, ScaledSeries, Windows
-from seqgen.model.forecaster import Forecaster, model_inputs
+from seqgen.generation.forecasting.base import WindowForecaster
 
 Values = npt.NDArray[np.float64]
 
@@ -38,7 +37,7 @@ _BATCH = 1024  # windows through the network
 _MAX_ORIGINS, _MAX_CELLS = 1 << 11, 1 << 15  # origins in a batch, and origins times columns
 
 
-def recent_factors(network: Forecaster, series: ScaledSeries, origins: Integers, trained_rows: int = 0) -> Floats:
+def recent_factors(network: WindowForecaster, series: ScaledSeries, origins: Integers, trained_rows: int = 0) -> Floats:
     """Factors for the distances of quantiles from the median.
 
     Args:
@@ -88,7 +87,7 @@ def conformity_scores(quantiles: Floats, truth: Floats, band: int) -> Floats:
     return np.asarray(np.maximum(below, above))
 
 
-def _factors(network: Forecaster, series: ScaledSeries, origins: Integers, trained_rows: int) -> Floats:
+def _factors(network: WindowForecaster, series: ScaledSeries, origins: Integers, trained_rows: int) -> Floats:
     """See `recent_factors`."""
     config = network.config
     horizon, middle = config.horizon, config.median_index
@@ -126,7 +125,7 @@ def _normal_coverage(level: float) -> Values:
     return np.array([2 * normal.cdf(edge * factor) - 1 for factor in _GRID])
 
 
-def _coverage(network: Forecaster, windows: Windows, some: Integers) -> tuple[Values, Values]:
+def _coverage(network: WindowForecaster, windows: Windows, some: Integers) -> tuple[Values, Values]:
     """Coverage of the windows that begin at `some` of the origins.
 
     Returns:
@@ -135,9 +134,7 @@ def _coverage(network: Forecaster, windows: Windows, some: Integers) -> tuple[Va
     """
     columns, middle = windows.columns, network.config.median_index
     sample = windows.take((some[:, None] * columns + np.arange(columns)).ravel())
-    with torch.inference_mode():
-        outputs = network.predict(*model_inputs(sample, network.segment_weight.device))
-    quantiles = outputs[:, :, 1:].float().cpu().numpy()
+    quantiles = network.predict(sample.history, sample.channel, sample.past, sample.known)[:, :, 1:]
     covered = np.zeros((len(quantiles), middle, len(_GRID)))
     for band in range(middle):
         with np.errstate(over="ignore", invalid="ignore"):

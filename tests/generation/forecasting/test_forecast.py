@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 
 from seqgen.config import ForecasterConfig, TrainOptions
 from seqgen.generation.forecasting.forecast import predict_horizon
+from seqgen.generation.forecasting.numpy import CpuForecaster
 from seqgen.model.forecaster import Forecaster
+from tests.helpers.forecasters import without_torch
 from tests.helpers.scaled_series import numbered_series
 
 
-def roller(past: int = 0, known: int = 0) -> Forecaster:
+def roller(past: int = 0, known: int = 0) -> CpuForecaster:
     config = ForecasterConfig(
         2, 6, 4, 2, (10.0, 50.0, 90.0), past, known, rnn_size=5, embedding_size=5, linear=True
     )  # fmt: skip
-    return Forecaster(config, torch.Generator().manual_seed(0)).eval()
+    return without_torch(Forecaster(config, torch.Generator().manual_seed(0)))
 
 
 def test_predict_horizon_uses_no_future_rows() -> None:
@@ -60,7 +62,7 @@ def test_predict_horizon_short_history_repeats_its_first_row() -> None:
 
 def test_predict_horizon_without_levels_feeds_back() -> None:
     config = ForecasterConfig(1, 6, 4, 2, rnn_size=5, embedding_size=5)
-    network = Forecaster(config, torch.Generator().manual_seed(0)).eval()
+    network = without_torch(Forecaster(config, torch.Generator().manual_seed(0)))
     assert predict_horizon(network, numbered_series(30, 1), 30, 9).shape == (1, 9, 1)
 
 

@@ -15,7 +15,9 @@ from seqgen.corpus.series.windows import Floats, ScaledSeries, Windows
 from seqgen.generation.forecasting import intervals
 from seqgen.generation.forecasting.forecast import predict_horizon
 from seqgen.generation.forecasting.intervals import recent_factors, scaled_intervals
-from seqgen.model.forecaster import Forecaster, model_inputs
+from seqgen.generation.forecasting.numpy import CpuForecaster
+from seqgen.model.forecaster import Forecaster
+from tests.helpers.forecasters import without_torch
 
 LEVELS = (2.5, 10.0, 50.0, 90.0, 97.5)
 Z = np.array([-1.959964, -1.281552, 0.0, 1.281552, 1.959964])  # of a normal with spread 1
@@ -23,18 +25,18 @@ SHARES = {"80": (1, 3, 0.80), "95": (0, 4, 0.95)}
 HORIZON, LOOK_BACK = 4, 6
 
 
-def knows_noise(columns: int = 1, levels: tuple[float, ...] = LEVELS, horizon: int = HORIZON) -> Forecaster:
+def knows_noise(columns: int = 1, levels: tuple[float, ...] = LEVELS, horizon: int = HORIZON) -> CpuForecaster:
     """It forecasts the last value, with bands that are right for white noise of spread 1."""
     config = ForecasterConfig(
         columns, LOOK_BACK, horizon, 2, levels, rnn_size=3, embedding_size=3, normalisation="last"
     )  # fmt: skip
-    network = Forecaster(config, torch.Generator().manual_seed(0)).eval()
+    network = Forecaster(config, torch.Generator().manual_seed(0))
     with torch.no_grad():
         network.output_weight.zero_()
         # Two noises add up: the last value's, and that of the one to come.
         each = np.concatenate([[0.0], 2**0.5 * Z if levels else []])
         network.output_bias.copy_(torch.from_numpy(np.tile(each, 2)))
-    return network
+    return without_torch(network)
 
 
 def noise(spread: np.ndarray, seed: int = 0) -> ScaledSeries:
@@ -44,12 +46,11 @@ def noise(spread: np.ndarray, seed: int = 0) -> ScaledSeries:
     return ScaledSeries("", values.astype(np.float32), np.ones(spread.shape, bool), blank, blank)
 
 
-def held(network: Forecaster, series: ScaledSeries, first: int, stop: int, follow: bool = True) -> dict[str, float]:
+def held(network: CpuForecaster, series: ScaledSeries, first: int, stop: int, follow: bool = True) -> dict[str, float]:
     """The share of what came in rows `first` to `stop` that lies in each band, of the windows of the first column."""
     windows = Windows([series], [(first, stop)], LOOK_BACK, HORIZON)
     sample = windows.take(np.arange(len(windows.origins)) * windows.columns)
-    with torch.inference_mode():
-        outputs = network.predict(*model_inputs(sample, torch.device("cpu"))).numpy()
+    outputs = network.predict(sample.history, sample.channel, sample.past, sample.known)
     if follow:
         outputs = scaled_intervals(outputs, recent_factors(network, series, windows.origins)[:, 0])
     quantiles = outputs[:, :, 1:]

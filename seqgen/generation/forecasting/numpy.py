@@ -1,0 +1,119 @@
+"""Forecasting in numpy and by compiled kernels, without PyTorch.
+
+It computes in float32 as `model.forecaster` does, with which it agrees to 1e-5 of a window's spread.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+import weakref
+from collections.abc import Mapping
+
+import numpy as np
+
+from seqgen.config import ForecasterConfig
+from seqgen.corpus.series.windows import Floats, Integers
+from seqgen.generation.recurrent.layers import RecurrentLayers
+from seqgen.generation.recurrent.row_products import RowProduct
+from seqgen.model.window_scale import location_and_scale
+from seqgen.processors import process_cpu_count
+
+_GATES_AT_ONCE = 1 << 20  # numbers: 4 MiB, to stay in a cache of the core
+
+
+class CpuForecaster:
+    """A `WindowForecaster` on the CPU, on all its cores. Thread-safe."""
+
+    def __init__(self, config: ForecasterConfig, weights: Mapping[str, Floats]) -> None:
+        self._config, self._weights = config, weights
+        self._segments = RowProduct(weights["segment_weight"], weights["segment_bias"])
+        self._known = RowProduct(weights["known_weight"]) if config.known else None
+        self._layers = RecurrentLayers(config, weights)
+        self._output = RowProduct(weights["output_weight"], weights["output_bias"])
+        self._linear = RowProduct(weights["linear"]) if config.linear else None
+        steps = max(-(-config.look_back // config.segment_length), config.horizon_segments)
+        self._at_once = max(1, _GATES_AT_ONCE // (steps * self._layers.width))  # windows
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def config(self) -> ForecasterConfig:
+        return self._config
+
+    def predict(self, history: Floats, channel: Integers, past: Floats, known: Floats) -> Floats:
+        """See `WindowForecaster.predict`."""
+        parts = [slice(first, first + self._at_once) for first in range(0, len(history), self._at_once)]
+
+        def predict(part: slice) -> Floats:
+            return self._predict(history[part], channel[part], past[part], known[part])
+
+        if len(parts) > 1 and process_cpu_count() > 1:
+            return np.concatenate(list(self._threads().map(predict, parts)))
+        return np.concatenate([predict(part) for part in parts or [slice(0)]])
+
+    def _threads(self) -> concurrent.futures.ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = concurrent.futures.ThreadPoolExecutor(process_cpu_count())
+                weakref.finalize(self, self._pool.shutdown, wait=False)
+            return self._pool
+
+    def _predict(self, history: Floats, channel: Integers, past: Floats, known: Floats) -> Floats:
+        """See `model.forecaster.Forecaster.predict`."""
+        config = self._config
+        history = np.ascontiguousarray(history, dtype=np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # extreme values give infinite forecasts, or NaN
+            outputs = self._forward(history, channel, past, known)
+            last, believed = history[:, -1:, None], self._weights["believed"][channel, None, None] > 0
+            point = np.where(believed, outputs[:, :, :1], last)
+            if not config.levels:
+                return point
+            quantiles = np.sort(outputs[:, :, 1:], axis=2)
+            middle = quantiles[:, :, config.median_index, None]
+            quantiles = np.where(believed, quantiles, quantiles - middle + last)
+            middle = np.where(believed, middle, last)
+            # Sorted again: an interval may have been widened more than the one around it.
+            widened = np.sort(middle + (quantiles - middle) * self._weights["widening"][channel], axis=2)
+        return np.concatenate([point, widened], axis=2)
+
+    def _forward(self, history: Floats, channel: Integers, past: Floats, known: Floats) -> Floats:
+        """See `model.forecaster.Forecaster.forward`."""
+        config, windows = self._config, len(history)
+        level, spread = location_and_scale(history, config)
+        normalised = (history - level) / spread
+        # The look-back, a segment a step: of all layers only the last states count.
+        rows = np.concatenate([normalised[:, :, None], past, known[:, : config.look_back]], axis=2)
+        inputs = np.maximum(self._segments(_cut(rows, config.segment_length, at_end=False)), np.float32(0))
+        _, states = self._layers.run(self._layers.first_gates(inputs))
+        # The horizon: one step of every segment from those states.
+        gates, indices = self._horizon_gates(channel, known)
+        repeated = tuple(tuple(np.tile(part, (config.horizon_segments, 1)) for part in state) for state in states)
+        hidden, _ = self._layers.run(gates, repeated, indices=indices)
+        shape = config.horizon_segments, windows, config.segment_length, config.num_outputs
+        outputs = self._output(hidden[0]).reshape(shape).transpose(1, 0, 2, 3)
+        outputs = outputs.reshape(windows, shape[0] * shape[2], shape[3])[:, : config.horizon]
+        if self._linear is not None:
+            outputs = outputs + self._linear(normalised)[:, :, None]
+        return outputs * spread[:, :, None] + level[:, :, None]
+
+    def _horizon_gates(self, channel: Integers, known: Floats) -> tuple[Floats, Integers | None]:
+        """The input's terms of the gates at the horizon: see `RecurrentLayers.run`, for one step of all segments."""
+        place, column = self._weights["place"][:, None], self._weights["channel"]
+        if self._known is None:  # the same for all windows of a column
+            used, which = np.unique(channel, return_inverse=True)
+            gates = self._layers.first_gates(place + column[used]).reshape(-1, self._layers.width)
+            indices = np.arange(len(place))[:, None] * len(used) + which.reshape(-1)
+            return gates, indices.reshape(1, -1)
+        segments = _cut(known[:, self._config.look_back :], self._config.segment_length, at_end=True)
+        inputs = place + column[channel] + self._known(segments)
+        return self._layers.first_gates(inputs.reshape(1, -1, inputs.shape[-1])), None
+
+
+def _cut(values: Floats, length: int, at_end: bool) -> Floats:
+    """(windows, rows, columns) → (segments, windows, length · columns), padded with zeros at the start or `at_end`."""
+    missing = -values.shape[1] % length
+    if missing:
+        values = np.pad(values, ((0, 0), (0, missing) if at_end else (missing, 0), (0, 0)))
+    windows, rows, columns = values.shape
+    return values.reshape(windows, rows // length, length * columns).transpose(1, 0, 2)
