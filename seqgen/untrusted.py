@@ -17,12 +17,18 @@ def parse_json(data: bytes | str) -> Any:
         value = json.loads(data)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    check_depth(value)
+    return value
+
+
+def check_depth(value: Any) -> None:
+    """Raise `ValueError` if a parsed value is nested too deeply."""
     level = [value]
     for _ in range(_MAX_DEPTH):
         inside = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list))
         level = [inner for items in inside for inner in items if isinstance(inner, dict | list)]
         if not level:
-            return value
+            return
     raise ValueError("it is nested too deeply")
 
 

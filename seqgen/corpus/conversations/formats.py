@@ -230,11 +230,13 @@ class ConversationFormat:
         parse: parser of a document.
         matches_head: whether the head of a file that is known to be dialogue has this format.
         is_unambiguous: whether the head of any file certainly has this format.
+        names_itself: whether the parser reports the name of the format, which is one of several.
     """
 
     parse: ConversationParser
     matches_head: Callable[[FileHead], bool]
     is_unambiguous: Callable[[FileHead], bool] = _never
+    names_itself: bool = False
 
     @property
     def example(self) -> str:
@@ -243,8 +245,15 @@ class ConversationFormat:
 
 
 FORMATS: dict[str, ConversationFormat] = {  # in the order of detection
-    "messages": ConversationFormat(json_files.parse_messages, json_files.is_messages, json_files.is_messages),
-    "turns": ConversationFormat(json_files.parse_turns, json_files.is_turns),
+    "messages": ConversationFormat(
+        json_files.parse_messages, json_files.is_messages, json_files.is_surely_messages, names_itself=True
+    ),
+    "turns": ConversationFormat(
+        json_files.parse_turns, json_files.is_turns, json_files.is_surely_messages, names_itself=True
+    ),
+    "pairs": ConversationFormat(
+        json_files.parse_pairs, json_files.is_pairs, json_files.is_surely_pairs, names_itself=True
+    ),
     "eou": ConversationFormat(parse_eou, _is_eou, _ends_in_eou),
     "yaml": ConversationFormat(parse_yaml, _is_yaml),
     "parlai": ConversationFormat(parse_parlai, _is_parlai, _has_labels),

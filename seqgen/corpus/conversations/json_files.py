@@ -1,38 +1,45 @@
-"""Parsers of conversations in JSON: one object or list per line, or one large array."""
+"""Parsers of conversations in JSON: arrays, objects or lines, whatever the white space.
+
+The structure is taken from the beginning of a file: where the conversations are, and whether they are read whole, one
+in memory at a time, or message by message, where a file is one conversation.
+"""
 
 from __future__ import annotations
 
+import functools
 import itertools
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from seqgen.corpus.conversations.json_stream import EACH, Found, Path, complete, find_values, select
+from seqgen.corpus.conversations.messages import (
+    MessageReader,
+    is_example,
+    is_message,
+    is_surely_message,
+    normal_key,
+    pair,
+)
 from seqgen.corpus.conversations.parsing import (
+    SYSTEM_SPEAKER,
     FileHead,
     TextDocument,
     Utterances,
     alternate_speakers,
     at_least,
     speakers_by_name,
-    speakers_by_role,
 )
 from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.untrusted import parse_json
 
-_LISTS = ("messages", "conversations", "conversation", "dialog", "dialogue", "turns", "utterances")
-_ROLES = ("role", "from")
-_NAMES = ("speaker", "name", "user")
-_TEXTS = ("content", "value", "text", "utterance")
-# An array of conversations, rather than a first line that is a list of turns; and JSON over many lines.
-_ARRAY = re.compile(r"\s*\[\s*[\[{]")
-_MESSAGE = re.compile(rf'\s*\[\s*\{{\s*"(?:{"|".join(_ROLES + _NAMES + _TEXTS)})"\s*:')
-_MULTILINE = re.compile(r"\s*[\[{](?:[^\n]*[\[{,])?[ \t\r]*\n")
-_OUTSIDE = re.compile(r'["\[\]{}]')
-_INSIDE = re.compile(r'["\\]')
-_LIST_OF_OBJECTS = re.compile(r'"(?:messages|conversations)"\s*:\s*\[\s*\{')
-_ROLE = re.compile(rf'"(?:{"|".join(_ROLES)})"\s*:')
-_MAX_LISTS = 20  # examined in the head of a file
-_TRUNCATED_TURNS = re.compile(rf'\s*(?:\{{.*?"(?:{"|".join(_LISTS[2:])})"\s*:\s*)?\[\s*(?:"|\{{\s*")', re.S)
+# Keys of a list of turns: of messages only, and of strings too.
+_MESSAGES = ("messages", "conversations", "conversation", "chatmessages", "chat", "log", "thread")
+_TURNS = ("dialog", "dialogue", "turns", "utterances", "rounds", "exchanges")
+_STRINGS = frozenset(("conversations", "conversation", *_TURNS))
+_HEAD_SIZES = (1 << 20, 1 << 24)  # read in turn if the first bytes don't show where conversations are
+_MAX_SAMPLES = 200  # conversations, of which the first are looked at
+_MAX_DEPTH = 4  # of the conversations in a file
 
 
 def parse_messages(text: TextDocument, report: ConversationReport) -> Iterator[Utterances]:
@@ -42,18 +49,7 @@ def parse_messages(text: TextDocument, report: ConversationReport) -> Iterator[U
     {"messages": [{"role": "user", "content": "Shall we go?"}, {"role": "assistant", "content": "Soon."}]}
     {"conversations": [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Good morning."}]}
     """
-    elements = _array_elements if _is_array(text.head().text) else _lines
-    for number, source in elements(text):
-        try:
-            value = parse_json(source)
-        except ValueError:
-            report.add_damage(text.name, number, "not JSON")
-            continue
-        utterances = _utterances(value, report)
-        if utterances is None:
-            report.add_damage(text.name, number, "JSON without a list of turns")
-        else:
-            yield utterances
+    return parse_json_files([text], report)
 
 
 def parse_turns(text: TextDocument, report: ConversationReport) -> Iterator[Utterances]:
@@ -63,130 +59,468 @@ def parse_turns(text: TextDocument, report: ConversationReport) -> Iterator[Utte
     {"dialog": ["Is it far?", "A mile.", "I'll walk."]}
     {"turns": [{"speaker": "Mary", "text": "Hello"}, {"speaker": "Tom", "text": "Good morning."}]}
     """
-    return parse_messages(text, report)
+    return parse_json_files([text], report)
+
+
+def parse_pairs(text: TextDocument, report: ConversationReport) -> Iterator[Utterances]:
+    """Objects with a question and its reply: `prompt` and `completion`, or `instruction`, `input` and `output`.
+
+    {"prompt": "Shall we go?", "completion": "In a minute."}
+    {"question": "Is it far?", "answer": "A mile."}
+    {"user": "Hello", "assistant": "Good morning."}
+    """
+    return parse_json_files([text], report)
 
 
 def is_messages(head: FileHead) -> bool:
-    """Whether most values are objects with messages that have a role."""
-    return _matches(head, _has_roles, _is_truncated_message)
+    return _head_format(head) not in ("", "turns", "pairs")
 
 
 def is_turns(head: FileHead) -> bool:
-    """Whether most values are lists of turns."""
-    return _matches(head, lambda value: bool(_turns(value)), lambda text: _TRUNCATED_TURNS.match(text) is not None)
+    return _head_format(head) == "turns"
 
 
-def _is_truncated_message(text: str) -> bool:
-    """Whether the text starts an object, perhaps truncated, with a list whose first object has a role."""
-    if not text.lstrip().startswith("{"):
+def is_pairs(head: FileHead) -> bool:
+    return _head_format(head) == "pairs"
+
+
+def is_surely_messages(head: FileHead) -> bool:
+    """Whether the messages have speakers, and are no articles, reviews or settings."""
+    structure = _structure(head)
+    if structure is None or structure.format == "pairs":
         return False
-    for begin in itertools.islice(_LIST_OF_OBJECTS.finditer(text), _MAX_LISTS):
-        end = text.find("}", begin.end())
-        if _ROLE.search(text, begin.end(), end if end >= 0 else len(text)):
-            return True
-    return False
+    if structure.format in ("ChatGPT", "OASST"):
+        return True
+    messages = [message for sample in structure.samples for message in sample]
+    return at_least(sum(map(is_surely_message, messages)), len(messages), 0.5) and not _is_unlike_chat(structure)
 
 
-def _matches(head: FileHead, fits: Callable[[Any], bool], fits_truncated: Callable[[str], bool]) -> bool:
-    """Apply `fits` to each complete value, or `fits_truncated` to the first one if none is complete."""
-    if head.text.lstrip()[:1] not in ("{", "["):
+def is_surely_pairs(head: FileHead) -> bool:
+    """Whether most objects are questions and replies, and the replies are no classes."""
+    structure = _structure(head)
+    if structure is None or structure.format != "pairs":
         return False
-    values: list[Any] = []
-    sources = (source for _, source in _split([head.text])) if _is_array(head.text) else head.nonblank_lines
-    for source in sources:
-        try:
-            values.append(parse_json(source))
-        except ValueError:
-            values.append(None)
-    if not head.is_complete and values in ([], [None]):
-        return fits_truncated(head.text.lstrip().removeprefix("[") if _ARRAY.match(head.text) else head.text)
-    return at_least(sum(fits(value) for value in values), len(values), 0.5)
+    found = [pair(value) for value in structure.values if isinstance(value, dict)]
+    replies = [each[2] for each in found if each]
+    return at_least(len(replies), len(structure.values), 0.8) and 2 * len(set(replies)) >= min(len(replies), 20)
 
 
-def _is_array(start: str) -> bool:
-    return (_ARRAY.match(start) is not None and not _MESSAGE.match(start)) or _MULTILINE.match(start) is not None
+def _is_unlike_chat(structure: _Structure) -> bool:
+    """Whether a list of objects outside any conversation never repeats a speaker: articles, for example."""
+    if structure.is_named:
+        return False
+    names = [
+        str(
+            next(
+                message[key]
+                for key in ("role", "author", "from", "sender", "speaker", "user", "name")
+                if key in message
+            )
+        )
+        for sample in structure.samples
+        for message in sample
+        if isinstance(message, dict)
+        and not {"role", "author", "from", "sender", "speaker", "user", "name"}.isdisjoint(message)
+    ]
+    return len(names) > 2 and len(set(names)) == len(names)
 
 
-def _lines(text: TextDocument) -> Iterator[tuple[int, str]]:
-    return ((number, line) for number, line in enumerate(text.lines(), 1) if line.strip())
+@dataclass
+class _Structure:
+    """Where conversations are in a file.
 
-
-def _array_elements(text: TextDocument) -> Iterator[tuple[int, str]]:
-    return _split(text.pieces())
-
-
-def _split(pieces: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Yield (line, unparsed JSON) of each element of an array, or of each of several consecutive values.
-
-    Counts brackets outside strings, so only one element is in memory at a time. A truncated last element is
-    yielded unchanged, and fails to parse.
+    Attributes:
+        path: of the conversations; of their messages if `is_by_message`.
+        is_by_message: whether a top-level value is one conversation or, with an empty path, a message of one.
+        is_lines: whether each line is a JSON value.
+        is_named: whether a list of turns has a key that says so.
+        format: name for the report.
+        values: conversations in the head of the file.
+        samples: their messages.
     """
-    base: int | None = None  # depth of the elements: 1 in an array
-    depth = position = 0
-    quoted = False
-    line, start_line = 1, 1
-    parts: list[str] | None = None  # of the current element
-    for piece in pieces:
-        start = counted = 0  # `line` has counted this piece up to `counted`
-        while match := (_INSIDE if quoted else _OUTSIDE).search(piece, position):
-            mark, position = match[0], match.end()
-            if mark == "\\":
-                position += 1  # perhaps into the next piece
-            elif mark == '"':
-                quoted = not quoted
-            elif mark in "[{":
-                if base is None:
-                    base = int(mark == "[")
-                if depth == base:
-                    start, parts = match.start(), []
-                    line += piece.count("\n", counted, start)
-                    start_line, counted = line, start
-                depth += 1
-            else:
-                depth = max(depth - 1, 0)
-                if depth == base and parts is not None:
-                    yield start_line, "".join([*parts, piece[start:position]])
-                    parts = None
-        line += piece.count("\n", counted)
-        if parts is not None:
-            parts.append(piece[start:])
-        position = max(position - len(piece), 0)
-    if parts is not None:
-        yield start_line, "".join(parts)
+
+    path: Path
+    is_by_message: bool
+    is_lines: bool
+    is_named: bool = False
+    format: str = "messages"
+    values: list[Any] = field(default_factory=list)
+    samples: list[list[Any]] = field(default_factory=list)
 
 
-def _turns(value: Any) -> list[Any] | None:
-    """Return the list of turns in a value, if any; each turn is a string, or an object with text."""
+@functools.lru_cache(maxsize=2)
+def _structure(head: FileHead) -> _Structure | None:
+    text = head.text.lstrip("\ufeff \t\r\n")
+    if text[:1] not in ("{", "["):
+        return None
+    lines = head.nonblank_lines
+    parsed = [value for line in lines if isinstance(value := _parsed(line), dict | list)]
+    is_lines = len(lines) > 1 and at_least(len(parsed), len(lines), 0.5)
+    roots = parsed if is_lines else _roots(text, not head.is_complete)
+    roots = list(itertools.islice(roots, _MAX_SAMPLES))
+    if not roots:
+        return None
+    if at_least(sum(_is_lone_message(root) for root in roots), len(roots), 0.5):
+        return _described(_Structure((), True, is_lines), [roots])
+    if at_least(sum(bool(_turns(root)) for root in roots), len(roots), 0.5):
+        if len(roots) == 1 and not is_lines:
+            key, turns = _turn_list(roots[0])
+            if turns is not None and any(is_message(turn) for turn in turns):
+                path: Path = (EACH,) if key is None else (key, EACH)
+                return _described(_Structure(path, True, False), roots)
+        return _described(_Structure((), False, is_lines), roots)
+    for root in roots:
+        found = _find(root, _MAX_DEPTH)
+        if found is not None:
+            values = [value for each in roots for value in select(each, found)]
+            return _described(_Structure(found, False, is_lines), values[:_MAX_SAMPLES])
+    return None
+
+
+def _roots(text: str, is_cut_off: bool) -> Iterator[Any]:
+    """Yield the top-level values of a head; of the last, which may be cut off or damaged, what comes before."""
+    found = [
+        each.value for each in find_values([text], ()) if not each.is_damaged and isinstance(each.value, dict | list)
+    ]
+    if found:
+        return iter(found)
+    try:
+        value = complete(text)
+    except ValueError:
+        return iter(())
+    is_nested = isinstance(value, dict) or (
+        isinstance(value, list) and any(isinstance(each, dict | list) for each in value)
+    )
+    return iter([value] if is_nested or (isinstance(value, list) and is_cut_off) else [])
+
+
+def _described(structure: _Structure, values: list[Any]) -> _Structure:
+    """Add the format, the conversations and the messages at the head of the file."""
+    structure.values = values
+    for value in values:
+        key, turns = _turn_list(value)
+        if turns is not None:
+            structure.samples.append(turns)
+            structure.is_named = structure.is_named or key is not None
+    structure.format = next((name for value in values if (name := _format(value))), "messages")
+    return structure
+
+
+def _parsed(source: str) -> Any:
+    try:
+        return parse_json(source)
+    except ValueError:
+        return None
+
+
+def _find(value: Any, depth: int) -> Path | None:
+    """Return the path of the conversations in a value: lists or objects of them."""
+    if depth == 0 or not isinstance(value, dict | list):
+        return None
+    items = list(value.values()) if isinstance(value, dict) else value[:_MAX_SAMPLES]
+    inner = [each for each in items if isinstance(each, dict | list)]
+    conversations = sum(bool(_turns(each)) for each in inner)
+    is_several = isinstance(value, list) or conversations > 1 or len(inner) == 1
+    if is_several and at_least(conversations, len(inner), 0.5):
+        return (EACH,)
+    if isinstance(value, list):
+        return next(((EACH, *path) for each in inner[:3] if (path := _find(each, depth - 1))), None)
+    keyed = [(key, each) for key, each in value.items() if isinstance(each, dict | list)]
+    keyed.sort(key=lambda item: normal_key(item[0]) not in _MESSAGES)
+    for key, each in keyed:
+        if _turns(each) is not None and _is_message_list(each):
+            return (key,)
+        path = _find(each, depth - 1)
+        if path is not None:
+            # The parts of a data set, like "train" and "test", are all read.
+            others = [_find(other, depth - 1) for name, other in keyed if name != key]
+            return (EACH, *path) if others and all(other == path for other in others) else (key, *path)
+    return None
+
+
+def _is_message_list(value: Any) -> bool:
+    return isinstance(value, list) and at_least(sum(map(is_message, value)), len(value), 0.5)
+
+
+def _is_lone_message(value: Any) -> bool:
+    return is_message(value) and _turns(value) is None and not is_example(value)
+
+
+def _turn_list(value: Any) -> tuple[str | None, list[Any] | None]:
+    """Return the list of turns in a value, and its key in an object; (None, None) if there is none."""
+    if isinstance(value, list):
+        return None, value if _is_turns(value, is_named=False) else None
+    if not isinstance(value, dict):
+        return None, None
+    by_name = {normal_key(key): key for key, each in value.items() if isinstance(each, list)}
+    for name in (*_MESSAGES, *_TURNS):
+        key = by_name.get(name)
+        if key is not None and _is_turns(value[key], is_named=name in _STRINGS or name in _MESSAGES):
+            return key, value[key]
+    if is_message(value):  # a list in a message is a list of its parts
+        return None, None
+    lists = [key for key in by_name.values() if len(value[key]) > 1 and all(map(is_surely_message, value[key]))]
+    return (lists[0], value[lists[0]]) if len(lists) == 1 else (None, None)
+
+
+def _is_turns(turns: list[Any], is_named: bool) -> bool:
+    """Whether a list has turns. `is_named`: it has the key of a conversation, so that it may also consist of pairs."""
+    if all(isinstance(turn, str) for turn in turns):
+        return True
+    if at_least(sum(map(is_message, turns)), len(turns), 0.5):
+        return True
+    if all(_is_spoken(turn) for turn in turns):
+        return True
+    return is_named and (
+        all(map(_is_string_pair, turns)) or all(isinstance(turn, dict) and pair(turn) for turn in turns)
+    )
+
+
+def _is_spoken(turn: Any) -> bool:
+    """Whether a turn is a number of a speaker and a text."""
+    return isinstance(turn, list) and len(turn) == 2 and type(turn[0]) is int and isinstance(turn[1], str)
+
+
+def _is_string_pair(turn: Any) -> bool:
+    return isinstance(turn, list) and len(turn) == 2 and all(isinstance(text, str) for text in turn)
+
+
+def _turns(value: Any) -> Any:
+    """Return what the turns of a conversation are read from; None if it is no conversation."""
+    _, turns = _turn_list(value)
+    if turns is not None:
+        return turns
+    return value if isinstance(value, dict) and (_is_tree(value) or pair(value)) else None
+
+
+def _is_tree(value: Mapping[str, Any]) -> bool:
+    prompt = value.get("prompt")
+    return _is_mapping(value) or (
+        isinstance(prompt, dict) and "replies" in prompt and isinstance(prompt.get("text"), str)
+    )
+
+
+def _is_mapping(value: Mapping[str, Any]) -> bool:
+    nodes = value.get("mapping")
+    return isinstance(nodes, dict) and any(isinstance(node, dict) and "message" in node for node in nodes.values())
+
+
+def _format(value: Any) -> str:
+    """The name of the format of a conversation; '' for none."""
     if isinstance(value, dict):
-        value = next((value[key] for key in _LISTS if isinstance(value.get(key), list)), None)
-    if not isinstance(value, list):
-        return None
-    texts = sum(isinstance(turn, str) for turn in value)
-    objects = sum(isinstance(turn, dict) and any(key in turn for key in _TEXTS) for turn in value)
-    return value if len(value) in (texts, objects) else None
-
-
-def _has_roles(value: Any) -> bool:
-    return any(isinstance(turn, dict) and any(key in turn for key in _ROLES) for turn in _turns(value) or ())
-
-
-def _utterances(value: Any, report: ConversationReport) -> Utterances | None:
-    turns = _turns(value)
+        if _is_mapping(value):
+            return "ChatGPT"
+        if _is_tree(value):
+            return "OASST"
+    key, turns = _turn_list(value)
     if turns is None:
+        return "pairs" if isinstance(value, dict) and pair(value) else ""
+    if isinstance(value, dict) and "guild" in value and "channel" in value:
+        return "Discord"
+    if key is not None and normal_key(key) == "chatmessages":
+        return "Claude"
+    message = next((turn for turn in turns if isinstance(turn, dict)), None)
+    if message is None:
+        return "turns"
+    for name, keys in _FORMAT_KEYS.items():
+        if any(keys <= turn.keys() for turn in turns[:20] if isinstance(turn, dict)):
+            return name
+    speaks = any(each in message for each in ("role", "from", "sender", "author"))
+    return "messages" if speaks or key is None or normal_key(key) not in _TURNS else "turns"
+
+
+_FORMAT_KEYS = {
+    "Messenger": {"sender_name", "timestamp_ms"},
+    "Telegram": {"from", "from_id", "text"},
+    "Slack": {"user", "ts", "text"},
+    "Signal": {"envelope"},
+}
+
+
+def _head_format(head: FileHead) -> str:
+    structure = _structure(head)
+    return structure.format if structure else ""
+
+
+def parse_json_files(
+    texts: Sequence[TextDocument], report: ConversationReport, names: Mapping[str, str] | None = None
+) -> Iterator[Utterances]:
+    """Read the conversations of one file, or the one conversation that several files are parts of.
+
+    Args:
+        names: names of users by their ids.
+    """
+    structure = None
+    for size in (None, *_HEAD_SIZES):
+        head = texts[0].head() if size is None else texts[0].head(size)
+        structure = _structure(head)
+        if structure is not None or head.is_complete:
+            break
+    structure = structure or _Structure(
+        (), False, len(head.nonblank_lines) > 1 and _parsed(head.nonblank_lines[0]) is not None
+    )
+    is_root = structure.is_by_message and structure.path == ()
+    only_text = all(isinstance(each, dict) and len(each) == 1 for sample in structure.samples for each in sample)
+    may_alternate = not is_root and (structure.is_named or only_text or not structure.is_by_message)
+    reader = MessageReader(structure.samples, texts[0].name, report, may_alternate, names)
+    if structure.is_by_message:
+        report.add_format(structure.format)
+        yield from _by_message(texts, structure, reader, report)
+        return
+    for text in texts:
+        yield from _by_conversation(text, structure, reader, report)
+
+
+def _by_conversation(
+    text: TextDocument, structure: _Structure, reader: MessageReader, report: ConversationReport
+) -> Iterator[Utterances]:
+    for found in _values(text, structure):
+        if found.is_damaged:
+            report.add_damage(text.name, found.line, "not JSON")
+            continue
+        utterances = _utterances(found.value, reader, report)
+        if utterances is None:
+            report.add_damage(text.name, found.line, "JSON without a list of turns")
+        else:
+            report.add_format(_format(found.value) or structure.format)
+            yield utterances
+
+
+def _by_message(
+    texts: Sequence[TextDocument], structure: _Structure, reader: MessageReader, report: ConversationReport
+) -> Iterator[Utterances]:
+    messages: list[Any] = []
+    root = 0
+    for text in texts:
+        for found in _values(text, structure):
+            if found.is_damaged:
+                report.add_damage(text.name, found.line, "not JSON")
+                continue
+            if structure.path and len(texts) == 1 and found.root != root and messages:
+                yield from map(reader.read, reader.group(messages))
+                messages = []
+            root = found.root
+            message = reader.slim(found.value)
+            if message is None:
+                report.add_damage(text.name, found.line, "not a message")
+            else:
+                messages.append(message)
+    yield from map(reader.read, reader.group(messages))
+
+
+def _values(text: TextDocument, structure: _Structure) -> Iterator[Found]:
+    return _lines(text.lines(), structure.path) if structure.is_lines else find_values(text.pieces(), structure.path)
+
+
+def _lines(lines: Iterable[str], path: Path) -> Iterator[Found]:
+    """As `find_values`, of lines with a JSON value each. So damage ends with its line."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            value = parse_json(line)
+        except ValueError:
+            yield Found(number, number, None, is_damaged=True)
+            continue
+        for inner in select(value, path):
+            yield Found(number, number, inner)
+
+
+def _utterances(value: Any, reader: MessageReader, report: ConversationReport) -> Utterances | None:
+    """Return what is said in a conversation; None if the value is none."""
+    _, turns = _turn_list(value)
+    if turns is not None:
+        return _of_turns(turns, reader, report)
+    if not isinstance(value, dict):
         return None
-    if not turns or isinstance(turns[0], str):
+    if _is_mapping(value):
+        return _of_mapping(value, reader, report)
+    if _is_tree(value):
+        return _of_replies(value["prompt"], reader, report)
+    found = pair(value)
+    if found is None:
+        return None
+    history = value.get("history")
+    before = [turn for turn in history if _is_string_pair(turn)] if isinstance(history, list) else []
+    utterances = alternate_speakers([text for turn in before for text in turn] + [found[1], found[2]])
+    return [(SYSTEM_SPEAKER, found[0], "system"), *utterances] if found[0] else utterances
+
+
+def _of_turns(turns: list[Any], reader: MessageReader, report: ConversationReport) -> Utterances:
+    if all(isinstance(turn, str) for turn in turns):
         return alternate_speakers(turns)
-    texts = [_text(next(turn[key] for key in _TEXTS if key in turn)) for turn in turns]
-    for keys in (_ROLES, _NAMES):
-        speakers = [next((str(turn[key]) for key in keys if key in turn), None) for turn in turns]
-        if any(speaker is not None for speaker in speakers):
-            named = [(speaker or "", text) for speaker, text in zip(speakers, texts, strict=True)]
-            return speakers_by_role(named, report) if keys is _ROLES else speakers_by_name(named)
-    return alternate_speakers(texts)
+    if all(map(_is_spoken, turns)):
+        return speakers_by_name([(str(who), text) for who, text in turns])
+    if all(map(_is_string_pair, turns)):
+        names = {who for who, _ in turns}
+        if len(turns) > 2 and 2 * len(names) <= len(turns):  # few and repeated
+            return speakers_by_name([(who, text) for who, text in turns])
+        return alternate_speakers([text for turn in turns for text in turn])
+    pairs = [pair(turn) if isinstance(turn, dict) else None for turn in turns]
+    if all(pairs):
+        return alternate_speakers([text for each in pairs if each for text in each[1:]])
+    return reader.read(turns)
 
 
-def _text(content: Any) -> str:
-    """Return the text of a message: a string, or a list of parts, of which those with text count."""
-    if isinstance(content, list):
-        return "\n".join(_text(part.get("text", "") if isinstance(part, dict) else part) for part in content)
-    return content if isinstance(content, str) else ""
+_TOOL_CONTENT = ("user_editable_context", "model_editable_context", "execution_output", "thoughts", "reasoning_recap")
+
+
+def _of_mapping(value: Mapping[str, Any], reader: MessageReader, report: ConversationReport) -> Utterances:
+    """Follow ChatGPT's tree from its current node up to the root, leaving out tools and hidden messages."""
+    nodes = {key: node for key, node in value["mapping"].items() if isinstance(node, dict)}
+    current = value.get("current_node")
+    if current not in nodes:
+        current = next(reversed(nodes))
+    chain: list[str] = []
+    while isinstance(current, str) and current in nodes and len(chain) < len(nodes):
+        chain.append(current)
+        current = nodes[current].get("parent")
+    messages: list[Any] = []
+    for key in reversed(chain):
+        message = nodes[key].get("message")
+        if not isinstance(message, dict):
+            continue
+        if _is_hidden(message):
+            report.system_turns += 1
+        else:
+            messages.append({"author": message.get("author"), "content": message.get("content")})
+    followed = set(chain)
+    others = (node.get("message") for key, node in nodes.items() if key not in followed)
+    report.branches += sum(isinstance(message, dict) and not _is_hidden(message) for message in others)
+    return reader.read(messages)
+
+
+def _is_hidden(message: Mapping[str, Any]) -> bool:
+    """Whether a message of ChatGPT's is by a tool, to a tool, or never shown."""
+    author, metadata, content = message.get("author"), message.get("metadata"), message.get("content")
+    role = author.get("role") if isinstance(author, dict) else None
+    hidden = isinstance(metadata, dict) and metadata.get("is_visually_hidden_from_conversation") is True
+    kind = content.get("content_type") if isinstance(content, dict) else None
+    return (
+        role not in ("user", "assistant") or hidden or message.get("recipient", "all") != "all" or kind in _TOOL_CONTENT
+    )
+
+
+def _of_replies(prompt: Mapping[str, Any], reader: MessageReader, report: ConversationReport) -> Utterances:
+    """Follow the replies of the best rank, or the first ones."""
+    messages: list[Any] = []
+    node: Any = prompt
+    while isinstance(node, dict):
+        messages.append({key: node[key] for key in ("role", "text") if key in node})
+        replies = node.get("replies")
+        inner = [reply for reply in replies if isinstance(reply, dict)] if isinstance(replies, list) else []
+        ranked = sorted(inner, key=_rank)
+        report.branches += sum(map(_size, ranked[1:]))
+        node = ranked[0] if ranked else None
+    return reader.read(messages)
+
+
+def _rank(reply: Mapping[str, Any]) -> float:
+    rank = reply.get("rank")
+    return float(rank) if isinstance(rank, int) and abs(rank) < 1 << 53 else float("inf")
+
+
+def _size(reply: Mapping[str, Any]) -> int:
+    """Messages in a subtree. Its depth is limited by `parse_json`."""
+    replies = reply.get("replies")
+    return 1 + sum(_size(each) for each in replies if isinstance(each, dict)) if isinstance(replies, list) else 1

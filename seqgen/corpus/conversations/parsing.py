@@ -13,6 +13,7 @@ from pathlib import PurePath
 
 from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.corpus.sources import Document
+from seqgen.errors import DataError
 from seqgen.streams import COMPRESSED_SUFFIXES
 
 Utterances = list[tuple[int, str, str]]  # (speaker, text, the speaker's name in the file) in order
@@ -22,6 +23,16 @@ HEAD_BYTES = 1 << 16  # from which a format is recognised
 USER_ROLES = frozenset(("user", "human", "customer", "prompter", "用户", "客户"))
 ASSISTANT_ROLES = frozenset(("assistant", "gpt", "chatgpt", "bot", "model", "agent", "助手", "客服", "机器人"))
 SYSTEM_ROLES = frozenset(("system", "developer"))
+
+
+class UnclearSpeakersError(DataError):
+    """A document with messages that don't name their speakers."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r} has messages, but who speaks can't be told: no key or name for the speaker was found; write one "
+            "into each message, for example 'NAME: text' lines or a JSON key 'speaker'"
+        )
 
 
 class TextDocument:
@@ -50,9 +61,9 @@ class TextDocument:
         if last := "".join(parts):
             yield last
 
-    def head(self) -> FileHead:
-        data = b"".join(self._document.chunks(0, HEAD_BYTES + 1))
-        return FileHead.of(data, self.name)
+    def head(self, size: int = HEAD_BYTES) -> FileHead:
+        data = b"".join(self._document.chunks(0, size + 1))
+        return FileHead.of(data, self.name, size)
 
 
 @dataclass(frozen=True)
@@ -64,8 +75,8 @@ class FileHead:
     is_complete: bool
 
     @classmethod
-    def of(cls, data: bytes, name: str = "") -> FileHead:
-        return cls(name, data[:HEAD_BYTES].decode("utf-8-sig", "surrogateescape"), len(data) <= HEAD_BYTES)
+    def of(cls, data: bytes, name: str = "", size: int = HEAD_BYTES) -> FileHead:
+        return cls(name, data[:size].decode("utf-8-sig", "surrogateescape"), len(data) <= size)
 
     @cached_property
     def lines(self) -> list[str]:

@@ -79,7 +79,8 @@ def iter_conversations(
                 raise DataError(problems[0])
             warn(f"{problems[-1]}; skipped")
             continue
-        report.add_format(name)
+        if not FORMATS[name].names_itself:
+            report.add_format(name)
         for utterances in FORMATS[name].parse(text, report):
             conversation = _conversation(utterances, report)
             if conversation is not None:

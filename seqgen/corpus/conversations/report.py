@@ -23,7 +23,9 @@ class ConversationReport:
         media: messages with a picture, a recording or a file in place of text; dropped.
         deleted: messages that their authors deleted; dropped.
         branches: messages of other branches of a tree; dropped.
-        reordered: conversations put in order of time, or of replies after what they reply to.
+        newest_first: conversations whose messages came in the opposite order; reversed.
+        reordered: other conversations put in order of time, or of replies after what they reply to.
+        speaker_key: the key that holds the speakers, if it was found by its values.
         repaired: texts whose UTF-8 had been read as Latin-1; repaired.
     """
 
@@ -42,8 +44,10 @@ class ConversationReport:
     media: int = 0
     deleted: int = 0
     branches: int = 0
+    newest_first: int = 0
     reordered: int = 0
     repaired: int = 0
+    speaker_key: str = ""
 
     def add_format(self, name: str) -> None:
         """Add the name of a format that is not among them yet."""
@@ -62,12 +66,16 @@ class ConversationReport:
             parts.append(f"{_count(self.empty_turns, 'empty turn')} dropped")
         if self.system_turns:
             parts.append(f"{_count(self.system_turns, 'system message')} dropped")
+        if self.speaker_key:
+            parts.append(f"speakers taken from {self.speaker_key!r}, whose values are few and repeated")
         if self.media:
             parts.append(f"{_count(self.media, 'media message')} without text dropped")
         if self.deleted:
             parts.append(f"{_count(self.deleted, 'deleted message')} dropped")
         if self.branches:
             parts.append(f"{_count(self.branches, 'message')} of other branches dropped")
+        if self.newest_first:
+            parts.append(f"{_count(self.newest_first, 'conversation')} with the newest message first reversed")
         if self.reordered:
             parts.append(f"{_count(self.reordered, 'conversation')} put in order of time or of replies")
         if self.repaired:

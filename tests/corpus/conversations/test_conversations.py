@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 import json
 import tracemalloc
 from collections.abc import Callable
@@ -13,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqgen.corpus.conversations import json_files
 from seqgen.corpus.conversations.formats import FORMATS
 from seqgen.corpus.conversations.read import (
     Conversation,
@@ -397,18 +395,6 @@ def test_first_damage_names_file_and_line(tmp_path: Path) -> None:
     assert report.first_damage == "talk.txt, line 4: not JSON"
 
 
-@given(st.lists(st.lists(WORDS, max_size=3), max_size=4), st.lists(st.integers(0, 200)), st.integers(0, 3))
-def test_split_of_json_array_does_not_depend_on_pieces(values: list[list[str]], cuts: list[int], indent: int) -> None:
-    text = json.dumps([{"turns": value} for value in values], indent=indent or None)
-    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    pieces = [text[start:stop] for start, stop in itertools.pairwise(places)]
-    found = list(json_files._split(pieces))
-    assert found == list(json_files._split([text]))
-    assert [json.loads(source)["turns"] for _, source in found] == values
-    for line, source in found:
-        assert text.splitlines()[line - 1].strip().startswith(source.splitlines()[0][:1]) or not indent
-
-
 # Arbitrary bytes.
 
 
@@ -467,7 +453,7 @@ def test_read_conversations_other_files_are_refused_in_one_line(name: str, tmp_p
 
 
 def test_looks_like_dialogue_only_for_unambiguous_formats(tmp_path: Path) -> None:
-    plain = {"messages", "eou"}
+    plain = {"messages", "pairs", "eou"}
     for name, format in FORMATS.items():
         assert looks_like_dialogue(format.example.encode()) == (name in plain)
     assert not looks_like_dialogue(b"The mark __eou__ ends a turn.\n")
@@ -487,7 +473,7 @@ def test_read_conversations_first_line_longer_than_head_is_recognised(tmp_path: 
 @pytest.mark.parametrize(
     ("text", "format", "what"),
     [
-        ("a __eou__ b", "jsonl", "there is no dialogue format 'jsonl'; use one of messages, turns, eou"),
+        ("a __eou__ b", "jsonl", "there is no dialogue format 'jsonl'; use one of messages, turns, pairs, eou"),
         ("", None, "'talk.txt' is empty"),
         (" \n", "eou", "there is no conversation in 'talk.txt'"),
         ("{", "messages", "there is no conversation in 'talk.txt' (talk.txt, line 1: not JSON)"),

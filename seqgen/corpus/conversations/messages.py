@@ -1,0 +1,574 @@
+"""Messages as JSON objects: which key holds the text, which the speaker, the time, and what is nobody's.
+
+Keys are found by the names that chat programs give them, compared without case and punctuation. A speaker's key may
+also be found by its values: few, and repeated. Where messages say nothing but their text, two speakers alternate;
+where a speaker can't be told, `UnclearSpeakersError` is raised.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from seqgen.corpus.conversations.parsing import (
+    ASSISTANT_ROLES,
+    SYSTEM_ROLES,
+    SYSTEM_SPEAKER,
+    USER_ROLES,
+    UnclearSpeakersError,
+    Utterances,
+    alternate_speakers,
+    speakers_by_name,
+    speakers_by_role,
+)
+from seqgen.corpus.conversations.report import ConversationReport
+
+_TEXTS = ("content", "value", "text", "utterance", "message", "body", "msg", "mes", "messagetext", "messagebody")
+_SPEAKERS = (
+    "role", "from", "sender", "fromname", "sendername", "username", "speaker", "speakername", "author", "authorname",
+    "name", "displayname", "nickname", "nick", "user", "who", "participant", "character", "agent", "fromid", "senderid",
+    "authorid", "userid", "speakerid", "speakeridx", "isfromme", "fromme", "isuser", "isme", "direction",
+)  # fmt: skip
+_NAMES = (
+    "role", "nickname", "displayname", "realname", "fullname", "name", "username", "title", "firstname", "login", "id",
+    "email", "address", "number",
+)  # fmt: skip
+_TIMES = (
+    "timestampms", "dateunixtime", "timestamp", "createtime", "createdat", "createdutc", "created", "ts", "time",
+    "date", "datetime", "sentat", "sentdate", "senttime", "senddate",
+)  # fmt: skip
+_IDS = ("id", "messageid", "uuid", "msgid")
+_PARENTS = ("parentid", "replyto", "parent", "inreplyto")
+_CONVERSATIONS = (
+    "conversationid", "convid", "dialogueid", "dialogid", "threadid", "chatid", "sessionid", "messagetreeid",
+    "channelid", "roomid", "channel", "room", "linkid",
+)  # fmt: skip
+_MEDIA = (
+    "photo", "photos", "video", "videos", "audio", "audiofiles", "attachments", "files", "file", "sticker", "stickers",
+    "gifs", "mediatype", "media", "image", "embeds", "share", "contactinformation", "locationinformation", "poll",
+)  # fmt: skip
+# Values of these keys are few and repeated, and are no names.
+_NOT_SPEAKERS = frozenset((
+    *_TEXTS, *_TIMES, *_IDS, *_PARENTS, *_CONVERSATIONS, *_MEDIA, "type", "subtype", "kind", "lang", "language",
+    "emotion", "act", "dialogact", "topic", "intent", "sentiment", "status", "state", "turn", "turnid", "index",
+    "round", "weight", "model", "contenttype", "edited", "ispinned", "rank", "score", "stars", "rating", "label",
+    "metadata", "meta", "split", "source",
+))  # fmt: skip
+# Objects with these keys are articles, reviews or examples of classes, rather than messages.
+_NOT_MESSAGES = frozenset(("title", "headline", "label", "labels", "rating", "stars", "url", "price", "category"))
+_SERVICE_TYPES = frozenset(("service", "system", "event", "notification", "subscribe", "unsubscribe", "call", "join",
+                            "leave", "log"))  # fmt: skip
+_DISCORD_SPEECH = frozenset(("default", "reply", "chatinputcommand", "contextmenucommand", "0", "19", "20", "23"))
+_SLACK_SPEECH = frozenset(("bot_message", "file_share", "thread_broadcast", "reply_broadcast", "me_message"))
+_DELETED_KEYS = frozenset(("isunsent", "deleted", "isdeleted"))
+_DELETED_TEXTS = frozenset(("[deleted]", "[removed]"))
+_OPENAI_PARTS = frozenset((None, "text", "input_text", "output_text", "image", "image_url", "input_image"))
+
+_ASKED = ("instruction", "prompt", "context", "question", "query", "input", "user", "human", "customer", "q", "问",
+          "问题", "用户", "客户")  # fmt: skip
+_REPLIED = ("completion", "response", "output", "answer", "reply", "assistant", "gpt", "chatgpt", "bot", "model",
+            "agent", "a", "答", "回答", "回复", "助手", "客服", "机器人")  # fmt: skip
+_WEAK_REPLIED = frozenset(("bot", "model", "agent", "a", "gpt", "chatgpt"))  # often names of other things
+
+_KNOWN_ROLES = USER_ROLES | ASSISTANT_ROLES | SYSTEM_ROLES
+_SLACK_KEYS = ("thread_ts", "user_profile")
+_PUNCTUATION = str.maketrans("", "", "_-. ")
+_MAX_NAME = 64
+_MIN_REPEATED = 4  # messages among which values can be called few and repeated
+_MIN_UNREPEATED = 8  # messages of a conversation whose speakers, if all different, are no speakers
+_MILLISECONDS = 1e11  # larger numbers count milliseconds since 1970, still larger ones micro- or nanoseconds
+
+
+def normal_key(key: str) -> str:
+    """A key without case and punctuation."""
+    return key.lower().translate(_PUNCTUATION)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of messages that have the same keys, by what they mean, those to be preferred first."""
+
+    texts: tuple[str, ...]
+    speakers: tuple[str, ...]
+    times: tuple[str, ...]
+    media: tuple[str, ...]
+    deleted: tuple[str, ...]
+    ids: tuple[str, ...]
+    parents: tuple[str, ...]
+    conversations: tuple[str, ...]
+    type: str | None
+    subtype: str | None
+    is_plain: bool  # nothing but text and speaker matters
+
+    @classmethod
+    def of(cls, message: Iterable[str], rejected: frozenset[str] = frozenset(), found: str | None = None) -> Keys:
+        """Args: rejected: normal keys that hold no speakers; found: the key that was found by its values."""
+        by_name: dict[str, str] = {}
+        for key in message:
+            by_name.setdefault(normal_key(key), key)
+
+        def pick(names: Iterable[str]) -> tuple[str, ...]:
+            return tuple(by_name[name] for name in names if name in by_name)
+
+        speakers = pick(name for name in _SPEAKERS if name not in rejected)
+        texts = pick(
+            name for name in _TEXTS if name != "value" or "from" in by_name or "role" in by_name or not speakers
+        )
+        if found in by_name.values() and found is not None:
+            speakers = (*speakers, found)
+        speakers = tuple(key for key in speakers if key not in texts)
+        times, media, deleted = pick(_TIMES), pick(_MEDIA), pick(sorted(_DELETED_KEYS))
+        ids, parents, conversations = pick(_IDS), pick(_PARENTS), pick(_CONVERSATIONS)
+        kind, subtype = by_name.get("type"), by_name.get("subtype")
+        is_plain = not (times or media or deleted or parents or kind or subtype or "envelope" in by_name)
+        return cls(texts, speakers, times, media, deleted, ids, parents, conversations, kind, subtype, is_plain)
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """All keys that matter."""
+        kinds = tuple(key for key in (self.type, self.subtype) if key)
+        return (*self.texts, *self.speakers, *self.times, *self.media, *self.deleted, *self.ids, *self.parents,
+                *self.conversations, *kinds)  # fmt: skip
+
+
+def pair(value: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """Return (system message, question, reply) of an object with a question and its reply; None for others.
+
+    A question may be in several parts: an instruction and its input.
+    """
+    keys = {normal_key(key): key for key in value}
+    asked = [key for key in _ASKED if isinstance(value.get(keys.get(key, "")), str)]
+    replied = next(
+        (key for key in _REPLIED if key not in asked and isinstance(value.get(keys.get(key, "")), str)), None
+    )
+    if not asked or replied is None or any(key in keys for key in ("role", "from", "sender", "author")):
+        return None
+    if replied in _WEAK_REPLIED and not (USER_ROLES.intersection(asked) or (asked == ["q"] and replied == "a")):
+        return None
+    question = "\n".join(text for key in asked if (text := value[keys[key]].strip()))
+    system = value.get(keys.get("system", ""))
+    return system if isinstance(system, str) else "", question, value[keys[replied]]
+
+
+def is_message(value: Any) -> bool:
+    """Whether a value is an object with the text of a message."""
+    if not isinstance(value, dict):
+        return False
+    if isinstance(value.get("envelope"), dict):
+        return True
+    return pair(value) is None and any(
+        normal_key(key) in _TEXTS and (isinstance(text, str | list) or (isinstance(text, dict) and bool(_text(text))))
+        for key, text in value.items()
+    )
+
+
+def is_surely_message(value: Any) -> bool:
+    """Whether it is a message with a speaker, and not an article, a review or an example of a class."""
+    if not is_message(value):
+        return False
+    if "envelope" in value:
+        return True
+    keys = Keys.of(value)
+    if is_example(value) or not keys.speakers or not keys.texts:
+        return False
+    return any(_name(value[key]) for key in keys.speakers)
+
+
+def is_example(value: Mapping[str, Any]) -> bool:
+    """Whether an object is an article, a review or an example of a class."""
+    return any(normal_key(key) in _NOT_MESSAGES for key in value)
+
+
+def text_of(message: Mapping[str, Any], keys: Keys) -> str:
+    """The text of a message: of several keys the first that has any."""
+    for key in keys.texts:
+        text = message[key]
+        if not isinstance(text, str):
+            text = _text(text)
+        if text:
+            return text
+    return ""
+
+
+def _text(content: Any) -> str:
+    """Return the text of a message: a string, or a list of parts, of which those with text count."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict):
+        inner = (content[key] for key in ("parts", "text", "content", "body", "conversation") if key in content)
+        return next((text for value in inner if (text := _text(value))), "")
+    if not isinstance(content, list):
+        return ""
+    # Links, bold words and other parts of a paragraph are joined as they are; those of chat models are paragraphs.
+    inline = any(isinstance(part, str) for part in content) and any(isinstance(part, dict) for part in content)
+    inline = inline or any(
+        isinstance(part, dict) and isinstance(part.get("type"), str) and _is_entity(part) for part in content
+    )
+    texts = [_text(part.get("text", "")) if isinstance(part, dict) else _text(part) for part in content]
+    return "".join(texts) if inline else "\n".join(texts)
+
+
+def _is_entity(part: Mapping[str, Any]) -> bool:
+    return part["type"] not in _OPENAI_PARTS and isinstance(part.get("text"), str)
+
+
+def _name(value: Any) -> str:
+    """The name of a speaker: a scalar, or the name in an object."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, dict):
+        by_name = {normal_key(key): key for key in value}
+        for name in _NAMES:
+            found = value.get(by_name.get(name, ""))
+            if isinstance(found, str | int) and (text := _name(found)):
+                last = value.get(by_name.get("lastname", "")) if name == "firstname" else None
+                return f"{text} {last}" if isinstance(last, str) and last else text
+    return ""
+
+
+def _identity(value: Any, name: str) -> str:
+    """What tells a speaker from others who have the same name."""
+    if isinstance(value, dict) and isinstance(value.get("id"), str | int) and "role" not in value:
+        return f"{value['id']}"
+    return name
+
+
+@dataclass(eq=False, slots=True)
+class _Message:
+    identity: str
+    name: str
+    text: str
+    time: float | None
+    source: Mapping[str, Any]
+
+
+class MessageReader:
+    """Turns lists of messages into utterances, by keys that are the same for a whole file.
+
+    Args:
+        samples: lists of messages from the beginning of the file, from which a speaker's key is found.
+        may_alternate: whether messages without any speaker may be by two speakers who take turns.
+        names: names of users by their ids.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sequence[Any]],
+        name: str,
+        report: ConversationReport,
+        may_alternate: bool,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        self._name, self._report, self._names = name, report, names or {}
+        self._keys: dict[tuple[str, ...], Keys] = {}
+        self._people: dict[tuple[Any, ...], Any] = {}
+        self._has_roles = False  # under the key `role`
+        dicts = [[each for each in sample if isinstance(each, dict)] for sample in samples]
+        dicts = [sample for sample in dicts if sample]
+        self._rejected = _unrepeated(dicts)
+        self._found: str | None = None
+        self._may_alternate = may_alternate
+        everyone = [message for sample in dicts for message in sample]
+        if everyone and not any(self.keys(message).speakers for message in everyone):
+            self._keys.clear()
+            candidates = _speakers_by_values(everyone)
+            if len(candidates) == 1:
+                self._found = candidates[0]
+                report.speaker_key = self._found
+            elif candidates or any(self.keys(message).times for message in everyone) or self._rejected:
+                self._may_alternate = False
+            self._keys.clear()
+
+    def keys(self, message: Mapping[str, Any]) -> Keys:
+        shape = tuple(message)
+        keys = self._keys.get(shape)
+        if keys is None:
+            keys = self._keys[shape] = Keys.of(shape, self._rejected, self._found)
+            self._has_roles = self._has_roles or (bool(keys.speakers) and normal_key(keys.speakers[0]) == "role")
+        return keys
+
+    def slim(self, message: Any) -> Any:
+        """A message without what is not used, to be kept in memory; no message for what is not an object."""
+        if not isinstance(message, dict):
+            return None
+        message = _unwrapped(message)
+        keys = self.keys(message)
+        kept = {key: message[key] for key in (*keys.used, *_SLACK_KEYS) if key in message}
+        for key in keys.media:
+            kept[key] = bool(kept[key])
+        for key in keys.speakers:
+            if isinstance(kept[key], dict):
+                scalars = {name: value for name, value in kept[key].items() if isinstance(value, str | int)}
+                kept[key] = self._people.setdefault(tuple(scalars.items()), scalars)
+        return kept
+
+    def group(self, messages: Sequence[Any]) -> list[Sequence[Any]]:
+        """Part messages into their conversations, if they name them, in order of appearance."""
+        groups: dict[str, list[Any]] = {}
+        for message in messages:
+            keys = self.keys(message).conversations if isinstance(message, dict) else ()
+            groups.setdefault(next((f"{key} {_name(message[key])}" for key in keys), ""), []).append(message)
+        return list(groups.values())
+
+    def read(self, messages: Sequence[Any]) -> Utterances:
+        """Return the utterances in order of time. Raises `UnclearSpeakersError`."""
+        simple: list[tuple[str, str]] = []
+        for message in messages:
+            if not isinstance(message, dict):
+                break
+            keys = self.keys(message)
+            if not keys.is_plain or not keys.texts or not keys.speakers:
+                break
+            text, who = message[keys.texts[0]], message[keys.speakers[0]]
+            if type(text) is not str or type(who) is not str:
+                break
+            simple.append((who, text))
+        else:
+            return self._numbered(simple, [who for who, _ in simple])
+        return self._read_any(messages)
+
+    def _read_any(self, messages: Sequence[Any]) -> Utterances:
+        found: list[_Message] = []
+        report, has_speakers = self._report, False
+        for message in messages:
+            if not isinstance(message, dict):
+                report.empty_turns += 1
+                continue
+            message = _unwrapped(message)
+            keys = self.keys(message)
+            has_speakers = has_speakers or bool(keys.speakers)
+            if _is_service(message, keys):
+                report.system_turns += 1
+                continue
+            text = text_of(message, keys)
+            if any(message[key] is True for key in keys.deleted) or text in _DELETED_TEXTS:
+                report.deleted += 1
+                continue
+            if not text.strip() and any(message[key] for key in keys.media):
+                report.media += 1
+                continue
+            key = next((key for key in keys.speakers if _name(message[key])), None)
+            name = _name(message[key]) if key else ""
+            identity = _identity(message[key], name) if key else ""
+            if "ts" in message and message.get("type") == "message":  # Slack
+                name, text = self._slack_name(message, name), _slack_text(text, self._names)
+            elif "sender_name" in message:
+                name = identity = self._repair(name)
+                text = self._repair(text)
+            time = next((time for key in keys.times if (time := _time(message[key])) is not None), None)
+            found.append(_Message(identity, name, text, time, message))
+        if found and not has_speakers:
+            if not self._may_alternate:
+                raise UnclearSpeakersError(self._name)
+            return alternate_speakers([message.text for message in found])
+        found = self._ordered(found)
+        return self._numbered([(one.identity, one.text) for one in found], [one.name for one in found])
+
+    def _numbered(self, turns: Sequence[tuple[str, str]], names: Sequence[str]) -> Utterances:
+        """Number the speakers: by role under the key `role`, or if the names are roles."""
+        lower = {who.strip().lower() for who, _ in turns}
+        known = lower & _KNOWN_ROLES
+        both = not known.isdisjoint(USER_ROLES) and not known.isdisjoint(ASSISTANT_ROLES)
+        if self._has_roles or both or known == lower:
+            utterances = speakers_by_role(turns, self._report)
+        else:
+            utterances = speakers_by_name(turns)
+        return [
+            (SYSTEM_SPEAKER if who.lower() in SYSTEM_ROLES else number, text, name)
+            for (number, text, _), (who, _), name in zip(utterances, turns, names, strict=True)
+        ]
+
+    def _ordered(self, messages: list[_Message]) -> list[_Message]:
+        """Put messages in order of time, or each after the one that it replies to; what is unordered stays."""
+        times: list[float] = []
+        known = 0
+        for message in messages:
+            known += message.time is not None
+            times.append(message.time if message.time is not None else times[-1] if times else float("-inf"))
+        if 2 * known < len(messages):
+            ordered = _after_parents(messages, [self.keys(message.source) for message in messages])
+        else:
+            rises = sum(later > earlier for earlier, later in itertools.pairwise(times))
+            falls = sum(later < earlier for earlier, later in itertools.pairwise(times))
+            if not falls and "thread_ts" not in messages[0].source:
+                return messages
+            indices = list(range(len(messages)))
+            if falls > rises:  # so the newest of the messages of one minute is first, too
+                indices.reverse()
+                self._report.newest_first += 1
+            threads = {index: _time(messages[index].source.get("thread_ts")) for index in indices}
+            indices.sort(key=lambda index: (times[index] if threads[index] is None else threads[index], times[index]))
+            ordered = [messages[index] for index in indices]
+        self._report.reordered += ordered != messages[::-1] and any(
+            one is not other for one, other in zip(ordered, messages, strict=True)
+        )
+        return ordered
+
+    def _slack_name(self, message: Mapping[str, Any], name: str) -> str:
+        profile = message.get("user_profile")
+        profile = profile if isinstance(profile, dict) else {}
+        named = next((found for key in ("display_name", "real_name", "name") if (found := _name(profile.get(key)))), "")
+        return named or self._names.get(name, name)
+
+    def _repair(self, text: str) -> str:
+        """Decode UTF-8 that was read as Latin-1, as in the exports of Messenger and Instagram."""
+        if text.isascii():
+            return text
+        try:
+            repaired = text.encode("latin-1").decode("utf-8")
+        except (UnicodeEncodeError, UnicodeDecodeError):
+            return text
+        self._report.repaired += 1
+        return repaired
+
+
+def _unrepeated(samples: Sequence[Sequence[Mapping[str, Any]]]) -> frozenset[str]:
+    """Return the keys of `_SPEAKERS` whose values are as many as the messages of long conversations."""
+    many: Counter[str] = Counter()
+    different: Counter[str] = Counter()
+    for sample in samples:
+        if len(sample) >= _MIN_UNREPEATED:
+            names: dict[str, list[str]] = {}
+            for message in sample:
+                for key in message:
+                    if (normal := normal_key(key)) in _SPEAKERS:
+                        names.setdefault(normal, []).append(_name(message[key]))
+            for normal, values in names.items():
+                many[normal] += len(values)
+                different[normal] += len(set(values))
+    return frozenset(key for key, count in many.items() if different[key] > 0.8 * count)
+
+
+def _speakers_by_values(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the keys with few and repeated names in all messages."""
+    if len(messages) < _MIN_REPEATED:
+        return []
+    found = []
+    for key in messages[0]:
+        if normal_key(key) in _NOT_SPEAKERS:
+            continue
+        values = [message.get(key) for message in messages]
+        if any(isinstance(value, bool | float | list) or value is None for value in values):
+            continue
+        names = Counter(_name(value) for value in values)
+        is_short = all(0 < len(name) <= _MAX_NAME for name in names)
+        if is_short and 2 <= len(names) <= len(messages) // 2:
+            found.append(key)
+    return found
+
+
+def _unwrapped(message: dict[str, Any]) -> dict[str, Any]:
+    """Take a message out of what some programs put around it."""
+    inner = message.get("message")
+    if isinstance(inner, dict) and ("role" in inner or "author" in inner):
+        return {**{key: value for key, value in message.items() if key != "message"}, **inner}
+    envelope = message.get("envelope")
+    if not isinstance(envelope, dict):
+        return message
+    data = envelope.get("dataMessage")
+    if not isinstance(data, dict):  # sent from another device of one's own, or a receipt
+        sync = envelope.get("syncMessage")
+        data = sync.get("sentMessage") if isinstance(sync, dict) else None
+    data = data if isinstance(data, dict) else {}
+    sender = envelope.get("sourceName") or envelope.get("source") or envelope.get("sourceNumber")
+    return {
+        "sender": sender, "text": data.get("message") or "", "timestamp": envelope.get("timestamp"),
+        "attachments": data.get("attachments"), "type": None if data else "event",
+    }  # fmt: skip
+
+
+def _is_service(message: Mapping[str, Any], keys: Keys) -> bool:
+    """Whether a message is by nobody: someone joined, a title was changed, a call was missed."""
+    kind = message[keys.type] if keys.type else None
+    if isinstance(kind, str) and kind.lower() in _SERVICE_TYPES:
+        return True
+    if isinstance(message.get("author"), dict) and (
+        isinstance(kind, int) or (isinstance(kind, str) and kind[:1].isupper())
+    ):
+        return str(kind).lower() not in _DISCORD_SPEECH
+    subtype = message[keys.subtype] if keys.subtype else None
+    return isinstance(subtype, str) and bool(subtype) and "ts" in message and subtype not in _SLACK_SPEECH
+
+
+def _time(value: Any) -> float | None:
+    """Seconds since 1970 of a number, or of a date in ISO 8601; None for anything else."""
+    if isinstance(value, str):
+        text = value.strip()
+        if not _NUMBER.fullmatch(text):
+            try:
+                date = datetime.fromisoformat(text.removesuffix(" UTC"))
+            except ValueError:
+                return None
+            return ((date if date.tzinfo else date.replace(tzinfo=UTC)) - _EPOCH).total_seconds()
+        value = float(text)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MAX_TIME:
+        return None
+    seconds = float(value)
+    while seconds > _MILLISECONDS:
+        seconds /= 1000
+    return seconds
+
+
+_NUMBER = re.compile(r"\d{1,20}(?:\.\d{1,20})?")
+_MAX_TIME = 10**20
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _after_parents(messages: list[_Message], keys: Sequence[Keys]) -> list[_Message]:
+    """Put each message after the one that it replies to, if that is another order."""
+    indices = {
+        _bare_id(message.source[key]): index for index, message in enumerate(messages) for key in keys[index].ids[:1]
+    }
+    parents = [
+        next((indices.get(_bare_id(message.source[key])) for key in keys[index].parents), None)
+        for index, message in enumerate(messages)
+    ]
+    if not any(parent is not None and parent > index for index, parent in enumerate(parents)):
+        return messages
+    ordered: list[_Message] = []
+    done: set[int] = set()
+    for index in range(len(messages)):
+        chain: list[int] = []
+        each: int | None = index
+        while each is not None and each not in done:
+            done.add(each)
+            chain.append(each)
+            each = parents[each]
+        ordered += (messages[each] for each in reversed(chain))
+    return ordered
+
+
+def _bare_id(value: Any) -> str:
+    """An id without the prefix that Reddit gives to those of parents."""
+    return re.sub(r"^t[1-6]_", "", _name(value))
+
+
+def _slack_text(text: str, names: Mapping[str, str]) -> str:
+    """Slack's text as it is shown: `<@U1>` is a name, `<#C1|general>` a channel, `<https://…>` a link."""
+    return (
+        html.unescape(_SLACK_MARK.sub(lambda match: _slack_mark(match[1], names), text))
+        if "<" in text or "&" in text
+        else text
+    )
+
+
+def _slack_mark(mark: str, names: Mapping[str, str]) -> str:
+    target, _, label = mark.partition("|")
+    if target.startswith("@"):
+        return "@" + (label or names.get(target[1:], target[1:]))
+    if target.startswith(("#", "!")):
+        return {"#": "#", "!": "@"}[target[0]] + (label.lstrip("@#") or target[1:])
+    return target
+
+
+_SLACK_MARK = re.compile(r"<([@#!]?[^<>\s][^<>]*)>")
