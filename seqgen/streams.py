@@ -7,28 +7,28 @@ import ctypes
 import errno
 import io
 import os
+import select
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, BinaryIO
 
+from seqgen.decompression import CHUNK_SIZE, compression_of, decompressed
 from seqgen.errors import DataError, UserError
 
 Progress = Callable[[int, int | None], None]  # called with the bytes done and in all, None if unknown
 
-COMPRESSED_SUFFIXES = (".gz", ".xz", ".bz2", ".zst")
-CHUNK_SIZE = 1 << 20  # bytes: a system call costs little beside it, and it stays in the processor's cache
+COMPRESSED_SUFFIXES = (".gz", ".xz", ".bz2", ".zst", ".zip")  # of names; whether a file is compressed, its bytes tell
 PARTIAL_SUFFIX = ".part"  # of unfinished files and folders
 # A file read into memory may decompress to this many times its size, plus this many bytes. Real tables compress to a
 # twentieth at best; a decompression bomb of ten kilobytes becomes ten gigabytes.
 MAX_DECOMPRESSION_RATIO, DECOMPRESSION_HEADROOM = 100, 1 << 23
-_MAX_XZ_MEMORY = 1 << 29  # bytes that decompressing a .xz may take; `xz -9` takes an eighth of that
 
 
 def open_input(path: str | Path) -> BinaryIO:
-    """Open a file for reading, through the decompressor of its suffix; `-` is standard input.
+    """Open a file for reading, decompressed if its first bytes are those of a compressed file; `-` is standard input.
 
     The returned stream owns the file. Raises `DataError` if it can't be opened.
     """
@@ -36,88 +36,42 @@ def open_input(path: str | Path) -> BinaryIO:
         if sys.stdin is None or sys.stdin.closed:
             raise DataError("standard input is closed; give a file, or pipe something in")
         return sys.stdin.buffer
+    return open_decompressed(path)[0]
+
+
+def open_decompressed(path: str | Path) -> tuple[BinaryIO, tuple[str, ...]]:
+    """Open a file for reading, and return its decompressed stream and its compressions, outermost first.
+
+    Raises `DataError` if it can't be opened.
+    """
     try:
-        return _opener(Path(path).suffix.lower())(path)
+        file = open(path, "rb")  # noqa: SIM115 - the stream closes it
+        try:
+            return decompressed(file)
+        except BaseException:
+            file.close()
+            raise
     except OSError as error:
         raise DataError(f"cannot read {str(path)!r}: {reason(error)}") from error
 
 
-def _opener(suffix: str) -> Callable[[str | Path], BinaryIO]:
-    if suffix == ".gz":
-        import gzip
-
-        return lambda path: cast(BinaryIO, gzip.open(path, "rb"))
-    if suffix == ".xz":
-        import lzma
-
-        # `lzma.open` has no limit for the memory that a file's header asks for.
-        return lambda path: _decompressed(path, lambda: lzma.LZMADecompressor(memlimit=_MAX_XZ_MEMORY), padding=b"\0")
-    if suffix == ".bz2":
-        import bz2
-
-        return lambda path: cast(BinaryIO, bz2.open(path, "rb"))
-    if suffix == ".zst":
-        import zstandard
-
-        # zstandard's own reader accepts truncated files.
-        return lambda path: _decompressed(path, zstandard.ZstdDecompressor().decompressobj)
-    return lambda path: open(path, "rb")
+def is_compressed(path: str | Path) -> bool:
+    """Whether the first bytes of a file are those of a compressed file; False for a pipe, or one that can't be read."""
+    try:
+        if not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            return bool(compression_of(file.read(16)))
+    except (OSError, ValueError):
+        return False
 
 
-def _decompressed(path: str | Path, make_decompressor: Callable[[], Any], padding: bytes = b"") -> BinaryIO:
-    return cast(BinaryIO, io.BufferedReader(_DecompressedFile(path, make_decompressor, padding), CHUNK_SIZE))
-
-
-class _DecompressedFile(io.RawIOBase):
-    """The decompressed bytes of a file of consecutive frames, with `padding` allowed between them."""
-
-    def __init__(self, path: str | Path, make_decompressor: Callable[[], Any], padding: bytes) -> None:
-        """`make_decompressor`: makes the decompressor of one frame."""
-        self._make_decompressor, self._padding = make_decompressor, padding
-        self._file: BinaryIO | None = None
-        self._file = open(path, "rb")  # noqa: SIM115 - closed by close()
-        self._frame: Any = None  # the decompressor of a frame that has not ended
-        self._unread = memoryview(b"")
-
-    def readable(self) -> bool:
+def has_input(stream: BinaryIO, seconds: float) -> bool:
+    """Whether something arrives within `seconds`. True where that can't be known."""
+    try:
+        return bool(select.select([stream], [], [], seconds)[0])
+    except (OSError, ValueError):  # not a file of the system, or Windows
         return True
-
-    def fileno(self) -> int:
-        assert self._file is not None
-        return self._file.fileno()
-
-    def readinto(self, buffer: Any) -> int:
-        assert self._file is not None
-        while not self._unread:
-            chunk = self._file.read(1 << 11)  # few, because they may become many when decompressed
-            if not chunk:
-                if self._frame is not None:
-                    raise EOFError("Compressed file ended before the end-of-stream marker was reached")
-                return 0
-            self._unread = memoryview(self._decompress(chunk))
-        count = min(len(buffer), len(self._unread))
-        buffer[:count] = self._unread[:count]
-        self._unread = self._unread[count:]
-        return count
-
-    def _decompress(self, data: bytes) -> bytes:
-        parts = []
-        while data:
-            if self._frame is None:
-                data = data.lstrip(self._padding) if self._padding else data
-                if not data:
-                    break
-                self._frame = self._make_decompressor()
-            parts.append(self._frame.decompress(data))
-            data = b""
-            if self._frame.eof:
-                data, self._frame = self._frame.unused_data, None
-        return b"".join(parts)
-
-    def close(self) -> None:
-        if not self.closed and self._file is not None:
-            self._file.close()
-        super().close()
 
 
 def read_chunks(
@@ -143,7 +97,7 @@ def read_chunks(
 def limited(chunks: Iterable[bytes], path: str | Path, name: str) -> Generator[bytes, None, None]:
     """Yield the chunks of a file to be read into memory. Raises `DataError` for a decompression bomb."""
     max_bytes = None
-    if Path(path).suffix.lower() in COMPRESSED_SUFFIXES:
+    if is_compressed(path):
         with contextlib.suppress(OSError):  # reading the file reports the error
             max_bytes = MAX_DECOMPRESSION_RATIO * os.stat(path).st_size + DECOMPRESSION_HEADROOM
     size = 0
@@ -157,7 +111,7 @@ def limited(chunks: Iterable[bytes], path: str | Path, name: str) -> Generator[b
 
 
 def read_whole(path: str | Path, name: str = "", max_bytes: int | None = None) -> bytes:
-    """Read a whole file, or standard input for `-`, and decompress it by its suffix.
+    """Read a whole file, or standard input for `-`, and decompress it if it is compressed.
 
     Raises `DataError`, which calls it `name`, if it can't be read, is refused by `limited`, or has more than
     `max_bytes` bytes.

@@ -86,13 +86,15 @@ def load_or_build_copy_index(loaded: Checkpoint, report: Callable[[str], None] =
     if index is not None:
         return index
     report("indexing the training corpus, which the model does not keep")
-    documents = _unchanged_sources(loaded) if loaded.spec.is_plain_text else []
-    streams = [] if documents else _cached_ids(loaded)
-    if not documents and not streams:
-        raise UserError(
-            "cannot find copies: the training corpus has moved or changed; `train --keep-corpus` keeps it in the model"
-        )
-    index = build(loaded.codec, streams, documents)
+    with reading.Spool() as spool:
+        documents = _unchanged_sources(loaded, spool) if loaded.spec.is_plain_text else []
+        streams = [] if documents else _cached_ids(loaded)
+        if not documents and not streams:
+            raise UserError(
+                "cannot find copies: the training corpus has moved or changed; "
+                "`train --keep-corpus` keeps it in the model"
+            )
+        index = build(loaded.codec, streams, documents)
     try:
         save_copy_index(loaded.folder, index, loaded.config)
     except UserError as error:
@@ -100,10 +102,10 @@ def load_or_build_copy_index(loaded: Checkpoint, report: Callable[[str], None] =
     return index
 
 
-def _unchanged_sources(loaded: Checkpoint) -> list[Document]:
+def _unchanged_sources(loaded: Checkpoint, spool: reading.Spool) -> list[Document]:
     """The training sources, if none has moved or changed; otherwise an empty list."""
     try:
-        return reading.find_unchanged(loaded.sources, _source_path) or []
+        return reading.find_unchanged(loaded.sources, _source_path, spool) or []
     except DataError:
         return []
 

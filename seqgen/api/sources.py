@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from seqgen import tasks
 from seqgen.corpus import sources
-from seqgen.corpus.sources import Document, Spool
+from seqgen.corpus.documents import Document, Spool
+from seqgen.specs.tasks import TASKS
 from seqgen.streams import Progress
 
 
@@ -22,15 +23,24 @@ def open_sources(
     text_column: str | None = None,
     progress: Progress | None = None,
     warn: Callable[[str], None] = lambda _: None,
+    encoding: str | None = None,
+    tokenizer: str | None = None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> list[Document]:
     """Find the documents that `names` stand for, with their sizes and checksums.
 
     Args:
         task: decides which files of a folder count, and how rows of tables become documents.
         spool: keeps sources that can be read only once; the documents are valid while it is open.
+        encoding: of text; None to recognise it.
+        tokenizer: of the model; that of bytes reads text as it stands, in any encoding.
+        report: called with what is waited for.
 
     Raises:
         DataError: a source is missing, unreadable or empty.
     """
     accepts, rows = tasks.accepts(task), tasks.rows(task, text_column)
-    return sources.checksum_documents(sources.find(names, spool, progress, warn, accepts, rows), warn, progress)
+    is_plain_text = TASKS.find(task).is_plain_text
+    reading = sources.Reading(encoding, decode=not (is_plain_text and tokenizer == "byte"))
+    found = sources.find(names, spool, progress, warn, accepts, rows, reading, report)
+    return sources.checksum_documents(found, warn, progress, is_learnt=is_plain_text)

@@ -126,6 +126,7 @@ class EvaluateOptions:
     errors: int = setting(
         0, "Labelled texts: number of most confident mistakes to list.", minimum=0, maximum=100_000, group="labels"
     )
+    encoding: str | None = setting(None, "Encoding of text files [default: recognised].", metavar="NAME")
     adaptive: bool = setting(
         False, "Text: also measure with weights updated along the text (dynamic evaluation).", group="adaptive"
     )

@@ -144,8 +144,3 @@ def _write_parquet(tables: Iterable[Any], stream: BinaryIO, progress: Callable[[
 def suffix(rows: RowFormat) -> str:
     """Return the suffix of a file in that layout."""
     return {RowLayout.RECORDS: ".jsonl", RowLayout.TABLE: ".parquet"}.get(rows.layout, ".txt")
-
-
-def is_table(path: Path) -> bool:
-    """Return whether a file can only be read as rows: Parquet or Arrow, by its name."""
-    return path.suffix.lower() in (".parquet", ".arrow")

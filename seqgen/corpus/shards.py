@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seqgen.errors import DataError, UserError
-from seqgen.streams import COMPRESSED_SUFFIXES, reason
+from seqgen.streams import reason
 
 if TYPE_CHECKING:
-    from seqgen.corpus.sources import Document  # a heavy import for commands that only count samples
+    from seqgen.corpus.documents import Document  # a heavy import for commands that only count samples
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,10 @@ def lines_between(document: Document, first: int, stop: int) -> Generator[bytes,
 
 
 def _size(document: Document) -> int:
-    """Bytes of a document, decompressed; a compressed one has to be read."""
-    if document.path.suffix.lower() in COMPRESSED_SUFFIXES:
+    """Bytes of a document, as it is read; a compressed or decoded one has to be read."""
+    if not document.form.is_seekable:
         return sum(map(len, document.chunks()))
-    return _size_on_disk(document)
+    return _size_on_disk(document) - document.form.mark_size
 
 
 def _size_on_disk(document: Document) -> int:

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from seqgen.corpus.sources import Document
-from seqgen.streams import COMPRESSED_SUFFIXES
+from seqgen.corpus.documents import Document
 
 T = TypeVar("T")
 
@@ -77,8 +76,8 @@ def hold_out(documents: list[Document], fraction: float) -> tuple[list[DocumentS
 def sample_spans(parts: list[DocumentSpan], size: int) -> list[DocumentSpan]:
     """Sample about `size` bytes in evenly spaced blocks; return all spans if they are less than twice as long.
 
-    Blocks may begin and end within a character. Spans of compressed documents are returned whole, because these can't
-    be read from the middle.
+    Blocks may begin and end within a character. Spans of compressed or decoded documents are returned whole, because
+    these can't be read from the middle.
     """
     stride = sum(part.size for part in parts) // size
     if stride < 2:
@@ -86,7 +85,7 @@ def sample_spans(parts: list[DocumentSpan], size: int) -> list[DocumentSpan]:
     found: list[DocumentSpan] = []
     offset = 0  # of the span in all spans joined
     for part in parts:
-        if part.document.path.suffix.lower() in COMPRESSED_SUFFIXES:
+        if not part.document.form.is_seekable:
             found.append(part)
             continue
         first = (

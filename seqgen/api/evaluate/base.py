@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from seqgen.config import EvaluateOptions
 from seqgen.corpus import sources as reading
-from seqgen.corpus.sources import Document
+from seqgen.corpus.documents import Document, Spool
 
 if TYPE_CHECKING:
     from seqgen.api.loaded import LoadedModel
@@ -24,11 +24,12 @@ class EvaluationContext:
     baselines: bool
     warn: Callable[[str], None]
     report: Callable[[str], None]
+    spool: Spool  # stores the members of archives
 
 
 def training_documents(context: EvaluationContext) -> list[Document] | None:
     """The training sources, measured; None if any has moved or changed, or is evaluated itself."""
-    documents = reading.find_unchanged(context.model.checkpoint.sources)
+    documents = reading.find_unchanged(context.model.checkpoint.sources, spool=context.spool)
     evaluated = {document.sha256 for document in context.documents}
     if documents is None or evaluated & {document.sha256 for document in documents}:
         return None

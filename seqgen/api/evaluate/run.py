@@ -37,11 +37,14 @@ def evaluate(
     evaluate = resolve(spec.evaluator)  # before the clock starts: it may import PyTorch
     began = time.monotonic()
     with Spool() as spool:
-        documents = open_sources(model.task, sources, spool, model.text_column, progress, warn)
+        documents = open_sources(
+            model.task, sources, spool, model.text_column, progress, warn, options.encoding,
+            model.checkpoint.config["tokenizer"], report,
+        )  # fmt: skip
         trained_on = {source["sha256"] for source in model.checkpoint.sources}
         known = [document.name for document in documents if document.sha256 in trained_on]
         if known and not spec.evaluates_training_sources:
             others = f" and {len(known) - 1:,} more" if len(known) > 1 else ""
             warn(f"{known[0]!r}{others}: the model was trained on this, except for a held-out part")
-        result = evaluate(EvaluationContext(model, documents, options, baselines, warn, report))
+        result = evaluate(EvaluationContext(model, documents, options, baselines, warn, report, spool))
     return {"task": model.task, **result, "seconds": round(time.monotonic() - began, 3)}

@@ -108,8 +108,8 @@ def build_config(
         },
         "data": {
             "fingerprint": reading.fingerprint([*documents, *held_out]),
-            "sources": [{"name": d.name, "bytes": d.size, "sha256": d.sha256} for d in documents],
-            "valid_sources": [{"name": d.name, "bytes": d.size, "sha256": d.sha256} for d in held_out],
+            "sources": [document.to_json() for document in documents],
+            "valid_sources": [document.to_json() for document in held_out],
             **data.metadata(),
         },
         "metrics": {},

@@ -126,7 +126,7 @@ def train(
             compute = dataclasses.replace(compute, dtype=torch.float32)
 
         def read(codec: Any) -> distributed.PreparedSources:
-            documents, held_out = _read(spec, names, valid_names, spool, watch, given)
+            documents, held_out = _read(spec, names, valid_names, spool, watch, given, start)
             preparation = Preparation(
                 documents,
                 held_out,
@@ -181,13 +181,23 @@ def _check_task(spec: TaskSpec, given: TrainOptions, explicit: dict[str, Any], s
 
 
 def _read(
-    spec: TaskSpec, names: list[str], valid_names: list[str], spool: Spool, watch: Watcher, options: TrainOptions
+    spec: TaskSpec,
+    names: list[str],
+    valid_names: list[str],
+    spool: Spool,
+    watch: Watcher,
+    options: TrainOptions,
+    start: Checkpoint | None = None,
 ) -> tuple[list[Document], list[Document]]:
     """The documents of the training set, and those of a validation set of its own."""
+    tokenizer = options.tokenizer if start is None else start.config["tokenizer"]
     watch.report("reading " + ", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
 
     def read(some: list[str]) -> list[Document]:
-        return open_sources(spec.name, some, spool, options.text_column, watch.progress, watch.warn)
+        return open_sources(
+            spec.name, some, spool, options.text_column, watch.progress, watch.warn, options.encoding, tokenizer,
+            watch.report,
+        )  # fmt: skip
 
     return read(names), read(valid_names) if valid_names else []
 
@@ -355,7 +365,7 @@ def _read_again(
         raise DataError(
             f"the run began with {downloads[0]!r}, which is no longer in the cache; name it to download it again"
         )
-    documents, held_out = _read(task.spec, names or before, valid_names or valid_before, spool, watch, begun)
+    documents, held_out = _read(task.spec, names or before, valid_names or valid_before, spool, watch, begun, saved)
     if reading.fingerprint([*documents, *held_out]) != saved.config["data"].get("fingerprint"):
         raise UserError(
             "the sources are not those that the run began with; give the same ones, "

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,18 +149,16 @@ def content_stamp(stamp: FileStamp) -> tuple[int, ...]:
     return size, modified, inode, device
 
 
-def load_checksum(path: Path, before: FileStamp) -> tuple[int, str] | None:
-    """Return the decompressed size and the sha256 of a large file that was read before and has the same stamp."""
+def load_checksum(path: Path, before: FileStamp) -> dict[str, Any]:
+    """Return what is stored about a large file that was read before and has the same stamp; else an empty object."""
     if before[0] < _MIN_CHECKSUM_BYTES:
-        return None
+        return {}
     note = read_json(_note(path))
-    if note.get("stamp") != list(before) or not isinstance(note.get("bytes"), int):
-        return None
-    return note["bytes"], str(note.get("sha256"))
+    return note if note.get("stamp") == list(before) else {}
 
 
-def store_checksum(path: Path, before: FileStamp, began: int, size: int, sha256: str) -> None:
-    """Store the decompressed size and the sha256 of a large file.
+def store_checksum(path: Path, before: FileStamp, began: int, measured: Mapping[str, Any]) -> None:
+    """Store what reading a large file gave: its size, its sha256 and whatever else is `measured`.
 
     Nothing is stored if the file was written shortly before `began` (nanoseconds) or since: a change within the
     grain of its timestamps would go unnoticed.
@@ -169,7 +167,7 @@ def store_checksum(path: Path, before: FileStamp, began: int, size: int, sha256:
         return
     with contextlib.suppress(OSError, UserError):  # without it, the file is only read again
         if stamp(path) == before:
-            note = {"stamp": before, "bytes": size, "sha256": sha256, "path": str(path)}
+            note = {**measured, "stamp": before, "path": str(path)}
             write_bytes(_note(path), json.dumps(note).encode())
 
 

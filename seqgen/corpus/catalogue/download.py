@@ -30,9 +30,10 @@ from typing import IO, Any, BinaryIO, cast
 
 from seqgen.corpus.cache.store import read_json
 from seqgen.corpus.catalogue.entries import CatalogueEntry, safe_path
+from seqgen.decompression import CHUNK_SIZE
 from seqgen.errors import UserError
 from seqgen.locks import LOCK_SUFFIX, is_locked, locked_file
-from seqgen.streams import CHUNK_SIZE, PARTIAL_SUFFIX, Progress, read_chunks, reason, sync_folder, write_bytes
+from seqgen.streams import PARTIAL_SUFFIX, Progress, read_chunks, reason, sync_folder, write_bytes
 
 TIMEOUT = 30.0  # seconds without a byte
 USER_AGENT = "seqgen"  # some hosts reject urllib's own
