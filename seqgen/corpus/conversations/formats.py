@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from seqgen.corpus.conversations import chatterbot, json_files, tables
+from seqgen.corpus.conversations import chat_logs, chatterbot, json_files, subtitles, tables
 from seqgen.corpus.conversations.parsing import (
     SYSTEM_SPEAKER,
     FileHead,
@@ -256,6 +256,10 @@ FORMATS: dict[str, ConversationFormat] = {  # in the order of detection
     ),
     "eou": ConversationFormat(parse_eou, _is_eou, _ends_in_eou),
     "yaml": ConversationFormat(parse_yaml, _is_yaml),
+    "WhatsApp": ConversationFormat(chat_logs.parse_whatsapp, chat_logs.is_whatsapp, chat_logs.is_surely_whatsapp),
+    "IRC": ConversationFormat(chat_logs.parse_irc, chat_logs.is_irc, chat_logs.is_surely_irc),
+    "SubRip": ConversationFormat(subtitles.parse_subtitles, subtitles.is_subtitles, subtitles.is_surely_subtitles),
+    "log": ConversationFormat(chat_logs.parse_log, chat_logs.is_log),
     "parlai": ConversationFormat(parse_parlai, _is_parlai, _has_labels),
     "csv": ConversationFormat(tables.parse_csv, lambda head: tables.is_conversation_table(head, ",")),
     "tsv": ConversationFormat(tables.parse_tsv, lambda head: tables.is_conversation_table(head, "\t")),

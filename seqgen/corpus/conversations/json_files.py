@@ -239,7 +239,7 @@ def _find(value: Any, depth: int) -> Path | None:
 
 
 def _is_message_list(value: Any) -> bool:
-    return isinstance(value, list) and at_least(sum(map(is_message, value)), len(value), 0.5)
+    return isinstance(value, list) and at_least(sum(map(_is_lone_message, value)), len(value), 0.5)
 
 
 def _is_lone_message(value: Any) -> bool:
@@ -267,7 +267,7 @@ def _is_turns(turns: list[Any], is_named: bool) -> bool:
     """Whether a list has turns. `is_named`: it has the key of a conversation, so that it may also consist of pairs."""
     if all(isinstance(turn, str) for turn in turns):
         return True
-    if at_least(sum(map(is_message, turns)), len(turns), 0.5):
+    if at_least(sum(is_message(turn) and (is_named or not is_example(turn)) for turn in turns), len(turns), 0.5):
         return True
     if all(_is_spoken(turn) for turn in turns):
         return True

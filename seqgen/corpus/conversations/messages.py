@@ -162,10 +162,10 @@ def is_message(value: Any) -> bool:
         return False
     if isinstance(value.get("envelope"), dict):
         return True
-    return pair(value) is None and any(
-        normal_key(key) in _TEXTS and (isinstance(text, str | list) or (isinstance(text, dict) and bool(_text(text))))
-        for key, text in value.items()
-    )
+    if pair(value) is not None:
+        return False
+    texts = (value[key] for key in Keys.of(value).texts)
+    return any(isinstance(text, str | list) or (isinstance(text, dict) and bool(_text(text))) for text in texts)
 
 
 def is_surely_message(value: Any) -> bool:
@@ -351,6 +351,9 @@ class MessageReader:
                 report.system_turns += 1
                 continue
             text = text_of(message, keys)
+            if not keys.texts and not keys.media:
+                report.empty_turns += 1
+                continue
             if any(message[key] is True for key in keys.deleted) or text in _DELETED_TEXTS:
                 report.deleted += 1
                 continue
@@ -400,7 +403,7 @@ class MessageReader:
         else:
             rises = sum(later > earlier for earlier, later in itertools.pairwise(times))
             falls = sum(later < earlier for earlier, later in itertools.pairwise(times))
-            if not falls and "thread_ts" not in messages[0].source:
+            if not falls and not any("thread_ts" in message.source for message in messages):
                 return messages
             indices = list(range(len(messages)))
             if falls > rises:  # so the newest of the messages of one minute is first, too

@@ -25,7 +25,11 @@ ASSISTANT_ROLES = frozenset(("assistant", "gpt", "chatgpt", "bot", "model", "age
 SYSTEM_ROLES = frozenset(("system", "developer"))
 
 
-class UnclearSpeakersError(DataError):
+class NoDialogueError(DataError):
+    """A document without dialogue in a known format."""
+
+
+class UnclearSpeakersError(NoDialogueError):
     """A document with messages that don't name their speakers."""
 
     def __init__(self, name: str) -> None:

@@ -8,18 +8,30 @@ by a line feed. A `ConversationReport` counts these changes.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from seqgen.corpus.conversations import json_files
 from seqgen.corpus.conversations.formats import FORMATS
-from seqgen.corpus.conversations.parsing import HEAD_BYTES, SYSTEM_SPEAKER, FileHead, TextDocument, Utterances
+from seqgen.corpus.conversations.json_stream import EACH, find_values
+from seqgen.corpus.conversations.parsing import (
+    HEAD_BYTES,
+    SYSTEM_SPEAKER,
+    FileHead,
+    NoDialogueError,
+    TextDocument,
+    Utterances,
+)
 from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError
 from seqgen.streams import open_input
 
+_PART = re.compile(r"(?:\d{4}-\d{2}-\d{2}|message_\d+)\.json(?:\.(?:gz|xz|bz2|zst))?")
+_WEB_PAGE = re.compile(r"\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\ud800-\udc7f\udd00-\udfff]")
 
 
@@ -69,24 +81,62 @@ def iter_conversations(
     if format is not None and format not in FORMATS:
         raise DataError(f"there is no dialogue format {format!r}; use one of {', '.join(FORMATS)}")
     problems: list[str] = []
-    for document in documents:
-        text = TextDocument(document)
-        head = text.head()
+    groups, names = _groups(documents)
+    for texts in groups:
+        head = texts[0].head()
         name = format or _detect_format(head)
-        if name is None:
-            problems.append(_problem(head))
+        try:
+            if name is None:
+                raise NoDialogueError(_problem(head))
+            if FORMATS[name].names_itself and (names or len(texts) > 1):
+                parsed = json_files.parse_json_files(texts, report, names)
+            else:
+                parsed = itertools.chain.from_iterable(FORMATS[name].parse(text, report) for text in texts)
+            if not FORMATS[name].names_itself:
+                report.add_format(name)
+            for utterances in parsed:
+                conversation = _conversation(utterances, report)
+                if conversation is not None:
+                    yield conversation
+        except NoDialogueError as error:
             if warn is None:
-                raise DataError(problems[0])
-            warn(f"{problems[-1]}; skipped")
-            continue
-        if not FORMATS[name].names_itself:
-            report.add_format(name)
-        for utterances in FORMATS[name].parse(text, report):
-            conversation = _conversation(utterances, report)
-            if conversation is not None:
-                yield conversation
+                raise
+            problems.append(str(error))
+            warn(f"{error}; skipped")
     if not report.conversations:
         raise DataError(_no_conversation(documents, report, problems))
+
+
+def _groups(documents: Sequence[Document]) -> tuple[list[list[TextDocument]], dict[str, str]]:
+    """Put together the files that are parts of one conversation; names of users, by id, if there is a list of them.
+
+    Such are the days of a channel of Slack's, and the numbered files of a chat of Messenger's.
+    """
+    groups: dict[str, list[TextDocument]] = {}
+    users: list[TextDocument] = []
+    for document in documents:
+        path = PurePath(document.name)
+        text = TextDocument(document)
+        if path.name == "users.json" and len(documents) > 1:
+            users.append(text)
+        else:
+            groups.setdefault(str(path.parent / "*") if _PART.fullmatch(path.name) else document.name, []).append(text)
+    if not any(len(texts) > 1 for texts in groups.values()):  # no export of a chat program's
+        groups |= {text.name: [text] for text in users}
+        return list(groups.values()), {}
+    return list(groups.values()), dict(itertools.chain.from_iterable(map(_user_names, users)))
+
+
+def _user_names(text: TextDocument) -> Iterator[tuple[str, str]]:
+    """Yield (id, name) of the users in Slack's `users.json`."""
+    for found in find_values(text.pieces(), (EACH,)):
+        user = found.value if isinstance(found.value, dict) else {}
+        profile = user.get("profile")
+        sources = [profile if isinstance(profile, dict) else {}, user]
+        names = (source.get(key) for source in sources for key in ("display_name", "real_name", "name"))
+        name = next((name for name in names if isinstance(name, str) and name), None)
+        if name and isinstance(user.get("id"), str):
+            yield user["id"], name
 
 
 def looks_like_dialogue(source: Path | str | bytes) -> bool:
@@ -115,6 +165,11 @@ def _detect_format(head: FileHead) -> str | None:
 def _problem(head: FileHead) -> str:
     if not head.text.strip():
         return f"{head.name!r} is empty and has no dialogue"
+    if _WEB_PAGE.match(head.text):
+        return (
+            f"{head.name!r} is a web page; export the chat as JSON instead (in Telegram: 'Machine-readable JSON'; in "
+            "Messenger: format 'JSON')"
+        )
     return f"{head.name!r} has no dialogue in a known format ({', '.join(FORMATS)})"
 
 

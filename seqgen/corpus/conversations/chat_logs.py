@@ -1,0 +1,242 @@
+"""Logs of chats with a time before each message: WhatsApp, IRC, and others with `NAME: text` behind the time.
+
+The messages of a file are one conversation, in the order of the file, which is that of time. Dates are recognised in
+any order of day, month and year, and never read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from seqgen.corpus.conversations.parsing import (
+    FileHead,
+    TextDocument,
+    Utterances,
+    at_least,
+    speakers_by_name,
+)
+from seqgen.corpus.conversations.report import ConversationReport
+
+_MARKS = "[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]*"
+_GAP = "[ \u00a0\u202f]"
+_DATE = rf"{_MARKS}(?:\d{{1,4}}{_MARKS}[./-]{_MARKS}\d{{1,2}}{_MARKS}[./-]{_MARKS}\d{{1,4}}\.?)"
+_HALF = r"(?:[AaPp]\.?[ \u00a0\u202f]?[Mm]\.?|Uhr|上午|下午|凌晨|早上|中午|晚上|午前|午後|오전|오후|[صم])"
+_TIME = rf"(?:{_HALF}{_GAP}*)?\d{{1,2}}[:.]\d{{2}}(?P<seconds>[:.]\d{{2}}(?:[.,]\d{{1,6}})?)?(?:{_GAP}*{_HALF})?"
+_BETWEEN = rf"(?P<comma>[,،、]?){_GAP}*(?:(?:à|às|at|um|a las|alle|kl\.?|klo|om){_GAP}+)?"
+_DATED = re.compile(
+    rf"{_MARKS}(?:(?P<open>\[){_DATE}{_BETWEEN}{_TIME}\]{_GAP}?|{_DATE}"
+    + _BETWEEN.replace("<comma>", "<comma2>")
+    + _TIME.replace("<seconds>", "<seconds2>")
+    + rf"{_GAP}[-–—]{_GAP})(?P<rest>.*)"
+)
+_TIMED = re.compile(
+    rf"{_MARKS}[\[(]?(?:{_DATE}(?:[,T]|{_GAP})?{_GAP}*)?{_TIME}(?:Z|[+-]\d{{2}}:?\d{{2}})?[\])]?(?:{_GAP}*-)?[ \t]+"
+    r"(?P<rest>.*)"
+)
+_NAMED = re.compile(r"(?P<name>[^:：\"“”«»]{1,60}?)\s?[:：](?:\s+(?P<text>.*)|$)")
+_LEVEL = re.compile(r"\b(?:INFO|WARN|WARNING|ERROR|DEBUG|TRACE|FATAL|CRITICAL|NOTICE|SEVERE)\b", re.IGNORECASE)
+_PROGRAM = re.compile(r"[\[\]{}<>=/\\()]|\d{3}|\.\w")  # in names of modules and processes
+_MODULE = re.compile(r"[\w.]+\.[\w.]+|.*\[\d+\]")
+_MEETING = re.compile(r"From\s+(.+?)(?:\s+to\s+.+)?", re.IGNORECASE)  # Zoom
+_BIDI = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_MIN_NAMED = 0.3  # of the stamped lines; the others are the program's
+
+# Placeholders of WhatsApp's, in the words of several languages. With an invisible mark before it, any text is one.
+_OMITTED = re.compile(
+    r"<[^<>]{3,60}>"  # <Media omitted>, <Medien ausgeschlossen>, <省略多媒体文件>
+    r"|(?:image|video|audio|sticker|gif|document|contact card|video note|bild|imagen|imagem|immagine|afbeelding|vidéo|"
+    r"vídeo|documento?|dokument|kontaktkarte)[\w .-]{0,40}? "
+    r"(?:omitted|weggelassen|ausgeschlossen|omitid[oa]|absente?|omis[e]?|omess[oa]|ocultad[oa]|weggelaten)"
+    r"|[\w .-]{1,80}\.\w{2,5} \([^()]{4,40}\)",  # IMG-20240203-WA0001.jpg (file attached)
+    re.IGNORECASE,
+)
+_DELETED = frozenset((
+    "this message was deleted", "you deleted this message", "diese nachricht wurde gelöscht",
+    "du hast diese nachricht gelöscht", "se eliminó este mensaje", "eliminaste este mensaje",
+    "ce message a été supprimé", "vous avez supprimé ce message", "questo messaggio è stato eliminato",
+    "hai eliminato questo messaggio", "mensagem apagada", "essa mensagem foi apagada", "você apagou esta mensagem",
+    "dit bericht is verwijderd", "u hebt dit bericht verwijderd", "данное сообщение удалено", "此消息已被删除",
+    "此消息已删除",
+))  # fmt: skip
+_SERVICE = frozenset(("missed voice call", "missed video call", "null", "waiting for this message"))
+_EDITED = re.compile(
+    "\\s*\u200e?<(?:This message was edited|Diese Nachricht wurde bearbeitet\\.?|Se editó este mensaje\\.?|"
+    "Ce message a été modifié\\.?|Mensagem editada|Questo messaggio è stato modificato\\.?)>$"
+)
+
+
+@dataclass
+class _Entry:
+    line: int
+    rest: str  # of the line, behind the time
+    more: list[str]  # the lines that follow without a time
+
+
+def parse_whatsapp(text: TextDocument, report: ConversationReport) -> Iterator[Utterances]:
+    """WhatsApp's export of a chat, in the date format of any language; Signal's.
+
+    03/02/2024, 10:15 - Mary: Shall we go?
+    03/02/2024, 10:16 - Tom: In a minute.
+    03/02/2024, 10:17 - Mary: <Media omitted>
+    """
+    turns: list[tuple[str, str]] = []
+    for entry in _entries(text, _DATED, report):
+        named = _NAMED.fullmatch(entry.rest)
+        if named is None:
+            report.system_turns += 1
+            continue
+        said = _said("\n".join([named["text"] or "", *entry.more]), report)
+        if said is not None:
+            turns.append((_clean_name(named["name"]), said))
+    yield speakers_by_name(turns)
+
+
+def _said(text: str, report: ConversationReport) -> str | None:
+    """Return what someone wrote; None for what the program put in its place."""
+    first, _, more = text.partition("\n")
+    bare = _BIDI.sub("", first).strip()
+    words = bare.rstrip(" .…").lower()
+    if words in _DELETED:
+        report.deleted += 1
+        return None
+    if words in _SERVICE:
+        report.system_turns += 1
+        return None
+    is_placeholder = _OMITTED.fullmatch(bare) is not None
+    if is_placeholder or first.startswith("\u200e"):
+        if is_placeholder or bare.startswith("<"):
+            report.media += 1
+        else:
+            report.system_turns += 1
+        return more if more.strip() else None
+    return _EDITED.sub("", text)
+
+
+def parse_log(text: TextDocument, report: ConversationReport) -> Iterator[Utterances]:
+    """A time, and behind it `NAME: text`, as in Signal's and Zoom's chats.
+
+    [10:15] Mary: Shall we go?
+    [10:16] Tom: In a minute.
+    [10:16] Tom: I can't find my hat.
+    """
+    turns: list[tuple[str, str]] = []
+    for entry in _entries(text, _TIMED, report):
+        named = _NAMED.fullmatch(entry.rest)
+        if named is None:
+            report.system_turns += 1
+            continue
+        meeting = _MEETING.fullmatch(named["name"])
+        turns.append(
+            (_clean_name(meeting[1] if meeting else named["name"]), "\n".join([named["text"] or "", *entry.more]))
+        )
+    yield speakers_by_name(turns)
+
+
+def _entries(text: TextDocument, stamp: re.Pattern[str], report: ConversationReport) -> Iterator[_Entry]:
+    """Yield the messages, each with the lines that continue it."""
+    entry: _Entry | None = None
+    for number, line in enumerate(text.lines(), 1):
+        match = stamp.fullmatch(line)
+        if match:
+            if entry is not None:
+                yield entry
+            entry = _Entry(number, match["rest"], [])
+        elif entry is not None:
+            entry.more.append(line)
+        elif line.strip():
+            report.add_damage(text.name, number, "no time before the text")
+    if entry is not None:
+        yield entry
+
+
+def _clean_name(name: str) -> str:
+    return _BIDI.sub("", name).strip().removeprefix("~").strip()
+
+
+def is_whatsapp(head: FileHead) -> bool:
+    """Whether lines begin with a date and a time in brackets or before a dash."""
+    return _stamped_names(head, _DATED) is not None
+
+
+def is_surely_whatsapp(head: FileHead) -> bool:
+    """Whether it is also unlike the log of a program: with a comma behind the date, or without seconds."""
+    names = _stamped_names(head, _DATED)
+    if names is None or len(names) < 2 or (len(names) > 2 and len(names) == names.total()):
+        return False
+    matches = [match for line in head.nonblank_lines if (match := _DATED.fullmatch(line))]
+    usual = sum(
+        bool(match["comma"] or match["comma2"]) or not (match["seconds"] or match["seconds2"]) for match in matches
+    )
+    return at_least(usual, len(matches), 0.9)
+
+
+def is_log(head: FileHead) -> bool:
+    """Whether most lines have a time and a name, and the names are few."""
+    names = _stamped_names(head, _TIMED)
+    starts = sum(not line[0].isspace() for line in head.nonblank_lines)
+    if names is None or any(_PROGRAM.search(name) for name in names):
+        return False
+    return _are_speakers(names) and at_least(names.total(), starts, 0.6)
+
+
+def _are_speakers(names: Counter[str]) -> bool:
+    """Whether names are few and repeated."""
+    return len(names) > 1 and (len(names) == 2 or 2 * len(names) <= names.total())
+
+
+def _stamped_names(head: FileHead, stamp: re.Pattern[str]) -> Counter[str] | None:
+    """Return the names behind the times, if lines have them and are no log of a program."""
+    lines = head.nonblank_lines
+    rests = [match["rest"] for line in lines if (match := stamp.fullmatch(line))]
+    if not rests or not any(stamp.fullmatch(line) for line in lines[:3]):
+        return None
+    matches = [match for rest in rests if (match := _NAMED.fullmatch(rest))]
+    # Behind an invisible mark the program speaks, for example in the name of the group.
+    names = Counter(_clean_name(match["name"]) for match in matches if not (match["text"] or "").startswith("\u200e"))
+    if names and all(_MODULE.fullmatch(name) for name in names):
+        return None
+    if any(_LEVEL.search(name) for name in names) or not at_least(names.total(), len(rests), _MIN_NAMED):
+        return None
+    return names
+
+
+# IRC.
+
+_CLOCK = rf"(?:[\[(]?(?:{_DATE}[ T]|\w{{3}} \d{{1,2}} )?\d{{1,2}}:\d{{2}}(?::\d{{2}})?[\])]?\s+)"
+_NICK = re.compile(rf"(?P<clock>{_CLOCK})?<\s*[~&@%+!]?(?P<name>[^<>/\s][^<>\s]{{0,31}})>\s(?P<text>.*)")
+_EVENT = re.compile(rf"{_CLOCK}?(?:\*+|-!-|===|---|-->|<--|--)\s.*")
+
+
+def parse_irc(text: TextDocument, report: ConversationReport) -> Iterator[Utterances]:
+    """A channel of IRC: `<NICK> text`, mostly behind a time. Who joins, leaves or acts is left out.
+
+    [10:15] <mary> shall we go?
+    [10:16] <tom> in a minute
+    [10:17] * tom has quit
+    """
+    turns: list[tuple[str, str]] = []
+    for number, line in enumerate(text.lines(), 1):
+        match = _NICK.fullmatch(line)
+        if match:
+            turns.append((match["name"], match["text"]))
+        elif _EVENT.fullmatch(line):
+            report.system_turns += 1
+        elif line.strip():
+            report.add_damage(text.name, number, "no '<NICK>' before the text")
+    yield speakers_by_name(turns)
+
+
+def is_irc(head: FileHead) -> bool:
+    matches = [match for line in head.nonblank_lines if (match := _NICK.fullmatch(line)) and "</" not in match["text"]]
+    events = sum(_EVENT.fullmatch(line) is not None for line in head.nonblank_lines)
+    return at_least(len(matches), len(head.nonblank_lines) - events, 0.8)
+
+
+def is_surely_irc(head: FileHead) -> bool:
+    """Whether names also repeat, behind a time."""
+    matches = [match for line in head.nonblank_lines if (match := _NICK.fullmatch(line))]
+    timed = sum(match["clock"] is not None for match in matches)
+    return is_irc(head) and at_least(timed, len(matches), 0.9) and len({match["name"] for match in matches}) > 1
