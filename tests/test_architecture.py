@@ -241,6 +241,7 @@ DYNAMIC_IMPORTS = {
     ("specs/registry.py", "module"), ("corpus/hub.py", "'datasets'"), ("corpus/hub.py", "name"),
     ("corpus/dataset_rows.py", "'pyarrow.parquet'"), ("corpus/tables/excel.py", "'openpyxl'"),
     ("corpus/parquet.py", "'pyarrow.parquet'"), ("corpus/parquet.py", "'pyarrow.compute'"),
+    ("corpus/series/month_names.py", "'babel'"),
     ("corpus/series/guess.py", "'pyarrow.parquet'"), ("corpus/series/guess.py", "'pyarrow'"),
     ("corpus/series/tables.py", "'pyarrow.parquet'"), ("corpus/series/tables.py", "'pyarrow'"),
 }  # fmt: skip

@@ -23,6 +23,7 @@ from seqgen.corpus.series.scaling import (
     training_end,
 )
 from seqgen.corpus.series.windows import Floats, ScaledSeries, SplitPoints, Windows, split_points
+from seqgen.corpus.tables.columns import parse_columns
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.model import linear_map
 from seqgen.model.forecaster import Forecaster
@@ -157,9 +158,9 @@ def series_options(options: TrainOptions) -> SeriesOptions:
     """The columns to read, by the options of a training run."""
     return SeriesOptions(
         time_column=options.time_column,
-        targets=_names(options.target),
-        covariates=_names(options.covariates),
-        future_covariates=_names(options.future_covariates),
+        targets=tuple(dict.fromkeys(options.target)),
+        covariates=tuple(dict.fromkeys(options.covariates)),
+        future_covariates=tuple(dict.fromkeys(options.future_covariates)),
         series=options.series,
         frequency=options.frequency,
     )
@@ -170,8 +171,8 @@ def fit_scaler(
 ) -> Scaler:
     """Fit the scaler of a model to the training rows."""
     first = series[0]
-    wanted = series_options(options)
     targets = first.columns[: first.target_count]
+    ahead = len(first.columns) - first.future_count
     if options.log_returns:
         for one in series:
             check_positive(one, len(targets))
@@ -182,10 +183,10 @@ def fit_scaler(
     }
     return Scaler(
         targets=targets,
-        covariates=wanted.covariates,
-        future_covariates=wanted.future_covariates,
+        covariates=first.columns[first.target_count : ahead],
+        future_covariates=first.columns[ahead:],
         time_column=first.time_column,
-        series_column=options.series,
+        series_column=first.series_column,
         frequency=first.frequency.name,
         season=season,
         scaling=options.scaling,
@@ -225,11 +226,6 @@ def calendar(series: Series, rows: int, look_back: int, asked: bool | None) -> t
     )
 
 
-def _names(given: Sequence[str]) -> tuple[str, ...]:
-    """`("a,b", "c")` → `("a", "b", "c")`, each once."""
-    return tuple(dict.fromkeys(name.strip() for text in given for name in text.split(",") if name.strip()))
-
-
 def _given_scaler(preparation: Preparation) -> Scaler | None:
     """The scaler of the resumed run or of the model to start from."""
     if isinstance(preparation.codec, Scaler):
@@ -253,10 +249,19 @@ def _given_shape(preparation: Preparation) -> WindowShape | None:
     scaler = preparation.start.scaler
     asked_for = series_options(preparation.options)
     for name in ("targets", "covariates", "future_covariates"):
-        if getattr(asked_for, name) not in ((), getattr(scaler, name)):
+        if not _are_names_of(getattr(asked_for, name), getattr(scaler, name)):
             flag = "--target" if name == "targets" else flag_name(name)
             raise UserError(f"{flag} contradicts --init-from, whose model reads {', '.join(scaler.columns)}")
     return WindowShape(network.look_back, network.horizon, network.segment_length)
+
+
+def _are_names_of(asked: Sequence[str], columns: Sequence[str]) -> bool:
+    """Whether names, as the options give them, are exactly these columns in their order; () for none asked for."""
+    try:
+        indices = [index for text in asked for index in parse_columns(text, columns)]
+    except DataError:
+        return False
+    return not asked or indices == list(range(len(columns)))
 
 
 def _validation_windows(

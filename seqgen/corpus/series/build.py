@@ -19,7 +19,7 @@ from seqgen.corpus.series.grid import (
     true_runs,
 )
 from seqgen.corpus.series.report import TableReport
-from seqgen.corpus.series.tables import Table
+from seqgen.corpus.series.tables import ColumnTable
 from seqgen.errors import DataError
 
 Values = npt.NDArray[np.float64]
@@ -46,7 +46,7 @@ class SeriesRows:
         future: number of trailing columns that are future covariates.
     """
 
-    table: Table
+    table: ColumnTable
     name: str
     lines: Integers
     times: Integers | None

@@ -1,50 +1,26 @@
-"""Roles of a table's columns (times, series names, numbers), and their values."""
+"""Numeric columns of a table in the notation that fits them, and the column that names the series."""
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.corpus.series.dates import (
-    ISO,
-    ISO_DATE,
-    MICROS_PER_SECOND,
-    Integers,
-    ParsedTimes,
-    epoch_microseconds,
-    is_time_of_day,
-    looks_like_time,
-    parse_times,
-    regularity,
-    times_from_numbers,
-)  # fmt: skip
-from seqgen.corpus.series.numbers import decimal_mark_of, is_missing, notation_notes, parse_number
-from seqgen.corpus.series.tables import Floats, Table, format_number
-from seqgen.errors import DataError
+from seqgen.corpus.series.dates import Integers
+from seqgen.corpus.series.numbers import decimal_mark_of, notation_notes, parse_number
+from seqgen.corpus.series.tables import ColumnTable, Floats
+from seqgen.corpus.series.time_names import is_counter
 
-# Names of time columns. Numbers are read as times in a column of such a name only.
-_TIME_NAMES = frozenset(
-    ("date", "time", "datetime", "date time", "timestamp", "time stamp", "ds", "dt", "ts", "day", "month", "year",
-     "quarter", "week", "period", "hour", "unix", "epoch", "unix time", "unix timestamp", "open time", "yyyymm",
-     "yyyymmdd", "yr", "日期", "时间", "年月", "年份", "年", "月份", "交易日期", "datum", "fecha", "zeit")
-)  # fmt: skip
-_COUNTER_NAMES = frozenset(
-    ("id", "index", "idx", "no", "nr", "num", "number", "row", "step", "t", "unnamed 0", "序号", "编号")
-)
-# Fields of a time that may be separate columns, from the largest.
-_FIELDS = (("Y", ("year", "yr", "yyyy", "年", "年份")), ("m", ("month", "mon", "mo", "mm", "月", "月份")),
-           ("d", ("day", "dy", "dd", "dom", "日")), ("H", ("hour", "hr", "hh", "时", "小时")),
-           ("M", ("minute", "min", "mi", "分")), ("S", ("second", "sec", "ss", "秒")))  # fmt: skip
-_SAMPLE_CELLS = 60  # from which a time column is detected
-_MIN_TIMES = 0.8  # fraction of its cells that must be times; the others are then errors
 _PLAIN_NUMBER = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
-_MARK_SAMPLE_CELLS = 400  # from which the decimal mark is detected
+_MARK_SAMPLE_CELLS = 400  # with a mark, from which the decimal mark is detected
+_GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")
+# Numbers that stand for a missing one in files of measurements, if all others are far from them.
+_SENTINELS = (-99.0, -99.9, -99.99, -999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0, -32768.0, -999999.0)
+_SENTINEL_DISTANCE = 5.0  # times as far from zero as the smallest other number
 
 
 @dataclass(frozen=True)
@@ -56,12 +32,14 @@ class NumericColumn:
         bad: first row that is neither a number nor missing, −1 for none.
         bad_count: number of such rows.
         notes: sentences on how numbers that are not plain were interpreted.
+        decimal_mark: point or comma.
     """
 
     values: Floats
     bad: int
     bad_count: int
     notes: tuple[str, ...] = ()
+    decimal_mark: str = "."
 
     @property
     def is_text(self) -> bool:
@@ -74,27 +52,22 @@ class NumericColumn:
         return float(np.isnan(self.values).mean()) if len(self.values) else 1.0
 
 
-def column_index(table: Table, name: str, role: str = "column") -> int:
-    """Return the index of a column.
+@dataclass(frozen=True)
+class Notation:
+    """How the numbers of a column are written.
 
-    Raises:
-        DataError: there is no such column; the message lists those there are.
+    Attributes:
+        decimal_mark: point or comma.
+        note: how numbers that could be understood otherwise are read, '' for none.
     """
-    if name in table.header:
-        return table.header.index(name)
-    folded = [each for each in table.header if each.lower() == name.lower()]
-    if len(folded) == 1:
-        return table.header.index(folded[0])
-    near = folded or difflib.get_close_matches(name, table.header, 1)
-    available = ", ".join(table.header[:12])
-    available += f" and {len(table.header) - 12} more" if len(table.header) > 12 else ""
-    hint = f"did you mean {near[0]!r}? The" if near else "the"
-    raise DataError(f"{table.name}: there is no {role} {name!r}; {hint} columns are {available}")
+
+    decimal_mark: str = "."
+    note: str = ""
 
 
-def parse_numeric_column(table: Table, index: int, marks: DecimalMarks) -> NumericColumn:
-    """Parse a column of numbers. `marks`: `decimal_marks` of the table."""
-    decimal_mark = _decimal_mark(table, index, marks)
+def parse_numeric_column(table: ColumnTable, index: int, notation: Notation) -> NumericColumn:
+    """Parse a column of numbers. `notation`: see `number_notations`."""
+    decimal_mark = notation.decimal_mark
     blocks = table.blocks[index]
     if decimal_mark == "," and any(
         not isinstance(block, list) and (block != np.floor(block)).any() for block in blocks
@@ -119,46 +92,127 @@ def parse_numeric_column(table: Table, index: int, marks: DecimalMarks) -> Numer
             values.append(np.array([np.nan if number is None else number for number in numbers], dtype=np.float64))
         row += len(block)
     notes = notation_notes(notations)
-    if any("," in cell for cell in notations):
+    if notation.note:
+        notes.append(notation.note)
+    elif any("," in cell for cell in notations):
         notes.append(
             "the comma is the decimal mark (1,5 is 1.5)"
             if decimal_mark == ","
             else "commas group thousands (1,234 is 1234)"
         )
-    return NumericColumn(np.concatenate(values) if values else np.zeros(0), bad, bad_count, tuple(notes))
+    whole, sentinels = _without_sentinels(np.concatenate(values) if values else np.zeros(0))
+    if sentinels:
+        notes.append(f"{' and '.join(f'{number:g}' for number in sentinels)} stands for a missing number")
+    return NumericColumn(whole, bad, bad_count, tuple(notes), decimal_mark)
+
+
+def _without_sentinels(values: Floats) -> tuple[Floats, list[float]]:
+    """Return the values with NaN for numbers such as −999 that stand for a missing one, and those numbers."""
+    if not len(values) or not np.nanmin(values, initial=0.0) <= max(_SENTINELS):
+        return values, []
+    found = [number for number in _SENTINELS if (values == number).any()]
+    others = values[~np.isin(values, found) & ~np.isnan(values)]
+    least = min(float(others.min()), 0.0) if len(others) else -np.inf
+    found = [number for number in found if number < _SENTINEL_DISTANCE * least or (least == 0.0 and len(others))]
+    if not found:
+        return values, []
+    return np.where(np.isin(values, found), np.nan, values), found
+
+
+# ---- Decimal marks ----
+
+
+def number_notations(table: ColumnTable) -> tuple[Notation, ...]:
+    """Decide how the numbers of each column are written: by the column itself, or else by the rest of the table.
+
+    A comma or point is certainly the decimal mark if it stands before other than three digits; certainly one of
+    thousands if it occurs twice in a number; and very likely one of thousands if all numbers without it are below 1000.
+    """
+    columns = [_MarkedColumn.of(table, index) for index in range(len(table.header))]
+    commas = sum(column.certain == {","} for column in columns)
+    grouped = any(column.mixes_groups(".") for column in columns)
+    return tuple(column.notation(commas > (column.certain == {","}), grouped, table.delimiter) for column in columns)
 
 
 @dataclass(frozen=True)
-class DecimalMarks:
-    """Certain decimal marks of each column (point, comma, both or neither), and the number of columns with a comma."""
+class _MarkedColumn:
+    """What the numbers of a column say about their marks.
 
-    columns: tuple[set[str], ...]
-    commas: int
+    Attributes:
+        certain: decimal marks of which some number is certain.
+        ambiguous: the mark of numbers such as 1.234, '' for none.
+        example: the first of them.
+        unmarked: the largest whole number without a mark, NaN for none.
+    """
+
+    certain: frozenset[str] = frozenset()
+    ambiguous: str = ""
+    example: str = ""
+    unmarked: float = np.nan
+
+    @classmethod
+    def of(cls, table: ColumnTable, index: int) -> _MarkedColumn:
+        blocks = table.blocks[index]
+        numbers = [block for block in blocks if not isinstance(block, list)]
+        if len(numbers) == len(blocks):
+            fraction = any((block != np.floor(block)).any() for block in numbers)
+            if not fraction or not all(map(_may_be_grouped, numbers)):
+                return cls(frozenset({"."})) if fraction else cls()
+            cells = table.texts(index)  # 2.500 was stored as a float, and looks like 2.5
+        elif all(isinstance(block, list) for block in blocks):
+            cells = [cell for block in blocks if isinstance(block, list) for cell in block]
+        else:
+            cells = table.texts(index)
+        return cls.of_cells(cells)
+
+    @classmethod
+    def of_cells(cls, cells: Sequence[str]) -> _MarkedColumn:
+        marked = list(itertools.islice((cell for cell in cells if "," in cell or "." in cell), _MARK_SAMPLE_CELLS))
+        marks = [(cell, *decimal_mark_of(cell)) for cell in marked]
+        certain = frozenset(mark for _, mark, sure in marks if mark and sure)
+        open_cells = [(cell, mark) for cell, mark, sure in marks if mark and not sure]
+        unmarked = [float(cell) for cell in cells if cell.isascii() and cell.isdigit()]
+        example, ambiguous = open_cells[0] if open_cells else ("", "")
+        if len({mark for _, mark in open_cells}) > 1:
+            ambiguous = ""
+        return cls(certain, ambiguous, example, max(unmarked, default=np.nan))
+
+    def mixes_groups(self, mark: str) -> bool:
+        """Whether numbers have the mark before three digits from a thousand on, and none below."""
+        return not self.certain and self.ambiguous == mark and self.unmarked < 1000
+
+    def notation(self, commas_elsewhere: bool, grouped_elsewhere: bool, delimiter: str) -> Notation:
+        """Return the notation, given whether other columns have decimal commas, or points that group thousands."""
+        if self.certain:
+            return Notation("," if self.certain == {","} else ".")
+        if self.ambiguous == ".":
+            plain = self.example.replace(".", "")
+            if self.mixes_groups(".") or grouped_elsewhere:
+                why = "numbers without a point are below 1000" if self.mixes_groups(".") else "as in other columns"
+                return Notation(",", f"points group thousands ({self.example} is {plain}): {why}")
+            if commas_elsewhere:
+                return Notation(",", f"points group thousands ({self.example} is {plain}), because commas are decimal")
+            if _GROUPED.fullmatch(self.example):
+                return Notation(
+                    ".", f"the point is taken for the decimal mark; if {self.example} means {plain}, remove the points"
+                )
+            return Notation(".")
+        if self.ambiguous == ",":
+            plain = self.example.replace(",", "")
+            if self.mixes_groups(",") and not commas_elsewhere:
+                return Notation(".")
+            if commas_elsewhere or delimiter == ";":
+                sure = "" if commas_elsewhere else f"; if {self.example} means {plain}, remove the commas"
+                return Notation(",", f"the comma is the decimal mark{sure}" if sure else "")
+        return Notation("," if commas_elsewhere else ".")
 
 
-def decimal_marks(table: Table) -> DecimalMarks:
-    """Detect the decimal marks of a table."""
-    columns = tuple(_marks(table.sample(index, _MARK_SAMPLE_CELLS)) for index in range(len(table.header)))
-    return DecimalMarks(columns, sum(found == {","} for found in columns))
-
-
-def _marks(cells: Sequence[str]) -> set[str]:
-    marks = (decimal_mark_of(cell) for cell in cells if "," in cell or "." in cell)
-    return {mark for mark, certain in marks if certain}
-
-
-def _decimal_mark(table: Table, index: int, marks: DecimalMarks) -> str:
-    """Return the decimal mark of a column, or that of the whole table if the column leaves it open."""
-    own = marks.columns[index]
-    elsewhere = marks.commas > (own == {","})
-    if elsewhere and own == {"."}:  # 2.500 was stored as a float, and looked like 2.5
-        own = _marks(table.texts(index)[:_MARK_SAMPLE_CELLS])
-    if own:
-        return "," if own == {","} else "."
-    if elsewhere:
-        return ","
-    ambiguous = any("," in cell for cell in table.sample(index, _MARK_SAMPLE_CELLS))
-    return "," if ambiguous and table.delimiter == ";" else "."
+def _may_be_grouped(block: Floats) -> bool:
+    """Whether all numbers can be those with points before three digits: 1.234 or 987."""
+    if not (np.abs(block) < 1000).all():
+        return False
+    thousands = block * 1000
+    return bool((np.abs(thousands - np.round(thousands)) < 1e-6).all())
 
 
 def is_row_counter(values: Floats, name: str) -> bool:
@@ -167,156 +221,19 @@ def is_row_counter(values: Floats, name: str) -> bool:
         return False
     steps = np.diff(values)
     from_start = values[0] in (0, 1) and bool((steps == 1).all())
-    return from_start or (_normalise_name(name) in _COUNTER_NAMES | _TIME_NAMES and bool((steps == steps[0]).all()))
-
-
-# ---- Times ----
-
-
-def find_time_columns(table: Table, wanted: str | None) -> tuple[int, ...]:
-    """Return the time columns: one, or a date and a time of day, or year, month, …; () for none.
-
-    Raises:
-        DataError: a column of `wanted` (see `SeriesOptions.time_column`) is missing.
-    """
-    if wanted == "":
-        return ()
-    if wanted is not None:
-        if wanted in table.header or "," not in wanted:
-            return (column_index(table, wanted, "time column"),)
-        return tuple(column_index(table, name.strip(), "time column") for name in wanted.split(","))
-    candidates = [index for index in range(len(table.header)) if _matches(table, index, looks_like_time, _MIN_TIMES)]
-    if candidates:
-        named = [index for index in candidates if _normalise_name(table.header[index]) in _TIME_NAMES]
-        date = (named or candidates)[0]
-        clocks = [
-            index for index in range(len(table.header)) if index != date and _matches(table, index, is_time_of_day)
-        ]
-        return (date, clocks[0]) if clocks and ":" not in "".join(table.sample(date, 4)) else (date,)
-    fields = _field_columns(table, range(len(table.header)))
-    if len(fields) > 1:
-        return tuple(fields.values())
-    for index, name in enumerate(table.header):
-        sample = table.sample(index, _SAMPLE_CELLS)
-        numbers = [parse_number(cell) for cell in sample]
-        if sample and all(number is not None for number in numbers):
-            values = np.array(numbers, dtype=np.float64)
-            parsed = times_from_numbers(values, name)
-            if parsed is not None and (
-                _normalise_name(name) in _TIME_NAMES or (index == 0 and _is_regular(values, parsed))
-            ):
-                return (index,)
-    return ()
-
-
-def _is_regular(values: Floats, parsed: ParsedTimes) -> bool:
-    """Whether numbers are times regardless of the column's name: eight-digit dates, or regular steps since 1970."""
-    ascending = len(values) > 2 and bool((np.diff(values) > 0).all())
-    return ascending and values[0] > 1e7 and (not parsed.style.number or regularity(parsed.times) >= _MIN_TIMES)
-
-
-def _normalise_name(name: str) -> str:
-    return re.sub(r"[\W_]+", " ", name.lower()).strip()
-
-
-def _matches(table: Table, index: int, test: Callable[[str], bool], fraction: float = 1.0) -> bool:
-    sample = table.sample(index, _SAMPLE_CELLS)
-    return bool(sample) and sum(map(test, sample)) >= fraction * len(sample)
-
-
-def _field_columns(table: Table, indices: Sequence[int]) -> dict[str, int]:
-    """Return field → column if year, month and so on are separate columns, up to the first missing field."""
-    names = [_normalise_name(name) if index in indices else "" for index, name in enumerate(table.header)]
-    found: dict[str, int] = {}
-    for letter, words in _FIELDS:
-        index = next((names.index(word) for word in words if word in names), None)
-        if index is None or not all(parse_number(cell) is not None for cell in table.sample(index, _SAMPLE_CELLS)):
-            break
-        found[letter] = index
-    return found
-
-
-def read_times(
-    table: Table, indices: Sequence[int], fits: Callable[[Integers], bool] | None
-) -> tuple[ParsedTimes, Integers]:
-    """Read the times.
-
-    Args:
-        fits: see `parse_times`.
-
-    Returns:
-        The times, and the rows that have one.
-
-    Raises:
-        DataError: a cell is not a time.
-    """
-    fields = _field_columns(table, indices) if len(indices) > 1 else {}
-    if len(fields) == len(indices):
-        return _assemble_times(table, fields)
-    cells = table.texts(indices[0])
-    for index in indices[1:]:
-        cells = [f"{date} {clock}".strip() for date, clock in zip(cells, table.texts(index), strict=True)]
-    rows = np.array([row for row, cell in enumerate(cells) if not is_missing(cell)], dtype=np.int64)
-    present = [cells[row] for row in rows]
-    name = ", ".join(map(table.header.__getitem__, indices))
-    if not present:
-        raise DataError(f"{table.name}: the column {name!r} has no times")
-    parsed = parse_times(present, fits=fits)
-    if parsed.bad >= 0 and not looks_like_time(present[0]):
-        numbers = [parse_number(cell) for cell in present]
-        if all(number is not None for number in numbers):
-            from_numbers = times_from_numbers(np.array(numbers, dtype=np.float64), name)
-            if from_numbers is not None:
-                return from_numbers, rows
-    if parsed.bad >= 0:
-        digits = parse_times(present, digits=True, fits=fits)
-        if digits.bad >= 0:
-            cell = present[digits.bad]
-            raise DataError(
-                f"{table.location(int(rows[digits.bad]))}, column {name!r}: {cell[:40]!r} is not a time; "
-                "write it as 2020-01-31 or 2020-01-31 18:00:00"
-            )
-        parsed = digits
-    if parsed.unsure:
-        example = next(cell for cell in present if len(set(re.split(r"[-/]", cell)[:2])) == 2)
-        raise DataError(
-            f"{table.location(int(rows[present.index(example)]))}, column {name!r}: {example!r} could be day/month or "
-            "month/day, and no row decides it; write dates as 2020-01-31"
-        )
-    return parsed, rows
-
-
-def _assemble_times(table: Table, field_columns: Mapping[str, int]) -> tuple[ParsedTimes, Integers]:
-    fields: dict[str, tuple[str | None, ...]] = {}
-    for letter, index in field_columns.items():
-        cells = []
-        for row, cell in enumerate(table.texts(index)):
-            number = parse_number(cell)
-            if number is None or number != number or number != int(number):
-                raise DataError(
-                    f"{table.location(row)}, column {table.header[index]!r}: {cell[:40]!r} is not an integer"
-                )
-            cells.append(format_number(number))
-        fields[letter] = tuple(cells)
-    times = epoch_microseconds(fields, len(table), "")
-    unknown = np.flatnonzero(times == np.iinfo(np.int64).min)
-    if len(unknown):
-        row = int(unknown[0])
-        raise DataError(f"{table.location(row)}: invalid time {' '.join(str(cells[row]) for cells in fields.values())}")
-    dates = not (times % (86400 * MICROS_PER_SECOND)).any()
-    return ParsedTimes(times, ISO_DATE if dates else ISO), np.arange(len(table), dtype=np.int64)
+    return from_start or (is_counter(name) and bool((steps == steps[0]).all()))
 
 
 def find_series_column(
-    table: Table, keys: npt.NDArray[np.int64], rows: Integers, taken: Sequence[int]
+    table: ColumnTable, keys: npt.NDArray[np.int64], rows: Integers, taken: Sequence[int]
 ) -> tuple[str, int] | None:
-    """Find the text column that distinguishes rows of the same time.
+    """Find the column of text that distinguishes rows of the same time.
 
     Returns:
         Its name and the number of distinct values; None if there is none.
     """
     for index, name in enumerate(table.header):
-        if index in taken:
+        if index in taken or not all(isinstance(block, list) for block in table.blocks[index][:1]):
             continue
         cells = table.texts(index)
         names = [cells[row] for row in rows]

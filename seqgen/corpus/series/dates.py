@@ -1,137 +1,51 @@
-"""Parser of times in common notations, one notation per column, and formatting in the same notation."""
+"""Parser of a column of times, in one notation, and its ambiguities."""
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-Integers = npt.NDArray[np.int64]
-Times = npt.NDArray[np.datetime64]
-MICROS_PER_SECOND = 1_000_000
-_UNKNOWN = np.iinfo(np.int64).min  # as numpy's NaT
+from seqgen.corpus.series.month_names import month_names, months_of, other_reading, weekday_names, weekday_numbers
+from seqgen.corpus.series.time_formats import HAN_DIGITS, ISO, ROMAN_DIGITS, TimeFormat
+from seqgen.corpus.series.time_patterns import (
+    CLOCK,
+    FISCAL,
+    MONTHLY,
+    PATTERNS,
+    TIME_OF_DAY,
+    ZONES,
+    digit_patterns,
+    match_pattern,
+    match_time,
+)
 
-_MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-           "november", "december")  # fmt: skip
-_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_HAN = "一二三四"
-_MONTH_TOLERANCE = 0.07  # of a month: 1949.08 is February
+Integers = npt.NDArray[np.int64]
+Fields = dict[str, tuple[str | None, ...]]
+MICROS_PER_SECOND = 1_000_000
+MICROS_PER_DAY = 86400 * MICROS_PER_SECOND
+UNKNOWN = np.iinfo(np.int64).min  # as numpy's NaT
+
 _EXAMPLES = 200  # cells from which the notation is inferred
 _CENTURY = 69  # two-digit years from here on belong to the 20th century, as in POSIX
-
-_MONTH = r"(?P<b>[Jj]an|[Ff]eb|[Mm]ar|[Aa]pr|[Mm]ay|[Jj]une?|[Jj]uly?|[Aa]ug|[Ss]ept?|[Oo]ct|[Nn]ov|[Dd]ec|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC|(?:[Jj]anuar|[Ff]ebruar)y|[Mm]arch|[Aa]pril|[Aa]ugust|(?:[Ss]eptem|[Oo]cto|[Nn]ovem|[Dd]ecem)ber)\.?"  # noqa: E501 - one alternation
-_WEEKDAY = r"(?:(?P<a>(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?)\.?,?\s+)?"
-_YEAR = r"(?:(?P<Y>\d{4})|'?(?P<y>\d{2}))"
-_ZONE = r"\s*(?P<z>Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?"
-_CLOCK = (
-    r"(?P<H>\d{1,2})[:.](?P<M>\d{2})(?:[:.](?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?(?:\s*(?P<p>[AaPp]\.?[Mm]\.?))?" + _ZONE
-)
-_AFTER = rf"(?:(?:T|,?\s+){_CLOCK})?"
-
-# Patterns of dates, with or without a time of day. A, B: day and month, or the reverse.
-_PATTERNS = tuple(
-    re.compile(pattern)
-    for pattern in (
-        rf"(?P<Y>\d{{4}})(?P<sep>[-/.])(?P<m>\d{{1,2}})(?P=sep)(?P<d>\d{{1,2}})(?:(?:T|,?\s+)(?:{_CLOCK}))?",
-        r"(?P<Y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})[T ](?P<H>\d{2})" + _ZONE,
-        rf"{_WEEKDAY}(?P<A>\d{{1,2}})(?P<sep>[-/.])(?P<B>\d{{1,2}})(?P=sep){_YEAR}{_AFTER}",
-        r"(?P<Y>\d{4})[-/M](?P<m>\d{1,2})",
-        r"(?P<m>\d{1,2})[-/](?P<Y>\d{4})",
-        r"(?P<Y>\d{1,3})-(?P<m>\d{2})",
-        rf"{_WEEKDAY}{_MONTH}[- /]*(?P<d>\d{{1,2}})(?:st|nd|rd|th)?(?:,\s*|[- /]+){_YEAR}{_AFTER}",
-        rf"{_WEEKDAY}(?P<d>\d{{1,2}})(?:st|nd|rd|th)?[- /.]*{_MONTH}[- /,]*{_YEAR}{_AFTER}",
-        rf"{_MONTH}[- /,]*{_YEAR}",
-        rf"(?P<Y>\d{{4}})[- /]?{_MONTH}(?:[- /]?(?P<d>\d{{1,2}}))?{_AFTER}",
-        r"(?P<Y>\d{4})[- /:]?[Qq](?P<q>[1-4])",
-        r"[Qq](?P<q>[1-4])[- /,']*(?P<Y>\d{4})",
-        r"(?P<q>[1-4])[Qq][- /]?(?P<Y>\d{4})",
-        r"(?P<Y>\d{4})年\s*第?(?P<q>[1-4一二三四])季度?",
-        r"(?P<Y>\d{4})(?P<m>\d{2})(?P<d>\d{2})T(?P<H>\d{2})(?P<M>\d{2})(?P<S>\d{2})?" + _ZONE,
-        r"(?P<Y>\d{4})-?W(?P<w>\d{2})(?:-?(?P<u>[1-7]))?",
-        r"(?P<Y>\d{4})年(?:(?P<m>\d{1,2})月(?:(?P<d>\d{1,2})[日号](?:\s*(?P<H>\d{1,2})(?:[时点:](?:(?P<M>\d{1,2})分?(?::?(?P<S>\d{1,2})秒?)?)?))?)?)?",
-    )
-)
-# Patterns of digits only, which could also be numbers.
-_DIGIT_PATTERNS = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"(?P<Y>[12]\d{3})",
-        r"(?P<Y>[12]\d{3})(?P<m>0[1-9]|1[0-2])",
-        r"(?P<Y>[12]\d{3})(?P<m>0[1-9]|1[0-2])(?P<d>[0-3]\d)",
-        r"(?P<Y>1[89]\d\d|20\d\d)(?P<m>0[1-9]|1[0-2])(?P<d>[0-3]\d)(?P<H>[0-2]\d)",
-        r"(?P<Y>[12]\d{3})(?P<m>0[1-9]|1[0-2])(?P<d>[0-3]\d) ?(?P<H>[0-2]\d)(?P<M>[0-5]\d)(?P<S>[0-5]\d)?" + _ZONE,
-    )
-)
-_TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d{1,9})?)?(\s*[AaPp]\.?[Mm]\.?)?|\d{1,2}\.\d{2}\.\d{2}")
-
-
-@dataclass(frozen=True)
-class TimeFormat:
-    """Notation of times.
-
-    Attributes:
-        parts: literal text, and fields as (letter, example).
-        offset: seconds east of UTC; None without a zone.
-        narrow: fields without a leading zero.
-        number: for numbers since 1970, seconds per unit; 0 for text.
-    """
-
-    parts: tuple[str | tuple[str, str], ...] = ()
-    offset: int | None = None
-    narrow: frozenset[str] = frozenset()
-    number: float = 0.0
-
-    def format_times(self, times: Times) -> list[str]:
-        """Format times of dtype datetime64[s]."""
-        if self.number:
-            return [f"{value / self.number:.0f}" for value in times.astype("datetime64[s]").astype(np.int64).tolist()]
-        shifted = times.astype("datetime64[s]") + np.timedelta64(self.offset or 0, "s")
-        return ["".join(self._part(part, time) for part in self.parts) for time in shifted.tolist()]
-
-    def _part(self, part: str | tuple[str, str], time: datetime.datetime) -> str:
-        if isinstance(part, str):
-            return part
-        letter, example = part
-        if letter in _NUMERIC_FIELDS:
-            text = str(_NUMERIC_FIELDS[letter](time))
-            width = len(example) if letter == "Y" else 1 if letter in self.narrow or letter in "qu" else 2
-            return _HAN[int(text) - 1] if example in _HAN else text.zfill(width)
-        if letter == "H":
-            hour = time.hour if "p" not in (one[0] for one in self.parts if one) else (time.hour + 11) % 12 + 1
-            return str(hour) if "H" in self.narrow else f"{hour:02}"
-        if letter in "ba":
-            name = _MONTHS[time.month - 1] if letter == "b" else _DAYS[time.weekday()]
-            name = name if len(example) > 4 or example.lower() in ("june", "july") else name[:3]
-            return name.upper() if example.isupper() else name if example.islower() else name.title()
-        if letter == "p":
-            half = "PM" if time.hour >= 12 else "AM"
-            half = f"{half[0]}.M." if "." in example else half
-            return half if example.isupper() else half.lower()
-        if letter == "D":
-            return f"{time.year + (time.month - 1) / 12:.{len(example)}f}"
-        return "0" * len(example) if letter == "f" else example  # a zone is unchanged
-
-
-_NUMERIC_FIELDS: dict[str, Callable[[datetime.datetime], int]] = {
-    "Y": lambda time: time.year,
-    "y": lambda time: time.year % 100,
-    "m": lambda time: time.month,
-    "d": lambda time: time.day,
-    "M": lambda time: time.minute,
-    "S": lambda time: time.second,
-    "q": lambda time: (time.month + 2) // 3,
-    "w": lambda time: time.isocalendar().week,
-    "u": lambda time: time.isoweekday(),
+_ORDERS = {
+    "day/month/year": {"A": "d", "B": "m"},
+    "month/day/year": {"A": "m", "B": "d"},
+    "year/month/day": {"A": "y", "B": "m", "y": "d"},
 }
-ISO = TimeFormat(
-    (("Y", "2000"), "-", ("m", "01"), "-", ("d", "01"), " ", ("H", "00"), ":", ("M", "00"), ":", ("S", "00"))
+_GERMAN, _ENGLISH, _SHORT_ISO = _ORDERS
+# Sorts of times that are not mixed in a column, by their finest field.
+_SORTS = (("day", "dAju"), ("week", "w"), ("month", "mb"), ("quarter", "q"), ("half-year", "h"), ("year", "Yye"))
+_INTERVAL_MARKS = (
+    re.compile(r"\s+(?:-|–|—|−|~|to|bis|until|au|à|al|do|до)\s+|\s?(?:～|至|から|→|…|--)\s?"),
+    re.compile(r"\s?[/~–—]\s?"),
 )
-ISO_DATE = TimeFormat(ISO.parts[:5])
+_CLOCK_RANGE = re.compile(r"(.*\d{1,2}[:.]\d{2})(\s?[-–]\s?)(\d{1,2}[:.]\d{2})")
+_MAX_ZONES = 2  # of a column: summer and winter
 
 
 @dataclass(frozen=True)
@@ -142,90 +56,241 @@ class ParsedTimes:
         times: microseconds since 1970.
         style: their notation.
         bad: first row that is not a time, −1 for none.
-        order: `day/month` or `month/day` if that was ambiguous, otherwise ''.
-        unsure: whether the reverse order is equally plausible.
+        reason: why, '' if it is no time of any kind.
+        order: `day/month/year`, `month/day/year` or `year/month/day` if that was ambiguous, otherwise ''.
+        unsure: whether another order is equally plausible.
+        notes: sentences on how times that could be understood otherwise were read.
     """
 
     times: Integers
     style: TimeFormat
     bad: int = -1
+    reason: str = ""
     order: str = ""
     unsure: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def _unreadable(row: int, reason: str = "") -> ParsedTimes:
+    return ParsedTimes(np.zeros(0, dtype=np.int64), ISO, row, reason)
 
 
 def looks_like_time(cell: str) -> bool:
-    """Whether a cell is certainly a time."""
+    """Whether a cell is certainly a time, or an interval between two."""
     text = cell.strip()
-    return any(pattern.fullmatch(text) for pattern in _PATTERNS)
+    if not any(map(str.isdigit, text)):
+        return False
+    return match_time(text) is not None or _split_interval(text) is not None
 
 
 def is_time_of_day(cell: str) -> bool:
-    """Whether a cell is a time of day: 17:24, 18.00.00."""
-    return _TIME_OF_DAY.fullmatch(cell.strip()) is not None
+    """Whether a cell is a time of day: 17:24, 18.00.00, 14h30, or an interval between two."""
+    text = cell.strip()
+    return TIME_OF_DAY.fullmatch(text) is not None or (
+        (parts := _CLOCK_RANGE.fullmatch(text)) is not None and TIME_OF_DAY.fullmatch(parts[1]) is not None
+    )
 
 
 def parse_times(
     cells: Sequence[str], digits: bool = False, fits: Callable[[Integers], bool] | None = None
 ) -> ParsedTimes:
-    """Parse times.
+    """Parse times. An interval is read as its start.
 
     Args:
         digits: whether digits such as 20200101 and 1981 are times.
         fits: whether times are plausible; called if the order of day and month is ambiguous.
     """
-    patterns = (*_PATTERNS, *_DIGIT_PATTERNS) if digits else _PATTERNS
+    mark = _interval_mark(cells)
+    if mark is None:
+        return _parse(cells, digits, fits)
+    pairs = [_split_at(cell, mark) for cell in cells]
+    broken = next((row for row, (_, end) in enumerate(pairs) if not end), -1)
+    if broken >= 0:
+        return _unreadable(broken, "is not an interval like the others")
+    starts = _parse([start for start, _ in pairs], digits, fits)
+    if starts.bad >= 0:
+        return starts
+    text = cells[0]
+    between = text[len(pairs[0][0]) : len(text) - len(pairs[0][1])]
+    style = replace(starts.style, end=_interval_end(starts, [end for _, end in pairs], between, digits))
+    return replace(starts, style=style, notes=(*starts.notes, "intervals are read as the time at which they start"))
+
+
+# ---- Intervals ----
+
+
+def _split_interval(text: str) -> tuple[str, str, str] | None:
+    """Return the start, the mark and the end of an interval between two times."""
+    for pattern in _INTERVAL_MARKS:
+        for found in pattern.finditer(text):
+            start, end = text[: found.start()], text[found.end() :]
+            if end and match_time(start) and (match_time(end) or TIME_OF_DAY.fullmatch(end)):
+                return start, found[0], end
+    return None
+
+
+def _interval_mark(cells: Sequence[str]) -> str | None:
+    """Return what separates the two times of each cell, None if the column does not hold intervals."""
+    if not cells:
+        return None
+    sample = cells[:_EXAMPLES]
+    ranges = [_CLOCK_RANGE.fullmatch(cell) for cell in sample]
+    if all(ranges) and len({found[3] for found in ranges if found}) > _MAX_ZONES:  # 09:00-10:00 has no zone
+        return ranges[0][2] if ranges[0] else None
+    found = None if match_time(cells[0]) else _split_interval(cells[0])
+    return None if found is None else found[1]
+
+
+def _split_at(cell: str, mark: str) -> tuple[str, str]:
+    if mark.strip() == "-" and mark.strip() == mark:  # 2020-01-31 09:00-10:00
+        start, _, end = cell.rpartition(mark)
+    else:
+        start, _, end = cell.partition(mark)
+    return start, end
+
+
+def _interval_end(
+    starts: ParsedTimes, ends: Sequence[str], between: str, digits: bool
+) -> tuple[str, TimeFormat, int] | None:
+    """Return how ends are written; None if they are no times, or not all equally far from their starts."""
+    clocks = [CLOCK.fullmatch(end) for end in ends]
+    matches = [clock for clock in clocks if clock]
+    if len(matches) == len(ends):
+        fields = _fields(matches)
+        day = starts.times // MICROS_PER_DAY * MICROS_PER_DAY
+        times = epoch_microseconds({**fields, "Y": ("1970",) * len(ends)}, len(ends), {}) + day
+        offset = (starts.style.offset or 0) * MICROS_PER_SECOND
+        times = np.where(times - offset <= starts.times, times + MICROS_PER_DAY, times) - offset
+        style = replace(_infer_format(matches, {}, None, {}), offset=starts.style.offset)
+    else:
+        parsed = _parse(ends, digits, None)
+        if parsed.bad >= 0:
+            return None
+        times, style = parsed.times, parsed.style
+    length = np.unique(times - starts.times)
+    return (between, style, int(length[0]) // MICROS_PER_SECOND) if len(length) == 1 else None
+
+
+# ---- Columns ----
+
+
+def _parse(cells: Sequence[str], digits: bool, fits: Callable[[Integers], bool] | None) -> ParsedTimes:
+    patterns = (*PATTERNS, *digit_patterns(list(cells))) if digits else PATTERNS
     matches: list[re.Match[str]] = []
     last = patterns[0]
     for row, cell in enumerate(cells):
-        match = last.fullmatch(cell)
+        match = match_pattern(last, cell)
         if match is None:
-            match = next((found for one in patterns if (found := one.fullmatch(cell))), None)
+            match = match_time(cell, patterns)
             if match is None:
-                return ParsedTimes(np.zeros(0, dtype=np.int64), ISO, row)
+                return _unreadable(row)
             last = match.re
         matches.append(match)
-    order, unsure, result = _choose_order(matches, fits)
+    matches, notes = _as_fiscal_years(matches)
+    names = {
+        "s": "w" if any(int(match["s"]) > 2 for match in matches if "s" in match.re.groupindex) else "h",
+        "q2": "q",
+    }
+    odd = _odd_sort(matches, names)
+    if odd is not None:
+        return odd
+    months = _month_numbers(matches)
+    if isinstance(months, int):
+        return _unreadable(months, "names a month of another language than the rows above")
+    language, numbers = months
+    other = other_reading(numbers, numbers) if language not in ("", "en") else ""
+    if other:
+        notes.append(f"months are read as those of the language {language!r}; in {other!r} they are others")
+    order, unsure, result = _choose_order(matches, names, numbers, fits)
     if isinstance(result, int):
-        return ParsedTimes(np.zeros(0, dtype=np.int64), ISO, result)
+        return _unreadable(result)
     times, offsets = result
-    bad = np.flatnonzero(times == _UNKNOWN)
+    bad = np.flatnonzero(times == UNKNOWN)
     if len(bad):
-        return ParsedTimes(np.zeros(0, dtype=np.int64), ISO, int(bad[0]))
+        return _unreadable(int(bad[0]))
     offset = None if offsets is None else int(offsets[-1])
-    if offsets is not None and (times % (86400 * MICROS_PER_SECOND)).any():  # dates stay dates in any zone
+    if offsets is not None and (times % MICROS_PER_DAY).any():  # dates stay dates in any zone
         times = times - offsets * MICROS_PER_SECOND
+        notes += _zone_notes(matches)
     elif offsets is not None:
         offset = 0
-    style = _infer_format(matches, order, offset)
-    usual = order == "day/month" and all(match["sep"] == "." for match in matches if "A" in match.re.groupindex)
-    return ParsedTimes(times, style, -1, "" if usual else order, unsure)
+    style = _infer_format(matches, {**names, **_ORDERS.get(order, {})}, offset, numbers, language)
+    usual = order == _GERMAN and all(match["sep"][:1] == "." for match in matches if "A" in match.re.groupindex)
+    return ParsedTimes(times, style, -1, "", "" if usual else order, unsure, tuple(notes))
+
+
+def _as_fiscal_years(matches: list[re.Match[str]]) -> tuple[list[re.Match[str]], list[str]]:
+    """Read 2009-10, 2010-11, 2011-12 as years: a column of months has others."""
+    if len(matches) < 2 or not all(match.re is MONTHLY or match.re is FISCAL for match in matches):
+        return matches, []
+    years = [match_pattern(FISCAL, match.string) for match in matches]
+    if not all(years):
+        return matches, []
+    first = matches[0].string
+    notes = [f"{first} is read as the year that begins in {first[:4]}, not as a month"]
+    return [year for year in years if year], notes if any(match.re is MONTHLY for match in matches) else []
+
+
+def _odd_sort(matches: Sequence[re.Match[str]], names: dict[str, str]) -> ParsedTimes | None:
+    """Return the first row that is a year among quarters, and the like; None if all are of one sort."""
+    sorts = {}
+    for pattern in {match.re for match in matches}:
+        example = next(match for match in matches if match.re is pattern)
+        letters = {names.get(letter, letter) for letter, text in example.groupdict().items() if text is not None}
+        sorts[pattern] = next(name for name, fields in _SORTS if letters & set(fields))
+    if len(set(sorts.values())) < 2:
+        return None
+    found = [sorts[match.re] for match in matches]
+    usual, often = Counter(found).most_common(1)[0]
+    row = next(row for row, sort in enumerate(found) if sort != usual)
+    rest = "most rows have" if 2 * often > len(found) else "other rows have"
+    return _unreadable(row, f"is a {found[row]}, but {rest} a {usual}; remove rows of another kind")
+
+
+def _month_numbers(matches: Sequence[re.Match[str]]) -> tuple[str, dict[str, int]] | int:
+    """Return language and numbers of the named months, or the first row whose month no language of the others knows."""
+    words = [match["b"] if "b" in match.re.groupindex else "" for match in matches]
+    distinct = dict.fromkeys(word for word in words if word)
+    if not distinct:
+        return "", {}
+    found = months_of(distinct)
+    if found is not None:
+        return found
+    known: list[str] = []
+    for word in distinct:
+        if months_of([*known, word]) is None:
+            return words.index(word)
+        known.append(word)
+    return 0
 
 
 def _choose_order(
-    matches: Sequence[re.Match[str]], fits: Callable[[Integers], bool] | None
+    matches: Sequence[re.Match[str]],
+    names: dict[str, str],
+    months: dict[str, int],
+    fits: Callable[[Integers], bool] | None,
 ) -> tuple[str, bool, tuple[Integers, Integers | None] | int]:
-    """Return the order of day and month, whether it is unsure, and the times, or the first row that fits neither."""
+    """Return the order of day and month, whether it is unsure, and the times, or the first row that fits none."""
     ambiguous = [match for match in matches if "A" in match.re.groupindex]
     if not ambiguous:
-        return "", False, _parse_matches(matches, "")
-    readings = {order: _parse_matches(matches, order) for order in ("day/month", "month/day")}
-    valid = [order for order, (times, _) in readings.items() if not (times == _UNKNOWN).any()]
-    if len(valid) == 1:
-        return valid[0], False, readings[valid[0]]
+        return "", False, _parse_matches(matches, names, months)
+    short = all("y" in match.re.groupindex and match["y"] for match in ambiguous)
+    orders = {order: {**names, **roles} for order, roles in _ORDERS.items() if order != _SHORT_ISO or short}
+    readings = {order: _parse_matches(matches, roles, months) for order, roles in orders.items()}
+    valid = [order for order, (times, _) in readings.items() if not (times == UNKNOWN).any()]
     if not valid:
-        firsts = [int(np.argmax(times == _UNKNOWN)) for times, _ in readings.values()]
-        return "", False, max(firsts)
-    first, second = (readings[order][0] for order in valid)
-    if (first == second).all() or all(match["sep"] == "." for match in ambiguous):
-        return valid[0], False, readings[valid[0]]
-    if fits is not None and fits(first) != fits(second):
-        chosen = valid[0] if fits(first) else valid[1]
-        return chosen, False, readings[chosen]
-    score = [regularity(times) for times in (first, second)]
-    if abs(score[0] - score[1]) > 0.02:
-        chosen = valid[int(score[1] > score[0])]
-        return chosen, False, readings[chosen]
-    return valid[0], True, readings[valid[0]]
+        return "", False, max(int(np.argmax(times == UNKNOWN)) for times, _ in readings.values())
+    if all(match["sep"][:1] == "." for match in ambiguous) and _GERMAN in valid:
+        valid = [_GERMAN]
+    if fits is not None and any(fits(readings[order][0]) for order in valid):
+        valid = [order for order in valid if fits(readings[order][0])]
+    distinct = {readings[order][0].tobytes(): order for order in reversed(valid)}
+    valid = [order for order in valid if order in distinct.values()]
+    scores = [regularity(np.sort(readings[order][0])) for order in valid]
+    best = int(np.argmax(scores))
+    unsure = sum(score > scores[best] - 0.02 for score in scores) > 1
+    order = valid[0] if unsure and scores[0] > scores[best] - 0.02 else valid[best]
+    return order, unsure, readings[order]
 
 
 def regularity(times: Integers) -> float:
@@ -241,18 +306,28 @@ def regularity(times: Integers) -> float:
     return max(max(steps.values()), max(months.values(), default=0)) / (len(times) - 1)
 
 
-def _parse_matches(matches: Sequence[re.Match[str]], order: str) -> tuple[Integers, Integers | None]:
+def _fields(matches: Sequence[re.Match[str]]) -> Fields:
+    """Return the fields of matches of one pattern."""
+    groups = list(zip(*(match.groups() for match in matches), strict=True))
+    return {letter: groups[index - 1] for letter, index in matches[0].re.groupindex.items()}
+
+
+def _parse_matches(
+    matches: Sequence[re.Match[str]], names: dict[str, str], months: dict[str, int]
+) -> tuple[Integers, Integers | None]:
     """Return local microseconds since 1970, the minimal integer for invalid times, and seconds east of UTC."""
-    result = np.full(len(matches), _UNKNOWN, dtype=np.int64)
+    result = np.full(len(matches), UNKNOWN, dtype=np.int64)
     offsets = np.zeros(len(matches), dtype=np.int64)
     zoned = False
     rows_of: dict[re.Pattern[str], list[int]] = {}
     for row, match in enumerate(matches):
         rows_of.setdefault(match.re, []).append(row)
-    for pattern, rows in rows_of.items():
-        groups = list(zip(*(matches[row].groups() for row in rows), strict=True))
-        fields = {letter: groups[index - 1] for letter, index in pattern.groupindex.items()}
-        result[rows] = epoch_microseconds(fields, len(rows), order)
+    for rows in rows_of.values():
+        fields: Fields = {}
+        for letter, texts in _fields([matches[row] for row in rows]).items():
+            if letter != "q2" or any(texts):
+                fields[names.get(letter, letter)] = texts
+        result[rows] = epoch_microseconds(fields, len(rows), months)
         zones = fields.get("z")
         if zones is not None and any(zones):
             zoned = True
@@ -261,16 +336,25 @@ def _parse_matches(matches: Sequence[re.Match[str]], order: str) -> tuple[Intege
 
 
 def _offset(zone: str | None) -> int:
-    if not zone or zone[0] not in "+-":
-        return 0
-    seconds = int(zone[1:3]) * 3600 + int(zone[3:].lstrip(":") or 0) * 60
-    return -seconds if zone[0] == "-" else seconds
+    digits = "" if zone is None else zone.replace("−", "-").lstrip("UTCGM")
+    if not digits or digits[0] not in "+-":
+        return round(3600 * ZONES.get(zone or "Z", 0))
+    hours, _, minutes = digits[1:].partition(":")
+    if not minutes and len(hours) > 2:
+        hours, minutes = hours[:-2], hours[-2:]
+    seconds = int(hours) * 3600 + int(minutes or 0) * 60
+    return -seconds if digits[0] == "-" else seconds
 
 
-def epoch_microseconds(fields: dict[str, tuple[str | None, ...]], count: int, order: str) -> Integers:
-    """Convert the fields of `count` rows to microseconds since 1970."""
-    names = {"A": "d" if order == "day/month" else "m", "B": "m" if order == "day/month" else "d"}
-    fields = {names.get(letter, letter): values for letter, values in fields.items()}
+def _zone_notes(matches: Sequence[re.Match[str]]) -> list[str]:
+    """Report the zones that are named by letters other than UTC."""
+    zones = {match["z"] for match in matches if "z" in match.re.groupindex}
+    named = sorted(zone for zone in zones if ZONES.get(zone))
+    return [f"the zone {zone} is read as UTC{'+' if ZONES[zone] > 0 else '−'}{abs(ZONES[zone]):g}" for zone in named]
+
+
+def epoch_microseconds(fields: Fields, count: int, months: dict[str, int]) -> Integers:
+    """Convert the fields of `count` rows to microseconds since 1970. `months`: numbers of named months."""
 
     def numbers(letter: str, default: int) -> Integers:
         values = fields.get(letter)
@@ -284,82 +368,123 @@ def epoch_microseconds(fields: dict[str, tuple[str | None, ...]], count: int, or
         year = np.where(year < 0, short + np.where(short < _CENTURY, 2000, 1900), year)
     month, day = numbers("m", 1), numbers("d", 1)
     if "b" in fields:
-        first = [name[:3] for name in _MONTHS]
-        month = np.array([first.index(str(text)[:3].lower()) + 1 for text in fields["b"]], dtype=np.int64)
+        month = np.array([months[str(text)] for text in fields["b"]], dtype=np.int64)
     if "q" in fields:
-        quarters = [_HAN.index(str(q)) + 1 if str(q) in _HAN else int(str(q)) for q in fields["q"]]
-        month = np.array(quarters, dtype=np.int64) * 3 - 2
+        month = np.array([_small_number(str(text)) for text in fields["q"]], dtype=np.int64) * 3 - 2
+    if "h" in fields:
+        month = np.array([_small_number(str(text)) for text in fields["h"]], dtype=np.int64) * 6 - 5
     valid = (month >= 1) & (month <= 12) & (day >= 1)
     start = ((year - 1970) * 12 + np.where(valid, month, 1) - 1).astype("datetime64[M]")
     date = start.astype("datetime64[D]") + (day - 1)
     valid &= date.astype("datetime64[M]") == start
+    if "j" in fields:
+        of_year = numbers("j", 1)
+        date = start.astype("datetime64[D]") + (of_year - 1)
+        valid &= (of_year >= 1) & (date.astype("datetime64[Y]") == start.astype("datetime64[Y]"))
     if "w" in fields:  # ISO 8601: week 1 contains 4 January
         fourth = ((year - 1970) * 12).astype("datetime64[M]").astype("datetime64[D]") + 3
         monday = fourth - (fourth.astype(np.int64) + 3) % 7
-        date = monday + (numbers("w", 1) - 1) * 7 + numbers("u", 1) - 1
-        valid &= (numbers("w", 1) >= 1) & (numbers("w", 1) <= 53)
+        week = numbers("w", 1)
+        date = monday + (week - 1) * 7 + numbers("u", 1) - 1
+        # The Thursday of a week lies in its year.
+        valid &= (week >= 1) & ((monday + (week - 1) * 7 + 3).astype("datetime64[Y]").astype(np.int64) + 1970 == year)
     hour, minute, second = numbers("H", 0), numbers("M", 0), numbers("S", 0)
-    if any(fields.get("p", ())):
-        half = np.array([{"": 0, "a": 1, "p": 2}[(text or "")[:1].lower()] for text in fields["p"]])
-        valid &= (half == 0) | ((hour >= 1) & (hour <= 12))
-        hour = np.where(half == 0, hour, hour % 12 + 12 * (half == 2))
+    for letter in "pP":
+        if any(fields.get(letter, ())):
+            half = np.array([_half_of_day(text) for text in fields[letter]])
+            valid &= (half == 0) | ((hour >= 1 - (letter == "P")) & (hour <= 12))
+            hour = np.where(half == 0, hour, hour % 12 + 12 * (half == 2))
     valid &= (minute < 60) & (second < 60) & ((hour < 24) | ((hour == 24) & (minute == 0) & (second == 0)))
     micro = np.array([int((text or "").ljust(6, "0")[:6]) for text in fields["f"]]) if "f" in fields else 0
     microseconds = (
-        date.astype(np.int64) * 86400 * MICROS_PER_SECOND
-        + (hour * 3600 + minute * 60 + second) * MICROS_PER_SECOND
-        + micro
+        date.astype(np.int64) * MICROS_PER_DAY + (hour * 3600 + minute * 60 + second) * MICROS_PER_SECOND + micro
     )
-    return np.where(valid, microseconds, _UNKNOWN)
+    return np.where(valid, microseconds, UNKNOWN)
 
 
-def _infer_format(matches: Sequence[re.Match[str]], order: str, offset: int | None) -> TimeFormat:
+def _small_number(text: str) -> int:
+    if text in HAN_DIGITS:
+        return HAN_DIGITS.index(text) + 1
+    if text in ROMAN_DIGITS:
+        return ROMAN_DIGITS.index(text) + 1
+    return "上下".index(text) + 1 if text in "上下" else int(text)
+
+
+def _half_of_day(text: str | None) -> int:
+    """1 for the first half of the day, 2 for the second, 0 if it is not named."""
+    return 0 if not text else 2 if text[0] in "pP" or text in ("下午", "午後", "오후") else 1
+
+
+def _infer_format(
+    matches: Sequence[re.Match[str]],
+    names: dict[str, str],
+    offset: int | None,
+    months: dict[str, int],
+    language: str = "",
+) -> TimeFormat:
     """Infer the notation from the last cell among those with the most fields."""
     recent = matches[-_EXAMPLES:]
     example = max(reversed(recent), key=lambda match: sum(text is not None for text in match.groups()))
-    rename = {"A": "d" if order == "day/month" else "m", "B": "m" if order == "day/month" else "d", "sep": ""}
+    rename = {**names, "sep": ""}
     spans = sorted(
         (example.span(letter), rename.get(letter, letter))
         for letter in example.re.groupindex
         if example[letter] is not None
     )
+    of_weeks = any(letter == "w" for _, letter in spans)
     parts: list[str | tuple[str, str]] = []
     index = 0
     for (begin, end), letter in spans:
         if letter:
-            text = example.string[begin:end]
-            if letter == "b":  # May is both short and long
-                text = max((match["b"] for match in recent if "b" in match.re.groupindex), key=len)
-            parts += [example.string[index:begin], (letter, text)]
+            shown = {"Y": "G", "y": "g"}.get(letter, letter) if of_weeks else letter
+            parts += [example.string[index:begin], (shown, example.string[begin:end])]
             index = end
     parts.append(example.string[index:])
     narrow = {
         rename.get(letter, letter)
         for match in matches[:4000]
         for letter in match.re.groupindex
-        if letter in "ABmdH" and len(match[letter] or "00") == 1
+        if letter in "ABmdHws" and len(match[letter] or "00") == 1
     }
-    return TimeFormat(tuple(part for part in parts if part), offset, frozenset(narrow))
+    words, complete = _names_as_written(recent, months, language)
+    style = TimeFormat(tuple(part for part in parts if part), offset, frozenset(narrow), words)
+    if complete:
+        return style
+    whole = any(part[0] == "H" for part in style.parts if isinstance(part, tuple))
+    return replace(ISO if whole else TimeFormat(ISO.parts[:5]), offset=offset)
 
 
-def times_from_numbers(values: npt.NDArray[np.float64], name: str) -> ParsedTimes | None:
-    """Parse times from numbers: 1981, 198101, 20200101, 1949.083 or an epoch time. None if they are not times."""
-    if not len(values) or not np.isfinite(values).all():
-        return None
-    low, high = float(values.min()), float(values.max())
-    if (values == np.floor(values)).all() and low >= 1000 and high < 1e15:
-        parsed = parse_times([str(int(value)) for value in values.tolist()], digits=True)
-        if parsed.bad < 0:
-            return parsed
-    decimal = np.round((values - 1970) * 12).astype(np.int64) if low >= 1000 and high < 3000 else None
-    if (
-        decimal is not None and (np.abs((values - 1970) * 12 - decimal) < _MONTH_TOLERANCE).all()
-    ):  # 1949.083 is February
-        decimals = max(len(repr(float(value)).partition(".")[2]) for value in values[:_EXAMPLES])
-        times = decimal.astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
-        return ParsedTimes(times, TimeFormat((("D", "0" * decimals),)))
-    for unit, seconds in ((1.0, 1), (1e-3, 1e3), (1e-6, 1e6), (1e-9, 1e9)):
-        if 1e8 * seconds <= low and high <= 5e9 * seconds:  # from 1973 to 2128
-            times = np.round(values * unit * MICROS_PER_SECOND).astype(np.int64)
-            return ParsedTimes(times, TimeFormat(number=unit))
-    return None
+def _names_as_written(
+    matches: Sequence[re.Match[str]], months: dict[str, int], language: str
+) -> tuple[dict[str, tuple[str, ...]], bool]:
+    """Return the names of months and weekdays as they are written, and whether all could be found."""
+    words: dict[str, tuple[str, ...]] = {}
+    if months:
+        names = month_names(months, language)
+        if names is None:
+            return {}, False
+        words["b"] = names
+    days = {match["a"] for match in matches if "a" in match.re.groupindex and match["a"]}
+    if days:
+        for one in (language or "en", "en"):
+            numbers = weekday_numbers(days, one)
+            found = weekday_names(numbers, one) if len(numbers) == len(days) else None
+            if found:
+                words["a"] = found
+                break
+        else:
+            return {}, False
+    signs = {match["c"] for match in matches if "c" in match.re.groupindex and match["c"]}
+    if signs:
+        week = next(
+            (
+                week
+                for week in ("一二三四五六日", "一二三四五六天", "月火水木金土日", "월화수목금토일")
+                if signs <= set(week)
+            ),
+            "",
+        )
+        if not week:
+            return {}, False
+        words["c"] = tuple(week)
+    return words, True

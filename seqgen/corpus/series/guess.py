@@ -7,9 +7,12 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from seqgen.corpus.series.columns import find_time_columns
 from seqgen.corpus.series.numbers import parse_number
-from seqgen.corpus.series.tables import Table, parse_table
+from seqgen.corpus.series.tables import ColumnTable, columns_of
+from seqgen.corpus.series.time_columns import find_time_columns
+from seqgen.corpus.series.time_names import SURE_NAMES
+from seqgen.corpus.tables.read import sniff
+from seqgen.errors import DataError
 from seqgen.streams import COMPRESSED_SUFFIXES, open_input
 
 _HEAD_BYTES = 1 << 16
@@ -30,20 +33,23 @@ def looks_like_series(path: Path) -> bool:
         text = start.decode("utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace")
         if "\0" in text:
             return False
-        if len(start) == _HEAD_BYTES:
-            text = text[: text.rfind("\n") + 1]
         suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in COMPRESSED_SUFFIXES]
-        return _is_csv_series(
-            parse_table(text, str(path), lambda _: None), bool(suffixes) and suffixes[-1] in _TABLE_SUFFIXES
-        )
+        table = sniff(text, str(path), len(start) < _HEAD_BYTES, SURE_NAMES)
+        if table is None:
+            return False
+        return _is_csv_series(columns_of(table), bool(suffixes) and suffixes[-1] in _TABLE_SUFFIXES)
     except Exception:  # any error means that it is not a table of numbers
         return False
 
 
-def _is_csv_series(table: Table, has_table_suffix: bool) -> bool:
+def _is_csv_series(table: ColumnTable, has_table_suffix: bool) -> bool:
     if len(table) < _MIN_ROWS:
         return False
-    time = find_time_columns(table, None)
+    try:
+        time = find_time_columns(table, None)
+        named = False
+    except DataError:  # there is a column of times that training will refuse with a better message
+        time, named = (), True
     numeric = 0
     for index in range(len(table.header)):
         if index in time:
@@ -56,7 +62,7 @@ def _is_csv_series(table: Table, has_table_suffix: bool) -> bool:
             return False
     if not numeric or numeric + len(time) < _MIN_NUMERIC * len(table.header):
         return False
-    return bool(time) or (has_table_suffix and numeric == len(table.header))
+    return bool(time) or named or (has_table_suffix and numeric == len(table.header))
 
 
 def _is_parquet_series(path: Path) -> bool:

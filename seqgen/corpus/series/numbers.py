@@ -1,4 +1,4 @@
-"""Parser of numbers in common notations: 1,234.5 and 1.234,5, $5, 12 %, (3), 45.98M, NA."""
+"""Parser of numbers in common notations: 1,234.5 and 1.234,5, $5, 12 %, (3), 45.98M, <1, NA."""
 
 from __future__ import annotations
 
@@ -7,18 +7,53 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-# Markers of a missing number, in lower case.
+# Markers of a missing number, in lower case: of programs, of statistical offices, and words of ten languages.
 MISSING_MARKERS = frozenset(
-    ("", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none", "nil", "nat", "missing", "nd", "-", "--",
-     "---", "—", "–", "?", ".", "..", "...", "*", "\\n", "#value!", "#div/0!", "#ref!", "#null!", "#num!", "无")
+    ("", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "(null)", "<null>", "none", "nil", "nat", "nd",
+     "missing", "n/d", "#n/d", "#nv", "-", "--", "---", "—", "–", "−", "?", ".", "..", "...", "…", ":", "*", "\\n",
+     "#value!", "#wert!", "#valeur!", "#¡valor!", "#valor!", "#div/0!", "#ref!", "#bezug!", "#null!", "#num!",
+     "#zahl!",
+     "#name?", "n.a.", "n.a", "n. a.", "na.", "n.d.", "n. d.", "n.v.", "n. v.", "k.a.", "k. a.", "s/d", "s.d.", "b.d.",
+     "n.b.", "no data", "not available", "no disponible", "sin dato", "sin datos", "sem dados", "non disponible",
+     "keine angabe", "keine daten", "nessun dato", "geen gegevens", "brak", "brak danych", "нет",
+     "нет данных", "н/д", "нд", "无",
+     "無", "暂无", "缺失", "欠測", "なし", "データなし", "없음", "*****", "****", "***", "**")
 )  # fmt: skip
 _BOOLEANS = {"true": 1.0, "false": 0.0}
-_MULTIPLIERS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "万": 1e4, "亿": 1e8}
+_MULTIPLIERS = {
+    "": 1.0,
+    "k": 1e3,
+    "K": 1e3,
+    "M": 1e6,
+    "B": 1e9,
+    "T": 1e12,
+    "bn": 1e9,
+    "mio": 1e6,
+    "mrd": 1e9,
+    "тыс": 1e3,
+    "млн": 1e6,
+    "млрд": 1e9,
+    "千": 1e3,
+    "万": 1e4,
+    "萬": 1e4,
+    "百万": 1e6,
+    "亿": 1e8,
+    "億": 1e8,
+}
 _SPACES = "\u00a0\u2007\u2009\u202f'’ "
-_CURRENCY = "$€£¥₹₩₽元"
-_PLAIN = re.compile(r"(?P<digits>[0-9.,]*[0-9][0-9.,]*)(?P<exponent>[eE][+-]?[0-9]+)?(?P<multiplier>[kKMB万亿]?)")
+_CURRENCY = "$€£¥₹₩₽₺₴₪฿元円원"
+_CURRENCY_WORDS = re.compile(
+    r"(?:US|R|A|C|HK|NZ|S)?[$€£¥₹₩₽₺₴₪฿元円원]|"
+    r"\b(?:USD|EUR|GBP|JPY|CNY|RMB|CHF|INR|RUB|BRL|PLN|SEK|NOK|DKK|CZK|HUF|TRY|KRW|AUD|CAD|NZD|HKD|SGD|ZAR|MXN|kr|zł|Kč|Ft|руб|Fr|Rs)\b\.?"
+)
+_DASHES = str.maketrans(dict.fromkeys("−–‒﹣‐‑", "-") | {"٫": ".", "٬": ","})
+_PLAIN = re.compile(
+    r"(?P<digits>[0-9.,]*[0-9][0-9.,]*)(?P<exponent>[eE][+-]?[0-9]+)?"
+    r"(?P<multiplier>[kKMBT千万萬亿億]|百万|)(?P<word>\s?(?:[Bb]n|[Mm]io|[Mm]rd|тыс|млн|млрд)\.?)?"
+)
 _GROUPS = {",": re.compile(r"\d{1,3}(,\d{2,3})*,\d{3}"), ".": re.compile(r"\d{1,3}(\.\d{3})+")}
 _SPACED = re.compile(r"(?<=\d)[" + _SPACES + r"](?=\d{3}(?!\d))")
+_LIMIT = re.compile(r"[<≤]\s?(?P<limit>.+)")
 
 
 def is_missing(cell: str) -> bool:
@@ -29,7 +64,7 @@ def is_missing(cell: str) -> bool:
 def parse_number(cell: str, decimal_mark: str = ".") -> float | None:
     """Parse a number; NaN if the cell is missing, None if it is not a number.
 
-    Percent signs are ignored: 5 % is 5. Infinities are numbers.
+    Percent signs are ignored: 5 % is 5. Of a limit, <1, it is the half. Infinities are numbers.
     """
     text = cell.strip()
     if text.lower() in MISSING_MARKERS:
@@ -41,6 +76,10 @@ def parse_number(cell: str, decimal_mark: str = ".") -> float | None:
             pass
     if text.lower() in _BOOLEANS:
         return _BOOLEANS[text.lower()]
+    limit = _LIMIT.fullmatch(text)
+    if limit:
+        number = _parse_notation(limit["limit"], decimal_mark)
+        return None if number is None else number / 2
     return _parse_notation(text, decimal_mark)
 
 
@@ -56,27 +95,38 @@ def _parse_notation(text: str, decimal_mark: str) -> float | None:
         if not _GROUPS[group_mark].fullmatch(whole):
             return None
         whole = whole.replace(group_mark, "")
-    return (
-        sign * float(f"{whole or '0'}.{decimals or '0'}{match['exponent'] or ''}") * _MULTIPLIERS[match["multiplier"]]
-    )
+    factor = _MULTIPLIERS[match["multiplier"]] * _MULTIPLIERS[(match["word"] or "").strip(" .").lower()]
+    return sign * float(f"{whole or '0'}.{decimals or '0'}{match['exponent'] or ''}") * factor
 
 
 def _strip_notation(text: str) -> tuple[float, re.Match[str] | None]:
     """Return the sign, and the digits without currency, percent and grouping by spaces."""
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text).replace("−", "-").strip()
+        text = unicodedata.normalize("NFKC", text).translate(_DASHES).strip()
+        text = "".join(str(unicodedata.decimal(letter, letter)) for letter in text)
     sign = 1.0
     if text.startswith("(") and text.endswith(")"):
         sign, text = -1.0, text[1:-1].strip()
-    text = text.strip(_CURRENCY + " ")
+    text = _without_currency(text)
     if text.endswith("%"):
         text = text[:-1].rstrip()
     if text[:1] in ("-", "+"):
         sign, text = -sign if text[0] == "-" else sign, text[1:].lstrip()
-    text = text.strip(_CURRENCY + " ")
+    elif text[-1:] == "-" and text[-2:-1].isdigit():  # as SAP writes it
+        sign, text = -sign, text[:-1]
+    text = _without_currency(text)
     if any(space in text for space in _SPACES):
         text = _SPACED.sub("", text)
     return sign, _PLAIN.fullmatch(text)
+
+
+def _without_currency(text: str) -> str:
+    if text[:1].isdigit() and text[-1:].isdigit():
+        return text
+    found = _CURRENCY_WORDS.search(text)
+    if found is None or (found.start() > 0 and found.end() < len(text)):
+        return text
+    return (text[: found.start()] + text[found.end() :]).strip()
 
 
 def decimal_mark_of(cell: str) -> tuple[str, bool]:
@@ -84,7 +134,7 @@ def decimal_mark_of(cell: str) -> tuple[str, bool]:
 
     ('', False) if the cell has no mark.
     """
-    match = _strip_notation(cell.strip())[1]
+    match = _strip_notation(cell.strip("<≤ "))[1]
     digits = match["digits"] if match else ""
     point, comma = digits.rfind("."), digits.rfind(",")
     if point >= 0 and comma >= 0:
@@ -100,13 +150,16 @@ def decimal_mark_of(cell: str) -> tuple[str, bool]:
 def notation_notes(cells: Sequence[str]) -> list[str]:
     """Return sentences for a report on how the notation of numbers was interpreted."""
     notes = []
-    letters = set("".join(cells))
-    if "%" in letters:
+    if any("%" in cell for cell in cells):
         notes.append("percent signs are ignored (5 % is 5)")
-    if letters & set(_CURRENCY):
+    if any(_CURRENCY_WORDS.search(cell) for cell in cells):
         notes.append("currency signs are ignored")
-    if letters & set("kKMB万亿"):
-        notes.append("the suffixes K, M, B, 万, 亿 are applied")
+    matches = [_strip_notation(cell)[1] for cell in cells]
+    if any(match and (match["multiplier"] or match["word"]) for match in matches):
+        notes.append("suffixes such as K, M, B, 万, 亿 are applied")
     if any(cell.strip().lower() in _BOOLEANS for cell in cells):
         notes.append("true and false are 1 and 0")
+    limits = [cell for cell in cells if cell[:1] in "<≤"]
+    if limits:
+        notes.append(f"{limits[0]!r} and the like are read as the half of it")
     return notes

@@ -2,22 +2,30 @@
 
 | input | result |
 |---|---|
-| delimiter, header, byte order mark, quotes, line ends | recognised; without a header columns are `column_1`, … |
-| not UTF-8 | read as UTF-16, GB 18030 or Windows-1252 |
+| delimiter, header, quotes, line ends | recognised by `corpus.tables`; without a header columns are `column_1`, … |
 | a row with too many cells | error |
 | a row with too few cells | the rest is missing |
 | text lines below the table | dropped; a line of sums is an error, as its first cell is not a time |
-| 1,234.5 and 1.234,5, $, %, K, M, B | parsed, in one notation per column |
+| 1,234.5 and 1.234,5, $, %, K, M, B, (3), 3-, <1 | parsed, in one notation per column |
+| 1.234 and 987 | thousands, in the whole table, if no number has other decimals; reported, also if nothing decides it |
+| −999 and the like, far from all other numbers | missing |
 | text in a numeric column | error |
 | an infinite number | error |
 | a column of text, or one that only numbers the rows | not a target unless named; a named target of text is an error |
+| a column that repeats the time (its year, weekday, …) or is called a time | not a target unless named |
 | a constant target | kept |
 | a column missing in more than half of the rows | not a target unless named; an error if named |
+| the time column | found by its name, or by half of its cells being times; an error if it can't be read |
+| dates | in words of many languages, quarters, weeks, fiscal years, digits, days of spreadsheets, epochs |
+| a date and a time of day, year, month, …, in several columns | joined; hours 0 to 23, 1 to 24, and 1830 |
+| an interval | its start |
+| years among quarters and the like | error |
 | dates | day/month or month/day by the whole column; an error if no row decides it |
 | times with a zone | converted to UTC, written in the zone of the last row; dates stay dates |
 | rows without a time | dropped |
 | rows out of order | sorted |
 | several rows of one time | the last is used; an error if a column of names distinguishes them and is not given |
+| an hour that occurs twice as clocks are set back | its last rows are used |
 | times missing from the grid | inserted; an error if more than half |
 | times off the grid | rows averaged on the grid of the median step |
 | a coarser frequency is given | rows averaged; a finer one is an error |
@@ -33,7 +41,7 @@ Several documents are several series, named after their files.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -43,24 +51,25 @@ import numpy.typing as npt
 from seqgen.corpus.series.build import MAX_MISSING_FRACTION, SeriesRows, UnusableSeriesError, build_series, sort_rows
 from seqgen.corpus.series.columns import (
     NumericColumn,
-    column_index,
-    decimal_marks,
     find_series_column,
-    find_time_columns,
     is_row_counter,
+    number_notations,
     parse_numeric_column,
-    read_times,
 )
-from seqgen.corpus.series.dates import ISO, MICROS_PER_SECOND, Integers
+from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers
 from seqgen.corpus.series.frequency import Frequency, Times
 from seqgen.corpus.series.grid import infer_frequency
 from seqgen.corpus.series.guess import looks_like_series
 from seqgen.corpus.series.report import TableReport, quoted_list
-from seqgen.corpus.series.tables import Table, open_table
+from seqgen.corpus.series.tables import ColumnTable, open_columns
+from seqgen.corpus.series.time_columns import find_time_columns, join_names, read_times, repeats_time
+from seqgen.corpus.series.time_formats import ISO
+from seqgen.corpus.series.time_names import is_surely_time
 from seqgen.corpus.sources import Document, Warn
+from seqgen.corpus.tables.columns import listed, parse_columns
 from seqgen.errors import DataError
 
-__all__ = ["Frequency", "Series", "SeriesOptions", "looks_like_series", "read_series", "season"]
+__all__ = ["Frequency", "Series", "SeriesOptions", "TableLayout", "looks_like_series", "read_series", "season"]
 
 Values = npt.NDArray[np.float64]
 
@@ -71,7 +80,8 @@ class SeriesOptions:
 
     Attributes:
         time_column: name of the time column; several joined by commas; '' for rows without times.
-        targets: columns to forecast; () for all numeric columns without another role.
+        targets: columns to forecast, each a name or several joined by commas; () for all numeric columns without
+            another role.
         covariates: columns known up to the last row.
         future_covariates: columns known ahead.
         series: column that names the series, in a table of several series.
@@ -89,6 +99,23 @@ class SeriesOptions:
 
 
 @dataclass(frozen=True)
+class TableLayout:
+    """How a table is understood.
+
+    Attributes:
+        format: `CSV`, `TSV`, `Excel` or `Parquet`.
+        delimiter: of the cells, '' for none.
+        roles: column → `time`, `series`, `target`, `covariate` or `unused`, in the order of the table.
+        notations: column → how its numbers are written, for those that are not plain.
+    """
+
+    format: str
+    delimiter: str
+    roles: Mapping[str, str]
+    notations: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Series:
     """One series on a regular grid of times.
 
@@ -102,6 +129,9 @@ class Series:
         time_column: as in `SeriesOptions`, '' for none.
         format_times: formats times as the source does.
         target_count: number of leading columns that are targets.
+        future_count: number of trailing columns that are future covariates.
+        series_column: name of the column that names the series, None for none.
+        layout: of its table.
     """
 
     name: str
@@ -114,6 +144,9 @@ class Series:
     time_column: str = ""
     format_times: Callable[[Times], list[str]] = field(default=ISO.format_times, repr=False, compare=False)
     target_count: int = 1
+    future_count: int = 0
+    series_column: str | None = None
+    layout: TableLayout | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -154,14 +187,13 @@ def _series_names(documents: Sequence[Document]) -> list[str]:
 
 
 def _read_document(document: Document, name: str, options: SeriesOptions, report: TableReport) -> list[Series]:
-    table = open_table(document, report.record_verbatim)
+    table = open_columns(document, report.record_verbatim)
     if not len(table):
         raise DataError(f"{table.name} has a header but no rows")
     wanted = Frequency.parse(options.frequency) if options.frequency is not None else None
     time_columns = find_time_columns(table, options.time_column)
-    key = None if options.series is None else column_index(table, options.series, "series column")
+    key = None if options.series is None else _only_column(table, options.series)
     taken = {*time_columns} | ({key} if key is not None else set())
-    columns, values = _values(table, options, taken, report)
     rows = np.arange(len(table), dtype=np.int64)
     times, style = None, ISO
     if time_columns:
@@ -170,9 +202,13 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
         if len(rows) < len(table):
             report.record("{count} {row|rows} without a time {is|are} dropped", len(table) - len(rows))
         if parsed.order:
-            report.record(f"dates are read as {parsed.order}/year")
-    ahead = len(options.future_covariates)
-    targets = len(columns) - len(options.covariates) - ahead
+            report.record(f"dates are read as {parsed.order}")
+        for note in parsed.notes:
+            report.record(note, column=", ".join(table.header[index] for index in time_columns))
+    chosen = _choose_columns(table, options, taken, times, rows, report)
+    columns, values = chosen.names, chosen.values
+    ahead, targets = chosen.future, chosen.targets
+    layout = _layout(table, time_columns, key, chosen)
     whole = SeriesRows(table, name, rows, times, values[rows], columns, targets, ahead)
     if key is None and times is not None:
         _check_single_series(table, times, rows, taken)
@@ -190,11 +226,11 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
             failures.append(error)
             continue
         report.merge(draft)
-        time_column = ",".join(table.header[index] for index in time_columns) if built.times is not None else ""
+        time_column = join_names([table.header[index] for index in time_columns]) if built.times is not None else ""
         series.append(
             Series(
                 group.name, built.times, built.frequency, columns, built.values, built.observed, built.future,
-                time_column, style.format_times, targets,
+                time_column, style.format_times, targets, ahead, None if key is None else table.header[key], layout,
             )
         )  # fmt: skip
     if not series:
@@ -204,30 +240,83 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
     return series
 
 
-def _values(
-    table: Table, options: SeriesOptions, taken: set[int], report: TableReport
-) -> tuple[tuple[str, ...], Values]:
-    """Return the given columns, or all numeric ones, and their values of shape (rows, columns)."""
-    given = [column_index(table, name, "target") for name in options.targets]
-    covariates = [column_index(table, name, "covariate") for name in (*options.covariates, *options.future_covariates)]
+@dataclass(frozen=True)
+class _ChosenColumns:
+    """The columns to learn: targets, then covariates, then future covariates.
+
+    Attributes:
+        values: shape (rows of the table, columns).
+        notations: column → how its numbers are written.
+    """
+
+    names: tuple[str, ...]
+    values: Values
+    targets: int
+    future: int
+    notations: Mapping[str, str]
+
+
+def _only_column(table: ColumnTable, name: str) -> int:
+    index, *others = parse_columns(name, table.header, table.name)
+    if others:
+        raise DataError(f"{table.name}: the series are named by one column, not by {name!r}")
+    return index
+
+
+def _layout(table: ColumnTable, time: Sequence[int], key: int | None, chosen: _ChosenColumns) -> TableLayout:
+    roles = dict.fromkeys(table.header, "unused")
+    roles.update((table.header[index], "time") for index in time)
+    roles.update((name, "target" if index < chosen.targets else "covariate") for index, name in enumerate(chosen.names))
+    if key is not None:
+        roles[table.header[key]] = "series"
+    return TableLayout(table.format, table.delimiter, roles, chosen.notations)
+
+
+def _choose_columns(
+    table: ColumnTable,
+    options: SeriesOptions,
+    taken: set[int],
+    times: Integers | None,
+    rows: Integers,
+    report: TableReport,
+) -> _ChosenColumns:
+    """Return the given columns, or all numeric ones, with their values.
+
+    Args:
+        times: of the `rows`; None without times.
+    """
+    given, past, ahead = (
+        [index for text in names for index in parse_columns(text, table.header, table.name)]
+        for names in (options.targets, options.covariates, options.future_covariates)
+    )
     found: dict[int, NumericColumn] = {}
-    marks = decimal_marks(table)
-    for index in (*given, *covariates):
+    notations = number_notations(table)
+    for index in (*given, *past, *ahead):
         name = table.header[index]
         if index in taken:
             raise DataError(f"{table.name}: the column {name!r} has times or series names, not numbers")
         if index in found:
             raise DataError(f"{table.name}: the column {name!r} is given twice")
         role = "target" if index in given else "covariate"
-        found[index] = _check_column(table, index, parse_numeric_column(table, index, marks), role, report)
+        found[index] = _check_column(table, index, parse_numeric_column(table, index, notations[index]), role, report)
     if not given:
-        given = _all_numeric(table, {*taken, *covariates}, report, found)
-    indices = [*given, *covariates]
-    values = np.stack([found[index].values for index in indices], axis=1)
-    return tuple(table.header[index] for index in indices), values
+        others = [index for index in range(len(table.header)) if index not in {*taken, *found}]
+        parsed = {index: parse_numeric_column(table, index, notations[index]) for index in others}
+        given = _all_numeric(table, parsed, times, rows, report)
+        found.update((index, parsed[index]) for index in given)
+    indices = [*given, *past, *ahead]
+    return _ChosenColumns(
+        tuple(table.header[index] for index in indices),
+        np.stack([found[index].values for index in indices], axis=1),
+        len(given),
+        len(ahead),
+        {table.header[index]: "; ".join(found[index].notes) for index in indices if found[index].notes},
+    )
 
 
-def _check_column(table: Table, index: int, column: NumericColumn, role: str, report: TableReport) -> NumericColumn:
+def _check_column(
+    table: ColumnTable, index: int, column: NumericColumn, role: str, report: TableReport
+) -> NumericColumn:
     """Return the column, and report its notation.
 
     Raises:
@@ -253,45 +342,44 @@ def _check_column(table: Table, index: int, column: NumericColumn, role: str, re
     return column
 
 
-def _all_numeric(table: Table, taken: set[int], report: TableReport, found: dict[int, NumericColumn]) -> list[int]:
-    """Return the indices of all columns that can be targets, and add the columns to `found`."""
-    marks = decimal_marks(table)
+def _all_numeric(
+    table: ColumnTable, parsed: dict[int, NumericColumn], times: Integers | None, rows: Integers, report: TableReport
+) -> list[int]:
+    """Return the indices of all columns that can be targets. The others are reported."""
     given: list[int] = []
     counters: list[int] = []
     ignored: dict[tuple[str, str], list[int]] = {}
-    for index in range(len(table.header)):
-        if index in taken:
-            continue
-        column = parse_numeric_column(table, index, marks)
+    for index, column in parsed.items():
+        name = table.header[index]
         if column.is_text:
             ignored.setdefault(("contains text", "contain text"), []).append(index)
         elif column.missing > MAX_MISSING_FRACTION:
             ignored.setdefault(("is mostly empty", "are mostly empty"), []).append(index)
-        elif is_row_counter(column.values, table.header[index]):
+        elif is_row_counter(column.values, name):
             counters.append(index)
-            found[index] = column
+        elif times is not None and repeats_time(column.values[rows], name, times):
+            ignored.setdefault(("only repeats the time", "only repeat the time"), []).append(index)
+        elif is_surely_time(name):
+            ignored.setdefault(("has the name of a time", "have the names of times"), []).append(index)
         else:
             given.append(index)
-            found[index] = column
     if not given:
         given, counters = counters, []  # there is no other column to forecast
     if counters:
         ignored[("only numbers the rows", "only number the rows")] = counters
     for index in given:
-        found[index] = _check_column(table, index, found[index], "target", report)
+        _check_column(table, index, parsed[index], "target", report)
     for (singular, plural), indices in ignored.items():
         names = quoted_list([table.header[index] for index in indices], 8)
         report.record(
             f"{names} {singular} and is ignored" if len(indices) == 1 else f"{names} {plural} and are ignored"
         )
     if not given:
-        raise DataError(
-            f"{table.name} has no numeric column to forecast; the columns are {', '.join(table.header[:12])}"
-        )
+        raise DataError(f"{table.name} has no numeric column to forecast; the columns are {listed(table.header)}")
     return given
 
 
-def _check_single_series(table: Table, times: Integers, rows: Integers, taken: set[int]) -> None:
+def _check_single_series(table: ColumnTable, times: Integers, rows: Integers, taken: set[int]) -> None:
     """Raise `DataError` if many rows share a time and a column of names distinguishes them."""
     if 5 * (len(times) - len(np.unique(times))) < len(times):
         return

@@ -136,13 +136,14 @@ class Scaler:
         count, past = len(self.targets), len(self.targets) + len(self.covariates)
         future = self._future(series, ahead, needed, [(m.centre, m.scale) for m in measures[past:]])
         known = np.concatenate([np.concatenate([scaled[:, past:], future]), self._calendar(series, ahead)], axis=1)
-        return ScaledSeries(
-            series.name,
-            scaled[:, :count].astype(np.float32),
-            series.observed[:, :count].copy(),
-            scaled[:, count:past].astype(np.float32),
-            known.astype(np.float32),
-        )
+        with np.errstate(over="ignore"):  # what float32 can't hold is infinite, and so are forecasts from it
+            return ScaledSeries(
+                series.name,
+                scaled[:, :count].astype(np.float32),
+                series.observed[:, :count].copy(),
+                scaled[:, count:past].astype(np.float32),
+                known.astype(np.float32),
+            )
 
     def inverse_transform(self, values: npt.NDArray[Any], measures: Sequence[ColumnStats]) -> Values:
         """Return scaled targets, shape (…, columns, values), in their original units."""

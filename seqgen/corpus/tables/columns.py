@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 from collections.abc import Sequence
 
@@ -13,8 +14,8 @@ _MAX_LISTED = 12
 def parse_columns(names: str, header: Sequence[str], where: str = "the table", has_header: bool = True) -> list[int]:
     """Return the indices of the columns that an option names.
 
-    The whole text is tried first, then its parts between commas; each as an exact name, as one in another case, and as
-    a number from 1.
+    The whole text is tried first, then its parts between commas, in quotes if they have commas themselves; each as an
+    exact name, as one in another case, and as a number from 1.
 
     Args:
         where: the table, for messages.
@@ -26,7 +27,7 @@ def parse_columns(names: str, header: Sequence[str], where: str = "the table", h
     whole = find_column(names, header)
     if whole is not None:
         return [whole]
-    parts = [part.strip() for part in names.split(",") if part.strip()]
+    parts = [part.strip() for part in next(csv.reader([names], skipinitialspace=True), []) if part.strip()]
     found = [find_column(part, header) for part in parts]
     for part, index in zip(parts, found, strict=True):
         if index is None:
@@ -54,4 +55,9 @@ def listed(header: Sequence[str], has_header: bool = True) -> str:
     if not has_header:
         return f"1 to {len(header)}"
     more = f" and {len(header) - _MAX_LISTED} more" if len(header) > _MAX_LISTED else ""
-    return ", ".join(name[:40] for name in header[:_MAX_LISTED]) + more
+    return ", ".join(map(_shown, header[:_MAX_LISTED])) + more
+
+
+def _shown(name: str) -> str:
+    name = " ".join(name.split())[:40]
+    return f'"{name}"' if "," in name else name

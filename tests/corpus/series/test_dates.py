@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqgen.corpus.series.dates import is_time_of_day, looks_like_time, parse_times, regularity, times_from_numbers
+from seqgen.corpus.series.dates import is_time_of_day, looks_like_time, parse_times, regularity
 from seqgen.corpus.series.numbers import decimal_mark_of, is_missing, parse_number
+from seqgen.corpus.series.time_numbers import times_from_numbers
 
 
 def moments(reading: object) -> list[str]:
@@ -96,14 +97,14 @@ def test_parse_times_digits(cells: list[str], expected: list[str]) -> None:
     assert moments(reading) == expected and back(reading) == cells
     assert not any(map(looks_like_time, cells)) and parse_times(cells).bad == 0
     if cells[0].isdigit():
-        numbers = times_from_numbers(np.array([float(cell) for cell in cells]), "t")
+        numbers = times_from_numbers(np.array([float(cell) for cell in cells]))
         assert numbers is not None and moments(numbers) == expected
 
 
 @pytest.mark.parametrize("unit", [1, 1e3, 1e6, 1e9])
 def test_times_from_numbers_since_1970(unit: float) -> None:
     seconds = [1577836800, 1577840400]
-    reading = times_from_numbers(np.array(seconds) * unit, "t")
+    reading = times_from_numbers(np.array(seconds) * unit)
     assert reading is not None and moments(reading) == ["2020-01-01T00:00:00", "2020-01-01T01:00:00"]
     assert back(reading) == [f"{second * unit:.0f}" for second in seconds]
 
@@ -112,17 +113,17 @@ def test_times_from_numbers_decimal_years() -> None:
     """R writes monthly and quarterly series this way."""
     for months in (1, 3):
         values = np.round(1949 + np.arange(0, 30, months) / 12, 4)
-        reading = times_from_numbers(values, "time")
+        reading = times_from_numbers(values)
         assert reading is not None
         expected = np.arange("1949-01", "1951-07", months, dtype="datetime64[M]").astype("datetime64[s]")
         assert moments(reading) == [str(time) for time in expected]
         assert [float(text) for text in back(reading)] == values.tolist()
-    assert times_from_numbers(np.array([1949.04, 1949.12]), "time") is None
+    assert times_from_numbers(np.array([1949.04, 1949.12])) is None
 
 
 def test_times_from_numbers_other_numbers_give_none() -> None:
     for values in ([], [0.5, 0.7], [1, 2, 3], [np.nan, 2020], [-5e9, 1.5e9], [20201332, 20201333]):
-        assert times_from_numbers(np.array(values, dtype=float), "t") is None
+        assert times_from_numbers(np.array(values, dtype=float)) is None
 
 
 @pytest.mark.parametrize(
@@ -168,13 +169,13 @@ def test_parse_times_invalid_time_is_located(cell: str) -> None:
 
 
 def test_parse_times_order_of_day_and_month() -> None:
-    assert parse_times(["1/2/2020", "1/13/2020"]).order == "month/day"
-    assert parse_times(["1/2/2020", "13/1/2020"]).order == "day/month"
+    assert parse_times(["1/2/2020", "1/13/2020"]).order == "month/day/year"
+    assert parse_times(["1/2/2020", "13/1/2020"]).order == "day/month/year"
     assert parse_times(["1/2/2020", "1/3/2020"]).unsure
     assert not parse_times(["1/1/2020", "2/2/2020"]).unsure  # both orders say the same
     assert parse_times(["1/13/2020", "13/1/2020"]).bad >= 0
     fits = parse_times(["1/2/2020", "1/3/2020"], fits=lambda times: bool(np.diff(times)[0] == 86_400_000_000))
-    assert fits.order == "month/day" and not fits.unsure
+    assert fits.order == "month/day/year" and not fits.unsure
 
 
 def test_regularity_counts_months() -> None:

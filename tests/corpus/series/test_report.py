@@ -40,22 +40,29 @@ CHANGES = [
         "date,größe\n2020-01-01,1\n2020-01-02,3\n".encode("latin-1"),
         {},
         [[1], [3]],
-        "t.csv is not UTF-8; reading it as Windows-1252",
+        "t.csv: 1 line that is not UTF-8, read as Windows-1252 (first: line 1)",
     ),
     (
         "short row",
         b"date,x,y\n2020-01-01,1,1\n2020-01-02,2\n2020-01-03,3,3\n2020-01-04,5,4\n",
         {},
         [[1, 1], [2, 2], [3, 3], [5, 4]],
-        "t.csv: 1 row has fewer cells than the header; the rest is missing (first in line 3)",
+        "t.csv: 1 row has fewer cells than the 3 of the others (first: line 3)",
         "t.csv: 'y': 1 missing number is interpolated linearly (first in line 3)",
+    ),
+    (
+        "comments",
+        b"# from a station\n# in metres\ndate,x\n2020-01-01,1\n2020-01-02,2\n2020-01-03,4\n",
+        {},
+        [[1], [2], [4]],
+        "t.csv: 2 comment lines are skipped (first: line 1, '# from a station')",
     ),
     (
         "note below",
         daily_table(1, 2, 4) + b"Source: a station,\n",
         {},
         [[1], [2], [4]],
-        "t.csv, line 5: 'Source: a station' looks like a note and is ignored",
+        "t.csv: 1 line below the table is skipped (first: line 5, 'Source: a station')",
     ),
     (
         "text",
@@ -105,7 +112,7 @@ CHANGES = [
         daily_table("1.5K", "2M", "3B"),
         {},
         [[1500], [2e6], [3e9]],
-        "t.csv: 'x': the suffixes K, M, B, 万, 亿 are applied",
+        "t.csv: 'x': suffixes such as K, M, B, 万, 亿 are applied",
     ),
     ("truth", daily_table("True", "false", "TRUE"), {}, [[1], [0], [1]], "t.csv: 'x': true and false are 1 and 0"),
     (
@@ -128,6 +135,7 @@ CHANGES = [
         {},
         [[1.5, 1234], [2.5, 2500], [1.5, 3000]],
         "t.csv: 'x': the comma is the decimal mark (1,5 is 1.5)",
+        "t.csv: 'y': points group thousands (1.234 is 1234), because commas are decimal",
     ),
     (
         "decimal comma, one column",
@@ -305,7 +313,7 @@ def test_read_series_ambiguous_columns_get_their_role(tmp_path: Path) -> None:
     grown = b"people,x\n300000000,1\n300000500,2\n300400000,3\n300900000,5\n"
     assert read_one(tmp_path, grown).columns == ("people", "x")
     counted = b"key,x\n1577836800,1\n1577840400,2\n1577844000,3\n1577847600,5\n"
-    assert read_one(tmp_path, counted).frequency.name == "hour"
+    assert read_table(tmp_path, counted)[0][0].frequency.name == "hour"
     named = b"Local Time,x\n20200101,1\n20200102,2\n20200104,3\n20200105,5\n"
     assert read_table(tmp_path, named)[0][0].frequency.name == "day"
     even = b"t,x\n0.5,1\n1,2\n1.5,4\n"
@@ -316,7 +324,7 @@ def test_read_series_ambiguous_columns_get_their_role(tmp_path: Path) -> None:
 def test_read_series_date_and_time_of_day_in_two_columns(tmp_path: Path) -> None:
     data = b"Date;x;Time\n10/03/2004;1,5;18.00.00\n10/03/2004;2,5;19.00.00\n13/03/2004;2,5;20.00.00\n"
     series, warnings = read_table(tmp_path, data.replace(b"13/", b"10/").replace(b"/03/", b"/13/"), frequency="hour")
-    assert series[0].time_column == "Date,Time" and warnings[-1] == "t.csv: dates are read as month/day/year"
+    assert series[0].time_column == "Date,Time" and warnings[0] == "t.csv: dates are read as month/day/year"
     assert series[0].times is not None
     assert series[0].format_times(series[0].frequency.next_times(series[0].times[-1], 4))[-1] == "10/14/2004 00.00.00"
     again = read_one(tmp_path, b"Date,Time,x\n2004-03-10,18:00,1\n2004-03-10,19:00,2\n", time_column="Date,Time")

@@ -1,0 +1,94 @@
+"""Names that columns of times have, in many languages."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+# A column of such a name holds times, whatever its cells look like.
+SURE_NAMES = frozenset(
+    ("date", "dates", "datetime", "date time", "timestamp", "time stamp", "time", "ds", "datum", "datumzeit", "zeit",
+     "zeitpunkt", "zeitstempel", "datum zeit", "datum uhrzeit", "messdatum", "heure", "horodatage", "fecha",
+     "fechahora",
+     "fecha hora", "data ora", "data hora", "data e hora", "tijd", "tijdstip", "czas", "data czas", "дата", "время",
+     "дата время", "дата и время", "date heure", "日期", "时间", "時間", "日時", "時刻", "日付", "年月日", "年月",
+     "交易日期", "年月度", "날짜", "시간", "일자", "일시", "dato", "tidspunkt", "datum tid", "päivämäärä", "aika",
+     "dátum",
+     "tarih", "čas", "ημερομηνία", "yyyymm", "yyyymmdd", "unix time", "unix timestamp", "epoch time", "time period")
+)  # fmt: skip
+# A word in a name that says as much: Trade Date, MESS_DATUM, fecha_inicio.
+_SURE_WORDS = frozenset(("date", "datetime", "timestamp", "datum", "fecha", "дата"))
+# Numbers of columns of such a name are read as times if they can be times.
+_LIKELY_WORDS = frozenset(
+    ("time", "dt", "ts", "day", "month", "year", "quarter", "week", "period", "hour", "unix", "epoch", "yr", "年份",
+     "年",
+     "月份", "data", "jahr", "année", "annee", "an", "año", "ano", "anno", "jaar", "rok", "год", "år", "yıl", "év",
+     "monat",
+     "mois", "mes", "mês", "mese", "maand", "miesiąc", "месяц", "tag", "jour", "día", "dia", "giorno", "dag", "dzień",
+     "день", "quartal", "trimestre", "kwartał", "квартал", "kvartal", "woche", "semaine", "semana", "settimana",
+     "tydzień",
+     "неделя", "period", "periode", "période", "periodo", "período", "okres", "период", "hora", "ora", "uhrzeit", "uur",
+     "godzina", "час", "时间", "日期", "fy", "season", "saison")
+)  # fmt: skip
+# Fields of a time that may be separate columns.
+_FIELDS = {
+    "Y": ("year", "yr", "yyyy", "年", "年份", "jahr", "année", "annee", "an", "año", "ano", "anno", "jaar", "rok",
+    "год",
+          "år", "yıl", "év", "연도"),
+    "m": ("month", "mon", "mo", "mm", "mnth", "月", "月份", "monat", "mois", "mes", "mês", "mese", "maand", "miesiąc",
+          "месяц", "måned", "månad", "ay", "měsíc", "월"),
+    "d": ("day", "dy", "dd", "dom", "mday", "day of month", "日", "tag", "jour", "día", "dia", "giorno", "dag", "dzień",
+          "день", "gün", "den", "일"),
+    "q": ("quarter", "qtr", "q", "quartal", "trimestre", "kwartał", "квартал", "kvartal", "kwartaal", "季度"),
+    "w": ("week", "wk", "isoweek", "kw", "woche", "kalenderwoche", "semaine", "semana", "settimana", "tydzień",
+    "неделя",
+          "vecka", "uge", "uke", "周"),
+    "j": ("doy", "yday", "day of year", "julian day"),
+    "H": ("hour", "hr", "hrs", "hh", "hour ending", "he", "时", "小时", "時", "時間", "stunde", "heure", "hora", "ora",
+    "uur",
+          "godzina", "час", "timme", "time", "zeit", "uhrzeit", "시"),
+    "M": ("minute", "min", "mi", "minutes", "分", "minuto", "минута", "minuta", "minuut"),
+    "S": ("second", "sec", "ss", "seconds", "秒", "sekunde", "seconde", "segundo", "secondo", "секунда"),
+}  # fmt: skip
+_CYCLES = frozenset(
+    ("weekday", "dow", "wday", "day of week", "dayofweek", "dayofyear", "wochentag", "weekofyear", "week of year")
+)
+# Columns that number the rows.
+_COUNTERS = frozenset(
+    ("id", "index", "idx", "no", "nr", "num", "number", "row", "step", "t", "unnamed 0", "instant", "序号", "编号")
+)
+
+
+@functools.lru_cache(1 << 10)
+def normalise_name(name: str) -> str:
+    """Return a name in lower case, its words separated by spaces, without units: `Trade_Date (UTC)` → `trade date`."""
+    name = re.sub(r"[(\[][^)\]]*[)\]]", " ", name)
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return re.sub(r"[\W_]+", " ", name.lower()).strip()
+
+
+def is_surely_time(name: str) -> bool:
+    """Whether a column of this name must hold times."""
+    words = normalise_name(name)
+    return words in SURE_NAMES or not _SURE_WORDS.isdisjoint(words.split())
+
+
+def is_likely_time(name: str) -> bool:
+    """Whether the numbers in a column of this name may be times."""
+    return is_surely_time(name) or not _LIKELY_WORDS.isdisjoint(normalise_name(name).split())
+
+
+def field_of(name: str) -> str:
+    """Return the field of a time that a column of this name holds, as a letter of `TimeFormat`; '' for none."""
+    words = normalise_name(name)
+    return next((letter for letter, names in _FIELDS.items() if words in names), "")
+
+
+def is_calendar(name: str) -> bool:
+    """Whether a column of this name may repeat what the time says: year, month, weekday, …"""
+    return bool(field_of(name)) or normalise_name(name) in _CYCLES
+
+
+def is_counter(name: str) -> bool:
+    """Whether a column of this name may number the rows."""
+    return normalise_name(name) in _COUNTERS or is_likely_time(name)

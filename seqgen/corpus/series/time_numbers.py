@@ -1,0 +1,83 @@
+"""Times that are written as numbers: years, digits, decimal years, epoch times and the days of spreadsheets."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.corpus.series.dates import MICROS_PER_SECOND, ParsedTimes, parse_times
+from seqgen.corpus.series.time_formats import TimeFormat
+
+_MONTH_TOLERANCE = 0.07  # of a month: 1949.08 is February
+_EXAMPLES = 200  # values from which the number of decimals is inferred
+_SPREADSHEET_EPOCH = -25569 * 86400  # 30 December 1899, seconds from 1970
+_MACINTOSH_DAYS = 1462  # days from there to the epoch of 1904
+_SPREADSHEET_DAYS = (21916, 73051)  # from 1960 to 2100
+_EPOCHS = ((1.0, "seconds"), (1e-3, "milliseconds"), (1e-6, "microseconds"), (1e-9, "nanoseconds"))
+
+
+def times_from_numbers(values: npt.NDArray[np.float64]) -> ParsedTimes | None:
+    """Parse times from numbers: 1981, 198101, 20200101, 1949.083, 44200 or an epoch time. None if they are not times.
+
+    How numbers since an epoch were read is in the notes.
+    """
+    if not len(values) or not np.isfinite(values).all():
+        return None
+    low, high = float(values.min()), float(values.max())
+    if (values == np.floor(values)).all() and low >= 1000 and high < 1e15:
+        parsed = parse_times([str(int(value)) for value in values.tolist()], digits=True)
+        if parsed.bad < 0:
+            return parsed
+    return _decimal_years(values, low, high) or _spreadsheet_days(values, low, high) or _epoch(values, low, high)
+
+
+def _decimals(values: npt.NDArray[np.float64]) -> int:
+    fractions = [value for value in values[:_EXAMPLES].tolist() if value % 1]
+    return max((len(repr(value).partition(".")[2]) for value in fractions), default=0)
+
+
+def _decimal_years(values: npt.NDArray[np.float64], low: float, high: float) -> ParsedTimes | None:
+    """1949.083 is February 1949, as R writes monthly and quarterly series."""
+    if not (low >= 1000 and high < 3000):
+        return None
+    months = (values - 1970) * 12
+    nearest = np.round(months).astype(np.int64)
+    if not (np.abs(months - nearest) < _MONTH_TOLERANCE).all():
+        return None
+    decimals = max(len(repr(float(value)).partition(".")[2]) for value in values[:_EXAMPLES])
+    times = nearest.astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
+    return ParsedTimes(times, TimeFormat((("D", "0" * decimals),)))
+
+
+def _spreadsheet_days(values: npt.NDArray[np.float64], low: float, high: float) -> ParsedTimes | None:
+    """44200.5 is noon of 4 January 2021, or in the system of 1904 four years later, if only that has no weekends."""
+    if not (_SPREADSHEET_DAYS[0] <= low and high <= _SPREADSHEET_DAYS[1]):
+        return None
+    origin, other = _SPREADSHEET_EPOCH, _SPREADSHEET_EPOCH + _MACINTOSH_DAYS * 86400
+    if _has_weekends(values, origin) and not _has_weekends(values, other) and len(values) > 5:
+        origin, other = other, origin
+    seconds = np.round(values * 86400).astype(np.int64)
+    first = int(np.argmin(values))
+    dates = [np.datetime64(int(seconds[first]) + epoch, "s").astype("datetime64[D]") for epoch in (origin, other)]
+    systems = ("1900", "1904") if origin == _SPREADSHEET_EPOCH else ("1904", "1900")
+    note = (
+        f"numbers such as {values[first]:.15g} are read as the days of a spreadsheet ({dates[0]}; in the system of "
+        f"{systems[1]} it would be {dates[1]})"
+    )
+    style = TimeFormat(number=86400.0, origin=origin, decimals=_decimals(values))
+    return ParsedTimes((seconds + origin) * MICROS_PER_SECOND, style, notes=(note,))
+
+
+def _has_weekends(values: npt.NDArray[np.float64], origin: int) -> bool:
+    days = np.floor(values).astype(np.int64) + origin // 86400
+    return bool(((days + 3) % 7 >= 5).any())
+
+
+def _epoch(values: npt.NDArray[np.float64], low: float, high: float) -> ParsedTimes | None:
+    for unit, name in _EPOCHS:
+        if low * unit >= 1e8 and high * unit <= 5e9:  # from 1973 to 2128
+            times = np.round(values * unit * MICROS_PER_SECOND).astype(np.int64)
+            first = np.datetime64(int(times.min()) // MICROS_PER_SECOND, "s")
+            note = f"numbers such as {low:.15g} are read as {name} since 1970 ({str(first).replace('T', ' ')} UTC)"
+            return ParsedTimes(times, TimeFormat(number=unit, decimals=_decimals(values)), notes=(note,))
+    return None
