@@ -230,6 +230,7 @@ def parse_irc(text: TextDocument, report: ConversationReport) -> Iterator[Uttera
 
 
 def is_irc(head: FileHead) -> bool:
+    """Whether most lines that are no events begin with a nick in angle brackets."""
     matches = [match for line in head.nonblank_lines if (match := _NICK.fullmatch(line)) and "</" not in match["text"]]
     events = sum(_EVENT.fullmatch(line) is not None for line in head.nonblank_lines)
     return at_least(len(matches), len(head.nonblank_lines) - events, 0.8)

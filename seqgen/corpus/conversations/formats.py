@@ -261,7 +261,7 @@ FORMATS: dict[str, ConversationFormat] = {  # in the order of detection
     "SubRip": ConversationFormat(subtitles.parse_subtitles, subtitles.is_subtitles, subtitles.is_surely_subtitles),
     "log": ConversationFormat(chat_logs.parse_log, chat_logs.is_log),
     "parlai": ConversationFormat(parse_parlai, _is_parlai, _has_labels),
-    "csv": ConversationFormat(tables.parse_csv, lambda head: tables.is_conversation_table(head, ",")),
-    "tsv": ConversationFormat(tables.parse_tsv, lambda head: tables.is_conversation_table(head, "\t")),
+    "csv": ConversationFormat(tables.parse_csv, lambda head: tables.is_conversation_table(head, False)),
+    "tsv": ConversationFormat(tables.parse_tsv, lambda head: tables.is_conversation_table(head, True)),
     "transcript": ConversationFormat(parse_transcript, _is_transcript),
 }

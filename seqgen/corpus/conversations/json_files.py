@@ -73,14 +73,17 @@ def parse_pairs(text: TextDocument, report: ConversationReport) -> Iterator[Utte
 
 
 def is_messages(head: FileHead) -> bool:
+    """Whether conversations are found by structure, other than bare turns, and questions with replies."""
     return _head_format(head) not in ("", "turns", "pairs")
 
 
 def is_turns(head: FileHead) -> bool:
+    """Whether conversations are lists of strings, or under a key for turns."""
     return _head_format(head) == "turns"
 
 
 def is_pairs(head: FileHead) -> bool:
+    """Whether conversations are questions with replies."""
     return _head_format(head) == "pairs"
 
 

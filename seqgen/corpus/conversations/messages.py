@@ -1,4 +1,4 @@
-"""Messages as JSON objects: which key holds the text, which the speaker, the time, and what is nobody's.
+"""Messages as JSON objects: which key holds the text, the speaker and the time; service messages.
 
 Keys are found by the names that chat programs give them, compared without case and punctuation. A speaker's key may
 also be found by its values: few, and repeated. Where messages say nothing but their text, two speakers alternate;
@@ -491,7 +491,7 @@ def _unwrapped(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_service(message: Mapping[str, Any], keys: Keys) -> bool:
-    """Whether a message is by nobody: someone joined, a title was changed, a call was missed."""
+    """Whether a message is the program's: someone joined, the name of a group was changed, a call was missed."""
     kind = message[keys.type] if keys.type else None
     if isinstance(kind, str) and kind.lower() in _SERVICE_TYPES:
         return True

@@ -34,22 +34,23 @@ class UnclearSpeakersError(NoDialogueError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name!r} has messages, but who speaks can't be told: no key or name for the speaker was found; write one "
-            "into each message, for example 'NAME: text' lines or a JSON key 'speaker'"
+            f"the speakers of {name!r} can't be told: its messages have no key or name for them; write one into each "
+            "message, for example 'NAME: text' lines or a JSON key 'speaker'"
         )
 
 
 class TextDocument:
     """A document as text: UTF-8 with or without a byte order mark; other bytes are kept by surrogateescape."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, sheet: str | None = None) -> None:
+        """`sheet`: of a workbook."""
         self.name = "standard input" if document.name == "-" else document.name
-        self._document = document
+        self.document, self.sheet = document, sheet
 
     def pieces(self) -> Iterator[str]:
         """Yield all text, in pieces of any length."""
         decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
-        for chunk in self._document.limited():
+        for chunk in self.document.limited():
             yield decoder.decode(chunk)
         yield decoder.decode(b"", final=True)
 
@@ -66,7 +67,7 @@ class TextDocument:
             yield last
 
     def head(self, size: int = HEAD_BYTES) -> FileHead:
-        data = b"".join(self._document.chunks(0, size + 1))
+        data = b"".join(self.document.chunks(0, size + 1))
         return FileHead.of(data, self.name, size)
 
 

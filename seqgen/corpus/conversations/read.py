@@ -66,7 +66,11 @@ def read_conversations(
 
 
 def iter_conversations(
-    documents: Sequence[Document], report: ConversationReport, format: str | None = None, warn: Warn | None = None
+    documents: Sequence[Document],
+    report: ConversationReport,
+    format: str | None = None,
+    warn: Warn | None = None,
+    sheet: str | None = None,
 ) -> Iterator[Conversation]:
     """Yield the conversations of the documents, with one in memory at a time.
 
@@ -74,6 +78,7 @@ def iter_conversations(
         report: updated with every conversation.
         format: name in `FORMATS` for all documents; by default each document's format is recognised.
         warn: called for each document without dialogue, which is then skipped. Without it such a document is an error.
+        sheet: of workbooks.
 
     Raises:
         DataError: an unknown format, a document that can't be read or has no dialogue, or no conversation at all.
@@ -81,7 +86,7 @@ def iter_conversations(
     if format is not None and format not in FORMATS:
         raise DataError(f"there is no dialogue format {format!r}; use one of {', '.join(FORMATS)}")
     problems: list[str] = []
-    groups, names = _groups(documents)
+    groups, names = _groups(documents, sheet)
     for texts in groups:
         head = texts[0].head()
         name = format or _detect_format(head)
@@ -107,7 +112,7 @@ def iter_conversations(
         raise DataError(_no_conversation(documents, report, problems))
 
 
-def _groups(documents: Sequence[Document]) -> tuple[list[list[TextDocument]], dict[str, str]]:
+def _groups(documents: Sequence[Document], sheet: str | None) -> tuple[list[list[TextDocument]], dict[str, str]]:
     """Put together the files that are parts of one conversation; names of users, by id, if there is a list of them.
 
     Such are the days of a channel of Slack's, and the numbered files of a chat of Messenger's.
@@ -116,7 +121,7 @@ def _groups(documents: Sequence[Document]) -> tuple[list[list[TextDocument]], di
     users: list[TextDocument] = []
     for document in documents:
         path = PurePath(document.name)
-        text = TextDocument(document)
+        text = TextDocument(document, sheet)
         if path.name == "users.json" and len(documents) > 1:
             users.append(text)
         else:

@@ -26,6 +26,9 @@ class ConversationReport:
         newest_first: conversations whose messages came in the opposite order; reversed.
         reordered: other conversations put in order of time, or of replies after what they reply to.
         speaker_key: the key that holds the speakers, if it was found by its values.
+        delimiter: of the last table.
+        columns: role of each column of the last table: question, reply, system, speaker, text, message, turn or unused.
+        remarks: sentences on how tables were read.
         repaired: texts whose UTF-8 had been read as Latin-1; repaired.
     """
 
@@ -48,6 +51,9 @@ class ConversationReport:
     reordered: int = 0
     repaired: int = 0
     speaker_key: str = ""
+    delimiter: str = ""
+    columns: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     def add_format(self, name: str) -> None:
         """Add the name of a format that is not among them yet."""
@@ -91,6 +97,7 @@ class ConversationReport:
         if self.damaged_lines:
             first = f"{'first: ' * (self.damaged_lines > 1)}{self.first_damage}"
             parts.append(f"{_count(self.damaged_lines, 'damaged line')} skipped ({first})")
+        parts += self.remarks
         return " ".join("; ".join(parts).split())
 
 

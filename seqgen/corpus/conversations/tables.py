@@ -1,12 +1,15 @@
-"""Parsers of conversations in tables: CSV (RFC 4180), and the same with tabs."""
+"""Parsers of conversations in tables: a question and its reply, turns in order, or a message in each row."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+from seqgen.corpus.conversations.messages import Keys, MessageReader, is_example, is_message, normal_key, pair
 from seqgen.corpus.conversations.parsing import (
     ASSISTANT_ROLES,
+    SYSTEM_SPEAKER,
     USER_ROLES,
     FileHead,
     TextDocument,
@@ -15,97 +18,174 @@ from seqgen.corpus.conversations.parsing import (
     at_least,
 )
 from seqgen.corpus.conversations.report import ConversationReport
+from seqgen.corpus.tables.cells import TEXT, column_kind
+from seqgen.corpus.tables.columns import listed
+from seqgen.corpus.tables.read import Table, is_workbook, open_table, sniff
 
-_QUESTIONS = ("context", "question", "input", "prompt", "text", "utterance", "post", "问", "问题", "q")
+# Beside those that name a question and its reply in JSON, too.
+_QUESTIONS = ("text", "utterance", "post", "message")
 _REPLIES = ("reply", "response", "answer", "output", "答", "回答", "回复", "a")
-QUESTION_COLUMNS = USER_ROLES | frozenset(_QUESTIONS)
-REPLY_COLUMNS = ASSISTANT_ROLES | frozenset(_REPLIES)
-_MAX_ROW_LINES = 1000  # a quote open for longer is an error in the file
+_ROLE_NAMES = (
+    "speaker", "role", "author", "sender", "from", "system", "instruction", "prompt", "completion", "context",
+    "question", "query", "input", "q", "问", "问题",
+)  # fmt: skip
+_KNOWN_NAMES = frozenset((*_QUESTIONS, *_REPLIES, *_ROLE_NAMES)) | USER_ROLES | ASSISTANT_ROLES
+_PROSE_LENGTH = 12  # characters on average, of a column that should not be ignored without a word
 
 
-def _rows(lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str] | None]]:
-    """Yield (number of the first line, cells) of each row; cells are None if a quote is never closed."""
-    opens = re.compile(f'(?:^|{delimiter})"')
-    pending: list[tuple[int, str]] = []  # lines read ahead, the next one last
-    numbered = enumerate(lines, 1)
-    while True:
-        taken: list[tuple[int, str]] = []
-        is_open = False
-        while (not taken or is_open) and len(taken) < _MAX_ROW_LINES:
-            one = pending.pop() if pending else next(numbered, None)
-            if one is None:
-                break
-            taken.append(one)
-            is_open ^= one[1].count('"') % 2 == 1 and (is_open or opens.search(one[1]) is not None)
-        if not taken:
-            return
-        number, line = taken[0]
-        if is_open:
-            pending += reversed(taken[1:])
-            yield number, None
+@dataclass(frozen=True)
+class _Columns:
+    """Indices of the columns of a table with a question and its reply in each row."""
+
+    question: tuple[int, ...]
+    reply: int
+    system: int | None = None
+
+    @property
+    def last(self) -> int:
+        return max(*self.question, self.reply)
+
+
+def _pair_columns(table: Table) -> _Columns | None:
+    """Return the columns that the header names; None if it names none."""
+    if not table.has_header:
+        return None
+    # The rule of JSON objects: of an instruction and its input, for example, both are the question.
+    found = pair({name: str(index) for index, name in enumerate(table.header)})
+    if found is not None:
+        system, question, reply = found
+        return _Columns(tuple(map(int, question.split("\n"))), int(reply), int(system) if system else None)
+    names = list(map(normal_key, table.header))
+    asked = next((names.index(name) for name in _QUESTIONS if name in names), None)
+    replied = next((names.index(name) for name in _REPLIES if name in names), None)
+    return None if asked is None or replied is None else _Columns((asked,), replied)
+
+
+def _has_messages(table: Table) -> bool:
+    """Whether each row is a message with its speaker."""
+    if not table.has_header:
+        return False
+    row = dict.fromkeys(table.header, "x")
+    keys = Keys.of(row)
+    return bool(keys.texts and keys.speakers) and is_message(row) and not is_example(row)
+
+
+def _parse_table(text: TextDocument, report: ConversationReport, delimiter: str | None = None) -> Iterator[Utterances]:
+    table = open_table(
+        text.document, report.remarks.append, text.sheet, _KNOWN_NAMES, delimiter=delimiter, reports_widths=False
+    )
+    report.delimiter = table.dialect.delimiter
+    columns = _pair_columns(table)
+    if columns is not None:
+        yield from _parse_pairs(table, columns, report)
+    elif _has_messages(table):
+        yield from _parse_messages(table, report)
+    else:
+        yield from _parse_turns(table, report)
+
+
+def _parse_pairs(table: Table, columns: _Columns, report: ConversationReport) -> Iterator[Utterances]:
+    roles = {**dict.fromkeys(columns.question, "question"), columns.reply: "reply"}
+    if columns.system is not None:
+        roles[columns.system] = "system"
+    _set_roles(table, roles, report)
+    width = table.width
+    cut = 0
+    for number, row in table.rows():
+        if len(row) <= columns.last:
+            report.add_damage(table.name, number, f"{len(row)} columns, at least {columns.last + 1} expected")
             continue
-        row = _cells("\n".join(text for _, text in taken), delimiter)
-        if row is None:  # the quotes are part of the text
-            pending += reversed(taken[1:])
-            row = line.split(delimiter)
-        if any(cell.strip() for cell in row):
-            yield number, row
-
-
-def _cells(row: str, delimiter: str) -> list[str] | None:
-    """Split a row into cells, quoted only if quotes enclose the whole cell. None if an unquoted cell has a newline."""
-    cell = re.compile(f'"((?:[^"]+|"")*+)"(?:{delimiter}|\\Z)|([^{delimiter}]*)(?:{delimiter}|\\Z)')
-    cells: list[str] = []
-    position = 0
-    while position <= len(row):
-        match = cell.match(row, position)
-        assert match is not None  # the second alternative matches anything
-        quoted, bare = match.groups(default="")
-        if "\n" in bare:
-            return None
-        cells.append(quoted.replace('""', '"') or bare)
-        position = match.end() + (match.end() == len(row) and not match[0].endswith(delimiter))
-    return cells
-
-
-def _columns(row: Sequence[str]) -> tuple[int, int] | None:
-    """Return the indices of question and reply in a header; None if the row is not a header."""
-    names = [cell.strip().lower() for cell in row]
-    question = next((index for index, name in enumerate(names) if name in QUESTION_COLUMNS), None)
-    reply = next((index for index, name in enumerate(names) if name in REPLY_COLUMNS), None)
-    return None if question is None or reply is None else (question, reply)
-
-
-def _parse_table(text: TextDocument, report: ConversationReport, delimiter: str) -> Iterator[Utterances]:
-    columns: tuple[int, int] | None = None
-    first = True
-    for number, row in _rows(text.lines(), delimiter):
-        if row is None:
-            report.add_damage(text.name, number, "a quote is never closed")
-            continue
-        if first:
-            first = False
-            columns = _columns(row)
-            if columns:
+        if len(row) > width:
+            if columns.reply != width - 1:
+                report.add_damage(table.name, number, f"{len(row)} columns, {width} expected")
                 continue
-        if columns is None:
-            while len(row) > 2 and not row[-1].strip():  # spreadsheets pad short rows
-                row.pop()
-            yield alternate_speakers(row)
-        elif len(row) <= max(columns):
-            report.add_damage(text.name, number, f"{len(row)} columns, at least {max(columns) + 1} expected")
-        else:
-            yield alternate_speakers([row[column] for column in columns])
+            row[columns.reply :] = [table.dialect.delimiter.join(row[columns.reply :])]
+            cut += 1
+        question = "\n".join(cell for index in columns.question if (cell := row[index].strip()))
+        turns = alternate_speakers([question, row[columns.reply]])
+        if columns.system is not None and row[columns.system].strip():
+            turns.insert(0, (SYSTEM_SPEAKER, row[columns.system], "system"))
+        yield turns
+    if cut:
+        report.remarks.append(
+            f"{table.name}: {cut:,} row{'s' * (cut > 1)} with unquoted {table.dialect.name} in the reply, put together"
+        )
+
+
+def _parse_messages(table: Table, report: ConversationReport) -> Iterator[Utterances]:
+    """Each row is a message; successive rows with the same conversation are one, all rows if no column says which."""
+    header = table.header
+    sample = [dict(zip(header, row, strict=False)) for row in table.sample]
+    reader = MessageReader([sample], table.name, report, may_alternate=False)
+    keys = reader.keys(dict.fromkeys(header, ""))
+    roles = dict.fromkeys(map(header.index, keys.used), "message")
+    roles |= {header.index(keys.texts[0]): "text", header.index(keys.speakers[0]): "speaker"}
+    _set_roles(table, roles, report)
+    key = header.index(keys.conversations[0]) if keys.conversations else None
+
+    def messages() -> Iterator[tuple[str, Mapping[str, str]]]:
+        for number, row in table.rows():
+            if len(row) != len(header):
+                report.add_damage(table.name, number, f"{len(row)} columns, {len(header)} expected")
+                continue
+            yield "" if key is None else row[key].strip(), reader.slim(dict(zip(header, row, strict=True)))
+
+    seen: set[str] = set()
+    parted = 0
+    for name, group in itertools.groupby(messages(), key=lambda item: item[0]):
+        parted += name in seen
+        seen.add(name)
+        yield reader.read([message for _, message in group])
+    if parted:
+        report.remarks.append(
+            f"{table.name}: {parted:,} conversation{'s' * (parted > 1)} parted, whose rows are not together; sort the "
+            f"rows by {header[key or 0]!r}"
+        )
+
+
+def _parse_turns(table: Table, report: ConversationReport) -> Iterator[Utterances]:
+    """The cells of a row are turns in order; below a header, those of columns with text."""
+    chosen = None
+    if table.has_header:
+        chosen = [index for index in range(table.width) if column_kind(_cells(table, index)) == TEXT]
+        _set_roles(table, dict.fromkeys(chosen, "turn"), report)
+    for _, row in table.rows():
+        turns = row if chosen is None else [row[index] for index in chosen if index < len(row)]
+        while len(turns) > 2 and not turns[-1].strip():  # spreadsheets pad short rows
+            turns.pop()
+        yield alternate_speakers(turns)
+
+
+def _set_roles(table: Table, roles: Mapping[int, str], report: ConversationReport) -> None:
+    """Report the roles of the columns, and those of text that have none."""
+    report.columns = {name: roles.get(index, "unused") for index, name in enumerate(table.header)}
+    unused = [name for index, name in enumerate(table.header) if index not in roles and _is_prose(_cells(table, index))]
+    if unused:
+        verb = "have text and are" if len(unused) > 1 else "has text and is"
+        report.remarks.append(f"{table.name}: {listed(list(map(repr, unused)))} {verb} not used")
+
+
+def _cells(table: Table, column: int) -> list[str]:
+    return [cell for row in table.sample if column < len(row) and (cell := row[column].strip())]
+
+
+def _is_prose(cells: Sequence[str]) -> bool:
+    return (
+        len(cells) > 1
+        and column_kind(cells) == TEXT
+        and sum(map(len, cells)) >= _PROSE_LENGTH * len(cells)
+        and len(set(cells)) * 2 > len(cells)
+    )
 
 
 def parse_csv(text: TextDocument, report: ConversationReport) -> Iterator[Utterances]:
-    """RFC 4180: a question and its reply per row, with a header such as `question,answer`; without one, turns in order.
+    """A table with a question and its reply in each row, under a header such as `question,answer`; in any dialect.
 
     question,answer
     Shall we go?,In a minute.
     "Is it far, do you think?","A mile, or ""a step"" as Tom says."
     """
-    return _parse_table(text, report, ",")
+    return _parse_table(text, report)
 
 
 def parse_tsv(text: TextDocument, report: ConversationReport) -> Iterator[Utterances]:
@@ -118,23 +198,27 @@ def parse_tsv(text: TextDocument, report: ConversationReport) -> Iterator[Uttera
     return _parse_table(text, report, "\t")
 
 
-def is_conversation_table(head: FileHead, delimiter: str) -> bool:
-    """Whether the rows look like utterances in columns."""
-    rows = [row for _, row in _rows(iter(head.lines), delimiter) if row is not None]
-    if not rows:
+def is_conversation_table(head: FileHead, is_tabbed: bool) -> bool:
+    """Whether the rows look like utterances in columns, or like messages, and tabs are between them or not."""
+    if is_workbook(head.text[:4].encode("utf-8", "surrogateescape")):
+        return not is_tabbed
+    table = sniff(head.text, head.name, head.is_complete, _KNOWN_NAMES)
+    if table is None or (table.dialect.delimiter == "\t") != is_tabbed or not table.sample:
         return False
-    columns = _columns(rows[0])
-    if columns:
-        return at_least(sum(len(row) > max(columns) for row in rows[1:]), len(rows) - 1, 0.8)
-    if head.suffix != {",": ".csv", "\t": ".tsv"}[delimiter]:
-        return delimiter == "\t" and at_least(sum(len(row) == 2 for row in rows), len(rows), 0.95) and _is_words(rows)
-    return at_least(sum(len(row) > 1 for row in rows), len(rows), 0.9) and _is_words(rows)
+    columns, rows = _pair_columns(table), table.sample
+    if columns is not None:
+        return at_least(sum(len(row) > columns.last for row in rows), len(rows), 0.8)
+    if _has_messages(table):
+        return table.is_regular
+    if head.suffix not in (".csv", ".tsv", ".tab"):
+        return is_tabbed and at_least(sum(len(row) == 2 for row in rows), len(rows), 0.95) and _is_words(table)
+    return at_least(sum(len(row) > 1 for row in rows), len(rows), 0.9) and _is_words(table)
 
 
-def _is_words(rows: Sequence[Sequence[str]]) -> bool:
+def _is_words(table: Table) -> bool:
     """Whether each column contains words, not prices, dates or numeric labels."""
-    for column in range(max(len(row) for row in rows)):
-        cells = [row[column] for row in rows if column < len(row) and row[column].strip()]
-        if not at_least(sum(any(letter.isalpha() for letter in cell) for cell in cells), len(cells), 0.8):
+    for column in range(table.width):
+        cells = _cells(table, column)
+        if cells and not at_least(sum(any(map(str.isalpha, cell)) for cell in cells), len(cells), 0.8):
             return False
     return True
