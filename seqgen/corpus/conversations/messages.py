@@ -2,7 +2,7 @@
 
 Keys are found by the names that chat programs give them, compared without case and punctuation. A speaker's key may
 also be found by its values: few, and repeated. Where messages say nothing but their text, two speakers alternate;
-where a speaker can't be told, `UnclearSpeakersError` is raised.
+where a speaker is unknown, `UnclearSpeakersError` is raised.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class UnclearSpeakersError(NoDialogueError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"the speakers of {name!r} can't be told: its messages have no key or name for them; write one into each "
+            f"who speaks in {name!r} is unknown: its messages have no key or name for the speaker; write one into each "
             "message, for example 'NAME: text' lines or a JSON key 'speaker'"
         )
 

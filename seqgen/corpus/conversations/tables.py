@@ -29,7 +29,7 @@ _ROLE_NAMES = (
     "speaker", "role", "author", "sender", "from", "system", "instruction", "prompt", "completion", "context",
     "question", "query", "input", "q", "问", "问题",
 )  # fmt: skip
-_KNOWN_NAMES = frozenset((*_QUESTIONS, *_REPLIES, *_ROLE_NAMES)) | USER_ROLES | ASSISTANT_ROLES
+_KNOWN_NAMES = (frozenset((*_QUESTIONS, *_REPLIES, *_ROLE_NAMES)) | USER_ROLES | ASSISTANT_ROLES) - {"a"}  # a word, too
 _PROSE_LENGTH = 12  # characters on average, of a column that should not be ignored without a word
 
 
