@@ -21,6 +21,8 @@ from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError, ModelError
 
 _CONSTANT = 1e-8  # a scale below this fraction of the largest value counts as zero
+_MAX_VALUE = 1e100  # beyond, sums of squares overflow in float64
+_MAX_SCALED = 1e16  # beyond, sums of squares overflow in float32
 Values = npt.NDArray[np.float64]
 
 # Calendar cycle → length in seconds. A cycle is useful if the rows are denser than it.
@@ -128,7 +130,8 @@ class Scaler:
             needed: rows ahead for which future covariates must be given.
 
         Raises:
-            DataError: a target is not positive in a model of logarithms, or future covariates are missing.
+            DataError: a target is not positive in a model of logarithms, a value is out of range, or future covariates
+                are missing.
         """
         values = self._logarithms(series)
         measures = self.stats_of(series)
@@ -136,14 +139,14 @@ class Scaler:
         count, past = len(self.targets), len(self.targets) + len(self.covariates)
         future = self._future(series, ahead, needed, [(m.centre, m.scale) for m in measures[past:]])
         known = np.concatenate([np.concatenate([scaled[:, past:], future]), self._calendar(series, ahead)], axis=1)
-        with np.errstate(over="ignore"):  # what float32 can't hold is infinite, and so are forecasts from it
-            return ScaledSeries(
-                series.name,
-                scaled[:, :count].astype(np.float32),
-                series.observed[:, :count].copy(),
-                scaled[:, count:past].astype(np.float32),
-                known.astype(np.float32),
-            )
+        check_range(series, scaled, _MAX_SCALED)
+        return ScaledSeries(
+            series.name,
+            scaled[:, :count].astype(np.float32),
+            series.observed[:, :count].copy(),
+            scaled[:, count:past].astype(np.float32),
+            known.astype(np.float32),
+        )
 
     def inverse_transform(self, values: npt.NDArray[Any], measures: Sequence[ColumnStats]) -> Values:
         """Return scaled targets, shape (…, columns, values), in their original units."""
@@ -257,18 +260,37 @@ def check_positive(series: Series, targets: int) -> None:
     """Raise `DataError` if a target has no logarithm."""
     values = series.values[:, :targets]
     if (values <= 0).any():
-        row, column = np.argwhere(values <= 0)[0]
-        when = f" ({series.format_times(series.times[row : row + 1])[0]})" if series.times is not None else ""
+        raise DataError(f"--log-returns needs positive numbers: {_describe_first(series, values <= 0)}")
+
+
+def check_range(series: Series, values: Values, limit: float) -> None:
+    """Raise `DataError` if one of `values`, the series' own or scaled ones of the same shape, exceeds `limit`."""
+    flags = np.abs(values) > limit
+    if flags.any():
+        if (flags & series.observed).any():  # not an interpolated neighbour
+            flags &= series.observed
         raise DataError(
-            f"--log-returns needs positive numbers: {series.columns[column]!r} is {values[row, column]:g} in row "
-            f"{row + 1:,}{when}"
+            f"a value is too far from the others to compute with: {_describe_first(series, flags)}; correct it, or "
+            "leave the cell empty"
         )
+
+
+def _describe_first(series: Series, flags: npt.NDArray[np.bool_]) -> str:
+    """The first value with a flag, its column and row."""
+    row, column = np.argwhere(flags)[0]
+    name = f"{series.name}: " if series.name else ""
+    when = f" ({series.format_times(series.times[row : row + 1])[0]})" if series.times is not None else ""
+    return f"{name}{series.columns[column]!r} is {series.values[row, column]:g} in row {row + 1:,}{when}"
 
 
 def column_stats(
     series: Series, rows: int, scaling: str, logarithm: bool, season: int, targets: int
 ) -> tuple[ColumnStats, ...]:
-    """Return the statistics of each column over its first `rows` rows, without interpolated values."""
+    """Return the statistics of each column over its first `rows` rows, without interpolated values.
+
+    Raises `DataError` for a value that is out of range.
+    """
+    check_range(series, series.values, _MAX_VALUE)
     stats = []
     for index in range(series.values.shape[1]):
         observed = series.observed[:rows, index]

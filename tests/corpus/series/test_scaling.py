@@ -114,6 +114,21 @@ def test_logarithms_need_positive_numbers() -> None:
         check_positive(series, 1)
 
 
+def test_a_value_that_sums_of_squares_cannot_hold_is_named() -> None:
+    wild = series_of([[1.0], [2.0], [-1e120], [3.0]])
+    words = "too far from the others to compute with: 'a' is -1e\\+120 in row 3 .*leave the cell empty"
+    with pytest.raises(DataError, match=words):
+        scaler_of(wild)
+    scaler = scaler_of(series_of([[1.0], [2.0], [4.0], [3.0]]))
+    far = series_of([[1.0], [2e18], [5e17], [3.0]])
+    guessed = dataclasses.replace(far, observed=np.array([[True], [False], [True], [True]]))
+    with pytest.raises(DataError, match="'a' is 2e\\+18 in row 2"):
+        scaler.transform(far)
+    with pytest.raises(DataError, match="'a' is 5e\\+17 in row 3"):  # rather than the interpolated value before it
+        scaler.transform(guessed)
+    assert np.isfinite(scaler.transform(series_of([[1.0], [-1e15], [0.0], [1e15]])).targets).all()
+
+
 def test_a_stranger_is_scaled_by_its_own_rows() -> None:
     known = series_of(np.arange(30.0), name="known")
     unknown = series_of(1000 + np.arange(30.0) * 7, name="unknown")
