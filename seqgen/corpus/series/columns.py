@@ -18,7 +18,7 @@ from seqgen.corpus.series.time_names import is_counter
 _PLAIN_NUMBER = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 _MARK_SAMPLE_CELLS = 400  # with a mark, from which the decimal mark is detected
 _GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")
-# Numbers that stand for a missing one in files of measurements, if all others are far from them.
+# Missing values in files of measurements, if all other numbers are far from them.
 _SENTINELS = (-99.0, -99.9, -99.99, -999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0, -32768.0, -999999.0)
 _SENTINEL_DISTANCE = 5.0  # times as far from zero as the smallest other number
 
@@ -128,7 +128,9 @@ def number_notations(table: ColumnTable) -> tuple[Notation, ...]:
     A comma or point is certainly the decimal mark if it stands before other than three digits; certainly one of
     thousands if it occurs twice in a number; and very likely one of thousands if all numbers without it are below 1000.
     """
-    columns = [_MarkedColumn.of(table, index) for index in range(len(table.header))]
+    found = [_MarkedColumn.of(table, index) for index in range(len(table.header))]
+    cells = table.all_texts([index for index, column in enumerate(found) if column is None])
+    columns = [_MarkedColumn.of_cells(cells[i]) if column is None else column for i, column in enumerate(found)]
     commas = sum(column.certain == {","} for column in columns)
     grouped = any(column.mixes_groups(".") for column in columns)
     return tuple(column.notation(commas > (column.certain == {","}), grouped, table.delimiter) for column in columns)
@@ -151,19 +153,21 @@ class _MarkedColumn:
     unmarked: float = np.nan
 
     @classmethod
-    def of(cls, table: ColumnTable, index: int) -> _MarkedColumn:
+    def of(cls, table: ColumnTable, index: int) -> _MarkedColumn | None:
+        """Return what a column says, None if all of its cells are needed."""
         blocks = table.blocks[index]
         numbers = [block for block in blocks if not isinstance(block, list)]
         if len(numbers) == len(blocks):
             fraction = any((block != np.floor(block)).any() for block in numbers)
-            if not fraction or not all(map(_may_be_grouped, numbers)):
-                return cls(frozenset({"."})) if fraction else cls()
-            cells = table.texts(index)  # 2.500 was stored as a float, and looks like 2.5
-        elif all(isinstance(block, list) for block in blocks):
-            cells = [cell for block in blocks if isinstance(block, list) for cell in block]
-        else:
-            cells = table.texts(index)
-        return cls.of_cells(cells)
+            if not fraction:
+                return cls()
+            head = cls.of_cells(table.head(index))  # 2.500 was stored as a float, and looks like 2.5
+            if head.certain or not all(map(_may_be_grouped, numbers)):
+                return cls(head.certain or frozenset({"."}))
+            return None
+        if numbers:
+            return None
+        return cls.of_cells([cell for block in blocks if isinstance(block, list) for cell in block])
 
     @classmethod
     def of_cells(cls, cells: Sequence[str]) -> _MarkedColumn:

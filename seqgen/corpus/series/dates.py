@@ -15,6 +15,7 @@ from seqgen.corpus.series.time_formats import HAN_DIGITS, ISO, ROMAN_DIGITS, Tim
 from seqgen.corpus.series.time_patterns import (
     CLOCK,
     FISCAL,
+    FIXED_PATTERNS,
     MONTHLY,
     PATTERNS,
     TIME_OF_DAY,
@@ -25,7 +26,7 @@ from seqgen.corpus.series.time_patterns import (
 )
 
 Integers = npt.NDArray[np.int64]
-Fields = dict[str, tuple[str | None, ...]]
+Fields = dict[str, tuple[str | None, ...] | Integers]
 MICROS_PER_SECOND = 1_000_000
 MICROS_PER_DAY = 86400 * MICROS_PER_SECOND
 UNKNOWN = np.iinfo(np.int64).min  # as numpy's NaT
@@ -44,6 +45,7 @@ _INTERVAL_MARKS = (
     re.compile(r"\s+(?:-|–|—|−|~|to|bis|until|au|à|al|do|до)\s+|\s?(?:～|至|から|→|…|--)\s?"),
     re.compile(r"\s?[/~–—]\s?"),
 )
+_PLAIN_FIELDS = frozenset(("Y", "y", "A", "B", "m", "d", "H", "M", "S", "sep", "z"))
 _CLOCK_RANGE = re.compile(r"(.*\d{1,2}[:.]\d{2})(\s?[-–]\s?)(\d{1,2}[:.]\d{2})")
 _MAX_ZONES = 2  # of a column: summer and winter
 
@@ -175,6 +177,11 @@ def _interval_end(
 
 
 def _parse(cells: Sequence[str], digits: bool, fits: Callable[[Integers], bool] | None) -> ParsedTimes:
+    if not cells:
+        return ParsedTimes(np.zeros(0, dtype=np.int64), ISO)
+    fixed = _FixedWidth.of(cells)
+    if fixed is not None:
+        return _interpret(fixed, {}, {}, "", [], fits)
     patterns = (*PATTERNS, *digit_patterns(list(cells))) if digits else PATTERNS
     matches: list[re.Match[str]] = []
     last = patterns[0]
@@ -201,7 +208,19 @@ def _parse(cells: Sequence[str], digits: bool, fits: Callable[[Integers], bool] 
     other = other_reading(numbers, numbers) if language not in ("", "en") else ""
     if other:
         notes.append(f"months are read as those of the language {language!r}; in {other!r} they are others")
-    order, unsure, result = _choose_order(matches, names, numbers, fits)
+    return _interpret(_Matches(matches, numbers), names, numbers, language, notes, fits)
+
+
+def _interpret(
+    cells: _FixedWidth | _Matches,
+    names: dict[str, str],
+    months: dict[str, int],
+    language: str,
+    notes: list[str],
+    fits: Callable[[Integers], bool] | None,
+) -> ParsedTimes:
+    """Decide the order of day and month, and the zone."""
+    order, unsure, result = _choose_order(cells, names, fits)
     if isinstance(result, int):
         return _unreadable(result)
     times, offsets = result
@@ -211,12 +230,86 @@ def _parse(cells: Sequence[str], digits: bool, fits: Callable[[Integers], bool] 
     offset = None if offsets is None else int(offsets[-1])
     if offsets is not None and (times % MICROS_PER_DAY).any():  # dates stay dates in any zone
         times = times - offsets * MICROS_PER_SECOND
-        notes += _zone_notes(matches)
+        notes = notes + _zone_notes(cells.matches)
     elif offsets is not None:
         offset = 0
-    style = _infer_format(matches, {**names, **_ORDERS.get(order, {})}, offset, numbers, language)
-    usual = order == _GERMAN and all(match["sep"][:1] == "." for match in matches if "A" in match.re.groupindex)
+    style = _infer_format(cells.matches, {**names, **_ORDERS.get(order, {})}, offset, months, language)
+    usual = order == _GERMAN and all(match["sep"][:1] == "." for match in cells.ambiguous)
     return ParsedTimes(times, style, -1, "", "" if usual else order, unsure, tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Matches:
+    """Cells matched one by one."""
+
+    matches: Sequence[re.Match[str]]
+    months: dict[str, int]
+
+    @property
+    def ambiguous(self) -> list[re.Match[str]]:
+        """Those that have day and month in either order."""
+        return [match for match in self.matches if "A" in match.re.groupindex]
+
+    def read(self, names: dict[str, str]) -> tuple[Integers, Integers | None]:
+        """Return local microseconds since 1970, the minimal integer for invalid times, and seconds east of UTC.
+
+        `names`: the meaning of fields that have several.
+        """
+        return _parse_matches(self.matches, names, self.months)
+
+
+@dataclass(frozen=True)
+class _FixedWidth:
+    """Cells of one length that differ in their digits only, read all at once."""
+
+    fields: dict[str, Integers]
+    matches: Sequence[re.Match[str]]  # of the first and last cells
+    zoned: bool
+
+    @classmethod
+    def of(cls, cells: Sequence[str]) -> _FixedWidth | None:
+        """Return the fields of the cells, None if they have to be matched one by one."""
+        first = cells[0]
+        match = next((found for pattern in FIXED_PATTERNS if (found := pattern.fullmatch(first))), None)
+        if match is None or len(cells) <= _EXAMPLES or not _PLAIN_FIELDS.issuperset(_written(match)):
+            return None
+        zone = match["z"]
+        if zone not in (None, "Z", "UTC", "GMT"):
+            return None
+        try:
+            letters = np.array(cells, dtype=f"S{len(first) + 1}")
+        except UnicodeEncodeError:
+            return None
+        codes = letters.view(np.uint8).reshape(len(cells), -1)
+        is_digit = np.array([*map(str.isdigit, first), False])
+        literals = codes[:, ~is_digit]
+        digits = codes[:, is_digit] - np.uint8(48)  # wraps around below 0
+        if (literals != literals[0]).any() or (digits > 9).any():
+            return None
+        fields = {}
+        for letter in _written(match) - {"sep", "z"}:
+            value = np.zeros(len(cells), dtype=np.int64)
+            for position in range(*match.span(letter)):
+                value = value * 10 + (codes[:, position] - 48)
+            fields[letter] = value
+        examples = [found for cell in cells[-_EXAMPLES:] if (found := match.re.fullmatch(cell))]
+        return cls(fields, [match, *examples], zone is not None)
+
+    @property
+    def ambiguous(self) -> list[re.Match[str]]:
+        """As for `_Matches`."""
+        return [match for match in self.matches if "A" in match.re.groupindex]
+
+    def read(self, names: dict[str, str]) -> tuple[Integers, Integers | None]:
+        """As for `_Matches`."""
+        count = len(next(iter(self.fields.values())))
+        fields: Fields = {names.get(letter, letter): values for letter, values in self.fields.items()}
+        return epoch_microseconds(fields, count, {}), np.zeros(count, dtype=np.int64) if self.zoned else None
+
+
+def _written(match: re.Match[str]) -> set[str]:
+    """Return the fields that a match has."""
+    return {letter for letter, text in match.groupdict().items() if text is not None}
 
 
 def _as_fiscal_years(matches: list[re.Match[str]]) -> tuple[list[re.Match[str]], list[str]]:
@@ -265,18 +358,15 @@ def _month_numbers(matches: Sequence[re.Match[str]]) -> tuple[str, dict[str, int
 
 
 def _choose_order(
-    matches: Sequence[re.Match[str]],
-    names: dict[str, str],
-    months: dict[str, int],
-    fits: Callable[[Integers], bool] | None,
+    cells: _FixedWidth | _Matches, names: dict[str, str], fits: Callable[[Integers], bool] | None
 ) -> tuple[str, bool, tuple[Integers, Integers | None] | int]:
     """Return the order of day and month, whether it is unsure, and the times, or the first row that fits none."""
-    ambiguous = [match for match in matches if "A" in match.re.groupindex]
+    ambiguous = cells.ambiguous
     if not ambiguous:
-        return "", False, _parse_matches(matches, names, months)
+        return "", False, cells.read(names)
     short = all("y" in match.re.groupindex and match["y"] for match in ambiguous)
     orders = {order: {**names, **roles} for order, roles in _ORDERS.items() if order != _SHORT_ISO or short}
-    readings = {order: _parse_matches(matches, roles, months) for order, roles in orders.items()}
+    readings = {order: cells.read(roles) for order, roles in orders.items()}
     valid = [order for order, (times, _) in readings.items() if not (times == UNKNOWN).any()]
     if not valid:
         return "", False, max(int(np.argmax(times == UNKNOWN)) for times, _ in readings.values())
@@ -360,6 +450,8 @@ def epoch_microseconds(fields: Fields, count: int, months: dict[str, int]) -> In
         values = fields.get(letter)
         if values is None:
             return np.full(count, default, dtype=np.int64)
+        if isinstance(values, np.ndarray):
+            return values
         return np.array([default if text is None else int(text) for text in values], dtype=np.int64)
 
     year = numbers("Y", -1)

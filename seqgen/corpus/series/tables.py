@@ -56,13 +56,32 @@ class ColumnTable:
 
     def texts(self, column: int) -> list[str]:
         """Return a column as it is written, without surrounding white space. Numbers are read from the source again."""
-        blocks = self.blocks[column]
-        if self._source is None or all(isinstance(block, list) for block in blocks):
-            return [
-                cell for block in blocks for cell in (block if isinstance(block, list) else map(format_number, block))
-            ]
-        rows = (cells for _, block in self._source.blocks() for cells in block)
-        return [cells[column].strip() if column < len(cells) else "" for cells in rows]
+        return self.all_texts([column])[column]
+
+    def all_texts(self, columns: Sequence[int]) -> dict[int, list[str]]:
+        """Return `texts` of several columns. The source is read once."""
+        found: dict[int, list[str]] = {}
+        for column in columns:
+            blocks = self.blocks[column]
+            if self._source is None or all(isinstance(block, list) for block in blocks):
+                found[column] = [
+                    cell
+                    for block in blocks
+                    for cell in (block if isinstance(block, list) else map(format_number, block))
+                ]
+        missing = [column for column in columns if column not in found]
+        if self._source is not None and missing:
+            found.update((column, []) for column in missing)
+            for _, rows in self._source.blocks():
+                for column in missing:
+                    found[column] += [cells[column].strip() if column < len(cells) else "" for cells in rows]
+        return found
+
+    def head(self, column: int) -> list[str]:
+        """Return the first cells of a column as they are written."""
+        if self._source is None:
+            return self.sample(column)
+        return [cells[column].strip() for cells in self._source.sample if column < len(cells)]
 
     def sample(self, column: int, count: int = 400) -> list[str]:
         """Return the first `count` cells that are not missing."""
@@ -136,7 +155,7 @@ def _block(cells: Sequence[str]) -> Block:
         numbers = np.array(list(map(float, cells)), dtype=np.float64)
     except ValueError:
         return _text(cells)
-    if not np.isfinite(numbers).all() or any("_" in cell for cell in cells):
+    if not np.isfinite(numbers).all() or "_" in "".join(cells):
         return _text(cells)
     return numbers
 

@@ -100,6 +100,7 @@ PATTERNS = tuple(
         rf"{_Y4}\s?[年년]\s?(?:(?P<m>\d{{1,2}})\s?[月월]\s?(?:(?P<d>\d{{1,2}})\s?[日号號일]{_HAN_DAY}{_HAN_CLOCK})?)?",
     )
 )
+FIXED_PATTERNS = (PATTERNS[0], PATTERNS[2])  # of digits without further conditions, for cells of one length
 # Patterns of digits only, which could also be numbers.
 _YEAR_MONTH = re.compile(r"(?P<Y>[12]\d{3})(?P<m>0[1-9]|1[0-2])")
 DIGIT_PATTERNS = tuple(
