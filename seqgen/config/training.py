@@ -189,7 +189,7 @@ class TrainOptions:
     seed: int = setting(0, "Random seed.", minimum=0, maximum=(1 << 63) - 1)
     device: str = setting("auto", "Device to train on.", choices=("auto", "cpu", "cuda", "mps"))
     precision: str = setting("auto", "Precision of matrix products in training.", choices=("auto", "fp32", "bf16"))
-    threads: int | None = setting(None, "CPU threads [default: one a physical core that may be used].", minimum=1, maximum=4096)
+    threads: int | None = setting(None, "CPU threads [default: one a physical core].", minimum=1, maximum=4096)
 
     def __post_init__(self) -> None:
         given = [name for name in ("budget", "epochs", "steps") if getattr(self, name) is not None]

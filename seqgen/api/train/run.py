@@ -40,8 +40,9 @@ from seqgen.training.device import Compute
 from seqgen.training.distributed.launch import join_world
 from seqgen.training.distributed.world import World
 from seqgen.training.loop import Event, Finished, Position, Run, Stepped, Validated
-from seqgen.training.plans.base import LAYER_DECAY, UNFREEZE, Plan, steps_for_epochs
+from seqgen.training.plans.base import DEFAULT_SECONDS, LAYER_DECAY, UNFREEZE, Plan, steps_for_epochs
 from seqgen.training.plans.language import measure_speed
+from seqgen.training.plans.speed import probe_patience
 from seqgen.training.schedule import Schedule
 
 _SHAPE = ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights")  # that --init-from keeps
@@ -220,7 +221,8 @@ def _make_plan(
     data: Data[AnyNetwork], given: TrainOptions, compute: Compute, start: Checkpoint | None, spent: float
 ) -> Plan:
     """Plan the run. With a starting point the network has its shape, and the learning rate is lower."""
-    speed = distributed.distributed_speed(measure_speed(compute), compute.world)
+    seconds = parse_duration(given.budget) if given.budget else DEFAULT_SECONDS
+    speed = distributed.distributed_speed(measure_speed(compute, probe_patience(seconds - spent)), compute.world)
     if start is None:
         return data.plan(given, compute, speed, spent)
     shape = {name: getattr(start.network, name) for name in _SHAPE if hasattr(start.network, name)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ from seqgen.model.weight_shapes import parameter_count
 from seqgen.specs.cells import CELLS
 from seqgen.training.device import Compute
 from seqgen.training.plans.base import DEFAULT_SECONDS, Plan, saving_seconds, steps_for_epochs
+from seqgen.training.plans.speed import probe_patience, undisturbed_seconds
 from seqgen.training.schedule import Schedule
 
 _SIZES = (32, 64, 128, 192, 256, 384, 512)
@@ -149,7 +149,7 @@ def _size(
     pretrained: tuple[ClassifierConfig, float] | None = None
     length = max(1, corpus.tokens // corpus.texts)
     if epochs is None and options.threads is None:
-        _choose_threads(_network(options, corpus, 64), compute, batch_size, length)
+        _choose_threads(_network(options, corpus, 64), compute, batch_size, length, probe_patience(seconds))
     for size in _SIZES:
         network = _network(options, corpus, size)
         if best is not None and (options.rnn_size is not None or size > 0.5 * corpus.tokens**0.5):
@@ -159,7 +159,7 @@ def _size(
             if best is not None and epochs < _ENOUGH_EPOCHS:
                 break
         else:
-            rate = _speed(network, compute, batch_size, length)
+            rate = _speed(network, compute, batch_size, length, probe_patience(seconds))
             if best is not None and rate * seconds < _ENOUGH_EPOCHS * corpus.labelled:
                 break
         best = network, rate
@@ -191,32 +191,35 @@ def _network(options: TrainOptions, corpus: LabelledCorpusStats, size: int) -> C
     )
 
 
-def _choose_threads(network: ClassifierConfig, compute: Compute, batch_size: int, length: int) -> None:
+def _choose_threads(network: ClassifierConfig, compute: Compute, batch_size: int, length: int, patience: float) -> None:
     """Use one thread if several are no faster: a batch of short texts is done before a second thread wakes up."""
     several = torch.get_num_threads()
     if several > 1:
-        with_several = _speed(network, compute, batch_size, length)
+        with_several = _speed(network, compute, batch_size, length, patience)
         torch.set_num_threads(1)
-        if _speed(network, compute, batch_size, length) < 1.1 * with_several:
+        if _speed(network, compute, batch_size, length, patience) < 1.1 * with_several:
             torch.set_num_threads(several)
 
 
-def _speed(network: ClassifierConfig, compute: Compute, batch_size: int, length: int) -> float:
-    """Ids a second that training reads, measured on noise; each process computes its own part of a batch."""
+def _speed(network: ClassifierConfig, compute: Compute, batch_size: int, length: int, patience: float) -> float:
+    """Ids a second that training reads, measured on noise; each process computes its own part of a batch.
+
+    `patience`: see `undisturbed_seconds`.
+    """
     generator = torch.Generator().manual_seed(0)
     model = Classifier(network, generator).to(compute.device)
     random = np.random.Generator(np.random.Philox(key=0))
     own = -(-batch_size // compute.world.size)
     texts = [random.integers(network.vocab_size, size=min(length, 2000)) for _ in range(own)]
     chunks = chunk_texts(texts, network.stretch)
-    best = float("inf")
-    for _ in range(3):  # the best of three: something else may be running for a moment
-        began = time.perf_counter()
+
+    def train() -> None:
         logits = model.network_logits(chunks, len(texts), generator, compute.dtype)
         loss = F.cross_entropy(logits, torch.zeros(len(texts), dtype=torch.long, device=logits.device))
         loss.backward()  # type: ignore[no-untyped-call]
         float(loss.detach())
-        best = min(best, time.perf_counter() - began)
+
     ids = int(chunks.lengths.sum()) * batch_size / own
-    seconds = best + compute.world.all_reduce_seconds(parameter_count(network))
+    seconds = undisturbed_seconds(train, patience, compute.device)
+    seconds += compute.world.all_reduce_seconds(parameter_count(network))
     return 0.85 * ids / seconds  # the rest is for optimiser, batches and validation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +16,7 @@ from seqgen.training.cross_entropy import language_loss
 from seqgen.training.device import Compute
 from seqgen.training.objectives.language import MOST_VALIDATION
 from seqgen.training.plans.base import DEFAULT_SECONDS, Plan, SpeedProbe, saving_seconds, steps_for_epochs
+from seqgen.training.plans.speed import undisturbed_seconds
 from seqgen.training.schedule import Schedule
 
 # Candidates, smallest first: (units, layers). One wide layer learns more a minute than two narrower ones.
@@ -66,8 +66,7 @@ def make_plan(
     seconds = (asked if asked is not None else DEFAULT_SECONDS) - spent
 
     budgeted = options.steps is None and options.epochs is None
-    chosen, rate = _size(options, corpus, max(seconds, 1.0), speed if budgeted else None)
-    batch_size, seq_length = _batch(options, corpus.tokens, rate * seconds)
+    chosen, rate, (batch_size, seq_length) = _size(options, corpus, max(seconds, 1.0), speed if budgeted else None)
     per_step = batch_size * seq_length
     steps = options.steps if options.epochs is None else steps_for_epochs(options.epochs, corpus.tokens, per_step)
     if steps is None and asked is None:
@@ -172,23 +171,33 @@ def _network(options: TrainOptions, corpus: CorpusStats, size: int, layers: int)
 
 def _size(
     options: TrainOptions, corpus: CorpusStats, seconds: float, speed: SpeedProbe | None
-) -> tuple[NetworkConfig, float]:
-    """The largest candidate that corpus and time allow, and its speed in tokens a second.
+) -> tuple[NetworkConfig, float, tuple[int, int]]:
+    """The largest candidate that corpus and time allow, its speed in tokens a second, batch size and sequence length.
+
+    The speed is that of the batch with which the candidate would be trained. It depends on the speed in turn, so each
+    candidate is measured with the batch of the one before, and again if that turns out to be another.
 
     Without `speed` (a run of given steps or epochs, which must be the same on every machine) nothing is measured: the
     speed is the number of tokens to read divided by `seconds`.
     """
     fixed = options.rnn_size is not None
-    best: tuple[NetworkConfig, float] | None = None
+    best: tuple[NetworkConfig, float, tuple[int, int]] | None = None
     for size, layers in SIZES:
         candidate = _network(options, corpus, size, layers)
         if best is not None and (fixed or not _fits_corpus(candidate, corpus.tokens * corpus.variety)):
             break
-        rate = speed(candidate, options.batch_size or 32, options.seq_length or 64) if speed else (
-            _tokens(options, corpus) / seconds)  # fmt: skip
+        if speed is None:
+            rate = _tokens(options, corpus) / seconds
+            batch = _batch(options, corpus.tokens, rate * seconds)
+        else:
+            tried = best[2] if best is not None else _batch(options, corpus.tokens, 0.0)
+            rate = speed(candidate, *tried)
+            batch = _batch(options, corpus.tokens, rate * seconds)
+            if batch != tried:
+                rate = speed(candidate, *batch)
         if best is not None and not _fits_time(candidate, rate * seconds):
             break
-        best = candidate, rate
+        best = candidate, rate, batch
     assert best is not None
     return best
 
@@ -212,8 +221,12 @@ def _fits_time(network: NetworkConfig, tokens: float) -> bool:
     return tokens >= 2.5 * network.num_layers * 4 * network.rnn_size**2
 
 
-def measure_speed(compute: Compute) -> SpeedProbe:
-    """A `SpeedProbe` that trains a candidate for a moment on noise, on this machine under its present load."""
+def measure_speed(compute: Compute, patience: float) -> SpeedProbe:
+    """A `SpeedProbe` that trains a candidate for a moment on noise, on this machine under its present load.
+
+    Args:
+        patience: see `undisturbed_seconds`.
+    """
 
     def speed(config: NetworkConfig, batch: int, length: int) -> float:
         generator = torch.Generator().manual_seed(0)
@@ -221,14 +234,14 @@ def measure_speed(compute: Compute) -> SpeedProbe:
         steps = min(length, 24)
         ids = torch.randint(config.vocab_size, (steps + 1, batch), generator=generator).to(compute.device)
         states = network.initial(batch)
-        best = math.inf
-        for _ in range(5):  # the best of five: something else may be running for a moment
-            began = time.perf_counter()
+
+        def train() -> None:
             hidden, _ = network(ids[:-1], states, dtype=compute.dtype)
             loss = language_loss(network, hidden, ids[1:])
             loss.backward()  # type: ignore[no-untyped-call]
             float(loss.detach())  # waits for a GPU
-            best = min(best, time.perf_counter() - began)
-        return 0.9 * steps * batch / best  # the rest is for optimiser, batches and validation
+
+        # The rest is for optimiser, batches and validation.
+        return 0.9 * steps * batch / undisturbed_seconds(train, patience, compute.device)
 
     return speed

@@ -71,3 +71,22 @@ def test_language_plan_too_many_epochs_raises_user_error(epochs: float) -> None:
     corpus = plan.CorpusStats(10**9, 300, 300)
     with pytest.raises(UserError, match="--epochs"):
         plan.make_plan(TrainOptions(epochs=epochs), corpus, device.choose("cpu", "fp32", 1), steady(1e5))
+
+
+def test_language_plan_is_measured_with_the_batch_that_it_chooses() -> None:
+    measured: list[tuple[int, tuple[int, int]]] = []
+
+    def speed(network: plan.NetworkConfig, batch: int, length: int) -> float:
+        measured.append((network.rnn_size, (batch, length)))
+        return batch * 1e6 / network.rnn_size  # a larger batch keeps the processor busier
+
+    corpus, compute = plan.CorpusStats(5_000_000, 300, 300), device.choose("cpu", "fp32", 1)
+    for seconds in (5, 60, 600):
+        measured.clear()
+        made = plan.make_plan(TrainOptions(budget=f"{seconds}s"), corpus, compute, speed)
+        assert (made.network.rnn_size, (made.batch_size, made.seq_length)) in measured
+        assert len(measured) <= 2 * len(plan.SIZES)
+    measured.clear()
+    plan.make_plan(TrainOptions(budget="60s", batch_size=7, seq_length=9), corpus, compute, speed)
+    assert {batch for _, batch in measured} == {(7, 9)}
+    assert len({size for size, _ in measured}) == len(measured), "once each"
