@@ -17,6 +17,7 @@ T = TypeVar("T")
 MIN_SPLIT_BYTES = 4096  # shorter documents are not cut, unless alone: a tenth would be too short for validation
 BLOCK = 1 << 20  # bytes of each contiguous part of a sample
 MIN_HELD_OUT_BYTES = 64  # minimum for the held-out end of a document
+_MAX_EXCESS = 4  # times the fraction asked for, that a document held out alone may be
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ def full_spans(documents: Iterable[Document]) -> list[DocumentSpan]:
 
 
 def hold_out(documents: list[Document], fraction: float) -> tuple[list[DocumentSpan], list[DocumentSpan]]:
-    """Cut `fraction` off the end of every document, at a character boundary.
+    """Cut `fraction` off the end of every document, at a character boundary; of short documents, hold out whole ones.
+
+    If that gives none, the document whose size is nearest to the fraction is held out, unless it is much too large.
 
     Returns:
         Training spans and validation spans, each in the order of the documents.
@@ -70,7 +73,14 @@ def hold_out(documents: list[Document], fraction: float) -> tuple[list[DocumentS
             cut = size
         train.append(DocumentSpan(document, 0, cut))
         held_out.append(DocumentSpan(document, cut, size))
-    return [part for part in train if part.size], [part for part in held_out if part.size]
+    train, held_out = [part for part in train if part.size], [part for part in held_out if part.size]
+    if not held_out and not single:
+        wanted = fraction * sum(part.size for part in train)
+        nearest = min(reversed(train), key=lambda part: abs(part.size - wanted))
+        if MIN_HELD_OUT_BYTES <= nearest.size <= _MAX_EXCESS * wanted:
+            train.remove(nearest)
+            held_out.append(nearest)
+    return train, held_out
 
 
 def sample_spans(parts: list[DocumentSpan], size: int) -> list[DocumentSpan]:

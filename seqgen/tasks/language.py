@@ -162,6 +162,12 @@ class LanguageTask(ABC, Generic[PartT]):
                 held_ids, held_counts = self.encode(
                     preparation, codec, held_out, ids_path(key, "valid"), False, messages
                 )
+            elif preparation.options.val_fraction:
+                messages.add(
+                    "nothing is held out: the source is too short, or its parts too few, so that nothing chooses the "
+                    "best step or stops early; give a validation set with --valid",
+                    is_warning=True,
+                )
             counts = {f"train_{name}": train_counts[name] for name in self.counted}
             counts |= {f"held_out_{name}": held_counts[name] for name in self.counted}
             return PreparedIds(codec, train_ids, held_ids, counts, messages=messages.messages)

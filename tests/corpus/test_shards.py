@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import seqgen
 from seqgen.corpus.labelled.read import LabelledOptions, read_examples
+from seqgen.corpus.opening import FileForm
 from seqgen.corpus.shards import SINGLE_SHARD, Shard, lines_between
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, UserError
@@ -71,7 +72,8 @@ def test_select_lines_of_all_shards_yields_all_lines_once(
     for number, (text, compressed) in enumerate(texts):
         path = folder / (f"{number}.gz" if compressed else str(number))
         path.write_bytes(gzip.compress(text) if compressed else text)
-        documents.append(Document(path.name, path))
+        form = FileForm(("gz",) if compressed else ())
+        documents.append(Document(path.name, path, form=form))
     joined = b"".join(chunk for shard in every(of) for chunks in shard.select_lines(documents) for chunk in chunks)
     assert joined == b"".join(text for text, _ in texts)
 
