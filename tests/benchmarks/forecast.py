@@ -84,7 +84,8 @@ def measure(data: Path, job: Job, work: Path, threads: str) -> list[str]:
     _, seconds, memory = run(
         "train", source, "--task", "forecast", "-o", str(model), "--overwrite", "--quiet", "--threads", threads, *flags
     )
-    result = json.loads(run("evaluate", str(model), source, "--json")[0])
+    output, evaluation_seconds, evaluation_memory = run("evaluate", str(model), source, "--json")
+    result = json.loads(output)
     metrics, baselines = result["metrics"], result["baselines"]
     coverage = metrics.get("coverage", {})
     return [
@@ -92,6 +93,8 @@ def measure(data: Path, job: Job, work: Path, threads: str) -> list[str]:
         f"`train {file} {' '.join(flags)}`",
         f"{seconds:.0f} s",
         f"{memory:.0f} MB",
+        f"{evaluation_seconds:.1f} s",
+        f"{evaluation_memory:.0f} MB",
         f"{metrics['scaled_mse']:.3f}",
         f"{metrics['scaled_mae']:.3f}",
         " / ".join(
@@ -113,8 +116,9 @@ def main() -> None:
     work = options.work or Path(tempfile.mkdtemp(prefix="seqgen-benchmark-"))
     work.mkdir(parents=True, exist_ok=True)
     print(
-        "| data | command | time | memory | scaled MSE | scaled MAE | persistence / seasonal naive / NLinear | skill | "
-        "coverage at 80 / 95 % |\n|---|---|---|---|---|---|---|---|---|"
+        "| data | command | time | memory | evaluate, time | memory | scaled MSE | scaled MAE | "
+        "persistence / seasonal naive / NLinear | skill | coverage at 80 / 95 % |\n"
+        "|---|---|---|---|---|---|---|---|---|---|---|"
     )
     for job in SETS[options.set](options.cell or ["gru"]):
         print("| " + " | ".join(measure(options.data, job, work, options.threads)) + " |", flush=True)
