@@ -1,5 +1,6 @@
 /* Whole sequences of each cell, forward and backward, recurrent product included: for training, and for classifying and
- * forecasting without PyTorch. float32, or bfloat16 where the processor multiplies bfloat16 itself.
+ * forecasting without PyTorch; and the other products of these. float32, or bfloat16 where the processor multiplies
+ * bfloat16 itself.
  *
  * Rows of a batch are independent, so a thread takes its rows through all the steps, and no step waits for another thread.
  * The weights are laid out once a call in panels of the outputs that a tile of the product makes, column after column. A
