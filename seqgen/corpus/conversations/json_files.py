@@ -33,10 +33,9 @@ from seqgen.corpus.conversations.parsing import (
 from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.untrusted import parse_json
 
-# Keys of a list of turns: of messages only, and of strings too.
+# Keys of a list of turns.
 _MESSAGES = ("messages", "conversations", "conversation", "chatmessages", "chat", "log", "thread")
 _TURNS = ("dialog", "dialogue", "turns", "utterances", "rounds", "exchanges")
-_STRINGS = frozenset(("conversations", "conversation", *_TURNS))
 _HEAD_SIZES = (1 << 20, 1 << 24)  # read in turn if the first bytes don't show where conversations are
 _MAX_SAMPLES = 200  # conversations, of which the first are looked at
 _MAX_DEPTH = 4  # of the conversations in a file
@@ -255,15 +254,25 @@ def _turn_list(value: Any) -> tuple[str | None, list[Any] | None]:
         return None, value if _is_turns(value, is_named=False) else None
     if not isinstance(value, dict):
         return None, None
-    by_name = {normal_key(key): key for key, each in value.items() if isinstance(each, list)}
-    for name in (*_MESSAGES, *_TURNS):
-        key = by_name.get(name)
-        if key is not None and _is_turns(value[key], is_named=name in _STRINGS or name in _MESSAGES):
-            return key, value[key]
+    for key in _turn_keys(tuple(value)):
+        turns = value[key]
+        if isinstance(turns, list) and _is_turns(turns, is_named=True):
+            return key, turns
     if is_message(value):  # a list in a message is a list of its parts
         return None, None
-    lists = [key for key in by_name.values() if len(value[key]) > 1 and all(map(is_surely_message, value[key]))]
+    lists = [key for key, each in value.items() if isinstance(each, list) and _is_surely_chat(each)]
     return (lists[0], value[lists[0]]) if len(lists) == 1 else (None, None)
+
+
+@functools.lru_cache(maxsize=1024)
+def _turn_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys for a list of turns, those to be preferred first."""
+    by_name = {normal_key(key): key for key in keys}
+    return tuple(by_name[name] for name in (*_MESSAGES, *_TURNS) if name in by_name)
+
+
+def _is_surely_chat(messages: list[Any]) -> bool:
+    return len(messages) > 1 and all(map(is_surely_message, messages))
 
 
 def _is_turns(turns: list[Any], is_named: bool) -> bool:
@@ -377,16 +386,23 @@ def parse_json_files(
 def _by_conversation(
     text: TextDocument, structure: _Structure, reader: MessageReader, report: ConversationReport
 ) -> Iterator[Utterances]:
+    named: set[Any] = set()  # shapes whose formats have been added
     for found in _values(text, structure):
         if found.is_damaged:
             report.add_damage(text.name, found.line, "not JSON")
             continue
-        utterances = _utterances(found.value, reader, report)
+        value = found.value
+        _, turns = _turn_list(value)
+        utterances = _utterances(value, turns, reader, report)
         if utterances is None:
             report.add_damage(text.name, found.line, "JSON without a list of turns")
-        else:
-            report.add_format(_format(found.value) or structure.format)
-            yield utterances
+            continue
+        first = turns[0] if turns else None
+        shape = (tuple(value) if isinstance(value, dict) else None, tuple(first) if isinstance(first, dict) else None)
+        if shape not in named:
+            named.add(shape)
+            report.add_format(_format(value) or structure.format)
+        yield utterances
 
 
 def _by_message(
@@ -429,9 +445,10 @@ def _lines(lines: Iterable[str], path: Path) -> Iterator[Found]:
             yield Found(number, number, inner)
 
 
-def _utterances(value: Any, reader: MessageReader, report: ConversationReport) -> Utterances | None:
-    """Return what is said in a conversation; None if the value is none."""
-    _, turns = _turn_list(value)
+def _utterances(
+    value: Any, turns: list[Any] | None, reader: MessageReader, report: ConversationReport
+) -> Utterances | None:
+    """Return the turns of a conversation; None if the value is none."""
     if turns is not None:
         return _of_turns(turns, reader, report)
     if not isinstance(value, dict):
@@ -450,8 +467,14 @@ def _utterances(value: Any, reader: MessageReader, report: ConversationReport) -
 
 
 def _of_turns(turns: list[Any], reader: MessageReader, report: ConversationReport) -> Utterances:
-    if all(isinstance(turn, str) for turn in turns):
-        return alternate_speakers(turns)
+    if not turns or isinstance(turns[0], str):
+        texts = [turn for turn in turns if isinstance(turn, str)]
+        report.empty_turns += len(turns) - len(texts)
+        return alternate_speakers(texts)
+    if isinstance(turns[0], dict):
+        if all(isinstance(turn, dict) and pair(turn) for turn in turns):
+            return alternate_speakers([text for turn in turns for text in (pair(turn) or ())[1:]])
+        return reader.read(turns)
     if all(map(_is_spoken, turns)):
         return speakers_by_name([(str(who), text) for who, text in turns])
     if all(map(_is_string_pair, turns)):
@@ -459,9 +482,6 @@ def _of_turns(turns: list[Any], reader: MessageReader, report: ConversationRepor
         if len(turns) > 2 and 2 * len(names) <= len(turns):  # few and repeated
             return speakers_by_name([(who, text) for who, text in turns])
         return alternate_speakers([text for turn in turns for text in turn])
-    pairs = [pair(turn) if isinstance(turn, dict) else None for turn in turns]
-    if all(pairs):
-        return alternate_speakers([text for each in pairs if each for text in each[1:]])
     return reader.read(turns)
 
 

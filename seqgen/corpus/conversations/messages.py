@@ -7,6 +7,7 @@ where a speaker is unknown, `UnclearSpeakersError` is raised.
 
 from __future__ import annotations
 
+import functools
 import html
 import itertools
 import re
@@ -137,23 +138,46 @@ class Keys:
                 *self.conversations, *kinds)  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Shape:
+    """What the keys of an object say of it. Most files have few shapes, so that it is found once for each."""
+
+    texts: tuple[str, ...]
+    asked: tuple[tuple[str, str], ...]  # (normal key, key)
+    replied: tuple[tuple[str, str], ...]
+    system: str | None
+    is_example: bool
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape(keys: tuple[str, ...]) -> _Shape:
+    by_name = {normal_key(key): key for key in keys}
+    is_message = any(key in by_name for key in ("role", "from", "sender", "author"))
+    asked = () if is_message else tuple((name, by_name[name]) for name in _ASKED if name in by_name)
+    replied = tuple((name, by_name[name]) for name in _REPLIED if name in by_name)
+    return _Shape(Keys.of(keys).texts, asked, replied, by_name.get("system"), not _NOT_MESSAGES.isdisjoint(by_name))
+
+
 def pair(value: Mapping[str, Any]) -> tuple[str, str, str] | None:
     """Return (system message, question, reply) of an object with a question and its reply; None for others.
 
     A question may be in several parts: an instruction and its input.
     """
-    keys = {normal_key(key): key for key in value}
-    asked = [key for key in _ASKED if isinstance(value.get(keys.get(key, "")), str)]
+    shape = _shape(tuple(value))
+    if not shape.asked or not shape.replied:
+        return None
+    asked = {name: text for name, key in shape.asked if isinstance(text := value[key], str)}
     replied = next(
-        (key for key in _REPLIED if key not in asked and isinstance(value.get(keys.get(key, "")), str)), None
+        ((name, text) for name, key in shape.replied if name not in asked and isinstance(text := value[key], str)), None
     )
-    if not asked or replied is None or any(key in keys for key in ("role", "from", "sender", "author")):
+    if not asked or replied is None:
         return None
-    if replied in _WEAK_REPLIED and not (USER_ROLES.intersection(asked) or (asked == ["q"] and replied == "a")):
+    is_weak = replied[0] in _WEAK_REPLIED
+    if is_weak and USER_ROLES.isdisjoint(asked) and not (asked.keys() == {"q"} and replied[0] == "a"):
         return None
-    question = "\n".join(text for key in asked if (text := value[keys[key]].strip()))
-    system = value.get(keys.get("system", ""))
-    return system if isinstance(system, str) else "", question, value[keys[replied]]
+    question = "\n".join(text for part in asked.values() if (text := part.strip()))
+    system = value[shape.system] if shape.system else ""
+    return system if isinstance(system, str) else "", question, replied[1]
 
 
 def is_message(value: Any) -> bool:
@@ -164,8 +188,11 @@ def is_message(value: Any) -> bool:
         return True
     if pair(value) is not None:
         return False
-    texts = (value[key] for key in Keys.of(value).texts)
-    return any(isinstance(text, str | list) or (isinstance(text, dict) and bool(_text(text))) for text in texts)
+    for key in _shape(tuple(value)).texts:
+        text = value[key]
+        if isinstance(text, str | list) or (isinstance(text, dict) and _text(text)):
+            return True
+    return False
 
 
 def is_surely_message(value: Any) -> bool:
@@ -182,7 +209,7 @@ def is_surely_message(value: Any) -> bool:
 
 def is_example(value: Mapping[str, Any]) -> bool:
     """Whether an object is an article, a review or an example of a class."""
-    return any(normal_key(key) in _NOT_MESSAGES for key in value)
+    return _shape(tuple(value)).is_example
 
 
 def text_of(message: Mapping[str, Any], keys: Keys) -> str:
@@ -334,7 +361,7 @@ class MessageReader:
                 break
             simple.append((who, text))
         else:
-            return self._numbered(simple, [who for who, _ in simple])
+            return self._numbered(simple)
         return self._read_any(messages)
 
     def _read_any(self, messages: Sequence[Any]) -> Utterances:
@@ -377,18 +404,22 @@ class MessageReader:
         found = self._ordered(found)
         return self._numbered([(one.identity, one.text) for one in found], [one.name for one in found])
 
-    def _numbered(self, turns: Sequence[tuple[str, str]], names: Sequence[str]) -> Utterances:
+    def _numbered(self, turns: Sequence[tuple[str, str]], names: Sequence[str] | None = None) -> Utterances:
         """Number the speakers: by role under the key `role`, or if the names are roles."""
-        lower = {who.strip().lower() for who, _ in turns}
+        lower = {who.strip().lower() for who in {who for who, _ in turns}}
         known = lower & _KNOWN_ROLES
         both = not known.isdisjoint(USER_ROLES) and not known.isdisjoint(ASSISTANT_ROLES)
         if self._has_roles or both or known == lower:
             utterances = speakers_by_role(turns, self._report)
         else:
             utterances = speakers_by_name(turns)
+        if names is not None:
+            utterances = [(number, text, name) for (number, text, _), name in zip(utterances, names, strict=True)]
+        if lower.isdisjoint(SYSTEM_ROLES):
+            return utterances
         return [
             (SYSTEM_SPEAKER if who.lower() in SYSTEM_ROLES else number, text, name)
-            for (number, text, _), (who, _), name in zip(utterances, turns, names, strict=True)
+            for (number, text, name), (who, _) in zip(utterances, turns, strict=True)
         ]
 
     def _ordered(self, messages: list[_Message]) -> list[_Message]:
