@@ -25,7 +25,7 @@ from seqgen.untrusted import one_line
 from seqgen.version import __version__
 
 COMMANDS = (
-    "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "tokenize", "corpora",
+    "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "read", "tokenize", "corpora",
 )  # fmt: skip
 """Each is the function `run` of its module in `seqgen.cli.commands`."""
 

@@ -97,6 +97,9 @@ class TrainOptions:
     stretch: int = setting(
         0, "Music: largest random change of a piece's tempo in each epoch, in percent.", minimum=0, maximum=50,
         group="music")  # fmt: skip
+    sheet: str | None = setting(
+        None, "Sheet of an Excel workbook [default: the only one with cells].", metavar="NAME"
+    )
     encoding: str | None = setting(None, "Encoding of text files [default: recognised].", metavar="NAME")
     text_column: str | None = setting(
         None, "Text and labelled texts: column of a table, or key of JSON, with the text [default: guessed for "

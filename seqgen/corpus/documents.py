@@ -111,8 +111,12 @@ class Document:
 
 @dataclass
 class Spool:
-    """A context manager that stores data which can be read only once, until the command ends."""
+    """A context manager that stores data which can be read only once, until the command ends.
 
+    `standard_input`: where that is stored, if it has been read.
+    """
+
+    standard_input: Path | None = None
     _folder: cache.ScratchFolder | None = field(default=None)
     _count: int = 0
     _archives: dict[tuple[str, cache.FileStamp], list[tuple[str, Path]]] = field(default_factory=dict)

@@ -124,6 +124,20 @@ def needs_network(source: str) -> bool:
     return entry is not None and entry.address is not None
 
 
+def read_standard_input(spool: Spool, report: Callable[[str], None] = lambda _: None) -> Path:
+    """Store standard input, and return its path. It can be called again."""
+    if spool.standard_input is None:
+        spool.standard_input = _store(spool, open_input("-"), "standard input", report)
+    return spool.standard_input
+
+
+def _store(spool: Spool, stream: BinaryIO, name: str, report: Callable[[str], None]) -> Path:
+    """Store what arrives through a pipe, compressed or not."""
+    if not has_input(stream, _WAIT_SECONDS):
+        report(f"waiting for {name}")
+    return spool.store(read_chunks(stream, name), name)
+
+
 @dataclass(frozen=True)
 class _Finder:
     """See `find`."""
@@ -138,7 +152,7 @@ class _Finder:
 
     def find(self, source: str) -> list[Document]:
         if source == "-":
-            return self._file("-", self._store(open_input("-"), "standard input"))
+            return self._file("-", read_standard_input(self.spool, self.report))
         if source.startswith("hf:"):
             return [self._rows(source, hub.parse(source))]
         if not source:
@@ -169,14 +183,8 @@ class _Finder:
             return self._walk(path)
         if not path.is_file():  # a named pipe, as in `<(zcat x.gz)`: it can be read only once
             with open(path, "rb") as stream:
-                path = self._store(stream, name)
+                path = _store(self.spool, stream, name, self.report)
         return self._file(name, path)
-
-    def _store(self, stream: BinaryIO, name: str) -> Path:
-        """Store what arrives through a pipe, compressed or not."""
-        if not has_input(stream, _WAIT_SECONDS):
-            self.report(f"waiting for {name}")
-        return self.spool.store(read_chunks(stream, name), name)
 
     def _file(self, name: str, path: Path) -> list[Document]:
         """The document of a file that is named directly, or those of an archive."""

@@ -66,10 +66,13 @@ class TaskSpec:
 
     # Sources.
     file_suffixes: tuple[str, ...] = ()  # of the files that count in a folder; none: every text file counts
+    file_kinds: tuple[str, ...] = ()  # `FileForm.kind` of files that are plainly for this task, whatever their names
     source_noun: str = "text"  # what a folder without such a file lacks
     row_layout: RowLayout = RowLayout.TEXT
     guess: str | None = None  # f(path) -> bool: whether a file or folder is plainly for this task
     guess_rank: int = 0  # higher ranks are asked first
+    form: str = "prose"  # what its sources are, for messages
+    reader: str = "seqgen.api.reading.text:read"  # f(ReadingContext) -> Reading: how `seqgen read` reads sources
     record: str = "a document is a record"  # for messages
 
     # Capabilities.
@@ -138,6 +141,7 @@ TASKS: Registry[TaskSpec] = Registry(
         ),
         TaskSpec(
             "dialogue", "seqgen.tasks.dialogue:DialogueTask", (LANGUAGE_MODEL,),
+            form="conversations", reader="seqgen.api.reading.dialogue:read",
             default_tokenizer="subword", reads_text=True, wrappers=("dialogue",), init_from=("dialogue",),
             option_groups=frozenset({"language_model", "text_output", "keep_corpus", "lenient", "replies"}),
             headline=MetricLabel("bits_per_character", "bits/char"),
@@ -149,16 +153,19 @@ TASKS: Registry[TaskSpec] = Registry(
         ),
         TaskSpec(
             "music", "seqgen.tasks.music:MusicTask", (LANGUAGE_MODEL,),
+            form="music", reader="seqgen.api.reading.music:read",
             default_tokenizer="midi", init_from=("music",),
             option_groups=frozenset({"language_model", "music", "keep_corpus", "lenient", "plot"}),
             headline=MetricLabel("nats_per_step", "nats/step"), deciding_metric="nats_per_step",
-            file_suffixes=(".mid", ".midi", ".kar", ".rmi", ".smf"), source_noun="MIDI", row_layout=RowLayout.NONE,
+            file_suffixes=(".mid", ".midi", ".kar", ".rmi", ".smf"), file_kinds=("midi",), source_noun="MIDI",
+            row_layout=RowLayout.NONE,
             record="a MIDI file is a record",
             composes=True, preview="seqgen.cli.progress:preview_music", can_score=True,
             evaluator="seqgen.api.evaluate.music:evaluate", default_length=16, min_state_length=1,
         ),
         TaskSpec(
             "classify", "seqgen.tasks.classification:ClassificationTask", (CLASSIFIER, GENERATIVE_CLASSIFIER),
+            form="labelled texts", reader="seqgen.api.reading.classification:read",
             default_tokenizer="subword", reads_text=True, wrappers=("labelled",),
             init_from=("classify", "text"),
             option_groups=frozenset({"labels", "text_output", "text_column", "keep_corpus", "plot"}),
@@ -168,6 +175,7 @@ TASKS: Registry[TaskSpec] = Registry(
         ),
         TaskSpec(
             "forecast", "seqgen.tasks.forecasting:ForecastingTask", (FORECASTER,),
+            form="series of numbers", reader="seqgen.api.reading.forecasting:read",
             default_tokenizer="series", init_from=("forecast",), option_groups=frozenset({"series"}),
             headline=MetricLabel("scaled_mse", "scaled MSE"), deciding_metric="scaled_mse", needs_float32=True,
             row_layout=RowLayout.TABLE, guess="seqgen.corpus.series.read:looks_like_series", guess_rank=2,

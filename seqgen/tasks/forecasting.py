@@ -104,7 +104,7 @@ class ForecastingTask:
 
     def prepare(self, preparation: Preparation) -> ForecastingData:
         options, known = preparation.options, _given_scaler(preparation)
-        wanted = series_options(options) if known is None else known.series_options
+        wanted = SeriesOptions.of(options) if known is None else known.series_options
         series = reading.read_series(preparation.documents, wanted, preparation.warn)
         valid = reading.read_series(preparation.valid, wanted, preparation.warn) if preparation.valid else []
         season = reading.season(series[0]) if known is None else known.season
@@ -152,18 +152,6 @@ class ForecastingTask:
     def network(self, config: AnyNetworkConfig) -> Forecaster:
         assert isinstance(config, ForecasterConfig)
         return Forecaster(config)
-
-
-def series_options(options: TrainOptions) -> SeriesOptions:
-    """The columns to read, by the options of a training run."""
-    return SeriesOptions(
-        time_column=options.time_column,
-        targets=tuple(dict.fromkeys(options.target)),
-        covariates=tuple(dict.fromkeys(options.covariates)),
-        future_covariates=tuple(dict.fromkeys(options.future_covariates)),
-        series=options.series,
-        frequency=options.frequency,
-    )
 
 
 def fit_scaler(
@@ -247,7 +235,7 @@ def _given_shape(preparation: Preparation) -> WindowShape | None:
                 f"{flag_name(name)} {asked} contradicts --init-from, whose model has {getattr(network, name)}"
             )
     scaler = preparation.start.scaler
-    asked_for = series_options(preparation.options)
+    asked_for = SeriesOptions.of(preparation.options)
     for name in ("targets", "covariates", "future_covariates"):
         if not _are_names_of(getattr(asked_for, name), getattr(scaler, name)):
             flag = "--target" if name == "targets" else flag_name(name)

@@ -5,12 +5,14 @@ A file that can't be read or has no notes is left out before anything is held ou
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from seqgen.config import TrainOptions
 from seqgen.corpus import split
 from seqgen.corpus.sources import Document
 from seqgen.corpus.spill import SpillList
@@ -127,6 +129,33 @@ def read_corpus(
     if not corpus.pieces:
         raise DataError(f"none of {len(files):,} MIDI files can be trained on ({result.name}: {result.error})")
     return Pieces(corpus, range(corpus.pieces))
+
+
+def read_training_set(
+    options: TrainOptions,
+    documents: list[Document],
+    given: MidiCodec | None = None,
+    add: Callable[[str, bool], None] = lambda message, is_warning: None,
+    report: Callable[[str], None] = lambda _: None,
+) -> Pieces:
+    """Read every document on the grid asked for, or on one that the notes choose.
+
+    Args:
+        given: codec of a model that the training goes on from; it keeps its grid.
+        add: called with each sentence about the files and the grid, and whether it is a warning.
+    """
+    pieces = read_corpus(given or MidiCodec.from_options(options), documents, options.strict, options.threads, report)
+    stats, grid = pieces.corpus.stats, pieces.corpus.codec.options.grid
+    choice = grid_to_choose(stats) if given is None and options.grid is None else None
+    if choice is not None:
+        codec = MidiCodec.from_options(dataclasses.replace(options, grid=choice))
+        pieces = read_corpus(codec, documents, options.strict, options.threads, report)
+    add(*summary(pieces.corpus))
+    if choice is not None:
+        add(grid_choice(stats, grid, choice), True)
+    elif warning := grid_warning(stats, grid):
+        add(warning, True)
+    return pieces
 
 
 def summary(corpus: MidiCorpus) -> tuple[str, bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -12,13 +11,12 @@ import numpy as np
 from seqgen.corpus import ids
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series.scaling import Scaler
-from seqgen.corpus.sources import Document
 from seqgen.errors import ModelError
 from seqgen.music.events import count_steps
 from seqgen.tasks.base import Preparation
 from seqgen.tasks.id_cache import PreparedIds, sources_label
 from seqgen.tasks.language import LanguageData, LanguageTask, Messages
-from seqgen.tasks.midi_corpus import Pieces, grid_choice, grid_to_choose, grid_warning, read_corpus, summary
+from seqgen.tasks.midi_corpus import Pieces, read_corpus, read_training_set, summary
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.midi import MidiCodec
 from seqgen.training.augment import Transposer
@@ -49,25 +47,12 @@ class MusicTask(LanguageTask[Pieces]):
         return None if codec is None else _midi_codec(codec)
 
     def read(self, preparation: Preparation, messages: Messages) -> tuple[Pieces, Pieces]:
-        options = preparation.options
-        given = self._given_codec(preparation)
-
-        def read(codec: MidiCodec, documents: list[Document]) -> Pieces:
-            return read_corpus(codec, documents, options.strict, options.threads, preparation.report)
-
-        train = read(given or MidiCodec.from_options(options), preparation.documents)
-        stats, grid = train.corpus.stats, train.corpus.codec.options.grid
-        choice = grid_to_choose(stats) if given is None and options.grid is None else None
-        if choice is not None:
-            train = read(MidiCodec.from_options(dataclasses.replace(options, grid=choice)), preparation.documents)
-        messages.add(*summary(train.corpus))
-        if choice is not None:
-            messages.add(grid_choice(stats, grid, choice), True)
-        elif warning := grid_warning(stats, grid):
-            messages.add(warning, True)
+        options, given = preparation.options, self._given_codec(preparation)
+        train = read_training_set(options, preparation.documents, given, messages.add, preparation.report)
         if not preparation.valid:
             return train.hold_out(options.val_fraction)
-        held_out = read(train.corpus.codec, preparation.valid)
+        codec = train.corpus.codec
+        held_out = read_corpus(codec, preparation.valid, options.strict, options.threads, preparation.report)
         messages.add(*summary(held_out.corpus))
         return train, held_out
 

@@ -14,6 +14,7 @@ import torch
 
 from seqgen import checkpoint, tasks
 from seqgen.api.model import Model
+from seqgen.api.reading.run import prose_warning
 from seqgen.api.sources import as_list, open_sources
 from seqgen.api.train import distributed
 from seqgen.api.train.folder import ModelFolder, Training, build_config
@@ -35,6 +36,7 @@ from seqgen.specs.tasks import TaskSpec, network_of
 from seqgen.specs.tokenizers import takes_option
 from seqgen.streams import PARTIAL_SUFFIX, expand
 from seqgen.tasks.base import AnyNetwork, Data, Preparation, Task
+from seqgen.tasks.guess import guess
 from seqgen.training import device
 from seqgen.training.device import Compute
 from seqgen.training.distributed.launch import join_world
@@ -120,7 +122,9 @@ def train(
         if resume:
             watch.warn(f"there is no run in {str(folder)!r} yet: starting from the beginning")
         start = None if init_from is None else _starting_point(distributed.load(init_from, world), given, options)
-        chosen = tasks.find(task or (start.task if start else tasks.guess([*names, *valid_names])))
+        if task is None:
+            task = _guess([*names, *valid_names], options, spool, watch) if start is None else start.task
+        chosen = tasks.find(task)
         spec = chosen.spec
         _check_task(spec, given, options, start)
         if given.precision == "auto" and spec.needs_float32:
@@ -166,6 +170,14 @@ def _resumes(folder: Path, overwrite: bool, resume: bool, world: World) -> bool:
     resumes = restarted or (resume and (folder / checkpoint.CONFIG).exists())
     check_output_folder(folder, overwrite and not restarted, resumes, resume)
     return resumes
+
+
+def _guess(names: list[str], options: dict[str, Any], spool: Spool, watch: Watcher) -> str:
+    """The task that the sources are for; warns of data that is taken for prose."""
+    found = guess(names, options, spool, watch.report)
+    if sentence := prose_warning(found, spool):
+        watch.warn(sentence)
+    return found.task
 
 
 def _check_task(spec: TaskSpec, given: TrainOptions, explicit: dict[str, Any], start: Checkpoint | None) -> None:

@@ -67,7 +67,12 @@ class ConversationReport:
 
     def summary(self) -> str:
         """Return all non-zero counts on one line."""
-        parts = [f"{_count(self.conversations, 'conversation')}, {_count(self.turns, 'turn')} ({self.format})"]
+        counts = f"{_count(self.conversations, 'conversation')}, {_count(self.turns, 'turn')} ({self.format})"
+        return " ".join("; ".join([counts, *self.changes()]).split())
+
+    def changes(self) -> list[str]:
+        """Return what was changed, dropped or taken from elsewhere, a clause each."""
+        parts: list[str] = []
         if self.empty_turns:
             parts.append(f"{_count(self.empty_turns, 'empty turn')} dropped")
         if self.system_turns:
@@ -97,8 +102,7 @@ class ConversationReport:
         if self.damaged_lines:
             first = f"{'first: ' * (self.damaged_lines > 1)}{self.first_damage}"
             parts.append(f"{_count(self.damaged_lines, 'damaged line')} skipped ({first})")
-        parts += self.remarks
-        return " ".join("; ".join(parts).split())
+        return parts + self.remarks
 
 
 def _count(number: int, noun: str) -> str:

@@ -48,6 +48,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.config import TrainOptions
 from seqgen.corpus.series.build import MAX_MISSING_FRACTION, SeriesRows, UnusableSeriesError, build_series, sort_rows
 from seqgen.corpus.series.columns import (
     NumericColumn,
@@ -60,9 +61,10 @@ from seqgen.corpus.series.dates import MICROS_PER_SECOND, Integers
 from seqgen.corpus.series.frequency import Frequency, Times
 from seqgen.corpus.series.grid import infer_frequency
 from seqgen.corpus.series.guess import looks_like_series
+from seqgen.corpus.series.numbers import parse_number
 from seqgen.corpus.series.report import TableReport, quoted_list
 from seqgen.corpus.series.tables import ColumnTable, open_columns
-from seqgen.corpus.series.time_columns import find_time_columns, join_names, read_times, repeats_time
+from seqgen.corpus.series.time_columns import counts_rows, find_time_columns, join_names, read_times, repeats_time
 from seqgen.corpus.series.time_formats import ISO
 from seqgen.corpus.series.time_names import is_surely_time
 from seqgen.corpus.sources import Document, Warn
@@ -96,6 +98,18 @@ class SeriesOptions:
     series: str | None = None
     frequency: str | None = None
     min_rows: int = 2
+
+    @classmethod
+    def of(cls, options: TrainOptions) -> SeriesOptions:
+        """Return the options for a training run."""
+        return cls(
+            time_column=options.time_column,
+            targets=tuple(dict.fromkeys(options.target)),
+            covariates=tuple(dict.fromkeys(options.covariates)),
+            future_covariates=tuple(dict.fromkeys(options.future_covariates)),
+            series=options.series,
+            frequency=options.frequency,
+        )
 
 
 @dataclass(frozen=True)
@@ -212,6 +226,8 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
     whole = SeriesRows(table, name, rows, times, values[rows], columns, targets, ahead)
     if key is None and times is not None:
         _check_single_series(table, times, rows, taken)
+    elif key is None and options.time_column is None:
+        _check_single_count(table)
     groups = [whole] if key is None else _split_series(whole, table.texts(key), report)
     groups = [sort_rows(group, report) for group in groups]
     if wanted is None and len(groups) > 1:
@@ -388,6 +404,20 @@ def _check_single_series(table: ColumnTable, times: Integers, rows: Integers, ta
         raise DataError(
             f"{table.name} has {found[1]:,} series, distinguished by the column {found[0]!r}; give --series {found[0]}"
         )
+
+
+def _check_single_count(table: ColumnTable) -> None:
+    """Raise `DataError` if the numbers in a column that is called a time start again: there are several series."""
+    for index, name in enumerate(table.header):
+        if not is_surely_time(name):
+            continue
+        numbers = [number for cell in table.texts(index) if (number := parse_number(cell)) is not None]
+        again = [row for row, number in enumerate(numbers) if row and number == numbers[0]]
+        if again and counts_rows(np.array(numbers)):
+            raise DataError(
+                f"{table.location(again[0])}: {name!r} starts again, so there are several series; give --series and "
+                "the column of their names"
+            )
 
 
 def _split_series(whole: SeriesRows, names: Sequence[str], report: TableReport) -> list[SeriesRows]:

@@ -1,0 +1,1 @@
+"""How sources are understood, without learning from them: `seqgen read`."""

@@ -1,0 +1,44 @@
+"""How dialogue is read: each conversation is a record, and whole conversations are held out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seqgen.api.reading.base import Reading, ReadingContext
+from seqgen.corpus import split
+from seqgen.corpus.conversations.read import Conversation, iter_conversations
+from seqgen.corpus.conversations.report import ConversationReport
+from seqgen.errors import DataError
+
+
+def read(context: ReadingContext) -> Reading:
+    options = context.options
+    lenient = len(context.documents) > 1 and not options.strict
+    report = ConversationReport()
+    first: list[list[dict[str, Any]]] = []
+    warn = context.warn if lenient else None
+    for conversation in iter_conversations(context.documents, report, warn=warn, sheet=options.sheet):
+        if len(first) < context.count:
+            first.append(_turns(conversation))
+    if report.damaged_lines and options.strict:
+        raise DataError(f"{report.summary()}; without --strict they would be skipped")
+    for remark in report.changes():
+        context.warn(remark)
+    _, held_out = split.hold_out_items(range(report.conversations), options.val_fraction)
+    if not held_out and options.val_fraction:
+        context.warn("one conversation is too little to hold any out")
+    return Reading(
+        report.format,
+        "conversation",
+        records=report.conversations,
+        held_out=len(held_out),
+        delimiter=report.delimiter,
+        columns=report.columns,
+        speakers=report.speakers,
+        first=first,
+        sizes={"turns": report.turns},
+    )
+
+
+def _turns(conversation: Conversation) -> list[dict[str, Any]]:
+    return [{"speaker": turn.speaker, "text": turn.text} for turn in conversation.turns]

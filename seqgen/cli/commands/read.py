@@ -1,0 +1,94 @@
+"""`seqgen read`: how a source is understood, without learning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from seqgen.cli.inputs import sources_or_stdin
+from seqgen.cli.options import JsonOption, QuietOption
+from seqgen.cli.output import Output, StderrLogger, plural, to_json
+from seqgen.config import TASK_NAMES
+from seqgen.untrusted import one_line
+
+_MAX_NAMES = 12  # labels and speakers listed
+_MAX_WIDTH = 200  # characters of a line
+
+
+def run(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE]...", help="Sources, as for `train` [default: standard input]."),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="|".join(TASK_NAMES), help="Task [default: guessed from the sources].")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", min=0, help="Records to show.")] = 3,
+    text_column: Annotated[str | None, typer.Option(help="Column or key of the text.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column or key of the label.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="Columns to forecast (repeatable).")] = None,
+    time_column: Annotated[str | None, typer.Option(help="Column of times; several joined by commas.")] = None,
+    series: Annotated[str | None, typer.Option(help="Column that names the series.")] = None,
+    sheet: Annotated[str | None, typer.Option(help="Sheet of an Excel workbook.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of text that is not UTF-8.")] = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Show how SOURCE is read: task, format, encoding, columns, labels or speakers, and the first records.
+
+    Nothing is learnt or written. `train` reads in the same way; flags that it has for reading can be tried here.
+    """
+    from seqgen.api.reading.run import read
+
+    names = sources_or_stdin(sources, "there is nothing to read")
+    given = {
+        "text_column": text_column, "label_column": label_column, "target": tuple(target or ()),
+        "time_column": time_column, "series": series, "sheet": sheet, "encoding": encoding,
+    }  # fmt: skip
+    options: dict[str, Any] = {name: value for name, value in given.items() if value}
+    log = StderrLogger(quiet)
+    result = read(names, task=task, count=count, warn=log.warn, report=log.info, **options)
+    with Output("-") as out:
+        out.write(to_json(result) + "\n" if json else _as_text(result))
+
+
+def _as_text(result: dict[str, Any]) -> str:
+    rows = [("task", f"{result['task']}: {result['reason']}"), ("format", result["format"])]
+    rows += [(name, result[name]) for name in ("encoding", "compression") if result[name]]
+    if result["delimiter"]:
+        rows.append(("delimiter", {"\t": "tab", " ": "space"}.get(result["delimiter"], result["delimiter"])))
+    sizes = [f"{size:,} {name}" for name, size in result["sizes"].items()]
+    rows.append(("records", ", ".join([plural(result["records"], result["unit"]), *sizes])))
+    part = f"{result['held_out_part']} of " if result["held_out_part"] else ""
+    rows.append(("held out", part + plural(result["held_out"], result["unit"]) if result["held_out"] else "nothing"))
+    if result["columns"]:
+        rows.append(("columns", ", ".join(f"{name} ({role})" for name, role in result["columns"].items())))
+    for kind in ("labels", "speakers"):
+        if result[kind]:
+            named = [f"{name} {number:,}" for name, number in list(result[kind].items())[:_MAX_NAMES]]
+            more = len(result[kind]) - len(named)
+            rows.append((kind, ", ".join(named) + (f" and {more:,} more" if more else "")))
+    lines = [f"{name:12} {one_line(value)}" for name, value in rows]
+    for record in result["first"]:
+        lines += ["", *_record(record)]
+    return "\n".join(lines) + "\n"
+
+
+def _record(record: Any) -> list[str]:
+    """A record, in lines for people."""
+    if isinstance(record, str):
+        return [_cut(line) for line in record.splitlines()[:12]]
+    if isinstance(record, list):
+        return [_cut(f"{turn['speaker']}: {turn['text']}") for turn in record[:12]]
+    if "labels" in record:
+        return [_cut(f"{', '.join(record['labels'])}: {record['text']}")]
+    if "values" in record:
+        values = ", ".join(f"{name} {value:g}" for name, value in record["values"].items())
+        return [_cut(f"{record['time']}  {values}".lstrip())]
+    return [_cut(", ".join(f"{value:,} {name}" for name, value in record.items()))]
+
+
+def _cut(line: str) -> str:
+    line = one_line(line)
+    return line if len(line) <= _MAX_WIDTH else line[: _MAX_WIDTH - 1] + "…"

@@ -1,0 +1,140 @@
+"""The task that sources are for: by options, by their form, or by a catalogue."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from seqgen.corpus.catalogue import entries as catalogue
+from seqgen.corpus.sources import Spool
+from seqgen.specs.tasks import TASKS
+from seqgen.tasks.guess import guess
+from tests.helpers.midi_files import tune
+
+CHAT = json.dumps(
+    {"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "good day"}]}
+)  # fmt: skip
+PRICES = "date,close\n" + "".join(f"2021-01-{day:02},{10 + day}\n" for day in range(1, 31))
+REVIEWS = "text,label\n" + "".join(f"it was {word} {day},{word}\n" for day in range(9) for word in ("good", "bad"))
+
+
+@pytest.fixture
+def tunes(tmp_path: Path) -> Path:
+    folder = tmp_path / "tunes"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number:02}.mid").write_bytes(tune(number))
+    return folder
+
+
+@pytest.fixture
+def text_file(files: dict[str, Path]) -> Path:
+    return files["text"]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """A file of each form, called by its task, with a suffix that says nothing."""
+    contents = {"dialogue": f"{CHAT}\n" * 5, "forecast": PRICES, "classify": REVIEWS, "text": "Once upon a time.\n" * 9}
+    for task, content in contents.items():
+        (tmp_path / f"{task}.data").write_text(content)
+    return {task: tmp_path / f"{task}.data" for task in contents}
+
+
+def test_guess_each_form_by_what_it_holds(files: dict[str, Path]) -> None:
+    assert {task: guess([str(path)]).task for task, path in files.items()} == {task: task for task in files}
+
+
+def test_guess_gives_a_reason(files: dict[str, Path]) -> None:
+    for task, path in files.items():
+        assert TASKS.find(task).form in guess([str(path)]).reason
+
+
+@pytest.mark.parametrize(
+    ("given", "task"),
+    [
+        ({"target": ("close",)}, "forecast"),
+        ({"horizon": 5}, "forecast"),
+        ({"label_column": "label"}, "classify"),
+        ({"grid": 12}, "music"),
+    ],
+)
+def test_guess_option_of_one_task_settles_it(files: dict[str, Path], given: dict[str, object], task: str) -> None:
+    found = guess([str(files["text"])], given)
+    assert found.task == task
+    assert found.reason.startswith("--")
+
+
+def test_guess_option_of_several_tasks_leaves_the_others_out(files: dict[str, Path]) -> None:
+    assert guess([str(files["forecast"])], {"keep_corpus": True}).task == "text"
+    assert guess([str(files["dialogue"])], {"keep_corpus": True}).task == "dialogue"
+
+
+def test_guess_default_of_an_option_settles_nothing(files: dict[str, Path]) -> None:
+    assert guess([str(files["text"])], {"target": (), "horizon": None}).task == "text"
+
+
+def test_guess_files_of_a_folder_glob_and_archive(files: dict[str, Path], tmp_path: Path) -> None:
+    for task in ("dialogue", "forecast"):
+        folder = tmp_path / f"many-{task}"
+        folder.mkdir()
+        for number in range(3):
+            (folder / f"{number}.data").write_bytes(files[task].read_bytes())
+        (folder / "README").write_text("What these are.\n")
+        assert guess([str(folder)]).task == task
+        assert guess([str(folder / "*.data")]).task == task
+        with zipfile.ZipFile(tmp_path / f"{task}.zip", "w") as archive:
+            for path in folder.iterdir():
+                archive.write(path, path.name)
+        with tarfile.open(tmp_path / f"{task}.tar.gz", "w:gz") as archive:
+            archive.add(folder, "all")
+        with Spool() as spool:
+            assert guess([str(tmp_path / f"{task}.zip")], spool=spool).task == task
+            assert guess([str(tmp_path / f"{task}.tar.gz")], spool=spool).task == task
+
+
+def test_guess_standard_input_by_what_arrives(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    for task, path in files.items():
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+        with Spool() as spool:
+            assert guess(["-"], spool=spool).task == task
+            assert spool.standard_input is not None
+            assert spool.standard_input.read_bytes() == path.read_bytes()  # nothing is lost by looking
+
+
+def test_guess_data_taken_for_prose_is_told(tmp_path: Path, files: dict[str, Path]) -> None:
+    odd = tmp_path / "list.csv"
+    odd.write_text("alpha\nbeta\ngamma\n")
+    assert guess([str(odd)]).prose == str(odd)
+    assert guess([str(files["text"])]).prose == ""
+
+
+def test_guess_folder_of_midi_is_music(tunes: Path, text_file: Path) -> None:
+    assert guess([str(tunes)]).task == "music"
+    assert guess([str(tunes / "00.mid")]).task == "music"
+    assert guess([str(tunes / "*.mid")]).task == "music"
+    assert guess([str(text_file)]).task == "text"
+    assert guess([str(tunes), str(text_file)]).task == "text"
+    assert guess(["-"]).task == "text"
+    nameless = tunes.parent / "nameless"
+    nameless.write_bytes((tunes / "00.mid").read_bytes())
+    assert guess([str(nameless)]).task == "music"
+
+
+def test_guess_messages_are_dialogue(tmp_path: Path) -> None:
+    path = tmp_path / "chats.jsonl"
+    line = {"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "good day"}]}
+    path.write_text((json.dumps(line) + "\n") * 5)
+    assert guess([str(path)]).task == "dialogue"
+
+
+def test_guess_catalogue_name_has_its_task() -> None:
+    entries = catalogue.load().values()
+    for task in ("music", "dialogue", "text"):
+        name = next(entry.name for entry in entries if entry.task == task)
+        assert guess([name]).task == task
