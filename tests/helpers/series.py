@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seqgen.corpus.opening import identify
 from seqgen.corpus.series.read import Series, SeriesOptions, read_series
 from seqgen.corpus.sources import Document
 
@@ -16,7 +17,7 @@ DAYS = b"date,x\n2020-01-01,1\n2020-01-02,2\n2020-01-03,3\n2020-01-04,4\n"
 
 def document(folder: Path, data: bytes, name: str = "t.csv") -> Document:
     (folder / name).write_bytes(data)
-    return Document(name, folder / name)
+    return Document(name, folder / name, form=identify(folder / name, name))
 
 
 def read_table(folder: Path, data: bytes, **options: object) -> tuple[list[Series], list[str]]:

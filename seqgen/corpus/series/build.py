@@ -26,6 +26,8 @@ Values = npt.NDArray[np.float64]
 
 MAX_MISSING_FRACTION = 0.5  # of a column; beyond it, interpolated values outnumber measured ones
 MAX_GAP_FRACTION = 0.1  # of the rows; a longer season is allowed too
+_HOUR = 3600 * MICROS_PER_SECOND
+_DAY = 24 * _HOUR
 _SMALL_GAP = 3  # rows that are always allowed
 MAX_INSERTED_FRACTION = 0.5  # of the grid's times
 
@@ -90,14 +92,16 @@ def sort_rows(rows: SeriesRows, report: TableReport) -> SeriesRows:
     """Sort rows by time, rounded to seconds, and keep the last of those with the same time."""
     if rows.times is None:
         return rows
-    if (np.diff(rows.times) < 0).any():
-        falling = bool((np.diff(rows.times) <= 0).all())
-        report.record(
-            "rows are in reverse chronological order and are reversed"
-            if falling
-            else "rows are not in chronological order and are sorted",
-            series=rows.name,
-        )
+    steps = np.diff(rows.times)
+    if (steps < 0).any():
+        back = steps < 0
+        if not (_at_clock_change(rows.times[1:][back]) & (steps[back] >= -_HOUR)).all():
+            report.record(
+                "rows are in reverse chronological order and are reversed"
+                if (steps <= 0).all()
+                else "rows are not in chronological order and are sorted",
+                series=rows.name,
+            )
         rows = rows.select(np.argsort(rows.times, kind="stable"))
     assert rows.times is not None
     if (rows.times % MICROS_PER_SECOND).any():
@@ -117,10 +121,17 @@ def sort_rows(rows: SeriesRows, report: TableReport) -> SeriesRows:
     if not len(repeated):
         return rows
     same = _equal_rows(rows.values[repeated], rows.values[repeated + 1])
+    hours = len(np.unique(rows.times % _DAY)) > 1
+    clock = ~same & _at_clock_change(rows.times[repeated]) & hours
     for chosen, sentence in (
+        (
+            repeated[clock],
+            "{count} {row|rows} of the hour that occurs twice when clocks are set back {is|are} dropped, the later "
+            "{is|are} used (first in {where})",
+        ),
         (repeated[same], "{count} duplicate {row is|rows are} dropped (first in {where})"),
         (
-            repeated[~same],
+            repeated[~same & ~clock],
             "{count} {row has|rows have} the same time as a later one and {is|are} dropped (first in {where})",
         ),
     ):
@@ -130,6 +141,13 @@ def sort_rows(rows: SeriesRows, report: TableReport) -> SeriesRows:
     keep = np.ones(len(rows.times), dtype=bool)
     keep[repeated] = False
     return rows.select(keep)
+
+
+def _at_clock_change(times: Integers) -> npt.NDArray[np.bool_]:
+    """Whether clocks may be changed at a time: in the first hours of a Sunday of spring or autumn."""
+    days = times // _DAY
+    month = times.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64) % 12 + 1
+    return ((days + 3) % 7 == 6) & (times % _DAY <= 3 * _HOUR) & np.isin(month, (3, 4, 9, 10, 11))
 
 
 def _equal_rows(one: Values, other: Values) -> npt.NDArray[np.bool_]:
@@ -239,6 +257,16 @@ def _align(
         )
     if count:
         first = int(empty.argmax())
+        skipped = grid.times[empty].astype("datetime64[us]").astype(np.int64)
+        if frequency.exact and frequency.seconds <= 3600 and _at_clock_change(skipped).all():
+            report.record(
+                "{count} {time|times} of the hour that clocks skip when they are set forward {is|are} interpolated "
+                "linearly (first after {where})",
+                count,
+                _where(rows, source, first),
+                rows.name,
+            )
+            return grid.times, grid.frequency, average_rows(rows.values, grid.row_of, size), source, empty
         how = "{keeps|keep} the last value" if frequency.unit == "business day" else "{is|are} interpolated linearly"
         report.record(
             f"{{count}} {{time is|times are}} missing at one row every {frequency.name} and {how} "

@@ -376,10 +376,12 @@ def _choose_order(
         valid = [order for order in valid if fits(readings[order][0])]
     distinct = {readings[order][0].tobytes(): order for order in reversed(valid)}
     valid = [order for order in valid if order in distinct.values()]
-    scores = [regularity(np.sort(readings[order][0])) for order in valid]
+    scores = [regularity(np.unique(readings[order][0])) for order in valid]
     best = int(np.argmax(scores))
-    unsure = sum(score > scores[best] - 0.02 for score in scores) > 1
-    order = valid[0] if unsure and scores[0] > scores[best] - 0.02 else valid[best]
+    # Without any gap in one order only, that is it; otherwise the difference must be more than an accident.
+    near = 0.0 if scores[best] == 1 else 0.02
+    unsure = sum(score >= scores[best] - near for score in scores) > 1
+    order = valid[0] if unsure and scores[0] >= scores[best] - near else valid[best]
     return order, unsure, readings[order]
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 from pathlib import Path
 from typing import Any
 
+from seqgen.corpus.opening import read_head
+from seqgen.corpus.series.dates import looks_like_time
 from seqgen.corpus.series.numbers import parse_number
 from seqgen.corpus.series.tables import ColumnTable, columns_of
 from seqgen.corpus.series.time_columns import find_time_columns
-from seqgen.corpus.series.time_names import SURE_NAMES
+from seqgen.corpus.series.time_names import SURE_NAMES, is_surely_time
 from seqgen.corpus.tables.read import sniff
 from seqgen.errors import DataError
-from seqgen.streams import COMPRESSED_SUFFIXES, open_input
+from seqgen.streams import COMPRESSED_SUFFIXES
 
 _HEAD_BYTES = 1 << 16
 _MAX_CELLS = 200  # examined per column
@@ -26,12 +27,11 @@ _MIN_NUMERIC = 0.6  # fraction of the columns that are numbers or times
 def looks_like_series(path: Path) -> bool:
     """Whether a CSV, TSV or Parquet file is probably a table of time series. Never raises."""
     try:
-        with contextlib.closing(open_input(path)) as stream:
-            start = stream.read(_HEAD_BYTES)
+        start = read_head(path, _HEAD_BYTES)
         if start.startswith(b"PAR1"):
             return path.suffix.lower() not in COMPRESSED_SUFFIXES and _is_parquet_series(path)
-        text = start.decode("utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace")
-        if "\0" in text:
+        text = start.decode("utf-8", "replace")
+        if not text or "\0" in text:
             return False
         suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in COMPRESSED_SUFFIXES]
         table = sniff(text, str(path), len(start) < _HEAD_BYTES, SURE_NAMES)
@@ -50,7 +50,8 @@ def _is_csv_series(table: ColumnTable, has_table_suffix: bool) -> bool:
         named = False
     except DataError:  # there is a column of times that training will refuse with a better message
         time, named = (), True
-    numeric = 0
+    named = named or any(map(is_surely_time, table.header))
+    numeric = repeated = empty = 0
     for index in range(len(table.header)):
         if index in time:
             continue
@@ -58,9 +59,12 @@ def _is_csv_series(table: ColumnTable, has_table_suffix: bool) -> bool:
         bad = sum(parse_number(cell) is None and parse_number(cell, ",") is None for cell in cells)
         if not cells or bad == 0:
             numeric += bool(cells)
+            empty += not cells
         elif sum(map(len, cells)) > _LONG_TEXT * len(cells):
             return False
-    if not numeric or numeric + len(time) < _MIN_NUMERIC * len(table.header):
+        elif (time or named) and (2 * len(set(cells)) <= len(cells) or all(map(looks_like_time, cells))):
+            repeated += 1  # names of series, units, flags
+    if not numeric or numeric + repeated + max(len(time), named) < _MIN_NUMERIC * (len(table.header) - empty):
         return False
     return bool(time) or named or (has_table_suffix and numeric == len(table.header))
 

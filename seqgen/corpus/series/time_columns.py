@@ -25,7 +25,7 @@ from seqgen.corpus.series.month_names import is_month, months_of
 from seqgen.corpus.series.numbers import is_missing, parse_number
 from seqgen.corpus.series.tables import ColumnTable, Floats, format_number
 from seqgen.corpus.series.time_formats import ISO, ISO_DATE, ISO_MINUTES, TimeFormat
-from seqgen.corpus.series.time_names import field_of, is_calendar, is_likely_time, is_surely_time
+from seqgen.corpus.series.time_names import field_of, is_calendar, is_day, is_likely_time, is_surely_time
 from seqgen.corpus.series.time_numbers import times_from_numbers
 from seqgen.corpus.tables.columns import parse_columns
 from seqgen.errors import DataError
@@ -33,6 +33,7 @@ from seqgen.errors import DataError
 _SAMPLE_CELLS = 60  # from which a time column is detected
 _MIN_TIMES = 0.5  # fraction of its cells that must be times; the others are then errors
 _MIN_REGULAR = 0.8  # fraction of equal steps by which numbers without a telling name are times
+_MIN_TIMES_ACROSS = 4  # columns called by times that make a table one of times across
 _EXAMPLE = "write it as 2020-01-31 or 2020-01-31 18:00:00"
 _NO_TIMES = "or give --time-column '' if the rows have no times"
 _FIELD_ORDER = "YqmwjdHMS"
@@ -103,7 +104,7 @@ def _holds_times(table: ColumnTable, index: int) -> bool:
         return is_surely_time(name) and parse_times(sample, digits=True).bad < 0
     if is_surely_time(name) and parse_times(sample, digits=True).bad < 0:
         return True
-    parsed = times_from_numbers(numbers)
+    parsed = times_from_numbers(numbers, days=is_surely_time(name) or is_day(name))
     if parsed is None:
         return False
     if is_likely_time(name):
@@ -122,19 +123,41 @@ def _refuse_unread(table: ColumnTable) -> None:
         if not sample or not is_likely_time(name):
             continue
         if numbers is not None:
-            steps = np.diff(numbers)
-            even = len(steps) > 1 and bool(np.allclose(steps, steps[0]))
-            if not is_surely_time(name) or even:
+            if not is_surely_time(name) or counts_rows(numbers):
                 continue
         elif not is_surely_time(name) and 2 * sum(any(map(str.isdigit, cell)) for cell in sample) < len(sample):
             continue
-        read_times(table, (index,), None)
+        try:
+            read_times(table, (index,), None)
+        except DataError as error:
+            raise DataError(f"{error}; {_NO_TIMES}") from error
+    _refuse_times_across(table)
     fields = {field_of(name): name for name in table.header if field_of(name) in ("m", "d", "H")}
     numeric = [name for name in fields.values() if _is_field(table, table.header.index(name), field_of(name))]
     if len(numeric) > 1 and not any(field_of(name) == "Y" for name in table.header):
         raise DataError(
             f"{table.name}: the columns {', '.join(map(repr, numeric))} are parts of a time that has no year; add a "
             f"column year, {_NO_TIMES}"
+        )
+
+
+def counts_rows(numbers: Floats) -> bool:
+    """Whether numbers rise evenly, as those of rows do, possibly from the start again for each series."""
+    steps = np.diff(numbers)
+    onward = steps[numbers[1:] != numbers[0]]
+    return len(onward) > 0 and float(onward[0]) > 0 and bool(np.allclose(onward, onward[0]))
+
+
+def _refuse_times_across(table: ColumnTable) -> None:
+    """Raise `DataError` for a table that has a column a year, or a month: its rows are series, not times."""
+    numeric = [name for index, name in enumerate(table.header) if _sample_numbers(table, index) is not None]
+    names = [name for name in numeric if looks_like_time(name) or re.fullmatch(r"1[5-9]\d\d|2[01]\d\d", name)]
+    if len(names) < _MIN_TIMES_ACROSS or 2 * len(names) < len(numeric):
+        return
+    parsed = parse_times(names, digits=True)
+    if parsed.bad < 0 and regularity(parsed.times) >= _MIN_REGULAR:
+        raise DataError(
+            f"{table.name} has times in its header ({names[0]} to {names[-1]}); put them into rows: transpose the table"
         )
 
 
@@ -215,7 +238,7 @@ def read_times(
         date = max(indices, key=lambda index: _fraction(table, index, looks_like_time))
         rest = [index for index in indices if index != date]
         if all(_fraction(table, index, is_time_of_day) < 1.0 for index in rest) and _hour_unit(table, rest[0]):
-            return _add_hours(table, date, rest, fits)
+            return _add_hours(table, date, rest)
         indices = [date, *rest]
     return _read_cells(table, indices, fits)
 
@@ -256,12 +279,7 @@ def _read_cells(
 
 def _hint(cell: str) -> str:
     """Return why a cell is none, if it looks like one."""
-    if is_time_of_day(cell):
-        return " but a time of day without a date"
-    number = parse_number(cell)
-    if number is not None and 3650 <= number < 21916 and number == int(number):
-        return f" (days since 1970 would be {np.datetime64(int(number), 'D')})"
-    return ""
+    return " but a time of day without a date" if is_time_of_day(cell) else ""
 
 
 def _hour_unit(table: ColumnTable, index: int) -> int:
@@ -280,11 +298,15 @@ def _hour_unit(table: ColumnTable, index: int) -> int:
     return -1 if high < 1 else 0
 
 
-def _add_hours(
-    table: ColumnTable, date: int, rest: Sequence[int], fits: Callable[[Integers], bool] | None
-) -> tuple[ParsedTimes, Integers]:
+def _are_days(times: Integers) -> bool:
+    """Whether dates follow each other day by day."""
+    steps = np.diff(np.unique(times))
+    return len(steps) == 0 or float(np.median(steps)) == MICROS_PER_DAY
+
+
+def _add_hours(table: ColumnTable, date: int, rest: Sequence[int]) -> tuple[ParsedTimes, Integers]:
     """Read dates and, from columns of numbers, the times of day."""
-    parsed, rows = _read_cells(table, [date], None)
+    parsed, rows = _read_cells(table, [date], _are_days)
     unit = _hour_unit(table, rest[0])
     times, notes = parsed.times.copy(), list(parsed.notes)
     for index, seconds in zip(rest, (3600, 60, 1), strict=False):
@@ -370,7 +392,7 @@ def repeats_time(values: Floats, name: str, times: Integers) -> bool:
     """
     known = np.isfinite(values)
     values, times = values[known], times[known]
-    if len(values) < 3 or (values == values[0]).all():
+    if len(values) < 3:
         return False
     seconds = times / MICROS_PER_SECOND
     for unit in (1.0, 1e3, 1e6, 1e9):

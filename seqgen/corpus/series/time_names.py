@@ -84,6 +84,11 @@ def field_of(name: str) -> str:
     return next((letter for letter, names in _FIELDS.items() if words in names), "")
 
 
+def is_day(name: str) -> bool:
+    """Whether numbers in a column of this name may be those of days."""
+    return field_of(name) == "d" or normalise_name(name) == "data"
+
+
 def is_calendar(name: str) -> bool:
     """Whether a column of this name may repeat what the time says: year, month, weekday, …"""
     return bool(field_of(name)) or normalise_name(name) in _CYCLES

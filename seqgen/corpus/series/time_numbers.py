@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.corpus.series.dates import MICROS_PER_SECOND, ParsedTimes, parse_times
+from seqgen.corpus.series.dates import MICROS_PER_DAY, MICROS_PER_SECOND, ParsedTimes, parse_times
 from seqgen.corpus.series.time_formats import TimeFormat
 
 _MONTH_TOLERANCE = 0.07  # of a month: 1949.08 is February
@@ -13,13 +13,17 @@ _EXAMPLES = 200  # values from which the number of decimals is inferred
 _SPREADSHEET_EPOCH = -25569 * 86400  # 30 December 1899, seconds from 1970
 _MACINTOSH_DAYS = 1462  # days from there to the epoch of 1904
 _SPREADSHEET_DAYS = (21916, 73051)  # from 1960 to 2100
+_FIRST_DAY = 3652  # since 1970: 1980; smaller numbers count something else
 _EPOCHS = ((1.0, "seconds"), (1e-3, "milliseconds"), (1e-6, "microseconds"), (1e-9, "nanoseconds"))
 
 
-def times_from_numbers(values: npt.NDArray[np.float64]) -> ParsedTimes | None:
+def times_from_numbers(values: npt.NDArray[np.float64], days: bool = True) -> ParsedTimes | None:
     """Parse times from numbers: 1981, 198101, 20200101, 1949.083, 44200 or an epoch time. None if they are not times.
 
     How numbers since an epoch were read is in the notes.
+
+    Args:
+        days: whether numbers may be days since 1970 or those of a spreadsheet.
     """
     if not len(values) or not np.isfinite(values).all():
         return None
@@ -28,7 +32,10 @@ def times_from_numbers(values: npt.NDArray[np.float64]) -> ParsedTimes | None:
         parsed = parse_times([str(int(value)) for value in values.tolist()], digits=True)
         if parsed.bad < 0:
             return parsed
-    return _decimal_years(values, low, high) or _spreadsheet_days(values, low, high) or _epoch(values, low, high)
+    found = _decimal_years(values, low, high)
+    if found is None and days:
+        found = _spreadsheet_days(values, low, high) or _days(values, low, high)
+    return found or _epoch(values, low, high)
 
 
 def _decimals(values: npt.NDArray[np.float64]) -> int:
@@ -66,6 +73,18 @@ def _spreadsheet_days(values: npt.NDArray[np.float64], low: float, high: float) 
     )
     style = TimeFormat(number=86400.0, origin=origin, decimals=_decimals(values))
     return ParsedTimes((seconds + origin) * MICROS_PER_SECOND, style, notes=(note,))
+
+
+def _days(values: npt.NDArray[np.float64], low: float, high: float) -> ParsedTimes | None:
+    """18631 is 4 January 2021, as R writes dates without their class."""
+    if not (low >= _FIRST_DAY and high < _SPREADSHEET_DAYS[0] and (values == np.floor(values)).all()):
+        return None
+    dates = [np.datetime64(int(low), "D") + shift for shift in (0, _SPREADSHEET_EPOCH // 86400)]
+    note = (
+        f"numbers such as {low:.0f} are read as days since 1970 ({dates[0]}; as a day of a spreadsheet it would be "
+        f"{dates[1]})"
+    )
+    return ParsedTimes(values.astype(np.int64) * MICROS_PER_DAY, TimeFormat(number=86400.0), notes=(note,))
 
 
 def _has_weekends(values: npt.NDArray[np.float64], origin: int) -> bool:

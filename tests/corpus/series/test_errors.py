@@ -14,11 +14,11 @@ ERRORS = [
     ("a header only", b"date,x\n", {}, "t.csv has a header but no rows"),
     (
         "binary",
-        b"\x00\x01\x02\x03" * 9,
+        b"\x00\x93\xff\x03\x80" * 9,
         {},
-        "t.csv is not a table: it is binary; use CSV, TSV or Parquet",
+        "t.csv is not a table: it is binary; use CSV, TSV, Excel or Parquet",
     ),
-    ("a spreadsheet", b"PK\x03\x04rest", {}, "t.csv is a spreadsheet or an archive; save the table as CSV"),
+    ("a spreadsheet", b"PK\x03\x04rest", {}, "'t.csv' is a damaged zip archive, not text; get it again"),
     ("broken Parquet", b"PAR1rest", {}, "cannot read t.csv as Parquet: "),
     ("typing error", DAYS, {"targets": ("X2",)}, "t.csv has no column 'X2'; did you mean 'x'? The columns are date, x"),
     (

@@ -63,6 +63,13 @@ def test_read_series_csv_dialects_give_the_same_table(tmp_path: Path, name: str,
     assert series.columns == ("x",) and series.values[:, 0].tolist() == SAME and series.frequency.name == "day"
 
 
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "utf-32-le"])
+def test_read_series_encodings_give_the_same_table(tmp_path: Path, encoding: str) -> None:
+    data = "日期,收盘\n" + "".join(f"2020年1月{day}日,{day % 3}\n" for day in range(5, 25))
+    series = read_one(tmp_path, data.encode(encoding))
+    assert series.columns == ("收盘",) and series.values[:3, 0].tolist() == [2, 0, 1] and len(series) == 20
+
+
 def test_read_series_gzip_is_decompressed(tmp_path: Path) -> None:
     source = document(tmp_path, gzip.compress(DAYS), "t.csv.gz")
     assert read_series([source], SeriesOptions(), pytest.fail)[0].values[:, 0].tolist() == [1, 2, 3, 4]
@@ -177,7 +184,8 @@ def test_read_series_parquet(tmp_path: Path) -> None:
 @settings(max_examples=200, deadline=None)
 def test_read_series_arbitrary_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("t")
-    looks_like_series(document(folder, data).path)
+    (folder / "t.csv").write_bytes(data)
+    looks_like_series(folder / "t.csv")
     try:
         for series in read_table(folder, data)[0]:
             assert np.isfinite(series.values).all() and len(series) >= 2

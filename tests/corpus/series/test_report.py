@@ -29,20 +29,6 @@ CHANGES = [
         "t.csv has two columns 'x'; the second is renamed to 'x_2'",
     ),
     (
-        "Chinese",
-        "日期,收盘\n2020年1月5日,1\n2020年1月6日,3\n2020年1月7日,2\n".encode("gb18030"),
-        {},
-        [[1], [3], [2]],
-        "t.csv is not UTF-8; reading it as GB 18030",
-    ),
-    (
-        "Latin",
-        "date,größe\n2020-01-01,1\n2020-01-02,3\n".encode("latin-1"),
-        {},
-        [[1], [3]],
-        "t.csv: 1 line that is not UTF-8, read as Windows-1252 (first: line 1)",
-    ),
-    (
         "short row",
         b"date,x,y\n2020-01-01,1,1\n2020-01-02,2\n2020-01-03,3,3\n2020-01-04,5,4\n",
         {},
