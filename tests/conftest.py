@@ -151,8 +151,8 @@ def seqgen_command() -> Command:
 
 @pytest.fixture
 def signal_handlers() -> Iterator[None]:
-    """Restores the handlers of Ctrl-C and SIGTERM, which `train` replaces."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Restores the handlers of the signals that `train` replaces."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

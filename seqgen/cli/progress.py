@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from seqgen.cli.output import StderrLogger, human_size, human_time
 from seqgen.specs.registry import resolve
@@ -222,6 +223,32 @@ class _Lines(_Silent):
             )
 
 
+class _Stderr(io.TextIOBase):
+    """Standard error, which may go away: a terminal that is closed must not keep the model from being saved."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr  # a display that runs stands in front of it later
+
+    @property
+    def encoding(self) -> str:
+        return self._stream.encoding
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 class _Bar(_Silent):
     """A progress bar; validations and samples scroll by above it."""
 
@@ -229,7 +256,7 @@ class _Bar(_Silent):
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(file=cast(IO[str], _Stderr()), highlight=False)
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),

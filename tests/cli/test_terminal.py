@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 
 import seqgen
 from seqgen.cli import progress
+from seqgen.cli.interrupts import InterruptHandler
 from seqgen.cli.main import main
 from seqgen.cli.output import StderrLogger
 from tests.helpers.terminal import Terminal, TerminalRun, start_on_terminal
@@ -294,6 +296,27 @@ def test_main_ctrl_c_ends_sampling(terminal: Terminal, model_folder: Path) -> No
     said = terminal.close()
     assert b"Traceback" not in said
     assert b"seqgen:" not in said
+
+
+def test_interrupt_handler_saves_when_the_terminal_is_closed(
+    terminal: Terminal, text_file: Path, tmp_path: Path
+) -> None:
+    """The kernel and the shell may both send a hangup, and nothing can be written to the terminal any more."""
+    process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", "--budget", "10m", *TINY[:2])
+    terminal.wait_for(b"tokens/s")
+    terminal.close()
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == 128 + signal.SIGHUP
+    assert seqgen.load(tmp_path / "model").info()["training"]["step"] >= 1
+
+
+def test_interrupt_handler_under_nohup_ignores_hangups(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = []
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_IGN)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: installed.append(number))
+    InterruptHandler().install()
+    assert installed == [signal.SIGINT, signal.SIGTERM]
 
 
 def test_interrupt_handler_sigterm_saves(terminal: Terminal, text_file: Path, tmp_path: Path) -> None:
