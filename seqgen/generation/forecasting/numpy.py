@@ -17,7 +17,7 @@ from seqgen.corpus.series.windows import Floats, Integers
 from seqgen.generation.recurrent.layers import RecurrentLayers
 from seqgen.generation.recurrent.row_products import RowProduct
 from seqgen.model.window_scale import location_and_scale
-from seqgen.processors import process_cpu_count
+from seqgen.processors import process_core_count
 
 _GATES_AT_ONCE = 1 << 20  # numbers: 4 MiB, to stay in a cache of the core
 
@@ -48,14 +48,14 @@ class CpuForecaster:
         def predict(part: slice) -> Floats:
             return self._predict(history[part], channel[part], past[part], known[part])
 
-        if len(parts) > 1 and process_cpu_count() > 1:
+        if len(parts) > 1:
             return np.concatenate(list(self._threads().map(predict, parts)))
         return np.concatenate([predict(part) for part in parts or [slice(0)]])
 
     def _threads(self) -> concurrent.futures.ThreadPoolExecutor:
         with self._lock:
             if self._pool is None:
-                self._pool = concurrent.futures.ThreadPoolExecutor(process_cpu_count())
+                self._pool = concurrent.futures.ThreadPoolExecutor(process_core_count())
                 weakref.finalize(self, self._pool.shutdown, wait=False)
             return self._pool
 

@@ -98,7 +98,7 @@ def test_cpu_forecaster_threads_never_change_a_bit(at_once: int, processors: int
     whole = without_torch(network).predict(*batch)
     ours = without_torch(network)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("seqgen.generation.forecasting.numpy.process_cpu_count", lambda: processors)
+        patch.setattr("seqgen.generation.forecasting.numpy.process_core_count", lambda: processors)
         patch.setattr(ours, "_at_once", at_once)
         found = ours.predict(*batch)
     assert found.shape == (count, network.config.horizon, 1 + len(LEVELS))
@@ -106,7 +106,7 @@ def test_cpu_forecaster_threads_never_change_a_bit(at_once: int, processors: int
 
 
 def test_cpu_forecaster_threads_end_with_the_forecaster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqgen.generation.forecasting.numpy.process_cpu_count", lambda: 2)
+    monkeypatch.setattr("seqgen.generation.forecasting.numpy.process_core_count", lambda: 2)
     network = some_forecaster(16)
     ours = without_torch(network)
     monkeypatch.setattr(ours, "_at_once", 2)
