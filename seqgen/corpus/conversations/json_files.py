@@ -71,6 +71,20 @@ def parse_pairs(text: TextDocument, report: ConversationReport) -> Iterator[Utte
     return parse_json_files([text], report)
 
 
+def is_json(head: FileHead) -> bool:
+    """Whether the head is JSON, with or without conversations; a last value that is cut off counts."""
+    text = head.text.lstrip("\ufeff \t\r\n")
+    if text[:1] not in ("{", "["):
+        return False
+    lines = head.nonblank_lines
+    if len(lines) > 1 and at_least(sum(isinstance(_parsed(line), dict | list) for line in lines), len(lines), 0.5):
+        return True
+    damaged = [each.is_damaged for each in find_values([text], ())]
+    return not any(damaged[:-1]) and (
+        not damaged[-1] or (not head.is_complete and next(_roots(text, True), None) is not None)
+    )
+
+
 def is_messages(head: FileHead) -> bool:
     """Whether conversations are found by structure, other than bare turns, and questions with replies."""
     return _head_format(head) not in ("", "turns", "pairs")

@@ -373,7 +373,6 @@ class MessageReader:
                 continue
             message = _unwrapped(message)
             keys = self.keys(message)
-            has_speakers = has_speakers or bool(keys.speakers)
             if _is_service(message, keys):
                 report.system_turns += 1
                 continue
@@ -390,6 +389,7 @@ class MessageReader:
             key = next((key for key in keys.speakers if _name(message[key])), None)
             name = _name(message[key]) if key else ""
             identity = _identity(message[key], name) if key else ""
+            has_speakers = has_speakers or bool(name)
             if "ts" in message and message.get("type") == "message":  # Slack
                 name, text = self._slack_name(message, name), _slack_text(text, self._names)
             elif "sender_name" in message:
@@ -426,6 +426,7 @@ class MessageReader:
         """Put messages in order of time, or each after the one that it replies to; what is unordered stays."""
         times: list[float] = []
         known = 0
+        is_reversed = False
         for message in messages:
             known += message.time is not None
             times.append(message.time if message.time is not None else times[-1] if times else float("-inf"))
@@ -439,13 +440,13 @@ class MessageReader:
             indices = list(range(len(messages)))
             if falls > rises:  # so the newest of the messages of one minute is first, too
                 indices.reverse()
+                is_reversed = True
                 self._report.newest_first += 1
             threads = {index: _time(messages[index].source.get("thread_ts")) for index in indices}
             indices.sort(key=lambda index: (times[index] if threads[index] is None else threads[index], times[index]))
             ordered = [messages[index] for index in indices]
-        self._report.reordered += ordered != messages[::-1] and any(
-            one is not other for one, other in zip(ordered, messages, strict=True)
-        )
+        expected = messages[::-1] if is_reversed else messages
+        self._report.reordered += any(one is not other for one, other in zip(ordered, expected, strict=True))
         return ordered
 
     def _slack_name(self, message: Mapping[str, Any], name: str) -> str:

@@ -164,7 +164,10 @@ def _is_unambiguous(head: FileHead) -> bool:
 
 
 def _detect_format(head: FileHead) -> str | None:
-    return next((name for name, format in FORMATS.items() if format.matches_head(head)), None)
+    found = next((name for name, format in FORMATS.items() if format.matches_head(head)), None)
+    # JSON is not prose, nor a table, only because it is spread over lines.
+    is_other = found not in ("messages", "turns", "pairs", None) and json_files.is_json(head)
+    return None if is_other else found
 
 
 def _problem(head: FileHead) -> str:
