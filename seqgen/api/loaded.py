@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from seqgen.model.language import LanguageModel
     from seqgen.tokenizers.dialogue import DialogueCodec
 
+_MANY_STREAMS = 256  # for which an engine is chosen that scores many records
+
 
 class LoadedModel:
     """A checkpoint with its engines and networks, each made on first use.
@@ -76,12 +78,12 @@ class LoadedModel:
 
     @cached_property
     def batch_engine(self) -> Engine:
-        """The engine with exact weights for many records at once. Without kernels it is the torch network."""
-        if self.engine_name == choose_engine("auto", self.device, self.precision, _MANY, self.checkpoint.network.cell):
+        """The engine with exact weights for many records at once: without kernels, that of torch."""
+        network = self.checkpoint.language_config
+        name = choose_engine("auto", self.device, self.precision, _MANY_STREAMS, network.cell)
+        if name == self.engine_name:
             return self.exact_engine
-        from seqgen.generation.engines.torch import TorchEngine
-
-        return TorchEngine.of(self.network)
+        return make_engine(network, self.checkpoint.weights(), name, self.device, True, self.precision)
 
     def _make_engine(self, weights: Mapping[str, npt.NDArray[np.float32]], exact: bool) -> Engine:
         network = self.checkpoint.language_config

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from seqgen.corpus.shards import SINGLE_SHARD, Shard
-from seqgen.errors import ModelError
-from seqgen.generation.scoring import MaskFunction, Scorer, TokenScores
+from seqgen.errors import DataError, ModelError
+from seqgen.generation.scoring import MAX_OPEN_DOCUMENTS, ExactSum, MaskFunction, Scorer, ScoringJob, TokenScores
+from seqgen.generation.scoring import score_records as score_jobs
 from seqgen.generation.state import SavedState
 from seqgen.specs.registry import resolve
 from seqgen.specs.tokenizers import TOKENIZERS
@@ -35,46 +37,60 @@ class Score:
     per_token: list[tuple[str, float]] | None = None
 
 
+class _Totals:
+    """Sums over the tokens of a record."""
+
+    def __init__(self, size: int = 0) -> None:
+        """`size`: its bytes, as far as they don't come through `sized`."""
+        self._tokens, self._bytes, self._nats = 0, size, ExactSum()
+
+    def add(self, scores: TokenScores) -> None:
+        self._tokens += len(scores.ids)
+        self._nats.add(scores.nats)
+
+    def sized(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the chunks, and count their bytes."""
+        for chunk in chunks:
+            self._bytes += len(chunk)
+            yield chunk
+
+    def score(self, name: str, per_token: list[tuple[str, float]] | None) -> Score:
+        nats = float(self._nats)
+        return Score(name, self._tokens, nats, nats / math.log(2) / max(self._bytes, 1), per_token)
+
+
 class RecordScorer:
     """Scores a record in constant memory: read its tokens as they come, then take its `score`."""
 
     def __init__(self, model: LoadedModel, state: SavedState | None = None) -> None:
         """`state`: the saved state that the record continues. Raises `ModelError` for a model that can't score."""
-        spec = model.checkpoint.spec
-        if not spec.can_score or spec.record_reader is not None:
-            raise ModelError(f"this is a model for {model.task}: it can't score")
+        _check_task(model)
         self._model = model
         self._scorer = Scorer(model.exact_engine, model.codec, _masks(model), state)
         self.pieces = TokenSpeller(model)
-        self._tokens, self._nats, self._bytes = 0, 0.0, 0
+        self._totals = _Totals()
 
     def read(self, chunks: Iterable[bytes]) -> Iterator[TokenScores]:
         """Score all tokens of a stream, in order."""
-        return self._counted(scored for ids in encode_stream(self._model.codec, self._sized(chunks))
+        return self._counted(scored for ids in encode_stream(self._model.codec, self._totals.sized(chunks))
                              for scored in self._scorer.read(ids))  # fmt: skip
 
     def read_line(self, line: bytes) -> Iterator[TokenScores]:
         """Score all tokens of a line. It is a record of its own: the totals restart, the network's state doesn't."""
-        self._tokens, self._nats, self._bytes = 0, 0.0, len(line)
+        self._totals = _Totals(len(line))
         return self._counted(self._scorer.read(self._model.codec.encode(line)))
 
     def score(self, name: str, per_token: list[tuple[str, float]] | None = None) -> Score:
         """The score of everything read since the record began."""
-        return Score(name, self._tokens, self._nats, self._nats / math.log(2) / max(self._bytes, 1), per_token)
+        return self._totals.score(name, per_token)
 
     def saved(self) -> SavedState:
         """The state after everything read."""
         return self._scorer.saved()
 
-    def _sized(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            self._bytes += len(chunk)
-            yield chunk
-
     def _counted(self, pieces: Iterable[TokenScores]) -> Iterator[TokenScores]:
         for piece in pieces:
-            self._tokens += len(piece.ids)
-            self._nats += float(piece.nats.sum())
+            self._totals.add(piece)
             yield piece
 
 
@@ -107,6 +123,21 @@ def score(
     return _read_all(record, record.read([chunks] if isinstance(chunks, bytes) else chunks), name, per_token)
 
 
+def score_documents(
+    model: LoadedModel,
+    documents: Iterable[tuple[str, Generator[bytes, None, None]]],
+    state: SavedState | None = None,
+) -> Iterator[Score]:
+    """Score many records of text or music side by side, given as names and chunks; each continues `state`.
+
+    The scores are those of `score`, in the order of the documents. Raises `DataError` for one without tokens.
+    """
+    _check_task(model)
+    jobs = (_DocumentJob(model, name, chunks) for name, chunks in documents)
+    for job in score_jobs(model.exact_engine, model.codec, jobs, state, MAX_OPEN_DOCUMENTS):
+        yield job.totals.score(job.name, None)
+
+
 def score_lines(
     model: LoadedModel, lines: Iterable[bytes], name: str, per_token: bool, record: RecordScorer | None = None
 ) -> Iterator[Score]:
@@ -124,6 +155,56 @@ class Record:
     name: str
     size: int
     encode: Callable[[], Ids]
+
+
+class _DocumentJob(ScoringJob):
+    """A document that is scored beside others, in constant memory."""
+
+    def __init__(self, model: LoadedModel, name: str, chunks: Generator[bytes, None, None]) -> None:
+        self.masks = _masks(model)
+        self.totals = _Totals()
+        self.name = name
+        self._model, self._chunks = model, chunks
+
+    def ids(self) -> Iterator[Ids]:
+        """See `ScoringJob`. Raises `DataError` for a document without tokens, or what the codec raises."""
+        empty = True
+        try:
+            with contextlib.closing(self._chunks):
+                for ids in encode_stream(self._model.codec, self.totals.sized(self._chunks)):
+                    empty &= not len(ids)
+                    yield ids
+        except DataError as error:
+            if not self._model.checkpoint.spec.composes:
+                raise
+            raise DataError(f"{self.name!r}: {error}") from error
+        if empty:
+            raise DataError(f"{self.name!r} is empty")
+
+    def take(self, scores: TokenScores) -> None:
+        """See `ScoringJob`."""
+        self.totals.add(scores)
+
+
+class _RecordJob(ScoringJob):
+    """A record within a document that is scored beside others."""
+
+    def __init__(self, record: Record, end: int, pieces: TokenSpeller | None) -> None:
+        """`pieces` spells its tokens, if wanted."""
+        self.totals = _Totals(record.size)
+        self.name = record.name
+        self.per_token: list[tuple[str, float]] | None = None if pieces is None else []
+        self._record, self._end, self._pieces = record, end, pieces
+
+    def ids(self) -> Iterator[Ids]:
+        """See `ScoringJob`."""
+        yield np.append(self._record.encode(), self._end).astype(np.int32)
+
+    def take(self, scores: TokenScores) -> None:
+        """See `ScoringJob`."""
+        self.totals.add(scores)
+        if self._pieces is not None and self.per_token is not None:
+            self.per_token += self._pieces(scores)
 
 
 def read_conversations(model: LoadedModel, documents: Sequence[Document]) -> Iterator[Record]:
@@ -149,17 +230,16 @@ def score_records(
     reader = model.checkpoint.spec.record_reader
     if reader is None:
         raise ModelError(f"this is a model for {model.task}: its records are whole documents")
-    codec, pieces = model.codec, TokenSpeller(model)
+    pieces = TokenSpeller(model) if per_token else None
     count = 0 if shard.is_whole else sum(1 for _ in resolve(reader)(model, documents))
     own = None if shard.is_whole else shard.index_range(count)
-    for index, record in enumerate(resolve(reader)(model, documents)):
-        if own is not None and index not in own:
-            continue
-        ids = np.append(record.encode(), codec.end).astype(np.int32)
-        scored = list(Scorer(model.exact_engine, codec).read(ids))
-        nats = sum(float(piece.nats.sum()) for piece in scored)
-        details = [pair for piece in scored for pair in pieces(piece)] if per_token else None
-        yield Score(record.name, len(ids), nats, nats / math.log(2) / max(record.size, 1), details)
+    jobs = (
+        _RecordJob(record, model.codec.end, pieces)
+        for index, record in enumerate(resolve(reader)(model, documents))
+        if own is None or index in own
+    )
+    for job in score_jobs(model.exact_engine, model.codec, jobs):
+        yield job.totals.score(job.name, job.per_token)
 
 
 def _read_all(record: RecordScorer, pieces: Iterable[TokenScores], name: str, per_token: bool) -> Score:
@@ -168,6 +248,13 @@ def _read_all(record: RecordScorer, pieces: Iterable[TokenScores], name: str, pe
         if details is not None:
             details += record.pieces(piece)
     return record.score(name, details)
+
+
+def _check_task(model: LoadedModel) -> None:
+    """Raise `ModelError` for a model whose records are not documents, or can't be scored."""
+    spec = model.checkpoint.spec
+    if not spec.can_score or spec.record_reader is not None:
+        raise ModelError(f"this is a model for {model.task}: it can't score")
 
 
 def _masks(model: LoadedModel) -> MaskFunction | None:

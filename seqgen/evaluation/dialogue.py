@@ -10,22 +10,22 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 
-from seqgen.evaluation.text import network_scorer, text_metrics
-from seqgen.model.batch_invariant import batch_invariant
-from seqgen.model.language import LanguageModel, LayerStates
+from seqgen.evaluation.text import text_metrics
+from seqgen.generation.engines.base import Engine
+from seqgen.generation.scoring import ExactSum, ScoringJob, TokenScores, score_records
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.dialogue import DialogueCodec
+from seqgen.untrusted import as_bytes
 
 NUM_DISTRACTORS = 9  # replies of other conversations besides the true one, as in hits@1 of 10
-_REPLIES_PER_BATCH = 64
-_QUESTIONS_PER_BATCH = 16
-_MAX_LOGITS_ROWS = 2048  # in memory at a time
+_REPLIES_PER_BATCH = 256
+_QUESTIONS_PER_BATCH = 24
+_MAX_WAITING_QUESTIONS = 960  # each with the state before it
 _WORD = re.compile(r"[^\W\d_]+|\d+", re.UNICODE)
 _HAN = re.compile("([\u3400-\u9fff\uf900-\ufaff])")
 
@@ -63,61 +63,33 @@ def ranking_questions(conversations: Sequence[SpeakerTurns], seed: int = 0) -> l
 
 
 class ReplyScorer:
-    """Scores replies in batches with a network, after a history or without one."""
+    """Scores replies in batches, after a history or without one."""
 
-    def __init__(self, network: LanguageModel, codec: DialogueCodec, dtype: torch.dtype | None = None) -> None:
-        """`dtype` is that of the products, by default the weights'."""
-        self._network, self._codec, self._dtype = network, codec, dtype
-        self._device = network.embedding.device
+    def __init__(self, engine: Engine, codec: DialogueCodec) -> None:
+        self._engine, self._codec = engine, codec
 
-    def start(self) -> tuple[LayerStates, int]:
+    def start(self) -> tuple[Any, int]:
         """The state before the first turn, and the id still to be read."""
-        return self._network.initial(1), self._codec.end
+        return self._engine.initial(1), self._codec.end
 
-    def replies(self, states: LayerStates, last: int, speaker: int, replies: Sequence[Ids]) -> Floats:
-        """Log-probabilities of the words of replies by `speaker` after one state, shape (replies,)."""
-        return self.rows(
-            stack_states([states] * len(replies)), [last] * len(replies), [speaker] * len(replies), replies
-        )
+    def replies(self, state: Any, last: int, speaker: int, replies: Sequence[Ids]) -> Floats:
+        """Log-probabilities of the words of replies by `speaker` after the state of one stream, shape (replies,)."""
+        count = len(replies)
+        return self.rows(self._engine.repeat(state, count), [last] * count, [speaker] * count, replies)
 
-    def rows(self, states: LayerStates, last: Sequence[int], speakers: Sequence[int], replies: Sequence[Ids]) -> Floats:
-        """The same with a state for each reply: `states` has as many rows; `last` are the ids still to be read."""
-        count, longest = len(replies), max(map(len, replies), default=0)
-        ids = np.zeros((longest + 1, count), dtype=np.int64)
-        ids[0] = np.minimum(speakers, self._codec.speakers - 1)
-        for row, reply in enumerate(replies):
-            ids[1 : len(reply) + 1, row] = reply
-        targets = torch.from_numpy(ids).to(self._device)
-        inputs = torch.cat([targets.new_tensor([list(last)]), targets[:-1]])
-        lengths = np.array([len(reply) for reply in replies])
-        inside = np.arange(longest)[:, None] < lengths
-        result: Floats = np.zeros((longest, count))
-        with torch.inference_mode(), batch_invariant():
-            hidden, _ = self._network(inputs, states, dtype=self._dtype)
-            wanted = torch.from_numpy(inside).to(self._device)
-            top, goals = hidden[1:][wanted], targets[1:][wanted]
-            costs = [
-                F.cross_entropy(self._network.logits(some), goal, reduction="none")
-                for some, goal in zip(
-                    torch.split(top, _MAX_LOGITS_ROWS), torch.split(goals, _MAX_LOGITS_ROWS), strict=True
-                )
-            ]
-            result[inside] = -torch.cat(costs).double().cpu().numpy() if costs else 0
-        return result.sum(axis=0)
-
-    def advance(self, states: LayerStates, last: int, turn: Ids) -> tuple[LayerStates, int]:
-        """The state after a turn, and the id still to be read."""
-        ids = torch.from_numpy(np.append(np.int64(last), turn[:-1].astype(np.int64))).to(self._device)
-        with torch.inference_mode():
-            _, states = self._network(ids[:, None], states, dtype=self._dtype)
-        return states, int(turn[-1])
-
-
-def stack_states(states: Sequence[LayerStates]) -> LayerStates:
-    """Concatenate states of single streams into one state."""
-    return tuple(
-        tuple(torch.cat(list(rows)) for rows in zip(*layers, strict=True)) for layers in zip(*states, strict=True)
-    )
+    def rows(self, state: Any, last: Sequence[int], speakers: Sequence[int], replies: Sequence[Ids]) -> Floats:
+        """The same with a state for each reply: `state` has as many streams; `last` are the ids still to be read."""
+        order = np.argsort([-len(reply) for reply in replies], kind="stable")
+        lengths = np.array([len(replies[number]) + 1 for number in order])
+        targets = np.zeros((int(lengths.max(initial=0)), len(replies)), dtype=np.int32)
+        for row, number in enumerate(order):
+            targets[0, row] = min(speakers[number], self._codec.speakers - 1)
+            targets[1 : lengths[row], row] = replies[number]
+        ids = np.concatenate([np.array(last, dtype=np.int32)[None, order], targets[:-1]])
+        nats, _ = self._engine.nats_of_lanes(ids, targets, lengths, self._engine.select(state, order.tolist()))
+        result: Floats = np.empty(len(replies))
+        result[order] = [-math.fsum(column) for column in nats[1:].T]  # without the speaker's token
+        return result
 
 
 @dataclass(frozen=True)
@@ -134,56 +106,115 @@ class HitsAtOne:
     questions: int
 
 
-def hits_at_one(
-    network: LanguageModel,
+class ConversationJob(ScoringJob):
+    """A conversation that is scored, from an empty state to its end.
+
+    Every token counts, including those of the speakers and of the end. The states before the turns of `questions` are
+    kept.
+    """
+
+    def __init__(self, codec: DialogueCodec, turns: SpeakerTurns, questions: Sequence[RankingQuestion] = ()) -> None:
+        self.turns, self.questions = turns, questions
+        self.tokens = 0
+        self.nats = ExactSum()
+        self.before: dict[int, tuple[Any, int]] = {}  # turn → the engine's state, and the id still to be read
+        self.keeps_states = bool(questions)
+        self._codec = codec
+        self._asked = {question.turn for question in questions}
+        self._next = 0  # turn
+
+    def ids(self) -> Iterator[Ids]:
+        """See `ScoringJob`."""
+        for speaker, words in self.turns:
+            yield self._codec.encode_turn(speaker, as_bytes(words))
+        yield np.array([self._codec.end], dtype=np.int32)
+
+    def take(self, scores: TokenScores) -> None:
+        """See `ScoringJob`."""
+        self.nats.add(scores.nats)
+        self.tokens += len(scores.ids)
+
+    def reached(self, state: Any, last: int) -> None:
+        """See `ScoringJob`."""
+        self._next += 1
+        if self._next in self._asked:
+            self.before[self._next] = state, last
+
+
+class ReplyRanking:
+    """Ranks the candidates of questions, as many at a time as are cheap, and counts which come first."""
+
+    def __init__(self, engine: Engine, codec: DialogueCodec, questions: Sequence[RankingQuestion]) -> None:
+        """`questions`: all that will be asked."""
+        self._engine = engine
+        self._scorer = ReplyScorer(engine, codec)
+        replies = {reply for question in questions for reply in question.candidates}
+        self._encoded = {reply: codec.encode(as_bytes(reply)) for reply in replies}
+        wanted = {(question.speaker, reply) for question in questions for reply in question.candidates}
+        self._without_history = _scores_without_history(self._scorer, self._encoded, wanted)
+        self._waiting: list[tuple[RankingQuestion, Any, int]] = []
+        self._wins = np.zeros(3)
+        self._count = 0
+
+    def add(self, job: ConversationJob) -> None:
+        """Take the questions of a conversation that was scored."""
+        self._waiting += [(question, *job.before[question.turn]) for question in job.questions]
+        if len(self._waiting) >= _MAX_WAITING_QUESTIONS:
+            self._rank()
+
+    def result(self) -> HitsAtOne:
+        """The fractions of all questions so far."""
+        self._rank()
+        fractions = self._wins / max(1, self._count)
+        return HitsAtOne(float(fractions[0]), float(fractions[1]), float(fractions[2]), self._count)
+
+    def _rank(self) -> None:
+        # Candidates of similar length side by side.
+        self._waiting.sort(key=lambda one: max(len(self._encoded[reply]) for reply in one[0].candidates))
+        for start in range(0, len(self._waiting), _QUESTIONS_PER_BATCH):
+            self._rank_batch(self._waiting[start : start + _QUESTIONS_PER_BATCH])
+        self._waiting.clear()
+
+    def _rank_batch(self, batch: Sequence[tuple[RankingQuestion, Any, int]]) -> None:
+        rows = [(row, reply) for row, (question, _, _) in enumerate(batch) for reply in question.candidates]
+        states = self._engine.join([state for _, state, _ in batch])
+        scores = self._scorer.rows(
+            self._engine.select(states, [row for row, _ in rows]),
+            [batch[row][2] for row, _ in rows],
+            [batch[row][0].speaker for row, _ in rows],
+            [self._encoded[reply] for _, reply in rows],
+        )
+        for (question, _, _), given in zip(batch, scores.reshape(len(batch), -1), strict=True):
+            alone = np.array([self._without_history[question.speaker, reply] for reply in question.candidates])
+            lengths = np.array([max(1, len(self._encoded[reply])) for reply in question.candidates])
+            self._wins += [_first_wins(given), _first_wins(given / lengths), _first_wins(given - alone)]
+        self._count += len(batch)
+
+
+def evaluate_conversations(
+    engine: Engine,
     codec: DialogueCodec,
     conversations: Sequence[SpeakerTurns],
-    questions: Sequence[RankingQuestion],
+    questions: Sequence[RankingQuestion] = (),
     progress: Callable[[int, int], None] = lambda done, of: None,
-    dtype: torch.dtype | None = None,
-) -> HitsAtOne:
-    """Rank the candidates of every question, which are in the order of the conversations.
+) -> tuple[DialogueTally, HitsAtOne]:
+    """Score conversations side by side, and rank the candidates of all questions.
 
     A question in which k candidates share the highest score, the true one among them, counts 1/k.
 
     Args:
-        dtype: of the products; a ranking hardly changes with bfloat16, which is twice as fast on hardware that has it.
+        questions: in the order of the conversations.
     """
-    scorer = ReplyScorer(network, codec, dtype)
-    encoded = {reply: codec.encode(_bytes(reply)) for question in questions for reply in question.candidates}
-    wanted = {(question.speaker, reply) for question in questions for reply in question.candidates}
-    without_history = _scores_without_history(scorer, encoded, wanted)
-    states_before: list[tuple[LayerStates, int]] = []
-    for index, turns in enumerate(conversations):
-        states, last = scorer.start()
-        for turn, (speaker, words) in enumerate(turns):
-            if len(states_before) < len(questions):
-                question = questions[len(states_before)]
-                if (question.conversation, question.turn) == (index, turn):
-                    states_before.append((states, last))
-            states, last = scorer.advance(states, last, codec.encode_turn(speaker, _bytes(words)))
-    wins = np.zeros(3)
-    # Batches of similar lengths: a large product is cheaper than many small ones.
-    order = sorted(
-        range(len(states_before)), key=lambda number: max(len(encoded[reply]) for reply in questions[number].candidates)
-    )
-    for start in range(0, len(order), _QUESTIONS_PER_BATCH):
-        batch = order[start : start + _QUESTIONS_PER_BATCH]
-        rows = [(number, reply) for number in batch for reply in questions[number].candidates]
-        scores = scorer.rows(
-            stack_states([states_before[number][0] for number, _ in rows]),
-            [states_before[number][1] for number, _ in rows],
-            [questions[number].speaker for number, _ in rows],
-            [encoded[reply] for _, reply in rows],
-        )
-        for number, given in zip(batch, scores.reshape(len(batch), -1), strict=True):
-            candidates = questions[number].candidates
-            alone = np.array([without_history[questions[number].speaker, reply] for reply in candidates])
-            lengths = np.array([max(1, len(encoded[reply])) for reply in candidates])
-            wins += [_first_wins(given), _first_wins(given / lengths), _first_wins(given - alone)]
-        progress(start + len(batch), len(order))
-    fractions = wins / max(1, len(states_before))
-    return HitsAtOne(float(fractions[0]), float(fractions[1]), float(fractions[2]), len(states_before))
+    asked: dict[int, list[RankingQuestion]] = {}
+    for question in questions:
+        asked.setdefault(question.conversation, []).append(question)
+    tally, ranking = DialogueTally(), ReplyRanking(engine, codec, questions)
+    jobs = (ConversationJob(codec, turns, asked.get(number, ())) for number, turns in enumerate(conversations))
+    for job in score_records(engine, codec, jobs):
+        tally.add(job)
+        ranking.add(job)
+        progress(tally.records, len(conversations))
+    return tally, ranking.result()
 
 
 def _first_wins(scores: Floats) -> float:
@@ -196,24 +227,20 @@ def _scores_without_history(
     scorer: ReplyScorer, encoded: dict[str, Ids], wanted: set[tuple[int, str]]
 ) -> dict[tuple[int, str], float]:
     """Log-probabilities of replies at the beginning of a conversation, by speaker and reply."""
-    states, last = scorer.start()
+    state, last = scorer.start()
     found: dict[tuple[int, str], float] = {}
     for speaker in sorted({speaker for speaker, _ in wanted}):
         replies = sorted((reply for other, reply in wanted if other == speaker), key=lambda reply: len(encoded[reply]))
         for start in range(0, len(replies), _REPLIES_PER_BATCH):
             batch = replies[start : start + _REPLIES_PER_BATCH]
-            scores = scorer.replies(states, last, speaker, [encoded[reply] for reply in batch])
+            scores = scorer.replies(state, last, speaker, [encoded[reply] for reply in batch])
             found |= {(speaker, reply): float(score) for reply, score in zip(batch, scores, strict=True)}
     return found
 
 
-def _bytes(words: str) -> bytes:
-    return words.encode("utf-8", "surrogateescape")
-
-
 @dataclass
 class DialogueTally:
-    """Sums over conversations. Every token counts, including those of the speakers and of the end."""
+    """Sums over conversations."""
 
     records: int = 0
     turns: int = 0
@@ -223,20 +250,16 @@ class DialogueTally:
     bytes: int = 0
     words: int = 0
 
-    def add(self, network: LanguageModel, codec: DialogueCodec, turns: SpeakerTurns) -> None:
-        """Score one conversation, from an empty state to its end."""
-        scorer = network_scorer(network, codec)
-        for speaker, words in turns:
-            ids = codec.encode_turn(speaker, _bytes(words))
-            self.nats += sum(float(scored.nats.sum()) for scored in scorer.read(ids))
-            self.tokens += len(ids)
-            self.characters += len(words)
-            self.bytes += len(_bytes(words))
-            self.words += len(words.split())
-        self.nats += sum(float(scored.nats.sum()) for scored in scorer.read(np.array([codec.end], dtype=np.int32)))
-        self.tokens += 1
+    def add(self, job: ConversationJob) -> None:
+        """Add a conversation that was scored."""
         self.records += 1
-        self.turns += len(turns)
+        self.turns += len(job.turns)
+        self.tokens += job.tokens
+        self.nats += float(job.nats)
+        for _, words in job.turns:
+            self.characters += len(words)
+            self.bytes += len(as_bytes(words))
+            self.words += len(words.split())
 
     def metrics(self) -> dict[str, float]:
         """See `text_metrics`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.evaluation.baselines.ngram import NgramModel
-from seqgen.evaluation.text import network_scorer
+from seqgen.generation.engines.base import Engine
 from seqgen.generation.music.composing import GrammarMasks
-from seqgen.model.language import LanguageModel
+from seqgen.generation.scoring import ExactSum, ScoringJob, TokenScores, score_records
 from seqgen.music.events import count_steps
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.midi import MidiCodec
@@ -20,32 +20,50 @@ from seqgen.tokenizers.midi import MidiCodec
 _ORDER = 5  # of the stronger n-gram baseline: longer ones are hardly better on corpora of this size
 
 
-def event_nats(network: LanguageModel, codec: MidiCodec, ids: Ids) -> npt.NDArray[np.float64]:
-    """Cross-entropy of every event of a piece given those before it and the grammar, shape (events,)."""
-    scorer = network_scorer(network, codec, GrammarMasks(codec.vocabulary))
-    return np.concatenate([np.zeros(0), *(scored.nats for scored in scorer.read(ids))])
+class PieceJob(ScoringJob):
+    """A piece that is scored, each event given those before it and the grammar.
+
+    The `end` of a piece counts as an event, since a model has to know when to stop.
+    """
+
+    def __init__(self, codec: MidiCodec, piece: Ids) -> None:
+        """`piece`: its ids without `end`."""
+        self.events = np.append(piece, codec.end).astype(np.int32)
+        self.masks = GrammarMasks(codec.vocabulary)
+        self.nats = ExactSum()
+
+    def ids(self) -> Iterator[Ids]:
+        """See `ScoringJob`."""
+        yield self.events
+
+    def take(self, scores: TokenScores) -> None:
+        """See `ScoringJob`."""
+        self.nats.add(scores.nats)
 
 
 @dataclass
 class EventTally:
-    """Sums over pieces. The `end` of a piece counts as an event, since a model has to know when to stop."""
+    """Sums over pieces."""
 
     records: int = 0
     events: int = 0
     steps: int = 0
     nats: float = 0.0
 
-    def add(self, network: LanguageModel, codec: MidiCodec, piece: Ids) -> None:
-        """Score one piece, given without its `end`."""
-        whole = np.append(piece, codec.end).astype(np.int32)
-        self.records += 1
-        self.events += len(whole)
-        self.steps += count_steps(whole, codec.vocabulary)
-        self.nats += float(event_nats(network, codec, whole).sum())
-
     def metrics(self) -> dict[str, float]:
         """See `event_metrics`."""
         return event_metrics(self.nats, self.events, self.steps)
+
+
+def tally_pieces(engine: Engine, codec: MidiCodec, pieces: Iterable[Ids]) -> EventTally:
+    """Score many pieces, given without their `end`, side by side."""
+    tally = EventTally()
+    for job in score_records(engine, codec, (PieceJob(codec, piece) for piece in pieces)):
+        tally.records += 1
+        tally.events += len(job.events)
+        tally.steps += count_steps(job.events, codec.vocabulary)
+        tally.nats += float(job.nats)
+    return tally
 
 
 def event_metrics(nats: float, events: int, steps: int) -> dict[str, float]:

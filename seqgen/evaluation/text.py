@@ -8,33 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.generation.engines.torch import TorchEngine
+from seqgen.generation.engines.base import Engine
 from seqgen.generation.sampling.token_names import token_bytes
-from seqgen.generation.scoring import MaskFunction, Scorer, TokenScores
-from seqgen.model.language import LanguageModel
-from seqgen.tokenizers import Codec, encode_stream
-
-_CHUNK = 4096  # ids read at a time, which bounds memory on records of any length
-
-
-def token_nats(
-    network: LanguageModel, codec: Codec, chunks: Iterable[bytes], masks: MaskFunction | None = None
-) -> Iterator[TokenScores]:
-    """Yield the scores of all tokens of a record, the first one included, in constant memory."""
-    scorer = network_scorer(network, codec, masks)
-    for ids in encode_stream(codec, chunks):
-        yield from scorer.read(ids)
-
-
-def network_scorer(network: LanguageModel, codec: Codec, masks: MaskFunction | None = None) -> Scorer:
-    """A scorer that runs the network on its own device, from the beginning of a record."""
-    return Scorer(TorchEngine.of(network), codec, masks, chunk=_CHUNK)
+from seqgen.generation.scoring import MAX_OPEN_DOCUMENTS, ExactSum, ScoringJob, TokenScores, score_records
+from seqgen.tokenizers import Codec, Ids, encode_stream
 
 
 @dataclass
@@ -53,6 +36,11 @@ class TextTally:
     counted_tokens: int = 0
     counted_characters: int = 0
     counted_bytes: int = 0
+
+    def add(self, other: TextTally) -> None:
+        """Add the records of another tally."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
 
     def metrics(self) -> dict[str, float]:
         """See `text_metrics`; empty if nothing was counted."""
@@ -101,40 +89,69 @@ class TokenScorer(Protocol):
     def read(self, ids: npt.NDArray[np.int32]) -> Iterator[TokenScores]: ...
 
 
-def tally_record(
-    network: LanguageModel,
-    codec: Codec,
-    chunks: Iterable[bytes],
-    into: TextTally | None = None,
-    scorer: TokenScorer | None = None,
-) -> TextTally:
-    """Score one record and add it to `into`, by the network or by a `scorer` at the beginning of a record."""
-    scorer = scorer or network_scorer(network, codec)
-    result = into or TextTally()
-    table = [data or b"" for data in token_bytes(codec)]
-    lengths = np.array([len(data) for data in table], dtype=np.int64)
-    characters = np.array([_count_characters(data) for data in table], dtype=np.int64)
-    words = _Words()
+class _TokenCounts:
+    """The bytes of every token, and how many characters begin in them."""
 
-    def watched() -> Iterator[bytes]:
-        for chunk in chunks:
-            words.count(chunk)
+    def __init__(self, codec: Codec) -> None:
+        self.bytes = [data or b"" for data in token_bytes(codec)]
+        self.lengths = np.array([len(data) for data in self.bytes], dtype=np.int64)
+        self.characters = np.array([_count_characters(data) for data in self.bytes], dtype=np.int64)
+
+
+class TextJob(ScoringJob):
+    """A record of text that is scored, in constant memory, and its `tally`."""
+
+    def __init__(self, codec: Codec, chunks: Iterable[bytes], counts: _TokenCounts | None = None) -> None:
+        self._codec, self._chunks = codec, chunks
+        self._counts = counts or _TokenCounts(codec)
+        self._first = _FirstCharacter(self._counts.bytes)
+        self._words, self._nats = _Words(), ExactSum()
+        self._tally = TextTally(records=1)
+
+    def ids(self) -> Iterator[Ids]:
+        """See `ScoringJob`."""
+        return encode_stream(self._codec, self._watched())
+
+    def take(self, scores: TokenScores) -> None:
+        """See `ScoringJob`."""
+        counts, tally = self._counts, self._tally
+        skip = self._first.tokens_in(scores.ids)
+        tally.tokens += len(scores.ids)
+        tally.characters += int(counts.characters[scores.ids].sum())
+        tally.bytes += int(counts.lengths[scores.ids].sum())
+        rest = scores.ids[skip:]
+        self._nats.add(scores.nats[skip:])
+        tally.counted_tokens += len(rest)
+        tally.counted_characters += int(counts.characters[rest].sum())
+        tally.counted_bytes += int(counts.lengths[rest].sum())
+
+    @property
+    def tally(self) -> TextTally:
+        """The sums over what was scored so far."""
+        return replace(self._tally, nats=float(self._nats), words=self._words.total)
+
+    def _watched(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self._words.count(chunk)
             yield chunk
 
-    first = _FirstCharacter(table)
-    for scored in (piece for ids in encode_stream(codec, watched()) for piece in scorer.read(ids)):
-        skip = first.tokens_in(scored.ids)
-        result.tokens += len(scored.ids)
-        result.characters += int(characters[scored.ids].sum())
-        result.bytes += int(lengths[scored.ids].sum())
-        rest = scored.ids[skip:]
-        result.nats += float(scored.nats[skip:].sum())
-        result.counted_tokens += len(rest)
-        result.counted_characters += int(characters[rest].sum())
-        result.counted_bytes += int(lengths[rest].sum())
-    result.words += words.total
-    result.records += 1
-    return result
+
+def tally_records(engine: Engine, codec: Codec, records: Iterable[Iterable[bytes]]) -> TextTally:
+    """Score many records, given as chunks of bytes, side by side."""
+    counts, total = _TokenCounts(codec), TextTally()
+    jobs = (TextJob(codec, chunks, counts) for chunks in records)
+    for job in score_records(engine, codec, jobs, most=MAX_OPEN_DOCUMENTS):
+        total.add(job.tally)
+    return total
+
+
+def tally_record(scorer: TokenScorer, codec: Codec, chunks: Iterable[bytes]) -> TextTally:
+    """Score one record by a scorer at the beginning of a record."""
+    job = TextJob(codec, chunks)
+    for ids in job.ids():
+        for scores in scorer.read(ids):
+            job.take(scores)
+    return job.tally
 
 
 def _count_characters(data: bytes) -> int:

@@ -66,11 +66,11 @@ def blocks(tensor: Tensor, rows: int, dim: int = 0) -> Iterator[Tensor]:
 
 
 @functools.cache
-def rows_of_block(outputs: int, inputs: int, dtype: torch.dtype) -> int:
-    """The first of `BLOCKS` in which a row's result doesn't depend on its position, or 1."""
+def rows_of_block(outputs: int, inputs: int, dtype: torch.dtype, sizes: tuple[int, ...] = BLOCKS) -> int:
+    """The first of `sizes` in which a row's result doesn't depend on its position, or 1."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(outputs, inputs, generator=generator).to(dtype)
-    for size in BLOCKS:
+    for size in sizes:
         rows = torch.randn(size, inputs, generator=generator).to(dtype)
         first = F.linear(rows, weight)
         if all(torch.equal(F.linear(rows.roll(by, 0), weight).roll(-by, 0), first) for by in range(1, size)):

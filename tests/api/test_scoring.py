@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from seqgen.api.scoring import RecordScorer
-from seqgen.evaluation.text import network_scorer, token_nats
 from seqgen.generation.scoring import Scorer
 from tests.helpers.random_models import CODECS, ENGINES, Models, load_model
 from tests.helpers.running import Run, imported_packages
+from tests.helpers.scorers import network_scorer, token_nats
 from tests.helpers.terminal import TerminalRun
 from tests.helpers.untrained import TEXT
 

@@ -16,8 +16,8 @@ from seqgen import load
 from seqgen.api.model import Model
 from seqgen.errors import UserError
 from seqgen.evaluation.adaptive import AdaptiveScorer, DynamicEvaluationOptions
-from seqgen.evaluation.text import network_scorer
 from seqgen.generation.scoring import Scorer
+from tests.helpers.scorers import network_scorer
 
 STRANGE = "zyzzyva quokka zyzzyva quokka\n" * 60  # nothing like what the model learnt from
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,19 +16,24 @@ from seqgen.api.model import Model
 from seqgen.evaluation.dialogue import (
     NUM_DISTRACTORS,
     DialogueTally,
+    HitsAtOne,
+    RankingQuestion,
     ReplyScorer,
+    SpeakerTurns,
     TfidfRetrieval,
     _first_wins,
     distinct_n,
-    hits_at_one,
+    evaluate_conversations,
     ranking_questions,
     sample_reply_contexts,
     word_tokens,
 )
-from seqgen.evaluation.text import network_scorer
-from seqgen.model.language import LanguageModel, LayerStates
+from seqgen.generation.engines.base import Engine
+from seqgen.generation.engines.torch import TorchEngine
+from seqgen.model.language import LanguageModel
 from seqgen.tokenizers import Ids
-from tests.helpers.dialogues import KNOWN, PLACES, THINGS, codec_of, conversation_ids, to_messages
+from tests.helpers.dialogues import KNOWN, PLACES, THINGS, advance, codec_of, conversation_ids, to_messages
+from tests.helpers.scorers import network_scorer
 
 # ---- Questions ----
 
@@ -86,45 +92,40 @@ def test_where_there_are_no_others_nothing_is_asked() -> None:
 # ---- Reading ----
 
 
-def score_turn(network: LanguageModel, states: LayerStates, last: int, turn: Ids) -> tuple[LayerStates, int, float]:
-    """The state after a turn, the id still to be read, and the turn's cross-entropy in nats."""
-    targets = torch.from_numpy(turn.astype(np.int64))
-    inputs = torch.cat([targets.new_tensor([last]), targets[:-1]])
-    with torch.inference_mode():
-        hidden, states = network(inputs[:, None], states)
-        nats = torch.nn.functional.cross_entropy(network.logits(hidden[:, 0]), targets, reduction="sum")
-    return states, int(turn[-1]), float(nats)
+def hits_at_one(model: Model, conversations: list[SpeakerTurns], questions: list[RankingQuestion]) -> HitsAtOne:
+    return evaluate_conversations(model.batch_engine, codec_of(model), conversations, questions)[1]
 
 
-def test_replies_cost_what_they_cost_one_by_one(dialogue_model: Model) -> None:
+def turn_nats(engine: Engine, state: Any, last: int, turn: Ids) -> float:
+    inputs = np.concatenate([[last], turn[:-1]])
+    return float(engine.nats_of(inputs, turn, state)[0].sum())
+
+
+def test_reply_scorer_replies_cost_what_they_cost_one_by_one(dialogue_model: Model) -> None:
     """Whatever stands beside them: shorter ones are padded."""
-    codec, reader = codec_of(dialogue_model), ReplyScorer(dialogue_model.network, codec_of(dialogue_model))
+    codec, engine = codec_of(dialogue_model), dialogue_model.exact_engine
+    reader = ReplyScorer(engine, codec)
     replies = ["the hen is in the pond.", "", "no", "é中\udcff", "x" * 90, "who has it?"]
     ids = [codec.encode(reply.encode("utf-8", "surrogateescape")) for reply in replies]
-    states, last = reader.start()
-    states, last = reader.advance(states, last, codec.encode_turn(0, b"where is the hen?"))
+    state, last = advance(engine, *reader.start(), codec.encode_turn(0, b"where is the hen?"))
     for speaker in (0, 1, 5):
-        together = reader.replies(states, last, speaker, ids)
+        together = reader.replies(state, last, speaker, ids)
         assert together.shape == (6,)
-        opening = score_turn(dialogue_model.network, states, last, codec.encode_turn(speaker, b""))[2]
+        opening = turn_nats(engine, state, last, codec.encode_turn(speaker, b""))
         for log, each in zip(together, ids, strict=True):
             turn = np.append(codec.encode_turn(speaker, b""), each).astype(np.int32)
-            after, ends_with, nats = score_turn(dialogue_model.network, states, last, turn)
-            assert log == pytest.approx(opening - nats, abs=1e-3)
-            assert ends_with == turn[-1]
-            assert reader.replies(states, last, speaker, [each])[0] == pytest.approx(log, abs=1e-4)
-            assert all(one is not other for one, other in zip(after[0], states[0], strict=True))
-        assert np.allclose(reader.replies(states, last, speaker, ids[::-1]), together[::-1], atol=1e-4)
+            assert log == pytest.approx(opening - turn_nats(engine, state, last, turn), abs=1e-9)
+            assert reader.replies(state, last, speaker, [each])[0] == log
+        assert np.array_equal(reader.replies(state, last, speaker, ids[::-1]), together[::-1])
     assert together[1] == 0.0
 
 
-def test_a_tally_equals_one_pass_over_all_ids(dialogue_model: Model) -> None:
+def test_dialogue_tally_equals_one_pass_over_all_ids(dialogue_model: Model) -> None:
     codec, network = codec_of(dialogue_model), dialogue_model.network
     conversations = [*KNOWN[:3], [(0, "é中 \udcff  no"), (1, "x"), (9, "and I")], [(1, "alone")]]
-    tally = DialogueTally()
+    tally, _ = evaluate_conversations(dialogue_model.batch_engine, codec, conversations)
     nats, tokens = 0.0, 0
     for turns in conversations:
-        tally.add(network, codec, turns)
         ids = np.append(conversation_ids(codec, turns)[1:], codec.end).astype(np.int32)
         nats += sum(float(scored.nats.sum()) for scored in network_scorer(network, codec).read(ids))
         tokens += len(ids)
@@ -140,6 +141,14 @@ def test_a_tally_equals_one_pass_over_all_ids(dialogue_model: Model) -> None:
     assert metrics["bits_per_byte"] == pytest.approx(tally.nats / tally.bytes / math.log(2))
     assert metrics["perplexity_per_token"] == pytest.approx(math.exp(tally.nats / tokens))
     assert metrics["perplexity_per_word"] == pytest.approx(math.exp(tally.nats / tally.words))
+
+
+def test_dialogue_tally_is_the_same_with_questions_and_in_any_order(dialogue_model: Model) -> None:
+    codec, engine = codec_of(dialogue_model), dialogue_model.batch_engine
+    wanted, _ = evaluate_conversations(engine, codec, KNOWN)
+    assert evaluate_conversations(engine, codec, KNOWN, ranking_questions(KNOWN))[0] == wanted
+    reverse, _ = evaluate_conversations(engine, codec, KNOWN[::-1])
+    assert reverse.nats == pytest.approx(wanted.nats, rel=1e-12)
 
 
 def test_an_absurd_perplexity_stays_a_number() -> None:
@@ -158,9 +167,8 @@ def test_the_score_of_a_conversation_is_its_tally(dialogue_model: Model, tmp_pat
         )
     assert len(scores) == 2
     for turns, score in zip(KNOWN, scores, strict=False):
-        tally = DialogueTally()
-        tally.add(dialogue_model.network, codec_of(dialogue_model), turns)
-        assert score.nats == pytest.approx(tally.nats, abs=1e-3)
+        tally, _ = evaluate_conversations(dialogue_model.exact_engine, codec_of(dialogue_model), [turns])
+        assert score.nats == tally.nats, "a conversation costs the same alone and among others"
         assert score.tokens == tally.tokens
         assert score.per_token is not None
         assert sum(nats for _, nats in score.per_token) == pytest.approx(score.nats, abs=1e-3)
@@ -188,14 +196,12 @@ def test_equals_share_the_first_place(scores: list[float], won: float) -> None:
 def test_a_model_that_knows_finds_the_true_reply(dialogue_model: Model) -> None:
     asked = ranking_questions(KNOWN)
     told: list[tuple[int, int]] = []
-    found = hits_at_one(
-        dialogue_model.network, codec_of(dialogue_model), KNOWN, asked, progress=lambda *done: told.append(done)
-    )
+    engine, codec = dialogue_model.batch_engine, codec_of(dialogue_model)
+    _, found = evaluate_conversations(engine, codec, KNOWN, asked, progress=lambda *done: told.append(done))
     assert found.questions == len(asked) == 36
     assert min(found.by_probability, found.by_token) >= 0.9
     assert found.by_mutual_information >= 0.5
-    assert told == sorted(set(told))
-    assert told[-1] == (36, 36)
+    assert told == [(done, len(KNOWN)) for done in range(1, len(KNOWN) + 1)]
 
 
 def test_a_model_that_knows_nothing_guesses(dialogue_model: Model) -> None:
@@ -204,7 +210,8 @@ def test_a_model_that_knows_nothing_guesses(dialogue_model: Model) -> None:
     conversations = [
         [(n % 2, " ".join(chance.choice(THINGS + PLACES, 4))) for n in range(6)] for _ in range(30)
     ]  # fmt: skip
-    found = hits_at_one(network, codec_of(dialogue_model), conversations, ranking_questions(conversations))
+    engine, questions = TorchEngine.of(network), ranking_questions(conversations)
+    _, found = evaluate_conversations(engine, codec_of(dialogue_model), conversations, questions)
     assert found.questions == 150
     for share_of in (found.by_probability, found.by_token, found.by_mutual_information):
         assert 0.03 <= share_of <= 0.3
@@ -212,26 +219,27 @@ def test_a_model_that_knows_nothing_guesses(dialogue_model: Model) -> None:
 
 def test_hits_are_what_the_definition_says(dialogue_model: Model) -> None:
     """Every reply of every question read alone, after its whole history."""
-    codec, reader = codec_of(dialogue_model), ReplyScorer(dialogue_model.network, codec_of(dialogue_model))
+    codec, engine = codec_of(dialogue_model), dialogue_model.batch_engine
+    reader = ReplyScorer(engine, codec)
     conversations = [*KNOWN[:4], [(0, "hm"), (1, "é?"), (0, "the oar")]]
     asked = ranking_questions(conversations, 3)
     wins = np.zeros(3)
     for question in asked:
         ids = [codec.encode(reply.encode()) for reply in question.candidates]
         history = conversation_ids(codec, conversations[question.conversation][: question.turn])[1:]
-        states, last = reader.advance(*reader.start(), np.array(history, dtype=np.int32))
-        given = np.array([reader.replies(states, last, question.speaker, [each])[0] for each in ids])
+        state, last = advance(engine, *reader.start(), np.array(history, dtype=np.int32))
+        given = np.array([reader.replies(state, last, question.speaker, [each])[0] for each in ids])
         free = np.array([reader.replies(*reader.start(), question.speaker, [each])[0] for each in ids])
         sizes = np.array([len(each) for each in ids])
         for place, scores in enumerate([given, given / sizes, given - free]):
             wins[place] += scores.argmax() == 0
-    found = hits_at_one(dialogue_model.network, codec, conversations, asked)
+    found = hits_at_one(dialogue_model, conversations, asked)
     assert found.questions == len(asked) == 14
     assert [found.by_probability, found.by_token, found.by_mutual_information] == pytest.approx(wins / 14)
 
 
 def test_no_questions_no_hits(dialogue_model: Model) -> None:
-    found = hits_at_one(dialogue_model.network, codec_of(dialogue_model), KNOWN, [])
+    found = hits_at_one(dialogue_model, KNOWN, [])
     assert (found.by_probability, found.by_token, found.by_mutual_information, found.questions) == (
         0.0,
         0.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqgen.config import NetworkConfig
-from seqgen.evaluation import text as evaluation
-from seqgen.evaluation.text import TextTally, tally_record, token_nats
+from seqgen.evaluation.text import TextTally, tally_record, tally_records
+from seqgen.generation import scoring
+from seqgen.generation.engines.torch import TorchEngine
 from seqgen.model.language import LanguageModel
 from seqgen.tokenizers import Codec, fit
 from tests.helpers.running import prose
+from tests.helpers.scorers import network_scorer, token_nats
 from tests.helpers.texts import PASSAGE
 
 MIXED = PASSAGE + b"bytes that are no UTF-8: \xff\xfe \xc3 end\n" + PASSAGE[:40]
@@ -84,6 +86,10 @@ def assert_equal(ours: TextTally, wanted: TextTally) -> None:
     assert ours.nats == pytest.approx(wanted.nats, rel=1e-10)
 
 
+def tally(codec: Codec, chunks: Iterable[bytes]) -> TextTally:
+    return tally_record(network_scorer(network_for(codec), codec), codec, chunks)
+
+
 # --- nats by token ---------------------------------------------------------------------------------------------------
 
 
@@ -107,7 +113,7 @@ def test_token_nats_float32_equals_float64_within_rounding() -> None:
 def test_token_nats_long_record_is_independent_of_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = codec_of("char")
     wanted = scored(network_for(codec), codec, [MIXED])
-    monkeypatch.setattr(evaluation, "_CHUNK", 7)
+    monkeypatch.setattr(scoring, "_longest_chunk", lambda engine: 7)
     runs = list(token_nats(network_for(codec), codec, [MIXED]))
     assert max(len(run.ids) for run in runs) == 7
     np.testing.assert_allclose(np.concatenate([run.nats for run in runs]), wanted[1], rtol=1e-10)
@@ -140,14 +146,14 @@ def test_token_nats_empty_record_is_empty() -> None:
     codec = codec_of("char")
     for chunks in ([], [b""], [b"", b""]):
         assert list(token_nats(network_for(codec), codec, chunks)) == []
-        empty = tally_record(network_for(codec), codec, chunks)
+        empty = tally(codec, chunks)
         assert empty == TextTally(records=1)
         assert empty.metrics() == {}
 
 
 def test_token_nats_leave_no_gradients() -> None:
     codec = codec_of("char")
-    tally_record(network_for(codec), codec, [PASSAGE])
+    tally(codec, [PASSAGE])
     assert all(weight.grad is None for weight in network_for(codec).parameters())
 
 
@@ -157,7 +163,7 @@ def test_token_nats_leave_no_gradients() -> None:
 @every_kind
 def test_text_tally_counts_characters_bytes_and_words(kind: str) -> None:
     codec = codec_of(kind)
-    result = tally_record(network_for(codec), codec, [MIXED])
+    result = tally(codec, [MIXED])
     assert result.bytes == len(MIXED)
     assert result.characters == len(MIXED.decode("utf-8", "surrogateescape"))
     assert result.words == len(MIXED.split())
@@ -168,7 +174,7 @@ def test_text_tally_counts_characters_bytes_and_words(kind: str) -> None:
 @every_kind
 def test_text_tally_stray_continuation_byte_begins_no_character(kind: str) -> None:
     """Characters are counted as everywhere in the program: every byte but UTF-8's continuation bytes."""
-    result = tally_record(network_for(codec_of(kind)), codec_of(kind), [b"ab\x80\x80c\n"])
+    result = tally(codec_of(kind), [b"ab\x80\x80c\n"])
     assert (result.characters, result.bytes) == (4, 6)
 
 
@@ -192,7 +198,7 @@ def test_text_tally_stray_continuation_byte_begins_no_character(kind: str) -> No
 def test_text_tally_leaves_out_the_first_character(kind: str, data: bytes, skipped: int) -> None:
     codec = codec_of(kind)
     nats = stepped(network_for(codec), codec, data)
-    result = tally_record(network_for(codec), codec, [data])
+    result = tally(codec, [data])
     assert result.nats == pytest.approx(nats[skipped:].sum(), rel=1e-10)
     assert result.counted_tokens == len(nats) - skipped
     assert result.counted_characters == result.characters - 1
@@ -207,7 +213,7 @@ def test_text_tally_leaves_out_a_whole_first_token() -> None:
     word = str(codec.pieces()[first]).encode()
     data = word + b"\nnever mind"
     assert codec.encode(data)[0] == first
-    result = tally_record(network_for(codec), codec, [data])
+    result = tally(codec, [data])
     nats = stepped(network_for(codec), codec, data)
     assert result.nats == pytest.approx(nats[1:].sum(), rel=1e-10)
     assert (result.counted_characters, result.counted_bytes) == (len(b"\nnever mind"),) * 2
@@ -217,7 +223,7 @@ def test_text_tally_leaves_out_a_whole_first_token() -> None:
 def test_text_tally_single_character_has_no_metrics(kind: str) -> None:
     codec = codec_of(kind)
     for data in (b"a", "世".encode(), "🐉".encode(), b"\xff"):
-        result = tally_record(network_for(codec), codec, [data])
+        result = tally(codec, [data])
         assert result.metrics() == {}
         assert (result.characters, result.bytes, result.records) == (1, len(data), 1)
 
@@ -225,7 +231,7 @@ def test_text_tally_single_character_has_no_metrics(kind: str) -> None:
 @every_kind
 def test_text_metrics_are_as_named(kind: str) -> None:
     codec = codec_of(kind)
-    result = tally_record(network_for(codec), codec, [b"a" + PASSAGE])
+    result = tally(codec, [b"a" + PASSAGE])
     nats = stepped(network_for(codec), codec, b"a" + PASSAGE)
     skipped = len(nats) - result.counted_tokens
     total = nats[skipped:].sum()
@@ -243,24 +249,22 @@ def test_text_metrics_are_as_named(kind: str) -> None:
 def test_text_metrics_without_words_cap_the_perplexity() -> None:
     """Chinese may have one whitespace-separated word per page: the perplexity is capped, so that JSON can hold it."""
     codec = codec_of("byte")
-    few = tally_record(network_for(codec), codec, ["世界".encode() * 100]).metrics()
+    few = tally(codec, ["世界".encode() * 100]).metrics()
     assert few["perplexity_per_word"] == math.exp(700)
-    none = tally_record(network_for(codec), codec, [b" \n \n"])
+    none = tally(codec, [b" \n \n"])
     assert none.words == 0
     assert none.metrics()["perplexity_per_word"] == pytest.approx(math.exp(none.nats))
 
 
-def test_tally_record_sums_records_from_empty_states() -> None:
-    codec, network = codec_of("char"), network_for(codec_of("char"))
+def test_tally_records_sums_records_from_empty_states() -> None:
+    codec = codec_of("char")
     first, second = PASSAGE, b"never mind the years"
-    together = TextTally()
-    for data in (first, second):
-        assert tally_record(network, codec, [data], together) is together
-    apart = [tally_record(network, codec, [data]) for data in (first, second)]
+    together = tally_records(TorchEngine.of(network_for(codec)), codec, [[first], [second]])
+    apart = [tally(codec, [data]) for data in (first, second)]
     assert_equal(together, TextTally(**{key: sum(vars(each)[key] for each in apart) for key in vars(together)}))
     assert together.records == 2
     assert together.counted_characters == together.characters - 2
-    joined = tally_record(network, codec, [first + second])
+    joined = tally(codec, [first + second])
     assert joined.nats != pytest.approx(together.nats)  # a record's state does not reach the next
 
 
@@ -268,22 +272,20 @@ def test_tally_record_sums_records_from_empty_states() -> None:
 @settings(max_examples=30, deadline=None)
 def test_tally_record_is_independent_of_chunk_borders(kind: str, cuts: list[int]) -> None:
     codec = codec_of(kind)
-    assert_equal(
-        tally_record(network_for(codec), codec, split_at(MIXED, cuts)), tally_record(network_for(codec), codec, [MIXED])
-    )  # fmt: skip
+    assert_equal(tally(codec, split_at(MIXED, cuts)), tally(codec, [MIXED]))
 
 
 @every_kind
 @pytest.mark.parametrize("first", ["世", "奇", "🐉", "ü"])
 def test_tally_record_chunk_border_inside_the_first_character(kind: str, first: str) -> None:
     codec, data = codec_of(kind), first.encode() + b" and more"
-    wanted = tally_record(network_for(codec), codec, [data])
+    wanted = tally(codec, [data])
     for cut in range(1, len(first.encode())):
-        assert_equal(tally_record(network_for(codec), codec, split_at(data, [cut])), wanted)
-    assert_equal(tally_record(network_for(codec), codec, [bytes([byte]) for byte in data]), wanted)
+        assert_equal(tally(codec, split_at(data, [cut])), wanted)
+    assert_equal(tally(codec, [bytes([byte]) for byte in data]), wanted)
 
 
 def test_tally_record_empty_chunk_does_not_split_a_word() -> None:
     codec = codec_of("char")
     for chunks in ([b"ye", b"", b"ars ago"], [b"", b"years", b"", b" ago", b""], [b"years ", b"", b"ago"]):
-        assert tally_record(network_for(codec), codec, chunks).words == 2
+        assert tally(codec, chunks).words == 2

@@ -22,7 +22,7 @@ from seqgen.generation.dialogue import MODEL, USER, ChatSession, Reply, prime
 from seqgen.generation.text import samples
 from seqgen.tokenizers.characters import ByteCodec
 from seqgen.tokenizers.dialogue import DialogueCodec
-from tests.helpers.dialogues import KNOWN, ReadIds, codec_of, conversation_ids
+from tests.helpers.dialogues import KNOWN, ReadIds, advance, codec_of, conversation_ids
 
 # ---- A scripted engine, and talk with it ----
 
@@ -444,7 +444,8 @@ def test_reply_candidates_avoid_repeated_runs() -> None:
 
 @pytest.mark.parametrize("candidates", [1, 5])
 def test_reply_log_probability_equals_reply_scorer(candidates: int, dialogue_model: Model) -> None:
-    codec, reader = codec_of(dialogue_model), ReplyScorer(dialogue_model.network, codec_of(dialogue_model))
+    codec, engine = codec_of(dialogue_model), dialogue_model.exact_engine
+    reader = ReplyScorer(engine, codec)
     talk = Model(dialogue_model.checkpoint, exact=True).conversation(SampleOptions(seed=5), ReplyOptions(candidates))
     control = [0, 1, codec.end]
     states, last = reader.start()
@@ -453,7 +454,7 @@ def test_reply_log_probability_equals_reply_scorer(candidates: int, dialogue_mod
         reply = answer(talk, words)
         ids = codec.encode(reply.text.encode("utf-8", "surrogateescape"))
         assert len(ids) == reply.tokens
-        states, last = reader.advance(states, last, codec.encode_turn(USER, words.encode()))
+        states, last = advance(engine, states, last, codec.encode_turn(USER, words.encode()))
         closed = [np.append(ids, token) for token in control]
         # Control tokens have no share in the first token.
         nothing = np.logaddexp.reduce(reader.replies(states, last, MODEL, list(np.array(control)[:, None])))
@@ -463,8 +464,8 @@ def test_reply_log_probability_equals_reply_scorer(candidates: int, dialogue_mod
             assert reply.alone == pytest.approx(
                 np.logaddexp.reduce(reader.replies(*beginning, MODEL, closed)), abs=1e-3
             )
-        states, last = reader.advance(
-            states, last, codec.encode_turn(MODEL, reply.text.encode("utf-8", "surrogateescape"))
+        states, last = advance(
+            engine, states, last, codec.encode_turn(MODEL, reply.text.encode("utf-8", "surrogateescape"))
         )
 
 

@@ -9,8 +9,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from seqgen.api.model import Model
+from seqgen.generation.engines.base import Engine
+from seqgen.tokenizers import Ids
 from seqgen.tokenizers.dialogue import DialogueCodec
 
 ReadIds = tuple[int, ...]
@@ -20,6 +25,11 @@ def conversation_ids(codec: DialogueCodec, turns: Sequence[tuple[int, str]]) -> 
     """Ids of a whole conversation, `end` first."""
     ids = codec.encode_conversation((speaker, text.encode("utf-8", "surrogateescape")) for speaker, text in turns)
     return (codec.end, *map(int, ids))
+
+
+def advance(engine: Engine, state: Any, last: int, turn: Ids) -> tuple[Any, int]:
+    """The state after a turn, and the id still to be read."""
+    return engine.read(np.append(last, turn[:-1]), state), int(turn[-1])
 
 
 THINGS = "lamp boat door hat coat dog cup map key hen fox oar".split()  # noqa: SIM905

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from seqgen.api.evaluate.base import EvaluationContext, training_documents
 from seqgen.config import ReplyOptions, SampleOptions
 from seqgen.corpus.conversations.read import Conversation, read_conversations
 from seqgen.errors import DataError
 from seqgen.evaluation.dialogue import (
-    DialogueTally,
     SpeakerTurns,
     TfidfRetrieval,
     distinct_n,
-    hits_at_one,
+    evaluate_conversations,
     ranking_questions,
     sample_reply_contexts,
     word_tokens,
 )
 from seqgen.generation.dialogue import ChatSession, Reply
 from seqgen.tokenizers.dialogue import DialogueCodec
-from seqgen.training import device
 
 
 def evaluate(context: EvaluationContext) -> dict[str, Any]:
@@ -37,22 +33,15 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     conversations = [speaker_turns(conversation) for conversation in found]
     if not conversations:
         raise DataError(f"{context.documents[0].name!r} has no conversation")
-    tally = DialogueTally()
-    for number, turns in enumerate(conversations, start=1):
-        context.report(f"reading conversation {number:,} of {len(conversations):,}")
-        tally.add(context.model.network, codec, turns)
+    to_rank = ranking_questions(conversations, context.options.seed)
+
+    def progress(done: int, of: int) -> None:
+        context.report(f"conversation {done:,} of {of:,}" + (", ten replies ranked each turn" if to_rank else ""))
+
+    tally, ranked = evaluate_conversations(context.model.batch_engine, codec, conversations, to_rank, progress)
     metrics: dict[str, Any] = dict(tally.metrics())
     baselines: dict[str, Any] = {}
-    to_rank = ranking_questions(conversations, context.options.seed)
     if to_rank:
-        context.report(f"ranking ten replies each for {len(to_rank):,} turns")
-        # The batches are large, unlike a single stream's: all processors, and bfloat16 if the device has it.
-        network, threads = context.model.network, torch.get_num_threads()
-        compute = device.choose(network.embedding.device.type, "auto", None)
-        try:
-            ranked = hits_at_one(network, codec, conversations, to_rank, dtype=compute.dtype)
-        finally:
-            torch.set_num_threads(threads)
         metrics |= {
             "hits_at_1_of_10": ranked.by_mutual_information,
             "hits_at_1_of_10_by_probability": ranked.by_probability,

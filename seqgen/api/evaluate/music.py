@@ -15,7 +15,6 @@ from seqgen.config import SampleOptions
 from seqgen.corpus import split
 from seqgen.errors import DataError
 from seqgen.evaluation import music_likelihood as events
-from seqgen.evaluation.music_likelihood import EventTally
 from seqgen.generation.music.composing import music_codec
 from seqgen.music import grammar
 from seqgen.music.piece import Piece
@@ -33,9 +32,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     codec = music_codec(context.model.codec)
     context.report("reading music")
     pieces = _read(context, codec)
-    tally = EventTally()
-    for piece in pieces:
-        tally.add(context.model.network, codec, piece)
+    tally = events.tally_pieces(context.model.batch_engine, codec, pieces)
     result: dict[str, Any] = {
         "records": tally.records, "tokens": tally.events, "metrics": dict(tally.metrics()), "baselines": {},
     }  # fmt: skip

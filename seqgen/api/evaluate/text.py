@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from seqgen.api.evaluate.base import EvaluationContext, training_documents
 from seqgen.corpus import split
+from seqgen.corpus.sources import Document
 from seqgen.errors import UserError
-from seqgen.evaluation.adaptive import AdaptiveScorer
 from seqgen.evaluation.baselines import compressors
-from seqgen.evaluation.text import TextTally, tally_record
+from seqgen.evaluation.text import TextTally, tally_record, tally_records
 
 
 def evaluate(context: EvaluationContext) -> dict[str, Any]:
     """Score every document from beginning to end. Raises `UserError` if there is nothing to predict in them."""
-    network, codec = context.model.network, context.model.codec
-    tally, adaptive_tally = TextTally(), TextTally()
-    adaptive = AdaptiveScorer(network, codec) if context.options.adaptive else None
-    for document in context.documents:
+
+    def chunks(document: Document) -> Iterator[bytes]:
         context.report(f"reading {document.name}")
-        tally_record(network, codec, document.chunks(), tally)
-        if adaptive is not None:
-            context.report(f"reading {document.name} while adapting to it")
-            adaptive.reset()
-            tally_record(network, codec, document.chunks(), adaptive_tally, adaptive)
+        yield from document.chunks()
+
+    codec = context.model.codec
+    tally = tally_records(context.model.batch_engine, codec, map(chunks, context.documents))
+    adaptive = _adaptive_tally(context) if context.options.adaptive else None
     metrics = tally.metrics()
     if not metrics:
         raise UserError("cannot evaluate on one character: no character follows it")
@@ -38,9 +37,22 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
         "characters": tally.characters,
         "bytes": tally.bytes,
         "metrics": metrics,
-        **({} if adaptive is None else {"adaptive": adaptive_tally.metrics()}),
+        **({} if adaptive is None else {"adaptive": adaptive.metrics()}),
         "baselines": baselines,
     }
+
+
+def _adaptive_tally(context: EvaluationContext) -> TextTally:
+    """Score the documents one after another while the weights follow them (`evaluation.adaptive`)."""
+    from seqgen.evaluation.adaptive import AdaptiveScorer
+
+    codec, tally = context.model.codec, TextTally()
+    scorer = AdaptiveScorer(context.model.network, codec)
+    for document in context.documents:
+        context.report(f"reading {document.name} while adapting to it")
+        scorer.reset()
+        tally.add(tally_record(scorer, codec, document.chunks()))
+    return tally
 
 
 def _training_text(context: EvaluationContext) -> bytes:

@@ -101,6 +101,12 @@ def run(
                 raise UserError(f"--state-out saves the state after one record, and here are {len(only):,}")
             records = iter(only)
         coloured = colour == "always" or (colour == "auto" and out.use_colour)
+        if not (coloured or lines or per_token or state_out or "-" in names):
+            from seqgen.api.scoring import score_documents
+
+            for score in score_documents(loaded, records, state):
+                out.write(_json(score))
+            return
         saved = None
         for title, chunks in records:
             with contextlib.closing(chunks):

@@ -66,6 +66,38 @@ class Engine(Protocol):
             logits = np.where(possible, logits, np.float32(-np.inf))
         return target_nats(logits, targets), state
 
+    def nats_of_lanes(
+        self,
+        ids: npt.NDArray[np.integer],
+        targets: npt.NDArray[np.integer],
+        lengths: npt.NDArray[np.integer],
+        state: Any,
+        possible: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[npt.NDArray[np.float64], Any]:
+        """`nats_of` for several streams at once, each with a length of its own.
+
+        Args:
+            ids, targets: shape (time, streams).
+            lengths: ids that count of each stream, in descending order, at least 1; shape (streams,).
+            possible: mask of the tokens that share the probability, shape (time, streams, vocabulary).
+
+        Returns:
+            nats, shape (time, streams), 0 beyond a stream's length; and the state of each stream after its last id.
+        """
+        nats = np.zeros(ids.shape)
+        states = []
+        for row, length in enumerate(lengths.tolist()):
+            nats[:length, row], one = self.nats_of(
+                ids[:length, row], targets[:length, row], self.select(state, [row]),
+                None if possible is None else possible[:length, row],
+            )  # fmt: skip
+            states.append(one)
+        return nats, self.join(states)
+
+    def join(self, states: Sequence[Any]) -> Any:
+        """The streams of several states, one after another, as one state."""
+        ...
+
     def repeat(self, state: Any, batch: int) -> Any:
         """The state of `batch` streams, each a copy of the single one in `state`."""
         ...

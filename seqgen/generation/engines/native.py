@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from seqgen.config import NetworkConfig
 from seqgen.generation.engines.base import Engine, output_matrix
-from seqgen.generation.sampling.filters import log_softmax
+from seqgen.generation.recurrent.row_products import RowProduct
+from seqgen.generation.sampling.filters import log_softmax, target_nats
 from seqgen.native import library, pointer_to
 from seqgen.processors import process_core_count
 from seqgen.specs.cells import CELLS
@@ -27,6 +28,10 @@ Array = npt.NDArray[np.float32]
 
 _BLOCK_ROWS = 64  # rows of a block of weights in the kernels
 _MIN_STREAMS = 16  # for each thread
+_MIN_LANES = 8  # the same where streams are read for many steps
+_STREAM_BATCH = 32  # as in the kernels
+_MAX_GATES = 1 << 18  # numbers of the first layer's gates in one call, which stay in the cache
+_MAX_LOGITS = 1 << 18  # numbers at a time, so that they stay in the cache
 _CHUNK = 256  # ids read in one call
 _MAX_TABLE = 1 << 24  # numbers (64 MiB) of a first-layer table; beyond, its rows are computed each time
 
@@ -115,6 +120,7 @@ class NativeEngine(Engine):
             )
         output = output_matrix(weights, self._exact_product)
         self._output = output, weights["output_bias"]
+        self._output_product: RowProduct | None = None  # of many rows at once
         self._stack = (_Layer * config.num_layers)(*layers)
         self._native = _Stack(
             config.rnn_size,
@@ -131,9 +137,9 @@ class NativeEngine(Engine):
         self._first = np.ascontiguousarray(weights["layers.0.input_weight"].T), weights["layers.0.bias"]
         self._table: Array | None = None  # rows of the first layer's gates, computed when an id first occurs
         self._in_table = np.zeros(config.vocab_size, dtype=bool)
-        width = CELLS[config.cell].gates * config.rnn_size
-        if config.vocab_size * width <= _MAX_TABLE:
-            self._table = np.empty((config.vocab_size, width), dtype=np.float32)
+        self._width = CELLS[config.cell].gates * config.rnn_size
+        if config.vocab_size * self._width <= _MAX_TABLE:
+            self._table = np.empty((config.vocab_size, self._width), dtype=np.float32)
         self._threads = process_core_count()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -147,16 +153,22 @@ class NativeEngine(Engine):
         if streams < 2 * _MIN_STREAMS or self._threads == 1:
             self._run(1, first, state, new, logits)
             return logits, new
+        parts = _parts(streams, -(-streams // min(self._threads, streams // _MIN_STREAMS)))
+        self._in_threads(lambda part: self._run(1, first[part], state[part], new[part], logits[part]), parts)
+        return logits, new
+
+    def _in_threads(self, run: Callable[[slice], None], parts: Sequence[slice]) -> None:
+        """Call `run` with each of the parts, which it handles independently."""
+        if len(parts) == 1 or self._threads == 1:
+            _one_by_one(run, parts)
+            return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, "engine")
             weakref.finalize(self, self._pool.shutdown, wait=False)
-        size = -(-streams // min(self._threads, streams // _MIN_STREAMS))
-        parts = [slice(start, start + size) for start in range(0, streams, size)]
-        jobs = [self._pool.submit(self._run, 1, first[p], state[p], new[p], logits[p]) for p in parts[1:]]
-        self._run(1, first[parts[0]], state[parts[0]], new[parts[0]], logits[parts[0]])
+        jobs = [self._pool.submit(run, part) for part in parts[1:]]
+        run(parts[0])
         for job in jobs:
             job.result()
-        return logits, new
 
     def read(self, ids: npt.NDArray[np.integer], state: Array) -> Array:
         for start in range(0, len(ids), _CHUNK):
@@ -170,8 +182,85 @@ class NativeEngine(Engine):
         outputs, new = np.empty((len(ids), self._shape[2]), dtype=np.float32), np.array(state)
         if len(ids):
             self._run(len(ids), self._gates(ids), state, new, None, outputs)
-        weight, bias = self._output
-        return outputs @ weight.T + bias, new
+        return self._logits(outputs), new
+
+    def nats_of(
+        self,
+        ids: npt.NDArray[np.integer],
+        targets: npt.NDArray[np.integer],
+        state: Array,
+        possible: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[npt.NDArray[np.float64], Array]:
+        """See `Engine`."""
+        if not len(ids):
+            return np.empty(0), state
+        return self._lane_nats(ids, targets, np.array([len(ids)]), state, possible, self._in_threads)
+
+    def nats_of_lanes(
+        self,
+        ids: npt.NDArray[np.integer],
+        targets: npt.NDArray[np.integer],
+        lengths: npt.NDArray[np.integer],
+        state: Array,
+        possible: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[npt.NDArray[np.float64], Array]:
+        """See `Engine`. A stream's numbers depend neither on the others nor on the cuts between calls."""
+        nats, new = np.zeros(ids.shape), np.empty_like(state)
+
+        def run(part: slice) -> None:
+            inside = np.arange(len(ids))[:, None] < lengths[part]
+            mask = None if possible is None else possible[:, part][inside]
+            nats[:, part][inside], new[part] = self._lane_nats(
+                ids[:, part][inside], targets[:, part][inside], lengths[part], state[part], mask, _one_by_one
+            )
+
+        streams = len(lengths)
+        count = max(-(-streams // _STREAM_BATCH), min(self._threads, streams // _MIN_LANES), 1)
+        self._in_threads(run, _parts(streams, -(-streams // count)))
+        return nats, new
+
+    def _lane_nats(
+        self,
+        ids: npt.NDArray[np.integer],
+        targets: npt.NDArray[np.integer],
+        lengths: npt.NDArray[np.integer],
+        state: Array,
+        possible: npt.NDArray[np.bool_] | None,
+        run_parts: Callable[[Callable[[slice], None], Sequence[slice]], None],
+    ) -> tuple[npt.NDArray[np.float64], Array]:
+        """`nats_of_lanes` without the padding: `ids` are all those of the first step, then those of the second …
+
+        `run_parts` calls a function with each of some slices.
+        """
+        outputs, new = np.empty((len(ids), self._shape[2]), dtype=np.float32), np.array(state)
+        active = (np.arange(int(lengths[0]))[:, None] < lengths).sum(axis=1)  # streams of each step, descending
+        ends = np.cumsum(active)
+        step = 0
+        while step < len(active):
+            streams = int(active[step])
+            steps = max(1, min(int(lengths[streams - 1]) - step, _MAX_GATES // (streams * self._width)))
+            part = slice(int(ends[step]) - streams, int(ends[step + steps - 1]))
+            self._run(steps, self._gates(ids[part]), new[:streams], new[:streams], None, outputs[part])
+            step += steps
+        nats = np.empty(len(ids))
+
+        def score(part: slice) -> None:
+            logits = self._logits(outputs[part])
+            if possible is not None:
+                logits[~possible[part]] = -np.inf
+            nats[part] = target_nats(logits, targets[part])
+
+        run_parts(score, _parts(len(ids), max(_MIN_LANES, _MAX_LOGITS // self.vocab_size)))
+        return nats, new
+
+    def _logits(self, outputs: Array) -> Array:
+        """Logits from the top layer's outputs. A row doesn't depend on the others."""
+        if self._output_product is None:
+            self._output_product = RowProduct(*self._output)
+        return self._output_product(outputs)
+
+    def join(self, states: Sequence[Array]) -> Array:
+        return np.concatenate(states)
 
     def repeat(self, state: Array, batch: int) -> Array:
         return np.repeat(state, batch, axis=0)
@@ -188,7 +277,9 @@ class NativeEngine(Engine):
     def _gates(self, ids: npt.NDArray[np.integer]) -> Array:
         """The input's terms of the first layer's gates, one row for each id."""
         if self._table is None:
-            return self._exact_product(self._embedding[ids], *self._first)
+            used, rows = np.unique(ids, return_inverse=True)
+            gates = self._exact_product(self._embedding[used], *self._first)
+            return gates[rows]
         if not self._in_table.take(ids).all():
             new = np.unique(np.asarray(ids)[~self._in_table[ids]])
             self._table[new] = self._exact_product(self._embedding[new], *self._first)
@@ -239,3 +330,13 @@ class NativeEngine(Engine):
         blocks = numbers.view(np.int32).reshape(-1, _BLOCK_ROWS, wide // 4).transpose(0, 2, 1)  # four columns to a word
         sums = numbers.sum(axis=1, dtype=np.int32)
         return _Matrix(tall, wide, self._keep(blocks), self._keep(scales), self._keep(sums))
+
+
+def _parts(count: int, size: int) -> list[slice]:
+    """Slices of `size` out of `count`, the last one possibly shorter."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _one_by_one(run: Callable[[slice], None], parts: Sequence[slice]) -> None:
+    for part in parts:
+        run(part)

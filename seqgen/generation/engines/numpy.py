@@ -114,6 +114,9 @@ class NumpyEngine(Engine):
             outputs[index] = stream[-1][0]
         return outputs @ self._output.T + self._output_bias, (stream,)
 
+    def join(self, states: Sequence[NumpyState]) -> NumpyState:
+        return tuple(stream for state in states for stream in state)
+
     def repeat(self, state: NumpyState, batch: int) -> NumpyState:
         return state * batch
 

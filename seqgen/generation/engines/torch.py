@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,14 @@ from torch import Tensor
 from seqgen.config import NetworkConfig
 from seqgen.errors import UserError
 from seqgen.generation.engines.base import Engine
+from seqgen.model.batch_invariant import batch_invariant, rows_of_block
 from seqgen.model.generative import build_language_model
 from seqgen.model.language import LanguageModel, LayerStates
 
 BLOCK = 16  # rows of a product; more would waste work on single streams, fewer would waste the processor on many
 _DEVICE_BLOCK = 64  # on devices where more rows cost nothing
 _CHUNK = 1024  # ids read at a time
+_MAX_LOGITS = 1 << 21  # numbers at a time
 
 StepResult = tuple[Tensor, LayerStates]
 Step = Callable[[Tensor, LayerStates], StepResult]  # ids, shape (rows,), and a block → logits and the new block
@@ -82,10 +85,9 @@ class TorchEngine(Engine):
         self.vocab_size = config.vocab_size
         self.arithmetic = f"torch {precision} on {self._device.type}"
         if self._device.type == "cpu":
-            # Narrow products go through kernels that treat the rows of a block unlike: each stream is its own block.
-            narrow = min(config.rnn_size, config.embedding_size, config.vocab_size) < BLOCK
             # The sigmoid takes 32 numbers at a time, and the remainder otherwise: a block is a multiple of that.
-            self._rows = 1 if narrow or (BLOCK * config.rnn_size) % 32 else BLOCK
+            whole = (BLOCK * config.rnn_size) % 32 == 0
+            self._rows = BLOCK if whole and _rows_are_alike(network) else 1
         else:
             self._rows = _DEVICE_BLOCK
         self.batch_size = 4 * max(self._rows, BLOCK)
@@ -143,18 +145,69 @@ class TorchEngine(Engine):
         hidden, one = self._network(self._tensor(ids)[:, None], one, dtype=self._dtype)
         return self._network.logits(hidden[:, 0]), self.repeat((1, [one]), 1)
 
+    def nats_of_lanes(
+        self,
+        ids: npt.NDArray[np.integer],
+        targets: npt.NDArray[np.integer],
+        lengths: npt.NDArray[np.integer],
+        state: TorchState,
+        possible: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[npt.NDArray[np.float64], TorchState]:
+        """See `Engine`. The logits stay on the device. On the CPU they don't depend on the other streams, but for one
+        stream alone, which is faster without that guarantee."""
+        if len(lengths) == 1:
+            some = None if possible is None else possible[:, 0]
+            alone, state = self.nats_of(ids[:, 0], targets[:, 0], state, some)
+            return alone[:, None], state
+        inside = np.arange(len(ids))[:, None] < lengths
+        nats = np.zeros(ids.shape)
+        with torch.inference_mode(), batch_invariant():
+            states, outputs, over = self._streams(state), [], []
+            step, active = 0, len(lengths)
+            while active:  # until the shortest of the streams that are left ends
+                until = int(lengths[active - 1])
+                hidden, states = self._network(self._tensor(ids[step:until, :active]), states, dtype=self._dtype)
+                outputs.append(hidden.flatten(0, 1))
+                step, remaining = until, int((lengths > until).sum())
+                over.append(_each(states, partial(torch.narrow, dim=0, start=remaining, length=active - remaining)))
+                states = _each(states, partial(torch.narrow, dim=0, start=0, length=remaining))
+                active = remaining
+            hidden, wanted = torch.cat(outputs), self._tensor(targets[inside])
+            mask = None if possible is None else torch.from_numpy(possible[inside]).to(self._device)
+            found = []
+            rows = max(1, _MAX_LOGITS // self.vocab_size)
+            for start in range(0, len(hidden), rows):
+                part = slice(start, start + rows)
+                logits = self._network.logits(hidden[part])
+                if mask is not None:
+                    logits = logits.masked_fill(~mask[part], -torch.inf)
+                found.append(F.cross_entropy(logits, wanted[part], reduction="none"))
+            nats[inside] = torch.cat(found).double().cpu().numpy()
+            return nats, self._in_blocks(_cat(over[::-1]))
+
+    def join(self, states: Sequence[TorchState]) -> TorchState:
+        return self._in_blocks(_cat([self._streams(state) for state in states]))
+
+    def _streams(self, state: TorchState) -> LayerStates:
+        """The states of the streams in use, one row each."""
+        batch, blocks = state
+        return _each(_cat(blocks), lambda tensor: tensor[:batch])
+
+    def _in_blocks(self, streams: LayerStates) -> TorchState:
+        batch = len(streams[0][0])
+        missing = -batch % self._rows
+        padded = [F.pad(tensor, (0, 0, 0, missing)) if missing else tensor for tensor in _flat(streams)]
+        parts = zip(*(torch.split(tensor, self._rows) for tensor in padded), strict=True)
+        return batch, [_shaped(part, streams) for part in parts]
+
     def repeat(self, state: TorchState, batch: int) -> TorchState:
         _, (block,) = state
         same = _each(block, lambda tensor: tensor[:1].expand(self._rows, -1).contiguous())
         return batch, [same] * -(-batch // self._rows)
 
     def select(self, state: TorchState, rows: Sequence[int]) -> TorchState:
-        _, blocks = state
-        filled = [*rows, *[rows[-1]] * (-len(rows) % self._rows)]  # idle rows need numbers too
-        chosen = torch.tensor(filled, device=self._device)
-        whole = [torch.cat(tensors).index_select(0, chosen) for tensors in zip(*map(_flat, blocks), strict=True)]
-        parts = zip(*(torch.split(tensor, self._rows) for tensor in whole), strict=True)
-        return len(rows), [_shaped(part, blocks[0]) for part in parts]
+        chosen = torch.tensor(rows, device=self._device)
+        return self._in_blocks(_each(_cat(state[1]), lambda tensor: tensor.index_select(0, chosen)))
 
     def export_state(self, state: TorchState, row: int) -> npt.NDArray[np.float32]:
         block, index = state[1][row // self._rows], row % self._rows
@@ -211,6 +264,21 @@ def capture_cuda_graph(step: Callable[[], StepResult]) -> tuple[Callable[[], obj
     with torch.cuda.graph(graph):
         results = step()
     return graph.replay, results
+
+
+def _rows_are_alike(network: LanguageModel) -> bool:
+    """Whether the rows of a block have the same results at every index."""
+    weights = [weight for weight in network.parameters() if weight.dim() == 2]
+    # Of narrow products too few numbers are measured to be sure.
+    return all(
+        min(weight.shape) >= BLOCK and rows_of_block(*weight.shape, weight.dtype, (BLOCK,)) == BLOCK
+        for weight in weights
+    )
+
+
+def _cat(blocks: Sequence[LayerStates]) -> LayerStates:
+    """The rows of all blocks as one."""
+    return _shaped([torch.cat(tensors) for tensors in zip(*map(_flat, blocks), strict=True)], blocks[0])
 
 
 def _each(block: LayerStates, change: Callable[[Tensor], Tensor]) -> LayerStates:

@@ -1,4 +1,4 @@
-"""Evaluation of music: nats under the grammar, n-gram baselines and generated pieces; and guessing the task."""
+"""Evaluation of music: nats under the grammar, n-gram baselines and generated pieces."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 import seqgen
-from seqgen import tasks
-from seqgen.evaluation.music_likelihood import EventTally, GrammarMasks, event_nats
+from seqgen.evaluation.music_likelihood import GrammarMasks, tally_pieces
 from seqgen.generation.music.composing import music_codec
 from seqgen.music import grammar, midi
 from seqgen.music.events import EventVocabulary, VocabularyOptions, count_steps
 from seqgen.music.piece import Bar, Note, Piece, Track
 from seqgen.tokenizers.midi import MidiCodec
 from tests.helpers.running import Command
+from tests.helpers.scorers import network_scorer
 
 SCALE = [60, 62, 64, 65, 67, 69, 71, 72]
 
@@ -64,12 +64,11 @@ def test_event_tally_steps_are_those_of_the_bars() -> None:
 
 def test_scorer_forbidden_events_have_no_probability(scales: seqgen.Model) -> None:
     """Masks of the grammar never raise the nats of an event, and lower some."""
-    from seqgen.evaluation.text import network_scorer
-
     codec = music_codec(scales.codec)
     ids = np.append(codec.encode_piece(tune(3)), codec.end).astype(np.int32)
     free = np.concatenate([scored.nats for scored in network_scorer(scales.network, codec).read(ids)])
-    bound = event_nats(scales.network, codec, ids)
+    masks = GrammarMasks(codec.vocabulary)
+    bound = np.concatenate([scored.nats for scored in network_scorer(scales.network, codec, masks).read(ids)])
     assert (bound <= free + 1e-5).all()
     assert bound.sum() < free.sum() - 0.01
 
@@ -86,10 +85,9 @@ def test_grammar_masks_allow_the_grammar_and_the_actual_event() -> None:
 
 
 def test_event_tally_sums_pieces(scales: seqgen.Model) -> None:
-    codec, tally = music_codec(scales.codec), EventTally()
+    codec = music_codec(scales.codec)
     pieces = [codec.encode_piece(tune(number)) for number in (0, 1)]
-    for piece in pieces:
-        tally.add(scales.network, codec, piece)
+    tally = tally_pieces(scales.batch_engine, codec, pieces)
     metrics = tally.metrics()
     assert (tally.records, metrics["steps"]) == (2, 192)
     assert metrics["events"] == sum(map(len, pieces)) + 2
@@ -152,28 +150,3 @@ def test_evaluate_music_measures_copies(scales: seqgen.Model, tunes: Path) -> No
 
 
 # ---- Guessing the task ----
-
-
-def test_guess_folder_of_midi_is_music(tunes: Path, text_file: Path) -> None:
-    assert tasks.guess([str(tunes)]) == "music"
-    assert tasks.guess([str(tunes / "00.mid")]) == "music"
-    assert tasks.guess([str(tunes / "*.mid")]) == "music"
-    assert tasks.guess([str(text_file)]) == "text"
-    assert tasks.guess([str(tunes), str(text_file)]) == "text"
-    assert tasks.guess(["-"]) == "text"
-
-
-def test_guess_messages_are_dialogue(tmp_path: Path) -> None:
-    path = tmp_path / "chats.jsonl"
-    line = {"messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "good day"}]}
-    path.write_text((json.dumps(line) + "\n") * 5)
-    assert tasks.guess([str(path)]) == "dialogue"
-
-
-def test_guess_catalogue_name_has_its_task() -> None:
-    from seqgen.corpus.catalogue import entries as catalogue
-
-    entries = catalogue.load().values()
-    for task in ("music", "dialogue", "text"):
-        name = next(entry.name for entry in entries if entry.task == task)
-        assert tasks.guess([name]) == task
