@@ -377,7 +377,7 @@ class MessageReader:
                 report.system_turns += 1
                 continue
             text = text_of(message, keys)
-            if not keys.texts and not keys.media:
+            if not (keys.texts or keys.media or keys.deleted):
                 report.empty_turns += 1
                 continue
             if any(message[key] is True for key in keys.deleted) or text in _DELETED_TEXTS:
