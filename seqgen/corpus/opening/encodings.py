@@ -17,13 +17,16 @@ from seqgen.corpus.opening import letters
 from seqgen.corpus.opening.letters import Language
 
 _MAX_LETTERS = 600  # that are looked at
+_RUNS = 6  # of neighbouring letters, spread over a text
 _MIN_LETTERS = 3  # fewer prove nothing
 _MIN_SCORE = 0.85  # of a single-byte encoding
 _MIN_MARGIN = 0.06  # by which it must be ahead of any other that reads the sample differently
-_MIN_FREQUENT = 0.2  # of the characters of a multi-byte encoding that are frequent ones
+_MIN_FREQUENT = 0.25  # of the characters of a multi-byte encoding that are frequent ones
 _MIN_RATIO = 2.5  # by which it must be ahead of another
 _MAX_DAMAGE = 0.01  # of the characters of a damaged file
 _MIN_LEAD = 0.4  # or by which it must be better, on average, at the bytes that they read differently
+_MIN_DENSITY = 0.025  # of letters beyond ASCII, for each ASCII letter, in languages with many of them
+_SPARSE_SCORE = 0.8  # of such a language where there are fewer
 _MIXED_SCORE = 0.9  # of names from several languages
 
 _WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
@@ -47,10 +50,14 @@ _SINGLE_BYTE: tuple[tuple[str, tuple[Language, ...]], ...] = (
     ("cp874", letters.THAI),
 )  # fmt: skip
 
+_TRIED = frozenset(codecs.lookup(codec).name for codec, _ in (*_MULTIBYTE, *_SINGLE_BYTE))
 _SURROGATES = re.compile("[\udc80-\udcff]")
+_BESIDE_ASCII = re.compile("[A-Za-z][^\0-\x7f]|[^\0-\x7f](?=[A-Za-z])")
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _MAX_CONTROLS = 0.02  # of the bytes of text: form feeds, escapes and a few NULs occur in logs
-_SENTENCE_MARKS = frozenset("’‘“”„‚«»‹›–—…·•°§©®™€£¥¿¡\xa0\xad×±²³½¼¾†‡‰№´`")
+_SENTENCE_MARKS = frozenset("’‘“”„‚«»‹›–—…·•°§©®™¿¡\xa0\xad²³ªº†‡‰№´`")
+_SYMBOLS = frozenset("€£¥×±½¼¾¹÷µ¶¬¦¢¤")  # that stand beside no letter
+_FINAL_LETTERS = frozenset("ςךםןףץ")
 _WITHIN_WORDS = frozenset("’–—…·\xad")
 
 
@@ -98,10 +105,10 @@ def _decode_start(data: bytes, codec: str) -> str | None:
 
 
 def _familiarity(data: bytes, codec: str) -> float:
-    """The share of characters that are ASCII, frequent ideographs, kana, or letters of an alphabet."""
+    """The share of characters that are ASCII, letters of an alphabet, frequent ideographs or syllables."""
     text = (_decode_start(data, codec) or "")[:4000]
     known = sum(
-        " " <= letter <= "~" or letter in "\t\n\r" or 0xA0 <= ord(letter) < 0x600
+        " " <= letter <= "~" or letter in "\t\n\r" or "\xa0" <= letter < "\u1100" or "\u2000" <= letter < "\u2070"
         or any(letter in frequent for frequent in (*letters.CHINESE, *letters.JAPANESE, *letters.KOREAN))
         for letter in text
     )  # fmt: skip
@@ -142,9 +149,11 @@ def guess(samples: Iterable[bytes]) -> Guess:
     parts = [part for part in samples if not part.isascii()]
     joined = b"\n".join(parts)
     invalid, valid = count_invalid(joined)
-    if 2 * valid > invalid:  # bytes of another encoding are rarely UTF-8 by chance
+    if valid > 3 * invalid:
         return Guess("utf-8")
     multibyte = _guess_multibyte(joined)
+    if 2 * valid > invalid:  # as it is by chance in short texts only
+        return multibyte if multibyte.codec and _is_valid(joined, multibyte.codec) else Guess("utf-8")
     if multibyte.codec or multibyte.rivals:
         return multibyte
     single = _guess_single_byte(joined)
@@ -163,8 +172,11 @@ def _guess_multibyte(data: bytes) -> Guess:
         damaged = beyond.count("\ufffd")
         if len(beyond) - damaged < _MIN_LETTERS or damaged > max(_MAX_DAMAGE * len(beyond), 1):
             continue
-        share = max(sum(letter in frequent for letter in beyond) for frequent in languages) / len(beyond)
-        if share >= _MIN_FREQUENT and (codec not in found or share > found[codec][0]):
+        if len(_BESIDE_ASCII.findall(text)) > 0.5 * len(beyond):
+            continue  # letters with accents and their neighbours
+        common = max(sum(letter in frequent for letter in beyond) for frequent in languages)
+        share = common / len(beyond)
+        if common >= _MIN_LETTERS and share >= _MIN_FREQUENT and (codec not in found or share > found[codec][0]):
             found[codec] = share, text
     ranking = sorted(found, key=lambda codec: -found[codec][0])
     if not ranking:
@@ -179,25 +191,40 @@ def _guess_multibyte(data: bytes) -> Guess:
 
 
 class _Reading(NamedTuple):
-    """How a codec reads the bytes beyond ASCII: its letters, which of them stand well, and a score of at most 1."""
+    """How a codec reads bytes beyond ASCII: as which letters, which of them stand well, how many are of a language, and
+    a score of at most 1."""
 
     text: str
     good: list[bool]
+    inside: int
     score: float
+
+
+def _is_valid(data: bytes, codec: str) -> bool:
+    return "\ufffd" not in data.decode(codec, "replace")
 
 
 def _guess_single_byte(data: bytes) -> Guess:
     places = [match.start() for match in re.finditer(rb"[\x80-\xff]", data)]
     if len(places) < _MIN_LETTERS:
         return Guess("")
-    places = places[:: max(len(places) // _MAX_LETTERS, 1)]
+    count = len(places)
+    if count > _MAX_LETTERS:  # runs of them, because every so many might be the same word again and again
+        starts = range(0, count, -(-count // _RUNS))
+        places = [place for start in starts for place in places[start : start + _MAX_LETTERS // _RUNS]]
     around = [
         (data[max(place - 1, 0) : place], data[place : place + 1], data[place + 1 : place + 2]) for place in places
     ]
+    scale = count / len(places) / max(len(re.findall(rb"[A-Za-z]", data)), 1)
     found: dict[str, _Reading] = {}
     for codec, languages in _SINGLE_BYTE:
         context = [tuple(part.decode(codec, "replace") for part in parts) for parts in around]
         readings = [_read(context, language) for language in languages]
+        if languages in (letters.CENTRAL, letters.TURKISH, letters.BALTIC):
+            readings = [
+                reading._replace(score=reading.score * (1 if reading.inside * scale > _MIN_DENSITY else _SPARSE_SCORE))
+                for reading in readings
+            ]
         if languages is letters.WESTERN:
             mixed = _read(context, letters.WESTERN_MIXED)
             readings.append(mixed._replace(score=_MIXED_SCORE * mixed.score))
@@ -225,22 +252,26 @@ def _read(context: list[tuple[str, ...]], language: Language) -> _Reading:
         small = letter.lower()
         latin = _is_ascii_letter(before) or _is_ascii_letter(after)
         if small in language.letters:
-            good.append(not (letter != small and before.islower()) and not (latin and bool(language.frequent)))
+            wrong_case = before.islower() if letter != small else after.isupper()
+            wrong_place = (latin and bool(language.frequent)) or (letter in _FINAL_LETTERS and after.isalpha())
+            good.append(not wrong_case and not wrong_place)
             inside += 1
             capitals += letter != small
             in_words += latin
             frequent += small in language.frequent
         else:
-            within = before.isalpha() and after.isalpha()
-            good.append(letter in _SENTENCE_MARKS and (letter in _WITHIN_WORDS or not within))
+            inner, touching = before.isalpha() and after.isalpha(), before.isalpha() or after.isalpha()
+            good.append(
+                letter in _WITHIN_WORDS or (letter in _SENTENCE_MARKS and not inner)
+                or (letter in _SYMBOLS and not touching)
+            )  # fmt: skip
     score = sum(good) / len(good)
     if language.frequent:
         score *= min(1.0, frequent / max(0.6 * inside, 1.0)) * (0.9 if capitals > 0.6 * inside else 1.0)
     elif in_words < 0.3 * inside:
         score *= 0.7  # the words of Latin scripts have ASCII letters as well
-    return _Reading(
-        "".join(letter for _, letter, _ in context), good, score if inside or not language.frequent else 0.0
-    )
+    text = "".join(letter for _, letter, _ in context)
+    return _Reading(text, good, inside, score if inside or not language.frequent else 0.0)
 
 
 def _is_ascii_letter(letter: str) -> bool:
@@ -248,13 +279,11 @@ def _is_ascii_letter(letter: str) -> bool:
 
 
 def _guess_otherwise(data: bytes) -> Guess:
-    """The guess of charset-normalizer, if it has no doubt."""
+    """The guess of charset-normalizer, if it has no doubt, and if the encoding is none that was tried already."""
     from charset_normalizer import from_bytes
 
     matches = list(from_bytes(data[: 1 << 16]))
-    if not matches or matches[0].chaos > 0.05 or matches[0].coherence < 0.3:
-        return Guess("", tuple(match.encoding for match in matches[:3]))
-    first = matches[0]
-    near = (match for match in matches[1:4] if match.coherence > first.coherence - 0.1)
-    rivals = [match.encoding for match in near if str(match) != str(first)]
-    return Guess("", (first.encoding, *rivals)) if rivals else Guess(first.encoding)
+    names = tuple(codecs.lookup(match.encoding).name for match in matches[:3])
+    if matches and matches[0].chaos <= 0.05 and matches[0].coherence >= 0.5 and names[0] not in _TRIED:
+        return Guess(names[0])
+    return Guess("", names)
