@@ -25,7 +25,7 @@ from typing import Any
 
 from seqgen.corpus import dataset_rows as rows
 from seqgen.corpus.cache import store as cache
-from seqgen.corpus.cache.folder import cache_folder
+from seqgen.corpus.cache.folder import cache_folder, fallback_warning
 from seqgen.corpus.dataset_rows import RowFormat
 from seqgen.corpus.parquet import safe_batch_size
 from seqgen.errors import DataError, UserError
@@ -249,6 +249,8 @@ def _check_reader(builder: Any) -> None:
 
 
 def _datasets() -> Any:
+    if fallback_warning() is not None:  # nor can their caches be written
+        os.environ.setdefault("HF_HOME", str(cache_folder() / "huggingface"))
     try:
         return importlib.import_module("datasets")
     except ImportError as error:

@@ -55,7 +55,9 @@ class _Store:
                 while done < len(rest):
                     done += self.file.write(rest[done:])
         except OSError as error:
-            raise UserError(f"cannot store the texts in {str(folder)!r}: {reason(error)}") from error
+            raise UserError(
+                f"cannot store the texts in {str(folder)!r}: {reason(error)}; SEQGEN_CACHE names another folder"
+            ) from error
         self._written += len(self._tail)
         self._tail = bytearray()
 

@@ -30,6 +30,7 @@ from seqgen.config import (
     parse_duration,
 )
 from seqgen.corpus import sources as reading
+from seqgen.corpus.cache.folder import fallback_warning
 from seqgen.corpus.sources import Document, Spool
 from seqgen.errors import DataError, ModelError, UserError
 from seqgen.specs.tasks import TaskSpec, network_of
@@ -205,6 +206,8 @@ def _read(
     """The documents of the training set, and those of a validation set of its own."""
     tokenizer = options.tokenizer if start is None else start.config["tokenizer"]
     watch.report("reading " + ", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
+    if message := fallback_warning():
+        watch.warn(message)
 
     def read(some: list[str]) -> list[Document]:
         return open_sources(

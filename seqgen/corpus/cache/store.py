@@ -45,7 +45,10 @@ def locked(target: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator
             target.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locks.locked_file(_lock_path(target), on_wait))
         except OSError as error:
-            raise UserError(f"cannot write in the cache {str(target.parent)!r}: {reason(error)}") from error
+            raise UserError(
+                f"cannot write in the cache {str(target.parent)!r}: {reason(error)}; "
+                "set SEQGEN_CACHE to a folder that can be written"
+            ) from error
         _remove_partial_files(target)
         yield
 
