@@ -8,6 +8,7 @@ from seqgen import tasks
 from seqgen.corpus import sources
 from seqgen.corpus.documents import Document, Spool
 from seqgen.specs.tasks import TASKS
+from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.streams import Progress
 
 
@@ -41,6 +42,7 @@ def open_sources(
     """
     accepts, rows = tasks.accepts(task), tasks.rows(task, text_column)
     is_plain_text = TASKS.find(task).is_plain_text
-    reading = sources.Reading(encoding, decode=not (is_plain_text and tokenizer == "byte"))
+    decode = tokenizer is None or not is_plain_text or TOKENIZERS.find(tokenizer).decodes_text
+    reading = sources.Reading(encoding, decode)
     found = sources.find(names, spool, progress, warn, accepts, rows, reading, report)
     return sources.checksum_documents(found, warn, progress, is_learnt=is_plain_text)

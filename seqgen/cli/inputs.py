@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from seqgen.errors import DataError, UserError
-from seqgen.streams import open_input, read_chunks, stdin_is_piped
+from seqgen.streams import open_input, stdin_is_piped
 
 if TYPE_CHECKING:
     from seqgen.corpus.sources import Document
@@ -26,17 +26,20 @@ def sources_or_stdin(sources: list[str] | None, problem: str) -> list[str]:
 
 
 def open_records(
-    names: list[str], find: Callable[[list[str]], list[Document]]
+    names: list[str],
+    find: Callable[[list[str]], list[Document]],
+    read_pipe: Callable[[BinaryIO, str], Generator[bytes, None, None]],
 ) -> Iterator[tuple[str, Generator[bytes, None, None]]]:
     """Name and bytes of each record. Standard input is read as it arrives, however long it gets.
 
     Args:
         names: Sources.
         find: Returns the documents of sources other than standard input.
+        read_pipe: Yields what arrives through a pipe, given with its name (see `opening.pipes`).
     """
     for name in names:
         if name == "-":
-            yield "-", read_chunks(open_input("-"), "standard input", unbuffered=True)
+            yield "-", read_pipe(open_input("-"), "standard input")
         else:
             for document in find([name]):
                 yield document.name, document.chunks()

@@ -23,6 +23,9 @@ ExactOption = Annotated[
     bool,
     typer.Option("--exact", help="Never quantise weights to 8 bits for speed (`info` reports the loss in accuracy)."),
 ]
+EncodingOption = Annotated[
+    str | None, typer.Option("--encoding", metavar="NAME", help="Encoding of text files [default: recognised].")
+]
 OutputOption = Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Output file.")]
 ShardOption = Annotated[
     str | None,

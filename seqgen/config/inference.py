@@ -173,6 +173,7 @@ class MusicOptions:
 class ForecastOptions:
     """Options of `forecast`."""
 
+    encoding: str | None = setting(None, "Encoding of text files [default: recognised].", metavar="NAME")
     horizon: int | None = setting(
         None, "Rows to forecast [default: as in training]; rows beyond are forecast from forecasts.", minimum=1,
         maximum=1 << 20)  # fmt: skip

@@ -23,6 +23,7 @@ class TokenizerSpec:
     fit_bytes: int | None = None  # bytes of the corpus that `fit` needs; None: all, 0: none
     is_character_level: bool = False  # an id is a character or a byte
     writes_text: bool = True  # ids decode to text
+    decodes_text: bool = True  # text is decoded to UTF-8 first; False: its bytes are learnt, in whatever encoding
     encodes_bytes: bool = True  # a codec; False: it scales numbers
     copy_index: str = "seqgen.generation.copies.text:TextCopyIndex"
     grammar_masks: str | None = None  # f(codec) -> masks of the tokens that the grammar allows
@@ -36,7 +37,7 @@ TOKENIZERS: Registry[TokenizerSpec] = Registry(
         ),
         TokenizerSpec(
             "byte", "seqgen.tokenizers.characters:ByteCodec", encodes_text=True, task="text", is_character_level=True,
-            fit_bytes=0,
+            fit_bytes=0, decodes_text=False,
         ),
         TokenizerSpec(
             "subword", "seqgen.tokenizers.subwords:SubwordCodec", encodes_text=True, task="text",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqgen.cli.inputs import line_batches, open_records, sources_or_stdin
-from seqgen.cli.options import ModelArgument, OutputOption, QuietOption, ShardOption, add_options
+from seqgen.cli.options import EncodingOption, ModelArgument, OutputOption, QuietOption, ShardOption, add_options
 from seqgen.cli.output import Output, StderrLogger, to_json
 from seqgen.config import ClassifyOptions, make_options
 from seqgen.specs.tasks import RowLayout
@@ -27,6 +27,7 @@ def run(
     ] = None,
     output: OutputOption = "-",
     shard: ShardOption = None,
+    encoding: EncodingOption = None,
     quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> None:
@@ -43,6 +44,7 @@ def run(
     from seqgen.api.model import load
     from seqgen.corpus import sources as reading
     from seqgen.corpus.dataset_rows import RowFormat
+    from seqgen.corpus.opening.pipes import read_pipe
     from seqgen.corpus.shards import Shard
 
     part = Shard.parse(shard)
@@ -52,10 +54,12 @@ def run(
     format_prediction = _FORMATS[settings.format]
     rows = RowFormat(RowLayout.LINES, loaded.text_column)
     with Output(output) as out, reading.Spool() as spool:
-        find = functools.partial(reading.find, spool=spool, warn=StderrLogger(quiet).warn, rows=rows)
+        warn = StderrLogger(quiet).warn
+        find = functools.partial(reading.find, spool=spool, warn=warn, rows=rows, reading=reading.Reading(encoding))
+        from_pipe = functools.partial(read_pipe, warn=warn, encoding=encoding)
         streams: Iterable[Iterable[bytes]]
         if part.is_whole:
-            streams = (chunks for _, chunks in open_records(names, find))
+            streams = (chunks for _, chunks in open_records(names, find, from_pipe))
         else:  # standard input is spooled first: its length is known only at its end
             streams = part.select_lines([document for name in names for document in find([name])])
         for chunks in streams:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seqgen.cli.inputs import iter_lines, open_records, sources_or_stdin
-from seqgen.cli.options import ModelArgument, OutputOption, QuietOption, ShardOption
+from seqgen.cli.options import EncodingOption, ModelArgument, OutputOption, QuietOption, ShardOption
 from seqgen.cli.output import Output, StderrLogger, to_json, write_state
 from seqgen.errors import DataError, UserError
 from seqgen.specs.tasks import TASKS
+from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.streams import is_terminal
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def run(
     ] = None,
     output: OutputOption = "-",
     shard: ShardOption = None,
+    encoding: EncodingOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Score text by its cross-entropy under a model.
@@ -83,15 +85,23 @@ def run(
     log = StderrLogger(quiet)
     from seqgen import tasks
     from seqgen.corpus import sources as reading
+    from seqgen.corpus.opening.pipes import read_pipe
 
     accepts, rows = tasks.accepts(loaded.task), tasks.rows(loaded.task, loaded.text_column)
     with Output(output) as out, reading.Spool() as spool:
-        find = functools.partial(reading.find, spool=spool, warn=log.warn, accepts=accepts, rows=rows)
+        as_text = reading.Reading(
+            encoding, decode=TOKENIZERS.find(loaded.codec.name).decodes_text or not spec.is_plain_text
+        )
+        find = functools.partial(
+            reading.find, spool=spool, warn=log.warn, accepts=accepts, rows=rows, reading=as_text, report=log.info
+        )
+        decode = as_text.decode and not spec.composes
+        from_pipe = functools.partial(read_pipe, warn=log.warn, encoding=encoding, decode=decode)
         if spec.record_reader is not None:
             for score in loaded.score_records(reading.checksum_documents(find(names), log.warn), per_token, part):
                 out.write(_json(score))
             return
-        records = open_records(names, find)
+        records = open_records(names, find, from_pipe)
         if not part.is_whole:
             documents = [document for name in names for document in find([name])]
             records = ((document.name, document.chunks()) for document in part.select_documents(documents))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqgen.cli.inputs import sources_or_stdin
-from seqgen.cli.options import OutputOption, QuietOption
+from seqgen.cli.options import EncodingOption, OutputOption, QuietOption
 from seqgen.cli.output import Output, StderrLogger, plural, to_json
 from seqgen.config import TrainOptions, flag_name, make_options
 from seqgen.errors import DataError, ModelError, SeqgenError, UserError
@@ -54,6 +54,7 @@ def run(
         str | None, typer.Option(metavar="all|melody|piano", help="Parts that a midi tokenizer reads.")
     ] = None,
     plot: Annotated[str | None, typer.Option(metavar="FILE.png", help="Piano roll of a MIDI file.")] = None,
+    encoding: EncodingOption = None,
     output: OutputOption = "-",
     quiet: QuietOption = False,
 ) -> None:
@@ -84,7 +85,9 @@ def run(
     if spec.task is not None:
         of_task = {"accepts": tasks.accepts(spec.task), "rows": tasks.rows(spec.task)}
     with reading.Spool() as spool, Output(output) as out:
-        documents = reading.checksum_documents(reading.find(names, spool, warn=log.warn, **of_task), log.warn)
+        as_text = reading.Reading(encoding, decode=spec.decodes_text)
+        found = reading.find(names, spool, warn=log.warn, reading=as_text, report=log.info, **of_task)
+        documents = reading.checksum_documents(found, log.warn, is_learnt=spec.writes_text)
         codec = codec or _fit(spec, documents, settings)
         if spec.writes_text:
             _write_text(codec, documents, out, pieces, check)
