@@ -175,7 +175,8 @@ class _MarkedColumn:
         marks = [(cell, *decimal_mark_of(cell)) for cell in marked]
         certain = frozenset(mark for _, mark, sure in marks if mark and sure)
         open_cells = [(cell, mark) for cell, mark, sure in marks if mark and not sure]
-        unmarked = [float(cell) for cell in cells if cell.isascii() and cell.isdigit()]
+        plain = (parse_number(cell) for cell in cells if "," not in cell and "." not in cell)
+        unmarked = [abs(number) for number in plain if number is not None and number == number]
         example, ambiguous = open_cells[0] if open_cells else ("", "")
         if len({mark for _, mark in open_cells}) > 1:
             ambiguous = ""

@@ -45,6 +45,7 @@ _INTERVAL_MARKS = (
     re.compile(r"\s+(?:-|–|—|−|~|to|bis|until|au|à|al|do|до)\s+|\s?(?:～|至|から|→|…|--)\s?"),
     re.compile(r"\s?[/~–—]\s?"),
 )
+_SECOND_PLACES = {"a2": "a", "q2": "q"}
 _PLAIN_FIELDS = frozenset(("Y", "y", "A", "B", "m", "d", "H", "M", "S", "sep", "z"))
 _CLOCK_RANGE = re.compile(r"(.*\d{1,2}[:.]\d{2})(\s?[-–]\s?)(\d{1,2}[:.]\d{2})")
 _MAX_ZONES = 2  # of a column: summer and winter
@@ -195,8 +196,8 @@ def _parse(cells: Sequence[str], digits: bool, fits: Callable[[Integers], bool] 
         matches.append(match)
     matches, notes = _as_fiscal_years(matches)
     names = {
+        **_SECOND_PLACES,
         "s": "w" if any(int(match["s"]) > 2 for match in matches if "s" in match.re.groupindex) else "h",
-        "q2": "q",
     }
     odd = _odd_sort(matches, names)
     if odd is not None:
@@ -370,7 +371,9 @@ def _choose_order(
     valid = [order for order, (times, _) in readings.items() if not (times == UNKNOWN).any()]
     if not valid:
         return "", False, max(int(np.argmax(times == UNKNOWN)) for times, _ in readings.values())
-    if all(match["sep"][:1] == "." for match in ambiguous) and _GERMAN in valid:
+    if _SHORT_ISO in valid and len({match["y"] for match in ambiguous}) <= len({match["A"] for match in ambiguous}):
+        valid = [order for order in valid if order != _SHORT_ISO] or valid  # days differ more than years
+    if all(match["sep"][:1] == "." for match in ambiguous) and _GERMAN in valid and _SHORT_ISO not in valid:
         valid = [_GERMAN]
     if fits is not None and any(fits(readings[order][0]) for order in valid):
         valid = [order for order in valid if fits(readings[order][0])]
@@ -417,7 +420,7 @@ def _parse_matches(
     for rows in rows_of.values():
         fields: Fields = {}
         for letter, texts in _fields([matches[row] for row in rows]).items():
-            if letter != "q2" or any(texts):
+            if letter not in _SECOND_PLACES or any(texts):
                 fields[names.get(letter, letter)] = texts
         result[rows] = epoch_microseconds(fields, len(rows), months)
         zones = fields.get("z")
@@ -558,7 +561,8 @@ def _names_as_written(
         if names is None:
             return {}, False
         words["b"] = names
-    days = {match["a"] for match in matches if "a" in match.re.groupindex and match["a"]}
+    fields = [match.groupdict() for match in matches]
+    days = {day for match in fields for letter in ("a", "a2") if (day := match.get(letter))}
     if days:
         for one in (language or "en", "en"):
             numbers = weekday_numbers(days, one)

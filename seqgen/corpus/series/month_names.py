@@ -53,13 +53,20 @@ def is_weekday(word: str) -> bool:
 
 
 def months_of(words: Iterable[str]) -> tuple[str, dict[str, int]] | None:
-    """Return the language of a column and the month of each of its names; None if no language knows them all."""
+    """Return the language of a column and the month of each of its names; None if no language knows them all.
+
+    Of several languages, it is the first that writes the names like the column.
+    """
     distinct = set(words)
+    first: tuple[str, dict[str, int]] | None = None
     for language in _LANGUAGES:
         found = {word: _number_in(language, word) for word in distinct}
-        if all(found.values()):
+        if not all(found.values()) or (first is not None and found != first[1]):
+            continue
+        if month_names(found, language):
             return language, found
-    return None
+        first = first or (language, found)
+    return first
 
 
 def other_reading(words: Iterable[str], chosen: Mapping[str, int]) -> str:
@@ -83,7 +90,12 @@ def weekday_names(seen: Mapping[str, int], language: str) -> Names | None:
 
 def _as_written(lists: Sequence[Names], seen: Mapping[str, int]) -> Names | None:
     changes: tuple[Callable[[str], str], ...] = (str, str.title, str.upper, str.lower)
-    marks: tuple[Callable[[str], str], ...] = (str, lambda name: name.rstrip("."), _without_accents)
+    marks: tuple[Callable[[str], str], ...] = (
+        str,
+        lambda name: name.rstrip("."),
+        lambda name: name.rstrip(".") + ".",
+        _without_accents,
+    )
     for names in lists:
         for mark in marks:
             for change in changes:

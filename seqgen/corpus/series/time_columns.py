@@ -262,7 +262,7 @@ def _read_cells(
             numeric = times_from_numbers(np.array(numbers, dtype=np.float64))
             if numeric is not None:
                 return numeric, rows
-        parsed = digits if digits.bad < 0 or digits.bad > parsed.bad else parsed
+        parsed = digits if digits.bad < 0 or digits.bad >= parsed.bad else parsed
     if parsed.bad >= 0:
         cell = present[parsed.bad]
         reason = parsed.reason or f"is not a time{_hint(cell)}; {_EXAMPLE}"

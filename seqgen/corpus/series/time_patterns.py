@@ -1,7 +1,7 @@
 """Patterns of times as people write them, and the match of one cell.
 
 Groups are the letters of `TimeFormat`, and: A, B for day and month or the reverse, s for a week or one of two
-half-years, sep for what separates a date, z for the zone.
+half-years, sep for what separates a date, z for the zone. a2 and q2 are a and q in other places.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ ZONES = {"Z": 0, "UTC": 0, "GMT": 0, "WET": 0, "BST": 1, "WEST": 1, "CET": 1, "M
 
 _WORD = r"[^\W\d_]+(?:-feira)?\.?"
 _MONTH = rf"(?P<b>{_WORD})"
-_WEEKDAY = rf"(?:(?P<a>{_WORD}),?\s+)?"
-_OF = r"(?:\s+(?:del?|of|di)(?=\s))?"
+_WEEKDAY = rf"(?:(?P<a>{_WORD}),?\s+(?:(?:den|el|le|o)\s+)?)?"
+_DAY_LATER = rf"(?:,?\s+\(?(?P<a2>{_WORD})\)?)?"
+_OF = r"(?:\s+(?:(?:del?|of|di)(?=\s)|d['’](?=\w)))?"
 _NTH = r"(?:st|nd|rd|th|er|ère|e|\.?[ºª°]|\.|-й)?"
 _Y4 = r"(?P<Y>\d{4})"
 _YEAR = rf"(?:{_Y4}|['’]?(?P<y>\d{{2}}))"
@@ -54,17 +55,17 @@ MONTHLY = re.compile(r"(?P<Y>\d{4})[-/Mm](?P<m>\d{1,2})")
 PATTERNS = tuple(
     re.compile(pattern) if isinstance(pattern, str) else pattern
     for pattern in (
-        rf"{_Y4}(?P<sep>[-/.]\s?)(?P<m>\d{{1,2}})(?P=sep)(?P<d>\d{{1,2}})\.?(?:(?:[T_:]|,?\s+){_CLOCK})?",
+        rf"{_Y4}(?P<sep>[-/.]\s?)(?P<m>\d{{1,2}})(?P=sep)(?P<d>\d{{1,2}})\.?(?:(?:[T_:]|,?\s+){_CLOCK}|{_DAY_LATER})",
         rf"{_Y4}(?P<sep>[-/.])(?P<m>\d{{2}})(?P=sep)(?P<d>\d{{2}}){_HOUR}",
-        rf"{_WEEKDAY}(?P<A>\d{{1,2}})(?P<sep>[-/.]\s?)(?P<B>\d{{1,2}})(?P=sep){_YEAR}{_AFTER}",
+        rf"{_WEEKDAY}(?P<A>\d{{1,2}})(?P<sep>[-/.]\s?)(?P<B>\d{{1,2}})(?P=sep){_YEAR}{_OF_YEAR}\.?{_AFTER}{_DAY_LATER}",
         rf"(?P<A>\d{{1,2}})(?P<sep>[-/.])(?P<B>\d{{1,2}})(?P=sep){_Y4}{_HOUR}",
         MONTHLY,
         rf"(?P<m>\d{{1,2}})[-/]{_Y4}",
         r"(?P<Y>\d{1,3})-(?P<m>\d{2})",
         rf"{_WEEKDAY}{_MONTH}[- /]*(?P<d>\d{{1,2}}){_NTH}(?:,\s*|[- /]+){_YEAR}{_AFTER}",
-        rf"{_WEEKDAY}(?P<d>\d{{1,2}}){_NTH}{_OF}[- /.]*{_MONTH}{_OF}[- /,]*{_YEAR}{_OF_YEAR}{_AFTER}",
+        rf"{_WEEKDAY}(?P<d>\d{{1,2}}){_NTH}{_OF}[- /.]*{_MONTH}{_OF}[- /,]*{_YEAR}{_OF_YEAR}\.?{_AFTER}{_DAY_LATER}",
         rf"{_MONTH}{_OF}[- /,]*{_YEAR}{_OF_YEAR}",
-        rf"{_Y4}\.?[- /]*{_MONTH}(?:[- /]*(?P<d>\d{{1,2}})\.?)?{_AFTER}",
+        rf"{_Y4}\.?[- /]*{_MONTH}(?:[- /]*(?P<d>\d{{1,2}})\.?)?{_AFTER}{_DAY_LATER}",
         rf"{_WEEKDAY}{_MONTH}\s+(?P<d>\d{{1,2}})\s+{_CLOCK}\s+{_Y4}",  # the C library's ctime
         # Quarters.
         rf"{_WITH_FY}?{_Y4}[- /:.]?\s?[QqTtKk]\s?(?P<q>[1-4])",
@@ -96,6 +97,7 @@ PATTERNS = tuple(
         FISCAL,
         # Others.
         rf"{_Y4}(?P<m>\d{{2}})(?P<d>\d{{2}})T(?P<H>\d{{2}})(?P<M>\d{{2}})(?P<S>\d{{2}})?{_ZONE}",
+        rf"(?P<m>\d{{1,2}})[月월]\s*{_Y4}",
         rf"{_Y4}-(?P<j>\d{{3}})(?:T{_CLOCK})?",
         rf"{_Y4}\s?[年년]\s?(?:(?P<m>\d{{1,2}})\s?[月월]\s?(?:(?P<d>\d{{1,2}})\s?[日号號일]{_HAN_DAY}{_HAN_CLOCK})?)?",
     )
@@ -116,7 +118,7 @@ DIGIT_PATTERNS = tuple(
     )
 )
 _SHORT_DATE = re.compile(r"(?P<y>\d{2})(?P<m>0[1-9]|1[0-2])(?P<d>[0-3]\d)")
-_WORDY = frozenset(pattern for pattern in PATTERNS if {"a", "b"} & set(pattern.groupindex))
+_WORDY = frozenset(pattern for pattern in PATTERNS if {"a", "a2", "b"} & set(pattern.groupindex))
 TIME_OF_DAY = re.compile(
     r"(?:\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?|\d{1,2}\.\d{2}\.\d{2}|\d{1,2}\s?[hH](?:\d{2})?|\d{1,2}[时時点]\d{0,2}分?)"
     r"(?:\s*[AaPp]\.?\s?[Mm]\.?)?(?:\s?Uhr)?|\d{1,2}\s?(?:[AaPp]\.?[Mm]\.?|Uhr)"
@@ -145,8 +147,8 @@ def match_pattern(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     if pattern is FISCAL:
         return found if int(found["e"]) % 100 == (int(found["Y"]) + 1) % 100 else None
     words = found.groupdict()
-    month, day = words.get("b"), words.get("a")
-    return found if (not month or is_month(month)) and (not day or is_weekday(day)) else None
+    month, days = words.get("b"), (words.get("a"), words.get("a2"))
+    return found if (not month or is_month(month)) and all(not day or is_weekday(day) for day in days) else None
 
 
 _SPECIAL = _WORDY | {FISCAL}

@@ -1,0 +1,111 @@
+"""Notations of numbers, decided by the column and by the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqgen.corpus.series.numbers import is_missing, parse_number
+from tests.helpers.series import read_table
+
+
+def column(cells: list[str], others: list[str] | None = None) -> bytes:
+    """A table of days with one column, or two."""
+    rows = [f"2021-{n // 28 + 1:02}-{n % 28 + 1:02};{cell}" for n, cell in enumerate(cells)]
+    if others:
+        rows = [f"{row};{other}" for row, other in zip(rows, others, strict=True)]
+    return "\n".join(["Tag;x" + (";y" if others else ""), *rows]).encode()
+
+
+NUMBERS = [
+    ("EUR 5", 5.0), ("5 USD", 5.0), ("R$ 1,234.5", 1234.5), ("5 kr.", 5.0), ("1.2bn", 1.2e9), ("3.5 Mio.", 3.5e6),
+    ("2 млн", 2e6), ("–5", -5.0), ("‑5", -5.0), ("5.5-", -5.5), ("<1", 0.5), ("≤ 3", 1.5), ("１２３．５", 123.5),
+    ("١٢٣٫٥", 123.5), ("CHF 1'234.50", 1234.5), ("1 234", 1234.0), ("1\u202f234.5", 1234.5), ("(1,234)", -1234.0),
+    ("1.2T", 1.2e12), ("3億", 3e8), ("1234円", 1234.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("cell", "value"), NUMBERS, ids=[cell for cell, _ in NUMBERS])
+def test_parse_number_notations_of_many_countries(cell: str, value: float) -> None:
+    assert parse_number(cell) == pytest.approx(value, rel=1e-15)
+
+
+@pytest.mark.parametrize("cell", ["5 mm", "12 kg", "EUR", "<", "< >", "5 6", "1-2", "5 M", "kr", "1 EUR 2"])
+def test_parse_number_units_are_not_numbers(cell: str) -> None:
+    assert parse_number(cell) is None
+
+
+@pytest.mark.parametrize(
+    "cell", ["k.A.", "n/d", "s/d", "#NV", "нет данных", "欠測", "sin datos", "brak", "…", ":", "#¡VALOR!", "(null)"]
+)
+def test_is_missing_in_many_languages(cell: str) -> None:
+    assert is_missing(cell)
+
+
+NOTATIONS = [
+    (["1.019", "1.260", "791", "1.343"], [1019, 1260, 791, 1343],
+     "points group thousands (1.019 is 1019): numbers without a point are below 1000"),
+    (["1.019", "1.26", "791", "1.343"], [1.019, 1.26, 791, 1.343], ""),
+    (["1.019", "1.260", "1791", "1.343"], [1.019, 1.26, 1791, 1.343], ""),
+    (["0.019", "1.260", "791", "1.343"], [0.019, 1.26, 791, 1.343], ""),
+    (["1.100", "2.200", "3.300", "4.400"], [1.1, 2.2, 3.3, 4.4],
+     "the point is taken for the decimal mark; if 1.100 means 1100, remove the points"),
+    (["1.234.567", "2.345.678", "3.456.789", "1.000.000"], [1234567, 2345678, 3456789, 1e6], ""),
+    (["1,019", "1,260", "791", "1,343"], [1019, 1260, 791, 1343], "commas group thousands (1,234 is 1234)"),
+    (["1,019", "1,26", "791", "1,343"], [1.019, 1.26, 791, 1.343], "the comma is the decimal mark (1,5 is 1.5)"),
+    (["1,019", "1,260", "2,345", "1,343"], [1.019, 1.26, 2.345, 1.343],
+     "the comma is the decimal mark; if 1,019 means 1019, remove the commas"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("cells", "values", "note"), NOTATIONS, ids=[cells[0] + cells[1] for cells, _, _ in NOTATIONS])
+def test_read_series_marks_of_one_column(tmp_path: Path, cells: list[str], values: list[float], note: str) -> None:
+    series, warnings = read_table(tmp_path, column(cells))
+    assert series[0].values[:, 0].tolist() == values
+    assert warnings == ([f"t.csv: 'x': {note}"] if note else [])
+
+
+def test_read_series_marks_are_those_of_the_table(tmp_path: Path) -> None:
+    sure, open_cells = ["1.019", "1.260", "791", "1.343"], ["3.057", "3.780", "2.373", "4.029"]
+    for cells in ((sure, open_cells), (open_cells, sure)):
+        series, warnings = read_table(tmp_path, column(*cells))
+        assert series[0].values.max() == 4029 and series[0].values.min() == 791 and len(warnings) == 2
+    series, warnings = read_table(tmp_path, column(open_cells, ["1,5", "2,5", "3,25", "4"]))
+    assert series[0].values[:, 0].tolist() == [3057, 3780, 2373, 4029]
+    series, _ = read_table(tmp_path, column(["1.019", "1.26", "791", "1.343"], ["1.5", "2.5", "3.25", "4"]))
+    assert series[0].values[:, 0].tolist() == [1.019, 1.26, 791, 1.343]
+
+
+def test_read_series_marks_are_decided_by_all_rows(tmp_path: Path) -> None:
+    cells = [str(100 + n % 800) for n in range(600)] + ["1.019", "2.500"]
+    series, warnings = read_table(tmp_path, column(cells), frequency="row", time_column="")
+    assert series[0].values[-2:, 0].tolist() == [1019, 2500] and "points group thousands" in " ".join(warnings)
+
+
+def test_read_series_sentinels_are_missing(tmp_path: Path) -> None:
+    series, warnings = read_table(tmp_path, column(["3.5", "-999", "-4.5", "2"]))
+    assert series[0].values[:, 0].tolist() == [3.5, -0.5, -4.5, 2]
+    assert warnings == [
+        "t.csv: 'x': -999 stands for a missing number",
+        "t.csv: 'x': 1 missing number is interpolated linearly (first in line 3)",
+    ]
+    near, warnings = read_table(tmp_path, column(["-350", "-999", "-450", "2"]))
+    assert near[0].values[:, 0].tolist() == [-350, -999, -450, 2] and warnings == []
+    assert read_table(tmp_path, column(["-999", "-999", "-999"]))[0][0].values.max() == -999
+
+
+@given(st.lists(st.integers(0, 2_000_000), min_size=5, max_size=40), st.sampled_from([".", ",", "\u202f", "'"]))
+@settings(max_examples=60, deadline=None)
+def test_read_series_grouped_integers_are_whole_or_reported(
+    tmp_path_factory: pytest.TempPathFactory, values: list[int], mark: str
+) -> None:
+    """Whatever is not certain is reported, and then wrong by a factor of 1000 at most in the whole column."""
+    cells = [f"{value:,}".replace(",", mark) for value in values]
+    series, warnings = read_table(tmp_path_factory.mktemp("t"), column(cells), time_column="")
+    found = series[0].values[:, 0].tolist()
+    if found != values:
+        assert any("remove the" in warning for warning in warnings)
+        assert [round(number * 1000) for number in found] == values

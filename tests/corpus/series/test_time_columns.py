@@ -1,0 +1,264 @@
+"""Which columns of a table are its times, and what is refused."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqgen.corpus.series.read import Series, looks_like_series
+from seqgen.corpus.series.time_names import field_of, is_likely_time, is_surely_time
+from seqgen.errors import DataError
+from tests.helpers.series import document, read_one, read_table
+
+START = datetime.datetime(2021, 1, 4)  # a Monday
+
+
+def table(header: str, row: Callable[[datetime.datetime, int], str], rows: int = 72, hours: int = 1) -> bytes:
+    """A table with a row every few hours."""
+    lines = [row(START + datetime.timedelta(hours=hours * number), number) for number in range(rows)]
+    return "\n".join([header, *lines, ""]).encode()
+
+
+def first_and_next(series: Series) -> tuple[str, str]:
+    """The first time of a series, and the one after its last."""
+    assert series.times is not None
+    later = series.frequency.next_times(series.times[-1], 1)
+    return series.format_times(series.times[:1])[0], series.format_times(later)[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["Date", "MESS_DATUM", "Trade Date", "fecha_inicio", "日期", "дата", "时间", "Zeitstempel"]
+)
+def test_is_surely_time_names(name: str) -> None:
+    assert is_surely_time(name) and is_likely_time(name)
+
+
+def test_is_surely_time_other_names_are_not() -> None:
+    assert not any(map(is_surely_time, ["lead_time", "update", "data", "hours", "x", "dated", "timeout", "mean"]))
+    assert [field_of(name) for name in ("yr", "Monat", "día", "hr", "时", "x")] == ["Y", "m", "d", "H", "H", ""]
+
+
+HOURLY = [
+    ("hour", "dteday,hr,yr,mnth,cnt", "{0:%Y-%m-%d},{0.hour},0,{0.month},{1}", "dteday,hr",
+     ("2021-01-04 00:00", "2021-01-07 00:00")),
+    ("clock", "cnt,day,at", "{1},{0:%d.%m.%Y},{0:%H:%M}", "day,at", ("04.01.2021 00:00", "07.01.2021 00:00")),
+    ("range", "Datum;Uhrzeit;cnt", "{0:%d.%m.%Y};{0:%H}:00 - {2:%H}:00;{1}", "Datum,Uhrzeit",
+     ("04.01.2021 00:00 - 01:00", "07.01.2021 00:00 - 01:00")),
+    ("1830", "date,time,cnt", "{0:%Y%m%d},{3},{1}", "date,time", ("20210104 00:00", "20210107 00:00")),
+    ("fields", "No,year,month,day,hour,cnt", "{1},{0.year},{0.month},{0.day},{0.hour},{1}", "year,month,day,hour",
+     ("2021-01-04 00:00:00", "2021-01-07 00:00:00")),
+    ("minutes", "date,hour,minute,cnt", "{0:%Y-%m-%d},{0.hour},{0.minute},{1}", "date,hour,minute",
+     ("2021-01-04 00:00", "2021-01-07 00:00")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "columns", "times"), [case[1:] for case in HOURLY], ids=[c[0] for c in HOURLY]
+)
+def test_read_series_hours_in_columns_of_their_own(
+    tmp_path: Path, header: str, row: str, columns: str, times: tuple[str, str]
+) -> None:
+    def line(time: datetime.datetime, number: int) -> str:
+        return row.format(time, number * number % 17, time + datetime.timedelta(hours=1), time.hour * 100)
+
+    data = table(header, line)
+    for options in ({}, {"time_column": columns}):
+        series = read_table(tmp_path, data, targets=("cnt",), **options)[0]
+        assert len(series) == 1 and series[0].frequency.name == "hour" and len(series[0]) == 72
+        assert series[0].time_column == columns and first_and_next(series[0]) == times
+        assert series[0].values[:3, 0].tolist() == [0, 1, 4]
+
+
+def test_read_series_hours_to_24_end_at_midnight(tmp_path: Path) -> None:
+    data = table("Date,Hour Ending,x", lambda time, n: f"{time:%m/%d/%Y},{n % 24 + 1},{n}")
+    series, warnings = read_table(tmp_path, data)
+    assert first_and_next(series[0]) == ("01/04/2021 01:00", "01/07/2021 01:00")
+    assert warnings == [
+        "t.csv: dates are read as month/day/year",  # the days follow each other
+        "t.csv: 'Date, Hour Ending': 'Hour Ending' counts hours to 24: 24 is midnight at the end of a day",
+    ]
+    with pytest.raises(DataError, match=r"t.csv, line 80, column 'Hour Ending': '26' is not an hour"):
+        read_table(
+            tmp_path, table("Date,Hour Ending,x", lambda t, n: f"{t:%Y-%m-%d},{26 if n == 78 else n % 24},1", 99)
+        )
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "columns", "frequency", "first"),
+    [
+        ("Year,Month,x", "{0},{2},{1}", "Year,Month", "month", "2000-01-01"),
+        ("Year,Quarter,x", "{0},Q{3},{1}", "Year,Quarter", "quarter", "2000-01-01"),
+        ("Jahr;Monat;x", "{0};{4};{1},5", "Jahr,Monat", "month", "2000-01-01"),
+    ],
+)
+def test_read_series_years_and_their_parts(
+    tmp_path: Path, header: str, row: str, columns: str, frequency: str, first: str
+) -> None:
+    german = ["Jan", "Feb", "Mrz", "Apr", "Mai", "Jun", "Jul", "Aug", "Sep", "Okt", "Nov", "Dez"]
+    parts = 4 if frequency == "quarter" else 12
+    lines = []
+    for n in range(36):
+        month = datetime.date(2000, n % 12 + 1, 1).strftime("%B")
+        lines.append(row.format(2000 + n // parts, n * n % 11, month, n % 4 + 1, german[n % 12]))
+    series = read_table(tmp_path, "\n".join([header, *lines]).encode())[0]
+    assert series[0].time_column == columns and series[0].frequency.name == frequency
+    assert first_and_next(series[0])[0] == first and series[0].columns == ("x",)
+
+
+def test_read_series_columns_that_repeat_the_time_are_ignored(tmp_path: Path) -> None:
+    data = table(
+        "date,year,month,weekday,stamp,x",
+        lambda t, n: (
+            f"{t:%Y-%m-%d},{t.year},{t.month},{t.weekday()},{int(t.timestamp()) * 1000 + 86399999},{n * n % 7}"
+        ),
+        60,
+        24,
+    )
+    series, warnings = read_table(tmp_path, data)
+    assert series[0].columns == ("x",)
+    assert warnings == ["t.csv: 'year', 'month', 'weekday', 'stamp' only repeat the time and are ignored"]
+    assert read_one(tmp_path, data, targets=("month",)).columns == ("month",)
+
+
+def test_read_series_days_of_spreadsheets_and_epochs_are_times(tmp_path: Path) -> None:
+    data = "Date,x\n" + "".join(f"{44200 + n // 5 * 7 + n % 5},{n * n % 7}\n" for n in range(40))
+    series, warnings = read_table(tmp_path, data.encode())
+    assert series[0].frequency.name == "business day" and first_and_next(series[0]) == ("44200", "44256")
+    assert len(warnings) == 1 and "44200 are read as the days of a spreadsheet (2021-01-04" in warnings[0]
+    klines = "".join(
+        f"{1609459200000 + 3600000 * n},{n % 7}.5,{1609459200000 + 3600000 * n + 3599999}\n" for n in range(30)
+    )
+    series, warnings = read_table(tmp_path, klines.encode())
+    assert series[0].columns == ("column_2",) and series[0].frequency.name == "hour"
+    assert warnings[-1] == "t.csv: 'column_3' only repeats the time and is ignored"
+
+
+def test_read_series_hours_of_clock_changes(tmp_path: Path) -> None:
+    clock = [datetime.datetime(2021, 10, 30) + datetime.timedelta(minutes=15 * n) for n in range(300)]
+    local = [
+        time if time < datetime.datetime(2021, 10, 31, 3) else time - datetime.timedelta(hours=1) for time in clock
+    ]
+    data = "time,x\n" + "".join(f"{time:%Y-%m-%d %H:%M},{n}\n" for n, time in enumerate(local))
+    series, warnings = read_table(tmp_path, data.encode())
+    assert series[0].frequency.name == "15 minutes" and len(series[0]) == 296
+    assert warnings == [
+        "t.csv: 4 rows of the hour that occurs twice when clocks are set back are dropped, the later are used "
+        "(first in line 106)"
+    ]
+    spring = [datetime.datetime(2021, 3, 27) + datetime.timedelta(hours=n + (n > 25)) for n in range(60)]
+    data = "time,x\n" + "".join(f"{time:%Y-%m-%d %H:%M},{n}\n" for n, time in enumerate(spring))
+    series, warnings = read_table(tmp_path, data.encode())
+    assert len(series[0]) == 61 and series[0].frequency.name == "hour"
+    assert warnings == [
+        "t.csv: 1 time of the hour that clocks skip when they are set forward is interpolated linearly "
+        "(first after line 27)"
+    ]
+
+
+REFUSED = [
+    ("clock", "time,x\n" + "".join(f"{n:02}:00,{n}\n" for n in range(24)),
+     "t.csv, line 2, column 'time': '00:00' is not a time but a time of day without a date"),
+    ("numbers", "time,x\n" + "".join(f"{n * n / 10},{n}\n" for n in range(24)),
+     "t.csv, line 2, column 'time': '0.0' is not a time"),
+    ("text", "Datum;x\n" + "".join(f"Tag {n};{n}\n" for n in range(24)),
+     "t.csv, line 2, column 'Datum': 'Tag 0' is not a time"),
+    ("half", "when,x\n" + "".join(f"{'2021-01-01' if n % 2 else 'soon'},{n}\n" for n in range(24)),
+     "t.csv, line 2, column 'when': 'soon' is not a time"),
+    ("late", "fecha,x\n" + "".join(f"2021-01-{n + 1:02},{n}\n" for n in range(28)) + "31 de febrero de 2021,1\n",
+     "t.csv, line 30, column 'fecha': '31 de febrero de 2021' is not a time"),
+    ("no year", "month,day,x\n" + "".join(f"{n // 28 + 1},{n % 28 + 1},{n % 5}\n" for n in range(60)),
+     "t.csv: the columns 'month', 'day' are parts of a time that has no year"),
+    ("across", "Country,2000,2001,2002,2003\n" + "".join(f"C{n},1,2,{n},4\n" for n in range(5)),
+     "t.csv has times in its header (2000 to 2003); put them into rows"),
+    ("again", "unique_id,ds,y\n" + "".join(f"{name},{n + 1},{n % 5}\n" for name in "AB" for n in range(20)),
+     "t.csv, line 22: 'ds' starts again, so there are several series; give --series"),
+    ("mixed", "quarter,x\n" + "".join(f"2020Q{n % 4 + 1},{n}\n2020,{n}\n" for n in range(4)),
+     "t.csv, line 3, column 'quarter': '2020' is a year, but other rows have a quarter"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "message"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+def test_read_series_times_that_cannot_be_read_are_refused(tmp_path: Path, data: str, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read_table(tmp_path, data.encode())
+    assert str(caught.value).startswith(message)
+    assert looks_like_series(document(tmp_path, data.encode()).path)
+
+
+def test_read_series_refused_times_can_be_left_out(tmp_path: Path) -> None:
+    data = b"time,x\n00:00,1\n01:00,3\n02:00,2\n"
+    series, warnings = read_table(tmp_path, data, time_column="")
+    assert series[0].columns == ("x",) and warnings == ["t.csv: 'time' contains text and is ignored"]
+    numbers = b"time,x\n0,1\n1,3\n4,2\n9,2\n"
+    series, warnings = read_table(tmp_path, numbers, time_column="")
+    assert series[0].columns == ("x",) and warnings == ["t.csv: 'time' has the name of a time and is ignored"]
+
+
+def test_read_series_names_with_commas(tmp_path: Path) -> None:
+    data = b'time,"Consumption, total","Price, spot",plain\n' + b"".join(
+        b"2022-05-%02d,%d,2,3\n" % (d, d % 5) for d in range(1, 25)
+    )
+    series = read_table(tmp_path, data, targets=("Consumption, total",), covariates=("Price, spot",))[0][0]
+    assert series.columns == ("Consumption, total", "Price, spot")
+    series = read_table(tmp_path, data, targets=('"Price, spot",plain',))[0][0]
+    assert series.columns == ("Price, spot", "plain")
+    parts = b'"a, b",hour,x\n' + b"".join(b"2022-05-%02d,%d,%d\n" % (n // 24 + 1, n % 24, n % 5) for n in range(72))
+    series = read_table(tmp_path, parts)[0][0]
+    assert series.time_column == '"a, b",hour'
+    assert read_one(tmp_path, parts, time_column=series.time_column).frequency.name == "hour"
+    with pytest.raises(DataError, match=r"no column 'Consumptoin'; .* columns are time, \"Consumption, total\""):
+        read_table(tmp_path, data, targets=("Consumptoin",))
+
+
+def test_series_layout_says_how_a_table_is_understood(tmp_path: Path) -> None:
+    rows = "".join(f"{day:02}.01.2021;A;1.{day + 100};{day % 3},5;text\n" for day in range(1, 29))
+    data = ("Datum;Ort;Besucher;Preis;Notiz\n" + rows).encode()
+    series = read_table(tmp_path, data, series="Ort", targets=("Besucher",), covariates=("Preis",))[0][0]
+    assert series.layout is not None and (series.layout.format, series.layout.delimiter) == ("CSV", ";")
+    assert dict(series.layout.roles) == {
+        "Datum": "time", "Ort": "series", "Besucher": "target", "Preis": "covariate", "Notiz": "unused"
+    }  # fmt: skip
+    assert dict(series.layout.notations) == {
+        "Besucher": "points group thousands (1.101 is 1101), because commas are decimal",
+        "Preis": "the comma is the decimal mark (1,5 is 1.5)",
+    }
+    assert series.series_column == "Ort" and series.future_count == 0
+
+
+STYLES = [
+    "%Y-%m-%d %H:%M",
+    "%d.%m.%Y %H:%M",
+    "%d %B %Y %H:%M",
+    "%Y%m%d%H%M",
+    "%b %d, %Y %I:%M %p",
+    "%Y年%m月%d日 %H时%M分",
+]
+
+
+@given(
+    st.datetimes(datetime.datetime(1980, 1, 1), datetime.datetime(2060, 1, 1)),
+    st.sampled_from(STYLES),
+    st.sampled_from([15, 60, 1440]),
+    st.randoms(),
+)
+@settings(max_examples=60, deadline=None)
+def test_read_series_shuffled_rows_in_any_style_give_the_same_series(
+    tmp_path_factory: pytest.TempPathFactory, start: datetime.datetime, style: str, minutes: int, random: object
+) -> None:
+    folder = tmp_path_factory.mktemp("t")
+    start = start.replace(minute=0, second=0, microsecond=0)
+    times = [start + datetime.timedelta(minutes=minutes * number) for number in range(30)]
+    lines = [f"{time.strftime(style)};{number * number % 23}" for number, time in enumerate(times)]
+    ordered = read_table(folder, "\n".join(["time;x", *lines]).encode())[0][0]
+    assert ordered.times is not None and ordered.times.astype(object).tolist() == times
+    assert ordered.format_times(ordered.times) == [time.strftime(style) for time in times]
+    random.shuffle(lines)  # type: ignore[attr-defined]
+    shuffled = read_table(folder, "\n".join(["time;x", *lines]).encode())[0][0]
+    assert shuffled.times is not None and (shuffled.times == ordered.times).all()
+    assert np.array_equal(shuffled.values, ordered.values)
