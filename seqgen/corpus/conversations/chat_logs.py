@@ -30,7 +30,7 @@ _DATED = re.compile(
     rf"{_MARKS}(?:(?P<open>\[){_DATE}{_BETWEEN}{_TIME}\]{_GAP}?|{_DATE}"
     + _BETWEEN.replace("<comma>", "<comma2>")
     + _TIME.replace("<seconds>", "<seconds2>")
-    + rf"{_GAP}[-–—]{_GAP})(?P<rest>.*)"
+    + rf"(?:{_GAP}[-–—]|:){_GAP})(?P<rest>.*)"
 )
 _TIMED = re.compile(
     rf"{_MARKS}[\[(]?(?:{_DATE}(?:[,T]|{_GAP})?{_GAP}*)?{_TIME}(?:Z|[+-]\d{{2}}:?\d{{2}})?[\])]?(?:{_GAP}*-)?[ \t]+"
@@ -39,9 +39,11 @@ _TIMED = re.compile(
 _NAMED = re.compile(r"(?P<name>[^:：\"“”«»]{1,60}?)\s?[:：](?:\s+(?P<text>.*)|$)")
 _LEVEL = re.compile(r"\b(?:INFO|WARN|WARNING|ERROR|DEBUG|TRACE|FATAL|CRITICAL|NOTICE|SEVERE)\b", re.IGNORECASE)
 _PROGRAM = re.compile(r"[\[\]{}<>=/\\()]|\d{3}|\.\w")  # in names of modules and processes
+_YEAR_FIRST = re.compile(rf"{_MARKS}\[?\d{{4}}")
 _MODULE = re.compile(r"[\w.]+\.[\w.]+|.*\[\d+\]")
 _MEETING = re.compile(r"From\s+(.+?)(?:\s+to\s+.+)?", re.IGNORECASE)  # Zoom
 _BIDI = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_MAX_NAME_WORDS = 6  # more of them before a colon are a sentence of the program's
 _MIN_NAMED = 0.3  # of the stamped lines; the others are the program's
 
 # Placeholders of WhatsApp's, in the words of several languages. With an invisible mark before it, any text is one.
@@ -85,7 +87,7 @@ def parse_whatsapp(text: TextDocument, report: ConversationReport) -> Iterator[U
     turns: list[tuple[str, str]] = []
     for entry in _entries(text, _DATED, report):
         named = _NAMED.fullmatch(entry.rest)
-        if named is None:
+        if named is None or len(named["name"].split()) > _MAX_NAME_WORDS:
             report.system_turns += 1
             continue
         said = _said("\n".join([named["text"] or "", *entry.more]), report)
@@ -162,13 +164,16 @@ def is_whatsapp(head: FileHead) -> bool:
 
 
 def is_surely_whatsapp(head: FileHead) -> bool:
-    """Whether it is also unlike the log of a program: with a comma behind the date, or without seconds."""
+    """Whether it is also unlike the log of a program: a comma after the date, no seconds, or the day first."""
     names = _stamped_names(head, _DATED)
     if names is None or len(names) < 2 or (len(names) > 2 and len(names) == names.total()):
         return False
     matches = [match for line in head.nonblank_lines if (match := _DATED.fullmatch(line))]
     usual = sum(
-        bool(match["comma"] or match["comma2"]) or not (match["seconds"] or match["seconds2"]) for match in matches
+        bool(match["comma"] or match["comma2"])
+        or not (match["seconds"] or match["seconds2"])
+        or not _YEAR_FIRST.match(match[0])
+        for match in matches
     )
     return at_least(usual, len(matches), 0.9)
 

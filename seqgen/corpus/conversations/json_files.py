@@ -505,13 +505,9 @@ _TOOL_CONTENT = ("user_editable_context", "model_editable_context", "execution_o
 def _of_mapping(value: Mapping[str, Any], reader: MessageReader, report: ConversationReport) -> Utterances:
     """Follow ChatGPT's tree from its current node up to the root, leaving out tools and hidden messages."""
     nodes = {key: node for key, node in value["mapping"].items() if isinstance(node, dict)}
+    parents = {key: parent if isinstance(parent := node.get("parent"), str) else "" for key, node in nodes.items()}
     current = value.get("current_node")
-    if current not in nodes:
-        current = next(reversed(nodes))
-    chain: list[str] = []
-    while isinstance(current, str) and current in nodes and len(chain) < len(nodes):
-        chain.append(current)
-        current = nodes[current].get("parent")
+    chain = _chain(current if isinstance(current, str) and current in nodes else _deepest(parents), parents)
     messages: list[Any] = []
     for key in reversed(chain):
         message = nodes[key].get("message")
@@ -525,6 +521,30 @@ def _of_mapping(value: Mapping[str, Any], reader: MessageReader, report: Convers
     others = (node.get("message") for key, node in nodes.items() if key not in followed)
     report.branches += sum(isinstance(message, dict) and not _is_hidden(message) for message in others)
     return reader.read(messages)
+
+
+def _deepest(parents: dict[str, str]) -> str:
+    """Return the last node of the greatest depth: where the longest branch ends."""
+    depths: dict[str, int] = {"": 0}
+    for key in parents:
+        path: list[str] = []
+        while key not in depths and key in parents:
+            depths[key] = 0  # in case of a circle
+            path.append(key)
+            key = parents[key]
+        depth = depths.get(key, 0)
+        for each in reversed(path):
+            depth = depths[each] = depth + 1
+    return max(reversed(parents), key=depths.__getitem__)
+
+
+def _chain(key: str, parents: Mapping[str, str]) -> list[str]:
+    """Return a node and its ancestors."""
+    chain: list[str] = []
+    while key in parents and len(chain) < len(parents):
+        chain.append(key)
+        key = parents[key]
+    return chain
 
 
 def _is_hidden(message: Mapping[str, Any]) -> bool:

@@ -45,7 +45,7 @@ _TIMES = (
     "date", "datetime", "sentat", "sentdate", "senttime", "senddate",
 )  # fmt: skip
 _IDS = ("id", "messageid", "uuid", "msgid")
-_PARENTS = ("parentid", "replyto", "parent", "inreplyto")
+_PARENTS = ("parentid", "parentmessageuuid", "parentmessageid", "replyto", "parent", "inreplyto")
 _CONVERSATIONS = (
     "conversationid", "convid", "dialogueid", "dialogid", "threadid", "chatid", "sessionid", "messagetreeid",
     "channelid", "roomid", "channel", "room", "linkid",
@@ -401,7 +401,7 @@ class MessageReader:
             if not self._may_alternate:
                 raise UnclearSpeakersError(self._name)
             return alternate_speakers([message.text for message in found])
-        found = self._ordered(found)
+        found = self._last_branch(self._ordered(found))
         return self._numbered([(one.identity, one.text) for one in found], [one.name for one in found])
 
     def _numbered(self, turns: Sequence[tuple[str, str]], names: Sequence[str] | None = None) -> Utterances:
@@ -431,7 +431,9 @@ class MessageReader:
             known += message.time is not None
             times.append(message.time if message.time is not None else times[-1] if times else float("-inf"))
         if 2 * known < len(messages):
-            ordered = _after_parents(messages, [self.keys(message.source) for message in messages])
+            ids = [self._id(message.source, self.keys(message.source).ids) for message in messages]
+            parents = [self._id(message.source, self.keys(message.source).parents) for message in messages]
+            ordered = _after_parents(messages, ids, parents)
         else:
             rises = sum(later > earlier for earlier, later in itertools.pairwise(times))
             falls = sum(later < earlier for earlier, later in itertools.pairwise(times))
@@ -448,6 +450,28 @@ class MessageReader:
         expected = messages[::-1] if is_reversed else messages
         self._report.reordered += any(one is not other for one, other in zip(ordered, expected, strict=True))
         return ordered
+
+    def _last_branch(self, messages: list[_Message]) -> list[_Message]:
+        """Leave out the replies to a chat model's user, and the questions, that were tried and replaced.
+
+        They have the same parent as others. People's replies to one message are no alternatives.
+        """
+        parents = [self._id(message.source, self.keys(message.source).parents) for message in messages]
+        known = [parent for parent in parents if parent]
+        if len(known) == len(set(known)) or not {message.name.lower() for message in messages} <= _KNOWN_ROLES:
+            return messages
+        indices = {self._id(one.source, self.keys(one.source).ids): index for index, one in enumerate(messages)}
+        chain: list[int] = []
+        each: int | None = len(messages) - 1
+        while each is not None and len(chain) < len(messages):
+            chain.append(each)
+            each = indices.get(parents[each]) if parents[each] else None
+        self._report.branches += len(messages) - len(chain)
+        return [messages[index] for index in reversed(chain)]
+
+    @staticmethod
+    def _id(message: Mapping[str, Any], keys: Sequence[str]) -> str:
+        return next((found for key in keys if (found := _bare_id(message[key]))), "")
 
     def _slack_name(self, message: Mapping[str, Any], name: str) -> str:
         profile = message.get("user_profile")
@@ -559,15 +583,10 @@ _MAX_TIME = 10**20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _after_parents(messages: list[_Message], keys: Sequence[Keys]) -> list[_Message]:
+def _after_parents(messages: list[_Message], ids: Sequence[str], parent_ids: Sequence[str]) -> list[_Message]:
     """Put each message after the one that it replies to, if that is another order."""
-    indices = {
-        _bare_id(message.source[key]): index for index, message in enumerate(messages) for key in keys[index].ids[:1]
-    }
-    parents = [
-        next((indices.get(_bare_id(message.source[key])) for key in keys[index].parents), None)
-        for index, message in enumerate(messages)
-    ]
+    indices = {name: index for index, name in enumerate(ids) if name}
+    parents = [indices.get(name) if name else None for name in parent_ids]
     if not any(parent is not None and parent > index for index, parent in enumerate(parents)):
         return messages
     ordered: list[_Message] = []

@@ -45,6 +45,9 @@ STAMPS = {
     "iPhone": "[03/02/2024, 10:15:32] ",
     "American iPhone": f"[2/3/24, 10:15:32{NARROW}AM] ",
     "German iPhone": f"{LEFT}[03.02.24, 10:15:32] ",
+    "Dutch iPhone": "[03-02-24 10:15:32] ",
+    "before 2015": "3/2/14, 1:59:59 PM: ",
+    "before 2015, ISO": "2016-06-27, 8:04:08 AM: ",
 }
 
 
@@ -182,6 +185,30 @@ def chatgpt() -> dict[str, Any]:
         node("f", "e", "assistant", "ho", recipient="all"),
     ]
     return {"title": "t", "mapping": {each["id"]: each for each in nodes}, "current_node": "f"}
+
+
+def test_chatgpt_without_current_node_follows_the_longest_branch(tmp_path: Path) -> None:
+    for current in ({}, {"current_node": None}, {"current_node": "none"}, {"current_node": ["f"]}):
+        chat = chatgpt()
+        del chat["current_node"]
+        found, _ = read(tmp_path, {"chat.json": json.dumps(chat | current)})
+        assert found == [[(0, "hi"), (1, "ho")]]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_claude_questions_and_replies_that_were_replaced_are_left_out(order: int, tmp_path: Path) -> None:
+    def message(name: str, parent: str, text: str, minute: int) -> dict[str, Any]:
+        sender, time = ("human", "assistant")[minute % 2], f"2024-02-03T10:0{minute}:00.5Z"
+        return {"uuid": name, "parent_message_uuid": parent, "text": text, "sender": sender, "created_at": time}
+
+    messages = [
+        message("a", "0", "hi", 0), message("b", "a", "no", 1), message("c", "a", "ho", 3), message("d", "c", "so", 4),
+    ]  # fmt: skip
+    found, report = read(tmp_path, {"chat.json": json.dumps([{"chat_messages": messages[::order]}])})
+    assert (found, report.branches) == ([[(0, "hi"), (1, "ho"), (0, "so")]], 1)
+    people = [{**each, "sender": each["sender"].replace("human", "Ann")} for each in messages]
+    found, report = read(tmp_path, {"chat.json": json.dumps([{"chat_messages": people}])})
+    assert report.branches == 0
 
 
 DISCORD = {
