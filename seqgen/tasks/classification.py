@@ -188,7 +188,8 @@ class ClassificationTask:
 
     def examples(self, documents: list[Document], preparation: Preparation) -> Iterator[Example]:
         """Read the labelled texts of some documents."""
-        columns = LabelledOptions(preparation.options.text_column, preparation.options.label_column)
+        options = preparation.options
+        columns = LabelledOptions(options.text_column, options.label_column, sheet=options.sheet)
         return read_examples(documents, columns, preparation.warn)
 
     def prepare(self, preparation: Preparation) -> ClassificationData | GenerativeClassificationData:

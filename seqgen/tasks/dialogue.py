@@ -116,7 +116,7 @@ def _read(documents: list[Document], preparation: Preparation, messages: Message
     report, store = ConversationReport(), ConversationStore()
     total = sum(document.size for document in documents)
     warn = (lambda message: messages.add(message, True)) if lenient else None
-    for conversation in iter_conversations(documents, report, warn=warn):
+    for conversation in iter_conversations(documents, report, warn=warn, sheet=preparation.options.sheet):
         store.append(conversation)
         preparation.progress(min(store.size, total), total)  # roughly: markup isn't counted
     if report.damaged_lines and preparation.options.strict:

@@ -109,7 +109,7 @@ def prepare(
     if (train.targets.sum(1) != 1).any():
         raise DataError("--generative needs texts with one label each")
     options = preparation.options
-    columns = [options.text_column, options.label_column]
+    columns = [options.text_column, options.label_column, options.sheet]
     key = cache_key(
         preparation, "generative", [True, codec_digest(codec)], options.seed, columns, options.lowercase, stop_words
     )

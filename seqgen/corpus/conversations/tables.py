@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from seqgen.corpus.conversations.messages import Keys, MessageReader, is_example, is_message, normal_key, pair
 from seqgen.corpus.conversations.parsing import (
@@ -71,9 +72,11 @@ def _has_messages(table: Table) -> bool:
 
 
 def _parse_table(text: TextDocument, report: ConversationReport, delimiter: str | None = None) -> Iterator[Utterances]:
-    table = open_table(
-        text.document, report.remarks.append, text.sheet, _KNOWN_NAMES, delimiter=delimiter, reports_widths=False
-    )
+    open_text = partial(
+        open_table, text.document, report.remarks.append, text.sheet, _KNOWN_NAMES, delimiter=delimiter,
+        reports_widths=False,
+    )  # fmt: skip
+    table = open_text()
     report.delimiter = table.dialect.delimiter
     columns = _pair_columns(table)
     if columns is not None:
@@ -81,7 +84,10 @@ def _parse_table(text: TextDocument, report: ConversationReport, delimiter: str 
     elif _has_messages(table):
         yield from _parse_messages(table, report)
     else:
-        yield from _parse_turns(table, report)
+        chosen: list[int] | None = [index for index in range(table.width) if _is_prose(_cells(table, index))]
+        if not (table.has_header and table.is_regular) or len(chosen or []) < 2:  # short words may be turns, too
+            table, chosen = open_text(header=False), None
+        yield from _parse_turns(table, chosen, report)
 
 
 def _parse_pairs(table: Table, columns: _Columns, report: ConversationReport) -> Iterator[Utterances]:
@@ -143,11 +149,9 @@ def _parse_messages(table: Table, report: ConversationReport) -> Iterator[Uttera
         )
 
 
-def _parse_turns(table: Table, report: ConversationReport) -> Iterator[Utterances]:
-    """The cells of a row are turns in order; below a header, those of columns with text."""
-    chosen = None
-    if table.has_header:
-        chosen = [index for index in range(table.width) if column_kind(_cells(table, index)) == TEXT]
+def _parse_turns(table: Table, chosen: list[int] | None, report: ConversationReport) -> Iterator[Utterances]:
+    """The cells of a row are turns in order, or those of chosen columns."""
+    if chosen is not None:
         _set_roles(table, dict.fromkeys(chosen, "turn"), report)
     for _, row in table.rows():
         turns = row if chosen is None else [row[index] for index in chosen if index < len(row)]

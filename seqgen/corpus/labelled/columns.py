@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from seqgen.corpus.tables.cells import TEXT, column_kind
+from seqgen.corpus.tables.columns import listed, parse_columns
+from seqgen.corpus.tables.read import Table
 from seqgen.errors import DataError
 
 TEXT_COLUMN_NAMES = (
@@ -17,6 +19,7 @@ LABEL_COLUMN_NAMES = (
     "label", "labels", "class", "category", "sentiment", "target", "topic", "intent", "stars", "rating", "polarity",
     "emotion", "y", "标签", "类别", "分类", "情感", "类", "tag", "tags", "score",
 )  # fmt: skip
+KNOWN_NAMES = frozenset((*TEXT_COLUMN_NAMES, *LABEL_COLUMN_NAMES))
 _JOINED_COLUMNS = (
     ("title", "description"),
     ("title", "text"),
@@ -25,101 +28,158 @@ _JOINED_COLUMNS = (
     ("标题", "内容"),
 )
 _MAX_LABEL_LENGTH = 60  # characters
+_PROSE_LENGTH = 12  # characters on average, of a column of text that should not be ignored without a word
 
 
 @dataclass(frozen=True)
 class LabelledOptions:
-    """Options for reading a table. Columns by name or number from 1; several text columns joined by commas."""
+    """Options for reading labelled texts.
+
+    Attributes:
+        text_column: by name or number from 1; several, joined by commas.
+        label_column: by name or number.
+        header: whether a table has one; by default decided by its rows.
+        sheet: of a workbook.
+    """
 
     text_column: str | None = None
     label_column: str | None = None
     header: bool | None = None
+    sheet: str | None = None
+
+    def names(self) -> frozenset[str]:
+        """Lower-case names of columns by which a first row is a header: those given, and usual ones."""
+        given = [
+            name for option in (self.text_column, self.label_column) if option for name in (option, *option.split(","))
+        ]
+        return KNOWN_NAMES | {name.strip().lower() for name in given if name.strip() and not name.strip().isdigit()}
 
 
 @dataclass(frozen=True)
-class TableColumns:
-    """Indices of the text columns, which are joined, and of the label column; whether the first row is a header."""
+class LabelledColumns:
+    """Indices of the text columns, which are joined, and of the label column."""
 
     text: tuple[int, ...]
     label: int
-    header: bool
+
+    def role(self, index: int) -> str:
+        """Return the role of a column: text, label or unused."""
+        return "text" if index in self.text else "label" if index == self.label else "unused"
 
     def join(self, cells: Sequence[str]) -> str:
         """Return the text of a row."""
         return " . ".join(cells[index] for index in self.text)
 
 
-def choose_columns(rows: Sequence[Sequence[str]], options: LabelledOptions, name: str) -> TableColumns:
-    """Return the columns of a table, given its first rows.
+def choose_columns(table: Table, options: LabelledOptions) -> LabelledColumns:
+    """Return the columns of the text and the label.
 
     Raises:
         DataError: a column is missing, or can't be recognised.
     """
-    first = [cell.strip().lower() for cell in rows[0]]
-    known = any(cell in TEXT_COLUMN_NAMES for cell in first) or any(cell in LABEL_COLUMN_NAMES for cell in first)
-    asked = [part.strip() for part in (options.text_column or "").split(",") if part.strip()]
-    named = any(
-        not part.isdigit() and part.lower() in first for part in [*asked, *filter(None, [options.label_column])]
-    )
-    header = options.header if options.header is not None else known or named
-    body = rows[1:] if header else rows
-    label = _column_index(options.label_column, first, header, name) if options.label_column else None
-    text = tuple(_column_index(part, first, header, name) for part in asked) if asked else ()
-    if label is None and header:
-        label = next((first.index(name) for name in LABEL_COLUMN_NAMES if name in first), None)
+    text = choose_text_columns(table, options.text_column) if options.text_column else ()
+    label = None
+    if options.label_column:
+        (label, *more) = parse_columns(options.label_column, table.header, repr(table.name), table.has_header)
+        if more:
+            raise DataError(f"{table.name!r}: a text has one label column, not {options.label_column!r}")
+    names = _lower_names(table)
     if label is None:
-        label = _guess_label(body, text)
+        label = next((names.index(name) for name in LABEL_COLUMN_NAMES if name in names), None)
     if label is None:
-        available = ", ".join(cell[:30] for cell in rows[0][:12])
+        label = _guess_label(table, text)
+    if label is None:
         raise DataError(
-            f"{name!r}: cannot recognise the label column; give --label-column (a name, or a number from 1); "
-            f"the columns are {available}"
+            f"{table.name!r}: cannot recognise the label column; give --label-column (a name, or a number from 1); "
+            f"the columns are {_shown(table)}"
         )
-    if not text and header:
-        text = _named_text(first, label)
+    text = text or _named_text(names, label) or _guess_text(table, label)
     if not text:
-        text = _guess_text(body, label)
-    if not text:
-        raise DataError(f"{name!r}: no column other than the label contains text; give --text-column")
-    return TableColumns(text, label, header)
+        raise DataError(
+            f"{table.name!r}: no column other than the label contains text; give --text-column; "
+            f"the columns are {_shown(table)}"
+        )
+    return LabelledColumns(text, label)
 
 
-def _column_index(wanted: str, first: Sequence[str], header: bool, name: str) -> int:
-    if header and wanted.strip().lower() in first:
-        return first.index(wanted.strip().lower())
-    if wanted.isdigit() and 1 <= int(wanted) <= len(first):
-        return int(wanted) - 1
-    available = ", ".join(first[:12]) if header else f"1 to {len(first)}"
-    near = difflib.get_close_matches(wanted.lower(), first, 1) if header else []
-    hint = f"did you mean {near[0]!r}? The" if near else "the"
-    raise DataError(f"{name!r} has no column {wanted!r}; {hint} columns are {available}")
+def choose_text_columns(table: Table, given: str | None) -> tuple[int, ...]:
+    """Return the columns of the text in a table without labels: those given, those with a usual name, or of most text.
+
+    Raises:
+        DataError: there is no such column.
+    """
+    if given:
+        return tuple(parse_columns(given, table.header, repr(table.name), table.has_header))
+    found = _named_text(_lower_names(table), -1) or _guess_text(table, -1)
+    if not found:
+        raise DataError(f"{table.name!r}: no column has text; give --text-column; the columns are {_shown(table)}")
+    return found
 
 
-def _named_text(first: Sequence[str], label: int) -> tuple[int, ...]:
+def unused_text_columns(table: Table, columns: LabelledColumns) -> list[str]:
+    """Return the names of columns of prose that are neither text nor label."""
+    return [
+        name for index, name in enumerate(table.header)
+        if index not in columns.text and index != columns.label and _is_prose(_cells(table, index))
+    ]  # fmt: skip
+
+
+def has_known_columns(table: Table) -> bool:
+    """Whether a table certainly has texts and labels: by its header, or by one name in it and a column of prose."""
+    names = _lower_names(table)
+    label = next((names.index(name) for name in LABEL_COLUMN_NAMES if name in names), None)
+    if label is None:
+        return False
+    others = [index for index in range(table.width) if index != label]
+    return any(names[index] in TEXT_COLUMN_NAMES or _is_prose(_cells(table, index)) for index in others)
+
+
+def _is_prose(cells: Sequence[str]) -> bool:
+    if len(cells) < 2 or column_kind(cells) != TEXT or len(set(cells)) * 2 < len(cells):
+        return False
+    return statistics.fmean(map(len, cells)) >= _PROSE_LENGTH and sum(" " in cell for cell in cells) * 2 > len(cells)
+
+
+def _lower_names(table: Table) -> list[str]:
+    return [name.strip().lower() for name in table.header] if table.has_header else []
+
+
+def _shown(table: Table) -> str:
+    """The columns for a message: their names, or the cells of the first row."""
+    if table.has_header:
+        return listed(table.header)
+    return listed([cell[:30] for cell in table.sample[0]]) if table.sample else "none"
+
+
+def _cells(table: Table, column: int) -> list[str]:
+    """The cells of a column in the sample's rows of normal width, those that aren't empty."""
+    return [cell for row in table.sample if len(row) == table.width and (cell := row[column].strip())]
+
+
+def _named_text(names: Sequence[str], label: int) -> tuple[int, ...]:
     for pair in _JOINED_COLUMNS:
-        if all(part in first for part in pair):
-            return tuple(first.index(part) for part in pair)
+        if all(part in names for part in pair):
+            return tuple(names.index(part) for part in pair)
     return next(
-        ((first.index(name),) for name in TEXT_COLUMN_NAMES if name in first and first.index(name) != label), ()
+        ((names.index(name),) for name in TEXT_COLUMN_NAMES if name in names and names.index(name) != label), ()
     )
 
 
-def _guess_label(rows: Sequence[Sequence[str]], text: Sequence[int]) -> int | None:
+def _guess_label(table: Table, text: Sequence[int]) -> int | None:
     """Return the column of short, repeated values: the one with the fewest distinct values, outer columns first."""
-    width = statistics.mode(len(row) for row in rows) if rows else 0
+    width = table.width
+    full = sum(len(row) == width for row in table.sample)
     best = None
     for column in range(width):
-        cells = [row[column].strip() for row in rows if len(row) == width]
+        cells = _cells(table, column)
         distinct = set(cells)
         if (
             column in text
-            or not cells
+            or len(cells) < max(2, full)  # some are empty
             or max(map(len, cells)) > _MAX_LABEL_LENGTH
             or len(distinct) < 2
-            or "" in distinct
+            or len(distinct) > max(2, len(cells) // 2)
         ):
-            continue
-        if len(distinct) > max(2, len(cells) // 2) or len(cells) < 2:
             continue
         rank = (len(distinct), min(column, width - 1 - column), column)
         if best is None or rank < best[0]:
@@ -127,12 +187,11 @@ def _guess_label(rows: Sequence[Sequence[str]], text: Sequence[int]) -> int | No
     return None if best is None else best[1]
 
 
-def _guess_text(rows: Sequence[Sequence[str]], label: int) -> tuple[int, ...]:
+def _guess_text(table: Table, label: int) -> tuple[int, ...]:
     """Return the columns of words: the longest, and others with at least a sixth of its mean length."""
-    width = statistics.mode(len(row) for row in rows) if rows else 0
     lengths = {}
-    for column in range(width):
-        cells = [row[column] for row in rows if len(row) == width]
+    for column in range(table.width):
+        cells = [row[column] for row in table.sample if len(row) == table.width]
         wordy = sum(any(letter.isalpha() for letter in cell) for cell in cells)
         if column != label and wordy * 2 > len(cells):
             lengths[column] = statistics.fmean(map(len, cells))

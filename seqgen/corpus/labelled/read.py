@@ -2,37 +2,51 @@
 
 | format | recognised by | text and label |
 |---|---|---|
-| CSV, TSV (`,` `;` tab `|`) | the name, or columns | by the header, or by the cells (see `labelled.columns`) |
-| JSON lines, a JSON array | the first character | keys as above; a label may be a number, true, false or a list |
+| tables (see `tables.read`) | columns | by the header, or by the cells (see `labelled.columns`) |
+| JSON lines, a JSON array | the first character | keys as above; a label is a scalar or a list of scalars |
 | fastText | `__label__` | one or more labels, then the text |
 | one folder per class | two or more folders of text files | the file; the name of its folder |
 | `hf:` datasets, Parquet, Arrow | the source, the name | as JSON lines (see `corpus.dataset_rows`) |
 
-Each type of defect is reported once, with its count and first location. Rows without text or label, or with too few
-cells, are dropped. If a row has too many cells and the text is the last column, its text contained unquoted commas.
-Lines that are not UTF-8 are read as Windows-1252; whole files in UTF-16 or GB18030 are recognised.
+Each type of defect is reported once, with its count and first location. Rows without text or label are dropped, and so
+are rows with too few cells. Rows with too many had unquoted delimiters in their text, if their label is then in place;
+the others are dropped. Files beside the folders of the classes are left out.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from typing import Any
 
-from seqgen.corpus.labelled.columns import LABEL_COLUMN_NAMES, TEXT_COLUMN_NAMES, LabelledOptions, choose_columns
+from seqgen.corpus.labelled.columns import (
+    KNOWN_NAMES,
+    LABEL_COLUMN_NAMES,
+    TEXT_COLUMN_NAMES,
+    LabelledColumns,
+    LabelledOptions,
+    choose_columns,
+    has_known_columns,
+    unused_text_columns,
+)
+from seqgen.corpus.labelled.labels import label_name, label_names
 from seqgen.corpus.labelled.texts import Example, LabelledTexts, collect_examples, stratified_split
+from seqgen.corpus.opening.identify import read_head
 from seqgen.corpus.sources import Document, Warn
+from seqgen.corpus.tables.columns import listed
+from seqgen.corpus.tables.read import Table, is_workbook, open_table, sniff
+from seqgen.corpus.tables.rows import NOT_UTF8, NUL_BYTES, line_blocks
 from seqgen.errors import DataError
-from seqgen.streams import COMPRESSED_SUFFIXES, open_input
-from seqgen.untrusted import as_bytes, parse_json
+from seqgen.streams import suffix_of
+from seqgen.untrusted import parse_json
 
 __all__ = [
     "Example",
     "LabelledOptions",
+    "LabelledReport",
     "LabelledTexts",
     "collect_examples",
     "looks_like_labelled_texts",
@@ -41,19 +55,33 @@ __all__ = [
 ]
 
 _HEAD_BYTES = 1 << 16  # from which the format is recognised
-_SAMPLE_ROWS = 400  # from which the columns are recognised
-_MAX_FIELD_LENGTH = 1 << 30  # characters; texts may be long
-_MAX_QUOTED_LINES = 5000  # a quote open for longer is an error in the file
+_TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".xlsx")
+_ROW_SUFFIXES = (*_TABLE_SUFFIXES, ".jsonl", ".json")
 _LABEL = re.compile(r"__label__(\S+)")
 _FASTTEXT = re.compile(r"\s*((?:__label__\S+\s*)+)(.*)", re.DOTALL)
 _TREC = re.compile(r"[A-Z]{2,12}:[A-Za-z]+ \S")  # `DESC:manner How did …`, the format of TREC questions
+_UNLABELLED_FOLDERS = frozenset(("unsup", "unlabelled", "unlabeled", "unsupervised"))
 
 
-class _Report:
-    """Count and first location of each type of defect."""
+@dataclass
+class LabelledReport:
+    """How labelled texts were read, and count and first location of each type of defect.
 
-    def __init__(self) -> None:
-        self._found: dict[str, tuple[int, str]] = {}
+    Attributes:
+        format: names of the formats, joined by commas if there are several.
+        delimiter: of the last table.
+        columns: role of each column or key of the last table: text, label or unused.
+    """
+
+    format: str = ""
+    delimiter: str = ""
+    columns: dict[str, str] = field(default_factory=dict)
+    _found: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def add_format(self, name: str) -> None:
+        """Add the name of a format that is not among them yet."""
+        if name not in self.format.split(", "):
+            self.format = f"{self.format}, {name}" if self.format else name
 
     def add(self, defect: str, location: str) -> None:
         count, first = self._found.get(defect, (0, location))
@@ -62,19 +90,33 @@ class _Report:
     def flush(self, warn: Warn) -> None:
         for defect, (count, first) in self._found.items():
             warn(f"{defect}: {count:,} (first: {first})")
+        self._found.clear()
 
 
-def read_examples(documents: Sequence[Document], options: LabelledOptions, warn: Warn) -> Iterator[Example]:
+def read_examples(
+    documents: Sequence[Document], options: LabelledOptions, warn: Warn, report: LabelledReport | None = None
+) -> Iterator[Example]:
     """Yield every labelled text of the documents, in order. Dropped rows are reported at the end.
+
+    Args:
+        report: filled while reading.
 
     Raises:
         DataError: a document has no known format, or a column is missing; with file and line.
     """
-    report = _Report()
-    folders = {Path(document.name).parent.name for document in documents}
-    by_folder = len(documents) > 1 and len(folders) > 1 and not any(_has_rows(document) for document in documents[:3])
-    for document in documents:
-        examples = _from_folder(document, report) if by_folder else _from_file(document, options, report)
+    report = report or LabelledReport()
+    by_folder, strays = _class_folders(documents)
+    if strays:
+        names = ", ".join(repr(PurePath(name).name) for name in strays[:5])
+        more = f" and {len(strays) - 5:,} more" if len(strays) > 5 else ""
+        are, files = ("are", "files") if len(strays) > 1 else ("is", "file")
+        warn(f"{len(strays):,} {files} in no folder of a class {are} left out: {names}{more}")
+    for document in documents if by_folder is None else by_folder:
+        if by_folder is not None:
+            report.add_format("folders")
+            examples = _from_folder(document, report)
+        else:
+            examples = _from_file(document, options, report, warn)
         for example in examples:
             if not example.text.strip():
                 report.add("rows without text were dropped", example.where)
@@ -85,69 +127,93 @@ def read_examples(documents: Sequence[Document], options: LabelledOptions, warn:
     report.flush(warn)
 
 
-def _from_folder(document: Document, report: _Report) -> Iterator[Example]:
-    text = "".join(_lines(document, report))
-    yield Example(text, (Path(document.name).parent.name,), document.name)
+def _class_folders(documents: Sequence[Document]) -> tuple[list[Document] | None, list[str]]:
+    """Return the documents in folders that are classes, None if there are no such folders, and the names of others."""
+    if len(documents) < 2:
+        return None, []
+    depths = Counter(len(PurePath(document.name).parents) for document in documents)
+    depth = max(depths, key=lambda depth: (depths[depth], depth))
+    inside: list[Document] = []
+    strays: list[Document] = []
+    for document in documents:
+        path = PurePath(document.name)
+        is_class = len(path.parents) == depth and path.parent.name.lower() not in _UNLABELLED_FOLDERS
+        (inside if is_class else strays).append(document)
+    folders = {PurePath(document.name).parent.name for document in inside}
+    if len(folders) < 2 or any(_has_rows(document) for document in inside[:3]):
+        return None, []
+    return inside, [document.name for document in strays]
+
+
+def _from_folder(document: Document, report: LabelledReport) -> Iterator[Example]:
+    text = "".join(line for _, line in _lines(document, report))
+    yield Example(text, (PurePath(document.name).parent.name,), document.name)
 
 
 def _has_rows(document: Document) -> bool:
-    return _suffix(document.name) in (".csv", ".tsv", ".jsonl", ".json") or _is_labelled_head(_head(document.path))
+    return _suffix(document.name) in _ROW_SUFFIXES or _is_labelled_head(read_head(document.path))
 
 
-def _from_file(document: Document, options: LabelledOptions, report: _Report) -> Iterator[Example]:
-    lines = _lines(document, report)
-    first = list(itertools.islice(lines, _SAMPLE_ROWS))
-    start = "".join(first[:20]).lstrip()
-    everything = itertools.chain(first, lines)
-    if not start:
+def _from_file(document: Document, options: LabelledOptions, report: LabelledReport, warn: Warn) -> Iterator[Example]:
+    data = b"".join(document.chunks(0, _HEAD_BYTES))
+    head = data.decode("utf-8", "replace").removeprefix("\ufeff")
+    start = head.lstrip()
+    lines = head.splitlines()[: None if len(data) < _HEAD_BYTES else -1]
+    if not start and len(data) < _HEAD_BYTES:
         raise DataError(f"{document.name!r} contains no text")
     if start.startswith(("{", "[")):
-        yield from _from_json(document.name, everything, start.startswith("["), options, report)
+        report.add_format("JSON" if start.startswith("[") else "JSON lines")
+        yield from _from_json(document, start.startswith("["), options, report)
     elif start.startswith("__label__"):
-        yield from _from_fasttext(document.name, everything, report)
-    elif _suffix(document.name) != ".csv" and all(_TREC.match(line) for line in first if line.strip()):
-        for number, line in enumerate(everything, 1):
+        report.add_format("fastText")
+        yield from _from_fasttext(document, report)
+    elif _suffix(document.name) != ".csv" and lines and all(_TREC.match(line) for line in lines if line.strip()):
+        report.add_format("TREC")
+        for number, line in _lines(document, report):
             label, _, text = line.strip().partition(" ")
-            yield Example(text, (label,) if label else (), f"{document.name}:{number}")
+            yield Example(text, (label_name(label),) if label else (), f"{document.name}:{number}")
     else:
-        yield from _from_table(document.name, everything, first, options, report)
+        yield from _from_table(document, options, report, warn)
 
 
-def _from_fasttext(name: str, lines: Iterable[str], report: _Report) -> Iterator[Example]:
-    for number, line in enumerate(lines, 1):
+def _from_fasttext(document: Document, report: LabelledReport) -> Iterator[Example]:
+    for number, line in _lines(document, report):
         match = _FASTTEXT.fullmatch(line.strip())
         if match:
-            labels = tuple(dict.fromkeys(_LABEL.findall(match[1])))
-            yield Example(match[2].strip(), labels, f"{name}:{number}")
+            labels = tuple(dict.fromkeys(map(label_name, _LABEL.findall(match[1]))))
+            yield Example(match[2].strip(), labels, f"{document.name}:{number}")
         elif line.strip():
-            report.add("lines without __label__ were dropped", f"{name}:{number}")
+            report.add("lines without __label__ were dropped", f"{document.name}:{number}")
 
 
-def _from_json(
-    name: str, lines: Iterable[str], array: bool, options: LabelledOptions, report: _Report
-) -> Iterator[Example]:
+def _from_json(document: Document, array: bool, options: LabelledOptions, report: LabelledReport) -> Iterator[Example]:
     keys: tuple[tuple[str, ...], str] | None = None
-    for number, value in _json_values(name, lines, array):
+    for number, value in _json_values(document, array, report):
+        where = f"{document.name}:{number}"
         if not isinstance(value, dict):
-            raise DataError(f"{name}:{number}: expected an object with a text and a label, not {str(value)[:40]!r}")
-        keys = keys or _keys(value, options, f"{name}:{number}")
+            raise DataError(f"{where}: expected an object with a text and a label, not {str(value)[:40]!r}")
+        if keys is None:
+            keys = _keys(value, options, where)
+            roles = {**dict.fromkeys(keys[0], "text"), keys[1]: "label"}
+            report.columns = {key: roles.get(key, "unused") for key in value}
         texts, label = [value.get(key) for key in keys[0]], value.get(keys[1])
         if any(isinstance(text, (dict, list)) for text in texts):
-            raise DataError(f"{name}:{number}: {keys[0][0]!r} must be a string")
+            raise DataError(f"{where}: {keys[0][0]!r} must be a string")
         text = " . ".join(str(text) for text in texts if text is not None)
-        yield Example(text, _labels(label), f"{name}:{number}")
+        yield Example(text, label_names(label, where), where)
 
 
-def _json_values(name: str, lines: Iterable[str], array: bool) -> Iterator[tuple[int, Any]]:
+def _json_values(document: Document, array: bool, report: LabelledReport) -> Iterator[tuple[int, Any]]:
+    name = document.name
     if array:
         try:
-            values = parse_json("".join(lines))
+            values = parse_json("".join(line for _, line in _lines(document, report)))
         except ValueError as error:
             line = getattr(error, "lineno", 1)
             raise DataError(f"{name}:{line}: invalid JSON array: {getattr(error, 'msg', error)}") from error
         yield from enumerate(values, 1)
         return
-    for number, line in enumerate(lines, 1):
+    for number, line in _lines(document, report):
         if line.strip():
             try:
                 yield number, parse_json(line)
@@ -157,13 +223,10 @@ def _json_values(name: str, lines: Iterable[str], array: bool) -> Iterator[tuple
 
 def _keys(row: dict[str, Any], options: LabelledOptions, location: str) -> tuple[tuple[str, ...], str]:
     """Return the keys of the text and the label: those given, those with a known name, or the longest string."""
-    asked = [part.strip() for part in (options.text_column or "").split(",") if part.strip()]
-    label = options.label_column
-    for wanted in [*asked, *filter(None, [label])]:
-        if wanted not in row:
-            raise DataError(f"{location}: there is no key {wanted!r}; the keys are {', '.join(list(row)[:12])}")
+    asked = _given_keys(options.text_column, row, location)
+    given = _given_keys(options.label_column, row, location)
     lower = {key.lower(): key for key in row}
-    label = label or next((lower[known] for known in LABEL_COLUMN_NAMES if known in lower), None)
+    label = given[0] if given else next((lower[known] for known in LABEL_COLUMN_NAMES if known in lower), None)
     if label is None:
         raise DataError(
             f"{location}: cannot recognise the key of the label; give --label-column; "
@@ -178,185 +241,108 @@ def _keys(row: dict[str, Any], options: LabelledOptions, location: str) -> tuple
     return tuple(asked), label
 
 
-def _labels(value: Any) -> tuple[str, ...]:
-    """Return a label or labels as strings: 1 and 1.0 become `1`, true becomes `true`."""
-    if isinstance(value, list):
-        return tuple(dict.fromkeys(label for item in value for label in _labels(item)))
-    if value is None:
-        return ()
-    if isinstance(value, bool):
-        return (str(value).lower(),)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    label = as_bytes(str(value)).decode("utf-8", "replace").strip()
-    return (label,) if label else ()
+def _given_keys(names: str | None, row: dict[str, Any], location: str) -> list[str]:
+    """The keys that an option names: the whole text is one, or it is a list with commas."""
+    if names is None or names in row:
+        return [] if names is None else [names]
+    parts = [part.strip() for part in names.split(",") if part.strip()]
+    for wanted in parts:
+        if wanted not in row:
+            raise DataError(f"{location}: there is no key {wanted!r}; the keys are {', '.join(list(row)[:12])}")
+    return parts
 
 
-def _from_table(
-    name: str, lines: Iterable[str], first: Sequence[str], options: LabelledOptions, report: _Report
-) -> Iterator[Example]:
-    delimiter = _delimiter(name, first)
-    rows = _rows(name, lines, delimiter)
-    sample = list(itertools.islice(rows, _SAMPLE_ROWS))
-    if not sample or max(len(row) for _, row in sample) < 2:
+def _from_table(document: Document, options: LabelledOptions, report: LabelledReport, warn: Warn) -> Iterator[Example]:
+    name = document.name
+    table = open_table(document, warn, options.sheet, options.names(), options.header, reports_widths=False)
+    if table.width < 2:
         raise DataError(
-            f"{name!r} has no text and label columns; expected a table (CSV, TSV), JSON lines, lines that start with "
-            "__label__, or one folder per class"
+            f"{name!r} has no text and label columns; expected a table (CSV, TSV, .xlsx), JSON lines, lines that start "
+            "with __label__, or one folder per class"
         )
-    columns = choose_columns([row for _, row in sample], options, name)
+    columns = choose_columns(table, options)
+    report.add_format(table.format)
+    report.delimiter = table.dialect.delimiter
+    report.columns = {column: columns.role(index) for index, column in enumerate(table.header)}
+    unused = unused_text_columns(table, columns)
+    if unused:
+        are = "have text and are" if len(unused) > 1 else "has text and is"
+        warn(f"{name}: {listed(list(map(repr, unused)))} {are} not used; name all columns to join with --text-column")
     needed = max(*columns.text, columns.label)
-    width = len(sample[0][1])
-    for index, (number, row) in enumerate(itertools.chain(sample, rows)):
-        if index == 0 and columns.header:
-            continue
+    width = table.width
+    labels = frozenset(label_name(row[columns.label]) for row in table.sample if len(row) == width)
+    for number, row in table.rows():
         location = f"{name}:{number}"
         if len(row) <= needed:
             report.add(f"rows with fewer than {needed + 1} cells were dropped", location)
             continue
-        if len(row) > width and columns.text[-1] == width - 1 == needed and not columns.header:
-            report.add(f"rows with more than {width} cells, because of commas in the text", location)
-            row = [*row[: width - 1], delimiter.join(row[width - 1 :])]
-        elif len(row) != width:
-            report.add(f"rows without exactly {width} cells", location)
-        yield Example(columns.join(row).strip(), _labels(row[columns.label]), location)
+        if len(row) > width:
+            joined = _join_text(row, table, columns, labels)
+            if joined is None:
+                report.add(f"rows with more than {width} cells were dropped", location)
+                continue
+            report.add(f"rows with more than {width} cells, because of {table.dialect.name} in the text", location)
+            row = joined
+        label = label_name(row[columns.label])
+        yield Example(columns.join(row).strip(), (label,) if label else (), location)
 
 
-def _rows(name: str, lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield (number of the first line, cells) of every row that is not blank.
-
-    Raises:
-        DataError: a quote is never closed.
-    """
-    reader = csv.reader((line.replace("\0", "\ufffd") for line in lines), delimiter=delimiter)
-    while True:
-        began = reader.line_num + 1
-        limit = csv.field_size_limit(_MAX_FIELD_LENGTH)  # global to the process, so set for this row only
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(f"{name}:{began}: {error}") from error
-        finally:
-            csv.field_size_limit(limit)
-        if reader.line_num - began > _MAX_QUOTED_LINES:
-            raise DataError(
-                f"{name}:{began}: the quote that starts here is not closed within {_MAX_QUOTED_LINES:,} lines"
-            )
-        if any(cell.strip() for cell in row):
-            yield began, row
-
-
-def _delimiter(name: str, first: Sequence[str]) -> str:
-    """Return the delimiter of the cells: by the name, or the one in most lines."""
-    if _suffix(name) == ".tsv":
-        return "\t"
-    counts = {mark: sum(mark in line for line in first) for mark in ("\t", ",", ";", "|")}
-    if _suffix(name) == ".csv" and counts[","] * 2 >= len(first):
-        return ","
-    return max(counts, key=lambda mark: (counts[mark], mark == "\t"))
-
-
-def _lines(document: Document, report: _Report) -> Iterator[str]:
-    """Yield the decoded lines of a document with their line ends."""
-    chunks = document.limited()
-    first = next(chunks, b"")
-    encoding = _encoding(first)
-    everything = itertools.chain([first], chunks)
-    if encoding is not None:
-        decoder = codecs.getincrementaldecoder(encoding)("replace")
-        text = itertools.chain((decoder.decode(chunk) for chunk in everything), [decoder.decode(b"", True)])
-        report.add(f"files read as {encoding.upper()}", document.name)
-        yield from _split_lines(text)
-        return
-    for number, line in enumerate(_split_byte_lines(everything), 1):
-        if number == 1:
-            line = line.removeprefix(codecs.BOM_UTF8)
-        try:
-            yield line.decode()
-        except UnicodeDecodeError:
-            report.add("lines that are not UTF-8 were read as Windows-1252", f"{document.name}:{number}")
-            yield line.decode("cp1252", "surrogateescape").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _encoding(start: bytes) -> str | None:
-    """Return the encoding of a file that is certainly not UTF-8; None to decide line by line."""
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    head = start[:_HEAD_BYTES]
-    try:
-        head[: -3 if len(head) > 3 else None].decode()
+def _join_text(row: list[str], table: Table, columns: LabelledColumns, labels: frozenset[str]) -> list[str] | None:
+    """Return a row with too many cells as one whose text has delimiters; None if its label isn't in place then."""
+    if len(columns.text) != 1:
         return None
-    except UnicodeDecodeError:
-        pass
-    text = head.decode("gb18030", "replace")
-    han = sum("\u4e00" <= letter <= "\u9fff" for letter in text)
-    return "gb18030" if "\ufffd" not in text[:-2] and han > 10 and han * 4 > sum(byte > 127 for byte in head) else None
+    text, extra = columns.text[0], len(row) - table.width
+    joined = [*row[:text], table.dialect.delimiter.join(row[text : text + extra + 1]), *row[text + extra + 1 :]]
+    return joined if label_name(joined[columns.label]) in labels else None
 
 
-def _split_byte_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    rest: list[bytes] = []
-    for chunk in chunks:
-        *whole, last = chunk.split(b"\n")
-        for line in whole:
-            yield b"".join([*rest, line, b"\n"])
-            rest = []
-        rest.append(last)
-    if any(rest):
-        yield b"".join(rest)
+_DEFECTS = {
+    NOT_UTF8: "lines that are not UTF-8 were read as Windows-1252",
+    NUL_BYTES: "NUL bytes were read as U+FFFD",
+}
 
 
-def _split_lines(pieces: Iterable[str]) -> Iterator[str]:
-    rest = ""
-    for piece in pieces:
-        *whole, rest = (rest + piece).split("\n")
-        for line in whole:
-            yield line + "\n"
-    if rest:
-        yield rest
+def _lines(document: Document, report: LabelledReport) -> Iterator[tuple[int, str]]:
+    """Yield (number, line with its end) of a document."""
+
+    def defect(kind: str, line: int) -> None:
+        report.add(_DEFECTS[kind], f"{document.name}:{line}")
+
+    for number, lines in line_blocks(document.limited(), defect):
+        yield from enumerate(lines, number)
 
 
 def _suffix(name: str) -> str:
-    """Return the lower-case suffix of a name, without those of compressed files."""
-    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
-    while suffixes and suffixes[-1] in COMPRESSED_SUFFIXES:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
-
-
-def _head(path: Path) -> bytes:
-    try:
-        stream = open_input(path)
-        try:
-            return bytes(stream.read(_HEAD_BYTES))
-        finally:
-            stream.close()
-    except Exception:  # decompressors raise many types; reading the file reports the error
-        return b""
+    return suffix_of(Path(name))
 
 
 def _is_labelled_head(head: bytes) -> bool:
-    return head.lstrip(codecs.BOM_UTF8 + b" \r\n\t").startswith(b"__label__")
+    return head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"__label__")
 
 
 def looks_like_labelled_texts(path: Path) -> bool:
     """Whether a file, or a folder of folders, is certainly labelled text. Cheap; never raises."""
     if path.is_dir():
-        folders = [folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
+        folders = [
+            folder for folder in path.iterdir()
+            if folder.is_dir() and not folder.name.startswith(".") and folder.name.lower() not in _UNLABELLED_FOLDERS
+        ]  # fmt: skip
         return len(folders) >= 2 and all(any(file.suffix == ".txt" for file in folder.iterdir()) for folder in folders)
-    head = _head(path)
+    head = read_head(path, _HEAD_BYTES)
     if _is_labelled_head(head):
         return True
-    lines = head.decode("utf-8", "replace").lstrip("\ufeff").splitlines()[:50]
-    if not lines:
-        return False
-    if lines[0].lstrip().startswith("{"):
+    text = head.decode("utf-8", "replace").removeprefix("\ufeff")
+    if text.lstrip().startswith("{"):
         try:
-            keys = {key.lower() for key in parse_json(lines[0])}
+            keys = {key.lower() for key in parse_json(text.lstrip().split("\n", 1)[0])}
         except (ValueError, TypeError):
             return False
         return bool(keys & set(TEXT_COLUMN_NAMES)) and bool(keys & set(LABEL_COLUMN_NAMES))
-    if _suffix(path.name) in (".csv", ".tsv"):
-        names = [cell.strip().strip('"').lower() for cell in lines[0].split(_delimiter(path.name, lines))]
-        return any(name in TEXT_COLUMN_NAMES for name in names) and any(name in LABEL_COLUMN_NAMES for name in names)
-    return False
+    try:
+        table = (
+            open_table(Document(path.name, path), lambda _: None, known=KNOWN_NAMES) if is_workbook(head)
+            else sniff(text, path.name, len(head) < _HEAD_BYTES, KNOWN_NAMES)
+        )  # fmt: skip
+    except DataError:
+        return False
+    return table is not None and table.is_regular and has_known_columns(table)

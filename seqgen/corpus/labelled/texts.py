@@ -11,6 +11,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.corpus.labelled.labels import label_name, sort_labels
 from seqgen.corpus.sources import Warn
 from seqgen.corpus.spill import SpillList
 from seqgen.errors import DataError
@@ -115,10 +116,12 @@ def collect_examples(examples: Iterable[Example], warn: Warn, known: tuple[str, 
     digests = array("Q")
     sets: dict[tuple[str, ...], int] = {}
     set_ids = array("i")
+    # Models of earlier versions may know 1.0, where 1 is read now.
+    older = {label_name(label): label for label in known or () if label_name(label) != label}
     for example in examples:
         text = as_bytes(example.text)  # JSON escapes may encode lone surrogates
         digests.frombytes(_digest(text))
-        set_ids.append(sets.setdefault(example.labels, len(sets)))
+        set_ids.append(sets.setdefault(tuple(older.get(label, label) for label in example.labels), len(sets)))
         texts.append(text)
         locations.append(example.where.encode("utf-8", "surrogateescape"))
     if not len(texts):
@@ -151,15 +154,6 @@ def collect_examples(examples: Iterable[Example], warn: Warn, known: tuple[str, 
             more = f" and {len(rare) - 3:,} more" if len(rare) > 3 else ""
             warn(f"only one text has the label {', '.join(map(repr, rare[:3]))}{more}: too few to learn it")
     return found
-
-
-def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """Sort labels: numerically if all are numbers, otherwise by code point."""
-    found = list(labels)
-    try:
-        return tuple(sorted(found, key=lambda label: (float(label), label)))
-    except ValueError:
-        return tuple(sorted(found))
 
 
 def stratified_split(texts: LabelledTexts, fraction: float, seed: int) -> tuple[LabelledTexts, LabelledTexts]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from seqgen.corpus.tables.dialect import SPACES, Dialect, split_line
-from seqgen.corpus.tables.rows import ColumnHabits, RowParser, normal_width
+from seqgen.corpus.tables.rows import ColumnHabits, RowParser, is_malformed, normal_width
 
 _DELIMITERS = "\t;|,"  # in order of preference: prose and numbers contain commas, but hardly the others
 _LAST_RESORTS = ":" + SPACES  # only if every row has the same number of cells
@@ -43,6 +43,11 @@ class Head:
     declared: bool = False
 
     @property
+    def is_even(self) -> bool:
+        """Whether most rows have the normal width."""
+        return self.constant >= _MIN_BROKEN
+
+    @property
     def is_table(self) -> bool:
         """Whether the rows have one width, of at least two cells."""
         return self.width > 1 and (self.constant >= MIN_CONSTANT or self.declared)
@@ -62,12 +67,19 @@ def detect(lines: Sequence[str], delimiter: str | None = None) -> Head:
     if delimiter is not None:
         return _read(lines, delimiter, 1)
     heads = [_read(lines, mark, 1) for mark in _DELIMITERS if any(mark in line for line in lines)]
+    # With the wrong delimiter, quotes around cells are in the middle of them.
+    clean = [head for head in heads if head.dialect.quote and head.width > 1 and not _has_stray_quotes(head)]
+    if clean and any('"' in line for line in lines):
+        heads = clean
     for least in (MIN_CONSTANT, _MIN_BROKEN):
         good = [head for head in heads if head.width > 1 and head.constant >= least]
         whole = [head for head in good if _fraction(head) >= least]
         if whole or good:
             best = (whole or good)[0]
             return _one_column(lines) if _is_decimal(best) else best
+    ragged = [head for head in heads if _is_ragged(head)]
+    if ragged:
+        return max(ragged, key=_raggedness)
     for mark in _LAST_RESORTS:
         head = _read(lines, mark, 1)
         uneven = [cells for _, cells in head.rows if len(cells) != head.width]
@@ -75,10 +87,11 @@ def detect(lines: Sequence[str], delimiter: str | None = None) -> Head:
         is_even = not uneven or (uneven == [head.rows[0][1]] and len(uneven[0]) == head.width - 1)
         if is_even and head.width > 1 and len(head.rows) - len(uneven) >= _MIN_ROWS:
             return head
-    ragged = [head for head in heads if _is_ragged(head)]
-    if ragged:
-        return max(ragged, key=_raggedness)
     return _one_column(lines)
+
+
+def _has_stray_quotes(head: Head) -> bool:
+    return any(cell.startswith('"') for _, cells in head.rows for cell in cells)
 
 
 def _fraction(head: Head) -> float:
@@ -122,7 +135,7 @@ def _read(lines: Sequence[str], delimiter: str, number: int) -> Head:
     if quoted and delimiter != SPACES:
         if any(map(functools.partial(_has_spaced_quotes, plain), lines)):
             dialects.insert(0, replace(plain, skip_spaces=True))
-        if any('\\"' in line for line in lines):
+        if any('\\"' in line and is_malformed(line, plain) for line in lines):
             dialects += [replace(dialect, escape="\\") for dialect in list(dialects)]
     heads = [_measure(lines, dialect, number) for dialect in dialects]
     best = max(heads, key=lambda head: head.constant)  # the first of equals
@@ -147,7 +160,8 @@ def _encloses_cells(lines: Sequence[str], dialect: Dialect) -> bool:
     if dialect.delimiter == SPACES:
         return False
     mark = re.escape(dialect.delimiter)
-    cell = re.compile(rf'(?:^|{mark})[ ]*"(?:[^"\\]|""|\\.)*+"[ ]*(?={mark}|$)', re.MULTILINE)
+    escaped = r"\\.|" if dialect.escape else ""
+    cell = re.compile(rf'(?:^|{mark})[ ]*"(?:{escaped}[^"]|"")*+"[ ]*(?={mark}|$)', re.MULTILINE)
     return cell.search("".join(lines).replace("\r\n", "\n").replace("\r", "\n")) is not None
 
 
@@ -167,8 +181,10 @@ def _measure(lines: Sequence[str], dialect: Dialect, number: int) -> Head:
     numbers, rows, _ = RowParser(dialect, width, habits).parse(list(lines), number, True)
     found = [(line, cells) for line, cells in zip(numbers, rows, strict=True) if any(map(str.strip, cells))]
     first = next((index for index, (_, cells) in enumerate(found) if len(cells) == width), 0)
-    body = found[first:] if first <= _MAX_PREAMBLE else found
-    constant = sum(len(cells) == width for _, cells in body) / max(len(body), 1)
+    normal = sum(len(cells) == width for _, cells in found)
+    # Lines above a header are few, or have one cell.
+    is_preamble = first <= _MAX_PREAMBLE and 2 * sum(len(cells) > 1 for _, cells in found[:first]) < normal
+    constant = normal / max(len(found) - first * is_preamble, 1) if normal > 1 or len(found) < 2 else 0.0
     return Head(dialect, width, constant, found, habits)
 
 

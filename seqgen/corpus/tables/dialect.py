@@ -25,6 +25,12 @@ class Dialect:
     escape: str = ""
     skip_spaces: bool = False
 
+    @property
+    def name(self) -> str:
+        """The delimiter for messages."""
+        names = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", ":": "colons", SPACES: "spaces"}
+        return names.get(self.delimiter, repr(self.delimiter))
+
 
 def split_line(line: str, dialect: Dialect) -> list[str]:
     """Split one line into cells, in which unclosed and misplaced quotes are letters."""

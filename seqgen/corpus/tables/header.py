@@ -49,21 +49,25 @@ def find_header(head: Head, known: Collection[str] = (), given: bool | None = No
 
     Args:
         known: names of columns in lower case, by which a first row is certainly a header.
-        given: whether there is a header, if that is known.
+        given: whether there is a header, if that is known. If there is none, all rows are data.
     """
     rows, width = head.rows, head.width
+    if given is False:
+        return Header(None, 0, 0, [], [], [])
     comments: NumberedRows = []
     start = 0
     while start < len(rows) and is_comment(rows[start][1], width):
         comments.append(rows[start])
         start += 1
     first = next((index for index in range(start, len(rows)) if len(rows[index][1]) == width), start)
+    if not head.is_even:
+        first = start  # rows of any width are data
     if first == len(rows):
         return Header(None, 0, start, [], comments, [])
     line, cells = rows[first]
     below = [row for _, row in rows[first + 1 : first + 1 + _SAMPLE_ROWS] if len(row) == width]
     is_header = _is_header(cells, below, known) if given is None else given
-    if not is_header and given is not False and first > start and width > 1:
+    if not is_header and first > start and width > 1:
         names = _uneven_names(rows[first - 1][1], [cells, *below], known)
         if names is not None:  # the row above has a cell more or less than the data, and is unlike it
             return Header(names, rows[first - 1][0], first, rows[start : first - 1], comments, [])
@@ -73,7 +77,8 @@ def find_header(head: Head, known: Collection[str] = (), given: bool | None = No
             return Header(names, comments[-1][0], first, rows[start:first], comments[:-1], [])
     above = rows[start:first]
     if not is_header:
-        return Header(None, 0, first, above, comments, [])
+        longer = next((index for index, (_, row) in enumerate(above) if len(row) > width), len(above))
+        return Header(None, 0, start + longer, above[:longer], comments, [])
     extra = _rows_below(rows[first + 1 :], width)
     if cells[0].startswith("#"):
         cells = [cells[0].lstrip("# ") or cells[0], *cells[1:]]
@@ -93,6 +98,8 @@ def _is_header(first: Sequence[str], below: Sequence[Sequence[str]], known: Coll
     if not below:
         return False
     columns = [[row[index] for row in below] for index in range(len(names))]
+    if not names[0] and names[1:] == list(map(str, range(len(names) - 1))) and len(names) > 1 and all(columns[0]):
+        return True  # pandas numbers columns without a name, and gives that of the rows none
     body = min(_MAX_HEADER_ROWS, len(below) // 2)  # there may be more header rows
     pairs = [(cell_kind(name), column_kind(cells[body:])) for name, cells in zip(names, columns, strict=True)]
     typed = [(mine, kind) for mine, kind in pairs if kind in (NUMBER, TIME) and mine]
@@ -190,7 +197,7 @@ def _commented_names(head: Head, cells: Sequence[str], rows: Sequence[Sequence[s
 def _rows_below(rows: NumberedRows, width: int) -> NumberedRows:
     """Return the rows below a header that belong to it: further names, units, dashes.
 
-    They have no number or time in any column that has numbers or times below them.
+    They have no number or time in any column that has numbers or times below them, and most columns have.
     """
     found: NumberedRows = []
     data = [cells for _, cells in rows[: _SAMPLE_ROWS + _MAX_HEADER_ROWS] if len(cells) == width]
@@ -205,7 +212,7 @@ def _rows_below(rows: NumberedRows, width: int) -> NumberedRows:
         written = [cell for cell in cells if cell.strip()]
         dashes = bool(written) and all(_DASHES.fullmatch(cell) for cell in written)
         mine = [cell_kind(cells[index]) for index in typed]
-        names = TEXT in mine and NUMBER not in mine and TIME not in mine
+        names = len(typed) * 2 > width and TEXT in mine and NUMBER not in mine and TIME not in mine
         # A row of data may have text in one of its columns of numbers, hardly in all of them.
         if not dashes and not (names and (mine.count(TEXT) * 2 > len(mine) or len(written) == 1)):
             break
@@ -222,7 +229,9 @@ def _merged_names(names: Sequence[str], below: Sequence[Sequence[str]]) -> tuple
     repeated = len({name for name in merged if name}) < sum(map(bool, merged))
     for cells in below:
         written = [index for index, cell in enumerate(cells) if cell.strip()]
-        if written == [0] and len(cells) > 1 and not _DASHES.fullmatch(cells[0]):
+        if merged[0] and not any(merged[1:]) and len(written) == len(cells) > 1:  # the row above is a title
+            merged = [cell.strip() for cell in cells]
+        elif written == [0] and len(cells) > 1 and not _DASHES.fullmatch(cells[0]):
             merged[0] = cells[0].strip()
         elif repeated and not all(_DASHES.fullmatch(cells[index]) for index in written):
             merged = [f"{name} {cell.strip()}".strip() if index else name

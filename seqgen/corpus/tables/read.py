@@ -46,8 +46,8 @@ Blocks = Iterator[tuple[Sequence[int], list[list[str]]]]
 class TableReport:
     """Count and first line of each kind of defect, reported once."""
 
-    def __init__(self, name: str, unit: str) -> None:
-        self.name, self.unit = name, unit
+    def __init__(self, name: str, unit: str, ignored: Collection[str] = ()) -> None:
+        self.name, self.unit, self._ignored = name, unit, ignored
         self._found: dict[str, tuple[int, int, str]] = {}
 
     def add(self, kind: str, line: int, example: str = "", count: int = 1) -> None:
@@ -57,6 +57,8 @@ class TableReport:
     def flush(self, warn: Warn, width: int = 0) -> None:
         found, self._found = self._found, {}
         for kind, (count, first, example) in found.items():
+            if kind in self._ignored:
+                continue
             before, _, rest = kind.partition("{")
             choice, _, after = rest.partition("}")
             sentence = before + choice.split("|")[count == 1] + after.replace("{width}", f"{width:,}")
@@ -87,6 +89,12 @@ class Table:
     _blocks: Callable[[TableReport], Blocks]
     _layout: _Layout
     _warn: Warn
+    _ignored: tuple[str, ...] = ()  # kinds of defects that are not reported
+
+    @property
+    def format(self) -> str:
+        """The name of the format."""
+        return "Excel" if self.unit == "row" else "TSV" if self.dialect.delimiter == "\t" else "CSV"
 
     @property
     def width(self) -> int:
@@ -104,7 +112,7 @@ class Table:
 
     def blocks(self) -> Blocks:
         """As `rows`, as blocks of (line numbers, rows)."""
-        report = TableReport(self.name, self.unit)
+        report = TableReport(self.name, self.unit, self._ignored)
         yield from self._layout.data(self._blocks(report), report)
         report.flush(self._warn, self.width)
         self._warn = _ignore  # once
@@ -134,6 +142,7 @@ class _Layout:
     columns: slice
     raw_width: int
     key_is_value: bool
+    is_plain: bool  # every row that is not blank is data
 
     def data(self, blocks: Blocks, report: TableReport) -> Blocks:
         for kind, line, example, count in self.skipped:
@@ -148,7 +157,7 @@ class _Layout:
                 or held
                 or set(map(len, rows)) != {width}
                 or any(not any(map(str.strip, row)) for row in rows if not row[0].strip())
-                or (self.key_is_value and any(map(self._may_be_note, rows[-_MAX_NOTES:])))
+                or (self.key_is_value and not self.is_plain and any(map(self._may_be_note, rows[-_MAX_NOTES:])))
             ):
                 numbers, rows = self._select(numbers, rows, report, held)
             if self.columns != slice(0, width):
@@ -166,6 +175,9 @@ class _Layout:
         width = self.raw_width
         for line, cells in zip(numbers, rows, strict=True):
             if line < self.first_line or not any(map(str.strip, cells)):
+                continue
+            if self.is_plain:
+                kept.append((line, cells))
                 continue
             if len(cells) != width:
                 if is_comment(cells, width):
@@ -214,6 +226,8 @@ def open_table(
     sheet: str | None = None,
     known: Collection[str] = (),
     header: bool | None = None,
+    delimiter: str | None = None,
+    reports_widths: bool = True,
 ) -> Table:
     """Open a table.
 
@@ -221,21 +235,24 @@ def open_table(
         warn: called with a sentence for each kind of what is left out or ambiguous.
         sheet: of a workbook; by default its only sheet with cells.
         known: lower-case names of columns by which a first row is certainly a header.
-        header: whether the first row is a header; by default decided by the rows below it.
+        header: whether the first row is a header; by default decided by the rows below it. Without one, every row is
+            data, also those of another width and comments.
+        delimiter: by default the one that gives rows of one width.
+        reports_widths: whether rows with too few or too many cells are reported; otherwise the caller does it.
 
     Raises:
         DataError: the document can't be read or has no rows.
     """
     name = "standard input" if document.name == "-" else document.name
-    start = b"".join(document.chunks(0, 8))
-    if start.startswith(b"PK\x03\x04"):
+    ignored = () if reports_widths else (_SHORT, _LONG)
+    if is_workbook(b"".join(document.chunks(0, 8))):
         from seqgen.corpus.tables.excel import open_sheet
 
         source = open_sheet(document, name, sheet)
         head_rows = list(itertools.islice(source.rows(), 1000))
         width = max((len(cells) for _, cells in head_rows), default=1)
         head = Head(Dialect("", ""), width, 1.0, head_rows)
-        return _table(source.name, "row", head, True, source.blocks, warn, known, header)
+        return _table(source.name, "row", head, True, source.blocks, warn, known, header, ignored)
     if sheet is not None:
         raise DataError(f"{name} is not a workbook: it has no sheets; leave out --sheet")
     lines: list[str] = []
@@ -247,7 +264,7 @@ def open_table(
         if size >= _HEAD_BYTES:
             is_complete = False
             break
-    head = detect(_whole(lines, is_complete))
+    head = detect(_whole(lines, is_complete), delimiter)
     if not head.rows:
         raise DataError(f"{name} is not a table: it has no rows")
 
@@ -255,7 +272,12 @@ def open_table(
         parser = RowParser(head.dialect, head.width, head.habits, report.add)
         return parser.blocks(line_blocks(document.limited(), report.add))
 
-    return _table(name, "line", head, head.is_table, blocks, warn, known, header)
+    return _table(name, "line", head, head.is_table, blocks, warn, known, header, ignored)
+
+
+def is_workbook(head: bytes) -> bool:
+    """Whether a file that begins so may be an Excel workbook, which is a zip archive."""
+    return head.startswith(b"PK\x03\x04")
 
 
 def sniff(head: str, name: str, is_complete: bool, known: Collection[str] = ()) -> Table | None:
@@ -290,6 +312,7 @@ def _table(
     warn: Warn,
     known: Collection[str],
     given: bool | None,
+    ignored: tuple[str, ...] = (),
 ) -> Table:
     found = find_header(head, known, given)
     data = head.rows[found.first_row :]
@@ -303,10 +326,11 @@ def _table(
         columns,
         width,
         _is_value_column([cells[columns.start] for _, cells in data if len(cells) > columns.start]),
+        given is False,
     )
     header = _unique(names[columns], name, warn)
     table = Table(
-        name, unit, head.dialect, header, found.names is not None, [], is_regular, blocks, layout, warn
+        name, unit, head.dialect, header, found.names is not None, [], is_regular, blocks, layout, warn, ignored
     )  # fmt: skip
     sample = layout.data(iter([([line for line, _ in data], [cells for _, cells in data])]), TableReport(name, unit))
     table.sample = [cells for _, rows in sample for cells in rows][:_SAMPLE_ROWS]
@@ -315,7 +339,8 @@ def _table(
 
 def _is_value_column(cells: Sequence[str]) -> bool:
     written = [cell for cell in cells[:_SAMPLE_ROWS] if cell.strip()]
-    return len(written) > 2 and sum(map(is_value, written)) >= 0.8 * len(written)
+    good = sum(map(is_value, written))
+    return good > 2 and (good >= 0.8 * len(written) or good == len(written) - 1)
 
 
 def _skipped(found: Header) -> tuple[tuple[str, int, str, int], ...]:

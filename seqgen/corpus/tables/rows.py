@@ -94,24 +94,32 @@ class ColumnHabits:
         self._tests: list[tuple[int, frozenset[str] | None]] = []
         for column in range(width):
             cells = [row[column].strip() for row in sure if not is_missing(row[column])]
-            values = frozenset(cells)
+            counts = Counter(cells)
+            values = frozenset(value for value, count in counts.items() if count > 1)
             if len(cells) > 3 and sum(parse_number(cell) is not None for cell in cells) >= 0.9 * len(cells):
                 self._tests.append((column, None))
-            elif len(cells) > 3 and len(values) <= max(2, len(cells) // 4):
+            elif (
+                len(cells) > 3
+                and len(values) <= max(2, len(cells) // 4)
+                and sum(counts[value] for value in values) >= _MOSTLY * len(cells)
+            ):
                 self._tests.append((column, values))
         # After a comma in prose there is a space, after one between cells usually not.
         self.spaced = sum(_is_spaced(row) for row in sure) > 0.1 * len(sure)
 
     def fit(self, rows: Sequence[Sequence[str]]) -> bool | None:
-        """Whether rows have the habits of the table's; None if it has no such columns."""
+        """Whether most rows have the habits of the table's; None if it has no such columns."""
         if not self._tests:
             return None
-        good = sum(
+        return sum(map(self._fits, rows)) >= _MOSTLY * len(rows)
+
+    def _fits(self, row: Sequence[str]) -> bool:
+        results = [
             parse_number(row[column]) is not None if values is None else row[column].strip() in values
-            for row in rows
             for column, values in self._tests
-        )
-        return good >= _MOSTLY * len(rows) * len(self._tests)
+            if not is_missing(row[column])
+        ]
+        return bool(results) and 2 * sum(results) > len(results)
 
 
 def _is_spaced(cells: Sequence[str]) -> bool:
@@ -169,7 +177,7 @@ class RowParser:
         limit = csv.field_size_limit(_MAX_FIELD_LENGTH)  # global to the process
         try:
             try:
-                rows = list(self._reader(iter(lines)))
+                rows = list(_reader(self._dialect, iter(lines)))
             except csv.Error:
                 rows = []
             if len(rows) == len(lines) and set(map(len, rows)) == {self._width}:
@@ -177,12 +185,6 @@ class RowParser:
             return self._parse_rows(lines, number, is_last)
         finally:
             csv.field_size_limit(limit)
-
-    def _reader(self, lines: Iterator[str]) -> Any:
-        dialect = self._dialect
-        if not dialect.quote:
-            return csv.reader(lines, delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE, strict=True)
-        return csv.reader(lines, delimiter=dialect.delimiter, skipinitialspace=dialect.skip_spaces, strict=True)
 
     def _parse_rows(self, lines: list[str], number: int, is_last: bool) -> tuple[list[int], Rows, int]:
         """As `parse`, row by row."""
@@ -192,7 +194,7 @@ class RowParser:
         while index < count:
             iterator: Any = iter(lines)
             iterator.__setstate__(index)
-            reader = self._reader(iterator)
+            reader = _reader(self._dialect, iterator)
             start = index
             while True:
                 cells: list[str] | None = None
@@ -241,7 +243,7 @@ class RowParser:
             if lenient is not None:
                 return lenient
             self._defect(STRAY_QUOTES, number)
-        elif end == index + 1 and len(cells) != width and len(alone) != width:
+        elif end == index + 1 and len(alone) != width and self._dialect.delimiter == "\t":  # seldom in a cell
             plain = lines[index].rstrip("\r\n").split(self._dialect.delimiter)
             if len(plain) == width and self._dialect.quote:
                 self._defect(STRAY_QUOTES, number)
@@ -282,6 +284,21 @@ class RowParser:
             if not self._swallows(lines[index : index + count], cells):
                 return cells, count
         return None
+
+
+def _reader(dialect: Dialect, lines: Iterable[str]) -> Any:
+    if not dialect.quote:
+        return csv.reader(lines, delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE, strict=True)
+    return csv.reader(lines, delimiter=dialect.delimiter, skipinitialspace=dialect.skip_spaces, strict=True)
+
+
+def is_malformed(line: str, dialect: Dialect) -> bool:
+    """Whether the quotes of a line, on its own, are malformed."""
+    try:
+        list(_reader(dialect, [line]))
+    except csv.Error:
+        return True
+    return False
 
 
 def normal_width(rows: Iterable[Sequence[str]]) -> tuple[int, float]:

@@ -199,8 +199,14 @@ def test_parse_csv_and_tsv_written_rows_are_read_back(
     assert (report.format, report.damaged_lines) == ("csv" if comma == "," else "tsv", 0)
 
 
+# Rows of any width don't tell which of several delimiters is the delimiter.
+UNDIVIDED = st.text(st.sampled_from([*"abc 你éñ'\\,-#>[]{}()?!.1290/&*%@`~", "\U0001f600", "\u2028"]), max_size=25).map(
+    lambda text: f"x{text.rstrip()}"
+)
+
+
 @QUICK
-@given(conversations=talks(WORDS, 2), comma=st.sampled_from(",\t"))
+@given(conversations=talks(UNDIVIDED, 2), comma=st.sampled_from(",\t"))
 def test_parse_csv_and_tsv_without_header_rows_are_turns(
     conversations: list[list[str]], comma: str, scratch: Path
 ) -> None:
@@ -349,14 +355,53 @@ ODD: dict[str, tuple[str, str, list[Utterances], dict[str, int]]] = {
     "quotes that are words": (
         "csv",
         'question,answer\n"Oh" he said,yes\n5" pipe,no\n"open,so\na,b\n',
-        [[(0, '"Oh" he said'), (1, "yes")], [(0, '5" pipe'), (1, "no")], [(0, "a"), (1, "b")]],
-        {"damaged_lines": 1},
+        [
+            [(0, '"Oh" he said'), (1, "yes")],
+            [(0, '5" pipe'), (1, "no")],
+            [(0, '"open'), (1, "so")],
+            [(0, "a"), (1, "b")],
+        ],
+        {},
     ),
     "short rows": (
         "csv",
         "question,id,answer\na,1,b\n\nc\nd,2,\n,,\n",
         [[(0, "a"), (1, "b")], [(0, "d")]],
         {"damaged_lines": 1, "empty_turns": 1, "odd": 1},
+    ),
+    "instruction and input": (
+        "csv",
+        "instruction;input;output;n\nSort, please.;b, a;a, b;1\nSay hi.;;Hi, you.;2\n",
+        [[(0, "Sort, please.\nb, a"), (1, "a, b")], [(0, "Say hi."), (1, "Hi, you.")]],
+        {},
+    ),
+    "unquoted commas in the reply": (
+        "csv",
+        "question,answer\na,b\nc,d, e, f\ng,h\n",
+        [[(0, "a"), (1, "b")], [(0, "c"), (1, "d, e, f")], [(0, "g"), (1, "h")]],
+        {},
+    ),
+    "a message in each row": (
+        "csv",
+        "Author,Date,Content\nMary,2020-01-02 10:00,So?\nTom,2020-01-02 10:01,No.\nMary,2020-01-02 10:02,Oh.\n",
+        [[(0, "So?"), (1, "No."), (0, "Oh.")]],
+        {"odd": 1},
+    ),
+    "messages of several conversations": (
+        "tsv",
+        "conversation_id\tspeaker\ttext\n1\tMary\tSo?\n1\tTom\tNo.\n2\tTom\tYes?\n2\tMary\tYes.\n",
+        [[(0, "So?"), (1, "No.")], [(0, "Yes?"), (1, "Yes.")]],
+        {},
+    ),
+    "header in another language": (
+        "csv",
+        "Nr;Frage;Antwort\n1;Wie geht es dir?;Gut, danke.\n2;Wo bist du?;Hier bin ich.\n3;Wer ist das?;Das bin ich.\n",
+        [
+            [(0, "Wie geht es dir?"), (1, "Gut, danke.")],
+            [(0, "Wo bist du?"), (1, "Hier bin ich.")],
+            [(0, "Wer ist das?"), (1, "Das bin ich.")],
+        ],
+        {},
     ),
     "filled up by a spreadsheet": (
         "tsv",

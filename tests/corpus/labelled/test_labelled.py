@@ -14,16 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seqgen.corpus.labelled.labels import label_name, sort_labels
 from seqgen.corpus.labelled.read import (
     Example,
     LabelledOptions,
+    LabelledReport,
     LabelledTexts,
     collect_examples,
     looks_like_labelled_texts,
     read_examples,
     stratified_split,
 )
-from seqgen.corpus.labelled.texts import sort_labels
+from seqgen.corpus.opening.identify import identify
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError
 
@@ -48,7 +50,8 @@ def read(
     path = folder / name
     path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     warnings: list[str] = []
-    found = list(read_examples([Document(name, path)], LabelledOptions(**options), warnings.append))
+    document = Document(name, path, form=identify(path, name))
+    found = list(read_examples([document], LabelledOptions(**options), warnings.append))
     return [(example.text, example.labels) for example in found], warnings
 
 
@@ -89,6 +92,45 @@ def test_read_examples_one_folder_per_class(tmp_path: Path) -> None:
     found = list(read_examples(documents, LabelledOptions(), lambda _: None))
     assert [(example.text, example.labels) for example in found] == PAIRS
     assert looks_like_labelled_texts(tmp_path)
+
+
+def test_read_examples_files_beside_class_folders_are_left_out(tmp_path: Path) -> None:
+    documents = []
+    for name in ("neg/1.txt", "neg/2.txt", "pos/1.txt", "unsup/1.txt", "README.txt", "urls.txt"):
+        path = tmp_path / "set" / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(f"the text of {name}")
+        documents.append(Document(str(path), path))
+    warnings: list[str] = []
+    report = LabelledReport()
+    found = list(read_examples(documents, LabelledOptions(), warnings.append, report))
+    assert [example.labels for example in found] == [("neg",), ("neg",), ("pos",)]
+    assert warnings == ["3 files in no folder of a class are left out: '1.txt', 'README.txt', 'urls.txt'"]
+    assert report.format == "folders"
+
+
+def test_read_examples_report_names_columns_and_delimiter(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_bytes(b"id;text;label\n1;one;a\n2;two;b\n")
+    report = LabelledReport()
+    list(read_examples([Document("d.csv", path)], LabelledOptions(), pytest.fail, report))
+    assert (report.format, report.delimiter) == ("CSV", ";")
+    assert report.columns == {"id": "unused", "text": "text", "label": "label"}
+
+
+def test_read_examples_open_quote_swallows_nothing(tmp_path: Path) -> None:
+    found, _ = read(tmp_path, b'text,label\n"not closed,a\n' + b"x,b\n" * 6000)
+    assert (found[0], len(found)) == (('"not closed', ("a",)), 6001)
+
+
+def test_read_examples_column_name_with_a_comma(tmp_path: Path) -> None:
+    data = csv_of([["the text, all", "kind"], ["Rain", "x"], ["Sun", "y"]])
+    assert read(tmp_path, data, text_column="the text, all", label_column="kind")[0] == [
+        ("Rain", ("x",)),
+        ("Sun", ("y",)),
+    ]
+    line = json.dumps({"the text, all": "Rain", "kind": "x"}).encode()
+    assert read(tmp_path, line, "d.jsonl", text_column="the text, all", label_column="kind")[0] == [("Rain", ("x",))]
 
 
 def test_read_examples_fasttext_line_with_several_labels(tmp_path: Path) -> None:
@@ -146,13 +188,15 @@ REPORTS = [
     ("no label", csv_of([["text", "label"], ["x", ""], ["y", "b"]]),
      "rows without a label were dropped: 1 (first: data.csv:2)"),
     ("short row", b"text,label\nx,a\nalone\ny,b\n", "rows with fewer than 2 cells were dropped: 1 (first: data.csv:3)"),
-    ("long row", b"text,label\nx,a\ny,b,c\n", "rows without exactly 2 cells: 1 (first: data.csv:3)"),
+    ("long row", b"text,label\nx,a\ny,b,c\n", "rows with more than 2 cells were dropped: 1 (first: data.csv:3)"),
     ("commas in the text", b"a,one two\nb,three, four\na,five\nb,six\n",
      "rows with more than 2 cells, because of commas in the text: 1 (first: data.csv:2)"),
     ("cp1252", b"text,label\ncaf\xe9,a\nx,b\n",
-     "lines that are not UTF-8 were read as Windows-1252: 1 (first: data.csv:2)"),
-    ("gb18030", ("文本,标签\n" + "这本书写得真好我很喜欢,好\n" * 3).encode("gb18030"),
-     "files read as GB18030: 1 (first: data.csv)"),
+     "data.csv: 1 line that is not UTF-8, read as Windows-1252 (first: line 2)"),
+    ("commas before the label", b"text,label\n" + b"one,a\ntwo,b\n" * 9 + b"one, two, three,a\n",
+     "rows with more than 2 cells, because of commas in the text: 1 (first: data.csv:20)"),
+    ("text not used", b"text,label,note\n" + b"one,a,this is a note too\ntwo,b,and this is another\n",
+     "data.csv: 'note' has text and is not used; name all columns to join with --text-column"),
 ]  # fmt: skip
 
 
@@ -175,13 +219,15 @@ ERRORS = [
     ("wrong name", csv_of([["text", "label"], *TABLE]), {"label_column": "lable"},
      "has no column 'lable'; did you mean 'label'?"),
     ("wrong number", csv_of(TABLE), {"text_column": "7"}, "has no column '7'; the columns are 1 to 2"),
-    ("open quote", b'text,label\n"not closed,a\n' + b"x,b\n" * 6000, {},
-     "data.csv:2: the quote that starts here is not"),
     ("JSON broken", b'{"text": "a", "label": 1}\n{"text": \n', {}, "data.csv:2: invalid JSON"),
     ("JSON of other shape", b'{"text": "a", "label": 1}\n[1, 2]\n', {}, "data.csv:2: expected an object with a text"),
     ("JSON without label", b'{"text": "a", "x": 1}\n', {}, "data.csv:1: cannot recognise the key of the label"),
     ("JSON without text", b'{"n": 3, "label": 1}\n', {}, "data.csv:1: no key other than 'label' contains text"),
     ("JSON, no such key", b'{"text": "a", "label": 1}\n', {"text_column": "txt"}, "data.csv:1: there is no key 'txt'"),
+    ("JSON label that is an object", b'{"text": "a", "label": {"id": 1}}\n', {},
+     "data.csv:1: the label is an object with the keys id"),
+    ("JSON label that is nested", b'{"text": "a", "label": 1}\n{"text": "a", "label": [1, [2]]}\n', {},
+     "data.csv:2: a label in the list is nested"),
     ("JSON text of another type", b'{"text": ["a"], "label": 1}\n', {}, "data.csv:1: 'text' must be a string"),
     ("JSON array broken", b'[{"text": "a",\n "label": }]\n', {}, "data.csv:2: invalid JSON array"),
 ]  # fmt: skip
@@ -224,6 +270,34 @@ def test_collect_examples_unknown_labels_come_last() -> None:
 def test_sort_labels_numbers_are_sorted_numerically() -> None:
     assert sort_labels(["10", "9", "1"]) == ("1", "9", "10")
     assert sort_labels(["b", "10", "a"]) == ("10", "a", "b")
+    assert sort_labels(["nan", "5", "b", "1", "inf"]) == ("1", "5", "b", "inf", "nan")
+
+
+@given(st.permutations(["1", "2.5", "-3", "nan", "01", "1e999", "٣", "x", ""]))
+def test_sort_labels_order_does_not_depend_on_that_of_the_input(order: list[str]) -> None:
+    assert sort_labels(order) == sort_labels(sorted(order))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("1.0", "1"), ("1", "1"), ("-2.00", "-2"), ("1.5", "1.5"), ("01", "01"), ("True", "true"), ("FALSE", "false"),
+     (" a ", "a"), ("v1.0", "v1.0"), ("nan", "nan")],
+)  # fmt: skip
+def test_label_name_of_text(text: str, name: str) -> None:
+    assert label_name(text) == name
+
+
+def test_labels_of_numbers_are_the_same_in_tables_and_json(tmp_path: Path) -> None:
+    table = read(tmp_path, b"text,label\na,1\nb,1.0\nc,True\n")[0]
+    lines = b"".join(
+        json.dumps({"text": t, "label": n}).encode() + b"\n" for t, n in [("a", "1"), ("b", 1.0), ("c", True)]
+    )
+    assert table == read(tmp_path, lines, "d.jsonl")[0] == [("a", ("1",)), ("b", ("1",)), ("c", ("true",))]
+
+
+def test_collect_examples_label_of_an_older_model_keeps_its_name() -> None:
+    found = collect_examples([Example("x", ("1",)), Example("y", ("2",))], pytest.fail, known=("1.0", "2.0"))
+    assert found.labels == ("1.0", "2.0")
 
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30).filter(
@@ -288,6 +362,9 @@ LOOKS = [
     (False, "a.txt", b"Once upon a time, there was.\n"), (False, "a.csv", b"date,close\n2020-01-01,3.5\n"),
     (False, "a.csv", b"question,answer\nhow,so\n"), (False, "a.jsonl", b'{"messages": []}\n'), (False, "a.csv", b""),
     (False, "a.jsonl", b"{broken\n"),
+    (True, "a.csv", b"text;label\na, b, c;x\nd, e;y\n"),
+    (True, "a.csv", b"Satz;label\n" + b"das ist ein Satz;x\nund noch ein anderer;y\n" * 2),
+    (False, "a.csv", b"Satz;Autor\n" + b"das ist ein Satz;x\nund noch ein anderer;y\n" * 2),
 ]  # fmt: skip
 
 

@@ -1,0 +1,62 @@
+"""Labels: their names, one rule for numbers, and their order."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from seqgen.errors import DataError
+from seqgen.untrusted import as_bytes
+
+_WHOLE = re.compile(r"([-+]?\d+)\.0*")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+
+
+def label_name(text: str) -> str:
+    """Return the name of a label that is written as text: 1.0 is `1`, True and TRUE are `true`."""
+    label = text.strip()
+    if label.lower() in ("true", "false"):
+        return label.lower()
+    whole = _WHOLE.fullmatch(label) if label.isascii() else None
+    return whole[1] if whole else label
+
+
+def label_names(value: Any, where: str) -> tuple[str, ...]:
+    """Return the names of a label, or of a list of labels, from JSON. None, and an empty text, give none.
+
+    Raises:
+        DataError: it is an object, or a list of something else than labels.
+    """
+    if isinstance(value, list):
+        if any(isinstance(item, (list, dict)) for item in value):
+            raise DataError(f"{where}: a label in the list is {_described(value)}; labels are strings or numbers")
+        return tuple(dict.fromkeys(name for item in value for name in label_names(item, where)))
+    if isinstance(value, dict):
+        raise DataError(
+            f"{where}: the label is {_described(value)}; it must be a string, a number, true or false, or a list of "
+            "these; name another key with --label-column"
+        )
+    if value is None:
+        return ()
+    if isinstance(value, bool):
+        return (str(value).lower(),)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    name = label_name(as_bytes(str(value)).decode("utf-8", "replace"))
+    return (name,) if name else ()
+
+
+def _described(value: Any) -> str:
+    return f"an object with the keys {', '.join(map(str, value))[:80]}" if isinstance(value, dict) else "nested"
+
+
+def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Sort labels: numbers by value, then the others by code point. The order is total, and `nan` is a text."""
+    return tuple(sorted(labels, key=_rank))
+
+
+def _rank(label: str) -> tuple[int, float, str]:
+    number = float(label) if label.isascii() and _NUMBER.fullmatch(label) else math.inf
+    return (0, number, label) if math.isfinite(number) else (1, 0.0, label)
