@@ -151,7 +151,7 @@ class _DecompressedFile(io.RawIOBase):
 
 def is_hidden_member(name: str) -> bool:
     """Whether a member of an archive is hidden, or one of the copies that macOS adds."""
-    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     return not parts or any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 

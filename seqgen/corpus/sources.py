@@ -264,13 +264,17 @@ class _Finder:
         if outside:
             links = "links skipped: they lead" if outside > 1 else "link skipped: it leads"
             self.warn(f"{folder}: {outside:,} {links} out of the folder (to read the file, name it)")
-        return self._select(str(folder), files, [(str(model), "a model") for model in models])
+        if models:
+            shown = ", ".join(str(model.relative_to(folder)) for model in models[:3])
+            more = f" and {len(models) - 3:,} more" if len(models) > 3 else ""
+            what = "it is a model" if len(models) == 1 else "they are models"
+            self.warn(f"{folder}: {shown}{more} left out: {what}")
+        return self._select(str(folder), files)
 
-    def _select(
-        self, source: str, files: Iterable[tuple[str, Path]], left_out: Iterable[tuple[str, str]] = ()
-    ) -> list[Document]:
+    def _select(self, source: str, files: Iterable[tuple[str, Path]]) -> list[Document]:
         """The files of a folder or an archive that `accepts` selects. Reports those that it doesn't, and why."""
-        documents, rejected = [], list(left_out)
+        documents: list[Document] = []
+        rejected: list[tuple[str, str]] = []
         for name, path in files:
             why = f"not {self.accepts.noun}"
             try:

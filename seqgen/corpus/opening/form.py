@@ -75,6 +75,11 @@ def encoding_name(codec: str) -> str:
     return codec.upper().replace("_", "-").replace("ISO8859", "ISO-8859")
 
 
+def quoted(name: str) -> str:
+    """Return the name of a file in quotes, and that of standard input without."""
+    return name if name == "standard input" else repr(name)
+
+
 def text_codec(encoding: str) -> str:
     """Return Python's name of an encoding of text. Raises `UserError` if there is none of this name."""
     try:
@@ -114,7 +119,7 @@ def as_utf8(chunks: Iterable[bytes], form: FileForm, name: str) -> Generator[byt
 def _not_decodable(form: FileForm, name: str, read: int, error: UnicodeDecodeError) -> str:
     place = max(read - (len(error.object) - error.end) - (error.end - error.start), 0) if read else error.start
     return (
-        f"{name!r} is not {form.encoding_name}: byte {place + 1:,} can't be decoded ({error.reason}); "
+        f"{quoted(name)} is not {form.encoding_name}: byte {place + 1:,} can't be decoded ({error.reason}); "
         "give another --encoding, or none to have it recognised"
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from seqgen.corpus.opening import encodings, signatures
-from seqgen.corpus.opening.form import FileForm, as_utf8, encoding_name, text_codec
+from seqgen.corpus.opening.form import FileForm, as_utf8, encoding_name, quoted, text_codec
 from seqgen.corpus.opening.signatures import Kind
 from seqgen.errors import DataError
 from seqgen.streams import open_decompressed, suffix_of
@@ -22,7 +22,7 @@ class UnreadableKindError(DataError):
     """A file of a known kind that no task reads. `kind` names it."""
 
     def __init__(self, name: str, kind: Kind, wanted: str = "text") -> None:
-        super().__init__(f"{name!r} is {kind.name}, not {wanted}; {kind.advice}")
+        super().__init__(f"{quoted(name)} is {kind.name}, not {wanted}; {kind.advice}")
         self.kind = kind
 
 
@@ -123,7 +123,7 @@ def recognise(samples: list[bytes], name: str) -> str:
         return found.codec
     if found.rivals:
         readings = " or ".join(f"{encoding_name(codec)} (--encoding {codec})" for codec in found.rivals[:3])
-        raise UnclearEncodingError(f"{name!r} is not UTF-8, and may be {readings}; say which")
+        raise UnclearEncodingError(f"{quoted(name)} is not UTF-8, and may be {readings}; say which")
     return "utf-8"
 
 

@@ -23,7 +23,7 @@ def read_pipe(
     """Yield what arrives, decompressed, and text as UTF-8 without a mark. What arrives first decides what it is.
 
     Args:
-        stream: the pipe; it is not closed.
+        stream: the pipe.
         warn: called with a sentence if it is read otherwise than as plain UTF-8.
         encoding: of the text; None to recognise it.
         decode: whether to decode it at all.

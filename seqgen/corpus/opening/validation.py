@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from seqgen.corpus.opening import encodings
-from seqgen.corpus.opening.form import REPLACEMENT, FileForm
+from seqgen.corpus.opening.form import REPLACEMENT, FileForm, quoted
 from seqgen.corpus.opening.identify import recognise
 from seqgen.errors import DataError
 
@@ -85,7 +85,7 @@ class EncodingCheck:
             return None if codec == "utf-8" else replace(self.form, encoding=codec, mark=False)
         if self.damaged > _MAX_STRAY * self._size:
             raise DataError(
-                f"{name!r} has more than one encoding: UTF-8, and from byte {self.first + 1:,} on another one; "
+                f"{quoted(name)} has more than one encoding: UTF-8, and from byte {self.first + 1:,} on another one; "
                 "convert its parts separately, or learn its bytes with --tokenizer byte"
             )
         return None
