@@ -18,7 +18,6 @@ from seqgen.evaluation import music_likelihood as events
 from seqgen.generation.music.composing import music_codec
 from seqgen.music import grammar
 from seqgen.music.piece import Piece
-from seqgen.tasks.id_cache import load_ids
 from seqgen.tokenizers import Ids
 from seqgen.tokenizers.midi import MidiCodec
 from seqgen.tokenizers.midi_files import read_midi_files
@@ -74,6 +73,8 @@ def _training_ids(context: EvaluationContext, codec: MidiCodec) -> npt.NDArray[A
 
     None if both are gone.
     """
+    from seqgen.tasks.id_cache import load_ids  # it imports PyTorch
+
     loaded = context.model.checkpoint
     cached = load_ids(loaded.config["data"])
     if cached is not None:

@@ -32,6 +32,7 @@ _MIN_LANES = 8  # the same where streams are read for many steps
 _STREAM_BATCH = 32  # as in the kernels
 _MAX_GATES = 1 << 18  # numbers of the first layer's gates in one call, which stay in the cache
 _MAX_LOGITS = 1 << 18  # numbers at a time, so that they stay in the cache
+_MIN_ROWS = 48  # of logits: as many as the kernel multiplies with a panel of weights at once
 _CHUNK = 256  # ids read in one call
 _MAX_TABLE = 1 << 24  # numbers (64 MiB) of a first-layer table; beyond, its rows are computed each time
 
@@ -250,7 +251,7 @@ class NativeEngine(Engine):
                 logits[~possible[part]] = -np.inf
             nats[part] = target_nats(logits, targets[part])
 
-        run_parts(score, _parts(len(ids), max(_MIN_LANES, _MAX_LOGITS // self.vocab_size)))
+        run_parts(score, _parts(len(ids), max(_MIN_ROWS, _MAX_LOGITS // self.vocab_size)))
         return nats, new
 
     def _logits(self, outputs: Array) -> Array:

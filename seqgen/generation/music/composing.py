@@ -265,10 +265,21 @@ class GrammarMasks:
 
     def __init__(self, vocabulary: EventVocabulary) -> None:
         self._grammar = GrammarState(vocabulary)
+        self._native = None if library() is None else NativeGrammarState(self._grammar)
+        self._taken: list[int] = []  # events, by the kernel
 
     def __call__(self, ids: Ids) -> npt.NDArray[np.bool_]:
         masks = np.empty((len(ids), self._grammar.vocabulary.size), dtype=bool)
         for position, token in enumerate(ids.tolist()):
+            if self._native is not None:
+                masks[position] = self._native.mask
+                if masks[position, token]:
+                    self._native.push(token)
+                    self._taken.append(token)
+                    continue
+                for taken in self._taken:  # the kernel takes no event that the grammar doesn't allow
+                    self._grammar.push(taken)
+                self._native = None
             masks[position] = self._grammar.mask()
             masks[position, token] = True  # a file may contain events that the grammar doesn't allow
             self._grammar.push(token)

@@ -12,6 +12,7 @@ import pytest
 
 import seqgen
 from seqgen.evaluation.music_likelihood import GrammarMasks, tally_pieces
+from seqgen.generation.music import composing
 from seqgen.generation.music.composing import music_codec
 from seqgen.music import grammar, midi
 from seqgen.music.events import EventVocabulary, VocabularyOptions, count_steps
@@ -82,6 +83,22 @@ def test_grammar_masks_allow_the_grammar_and_the_actual_event() -> None:
         assert mask[token]
         assert (mask == walk.mask()).all()
         walk.push(token)
+
+
+def test_grammar_masks_with_illegal_events_are_the_same_with_and_without_kernels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    codec = MidiCodec()
+    ids = codec.encode_piece(tune(0))
+    for illegal in (0, 7, len(ids)):  # two notes in a row: the second would need a position
+        note = codec.vocabulary.id("note", 60)
+        piece = np.insert(ids, illegal, [note, note]).astype(np.int32)
+        found = GrammarMasks(codec.vocabulary)
+        ours = np.concatenate([found(part) for part in np.array_split(piece, 5)])
+        with monkeypatch.context() as patch:
+            patch.setattr(composing, "library", lambda: None)
+            wanted = GrammarMasks(codec.vocabulary)(piece)
+        np.testing.assert_array_equal(ours, wanted)
 
 
 def test_event_tally_sums_pieces(scales: seqgen.Model) -> None:
