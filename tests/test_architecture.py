@@ -354,7 +354,7 @@ def test_imports_of_a_test_file_are_of_no_other_test_file(path: Path) -> None:
 def lint(tool: str, *arguments: str) -> None:
     """Run a tool of the extra `test` at the root of the checkout; fail with its output unless it succeeds."""
     if importlib.util.find_spec(tool) is None:
-        pytest.skip(f"{tool} is not installed (pip install seqgen[test])")
+        pytest.skip(f"{tool} is not installed (pip install 'seqgen-rnn[test]')")
     if not (PACKAGE.parent / "pyproject.toml").is_file():
         pytest.skip("no pyproject.toml: not a checkout")
     done = subprocess.run(

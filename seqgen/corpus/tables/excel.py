@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from seqgen.corpus.sources import Document
+from seqgen.corpus.documents import Document
 from seqgen.errors import DataError
 from seqgen.streams import DECOMPRESSION_HEADROOM, MAX_DECOMPRESSION_RATIO, reason
 
 _MAX_ROWS = 1 << 20  # of a sheet, by Excel's own limit
 _BLOCK_ROWS = 4096
-_INSTALL = "pip install 'seqgen[excel]'"
+_INSTALL = "pip install 'seqgen-rnn[excel]'"
 
 
 @dataclass(frozen=True)
