@@ -205,8 +205,8 @@ def test_find_of_empty_or_closed_standard_input_raises(spool: Spool, monkeypatch
     with pytest.raises(DataError, match="standard input is empty"):
         checksum_documents(find(["-"], spool))
     monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(DataError, match="standard input is closed"):
-        find(["-"], spool)
+    with Spool() as another, pytest.raises(DataError, match="standard input is closed"):
+        find(["-"], another)
 
 
 @pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs /dev/fd")

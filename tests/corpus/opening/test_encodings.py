@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from seqgen.corpus.opening import FileForm, encodings, identify
 from seqgen.corpus.opening.form import as_utf8, encoding_name, text_codec
 from seqgen.corpus.opening.identify import UnclearEncodingError
+from seqgen.corpus.opening.validation import EncodingCheck
 from seqgen.errors import DataError, UserError
 from tests.helpers.documents import QUICK, write_file
 
@@ -174,6 +175,23 @@ def test_as_utf8_of_any_chunks_is_the_text(text: str, codec: str, cut: int) -> N
     data = text.encode(codec)
     chunks = [data[start : start + cut] for start in range(0, len(data), cut)]
     assert b"".join(as_utf8(chunks, FileForm(encoding=codec), "")) == text.encode()
+
+
+@QUICK
+@given(
+    text=st.text(max_size=60),
+    cuts=st.lists(st.integers(1, 7), min_size=1),
+    tail=st.sampled_from([b"", b"\xe4", b"\xff"]),
+)
+def test_encoding_check_counts_what_is_not_utf8_wherever_chunks_end(text: str, cuts: list[int], tail: bytes) -> None:
+    check, data = EncodingCheck(FileForm()), text.encode() + tail
+    left = data
+    while left:
+        cut = cuts[len(left) % len(cuts)]
+        check.feed(left[:cut])
+        left = left[cut:]
+    check.finish()
+    assert (check.damaged, check.first) == ((1, len(data) - 1) if tail else (0, -1))
 
 
 @settings(max_examples=150, deadline=None)
