@@ -132,8 +132,11 @@ def number_notations(table: ColumnTable) -> tuple[Notation, ...]:
     cells = table.all_texts([index for index, column in enumerate(found) if column is None])
     columns = [_MarkedColumn.of_cells(cells[i]) if column is None else column for i, column in enumerate(found)]
     commas = sum(column.certain == {","} for column in columns)
-    grouped = any(column.mixes_groups(".") for column in columns)
-    return tuple(column.notation(commas > (column.certain == {","}), grouped, table.delimiter) for column in columns)
+    points = not commas and any(column.certain == {"."} for column in columns)
+    grouped = not points and any(column.mixes_groups(".") for column in columns)
+    return tuple(
+        column.notation(commas > (column.certain == {","}), points, grouped, table.delimiter) for column in columns
+    )
 
 
 @dataclass(frozen=True)
@@ -159,9 +162,9 @@ class _MarkedColumn:
         numbers = [block for block in blocks if not isinstance(block, list)]
         if len(numbers) == len(blocks):
             fraction = any((block != np.floor(block)).any() for block in numbers)
-            if not fraction:
-                return cls()
             head = cls.of_cells(table.head(index))  # 2.500 was stored as a float, and looks like 2.5
+            if not fraction and not head.ambiguous:
+                return cls()
             if head.certain or not all(map(_may_be_grouped, numbers)):
                 return cls(head.certain or frozenset({"."}))
             return None
@@ -186,13 +189,23 @@ class _MarkedColumn:
         """Whether numbers have the mark before three digits from a thousand on, and none below."""
         return not self.certain and self.ambiguous == mark and self.unmarked < 1000
 
-    def notation(self, commas_elsewhere: bool, grouped_elsewhere: bool, delimiter: str) -> Notation:
-        """Return the notation, given whether other columns have decimal commas, or points that group thousands."""
+    def notation(self, commas_elsewhere: bool, points_elsewhere: bool, grouped: bool, delimiter: str) -> Notation:
+        """Return the notation.
+
+        Args:
+            commas_elsewhere, points_elsewhere: whether other columns have decimal commas, or points.
+            grouped: whether points group thousands in some column.
+        """
         if self.certain:
             return Notation("," if self.certain == {","} else ".")
         if self.ambiguous == ".":
             plain = self.example.replace(".", "")
-            if self.mixes_groups(".") or grouped_elsewhere:
+            if points_elsewhere:
+                doubt = (
+                    f"the point is the decimal mark, as in other columns; if {self.example} means {plain}, remove it"
+                )
+                return Notation(".", doubt if self.mixes_groups(".") else "")
+            if grouped:
                 why = "numbers without a point are below 1000" if self.mixes_groups(".") else "as in other columns"
                 return Notation(",", f"points group thousands ({self.example} is {plain}): {why}")
             if commas_elsewhere:
@@ -204,7 +217,7 @@ class _MarkedColumn:
             return Notation(".")
         if self.ambiguous == ",":
             plain = self.example.replace(",", "")
-            if self.mixes_groups(",") and not commas_elsewhere:
+            if points_elsewhere or (self.mixes_groups(",") and not commas_elsewhere):
                 return Notation(".")
             if commas_elsewhere or delimiter == ";":
                 sure = "" if commas_elsewhere else f"; if {self.example} means {plain}, remove the commas"

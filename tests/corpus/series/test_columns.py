@@ -75,8 +75,12 @@ def test_read_series_marks_are_those_of_the_table(tmp_path: Path) -> None:
         assert series[0].values.max() == 4029 and series[0].values.min() == 791 and len(warnings) == 2
     series, warnings = read_table(tmp_path, column(open_cells, ["1,5", "2,5", "3,25", "4"]))
     assert series[0].values[:, 0].tolist() == [3057, 3780, 2373, 4029]
-    series, _ = read_table(tmp_path, column(["1.019", "1.26", "791", "1.343"], ["1.5", "2.5", "3.25", "4"]))
+    series, warnings = read_table(tmp_path, column(sure, ["1.5", "2.5", "3.25", "4"]))
     assert series[0].values[:, 0].tolist() == [1.019, 1.26, 791, 1.343]
+    assert warnings == [
+        "t.csv: 'x': the point is the decimal mark, as in other columns; if 1.019 means 1019, remove it"
+    ]
+    assert read_table(tmp_path, column(["1.100", "2.200", "3.300"], ["1.5", "2.5", "3.25"]))[1] == []
 
 
 def test_read_series_marks_are_decided_by_all_rows(tmp_path: Path) -> None:
