@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqgen.processors import process_cpu_count
+from seqgen.processors import process_core_count
 
 WINDOW = 256
 
@@ -306,7 +306,7 @@ def main() -> None:
             group = results[seconds] = []
             for name in options.only.split(","):
                 result = Result(name)
-                torch.set_num_threads(process_cpu_count())
+                torch.set_num_threads(process_core_count())
                 try:
                     if name == "ours":
                         ours(result, train_file, test_file, encode_test_set, seconds, work)
