@@ -75,7 +75,8 @@ def detect(lines: Sequence[str], delimiter: str | None = None) -> Head:
         good = [head for head in heads if head.width > 1 and head.constant >= least]
         whole = [head for head in good if _fraction(head) >= least]
         if whole or good:
-            best = (whole or good)[0]
+            even = [head for head in good if _fraction(head) == 1]  # the header too
+            best = (even or whole or good)[0]
             return _one_column(lines) if _is_decimal(best) else best
     ragged = [head for head in heads if _is_ragged(head)]
     if ragged:
