@@ -69,10 +69,10 @@ def parse_numeric_column(table: ColumnTable, index: int, notation: Notation) -> 
     """Parse a column of numbers. `notation`: see `number_notations`."""
     decimal_mark = notation.decimal_mark
     blocks = table.blocks[index]
-    if decimal_mark == "," and any(
-        not isinstance(block, list) and (block != np.floor(block)).any() for block in blocks
-    ):
-        blocks = [table.texts(index)]
+    numbers_only = [block for block in blocks if not isinstance(block, list)]
+    fraction = any((block != np.floor(block)).any() for block in numbers_only)
+    if decimal_mark == "," and numbers_only and (notation.note or fraction):
+        blocks = [table.texts(index)]  # 1.000 was stored as a float, and looks like 1
     values: list[Floats] = []
     bad, bad_count, row = -1, 0, 0
     notations: list[str] = []
