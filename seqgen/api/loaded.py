@@ -63,6 +63,12 @@ class LoadedModel:
         column = options.get("text_column") if isinstance(options, dict) else None
         return column if isinstance(column, str) else None
 
+    def trained_columns(self, role: str) -> tuple[str, ...]:
+        """The names of the columns that it was trained on, of a role: `text` or `label`; none if they had no names."""
+        columns = self.checkpoint.config["data"].get("columns")
+        names = columns.get(role) if isinstance(columns, dict) else None
+        return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+
     @cached_property
     def engine(self) -> Engine:
         """The engine that draws samples. It needs torch only for a device other than the CPU."""

@@ -41,7 +41,7 @@ class _SampleMethods:
 class _BeforeFilters:
     length: int | None = setting(
         None, "Length without the prompt: characters of text or bars of music [default: 500, or 16 bars].", "-l",
-        minimum=0, maximum=1 << 40)  # fmt: skip
+        minimum=0, maximum=1 << 40, panel="Sampling", basic=True)  # fmt: skip
     ban: tuple[str, ...] = setting((), "Text that is never written (repeatable).", metavar="TEXT", group="text_output")
     grammar: str | None = setting(
         None, "Regular expression that the whole sample must match.", metavar="REGEX", group="text_output"
@@ -50,14 +50,19 @@ class _BeforeFilters:
 
 @dataclass(frozen=True)
 class _AfterFilters:
-    stop: tuple[str, ...] = setting((), "Stop string: the sample ends before this text (repeatable).")
-    seed: int = setting(0, "Random seed; sample i uses the random stream (seed, i).", minimum=0, maximum=(1 << 63) - 1)
+    stop: tuple[str, ...] = setting(
+        (), "Stop string: the sample ends before this text (repeatable).", panel="Sampling", basic=True
+    )
+    seed: int = setting(
+        0, "Random seed; sample i uses the random stream (seed, i).", minimum=0, maximum=(1 << 63) - 1,
+        panel="Sampling", basic=True)  # fmt: skip
 
 
 def _filter_field(option: Option) -> tuple[str, Any, Any]:
     made = setting(
         option.default, option.help, *option.flags, minimum=option.minimum, maximum=option.maximum,
         exclusive_minimum=option.exclusive_minimum, metavar=option.metavar, group=option.group,
+        panel=option.panel, basic=option.basic,
     )  # fmt: skip
     return option.name, option.type, made
 
@@ -91,13 +96,13 @@ class SearchOptions:
 
     best_of: int = setting(
         1, "Candidates to draw for each sample, of which the likeliest per character (or musical event) is kept.",
-        minimum=1, maximum=1 << 16)  # fmt: skip
+        minimum=1, maximum=1 << 16, panel="Search")  # fmt: skip
     beam: int = setting(
         0, "Beam width of a beam search instead of random sampling; 0 for none.", minimum=0, maximum=1024,
-        group="text_output")  # fmt: skip
+        group="text_output", panel="Search")  # fmt: skip
     max_copy: int | None = setting(
         None, "Longest run of characters (or notes of music) to copy from the training corpus [default: no limit].",
-        minimum=1, maximum=1024)  # fmt: skip
+        minimum=1, maximum=1024, panel="Search")  # fmt: skip
 
     def __post_init__(self) -> None:
         if isinstance(self.beam, int) and isinstance(self.best_of, int) and self.beam and self.best_of != 1:
@@ -109,26 +114,24 @@ class EvaluateOptions:
     """Options of `evaluate`."""
 
     pieces: int = setting(
-        50, "Music: pieces to generate and compare with the test set; 0 for none.", minimum=0, maximum=10_000,
+        50, "Pieces to generate and compare with the test set; 0 for none.", minimum=0, maximum=10_000,
         group="music")  # fmt: skip
-    length: int = setting(16, "Music: length of a generated piece in bars.", minimum=1, maximum=1000, group="music")
+    length: int = setting(16, "Length of a generated piece in bars.", minimum=1, maximum=1000, group="music")
     temperature: float = setting(1.0, "Temperature of generated pieces and replies.", "-t", minimum=0)
     seed: int = setting(0, "Random seed.", minimum=0, maximum=(1 << 63) - 1)
     replies: int = setting(
-        200, "Dialogue: replies to generate and compare with the test set's.", minimum=0, maximum=100_000,
+        200, "Replies to generate and compare with the test set's.", minimum=0, maximum=100_000,
         group="replies")  # fmt: skip
     candidates: int = setting(
-        1, "Dialogue: candidates to sample for each reply.", minimum=1, maximum=256, group="replies"
+        1, "Candidates to sample for each reply.", minimum=1, maximum=256, group="replies", panel="Dialogue"
     )
     mutual: float = setting(
-        1.0, "Dialogue: weight of a candidate's likelihood without the history, subtracted from that with it.",
-        minimum=0, maximum=1, group="replies")  # fmt: skip
-    errors: int = setting(
-        0, "Labelled texts: number of most confident mistakes to list.", minimum=0, maximum=100_000, group="labels"
-    )
+        1.0, "Weight of a candidate's likelihood without the history, subtracted from that with it.",
+        minimum=0, maximum=1, group="replies", panel="Dialogue")  # fmt: skip
+    errors: int = setting(0, "Number of most confident mistakes to list.", minimum=0, maximum=100_000, group="labels")
     encoding: str | None = setting(None, "Encoding of text files [default: recognised].", metavar="NAME")
     adaptive: bool = setting(
-        False, "Text: also measure with weights updated along the text (dynamic evaluation).", group="adaptive"
+        False, "Also measure with weights updated along the text (dynamic evaluation).", group="adaptive"
     )
     plot: str | None = setting(
         None, "PNG file: features of generated and reference pieces, or the confusion matrix.", metavar="FILE.png",
@@ -141,7 +144,13 @@ class ClassifyOptions:
 
     top_k: int = setting(1, "Labels to print for a text, the most probable first.", "-k", minimum=1)
     min_confidence: float = setting(0.0, "Probability below which the label is `unknown`.", minimum=0, maximum=1)
-    format: str = setting("text", "Output format.", choices=("text", "jsonl", "fasttext"))
+    format: str = setting(
+        "text", "Output format; csv: the table itself, with the columns label and probability.",
+        choices=("text", "jsonl", "fasttext", "csv"))  # fmt: skip
+    text_column: str | None = setting(
+        None, "Column of a table, or key of JSON, with the text [default: that of the training data].", metavar="NAME"
+    )
+    sheet: str | None = setting(None, "Sheet of an Excel workbook [default: the only one with cells].", metavar="NAME")
 
 
 @dataclass(frozen=True)
@@ -150,10 +159,10 @@ class ReplyOptions:
 
     candidates: int = setting(
         1, "Candidates to sample for each reply, of which the one that depends most on the conversation is given.",
-        minimum=1, maximum=256)  # fmt: skip
+        minimum=1, maximum=256, panel="Dialogue")  # fmt: skip
     mutual: float = setting(
         1.0, "Weight of a candidate's likelihood without the history, subtracted from that with it.", minimum=0,
-        maximum=1)  # fmt: skip
+        maximum=1, panel="Dialogue")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -161,12 +170,14 @@ class MusicOptions:
     """Options of composing."""
 
     tempo: float | None = setting(
-        None, "Quarter notes per minute [default: chosen by the model].", minimum=4, maximum=1000
+        None, "Quarter notes per minute [default: chosen by the model].", minimum=4, maximum=1000, panel="Music",
+        basic=True)  # fmt: skip
+    key: str | None = setting(
+        None, "Scale to stay in: 'D dorian', 'a minor', 'F# major', 'E blues'.", panel="Music", basic=True
     )
-    key: str | None = setting(None, "Scale to stay in: 'D dorian', 'a minor', 'F# major', 'E blues'.")
     instrument: tuple[str, ...] = setting(
-        (), "General MIDI name or number of a melodic track (repeatable); the last applies to the remaining tracks."
-    )
+        (), "General MIDI name or number of a melodic track (repeatable); the last applies to the remaining tracks.",
+        panel="Music", basic=True)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,16 @@
-"""Rows of a dataset as text, lines, records or a table, whichever the task reads."""
+"""Rows of a dataset as text, records or a table, whichever the task reads."""
 
 from __future__ import annotations
 
 import importlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from seqgen.errors import DataError
 from seqgen.specs.tasks import RowLayout
 
 ClassNames = Mapping[str, list[str]]  # by column: the names of the classes that its integers stand for
-_SEPARATORS = {RowLayout.TEXT: "\n", RowLayout.LINES: " . "}  # between several text columns
 
 _TEXT_COLUMN = "text"  # the usual name
 
@@ -21,7 +19,7 @@ class RowFormat(NamedTuple):
     """How to read rows.
 
     layout: see `RowLayout`.
-    text_column: for text and lines, one column or several separated by commas; guessed if None.
+    text_column: for text, one column or several separated by commas; guessed if None.
     """
 
     layout: RowLayout = RowLayout.TEXT
@@ -56,14 +54,11 @@ def write(
 
 def _text(tables: Iterable[Any], rows: RowFormat) -> Iterator[bytes]:
     columns: list[str] = []
-    separator = _SEPARATORS[rows.layout]
     for table in tables:
         if not columns and table.num_rows:
             columns = _text_columns(table, rows.text_column)
         texts = [table.column(name).to_pylist() for name in columns]
-        joined = (separator.join(_as_text(value) for value in row) for row in zip(*texts, strict=True))
-        if rows.layout == RowLayout.LINES:
-            joined = (" ".join(text.splitlines()) for text in joined)
+        joined = ("\n".join(_as_text(value) for value in row) for row in zip(*texts, strict=True))
         if table.num_rows:
             yield "".join(text + "\n" for text in joined).encode("utf-8", "surrogatepass")
 

@@ -34,8 +34,9 @@ from seqgen.corpus.documents import (
 )
 from seqgen.corpus.opening import archives
 from seqgen.corpus.opening.form import FileForm
-from seqgen.corpus.opening.identify import UnclearEncodingError, UnreadableKindError, identify
+from seqgen.corpus.opening.identify import UnclearEncodingError, UnreadableKindError, identify, read_head
 from seqgen.corpus.opening.signatures import Kind
+from seqgen.corpus.tables.texts import column_text
 from seqgen.errors import DataError
 from seqgen.specs.tasks import RowLayout
 from seqgen.streams import Progress, has_input, open_input, read_chunks, reason, suffix_of
@@ -220,7 +221,10 @@ class _Finder:
     def _document(self, name: str, path: Path, form: FileForm) -> Document:
         layout, column = self.rows
         is_dataset = form.kind == "arrow" or (form.kind == "parquet" and layout != RowLayout.TABLE)
-        has_column = column is not None and layout in (RowLayout.TEXT, RowLayout.LINES)
+        has_column = column is not None and layout == RowLayout.TEXT
+        if column is not None and has_column and self.reading.decode and form.kind == "text" and not _is_json(path):
+            rows = column_text(Document(name, path, form=form), column, self.warn)
+            return Document(name, self.spool.store(rows, name))
         if layout != RowLayout.NONE and self.reading.decode and (is_dataset or has_column):
             return self._dataset(name, self._plain(name, path, form))
         return Document(name, path, form=form)
@@ -311,6 +315,10 @@ _UNREADABLE: dict[str, tuple[tuple[RowLayout, ...], Kind]] = {
     "xlsx": ((RowLayout.RECORDS, RowLayout.TABLE), Kind("an Excel workbook", "save the sheet as CSV")),
     "binary": ((), Kind("binary data", "give text, or learn its bytes with --tokenizer byte")),
 }
+
+
+def _is_json(path: Path) -> bool:
+    return read_head(path, 4096).lstrip().startswith((b"{", b"["))
 
 
 def is_model_folder(path: Path) -> bool:

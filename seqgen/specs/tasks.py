@@ -18,7 +18,6 @@ class RowLayout(StrEnum):
     """The form in which a task reads the rows of a dataset or table."""
 
     TEXT = "text"  # the text column of each row, ended by a line feed
-    LINES = "lines"  # the same, a line a row
     RECORDS = "records"  # a JSON object a line
     TABLE = "table"  # Parquet
     NONE = "none"  # not at all

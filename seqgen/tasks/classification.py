@@ -18,6 +18,7 @@ from seqgen.corpus.ids import IdStream, id_dtype
 from seqgen.corpus.labelled.read import (
     Example,
     LabelledOptions,
+    LabelledReport,
     LabelledTexts,
     collect_examples,
     read_examples,
@@ -70,6 +71,7 @@ class ClassificationData:
     counts: dict[str, int]
     label_fractions: dict[str, float]  # of the training texts that have each label
     has_own_valid: bool  # the validation set is --valid, not a part of the sources
+    columns: dict[str, list[str]] = field(default_factory=dict)  # names of the columns of text and label
     bags: list[Bags] = field(default_factory=list)  # n-grams of `_linear_texts`, until the linear model is fitted
     held_linear: list[Tensor] = field(default_factory=list)  # its logits of the validation set, once it is fitted
 
@@ -88,7 +90,7 @@ class ClassificationData:
         )
 
     def metadata(self) -> dict[str, Any]:
-        return {**self.counts, "label_shares": self.label_fractions}
+        return {**self.counts, "label_shares": self.label_fractions, "columns": self.columns}
 
     def plan(self, options: TrainOptions, compute: Compute, speed: SpeedProbe, spent: float) -> Plan:
         lengths = self.train.lengths
@@ -186,17 +188,20 @@ class ClassificationTask:
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
 
-    def examples(self, documents: list[Document], preparation: Preparation) -> Iterator[Example]:
+    def examples(
+        self, documents: list[Document], preparation: Preparation, report: LabelledReport | None = None
+    ) -> Iterator[Example]:
         """Read the labelled texts of some documents."""
         options = preparation.options
         columns = LabelledOptions(options.text_column, options.label_column, sheet=options.sheet)
-        return read_examples(documents, columns, preparation.warn)
+        return read_examples(documents, columns, preparation.warn, report)
 
     def prepare(self, preparation: Preparation) -> ClassificationData | GenerativeClassificationData:
         options = preparation.options
         normalise = TextNormaliser(options.lowercase, read_stop_words(options.stop_words) if options.stop_words else ())
         preparation.report("reading the labelled texts")
-        found = collect_examples(self._examples(preparation.documents, preparation), preparation.warn)
+        report = LabelledReport()
+        found = collect_examples(self._examples(preparation.documents, preparation, report), preparation.warn)
         if preparation.valid:
             train = found
             held = collect_examples(self._examples(preparation.valid, preparation), preparation.warn, found.labels)
@@ -223,7 +228,9 @@ class ClassificationTask:
             for part, part_texts in (("train", texts), ("held_out", held_texts)):
                 counts[f"{part}_bytes"] = sum(map(len, part_texts))
                 counts[f"{part}_characters"] = sum(len(text.decode("utf-8", "replace")) for text in part_texts)
-            return generative.prepare(preparation, codec, ids, held_ids, train.labels, normalise.stop_words, counts)
+            return generative.prepare(
+                preparation, codec, ids, held_ids, train.labels, normalise.stop_words, counts, report.names
+            )
         fractions = zip(train.labels, ids.targets.mean(axis=0), strict=True)
         return ClassificationData(
             codec,
@@ -238,12 +245,15 @@ class ClassificationTask:
             counts,
             {label: float(fraction) for label, fraction in fractions},
             bool(preparation.valid),
+            report.names,
         )
 
-    def _examples(self, documents: list[Document], preparation: Preparation) -> Iterator[Example]:
+    def _examples(
+        self, documents: list[Document], preparation: Preparation, report: LabelledReport | None = None
+    ) -> Iterator[Example]:
         """`examples`, with progress: roughly, as markup isn't counted."""
         done, total = 0, sum(document.size for document in documents)
-        for example in self.examples(documents, preparation):
+        for example in self.examples(documents, preparation, report):
             yield example
             done += len(example.text)
             preparation.progress(min(done, total), total)

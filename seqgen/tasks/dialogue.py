@@ -39,7 +39,8 @@ class DialogueTask(LanguageTask[ConversationSubset]):
 
     def cache_name(self, preparation: Preparation) -> str:
         documents = [*preparation.documents, *preparation.valid]
-        return f"{self.spec.name} {preparation.options.strict} {suffixes(documents)}"
+        sheet = preparation.options.sheet
+        return f"{self.spec.name} {preparation.options.strict} {suffixes(documents)}" + (f" {sheet}" if sheet else "")
 
     def read(self, preparation: Preparation, messages: Messages) -> tuple[ConversationSubset, ConversationSubset]:
         conversations = _read(preparation.documents, preparation, messages)

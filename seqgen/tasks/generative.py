@@ -42,6 +42,7 @@ class GenerativeClassificationData(LanguageData):
     held_out_texts: LabelledIds | None  # for calibration
     options: TrainOptions
     stop_words: tuple[str, ...]
+    columns: dict[str, list[str]]  # names of the columns of text and label
 
     def summary(self) -> str:
         return (
@@ -51,7 +52,8 @@ class GenerativeClassificationData(LanguageData):
         )
 
     def metadata(self) -> dict[str, Any]:
-        return {**super().metadata(), "label_shares": dict(zip(self.labels, self.label_fractions, strict=True))}
+        fractions = dict(zip(self.labels, self.label_fractions, strict=True))
+        return {**super().metadata(), "label_shares": fractions, "columns": self.columns}
 
     def plan(self, options: TrainOptions, compute: Compute, speed: SpeedProbe, spent: float) -> Plan:
         plan = super().plan(options, compute, speed, spent)
@@ -100,6 +102,7 @@ def prepare(
     labels: tuple[str, ...],
     stop_words: tuple[str, ...],
     counts: dict[str, int],
+    columns: dict[str, list[str]],
 ) -> GenerativeClassificationData:
     """Write the records as streams of ids, those of the training set in random order.
 
@@ -109,9 +112,9 @@ def prepare(
     if (train.targets.sum(1) != 1).any():
         raise DataError("--generative needs texts with one label each")
     options = preparation.options
-    columns = [options.text_column, options.label_column, options.sheet]
+    given = [options.text_column, options.label_column, options.sheet]
     key = cache_key(
-        preparation, "generative", [True, codec_digest(codec)], options.seed, columns, options.lowercase, stop_words
+        preparation, "generative", [True, codec_digest(codec)], options.seed, given, options.lowercase, stop_words
     )
     order = np.random.Generator(np.random.Philox(key=options.seed)).permutation(len(train))
     about = sources_label(preparation)
@@ -133,6 +136,7 @@ def prepare(
         held_out_texts=held_out_texts,
         options=options,
         stop_words=stop_words,
+        columns=columns,
     )
 
 

@@ -253,11 +253,6 @@ def test_fetch_with_or_without_a_text_column_returns_its_texts(tmp_path: Path) -
         guess_text_column([{"a": 1, "b": None}])
 
 
-def test_fetch_as_lines_returns_a_line_per_row(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.jsonl", jsonl({"text": "one\ntwo\r\nthree"}, {"text": ""}, {"text": None}))
-    assert read(f"hf:{path}", RowFormat(RowLayout.LINES)) == b"one two three\n\n\n"
-
-
 def test_fetch_as_records_replaces_class_numbers_by_names(tmp_path: Path) -> None:
     import datasets
 

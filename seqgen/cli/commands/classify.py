@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import functools
-from collections.abc import Iterable
+import io
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,18 +15,31 @@ from seqgen.cli.inputs import line_batches, open_records, sources_or_stdin
 from seqgen.cli.options import EncodingOption, ModelArgument, OutputOption, QuietOption, ShardOption, add_options
 from seqgen.cli.output import Output, StderrLogger, to_json
 from seqgen.config import ClassifyOptions, make_options
+from seqgen.errors import UserError
 from seqgen.specs.tasks import RowLayout
-from seqgen.untrusted import one_line
+from seqgen.untrusted import as_bytes, one_line
 
 if TYPE_CHECKING:
     from seqgen.api.classifying import Prediction
+    from seqgen.corpus.documents import Document
+    from seqgen.corpus.labelled.unlabelled import UnlabelledOptions, UnlabelledTable
+    from seqgen.corpus.sources import Spool
+
+Predict = Callable[[list[bytes]], Iterator["Prediction"]]
+
+
+EXAMPLES = (
+    'echo "I loved every page" | seqgen classify mood',
+    "seqgen classify mood reviews --top-k 2 --format jsonl",
+)
 
 
 @add_options(ClassifyOptions)
 def run(
     model: ModelArgument,
     sources: Annotated[
-        list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Texts, one per line [default: standard input].")
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE]...", help="Tables, or texts, one per line [default: standard input]."),
     ] = None,
     output: OutputOption = "-",
     shard: ShardOption = None,
@@ -31,12 +47,13 @@ def run(
     quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> None:
-    """Predict the label of each line of text.
+    """Predict the label of each line of text, or of each row of a table.
 
-    Each input line gives one output line, LABEL<TAB>PROBABILITY; none is skipped or added. Probabilities are
+    Each input line gives one output line, LABEL<TAB>PROBABILITY; none is skipped or added. Of a table (.csv, .tsv,
+    .xlsx) the column that the model was trained on is read, and its header gives no line. Probabilities are
     calibrated: of the texts labelled with probability 0.8, about four in five have that label. `--format fasttext`
-    writes `__label__LABEL PROBABILITY`, `--format jsonl` a JSON object per line. `--shard 3/16` labels the third
-    sixteenth of the lines.
+    writes `__label__LABEL PROBABILITY`, `--format jsonl` a JSON object per line, `--format csv` the table with two
+    more columns. `--shard 3/16` labels the third sixteenth of the lines.
     """
     settings = make_options(ClassifyOptions, options)
     names = sources_or_stdin(sources, "there is nothing to classify")
@@ -44,6 +61,7 @@ def run(
     from seqgen.api.model import load
     from seqgen.corpus import sources as reading
     from seqgen.corpus.dataset_rows import RowFormat
+    from seqgen.corpus.labelled.unlabelled import UnlabelledOptions
     from seqgen.corpus.opening.pipes import read_pipe
     from seqgen.corpus.shards import Shard
 
@@ -51,22 +69,138 @@ def run(
     loaded = load(model)
     classifier = make_classifier(loaded)
     multi = loaded.checkpoint.classifier_config.multi
-    format_prediction = _FORMATS[settings.format]
-    rows = RowFormat(RowLayout.LINES, loaded.text_column)
+    columns = UnlabelledOptions(
+        settings.text_column or loaded.text_column, loaded.trained_columns("text"), settings.sheet
+    )
+
+    def predict(texts: list[bytes]) -> Iterator[Prediction]:
+        return (to_prediction(row, classifier.labels, multi, settings) for row in classifier(texts))
+
     with Output(output) as out, reading.Spool() as spool:
         warn = StderrLogger(quiet).warn
-        find = functools.partial(reading.find, spool=spool, warn=warn, rows=rows, reading=reading.Reading(encoding))
+        find = functools.partial(
+            reading.find, spool=spool, warn=warn, rows=RowFormat(RowLayout.RECORDS), reading=reading.Reading(encoding)
+        )
+        if settings.format == "csv":
+            if not part.is_whole:
+                raise UserError("--shard cannot be used with --format csv; use --format jsonl")
+            _write_tables(out, find(names), predict, columns, warn)
+            return
+        format_prediction = _FORMATS[settings.format]
         from_pipe = functools.partial(read_pipe, warn=warn, encoding=encoding)
+        as_lines = functools.partial(_as_lines, columns=columns, spool=spool, warn=warn)
         streams: Iterable[Iterable[bytes]]
         if part.is_whole:
-            streams = (chunks for _, chunks in open_records(names, find, from_pipe))
+            records = open_records(names, lambda some: list(map(as_lines, find(some))), from_pipe)
+            streams = (_pipe_lines(chunks, columns, spool, warn) if name == "-" else chunks for name, chunks in records)
         else:  # standard input is spooled first: its length is known only at its end
-            streams = part.select_lines([document for name in names for document in find([name])])
+            streams = part.select_lines([as_lines(document) for name in names for document in find([name])])
         for chunks in streams:
             for batch in line_batches(chunks):
                 texts = [line.removesuffix(b"\n").removesuffix(b"\r") for line in batch]
-                predictions = (to_prediction(row, classifier.labels, multi, settings) for row in classifier(texts))
-                out.write("".join(map(format_prediction, predictions)))
+                out.write("".join(map(format_prediction, predict(texts))))
+
+
+def _as_lines(document: Document, columns: UnlabelledOptions, spool: Spool, warn: Callable[[str], None]) -> Document:
+    """A document with one text a line: that of each row of a table, or of each object of JSON lines."""
+    from seqgen.corpus.documents import Document
+    from seqgen.corpus.labelled.unlabelled import json_texts, open_unlabelled_table
+
+    texts = json_texts(document, columns)
+    if texts is None:
+        table = open_unlabelled_table(document, columns, warn)
+        if table is None:
+            return document
+        texts = (text for _, text in table.rows())
+    lines = (as_bytes(" ".join(text.splitlines()) + "\n") for text in texts)
+    return Document(document.name, spool.store(lines, document.name))
+
+
+def _pipe_lines(
+    chunks: Iterable[bytes], columns: UnlabelledOptions, spool: Spool, warn: Callable[[str], None]
+) -> Iterable[bytes]:
+    """The lines of a pipe as they arrive; of a table, which its first line shows, the texts once it has ended."""
+    from seqgen.corpus.documents import Document
+    from seqgen.corpus.labelled.unlabelled import begins_table
+
+    chunks = iter(chunks)
+    first = b""
+    while b"\n" not in first and len(first) < _MAX_HEADER_BYTES and (chunk := next(chunks, b"")):
+        first += chunk
+    whole = itertools.chain([first], chunks)
+    if not begins_table(first.split(b"\n", 1)[0].decode("utf-8", "replace"), columns):
+        return whole
+    document = Document("-", spool.store(whole, "standard input"))
+    return _as_lines(document, columns, spool, warn).chunks()
+
+
+_MAX_HEADER_BYTES = 1 << 16
+
+
+def _write_tables(
+    out: Output, documents: list[Document], predict: Predict, columns: UnlabelledOptions, warn: Callable[[str], None]
+) -> None:
+    """Write tables with the label and its probability behind each row, which are empty for rows without text.
+
+    Raises:
+        DataError: a document is no table.
+    """
+    from seqgen.corpus.labelled.unlabelled import open_unlabelled_table
+    from seqgen.errors import DataError
+
+    header: list[str] | None = None
+    for document in documents:
+        opened = open_unlabelled_table(document, columns, warn, is_table=True)
+        if opened is None:
+            raise DataError(f"{document.name!r} is no table; --format csv needs one (.csv, .tsv, .xlsx)")
+        table = opened.table
+        own = [*table.header, *_new_names(table.header)] if table.has_header else []
+        mark = table.dialect.delimiter if table.dialect.delimiter.strip(" ") else ","
+        if header is None and own:
+            out.write(_csv([own], mark))
+        elif header is not None and own != header:
+            raise DataError(f"{document.name!r} has other columns than {documents[0].name!r}; label them one by one")
+        header = own
+        for batch in _batches(opened):
+            texts = [as_bytes(text) for _, text in batch if text]
+            predictions = predict(texts)
+            rows = []
+            for cells, text in batch:
+                found = next(predictions) if text else None
+                last = table.width - 1
+                padded = [*cells[:last], mark.join(cells[last:]), *[""] * (last - len(cells))]
+                added = ["", ""] if found is None else [";".join(name for name, _ in found.labels),
+                                                        f"{found.probability:.4f}"]  # fmt: skip
+                rows.append([*padded, *added])
+            out.write(_csv(rows, mark))
+
+
+def _new_names(header: Iterable[str]) -> list[str]:
+    """The names of the new columns: other ones if the table has them already."""
+    taken = set(header)
+    return [
+        next(
+            name
+            for name in itertools.chain([wanted], (f"{wanted}_{number}" for number in itertools.count(2)))
+            if name not in taken
+        )
+        for wanted in ("label", "probability")
+    ]
+
+
+def _batches(table: UnlabelledTable) -> Iterator[list[tuple[list[str], str]]]:
+    rows = table.rows()
+    while batch := list(itertools.islice(rows, _BATCH_ROWS)):
+        yield batch
+
+
+_BATCH_ROWS = 1000
+
+
+def _csv(rows: Iterable[list[str]], delimiter: str) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def _text(prediction: Prediction) -> str:

@@ -40,12 +40,15 @@ class LabelledOptions:
         label_column: by name or number.
         header: whether a table has one; by default decided by its rows.
         sheet: of a workbook.
+        trained_text, trained_label: the columns of a model, which are preferred where a table has them.
     """
 
     text_column: str | None = None
     label_column: str | None = None
     header: bool | None = None
     sheet: str | None = None
+    trained_text: tuple[str, ...] = ()
+    trained_label: tuple[str, ...] = ()
 
     def names(self) -> frozenset[str]:
         """Lower-case names of columns by which a first row is a header: those given, and usual ones."""
@@ -68,7 +71,12 @@ class LabelledColumns:
 
     def join(self, cells: Sequence[str]) -> str:
         """Return the text of a row."""
-        return " . ".join(cells[index] for index in self.text)
+        return join_texts([cells[index] for index in self.text])
+
+
+def join_texts(parts: Sequence[str]) -> str:
+    """Join the texts of several columns."""
+    return " . ".join(parts)
 
 
 def choose_columns(table: Table, options: LabelledOptions) -> LabelledColumns:
@@ -84,6 +92,10 @@ def choose_columns(table: Table, options: LabelledOptions) -> LabelledColumns:
         if more:
             raise DataError(f"{table.name!r}: a text has one label column, not {options.label_column!r}")
     names = _lower_names(table)
+    if not text and options.trained_text and all(name in table.header for name in options.trained_text):
+        text = tuple(map(table.header.index, options.trained_text))
+    if label is None and options.trained_label:
+        label = table.column(options.trained_label[0])
     if label is None:
         label = next((names.index(name) for name in LABEL_COLUMN_NAMES if name in names), None)
     if label is None:
@@ -135,7 +147,7 @@ def has_known_columns(table: Table) -> bool:
 
 
 def _is_prose(cells: Sequence[str]) -> bool:
-    if len(cells) < 2 or column_kind(cells) != TEXT or len(set(cells)) * 2 < len(cells):
+    if len(cells) < 2 or column_kind(cells) != TEXT or len(set(cells)) * 5 < len(cells):
         return False
     return statistics.fmean(map(len, cells)) >= _PROSE_LENGTH and sum(" " in cell for cell in cells) * 2 > len(cells)
 

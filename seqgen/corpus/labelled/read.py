@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
+from seqgen.corpus.documents import Document, Warn
 from seqgen.corpus.labelled.columns import (
     KNOWN_NAMES,
     LABEL_COLUMN_NAMES,
@@ -35,7 +36,6 @@ from seqgen.corpus.labelled.columns import (
 from seqgen.corpus.labelled.labels import label_name, label_names
 from seqgen.corpus.labelled.texts import Example, LabelledTexts, collect_examples, stratified_split
 from seqgen.corpus.opening.identify import read_head
-from seqgen.corpus.sources import Document, Warn
 from seqgen.corpus.tables.columns import listed
 from seqgen.corpus.tables.read import Table, is_workbook, open_table, sniff
 from seqgen.corpus.tables.rows import NOT_UTF8, NUL_BYTES, line_blocks
@@ -71,11 +71,13 @@ class LabelledReport:
         format: names of the formats, joined by commas if there are several.
         delimiter: of the last table.
         columns: role of each column or key of the last table: text, label or unused.
+        names: names of the text and label columns of the last table with a header, or keys of JSON, by their role.
     """
 
     format: str = ""
     delimiter: str = ""
     columns: dict[str, str] = field(default_factory=dict)
+    names: dict[str, list[str]] = field(default_factory=dict)
     _found: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def add_format(self, name: str) -> None:
@@ -196,6 +198,7 @@ def _from_json(document: Document, array: bool, options: LabelledOptions, report
             keys = _keys(value, options, where)
             roles = {**dict.fromkeys(keys[0], "text"), keys[1]: "label"}
             report.columns = {key: roles.get(key, "unused") for key in value}
+            report.names = {"text": list(keys[0]), "label": [keys[1]]}
         texts, label = [value.get(key) for key in keys[0]], value.get(keys[1])
         if any(isinstance(text, (dict, list)) for text in texts):
             raise DataError(f"{where}: {keys[0][0]!r} must be a string")
@@ -264,6 +267,10 @@ def _from_table(document: Document, options: LabelledOptions, report: LabelledRe
     report.add_format(table.format)
     report.delimiter = table.dialect.delimiter
     report.columns = {column: columns.role(index) for index, column in enumerate(table.header)}
+    if table.has_header:
+        report.names = {
+            "text": [table.header[index] for index in columns.text], "label": [table.header[columns.label]]
+        }  # fmt: skip
     unused = unused_text_columns(table, columns)
     if unused:
         are = "have text and are" if len(unused) > 1 else "has text and is"

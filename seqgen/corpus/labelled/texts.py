@@ -11,8 +11,8 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.corpus.documents import Warn
 from seqgen.corpus.labelled.labels import label_name, sort_labels
-from seqgen.corpus.sources import Warn
 from seqgen.corpus.spill import SpillList
 from seqgen.errors import DataError
 from seqgen.untrusted import as_bytes

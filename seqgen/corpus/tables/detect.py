@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from seqgen.corpus.tables.cells import NUMBER, TIME, column_kind
 from seqgen.corpus.tables.dialect import SPACES, Dialect, split_line
 from seqgen.corpus.tables.rows import ColumnHabits, RowParser, is_malformed, normal_width
 
@@ -86,9 +87,20 @@ def detect(lines: Sequence[str], delimiter: str | None = None) -> Head:
         uneven = [cells for _, cells in head.rows if len(cells) != head.width]
         # R leaves out the name of the rows' names in the header.
         is_even = not uneven or (uneven == [head.rows[0][1]] and len(uneven[0]) == head.width - 1)
-        if is_even and head.width > 1 and len(head.rows) - len(uneven) >= _MIN_ROWS:
+        if (
+            is_even
+            and head.width > 1
+            and len(head.rows) - len(uneven) >= _MIN_ROWS
+            and (mark != SPACES or _has_values(head))
+        ):
             return head
     return _one_column(lines)
+
+
+def _has_values(head: Head) -> bool:
+    """Whether a column has numbers or times: lines of prose may have equally many words."""
+    body = [cells for _, cells in head.rows[1:] if len(cells) == head.width]
+    return any(column_kind(cells) in (NUMBER, TIME) for cells in zip(*body, strict=True))
 
 
 def _has_stray_quotes(head: Head) -> bool:

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from seqgen.corpus.sources import Document, Warn
+from seqgen.corpus.documents import Document, Warn
 from seqgen.corpus.tables.cells import is_value
 from seqgen.corpus.tables.detect import Head, detect
 from seqgen.corpus.tables.dialect import Dialect

@@ -1,0 +1,152 @@
+"""Texts to be labelled: the lines of a file, or a column of a table or of JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seqgen.corpus.dataset_rows import guess_text_column
+from seqgen.corpus.documents import Document, Warn
+from seqgen.corpus.labelled.columns import KNOWN_NAMES, choose_text_columns, join_texts
+from seqgen.corpus.tables.columns import listed
+from seqgen.corpus.tables.read import Table, is_workbook, open_table
+from seqgen.errors import DataError
+from seqgen.streams import suffix_of
+from seqgen.untrusted import parse_json
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".xlsx")
+_JSON_SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
+
+
+@dataclass(frozen=True)
+class UnlabelledOptions:
+    """Where the texts are.
+
+    Attributes:
+        text_column: as given; it must exist.
+        trained_columns: of the model: also required of a table with a header, unless `text_column` is given.
+        sheet: of a workbook.
+    """
+
+    text_column: str | None = None
+    trained_columns: tuple[str, ...] = ()
+    sheet: str | None = None
+
+    def known_names(self) -> frozenset[str]:
+        """Lower-case names by which a first row is a header."""
+        given = (self.text_column, *(self.text_column or "").split(","), *self.trained_columns)
+        names = {name.strip().lower() for name in given if name and name.strip() and not name.strip().isdigit()}
+        return KNOWN_NAMES | names
+
+
+@dataclass(frozen=True)
+class UnlabelledTable:
+    """A table and the columns of its text."""
+
+    table: Table
+    text: tuple[int, ...]
+    known: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def rows(self) -> Iterator[tuple[list[str], str]]:
+        """Yield (cells, text) of each row, in order. The text of a row without one is empty."""
+        for _, cells in self.table.rows():
+            yield cells, join_texts([cells[index].strip() for index in self.text if index < len(cells)])
+
+
+def begins_table(first_line: str, options: UnlabelledOptions) -> bool:
+    """Whether the first line of a pipe is the header of a table that has the model's columns, or the one given."""
+    names = (options.text_column,) if options.text_column else options.trained_columns
+    if not names:
+        return False
+    return any(
+        len(cells) > 1 and all(name in cells for name in names)
+        for mark in ",;\t|"
+        if (cells := [cell.strip().strip('"') for cell in first_line.strip("\ufeff\r\n").split(mark)])
+    )
+
+
+def open_unlabelled_table(
+    document: Document, options: UnlabelledOptions, warn: Warn, is_table: bool = False
+) -> UnlabelledTable | None:
+    """Open the table in a document; None if it has none: then each line is a text.
+
+    Args:
+        is_table: whether it is a table whatever its name.
+
+    Raises:
+        DataError: the table lacks the column of the text.
+    """
+    head = b"".join(document.chunks(0, 1 << 16))
+    is_table = is_table or suffix_of(Path(document.name)) in TABLE_SUFFIXES or is_workbook(head)
+    if not is_table and not begins_table(head.split(b"\n", 1)[0].decode("utf-8", "replace"), options):
+        return None
+    table = open_table(document, warn, options.sheet, options.known_names())
+    if table.width < 2 and not table.has_header and options.text_column is None:
+        return None
+    if not table.is_regular and table.width > 1 and options.text_column is None:
+        warn(f"{table.name} is no table of rows of one width, and is read line by line")
+        return None
+    return UnlabelledTable(table, _text_columns(table, options))
+
+
+def _text_columns(table: Table, options: UnlabelledOptions) -> tuple[int, ...]:
+    if options.text_column is not None or not options.trained_columns:
+        return choose_text_columns(table, options.text_column)
+    found = [table.column(name) for name in options.trained_columns]
+    if None not in found:
+        return tuple(index for index in found if index is not None)
+    if table.width == 1:
+        return (0,)
+    wanted = " and ".join(map(repr, options.trained_columns))
+    raise DataError(
+        f"{table.name} has no column {wanted}, which the model was trained on; the columns are "
+        f"{listed(table.header, table.has_header)}; give one with --text-column"
+    )
+
+
+def json_texts(document: Document, options: UnlabelledOptions) -> Iterator[str] | None:
+    """Return the texts in a document of JSON lines, one a line; None if it has none.
+
+    Raises:
+        DataError: later, for a line that is no object or lacks the key; with its number.
+    """
+    is_dataset = document.form.kind in ("parquet", "arrow") or document.name.startswith("hf:")
+    if not is_dataset and suffix_of(Path(document.name)) not in _JSON_SUFFIXES:
+        return None
+    head = b"".join(document.chunks(0, 1 << 16))
+    lines = head.split(b"\n")
+    rows = [row for line in lines[:50] if isinstance(row := _parsed(line), dict)]
+    return _json_texts(document, rows, options) if rows and head.lstrip().startswith(b"{") else None
+
+
+def _json_texts(document: Document, rows: list[dict[str, Any]], options: UnlabelledOptions) -> Iterator[str]:
+    keys = [options.text_column] if options.text_column in rows[0] else (options.text_column or "").split(",")
+    keys = [key.strip() for key in keys if key and key.strip()] or list(options.trained_columns)
+    keys = keys or [guess_text_column(rows)]
+    parts: list[bytes] = []
+    number = 0
+    for chunk in (*document.chunks(), b"\n"):
+        first, *others = chunk.split(b"\n")
+        parts.append(first)
+        for other in others:
+            line, parts = b"".join(parts), [other]
+            number += 1
+            if not line.strip():
+                continue
+            row = _parsed(line)
+            if not isinstance(row, dict) or any(key not in row for key in keys):
+                have = f"; the keys are {listed(list(row))}" if isinstance(row, dict) else ""
+                raise DataError(
+                    f"{document.name}:{number}: expected an object with {' and '.join(map(repr, keys))}{have}; "
+                    "give the key with --text-column"
+                )
+            yield join_texts([str(row[key]) for key in keys if row[key] is not None])
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return parse_json(line)
+    except ValueError:
+        return None
