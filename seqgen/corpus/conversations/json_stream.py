@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from json.scanner import make_scanner
 from typing import Any, Final
 
 from seqgen.untrusted import check_depth
@@ -123,12 +125,14 @@ def complete(text: str) -> Any:
 
 
 _DECODER = json.JSONDecoder()
+_scan_value = make_scanner(_DECODER)
 _SPACE = re.compile(r"[ \t\r\n\ufeff]*")
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 _BARE = re.compile(r'[^,:\[\]{}"\s]+')
 _PARTIAL_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _CLOSERS = str.maketrans("[{", "]}")
 _MAX_TRIES = 3
+_MAX_OPENED = 100  # containers; deeper ones are refused
 
 
 def _skip_space(text: str, position: int) -> int:
@@ -139,10 +143,12 @@ def _skip_space(text: str, position: int) -> int:
 def _closed(text: str) -> str | None:
     """End a truncated text after its last complete item, or within a string. Return None if it is damaged."""
     opened: list[str] = []
-    cuts: list[tuple[int, str]] = []  # positions of the last commas, and what closes the text there
+    cuts: deque[tuple[int, str]] = deque(maxlen=_MAX_TRIES)  # positions of the last commas, and what closes the text
     for match in _TOKEN.finditer(text):
         token = match[0]
         if token in ("[", "{"):
+            if len(opened) == _MAX_OPENED:
+                return None
             opened.append(token)
             cuts.append((match.end(), _closers(opened)))
         elif token in ("]", "}"):
@@ -156,7 +162,7 @@ def _closed(text: str) -> str | None:
             candidate = _PARTIAL_ESCAPE.sub("", text) + '"' + _closers(opened)
             if _is_json(candidate):
                 return candidate
-    for position, closers in reversed(cuts[-_MAX_TRIES:]):
+    for position, closers in reversed(cuts):
         candidate = text[:position] + closers
         if _is_json(candidate):
             return candidate
@@ -209,11 +215,12 @@ class _Buffer:
         scan = _Scan()
         while True:
             try:
-                value, end = _DECODER.raw_decode(self.text, self.position)
+                # Of what is no value, `raw_decode` would count the lines before it.
+                value, end = _scan_value(self.text, self.position)
                 if end == len(self.text) and not isinstance(value, dict | list | str) and self._extend():
                     continue  # perhaps the first digits of a number
                 check_depth(value)
-            except (ValueError, RecursionError):
+            except (StopIteration, ValueError, RecursionError):
                 end = scan.end(self.text, self.position)
                 if end < 0 and self._extend():
                     continue
