@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import importlib
 import json
 import os
 import random
@@ -26,7 +27,7 @@ import seqgen
 from seqgen import checkpoint
 from seqgen.corpus.parquet import safe_batch_size
 from seqgen.errors import DataError, ModelError, UserError
-from seqgen.streams import DECOMPRESSION_HEADROOM, open_input
+from seqgen.streams import DECOMPRESSION_HEADROOM, open_decompressed
 from seqgen.untrusted import as_bytes, one_line, parse_json
 from tests.helpers import bombs, model_zoo, mutations, untrusted_readers
 
@@ -244,7 +245,13 @@ def test_find_unchanged_never_reads_files_of_other_sizes(
     config["data"]["sources"] = [{"name": str(tmp_path / "secret.txt"), "bytes": 5, "sha256": "0"}]
     (model / "config.json").write_text(json.dumps(config))
     opened: list[str] = []
-    monkeypatch.setattr("seqgen.corpus.sources.open_input", lambda path: opened.append(str(path)) or open_input(path))
+
+    def watched(path: str | Path) -> Any:
+        opened.append(str(path))
+        return open_decompressed(path)
+
+    for module in ("documents", "opening.identify"):
+        monkeypatch.setattr(importlib.import_module(f"seqgen.corpus.{module}"), "open_decompressed", watched)
     seqgen.load(model).evaluate(str(zoo["text"].parent / "words.txt"))
     assert opened
     assert str(tmp_path / "secret.txt") not in opened

@@ -84,9 +84,15 @@ class Document:
         return limited(self.chunks(), self.path, self.name)
 
     def to_json(self) -> dict[str, Any]:
-        """What a model notes about a source: its name, size and checksum, and its encoding unless that is UTF-8."""
-        encoding = {"encoding": self.form.encoding} if self.form.encoding != "utf-8" else {}
-        return {"name": self.name, "bytes": self.size, "sha256": self.sha256, **encoding}
+        """Return the entry of a source in config.json: name, size, checksum, and its form unless it is plain UTF-8."""
+        form: dict[str, Any] = {}
+        if self.form.encoding != "utf-8":
+            form["encoding"] = self.form.encoding
+        if self.form.compressions:
+            form["compressions"] = list(self.form.compressions)
+        if self.form.mark:
+            form["mark"] = True
+        return {"name": self.name, "bytes": self.size, "sha256": self.sha256, **form}
 
     def verify_unchanged(self) -> None:
         """Raise `DataError` if the file has changed since its checksum was taken; for readers that bypass `chunks`."""
@@ -361,13 +367,15 @@ def _recorded(source: Mapping[str, Any], locate: Callable[[str], Path | None], s
         path = _member_path(path, spool)
     if path is None:
         return None
+    if encoding in ("", "utf-8") and not source.get("compressions"):  # no other file is opened
+        mark_size = FileForm(mark=source.get("mark") is True).mark_size if encoding else 0
+        if path.stat().st_size != source["bytes"] + mark_size:
+            return None
     try:
         form = identify(path, name, decode=encoding != "")
         if form.is_text and form.encoding != encoding:
             form = replace(form, encoding=text_codec(encoding), mark=False)
     except (DataError, UserError):  # it was something else
-        return None
-    if form.is_seekable and path.stat().st_size - form.mark_size != source["bytes"]:
         return None
     return Document(name, path, form=form)
 

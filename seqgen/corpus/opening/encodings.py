@@ -62,10 +62,10 @@ _WITHIN_WORDS = frozenset("’–—…·\xad")
 
 
 class Guess(NamedTuple):
-    """The codec of a sample, or "" if none is plausible or several are: then these are the `rivals`."""
+    """The codec of a sample, or "" if none is plausible or several are: then these are the `alternatives`."""
 
     codec: str
-    rivals: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
 
 
 def mark_of(head: bytes) -> str:
@@ -154,10 +154,10 @@ def guess(samples: Iterable[bytes]) -> Guess:
     multibyte = _guess_multibyte(joined)
     if 2 * valid > invalid:  # as it is by chance in short texts only
         return multibyte if multibyte.codec and _is_valid(joined, multibyte.codec) else Guess("utf-8")
-    if multibyte.codec or multibyte.rivals:
+    if multibyte.codec or multibyte.alternatives:
         return multibyte
     single = _guess_single_byte(joined)
-    if single.codec or single.rivals or invalid < 4 * _MIN_LETTERS:
+    if single.codec or single.alternatives or invalid < 4 * _MIN_LETTERS:
         return single
     return _guess_otherwise(joined)
 
@@ -182,12 +182,12 @@ def _guess_multibyte(data: bytes) -> Guess:
     if not ranking:
         return Guess("")
     best = ranking[0]
-    rivals = [
+    alternatives = [
         codec for codec in ranking[1:]
         if found[codec][1] != found[best][1] and found[codec][0] * _MIN_RATIO > found[best][0]
         and {codec, best} != {"cp950", "big5hkscs"}
     ]  # fmt: skip
-    return Guess("", (best, *rivals)) if rivals else Guess(best)
+    return Guess("", (best, *alternatives)) if alternatives else Guess(best)
 
 
 class _Reading(NamedTuple):
@@ -232,11 +232,11 @@ def _guess_single_byte(data: bytes) -> Guess:
     best = max(found, key=lambda codec: found[codec].score)
     if found[best].score < _MIN_SCORE:
         return Guess("")
-    rivals = [
+    alternatives = [
         codec for codec, reading in found.items()
         if reading.score > max(found[best].score - _MIN_MARGIN, _MIN_SCORE) and not _is_worse(reading, found[best])
     ]  # fmt: skip
-    return Guess("", (best, *rivals)) if rivals else Guess(best)
+    return Guess("", (best, *alternatives)) if alternatives else Guess(best)
 
 
 def _is_worse(reading: _Reading, best: _Reading) -> bool:

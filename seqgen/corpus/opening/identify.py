@@ -121,8 +121,8 @@ def recognise(samples: list[bytes], name: str) -> str:
     found = encodings.guess([samples[0], *map(_whole_lines, samples[1:])])
     if found.codec:
         return found.codec
-    if found.rivals:
-        readings = " or ".join(f"{encoding_name(codec)} (--encoding {codec})" for codec in found.rivals[:3])
+    if found.alternatives:
+        readings = " or ".join(f"{encoding_name(codec)} (--encoding {codec})" for codec in found.alternatives[:3])
         raise UnclearEncodingError(f"{quoted(name)} is not UTF-8, and may be {readings}; say which")
     return "utf-8"
 

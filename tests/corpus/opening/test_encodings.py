@@ -198,7 +198,7 @@ def test_encoding_check_counts_what_is_not_utf8_wherever_chunks_end(text: str, c
 @given(data=st.binary(max_size=600) | st.text(max_size=200).map(lambda text: text.encode("utf-16")))
 def test_guess_of_any_bytes_never_fails(data: bytes) -> None:
     found = encodings.guess([data])
-    for codec in (found.codec, *found.rivals):
+    for codec in (found.codec, *found.alternatives):
         if codec:
             data.decode(codec, "replace")
 
