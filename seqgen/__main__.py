@@ -9,8 +9,11 @@ def main() -> int:
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from seqgen.cli.main import main as run
-
+    try:
+        from seqgen.cli.main import main as run
+    except (ImportError, MemoryError, SystemError) as error:  # a damaged installation, or no room for it
+        sys.stderr.write(f"seqgen: error: cannot start: {error or type(error).__name__}; is there enough memory?\n")
+        return 1
     signal.signal(signal.SIGINT, before)
     return run()
 

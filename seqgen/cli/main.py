@@ -17,8 +17,10 @@ from typing import Annotated, Any
 import typer
 
 from seqgen.cli import completion
+from seqgen.cli.command import Group, make_command
+from seqgen.cli.memory import memory_message, prepare_for_limit
 from seqgen.cli.output import end_on_broken_pipe
-from seqgen.errors import PeerProcessError, SeqgenError, UserError
+from seqgen.errors import PeerProcessError, SeqgenError, UserError, did_you_mean
 from seqgen.streams import reason, write_utf8
 from seqgen.training.distributed.launch import may_report
 from seqgen.untrusted import one_line
@@ -31,8 +33,8 @@ COMMANDS = (
 
 _MAX_ERROR_LENGTH = 4000  # characters, so that no untrusted name fills the screen
 
-# Packages by import name, with their requirement if `pip install` needs another name.
-_REQUIREMENTS = {"sklearn": "scikit-learn"}
+# Packages by import name, and the extra of the distribution that installs them.
+_EXTRAS = {"sklearn": "baselines", "pyppmd": "baselines", "openpyxl": "excel"}
 
 
 def _show_version(asked: bool) -> None:
@@ -48,15 +50,18 @@ def _make_program(names: Sequence[str]) -> typer.Typer:
     """
     app = typer.Typer(
         name="seqgen",
+        cls=Group,
         help="Recurrent networks for your own text, dialogue, music, labels and time series: train, sample, evaluate.",
-        epilog="Start with:  seqgen train tidewater -o tales --budget 1m && seqgen sample tales",
+        epilog="seqgen train tidewater -o tales --budget 1m && seqgen sample tales",
         pretty_exceptions_enable=False,
-        rich_markup_mode=None,  # plain help: it keeps brackets as they are, and starts sooner
+        rich_markup_mode=None,  # `command` writes the help
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
     for name in names:
-        app.command(name)(importlib.import_module(f"seqgen.cli.commands.{name}").run)
+        module = importlib.import_module(f"seqgen.cli.commands.{name}")
+        command, kind = make_command(module.run, getattr(module, "EXAMPLES", ()))
+        app.command(name, cls=kind)(command)
     return app
 
 
@@ -77,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # faster.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     write_utf8()
+    prepare_for_limit()
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
         result: Any = None
@@ -85,6 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 completion.run(*given)
             else:
                 named = [name for name in COMMANDS if given[:1] == [name]]
+                if given and not named and not given[0].startswith("-"):
+                    hint = did_you_mean(given[0], COMMANDS) or "; `seqgen --help` lists them"
+                    raise UserError(f"there is no command {given[0]!r}{hint}")
                 result = _make_program(named or COMMANDS)(
                     given or ["--help"], standalone_mode=False, prog_name="seqgen"
                 )
@@ -102,15 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not error.name or error.name.startswith("seqgen"):
             return _fail(error)
         package = error.name.partition(".")[0]
-        requirement = _REQUIREMENTS.get(package, package)
-        _print_error(f"this needs the package {requirement!r}, which is not installed: pip install {requirement}")
+        requirement = f"'seqgen-rnn[{_EXTRAS[package]}]'" if package in _EXTRAS else package
+        _print_error(f"this needs the package {package!r}, which is not installed: pip install {requirement}")
         return 2
-    except OSError as error:  # not reported by any module, but still no failure of the program
-        _print_error(f"cannot use {str(error.filename or 'a file')[:200]!r}: {reason(error)}")
-        return 2
-    except MemoryError:
-        _print_error("not enough memory; a smaller --rnn-size or --batch-size needs less")
-        return 1
     except Exception as error:
         format_message = getattr(error, "format_message", None)
         if format_message is not None:  # an error of typer: the command line is wrong
@@ -118,6 +121,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(getattr(error, "exit_code", 2))
         if type(error).__name__ == "Abort":
             return 130
+        if (message := memory_message(error)) is not None:
+            _print_error(message)
+            return 1
+        if isinstance(error, OSError):  # not reported by any module, but still no failure of the program
+            _print_error(f"cannot use {str(error.filename or 'a file')[:200]!r}: {reason(error)}")
+            return 2
         return _fail(error)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -223,15 +222,12 @@ class _Lines(_Silent):
             )
 
 
-class _Stderr(io.TextIOBase):
+class _Stderr:
     """Standard error, which may go away: a terminal that is closed must not keep the model from being saved."""
 
     def __init__(self) -> None:
         self._stream = sys.stderr  # a display that runs stands in front of it later
-
-    @property
-    def encoding(self) -> str:
-        return self._stream.encoding
+        self.encoding = self._stream.encoding
 
     def isatty(self) -> bool:
         return True
