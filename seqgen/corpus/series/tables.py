@@ -106,7 +106,7 @@ def open_columns(document: Document, warn: Warn, sheet: str | None = None) -> Co
     name = "standard input" if document.name == "-" else document.name
     if b"".join(document.chunks(0, 4)) == b"PAR1":
         return _parquet(b"".join(document.limited()), name)
-    if document.form.kind not in ("text", "xlsx"):
+    if not document.form.is_text and document.form.kind != "xlsx":
         raise DataError(f"{name} is not a table: it is binary; use CSV, TSV, Excel or Parquet")
     table = reading.open_table(document, warn, sheet, SURE_NAMES)
     if not table.has_header:
