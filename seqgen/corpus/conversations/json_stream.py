@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from json.scanner import make_scanner
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from seqgen.untrusted import check_depth
 
@@ -125,7 +125,7 @@ def complete(text: str) -> Any:
 
 
 _DECODER = json.JSONDecoder()
-_scan_value = make_scanner(_DECODER)
+_scan_value = make_scanner(cast(Any, _DECODER))
 _SPACE = re.compile(r"[ \t\r\n\ufeff]*")
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 _BARE = re.compile(r'[^,:\[\]{}"\s]+')
