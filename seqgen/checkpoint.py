@@ -41,7 +41,7 @@ from seqgen.config import (
     from_json,
     network_config_class,
 )
-from seqgen.errors import ModelError, UserError
+from seqgen.errors import ModelError, UserError, did_you_mean
 from seqgen.model.ngrams import BUCKETS
 from seqgen.model.weight_shapes import weight_shapes
 from seqgen.specs.tasks import TASKS, NetworkSpec, TaskSpec, network_of
@@ -179,11 +179,20 @@ class Checkpoint:
         )
 
 
+def _models_beside(folder: Path) -> list[str]:
+    """The models in the same folder, for messages."""
+    try:
+        return [str(path.parent) for path in folder.parent.glob(f"*/{CONFIG}")]
+    except OSError:
+        return []
+
+
 def load(folder: str | os.PathLike[str]) -> Checkpoint:
     """Read and validate a model folder. Raises `ModelError`, which names the file and its fault."""
     folder = expand(folder)
     if not folder.is_dir():
-        raise ModelError(f"there is no model {str(folder)!r}" + (" (it is a file)" if folder.exists() else ""))
+        hint = " (it is a file)" if folder.exists() else did_you_mean(str(folder), _models_beside(folder))
+        raise ModelError(f"there is no model {str(folder)!r}{hint}")
     if not (folder / CONFIG).exists():
         raise ModelError(f"{str(folder)!r} is not a model: it has no {CONFIG}")
     for name in (CONFIG, WEIGHTS, METRICS, CARD, f"{RESUME}/{_STATE}", *TOKENIZER_FILES):

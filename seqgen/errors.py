@@ -1,8 +1,12 @@
-"""The package's exceptions.
+"""The package's exceptions, and suggestions for mistyped names.
 
 The command line reports them in one line on stderr and exits with the given status. Any other exception that escapes
 is an internal error.
 """
+
+from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class SeqgenError(Exception):
@@ -27,3 +31,18 @@ class TrainingError(SeqgenError):
 
 class PeerProcessError(SeqgenError):
     """Another process of a distributed run failed and reports why. Status 1."""
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like `name`, in any case, or None if none is like it."""
+    import difflib  # for messages only
+
+    names = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(name.lower(), names, 1, cutoff=0.55)
+    return names[found[0]] if found else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: `; did you mean 'lstm'?`, or nothing."""
+    found = closest(name, known)
+    return f"; did you mean {found!r}?" if found else ""

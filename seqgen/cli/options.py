@@ -16,21 +16,52 @@ from seqgen.config import flag_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors on stderr.")]
+
+def advanced(option: Any) -> Any:
+    """Leave a flag out of the `--help` of a command that has `--help-all`."""
+    option.basic = None
+    return option
+
+
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but errors on stderr.", rich_help_panel="Output")
+]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model folder, as `train` writes it.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel="Output")]
 ExactOption = Annotated[
     bool,
-    typer.Option("--exact", help="Never quantise weights to 8 bits for speed (`info` reports the loss in accuracy)."),
+    advanced(
+        typer.Option(
+            "--exact",
+            help="Never quantise weights to 8 bits for speed (`info` reports the loss in accuracy).",
+            rich_help_panel="Hardware",
+        )
+    ),
 ]
 EncodingOption = Annotated[
     str | None, typer.Option("--encoding", metavar="NAME", help="Encoding of text files [default: recognised].")
 ]
-OutputOption = Annotated[str, typer.Option("-o", "--output", metavar="FILE|-", help="Output file.")]
+OutputOption = Annotated[
+    str, typer.Option("-o", "--output", metavar="FILE|-", help="Output file.", rich_help_panel="Output")
+]
 ShardOption = Annotated[
     str | None,
+    advanced(
+        typer.Option(
+            "--shard",
+            metavar="K/N",
+            rich_help_panel="Hardware",
+            help="Process shard K of N only; the outputs of all shards make up the whole output.",
+        )
+    ),
+]
+ConfigOption = Annotated[
+    str | None,
     typer.Option(
-        "--shard", metavar="K/N", help="Process shard K of N only; the outputs of all shards make up the whole output."
+        "--config",
+        metavar="FILE.toml",
+        rich_help_panel="Output",
+        help="Read flags from a TOML file, such as rnn_size = 256; those on the command line count more.",
     ),
 ]
 
@@ -59,7 +90,8 @@ def add_options(options: type, parameter: str = "options") -> Callable[[F], F]:
                     else f" [default: {item.default}]"
                 )
             metavar = rule["metavar"] or ("|".join(rule["choices"]) if rule["choices"] else None)
-            option = typer.Option(*names, help=text, metavar=metavar, show_default=False)
+            option = typer.Option(*names, help=text, metavar=metavar, show_default=False, rich_help_panel=rule["panel"])
+            option.basic = rule["basic"]
             wanted = Annotated[(list[annotation] if is_list else annotation) | None, option]  # type: ignore[valid-type]
             flags.append(inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=wanted))
 
@@ -84,9 +116,53 @@ def add_options(options: type, parameter: str = "options") -> Callable[[F], F]:
 
 
 def _flag_type(hint: Any) -> tuple[type, bool]:
-    """`int | None` → (int, False); `tuple[str, ...]` → (str, True), True for a list."""
+    """`int | None` → (int, False); `tuple[str, ...]` and `list[str]` → (str, True), True for a list."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         (hint,) = [part for part in typing.get_args(hint) if part is not type(None)]
-    if typing.get_origin(hint) is tuple:
+    if typing.get_origin(hint) in (tuple, list):
         return typing.get_args(hint)[0], True
     return hint, False
+
+
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A flag or an argument of a command, as its signature says."""
+
+    name: str  # parameter of the command
+    flags: tuple[str, ...]  # "--rnn-size", "--hidden-size"; none for an argument
+    type: type
+    is_list: bool
+    metavar: str
+    panel: str  # heading in --help-all
+    basic: str | None  # heading in --help; None: not there
+    hidden: bool
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its names in files and variables: `rnn_size`, `hidden_size`."""
+        return tuple(flag.lstrip("-").replace("-", "_") for flag in self.flags) or (self.name,)
+
+    @property
+    def label(self) -> str:
+        """Its name in messages."""
+        return next((flag for flag in self.flags if flag.startswith("--")), (self.flags or (self.metavar,))[0])
+
+
+@functools.cache
+def flags_of(command: Callable[..., Any]) -> tuple[Flag, ...]:
+    """The flags and arguments of a command, in the order of its signature."""
+    found = []
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        if typing.get_origin(parameter.annotation) is not Annotated:
+            continue  # the context
+        hint, info = typing.get_args(parameter.annotation)[:2]
+        is_argument = isinstance(info, typer.models.ArgumentInfo)
+        first = (info.default,) if isinstance(info.default, str) else ()  # typer's reading of an annotation
+        named = tuple(each.split("/")[0] for each in (*first, *(info.param_decls or ())))
+        flags = () if is_argument else named or (flag_name(name),)
+        panel = info.rich_help_panel or "Options"
+        found.append(
+            Flag(name, flags, *_flag_type(hint), info.metavar or name.upper(), panel, getattr(info, "basic", panel),
+                 info.hidden)
+        )  # fmt: skip
+    return tuple(found)

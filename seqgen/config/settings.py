@@ -10,11 +10,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import field
 from typing import Any, TypeVar
 
-from seqgen.errors import UserError
+from seqgen.errors import UserError, did_you_mean
 from seqgen.specs.tasks import TASKS, names_with_group
 
 _MAX_DURATION = 1e12  # seconds, so that sums stay exact
 _MAX_BIAS = 100.0  # nats, more than the range of any model's logits
+
+# Headings of flags by group of settings.
+_PANELS = {
+    "language_model": "Training", "music": "Music", "labels": "Classify", "series": "Forecast", "replies": "Dialogue",
+    "text_output": "Text", "text_column": "Data", "adaptive": "Text", "lenient": "Data", "keep_corpus": "Output",
+    "plot": "Output",
+}  # fmt: skip
 
 T = TypeVar("T")
 
@@ -29,14 +36,21 @@ def setting(
     exclusive_minimum: float | None = None,
     metavar: str | None = None,
     group: str | None = None,
+    panel: str | None = None,
+    basic: bool | str = False,
 ) -> Any:
     """Make a dataclass field with a help text, flags beyond `--its-name`, and inclusive bounds.
 
-    A setting with a `group` applies only to tasks that have it among their `option_groups` (`specs.tasks`).
+    Args:
+        group: the setting applies only to tasks that have this group among their `option_groups` (`specs.tasks`).
+        panel: heading in the help of commands with many flags; by default that of the `group`.
+        basic: whether `--help` lists the flag, and not just `--help-all`; text is the heading there.
     """
+    panel = panel or _PANELS.get(group or "", "Options")
     metadata = {
         "help": help, "flags": flags, "choices": choices, "minimum": minimum, "maximum": maximum,
-        "exclusive_minimum": exclusive_minimum, "metavar": metavar, "group": group,
+        "exclusive_minimum": exclusive_minimum, "metavar": metavar, "group": group, "panel": panel,
+        "basic": panel if basic is True else basic or None,
     }  # fmt: skip
     if isinstance(default, (list, dict)):
         raise TypeError("a default must be immutable")
@@ -60,7 +74,8 @@ def check(options: T) -> T:
         if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
             raise UserError(f"{name} must be {' or '.join(each.__name__ for each in wanted)}, not {value!r}")
         if rule["choices"] and value not in rule["choices"]:
-            raise UserError(f"{name} must be one of {', '.join(rule['choices'])}; not {value!r}")
+            names = tuple(rule["choices"])
+            raise UserError(f"{name} must be one of {', '.join(names)}; not {value!r}{did_you_mean(str(value), names)}")
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             if float in wanted and not _is_finite(value):
                 raise UserError(f"{name} must be a finite number, not {_format(value)}")

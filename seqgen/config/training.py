@@ -21,32 +21,32 @@ class TrainOptions:
     """Options of `train`. With `None` the program chooses."""
 
     tokenizer: str | None = setting(
-        None, "Tokenizer of text [default: char; subword for dialogue and labelled texts].", choices=TOKENIZER_NAMES
-    )
+        None, "Tokenizer of text [default: char; subword for dialogue and labelled texts].", choices=TOKENIZER_NAMES,
+        panel="Data", basic=True)  # fmt: skip
     vocab_size: int | None = setting(
-        None, "Vocabulary size of the subword tokenizer [default: by corpus size].", minimum=300, maximum=1 << 20
-    )
+        None, "Vocabulary size of the subword tokenizer [default: by corpus size].", minimum=300, maximum=1 << 20,
+        panel="Data")  # fmt: skip
 
-    cell: str = setting("lstm", "Recurrent cell.", choices=CELLS.keys())
-    activation: str = setting("tanh", "Activation of the simple RNN.", choices=ACTIVATIONS)
+    cell: str = setting("lstm", "Recurrent cell.", choices=CELLS.keys(), panel="Network", basic=True)
+    activation: str = setting("tanh", "Activation of the simple RNN.", choices=ACTIVATIONS, panel="Network")
     rnn_size: int | None = setting(
-        None, "Hidden size: units per layer [default: by corpus and time].", "--hidden-size", minimum=1, maximum=1 << 16
-    )
+        None, "Hidden size: units per layer [default: by corpus and time].", "--hidden-size", minimum=1,
+        maximum=1 << 16, panel="Network", basic=True)  # fmt: skip
     num_layers: int | None = setting(
-        None, "Number of recurrent layers [default: by corpus and time].", "--layers", minimum=1, maximum=64
-    )
+        None, "Number of recurrent layers [default: by corpus and time].", "--layers", minimum=1, maximum=64,
+        panel="Network", basic=True)  # fmt: skip
     embedding_size: int | None = setting(
-        None, "Embedding dimension [default: by corpus and time].", minimum=1, maximum=1 << 16
+        None, "Embedding dimension [default: by corpus and time].", minimum=1, maximum=1 << 16, panel="Network"
     )
     tie_weights: bool | None = setting(
-        None, "Tie the weights of the output layer to the embedding [default: by corpus]."
+        None, "Tie the weights of the output layer to the embedding [default: by corpus].", panel="Network"
     )
     dropout: float | None = setting(
         None, "Variational dropout of each layer's output, one mask per sequence [default: by corpus].", minimum=0,
-        maximum=0.95)  # fmt: skip
+        maximum=0.95, panel="Network", basic=True)  # fmt: skip
     weight_drop: float | None = setting(
-        None, "DropConnect of the recurrent weights, one mask per batch [default: 0].", minimum=0, maximum=0.95
-    )
+        None, "DropConnect of the recurrent weights, one mask per batch [default: 0].", minimum=0, maximum=0.95,
+        panel="Network")  # fmt: skip
 
     blank: float | None = setting(
         None, "Fraction of input tokens blanked out in training [default: by corpus].", minimum=0, maximum=0.9,
@@ -54,145 +54,144 @@ class TrainOptions:
 
     seq_length: int | None = setting(
         None, "Steps of truncated backpropagation through time [default: by corpus and time].", minimum=2,
-        maximum=1 << 20)  # fmt: skip
-    batch_size: int | None = setting(None, "Batch size [default: by corpus and time].", minimum=1, maximum=1 << 20)
+        maximum=1 << 20, panel="Training")  # fmt: skip
+    batch_size: int | None = setting(
+        None, "Batch size [default: by corpus and time].", minimum=1, maximum=1 << 20, panel="Training", basic="Network"
+    )
     learning_rate: float | None = setting(
         None, "Peak learning rate of AdamW [default: by network and batch size].", "--lr", exclusive_minimum=0,
-        maximum=10)  # fmt: skip
-    weight_decay: float = setting(0.01, "Decoupled weight decay of AdamW, on matrices only.", minimum=0, maximum=10)
+        maximum=10, panel="Training", basic="Network")  # fmt: skip
+    weight_decay: float = setting(
+        0.01, "Decoupled weight decay of AdamW, on matrices only.", minimum=0, maximum=10, panel="Training"
+    )
     averaging: float = setting(
-        8.0, "Average the weights over about the last 1/(1+X) of the run; 0 for no averaging.", minimum=0, maximum=1e6
-    )
-    grad_clip: float = setting(0.5, "Gradient norm to clip at.", exclusive_minimum=0)
+        8.0, "Average the weights over about the last 1/(1+X) of the run; 0 for no averaging.", minimum=0, maximum=1e6,
+        panel="Training")  # fmt: skip
+    grad_clip: float = setting(0.5, "Gradient norm to clip at.", exclusive_minimum=0, panel="Training")
     warmup: float = setting(
-        0.02, "Fraction of the run in which the learning rate warms up from zero.", minimum=0, maximum=0.9
-    )
+        0.02, "Fraction of the run in which the learning rate warms up from zero.", minimum=0, maximum=0.9,
+        panel="Training")  # fmt: skip
 
     budget: str | None = setting(
-        None, "Total time, such as 90s, 10m or 2h [default: by corpus size, at most 10m].", metavar="TIME"
+        None, "Total time, such as 90s, 10m or 2h [default: by corpus size, at most 10m].", metavar="TIME",
+        panel="Time", basic=True)  # fmt: skip
+    epochs: float | None = setting(None, "Length of training in epochs.", exclusive_minimum=0, panel="Time", basic=True)
+    steps: int | None = setting(None, "Length of training in optimiser steps.", minimum=1, panel="Time", basic=True)
+    patience: int = setting(
+        8, "Validations without improvement before early stopping; 0 for never.", minimum=0, panel="Time"
     )
-    epochs: float | None = setting(None, "Length of training in epochs.", exclusive_minimum=0)
-    steps: int | None = setting(None, "Length of training in optimiser steps.", minimum=1)
-    patience: int = setting(8, "Validations without improvement before early stopping; 0 for never.", minimum=0)
     val_fraction: float = setting(
-        0.1, "Fraction of each document held out, at its end, as the validation set.", minimum=0, maximum=0.9
-    )
+        0.1, "Fraction of each document held out, at its end, as the validation set.", minimum=0, maximum=0.9,
+        panel="Data", basic=True)  # fmt: skip
 
     grid: int | None = setting(
-        None, "Music: steps per quarter note [default: 4, or 12 for triplets, 8 for 32nds, where the notes are such].",
+        None, "Steps per quarter note [default: 4, or 12 for triplets, 8 for 32nds, where the notes are such].",
         minimum=1, maximum=48, group="music")  # fmt: skip
-    velocity_bins: int = setting(8, "Music: number of velocity levels.", minimum=1, maximum=127, group="music")
+    velocity_bins: int = setting(8, "Number of velocity levels.", minimum=1, maximum=127, group="music")
     tracks: str = setting(
-        "all", "Music: parts to read: all, the melody alone, or all but the drums as one piano part.",
+        "all", "Parts to read: all, the melody alone, or all but the drums as one piano part.",
         choices=("all", "melody", "piano"), group="music")  # fmt: skip
-    pitch_range: str = setting(
-        "0-127", "Music: lowest and highest MIDI pitch to keep.", metavar="LOW-HIGH", group="music"
-    )
+    pitch_range: str = setting("0-127", "Lowest and highest MIDI pitch to keep.", metavar="LOW-HIGH", group="music")
     note_order: str = setting(
-        "rising", "Music: order of notes that start together.", choices=("rising", "falling"), group="music"
+        "rising", "Order of notes that start together.", choices=("rising", "falling"), group="music"
     )
     transpose: int = setting(
-        5, "Music: largest random transposition of a piece in each epoch, in semitones.", minimum=0, maximum=24,
+        5, "Largest random transposition of a piece in each epoch, in semitones.", minimum=0, maximum=24,
         group="music")  # fmt: skip
     stretch: int = setting(
-        0, "Music: largest random change of a piece's tempo in each epoch, in percent.", minimum=0, maximum=50,
+        0, "Largest random change of a piece's tempo in each epoch, in percent.", minimum=0, maximum=50,
         group="music")  # fmt: skip
     sheet: str | None = setting(
-        None, "Sheet of an Excel workbook [default: the only one with cells].", metavar="NAME"
+        None, "Sheet of an Excel workbook [default: the only one with cells].", metavar="NAME", panel="Data"
     )
-    encoding: str | None = setting(None, "Encoding of text files [default: recognised].", metavar="NAME")
+    encoding: str | None = setting(None, "Encoding of text files [default: recognised].", metavar="NAME", panel="Data")
     text_column: str | None = setting(
         None, "Text and labelled texts: column of a table, or key of JSON, with the text [default: guessed for "
-        "labelled texts; plain text includes CSV and JSON as they are].", group="text_column")  # fmt: skip
+        "labelled texts; plain text includes CSV and JSON as they are].", metavar="COLUMN", group="text_column",
+        basic=True)  # fmt: skip
     label_column: str | None = setting(
-        None, "Labelled texts: column or key with the label [default: guessed].", group="labels"
+        None, "Column or key with the label [default: guessed].", metavar="COLUMN", group="labels", basic="Data"
     )
-    direction: str = setting(
-        "both", "Labelled texts: reading direction of the network.", choices=DIRECTIONS, group="labels"
-    )
+    direction: str = setting("both", "Reading direction of the network.", choices=DIRECTIONS, group="labels")
     ngrams: int = setting(
-        3, "Labelled texts: longest n-gram, in words, of the linear model beside the network; 0 for none.", minimum=0,
+        3, "Longest n-gram, in words, of the linear model beside the network; 0 for none.", minimum=0,
         maximum=5, group="labels")  # fmt: skip
-    lowercase: bool = setting(False, "Labelled texts: convert to lower case.", group="labels")
-    stop_words: str | None = setting(
-        None, "Labelled texts: file of words to leave out, one per line.", metavar="FILE", group="labels"
-    )
-    balance: bool = setting(
-        False, "Labelled texts: give rare labels the same total weight as common ones.", group="labels"
-    )
+    lowercase: bool = setting(False, "Convert to lower case.", group="labels")
+    stop_words: str | None = setting(None, "File of words to leave out, one per line.", metavar="FILE", group="labels")
+    balance: bool = setting(False, "Give rare labels the same total weight as common ones.", group="labels")
     label_smoothing: float = setting(
-        0.0, "Labelled texts: fraction of the target probability spread over all labels.", minimum=0, maximum=0.5,
+        0.0, "Fraction of the target probability spread over all labels.", minimum=0, maximum=0.5,
         group="labels")  # fmt: skip
     generative: bool = setting(
-        False, "Labelled texts: train a generative model, which writes texts of a label and classifies by Bayes' rule.",
+        False, "Train a generative model, which writes texts of a label and classifies by Bayes' rule.",
         group="labels")  # fmt: skip
     pretrain: float | None = setting(
-        None, "Labelled texts: fraction of the time for pretraining as a language model [default: by corpus and time].",
+        None, "Fraction of the time for pretraining as a language model [default: by corpus and time].",
         minimum=0, maximum=0.9, group="labels")  # fmt: skip
     layer_decay: float | None = setting(
-        None, "Labelled texts: divisor of the learning rate from each layer to the one below [default: 2.6 after "
+        None, "Divisor of the learning rate from each layer to the one below [default: 2.6 after "
         "--init-from, 1.5 after --pretrain, otherwise 1].", minimum=1, maximum=100, group="labels")  # fmt: skip
     unfreeze: float | None = setting(
-        None, "Labelled texts: fraction of the time in which layers are unfrozen one by one, from the top [default: "
+        None, "Fraction of the time in which layers are unfrozen one by one, from the top [default: "
         "0.3 after --init-from, 0.1 after --pretrain, otherwise 0].", minimum=0, maximum=0.9,
         group="labels")  # fmt: skip
     strict: bool = setting(False, "Stop at damaged input instead of skipping it.", group="lenient")
 
     target: tuple[str, ...] = setting(
-        (), "Forecasting: column to forecast (repeatable, or a,b,c) [default: all numeric columns].", metavar="COLUMN",
-        group="series")  # fmt: skip
+        (), "Column to forecast (repeatable, or a,b,c) [default: all numeric columns].", metavar="COLUMN",
+        group="series", basic="Data")  # fmt: skip
     horizon: int | None = setting(
-        None, "Forecasting: rows to forecast [default: a season].", minimum=1, maximum=1 << 16, group="series"
+        None, "Rows to forecast [default: a season].", minimum=1, maximum=1 << 16, group="series", basic="Data"
     )
     look_back: int | None = setting(
-        None, "Forecasting: rows that a forecast is computed from [default: by horizon and season].", minimum=1,
+        None, "Rows that a forecast is computed from [default: by horizon and season].", minimum=1,
         maximum=1 << 20, group="series")  # fmt: skip
     segment_length: int | None = setting(
-        None, "Forecasting: rows read in one step of recurrence [default: a season].", minimum=1, maximum=1 << 16,
+        None, "Rows read in one step of recurrence [default: a season].", minimum=1, maximum=1 << 16,
         group="series")  # fmt: skip
-    time_column: str | None = setting(
-        None, "Forecasting: time column [default: detected].", metavar="COLUMN", group="series"
-    )
+    time_column: str | None = setting(None, "Time column [default: detected].", metavar="COLUMN", group="series")
     series: str | None = setting(
-        None, "Forecasting: column that names the series, for tables in long format.", metavar="COLUMN", group="series"
+        None, "Column that names the series, for tables in long format.", metavar="COLUMN", group="series"
     )
     covariates: tuple[str, ...] = setting(
-        (), "Forecasting: column known up to now that helps to forecast (repeatable).", metavar="COLUMN", group="series"
+        (), "Column known up to now that helps to forecast (repeatable).", metavar="COLUMN", group="series"
     )
     future_covariates: tuple[str, ...] = setting(
-        (), "Forecasting: column known in advance that helps to forecast (repeatable).", metavar="COLUMN",
+        (), "Column known in advance that helps to forecast (repeatable).", metavar="COLUMN",
         group="series")  # fmt: skip
     frequency: str | None = setting(
-        None, "Forecasting: time between rows, such as hour, '15 minutes', 'business day', month [default: detected].",
+        None, "Time between rows, such as hour, '15 minutes', 'business day', month [default: detected].",
         group="series")  # fmt: skip
     scaling: str = setting(
-        "standard", "Forecasting: scaling of each column by statistics of the training rows.", choices=SCALINGS,
+        "standard", "Scaling of each column by statistics of the training rows.", choices=SCALINGS,
         group="series")  # fmt: skip
     log_returns: bool = setting(
-        False, "Forecasting: model logarithms, as for prices; the forecast is the last value unless validation shows a "
+        False, "Model logarithms, as for prices; the forecast is the last value unless validation shows a "
         "better one.", group="series")  # fmt: skip
     normalisation: str = setting(
-        "changes", "Forecasting: scaling of windows. changes: subtract a window's last value and divide by the size of "
+        "changes", "Scaling of windows. changes: subtract a window's last value and divide by the size of "
         "its recent changes; last: subtract its last value; window: subtract its mean and divide by its standard "
         "deviation.", choices=NORMALISATIONS, group="series")  # fmt: skip
     calendar: bool | None = setting(
-        None, "Forecasting: give the network the time of day, week and year [default: those that a look-back doesn't "
+        None, "Give the network the time of day, week and year [default: those that a look-back doesn't "
         "cover].", group="series")  # fmt: skip
-    linear: bool = setting(False, "Forecasting: add a linear map from look-back to horizon.", group="series")
+    linear: bool = setting(False, "Add a linear map from look-back to horizon.", group="series")
     split_rows: str | None = setting(
-        None, "Forecasting: rows, or fractions, of the training, validation and test sets: 8640,2880,2880.",
+        None, "Rows, or fractions, of the training, validation and test sets: 8640,2880,2880.",
         metavar="N,N[,N]", group="series")  # fmt: skip
-    levels: str = setting(
-        "50,80,95", "Forecasting: prediction intervals, in percent, or none.", metavar="P,P", group="series"
-    )
+    levels: str = setting("50,80,95", "Prediction intervals, in percent, or none.", metavar="P,P", group="series")
 
     keep_corpus: bool = setting(
         False, "Keep the corpus in the model (five bytes per byte), so that `sample --max-copy` needs no other file.",
         group="keep_corpus")  # fmt: skip
-    seed: int = setting(0, "Random seed.", minimum=0, maximum=(1 << 63) - 1)
-    device: str = setting("auto", "Device to train on.", choices=("auto", "cpu", "cuda", "mps"))
-    precision: str = setting("auto", "Precision of matrix products in training.", choices=("auto", "fp32", "bf16"))
-    threads: int | None = setting(None, "CPU threads [default: one a physical core].", minimum=1, maximum=4096)
+    seed: int = setting(0, "Random seed.", minimum=0, maximum=(1 << 63) - 1, panel="Training")
+    device: str = setting("auto", "Device to train on.", choices=("auto", "cpu", "cuda", "mps"), panel="Hardware")
+    precision: str = setting(
+        "auto", "Precision of matrix products in training.", choices=("auto", "fp32", "bf16"), panel="Hardware"
+    )
+    threads: int | None = setting(
+        None, "CPU threads [default: one a physical core].", minimum=1, maximum=4096, panel="Hardware"
+    )
 
     def __post_init__(self) -> None:
         given = [name for name in ("budget", "epochs", "steps") if getattr(self, name) is not None]

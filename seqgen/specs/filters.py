@@ -26,6 +26,8 @@ class Option:
     exclusive_minimum: float | None = None
     metavar: str | None = None
     group: str | None = None
+    panel: str = "Filters"
+    basic: bool | str = False
     parse: str | None = None  # raises `UserError` for an item of the value that can't be parsed
 
 
@@ -62,7 +64,7 @@ FILTERS: Registry[FilterSpec] = Registry(
         FilterSpec("repetition_penalty", "repetition penalty", (
             Option("repetition_penalty", float, 1.0,
                    "Divisor of the logits of the last --repetition-window tokens (CTRL); 1 for none.", minimum=0.001,
-                   maximum=1000),
+                   maximum=1000, basic="Sampling"),
             Option("repetition_window", int, 64, "Tokens that the repetition penalty looks back.", minimum=1,
                    maximum=1 << 20),
         ), _FILTERS + "make_repetition_penalty", compiled=True, window="repetition_window"),
@@ -83,7 +85,7 @@ FILTERS: Registry[FilterSpec] = Registry(
         FilterSpec("temperature", "temperature", (
             Option("temperature", float, 1.0,
                    "Divisor of the logits: below 1 for likelier text, above 1 for more varied text, 0 for greedy "
-                   "decoding.", flags=("-t",), minimum=0),
+                   "decoding.", flags=("-t",), minimum=0, basic="Sampling"),
             Option("dynatemp_range", float, 0.0,
                    "Largest change of the temperature: down by this much where the model is certain, up where it is "
                    "not.", minimum=0, maximum=100),
@@ -91,19 +93,20 @@ FILTERS: Registry[FilterSpec] = Registry(
                    "Exponent of the normalised entropy that sets the temperature within --dynatemp-range.",
                    exclusive_minimum=0, maximum=100),
             Option("temperature_of", tuple[str, ...], (),
-                   "Music: temperature among the values of one event type, as in 'pitch=1.2' (repeatable).",
-                   metavar="TYPE=X", group="music", parse=_PARSERS + "parse_event_temperature"),
+                   "Temperature among the values of one event type, as in 'pitch=1.2' (repeatable).",
+                   metavar="TYPE=X", group="music", panel="Music", parse=_PARSERS + "parse_event_temperature"),
         ), _FILTERS + "make_temperature", resolve=_NAMES + "resolve_event_temperatures", compiled=True),
         FilterSpec("top_k", "top-k", (
-            Option("top_k", int, 0, "Number of likeliest tokens to keep; 0 for all.", minimum=0),
+            Option("top_k", int, 0, "Number of likeliest tokens to keep; 0 for all.", minimum=0,
+                   basic="Sampling"),
         ), _FILTERS + "make_top_k", compiled=True),
         FilterSpec("top_p", "top-p", (
             Option("top_p", float, 1.0, "Total probability of the likeliest tokens to keep (nucleus sampling).",
-                   exclusive_minimum=0, maximum=1),
+                   exclusive_minimum=0, maximum=1, basic="Sampling"),
         ), _FILTERS + "make_top_p", compiled=True),
         FilterSpec("min_p", "min-p", (
             Option("min_p", float, 0.0, "Lowest probability to keep, relative to the likeliest token.", minimum=0,
-                   maximum=1),
+                   maximum=1, basic="Sampling"),
         ), _FILTERS + "make_min_p", compiled=True),
         FilterSpec("typical_p", "typical-p", (
             Option("typical_p", float, 1.0,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
-from seqgen.errors import UserError
+from seqgen.errors import UserError, did_you_mean
 
 
 class _Named(Protocol):
@@ -48,7 +48,8 @@ class Registry(Mapping[str, Row], Generic[Row]):
     def find(self, name: object) -> Row:
         """The row of this name. Raises `UserError` if there is none."""
         if not isinstance(name, str) or name not in self._rows:
-            raise UserError(f"{self._noun} must be one of {', '.join(self._rows)}; not {name!r}")
+            hint = did_you_mean(str(name), self._rows)
+            raise UserError(f"{self._noun} must be one of {', '.join(self._rows)}; not {name!r}{hint}")
         return self._rows[name]
 
     def register(self, row: Row) -> None:

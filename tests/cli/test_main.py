@@ -169,8 +169,11 @@ def test_main_ascii_locale(seqgen_command: Command, model_folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("module", "requirement"),
-    [("sklearn.linear_model", "scikit-learn"), ("pyppmd", "pyppmd"), ("zstandard", "zstandard")],
-)
+    [
+        ("sklearn.linear_model", "'seqgen-rnn[baselines]'"), ("pyppmd", "'seqgen-rnn[baselines]'"),
+        ("openpyxl", "'seqgen-rnn[excel]'"), ("zstandard", "zstandard"),
+    ],
+)  # fmt: skip
 def test_main_missing_package_advises_its_requirement(
     run: Run, monkeypatch: pytest.MonkeyPatch, module: str, requirement: str
 ) -> None:
@@ -179,5 +182,6 @@ def test_main_missing_package_advises_its_requirement(
 
     monkeypatch.setattr("seqgen.cli.main._make_program", lambda names: missing)
     assert run("info", "model", status=2).err == (
-        f"seqgen: error: this needs the package {requirement!r}, which is not installed: pip install {requirement}\n"
+        f"seqgen: error: this needs the package {module.partition('.')[0]!r}, which is not installed: "
+        f"pip install {requirement}\n"
     )

@@ -33,13 +33,21 @@ _HELP = """\
 """
 
 
+EXAMPLES = ("seqgen chat bot", 'echo "How are you?" | seqgen chat bot -t 0.5')
+
+
 @add_options(SampleOptions)
 @add_options(ReplyOptions, "reply_options")
 def run(
     model: ModelArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="In a pipe: a JSON object for each line.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="In a pipe: a JSON object for each line.", rich_help_panel="Output")
+    ] = False,
     new_on_empty: Annotated[
-        bool, typer.Option("--new-on-empty", help="In a pipe: an empty line starts a new conversation.")
+        bool,
+        typer.Option(
+            "--new-on-empty", help="In a pipe: an empty line starts a new conversation.", rich_help_panel="Output"
+        ),
     ] = False,
     exact: ExactOption = False,
     quiet: QuietOption = False,
@@ -48,7 +56,7 @@ def run(
 ) -> None:
     """Converse with a model. On a terminal, /help lists commands; in a pipe, each input line gives one reply line.
 
-    Filters run in the order of their flags below.
+    Filters run in the order in which `--help-all` lists them.
     """
     settings, replies = make_options(SampleOptions, options), make_options(ReplyOptions, reply_options)
     if settings.stop or settings.length is not None:
@@ -107,7 +115,7 @@ class _Terminal:
         self._log.info("/help lists commands; Ctrl-D exits")
         while True:
             try:
-                line = input("> ")
+                line = _decoded(input("> "))
             except EOFError:
                 self._write("\n")
                 return
@@ -201,6 +209,14 @@ class _Terminal:
     def _write(self, text: str) -> None:
         sys.stdout.write(printable(as_bytes(text)).decode())
         sys.stdout.flush()
+
+
+def _decoded(line: str) -> str:
+    """A line as it was typed: terminals send UTF-8 even where the environment names another encoding."""
+    encoding = getattr(sys.stdin, "encoding", None) or "utf-8"
+    with contextlib.suppress(UnicodeError, LookupError):
+        return line.encode(encoding, "surrogateescape").decode("utf-8")
+    return line
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,8 @@ from seqgen.cli.output import Output, StderrLogger, human_size, to_json
 from seqgen.streams import is_terminal
 from seqgen.untrusted import one_line
 
+EXAMPLES = ("seqgen corpora", "seqgen corpora tidewater --about")
+
 
 def run(
     name: Annotated[

@@ -13,6 +13,8 @@ from seqgen.config import EvaluateOptions, make_options
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import TASKS
 
+EXAMPLES = ("seqgen evaluate tales tidewater", "seqgen evaluate mood reviews --json")
+
 
 @add_options(EvaluateOptions)
 def run(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from seqgen.api.forecasting import Forecast
 
 
+EXAMPLES = ("seqgen forecast px prices", "seqgen forecast px prices --horizon 20 --plot px.png")
+
+
 @add_options(ForecastOptions)
 def run(
     model: ModelArgument,

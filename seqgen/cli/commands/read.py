@@ -16,6 +16,9 @@ _MAX_NAMES = 12  # labels and speakers listed
 _MAX_WIDTH = 200  # characters of a line
 
 
+EXAMPLES = ("seqgen read reviews", "seqgen read prices --target close")
+
+
 def run(
     sources: Annotated[
         list[str] | None,

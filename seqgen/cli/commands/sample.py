@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqgen.cli.options import ExactOption, JsonOption, QuietOption, ShardOption, add_options
+from seqgen.cli.options import ExactOption, JsonOption, QuietOption, ShardOption, add_options, advanced
 from seqgen.cli.output import Output, StderrLogger, to_json, write_state
 from seqgen.config import MusicOptions, SampleOptions, SearchOptions, flag_name, make_options
 from seqgen.errors import UserError
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from seqgen.generation.text import Sample
 
 
+EXAMPLES = (
+    'seqgen sample tales --prompt "The lamp" -t 0.7',
+    "seqgen sample tales -n 3 --length 200 --json",
+    "seqgen sample reels --length 32 -o reel.mid",
+)
+
+
 @add_options(SampleOptions)
 @add_options(SearchOptions, "search")
 @add_options(MusicOptions, "music_options")
@@ -29,48 +36,120 @@ def run(
     ] = None,
     prompt: Annotated[
         str | None,
-        typer.Option("--prompt", "--primetext", "--start", "--prefix", "-p", help="Text to continue."),
+        typer.Option(
+            "--prompt", "--primetext", "--start", "--prefix", "-p", help="Text to continue.", rich_help_panel="Prompt"
+        ),
     ] = None,
     prompt_file: Annotated[
-        str | None, typer.Option(metavar="FILE|-", help="File of text to continue, byte for byte.")
+        str | None,
+        typer.Option(metavar="FILE|-", help="File of text to continue, byte for byte.", rich_help_panel="Prompt"),
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Label of the text, for models trained with --generative.")] = None,
-    n: Annotated[int, typer.Option("-n", "--num-samples", min=1, help="Number of samples.")] = 1,
+    label: Annotated[
+        str | None,
+        typer.Option(help="Label of the text, for models trained with --generative.", rich_help_panel="Prompt"),
+    ] = None,
+    n: Annotated[
+        int, typer.Option("-n", "--num-samples", min=1, help="Number of samples.", rich_help_panel="Sampling")
+    ] = 1,
     first: Annotated[
-        int, typer.Option("--first", min=0, help="Index of the first sample: -n 1 --first 3 is sample 3 of any -n.")
+        int,
+        advanced(
+            typer.Option(
+                "--first",
+                min=0,
+                help="Index of the first sample: -n 1 --first 3 is sample 3 of any -n.",
+                rich_help_panel="Sampling",
+            )
+        ),
     ] = 0,
-    primer: Annotated[str | None, typer.Option(metavar="FILE.mid", help="Music to continue.")] = None,
+    primer: Annotated[
+        str | None, typer.Option(metavar="FILE.mid", help="Music to continue.", rich_help_panel="Prompt")
+    ] = None,
     state_in: Annotated[
         str | None,
-        typer.Option(metavar="FILE|-", help="State, as --state-out writes it, of a text or piece to continue."),
+        advanced(
+            typer.Option(
+                metavar="FILE|-",
+                help="State, as --state-out writes it, of a text or piece to continue.",
+                rich_help_panel="Prompt",
+            )
+        ),
     ] = None,
     state_out: Annotated[
-        str | None, typer.Option(metavar="FILE|-", help="File for the state at the end of the text or piece.")
+        str | None,
+        advanced(
+            typer.Option(
+                metavar="FILE|-", help="File for the state at the end of the text or piece.", rich_help_panel="Output"
+            )
+        ),
     ] = None,
     replay: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE|-", help="Output of --json whose samples to generate again; MODEL is optional then."
+        advanced(
+            typer.Option(
+                metavar="FILE|-",
+                help="Output of --json whose samples to generate again; MODEL is optional then.",
+                rich_help_panel="Prompt",
+            )
         ),
     ] = None,
-    show_prompt: Annotated[bool, typer.Option(help="Write the prompt, or the primer, before the sample.")] = True,
+    show_prompt: Annotated[
+        bool,
+        advanced(typer.Option(help="Write the prompt, or the primer, before the sample.", rich_help_panel="Output")),
+    ] = True,
     stop_at_end: Annotated[
-        bool, typer.Option("--stop-at-end", help="End a sample early where the model ends the document.")
+        bool,
+        advanced(
+            typer.Option(
+                "--stop-at-end", help="End a sample early where the model ends the document.", rich_help_panel="Text"
+            )
+        ),
     ] = False,
     adaptive: Annotated[
-        bool, typer.Option("--adaptive", help="Update the weights along the prompt (dynamic evaluation).")
+        bool,
+        advanced(
+            typer.Option(
+                "--adaptive", help="Update the weights along the prompt (dynamic evaluation).", rich_help_panel="Text"
+            )
+        ),
     ] = False,
     as_json: JsonOption = False,
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="FILE|-", help="Output file; with -n and music, a folder.")
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE|-",
+            help="Output file; with -n and music, a folder.",
+            rich_help_panel="Output",
+        ),
     ] = "-",
-    plot: Annotated[str | None, typer.Option(metavar="FILE.png", help="Music: piano roll of the piece.")] = None,
+    plot: Annotated[
+        str | None,
+        advanced(typer.Option(metavar="FILE.png", help="Music: piano roll of the piece.", rich_help_panel="Output")),
+    ] = None,
     engine: Annotated[
-        str, typer.Option(metavar="auto|cpu|torch", help="Inference engine; cpu works without PyTorch.")
+        str,
+        advanced(
+            typer.Option(
+                metavar="auto|cpu|torch",
+                help="Inference engine; cpu works without PyTorch.",
+                rich_help_panel="Hardware",
+            )
+        ),
     ] = "auto",
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Device to run on.")] = "auto",
+    device: Annotated[
+        str, advanced(typer.Option(metavar="auto|cpu|cuda|mps", help="Device to run on.", rich_help_panel="Hardware"))
+    ] = "auto",
     precision: Annotated[
-        str, typer.Option(metavar="fp32|bf16", help="Precision of matrix products in the torch engine.")
+        str,
+        advanced(
+            typer.Option(
+                metavar="fp32|bf16",
+                help="Precision of matrix products in the torch engine.",
+                rich_help_panel="Hardware",
+            )
+        ),
     ] = "fp32",
     exact: ExactOption = False,
     shard: ShardOption = None,
@@ -81,8 +160,8 @@ def run(
 ) -> None:
     """Write text or compose music with a model.
 
-    The text begins with the prompt, which --length doesn't count. Filters run in the order of their flags below.
-    `--shard 3/16` writes the third sixteenth of the -n samples.
+    The text begins with the prompt, which --length doesn't count. Filters run in the order in which `--help-all` lists
+    them. `--shard 3/16` writes the third sixteenth of the -n samples.
     """
     make_options(SampleOptions, options), make_options(SearchOptions, search)
     log = StderrLogger(quiet)

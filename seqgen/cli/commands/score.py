@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _COLOURS = ("never", "auto", "always")
 
 
+EXAMPLES = ("seqgen score tales tidewater", "tail -n 100 app.log | seqgen score logs --lines")
+
+
 def run(
     model: ModelArgument,
     sources: Annotated[

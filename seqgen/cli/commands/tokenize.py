@@ -31,6 +31,9 @@ def _without_model() -> tuple[str, ...]:
     return tuple(name for name, spec in TOKENIZERS.items() if spec.task is not None)
 
 
+EXAMPLES = ("seqgen tokenize tales tidewater", "seqgen tokenize byte tidewater --check")
+
+
 def run(
     model: Annotated[
         str,

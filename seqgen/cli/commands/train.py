@@ -16,6 +16,12 @@ from seqgen.config import TASK_NAMES, TrainOptions, make_options
 from seqgen.errors import UserError
 from seqgen.specs.tasks import TASKS
 
+EXAMPLES = (
+    "seqgen train tidewater -o tales --budget 2m",
+    "seqgen train tunes -o reels --cell gru --budget 5m",
+    "seqgen train prices --target close --horizon 10 -o px",
+)
+
 
 @add_options(TrainOptions)
 def run(
@@ -26,18 +32,33 @@ def run(
             help="Files, folders, globs, -, names from `seqgen corpora`, hf:OWNER/NAME[:CONFIG][@REVISION][#SPLIT].",
         ),
     ] = None,
-    output: Annotated[str, typer.Option("-o", "--output", metavar="MODEL", help="Model folder to write.")] = "",
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="MODEL", help="Model folder to write.", rich_help_panel="Output")
+    ] = "",
     task: Annotated[
-        str | None, typer.Option(metavar="|".join(TASK_NAMES), help="Task [default: guessed from the sources].")
+        str | None,
+        typer.Option(
+            metavar="|".join(TASK_NAMES), help="Task [default: guessed from the sources].", rich_help_panel="Data"
+        ),
     ] = None,
     valid: Annotated[
-        list[str] | None, typer.Option(metavar="SOURCE", help="Validation set instead of --val-fraction (repeatable).")
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE", help="Validation set instead of --val-fraction (repeatable).", rich_help_panel="Data"
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the training run saved in MODEL.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the training run saved in MODEL.", rich_help_panel="Output")
+    ] = False,
     init_from: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Model whose weights and tokenizer to start from.")
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Model whose weights and tokenizer to start from.", rich_help_panel="Network"
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model in MODEL.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the model in MODEL.", rich_help_panel="Output")
+    ] = False,
     quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> int:
