@@ -235,7 +235,7 @@ def _may_be_grouped(block: Floats) -> bool:
 
 def is_row_counter(values: Floats, name: str) -> bool:
     """Whether a column only numbers the rows: from 0 or 1 in steps of one, or evenly under a name such as `id`."""
-    if len(values) < 3 or values[1] <= values[0]:
+    if len(values) < 3 or not values[1] > values[0] or np.isinf(values).any():
         return False
     steps = np.diff(values)
     from_start = values[0] in (0, 1) and bool((steps == 1).all())

@@ -143,6 +143,8 @@ def _refuse_unread(table: ColumnTable) -> None:
 
 def counts_rows(numbers: Floats) -> bool:
     """Whether numbers rise evenly, as those of rows do, possibly from the start again for each series."""
+    if not np.isfinite(numbers).all():
+        return False
     steps = np.diff(numbers)
     onward = steps[numbers[1:] != numbers[0]]
     return len(onward) > 0 and float(onward[0]) > 0 and bool(np.allclose(onward, onward[0]))
