@@ -6,8 +6,8 @@ They run no code, lead out of no folder, fill no memory, control no terminal and
 from __future__ import annotations
 
 import contextlib
-import io
 import importlib
+import io
 import json
 import os
 import random

@@ -59,7 +59,7 @@ def test_train_same_texts_by_any_name_give_the_same_model(
     run("train", "a.txt", "more/*.txt", "-o", tmp_path / "mixed", *TINY_FLAGS)
     models = [weight_bytes(tmp_path / name) for name in ("files", "folder", "glob", "mixed")]
     assert models[1:] == models[:-1]
-    assert "1 file skipped" in folder.err
+    assert "1 file left out" in folder.err
     assert [source["name"] for source in seqgen.load(tmp_path / "folder").info()["data"]["sources"]] == [
         str(two_files / "a.txt"), str(two_files / "more" / "b.txt"),
     ]  # fmt: skip
