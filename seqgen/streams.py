@@ -293,7 +293,13 @@ def enable_escape_sequences() -> bool:
 
 
 def write_utf8() -> None:
-    """Make standard output and standard error UTF-8 in a Windows pipe or file too, as they are elsewhere."""
+    """Make standard output and standard error UTF-8 in a Windows pipe or file too, as they are elsewhere.
+
+    Where the environment names another encoding, text has its missing characters replaced. Data is UTF-8 in any case.
+    """
     for stream in (sys.stdout, sys.stderr):
-        if sys.platform == "win32" and isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8")
+        if isinstance(stream, io.TextIOWrapper):
+            if sys.platform == "win32":
+                stream.reconfigure(encoding="utf-8")
+            if stream.errors == "strict":
+                stream.reconfigure(errors="replace")

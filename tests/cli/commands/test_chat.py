@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 
 import seqgen
 from seqgen.checkpoint import identity
+from seqgen.cli.commands import chat
 from seqgen.config import SampleOptions
 from seqgen.corpus.conversations.read import read_conversations
 from seqgen.corpus.sources import Spool, checksum_documents, find
@@ -410,6 +411,32 @@ for engine in (NativeEngine, NumpyEngine):
     assert person.say("/undo") == "", "it counts as said"
     assert person.leave(b"/quit\n") == 0
     assert b"Traceback" not in terminal.close()
+
+
+def test_chat_terminal_of_another_encoding_replaces_what_it_lacks(
+    terminal: Terminal, bot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is typed is UTF-8 all the same: the reply echoes no mojibake, and the conversation goes on."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    process = start_on_terminal(terminal, "chat", bot)
+    terminal.wait_for(b"> ")
+    terminal.type("你好\r".encode())
+    terminal.wait_for("你好".encode())
+    terminal.type(b"/quit\r")
+    assert process.wait(60) == 0
+    assert b"Error" not in terminal.close()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "line", "typed"),
+    [
+        ("latin-1", "ä½\xa0å¥½", "你好"), ("latin-1", "schön", "schön"), ("ascii", "\udce4\udcbd\udca0", "你"),
+        ("utf-8", "你好", "你好"), ("utf-8", "\udcff", "\udcff"),
+    ],
+)  # fmt: skip
+def test_chat_decodes_what_was_typed(monkeypatch: pytest.MonkeyPatch, encoding: str, line: str, typed: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    assert chat._decoded(line) == typed
 
 
 def test_chat_terminal_output_has_no_control_characters(terminal: Terminal, nasty_bot: Path, run: Run) -> None:
