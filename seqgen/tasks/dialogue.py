@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from seqgen.corpus import ids, split
+from seqgen.corpus import ids
 from seqgen.corpus.conversations.read import Conversation, Turn, iter_conversations
 from seqgen.corpus.conversations.report import ConversationReport
 from seqgen.corpus.conversations.store import ConversationStore, ConversationSubset
@@ -47,11 +47,7 @@ class DialogueTask(LanguageTask[ConversationSubset]):
         if preparation.valid:
             valid = _read(preparation.valid, preparation, messages)
             return conversations.select(np.arange(len(conversations))), valid.select(np.arange(len(valid)))
-        train, held_out = split.hold_out_items(range(len(conversations)), preparation.options.val_fraction)
-        return (
-            conversations.select(np.array(train, dtype=np.int64)),
-            conversations.select(np.array(held_out, dtype=np.int64)),
-        )
+        return conversations.hold_out(preparation.options.val_fraction)
 
     def codec(self, preparation: Preparation, train: ConversationSubset) -> Codec:
         preparation.report("learning the vocabulary")

@@ -9,8 +9,11 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.corpus import split
 from seqgen.corpus.conversations.read import Conversation, Turn
 from seqgen.corpus.spill import SpillList
+
+_MIN_HELD_OUT_TURNS = 4  # of a single conversation, if it has four times as many
 
 
 class ConversationStore(Sequence[Conversation]):
@@ -48,6 +51,20 @@ class ConversationStore(Sequence[Conversation]):
     @property
     def size(self) -> int:
         return self._spill.size
+
+    def hold_out(self, fraction: float) -> tuple[ConversationSubset, ConversationSubset]:
+        """Return the training and the validation set: whole conversations, or the end of a single one.
+
+        A chat of years is one conversation; cut, it counts as two from then on.
+        """
+        turns = self[0].turns if len(self) == 1 and fraction else ()
+        held_out = max(_MIN_HELD_OUT_TURNS, round(fraction * len(turns)))
+        if held_out * 4 <= len(turns):
+            self.append(Conversation(turns[:-held_out]))
+            self.append(Conversation(turns[-held_out:]))
+            return self.select(np.array([1])), self.select(np.array([2]))
+        train, valid = split.hold_out_items(range(len(self)), fraction)
+        return self.select(np.array(train, dtype=np.int64)), self.select(np.array(valid, dtype=np.int64))
 
     def select(self, indices: npt.NDArray[np.int64]) -> ConversationSubset:
         """Return some of the conversations, in this order."""
