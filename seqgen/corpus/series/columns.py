@@ -13,7 +13,7 @@ import numpy.typing as npt
 from seqgen.corpus.series.dates import Integers
 from seqgen.corpus.series.numbers import decimal_mark_of, notation_notes, parse_number
 from seqgen.corpus.series.tables import ColumnTable, Floats
-from seqgen.corpus.series.time_names import is_counter
+from seqgen.corpus.series.time_names import is_calendar, is_counter
 
 _PLAIN_NUMBER = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 _MARK_SAMPLE_CELLS = 400  # with a mark, from which the decimal mark is detected
@@ -245,13 +245,13 @@ def is_row_counter(values: Floats, name: str) -> bool:
 def find_series_column(
     table: ColumnTable, keys: npt.NDArray[np.int64], rows: Integers, taken: Sequence[int]
 ) -> tuple[str, int] | None:
-    """Find the column of text that distinguishes rows of the same time.
+    """Find the column that distinguishes rows of the same time.
 
     Returns:
         Its name and the number of distinct values; None if there is none.
     """
     for index, name in enumerate(table.header):
-        if index in taken or not all(isinstance(block, list) for block in table.blocks[index][:1]):
+        if index in taken or is_calendar(name):  # an hour names no series
             continue
         cells = table.texts(index)
         names = [cells[row] for row in rows]

@@ -178,6 +178,8 @@ REFUSED = [
      "t.csv has times in its header (2000 to 2003); put them into rows"),
     ("again", "unique_id,ds,y\n" + "".join(f"{name},{n + 1},{n % 5}\n" for name in "AB" for n in range(20)),
      "t.csv, line 22: 'ds' starts again, so there are several series; give --series"),
+    ("stores", "Date,Store,Sales\n" + "".join(f"2021-01-{n // 3 + 1:02},{n % 3 + 7},{n % 5}\n" for n in range(60)),
+     "t.csv has 3 series, distinguished by the column 'Store'; give --series Store"),
     ("mixed", "quarter,x\n" + "".join(f"2020Q{n % 4 + 1},{n}\n2020,{n}\n" for n in range(4)),
      "t.csv, line 3, column 'quarter': '2020' is a year, but other rows have a quarter"),
 ]  # fmt: skip
