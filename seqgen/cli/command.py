@@ -10,6 +10,7 @@ import functools
 import inspect
 import io
 import re
+import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, ClassVar, cast
 
@@ -32,10 +33,12 @@ _MAX_WIDTH = 100
 Rows = list[tuple[str, str]]
 
 
-def make_command(run: Callable[..., Any], examples: Sequence[str]) -> tuple[Callable[..., Any], type[TyperCommand]]:
+def make_command(
+    run: Callable[..., Any], examples: Sequence[str], completes: bool
+) -> tuple[Callable[..., Any], type[TyperCommand]]:
     """The function of a command with the flags that all have, and the class that parses its command line.
 
-    `examples` are command lines that its help shows.
+    `examples` are command lines that its help shows. With `completes`, Tab completes the values of flags.
     """
     signature = inspect.signature(run, eval_str=True)
     shared = [inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ConfigOption)]
@@ -56,6 +59,11 @@ def make_command(run: Callable[..., Any], examples: Sequence[str]) -> tuple[Call
     parameters = [*own, *shared]
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}
+    if completes:
+        from seqgen.cli.values import completer
+
+        for flag in flags_of(command):
+            typing.get_args(command.__annotations__[flag.name])[1].autocompletion = completer(flag)
     made = type("Command", (Command,), {"function": staticmethod(command), "has_many": has_many, "examples": examples})
     return command, cast(type[TyperCommand], made)
 
@@ -137,13 +145,13 @@ class Command(TyperCommand):
             page.paragraph(" ".join(paragraph.split()))
         if self.examples:
             page.lines("Examples", self.examples)
-        for panel, rows in self._sections(ctx, everything):
+        for panel, rows in self.sections(ctx, everything):
             page.rows(panel, rows)
         if self.has_many and not everything:
             page.paragraph(f"`seqgen {self.name} --help-all` lists all flags.")
         return page.text()
 
-    def _sections(self, ctx: Any, everything: bool) -> Iterable[tuple[str, Rows]]:
+    def sections(self, ctx: Any, everything: bool) -> Iterable[tuple[str, Rows]]:
         flags = {flag.name: flag for flag in self.flags}
         sections: dict[str, Rows] = {}
         for param in self.get_params(ctx):
@@ -154,6 +162,7 @@ class Command(TyperCommand):
             home = "Output" if flag is None else flag.panel
             if param.param_type_name == "argument":
                 panel: str | None = "Arguments"
+                names = names if flag is None else flag.metavar
             elif not self.has_many:
                 panel = "Options"
             else:
@@ -226,6 +235,7 @@ class _Panels:
 
         width = min(shutil.get_terminal_size().columns, _MAX_WIDTH)
         self._console = Console(file=io.StringIO(), force_terminal=True, width=width, highlight=False)
+        self._has_panels = False
 
     def usage(self, text: str) -> None:
         self._print(text, "bold")
@@ -244,7 +254,7 @@ class _Panels:
         from rich.text import Text
 
         table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(max_width=max(12, self._console.width * 2 // 5 - 4))
+        table.add_column(max_width=max(12, self._console.width * 2 // 5 - 4), overflow="fold")
         table.add_column()
         for names, text in rows:
             table.add_row(Text(names, "cyan"), Text(text))
@@ -259,6 +269,9 @@ class _Panels:
     def _panel(self, title: str, content: Any) -> None:
         from rich.panel import Panel
 
+        if not self._has_panels:
+            self._console.print()
+        self._has_panels = True
         self._console.print(Panel(content, title=title, title_align="left", border_style="dim", padding=(0, 1)))
 
     def text(self) -> str:

@@ -6,6 +6,9 @@ the program runs in; here the name counts.
 
 from __future__ import annotations
 
+import os
+import shlex
+from collections.abc import Iterable
 from typing import Any
 
 from seqgen.cli.output import Output, StderrLogger
@@ -13,6 +16,23 @@ from seqgen.errors import UserError
 
 OPTIONS = ("--show-completion", "--install-completion")
 SHELLS = ("bash", "zsh", "fish")
+VARIABLE = "_SEQGEN_COMPLETE"  # with which a script asks for completions
+
+
+def command_on_line(names: Iterable[str]) -> str | None:
+    """The command on the line that a shell wants to have completed; None if no shell asks, or there is none yet."""
+    if VARIABLE not in os.environ:
+        return None
+    return next((name for name in names if words_on_line()[1:2] == [name]), None)
+
+
+def words_on_line() -> list[str]:
+    """The words on the line that a shell wants to have completed."""
+    line = os.environ.get("COMP_WORDS", os.environ.get("_TYPER_COMPLETE_ARGS", ""))
+    try:
+        return shlex.split(line)
+    except ValueError:  # within a quotation
+        return line.split()
 
 
 def run(option: str, *names: str) -> None:
@@ -34,11 +54,11 @@ def run(option: str, *names: str) -> None:
         wrong = repr(" ".join(names) or shell) if names or shell else "a shell that cannot be detected"
         raise UserError(f"there is no completion for {wrong}; name one of {', '.join(SHELLS)}: seqgen {option} bash")
     if option == "--show-completion":
-        script = completion.get_completion_script(prog_name="seqgen", complete_var="_SEQGEN_COMPLETE", shell=shell)
+        script = completion.get_completion_script(prog_name="seqgen", complete_var=VARIABLE, shell=shell)
         with Output("-") as out:
             out.write(script + "\n")
     else:
-        _, path = completion.install(shell, "seqgen", "_SEQGEN_COMPLETE")
+        _, path = completion.install(shell, "seqgen", VARIABLE)
         StderrLogger(quiet=False).info(f"completion for {shell} is installed in {path}; open a new terminal to use it")
 
 

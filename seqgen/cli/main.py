@@ -27,7 +27,7 @@ from seqgen.untrusted import one_line
 from seqgen.version import __version__
 
 COMMANDS = (
-    "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "read", "tokenize", "corpora",
+    "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "read", "tokenize", "corpora", "docs",
 )  # fmt: skip
 """Each is the function `run` of its module in `seqgen.cli.commands`."""
 
@@ -43,8 +43,8 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
-def _make_program(names: Sequence[str]) -> typer.Typer:
-    """Make the program with these commands.
+def make_program(names: Sequence[str], completes: bool = False) -> typer.Typer:
+    """Make the program with these commands; with `completes`, to complete a line for a shell.
 
     Making the flags of all commands takes as long as everything else that `sample` does before its first character.
     """
@@ -60,7 +60,7 @@ def _make_program(names: Sequence[str]) -> typer.Typer:
     app.callback()(_root)
     for name in names:
         module = importlib.import_module(f"seqgen.cli.commands.{name}")
-        command, kind = make_command(module.run, getattr(module, "EXAMPLES", ()))
+        command, kind = make_command(module.run, getattr(module, "EXAMPLES", ()), completes)
         app.command(name, cls=kind)(command)
     return app
 
@@ -90,11 +90,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if given and given[0] in completion.OPTIONS:
                 completion.run(*given)
             else:
-                named = [name for name in COMMANDS if given[:1] == [name]]
+                completed = completion.command_on_line(COMMANDS)
+                named = [name for name in COMMANDS if name in (*given[:1], completed)]
                 if given and not named and not given[0].startswith("-"):
                     hint = did_you_mean(given[0], COMMANDS) or "; `seqgen --help` lists them"
                     raise UserError(f"there is no command {given[0]!r}{hint}")
-                result = _make_program(named or COMMANDS)(
+                result = make_program(named or COMMANDS, completes=completed is not None)(
                     given or ["--help"], standalone_mode=False, prog_name="seqgen"
                 )
         return result if isinstance(result, int) else 0

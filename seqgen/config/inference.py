@@ -51,7 +51,7 @@ class _BeforeFilters:
 @dataclass(frozen=True)
 class _AfterFilters:
     stop: tuple[str, ...] = setting(
-        (), "Stop string: the sample ends before this text (repeatable).", panel="Sampling", basic=True
+        (), "Stop string: the sample ends before this text (repeatable).", metavar="TEXT", panel="Sampling", basic=True
     )
     seed: int = setting(
         0, "Random seed; sample i uses the random stream (seed, i).", minimum=0, maximum=(1 << 63) - 1,
@@ -177,7 +177,7 @@ class MusicOptions:
     )
     instrument: tuple[str, ...] = setting(
         (), "General MIDI name or number of a melodic track (repeatable); the last applies to the remaining tracks.",
-        panel="Music", basic=True)  # fmt: skip
+        metavar="NAME", panel="Music", basic=True)  # fmt: skip
 
 
 @dataclass(frozen=True)
