@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from seqgen.corpus.tables.cells import NUMBER, TIME, column_kind
 from seqgen.corpus.tables.dialect import SPACES, Dialect, split_line
-from seqgen.corpus.tables.rows import ColumnHabits, RowParser, is_malformed, normal_width
+from seqgen.corpus.tables.rows import ColumnHabits, RowParser, Rows, is_malformed, normal_width
 
 _DELIMITERS = "\t;|,"  # in order of preference: prose and numbers contain commas, but hardly the others
 _LAST_RESORTS = ":" + SPACES  # only if every row has the same number of cells
@@ -34,6 +34,7 @@ class Head:
         declared: whether the first line names the delimiter, `sep=;`.
         rows: (number of the first line, cells).
         habits: of the rows of normal width.
+        stray: number of lines with a quote that encloses no cell.
     """
 
     dialect: Dialect
@@ -42,6 +43,7 @@ class Head:
     rows: NumberedRows
     habits: ColumnHabits | None = None
     declared: bool = False
+    stray: int = 0
 
     @property
     def is_even(self) -> bool:
@@ -69,11 +71,14 @@ def detect(lines: Sequence[str], delimiter: str | None = None) -> Head:
         return _read(lines, delimiter, 1)
     heads = [_read(lines, mark, 1) for mark in _DELIMITERS if any(mark in line for line in lines)]
     # With the wrong delimiter, quotes around cells are in the middle of them.
-    clean = [head for head in heads if head.dialect.quote and head.width > 1 and not _has_stray_quotes(head)]
+    clean = [head for head in heads if head.dialect.quote and head.width > 1 and not head.stray]
     if clean and any('"' in line for line in lines):
         heads = clean
     for least in (MIN_CONSTANT, _MIN_BROKEN):
         good = [head for head in heads if head.width > 1 and head.constant >= least]
+        # The wrong delimiter may make a few long rows of many lines.
+        most = max((_normal(head) for head in good), default=0)
+        good = [head for head in good if 2 * _normal(head) >= most]
         whole = [head for head in good if _fraction(head) >= least]
         if whole or good:
             even = [head for head in good if _fraction(head) == 1]  # the header too
@@ -103,13 +108,14 @@ def _has_values(head: Head) -> bool:
     return any(column_kind(cells) in (NUMBER, TIME) for cells in zip(*body, strict=True))
 
 
-def _has_stray_quotes(head: Head) -> bool:
-    return any(cell.startswith('"') for _, cells in head.rows for cell in cells)
-
-
 def _fraction(head: Head) -> float:
     """The fraction of all rows that have the normal width."""
-    return sum(len(cells) == head.width for _, cells in head.rows) / max(len(head.rows), 1)
+    return _normal(head) / max(len(head.rows), 1)
+
+
+def _normal(head: Head) -> int:
+    """The number of rows of normal width."""
+    return sum(len(cells) == head.width for _, cells in head.rows)
 
 
 def _is_decimal(head: Head) -> bool:
@@ -149,7 +155,7 @@ def _read(lines: Sequence[str], delimiter: str, number: int) -> Head:
         if any(map(functools.partial(_has_spaced_quotes, plain), lines)):
             dialects.insert(0, replace(plain, skip_spaces=True))
         if any('\\"' in line and is_malformed(line, plain) for line in lines):
-            dialects += [replace(dialect, escape="\\") for dialect in list(dialects)]
+            dialects = [*(replace(dialect, escape="\\") for dialect in dialects), *dialects]
     heads = [_measure(lines, dialect, number) for dialect in dialects]
     best = max(heads, key=lambda head: head.constant)  # the first of equals
     if quoted and not _encloses_cells(lines, best.dialect):
@@ -187,18 +193,39 @@ def _measure(lines: Sequence[str], dialect: Dialect, number: int) -> Head:
         numbers, rows, _ = RowParser(dialect).parse(list(lines), number, True)
         joined = [cells for cells in rows if any(map(str.strip, cells))]
         joined_width, joined_fraction = normal_width(joined)
-        # Quotes that swallow rows of the normal width would leave fewer rows that are just as even.
-        if joined_fraction > fraction:
-            width, sure = joined_width, [cells for cells in joined if not any("\n" in cell for cell in cells)] or joined
+        unbroken = [cells for cells in joined if not any("\n" in cell for cell in cells)]
+        unbroken = unbroken if 2 * len(unbroken) > len(joined) else joined
+        if _is_better(unbroken, joined_width, joined_fraction, alone, width, fraction):
+            width, sure = joined_width, unbroken
     habits = ColumnHabits(sure, width)
-    numbers, rows, _ = RowParser(dialect, width, habits).parse(list(lines), number, True)
+    defects: list[str] = []
+    parser = RowParser(dialect, width, habits, lambda kind, line: defects.append(kind))
+    numbers, rows, _ = parser.parse(list(lines), number, True)
     found = [(line, cells) for line, cells in zip(numbers, rows, strict=True) if any(map(str.strip, cells))]
     first = next((index for index, (_, cells) in enumerate(found) if len(cells) == width), 0)
     normal = sum(len(cells) == width for _, cells in found)
     # Lines above a header are few, or have one cell.
     is_preamble = first <= _MAX_PREAMBLE and 2 * sum(len(cells) > 1 for _, cells in found[:first]) < normal
     constant = normal / max(len(found) - first * is_preamble, 1) if normal > 1 or len(found) < 2 else 0.0
-    return Head(dialect, width, constant, found, habits)
+    return Head(dialect, width, constant, found, habits, stray=len(defects))
+
+
+def _is_better(
+    joined: Rows, joined_width: int, joined_fraction: float, alone: Rows, width: int, fraction: float
+) -> bool:
+    """Whether quoted cells go on in the next line, rather than being letters that would swallow rows.
+
+    Then the rows are more even, or their columns have more in common, or each quote that opens a cell has one that
+    closes it.
+    """
+    if joined_fraction != fraction:
+        return joined_fraction > fraction
+    found = ColumnHabits(joined, joined_width).count - ColumnHabits(alone, width).count
+    if found:
+        return found > 0
+    opened = sum(cell.lstrip().startswith('"') for cells in alone for cell in cells)
+    closed = sum(cell.rstrip().endswith('"') for cells in alone for cell in cells)
+    return 5 * closed >= 4 * opened
 
 
 def _opens(line: str, dialect: Dialect) -> bool:

@@ -93,8 +93,10 @@ def is_comment(cells: Sequence[str], width: int) -> bool:
 
 def _is_header(first: Sequence[str], below: Sequence[Sequence[str]], known: Collection[str]) -> bool:
     names = [cell.strip() for cell in first]
-    if any(name.lower() in known for name in names):
-        return True
+    if any(
+        name.lower() in known and all(name != row[index].strip() for row in below) for index, name in enumerate(names)
+    ):
+        return True  # a label of that name would occur again
     if not below:
         return False
     columns = [[row[index] for row in below] for index in range(len(names))]
@@ -127,7 +129,10 @@ def _is_unlike_text(names: Sequence[str], columns: Sequence[Sequence[str]]) -> b
     nothing in its other cells is like the text below; or if all rows below have sentences, and it has names.
     """
     cleaned = [[cell.strip() for cell in cells] for cells in columns]
-    if not all(names) or len(set(names)) < len(names):
+    # A column without a name has hardly a cell.
+    named = [index for index, cells in enumerate(cleaned) if names[index] or 2 * sum(map(bool, cells)) > len(cells)]
+    names, cleaned = [names[index] for index in named], [cleaned[index] for index in named]
+    if not names or not all(names) or len(set(names)) < len(names):
         return False
     if any(len(name) > _MAX_NAME_LENGTH or name.endswith(_SENTENCE_ENDS) for name in names):
         return False

@@ -22,6 +22,7 @@ Rows = list[list[str]]
 NOT_UTF8 = "{lines that are|line that is} not UTF-8, read as Windows-1252"
 NUL_BYTES = "{lines have|line has} NUL bytes, read as U+FFFD"
 STRAY_QUOTES = "{lines have|line has} a quote that encloses no cell, read as a letter"
+UNDOUBLED_QUOTES = "{rows have|row has} quotes inside a quoted cell that are not doubled, read as letters"
 _MAX_QUOTED_LENGTH = 1 << 23  # characters; a quote open for longer is a letter
 _MAX_FIELD_LENGTH = 1 << 30
 _BLOCK_LINES = 1000  # more would leave the processor's cache, and keep the garbage collector busy
@@ -106,6 +107,11 @@ class ColumnHabits:
                 self._tests.append((column, values))
         # After a comma in prose there is a space, after one between cells usually not.
         self.spaced = sum(_is_spaced(row) for row in sure) > 0.1 * len(sure)
+
+    @property
+    def count(self) -> int:
+        """The number of columns that identify a row."""
+        return len(self._tests)
 
     def fit(self, rows: Sequence[Sequence[str]]) -> bool | None:
         """Whether most rows have the habits of the table's; None if it has no such columns."""
@@ -241,6 +247,7 @@ class RowParser:
         if cells is None:
             lenient = self._lenient(lines, index, alone) if width else None
             if lenient is not None:
+                self._defect(UNDOUBLED_QUOTES, number)
                 return lenient
             self._defect(STRAY_QUOTES, number)
         elif end == index + 1 and len(alone) != width and self._dialect.delimiter == "\t":  # seldom in a cell

@@ -135,8 +135,19 @@ def test_table_quoted_cells_over_several_lines(tmp_path: Path) -> None:
     assert not warnings
 
 
+def test_table_quoted_cells_of_two_lines_with_a_comma_each(tmp_path: Path) -> None:
+    rows = [[f'A film, "{n}"\nand more', "ab"[n % 2]] for n in range(12)]
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\n").writerows([["text", "label"], *rows])
+    assert read(tmp_path, out.getvalue())[1] == rows
+
+
 def test_table_backslash_escapes_and_spaces_before_quotes(tmp_path: Path) -> None:
     rows = read(tmp_path, 'text,label\n"He said \\"hi\\", ok",a\n"C:\\\\new",b\n"x",a\n')[1]
+    assert read(tmp_path, '"1","with \\"quotes\\" in it"\n"2","none, really"\n' * 3)[1][0] == [
+        "1",
+        'with "quotes" in it',
+    ]
     assert rows == [['He said "hi", ok', "a"], ["C:\\\\new", "b"], ["x", "a"]]
     assert read(tmp_path, 'text, label\n"a, b", "x"\n"c, d", "y"\n')[1] == [["a, b", "x"], ["c, d", "y"]]
 
@@ -167,6 +178,8 @@ def test_table_irregular_rows_are_yielded_and_reported(tmp_path: Path) -> None:
         ("Kritik,Urteil\n" + "Das war gut,gut\nDas war es nicht,schlecht\n" * 10, ("Kritik", "Urteil"), 20),
         ("отзыв;класс\n" + "Это было хорошо;да\nЭто было плохо;нет\n" * 10, ("отзыв", "класс"), 20),
         ("感想,評価\n" + "とても良かったです,良い\n全然だめでした,悪い\n" * 10, ("感想", "評価"), 20),
+        ("v1,v2,,\n" + "ham,so it goes,,\nspam,call this number,,\n" * 9, ("v1", "v2"), 18),
+        ("label,the story\ntext,another story\nlabel,a third one\n" * 4, None, 12),
         ("Das war gut,gut\nDas war es nicht,schlecht\n" * 10, None, 20),
         ("what a day,sad\n" + "good one,joy\nbad one,sad\n" * 9, None, 19),
         ("Hello,Hi\nHow are you?,Fine\nYes,No\nWhere are you?,Here I am\n", None, 4),
