@@ -89,6 +89,7 @@ class SeriesOptions:
         series: column that names the series, in a table of several series.
         frequency: see `Frequency.parse`.
         min_rows: least number of rows of a series.
+        sheet: of a workbook; by default its only sheet with cells.
     """
 
     time_column: str | None = None
@@ -98,6 +99,7 @@ class SeriesOptions:
     series: str | None = None
     frequency: str | None = None
     min_rows: int = 2
+    sheet: str | None = None
 
     @classmethod
     def of(cls, options: TrainOptions) -> SeriesOptions:
@@ -109,6 +111,7 @@ class SeriesOptions:
             future_covariates=tuple(dict.fromkeys(options.future_covariates)),
             series=options.series,
             frequency=options.frequency,
+            sheet=options.sheet,
         )
 
 
@@ -201,7 +204,7 @@ def _series_names(documents: Sequence[Document]) -> list[str]:
 
 
 def _read_document(document: Document, name: str, options: SeriesOptions, report: TableReport) -> list[Series]:
-    table = open_columns(document, report.record_verbatim)
+    table = open_columns(document, report.record_verbatim, options.sheet)
     if not len(table):
         raise DataError(f"{table.name} has a header but no rows")
     wanted = Frequency.parse(options.frequency) if options.frequency is not None else None
