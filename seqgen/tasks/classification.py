@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +52,9 @@ from seqgen.training.plans import classification as planning
 from seqgen.training.plans.base import Plan, SpeedProbe
 from seqgen.training.plans.classification import LabelledCorpusStats
 
-_MAX_WEIGHTS = 1 << 25  # of the linear model: 128 MiB
+_MAX_WEIGHTS = 1 << 25  # of the linear model: 128 MiB, and twelve times that while it is fitted
+_MANY_LABELS, _MAX_WEIGHTS_OF_MANY = 256, 1 << 22  # where weights are many because labels are
+_LINEAR_SHARE = 0.4  # of the time that is left, for the linear model
 _MAX_NGRAMS = 60_000_000  # in the texts that the linear model is fitted to
 _VOCABULARY_BYTES = 8_000_000  # of texts to which a vocabulary is fitted
 
@@ -73,6 +77,7 @@ class ClassificationData:
     has_own_valid: bool  # the validation set is --valid, not a part of the sources
     columns: dict[str, list[str]] = field(default_factory=dict)  # names of the columns of text and label
     bags: list[Bags] = field(default_factory=list)  # n-grams of `_linear_texts`, until the linear model is fitted
+    linear_deadline: list[float] = field(default_factory=list)  # `time.monotonic`, once the run is planned
     held_linear: list[Tensor] = field(default_factory=list)  # its logits of the validation set, once it is fitted
 
     id_streams: ClassVar[tuple[IdStream, ...]] = ()
@@ -97,7 +102,8 @@ class ClassificationData:
         features = 0
         if options.ngrams:
             found = self._train_bags(options.ngrams)
-            features = len(linear_model.frequent_buckets(found, len(self.train), _MAX_WEIGHTS // len(self.labels)))
+            most = _MAX_WEIGHTS if len(self.labels) <= _MANY_LABELS else _MAX_WEIGHTS_OF_MANY
+            features = len(linear_model.frequent_buckets(found, len(self.train), most // len(self.labels)))
         corpus = LabelledCorpusStats(
             texts=len(self.train),
             tokens=self.tokens,
@@ -109,7 +115,11 @@ class ClassificationData:
             features=features,
             stop_words=self.stop_words,
         )
-        return planning.make_plan(options, corpus, compute, spent)
+        plan = planning.make_plan(options, corpus, compute, spent)
+        if plan.schedule.seconds is not None:
+            left = plan.schedule.seconds - spent
+            self.linear_deadline[:] = [time.monotonic() + _LINEAR_SHARE * max(0.0, left)]
+        return plan
 
     def prepare_network(self, network: Classifier) -> None:
         """Fit the linear model.
@@ -129,7 +139,8 @@ class ClassificationData:
         weights = self._label_weights()
         each = None if weights is None else torch.from_numpy(weights)
         targets = torch.from_numpy(self.train.targets[self._linear_texts()])
-        problem = linear_model.LogisticRegression(found, keys, targets, self.multi, each)
+        deadline = self.linear_deadline[0] if self.linear_deadline else math.inf
+        problem = linear_model.LogisticRegression(found, keys, targets, self.multi, each, deadline)
         self.bags.clear()
         if self.held_out is None:
             fitted = problem.linear(problem.fit_moderate_penalty())
@@ -139,7 +150,7 @@ class ClassificationData:
             self.held_linear[:] = [logits]
             if not self.has_own_valid:
                 problem = linear_model.LogisticRegression(
-                    concat_bags(found, held), keys, torch.cat([targets, held_targets]), self.multi, each
+                    concat_bags(found, held), keys, torch.cat([targets, held_targets]), self.multi, each, deadline
                 )
                 solution = problem.refit(solution)
             fitted = problem.linear(solution)

@@ -8,6 +8,7 @@ L-BFGS on all texts at once solves it in seconds. The validation set chooses the
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -97,18 +98,30 @@ def temperature_scaled_loss(logits: Tensor, targets: Tensor, multi: bool) -> flo
     return min(float(loss(logits * factor, targets)) for factor in torch.logspace(-1.5, 0.5, 41))
 
 
+class _DeadlineError(Exception):
+    """There is no time for another evaluation."""
+
+
 class LogisticRegression:
     """Logistic regression on bags of n-grams and labels, for repeated fits."""
 
     def __init__(
-        self, bags: Bags, keys: npt.NDArray[np.int64], targets: Tensor, multi: bool, weights: Tensor | None = None
+        self,
+        bags: Bags,
+        keys: npt.NDArray[np.int64],
+        targets: Tensor,
+        multi: bool,
+        weights: Tensor | None = None,
+        deadline: float = math.inf,
     ) -> None:
         """
         Args:
             keys: the buckets of the model, ascending.
             targets: float32, shape (texts, labels).
             weights: weight of each label in the loss, shape (labels,).
+            deadline: time (`time.monotonic`) after which fits end with the best solution so far.
         """
+        self._deadline = deadline
         self._keys = keys
         self._targets = targets
         self._texts, self._scale = _features(bags, keys)
@@ -137,6 +150,8 @@ class LogisticRegression:
             if best is not None and loss >= least:
                 break
             best, logits, least = solution, candidate, loss
+            if time.monotonic() > self._deadline:
+                break
         assert best is not None
         return best, logits
 
@@ -163,7 +178,8 @@ class LogisticRegression:
             yield Solution(penalty, weight.clone(), bias.clone())
 
     def _solve(self, weight: Tensor, bias: Tensor, penalty: float) -> None:
-        """Change `weight` and `bias` in place to the solution."""
+        """Change `weight` and `bias` in place to the solution, or to the best one at the deadline."""
+        least, best = math.inf, (weight.clone(), bias.clone())
         weight.requires_grad_()
         bias.requires_grad_()
         optimiser = torch.optim.LBFGS(
@@ -172,13 +188,23 @@ class LogisticRegression:
         )  # fmt: skip
 
         def evaluate() -> Tensor:
+            nonlocal least, best
             optimiser.zero_grad()
             logits = self._texts.product(self._columns, weight * self._ratio) * self._scale + bias
             loss = self._mean_loss(logits) + penalty / 2 * weight.square().sum()
+            if self._deadline < math.inf and loss.item() < least:
+                least, best = loss.item(), (weight.detach().clone(), bias.detach().clone())
+            if time.monotonic() > self._deadline:
+                raise _DeadlineError
             loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
-        optimiser.step(evaluate)  # type: ignore[no-untyped-call]
+        try:
+            optimiser.step(evaluate)  # type: ignore[no-untyped-call]
+        except _DeadlineError:
+            with torch.no_grad():
+                weight.copy_(best[0])
+                bias.copy_(best[1])
         weight.requires_grad_(False)
         bias.requires_grad_(False)
 

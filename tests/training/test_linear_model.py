@@ -79,3 +79,16 @@ def test_linear_logits_unknown_words_give_the_bias() -> None:
     assert logits is not None
     assert logits.tolist() == [[0.5, 0.0, -0.5]] * 2
     assert make_classifier().linear_logits(bags([b"x"], 1, BUCKETS)) is None
+
+
+def test_logistic_regression_at_its_deadline_returns_the_best_solution_so_far() -> None:
+    """It ends after one evaluation, at the prior: no worse than where it began."""
+    texts = [f"good w{number}".encode() if number % 2 else f"bad w{number}".encode() for number in range(60)]
+    targets = torch.eye(2)[[number % 2 for number in range(60)]]
+    found = bags(texts, 2, BUCKETS)
+    keys = wide.frequent_buckets(found, len(texts), 1000)
+    problem = wide.LogisticRegression(found, keys, targets, multi=False, deadline=0.0)
+    solution, logits = problem.fit_best_penalty(found, targets)
+    assert not solution.weight.any()
+    assert torch.allclose(logits.softmax(1), torch.full((60, 2), 0.5))
+    assert problem.refit(solution).weight.shape == solution.weight.shape
