@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ _WHOLE = re.compile(r"([-+]?\d+)\.0*")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
+@functools.lru_cache(1 << 14)  # labels repeat
 def label_name(text: str) -> str:
     """Return the name of a label that is written as text: 1.0 is `1`, True and TRUE are `true`."""
     label = text.strip()
