@@ -12,8 +12,8 @@ def main() -> int:
     try:
         from seqgen.cli.main import main as run
     except (ImportError, MemoryError, SystemError) as error:  # a damaged installation, or no room for it
-        sys.stderr.write(f"seqgen: error: cannot start: {error or type(error).__name__}; is there enough memory?\n")
-        return 1
+        sys.exit(f"seqgen: error: cannot start: {error or type(error).__name__}; is there enough memory?")
+
     signal.signal(signal.SIGINT, before)
     return run()
 
