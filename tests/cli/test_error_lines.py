@@ -209,6 +209,11 @@ ROWS = [
     ("corpora nothing-like-it",
      "'nothing-like-it' is neither a file nor the name of a corpus; `seqgen corpora` lists the names"),
     ("corpora missing --json", "'missing' is neither a file nor the name of a corpus; did you mean 'musicnet'?"),
+    # ---- read, docs ----
+    ("read missing", "'missing' is neither a file nor the name of a corpus; did you mean 'musicnet'?"),
+    ("read words.txt --task poetry", "task must be one of text, dialogue, music, classify, forecast; not 'poetry'"),
+    ("docs musick", "there is no page 'musick'; did you mean 'music'?"),
+    ("docs nothing-like-it", "there is no page 'nothing-like-it'; `seqgen docs` lists them"),
 ]  # fmt: skip
 
 

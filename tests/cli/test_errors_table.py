@@ -32,7 +32,7 @@ ROWS = [
     ("trian text.txt", "Did you mean 'train'"),
     ("--loud", "--loud"),
     *[(f"{command} --loud", "--loud") for command in COMMANDS],
-    *[(f"{command}", "MODEL") for command in COMMANDS if command != "corpora"],
+    *[(f"{command}", "MODEL") for command in COMMANDS if command not in ("read", "corpora", "docs")],
     ("sample model --temprature 1", "--temperature"),
     ("sample model --length", "--length"),
     ("sample model text.txt", "text.txt"),
@@ -210,6 +210,10 @@ ROWS = [
     # ---- corpora ----
     ("corpora no-such-corpus", "no-such-corpus"),
     ("corpora no-such-corpus --about", "no-such-corpus"),
+    # ---- read, docs ----
+    ("read missing.txt", "missing.txt"),
+    ("docs muzic", "did you mean 'music'?"),
+    ("docs ../../LICENSE", "`seqgen docs` lists them"),
 ]
 
 
@@ -320,7 +324,7 @@ def test_errors_table_names_every_command() -> None:
 
     from seqgen.cli import main
 
-    there = set(get_group(main._make_program(main.COMMANDS)).commands)  # type: ignore[attr-defined]
+    there = set(get_group(main.make_program(main.COMMANDS)).commands)  # type: ignore[attr-defined]
     assert there == set(COMMANDS)
     assert there <= {typed.split()[0] for typed, _ in ROWS}
 
