@@ -157,4 +157,5 @@ def test_read_midi_files_when_a_worker_cannot_start_raises(
 def test_read_midi_file_error_does_not_repeat_the_name(tmp_path: Path) -> None:
     path = tmp_path / "x.mid"
     path.write_bytes(tune(1)[:50])
-    assert read_midi_file(MidiCodec(), "x.mid", path).error == "the MIDI file is truncated or damaged: it has no readable note"
+    error = read_midi_file(MidiCodec(), "x.mid", path).error
+    assert error == "the MIDI file is truncated or damaged: it has no readable note"

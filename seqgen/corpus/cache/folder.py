@@ -16,7 +16,7 @@ def cache_folder() -> Path:
     """Return the cache folder.
 
     It is `$SEQGEN_CACHE`, else `$XDG_CACHE_HOME/seqgen`, else `~/.cache/seqgen`, on Windows
-    `%LOCALAPPDATA%\\seqgen\\Cache`; a temporary folder of the user's if nobody named one and these can't be written.
+    `%LOCALAPPDATA%\\seqgen\\Cache`; else, where none of these is writable, a temporary folder that belongs to the user.
 
     Raises:
         UserError: no folder can be written.
@@ -28,7 +28,7 @@ def cache_folder() -> Path:
 
 
 def fallback_warning() -> str | None:
-    """What to tell the user if the cache is a temporary folder; None if it isn't."""
+    """A warning if the cache is a temporary folder; None if it isn't."""
     usual, folder = _usual_folder(), cache_folder()
     if os.environ.get("SEQGEN_CACHE") or folder == usual:
         return None
@@ -37,7 +37,7 @@ def fallback_warning() -> str | None:
 
 
 def _usual_folder() -> Path | None:
-    """The folder that nobody had to name; None without a home folder."""
+    """The default folder; None without a home folder."""
     shared = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(shared):  # the XDG base directory specification says to ignore a relative path
         return Path(shared) / "seqgen"
