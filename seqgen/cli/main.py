@@ -27,7 +27,8 @@ from seqgen.untrusted import one_line
 from seqgen.version import __version__
 
 COMMANDS = (
-    "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "read", "tokenize", "corpora", "docs",
+    "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "read", "tokenize", "corpora",
+    "docs",
 )  # fmt: skip
 """Each is the function `run` of its module in `seqgen.cli.commands`."""
 

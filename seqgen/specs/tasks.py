@@ -88,6 +88,7 @@ class TaskSpec:
     report: str = "seqgen.cli.evaluation_report:format_report"  # f(result) -> text
     preview: str | None = None  # f(training) -> line of progress
     command: str = "sample"  # in the model card
+    next_command: str = "seqgen sample {model} -t 0.7"  # after a training; {source} is what it was trained on
     default_length: int = 500  # characters of text, bars of music
     min_state_length: int = 0  # --length at which a state may be saved
 
@@ -149,6 +150,7 @@ TASKS: Registry[TaskSpec] = Registry(
             record="a conversation is a record", record_reader="seqgen.api.scoring:read_conversations", can_score=True,
             prompt="seqgen.api.sampling:prompt_of_dialogue", preview="seqgen.cli.progress:preview_dialogue",
             evaluator="seqgen.api.evaluate.dialogue:evaluate", can_chat=True, command="chat",
+            next_command="seqgen chat {model}",
         ),
         TaskSpec(
             "music", "seqgen.tasks.music:MusicTask", (LANGUAGE_MODEL,),
@@ -161,6 +163,7 @@ TASKS: Registry[TaskSpec] = Registry(
             record="a MIDI file is a record",
             composes=True, preview="seqgen.cli.progress:preview_music", can_score=True,
             evaluator="seqgen.api.evaluate.music:evaluate", default_length=16, min_state_length=1,
+            next_command="seqgen sample {model} -o {model}.mid",
         ),
         TaskSpec(
             "classify", "seqgen.tasks.classification:ClassificationTask", (CLASSIFIER, GENERATIVE_CLASSIFIER),
@@ -171,6 +174,7 @@ TASKS: Registry[TaskSpec] = Registry(
             headline=MetricLabel("accuracy", "accuracy"), deciding_metric="log_loss",
             row_layout=RowLayout.RECORDS, guess="seqgen.corpus.labelled.read:looks_like_labelled_texts", guess_rank=3,
             evaluator="seqgen.api.evaluate.classification:evaluate", command="classify",
+            next_command="seqgen classify {model} {source}",
         ),
         TaskSpec(
             "forecast", "seqgen.tasks.forecasting:ForecastingTask", (FORECASTER,),
@@ -179,6 +183,7 @@ TASKS: Registry[TaskSpec] = Registry(
             headline=MetricLabel("scaled_mse", "scaled MSE"), deciding_metric="scaled_mse", needs_float32=True,
             row_layout=RowLayout.TABLE, guess="seqgen.corpus.series.read:looks_like_series", guess_rank=2,
             preview="seqgen.cli.progress:preview_forecast", command="forecast",
+            next_command="seqgen forecast {model} {source}",
             evaluator="seqgen.api.evaluate.forecasting:evaluate", evaluates_training_sources=True,
             report="seqgen.cli.evaluation_report:format_forecast_report",
         ),

@@ -156,6 +156,7 @@ def train(
         objective = data.objective(network, plan, compute, given.seed)
         config = build_config(spec, data, given, plan, compute, documents, held_out, start, init_from)
         config["training"] |= distributed.run_metadata(world)
+        config["training"] |= {"sources": names, "valid": valid_names, "given": sorted(options)}
         run = Run(objective, plan.schedule, generator, Position(), began, world)
         pretraining = _pretraining(data, network, plan, compute, given.seed, began)
         training = Training(folder, chosen, plan, compute, data, run, pretraining, documents)

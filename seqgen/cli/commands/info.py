@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from seqgen.cli.options import JsonOption, ModelArgument, QuietOption
 from seqgen.cli.output import Output, human_size, human_time, to_json
-from seqgen.errors import ModelError
+from seqgen.errors import ModelError, UserError
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import NetworkSpec, network_of
 from seqgen.untrusted import one_line
@@ -14,12 +16,30 @@ from seqgen.untrusted import one_line
 InfoRows = list[tuple[str, str]]
 
 
-def run(model: ModelArgument, as_json: JsonOption = False, quiet: QuietOption = False) -> None:
+EXAMPLES = ("seqgen info tales", "seqgen info tales --recipe > run.toml && seqgen train --config run.toml -o again")
+
+
+def run(
+    model: ModelArgument,
+    as_json: JsonOption = False,
+    recipe: Annotated[
+        bool, typer.Option("--recipe", help="Print the run as TOML; `train --config` repeats it.")
+    ] = False,
+    quiet: QuietOption = False,
+) -> None:
     """Describe a model: its network, its training set and its metrics."""
     # `quiet` is accepted as by every command; there are no messages to suppress
     from seqgen.api.model import load
 
     loaded = load(model)
+    if recipe:
+        from seqgen.api.recipe import make_recipe
+
+        if as_json:
+            raise UserError("give --recipe or --json, not both")
+        with Output("-") as out:
+            out.write(make_recipe(loaded.checkpoint, model))
+        return
     facts = loaded.info()
     try:
         text = to_json(facts, indent=1) + "\n" if as_json else _page(facts, network_of(loaded.checkpoint.network))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
 from typing import Annotated, Any
@@ -106,4 +107,12 @@ def run(
     if stop.signal:
         log.info(f"stopped and saved; `--resume -o {output}` continues")
         return 128 + stop.signal
+    source = (names or training.get("sources") or ["-"])[0]
+    log.info(f"next: {_fill(TASKS.find(model.task).next_command, output.rstrip('/') or output, source)}")
     return 0
+
+
+def _fill(template: str, model: str, source: str) -> str:
+    """A command line about a model, with its names quoted for a shell."""
+    words = template.split(" ")
+    return " ".join(shlex.quote(word.format(model=model, source=source)) if "{" in word else word for word in words)
