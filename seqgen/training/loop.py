@@ -29,6 +29,10 @@ _LARGEST = 1e18  # of a number in a saved state: beyond it the next product over
 _SNAPSHOT_STEPS = 100  # between snapshots; the copy costs a thousandth of that
 _MOST_RECOVERIES = 12  # halvings of the learning rate: after 4,000 times less, something else is wrong
 
+_VALIDATION_STATE = (  # of a `Position`
+    "best_loss", "best_step", "worse", "next_validation", "validation_cost", "grad_norm_sum", "grad_norm_steps",
+)  # fmt: skip
+
 State = tuple[dict[str, np.ndarray], dict[str, Any]]  # tensors by name, and the position as JSON
 
 
@@ -77,6 +81,8 @@ class Position:
     best_step: int = 0
     worse: int = 0  # validations since the best
     train_loss: float | None = None  # smoothed
+    grad_norm_sum: float = 0.0  # of the steps since the last validation, before clipping
+    grad_norm_steps: int = 0
     next_validation: float = 0.0  # seconds; if the clock decides
     validation_cost: float = 0.0  # seconds of the last one, reserved at the end of a budget
 
@@ -96,13 +102,17 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Validated:
-    """A validation. `best`: the loss has never been lower, or there is no validation set."""
+    """A validation. `best`: the loss has never been lower, or there is no validation set.
+
+    `grad_norm`: the mean norm of the gradient before clipping, since the last validation; NaN without a step.
+    """
 
     step: int
     seconds: float
     tokens: int
     train_loss: float
     val_loss: float | None
+    grad_norm: float
     learning_rate: float
     tokens_per_second: float
     best: bool
@@ -213,7 +223,7 @@ class Run:
         started, tokens_before, steps_taken = time.monotonic(), position.tokens, 0
         while (progress := self.progress()) < 1:
             rate = self.schedule.rate(progress) * position.rate_factor
-            loss, tokens = self._step(rate, progress)
+            loss, tokens, norm = self._step(rate, progress)
             if not math.isfinite(loss):
                 snapshot.restore(self)
                 position = self.position
@@ -222,6 +232,8 @@ class Run:
             position.step += 1
             steps_taken += 1
             position.tokens += tokens
+            position.grad_norm_sum += norm
+            position.grad_norm_steps += 1
             self._share_clock()
             position.train_loss = loss if position.train_loss is None else 0.98 * position.train_loss + 0.02 * loss
             elapsed = time.monotonic() - started
@@ -237,8 +249,11 @@ class Run:
                     return
         yield Finished(early=False)
 
-    def _step(self, rate: float, progress: float) -> tuple[float, int]:
-        """Take an optimiser step; if loss or gradient are not finite, change nothing and return such a loss."""
+    def _step(self, rate: float, progress: float) -> tuple[float, int, float]:
+        """Take an optimiser step, and return the loss, its tokens and the norm of the gradient.
+
+        If loss or gradient are not finite, change nothing and return such a loss.
+        """
         network = self.objective.network
         network.train()
         for group in self.optimiser.param_groups:
@@ -247,12 +262,12 @@ class Run:
         loss, tokens = self.objective.loss(self.position.step, self.generator)
         loss.backward()  # type: ignore[no-untyped-call]
         value = self.world.all_reduce_gradients(network.parameters(), loss)
-        norm = nn.utils.clip_grad_norm_(network.parameters(), self.schedule.grad_clip)
-        if not math.isfinite(value) or not math.isfinite(float(norm)):
-            return math.nan, tokens
+        norm = float(nn.utils.clip_grad_norm_(network.parameters(), self.schedule.grad_clip))
+        if not math.isfinite(value) or not math.isfinite(norm):
+            return math.nan, tokens, norm
         self.optimiser.step()
         self._average()
-        return value, tokens
+        return value, tokens, norm
 
     def _out_of_patience(self) -> bool:
         return 0 < self.schedule.patience <= self.position.worse
@@ -282,7 +297,9 @@ class Run:
             position.validation_cost = cost
         train_loss = position.train_loss if position.train_loss is not None else math.nan
         shown = loss if finite else None
-        return Validated(position.step, position.seconds, position.tokens, train_loss, shown, rate, speed, best)
+        norm = position.grad_norm_sum / position.grad_norm_steps if position.grad_norm_steps else math.nan
+        position.grad_norm_sum, position.grad_norm_steps = 0.0, 0
+        return Validated(position.step, position.seconds, position.tokens, train_loss, shown, norm, rate, speed, best)
 
     def _measure(self, before: float) -> tuple[float | None, float]:
         """The validation loss, and its duration in seconds.
@@ -305,7 +322,7 @@ class Run:
         seconds = max(self._clock(), 1e-9)
         validated = self._validate(self.schedule.rate(self.progress()), self.position.tokens / seconds)
         if not counts:
-            for name in ("best_loss", "best_step", "worse", "next_validation", "validation_cost"):
+            for name in _VALIDATION_STATE:
                 setattr(self.position, name, before[name])
         return validated
 

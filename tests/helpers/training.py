@@ -27,7 +27,7 @@ def resume_weights(folder: Path) -> dict[str, bytes]:
 
 def metrics_without_time(folder: Path) -> list[tuple[Any, ...]]:
     """The records of metrics.jsonl without times."""
-    keys = ("step", "tokens", "train_loss", "val_loss", "learning_rate")
+    keys = ("step", "tokens", "train_loss", "val_loss", "grad_norm", "learning_rate")
     return [tuple(record[key] for key in keys) for record in checkpoint.read_metrics(folder)]
 
 

@@ -131,6 +131,35 @@ def test_events_clip_the_gradient() -> None:
     assert norms == pytest.approx([0.5], rel=1e-4)
 
 
+def test_validated_grad_norm_is_the_mean_before_clipping_since_the_last_validation() -> None:
+    toy, norms = Toy(), []
+
+    def measured(loss: Tensor, step: int, call: int, weight: Tensor) -> Tensor:
+        norms.append(
+            math.hypot(*[float(g) for g in torch.autograd.grad(loss, toy.network.parameters(), retain_graph=True)])
+        )
+        return loss
+
+    toy._spoil = measured
+    validated = [event for event in run_of(toy, steps=31, grad_clip=1e-3).events() if isinstance(event, Validated)]
+    expected = [sum(norms[last - 2 : last]) / 2 for last in range(2, 31, 2)] + [norms[30]]
+    assert [event.grad_norm for event in validated] == pytest.approx(expected, rel=1e-4)
+    assert min(expected) > 1e-3
+
+
+def test_validated_that_does_not_count_leaves_the_grad_norm_of_the_next() -> None:
+    norms = []
+    for interrupts in (False, True):
+        run = run_of(Toy())
+        for event in run.events():
+            if isinstance(event, Validated):
+                norms.append(event.grad_norm)
+                break
+            if interrupts:
+                assert run.validate(counts=False).grad_norm > 0
+    assert norms[0] == norms[1]
+
+
 def test_patience_ends_the_run_early_and_best_marks_new_minima() -> None:
     heights = [5.0, 4.0, 4.5, 3.0, 3.0, 3.5, 3.1, 1.0]
     run = run_of(Toy(heights=heights), steps=30, patience=3)

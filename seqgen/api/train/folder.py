@@ -143,6 +143,7 @@ class ModelFolder:
             "tokens": event.tokens,
             "train_loss": checkpoint.finite_or_none(event.train_loss),
             "val_loss": event.val_loss,
+            "grad_norm": checkpoint.finite_or_none(event.grad_norm),
             "learning_rate": event.learning_rate,
             "tokens_per_second": round(event.tokens_per_second, 1),
         }

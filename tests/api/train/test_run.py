@@ -172,7 +172,7 @@ def test_train_bfloat16_same_seed_gives_same_weights(text_file: Path, tmp_path: 
 def test_train_config_and_metrics_have_the_documented_keys(model_folder: Path) -> None:
     lines = (model_folder / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
-    keys = {"step", "seconds", "tokens", "train_loss", "val_loss", "learning_rate", "tokens_per_second"}
+    keys = {"step", "seconds", "tokens", "train_loss", "val_loss", "grad_norm", "learning_rate", "tokens_per_second"}
     assert all(keys <= set(record) for record in records)
     assert [record["step"] for record in records] == list(range(4, 61, 4))
     assert all(math.isfinite(record[key]) for record in records for key in keys)
