@@ -69,6 +69,7 @@ class FileTest:
 
     suffixes: tuple[str, ...] = ()
     noun: str = "text"  # for messages
+    kinds: tuple[str, ...] = ()  # of files, by their bytes, that are read whatever they are called
 
 
 TEXT_FILES = FileTest()
@@ -222,7 +223,7 @@ class _Finder:
         layout, column = self.rows
         is_dataset = form.kind == "arrow" or (form.kind == "parquet" and layout != RowLayout.TABLE)
         has_column = column is not None and layout == RowLayout.TEXT
-        if column is not None and has_column and self.reading.decode and form.kind == "text" and not _is_json(path):
+        if column is not None and has_column and self.reading.decode and form.is_text and not _is_json(path):
             rows = column_text(Document(name, path, form=form), column, self.warn)
             return Document(name, self.spool.store(rows, name))
         if layout != RowLayout.NONE and self.reading.decode and (is_dataset or has_column):
@@ -305,7 +306,7 @@ class _Finder:
 
     def _accepts(self, path: Path, name: str, form: FileForm) -> bool:
         if self.accepts.suffixes:
-            return form.kind == "midi" or suffix_of(Path(name)) in self.accepts.suffixes
+            return form.kind in self.accepts.kinds or suffix_of(Path(name)) in self.accepts.suffixes
         return True
 
 

@@ -210,7 +210,9 @@ def excel_serials(output: str) -> Iterator[str]:
     first = blocks(output)[0]
     if has(first, r"\[status 0\]"):
         yield from need(first, r"Date", "Date is read without a word")
-    yield from need(blocks(output)[1], r"^20\d\d-\d\d-\d\d|^44\d{3},|\[status 2\]", "the forecast has no times of the table")
+    yield from need(
+        blocks(output)[1], r"^20\d\d-\d\d-\d\d|^44\d{3},|\[status 2\]", "the forecast has no times of the table"
+    )
 
 
 @case("29")

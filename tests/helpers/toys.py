@@ -13,7 +13,7 @@ import numpy as np
 from seqgen.api.evaluate.base import EvaluationContext
 from seqgen.corpus import ids, split
 from seqgen.corpus.ids import IdStream
-from seqgen.corpus.labelled.read import Example
+from seqgen.corpus.labelled.read import Example, LabelledReport
 from seqgen.corpus.sources import Document
 from seqgen.specs.tasks import CLASSIFIER, LANGUAGE_MODEL, MetricLabel, TaskSpec
 from seqgen.specs.tokenizers import TokenizerSpec
@@ -44,7 +44,13 @@ class MirroredCodec(ByteCodec):
 
 
 MIRRORED = TokenizerSpec(
-    "mirrored", "tests.helpers.toys:MirroredCodec", encodes_text=True, task="text", fit_bytes=0, is_character_level=True
+    "mirrored",
+    "tests.helpers.toys:MirroredCodec",
+    encodes_text=True,
+    task="text",
+    fit_bytes=0,
+    is_character_level=True,
+    decodes_text=False,
 )
 
 # ---- A language task ----
@@ -125,7 +131,9 @@ LINES = TaskSpec(
 class MarkTask(ClassificationTask):
     """Each line is a text; its last character is its label."""
 
-    def examples(self, documents: list[Document], preparation: Preparation) -> Iterator[Example]:
+    def examples(
+        self, documents: list[Document], preparation: Preparation, report: LabelledReport | None = None
+    ) -> Iterator[Example]:
         for document in documents:
             for line in _read(document).decode().splitlines():
                 yield Example(line[:-1], (line[-1],))

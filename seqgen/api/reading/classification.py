@@ -18,6 +18,7 @@ from seqgen.errors import DataError
 
 
 def read(context: ReadingContext) -> Reading:
+    """Read the documents as training does. Raises `UserError` if they can't be."""
     options = context.options
     columns = LabelledOptions(options.text_column, options.label_column, sheet=options.sheet)
     report = LabelledReport()

@@ -12,6 +12,7 @@ from seqgen.errors import DataError
 
 
 def read(context: ReadingContext) -> Reading:
+    """Read the documents as training does. Raises `UserError` if they can't be."""
     options = context.options
     lenient = len(context.documents) > 1 and not options.strict
     report, store = ConversationReport(), ConversationStore()

@@ -11,6 +11,7 @@ from seqgen.errors import UserError
 
 
 def read(context: ReadingContext) -> Reading:
+    """Read the documents as training does. Raises `UserError` if they can't be."""
     options = context.options
     series = read_series(context.documents, SeriesOptions.of(options), context.warn)
     horizon = options.horizon or season(series[0])

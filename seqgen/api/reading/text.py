@@ -11,6 +11,7 @@ _CONTINUATIONS = bytes(range(0x80, 0xC0))  # bytes of UTF-8 that don't begin a c
 
 
 def read(context: ReadingContext) -> Reading:
+    """Read the documents as training does. Raises `UserError` if they can't be."""
     documents = context.documents
     _, held_out = split.hold_out(documents, context.options.val_fraction)
     if not held_out and context.options.val_fraction:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from seqgen.errors import DataError, UserError
 
+TEXT = "text"  # the kind of a file
 REPLACEMENT = "\ufffd".encode()  # in place of bytes that a guessed encoding does not have
 _NAMES = {
     "utf-8": "UTF-8", "utf-16-le": "UTF-16 (little-endian)", "utf-16-be": "UTF-16 (big-endian)",
@@ -37,13 +38,13 @@ class FileForm:
     compressions: tuple[str, ...] = ()
     encoding: str = "utf-8"
     mark: bool = False
-    kind: str = "text"
+    kind: str = TEXT
     markup: str = ""
     strict: bool = False
 
     @property
     def is_text(self) -> bool:
-        return self.kind == "text"
+        return self.kind == TEXT
 
     @property
     def is_utf8(self) -> bool:

@@ -230,7 +230,7 @@ def test_find_of_music_in_an_archive_returns_midi_files(tmp_path: Path, spool: S
     from seqgen.corpus.dataset_rows import RowFormat
     from seqgen.specs.tasks import RowLayout
 
-    found = find([str(path)], spool, accepts=FileTest((".mid",), "MIDI"), rows=RowFormat(RowLayout.NONE))
+    found = find([str(path)], spool, accepts=FileTest((".mid",), "MIDI", ("midi",)), rows=RowFormat(RowLayout.NONE))
     assert [document.name for document in found] == [f"{path}/a.mid", f"{path}/b"]
     assert [document.path.read_bytes() for document in found] == [tune, tune]
 
