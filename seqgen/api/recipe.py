@@ -12,8 +12,10 @@ from seqgen.config import TrainOptions
 from seqgen.errors import ModelError
 from seqgen.specs.tasks import TASKS
 
-# Only if given: the same again by default, or the machine's.
-_NOT_CHOSEN = {"budget", "epochs", "steps", "vocab_size", "threads", "stop_words"}
+# Only if given: they follow from the others, or are the machine's.
+_NOT_CHOSEN = {
+    "budget", "epochs", "steps", "vocab_size", "threads", "stop_words", "layer_decay", "unfreeze", "weight_drop",
+}  # fmt: skip
 
 
 def make_recipe(model: Checkpoint, output: str) -> str:
@@ -42,7 +44,10 @@ def _make_recipe(model: Checkpoint, output: str) -> str:
     ]
     lines += [_line("valid", valid)] if valid else []
     lines += [_line("init_from", training["init_from"])] if training["init_from"] else []
-    given, chosen = _settings(training, {**training, **training["schedule"], **model.config["network"]}, model.task)
+    plan = {**training, **training["schedule"], **model.config["network"]}
+    if training.get("pretraining") is None and not training["options"].get("generative"):
+        plan["pretrain"] = 0.0
+    given, chosen = _settings(training, plan, model.task)
     lines += [_line(name, value) for name, value in given.items()]
     if chosen:
         lines += ["", "# Chosen for this run.", *(_line(name, value) for name, value in chosen.items())]
