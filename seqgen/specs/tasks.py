@@ -61,6 +61,7 @@ class TaskSpec:
     wrappers: tuple[str, ...] = ()  # codecs around a text tokenizer that its models may have
     init_from: tuple[str, ...] = ()  # tasks whose models --init-from accepts
     option_groups: frozenset[str] = frozenset()  # groups of settings that apply (`config.setting`)
+    held_out: str = "the end of each document"  # what --val-fraction makes the validation set
     needs_float32: bool = False  # trains in float32 unless --precision asks for less
 
     # Sources.
@@ -141,7 +142,7 @@ TASKS: Registry[TaskSpec] = Registry(
         ),
         TaskSpec(
             "dialogue", "seqgen.tasks.dialogue:DialogueTask", (LANGUAGE_MODEL,),
-            form="conversations", reader="seqgen.api.reading.dialogue:read",
+            form="conversations", reader="seqgen.api.reading.dialogue:read", held_out="whole conversations",
             default_tokenizer="subword", reads_text=True, wrappers=("dialogue",), init_from=("dialogue",),
             option_groups=frozenset({"language_model", "text_output", "keep_corpus", "lenient", "replies"}),
             headline=MetricLabel("bits_per_character", "bits/char"),
@@ -154,7 +155,7 @@ TASKS: Registry[TaskSpec] = Registry(
         ),
         TaskSpec(
             "music", "seqgen.tasks.music:MusicTask", (LANGUAGE_MODEL,),
-            form="music", reader="seqgen.api.reading.music:read",
+            form="music", reader="seqgen.api.reading.music:read", held_out="whole pieces",
             default_tokenizer="midi", init_from=("music",),
             option_groups=frozenset({"language_model", "music", "keep_corpus", "lenient", "plot"}),
             headline=MetricLabel("nats_per_step", "nats/step"), deciding_metric="nats_per_step",
@@ -168,6 +169,7 @@ TASKS: Registry[TaskSpec] = Registry(
         TaskSpec(
             "classify", "seqgen.tasks.classification:ClassificationTask", (CLASSIFIER, GENERATIVE_CLASSIFIER),
             form="labelled texts", reader="seqgen.api.reading.classification:read",
+            held_out="the same fraction of each label",
             default_tokenizer="subword", reads_text=True, wrappers=("labelled",),
             init_from=("classify", "text"),
             option_groups=frozenset({"labels", "text_output", "text_column", "keep_corpus", "plot"}),
@@ -179,6 +181,7 @@ TASKS: Registry[TaskSpec] = Registry(
         TaskSpec(
             "forecast", "seqgen.tasks.forecasting:ForecastingTask", (FORECASTER,),
             form="series of numbers", reader="seqgen.api.reading.forecasting:read",
+            held_out="the last rows of each series",
             default_tokenizer="series", init_from=("forecast",), option_groups=frozenset({"series"}),
             headline=MetricLabel("scaled_mse", "scaled MSE"), deciding_metric="scaled_mse", needs_float32=True,
             row_layout=RowLayout.TABLE, guess="seqgen.corpus.series.read:looks_like_series", guess_rank=2,

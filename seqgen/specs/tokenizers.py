@@ -21,6 +21,7 @@ class TokenizerSpec:
     task: str | None = None  # task whose sources `tokenize NAME` reads; None: it isn't made without a model
     fit_options: tuple[str, ...] = ()  # fields of `TrainOptions` that `fit` or `from_options` takes
     fit_bytes: int | None = None  # bytes of the corpus that `fit` needs; None: all, 0: none
+    vocabulary: str = "by the tokenizer"  # where its size comes from, in a few words
     is_character_level: bool = False  # an id is a character or a byte
     writes_text: bool = True  # ids decode to text
     decodes_text: bool = True  # text is decoded to UTF-8 first; False: its bytes are learnt, in whatever encoding
@@ -33,20 +34,22 @@ TOKENIZERS: Registry[TokenizerSpec] = Registry(
     "tokenizer",
     (
         TokenizerSpec(
-            "char", "seqgen.tokenizers.characters:CharCodec", encodes_text=True, task="text", is_character_level=True
+            "char", "seqgen.tokenizers.characters:CharCodec", encodes_text=True, task="text", is_character_level=True,
+            vocabulary="bytes, and the characters that occur",
         ),
         TokenizerSpec(
             "byte", "seqgen.tokenizers.characters:ByteCodec", encodes_text=True, task="text", is_character_level=True,
-            fit_bytes=0, decodes_text=False,
+            fit_bytes=0, decodes_text=False, vocabulary="one for each byte",
         ),
         TokenizerSpec(
             "subword", "seqgen.tokenizers.subwords:SubwordCodec", encodes_text=True, task="text",
-            fit_options=("vocab_size",), fit_bytes=80_000_000,
+            fit_options=("vocab_size",), fit_bytes=80_000_000, vocabulary="by the size of the corpus",
         ),
         TokenizerSpec(
             "midi", "seqgen.tokenizers.midi:MidiCodec", task="music",
             fit_options=("grid", "velocity_bins", "tracks", "pitch_range", "note_order"), fit_bytes=0,
-            writes_text=False, copy_index="seqgen.generation.copies.notes:NoteCopyIndex",
+            writes_text=False, vocabulary="the events of this grid",
+            copy_index="seqgen.generation.copies.notes:NoteCopyIndex",
             grammar_masks="seqgen.generation.music.composing:grammar_masks",
         ),
         TokenizerSpec("dialogue", "seqgen.tokenizers.dialogue:DialogueCodec"),

@@ -7,8 +7,8 @@ import ctypes
 import functools
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 
@@ -19,11 +19,15 @@ from seqgen.training.distributed.world import SINGLE_PROCESS, World
 
 @dataclass(frozen=True)
 class Compute:
-    """The device, the dtype of matrix products (weights, sums and states stay float32), and the run's processes."""
+    """The device, the dtype of matrix products (weights, sums and states stay float32), and the run's processes.
+
+    `reasons`: why, in a few words, by option.
+    """
 
     device: torch.device
     dtype: torch.dtype
     world: World = SINGLE_PROCESS
+    reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def precision(self) -> str:
@@ -54,7 +58,9 @@ def choose(
     else:
         torch.set_num_threads(max(1, process_core_count() // world.local_world_size))
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    reasons = {"threads": "one a physical core" + (", shared by processes" if world.local_world_size > 1 else "")}
     if device == "auto":
+        reasons["device"] = "a GPU is available" if available["cuda"] else "PyTorch finds no CUDA GPU"
         device = "cuda" if available["cuda"] else "cpu"
     elif not available[device]:
         raise UserError(
@@ -63,14 +69,21 @@ def choose(
     if device == "cuda":
         torch.cuda.set_device(own_gpu(world, torch.cuda.device_count()))
     if precision == "auto":
-        precision = "bf16" if bfloat16_speedup(device) > _WORTHWHILE else "fp32"
+        speedup = bfloat16_speedup(device)
+        precision = "bf16" if speedup > _WORTHWHILE else "fp32"
+        reasons["precision"] = (
+            f"bfloat16 products are {speedup:.1f} times as fast as float32 here"
+            if speedup
+            else "bfloat16 doesn't work here"
+        )
     elif precision == "bf16" and device == "cpu" and bfloat16_speedup(device) < 1 / _WORTHWHILE:
         factor = 1 / max(bfloat16_speedup(device), 0.001)
         warn(
             f"--precision bf16 is emulated on this processor: products take {factor:.1f} times as long as in float32; "
             "use --precision fp32"
         )
-    return Compute(torch.device(device), torch.bfloat16 if precision == "bf16" else torch.float32, world)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return Compute(torch.device(device), dtype, world, reasons)
 
 
 def own_gpu(world: World, available: int) -> int:

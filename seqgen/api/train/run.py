@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -49,6 +49,7 @@ from seqgen.training.plans.speed import probe_patience
 from seqgen.training.schedule import Schedule
 
 _SHAPE = ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights")  # that --init-from keeps
+FROM_MODEL = "as in the model of --init-from"  # a reason in a plan
 _CHANGEABLE = {"budget", "epochs", "steps", "device", "threads", "patience", "keep_corpus"}  # by --resume
 
 
@@ -118,49 +119,94 @@ def train(
         distributed.check_device(compute)
         if resumes:
             return _resume(folder, names, valid_names, given, options, task, init_from, compute, spool, watch)
-        if not names:
-            raise UserError("there is nothing to learn from: name a file, a folder or a corpus, or pipe something in")
-        if resume:
+        if resume and names:
             watch.warn(f"there is no run in {str(folder)!r} yet: starting from the beginning")
-        start = None if init_from is None else _starting_point(distributed.load(init_from, world), given, options)
-        if task is None:
-            task = _guess([*names, *valid_names], options, spool, watch) if start is None else start.task
-        chosen = tasks.find(task)
-        spec = chosen.spec
-        _check_task(spec, given, options, start)
-        if given.precision == "auto" and spec.needs_float32:
-            compute = dataclasses.replace(compute, dtype=torch.float32)
+        sources_named = NamedSources(names, valid_names, spool)
+        begun = begin(folder, sources_named, task, given, options, init_from, compute, watch, began)
+        return _run(begun.training, ModelFolder(begun.training, begun.config, written=False), watch)
 
-        def read(codec: Any) -> distributed.PreparedSources:
-            documents, held_out = _read(spec, names, valid_names, spool, watch, given, start)
-            preparation = Preparation(
-                documents,
-                held_out,
-                given,
-                codec=codec,
-                start=start,
-                report=watch.report,
-                warn=watch.warn,
-                progress=watch.progress,
-            )
-            return distributed.PreparedSources(documents, held_out, chosen.prepare(preparation))
 
-        documents, held_out, data = distributed.prepare_rank0_first(world, spec.name, read)
-        world.measure_all_reduce(compute.device)
-        plan, compute = distributed.broadcast_plan(
-            compute, spec.name, lambda: _make_plan(data, given, compute, start, time.monotonic() - began)
+class NamedSources(NamedTuple):
+    """Sources as they were named: of the training set, and of a validation set of its own."""
+
+    names: list[str]
+    valid_names: list[str]
+    spool: Spool
+
+
+class BegunTraining(NamedTuple):
+    """A training before its first step. `task_reason`: why its task was chosen, as a clause."""
+
+    training: Training
+    config: dict[str, Any]
+    options: TrainOptions
+    task_reason: str
+    start: Checkpoint | None
+
+
+def begin(
+    folder: Path,
+    sources: NamedSources,
+    task: str | None,
+    given: TrainOptions,
+    options: dict[str, Any],
+    init_from: str | os.PathLike[str] | None,
+    compute: Compute,
+    watch: Watcher,
+    began: float,
+) -> BegunTraining:
+    """Read the sources of a new run, plan it and make its network. Nothing is written but the cache.
+
+    Args:
+        options: those that were given, of which `given` is made.
+    """
+    names, valid_names, spool = sources
+    world = compute.world
+    if not names:
+        raise UserError("there is nothing to learn from: name a file, a folder or a corpus, or pipe something in")
+    start = None if init_from is None else _starting_point(distributed.load(init_from, world), given, options)
+    why_task = "given"
+    if task is None and start is not None:
+        task, why_task = start.task, FROM_MODEL
+    elif task is None:
+        task, why_task = _guess([*names, *valid_names], options, spool, watch)
+    chosen = tasks.find(task)
+    spec = chosen.spec
+    _check_task(spec, given, options, start)
+    if given.precision == "auto" and spec.needs_float32:
+        reasons = {**compute.reasons, "precision": f"{spec.name} is trained in float32"}
+        compute = dataclasses.replace(compute, dtype=torch.float32, reasons=reasons)
+
+    def read(codec: Any) -> distributed.PreparedSources:
+        documents, held_out = _read(spec, names, valid_names, spool, watch, given, start)
+        preparation = Preparation(
+            documents,
+            held_out,
+            given,
+            codec=codec,
+            start=start,
+            report=watch.report,
+            warn=watch.warn,
+            progress=watch.progress,
         )
-        if given.keep_corpus and not network_of(plan.network).predicts_ids:
-            raise UserError("--keep-corpus is for models that generate; classify needs --generative for that")
-        network, generator = _new_network(chosen, data, plan, given, start, compute)
-        objective = data.objective(network, plan, compute, given.seed)
-        config = build_config(spec, data, given, plan, compute, documents, held_out, start, init_from)
-        config["training"] |= distributed.run_metadata(world)
-        config["training"] |= {"sources": names, "valid": valid_names, "given": sorted(options)}
-        run = Run(objective, plan.schedule, generator, Position(), began, world)
-        pretraining = _pretraining(data, network, plan, compute, given.seed, began)
-        training = Training(folder, chosen, plan, compute, data, run, pretraining, documents)
-        return _run(training, ModelFolder(training, config, written=False), watch)
+        return distributed.PreparedSources(documents, held_out, chosen.prepare(preparation))
+
+    documents, held_out, data = distributed.prepare_rank0_first(world, spec.name, read)
+    world.measure_all_reduce(compute.device)
+    plan, compute = distributed.broadcast_plan(
+        compute, spec.name, lambda: _make_plan(data, given, compute, start, time.monotonic() - began)
+    )
+    if given.keep_corpus and not network_of(plan.network).predicts_ids:
+        raise UserError("--keep-corpus is for models that generate; classify needs --generative for that")
+    network, generator = _new_network(chosen, data, plan, given, start, compute)
+    objective = data.objective(network, plan, compute, given.seed)
+    config = build_config(spec, data, given, plan, compute, documents, held_out, start, init_from)
+    config["training"] |= distributed.run_metadata(world)
+    config["training"] |= {"sources": names, "valid": valid_names, "given": sorted(options)}
+    run = Run(objective, plan.schedule, generator, Position(), began, world)
+    pretraining = _pretraining(data, network, plan, compute, given.seed, began)
+    training = Training(folder, chosen, plan, compute, data, run, pretraining, documents)
+    return BegunTraining(training, config, given, why_task, start)
 
 
 def _resumes(folder: Path, overwrite: bool, resume: bool, world: World) -> bool:
@@ -174,12 +220,12 @@ def _resumes(folder: Path, overwrite: bool, resume: bool, world: World) -> bool:
     return resumes
 
 
-def _guess(names: list[str], options: dict[str, Any], spool: Spool, watch: Watcher) -> str:
-    """The task that the sources are for; warns of data that is taken for prose."""
+def _guess(names: list[str], options: dict[str, Any], spool: Spool, watch: Watcher) -> tuple[str, str]:
+    """The task that the sources are for, and why; warns of data that is taken for prose."""
     found = guess(names, options, spool, watch.report)
     if sentence := prose_warning(found, spool):
         watch.warn(sentence)
-    return found.task
+    return found.task, found.reason
 
 
 def _check_task(spec: TaskSpec, given: TrainOptions, explicit: dict[str, Any], start: Checkpoint | None) -> None:
@@ -247,9 +293,11 @@ def _make_plan(
         shape["unfreeze"] = UNFREEZE if given.unfreeze is None else given.unfreeze
     given = dataclasses.replace(given, **shape)
     plan = data.plan(given, compute, speed, spent)
+    plan.reasons.update(dict.fromkeys(shape, FROM_MODEL))
     if given.learning_rate is None and plan.schedule.layer_decay == 1:
         schedule = dataclasses.replace(plan.schedule, learning_rate=plan.schedule.learning_rate / 4)
         plan = dataclasses.replace(plan, schedule=schedule)
+        plan.reasons["learning_rate"] = "after --init-from, a quarter of that of a new network"
     return plan
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import shlex
 import signal
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seqgen.cli.inputs import sources_or_stdin
 from seqgen.cli.interrupts import InterruptHandler
-from seqgen.cli.options import QuietOption, add_options
-from seqgen.cli.output import StderrLogger, human_time
+from seqgen.cli.options import QuietOption, add_options, advanced
+from seqgen.cli.output import Output, StderrLogger, human_size, human_time, to_json
 from seqgen.config import TASK_NAMES, TrainOptions, make_options
 from seqgen.errors import UserError
 from seqgen.specs.tasks import TASKS
+from seqgen.untrusted import one_line
+
+if TYPE_CHECKING:
+    from seqgen.api.train.plan import TrainingPlan
 
 EXAMPLES = (
     "seqgen train tidewater -o tales --budget 2m",
@@ -60,6 +64,17 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the model in MODEL.", rich_help_panel="Output")
     ] = False,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Print what would be chosen, why, and the expected time; train nothing.",
+            rich_help_panel="Output",
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, advanced(typer.Option("--json", help="Print the plan as JSON.", rich_help_panel="Output"))
+    ] = False,
     quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> int:
@@ -75,7 +90,11 @@ def run(
     if launch is not None and launch.rank:
         quiet = True  # rank 0 reports for all
     make_options(TrainOptions, options)
-    if not output:
+    if as_json and not plan:
+        raise UserError("--json is for --plan; `seqgen info MODEL --json` describes a model")
+    if plan and resume:
+        raise UserError("--plan is for a new run: one that is resumed keeps its plan, which `seqgen info MODEL` shows")
+    if not output and not plan:
         raise UserError("-o MODEL is missing: name a folder to save the model in")
     names = sources or []
     if not (resume and not names):
@@ -87,6 +106,12 @@ def run(
 
     log = StderrLogger(quiet)
     try:
+        if plan:
+            with display(quiet, stop, began) as watcher:
+                from seqgen.api.train.plan import plan as make_plan
+
+                planned = make_plan(names, task=task, valid=valid or (), init_from=init_from, watch=watcher, **options)
+            return _print_plan(planned, as_json) if launch is None or not launch.rank else 0
         with display(quiet, stop, began) as watcher:
             from seqgen.api.train.run import train
 
@@ -110,6 +135,34 @@ def run(
     source = (names or training.get("sources") or ["-"])[0]
     log.info(f"next: {_fill(TASKS.find(model.task).next_command, output.rstrip('/') or output, source)}")
     return 0
+
+
+def _print_plan(plan: TrainingPlan, as_json: bool) -> int:
+    with Output("-") as out:
+        if as_json:
+            out.write(to_json(plan.to_json(), indent=1) + "\n")
+            return 0
+        settings = {**plan.settings, "budget": None if plan.settings["budget"] is None else human_time(plan.seconds)}
+        rows = [(name, _format(value), plan.reasons.get(name, "")) for name, value in settings.items()
+                if value is not None]  # fmt: skip
+        rows.insert(1, ("data", plan.data, ""))
+        rows.append(("parameters", f"{plan.parameters:,}", human_size(4 * plan.parameters)))
+        expected = f"{plan.steps:,} steps, {plan.epochs:,.1f} epochs, {human_time(plan.seconds)}"
+        rows.append(("expected", expected, f"measured: {plan.tokens_per_second:,.0f} tokens/s"))
+        name_width = max(len(name) for name, _, _ in rows) + 2
+        width = max(len(value) for _, value, why in rows if why) + 2
+        for name, value, why in rows:
+            line = f"{name.replace('_', '-'):{name_width}}{one_line(value):{width}}{one_line(why)}"
+            out.write(line.rstrip() + "\n")
+    return 0
+
+
+def _format(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _fill(template: str, model: str, source: str) -> str:

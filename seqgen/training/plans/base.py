@@ -7,7 +7,7 @@ beside them. The measurements behind the numbers are in tests/benchmarks/recipe.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from seqgen.config import AnyNetworkConfig, NetworkConfig
 from seqgen.errors import UserError
@@ -22,7 +22,11 @@ SpeedProbe = Callable[[NetworkConfig, int, int], float]  # (network, batch size,
 
 @dataclass(frozen=True)
 class Plan:
-    """A run with every number decided."""
+    """A run with every number decided.
+
+    `reasons`: why, in a few words, by the name of the option that would have decided; a setting that was given has one
+    too, which then doesn't count.
+    """
 
     network: AnyNetworkConfig
     schedule: Schedule
@@ -30,6 +34,7 @@ class Plan:
     seq_length: int
     pretraining: Schedule | None = None  # of pretraining, if there is any (see `tasks.base.Data.pretraining`)
     blank: float = 0.0  # fraction of a language model's input ids that are blanked in training
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 def steps_for_epochs(epochs: float, tokens: int, per_step: int) -> int:

@@ -68,14 +68,18 @@ def make_plan(options: TrainOptions, corpus: LabelledCorpusStats, compute: Compu
     asked = parse_duration(options.budget) if options.budget else None
     seconds = max(1.0, (asked if asked is not None else DEFAULT_SECONDS) - spent)
     batch_size = options.batch_size or _batch_size(corpus.texts)
+    threads = torch.get_num_threads()
     counted = options.steps is not None or options.epochs is not None
     epochs = options.epochs or (options.steps * batch_size / corpus.texts if options.steps else 0.0)
-    network, rate = _size(options, corpus, compute, seconds, epochs if counted else None, batch_size)
+    network, rate, why = _size(options, corpus, compute, seconds, epochs if counted else None, batch_size)
     tokens_a_step = max(1, corpus.labelled * batch_size // corpus.texts)
     steps = options.steps if options.epochs is None else steps_for_epochs(options.epochs, corpus.texts, batch_size)
+    length = f"{DEFAULT_SECONDS / 60:g} minutes, unless another time is given"
     if not counted:
-        useful = (_MOST_EPOCHS if asked is not None else _DEFAULT_EPOCHS) * corpus.labelled / rate
-        seconds = min(seconds, max(_LEAST_SECONDS, useful))
+        most = _MOST_EPOCHS if asked is not None else _DEFAULT_EPOCHS
+        useful = max(_LEAST_SECONDS, most * corpus.labelled / rate)
+        if useful < seconds:
+            seconds, length = useful, f"more than {most:g} epochs help little, at least {_LEAST_SECONDS:g} s"
     fraction = options.pretrain
     if fraction is None:
         fraction = _PRETRAINING_FRACTION if _pretrains(network, corpus, rate * seconds) else 0.0
@@ -96,7 +100,21 @@ def make_plan(options: TrainOptions, corpus: LabelledCorpusStats, compute: Compu
         layer_decay=decay if options.layer_decay is None else options.layer_decay,
         unfreeze=unfreeze if options.unfreeze is None else options.unfreeze,
     )
-    return Plan(network, second, batch_size, min(network.stretch, max(1, tokens_a_step)), first)
+    reasons = {
+        "budget": length,
+        "rnn_size": why,
+        "num_layers": "one layer that reads in both directions",
+        "embedding_size": "as many as units",
+        "dropout": "the same for every corpus",
+        "batch_size": f"{corpus.texts:,} texts: about a hundred steps an epoch, 64 at most",
+        "seq_length": f"chunks of {_STRETCH} tokens at most",
+        "learning_rate": "for these units, this cell and batch size",
+        "pretrain": f"needs {_PRETRAINING_TOKENS:,} tokens, {_PRETRAINING_SIZE} units and time for "
+                    f"{_PRETRAINING_EPOCHS:g} epochs",
+    }  # fmt: skip
+    if torch.get_num_threads() != threads:
+        reasons["threads"] = "measured: one is as fast for such short texts"
+    return Plan(network, second, batch_size, min(network.stretch, max(1, tokens_a_step)), first, reasons=reasons)
 
 
 def _pretrains(network: ClassifierConfig, corpus: LabelledCorpusStats, tokens: float) -> bool:
@@ -139,34 +157,40 @@ def _size(
     seconds: float,
     epochs: float | None,
     batch_size: int,
-) -> tuple[ClassifierConfig, float]:
-    """The network, and its speed in ids a second.
+) -> tuple[ClassifierConfig, float, str]:
+    """The network, its speed in ids a second, and why it is no wider.
 
     It is the widest network with enough time for pretraining, or, if there is none, the widest with enough epochs on
     labels. With given `epochs` (a run that must be the same on every machine) nothing is measured.
     """
     best: tuple[ClassifierConfig, float] | None = None
     pretrained: tuple[ClassifierConfig, float] | None = None
+    why = "the largest size that is chosen"
     length = max(1, corpus.tokens // corpus.texts)
     if epochs is None and options.threads is None:
         _choose_threads(_network(options, corpus, 64), compute, batch_size, length, probe_patience(seconds))
     for size in _SIZES:
         network = _network(options, corpus, size)
         if best is not None and (options.rnn_size is not None or size > 0.5 * corpus.tokens**0.5):
+            why = f"{corpus.tokens:,} tokens are too few for more units"
             break
         if epochs is not None:
             rate = epochs * corpus.labelled / seconds
             if best is not None and epochs < _ENOUGH_EPOCHS:
+                why = f"fewer than {_ENOUGH_EPOCHS:g} epochs teach more units too little"
                 break
         else:
             rate = _speed(network, compute, batch_size, length, probe_patience(seconds))
             if best is not None and rate * seconds < _ENOUGH_EPOCHS * corpus.labelled:
+                why = f"the most units with time for {_ENOUGH_EPOCHS:g} epochs"
                 break
         best = network, rate
         if options.pretrain is None and epochs is None and _pretrains(network, corpus, rate * seconds):
             pretrained = best
     assert best is not None
-    return pretrained or best
+    if pretrained is not None and pretrained is not best:
+        return *pretrained, f"the most units with time for {_PRETRAINING_EPOCHS:g} epochs of pretraining"
+    return *best, why
 
 
 def _network(options: TrainOptions, corpus: LabelledCorpusStats, size: int) -> ClassifierConfig:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from seqgen.config import ForecasterConfig, TrainOptions, parse_duration, parse_levels
 from seqgen.errors import DataError, UserError
@@ -23,11 +24,12 @@ _STEPS = (400, 1000)  # the fewest and the most, unless the duration is given
 
 @dataclass(frozen=True)
 class WindowShape:
-    """Lengths of a window and its segments, in rows."""
+    """Lengths of a window and its segments, in rows; `reasons` as in a `Plan`."""
 
     look_back: int
     horizon: int
     segment_length: int
+    reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def window_shape(options: TrainOptions, rows: int, season: int) -> WindowShape:
@@ -60,7 +62,14 @@ def window_shape(options: TrainOptions, rows: int, season: int) -> WindowShape:
         raise UserError(
             f"--segment-length {segment:,} is more than the look-back of {look_back:,}; choose a shorter one"
         )
-    return WindowShape(look_back, horizon, segment)
+    seasonal = f"a season of {season:,} rows"
+    reasons = {
+        "horizon": f"{seasonal if season > 1 else 'no season is known'}, a tenth of the rows at most",
+        "look_back": f"{_SEASONS_BACK} seasons" if season > 1 else f"at least {_LEAST_BACK} rows and three horizons",
+        "segment_length": seasonal if segment == season else "a twelfth of the look-back, or more if that is long",
+    }
+    reasons["look_back"] += ", a third of the rows at most"
+    return WindowShape(look_back, horizon, segment, reasons)
 
 
 def quantile_levels(intervals: str) -> tuple[float, ...]:
@@ -83,6 +92,8 @@ def make_plan(
         spent: seconds of the budget that are already used.
     """
     size, batch, rate = _size(windows)
+    counted = f"{windows:,} training windows"
+    length_why = "the time that was given"
     network = ForecasterConfig(
         targets=targets,
         look_back=shape.look_back,
@@ -109,6 +120,7 @@ def make_plan(
     elif steps is None and asked is None:
         epochs = _MANY_EPOCHS if windows >= _MANY else _EPOCHS
         steps = round(min(max(epochs * windows / batch, _STEPS[0]), _STEPS[1]))
+        length_why = f"{epochs:g} epochs, within {_STEPS[0]:,} to {_STEPS[1]:,} steps"
     schedule = Schedule(
         learning_rate=options.learning_rate or rate,
         warmup=options.warmup,
@@ -119,7 +131,16 @@ def make_plan(
         weight_decay=options.weight_decay,
         averaging=options.averaging,
     )
-    return Plan(network, schedule, batch, length)
+    reasons = {
+        **shape.reasons,
+        "budget": length_why,
+        **dict.fromkeys(("rnn_size", "batch_size", "learning_rate"), counted),
+        "num_layers": "one is enough for segments",
+        "embedding_size": "as many as units",
+        "dropout": f"{counted}, which overlap",
+        "seq_length": "look-back and horizon",
+    }
+    return Plan(network, schedule, batch, length, reasons=reasons)
 
 
 def _size(windows: int) -> tuple[int, int, float]:

@@ -66,12 +66,14 @@ def make_plan(
     seconds = (asked if asked is not None else DEFAULT_SECONDS) - spent
 
     budgeted = options.steps is None and options.epochs is None
-    chosen, rate, (batch_size, seq_length) = _size(options, corpus, max(seconds, 1.0), speed if budgeted else None)
+    chosen, rate, (batch_size, seq_length), why = _size(options, corpus, max(seconds, 1.0), speed if budgeted else None)
     per_step = batch_size * seq_length
     steps = options.steps if options.epochs is None else steps_for_epochs(options.epochs, corpus.tokens, per_step)
+    length = f"{DEFAULT_SECONDS / 60:g} minutes, unless another time is given"
     if steps is None and asked is None:
         natural = max(_LEAST_SECONDS, _DEFAULT_EPOCHS * corpus.tokens / rate)
-        seconds = min(seconds, natural)
+        if natural < seconds:
+            seconds, length = natural, f"{_DEFAULT_EPOCHS:g} epochs are enough, and at least {_LEAST_SECONDS:g} s"
     expected = steps if steps is not None else max(1.0, seconds * rate / per_step)
     epochs = expected * per_step / corpus.tokens
     dropout, blank = _noise(epochs / corpus.variety**0.5, chosen.rnn_size, corpus.characters)
@@ -98,7 +100,20 @@ def make_plan(
         weight_decay=options.weight_decay,
         averaging=options.averaging,
     )
-    return Plan(network, schedule, batch_size, seq_length, blank=blank if options.blank is None else options.blank)
+    reasons = {
+        "budget": length,
+        "rnn_size": why,
+        "num_layers": "one wide layer learns more a minute than two narrower ones",
+        "embedding_size": "a character needs few dimensions" if corpus.vocab_size < 1000 else "a subword needs many",
+        "tie_weights": f"a vocabulary {'below' if corpus.vocab_size < 1000 else 'of at least'} 1,000",
+        "batch_size": f"the largest that leaves {_ENOUGH_STEPS} steps in the run and 20 in an epoch",
+        "seq_length": "chosen with the batch size",
+        "learning_rate": f"for a layer of {network.rnn_size:,} units, its cell and the batch size",
+        "dropout": f"{epochs:,.1f} epochs: many need more, less than one none",
+        "blank": "against overfitting, from six epochs of characters on",
+    }
+    blank = blank if options.blank is None else options.blank
+    return Plan(network, schedule, batch_size, seq_length, blank=blank, reasons=reasons)
 
 
 def _batch(options: TrainOptions, corpus_tokens: int, tokens: float) -> tuple[int, int]:
@@ -171,8 +186,10 @@ def _network(options: TrainOptions, corpus: CorpusStats, size: int, layers: int)
 
 def _size(
     options: TrainOptions, corpus: CorpusStats, seconds: float, speed: SpeedProbe | None
-) -> tuple[NetworkConfig, float, tuple[int, int]]:
-    """The largest candidate that corpus and time allow, its speed in tokens a second, batch size and sequence length.
+) -> tuple[NetworkConfig, float, tuple[int, int], str]:
+    """The largest candidate that corpus and time allow, and why no larger one.
+
+    With it come its speed in tokens a second, and batch size and sequence length.
 
     The speed is that of the batch with which the candidate would be trained. It depends on the speed in turn, so each
     candidate is measured with the batch of the one before, and again if that turns out to be another.
@@ -182,9 +199,11 @@ def _size(
     """
     fixed = options.rnn_size is not None
     best: tuple[NetworkConfig, float, tuple[int, int]] | None = None
+    why = "the largest size that is chosen"
     for size, layers in SIZES:
         candidate = _network(options, corpus, size, layers)
         if best is not None and (fixed or not _fits_corpus(candidate, corpus.tokens * corpus.variety)):
+            why = f"{corpus.tokens:,} tokens are too few for more units"
             break
         if speed is None:
             rate = _tokens(options, corpus) / seconds
@@ -196,10 +215,11 @@ def _size(
             if batch != tried:
                 rate = speed(candidate, *batch)
         if best is not None and not _fits_time(candidate, rate * seconds):
+            why = f"the most units that learn enough in {'the time' if speed else 'so many steps'}"
             break
         best = candidate, rate, batch
     assert best is not None
-    return best
+    return *best, why
 
 
 def _tokens(options: TrainOptions, corpus: CorpusStats) -> float:

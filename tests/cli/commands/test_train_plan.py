@@ -1,0 +1,81 @@
+"""`train --plan`: what would be chosen, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seqgen import checkpoint
+from seqgen.config import TrainOptions
+from seqgen.training.device import Compute
+from seqgen.training.plans import language
+from seqgen.training.plans.language import CorpusStats
+from tests.helpers.running import TINY_FLAGS, RefusedRun, Run
+
+
+def test_plan_has_the_settings_of_the_training_and_writes_no_model(run: Run, text_file: Path, tmp_path: Path) -> None:
+    planned = run("train", text_file, "-o", tmp_path / "planned", *TINY_FLAGS, "--plan", "--json").json
+    assert not (tmp_path / "planned").exists()
+    run("train", text_file, "-o", tmp_path / "trained", *TINY_FLAGS)
+    config = checkpoint.load(tmp_path / "trained").config
+    assert planned["network"] == config["network"]
+    for name in ("batch_size", "seq_length", "blank", "precision", "threads"):
+        assert planned[name] == config["training"][name]
+    assert planned["learning_rate"] == config["training"]["schedule"]["learning_rate"]
+    assert planned["task"] == config["task"]
+    assert planned["expected"]["steps"] == planned["steps"] == 3
+    assert planned["expected"]["tokens_per_second"] > 0
+    reasons = planned["reasons"]
+    settings = set(planned) - {"network", "parameters", "data", "expected", "reasons", "budget"}
+    assert settings == set(reasons) - {"budget"}
+    given = {name for name, reason in reasons.items() if reason == "given"}
+    assert given == {"rnn_size", "steps", "threads", "precision", "budget"}
+    assert "prose" in reasons["task"]
+
+
+@pytest.mark.parametrize(
+    ("source", "flags", "expected"),
+    [
+        ("prices", ["--target", "close", "--steps", 3], {"horizon": "season", "val_fraction": "last rows"}),
+        ("reviews", ["--steps", 3, "--rnn-size", 8, "--ngrams", 0], {"tokenizer": "default", "pretrain": "tokens"}),
+    ],
+)
+def test_plan_table_has_a_line_for_each_setting(
+    run: Run, source: str, flags: list[Any], expected: dict[str, str]
+) -> None:
+    lines = run("train", source, *flags, "--threads", 1, "--plan").lines
+    rows = {line.split()[0]: line for line in lines}
+    assert rows["steps"].split() == ["steps", "3", "given"]
+    assert rows["expected"].startswith("expected") and "tokens/s" in rows["expected"]
+    for name, reason in expected.items():
+        assert reason in rows[name.replace("_", "-")]
+
+
+def test_plan_of_init_from_keeps_the_shape_and_says_so(run: Run, model_folder: Path, text_file: Path) -> None:
+    planned = run("train", text_file, "--init-from", model_folder, "--steps", 3, "--plan", "--json").json
+    assert planned["rnn_size"] == checkpoint.load(model_folder).config["network"]["rnn_size"]
+    assert planned["reasons"]["rnn_size"] == "as in the model of --init-from"
+    assert "quarter" in planned["reasons"]["learning_rate"]
+
+
+def test_plan_reasons_follow_what_limits_the_size() -> None:
+    compute = Compute(torch.device("cpu"), torch.float32)
+    options, slow, fast = TrainOptions(budget="60s"), 100.0, 1e9
+    small, large = CorpusStats(20_000, 80, 80), CorpusStats(100_000_000, 80, 80)
+    by_corpus = language.make_plan(options, small, compute, lambda *_: fast).reasons
+    by_time = language.make_plan(options, large, compute, lambda *_: slow).reasons
+    assert "too few" in by_corpus["rnn_size"] and "20,000" in by_corpus["rnn_size"]
+    assert "time" in by_time["rnn_size"]
+    assert "epochs" in language.make_plan(TrainOptions(), small, compute, lambda *_: fast).reasons["budget"]
+    assert "10 minutes" in language.make_plan(TrainOptions(), large, compute, lambda *_: slow).reasons["budget"]
+
+
+def test_plan_contradictions_are_refused(refused: RefusedRun, text_file: Path, tmp_path: Path) -> None:
+    assert "--plan is for a new run" in refused(
+        ["train", str(text_file), "-o", str(tmp_path / "m"), "--plan", "--resume"]
+    )
+    assert "--json is for --plan" in refused(["train", str(text_file), "-o", str(tmp_path / "m"), "--json"])
+    assert "no file" in refused(["train", str(tmp_path / "missing.txt"), "--plan"])
