@@ -9,7 +9,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from seqgen.errors import UserError
@@ -103,11 +103,31 @@ def plot_style() -> Iterator[None]:
 
 
 def _fonts() -> list[str]:
-    """Matplotlib's own font, then the first installed one with Chinese: a glyph comes from the first that has it."""
+    """Matplotlib's own font, then an installed one with Chinese: a glyph comes from the first that has it."""
+    chinese = _chinese_font() or (_add_new_fonts() and _chinese_font())
+    return ["DejaVu Sans", *([chinese] if chinese else [])]
+
+
+def _chinese_font() -> str | None:
+    """The first of the `_CHINESE` fonts that matplotlib knows."""
     from matplotlib import font_manager
 
     present = set(font_manager.fontManager.get_font_names())
-    return ["DejaVu Sans", *[name for name in _CHINESE if name in present][:1]]
+    return next((name for name in _CHINESE if name in present), None)
+
+
+def _add_new_fonts() -> int:
+    """Add fonts that were installed after matplotlib made its list, which it keeps in a cache; return their number."""
+    from matplotlib import font_manager
+
+    manager = font_manager.fontManager
+    added = 0
+    for path in set(font_manager.findSystemFonts()) - {font.fname for font in manager.ttflist}:
+        # Whatever a damaged or unsupported font raises, it is of no use here.
+        with suppress(Exception):
+            manager.addfont(path)
+            added += 1
+    return added
 
 
 def new_figure(width: float, height: float, title: str = "", *, right_margin: float = 0.0) -> Figure:

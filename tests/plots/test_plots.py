@@ -10,6 +10,7 @@ import pytest
 
 from seqgen.errors import UserError
 from seqgen.music.piece import Bar, Note, Piece, Track
+from seqgen.plots import figure
 from seqgen.plots.music import feature_histograms, piano_roll
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -143,6 +144,26 @@ def test_plot_style_ignores_and_restores_user_settings():
         before = dict(matplotlib.rcParams)
         assert piano_roll(piece(1), title="x") == plain
         assert dict(matplotlib.rcParams) == before
+
+
+def test_chinese_font_installed_after_matplotlib_listed_fonts_is_used(monkeypatch, tmp_path):
+    from fontTools.ttLib import TTFont
+    from matplotlib import font_manager
+
+    manager = font_manager.fontManager
+    old = [font for font in manager.ttflist if font.name not in figure._CHINESE]
+    monkeypatch.setattr(manager, "ttflist", old)
+    (tmp_path / "damaged.ttf").write_bytes(b"no font")
+    font = TTFont(font_manager.findfont("DejaVu Sans"))
+    for record in font["name"].names:
+        if record.nameID == 1:
+            record.string = "SimHei"
+    font.save(tmp_path / "new.ttf")
+    installed = [*(entry.fname for entry in old), str(tmp_path / "damaged.ttf")]
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: installed)
+    assert figure._fonts() == ["DejaVu Sans"]
+    installed.append(str(tmp_path / "new.ttf"))
+    assert figure._fonts() == ["DejaVu Sans", "SimHei"]
 
 
 def test_plot_style_without_matplotlib_is_an_error(monkeypatch):
