@@ -170,7 +170,8 @@ class Command(TyperCommand):
             if panel is not None:
                 text = f"{home}: {text[:1].lower()}{text[1:]}" if home != panel and home in _OF_ONE_TASK else text
                 sections.setdefault(panel, []).append((names, text))
-        return sorted(sections.items(), key=lambda item: _PANELS.index(item[0]))
+        order = {panel: index for index, panel in enumerate(_PANELS)}
+        return sorted(sections.items(), key=lambda item: order.get(item[0], order["Options"]))
 
 
 class Group(TyperGroup):

@@ -51,14 +51,19 @@ def _values(metavar: str, incomplete: str) -> Values:
             values += [before + comma + column for column in _columns()]
         elif word == "TOPIC":
             values += _topics()
-    found = [value for value in values if _text(value).startswith(incomplete) and _text(value).isprintable()]
+    found = [value for value in values if _text(value).startswith(incomplete) and _is_harmless(_text(value))]
     if found and "SOURCE" in metavar:  # the shell won't complete files then
-        found += sorted(_paths(incomplete))
+        found += sorted(filter(_is_harmless, _paths(incomplete)))
     return found
 
 
 def _text(value: str | tuple[str, str]) -> str:
     return value if isinstance(value, str) else value[0]
+
+
+def _is_harmless(text: str) -> bool:
+    """Whether no shell sees more in a name than a name: zsh evaluates the answer twice."""
+    return text.isprintable() and not set(text) & set('\\$`"')
 
 
 def _escaped(value: str | tuple[str, str]) -> str | tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import shellingham
 
-from tests.helpers.running import COMMANDS, Run
+from tests.helpers.running import COMMANDS, Run, imported_packages
 
 SHELLS = ("bash", "zsh", "fish")
 SETTINGS = {  # under the person's home
@@ -57,6 +58,84 @@ def test_completion_offers_commands_and_options(
     run: Run, monkeypatch: pytest.MonkeyPatch, shell: str, line: str, completed: str
 ) -> None:
     assert completed in offered(run, monkeypatch, shell, line)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of the line: a model, a folder of one, a table, JSON lines."""
+    for model in ("tales", "runs/first"):
+        (tmp_path / model).mkdir(parents=True)
+        (tmp_path / model / "config.json").write_text("{}")
+    (tmp_path / "t.csv").write_text("day,close price,volume\n2024-01-01,2,3\n2024-01-02,4,3\n")
+    (tmp_path / "t.jsonl").write_text('{"body": "a text", "verdict": "good"}\n')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+VALUES = (
+    ("train --cell ", {"lstm", "gru", "rnn"}),
+    ("train --tokenizer b", {"byte"}),
+    ("train --task m", {"music"}),
+    ("train tidew", {"tidewater"}),
+    ("train -o x t", {"tidewater", "tunes", "t.csv", "t.jsonl"}),
+    ("train t.csv --target vo", {"volume"}),
+    ("train t.csv --target day,vo", {"day,volume"}),
+    ("train prices --target c", {"close"}),
+    ("train t.jsonl --label-column v", {"verdict"}),
+    ("train --init-from ", {"tales", "runs/"}),
+    ("sample ta", {"tales"}),
+    ("sample runs/", {"runs/first"}),
+    ("sample tales --engine c", {"cpu"}),
+    ("tokenize by", {"byte"}),
+    ("corpora pri", {"prices"}),
+    ("docs internal", {"internals"}),
+)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(("line", "values"), VALUES, ids=[line for line, _ in VALUES])
+def test_completion_offers_values(
+    run: Run, monkeypatch: pytest.MonkeyPatch, folder: Path, shell: str, line: str, values: set[str]
+) -> None:
+    answer = offered(run, monkeypatch, shell, line)
+    words = re.findall(r'^(?:_arguments .*\(\()?"([^"]+)"', answer, re.MULTILINE) if shell == "zsh" else [
+        line.split("\t")[0] for line in answer.splitlines()
+    ]  # fmt: skip
+    assert values <= set(words)
+    assert all(word.startswith(line.rpartition(" ")[2]) for word in words)
+
+
+@pytest.mark.parametrize("line", ["train --config t", "train --rnn-size ", "sample tales --prompt-file t", "chat x"])
+def test_completion_leaves_files_to_the_shell(
+    run: Run, monkeypatch: pytest.MonkeyPatch, folder: Path, line: str
+) -> None:
+    assert offered(run, monkeypatch, "bash", line).strip() == ""
+    assert offered(run, monkeypatch, "zsh", line).strip() == "_files"
+
+
+def test_completion_of_values_reads_nothing_strange(run: Run, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Neither a damaged table nor what evaluates a name in a shell disturbs the line."""
+    (folder / "bad.csv").write_bytes(b"\xff\xfe\x00,\x00\n" * 40)
+    assert offered(run, monkeypatch, "bash", "train bad.csv --target x").strip() == ""
+    names = ["$(touch pwned)", "`touch pwned`", r"\\$(touch pwned)", '""; touch pwned; ""', "';touch pwned;'", "(a)"]
+    (folder / "sly.csv").write_text("day|" + "|".join(names) + "\n2024-01-01|2|3|4|5|6|7\n" * 3)
+    assert "touch" in offered(run, monkeypatch, "bash", "train sly.csv --target ")
+    for shell in filter(shutil.which, ("bash", "zsh")):
+        answer = offered(run, monkeypatch, shell, "train sly.csv --target ")
+        twice = """_arguments() { w=${1#*: :((}; eval "ws=(${w%))})"; }\n"""
+        given = twice + answer if shell == "zsh" else f"COMPREPLY=( $(cat <<'E'\n{answer}\nE\n) )"
+        subprocess.run([shell, "-f" if shell == "zsh" else "--norc"], input=given.encode(), timeout=60)
+    assert not (folder / "pwned").exists()
+
+
+def test_completion_of_values_loads_nothing_heavy(folder: Path) -> None:
+    environment = {"_SEQGEN_COMPLETE": "complete_bash", "COMP_WORDS": "seqgen\ntrain\nt.csv\n--target\n",
+                   "COMP_CWORD": "4"}  # fmt: skip
+    code = f"""import os, sys
+os.environ |= {environment!r}
+from seqgen.cli.main import main
+assert main([]) == 0"""
+    assert not imported_packages(code) & {"torch", "numpy", "datasets", "safetensors", "sentencepiece", "matplotlib"}
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")

@@ -180,7 +180,7 @@ def test_main_missing_package_advises_its_requirement(
     def missing(*_: object, **__: object) -> None:
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
-    monkeypatch.setattr("seqgen.cli.main.make_program", lambda names: missing)
+    monkeypatch.setattr("seqgen.cli.main.make_program", lambda names, completes: missing)
     assert run("info", "model", status=2).err == (
         f"seqgen: error: this needs the package {module.partition('.')[0]!r}, which is not installed: "
         f"pip install {requirement}\n"
