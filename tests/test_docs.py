@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import seqgen
+from seqgen.cli.commands.docs import TOPICS
+from seqgen.config import ForecastOptions, SampleOptions, TrainOptions, flag_name
 from tests.helpers.documented import Page, command_server, explain, read_page, run_page, shape_difference
+from tests.helpers.running import COMMANDS, Run, imported_packages
+from tests.helpers.terminal import TerminalRun
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = Path(seqgen.__file__).parent / "docs"
@@ -53,3 +59,93 @@ def test_docs_few_commands_are_not_run_and_none_stands_outside_a_console_block()
     assert {path: page.stray for path, page in pages.items() if page.stray} == {}
     examples = [example for page in pages.values() for example in page.examples]
     assert sum(example.reason is not None for example in examples) <= MAX_NOT_RUN * len(examples)
+
+
+def test_docs_safety_names_tests_that_exist() -> None:
+    named = re.findall(r"`(tests/\S+\.py)::(\w+)`", (DOCS / "safety.md").read_text("utf-8"))
+    assert len(named) >= 30
+    for path, name in named:
+        assert re.search(rf"^def {name}\(", (ROOT / path).read_text("utf-8"), re.MULTILINE), f"{path}::{name}"
+
+
+@each_page
+def test_docs_links_lead_to_files_and_headings(path: Path) -> None:
+    text = path.read_text("utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        name, _, heading = target.partition("#")
+        page = (path.parent / name).resolve() if name else path
+        assert page.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+            assert heading in {anchor(title) for title in titles}, target
+
+
+def anchor(title: str) -> str:
+    """The name of a heading in links, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def test_docs_topics_are_the_pages() -> None:
+    assert {path.stem for path in DOCS.glob("*.md")} == set(TOPICS) - {"reference"}
+
+
+def test_docs_pictures_are_small() -> None:
+    pictures = sorted((DOCS / "img").iterdir())
+    assert pictures and all(path.stat().st_size < 60_000 for path in pictures)
+    shown = {
+        (path.parent / name).resolve()
+        for path in PAGES
+        for name in re.findall(r"\]\((\S+\.png)\)", path.read_text("utf-8"))
+    }
+    assert set(pictures) == shown
+
+
+def test_readme_is_short_and_begins_with_the_languages() -> None:
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert lines[0] == "English · [简体中文](seqgen/docs/zh/README.md)"
+    assert len(lines) <= 250
+
+
+# ---- The command ----
+
+
+def test_docs_command_lists_pages_and_prints_their_markdown(run: Run) -> None:
+    lines = run("docs").lines
+    assert [line.split()[0] for line in lines][: len(TOPICS)] == list(TOPICS)
+    for topic in ("music", "MUSIC", "music.md"):
+        assert run("docs", topic).out == (DOCS / "music.md").read_bytes()
+
+
+def test_docs_command_prints_translations(run: Run) -> None:
+    for path in DOCS.glob("*/*.md"):
+        assert run("docs", path.relative_to(DOCS).with_suffix("").as_posix()).out == path.read_bytes()
+
+
+def test_docs_reference_names_every_command_and_flag_with_its_default(run: Run) -> None:
+    page = run("docs", "reference").text
+    for command in COMMANDS:
+        assert f"\n## seqgen {command}\n" in page
+    for options in (TrainOptions, SampleOptions, ForecastOptions):
+        for item in dataclasses.fields(options):
+            assert flag_name(item.name) in page
+    assert "| `--cell lstm\\|gru\\|rnn` | Recurrent cell. [default: lstm] |" in page
+
+
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
+def test_docs_command_on_a_terminal_renders_the_whole_page(
+    inside: TerminalRun, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    shown: list[str] = []
+    monkeypatch.setattr("pydoc.pager", shown.append)
+    inside("docs", "safety")
+    assert ("\x1b[" in shown[0]) == (not environment)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", shown[0])
+    assert "decompression bomb" in text and "|---|" not in text and "…" not in text
+
+
+def test_docs_command_loads_no_torch() -> None:
+    code = "import sys\nfrom seqgen.cli.main import main\nassert main(sys.argv[1:]) == 0"
+    for arguments in (["docs"], ["docs", "music"], ["docs", "reference"]):
+        assert not imported_packages(code, *arguments) & {"torch", "numpy", "datasets"}

@@ -93,7 +93,8 @@ def _show(text: str, out: Output) -> None:
     import sys
 
     from rich.console import Console
-    from rich.markdown import Markdown
+
+    from seqgen.cli.markdown import make_markdown
 
     coloured = out.use_colour and sys.platform != "win32"  # whose pager shows no colours
     width = min(Console().width, 100)
@@ -101,6 +102,6 @@ def _show(text: str, out: Output) -> None:
         width=width, force_terminal=coloured, no_color=not coloured, highlight=False, legacy_windows=False
     )
     with console.capture() as capture:
-        console.print(Markdown(text, hyperlinks=False, code_theme="ansi_dark"))
+        console.print(make_markdown(text))
     os.environ.setdefault("LESS", "-FRX")  # shows colours, and ends by itself if all fits
     pydoc.pager(capture.get())

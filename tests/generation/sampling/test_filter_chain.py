@@ -29,7 +29,7 @@ from tests.helpers.filters import Array, kept_ids, logit_values, sample_options
 
 # --- the order -------------------------------------------------------------------------------------------------------
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "seqgen" / "docs" / "sampling.md"
 
 
 def make_filter(row: FilterSpec, options: SampleOptions, resolved: Any = None) -> Filter | None:
@@ -37,12 +37,12 @@ def make_filter(row: FilterSpec, options: SampleOptions, resolved: Any = None) -
     return made
 
 
-def test_filter_table_order_equals_options_and_readme() -> None:
+def test_filter_table_order_equals_options_and_docs() -> None:
     names = [row.name for row in filter_rows()]
     fields = [item.name for item in dataclasses.fields(SampleOptions)]
     assert [name for name in fields if name in names] == names
-    text = README.read_text(encoding="utf-8")
-    order = text[text.index("Filters run in this order") :]
+    text = PAGE.read_text(encoding="utf-8")
+    order = text[text.index("They run in this order") :]
     places = [order.index(flag_name(name)) for name in names]
     assert places == sorted(places)
 
