@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ from seqgen.corpus.opening.form import FileForm
 from seqgen.corpus.opening.identify import UnclearEncodingError, UnreadableKindError, identify, read_head
 from seqgen.corpus.opening.signatures import Kind
 from seqgen.corpus.tables.texts import column_text
-from seqgen.errors import DataError
+from seqgen.errors import DataError, did_you_mean
 from seqgen.specs.tasks import RowLayout
 from seqgen.streams import Progress, has_input, open_input, read_chunks, reason, suffix_of
 
@@ -46,6 +47,7 @@ __all__ = [
     "find_unchanged", "fingerprint", "needs_network",
 ]  # fmt: skip
 
+_MAX_BESIDE = 1000  # files whose names are compared with a mistyped one
 _WAIT_SECONDS = 2.0  # for data from a pipe, before it is reported
 
 
@@ -116,6 +118,15 @@ def find(
     return found
 
 
+def _names_beside(source: str) -> list[str]:
+    """The names of corpora and of files in the same folder, for messages."""
+    folder = os.path.dirname(source)
+    with contextlib.suppress(OSError):
+        found = itertools.islice(os.scandir(os.path.expanduser(folder) or "."), _MAX_BESIDE)
+        return [*catalogue.load(), *(os.path.join(folder, entry.name) for entry in found)]
+    return list(catalogue.load())
+
+
 def needs_network(source: str) -> bool:
     """Return whether reading a source would use the network."""
     if source.startswith("hf:"):
@@ -170,7 +181,7 @@ class _Finder:
                 raise DataError(f"no file matches {source!r}")
             return [document for match in matches for document in self._on_disk(match, Path(match))]
         if os.sep in source or Path(expanded).suffix:
-            raise DataError(f"there is no file or folder {source!r}")
+            raise DataError(f"there is no file or folder {source!r}{did_you_mean(source, _names_beside(source))}")
         entry = catalogue.find(source)
         paths = materialise(entry, cache_folder(), self.progress)
         names = [path.name if len(paths) > 1 else source for path in paths]

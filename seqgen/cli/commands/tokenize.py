@@ -14,7 +14,7 @@ from seqgen.cli.inputs import sources_or_stdin
 from seqgen.cli.options import EncodingOption, OutputOption, QuietOption
 from seqgen.cli.output import Output, StderrLogger, plural, to_json
 from seqgen.config import TrainOptions, flag_name, make_options
-from seqgen.errors import DataError, ModelError, SeqgenError, UserError
+from seqgen.errors import DataError, ModelError, SeqgenError, UserError, did_you_mean
 from seqgen.specs.registry import resolve
 from seqgen.specs.tokenizers import TOKENIZERS, TokenizerSpec
 from seqgen.streams import write_bytes
@@ -79,7 +79,9 @@ def run(
             takers = ", ".join(other for other in available if name in TOKENIZERS.find(other).fit_options)
             raise UserError(f"{flag_name(name)} is for the tokenizer {takers} only")
     if not fit_here and not Path(model).exists() and os.sep not in model:
-        raise ModelError(f"there is no model {model!r}; the tokenizers are {', '.join(available)}")
+        beside = [path.parent.name for path in Path().glob("*/config.json")]
+        hint = did_you_mean(model, [*available, *beside])
+        raise ModelError(f"there is no model {model!r}; the tokenizers are {', '.join(available)}{hint}")
     codec = None if fit_here else checkpoint.load(model).codec
     spec = TOKENIZERS.find(model if codec is None else codec.name)
     if plot is not None and spec.writes_text:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from seqgen.config import NetworkConfig
-from seqgen.errors import UserError
+from seqgen.errors import UserError, did_you_mean
 from seqgen.generation.engines.base import Engine, Weights
 from seqgen.specs.cells import CELLS
 
@@ -60,7 +60,8 @@ def choose_engine(name: str, device: str, precision: str, streams: int, cell: st
         needs_torch = device not in ("auto", "cpu") or precision != "fp32" or slow or without_step
         name = "torch" if needs_torch else "cpu"
     if name not in ENGINE_FLAGS and name not in ENGINES:
-        raise UserError(f"--engine must be one of auto, {', '.join(ENGINE_FLAGS)}; not {name!r}")
+        hint = did_you_mean(name, ENGINE_FLAGS)
+        raise UserError(f"--engine must be one of auto, {', '.join(ENGINE_FLAGS)}; not {name!r}{hint}")
     if device not in ("auto", "cpu", "cuda", "mps"):
         raise UserError(f"--device must be one of auto, cpu, cuda, mps; not {device!r}")
     if precision not in PRECISIONS:
