@@ -12,9 +12,10 @@ import contextlib
 import glob
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO, NamedTuple
 
 from seqgen.corpus import hub
@@ -47,6 +48,12 @@ __all__ = [
     "find_unchanged", "fingerprint", "needs_network",
 ]  # fmt: skip
 
+_COMPANIONS = re.compile(
+    r"(readme|licen[cs]e|copying|changelog|contributing|authors|citation)([-_.].*)?", re.IGNORECASE
+)
+_TRAINING_PARTS = ("train", "training")
+_OTHER_PARTS = ("test", "testing", "valid", "validation", "val", "dev", "eval")
+_PART = re.compile(r"[a-z]+")  # of a name: its first word
 _MAX_BESIDE = 1000  # files whose names are compared with a mistyped one
 _WAIT_SECONDS = 2.0  # for data from a pipe, before it is reported
 
@@ -116,6 +123,21 @@ def find(
     for sentence in remarks(found, is_learnt=rows.layout == RowLayout.TEXT and accepts == TEXT_FILES):
         warn(sentence)
     return found
+
+
+def is_companion(name: str) -> bool:
+    """Whether a file is about the data that it lies beside, by its name: a README, a licence."""
+    return _COMPANIONS.fullmatch(PurePath(name).name) is not None
+
+
+def is_part(name: str) -> bool:
+    """Whether a file or folder is a part of a data set, by its name: its training, validation or test set."""
+    return _part(name) in (*_TRAINING_PARTS, *_OTHER_PARTS)
+
+
+def _part(name: str) -> str:
+    match = _PART.match(name.lower())
+    return match[0] if match else ""
 
 
 def _names_beside(source: str) -> list[str]:
@@ -291,6 +313,12 @@ class _Finder:
         """The files of a folder or an archive that `accepts` selects. Reports those that it doesn't, and why."""
         documents: list[Document] = []
         rejected: list[tuple[str, str]] = []
+        files = list(files)
+        if self.rows.layout in (RowLayout.RECORDS, RowLayout.TABLE):  # of which a README has none
+            about = [file for file in files if is_companion(file[0])]
+            if len(about) < len(files):
+                rejected = [(name, "about the data") for name, _ in about]
+                files = [file for file in files if file not in about]
         for name, path in files:
             why = f"not {self.accepts.noun}"
             try:
@@ -313,7 +341,22 @@ class _Finder:
             shown = ", ".join(f"{name.removeprefix(source).lstrip('/')} ({why})" for name, why in rejected[:3])
             more = f" and {len(rejected) - 3:,} more" if len(rejected) > 3 else ""
             self.warn(f"{source}: {len(rejected):,} file{'s' * (len(rejected) > 1)} left out: {shown}{more}")
+        self._warn_of_parts(source, documents)
         return documents
+
+    def _warn_of_parts(self, source: str, documents: Iterable[Document]) -> None:
+        """Report a folder that holds a training set and a test or validation set: both are read."""
+        parts: dict[str, str] = {}
+        for document in documents:
+            first = document.name.removeprefix(source).lstrip("/\\").replace("\\", "/").partition("/")[0]
+            parts.setdefault(_part(first), first)
+        train = next((parts[part] for part in _TRAINING_PARTS if part in parts), None)
+        other = next((parts[part] for part in _OTHER_PARTS if part in parts), None)
+        if train and other:
+            self.warn(
+                f"{source} has both {train!r} and {other!r}, and all of it is read; to learn from one and validate on "
+                f"the other, name {source}/{train}, and {source}/{other} with --valid"
+            )
 
     def _accepts(self, path: Path, name: str, form: FileForm) -> bool:
         if self.accepts.suffixes:

@@ -69,7 +69,8 @@ class TaskSpec:
     file_kinds: tuple[str, ...] = ()  # `FileForm.kind` of files that are plainly for this task, whatever their names
     source_noun: str = "text"  # what a folder without such a file lacks
     row_layout: RowLayout = RowLayout.TEXT
-    guess: str | None = None  # f(path) -> bool: whether a file or folder is plainly for this task
+    guess: str | None = None  # f(path) -> bool: whether a file is plainly for this task
+    guess_layout: str | None = None  # f(names) -> bool: whether folders with files of these names are plainly for it
     guess_rank: int = 0  # higher ranks are asked first
     form: str = "prose"  # what its sources are, for messages
     reader: str = "seqgen.api.reading.text:read"  # f(ReadingContext) -> Reading: how `seqgen read` reads sources
@@ -175,6 +176,7 @@ TASKS: Registry[TaskSpec] = Registry(
             option_groups=frozenset({"labels", "text_output", "text_column", "keep_corpus", "plot"}),
             headline=MetricLabel("accuracy", "accuracy"), deciding_metric="log_loss",
             row_layout=RowLayout.RECORDS, guess="seqgen.corpus.labelled.read:looks_like_labelled_texts", guess_rank=3,
+            guess_layout="seqgen.corpus.labelled.read:looks_like_class_folders",
             evaluator="seqgen.api.evaluate.classification:evaluate", command="classify",
             next_command="seqgen classify {model} {source}",
         ),

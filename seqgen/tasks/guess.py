@@ -7,21 +7,25 @@ import glob
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from seqgen.config import TrainOptions, flag_name
 from seqgen.corpus.catalogue import entries as catalogue
+from seqgen.corpus.conversations.json_files import is_json
+from seqgen.corpus.conversations.parsing import FileHead
 from seqgen.corpus.documents import Spool
 from seqgen.corpus.opening import archives
-from seqgen.corpus.opening.identify import identify
-from seqgen.corpus.sources import read_standard_input
+from seqgen.corpus.opening.identify import UnreadableKindError, identify, read_head
+from seqgen.corpus.sources import is_companion, read_standard_input
 from seqgen.errors import SeqgenError
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import TASKS, TaskSpec, names_with_group
 from seqgen.streams import suffix_of
 
 _MAX_FILES = 20  # of a folder, a glob or an archive that are looked into
+_MAX_OPENED = 500  # to find so many that are neither pictures nor other binary data
+_MAX_NAMES = 5000  # of files by which the layout of a folder is recognised
 _DATA_SUFFIXES = (".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson", ".xlsx")  # of files that are hardly prose
 
 File = tuple[str, Path]  # name for messages, path
@@ -30,12 +34,15 @@ File = tuple[str, Path]  # name for messages, path
 class Guess(NamedTuple):
     """A task, and the reason as a clause.
 
-    `prose`: the name of a source that is called a table or JSON and yet is taken for prose.
+    Attributes:
+        prose: the name of a source that is a table or JSON, or is called so, and yet is taken for prose.
+        remark: a sentence on files that are taken for prose though they seem to be data.
     """
 
     task: str
     reason: str
     prose: str = ""
+    remark: str = ""
 
 
 def guess(
@@ -92,7 +99,8 @@ class _Guesser:
         elif os.path.isfile(path):
             found = self._of_file((name, path))
         elif os.path.isdir(path):
-            found = self._of_folder(name, path) or self._of_files(name, _walk(path))
+            names = (str(each.relative_to(path)) for _, each in _walk(path))
+            found = self._of_layout(name, names) or self._of_files(name, _walk(path))
         elif any(mark in source for mark in "*?["):
             paths = (Path(each) for each in sorted(glob.glob(str(path), recursive=True)))
             found = self._of_files(name, ((str(each), each) for each in paths if os.path.isfile(each)))
@@ -100,9 +108,14 @@ class _Guesser:
             entry = catalogue.load().get(source)
             if entry is not None and entry.task in {spec.name for spec in self._specs}:
                 found = Guess(entry.task, f"the corpus {source!r} is for {entry.task}")
+        if found is not None:
+            return found
+        is_data = os.path.isfile(path) and (suffix_of(path) in _DATA_SUFFIXES or _is_json(path))
+        return self._prose(name)._replace(prose=name if is_data else "")
+
+    def _prose(self, name: str) -> Guess:
         first = self._specs[0]
-        is_data = suffix_of(path) in _DATA_SUFFIXES and os.path.isfile(path)
-        return found or Guess(first.name, f"{name!r} has no other form than {first.form}", name if is_data else "")
+        return Guess(first.name, f"{name!r} has no other form than {first.form}")
 
     def _of_file(self, file: File) -> Guess | None:
         name, path = file
@@ -114,7 +127,8 @@ class _Guesser:
             if self._spool is None:
                 return None
             members = self._spool.unpack(path, form, name)
-            return self._of_files(name, ((f"{name}/{member}", each) for member, each in members))
+            files = ((f"{name}/{member}", each) for member, each in members)
+            return self._of_layout(name, (member for member, _ in members)) or self._of_files(name, files)
         for spec in self._specs:
             if form.kind in spec.file_kinds or (spec.file_suffixes and suffix_of(path) in spec.file_suffixes):
                 return Guess(spec.name, f"{name!r} is {spec.form}")
@@ -123,22 +137,63 @@ class _Guesser:
                 return Guess(spec.name, f"{name!r} has the form of {spec.form}")
         return None
 
-    def _of_folder(self, name: str, folder: Path) -> Guess | None:
-        """The task whose layout of folders this is."""
-        for spec in self._by_rank:
-            if resolve(spec.guess or "")(folder):
+    def _of_layout(self, name: str, names: Iterable[str]) -> Guess | None:
+        """The task for which files are laid out in folders like these."""
+        first = [PurePath(each).as_posix() for each in itertools.islice(names, _MAX_NAMES)]
+        for spec in self._specs:
+            if spec.guess_layout is not None and resolve(spec.guess_layout)(first):
                 return Guess(spec.name, f"{name!r} has the form of {spec.form}")
         return None
 
     def _of_files(self, name: str, files: Iterable[File]) -> Guess | None:
-        """The task of the first files, if it is that of more than half of them."""
-        looked = list(itertools.islice(files, _MAX_FILES))
-        found = [self._of_file(file) for file in looked]
+        """The task of the first files, if it is that of more than half of them.
+
+        Pictures, empty files and texts about the data don't count, nor does JSON of no form beside files that have one.
+        """
+        found: list[tuple[str, Guess | None, bool]] = []  # name, guess, whether it is data of no form
+        for file in itertools.islice(files, _MAX_OPENED):
+            if len(found) < _MAX_FILES and _counts(file):
+                each = self._of_file(file)
+                is_data = each is None and (suffix_of(Path(file[0])) in _DATA_SUFFIXES or _is_json(file[1]))
+                found.append((file[0], each, is_data))
+        total = sum(not is_data for _, _, is_data in found)
         for spec in self._specs:
-            count = sum(each is not None and each.task == spec.name for each in found)
-            if 2 * count > len(looked):
+            if 2 * sum(each is not None and each.task == spec.name for _, each, _ in found) > total:
                 return Guess(spec.name, f"files of {name!r} have the form of {spec.form}")
-        return None
+        return self._prose(name)._replace(remark=self._remark(name, found))
+
+    def _remark(self, name: str, found: list[tuple[str, Guess | None, bool]]) -> str:
+        """A sentence on the files that are no prose; '' for none."""
+        odd = [(file, each) for file, each, is_data in found if is_data or each is not None]
+        odd = [(file, each) for file, each in odd if each is None or not TASKS.find(each.task).file_kinds]
+        if not odd:
+            return ""
+        tasks = dict.fromkeys(each.task for _, each in odd if each is not None)
+        forms = " or ".join(TASKS.find(task).form for task in tasks) or "tables or JSON"
+        file = odd[0][0].removeprefix(name).lstrip("/\\")
+        remedy = f"name them, or --task {next(iter(tasks))}" if tasks else "--task names another task"
+        have, are = ("have", "are") if len(odd) > 1 else ("has", "is")
+        some = f"{len(odd):,} of {len(found):,} files of {name!r} {have} the form of {forms} (the first is {file!r})"
+        return f"{some} and {are} read as prose; {remedy}, --task text settles it"
+
+
+def _counts(file: File) -> bool:
+    """Whether a file tells what a folder is for."""
+    name, path = file
+    if is_companion(name):
+        return False
+    try:
+        return path.stat().st_size > 0 and identify(path, name).kind != "binary"
+    except UnreadableKindError:
+        return False
+    except (SeqgenError, OSError):  # reading it reports the error
+        return True
+
+
+def _is_json(path: Path) -> bool:
+    """Whether a file is JSON, of whatever use."""
+    head = read_head(path)
+    return head.lstrip().startswith((b"{", b"[")) and is_json(FileHead.of(head, path.name))
 
 
 def _walk(folder: Path) -> Iterator[File]:

@@ -87,9 +87,9 @@ def _distinct(values: Any) -> str:
 
 
 def prose_warning(found: Guess, spool: Spool) -> str:
-    """The warning for a source that is called a table or JSON and is taken for prose, with the reasons; '' for none."""
+    """The warning for data that is taken for prose, with the reasons; '' for none."""
     if not found.prose:
-        return ""
+        return found.remark
     path = Path(found.prose).expanduser()
     reasons = _refusals(found.prose, spool) if path.stat().st_size <= _MAX_EXPLAINED_BYTES else []
     why = f" ({'; '.join(reasons)})" if reasons else ""

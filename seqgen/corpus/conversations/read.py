@@ -7,7 +7,6 @@ by a line feed. A `ConversationReport` counts these changes.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -26,11 +25,12 @@ from seqgen.corpus.conversations.parsing import (
     Utterances,
 )
 from seqgen.corpus.conversations.report import ConversationReport
+from seqgen.corpus.opening.identify import read_head
 from seqgen.corpus.sources import Document, Warn
 from seqgen.errors import DataError
-from seqgen.streams import open_input
 
 _PART = re.compile(r"(?:\d{4}-\d{2}-\d{2}|message_\d+)\.json(?:\.(?:gz|xz|bz2|zst))?")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}\.json(?:\.\w+)?")
 _WEB_PAGE = re.compile(r"\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\ud800-\udc7f\udd00-\udfff]")
 
@@ -126,7 +126,7 @@ def _groups(documents: Sequence[Document], sheet: str | None) -> tuple[list[list
             users.append(text)
         else:
             groups.setdefault(str(path.parent / "*") if _PART.fullmatch(path.name) else document.name, []).append(text)
-    if not any(len(texts) > 1 for texts in groups.values()):  # no export of a chat program's
+    if not any(_DAY.fullmatch(PurePath(text.name).name) for texts in groups.values() for text in texts):  # not Slack's
         groups |= {text.name: [text] for text in users}
         return list(groups.values()), {}
     return list(groups.values()), dict(itertools.chain.from_iterable(map(_user_names, users)))
@@ -151,12 +151,7 @@ def looks_like_dialogue(source: Path | str | bytes) -> bool:
     """
     if isinstance(source, bytes):
         return _is_unambiguous(FileHead.of(source))
-    try:
-        with contextlib.closing(open_input(source)) as stream:
-            data = stream.read(HEAD_BYTES + 1)
-    except Exception:  # decompressors raise many types; reading the file reports the error
-        return False
-    return _is_unambiguous(FileHead.of(data, str(source)))
+    return _is_unambiguous(FileHead.of(read_head(Path(source), HEAD_BYTES + 1), str(source)))
 
 
 def _is_unambiguous(head: FileHead) -> bool:

@@ -36,6 +36,7 @@ from seqgen.corpus.labelled.columns import (
 from seqgen.corpus.labelled.labels import label_name, label_names
 from seqgen.corpus.labelled.texts import Example, LabelledTexts, collect_examples, stratified_split
 from seqgen.corpus.opening.identify import read_head
+from seqgen.corpus.sources import is_part
 from seqgen.corpus.tables.columns import listed
 from seqgen.corpus.tables.read import Table, is_workbook, open_table, sniff
 from seqgen.corpus.tables.rows import NOT_UTF8, NUL_BYTES, line_blocks
@@ -49,6 +50,7 @@ __all__ = [
     "LabelledReport",
     "LabelledTexts",
     "collect_examples",
+    "looks_like_class_folders",
     "looks_like_labelled_texts",
     "read_examples",
     "stratified_split",
@@ -277,7 +279,7 @@ def _from_table(document: Document, options: LabelledOptions, report: LabelledRe
         warn(f"{name}: {listed(list(map(repr, unused)))} {are} not used; name all columns to join with --text-column")
     needed = max(*columns.text, columns.label)
     width = table.width
-    labels = frozenset(label_name(row[columns.label]) for row in table.sample if len(row) == width)
+    labels = _known_labels(table, columns)
     for number, row in table.rows():
         location = f"{name}:{number}"
         if len(row) <= needed:
@@ -292,6 +294,17 @@ def _from_table(document: Document, options: LabelledOptions, report: LabelledRe
             row = joined
         label = label_name(row[columns.label])
         yield Example(columns.join(row).strip(), (label,) if label else (), location)
+
+
+def _known_labels(table: Table, columns: LabelledColumns) -> frozenset[str]:
+    """Return the labels of the sample's rows of normal width, and those that recur at the end of longer ones."""
+    found = Counter[str]()
+    for row in table.sample:
+        from_end = len(columns.text) == 1 and columns.label > columns.text[0]
+        index = columns.label + (len(row) - table.width) * from_end
+        if len(row) >= table.width:
+            found[label_name(row[index])] += 2 if len(row) == table.width else 1
+    return frozenset(label for label, count in found.items() if count > 1)
 
 
 def _join_text(row: list[str], table: Table, columns: LabelledColumns, labels: frozenset[str]) -> list[str] | None:
@@ -327,14 +340,27 @@ def _is_labelled_head(head: bytes) -> bool:
     return head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"__label__")
 
 
+def looks_like_class_folders(names: Sequence[str]) -> bool:
+    """Whether files of these names, relative to a folder, lie in a folder for each class and are called like texts.
+
+    The folders of the classes may lie in one folder, or in those of a training and a test set.
+    """
+    folders: dict[str, list[str]] = {}
+    for name in names:
+        folder, slash, rest = name.partition("/")
+        if slash and folder.lower() not in _UNLABELLED_FOLDERS:
+            folders.setdefault(folder, []).append(rest)
+    if len(folders) == 1 or (folders and all(map(is_part, folders))):
+        return all(looks_like_class_folders(inner) for inner in folders.values())
+    return len(folders) >= 2 and all(any(map(_is_text_name, inner)) for inner in folders.values())
+
+
+def _is_text_name(name: str) -> bool:
+    return "/" not in name and (name.lower().endswith(".txt") or name.isdecimal())
+
+
 def looks_like_labelled_texts(path: Path) -> bool:
-    """Whether a file, or a folder of folders, is certainly labelled text. Cheap; never raises."""
-    if path.is_dir():
-        folders = [
-            folder for folder in path.iterdir()
-            if folder.is_dir() and not folder.name.startswith(".") and folder.name.lower() not in _UNLABELLED_FOLDERS
-        ]  # fmt: skip
-        return len(folders) >= 2 and all(any(file.suffix == ".txt" for file in folder.iterdir()) for folder in folders)
+    """Whether a file is certainly labelled text. Cheap; never raises."""
     head = read_head(path, _HEAD_BYTES)
     if _is_labelled_head(head):
         return True

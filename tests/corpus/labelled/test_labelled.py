@@ -21,6 +21,7 @@ from seqgen.corpus.labelled.read import (
     LabelledReport,
     LabelledTexts,
     collect_examples,
+    looks_like_class_folders,
     looks_like_labelled_texts,
     read_examples,
     stratified_split,
@@ -91,7 +92,11 @@ def test_read_examples_one_folder_per_class(tmp_path: Path) -> None:
         documents.append(Document(str(path), path))
     found = list(read_examples(documents, LabelledOptions(), lambda _: None))
     assert [(example.text, example.labels) for example in found] == PAIRS
-    assert looks_like_labelled_texts(tmp_path)
+    names = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.txt")]
+    assert looks_like_class_folders(names)
+    assert looks_like_class_folders([f"{part}/{name}" for part in ("train", "test") for name in names])
+    assert not looks_like_class_folders([f"{part}/{number}.txt" for part in ("train", "test") for number in range(9)])
+    assert not looks_like_class_folders([f"{name}.md" for name in names])
 
 
 def test_read_examples_files_beside_class_folders_are_left_out(tmp_path: Path) -> None:
