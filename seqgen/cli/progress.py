@@ -1,11 +1,12 @@
-"""Progress of a training run: a bar and sample text on a terminal, plain lines in a pipe."""
+"""Progress of a training run: a status and sample text on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from seqgen.cli.output import StderrLogger, human_size, human_time
@@ -143,7 +144,10 @@ def preview_music(training: Training) -> str:
 def preview_forecast(training: Training) -> str:
     """A forecaster's skill beside the last value."""
     metrics = training.run.objective.metrics
-    return f"{100 * metrics['skill']:.1f} % below the squared error of the last value" if metrics else ""
+    if not metrics:
+        return ""
+    skill = metrics["skill"]
+    return f"{abs(100 * skill):.1f} % {'below' if skill >= 0 else 'above'} the squared error of the last value"
 
 
 def _engine_and_codec(training: Training) -> tuple[Any, Any]:
@@ -176,6 +180,10 @@ class _Lines(_Silent):
         self._last = self._began = time.monotonic()
         self._waiting: list[Callable[[], None]] = []
         self._activity = ""
+
+    def __exit__(self, *exception: object) -> None:
+        if not any(exception):
+            self._release()
 
     def report(self, activity: str) -> None:
         self._activity, self._last = activity, time.monotonic()
@@ -245,37 +253,124 @@ class _Stderr:
             self._stream.flush()
 
 
+class Status:
+    """The lines at the bottom of a terminal: the activity, its progress, and the course of the validation loss."""
+
+    def __init__(self) -> None:
+        self.activity = "starting"
+        self.fraction: float | None = None  # of the activity that is done
+        self.left = ""  # time
+        self.numbers: list[str] = []  # the most important first: what doesn't fit is left out
+        self.losses: list[float] = []  # of all validations
+        self.held_out = ""  # the last of them, in the task's own terms
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        yield from self.lines(options.max_width, options.ascii_only)
+
+    def lines(self, width: int, ascii_only: bool = False) -> list[Any]:
+        """The lines as rich texts, none wider than `width`."""
+        from rich.text import Text
+
+        frames, done, rest = _ASCII if ascii_only else _UNICODE
+        head = Text(frames[int(time.monotonic() * _FRAMES_A_SECOND) % len(frames)] + " ", "cyan")
+        tail = "" if self.fraction is None else f" {100 * self.fraction:3.0f}%"
+        if self.left:
+            tail += f"  {self.left}"
+        room = width - 3 - len(tail)  # for activity and bar
+        if self.fraction is not None and room >= len(self.activity) + _SHORTEST_BAR:
+            bar = min(room - len(self.activity), _LONGEST_BAR)
+            filled = round(min(1.0, self.fraction) * bar)
+            head.append(self.activity + " ").append(done * filled, "cyan").append(rest * (bar - filled), "dim")
+        else:
+            head.append(self.activity)
+        head.append(tail)
+        lines = [head]
+        if self.numbers:
+            lines.append(Text("  " + _fitting(self.numbers, width - 2)))
+        if len(self.losses) > 1:
+            curve = sparkline(self.losses, min(_LONGEST_BAR, width - len("  held out ") - len(self.held_out) - 1))
+            # Without such characters, the first and the last loss.
+            shown = f"{self.losses[0]:.3f} > {self.losses[-1]:.3f}" if ascii_only else curve
+            lines.append(Text("  held out ").append(shown, "green").append(f" {self.held_out}"))
+        for line in lines:
+            line.no_wrap = True
+            line.truncate(width, overflow="crop")
+        return lines
+
+
+_UNICODE, _ASCII = ("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "━", "─"), ("|/-\\", "=", "-")  # frames of the spinner, and parts of a bar
+_FRAMES_A_SECOND = 8
+_SHORTEST_BAR, _LONGEST_BAR = 6, 60  # characters
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def _fitting(parts: Sequence[str], width: int) -> str:
+    """The first of the parts that fit, in a line."""
+    line = ""
+    for part in parts:
+        longer = f"{line}  {part}" if line else part
+        if len(longer) > width:
+            break
+        line = longer
+    return line
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """Numbers as blocks of different heights, the lowest at the bottom; more than `width` are thinned out.
+
+    The first, from before much was learnt, doesn't set the scale.
+    """
+    if width < 1 or not values:
+        return ""
+    if len(values) > width:
+        last = len(values) - 1
+        values = [values[round(index * last / max(1, width - 1))] for index in range(width - 1)] + [values[-1]]
+    low, high = min(values), max(values[1:] if len(values) > 2 else values)
+    top = len(_BLOCKS) - 1
+    return "".join(
+        _BLOCKS[round((min(value, high) - low) / (high - low) * top) if high > low else 0] for value in values
+    )
+
+
+def memory_in_use() -> int | None:
+    """Bytes of memory that this process has; where the system doesn't tell, the most that it had, or None."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        try:
+            import resource
+        except ImportError:
+            return None
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 class _Bar(_Silent):
-    """A progress bar; validations and samples scroll by above it."""
+    """A status at the bottom; validations and samples scroll by above it."""
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+        from rich.live import Live
 
         self._console = Console(file=cast(IO[str], _Stderr()), highlight=False)
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[numbers]}", markup=False),
-            console=self._console,
-            transient=True,
-            expand=True,
-        )
-        self._task = self._bar.add_task("starting", total=None, numbers="")
+        self._status = Status()
+        self._live = Live(
+            self._status, console=self._console, transient=True, refresh_per_second=_FRAMES_A_SECOND,
+            vertical_overflow="crop",
+        )  # fmt: skip
         self._training: Training | None = None
         self._last = 0.0
 
     def __enter__(self) -> _Bar:
-        self._bar.start()
+        self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self._live.stop()
 
     def report(self, activity: str) -> None:
-        self._bar.update(self._task, description=one_line(activity), completed=0, numbers="")
+        status = self._status
+        status.activity, status.fraction, status.numbers = one_line(activity), None, []
 
     def print(self, write: Callable[[], None]) -> None:
         write()
@@ -283,29 +378,39 @@ class _Bar(_Silent):
     def progress(self, done: int, total: int | None) -> None:
         if time.monotonic() - self._last > 0.1:
             self._last = time.monotonic()
-            self._bar.update(self._task, completed=done, total=total, numbers=human_size(done))
+            self._status.fraction = done / total if total else None
+            self._status.left = human_size(done)
 
     def started(self, training: Training) -> None:
         self._training = training
         self._console.print(one_line(_describe(training)), markup=False)
-        self._bar.update(self._task, description="training", total=1.0, completed=0.0)
+        status = self._status
+        status.activity, status.fraction, status.left, status.numbers = "training", 0.0, "", []
+        losses = (record.get("val_loss") for record in training.metrics)  # of a resumed run
+        status.losses = [loss for loss in losses if isinstance(loss, float)]
 
     def event(self, event: Event) -> None:
         from seqgen.training.loop import Finished, Recovered, Stepped, Validated
 
-        training = self._training
+        training, status = self._training, self._status
         assert training is not None
         if isinstance(event, Stepped):
             if time.monotonic() - self._last > 0.1:
                 self._last = time.monotonic()
-                numbers = (
-                    f"loss {event.loss:.3f}  {training.format_loss(event.loss)}  "
-                    f"{event.tokens_per_second:,.0f} tokens/s  {human_time(event.seconds_left)} left"
-                )
-                self._bar.update(self._task, completed=event.progress, numbers=numbers)
+                status.fraction, status.left = event.progress, f"{human_time(event.seconds_left)} left"
+                memory = memory_in_use()
+                status.numbers = [
+                    f"loss {event.loss:.3f}",
+                    f"{event.tokens_per_second:,.0f} tokens/s",
+                    *([] if memory is None else [human_size(memory)]),
+                    f"step {event.step:,}",
+                ]
         elif isinstance(event, Recovered):
             self._console.print(_describe_recovery(event), style="yellow", markup=False)
         elif isinstance(event, Validated):
+            if event.val_loss is not None:
+                status.losses.append(event.val_loss)
+                status.held_out = training.format_loss(event.val_loss) or f"{event.val_loss:.4f}"
             self._console.print(_describe_validation(training, event), markup=False)
             if line := preview(training):
                 self._console.print("  " + line, style="dim", markup=False)

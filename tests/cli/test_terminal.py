@@ -62,7 +62,8 @@ def test_progress_terminal_shows_a_bar(terminal: Terminal, text_file: Path, tmp_
     assert said.rfind(b"\x1b[?25h") > said.rfind(b"\x1b[?25l"), "the cursor was hidden, and is shown again"
     shown = re.sub(rb"\x1b\[[?0-9;]*[A-Za-z]|\r", b"", said)
     assert shown.endswith(b"\n")
-    assert re.fullmatch(rb"seqgen: .*model: 3 steps in .*", shown.splitlines()[-1])
+    assert re.fullmatch(rb"seqgen: .*model: 3 steps in .*", shown.splitlines()[-2])
+    assert shown.splitlines()[-1].startswith(b"seqgen: next: ")
 
 
 def test_progress_pipe_prints_lines_at_intervals(

@@ -2,51 +2,121 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from seqgen.cli.options import JsonOption, ModelArgument, QuietOption
+from seqgen.cli.options import JsonOption, QuietOption
 from seqgen.cli.output import Output, human_size, human_time, to_json
 from seqgen.errors import ModelError, UserError
 from seqgen.specs.registry import resolve
-from seqgen.specs.tasks import NetworkSpec, network_of
+from seqgen.specs.tasks import TASKS, NetworkSpec, network_of
 from seqgen.untrusted import one_line
 
 InfoRows = list[tuple[str, str]]
 
 
-EXAMPLES = ("seqgen info tales", "seqgen info tales --recipe > run.toml && seqgen train --config run.toml -o again")
+EXAMPLES = (
+    "seqgen info tales",
+    "seqgen info tales --recipe > run.toml && seqgen train --config run.toml -o again",
+    "seqgen info tales again --plot curves.png",
+)
 
 
 def run(
-    model: ModelArgument,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Model folders, as `train` writes them.")],
     as_json: JsonOption = False,
     recipe: Annotated[
         bool, typer.Option("--recipe", help="Print the run as TOML; `train --config` repeats it.")
     ] = False,
+    plot: Annotated[
+        str | None, typer.Option(metavar="FILE.png", help="Plot of the training and validation losses.")
+    ] = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Describe a model: its network, its training set and its metrics."""
+    """Describe a model: its network, its training set and its metrics.
+
+    Several models are compared in a table; with --json each is an object on a line.
+    """
     # `quiet` is accepted as by every command; there are no messages to suppress
     from seqgen.api.model import load
 
-    loaded = load(model)
+    if recipe and (as_json or plot is not None or len(models) > 1):
+        raise UserError("--recipe is of one model, and can't be used with --json or --plot")
+    loaded = [load(name) for name in models]
     if recipe:
         from seqgen.api.recipe import make_recipe
 
-        if as_json:
-            raise UserError("give --recipe or --json, not both")
         with Output("-") as out:
-            out.write(make_recipe(loaded.checkpoint, model))
+            out.write(make_recipe(loaded[0].checkpoint, models[0]))
         return
-    facts = loaded.info()
-    try:
-        text = to_json(facts, indent=1) + "\n" if as_json else _page(facts, network_of(loaded.checkpoint.network))
-    except (LookupError, TypeError, ValueError, AttributeError, StopIteration, ArithmeticError) as error:
-        raise ModelError(f"{model!r}: config.json is damaged: a value is missing, or is not a number") from error
+    described, rows = [], []
+    for name, model in zip(models, loaded, strict=True):
+        facts = model.info()
+        try:
+            if as_json:
+                described.append(to_json(facts, indent=1 if len(models) == 1 else None) + "\n")
+            elif len(models) == 1:
+                described.append(_page(facts, network_of(model.checkpoint.network)))
+            else:
+                rows.append(_cells(name, facts))
+        except (LookupError, TypeError, ValueError, AttributeError, StopIteration, ArithmeticError) as error:
+            raise ModelError(f"{name!r}: config.json is damaged: a value is missing, or is not a number") from error
+    if plot is not None:
+        _plot(models, [model.checkpoint.folder for model in loaded], plot)
     with Output("-") as out:
-        out.write(text)
+        out.write(_table(rows) if rows else "".join(described))
+
+
+def _plot(names: Sequence[str], folders: Sequence[Path], target: str) -> None:
+    from seqgen.checkpoint import read_metrics
+    from seqgen.plots.curves import LearningCurve, learning_curves
+    from seqgen.streams import write_bytes
+
+    curves = [LearningCurve(name, read_metrics(folder)) for name, folder in zip(names, folders, strict=True)]
+    for name, curve in zip(names, curves, strict=True):
+        if not curve.records:
+            raise ModelError(f"cannot plot {name!r}: its metrics.jsonl is missing, damaged or empty; leave it out")
+    write_bytes(Path(os.path.expanduser(target)), learning_curves(curves))
+
+
+_COLUMNS = ("model", "task", "network", "tokenizer", "parameters", "steps", "time", "validation loss", "held out")
+_NUMBERS = ("parameters", "steps", "time", "validation loss")
+
+
+def _cells(name: str, facts: dict[str, Any]) -> list[str]:
+    """The cells of a model in the table that compares several."""
+    training, network, metrics = facts["training"], facts["network"], facts["metrics"]
+    headline, loss = TASKS.find(facts["task"]).headline, metrics.get("val_loss")
+    value = metrics.get(headline.key)
+    cells = (
+        name,
+        facts["task"],
+        f"{network['num_layers']} × {network['cell'].upper()} {network['rnn_size']:,}",
+        facts["tokenizer"],
+        f"{facts['parameters']:,}",
+        f"{training.get('step', 0):,}",
+        human_time(training.get("seconds", 0)),
+        "" if loss is None else f"{loss:.4f}",
+        "" if value is None else f"{value:.3f} {headline.unit}",
+    )
+    return [one_line(cell) for cell in cells]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    cells = [_COLUMNS, *rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        padded = [
+            cell.rjust(width) if name in _NUMBERS else cell.ljust(width)
+            for name, cell, width in zip(_COLUMNS, row, widths, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip() + "\n")
+    return "".join(lines)
 
 
 def _page(facts: dict[str, Any], spec: NetworkSpec) -> str:

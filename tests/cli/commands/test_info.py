@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import seqgen
-from tests.helpers.running import Run
+from tests.helpers.running import RefusedRun, Run
 
 # ---- info, tokenize ----
 
@@ -25,3 +26,38 @@ def test_info_prints_a_page_and_json(run: Run, model_folder: Path, text_file: Pa
 def test_info_quiet_prints_the_same_page(run: Run, model_folder: Path) -> None:
     result = run("info", model_folder, "--quiet")
     assert (result.out, result.err) == (run("info", model_folder).out, "")
+
+
+def test_info_of_several_models_is_a_table_or_json_lines(run: Run, model_folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(model_folder, other)
+    header, *rows = run("info", model_folder, other).lines
+    assert header.split()[:3] == ["model", "task", "network"]
+    assert [row.split()[:2] for row in rows] == [[str(model_folder), "text"], [str(other), "text"]]
+    metrics = json.loads((other / "config.json").read_text())["metrics"]
+    for expected in ("1 × LSTM 32", f"{metrics['val_loss']:.4f}", f"{metrics['bits_per_character']:.3f} bits/char"):
+        assert all(expected in row for row in rows)
+    records = run("info", model_folder, other, "--json").records
+    assert records == [run("info", model_folder, "--json").json] * 2
+
+
+def test_info_plot_draws_the_curves_of_several_models(run: Run, model_folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(model_folder, other)
+    page = run("info", model_folder, "--plot", tmp_path / "one.png")
+    assert page.out == run("info", model_folder).out
+    run("info", model_folder, other, "--plot", tmp_path / "two.png")
+    one, two = ((tmp_path / name).read_bytes() for name in ("one.png", "two.png"))
+    assert one[:4] == two[:4] == b"\x89PNG"
+    assert one != two
+
+
+def test_info_plot_of_a_model_without_metrics_is_refused(
+    refused: RefusedRun, model_folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(model_folder, other)
+    (other / "metrics.jsonl").write_text("{")
+    assert "metrics.jsonl is missing" in refused(["info", str(other), "--plot", str(tmp_path / "curves.png")])
+    assert not (tmp_path / "curves.png").exists()
+    assert "--recipe is of one model" in refused(["info", str(model_folder), str(other), "--recipe"])

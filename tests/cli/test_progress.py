@@ -1,0 +1,89 @@
+"""The status of a training run on a terminal: its lines fit, and show the course of the validation loss."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from seqgen.cli.progress import Status, memory_in_use, sparkline
+from tests.helpers.running import TINY_FLAGS
+from tests.helpers.terminal import Terminal, start_on_terminal
+
+
+def training_status() -> Status:
+    status = Status()
+    status.activity, status.fraction, status.left = "training", 0.42, "1:23 left"
+    status.numbers = ["loss 1.438", "13,946 tokens/s", "458.1 MB", "step 436"]
+    status.losses, status.held_out = [3.0, 2.0, 1.6, 1.4, 1.3], "2.059 bits/char"
+    return status
+
+
+@pytest.mark.parametrize("width", [1, 8, 20, 40, 80, 200])
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_status_lines_fit_the_terminal(width: int, ascii_only: bool) -> None:
+    status = training_status()
+    status.losses *= 40
+    lines = [line.plain for line in status.lines(width, ascii_only)]
+    assert len(lines) == 3
+    assert all(len(line) <= width for line in lines)
+    assert not ascii_only or all(line.isascii() for line in lines)
+
+
+def test_status_of_a_narrow_terminal_keeps_what_matters() -> None:
+    head, numbers, held_out = (line.plain for line in training_status().lines(40))
+    assert head.endswith(" 42%  1:23 left")
+    assert "━" in head
+    assert numbers.split("  ")[1:] == ["loss 1.438", "13,946 tokens/s", "458.1 MB"]
+    assert held_out == "  held out ██▄▂▁ 2.059 bits/char"
+
+
+def test_status_bar_shows_without_colours_how_far_it_is() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, width=40, force_terminal=True, no_color=True)
+    console.print(training_status())
+    assert re.search("━+(\x1b\\[[0-9;]*m)*─+", stream.getvalue())
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]", stream.getvalue())
+
+
+def test_status_before_training_cuts_a_long_activity() -> None:
+    status = Status()
+    status.activity = "reading " + "x" * 300
+    (line,) = status.lines(40)
+    assert len(line.plain) == 40
+    assert line.plain[2:].startswith("reading xx")
+
+
+def test_sparkline_falls_with_the_values_and_fits() -> None:
+    assert sparkline([3, 2, 1], 10) == "██▁"
+    assert sparkline([1, 2, 3], 10) == "▁▅█"
+    assert sparkline([5, 5, 5], 10) == "▁▁▁"
+    assert sparkline([2, 1], 10) == "█▁"
+    assert sparkline([], 10) == sparkline([1], 0) == ""
+    thin = sparkline([float(value) for value in range(1000, 0, -1)], 20)
+    assert len(thin) == 20
+    assert (thin[0], thin[-1]) == ("█", "▁")
+
+
+def test_memory_in_use_grows_with_what_is_allocated() -> None:
+    before = memory_in_use()
+    assert before is not None
+    held = bytearray(b"x") * (64 << 20)
+    after = memory_in_use()
+    assert after is not None
+    assert after - before > 32 << 20
+    del held
+
+
+def test_progress_on_a_terminal_has_time_speed_memory_and_a_sparkline(
+    terminal: Terminal, text_file: Path, tmp_path: Path
+) -> None:
+    flags = [*TINY_FLAGS[:2], "--steps", 200, *TINY_FLAGS[4:]]
+    process = start_on_terminal(terminal, "train", text_file, "-o", tmp_path / "model", *flags)
+    assert process.wait(timeout=120) == 0
+    shown = terminal.close().decode()
+    for pattern in (r"\d:\d\d left", r"[\d,]+ tokens/s", r"[\d.]+ MB", "held out .*[▁▂▃▄▅▆▇█]{2}", r"bits/char"):
+        assert re.search(pattern, shown), pattern
