@@ -33,16 +33,16 @@ class PeerProcessError(SeqgenError):
     """Another process of a distributed run failed and reports why. Status 1."""
 
 
-def closest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like `name`, in any case, or None if none is like it."""
+def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name that is most like `name`, in any case, or None if the similarity of all is below `cutoff`."""
     import difflib  # for messages only
 
     names = {each.lower(): each for each in known}
-    found = difflib.get_close_matches(name.lower(), names, 1, cutoff=0.55)
+    found = difflib.get_close_matches(name.lower(), names, 1, cutoff)
     return names[found[0]] if found else None
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """The end of a message about an unknown name: `; did you mean 'lstm'?`, or nothing."""
-    found = closest(name, known)
+    found = closest(name, known, cutoff)
     return f"; did you mean {found!r}?" if found else ""

@@ -203,7 +203,8 @@ class _Finder:
                 raise DataError(f"no file matches {source!r}")
             return [document for match in matches for document in self._on_disk(match, Path(match))]
         if os.sep in source or Path(expanded).suffix:
-            raise DataError(f"there is no file or folder {source!r}{did_you_mean(source, _names_beside(source))}")
+            hint = did_you_mean(source, _names_beside(source), cutoff=0.75)
+            raise DataError(f"there is no file or folder {source!r}{hint}")
         entry = catalogue.find(source)
         paths = materialise(entry, cache_folder(), self.progress)
         names = [path.name if len(paths) > 1 else source for path in paths]
