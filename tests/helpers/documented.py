@@ -248,8 +248,8 @@ def run_page(page: Page, folder: Path, address: str, cache: Path) -> list[tuple[
 def shape_difference(shown: list[str], output: str) -> str | None:
     """How output differs from the lines that a page shows, in shape; None if it doesn't.
 
-    Each shown line that has a shape (a message, JSON, a table, `name  value`) must have one like it in the output.
-    Other lines are free: text by a model of two steps is not that of the page.
+    Each shown line that has a shape (a message, JSON, a table, `name  value`) must have one like it in the output,
+    and an error must be there word by word. Other lines are free: text by a model of two steps is not that of the page.
     """
     wanted = [line for line in shown if line.strip() and line.strip() != "…"]
     if wanted and not output.strip():
@@ -260,6 +260,8 @@ def shape_difference(shown: list[str], output: str) -> str | None:
 
 
 def _shape(line: str) -> tuple[Any, ...] | None:
+    if line.startswith("seqgen: error:"):
+        return ("error", line)
     if message := re.match(r"seqgen: (?:[\w./-]+(?=:)|\S+ \S+)", line):
         return ("message", re.sub(r"[\d.,]+", "0", message[0]))
     if key := re.match(r'\{"(\w+)"', line):
