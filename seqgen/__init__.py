@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seqgen.api.model import Model, load
     from seqgen.api.scoring import Score
     from seqgen.api.train.run import Watcher, train
-    from seqgen.errors import DataError, ModelError, SeqgenError, TrainingError, UserError
+    from seqgen.errors import DataError, ModelError, SeqgenError, StoppedError, TrainingError, UserError
     from seqgen.generation.text import Sample
 
 _MODULES = {
@@ -35,11 +35,12 @@ _MODULES = {
     "DataError": "seqgen.errors",
     "ModelError": "seqgen.errors",
     "TrainingError": "seqgen.errors",
+    "StoppedError": "seqgen.errors",
 }
 
 __all__ = [
-    "DataError", "Model", "ModelError", "Sample", "Score", "SeqgenError", "TrainingError", "UserError", "Watcher",
-    "__version__", "load", "train",
+    "DataError", "Model", "ModelError", "Sample", "Score", "SeqgenError", "StoppedError", "TrainingError", "UserError",
+    "Watcher", "__version__", "load", "train",
 ]  # fmt: skip
 
 

@@ -29,6 +29,10 @@ class TrainingError(SeqgenError):
     """Training failed without an error of the caller, for example because the loss never became finite. Status 1."""
 
 
+class StoppedError(SeqgenError):
+    """The caller asked to stop before there was anything to save."""
+
+
 class PeerProcessError(SeqgenError):
     """Another process of a distributed run failed and reports why. Status 1."""
 

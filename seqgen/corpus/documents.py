@@ -29,6 +29,11 @@ Warn = Callable[[str], None]
 _COMPRESSED_DATA = {
     "gz": "gzip data", "xz": "xz data", "bz2": "bzip2 data", "zst": "zstd data", "zip": "a zip archive of one file",
 }  # fmt: skip
+_TAGS = "its tags are learnt as text; pandoc makes plain text of it"
+_MARKUP = {
+    "HTML": _TAGS, "XML": _TAGS, "MusicXML": "its tags are learnt as text; export it as MIDI to learn the music",
+    "e-mail": "its headers and encoded parts are learnt as text; export the messages as plain text",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Document:
         size: bytes that `chunks` yields; −1 before `checksum_documents`.
         stamp: the file's stamp at that time; a different one makes reading compare checksums.
         form: what the file is, by its bytes. By default UTF-8, which is read as it is.
+        check: called for each chunk that is read; what it raises ends the reading.
     """
 
     name: str
@@ -49,6 +55,7 @@ class Document:
     sha256: str = ""
     stamp: cache.FileStamp | None = field(default=None, compare=False, repr=False)
     form: FileForm = field(default=FileForm(), repr=False)
+    check: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:
         """Yield bytes `start` to `stop`: decompressed, and text as UTF-8 without a byte order mark.
@@ -70,6 +77,7 @@ class Document:
                     pieces, self.path, self.name
                 )  # compressed twice: ten kilobytes may become ten terabytes
             for chunk in pieces:
+                self.check()
                 first, offset = offset, offset + len(chunk)
                 part = chunk[max(start - first, 0) : None if end is None else max(end - first, 0)]
                 if part:
@@ -183,6 +191,7 @@ def checksum_documents(
     checked, corrected = [], []
     empty: list[str] = []
     damaged: list[tuple[Document, int, int]] = []
+    strays: dict[str, list[tuple[Document, int, int]]] = {"NUL byte": [], "byte order mark within the text": []}
     done = 0
     for document in documents:
         began = time.time_ns()
@@ -204,13 +213,17 @@ def checksum_documents(
             empty.append("standard input" if document.name == "-" else repr(document.name))
         if measured.damaged and is_learnt:
             damaged.append((document, measured.damaged, measured.first))
+        if measured.nuls and is_learnt:
+            strays["NUL byte"].append((document, measured.nuls, measured.first_nul))
+        if measured.marks and is_learnt:
+            strays["byte order mark within the text"].append((document, measured.marks, measured.first_mark))
     if not checked:
         raise DataError(f"{', '.join(empty[:3]) or 'the source'} is empty: there is nothing to read")
     for name in empty:
         warn(f"{name} is empty, and is skipped")
     for sentence in remarks(corrected, is_learnt):
         warn(sentence)
-    for sentence in _damage(damaged):
+    for sentence in [*_damage(damaged), *_strays(strays)]:
         warn(sentence)
     return checked
 
@@ -228,6 +241,10 @@ class _Measured(NamedTuple):
     encoding: str
     damaged: int
     first: int
+    nuls: int
+    first_nul: int
+    marks: int
+    first_mark: int
 
 
 def _measured(document: Document, before: cache.FileStamp) -> _Measured | None:
@@ -237,7 +254,7 @@ def _measured(document: Document, before: cache.FileStamp) -> _Measured | None:
         found = _Measured(**{name: note[name] for name in _Measured._fields})
     except KeyError:
         return None
-    fits = [isinstance(value, type_) for value, type_ in zip(found, (int, str, str, int, int), strict=True)]
+    fits = [isinstance(value, type_) for value, type_ in zip(found, (int, str, str, *6 * [int]), strict=True)]
     return found if all(fits) and found.encoding == document.form.encoding and not document.form.strict else None
 
 
@@ -255,7 +272,10 @@ def _measure(document: Document, progress: Callable[[int], None]) -> tuple[_Meas
         form = check.corrected("standard input" if document.name == "-" else document.name)
         if form is not None:
             return _measure(replace(document, form=form), progress)
-        measured = _Measured(size, digest.hexdigest(), document.form.encoding, check.damaged, check.first)
+        measured = _Measured(
+            size, digest.hexdigest(), document.form.encoding, check.damaged, check.first,
+            check.nuls, check.first_nul, check.marks, check.first_mark,
+        )  # fmt: skip
     return measured, document.form
 
 
@@ -308,6 +328,18 @@ def _damage(found: list[tuple[Document, int, int]]) -> Iterator[str]:
         else:
             what = "place is" if count == 1 else "places are"
             yield f"{count:,} {what} not {document.form.encoding_name}, and became U+FFFD ({name}:{line}{others})"
+
+
+def _strays(found: dict[str, list[tuple[Document, int, int]]]) -> Iterator[str]:
+    """Sentences about characters that no writer meant."""
+    for what, entries in found.items():
+        if entries:
+            document, _, first = entries[0]
+            count = sum(number for _, number, _ in entries)
+            noun, *rest = what.partition(" within")
+            nouns, are = (f"{noun}s{''.join(rest)}", "are") if count > 1 else (what, "is")
+            name = "standard input" if document.name == "-" else document.name
+            yield f"{count:,} {nouns} {are} learnt ({name}:{line_at(document.chunks(), first)})"
 
 
 def _total(documents: Iterable[Document]) -> int | None:
@@ -432,7 +464,7 @@ def remarks(documents: Iterable[Document], is_learnt: bool) -> Iterator[str]:
         elif packed and not form.compressions and form.is_text and document.path.is_file():
             note("not compressed, in spite of the name", "read as it is", document)
         if form.markup and is_learnt:
-            note(form.markup, "its tags are learnt as text; pandoc makes plain text of it", document)
+            note(form.markup, _MARKUP[form.markup], document)
         if form.kind == "binary" and is_learnt:
             note("binary data", "its bytes are learnt as they are", document)
     for (what, then), names in found.items():

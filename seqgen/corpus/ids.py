@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,12 +82,14 @@ def build(
     vocab_size: int,
     end: int,
     about: str = "",
+    cut_short: Callable[[], bool] = lambda: False,
 ) -> IdStream:
     """Write the ids of all parts to `path`, atomically, and map them.
 
     Args:
         parts: for each part, its ids in pieces, and whether it ends where its document ends.
         about: description for the list of the cache.
+        cut_short: asked at the end, whether the last part ends before its document does, in spite of `parts`.
 
     Raises:
         UserError: the disk is full or the folder can't be written.
@@ -105,6 +107,7 @@ def build(
                 stream.write(ids.astype(dtype, copy=False).tobytes())
                 count += len(ids)
             true_end = ends_document
+        true_end = true_end and not cut_short()
     if not true_end:
         false_ends.append(0)
     # Written last: its presence means that the ids are complete.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from seqgen.checkpoint import Checkpoint
@@ -16,6 +16,7 @@ from seqgen.model.forecaster import Forecaster
 from seqgen.model.language import LanguageModel
 from seqgen.specs.tasks import TaskSpec
 from seqgen.streams import Progress
+from seqgen.time_limit import NO_LIMIT, TimeLimit
 from seqgen.tokenizers import Codec
 from seqgen.training.device import Compute
 from seqgen.training.loop import Objective
@@ -28,7 +29,7 @@ NetworkT_contra = TypeVar("NetworkT_contra", bound=AnyNetwork, contravariant=Tru
 
 @dataclass(frozen=True)
 class Preparation:
-    """The input of `Task.prepare`."""
+    """The input of `Task.prepare`. Every reading of the documents asks the limit whether to stop."""
 
     documents: list[Document]  # with checksums
     valid: list[Document]  # with checksums; empty if a fraction of `documents` is held out
@@ -38,6 +39,12 @@ class Preparation:
     report: Callable[[str], None] = lambda _: None  # describes the current step in a few words
     warn: Callable[[str], None] = lambda _: None
     progress: Progress = lambda done, of: None  # bytes done in the current step, and their total if known
+    limit: TimeLimit = NO_LIMIT  # of the whole training
+
+    def __post_init__(self) -> None:
+        for name in ("documents", "valid"):
+            checked = [replace(document, check=self.limit.check) for document in getattr(self, name)]
+            object.__setattr__(self, name, checked)
 
 
 class Data(Protocol[NetworkT_contra]):
@@ -96,7 +103,9 @@ class Task(Protocol[NetworkT]):
     @property
     def spec(self) -> TaskSpec: ...
 
-    def prepare(self, preparation: Preparation) -> Data[NetworkT]: ...
+    def prepare(self, preparation: Preparation) -> Data[NetworkT]:
+        """Read the sources. Raises `StoppedError` if `preparation.limit` says so."""
+        ...
 
     def load_cached(self, metadata: Mapping[str, Any], codec: Codec | Scaler) -> Data[NetworkT] | None:
         """The data whose `metadata()` these are, from the cache; None if the cache doesn't have them any more."""

@@ -266,6 +266,7 @@ class ClassificationTask:
         done, total = 0, sum(document.size for document in documents)
         for example in self.examples(documents, preparation, report):
             yield example
+            preparation.limit.check()
             done += len(example.text)
             preparation.progress(min(done, total), total)
 
@@ -282,8 +283,10 @@ class ClassificationTask:
             return preparation.codec
         options, source = preparation.options, _TextList(texts, preparation.options.seed)
         if preparation.start is not None:
-            return extend_codec(preparation.start.codec, source)
-        return fit_codec(options.tokenizer_for(self.spec.name), source, options.vocab_size, _VOCABULARY_BYTES)
+            return extend_codec(preparation.start.codec, source, preparation.limit)
+        return fit_codec(
+            options.tokenizer_for(self.spec.name), source, options.vocab_size, _VOCABULARY_BYTES, preparation.limit
+        )
 
     def load_cached(
         self, metadata: Mapping[str, Any], codec: Codec | Scaler
@@ -364,10 +367,11 @@ def _encode(preparation: Preparation, codec: Codec, texts: Sequence[bytes], labe
         done = 0
         for text in texts:
             yield text
+            preparation.limit.check()
             done += len(text)
             preparation.progress(done, None)
 
-    for batch in encode_batches(codec, batch_by_size(read()), preparation.options.threads):
+    for batch in encode_batches(codec, batch_by_size(read()), preparation.options.threads, preparation.limit.check):
         ids.append(np.concatenate(batch))
         sizes.extend(map(len, batch))
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

@@ -21,7 +21,7 @@ from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError
 from seqgen.tasks.base import Preparation
 from seqgen.tasks.id_cache import sources_label, suffixes
-from seqgen.tasks.language import LanguageTask, Messages
+from seqgen.tasks.language import ENCODING, ENCODING_HELD_OUT, READING, LanguageTask, Messages
 from seqgen.tasks.text import text_metrics
 from seqgen.tasks.vocabulary import extend_codec, fit_codec
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
@@ -55,9 +55,10 @@ class DialogueTask(LanguageTask[ConversationSubset]):
             return _dialogue_codec(preparation.codec)
         options, source = preparation.options, _ConversationSource(train)
         if preparation.start is not None:
-            return extend_codec(_dialogue_codec(preparation.start.codec), source)
+            return extend_codec(_dialogue_codec(preparation.start.codec), source, preparation.limit)
         speakers = count_speakers([turn.speaker for turn in conversation.turns] for conversation in train)
-        return DialogueCodec(fit_codec(options.tokenizer_for(self.spec.name), source, options.vocab_size), speakers)
+        text = fit_codec(options.tokenizer_for(self.spec.name), source, options.vocab_size, limit=preparation.limit)
+        return DialogueCodec(text, speakers)
 
     def encode(
         self,
@@ -70,14 +71,16 @@ class DialogueTask(LanguageTask[ConversationSubset]):
     ) -> tuple[IdStream, dict[str, int]]:
         dialogue = _dialogue_codec(codec)
         preparation.report(f"encoding {len(part):,} conversations")
-        runs = _cut(part) if is_train else ((conversation.turns, True) for conversation in part)
+        limit = preparation.limit.part(ENCODING if is_train else ENCODING_HELD_OUT)
+        conversations = limit.until_over(part)
+        runs = _cut(conversations) if is_train else ((conversation.turns, True) for conversation in conversations)
         counts = Counter(dict.fromkeys(self.counted, 0))
-        counts["conversations"] = len(part)
         pending: deque[tuple[list[int], bool]] = deque()  # speakers of each run being encoded, and whether it ends
 
         def words() -> Iterator[bytes]:
             for turns, is_end in runs:
                 pending.append(([turn.speaker for turn in turns], is_end))
+                counts["conversations"] += is_end
                 for turn, data in zip(turns, _turn_bytes(turns), strict=True):
                     counts["turns"] += 1
                     counts["characters"] += len(turn.text)
@@ -86,7 +89,7 @@ class DialogueTask(LanguageTask[ConversationSubset]):
                     yield data
                 preparation.progress(min(counts["bytes"], part.size), part.size)
 
-        batches = encode_batches(dialogue.text, batch_by_size(words()), preparation.options.threads)
+        batches = encode_batches(dialogue.text, batch_by_size(words()), preparation.options.threads, limit.check)
         encoded = (piece for batch in batches for piece in batch)
 
         def parts() -> Iterator[tuple[Sequence[Ids], bool]]:
@@ -100,6 +103,9 @@ class DialogueTask(LanguageTask[ConversationSubset]):
                 yield turns, is_end
 
         stream = ids.build(path, parts(), codec.vocab_size, codec.end, sources_label(preparation))
+        if counts["conversations"] < len(part):
+            whose = "" if is_train else " held out"
+            messages.add_cut(f"{counts['conversations']:,} of {len(part):,} conversations{whose}")
         return stream, dict(counts)
 
     def loss_metrics(self, loss: float, counts: Mapping[str, int]) -> dict[str, float]:
@@ -113,8 +119,14 @@ def _read(documents: list[Document], preparation: Preparation, messages: Message
     report, store = ConversationReport(), ConversationStore()
     total = sum(document.size for document in documents)
     warn = (lambda message: messages.add(message, True)) if lenient else None
-    for conversation in iter_conversations(documents, report, warn=warn, sheet=preparation.options.sheet):
+    limit = preparation.limit.part(READING)
+    found = iter_conversations(documents, report, warn=warn, sheet=preparation.options.sheet)
+    for conversation in found:
         store.append(conversation)
+        limit.check()
+        if limit.is_over and next(found, None) is not None:
+            messages.add_cut(f"the first {len(store):,} conversations")
+            break
         preparation.progress(min(store.size, total), total)  # roughly: markup isn't counted
     if report.damaged_lines and preparation.options.strict:
         raise DataError(f"{report.summary()}; without --strict they would be skipped")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -30,7 +31,7 @@ from seqgen.tasks.base import Preparation
 from seqgen.tokenizers import Codec
 
 RECORD = ".prepared.json"
-_VERSION = 1  # increased when the same sources give other ids
+_VERSION = 2  # increased when the same sources give other ids
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class PreparedIds:
     counts: dict[str, int]
     key: str = ""
     messages: list[tuple[bool, str]] = field(default_factory=list)  # about the sources: whether it is a warning, text
+    cut_short: bool = False  # the time was too short for all of the sources
 
 
 def ids_folder() -> Path:
@@ -77,14 +79,14 @@ def prepare_ids(
         codec = _given_codec(preparation)
         if codec is not None:
             if preparation.codec is not None:  # a resumed run, most likely begun from these sources
-                found = _load(key)
+                found = _load(key, preparation)
             if found is None or codec_digest(found.codec) != codec_digest(codec):
                 key = cache_key(preparation, name, [preparation.codec is None, codec_digest(codec)])
                 found = None
-    found = found or _load(key)
+    found = found or _load(key, preparation)
     if found is None:
         with locked(preparation, key):
-            found = _load(key)
+            found = _load(key, preparation)
             if found is None:
                 return _make(preparation, key, make)
     else:
@@ -122,9 +124,10 @@ def _make(preparation: Preparation, key: str, make: Callable[[str], PreparedIds]
         "counts": made.counts,
         "held_out": made.held_out is not None,
         "said": made.messages,
+        **({"cut_after": preparation.limit.seconds} if made.cut_short else {}),
     }
     write_bytes(ids_folder() / f"{key}{RECORD}", json.dumps(record).encode())
-    return PreparedIds(made.codec, made.train, made.held_out, made.counts, key, made.messages)
+    return dataclasses.replace(made, key=key)
 
 
 def sources_label(preparation: Preparation) -> str:
@@ -134,8 +137,8 @@ def sources_label(preparation: Preparation) -> str:
     return ", ".join("standard input" if name == "-" else name for name in names[:3]) + more
 
 
-def _load(key: str) -> PreparedIds | None:
-    """The ids with this key, if the cache has all of them."""
+def _load(key: str, preparation: Preparation) -> PreparedIds | None:
+    """The ids with this key, if the cache has all of them, or as many as a run that had no less time could read."""
     path = ids_folder() / f"{key}{RECORD}"
     record = cache.read_json(path)
     if record.get("version") != _VERSION:
@@ -149,11 +152,14 @@ def _load(key: str) -> PreparedIds | None:
         counts = {str(name): int(value) for name, value in record["counts"].items()}
         messages = [(bool(is_warning), str(message)) for is_warning, message in record["said"]]
         codec = tokenizers.parse(files)
+        cut_after = record.get("cut_after")
+        if cut_after is not None and not preparation.limit.seconds <= float(cut_after):
+            return None
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error, ModelError):
         return None
     with contextlib.suppress(OSError):
         os.utime(path)  # listings of the cache show when it was last used
-    return PreparedIds(codec, train, held_out, counts, key, messages)
+    return PreparedIds(codec, train, held_out, counts, key, messages, cut_after is not None)
 
 
 def load_ids(metadata: Mapping[str, Any]) -> tuple[IdStream, IdStream | None] | None:

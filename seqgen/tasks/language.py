@@ -20,6 +20,7 @@ from seqgen.specs.tasks import TaskSpec
 from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.tasks.base import Preparation
 from seqgen.tasks.id_cache import PreparedIds, ids_path, load_ids, prepare_ids
+from seqgen.tasks.vocabulary import sample_bytes
 from seqgen.tokenizers import Codec
 from seqgen.training.batches import Transform
 from seqgen.training.device import Compute
@@ -91,16 +92,28 @@ class LanguageData:
         return {"val_loss": val_loss, **self.loss_metrics(val_loss, self.counts)}
 
 
+READING, ENCODING, ENCODING_HELD_OUT = 0.35, 0.6, 0.7  # of the whole time: when they end at the latest
+
+
 class Messages:
-    """Reports and warnings about the sources, passed on and kept for later runs that find the ids in the cache."""
+    """Reports and warnings about the sources, passed on and kept for later runs that find the ids in the cache.
+
+    `cut_short`: whether the time was too short to read everything.
+    """
 
     def __init__(self, preparation: Preparation) -> None:
         self._preparation = preparation
         self.messages: list[tuple[bool, str]] = []
+        self.cut_short = False
 
     def add(self, message: str, is_warning: bool = False) -> None:
         self.messages.append((is_warning, message))
         (self._preparation.warn if is_warning else self._preparation.report)(message)
+
+    def add_cut(self, what: str) -> None:
+        """Report that not everything was read; `what`: how much was, as a noun phrase."""
+        self.cut_short = True
+        self.add(f"the budget leaves time for {what}; give a longer --budget to learn from all", is_warning=True)
 
 
 class LanguageTask(ABC, Generic[PartT]):
@@ -170,10 +183,16 @@ class LanguageTask(ABC, Generic[PartT]):
                 )
             counts = {f"train_{name}": train_counts[name] for name in self.counted}
             counts |= {f"held_out_{name}": held_counts[name] for name in self.counted}
-            return PreparedIds(codec, train_ids, held_ids, counts, messages=messages.messages)
+            return PreparedIds(
+                codec, train_ids, held_ids, counts, messages=messages.messages, cut_short=messages.cut_short
+            )
 
         fixed = self.fixed_codec(preparation)
-        return self.data(prepare_ids(preparation, self.cache_name(preparation), make, fixed), preparation)
+        name = self.cache_name(preparation)
+        sample = sample_bytes(preparation.options.tokenizer_for(self.spec.name), preparation.limit)
+        if sample is not None and sample < sum(document.size for document in preparation.documents):
+            name += f" fitted to {sample}"
+        return self.data(prepare_ids(preparation, name, make, fixed), preparation)
 
     def load_cached(self, metadata: Mapping[str, Any], codec: Codec | Scaler) -> LanguageData | None:
         found = load_ids(metadata)

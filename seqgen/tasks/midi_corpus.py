@@ -18,6 +18,7 @@ from seqgen.corpus.sources import Document
 from seqgen.corpus.spill import SpillList
 from seqgen.errors import DataError
 from seqgen.music.midi import FINER_GRIDS, NO_NOTES, QuantisationStats
+from seqgen.time_limit import NO_LIMIT, TimeLimit
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.midi import MidiCodec
 from seqgen.tokenizers.midi_files import read_midi_files
@@ -48,7 +49,8 @@ class MidiCorpus:
     """
 
     codec: MidiCodec
-    files: int = 0
+    files: int = 0  # that were read
+    unread: int = 0  # for which there was no time
     stats: QuantisationStats = field(default_factory=QuantisationStats)
     silent: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
@@ -89,8 +91,9 @@ def read_corpus(
     strict: bool = False,
     workers: int | None = None,
     report: Callable[[str], None] = lambda _: None,
+    limit: TimeLimit = NO_LIMIT,
 ) -> Pieces:
-    """Read every document.
+    """Read every document, or the first of them until the time is over.
 
     Args:
         strict: whether a file that can't be read is an error.
@@ -100,7 +103,7 @@ def read_corpus(
     Raises:
         DataError: a file is damaged and `strict` is set, none can be read, or one has changed.
     """
-    corpus = MidiCorpus(codec, len(documents))
+    corpus = MidiCorpus(codec)
     reported_at = time.monotonic()
 
     def progress(done: int, total: int) -> None:
@@ -110,7 +113,8 @@ def read_corpus(
             report(f"reading music: {done:,} of {total:,} files")
 
     files = [(document.name, document.path) for document in documents]
-    for result in read_midi_files(codec, files, progress, workers):
+    for result in read_midi_files(codec, files, progress, workers, limit.check):
+        corpus.files += 1
         if not result.error:
             corpus.add(result.ids)
             corpus.stats.add(result.losses)
@@ -122,6 +126,9 @@ def read_corpus(
             corpus.silent.append(result.name)
         else:
             corpus.damaged.append(f"{result.name}: {result.error}")
+        if corpus.pieces and limit.is_over:
+            break
+    corpus.unread = len(files) - corpus.files
     for document in documents:
         document.verify_unchanged()
     if not corpus.pieces and len(files) == 1:
@@ -137,19 +144,26 @@ def read_training_set(
     given: MidiCodec | None = None,
     add: Callable[[str, bool], None] = lambda message, is_warning: None,
     report: Callable[[str], None] = lambda _: None,
+    limit: TimeLimit = NO_LIMIT,
 ) -> Pieces:
     """Read every document on the grid asked for, or on one that the notes choose.
 
     Args:
         given: codec of a model that the training goes on from; it keeps its grid.
         add: called with each sentence about the files and the grid, and whether it is a warning.
+        limit: of the reading; half of it if the notes choose the grid, because they are then read again.
     """
-    pieces = read_corpus(given or MidiCodec.from_options(options), documents, options.strict, options.threads, report)
+    chooses = given is None and options.grid is None
+    codec, first = given or MidiCodec.from_options(options), limit.part(0.5) if chooses else limit
+    pieces = read_corpus(codec, documents, options.strict, options.threads, report, first)
     stats, grid = pieces.corpus.stats, pieces.corpus.codec.options.grid
-    choice = grid_to_choose(stats) if given is None and options.grid is None else None
+    choice = grid_to_choose(stats) if chooses else None
     if choice is not None:
         codec = MidiCodec.from_options(dataclasses.replace(options, grid=choice))
-        pieces = read_corpus(codec, documents, options.strict, options.threads, report)
+        documents = documents[: pieces.corpus.files]
+        unread = pieces.corpus.unread
+        pieces = read_corpus(codec, documents, options.strict, options.threads, report, limit)
+        pieces.corpus.unread += unread
     add(*summary(pieces.corpus))
     if choice is not None:
         add(grid_choice(stats, grid, choice), True)

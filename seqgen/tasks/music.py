@@ -15,7 +15,7 @@ from seqgen.errors import ModelError
 from seqgen.music.events import count_steps
 from seqgen.tasks.base import Preparation
 from seqgen.tasks.id_cache import PreparedIds, sources_label
-from seqgen.tasks.language import LanguageData, LanguageTask, Messages
+from seqgen.tasks.language import ENCODING, READING, LanguageData, LanguageTask, Messages
 from seqgen.tasks.midi_corpus import Pieces, read_corpus, read_training_set, summary
 from seqgen.tokenizers import Codec
 from seqgen.tokenizers.midi import MidiCodec
@@ -48,11 +48,15 @@ class MusicTask(LanguageTask[Pieces]):
 
     def read(self, preparation: Preparation, messages: Messages) -> tuple[Pieces, Pieces]:
         options, given = preparation.options, self._given_codec(preparation)
-        train = read_training_set(options, preparation.documents, given, messages.add, preparation.report)
+        limit = preparation.limit.part(ENCODING if not preparation.valid else READING)
+        train = read_training_set(options, preparation.documents, given, messages.add, preparation.report, limit)
+        _report_unread(train, messages)
         if not preparation.valid:
             return train.hold_out(options.val_fraction)
         codec = train.corpus.codec
-        held_out = read_corpus(codec, preparation.valid, options.strict, options.threads, preparation.report)
+        limit = preparation.limit.part(ENCODING)
+        held_out = read_corpus(codec, preparation.valid, options.strict, options.threads, preparation.report, limit)
+        _report_unread(held_out, messages)
         messages.add(*summary(held_out.corpus))
         return train, held_out
 
@@ -97,6 +101,12 @@ class MusicTask(LanguageTask[Pieces]):
         variety = (2 * semitones + 1) ** 0.5
         augmentation = transform if semitones or percent else None
         return LanguageData(codec, train, held_out, counts, key, self.loss_metrics, augmentation, variety)
+
+
+def _report_unread(pieces: Pieces, messages: Messages) -> None:
+    corpus = pieces.corpus
+    if corpus.unread:
+        messages.add_cut(f"the first {corpus.files:,} of {corpus.files + corpus.unread:,} files")
 
 
 def _midi_codec(codec: Codec | Scaler) -> MidiCodec:

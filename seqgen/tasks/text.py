@@ -22,8 +22,9 @@ from seqgen.evaluation import text as evaluation
 from seqgen.streams import Progress
 from seqgen.tasks.base import Preparation
 from seqgen.tasks.id_cache import sources_label
-from seqgen.tasks.language import LanguageTask, Messages
+from seqgen.tasks.language import ENCODING, ENCODING_HELD_OUT, LanguageTask, Messages
 from seqgen.tasks.vocabulary import extend_codec, fit_codec
+from seqgen.time_limit import TimeLimit
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
 from seqgen.tokenizers.codec import split_stream
 from seqgen.tokenizers.workers import batch_by_size, encode_batches
@@ -46,8 +47,8 @@ class TextTask(LanguageTask[list[DocumentSpan]]):
             return preparation.codec
         options, source = preparation.options, SpanSource(train, preparation.progress)
         if preparation.start is not None:
-            return extend_codec(preparation.start.codec, source)
-        return fit_codec(options.tokenizer_for(self.spec.name), source, options.vocab_size)
+            return extend_codec(preparation.start.codec, source, preparation.limit)
+        return fit_codec(options.tokenizer_for(self.spec.name), source, options.vocab_size, limit=preparation.limit)
 
     def encode(
         self,
@@ -61,9 +62,17 @@ class TextTask(LanguageTask[list[DocumentSpan]]):
         size = sum(span.size for span in part)
         preparation.report(f"encoding {size:,} bytes")
         counter = _Counter(preparation.progress, size)
-        pieces = _encode_spans(codec, part, counter, preparation.options.threads)
-        stream = ids.build(path, pieces, codec.vocab_size, codec.end, sources_label(preparation))
-        return stream, {"tokens": len(stream) - len(part), "characters": counter.characters, "bytes": size}
+        limit = preparation.limit.part(ENCODING if is_train else ENCODING_HELD_OUT)
+        encoder = _SpanEncoder(codec, part, counter, limit, preparation.options.threads)
+        stream = ids.build(
+            path, encoder.parts(), codec.vocab_size, codec.end, sources_label(preparation), lambda: encoder.cut_short
+        )
+        if encoder.cut_short:
+            whose = "" if is_train else " held out"
+            messages.add_cut(f"{counter.bytes:,} of {size:,} bytes{whose}")
+        return stream, {
+            "tokens": len(stream) - encoder.spans_read, "characters": counter.characters, "bytes": counter.bytes,
+        }  # fmt: skip
 
     def loss_metrics(self, loss: float, counts: Mapping[str, int]) -> dict[str, float]:
         return text_metrics(loss, counts)
@@ -118,28 +127,52 @@ class _Counter:
             self._progress(self.bytes, self._total)
 
 
-def _encode_spans(
-    codec: Codec, spans: list[DocumentSpan], counter: _Counter, threads: int | None
-) -> Iterator[tuple[Iterator[npt.NDArray[np.integer]], bool]]:
-    """The ids of each span in pieces, and whether it ends where its document does (see `ids.build`).
+class _SpanEncoder:
+    """The ids of spans, until the time is over.
 
-    Raises:
-        DataError: a document has become shorter since it was measured.
+    Attributes:
+        spans_read: their number, once the ids are written.
+        cut_short: whether the time was over before the end.
     """
-    owners: deque[int] = deque()  # the span of each piece that is being encoded
 
-    def pieces() -> Iterator[bytes]:
-        for number, span in enumerate(spans):
-            before = counter.bytes
-            for piece in split_stream(codec, counter.count(span.chunks())):
-                owners.append(number)
+    def __init__(
+        self, codec: Codec, spans: list[DocumentSpan], counter: _Counter, limit: TimeLimit, threads: int | None
+    ) -> None:
+        self._codec, self._spans, self._counter, self._limit, self._threads = codec, spans, counter, limit, threads
+        self._owners: deque[int] = deque()  # the span of each piece that is being encoded
+        self.spans_read = 0
+        self.cut_short = False
+
+    def parts(self) -> Iterator[tuple[Iterator[npt.NDArray[np.integer]], bool]]:
+        """The ids of each span in pieces, and whether it ends where its document does (see `ids.build`).
+
+        Raises:
+            DataError: a document has become shorter since it was measured.
+        """
+        batches = encode_batches(self._codec, batch_by_size(self._pieces()), self._threads, self._limit.check)
+        encoded = ((self._owners.popleft(), piece) for batch in batches for piece in batch)
+        for number, group in itertools.groupby(encoded, key=itemgetter(0)):
+            self.spans_read += 1
+            yield (piece for _, piece in group), self._spans[number].ends_document
+
+    def _pieces(self) -> Iterator[bytes]:
+        for number, span in enumerate(self._spans):
+            if self.cut_short:
+                return
+            before = self._counter.bytes
+            for piece in split_stream(self._codec, self._chunks(span)):
+                self._owners.append(number)
                 yield piece
-            if counter.bytes - before != span.size:
+            if not self.cut_short and self._counter.bytes - before != span.size:
                 raise DataError(
                     f"{span.document.name!r} changed while it was being read; start again when nothing writes to it"
                 )
 
-    batches = encode_batches(codec, batch_by_size(pieces()), threads)
-    encoded = ((owners.popleft(), piece) for batch in batches for piece in batch)
-    for number, group in itertools.groupby(encoded, key=itemgetter(0)):
-        yield (piece for _, piece in group), spans[number].ends_document
+    def _chunks(self, span: DocumentSpan) -> Iterator[bytes]:
+        whole = sum(each.size for each in self._spans)
+        for chunk in self._counter.count(span.chunks()):
+            self._limit.check()
+            yield chunk
+            if self._counter.bytes < whole and self._limit.is_over:
+                self.cut_short = True
+                return

@@ -7,7 +7,12 @@ from typing import Any, Protocol
 
 from seqgen import tokenizers
 from seqgen.specs.tokenizers import TOKENIZERS
+from seqgen.time_limit import NO_LIMIT, TimeLimit
 from seqgen.tokenizers import Codec
+
+_FIT_SPEED = 100_000  # bytes a second of the budget: they take about a fifth of it
+_LEAST_BYTES = 1_000_000  # to which a tokenizer is fitted, however short the time
+_MANY_BYTES = 20_000_000  # more hardly lengthen the training of subwords, which thins its sample
 
 
 class TextSource(Protocol):
@@ -27,31 +32,56 @@ class TextSource(Protocol):
         ...
 
 
-def fit_codec(name: str, source: TextSource, vocab_size: int | None = None, limit: int | None = None) -> Codec:
+def fit_codec(
+    name: str,
+    source: TextSource,
+    vocab_size: int | None = None,
+    enough: int | None = None,
+    limit: TimeLimit = NO_LIMIT,
+) -> Codec:
     """Fit a tokenizer to a corpus, or to the sample of it that is enough for this tokenizer.
 
     Args:
         vocab_size: for tokenizers that take one; None: their default.
-        limit: bytes that are enough for the task, whatever the tokenizer. The default vocabulary size then follows
+        enough: bytes that are enough for the task, whatever the tokenizer. The default vocabulary size then follows
             from the size of the whole corpus.
+        limit: of the whole training; see `sample_bytes`.
 
     Raises:
         DataError: there is too little text.
+        StoppedError: the limit says so.
     """
     spec = TOKENIZERS.find(name)
-    sizes = [size for size in (spec.fit_bytes, limit) if size is not None]
+    timely = sample_bytes(name, limit)
+    sizes = [size for size in (spec.fit_bytes, enough, timely) if size is not None]
     options: dict[str, Any] = {}
     if 0 in sizes:
         return tokenizers.fit(name, ())
     sample = source.sample(min(sizes)) if sizes else source
     if "vocab_size" in spec.fit_options:
-        options["vocab_size"] = vocab_size
-        if limit is not None:
+        options |= {"vocab_size": vocab_size, "check": limit.check}
+        if enough is not None or timely is not None:
             options["fraction"] = sample.size / max(1, source.size)
-    return tokenizers.fit(name, sample.chunks(), **options)
+    return tokenizers.fit(name, _checked(sample.chunks(), limit), **options)
 
 
-def extend_codec(codec: Codec, source: TextSource) -> Codec:
+def sample_bytes(name: str, limit: TimeLimit) -> int | None:
+    """Bytes that a tokenizer can be fitted to in its part of the time; None for one that takes no time, or no limit.
+
+    It depends on the whole time, not on what is left of it: the same sources and budget give the same tokenizer.
+    """
+    if "vocab_size" not in TOKENIZERS.find(name).fit_options or limit.seconds * _FIT_SPEED >= _MANY_BYTES:
+        return None
+    return max(_LEAST_BYTES, int(limit.seconds * _FIT_SPEED))
+
+
+def extend_codec(codec: Codec, source: TextSource, limit: TimeLimit = NO_LIMIT) -> Codec:
     """The codec with ids for whatever is new in a corpus; a codec that is fitted to a sample has ids for any text."""
     spec = TOKENIZERS.find(getattr(codec, "text", codec).name)  # of the text inside a dialogue or labelled codec
-    return codec.extend(source.chunks() if spec.fit_bytes is None else ())
+    return codec.extend(_checked(source.chunks(), limit) if spec.fit_bytes is None else ())
+
+
+def _checked(chunks: Iterator[bytes], limit: TimeLimit) -> Iterator[bytes]:
+    for chunk in chunks:
+        limit.check()
+        yield chunk

@@ -17,7 +17,7 @@ from seqgen.processors import process_cpu_count
 from seqgen.streams import read_whole
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.midi import MidiCodec
-from seqgen.tokenizers.workers import MAX_WORKERS, Job, Reply, run_in_workers
+from seqgen.tokenizers.workers import MAX_WORKERS, Job, Reply, no_check, run_in_workers
 
 _MIN_FILES = 24  # this many are read sooner than another Python process starts
 _BATCH_FILES = 8
@@ -49,29 +49,34 @@ def read_midi_files(
     files: Sequence[tuple[str, Path]],
     progress: Callable[[int, int], None] = lambda done, of: None,
     workers: int | None = None,
+    check: Callable[[], None] = no_check,
 ) -> Iterator[MidiReadResult]:
     """Read files, given as (name, path), in order.
 
     Args:
         progress: called with the number of files read and in all.
         workers: number of processes; None is one per processor, at most `MAX_WORKERS`. Few files are read in this one.
+        check: called several times a second; may raise an exception.
 
     Raises:
         SeqgenError: a worker process died.
     """
     count = min(process_cpu_count(), MAX_WORKERS) if workers is None else workers
-    for number, result in enumerate(_read(codec, files, count), start=1):
+    for number, result in enumerate(_read(codec, files, count, check), start=1):
+        check()
         yield result
         progress(number, len(files))
 
 
-def _read(codec: MidiCodec, files: Sequence[tuple[str, Path]], workers: int) -> Iterator[MidiReadResult]:
+def _read(
+    codec: MidiCodec, files: Sequence[tuple[str, Path]], workers: int, check: Callable[[], None]
+) -> Iterator[MidiReadResult]:
     if workers < 2 or len(files) <= _MIN_FILES:
         yield from (read_midi_file(codec, name, path) for name, path in files)
         return
     groups = [files[start : start + _BATCH_FILES] for start in range(0, len(files), _BATCH_FILES)]
     batches = ([json.dumps([name, str(path)]).encode() for name, path in group] for group in groups)
-    replies = run_in_workers(_JOB, tokenizers.dump(codec), batches, min(workers, len(groups)), _died)
+    replies = run_in_workers(_JOB, tokenizers.dump(codec), batches, min(workers, len(groups)), _died, check)
     for group, reply in zip(groups, replies, strict=True):
         for (name, _), (losses, error), data in zip(group, reply.head, reply.parts, strict=True):
             yield MidiReadResult(name, np.frombuffer(data, dtype=np.int32), QuantisationStats(**losses), error)

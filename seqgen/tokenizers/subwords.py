@@ -8,13 +8,12 @@ mark for a space. Every encoding is verified by decoding it.
 from __future__ import annotations
 
 import codecs
-import contextlib
-import ctypes
 import io
 import itertools
+import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +22,7 @@ import sentencepiece
 from seqgen.errors import DataError, ModelError
 from seqgen.streams import reason
 from seqgen.tokenizers.codec import END_OF_DOCUMENT, Codec, Ids, Utf8Decoder, piece_bytes, utf8_prefix_length
+from seqgen.tokenizers.workers import Job, Reply, no_check, run_in_workers
 
 _SPACE = "\u2581"
 # Text that SentencePiece would alter; `re.split` keeps the group.
@@ -30,6 +30,7 @@ _ALTERED = re.compile("([\u2581\udc80-\udcff]+)")
 _MAX_LINE = 1000  # characters; the trainer's time grows faster than the length of a line
 _MAX_SAMPLE = 20_000_000  # characters for the trainer: more change few pieces, and take memory
 _MAX_DISTINCT = 2_000_000  # characters of distinct words among them: they cost most of the trainer's time, minutes
+_MIN_SAMPLE = 200_000  # characters; fewer are trained on sooner than another Python process starts
 _MODEL = "tokenizer.model"
 _RESERVED = 258  # pieces in every vocabulary: the bytes, the line feed and "unknown"
 
@@ -91,11 +92,20 @@ class SubwordCodec(Codec):
         return piece.replace(_SPACE, " ")
 
     @classmethod
-    def fit(cls, chunks: Iterable[bytes], vocab_size: int | None = None, fraction: float = 1.0) -> SubwordCodec:
+    def fit(
+        cls,
+        chunks: Iterable[bytes],
+        vocab_size: int | None = None,
+        fraction: float = 1.0,
+        check: Callable[[], None] = no_check,
+    ) -> SubwordCodec:
         """Train SentencePiece on a stream. A vocabulary too large for the text comes out smaller.
+
+        The trainer can't be interrupted, so it runs in another process, which an exception ends.
 
         Args:
             fraction: the stream's part of the whole text, which the default vocabulary size is for.
+            check: called several times a second; may raise an exception.
 
         Raises:
             DataError: the stream has no text, or too little.
@@ -106,36 +116,12 @@ class SubwordCodec(Codec):
             raise DataError("cannot train subwords: there is no text; --tokenizer byte takes any")
         alphabet, rare = _rare_characters(lines, vocab_size)
         wanted = vocab_size or default_vocab_size(round(characters / fraction), alphabet) + _RESERVED
-        model = io.BytesIO()
-        try:
-            sentencepiece.SentencePieceTrainer.Train(
-                sentence_iterator=(line.translate(rare) for line in _thin(lines)),
-                model_writer=model,
-                model_type="unigram",
-                vocab_size=wanted,
-                hard_vocab_limit=False,
-                byte_fallback=True,
-                character_coverage=1.0,
-                normalization_rule_name="identity",
-                add_dummy_prefix=False,
-                remove_extra_whitespaces=False,
-                user_defined_symbols=["\n"],
-                split_digits=True,
-                max_sentence_length=8 * _MAX_LINE,
-                bos_id=-1,
-                eos_id=-1,
-                unk_id=0,
-                num_threads=1,  # more threads change the order of sums, and so the pieces
-                minloglevel=2,
-            )
-        except (RuntimeError, OSError) as error:
-            # SentencePiece's message names its own source files; the cause is always this.
+        text = "\n".join(line.translate(rare) for line in _thin(lines))
+        model = _train(text, wanted) if len(text) < _MIN_SAMPLE else _train_in_worker(text, wanted, check)
+        if model is None:
             limit = "" if vocab_size is None else f" (or the text needs more than --vocab-size {vocab_size})"
-            raise DataError(
-                f"cannot train subwords: too little in this text recurs{limit}; --tokenizer byte takes any"
-            ) from error
-        _release_memory()
-        return cls(model.getvalue())
+            raise DataError(f"cannot train subwords: too little in this text recurs{limit}; --tokenizer byte takes any")
+        return cls(model)
 
     def extend(self, chunks: Iterable[bytes]) -> SubwordCodec:
         """Return the same codec, whose byte pieces encode any new character; reads the stream to its end."""
@@ -222,12 +208,6 @@ def _sample(lines: Iterable[str]) -> list[str]:
     return sample
 
 
-def _release_memory() -> None:
-    """Return memory to the system: glibc would keep half a gigabyte that the trainer has freed."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # other systems don't have it
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 def _thin(lines: list[str]) -> list[str]:
     """All lines, or every 2nd, 4th, 8th… if they have too many distinct words, as text without spaces has.
 
@@ -249,3 +229,52 @@ def _has_few_words(lines: list[str]) -> bool:
         if size > _MAX_DISTINCT:
             return False
     return True
+
+
+def _train(text: str, vocab_size: int) -> bytes | None:
+    """The model of SentencePiece's trainer for lines of text; None if it can't make one: too little recurs."""
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.Train(
+            sentence_iterator=iter(text.split("\n")),
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,
+            byte_fallback=True,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            user_defined_symbols=["\n"],
+            split_digits=True,
+            max_sentence_length=8 * _MAX_LINE,
+            bos_id=-1,
+            eos_id=-1,
+            unk_id=0,
+            num_threads=1,  # more threads change the order of sums, and so the pieces
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError):
+        return None
+    return model.getvalue()
+
+
+_TRAIN = "seqgen.tokenizers.subwords:train_job"
+
+
+def _train_in_worker(text: str, vocab_size: int, check: Callable[[], None]) -> bytes | None:
+    batch = [json.dumps(vocab_size).encode(), text.encode()]
+    died = "the process that trained the subwords died; was there enough memory?"
+    (reply,) = run_in_workers(_TRAIN, {}, iter([batch]), 1, lambda batch: died, check)
+    return bytes(reply.parts[0]) if reply.parts else None
+
+
+def train_job(files: Mapping[str, bytes]) -> Job:
+    """Make the job that trains: a batch of vocabulary size and text to a model, or nothing if there can't be one."""
+
+    def train(batch: Sequence[memoryview]) -> Reply:
+        model = _train(bytes(batch[1]).decode(), json.loads(bytes(batch[0])))
+        return Reply(None, [] if model is None else [model])
+
+    return train

@@ -16,7 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
@@ -35,6 +35,7 @@ BATCH = 1 << 20  # bytes of text in a batch, approximately
 MAX_WORKERS = 8  # unless a number is given: each worker takes about 60 MB
 _QUEUE_FACTOR = 2  # batches under way per worker: one in work, one waiting
 _MIN_BYTES = 4 << 20  # encoded in this process first, because starting a worker takes a while
+_CHECK_SECONDS = 0.2  # between two calls of `check` while a worker is waited for
 _PIPE_SPEED = 100e6  # bytes per second to a worker and back; a faster codec stays in this process
 
 
@@ -61,11 +62,21 @@ def batch_by_size(
         yield batch
 
 
-def encode_batches(codec: Codec, batches: Iterable[Sequence[bytes]], workers: int | None = None) -> Iterator[Encoded]:
+def no_check() -> None:
+    """Raise nothing."""
+
+
+def encode_batches(
+    codec: Codec,
+    batches: Iterable[Sequence[bytes]],
+    workers: int | None = None,
+    check: Callable[[], None] = no_check,
+) -> Iterator[Encoded]:
     """Encode batches of byte strings, in order. A few batches per worker are in memory at a time.
 
     Args:
         workers: number of processes; None is one per processor if there is much text and the codec is slow.
+        check: called several times a second while workers are waited for; what it raises ends them.
 
     Raises:
         SeqgenError: a worker died.
@@ -84,7 +95,7 @@ def encode_batches(codec: Codec, batches: Iterable[Sequence[bytes]], workers: in
             return
     count = workers or min(process_cpu_count(), MAX_WORKERS)
     died = "a process that encoded a part of the text died; was there enough memory?"
-    for dtype, parts in run_in_workers(_ENCODE, tokenizers.dump(codec), batches, count, lambda batch: died):
+    for dtype, parts in run_in_workers(_ENCODE, tokenizers.dump(codec), batches, count, lambda batch: died, check):
         yield [np.frombuffer(part, dtype=np.dtype(dtype)) for part in parts]
 
 
@@ -110,6 +121,7 @@ def run_in_workers(
     batches: Iterator[Sequence[bytes]],
     count: int,
     died: Callable[[Sequence[bytes]], str],
+    check: Callable[[], None] = no_check,
 ) -> Iterator[Reply]:
     """Send batches to worker processes and yield their replies, in order.
 
@@ -118,12 +130,14 @@ def run_in_workers(
         files: what `tokenizers.dump` made of a codec.
         count: number of workers.
         died: makes the error message for the batch whose worker died.
+        check: called several times a second while a reply is waited for; what it raises ends the workers at once.
 
     Raises:
         SeqgenError: a worker died.
     """
     with contextlib.ExitStack() as stack:
-        idle = [stack.enter_context(_start_worker(job, files)) for _ in range(count)]
+        workers = [stack.enter_context(_start_worker(job, files)) for _ in range(count)]
+        idle = list(workers)
         # A thread per worker waits for its reply; each batch goes to whichever worker is idle.
         pool = stack.enter_context(ThreadPoolExecutor(count))
 
@@ -138,12 +152,22 @@ def run_in_workers(
             for batch in batches:
                 pending.append(pool.submit(ask, batch))
                 if len(pending) >= _QUEUE_FACTOR * count:
-                    yield pending.popleft().result()
+                    yield _result(pending.popleft(), check)
             while pending:
-                yield pending.popleft().result()
+                yield _result(pending.popleft(), check)
+        except BaseException:  # the replies are not waited for
+            for worker in workers:
+                worker.kill()
+            raise
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _result(future: Future[Reply], check: Callable[[], None]) -> Reply:
+    while not wait([future], _CHECK_SECONDS).done:
+        check()
+    return future.result()
 
 
 def _worker_code() -> str:

@@ -162,7 +162,7 @@ def test_prepare_ids_resumed_run_finds_its_ids(text: Path, monkeypatch: pytest.M
         lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"[]"), lambda path: path.unlink(),
         lambda path: path.write_bytes(path.read_bytes().replace(b'"counts": {', b'"counts": {"x": "y", ')),
         lambda path: path.write_bytes(path.read_bytes().replace(b'"tokenizer.json": "', b'"t": "')),
-        lambda path: path.write_bytes(path.read_bytes().replace(b'"version": 1', b'"version": 0')),
+        lambda path: path.write_bytes(path.read_bytes().replace(b'"version": 2', b'"version": 0')),
         lambda path: path.with_name(path.name.replace("prepared.json", "train.json")).unlink(),
         lambda path: path.with_name(path.name.replace("prepared.json", "valid.ids")).write_bytes(b"half"),
     ],
@@ -413,13 +413,13 @@ def test_cache_key_changes_with_the_version(
     assert key_of(task, train, valid, **options) != before
 
 
-def test_cache_key_of_text_is_that_of_older_versions(tmp_path: Path) -> None:
-    """Caches of text and dialogue stay valid."""
+def test_cache_key_of_text_is_that_of_its_version(tmp_path: Path) -> None:
+    """Caches stay valid until sources are read or held out in another way: then the version is increased."""
     path = tmp_path / "a.txt"
     path.write_text("The boy came home in the rain.\n" * 200)
     found = documents(path)
     options = TrainOptions()
-    parts = [1, "text", fingerprint(found), fingerprint([]), 0.1, [None, None]]
+    parts = [2, "text", fingerprint(found), fingerprint([]), 0.1, [None, None]]
     expected = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     assert prepared.cache_key(Preparation(found, [], options), "text", [None, None]) == expected
     assert prepare(path).key == expected

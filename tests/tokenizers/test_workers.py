@@ -42,7 +42,7 @@ def test_read_midi_files_starts_a_worker_for_each_processor_that_the_process_may
     """Not for each one of the machine: a container or a batch system gives a job fewer."""
     counts: list[int] = []
 
-    def count(job: str, files: object, batches: object, workers: int, died: object) -> Iterator[Reply]:
+    def count(job: str, files: object, batches: object, workers: int, *rest: object) -> Iterator[Reply]:
         counts.append(workers)
         return iter(())
 
@@ -109,9 +109,9 @@ def test_a_slow_codec_is_given_to_helpers_and_a_fast_one_is_not(
     counts: list[int] = []
     in_helpers = parallel.run_in_workers
 
-    def watched(job: str, codec: Any, rest: Iterator[Any], count: int, died: Any) -> Iterator[Any]:
+    def watched(job: str, codec: Any, rest: Iterator[Any], count: int, *others: Any) -> Iterator[Any]:
         counts.append(count)
-        return in_helpers(job, codec, rest, count, died)
+        return in_helpers(job, codec, rest, count, *others)
 
     monkeypatch.setattr(parallel, "run_in_workers", watched)
     monkeypatch.setattr(parallel, "process_cpu_count", lambda: 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -38,6 +39,7 @@ from seqgen.specs.tokenizers import takes_option
 from seqgen.streams import PARTIAL_SUFFIX, expand
 from seqgen.tasks.base import AnyNetwork, Data, Preparation, Task
 from seqgen.tasks.guess import guess
+from seqgen.time_limit import TimeLimit
 from seqgen.training import device
 from seqgen.training.device import Compute
 from seqgen.training.distributed.launch import join_world
@@ -62,7 +64,8 @@ class Watcher:
     progress: bytes read before training begins, and bytes in total if known.
     started: training begins.
     event: an event of the training loop.
-    stop: asked before every step; true saves the run and ends it early.
+    stop: asked before every step; true saves the run and ends it early. Before training begins there is nothing to
+        save: then it raises `StoppedError`.
     began: seconds (`time.monotonic`) at which the budget's clock started; by default when `train` is called.
     """
 
@@ -103,6 +106,7 @@ def train(
 
     Raises:
         UserError: the arguments or the sources are unusable.
+        StoppedError: `watch.stop` was true before training began. Nothing is written but the cache.
         TrainingError: the loss could not be kept finite, or another process died.
         PeerProcessError: another process failed and reports why.
     """
@@ -162,6 +166,8 @@ def begin(
     """
     names, valid_names, spool = sources
     world = compute.world
+    limit = TimeLimit(_seconds(given), began, watch.stop)
+    watch = _stoppable(watch, limit)
     if not names:
         raise UserError("there is nothing to learn from: name a file, a folder or a corpus, or pipe something in")
     start = None if init_from is None else _starting_point(distributed.load(init_from, world), given, options)
@@ -188,6 +194,7 @@ def begin(
             report=watch.report,
             warn=watch.warn,
             progress=watch.progress,
+            limit=limit,
         )
         return distributed.PreparedSources(documents, held_out, chosen.prepare(preparation))
 
@@ -206,7 +213,34 @@ def begin(
     run = Run(objective, plan.schedule, generator, Position(), began, world)
     pretraining = _pretraining(data, network, plan, compute, given.seed, began)
     training = Training(folder, chosen, plan, compute, data, run, pretraining, documents)
+    if limit.is_over:
+        watch.warn(
+            f"reading the sources took all of the budget of {limit.seconds:g} s: the network is saved without a step "
+            "of training; give a longer --budget"
+        )
+    limit.check()
     return BegunTraining(training, config, given, why_task, start)
+
+
+def _seconds(given: TrainOptions) -> float:
+    """The seconds of a run that isn't counted in steps or epochs; of one that is, infinite."""
+    if given.budget:
+        return parse_duration(given.budget)
+    return DEFAULT_SECONDS if given.steps is None and given.epochs is None else math.inf
+
+
+def _stoppable(watch: Watcher, limit: TimeLimit) -> Watcher:
+    """A watcher that raises `StoppedError` at the next report or progress if the training should stop."""
+
+    def report(activity: str) -> None:
+        limit.check()
+        watch.report(activity)
+
+    def progress(done: int, of: int | None) -> None:
+        limit.check()
+        watch.progress(done, of)
+
+    return dataclasses.replace(watch, report=report, progress=progress)
 
 
 def _resumes(folder: Path, overwrite: bool, resume: bool, world: World) -> bool:
@@ -344,10 +378,11 @@ def _resume(
     begun = _saved_options(saved)
     _check_resume(saved, begun, explicit, task_name, valid_names, init_from)
     task = tasks.find(saved.task)
+    limit = TimeLimit(stop=watch.stop)
     with world.main_process_first():
         data = None if names or valid_names else task.load_cached(saved.config["data"], saved.preprocessor)
         if data is None:
-            data = _read_again(task, saved, begun, names, valid_names, spool, watch)
+            data = _read_again(task, saved, begun, names, valid_names, spool, _stoppable(watch, limit), limit)
     schedule = _schedule(training_config, begun, explicit, data)
     compute = device.choose(given.device, training_config["precision"], given.threads or begun.threads, world)
     pretraining_schedule = training_config.get("pretraining")
@@ -417,6 +452,7 @@ def _read_again(
     valid_names: list[str],
     spool: Spool,
     watch: Watcher,
+    limit: TimeLimit,
 ) -> Data[AnyNetwork]:
     """Prepare the sources of a run to continue again: those named, or else those that it began with.
 
@@ -438,7 +474,7 @@ def _read_again(
             "or train on others in another folder with --init-from"
         )
     preparation = Preparation(
-        documents, held_out, begun, saved.preprocessor, None, watch.report, watch.warn, watch.progress
+        documents, held_out, begun, saved.preprocessor, None, watch.report, watch.warn, watch.progress, limit
     )
     return task.prepare(preparation)
 

@@ -14,7 +14,7 @@ from seqgen.cli.interrupts import InterruptHandler
 from seqgen.cli.options import QuietOption, add_options, advanced
 from seqgen.cli.output import Output, StderrLogger, human_size, human_time, to_json
 from seqgen.config import TASK_NAMES, TrainOptions, make_options
-from seqgen.errors import UserError
+from seqgen.errors import StoppedError, UserError
 from seqgen.specs.tasks import TASKS
 from seqgen.untrusted import one_line
 
@@ -99,11 +99,10 @@ def run(
     names = sources or []
     if not (resume and not names):
         names = sources_or_stdin(sources, "there is nothing to train on")
-    stop = InterruptHandler()
-    stop.install()
-
     from seqgen.cli.progress import display
 
+    stop = InterruptHandler()
+    stop.install()
     log = StderrLogger(quiet)
     try:
         if plan:
@@ -119,7 +118,9 @@ def run(
                 names, output, task=task, valid=valid or (), resume=resume, init_from=init_from, overwrite=overwrite,
                 watch=watcher, **options,
             )  # fmt: skip
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StoppedError):
+        if not stop.training:
+            log.info("stopped before training began: nothing was learnt, nothing is saved")
         return 128 + (stop.signal or signal.SIGINT)
     if launch is not None and launch.rank:
         return 128 + stop.signal if stop.signal else 0
