@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seqgen.corpus.tables.cells import TEXT, column_kind
+from seqgen.corpus.tables.cells import NUMBER, TEXT, TIME, column_kind
 from seqgen.corpus.tables.columns import listed, parse_columns
 from seqgen.corpus.tables.read import Table
 from seqgen.errors import DataError
@@ -27,6 +29,8 @@ _JOINED_COLUMNS = (
     ("title", "content"),
     ("标题", "内容"),
 )
+_MAX_GUESSED_LABELS = 20  # in a table without usual names that is guessed to be labelled text
+_MIN_GUESSED_ROWS = 8
 _MAX_LABEL_LENGTH = 60  # characters
 _PROSE_LENGTH = 12  # characters on average, of a column of text that should not be ignored without a word
 
@@ -60,10 +64,14 @@ class LabelledOptions:
 
 @dataclass(frozen=True)
 class LabelledColumns:
-    """Indices of the text columns, which are joined, and of the label column."""
+    """Indices of the text columns, which are joined, and of the label column.
+
+    `others`: columns that could be the label as well, if no name tells it.
+    """
 
     text: tuple[int, ...]
     label: int
+    others: tuple[int, ...] = ()
 
     def role(self, index: int) -> str:
         """Return the role of a column: text, label or unused."""
@@ -97,21 +105,23 @@ def choose_columns(table: Table, options: LabelledOptions) -> LabelledColumns:
     if label is None and options.trained_label:
         label = table.column(options.trained_label[0])
     if label is None:
-        label = next((names.index(name) for name in LABEL_COLUMN_NAMES if name in names), None)
+        label = _named_label(table, names)
+    others: list[int] = []
     if label is None:
-        label = _guess_label(table, text)
+        likely = _likely_labels(table, text or _named_text(table, names, -1))
+        label, others = (likely[0], likely[1:]) if likely else (None, [])
     if label is None:
         raise DataError(
             f"{table.name!r}: cannot recognise the label column; give --label-column (a name, or a number from 1); "
             f"the columns are {_shown(table)}"
         )
-    text = text or _named_text(names, label) or _guess_text(table, label)
+    text = text or _named_text(table, names, label) or _guess_text(table, label)
     if not text:
         raise DataError(
             f"{table.name!r}: no column other than the label contains text; give --text-column; "
             f"the columns are {_shown(table)}"
         )
-    return LabelledColumns(text, label)
+    return LabelledColumns(text, label, tuple(index for index in others if index not in text))
 
 
 def choose_text_columns(table: Table, given: str | None) -> tuple[int, ...]:
@@ -122,7 +132,7 @@ def choose_text_columns(table: Table, given: str | None) -> tuple[int, ...]:
     """
     if given:
         return tuple(parse_columns(given, table.header, repr(table.name), table.has_header))
-    found = _named_text(_lower_names(table), -1) or _guess_text(table, -1)
+    found = _named_text(table, _lower_names(table), -1) or _guess_text(table, -1)
     if not found:
         raise DataError(f"{table.name!r}: no column has text; give --text-column; the columns are {_shown(table)}")
     return found
@@ -139,11 +149,27 @@ def unused_text_columns(table: Table, columns: LabelledColumns) -> list[str]:
 def has_known_columns(table: Table) -> bool:
     """Whether a table certainly has texts and labels: by its header, or by one name in it and a column of prose."""
     names = _lower_names(table)
-    label = next((names.index(name) for name in LABEL_COLUMN_NAMES if name in names), None)
+    label = _named_label(table, names)
     if label is None:
         return False
     others = [index for index in range(table.width) if index != label]
     return any(names[index] in TEXT_COLUMN_NAMES or _is_prose(_cells(table, index)) for index in others)
+
+
+def has_plain_columns(table: Table) -> bool:
+    """Whether a table has texts and labels by its cells: prose, one column of few values, and at most row numbers."""
+    labels = _likely_labels(table, ())
+    if len(labels) != 1 or len(table.sample) < _MIN_GUESSED_ROWS:
+        return False
+    counts = Counter(_cells(table, labels[0]))
+    if len(counts) > _MAX_GUESSED_LABELS or 4 * len(counts) > counts.total() or min(counts.values()) < 2:
+        return False
+    others = [_cells(table, index) for index in range(table.width) if index != labels[0]]
+    prose = [_is_prose(cells) for cells in others]
+    return any(prose) and all(
+        is_prose or len(set(cells)) == 1 or (column_kind(cells) == NUMBER and len(set(cells)) == len(cells))
+        for cells, is_prose in zip(others, prose, strict=True)
+    )
 
 
 def _is_prose(cells: Sequence[str]) -> bool:
@@ -168,35 +194,59 @@ def _cells(table: Table, column: int) -> list[str]:
     return [cell for row in table.sample if len(row) == table.width and (cell := row[column].strip())]
 
 
-def _named_text(names: Sequence[str], label: int) -> tuple[int, ...]:
+def _named_text(table: Table, names: Sequence[str], label: int) -> tuple[int, ...]:
     for pair in _JOINED_COLUMNS:
         if all(part in names for part in pair):
             return tuple(names.index(part) for part in pair)
-    return next(
-        ((names.index(name),) for name in TEXT_COLUMN_NAMES if name in names and names.index(name) != label), ()
+    found = [names.index(name) for name in TEXT_COLUMN_NAMES if name in names and names.index(name) != label]
+    if not found:  # Review Text, comment_text
+        found = [
+            index
+            for name in TEXT_COLUMN_NAMES
+            for index, words in enumerate(names)
+            if index != label and _last_word(words) == name and _is_prose(_cells(table, index))
+        ]
+    return tuple(found[:1])
+
+
+def _named_label(table: Table, names: Sequence[str]) -> int | None:
+    """Return the column with a usual name, or one that ends in it, as `airline_sentiment`, and has repeated values."""
+    for name in LABEL_COLUMN_NAMES:
+        if name in names:
+            return names.index(name)
+    for name in LABEL_COLUMN_NAMES:
+        for index, words in enumerate(names):
+            if len(name) > 1 and _last_word(words) == name and _has_label_values(table, index):
+                return index
+    return None
+
+
+def _last_word(name: str) -> str:
+    return re.split(r"[\W_]+", name.strip())[-1]
+
+
+def _has_label_values(table: Table, column: int) -> bool:
+    """Whether a column has short, repeated values in all rows."""
+    cells = _cells(table, column)
+    distinct = len(set(cells))
+    full = sum(len(row) == table.width for row in table.sample)
+    return (
+        len(cells) >= max(2, full)
+        and max(map(len, cells)) <= _MAX_LABEL_LENGTH
+        and 2 <= distinct <= max(2, len(cells) // 2)
     )
 
 
-def _guess_label(table: Table, text: Sequence[int]) -> int | None:
-    """Return the column of short, repeated values: the one with the fewest distinct values, outer columns first."""
+def _likely_labels(table: Table, text: Sequence[int]) -> list[int]:
+    """Return the columns of short, repeated values: those of the fewest distinct values, then outer columns, first."""
     width = table.width
-    full = sum(len(row) == width for row in table.sample)
-    best = None
+    found = []
     for column in range(width):
-        cells = _cells(table, column)
-        distinct = set(cells)
-        if (
-            column in text
-            or len(cells) < max(2, full)  # some are empty
-            or max(map(len, cells)) > _MAX_LABEL_LENGTH
-            or len(distinct) < 2
-            or len(distinct) > max(2, len(cells) // 2)
-        ):
-            continue
-        rank = (len(distinct), min(column, width - 1 - column), column)
-        if best is None or rank < best[0]:
-            best = rank, column
-    return None if best is None else best[1]
+        if column not in text and _has_label_values(table, column):
+            cells = _cells(table, column)
+            if column_kind(cells) != TIME:
+                found.append((len(set(cells)), min(column, width - 1 - column), column))
+    return [column for _, _, column in sorted(found)]
 
 
 def _guess_text(table: Table, label: int) -> tuple[int, ...]:
@@ -205,7 +255,7 @@ def _guess_text(table: Table, label: int) -> tuple[int, ...]:
     for column in range(table.width):
         cells = [row[column] for row in table.sample if len(row) == table.width]
         wordy = sum(any(letter.isalpha() for letter in cell) for cell in cells)
-        if column != label and wordy * 2 > len(cells):
+        if column != label and wordy * 2 > len(cells) and column_kind(cells) == TEXT:
             lengths[column] = statistics.fmean(map(len, cells))
     longest = max(lengths.values(), default=0.0)
     return tuple(column for column, length in lengths.items() if length >= longest / 6 and longest)

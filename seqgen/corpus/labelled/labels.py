@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from seqgen.errors import DataError
 from seqgen.untrusted import as_bytes
 
 _WHOLE = re.compile(r"([-+]?\d+)\.0*")
+_LIST = re.compile(r"""\[\s*(?:(?:'[^']*'|"[^"]*"|[\w.+-]+)\s*(?:,\s*(?!\])|(?=\])))*\]""")
+_ITEM = re.compile(r"""'([^']*)'|"([^"]*)"|([\w.+-]+)""")
+_MAX_PART_LENGTH = 40  # characters of one of several labels
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
@@ -48,6 +51,44 @@ def label_names(value: Any, where: str) -> tuple[str, ...]:
         value = int(value)
     name = label_name(as_bytes(str(value)).decode("utf-8", "replace"))
     return (name,) if name else ()
+
+
+def cell_splitter(cells: Sequence[str]) -> tuple[Callable[[str], tuple[str, ...]], str]:
+    """Return how a cell of a column of labels is read, and an example of a cell that is split at a mark, '' for none.
+
+    Cells that are lists, `["a", "b"]`, have several labels; and so have those that combine the same few parts, `a|b`.
+    """
+    written = [cell.strip() for cell in cells if cell.strip()]
+    if written and all(_items(cell) is not None for cell in written):
+        return _list_labels, ""
+    distinct = set(written)
+    for mark in ";|,":
+        combined = [cell for cell in written if mark in cell]
+        parts = {part.strip() for cell in distinct for part in cell.split(mark)}
+        if combined and len(parts) < len(distinct) and "" not in parts and max(map(len, parts)) <= _MAX_PART_LENGTH:
+            return functools.partial(_split_labels, mark), combined[0]
+    return _one_label, ""
+
+
+def _one_label(cell: str) -> tuple[str, ...]:
+    label = label_name(cell)
+    return (label,) if label else ()
+
+
+def _split_labels(mark: str, cell: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(label for part in cell.split(mark) if (label := label_name(part))))
+
+
+def _list_labels(cell: str) -> tuple[str, ...]:
+    items = _items(cell.strip())
+    return _one_label(cell) if items is None else tuple(dict.fromkeys(filter(None, map(label_name, items))))
+
+
+def _items(cell: str) -> list[str] | None:
+    """Return the items of a list in JSON or Python, None if the cell is none."""
+    if not _LIST.fullmatch(cell):
+        return None
+    return [word or quoted or double for quoted, double, word in _ITEM.findall(cell[1:-1])]
 
 
 def _described(value: Any) -> str:

@@ -15,6 +15,7 @@ the others are dropped. Files beside the folders of the classes are left out.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -31,9 +32,10 @@ from seqgen.corpus.labelled.columns import (
     LabelledOptions,
     choose_columns,
     has_known_columns,
+    has_plain_columns,
     unused_text_columns,
 )
-from seqgen.corpus.labelled.labels import label_name, label_names
+from seqgen.corpus.labelled.labels import cell_splitter, label_name, label_names
 from seqgen.corpus.labelled.texts import Example, LabelledTexts, collect_examples, stratified_split
 from seqgen.corpus.opening.identify import read_head
 from seqgen.corpus.sources import is_part
@@ -57,6 +59,7 @@ __all__ = [
 ]
 
 _HEAD_BYTES = 1 << 16  # from which the format is recognised
+_MAX_COMPARED_LABELS = 10_000
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".xlsx")
 _ROW_SUFFIXES = (*_TABLE_SUFFIXES, ".jsonl", ".json")
 _LABEL = re.compile(r"__label__(\S+)")
@@ -115,6 +118,9 @@ def read_examples(
         more = f" and {len(strays) - 5:,} more" if len(strays) > 5 else ""
         are, files = ("are", "files") if len(strays) > 1 else ("is", "file")
         warn(f"{len(strays):,} {files} in no folder of a class {are} left out: {names}{more}")
+    seen: set[str] = set()
+    folded: dict[str, str] = {}
+    cases: dict[str, str] = {}  # labels, and another one that is spelt the same
     for document in documents if by_folder is None else by_folder:
         if by_folder is not None:
             report.add_format("folders")
@@ -127,8 +133,17 @@ def read_examples(
             elif not example.labels:
                 report.add("rows without a label were dropped", example.where)
             else:
+                for label in example.labels:
+                    if label not in seen and len(seen) < _MAX_COMPARED_LABELS:
+                        seen.add(label)
+                        first = folded.setdefault(label.casefold(), label)
+                        if first != label:
+                            cases[first] = label
                 yield example
     report.flush(warn)
+    if cases:
+        pairs = ", ".join(f"{one!r} and {other!r}" for one, other in itertools.islice(cases.items(), 3))
+        warn(f"labels that differ in capitals only are different labels: {pairs}")
 
 
 def _class_folders(documents: Sequence[Document]) -> tuple[list[Document] | None, list[str]]:
@@ -279,7 +294,15 @@ def _from_table(document: Document, options: LabelledOptions, report: LabelledRe
         warn(f"{name}: {listed(list(map(repr, unused)))} {are} not used; name all columns to join with --text-column")
     needed = max(*columns.text, columns.label)
     width = table.width
+    if columns.others:
+        could = listed([repr(table.header[index]) for index in columns.others])
+        warn(f"{name}: the label is taken from {table.header[columns.label]!r}, and could be in {could}; name it with "
+             "--label-column")  # fmt: skip
     labels = _known_labels(table, columns)
+    split, example = cell_splitter([row[columns.label] for row in table.sample if len(row) == width])
+    if example:
+        several = " and ".join(split(example))
+        warn(f"{name}: labels such as {example!r} are read as several ({several})")
     for number, row in table.rows():
         location = f"{name}:{number}"
         if len(row) <= needed:
@@ -292,8 +315,7 @@ def _from_table(document: Document, options: LabelledOptions, report: LabelledRe
                 continue
             report.add(f"rows with more than {width} cells, because of {table.dialect.name} in the text", location)
             row = joined
-        label = label_name(row[columns.label])
-        yield Example(columns.join(row).strip(), (label,) if label else (), location)
+        yield Example(columns.join(row).strip(), split(row[columns.label]), location)
 
 
 def _known_labels(table: Table, columns: LabelledColumns) -> frozenset[str]:
@@ -378,4 +400,6 @@ def looks_like_labelled_texts(path: Path) -> bool:
         )  # fmt: skip
     except DataError:
         return False
-    return table is not None and table.is_regular and has_known_columns(table)
+    if table is None or not table.is_regular:
+        return False
+    return has_known_columns(table) or (path.suffix.lower() in _TABLE_SUFFIXES and has_plain_columns(table))

@@ -17,6 +17,7 @@ from seqgen.corpus.series.time_names import is_calendar, is_counter
 
 _PLAIN_NUMBER = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 _MARK_SAMPLE_CELLS = 400  # with a mark, from which the decimal mark is detected
+_DOTTED_DATE = re.compile(r"\d{1,2}\.\s?\d{1,2}\.\s?\d{4}(?!\d)")
 _GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")
 # Missing values in files of measurements, if all other numbers are far from them.
 _SENTINELS = (-99.0, -99.9, -99.99, -999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0, -32768.0, -999999.0)
@@ -127,6 +128,8 @@ def number_notations(table: ColumnTable) -> tuple[Notation, ...]:
 
     A comma or point is certainly the decimal mark if it stands before other than three digits; certainly one of
     thousands if it occurs twice in a number; and very likely one of thousands if all numbers without it are below 1000.
+    Otherwise a comma between cells says that the point is decimal, and a semicolon beside dates such as 31.12.2021 that
+    it groups thousands.
     """
     found = [_MarkedColumn.of(table, index) for index in range(len(table.header))]
     cells = table.all_texts([index for index, column in enumerate(found) if column is None])
@@ -134,9 +137,15 @@ def number_notations(table: ColumnTable) -> tuple[Notation, ...]:
     commas = sum(column.certain == {","} for column in columns)
     points = not commas and any(column.certain == {"."} for column in columns)
     grouped = not points and any(column.mixes_groups(".") for column in columns)
+    dotted = next((head[0] for index in range(len(columns)) if _are_dotted_dates(head := table.head(index))), "")
     return tuple(
-        column.notation(commas > (column.certain == {","}), points, grouped, table.delimiter) for column in columns
+        column.notation(commas > (column.certain == {","}), points, grouped, table.delimiter, dotted)
+        for column in columns
     )
+
+
+def _are_dotted_dates(cells: Sequence[str]) -> bool:
+    return bool(cells) and all(_DOTTED_DATE.match(cell) for cell in (cells[0], cells[-1]))
 
 
 @dataclass(frozen=True)
@@ -189,12 +198,16 @@ class _MarkedColumn:
         """Whether numbers have the mark before three digits from a thousand on, and none below."""
         return not self.certain and self.ambiguous == mark and self.unmarked < 1000
 
-    def notation(self, commas_elsewhere: bool, points_elsewhere: bool, grouped: bool, delimiter: str) -> Notation:
+    def notation(
+        self, commas_elsewhere: bool, points_elsewhere: bool, grouped: bool, delimiter: str, dotted: str
+    ) -> Notation:
         """Return the notation.
 
         Args:
             commas_elsewhere, points_elsewhere: whether other columns have decimal commas, or points.
             grouped: whether points group thousands in some column.
+            delimiter: of the table.
+            dotted: a date with points in another column, '' for none.
         """
         if self.certain:
             return Notation("," if self.certain == {","} else ".")
@@ -210,7 +223,13 @@ class _MarkedColumn:
                 return Notation(",", f"points group thousands ({self.example} is {plain}): {why}")
             if commas_elsewhere:
                 return Notation(",", f"points group thousands ({self.example} is {plain}), because commas are decimal")
-            if _GROUPED.fullmatch(self.example):
+            if dotted and delimiter == ";" and _GROUPED.fullmatch(self.example):
+                return Notation(
+                    ",",
+                    f"points group thousands ({self.example} is {plain}), as usual beside dates such as {dotted}; "
+                    "if they are decimal marks, write dates as 2020-01-31",
+                )
+            if _GROUPED.fullmatch(self.example) and (dotted or delimiter != ","):
                 return Notation(
                     ".", f"the point is taken for the decimal mark; if {self.example} means {plain}, remove the points"
                 )

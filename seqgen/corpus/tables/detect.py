@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from seqgen.corpus.tables.cells import NUMBER, TIME, column_kind
-from seqgen.corpus.tables.dialect import SPACES, Dialect, split_line
+from seqgen.corpus.tables.dialect import SPACES, Dialect, exchange_quotes, split_line, unwrap_lines
 from seqgen.corpus.tables.rows import ColumnHabits, RowParser, Rows, is_malformed, normal_width
 
 _DELIMITERS = "\t;|,"  # in order of preference: prose and numbers contain commas, but hardly the others
+_RARE_DELIMITERS = "^~\x01"  # only if every line has them
 _LAST_RESORTS = ":" + SPACES  # only if every row has the same number of cells
 MIN_CONSTANT = 0.9  # fraction of the rows that have the normal width in a table
 _MIN_BROKEN = 0.5  # the same in a file with damaged rows or notes
@@ -19,6 +20,9 @@ _MIN_ROWS = 3  # fewer of one width are an accident
 _MAX_PREAMBLE = 40  # lines above a header
 _MAX_LINES = 2000
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE | re.DOTALL)
+_WRAPPED = re.compile(r'"(?:[^"]|"")*"\s*')
+_SINGLE_QUOTED = re.compile(r"(?:^|[\t;|,])[ ]?'(?:[^']|'')*'(?=[\t;|,\r\n]|$)")
+_SPACED_QUOTES = re.compile(r'(?:(?:"(?:[^"]|"")*"|[^\s"]+)(?:\s+|$))+')
 _DECIMAL = re.compile(r"\s*[-+]?\d+,\d+\s*")
 
 NumberedRows = list[tuple[int, list[str]]]
@@ -69,7 +73,35 @@ def detect(lines: Sequence[str], delimiter: str | None = None) -> Head:
         return replace(head, declared=True)
     if delimiter is not None:
         return _read(lines, delimiter, 1)
-    heads = [_read(lines, mark, 1) for mark in _DELIMITERS if any(mark in line for line in lines)]
+    return _wrapped(lines) or _single_quoted(lines) or _detect(lines)
+
+
+def _wrapped(lines: Sequence[str]) -> Head | None:
+    """The table in lines that are quoted as a whole, as by a program that took the rows for cells; None for none."""
+    written = [line for line in lines if line.strip()]
+    if len(written) < _MIN_ROWS or not all(_WRAPPED.fullmatch(line) for line in written):
+        return None
+    head = _detect(unwrap_lines(lines))
+    return replace(head, dialect=replace(head.dialect, wrapped=True)) if head.is_table else None
+
+
+def _single_quoted(lines: Sequence[str]) -> Head | None:
+    """The table whose cells are in single quotes; None if there is none."""
+    written = [line for line in lines if line.strip()]
+    enclosed = sum(_SINGLE_QUOTED.search(line) is not None for line in written)
+    if len(written) < _MIN_ROWS or enclosed < MIN_CONSTANT * len(written):
+        return None
+    head = _detect(list(map(exchange_quotes, lines)))
+    if not head.is_table or not head.dialect.quote or head.stray:
+        return None
+    rows = [(line, list(map(exchange_quotes, cells))) for line, cells in head.rows]
+    return replace(head, dialect=replace(head.dialect, single=True), rows=rows)
+
+
+def _detect(lines: list[str]) -> Head:
+    marks = [mark for mark in _DELIMITERS if any(mark in line for line in lines)]
+    marks += [mark for mark in _RARE_DELIMITERS if all(mark in line for line in lines if line.strip())]
+    heads = [_read(lines, mark, 1) for mark in marks]
     # With the wrong delimiter, quotes around cells are in the middle of them.
     clean = [head for head in heads if head.dialect.quote and head.width > 1 and not head.stray]
     if clean and any('"' in line for line in lines):
@@ -177,7 +209,7 @@ def _has_spaced_quotes(dialect: Dialect, line: str) -> bool:
 def _encloses_cells(lines: Sequence[str], dialect: Dialect) -> bool:
     """Whether some quotes enclose a cell."""
     if dialect.delimiter == SPACES:
-        return False
+        return any('"' in line and _SPACED_QUOTES.fullmatch(line.strip()) for line in lines)
     mark = re.escape(dialect.delimiter)
     escaped = r"\\.|" if dialect.escape else ""
     cell = re.compile(rf'(?:^|{mark})[ ]*"(?:{escaped}[^"]|"")*+"[ ]*(?={mark}|$)', re.MULTILINE)

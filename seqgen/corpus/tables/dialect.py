@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 SPACES = " "  # the delimiter of cells aligned by spaces
+SPACED_CELL = re.compile(r'"(?:[^"]|"")*"(?=\s|\Z)|\S+')  # as R writes them
+_EXCHANGED = str.maketrans("\"'", "'\"")
 
 
 @dataclass(frozen=True)
@@ -18,12 +21,16 @@ class Dialect:
         quote: `"`, or nothing if quotes are letters.
         escape: a backslash if it escapes quotes in quoted cells; doubled quotes stand for one in any case.
         skip_spaces: whether spaces before a quoted cell belong to the delimiter.
+        wrapped: whether each line is one quoted cell that has the row.
+        single: whether single quotes enclose cells; in the lines as they are parsed, they and `"` are exchanged.
     """
 
     delimiter: str = ","
     quote: str = '"'
     escape: str = ""
     skip_spaces: bool = False
+    wrapped: bool = False
+    single: bool = False
 
     @property
     def name(self) -> str:
@@ -36,7 +43,9 @@ def split_line(line: str, dialect: Dialect) -> list[str]:
     """Split one line into cells, in which unclosed and misplaced quotes are letters."""
     line = line.rstrip("\r\n")
     if dialect.delimiter == SPACES:
-        return line.split()
+        if not dialect.quote or '"' not in line:
+            return line.split()
+        return [cell[1:-1].replace('""', '"') if cell.startswith('"') else cell for cell in SPACED_CELL.findall(line)]
     if not dialect.quote or '"' not in line:
         return line.split(dialect.delimiter)
     pattern, position, cells = _cell_pattern(dialect.delimiter, dialect.skip_spaces), 0, []
@@ -47,6 +56,21 @@ def split_line(line: str, dialect: Dialect) -> list[str]:
         position = match.end() + 1
         if position > len(line):
             return cells
+
+
+def unwrap_lines(lines: Sequence[str]) -> list[str]:
+    """Return lines without the quotes around each."""
+    return [
+        line[1 : len(text) - 1].replace('""', '"') + line[len(text) :]
+        if len(text := line.rstrip()) > 1 and text[0] == text[-1] == '"'
+        else line
+        for line in lines
+    ]
+
+
+def exchange_quotes(text: str) -> str:
+    """Return text with single quotes for double ones, and the reverse."""
+    return text.translate(_EXCHANGED)
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from seqgen.corpus.tables.detect import Head, NumberedRows
 
 _MAX_HEADER_ROWS = 5
 _SAMPLE_ROWS = 400
+_RULE = re.compile(r"\s*[-+=|:]{3}[-+=|: ]*")  # as databases print it around tables
 _DASHES = re.compile(r"\s*:?[-=_+]{2,}:?\s*")
 _SENTENCE_ENDS = tuple(".!?…。！？")
 _MAX_NAME_LENGTH = 40  # characters of a column's name
@@ -69,7 +70,7 @@ def find_header(head: Head, known: Collection[str] = (), given: bool | None = No
     is_header = _is_header(cells, below, known) if given is None else given
     if not is_header and first > start and width > 1:
         names = _uneven_names(rows[first - 1][1], [cells, *below], known)
-        if names is not None:  # the row above has a cell more or less than the data, and is unlike it
+        if names is not None:  # the row above has another number of cells than the data, and is unlike it
             return Header(names, rows[first - 1][0], first, rows[start : first - 1], comments, [])
     if not is_header and comments and given is None:
         names = _commented_names(head, comments[-1][1], [cells, *below])
@@ -82,13 +83,13 @@ def find_header(head: Head, known: Collection[str] = (), given: bool | None = No
     extra = _rows_below(rows[first + 1 :], width)
     if cells[0].startswith("#"):
         cells = [cells[0].lstrip("# ") or cells[0], *cells[1:]]
-    names = _merged_names(cells, [row for _, row in extra])
+    names = _merged_names(cells, [row for _, row in extra if len(row) == width])
     return Header(names, line, first + 1 + len(extra), above, comments, extra)
 
 
 def is_comment(cells: Sequence[str], width: int) -> bool:
-    """Whether a row is a comment: it begins with # and is no row of the table."""
-    return len(cells) != width and cells[0].lstrip().startswith("#")
+    """Whether a row is a comment: it begins with # or is a line of dashes, and is no row of the table."""
+    return len(cells) != width and (cells[0].lstrip().startswith("#") or _RULE.fullmatch("".join(cells)) is not None)
 
 
 def _is_header(first: Sequence[str], below: Sequence[Sequence[str]], known: Collection[str]) -> bool:
@@ -172,20 +173,35 @@ def _is_name(name: str, cells: Sequence[str]) -> bool:
 def _uneven_names(
     above: Sequence[str], rows: Sequence[Sequence[str]], known: Collection[str]
 ) -> tuple[str, ...] | None:
-    """Return the names in a row above the data that has a cell more or less; None if it is no header."""
+    """Return the names in a row above the data of another number of cells; None if it is no header.
+
+    If delimiters in the cells are not quoted, there are fewer names than cells.
+    """
     width, names = len(rows[0]), [cell.strip() for cell in above]
     if len(names) < 2:
         return None
     if len(names) < width and not any(row[-1].strip() for row in rows):  # delimiters at the ends of the rows
         fitted = [*names, *[""] * (width - len(names))]
-    elif len(names) == width - 1:  # R leaves out the name of the rows' names
+    elif len(names) == width - 1 and _has_row_names(names, rows, known):  # R leaves out the name of the rows' names
         fitted = ["", *names]
+    elif len(names) < width:
+        spaced = sum(any(cell.startswith(" ") for cell in row[1:]) for row in rows) * 2 > len(rows)
+        is_name = all(names) and len(set(names)) == len(names) and all(cell_kind(name) == TEXT for name in names)
+        return tuple(names) if is_name and (spaced or any(name.lower() in known for name in names)) else None
     elif len(names) > width:  # cells missing at the ends of all rows, or delimiters at the end of the header
         fitted = names
     else:
         return None
     padded = [[*row, *[""] * (len(fitted) - len(row))] for row in rows]
     return tuple(fitted) if _is_header(fitted, padded, known) else None
+
+
+def _has_row_names(names: Sequence[str], rows: Sequence[Sequence[str]], known: Collection[str]) -> bool:
+    """Whether the first cells may be the names of the rows: no two are the same, and no cell of the next goes on."""
+    first = [row[0].strip() for row in rows]
+    if len(set(first)) < len(first) or sum(row[1].startswith(" ") for row in rows) * 2 > len(rows):
+        return False
+    return names[0].lower() not in known or column_kind(first) != TIME  # the name of times stands above times
 
 
 def _commented_names(head: Head, cells: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
@@ -212,6 +228,9 @@ def _rows_below(rows: NumberedRows, width: int) -> NumberedRows:
     kinds = [column_kind([row[index] for row in body]) for index in range(width)]
     typed = [index for index, kind in enumerate(kinds) if kind in (NUMBER, TIME)]
     for line, cells in rows[:_MAX_HEADER_ROWS]:
+        if is_comment(cells, width):
+            found.append((line, cells))
+            continue
         if len(cells) != width:
             break
         written = [cell for cell in cells if cell.strip()]

@@ -316,10 +316,10 @@ def _table(
 ) -> Table:
     found = find_header(head, known, given)
     data = head.rows[found.first_row :]
-    width = head.width if found.names is None else max(head.width, len(found.names))
-    names = list(found.names or [""] * width)
-    names += [""] * (width - len(names))
-    columns = _columns(names, [cells for _, cells in data], found.names is not None, head.dialect.delimiter)
+    names = list(found.names or [""] * head.width)
+    width = len(names)
+    body = [cells for _, cells in data if len(cells) > 1 or width == 1]
+    columns = _columns(names, body, found.names is not None, head.dialect.delimiter)
     layout = _Layout(
         data[0][0] if data else max((line for line, _ in head.rows), default=0) + 1,
         _skipped(found),
@@ -365,15 +365,16 @@ def _columns(names: Sequence[str], rows: Sequence[Sequence[str]], has_header: bo
 def _unique(names: Sequence[str], table: str, warn: Warn) -> tuple[str, ...]:
     """Return unique names for all columns."""
     found: dict[str, None] = {}
+    names = [" ".join(name.split()) for name in names]  # of several lines, as spreadsheets have them
     taken, next_number = set(names), Counter[str]()
     for number, wanted in enumerate(names, 1):
-        unique = wanted.strip() or f"column_{number}"
+        unique = wanted or f"column_{number}"
         if unique in found:
             first = next_number[unique] or 2
             count = next(count for count in itertools.count(first) if f"{unique}_{count}" not in taken)
             next_number[unique] = count + 1
             unique = f"{unique}_{count}"
-            warn(f"{table} has two columns {wanted.strip()!r}; the second is renamed to {unique!r}")
+            warn(f"{table} has two columns {wanted!r}; the second is renamed to {unique!r}")
         found[unique] = None
         taken.add(unique)
     return tuple(found)

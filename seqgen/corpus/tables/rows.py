@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from seqgen.corpus.series.numbers import is_missing, parse_number
-from seqgen.corpus.tables.dialect import SPACES, Dialect, split_line
+from seqgen.corpus.tables.dialect import SPACES, Dialect, exchange_quotes, split_line, unwrap_lines
 
 Defect = Callable[[str, int], None]  # called with a kind of defect and the number of its line
 Rows = list[list[str]]
@@ -170,8 +170,18 @@ class RowParser:
             in the next block.
         """
         dialect = self._dialect
+        if dialect.wrapped:
+            lines = unwrap_lines(lines)
+        if dialect.single:
+            numbers, rows, used = self._parse(list(map(exchange_quotes, lines)), number, is_last)
+            return numbers, [list(map(exchange_quotes, cells)) for cells in rows], used
+        return self._parse(lines, number, is_last)
+
+    def _parse(self, lines: list[str], number: int, is_last: bool) -> tuple[Sequence[int], Rows, int]:
+        """As `parse`, lines whose quotes are double and enclose cells only."""
+        dialect = self._dialect
         if dialect.delimiter == SPACES:
-            return range(number, number + len(lines)), [line.split() for line in lines], len(lines)
+            return range(number, number + len(lines)), [split_line(line, dialect) for line in lines], len(lines)
         if not dialect.quote:
             mark = dialect.delimiter
             rows = [line.rstrip("\r\n").split(mark) for line in lines]
