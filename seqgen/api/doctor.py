@@ -68,6 +68,7 @@ def examine() -> Iterator[Finding]:
     parts: tuple[tuple[str, Callable[[], Finding], bool], ...] = (  # (…, whether training needs it)
         ("seqgen", _seqgen, False),
         ("python", _python, True),
+        ("torch", _torch, True),
         ("packages", _packages, True),
         ("processor", _processor, False),
         ("kernels", _kernels, False),
@@ -79,16 +80,17 @@ def examine() -> Iterator[Finding]:
         ("learning", _learning, True),
         ("writing", _writing, False),
     )
-    torch = _torch()
-    yield torch
+    has_torch = True
     for name, part, is_needed in parts:
-        if torch.remedy and part in _NEED_TORCH:
+        if part in _NEED_TORCH and not has_torch:
             yield Finding(name, "not examined: needs PyTorch")
             continue
         try:
-            yield part()
+            finding = part()
         except Exception as error:  # whatever is broken, the others are examined
-            yield Finding(name, _message(error), _remedy(error), is_needed)
+            finding = Finding(name, _message(error), _remedy(error), is_needed)
+        has_torch = has_torch and not (part is _torch and finding.remedy)
+        yield finding
 
 
 def _message(error: BaseException) -> str:

@@ -28,7 +28,7 @@ from seqgen.version import __version__
 
 COMMANDS = (
     "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "read", "tokenize", "corpora",
-    "docs",
+    "docs", "doctor",
 )  # fmt: skip
 """Each is the function `run` of its module in `seqgen.cli.commands`."""
 

@@ -68,7 +68,7 @@ TINY_FLAGS = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision
 
 COMMANDS = (
     "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "read", "tokenize", "corpora",
-    "docs",
+    "docs", "doctor",
 )  # fmt: skip
 
 MIXED_BYTES = "灯塔 🏮 café\t".encode() + b"\xff\xfe\x80 \xe4\xb8"  # several scripts, a tab, and invalid UTF-8

@@ -15,7 +15,7 @@ from seqgen.api import doctor
 from seqgen.cli.main import main
 from tests.helpers.running import Run
 
-NAMES = ["torch", "seqgen", "python", "packages", "processor", "kernels", "threads", "gpu", "memory", "cache",
+NAMES = ["seqgen", "python", "torch", "packages", "processor", "kernels", "threads", "gpu", "memory", "cache",
          "extra baselines", "extra excel", "learning", "writing"]  # fmt: skip
 
 
