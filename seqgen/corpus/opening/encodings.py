@@ -26,6 +26,7 @@ _MIN_RATIO = 2.5  # by which it must be ahead of another
 _MAX_DAMAGE = 0.01  # of the characters of a damaged file
 _MIN_LEAD = 0.4  # or by which it must be better, on average, at the bytes that they read differently
 _MIN_DENSITY = 0.025  # of letters beyond ASCII, for each ASCII letter, in languages with many of them
+_MIN_TYPICAL = 0.2  # of the letters of a language that has typical ones
 _SPARSE_SCORE = 0.8  # of such a language where there are fewer
 _MIXED_SCORE = 0.9  # of names from several languages
 
@@ -50,6 +51,9 @@ _SINGLE_BYTE: tuple[tuple[str, tuple[Language, ...]], ...] = (
     ("cp874", letters.THAI),
 )  # fmt: skip
 
+_MIN_MIXED = 4  # bytes beyond ASCII in a line that is UTF-8, not by accident
+_MIN_MIXED_SHARE = 0.1  # of such lines in a text with two encodings
+_ASCII = bytes(range(128))
 _TRIED = frozenset(codecs.lookup(codec).name for codec, _ in (*_MULTIBYTE, *_SINGLE_BYTE))
 _SURROGATES = re.compile("[\udc80-\udcff]")
 _BESIDE_ASCII = re.compile("[A-Za-z][^\0-\x7f]|[^\0-\x7f](?=[A-Za-z])")
@@ -149,7 +153,7 @@ def guess(samples: Iterable[bytes]) -> Guess:
     parts = [part for part in samples if not part.isascii()]
     joined = b"\n".join(parts)
     invalid, valid = count_invalid(joined)
-    if valid > 3 * invalid:
+    if valid > 3 * invalid or is_mixed(joined):
         return Guess("utf-8")
     multibyte = _guess_multibyte(joined)
     if 2 * valid > invalid:  # as it is by chance in short texts only
@@ -160,6 +164,13 @@ def guess(samples: Iterable[bytes]) -> Guess:
     if single.codec or single.alternatives or invalid < 4 * _MIN_LETTERS:
         return single
     return _guess_otherwise(joined)
+
+
+def is_mixed(data: bytes) -> bool:
+    """Whether many lines with characters beyond ASCII are UTF-8 in a text that is not: it has two encodings."""
+    lines = [line for line in data.splitlines() if not line.isascii()]
+    valid = [line for line in lines if is_utf8(line) and len(line.translate(None, _ASCII)) >= _MIN_MIXED]
+    return len(valid) >= _MIN_LETTERS and len(valid) >= _MIN_MIXED_SHARE * len(lines)
 
 
 def _guess_multibyte(data: bytes) -> Guess:
@@ -247,7 +258,7 @@ def _is_worse(reading: _Reading, best: _Reading) -> bool:
 
 
 def _read(context: list[tuple[str, ...]], language: Language) -> _Reading:
-    good, in_words, frequent, inside, capitals = [], 0, 0, 0, 0
+    good, in_words, frequent, typical, inside, capitals = [], 0, 0, 0, 0, 0
     for before, letter, after in context:
         small = letter.lower()
         latin = _is_ascii_letter(before) or _is_ascii_letter(after)
@@ -259,6 +270,7 @@ def _read(context: list[tuple[str, ...]], language: Language) -> _Reading:
             capitals += letter != small
             in_words += latin
             frequent += small in language.frequent
+            typical += small in language.typical
         else:
             inner, touching = before.isalpha() and after.isalpha(), before.isalpha() or after.isalpha()
             good.append(
@@ -270,6 +282,8 @@ def _read(context: list[tuple[str, ...]], language: Language) -> _Reading:
         score *= min(1.0, frequent / max(0.6 * inside, 1.0)) * (0.9 if capitals > 0.6 * inside else 1.0)
     elif in_words < 0.3 * inside:
         score *= 0.7  # the words of Latin scripts have ASCII letters as well
+    elif language.typical and inside >= 2 * _MIN_LETTERS and typical < _MIN_TYPICAL * inside:
+        score *= _SPARSE_SCORE
     text = "".join(letter for _, letter, _ in context)
     return _Reading(text, good, inside, score if inside or not language.frequent else 0.0)
 

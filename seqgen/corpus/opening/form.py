@@ -31,7 +31,7 @@ class FileForm:
         encoding: Python's name of the codec; "" for bytes that are not decoded.
         mark: whether the text begins with a byte order mark, which is dropped.
         kind: "text", or "midi", "parquet", "arrow", "xlsx", "tar", "zip" (of several members), "binary" (unknown).
-        markup: "HTML" or "XML" if text begins like that.
+        markup: "HTML", "XML", "MusicXML" or "e-mail" if text begins like that.
         strict: whether bytes that the encoding doesn't have are an error: it was given, not guessed.
     """
 

@@ -61,7 +61,7 @@ def identify(path: Path, name: str, encoding: str | None = None, decode: bool = 
 def _kind(path: Path, head: bytes, compressions: tuple[str, ...]) -> tuple[str, Kind | None]:
     """The kind of data that is no text, and that of a file that no task reads."""
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return ("zip", None) if compressions else _zip_kind(path)
+        return _compressed_zip_kind(head) if compressions else _zip_kind(path)
     if signatures.is_tar(head):
         return "tar", None
     if signatures.is_midi(head):
@@ -84,6 +84,14 @@ def _zip_kind(path: Path) -> tuple[str, Kind | None]:
     if signatures.WORKBOOK_MEMBER in names:
         return "xlsx", None
     known = signatures.kind_of_zip(names, mimetype)
+    return ("binary", known) if known else ("zip", None)
+
+
+def _compressed_zip_kind(head: bytes) -> tuple[str, Kind | None]:
+    """As `_zip_kind`, by the members at the beginning, because the directory lies at the end."""
+    names = signatures.names_in_zip(head)
+    mimetype = head[38:238].decode("latin-1") if names[:1] == ["mimetype"] else ""
+    known = signatures.WORKBOOK if signatures.WORKBOOK_MEMBER in names else signatures.kind_of_zip(names, mimetype)
     return ("binary", known) if known else ("zip", None)
 
 
@@ -121,6 +129,12 @@ def recognise(samples: list[bytes], name: str) -> str:
     found = encodings.guess([samples[0], *map(_whole_lines, samples[1:])])
     if found.codec:
         return found.codec
+    if len(found.alternatives) == 1:
+        codec = found.alternatives[0]
+        raise UnclearEncodingError(
+            f"{quoted(name)} is not UTF-8, and reads poorly as {encoding_name(codec)}; give its --encoding ({codec} to "
+            "take it for that)"
+        )
     if found.alternatives:
         readings = " or ".join(f"{encoding_name(codec)} (--encoding {codec})" for codec in found.alternatives[:3])
         raise UnclearEncodingError(f"{quoted(name)} is not UTF-8, and may be {readings}; say which")

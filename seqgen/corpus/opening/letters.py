@@ -33,14 +33,18 @@ KOREAN = (frozenset(_HANGUL),)
 
 
 class Language(NamedTuple):
-    """The letters of a language beyond ASCII, in lower case; the most frequent ones, if its script is not Latin."""
+    """The letters of a language beyond ASCII, in lower case; the most frequent ones, if its script is not Latin.
+
+    `typical`: letters of which every longer text has some.
+    """
 
     letters: frozenset[str]
     frequent: frozenset[str] = frozenset()
+    typical: frozenset[str] = frozenset()
 
 
-def _latin(letters: str) -> Language:
-    return Language(frozenset(letters))
+def _latin(letters: str, typical: str = "") -> Language:
+    return Language(frozenset(letters), typical=frozenset(typical))
 
 
 def _script(letters: str, first: int, last: int) -> Language:
@@ -58,13 +62,10 @@ WESTERN = tuple(
 )  # fmt: skip
 # Names and words of several languages in one text count a little less.
 WESTERN_MIXED = Language(frozenset().union(*(language.letters for language in WESTERN)) - frozenset("ðþý"))
-CENTRAL = tuple(
-    map(
-        _latin,
-        (
-            "ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "ăâîșțşţ", "čćđšž", "äöüß",
-        ),
-    )
+# French and Italian in a Western encoding have é, and what would be č, ŕ, ů or ę.
+CENTRAL = (
+    _latin("ąćęłńóśźż"), _latin("áčďéěíňóřšťúůýž", "áíšžýř"), _latin("áäčďéíĺľňóôŕšťúýž", "áíšžý"), _latin("áéíóöőúüű"),
+    _latin("ăâîșțşţ"), _latin("čćđšž"), _latin("äöüß"),
 )  # fmt: skip
 TURKISH = (_latin("çğıöşüâîû"),)
 BALTIC = (_latin("ąčęėįšųūž"), _latin("āčēģīķļņšūž"), _latin("äöõüšž"))
@@ -75,4 +76,4 @@ CYRILLIC = (
 GREEK = (_script("αοιετσνςόίά", 0x3AC, 0x3CE),)
 HEBREW = (_script("יוהלאתמרבש", 0x5D0, 0x5EA),)
 ARABIC = (_script("اليمونرتبه", 0x621, 0x652), _script("ادنریهومتب", 0x621, 0x6CC))
-THAI = (_script("านรอกเงมยล", 0xE01, 0xE4E),)
+THAI = (_script("านรอกเงมยล่้ิีัไ", 0xE01, 0xE4E),)

@@ -11,6 +11,7 @@ UNPACK = "unpack it first"
 MODEL = "name the data that it was trained on"
 NO_TEXT = "it holds no text"
 CONVERT = "export its data as text or CSV"
+SCORE = "export it as MIDI"
 
 
 class Kind(NamedTuple):
@@ -34,13 +35,15 @@ _VIDEO = Kind("a video", "it holds no text; give its subtitles")
 _FONT = Kind("a font", NO_TEXT)
 _PROGRAM = Kind("a program", NO_TEXT)
 _PICKLE = Kind("a pickle", CONVERT)
+PDF = Kind("a PDF", "extract its text, for instance with pdftotext")
 PYTORCH = Kind("a PyTorch model", MODEL)
 NUMPY = Kind("a numpy archive", CONVERT)
 
 # Offset and bytes of a file, and its kind; the first that fits counts.
 _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
-    (0, b"%PDF-", Kind("a PDF", "extract its text, for instance with pdftotext")),
+    (0, b"%PDF-", PDF),
     (0, b"{\\rtf", Kind("an RTF document", TEXT)),
+    (0, b"%!PS", Kind("a PostScript document", "extract its text, for instance with ps2ascii")),
     (60, b"BOOKMOBI", Kind("a Mobipocket e-book", "convert it to plain text, for instance with Calibre")),
     (60, b"TEXtREAd", Kind("a Palm e-book", "convert it to plain text, for instance with Calibre")),
     (0, b"ITSF", Kind("a compiled help file", TEXT)),
@@ -100,6 +103,15 @@ _SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"RDX3\n", Kind("an R data file", CONVERT)),
     (0, b"RDX2\n", Kind("an R data file", CONVERT)),
     (0, b"FEA1", Kind("an old Feather file", CONVERT)),
+    (0, b"X\n\0\0\0", Kind("an R data file", CONVERT)),
+    (0, b"$FL2@(#)", Kind("an SPSS file", CONVERT)),
+    (0, b"$FL3@(#)", Kind("an SPSS file", CONVERT)),
+    (0, b"<stata_dta>", Kind("a Stata file", CONVERT)),
+    (0, b"MATLAB 5.0 MAT-file", Kind("a MATLAB file", CONVERT)),
+    (12, b"\xc2\xea\x81\x60\xb3\x14\x11\xcf\xbd\x92\x08\0", Kind("a SAS file", CONVERT)),
+    (1, b"FICHIER GUITAR PRO", Kind("a Guitar Pro score", SCORE)),
+    (0, b"\x89LZO\0\r\n\x1a\n", Kind("lzop data", UNPACK)),
+    (0, b"\xed\xab\xee\xdb", Kind("an RPM package", UNPACK)),
 )
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # of Office files before 2007
 _OLE_KINDS = (
@@ -118,13 +130,18 @@ _ZIP_MEMBERS = (
     (re.compile(r"META-INF/MANIFEST\.MF"), Kind("a Java archive", NO_TEXT)),
     (re.compile(r"([^/]+/)?data\.pkl"), PYTORCH),
     (re.compile(r"Index/Document\.iwa"), Kind("an Apple iWork document", TEXT)),
+    (re.compile(r"score\.gpif|Content/score\.gpif"), Kind("a Guitar Pro score", SCORE)),
+    (re.compile(r"score_style\.mss|[^/]+\.mscx"), Kind("a MuseScore score", SCORE)),
 )
 WORKBOOK_MEMBER = "xl/workbook.xml"
+WORKBOOK = Kind("an Excel workbook", SHEET)
 _ZIP_TYPES = (
     ("application/epub+zip", Kind("an EPUB e-book", TEXT)),
+    ("application/vnd.recordare.musicxml", Kind("a MusicXML score", SCORE)),
     ("application/vnd.oasis.opendocument.spreadsheet", Kind("an OpenDocument spreadsheet", SHEET)),
     ("application/vnd.oasis.opendocument", Kind("an OpenDocument text", TEXT)),
 )
+_ZIP_HEADER = re.compile(rb"PK\x03\x04.{22}(..)..", re.DOTALL)
 _PROTOBUF_ONNX = re.compile(rb"\x08[\x01-\x14]\x12[\x01-\x20](pytorch|onnx|tf2onnx|skl2onnx|keras2onnx|ml\.net)", re.S)
 _MP3_FRAME = re.compile(rb"\xff[\xfb\xf3\xf2\xfa][\x10-\xef][\x00-\xff]", re.S)
 
@@ -147,6 +164,8 @@ def kind_of(head: bytes, suffix: str = "") -> Kind | None:
         return Kind("a Windows program", NO_TEXT)
     if head[8:10] == b'{"' and head[3:8] == bytes(5) and b'"dtype"' in head:
         return Kind("a safetensors model", MODEL)
+    if b"%PDF-" in head[:1024] and b"\0" in head:  # bytes of mail programs and servers may stand in front of it
+        return PDF
     if _PROTOBUF_ONNX.match(head):
         return Kind("an ONNX model", MODEL)
     if _MP3_FRAME.match(head) and b"\0" in head[:1024]:
@@ -162,8 +181,22 @@ def is_midi(head: bytes) -> bool:
 
 
 def is_tar(head: bytes) -> bool:
-    """Whether the first bytes are the header of a tar archive."""
-    return head[257:262] == b"ustar"
+    """Whether the first bytes are the header of a tar archive: its mark or, of old ones, its checksum."""
+    if head[257:262] == b"ustar":
+        return True
+    digits = head[148:156].strip(b" \0")
+    if len(head) < 512 or not head[0] or not digits.isdigit() or not set(digits) <= set(b"01234567"):
+        return False
+    return int(digits, 8) == sum(head[:148]) + sum(head[156:512]) + 8 * ord(" ")
+
+
+def names_in_zip(head: bytes) -> list[str]:
+    """Return the names of the members that begin within the first bytes of a zip."""
+    found = []
+    for match in _ZIP_HEADER.finditer(head):
+        size = int.from_bytes(match[1], "little")
+        found.append(head[match.end() : match.end() + size].decode("utf-8", "replace"))
+    return found
 
 
 def kind_of_zip(names: list[str], mimetype: str) -> Kind | None:
@@ -179,11 +212,19 @@ def kind_of_zip(names: list[str], mimetype: str) -> Kind | None:
     return None
 
 
+_MAIL = re.compile(rb"(?:From \S+ .*\d\d:\d\d.*\r?\n)?(?:>?[A-Za-z][A-Za-z-]+: .*\r?\n(?:[ \t].*\r?\n)*){3}")
+_MAIL_FIELDS = (b"\nfrom:", b"\nto:", b"\nsubject:", b"\ndate:", b"\nmessage-id:", b"\nreceived:")
+
+
 def markup_of(head: bytes) -> str:
-    """Return "HTML" or "XML" if text begins like that, else ""."""
+    """Return "HTML", "XML", "MusicXML" or "e-mail" if text begins like that, else ""."""
     start = head[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return "HTML"
+    if b"<score-partwise" in start or b"<score-timewise" in start:
+        return "MusicXML"
     if start.startswith(b"<?xml"):
         return "HTML" if b"<html" in start else "XML"
+    if _MAIL.match(head) and sum(field in b"\n" + start for field in _MAIL_FIELDS) >= 3:
+        return "e-mail"
     return ""

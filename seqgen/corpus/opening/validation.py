@@ -22,11 +22,20 @@ class EncodingCheck:
     Attributes:
         damaged: bytes that are not UTF-8 or, of another encoding, characters that became U+FFFD.
         first: the offset of the first.
+        nuls: NUL bytes.
+        first_nul: the offset of the first.
+        marks: byte order marks within the text, as between files that were put together.
+        first_mark: the offset of the first.
     """
 
     form: FileForm
     damaged: int = 0
     first: int = -1
+    nuls: int = 0
+    first_nul: int = -1
+    marks: int = 0
+    first_mark: int = -1
+    _is_mixed: bool = False  # has whole lines that are UTF-8 beside others
     _valid: int = 0  # characters beyond ASCII, in chunks with damage
     _has_valid_chunks: bool = False  # with characters beyond ASCII, and without damage
     _size: int = 0
@@ -41,7 +50,17 @@ class EncodingCheck:
                 self._check_utf8(self._rest + chunk, self._size - len(self._rest))
         elif self.form.encoding:
             self._count(chunk.count(REPLACEMENT), self._size + chunk.find(REPLACEMENT))
+        if self.form.encoding:
+            self._count_stray(chunk)
         self._size += len(chunk)
+
+    def _count_stray(self, chunk: bytes) -> None:
+        if (first := chunk.find(0)) >= 0:  # several times as fast as counting
+            self.first_nul = self.first_nul if self.nuls else self._size + first
+            self.nuls += chunk.count(0)
+        if codecs.BOM_UTF8[0] in chunk and (marks := chunk.count(codecs.BOM_UTF8)):
+            self.first_mark = self.first_mark if self.marks else self._size + chunk.find(codecs.BOM_UTF8)
+            self.marks += marks
 
     def finish(self) -> None:
         """Count a last character that is cut off."""
@@ -56,6 +75,7 @@ class EncodingCheck:
             damaged, valid = encodings.count_invalid(data[:read])
             self._count(damaged, offset + error.start)
             self._valid += valid
+            self._is_mixed = self._is_mixed or (2 * valid > damaged / 2 and encodings.is_mixed(data[:read]))
             self._keep_sample(data[:read], error.start)
         self._rest = data[read:]
 
@@ -80,12 +100,12 @@ class EncodingCheck:
         """
         if not self.damaged or not self.form.is_utf8 or not self.form.encoding:
             return None
-        if not self._has_valid_chunks and self._valid <= self.damaged / 2:
+        if not self._has_valid_chunks and not self._is_mixed and self._valid <= self.damaged / 2:
             codec = recognise(self._sample, name)
             return None if codec == "utf-8" else replace(self.form, encoding=codec, mark=False)
         if self.damaged > _MAX_STRAY * self._size:
             raise DataError(
-                f"{quoted(name)} has more than one encoding: UTF-8, and from byte {self.first + 1:,} on another one; "
+                f"{quoted(name)} has more than one encoding: UTF-8 and, first at byte {self.first + 1:,}, another one; "
                 "convert its parts separately, or learn its bytes with --tokenizer byte"
             )
         return None
