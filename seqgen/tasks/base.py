@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -58,6 +58,11 @@ class Data(Protocol[NetworkT_contra]):
     @property
     def tokens(self) -> int:
         """Tokens per epoch."""
+        ...
+
+    @property
+    def held_out(self) -> Sized | None:
+        """The validation set, if there is one."""
         ...
 
     @property

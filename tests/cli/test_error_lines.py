@@ -215,6 +215,7 @@ ROWS = [
     ("read missing", "'missing' is neither a file nor the name of a corpus; did you mean 'musicnet'?"),
     ("read words.txt --task poetry", "task must be one of text, dialogue, music, classify, forecast; not 'poetry'"),
     ("docs musick", "there is no page 'musick'; did you mean 'music'?"),
+    ("doctor --jsn", "there is no flag --jsn; did you mean '--json'?"),
     ("docs nothing-like-it", "there is no page 'nothing-like-it'; `seqgen docs` lists them"),
 ]  # fmt: skip
 

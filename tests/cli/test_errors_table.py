@@ -32,7 +32,7 @@ ROWS = [
     ("trian text.txt", "Did you mean 'train'"),
     ("--loud", "--loud"),
     *[(f"{command} --loud", "--loud") for command in COMMANDS],
-    *[(f"{command}", "MODEL") for command in COMMANDS if command not in ("read", "corpora", "docs")],
+    *[(f"{command}", "MODEL") for command in COMMANDS if command not in ("read", "corpora", "docs", "doctor")],
     ("sample model --temprature 1", "--temperature"),
     ("sample model --length", "--length"),
     ("sample model text.txt", "text.txt"),

@@ -13,7 +13,7 @@ import torch
 from seqgen.api.sources import as_list
 from seqgen.api.train import distributed
 from seqgen.api.train.run import FROM_MODEL, BegunTraining, NamedSources, Watcher, begin
-from seqgen.config import TrainOptions, make_options
+from seqgen.config import TrainOptions, make_options, parse_duration
 from seqgen.corpus.sources import Spool
 from seqgen.model.weight_shapes import parameter_count
 from seqgen.specs.tasks import network_of
@@ -100,13 +100,12 @@ def _describe(begun: BegunTraining, explicit: dict[str, Any], has_valid: bool, s
     plan, schedule, first = training.plan, training.plan.schedule, training.plan.pretraining
     network = dataclasses.asdict(plan.network)
     speed, rate = _measure(training.run)
-    steps, seconds = _length(schedule, rate)
+    pretrains = first is not None and training.pretraining is not None
+    steps, seconds = _length(schedule, rate, 0.0 if pretrains else spent)
     epochs = steps / training.run.objective.steps_per_epoch
     if first is not None and training.pretraining is not None:
-        more_steps, more_seconds = _length(first, _measure(training.pretraining)[1])
+        more_steps, more_seconds = _length(first, _measure(training.pretraining)[1], spent)
         steps, seconds = steps + more_steps, seconds + more_seconds
-    elif schedule.seconds is None:  # else the clock of the run has started
-        seconds += spent
     settings: dict[str, Any] = {"task": training.task.spec.name}
     tokenizer = getattr(training.data.codec, "text", training.data.codec).name  # inside that of a dialogue or labels
     if tokenizer in training.task.spec.tokenizers and "vocab_size" in network:
@@ -118,7 +117,8 @@ def _describe(begun: BegunTraining, explicit: dict[str, Any], has_valid: bool, s
         settings["blank"] = plan.blank
     if "pretrain" in plan.reasons:
         settings["pretrain"] = 0.0 if first is None else round(_fraction(first, schedule), 3)
-    settings |= {"budget": schedule.seconds, "steps": schedule.steps}
+    budget = parse_duration(options.budget) if options.budget else None if schedule.seconds is None else seconds
+    settings |= {"budget": budget, "steps": schedule.steps}
     settings |= {"device": str(training.compute.device), "precision": training.compute.precision,
                  "threads": torch.get_num_threads()}  # fmt: skip
     reasons = _reasons(begun, explicit, tokenizer, has_valid)
@@ -144,7 +144,7 @@ def _reasons(begun: BegunTraining, explicit: dict[str, Any], tokenizer: str, has
         "task": begun.task_reason,
         "tokenizer": f"the default for {spec.name}",
         "vocab_size": TOKENIZERS.find(tokenizer).vocabulary,
-        "val_fraction": f"{spec.held_out}; the validation loss chooses the step that is saved",
+        "val_fraction": f"{spec.held_out}; chooses the step that is saved",
         **begun.training.compute.reasons,
         **begun.training.plan.reasons,
     }
@@ -152,6 +152,8 @@ def _reasons(begun: BegunTraining, explicit: dict[str, Any], tokenizer: str, has
         reasons |= {"tokenizer": FROM_MODEL, "vocab_size": f"{FROM_MODEL}, and what is new"}
     elif "vocab_size" in given and "tokenizer" not in given:
         reasons["tokenizer"] = "the one with a vocabulary size"
+    if not begun.training.data.held_out:
+        reasons["val_fraction"] = "the source is too short to hold out anything"
     reasons |= dict.fromkeys(given, _GIVEN)
     if has_valid or "split_rows" in given:
         reasons["val_fraction"] = f"{'--valid' if has_valid else '--split-rows'} is given"
@@ -176,12 +178,12 @@ def _measure(run: Run) -> tuple[float, float]:
     raise AssertionError("an endless run ended")
 
 
-def _length(schedule: Schedule, rate: float) -> tuple[int, float]:
-    """Expected steps and seconds, at `rate` steps a second."""
+def _length(schedule: Schedule, rate: float, spent: float) -> tuple[int, float]:
+    """Expected steps and seconds, at `rate` steps a second, if the clock started `spent` seconds before the steps."""
     if schedule.steps is not None:
-        return schedule.steps, schedule.steps / rate
+        return schedule.steps, spent + schedule.steps / rate
     assert schedule.seconds is not None
-    return max(1, round(schedule.seconds * rate)), schedule.seconds
+    return max(1, round((schedule.seconds - spent) * rate)), schedule.seconds
 
 
 def _fraction(first: Schedule, second: Schedule) -> float:

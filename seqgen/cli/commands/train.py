@@ -143,7 +143,8 @@ def _print_plan(plan: TrainingPlan, as_json: bool) -> int:
         if as_json:
             out.write(to_json(plan.to_json(), indent=1) + "\n")
             return 0
-        settings = {**plan.settings, "budget": None if plan.settings["budget"] is None else human_time(plan.seconds)}
+        budget = plan.settings["budget"]
+        settings = {**plan.settings, "budget": None if budget is None else human_time(budget)}
         rows = [(name, _format(value), plan.reasons.get(name, "")) for name, value in settings.items()
                 if value is not None]  # fmt: skip
         rows.insert(1, ("data", plan.data, ""))

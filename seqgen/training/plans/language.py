@@ -104,7 +104,7 @@ def make_plan(
         "budget": length,
         "rnn_size": why,
         "num_layers": "one wide layer learns more a minute than two narrower ones",
-        "embedding_size": "a character needs few dimensions" if corpus.vocab_size < 1000 else "a subword needs many",
+        "embedding_size": f"a {'small' if corpus.vocab_size < 1000 else 'large'} vocabulary, and no more than units",
         "tie_weights": f"a vocabulary {'below' if corpus.vocab_size < 1000 else 'of at least'} 1,000",
         "batch_size": f"the largest that leaves {_ENOUGH_STEPS} steps in the run and 20 in an epoch",
         "seq_length": "chosen with the batch size",
