@@ -18,11 +18,14 @@ from seqgen.corpus.conversations.messages import (
     is_example,
     is_message,
     is_surely_message,
+    joined_turns,
     normal_key,
     pair,
 )
 from seqgen.corpus.conversations.parsing import (
+    ASSISTANT_ROLES,
     SYSTEM_SPEAKER,
+    USER_ROLES,
     FileHead,
     TextDocument,
     Utterances,
@@ -122,7 +125,7 @@ def is_surely_pairs(head: FileHead) -> bool:
 
 
 def _is_unlike_chat(structure: _Structure) -> bool:
-    """Whether a list of objects outside any conversation never repeats a speaker: articles, for example."""
+    """Whether objects outside any conversation have as many speakers as there are objects, or one only."""
     if structure.is_named:
         return False
     names = [
@@ -138,7 +141,9 @@ def _is_unlike_chat(structure: _Structure) -> bool:
         if isinstance(message, dict)
         and not {"role", "author", "from", "sender", "speaker", "user", "name"}.isdisjoint(message)
     ]
-    return len(names) > 2 and len(set(names)) == len(names)
+    # All different: articles; all the same: one person's posts.
+    is_one = len(set(names)) == 1 and names[0].strip().lower() not in USER_ROLES | ASSISTANT_ROLES
+    return len(names) > 2 and (len(set(names)) == len(names) or is_one)
 
 
 @dataclass
@@ -181,7 +186,7 @@ def _structure(head: FileHead) -> _Structure | None:
     if at_least(sum(bool(_turns(root)) for root in roots), len(roots), 0.5):
         if len(roots) == 1 and not is_lines:
             key, turns = _turn_list(roots[0])
-            if turns is not None and any(is_message(turn) for turn in turns):
+            if turns is not None and key != "" and any(is_message(turn) for turn in turns):
                 path: Path = (EACH,) if key is None else (key, EACH)
                 return _described(_Structure(path, True, False), roots)
         return _described(_Structure((), False, is_lines), roots)
@@ -263,7 +268,7 @@ def _is_lone_message(value: Any) -> bool:
 
 
 def _turn_list(value: Any) -> tuple[str | None, list[Any] | None]:
-    """Return the list of turns in a value, and its key in an object; (None, None) if there is none."""
+    """Return the list of turns in a value, and its key in an object, "" if it is made of two; or (None, None)."""
     if isinstance(value, list):
         return None, value if _is_turns(value, is_named=False) else None
     if not isinstance(value, dict):
@@ -272,6 +277,8 @@ def _turn_list(value: Any) -> tuple[str | None, list[Any] | None]:
         turns = value[key]
         if isinstance(turns, list) and _is_turns(turns, is_named=True):
             return key, turns
+    if (joined := joined_turns(value)) is not None:
+        return "", joined
     if is_message(value):  # a list in a message is a list of its parts
         return None, None
     lists = [key for key, each in value.items() if isinstance(each, list) and _is_surely_chat(each)]
@@ -407,6 +414,8 @@ def _by_conversation(
             continue
         value = found.value
         _, turns = _turn_list(value)
+        if isinstance(value, dict) and "chosen" in value:
+            report.branches += "rejected" in value
         utterances = _utterances(value, turns, reader, report)
         if utterances is None:
             report.add_damage(text.name, found.line, "JSON without a list of turns")

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from seqgen.corpus.conversations.parsing import (
     ASSISTANT_ROLES,
@@ -25,15 +25,18 @@ from seqgen.corpus.conversations.parsing import (
     UnclearSpeakersError,
     Utterances,
     alternate_speakers,
+    at_least,
     speakers_by_name,
     speakers_by_role,
 )
 from seqgen.corpus.conversations.report import ConversationReport
 
-_TEXTS = ("content", "value", "text", "utterance", "message", "body", "msg", "mes", "messagetext", "messagebody")
+_TEXTS = ("content", "value", "text", "utterance", "message", "body", "msg", "mes", "messagetext", "messagebody",
+          "post", "comment")  # fmt: skip
 _SPEAKERS = (
     "role", "from", "sender", "fromname", "sendername", "username", "speaker", "speakername", "author", "authorname",
-    "name", "displayname", "nickname", "nick", "user", "who", "participant", "character", "agent", "fromid", "senderid",
+    "name", "displayname", "nickname", "nick", "user", "who", "participant", "character", "agent", "creator",
+    "createdby", "sentby", "postedby", "by", "fromid", "senderid",
     "authorid", "userid", "speakerid", "speakeridx", "isfromme", "fromme", "isuser", "isme", "direction",
 )  # fmt: skip
 _NAMES = (
@@ -44,6 +47,8 @@ _TIMES = (
     "timestampms", "dateunixtime", "timestamp", "createtime", "createdat", "createdutc", "created", "ts", "time",
     "date", "datetime", "sentat", "sentdate", "senttime", "senddate",
 )  # fmt: skip
+_TIME_ENDS = ("time", "date", "timestamp", "datetime")  # of further keys
+_NOT_SENT = ("edit", "updat", "modif", "delet", "expir", "read", "deliver", "last")  # in keys of other times
 _IDS = ("id", "messageid", "uuid", "msgid")
 _PARENTS = ("parentid", "parentmessageuuid", "parentmessageid", "replyto", "parent", "inreplyto")
 _CONVERSATIONS = (
@@ -63,8 +68,10 @@ _NOT_SPEAKERS = frozenset((
 ))  # fmt: skip
 # Objects with these keys are articles, reviews or examples of classes, rather than messages.
 _NOT_MESSAGES = frozenset(("title", "headline", "label", "labels", "rating", "stars", "url", "price", "category"))
-_SERVICE_TYPES = frozenset(("service", "system", "event", "notification", "subscribe", "unsubscribe", "call", "join",
-                            "leave", "log"))  # fmt: skip
+_SERVICE_TYPES = frozenset((
+    "service", "system", "event", "notification", "subscribe", "unsubscribe", "call", "join", "leave", "log",
+    "systemeventmessage", "event/call",
+))  # fmt: skip
 _DISCORD_SPEECH = frozenset(("default", "reply", "chatinputcommand", "contextmenucommand", "0", "19", "20", "23"))
 _SLACK_SPEECH = frozenset(("bot_message", "file_share", "thread_broadcast", "reply_broadcast", "me_message"))
 _DELETED_KEYS = frozenset(("isunsent", "deleted", "isdeleted"))
@@ -73,8 +80,8 @@ _OPENAI_PARTS = frozenset((None, "text", "input_text", "output_text", "image", "
 
 _ASKED = ("instruction", "prompt", "context", "question", "query", "input", "user", "human", "customer", "q", "问",
           "问题", "用户", "客户")  # fmt: skip
-_REPLIED = ("completion", "response", "output", "answer", "reply", "assistant", "gpt", "chatgpt", "bot", "model",
-            "agent", "a", "答", "回答", "回复", "助手", "客服", "机器人")  # fmt: skip
+_REPLIED = ("completion", "response", "chosen", "output", "answer", "reply", "assistant", "gpt", "chatgpt", "bot",
+            "model", "agent", "a", "答", "回答", "回复", "助手", "客服", "机器人")  # fmt: skip
 _WEAK_REPLIED = frozenset(("bot", "model", "agent", "a", "gpt", "chatgpt"))  # often names of other things
 
 _KNOWN_ROLES = USER_ROLES | ASSISTANT_ROLES | SYSTEM_ROLES
@@ -124,9 +131,10 @@ class Keys:
         if found in by_name.values() and found is not None:
             speakers = (*speakers, found)
         speakers = tuple(key for key in speakers if key not in texts)
-        times, media, deleted = pick(_TIMES), pick(_MEDIA), pick(sorted(_DELETED_KEYS))
+        others = (name for name in by_name if name.endswith(_TIME_ENDS) and not any(word in name for word in _NOT_SENT))
+        times, media, deleted = pick(dict.fromkeys((*_TIMES, *others))), pick(_MEDIA), pick(sorted(_DELETED_KEYS))
         ids, parents, conversations = pick(_IDS), pick(_PARENTS), pick(_CONVERSATIONS)
-        kind, subtype = by_name.get("type"), by_name.get("subtype")
+        kind, subtype = by_name.get("type") or by_name.get("messagetype"), by_name.get("subtype")
         is_plain = not (times or media or deleted or parents or kind or subtype or "envelope" in by_name)
         return cls(texts, speakers, times, media, deleted, ids, parents, conversations, kind, subtype, is_plain)
 
@@ -180,6 +188,33 @@ def pair(value: Mapping[str, Any]) -> tuple[str, str, str] | None:
     return system if isinstance(system, str) else "", question, replied[1]
 
 
+def joined_turns(value: Mapping[str, Any]) -> list[Any] | None:
+    """Return the messages of an object with two lists of them, a question and its reply; None for others.
+
+    The reply may be a single message or a text, and may repeat the question. A preferred reply counts as one.
+    """
+    shape = _shape(tuple(value))
+    asked = next((value[key] for _, key in shape.asked if _are_messages(value[key])), None)
+    replied = next((reply for _, key in shape.replied if (reply := value[key]) is not asked and reply), None)
+    if isinstance(replied, dict):
+        replied = [replied]
+    if _are_messages(replied) and (asked is None or _begins_with(replied, asked)):
+        is_whole = len(replied) > 1 and ("chosen" in value or asked is not None)
+        return replied if is_whole else None
+    if asked is None or not (_are_messages(replied) or isinstance(replied, str)):
+        return None
+    return [*asked, *([{"role": "assistant", "content": replied}] if isinstance(replied, str) else replied)]
+
+
+def _are_messages(value: Any) -> TypeGuard[list[Any]]:
+    """Whether it is a list of messages, some of which may be the program's."""
+    return isinstance(value, list) and at_least(sum(map(is_surely_message, value)), len(value), 0.5)
+
+
+def _begins_with(messages: list[Any], start: list[Any]) -> bool:
+    return messages[: len(start)] == start
+
+
 def is_message(value: Any) -> bool:
     """Whether a value is an object with the text of a message."""
     if not isinstance(value, dict):
@@ -190,7 +225,9 @@ def is_message(value: Any) -> bool:
         return False
     for key in _shape(tuple(value)).texts:
         text = value[key]
-        if isinstance(text, str | list) or (isinstance(text, dict) and _text(text)):
+        if isinstance(text, str) or (isinstance(text, dict) and _text(text)):
+            return True
+        if isinstance(text, list) and not _are_messages(text):  # parts of one
             return True
     return False
 
@@ -229,7 +266,8 @@ def _text(content: Any) -> str:
         return content
     if isinstance(content, dict):
         inner = (content[key] for key in ("parts", "text", "content", "body", "conversation") if key in content)
-        return next((text for value in inner if (text := _text(value))), "")
+        text = next((text for value in inner if (text := _text(value))), "")
+        return _without_tags(text) if content.get("contentType") == "html" else text
     if not isinstance(content, list):
         return ""
     # Links, bold words and other parts of a paragraph are joined as they are; those of chat models are paragraphs.
@@ -241,12 +279,21 @@ def _text(content: Any) -> str:
     return "".join(texts) if inline else "\n".join(texts)
 
 
+def _without_tags(text: str) -> str:
+    """The text of HTML."""
+    return html.unescape(_TAG.sub("", _PARAGRAPH.sub("\n", text))).strip()
+
+
+_PARAGRAPH = re.compile(r"(?i)\s*(?:</p>|</div>|<br\s*/?>)\s*")
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+
+
 def _is_entity(part: Mapping[str, Any]) -> bool:
     return part["type"] not in _OPENAI_PARTS and isinstance(part.get("text"), str)
 
 
 def _name(value: Any) -> str:
-    """The name of a speaker: a scalar, or the name in an object."""
+    """The name of a speaker: a scalar, or the name in an object or in one within it."""
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, bool):
@@ -260,6 +307,7 @@ def _name(value: Any) -> str:
             if isinstance(found, str | int) and (text := _name(found)):
                 last = value.get(by_name.get("lastname", "")) if name == "firstname" else None
                 return f"{text} {last}" if isinstance(last, str) and last else text
+        return next((name for inner in value.values() if isinstance(inner, dict) and (name := _name(inner))), "")
     return ""
 
 
@@ -336,6 +384,7 @@ class MessageReader:
         for key in keys.speakers:
             if isinstance(kept[key], dict):
                 scalars = {name: value for name, value in kept[key].items() if isinstance(value, str | int)}
+                scalars = scalars if _name(scalars) else {"name": _name(kept[key])}
                 kept[key] = self._people.setdefault(tuple(scalars.items()), scalars)
         return kept
 

@@ -23,6 +23,10 @@ HEAD_BYTES = 1 << 16  # from which a format is recognised
 USER_ROLES = frozenset(("user", "human", "customer", "prompter", "用户", "客户"))
 ASSISTANT_ROLES = frozenset(("assistant", "gpt", "chatgpt", "bot", "model", "agent", "助手", "客服", "机器人"))
 SYSTEM_ROLES = frozenset(("system", "developer"))
+TOOL_ROLES = frozenset((  # of calls and results that people don't see
+    "tool", "function", "ipython", "observation", "tool_call", "tool_response", "tool_result", "function_call",
+    "function_response",
+))  # fmt: skip
 
 
 class NoDialogueError(DataError):
@@ -129,9 +133,10 @@ def speakers_by_name(turns: Sequence[tuple[str, str]]) -> Utterances:
 
 
 def speakers_by_role(turns: Sequence[tuple[str, str]], report: ConversationReport) -> Utterances:
-    """Number speakers by role: user 0, assistant 1, unknown roles from 2 (and counted), system `SYSTEM_SPEAKER`.
+    """Number speakers by role: user 0, assistant 1, unknown roles from 2 (and counted).
 
-    If no role is known, speakers are numbered in order of appearance.
+    Those of the system and of tools are `SYSTEM_SPEAKER`. If no role is known, speakers are numbered in order of
+    appearance.
     """
     keys = [role.strip().lower() for role, _ in turns]
     numbers = dict(_ROLE_NUMBERS)
@@ -143,5 +148,7 @@ def speakers_by_role(turns: Sequence[tuple[str, str]], report: ConversationRepor
 
 
 _ROLE_NUMBERS = (
-    dict.fromkeys(SYSTEM_ROLES, SYSTEM_SPEAKER) | dict.fromkeys(USER_ROLES, 0) | dict.fromkeys(ASSISTANT_ROLES, 1)
+    dict.fromkeys(SYSTEM_ROLES | TOOL_ROLES, SYSTEM_SPEAKER)
+    | dict.fromkeys(USER_ROLES, 0)
+    | dict.fromkeys(ASSISTANT_ROLES, 1)
 )

@@ -95,7 +95,9 @@ class ConversationReport:
             parts.append(f"{_count(self.merged_turns, 'turn')} merged into the previous one of the same speaker")
         if self.unknown_roles:
             parts.append(f"{_count(self.unknown_roles, 'turn')} with unknown roles assigned to further speakers")
-        if self.odd:
+        if len(self.speakers) == 1:
+            parts.append(f"every turn is by one speaker, {next(iter(self.speakers))!r}: there is no reply to learn")
+        elif self.odd:
             parts.append(f"{_count(self.odd, 'conversation')} without a final reply")
         if self.dropped:
             parts.append(f"{_count(self.dropped, 'empty conversation')} dropped")

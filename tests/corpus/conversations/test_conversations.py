@@ -264,8 +264,8 @@ ODD: dict[str, tuple[str, str, list[Utterances], dict[str, int]]] = {
         '{"messages": [{"role": "system", "content": "Be brief."}, {"role": "tool", "content": "3"},'
         ' {"role": "Assistant", "content": "Yes"}, {"role": "critic", "content": "No"}, {"role": "user",'
         ' "content": [{"type": "text", "text": "So?"}, {"type": "image"}]}, {"role": "bot", "content": null}]}',
-        [[(2, "3"), (1, "Yes"), (3, "No"), (0, "So?")]],
-        {"system_turns": 1, "unknown_roles": 2, "empty_turns": 1, "odd": 1},
+        [[(1, "Yes"), (2, "No"), (0, "So?")]],
+        {"system_turns": 2, "unknown_roles": 1, "empty_turns": 1, "odd": 1},
     ),
     "no known role": (
         "messages",
