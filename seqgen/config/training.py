@@ -102,8 +102,8 @@ class TrainOptions:
         0, "Largest random change of a piece's tempo in each epoch, in percent.", minimum=0, maximum=50,
         group="music")  # fmt: skip
     sheet: str | None = setting(
-        None, "Sheet of an Excel workbook [default: the only one with cells].", metavar="NAME", panel="Data"
-    )
+        None, "Sheet of an Excel workbook [default: the only one with cells].", metavar="NAME", panel="Data",
+        group="tables")  # fmt: skip
     encoding: str | None = setting(None, "Encoding of text files [default: recognised].", metavar="NAME", panel="Data")
     text_column: str | None = setting(
         None, "Text and labelled texts: column of a table, or key of JSON, with the text [default: guessed for "

@@ -12,6 +12,7 @@ from seqgen.cli.output import Output, StderrLogger, to_json, write_state
 from seqgen.config import MusicOptions, SampleOptions, SearchOptions, flag_name, make_options
 from seqgen.errors import UserError
 from seqgen.specs.tasks import TASKS
+from seqgen.specs.tokenizers import TOKENIZERS
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
@@ -207,9 +208,9 @@ def run(
         data = states.read(state_in)
         state, digest = states.parse(loaded, data, state_in), hashlib.sha256(data).hexdigest()
         sample_options, search_options = sampling.settings({**options, **search}, state)
-    beginning = (
-        read_whole(prompt_file) if prompt_file is not None else (prompt or "").encode("utf-8", "surrogateescape")
-    )
+    beginning = (prompt or "").encode("utf-8", "surrogateescape")
+    if prompt_file is not None:
+        beginning = _read_prompt(prompt_file, TOKENIZERS.find(loaded.codec.name).decodes_text, log)
     midi = None if primer is None else read_whole(primer)
     request = sampling.SampleRequest(
         sample_options, search_options, make_options(MusicOptions, music_options), beginning, label, stop_at_end,
@@ -233,6 +234,15 @@ def run(
         writer.write(composed, loaded, request, state_in or "")
         if state_out is not None and composed.saved is not None:
             write_state(loaded, composed.saved, state_out)
+
+
+def _read_prompt(name: str, decode: bool, log: StderrLogger) -> bytes:
+    """The text of --prompt-file, read like a source: with `decode`, as UTF-8."""
+    from seqgen.corpus.opening.pipes import text_of
+    from seqgen.streams import read_whole
+
+    data = read_whole(name)
+    return text_of(data, "standard input" if name == "-" else name, log.warn) if decode else data
 
 
 def _check_flags(

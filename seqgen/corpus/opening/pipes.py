@@ -1,4 +1,4 @@
-"""Text that arrives through a pipe, and is passed on as it arrives."""
+"""Text without a file: it arrives through a pipe, and is passed on as it arrives, or it is in memory."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Generator
 from typing import Any, BinaryIO
 
 from seqgen.corpus.opening import encodings
-from seqgen.corpus.opening.form import FileForm, as_utf8, text_codec
-from seqgen.corpus.opening.identify import HEAD_BYTES, UnreadableKindError, recognise
+from seqgen.corpus.opening.form import FileForm, as_utf8, quoted, text_codec
+from seqgen.corpus.opening.identify import HEAD_BYTES, UnclearEncodingError, UnreadableKindError, recognise
 from seqgen.corpus.opening.signatures import Kind, kind_of
 from seqgen.decompression import decompressed
 from seqgen.streams import read_chunks
@@ -42,6 +42,21 @@ def read_pipe(
     if form.encoding != "utf-8" and encoding is None:
         warn(f"{name} is {form.encoding_name}; read as text; if that is wrong, name its encoding with --encoding")
     yield from as_utf8(read_chunks(source, name, unbuffered=True), form, name)
+
+
+def text_of(data: bytes, name: str, warn: Callable[[str], None] = lambda _: None) -> bytes:
+    """Return text that was read whole, as UTF-8 without a mark; as it stands if its encoding is unclear.
+
+    Raises `DataError` if it is no text.
+    """
+    try:
+        form = _form(data[:HEAD_BYTES], name, None)
+    except UnclearEncodingError:
+        warn(f"the encoding of {quoted(name)} is unclear: its bytes are taken as they stand; save it as UTF-8")
+        return data
+    if form.encoding != "utf-8" and not form.mark:
+        warn(f"{quoted(name)} is {form.encoding_name}; if that is wrong, save it as UTF-8")
+    return b"".join(as_utf8([data], form, name))
 
 
 def _peek(stream: Any) -> bytes:

@@ -39,6 +39,17 @@ def test_sample_prompt_file_reads_pipes_and_compressed_files(run: Run, model_fol
     assert run("sample", model_folder, "--prompt-file", prompt, "--length", 30).out == piped
 
 
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_sample_prompt_file_in_any_encoding_is_the_same_prompt(
+    codec: str, run: Run, model_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "p.txt").write_bytes("The lamp on the quay was lit. ".encode(codec))
+    from_file = run("sample", model_folder, "--prompt-file", tmp_path / "p.txt", "-l", 20).out
+    assert from_file == run("sample", model_folder, "--prompt", "The lamp on the quay was lit. ", "-l", 20).out
+    piped = run("sample", model_folder, "--prompt-file", "-", "-l", 20, stdin=(tmp_path / "p.txt").read_bytes()).out
+    assert piped == from_file
+
+
 def test_sample_prompt_accepts_any_bytes(seqgen_command: Command, model_folder: Path) -> None:
     done = seqgen_command("sample", model_folder, "--prompt", os.fsdecode(MIXED_BYTES), "--length", 3)
     assert done.stdout.startswith(MIXED_BYTES)

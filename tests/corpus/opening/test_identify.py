@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from seqgen.corpus.documents import Document, Spool, checksum_documents, find_unchanged
 from seqgen.corpus.opening import FileForm, UnreadableKindError, identify, read_head
-from seqgen.corpus.opening.pipes import read_pipe
+from seqgen.corpus.opening.pipes import read_pipe, text_of
 from seqgen.corpus.sources import FileTest, Reading, find
 from seqgen.errors import DataError
 from tests.helpers.documents import COMPRESSORS, TEXT, contents, is_one_line, write_file
@@ -327,6 +327,22 @@ def test_read_pipe_in_any_form_yields_utf8(codec: str, suffix: str) -> None:
     pipe = io.BufferedReader(io.BytesIO(COMPRESSORS[suffix](text.encode(codec))))  # type: ignore[arg-type]
     assert b"".join(read_pipe(pipe, "standard input", warnings.append)).decode() == text
     assert len(warnings) == bool(suffix) + (not codec.startswith("utf-8"))
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "gb18030"])
+def test_text_of_yields_utf8(codec: str) -> None:
+    text = "他们在这里等了很久，没有人来。\n" * 30
+    warnings: list[str] = []
+    assert text_of(text.encode(codec), "a.txt", warnings.append).decode() == text
+    assert len(warnings) == (codec in ("utf-16-le", "gb18030"))
+
+
+def test_text_of_unclear_encoding_is_taken_as_it_stands() -> None:
+    warnings: list[str] = []
+    assert text_of(b"caf\xe9", "a.txt", warnings.append) == b"caf\xe9"
+    assert len(warnings) == 1 and "'a.txt' is unclear" in warnings[0]
+    with pytest.raises(DataError, match=r"'a\.txt' is a PDF"):
+        text_of(KNOWN["PDF"], "a.txt")
 
 
 def test_read_pipe_of_no_text_raises_one_line() -> None:
