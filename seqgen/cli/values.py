@@ -53,7 +53,7 @@ def _values(metavar: str, incomplete: str) -> Values:
             values += _topics()
     found = [value for value in values if _text(value).startswith(incomplete) and _is_harmless(_text(value))]
     if found and "SOURCE" in metavar:  # the shell won't complete files then
-        found += sorted(filter(_is_harmless, _paths(incomplete)))
+        found += sorted(path for path in _paths(incomplete) if _is_harmless(path))
     return found
 
 

@@ -29,7 +29,7 @@ TOO_LONG = "n" * 300  # no file system takes such a name
 ROWS = [
     # ---- the command line itself ----
     ("compose model", "compose"),
-    ("trian text.txt", "Did you mean 'train'"),
+    ("trian text.txt", "did you mean 'train'?"),
     ("--loud", "--loud"),
     *[(f"{command} --loud", "--loud") for command in COMMANDS],
     *[(f"{command}", "MODEL") for command in COMMANDS if command not in ("read", "corpora", "docs", "doctor")],
@@ -83,9 +83,9 @@ ROWS = [
     (f"{TRAIN} --vocab-size 400 --tokenizer char", "--tokenizer subword"),
     (f"{TRAIN} --activation relu --cell gru", "--cell rnn"),
     (f"{TRAIN} --task forecast", "text.txt"),
-    (f"{TRAIN} --horizon 5", "--horizon is for forecast"),
+    (f"{TRAIN} --horizon 5", "no numeric column to forecast"),
     (f"{TRAIN} --task music", "not a MIDI file"),
-    (f"{TRAIN} --grid 12", "--grid is for music"),
+    (f"{TRAIN} --grid 12", "not a MIDI file"),
     (f"{TRAIN} --task music --vocab-size 500", "--vocab-size"),
     (f"{TRAIN} --task music --tokenizer char", "--tokenizer char can't be used with music"),
     (f"{TRAIN} --task poetry", "'poetry'"),
