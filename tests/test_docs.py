@@ -100,6 +100,32 @@ def test_docs_pictures_are_small() -> None:
     assert set(pictures) == shown
 
 
+def forms() -> list[tuple[str, str, str]]:
+    """(task, name, content) of the examples of input on the page about formats."""
+    found = []
+    for task, title in (("dialogue", "Dialogue"), ("classify", "Labelled texts")):
+        section = (DOCS / "formats.md").read_text("utf-8").partition(f"## {title}\n")[2].partition("\n## ")[0]
+        found += [
+            (task, *each) for each in re.findall(r"^(\w[^\n]*):\n\n```\n(.*?)```$", section, re.MULTILINE | re.DOTALL)
+        ]
+    return found
+
+
+@pytest.mark.parametrize(("task", "name", "content"), forms(), ids=[form[1] for form in forms()])
+def test_docs_formats_are_read_as_the_page_says(task: str, name: str, content: str, run: Run, tmp_path: Path) -> None:
+    if name == "A folder for each class":
+        for path in content.split():
+            (tmp_path / "in" / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "in" / path).write_text("What a lovely book.\n")
+    else:
+        (tmp_path / "in").write_text(content)
+    found = run("read", str(tmp_path / "in"), "--task", task, "--json", "-q").json
+    assert found["task"] == task and found["records"] >= 1 and found["first"]
+    read = str(found["first"])
+    for word in re.findall(r"far|mile|lovely|broke", content):
+        assert word in read
+
+
 def test_readme_is_short_and_begins_with_the_languages() -> None:
     lines = (ROOT / "README.md").read_text("utf-8").splitlines()
     assert lines[0] == "English · [简体中文](seqgen/docs/zh/README.md)"
