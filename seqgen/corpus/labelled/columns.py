@@ -212,7 +212,7 @@ def _named_text(table: Table, names: Sequence[str], label: int) -> tuple[int, ..
 def _named_label(table: Table, names: Sequence[str]) -> int | None:
     """Return the column with a usual name, or one that ends in it, as `airline_sentiment`, and has repeated values."""
     for name in LABEL_COLUMN_NAMES:
-        if name in names:
+        if name in names and column_kind(_cells(table, names.index(name))) != TIME:  # `Tag` is a day in German
             return names.index(name)
     for name in LABEL_COLUMN_NAMES:
         for index, words in enumerate(names):

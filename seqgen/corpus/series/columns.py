@@ -17,6 +17,7 @@ from seqgen.corpus.series.time_names import is_calendar, is_counter
 
 _PLAIN_NUMBER = re.compile(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?")
 _MARK_SAMPLE_CELLS = 400  # with a mark, from which the decimal mark is detected
+_FLAG = re.compile(r"(.*\d)(?:\s[bcdefnprsuz]{1,2}|\s?(?:\*{1,3}|[†‡]|\([a-zA-Z]\)|\[\w\]))")
 _DOTTED_DATE = re.compile(r"\d{1,2}\.\s?\d{1,2}\.\s?\d{4}(?!\d)")
 _GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}")
 # Missing values in files of measurements, if all other numbers are far from them.
@@ -76,12 +77,18 @@ def parse_numeric_column(table: ColumnTable, index: int, notation: Notation) -> 
         blocks = [table.texts(index)]  # 1.000 was stored as a float, and looks like 1
     values: list[Floats] = []
     bad, bad_count, row = -1, 0, 0
+    flagged = _flagged(table.sample(index), decimal_mark)
     notations: list[str] = []
     for block in blocks:
         if not isinstance(block, list):
             values.append(block)
         else:
             numbers = [parse_number(cell, decimal_mark) for cell in block]
+            if None in numbers and flagged:
+                numbers = [
+                    _without_flag(cell, decimal_mark) if number is None else number
+                    for cell, number in zip(block, numbers, strict=True)
+                ]
             if None in numbers:
                 invalid = [position for position, number in enumerate(numbers) if number is None]
                 bad = row + invalid[0] if bad < 0 else bad
@@ -93,6 +100,10 @@ def parse_numeric_column(table: ColumnTable, index: int, notation: Notation) -> 
             values.append(np.array([np.nan if number is None else number for number in numbers], dtype=np.float64))
         row += len(block)
     notes = notation_notes(notations)
+    if index in table.units:
+        notes.append(f"the unit {table.units[index]!r} behind the numbers is left out")
+    if flagged:
+        notes.append(f"marks behind numbers are left out (the first: {flagged!r})")
     if notation.note:
         notes.append(notation.note)
     elif any("," in cell for cell in notations):
@@ -105,6 +116,19 @@ def parse_numeric_column(table: ColumnTable, index: int, notation: Notation) -> 
     if sentinels:
         notes.append(f"{' and '.join(f'{number:g}' for number in sentinels)} stands for a missing number")
     return NumericColumn(whole, bad, bad_count, tuple(notes), decimal_mark)
+
+
+def _flagged(cells: Sequence[str], decimal_mark: str) -> str:
+    """Return the first number with a flag behind it, `12.3 p`, in a column of numbers most of which have none."""
+    flagged = [cell for cell in cells if parse_number(cell, decimal_mark) is None]
+    marked = [cell for cell in flagged if _without_flag(cell, decimal_mark) is not None]
+    return marked[0] if marked and 2 * len(flagged) < len(cells) else ""
+
+
+def _without_flag(cell: str, decimal_mark: str) -> float | None:
+    """Parse a number with a flag of statistical offices behind it, None if it is none."""
+    found = _FLAG.fullmatch(cell)
+    return None if found is None else parse_number(found[1], decimal_mark)
 
 
 def _without_sentinels(values: Floats) -> tuple[Floats, list[float]]:

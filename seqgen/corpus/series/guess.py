@@ -18,9 +18,10 @@ from seqgen.streams import COMPRESSED_SUFFIXES
 
 _HEAD_BYTES = 1 << 16
 _MAX_CELLS = 200  # examined per column
-_MIN_ROWS = 3
+_MIN_ROWS = 2
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab")
 _LONG_TEXT = 24  # characters on average; longer cells mean a text corpus
+_MAX_NOT_NUMBERS = 0.1  # fraction of the cells of a column of numbers
 _MIN_NUMERIC = 0.6  # fraction of the columns that are numbers or times
 
 
@@ -57,7 +58,7 @@ def _is_csv_series(table: ColumnTable, has_table_suffix: bool) -> bool:
             continue
         cells = table.sample(index, _MAX_CELLS)
         bad = sum(parse_number(cell) is None and parse_number(cell, ",") is None for cell in cells)
-        if not cells or bad == 0:
+        if not cells or bad <= _MAX_NOT_NUMBERS * len(cells):  # training names the first that is no number
             numeric += bool(cells)
             empty += not cells
         elif sum(map(len, cells)) > _LONG_TEXT * len(cells):

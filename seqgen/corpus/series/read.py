@@ -5,9 +5,11 @@
 | delimiter, header, quotes, line ends | recognised by `corpus.tables`; without a header columns are `column_1`, … |
 | a row with too many cells | error |
 | a row with too few cells | the rest is missing |
-| text lines below the table | dropped; a line of sums is an error, as its first cell is not a time |
+| text lines and sums below the table | dropped |
 | 1,234.5 and 1.234,5, $, %, K, M, B, (3), 3-, <1 | parsed, in one notation per column |
+| a unit, or flags of statistical offices, behind numbers | left out |
 | 1.234 and 987 | thousands, in the whole table, if no number has other decimals; reported, also if nothing decides it |
+| 1.234 only | decimal if commas separate the cells; thousands between semicolons beside 31.12.2021; else reported |
 | −999 and the like, far from all other numbers | missing |
 | text in a numeric column | error |
 | an infinite number | error |

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,12 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.corpus.parquet import STRING_TYPES, check_decompressed_size
-from seqgen.corpus.series.numbers import is_missing
+from seqgen.corpus.series.dates import is_time_of_day, looks_like_time
+from seqgen.corpus.series.numbers import is_missing, parse_number
 from seqgen.corpus.series.time_names import SURE_NAMES, is_surely_time
 from seqgen.corpus.sources import Document, Warn
 from seqgen.corpus.tables import read as reading
 from seqgen.errors import DataError
 from seqgen.streams import reason
+
+_MOSTLY = 0.9  # fraction of the cells that decides
+_UNIT_CELLS = 200  # from which the unit of a column is recognised
+_WITH_UNIT = re.compile(r"[^\d\s]{0,2}\d[\d.,'’\s]*([^\W\d_][^\d]{0,11}|[°µ][^\d]{0,11})")
 
 Times = npt.NDArray[np.datetime64]
 Floats = npt.NDArray[np.float64]
@@ -36,6 +43,7 @@ class ColumnTable:
             called times are text.
         delimiter: '' if the cells are not separated by one.
         format: `CSV`, `TSV`, `Excel` or `Parquet`.
+        units: column → the unit behind all of its numbers, which is left out.
     """
 
     name: str
@@ -45,6 +53,7 @@ class ColumnTable:
     blocks: tuple[list[Block], ...]
     delimiter: str = ""
     format: str = "Parquet"
+    units: Mapping[int, str] = field(default_factory=dict)
     _source: reading.Table | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -131,9 +140,34 @@ def columns_of(table: reading.Table) -> ColumnTable:
         for column, cells, as_text in zip(columns, zip(*rows, strict=True), keeps_text, strict=True):
             column.append(_text(cells) if as_text else _block(cells))
     whole = np.concatenate(lines) if lines else np.zeros(0, dtype=np.int64)
+    units = {index: unit for index, blocks in enumerate(columns) if (unit := _common_unit(blocks))}
+    for index, unit in units.items():
+        columns[index][:] = [
+            [cell.removesuffix(unit).rstrip() for cell in block] if isinstance(block, list) else block
+            for block in columns[index]
+        ]
     return ColumnTable(
-        table.name, table.unit, table.header, whole, columns, table.dialect.delimiter, table.format, table
+        table.name, table.unit, table.header, whole, columns, table.dialect.delimiter, table.format, units, table
     )
+
+
+def _common_unit(blocks: Sequence[Block]) -> str:
+    """Return the unit behind nearly all of the first numbers of a column, `°C` of 21.5 °C; '' for none."""
+    first = next((block for block in blocks), None)
+    cells = [cell for cell in first if not is_missing(cell)][:_UNIT_CELLS] if isinstance(first, list) else []
+    if not cells or not _WITH_UNIT.fullmatch(cells[0]):
+        return ""
+    units = Counter(found[1] for cell in cells if (found := _WITH_UNIT.fullmatch(cell)) and _is_number(found, cell))
+    unit, count = units.most_common(1)[0] if units else ("", 0)
+    if count < _MOSTLY * len(cells):
+        return ""
+    return "" if any(parse_number(cell) is not None or is_time_of_day(cell) or looks_like_time(cell)
+                     for cell in cells[:3]) else unit  # fmt: skip
+
+
+def _is_number(found: re.Match[str], cell: str) -> bool:
+    number = cell.removesuffix(found[1]).rstrip()
+    return parse_number(number) is not None or parse_number(number, ",") is not None
 
 
 def _padded(numbers: Sequence[int], rows: Sequence[list[str]], table: reading.Table) -> Iterator[list[str]]:

@@ -32,10 +32,13 @@ from seqgen.errors import DataError
 
 _SAMPLE_CELLS = 60  # from which a time column is detected
 _MIN_TIMES = 0.5  # fraction of its cells that must be times; the others are then errors
+_MAX_SUMS = 4  # rows below the times
+_MIN_ABOVE_SUMS = 2  # times above them
 _MIN_REGULAR = 0.8  # fraction of equal steps by which numbers without a telling name are times
 _MIN_TIMES_ACROSS = 4  # columns called by times that make a table one of times across
 _EXAMPLE = "write it as 2020-01-31 or 2020-01-31 18:00:00"
 _NO_TIMES = "or give --time-column '' if the rows have no times"
+_DOTTED_CLOCK = re.compile(r"(?:[01]?\d|2[0-4])\.[0-5]\d")
 _FIELD_ORDER = "YqmwjdHMS"
 # Fields that a separate column of a field needs beside it, any of them.
 _NEEDS = {"Y": "", "q": "Y", "m": "Y", "w": "Y", "j": "Y", "d": "m", "H": "dj", "M": "H", "S": "M"}
@@ -174,6 +177,9 @@ def _clock_columns(table: ColumnTable, date: int) -> list[int]:
         return [max(clocks, key=lambda index: (is_likely_time(table.header[index]), -index))]
     if len(set(dates)) == len(dates):
         return []
+    dotted = [index for index in others if field_of(table.header[index]) == "H" and _are_dotted(table.head(index))]
+    if dotted:
+        return dotted[:1]
     hours = [index for index in others if field_of(table.header[index]) == "H" and _hour_unit(table, index)]
     if not hours:
         return []
@@ -186,6 +192,11 @@ def _clock_columns(table: ColumnTable, date: int) -> list[int]:
             break
         found.append(more[0])
     return found
+
+
+def _are_dotted(cells: Sequence[str]) -> bool:
+    """Whether cells are times of day such as 18.30, which are decimal numbers elsewhere."""
+    return bool(cells) and all(_DOTTED_CLOCK.fullmatch(cell) for cell in cells) and len(set(cells)) > 1
 
 
 def _is_field(table: ColumnTable, index: int, letter: str) -> bool:
@@ -257,6 +268,14 @@ def _read_cells(
     if not present:
         raise DataError(f"{table.name}: the column {name!r} has no times")
     parsed = parse_times(present, fits=fits)
+    end = _sums_from(present) if parsed.bad >= _MIN_ABOVE_SUMS else len(present)
+    if end < len(present):
+        location = table.location(int(rows[end])).removeprefix(f"{table.name}, ")
+        example = present[end].strip()[:40]
+        note = f"rows of sums at the end are no times and are left out (first in {location}: {example!r})"
+        rows, present = rows[:end], present[:end]
+        parsed = parse_times(present, fits=fits)
+        parsed = replace(parsed, notes=(*parsed.notes, note))
     if parsed.bad >= 0:
         digits = parse_times(present, digits=True, fits=fits)
         numbers = [parse_number(cell) for cell in present] if digits.bad >= 0 else []
@@ -277,6 +296,14 @@ def _read_cells(
             "month/day, and no row decides it; write dates as 2020-01-31"
         )
     return parsed, rows
+
+
+def _sums_from(cells: Sequence[str]) -> int:
+    """Return the first of the few last cells that are words without a digit, as `Total`; their number for none."""
+    first = len(cells)
+    while first and len(cells) - first <= _MAX_SUMS and not any(map(str.isdigit, cells[first - 1])):
+        first -= 1
+    return first if len(cells) - first <= _MAX_SUMS else len(cells)
 
 
 def _hint(cell: str) -> str:

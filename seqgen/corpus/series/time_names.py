@@ -46,7 +46,8 @@ _FIELDS = {
     "j": ("doy", "yday", "day of year", "julian day"),
     "H": ("hour", "hr", "hrs", "hh", "hour ending", "he", "时", "小时", "時", "時間", "stunde", "heure", "hora", "ora",
     "uur",
-          "godzina", "час", "timme", "time", "zeit", "uhrzeit", "시"),
+          "godzina", "час", "timme", "time", "zeit", "uhrzeit", "시", "klo", "kello", "klokkeslæt", "klokkeslett",
+          "klockslag", "óra", "saat", "hodina", "ώρα", "giờ", "tijd", "czas", "время", "时间", "時刻"),
     "M": ("minute", "min", "mi", "minutes", "分", "minuto", "минута", "minuta", "minuut"),
     "S": ("second", "sec", "ss", "seconds", "秒", "sekunde", "seconde", "segundo", "secondo", "секунда"),
 }  # fmt: skip

@@ -17,6 +17,7 @@ from seqgen.corpus.tables.detect import Head, NumberedRows
 
 _MAX_HEADER_ROWS = 5
 _SAMPLE_ROWS = 400
+_MAX_SPARSE_ROWS = 40  # above a header, of fewer cells than that has
 _RULE = re.compile(r"\s*[-+=|:]{3}[-+=|: ]*")  # as databases print it around tables
 _DASHES = re.compile(r"\s*:?[-=_+]{2,}:?\s*")
 _SENTENCE_ENDS = tuple(".!?…。！？")
@@ -63,6 +64,8 @@ def find_header(head: Head, known: Collection[str] = (), given: bool | None = No
     first = next((index for index in range(start, len(rows)) if len(rows[index][1]) == width), start)
     if not head.is_even:
         first = start  # rows of any width are data
+    elif given is None:
+        first = _below_sparse_rows(rows, first, width, known)
     if first == len(rows):
         return Header(None, 0, start, [], comments, [])
     line, cells = rows[first]
@@ -85,6 +88,19 @@ def find_header(head: Head, known: Collection[str] = (), given: bool | None = No
         cells = [cells[0].lstrip("# ") or cells[0], *cells[1:]]
     names = _merged_names(cells, [row for _, row in extra if len(row) == width])
     return Header(names, line, first + 1 + len(extra), above, comments, extra)
+
+
+def _below_sparse_rows(rows: NumberedRows, first: int, width: int, known: Collection[str]) -> int:
+    """Return the index of a header below rows that spreadsheets fill up with empty cells; `first` if there are none."""
+    for index in range(first, min(first + _MAX_SPARSE_ROWS, len(rows))):
+        cells = rows[index][1]
+        written = sum(map(bool, map(str.strip, cells)))
+        if len(cells) == width and written == width:
+            below = [row for _, row in rows[index + 1 : index + 1 + _SAMPLE_ROWS] if len(row) == width]
+            return index if index > first and _is_header(cells, below, known) else first
+        if 2 * written > width:
+            break
+    return first
 
 
 def is_comment(cells: Sequence[str], width: int) -> bool:

@@ -43,8 +43,8 @@ ERRORS = [
         "t.csv: the column 'date' has times or series names, not numbers",
     ),
     (
-        "a sum below",
-        daily_table(*range(2, 20)) + b"Total,500\n",
+        "a sum between",
+        daily_table(*range(2, 20)) + b"Total,500\n2020-01-20,4\n",
         {},
         "t.csv, line 20, column 'date': 'Total' is not a time; write it as 2020-01-31 or 2020-01-31 18:00:00",
     ),
