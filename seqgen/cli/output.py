@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,6 +139,15 @@ def human_time(seconds: float) -> str:
     """A duration as text: `1:05` or `2:00:00`."""
     hours, rest = divmod(round(seconds), 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+def hanging(head: str, text: str, is_terminal: bool) -> str:
+    """A line of `head` and `text`; on a narrow terminal the rest of the text stands below its beginning."""
+    room = shutil.get_terminal_size().columns - len(head) if is_terminal else 0
+    lines = textwrap.wrap(text, max(20, room)) if 0 < room < len(text) else [text]
+    return "".join(
+        f"{head if not number else ' ' * len(head)}{line}".rstrip() + "\n" for number, line in enumerate(lines)
+    )
 
 
 def plural(count: int, noun: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from seqgen.cli.output import hanging
 from seqgen.cli.progress import Status, memory_in_use, sparkline
 from tests.helpers.running import TINY_FLAGS
 from tests.helpers.terminal import Terminal, start_on_terminal
@@ -87,3 +88,12 @@ def test_progress_on_a_terminal_has_time_speed_memory_and_a_sparkline(
     shown = terminal.close().decode()
     for pattern in (r"\d:\d\d left", r"[\d,]+ tokens/s", r"[\d.]+ MB", "held out .*[▁▂▃▄▅▆▇█]{2}", r"bits/char"):
         assert re.search(pattern, shown), pattern
+
+
+def test_hanging_wraps_on_a_narrow_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    text = "one two three four five six seven eight nine"
+    assert hanging("name  ", text, is_terminal=False) == f"name  {text}\n"
+    first, second = hanging("name  ", text, is_terminal=True).splitlines()
+    assert (first, second) == ("name  one two three four five six seven", "      eight nine")
+    assert hanging("name  ", "", is_terminal=True) == "name\n"

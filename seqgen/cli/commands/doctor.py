@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from seqgen.cli.options import JsonOption, QuietOption
-from seqgen.cli.output import Output, to_json
+from seqgen.cli.output import Output, hanging, to_json
 from seqgen.untrusted import one_line
 
 EXAMPLES = ("seqgen doctor", "seqgen doctor --json")
@@ -26,9 +26,9 @@ def run(as_json: JsonOption = False, quiet: QuietOption = False) -> None:
         for finding in examine():
             findings.append(finding)
             if not as_json:
-                out.write(f"{finding.name:{_WIDTH}}{one_line(finding.text)}\n")
+                out.write(hanging(f"{finding.name:{_WIDTH}}", one_line(finding.text), out.terminal))
                 if finding.remedy:
-                    out.write(f"{'':{_WIDTH}}→ {one_line(finding.remedy)}\n")
+                    out.write(hanging(f"{'':{_WIDTH}}→ ", one_line(finding.remedy), out.terminal))
         broken = [finding.name for finding in findings if finding.remedy and finding.prevents_training]
         if as_json:
             result = {"trains": not broken, "findings": {each.name: each.to_json() for each in findings}}

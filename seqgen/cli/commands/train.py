@@ -12,7 +12,7 @@ import typer
 from seqgen.cli.inputs import sources_or_stdin
 from seqgen.cli.interrupts import InterruptHandler
 from seqgen.cli.options import QuietOption, add_options, advanced
-from seqgen.cli.output import Output, StderrLogger, human_size, human_time, to_json
+from seqgen.cli.output import Output, StderrLogger, hanging, human_size, human_time, to_json
 from seqgen.config import TASK_NAMES, TrainOptions, make_options
 from seqgen.errors import StoppedError, UserError
 from seqgen.specs.tasks import TASKS
@@ -149,13 +149,12 @@ def _print_plan(plan: TrainingPlan, as_json: bool) -> int:
                 if value is not None]  # fmt: skip
         rows.insert(1, ("data", plan.data, ""))
         rows.append(("parameters", f"{plan.parameters:,}", human_size(4 * plan.parameters)))
-        expected = f"{plan.steps:,} steps, {plan.epochs:,.1f} epochs, {human_time(plan.seconds)}"
-        rows.append(("expected", expected, f"measured: {plan.tokens_per_second:,.0f} tokens/s"))
-        name_width = max(len(name) for name, _, _ in rows) + 2
-        width = max(len(value) for _, value, why in rows if why) + 2
+        rows.append(("speed", f"{plan.tokens_per_second:,.0f}", "tokens/s, measured in a few steps"))
+        rows.append(("expected", f"{plan.steps:,} steps, {plan.epochs:,.1f} epochs, {human_time(plan.seconds)}", ""))
+        name_width, value_width = (2 + max(len(row[column]) for row in rows if row[2]) for column in (0, 1))
         for name, value, why in rows:
-            line = f"{name.replace('_', '-'):{name_width}}{one_line(value):{width}}{one_line(why)}"
-            out.write(line.rstrip() + "\n")
+            head = f"{name.replace('_', '-'):{name_width}}{one_line(value):{value_width}}"
+            out.write(hanging(head, one_line(why), out.terminal))
     return 0
 
 
