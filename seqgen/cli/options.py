@@ -61,7 +61,7 @@ ConfigOption = Annotated[
         "--config",
         metavar="FILE.toml",
         rich_help_panel="Output",
-        help="Read flags from a TOML file, such as rnn_size = 256; those on the command line count more.",
+        help="TOML file of flags, such as quiet = true; the command line counts more.",
     ),
 ]
 
