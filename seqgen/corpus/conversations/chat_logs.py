@@ -22,21 +22,26 @@ from seqgen.corpus.conversations.report import ConversationReport
 
 _MARKS = "[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]*"
 _GAP = "[ \u00a0\u202f]"
-_DATE = rf"{_MARKS}(?:\d{{1,4}}{_MARKS}[./-]{_MARKS}\d{{1,2}}{_MARKS}[./-]{_MARKS}\d{{1,4}}\.?)"
+_DATE = (
+    rf"{_MARKS}(?:\d{{1,4}}{_MARKS}[./-]{_MARKS}{_GAP}?\d{{1,2}}{_MARKS}[./-]{_MARKS}{_GAP}?\d{{1,4}}\.?"
+    rf"|\d{{4}}[年년]{_GAP}?\d{{1,2}}[月월]{_GAP}?\d{{1,2}}[日일])"
+)
 _HALF = r"(?:[AaPp]\.?[ \u00a0\u202f]?[Mm]\.?|Uhr|上午|下午|凌晨|早上|中午|晚上|午前|午後|오전|오후|[صم])"
 _TIME = rf"(?:{_HALF}{_GAP}*)?\d{{1,2}}[:.]\d{{2}}(?P<seconds>[:.]\d{{2}}(?:[.,]\d{{1,6}})?)?(?:{_GAP}*{_HALF})?"
-_BETWEEN = rf"(?P<comma>[,،、]?){_GAP}*(?:(?:à|às|at|um|a las|alle|kl\.?|klo|om){_GAP}+)?"
+_WORDS = rf"(?:{_GAP}*[^\W\d_][\w.]{{0,7}}(?:{_GAP}[^\W\d_][\w.]{{0,7}})?)?"  # of any language: "π.μ.", "da manhã"
+_BETWEEN = rf"(?:{_GAP}[^\W\d_]\.)?(?P<comma>[,،、]?){_MARKS}{_GAP}*(?:(?:à|às|at|um|a las|alle|kl\.?|klo|om){_GAP}+)?"
 _DATED = re.compile(
-    rf"{_MARKS}(?:(?P<open>\[){_DATE}{_BETWEEN}{_TIME}\]{_GAP}?|{_DATE}"
+    rf"{_MARKS}(?:(?P<open>\[){_DATE}{_BETWEEN}{_TIME}{_WORDS}\]{_GAP}?|(?:{_DATE}"
     + _BETWEEN.replace("<comma>", "<comma2>")
     + _TIME.replace("<seconds>", "<seconds2>")
-    + rf"(?:{_GAP}[-–—]|:){_GAP})(?P<rest>.*)"
+    + rf"|\d{{1,2}}:\d{{2}}(?P<comma3>,){_GAP}{_DATE})(?:{_WORDS}{_GAP}[-–—]|:|(?<=\d),){_GAP})(?P<rest>.*)"
 )
 _TIMED = re.compile(
     rf"{_MARKS}[\[(]?(?:{_DATE}(?:[,T]|{_GAP})?{_GAP}*)?{_TIME}(?:Z|[+-]\d{{2}}:?\d{{2}})?[\])]?(?:{_GAP}*-)?[ \t]+"
     r"(?P<rest>.*)"
 )
 _NAMED = re.compile(r"(?P<name>[^:：\"“”«»]{1,60}?)\s?[:：](?:\s+(?P<text>.*)|$)")
+_TABBED = re.compile(r"(?P<name>[^\t:]{1,60})\t(?P<text>.*)")
 _LEVEL = re.compile(r"\b(?:INFO|WARN|WARNING|ERROR|DEBUG|TRACE|FATAL|CRITICAL|NOTICE|SEVERE)\b", re.IGNORECASE)
 _PROGRAM = re.compile(r"[\[\]{}<>=/\\()]|\d{3}|\.\w")  # in names of modules and processes
 _YEAR_FIRST = re.compile(rf"{_MARKS}\[?\d{{4}}")
@@ -86,7 +91,7 @@ def parse_whatsapp(text: TextDocument, report: ConversationReport) -> Iterator[U
     """
     turns: list[tuple[str, str]] = []
     for entry in _entries(text, _DATED, report):
-        named = _NAMED.fullmatch(entry.rest)
+        named = _named(entry.rest)
         if named is None or len(named["name"].split()) > _MAX_NAME_WORDS:
             report.system_turns += 1
             continue
@@ -118,7 +123,7 @@ def _said(text: str, report: ConversationReport) -> str | None:
 
 
 def parse_log(text: TextDocument, report: ConversationReport) -> Iterator[Utterances]:
-    """A time, and behind it `NAME: text`, as in Signal's and Zoom's chats.
+    """A time, and behind it `NAME: text`, as in Signal's and Zoom's chats; or tabs between them, as in LINE's.
 
     [10:15] Mary: Shall we go?
     [10:16] Tom: In a minute.
@@ -126,15 +131,24 @@ def parse_log(text: TextDocument, report: ConversationReport) -> Iterator[Uttera
     """
     turns: list[tuple[str, str]] = []
     for entry in _entries(text, _TIMED, report):
-        named = _NAMED.fullmatch(entry.rest)
+        named = _named(entry.rest)
         if named is None:
             report.system_turns += 1
             continue
+        days = [line for line in entry.more if _DAY.fullmatch(line.strip())]  # above its messages
+        report.system_turns += len(days)
+        entry.more = [line for line in entry.more if line not in days]
         meeting = _MEETING.fullmatch(named["name"])
         turns.append(
             (_clean_name(meeting[1] if meeting else named["name"]), "\n".join([named["text"] or "", *entry.more]))
         )
-    yield speakers_by_name(turns)
+    yield speakers_by_name(_without_media(turns, report))
+
+
+def _named(rest: str) -> re.Match[str] | None:
+    """The name and the text behind a time; None for the program's, such as the arrows of WeeChat."""
+    named = _TABBED.fullmatch(rest) or _NAMED.fullmatch(rest)
+    return named if named and any(map(str.isalnum, named["name"])) else None
 
 
 def _entries(text: TextDocument, stamp: re.Pattern[str], report: ConversationReport) -> Iterator[_Entry]:
@@ -170,7 +184,7 @@ def is_surely_whatsapp(head: FileHead) -> bool:
         return False
     matches = [match for line in head.nonblank_lines if (match := _DATED.fullmatch(line))]
     usual = sum(
-        bool(match["comma"] or match["comma2"])
+        bool(match["comma"] or match["comma2"] or match["comma3"])
         or not (match["seconds"] or match["seconds2"])
         or not _YEAR_FIRST.match(match[0])
         for match in matches
@@ -178,9 +192,26 @@ def is_surely_whatsapp(head: FileHead) -> bool:
     return at_least(usual, len(matches), 0.9)
 
 
+def is_surely_log(head: FileHead) -> bool:
+    """Whether there are also tabs around the names, or words that programs for meetings put there."""
+    rests = [match["rest"] for line in head.nonblank_lines if (match := _TIMED.fullmatch(line))]
+    sure = sum("\t" in rest or _FROM.match(rest) is not None for rest in rests)
+    return at_least(sure, len(rests), 0.9) and is_log(head) and not _is_table(head)
+
+
+def _is_table(head: FileHead) -> bool:
+    """Whether the first line is a header."""
+    first = head.nonblank_lines[0]
+    return "\t" in first and not any(map(str.isdecimal, first))
+
+
+_FROM = re.compile(r"From\s.+\sto\s.+:")
+_FEW_STARTS = 8  # lines at the beginning, before the first message of a log
+
+
 def is_log(head: FileHead) -> bool:
     """Whether most lines have a time and a name, and the names are few."""
-    names = _stamped_names(head, _TIMED)
+    names = _stamped_names(head, _TIMED, _FEW_STARTS)
     starts = sum(not line[0].isspace() for line in head.nonblank_lines)
     if names is None or any(_PROGRAM.search(name) for name in names):
         return False
@@ -192,13 +223,13 @@ def _are_speakers(names: Counter[str]) -> bool:
     return len(names) > 1 and (len(names) == 2 or 2 * len(names) <= names.total())
 
 
-def _stamped_names(head: FileHead, stamp: re.Pattern[str]) -> Counter[str] | None:
+def _stamped_names(head: FileHead, stamp: re.Pattern[str], before: int = 3) -> Counter[str] | None:
     """Return the names behind the times, if lines have them and are no log of a program."""
     lines = head.nonblank_lines
     rests = [match["rest"] for line in lines if (match := stamp.fullmatch(line))]
-    if not rests or not any(stamp.fullmatch(line) for line in lines[:3]):
+    if not rests or not any(stamp.fullmatch(line) for line in lines[:before]):
         return None
-    matches = [match for rest in rests if (match := _NAMED.fullmatch(rest))]
+    matches = [match for rest in rests if (match := _named(rest))]
     # Behind an invisible mark the program speaks, for example in the name of the group.
     names = Counter(_clean_name(match["name"]) for match in matches if not (match["text"] or "").startswith("\u200e"))
     if names and all(_MODULE.fullmatch(name) for name in names):
@@ -206,6 +237,78 @@ def _stamped_names(head: FileHead, stamp: re.Pattern[str]) -> Counter[str] | Non
     if any(_LEVEL.search(name) for name in names) or not at_least(names.total(), len(rests), _MIN_NAMED):
         return None
     return names
+
+
+# A line with the name and the time above each message: QQ, WeChat; or both in brackets before it: KakaoTalk.
+
+_ABOVE = re.compile(
+    rf"(?:{_DATE}{_GAP}+{_TIME}[ \t]+(?P<name>[^:：\t]{{1,60}}?)(?:[(<][^()<>]{{3,60}}[)>])?"
+    rf"|(?P<first>[^\d:：\s\[][^:：\t]{{0,59}}?)[ \t]{{1,4}}(?:{_DATE}{_GAP}+)?"
+    + _TIME.replace("<seconds>", "<seconds2>")
+    + r")\s*"
+)
+_BRACKETS = re.compile(rf"\[(?P<name>[^\[\]]{{1,60}})\] \[{_TIME}\] (?P<text>.*)")
+_RULE = re.compile(r"[-=_*]{5,}.*")
+
+
+def parse_blocks(text: TextDocument, report: ConversationReport) -> Iterator[Utterances]:
+    """A line with name and time above each message, as in QQ's and WeChat's chats, or `[NAME] [time]` before it.
+
+    [Mary] [10:15] Shall we go?
+    [Tom] [10:16] In a minute.
+    [Tom] [10:16] I can't find my hat.
+    """
+    turns: list[tuple[str, str]] = []
+    for number, line in enumerate(text.lines(), 1):
+        bare = line.strip()
+        match = _BRACKETS.fullmatch(bare) or _ABOVE.fullmatch(bare)
+        if match:
+            found = match.groupdict()
+            turns.append((_clean_name(found["name"] or found["first"]), found.get("text") or ""))
+        elif turns and not _RULE.fullmatch(bare) and not _DAY.fullmatch(bare):
+            turns[-1] = (turns[-1][0], f"{turns[-1][1]}\n{line}")
+        elif _RULE.fullmatch(bare) or _DAY.fullmatch(bare):
+            report.system_turns += 1
+        elif bare:
+            report.add_damage(text.name, number, "no name and time above the text")
+    yield speakers_by_name(_without_media(turns, report))
+
+
+def _without_media(turns: list[tuple[str, str]], report: ConversationReport) -> list[tuple[str, str]]:
+    kept = [turn for turn in turns if not _PICTURE.fullmatch(turn[1].strip())]
+    report.media += len(turns) - len(kept)
+    return kept
+
+
+_PICTURE = re.compile(
+    r"\[[^\[\]]{1,12}\]|(?:사진|동영상|이모티콘|음성메시지)(?: \d+장)?"
+)  # [图片], [スタンプ], a photo
+_DAY = re.compile(rf"{_DATE}(?:\s?\(\w+\)|,?\s\w+)?")
+
+
+def is_surely_blocks(head: FileHead) -> bool:
+    """Whether it also has several of them."""
+    stamps = sum(bool(_BRACKETS.fullmatch(line) or _ABOVE.fullmatch(line)) for line in head.nonblank_lines)
+    return stamps >= _MIN_STAMPS and is_blocks(head)
+
+
+_MIN_STAMPS = 4
+
+
+def is_blocks(head: FileHead) -> bool:
+    """Whether many lines are such a name and time, each with text behind or below it, and the names are few."""
+    lines = head.nonblank_lines
+    stamps = [_BRACKETS.fullmatch(line.strip()) or _ABOVE.fullmatch(line.strip()) for line in lines]
+    names = Counter(_clean_name(match["name"] or match["first"]) if match.re is _ABOVE else match["name"]
+                    for match in stamps if match)  # fmt: skip
+    spoken = sum(
+        each is not None and (each.re is _BRACKETS or (index + 1 < len(lines) and stamps[index + 1] is None))
+        for index, each in enumerate(stamps)
+    )
+    return (
+        _are_speakers(names) and at_least(names.total(), len(lines), 0.2) and at_least(spoken, names.total(), 0.8)
+        and not any(_PROGRAM.search(name) or _LEVEL.search(name) for name in names)
+    )  # fmt: skip
 
 
 # IRC.

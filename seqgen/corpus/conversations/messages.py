@@ -28,6 +28,7 @@ from seqgen.corpus.conversations.parsing import (
     at_least,
     speakers_by_name,
     speakers_by_role,
+    system_answers,
 )
 from seqgen.corpus.conversations.report import ConversationReport
 
@@ -464,7 +465,7 @@ class MessageReader:
             utterances = speakers_by_name(turns)
         if names is not None:
             utterances = [(number, text, name) for (number, text, _), name in zip(utterances, names, strict=True)]
-        if lower.isdisjoint(SYSTEM_ROLES):
+        if lower.isdisjoint(SYSTEM_ROLES) or system_answers([who.strip().lower() for who, _ in turns]):
             return utterances
         return [
             (SYSTEM_SPEAKER if who.lower() in SYSTEM_ROLES else number, text, name)

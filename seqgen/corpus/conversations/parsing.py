@@ -139,12 +139,19 @@ def speakers_by_role(turns: Sequence[tuple[str, str]], report: ConversationRepor
     appearance.
     """
     keys = [role.strip().lower() for role, _ in turns]
-    numbers = dict(_ROLE_NUMBERS)
+    numbers = dict(_ROLE_NUMBERS) | dict.fromkeys(SYSTEM_ROLES if system_answers(keys) else (), 1)
     next_number = 2 if any(key in USER_ROLES or key in ASSISTANT_ROLES for key in keys) else 0
     unknown = list(dict.fromkeys(key for key in keys if key not in numbers))
     report.unknown_roles += sum(key not in _ROLE_NUMBERS for key in keys)
     numbers |= {key: next_number + index for index, key in enumerate(unknown)}
     return [(numbers[key], text, name) for key, (name, text) in zip(keys, turns, strict=True)]
+
+
+def system_answers(roles: Sequence[str]) -> bool:
+    """Whether "system" is the one who answers, as in sets about booking systems: nobody else does, and often."""
+    spoken = sum(role in SYSTEM_ROLES for role in roles)
+    users = sum(role in USER_ROLES for role in roles)
+    return spoken + users == len(roles) and spoken > 1 and at_least(spoken, users, 0.5)
 
 
 _ROLE_NUMBERS = (
