@@ -416,6 +416,84 @@ TRIALS = [
         "did you mean 'Close'?",
         {"target": ("Clsoe",)},
     ),
+    Trial(
+        "formulas that keep text", ["date,value", *daily(lambda day, n: f'="{day}",={1000.5 + n}')], quiet, (FIRST, [])
+    ),
+    Trial(
+        "apostrophes that mark text", ["date,value", *daily(lambda day, n: f"{day},'{1000.5 + n}")], quiet, (FIRST, [])
+    ),
+    Trial(
+        "cells of date and clock",
+        ["date time v", *(f"{hour:%Y-%m-%d %H:%M} {1000.5 + n}" for n, hour in enumerate(HOURS))],
+        lambda found: (found["records"], first(found)),
+        (60, FIRST),
+        {"task": "forecast"},
+        "out.txt",
+    ),
+    Trial(
+        "year and week in six digits",
+        ["yearweek,v", *(f"2021{week:02},{week}" for week in range(1, 52))],
+        quiet,
+        (("2021-01-04T00:00", [1.0]), []),
+    ),
+    Trial(
+        "some percent signs",
+        ["date,v", *daily(lambda day, n: f"{day},{n}.5{'%' * (n % 2)}")],
+        warned("some numbers have none"),
+        ((START, [0.5]), True),
+    ),
+    Trial(
+        "two currencies",
+        ["date,v", *daily(lambda day, n: f"{day},{'€$'[n % 2]}{n}.5")],
+        warned("they differ"),
+        ((START, [0.5]), True),
+    ),
+    Trial(
+        "notes beside numbers",
+        [
+            "date,v,note",
+            *daily(lambda day, n: f"{day},{1000.5 + n},{'snow fell all day and all night' * (n % 9 == 0)}"),
+        ],
+        warned("'note' contains text"),
+        (FIRST, True),
+    ),
+    Trial(
+        "seconds with decimal commas",
+        ["Zeit;U", *(f"{n / 2:.1f};{n + 1}.5".replace(".", ",") for n in range(40))],
+        columns,
+        {"U": "target"},
+    ),
+    Trial(
+        "short texts",
+        [
+            "name,gender",
+            *(
+                f"{name},{'fm'[n % 2]}"
+                for n, name in enumerate(["Ann", "Bob", "Cleo", "Dan", "Eva", "Fay", "Guy", "Hal", "Ida", "Joe"])
+            ),
+        ],
+        labels,
+        {"f": 5, "m": 5},
+        {"task": "classify"},
+    ),
+    Trial(
+        "German days beside texts",
+        ["Tag;Text;Betrag", *daily(lambda day, n: f"{day:%d.%m.%Y};Miete {n % 4};{n},50")],
+        task,
+        "forecast",
+    ),
+    Trial(
+        "fastText labels in a table",
+        ["text,label", *(f"{text},__label__{label}" for text, label in SAID)],
+        labels,
+        BOTH,
+    ),
+    Trial(
+        "objects as labels",
+        ["text,label", *(f"{text},\"{{'name': '{label}'}}\"" for text, label in SAID)],
+        str,
+        ":2: the label is an object",
+    ),
 ]
 
 

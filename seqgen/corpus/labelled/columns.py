@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seqgen.corpus.tables.cells import NUMBER, TEXT, TIME, column_kind
+from seqgen.corpus.tables.cells import TEXT, TIME, column_kind
 from seqgen.corpus.tables.columns import listed, parse_columns
 from seqgen.corpus.tables.read import Table
 from seqgen.errors import DataError
@@ -157,7 +157,7 @@ def has_known_columns(table: Table) -> bool:
 
 
 def has_plain_columns(table: Table) -> bool:
-    """Whether a table has texts and labels by its cells: prose, one column of few values, and at most row numbers."""
+    """Whether a table has texts and labels by its cells: prose, one column of few values, at most names beside."""
     labels = _likely_labels(table, ())
     if len(labels) != 1 or len(table.sample) < _MIN_GUESSED_ROWS:
         return False
@@ -167,7 +167,7 @@ def has_plain_columns(table: Table) -> bool:
     others = [_cells(table, index) for index in range(table.width) if index != labels[0]]
     prose = [_is_prose(cells) for cells in others]
     return any(prose) and all(
-        is_prose or len(set(cells)) == 1 or (column_kind(cells) == NUMBER and len(set(cells)) == len(cells))
+        is_prose or len(set(cells)) == 1 or (column_kind(cells) != TIME and len(set(cells)) == len(cells))
         for cells, is_prose in zip(others, prose, strict=True)
     )
 

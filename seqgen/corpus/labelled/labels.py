@@ -21,7 +21,7 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 @functools.lru_cache(1 << 14)  # labels repeat
 def label_name(text: str) -> str:
     """Return the name of a label that is written as text: 1.0 is `1`, True and TRUE are `true`."""
-    label = text.strip()
+    label = text.strip().removeprefix("__label__")  # fastText's mark
     if label.lower() in ("true", "false"):
         return label.lower()
     whole = _WHOLE.fullmatch(label) if label.isascii() else None

@@ -62,6 +62,7 @@ _HEAD_BYTES = 1 << 16  # from which the format is recognised
 _MAX_COMPARED_LABELS = 10_000
 _TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".xlsx")
 _ROW_SUFFIXES = (*_TABLE_SUFFIXES, ".jsonl", ".json")
+_OBJECT = re.compile(r"""\{\s*["'].*["']\s*:.*\}""", re.DOTALL)
 _LABEL = re.compile(r"__label__(\S+)")
 _FASTTEXT = re.compile(r"\s*((?:__label__\S+\s*)+)(.*)", re.DOTALL)
 _TREC = re.compile(r"[A-Z]{2,12}:[A-Za-z]+ \S")  # `DESC:manner How did …`, the format of TREC questions
@@ -299,6 +300,7 @@ def _from_table(document: Document, options: LabelledOptions, report: LabelledRe
         warn(f"{name}: the label is taken from {table.header[columns.label]!r}, and could be in {could}; name it with "
              "--label-column")  # fmt: skip
     labels = _known_labels(table, columns)
+    objects = any(len(row) == width and _OBJECT.fullmatch(row[columns.label].strip()) for row in table.sample)
     split, example = cell_splitter([row[columns.label] for row in table.sample if len(row) == width])
     if example:
         several = " and ".join(split(example))
@@ -315,6 +317,11 @@ def _from_table(document: Document, options: LabelledOptions, report: LabelledRe
                 continue
             report.add(f"rows with more than {width} cells, because of {table.dialect.name} in the text", location)
             row = joined
+        if objects and _OBJECT.fullmatch(row[columns.label].strip()):
+            raise DataError(
+                f"{location}: the label is an object, {row[columns.label].strip()[:40]!r}; labels are words or "
+                "numbers, or lists of these; name another column with --label-column"
+            )
         yield Example(columns.join(row).strip(), split(row[columns.label]), location)
 
 

@@ -99,7 +99,7 @@ def parse_numeric_column(table: ColumnTable, index: int, notation: Notation) -> 
                 notations += itertools.islice(notated, _MARK_SAMPLE_CELLS)
             values.append(np.array([np.nan if number is None else number for number in numbers], dtype=np.float64))
         row += len(block)
-    notes = notation_notes(notations)
+    notes = notation_notes(notations, table.sample(index) if notations else [])
     if index in table.units:
         notes.append(f"the unit {table.units[index]!r} behind the numbers is left out")
     if flagged:

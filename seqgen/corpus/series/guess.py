@@ -6,13 +6,15 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from seqgen.corpus.documents import Document
 from seqgen.corpus.opening import read_head
 from seqgen.corpus.series.dates import looks_like_time
 from seqgen.corpus.series.numbers import parse_number
 from seqgen.corpus.series.tables import ColumnTable, columns_of
 from seqgen.corpus.series.time_columns import find_time_columns
 from seqgen.corpus.series.time_names import SURE_NAMES, is_surely_time
-from seqgen.corpus.tables.read import sniff
+from seqgen.corpus.tables.cells import TEXT, column_kind
+from seqgen.corpus.tables.read import is_workbook, open_table, sniff
 from seqgen.errors import DataError
 from seqgen.streams import COMPRESSED_SUFFIXES
 
@@ -29,6 +31,9 @@ def looks_like_series(path: Path) -> bool:
     """Whether a CSV, TSV or Parquet file is probably a table of time series. Never raises."""
     try:
         start = read_head(path, _HEAD_BYTES)
+        if is_workbook(start):
+            sheet = open_table(Document(path.name, path), lambda _: None, known=SURE_NAMES)
+            return _is_csv_series(columns_of(sheet), True)
         if start.startswith(b"PAR1"):
             return path.suffix.lower() not in COMPRESSED_SUFFIXES and _is_parquet_series(path)
         text = start.decode("utf-8", "replace")
@@ -57,6 +62,8 @@ def _is_csv_series(table: ColumnTable, has_table_suffix: bool) -> bool:
         if index in time:
             continue
         cells = table.sample(index, _MAX_CELLS)
+        if 2 * len(cells) < min(len(table), _MAX_CELLS) and column_kind(cells) == TEXT:
+            cells = []  # notes
         bad = sum(parse_number(cell) is None and parse_number(cell, ",") is None for cell in cells)
         if not cells or bad <= _MAX_NOT_NUMBERS * len(cells):  # training names the first that is no number
             numeric += bool(cells)

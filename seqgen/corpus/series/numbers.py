@@ -104,6 +104,8 @@ def _strip_notation(text: str) -> tuple[float, re.Match[str] | None]:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text).translate(_DASHES).strip()
         text = "".join(str(unicodedata.decimal(letter, letter)) for letter in text)
+    if text[:1] in ("'", "’"):  # by which spreadsheets mark text
+        text = text[1:]
     sign = 1.0
     if text.startswith("(") and text.endswith(")"):
         sign, text = -1.0, text[1:-1].strip()
@@ -147,13 +149,22 @@ def decimal_mark_of(cell: str) -> tuple[str, bool]:
     return "", False
 
 
-def notation_notes(cells: Sequence[str]) -> list[str]:
-    """Return sentences for a report on how the notation of numbers was interpreted."""
+def notation_notes(cells: Sequence[str], all_cells: Sequence[str]) -> list[str]:
+    """Return sentences for a report on how the notation of numbers was interpreted.
+
+    Args:
+        cells: that are not plain.
+        all_cells: the first cells that are not missing.
+    """
     notes = []
     if any("%" in cell for cell in cells):
-        notes.append("percent signs are ignored (5 % is 5)")
-    if any(_CURRENCY_WORDS.search(cell) for cell in cells):
-        notes.append("currency signs are ignored")
+        some = ", and some numbers have none" if any("%" not in cell for cell in all_cells) else ""
+        notes.append(f"percent signs are ignored (5 % is 5){some}")
+    currencies = sorted({found[0] for cell in cells if (found := _CURRENCY_WORDS.search(cell))})
+    if currencies:
+        notes.append(
+            f"currency signs are ignored{f', though they differ: {chr(44).join(currencies)}' * (len(currencies) > 1)}"
+        )
     matches = [_strip_notation(cell)[1] for cell in cells]
     if any(match and (match["multiplier"] or match["word"]) for match in matches):
         notes.append("suffixes such as K, M, B, 万, 亿 are applied")

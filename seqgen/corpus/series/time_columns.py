@@ -92,7 +92,10 @@ def _fraction(table: ColumnTable, index: int, test: Callable[[str], bool]) -> fl
 
 def _sample_numbers(table: ColumnTable, index: int) -> Floats | None:
     """Return the first numbers of a column, None if it holds anything else."""
-    numbers = [parse_number(cell) for cell in table.sample(index, _SAMPLE_CELLS)]
+    sample = table.sample(index, _SAMPLE_CELLS)
+    numbers = [parse_number(cell) for cell in sample]
+    if None in numbers:
+        numbers = [parse_number(cell, ",") for cell in sample]
     known = [number for number in numbers if number is not None]
     return np.array(known, dtype=np.float64) if known and len(known) == len(numbers) else None
 

@@ -28,7 +28,8 @@ _LIKELY_WORDS = frozenset(
      "день", "quartal", "trimestre", "kwartał", "квартал", "kvartal", "woche", "semaine", "semana", "settimana",
      "tydzień",
      "неделя", "period", "periode", "période", "periodo", "período", "okres", "период", "hora", "ora", "uhrzeit", "uur",
-     "godzina", "час", "时间", "日期", "fy", "season", "saison")
+     "godzina", "час", "时间", "日期", "fy", "season", "saison", "yearweek", "yearmonth", "yearmon", "yyyyww",
+     "kalenderwoche", "jahrwoche", "jahrmonat")
 )  # fmt: skip
 # Fields of a time that may be separate columns.
 _FIELDS = {

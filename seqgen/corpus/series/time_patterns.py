@@ -118,6 +118,7 @@ DIGIT_PATTERNS = tuple(
     )
 )
 _SHORT_DATE = re.compile(r"(?P<y>\d{2})(?P<m>0[1-9]|1[0-2])(?P<d>[0-3]\d)")
+_YEAR_WEEK = re.compile(r"(?P<Y>19\d\d|20\d\d)(?P<w>0[1-9]|[1-4]\d|5[0-3])")
 _WORDY = frozenset(pattern for pattern in PATTERNS if {"a", "a2", "b"} & set(pattern.groupindex))
 TIME_OF_DAY = re.compile(
     r"(?:\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?|\d{1,2}\.\d{2}\.\d{2}|\d{1,2}\s?[hH](?:\d{2})?|\d{1,2}[时時点]\d{0,2}分?)"
@@ -127,10 +128,12 @@ CLOCK = re.compile(_CLOCK)
 
 
 def digit_patterns(cells: list[str]) -> tuple[re.Pattern[str], ...]:
-    """Return the patterns of digits for a column: six of them are a year and a month, or a short date."""
+    """Return the patterns of digits for a column: six of them are a year and a month or week, or a short date."""
     six = [cell for cell in cells if len(cell) == 6]
     if all(_YEAR_MONTH.fullmatch(cell) and 1700 <= int(cell[:4]) < 2150 for cell in six):
         return DIGIT_PATTERNS
+    if not all(_SHORT_DATE.fullmatch(cell) for cell in six) and all(_YEAR_WEEK.fullmatch(cell) for cell in six):
+        return *(one for one in DIGIT_PATTERNS if one is not _YEAR_MONTH), _YEAR_WEEK
     return *(one for one in DIGIT_PATTERNS if one is not _YEAR_MONTH), _SHORT_DATE
 
 

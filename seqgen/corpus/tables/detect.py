@@ -123,7 +123,10 @@ def _detect(lines: list[str]) -> Head:
         head = _read(lines, mark, 1)
         uneven = [cells for _, cells in head.rows if len(cells) != head.width]
         # R leaves out the name of the rows' names in the header.
-        is_even = not uneven or (uneven == [head.rows[0][1]] and len(uneven[0]) == head.width - 1)
+        is_named = (
+            mark == SPACES and len(uneven) == 1 and uneven[0] == head.rows[0][1] and len(uneven[0]) == head.width - 1
+        )
+        is_even = not uneven or is_named
         if (
             is_even
             and head.width > 1

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import statistics
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -171,8 +170,8 @@ def _is_unlike_text(names: Sequence[str], columns: Sequence[Sequence[str]]) -> b
 
 
 def _is_short(name: str, cells: Sequence[str]) -> bool:
-    """Whether a name is shorter than the texts of a column usually are."""
-    return len(name) <= statistics.median(map(len, cells))
+    """Whether a name is no longer than the texts of a column."""
+    return len(name) <= max(map(len, cells))
 
 
 def _is_name(name: str, cells: Sequence[str]) -> bool:

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from seqgen.errors import DataError
 _HEAD_BYTES = 1 << 18
 _SAMPLE_ROWS = 400
 _MAX_NOTES = 20  # rows below a table
+_FORMULA = re.compile(r'="([^"]*)"|=([-+]?\d[\d.,]*)')
 _SHORT = "{rows have|row has} fewer cells than the {width} of the others"
 _LONG = "{rows have|row has} more cells than the {width} of the others"
 _COMMENT = "{comment lines are|comment line is} skipped"
@@ -143,8 +145,13 @@ class _Layout:
     raw_width: int
     key_is_value: bool
     is_plain: bool  # every row that is not blank is data
+    has_formulas: bool  # ="2021-01-01"
 
     def data(self, blocks: Blocks, report: TableReport) -> Blocks:
+        for numbers, rows in self._data(blocks, report):
+            yield numbers, [list(map(_without_formula, row)) for row in rows] if self.has_formulas else rows
+
+    def _data(self, blocks: Blocks, report: TableReport) -> Blocks:
         for kind, line, example, count in self.skipped:
             report.add(kind, line, example, count)
         width = self.raw_width
@@ -327,6 +334,7 @@ def _table(
         width,
         _is_value_column([cells[columns.start] for _, cells in data if len(cells) > columns.start]),
         given is False,
+        any(_FORMULA.fullmatch(cell) for _, cells in data[:_SAMPLE_ROWS] for cell in cells if cell.startswith("=")),
     )
     header = _unique(names[columns], name, warn)
     table = Table(
@@ -335,6 +343,12 @@ def _table(
     sample = layout.data(iter([([line for line, _ in data], [cells for _, cells in data])]), TableReport(name, unit))
     table.sample = [cells for _, rows in sample for cells in rows][:_SAMPLE_ROWS]
     return table
+
+
+def _without_formula(cell: str) -> str:
+    """Return the text in a formula that has only that, as programs write it to keep spreadsheets from changing it."""
+    found = _FORMULA.fullmatch(cell) if cell.startswith("=") else None
+    return cell if found is None else found[1] or found[2] or ""
 
 
 def _is_value_column(cells: Sequence[str]) -> bool:

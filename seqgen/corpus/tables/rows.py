@@ -181,7 +181,8 @@ class RowParser:
         """As `parse`, lines whose quotes are double and enclose cells only."""
         dialect = self._dialect
         if dialect.delimiter == SPACES:
-            return range(number, number + len(lines)), [split_line(line, dialect) for line in lines], len(lines)
+            rows = [split_line(line, dialect) for line in lines] if dialect.quote else list(map(str.split, lines))
+            return range(number, number + len(lines)), rows, len(lines)
         if not dialect.quote:
             mark = dialect.delimiter
             rows = [line.rstrip("\r\n").split(mark) for line in lines]
