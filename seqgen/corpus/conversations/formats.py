@@ -15,7 +15,9 @@ from functools import partial
 
 from seqgen.corpus.conversations import chat_logs, chatterbot, json_files, subtitles, tables
 from seqgen.corpus.conversations.parsing import (
+    ASSISTANT_ROLES,
     SYSTEM_SPEAKER,
+    USER_ROLES,
     FileHead,
     TextDocument,
     Utterances,
@@ -31,8 +33,16 @@ _NAMED = re.compile(r"([^\s:：][^:：\t]{0,39}?)\s*(?:：|:(?![/:\d]))\s*(.*)")
 _NOT_IN_NAME = re.compile(r"[?!;,\"“”。？！，；…#{}<>=]")
 
 
+_MARKDOWN = re.compile(r"(?:#{1,6}\s+|>\s+)?(\*\*|__|\*|_|)(.{1,60}?)(?:([:：])\1|\1\s?([:：]))(?=\s|$)\s*(.*)")
+_LETTER = re.compile(r"([QA])\.\s+(.*)")  # of a hearing
+
+
 def _named(line: str) -> tuple[str, str] | None:
-    """Split a line like `Mary: hello` into name and text; None if it has no name."""
+    """Split a line like `Mary: hello` into name and text; None if it has no name. Markdown may mark the name."""
+    if line[0] in "#*_>" and (marked := _MARKDOWN.match(line)):
+        line = f"{marked[2]}: {marked[5]}"
+    elif letter := _LETTER.fullmatch(line):
+        return letter[1], letter[2]
     match = _NAMED.match(line)
     if match is None:
         return None
@@ -50,8 +60,11 @@ def parse_transcript(text: TextDocument, report: ConversationReport) -> Iterator
       I can't find my hat.
     """
     turns: list[tuple[str, list[str]]] = []
+    is_spaced = _is_spaced(text.head())
     for number, line in enumerate(text.lines(), 1):
         bare = line.strip()
+        if not bare and is_spaced:
+            continue
         if not bare:
             if turns:
                 yield speakers_by_name([(name, "\n".join(lines)) for name, lines in turns])
@@ -68,28 +81,58 @@ def parse_transcript(text: TextDocument, report: ConversationReport) -> Iterator
         yield speakers_by_name([(name, "\n".join(lines)) for name, lines in turns])
 
 
+@dataclass
+class _Names:
+    """The names at the beginnings of lines; blocks of lines, those with several names, and lines without a name."""
+
+    names: list[str]
+    blocks: int = 0
+    answered: int = 0
+    outside: int = 0
+
+    @classmethod
+    def of(cls, head: FileHead) -> _Names:
+        found, here = cls([]), 0
+        for line in [*head.lines, ""]:
+            if not line.strip():
+                found.blocks += here > 0
+                found.answered += here > 1
+                here = 0
+            elif not line[0].isspace():
+                named = _named(line)
+                found.outside += named is None or not named[1]
+                if named:
+                    found.names.append(named[0].lower())
+                    here += 1
+        return found
+
+    @property
+    def are_speakers(self) -> bool:
+        """Whether most lines have one, and they are few and repeated: a list of settings never repeats a name."""
+        distinct = len(set(self.names))
+        return (
+            distinct > 1
+            and at_least(len(self.names), len(self.names) + self.outside, 0.6)
+            and (distinct == 2 or distinct <= 0.7 * len(self.names))
+        )
+
+
+def _is_spaced(head: FileHead) -> bool:
+    """Whether two people have a blank line after every turn. In a play more have."""
+    found = _Names.of(head)
+    return found.answered == 0 and found.blocks > 3 and len(set(found.names)) == 2 and found.are_speakers
+
+
 def _is_transcript(head: FileHead) -> bool:
-    names: list[str] = []
-    blocks = answered = outside = here = 0
-    for line in [*head.lines, ""]:
-        if not line.strip():
-            blocks += here > 0
-            answered += here > 1
-            here = 0
-        elif not line[0].isspace():
-            named = _named(line)
-            outside += named is None or not named[1]
-            if named:
-                names.append(named[0].lower())
-                here += 1
-    distinct = len(set(names))
-    # A play has a blank line after each speech; a list of settings never repeats a name.
-    return (
-        distinct > 1
-        and at_least(answered, blocks, 0.5)
-        and at_least(len(names), len(names) + outside, 0.6)
-        and (distinct == 2 or distinct <= 0.7 * len(names))
-    )
+    found = _Names.of(head)
+    return found.are_speakers and (at_least(found.answered, found.blocks, 0.5) or _is_spaced(head))
+
+
+def _has_roles(head: FileHead) -> bool:
+    """Whether it is a transcript of a user and an assistant."""
+    names = set(_Names.of(head).names)
+    is_talk = not names.isdisjoint(USER_ROLES) and not names.isdisjoint(ASSISTANT_ROLES)
+    return is_talk and names <= USER_ROLES | ASSISTANT_ROLES and _is_transcript(head)
 
 
 # One conversation per line.
@@ -264,5 +307,5 @@ FORMATS: dict[str, ConversationFormat] = {  # in the order of detection
     "parlai": ConversationFormat(parse_parlai, _is_parlai, _has_labels),
     "csv": ConversationFormat(tables.parse_csv, lambda head: tables.is_conversation_table(head, False)),
     "tsv": ConversationFormat(tables.parse_tsv, lambda head: tables.is_conversation_table(head, True)),
-    "transcript": ConversationFormat(parse_transcript, _is_transcript),
+    "transcript": ConversationFormat(parse_transcript, _is_transcript, _has_roles),
 }
