@@ -1,5 +1,7 @@
 """The entry point of `python -m seqgen` and of the command `seqgen`."""
 
+import contextlib
+import os
 import signal
 import sys
 
@@ -15,7 +17,13 @@ def main() -> int:
         sys.exit(f"seqgen: error: cannot start: {error or type(error).__name__}; is there enough memory?")
 
     signal.signal(signal.SIGINT, before)
-    return run()
+    status = run()
+    if status > 128:  # stopped by a signal, which is answered at once: the interpreter takes a second to unload PyTorch
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or not there
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 if __name__ == "__main__":
