@@ -14,11 +14,12 @@ from seqgen.untrusted import as_bytes
 _WHOLE = re.compile(r"([-+]?\d+)\.0*")
 _LIST = re.compile(r"""\[\s*(?:(?:'[^']*'|"[^"]*"|[\w.+-]+)\s*(?:,\s*(?!\])|(?=\])))*\]""")
 _ITEM = re.compile(r"""'([^']*)'|"([^"]*)"|([\w.+-]+)""")
+_CACHED_LABELS = 1 << 14  # labels repeat
 _MAX_PART_LENGTH = 40  # characters of one of several labels
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
-@functools.lru_cache(1 << 14)  # labels repeat
+@functools.lru_cache(_CACHED_LABELS)
 def label_name(text: str) -> str:
     """Return the name of a label that is written as text: 1.0 is `1`, True and TRUE are `true`."""
     label = text.strip().removeprefix("__label__")  # fastText's mark
@@ -60,14 +61,14 @@ def cell_splitter(cells: Sequence[str]) -> tuple[Callable[[str], tuple[str, ...]
     """
     written = [cell.strip() for cell in cells if cell.strip()]
     if written and all(_items(cell) is not None for cell in written):
-        return _list_labels, ""
+        return functools.lru_cache(_CACHED_LABELS)(_list_labels), ""
     distinct = set(written)
     for mark in ";|,":
         combined = [cell for cell in written if mark in cell]
         parts = {part.strip() for cell in distinct for part in cell.split(mark)}
         if combined and len(parts) < len(distinct) and "" not in parts and max(map(len, parts)) <= _MAX_PART_LENGTH:
-            return functools.partial(_split_labels, mark), combined[0]
-    return _one_label, ""
+            return functools.lru_cache(_CACHED_LABELS)(functools.partial(_split_labels, mark)), combined[0]
+    return functools.lru_cache(_CACHED_LABELS)(_one_label), ""
 
 
 def _one_label(cell: str) -> tuple[str, ...]:
