@@ -147,8 +147,9 @@ def test_progress_file_names_are_not_markup(terminal: Terminal, text_file: Path,
     (tmp_path / name).write_bytes(text_file.read_bytes())
     reading, writing = os.pipe()
     process = start_on_terminal(
-        terminal, "train", name, "-", "-o", tmp_path / "model", *TINY[2:], "--rnn-size", 8, stdin=reading, cwd=tmp_path
-    )
+        terminal, "train", name, "-", "--task", "text", "-o", tmp_path / "model", *TINY[2:], "--rnn-size", 8,
+        stdin=reading, cwd=tmp_path,
+    )  # fmt: skip
     os.close(reading)
     terminal.wait_for(b"reading")
     time.sleep(0.5)  # a few frames
@@ -280,7 +281,7 @@ def test_interrupt_handler_ctrl_c_before_training(terminal: Terminal, tmp_path: 
     reading, writing = os.pipe()
     process = start_on_terminal(terminal, "train", "-", "-o", tmp_path / "model", *TINY, stdin=reading)
     os.close(reading)
-    terminal.wait_for(b"reading")
+    terminal.wait_for(b"waiting for standard input")
     terminal.type(b"\x03")
     assert process.wait(60) == 130
     os.close(writing)
