@@ -24,7 +24,7 @@ def test_train_prints_nothing_on_stdout_and_plain_lines_on_stderr(
     lines = done.stderr.decode().splitlines()
     assert lines
     assert all(line.startswith("seqgen: ") for line in lines)
-    assert "3 steps" in lines[-1]
+    assert "3 steps" in lines[-2] and lines[-1].startswith("seqgen: next: ")
     assert seqgen.load(tmp_path / "model").info()["data"]["sources"][0]["name"] == str(text_file)
 
 
