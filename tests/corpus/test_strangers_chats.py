@@ -1,0 +1,185 @@
+"""Chats as programs export them, and what is no chat: who speaks, in which order, and what is left out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seqgen.api.reading.run import read
+
+SAID = [
+    ("Ann", "Is it far from here?"), ("Bob", "A mile, no more."), ("Ann", "Shall we go then?"), ("Bob", "In a minute."),
+    ("Ann", "I have lost my hat."), ("Bob", "It is on the chair."),
+]  # fmt: skip
+TURNS = [(number % 2, words) for number, (_, words) in enumerate(SAID)]
+ROLES = ("user", "assistant")
+
+
+def lines(form: str, before: str = "", after: str = "") -> str:
+    return before + "".join(form.format(n=10 + n, who=who, text=words) for n, (who, words) in enumerate(SAID)) + after
+
+
+def times(form: str) -> list[str]:
+    return [form.format(10 + n) for n in range(len(SAID))]
+
+
+WHATSAPP = {
+    "Hungarian": "2024. 02. 03. 10:{n} - {who}: {text}\n",
+    "Croatian": "03. 02. 2024. 10:{n} - {who}: {text}\n",
+    "Chinese": "2024年2月3日 上午10:{n} - {who}: {text}\n",
+    "Korean": "2024년 2월 3일 오전 10:{n}, {who} : {text}\n",
+    "Persian": "۱۴۰۲/۱۱/۱۴،\u200f ۱۰:{n} - {who}: {text}\n",
+    "Vietnamese": "10:{n}, 03/02/2024 - {who}: {text}\n",
+    "Greek": "3/2/24, 10:{n} π.μ. - {who}: {text}\n",
+    "Bulgarian": "3.02.24 г., 10:{n} ч. - {who}: {text}\n",
+    "Portuguese": "03/02/2024, 10:{n} da manhã - {who}: {text}\n",
+    "Finnish": "3.2.2024 klo 10.{n} - {who}: {text}\n",
+    "American, of an iPhone": "[2/3/24, 10:{n}:15\u202fAM] {who}: {text}\n",
+}
+LOGS = {
+    "LINE": lines("10:{n}\t{who}\t{text}\n", "[LINE] Bob\n保存日時：2024/02/04 10:00\n\n2024/02/03(土)\n",
+                  "10:30\tAnn\t[スタンプ]\n"),
+    "KakaoTalk": lines("[{who}] [오전 10:{n}] {text}\n", "Bob 님과 카카오톡 대화\n\n-------- 2024년 2월 3일 --------\n",
+                       "[Ann] [오후 1:00] 사진\n"),
+    "QQ": lines("2024-02-03 10:{n}:00 {who}(12345)\n{text}\n\n", "消息记录\n\n======================\n"),
+    "WeChat": lines("2024-02-03 10:{n}:00 {who}\n{text}\n\n"),
+    "Slack, copied": lines("{who}  10:{n} AM\n{text}\n\n"),
+    "WeeChat": lines("2024-02-03 10:{n}:00\t{who}\t{text}\n", after="2024-02-03 10:30:00\t-->\tcy has joined #x\n"),
+    "Zoom": lines("10:{n}:00\t From  {who} to  Everyone:\n\t{text}\n"),
+}  # fmt: skip
+MEDIA = {"LINE", "KakaoTalk"}
+
+NEWEST_FIRST = list(enumerate(SAID))[::-1]
+EXPORTS: dict[str, Any] = {
+    "Teams": {"value": [
+        {"id": str(n), "messageType": "message", "createdDateTime": f"2024-02-03T10:{10 + n}:00Z",
+         "from": {"application": None, "user": {"id": who.lower(), "displayName": who}},
+         "body": {"contentType": "html", "content": f"<p>{words}</p>"}} for n, (who, words) in NEWEST_FIRST
+    ] + [{"id": "9", "messageType": "systemEventMessage", "from": None, "body": {"content": "<systemEventMessage/>"}}]},
+    "Skype": {"conversations": [{"id": "8:bob", "MessageList": [
+        {"id": str(n), "displayName": None, "originalarrivaltime": f"2024-02-03T10:{10 + n}:00Z", "content": words,
+         "messagetype": "RichText", "from": who} for n, (who, words) in NEWEST_FIRST]}]},
+    "Google Chat": {"messages": [
+        {"creator": {"name": who, "email": "x@y.z"}, "created_date": f"Saturday, 3 February 2024 at 10:{10 + n}:00 UTC",
+         "text": words, "topic_id": str(n)} for n, (who, words) in enumerate(SAID)]},
+    "Telegram, of a deleted account": {"name": None, "type": "personal_chat", "messages": [
+        {"id": n, "type": "message", "date": f"2024-02-03T10:{10 + n}:00", "from": who if who == "Ann" else None,
+         "from_id": f"user{who}", "text": words} for n, (who, words) in enumerate(SAID)]},
+}  # fmt: skip
+
+
+def message(number: int) -> dict[str, str]:
+    return {"role": ROLES[number % 2], "content": SAID[number][1]}
+
+
+SETS: dict[str, list[Any]] = {
+    "prompt and completion of messages": [{"prompt": [message(0)], "completion": [message(1)]}] * 3,
+    "input and output of messages": [{"input": [message(0)], "output": [message(1)]}] * 3,
+    "output of one message": [{"input": [message(0)], "output": message(1)}] * 3,
+    "chosen and rejected": [
+        {"prompt": SAID[0][1], "chosen": SAID[1][1] + "!" * number, "rejected": "No."} for number in range(3)
+    ],
+    "chosen and rejected messages": [
+        {"chosen": [message(0), message(1)], "rejected": [message(0), message(3)]}
+    ] * 3,
+    "calls of tools": [{"messages": [
+        message(0), {"role": "assistant", "content": None, "tool_calls": []}, {"role": "tool", "content": "42"},
+        message(1),
+    ]}] * 3,
+    "a system that answers": [{"turns": [
+        {"speaker": ("USER", "SYSTEM")[n % 2], "utterance": words} for n, (_, words) in enumerate(SAID)]}] * 3,
+}  # fmt: skip
+
+TRANSCRIPTS = {
+    "names in bold": lines("**{who}:** {text}\n\n"),
+    "a blank line after every turn": lines("{who}: {text}\n\n"),
+    "headings": "".join(f"### {('Human', 'Assistant')[n % 2]}: {words}\n" for n, (_, words) in enumerate(SAID)),
+    "hearing": "".join(f"{'QA'[n % 2]}. {words}\n" for n, (_, words) in enumerate(SAID)),
+}
+
+
+def turns(path: Path, task: str | None = None) -> tuple[dict[str, Any], list[tuple[int, str]]]:
+    result = read(str(path), task=task)
+    assert result["task"] == "dialogue", result["warnings"]
+    return result, [(turn["speaker"], turn["text"]) for turn in result["first"][0]]
+
+
+def warned(result: dict[str, Any], words: str) -> bool:
+    return any(words in sentence for sentence in result["warnings"])
+
+
+@pytest.mark.parametrize("language", WHATSAPP)
+def test_whatsapp_date_of_a_language_is_recognised(language: str, tmp_path: Path) -> None:
+    (tmp_path / "chat.txt").write_text(lines(WHATSAPP[language]), encoding="utf-8")
+    result, found = turns(tmp_path / "chat.txt")
+    assert (result["format"], found) == ("WhatsApp", TURNS)
+
+
+@pytest.mark.parametrize("program", LOGS)
+def test_log_of_a_program_is_recognised(program: str, tmp_path: Path) -> None:
+    (tmp_path / "chat.txt").write_text(LOGS[program], encoding="utf-8")
+    result, found = turns(tmp_path / "chat.txt")
+    assert found == TURNS
+    assert warned(result, "1 media message") == (program in MEDIA)
+
+
+@pytest.mark.parametrize("program", EXPORTS)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_export_of_a_program_has_its_speakers_in_order_of_time(
+    program: str, indent: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "chat.json").write_text(json.dumps(EXPORTS[program], indent=indent), encoding="utf-8")
+    assert turns(tmp_path / "chat.json")[1] == TURNS
+
+
+@pytest.mark.parametrize("form", SETS)
+def test_set_of_examples_has_questions_and_replies(form: str, tmp_path: Path) -> None:
+    (tmp_path / "set.jsonl").write_text("\n".join(map(json.dumps, SETS[form])), encoding="utf-8")
+    result, found = turns(tmp_path / "set.jsonl")
+    assert found[:2] == TURNS[:2]
+    assert (result["records"], len(found)) == (3, 6 if "system" in form else 2)
+    assert warned(result, "other branches dropped") == ("rejected" in form)
+
+
+@pytest.mark.parametrize("form", TRANSCRIPTS)
+def test_transcript_of_two_people_is_one_conversation(form: str, tmp_path: Path) -> None:
+    (tmp_path / "talk.txt").write_text(TRANSCRIPTS[form], encoding="utf-8")
+    result, found = turns(tmp_path / "talk.txt", "dialogue")
+    assert (result["records"], found) == (1, TURNS)
+
+
+def test_transcript_is_guessed_by_roles_only(tmp_path: Path) -> None:
+    guessed = {}
+    for form, text in TRANSCRIPTS.items():
+        (tmp_path / "talk.txt").write_text(text, encoding="utf-8")
+        guessed[form] = read(str(tmp_path / "talk.txt"))["task"]
+    assert guessed == {form: "dialogue" if form == "headings" else "text" for form in TRANSCRIPTS}
+
+
+def test_export_of_slack_has_names_of_one_day_too(tmp_path: Path) -> None:
+    channel = tmp_path / "export" / "general"
+    channel.mkdir(parents=True)
+    said = [{"type": "message", "user": f"U{who}", "ts": f"17000000{n:02}.0", "text": words}
+            for n, (who, words) in enumerate(SAID)]  # fmt: skip
+    (channel / "2024-02-03.json").write_text(json.dumps(said))
+    users = [{"id": f"U{who}", "name": who.lower(), "profile": {"real_name": who}} for who in ("Ann", "Bob")]
+    (channel.parent / "users.json").write_text(json.dumps(users))
+    (channel.parent / "channels.json").write_text(json.dumps([{"id": "C1", "name": "general", "created": 1}]))
+    (channel.parent / "integration_logs.json").write_text("[]")
+    result, found = turns(channel.parent)
+    assert (found, result["speakers"]) == (TURNS, {"Ann": 3, "Bob": 3})
+    assert warned(result, "channels.json")
+
+
+def test_chat_of_one_person_is_told(tmp_path: Path) -> None:
+    (tmp_path / "chat.json").write_text(json.dumps([{"role": "user", "content": words} for _, words in SAID]))
+    assert warned(turns(tmp_path / "chat.json")[0], "every turn is by one speaker, 'user'")
+
+
+def test_posts_of_one_person_are_no_chat(tmp_path: Path) -> None:
+    posts = [{"id": n, "text": f"post {n}", "user": {"name": "x"}} for n in range(20)]
+    (tmp_path / "posts.json").write_text(json.dumps(posts))
+    assert read(str(tmp_path / "posts.json"))["task"] == "text"
