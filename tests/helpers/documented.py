@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -104,11 +105,10 @@ def tiny(arguments: list[str]) -> list[str]:
 
 def serve(address: str) -> None:
     """Answer clients until the standard input ends."""
-    import threading
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+    import torch._dynamo  # noqa: F401 - an optimiser imports it, in longer than the training takes
 
-    import torch  # noqa: F401
-
-    import seqgen.api.train.run  # noqa: F401
     from seqgen.cli.main import main
 
     listener = socket.socket(socket.AF_UNIX)
