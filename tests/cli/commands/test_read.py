@@ -59,8 +59,8 @@ def test_read_series_shows_times_and_values(tmp_path: Path) -> None:
     result = read(str(path), count=1)
     assert (result["task"], result["records"]) == ("forecast", 30)
     assert result["columns"] == {"Datum": "time", "Umsatz": "target"}
-    assert result["first"] == [{"time": "2021-03-01T00:00:00", "values": {"Umsatz": 1.001}}]
-    assert any("1.001 means 1001" in sentence for sentence in result["warnings"])
+    assert result["first"] == [{"time": "2021-03-01T00:00:00", "values": {"Umsatz": 1001.0}}]
+    assert any("1.001 is 1001" in sentence for sentence in result["warnings"])
 
 
 def test_read_encoding_and_compression(tmp_path: Path) -> None:
