@@ -148,7 +148,7 @@ def speakers_by_role(turns: Sequence[tuple[str, str]], report: ConversationRepor
 
 
 def system_answers(roles: Sequence[str]) -> bool:
-    """Whether "system" is the one who answers, as in sets about booking systems: nobody else does, and often."""
+    """Whether the role "system" belongs to the one who answers, as in data of booking systems."""
     spoken = sum(role in SYSTEM_ROLES for role in roles)
     users = sum(role in USER_ROLES for role in roles)
     return spoken + users == len(roles) and spoken > 1 and at_least(spoken, users, 0.5)
