@@ -25,7 +25,7 @@ TOPICS = {
     "cluster": "several processes, GPUs and machines",
     "classroom": "a course on recurrent networks, in commands",
     "troubleshooting": "exit statuses, environment variables, common mistakes",
-    "safety": "the promises about files from strangers, and the test of each",
+    "safety": "what untrusted files can't do, and the test of each promise",
     "measured": "benchmarks, and how to repeat them",
     "internals": "the map of the source; how to add a cell, filter, tokenizer or task",
     "changelog": "what changed, and what stays as it is",
@@ -60,10 +60,10 @@ def _translations() -> dict[str, Path]:
 
 
 def _list() -> str:
-    lines = [f"{name:16} {about}" for name, about in TOPICS.items()]
+    lines = [f"{name:18}{about}" for name, about in TOPICS.items()]
     for name, path in _translations().items():
         title = next((line for line in path.read_text("utf-8").splitlines() if line.startswith("# ")), "# ")
-        lines.append(f"{name:16} {title.removeprefix('# ')}")
+        lines.append(f"{name:18}{title.removeprefix('# ')}")
     return "\n".join(lines) + "\n"
 
 
