@@ -151,7 +151,7 @@ class Texts:
 
 
 SOURCES: dict[str, tuple[str, Callable[[], bytes]]] = {
-    "text": ("a.txt", lambda: prose().encode()),
+    "text": ("a.txt", lambda: prose(seed=77).encode()),
     "dialogue": ("a.jsonl", lambda: b"".join(
         json.dumps({"turns": [f"how are you {n}?", f"fine, {n} times"]}).encode() + b"\n" for n in range(200)
     )),

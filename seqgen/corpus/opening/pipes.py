@@ -47,11 +47,15 @@ def read_pipe(
 def text_of(data: bytes, name: str, warn: Callable[[str], None] = lambda _: None) -> bytes:
     """Return text that was read whole, as UTF-8 without a mark; as it stands if its encoding is unclear.
 
-    Raises `DataError` if it is no text.
+    Raises `DataError` if it is a file of a known kind that is no text.
     """
+    head = data[:HEAD_BYTES]
+    is_plain = encodings.mark_of(head) or encodings.wide_without_mark(head) or not encodings.is_binary(head)
     try:
-        form = _form(data[:HEAD_BYTES], name, None)
+        form = _form(head, name, None) if is_plain or kind_of(head) else None
     except UnclearEncodingError:
+        form = None
+    if form is None:
         warn(f"the encoding of {quoted(name)} is unclear: its bytes are taken as they stand; save it as UTF-8")
         return data
     if form.encoding != "utf-8" and not form.mark:

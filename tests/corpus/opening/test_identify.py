@@ -339,7 +339,8 @@ def test_text_of_yields_utf8(codec: str) -> None:
 
 def test_text_of_unclear_encoding_is_taken_as_it_stands() -> None:
     warnings: list[str] = []
-    assert text_of(b"caf\xe9", "a.txt", warnings.append) == b"caf\xe9"
+    data = b"\x1b[2J\xff\x9bgone\x00"
+    assert text_of(data, "a.txt", warnings.append) == data
     assert len(warnings) == 1 and "'a.txt' is unclear" in warnings[0]
     with pytest.raises(DataError, match=r"'a\.txt' is a PDF"):
         text_of(KNOWN["PDF"], "a.txt")
