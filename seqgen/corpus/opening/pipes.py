@@ -31,12 +31,15 @@ def read_pipe(
     Raises:
         DataError: it is damaged, no text, or its encoding is unclear.
     """
-    if not decode or not hasattr(stream, "peek"):
+    if not hasattr(stream, "peek"):
         yield from read_chunks(stream, name, unbuffered=True)
         return
     source, compressions = decompressed(stream)
     if compressions:
         warn(f"{name} is compressed ({', '.join(compressions)}); read decompressed")
+    if not decode:
+        yield from read_chunks(source, name, unbuffered=True)
+        return
     head = _peek(source)
     form = _form(head, name, encoding)
     if form.encoding != "utf-8" and encoding is None:

@@ -351,4 +351,6 @@ def test_read_pipe_of_no_text_raises_one_line() -> None:
         with pytest.raises(DataError, match="standard input is ") as error:
             list(read_pipe(io.BufferedReader(io.BytesIO(data)), "standard input"))  # type: ignore[arg-type]
         assert is_one_line(error)
-    assert list(read_pipe(io.BufferedReader(io.BytesIO(b"\0\1")), "-", decode=False)) == [b"\0\1"]  # type: ignore[arg-type]
+    for compress in COMPRESSORS.values():
+        pipe = io.BufferedReader(io.BytesIO(compress(b"\0\1")))  # type: ignore[arg-type]
+        assert b"".join(read_pipe(pipe, "-", decode=False)) == b"\0\1"
