@@ -9,6 +9,7 @@ from seqgen.tasks.midi_corpus import Pieces, read_training_set
 
 def read(context: ReadingContext) -> Reading:
     """Read the documents as training does. Raises `UserError` if they can't be."""
+
     def add(message: str, is_warning: bool) -> None:
         if is_warning:
             context.warn(message)
