@@ -166,7 +166,9 @@ def begin(
     """
     names, valid_names, spool = sources
     world = compute.world
-    limit = TimeLimit(_seconds(given), began, watch.stop)
+    now, seconds = time.monotonic(), _seconds(given)
+    # A slow start, of a cold disk or a busy machine, must not leave most of the corpus out.
+    limit = TimeLimit(max(seconds - (now - began), seconds / 2), now, watch.stop)
     watch = _stoppable(watch, limit)
     if not names:
         raise UserError("there is nothing to learn from: name a file, a folder or a corpus, or pipe something in")
