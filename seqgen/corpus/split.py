@@ -74,7 +74,7 @@ def hold_out(documents: list[Document], fraction: float) -> tuple[list[DocumentS
         train.append(DocumentSpan(document, 0, cut))
         held_out.append(DocumentSpan(document, cut, size))
     train, held_out = [part for part in train if part.size], [part for part in held_out if part.size]
-    if not held_out and not single:
+    if train and not held_out and not single:
         wanted = fraction * sum(part.size for part in train)
         nearest = min(reversed(train), key=lambda part: abs(part.size - wanted))
         if MIN_HELD_OUT_BYTES <= nearest.size <= _MAX_EXCESS * wanted:

@@ -49,7 +49,7 @@ ROWS = [
     ("train words.txt -o new --task music", "'words.txt': not a MIDI file (no MThd header)"),
     ("train words.txt -o new --task dialogue",
      "'words.txt' has no dialogue in a known format (messages, turns, pairs, eou, yaml, WhatsApp, "
-     "IRC, SubRip, log, parlai, csv, tsv, transcript)"),
+     "IRC, SubRip, log, blocks, parlai, csv, tsv, transcript)"),
     ("train words.txt -o new --task classify",
      "'words.txt' has no text and label columns; expected a table (CSV, TSV, .xlsx), JSON lines, lines that start with "
      "__label__, or one folder per class"),
@@ -167,7 +167,7 @@ ROWS = [
     ("score dialogue --lines words.txt", "--lines is for text; a conversation is a record"),
     ("score dialogue words.txt",
      "'words.txt' has no dialogue in a known format (messages, turns, pairs, eou, yaml, WhatsApp, "
-     "IRC, SubRip, log, parlai, csv, tsv, transcript)"),
+     "IRC, SubRip, log, blocks, parlai, csv, tsv, transcript)"),
     ("score text empty.txt", "'empty.txt' is empty"),
     ("score text - -", "standard input can be read only once: '-' is given twice"),
     ("score text void", "'void' has no text"),
@@ -180,7 +180,7 @@ ROWS = [
     ("evaluate music words.txt", "'words.txt': not a MIDI file (no MThd header)"),
     ("evaluate dialogue words.txt",
      "'words.txt' has no dialogue in a known format (messages, turns, pairs, eou, yaml, WhatsApp, "
-     "IRC, SubRip, log, parlai, csv, tsv, transcript)"),
+     "IRC, SubRip, log, blocks, parlai, csv, tsv, transcript)"),
     ("evaluate classify words.txt",
      "'words.txt' has no text and label columns; expected a table (CSV, TSV, .xlsx), JSON lines, lines that start with "
      "__label__, or one folder per class"),

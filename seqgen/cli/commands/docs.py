@@ -13,24 +13,25 @@ from seqgen.errors import UserError, did_you_mean
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs"
 REFERENCE = "reference"
-TOPICS = {
-    "text": "learn text, continue it, measure how surprising it is",
-    "music": "learn MIDI files, compose pieces",
-    "dialogue": "learn conversations, chat",
-    "classification": "learn labelled texts, label others",
-    "forecasting": "learn a table of numbers, forecast its next rows",
-    "sampling": "filters, constraints, states, search: everything that shapes a sample",
-    "formats": "the files that are read, and those that are written",
-    "python": "the same from Python",
-    "cluster": "several processes, GPUs and machines",
-    "classroom": "a course on recurrent networks, in commands",
-    "troubleshooting": "exit statuses, environment variables, common mistakes",
-    "safety": "what untrusted files can't do, and the test of each promise",
-    "measured": "benchmarks, and how to repeat them",
-    "internals": "the map of the source; how to add a cell, filter, tokenizer or task",
-    "changelog": "what changed, and what stays as it is",
-    REFERENCE: "every command and every flag, with defaults",
-}
+_PAGES = (
+    ("text", "learn text, continue it, measure how surprising it is"),
+    ("music", "learn MIDI files, compose pieces"),
+    ("dialogue", "learn conversations, chat"),
+    ("classification", "learn labelled texts, label others"),
+    ("forecasting", "learn a table of numbers, forecast its next rows"),
+    ("sampling", "filters, constraints, states, search: everything that shapes a sample"),
+    ("formats", "the files that are read, and those that are written"),
+    ("python", "the same from Python"),
+    ("cluster", "several processes, GPUs and machines"),
+    ("classroom", "a course on recurrent networks, in commands"),
+    ("troubleshooting", "exit statuses, environment variables, common mistakes"),
+    ("safety", "what untrusted files can't do, and the test of each promise"),
+    ("measured", "benchmarks, and how to repeat them"),
+    ("internals", "the map of the source; how to add a cell, filter, tokenizer or task"),
+    ("changelog", "what changed, and what stays as it is"),
+    (REFERENCE, "every command and every flag, with defaults"),
+)
+TOPICS = dict(_PAGES)
 
 EXAMPLES = ("seqgen docs", "seqgen docs music", "seqgen docs reference | grep -- --top-k")
 

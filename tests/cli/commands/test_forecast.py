@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import math
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -560,7 +561,9 @@ def test_preview_forecast_shows_the_skill(table: Path, tmp_path: Path) -> None:
 
     watch = Watcher(started=trainings.append, event=look)
     seqgen.train(str(table), tmp_path / "m", task="forecast", steps=15, watch=watch, **PYTHON)
-    assert seen and all(line.endswith("% below the squared error of the last value") for line in seen)
+    assert seen
+    for line in seen:  # fifteen steps may not be enough to beat it
+        assert re.fullmatch(r"\d+\.\d % (below|above) the squared error of the last value", line)
     seqgen.train(str(table), tmp_path / "n", task="forecast", steps=2, val_fraction=0.0, watch=watch, **PYTHON)
     assert trainings[-1].data.summary().endswith("0 held out")
 
