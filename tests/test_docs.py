@@ -36,8 +36,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
+# The commands of all pages take four minutes of a processor: those of README run always, the others by `-m pages`.
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the commands run in a POSIX shell")
-@each_page
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[] if path.name == "README.md" else pytest.mark.pages) for path in PAGES],
+    ids=IDS,
+)
 def test_docs_commands_run_and_write_what_is_shown(
     path: Path, tmp_path: Path, private_cache: Path, server: str
 ) -> None:

@@ -215,9 +215,9 @@ def begin(
     run = Run(objective, plan.schedule, generator, Position(), began, world)
     pretraining = _pretraining(data, network, plan, compute, given.seed, began)
     training = Training(folder, chosen, plan, compute, data, run, pretraining, documents)
-    if limit.is_over:
+    if time.monotonic() - began >= seconds:
         watch.warn(
-            f"reading the sources took all of the budget of {limit.seconds:g} s: the network is saved without a step "
+            f"reading the sources took all of the budget of {seconds:g} s: the network is saved without a step "
             "of training; give a longer --budget"
         )
     limit.check()
