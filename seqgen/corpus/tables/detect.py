@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import re
 from collections.abc import Sequence
@@ -181,6 +182,14 @@ def _is_ragged(head: Head) -> bool:
     return len(head.rows) > 1 and len(head.rows[0][1]) > 1 and _raggedness(head) >= MIN_CONSTANT
 
 
+def _is_strict(lines: Sequence[str], delimiter: str) -> bool:
+    """Whether the rows have one width by RFC 4180, so that a backslash before a quote is the end of a cell."""
+    try:
+        return len({len(cells) for cells in csv.reader(lines, delimiter=delimiter, strict=True) if cells}) == 1
+    except csv.Error:
+        return False
+
+
 def _read(lines: Sequence[str], delimiter: str, number: int) -> Head:
     """Read the head with a delimiter, in the reading of the quotes that gives most rows one width."""
     plain = Dialect(delimiter)
@@ -189,7 +198,8 @@ def _read(lines: Sequence[str], delimiter: str, number: int) -> Head:
     if quoted and delimiter != SPACES:
         if any(map(functools.partial(_has_spaced_quotes, plain), lines)):
             dialects.insert(0, replace(plain, skip_spaces=True))
-        if any('\\"' in line and is_malformed(line, plain) for line in lines):
+        escapes = any('\\"' in line and is_malformed(line, plain) for line in lines)
+        if escapes and not _is_strict(lines, delimiter):
             dialects = [*(replace(dialect, escape="\\") for dialect in dialects), *dialects]
     heads = [_measure(lines, dialect, number) for dialect in dialects]
     best = max(heads, key=lambda head: head.constant)  # the first of equals
