@@ -7,7 +7,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -66,17 +66,18 @@ ConfigOption = Annotated[
 ]
 
 
-def add_options(options: type, parameter: str = "options") -> Callable[[F], F]:
-    """Give a command a flag for every field of the dataclass `options`.
+def add_options(options: type, parameter: str = "options", names: Collection[str] | None = None) -> Callable[[F], F]:
+    """Give a command a flag for every field of the dataclass `options`, or for those with these `names`.
 
     Flags that are given arrive as a dict in `parameter`. Defaults stay in the dataclass: the dict lacks flags that are
     not given.
     """
+    fields = [item for item in dataclasses.fields(options) if names is None or item.name in names]
 
     def decorate(command: F) -> F:
         hints = typing.get_type_hints(options)
         flags = []
-        for item in dataclasses.fields(options):
+        for item in fields:
             rule = item.metadata
             annotation, is_list = _flag_type(hints[item.name])
             names = [flag_name(item.name), *rule["flags"]]
@@ -101,7 +102,7 @@ def add_options(options: type, parameter: str = "options") -> Callable[[F], F]:
         @functools.wraps(command)
         def wrapped(**given: Any) -> Any:
             chosen = {}
-            for item in dataclasses.fields(options):
+            for item in fields:
                 value = given.pop(item.name)
                 if value is not None and value != []:
                     chosen[item.name] = tuple(value) if isinstance(value, list) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from seqgen.errors import UserError
 from seqgen.specs.cells import check_cell
@@ -14,6 +14,21 @@ from seqgen.specs.tasks import TASKS
 
 NORMALISATIONS = ("changes", "last", "window")
 DIRECTIONS = ("forward", "backward", "both")
+
+
+class StackConfig(Protocol):
+    """The settings of a recurrent stack, which every network config has."""
+
+    @property
+    def cell(self) -> str: ...
+    @property
+    def activation(self) -> str: ...
+    @property
+    def embedding_size(self) -> int: ...
+    @property
+    def rnn_size(self) -> int: ...
+    @property
+    def num_layers(self) -> int: ...
 
 
 @dataclass(frozen=True)

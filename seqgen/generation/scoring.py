@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ class Scorer:
         return SavedState(cells, last, self._recent, self._cut, before.seed, before.index, drawn, before.limit)
 
 
-class ScoringJob:
+class ScoringJob(ABC):
     """A record that `score_records` scores. Subclasses say what its ids are, and take their scores."""
 
     masks: MaskFunction | None = None
@@ -122,15 +123,15 @@ class ScoringJob:
     keeps_states = False
     """Whether `reached` is called after each array of `ids`."""
 
+    @abstractmethod
     def ids(self) -> Iterator[Ids]:
         """Yield the record's ids, any number at a time."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take(self, scores: TokenScores) -> None:
         """Take the scores of the next ids."""
-        raise NotImplementedError
 
-    def reached(self, state: Any, last: int) -> None:
+    def reached(self, state: Any, last: int) -> None:  # noqa: B027 - few jobs keep states
         """Take the engine's state of this stream before the last id of an array, which is still to be read."""
 
 

@@ -203,9 +203,7 @@ class ClassificationTask:
         self, documents: list[Document], preparation: Preparation, report: LabelledReport | None = None
     ) -> Iterator[Example]:
         """Read the labelled texts of some documents."""
-        options = preparation.options
-        columns = LabelledOptions(options.text_column, options.label_column, sheet=options.sheet)
-        return read_examples(documents, columns, preparation.warn, report)
+        return read_examples(documents, LabelledOptions.of(preparation.options), preparation.warn, report)
 
     def prepare(self, preparation: Preparation) -> ClassificationData | GenerativeClassificationData:
         options = preparation.options

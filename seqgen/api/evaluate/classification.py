@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     """
     classifier = make_classifier(context.model)
     config, trained = context.model.checkpoint.classifier_config, context.model.checkpoint.options
-    layout = LabelledOptions(
-        trained.text_column, trained.label_column, sheet=trained.sheet,
-        trained_text=context.model.trained_columns("text"), trained_label=context.model.trained_columns("label"),
-    )  # fmt: skip
+    layout = dataclasses.replace(
+        LabelledOptions.of(trained),
+        trained_text=context.model.trained_columns("text"),
+        trained_label=context.model.trained_columns("label"),
+    )
     context.report("reading the labelled texts")
     texts = collect_examples(read_examples(context.documents, layout, context.warn), context.warn, known=config.labels)
     if not len(texts):

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from seqgen.cli.inputs import sources_or_stdin
-from seqgen.cli.options import JsonOption, QuietOption
+from seqgen.cli.options import JsonOption, QuietOption, add_options
 from seqgen.cli.output import Output, StderrLogger, plural, to_json
-from seqgen.config import TASK_NAMES
+from seqgen.config import TASK_NAMES, TrainOptions
 from seqgen.untrusted import one_line
 
+_FLAGS = ("text_column", "label_column", "target", "time_column", "series", "sheet", "encoding")
 _MAX_NAMES = 12  # labels and speakers listed
 _MAX_WIDTH = 200  # characters of a line
 
@@ -19,6 +20,7 @@ _MAX_WIDTH = 200  # characters of a line
 EXAMPLES = ("seqgen read reviews", "seqgen read prices --target close")
 
 
+@add_options(TrainOptions, names=_FLAGS)
 def run(
     sources: Annotated[
         list[str] | None,
@@ -28,15 +30,9 @@ def run(
         str | None, typer.Option(metavar="|".join(TASK_NAMES), help="Task [default: guessed from the sources].")
     ] = None,
     count: Annotated[int, typer.Option("-n", min=0, help="Records to show.")] = 3,
-    text_column: Annotated[str | None, typer.Option(help="Column or key of the text.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column or key of the label.")] = None,
-    target: Annotated[list[str] | None, typer.Option(help="Columns to forecast (repeatable).")] = None,
-    time_column: Annotated[str | None, typer.Option(help="Column of times; several joined by commas.")] = None,
-    series: Annotated[str | None, typer.Option(help="Column that names the series.")] = None,
-    sheet: Annotated[str | None, typer.Option(help="Sheet of an Excel workbook.")] = None,
-    encoding: Annotated[str | None, typer.Option(help="Encoding of text that is not UTF-8.")] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
+    options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> None:
     """Show how SOURCE is read: task, format, encoding, columns, labels or speakers, and the first records.
 
@@ -45,11 +41,6 @@ def run(
     from seqgen.api.reading.run import read
 
     names = sources_or_stdin(sources, "there is nothing to read")
-    given = {
-        "text_column": text_column, "label_column": label_column, "target": tuple(target or ()),
-        "time_column": time_column, "series": series, "sheet": sheet, "encoding": encoding,
-    }  # fmt: skip
-    options: dict[str, Any] = {name: value for name, value in given.items() if value}
     log = StderrLogger(quiet)
     result = read(names, task=task, count=count, warn=log.warn, report=log.info, **options)
     with Output("-") as out:

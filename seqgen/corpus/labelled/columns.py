@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from seqgen.config import TrainOptions
 from seqgen.corpus.tables.cells import TEXT, TIME, column_kind
 from seqgen.corpus.tables.columns import listed, parse_columns
 from seqgen.corpus.tables.read import Table
@@ -53,6 +54,11 @@ class LabelledOptions:
     sheet: str | None = None
     trained_text: tuple[str, ...] = ()
     trained_label: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, options: TrainOptions) -> LabelledOptions:
+        """Return the options for a training run."""
+        return cls(options.text_column, options.label_column, sheet=options.sheet)
 
     def names(self) -> frozenset[str]:
         """Lower-case names of columns by which a first row is a header: those given, and usual ones."""

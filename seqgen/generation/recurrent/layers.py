@@ -7,11 +7,11 @@ sequence are the same to the last bit, whichever other sequences are in the batc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.config.networks import StackConfig
 from seqgen.generation.engines.numpy import cell_step
 from seqgen.generation.recurrent.row_products import RowProduct
 from seqgen.native import library
@@ -21,19 +21,6 @@ from seqgen.specs.cells import CELLS
 Array = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 LayerStates = tuple[tuple[Array, ...], ...]  # of each layer, shape (streams, units); units may be padded with zeros
-
-
-class StackConfig(Protocol):
-    """The settings of a recurrent stack, which every network config has."""
-
-    @property
-    def cell(self) -> str: ...
-    @property
-    def activation(self) -> str: ...
-    @property
-    def rnn_size(self) -> int: ...
-    @property
-    def num_layers(self) -> int: ...
 
 
 class RecurrentLayers:

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from seqgen.config.networks import StackConfig
 from seqgen.model.batch_invariant import linear
 from seqgen.model.dropout import DropoutRng, dropout_mask
 from seqgen.model.recurrent.cells import Cell, State, make_cell
 from seqgen.model.recurrent.scan import scan
 
 LayerStates = tuple[State, ...]  # one a layer
-
-
-class StackConfig(Protocol):
-    """The settings of a recurrent stack, which every network config has."""
-
-    @property
-    def cell(self) -> str: ...
-    @property
-    def activation(self) -> str: ...
-    @property
-    def embedding_size(self) -> int: ...
-    @property
-    def rnn_size(self) -> int: ...
-    @property
-    def num_layers(self) -> int: ...
 
 
 class RecurrentLayer(nn.Module):
