@@ -19,7 +19,8 @@ from seqgen.version import __version__
 if TYPE_CHECKING:
     from seqgen.api.model import Model, load
     from seqgen.api.scoring import Score
-    from seqgen.api.train.run import Watcher, train
+    from seqgen.api.train.run import train
+    from seqgen.api.train.watch import Watcher
     from seqgen.errors import DataError, ModelError, SeqgenError, StoppedError, TrainingError, UserError
     from seqgen.generation.text import Sample
 
@@ -27,7 +28,7 @@ _MODULES = {
     "Model": "seqgen.api.model",
     "Score": "seqgen.api.scoring",
     "load": "seqgen.api.model",
-    "Watcher": "seqgen.api.train.run",
+    "Watcher": "seqgen.api.train.watch",
     "train": "seqgen.api.train.run",
     "Sample": "seqgen.generation.text",
     "SeqgenError": "seqgen.errors",

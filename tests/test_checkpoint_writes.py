@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 import seqgen
 from seqgen import checkpoint, streams
-from seqgen.api.train.run import Watcher
+from seqgen.api.train.watch import Watcher
 from seqgen.errors import ModelError, UserError
 from tests.helpers.folders import change_config, read_all
 from tests.helpers.training import TINY

@@ -81,7 +81,7 @@ def test_main_signal_during_imports_prints_no_traceback(module: str, text_file: 
 
 def test_resume_after_stop_gives_the_same_run(text_file: Path, tmp_path: Path) -> None:
     """The validation after a stop counts neither for the best weights nor for patience."""
-    from seqgen.api.train.run import Watcher
+    from seqgen.api.train.watch import Watcher
     from seqgen.training.loop import Stepped
 
     options: dict[str, Any] = {"rnn_size": 8, "embedding_size": 4, "batch_size": 4, "seq_length": 16, "steps": 30,

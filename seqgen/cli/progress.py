@@ -16,7 +16,7 @@ from seqgen.untrusted import one_line
 
 if TYPE_CHECKING:
     from seqgen.api.train.folder import Training
-    from seqgen.api.train.run import Watcher
+    from seqgen.api.train.watch import Watcher
     from seqgen.cli.interrupts import InterruptHandler
     from seqgen.training.loop import Event
 
@@ -40,7 +40,7 @@ def display(quiet: bool, stop: InterruptHandler, began: float) -> Iterator[Watch
         shown = _Bar()
     else:
         shown = _Lines(log)
-    from seqgen.api.train.run import Watcher
+    from seqgen.api.train.watch import Watcher
 
     def started(training: Training) -> None:
         stop.training = True

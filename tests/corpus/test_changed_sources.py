@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seqgen
-from seqgen.api.train.run import Watcher
+from seqgen.api.train.watch import Watcher
 from seqgen.corpus.sources import Document, Spool, checksum_documents, find
 from seqgen.errors import DataError
 from seqgen.locks import LOCK_SUFFIX

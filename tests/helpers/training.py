@@ -8,7 +8,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from seqgen import checkpoint
-from seqgen.api.train.run import Watcher
+from seqgen.api.train.watch import Watcher
 from seqgen.training.loop import Event
 
 TINY: dict[str, Any] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import seqgen
-from seqgen.api.train.run import Watcher
+from seqgen.api.train.watch import Watcher
 from seqgen.corpus.sources import Document, checksum_documents
 from seqgen.errors import DataError
 from seqgen.generation.music.composing import music_codec

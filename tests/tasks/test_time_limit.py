@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import seqgen
-from seqgen.api.train.run import Watcher
+from seqgen.api.train.watch import Watcher
 from seqgen.config import TrainOptions
 from seqgen.corpus import documents as reading
 from seqgen.corpus.documents import Document, checksum_documents

@@ -12,7 +12,8 @@ import torch
 
 from seqgen.api.sources import as_list
 from seqgen.api.train import distributed
-from seqgen.api.train.run import FROM_MODEL, BegunTraining, NamedSources, Watcher, begin
+from seqgen.api.train.run import FROM_MODEL, BegunTraining, NamedSources, begin
+from seqgen.api.train.watch import Watcher
 from seqgen.config import TrainOptions, make_options, parse_duration
 from seqgen.corpus.sources import Spool
 from seqgen.model.weight_shapes import parameter_count

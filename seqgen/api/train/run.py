@@ -6,8 +6,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from seqgen.api.sources import as_list, open_sources
 from seqgen.api.train import distributed
 from seqgen.api.train.folder import ModelFolder, Training, build_config
 from seqgen.api.train.lock import check_output_folder, lock_model_folder
+from seqgen.api.train.watch import Watcher
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import (
     TrainOptions,
@@ -44,7 +44,7 @@ from seqgen.training import device
 from seqgen.training.device import Compute
 from seqgen.training.distributed.launch import join_world
 from seqgen.training.distributed.world import World
-from seqgen.training.loop import Event, Finished, Position, Run, Stepped, Validated
+from seqgen.training.loop import Finished, Position, Run, Stepped, Validated
 from seqgen.training.plans.base import DEFAULT_SECONDS, LAYER_DECAY, UNFREEZE, Plan, steps_for_epochs
 from seqgen.training.plans.language import measure_speed
 from seqgen.training.plans.speed import probe_patience
@@ -53,29 +53,6 @@ from seqgen.training.schedule import Schedule
 _SHAPE = ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights")  # that --init-from keeps
 FROM_MODEL = "as in the model of --init-from"  # a reason in a plan
 _CHANGEABLE = {"budget", "epochs", "steps", "device", "threads", "patience", "keep_corpus"}  # by --resume
-
-
-@dataclass(frozen=True)
-class Watcher:
-    """Callbacks of a training; each is optional.
-
-    report: what is being done before training begins, in a few words.
-    warn: a warning.
-    progress: bytes read before training begins, and bytes in total if known.
-    started: training begins.
-    event: an event of the training loop.
-    stop: asked before every step; true saves the run and ends it early. Before training begins there is nothing to
-        save: then it raises `StoppedError`.
-    began: seconds (`time.monotonic`) at which the budget's clock started; by default when `train` is called.
-    """
-
-    report: Callable[[str], None] = lambda _: None
-    warn: Callable[[str], None] = lambda _: None
-    progress: Callable[[int, int | None], None] = lambda done, of: None
-    started: Callable[[Training], None] = lambda _: None
-    event: Callable[[Event], None] = lambda _: None
-    stop: Callable[[], bool] = lambda: False
-    began: float | None = None
 
 
 def train(

@@ -17,7 +17,7 @@ import seqgen
 from seqgen import checkpoint, locks, streams
 from seqgen.api.train import lock as claim
 from seqgen.api.train.lock import lock_model_folder
-from seqgen.api.train.run import Watcher
+from seqgen.api.train.watch import Watcher
 from seqgen.errors import UserError
 
 TINY: dict[str, Any] = {"rnn_size": 8, "embedding_size": 4, "batch_size": 4, "seq_length": 16, "precision": "fp32",

@@ -19,7 +19,7 @@ import torch
 import seqgen
 from seqgen import checkpoint
 from seqgen.api.train import folder as model_folders
-from seqgen.api.train.run import Watcher
+from seqgen.api.train.watch import Watcher
 from seqgen.corpus.cache.folder import cache_folder
 from seqgen.errors import UserError
 from seqgen.training.loop import Event, Finished, Stepped

@@ -15,7 +15,7 @@ import torch
 
 import seqgen
 from seqgen import checkpoint, tasks
-from seqgen.api.train.run import Watcher
+from seqgen.api.train.watch import Watcher
 from seqgen.config import TOKENIZER_NAMES
 from seqgen.corpus import ids
 from seqgen.corpus.cache.folder import cache_folder

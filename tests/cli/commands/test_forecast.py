@@ -19,7 +19,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import seqgen
-from seqgen.api.train.run import Watcher
+from seqgen.api.train.watch import Watcher
 from seqgen.cli.main import main
 from seqgen.errors import ModelError, UserError
 from seqgen.evaluation.forecasting import ForecastTally

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import seqgen
-from seqgen.api.train.run import Watcher
+from seqgen.api.train.watch import Watcher
 from seqgen.corpus.cache import folder as cache
 from seqgen.corpus.cache.folder import cache_folder, fallback_warning
 from seqgen.errors import UserError
