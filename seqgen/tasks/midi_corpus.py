@@ -17,7 +17,7 @@ from seqgen.corpus import split
 from seqgen.corpus.sources import Document
 from seqgen.corpus.spill import SpillList
 from seqgen.errors import DataError
-from seqgen.music.midi import FINER_GRIDS, NO_NOTES, QuantisationStats
+from seqgen.music.score import FINER_GRIDS, NO_NOTES, QuantisationStats
 from seqgen.time_limit import NO_LIMIT, TimeLimit
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.midi import MidiCodec
@@ -122,7 +122,7 @@ def read_corpus(
                 corpus.repaired.append(result.name)
         elif strict:
             raise DataError(f"{result.name!r}: {result.error}; without --strict it would be skipped")
-        elif result.error.startswith(NO_NOTES):
+        elif NO_NOTES in result.error:
             corpus.silent.append(result.name)
         else:
             corpus.damaged.append(f"{result.name}: {result.error}")

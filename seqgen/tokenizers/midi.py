@@ -14,8 +14,8 @@ from seqgen.errors import ModelError, UserError
 from seqgen.music import grammar, midi
 from seqgen.music.events import EventVocabulary, VocabularyOptions
 from seqgen.music.grammar import GrammarState
-from seqgen.music.midi import QuantisationStats
 from seqgen.music.piece import Piece
+from seqgen.music.score import QuantisationStats
 from seqgen.tokenizers.codec import Codec, Ids
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from seqgen import tokenizers
 from seqgen.errors import DataError
-from seqgen.music.midi import QuantisationStats
+from seqgen.music.score import QuantisationStats
 from seqgen.processors import process_cpu_count
 from seqgen.streams import read_whole
 from seqgen.tokenizers.codec import Ids

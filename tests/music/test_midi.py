@@ -11,11 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seqgen.errors import DataError
-from seqgen.music import midi
 from seqgen.music.events import MAX_NOTE_QUARTERS
 from seqgen.music.metre import bar_length, metre_of_length, metres, nearest_metre
-from seqgen.music.midi import QuantisationStats, read, write
+from seqgen.music.midi import read, write
 from seqgen.music.piece import Bar, Note, Piece, Track
+from seqgen.music.score import QuantisationStats, round_half_up
 from tests.helpers.midi_files import (
     GRIDS,
     LONG,
@@ -347,7 +347,7 @@ def test_read_tempos() -> None:
 @pytest.mark.parametrize("micros", [1, 2, 7, 1000, 7745, 7747, 123456, 500000, (1 << 24) - 1])
 def test_write_extreme_tempos_are_read_back(micros: int) -> None:
     piece = read(midi_file([(0, mido.MetaMessage("set_tempo", tempo=micros))], LONG), 4)[0]
-    assert piece.tempos == ((0, midi.round_half_up(6e7 / micros)),)
+    assert piece.tempos == ((0, round_half_up(6e7 / micros)),)
     assert read(write(piece), 4)[0] == piece
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from seqgen.errors import DataError
 from seqgen.music import midi
-from seqgen.music.midi import QuantisationStats, read
+from seqgen.music.midi import read
+from seqgen.music.score import QuantisationStats
 from tests.helpers.midi_files import Event, midi_file, notes, off, on
 
 END = b"\x00\xff\x2f\x00"

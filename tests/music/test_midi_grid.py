@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from seqgen.errors import DataError
 from seqgen.music.events import MAX_NOTE_QUARTERS
-from seqgen.music.midi import QuantisationStats, read, write
+from seqgen.music.midi import read, write
 from seqgen.music.piece import Bar, Track
+from seqgen.music.score import QuantisationStats
 from tests.helpers.midi_files import (
     GRIDS,
     LONG,

@@ -12,7 +12,7 @@ from seqgen.api.train.watch import Watcher
 from seqgen.corpus.sources import Document, checksum_documents
 from seqgen.errors import DataError
 from seqgen.generation.music.composing import music_codec
-from seqgen.music.midi import QuantisationStats
+from seqgen.music.score import QuantisationStats
 from seqgen.tasks.midi_corpus import better_grid, grid_to_choose, grid_warning, read_corpus, repairs, summary
 from seqgen.tokenizers.midi import MidiCodec
 from tests.helpers.midi_files import Event, midi_file, off, on, tempo, tune

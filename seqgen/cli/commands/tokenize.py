@@ -21,7 +21,7 @@ from seqgen.streams import write_bytes
 
 if TYPE_CHECKING:
     from seqgen.corpus.sources import Document
-    from seqgen.music.midi import QuantisationStats
+    from seqgen.music.score import QuantisationStats
     from seqgen.tokenizers import Codec
     from seqgen.tokenizers.midi import MidiCodec
 
@@ -155,7 +155,7 @@ def _write_music(
     log: StderrLogger,
 ) -> None:
     """A file without notes is skipped with a warning that gives the reason; if all are, that is an error."""
-    from seqgen.music.midi import QuantisationStats
+    from seqgen.music.score import QuantisationStats
     from seqgen.tokenizers import decode
 
     if plot is not None and len(documents) > 1:
