@@ -1,7 +1,7 @@
 """Read and write model folders.
 
     config.json         task, hyper-parameters, training sources, metrics
-    model.safetensors   the weights, nothing else
+    model.safetensors   the weights, nothing else; those of further networks are called `member.K.NAME`, K from 1
     tokenizer.json      (+ tokenizer.model)
     metrics.jsonl       one object per validation
     resume/             the state training resumes from; state.json names the newest file
@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,8 +53,9 @@ from seqgen.untrusted import one_line, parse_json, require_inside
 CONFIG, WEIGHTS, METRICS, CARD, RESUME, CORPUS = (
     "config.json", "model.safetensors", "metrics.jsonl", "README.md", "resume", "corpus.safetensors",
 )  # fmt: skip
-_STATE = "state.json"  # in resume/
+_STATE, _PRETRAINED = "state.json", "pretrained.safetensors"  # in resume/
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
+MAX_NETWORKS = 16  # in one model
 MAX_ROUNDING_COST = 0.005  # bits per token that weights rounded to 8 bits may cost
 _MAX_FILE_BYTES = 1 << 26  # of config.json, tokenizer.json or tokenizer.model; real ones are far smaller
 _MAX_CARD_SOURCES = 20
@@ -73,6 +74,12 @@ class Checkpoint:
     config: dict[str, Any]
     network: AnyNetworkConfig
     preprocessor: Codec | Scaler  # from tokenizer.json
+    members: tuple[AnyNetworkConfig, ...] = ()  # further networks, whose predictions are averaged with the first's
+
+    @property
+    def networks(self) -> tuple[AnyNetworkConfig, ...]:
+        """The configurations of all its networks."""
+        return (self.network, *self.members)
 
     @property
     def task(self) -> str:
@@ -101,6 +108,12 @@ class Checkpoint:
         if not isinstance(self.network, AnyClassifierConfig):
             raise ModelError(f"this is a model for {self.task}; `seqgen classify` needs one for classify")
         return self.network
+
+    @property
+    def classifier_configs(self) -> list[AnyClassifierConfig]:
+        """The configurations of all its networks, which are classifiers."""
+        self.classifier_config  # noqa: B018 - raises for a model of another task
+        return [network for network in self.networks if isinstance(network, AnyClassifierConfig)]
 
     @property
     def forecaster_config(self) -> ForecasterConfig:
@@ -168,14 +181,18 @@ class Checkpoint:
         return digest.hexdigest()[:32]
 
     def weights(self) -> dict[str, npt.NDArray[np.float32]]:
-        """Read the weights as float32 arrays by name.
+        """Read the weights of the first network, of most models the only one; see `all_weights`."""
+        return self.all_weights()[0]
+
+    def all_weights(self) -> list[dict[str, npt.NDArray[np.float32]]]:
+        """Read the weights of each of `networks` as float32 arrays by name.
 
         Raises:
             ModelError: the file is missing, truncated or another model's; or a tensor is missing, extra, of the wrong
                 shape or dtype, or not finite.
         """
         return read_weights(
-            self.folder / WEIGHTS, self.network, identity(self.network, tokenizers.dump(self.preprocessor))
+            self.folder / WEIGHTS, self.networks, identity(self.network, tokenizers.dump(self.preprocessor))
         )
 
 
@@ -216,6 +233,7 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: its task is unknown or a section is missing")
     try:
         network = from_json(network_config_class(config["task"], config["network"]), config["network"])
+        members = _parse_members(config, network)
     except UserError as error:
         raise ModelError(f"{str(folder / CONFIG)!r} is damaged: {reason(error)}") from error
     files = {name: _read(folder / name) for name in TOKENIZER_FILES if (folder / name).exists()}
@@ -223,13 +241,32 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
         raise ModelError(f"{str(folder)!r} has no tokenizer.json, and the weights are useless without it")
     try:
         preprocessor = parse_preprocessor(config["task"], files)
-        if mismatch := preprocessor.mismatch(network):
-            raise ModelError(f"tokenizer.json belongs to another model: {mismatch}")
+        for each in (network, *members):
+            if mismatch := preprocessor.mismatch(each):
+                raise ModelError(f"tokenizer.json belongs to another model: {mismatch}")
     except ModelError as error:
         raise ModelError(f"{str(folder)!r}: {error}") from error
     if config.get("identity") != identity(network, tokenizers.dump(preprocessor)):
         raise ModelError(f"{str(folder)!r}: config.json and tokenizer.json belong to two different models")
-    return Checkpoint(folder, config, network, preprocessor)
+    return Checkpoint(folder, config, network, preprocessor, members)
+
+
+def _parse_members(config: Mapping[str, Any], first: AnyNetworkConfig) -> tuple[AnyNetworkConfig, ...]:
+    """The configurations of a model's further networks.
+
+    Raises `UserError` if they are malformed, or if their predictions can't be averaged with the first's.
+    """
+    listed, spec = config.get("members", []), network_of(first)
+    if not isinstance(listed, list) or len(listed) >= MAX_NETWORKS:
+        raise UserError(f"members must be a list of at most {MAX_NETWORKS - 1} networks")
+    members = tuple(from_json(type(first), each) for each in listed)
+    if members and not spec.averages_members:
+        raise UserError(f"a {spec.name} has one network, not {len(members) + 1}")
+    for number, member in enumerate(members, 1):
+        for name in spec.shared_fields:
+            if getattr(member, name) != getattr(first, name):
+                raise UserError(f"{name} of member {number} is not that of the first network")
+    return members
 
 
 def parse_preprocessor(task: str, files: Mapping[str, bytes]) -> Codec | Scaler:
@@ -248,18 +285,28 @@ def identity(network: AnyNetworkConfig, tokenizer_files: Mapping[str, bytes]) ->
     return digest.hexdigest()
 
 
-def read_weights(path: Path, network: AnyNetworkConfig, belongs_to: str) -> dict[str, npt.NDArray[np.float32]]:
-    """Read the float32 tensors of a safetensors file, checked against `weight_shapes(network)`."""
+def read_weights(
+    path: Path, networks: Sequence[AnyNetworkConfig], belongs_to: str
+) -> list[dict[str, npt.NDArray[np.float32]]]:
+    """Read the float32 tensors of a safetensors file, checked against `weight_shapes` of each network.
+
+    Networks beyond those are ignored: a run that is killed between the two writes of a new member leaves one that
+    config.json doesn't list yet.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():
         raise ModelError(f"{str(path)!r} is missing")
-    expected = weight_shapes(network)
+    expected = {
+        _member_prefix(number) + name: shape
+        for number, network in enumerate(networks)
+        for name, shape in weight_shapes(network).items()
+    }
     try:
         with safe_open(path, framework="numpy") as file:
             if (file.metadata() or {}).get("identity") != belongs_to:
                 raise ModelError(f"{str(path)!r} belongs to another model than the config.json beside it")
-            names = set(file.keys())
+            names = {name for name in file.keys() if _member_number(name) < len(networks)}  # noqa: SIM118
             if names != set(expected):
                 differing = ", ".join(sorted(names ^ set(expected))[:4])
                 raise ModelError(f"{str(path)!r} does not hold the weights of this network: {differing}")
@@ -276,17 +323,38 @@ def read_weights(path: Path, network: AnyNetworkConfig, belongs_to: str) -> dict
     for name, weight in weights.items():
         if not np.isfinite(weight).all():
             raise ModelError(f"{str(path)!r}: {name} has values that are not finite")
-    keys = weights.get("wide_keys")  # the only tensor of indices: n-gram buckets
-    if keys is not None and ((keys < 0) | (keys >= BUCKETS) | (keys != np.floor(keys))).any():
-        raise ModelError(f"{str(path)!r}: wide_keys has values that are not n-gram buckets")
-    return weights
+    for name, keys in weights.items():
+        if not name.endswith("wide_keys"):  # the only tensor of indices: n-gram buckets
+            continue
+        if ((keys < 0) | (keys >= BUCKETS) | (keys != np.floor(keys))).any():
+            raise ModelError(f"{str(path)!r}: {name} has values that are not n-gram buckets")
+    prefixes = [_member_prefix(number) for number in range(len(networks))]
+    return [
+        {name: weights[prefix + name] for name in weight_shapes(network)}
+        for prefix, network in zip(prefixes, networks, strict=True)
+    ]
 
 
-def write_weights(path: Path, weights: Weights, belongs_to: str) -> None:
-    """Write weights as float32 safetensors, atomically."""
+def _member_prefix(number: int) -> str:
+    """What the names of a network's tensors begin with: nothing for the first, `member.K.` for the others."""
+    return f"member.{number}." if number else ""
+
+
+def _member_number(name: str) -> int:
+    """The number of the network that a tensor belongs to."""
+    found = re.match(r"member\.([1-9]\d{0,3})\.", name)
+    return int(found[1]) if found else 0
+
+
+def write_weights(path: Path, weights: Weights, belongs_to: str, members: Sequence[Weights] = ()) -> None:
+    """Write the weights of a model's first network and of its further ones as float32 safetensors, atomically."""
     from safetensors.numpy import save
 
-    arrays = {name: np.ascontiguousarray(weight, dtype=np.float32) for name, weight in weights.items()}
+    arrays = {
+        _member_prefix(number) + name: np.ascontiguousarray(weight, dtype=np.float32)
+        for number, each in enumerate((weights, *members))
+        for name, weight in each.items()
+    }
     write_bytes(path, save(arrays, metadata={"identity": belongs_to}))
 
 
@@ -360,6 +428,30 @@ def read_resume(folder: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, An
         raise ModelError(f"{str(source)!r} is damaged, so training can't be resumed: {reason(error)}") from error
 
 
+def write_pretrained(folder: Path, weights: Weights) -> None:
+    """Save the weights that pretraining ended with, which further networks of a resumed run start from."""
+    from safetensors.numpy import save
+
+    write_bytes(folder / RESUME / _PRETRAINED, save({name: np.array(weight) for name, weight in weights.items()}))
+
+
+def read_pretrained(folder: Path, network: AnyNetworkConfig) -> dict[str, npt.NDArray[np.float32]]:
+    """Read the result of `write_pretrained`. Raises `ModelError` if it is missing, damaged or of another network."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path, expected = folder / RESUME / _PRETRAINED, weight_shapes(network)
+    require_inside(folder, f"{RESUME}/{_PRETRAINED}")
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{str(path)!r} is damaged, so training can't be resumed: {reason(error)}") from error
+    for name, weight in weights.items():
+        if expected.get(name) != weight.shape or weight.dtype != np.float32 or not np.isfinite(weight).all():
+            raise ModelError(f"{str(path)!r} is damaged, so training can't be resumed: {name}")
+    return weights
+
+
 def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
@@ -390,12 +482,14 @@ def sources_of(config: Mapping[str, Any], part: str = "sources") -> list[dict[st
 def card(config: Mapping[str, Any], name: str) -> str:
     """Format the model card (README.md) from config.json: what the model is, its sources, metrics and use."""
     network, metrics, sources = config["network"], config["metrics"], sources_of(config)
-    more = len(sources) - _MAX_CARD_SOURCES
+    more, members = len(sources) - _MAX_CARD_SOURCES, config.get("members", [])
+    averaged = f"The mean of {len(members) + 1} networks that were trained one after another." if members else ""
     lines = [
         f"# {name}",
         "",
         f"A {network['cell'].upper()} ({network['num_layers']} × {network['rnn_size']} units) for {config['task']}, "
         f"trained with seqgen {config['seqgen']} ({config['tokenizer']} tokenizer).",
+        *([averaged] if averaged else []),
         "",
         "## Trained on",
         *[

@@ -47,16 +47,17 @@ def make_classifier(model: LoadedModel) -> TextClassifier:
     another task.
     """
     config = model.checkpoint.classifier_config
+    networks = list(zip(model.checkpoint.classifier_configs, model.checkpoint.all_weights(), strict=True))
     if model.device not in ("auto", "cpu") or CELLS[config.cell].numpy_step is None:
         from seqgen.generation.classification.torch import load_torch_classifier
         from seqgen.training import device
 
         compute = device.choose("cpu" if model.device == "auto" else model.device, "fp32", threads=1)
-        return load_torch_classifier(config, model.checkpoint.weights(), model.codec, compute.device)
+        return load_torch_classifier(networks, model.codec, compute.device)
     from seqgen.generation.classification.base import ThreadedClassifier
     from seqgen.generation.classification.numpy import CpuClassifier
 
-    light = CpuClassifier(config, model.checkpoint.weights(), model.codec)
+    light = CpuClassifier(*networks[0], model.codec, networks[1:])
     cores = process_core_count()
     return ThreadedClassifier(light, cores) if cores > 1 else light
 

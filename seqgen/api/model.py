@@ -276,7 +276,7 @@ class Model(LoadedModel):
         corpus = self.checkpoint.folder / checkpoint.CORPUS
         return {
             **self.checkpoint.config,
-            "parameters": parameter_count(self.checkpoint.network),
+            "parameters": sum(map(parameter_count, self.checkpoint.networks)),
             "weights_bytes": weights_bytes,
             "may_be_rounded": self.checkpoint.may_be_rounded,
             **({"corpus_bytes": corpus.stat().st_size} if corpus.exists() else {}),

@@ -84,6 +84,8 @@ def _describe(training: Training) -> str:
     network, plan = training.plan.network, training.plan
     schedule = plan.schedule
     length = f"{schedule.steps:,} steps" if schedule.steps is not None else human_time(schedule.seconds or 0)
+    if training.number:
+        return f"network {training.number + 1}: {training.data.summary()}; {network.summary}, {length}"
     return (
         f"{training.task.spec.name}: {training.data.summary()}; {network.summary} "
         f"({human_size(4 * parameter_count(network))}), batch {plan.batch_size} × {plan.seq_length}, "

@@ -80,6 +80,9 @@ class TrainOptions:
     patience: int = setting(
         8, "Validations without improvement before early stopping; 0 for never.", minimum=0, panel="Time"
     )
+    members: int | None = setting(
+        None, "Networks trained one after another, whose predictions are averaged; each holds out another part "
+        "[default: by corpus and time].", minimum=1, maximum=16, panel="Training", group="members")  # fmt: skip
     val_fraction: float = setting(
         0.1, "Fraction of each document held out, at its end, as the validation set.", minimum=0, maximum=0.9,
         panel="Data", basic=True)  # fmt: skip

@@ -42,6 +42,13 @@ class NetworkSpec:
     predicts_ids: bool = False  # a language model: samples, scores, keeps its corpus
     numpy_classifier: str | None = None  # called with config and weights; None: it doesn't classify
     prompt: str | None = None  # overrides the task's `prompt`
+    inspector: str | None = None  # called with config, weights and codec or scaler: an `inspection.base.Inspector`
+    # A model may have several such networks, whose predictions are averaged: the fields that must be equal.
+    shared_fields: tuple[str, ...] = ()
+
+    @property
+    def averages_members(self) -> bool:
+        return bool(self.shared_fields)
 
     @property
     def classifies(self) -> bool:
@@ -89,6 +96,7 @@ class TaskSpec:
     higher_is_better: bool = False  # of the deciding metric
     report: str = "seqgen.cli.evaluation_report:format_report"  # f(result) -> text
     preview: str | None = None  # f(training) -> line of progress
+    inspected: str | None = None  # f(InspectionContext) -> the records that `inspect` shows
     command: str = "sample"  # in the model card
     next_command: str = "seqgen sample {model} -t 0.7"  # after a training; {source} is what it was trained on
     default_length: int = 500  # characters of text, bars of music
@@ -111,23 +119,28 @@ _CONFIGS = "seqgen.config.networks:"
 _SHAPES = "seqgen.model.weight_shapes:"
 _INFO = "seqgen.cli.commands.info:"
 _NUMPY = "seqgen.generation.classification.numpy:"
+_INSPECTION = "seqgen.inspection."
 
 LANGUAGE_MODEL = NetworkSpec(
     "language model", _CONFIGS + "NetworkConfig", _MODULES + "language:LanguageModel", _SHAPES + "language_model",
     _INFO + "describe_language_model", predicts_ids=True,
+    inspector=_INSPECTION + "language:LanguageInspector",
 )  # fmt: skip
 CLASSIFIER = NetworkSpec(
     "classifier", _CONFIGS + "ClassifierConfig", _MODULES + "classifier:Classifier", _SHAPES + "classifier",
     _INFO + "describe_classifier", numpy_classifier=_NUMPY + "Discriminative",
+    inspector=_INSPECTION + "classifier:ClassifierInspector",
+    shared_fields=("vocab_size", "labels", "multi", "ngrams", "lowercase", "stop_words"),
 )  # fmt: skip
 GENERATIVE_CLASSIFIER = NetworkSpec(
     "generative classifier", _CONFIGS + "GenerativeConfig", _MODULES + "generative:GenerativeClassifier",
     _SHAPES + "generative_classifier", _INFO + "describe_classifier", predicts_ids=True,
     numpy_classifier=_NUMPY + "Generative", prompt="seqgen.api.sampling:prompt_of_label",
+    inspector=_INSPECTION + "language:LanguageInspector",
 )  # fmt: skip
 FORECASTER = NetworkSpec(
     "forecaster", _CONFIGS + "ForecasterConfig", _MODULES + "forecaster:Forecaster", _SHAPES + "forecaster",
-    _INFO + "describe_forecaster",
+    _INFO + "describe_forecaster", inspector=_INSPECTION + "forecaster:ForecasterInspector",
 )  # fmt: skip
 
 TASKS: Registry[TaskSpec] = Registry(
@@ -139,7 +152,8 @@ TASKS: Registry[TaskSpec] = Registry(
             option_groups=frozenset({"language_model", "text_output", "text_column", "keep_corpus", "adaptive"}),
             headline=MetricLabel("bits_per_character", "bits/char"), deciding_metric="bits_per_byte",
             prompt="seqgen.api.sampling:prompt_of_text", preview="seqgen.cli.progress:preview_text",
-            evaluator="seqgen.api.evaluate.text:evaluate", can_score=True, is_plain_text=True,
+            evaluator="seqgen.api.evaluate.text:evaluate",
+            inspected="seqgen.api.inspect.text:read", can_score=True, is_plain_text=True,
         ),
         TaskSpec(
             "dialogue", "seqgen.tasks.dialogue:DialogueTask", (LANGUAGE_MODEL,),
@@ -151,7 +165,8 @@ TASKS: Registry[TaskSpec] = Registry(
             row_layout=RowLayout.RECORDS, guess="seqgen.corpus.conversations.read:looks_like_dialogue", guess_rank=1,
             record="a conversation is a record", record_reader="seqgen.api.scoring:read_conversations", can_score=True,
             prompt="seqgen.api.sampling:prompt_of_dialogue", preview="seqgen.cli.progress:preview_dialogue",
-            evaluator="seqgen.api.evaluate.dialogue:evaluate", can_chat=True, command="chat",
+            evaluator="seqgen.api.evaluate.dialogue:evaluate",
+            inspected="seqgen.api.inspect.dialogue:read", can_chat=True, command="chat",
             next_command="seqgen chat {model}",
         ),
         TaskSpec(
@@ -164,7 +179,8 @@ TASKS: Registry[TaskSpec] = Registry(
             row_layout=RowLayout.NONE,
             record="a MIDI file is a record",
             composes=True, preview="seqgen.cli.progress:preview_music", can_score=True,
-            evaluator="seqgen.api.evaluate.music:evaluate", default_length=16, min_state_length=1,
+            evaluator="seqgen.api.evaluate.music:evaluate",
+            inspected="seqgen.api.inspect.music:read", default_length=16, min_state_length=1,
             next_command="seqgen sample {model} -o {model}.mid",
         ),
         TaskSpec(
@@ -173,11 +189,14 @@ TASKS: Registry[TaskSpec] = Registry(
             held_out="the same fraction of each label",
             default_tokenizer="subword", reads_text=True, wrappers=("labelled",),
             init_from=("classify", "text"),
-            option_groups=frozenset({"labels", "text_output", "text_column", "keep_corpus", "plot", "tables"}),
+            option_groups=frozenset({
+                "labels", "members", "text_output", "text_column", "keep_corpus", "plot", "tables",
+            }),
             headline=MetricLabel("accuracy", "accuracy"), deciding_metric="log_loss",
             row_layout=RowLayout.RECORDS, guess="seqgen.corpus.labelled.read:looks_like_labelled_texts", guess_rank=3,
             guess_layout="seqgen.corpus.labelled.read:looks_like_class_folders",
-            evaluator="seqgen.api.evaluate.classification:evaluate", command="classify",
+            evaluator="seqgen.api.evaluate.classification:evaluate",
+            inspected="seqgen.api.inspect.classification:read", command="classify",
             next_command="seqgen classify {model} {source}",
         ),
         TaskSpec(
@@ -189,7 +208,8 @@ TASKS: Registry[TaskSpec] = Registry(
             row_layout=RowLayout.TABLE, guess="seqgen.corpus.series.read:looks_like_series", guess_rank=2,
             preview="seqgen.cli.progress:preview_forecast", command="forecast",
             next_command="seqgen forecast {model} {source}",
-            evaluator="seqgen.api.evaluate.forecasting:evaluate", evaluates_training_sources=True,
+            evaluator="seqgen.api.evaluate.forecasting:evaluate",
+            inspected="seqgen.api.inspect.forecasting:read", evaluates_training_sources=True,
             report="seqgen.cli.evaluation_report:format_forecast_report",
         ),
     ),

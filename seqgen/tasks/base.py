@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import AnyNetworkConfig, TrainOptions
@@ -97,9 +97,27 @@ class Data(Protocol[NetworkT_contra]):
 
     def objective(self, network: NetworkT_contra, plan: Plan, compute: Compute, seed: int) -> Objective: ...
 
+    def finishing(self, network: NetworkT_contra, plan: Plan, compute: Compute, seed: int) -> Objective | None:
+        """The objective that has the validation set in place of the training set, to learn it at the very end.
+
+        None: there is nothing to learn. It is not used if the validation set is a source of its own (--valid).
+        """
+        ...
+
+    def member(self, number: int, plan: Plan) -> Member | None:
+        """The data and plan of further network `number`, from 1; None: models of this task have one network."""
+        ...
+
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         """The metrics of the task that follow from a validation loss."""
         ...
+
+
+class Member(NamedTuple):
+    """A further network of a model that averages several: its data, with other texts or rows held out, and its plan."""
+
+    data: Data[Any]
+    plan: Plan
 
 
 class Task(Protocol[NetworkT]):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,8 @@ from seqgen.corpus.labelled.read import (
     LabelledTexts,
     collect_examples,
     read_examples,
-    stratified_split,
 )
+from seqgen.corpus.labelled.texts import Selected, rest, stratified_folds
 from seqgen.corpus.series.scaling import Scaler
 from seqgen.corpus.sources import Document
 from seqgen.corpus.spill import SpillArray, SpillList
@@ -36,7 +37,7 @@ from seqgen.model.ngrams import BUCKETS, Bags, bags, concat_bags
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import TaskSpec, network_of
 from seqgen.tasks import generative
-from seqgen.tasks.base import Preparation
+from seqgen.tasks.base import Member, Preparation
 from seqgen.tasks.generative import GenerativeClassificationData
 from seqgen.tasks.vocabulary import extend_codec, fit_codec
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
@@ -79,13 +80,15 @@ class ClassificationData:
     bags: list[Bags] = field(default_factory=list)  # n-grams of `_linear_texts`, until the linear model is fitted
     linear_deadline: list[float] = field(default_factory=list)  # `time.monotonic`, once the run is planned
     held_linear: list[Tensor] = field(default_factory=list)  # its logits of the validation set, once it is fitted
+    whole: _Whole | None = None  # what both sets were split from; None for a validation set of its own
+    first: ClassifierConfig | None = None  # of a further network: the first one's, which has the linear model
 
     id_streams: ClassVar[tuple[IdStream, ...]] = ()
     corrects_temperature: ClassVar[bool] = False
 
     @property
     def tokens(self) -> int:
-        return len(self.train.ids)
+        return self.train.tokens
 
     def summary(self) -> str:
         labels = f"{len(self.labels):,} labels{', several per text' if self.multi else ''}"
@@ -125,14 +128,14 @@ class ClassificationData:
         """Fit the linear model.
 
         The validation set chooses its penalty. It is then fitted to the validation set too, unless that is --valid; its
-        logits of the validation set stay those from before.
+        logits of the validation set stay those from before. For a further network only those logits are needed.
         """
-        config = network.config
+        config = self.first or network.config
         with torch.no_grad():
             fractions = torch.from_numpy(self.train.targets).mean(0).clamp(1e-6, 1 - 1e-6)
             network.prior.copy_(torch.logit(fractions) if self.multi else fractions.log())
             network.head_bias.copy_(network.prior)
-        if not config.features:
+        if not config.features or self.held_linear:
             return
         found = self._train_bags(config.ngrams)
         keys = linear_model.frequent_buckets(found, len(self.train), config.features)
@@ -142,6 +145,12 @@ class ClassificationData:
         deadline = self.linear_deadline[0] if self.linear_deadline else math.inf
         problem = linear_model.LogisticRegression(found, keys, targets, self.multi, each, deadline)
         self.bags.clear()
+        if self.first is not None:
+            if self.held_out is not None:
+                held = bags(self.held_texts, config.ngrams, BUCKETS)
+                held_targets = torch.from_numpy(self.held_out.targets)
+                self.held_linear[:] = [problem.fit_best_penalty(held, held_targets)[1]]
+            return
         if self.held_out is None:
             fitted = problem.linear(problem.fit_moderate_penalty())
         else:
@@ -189,8 +198,46 @@ class ClassificationData:
             plan.batch_size, seed, self.options.label_smoothing, self._label_weights(),
         )  # fmt: skip
 
+    def finishing(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Objective | None:
+        if self.held_out is None or not len(self.held_out):
+            return None
+        return ClassificationObjective(
+            network, self.held_out, None, None, compute, plan.batch_size, seed, self.options.label_smoothing,
+            self._label_weights(),
+        )  # fmt: skip
+
+    def member(self, number: int, plan: Plan) -> Member:
+        """A further network, without a linear model of its own. It holds out another fold, unless there is --valid."""
+        assert isinstance(plan.network, ClassifierConfig)
+        data = dataclasses.replace(
+            self, first=self.first or plan.network, bags=[], held_linear=list(self.held_linear), linear_deadline=[]
+        )
+        if self.whole is not None:
+            options = self.options
+            held = stratified_folds(self.whole.labelled, options.val_fraction, options.seed, number + 1)[number]
+            train = rest(len(self.whole.texts), held)
+            data = dataclasses.replace(
+                data,
+                texts=Selected(self.whole.texts, train),
+                held_texts=Selected(self.whole.texts, held),
+                train=self.whole.ids.select(train),
+                held_out=self.whole.ids.select(held) if len(held) else None,
+                held_linear=[],
+            )
+        if plan.members.seconds is not None:
+            data.linear_deadline[:] = [time.monotonic() + _LINEAR_SHARE * plan.members.seconds]
+        return Member(data, dataclasses.replace(plan, network=dataclasses.replace(plan.network, features=0)))
+
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         return {} if val_loss is None else {"val_loss": val_loss, "log_loss": val_loss}
+
+
+class _Whole(NamedTuple):
+    """All labelled texts of the sources: as they were read, normalised, and as ids."""
+
+    labelled: LabelledTexts
+    texts: Sequence[bytes]
+    ids: LabelledIds
 
 
 class ClassificationTask:
@@ -211,23 +258,27 @@ class ClassificationTask:
         preparation.report("reading the labelled texts")
         report = LabelledReport()
         found = collect_examples(self._examples(preparation.documents, preparation, report), preparation.warn)
+        whole = None
         if preparation.valid:
-            train = found
             held = collect_examples(self._examples(preparation.valid, preparation), preparation.warn, found.labels)
-            if held.labels != train.labels:
-                unknown = ", ".join(sorted(set(held.labels) - set(train.labels))[:3])
+            if held.labels != found.labels:
+                unknown = ", ".join(sorted(set(held.labels) - set(found.labels))[:3])
                 raise DataError(f"--valid has labels that no training text has: {unknown}")
+            texts, held_texts = _normalised(found, normalise), _normalised(held, normalise)
+            codec = self._codec(preparation, texts, found.labels)
+            ids = _encode(preparation, codec, texts, found)
+            held_ids = _encode(preparation, codec, held_texts, held) if len(held_texts) else None
         else:
-            train, held = stratified_split(found, options.val_fraction, options.seed)
-        texts, held_texts = _normalised(train, normalise), _normalised(held, normalise)
-        preparation.report("learning the vocabulary")
-        codec = self._codec(preparation, texts, train.labels)
-        preparation.report(f"encoding {len(texts) + len(held_texts):,} texts")
-        ids = _encode(preparation, codec, texts, train)
-        held_ids = _encode(preparation, codec, held_texts, held) if len(held_texts) else None
+            (chosen,) = stratified_folds(found, options.val_fraction, options.seed, 1)
+            others, every = rest(len(found), chosen), _normalised(found, normalise)
+            texts, held_texts = Selected(every, others), Selected(every, chosen)
+            codec = self._codec(preparation, texts, found.labels)
+            whole = _Whole(found, every, _encode(preparation, codec, every, found))
+            ids = whole.ids.select(others)
+            held_ids = whole.ids.select(chosen) if len(chosen) else None
         counts = {
-            "train_tokens": len(ids.ids),
-            "held_out_tokens": 0 if held_ids is None else len(held_ids.ids),
+            "train_tokens": ids.tokens,
+            "held_out_tokens": 0 if held_ids is None else held_ids.tokens,
             "train_texts": len(texts),
             "held_out_texts": len(held_texts),
             "duplicates": found.duplicates,
@@ -238,13 +289,13 @@ class ClassificationTask:
                 counts[f"{part}_bytes"] = sum(map(len, part_texts))
                 counts[f"{part}_characters"] = sum(len(text.decode("utf-8", "replace")) for text in part_texts)
             return generative.prepare(
-                preparation, codec, ids, held_ids, train.labels, normalise.stop_words, counts, report.names
+                preparation, codec, ids, held_ids, found.labels, normalise.stop_words, counts, report.names
             )
-        fractions = zip(train.labels, ids.targets.mean(axis=0), strict=True)
+        fractions = zip(found.labels, ids.targets.mean(axis=0), strict=True)
         return ClassificationData(
             codec,
-            train.labels,
-            train.multi_label,
+            found.labels,
+            found.multi_label,
             texts,
             held_texts,
             ids,
@@ -255,6 +306,7 @@ class ClassificationTask:
             {label: float(fraction) for label, fraction in fractions},
             bool(preparation.valid),
             report.names,
+            whole=whole,
         )
 
     def _examples(
@@ -269,6 +321,7 @@ class ClassificationTask:
             preparation.progress(min(done, total), total)
 
     def _codec(self, preparation: Preparation, texts: Sequence[bytes], labels: tuple[str, ...]) -> Codec:
+        preparation.report("learning the vocabulary")
         if preparation.options.generative:
             return generative.labelled_codec(lambda: self._text_codec(preparation, texts), preparation, labels)
         if preparation.start is not None and isinstance(preparation.start.network, GenerativeConfig):
@@ -358,6 +411,7 @@ class _TextList:
 
 
 def _encode(preparation: Preparation, codec: Codec, texts: Sequence[bytes], labelled: LabelledTexts) -> LabelledIds:
+    preparation.report(f"encoding {len(texts):,} texts")
     ids = SpillArray(id_dtype(codec.vocab_size))
     sizes = array("q")
 

@@ -51,6 +51,7 @@ class ForecastingData:
     train: Windows
     held_out: Windows | None
     counts: Mapping[str, int]
+    newest: Windows | None = None  # those that end in the part that --val-fraction holds out
 
     id_streams: ClassVar[tuple[IdStream, ...]] = ()
     corrects_temperature: ClassVar[bool] = False
@@ -91,6 +92,14 @@ class ForecastingData:
     def objective(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> Objective:
         random_walk = self.codec.logarithm  # prices are presumed random walks until validation shows otherwise
         return ForecastingObjective(network, self.train, self.held_out, compute, plan.batch_size, seed, random_walk)
+
+    def finishing(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> Objective | None:
+        if self.newest is None:
+            return None
+        return ForecastingObjective(network, self.newest, None, compute, plan.batch_size, seed)
+
+    def member(self, number: int, plan: Plan) -> None:
+        return None
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         return {} if val_loss is None or self.held_out is None else {"val_loss": val_loss}

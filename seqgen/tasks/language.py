@@ -46,7 +46,7 @@ class LanguageData:
     counts: Mapping[str, int]
     key: str
     loss_metrics: MetricsFunction
-    transform: Callable[[int], Transform] | None = None  # augmentation, made from the run's seed
+    transform: Callable[[IdStream, int], Transform] | None = None  # augmentation of a stream, from the run's seed
     variety: float = 1.0  # see `CorpusStats`
     corrects_temperature: ClassVar[bool] = True
 
@@ -80,11 +80,23 @@ class LanguageData:
         return None
 
     def objective(self, network: LanguageModel, plan: Plan, compute: Compute, seed: int) -> Objective:
-        transform = None if self.transform is None else self.transform(seed)
+        transform = None if self.transform is None else self.transform(self.train, seed)
         return NextTokenObjective(
             network, self.train, self.held_out, compute, self.codec.num_seen(), plan.batch_size, plan.seq_length, seed,
             transform, plan.blank,
         )  # fmt: skip
+
+    def finishing(self, network: LanguageModel, plan: Plan, compute: Compute, seed: int) -> Objective | None:
+        if self.held_out is None or len(self.held_out) < 3:
+            return None
+        transform = None if self.transform is None else self.transform(self.held_out, seed)
+        return NextTokenObjective(  # of all ids: the held-out part may have some that the training set has not
+            network, self.held_out, None, compute, self.codec.vocab_size, plan.batch_size, plan.seq_length, seed,
+            transform, plan.blank,
+        )  # fmt: skip
+
+    def member(self, number: int, plan: Plan) -> None:
+        return None
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         if val_loss is None or not self.counts["held_out_tokens"]:

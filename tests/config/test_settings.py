@@ -95,6 +95,7 @@ BAD_TRAIN = [
     ("weight_decay", -0.1), ("weight_decay", 11), ("grad_clip", 0), ("grad_clip", -1), ("grad_clip", math.nan),
     ("warmup", -0.1), ("warmup", 0.91),
     ("budget", "soon"), ("budget", "0s"), ("budget", ""), ("budget", "-5m"),
+    ("members", 0), ("members", 17),
     ("epochs", 0), ("epochs", -1), ("epochs", math.inf), ("steps", 0), ("steps", -3), ("patience", -1),
     ("grid", 0), ("grid", 49), ("velocity_bins", 0), ("velocity_bins", 128), ("tracks", "drums"),
     ("pitch_range", "90-20"), ("pitch_range", "0-128"), ("pitch_range", "C4"), ("note_order", "up"),

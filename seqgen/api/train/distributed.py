@@ -26,7 +26,7 @@ from seqgen.tasks.base import Data
 from seqgen.training.device import Compute
 from seqgen.training.distributed.launch import process_token
 from seqgen.training.distributed.world import World
-from seqgen.training.plans.base import Plan, SpeedProbe
+from seqgen.training.plans.base import Members, Plan, SpeedProbe
 from seqgen.training.schedule import Schedule
 
 T = TypeVar("T")
@@ -149,6 +149,7 @@ def broadcast_plan(compute: Compute, task: str, plan: Callable[[], Plan]) -> tup
     fields["network"] = from_json(network_config_class(task, fields["network"]), fields["network"])
     for name in ("schedule", "pretraining"):
         fields[name] = None if fields[name] is None else from_json(Schedule, fields[name])
+    fields["members"] = from_json(Members, fields["members"])
     dtype = torch.bfloat16 if shared["precision"] == "bf16" else torch.float32
     return Plan(**fields), dataclasses.replace(compute, dtype=dtype)
 

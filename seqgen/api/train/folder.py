@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +21,7 @@ import torch
 from seqgen import checkpoint, tokenizers
 from seqgen.api import copies
 from seqgen.checkpoint import Checkpoint
-from seqgen.config import FORMAT_VERSION, TrainOptions
+from seqgen.config import FORMAT_VERSION, AnyNetworkConfig, TrainOptions
 from seqgen.corpus import sources as reading
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
@@ -56,6 +57,11 @@ class Training:
     pretraining: Run | None = None
     documents: list[Document] = field(default_factory=list)  # of the training set; empty if it came from the cache
     metrics: list[dict[str, Any]] = field(default_factory=list)
+    seed: int = 0
+    number: int = 0  # of the network, among those of a model that averages several
+    began: float = field(default_factory=time.monotonic)  # the clock of the whole command's budget
+    pretrained: dict[str, torch.Tensor] = field(default_factory=dict)  # weights that further networks start from
+    member_seconds: float = 0.0  # that the first network, or the one before, was trained for
 
     def format_loss(self, loss: float | None) -> str:
         """Format a validation loss as the task's headline metric (`2.067 bits/char`); empty if there is none."""
@@ -105,6 +111,7 @@ def build_config(
             "init_from": None if start is None else str(init_from),
             "schedule": dataclasses.asdict(plan.schedule),
             "pretraining": None if plan.pretraining is None else dataclasses.asdict(plan.pretraining),
+            "members": dataclasses.asdict(plan.members),
         },
         "data": {
             "fingerprint": reading.fingerprint([*documents, *held_out]),
@@ -181,7 +188,45 @@ class ModelFolder:
         self.written = True
 
     def _write_weights(self, weights: dict[str, npt.NDArray[np.float32]]) -> None:
-        checkpoint.write_weights(self._training.folder / checkpoint.WEIGHTS, weights, self._config["identity"])
+        folder = self._training.folder
+        members = checkpoint.load(folder).all_weights()[1:] if self.members else []
+        checkpoint.write_weights(folder / checkpoint.WEIGHTS, weights, self._config["identity"], members)
+
+    @property
+    def members(self) -> int:
+        """The number of further networks that the model has."""
+        return len(self._config.get("members", []))
+
+    def add_member(
+        self,
+        network: AnyNetworkConfig,
+        weights: dict[str, npt.NDArray[np.float32]],
+        metrics: dict[str, float],
+        seconds: float,
+    ) -> None:
+        """Add a further network to the saved model.
+
+        The weights are written first: readers ignore those of a network that config.json doesn't list.
+
+        Args:
+            metrics: on the part that this network held out; those of the model become the mean over its networks.
+            seconds: of the whole training so far.
+        """
+        earlier = self.members
+        self._config["members"] = [*self._config.get("members", []), dataclasses.asdict(network)]
+        average = self._config["metrics"]
+        for name, value in metrics.items():
+            if isinstance(average.get(name), float):
+                average[name] += (value - average[name]) / (earlier + 2)
+        self._config["training"] |= {"seconds": round(seconds, 2)}
+        if not self._world.is_main_process:
+            return
+        folder = self._training.folder
+        first, *others = checkpoint.load(folder).all_weights()
+        checkpoint.write_weights(
+            folder / checkpoint.WEIGHTS, first, self._config["identity"], [*others, weights]
+        )  # fmt: skip
+        checkpoint.write_config(folder, self._config)
 
     def save(self, folder: Path | None = None) -> None:
         """Save the state to resume from."""

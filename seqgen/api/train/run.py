@@ -16,7 +16,7 @@ from seqgen import checkpoint, tasks
 from seqgen.api.model import Model
 from seqgen.api.reading.run import prose_warning
 from seqgen.api.sources import as_list, open_sources
-from seqgen.api.train import distributed
+from seqgen.api.train import distributed, members
 from seqgen.api.train.folder import ModelFolder, Training, build_config
 from seqgen.api.train.lock import check_output_folder, lock_model_folder
 from seqgen.api.train.watch import Watcher
@@ -52,7 +52,7 @@ from seqgen.training.schedule import Schedule
 
 _SHAPE = ("cell", "activation", "rnn_size", "num_layers", "embedding_size", "tie_weights")  # that --init-from keeps
 FROM_MODEL = "as in the model of --init-from"  # a reason in a plan
-_CHANGEABLE = {"budget", "epochs", "steps", "device", "threads", "patience", "keep_corpus"}  # by --resume
+_CHANGEABLE = {"budget", "epochs", "steps", "device", "threads", "patience", "keep_corpus", "members"}  # by --resume
 
 
 def train(
@@ -182,16 +182,18 @@ def begin(
     plan, compute = distributed.broadcast_plan(
         compute, spec.name, lambda: _make_plan(data, given, compute, start, time.monotonic() - began)
     )
+    if (given.members or 1) > 1 and not network_of(plan.network).averages_members:
+        raise UserError(f"--members can't be used with a {network_of(plan.network).name}")
     if given.keep_corpus and not network_of(plan.network).predicts_ids:
         raise UserError("--keep-corpus is for models that generate; classify needs --generative for that")
-    network, generator = _new_network(chosen, data, plan, given, start, compute)
+    network, generator = members.new_network(chosen, data, plan, given.seed, compute, start)
     objective = data.objective(network, plan, compute, given.seed)
     config = build_config(spec, data, given, plan, compute, documents, held_out, start, init_from)
     config["training"] |= distributed.run_metadata(world)
     config["training"] |= {"sources": names, "valid": valid_names, "given": sorted(options)}
     run = Run(objective, plan.schedule, generator, Position(), began, world)
     pretraining = _pretraining(data, network, plan, compute, given.seed, began)
-    training = Training(folder, chosen, plan, compute, data, run, pretraining, documents)
+    training = Training(folder, chosen, plan, compute, data, run, pretraining, documents, seed=given.seed, began=began)
     if time.monotonic() - began >= seconds:
         watch.warn(
             f"reading the sources took all of the budget of {seconds:g} s: the network is saved without a step "
@@ -314,27 +316,6 @@ def _make_plan(
     return plan
 
 
-def _new_network(
-    task: Task[AnyNetwork],
-    data: Data[AnyNetwork],
-    plan: Plan,
-    given: TrainOptions,
-    start: Checkpoint | None,
-    compute: Compute,
-) -> tuple[AnyNetwork, torch.Generator]:
-    """Rank 0's initialised network, and the generator that goes on to draw its dropout masks."""
-    generator = torch.Generator().manual_seed(given.seed)
-    network = task.network(plan.network)
-    network.initialise(generator)
-    if compute.world.is_main_process:
-        data.prepare_network(network)
-        if start is not None:
-            task.transfer(network, start)
-    network.to(compute.device)
-    compute.world.broadcast_tensors(network.state_dict().values())
-    return network, generator
-
-
 def _resume(
     folder: Path,
     names: list[str],
@@ -368,7 +349,7 @@ def _resume(
     plan = Plan(
         saved.network, schedule, training_config["batch_size"], training_config["seq_length"],
         None if pretraining_schedule is None else from_json(Schedule, pretraining_schedule),
-        training_config.get("blank", 0.0),
+        training_config.get("blank", 0.0), members.resumed_plan(training_config, explicit),
     )  # fmt: skip
     network = task.network(saved.network)
     network.to(compute.device)
@@ -391,10 +372,12 @@ def _resume(
     pretraining = None
     if not run.position.step:
         pretraining = _pretraining(data, network, plan, compute, begun.seed, time.monotonic())
-    training = Training(folder, task, plan, compute, data, run, pretraining)
+    training = Training(folder, task, plan, compute, data, run, pretraining, seed=begun.seed)
+    members.resume(training, saved.config["training"], len(saved.members))
     training.metrics = world.broadcast_json(
         lambda: [m for m in checkpoint.read_metrics(folder) if m["step"] <= run.position.step]
     )
+    training_config["members"] = dataclasses.asdict(plan.members)
     config = {**saved.config, "training": training_config}
     return _run(training, ModelFolder(training, config, written=True), watch)
 
@@ -418,6 +401,11 @@ def _check_resume(
         raise UserError(
             f"--init-from can't change on --resume: the run started from {started_from or 'no model'}; "
             "train into another folder"
+        )
+    if saved.members and (explicit.get("steps") or explicit.get("epochs")):
+        raise UserError(
+            f"the model has {len(saved.members) + 1} networks already, so none of them is trained further; give "
+            "--members, or a longer --budget, for more networks"
         )
     if valid_names and not saved.has_own_valid:
         raise UserError(f"--valid can't be added on --resume: the run has --val-fraction {begun.val_fraction}")
@@ -480,12 +468,15 @@ def _saved_options(saved: Checkpoint) -> TrainOptions:
 def _schedule(
     training_config: dict[str, Any], begun: TrainOptions, explicit: dict[str, Any], data: Data[AnyNetwork]
 ) -> Schedule:
-    """The schedule of a resumed run: the saved one, with the patience and length given now."""
+    """The schedule of a resumed run: the saved one, with the patience and length given now.
+
+    A longer budget of a run that trains several networks is for more networks.
+    """
     schedule = from_json(Schedule, training_config["schedule"])
     changed = {name: value for name, value in explicit.items() if value is not None and value != getattr(begun, name)}
     if "patience" in changed:
         schedule = dataclasses.replace(schedule, patience=changed["patience"])
-    if "budget" in changed:
+    if "budget" in changed and training_config.get("members", {}).get("planned", 1) == 1:
         return dataclasses.replace(schedule, steps=None, seconds=parse_duration(changed["budget"]))
     if "epochs" in changed:
         per_step = training_config["batch_size"] * training_config["seq_length"]
@@ -520,6 +511,7 @@ def _run(training: Training, folder: ModelFolder, watch: Watcher) -> Model:
             if world.any_rank(watch.stop()):
                 return _trained(training)
         run.began = time.monotonic()
+        members.keep_pretrained(training)
     for event in run.events():
         if isinstance(event, Validated):
             folder.on_validation(event)
@@ -540,6 +532,8 @@ def _run(training: Training, folder: ModelFolder, watch: Watcher) -> Model:
     if not folder.written:  # there was no time for a step, or for a validation
         folder.on_validation(run.validate())
     folder.finish()
+    if not world.any_rank(watch.stop()):
+        members.train_members(training, folder, watch)
     return _trained(training)
 
 

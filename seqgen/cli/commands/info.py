@@ -95,7 +95,8 @@ def _cells(name: str, facts: dict[str, Any]) -> list[str]:
     cells = (
         name,
         facts["task"],
-        f"{network['num_layers']} × {network['cell'].upper()} {network['rnn_size']:,}",
+        f"{network['num_layers']} × {network['cell'].upper()} {network['rnn_size']:,}"
+        + (f", {len(facts['members']) + 1} networks" if facts.get("members") else ""),
         facts["tokenizer"],
         f"{facts['parameters']:,}",
         f"{training.get('step', 0):,}",
@@ -123,9 +124,11 @@ def _page(facts: dict[str, Any], spec: NetworkSpec) -> str:
     training, data = facts["training"], facts["data"]
     schedule = training["schedule"]
     described, amount = resolve(spec.describe)(facts)
+    members = len(facts.get("members", []))
     rows = [
         ("task", facts["task"]),
         *described,
+        *([("networks", f"{members + 1}, whose predictions are averaged")] if members else []),
         ("parameters", f"{facts['parameters']:,} ({human_size(facts['weights_bytes'])})"),
         ("dropout", f"{facts['network']['dropout']:g}"),
         ("trained for", f"{training.get('step', 0):,} steps of {training['batch_size']} × {training['seq_length']} "

@@ -55,7 +55,7 @@ class LabelledTexts:
 
     def strings(self) -> Sequence[bytes]:
         """Return the texts without labels."""
-        return _Strings(self.spill, self.indices)
+        return Selected(self.spill, self.indices)
 
     def label_set(self, index: int) -> tuple[int, ...]:
         """Return the label ids of a text."""
@@ -83,9 +83,11 @@ class LabelledTexts:
         )  # fmt: skip
 
 
-class _Strings(Sequence[bytes]):
-    def __init__(self, spill: SpillList, indices: Ints) -> None:
-        self._spill, self._indices = spill, indices
+class Selected(Sequence[bytes]):
+    """Some of the items of a sequence, by their indices."""
+
+    def __init__(self, items: Sequence[bytes], indices: Ints) -> None:
+        self._items, self._indices = items, indices
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -98,8 +100,8 @@ class _Strings(Sequence[bytes]):
 
     def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
         if isinstance(index, slice):
-            return _Strings(self._spill, self._indices[index])
-        return self._spill[int(self._indices[index])]
+            return Selected(self._items, self._indices[index])
+        return self._items[int(self._indices[index])]
 
 
 def collect_examples(examples: Iterable[Example], warn: Warn, known: tuple[str, ...] | None = None) -> LabelledTexts:
@@ -157,15 +159,26 @@ def collect_examples(examples: Iterable[Example], warn: Warn, known: tuple[str, 
 
 
 def stratified_split(texts: LabelledTexts, fraction: float, seed: int) -> tuple[LabelledTexts, LabelledTexts]:
-    """Hold out a random `fraction` of the texts of each label (or set of labels).
-
-    Equal texts fall on the same side, and a class of one text stays in the training set.
+    """Hold out a random `fraction` of the texts of each label (or set of labels); see `stratified_folds`.
 
     Returns:
         The training set and the held-out texts.
     """
+    (held,) = stratified_folds(texts, fraction, seed, 1)
+    return texts.select(rest(len(texts), held)), texts.select(held)
+
+
+def stratified_folds(texts: LabelledTexts, fraction: float, seed: int, count: int) -> list[Ints]:
+    """Choose `count` parts that could be held out, each a random `fraction` of the texts of each label.
+
+    They are disjoint as long as the texts of a label suffice. Equal texts are in the same part, and no part has all
+    texts of a label. The first parts are the same for every `count`.
+
+    Returns:
+        The indices of the texts of each part, ascending.
+    """
     if not fraction:
-        return texts, texts.select([])
+        return [np.zeros(0, dtype=np.int64)] * count
     digests = array("Q")
     for index in range(len(texts)):
         digests.frombytes(_digest(texts.text(index)))
@@ -176,19 +189,38 @@ def stratified_split(texts: LabelledTexts, fraction: float, seed: int) -> tuple[
     for group, index in enumerate(first.tolist()):
         strata.setdefault(texts.label_set(index), []).append(group)
     random = np.random.Generator(np.random.Philox(key=seed))
-    mask = np.zeros(len(texts), dtype=bool)
+    rounding = np.random.Generator(np.random.Philox(key=seed).jumped())
+    masks = np.zeros((count, len(texts)), dtype=bool)
     for stratum in sorted(strata):
         groups = np.array(strata[stratum])
         total = int(sizes[groups].sum())
         wanted = int(fraction * total + 0.5)
         if len(groups) > 1 and wanted == 0 and fraction * total > random.random():
             wanted = 1
-        taken = 0
-        for group in groups[random.permutation(len(groups))].tolist():
-            if taken + int(sizes[group]) <= min(wanted, total - 1):
-                mask[members[group]] = True
-                taken += int(sizes[group])
-    return texts.select(np.flatnonzero(~mask)), texts.select(np.flatnonzero(mask))
+        waiting = groups[random.permutation(len(groups))].tolist()
+        for number, mask in enumerate(masks):
+            if number:  # a small label is in as many parts as its share
+                wanted = int(fraction * total + rounding.random())
+            taken, passed = 0, []
+            for position, group in enumerate(waiting):
+                if taken == min(wanted, total - 1):
+                    passed += waiting[position:]
+                    break
+                if taken + int(sizes[group]) <= min(wanted, total - 1):
+                    mask[members[group]] = True
+                    taken += int(sizes[group])
+                else:
+                    passed.append(group)
+            chosen = set(waiting) - set(passed)
+            waiting = passed + [group for group in waiting if group in chosen]  # those come again last
+    return [np.flatnonzero(mask) for mask in masks]
+
+
+def rest(count: int, held: Ints) -> Ints:
+    """The indices below `count` that are not held out, ascending."""
+    mask = np.ones(count, dtype=bool)
+    mask[held] = False
+    return np.flatnonzero(mask)
 
 
 def _digest(text: bytes) -> bytes:

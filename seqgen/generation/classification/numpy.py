@@ -7,6 +7,7 @@ It computes in float32 as `model.classifier` and `model.generative` do. Probabil
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from seqgen.tokenizers.normalise import TextNormaliser
 
 Array = npt.NDArray[np.float32]
 Weights = Mapping[str, Array]
+Network = tuple[AnyClassifierConfig, Weights]
 
 _MIN_TABLE_LOOKUPS = 1 << 20  # n-grams, as in a thousand reviews, for which a table of all buckets pays
 _MAX_IDS = 4096  # of a text that a generative model reads, as in `model.generative`
@@ -33,12 +35,15 @@ _MAX_IDS = 4096  # of a text that a generative model reads, as in `model.generat
 class CpuClassifier:
     """A `TextClassifier` on the CPU, discriminative or generative."""
 
-    def __init__(self, config: AnyClassifierConfig, weights: Weights, codec: Codec) -> None:
+    def __init__(
+        self, config: AnyClassifierConfig, weights: Weights, codec: Codec, members: Sequence[Network] = ()
+    ) -> None:
+        """`members`: further networks, whose logits are averaged with those of the first."""
         self._config, self._weights, self._codec = config, weights, codec
         self._prepare = TextNormaliser(config.lowercase, config.stop_words)
         name = network_of(config).numpy_classifier
         assert name is not None
-        self._network: Discriminative | Generative = resolve(name)(config, weights)
+        self._network: Discriminative | Generative = resolve(name)(config, weights, members)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -57,10 +62,11 @@ class CpuClassifier:
 
 
 class Discriminative:
-    """The logits of `model.classifier.Classifier`."""
+    """The logits of `model.classifier.Classifier`, or their mean over several, whose first has the linear model."""
 
-    def __init__(self, config: ClassifierConfig, weights: Weights) -> None:
+    def __init__(self, config: ClassifierConfig, weights: Weights, members: Sequence[Network] = ()) -> None:
         self._config, self._weights = config, weights
+        self._members = [Discriminative(*cast("tuple[ClassifierConfig, Weights]", member)) for member in members]
         self._head = RowProduct(weights["head_weight"], weights["head_bias"])
         self._stacks = [CpuStack(config, weights, f"readers.{number}.") for number in range(len(config.directions))]
         self._table: npt.NDArray[np.int32] | None = None  # row of each bucket
@@ -68,10 +74,18 @@ class Discriminative:
 
     def logits(self, texts: Sequence[bytes], ids: Sequence[Ids], end: int) -> Array:
         """Calibrated logits, shape (texts, labels)."""
-        recurrent = self._weights["mix"][0] * self._recurrent_logits(ids) + self._weights["shift"]
-        if not self._config.features:
-            return recurrent
-        return recurrent + self._weights["mix"][1] * self._linear_logits(bags(texts, self._config.ngrams, BUCKETS))
+        linear = None
+        if self._config.features:
+            linear = self._linear_logits(bags(texts, self._config.ngrams, BUCKETS))
+        logits = self._combined(ids, linear)
+        for member in self._members:
+            logits += member._combined(ids, linear)
+        return logits / np.float32(1 + len(self._members)) if self._members else logits
+
+    def _combined(self, ids: Sequence[Ids], linear: Array | None) -> Array:
+        """Calibrated logits of this network and the linear model, shape (texts, labels)."""
+        recurrent: Array = self._weights["mix"][0] * self._recurrent_logits(ids) + self._weights["shift"]
+        return recurrent if linear is None else recurrent + self._weights["mix"][1] * linear
 
     def _recurrent_logits(self, ids: Sequence[Ids]) -> Array:
         logits = np.tile(self._weights["head_bias"], (len(ids), 1))
@@ -137,7 +151,8 @@ class Discriminative:
 class Generative:
     """The logits of `model.generative.GenerativeClassifier`."""
 
-    def __init__(self, config: GenerativeConfig, weights: Weights) -> None:
+    def __init__(self, config: GenerativeConfig, weights: Weights, members: Sequence[Network] = ()) -> None:
+        assert not members  # its row of the table has no `averages_members`
         self._config, self._weights = config, weights
         self._stack = CpuStack(config, weights, "")
         self._output = RowProduct(output_matrix(weights), weights["output_bias"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +24,12 @@ from seqgen.tokenizers.normalise import TextNormaliser
 class TorchClassifier:
     """A `TextClassifier` by a discriminative network, or by Bayes' rule from the likelihoods of a generative one."""
 
-    def __init__(self, network: Classifier | GenerativeClassifier, codec: Codec) -> None:
+    def __init__(
+        self, network: Classifier | GenerativeClassifier, codec: Codec, members: Sequence[Classifier] = ()
+    ) -> None:
+        """`members`: further networks, whose logits are averaged with those of the first."""
         self._network = network.eval()
+        self._members = [member.eval() for member in members]
         self._codec = codec
         self._prepare = TextNormaliser(network.config.lowercase, network.config.stop_words)
 
@@ -51,17 +56,26 @@ class TorchClassifier:
             return network.calibrated(network.log_likelihoods(ids, self._codec.end))
         config = network.config
         linear_logits = network.linear_logits(bags(texts, config.ngrams, BUCKETS)) if config.features else None
-        return network.combined_logits(network.predict_logits(ids), linear_logits)
+        logits = network.combined_logits(network.predict_logits(ids), linear_logits)
+        for member in self._members:
+            logits += member.combined_logits(member.predict_logits(ids), linear_logits)
+        return logits / (1 + len(self._members))
 
 
 def load_torch_classifier(
-    config: AnyClassifierConfig,
-    weights: Mapping[str, npt.NDArray[np.float32]],
+    networks: Sequence[tuple[AnyClassifierConfig, Mapping[str, npt.NDArray[np.float32]]]],
     codec: Codec,
     device: torch.device,
 ) -> TextClassifier:
-    """Make a classifier with these weights."""
+    """Make a classifier of networks with these weights: one, or several to be averaged."""
+    first, *members = (_load_network(config, weights).to(device) for config, weights in networks)
+    assert all(isinstance(member, Classifier) for member in members)
+    return TorchClassifier(first, codec, cast("list[Classifier]", members))
+
+
+def _load_network(
+    config: AnyClassifierConfig, weights: Mapping[str, npt.NDArray[np.float32]]
+) -> Classifier | GenerativeClassifier:
     network: Classifier | GenerativeClassifier = resolve(network_of(config).module)(config)
     network.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()})
-    network.to(device)
-    return TorchClassifier(network, codec)
+    return network

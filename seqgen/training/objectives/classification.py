@@ -25,29 +25,45 @@ _POOL = 32  # batches sorted by length together: little padding, and an order th
 
 @dataclass(frozen=True)
 class LabelledIds:
-    """Texts as ids, and their labels: text i is `ids[starts[i]:starts[i + 1]]`.
+    """Texts as ids, and their labels.
 
-    `targets`: 1 for the labels of a text, otherwise 0; float32, shape (texts, labels).
+    Attributes:
+        ids, starts: text r is `ids[starts[r]:starts[r + 1]]`.
+        targets: 1 for the labels of a text, otherwise 0; float32, shape (texts, labels).
+        rows: r of each text; None: all, in order.
     """
 
     ids: npt.NDArray[np.unsignedinteger]
     starts: npt.NDArray[np.int64]
     targets: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.int64] | None = None
     _releaser: PageReleaser = field(default_factory=PageReleaser, compare=False, repr=False)
 
     def __len__(self) -> int:
-        return len(self.starts) - 1
+        return len(self.starts) - 1 if self.rows is None else len(self.rows)
+
+    def select(self, chosen: npt.NDArray[np.int64]) -> LabelledIds:
+        """Some of the texts, in this order, without a copy of their ids."""
+        rows = chosen if self.rows is None else self.rows[chosen]
+        return LabelledIds(self.ids, self.starts, self.targets[chosen], rows)
 
     def text(self, number: int) -> npt.NDArray[np.unsignedinteger]:
         """The ids of a text; a single zero for an empty one."""
-        ids = self.ids[self.starts[number] : self.starts[number + 1]]
+        row = number if self.rows is None else int(self.rows[number])
+        ids = self.ids[self.starts[row] : self.starts[row + 1]]
         self._releaser.add(self.ids, len(ids))
         return ids if len(ids) else np.zeros(1, dtype=self.ids.dtype)
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """The number of ids of each text."""
-        return np.diff(self.starts)
+        lengths = np.diff(self.starts)
+        return lengths if self.rows is None else lengths[self.rows]
+
+    @property
+    def tokens(self) -> int:
+        """The number of ids of all texts."""
+        return int(self.lengths.sum())
 
     @property
     def read_lengths(self) -> npt.NDArray[np.int64]:

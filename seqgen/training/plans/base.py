@@ -21,6 +21,23 @@ SpeedProbe = Callable[[NetworkConfig, int, int], float]  # (network, batch size,
 
 
 @dataclass(frozen=True)
+class Members:
+    """The networks of a model that averages several, trained one after another.
+
+    Attributes:
+        planned: networks in all. The time that is left is divided between those that are still to come.
+        most: networks in all if those before ended early and time is left.
+        seconds: that one trains for, without reading; by default as long as the first did.
+        total_seconds: of the whole command. None: each network takes the steps of the schedule.
+    """
+
+    planned: int = 1
+    most: int = 1
+    seconds: float | None = None
+    total_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """A run with every number decided.
 
@@ -34,6 +51,7 @@ class Plan:
     seq_length: int
     pretraining: Schedule | None = None  # of pretraining, if there is any (see `tasks.base.Data.pretraining`)
     blank: float = 0.0  # fraction of a language model's input ids that are blanked in training
+    members: Members = field(default_factory=Members)
     reasons: dict[str, str] = field(default_factory=dict)
 
 

@@ -16,7 +16,7 @@ from seqgen.model.classifier import Classifier
 from seqgen.model.weight_shapes import parameter_count
 from seqgen.specs.cells import CELLS
 from seqgen.training.device import Compute
-from seqgen.training.plans.base import DEFAULT_SECONDS, Plan, saving_seconds, steps_for_epochs
+from seqgen.training.plans.base import DEFAULT_SECONDS, Members, Plan, saving_seconds, steps_for_epochs
 from seqgen.training.plans.speed import probe_patience, undisturbed_seconds
 from seqgen.training.schedule import Schedule
 
@@ -71,6 +71,8 @@ def make_plan(options: TrainOptions, corpus: LabelledCorpusStats, compute: Compu
     threads = torch.get_num_threads()
     counted = options.steps is not None or options.epochs is not None
     epochs = options.epochs or (options.steps * batch_size / corpus.texts if options.steps else 0.0)
+    networks = options.members or 1
+    seconds /= networks
     network, rate, why = _size(options, corpus, compute, seconds, epochs if counted else None, batch_size)
     tokens_a_step = max(1, corpus.labelled * batch_size // corpus.texts)
     steps = options.steps if options.epochs is None else steps_for_epochs(options.epochs, corpus.texts, batch_size)
@@ -114,7 +116,13 @@ def make_plan(options: TrainOptions, corpus: LabelledCorpusStats, compute: Compu
     }  # fmt: skip
     if torch.get_num_threads() != threads:
         reasons["threads"] = "measured: one is as fast for such short texts"
-    return Plan(network, second, batch_size, min(network.stretch, max(1, tokens_a_step)), first, reasons=reasons)
+    members = Members(networks, networks)
+    if not counted:
+        members = Members(networks, networks, seconds, spent + networks * seconds)
+    return Plan(
+        network, second, batch_size, min(network.stretch, max(1, tokens_a_step)), first, members=members,
+        reasons=reasons,
+    )  # fmt: skip
 
 
 def _pretrains(network: ClassifierConfig, corpus: LabelledCorpusStats, tokens: float) -> bool:

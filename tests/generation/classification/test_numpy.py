@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def _buckets(config: AnyClassifierConfig) -> npt.NDArray[np.int64]:
 
 def compare(config: AnyClassifierConfig, codec: Codec, tolerance: float) -> None:
     weights = some_weights(config)
-    theirs = load_torch_classifier(config, weights, codec, torch.device("cpu"))
+    theirs = load_torch_classifier([(config, weights)], codec, torch.device("cpu"))
     ours = CpuClassifier(config, weights, codec)
     assert ours.labels == theirs.labels
     wanted, found = theirs(TEXTS), ours(TEXTS)
@@ -88,6 +89,25 @@ def test_cpu_classifier_discriminative_equals_torch(case: dict[str, Any], units:
     config = ClassifierConfig(TEXT_CODEC.vocab_size, ("a", "b", "c"), rnn_size=units, embedding_size=11,
                               **{"features": 50, **case})  # fmt: skip
     compare(config, TEXT_CODEC, 1e-5)
+
+
+def test_cpu_classifier_members_equal_torch_and_the_mean_of_their_logits(units: int) -> None:
+    config = ClassifierConfig(TEXT_CODEC.vocab_size, ("a", "b", "c"), rnn_size=units, embedding_size=11, features=50)
+    narrow = dataclasses.replace(config, rnn_size=8, num_layers=2, features=0)
+    first, second = some_weights(config), some_weights(narrow, 2)
+    ours = CpuClassifier(config, first, TEXT_CODEC, [(narrow, second)])
+    found = ours(TEXTS)
+    theirs = load_torch_classifier([(config, first), (narrow, second)], TEXT_CODEC, torch.device("cpu"))
+    np.testing.assert_allclose(found, theirs(TEXTS), atol=1e-5)
+    for number in (0, 1, 7):  # a text's are its own
+        np.testing.assert_array_equal(ours(TEXTS[number : number + 1])[0], found[number])
+    # The second network alone, with the linear model of the first.
+    linear = {name: first[name] for name in first if name.startswith("wide_")}
+    alone = CpuClassifier(dataclasses.replace(narrow, features=50), {**second, **linear}, TEXT_CODEC)(TEXTS)
+    logits = (np.log(CpuClassifier(config, first, TEXT_CODEC)(TEXTS)) + np.log(alone)) / 2
+    mean = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    empty = [number for number, text in enumerate(TEXTS) if not text.strip()]  # these have the first one's prior
+    np.testing.assert_allclose(np.delete(found, empty, 0), np.delete(mean, empty, 0), atol=1e-5)
 
 
 def test_cpu_stack_table_of_all_ids_changes_nothing(units: int) -> None:

@@ -1,0 +1,155 @@
+"""Further networks of a model that averages several (`members` in config.json), trained one after another.
+
+Each holds out another part of the training set and starts from other weights, or from the same pretrained ones. It is
+saved as a whole when it is done; until then it is in memory only. A run that is killed or stopped keeps the networks
+that were done, and `--resume` begins the next one anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from seqgen import checkpoint
+from seqgen.api.train.folder import ModelFolder, Training
+from seqgen.api.train.watch import Watcher
+from seqgen.checkpoint import Checkpoint
+from seqgen.config import from_json, parse_duration
+from seqgen.tasks.base import AnyNetwork, Data, Member, Task
+from seqgen.training.device import Compute
+from seqgen.training.loop import Finished, Position, Run, Validated
+from seqgen.training.plans.base import Members, Plan, saving_seconds
+
+_LEAST = 0.5  # of the time of a network, for which one more is worth while
+_SEED_STEP = 7919  # between the seeds of two networks
+
+
+def train_members(training: Training, folder: ModelFolder, watch: Watcher) -> None:
+    """Train the further networks that the plan asks for or has time for, until `watch.stop`."""
+    world = training.compute.world
+    while True:
+        (seconds,) = world.broadcast_floats(_seconds_for_next(training, 1 + folder.members))
+        if not seconds:
+            return
+        began = time.monotonic()
+        number = 1 + folder.members
+        found = training.data.member(number, training.plan)
+        if found is None:
+            return
+        member = _begin(training, found, number, began, seconds)
+        watch.started(member)
+        weights, metrics = member.weights(), {}
+        for event in member.run.events():
+            if isinstance(event, Validated) and event.best:
+                weights, metrics = member.weights(), member.metrics_of(event.val_loss)
+            watch.event(event)
+            if isinstance(event, Finished):
+                break
+            if world.any_rank(watch.stop()):
+                return
+        folder.add_member(member.plan.network, weights, metrics, time.monotonic() - training.began)
+        training.member_seconds = training.member_seconds or time.monotonic() - began
+
+
+def keep_pretrained(training: Training) -> None:
+    """Keep the weights that pretraining ended with, from which further networks start too."""
+    if training.plan.members.most == 1:
+        return
+    network = training.run.objective.network
+    training.pretrained = {
+        name: weight.detach().clone() for name, weight in network.named_parameters() if weight.requires_grad
+    }
+    if training.compute.world.is_main_process:
+        arrays = {name: weight.cpu().numpy() for name, weight in training.pretrained.items()}
+        checkpoint.write_pretrained(training.folder, arrays)
+
+
+def resumed_plan(training_config: Mapping[str, Any], explicit: Mapping[str, Any]) -> Members:
+    """The networks of a resumed run, with the budget or the number of networks that is given now."""
+    saved = training_config.get("members")  # missing in older runs
+    members = Members() if saved is None else from_json(Members, saved)
+    if explicit.get("members") is not None:  # they take as long as the first, whatever the budget was
+        count = int(explicit["members"])
+        return dataclasses.replace(members, planned=count, most=count, total_seconds=None)
+    if explicit.get("budget") is not None and members.total_seconds is not None:
+        return dataclasses.replace(members, total_seconds=parse_duration(explicit["budget"]))
+    return members
+
+
+def resume(training: Training, training_config: Mapping[str, Any], done: int) -> None:
+    """Set the clock of a resumed run, and the weights that its further networks start from.
+
+    Args:
+        done: further networks of the saved model.
+    """
+    seconds = float(training_config.get("seconds", 0.0))
+    if training.plan.pretraining is not None and not done:  # the clock started again after it
+        seconds += training.plan.pretraining.seconds or 0.0
+    training.began = time.monotonic() - seconds
+    if training.plan.members.most > 1 and training.plan.pretraining is not None and training.run.position.step:
+        device = training.compute.device
+        arrays = checkpoint.read_pretrained(training.folder, training.plan.network)
+        training.pretrained = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+
+
+def _seconds_for_next(training: Training, done: int) -> float:
+    """Seconds for the next network, of which `done` are done; infinite if it takes steps, 0 if there is none to come.
+
+    A network gets the time that is left, divided by the networks to come.
+    """
+    members = training.plan.members
+    if members.total_seconds is None:
+        return float("inf") if done < members.planned else 0.0
+    duration = members.seconds or training.member_seconds
+    left = members.total_seconds - (time.monotonic() - training.began)
+    left -= saving_seconds(training.plan.network, left)
+    if left < _LEAST * duration or left <= 0:
+        return 0.0
+    more = min(round(left / duration) if duration else 0, members.most - done)
+    count = max(members.planned - done, more)
+    return left / count if count > 0 else 0.0
+
+
+def _begin(training: Training, member: Member, number: int, began: float, seconds: float) -> Training:
+    """The training of further network `number`, with its clock started at `began`."""
+    data, plan = member
+    seed = training.seed + _SEED_STEP * number
+    if seconds != float("inf"):
+        plan = dataclasses.replace(plan, schedule=dataclasses.replace(plan.schedule, seconds=seconds, steps=None))
+    compute = training.compute
+    network, generator = new_network(training.task, data, plan, seed, compute)
+    if training.pretrained:
+        own = network.state_dict()
+        with torch.no_grad():
+            for name, weight in training.pretrained.items():
+                own[name].copy_(weight)
+    objective = data.objective(network, plan, compute, seed)
+    run = Run(objective, plan.schedule, generator, Position(), began, compute.world)
+    return dataclasses.replace(
+        training, plan=plan, data=data, run=run, seed=seed, pretraining=None, metrics=[], number=number
+    )
+
+
+def new_network(
+    task: Task[AnyNetwork],
+    data: Data[AnyNetwork],
+    plan: Plan,
+    seed: int,
+    compute: Compute,
+    start: Checkpoint | None = None,
+) -> tuple[AnyNetwork, torch.Generator]:
+    """Rank 0's initialised network, and the generator that goes on to draw its dropout masks."""
+    generator = torch.Generator().manual_seed(seed)
+    network = task.network(plan.network)
+    network.initialise(generator)
+    if compute.world.is_main_process:
+        data.prepare_network(network)
+        if start is not None:
+            task.transfer(network, start)
+    network.to(compute.device)
+    compute.world.broadcast_tensors(network.state_dict().values())
+    return network, generator
