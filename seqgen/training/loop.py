@@ -21,16 +21,22 @@ from seqgen.config import from_json
 from seqgen.errors import ModelError, TrainingError, UserError
 from seqgen.model.weight_shapes import depth
 from seqgen.training.distributed.world import SINGLE_PROCESS, World
+from seqgen.training.finishing import reserved_seconds
+from seqgen.training.optimiser import KEYS, AdamW, Moments, ParameterGroup
 from seqgen.training.schedule import Schedule
 
 _GAP = 1 / 15  # of the run between validations
 _LONGEST = 1e12  # seconds, as for a budget
 _LARGEST = 1e18  # of a number in a saved state: beyond it the next product overflows
 _SNAPSHOT_STEPS = 100  # between snapshots; the copy costs a thousandth of that
+_COOLING = 0.2  # of the steps so far: the length of the cooling
+_COOLING_VALIDATIONS = 6
+_LOW = 0.05  # of the learning rate: below that there is nothing to cool
 _MOST_RECOVERIES = 12  # halvings of the learning rate: after 4,000 times less, something else is wrong
 
 _VALIDATION_STATE = (  # of a `Position`
-    "best_loss", "best_step", "worse", "next_validation", "validation_cost", "grad_norm_sum", "grad_norm_steps",
+    "best_loss", "best_step", "worse", "next_validation", "validation_cost", "finishing_cost", "grad_norm_sum",
+    "grad_norm_steps",
 )  # fmt: skip
 
 State = tuple[dict[str, np.ndarray], dict[str, Any]]  # tensors by name, and the position as JSON
@@ -85,6 +91,11 @@ class Position:
     grad_norm_steps: int = 0
     next_validation: float = 0.0  # seconds; if the clock decides
     validation_cost: float = 0.0  # seconds of the last one, reserved at the end of a budget
+    finishing_cost: float | None = None  # seconds of the finishing, reserved as well; None until steps were measured
+    cooling_from: int | None = None  # the step after which cooling began
+    cooling_steps: int = 0  # its length
+    cooling_rate: float = 0.0  # its first learning rate
+    cooling_progress: float = 0.0  # of the run, when it began
 
 
 @dataclass(frozen=True)
@@ -127,13 +138,26 @@ class Recovered:
 
 
 @dataclass(frozen=True)
+class Cooling:
+    """The loss stopped improving: the run went back to the weights of `step`, and cools the learning rate to zero."""
+
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """The run is over; the steps that follow learn the held-out part (see `finishing`)."""
+
+
+@dataclass(frozen=True)
 class Finished:
     """The end of the run: its time is up, or (`early`) it stopped improving."""
 
     early: bool
 
 
-Event = Stepped | Validated | Recovered | Finished
+Event = Stepped | Validated | Recovered | Cooling | Finished | Finishing
 
 
 @dataclass
@@ -151,24 +175,23 @@ class Run:
     position: Position = field(default_factory=Position)
     began: float = field(default_factory=time.monotonic)
     world: World = SINGLE_PROCESS
-    optimiser: torch.optim.Optimizer = field(init=False)
+    optimiser: AdamW = field(init=False)
     averages: dict[str, Tensor] = field(init=False)
+    best: dict[str, Tensor] | None = field(init=False, default=None)  # the weights of the best validation
     _deepest: int = field(init=False)
+    _step_seconds: float | None = field(init=False, default=None)  # of a step, with its share of validations
     _shared_seconds: float = field(init=False, default=0.0)  # seconds on the clock of rank 0 at the last broadcast
 
     def __post_init__(self) -> None:
-        groups: dict[tuple[bool, int], list[nn.Parameter]] = {}
+        groups: dict[tuple[bool, int], dict[str, Tensor]] = {}
         for name, weight in self._ordered():
-            groups.setdefault((weight.ndim > 1, self._depth(name)), []).append(weight)
+            groups.setdefault((weight.ndim > 1, self._depth(name)), {})[name] = weight
         self._deepest = max((depth for _, depth in groups), default=0)
-        self.optimiser = torch.optim.AdamW(
+        self.optimiser = AdamW(
             [
-                {"params": weights, "weight_decay": self.schedule.weight_decay if matrices else 0.0, "depth": depth}
+                ParameterGroup(weights, self.schedule.weight_decay if matrices else 0.0, depth)
                 for (matrices, depth), weights in groups.items()
-            ],
-            lr=self.schedule.learning_rate,
-            betas=(0.9, 0.99),  # the size of recurrent gradients changes quickly
-            fused=all(weight.device.type != "mps" for _, weight in self._ordered()),
+            ]
         )
         averaged = self._ordered() if self.schedule.averaging else []
         self.averages = {name: weight.detach().clone() for name, weight in averaged}
@@ -194,12 +217,31 @@ class Run:
             torch._foreach_lerp_([self.averages[name] for name, _ in self._ordered()], weights, newest)
 
     def progress(self) -> float:
-        """The fraction of the run that is done, 0 to 1."""
+        """The fraction of the run that is done, 0 to 1; of the cooling, once that has begun."""
+        position, whole = self.position, self._whole_progress()
+        if position.cooling_from is None:
+            return whole
+        by_steps = (position.step - position.cooling_from) / position.cooling_steps
+        left = 1 - position.cooling_progress
+        return min(1.0, max(by_steps, 1 - (1 - whole) / left if left > 0 else 1.0))
+
+    def _whole_progress(self) -> float:
+        """The fraction of the schedule's steps or seconds that have passed."""
         if self.schedule.steps is not None:
             return self.position.step / self.schedule.steps
         assert self.schedule.seconds is not None
-        free = max(self.schedule.seconds - self.position.validation_cost, 1e-3)
+        finishing = self.position.finishing_cost
+        if finishing is None:
+            finishing = reserved_seconds(self.schedule, None)
+        free = max(self.schedule.seconds - self.position.validation_cost - finishing, 1e-3)
         return min(1.0, self.seconds() / free)
+
+    def _rate(self, progress: float) -> float:
+        """The learning rate at `progress`."""
+        position = self.position
+        if position.cooling_from is None:
+            return self.schedule.rate(progress) * position.rate_factor
+        return position.cooling_rate * (1 - progress) * position.rate_factor
 
     def seconds(self) -> float:
         """Seconds on the clock of rank 0, as of the last step or validation."""
@@ -215,14 +257,16 @@ class Run:
     def events(self) -> Iterator[Event]:
         """Train to the end, one optimiser step at a time."""
         position = self.position
-        if self._out_of_patience():  # a resumed run may have stopped early
-            yield Finished(early=True)
-            return
-        snapshot = _Snapshot(self)
         self._share_clock()
+        if self._out_of_patience():  # a resumed run may have stopped there
+            if not self._begin_cooling():
+                yield Finished(early=True)
+                return
+            yield Cooling(position.best_step, position.cooling_steps)
+        snapshot = _Snapshot(self)
         started, tokens_before, steps_taken = time.monotonic(), position.tokens, 0
         while (progress := self.progress()) < 1:
-            rate = self.schedule.rate(progress) * position.rate_factor
+            rate = self._rate(progress)
             loss, tokens, norm = self._step(rate, progress)
             if not math.isfinite(loss):
                 snapshot.restore(self)
@@ -239,15 +283,19 @@ class Run:
             elapsed = time.monotonic() - started
             speed = (position.tokens - tokens_before) / max(elapsed, 1e-9)
             progress = self.progress()
-            left = self._seconds_left(elapsed / steps_taken)
+            self._step_seconds = elapsed / steps_taken
+            left = self._seconds_left(self._step_seconds)
             snapshot.step_succeeded(self)
             yield Stepped(position.step, loss, progress, rate, position.tokens, speed, left)
             if self.validation_due():
                 yield self._validate(rate, speed)
                 if self._out_of_patience():
-                    yield Finished(early=True)
-                    return
-        yield Finished(early=False)
+                    if not self._begin_cooling():
+                        yield Finished(early=True)
+                        return
+                    snapshot = _Snapshot(self)
+                    yield Cooling(position.best_step, position.cooling_steps)
+        yield Finished(early=position.cooling_from is not None)
 
     def _step(self, rate: float, progress: float) -> tuple[float, int, float]:
         """Take an optimiser step, and return the loss, its tokens and the norm of the gradient.
@@ -256,9 +304,10 @@ class Run:
         """
         network = self.objective.network
         network.train()
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * self.schedule.layer_factor(group["depth"], self._deepest, progress)
-        self.optimiser.zero_grad(set_to_none=True)
+        unfrozen = progress if self.position.cooling_from is None else 1.0
+        for group in self.optimiser.groups:
+            group.learning_rate = rate * self.schedule.layer_factor(group.depth, self._deepest, unfrozen)
+        self.optimiser.zero_grad()
         loss, tokens = self.objective.loss(self.position.step, self.generator)
         loss.backward()  # type: ignore[no-untyped-call]
         value = self.world.all_reduce_gradients(network.parameters(), loss)
@@ -270,11 +319,34 @@ class Run:
         return value, tokens, norm
 
     def _out_of_patience(self) -> bool:
-        return 0 < self.schedule.patience <= self.position.worse
+        return 0 < self.schedule.patience <= self.position.worse and self.position.cooling_from is None
+
+    def _begin_cooling(self) -> bool:
+        """Go back to the best weights and begin to cool the rate; False, without a change, if it is low already."""
+        position, progress = self.position, self._whole_progress()
+        rate = self.schedule.rate(progress)
+        if not self.schedule.cooling or progress >= 1 or rate < _LOW * self.schedule.learning_rate or not self.best:
+            return False
+        self.objective.network.load_state_dict(self.best)
+        for name, average in self.averages.items():
+            average.copy_(self.best[name])
+        position.cooling_from, position.cooling_progress, position.cooling_rate = position.step, progress, rate
+        position.cooling_steps = max(1, round(position.step * _COOLING))
+        position.worse = 0
+        return True
+
+    def finishing_seconds(self) -> float:
+        """Seconds that are left for finishing, of a run by the clock; otherwise 0."""
+        if self.schedule.seconds is None:
+            return 0.0
+        return min(self.position.finishing_cost or 0.0, self.schedule.seconds - self._clock())
 
     def validation_due(self) -> bool:
         """Whether the last step is followed by a validation."""
         position, schedule = self.position, self.schedule
+        if position.cooling_from is not None:
+            every = max(1, round(position.cooling_steps / _COOLING_VALIDATIONS))
+            return (position.step - position.cooling_from) % every == 0 or self.progress() >= 1
         if schedule.steps is not None:
             every = schedule.validate_every or max(1, round(schedule.steps * _GAP))
             return position.step % every == 0 or position.step == schedule.steps
@@ -283,11 +355,12 @@ class Run:
 
     def _validate(self, rate: float, speed: float) -> Validated:
         position = self.position
-        loss, cost = self._measure(time.monotonic())
+        loss, cost, step_seconds = self._measure(time.monotonic())
         finite = loss is None or math.isfinite(loss)
         best = finite and (loss is None or position.best_loss is None or loss < position.best_loss)
         if best:
             position.best_loss, position.best_step, position.worse = loss, position.step, 0
+            self.best = self._averaged_weights()
         else:
             position.worse += 1
         position.seconds = self.seconds()
@@ -295,14 +368,21 @@ class Run:
             # Further apart if validation is slow; the end of the run has one in any case.
             position.next_validation = position.seconds + max(self.schedule.seconds * _GAP, 15 * cost)
             position.validation_cost = cost
+            if step_seconds is not None:
+                position.finishing_cost = reserved_seconds(self.schedule, step_seconds)
         train_loss = position.train_loss if position.train_loss is not None else math.nan
         shown = loss if finite else None
         norm = position.grad_norm_sum / position.grad_norm_steps if position.grad_norm_steps else math.nan
         position.grad_norm_sum, position.grad_norm_steps = 0.0, 0
         return Validated(position.step, position.seconds, position.tokens, train_loss, shown, norm, rate, speed, best)
 
-    def _measure(self, before: float) -> tuple[float | None, float]:
-        """The validation loss, and its duration in seconds.
+    def _averaged_weights(self) -> dict[str, Tensor]:
+        """A copy of the weights that are validated."""
+        with self.averaged():
+            return {name: weight.detach().clone() for name, weight in self.objective.network.state_dict().items()}
+
+    def _measure(self, before: float) -> tuple[float | None, float, float | None]:
+        """The validation loss, its duration in seconds, and the seconds of a step, if one was measured.
 
         Rank 0 measures. The others receive its results and weights: processors may round differently, and validation
         may set weights.
@@ -310,35 +390,37 @@ class Run:
         network = self.objective.network.eval()
         with self.averaged():
             loss = self.objective.validate() if self.world.is_main_process else None
-        known, value, cost, self._shared_seconds = self.world.broadcast_floats(
-            loss is not None, loss or 0.0, time.monotonic() - before, self._clock()
+        known, value, cost, self._shared_seconds, step_seconds = self.world.broadcast_floats(
+            loss is not None, loss or 0.0, time.monotonic() - before, self._clock(), self._step_seconds or 0.0
         )
         self.world.broadcast_tensors([*network.state_dict().values(), *self.averages.values()])
-        return value if known else None, cost
+        return value if known else None, cost, step_seconds or None
 
     def validate(self, counts: bool = True) -> Validated:
         """Validate at once, for a run that is stopped. Unless it `counts`, the position stays as if it had not been."""
         before = asdict(self.position)
         seconds = max(self._clock(), 1e-9)
-        validated = self._validate(self.schedule.rate(self.progress()), self.position.tokens / seconds)
+        validated = self._validate(self._rate(self.progress()), self.position.tokens / seconds)
         if not counts:
             for name in _VALIDATION_STATE:
                 setattr(self.position, name, before[name])
         return validated
 
     def _seconds_left(self, seconds_per_step: float) -> float:
+        left = math.inf
+        if self.position.cooling_from is not None:
+            left = seconds_per_step * (self.position.cooling_from + self.position.cooling_steps - self.position.step)
         if self.schedule.steps is None:
             assert self.schedule.seconds is not None
-            return max(0.0, self.schedule.seconds - self.seconds())
-        return seconds_per_step * (self.schedule.steps - self.position.step)
+            return max(0.0, min(left, self.schedule.seconds - self.seconds()))
+        return min(left, seconds_per_step * (self.schedule.steps - self.position.step))
 
     def state(self) -> State:
         """Everything that is needed to resume exactly: tensors by name, and the position as JSON."""
         self.position.seconds = self._clock()
         tensors = {f"weight.{name}": weight for name, weight in self.objective.network.state_dict().items()}
-        names = [name for name, _ in self._ordered()]
-        for number, group in enumerate(self.optimiser.state_dict()["state"].values()):
-            tensors |= {f"optimiser.{names[number]}.{key}": value for key, value in group.items()}
+        for name, moments in self.optimiser.moments.items():
+            tensors |= {f"optimiser.{name}.{key}": value for key, value in moments.items()}
         tensors |= {f"average.{name}": average for name, average in self.averages.items()}
         tensors |= {f"carried.{name}": tensor for name, tensor in self.objective.carried_state().items()}
         tensors["random"] = self.generator.get_state()
@@ -351,7 +433,8 @@ class Run:
             restored = from_json(Position, position)
             tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
             moments = self._moments(tensors, needed=restored.step > 0)
-            if restored.step < 0 or restored.rate_factor <= 0 or not 0 <= restored.seconds < _LONGEST:
+            cooled = restored.cooling_from is None or (restored.cooling_steps > 0 and restored.cooling_progress < 1)
+            if restored.step < 0 or restored.rate_factor <= 0 or not 0 <= restored.seconds < _LONGEST or not cooled:
                 raise ValueError("the position is impossible")
             averages = _under("average.", tensors)
             if {n: a.shape for n, a in averages.items()} != {n: a.shape for n, a in self.averages.items()}:
@@ -364,22 +447,22 @@ class Run:
             self.objective.network.load_state_dict(_under("weight.", tensors))
         except (KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
             raise ModelError(f"the saved state does not fit this run: {' '.join(str(error).split())[:160]}") from error
-        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
+        self.optimiser.load(moments)
         for name, average in averages.items():
             self.averages[name].copy_(average)
         self.position = restored
         self.began = time.monotonic() - restored.seconds
 
-    def _moments(self, tensors: dict[str, Tensor], needed: bool) -> dict[int, dict[str, Tensor]]:
+    def _moments(self, tensors: dict[str, Tensor], needed: bool) -> Moments:
         """The optimiser's tensors by weight, checked: the fused AdamW reads beyond tensors of another shape."""
         state = {}
-        for number, (name, weight) in enumerate(self._ordered()):
+        for name, weight in self._ordered():
             entry = _under(f"optimiser.{name}.", tensors)
             if entry or needed:
                 shapes = {key: tuple(value.shape) for key, value in entry.items()}
-                if shapes != {"step": (), "exp_avg": tuple(weight.shape), "exp_avg_sq": tuple(weight.shape)}:
+                if shapes != dict(zip(KEYS, ((), tuple(weight.shape), tuple(weight.shape)), strict=True)):
                     raise ValueError(f"the optimiser's state of {name} is missing or of another shape")
-                state[number] = entry
+                state[name] = entry
         return state
 
     def _ordered(self) -> list[tuple[str, nn.Parameter]]:

@@ -24,6 +24,8 @@ class Schedule:
     layer_decay: float = 1.0  # divides the learning rate from each layer to the one below
     unfreeze: float = 0.0  # fraction of the run in which layers start to train one after another, from the top
     averaging: float = 0.0  # η: validated and saved is the mean of the weights of about the last 1 / (1 + η)
+    finishing: int = 0  # steps of an epoch of the held-out part, which is learnt after the run (see `finishing`)
+    cooling: bool = False  # whether the run ends with a rate of zero where it would stop for lack of patience
 
     def layer_factor(self, depth: int, deepest: int, progress: float) -> float:
         """The factor of the learning rate for a layer `depth` below the top.

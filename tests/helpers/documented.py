@@ -107,7 +107,7 @@ def serve(address: str) -> None:
     """Answer clients until the standard input ends."""
     import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401
-    import torch._dynamo  # noqa: F401 - an optimiser imports it, in longer than the training takes
+    import torch._dynamo  # noqa: F401 - L-BFGS imports it, in longer than the training takes
 
     from seqgen.cli.main import main
 
