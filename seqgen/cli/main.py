@@ -27,7 +27,7 @@ from seqgen.untrusted import one_line
 from seqgen.version import __version__
 
 COMMANDS = (
-    "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "read", "tokenize", "corpora",
+    "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "export", "read", "tokenize", "corpora",
     "docs", "doctor",
 )  # fmt: skip
 """Each is the function `run` of its module in `seqgen.cli.commands`."""
@@ -35,7 +35,7 @@ COMMANDS = (
 _MAX_ERROR_LENGTH = 4000  # characters, so that no untrusted name fills the screen
 
 # Packages by import name, and the extra of the distribution that installs them.
-_EXTRAS = {"sklearn": "baselines", "pyppmd": "baselines", "openpyxl": "excel"}
+_EXTRAS = {"sklearn": "baselines", "pyppmd": "baselines", "openpyxl": "excel", "onnx": "onnx"}
 
 
 def _show_version(asked: bool) -> None:
