@@ -86,6 +86,9 @@ class TrainOptions:
     val_fraction: float = setting(
         0.1, "Fraction of each document held out, at its end, as the validation set.", minimum=0, maximum=0.9,
         panel="Data", basic=True)  # fmt: skip
+    finish: bool = setting(
+        True, "Learn the part held out by --val-fraction too, once it has chosen the step.", panel="Data"
+    )
 
     grid: int | None = setting(
         None, "Steps per quarter note [default: 4, or 12 for triplets, 8 for 32nds, where the notes are such].",

@@ -94,7 +94,7 @@ class ForecastingData:
         return ForecastingObjective(network, self.train, self.held_out, compute, plan.batch_size, seed, random_walk)
 
     def finishing(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> Objective | None:
-        if self.newest is None:
+        if self.newest is None or not len(self.newest):
             return None
         return ForecastingObjective(network, self.newest, None, compute, plan.batch_size, seed)
 
@@ -136,6 +136,10 @@ class ForecastingTask:
                 f"({shape.look_back:,} to look back on, {shape.horizon:,} to forecast)"
             )
         held_out, held_rows = _validation_windows(scaler, scaled, parts, valid, shape)
+        newest = None
+        if fraction and not options.split_rows:
+            ranges = [(each.train - shape.horizon + 1, each.valid) for each in parts]
+            newest = Windows(scaled, ranges, shape.look_back, shape.horizon)
         if held_out is None and (fraction or valid or options.split_rows):
             preparation.warn("too few rows are held out for a single window: the last weights are kept, not the best")
         counts = {
@@ -145,7 +149,7 @@ class ForecastingTask:
             "train_windows": len(train),
             "held_out_windows": 0 if held_out is None else len(held_out),
         }
-        return ForecastingData(scaler, shape, train, held_out, counts)
+        return ForecastingData(scaler, shape, train, held_out, counts, newest)
 
     def load_cached(self, metadata: Mapping[str, Any], codec: Codec | Scaler) -> ForecastingData | None:
         """None: tables are read again, which is quick."""

@@ -94,8 +94,8 @@ class MusicTask(LanguageTask[Pieces]):
         vocabulary = _midi_codec(codec).vocabulary
         semitones, percent = counts.get("transpose", 0), counts.get("stretch", 0)
 
-        def transform(seed: int) -> Transform:
-            return Transposer(train, vocabulary, semitones, percent, seed)
+        def transform(stream: IdStream, seed: int) -> Transform:
+            return Transposer(stream, vocabulary, semitones, percent, seed)
 
         # A transposed piece isn't a new one: eleven keys are worth about three times the music.
         variety = (2 * semitones + 1) ** 0.5

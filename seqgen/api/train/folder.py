@@ -10,38 +10,32 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from seqgen import checkpoint, tokenizers
-from seqgen.api import copies
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import FORMAT_VERSION, AnyNetworkConfig, TrainOptions
 from seqgen.corpus import sources as reading
-from seqgen.corpus.ids import IdStream
 from seqgen.corpus.sources import Document
 from seqgen.errors import UserError
-from seqgen.generation.engines.native import quantization_cost
-from seqgen.model.language import LanguageModel
 from seqgen.specs.tasks import TaskSpec
 from seqgen.streams import reason, replace_folder
 from seqgen.tasks.base import AnyNetwork, Data, Task
-from seqgen.tokenizers import Codec
-from seqgen.training.calibration import dropout_temperature
 from seqgen.training.device import Compute
 from seqgen.training.loop import Run, Validated
 from seqgen.training.plans.base import Plan
 from seqgen.version import __version__
 
 _SAVE_EVERY = 60.0  # seconds between saves if validations are further apart
-_ROUNDING = "rounding_bits_per_token"
-_TEMPERATURE = "temperature"  # that the logits were divided by
-_ROUNDING_SAMPLE = 1 << 15  # at most this many ids measure the cost of rounding
+ROUNDING, TEMPERATURE, FINISHED = MEASURED = ("rounding_bits_per_token", "temperature", "finished")  # see `finish`
+_BEST = "best."  # prefix of weights in the saved state
 
 
 @dataclass
@@ -75,10 +69,10 @@ class Training:
     def weights(self) -> dict[str, npt.NDArray[np.float32]]:
         """Copy the current weights or, if the run averages them, their average."""
         with self.run.averaged():
-            return _as_arrays(self.run.objective.network.state_dict())
+            return as_arrays(self.run.objective.network.state_dict())
 
 
-def _as_arrays(state: dict[str, torch.Tensor]) -> dict[str, npt.NDArray[np.float32]]:
+def as_arrays(state: dict[str, torch.Tensor]) -> dict[str, npt.NDArray[np.float32]]:
     return {name: weight.detach().float().cpu().numpy() for name, weight in state.items()}
 
 
@@ -131,15 +125,18 @@ class ModelFolder:
 
     def __init__(self, training: Training, config: dict[str, Any], written: bool) -> None:
         self._training = training
-        self._config = config
+        self.config = config
         self._data = training.data
         self._world = training.compute.world
         self.written = written
+        self.best_apart = False  # whether the model has other weights than those of the best validation
         self._saved_at = training.run.seconds()
 
     def on_validation(self, event: Validated) -> None:
         """Save everything; the weights only if they are the best so far."""
         training = self._training
+        if event.best:
+            self.best_apart = False
         if not self._world.is_main_process:
             self.written = True
             self.save()
@@ -157,20 +154,20 @@ class ModelFolder:
         training.metrics.append(record)
         position = training.run.position
         if event.best:
-            for name in (_ROUNDING, _TEMPERATURE):
-                self._config.pop(name, None)  # belongs to the former weights
-            self._config["metrics"] = {
+            for name in MEASURED:
+                self.config.pop(name, None)  # belongs to the former weights
+            self.config["metrics"] = {
                 **training.metrics_of(event.val_loss),
                 "train_loss": record["train_loss"],
                 "best_step": event.step,
             }
-        self._config["training"] |= {"step": position.step, "seconds": round(event.seconds, 2)}
+        self.config["training"] |= {"step": position.step, "seconds": round(event.seconds, 2)}
         if not self.written:
             self._create()
             return
         if event.best:
             self._write_weights(training.weights())
-        checkpoint.write_config(training.folder, self._config)
+        checkpoint.write_config(training.folder, self.config)
         checkpoint.write_metrics(training.folder, training.metrics)
         self.save()
 
@@ -179,7 +176,7 @@ class ModelFolder:
         folder, new = self._training.folder, checkpoint.staging(self._training.folder)
         try:
             new.mkdir(parents=True, exist_ok=True)
-            checkpoint.create(new, self._config, self._data.codec, self._training.weights(), folder.name)
+            checkpoint.create(new, self.config, self._data.codec, self._training.weights(), folder.name)
             checkpoint.write_metrics(new, self._training.metrics)
             self.save(new)
             replace_folder(new, folder)
@@ -190,12 +187,12 @@ class ModelFolder:
     def _write_weights(self, weights: dict[str, npt.NDArray[np.float32]]) -> None:
         folder = self._training.folder
         members = checkpoint.load(folder).all_weights()[1:] if self.members else []
-        checkpoint.write_weights(folder / checkpoint.WEIGHTS, weights, self._config["identity"], members)
+        checkpoint.write_weights(folder / checkpoint.WEIGHTS, weights, self.config["identity"], members)
 
     @property
     def members(self) -> int:
         """The number of further networks that the model has."""
-        return len(self._config.get("members", []))
+        return len(self.config.get("members", []))
 
     def add_member(
         self,
@@ -213,24 +210,63 @@ class ModelFolder:
             seconds: of the whole training so far.
         """
         earlier = self.members
-        self._config["members"] = [*self._config.get("members", []), dataclasses.asdict(network)]
-        average = self._config["metrics"]
+        self.config["members"] = [*self.config.get("members", []), dataclasses.asdict(network)]
+        average = self.config["metrics"]
         for name, value in metrics.items():
             if isinstance(average.get(name), float):
                 average[name] += (value - average[name]) / (earlier + 2)
-        self._config["training"] |= {"seconds": round(seconds, 2)}
+        self.config["training"] |= {"seconds": round(seconds, 2)}
         if not self._world.is_main_process:
             return
         folder = self._training.folder
         first, *others = checkpoint.load(folder).all_weights()
         checkpoint.write_weights(
-            folder / checkpoint.WEIGHTS, first, self._config["identity"], [*others, weights]
+            folder / checkpoint.WEIGHTS, first, self.config["identity"], [*others, weights]
         )  # fmt: skip
-        checkpoint.write_config(folder, self._config)
+        checkpoint.write_config(folder, self.config)
+
+    def update(self, changes: dict[str, Any], weights: dict[str, npt.NDArray[np.float32]] | None = None) -> None:
+        """Write other weights, if there are any, and then entries of config.json."""
+        if weights is not None:
+            self._write_weights(weights)
+        self.config |= changes
+        checkpoint.write_config(self._training.folder, self.config)
+
+    def keep_best(self) -> None:
+        """Keep the weights of the best validation in the state to resume from: the model is to get others."""
+        if not self.best_apart:
+            self.best_apart = True
+            self.save()
+
+    def has_best(self) -> bool:
+        """Whether the model has the very weights of the best validation."""
+        best, saved = self._training.run.best, checkpoint.load(self._training.folder).weights()
+        return best is not None and all((saved[name] == array).all() for name, array in as_arrays(best).items())
+
+    def restore_best(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        """Give a resumed run the weights of its best validation.
+
+        They are in its saved state or, if the model still has them, in the model. A model of an older version may have
+        them with the correction of its temperature.
+        """
+        run = self._training.run
+        best = {name.removeprefix(_BEST): array for name, array in arrays.items() if name.startswith(_BEST)}
+        self.best_apart = bool(best)
+        network = run.objective.network
+        tensors = {name: weight.detach().clone() for name, weight in network.state_dict().items()}
+        if self._world.is_main_process:
+            found = best or checkpoint.load(self._training.folder).weights()
+            for name, tensor in tensors.items():
+                tensor.copy_(torch.from_numpy(np.array(found[name])))
+        self._world.broadcast_tensors(tensors.values())
+        run.best = tensors
 
     def save(self, folder: Path | None = None) -> None:
         """Save the state to resume from."""
-        arrays, position = self._training.run.state()  # collective: every process has a part of it
+        run = self._training.run
+        arrays, position = run.state()  # collective: every process has a part of it
+        if self.best_apart and run.best is not None:
+            arrays |= {_BEST + name: array for name, array in as_arrays(run.best).items()}
         if self._world.is_main_process:
             checkpoint.write_resume(folder or self._training.folder, arrays, position)
         self._saved_at = self._training.run.seconds()
@@ -240,54 +276,3 @@ class ModelFolder:
         since = self._training.run.seconds() - self._saved_at
         if self.written and not 0 <= since <= _SAVE_EVERY:  # negative: the clock restarted after pretraining
             self.save()
-
-    def finish(self) -> None:
-        """Complete the model of a language model that is done training.
-
-        Saves the copy index for `--keep-corpus`, corrects the temperature after dropout training, and measures the
-        cost of 8-bit weights on the validation set. Other models have none of these.
-        """
-        streams = self._data.id_streams
-        if not streams or not self._world.is_main_process:
-            return
-        self._keep_corpus(streams)
-        if self._data.corrects_temperature and _TEMPERATURE not in self._config:
-            self._correct_temperature(streams[0])
-        saved = checkpoint.load(self._training.folder)
-        cost = quantization_cost(saved.language_config, saved.weights(), streams[-1].ids[:_ROUNDING_SAMPLE])
-        if cost is not None and self._config.get(_ROUNDING) != round(cost, 6):
-            self._config[_ROUNDING] = round(cost, 6)
-            checkpoint.write_config(self._training.folder, self._config)
-
-    def _keep_corpus(self, streams: tuple[IdStream, ...]) -> None:
-        training = self._training
-        wanted = self._config["training"]["options"].get("keep_corpus")
-        if not wanted or (training.folder / checkpoint.CORPUS).exists():  # a resumed run has the same sources
-            return
-        documents = training.documents if training.task.spec.is_plain_text else []
-        index = copies.build(cast(Codec, self._data.codec), streams, documents)
-        copies.save_copy_index(training.folder, index, self._config)
-
-    def _correct_temperature(self, train: IdStream) -> None:
-        """Correct the temperature (`training.calibration.dropout_temperature`) unless the validation loss gets worse.
-
-        config.json is written first, because it records the correction. A kill in between leaves a slightly
-        overconfident model, not one that is corrected twice.
-        """
-        training = self._training
-        network = training.run.objective.network
-        assert isinstance(network, LanguageModel)
-        weights = checkpoint.load(training.folder).weights()  # the best, not the last
-        network.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()})
-        seed = self._config["training"]["options"]["seed"]
-        temperature = dropout_temperature.fit_temperature(network, train, training.compute, seed)
-        applied = temperature != 1 and dropout_temperature.apply_temperature(network, temperature)
-        if applied:
-            loss, before = training.run.objective.validate(), training.run.position.best_loss
-            applied = loss is None or before is None or loss < before
-            if applied:
-                self._config["metrics"] |= training.metrics_of(loss)
-        self._config[_TEMPERATURE] = temperature if applied else 1.0
-        checkpoint.write_config(training.folder, self._config)
-        if applied:
-            self._write_weights(_as_arrays(network.state_dict()))

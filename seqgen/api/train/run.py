@@ -17,6 +17,7 @@ from seqgen.api.model import Model
 from seqgen.api.reading.run import prose_warning
 from seqgen.api.sources import as_list, open_sources
 from seqgen.api.train import distributed, members
+from seqgen.api.train.finish import finish
 from seqgen.api.train.folder import ModelFolder, Training, build_config
 from seqgen.api.train.lock import check_output_folder, lock_model_folder
 from seqgen.api.train.watch import Watcher
@@ -45,6 +46,7 @@ from seqgen.training.device import Compute
 from seqgen.training.distributed.launch import join_world
 from seqgen.training.distributed.world import World
 from seqgen.training.loop import Finished, Position, Run, Stepped, Validated
+from seqgen.training.objectives.alternating import AlternatingObjective
 from seqgen.training.plans.base import DEFAULT_SECONDS, LAYER_DECAY, UNFREEZE, Plan, steps_for_epochs
 from seqgen.training.plans.language import measure_speed
 from seqgen.training.plans.speed import probe_patience
@@ -188,6 +190,7 @@ def begin(
         raise UserError("--keep-corpus is for models that generate; classify needs --generative for that")
     network, generator = members.new_network(chosen, data, plan, given.seed, compute, start)
     objective = data.objective(network, plan, compute, given.seed)
+    plan = dataclasses.replace(plan, schedule=_completed(plan, data, network, given, compute, bool(held_out)))
     config = build_config(spec, data, given, plan, compute, documents, held_out, start, init_from)
     config["training"] |= distributed.run_metadata(world)
     config["training"] |= {"sources": names, "valid": valid_names, "given": sorted(options)}
@@ -316,6 +319,25 @@ def _make_plan(
     return plan
 
 
+def _completed(
+    plan: Plan,
+    data: Data[AnyNetwork],
+    network: AnyNetwork,
+    given: TrainOptions,
+    compute: Compute,
+    has_own_valid: bool,
+) -> Schedule:
+    """The schedule of a plan, with what follows from the held-out part.
+
+    The held-out part is not learnt at the end if it is a source of its own, or if other networks learn it.
+    """
+    objective = None
+    if given.finish and not has_own_valid and plan.members.planned == 1:
+        objective = data.finishing(network, plan, compute, given.seed)
+    finishing = 0 if objective is None else AlternatingObjective.steps_of(objective)
+    return dataclasses.replace(plan.schedule, finishing=finishing, cooling=data.held_out is not None)
+
+
 def _resume(
     folder: Path,
     names: list[str],
@@ -360,7 +382,7 @@ def _resume(
     except ModelError as error:
         raise ModelError(f"{str(folder)!r} can't be resumed: {error}") from error
     if schedule != from_json(Schedule, training_config["schedule"]):
-        run.position.worse = 0  # a longer run: patience starts afresh
+        run.position.worse, run.position.cooling_from = 0, None  # a longer run: patience starts afresh
     if world.is_main_process:
         for unfinished in folder.rglob(f".*{PARTIAL_SUFFIX}"):  # from a write that was killed
             unfinished.unlink(missing_ok=True)
@@ -379,7 +401,9 @@ def _resume(
     )
     training_config["members"] = dataclasses.asdict(plan.members)
     config = {**saved.config, "training": training_config}
-    return _run(training, ModelFolder(training, config, written=True), watch)
+    model_folder = ModelFolder(training, config, written=True)
+    model_folder.restore_best(arrays)
+    return _run(training, model_folder, watch)
 
 
 def _check_resume(
@@ -531,8 +555,9 @@ def _run(training: Training, folder: ModelFolder, watch: Watcher) -> Model:
         watch.event(Finished(early=False))
     if not folder.written:  # there was no time for a step, or for a validation
         folder.on_validation(run.validate())
-    folder.finish()
-    if not world.any_rank(watch.stop()):
+    stopped = world.any_rank(watch.stop())
+    finish(training, folder, watch, stopped)
+    if not stopped:
         members.train_members(training, folder, watch)
     return _trained(training)
 

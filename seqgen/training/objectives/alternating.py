@@ -16,8 +16,13 @@ class AlternatingObjective:
 
     def __init__(self, first: Objective, second: Objective) -> None:
         self._parts = (first, second)
-        self.steps_per_epoch = 2 * first.steps_per_epoch  # in which the first is read once
+        self.steps_per_epoch = self.steps_of(first)
         self.metrics: dict[str, float] = {}
+
+    @staticmethod
+    def steps_of(first: Objective) -> int:
+        """Steps in which the first objective is read once."""
+        return 2 * first.steps_per_epoch
 
     @property
     def network(self) -> nn.Module:
