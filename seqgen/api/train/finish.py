@@ -1,0 +1,142 @@
+"""What follows the loop: calibration by the held-out part, and then learning the held-out part too.
+
+All that is measured on the held-out part is measured before it is learnt, and stays as it is: the metrics, the
+temperature, the cost of 8-bit weights, what a network of labels or of series calibrated at its best validation.
+`resume/` keeps the weights from before, so that a longer run goes on from those, and a killed finishing begins again.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import cast
+
+import torch
+
+from seqgen.api import copies
+from seqgen.api.train.folder import FINISHED, ROUNDING, TEMPERATURE, ModelFolder, Training, as_arrays
+from seqgen.api.train.watch import Watcher
+from seqgen.checkpoint import CORPUS, Weights
+from seqgen.corpus.ids import IdStream
+from seqgen.generation.engines.native import quantization_cost
+from seqgen.model.language import LanguageModel
+from seqgen.tokenizers import Codec
+from seqgen.training.calibration import dropout_temperature
+from seqgen.training.finishing import finishing_schedule
+from seqgen.training.loop import Finishing, Objective, Position, Run, Stepped
+from seqgen.training.objectives.alternating import AlternatingObjective
+from seqgen.training.schedule import Schedule
+
+_ROUNDING_SAMPLE = 1 << 15  # at most this many ids measure the cost of rounding
+
+
+def finish(training: Training, folder: ModelFolder, watch: Watcher, stopped: bool) -> None:
+    """Complete the model of a run that is over; the held-out part is not learnt if the run was `stopped`.
+
+    In distributed training every process calls this.
+    """
+    world, run = training.compute.world, training.run
+    known = world.broadcast_json(lambda: {name: name in folder.config for name in (FINISHED, TEMPERATURE)})
+    if known[FINISHED]:  # a resumed run that found nothing better
+        return
+    objective, schedule = None, None
+    if not stopped:
+        (left,) = world.broadcast_floats(run.finishing_seconds())
+        schedule = finishing_schedule(run.schedule, left)
+    if schedule is not None:
+        objective = training.data.finishing(run.objective.network, training.plan, training.compute, training.seed)
+    corrects = training.data.corrects_temperature and not known[TEMPERATURE]
+    if objective is not None or corrects:
+        folder.keep_best()
+    assert run.best is not None  # a saved model was validated
+    run.objective.network.load_state_dict(run.best)
+    if world.is_main_process and training.data.id_streams:
+        _complete_language_model(training, folder, corrects)
+    if objective is not None and schedule is not None:
+        _learn(training, folder, watch, objective, schedule)
+
+
+def _temperature(folder: ModelFolder) -> float:
+    return float(folder.config.get(TEMPERATURE, 1.0))
+
+
+def _complete_language_model(training: Training, folder: ModelFolder, corrects: bool) -> None:
+    """Save the copy index for `--keep-corpus`, correct the temperature, and measure the cost of 8-bit weights."""
+    streams = training.data.id_streams
+    _keep_corpus(training, folder, streams)
+    if corrects:
+        _measure_temperature(training, folder, streams[0])
+    weights = _corrected_weights(training, folder)
+    if _temperature(folder) != 1 and folder.has_best():
+        folder.update({}, weights)
+    cost = quantization_cost(training.plan.network, weights, streams[-1].ids[:_ROUNDING_SAMPLE])
+    if cost is not None and folder.config.get(ROUNDING) != round(cost, 6):
+        folder.update({ROUNDING: round(cost, 6)})
+
+
+def _keep_corpus(training: Training, folder: ModelFolder, streams: tuple[IdStream, ...]) -> None:
+    wanted = folder.config["training"]["options"].get("keep_corpus")
+    if not wanted or (training.folder / CORPUS).exists():  # a resumed run has the same sources
+        return
+    documents = training.documents if training.task.spec.is_plain_text else []
+    index = copies.build(cast(Codec, training.data.codec), streams, documents)
+    copies.save_copy_index(training.folder, index, folder.config)
+
+
+def _measure_temperature(training: Training, folder: ModelFolder, train: IdStream) -> None:
+    """Record the temperature (`training.calibration.dropout_temperature`), or 1 if the validation loss gets worse.
+
+    config.json is written before the weights. A kill in between leaves a slightly overconfident model, not one that is
+    corrected twice.
+    """
+    run, network = training.run, _language_network(training)
+    temperature = dropout_temperature.fit_temperature(network, train, training.compute, training.seed)
+    metrics, applied = folder.config["metrics"], False
+    if temperature != 1 and dropout_temperature.apply_temperature(network, temperature):
+        loss, before = run.objective.validate(), run.position.best_loss
+        applied = loss is None or before is None or loss < before
+        if applied:
+            metrics = {**metrics, **training.metrics_of(loss)}
+    folder.update({TEMPERATURE: temperature if applied else 1.0, "metrics": metrics})
+
+
+def _corrected_weights(training: Training, folder: ModelFolder) -> Weights:
+    """The best weights, with the temperature in the output layer."""
+    network = training.run.objective.network
+    network.load_state_dict(training.run.best)
+    weights = _with_temperature(training, folder)
+    network.load_state_dict(training.run.best)
+    return weights
+
+
+def _with_temperature(training: Training, folder: ModelFolder) -> Weights:
+    """The network's weights, with the temperature in the output layer; the network itself may have it then too."""
+    temperature = _temperature(folder)
+    if temperature != 1:
+        dropout_temperature.apply_temperature(_language_network(training), temperature)
+    return as_arrays(training.run.objective.network.state_dict())
+
+
+def _language_network(training: Training) -> LanguageModel:
+    network = training.run.objective.network
+    assert isinstance(network, LanguageModel)
+    return network
+
+
+def _learn(training: Training, folder: ModelFolder, watch: Watcher, objective: Objective, schedule: Schedule) -> None:
+    """Learn the held-out part among batches of the training set, and write the weights if that is not stopped."""
+    run, compute, began = training.run, training.compute, time.monotonic()
+    both = AlternatingObjective(objective, run.objective)
+    generator = torch.Generator().manual_seed(training.seed)
+    finishing = Run(both, schedule, generator, Position(), began, compute.world)
+    watch.event(Finishing())
+    for event in finishing.events():
+        if isinstance(event, Stepped):
+            watch.event(event)
+        if compute.world.any_rank(watch.stop()):
+            return
+    steps = finishing.position.step
+    if steps and compute.world.is_main_process:
+        epochs = round(steps / both.steps_per_epoch, 2)
+        weights = _with_temperature(training, folder)
+        changed = {**folder.config["training"], "seconds": round(run.seconds() + finishing.seconds(), 2)}
+        folder.update({FINISHED: {"steps": steps, "epochs": epochs}, "training": changed}, weights)
