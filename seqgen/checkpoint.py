@@ -502,6 +502,7 @@ def card(config: Mapping[str, Any], name: str) -> str:
         *([f"- {key}: {value:.4f}" for key, value in metrics.items() if isinstance(value, float)] or ["- none yet"]),
         "",
         "Measured on the validation set, which also chose the best step; `seqgen evaluate` measures on other data.",
+        *(["The validation set was learnt too, after it had been measured on."] if config.get("finished") else []),
         "",
         "## Use",
         "```",

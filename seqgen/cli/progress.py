@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _LINE_INTERVAL = 10.0  # seconds between plain lines if validations are further apart
 _HOLD_BACK = 10.0  # seconds for which messages before training are held back: an error may make them pointless
 _PREVIEW_LENGTH = 72  # characters
+_FINISHING = "learning the held-out part too"
 _EARLY_STOP = "early stopping: no better validation for too long; the best step is saved"
 
 
@@ -101,6 +102,13 @@ def _describe_validation(training: Training, event: Any) -> str:
             filter(None, (f"held-out loss {event.val_loss:.4f}", training.format_loss(event.val_loss)))
         )
     return f"step {event.step:,}: loss {event.train_loss:.4f}, {held_out}{', best' * event.best}"
+
+
+def _describe_cooling(event: Any) -> str:
+    return (
+        f"no better validation for too long: back to step {event.step:,}, and {event.steps:,} steps in which the "
+        "learning rate falls to zero"
+    )
 
 
 def _describe_recovery(event: Any) -> str:
@@ -214,11 +222,16 @@ class _Lines(_Silent):
         self._log.info(_describe(training))
 
     def event(self, event: Event) -> None:
-        from seqgen.training.loop import Finished, Recovered, Stepped, Validated
+        from seqgen.training.loop import Cooling, Finished, Finishing, Recovered, Stepped, Validated
 
         assert self._training is not None
         if isinstance(event, Recovered):
             self._log.warn(_describe_recovery(event))
+        elif isinstance(event, Cooling):
+            self._log.info(_describe_cooling(event))
+        elif isinstance(event, Finishing):
+            self._last = time.monotonic()
+            self._log.info(_FINISHING)
         elif isinstance(event, Validated):
             self._last = time.monotonic()
             self._log.info(_describe_validation(self._training, event))
@@ -392,7 +405,7 @@ class _Bar(_Silent):
         status.losses = [loss for loss in losses if isinstance(loss, float)]
 
     def event(self, event: Event) -> None:
-        from seqgen.training.loop import Finished, Recovered, Stepped, Validated
+        from seqgen.training.loop import Cooling, Finished, Finishing, Recovered, Stepped, Validated
 
         training, status = self._training, self._status
         assert training is not None
@@ -409,6 +422,10 @@ class _Bar(_Silent):
                 ]
         elif isinstance(event, Recovered):
             self._console.print(_describe_recovery(event), style="yellow", markup=False)
+        elif isinstance(event, Cooling):
+            self._console.print(_describe_cooling(event), markup=False)
+        elif isinstance(event, Finishing):
+            status.activity = _FINISHING
         elif isinstance(event, Validated):
             if event.val_loss is not None:
                 status.losses.append(event.val_loss)

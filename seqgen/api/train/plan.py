@@ -21,6 +21,7 @@ from seqgen.specs.tasks import network_of
 from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.training import device
 from seqgen.training.distributed.launch import join_world
+from seqgen.training.finishing import reserved_seconds
 from seqgen.training.loop import Position, Run, Stepped
 from seqgen.training.schedule import Schedule
 
@@ -184,7 +185,8 @@ def _length(schedule: Schedule, rate: float, spent: float) -> tuple[int, float]:
     if schedule.steps is not None:
         return schedule.steps, spent + schedule.steps / rate
     assert schedule.seconds is not None
-    return max(1, round((schedule.seconds - spent) * rate)), schedule.seconds
+    seconds = schedule.seconds - reserved_seconds(schedule, 1 / rate)
+    return max(1, round((seconds - spent) * rate)), schedule.seconds
 
 
 def _fraction(first: Schedule, second: Schedule) -> float:

@@ -142,6 +142,9 @@ def _page(facts: dict[str, Any], spec: NetworkSpec) -> str:
     rows += [
         (name, f"{value:.4f}" if isinstance(value, float) else f"{value}") for name, value in facts["metrics"].items()
     ]
+    if finished := facts.get("finished"):
+        row = f"learnt too, after this was measured on it: {finished['epochs']:g} epochs, {finished['steps']:,} steps"
+        rows.append(("held-out part", row))
     cost = facts.get("rounding_bits_per_token")
     if isinstance(cost, float):
         use = "used for sampling" if facts["may_be_rounded"] else "not used for sampling"
