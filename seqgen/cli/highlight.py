@@ -1,11 +1,12 @@
-"""Text coloured by surprisal, for a terminal."""
+"""Text coloured by surprisal, or by the values of a unit, for a terminal."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from seqgen.untrusted import printable
+from seqgen.untrusted import as_bytes, printable
 
 if TYPE_CHECKING:
     from seqgen.generation.scoring import TokenScores
@@ -62,3 +63,33 @@ class SurprisalHighlighter:
         if background and "\n" in text:  # a coloured line feed would colour the rest of the line
             text, self._background = text.replace("\n", f"↵{_RESET}\n"), ""
         return change + text
+
+
+# 256-colour codes of backgrounds: the larger a value, the darker. The same hues as in pictures.
+_POSITIVE, _NEGATIVE = (224, 217, 210, 209, 203), (189, 153, 111, 75, 69)
+
+
+def coloured_values(steps: Iterable[tuple[str, str, float]], low: float, high: float) -> str:
+    """Colour steps by their values: positive ones red and negative ones blue, or blue if none can be negative.
+
+    Args:
+        steps: of each step what stands before it, its text, and its value, from `low` to `high`.
+    """
+    parts = []
+    for before, token, value in steps:
+        shares = (value - low) / (high - low or 1.0) if low >= 0 else abs(value) / max(high, -low)
+        shade = min(len(_POSITIVE), int(max(shares, 0.0) * (len(_POSITIVE) + 1)))
+        ramp = _POSITIVE if low < 0 <= value else _NEGATIVE
+        parts.append(_shown(before))
+        text = _shown(token)
+        if not shade or not text:
+            parts.append(text)
+            continue
+        colour = f"\x1b[30;48;5;{ramp[shade - 1]}m"
+        # A coloured line feed would colour the rest of the line.
+        parts.append(colour + text.replace("\n", f"↵{_RESET}\n{colour}") + _RESET)
+    return "".join(parts)
+
+
+def _shown(text: str) -> str:
+    return printable(as_bytes(text)).decode()

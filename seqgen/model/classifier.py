@@ -14,7 +14,6 @@ The two weights and the shift are fitted on the validation set, which also calib
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import cast
 
 import numpy as np
@@ -26,7 +25,7 @@ from torch import Tensor, nn
 from seqgen.config import ClassifierConfig
 from seqgen.model.chunks import Chunks, Ids, chunk_texts, group_by_length
 from seqgen.model.dropout import DropoutRng, dropout_mask
-from seqgen.model.embedding import embedding_lookup
+from seqgen.model.embedding import EmbeddedIds
 from seqgen.model.ngrams import Bags, rows_of_buckets
 from seqgen.model.recurrent.stack import RecurrentStack
 
@@ -92,7 +91,7 @@ class Classifier(nn.Module):
         """
         dropout = self.config.dropout if self.training and rng is not None else 0.0
         outputs = self.outputs(ids, lengths, rng, dtype, dropout)
-        return torch.stack([_summarise(hidden, lengths) for _, hidden in outputs], dim=1)
+        return torch.stack([summarise(hidden, lengths) for _, hidden in outputs], dim=1)
 
     def outputs(
         self, ids: Tensor, lengths: Tensor, rng: DropoutRng | None, dtype: torch.dtype | None, dropout: float
@@ -102,7 +101,7 @@ class Classifier(nn.Module):
         for direction, stack in zip(self.config.directions, self._stacks(), strict=True):
             ordered = ids if direction == "forward" else reverse(ids, lengths)
             hidden, _ = stack(
-                partial(self._first_gates, ordered, dtype, dropout, rng),
+                self._inputs(ordered, dtype, dropout, rng),
                 stack.initial(ids.shape[1]),
                 dtype,
                 dropout=dropout,
@@ -112,21 +111,18 @@ class Classifier(nn.Module):
             )
             yield direction, hidden
 
-    def _first_gates(
-        self, ids: Tensor, dtype: torch.dtype, dropout: float, rng: DropoutRng | None, weight: Tensor, bias: Tensor
-    ) -> Tensor:
-        """The terms of the first layer's gates.
+    def _inputs(self, ids: Tensor, dtype: torch.dtype, dropout: float, rng: DropoutRng | None) -> EmbeddedIds:
+        """The inputs of a stack.
 
         Half of the dropout drops whole token types (Gal & Ghahramani, 2016), so that the classifier relies on no single
         word; the other half drops units of the embedding.
         """
-        embedding = self.embedding.to(dtype)
+        embedding: Tensor = self.embedding
         if dropout:
+            embedding = embedding.to(dtype)
             embedding = embedding * dropout_mask(embedding[:, :1], dropout / 2, rng)
             embedding = embedding * dropout_mask(embedding[:1], dropout / 2, rng)
-        if 4 * self.config.vocab_size <= ids.numel():  # one product a token type, as in `LanguageModel`
-            return embedding_lookup(F.linear(embedding, weight, bias), ids)
-        return F.linear(embedding_lookup(embedding, ids), weight, bias)
+        return EmbeddedIds(embedding, ids, dtype, 4 * self.config.vocab_size)
 
     def logits_from_summaries(
         self,
@@ -229,7 +225,7 @@ def reverse(ids: Tensor, lengths: Tensor) -> Tensor:
     return ids.gather(0, torch.where(steps < lengths, lengths - 1 - steps, steps))
 
 
-def _summarise(hidden: Tensor, lengths: Tensor) -> Tensor:
+def summarise(hidden: Tensor, lengths: Tensor) -> Tensor:
     """Last, maximum and sum over the steps of each chunk: (time, chunks, units) → (chunks, 3, units)."""
     inside = (torch.arange(len(hidden), device=hidden.device)[:, None] < lengths)[:, :, None]
     last = hidden.gather(0, (lengths - 1)[None, :, None].expand(1, -1, hidden.shape[2]))[0]

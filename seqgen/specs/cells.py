@@ -83,6 +83,12 @@ CELLS: Registry[CellSpec] = Registry(
 ACTIVATIONS = ("tanh", "relu")
 
 
+def quantities() -> tuple[str, ...]:
+    """The names of the states and gates of all cells."""
+    states = [name for spec in CELLS.values() for name in spec.state_names]
+    return tuple(dict.fromkeys([*states, *(name for spec in CELLS.values() for name in spec.gate_names if name)]))
+
+
 def check_cell(cell: str, activation: str) -> CellSpec:
     """The row of a config's cell. Raises `UserError` for an unknown cell or activation."""
     spec = CELLS.find(cell)

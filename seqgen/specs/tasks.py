@@ -97,6 +97,7 @@ class TaskSpec:
     report: str = "seqgen.cli.evaluation_report:format_report"  # f(result) -> text
     preview: str | None = None  # f(training) -> line of progress
     inspected: str | None = None  # f(InspectionContext) -> the records that `inspect` shows
+    hub_task: str = "text-generation"  # `pipeline_tag` of the hub
     command: str = "sample"  # in the model card
     next_command: str = "seqgen sample {model} -t 0.7"  # after a training; {source} is what it was trained on
     default_length: int = 500  # characters of text, bars of music
@@ -171,6 +172,7 @@ TASKS: Registry[TaskSpec] = Registry(
         ),
         TaskSpec(
             "music", "seqgen.tasks.music:MusicTask", (LANGUAGE_MODEL,),
+            hub_task="other",
             form="music", reader="seqgen.api.reading.music:read", held_out="whole pieces",
             default_tokenizer="midi", init_from=("music",),
             option_groups=frozenset({"language_model", "music", "keep_corpus", "lenient", "plot"}),
@@ -185,6 +187,7 @@ TASKS: Registry[TaskSpec] = Registry(
         ),
         TaskSpec(
             "classify", "seqgen.tasks.classification:ClassificationTask", (CLASSIFIER, GENERATIVE_CLASSIFIER),
+            hub_task="text-classification",
             form="labelled texts", reader="seqgen.api.reading.classification:read",
             held_out="the same fraction of each label",
             default_tokenizer="subword", reads_text=True, wrappers=("labelled",),
@@ -201,6 +204,7 @@ TASKS: Registry[TaskSpec] = Registry(
         ),
         TaskSpec(
             "forecast", "seqgen.tasks.forecasting:ForecastingTask", (FORECASTER,),
+            hub_task="time-series-forecasting",
             form="series of numbers", reader="seqgen.api.reading.forecasting:read",
             held_out="the last rows of each series",
             default_tokenizer="series", init_from=("forecast",), option_groups=frozenset({"series", "tables"}),

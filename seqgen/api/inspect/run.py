@@ -1,0 +1,189 @@
+"""Inspect a model on sources, whatever its task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.api.inspect.base import InspectedRecord, InspectionContext
+from seqgen.api.loaded import LoadedModel
+from seqgen.api.sources import open_sources
+from seqgen.corpus import sources as reading
+from seqgen.corpus import split
+from seqgen.corpus.documents import Document
+from seqgen.corpus.sources import Spool
+from seqgen.errors import DataError, ModelError, UserError
+from seqgen.inspection.base import Floats, Inspector, Saliency
+from seqgen.inspection.features import Feature, usable
+from seqgen.inspection.meaning import MIN_STEPS, UnitMeaning, unit_meanings
+from seqgen.inspection.stack import LagGradients, check_quantity
+from seqgen.specs.registry import resolve
+
+DEFAULT_LAGS = 200
+"""The most steps that gradients are followed back through by default."""
+
+
+@dataclass(frozen=True)
+class LayerValues:
+    """The values of a state or gate of one layer: its number from 1, its name, and values, shape (steps, units)."""
+
+    number: int
+    name: str
+    values: Floats
+
+
+class Inspection:
+    """A model and records to see it on, read by `inspect`."""
+
+    def __init__(self, model: LoadedModel, records: Sequence[InspectedRecord], inspector: Inspector[Any]) -> None:
+        self.model = model
+        self.records = records
+        self.inspector = inspector
+
+    def layer_numbers(self, layer: int | None) -> list[int]:
+        """The number of this layer, or of all. Raises `UserError` if there is no such layer."""
+        count = len(self.inspector.layers)
+        if layer is not None and not 1 <= layer <= count:
+            raise UserError(f"--layer {layer}: this model has layers 1 to {count}: {', '.join(self.inspector.layers)}")
+        return list(range(1, count + 1)) if layer is None else [layer]
+
+    def values(self, record: InspectedRecord, what: str, layer: int | None = None) -> list[LayerValues]:
+        """The values of a state or gate along a record, of one layer or all.
+
+        Raises `UserError` if the model's cell has no such state or gate, or the model no such layer.
+        """
+        check_quantity(self.inspector.spec, what)
+        numbers = self.layer_numbers(layer)
+        traces = self.inspector.trace(record.input, what)
+        return [LayerValues(number, self.inspector.layers[number - 1], traces[number - 1]) for number in numbers]
+
+    def meanings(self, what: str, top: int, layer: int | None = None) -> list[UnitMeaning]:
+        """The units that say most about features of the records (`inspection.meaning`), at most `top`.
+
+        Raises `DataError` if the records are too short for statistics.
+        """
+        numbers = self.layer_numbers(layer)
+        by_record = [self.values(record, what) for record in self.records]
+        steps = sum(len(values[0].values) for values in by_record)
+        if steps < MIN_STEPS:
+            raise DataError(f"--top needs {MIN_STEPS:,} steps or more; there are {steps:,}: give more to read")
+        traces = [np.concatenate([values[number - 1].values for values in by_record]) for number in numbers]
+        found = unit_meanings(traces, self._features(), top)
+        return [UnitMeaning(numbers[each.layer - 1], *_rest(each)) for each in found]
+
+    def gradients(self, lags: int | None = None, layer: int | None = None) -> list[LagGradients]:
+        """The gradients of losses over the lag, of one layer or all; by default up to 200 steps back, or what the
+        records allow.
+
+        Raises `DataError` if the records are too short for `lags`.
+        """
+        numbers = self.layer_numbers(layer)
+        inputs = [record.input for record in self.records]
+        most = self.inspector.max_lags(inputs)
+        if most < 1 or (lags is not None and lags > most):
+            raise DataError(
+                f"--lags {lags or 1}: in these records, and with this model, gradients can be followed back through "
+                f"{most:,} steps at most"
+            )
+        found = self.inspector.gradients(inputs, lags or min(most, DEFAULT_LAGS))
+        return [found[number - 1] for number in numbers]
+
+    def saliency(self, record: InspectedRecord, lags: int) -> tuple[Saliency, list[str]]:
+        """What predictions along a record leaned on, up to `lags` steps back; and the names of the predictions."""
+        saliency = self.inspector.saliency(record.input, lags)
+        network = self.model.checkpoint.network
+        labels = getattr(network, "labels", ())
+        if not self.model.checkpoint.network_spec.predicts_ids:
+            names = [labels[index] if labels else "" for index in saliency.predicted.tolist()]
+            return saliency, names
+        codec = self.model.codec
+        return saliency, [codec.token_name(token) for token in saliency.predicted.tolist()]
+
+    def _features(self) -> list[Feature]:
+        """The usable features of all records, joined."""
+        by_record = [{feature.name: feature.values for feature in record.features()} for record in self.records]
+        common = [name for name in by_record[0] if all(name in features for features in by_record)]
+        joined: list[Feature] = []
+        for name in common:
+            values: npt.NDArray[np.int64] = np.concatenate([features[name] for features in by_record])
+            joined.append(Feature(name, values))
+        return usable(joined)
+
+
+def _rest(meaning: UnitMeaning) -> tuple[Any, ...]:
+    return meaning.unit, meaning.feature, meaning.bits, meaning.entropy, meaning.baseline
+
+
+def inspect(
+    model: LoadedModel,
+    sources: Sequence[str],
+    length: int,
+    warn: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
+    encoding: str | None = None,
+) -> Inspection:
+    """Read sources, at most `length` steps of them, to inspect a model on.
+
+    Of the documents that a model of text was trained on, only the held-out end is read. Without sources it is that of
+    all of them.
+
+    Raises:
+        ModelError: models of this task can't be inspected.
+        UserError: there are no sources, and the model's own can't be read again.
+        DataError: the sources are missing or empty, or the model's own have changed.
+    """
+    spec, network = model.checkpoint.spec, model.checkpoint.network_spec
+    if spec.inspected is None or network.inspector is None:
+        raise ModelError(f"this is a model for {model.task}: it can't be inspected")
+    with ExitStack() as stack:
+        spool = stack.enter_context(Spool())
+        documents = open_sources(
+            model.task, sources or _own_names(model), spool, model.text_column, None, warn, encoding,
+            model.checkpoint.config["tokenizer"], report,
+        )  # fmt: skip
+        spans = _held_out(model, documents, warn, report)
+        if not sources and spans == split.full_spans(documents) and model.checkpoint.spec.is_plain_text:
+            raise DataError("SOURCE is missing, and the model's own sources have changed: name something to read")
+        records = resolve(spec.inspected)(InspectionContext(model, spans, length, warn))
+        if not records:
+            raise DataError("there is nothing in the sources to inspect the model on")
+    inspector = resolve(network.inspector)(
+        model.checkpoint.network, model.checkpoint.weights(), model.checkpoint.preprocessor
+    )
+    return Inspection(model, records, inspector)
+
+
+def _own_names(model: LoadedModel) -> list[str]:
+    """The model's own validation or training sources, as they were named.
+
+    Raises `UserError` if they would have to be downloaded, or were piped in.
+    """
+    loaded = model.checkpoint
+    key, own = ("valid", loaded.valid_sources) if loaded.has_own_valid else ("sources", loaded.sources)
+    given = loaded.config["training"].get(key)
+    names = [name for name in given if isinstance(name, str)] if isinstance(given, list) else []
+    names = names or [str(source["name"]) for source in own]
+    if not names or "-" in names or any(map(reading.needs_network, names)):
+        raise UserError("SOURCE is missing: name something to read, or pipe it in")
+    return names
+
+
+def _held_out(
+    model: LoadedModel, documents: list[Document], warn: Callable[[str], None], report: Callable[[str], None]
+) -> list[split.DocumentSpan]:
+    """The parts of documents that the model was not trained on, as far as that can be known."""
+    trained_on = {source["sha256"] for source in model.checkpoint.sources}
+    if not trained_on or any(document.sha256 not in trained_on for document in documents):
+        return split.full_spans(documents)
+    if model.checkpoint.spec.is_plain_text and not model.checkpoint.has_own_valid:
+        spans = split.hold_out(documents, model.checkpoint.options.val_fraction)[1]
+        if spans:
+            report("of the sources that the model was trained on, the held-out end is read")
+            return spans
+    warn(f"{documents[0].name!r}: the model was trained on this, except for a held-out part")
+    return split.full_spans(documents)

@@ -1,0 +1,1 @@
+"""What trained networks remember: units and gates along a sequence, gradients through time, what units mean."""
