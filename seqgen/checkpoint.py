@@ -143,6 +143,11 @@ class Checkpoint:
         return isinstance(cost, float) and cost <= MAX_ROUNDING_COST
 
     @property
+    def is_finished(self) -> bool:
+        """Whether the part that --val-fraction held out was learnt too, at the end."""
+        return bool(self.config.get("finished"))
+
+    @property
     def options(self) -> TrainOptions:
         """The training options that this version knows. Raises `ModelError` if they are damaged."""
         saved = self.config["training"].get("options")

@@ -91,7 +91,7 @@ def forecasts(
             )
         factors: list[Floats | None] = [None] * len(origins)
         if levels:
-            learnt = scaler.learnt_rows(series)
+            learnt = scaler.learnt_rows(series, model.checkpoint.is_finished)
             factors = list(recent_factors(model.forecaster, scaler.transform(series), np.array(origins), learnt))
         for origin, factor in zip(origins, factors, strict=True):
             yield _forecast(model, series, origin, horizon, levels, factor)

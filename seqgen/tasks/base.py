@@ -104,6 +104,10 @@ class Data(Protocol[NetworkT_contra]):
         """
         ...
 
+    def before_finishing(self, network: NetworkT_contra) -> None:
+        """Store in the network what can only be measured while the validation set is not learnt."""
+        ...
+
     def member(self, number: int, plan: Plan) -> Member | None:
         """The data and plan of further network `number`, from 1; None: models of this task have one network."""
         ...

@@ -198,6 +198,8 @@ class ClassificationData:
             plan.batch_size, seed, self.options.label_smoothing, self._label_weights(),
         )  # fmt: skip
 
+    def before_finishing(self, network: Classifier) -> None: ...
+
     def finishing(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Objective | None:
         if self.held_out is None or not len(self.held_out):
             return None

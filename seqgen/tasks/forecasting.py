@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from seqgen.checkpoint import Checkpoint
@@ -25,6 +26,8 @@ from seqgen.corpus.series.scaling import (
 from seqgen.corpus.series.windows import Floats, ScaledSeries, SplitPoints, Windows, split_points
 from seqgen.corpus.tables.columns import parse_columns
 from seqgen.errors import DataError, ModelError, UserError
+from seqgen.generation.forecasting.intervals import recent_factors
+from seqgen.generation.forecasting.torch import TorchForecaster
 from seqgen.model import linear_map
 from seqgen.model.forecaster import Forecaster
 from seqgen.specs.tasks import TaskSpec
@@ -43,6 +46,15 @@ _MIN_CYCLE_ROWS = 4.0  # rows per cycle, for a calendar feature
 
 
 @dataclass(frozen=True)
+class Newest:
+    """The rows that --val-fraction holds out, which are learnt at the end: windows that forecast some of them."""
+
+    series: Sequence[ScaledSeries]
+    parts: Sequence[SplitPoints]
+    windows: Windows
+
+
+@dataclass(frozen=True)
 class ForecastingData:
     """See `base.Data`. A token is one number of a window, read or forecast."""
 
@@ -51,7 +63,7 @@ class ForecastingData:
     train: Windows
     held_out: Windows | None
     counts: Mapping[str, int]
-    newest: Windows | None = None  # those that end in the part that --val-fraction holds out
+    newest: Newest | None = None
 
     id_streams: ClassVar[tuple[IdStream, ...]] = ()
     corrects_temperature: ClassVar[bool] = False
@@ -94,9 +106,24 @@ class ForecastingData:
         return ForecastingObjective(network, self.train, self.held_out, compute, plan.batch_size, seed, random_walk)
 
     def finishing(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> Objective | None:
-        if self.newest is None or not len(self.newest):
+        if self.newest is None or not len(self.newest.windows):
             return None
-        return ForecastingObjective(network, self.newest, None, compute, plan.batch_size, seed)
+        return ForecastingObjective(network, self.newest.windows, None, compute, plan.batch_size, seed)
+
+    def before_finishing(self, network: Forecaster) -> None:
+        """Give the intervals the width that the errors of the last held-out rows call for.
+
+        Forecasts widen them by such errors (`generation.forecasting.intervals`), but not by those of rows that were
+        learnt.
+        """
+        if self.newest is None or not network.config.levels:
+            return
+        forecaster, factors = TorchForecaster(network), []
+        for one, part in zip(self.newest.series, self.newest.parts, strict=True):
+            factors.append(recent_factors(forecaster, one, np.array([part.valid]), part.train)[0])
+        mean = np.exp(np.log(np.stack(factors)).mean(axis=0))  # of the series
+        with torch.no_grad():
+            network.widening.mul_(torch.from_numpy(mean[:, None]).to(network.widening))
 
     def member(self, number: int, plan: Plan) -> None:
         return None
@@ -127,7 +154,10 @@ class ForecastingTask:
         if preparation.codec is None and known is not None:  # the model to start from hasn't seen these rows
             last_rows = _training_ends(series, parts)
             latest = {name: max(last, known.learnt.get(name, last)) for name, last in last_rows.items()}
-            scaler = replace(known, learnt={**known.learnt, **latest})
+            scaler = replace(known, learnt={**known.learnt, **latest}, held_out={})
+        if preparation.codec is None and fraction and not options.split_rows and options.finish:
+            ends = {one.name: training_end(one, part.valid) for one, part in zip(series, parts, strict=True)}
+            scaler = replace(scaler, held_out=ends)
         scaled = [scaler.transform(one) for one in series]
         train = Windows(scaled, [each.range("train") for each in parts], shape.look_back, shape.horizon)
         if not len(train):
@@ -139,7 +169,7 @@ class ForecastingTask:
         newest = None
         if fraction and not options.split_rows:
             ranges = [(each.train - shape.horizon + 1, each.valid) for each in parts]
-            newest = Windows(scaled, ranges, shape.look_back, shape.horizon)
+            newest = Newest(scaled, parts, Windows(scaled, ranges, shape.look_back, shape.horizon))
         if held_out is None and (fraction or valid or options.split_rows):
             preparation.warn("too few rows are held out for a single window: the last weights are kept, not the best")
         counts = {

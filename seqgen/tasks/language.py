@@ -95,6 +95,8 @@ class LanguageData:
             transform, plan.blank,
         )  # fmt: skip
 
+    def before_finishing(self, network: LanguageModel) -> None: ...
+
     def member(self, number: int, plan: Plan) -> None:
         return None
 

@@ -29,6 +29,7 @@ _BATCH_WINDOWS = 1024
 _PARTS = {
     "test": "the test rows, used neither for training nor for validation",
     "valid": "the validation rows, which also chose the best step and the width of the prediction intervals",
+    "learnt": "the validation rows, which the model has learnt too: other rows have larger errors",
     "all": "all rows",
 }
 
@@ -71,7 +72,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
         "tokens": own.values,
         "windows": len(windows),
         "rows": rows,
-        "evaluated": _PARTS[part],
+        "evaluated": _PARTS["learnt" if part == "valid" and model.checkpoint.is_finished else part],
         "horizon": config.horizon,
         "columns": list(scaler.targets),
         "metrics": own.metrics(persistence),
@@ -151,7 +152,8 @@ def _tally(
         windows = Windows([one], [rows], config.look_back, config.horizon)
         if not len(windows):
             continue
-        factors = recent_factors(network, one, windows.origins, scaler.learnt_rows(series[number]))
+        learnt = scaler.learnt_rows(series[number], model.checkpoint.is_finished)
+        factors = recent_factors(network, one, windows.origins, learnt)
         deviations, naive_errors = statistic("deviation", number), statistic("naive_error", number)
         indices = np.arange(len(windows.origins))
         for origins in np.array_split(indices, max(1, len(indices) * columns // _BATCH_WINDOWS)):

@@ -125,6 +125,7 @@ def _language_network(training: Training) -> LanguageModel:
 def _learn(training: Training, folder: ModelFolder, watch: Watcher, objective: Objective, schedule: Schedule) -> None:
     """Learn the held-out part among batches of the training set, and write the weights if that is not stopped."""
     run, compute, began = training.run, training.compute, time.monotonic()
+    training.data.before_finishing(run.objective.network)
     both = AlternatingObjective(objective, run.objective)
     generator = torch.Generator().manual_seed(training.seed)
     finishing = Run(both, schedule, generator, Position(), began, compute.world)

@@ -55,6 +55,7 @@ class Scaler:
         time_column: '' for none, several joined by commas.
         measures: series name → statistics of each column.
         learnt: series name → last training row (see `training_end`).
+        held_out: series name → last row of those that --val-fraction held out, if they may be learnt at the end.
     """
 
     name: ClassVar[str] = "series"
@@ -71,6 +72,7 @@ class Scaler:
     calendar: tuple[str, ...]
     measures: Mapping[str, tuple[ColumnStats, ...]]
     learnt: Mapping[str, int] = field(default_factory=dict)
+    held_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -115,9 +117,14 @@ class Scaler:
         """Return the series' name; '' if the model was trained on one unnamed series."""
         return "" if set(self.measures) == {""} else series.name
 
-    def learnt_rows(self, series: Series) -> int:
-        """Return the number of rows up to the last training row; 0 if there was none, or if an older model lacks it."""
-        last = self.learnt.get(self._name_of(series), 0)
+    def learnt_rows(self, series: Series, finished: bool) -> int:
+        """Return the number of rows up to the last training row; 0 if there was none, or if an older model lacks it.
+
+        Args:
+            finished: whether what was held out was learnt too.
+        """
+        ends = {**self.learnt, **(self.held_out if finished else {})}
+        last = ends.get(self._name_of(series), 0)
         if series.times is None:
             return min(last, len(series))
         return int(np.searchsorted(_seconds(series.times), last, side="right"))
@@ -200,14 +207,14 @@ class Scaler:
         plain = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in vars(self).items()
-            if name not in ("measures", "learnt")
+            if name not in ("measures", "learnt", "held_out")
         }
         rows = {
             name: [[m.centre, m.scale, m.deviation, m.naive_error] for m in each]
             for name, each in self.measures.items()
         }
-        learnt = {"learnt": dict(self.learnt)} if self.learnt else {}  # older models lack it
-        return {"kind": self.name, **plain, "measures": rows, **learnt}
+        ends = {name: dict(value) for name in ("learnt", "held_out") if (value := getattr(self, name))}
+        return {"kind": self.name, **plain, "measures": rows, **ends}  # older models lack the ends
 
     def files(self) -> dict[str, bytes]:
         """Return no further files."""
@@ -241,6 +248,7 @@ class Scaler:
                 season=int(data["season"]),
                 measures=measures,
                 learnt={str(name): int(last) for name, last in data.get("learnt", {}).items()},
+                held_out={str(name): int(last) for name, last in data.get("held_out", {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"tokenizer.json is damaged: invalid scaling of series ({error!r})") from error
@@ -248,7 +256,7 @@ class Scaler:
             len(rows) == len(scaler.columns)
             and all(math.isfinite(m.centre) and m.scale > 0 and m.deviation > 0 and m.naive_error >= 0 for m in rows)
             for rows in measures.values()
-        ) and all(abs(last) < 1 << 62 for last in scaler.learnt.values())
+        ) and all(abs(last) < 1 << 62 for last in (*scaler.learnt.values(), *scaler.held_out.values()))
         if not valid or not scaler.targets or not measures or scaler.scaling not in SCALINGS or scaler.season < 1:
             raise ModelError("tokenizer.json is damaged: impossible values in the scaling of series")
         if not set(scaler.calendar) <= set(CYCLES):
