@@ -18,7 +18,7 @@ FLOORS = {
     "api": 9,
     "tasks": 8,
     "training": 7,
-    "evaluation": 6, "inspection": 6,
+    "evaluation": 6, "inspection": 6, "interop": 6,
     "generation": 5,
     "plots": 4, "checkpoint": 4,
     "model": 3,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgen import checkpoint
 from seqgen.api import sampling
 from seqgen.api.loaded import LoadedModel
+from seqgen.api.open import open_checkpoint
 from seqgen.api.sampling import SampleRequest
 from seqgen.config import (
     ClassifyOptions,
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 
 def load(folder: str | os.PathLike[str], exact: bool = False) -> Model:
-    """Load the model in `folder`; `exact` is that of `LoadedModel`.
+    """Load the model in `folder`, or `hf:OWNER/NAME[@REVISION]`; `exact` is that of `LoadedModel`.
 
     Raises `ModelError` if it is missing, damaged, or newer than this version.
     """
-    return Model(checkpoint.load(Path(folder)), exact=exact)
+    return Model(open_checkpoint(folder), exact=exact)
 
 
 class Model(LoadedModel):
@@ -133,7 +133,8 @@ class Model(LoadedModel):
         from seqgen.generation.dialogue import ChatSession
 
         codec = self.dialogue_codec()
-        return ChatSession(self.engine, codec, options or SampleOptions(), reply_options or ReplyOptions())
+        options = options or SampleOptions()
+        return ChatSession(sampling.engine_for(self, options), codec, options, reply_options or ReplyOptions())
 
     def classify(self, texts: Iterable[str | bytes], **options: Any) -> list[Prediction]:
         """Predict the labels of each text, in order. Raises `ModelError` for a model of another task.
@@ -152,15 +153,18 @@ class Model(LoadedModel):
         name: str = "",
         per_token: bool = False,
         state: SavedState | None = None,
+        context_cache: int = 0,
     ) -> Score:
         """Score one record, which continues `state` if given. All tokens count, the first included.
+
+        `context_cache`: tokens of the context cache; 0 for none.
 
         Raises `DataError` if the model is for music and the record is not a MIDI file with notes.
         """
 
         from seqgen.api import scoring
 
-        return scoring.score(self, chunks, name, per_token, state)
+        return scoring.score(self, chunks, name, per_token, state, context_cache)
 
     def score_lines(self, lines: Iterable[bytes], name: str = "", per_token: bool = False) -> Iterator[Score]:
         """Score each line given all lines before it, in one pass and constant memory."""
@@ -176,13 +180,13 @@ class Model(LoadedModel):
         return self.score_records(documents, per_token, part)
 
     def score_records(
-        self, documents: Sequence[Document], per_token: bool = False, part: Shard | None = None
+        self, documents: Sequence[Document], per_token: bool = False, part: Shard | None = None, context_cache: int = 0
     ) -> Iterator[Score]:
         """Score each record in the documents, or in a `part` of them, for tasks whose records are not documents."""
         from seqgen.api import scoring
         from seqgen.corpus.shards import SINGLE_SHARD
 
-        return scoring.score_records(self, documents, per_token, part or SINGLE_SHARD)
+        return scoring.score_records(self, documents, per_token, part or SINGLE_SHARD, context_cache)
 
     def compose(
         self,

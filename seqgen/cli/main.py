@@ -27,8 +27,8 @@ from seqgen.untrusted import one_line
 from seqgen.version import __version__
 
 COMMANDS = (
-    "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "export", "read", "tokenize", "corpora",
-    "docs", "doctor",
+    "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "compare", "info", "inspect", "export",
+    "push", "read", "tokenize", "corpora", "docs", "doctor",
 )  # fmt: skip
 """Each is the function `run` of its module in `seqgen.cli.commands`."""
 

@@ -26,7 +26,9 @@ def advanced(option: Any) -> Any:
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print nothing but errors on stderr.", rich_help_panel="Output")
 ]
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model folder, as `train` writes it.")]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Model folder, as `train` writes it, or hf:OWNER/NAME[@REVISION].")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel="Output")]
 ExactOption = Annotated[
     bool,

@@ -31,9 +31,9 @@ def replay_all(
         as_json: Whether to write JSON lines.
         with_prompt: Whether to write the prompt before each sample.
     """
-    from seqgen import checkpoint
     from seqgen.api import receipts
     from seqgen.api.model import Model
+    from seqgen.api.open import open_checkpoint
     from seqgen.streams import open_input, read_chunks
 
     stream = open_input(source)
@@ -42,7 +42,7 @@ def replay_all(
     finally:
         if source != "-":
             stream.close()
-    model = Model(checkpoint.load(folder if folder is not None else found[0].provenance["folder"]))
+    model = Model(open_checkpoint(folder if folder is not None else found[0].provenance["folder"]))
     for receipt in found:
         receipts.check(model, receipt)
     if TASKS.find(model.task).composes:

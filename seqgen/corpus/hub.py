@@ -143,7 +143,7 @@ class _Remote:
     def __init__(self, named: DatasetName) -> None:
         datasets = _datasets()
         self._named = named
-        _check_reachable(datasets.config)
+        check_reachable(datasets.config.HF_ENDPOINT, datasets.config)
         self._builder = datasets.load_dataset_builder(
             named.name, named.config, revision=named.revision, cache_dir=str(cache_folder() / "datasets")
         )
@@ -293,15 +293,18 @@ def _quiet_datasets() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _check_reachable(config: Any) -> None:
+def check_reachable(endpoint: str, settings: Any = None) -> None:
     """Raise `DataError` if the hub can't be reached or the network is switched off.
 
     `huggingface_hub` alone would retry for half a minute.
+
+    Args:
+        settings: an object that may have the switches, besides the environment.
     """
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
-        if getattr(config, name, False) is True or os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
+        if getattr(settings, name, False) is True or os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE"):
             raise DataError(f"the network is switched off by {name}")
-    parts = urllib.parse.urlsplit(config.HF_ENDPOINT)
+    parts = urllib.parse.urlsplit(endpoint)
     if urllib.request.getproxies().get(parts.scheme):
         return  # a proxy reaches it
     port = parts.port or (443 if parts.scheme == "https" else 80)

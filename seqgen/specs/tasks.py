@@ -150,7 +150,9 @@ TASKS: Registry[TaskSpec] = Registry(
         TaskSpec(
             "text", "seqgen.tasks.text:TextTask", (LANGUAGE_MODEL,),
             default_tokenizer="char", reads_text=True, init_from=("text",),
-            option_groups=frozenset({"language_model", "text_output", "text_column", "keep_corpus", "adaptive"}),
+            option_groups=frozenset({
+                "language_model", "text_output", "text_column", "keep_corpus", "adaptive", "context_cache",
+            }),
             headline=MetricLabel("bits_per_character", "bits/char"), deciding_metric="bits_per_byte",
             prompt="seqgen.api.sampling:prompt_of_text", preview="seqgen.cli.progress:preview_text",
             evaluator="seqgen.api.evaluate.text:evaluate",
@@ -160,7 +162,9 @@ TASKS: Registry[TaskSpec] = Registry(
             "dialogue", "seqgen.tasks.dialogue:DialogueTask", (LANGUAGE_MODEL,),
             form="conversations", reader="seqgen.api.reading.dialogue:read", held_out="whole conversations",
             default_tokenizer="subword", reads_text=True, wrappers=("dialogue",), init_from=("dialogue",),
-            option_groups=frozenset({"language_model", "text_output", "keep_corpus", "lenient", "replies", "tables"}),
+            option_groups=frozenset({
+                "language_model", "text_output", "keep_corpus", "lenient", "replies", "tables", "context_cache",
+            }),
             headline=MetricLabel("bits_per_character", "bits/char"),
             deciding_metric="hits_at_1_of_10", higher_is_better=True,
             row_layout=RowLayout.RECORDS, guess="seqgen.corpus.conversations.read:looks_like_dialogue", guess_rank=1,

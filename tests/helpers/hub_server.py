@@ -1,7 +1,8 @@
-"""A local server that answers like the Hugging Face hub, errors included."""
+"""A local server that answers like the Hugging Face hub, errors included: datasets, and models, also pushed ones."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -16,7 +17,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 @dataclass
 class Repository:
-    """A dataset of the hub: its files by revision, whether access is restricted, and the names of truncated files."""
+    """A dataset or model: its files by revision, whether access is restricted, and the names of truncated files."""
 
     revisions: dict[str, dict[str, bytes]]
     gated: bool = False
@@ -49,8 +50,11 @@ class Hub:
     address: str = ""
 
 
-_API = re.compile(r"/api/datasets/(?P<name>[^/]+/[^/]+?)(?:/(?P<what>revision|tree|paths-info)/(?P<rest>.*))?")
-_FILE = re.compile(r"/datasets/(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
+_API = re.compile(
+    r"/api/(?:datasets|models)/(?P<name>[^/]+/[^/]+?)(?:/(?P<what>revision|tree|paths-info)/(?P<rest>.*))?"
+)
+_PUSH = re.compile(r"/api/models/(?P<name>[^/]+/[^/]+)/(?P<what>preupload|commit)/main")
+_FILE = re.compile(r"/(?:datasets/)?(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -71,7 +75,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bytes) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, path))
-        if match := _FILE.fullmatch(path):
+        if path == "/api/repos/create" or _PUSH.fullmatch(path):
+            self._push(path, body)
+        elif path == "/api/validate-yaml":
+            self._json({"errors": [], "warnings": []})
+        elif match := _FILE.fullmatch(path):
             self._file(match["name"], match["revision"], match["path"])
         elif match := _API.fullmatch(path):
             self._api(match["name"], match["what"], match["rest"] or "", body)
@@ -87,6 +95,31 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         return found
 
+    def _push(self, path: str, body: bytes) -> None:
+        """Make a repository, or commit files to it, for the holder of the token `hf_right`."""
+        if self.headers.get("Authorization") != "Bearer hf_right":
+            self._fail(401, "", "Invalid username or password.")
+            return
+        match = _PUSH.fullmatch(path)
+        if match is None:
+            asked = json.loads(body)
+            name = f"{asked['organization']}/{asked['name']}"
+            self.hub.repositories.setdefault(name, Repository({"main": {}}))
+            self._json({"url": f"{self.hub.address}/{name}", "private": asked.get("private")})
+        elif match["what"] == "preupload":
+            asked = json.loads(body)["files"]
+            self._json({"files": [{**file, "uploadMode": "regular", "shouldIgnore": False} for file in asked]})
+        else:
+            lines = [json.loads(line) for line in body.splitlines()]
+            files = self.hub.repositories[match["name"]].revisions["main"]
+            files |= {
+                line["value"]["path"]: base64.b64decode(line["value"]["content"])
+                for line in lines
+                if line["key"] == "file"
+            }
+            commit = commit_of(files)
+            self._json({"commitUrl": f"{self.hub.address}/{match['name']}/commit/{commit}", "commitOid": commit})
+
     def _api(self, name: str, what: str | None, rest: str, body: bytes) -> None:
         repository = self._repository(name)
         if repository is None:
@@ -98,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         files = repository.files(commit)
         if what in (None, "revision"):
-            siblings = [{"rfilename": path} for path in files]
+            siblings = [{"rfilename": path, "size": len(data)} for path, data in files.items()]
             self._json({"id": name, "sha": commit, "siblings": siblings, "tags": [], "private": False, "gated": False})
         elif what == "tree":
             recursive = parse_qs(urlsplit(self.path).query).get("recursive", ["false"])[0].lower() in ("true", "1")

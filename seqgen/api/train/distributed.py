@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from seqgen import checkpoint, tokenizers
+from seqgen.api.open import model_folder
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import AnyNetworkConfig, from_json, network_config_class
 from seqgen.corpus.sources import Document, fingerprint
@@ -92,8 +93,9 @@ def read_on_rank0(world: World, folder: Path, names: Sequence[str], read: Callab
         return read(Path(copy)) if result is None else result
 
 
-def load(folder: str | os.PathLike[str], world: World) -> Checkpoint:
+def load(name: str | os.PathLike[str], world: World) -> Checkpoint:
     """Load the model of `--init-from`. Only rank 0 can read its weights."""
+    folder = world.broadcast_json(lambda: os.fspath(model_folder(name)))
     return read_on_rank0(world, expand(folder), [checkpoint.CONFIG, *checkpoint.TOKENIZER_FILES], checkpoint.load)
 
 

@@ -27,14 +27,14 @@ def run(
 
     The graph takes ids and states and returns logits and states. `seqgen docs python` shows programs that use either.
     """
-    from seqgen import checkpoint
+    from seqgen.api.open import open_checkpoint
 
     if output is None:
         raise UserError("name a file to write with -o, such as model.onnx")
     written = ".onnx" if not torch else ".safetensors"
     if output != "-" and output.endswith((".onnx", ".safetensors")) and not output.endswith(written):
         raise UserError(f"{output!r} would hold {written[1:]}: {'drop' if torch else 'add'} --torch, or rename it")
-    loaded = checkpoint.load(model)
+    loaded = open_checkpoint(model)
     if torch:
         from seqgen.interop.torch_weights import export_torch
 

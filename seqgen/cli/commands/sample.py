@@ -181,9 +181,9 @@ def run(
         raise UserError("MODEL is missing: name a folder written by `train`")
     if prompt is not None and prompt_file is not None:
         raise UserError("give --prompt or --prompt-file, not both")
-    from seqgen import checkpoint
     from seqgen.api import sampling
     from seqgen.api.model import Model
+    from seqgen.api.open import open_checkpoint
     from seqgen.corpus.shards import Shard
     from seqgen.streams import is_terminal, read_whole
 
@@ -193,7 +193,7 @@ def run(
         raise UserError("standard input can be read only once: '-' is given twice")
     sample_options, search_options = sampling.settings({**options, **search})
     streams = n * max(search_options.best_of, search_options.beam)
-    loaded = Model(checkpoint.load(model), engine, device, exact, precision, streams)
+    loaded = Model(open_checkpoint(model), engine, device, exact, precision, streams)
     loaded.check(sample_options)
     _check_flags(
         loaded, prompt is not None or prompt_file is not None, sample_options, label, primer, plot, music_options

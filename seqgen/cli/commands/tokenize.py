@@ -65,7 +65,8 @@ def run(
 
     --check proves that the ids decode to the source again.
     """
-    from seqgen import checkpoint, tasks
+    from seqgen import tasks
+    from seqgen.api.open import open_checkpoint
     from seqgen.corpus import sources as reading
 
     names = sources_or_stdin(sources, "there is nothing to tokenize")
@@ -82,7 +83,7 @@ def run(
         beside = [path.parent.name for path in Path().glob("*/config.json")]
         hint = did_you_mean(model, [*available, *beside])
         raise ModelError(f"there is no model {model!r}; the tokenizers are {', '.join(available)}{hint}")
-    codec = None if fit_here else checkpoint.load(model).codec
+    codec = None if fit_here else open_checkpoint(model).codec
     spec = TOKENIZERS.find(model if codec is None else codec.name)
     if plot is not None and spec.writes_text:
         raise UserError("--plot draws music, and this is text")

@@ -1,0 +1,155 @@
+"""Models on a hub: pushed, fetched once, and refused in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+import seqgen
+from seqgen.corpus.cache.folder import cache_folder
+from seqgen.errors import ModelError
+from tests.helpers.hub_server import Hub, Repository, commit_of, serve
+from tests.helpers.running import Run
+
+CONTENT = ("config.json", "model.safetensors", "tokenizer.json", "README.md")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """A hub without repositories, and a cache of one's own."""
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    with serve(Hub()) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        yield server
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_push_then_fetch_gives_the_same_model(model_folder: Path, hub: Hub, run: Run) -> None:
+    pushed = run("push", model_folder, "me/tales", "--license", "mit", "--language", "en")
+    assert pushed.out.decode() == f"{hub.address}/me/tales\n"
+    files = hub.repositories["me/tales"].revisions["main"]
+    assert set(files) == {*CONTENT, "metrics.jsonl"}  # nothing of resume/
+    assert str(model_folder.parent).encode() not in b"".join(files.values())
+    here = run("sample", model_folder, "--length", 60, "--seed", 4).out
+    assert run("sample", "hf:me/tales", "--length", 60, "--seed", 4).out == here
+    (stored,) = [path for path in (cache_folder() / "models" / "me--tales").iterdir() if path.is_dir()]
+    assert stored.name == commit_of(files)
+    assert files_of(stored) == files
+
+    hub.requests.clear()  # the second time, only the commit is asked for; of a commit, nothing
+    assert run("sample", "hf:me/tales", "--length", 60, "--seed", 4).out == here
+    assert [path for _, path in hub.requests] == ["/api/models/me/tales"]
+    hub.requests.clear()
+    assert seqgen.load(f"hf:me/tales@{stored.name}").checkpoint.folder == stored
+    assert hub.requests == []
+
+
+def test_push_card_is_one_that_the_hub_accepts(model_folder: Path, hub: Hub, run: Run) -> None:
+    run("push", model_folder, "me/tales", "--license", "mit", "--language", "en")
+    card = ModelCard(hub.repositories["me/tales"].revisions["main"]["README.md"].decode())
+    facts = card.data.to_dict()
+    assert (facts["library_name"], facts["pipeline_tag"]) == ("seqgen", "text-generation")
+    assert (facts["license"], facts["language"]) == ("mit", "en")
+    held_out = json.loads((model_folder / "config.json").read_text())["metrics"]
+    assert {result.metric_type: result.metric_value for result in card.data.eval_results or []} == {
+        name: value for name, value in held_out.items() if isinstance(value, float) and name != "train_loss"
+    }
+    assert "seqgen sample hf:me/tales" in card.text
+
+
+def test_push_dry_run_pushes_nothing(model_folder: Path, hub: Hub, run: Run) -> None:
+    shown = run("push", model_folder, "me/tales", "--dry-run").out.decode()
+    assert all(name in shown for name in CONTENT) and "library_name: seqgen" in shown
+    assert (hub.requests, hub.repositories) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["me"], "write OWNER/NAME"),
+        (["me/../x"], "write OWNER/NAME"),
+        (["me/tales", "--with-corpus"], "no saved corpus"),
+    ],
+)
+def test_push_bad_arguments_are_one_line(
+    arguments: list[str], message: str, model_folder: Path, hub: Hub, run: Run
+) -> None:
+    assert message in run("push", model_folder, *arguments, status=2).err
+
+
+def test_push_without_the_right_token_is_one_line(
+    model_folder: Path, hub: Hub, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    error = run("push", model_folder, "me/tales", status=2).err
+    assert error.count("\n") == 1 and "hf auth login" in error
+
+
+def test_find_model_without_a_network_uses_the_commit_it_had(
+    model_folder: Path, hub: Hub, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("push", model_folder, "me/tales")
+    before = run("sample", "hf:me/tales", "--length", 20, "--seed", 1).out
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert run("sample", "hf:me/tales", "--length", 20, "--seed", 1).out == before
+    assert "switched off by HF_HUB_OFFLINE" in run("sample", "hf:me/other", status=2).err
+
+
+def test_find_model_errors_are_one_line(model_folder: Path, hub: Hub, run: Run) -> None:
+    good = {name: (model_folder / name).read_bytes() for name in CONTENT}
+    hub.repositories |= {
+        "me/tales": Repository({"main": good}),
+        "me/code": Repository({"main": {"model.py": b"print()"}}),
+        "me/secret": Repository({"main": good}, gated=True),
+        "me/torn": Repository({"main": {**good, "model.safetensors": good["model.safetensors"][:-8]}}),
+    }
+    for name, message in {
+        "hf:me/none": "the hub has no model 'me/none', or it is private",
+        "hf:me/tales@none": "the hub has no revision 'none' of 'me/tales'",
+        "hf:me/code": "it is not a model of seqgen: it has no config.json",
+        "hf:me/secret": "it is gated",
+        "hf:me/torn": "damaged or truncated",
+        "hf:me/../etc": "write hf:OWNER/NAME",
+        "hf:me": "write hf:OWNER/NAME",
+    }.items():
+        error = run("sample", name, status=2).err
+        assert message in error and error.count("\n") == 1, name
+
+
+def test_find_model_fetches_no_other_files(model_folder: Path, hub: Hub) -> None:
+    files = {name: (model_folder / name).read_bytes() for name in CONTENT}
+    hub.repositories["me/tales"] = Repository({"main": {**files, "evil.py": b"1/0", "resume/state.json": b"{}"}})
+    found = seqgen.load("hf:me/tales").checkpoint.folder
+    assert {path.name for path in found.iterdir()} == set(CONTENT)
+
+
+def test_find_model_killed_while_fetching_leaves_no_half_model(
+    model_folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {name: (model_folder / name).read_bytes() for name in CONTENT}
+    hub.repositories["me/tales"] = Repository({"main": files}, cut={"model.safetensors"})
+    with pytest.raises(ModelError, match="cannot fetch 'hf:me/tales'"):
+        seqgen.load("hf:me/tales")
+    home = cache_folder() / "models" / "me--tales"
+    assert [path for path in home.iterdir() if path.is_dir()] == []
+    hub.repositories["me/tales"].cut.clear()
+    assert seqgen.load("hf:me/tales").task == "text"
+
+
+def test_train_init_from_a_model_on_the_hub(model_folder: Path, text_file: Path, hub: Hub, tmp_path: Path) -> None:
+    hub.repositories["me/tales"] = Repository({"main": {name: (model_folder / name).read_bytes() for name in CONTENT}})
+    model = seqgen.train(str(text_file), tmp_path / "m", init_from="hf:me/tales", steps=2, threads=1)
+    assert model.checkpoint.network.rnn_size == seqgen.load(model_folder).checkpoint.network.rnn_size
+    shutil.rmtree(tmp_path / "m")
