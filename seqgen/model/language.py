@@ -6,16 +6,14 @@ Models keep nothing between calls: the state comes in and goes out, and `model(a
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.config import NetworkConfig
-from seqgen.model.batch_invariant import is_batch_invariant, linear
+from seqgen.model.batch_invariant import linear
 from seqgen.model.dropout import DropoutRng
-from seqgen.model.embedding import embedding_lookup
+from seqgen.model.embedding import EmbeddedIds
 from seqgen.model.recurrent.stack import LayerStates, RecurrentStack, detach
 
 __all__ = ["LanguageModel", "LayerStates", "detach"]
@@ -73,7 +71,7 @@ class LanguageModel(nn.Module):
         drops = self.training and rng is not None
         hidden: Tensor
         hidden, states = self.layers(
-            partial(self._first_gates, ids, dtype, blank),
+            self._inputs(ids, dtype, blank),
             states,
             dtype,
             dropout=self.config.dropout if drops else 0.0,
@@ -82,20 +80,11 @@ class LanguageModel(nn.Module):
         )
         return hidden, states
 
-    def _first_gates(
-        self, ids: Tensor, dtype: torch.dtype, blank: Tensor | None, weight: Tensor, bias: Tensor
-    ) -> Tensor:
-        """The terms of the first layer's gates.
-
-        When ids outnumber the vocabulary, the product is computed once a token type instead of once an id: the
-        embedding of a character times the input weights is one row of a small table.
-        """
-        embedding = self.embedding.to(dtype)
+    def _inputs(self, ids: Tensor, dtype: torch.dtype, blank: Tensor | None) -> EmbeddedIds:
+        embedding: Tensor = self.embedding
         if blank is not None:  # a further row of zeros, which has no gradient
             ids, embedding = ids.masked_fill(blank, len(embedding)), F.pad(embedding, (0, 0, 0, 1))
-        if self.config.vocab_size <= ids.numel() and not is_batch_invariant(embedding):
-            return embedding_lookup(linear(embedding, weight, bias), ids)
-        return linear(embedding_lookup(embedding, ids), weight, bias)
+        return EmbeddedIds(embedding, ids, dtype, self.config.vocab_size)
 
     def output_layer(self, hidden: Tensor, seen: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """The output layer's input, weight and bias, for the first `seen` ids or all."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from typing import cast
+from collections.abc import Iterator
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,22 @@ from seqgen.config.networks import StackConfig
 from seqgen.model.batch_invariant import linear
 from seqgen.model.dropout import DropoutRng, dropout_mask
 from seqgen.model.recurrent.cells import Cell, State, make_cell
+from seqgen.model.recurrent.cudnn import is_fused, run_fused
 from seqgen.model.recurrent.scan import scan
 
 LayerStates = tuple[State, ...]  # one a layer
+
+
+class StackInputs(Protocol):
+    """A stack's inputs, where the terms of the first layer's gates have a faster way than one product a step."""
+
+    def __call__(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """The terms of the first layer's gates, shape (time, batch, gates · units), from its input weight and bias."""
+        ...
+
+    def vectors(self) -> Tensor:
+        """The inputs themselves, shape (time, batch, embedding dimension)."""
+        ...
 
 
 class RecurrentLayer(nn.Module):
@@ -64,8 +77,16 @@ class RecurrentLayer(nn.Module):
             gates: the input's terms of the gates, shape (time, batch, gates · units).
             mask: factor of the recurrent weights.
         """
-        weight = self.recurrent_weight if mask is None else self.recurrent_weight * mask
-        return scan(self.cell, gates, weight, self.recurrent_bias, state)
+        return scan(self.cell, gates, self._recurrent_weight(mask), self.recurrent_bias, state)
+
+    def run_fused(self, inputs: Tensor, state: State, mask: Tensor | None = None) -> tuple[Tensor, State]:
+        """`forward` from the inputs, shape (time, batch, input size), by one operator (`cudnn.run_fused`)."""
+        weight = self._recurrent_weight(mask)
+        return run_fused(self.cell, inputs, self.input_weight, self.bias, weight, self.recurrent_bias, state)
+
+    def _recurrent_weight(self, mask: Tensor | None) -> Tensor:
+        weight: Tensor = self.recurrent_weight
+        return weight if mask is None else weight * mask
 
 
 class RecurrentStack(nn.ModuleList):
@@ -90,7 +111,7 @@ class RecurrentStack(nn.ModuleList):
 
     def forward(
         self,
-        inputs: Tensor | Callable[[Tensor, Tensor], Tensor],
+        inputs: Tensor | StackInputs,
         states: LayerStates,
         dtype: torch.dtype,
         *,
@@ -102,8 +123,7 @@ class RecurrentStack(nn.ModuleList):
         """Run all layers over a sequence.
 
         Args:
-            inputs: shape (time, batch, embedding dimension), or a function that computes the terms of the first layer's
-                gates from its input weight and bias.
+            inputs: shape (time, batch, embedding dimension), or `StackInputs`.
             dtype: of the products.
             dropout: probability of dropping a unit of a layer's output, with one mask for all steps of a sequence
                 (locked dropout; Gal & Ghahramani, 2016).
@@ -115,12 +135,17 @@ class RecurrentStack(nn.ModuleList):
         """
         last = []
         top = len(self) - 1
-        hidden: Tensor | Callable[[Tensor, Tensor], Tensor] = inputs
+        hidden: Tensor | StackInputs = inputs
         for number, (layer, state) in enumerate(zip(self, states, strict=True)):
-            weight, bias = layer.input_weight.to(dtype), layer.bias.to(dtype)
-            gates = linear(hidden, weight, bias) if isinstance(hidden, Tensor) else hidden(weight, bias)
+            fused = is_fused(layer.cell, layer.recurrent_weight.device)
+            if fused:
+                terms = hidden if isinstance(hidden, Tensor) else hidden.vectors()
+            else:
+                weight, bias = layer.input_weight.to(dtype), layer.bias.to(dtype)
+                terms = linear(hidden, weight, bias) if isinstance(hidden, Tensor) else hidden(weight, bias)
             mask = dropout_mask(layer.recurrent_weight, weight_drop, rng) if weight_drop else None
-            outputs, state = layer(gates, state, mask)
+            outputs, state = layer.run_fused(terms, state, mask) if fused else layer(terms, state, mask)
+            outputs = outputs.to(dtype)
             last.append(state)
             if dropout and (drop_top or number < top):
                 outputs = outputs * dropout_mask(outputs[:1], dropout, rng, lane_dim=1)
