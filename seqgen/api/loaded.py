@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self, cast
 
 from seqgen.checkpoint import Checkpoint
+from seqgen.config.settings import check_option_group
 from seqgen.errors import ModelError
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.engines.choose import choose_engine, make_engine
@@ -90,6 +91,18 @@ class LoadedModel:
         if name == self.engine_name:
             return self.exact_engine
         return make_engine(network, self.checkpoint.weights(), name, self.device, True, self.precision)
+
+    def with_context_cache(self, engine: Engine, size: int) -> Engine:
+        """The engine with a continuous cache of `size` tokens (`generation.engines.context_cache`); 0 for none.
+
+        Raises `UserError` for a model of another task than text and dialogue.
+        """
+        if not size:
+            return engine
+        check_option_group("--context-cache", "context_cache", self.task)
+        from seqgen.generation.engines.context_cache import CONTEXT_CACHE, ContextCacheEngine, cache_mixture
+
+        return ContextCacheEngine(engine, size, cache_mixture(self.checkpoint.config.get(CONTEXT_CACHE)))
 
     def _make_engine(self, weights: Mapping[str, npt.NDArray[np.float32]], exact: bool) -> Engine:
         network = self.checkpoint.language_config

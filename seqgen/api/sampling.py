@@ -11,8 +11,10 @@ import numpy as np
 
 from seqgen import checkpoint
 from seqgen.config import MusicOptions, SampleOptions, SearchOptions, check_task, make_options
+from seqgen.config.settings import check_option_group
 from seqgen.errors import ModelError, UserError
 from seqgen.generation import prompts
+from seqgen.generation.engines.base import Engine
 from seqgen.generation.prompts import Prompt
 from seqgen.generation.sampling.beam import GenerationJob
 from seqgen.generation.sampling.constraints import SamplingRules
@@ -88,6 +90,8 @@ def check(model: LoadedModel, request: SampleRequest, count: int = 1, first: int
         raise UserError(f"--beam {request.search.beam} finds at most that many texts, not {first + count}")
     if request.search.beam:
         check_beam_options(request.options)
+    if request.options.context_cache:
+        check_option_group("--context-cache", "context_cache", model.task)
     if request.state is not None and request.label is not None:
         raise UserError("--label is fixed when a text begins; it can't be used with --state-in")
     if request.adaptive and not model.checkpoint.spec.is_plain_text:
@@ -127,7 +131,12 @@ def prepare(
     stop_at_end = request.stop_at_end or request.label is not None
     guard = None if request.search.max_copy is None else _copy_guard(model, prompt, request.search.max_copy, report)
     rules = SamplingRules.of(model.codec, prompt, options, stop_at_end, guard)
-    return GenerationJob(model.engine, model.codec, prompt, options, request.search, rules)
+    return GenerationJob(engine_for(model, options), model.codec, prompt, options, request.search, rules)
+
+
+def engine_for(model: LoadedModel, options: SampleOptions) -> Engine:
+    """The engine that draws samples with these options. Raises `UserError` if the model's task excludes them."""
+    return model.with_context_cache(model.engine, options.context_cache)
 
 
 def _copy_guard(model: LoadedModel, prompt: Prompt, max_copy: int, report: ReportCallback) -> TextCopyGuard:
@@ -162,19 +171,20 @@ def read_prompt(model: LoadedModel, request: SampleRequest, hold_incomplete: boo
 
 def prompt_of_text(model: LoadedModel, request: SampleRequest, hold_incomplete: bool) -> Prompt:
     """Read the beginning of a document, or more of the one in a state."""
+    engine = engine_for(model, request.options)
     if request.state is not None:
-        return prompts.continue_from(model.engine, model.codec, request.state, request.prompt, hold_incomplete)
-    return prompts.prime(model.engine, model.codec, request.prompt, hold_incomplete)
+        return prompts.continue_from(engine, model.codec, request.state, request.prompt, hold_incomplete)
+    return prompts.prime(engine, model.codec, request.prompt, hold_incomplete)
 
 
 def prompt_of_dialogue(model: LoadedModel, request: SampleRequest, hold_incomplete: bool) -> Prompt:
     """Read the beginning of a conversation, or more of the one in a state."""
     from seqgen.generation import dialogue
 
-    codec = model.dialogue_codec()
+    codec, engine = model.dialogue_codec(), engine_for(model, request.options)
     if request.state is not None:
-        return dialogue.continue_from(model.engine, codec, request.state, request.prompt)
-    return dialogue.prime(model.engine, codec, request.prompt)
+        return dialogue.continue_from(engine, codec, request.state, request.prompt)
+    return dialogue.prime(engine, codec, request.prompt)
 
 
 def prompt_of_label(model: LoadedModel, request: SampleRequest, hold_incomplete: bool) -> Prompt:

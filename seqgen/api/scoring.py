@@ -62,11 +62,20 @@ class _Totals:
 class RecordScorer:
     """Scores a record in constant memory: read its tokens as they come, then take its `score`."""
 
-    def __init__(self, model: LoadedModel, state: SavedState | None = None) -> None:
-        """`state`: the saved state that the record continues. Raises `ModelError` for a model that can't score."""
+    def __init__(self, model: LoadedModel, state: SavedState | None = None, context_cache: int = 0) -> None:
+        """
+        Args:
+            state: the saved state that the record continues.
+            context_cache: tokens of the context cache; 0 for none.
+
+        Raises:
+            ModelError: the model can't score.
+            UserError: it has no context cache.
+        """
         _check_task(model)
         self._model = model
-        self._scorer = Scorer(model.exact_engine, model.codec, _masks(model), state)
+        engine = model.with_context_cache(model.exact_engine, context_cache)
+        self._scorer = Scorer(engine, model.codec, _masks(model), state)
         self.pieces = TokenSpeller(model)
         self._totals = _Totals()
 
@@ -115,9 +124,10 @@ def score(
     name: str,
     per_token: bool,
     state: SavedState | None = None,
+    context_cache: int = 0,
 ) -> Score:
-    """Score one record of text or music, which continues `state` if there is one."""
-    record = RecordScorer(model, state)
+    """Score one record of text or music, which continues `state` if there is one; see `RecordScorer`."""
+    record = RecordScorer(model, state, context_cache)
     if isinstance(chunks, str):
         chunks = as_bytes(chunks)
     return _read_all(record, record.read([chunks] if isinstance(chunks, bytes) else chunks), name, per_token)
@@ -127,6 +137,7 @@ def score_documents(
     model: LoadedModel,
     documents: Iterable[tuple[str, Generator[bytes, None, None]]],
     state: SavedState | None = None,
+    context_cache: int = 0,
 ) -> Iterator[Score]:
     """Score many records of text or music side by side, given as names and chunks; each continues `state`.
 
@@ -134,7 +145,8 @@ def score_documents(
     """
     _check_task(model)
     jobs = (_DocumentJob(model, name, chunks) for name, chunks in documents)
-    for job in score_jobs(model.exact_engine, model.codec, jobs, state, MAX_OPEN_DOCUMENTS):
+    engine = model.with_context_cache(model.exact_engine, context_cache)
+    for job in score_jobs(engine, model.codec, jobs, state, MAX_OPEN_DOCUMENTS):
         yield job.totals.score(job.name, None)
 
 
@@ -221,7 +233,11 @@ def read_conversations(model: LoadedModel, documents: Sequence[Document]) -> Ite
 
 
 def score_records(
-    model: LoadedModel, documents: Sequence[Document], per_token: bool, shard: Shard = SINGLE_SHARD
+    model: LoadedModel,
+    documents: Sequence[Document],
+    per_token: bool,
+    shard: Shard = SINGLE_SHARD,
+    context_cache: int = 0,
 ) -> Iterator[Score]:
     """Score each record of the documents, or those of a shard of them all, each from an empty state.
 
@@ -238,7 +254,8 @@ def score_records(
         for index, record in enumerate(resolve(reader)(model, documents))
         if own is None or index in own
     )
-    for job in score_jobs(model.exact_engine, model.codec, jobs):
+    engine = model.with_context_cache(model.exact_engine, context_cache)
+    for job in score_jobs(engine, model.codec, jobs):
         yield job.totals.score(job.name, job.per_token)
 
 

@@ -13,12 +13,14 @@ from seqgen.untrusted import one_line
 _MAX_CLASSES = 60
 _MAX_CONFUSED = 12  # labels whose confusion matrix fits the width of a page
 _MAX_SERIES_COLUMNS = 40
+_OTHER_WAYS = {"adaptive": "adaptive", "context_cache": "with cache"}  # of the same model; their column by their key
 
 
 def format_report(result: dict[str, Any]) -> str:
     """The result of `evaluate` as a table: a row a metric, a column a baseline."""
     metrics, baselines = result["metrics"], result["baselines"]
-    columns = {**({"adaptive": result["adaptive"]} if "adaptive" in result else {}), **baselines}
+    ways = {shown: result[name] for name, shown in _OTHER_WAYS.items() if name in result}
+    columns = {**ways, **baselines}
     counts = [f"{result[unit]:,} {unit}" for unit in ("characters", "bytes", "tokens") if unit in result]
     lines = [f"{plural(result['records'], 'record')}, {', '.join(counts)}, {result['seconds']:.1f} s", ""]
     scalars = [name for name, value in metrics.items() if isinstance(value, (int, float))]
@@ -31,6 +33,8 @@ def format_report(result: dict[str, Any]) -> str:
         lines += [f"{name:32}{_number(area)}{_number(metrics['kl'][name])}" for name, area in areas.items()]
     if "adaptive" in result:
         lines += ["", "Adaptive: weights are updated along the text, each token after it is scored."]
+    if "context_cache" in result:
+        lines += ["", "With cache: mixed with a cache of the record's latest tokens (--context-cache)."]
     have_read = [each["read_the_training_text"] for each in baselines.values() if "read_the_training_text" in each]
     if have_read:
         lines += ["", "The baselines have read the training text first." if any(have_read) else

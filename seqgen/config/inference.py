@@ -13,6 +13,8 @@ from seqgen.specs.filters import Option, filter_options
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import TASKS
 
+MAX_CONTEXT_CACHE = 1 << 14  # tokens: the files of states with a larger one would be hundreds of megabytes
+
 
 class _SampleMethods:
     if TYPE_CHECKING:  # the fields are made from tables
@@ -37,6 +39,13 @@ class _SampleMethods:
         return length if length is not None else TASKS.find(task).default_length
 
 
+def context_cache_setting(effect: str) -> Any:
+    """The option --context-cache; `effect`: what it does, up to "of the latest N tokens"."""
+    return setting(
+        0, f"{effect} tokens, which predicts what followed in similar contexts; 0 for none.", metavar="N", minimum=0,
+        maximum=MAX_CONTEXT_CACHE, group="context_cache")  # fmt: skip
+
+
 @dataclass(frozen=True)
 class _BeforeFilters:
     length: int | None = setting(
@@ -46,6 +55,7 @@ class _BeforeFilters:
     grammar: str | None = setting(
         None, "Regular expression that the whole sample must match.", metavar="REGEX", group="text_output"
     )
+    context_cache: int = context_cache_setting("Mix the prediction with that of a cache of the latest N")
 
 
 @dataclass(frozen=True)
@@ -133,6 +143,7 @@ class EvaluateOptions:
     adaptive: bool = setting(
         False, "Also measure with weights updated along the text (dynamic evaluation).", group="adaptive"
     )
+    context_cache: int = context_cache_setting("Also measure with a cache of the latest N")
     plot: str | None = setting(
         None, "PNG file: features of generated and reference pieces, or the confusion matrix.", metavar="FILE.png",
         group="plot")  # fmt: skip

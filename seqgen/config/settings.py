@@ -20,7 +20,7 @@ _MAX_BIAS = 100.0  # nats, more than the range of any model's logits
 _PANELS = {
     "language_model": "Training", "music": "Music", "labels": "Classify", "series": "Forecast", "replies": "Dialogue",
     "text_output": "Text", "text_column": "Data", "adaptive": "Text", "lenient": "Data", "keep_corpus": "Output",
-    "plot": "Output",
+    "plot": "Output", "context_cache": "Text",
 }  # fmt: skip
 
 T = TypeVar("T")
@@ -156,14 +156,19 @@ def make_options(cls: type[T], given: Mapping[str, Any]) -> T:
 
 def check_task(cls: type, given: Mapping[str, Any], task: str) -> None:
     """Raise `UserError` if a setting is given that doesn't apply to `task`."""
-    groups = TASKS.find(task).option_groups
     for item in dataclasses.fields(cls):
         group = item.metadata.get("group")
-        if group is None or group in groups or given.get(item.name) in (None, item.default):
-            continue
-        known = names_with_group(group)
-        named = ", ".join(known[:-1]) + " and " * (len(known) > 1) + known[-1]
-        raise UserError(f"{flag_name(item.name)} is for {named}; this is {task}")
+        if group is not None and given.get(item.name) not in (None, item.default):
+            check_option_group(flag_name(item.name), group, task)
+
+
+def check_option_group(flag: str, group: str, task: str) -> None:
+    """Raise `UserError` if the settings of a group, of which `flag` is one, don't apply to `task`."""
+    if group in TASKS.find(task).option_groups:
+        return
+    known = names_with_group(group)
+    named = ", ".join(known[:-1]) + " and " * (len(known) > 1) + known[-1]
+    raise UserError(f"{flag} is for {named}; this is {task}")
 
 
 def parse_duration(text: str) -> float:
@@ -226,6 +231,16 @@ def parse_levels(text: str) -> tuple[float, ...]:
     if not levels or not all(0 < level < 100 for level in levels) or len(levels) > 16:
         raise UserError(f"--levels must be percentages such as 80,95, or none; not {text[:24]!r}")
     return tuple(levels)
+
+
+def parse_lags(text: str) -> tuple[int, ...]:
+    """Parse seasons, in rows: `7,364` or `none`. Returns them sorted. Raises `UserError` for anything else."""
+    if text.strip() == "none":
+        return ()
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and 1 <= int(part) <= 1 << 20 for part in parts) or len(parts) > 8:
+        raise UserError(f"--lags must be numbers of rows such as 7,364, or none; not {text[:24]!r}")
+    return tuple(sorted({int(part) for part in parts}))
 
 
 def parse_split_rows(text: str) -> tuple[float, ...]:

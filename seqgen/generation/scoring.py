@@ -109,9 +109,11 @@ class Scorer:
 
     def saved(self) -> SavedState:
         """The state after all that was read."""
-        cells, before = self._engine.export_state(self._primed.state, 0), self._before
-        last, drawn = self._primed.last, before.drawn
-        return SavedState(cells, last, self._recent, self._cut, before.seed, before.index, drawn, before.limit)
+        stream, before = self._engine.export_stream(self._primed.state, 0), self._before
+        return SavedState(
+            stream.cells, self._primed.last, self._recent, self._cut, before.seed, before.index, before.drawn,
+            before.limit, cache=stream.cache,
+        )  # fmt: skip
 
 
 class ScoringJob(ABC):

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from seqgen.config import NetworkConfig, SampleOptions
 from seqgen.errors import ModelError
-from seqgen.generation.engines.base import Engine
+from seqgen.generation.engines.base import CacheEntries, Engine, ExportedStream
 from seqgen.generation.sampling.draw import PrimedState
 from seqgen.specs.cells import CELLS
 from seqgen.specs.filters import filter_rows
@@ -27,6 +27,7 @@ from seqgen.tensors import dump, parse
 FORMAT = "seqgen state 1"
 MIN_HISTORY = 4096  # ids saved at least: the longest run of `--max-copy`, in single bytes
 _TENSORS = {"cells": "<f4", "history": "<i4", "pending": "u1", "unread": "u1"}
+_CACHE_TENSORS = {"cache_keys": "<f4", "cache_ids": "<i4"}  # of a state with a context cache
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class SavedState:
         tail: the last ids, if they hold an unfinished character.
         unread: bytes of a prompt that tokenize together with what follows them.
         walk: the grammar's state at a bar line of a piece (`music.bar_state`), or None.
+        cache: what the context cache holds, if there is one.
     """
 
     cells: npt.NDArray[np.float32]
@@ -58,10 +60,12 @@ class SavedState:
     tail: list[int] = field(default_factory=list)
     unread: bytes = b""
     walk: dict[str, Any] | None = None
+    cache: CacheEntries | None = None
 
     def primed(self, engine: Engine) -> PrimedState:
         """The state from which `draw.sample_ids` continues."""
-        return PrimedState(list(self.history), self.last, engine.import_state(self.cells), self.drawn, self.limit)
+        state = engine.import_stream(ExportedStream(self.cells, self.cache))
+        return PrimedState(list(self.history), self.last, state, self.drawn, self.limit)
 
     def to_bytes(self, model: str) -> bytes:
         """The contents of the file, for the model with this fingerprint."""
@@ -72,8 +76,13 @@ class SavedState:
             "unread": np.frombuffer(self.unread, dtype=np.uint8),
         }
         about = {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in arrays
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in arrays and field.name != "cache"
         }
+        if self.cache is not None:
+            arrays |= {"cache_keys": self.cache.keys, "cache_ids": self.cache.ids}
+            about["cache_phase"] = self.cache.phase
         return dump(arrays, {"format": FORMAT, "model": model, "about": json.dumps(about)})
 
 
@@ -92,17 +101,22 @@ def from_bytes(data: bytes, name: str, model: str, network: NetworkConfig) -> Sa
 
 def _checked(arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any], network: NetworkConfig) -> SavedState:
     """The state, if it is consistent. Raises `ValueError` or a similar error otherwise."""
-    if {name: array.dtype.str.lstrip("|") for name, array in arrays.items()} != _TENSORS:
+    cached = "cache_keys" in arrays
+    wanted = _TENSORS | _CACHE_TENSORS if cached else _TENSORS
+    if {name: array.dtype.str.lstrip("|") for name, array in arrays.items()} != wanted:
         raise ValueError("its tensors are not those of a state")
     shape = (network.num_layers, CELLS[network.cell].states, network.rnn_size)
     cells = arrays["cells"]
     if cells.shape != shape or not np.isfinite(cells).all():
         raise ValueError("its recurrent state does not fit this network, or is not finite")
+    about = dict(about)
+    cache = _checked_cache(arrays, about.pop("cache_phase"), network) if cached else None
     saved = SavedState(
         np.array(cells),
         history=arrays["history"].tolist(),
         pending=arrays["pending"].tobytes().decode("utf-8", "surrogateescape"),
         unread=arrays["unread"].tobytes(),
+        cache=cache,
         **about,
     )
     if any(type(getattr(saved, name)) is not int for name in ("last", "seed", "index", "drawn")) or not (
@@ -119,6 +133,18 @@ def _checked(arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any], n
     if any(not 0 <= getattr(saved, name) < 1 << bits for name, bits in bounds) or len(saved.tail) > 4 or far:
         raise ValueError("a number in it is out of range")
     return saved
+
+
+def _checked_cache(arrays: Mapping[str, npt.NDArray[Any]], phase: Any, network: NetworkConfig) -> CacheEntries:
+    """The entries of a context cache. Raises `ValueError` if they are inconsistent."""
+    keys, ids = np.array(arrays["cache_keys"]), np.array(arrays["cache_ids"])
+    if ids.ndim != 1 or keys.shape != (len(ids), network.rnn_size) or not np.isfinite(keys).all():
+        raise ValueError("its context cache does not fit this network, or is not finite")
+    if len(ids) and not 0 <= ids.min() <= ids.max() < network.vocab_size:
+        raise ValueError("its context cache contains ids that are not in the vocabulary")
+    if type(phase) is not int or not 0 <= phase < 64:
+        raise ValueError("a number in it is out of range")
+    return CacheEntries(keys, ids, phase)
 
 
 def max_window(options: SampleOptions) -> int:

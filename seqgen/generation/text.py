@@ -8,10 +8,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from seqgen.config import SampleOptions
-from seqgen.generation.engines.base import Engine
+from seqgen.generation.engines.base import Engine, ExportedStream
 from seqgen.generation.prompts import Prompt
 from seqgen.generation.sampling.constraints import SamplingRules, TextConstraint
 from seqgen.generation.sampling.draw import SamplerState, sample_ids, stream_position
@@ -201,12 +201,12 @@ def generate_rows(
         text = streams[row]
         saved = None
         if keep:
-            cells = engine.export_state(
+            stream = engine.export_stream(
                 now.state if text.token_ids else prompt.primed.state, row if text.token_ids else 0
             )
             position = stream_position(now.streams[row]) if text.token_ids else prompt.primed.rng_offset
             limit = now.limits[row] if text.token_ids else prompt.primed.limit
-            saved = saved_state(text, prompt, cells, options, indices[row], position, limit)
+            saved = saved_state(text, prompt, stream, options, indices[row], position, limit)
         return FinishedSample(text.sample(indices[row], options.seed), text.log_prob_per_character(), saved)
 
     for row in tuple(open_rows):
@@ -229,7 +229,7 @@ def generate_rows(
 def saved_state(
     text: TextStream,
     prompt: Prompt,
-    cells: Any,
+    stream: ExportedStream,
     options: SampleOptions,
     index: int,
     position: int,
@@ -238,15 +238,15 @@ def saved_state(
     """The state after a text.
 
     Args:
-        cells: recurrent state before the last id is read.
+        stream: of the engine, before the last id is read.
         position: random numbers drawn so far.
         limit: of the stateful filter.
     """
     history, cut = truncate_history([*prompt.primed.history, *text.token_ids], options)
     last = text.token_ids[-1] if text.token_ids else prompt.primed.last
     return SavedState(
-        cells, last, history, cut or prompt.cut, options.seed, index, position, limit, text.rest(), text.tail(),
-        prompt.unread,
+        stream.cells, last, history, cut or prompt.cut, options.seed, index, position, limit, text.rest(), text.tail(),
+        prompt.unread, cache=stream.cache,
     )  # fmt: skip
 
 

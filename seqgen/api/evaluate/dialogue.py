@@ -40,6 +40,10 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
 
     tally, ranked = evaluate_conversations(context.model.batch_engine, codec, conversations, to_rank, progress)
     metrics: dict[str, Any] = dict(tally.metrics())
+    cached: dict[str, Any] = {}
+    if context.options.context_cache:
+        engine = context.model.with_context_cache(context.model.batch_engine, context.options.context_cache)
+        cached = {"context_cache": evaluate_conversations(engine, codec, conversations, (), progress)[0].metrics()}
     baselines: dict[str, Any] = {}
     if to_rank:
         metrics |= {
@@ -67,6 +71,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
         "bytes": tally.bytes,
         "questions": len(to_rank),
         "metrics": metrics,
+        **cached,
         "baselines": baselines,
     }
 

@@ -23,6 +23,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     codec = context.model.codec
     tally = tally_records(context.model.batch_engine, codec, map(chunks, context.documents))
     adaptive = _adaptive_tally(context) if context.options.adaptive else None
+    cached = _cached_tally(context) if context.options.context_cache else None
     metrics = tally.metrics()
     if not metrics:
         raise UserError("cannot evaluate on one character: no character follows it")
@@ -38,6 +39,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
         "bytes": tally.bytes,
         "metrics": metrics,
         **({} if adaptive is None else {"adaptive": adaptive.metrics()}),
+        **({} if cached is None else {"context_cache": cached.metrics()}),
         "baselines": baselines,
     }
 
@@ -53,6 +55,17 @@ def _adaptive_tally(context: EvaluationContext) -> TextTally:
         scorer.reset()
         tally.add(tally_record(scorer, codec, document.chunks()))
     return tally
+
+
+def _cached_tally(context: EvaluationContext) -> TextTally:
+    """Score the documents by the model and its context cache, which each of them begins with an empty one."""
+    engine = context.model.with_context_cache(context.model.batch_engine, context.options.context_cache)
+
+    def chunks(document: Document) -> Iterator[bytes]:
+        context.report(f"reading {document.name} with a context cache")
+        yield from document.chunks()
+
+    return tally_records(engine, context.model.codec, map(chunks, context.documents))
 
 
 def _training_text(context: EvaluationContext) -> bytes:

@@ -13,6 +13,8 @@ import typer
 from seqgen.cli.inputs import iter_lines, open_records, sources_or_stdin
 from seqgen.cli.options import EncodingOption, ModelArgument, OutputOption, QuietOption, ShardOption
 from seqgen.cli.output import Output, StderrLogger, to_json, write_state
+from seqgen.config.inference import MAX_CONTEXT_CACHE
+from seqgen.config.settings import check_option_group
 from seqgen.errors import DataError, UserError
 from seqgen.specs.tasks import TASKS
 from seqgen.specs.tokenizers import TOKENIZERS
@@ -20,7 +22,7 @@ from seqgen.streams import is_terminal
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model
-    from seqgen.api.scoring import Score
+    from seqgen.api.scoring import RecordScorer, Score
     from seqgen.generation.state import SavedState
 
 _COLOURS = ("never", "auto", "always")
@@ -54,6 +56,15 @@ def run(
     state_out: Annotated[
         str | None, typer.Option(metavar="FILE|-", help="File for the state after the record, or after its last line.")
     ] = None,
+    context_cache: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=MAX_CONTEXT_CACHE,
+            help="Mix the prediction with that of a cache of the latest N tokens; 0 for none.",
+        ),
+    ] = 0,
     output: OutputOption = "-",
     shard: ShardOption = None,
     encoding: EncodingOption = None,
@@ -82,6 +93,8 @@ def run(
     for flag, given in (("--state-in", state_in), ("--state-out", state_out), ("--colour", colour != "never")):
         if given and not spec.is_plain_text:
             raise UserError(f"{flag} is for text; this is a model for {loaded.task}")
+    if context_cache:
+        check_option_group("--context-cache", "context_cache", loaded.task)
     state = None if state_in is None else states.load(loaded, state_in)
     if state_out is not None:
         states.check_target(state_out, output, is_terminal(sys.stdout))
@@ -101,7 +114,9 @@ def run(
         decode = as_text.decode and not spec.composes
         from_pipe = functools.partial(read_pipe, warn=log.warn, encoding=encoding, decode=decode)
         if spec.record_reader is not None:
-            for score in loaded.score_records(reading.checksum_documents(find(names), log.warn), per_token, part):
+            for score in loaded.score_records(
+                reading.checksum_documents(find(names), log.warn), per_token, part, context_cache
+            ):
                 out.write(_json(score))
             return
         records = open_records(names, find, from_pipe)
@@ -117,34 +132,36 @@ def run(
         if not (coloured or lines or per_token or state_out or "-" in names):
             from seqgen.api.scoring import score_documents
 
-            for score in score_documents(loaded, records, state):
+            for score in score_documents(loaded, records, state, context_cache):
                 out.write(_json(score))
             return
+        from seqgen.api.scoring import RecordScorer
+
         saved = None
         for title, chunks in records:
             with contextlib.closing(chunks):
+                record = RecordScorer(loaded, state, context_cache)
                 if coloured:
-                    saved = _highlight(out, loaded, chunks, title if len(names) > 1 else "", state)
+                    saved = _highlight(out, record, loaded, chunks, title if len(names) > 1 else "")
                 else:
-                    saved = _score(out, loaded, chunks, title, lines, per_token, state)
+                    saved = _score(out, record, loaded, chunks, title, lines, per_token)
     if state_out is not None and saved is not None:
         write_state(loaded, saved, state_out)
 
 
 def _score(
     out: Output,
+    record: RecordScorer,
     model: Model,
     chunks: Iterable[bytes],
     title: str,
     lines: bool,
     per_token: bool,
-    state: SavedState | None,
-) -> SavedState | None:
+) -> SavedState:
     """Write the score of a record, or of each of its lines, as JSON. Returns the state at its end."""
-    from seqgen.api.scoring import RecordScorer, score_lines
-
-    record = RecordScorer(model, state)
     if lines:
+        from seqgen.api.scoring import score_lines
+
         for score in score_lines(model, iter_lines(chunks), title, per_token, record):
             out.write(_json(score))
         return record.saved()
@@ -173,14 +190,11 @@ def _score(
     return record.saved()
 
 
-def _highlight(
-    out: Output, model: Model, chunks: Iterable[bytes], title: str, state: SavedState | None
-) -> SavedState | None:
+def _highlight(out: Output, record: RecordScorer, model: Model, chunks: Iterable[bytes], title: str) -> SavedState:
     """Write the text of a record, coloured by surprisal, as it is read. Returns the state at its end."""
-    from seqgen.api.scoring import RecordScorer
     from seqgen.cli.highlight import SurprisalHighlighter
 
-    record, highlighter = RecordScorer(model, state), SurprisalHighlighter(model.codec)
+    highlighter = SurprisalHighlighter(model.codec)
     if title:
         out.write(f"==> {title} <==\n")
     for scored in record.read(chunks):

@@ -6,6 +6,7 @@ Filters and samplers see float arrays and know no engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,29 @@ import numpy.typing as npt
 from seqgen.generation.sampling.filters import target_nats
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class CacheEntries:
+    """What a context cache holds of one stream (`context_cache`), oldest first.
+
+    Attributes:
+        keys: outputs of the top layer, float32, shape (entries, units).
+        ids: the id that came next after each, shape (entries,).
+        phase: the first one's position, modulo 64, in the order of summation.
+    """
+
+    keys: npt.NDArray[np.float32]
+    ids: npt.NDArray[np.int32]
+    phase: int
+
+
+@dataclass(frozen=True)
+class ExportedStream:
+    """One stream in a form that every engine imports: see `Engine.export_state`, and what a context cache holds."""
+
+    cells: npt.NDArray[np.float32]
+    cache: CacheEntries | None = None
 
 
 class Engine(Protocol):
@@ -47,6 +71,23 @@ class Engine(Protocol):
             logits after each, shape (tokens, vocabulary), and the new state. They equal those of `step` up to the last
             bits of the sums.
         """
+        outputs, state = self.outputs_of(ids, state)
+        return self.logits_from(outputs), state
+
+    def outputs(self, state: Any) -> npt.NDArray[np.float32]:
+        """The top layer's outputs after the latest id of each stream, shape (streams, units)."""
+        ...
+
+    def outputs_of(self, ids: npt.NDArray[np.integer], state: Any) -> tuple[npt.NDArray[np.float32], Any]:
+        """Read a run of ids in one stream.
+
+        Returns:
+            the top layer's outputs after each, shape (tokens, units), and the new state.
+        """
+        ...
+
+    def logits_from(self, outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Logits, shape (tokens, vocabulary), from the top layer's outputs, shape (tokens, units)."""
         ...
 
     def nats_of(
@@ -113,6 +154,14 @@ class Engine(Protocol):
     def import_state(self, cells: npt.NDArray[np.float32]) -> Any:
         """The state of one stream from the result of `export_state`."""
         ...
+
+    def export_stream(self, state: Any, row: int) -> ExportedStream:
+        """All that one stream depends on."""
+        return ExportedStream(self.export_state(state, row))
+
+    def import_stream(self, stream: ExportedStream) -> Any:
+        """The state of one stream from the result of `export_stream`, of an engine with a context cache or without."""
+        return self.import_state(stream.cells)
 
 
 def output_matrix(

@@ -179,11 +179,14 @@ class NativeEngine(Engine):
             state = new
         return state
 
-    def logits_of(self, ids: npt.NDArray[np.integer], state: Array) -> tuple[Array, Array]:
+    def outputs(self, state: Array) -> Array:
+        return state[:, -1, 0]
+
+    def outputs_of(self, ids: npt.NDArray[np.integer], state: Array) -> tuple[Array, Array]:
         outputs, new = np.empty((len(ids), self._shape[2]), dtype=np.float32), np.array(state)
         if len(ids):
             self._run(len(ids), self._gates(ids), state, new, None, outputs)
-        return self._logits(outputs), new
+        return outputs, new
 
     def nats_of(
         self,
@@ -246,7 +249,7 @@ class NativeEngine(Engine):
         nats = np.empty(len(ids))
 
         def score(part: slice) -> None:
-            logits = self._logits(outputs[part])
+            logits = self.logits_from(outputs[part])
             if possible is not None:
                 logits[~possible[part]] = -np.inf
             nats[part] = target_nats(logits, targets[part])
@@ -254,8 +257,8 @@ class NativeEngine(Engine):
         run_parts(score, _parts(len(ids), max(_MIN_ROWS, _MAX_LOGITS // self.vocab_size)))
         return nats, new
 
-    def _logits(self, outputs: Array) -> Array:
-        """Logits from the top layer's outputs. A row doesn't depend on the others."""
+    def logits_from(self, outputs: Array) -> Array:
+        """See `Engine`. A row doesn't depend on the others."""
         if self._output_product is None:
             self._output_product = RowProduct(*self._output)
         return self._output_product(outputs)

@@ -106,13 +106,19 @@ class NumpyEngine(Engine):
             stream = self._advance(int(token), stream)
         return (stream,)
 
-    def logits_of(self, ids: npt.NDArray[np.integer], state: NumpyState) -> tuple[Array, NumpyState]:
+    def outputs(self, state: NumpyState) -> Array:
+        return np.stack([stream[-1][0] for stream in state])
+
+    def outputs_of(self, ids: npt.NDArray[np.integer], state: NumpyState) -> tuple[Array, NumpyState]:
         (stream,) = state
         outputs = np.empty((len(ids), self._config.rnn_size), dtype=np.float32)
         for index, token in enumerate(ids):
             stream = self._advance(int(token), stream)
             outputs[index] = stream[-1][0]
-        return outputs @ self._output.T + self._output_bias, (stream,)
+        return outputs, (stream,)
+
+    def logits_from(self, outputs: Array) -> Array:
+        return outputs @ self._output.T + self._output_bias
 
     def join(self, states: Sequence[NumpyState]) -> NumpyState:
         return tuple(stream for state in states for stream in state)

@@ -114,12 +114,20 @@ class TorchEngine(Engine):
                 _, block = self._network(chunk[:, None].expand(-1, self._rows), block, dtype=self._dtype)
         return batch, [block]
 
-    def logits_of(self, ids: npt.NDArray[np.integer], state: TorchState) -> tuple[npt.NDArray[np.float32], TorchState]:
+    def outputs(self, state: TorchState) -> npt.NDArray[np.float32]:
+        return self._streams(state)[-1][0].float().cpu().numpy()
+
+    def outputs_of(self, ids: npt.NDArray[np.integer], state: TorchState) -> tuple[npt.NDArray[np.float32], TorchState]:
         if not len(ids):
-            return np.empty((0, self.vocab_size), dtype=np.float32), state
+            return np.empty((0, self._network.config.rnn_size), dtype=np.float32), state
         with torch.inference_mode():
-            logits, new = self._logits(ids, state)
-            return logits.cpu().numpy(), new
+            hidden, new = self._hidden(ids, state)
+            return hidden.float().cpu().numpy(), new
+
+    def logits_from(self, outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():
+            hidden = torch.from_numpy(outputs).to(self._device, self._dtype or torch.float32)
+            return self._network.logits(hidden).cpu().numpy()
 
     def nats_of(
         self,
@@ -132,18 +140,19 @@ class TorchEngine(Engine):
         if not len(ids):
             return np.empty(0), state
         with torch.inference_mode():
-            logits, new = self._logits(ids, state)
+            hidden, new = self._hidden(ids, state)
+            logits = self._network.logits(hidden)
             if possible is not None:
                 logits = logits.masked_fill(~torch.from_numpy(possible).to(self._device), -torch.inf)
             nats = F.cross_entropy(logits, self._tensor(targets), reduction="none")
             return nats.double().cpu().numpy(), new
 
-    def _logits(self, ids: npt.NDArray[np.integer], state: TorchState) -> tuple[Tensor, TorchState]:
-        """Logits after each id of one stream, and the new state."""
+    def _hidden(self, ids: npt.NDArray[np.integer], state: TorchState) -> tuple[Tensor, TorchState]:
+        """The top layer's outputs after each id of one stream, and the new state."""
         _, (block,) = state
         one = _each(block, lambda tensor: tensor[:1].contiguous())
         hidden, one = self._network(self._tensor(ids)[:, None], one, dtype=self._dtype)
-        return self._network.logits(hidden[:, 0]), self.repeat((1, [one]), 1)
+        return hidden[:, 0], self.repeat((1, [one]), 1)
 
     def nats_of_lanes(
         self,

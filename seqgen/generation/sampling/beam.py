@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import SampleOptions, SearchOptions
-from seqgen.generation.engines.base import Engine
+from seqgen.generation.engines.base import Engine, ExportedStream
 from seqgen.generation.prompts import Prompt
 from seqgen.generation.sampling.constraints import SamplingRules, TextConstraint
 from seqgen.generation.sampling.filters import check_beam_options, log_softmax
@@ -110,7 +110,7 @@ class _Finished(NamedTuple):
     log_prob_per_character: float
     order: int
     hypothesis: BeamHypothesis
-    cells: Any  # exported recurrent state, or None
+    stream: ExportedStream | None  # if its state will be saved
 
 
 def beam_search(job: GenerationJob, count: int, first: int = 0, keep: bool = False) -> Iterator[FinishedSample]:
@@ -138,7 +138,7 @@ def beam_search(job: GenerationJob, count: int, first: int = 0, keep: bool = Fal
     done: list[_Finished] = []
     state, last = job.engine.repeat(prompt.primed.state, 1), np.array([prompt.primed.last])
     if start.text.finish_reason:
-        done.append(_Finished(0.0, 0, start, job.engine.export_state(prompt.primed.state, 0) if keep else None))
+        done.append(_Finished(0.0, 0, start, job.engine.export_stream(prompt.primed.state, 0) if keep else None))
     beam = [] if done else [start]
     while beam:
         logits, state = job.engine.step(last, state)
@@ -155,8 +155,8 @@ def beam_search(job: GenerationJob, count: int, first: int = 0, keep: bool = Fal
             each = beam[row].extended(token, float(own[row, token]), float(totals[row, token]))
             if each.text.finish_reason:
                 if rank < width:
-                    cells = job.engine.export_state(state, row) if keep else None
-                    done.append(_Finished(each.log_prob / max(each.text.characters, 1), len(done), each, cells))
+                    stream = job.engine.export_stream(state, row) if keep else None
+                    done.append(_Finished(each.log_prob / max(each.text.characters, 1), len(done), each, stream))
             elif len(kept) < width and each.key not in kept:
                 kept[each.key] = each
                 rows.append(row)
@@ -169,7 +169,8 @@ def beam_search(job: GenerationJob, count: int, first: int = 0, keep: bool = Fal
         state, last = job.engine.select(state, rows), np.array([each.text.token_ids[-1] for each in beam])
     for number, entry in enumerate(done[first : first + count], start=first):
         text, offset = entry.hypothesis.text, prompt.primed.rng_offset
-        saved = saved_state(text, prompt, entry.cells, job.options, number, offset) if keep else None
+        stream = entry.stream
+        saved = None if stream is None else saved_state(text, prompt, stream, job.options, number, offset)
         yield FinishedSample(text.sample(number, job.options.seed), text.log_prob_per_character(), saved)
 
 
