@@ -65,9 +65,19 @@ FILTERS: Registry[FilterSpec] = Registry(
             Option("repetition_penalty", float, 1.0,
                    "Divisor of the logits of the last --repetition-window tokens (CTRL); 1 for none.", minimum=0.001,
                    maximum=1000, basic="Sampling"),
-            Option("repetition_window", int, 64, "Tokens that the repetition penalty looks back.", minimum=1,
+            Option("repetition_window", int, 64, "Tokens that the penalties look back.", minimum=1,
                    maximum=1 << 20),
         ), _FILTERS + "make_repetition_penalty", compiled=True, window="repetition_window"),
+        FilterSpec("frequency_penalty", "frequency penalty", (
+            Option("frequency_penalty", float, 0.0,
+                   "Number to subtract from a token's logit for each time it occurs in the last --repetition-window "
+                   "tokens; 0 for none.", minimum=-100, maximum=100),
+        ), _FILTERS + "make_frequency_penalty", window="repetition_window"),
+        FilterSpec("presence_penalty", "presence penalty", (
+            Option("presence_penalty", float, 0.0,
+                   "Number to subtract once from the logit of each of the last --repetition-window tokens; 0 for none.",
+                   minimum=-100, maximum=100),
+        ), _FILTERS + "make_presence_penalty", window="repetition_window"),
         FilterSpec("dry_multiplier", "DRY", (
             Option("dry_multiplier", float, 0.0,
                    "Strength of the DRY penalty on tokens that extend a repetition, times --dry-base to the power of "

@@ -112,6 +112,7 @@ BAD_TRAIN = [
 
 BAD_SAMPLE = [
     ("length", -1), ("length", (1 << 40) + 1), ("repetition_penalty", 0), ("repetition_penalty", -1),
+    ("frequency_penalty", -101), ("frequency_penalty", 101), ("presence_penalty", -101), ("presence_penalty", 101),
     ("repetition_window", 0), ("temperature", -0.1), ("temperature", math.nan), ("temperature", math.inf),
     ("top_k", -1), ("top_p", 0), ("top_p", 1.01), ("min_p", -0.1), ("min_p", 1.1),
     ("typical_p", 0), ("typical_p", 2), ("dry_multiplier", -1), ("dry_multiplier", 101), ("dry_base", 0.9),

@@ -27,6 +27,8 @@ sample_options = st.builds(
     SampleOptions,
     repetition_penalty=st.one_of(st.just(1.0), st.floats(0.1, 10)),
     repetition_window=st.integers(1, 8),
+    frequency_penalty=st.one_of(st.just(0.0), st.floats(-2, 2)),
+    presence_penalty=st.one_of(st.just(0.0), st.floats(-2, 2)),
     temperature=st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0.01, 100)),
     top_k=st.integers(0, 12),
     top_p=st.one_of(st.just(1.0), st.floats(0.001, 1)),

@@ -155,6 +155,36 @@ def make_repetition_penalty(options: SampleOptions, resolved: object) -> Filter 
     return repetition_penalty(options.repetition_penalty, options.repetition_window)
 
 
+def count_penalty(each: float, once: float, window: int) -> Filter:
+    """Subtract `each` from a token's logit for every time it occurs in the last `window` tokens, and `once` if it does.
+
+    These are the frequency and presence penalties of OpenAI's API.
+    """
+
+    def apply(logits: Logits, context: FilterContext) -> Logits:
+        result = logits.copy()
+        for row, tokens in enumerate(context.history):
+            recent, counts = np.unique(np.asarray(tokens[-window:], dtype=np.intp), return_counts=True)
+            result[row, recent] -= each * counts + once
+        return result
+
+    return apply
+
+
+def make_frequency_penalty(options: SampleOptions, resolved: object) -> Filter | None:
+    """The filter of `--frequency-penalty`."""
+    if options.frequency_penalty == 0:
+        return None
+    return count_penalty(options.frequency_penalty, 0, options.repetition_window)
+
+
+def make_presence_penalty(options: SampleOptions, resolved: object) -> Filter | None:
+    """The filter of `--presence-penalty`."""
+    if options.presence_penalty == 0:
+        return None
+    return count_penalty(0, options.presence_penalty, options.repetition_window)
+
+
 @dataclass(frozen=True)
 class SequenceBreakers:
     """An automaton over tokens that finds where a sequence breaker ends, however it is tokenized.

@@ -55,6 +55,11 @@ def test_repetition_penalty_respects_its_window(window: int, seen: set[int]) -> 
     assert result[0].tolist() == [4.0 if token in seen else 8.0 for token in range(5)]
 
 
+def test_count_penalty_subtracts_for_each_time_and_once() -> None:
+    result = filters.count_penalty(0.5, 2, 4)(np.full((2, 4), 3.0), FilterContext([[3, 3, 0, 2, 2, 2], []]))
+    assert result.tolist() == [[0.5, 3.0, -0.5, 3.0], [3.0] * 4]
+
+
 def test_repetition_penalty_uses_each_rows_history() -> None:
     result = filters.repetition_penalty(4, 8)(np.ones((3, 2)), FilterContext([[0], [], [1, 1]]))
     assert result.tolist() == [[0.25, 1], [1, 1], [1, 0.25]]
