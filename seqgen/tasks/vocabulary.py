@@ -43,8 +43,8 @@ def fit_codec(
 
     Args:
         vocab_size: for tokenizers that take one; None: their default.
-        enough: bytes that are enough for the task, whatever the tokenizer. The default vocabulary size then follows
-            from the size of the whole corpus.
+        enough: bytes that are enough for the task, whatever the tokenizer. The default vocabulary size follows from
+            the size of the whole corpus nevertheless.
         limit: of the whole training; see `sample_bytes`.
 
     Raises:
@@ -60,7 +60,7 @@ def fit_codec(
     sample = source.sample(min(sizes)) if sizes else source
     if "vocab_size" in spec.fit_options:
         options |= {"vocab_size": vocab_size, "check": limit.check}
-        if enough is not None or timely is not None:
+        if sizes:
             options["fraction"] = sample.size / max(1, source.size)
     return tokenizers.fit(name, _checked(sample.chunks(), limit), **options)
 

@@ -110,8 +110,7 @@ class SubwordCodec(Codec):
         Raises:
             DataError: the stream has no text, or too little.
         """
-        lines = _sample(_lines(chunks))
-        characters = sum(map(len, lines))
+        lines, characters = _sample(_lines(chunks))
         if characters < 2:
             raise DataError("cannot train subwords: there is no text; --tokenizer byte takes any")
         alphabet, rare = _rare_characters(lines, vocab_size)
@@ -193,11 +192,15 @@ def _clean(lines: Iterable[str]) -> Iterator[str]:
             yield line[start : start + _MAX_LINE]
 
 
-def _sample(lines: Iterable[str]) -> list[str]:
-    """Evenly spaced lines of at most about `_MAX_SAMPLE` characters: all, or every 2nd, 4th, 8th…"""
+def _sample(lines: Iterable[str]) -> tuple[list[str], int]:
+    """Evenly spaced lines of at most about `_MAX_SAMPLE` characters: all, or every 2nd, 4th, 8th…
+
+    With them comes the number of characters of all lines.
+    """
     sample: list[str] = []
-    size, stride = 0, 1
+    size, stride, characters = 0, 1, 0
     for number, line in enumerate(lines):
+        characters += len(line)
         if number % stride:
             continue
         sample.append(line)
@@ -205,7 +208,7 @@ def _sample(lines: Iterable[str]) -> list[str]:
         if size > _MAX_SAMPLE:
             sample, stride = sample[::2], stride * 2
             size = sum(map(len, sample))
-    return sample
+    return sample, characters
 
 
 def _thin(lines: list[str]) -> list[str]:

@@ -325,11 +325,13 @@ def test_fit_codec_of_subwords_reads_a_sample_of_a_large_corpus(
 ) -> None:
     text.write_bytes(text.read_bytes() * 30)
     asked: list[int] = []
+    fractions: list[float] = []
     fit = tokenizers.fit
 
     def watched(kind: str, chunks: Any, **options: Any) -> Any:
         read = list(chunks)
         asked.append(sum(map(len, read)))
+        fractions.append(options.get("fraction", 1.0))
         return fit(kind, read, **options)
 
     monkeypatch.setattr(tokenizers, "fit", watched)
@@ -339,6 +341,7 @@ def test_fit_codec_of_subwords_reads_a_sample_of_a_large_corpus(
     data = prepare(text, tokenizer="subword", vocab_size=300)
     size = text.stat().st_size
     assert 50_000 < asked[0] < 130_000 < size // 2
+    assert fractions[0] == pytest.approx(asked[0] / data.counts["train_bytes"], rel=0.01), "for the vocabulary's size"
     assert data.counts["train_bytes"] + data.counts["held_out_bytes"] == size
     found = np.concatenate([data.train.ids, data.held_out.ids if data.held_out else []])
     assert tokenizers.decode(data.codec, found.astype(int).tolist()) == text.read_bytes()

@@ -9,6 +9,7 @@ import pytest
 
 from seqgen import tokenizers
 from seqgen.errors import DataError
+from seqgen.tokenizers import subwords
 from tests.helpers.running import prose
 from tests.helpers.texts import FAMILY, FITTED_ON, check_ids, is_one_line
 
@@ -93,3 +94,23 @@ def test_subword_encode_never_joins_two_lines() -> None:
     ids = codec.encode(first + b"\n" + second)
     apart = [codec.encode(first + b"\n"), codec.encode(second)]
     assert np.array_equal(ids, np.concatenate(apart))
+
+
+def test_subword_default_vocabulary_is_for_the_whole_text_not_for_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def train(text: str, vocab_size: int) -> None:
+        sizes.append(vocab_size)
+
+    monkeypatch.setattr(subwords, "_train", train)
+    monkeypatch.setattr(subwords, "_MIN_SAMPLE", 1 << 40)  # in this process
+    lines = [prose(400).replace("\n", " ").encode() + b"\n"] * 400
+    characters = 400 * (len(lines[0]) - 1)  # without the line feeds
+    for most, fraction in ((10 * characters, 1.0), (characters // 5, 1.0), (characters // 5, 0.25)):
+        monkeypatch.setattr(subwords, "_MAX_SAMPLE", most)
+        with pytest.raises(DataError, match="recurs"):
+            tokenizers.fit("subword", lines, fraction=fraction)
+    alphabet = len(set(lines[0].decode()) - {"\n"})
+    wanted = [subwords.default_vocab_size(round(characters / part), alphabet) for part in (1.0, 1.0, 0.25)]
+    assert wanted[2] > wanted[0] + 300
+    assert [size - subwords._RESERVED for size in sizes] == wanted
