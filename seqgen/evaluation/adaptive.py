@@ -69,7 +69,7 @@ class AdaptiveScorer:
                 gradients = torch.autograd.grad(nats.mean(), self._weights)
             self._states, self._last = detach(states), int(chunk[-1])
             self._update(gradients)
-            yield TokenScores(chunk, nats.detach().double().cpu().numpy())
+            yield TokenScores(chunk, nats.detach().cpu().double().numpy())
 
     @torch.no_grad()
     def _update(self, gradients: tuple[Tensor, ...]) -> None:

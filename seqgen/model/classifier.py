@@ -28,6 +28,7 @@ from seqgen.model.dropout import DropoutRng, dropout_mask
 from seqgen.model.embedding import EmbeddedIds
 from seqgen.model.ngrams import Bags, rows_of_buckets
 from seqgen.model.recurrent.stack import RecurrentStack
+from seqgen.model.transfer import to_device
 
 _AT_ONCE = 1 << 15  # ids read at once in inference: their gates take some dozens of megabytes
 
@@ -145,7 +146,7 @@ class Classifier(nn.Module):
             rows = text_indices[:, None].expand_as(largest)
             empty = total.new_zeros(texts, total.shape[1])
             maximum = empty.scatter_reduce(0, rows, largest, "amax", include_self=False)
-            features += [last[final], maximum, empty.index_add(0, text_indices, total) / counts]
+            features += [last[final], maximum, _sum_by_text(total, text_indices, empty) / counts]
         pooled = torch.cat(features, dim=1)
         if self.training and rng is not None and self.config.dropout:
             pooled = pooled * dropout_mask(pooled, self.config.dropout, rng, lane_dim=0)
@@ -157,7 +158,7 @@ class Classifier(nn.Module):
         self, chunks: Chunks, texts: int, rng: DropoutRng | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
         """The network's logits of texts in chunks, shape (texts, labels)."""
-        ids, lengths, text_indices = (torch.from_numpy(array).to(self.embedding.device) for array in chunks)
+        ids, lengths, text_indices = (to_device(array, self.embedding.device) for array in chunks)
         return self.logits_from_summaries(self.summaries(ids, lengths, rng, dtype), lengths, text_indices, texts, rng)
 
     def predict_logits(self, texts: Sequence[Ids], dtype: torch.dtype | None = None) -> Tensor:
@@ -175,12 +176,10 @@ class Classifier(nn.Module):
         summaries = torch.empty(len(chunks.lengths), directions, 3, units, device=device)
         for group in group_by_length(chunks.lengths, _AT_ONCE):
             longest = int(chunks.lengths[group].max())
-            ids = torch.from_numpy(chunks.ids[:longest, group]).to(device)
-            summaries[torch.from_numpy(group)] = self.summaries(
-                ids, torch.from_numpy(chunks.lengths[group]).to(device), dtype=dtype
-            )
-        lengths = torch.from_numpy(chunks.lengths).to(device)
-        text_indices = torch.from_numpy(chunks.text_indices).to(device)
+            ids, lengths = to_device(chunks.ids[:longest, group], device), to_device(chunks.lengths[group], device)
+            summaries[to_device(group, device)] = self.summaries(ids, lengths, dtype=dtype)
+        lengths = to_device(chunks.lengths, device)
+        text_indices = to_device(chunks.text_indices, device)
         logits[torch.tensor(nonempty, device=device)] = self.logits_from_summaries(
             summaries, lengths, text_indices, len(nonempty)
         )
@@ -195,8 +194,9 @@ class Classifier(nn.Module):
         known = rows >= 0
         starts = np.concatenate([[0], np.cumsum(known)])[bags.starts[:-1]]
         scale = torch.from_numpy(np.diff(bags.starts).clip(min=1).astype(np.float32)).to(device).rsqrt_()
-        columns, offsets = torch.from_numpy(rows[known]).to(device), torch.from_numpy(starts).to(device)
-        total = F.embedding_bag(columns, self.wide_weight, offsets, mode="sum")
+        at = torch.device("cpu") if device.type == "mps" else device  # MPS has no embedding bags
+        columns, offsets = torch.from_numpy(rows[known]).to(at), torch.from_numpy(starts).to(at)
+        total = F.embedding_bag(columns, self.wide_weight.to(at), offsets, mode="sum").to(device)
         return total * scale[:, None] + self.wide_bias
 
     def _rows(self) -> npt.NDArray[np.int32]:
@@ -233,6 +233,14 @@ def summarise(hidden: Tensor, lengths: Tensor) -> Tensor:
     dtype = torch.promote_types(hidden.dtype, torch.float32)
     total = (hidden * inside).sum(0, dtype=accumulation_dtype(hidden)).to(dtype)
     return torch.stack([last.to(dtype), largest.to(dtype), total], dim=1)
+
+
+def _sum_by_text(total: Tensor, text_indices: Tensor, empty: Tensor) -> Tensor:
+    """Sums over the chunks of each text, in the shape of `empty`; on a GPU in an order that is always the same."""
+    if total.device.type == "cpu":
+        return empty.index_add(0, text_indices, total)
+    texts = torch.arange(len(empty), device=total.device)[:, None]
+    return (texts == text_indices).to(total.dtype) @ total
 
 
 def accumulation_dtype(like: Tensor) -> torch.dtype:

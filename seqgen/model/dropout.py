@@ -38,6 +38,18 @@ class MaskRng(NamedTuple):
 DropoutRng = torch.Generator | MaskRng
 
 
+def step_generator(generator: torch.Generator, device: torch.device) -> torch.Generator:
+    """The generator of one step's masks: on a GPU one of its own, with the next number of `generator` as seed.
+
+    So masks are drawn where they are needed, all processes draw the same, and the state of `generator`, a CPU's, is all
+    that has to be saved: a run resumes on another device.
+    """
+    if device.type != "cuda":
+        return generator
+    seed = int(torch.randint(1 << 62, (), generator=generator))
+    return torch.Generator(device).manual_seed(seed)
+
+
 def dropout_mask(like: Tensor, probability: float, rng: DropoutRng | None, lane_dim: int | None = None) -> Tensor:
     """0 with the given probability, otherwise 1 / (1 − probability), in the shape and dtype of `like`.
 

@@ -19,6 +19,7 @@ from seqgen.training.batches import IGNORE_INDEX
 
 _FUSED_FROM = 1000  # vocabulary size; the logits of a smaller one are small enough to store
 _LOGITS = 1 << 21  # at a time: 8 MiB fit into a cache
+_DEVICE_LOGITS = 1 << 26  # on a GPU, which needs large products
 
 
 class _Fused(torch.autograd.Function):
@@ -28,13 +29,14 @@ class _Fused(torch.autograd.Function):
         wide = torch.promote_types(dtype, torch.float32)
         narrow_weight, narrow_bias = weight.to(dtype), bias.to(dtype)
         counted = targets != ignored
-        everything = bool(counted.all())
+        on_cpu = hidden.device.type == "cpu"
+        everything = on_cpu and bool(counted.all())  # a GPU multiplies sooner than it answers
         scale = 1 / counted.sum().clamp(min=1).to(wide)
         total = torch.zeros((), dtype=wide, device=hidden.device)
         hidden_grad = torch.empty_like(hidden)
         weight_grad = torch.zeros(weight.shape, dtype=wide, device=hidden.device)
         bias_grad = torch.zeros(bias.shape, dtype=wide, device=hidden.device)
-        rows = max(64, _LOGITS // len(weight))
+        rows = max(64, (_LOGITS if on_cpu else _DEVICE_LOGITS) // len(weight))
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
             inputs, index, counts = hidden[part], targets[part].clamp(min=0)[:, None], counted[part]

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from seqgen.model import embedding
 from seqgen.model.embedding import embedding_lookup
 
 
@@ -35,3 +36,13 @@ def test_embedding_lookup_bfloat16_sum_keeps_small_gradients(rows: int) -> None:
     assert table.grad is not None
     assert (table.grad[1].float() - 1001).abs().max() <= 4  # the spacing of bfloat16 there
     assert (table.grad[0] == 1).all()
+
+
+@pytest.mark.parametrize("rows", [7, 300, 2000])  # a product up to 1,024
+def test_embedding_gradient_on_a_device_is_the_sum_of_each_row(rows: int) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    ids = torch.randint(rows, (5, 40), generator=generator)
+    grad = torch.randn(5, 40, 6, generator=generator, dtype=torch.float64)
+    wanted = torch.zeros(rows, 6, dtype=torch.float64).index_add(0, ids.flatten(), grad.flatten(0, 1))
+    summed = embedding._summed_on_device(grad.flatten(0, 1), ids.flatten(), rows)
+    torch.testing.assert_close(summed, wanted, rtol=1e-12, atol=1e-12)

@@ -14,6 +14,7 @@ from seqgen.corpus.ids import PageReleaser
 from seqgen.model.chunks import chunk_counts, chunk_texts
 from seqgen.model.classifier import Classifier
 from seqgen.model.dropout import LaneRange, MaskRng
+from seqgen.model.transfer import to_device
 from seqgen.training.batches import epoch_rng
 from seqgen.training.device import Compute
 from seqgen.training.linear_model import classification_loss
@@ -113,6 +114,7 @@ class ClassificationObjective:
         self.steps_per_epoch = -(-len(train) // self._batch_size)
         self._seed = seed
         self._smoothing = smoothing
+        self._label_weights = weights
         self._weights = None if weights is None else torch.from_numpy(weights).to(compute.device)
         self.metrics: dict[str, float] = {}
 
@@ -136,13 +138,13 @@ class ClassificationObjective:
         texts = self._compute.world.lane_range(len(chosen))
         own, lengths = chosen[texts.as_slice], self._train.window_lengths[chosen]
         ids, sizes, text_indices = (
-            torch.from_numpy(array).to(self._compute.device)
+            to_device(array, self._compute.device)
             for array in chunk_texts(self._windows(step, chosen, lengths)[texts.as_slice], size)
         )
         rng = MaskRng(generator, chunk_range(texts, lengths, size))
         summaries = self.network.summaries(ids, sizes, rng, self._compute.dtype)
         logits = self.network.logits_from_summaries(summaries, sizes, text_indices, len(own), MaskRng(generator, texts))
-        loss = self._mean_loss(logits, torch.from_numpy(self._train.targets[own]).to(self._compute.device))
+        loss = self._mean_loss(logits, to_device(self._train.targets[own], self._compute.device))
         fraction = self._total_weight(own) / self._total_weight(chosen) if texts.counted else 0.0
         return loss if fraction == 1 else loss * fraction, int(lengths.sum())
 
@@ -161,9 +163,9 @@ class ClassificationObjective:
 
     def _total_weight(self, chosen: npt.NDArray[np.int64]) -> float:
         """The divisor of the mean loss of some texts."""
-        if self._weights is None:
+        if self._label_weights is None:
             return float(len(chosen))
-        return max(1e-6, float((self._train.targets[chosen] @ self._weights.cpu().numpy()).sum()))
+        return max(1e-6, float((self._train.targets[chosen] @ self._label_weights).sum()))
 
     def _mean_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         smooth = targets

@@ -10,6 +10,7 @@ from torch import Tensor
 from seqgen.corpus.ids import IdStream
 from seqgen.model.dropout import LaneRange, MaskRng, keep_mask
 from seqgen.model.language import LanguageModel, LayerStates, detach
+from seqgen.model.transfer import to_device
 from seqgen.training.batches import IGNORE_INDEX, Batch, LaneBatches, Transform, sequential_batches
 from seqgen.training.cross_entropy import language_loss
 from seqgen.training.device import Compute
@@ -113,7 +114,7 @@ class NextTokenObjective:
 
     def _tensors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         device = self._compute.device
-        return torch.from_numpy(batch.inputs).to(device), torch.from_numpy(batch.targets).to(device)
+        return to_device(batch.inputs, device), to_device(batch.targets, device)
 
 
 def _own_lanes(batch: Batch, lanes: LaneRange) -> tuple[Batch, float]:

@@ -17,6 +17,7 @@ from seqgen.model.chunks import chunk_texts
 from seqgen.model.classifier import Classifier, reverse
 from seqgen.model.dropout import MaskRng
 from seqgen.model.embedding import embedding_lookup
+from seqgen.model.transfer import to_device
 from seqgen.training.batches import epoch_permutation
 from seqgen.training.device import Compute
 from seqgen.training.objectives.classification import LabelledIds, chunk_range, truncate
@@ -49,9 +50,10 @@ class PretrainingObjective:
         if not predicted:  # texts of one id
             return self.network.frequency_bias.sum() * 0, 1
         chunks = chunk_texts([truncate(self._train.text(number)) for number in chosen[texts.as_slice]], size)
-        ids = torch.from_numpy(chunks.ids).to(self._compute.device)
-        sizes = torch.from_numpy(chunks.lengths).to(self._compute.device)
-        total = self.network(ids, sizes, MaskRng(generator, columns), self._compute.dtype)
+        # Found here, because a device would have to be asked how many there are.
+        inside = np.flatnonzero(np.arange(len(chunks.ids) - 1)[:, None] < chunks.lengths - 1)
+        ids, sizes, indices = (to_device(array, self._compute.device) for array in (chunks.ids, chunks.lengths, inside))
+        total = self.network(ids, sizes, indices, MaskRng(generator, columns), self._compute.dtype)
         return (total if texts.counted else total * 0) / predicted, predicted
 
     def validate(self) -> float | None:
@@ -74,24 +76,28 @@ class _PretrainingHead(nn.Module):
         self.reads = classifier  # the name is that of the weights in saved states
         self.frequency_bias = nn.Parameter(frequencies.log())
         unnormalised = frequencies**_SAMPLING_POWER
-        self.register_buffer("sampling", unnormalised / unnormalised.sum(), persistent=False)
+        self._sampling_on_cpu = unnormalised / unnormalised.sum()  # for a generator there
+        self.register_buffer("sampling", self._sampling_on_cpu.clone(), persistent=False)
         # The tied output layer needs outputs as wide as the embedding.
         width, units = classifier.config.embedding_size, classifier.config.rnn_size
         self.projection = None if width == units else nn.Parameter(torch.eye(width, units))
 
-    def forward(self, ids: Tensor, lengths: Tensor, rng: MaskRng, dtype: torch.dtype) -> Tensor:
-        """The summed cross-entropy in nats of all ids except the first of each chunk, averaged over the directions."""
-        steps = torch.arange(len(ids) - 1, device=ids.device)[:, None]
-        inside = steps < lengths - 1
+    def forward(self, ids: Tensor, lengths: Tensor, inside: Tensor, rng: MaskRng, dtype: torch.dtype) -> Tensor:
+        """The summed cross-entropy in nats of all ids except the first of each chunk, averaged over the directions.
+
+        Args:
+            ids, lengths: of `Chunks`, as tensors.
+            inside: indices of the ids that are not a chunk's last, in `ids` without its last row, flattened.
+        """
         sampling = self.get_buffer("sampling")
         generator = rng.generator
-        negatives = torch.multinomial(
-            sampling.to(generator.device), _NEGATIVES, replacement=True, generator=generator
-        ).to(ids.device)
+        drawn_from = self._sampling_on_cpu if generator.device.type == "cpu" else sampling
+        negatives = torch.multinomial(drawn_from, _NEGATIVES, replacement=True, generator=generator).to(ids.device)
         total = ids.new_zeros((), dtype=torch.float32)
         for direction, hidden in self.reads.outputs(ids, lengths, rng, dtype, DROPOUT):
             ordered = ids if direction == "forward" else reverse(ids, lengths)
-            top, targets = hidden[:-1][inside], ordered[1:][inside]
+            top = hidden[:-1].flatten(0, 1).index_select(0, inside)
+            targets = ordered[1:].flatten().index_select(0, inside)
             if self.projection is not None:
                 top = top @ self.projection.to(dtype).t()
             rows = embedding_lookup(self.reads.embedding.to(dtype), torch.cat([targets, negatives]))

@@ -189,7 +189,9 @@ def test_language_model_fused_equals_scan(
 
 @every_cell
 def test_language_model_fused_state_goes_in_and_comes_out(name: str, activation: str) -> None:
-    network = LanguageModel(NetworkConfig(11, cell=name, activation=activation, rnn_size=6, num_layers=2), generator()).double()
+    network = LanguageModel(
+        NetworkConfig(11, cell=name, activation=activation, rnn_size=6, num_layers=2), generator()
+    ).double()
     ids = torch.randint(11, (9, 4), generator=generator(3))
     with fused_on_cpu(), torch.inference_mode():
         whole, last = network(ids, network.initial(4))

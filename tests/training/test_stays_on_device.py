@@ -1,0 +1,93 @@
+"""A training step asks its device for nothing: PyTorch's meta device has no numbers to give, and fails if asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from seqgen.config import NetworkConfig
+from seqgen.corpus.ids import IdStream
+from seqgen.corpus.series.windows import ScaledSeries, Windows
+from seqgen.model.classifier import Classifier
+from seqgen.model.forecaster import Forecaster
+from seqgen.model.language import LanguageModel
+from seqgen.training.device import Compute
+from seqgen.training.loop import Objective
+from seqgen.training.objectives.classification import ClassificationObjective, LabelledIds
+from seqgen.training.objectives.forecasting import ForecastingObjective
+from seqgen.training.objectives.language import NextTokenObjective
+from seqgen.training.objectives.pretraining import PretrainingObjective
+from tests.helpers.classifiers import classifier_config
+from tests.helpers.forecasters import config_of
+
+META = Compute(torch.device("meta"), torch.bfloat16)
+
+
+def on_meta(network: nn.Module) -> Any:
+    return network.to("meta").train()
+
+
+def language(**settings: Any) -> Objective:
+    config = NetworkConfig(**{"vocab_size": 40, "rnn_size": 8, "embedding_size": 6, "dropout": 0.2, **settings})
+    stream = IdStream((np.arange(600) % config.vocab_size).astype(np.uint16), np.array([50, 200]))
+    network = on_meta(LanguageModel(config))
+    return NextTokenObjective(network, stream, None, META, config.vocab_size, 4, 8, 0, blank=0.1)
+
+
+def labelled() -> LabelledIds:
+    ids = (np.arange(90) % 11).astype(np.uint16)
+    starts = np.array([0, 5, 30, 31, 60, 90])
+    return LabelledIds(ids, starts, np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1]])
+
+
+def classification() -> Objective:
+    network = on_meta(Classifier(classifier_config(direction="both", dropout=0.3, weight_drop=0.1)))
+    weights = np.array([1, 2, 3], dtype=np.float32)
+    return ClassificationObjective(network, labelled(), None, None, META, 4, 0, 0.1, weights)
+
+
+def pretraining() -> Objective:
+    objective = PretrainingObjective(on_meta(Classifier(classifier_config(direction="both"))), labelled(), META, 4, 0)
+    objective.network.train()
+    return objective
+
+
+def forecasting() -> Objective:
+    config = config_of(targets=2, past=0, known=0)
+    values = np.sin(np.arange(120, dtype=np.float32))[:, None].repeat(2, axis=1)
+    empty = np.zeros((120, 0), np.float32)
+    series = ScaledSeries("", values, np.ones((120, 2), bool), empty, empty)
+    windows = Windows([series], [(0, 100)], config.look_back, config.horizon)
+    return ForecastingObjective(on_meta(Forecaster(config)), windows, None, META, 8, 0)
+
+
+OBJECTIVES: dict[str, Callable[[], Objective]] = {
+    "language": language,
+    "subwords": lambda: language(vocab_size=2000, tie_weights=True, num_layers=2, weight_drop=0.1),
+    "classification": classification,
+    "pretraining": pretraining,
+    "forecasting": forecasting,
+}
+
+
+@pytest.mark.parametrize("make", OBJECTIVES.values(), ids=OBJECTIVES)
+@pytest.mark.parametrize("fused", [False, True])
+def test_step_asks_the_device_for_nothing(
+    make: Callable[[], Objective], fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fused:
+        monkeypatch.setattr("seqgen.model.recurrent.cudnn._DEVICES", ("meta",))
+    objective = make()
+    generator = torch.Generator().manual_seed(1)
+    loss, count = objective.loss(0, generator)
+    assert loss.device.type == "meta"
+    assert count > 0
+    loss.backward()
+    assert all(
+        weight.grad.device.type == "meta" for weight in objective.network.parameters() if weight.grad is not None
+    )
