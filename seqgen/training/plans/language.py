@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,10 @@ from seqgen.training.schedule import Schedule
 SIZES = ((64, 1), (128, 1), (256, 1), (384, 1), (512, 1), (768, 1), (1024, 1), (1536, 1), (2048, 1))
 _DEFAULT_EPOCHS = 40.0  # enough for a small corpus; more only if asked for
 _BATCHES = ((64, 64), (32, 64), (32, 32), (16, 32), (8, 32), (8, 16))  # batch size and sequence length, largest first
+# On a GPU also these: a step of the recurrent product takes as long for 512 lanes as for 64.
+_GPU_BATCHES = ((512, 64), (256, 64), (128, 64), *_BATCHES)
 _ENOUGH_STEPS = 700  # optimiser steps that a run should have if possible
+_CANNOT = 1.0  # tokens a second of what can't be trained at all
 _LEAST_SECONDS = 12.0  # even for the smallest corpus, unless the duration is given
 
 
@@ -66,7 +70,11 @@ def make_plan(
     seconds = (asked if asked is not None else DEFAULT_SECONDS) - spent
 
     budgeted = options.steps is None and options.epochs is None
-    chosen, rate, (batch_size, seq_length), why = _size(options, corpus, max(seconds, 1.0), speed if budgeted else None)
+    # A run of given steps or epochs is the same on every machine.
+    batches = _GPU_BATCHES if budgeted and compute.device.type == "cuda" else _BATCHES
+    chosen, rate, (batch_size, seq_length), why = _size(
+        options, corpus, max(seconds, 1.0), batches, speed if budgeted else None
+    )
     per_step = batch_size * seq_length
     steps = options.steps if options.epochs is None else steps_for_epochs(options.epochs, corpus.tokens, per_step)
     length = f"{DEFAULT_SECONDS / 60:g} minutes, unless another time is given"
@@ -116,14 +124,16 @@ def make_plan(
     return Plan(network, schedule, batch_size, seq_length, blank=blank, reasons=reasons)
 
 
-def _batch(options: TrainOptions, corpus_tokens: int, tokens: float) -> tuple[int, int]:
-    """Batch size and sequence length.
+def _batch(
+    options: TrainOptions, corpus_tokens: int, tokens: float, batches: Sequence[tuple[int, int]]
+) -> tuple[int, int]:
+    """Batch size and sequence length, of those in `batches`.
 
-    64 lanes of 64 steps keep the processor busiest, but a short run learns more from many small steps than from few
-    large ones. So it is the largest batch that leaves `_ENOUGH_STEPS` in the run and 20 in an epoch.
+    The largest keep the processor busiest, but a short run learns more from many small steps than from few large ones.
+    So it is the largest batch that leaves `_ENOUGH_STEPS` in the run and 20 in an epoch.
     """
-    batch, length = _BATCHES[-1]
-    for candidate in _BATCHES:
+    batch, length = batches[-1]
+    for candidate in batches:
         per_step = candidate[0] * candidate[1]
         if tokens >= _ENOUGH_STEPS * per_step and corpus_tokens >= 20 * per_step:
             batch, length = candidate
@@ -185,7 +195,11 @@ def _network(options: TrainOptions, corpus: CorpusStats, size: int, layers: int)
 
 
 def _size(
-    options: TrainOptions, corpus: CorpusStats, seconds: float, speed: SpeedProbe | None
+    options: TrainOptions,
+    corpus: CorpusStats,
+    seconds: float,
+    batches: Sequence[tuple[int, int]],
+    speed: SpeedProbe | None,
 ) -> tuple[NetworkConfig, float, tuple[int, int], str]:
     """The largest candidate that corpus and time allow, and why no larger one.
 
@@ -207,11 +221,11 @@ def _size(
             break
         if speed is None:
             rate = _tokens(options, corpus) / seconds
-            batch = _batch(options, corpus.tokens, rate * seconds)
+            batch = _batch(options, corpus.tokens, rate * seconds, batches)
         else:
-            tried = best[2] if best is not None else _batch(options, corpus.tokens, 0.0)
+            tried = best[2] if best is not None else _batch(options, corpus.tokens, 0.0, batches)
             rate = speed(candidate, *tried)
-            batch = _batch(options, corpus.tokens, rate * seconds)
+            batch = _batch(options, corpus.tokens, rate * seconds, batches)
             if batch != tried:
                 rate = speed(candidate, *batch)
         if best is not None and not _fits_time(candidate, rate * seconds):
@@ -251,7 +265,8 @@ def measure_speed(compute: Compute, patience: float) -> SpeedProbe:
     def speed(config: NetworkConfig, batch: int, length: int) -> float:
         generator = torch.Generator().manual_seed(0)
         network = LanguageModel(config, generator).to(compute.device)
-        steps = min(length, 24)
+        # On a CPU a step costs the same in a short sequence; a GPU has a cost a sequence too.
+        steps = min(length, 24) if compute.device.type == "cpu" else length
         ids = torch.randint(config.vocab_size, (steps + 1, batch), generator=generator).to(compute.device)
         states = network.initial(batch)
 
@@ -261,7 +276,10 @@ def measure_speed(compute: Compute, patience: float) -> SpeedProbe:
             loss.backward()  # type: ignore[no-untyped-call]
             float(loss.detach())  # waits for a GPU
 
-        # The rest is for optimiser, batches and validation.
-        return 0.9 * steps * batch / undisturbed_seconds(train, patience, compute.device)
+        try:
+            seconds = undisturbed_seconds(train, patience, compute.device)
+        except torch.OutOfMemoryError:  # of a GPU: such a batch, or such a network, can't be trained
+            return _CANNOT
+        return 0.9 * steps * batch / seconds  # the rest is for optimiser, batches and validation
 
     return speed

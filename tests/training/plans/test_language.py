@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqgen.config import TrainOptions
+from seqgen.config import NetworkConfig, TrainOptions
 from seqgen.errors import UserError
 from seqgen.training import device
 from seqgen.training.plans import language as plan
@@ -90,3 +91,34 @@ def test_language_plan_is_measured_with_the_batch_that_it_chooses() -> None:
     plan.make_plan(TrainOptions(budget="60s", batch_size=7, seq_length=9), corpus, compute, speed)
     assert {batch for _, batch in measured} == {(7, 9)}
     assert len({size for size, _ in measured}) == len(measured), "once each"
+
+
+GPU = device.Compute(torch.device("cuda"), torch.bfloat16)
+
+
+@pytest.mark.parametrize(("rate", "lanes"), [(4e6, 512), (3e5, 256), (1.5e5, 128), (5e4, 64)])
+def test_language_plan_on_a_gpu_takes_as_many_lanes_as_leave_enough_steps(rate: float, lanes: int) -> None:
+    corpus = plan.CorpusStats(5_000_000, 300, 300)
+    options = TrainOptions(budget="1m")
+    made = plan.make_plan(options, corpus, GPU, steady(rate))
+    assert (made.batch_size, made.seq_length) == (lanes, 64)
+    assert plan.make_plan(options, corpus, device.choose("cpu", "fp32", 1), steady(rate)).batch_size <= 64
+
+
+def test_language_plan_of_given_steps_is_the_same_on_a_gpu() -> None:
+    corpus = plan.CorpusStats(5_000_000, 300, 300)
+    for options in (TrainOptions(steps=50_000), TrainOptions(epochs=40)):
+        here, there = (
+            plan.make_plan(options, corpus, compute, steady(4e6)) for compute in (device.choose("cpu", "fp32", 1), GPU)
+        )
+        assert here == there
+
+
+def test_language_plan_avoids_what_the_device_has_no_memory_for() -> None:
+    corpus = plan.CorpusStats(5_000_000, 300, 300)
+
+    def speed(network: NetworkConfig, batch: int, length: int) -> float:
+        return 1.0 if network.rnn_size * batch > 1024 * 256 else 4e6
+
+    made = plan.make_plan(TrainOptions(budget="2m"), corpus, GPU, speed)
+    assert speed(made.network, made.batch_size, made.seq_length) > 1
