@@ -57,7 +57,8 @@ def test_sample_options_have_every_option_of_every_filter() -> None:
 
 ON = {
     "repetition_penalty": 1.3, "dry_multiplier": 0.8, "temperature": 0.7, "dynatemp_range": 0.3, "top_k": 3,
-    "top_p": 0.8, "min_p": 0.2, "typical_p": 0.9, "xtc_probability": 0.5, "mirostat_tau": 3.0,
+    "top_p": 0.8, "min_p": 0.2, "typical_p": 0.9, "xtc_probability": 0.5, "mirostat_tau": 3.0, "frequency_penalty": 1.0,
+    "presence_penalty": 1.0,
 }  # fmt: skip
 
 ROW_OF = {"dynatemp_range": "temperature"}  # options of another's filter
