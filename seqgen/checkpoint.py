@@ -6,6 +6,7 @@
     metrics.jsonl       one object per validation
     resume/             the state training resumes from; state.json names the newest file
     corpus.safetensors  an index of the training corpus, if the model keeps one
+    ranker.safetensors  the ranking of replies, of a dialogue model
     README.md           the model card
 
 Nothing here can run code: only JSON, safetensors and SentencePiece's own format are read. Every write is atomic. The
@@ -50,8 +51,9 @@ from seqgen.streams import expand, reason, write_bytes
 from seqgen.tokenizers import Codec
 from seqgen.untrusted import one_line, parse_json, require_inside
 
-CONFIG, WEIGHTS, METRICS, CARD, RESUME, CORPUS = (
+CONFIG, WEIGHTS, METRICS, CARD, RESUME, CORPUS, RANKER = (
     "config.json", "model.safetensors", "metrics.jsonl", "README.md", "resume", "corpus.safetensors",
+    "ranker.safetensors",
 )  # fmt: skip
 _STATE, _PRETRAINED = "state.json", "pretrained.safetensors"  # in resume/
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
@@ -217,7 +219,7 @@ def load(folder: str | os.PathLike[str]) -> Checkpoint:
         raise ModelError(f"there is no model {str(folder)!r}{hint}")
     if not (folder / CONFIG).exists():
         raise ModelError(f"{str(folder)!r} is not a model: it has no {CONFIG}")
-    for name in (CONFIG, WEIGHTS, METRICS, CARD, f"{RESUME}/{_STATE}", *TOKENIZER_FILES):
+    for name in (CONFIG, WEIGHTS, METRICS, CARD, RANKER, f"{RESUME}/{_STATE}", *TOKENIZER_FILES):
         require_inside(folder, name)
     try:
         config = parse_json(_read(folder / CONFIG))
@@ -284,7 +286,9 @@ def parse_preprocessor(task: str, files: Mapping[str, bytes]) -> Codec | Scaler:
 
 def identity(network: AnyNetworkConfig, tokenizer_files: Mapping[str, bytes]) -> str:
     """Digest of the network's configuration and its tokenizer, which weights are tied to."""
-    digest = hashlib.sha256(json.dumps(dataclasses.asdict(network), sort_keys=True).encode())
+    added = {item.name: item.default for item in dataclasses.fields(network) if item.metadata.get("added")}
+    fields = {n: value for n, value in dataclasses.asdict(network).items() if n not in added or value != added[n]}
+    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
     for name in sorted(tokenizer_files):
         digest.update(hashlib.sha256(tokenizer_files[name]).digest())
     return digest.hexdigest()
@@ -492,7 +496,7 @@ def card(config: Mapping[str, Any], name: str) -> str:
     lines = [
         f"# {name}",
         "",
-        f"A {network['cell'].upper()} ({network['num_layers']} × {network['rnn_size']} units) for {config['task']}, "
+        f"{network['cell'].upper()} ({network['num_layers']} × {network['rnn_size']} units) for {config['task']}, "
         f"trained with seqgen {config['seqgen']} ({config['tokenizer']} tokenizer).",
         *([averaged] if averaged else []),
         "",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Self, cast
 
-from seqgen.checkpoint import Checkpoint
+from seqgen.checkpoint import RANKER, Checkpoint
 from seqgen.config.settings import check_option_group
 from seqgen.errors import ModelError
 from seqgen.generation.engines.base import Engine
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from seqgen.generation.forecasting.base import WindowForecaster
+    from seqgen.generation.ranking import ReplyRanker
     from seqgen.model.language import LanguageModel
     from seqgen.tokenizers.dialogue import DialogueCodec
 
@@ -155,6 +156,17 @@ class LoadedModel:
             pass
         weights = {name: weight.cpu().numpy() for name, weight in scorer.network.state_dict().items()}
         self.engine = self._make_engine(weights, exact=True)  # the cost of rounding these was never measured
+
+    @cached_property
+    def ranker(self) -> ReplyRanker | None:
+        """The learnt ranking of replies of a dialogue model; None if it has none. Raises `ModelError` for damage."""
+        loaded = self.checkpoint
+        self.dialogue_codec()
+        if not (loaded.folder / RANKER).exists():
+            return None
+        from seqgen.generation.ranking import ReplyRanker
+
+        return ReplyRanker.load(loaded.folder / RANKER, loaded.config["identity"], loaded.network.rnn_size)
 
     def dialogue_codec(self) -> DialogueCodec:
         """The codec of a dialogue model. Raises `ModelError` for another model."""

@@ -135,9 +135,10 @@ class EvaluateOptions:
     candidates: int = setting(
         1, "Candidates to sample for each reply.", minimum=1, maximum=256, group="replies", panel="Dialogue"
     )
-    mutual: float = setting(
-        1.0, "Weight of a candidate's likelihood without the history, subtracted from that with it.",
-        minimum=0, maximum=1, group="replies", panel="Dialogue")  # fmt: skip
+    mutual: float | None = setting(
+        None, "Rank candidates by their log-likelihood less so many times that without the history [default: by the "
+        "ranking that the model has learnt; 1 if it has none].", minimum=0, maximum=1, group="replies",
+        panel="Dialogue")  # fmt: skip
     errors: int = setting(0, "Number of most confident mistakes to list.", minimum=0, maximum=100_000, group="labels")
     encoding: str | None = setting(None, "Encoding of text files [default: recognised].", metavar="NAME")
     adaptive: bool = setting(
@@ -169,11 +170,12 @@ class ReplyOptions:
     """Options of replies in a conversation."""
 
     candidates: int = setting(
-        1, "Candidates to sample for each reply, of which the one that depends most on the conversation is given.",
+        1, "Candidates to sample for each reply, of which the one that fits the conversation best is given.",
         minimum=1, maximum=256, panel="Dialogue")  # fmt: skip
-    mutual: float = setting(
-        1.0, "Weight of a candidate's likelihood without the history, subtracted from that with it.", minimum=0,
-        maximum=1, panel="Dialogue")  # fmt: skip
+    mutual: float | None = setting(
+        None, "Rank candidates by their log-likelihood less so many times that without the history [default: by the "
+        "ranking that the model has learnt; 1 if it has none].", minimum=0, maximum=1,
+        panel="Dialogue")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from seqgen.evaluation.text import text_metrics
 from seqgen.generation.engines.base import Engine
+from seqgen.generation.ranking import RECENT_TURNS, Likelihoods, ReplyRanker
 from seqgen.generation.scoring import ExactSum, ScoringJob, TokenScores, score_records
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.dialogue import DialogueCodec
@@ -72,38 +73,92 @@ class ReplyScorer:
         """The state before the first turn, and the id still to be read."""
         return self._engine.initial(1), self._codec.end
 
+    def after(self, state: Any, last: Sequence[int]) -> Any:
+        """The states when the ids still to be read have been read, one in each stream."""
+        return self._engine.step(np.array(last), state)[1]
+
     def replies(self, state: Any, last: int, speaker: int, replies: Sequence[Ids]) -> Floats:
         """Log-probabilities of the words of replies by `speaker` after the state of one stream, shape (replies,)."""
         count = len(replies)
-        return self.rows(self._engine.repeat(state, count), [last] * count, [speaker] * count, replies)
+        return self.rows(self._engine.repeat(self.after(state, [last]), count), [speaker] * count, replies)
 
-    def rows(self, state: Any, last: Sequence[int], speakers: Sequence[int], replies: Sequence[Ids]) -> Floats:
-        """The same with a state for each reply: `state` has as many streams; `last` are the ids still to be read."""
+    def rows(self, state: Any, speakers: Sequence[int], replies: Sequence[Ids]) -> Floats:
+        """The same with a state for each reply: `state` has as many streams, and has read the whole history."""
+        result: Floats = np.zeros(len(replies))
         order = np.argsort([-len(reply) for reply in replies], kind="stable")
-        lengths = np.array([len(replies[number]) + 1 for number in order])
-        targets = np.zeros((int(lengths.max(initial=0)), len(replies)), dtype=np.int32)
+        order = order[: sum(1 for reply in replies if len(reply))]
+        if not len(order):
+            return result
+        lengths = np.array([len(replies[number]) for number in order])
+        targets = np.zeros((int(lengths[0]), len(order)), dtype=np.int32)
         for row, number in enumerate(order):
-            targets[0, row] = min(speakers[number], self._codec.speakers - 1)
-            targets[1 : lengths[row], row] = replies[number]
-        ids = np.concatenate([np.array(last, dtype=np.int32)[None, order], targets[:-1]])
+            targets[: lengths[row], row] = replies[number]
+        opening = [min(speakers[number], self._codec.speakers - 1) for number in order]
+        ids = np.concatenate([np.array(opening, dtype=np.int32)[None], targets[:-1]])
         nats, _ = self._engine.nats_of_lanes(ids, targets, lengths, self._engine.select(state, order.tolist()))
-        result: Floats = np.empty(len(replies))
-        result[order] = [-math.fsum(column) for column in nats[1:].T]  # without the speaker's token
+        result[order] = [-math.fsum(column) for column in nats.T]
         return result
 
 
 @dataclass(frozen=True)
 class HitsAtOne:
-    """The fraction of questions whose true reply is ranked first, by three scores.
+    """The fraction of questions whose true reply is ranked first, by several scores.
 
-    They are the log-probability, the log-probability per token, and the mutual information,
-    log p(reply | history) − log p(reply).
+    They are the log-probability, the log-probability per token, the mutual information, log p(reply | history) −
+    log p(reply), and the learnt ranking (`ReplyRanker`), None if the model has none.
     """
 
     by_probability: float
     by_token: float
     by_mutual_information: float
+    by_ranker: float | None
     questions: int
+
+
+class ScoredQuestion(NamedTuple):
+    """A question, the top layer's output after its history, shape (units,), and its candidates' likelihoods."""
+
+    question: RankingQuestion
+    hidden: npt.NDArray[np.float32]
+    likelihoods: Likelihoods
+
+
+class HitsTally:
+    """Counts the questions whose true reply comes first.
+
+    A question in which k candidates share the highest score, the true one among them, counts 1/k.
+    """
+
+    def __init__(self, conversations: Sequence[SpeakerTurns], ranker: ReplyRanker | None = None) -> None:
+        self._conversations, self._ranker = conversations, ranker
+        self._wins = np.zeros(4)
+        self._count = 0
+
+    def add(self, scored: ScoredQuestion) -> None:
+        """Count a question."""
+        given, alone, tokens = scored.likelihoods
+        wins = [given, given / np.maximum(1, tokens), given - alone]
+        if self._ranker is not None:
+            wins.append(self._ranked(self._ranker, scored))
+        self._wins[: len(wins)] += [_first_wins(scores) for scores in wins]
+        self._count += 1
+
+    def result(self) -> HitsAtOne:
+        """The fractions of all questions so far."""
+        probability, token, mutual, ranked = (self._wins / max(1, self._count)).tolist()
+        return HitsAtOne(probability, token, mutual, None if self._ranker is None else ranked, self._count)
+
+    def _ranked(self, ranker: ReplyRanker, scored: ScoredQuestion) -> Floats:
+        history = history_of(self._conversations, scored.question)
+        bags = ranker.bags([*history, *scored.question.candidates])
+        context = ranker.context(scored.hidden, bags[: len(history)])
+        return ranker.scores(context, scored.likelihoods, bags[len(history) :])
+
+
+def history_of(conversations: Sequence[SpeakerTurns], question: RankingQuestion) -> list[str]:
+    """The turns before a question that a ranker looks at, oldest first."""
+    turns = conversations[question.conversation][: question.turn]
+    return [words for _, words in turns[-RECENT_TURNS:]]
 
 
 class ConversationJob(ScoringJob):
@@ -142,53 +197,56 @@ class ConversationJob(ScoringJob):
 
 
 class ReplyRanking:
-    """Ranks the candidates of questions, as many at a time as are cheap, and counts which come first."""
+    """Scores the candidates of questions, as many at a time as are cheap."""
 
-    def __init__(self, engine: Engine, codec: DialogueCodec, questions: Sequence[RankingQuestion]) -> None:
-        """`questions`: all that will be asked."""
-        self._engine = engine
+    def __init__(
+        self,
+        engine: Engine,
+        codec: DialogueCodec,
+        questions: Sequence[RankingQuestion],
+        take: Callable[[ScoredQuestion], None],
+    ) -> None:
+        """
+        Args:
+            questions: all that will be asked.
+            take: called with each question when it has been scored.
+        """
+        self._engine, self._take = engine, take
         self._scorer = ReplyScorer(engine, codec)
         replies = {reply for question in questions for reply in question.candidates}
         self._encoded = {reply: codec.encode(as_bytes(reply)) for reply in replies}
         wanted = {(question.speaker, reply) for question in questions for reply in question.candidates}
         self._without_history = _scores_without_history(self._scorer, self._encoded, wanted)
         self._waiting: list[tuple[RankingQuestion, Any, int]] = []
-        self._wins = np.zeros(3)
-        self._count = 0
 
     def add(self, job: ConversationJob) -> None:
         """Take the questions of a conversation that was scored."""
         self._waiting += [(question, *job.before[question.turn]) for question in job.questions]
         if len(self._waiting) >= _MAX_WAITING_QUESTIONS:
-            self._rank()
+            self.finish()
 
-    def result(self) -> HitsAtOne:
-        """The fractions of all questions so far."""
-        self._rank()
-        fractions = self._wins / max(1, self._count)
-        return HitsAtOne(float(fractions[0]), float(fractions[1]), float(fractions[2]), self._count)
-
-    def _rank(self) -> None:
+    def finish(self) -> None:
+        """Score the questions that were taken last."""
         # Candidates of similar length side by side.
         self._waiting.sort(key=lambda one: max(len(self._encoded[reply]) for reply in one[0].candidates))
         for start in range(0, len(self._waiting), _QUESTIONS_PER_BATCH):
-            self._rank_batch(self._waiting[start : start + _QUESTIONS_PER_BATCH])
+            self._score_batch(self._waiting[start : start + _QUESTIONS_PER_BATCH])
         self._waiting.clear()
 
-    def _rank_batch(self, batch: Sequence[tuple[RankingQuestion, Any, int]]) -> None:
+    def _score_batch(self, batch: Sequence[tuple[RankingQuestion, Any, int]]) -> None:
         rows = [(row, reply) for row, (question, _, _) in enumerate(batch) for reply in question.candidates]
-        states = self._engine.join([state for _, state, _ in batch])
+        states = self._scorer.after(self._engine.join([state for _, state, _ in batch]), [last for *_, last in batch])
         scores = self._scorer.rows(
             self._engine.select(states, [row for row, _ in rows]),
-            [batch[row][2] for row, _ in rows],
             [batch[row][0].speaker for row, _ in rows],
             [self._encoded[reply] for _, reply in rows],
         )
-        for (question, _, _), given in zip(batch, scores.reshape(len(batch), -1), strict=True):
+        for row, given in enumerate(scores.reshape(len(batch), -1)):
+            question = batch[row][0]
             alone = np.array([self._without_history[question.speaker, reply] for reply in question.candidates])
-            lengths = np.array([max(1, len(self._encoded[reply])) for reply in question.candidates])
-            self._wins += [_first_wins(given), _first_wins(given / lengths), _first_wins(given - alone)]
-        self._count += len(batch)
+            lengths = np.array([len(self._encoded[reply]) for reply in question.candidates], dtype=np.float64)
+            hidden = self._engine.export_state(states, row)[-1, 0]
+            self._take(ScoredQuestion(question, hidden, Likelihoods(given, alone, lengths)))
 
 
 def evaluate_conversations(
@@ -197,24 +255,39 @@ def evaluate_conversations(
     conversations: Sequence[SpeakerTurns],
     questions: Sequence[RankingQuestion] = (),
     progress: Callable[[int, int], None] = lambda done, of: None,
+    ranker: ReplyRanker | None = None,
 ) -> tuple[DialogueTally, HitsAtOne]:
     """Score conversations side by side, and rank the candidates of all questions.
 
-    A question in which k candidates share the highest score, the true one among them, counts 1/k.
-
     Args:
         questions: in the order of the conversations.
+        ranker: the model's, if it has one.
     """
+    hits = HitsTally(conversations, ranker)
+    tally = score_questions(engine, codec, conversations, questions, hits.add, progress)
+    return tally, hits.result()
+
+
+def score_questions(
+    engine: Engine,
+    codec: DialogueCodec,
+    conversations: Sequence[SpeakerTurns],
+    questions: Sequence[RankingQuestion],
+    take: Callable[[ScoredQuestion], None],
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> DialogueTally:
+    """Score conversations side by side, and the candidates of all questions, each of which is given to `take`."""
     asked: dict[int, list[RankingQuestion]] = {}
     for question in questions:
         asked.setdefault(question.conversation, []).append(question)
-    tally, ranking = DialogueTally(), ReplyRanking(engine, codec, questions)
+    tally, ranking = DialogueTally(), ReplyRanking(engine, codec, questions, take)
     jobs = (ConversationJob(codec, turns, asked.get(number, ())) for number, turns in enumerate(conversations))
     for job in score_records(engine, codec, jobs):
         tally.add(job)
         ranking.add(job)
         progress(tally.records, len(conversations))
-    return tally, ranking.result()
+    ranking.finish()
+    return tally
 
 
 def _first_wins(scores: Floats) -> float:

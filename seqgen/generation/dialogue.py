@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from seqgen.config import ReplyOptions, SampleOptions
 from seqgen.generation.engines.base import Engine
 from seqgen.generation.prompts import Prompt, with_shown_text
+from seqgen.generation.ranking import RECENT_TURNS, Likelihoods, ReplyRanker
 from seqgen.generation.sampling.constraints import AutomatonMasks, make_masks
 from seqgen.generation.sampling.draw import PrimedState, extend_primed, sample_ids
 from seqgen.generation.sampling.draw import prime as prime_ids
@@ -34,7 +35,7 @@ class Reply:
     Attributes:
         log_probability: of its tokens and its end given the history, in nats.
         alone: the same without a history.
-        score: by which candidates were ranked.
+        score: by which candidates were ranked: that of the model's ranker or, without one, the mutual information.
     """
 
     text: str
@@ -78,6 +79,9 @@ class _Position:
 class ChatSession:
     """A conversation in progress. `turns` holds what was said, as (speaker, words).
 
+    Args:
+        ranker: chooses among candidates, unless the options weigh the mutual information (`ReplyOptions.mutual`).
+
     Raises `UserError` if the options name tokens that the model lacks, or leave nothing to say.
     """
 
@@ -85,6 +89,7 @@ class ChatSession:
     codec: DialogueCodec
     options: SampleOptions
     reply_options: ReplyOptions = field(default_factory=ReplyOptions)
+    ranker: ReplyRanker | None = None
     turns: list[tuple[int, str]] = field(default_factory=list)
     _positions: list[_Position] = field(default_factory=list)  # before each turn
     _now: _Position = field(init=False)
@@ -202,38 +207,63 @@ class ChatSession:
         yield None, 0.0  # the match is complete
 
     def _best(self, position: _Position, opening: Ids, stopped: Callable[[], bool]) -> tuple[Ids, Reply]:
-        """The candidate with the highest mutual information with the history (Li et al., 2016, eq. 9).
+        """The best of several candidates that repeat neither themselves nor an earlier reply.
 
-        That is log p(reply | history) − λ log p(reply), among candidates that repeat neither themselves nor an earlier
-        reply.
+        The model's ranker scores them or, without one, their mutual information with the history (Li et al., 2016,
+        eq. 9): log p(reply | history) − λ log p(reply).
         """
-        found: dict[tuple[int, ...], float] = {}
+        found: dict[tuple[int, ...], tuple[float, float]] = {}  # tokens → log-probability of words, and with the end
         for index in range(self._next_stream, self._next_stream + self.reply_options.candidates):
             drawn = list(self._tokens(position, [index], lambda: False))
-            tokens = tuple(token for token, _ in drawn if token is not None)
-            found[tokens] = sum(log_probability for _, log_probability in drawn)
+            words = [(token, log_probability) for token, log_probability in drawn if token is not None]
+            total = sum(log_probability for _, log_probability in drawn)
+            found[tuple(token for token, _ in words)] = sum(log_probability for _, log_probability in words), total
             if stopped():
                 break
         without_history = self._advance(_Position(self.engine.initial(1), self.codec.end), opening)
+        alone = [self._log_probability(without_history, tokens) for tokens in found]
+        texts = [self._text(tokens) for tokens in found]
+        scores = self._scores(position, list(found.values()), alone, list(found), texts)
         ranked = []
-        for tokens, log_probability in found.items():
-            alone = self._log_probability(without_history, tokens)
-            score = log_probability - self.reply_options.mutual * alone
-            text = self._text(tokens)
-            reply = Reply(text, len(tokens), log_probability, alone, score)
+        for tokens, text, score, (_, end) in zip(found, texts, scores, alone, strict=True):
+            reply = Reply(text, len(tokens), found[tokens][1], end, score)
             ranked.append((not self._repeats(tokens, text), score, tokens, reply))
         _, _, tokens, best = max(ranked, key=lambda entry: entry[:2])
         return np.array(tokens, dtype=np.int32), best
 
-    def _log_probability(self, position: _Position, tokens: tuple[int, ...]) -> float:
-        """The log-probability of a reply's tokens and its end."""
+    def _scores(
+        self, position: _Position, drawn: Sequence[tuple[float, float]], alone: Sequence[tuple[float, float]],
+        replies: Sequence[tuple[int, ...]], texts: Sequence[str],
+    ) -> list[float]:  # fmt: skip
+        """The scores of candidates: the higher, the better.
+
+        Args:
+            drawn, alone: log-probabilities of words, and of words and end, after the history and without one.
+        """
+        weight = self.reply_options.mutual
+        if self.ranker is None or weight is not None:
+            weight = 1.0 if weight is None else weight
+            return [given - weight * without for (_, given), (_, without) in zip(drawn, alone, strict=True)]
+        history = [words for _, words in self.turns[-RECENT_TURNS:]]
+        bags = self.ranker.bags([*history, *texts])
+        hidden = self.engine.export_state(position.state, 0)[-1, 0]
+        likelihoods = Likelihoods(
+            np.array([words for words, _ in drawn]), np.array([words for words, _ in alone]),
+            np.array([len(tokens) for tokens in replies], dtype=np.float64),
+        )  # fmt: skip
+        context = self.ranker.context(hidden, bags[: len(history)])
+        return list(self.ranker.scores(context, likelihoods, bags[len(history) :]).tolist())
+
+    def _log_probability(self, position: _Position, tokens: tuple[int, ...]) -> tuple[float, float]:
+        """The log-probability of a reply's tokens, and of tokens and end."""
         state, last, total = position.state, position.last, 0.0
         for token in tokens:  # step by step, with the rounding of the draws that they are compared with
             logits, state = self.engine.step(np.array([last]), state)
             total += float(log_softmax(logits[0].astype(np.float64))[token])
             last = token
         log_probs = log_softmax(self.engine.step(np.array([last]), state)[0][0].astype(np.float64))
-        return total + float(np.logaddexp.reduce(log_probs[[*range(self.codec.speakers), self.codec.end]]))
+        end = float(np.logaddexp.reduce(log_probs[[*range(self.codec.speakers), self.codec.end]]))
+        return total, total + end
 
     def _text(self, tokens: tuple[int, ...]) -> str:
         data = decode(self.codec.text, [token - self.codec.speakers for token in tokens])

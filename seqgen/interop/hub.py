@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from seqgen import checkpoint
-from seqgen.checkpoint import CARD, CONFIG, CORPUS, METRICS, TOKENIZER_FILES, WEIGHTS, Checkpoint
+from seqgen.checkpoint import CARD, CONFIG, CORPUS, METRICS, RANKER, TOKENIZER_FILES, WEIGHTS, Checkpoint
 from seqgen.corpus.cache import store as cache
 from seqgen.corpus.cache.folder import cache_folder
 from seqgen.corpus.hub import check_reachable
@@ -29,7 +29,7 @@ PREFIX = "hf:"
 _FORM = "hf:OWNER/NAME or hf:OWNER/NAME@REVISION"
 _NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_NEEDED, _OPTIONAL = (CONFIG, WEIGHTS, TOKENIZER_FILES[0]), (TOKENIZER_FILES[1], METRICS, CARD, CORPUS)
+_NEEDED, _OPTIONAL = (CONFIG, WEIGHTS, TOKENIZER_FILES[0]), (TOKENIZER_FILES[1], METRICS, CARD, CORPUS, RANKER)
 _MAX_BYTES = 4 << 30  # of a model; the largest that anyone trains on a laptop has a tenth of that
 
 
@@ -150,7 +150,7 @@ def make_upload(
         CONFIG: (json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8", "replace"),
         CARD: text.encode("utf-8", "replace"),
     }
-    names = (WEIGHTS, METRICS, *TOKENIZER_FILES, *([CORPUS] if with_corpus else []))
+    names = (WEIGHTS, METRICS, RANKER, *TOKENIZER_FILES, *([CORPUS] if with_corpus else []))
     files |= {name: loaded.folder / name for name in names if (loaded.folder / name).exists()}
     return Upload(repository, files)
 

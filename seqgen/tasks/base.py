@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from seqgen.checkpoint import Checkpoint
+from seqgen.checkpoint import Checkpoint, Weights
 from seqgen.config import AnyNetworkConfig, TrainOptions
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series.scaling import Scaler
@@ -40,9 +40,10 @@ class Preparation:
     warn: Callable[[str], None] = lambda _: None
     progress: Progress = lambda done, of: None  # bytes done in the current step, and their total if known
     limit: TimeLimit = NO_LIMIT  # of the whole training
+    unlabelled: list[Document] = field(default_factory=list)  # with checksums, for pretraining
 
     def __post_init__(self) -> None:
-        for name in ("documents", "valid"):
+        for name in ("documents", "valid", "unlabelled"):
             checked = [replace(document, check=self.limit.check) for document in getattr(self, name)]
             object.__setattr__(self, name, checked)
 
@@ -108,6 +109,19 @@ class Data(Protocol[NetworkT_contra]):
         """Store in the network what can only be measured while the validation set is not learnt."""
         ...
 
+    def companion(
+        self, network: NetworkT_contra, weights: Weights, compute: Compute, seed: int, trained_tokens: int
+    ) -> Companion | None:
+        """A further file of the model, made from the best network while the validation set is not learnt.
+
+        None: the model has none, or there is too little data for it.
+
+        Args:
+            weights: of the saved model, which may differ from the network's in the output layer.
+            trained_tokens: tokens that the network was trained on.
+        """
+        ...
+
     def member(self, number: int, plan: Plan) -> Member | None:
         """The data and plan of further network `number`, from 1; None: models of this task have one network."""
         ...
@@ -115,6 +129,14 @@ class Data(Protocol[NetworkT_contra]):
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         """The metrics of the task that follow from a validation loss."""
         ...
+
+
+class Companion(NamedTuple):
+    """A further file of a model: its name, its contents, and metrics on the validation set that it brings."""
+
+    name: str
+    contents: bytes
+    metrics: dict[str, float]
 
 
 class Member(NamedTuple):

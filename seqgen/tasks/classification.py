@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 from array import array
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seqgen.checkpoint import Checkpoint
+from seqgen.checkpoint import Checkpoint, Weights
 from seqgen.config import AnyNetworkConfig, ClassifierConfig, GenerativeConfig, TrainOptions
 from seqgen.corpus.ids import IdStream, id_dtype
 from seqgen.corpus.labelled.read import (
@@ -26,18 +27,19 @@ from seqgen.corpus.labelled.read import (
     collect_examples,
     read_examples,
 )
-from seqgen.corpus.labelled.texts import Selected, rest, stratified_folds
+from seqgen.corpus.labelled.texts import Joined, Selected, rest, stratified_folds
+from seqgen.corpus.labelled.unlabelled import UnlabelledOptions, read_texts
 from seqgen.corpus.series.scaling import Scaler
 from seqgen.corpus.sources import Document
 from seqgen.corpus.spill import SpillArray, SpillList
-from seqgen.errors import DataError, ModelError
+from seqgen.errors import DataError, ModelError, UserError
 from seqgen.model.classifier import Classifier
 from seqgen.model.generative import GenerativeClassifier
 from seqgen.model.ngrams import BUCKETS, Bags, bags, concat_bags
 from seqgen.specs.registry import resolve
 from seqgen.specs.tasks import TaskSpec, network_of
 from seqgen.tasks import generative
-from seqgen.tasks.base import Member, Preparation
+from seqgen.tasks.base import Companion, Member, Preparation
 from seqgen.tasks.generative import GenerativeClassificationData
 from seqgen.tasks.vocabulary import extend_codec, fit_codec
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
@@ -80,6 +82,7 @@ class ClassificationData:
     bags: list[Bags] = field(default_factory=list)  # n-grams of `_linear_texts`, until the linear model is fitted
     linear_deadline: list[float] = field(default_factory=list)  # `time.monotonic`, once the run is planned
     held_linear: list[Tensor] = field(default_factory=list)  # its logits of the validation set, once it is fitted
+    reading: LabelledIds | None = None  # that pretraining reads, if it isn't the training set
     whole: _Whole | None = None  # what both sets were split from; None for a validation set of its own
     first: ClassifierConfig | None = None  # of a further network: the first one's, which has the linear model
 
@@ -95,6 +98,7 @@ class ClassificationData:
         return (
             f"{len(self.train):,} texts with {labels} to train on ({self.tokens:,} tokens, vocabulary of "
             f"{self.codec.vocab_size:,}), {len(self.held_texts):,} held out"
+            + (f", {self.counts['unlabelled_texts']:,} without labels" if self.reading is not None else "")
         )
 
     def metadata(self) -> dict[str, Any]:
@@ -117,6 +121,7 @@ class ClassificationData:
             multi=self.multi,
             features=features,
             stop_words=self.stop_words,
+            read=None if self.reading is None else self.reading.tokens,
         )
         plan = planning.make_plan(options, corpus, compute, spent)
         if plan.schedule.seconds is not None:
@@ -190,7 +195,7 @@ class ClassificationData:
         return weights.astype(np.float32)
 
     def pretraining(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Objective | None:
-        return PretrainingObjective(network, self.train, compute, max(1, plan.batch_size // 2), seed)
+        return PretrainingObjective(network, self.reading or self.train, compute, max(1, plan.batch_size // 2), seed)
 
     def objective(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Objective:
         return ClassificationObjective(
@@ -207,6 +212,11 @@ class ClassificationData:
             network, self.held_out, None, None, compute, plan.batch_size, seed, self.options.label_smoothing,
             self._label_weights(),
         )  # fmt: skip
+
+    def companion(
+        self, network: Classifier, weights: Weights, compute: Compute, seed: int, trained_tokens: int
+    ) -> Companion | None:
+        return None
 
     def member(self, number: int, plan: Plan) -> Member:
         """A further network, without a linear model of its own. It holds out another fold, unless there is --valid."""
@@ -260,29 +270,36 @@ class ClassificationTask:
         preparation.report("reading the labelled texts")
         report = LabelledReport()
         found = collect_examples(self._examples(preparation.documents, preparation, report), preparation.warn)
-        whole = None
+        further, whole = self._unlabelled(preparation, normalise, report.names), None
         if preparation.valid:
             held = collect_examples(self._examples(preparation.valid, preparation), preparation.warn, found.labels)
             if held.labels != found.labels:
                 unknown = ", ".join(sorted(set(held.labels) - set(found.labels))[:3])
                 raise DataError(f"--valid has labels that no training text has: {unknown}")
             texts, held_texts = _normalised(found, normalise), _normalised(held, normalise)
-            codec = self._codec(preparation, texts, found.labels)
-            ids = _encode(preparation, codec, texts, found)
-            held_ids = _encode(preparation, codec, held_texts, held) if len(held_texts) else None
+            codec = self._codec(preparation, texts, further, found.labels)
+            every, others = texts, np.arange(len(texts))
+            encoded = _encode(preparation, codec, [texts, further], found)
+            held_ids = _encode(preparation, codec, [held_texts], held) if len(held_texts) else None
         else:
             (chosen,) = stratified_folds(found, options.val_fraction, options.seed, 1)
             others, every = rest(len(found), chosen), _normalised(found, normalise)
             texts, held_texts = Selected(every, others), Selected(every, chosen)
-            codec = self._codec(preparation, texts, found.labels)
-            whole = _Whole(found, every, _encode(preparation, codec, every, found))
-            ids = whole.ids.select(others)
-            held_ids = whole.ids.select(chosen) if len(chosen) else None
+            codec = self._codec(preparation, texts, further, found.labels)
+            encoded = _encode(preparation, codec, [every, further], found)
+            whole = _Whole(found, every, encoded)
+            held_ids = encoded.select(chosen) if len(chosen) else None
+        ids = encoded.select(others)
+        reading = None
+        if len(further):
+            rows = np.concatenate([others, np.arange(len(every), len(every) + len(further))])
+            reading = LabelledIds(encoded.ids, encoded.starts, np.zeros((len(rows), 0), dtype=np.float32), rows)
         counts = {
             "train_tokens": ids.tokens,
             "held_out_tokens": 0 if held_ids is None else held_ids.tokens,
             "train_texts": len(texts),
             "held_out_texts": len(held_texts),
+            **({"unlabelled_texts": len(further)} if len(further) else {}),
             "duplicates": found.duplicates,
             "conflicts": found.conflicts,
         }
@@ -309,6 +326,7 @@ class ClassificationTask:
             bool(preparation.valid),
             report.names,
             whole=whole,
+            reading=reading,
         )
 
     def _examples(
@@ -322,8 +340,30 @@ class ClassificationTask:
             done += len(example.text)
             preparation.progress(min(done, total), total)
 
-    def _codec(self, preparation: Preparation, texts: Sequence[bytes], labels: tuple[str, ...]) -> Codec:
+    def _unlabelled(
+        self, preparation: Preparation, normalise: TextNormaliser, names: dict[str, list[str]]
+    ) -> Sequence[bytes]:
+        """The texts of --unlabelled, normalised, from the columns that the labelled ones have been read from."""
+        options, found = preparation.options, SpillList()
+        if not preparation.unlabelled:
+            return found
+        if options.generative or options.pretrain == 0:
+            raise UserError("--unlabelled is for pretraining, which --generative and --pretrain 0 don't have")
+        preparation.report("reading the texts without labels")
+        columns = UnlabelledOptions(options.text_column, tuple(names.get("text", ())), options.sheet)
+        for text in read_texts(preparation.unlabelled, columns, preparation.warn):
+            preparation.limit.check()
+            found.append(normalise(text))
+        if not len(found):
+            raise DataError("the sources of --unlabelled contain no text")
+        return found
+
+    def _codec(
+        self, preparation: Preparation, texts: Sequence[bytes], further: Sequence[bytes], labels: tuple[str, ...]
+    ) -> Codec:
         preparation.report("learning the vocabulary")
+        if len(further):
+            texts = Joined(texts, further)
         if preparation.options.generative:
             return generative.labelled_codec(lambda: self._text_codec(preparation, texts), preparation, labels)
         if preparation.start is not None and isinstance(preparation.start.network, GenerativeConfig):
@@ -412,14 +452,17 @@ class _TextList:
         return range(len(self.texts)) if self.order is None else self.order
 
 
-def _encode(preparation: Preparation, codec: Codec, texts: Sequence[bytes], labelled: LabelledTexts) -> LabelledIds:
-    preparation.report(f"encoding {len(texts):,} texts")
+def _encode(
+    preparation: Preparation, codec: Codec, parts: Sequence[Sequence[bytes]], labelled: LabelledTexts
+) -> LabelledIds:
+    """Encode texts. The first have labels; `targets` has no rows for the others."""
+    preparation.report(f"encoding {sum(map(len, parts)):,} texts")
     ids = SpillArray(id_dtype(codec.vocab_size))
     sizes = array("q")
 
     def read() -> Iterator[bytes]:
         done = 0
-        for text in texts:
+        for text in itertools.chain(*parts):
             yield text
             preparation.limit.check()
             done += len(text)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from seqgen.checkpoint import RANKER, Weights, identity
+from seqgen.config import TrainOptions
 from seqgen.corpus import ids
 from seqgen.corpus.conversations.read import Conversation, Turn, iter_conversations
 from seqgen.corpus.conversations.report import ConversationReport
@@ -19,17 +21,49 @@ from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series.scaling import Scaler
 from seqgen.corpus.sources import Document
 from seqgen.errors import DataError, ModelError
-from seqgen.tasks.base import Preparation
+from seqgen.generation.engines.choose import make_engine
+from seqgen.model.language import LanguageModel
+from seqgen.tasks.base import Companion, Preparation
 from seqgen.tasks.id_cache import sources_label, suffixes
-from seqgen.tasks.language import ENCODING, ENCODING_HELD_OUT, READING, LanguageTask, Messages
+from seqgen.tasks.language import ENCODING, ENCODING_HELD_OUT, READING, LanguageData, LanguageTask, Messages
 from seqgen.tasks.text import text_metrics
 from seqgen.tasks.vocabulary import extend_codec, fit_codec
-from seqgen.tokenizers import END_OF_DOCUMENT, Codec
+from seqgen.tokenizers import END_OF_DOCUMENT, Codec, dump
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.dialogue import DialogueCodec, count_speakers
 from seqgen.tokenizers.workers import batch_by_size, encode_batches
+from seqgen.training.device import Compute
+from seqgen.training.plans.base import Plan, SpeedProbe
+from seqgen.training.reply_ranking import learn_ranking
 
 _CUT_EVERY = 5  # conversations: see `_cut`
+_MANY_STREAMS = 256  # for which the engine is chosen that ranks replies
+_RANKING_TIME = 0.06  # of a budget: to learn the ranking of replies
+
+
+@dataclass(frozen=True)
+class DialogueData(LanguageData):
+    """See `base.Data`. The companion of a dialogue model is its ranker."""
+
+    def plan(self, options: TrainOptions, compute: Compute, speed: SpeedProbe, spent: float) -> Plan:
+        plan = super().plan(options, compute, speed, spent)
+        seconds = plan.schedule.seconds
+        if seconds is None:
+            return plan
+        return replace(plan, schedule=replace(plan.schedule, seconds=seconds - _RANKING_TIME * (seconds - spent)))
+
+    def companion(
+        self, network: LanguageModel, weights: Weights, compute: Compute, seed: int, trained_tokens: int
+    ) -> Companion | None:
+        codec = _dialogue_codec(self.codec)
+        if self.held_out is None:
+            return None
+        engine = make_engine(network.config, weights, device=compute.device.type, streams=_MANY_STREAMS)
+        learnt = learn_ranking(network, engine, codec, self.train, self.held_out, compute, seed, trained_tokens)
+        if learnt is None:
+            return None
+        contents = learnt.ranker.dump(identity(network.config, dump(codec)))
+        return Companion(RANKER, contents, {"hits_at_1_of_10": learnt.hits_at_1})
 
 
 class DialogueTask(LanguageTask[ConversationSubset]):
@@ -107,6 +141,11 @@ class DialogueTask(LanguageTask[ConversationSubset]):
             whose = "" if is_train else " held out"
             messages.add_cut(f"{counts['conversations']:,} of {len(part):,} conversations{whose}")
         return stream, dict(counts)
+
+    def data_of(
+        self, codec: Codec, train: IdStream, held_out: IdStream | None, counts: Mapping[str, int], key: str
+    ) -> DialogueData:
+        return DialogueData(codec, train, held_out, counts, key, self.loss_metrics)
 
     def loss_metrics(self, loss: float, counts: Mapping[str, int]) -> dict[str, float]:
         return text_metrics(loss, counts)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 
-from seqgen.checkpoint import Checkpoint
+from seqgen.checkpoint import Checkpoint, Weights
 from seqgen.config import AnyNetworkConfig, NetworkConfig, TrainOptions
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series.scaling import Scaler
@@ -18,7 +18,7 @@ from seqgen.errors import DataError
 from seqgen.model.language import LanguageModel
 from seqgen.specs.tasks import TaskSpec
 from seqgen.specs.tokenizers import TOKENIZERS
-from seqgen.tasks.base import Preparation
+from seqgen.tasks.base import Companion, Preparation
 from seqgen.tasks.id_cache import PreparedIds, ids_path, load_ids, prepare_ids
 from seqgen.tasks.vocabulary import sample_bytes
 from seqgen.tokenizers import Codec
@@ -96,6 +96,11 @@ class LanguageData:
         )  # fmt: skip
 
     def before_finishing(self, network: LanguageModel) -> None: ...
+
+    def companion(
+        self, network: LanguageModel, weights: Weights, compute: Compute, seed: int, trained_tokens: int
+    ) -> Companion | None:
+        return None
 
     def member(self, number: int, plan: Plan) -> None:
         return None

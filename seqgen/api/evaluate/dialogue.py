@@ -38,7 +38,9 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     def progress(done: int, of: int) -> None:
         context.report(f"conversation {done:,} of {of:,}" + (", ten replies ranked each turn" if to_rank else ""))
 
-    tally, ranked = evaluate_conversations(context.model.batch_engine, codec, conversations, to_rank, progress)
+    tally, ranked = evaluate_conversations(
+        context.model.batch_engine, codec, conversations, to_rank, progress, context.model.ranker
+    )
     metrics: dict[str, Any] = dict(tally.metrics())
     cached: dict[str, Any] = {}
     if context.options.context_cache:
@@ -47,7 +49,8 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
     baselines: dict[str, Any] = {}
     if to_rank:
         metrics |= {
-            "hits_at_1_of_10": ranked.by_mutual_information,
+            "hits_at_1_of_10": ranked.by_mutual_information if ranked.by_ranker is None else ranked.by_ranker,
+            "hits_at_1_of_10_by_mutual_information": ranked.by_mutual_information,
             "hits_at_1_of_10_by_probability": ranked.by_probability,
             "hits_at_1_of_10_by_token": ranked.by_token,
         }
@@ -90,7 +93,7 @@ def _replies(context: EvaluationContext, codec: DialogueCodec, conversations: li
     contexts: list[str] = []
     for history, reference in sample_reply_contexts(conversations, context.options.replies, context.options.seed):
         context.report(f"reply {len(generated) + 1:,}")
-        session = ChatSession(context.model.engine, codec, options, reply_options)
+        session = ChatSession(context.model.engine, codec, options, reply_options, context.model.ranker)
         session.start_at(len(generated))
         own = 1 - history[-1][0] if history[-1][0] < 2 else 1  # a speaker other than the last
         for speaker, text in history:

@@ -19,6 +19,7 @@ from seqgen.checkpoint import CORPUS, Weights
 from seqgen.corpus.ids import IdStream
 from seqgen.generation.engines.native import quantization_cost
 from seqgen.model.language import LanguageModel
+from seqgen.streams import write_bytes
 from seqgen.tokenizers import Codec
 from seqgen.training.calibration import dropout_temperature
 from seqgen.training.finishing import finishing_schedule
@@ -51,6 +52,8 @@ def finish(training: Training, folder: ModelFolder, watch: Watcher, stopped: boo
     run.objective.network.load_state_dict(run.best)
     if world.is_main_process and training.data.id_streams:
         _complete_language_model(training, folder, corrects)
+        if not stopped:
+            _add_companion(training, folder)
     if objective is not None and schedule is not None:
         _learn(training, folder, watch, objective, schedule)
 
@@ -71,6 +74,16 @@ def _complete_language_model(training: Training, folder: ModelFolder, corrects: 
     cost = quantization_cost(training.plan.network, weights, streams[-1].ids[:_ROUNDING_SAMPLE])
     if cost is not None and folder.config.get(ROUNDING) != round(cost, 6):
         folder.update({ROUNDING: round(cost, 6)})
+
+
+def _add_companion(training: Training, folder: ModelFolder) -> None:
+    """Write the further file of the task's models, if they have one."""
+    weights, tokens = _corrected_weights(training, folder), training.run.position.tokens
+    network = _language_network(training).eval()
+    companion = training.data.companion(network, weights, training.compute, training.seed, tokens)
+    if companion is not None:
+        write_bytes(training.folder / companion.name, companion.contents)
+        folder.update({"metrics": {**folder.config["metrics"], **companion.metrics}})
 
 
 def _keep_corpus(training: Training, folder: ModelFolder, streams: tuple[IdStream, ...]) -> None:
