@@ -23,6 +23,7 @@ from seqgen.corpus.opening.identify import identify
 from seqgen.corpus.opening.validation import EncodingCheck, line_at
 from seqgen.decompression import CHUNK_SIZE
 from seqgen.errors import DataError, UserError
+from seqgen.music.notation import files
 from seqgen.streams import COMPRESSED_SUFFIXES, Progress, limited, open_decompressed, read_chunks, reason
 
 Warn = Callable[[str], None]
@@ -31,9 +32,14 @@ _COMPRESSED_DATA = {
 }  # fmt: skip
 _TAGS = "its tags are learnt as text; pandoc makes plain text of it"
 _MARKUP = {
-    "HTML": _TAGS, "XML": _TAGS, "MusicXML": "its tags are learnt as text; export it as MIDI to learn the music",
+    "HTML": _TAGS, "XML": _TAGS, "MusicXML": "its tags are learnt as text; --task music learns the music",
     "e-mail": "its headers and encoded parts are learnt as text; export the messages as plain text",
 }  # fmt: skip
+
+
+def is_tune_book(form: FileForm) -> bool:
+    """Whether a file that is read as music may hold several tunes."""
+    return form.markup == "ABC"
 
 
 @dataclass(frozen=True)
@@ -149,9 +155,17 @@ class Spool:
         return path
 
     def unpack(self, path: Path, form: FileForm, name: str) -> list[tuple[str, Path]]:
-        """Store the members of an archive. Return the name and path of each, sorted by name."""
+        """Store the members of an archive, or the tunes of a book in ABC.
+
+        Return the name and path of each, members sorted by name, tunes as they stand.
+        """
         key = os.path.realpath(path), cache.stamp(path)
-        if key not in self._archives:
+        if key not in self._archives and is_tune_book(form):
+            book = b"".join(Document(name, path, form=form).limited())
+            self._archives[key] = [
+                (number, self.store([tune], f"{name}/{number}", ".abc")) for number, tune in files.tunes(book)
+            ]
+        elif key not in self._archives:
             if form.kind == "zip" and form.compressions:  # it is read from its end
                 whole = Document(name, path, form=form).limited()
                 path, form = self.store(whole, name), FileForm(kind="zip")
@@ -419,8 +433,10 @@ def _member_path(path: Path, spool: Spool | None) -> Path | None:
         return None
     archive, member = within
     try:
-        form = identify(archive, str(archive))
-        return dict(spool.unpack(archive, form, str(archive))).get(member) if form.kind in archives.KINDS else None
+        form = identify(archive, str(archive), decode=False)
+        if form.kind not in archives.KINDS and not is_tune_book(form):
+            return None
+        return dict(spool.unpack(archive, form, str(archive))).get(member)
     except DataError:
         return None
 

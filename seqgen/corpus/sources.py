@@ -3,7 +3,8 @@
 A source is a file, a folder (walked, sorted), a glob, `-`, a name from the catalogue, or an `hf:` dataset. An existing
 path has priority over a catalogue name. A document is a stream of bytes of any length, never held in memory here.
 What a file is, its bytes tell (`opening`). Parquet and Arrow files are read as datasets, and so is any other table if a
-text column is named. The members of an archive are documents, like the files of a folder.
+text column is named. The members of an archive are documents, like the files of a folder, and
+so are the tunes of a book in ABC where music is read.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from seqgen.corpus.documents import (
     checksum_documents,
     find_unchanged,
     fingerprint,
+    is_tune_book,
     remarks,
     split_member,
 )
@@ -225,19 +227,20 @@ class _Finder:
     def _file(self, name: str, path: Path) -> list[Document]:
         """The document of a file that is named directly, or those of an archive."""
         form = self._identify(name, path)
-        return self._members(name, path) if form.kind in archives.KINDS else [self._document(name, path, form)]
+        return self._members(name, path) if form.kind in archives.KINDS else self._documents(name, path, form)
 
     def _members(self, name: str, path: Path, only: str = "") -> list[Document]:
         """The members of an archive that `accepts` selects; with `only`, the member or folder of that name."""
-        form = identify(path, name)
-        if form.kind not in archives.KINDS:
+        form = self._identify(name, path)
+        if form.kind not in archives.KINDS and not is_tune_book(form):
             raise DataError(f"{name!r} is not an archive: it has no {only!r}")
         members = self.spool.unpack(path, form, name)
         if only:
             found = [(member, file) for member, file in members if member == only]
             found = found or [(member, file) for member, file in members if member.startswith(only + "/")]
             if not found:
-                raise DataError(f"the archive {name!r} has no {only!r}")
+                what = "book" if is_tune_book(form) else "archive"
+                raise DataError(f"the {what} {name!r} has no {only!r}")
             members = found
         return self._select(name, [(f"{name}/{member}", file) for member, file in members])
 
@@ -252,6 +255,15 @@ class _Finder:
         if unreadable is None or self.rows.layout in unreadable[0] or not self.reading.decode:
             return form
         raise UnreadableKindError(shown, unreadable[1], self.accepts.noun)
+
+    def _documents(self, name: str, path: Path, form: FileForm) -> list[Document]:
+        """The document of a file, or those of the tunes in a book."""
+        if is_tune_book(form):
+            found = self.spool.unpack(path, form, name)
+            if len(found) > 1:
+                tune = FileForm(encoding="", markup=form.markup)
+                return [Document(f"{name}/{number}", file, form=tune) for number, file in found]
+        return [self._document(name, path, form)]
 
     def _document(self, name: str, path: Path, form: FileForm) -> Document:
         layout, column = self.rows
@@ -329,7 +341,7 @@ class _Finder:
                 elif path.stat().st_size == 0 or (form.compressions and not _has_bytes(path)):
                     why = "empty"
                 elif self._accepts(path, name, form):
-                    documents.append(self._document(name, path, form))
+                    documents += self._documents(name, path, form)
                     continue
             except UnreadableKindError as error:
                 why = error.kind.noun
@@ -361,13 +373,14 @@ class _Finder:
 
     def _accepts(self, path: Path, name: str, form: FileForm) -> bool:
         if self.accepts.suffixes:
-            return form.kind in self.accepts.kinds or suffix_of(Path(name)) in self.accepts.suffixes
+            return form.content in self.accepts.kinds or suffix_of(Path(name)) in self.accepts.suffixes
         return True
 
 
 # By kind: the layouts of the tasks that read such files, and what to tell the others.
 _UNREADABLE: dict[str, tuple[tuple[RowLayout, ...], Kind]] = {
     "midi": ((), Kind("a MIDI file", "train on it with --task music")),
+    "mxl": ((), Kind("a MusicXML score", "train on it with --task music")),
     "xlsx": ((RowLayout.RECORDS, RowLayout.TABLE), Kind("an Excel workbook", "save the sheet as CSV")),
     "binary": ((), Kind("binary data", "give text, or learn its bytes with --tokenizer byte")),
 }

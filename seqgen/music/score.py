@@ -40,6 +40,8 @@ class QuantisationStats:
     metas: int = 0
     stray: int = 0
     clipped: int = 0
+    graces: int = 0  # grace notes of ABC and MusicXML, dropped
+    unread: int = 0  # symbols of ABC that are not understood, dropped
     moved: int = 0  # notes that don't stand on the grid
     moved_8: int = 0  # notes that wouldn't stand on one of 8, 12 or 24 steps per quarter note
     moved_12: int = 0

@@ -73,7 +73,7 @@ class TaskSpec:
 
     # Sources.
     file_suffixes: tuple[str, ...] = ()  # of the files that count in a folder; none: every text file counts
-    file_kinds: tuple[str, ...] = ()  # `FileForm.kind` of files that are plainly for this task, whatever their names
+    file_kinds: tuple[str, ...] = ()  # `FileForm.content` of files that are plainly for this task, whatever their names
     source_noun: str = "text"  # what a folder without such a file lacks
     row_layout: RowLayout = RowLayout.TEXT
     guess: str | None = None  # f(path) -> bool: whether a file is plainly for this task
@@ -142,6 +142,7 @@ GENERATIVE_CLASSIFIER = NetworkSpec(
 FORECASTER = NetworkSpec(
     "forecaster", _CONFIGS + "ForecasterConfig", _MODULES + "forecaster:Forecaster", _SHAPES + "forecaster",
     _INFO + "describe_forecaster", inspector=_INSPECTION + "forecaster:ForecasterInspector",
+    shared_fields=("targets", "horizon", "levels", "past", "known", "lags"),
 )  # fmt: skip
 
 TASKS: Registry[TaskSpec] = Registry(
@@ -181,9 +182,10 @@ TASKS: Registry[TaskSpec] = Registry(
             default_tokenizer="midi", init_from=("music",),
             option_groups=frozenset({"language_model", "music", "keep_corpus", "lenient", "plot"}),
             headline=MetricLabel("nats_per_step", "nats/step"), deciding_metric="nats_per_step",
-            file_suffixes=(".mid", ".midi", ".kar", ".rmi", ".smf"), file_kinds=("midi",), source_noun="MIDI",
+            file_suffixes=(".mid", ".midi", ".kar", ".rmi", ".smf", ".abc", ".musicxml", ".mxl"),
+            file_kinds=("midi", "mxl", "MusicXML", "ABC"), source_noun="music",
             row_layout=RowLayout.NONE,
-            record="a MIDI file is a record",
+            record="a piece is a record",
             composes=True, preview="seqgen.cli.progress:preview_music", can_score=True,
             evaluator="seqgen.api.evaluate.music:evaluate",
             inspected="seqgen.api.inspect.music:read", default_length=16, min_state_length=1,
@@ -211,7 +213,8 @@ TASKS: Registry[TaskSpec] = Registry(
             hub_task="time-series-forecasting",
             form="series of numbers", reader="seqgen.api.reading.forecasting:read",
             held_out="the last rows of each series",
-            default_tokenizer="series", init_from=("forecast",), option_groups=frozenset({"series", "tables"}),
+            default_tokenizer="series", init_from=("forecast",),
+            option_groups=frozenset({"series", "members", "tables"}),
             headline=MetricLabel("scaled_mse", "scaled MSE"), deciding_metric="scaled_mse", needs_float32=True,
             row_layout=RowLayout.TABLE, guess="seqgen.corpus.series.read:looks_like_series", guess_rank=2,
             preview="seqgen.cli.progress:preview_forecast", command="forecast",

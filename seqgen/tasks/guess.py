@@ -14,7 +14,7 @@ from seqgen.config import TrainOptions, flag_name
 from seqgen.corpus.catalogue import entries as catalogue
 from seqgen.corpus.conversations.json_files import is_json
 from seqgen.corpus.conversations.parsing import FileHead
-from seqgen.corpus.documents import Spool
+from seqgen.corpus.documents import Spool, split_member
 from seqgen.corpus.opening import archives
 from seqgen.corpus.opening.identify import UnreadableKindError, identify, read_head
 from seqgen.corpus.sources import is_companion, read_standard_input
@@ -104,6 +104,8 @@ class _Guesser:
         elif any(mark in source for mark in "*?["):
             paths = (Path(each) for each in sorted(glob.glob(str(path), recursive=True)))
             found = self._of_files(name, ((str(each), each) for each in paths if os.path.isfile(each)))
+        elif (within := split_member(str(path))) is not None:
+            found = self._of_file((name, within[0]))
         elif not os.path.exists(path):
             entry = catalogue.load().get(source)
             if entry is not None and entry.task in {spec.name for spec in self._specs}:
@@ -130,7 +132,7 @@ class _Guesser:
             files = ((f"{name}/{member}", each) for member, each in members)
             return self._of_layout(name, (member for member, _ in members)) or self._of_files(name, files)
         for spec in self._specs:
-            if form.kind in spec.file_kinds or (spec.file_suffixes and suffix_of(path) in spec.file_suffixes):
+            if form.content in spec.file_kinds or (spec.file_suffixes and suffix_of(path) in spec.file_suffixes):
                 return Guess(spec.name, f"{name!r} is {spec.form}")
         for spec in self._by_rank:
             if resolve(spec.guess or "")(path):

@@ -1,4 +1,4 @@
-"""The MIDI files of a corpus, read before they are split: what was left out and forgiven, and the grid that holds them.
+"""The pieces of a corpus, read before they are split: what was left out and forgiven, and the grid that holds them.
 
 A file that can't be read or has no notes is left out before anything is held out, so it counts on neither side.
 """
@@ -35,6 +35,7 @@ _REPAIRS = (
     ("stray", "damaged event{s} skipped"),
     ("clipped", "data byte{s} above 127 taken for 127"),
     ("chunks", "unknown chunk{s} skipped"),
+    ("unread", "symbol{s} of ABC not understood, left out"),
 )
 
 
@@ -134,7 +135,7 @@ def read_corpus(
     if not corpus.pieces and len(files) == 1:
         raise DataError(f"{files[0][0]!r}: {result.error}")
     if not corpus.pieces:
-        raise DataError(f"none of {len(files):,} MIDI files can be trained on ({result.name}: {result.error})")
+        raise DataError(f"none of {len(files):,} files of music can be trained on ({result.name}: {result.error})")
     return Pieces(corpus, range(corpus.pieces))
 
 

@@ -1,4 +1,4 @@
-"""`midi`: a MIDI file ↔ the events of `music.events`. `decode(encode(x))` is a fixed point."""
+"""`midi`: a file of music ↔ the events of `music.events`. `decode(encode(x))`, a MIDI file, is a fixed point."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from seqgen.config import TrainOptions, check, from_json, parse_pitch_range
 from seqgen.errors import ModelError, UserError
-from seqgen.music import grammar, midi
+from seqgen.music import grammar, midi, reading
 from seqgen.music.events import EventVocabulary, VocabularyOptions
 from seqgen.music.grammar import GrammarState
 from seqgen.music.piece import Piece
@@ -50,16 +50,16 @@ class MidiCodec(Codec):
         return self
 
     def read_piece(self, data: bytes) -> tuple[Piece, QuantisationStats]:
-        """Read the piece in a MIDI file, quantised to the grid. Raises `DataError` if there is none."""
+        """Read the piece in a file of music, quantised to the grid. Raises `DataError` if it has none."""
         options = self.options
-        return midi.read(data, options.grid, options.tracks, options.low, options.high)
+        return reading.read(data, options.grid, options.tracks, options.low, options.high)
 
     def encode_piece(self, piece: Piece) -> Ids:
         """Return the ids of a piece, int32, shape (tokens,), without `end`."""
         return np.array(grammar.encode_piece(piece, self.vocabulary), dtype=np.int32)
 
     def encode(self, data: bytes) -> Ids:
-        """Return the ids of a MIDI file. Unlike for text, it can fail: raises `DataError` if `data` has no piece."""
+        """Return the ids of a file of music. Unlike for text, it can fail: raises `DataError` for one without a piece."""
         return self.encode_piece(self.read_piece(data)[0])
 
     def safe_prefix_length(self, data: bytes) -> int:

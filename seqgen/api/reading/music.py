@@ -1,10 +1,12 @@
-"""How music is read: each MIDI file is a record, and whole files are held out."""
+"""How music is read: each file, or tune of a book, is a record, and whole ones are held out."""
 
 from __future__ import annotations
 
 from seqgen.api.reading.base import Reading, ReadingContext
 from seqgen.music.grammar import decode_piece
 from seqgen.tasks.midi_corpus import Pieces, read_training_set
+
+_FORMATS = {"ABC": "ABC", "MusicXML": "MusicXML", "mxl": "MusicXML"}  # by `FileForm.content`
 
 
 def read(context: ReadingContext) -> Reading:
@@ -20,7 +22,7 @@ def read(context: ReadingContext) -> Reading:
         context.warn("one file is too little to hold any out")
     corpus = pieces.corpus
     return Reading(
-        "MIDI",
+        ", ".join(sorted({_FORMATS.get(document.form.content, "MIDI") for document in context.documents})),
         "piece",
         records=len(pieces),
         held_out=len(held_out),

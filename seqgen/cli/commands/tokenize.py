@@ -42,7 +42,7 @@ def run(
         ),
     ],
     sources: Annotated[
-        list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Texts or MIDI files [default: standard input].")
+        list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Texts or music [default: standard input].")
     ] = None,
     pieces: Annotated[
         bool, typer.Option("--pieces", help="Print tokens as pieces of text or events, one per line, instead of ids.")
@@ -56,7 +56,7 @@ def run(
     tracks: Annotated[
         str | None, typer.Option(metavar="all|melody|piano", help="Parts that a midi tokenizer reads.")
     ] = None,
-    plot: Annotated[str | None, typer.Option(metavar="FILE.png", help="Piano roll of a MIDI file.")] = None,
+    plot: Annotated[str | None, typer.Option(metavar="FILE.png", help="Piano roll of a piece.")] = None,
     encoding: EncodingOption = None,
     output: OutputOption = "-",
     quiet: QuietOption = False,
@@ -187,7 +187,7 @@ def _write_music(
 
             write_bytes(Path(plot).expanduser(), piano_roll(piece, title=Path(document.name).stem))
     if not read:
-        raise DataError(f"none of {len(documents):,} files is a MIDI file with notes")
+        raise DataError(f"none of {len(documents):,} files is music with notes")
     if check:
         out.write(_music_report(codec, stats, tokens, read, len(documents)))
 
@@ -211,6 +211,7 @@ def _music_report(codec: MidiCodec, stats: QuantisationStats, tokens: int, read:
         (stats.out_of_range, "note", "dropped by the pitch range or the choice of tracks"),
         (stats.parts_merged, "part", "beyond the sixteenth, merged into others"),
         (stats.metres_changed, "change", "of metre delayed, or replaced by a metre of the nearest length"),
+        (stats.graces, "grace note", "dropped"),
         (stats.bends, "pitch bend", "dropped"),
         (stats.controllers, "controller", "dropped"),
     )

@@ -30,8 +30,10 @@ class FileForm:
         compressions: of "gz", "xz", "bz2", "zst", "zip", outermost first.
         encoding: Python's name of the codec; "" for bytes that are not decoded.
         mark: whether the text begins with a byte order mark, which is dropped.
-        kind: "text", or "midi", "parquet", "arrow", "xlsx", "tar", "zip" (of several members), "binary" (unknown).
-        markup: "HTML", "XML", "MusicXML" or "e-mail" if text begins like that.
+        kind: "text", or "midi", "mxl" (MusicXML), "parquet", "arrow", "xlsx", "tar", "zip" (of several members),
+            "binary" (unknown).
+        markup: "HTML", "XML", "MusicXML" or "e-mail" if text begins like that. Of text that is not decoded, "MusicXML"
+            or "ABC".
         strict: whether bytes that the encoding doesn't have are an error: it was given, not guessed.
     """
 
@@ -45,6 +47,11 @@ class FileForm:
     @property
     def is_text(self) -> bool:
         return self.kind == TEXT
+
+    @property
+    def content(self) -> str:
+        """The kind or, of text, its markup."""
+        return self.markup or self.kind
 
     @property
     def is_utf8(self) -> bool:

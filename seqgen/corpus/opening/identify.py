@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from seqgen.corpus.opening import encodings, signatures
-from seqgen.corpus.opening.form import FileForm, as_utf8, encoding_name, quoted, text_codec
+from seqgen.corpus.opening.form import TEXT, FileForm, as_utf8, encoding_name, quoted, text_codec
 from seqgen.corpus.opening.signatures import Kind
 from seqgen.errors import DataError
+from seqgen.music.notation.files import notation_of
 from seqgen.streams import open_decompressed, suffix_of
 
 HEAD_BYTES = 1 << 16
@@ -53,8 +54,12 @@ def identify(path: Path, name: str, encoding: str | None = None, decode: bool = 
         kind, known = _kind(path, head, compressions)
         if known is not None and decode:
             raise UnreadableKindError(name, known)
-        if kind or not decode:
-            return FileForm(compressions, "", kind=kind or ("binary" if encodings.is_binary(head) else "text"))
+        if kind:
+            return FileForm(compressions, "", kind=kind)
+        if not decode:
+            notation = notation_of(head)
+            is_text = notation or not encodings.is_binary(head)
+            return FileForm(compressions, "", kind=TEXT if is_text else "binary", markup=notation)
         return _text_form(stream, head, compressions, name, encoding)
 
 
@@ -83,6 +88,8 @@ def _zip_kind(path: Path) -> tuple[str, Kind | None]:
         return "binary", Kind("a damaged zip archive", "get it again")
     if signatures.WORKBOOK_MEMBER in names:
         return "xlsx", None
+    if signatures.is_score(names, mimetype):
+        return "mxl", None
     known = signatures.kind_of_zip(names, mimetype)
     return ("binary", known) if known else ("zip", None)
 
@@ -91,6 +98,8 @@ def _compressed_zip_kind(head: bytes) -> tuple[str, Kind | None]:
     """As `_zip_kind`, by the members at the beginning, because the directory lies at the end."""
     names = signatures.names_in_zip(head)
     mimetype = head[38:238].decode("latin-1") if names[:1] == ["mimetype"] else ""
+    if signatures.is_score(names, mimetype):
+        return "mxl", None
     known = signatures.WORKBOOK if signatures.WORKBOOK_MEMBER in names else signatures.kind_of_zip(names, mimetype)
     return ("binary", known) if known else ("zip", None)
 

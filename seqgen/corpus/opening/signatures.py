@@ -11,7 +11,7 @@ UNPACK = "unpack it first"
 MODEL = "name the data that it was trained on"
 NO_TEXT = "it holds no text"
 CONVERT = "export its data as text or CSV"
-SCORE = "export it as MIDI"
+SCORE = "export it as MusicXML or MIDI"
 
 
 class Kind(NamedTuple):
@@ -137,7 +137,6 @@ WORKBOOK_MEMBER = "xl/workbook.xml"
 WORKBOOK = Kind("an Excel workbook", SHEET)
 _ZIP_TYPES = (
     ("application/epub+zip", Kind("an EPUB e-book", TEXT)),
-    ("application/vnd.recordare.musicxml", Kind("a MusicXML score", SCORE)),
     ("application/vnd.oasis.opendocument.spreadsheet", Kind("an OpenDocument spreadsheet", SHEET)),
     ("application/vnd.oasis.opendocument", Kind("an OpenDocument text", TEXT)),
 )
@@ -197,6 +196,14 @@ def names_in_zip(head: bytes) -> list[str]:
         size = int.from_bytes(match[1], "little")
         found.append(head[match.end() : match.end() + size].decode("utf-8", "replace"))
     return found
+
+
+def is_score(names: list[str], mimetype: str) -> bool:
+    """Whether a zip is a score in MusicXML, by the names of its members and the text of its member `mimetype`."""
+    if mimetype:
+        return mimetype.startswith("application/vnd.recordare.musicxml")
+    scores = [name for name in names if "/" not in name and name.endswith((".xml", ".musicxml"))]
+    return "META-INF/container.xml" in names and len(scores) > 0
 
 
 def kind_of_zip(names: list[str], mimetype: str) -> Kind | None:
