@@ -171,6 +171,8 @@ def test_filter_chain_equals_its_filters_in_order(
     for made in (
         filters.logit_bias(names["logit_bias"]),
         filters.repetition_penalty(o.repetition_penalty, o.repetition_window),
+        filters.count_penalty(o.frequency_penalty, 0, o.repetition_window),
+        filters.count_penalty(0, o.presence_penalty, o.repetition_window),
         filters.dry(o.dry_multiplier, o.dry_base, o.dry_allowed_length, o.dry_window, names["dry_multiplier"]),
         filters.temperatures_of(names["temperature"], common),
         filters.top_k(o.top_k or 99),
