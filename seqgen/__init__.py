@@ -12,9 +12,13 @@ Names are imported on first use, so that `import seqgen` is fast.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from seqgen.version import __version__
+
+# PyTorch reads it when it is imported: what Apple's GPUs lack is computed by the CPU.
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 if TYPE_CHECKING:
     from seqgen.api.model import Model, load

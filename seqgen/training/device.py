@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 
 from seqgen.errors import UserError
+from seqgen.model.recurrent.cudnn import allow_tf32
 from seqgen.processors import process_core_count
 from seqgen.training.distributed.world import SINGLE_PROCESS, World
 
@@ -67,6 +69,8 @@ def choose(
             f"cannot use --device {device}: this machine or this build of PyTorch has none; try --device auto"
         )
     if device == "cuda":
+        # One size of buffers: with the two of the default, cuDNN's sums may differ from run to run.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.cuda.set_device(own_gpu(world, torch.cuda.device_count()))
     if precision == "auto":
         speedup = bfloat16_speedup(device)
@@ -83,6 +87,8 @@ def choose(
             "use --precision fp32"
         )
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    if device == "cuda":
+        allow_tf32(precision == "bf16")
     return Compute(torch.device(device), dtype, world, reasons)
 
 

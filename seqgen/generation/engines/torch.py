@@ -23,11 +23,13 @@ from seqgen.generation.engines.base import Engine
 from seqgen.model.batch_invariant import batch_invariant, rows_of_block
 from seqgen.model.generative import build_language_model
 from seqgen.model.language import LanguageModel, LayerStates
+from seqgen.model.recurrent.cudnn import allow_tf32
 
 BLOCK = 16  # rows of a product; more would waste work on single streams, fewer would waste the processor on many
-_DEVICE_BLOCK = 64  # on devices where more rows cost nothing
+_DEVICE_BLOCK = 256  # on devices where more rows cost nothing
 _CHUNK = 1024  # ids read at a time
 _MAX_LOGITS = 1 << 21  # numbers at a time
+_DEVICE_LOGITS = 1 << 26  # on devices that need large products
 
 StepResult = tuple[Tensor, LayerStates]
 Step = Callable[[Tensor, LayerStates], StepResult]  # ids, shape (rows,), and a block → logits and the new block
@@ -56,7 +58,8 @@ class TorchEngine(Engine):
     ) -> None:
         """
         Args:
-            precision: dtype of the products, `fp32` or `bf16`; sums and states stay float32.
+            precision: dtype of the products, `fp32` or `bf16`; sums and states stay float32. On a GPU, the recurrent
+                layers' products of `bf16` are in TF32 (`model.recurrent.cudnn`).
 
         Raises:
             UserError: the device isn't available.
@@ -68,6 +71,7 @@ class TorchEngine(Engine):
             raise UserError(f"--device {device} is not available on this machine or in this build of PyTorch")
         self._use(load_network(config, weights).to(torch.device(device)), precision)
         if device == "cuda":
+            allow_tf32(precision == "bf16")
             with contextlib.suppress(RuntimeError):  # a step that can't be captured is computed anew each time
                 self._advance = ReplayedStep(self._forward, self._network.initial(self._rows), capture_cuda_graph)
 
@@ -102,9 +106,9 @@ class TorchEngine(Engine):
         with torch.inference_mode():
             for number, block in enumerate(blocks):
                 values, block = self._advance(self._block(ids, number), block)
-                logits.append(values.cpu().numpy())
+                logits.append(values)
                 new.append(block)
-        return np.concatenate(logits)[:batch], (batch, new)
+            return torch.cat(logits)[:batch].cpu().numpy(), (batch, new)
 
     def read(self, ids: npt.NDArray[np.integer], state: TorchState) -> TorchState:
         batch, (block,) = state
@@ -145,7 +149,7 @@ class TorchEngine(Engine):
             if possible is not None:
                 logits = logits.masked_fill(~torch.from_numpy(possible).to(self._device), -torch.inf)
             nats = F.cross_entropy(logits, self._tensor(targets), reduction="none")
-            return nats.double().cpu().numpy(), new
+            return nats.cpu().double().numpy(), new
 
     def _hidden(self, ids: npt.NDArray[np.integer], state: TorchState) -> tuple[Tensor, TorchState]:
         """The top layer's outputs after each id of one stream, and the new state."""
@@ -184,14 +188,15 @@ class TorchEngine(Engine):
             hidden, wanted = torch.cat(outputs), self._tensor(targets[inside])
             mask = None if possible is None else torch.from_numpy(possible[inside]).to(self._device)
             found = []
-            rows = max(1, _MAX_LOGITS // self.vocab_size)
+            most = _MAX_LOGITS if self._device.type == "cpu" else _DEVICE_LOGITS
+            rows = max(1, most // self.vocab_size)
             for start in range(0, len(hidden), rows):
                 part = slice(start, start + rows)
                 logits = self._network.logits(hidden[part])
                 if mask is not None:
                     logits = logits.masked_fill(~mask[part], -torch.inf)
                 found.append(F.cross_entropy(logits, wanted[part], reduction="none"))
-            nats[inside] = torch.cat(found).double().cpu().numpy()
+            nats[inside] = torch.cat(found).cpu().double().numpy()
             return nats, self._in_blocks(_cat(over[::-1]))
 
     def join(self, states: Sequence[TorchState]) -> TorchState:
