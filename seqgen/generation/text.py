@@ -104,8 +104,10 @@ class StopMatcher:
 class TextStream:
     """One text while it is generated: decodes ids, and stops at a stop string or the length."""
 
-    def __init__(self, codec: Codec, prompt: Prompt, length: int, stops: Sequence[str]) -> None:
-        self._end, self._prompt = codec.end, prompt
+    def __init__(
+        self, codec: Codec, prompt: Prompt, length: int, stops: Sequence[str], max_tokens: int | None = None
+    ) -> None:
+        self._end, self._prompt, self._max_tokens = codec.end, prompt, max_tokens
         self._decoder = codec.decoder()
         for token in prompt.context_ids:
             self._decoder.push(token)
@@ -142,6 +144,8 @@ class TextStream:
             certain += self._matcher.finish()
         elif not self.finish_reason and rule is not None and rule.over:
             certain += self._matcher.finish("grammar")
+        elif not self.finish_reason and len(self.token_ids) == self._max_tokens:
+            certain += self._matcher.finish("length")
         self._parts.append(certain)
         return certain
 
@@ -187,14 +191,22 @@ def generate_rows(
     indices: Sequence[int],
     rules: SamplingRules,
     keep: bool = False,
+    max_tokens: int | None = None,
+    sampler_state: SamplerState | None = None,
 ) -> Iterator[tuple[int, str, FinishedSample | None]]:
-    """Generate the samples of `indices` in one batch, as in `stream`. With `keep`, their states are saved."""
+    """Generate the samples of `indices` in one batch, as in `stream`.
+
+    Args:
+        keep: whether their states are saved.
+        max_tokens: of each sample; it may end sooner.
+        sampler_state: kept up to date.
+    """
     length = options.length_for("text")
-    streams = [TextStream(codec, prompt, length, options.stop) for _ in indices]
+    streams = [TextStream(codec, prompt, length, options.stop, max_tokens) for _ in indices]
     row_rules = [rules.stream(length) for _ in indices]
     constraints = [rule for rule in row_rules if rule is not None]
     open_rows = list(range(len(indices)))
-    now = SamplerState()
+    now = sampler_state or SamplerState()
 
     def finished(row: int) -> FinishedSample:
         open_rows.remove(row)

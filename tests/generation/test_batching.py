@@ -1,0 +1,80 @@
+"""Texts that join and leave one running batch are those that they are alone."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from seqgen.api import sampling
+from seqgen.api.model import Model
+from seqgen.generation.batching import RunningBatch
+from tests.helpers.random_models import ENGINES, Models, load_model
+
+REQUESTS: list[dict[str, Any]] = [
+    {"length": 40, "seed": 1},
+    {"length": 7, "seed": 2, "temperature": 0.5, "top_k": 5},
+    {"length": 60, "seed": 3, "repetition_penalty": 1.3},
+    {"length": 25, "seed": 4, "stop": ("e",)},
+    {"length": 0, "seed": 5},
+    {"length": 33, "seed": 6, "frequency_penalty": 0.4, "mirostat_tau": 3.0},
+    {"length": 30, "seed": 7, "grammar": "[a-z ]{1,30}"},
+    {"length": 30, "seed": 8, "ban": ("a",), "context_cache": 0},
+]
+
+
+def add(batch: RunningBatch[int], model: Model, number: int, index: int = 0, max_tokens: int | None = None) -> None:
+    request = sampling.make_request(f"The {number}", REQUESTS[number])
+    job = sampling.prepare(model, request)
+    batch.add(number, job.prompt, job.options, index, job.rules, max_tokens)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("codec", ["char", "subword"])
+def test_running_batch_texts_are_those_that_they_are_alone(engine: str, codec: str, models: Models) -> None:
+    model = load_model(models(codec, num_layers=2), engine)
+    batch: RunningBatch[int] = RunningBatch(model.engine, model.codec)
+    rng, waiting, texts, samples = random.Random(3), list(range(len(REQUESTS))), dict.fromkeys(range(8), ""), {}
+    while waiting or len(batch):
+        if waiting and (not len(batch) or rng.random() < 0.3):
+            add(batch, model, waiting.pop(0))
+        for key, text, done in batch.step():
+            texts[key] += text
+            if done is not None:
+                samples[key] = done.sample
+    for number, options in enumerate(REQUESTS):
+        (alone,) = model.sample(f"The {number}", **options)
+        assert samples[number] == alone
+        assert texts[number] == alone.text
+
+
+def test_running_batch_removed_text_disturbs_no_other(models: Models) -> None:
+    model = load_model(models("char"))
+    batch: RunningBatch[int] = RunningBatch(model.engine, model.codec)
+    for number in (0, 2, 3):
+        add(batch, model, number)
+    texts = dict.fromkeys((0, 2, 3), "")
+    for step in range(60):
+        if step == 5:
+            batch.remove(2)
+            batch.remove(2)
+        for key, text, _ in batch.step():
+            texts[key] += text
+    assert len(batch) == 0
+    for number in (0, 3):
+        assert texts[number] == model.sample(f"The {number}", **REQUESTS[number])[0].text
+
+
+@pytest.mark.parametrize("tokens", [1, 5])
+def test_running_batch_ends_a_text_after_its_tokens(tokens: int, models: Models) -> None:
+    model = load_model(models("char"))
+    batch: RunningBatch[int] = RunningBatch(model.engine, model.codec)
+    add(batch, model, 0, max_tokens=tokens)
+    add(batch, model, 3, max_tokens=10_000)
+    found = {}
+    while len(batch):
+        found |= {key: done.sample for key, _, done in batch.step() if done is not None}
+    assert (found[0].tokens, found[0].finish_reason) == (tokens, "length")
+    assert model.sample("The 0", **REQUESTS[0])[0].text.startswith(found[0].text)
+    assert found[3].text == model.sample("The 3", **REQUESTS[3])[0].text
