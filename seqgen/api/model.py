@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from seqgen.streams import Progress
 
 
-def load(folder: str | os.PathLike[str], exact: bool = False) -> Model:
-    """Load the model in `folder`, or `hf:OWNER/NAME[@REVISION]`; `exact` is that of `LoadedModel`.
+def load(folder: str | os.PathLike[str], exact: bool = False, device: str = "auto") -> Model:
+    """Load the model in `folder`, or `hf:OWNER/NAME[@REVISION]`; `exact` and `device` are those of `LoadedModel`.
 
     Raises `ModelError` if it is missing, damaged, or newer than this version.
     """
-    return Model(open_checkpoint(folder), exact=exact)
+    return Model(open_checkpoint(folder), device=device, exact=exact)
 
 
 class Model(LoadedModel):
@@ -134,7 +134,8 @@ class Model(LoadedModel):
 
         codec = self.dialogue_codec()
         options = options or SampleOptions()
-        return ChatSession(sampling.engine_for(self, options), codec, options, reply_options or ReplyOptions())
+        engine = sampling.engine_for(self, options)
+        return ChatSession(engine, codec, options, reply_options or ReplyOptions(), self.ranker)
 
     def classify(self, texts: Iterable[str | bytes], **options: Any) -> list[Prediction]:
         """Predict the labels of each text, in order. Raises `ModelError` for a model of another task.
