@@ -22,7 +22,7 @@ class CacheEntries:
     """What a context cache holds of one stream (`context_cache`), oldest first.
 
     Attributes:
-        keys: outputs of the top layer, float32, shape (entries, units).
+        keys: directions of the top layer's outputs, float32, shape (entries, units).
         ids: the id that came next after each, shape (entries,).
         phase: the first one's position, modulo 64, in the order of summation.
     """

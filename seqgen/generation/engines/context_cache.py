@@ -1,9 +1,13 @@
 """The continuous cache: a model predicts also from what it has just read (Grave, Joulin & Usunier, 2017).
 
-After every id, the top layer's output h is stored beside the id that came next. At a later output h' the stored ids are
-predicted again, each with a weight by the likeness of the two outputs, and mixed with the model's own prediction:
+After every id, the direction d = h / |h| of the top layer's output is stored beside the id that came next. Later, in
+the direction d', the stored ids are predicted again, each with a weight by the likeness of the two, and mixed with the
+model's own prediction:
 
-    p(x) = (1 − λ) p_model(x) + λ Σ exp(θ h' · h_i) [x_i = x] / Σ exp(θ h' · h_i)        i: the latest N positions
+    p(x) = (1 − λ) p_model(x) + λ Σ exp(θ d' · d_i) [x_i = x] / Σ exp(θ d' · d_i)        i: the latest N positions
+
+(The paper takes h instead of d; directions are more like each other where the same will follow, and θ is of the same
+size in all models.)
 
 So names and phrases of the text at hand become likely, without training and in constant memory. θ and λ belong to the
 model: they are fitted to its held-out part at the end of training (`fit_mixture`).
@@ -33,18 +37,22 @@ _PANEL = 64  # keys that lie side by side, as the kernel of row products wants t
 _SPARE_PANELS = 16  # of a buffer, beyond the cache itself: the cache moves to a new one after so many
 _CHUNK = 256  # ids read at a time, so that the products of a chunk stay in or near the processor's cache
 _MAX_MEMORY = 1 << 28  # bytes of all streams of a batch
+FIT_SIZE = 2000  # tokens of the cache for which θ and λ are fitted
+_LEAST_FIT_IDS, MOST_FIT_IDS = 2000, 5000  # that they are fitted to
+_THETAS = (11.0, 16.0, 22.0, 32.0, 45.0)  # candidates
+_WEIGHTS = 0.001, 0.9  # between which λ lies
 
 
 @dataclass(frozen=True)
 class CacheMixture:
-    """θ, by which products of outputs are multiplied, and λ, the weight of the cache."""
+    """θ, by which cosines of outputs are multiplied, and λ, the weight of the cache."""
 
     theta: float
     weight: float
 
 
 CONTEXT_CACHE = "context_cache"  # in config.json: θ and λ
-_DEFAULT = CacheMixture(0.1, 0.1)  # of models that were trained by earlier versions, or with too little held out
+_DEFAULT = CacheMixture(20.0, 0.1)  # of models that were trained by earlier versions, or with too little held out
 
 
 def cache_mixture(saved: Any) -> CacheMixture:
@@ -58,6 +66,47 @@ def cache_mixture(saved: Any) -> CacheMixture:
     if not (0 <= theta < 1e6 and 0 <= weight < 1):
         raise ModelError(f"config.json is damaged: a number of {CONTEXT_CACHE} is out of range")
     return CacheMixture(theta, weight)
+
+
+def fit_mixture(engine: Engine, ids: npt.NDArray[np.integer], end: int) -> CacheMixture | None:
+    """The θ and λ that make `ids` likeliest, whose records end with the id `end`; None if they are too few.
+
+    θ is one of some candidates, and λ is exact for each of them.
+    """
+    ids = np.asarray(ids[:MOST_FIT_IDS], dtype=np.int32)
+    if len(ids) < _LEAST_FIT_IDS:
+        return None
+    cached = ContextCacheEngine(engine, FIT_SIZE, _DEFAULT)
+    own: list[npt.NDArray[np.float64]] = []
+    shares: list[list[npt.NDArray[np.float64]]] = []
+    ends = np.flatnonzero(ids == end) + 1
+    for record in np.split(ids, ends[ends < len(ids)]):
+        state, inputs = cached.initial(1), np.concatenate([np.array([end], dtype=np.int32), record[:-1]])
+        for start in range(0, len(record), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            nats, likeness, hits, state = cached.recall(inputs[part], record[part], state)
+            found = [cache_shares(likeness * theta, hits) for theta in _THETAS]
+            filled = found[0][1]
+            own.append(np.exp(-nats[filled]))
+            shares.append([each[filled] for each, _ in found])
+    models, caches = np.concatenate(own), [np.concatenate(each) for each in zip(*shares, strict=True)]
+    weights = [_best_weight(models, each) for each in caches]
+    gains = [np.log1p(weight * (each / models - 1)).mean() for weight, each in zip(weights, caches, strict=True)]
+    best = int(np.argmax(gains))
+    return CacheMixture(_THETAS[best], round(weights[best], 3))
+
+
+def _best_weight(models: npt.NDArray[np.float64], caches: npt.NDArray[np.float64]) -> float:
+    """The λ with the highest mean of log((1 − λ) model + λ cache), which is concave in λ: its slope is bisected."""
+    low, high = _WEIGHTS
+    ratios = caches / np.maximum(models, 1e-300) - 1
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        if (ratios / (1 + middle * ratios)).mean() > 0:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 class _Buffer:
@@ -93,9 +142,15 @@ class CachedState:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What a chunk of one stream gave: outputs, shape (tokens, units), and the entries that each of them may use."""
+    """What a chunk of one stream gave.
+
+    Attributes:
+        outputs, directions: shape (tokens, units).
+        ends: the position in `window` before which the entries of each token lie.
+    """
 
     outputs: Array
+    directions: Array
     window: _Window
     ends: npt.NDArray[np.intp]
     state: CachedState
@@ -117,9 +172,9 @@ class ContextCacheEngine(Engine):
         return CachedState(self._inner.initial(batch), (self._empty(0),) * batch, (False,) * batch)
 
     def step(self, ids: npt.NDArray[np.integer], state: CachedState) -> tuple[Array, CachedState]:
-        keys = self._inner.outputs(state.inner)
+        keys = directions(self._inner.outputs(state.inner))
         logits, inner = self._inner.step(ids, state.inner)
-        queries, windows, mixed = self._inner.outputs(inner), [], []
+        queries, windows, mixed = directions(self._inner.outputs(inner)), [], []
         for row, (window, begun) in enumerate(zip(state.windows, state.begun, strict=True)):
             one = slice(row, row + 1)
             windows.append(self._appended(window, keys[one], ids[one]) if begun else window)
@@ -152,7 +207,7 @@ class ContextCacheEngine(Engine):
         for start in range(0, len(ids), _CHUNK):
             reading = self._read_chunk(ids[start : start + _CHUNK], state)
             logits, state = self._inner.logits_from(reading.outputs), reading.state
-            found.append(self._mixed(logits, reading.outputs, reading.window, reading.ends))
+            found.append(self._mixed(logits, reading.directions, reading.window, reading.ends))
         return np.concatenate(found), state
 
     def nats_of(
@@ -168,13 +223,25 @@ class ContextCacheEngine(Engine):
         nats = np.empty(len(ids))
         for start in range(0, len(ids), _CHUNK):
             part = slice(start, start + _CHUNK)
-            reading = self._read_chunk(ids[part], state)
-            state = reading.state
-            own = target_nats(self._inner.logits_from(reading.outputs), targets[part])
-            likeness, recalled = self._likeness(reading.outputs, reading.window, reading.ends)
-            shares, filled = cache_shares(likeness * self._mixture.theta, recalled == targets[part, None])
+            own, likeness, hits, state = self.recall(ids[part], targets[part], state)
+            shares, filled = cache_shares(likeness * self._mixture.theta, hits)
             nats[part] = np.where(filled, -self._mix(-own, shares), own)
         return nats, state
+
+    def recall(
+        self, ids: npt.NDArray[np.integer], targets: npt.NDArray[np.integer], state: CachedState
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_], CachedState]:
+        """Read a chunk of one stream.
+
+        Returns:
+            the model's own nats of `targets`; cosines of each output and the keys of the cache, shape
+            (tokens, entries), −∞ for those that it may not use; which of these were followed by the target; and the new
+            state.
+        """
+        reading = self._read_chunk(ids, state)
+        nats = target_nats(self._inner.logits_from(reading.outputs), targets)
+        likeness, recalled = self._likeness(reading.directions, reading.window, reading.ends)
+        return nats, likeness, recalled == targets[:, None], reading.state
 
     def join(self, states: Sequence[CachedState]) -> CachedState:
         windows = tuple(window for state in states for window in state.windows)
@@ -220,14 +287,18 @@ class ContextCacheEngine(Engine):
     def _read_chunk(self, ids: npt.NDArray[np.integer], state: CachedState) -> _Reading:
         """Read ids in the only stream of a state."""
         (window,), (begun,) = state.windows, state.begun
-        before = self._inner.outputs(state.inner)
         outputs, inner = self._inner.outputs_of(ids, state.inner)
         unread = 0 if begun or not len(ids) else 1  # the first id follows no output
-        keys = np.concatenate([before, outputs[:-1]])[unread : len(ids)]
+        every = directions(np.concatenate([self._inner.outputs(state.inner), outputs]))
+        keys = every[unread : len(ids)]
         window = self._appended(window, keys, ids[unread:])
         ends = window.end + 1 - len(ids) + np.arange(len(ids))
         return _Reading(
-            outputs, window, np.maximum(ends, window.first), CachedState(inner, (window,), (begun or len(ids) > 0,))
+            outputs,
+            every[1:],
+            window,
+            np.maximum(ends, window.first),
+            CachedState(inner, (window,), (begun or len(ids) > 0,)),
         )
 
     def _appended(self, window: _Window, keys: Array, ids: npt.NDArray[np.integer]) -> _Window:
@@ -281,6 +352,12 @@ class ContextCacheEngine(Engine):
         known = shares > 0
         mixed[known] = np.logaddexp(mixed[known], np.log(shares[known]) + np.log(self._mixture.weight))
         return mixed
+
+
+def directions(outputs: Array) -> Array:
+    """The outputs, shape (tokens, units), each divided by its norm; zeros stay zeros."""
+    norms = np.sqrt(np.square(outputs).sum(axis=1, keepdims=True))
+    return outputs / np.maximum(norms, np.float32(1e-20))
 
 
 def panel_products(queries: Array, panels: Array) -> Array:

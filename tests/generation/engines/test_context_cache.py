@@ -27,7 +27,7 @@ from seqgen.native import library
 from seqgen.tokenizers import Codec, Ids
 
 VOCABULARY, UNITS, SIZE = 37, 32, 90
-MIXTURE = CacheMixture(0.7, 0.3)
+MIXTURE = CacheMixture(9.0, 0.3)
 CODEC = cast(Codec, SimpleNamespace(vocab_size=VOCABULARY, end=VOCABULARY - 1))
 KINDS: dict[str, Callable[..., Engine]] = {"numpy": NumpyEngine, "torch": TorchEngine}
 if library() is not None:
@@ -62,6 +62,7 @@ def reference(engine: Engine, ids: npt.NDArray[np.int32], size: int = SIZE) -> F
             entries.append((output, int(token)))
         logits, state = engine.step(np.array([token]), state)
         output = engine.export_state(state, 0)[-1, 0].astype(np.float64)
+        output /= np.linalg.norm(output)
         own, share, total = np.exp(log_softmax(logits.astype(np.float64))[0]), np.zeros(VOCABULARY), 0.0
         for key, follower in entries[-size:]:
             weight = np.exp(MIXTURE.theta * (output @ key))
