@@ -112,9 +112,10 @@ def _excerpts(stream: IdStream, codec: DialogueCodec, most: int) -> list[_Excerp
     size = len(stream)
     count = max(1, min(most, size) // _WINDOW)
     for number in range(count):
-        start, stop = (number * size // count, (number + 1) * size // count)
-        stop = min(stop, start + max(1, most // count))
-        found += _split(stream.take(np.arange(start, stop)).astype(np.int32), codec)
+        start = number * size // count
+        stop = min((number + 1) * size // count, start + max(1, most // count))
+        ids = stream.take(np.arange(start, stop)).astype(np.int32)
+        found += _split(np.append(ids, np.int32(codec.end)) if stop == size else ids, codec)
     return found
 
 
