@@ -13,6 +13,7 @@ from typing import cast
 import torch
 
 from seqgen.api import copies
+from seqgen.api.train import context_cache
 from seqgen.api.train.folder import FINISHED, ROUNDING, TEMPERATURE, ModelFolder, Training, as_arrays
 from seqgen.api.train.watch import Watcher
 from seqgen.checkpoint import CORPUS, Weights
@@ -63,7 +64,7 @@ def _temperature(folder: ModelFolder) -> float:
 
 
 def _complete_language_model(training: Training, folder: ModelFolder, corrects: bool) -> None:
-    """Save the copy index for `--keep-corpus`, correct the temperature, and measure the cost of 8-bit weights."""
+    """Save the copy index for `--keep-corpus`, and fit to the held-out part all that `generation` needs of it."""
     streams = training.data.id_streams
     _keep_corpus(training, folder, streams)
     if corrects:
@@ -74,6 +75,7 @@ def _complete_language_model(training: Training, folder: ModelFolder, corrects: 
     cost = quantization_cost(training.plan.network, weights, streams[-1].ids[:_ROUNDING_SAMPLE])
     if cost is not None and folder.config.get(ROUNDING) != round(cost, 6):
         folder.update({ROUNDING: round(cost, 6)})
+    context_cache.fit(training, folder, weights)
 
 
 def _add_companion(training: Training, folder: ModelFolder) -> None:

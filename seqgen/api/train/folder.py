@@ -25,6 +25,7 @@ from seqgen.config import FORMAT_VERSION, AnyNetworkConfig, TrainOptions
 from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document
 from seqgen.errors import UserError
+from seqgen.generation.engines.context_cache import CONTEXT_CACHE
 from seqgen.specs.tasks import TaskSpec
 from seqgen.streams import reason, replace_folder
 from seqgen.tasks.base import AnyNetwork, Data, Task
@@ -34,7 +35,8 @@ from seqgen.training.plans.base import Plan
 from seqgen.version import __version__
 
 _SAVE_EVERY = 60.0  # seconds between saves if validations are further apart
-ROUNDING, TEMPERATURE, FINISHED = MEASURED = ("rounding_bits_per_token", "temperature", "finished")  # see `finish`
+ROUNDING, TEMPERATURE, FINISHED = "rounding_bits_per_token", "temperature", "finished"
+MEASURED = (ROUNDING, TEMPERATURE, FINISHED, CONTEXT_CACHE)  # see `finish`
 _BEST = "best."  # prefix of weights in the saved state
 
 
