@@ -125,6 +125,12 @@ class Checkpoint:
         return self.network
 
     @property
+    def forecaster_configs(self) -> list[ForecasterConfig]:
+        """The configurations of all its networks, which are forecasters."""
+        self.forecaster_config  # noqa: B018 - raises for a model of another task
+        return [network for network in self.networks if isinstance(network, ForecasterConfig)]
+
+    @property
     def codec(self) -> Codec:
         """The codec between bytes and ids. Raises `ModelError` for a model that reads numbers."""
         if not TOKENIZERS.find(self.preprocessor.name).encodes_bytes:

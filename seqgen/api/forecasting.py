@@ -55,6 +55,22 @@ class Forecast:
         """The label of the last row that the forecast is made from."""
         return row_labels(self.series, self.origin - 1, self.origin)[0]
 
+    def to_dict(self, backtest: bool = False) -> dict[str, Any]:
+        """The object of `forecast --json`; with `backtest`, also the true values."""
+        columns: dict[str, Any] = {}
+        for index, name in enumerate(self.columns):
+            columns[name] = {
+                "forecast": [float(value) for value in self.point[index]],
+                "bands": {
+                    f"{band.level:g}": {"low": band.lower[index].tolist(), "high": band.upper[index].tolist()}
+                    for band in self.bands
+                },
+            }
+            if backtest:
+                columns[name]["actual"] = [None if math.isnan(value) else float(value) for value in self.truth[index]]
+        series = {"series": self.series.name} if self.series.name else {}
+        return {**series, "origin": self.origin_label, "times": self.times, "columns": columns}
+
 
 def forecasts(
     model: LoadedModel,
@@ -71,7 +87,7 @@ def forecasts(
     """
     from seqgen.generation.forecasting.intervals import recent_factors
 
-    scaler, config = model.checkpoint.scaler, model.checkpoint.forecaster_config
+    scaler, config = model.checkpoint.scaler, model.forecaster.config
     levels = interval_levels(config, options.levels)
     horizon = options.horizon or config.horizon
     for series in scaler.read_series(documents, warn):
@@ -128,7 +144,7 @@ def _forecast(
 ) -> Forecast:
     from seqgen.generation.forecasting.forecast import predict_horizon, quantile
 
-    scaler, config = model.checkpoint.scaler, model.checkpoint.forecaster_config
+    scaler, config = model.checkpoint.scaler, model.forecaster.config
     rows = len(series.values)
     # Whole horizons of the network, so that its calendar features are known beyond the last row asked for.
     whole = -(-horizon // config.horizon) * config.horizon

@@ -117,21 +117,29 @@ class LoadedModel:
 
     @cached_property
     def forecaster(self) -> WindowForecaster:
-        """The network of a forecaster: numpy and the native kernels on the CPU, otherwise PyTorch.
+        """The networks of a forecaster, averaged: numpy and the native kernels on the CPU, otherwise PyTorch.
 
         The number of windows never decides, because the last digits of the two differ. Raises `ModelError` for another
         model.
         """
+        networks = zip(self.checkpoint.forecaster_configs, self.checkpoint.all_weights(), strict=True)
         config = self.checkpoint.forecaster_config
+        made: list[WindowForecaster]
         if self.device not in ("auto", "cpu") or CELLS[config.cell].numpy_step is None:
             from seqgen.generation.forecasting.torch import load_torch_forecaster
             from seqgen.training import device
 
             compute = device.choose("cpu" if self.device == "auto" else self.device, "fp32", threads=1)
-            return load_torch_forecaster(config, self.checkpoint.weights(), compute.device)
-        from seqgen.generation.forecasting.numpy import CpuForecaster
+            made = [load_torch_forecaster(each, weights, compute.device) for each, weights in networks]
+        else:
+            from seqgen.generation.forecasting.numpy import CpuForecaster
 
-        return CpuForecaster(config, self.checkpoint.weights())
+            made = [CpuForecaster(each, weights) for each, weights in networks]
+        if len(made) == 1:
+            return made[0]
+        from seqgen.generation.forecasting.average import AverageForecaster
+
+        return AverageForecaster(made)
 
     @cached_property
     def network(self) -> LanguageModel:

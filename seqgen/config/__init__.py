@@ -6,6 +6,7 @@ default of `None` means that a plan chooses the value from the data and the avai
 """
 
 from seqgen.config.inference import (
+    ChatOptions,
     ClassifyOptions,
     EvaluateOptions,
     ForecastOptions,
@@ -33,6 +34,7 @@ from seqgen.config.settings import (
     make_options,
     parse_duration,
     parse_event_temperature,
+    parse_lags,
     parse_levels,
     parse_logit_bias,
     parse_pitch_range,
@@ -52,6 +54,7 @@ __all__ = [
     "TOKENIZER_NAMES",
     "AnyClassifierConfig",
     "AnyNetworkConfig",
+    "ChatOptions",
     "ClassifierConfig",
     "ClassifyOptions",
     "EvaluateOptions",
@@ -72,6 +75,7 @@ __all__ = [
     "network_config_class",
     "parse_duration",
     "parse_event_temperature",
+    "parse_lags",
     "parse_levels",
     "parse_logit_bias",
     "parse_pitch_range",

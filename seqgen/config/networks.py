@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from seqgen.errors import UserError
@@ -14,6 +14,7 @@ from seqgen.specs.tasks import TASKS
 
 NORMALISATIONS = ("changes", "last", "window")
 DIRECTIONS = ("forward", "backward", "both")
+ADDED = {"added": True}  # metadata of a field that older models lack: at its default, it is no part of their identity
 
 
 class StackConfig(Protocol):
@@ -110,13 +111,24 @@ class ForecasterConfig:
     dropout: float = 0.0
     linear: bool = False  # adds a linear map from look-back to horizon
     normalisation: str = "changes"  # shift and scale of a window, one of NORMALISATIONS
+    lags: tuple[int, ...] = field(default=(), metadata=ADDED)  # seasons, in rows, whose earlier values are inputs
+    mixture: bool = field(default=False, metadata=ADDED)  # with a linear map and the seasonal naive forecast
+    season: int = field(default=1, metadata=ADDED)  # rows, of the seasonal naive forecast
 
     def __post_init__(self) -> None:
         _check_numbers(
             self,
-            {"targets": 1 << 16, "look_back": 1 << 20, "horizon": 1 << 20, "segment_length": 1 << 20},
+            {
+                "targets": 1 << 16,
+                "look_back": 1 << 20,
+                "horizon": 1 << 20,
+                "segment_length": 1 << 20,
+                "season": 1 << 20,
+            },
             ("past", "known"),
         )
+        if list(self.lags) != sorted(set(self.lags)) or not all(1 <= lag <= 1 << 20 for lag in self.lags):
+            raise UserError("lags must be rising numbers of rows, from 1 to 1,048,576")
         if self.normalisation not in NORMALISATIONS:
             raise UserError(f"normalisation must be one of {', '.join(NORMALISATIONS)}; not {self.normalisation!r}")
         ordered = tuple(sorted(set(self.levels))) == self.levels
@@ -128,6 +140,11 @@ class ForecasterConfig:
     def horizon_segments(self) -> int:
         """Number of segments in the horizon."""
         return -(-self.horizon // self.segment_length)
+
+    @property
+    def horizon_inputs(self) -> int:
+        """Inputs for each step ahead: covariates known in advance; for each lag its value, and whether there is one."""
+        return self.known + 2 * len(self.lags)
 
     @property
     def num_outputs(self) -> int:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from seqgen.config.networks import DIRECTIONS, NORMALISATIONS
-from seqgen.config.settings import flag_name, parse_duration, parse_levels, parse_pitch_range, parse_split_rows, setting
+from seqgen.config.settings import (
+    flag_name,
+    parse_duration,
+    parse_lags,
+    parse_levels,
+    parse_pitch_range,
+    parse_split_rows,
+    setting,
+)
 from seqgen.errors import UserError
 from seqgen.specs.cells import ACTIVATIONS, CELLS
 from seqgen.specs.tasks import TASKS, default_tokenizer
@@ -134,6 +142,9 @@ class TrainOptions:
     pretrain: float | None = setting(
         None, "Fraction of the time for pretraining as a language model [default: by corpus and time].",
         minimum=0, maximum=0.9, group="labels")  # fmt: skip
+    unlabelled: tuple[str, ...] = setting(
+        (), "Further texts, without labels, that pretraining reads (repeatable).", metavar="SOURCE",
+        group="labels")  # fmt: skip
     layer_decay: float | None = setting(
         None, "Divisor of the learning rate from each layer to the one below [default: 2.6 after "
         "--init-from, 1.5 after --pretrain, otherwise 1].", minimum=1, maximum=100, group="labels")  # fmt: skip
@@ -181,7 +192,13 @@ class TrainOptions:
     calendar: bool | None = setting(
         None, "Give the network the time of day, week and year [default: those that a look-back doesn't "
         "cover].", group="series")  # fmt: skip
+    lags: str | None = setting(
+        None, "Seasons, in rows, whose earlier values are inputs too, or none [default: a year, where the look-back "
+        "is shorter and the series twice as long].", metavar="N,N", group="series")  # fmt: skip
     linear: bool = setting(False, "Add a linear map from look-back to horizon.", group="series")
+    mixture: bool = setting(
+        True, "Mix the forecasts with those of a linear map and the last season, as validation weights them.",
+        group="series")  # fmt: skip
     split_rows: str | None = setting(
         None, "Rows, or fractions, of the training, validation and test sets: 8640,2880,2880.",
         metavar="N,N[,N]", group="series")  # fmt: skip
@@ -224,6 +241,8 @@ class TrainOptions:
             parse_pitch_range(self.pitch_range)
         if isinstance(self.levels, str):
             parse_levels(self.levels)
+        if isinstance(self.lags, str):
+            parse_lags(self.lags)
         if isinstance(self.split_rows, str):
             parse_split_rows(self.split_rows)
 

@@ -79,8 +79,7 @@ class ForecasterInspector(Inspector[WindowBatch]):
 
 
 def _batches(record: WindowBatch) -> list[WindowBatch]:
-    fields = (record.history, record.channel, record.past, record.known, record.future, record.observed, record.origin)
     return [
-        WindowBatch(*(values[start : start + _AT_ONCE] for values in fields))
+        WindowBatch(**{name: values[start : start + _AT_ONCE] for name, values in vars(record).items()})
         for start in range(0, len(record.history), _AT_ONCE)
     ]

@@ -9,11 +9,20 @@ and divided by the size of its recent changes, so that it follows its volatility
 would be the reversible instance normalisation of Kim et al., 2022.) A linear map from look-back to horizon (NLinear;
 Zeng et al., 2023) may stand beside the network, which then learns the residual.
 
+The values of earlier seasons, such as of the same days a year before, can be inputs too (`lags`), of look-back and
+horizon both: a look-back of a year would be too long to learn from.
+
+With `mixture` the forecast is a convex combination, for each column, of those of the network, of a linear map of its
+own and of the seasonal naive forecast. It is fitted by validation (`training.calibration.mixture`), while the network
+learns alone.
+
 Values are in the scale of `corpus.series.scaling`; covariates have scales of their own.
 """
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,7 +32,8 @@ from seqgen.corpus.series.windows import WindowBatch
 from seqgen.model.batch_invariant import batch_invariant, linear
 from seqgen.model.dropout import DropoutRng, dropout_mask
 from seqgen.model.recurrent.stack import LayerStates, RecurrentStack
-from seqgen.model.window_scale import LEAST_SPREAD, RECENT
+from seqgen.model.transfer import to_device
+from seqgen.model.window_scale import LEAST_SPREAD, RECENT, naive_rows
 
 
 class Forecaster(nn.Module):
@@ -34,17 +44,26 @@ class Forecaster(nn.Module):
         super().__init__()
         self.config = config
         width, segment = config.embedding_size, config.segment_length
-        self.segment_weight = nn.Parameter(torch.empty(width, segment * (1 + config.past + config.known)))
+        self.segment_weight = nn.Parameter(torch.empty(width, segment * (1 + config.past + config.horizon_inputs)))
         self.segment_bias = nn.Parameter(torch.zeros(width))
         self.place = nn.Parameter(torch.empty(config.horizon_segments, width))
         self.channel = nn.Parameter(torch.empty(config.targets, width))
-        self.known_weight = nn.Parameter(torch.empty(width, segment * config.known)) if config.known else None
+        ahead = config.horizon_inputs
+        self.known_weight = nn.Parameter(torch.empty(width, segment * ahead)) if ahead else None
         self.layers = RecurrentStack(config)
         self.output_weight = nn.Parameter(torch.empty(segment * config.num_outputs, config.rnn_size))
         self.output_bias = nn.Parameter(torch.zeros(segment * config.num_outputs))
         # Fitted in closed form before training and then fixed: see `linear_map`.
         self.linear: Tensor | None
         self.register_buffer("linear", torch.zeros(config.horizon, config.look_back) if config.linear else None)
+        # For each column, the weights of the network, the linear map and the seasonal naive forecast; and that map.
+        self.mixture: Tensor | None
+        self.mixture_weight: Tensor | None
+        self.mixture_bias: Tensor | None
+        mixes = config.mixture
+        self.register_buffer("mixture", _network_alone(config.targets) if mixes else None)
+        self.register_buffer("mixture_weight", torch.zeros(config.horizon, config.look_back) if mixes else None)
+        self.register_buffer("mixture_bias", torch.zeros(config.horizon) if mixes else None)
         # For each column, whether its forecasts are used (1) or its last value (0), and the factors that calibrate the
         # widths of its prediction intervals: set by validation, not by gradient.
         self.believed: Tensor
@@ -73,6 +92,7 @@ class Forecaster(nn.Module):
         channel: Tensor,
         past: Tensor | None = None,
         known: Tensor | None = None,
+        lagged: Tensor | None = None,
         rng: DropoutRng | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
@@ -83,6 +103,8 @@ class Forecaster(nn.Module):
             channel: the column of each window, shape (batch,).
             past: covariates of the history, shape (batch, look-back, past).
             known: covariates of history and horizon, shape (batch, look-back + horizon, known).
+            lagged: the target a season before each row of both, shape (batch, look-back + horizon, lags); NaN where
+                the series had not begun.
             rng: draws the dropout masks; without one, and in evaluation mode, nothing is dropped.
             dtype: of the products of the recurrent stack: bfloat16, or by default that of the weights.
 
@@ -93,8 +115,9 @@ class Forecaster(nn.Module):
         level, spread = self.location_and_scale(history)
         normalised = (history - level) / spread
         dtype = dtype or self.output_weight.dtype
-        states = self._read(normalised, past, known, dtype)
-        inputs = self._horizon_inputs(channel, known)  # (segments, batch, width)
+        both = self._of_both(known, lagged, level, spread)
+        states = self._read(normalised, past, both, dtype)
+        inputs = self._horizon_inputs(channel, both)  # (segments, batch, width)
         count, batch = inputs.shape[:2]
         repeated = tuple(tuple(tensor.repeat(count, 1) for tensor in state) for state in states)
         hidden, _ = self.layers(inputs.reshape(1, count * batch, -1).to(dtype), repeated, dtype)
@@ -123,39 +146,82 @@ class Forecaster(nn.Module):
         # The standard deviation that a random walk of such changes reaches at the horizon.
         return last, _spread((variance * self.config.horizon).sqrt())
 
-    def _read(self, normalised: Tensor, past: Tensor | None, known: Tensor | None, dtype: torch.dtype) -> LayerStates:
+    def _of_both(self, known: Tensor | None, lagged: Tensor | None, level: Tensor, spread: Tensor) -> Tensor | None:
+        """The inputs of look-back and horizon alike, shape (batch, look-back + horizon, inputs)."""
+        if lagged is None:
+            return known
+        present = ~lagged.isnan()
+        values = torch.where(present, (lagged - level[:, :, None]) / spread[:, :, None], 0)
+        parts = [values, present.to(values)]
+        return torch.cat(parts if known is None else [known, *parts], dim=2)
+
+    def _read(self, normalised: Tensor, past: Tensor | None, both: Tensor | None, dtype: torch.dtype) -> LayerStates:
         """The state of each layer after the look-back."""
         parts = [normalised[:, :, None]]
         if past is not None:
             parts.append(past)
-        if known is not None:
-            parts.append(known[:, : self.config.look_back])
+        if both is not None:
+            parts.append(both[:, : self.config.look_back])
         segments = _cut(torch.cat(parts, dim=2), self.config.segment_length, at_end=False)
         hidden = linear(segments, self.segment_weight, self.segment_bias).relu().transpose(0, 1).to(dtype)
         states: LayerStates
         _, states = self.layers(hidden, self.layers.initial(len(normalised)), dtype)
         return states
 
-    def _horizon_inputs(self, channel: Tensor, known: Tensor | None) -> Tensor:
+    def _horizon_inputs(self, channel: Tensor, both: Tensor | None) -> Tensor:
         """The input of each segment of the horizon, shape (segments, batch, width)."""
         inputs = self.place[:, None] + self.channel[channel]
-        if self.known_weight is not None and known is not None:
-            segments = _cut(known[:, self.config.look_back :], self.config.segment_length, at_end=True)
+        if self.known_weight is not None and both is not None:
+            segments = _cut(both[:, self.config.look_back :], self.config.segment_length, at_end=True)
             inputs = inputs + linear(segments, self.known_weight).transpose(0, 1)
         return inputs
 
+    def set_mixture_map(self, fitted: npt.NDArray[np.float32]) -> None:
+        """Set the linear map of the mixture; `fitted` has shape (horizon, look-back + 1), the intercepts last."""
+        assert self.mixture_weight is not None and self.mixture_bias is not None
+        with torch.no_grad():
+            self.mixture_weight.copy_(torch.from_numpy(fitted[:, :-1].copy()))
+            self.mixture_bias.copy_(torch.from_numpy(fitted[:, -1].copy()))
+
+    def others(self, history: Tensor) -> Tensor:
+        """The forecasts that the network's is mixed with: of the linear map, and seasonal naive.
+
+        Returns:
+            shape (batch, horizon, 2); (batch, horizon, 0) without a mixture.
+        """
+        config = self.config
+        if self.mixture_weight is None or self.mixture_bias is None:
+            return history.new_zeros(len(history), config.horizon, 0)
+        last = history[:, -1:]
+        mapped = linear(history - last, self.mixture_weight, self.mixture_bias) + last
+        return torch.stack([mapped, history[:, naive_rows(config)]], dim=2)
+
     def predict(
-        self, history: Tensor, channel: Tensor, past: Tensor | None = None, known: Tensor | None = None
+        self,
+        history: Tensor,
+        channel: Tensor,
+        past: Tensor | None = None,
+        known: Tensor | None = None,
+        lagged: Tensor | None = None,
     ) -> Tensor:
         """Calibrated forecasts of a batch of windows; arguments and result as in `forward`.
 
-        Quantiles are sorted and widened by the factors that validation found. For columns in which validation found the
-        network no better than the last value, that value is the point forecast and the median.
+        Quantiles are sorted, moved with the median to the mixture, and widened by the factors that validation found.
+        For columns in which validation found the forecasts no better than the last value, that value is the point
+        forecast and the median.
         """
         with batch_invariant():  # a forecast must not depend on the other windows of the batch
-            outputs = self(history, channel, past, known)
+            outputs = self(history, channel, past, known, lagged)
+            others = self.others(history)
         last, believed = history[:, -1:, None], self.believed[channel, None, None]
         point, quantiles = outputs[:, :, :1], outputs[:, :, 1:].sort(dim=2).values
+        if self.mixture is not None:
+            weights = self.mixture[channel, None]
+            mixed = (others * weights[:, :, 1:]).sum(dim=2, keepdim=True)
+            point = point * weights[:, :, :1] + mixed
+            if self.config.levels:
+                middle = quantiles[:, :, self.config.median_index, None]
+                quantiles = quantiles + (middle * weights[:, :, :1] + mixed - middle)
         point = torch.where(believed > 0, point, last)
         if not self.config.levels:
             return point
@@ -167,11 +233,21 @@ class Forecaster(nn.Module):
         return torch.cat([point, widened], dim=2)
 
 
-def model_inputs(sample: WindowBatch, device: torch.device) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """The positional inputs of a forecaster: history, channel, past and known covariates (None without any)."""
-    past = torch.from_numpy(sample.past).to(device) if sample.past.shape[2] else None
-    known = torch.from_numpy(sample.known).to(device) if sample.known.shape[2] else None
-    return torch.from_numpy(sample.history).to(device), torch.from_numpy(sample.channel).to(device), past, known
+ModelInputs = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]
+
+
+def model_inputs(sample: WindowBatch, device: torch.device) -> ModelInputs:
+    """The positional inputs of a forecaster: history, channel, past, known and lagged (None without any columns)."""
+    history, channel, *others = (to_device(values, device) for values in sample.inputs)
+    past, known, lagged = (values if values.shape[2] else None for values in others)
+    return history, channel, past, known, lagged
+
+
+def _network_alone(columns: int) -> Tensor:
+    """Weights of a mixture that is nothing but the network, shape (columns, 3)."""
+    weights = torch.zeros(columns, 3)
+    weights[:, 0] = 1
+    return weights
 
 
 def _spread(values: Tensor) -> Tensor:

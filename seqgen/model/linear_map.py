@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,7 @@ RIDGES = (
     100.0,
     1000.0,
 )  # candidate penalties, in thousandths of the mean square of the look-backs
+_MODERATE = 2  # index of a penalty that does for most series
 _AT_ONCE = 2048  # windows
 _MOST_WINDOWS = 60_000  # for the fit; of more, evenly spaced ones
 _MOST_VALIDATION = 8_000  # windows that choose the penalty
@@ -23,16 +25,22 @@ _MOST_VALIDATION = 8_000  # windows that choose the penalty
 Normaliser = Callable[[Floats], tuple[Floats, Floats]]  # histories → shift and divisor of each, (windows, 1)
 
 
-def fit(train: Windows, held_out: Windows | None, normalise: Normaliser, constant: bool = False) -> Floats:
+class FittedMap(NamedTuple):
+    """A map of shape (horizon, look-back), with an intercept (horizon, look-back + 1), and the index of its penalty."""
+
+    weight: Floats
+    ridge: int
+
+
+def fit(
+    train: Windows, held_out: Windows | None, normalise: Normaliser, constant: bool = False, ridge: int = _MODERATE
+) -> FittedMap:
     """The ridge regression of normalised horizons on normalised look-backs, in closed form.
 
-    The penalty is the one with the smallest error on held-out windows; without those, a small one.
+    The penalty is the one with the smallest error on held-out windows; without those, that of RIDGES[`ridge`].
 
     Args:
         constant: whether to add an intercept, which trends need.
-
-    Returns:
-        shape (horizon, look-back), with an intercept (horizon, look-back + 1).
     """
     back, ahead = train.look_back + constant, train.horizon
     products, targets, count = np.zeros((back, back)), np.zeros((back, ahead)), 0
@@ -47,11 +55,12 @@ def fit(train: Windows, held_out: Windows | None, normalise: Normaliser, constan
         (vectors @ (rotated / (np.maximum(values, 0) + ridge * scale)[:, None])).astype(np.float32) for ridge in RIDGES
     ]
     if held_out is None or not len(held_out):
-        return np.ascontiguousarray(maps[2].T)
+        return FittedMap(np.ascontiguousarray(maps[ridge].T), ridge)
     errors = np.zeros(len(maps))
     for inputs, outputs, spread in _batches(held_out, _MOST_VALIDATION, normalise, constant):
         errors += [float((((inputs @ each - outputs) * spread) ** 2).sum()) for each in maps]
-    return np.ascontiguousarray(maps[int(np.argmin(errors))].T)
+    best = int(np.argmin(errors))
+    return FittedMap(np.ascontiguousarray(maps[best].T), best)
 
 
 def by_last_value(history: Floats) -> tuple[Floats, Floats]:

@@ -59,18 +59,22 @@ def forecaster(config: ForecasterConfig) -> dict[str, Shape]:
     """The weights of `forecaster.Forecaster`."""
     width, segment = config.embedding_size, config.segment_length
     shapes: dict[str, Shape] = {
-        "segment_weight": (width, segment * (1 + config.past + config.known)),
+        "segment_weight": (width, segment * (1 + config.past + config.horizon_inputs)),
         "segment_bias": (width,),
         "place": (config.horizon_segments, width),
         "channel": (config.targets, width),
     }
-    if config.known:
-        shapes["known_weight"] = (width, segment * config.known)
+    if config.horizon_inputs:
+        shapes["known_weight"] = (width, segment * config.horizon_inputs)
     shapes |= _stack(config, "")
     shapes["output_weight"] = (segment * config.num_outputs, config.rnn_size)
     shapes["output_bias"] = (segment * config.num_outputs,)
     if config.linear:
         shapes["linear"] = (config.horizon, config.look_back)
+    if config.mixture:
+        shapes["mixture"] = (config.targets, 3)
+        shapes["mixture_weight"] = (config.horizon, config.look_back)
+        shapes["mixture_bias"] = (config.horizon,)
     shapes["believed"] = (config.targets,)
     shapes["widening"] = (config.targets, config.horizon, len(config.levels))
     return shapes

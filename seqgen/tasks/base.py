@@ -76,6 +76,11 @@ class Data(Protocol[NetworkT_contra]):
         """Whether the network's temperature is corrected after training with dropout."""
         ...
 
+    @property
+    def cross_fits(self) -> bool:
+        """Whether further networks hold out other parts, so that each part is learnt by some of them."""
+        ...
+
     def summary(self) -> str:
         """Sizes of the training and validation sets, in a few words."""
         ...

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from seqgen.checkpoint import Checkpoint
-from seqgen.config import AnyNetworkConfig, ForecasterConfig, TrainOptions, flag_name
+from seqgen.checkpoint import Checkpoint, Weights
+from seqgen.config import AnyNetworkConfig, ForecasterConfig, TrainOptions, flag_name, parse_lags
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series import read as reading
 from seqgen.corpus.series.read import Series, SeriesOptions
@@ -31,7 +31,7 @@ from seqgen.generation.forecasting.torch import TorchForecaster
 from seqgen.model import linear_map
 from seqgen.model.forecaster import Forecaster
 from seqgen.specs.tasks import TaskSpec
-from seqgen.tasks.base import Preparation
+from seqgen.tasks.base import Companion, Member, Preparation
 from seqgen.tokenizers import Codec
 from seqgen.training.device import Compute
 from seqgen.training.loop import Objective
@@ -40,18 +40,51 @@ from seqgen.training.plans import forecasting as planning
 from seqgen.training.plans.base import Plan, SpeedProbe
 from seqgen.training.plans.forecasting import WindowShape
 
-_CALIBRATION = ("believed", "widening")  # weights that validation sets
+# Weights that follow from the rows of this training alone.
+_FITTED = ("mixture", "mixture_weight", "mixture_bias", "believed", "widening")
 _MIN_CYCLES = 2.0  # cycles in the training set, for a calendar feature
 _MIN_CYCLE_ROWS = 4.0  # rows per cycle, for a calendar feature
 
 
 @dataclass(frozen=True)
-class Newest:
-    """The rows that --val-fraction holds out, which are learnt at the end: windows that forecast some of them."""
+class Rows:
+    """The rows of a training, of which windows of any shape are made.
+
+    Attributes:
+        parts: the split of each series.
+        valid: series of their own that are the validation set (--valid); none: the validation rows of `series`.
+        finishes: whether the validation rows are learnt at the end.
+    """
 
     series: Sequence[ScaledSeries]
     parts: Sequence[SplitPoints]
-    windows: Windows
+    valid: Sequence[ScaledSeries]
+    finishes: bool
+
+    def train(self, shape: WindowShape) -> Windows:
+        """The windows of the training rows."""
+        return _windows(self.series, [part.range("train") for part in self.parts], shape)
+
+    def held_out(self, shape: WindowShape) -> Windows | None:
+        """The windows of the validation set; None if it has none."""
+        if self.valid:
+            found = _windows(self.valid, [(0, len(one)) for one in self.valid], shape)
+        else:
+            found = _windows(self.series, [part.range("valid") for part in self.parts], shape)
+        return found if len(found) else None
+
+    @property
+    def held_out_count(self) -> int:
+        """The number of rows of the validation set."""
+        return sum(map(len, self.valid)) if self.valid else sum(part.valid - part.train for part in self.parts)
+
+    def newest(self, shape: WindowShape) -> Windows:
+        """The windows that forecast some of the validation rows."""
+        return _windows(self.series, [(part.train - shape.horizon + 1, part.valid) for part in self.parts], shape)
+
+    def all_learnt(self, shape: WindowShape) -> Windows:
+        """The windows of the training and validation rows."""
+        return _windows(self.series, [(0, part.valid) for part in self.parts], shape)
 
 
 @dataclass(frozen=True)
@@ -60,13 +93,27 @@ class ForecastingData:
 
     codec: Scaler
     shape: WindowShape
+    rows: Rows
     train: Windows
     held_out: Windows | None
     counts: Mapping[str, int]
-    newest: Newest | None = None
 
     id_streams: ClassVar[tuple[IdStream, ...]] = ()
     corrects_temperature: ClassVar[bool] = False
+    cross_fits: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, codec: Scaler, shape: WindowShape, rows: Rows) -> ForecastingData:
+        """The data of windows of this shape."""
+        train, held_out = rows.train(shape), rows.held_out(shape)
+        counts = {
+            "series": len(rows.series),
+            "train_rows": sum(each.train for each in rows.parts),
+            "held_out_rows": rows.held_out_count,
+            "train_windows": len(train),
+            "held_out_windows": 0 if held_out is None else len(held_out),
+        }
+        return cls(codec, shape, rows, train, held_out, counts)
 
     @property
     def tokens(self) -> int:
@@ -92,41 +139,62 @@ class ForecastingData:
         return None
 
     def prepare_network(self, network: Forecaster) -> None:
-        """Fit the linear map; the network is trained on its residuals."""
+        """Fit the linear maps: that whose residuals the network is trained on, and that of the mixture."""
+        if network.mixture_weight is not None:
+            network.set_mixture_map(linear_map.fit(self.train, self.held_out, linear_map.by_last_value, True).weight)
         if network.linear is not None:
 
             def normalise(history: Floats) -> tuple[Floats, Floats]:
                 location, scale = network.location_and_scale(torch.from_numpy(history))
                 return location.numpy(), scale.numpy()
 
-            network.linear.copy_(torch.from_numpy(linear_map.fit(self.train, self.held_out, normalise)))
+            network.linear.copy_(torch.from_numpy(linear_map.fit(self.train, self.held_out, normalise).weight))
 
     def objective(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> Objective:
         random_walk = self.codec.logarithm  # prices are presumed random walks until validation shows otherwise
-        return ForecastingObjective(network, self.train, self.held_out, compute, plan.batch_size, seed, random_walk)
+        data = self
+        if network.config.lags != self.shape.lags:  # a resumed run of a version that had none
+            data = self.of(self.codec, replace(self.shape, lags=network.config.lags), self.rows)
+        return ForecastingObjective(network, data.train, data.held_out, compute, plan.batch_size, seed, random_walk)
 
     def finishing(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> Objective | None:
-        if self.newest is None or not len(self.newest.windows):
+        if not self.rows.finishes:
             return None
-        return ForecastingObjective(network, self.newest.windows, None, compute, plan.batch_size, seed)
+        newest = self.rows.newest(self.shape)
+        return ForecastingObjective(network, newest, None, compute, plan.batch_size, seed) if len(newest) else None
 
     def before_finishing(self, network: Forecaster) -> None:
-        """Give the intervals the width that the errors of the last held-out rows call for.
+        """Give the intervals the width that the errors of the last held-out rows call for; fit the linear map to all.
 
         Forecasts widen them by such errors (`generation.forecasting.intervals`), but not by those of rows that were
         learnt.
         """
-        if self.newest is None or not network.config.levels:
-            return
-        forecaster, factors = TorchForecaster(network), []
-        for one, part in zip(self.newest.series, self.newest.parts, strict=True):
-            factors.append(recent_factors(forecaster, one, np.array([part.valid]), part.train)[0])
-        mean = np.exp(np.log(np.stack(factors)).mean(axis=0))  # of the series
-        with torch.no_grad():
-            network.widening.mul_(torch.from_numpy(mean[:, None]).to(network.widening))
+        if network.config.levels:
+            forecaster, factors = TorchForecaster(network), []
+            for one, part in zip(self.rows.series, self.rows.parts, strict=True):
+                factors.append(recent_factors(forecaster, one, np.array([part.valid]), part.train)[0])
+            mean = np.exp(np.log(np.stack(factors)).mean(axis=0))  # of the series
+            with torch.no_grad():
+                network.widening.mul_(torch.from_numpy(mean[:, None]).to(network.widening))
+        if network.mixture_weight is not None:
+            ridge = linear_map.fit(self.train, self.held_out, linear_map.by_last_value, True).ridge
+            windows = self.rows.all_learnt(self.shape)
+            network.set_mixture_map(linear_map.fit(windows, None, linear_map.by_last_value, True, ridge).weight)
 
-    def member(self, number: int, plan: Plan) -> None:
+    def companion(
+        self, network: Forecaster, weights: Weights, compute: Compute, seed: int, trained_tokens: int
+    ) -> Companion | None:
         return None
+
+    def member(self, number: int, plan: Plan) -> Member:
+        """A further network, on the same rows, with a look-back of its own."""
+        assert isinstance(plan.network, ForecasterConfig)
+        look_back = planning.member_look_back(self.shape, number)
+        data = ForecastingData.of(self.codec, replace(self.shape, look_back=look_back), self.rows)
+        network = replace(plan.network, look_back=look_back)
+        batch = max(1, min(plan.batch_size, len(data.train)))
+        plan = replace(plan, network=network, batch_size=batch, seq_length=look_back + network.horizon)
+        return Member(data, plan)
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         return {} if val_loss is None or self.held_out is None else {"val_loss": val_loss}
@@ -146,9 +214,8 @@ class ForecastingTask:
         season = reading.season(series[0]) if known is None else known.season
         fraction = 0.0 if valid else options.val_fraction
         longest = max(len(one.values) for one in series)
-        shape = _given_shape(preparation) or planning.window_shape(
-            options, split_points(longest, options.split_rows, fraction, options.horizon or season).train, season
-        )
+        rows = split_points(longest, options.split_rows, fraction, options.horizon or season).train
+        shape = _given_shape(preparation) or planning.window_shape(options, rows, season, series[0].frequency.lags)
         parts = [split_points(len(one.values), options.split_rows, fraction, shape.horizon) for one in series]
         scaler = known or fit_scaler(series, parts, options, season, shape.look_back)
         if preparation.codec is None and known is not None:  # the model to start from hasn't seen these rows
@@ -159,37 +226,25 @@ class ForecastingTask:
             ends = {one.name: training_end(one, part.valid) for one, part in zip(series, parts, strict=True)}
             scaler = replace(scaler, held_out=ends)
         scaled = [scaler.transform(one) for one in series]
-        train = Windows(scaled, [each.range("train") for each in parts], shape.look_back, shape.horizon)
-        if not len(train):
+        valid_rows = [scaler.transform(one) for one in valid]
+        finishes = bool(fraction) and not options.split_rows
+        data = ForecastingData.of(scaler, shape, Rows(scaled, parts, valid_rows, finishes))
+        if not len(data.train):
             raise DataError(
                 f"there is too little to train on: no series has {shape.look_back + shape.horizon:,} training rows "
                 f"({shape.look_back:,} to look back on, {shape.horizon:,} to forecast)"
             )
-        held_out, held_rows = _validation_windows(scaler, scaled, parts, valid, shape)
-        newest = None
-        if fraction and not options.split_rows:
-            ranges = [(each.train - shape.horizon + 1, each.valid) for each in parts]
-            newest = Newest(scaled, parts, Windows(scaled, ranges, shape.look_back, shape.horizon))
-        if held_out is None and (fraction or valid or options.split_rows):
+        if data.held_out is None and (fraction or valid or options.split_rows):
             preparation.warn("too few rows are held out for a single window: the last weights are kept, not the best")
-        counts = {
-            "series": len(series),
-            "train_rows": sum(each.train for each in parts),
-            "held_out_rows": held_rows,
-            "train_windows": len(train),
-            "held_out_windows": 0 if held_out is None else len(held_out),
-        }
-        return ForecastingData(scaler, shape, train, held_out, counts, newest)
+        return data
 
     def load_cached(self, metadata: Mapping[str, Any], codec: Codec | Scaler) -> ForecastingData | None:
         """None: tables are read again, which is quick."""
         return None
 
     def transfer(self, network: Forecaster, start: Checkpoint) -> None:
-        """Copy every weight of `start` except its calibration."""
-        weights = {
-            name: torch.from_numpy(weight) for name, weight in start.weights().items() if name not in _CALIBRATION
-        }
+        """Copy every weight of `start` except its calibration, and what is fitted in closed form."""
+        weights = {name: torch.from_numpy(weight) for name, weight in start.weights().items() if name not in _FITTED}
         network.load_state_dict(weights, strict=False)
 
     def network(self, config: AnyNetworkConfig) -> Forecaster:
@@ -271,11 +326,13 @@ def _given_shape(preparation: Preparation) -> WindowShape | None:
     network = preparation.start.network
     if not isinstance(network, ForecasterConfig):
         raise ModelError("--init-from needs a model for forecast")
-    for name in ("horizon", "look_back", "segment_length"):
-        asked = getattr(preparation.options, name)
-        if asked is not None and asked != getattr(network, name):
+    options = preparation.options
+    asked = {name: getattr(options, name) for name in ("horizon", "look_back", "segment_length")}
+    asked["lags"] = None if options.lags is None else parse_lags(options.lags)
+    for name, value in asked.items():
+        if value is not None and value != (own := getattr(network, name)):
             raise UserError(
-                f"{flag_name(name)} {asked} contradicts --init-from, whose model has {getattr(network, name)}"
+                f"{flag_name(name)} {_listed(value)} contradicts --init-from, whose model has {_listed(own)}"
             )
     scaler = preparation.start.scaler
     asked_for = SeriesOptions.of(preparation.options)
@@ -283,7 +340,16 @@ def _given_shape(preparation: Preparation) -> WindowShape | None:
         if not _are_names_of(getattr(asked_for, name), getattr(scaler, name)):
             flag = "--target" if name == "targets" else flag_name(name)
             raise UserError(f"{flag} contradicts --init-from, whose model reads {', '.join(scaler.columns)}")
-    return WindowShape(network.look_back, network.horizon, network.segment_length)
+    return WindowShape(network.look_back, network.horizon, network.segment_length, network.season, network.lags)
+
+
+def _listed(value: int | tuple[int, ...]) -> str:
+    """A number of rows, or several, as an option gives them."""
+    return str(value) if isinstance(value, int) else ",".join(map(str, value)) or "none"
+
+
+def _windows(scaled: Sequence[ScaledSeries], ranges: Sequence[tuple[int, int]], shape: WindowShape) -> Windows:
+    return Windows(scaled, ranges, shape.look_back, shape.horizon, lags=shape.lags)
 
 
 def _are_names_of(asked: Sequence[str], columns: Sequence[str]) -> bool:
@@ -293,20 +359,3 @@ def _are_names_of(asked: Sequence[str], columns: Sequence[str]) -> bool:
     except DataError:
         return False
     return not asked or indices == list(range(len(columns)))
-
-
-def _validation_windows(
-    scaler: Scaler,
-    scaled: Sequence[ScaledSeries],
-    parts: Sequence[SplitPoints],
-    valid: Sequence[Series],
-    shape: WindowShape,
-) -> tuple[Windows | None, int]:
-    """The windows of the validation set, or None if it has none, and the number of its rows."""
-    if valid:
-        scaled = [scaler.transform(one) for one in valid]
-        ranges = [(0, len(one)) for one in scaled]
-    else:
-        ranges = [each.range("valid") for each in parts]
-    windows = Windows(scaled, ranges, shape.look_back, shape.horizon)
-    return (windows if len(windows) else None), sum(stop - first for first, stop in ranges)

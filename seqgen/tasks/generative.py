@@ -36,6 +36,7 @@ class GenerativeClassificationData(LanguageData):
     """See `base.Data`."""
 
     corrects_temperature: ClassVar[bool] = False  # the probabilities of labels are calibrated at each validation
+    cross_fits: ClassVar[bool] = False
 
     labels: tuple[str, ...]
     label_fractions: tuple[float, ...]  # of the training texts, in the order of `labels`

@@ -49,6 +49,7 @@ class LanguageData:
     transform: Callable[[IdStream, int], Transform] | None = None  # augmentation of a stream, from the run's seed
     variety: float = 1.0  # see `CorpusStats`
     corrects_temperature: ClassVar[bool] = True
+    cross_fits: ClassVar[bool] = False
 
     @property
     def tokens(self) -> int:

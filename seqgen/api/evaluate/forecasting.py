@@ -52,7 +52,7 @@ def evaluate(context: EvaluationContext) -> dict[str, Any]:
         DataError: the rows are too few for a window.
     """
     model = context.model
-    scaler, config = model.checkpoint.scaler, model.checkpoint.forecaster_config
+    scaler, config = model.checkpoint.scaler, model.forecaster.config
     series = scaler.read_series(context.documents, context.warn)
     part, splits = _split(model, context.documents, series)
     scaled = [scaler.transform(each) for each in series]
@@ -137,7 +137,7 @@ def _tally(
     baselines: Sequence[BaselineForecaster | BaselineWithIntervals],
 ) -> dict[str, ForecastTally]:
     """The errors of the model and of each baseline over all windows of the ranges."""
-    scaler, config = model.checkpoint.scaler, model.checkpoint.forecaster_config
+    scaler, config = model.checkpoint.scaler, model.forecaster.config
     columns = len(scaler.targets)
     stats: list[Sequence[ColumnStats]] = [scaler.stats_of(each) for each in series]
 
@@ -149,7 +149,7 @@ def _tally(
     tallies = {name: ForecastTally(scaler.targets, *scales, config.levels) for name in names}
     network = model.forecaster
     for number, (one, rows) in enumerate(zip(scaled, ranges, strict=True)):
-        windows = Windows([one], [rows], config.look_back, config.horizon)
+        windows = Windows([one], [rows], config.look_back, config.horizon, lags=config.lags)
         if not len(windows):
             continue
         learnt = scaler.learnt_rows(series[number], model.checkpoint.is_finished)
@@ -166,7 +166,7 @@ def _tally(
 
             truth = unscaled(batch.future)[..., 0]
             observed = batch.observed.reshape(len(origins), columns, config.horizon)
-            predicted = network.predict(batch.history, batch.channel, batch.past, batch.known)
+            predicted = network.predict(*batch.inputs)
             outputs = unscaled(scaled_intervals(predicted, factors[origins].reshape(len(predicted), -1)))
             forecasts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {"model": (outputs[..., 0], outputs[..., 1:])}
             for baseline in baselines:

@@ -30,7 +30,7 @@ def read(context: InspectionContext) -> list[InspectedRecord]:
             continue
         scaled = scaler.transform(one, config.horizon, 0)
         ends = (max(config.look_back, rows - count + 1), rows + config.horizon)
-        windows = Windows([scaled], [ends], config.look_back, config.horizon)
+        windows = Windows([scaled], [ends], config.look_back, config.horizon, lags=config.lags)
         record = windows.take(np.arange(len(windows.origins)) * windows.columns)
         found.append(_record(one, record, windows.origins - 1, scaler.season, rows - count > config.look_back))
         left -= len(windows.origins)

@@ -25,7 +25,6 @@ from seqgen.tokenizers import Codec
 from seqgen.training.calibration import dropout_temperature
 from seqgen.training.finishing import finishing_schedule
 from seqgen.training.loop import Finishing, Objective, Position, Run, Stepped
-from seqgen.training.objectives.alternating import AlternatingObjective
 from seqgen.training.schedule import Schedule
 
 _ROUNDING_SAMPLE = 1 << 15  # at most this many ids measure the cost of rounding
@@ -138,21 +137,44 @@ def _language_network(training: Training) -> LanguageModel:
 
 
 def _learn(training: Training, folder: ModelFolder, watch: Watcher, objective: Objective, schedule: Schedule) -> None:
-    """Learn the held-out part among batches of the training set, and write the weights if that is not stopped."""
+    """Learn the held-out part (`_learn_held_out`), and write the weights if that is not stopped."""
+    done = _learn_held_out(training, watch, objective, schedule)
+    if done is not None and training.compute.world.is_main_process:
+        steps, epochs, seconds = done
+        weights = _with_temperature(training, folder)
+        changed = {**folder.config["training"], "seconds": round(training.run.seconds() + seconds, 2)}
+        folder.update({FINISHED: {"steps": steps, "epochs": epochs}, "training": changed}, weights)
+
+
+def finish_member(training: Training, watch: Watcher) -> bool:
+    """Let a further network, which has its best weights, learn the held-out part too; False if that is stopped."""
+    run = training.run
+    (left,) = training.compute.world.broadcast_floats(run.finishing_seconds())
+    schedule = finishing_schedule(run.schedule, left)
+    if schedule is None:
+        return True
+    objective = training.data.finishing(run.objective.network, training.plan, training.compute, training.seed)
+    return objective is None or _learn_held_out(training, watch, objective, schedule) is not None
+
+
+def _learn_held_out(
+    training: Training, watch: Watcher, objective: Objective, schedule: Schedule
+) -> tuple[int, float, float] | None:
+    """Learn the held-out part, with the moments that the optimiser has.
+
+    Returns:
+        steps, epochs and seconds; None if it was stopped, or if there was no time for a step.
+    """
     run, compute, began = training.run, training.compute, time.monotonic()
     training.data.before_finishing(run.objective.network)
-    both = AlternatingObjective(objective, run.objective)
     generator = torch.Generator().manual_seed(training.seed)
-    finishing = Run(both, schedule, generator, Position(), began, compute.world)
+    finishing = Run(objective, schedule, generator, Position(), began, compute.world)
+    finishing.optimiser.load(run.optimiser.moments)
     watch.event(Finishing())
     for event in finishing.events():
         if isinstance(event, Stepped):
             watch.event(event)
         if compute.world.any_rank(watch.stop()):
-            return
+            return None
     steps = finishing.position.step
-    if steps and compute.world.is_main_process:
-        epochs = round(steps / both.steps_per_epoch, 2)
-        weights = _with_temperature(training, folder)
-        changed = {**folder.config["training"], "seconds": round(run.seconds() + finishing.seconds(), 2)}
-        folder.update({FINISHED: {"steps": steps, "epochs": epochs}, "training": changed}, weights)
+    return (steps, round(steps / objective.steps_per_epoch, 2), finishing.seconds()) if steps else None

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from seqgen import checkpoint
-from seqgen.api.train.folder import ModelFolder, Training
+from seqgen.api.train.finish import finish_member
+from seqgen.api.train.folder import ModelFolder, Training, as_arrays
 from seqgen.api.train.watch import Watcher
 from seqgen.checkpoint import Checkpoint
 from seqgen.config import from_json, parse_duration
@@ -42,15 +43,20 @@ def train_members(training: Training, folder: ModelFolder, watch: Watcher) -> No
             return
         member = _begin(training, found, number, began, seconds)
         watch.started(member)
-        weights, metrics = member.weights(), {}
+        metrics: dict[str, float] = {}
         for event in member.run.events():
             if isinstance(event, Validated) and event.best:
-                weights, metrics = member.weights(), member.metrics_of(event.val_loss)
+                metrics = member.metrics_of(event.val_loss)
             watch.event(event)
             if isinstance(event, Finished):
                 break
             if world.any_rank(watch.stop()):
                 return
+        if member.run.best is not None:  # otherwise there was no time for a validation
+            member.run.objective.network.load_state_dict(member.run.best)
+        if not training.data.cross_fits and not finish_member(member, watch):
+            return
+        weights = as_arrays(member.run.objective.network.state_dict())
         folder.add_member(member.plan.network, weights, metrics, time.monotonic() - training.began)
         training.member_seconds = training.member_seconds or time.monotonic() - began
 

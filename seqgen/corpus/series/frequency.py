@@ -81,6 +81,22 @@ class Frequency:
         """Rows in the likeliest seasonal period; 1 for none."""
         return self.seasons[0]
 
+    @property
+    def lags(self) -> tuple[int, ...]:
+        """Rows in a day, a week and a year, as far as they are whole, of those that are longer than a row; rising.
+
+        A year is 52 weeks where weeks are whole, so that its days are the same days of the week.
+        """
+        week = 5 if self.unit == "business day" else 604800 // self.seconds if self._divides(604800) else 0
+        day = 86400 // self.seconds if self._divides(86400) and self.unit != "business day" else 0
+        if self.count > 1 and self.unit == "business day":
+            return ()
+        year = 12 // self.months if self.months and 12 % self.months == 0 else 52 * week
+        return tuple(sorted({rows for rows in (day, week, year) if rows > 1}))
+
+    def _divides(self, seconds: int) -> bool:
+        return self.exact and seconds % self.seconds == 0
+
     def next_times(self, last: np.datetime64, count: int) -> Times:
         """Return the times of the `count` rows after `last` by the calendar. Shape (count,), datetime64[s].
 

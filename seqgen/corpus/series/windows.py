@@ -1,7 +1,8 @@
 """Windows of time series: the look-back and the horizon of one column, and the split into training and test rows.
 
 A window is identified by its origin, the first row to forecast. The training, validation and test sets are ranges of
-rows: the windows of a set forecast rows of that set only, but may look back on earlier rows.
+rows: the windows of a set forecast rows of that set only, but may look back on earlier rows. A window may also have the
+rows of earlier seasons, such as those of the same days a year before (`lagged`).
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class WindowBatch:
         channel: column of each window, shape (batch,).
         past: shape (batch, look-back, past).
         known: shape (batch, look-back + horizon, known).
+        lagged: values of earlier seasons, shape (batch, look-back + horizon, lags); NaN before the series begins.
         future: true values, shape (batch, horizon).
         observed: whether they were in the source, shape (batch, horizon).
         origin: first row to forecast, counted over all series, shape (batch,).
@@ -96,9 +98,15 @@ class WindowBatch:
     channel: Integers
     past: Floats
     known: Floats
+    lagged: Floats
     future: Floats
     observed: npt.NDArray[np.bool_]
     origin: Integers
+
+    @property
+    def inputs(self) -> tuple[Floats, Integers, Floats, Floats, Floats]:
+        """The arguments of a forecaster."""
+        return self.history, self.channel, self.past, self.known, self.lagged
 
 
 class Windows:
@@ -114,6 +122,7 @@ class Windows:
         look_back: int,
         horizon: int,
         stride: int = 1,
+        lags: Sequence[int] = (),
     ) -> None:
         """Build the windows.
 
@@ -123,10 +132,11 @@ class Windows:
             look_back: rows of history.
             horizon: rows to forecast.
             stride: rows from one origin to the next.
+            lags: seasons, in rows, whose earlier values the windows have too (see `lag_offsets`).
         """
-        self.look_back, self.horizon = look_back, horizon
+        self.look_back, self.horizon, self.lags = look_back, horizon, tuple(lags)
         self.columns = series[0].targets.shape[1]
-        targets, observed, past, known, origins = [], [], [], [], []
+        targets, observed, past, known, origins, starts = [], [], [], [], [], []
         offset = 0
         for one, (first, stop) in zip(series, ranges, strict=True):
             ahead = max(stop, len(one)) - len(one)
@@ -136,10 +146,12 @@ class Windows:
             known.append(_extended(one.known, len(one) + ahead - len(one.known))[: len(one) + ahead])
             begin = np.arange(max(first, look_back), stop - horizon + 1, stride, dtype=np.int64)
             origins.append(begin + offset)
+            starts.append(np.full(len(begin), offset))
             offset += len(one) + ahead
         self._targets, self._observed = np.concatenate(targets), np.concatenate(observed)
         self._past, self._known = np.concatenate(past), np.concatenate(known)
         self.origins = np.concatenate(origins)
+        self._starts = np.concatenate(starts)  # first row of the series of each origin
 
     def __len__(self) -> int:
         return len(self.origins) * self.columns
@@ -155,10 +167,30 @@ class Windows:
             channel,
             self._past[back],
             self._known[both],
+            self._lagged(origin, channel, self._starts[indices // self.columns]),
             self._targets[ahead, channel[:, None]],
             self._observed[ahead, channel[:, None]],
             origin,
         )
+
+    def _lagged(self, origin: Integers, channel: Integers, start: Integers) -> Floats:
+        """See `WindowBatch.lagged`."""
+        result = np.empty((len(origin), self.look_back + self.horizon, len(self.lags)), dtype=np.float32)
+        for number, lag in enumerate(self.lags):
+            rows = origin[:, None] + lag_offsets(self.look_back, self.horizon, lag)
+            known = rows >= start[:, None]
+            values = self._targets[np.where(known, rows, 0), channel[:, None]]
+            result[:, :, number] = np.where(known, values, np.nan)
+        return result
+
+
+def lag_offsets(look_back: int, horizon: int, lag: int) -> Integers:
+    """The rows, relative to a window's origin, that stand a season of `lag` rows before each row of the window.
+
+    Beyond the first season of the horizon they are as many seasons before as it takes to be known at the origin.
+    """
+    rows = np.arange(-look_back, horizon, dtype=np.int64)
+    return rows - lag * np.maximum(1, -(-(rows + 1) // lag))
 
 
 def _extended(values: npt.NDArray[np.generic], rows: int) -> npt.NDArray[np.generic]:

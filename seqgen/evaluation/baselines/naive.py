@@ -62,7 +62,7 @@ class NLinear:
     name: ClassVar[str] = "nlinear"
 
     def __init__(self, train: Windows, held_out: Windows | None) -> None:
-        self._map = linear_map.fit(train, held_out, linear_map.by_last_value, constant=True)
+        self._map = linear_map.fit(train, held_out, linear_map.by_last_value, constant=True).weight
 
     def forecast(self, history: Floats, horizon: int) -> Floats:
         last = history[:, -1:]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.corpus.series.windows import Floats, ScaledSeries
+from seqgen.config import ForecasterConfig
+from seqgen.corpus.series.windows import Floats, ScaledSeries, lag_offsets
 from seqgen.generation.forecasting.base import WindowForecaster
 from seqgen.generation.forecasting.intervals import scaled_intervals
 
@@ -31,10 +32,12 @@ def predict_horizon(
     past = _look_back(series.past, origin, config.look_back)
     whole = -(-horizon // config.horizon) * config.horizon
     known = _look_back(series.known, origin + whole, config.look_back + whole)
+    values = series.targets[:origin]
     parts: list[Floats] = []
     spread: Floats | None = None
     for start in range(0, whole, config.horizon):
-        part = _predict(network, history, past, known[start : start + config.look_back + config.horizon])
+        lagged = _lagged(values, config) if config.lags else None
+        part = _predict(network, history, past, known[start : start + config.look_back + config.horizon], lagged)
         if factors is not None:
             part = scaled_intervals(part, factors)
         if spread is not None:
@@ -42,11 +45,12 @@ def predict_horizon(
         parts.append(part)
         spread = np.abs(part[:, -1:, 1:] - part[:, -1:, 1 + config.median_index, None]) if config.levels else None
         history = np.concatenate([history, part[:, :, 0]], axis=1)[:, -config.look_back :]
+        values = np.concatenate([values, part[:, :, 0].T])
         past = np.concatenate([past, np.repeat(past[-1:], config.horizon, axis=0)])[-config.look_back :]
     return np.concatenate(parts, axis=1)[:, :horizon]
 
 
-def _predict(network: WindowForecaster, history: Floats, past: Floats, known: Floats) -> Floats:
+def _predict(network: WindowForecaster, history: Floats, past: Floats, known: Floats, lagged: Floats | None) -> Floats:
     """Run the network once, on all columns of a window."""
     columns = len(history)
     return network.predict(
@@ -54,7 +58,17 @@ def _predict(network: WindowForecaster, history: Floats, past: Floats, known: Fl
         np.arange(columns),
         np.repeat(past[None], columns, 0),
         np.repeat(known[None], columns, 0),
+        lagged,
     )
+
+
+def _lagged(values: Floats, config: ForecasterConfig) -> Floats:
+    """The values of earlier seasons (see `WindowBatch.lagged`) of a forecast after the last of these rows."""
+    found = []
+    for lag in config.lags:
+        rows = len(values) + lag_offsets(config.look_back, config.horizon, lag)
+        found.append(np.where(rows >= 0, values[np.maximum(rows, 0)].T, np.float32(np.nan)))
+    return np.stack(found, axis=2)
 
 
 def _look_back(values: Floats, origin: int, rows: int) -> Floats:

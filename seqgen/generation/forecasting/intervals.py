@@ -94,7 +94,7 @@ def _factors(network: WindowForecaster, series: ScaledSeries, origins: Integers,
     stride = max(1, horizon // _WINDOWS_PER_HORIZON)
     first = max(config.look_back, trained_rows, int(origins[0]) - horizon * (1 + _REACH))
     rows = (-(-first // stride) * stride, int(origins[-1]))
-    windows = Windows([series], [rows], config.look_back, horizon, stride)
+    windows = Windows([series], [rows], config.look_back, horizon, stride, config.lags)
     columns, count = windows.columns, len(windows.origins)
     result = np.ones((len(origins), columns, len(config.levels)), dtype=np.float32)
     if not count:
@@ -134,7 +134,7 @@ def _coverage(network: WindowForecaster, windows: Windows, some: Integers) -> tu
     """
     columns, middle = windows.columns, network.config.median_index
     sample = windows.take((some[:, None] * columns + np.arange(columns)).ravel())
-    quantiles = network.predict(sample.history, sample.channel, sample.past, sample.known)[:, :, 1:]
+    quantiles = network.predict(*sample.inputs)[:, :, 1:]
     covered = np.zeros((len(quantiles), middle, len(_GRID)))
     for band in range(middle):
         with np.errstate(over="ignore", invalid="ignore"):

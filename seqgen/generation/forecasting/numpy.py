@@ -16,7 +16,7 @@ from seqgen.config import ForecasterConfig
 from seqgen.corpus.series.windows import Floats, Integers
 from seqgen.generation.recurrent.layers import RecurrentLayers
 from seqgen.generation.recurrent.row_products import RowProduct
-from seqgen.model.window_scale import location_and_scale
+from seqgen.model.window_scale import location_and_scale, naive_rows
 from seqgen.processors import process_core_count
 
 _GATES_AT_ONCE = 1 << 20  # numbers: 4 MiB, to stay in a cache of the core
@@ -28,10 +28,11 @@ class CpuForecaster:
     def __init__(self, config: ForecasterConfig, weights: Mapping[str, Floats]) -> None:
         self._config, self._weights = config, weights
         self._segments = RowProduct(weights["segment_weight"], weights["segment_bias"])
-        self._known = RowProduct(weights["known_weight"]) if config.known else None
+        self._known = RowProduct(weights["known_weight"]) if config.horizon_inputs else None
         self._layers = RecurrentLayers(config, weights)
         self._output = RowProduct(weights["output_weight"], weights["output_bias"])
         self._linear = RowProduct(weights["linear"]) if config.linear else None
+        self._mapped = RowProduct(weights["mixture_weight"], weights["mixture_bias"]) if config.mixture else None
         steps = max(-(-config.look_back // config.segment_length), config.horizon_segments)
         self._at_once = max(1, _GATES_AT_ONCE // (steps * self._layers.width))  # windows
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
@@ -41,12 +42,15 @@ class CpuForecaster:
     def config(self) -> ForecasterConfig:
         return self._config
 
-    def predict(self, history: Floats, channel: Integers, past: Floats, known: Floats) -> Floats:
+    def predict(
+        self, history: Floats, channel: Integers, past: Floats, known: Floats, lagged: Floats | None = None
+    ) -> Floats:
         """See `WindowForecaster.predict`."""
         parts = [slice(first, first + self._at_once) for first in range(0, len(history), self._at_once)]
+        earlier = np.zeros((*known.shape[:2], 0), dtype=np.float32) if lagged is None else lagged
 
         def predict(part: slice) -> Floats:
-            return self._predict(history[part], channel[part], past[part], known[part])
+            return self._predict(history[part], channel[part], past[part], known[part], earlier[part])
 
         if len(parts) > 1:
             return np.concatenate(list(self._threads().map(predict, parts)))
@@ -59,17 +63,25 @@ class CpuForecaster:
                 weakref.finalize(self, self._pool.shutdown, wait=False)
             return self._pool
 
-    def _predict(self, history: Floats, channel: Integers, past: Floats, known: Floats) -> Floats:
+    def _predict(self, history: Floats, channel: Integers, past: Floats, known: Floats, lagged: Floats) -> Floats:
         """See `model.forecaster.Forecaster.predict`."""
         config = self._config
         history = np.ascontiguousarray(history, dtype=np.float32)
         with np.errstate(over="ignore", invalid="ignore"):  # extreme values give infinite forecasts, or NaN
-            outputs = self._forward(history, channel, past, known)
+            outputs = self._forward(history, channel, past, known, lagged)
             last, believed = history[:, -1:, None], self._weights["believed"][channel, None, None] > 0
-            point = np.where(believed, outputs[:, :, :1], last)
+            point, quantiles = outputs[:, :, :1], np.sort(outputs[:, :, 1:], axis=2)
+            if self._mapped is not None:
+                weights = self._weights["mixture"][channel, None]
+                others = self._mapped(history - last[:, :, 0]) + last[:, :, 0], history[:, naive_rows(config)]
+                mixed = (others[0] * weights[:, :, 1] + others[1] * weights[:, :, 2])[:, :, None]
+                point = point * weights[:, :, :1] + mixed
+                if config.levels:
+                    middle = quantiles[:, :, config.median_index, None]
+                    quantiles = quantiles + (middle * weights[:, :, :1] + mixed - middle)
+            point = np.where(believed, point, last)
             if not config.levels:
                 return point
-            quantiles = np.sort(outputs[:, :, 1:], axis=2)
             middle = quantiles[:, :, config.median_index, None]
             quantiles = np.where(believed, quantiles, quantiles - middle + last)
             middle = np.where(believed, middle, last)
@@ -77,11 +89,15 @@ class CpuForecaster:
             widened = np.sort(middle + (quantiles - middle) * self._weights["widening"][channel], axis=2)
         return np.concatenate([point, widened], axis=2)
 
-    def _forward(self, history: Floats, channel: Integers, past: Floats, known: Floats) -> Floats:
+    def _forward(self, history: Floats, channel: Integers, past: Floats, known: Floats, lagged: Floats) -> Floats:
         """See `model.forecaster.Forecaster.forward`."""
         config, windows = self._config, len(history)
         level, spread = location_and_scale(history, config)
         normalised = (history - level) / spread
+        if config.lags:
+            present = ~np.isnan(lagged)
+            earlier = np.where(present, (lagged - level[:, :, None]) / spread[:, :, None], np.float32(0))
+            known = np.concatenate([known, earlier, present.astype(np.float32)], axis=2)
         # The look-back, a segment a step: of all layers only the last states count.
         rows = np.concatenate([normalised[:, :, None], past, known[:, : config.look_back]], axis=2)
         inputs = np.maximum(self._segments(_cut(rows, config.segment_length, at_end=False)), np.float32(0))

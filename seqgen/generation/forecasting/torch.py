@@ -21,12 +21,17 @@ class TorchForecaster:
     def config(self) -> ForecasterConfig:
         return self._network.config
 
-    def predict(self, history: Floats, channel: Integers, past: Floats, known: Floats) -> Floats:
+    def predict(
+        self, history: Floats, channel: Integers, past: Floats, known: Floats, lagged: Floats | None = None
+    ) -> Floats:
         """See `WindowForecaster.predict`."""
         device = self._network.segment_weight.device
-        inputs = [torch.from_numpy(values).to(device) for values in (history, channel, past, known)]
+        inputs = [torch.from_numpy(values).to(device) for values in (history, channel)]
         # A network without covariates takes none, rather than none of each row.
-        covariates = [values if values.shape[2] else None for values in inputs[2:]]
+        covariates = [
+            torch.from_numpy(values).to(device) if values is not None and values.shape[2] else None
+            for values in (past, known, lagged)
+        ]
         with torch.inference_mode():
             outputs = self._network.predict(inputs[0], inputs[1], *covariates)
         result: Floats = outputs.float().cpu().numpy()

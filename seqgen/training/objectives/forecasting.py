@@ -14,8 +14,10 @@ from torch import Tensor
 from seqgen.corpus.series.windows import Floats, Integers, WindowBatch, Windows, evenly_spaced
 from seqgen.model.dropout import MaskRng
 from seqgen.model.forecaster import Forecaster, model_inputs
+from seqgen.model.transfer import to_device
 from seqgen.training.batches import epoch_permutation
 from seqgen.training.calibration.conformal import widening_factors
+from seqgen.training.calibration.mixture import mixture_weights
 from seqgen.training.device import Compute
 
 _AT_ONCE = 512  # windows of a validation batch
@@ -85,8 +87,8 @@ class ForecastingObjective:
 
     def _losses(self, outputs: Tensor, sample: WindowBatch) -> tuple[Tensor, int]:
         """The summed loss, and the number of observed values."""
-        truth = torch.from_numpy(sample.future).to(outputs.device)
-        weight = torch.from_numpy(sample.observed).to(outputs)
+        truth = to_device(sample.future, outputs.device)
+        weight = to_device(sample.observed, outputs.device).to(outputs.dtype)
         error = F.huber_loss(outputs[:, :, 0], truth, reduction="none", delta=_HUBER_DELTA)
         levels = self.network.config.levels
         if levels:
@@ -94,10 +96,10 @@ class ForecastingObjective:
         return (error * weight).sum(), int(sample.observed.sum())
 
     def validate(self) -> float | None:
-        """The mean loss.
+        """The mean loss of the network alone.
 
-        Sets `metrics`, and the weights `believed` (columns in which the forecasts are used) and `widening` (factors of
-        the prediction intervals) of the network.
+        Sets `metrics`, and the weights `mixture` (of network, linear map and seasonal naive forecast), `believed`
+        (columns in which the forecasts are used) and `widening` (factors of the prediction intervals) of the network.
         """
         if self._held_out is None:
             return None
@@ -112,12 +114,18 @@ class ForecastingObjective:
                 outputs = self.network(*model_inputs(sample, self._compute.device), dtype=self._compute.dtype)
                 loss, values = self._losses(outputs, sample)
                 total, count = total + float(loss), count + values
+                others = self.network.others(torch.from_numpy(sample.history).to(outputs.device))
                 # Everything from here on is relative to the last value.
                 last = sample.history[:, -1:]
-                changes = outputs.float().cpu().numpy() - last[:, :, None]
-                parts.append((changes, sample.future - last, sample.observed))
-        outputs, change, observed = (np.concatenate([part[item] for part in parts]) for item in range(3))
+                changes, other_changes = (
+                    values.float().cpu().numpy() - last[:, :, None] for values in (outputs, others)
+                )
+                parts.append((changes, sample.future - last, sample.observed, other_changes))
+        outputs, change, observed, mixed_in = (np.concatenate([part[item] for part in parts]) for item in range(4))
         spacing = len(windows.origins) / len(chosen)
+        outputs[:, :, 1:].sort(axis=2)
+        if self.network.mixture is not None:
+            self._mix(self.network.mixture, outputs, mixed_in, change, observed, spacing)
         believed = [
             not self._require_significance
             or significantly_better(outputs[c::columns, :, 0], change[c::columns], observed[c::columns], spacing)
@@ -135,7 +143,7 @@ class ForecastingObjective:
         with torch.no_grad():
             self.network.believed.copy_(torch.tensor(believed, dtype=torch.float32))
         if levels:
-            quantiles = np.sort(outputs[:, :, 1:], axis=2)
+            quantiles = outputs[:, :, 1:]
             quantiles[doubted] -= quantiles[doubted][:, :, len(levels) // 2, None]
             factors = [
                 widening_factors(quantiles[c::columns], change[c::columns], observed[c::columns], levels, spacing)
@@ -144,6 +152,35 @@ class ForecastingObjective:
             with torch.no_grad():
                 self.network.widening.copy_(torch.from_numpy(np.stack(factors)))
         return total / max(count, 1)
+
+    def _mix(
+        self,
+        mixture: Tensor,
+        outputs: Floats,
+        others: Floats,
+        truth: Floats,
+        observed: npt.NDArray[np.bool_],
+        spacing: float,
+    ) -> None:
+        """Fit the mixture of each column, and turn `outputs` into its forecasts (see `Forecaster.predict`)."""
+        columns, levels = self.network.config.targets, self.network.config.levels
+        weights = np.stack(
+            [
+                mixture_weights(
+                    np.concatenate([outputs[c::columns, :, :1], others[c::columns]], axis=2), truth[c::columns],
+                    observed[c::columns], spacing,
+                )
+                for c in range(columns)
+            ]
+        )  # fmt: skip
+        with torch.no_grad():
+            mixture.copy_(torch.from_numpy(weights))
+        own = np.tile(weights, (len(outputs) // columns, 1))[:, None]
+        mixed = (others * own[:, :, 1:]).sum(axis=2, keepdims=True)
+        outputs[:, :, :1] = outputs[:, :, :1] * own[:, :, :1] + mixed
+        if levels:
+            middle = outputs[:, :, 1 + self.network.config.median_index, None]
+            outputs[:, :, 1:] += middle * own[:, :, :1] + mixed - middle
 
     def carried_state(self) -> dict[str, Tensor]:
         return {}

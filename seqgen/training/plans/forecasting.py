@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from seqgen.config import ForecasterConfig, TrainOptions, parse_duration, parse_levels
+from seqgen.config import ForecasterConfig, TrainOptions, parse_duration, parse_lags, parse_levels
 from seqgen.errors import DataError, UserError
-from seqgen.training.plans.base import Plan, steps_for_epochs
+from seqgen.training.plans.base import Members, Plan, steps_for_epochs
 from seqgen.training.schedule import Schedule
 
 _SEASONS_BACK = 30  # a month of days, two and a half years of months
@@ -19,6 +19,8 @@ _MOST_SEGMENTS = 20  # recurrent steps; for more, segments grow up to the length
 _EPOCHS = 20.0  # over the windows, unless the duration is given
 _MANY = 20_000  # windows
 _MANY_EPOCHS = 3.0  # with many windows: neighbours differ by one row
+_MEMBER_LOOK_BACKS = (0.5, 1.0)  # of further networks, over that of the first
+_LAG_CYCLES = 2.0  # of a season, in the training rows, for its earlier values as inputs
 _STEPS = (400, 1000)  # the fewest and the most, unless the duration is given
 
 
@@ -29,11 +31,16 @@ class WindowShape:
     look_back: int
     horizon: int
     segment_length: int
+    season: int = 1
+    lags: tuple[int, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
-def window_shape(options: TrainOptions, rows: int, season: int) -> WindowShape:
+def window_shape(options: TrainOptions, rows: int, season: int, lags: Sequence[int] = ()) -> WindowShape:
     """The shape of windows for a series of so many training rows; given options are kept.
+
+    Args:
+        lags: seasons of the frequency, in rows (`Frequency.lags`).
 
     Raises:
         DataError: there are too few rows for a single window.
@@ -69,7 +76,18 @@ def window_shape(options: TrainOptions, rows: int, season: int) -> WindowShape:
         "segment_length": seasonal if segment == season else "a twelfth of the look-back, or more if that is long",
     }
     reasons["look_back"] += ", a third of the rows at most"
-    return WindowShape(look_back, horizon, segment, reasons)
+    if options.lags is not None:
+        chosen = parse_lags(options.lags)
+    else:
+        chosen = tuple(lag for lag in lags if lag > look_back and rows >= _LAG_CYCLES * lag)
+    return WindowShape(look_back, horizon, segment, season, chosen, reasons)
+
+
+def member_look_back(shape: WindowShape, number: int) -> int:
+    """The look-back of further network `number`, from 1: whole segments of a fraction of that of the first."""
+    rows = round(shape.look_back * _MEMBER_LOOK_BACKS[(number - 1) % len(_MEMBER_LOOK_BACKS)])
+    whole = rows - rows % shape.segment_length
+    return whole or shape.look_back
 
 
 def quantile_levels(intervals: str) -> tuple[float, ...]:
@@ -109,6 +127,9 @@ def make_plan(
         embedding_size=options.embedding_size or options.rnn_size or size,
         dropout=options.dropout if options.dropout is not None else _dropout(windows),
         linear=options.linear,
+        lags=shape.lags,
+        mixture=options.mixture,
+        season=shape.season,
         normalisation=options.normalisation,
     )
     batch = max(1, min(options.batch_size or batch, windows))
@@ -140,7 +161,11 @@ def make_plan(
         "dropout": f"{counted}, which overlap",
         "seq_length": "look-back and horizon",
     }
-    return Plan(network, schedule, batch, length, reasons=reasons)
+    networks = options.members or 1
+    members = Members(networks, networks)
+    if schedule.seconds is not None:
+        members = Members(networks, networks, schedule.seconds, spent + networks * schedule.seconds)
+    return Plan(network, schedule, batch, length, members=members, reasons=reasons)
 
 
 def _size(windows: int) -> tuple[int, int, float]:

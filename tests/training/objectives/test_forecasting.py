@@ -145,7 +145,7 @@ def test_forecasting_objective_has_no_carried_state() -> None:
 def test_forecasting_objective_uses_covariates() -> None:
     series = dataclasses.replace(wave(60), past=np.ones((60, 1), np.float32), known=np.ones((60, 2), np.float32))
     sample = Windows([series], [(0, 60)], 12, 5).take(np.arange(3))
-    _, _, past, known = model_inputs(sample, torch.device("cpu"))
+    _, _, past, known, _ = model_inputs(sample, torch.device("cpu"))
     assert past is not None and past.shape == (3, 12, 1)
     assert known is not None and known.shape == (3, 17, 2)
 
