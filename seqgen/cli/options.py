@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from seqgen.config import flag_name
+from seqgen.errors import UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,6 +37,18 @@ ExactOption = Annotated[
         typer.Option(
             "--exact",
             help="Never quantise weights to 8 bits for speed (`info` reports the loss in accuracy).",
+            rich_help_panel="Hardware",
+        )
+    ),
+]
+DeviceOption = Annotated[
+    str,
+    advanced(
+        typer.Option(
+            "--device",
+            metavar="auto|cpu|cuda|mps",
+            help="Device to run on; auto is the CPU [default: auto].",
+            show_default=False,
             rich_help_panel="Hardware",
         )
     ),
@@ -68,11 +81,16 @@ ConfigOption = Annotated[
 ]
 
 
-def add_options(options: type, parameter: str = "options", names: Collection[str] | None = None) -> Callable[[F], F]:
+def add_options(
+    options: type, parameter: str = "options", names: Collection[str] | None = None, several: Collection[str] = ()
+) -> Callable[[F], F]:
     """Give a command a flag for every field of the dataclass `options`, or for those with these `names`.
 
     Flags that are given arrive as a dict in `parameter`. Defaults stay in the dataclass: the dict lacks flags that are
     not given.
+
+    Args:
+        several: numbers of which the command takes several, separated by commas; they arrive as tuples.
     """
     fields = [item for item in dataclasses.fields(options) if names is None or item.name in names]
 
@@ -93,7 +111,11 @@ def add_options(options: type, parameter: str = "options", names: Collection[str
                     else f" [default: {item.default}]"
                 )
             metavar = rule["metavar"] or ("|".join(rule["choices"]) if rule["choices"] else None)
-            option = typer.Option(*names, help=text, metavar=metavar, show_default=False, rich_help_panel=rule["panel"])
+            parser = functools.partial(_numbers, names[0]) if item.name in several else None
+            is_list, metavar = is_list or parser is not None, "X[,X…]" if parser else metavar
+            option = typer.Option(
+                *names, help=text, metavar=metavar, show_default=False, rich_help_panel=rule["panel"], parser=parser
+            )
             option.basic = rule["basic"]
             wanted = Annotated[(list[annotation] if is_list else annotation) | None, option]  # type: ignore[valid-type]
             flags.append(inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=wanted))
@@ -107,6 +129,8 @@ def add_options(options: type, parameter: str = "options", names: Collection[str
             for item in fields:
                 value = given.pop(item.name)
                 if value is not None and value != []:
+                    if item.name in several:
+                        value = [number for numbers in value for number in numbers]
                     chosen[item.name] = tuple(value) if isinstance(value, list) else value
             return command(**given, **{parameter: chosen})
 
@@ -116,6 +140,15 @@ def add_options(options: type, parameter: str = "options", names: Collection[str
         return typing.cast(F, wrapped)
 
     return decorate
+
+
+def _numbers(flag: str, value: Any) -> tuple[float, ...]:
+    """Numbers separated by commas, or one from a file of flags. Raises `UserError` for anything else."""
+    parts = value.split(",") if isinstance(value, str) else [value]
+    try:
+        return tuple(map(float, parts))
+    except ValueError:
+        raise UserError(f"{flag} must be a number, or several such as 0.2,0.5,1; not {str(value)[:40]!r}") from None
 
 
 def _flag_type(hint: Any) -> tuple[type, bool]:

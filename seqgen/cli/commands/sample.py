@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,7 +30,7 @@ EXAMPLES = (
 )
 
 
-@add_options(SampleOptions)
+@add_options(SampleOptions, several={"temperature"})
 @add_options(SearchOptions, "search")
 @add_options(MusicOptions, "music_options")
 def run(
@@ -106,6 +108,24 @@ def run(
             )
         ),
     ] = False,
+    alternatives: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            metavar="N",
+            help="Print each token with its probability, and the N most probable others.",
+            rich_help_panel="Text",
+        ),
+    ] = None,
+    interactive: Annotated[
+        bool,
+        typer.Option(
+            "--interactive",
+            help="On a terminal: choose each word or line among several, or write it yourself.",
+            rich_help_panel="Text",
+        ),
+    ] = False,
     adaptive: Annotated[
         bool,
         advanced(
@@ -162,14 +182,22 @@ def run(
     """Write text or compose music with a model.
 
     The text begins with the prompt, which --length doesn't count. Filters run in the order in which `--help-all` lists
-    them. `--shard 3/16` writes the third sixteenth of the -n samples.
+    them. `--shard 3/16` writes the third sixteenth of the -n samples. `-t 0.2,0.5,1` writes a block for each
+    temperature, with the same seed.
     """
+    temperatures = options.pop("temperature", ())
+    for each in temperatures:
+        make_options(SampleOptions, {**options, "temperature": each})
+    several = len(temperatures) > 1
+    if temperatures:
+        options = {**options, "temperature": temperatures[0]}
     make_options(SampleOptions, options), make_options(SearchOptions, search)
     log = StderrLogger(quiet)
     if replay is not None:
         from_receipt = {"--prompt": prompt, "--prompt-file": prompt_file, "--label": label, "--primer": primer,
                         "--state-out": state_out, "--stop-at-end": stop_at_end, "--adaptive": adaptive,
-                        "--exact": exact, "-n": n > 1, "--first": first, "--shard": shard}  # fmt: skip
+                        "--exact": exact, "-n": n > 1, "--first": first, "--shard": shard,
+                        "--alternatives": alternatives, "--interactive": interactive}  # fmt: skip
         from_receipt |= {flag_name(name): True for name in (*options, *search, *music_options)}
         for flag in (flag for flag, value in from_receipt.items() if value):
             raise UserError(f"--replay takes all settings from the receipt: leave {flag} out")
@@ -177,6 +205,12 @@ def run(
 
         replay_all(replay, model, state_in, output, plot, as_json, show_prompt)
         return
+    for flag, given in (("--state-out", state_out), ("--state-in", state_in), ("--json", as_json), ("-n", n > 1),
+                        ("--shard", shard), ("several temperatures", several)):  # fmt: skip
+        if interactive and given:
+            raise UserError(f"{flag} can't be used with --interactive")
+    if several and state_out is not None:
+        raise UserError("--state-out saves one text, and several temperatures write more")
     if model is None:
         raise UserError("MODEL is missing: name a folder written by `train`")
     if prompt is not None and prompt_file is not None:
@@ -222,8 +256,19 @@ def run(
 
         sampling.check_state_output(loaded, request, n)
         states.check_target(state_out, "-" if as_json and composes else output, is_terminal(sys.stdout))
+    if composes and (several or alternatives or interactive):
+        flag = "several temperatures" if several else "--alternatives" if alternatives else "--interactive"
+        raise UserError(f"{flag} can't be used with a model for {loaded.task}, whose samples are not text")
+    if interactive:
+        from seqgen.cli.writing import write_together
+
+        write_together(loaded, request, beginning.decode("utf-8", "surrogateescape"), alternatives or 5, output, log)
+        return
     if not composes:
-        _write_texts(loaded, request, own, n, first, as_json, show_prompt, output, state_in or "", state_out, log)
+        _write_texts(
+            loaded, request, own, n, first, as_json, show_prompt, output, state_in or "", state_out, log,
+            temperatures if several else (), alternatives,
+        )  # fmt: skip
         return
     from seqgen.api.composing import compose, load_primer
     from seqgen.cli.music_output import PieceWriter
@@ -265,38 +310,75 @@ def _check_flags(
 
 def _write_texts(
     model: Model, request: SampleRequest, own: range, n: int, first: int, as_json: bool, show_prompt: bool, output: str,
-    state_in: str, state_out: str | None, log: StderrLogger,
+    state_in: str, state_out: str | None, log: StderrLogger, temperatures: Sequence[float], alternatives: int | None,
 ) -> None:  # fmt: skip
-    """Write texts as they are generated, or as JSON lines."""
+    """Write texts as they are generated, or as JSON lines; with several `temperatures`, a headed block for each."""
+    states: list[SavedState] = []
+    with Output(output) as out:
+        for number, temperature in enumerate(temperatures or (request.options.temperature,)):
+            if temperatures:
+                options = dataclasses.replace(request.options, temperature=temperature)
+                # The weights stay adapted to the prompt.
+                request = dataclasses.replace(request, options=options, adaptive=request.adaptive and not number)
+                if not as_json:
+                    out.write("\n" * bool(number) + f"==> temperature {temperature:g} <==\n")
+            marked = {"temperature": temperature} if temperatures else {}
+            _write_block(
+                out, model, request, own, n, first, as_json, show_prompt, state_in, states if state_out else None, log,
+                marked, alternatives,
+            )  # fmt: skip
+    if state_out is not None and states:
+        write_state(model, states[0], state_out)
+
+
+def _write_block(
+    out: Output, model: Model, request: SampleRequest, own: range, n: int, first: int, as_json: bool, show_prompt: bool,
+    state_in: str, states: list[SavedState] | None, log: StderrLogger, marked: dict[str, float],
+    alternatives: int | None,
+) -> None:  # fmt: skip
+    """Write the texts of one request.
+
+    Args:
+        states: where the states after them are collected, if anywhere.
+        marked: further keys of their JSON; if there are any, every text ends with a line feed.
+        alternatives: of each token, to write beside it.
+    """
     from seqgen.api import sampling
     from seqgen.generation.sampling.beam import generate
 
-    states: list[SavedState] = []
-
     def on_state(sample: Sample, saved: SavedState) -> None:
-        states.append(saved)
+        if states is not None:
+            states.append(saved)
 
-    job = sampling.prepare(model, request, state_out is not None, log.info)
+    job = sampling.prepare(model, request, states is not None, log.info)
     if as_json:
         from seqgen.api import receipts
 
         receipt = receipts.make_receipt(model, request, job.prompt.text, state_in)
         longest_copy = sampling.copy_measure(model)
-    with Output(output) as out:
-        at_start = True
-        for text, sample in generate(job, len(own), first + own.start, None if state_out is None else on_state):
-            if as_json:
-                if sample is not None:
-                    copied = None if longest_copy is None else longest_copy(sample.text)
-                    out.write(to_json(receipts.record(sample, receipt, copied)) + "\n")
-                continue
-            if at_start and show_prompt:
-                out.write(job.prompt.text)
-            at_start = sample is not None
-            if text:
-                out.write(text)
-            if sample is not None and (n > 1 or out.terminal):
-                last = sample.index == first + n - 1
-                out.write("\n" if last else "\n\n")
-    if state_out is not None and states:
-        write_state(model, states[0], state_out)
+    if alternatives:
+        from seqgen.api.alternatives import alternatives as choices_of
+    at_start = True
+    for text, sample in generate(job, len(own), first + own.start, None if states is None else on_state):
+        choices = choices_of(model, job, sample.text, alternatives) if alternatives and sample is not None else None
+        if as_json:
+            if sample is not None:
+                copied = None if longest_copy is None else longest_copy(sample.text)
+                further = {} if choices is None else {"per_token": [dataclasses.asdict(choice) for choice in choices]}
+                out.write(to_json({**receipts.record(sample, receipt, copied), **marked, **further}) + "\n")
+            continue
+        if alternatives:
+            for choice in choices or ():
+                others = "".join(f"\t{to_json(token)} {share:.3f}" for token, share in choice.alternatives)
+                out.write(f"{to_json(choice.token)}\t{choice.probability:.3f}{others}\n")
+            if sample is not None and sample.index < first + n - 1:
+                out.write("\n")
+            continue
+        if at_start and show_prompt:
+            out.write(job.prompt.text)
+        at_start = sample is not None
+        if text:
+            out.write(text)
+        if sample is not None and (n > 1 or out.terminal or marked):
+            last = sample.index == first + n - 1
+            out.write("\n" if last else "\n\n")

@@ -1,0 +1,55 @@
+"""What else could have come: the most probable tokens at each place of a generated text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seqgen.api.loaded import LoadedModel
+from seqgen.generation.sampling.beam import GenerationJob
+from seqgen.generation.sampling.filters import softmax
+from seqgen.untrusted import as_bytes
+
+MAX_ALTERNATIVES = 1000
+_CHUNK = 1024  # tokens whose probabilities are in memory at once
+
+
+@dataclass(frozen=True)
+class TokenChoice:
+    """A token of a text, its probability, and the most probable others, each with its own.
+
+    Probabilities are the model's own, before temperature and filters.
+    """
+
+    token: str
+    probability: float
+    alternatives: tuple[tuple[str, float], ...]
+
+
+def alternatives(model: LoadedModel, job: GenerationJob, text: str, count: int) -> list[TokenChoice]:
+    """The choices at each token of a text that the job generated, in the model's tokenization of it.
+
+    Raises `ModelError` for a model that is not of plain text.
+    """
+    model.require_text_task("show --alternatives")
+    codec, primed = job.codec, job.prompt.primed
+    ids = codec.encode(as_bytes(text))
+    state, last = primed.state, primed.last
+    found = []
+    for start in range(0, len(ids), _CHUNK):
+        chunk = ids[start : start + _CHUNK]
+        inputs = np.concatenate([np.array([last], dtype=np.int32), chunk[:-1]])
+        logits, state = job.engine.logits_of(inputs, state)
+        last = int(chunk[-1])
+        for token, probabilities in zip(chunk.tolist(), softmax(logits.astype(np.float64)), strict=True):
+            order = np.argsort(-probabilities, kind="stable")[: count + 1].tolist()
+            others = [other for other in order if other != token][:count]
+            found.append(
+                TokenChoice(
+                    codec.token_name(token),
+                    float(probabilities[token]),
+                    tuple((codec.token_name(other), float(probabilities[other])) for other in others),
+                )
+            )
+    return found
