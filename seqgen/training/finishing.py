@@ -10,8 +10,8 @@ import dataclasses
 
 from seqgen.training.schedule import Schedule
 
-EPOCHS = 2.0  # of the held-out part
-RATE = 0.1  # of the run's learning rate
+EPOCHS = 3.0  # of the held-out part
+RATE = 0.2  # of the run's learning rate
 _MOST = 0.1  # of the run: if that is too short for one epoch, the held-out part is left out
 
 
