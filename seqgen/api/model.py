@@ -12,6 +12,7 @@ from seqgen.api.loaded import LoadedModel
 from seqgen.api.open import open_checkpoint
 from seqgen.api.sampling import SampleRequest
 from seqgen.config import (
+    ChatOptions,
     ClassifyOptions,
     EvaluateOptions,
     ForecastOptions,
@@ -133,7 +134,7 @@ class Model(LoadedModel):
         from seqgen.generation.dialogue import ChatSession
 
         codec = self.dialogue_codec()
-        options = options or SampleOptions()
+        options = options or ChatOptions()
         engine = sampling.engine_for(self, options)
         return ChatSession(engine, codec, options, reply_options or ReplyOptions(), self.ranker)
 

@@ -15,6 +15,9 @@ from seqgen.specs.tasks import TASKS
 
 MAX_CONTEXT_CACHE = 1 << 14  # tokens: the files of states with a larger one would be hundreds of megabytes
 
+# As `tests/benchmarks/replies.py` reads replies: cooler ones are alike, warmer ones are beside the point more often.
+CHAT_TEMPERATURE, CHAT_CANDIDATES = 0.5, 8
+
 
 class _SampleMethods:
     if TYPE_CHECKING:  # the fields are made from tables
@@ -100,6 +103,22 @@ else:
     SampleOptions.__module__, SampleOptions.__doc__ = __name__, "Options of sampling."
 
 
+if TYPE_CHECKING:
+
+    class ChatOptions(SampleOptions):
+        """Options of sampling replies."""
+
+else:
+    _TEMPERATURE = SampleOptions.__dataclass_fields__["temperature"]
+    ChatOptions = dataclasses.make_dataclass(
+        "ChatOptions",
+        [("temperature", float, dataclasses.field(default=CHAT_TEMPERATURE, metadata=_TEMPERATURE.metadata))],
+        bases=(SampleOptions,),
+        frozen=True,
+    )
+    ChatOptions.__module__, ChatOptions.__doc__ = __name__, "Options of sampling replies."
+
+
 @dataclass(frozen=True)
 class SearchOptions:
     """Options of the search for samples."""
@@ -127,13 +146,20 @@ class EvaluateOptions:
         50, "Pieces to generate and compare with the test set; 0 for none.", minimum=0, maximum=10_000,
         group="music")  # fmt: skip
     length: int = setting(16, "Length of a generated piece in bars.", minimum=1, maximum=1000, group="music")
-    temperature: float = setting(1.0, "Temperature of generated pieces and replies.", "-t", minimum=0)
+    temperature: float | None = setting(
+        None, f"Temperature of generated pieces [default: 1] and replies [default: {CHAT_TEMPERATURE:g}].", "-t",
+        minimum=0)  # fmt: skip
     seed: int = setting(0, "Random seed.", minimum=0, maximum=(1 << 63) - 1)
     replies: int = setting(
         200, "Replies to generate and compare with the test set's.", minimum=0, maximum=100_000,
         group="replies")  # fmt: skip
     candidates: int = setting(
-        1, "Candidates to sample for each reply.", minimum=1, maximum=256, group="replies", panel="Dialogue"
+        CHAT_CANDIDATES,
+        "Candidates to sample for each reply.",
+        minimum=1,
+        maximum=256,
+        group="replies",
+        panel="Dialogue",
     )
     mutual: float | None = setting(
         None, "Rank candidates by their log-likelihood less so many times that without the history [default: by the "
@@ -170,8 +196,8 @@ class ReplyOptions:
     """Options of replies in a conversation."""
 
     candidates: int = setting(
-        1, "Candidates to sample for each reply, of which the one that fits the conversation best is given.",
-        minimum=1, maximum=256, panel="Dialogue")  # fmt: skip
+        CHAT_CANDIDATES, "Candidates to sample for each reply, of which the one that fits the conversation best is "
+        "given.", minimum=1, maximum=256, panel="Dialogue", basic=True)  # fmt: skip
     mutual: float | None = setting(
         None, "Rank candidates by their log-likelihood less so many times that without the history [default: by the "
         "ranking that the model has learnt; 1 if it has none].", minimum=0, maximum=1,

@@ -119,7 +119,9 @@ class ChatSession:
         self._take(speaker, words, self.codec.encode_turn(speaker, as_bytes(words)))
 
     def reply(self, stopped: Callable[[], bool] = lambda: False, speaker: int = MODEL) -> Iterator[str | Reply]:
-        """Generate the model's turn: pieces of text as they come, then the `Reply`. With candidates, the text is whole.
+        """Generate the model's turn: pieces of text as they come, then the `Reply`.
+
+        With several candidates the text comes as a whole.
 
         Args:
             stopped: called after every token; true ends the reply there, and it counts as said.
@@ -127,7 +129,7 @@ class ChatSession:
         """
         opening = np.array([speaker], dtype=np.int32)
         before = self._advance(self._now, opening)
-        if self.reply_options.candidates == 1:
+        if self.reply_options.candidates == 1 or not self.options.temperature:  # of temperature 0 all are the same
             ids: Ids = np.empty(0, dtype=np.int32)
             decoder = self.codec.text.decoder()
             text, total = "", 0.0

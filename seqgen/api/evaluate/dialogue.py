@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from seqgen.api.evaluate.base import EvaluationContext, training_documents
-from seqgen.config import ReplyOptions, SampleOptions
+from seqgen.config import ChatOptions, ReplyOptions
 from seqgen.corpus.conversations.read import Conversation, read_conversations
 from seqgen.errors import DataError
 from seqgen.evaluation.dialogue import (
@@ -86,7 +87,9 @@ def speaker_turns(conversation: Conversation) -> SpeakerTurns:
 
 def _replies(context: EvaluationContext, codec: DialogueCodec, conversations: list[SpeakerTurns]) -> dict[str, float]:
     """Diversity, length and relevance of generated replies, and of the true replies to the same turns."""
-    options = SampleOptions(temperature=context.options.temperature, seed=context.options.seed)
+    options = ChatOptions(seed=context.options.seed)
+    if context.options.temperature is not None:
+        options = replace(options, temperature=context.options.temperature)
     reply_options = ReplyOptions(context.options.candidates, context.options.mutual)
     generated: list[str] = []
     true: list[str] = []

@@ -15,7 +15,8 @@ import typer
 from seqgen.cli.inputs import iter_lines
 from seqgen.cli.options import ExactOption, ModelArgument, QuietOption, add_options
 from seqgen.cli.output import Output, StderrLogger, to_json
-from seqgen.config import ReplyOptions, SampleOptions, make_options
+from seqgen.config import ChatOptions, ReplyOptions, make_options
+from seqgen.config.inference import CHAT_TEMPERATURE
 from seqgen.errors import UserError
 from seqgen.streams import is_terminal, open_input, read_chunks, write_bytes
 from seqgen.untrusted import as_bytes, one_line, printable
@@ -36,7 +37,7 @@ _HELP = """\
 EXAMPLES = ("seqgen chat bot", 'echo "How are you?" | seqgen chat bot -t 0.5')
 
 
-@add_options(SampleOptions)
+@add_options(ChatOptions)
 @add_options(ReplyOptions, "reply_options")
 def run(
     model: ModelArgument,
@@ -58,7 +59,7 @@ def run(
 
     Filters run in the order in which `--help-all` lists them.
     """
-    settings, replies = make_options(SampleOptions, options), make_options(ReplyOptions, reply_options)
+    settings, replies = make_options(ChatOptions, options), make_options(ReplyOptions, reply_options)
     if settings.stop or settings.length is not None:
         raise UserError("--stop and --length are for `sample`; the model ends its replies itself")
     from seqgen.api.model import load
@@ -224,5 +225,5 @@ class _Temperature:
     """The option that `/temperature` changes, with its bounds."""
 
     temperature: float = dataclasses.field(
-        default=1.0, metadata=SampleOptions.__dataclass_fields__["temperature"].metadata
+        default=CHAT_TEMPERATURE, metadata=ChatOptions.__dataclass_fields__["temperature"].metadata
     )

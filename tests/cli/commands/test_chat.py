@@ -219,13 +219,14 @@ def test_chat_pipe_keeps_the_history(run: Run, bot: Path) -> None:
     assert len(answers) >= 6
 
 
-def test_chat_json_prints_an_object_per_reply(run: Run, bot: Path) -> None:
+@pytest.mark.parametrize(("flags", "more"), [([], {"alone", "score"}), (["--candidates", 1], set())])
+def test_chat_json_prints_an_object_per_reply(run: Run, bot: Path, flags: list[object], more: set[str]) -> None:
     given = b'where is the dog?\n\n\xff "quoted"\t\\\n'
-    records = [json.loads(line) for line in run("chat", bot, "--json", stdin=given).lines]
+    records = [json.loads(line) for line in run("chat", bot, "--json", *flags, stdin=given).lines]
     assert [record["prompt"] for record in records] == ["where is the dog?", "", '\udcff "quoted"\t\\']
-    plain = run("chat", bot, stdin=given).lines
+    plain = run("chat", bot, *flags, stdin=given).lines
     for record, line in zip(records, plain, strict=True):
-        assert set(record) == {"prompt", "text", "tokens", "log_probability"}
+        assert set(record) == {"prompt", "text", "tokens", "log_probability"} | more
         assert " ".join(record["text"].split()) == line
         assert record["tokens"] >= len(record["text"]) > 0
         assert record["log_probability"] < 0
@@ -241,7 +242,7 @@ def test_chat_new_on_empty_starts_a_new_conversation(run: Run, bot: Path) -> Non
     assert [record["text"] for record in records] == [line for line in lines if line]
 
 
-@pytest.mark.parametrize("flags", [[], ["--candidates", 4], ["-t", 0.5, "--top-k", 5]])
+@pytest.mark.parametrize("flags", [[], ["--candidates", 4], ["-t", 0.9, "--top-k", 5]])
 def test_chat_same_input_gives_the_same_output(run: Run, bot: Path, flags: list[object]) -> None:
     given = b"".join(f"where is the {thing}?\n".encode() for thing in ("tree", "sky", "lamp", "moon"))
     once = run("chat", bot, *flags, stdin=given)
