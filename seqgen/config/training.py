@@ -192,6 +192,9 @@ class TrainOptions:
     calendar: bool | None = setting(
         None, "Give the network the time of day, week and year [default: those that a look-back doesn't "
         "cover].", group="series")  # fmt: skip
+    holidays: str | None = setting(
+        None, "Country, or country and subdivision, whose public holidays are known in advance: DE, DE-BY, US-CA.",
+        metavar="CODE", group="series")  # fmt: skip
     lags: str | None = setting(
         None, "Seasons, in rows, whose earlier values are inputs too, or none [default: a year, where the look-back "
         "is shorter and the series twice as long].", metavar="N,N", group="series")  # fmt: skip

@@ -88,6 +88,7 @@ class ClassificationData:
 
     id_streams: ClassVar[tuple[IdStream, ...]] = ()
     corrects_temperature: ClassVar[bool] = False
+    cross_fits: ClassVar[bool] = True
 
     @property
     def tokens(self) -> int:

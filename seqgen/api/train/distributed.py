@@ -38,7 +38,12 @@ class PreparedSources(NamedTuple):
 
     documents: list[Document]
     held_out: list[Document]
+    unlabelled: list[Document]
     data: Data
+
+    @property
+    def all_documents(self) -> list[Document]:
+        return [*self.documents, *self.held_out, *self.unlabelled]
 
 
 def check_sources(names: Sequence[str], world: World) -> None:
@@ -117,7 +122,7 @@ def prepare_rank0_first(world: World, task: str, read: Callable[[Any], PreparedS
         if prepared is None:
             files = {name: base64.b64decode(data) for name, data in shared["tokenizer"].items()}
             prepared = read(checkpoint.parse_preprocessor(task, files))
-    differs = fingerprint([*prepared.documents, *prepared.held_out]) != shared["fingerprint"]
+    differs = fingerprint(prepared.all_documents) != shared["fingerprint"]
     if world.any_rank(differs) and differs:
         raise UserError("the sources differ from those of rank 0; every machine needs the same files")
     return prepared
@@ -126,7 +131,7 @@ def prepare_rank0_first(world: World, task: str, read: Callable[[Any], PreparedS
 def _fingerprint_and_tokenizer(prepared: PreparedSources | None) -> dict[str, Any]:
     assert prepared is not None
     return {
-        "fingerprint": fingerprint([*prepared.documents, *prepared.held_out]),
+        "fingerprint": fingerprint(prepared.all_documents),
         "tokenizer": {
             name: base64.b64encode(data).decode() for name, data in tokenizers.dump(prepared.data.codec).items()
         },

@@ -26,6 +26,7 @@ from seqgen.corpus import sources as reading
 from seqgen.corpus.sources import Document
 from seqgen.errors import UserError
 from seqgen.generation.engines.context_cache import CONTEXT_CACHE
+from seqgen.generation.held_out_lines import HELD_OUT_LINES
 from seqgen.specs.tasks import TaskSpec
 from seqgen.streams import reason, replace_folder
 from seqgen.tasks.base import AnyNetwork, Data, Task
@@ -36,7 +37,7 @@ from seqgen.version import __version__
 
 _SAVE_EVERY = 60.0  # seconds between saves if validations are further apart
 ROUNDING, TEMPERATURE, FINISHED = "rounding_bits_per_token", "temperature", "finished"
-MEASURED = (ROUNDING, TEMPERATURE, FINISHED, CONTEXT_CACHE)  # see `finish`
+MEASURED = (ROUNDING, TEMPERATURE, FINISHED, CONTEXT_CACHE, HELD_OUT_LINES)  # see `finish`
 _BEST = "best."  # prefix of weights in the saved state
 
 
@@ -86,6 +87,7 @@ def build_config(
     compute: Compute,
     documents: list[Document],
     held_out: list[Document],
+    unlabelled: list[Document],
     start: Checkpoint | None,
     init_from: str | os.PathLike[str] | None,
 ) -> dict[str, Any]:
@@ -110,9 +112,10 @@ def build_config(
             "members": dataclasses.asdict(plan.members),
         },
         "data": {
-            "fingerprint": reading.fingerprint([*documents, *held_out]),
+            "fingerprint": reading.fingerprint([*documents, *held_out, *unlabelled]),
             "sources": [document.to_json() for document in documents],
             "valid_sources": [document.to_json() for document in held_out],
+            **({"unlabelled_sources": [document.to_json() for document in unlabelled]} if unlabelled else {}),
             **data.metadata(),
         },
         "metrics": {},

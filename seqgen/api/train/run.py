@@ -46,7 +46,6 @@ from seqgen.training.device import Compute
 from seqgen.training.distributed.launch import join_world
 from seqgen.training.distributed.world import World
 from seqgen.training.loop import Finished, Position, Run, Stepped, Validated
-from seqgen.training.objectives.alternating import AlternatingObjective
 from seqgen.training.plans.base import DEFAULT_SECONDS, LAYER_DECAY, UNFREEZE, Plan, steps_for_epochs
 from seqgen.training.plans.language import measure_speed
 from seqgen.training.plans.speed import probe_patience
@@ -165,7 +164,7 @@ def begin(
         compute = dataclasses.replace(compute, dtype=torch.float32, reasons=reasons)
 
     def read(codec: Any) -> distributed.PreparedSources:
-        documents, held_out = _read(spec, names, valid_names, spool, watch, given, start)
+        documents, held_out, unlabelled = _read(spec, names, valid_names, spool, watch, given, start)
         preparation = Preparation(
             documents,
             held_out,
@@ -176,10 +175,11 @@ def begin(
             warn=watch.warn,
             progress=watch.progress,
             limit=limit,
+            unlabelled=unlabelled,
         )
-        return distributed.PreparedSources(documents, held_out, chosen.prepare(preparation))
+        return distributed.PreparedSources(documents, held_out, unlabelled, chosen.prepare(preparation))
 
-    documents, held_out, data = distributed.prepare_rank0_first(world, spec.name, read)
+    documents, held_out, unlabelled, data = distributed.prepare_rank0_first(world, spec.name, read)
     world.measure_all_reduce(compute.device)
     plan, compute = distributed.broadcast_plan(
         compute, spec.name, lambda: _make_plan(data, given, compute, start, time.monotonic() - began)
@@ -191,7 +191,7 @@ def begin(
     network, generator = members.new_network(chosen, data, plan, given.seed, compute, start)
     objective = data.objective(network, plan, compute, given.seed)
     plan = dataclasses.replace(plan, schedule=_completed(plan, data, network, given, compute, bool(held_out)))
-    config = build_config(spec, data, given, plan, compute, documents, held_out, start, init_from)
+    config = build_config(spec, data, given, plan, compute, documents, held_out, unlabelled, start, init_from)
     config["training"] |= distributed.run_metadata(world)
     config["training"] |= {"sources": names, "valid": valid_names, "given": sorted(options)}
     run = Run(objective, plan.schedule, generator, Position(), began, world)
@@ -267,8 +267,8 @@ def _read(
     watch: Watcher,
     options: TrainOptions,
     start: Checkpoint | None = None,
-) -> tuple[list[Document], list[Document]]:
-    """The documents of the training set, and those of a validation set of its own."""
+) -> tuple[list[Document], list[Document], list[Document]]:
+    """The documents of the training set, those of a validation set of its own, and those without labels."""
     tokenizer = options.tokenizer if start is None else start.config["tokenizer"]
     watch.report("reading " + ", ".join(names[:3]) + (" …" if len(names) > 3 else ""))
     if message := fallback_warning():
@@ -280,7 +280,8 @@ def _read(
             watch.report,
         )  # fmt: skip
 
-    return read(names), read(valid_names) if valid_names else []
+    unlabelled = list(options.unlabelled)
+    return read(names), read(valid_names) if valid_names else [], read(unlabelled) if unlabelled else []
 
 
 def _starting_point(start: Checkpoint, given: TrainOptions, explicit: dict[str, Any]) -> Checkpoint:
@@ -332,9 +333,9 @@ def _completed(
     The held-out part is not learnt at the end if it is a source of its own, or if other networks learn it.
     """
     objective = None
-    if given.finish and not has_own_valid and plan.members.planned == 1:
+    if given.finish and not has_own_valid and (plan.members.planned == 1 or not data.cross_fits):
         objective = data.finishing(network, plan, compute, given.seed)
-    finishing = 0 if objective is None else AlternatingObjective.steps_of(objective)
+    finishing = 0 if objective is None else objective.steps_per_epoch
     return dataclasses.replace(plan.schedule, finishing=finishing, cooling=data.held_out is not None)
 
 
@@ -452,21 +453,24 @@ def _read_again(
         UserError: the sources have other contents now.
     """
     before, valid_before = ([source["name"] for source in part] for part in (saved.sources, saved.valid_sources))
-    unnamed = [] if names else [*before, *([] if valid_names else valid_before)]
+    unnamed = [] if names else [*before, *([] if valid_names else valid_before), *begun.unlabelled]
     downloads = [name for name in unnamed if reading.needs_network(name)]
     if downloads:
         raise DataError(
             f"the run began with {downloads[0]!r}, which is no longer in the cache; name it to download it again"
         )
-    documents, held_out = _read(task.spec, names or before, valid_names or valid_before, spool, watch, begun, saved)
-    if reading.fingerprint([*documents, *held_out]) != saved.config["data"].get("fingerprint"):
+    documents, held_out, unlabelled = _read(
+        task.spec, names or before, valid_names or valid_before, spool, watch, begun, saved
+    )
+    if reading.fingerprint([*documents, *held_out, *unlabelled]) != saved.config["data"].get("fingerprint"):
         raise UserError(
             "the sources are not those that the run began with; give the same ones, "
             "or train on others in another folder with --init-from"
         )
     preparation = Preparation(
-        documents, held_out, begun, saved.preprocessor, None, watch.report, watch.warn, watch.progress, limit
-    )
+        documents, held_out, begun, saved.preprocessor, None, watch.report, watch.warn, watch.progress, limit,
+        unlabelled,
+    )  # fmt: skip
     return task.prepare(preparation)
 
 

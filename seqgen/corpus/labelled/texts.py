@@ -104,6 +104,27 @@ class Selected(Sequence[bytes]):
         return self._items[int(self._indices[index])]
 
 
+class Joined(Sequence[bytes]):
+    """The items of two sequences, one after the other."""
+
+    def __init__(self, first: Sequence[bytes], second: Sequence[bytes]) -> None:
+        self._first, self._second = first, second
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
+
+    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        return self._first[index] if index < len(self._first) else self._second[index - len(self._first)]
+
+
 def collect_examples(examples: Iterable[Example], warn: Warn, known: tuple[str, ...] | None = None) -> LabelledTexts:
     """Collect all examples, and report duplicates, conflicts and classes of one text.
 

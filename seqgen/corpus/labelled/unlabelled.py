@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from seqgen.corpus.tables.columns import listed
 from seqgen.corpus.tables.read import Table, is_workbook, open_table
 from seqgen.errors import DataError
 from seqgen.streams import suffix_of
-from seqgen.untrusted import parse_json
+from seqgen.untrusted import as_bytes, parse_json
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".xlsx")
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow")
@@ -91,6 +91,31 @@ def open_unlabelled_table(
     return UnlabelledTable(table, _text_columns(table, options))
 
 
+def read_texts(documents: Iterable[Document], options: UnlabelledOptions, warn: Warn) -> Iterator[bytes]:
+    """The texts in documents: of a table or of JSON lines the column of text, otherwise each line; none is empty.
+
+    Raises:
+        DataError: a table or a line of JSON lacks the column or key of the text.
+    """
+    for document in documents:
+        texts = json_texts(document, options)
+        if texts is None and (table := open_unlabelled_table(document, options, warn)) is not None:
+            texts = (text for _, text in table.rows())
+        lines = iter_lines(document) if texts is None else map(as_bytes, texts)
+        yield from (line for line in map(bytes.strip, lines) if line)
+
+
+def iter_lines(document: Document) -> Iterator[bytes]:
+    """The lines of a document."""
+    parts: list[bytes] = []
+    for chunk in (*document.chunks(), b"\n"):
+        first, *others = chunk.split(b"\n")
+        parts.append(first)
+        for other in others:
+            yield b"".join(parts)
+            parts = [other]
+
+
 def _text_columns(table: Table, options: UnlabelledOptions) -> tuple[int, ...]:
     if options.text_column is not None or not options.trained_columns:
         return choose_text_columns(table, options.text_column)
@@ -125,24 +150,17 @@ def _json_texts(document: Document, rows: list[dict[str, Any]], options: Unlabel
     keys = [options.text_column] if options.text_column in rows[0] else (options.text_column or "").split(",")
     keys = [key.strip() for key in keys if key and key.strip()] or list(options.trained_columns)
     keys = keys or [guess_text_column(rows)]
-    parts: list[bytes] = []
-    number = 0
-    for chunk in (*document.chunks(), b"\n"):
-        first, *others = chunk.split(b"\n")
-        parts.append(first)
-        for other in others:
-            line, parts = b"".join(parts), [other]
-            number += 1
-            if not line.strip():
-                continue
-            row = _parsed(line)
-            if not isinstance(row, dict) or any(key not in row for key in keys):
-                have = f"; the keys are {listed(list(row))}" if isinstance(row, dict) else ""
-                raise DataError(
-                    f"{document.name}:{number}: expected an object with {' and '.join(map(repr, keys))}{have}; "
-                    "give the key with --text-column"
-                )
-            yield join_texts([str(row[key]) for key in keys if row[key] is not None])
+    for number, line in enumerate(iter_lines(document), 1):
+        if not line.strip():
+            continue
+        row = _parsed(line)
+        if not isinstance(row, dict) or any(key not in row for key in keys):
+            have = f"; the keys are {listed(list(row))}" if isinstance(row, dict) else ""
+            raise DataError(
+                f"{document.name}:{number}: expected an object with {' and '.join(map(repr, keys))}{have}; "
+                "give the key with --text-column"
+            )
+        yield join_texts([str(row[key]) for key in keys if row[key] is not None])
 
 
 def _parsed(line: bytes) -> Any:

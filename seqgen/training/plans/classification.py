@@ -30,6 +30,7 @@ _PRETRAINING_FRACTION = 0.65  # of the time: labels need only a few epochs
 _PRETRAINING_SPEED = 0.6  # ids a second, relative to training on labels
 _PRETRAINING_RATE = 2.0  # learning rate, relative to training on labels
 _PRETRAINING_EPOCHS = 4.0  # with fewer the time is better spent on labels: 1.4 gained nothing
+_MOST_PRETRAINING_EPOCHS = 15.0
 _PRETRAINING_TOKENS = 1_000_000  # fewer teach little
 _PRETRAINING_SIZE = 128  # units; smaller networks predict words too badly to gain from it
 _PRETRAINED_DECAY, _PRETRAINED_UNFREEZE = 1.5, 0.1  # `--layer-decay` and `--unfreeze` after pretraining
@@ -44,6 +45,7 @@ class LabelledCorpusStats:
         labelled: ids that an epoch on labels reads.
         longest: ids of the longest text.
         features: n-grams of the linear model.
+        read: ids that an epoch of pretraining reads, if it reads more than the training set.
     """
 
     texts: int
@@ -55,6 +57,12 @@ class LabelledCorpusStats:
     multi: bool
     features: int
     stop_words: tuple[str, ...] = ()
+    read: int | None = None
+
+    @property
+    def pretrained(self) -> int:
+        """Ids that an epoch of pretraining reads."""
+        return self.tokens if self.read is None else self.read
 
 
 def make_plan(options: TrainOptions, corpus: LabelledCorpusStats, compute: Compute, spent: float) -> Plan:
@@ -72,30 +80,36 @@ def make_plan(options: TrainOptions, corpus: LabelledCorpusStats, compute: Compu
     counted = options.steps is not None or options.epochs is not None
     epochs = options.epochs or (options.steps * batch_size / corpus.texts if options.steps else 0.0)
     networks = options.members or 1
-    seconds /= networks
-    network, rate, why = _size(options, corpus, compute, seconds, epochs if counted else None, batch_size)
+    time = _Time(seconds, 1 if counted else networks, _MOST_EPOCHS if asked is not None else _DEFAULT_EPOCHS)
+    network, rate, why = _size(options, corpus, compute, time, epochs if counted else None, batch_size)
     tokens_a_step = max(1, corpus.labelled * batch_size // corpus.texts)
     steps = options.steps if options.epochs is None else steps_for_epochs(options.epochs, corpus.texts, batch_size)
     length = f"{DEFAULT_SECONDS / 60:g} minutes, unless another time is given"
-    if not counted:
-        most = _MOST_EPOCHS if asked is not None else _DEFAULT_EPOCHS
-        useful = max(_LEAST_SECONDS, most * corpus.labelled / rate)
-        if useful < seconds:
-            seconds, length = useful, f"more than {most:g} epochs help little, at least {_LEAST_SECONDS:g} s"
-    fraction = options.pretrain
-    if fraction is None:
-        fraction = _PRETRAINING_FRACTION if _pretrains(network, corpus, rate * seconds) else 0.0
-    whole = Schedule(
+    reading = time.pretraining(options, corpus, network, rate)
+    share = (seconds - reading) / time.networks
+    if not counted and (useful := time.useful(corpus, rate)) < share:
+        share, length = useful, f"more than {time.most_epochs:g} epochs help little, at least {_LEAST_SECONDS:g} s"
+    second = Schedule(
         learning_rate=options.learning_rate or _learning_rate(network, batch_size),
         warmup=options.warmup,
         steps=steps,
-        seconds=None if steps is not None else seconds - saving_seconds(network, seconds),
+        seconds=None if steps is not None else share - saving_seconds(network, share),
         patience=options.patience,
         grad_clip=options.grad_clip,
         weight_decay=options.weight_decay,
         averaging=options.averaging,
     )
-    first, second = _split(whole, fraction, spent)
+    first = None
+    if reading:
+        first = dataclasses.replace(
+            second, learning_rate=second.learning_rate * _PRETRAINING_RATE, patience=0, seconds=spent + reading
+        )
+        if steps is not None:
+            read = max(1, min(steps - 1, round(reading / seconds * steps)))
+            first = dataclasses.replace(first, steps=read, seconds=None)
+            second = dataclasses.replace(second, steps=max(1, steps - read))
+    elif second.seconds is not None:  # the clock has run for the time that is spent
+        second = dataclasses.replace(second, seconds=spent + second.seconds)
     decay, unfreeze = (_PRETRAINED_DECAY, _PRETRAINED_UNFREEZE) if first else (1.0, 0.0)
     second = dataclasses.replace(
         second,
@@ -118,33 +132,42 @@ def make_plan(options: TrainOptions, corpus: LabelledCorpusStats, compute: Compu
         reasons["threads"] = "measured: one is as fast for such short texts"
     members = Members(networks, networks)
     if not counted:
-        members = Members(networks, networks, seconds, spent + networks * seconds)
+        members = Members(networks, networks, share, spent + reading + networks * share)
     return Plan(
         network, second, batch_size, min(network.stretch, max(1, tokens_a_step)), first, members=members,
         reasons=reasons,
     )  # fmt: skip
 
 
-def _pretrains(network: ClassifierConfig, corpus: LabelledCorpusStats, tokens: float) -> bool:
-    """Whether to pretrain a network that could read `tokens` ids with labels: there must be enough text and time."""
-    enough = _PRETRAINING_FRACTION * tokens * _PRETRAINING_SPEED >= _PRETRAINING_EPOCHS * corpus.tokens
-    return enough and corpus.tokens >= _PRETRAINING_TOKENS and network.rnn_size >= _PRETRAINING_SIZE
+@dataclass(frozen=True)
+class _Time:
+    """The time of a run: what is left for pretraining, and then for each of its networks."""
 
+    seconds: float
+    networks: int
+    most_epochs: float  # on labels
 
-def _split(whole: Schedule, fraction: float, spent: float) -> tuple[Schedule | None, Schedule]:
-    """Schedules of pretraining, which gets a fraction of the time, and of training.
+    def useful(self, corpus: LabelledCorpusStats, rate: float) -> float:
+        """The most seconds that labels are worth, for one network that reads `rate` ids a second."""
+        return max(_LEAST_SECONDS, self.most_epochs * corpus.labelled / rate)
 
-    The clock of the first has already run for `spent` seconds; the clock of the second starts when the first ends.
-    """
-    if not fraction:
-        return None, dataclasses.replace(whole, seconds=None if whole.seconds is None else spent + whole.seconds)
-    first = dataclasses.replace(whole, learning_rate=whole.learning_rate * _PRETRAINING_RATE, patience=0)
-    if whole.steps is not None:
-        steps = max(1, min(whole.steps - 1, round(fraction * whole.steps)))
-        return dataclasses.replace(first, steps=steps), dataclasses.replace(whole, steps=max(1, whole.steps - steps))
-    assert whole.seconds is not None
-    second = dataclasses.replace(whole, seconds=(1 - fraction) * whole.seconds)
-    return dataclasses.replace(first, seconds=spent + fraction * whole.seconds), second
+    def pretraining(
+        self, options: TrainOptions, corpus: LabelledCorpusStats, network: ClassifierConfig, rate: float
+    ) -> float:
+        """Seconds of pretraining: none without enough text, units and time for enough epochs, unless asked for."""
+        if options.pretrain is not None:
+            return options.pretrain * self.seconds
+        speed = rate * _PRETRAINING_SPEED
+        spare = self.seconds - self.networks * self.useful(corpus, rate)  # that labels don't need
+        seconds = min(
+            max(_PRETRAINING_FRACTION * self.seconds, spare), _MOST_PRETRAINING_EPOCHS * corpus.pretrained / speed
+        )
+        enough = seconds * speed >= _PRETRAINING_EPOCHS * corpus.pretrained
+        if options.unlabelled or (
+            enough and corpus.pretrained >= _PRETRAINING_TOKENS and network.rnn_size >= _PRETRAINING_SIZE
+        ):
+            return seconds
+        return 0.0
 
 
 def _batch_size(texts: int) -> int:
@@ -162,7 +185,7 @@ def _size(
     options: TrainOptions,
     corpus: LabelledCorpusStats,
     compute: Compute,
-    seconds: float,
+    time: _Time,
     epochs: float | None,
     batch_size: int,
 ) -> tuple[ClassifierConfig, float, str]:
@@ -174,13 +197,14 @@ def _size(
     best: tuple[ClassifierConfig, float] | None = None
     pretrained: tuple[ClassifierConfig, float] | None = None
     why = "the largest size that is chosen"
+    seconds = time.seconds / time.networks
     length = max(1, corpus.tokens // corpus.texts)
     if epochs is None and options.threads is None:
         _choose_threads(_network(options, corpus, 64), compute, batch_size, length, probe_patience(seconds))
     for size in _SIZES:
         network = _network(options, corpus, size)
-        if best is not None and (options.rnn_size is not None or size > 0.5 * corpus.tokens**0.5):
-            why = f"{corpus.tokens:,} tokens are too few for more units"
+        if best is not None and (options.rnn_size is not None or size > 0.5 * corpus.pretrained**0.5):
+            why = f"{corpus.pretrained:,} tokens are too few for more units"
             break
         if epochs is not None:
             rate = epochs * corpus.labelled / seconds
@@ -193,12 +217,20 @@ def _size(
                 why = f"the most units with time for {_ENOUGH_EPOCHS:g} epochs"
                 break
         best = network, rate
-        if options.pretrain is None and epochs is None and _pretrains(network, corpus, rate * seconds):
+        if options.pretrain is None and epochs is None and _reads_enough(options, corpus, network, rate, time):
             pretrained = best
     assert best is not None
     if pretrained is not None and pretrained is not best:
         return *pretrained, f"the most units with time for {_PRETRAINING_EPOCHS:g} epochs of pretraining"
     return *best, why
+
+
+def _reads_enough(
+    options: TrainOptions, corpus: LabelledCorpusStats, network: ClassifierConfig, rate: float, time: _Time
+) -> bool:
+    """Whether a network of this size would be pretrained, for enough epochs."""
+    speed = rate * _PRETRAINING_SPEED
+    return time.pretraining(options, corpus, network, rate) * speed >= _PRETRAINING_EPOCHS * corpus.pretrained
 
 
 def _network(options: TrainOptions, corpus: LabelledCorpusStats, size: int) -> ClassifierConfig:
