@@ -45,6 +45,8 @@ JOBS: list[list[Any]] = [
     ["--exact", "--stop-at-end"],
     ["--best-of", 3, "-n", 2],
     ["--beam", 4, "-n", 2],
+    ["--context-cache", 40, "-n", 2, "--top-k", 9],
+    ["--context-cache", 40, "--beam", 3],
     ["--max-copy", 5, "-t", 0.3],
     ["-l", 0],
 ]

@@ -59,10 +59,10 @@ def cache_mixture(saved: Any) -> CacheMixture:
     """The θ and λ in config.json, or the default without any. Raises `ModelError` if they are damaged."""
     if saved is None:
         return _DEFAULT
-    numbers = [saved.get(name) for name in ("theta", "weight")] if isinstance(saved, dict) else []
-    if len(numbers) != 2 or not all(isinstance(number, float) for number in numbers):
+    numbers = saved if isinstance(saved, dict) else {}
+    theta, weight = numbers.get("theta"), numbers.get("weight")
+    if not isinstance(theta, float) or not isinstance(weight, float):
         raise ModelError(f"config.json is damaged: {CONTEXT_CACHE} is not two numbers")
-    theta, weight = numbers
     if not (0 <= theta < 1e6 and 0 <= weight < 1):
         raise ModelError(f"config.json is damaged: a number of {CONTEXT_CACHE} is out of range")
     return CacheMixture(theta, weight)
