@@ -19,7 +19,7 @@ FLOORS = {
     "tasks": 8,
     "training": 7,
     "evaluation": 6, "inspection": 6, "interop": 6,
-    "generation": 5,
+    "generation": 5, "rendering": 5,
     "plots": 4, "checkpoint": 4,
     "model": 3,
     "tokenizers": 2, "corpus": 2,

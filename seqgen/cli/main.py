@@ -28,14 +28,14 @@ from seqgen.version import __version__
 
 COMMANDS = (
     "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "compare", "info", "inspect", "export",
-    "push", "read", "tokenize", "corpora", "docs", "doctor",
+    "push", "serve", "read", "tokenize", "render", "corpora", "docs", "doctor",
 )  # fmt: skip
 """Each is the function `run` of its module in `seqgen.cli.commands`."""
 
 _MAX_ERROR_LENGTH = 4000  # characters, so that no untrusted name fills the screen
 
 # Packages by import name, and the extra of the distribution that installs them.
-_EXTRAS = {"sklearn": "baselines", "pyppmd": "baselines", "openpyxl": "excel", "onnx": "onnx"}
+_EXTRAS = {"sklearn": "baselines", "pyppmd": "baselines", "openpyxl": "excel", "onnx": "onnx", "starlette": "serve", "uvicorn": "serve"}
 
 
 def _show_version(asked: bool) -> None:

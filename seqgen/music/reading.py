@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
+from seqgen.errors import DataError
 from seqgen.music import midi
 from seqgen.music.notation.files import notation_of
 from seqgen.music.piece import Piece
 from seqgen.music.score import QuantisationStats, Score, quantise
 
 _HEAD_BYTES = 1 << 16
+_ABC_LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*[XTMLK]:")
 
 
 def read(data: bytes, grid: int, tracks: str = "all", low: int = 0, high: int = 127) -> tuple[Piece, QuantisationStats]:
@@ -32,4 +36,6 @@ def read_score(data: bytes) -> tuple[Score, QuantisationStats]:
         from seqgen.music.notation import musicxml
 
         return musicxml.read_score(data)
+    if _ABC_LINE.match(head) and b"\0" not in head:
+        raise DataError("not a tune in ABC: it has no header with fields from X: to K:")
     return midi.read_score(data)

@@ -67,7 +67,7 @@ RefusedRun = Callable[[list[str]], str]
 TINY_FLAGS = ["--rnn-size", "16", "--steps", "3", "--threads", "1", "--precision", "fp32"]
 
 COMMANDS = (
-    "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "read", "tokenize", "corpora",
+    "train", "sample", "chat", "classify", "forecast", "score", "evaluate", "info", "read", "tokenize", "render", "corpora",
     "docs", "doctor",
 )  # fmt: skip
 

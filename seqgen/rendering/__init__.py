@@ -1,0 +1,1 @@
+"""Pieces of music to be heard and read: audio, scores, pages, pictures."""

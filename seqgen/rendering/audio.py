@@ -1,0 +1,156 @@
+"""A piece as audio: 16-bit stereo PCM, made bar by bar, and wave files of it.
+
+The loudness is fixed and not fitted to a piece, so that it can be heard while it is composed: the first bars of a piece
+are the same bytes whatever follows. Where many notes meet, a soft limiter keeps the sum below full scale.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from seqgen.music.piece import Note, Piece
+from seqgen.rendering.instruments import voice_of
+from seqgen.rendering.tones import RATE, Samples, Tones
+
+CHANNELS, SAMPLE_BYTES = 2, 2
+TAIL_SAMPLES = RATE  # after the last bar, in which its notes fade
+_LIMIT = 0.75  # louder samples are compressed
+_PANS = (0.0, -0.35, 0.35, -0.18, 0.18, -0.55, 0.55, -0.7, 0.7)  # of tracks, in turn: −1 left, 1 right
+_UNKNOWN = 0xFFFFFFFF - 36  # bytes of audio in the header of a stream of unknown length
+
+
+class Audio:
+    """The audio of a piece that may still grow: `bars` returns what is new.
+
+    The piece given later must begin like the one given before; only its last notes may be longer.
+    """
+
+    def __init__(self, tones: Tones | None = None) -> None:
+        self._tones = tones or Tones()
+        self._done = 0  # samples that were returned
+        self._next = 0  # index of the first note that has not begun
+        self._sounding: list[int] = []  # indices of notes
+
+    def bars(self, piece: Piece, count: int) -> bytes:
+        """Return the audio from where it ended before to the end of bar number `count`."""
+        clock = Clock(piece)
+        step = piece.bars[count - 1].start + piece.bars[count - 1].length if count else 0
+        return self._until(piece, clock, clock.sample(step), step)
+
+    def tail(self, piece: Piece) -> bytes:
+        """Return what sounds after the last bar."""
+        clock = Clock(piece)
+        return self._until(piece, clock, clock.sample(piece.length) + TAIL_SAMPLES, piece.length)
+
+    def _until(self, piece: Piece, clock: Clock, stop: int, step: int) -> bytes:
+        begin, self._done = self._done, max(stop, self._done)
+        if stop <= begin:
+            return b""
+        while self._next < len(piece.notes) and piece.notes[self._next].start < step:
+            self._sounding.append(self._next)
+            self._next += 1
+        mix = np.zeros((CHANNELS, stop - begin), dtype=np.float32)
+        self._sounding = [i for i in self._sounding if self._add(mix, piece, piece.notes[i], clock, begin)]
+        return _pcm(mix)
+
+    def _add(self, mix: npt.NDArray[np.float32], piece: Piece, note: Note, clock: Clock, begin: int) -> bool:
+        """Add the part of a note that sounds in `mix`, which starts at sample `begin`. Whether it sounds longer."""
+        start, end = clock.sample(note.start), clock.sample(note.end)
+        program = piece.tracks[note.track].program
+        stop = begin + mix.shape[1]
+        first = max(start, begin)
+        if program is None:
+            stroke = self._tones.drum(note.pitch)
+            last = start + len(stroke)
+            wave = stroke[first - start : max(min(last, stop) - start, first - start)]
+        else:
+            release = int(voice_of(program).release * RATE)
+            last = end + release
+            if first >= min(last, stop):
+                return last > stop
+            wave = self._tones.tone(program, note.pitch, first - start, min(last, stop) - start)
+            if min(last, stop) > end:
+                wave = _released(wave, first, end, release)
+        if len(wave):
+            left, right = _gains(note, program)
+            place = slice(first - begin, first - begin + len(wave))
+            mix[0, place] += left * wave
+            mix[1, place] += right * wave
+        return last > stop
+
+
+class Clock:
+    """The samples at which the steps of a piece begin."""
+
+    def __init__(self, piece: Piece) -> None:
+        self._steps = [step for step, _ in piece.tempos]
+        self._per_step = [60.0 * RATE / (bpm * piece.grid) for _, bpm in piece.tempos]
+        self._at = [0.0]
+        for index in range(1, len(self._steps)):
+            self._at.append(self._at[-1] + (self._steps[index] - self._steps[index - 1]) * self._per_step[index - 1])
+        self._cache: dict[int, int] = {}
+
+    def sample(self, step: int) -> int:
+        """Return the sample at a step."""
+        found = self._cache.get(step)
+        if found is None:
+            index = max(int(np.searchsorted(self._steps, step, side="right")) - 1, 0)
+            found = self._cache[step] = round(self._at[index] + (step - self._steps[index]) * self._per_step[index])
+        return found
+
+
+def _released(wave: Samples, first: int, end: int, release: int) -> Samples:
+    """A waveform, from sample `first`, that fades from `end` on."""
+    faded = wave.copy()
+    begin = max(end - first, 0)
+    left = 1 - (np.arange(first + begin, first + len(wave)) - end) / release
+    faded[begin:] *= (left * left).astype(np.float32)
+    return faded
+
+
+def pan_of(track: int) -> float:
+    """Return the place of a track between the loudspeakers, −1 left, 1 right."""
+    return _PANS[track % len(_PANS)]
+
+
+def _gains(note: Note, program: int | None) -> tuple[np.float32, np.float32]:
+    """Left and right gain: loudness by velocity, place by track, of constant power; drums stand in the middle."""
+    loudness = (note.velocity / 127) ** 1.5
+    angle = (1 + (0.0 if program is None else pan_of(note.track))) * np.pi / 4
+    return np.float32(loudness * np.cos(angle) * np.sqrt(2)), np.float32(loudness * np.sin(angle) * np.sqrt(2))
+
+
+def _pcm(mix: npt.NDArray[np.float32]) -> bytes:
+    """Samples of shape (channels, n) as interleaved 16-bit integers, the loudest compressed."""
+    size = np.abs(mix)
+    if size.max(initial=0) > _LIMIT:
+        room = np.float32(1 - _LIMIT)
+        squeezed = _LIMIT + room * np.tanh((size - np.float32(_LIMIT)) / room)
+        mix = np.where(size > _LIMIT, np.copysign(squeezed, mix), mix)
+    return np.rint(mix.T * np.float32(32_766)).astype("<i2").tobytes()
+
+
+def header(size: int | None) -> bytes:
+    """Return the header of a wave file of `size` bytes of audio; None: of a stream of unknown size."""
+    data = _UNKNOWN if size is None or size > _UNKNOWN else size
+    frame = CHANNELS * SAMPLE_BYTES
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, CHANNELS, RATE, RATE * frame, frame, 8 * SAMPLE_BYTES)
+    return struct.pack("<4sI4s", b"RIFF", 36 + data, b"WAVE") + form + struct.pack("<4sI", b"data", data)
+
+
+def wave(piece: Piece) -> Iterator[bytes]:
+    """Yield a piece as a wave file, 44,100 Hz, 16 bits, stereo: the header, the bars, and what sounds after them."""
+    yield header((Clock(piece).sample(piece.length) + TAIL_SAMPLES) * CHANNELS * SAMPLE_BYTES)
+    audio = Audio()
+    for count in range(1, len(piece.bars) + 1):
+        yield audio.bars(piece, count)
+    yield audio.tail(piece)
+
+
+def wave_file(piece: Piece) -> bytes:
+    """Return the whole wave file of a piece."""
+    return b"".join(wave(piece))

@@ -1,0 +1,54 @@
+"""A piece as a web page: a piano roll that moves and sounds, by WebAudio, with nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import html
+import json
+from pathlib import Path
+
+from seqgen.music.names import PROGRAMS
+from seqgen.music.piece import Piece, Track
+from seqgen.rendering.audio import Clock, pan_of
+from seqgen.rendering.instruments import voice_of
+from seqgen.rendering.tones import RATE
+
+_TEMPLATE = Path(__file__).with_name("page.html")
+_PLACE = "/*PIECE*/"
+
+
+def write(piece: Piece, title: str = "") -> bytes:
+    """Return the page of a piece, UTF-8, self-contained."""
+    clock, title = Clock(piece), title or "A piece of music"
+
+    def seconds(step: int) -> float:
+        return round(clock.sample(step) / RATE, 4)
+
+    data = {
+        "title": title,
+        "length": seconds(piece.length),
+        "bars": [seconds(bar.start) for bar in piece.bars],
+        "tracks": [_track(track, number) for number, track in enumerate(piece.tracks)],
+        "notes": [
+            [seconds(start), round(seconds(end) - seconds(start), 4), pitch, velocity, track]
+            for start, track, pitch, end, velocity in piece.notes
+        ],
+    }
+    # In JSON within HTML, "<" could end the script.
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    page = _TEMPLATE.read_text(encoding="utf-8").replace(_PLACE, text)
+    return page.replace("<title>seqgen</title>", f"<title>{html.escape(title)}</title>").encode()
+
+
+def _track(track: Track, number: int) -> dict[str, object]:
+    if track.program is None:
+        return {"name": "drums", "drums": True}
+    voice = voice_of(track.program)
+    amplitudes = list(voice.amplitudes)
+    if voice.ratios:  # the page has harmonics only
+        amplitudes = [0.0] * round(max(voice.ratios))
+        for ratio, amplitude in zip(voice.ratios, voice.amplitudes, strict=True):
+            amplitudes[round(ratio) - 1] += amplitude
+    return {
+        "name": PROGRAMS[track.program], "drums": False, "amplitudes": [round(each, 4) for each in amplitudes],
+        "attack": voice.attack, "decay": voice.decay, "release": voice.release, "pan": pan_of(number),
+    }  # fmt: skip
