@@ -13,7 +13,7 @@ import seqgen
 from seqgen.errors import ModelError, UserError
 from seqgen.generation.engines import context_cache
 from seqgen.generation.engines.base import CacheEntries
-from seqgen.generation.state import from_bytes
+from seqgen.generation.state import SavedState, from_bytes
 from seqgen.tensors import dump, parse
 from seqgen.untrusted import as_bytes
 from tests.helpers.random_models import Models, load_model
@@ -123,7 +123,7 @@ def test_damaged_cache_of_a_state_is_refused(
 ) -> None:
     model = load_model(models("char"))
     entries = CacheEntries(np.zeros((3, 24), dtype=np.float32), np.array([1, 2, 3], dtype=np.int32), 5)
-    saved = seqgen.api.states.SavedState(model.read("The old").cells, 1, [1, 2], cache=entries)
+    saved = SavedState(model.read("The old").cells, 1, [1, 2], cache=entries)
     data = saved.to_bytes("m")
     network = model.checkpoint.language_config
     assert from_bytes(data, "s", "m", network).to_bytes("m") == data
