@@ -19,6 +19,7 @@ from seqgen.api.train.watch import Watcher
 from seqgen.checkpoint import CORPUS, Weights
 from seqgen.corpus.ids import IdStream
 from seqgen.generation.engines.native import quantization_cost
+from seqgen.generation.held_out_lines import HELD_OUT_LINES, measure_lines
 from seqgen.model.language import LanguageModel
 from seqgen.streams import write_bytes
 from seqgen.tokenizers import Codec
@@ -54,6 +55,7 @@ def finish(training: Training, folder: ModelFolder, watch: Watcher, stopped: boo
         _complete_language_model(training, folder, corrects)
         if not stopped:
             _add_companion(training, folder)
+    world.barrier()  # for rank 0, however long that took
     if objective is not None and schedule is not None:
         _learn(training, folder, watch, objective, schedule)
 
@@ -75,6 +77,10 @@ def _complete_language_model(training: Training, folder: ModelFolder, corrects: 
     if cost is not None and folder.config.get(ROUNDING) != round(cost, 6):
         folder.update({ROUNDING: round(cost, 6)})
     context_cache.fit(training, folder, weights)
+    if training.task.spec.is_plain_text and len(streams) > 1 and HELD_OUT_LINES not in folder.config:
+        lines = measure_lines(training.plan.network, weights, cast(Codec, training.data.codec), streams[-1].ids)
+        if lines is not None:
+            folder.update({HELD_OUT_LINES: lines})
 
 
 def _add_companion(training: Training, folder: ModelFolder) -> None:

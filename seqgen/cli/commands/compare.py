@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "seqgen compare tidewater -o cells --budget 2m --plot cells.png",
-    "seqgen compare tunes -o sizes --cell gru --sweep 'rnn-size=64,128;dropout=0,0.3'",
-    "seqgen compare reviews -o fair --cells gru,lstm --match parameters --seeds 3",
+    "seqgen compare tidewater -o sizes --cell gru --sweep 'num-layers=1,2;dropout=0.3'",
 )
 
 

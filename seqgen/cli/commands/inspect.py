@@ -33,9 +33,9 @@ _SALIENCY_LAGS = 64
 _LEFT = 0.01  # of a gradient, that the sentence is about
 
 EXAMPLES = (
-    "seqgen inspect tales --top 8",
-    "seqgen inspect tales --unit 13 --html unit.html",
-    "seqgen inspect tales --what gradient --plot gradient.png",
+    "seqgen inspect tales tidewater --top 8",
+    "seqgen inspect tales tidewater --unit 13 --html unit.html",
+    "seqgen inspect tales tidewater --what gradient --plot gradient.png",
 )
 
 

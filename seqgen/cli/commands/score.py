@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seqgen.cli.inputs import iter_lines, open_records, sources_or_stdin
-from seqgen.cli.options import EncodingOption, ModelArgument, OutputOption, QuietOption, ShardOption
+from seqgen.cli.options import DeviceOption, EncodingOption, ModelArgument, OutputOption, QuietOption, ShardOption
 from seqgen.cli.output import Output, StderrLogger, to_json, write_state
 from seqgen.config.inference import MAX_CONTEXT_CACHE
 from seqgen.config.settings import check_option_group
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 _COLOURS = ("never", "auto", "always")
 
 
-EXAMPLES = ("seqgen score tales tidewater", "tail -n 100 app.log | seqgen score logs --lines")
+EXAMPLES = (
+    "seqgen score tales tidewater",
+    "tail -n 100 app.log | seqgen score logs --lines",
+    "tail -n 100 app.log | seqgen score logs --lines --above 99%",
+)
 
 
 def run(
@@ -39,6 +44,14 @@ def run(
     lines: Annotated[
         bool, typer.Option("--lines", help="Score each line as a record, with the lines before it as context.")
     ] = False,
+    above: Annotated[
+        str | None,
+        typer.Option(
+            metavar="P%",
+            help="With --lines: print only lines that are less probable than P percent of the held-out lines, as text; "
+            "on a terminal with what was surprising marked. With --per-token, as JSON.",
+        ),
+    ] = None,
     per_token: Annotated[bool, typer.Option("--per-token", help="Add every token with its nats.")] = False,
     colour: Annotated[
         str,
@@ -68,6 +81,7 @@ def run(
     output: OutputOption = "-",
     shard: ShardOption = None,
     encoding: EncodingOption = None,
+    device: DeviceOption = "auto",
     quiet: QuietOption = False,
 ) -> None:
     """Score text by its cross-entropy under a model.
@@ -78,6 +92,12 @@ def run(
     """
     if colour not in _COLOURS:
         raise UserError(f"--colour must be one of {', '.join(_COLOURS)}; not {colour!r}")
+    percent = None if above is None else _parse_percent(above)
+    if percent is not None:
+        if not lines:
+            raise UserError("--above is for --lines")
+        if context_cache:
+            raise UserError("--above can't be used with --context-cache: held-out lines were measured without one")
     names = sources_or_stdin(sources, "there is nothing to score")
     from seqgen.api import states
     from seqgen.api.model import load
@@ -86,13 +106,18 @@ def run(
     if [*names, state_in].count("-") > 1:
         raise DataError("standard input can be read only once: '-' is given twice")
     part = Shard.parse(shard)
-    loaded = load(model)
+    loaded = load(model, device=device)
     spec = TASKS.find(loaded.task)
     if lines and not spec.is_plain_text:
         raise UserError(f"--lines is for text; {spec.record}")
     for flag, given in (("--state-in", state_in), ("--state-out", state_out), ("--colour", colour != "never")):
         if given and not spec.is_plain_text:
             raise UserError(f"{flag} is for text; this is a model for {loaded.task}")
+    limit = -math.inf
+    if percent is not None:
+        from seqgen.generation.held_out_lines import nats_above
+
+        limit = nats_above(loaded.checkpoint.config, percent)
     if context_cache:
         check_option_group("--context-cache", "context_cache", loaded.task)
     state = None if state_in is None else states.load(loaded, state_in)
@@ -141,7 +166,10 @@ def run(
         for title, chunks in records:
             with contextlib.closing(chunks):
                 record = RecordScorer(loaded, state, context_cache)
-                if coloured:
+                if percent is not None:
+                    marked = coloured or (colour == "never" and out.use_colour)
+                    saved = _unlikely_lines(out, record, loaded, iter_lines(chunks), title, limit, marked, per_token)
+                elif coloured:
                     saved = _highlight(out, record, loaded, chunks, title if len(names) > 1 else "")
                 else:
                     saved = _score(out, record, loaded, chunks, title, lines, per_token)
@@ -188,6 +216,39 @@ def _score(
             raise
         raise DataError(f"{name}: {error}") from error
     return record.saved()
+
+
+def _unlikely_lines(
+    out: Output, record: RecordScorer, model: Model, lines: Iterable[bytes], title: str, limit: float, marked: bool,
+    per_token: bool,
+) -> SavedState:  # fmt: skip
+    """Write the lines of more than `limit` nats, `marked` by surprisal or as they are. Returns the state at the end."""
+    from seqgen.cli.highlight import SurprisalHighlighter
+
+    for number, line in enumerate(lines, start=1):
+        pieces = list(record.read_line(line))
+        if record.score("").nats <= limit:
+            continue
+        if per_token:
+            tokens = [token for piece in pieces for token in record.pieces(piece)]
+            out.write(_json(record.score(f"{title}:{number}", tokens)))
+        elif marked:
+            highlighter = SurprisalHighlighter(model.codec)
+            out.write_raw("".join(map(highlighter.highlight, pieces)) + highlighter.finish())
+        else:
+            out.write(line if line.endswith(b"\n") else line + b"\n")
+    return record.saved()
+
+
+def _parse_percent(text: str) -> float:
+    """`99.5%` → 99.5. Raises `UserError` for anything else."""
+    try:
+        percent = float(text.strip().removesuffix("%"))
+    except ValueError:
+        percent = math.nan
+    if not 0 <= percent <= 100:
+        raise UserError(f"--above must be a percentage such as 99.5%, not {text[:24]!r}")
+    return percent
 
 
 def _highlight(out: Output, record: RecordScorer, model: Model, chunks: Iterable[bytes], title: str) -> SavedState:
