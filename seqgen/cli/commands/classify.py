@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import io
 import itertools
@@ -12,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqgen.cli.inputs import line_batches, open_records, sources_or_stdin
-from seqgen.cli.options import EncodingOption, ModelArgument, OutputOption, QuietOption, ShardOption, add_options
+from seqgen.cli.options import (
+    DeviceOption,
+    EncodingOption,
+    ModelArgument,
+    OutputOption,
+    QuietOption,
+    ShardOption,
+    add_options,
+)
 from seqgen.cli.output import Output, StderrLogger, to_json
 from seqgen.config import ClassifyOptions, make_options
 from seqgen.errors import UserError
@@ -44,6 +53,7 @@ def run(
     output: OutputOption = "-",
     shard: ShardOption = None,
     encoding: EncodingOption = None,
+    device: DeviceOption = "auto",
     quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> None:
@@ -53,11 +63,15 @@ def run(
     .xlsx) the column that the model was trained on is read, and its header gives no line. Probabilities are
     calibrated: of the texts labelled with probability 0.8, about four in five have that label. `--format fasttext`
     writes `__label__LABEL PROBABILITY`, `--format jsonl` a JSON object per line, `--format csv` the table with two
-    more columns. `--shard 3/16` labels the third sixteenth of the lines.
+    more columns. `--shard 3/16` labels the third sixteenth of the lines. `--explain` adds the sentence that counts most
+    for the label; on a terminal the whole text in colour; in JSON every sentence with what the label's log-odds lose
+    without it.
     """
     settings = make_options(ClassifyOptions, options)
+    if settings.explain and settings.format not in ("text", "jsonl"):
+        raise UserError(f"--explain can't be used with --format {settings.format}; use text or jsonl")
     names = sources_or_stdin(sources, "there is nothing to classify")
-    from seqgen.api.classifying import make_classifier, to_prediction
+    from seqgen.api.classifying import make_classifier, predict_batch
     from seqgen.api.model import load
     from seqgen.corpus import sources as reading
     from seqgen.corpus.dataset_rows import RowFormat
@@ -66,7 +80,7 @@ def run(
     from seqgen.corpus.shards import Shard
 
     part = Shard.parse(shard)
-    loaded = load(model)
+    loaded = load(model, device=device)
     classifier = make_classifier(loaded)
     multi = loaded.checkpoint.classifier_config.multi
     columns = UnlabelledOptions(
@@ -74,7 +88,7 @@ def run(
     )
 
     def predict(texts: list[bytes]) -> Iterator[Prediction]:
-        return (to_prediction(row, classifier.labels, multi, settings) for row in classifier(texts))
+        return predict_batch(classifier, texts, multi, settings)
 
     with Output(output) as out, reading.Spool() as spool:
         warn = StderrLogger(quiet).warn
@@ -86,7 +100,10 @@ def run(
                 raise UserError("--shard cannot be used with --format csv; use --format jsonl")
             _write_tables(out, find(names), predict, columns, warn)
             return
-        format_prediction = _FORMATS[settings.format]
+        coloured = settings.explain and settings.format == "text" and out.use_colour
+        format_prediction, write = _FORMATS[settings.format], out.write
+        if coloured:
+            format_prediction, write = _coloured, out.write_raw
         from_pipe = functools.partial(read_pipe, warn=warn, encoding=encoding)
         as_lines = functools.partial(_as_lines, columns=columns, spool=spool, warn=warn)
         streams: Iterable[Iterable[bytes]]
@@ -98,7 +115,7 @@ def run(
         for chunks in streams:
             for batch in line_batches(chunks):
                 texts = [line.removesuffix(b"\n").removesuffix(b"\r") for line in batch]
-                out.write("".join(map(format_prediction, predict(texts))))
+                write("".join(map(format_prediction, predict(texts))))
 
 
 def _as_lines(document: Document, columns: UnlabelledOptions, spool: Spool, warn: Callable[[str], None]) -> Document:
@@ -204,12 +221,32 @@ def _csv(rows: Iterable[list[str]], delimiter: str) -> str:
 
 
 def _text(prediction: Prediction) -> str:
-    return "\t".join(f"{one_line(label)}\t{probability:.4f}" for label, probability in prediction.labels) + "\n"
+    cells = [f"{one_line(label)}\t{probability:.4f}" for label, probability in prediction.labels]
+    if prediction.sentences:
+        most = max(prediction.sentences, key=lambda sentence: sentence.log_odds)
+        cells.append(one_line(most.text.decode("utf-8", "replace").strip()))
+    return "\t".join(cells) + "\n"
+
+
+def _coloured(prediction: Prediction) -> str:
+    """The label and the text: red sentences speak for the label, blue ones against it."""
+    from seqgen.cli.highlight import coloured_values
+
+    largest = max(abs(sentence.log_odds) for sentence in prediction.sentences) or 1.0
+    steps = [
+        ("", " ".join(text.decode("utf-8", "replace").splitlines()) + " ", value)
+        for text, value in prediction.sentences
+    ]
+    return (
+        _text(dataclasses.replace(prediction, sentences=())).removesuffix("\n")
+        + "\t"
+        + coloured_values(steps, -largest, largest)
+        + "\n"
+    )
 
 
 def _jsonl(prediction: Prediction) -> str:
-    labels = [{"label": label, "probability": probability} for label, probability in prediction.labels]
-    return to_json({"label": prediction.label, "probability": prediction.probability, "labels": labels}) + "\n"
+    return to_json(prediction.to_json()) + "\n"
 
 
 def _fasttext(prediction: Prediction) -> str:

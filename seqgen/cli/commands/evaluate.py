@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from seqgen.cli.inputs import sources_or_stdin
-from seqgen.cli.options import JsonOption, ModelArgument, OutputOption, QuietOption, add_options
+from seqgen.cli.options import DeviceOption, JsonOption, ModelArgument, OutputOption, QuietOption, add_options
 from seqgen.cli.output import Output, StderrLogger, to_json
 from seqgen.config import EvaluateOptions, make_options
 from seqgen.specs.registry import resolve
@@ -26,6 +26,7 @@ def run(
     baselines: Annotated[bool, typer.Option(help="Evaluate the baselines too.")] = True,
     rivals: Annotated[bool | None, typer.Option("--rivals/--no-rivals", hidden=True)] = None,  # the former name
     output: OutputOption = "-",
+    device: DeviceOption = "auto",
     quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> None:
@@ -41,7 +42,9 @@ def run(
     from seqgen.api.model import load
 
     wanted = baselines if rivals is None else rivals
-    result = load(model, exact=True).evaluate(names, baselines=wanted, warn=StderrLogger(quiet).warn, **options)
+    result = load(model, exact=True, device=device).evaluate(
+        names, baselines=wanted, warn=StderrLogger(quiet).warn, **options
+    )
     with Output(output) as out:
         report = to_json(result, indent=1) + "\n" if as_json else resolve(TASKS.find(result["task"]).report)(result)
         out.write(report)

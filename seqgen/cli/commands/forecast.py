@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqgen.cli.inputs import sources_or_stdin
-from seqgen.cli.options import JsonOption, ModelArgument, OutputOption, QuietOption, add_options
+from seqgen.cli.options import DeviceOption, JsonOption, ModelArgument, OutputOption, QuietOption, add_options
 from seqgen.cli.output import Output, StderrLogger, to_json
 from seqgen.config import ForecastOptions, make_options
 
@@ -35,6 +35,7 @@ def run(
         str | None, typer.Option(metavar="FILE.png", help="Plot of the history, the forecast and its intervals.")
     ] = None,
     as_json: JsonOption = False,
+    device: DeviceOption = "auto",
     quiet: QuietOption = False,
     options: dict[str, Any] = {},  # noqa: B006 - filled by add_options
 ) -> None:
@@ -48,7 +49,7 @@ def run(
     names = sources_or_stdin(sources, "there is nothing to forecast from")
     from seqgen.api.model import load
 
-    forecasts = load(model).forecast(names, StderrLogger(quiet).warn, **options)
+    forecasts = load(model, device=device).forecast(names, StderrLogger(quiet).warn, **options)
     backtest = bool(options.get("backtest"))
     if plot is not None:
         from seqgen.api.forecasting import panels
@@ -95,24 +96,7 @@ def _csv(forecasts: list[Forecast], backtest: bool) -> str:
 
 def _json_lines(forecasts: list[Forecast], backtest: bool) -> str:
     """A JSON object a forecast, one a line."""
-    lines = []
-    for forecast in forecasts:
-        columns = {}
-        for index, name in enumerate(forecast.columns):
-            columns[name] = {
-                "forecast": [float(value) for value in forecast.point[index]],
-                "bands": {
-                    f"{band.level:g}": {"low": band.lower[index].tolist(), "high": band.upper[index].tolist()}
-                    for band in forecast.bands
-                },
-            }
-            if backtest:
-                actual = [None if math.isnan(value) else float(value) for value in forecast.truth[index]]
-                columns[name]["actual"] = actual
-        series = {"series": forecast.series.name} if forecast.series.name else {}
-        record = {**series, "origin": forecast.origin_label, "times": forecast.times, "columns": columns}
-        lines.append(to_json(record) + "\n")
-    return "".join(lines)
+    return "".join(to_json(forecast.to_dict(backtest)) + "\n" for forecast in forecasts)
 
 
 def _number(value: float) -> str:
