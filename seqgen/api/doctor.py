@@ -27,6 +27,7 @@ CPU_BUILD = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
 EXTRAS = {
     "baselines": (("sklearn", "pyppmd"), "baselines of `evaluate`: TF-IDF with logistic regression, PPMd"),
     "excel": (("openpyxl",), "reads .xlsx workbooks"),
+    "holidays": (("holidays",), "`train --holidays`: public holidays known in advance"),
 }
 # Import names of the packages that are always installed.
 PACKAGES = (

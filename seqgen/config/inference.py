@@ -185,6 +185,9 @@ class ClassifyOptions:
     format: str = setting(
         "text", "Output format; csv: the table itself, with the columns label and probability.",
         choices=("text", "jsonl", "fasttext", "csv"))  # fmt: skip
+    explain: bool = setting(
+        False, "Say which sentences made the label: what its log-odds lose when each is left out (text and jsonl)."
+    )
     text_column: str | None = setting(
         None, "Column of a table, or key of JSON, with the text [default: that of the training data].", metavar="NAME"
     )

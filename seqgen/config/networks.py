@@ -112,6 +112,7 @@ class ForecasterConfig:
     linear: bool = False  # adds a linear map from look-back to horizon
     normalisation: str = "changes"  # shift and scale of a window, one of NORMALISATIONS
     lags: tuple[int, ...] = field(default=(), metadata=ADDED)  # seasons, in rows, whose earlier values are inputs
+    effects: int = field(default=0, metadata=ADDED)  # leading known covariates whose linear effect is taken apart
     mixture: bool = field(default=False, metadata=ADDED)  # with a linear map and the seasonal naive forecast
     season: int = field(default=1, metadata=ADDED)  # rows, of the seasonal naive forecast
 
@@ -125,8 +126,10 @@ class ForecasterConfig:
                 "segment_length": 1 << 20,
                 "season": 1 << 20,
             },
-            ("past", "known"),
+            ("past", "known", "effects"),
         )
+        if self.effects > self.known:
+            raise UserError("effects must not be more than the known covariates")
         if list(self.lags) != sorted(set(self.lags)) or not all(1 <= lag <= 1 << 20 for lag in self.lags):
             raise UserError("lags must be rising numbers of rows, from 1 to 1,048,576")
         if self.normalisation not in NORMALISATIONS:

@@ -12,6 +12,9 @@ Zeng et al., 2023) may stand beside the network, which then learns the residual.
 The values of earlier seasons, such as of the same days a year before, can be inputs too (`lags`), of look-back and
 horizon both: a look-back of a year would be too long to learn from.
 
+What the covariates known in advance do, linearly and at once (promotions, holidays), is taken from the values that the
+network sees and added to its forecast (`effects`), as in a regression whose errors the network forecasts.
+
 With `mixture` the forecast is a convex combination, for each column, of those of the network, of a linear map of its
 own and of the seasonal naive forecast. It is fitted by validation (`training.calibration.mixture`), while the network
 learns alone.
@@ -56,6 +59,9 @@ class Forecaster(nn.Module):
         # Fitted in closed form before training and then fixed: see `linear_map`.
         self.linear: Tensor | None
         self.register_buffer("linear", torch.zeros(config.horizon, config.look_back) if config.linear else None)
+        # For each column, what each of the first known covariates adds to its values: see `linear_map.fit_effects`.
+        self.effect: Tensor | None
+        self.register_buffer("effect", torch.zeros(config.targets, config.effects) if config.effects else None)
         # For each column, the weights of the network, the linear map and the seasonal naive forecast; and that map.
         self.mixture: Tensor | None
         self.mixture_weight: Tensor | None
@@ -103,8 +109,8 @@ class Forecaster(nn.Module):
             channel: the column of each window, shape (batch,).
             past: covariates of the history, shape (batch, look-back, past).
             known: covariates of history and horizon, shape (batch, look-back + horizon, known).
-            lagged: the target a season before each row of both, shape (batch, look-back + horizon, lags); NaN where
-                the series had not begun.
+            lagged: the target a season before each row of both, and the known covariates then, shape (batch,
+                look-back + horizon, lags, 1 + known); NaN where the series had not begun.
             rng: draws the dropout masks; without one, and in evaluation mode, nothing is dropped.
             dtype: of the products of the recurrent stack: bfloat16, or by default that of the weights.
 
@@ -112,10 +118,14 @@ class Forecaster(nn.Module):
             shape (batch, horizon, 1 + levels): the point forecast, then a quantile for each level, in the scale of
             `history`. Quantiles may cross; `predict` sorts them.
         """
+        effects = self._effects(channel, known)
+        if effects is not None:
+            history = history - effects[:, : self.config.look_back]
+        earlier = None if lagged is None else self._earlier(lagged, channel)
         level, spread = self.location_and_scale(history)
         normalised = (history - level) / spread
         dtype = dtype or self.output_weight.dtype
-        both = self._of_both(known, lagged, level, spread)
+        both = self._of_both(known, earlier, level, spread)
         states = self._read(normalised, past, both, dtype)
         inputs = self._horizon_inputs(channel, both)  # (segments, batch, width)
         count, batch = inputs.shape[:2]
@@ -130,7 +140,22 @@ class Forecaster(nn.Module):
         outputs = outputs.reshape(batch, -1, self.config.num_outputs)[:, : self.config.horizon]
         if self.linear is not None:
             outputs = outputs + linear(normalised, self.linear)[:, :, None]
-        return outputs * spread[:, :, None] + level[:, :, None]
+        outputs = outputs * spread[:, :, None] + level[:, :, None]
+        return outputs if effects is None else outputs + effects[:, self.config.look_back :, None]
+
+    def _effects(self, channel: Tensor, known: Tensor | None) -> Tensor | None:
+        """What the known covariates add to the values of look-back and horizon, or of other rows, shape known[…]."""
+        if self.effect is None or known is None:
+            return None
+        total = torch.zeros_like(known[..., 0])
+        for number, effect in enumerate(self.effect.unbind(1)):  # a product's sums might depend on the batch
+            total = total + known[..., number] * effect[channel].view(-1, *[1] * (known.dim() - 2))
+        return total
+
+    def _earlier(self, lagged: Tensor, channel: Tensor) -> Tensor:
+        """The values of earlier seasons less the effects of covariates, shape (batch, look-back + horizon, lags)."""
+        effects = self._effects(channel, lagged[..., 1:])
+        return lagged[..., 0] if effects is None else lagged[..., 0] - effects
 
     def location_and_scale(self, history: Tensor) -> tuple[Tensor, Tensor]:
         """The shift and the divisor that normalise each window, of shape (batch, 1)."""
@@ -183,7 +208,7 @@ class Forecaster(nn.Module):
             self.mixture_weight.copy_(torch.from_numpy(fitted[:, :-1].copy()))
             self.mixture_bias.copy_(torch.from_numpy(fitted[:, -1].copy()))
 
-    def others(self, history: Tensor) -> Tensor:
+    def others(self, history: Tensor, channel: Tensor, known: Tensor | None = None) -> Tensor:
         """The forecasts that the network's is mixed with: of the linear map, and seasonal naive.
 
         Returns:
@@ -192,9 +217,13 @@ class Forecaster(nn.Module):
         config = self.config
         if self.mixture_weight is None or self.mixture_bias is None:
             return history.new_zeros(len(history), config.horizon, 0)
+        effects = self._effects(channel, known)
+        if effects is not None:
+            history = history - effects[:, : config.look_back]
         last = history[:, -1:]
         mapped = linear(history - last, self.mixture_weight, self.mixture_bias) + last
-        return torch.stack([mapped, history[:, naive_rows(config)]], dim=2)
+        result = torch.stack([mapped, history[:, naive_rows(config)]], dim=2)
+        return result if effects is None else result + effects[:, config.look_back :, None]
 
     def predict(
         self,
@@ -212,7 +241,7 @@ class Forecaster(nn.Module):
         """
         with batch_invariant():  # a forecast must not depend on the other windows of the batch
             outputs = self(history, channel, past, known, lagged)
-            others = self.others(history)
+            others = self.others(history, channel, known)
         last, believed = history[:, -1:, None], self.believed[channel, None, None]
         point, quantiles = outputs[:, :, :1], outputs[:, :, 1:].sort(dim=2).values
         if self.mixture is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from seqgen.corpus.series.windows import Floats, Windows, evenly_spaced
+from seqgen.corpus.series.windows import Floats, ScaledSeries, Windows, evenly_spaced
 
 RIDGES = (
     1e-3,
@@ -17,6 +17,7 @@ RIDGES = (
     100.0,
     1000.0,
 )  # candidate penalties, in thousandths of the mean square of the look-backs
+_EFFECT_RIDGE = 1.0  # a single event says little
 _MODERATE = 2  # index of a penalty that does for most series
 _AT_ONCE = 2048  # windows
 _MOST_WINDOWS = 60_000  # for the fit; of more, evenly spaced ones
@@ -61,6 +62,33 @@ def fit(
         errors += [float((((inputs @ each - outputs) * spread) ** 2).sum()) for each in maps]
     best = int(np.argmin(errors))
     return FittedMap(np.ascontiguousarray(maps[best].T), best)
+
+
+def fit_effects(series: Sequence[ScaledSeries], rows: Sequence[int], season: int, count: int) -> Floats:
+    """What known covariates add to the targets at once, by a ridge regression of their changes over a season.
+
+    A covariate that is 1 on a few days has the effect that those days stand out from the same days of other weeks.
+
+    Args:
+        rows: of each series, from its beginning.
+        count: of the first known covariates.
+
+    Returns:
+        shape (targets, count), in scaled units.
+    """
+    columns = series[0].targets.shape[1]
+    products, answers = np.zeros((columns, count, count)), np.zeros((columns, count))
+    for one, stop in zip(series, rows, strict=True):
+        known = one.known[:stop, :count].astype(np.float64)
+        changes = known[season:] - known[:-season]
+        differences = (one.targets[season:stop] - one.targets[: stop - season]).astype(np.float64)
+        both = one.observed[season:stop] & one.observed[: stop - season]
+        for column in range(columns):
+            kept = changes[both[:, column]]
+            products[column] += kept.T @ kept
+            answers[column] += kept.T @ differences[both[:, column], column]
+    ridged = products + _EFFECT_RIDGE * np.eye(count)
+    return np.linalg.solve(ridged, answers[:, :, None])[:, :, 0].astype(np.float32)
 
 
 def by_last_value(history: Floats) -> tuple[Floats, Floats]:

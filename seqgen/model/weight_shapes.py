@@ -71,6 +71,8 @@ def forecaster(config: ForecasterConfig) -> dict[str, Shape]:
     shapes["output_bias"] = (segment * config.num_outputs,)
     if config.linear:
         shapes["linear"] = (config.horizon, config.look_back)
+    if config.effects:
+        shapes["effect"] = (config.targets, config.effects)
     if config.mixture:
         shapes["mixture"] = (config.targets, 3)
         shapes["mixture_weight"] = (config.horizon, config.look_back)

@@ -13,6 +13,7 @@ from seqgen.checkpoint import Checkpoint, Weights
 from seqgen.config import AnyNetworkConfig, ForecasterConfig, TrainOptions, flag_name, parse_lags
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series import read as reading
+from seqgen.corpus.series.holidays import holiday_dates
 from seqgen.corpus.series.read import Series, SeriesOptions
 from seqgen.corpus.series.scaling import (
     CYCLES,
@@ -41,7 +42,7 @@ from seqgen.training.plans.base import Plan, SpeedProbe
 from seqgen.training.plans.forecasting import WindowShape
 
 # Weights that follow from the rows of this training alone.
-_FITTED = ("mixture", "mixture_weight", "mixture_bias", "believed", "widening")
+_FITTED = ("effect", "mixture", "mixture_weight", "mixture_bias", "believed", "widening")
 _MIN_CYCLES = 2.0  # cycles in the training set, for a calendar feature
 _MIN_CYCLE_ROWS = 4.0  # rows per cycle, for a calendar feature
 
@@ -81,6 +82,17 @@ class Rows:
     def newest(self, shape: WindowShape) -> Windows:
         """The windows that forecast some of the validation rows."""
         return _windows(self.series, [(part.train - shape.horizon + 1, part.valid) for part in self.parts], shape)
+
+    def without_effects(self, network: Forecaster) -> Rows:
+        """The same rows, less what known covariates add to them by a network's weights."""
+        if network.effect is None:
+            return self
+        effect = network.effect.cpu().numpy()
+
+        def less(one: ScaledSeries) -> ScaledSeries:
+            return replace(one, targets=one.targets - one.known[: len(one), : effect.shape[1]] @ effect.T)
+
+        return replace(self, series=[less(one) for one in self.series], valid=[less(one) for one in self.valid])
 
     def all_learnt(self, shape: WindowShape) -> Windows:
         """The windows of the training and validation rows."""
@@ -132,23 +144,30 @@ class ForecastingData:
     def plan(self, options: TrainOptions, compute: Compute, speed: SpeedProbe, spent: float) -> Plan:
         scaler = self.codec
         return planning.make_plan(
-            options, self.shape, len(scaler.targets), len(scaler.covariates), scaler.known, len(self.train), spent
-        )
+            options, self.shape, len(scaler.targets), len(scaler.covariates), scaler.known, scaler.effects,
+            len(self.train), spent,
+        )  # fmt: skip
 
     def pretraining(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> Objective | None:
         return None
 
     def prepare_network(self, network: Forecaster) -> None:
-        """Fit the linear maps: that whose residuals the network is trained on, and that of the mixture."""
+        """Fit what is fitted in closed form: the effects of known covariates, and then the linear maps."""
+        if network.effect is not None:
+            ends = [part.train for part in self.rows.parts]
+            effects = linear_map.fit_effects(self.rows.series, ends, self.shape.season, network.config.effects)
+            network.effect.copy_(torch.from_numpy(effects))
+        rows = self.rows.without_effects(network)
+        train, held_out = rows.train(self.shape), rows.held_out(self.shape)
         if network.mixture_weight is not None:
-            network.set_mixture_map(linear_map.fit(self.train, self.held_out, linear_map.by_last_value, True).weight)
-        if network.linear is not None:
+            network.set_mixture_map(linear_map.fit(train, held_out, linear_map.by_last_value, True).weight)
+        if network.linear is not None:  # the network is trained on its residuals
 
             def normalise(history: Floats) -> tuple[Floats, Floats]:
                 location, scale = network.location_and_scale(torch.from_numpy(history))
                 return location.numpy(), scale.numpy()
 
-            network.linear.copy_(torch.from_numpy(linear_map.fit(self.train, self.held_out, normalise).weight))
+            network.linear.copy_(torch.from_numpy(linear_map.fit(train, held_out, normalise).weight))
 
     def objective(self, network: Forecaster, plan: Plan, compute: Compute, seed: int) -> Objective:
         random_walk = self.codec.logarithm  # prices are presumed random walks until validation shows otherwise
@@ -177,9 +196,9 @@ class ForecastingData:
             with torch.no_grad():
                 network.widening.mul_(torch.from_numpy(mean[:, None]).to(network.widening))
         if network.mixture_weight is not None:
-            ridge = linear_map.fit(self.train, self.held_out, linear_map.by_last_value, True).ridge
-            windows = self.rows.all_learnt(self.shape)
-            network.set_mixture_map(linear_map.fit(windows, None, linear_map.by_last_value, True, ridge).weight)
+            rows, normalise = self.rows.without_effects(network), linear_map.by_last_value
+            ridge = linear_map.fit(rows.train(self.shape), rows.held_out(self.shape), normalise, True).ridge
+            network.set_mixture_map(linear_map.fit(rows.all_learnt(self.shape), None, normalise, True, ridge).weight)
 
     def companion(
         self, network: Forecaster, weights: Weights, compute: Compute, seed: int, trained_tokens: int
@@ -278,9 +297,22 @@ def fit_scaler(
         scaling=options.scaling,
         logarithm=options.log_returns,
         calendar=calendar(first, max(part.train for part in parts), look_back, options.calendar),
+        holiday_region=options.holidays or "",
+        holidays=_holidays(series, options.holidays),
         measures=statistics,
         learnt=_training_ends(series, parts),
     )
+
+
+def _holidays(series: Sequence[Series], region: str | None) -> tuple[str, ...]:
+    """The dates of the holidays of a region that the series need; none without a region."""
+    if not region:
+        return ()
+    times = [one.times for one in series if one.times is not None]
+    if not times:
+        raise UserError("--holidays needs a time column; name it with --time-column")
+    first, last = min(each[0] for each in times), max(each[-1] for each in times)
+    return holiday_dates(region, np.array([first, last]))
 
 
 def _training_ends(series: Sequence[Series], parts: Sequence[SplitPoints]) -> dict[str, int]:
@@ -335,6 +367,10 @@ def _given_shape(preparation: Preparation) -> WindowShape | None:
                 f"{flag_name(name)} {_listed(value)} contradicts --init-from, whose model has {_listed(own)}"
             )
     scaler = preparation.start.scaler
+    if options.holidays is not None and options.holidays != scaler.holiday_region:
+        raise UserError(
+            f"--holidays {options.holidays} contradicts --init-from, whose model has {scaler.holiday_region or 'none'}"
+        )
     asked_for = SeriesOptions.of(preparation.options)
     for name in ("targets", "covariates", "future_covariates"):
         if not _are_names_of(getattr(asked_for, name), getattr(scaler, name)):

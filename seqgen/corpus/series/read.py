@@ -151,6 +151,7 @@ class Series:
         future_count: number of trailing columns that are future covariates.
         series_column: name of the column that names the series, None for none.
         layout: of its table.
+        utc_offset: seconds east of UTC of the zone in which times are written.
     """
 
     name: str
@@ -166,6 +167,7 @@ class Series:
     future_count: int = 0
     series_column: str | None = None
     layout: TableLayout | None = field(default=None, repr=False, compare=False)
+    utc_offset: int = 0
 
     def __len__(self) -> int:
         return len(self.values)
@@ -252,6 +254,7 @@ def _read_document(document: Document, name: str, options: SeriesOptions, report
             Series(
                 group.name, built.times, built.frequency, columns, built.values, built.observed, built.future,
                 time_column, style.format_times, targets, ahead, None if key is None else table.header[key], layout,
+                style.offset or 0,
             )
         )  # fmt: skip
     if not series:

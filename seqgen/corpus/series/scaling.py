@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import SCALINGS, AnyNetworkConfig, ForecasterConfig
+from seqgen.corpus.series.holidays import FEATURES, holiday_features
 from seqgen.corpus.series.read import Series, SeriesOptions, read_series
 from seqgen.corpus.series.windows import ScaledSeries
 from seqgen.corpus.sources import Document, Warn
@@ -56,6 +57,8 @@ class Scaler:
         measures: series name → statistics of each column.
         learnt: series name → last training row (see `training_end`).
         held_out: series name → last row of those that --val-fraction held out, if they may be learnt at the end.
+        holiday_region: country, or part of it, whose holidays are features (see `holidays.holiday_dates`); '' for none.
+        holidays: their dates.
     """
 
     name: ClassVar[str] = "series"
@@ -73,6 +76,8 @@ class Scaler:
     measures: Mapping[str, tuple[ColumnStats, ...]]
     learnt: Mapping[str, int] = field(default_factory=dict)
     held_out: Mapping[str, int] = field(default_factory=dict)
+    holiday_region: str = ""
+    holidays: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -81,7 +86,13 @@ class Scaler:
     @property
     def known(self) -> int:
         """Number of features known in advance for each row."""
-        return len(self.future_covariates) + 2 * len(self.calendar)
+        features = 2 * len(self.calendar) + (FEATURES if self.holiday_region else 0)
+        return len(self.future_covariates) + features
+
+    @property
+    def effects(self) -> int:
+        """Number of leading known features that are events or conditions, not a calendar cycle."""
+        return self.known - 2 * len(self.calendar)
 
     @property
     def series_options(self) -> SeriesOptions:
@@ -185,9 +196,9 @@ class Scaler:
         return (given - [c for c, _ in scales]) / [s for _, s in scales]
 
     def _calendar(self, series: Series, ahead: int) -> Values:
-        """Return sine and cosine of each row's phase in each calendar cycle."""
+        """Return the features of each row's holidays, and sine and cosine of its phase in each calendar cycle."""
         rows = len(series.values) + ahead
-        if not self.calendar:
+        if not self.calendar and not self.holiday_region:
             return np.zeros((rows, 0))
         if series.times is None:
             raise DataError(
@@ -198,7 +209,11 @@ class Scaler:
             times = np.concatenate([times, series.frequency.next_times(times[-1], ahead)])
         seconds = times.astype(np.int64).astype(np.float64) - _MONDAY
         angles = [2 * math.pi * seconds / CYCLES[name] for name in self.calendar]
-        return np.stack([function(angle) for angle in angles for function in (np.sin, np.cos)], axis=1)
+        features = [function(angle) for angle in angles for function in (np.sin, np.cos)]
+        if self.holiday_region:
+            local: npt.NDArray[np.datetime64] = times + np.timedelta64(series.utc_offset, "s")
+            features = [*holiday_features(self.holidays, local, series.frequency.seconds).T, *features]
+        return np.stack(features, axis=1)
 
     # ---- tokenizer.json ----
 
@@ -207,14 +222,15 @@ class Scaler:
         plain = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in vars(self).items()
-            if name not in ("measures", "learnt", "held_out")
+            if name not in ("measures", "learnt", "held_out", "holiday_region", "holidays")
         }
         rows = {
             name: [[m.centre, m.scale, m.deviation, m.naive_error] for m in each]
             for name, each in self.measures.items()
         }
         ends = {name: dict(value) for name in ("learnt", "held_out") if (value := getattr(self, name))}
-        return {"kind": self.name, **plain, "measures": rows, **ends}  # older models lack the ends
+        known = {"holiday_region": self.holiday_region, "holidays": list(self.holidays)} if self.holiday_region else {}
+        return {"kind": self.name, **plain, "measures": rows, **ends, **known}  # older models lack the last ones
 
     def files(self) -> dict[str, bytes]:
         """Return no further files."""
@@ -249,6 +265,8 @@ class Scaler:
                 measures=measures,
                 learnt={str(name): int(last) for name, last in data.get("learnt", {}).items()},
                 held_out={str(name): int(last) for name, last in data.get("held_out", {}).items()},
+                holiday_region=str(data.get("holiday_region", "")),
+                holidays=tuple(str(np.datetime64(date, "D")) for date in data.get("holidays", ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(f"tokenizer.json is damaged: invalid scaling of series ({error!r})") from error

@@ -88,7 +88,8 @@ class WindowBatch:
         channel: column of each window, shape (batch,).
         past: shape (batch, look-back, past).
         known: shape (batch, look-back + horizon, known).
-        lagged: values of earlier seasons, shape (batch, look-back + horizon, lags); NaN before the series begins.
+        lagged: values of earlier seasons, and the known covariates of their rows, shape (batch, look-back + horizon,
+            lags, 1 + known); NaN before the series begins.
         future: true values, shape (batch, horizon).
         observed: whether they were in the source, shape (batch, horizon).
         origin: first row to forecast, counted over all series, shape (batch,).
@@ -175,12 +176,14 @@ class Windows:
 
     def _lagged(self, origin: Integers, channel: Integers, start: Integers) -> Floats:
         """See `WindowBatch.lagged`."""
-        result = np.empty((len(origin), self.look_back + self.horizon, len(self.lags)), dtype=np.float32)
+        shape = len(origin), self.look_back + self.horizon, len(self.lags), 1 + self._known.shape[1]
+        result = np.empty(shape, dtype=np.float32)
         for number, lag in enumerate(self.lags):
             rows = origin[:, None] + lag_offsets(self.look_back, self.horizon, lag)
             known = rows >= start[:, None]
-            values = self._targets[np.where(known, rows, 0), channel[:, None]]
-            result[:, :, number] = np.where(known, values, np.nan)
+            rows = np.where(known, rows, 0)
+            result[:, :, number, 0] = np.where(known, self._targets[rows, channel[:, None]], np.nan)
+            result[:, :, number, 1:] = self._known[rows]
         return result
 
 

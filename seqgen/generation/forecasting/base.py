@@ -24,8 +24,9 @@ class WindowForecaster(Protocol):
             channel: the column of each window, shape (windows,).
             past: covariates of the history, shape (windows, look-back, past).
             known: covariates of history and horizon, shape (windows, look-back + horizon, known).
-            lagged: the target a season before each row of both, shape (windows, look-back + horizon, lags); NaN where
-                the series had not begun. None for a network without lags.
+            lagged: the target a season before each row of both, and the known covariates then, shape (windows,
+                look-back + horizon, lags, 1 + known); NaN where the series had not begun. None for a network without
+                lags.
 
         Returns:
             shape (windows, horizon, 1 + levels): the point forecast, then the quantiles in ascending order, in the

@@ -36,7 +36,7 @@ def predict_horizon(
     parts: list[Floats] = []
     spread: Floats | None = None
     for start in range(0, whole, config.horizon):
-        lagged = _lagged(values, config) if config.lags else None
+        lagged = _lagged(values, series.known, config) if config.lags else None
         part = _predict(network, history, past, known[start : start + config.look_back + config.horizon], lagged)
         if factors is not None:
             part = scaled_intervals(part, factors)
@@ -62,12 +62,14 @@ def _predict(network: WindowForecaster, history: Floats, past: Floats, known: Fl
     )
 
 
-def _lagged(values: Floats, config: ForecasterConfig) -> Floats:
+def _lagged(values: Floats, known: Floats, config: ForecasterConfig) -> Floats:
     """The values of earlier seasons (see `WindowBatch.lagged`) of a forecast after the last of these rows."""
     found = []
     for lag in config.lags:
         rows = len(values) + lag_offsets(config.look_back, config.horizon, lag)
-        found.append(np.where(rows >= 0, values[np.maximum(rows, 0)].T, np.float32(np.nan)))
+        targets = np.where(rows >= 0, values[np.maximum(rows, 0)].T, np.float32(np.nan))
+        covariates = np.repeat(known[None, np.maximum(rows, 0)], len(targets), axis=0)
+        found.append(np.concatenate([targets[:, :, None], covariates], axis=2))
     return np.stack(found, axis=2)
 
 

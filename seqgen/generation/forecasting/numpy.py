@@ -47,7 +47,7 @@ class CpuForecaster:
     ) -> Floats:
         """See `WindowForecaster.predict`."""
         parts = [slice(first, first + self._at_once) for first in range(0, len(history), self._at_once)]
-        earlier = np.zeros((*known.shape[:2], 0), dtype=np.float32) if lagged is None else lagged
+        earlier = np.zeros((*known.shape[:2], 0, 1 + known.shape[2]), dtype=np.float32) if lagged is None else lagged
 
         def predict(part: slice) -> Floats:
             return self._predict(history[part], channel[part], past[part], known[part], earlier[part])
@@ -68,12 +68,18 @@ class CpuForecaster:
         config = self._config
         history = np.ascontiguousarray(history, dtype=np.float32)
         with np.errstate(over="ignore", invalid="ignore"):  # extreme values give infinite forecasts, or NaN
-            outputs = self._forward(history, channel, past, known, lagged)
-            last, believed = history[:, -1:, None], self._weights["believed"][channel, None, None] > 0
+            last = history[:, -1:, None]
+            effects = self._effects(channel, known)
+            history, ahead = history - effects[:, : config.look_back], effects[:, config.look_back :, None]
+            lagged = lagged[..., 0] - self._effects(channel, lagged[..., 1:])
+            outputs = self._forward(history, channel, past, known, lagged) + ahead
+            believed = self._weights["believed"][channel, None, None] > 0
             point, quantiles = outputs[:, :, :1], np.sort(outputs[:, :, 1:], axis=2)
             if self._mapped is not None:
                 weights = self._weights["mixture"][channel, None]
-                others = self._mapped(history - last[:, :, 0]) + last[:, :, 0], history[:, naive_rows(config)]
+                newest = history[:, -1:]
+                others = self._mapped(history - newest) + newest, history[:, naive_rows(config)]
+                others = others[0] + ahead[:, :, 0], others[1] + ahead[:, :, 0]
                 mixed = (others[0] * weights[:, :, 1] + others[1] * weights[:, :, 2])[:, :, None]
                 point = point * weights[:, :, :1] + mixed
                 if config.levels:
@@ -88,6 +94,14 @@ class CpuForecaster:
             # Sorted again: an interval may have been widened more than the one around it.
             widened = np.sort(middle + (quantiles - middle) * self._weights["widening"][channel], axis=2)
         return np.concatenate([point, widened], axis=2)
+
+    def _effects(self, channel: Integers, known: Floats) -> Floats:
+        """See `model.forecaster.Forecaster._effects`; zeros without any."""
+        total = np.zeros(known.shape[:-1], dtype=np.float32)
+        for number in range(self._config.effects):
+            effect = self._weights["effect"][channel, number]
+            total += known[..., number] * effect.reshape(-1, *[1] * (known.ndim - 2))
+        return total
 
     def _forward(self, history: Floats, channel: Integers, past: Floats, known: Floats, lagged: Floats) -> Floats:
         """See `model.forecaster.Forecaster.forward`."""

@@ -111,10 +111,11 @@ class ForecastingObjective:
         with torch.inference_mode():
             for origins in np.array_split(chosen, max(1, len(chosen) * columns // _AT_ONCE)):
                 sample = windows.take((origins[:, None] * columns + np.arange(columns)).ravel())
-                outputs = self.network(*model_inputs(sample, self._compute.device), dtype=self._compute.dtype)
+                inputs = model_inputs(sample, self._compute.device)
+                outputs = self.network(*inputs, dtype=self._compute.dtype)
                 loss, values = self._losses(outputs, sample)
                 total, count = total + float(loss), count + values
-                others = self.network.others(torch.from_numpy(sample.history).to(outputs.device))
+                others = self.network.others(inputs[0], inputs[1], inputs[3])
                 # Everything from here on is relative to the last value.
                 last = sample.history[:, -1:]
                 changes, other_changes = (

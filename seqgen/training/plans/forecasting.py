@@ -100,12 +100,20 @@ def quantile_levels(intervals: str) -> tuple[float, ...]:
 
 
 def make_plan(
-    options: TrainOptions, shape: WindowShape, targets: int, past: int, known: int, windows: int, spent: float
+    options: TrainOptions,
+    shape: WindowShape,
+    targets: int,
+    past: int,
+    known: int,
+    effects: int,
+    windows: int,
+    spent: float,
 ) -> Plan:
     """Decide every number that `options` leave open.
 
     Args:
         targets, past, known: numbers of target columns, of covariates known up to now, and of those known ahead.
+        effects: number of the last that are not the calendar.
         windows: number of training windows.
         spent: seconds of the budget that are already used.
     """
@@ -128,6 +136,7 @@ def make_plan(
         dropout=options.dropout if options.dropout is not None else _dropout(windows),
         linear=options.linear,
         lags=shape.lags,
+        effects=effects,
         mixture=options.mixture,
         season=shape.season,
         normalisation=options.normalisation,

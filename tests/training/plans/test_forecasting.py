@@ -28,7 +28,7 @@ def test_forecasting_plan_keeps_given_options() -> None:
     )
     of = series_plan.window_shape(options, 8640, 24)
     assert (of.look_back, of.horizon, of.segment_length) == (336, 96, 48)
-    settled = series_plan.make_plan(options, of, 1, 0, 0, 1000, 0.0)
+    settled = series_plan.make_plan(options, of, 1, 0, 0, 0, 1000, 0.0)
     assert (settled.network.rnn_size, settled.network.num_layers, settled.batch_size) == (50, 2, 32)
     assert settled.schedule.steps == 100 * (1000 // 32)
     assert settled.network.levels == (2.5, 10.0, 25.0, 50.0, 75.0, 90.0, 97.5)
@@ -50,11 +50,11 @@ def test_window_shape_too_few_rows_raises_error(options: dict[str, Any], rows: i
 
 def test_forecasting_plan_seconds_and_steps() -> None:
     of = series_plan.WindowShape(12, 4, 4)
-    timed = series_plan.make_plan(TrainOptions(budget="10s"), of, 1, 0, 0, 500, 1.0).schedule
+    timed = series_plan.make_plan(TrainOptions(budget="10s"), of, 1, 0, 0, 0, 500, 1.0).schedule
     assert timed.steps is None and timed.seconds is not None and 9 < timed.seconds < 10
-    counted = series_plan.make_plan(TrainOptions(steps=7), of, 1, 0, 0, 500, 1.0).schedule
+    counted = series_plan.make_plan(TrainOptions(steps=7), of, 1, 0, 0, 0, 500, 1.0).schedule
     assert counted.steps == 7 and counted.seconds is None
-    free = series_plan.make_plan(TrainOptions(), of, 1, 0, 0, 500, 1.0).schedule
+    free = series_plan.make_plan(TrainOptions(), of, 1, 0, 0, 0, 500, 1.0).schedule
     assert free.steps is not None and free.steps >= 100
 
 
