@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from seqgen.config import ClassifyOptions
+from seqgen.generation.classification.sentences import Contribution, contributions
 from seqgen.processors import process_core_count
 from seqgen.specs.cells import CELLS
 from seqgen.tokenizers.workers import batch_by_size
@@ -28,6 +30,7 @@ class Prediction:
     """Labels with their probabilities, most probable first; `unknown` alone if none is probable enough."""
 
     labels: tuple[tuple[str, float], ...]
+    sentences: tuple[Contribution, ...] = ()  # with `explain`: what each contributes to the most probable label
 
     @property
     def label(self) -> str:
@@ -38,6 +41,16 @@ class Prediction:
     def probability(self) -> float:
         """The probability of the most probable label, even if the prediction is `unknown`."""
         return self.labels[0][1]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `classify --format jsonl` writes."""
+        labels = [{"label": label, "probability": probability} for label, probability in self.labels]
+        found: dict[str, Any] = {"label": self.label, "probability": self.probability, "labels": labels}
+        if self.sentences:
+            found["sentences"] = [
+                {"text": text.decode("utf-8", "replace"), "log_odds": value} for text, value in self.sentences
+            ]
+        return found
 
 
 def make_classifier(model: LoadedModel) -> TextClassifier:
@@ -67,8 +80,21 @@ def predict(model: LoadedModel, texts: Iterable[bytes], options: ClassifyOptions
     classifier = make_classifier(model)
     multi = model.checkpoint.classifier_config.multi
     for batch in text_batches(texts):
-        for probabilities in classifier(batch):
-            yield to_prediction(probabilities, classifier.labels, multi, options)
+        yield from predict_batch(classifier, batch, multi, options)
+
+
+def predict_batch(
+    classifier: TextClassifier, texts: Sequence[bytes], multi: bool, options: ClassifyOptions
+) -> Iterator[Prediction]:
+    """Predict the labels of some texts, in order."""
+    probabilities = classifier(texts)
+    if not options.explain:
+        for row in probabilities:
+            yield to_prediction(row, classifier.labels, multi, options)
+        return
+    found = contributions(classifier, texts, probabilities, multi)
+    for row, sentences in zip(probabilities, found, strict=True):
+        yield dataclasses.replace(to_prediction(row, classifier.labels, multi, options), sentences=sentences)
 
 
 def text_batches(texts: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -58,6 +58,29 @@ def test_train_classify_task_is_guessed_and_saved(model: Path, run: Run) -> None
     assert "seqgen classify" in (model / "README.md").read_text(encoding="utf-8")
 
 
+def test_classify_explain_names_the_sentence_that_counts(model: Path, run: Run) -> None:
+    lines = ["We took the tram. The book was lovely, great! It was a book.", "", "awful. poor. lovely"]
+    data = "\n".join(lines).encode() + b"\n"
+    found = run("classify", model, "-", "--explain", stdin=data).lines
+    assert len(found) == 3
+    assert found[0].split("\t")[2] == "The book was lovely, great!"
+    assert [line.split("\t")[:2] for line in found] == [
+        line.split("\t") for line in run("classify", model, "-", stdin=data).lines
+    ]
+    objects = [
+        json.loads(line) for line in run("classify", model, "-", "--explain", "--format", "jsonl", stdin=data).lines
+    ]
+    for text, one in zip(lines, objects, strict=True):
+        assert "".join(sentence["text"] for sentence in one["sentences"]) == text
+    most = max(objects[0]["sentences"], key=lambda sentence: sentence["log_odds"])
+    assert most["text"] == "The book was lovely, great! "
+    assert objects[2]["label"] == "差评"
+    assert objects[2]["sentences"][2]["log_odds"] < 0 < objects[2]["sentences"][0]["log_odds"]
+    refused = run("classify", model, "-", "--explain", "--format", "fasttext", stdin=data)
+    assert (refused.status, refused.out) == (2, b"")
+    assert "text or jsonl" in refused.err
+
+
 def test_classify_gives_one_line_per_line(model: Path, run: Run) -> None:
     lines = [b"the book was lovely", b"", b"awful \xff\xfe", "讨厌".encode(), b"\r", b"   ", b"x" * 70_000, b"\0"]
     found = run("classify", model, "-", stdin=b"\n".join(lines)).lines
