@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.errors import ModelError, TrainingError
-from seqgen.training.loop import Event, Finished, Position, Recovered, Run, Stepped, Validated
+from seqgen.training.loop import Cooling, Event, Finished, Position, Recovered, Run, Stepped, Validated
 from seqgen.training.schedule import Schedule
 
 # ---- A toy objective ----
@@ -169,6 +169,76 @@ def test_patience_ends_the_run_early_and_best_marks_new_minima() -> None:
     assert [event.best for event in validated] == [True, True, False, True, False, False, False]
     assert events[-1] == Finished(early=True)
     assert (run.position.best_loss, run.position.best_step) == (3.0, 8)
+
+
+def plateau(**schedule: Any) -> tuple[Run, list[Event]]:
+    """A run whose third validation is its best, after step 6; patience is over after step 12."""
+    toy = Toy(heights=[3.0, 2.0, 1.0, *[1.5] * 60])
+    run = run_of(toy, **{"steps": 100, "validate_every": 2, "patience": 3, "cooling": True, **schedule})
+    return run, list(run.events())
+
+
+def test_cooling_goes_back_to_the_best_weights_and_ends_at_a_rate_of_zero() -> None:
+    toy = Toy(heights=[3.0, 2.0, 1.0, *[1.5] * 60])
+    run = run_of(toy, steps=100, validate_every=2, patience=3, cooling=True, averaging=8.0)
+    seen: list[tuple[Event, float]] = []
+    for event in run.events():
+        with run.averaged():
+            seen.append((event, toy.weight()))
+    (cooling,) = [number for number, (event, _) in enumerate(seen) if isinstance(event, Cooling)]
+    assert seen[cooling][0] == Cooling(step=6, steps=2)
+    assert [weight for event, weight in seen if isinstance(event, Validated) and event.step == 6] == [seen[cooling][1]]
+    before, after = seen[:cooling], seen[cooling:]
+    assert [event.step for event, _ in before if isinstance(event, Stepped)] == list(range(1, 13))
+    cooled = [event for event, _ in after if isinstance(event, Stepped)]
+    assert [event.step for event in cooled] == [13, 14], "a fifth of the steps so far"
+    highest = run.schedule.rate(12 / 100)
+    assert [event.learning_rate for event in cooled] == pytest.approx([highest, highest / 2])
+    assert isinstance(after[-2][0], Validated)
+    assert after[-1][0] == Finished(early=True)
+
+
+def test_cooling_is_left_out_at_a_low_rate_and_unless_asked_for() -> None:
+    cools = {
+        name: any(isinstance(event, Cooling) for event in plateau(**schedule)[1])
+        for name, schedule in {"asked": {}, "unasked": {"cooling": False}, "low": {"steps": 13}}.items()
+    }
+    assert cools == {"asked": True, "unasked": False, "low": False}
+
+
+def test_cooling_ends_with_the_run_at_the_latest() -> None:
+    run, events = plateau(steps=13, warmup=0.9)
+    assert run.position.cooling_steps == 2
+    assert [event.step for event in events if isinstance(event, Stepped)] == list(range(1, 14))
+    assert events[-1] == Finished(early=True)
+
+
+@pytest.mark.parametrize("cut", [12, 13, 14])
+def test_restore_of_state_continues_the_cooling_exactly(cut: int) -> None:
+    """Cut off before, in and after the cooling; the best weights are kept apart from the state."""
+    whole, _ = plateau(averaging=8.0)
+    toy = Toy(heights=[3.0, 2.0, 1.0, *[1.5] * 60])
+    begun = run_of(toy, steps=100, validate_every=2, patience=3, cooling=True, averaging=8.0)
+    for event in begun.events():
+        if isinstance(event, Validated if cut % 2 == 0 else Stepped) and event.step == cut:
+            break
+    arrays, position = begun.state()
+    resumed = run_of(Toy(heights=[1.5] * 60), steps=100, validate_every=2, patience=3, cooling=True, averaging=8.0)
+    resumed.best = begun.best
+    resumed.restore({name: array.copy() for name, array in arrays.items()}, json.loads(json.dumps(position)))
+    assert list(resumed.events())[-1] == Finished(early=True)
+    ours, theirs = resumed.state()[0], whole.state()[0]
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_restore_of_a_state_without_cooling_is_that_of_an_older_version() -> None:
+    run = run_of(Toy())
+    arrays, position = run.state()
+    older = {name: value for name, value in position.items() if not name.startswith(("cooling", "finishing"))}
+    run_of(Toy()).restore(arrays, older)
+    with pytest.raises(ModelError, match="position"):
+        run_of(Toy()).restore(arrays, {**position, "cooling_from": 3, "cooling_steps": 0})
 
 
 def test_patience_zero_never_stops() -> None:
