@@ -1,0 +1,40 @@
+"""`seqgen serve`: models over HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from seqgen.cli.options import QuietOption
+from seqgen.cli.output import StderrLogger
+from seqgen.config import parse_duration
+
+EXAMPLES = ("seqgen serve tales robin", "seqgen serve tales --host 0.0.0.0 --api-key-file keys.txt")
+
+
+def run(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models, each loaded when first asked for.")],
+    host: Annotated[str, typer.Option(help="Address to listen on; any but a loopback one needs keys.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
+    api_key_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Keys, one a line; a request must bring one of them.")
+    ] = None,
+    timeout: Annotated[str, typer.Option(metavar="10m", help="Time that a request may take.")] = "10m",
+    quiet: QuietOption = False,
+) -> None:
+    """Serve models over HTTP, by the API that OpenAI's clients speak.
+
+    /v1/models, /v1/completions and /v1/chat/completions (streamed or not), /v1/classify, /v1/score, /v1/forecast,
+    /v1/compose, /health; /openapi.json describes them. Ctrl-C ends the server once begun requests are done.
+    """
+    seconds = parse_duration(timeout)
+    from seqgen.server.run import read_keys, serve
+
+    keys = read_keys(api_key_file) if api_key_file is not None else frozenset()
+    with contextlib.suppress(ValueError):  # in the main thread only
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # once begun requests are done
+    serve(models, host, port, keys, seconds, StderrLogger(quiet).info)

@@ -1,0 +1,404 @@
+"""`/v1/completions` and `/v1/chat/completions`, as OpenAI's API has them, streamed and whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import json
+import math
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from seqgen.api import sampling
+from seqgen.api.alternatives import TokenChoice, alternatives
+from seqgen.config import ReplyOptions, SampleOptions, SearchOptions
+from seqgen.generation.dialogue import ChatSession, Reply
+from seqgen.generation.sampling.beam import GenerationJob
+from seqgen.generation.text import Sample
+from seqgen.server import bodies
+from seqgen.server.bodies import Fields
+from seqgen.server.errors import HttpError
+from seqgen.server.models import ServedModel
+from seqgen.server.state import ServerState, client_of, state_of
+from seqgen.server.texts import Piece, TextRequest
+
+_FLUSH_SECONDS = 0.02  # between the events of a stream: a client sees no difference, and fewer events cost less
+_MAX_LOGPROBS = 20
+_REASONS = {"length": "length"}  # of OpenAI's API; everything else is "stop"
+_ROLES = {"user": 0, "assistant": 1}  # speakers
+
+
+@dataclass(frozen=True)
+class _Completion:
+    """A request for texts, checked."""
+
+    served: ServedModel
+    prompts: list[str]
+    options: SampleOptions
+    n: int
+    max_tokens: int | None
+    echo: bool
+    logprobs: int | None
+    seed: int
+    usage: bool  # whether a stream ends with the counts of tokens
+
+    @classmethod
+    def of(cls, served: ServedModel, fields: Fields) -> _Completion:
+        usage = _wants_usage(fields)
+        prompts = fields.texts("prompt") if fields.left.get("prompt") is not None else [""]
+        fields.left.pop("prompt", None)
+        n = fields.integer("n", 1, bodies.MAX_CHOICES, 1)
+        max_tokens = fields.integer("max_tokens", 0, bodies.MAX_TOKENS)
+        echo = fields.take("echo", bool, False)
+        logprobs = fields.integer("logprobs", 0, _MAX_LOGPROBS)
+        seed = fields.integer("seed", 0, bodies.MAX_SEED)
+        seed = secrets.randbelow(1 << 53) if seed is None else seed
+        _convert_bias(fields)
+        if fields.take("best_of", int, 1) != 1 or fields.take("suffix", str, "") != "":
+            raise HttpError(400, "`best_of` and `suffix` are not supported")
+        if max_tokens is not None and fields.left.get("length") is None:
+            fields.left["length"] = bodies.MAX_TOKENS  # the tokens decide
+        options = fields.options(SampleOptions, {"seed": seed})
+        if (options.length or 0) > bodies.MAX_TOKENS:
+            raise HttpError(400, f"`length` must be at most {bodies.MAX_TOKENS:,}")
+        if len(prompts) * n > bodies.MAX_CHOICES:
+            raise HttpError(400, f"{len(prompts) * n:,} texts were asked for; {bodies.MAX_CHOICES} are allowed")
+        return cls(served, prompts, options, n, max_tokens, echo, logprobs, seed, usage)
+
+    def jobs(self) -> list[GenerationJob]:
+        """The job of each prompt, which the network has read. Takes time."""
+        model = self.served.model
+        found = []
+        for prompt in self.prompts:
+            request = sampling.SampleRequest(self.options, SearchOptions(), prompt=prompt.encode("utf-8", "replace"))
+            sampling.check(model, request, self.n)
+            found.append(sampling.prepare(model, request))
+        return found
+
+
+def _wants_usage(fields: Fields) -> bool:
+    """Whether a stream shall end with a chunk that has no choice: clients that don't ask for it don't expect it."""
+    options = fields.take("stream_options", dict, {})
+    return options.get("include_usage") is True
+
+
+def _convert_bias(fields: Fields) -> None:
+    """Turn `logit_bias` from OpenAI's object of ids into our list."""
+    bias = fields.left.get("logit_bias")
+    if isinstance(bias, dict):
+        if not all(type(value) in (int, float) and math.isfinite(value) for value in bias.values()):
+            raise HttpError(400, "`logit_bias` must be an object from ids to numbers")
+        fields.left["logit_bias"] = [f"#{token}={value}" for token, value in bias.items()]
+
+
+async def completions(request: Request) -> Response:
+    """Texts that continue prompts."""
+    state = state_of(request)
+    fields = await bodies.read_object(request)
+    served = state.models.find(fields.take("model", str))
+    streams = fields.take("stream", bool, False)
+    wanted = _Completion.of(served, fields)
+    worker = await state.in_thread(lambda: served.worker)
+    jobs = await state.in_thread(wanted.jobs)
+    deadline = time.monotonic() + state.timeout
+    requests = [TextRequest(client_of(request), job, range(wanted.n), wanted.max_tokens, deadline) for job in jobs]
+    try:
+        for one in requests:
+            worker.submit(one)
+    except HttpError:
+        for one in requests:
+            worker.cancel(one)
+        raise
+
+    async def pieces(number: int) -> AsyncIterator[Piece]:
+        left = wanted.n
+        while left:
+            for piece in await requests[number].next_pieces():
+                left -= piece.sample is not None
+                yield piece
+
+    def cancel() -> None:
+        for one in requests:
+            worker.cancel(one)
+
+    head = {"id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time()),
+            "model": served.name, "seed": wanted.seed}  # fmt: skip
+    if streams:
+        return _stream(state, _completion_events(state, wanted, jobs, pieces, head, cancel))
+    samples: list[list[Sample]] = [[] for _ in jobs]
+    with contextlib.ExitStack() as stack:
+        stack.callback(cancel)
+        async with _while_connected(request):
+            for number in range(len(jobs)):
+                samples[number] = [p.sample async for p in pieces(number) if p.sample is not None]
+    choices, used = [], 0
+    for number, job in enumerate(jobs):
+        for sample in sorted(samples[number], key=lambda one: one.index):
+            found = await _logprobs(state, wanted, job, sample)
+            choices.append(_choice(number * wanted.n + sample.index, _shown(wanted, sample), sample, found))
+            used += sample.tokens
+    return JSONResponse({**head, "choices": choices, "usage": _usage(jobs, used)})
+
+
+def _shown(wanted: _Completion, sample: Sample) -> str:
+    return (sample.prompt if wanted.echo else "") + sample.text
+
+
+def _choice(index: int, text: str, sample: Sample | None, logprobs: dict[str, Any] | None) -> dict[str, Any]:
+    reason = None if sample is None else _REASONS.get(sample.finish_reason, "stop")
+    return {"index": index, "text": _clean(text), "logprobs": logprobs, "finish_reason": reason}
+
+
+def _clean(text: str) -> str:
+    """Text without surrogate escapes, which no JSON in UTF-8 has."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _usage(jobs: list[GenerationJob], used: int) -> dict[str, int]:
+    read = sum(len(job.prompt.primed.history) for job in jobs)
+    return {"prompt_tokens": read, "completion_tokens": used, "total_tokens": read + used}
+
+
+async def _logprobs(
+    state: ServerState, wanted: _Completion, job: GenerationJob, sample: Sample
+) -> dict[str, Any] | None:
+    """The log-probabilities of a text's tokens, and of the likeliest others, before temperature and filters."""
+    if wanted.logprobs is None:
+        return None
+    count, model = wanted.logprobs, wanted.served.model
+    choices: list[TokenChoice] = await state.in_thread(lambda: alternatives(model, job, sample.text, count))
+    offsets, at = [], len(sample.prompt) if wanted.echo else 0
+    for choice in choices:
+        offsets.append(at)
+        at += len(choice.token)
+    return {
+        "tokens": [choice.token for choice in choices],
+        "token_logprobs": [_log(choice.probability) for choice in choices],
+        "top_logprobs": [
+            {choice.token: _log(choice.probability), **{name: _log(p) for name, p in choice.alternatives}}
+            for choice in choices
+        ],
+        "text_offset": offsets,
+    }
+
+
+def _log(probability: float) -> float:
+    return math.log(max(probability, 1e-300))
+
+
+async def _completion_events(
+    state: ServerState,
+    wanted: _Completion,
+    jobs: list[GenerationJob],
+    pieces: Callable[[int], AsyncIterator[Piece]],
+    head: dict[str, Any],
+    cancel: Callable[[], None],
+) -> AsyncIterator[dict[str, Any]]:
+    """Chunks of all choices, as their text comes; the last of a choice has its finish reason and log-probabilities."""
+    queue: asyncio.Queue[tuple[int, Piece] | BaseException] = asyncio.Queue()
+
+    async def forward(number: int) -> None:
+        try:
+            async for piece in pieces(number):
+                queue.put_nowait((number, piece))
+        except BaseException as error:
+            queue.put_nowait(error)
+            raise
+
+    tasks = [asyncio.create_task(forward(number)) for number in range(len(jobs))]
+    left, used = len(jobs) * wanted.n, 0
+    try:
+        if wanted.echo:
+            for index in range(left):
+                yield {**head, "choices": [_choice(index, wanted.prompts[index // wanted.n], None, None)]}
+        while left:
+            got = [await queue.get()]
+            while not queue.empty():
+                got.append(queue.get_nowait())
+            texts: dict[int, str] = {}
+            ended: dict[int, tuple[int, Sample]] = {}
+            for item in got:
+                if isinstance(item, BaseException):
+                    raise item
+                number, piece = item
+                index = number * wanted.n + piece.index
+                texts[index] = texts.get(index, "") + piece.text
+                if piece.sample is not None:
+                    ended[index] = (number, piece.sample)
+                    left -= 1
+                    used += piece.sample.tokens
+            for index, text in texts.items():
+                if index not in ended and text:
+                    yield {**head, "choices": [_choice(index, text, None, None)]}
+            for index, (number, sample) in ended.items():
+                found = await _logprobs(state, wanted, jobs[number], sample)
+                yield {**head, "choices": [_choice(index, texts[index], sample, found)]}
+            await asyncio.sleep(_FLUSH_SECONDS)
+        if wanted.usage:
+            yield {**head, "choices": [], "usage": _usage(jobs, used)}
+    finally:
+        for task in tasks:
+            task.cancel()
+        cancel()
+
+
+# ---- Chat ----
+
+
+async def chat_completions(request: Request) -> Response:
+    """A reply to a conversation. System messages are ignored: the network has learnt conversations only."""
+    state = state_of(request)
+    fields = await bodies.read_object(request)
+    served = state.models.find(fields.take("model", str))
+    streams = fields.take("stream", bool, False)
+    if not served.checkpoint.spec.can_chat:
+        raise HttpError(400, f"{served.name!r} is a model for {served.checkpoint.task}; use /v1/completions")
+    usage = _wants_usage(fields)
+    turns = _turns(fields.take("messages", list, []))
+    n = fields.integer("n", 1, bodies.MAX_CHOICES, 1)
+    seed = fields.integer("seed", 0, bodies.MAX_SEED)
+    seed = secrets.randbelow(1 << 53) if seed is None else seed
+    for name in ("max_tokens", "max_completion_tokens"):
+        fields.integer(name, 1, bodies.MAX_TOKENS)  # replies end themselves, after some hundred tokens at the most
+    if fields.take("logprobs", bool, False) or fields.left.pop("tools", None):
+        raise HttpError(400, "`logprobs` and `tools` are not supported in conversations")
+    _convert_bias(fields)
+    own = [item.name for item in dataclasses.fields(ReplyOptions) if item.name in fields.left]
+    reply: dict[str, Any] = {name: fields.left.pop(name) for name in own}
+    options = fields.options(SampleOptions, {"seed": seed}, without=("length", "stop", "context_cache"))
+    reply_options = Fields(reply).options(ReplyOptions)
+
+    def sessions() -> list[ChatSession]:
+        found = []
+        for number in range(n):
+            session = served.model.conversation(options, reply_options)
+            session.start_at(number)
+            for speaker, words in turns:
+                session.hear(words, speaker)
+            found.append(session)
+        return found
+
+    talks = await state.in_thread(sessions)
+    head = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": served.name, "seed": seed}
+    stopping = {"now": False}
+    if streams:
+        events = _chat_events(state, talks, {**head, "object": "chat.completion.chunk"}, stopping, usage)
+        return _stream(state, events)
+    try:
+        async with _while_connected(request):
+            replies = [await state.in_thread(functools.partial(_reply, talk, stopping)) for talk in talks]
+    finally:
+        stopping["now"] = True
+    choices = [
+        {"index": i, "message": {"role": "assistant", "content": _clean(one.text)}, "finish_reason": "stop",
+         "logprobs": None}
+        for i, one in enumerate(replies)
+    ]  # fmt: skip
+    used = sum(one.tokens for one in replies)
+    counts = {"prompt_tokens": 0, "completion_tokens": used, "total_tokens": used}
+    return JSONResponse({**head, "object": "chat.completion", "choices": choices, "usage": counts})
+
+
+def _turns(messages: list[Any]) -> list[tuple[int, str]]:
+    """Speakers and words of the messages of a conversation. Raises `HttpError`."""
+    turns = []
+    for number, message in enumerate(messages):
+        role = message.get("role") if isinstance(message, dict) else None
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, list):  # parts, of which only text is understood
+            parts = [part.get("text") if isinstance(part, dict) else None for part in content]
+            content = None if None in parts else "".join(map(str, parts))
+        if not isinstance(role, str) or not isinstance(content, str):
+            raise HttpError(400, f"`messages[{number}]` must be an object with a role and a text as content")
+        if role in ("system", "developer"):
+            continue
+        if role not in _ROLES:
+            raise HttpError(400, f"`messages[{number}]`: the role must be user, assistant or system, not {role[:40]!r}")
+        turns.append((_ROLES[role], content))
+    if not turns or turns[-1][0] != _ROLES["user"]:
+        raise HttpError(400, "`messages` must end with a message of the user")
+    return turns
+
+
+def _reply(session: ChatSession, stopping: dict[str, bool]) -> Reply:
+    *_, last = session.reply(lambda: stopping["now"])
+    assert isinstance(last, Reply)
+    return last
+
+
+async def _chat_events(
+    state: ServerState, talks: list[ChatSession], head: dict[str, Any], stopping: dict[str, bool], usage: bool
+) -> AsyncIterator[dict[str, Any]]:
+    def chunk(index: int, delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
+        return {**head, "choices": [{"index": index, "delta": delta, "finish_reason": reason, "logprobs": None}]}
+
+    used = 0
+    try:
+        for index, talk in enumerate(talks):
+            yield chunk(index, {"role": "assistant", "content": ""})
+            pieces: Iterator[str | Reply] = talk.reply(lambda: stopping["now"])
+            while (piece := await state.in_thread(functools.partial(next, pieces, None))) is not None:
+                if isinstance(piece, Reply):
+                    used += piece.tokens
+                else:
+                    yield chunk(index, {"content": _clean(piece)})
+            yield chunk(index, {}, "stop")
+        if usage:
+            counts = {"prompt_tokens": 0, "completion_tokens": used, "total_tokens": used}
+            yield {**head, "choices": [], "usage": counts}
+    finally:
+        stopping["now"] = True
+
+
+# ---- Streams ----
+
+
+def _stream(state: ServerState, events: AsyncIterator[dict[str, Any]]) -> StreamingResponse:
+    """Server-sent events, ended by `[DONE]`. An error after the first event is an event."""
+
+    async def lines() -> AsyncIterator[bytes]:
+        try:
+            async for event in events:
+                yield b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
+            yield b"data: [DONE]\n\n"
+        except HttpError as error:
+            yield b"data: " + json.dumps(error.body()).encode() + b"\n\n"
+        except Exception as error:
+            state.log_failure(error)
+            failed = HttpError(500, "the server failed; its log says how")
+            yield b"data: " + json.dumps(failed.body()).encode() + b"\n\n"
+
+    return StreamingResponse(lines(), media_type="text/event-stream")
+
+
+@contextlib.asynccontextmanager
+async def _while_connected(request: Request) -> AsyncIterator[None]:
+    """Cancel the block when the client goes away."""
+    block = asyncio.current_task()
+    assert block is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        block.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if gone:
+            raise HttpError(499, "the client went away") from None
+        raise
+    finally:
+        watching.cancel()

@@ -1,0 +1,80 @@
+"""The description of the API at `/openapi.json`, made from the option tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any
+
+from seqgen.config import ClassifyOptions, ForecastOptions, ReplyOptions, SampleOptions
+from seqgen.server import bodies
+from seqgen.version import __version__
+
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+_TEXTS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_MODEL = {"type": "string", "description": "Name of a model; may be missing where there is only one."}
+_N = {"type": "integer", "minimum": 1, "maximum": bodies.MAX_CHOICES, "default": 1}
+_STREAM = {"type": "boolean", "default": False, "description": "Server-sent events as the text comes."}
+
+
+def describe_api() -> dict[str, Any]:
+    """The OpenAPI document."""
+    sampling = _properties(SampleOptions)
+    reply = _properties(ReplyOptions)
+    messages = {"type": "array", "items": {"type": "object", "required": ["role", "content"], "properties": {
+        "role": {"enum": ["user", "assistant", "system"]}, "content": {"type": "string"}}}}  # fmt: skip
+    bodies_by_path = {
+        "/v1/completions": ("Continue prompts.", ["prompt"], {
+            "prompt": _TEXTS, "max_tokens": {"type": "integer", "maximum": bodies.MAX_TOKENS},
+            "n": _N, "stream": _STREAM, "echo": {"type": "boolean", "default": False},
+            "logprobs": {"type": "integer", "minimum": 0, "maximum": 20}, **sampling}),
+        "/v1/chat/completions": ("Reply to a conversation.", ["messages"], {
+            "messages": messages, "n": _N, "stream": _STREAM,
+            **{name: value for name, value in sampling.items() if name not in ("length", "stop", "context_cache")},
+            **reply}),
+        "/v1/classify": ("Label texts.", ["input"], {"input": _TEXTS, **_properties(ClassifyOptions)}),
+        "/v1/score": ("Measure how probable texts are.", ["input"], {
+            "input": _TEXTS, "per_token": {"type": "boolean", "default": False}}),
+        "/v1/forecast": ("Forecast from the last row of a table.", ["csv"], {
+            "csv": {"type": "string"}, **_properties(ForecastOptions)}),
+        "/v1/compose": ("Compose music.", [], {
+            "format": {"enum": ["midi", "wav", "json"], "default": "midi"}, "n": _N,
+            "key": {"type": "string"}, "tempo": {"type": "number"}, **sampling}),
+    }  # fmt: skip
+    paths: dict[str, Any] = {
+        "/v1/models": {"get": {"summary": "List the models.", "responses": _responses()}},
+        "/health": {"get": {"summary": "Whether the server takes requests.", "responses": _responses()}},
+    }
+    for path, (summary, required, properties) in bodies_by_path.items():
+        schema = {"type": "object", "required": required, "properties": {"model": _MODEL, **properties}}
+        paths[path] = {
+            "post": {
+                "summary": summary,
+                "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+                "responses": _responses(),
+            }
+        }
+    return {"openapi": "3.1.0", "info": {"title": "seqgen", "version": __version__}, "paths": paths}
+
+
+def _responses() -> dict[str, Any]:
+    return {"200": {"description": "Done."}, "4XX": {"description": "One sentence in error.message."},
+            "503": {"description": "Try again later."}}  # fmt: skip
+
+
+def _properties(cls: type) -> dict[str, Any]:
+    """The fields of an options dataclass as properties of a JSON schema."""
+    hints = typing.get_type_hints(cls)
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(cls):
+        kinds = [kind for kind in (typing.get_args(hints[item.name]) or (hints[item.name],)) if kind in _TYPES]
+        schema: dict[str, Any] = dict(_TEXTS) if typing.get_origin(hints[item.name]) is tuple else {}
+        if not schema and kinds:
+            schema["type"] = _TYPES[kinds[0]]
+        for name, key in (("minimum", "minimum"), ("maximum", "maximum"), ("exclusive_minimum", "exclusiveMinimum")):
+            if item.metadata.get(name) is not None:
+                schema[key] = item.metadata[name]
+        if item.default is not None and item.default != () and item.default is not dataclasses.MISSING:
+            schema["default"] = item.default
+        found[item.name] = {**schema, "description": item.metadata.get("help", "")}
+    return found

@@ -1,0 +1,132 @@
+"""`/v1/classify`, `/v1/score`, `/v1/forecast` and `/v1/compose`."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from seqgen.config import ClassifyOptions, ForecastOptions, SampleOptions
+from seqgen.errors import UserError
+from seqgen.music.midi import write as write_midi
+from seqgen.server import bodies
+from seqgen.server.errors import HttpError
+from seqgen.server.state import state_of
+
+_MAX_BARS = 1000
+_MAX_PIECES = 16
+_FORMATS = {"midi": "audio/midi", "wav": "audio/wav", "json": "application/json"}
+
+
+async def classify(request: Request) -> Response:
+    """The labels of texts, with probabilities."""
+    state = state_of(request)
+    fields = await bodies.read_object(request)
+    served = state.models.find(fields.take("model", str))
+    texts = fields.texts("input")
+    options = fields.options(ClassifyOptions)
+    found = await state.in_thread(lambda: served.model.classify(texts, **vars(options)))
+    data = [{"index": index, **one.to_json()} for index, one in enumerate(found)]
+    return JSONResponse({"object": "list", "model": served.name, "data": data})
+
+
+async def score(request: Request) -> Response:
+    """How probable texts are: tokens, nats and bits per byte, in total or per token."""
+    state = state_of(request)
+    fields = await bodies.read_object(request)
+    served = state.models.find(fields.take("model", str))
+    texts = fields.texts("input")
+    per_token = fields.take("per_token", bool, False)
+    _require_no_more(fields)
+    if not served.checkpoint.spec.is_plain_text:
+        raise HttpError(400, f"{served.name!r} is a model for {served.checkpoint.task}; scores are of texts")
+
+    def run() -> list[dict[str, Any]]:
+        data = []
+        for index, text in enumerate(texts):
+            one = served.model.score(text, per_token=per_token)
+            entry: dict[str, Any] = {"index": index, "tokens": one.tokens, "nats": one.nats}
+            entry["bits_per_byte"] = one.bits_per_byte
+            if one.per_token is not None:
+                entry["per_token"] = [{"token": token, "nats": nats} for token, nats in one.per_token]
+            data.append(entry)
+        return data
+
+    return JSONResponse({"object": "list", "model": served.name, "data": await state.in_thread(run)})
+
+
+async def forecast(request: Request) -> Response:
+    """Forecasts from the last row of a table, sent as `csv` in JSON."""
+    state = state_of(request)
+    fields = await bodies.read_object(request)
+    served = state.models.find(fields.take("model", str))
+    table = fields.take("csv", str)
+    if not table:
+        raise HttpError(400, "`csv` must be the text of a table")
+    options = fields.options(ForecastOptions)
+
+    def run() -> list[dict[str, Any]]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "table.csv"
+            path.write_text(table, "utf-8", "replace")
+            given = {name: value for name, value in vars(options).items() if value is not None}
+            try:
+                return [one.to_dict(bool(options.backtest)) for one in served.model.forecast(str(path), **given)]
+            except UserError as error:
+                raise HttpError(
+                    400, str(error).replace(repr(str(path)), "`csv`").replace(str(path), "`csv`")
+                ) from error
+
+    data = await state.in_thread(run)
+    return JSONResponse({"object": "list", "model": served.name, "data": data})
+
+
+async def compose(request: Request) -> Response:
+    """Pieces of music: one as a MIDI or wave file, or several as JSON with MIDI in base64."""
+    state = state_of(request)
+    fields = await bodies.read_object(request)
+    served = state.models.find(fields.take("model", str))
+    if not served.checkpoint.spec.composes:
+        raise HttpError(400, f"{served.name!r} is a model for {served.checkpoint.task}; it composes nothing")
+    kind = fields.take("format", str, "midi")
+    if kind not in _FORMATS:
+        raise HttpError(400, f"`format` must be one of {', '.join(_FORMATS)}")
+    n = fields.integer("n", 1, _MAX_PIECES, 1)
+    if n > 1 and kind != "json":
+        raise HttpError(400, "several pieces come as `format` json")
+    music = {name: fields.take(name, kinds) for name, kinds in (("key", str), ("tempo", (int, float)))}
+    seed = fields.integer("seed", 0, bodies.MAX_SEED)
+    seed = secrets.randbelow(1 << 53) if seed is None else seed
+    options = fields.options(SampleOptions, {"seed": seed})
+    if (options.length or 0) > _MAX_BARS:
+        raise HttpError(400, f"`length` must be at most {_MAX_BARS} bars")
+
+    def run() -> Response:
+        model = served.model
+        given = {name: value for name, value in vars(options).items() if value is not None}
+        pieces = model.compose(n=n, **music, **given)
+        files = [write_midi(one.piece, music["tempo"]) for one in pieces]
+        if kind == "json":
+            data = [
+                {"index": one.index, "bars": one.bars, "finish_reason": one.finish_reason,
+                 "midi": base64.b64encode(file).decode()}
+                for one, file in zip(pieces, files, strict=True)
+            ]  # fmt: skip
+            return JSONResponse({"object": "list", "model": served.name, "data": data, "seed": seed})
+        if kind == "wav":
+            from seqgen.rendering.audio import wave
+
+            return Response(b"".join(wave(pieces[0].piece)), media_type=_FORMATS[kind])
+        return Response(files[0], media_type=_FORMATS[kind])
+
+    return await state.in_thread(run)
+
+
+def _require_no_more(fields: bodies.Fields) -> None:
+    if left := [name for name, value in fields.left.items() if name not in bodies.IGNORED and value is not None]:
+        raise HttpError(400, f"there is no field {left[0][:60]!r}")

@@ -1,0 +1,75 @@
+"""What all endpoints share: the models, threads for work that takes time, and limits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+from starlette.requests import Request
+
+from seqgen.processors import process_core_count
+from seqgen.server.errors import HttpError
+from seqgen.server.models import ServedModels
+
+_MAX_QUEUED = 256  # jobs for the threads
+_RETRY_SECONDS = 5
+
+T = TypeVar("T")
+
+
+@dataclass
+class ServerState:
+    """See the module.
+
+    Attributes:
+        timeout: seconds that a request may take.
+        keys: API keys; without any, none is asked for.
+        log: writes a line.
+    """
+
+    models: ServedModels
+    timeout: float
+    keys: frozenset[str] = frozenset()
+    log: Callable[[str], None] = lambda _: None
+    draining: bool = False
+    _queued: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(max(2, process_core_count()), "requests")
+    )
+
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        """Run a function in one of the threads. Raises `HttpError` (429) if too many wait for one."""
+        if self._queued >= _MAX_QUEUED:
+            raise HttpError(429, "the server is busy; try again later", _RETRY_SECONDS)
+        self._queued += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        finally:
+            self._queued -= 1
+
+    def log_failure(self, error: BaseException) -> None:
+        """Write the traceback of an unexpected error."""
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            self.log(line)
+
+    def stop(self) -> None:
+        """End all threads."""
+        self.models.stop()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def state_of(request: Request) -> ServerState:
+    """The state of the server that a request came to."""
+    return cast("ServerState", request.app.state.server)
+
+
+def client_of(request: Request) -> str:
+    """By which clients take turns: the API key, or else the address."""
+    key = request.headers.get("authorization", "")
+    return key or (request.client.host if request.client else "")

@@ -1,0 +1,81 @@
+"""A server in this process, and requests to it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from seqgen.server import run
+from seqgen.server.models import ServedModels
+from seqgen.server.state import ServerState
+
+JSON = {"content-type": "application/json"}
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def message(self) -> str:
+        return str(self.json["error"]["message"])
+
+    @property
+    def events(self) -> list[Any]:
+        """The objects of a stream, which must end as it should."""
+        *lines, last = [line.removeprefix("data: ") for line in self.body.decode().split("\n\n") if line]
+        assert last == "[DONE]", last
+        return [json.loads(line) for line in lines]
+
+
+@dataclass
+class Served:
+    port: int
+    state: ServerState
+
+    def ask(
+        self, path: str, body: Any = None, method: str | None = None, data: bytes | None = None, **headers: str
+    ) -> Answer:
+        """Send an object, or bytes as they are, and return the whole answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        sent = data if data is not None else None if body is None else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        method = method or ("GET" if sent is None else "POST")
+        connection.request(method, path, sent, {**(JSON if sent is not None else {}), **named})
+        answer = connection.getresponse()
+        found = Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
+        connection.close()
+        return found
+
+
+@contextlib.contextmanager
+def serving(models: Sequence[Path], timeout: float = 60, keys: frozenset[str] = frozenset()) -> Iterator[Served]:
+    """Serve these models for the length of a `with` block."""
+    state = ServerState(ServedModels([str(path) for path in models]), timeout, keys)
+    listening = run._listen("127.0.0.1", 0)
+    config = uvicorn.Config(run.make_app(state), log_config=None, access_log=False, lifespan="off", http="h11",
+                            timeout_graceful_shutdown=5)  # fmt: skip
+    server = run._Server(config, state)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield Served(listening.getsockname()[1], state)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+        state.stop()

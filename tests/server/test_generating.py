@@ -1,0 +1,227 @@
+"""Texts and replies over HTTP, as the clients of OpenAI's API ask for them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+
+import seqgen
+from seqgen.config import ReplyOptions, SampleOptions
+from seqgen.generation.batching import BatchedText
+from seqgen.server.texts import TextRequest, TextWorker
+from tests.helpers.random_models import Models
+from tests.helpers.server import Served, serving
+
+
+@pytest.fixture(scope="module")
+def text_model(models: Models) -> Path:
+    return models("char", num_layers=2)
+
+
+@pytest.fixture(scope="module")
+def served(text_model: Path, models: Models) -> Iterator[Served]:
+    with serving([text_model, models("dialogue", "dialogue"), models("subword")]) as found:
+        yield found
+
+
+def name(path: Path) -> str:
+    return path.name
+
+
+def test_completions_are_the_texts_of_the_model(served: Served, text_model: Path) -> None:
+    asked = {"prompt": "The old", "n": 3, "length": 50, "seed": 5, "temperature": 0.8, "top_k": 9}
+    answer = served.ask("/v1/completions", {"model": name(text_model), **asked}).json
+    wanted = seqgen.load(text_model).sample("The old", 3, length=50, seed=5, temperature=0.8, top_k=9)
+    assert [choice["text"] for choice in answer["choices"]] == [sample.text for sample in wanted]
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
+    assert answer["usage"]["completion_tokens"] == sum(sample.tokens for sample in wanted)
+    assert (answer["object"], answer["model"], answer["seed"]) == ("text_completion", name(text_model), 5)
+
+
+def test_completions_streamed_pieces_are_the_whole_text(served: Served, text_model: Path) -> None:
+    asked = {"model": name(text_model), "prompt": ["The", "It"], "n": 2, "length": 200, "seed": 9}
+    whole = served.ask("/v1/completions", asked).json["choices"]
+    events = served.ask("/v1/completions", {**asked, "stream": True}).events
+    texts, reasons = [""] * 4, [None] * 4
+    for event in events:
+        for choice in event["choices"]:
+            texts[choice["index"]] += choice["text"]
+            reasons[choice["index"]] = choice["finish_reason"]
+    assert texts == [choice["text"] for choice in whole]
+    assert reasons == ["length"] * 4
+    assert all(event["choices"] for event in events)
+    *_, last = served.ask(
+        "/v1/completions", {**asked, "stream": True, "stream_options": {"include_usage": True}}
+    ).events
+    assert last["choices"] == [] and last["usage"]["completion_tokens"] == 800
+
+
+def test_completions_same_seed_same_text_in_a_crowd(served: Served, text_model: Path) -> None:
+    def ask(number: int) -> str:
+        length = 40 + 17 * number % 90
+        asked = {"model": name(text_model), "prompt": f"No {number}", "length": length, "seed": number}
+        return str(served.ask("/v1/completions", asked).json["choices"][0]["text"])
+
+    alone = [ask(number) for number in range(24)]
+    crowd: dict[int, str] = {}
+    threads = [threading.Thread(target=lambda n=n: crowd.update({n: ask(n)})) for n in range(24)]  # type: ignore[misc]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [crowd[number] for number in range(24)] == alone
+
+
+def test_completions_tokens_stops_and_echo(served: Served, text_model: Path) -> None:
+    asked = {"model": name(text_model), "prompt": "The", "seed": 2, "temperature": 0}
+    (long,) = served.ask("/v1/completions", {**asked, "max_tokens": 30}).json["choices"]
+    assert long["finish_reason"] == "length"
+    (short,) = served.ask("/v1/completions", {**asked, "max_tokens": 7}).json["choices"]
+    assert long["text"].startswith(short["text"])
+    stop = long["text"][10:12]
+    (stopped,) = served.ask("/v1/completions", {**asked, "stop": stop, "echo": True}).json["choices"]
+    assert stopped["finish_reason"] == "stop"
+    assert stopped["text"] == "The" + long["text"][: long["text"].index(stop)]
+
+
+def test_completions_logprobs_are_those_of_the_tokens(served: Served, text_model: Path) -> None:
+    asked = {"model": name(text_model), "prompt": "The", "seed": 2, "max_tokens": 12, "logprobs": 3}
+    (choice,) = served.ask("/v1/completions", asked).json["choices"]
+    found = choice["logprobs"]
+    assert "".join(found["tokens"]) == choice["text"]
+    assert all(len(top) == 4 for top in found["top_logprobs"])
+    assert found["text_offset"][0] == 0
+    (sample,) = seqgen.load(text_model).sample("The", seed=2, length=12)
+    assert sum(found["token_logprobs"]) == pytest.approx(sample.log_probability, abs=0.2)  # 8 bits, and exactly
+    *_, last = served.ask("/v1/completions", {**asked, "stream": True}).events
+    assert last["choices"][0]["logprobs"] == found
+
+
+def test_completions_logit_bias_by_id(served: Served, text_model: Path) -> None:
+    asked = {"model": name(text_model), "prompt": "The", "max_tokens": 5, "temperature": 0, "logit_bias": {"5": 100}}
+    (choice,) = served.ask("/v1/completions", asked).json["choices"]
+    assert len(set(choice["text"])) == 1
+
+
+def test_chat_replies_are_those_of_a_conversation(served: Served, models: Models) -> None:
+    folder = models("dialogue", "dialogue")
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi"},
+        {"role": "user", "content": [{"type": "text", "text": "So?"}]},
+    ]
+    asked = {"model": name(folder), "messages": messages, "seed": 3, "candidates": 1}
+    answer = served.ask("/v1/chat/completions", asked).json
+    talk = seqgen.load(folder).conversation(SampleOptions(seed=3), ReplyOptions(candidates=1))
+    talk.hear("Hello")
+    talk.hear("Hi", 1)
+    talk.hear("So?")
+    *_, reply = talk.reply()
+    assert answer["choices"][0]["message"] == {"role": "assistant", "content": reply.text}  # type: ignore[union-attr]
+    events = served.ask("/v1/chat/completions", {**asked, "stream": True}).events
+    deltas = [event["choices"][0]["delta"].get("content", "") for event in events]
+    assert "".join(deltas).strip() == reply.text  # type: ignore[union-attr]
+    assert events[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+def worker_of(served: Served, path: Path) -> TextWorker:
+    return served.state.models.find(name(path)).worker
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 20
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_completions_client_that_goes_away_frees_its_place(stream: bool, served: Served, text_model: Path) -> None:
+    body = (
+        f'{{"model": "{name(text_model)}", "prompt": "x", "length": 1000000, "stream": {str(stream).lower()}}}'
+    ).encode()
+    batch = worker_of(served, text_model)._batch
+    with socket.create_connection(("127.0.0.1", served.port)) as connection:
+        connection.sendall(
+            b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+        )  # fmt: skip
+        assert eventually(lambda: len(batch) == 1)
+    assert eventually(lambda: len(batch) == 0)
+
+
+class FakeBatch:
+    """Notes who joins, and ends each text after one step, once `released`."""
+
+    def __init__(self) -> None:
+        self.joined: list[str] = []
+        self.members: list[Any] = []
+        self.released = threading.Event()
+
+    def add(self, key: tuple[TextRequest, int], *_: Any) -> None:
+        self.joined.append(key[0].client)
+        self.members.append(key)
+
+    def remove(self, key: Any) -> None: ...
+
+    def step(self) -> list[BatchedText[Any]]:
+        self.released.wait(20)
+        done, self.members = self.members, []
+        return [BatchedText(key, "x", cast("Any", SimpleNamespace(sample=None))) for key in done]
+
+
+def test_text_worker_clients_take_turns() -> None:
+    async def scenario() -> list[str]:
+        batch = FakeBatch()
+        worker = TextWorker(cast("Any", batch), max_streams=1, max_waiting=100)
+        job = cast("Any", SimpleNamespace(prompt=None, options=None, rules=None))
+        for client, count in (("a", 5), ("b", 2), ("c", 1)):
+            worker.submit(TextRequest(client, job, range(count), None, time.monotonic() + 60))
+            while not batch.joined:
+                await asyncio.sleep(0.005)
+        batch.released.set()
+        while len(batch.joined) < 8:
+            await asyncio.sleep(0.005)
+        worker.stop()
+        return batch.joined
+
+    assert "".join(asyncio.run(scenario())) == "aabcabaa"
+
+
+def test_completions_full_queue_is_429(served: Served, text_model: Path) -> None:
+    worker = worker_of(served, text_model)
+    before, worker._max_waiting = worker._max_waiting, 0
+    try:
+        answer = served.ask("/v1/completions", {"model": name(text_model), "prompt": "x"})
+    finally:
+        worker._max_waiting = before
+    assert answer.status == 429 and int(answer.headers["retry-after"]) > 0
+    assert "try again later" in answer.message
+
+
+def test_completions_beyond_the_time_limit_end(text_model: Path) -> None:
+    with serving([text_model], timeout=1.0) as served:
+        answer = served.ask("/v1/completions", {"prompt": "x", "length": 1_000_000})
+        assert answer.status == 503 and "longer than the server allows" in answer.message
+        assert eventually(lambda: len(worker_of(served, text_model)._batch) == 0)
+
+
+def test_serve_loads_a_model_when_it_is_asked_for(text_model: Path, models: Models) -> None:
+    other = models("byte")
+    with serving([text_model, other]) as served:
+        assert served.ask("/v1/models").status == 200
+        assert [one._model is None for one in served.state.models.all()] == [True, True]
+        served.ask("/v1/completions", {"model": name(other), "prompt": "x", "length": 2})
+        assert [one._model is None for one in served.state.models.all()] == [True, False]

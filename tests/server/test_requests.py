@@ -1,0 +1,254 @@
+"""Predictions over HTTP, wrong requests, who may ask, and the command."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+
+import seqgen
+from seqgen.server import app, bodies
+from tests.helpers.random_models import Models
+from tests.helpers.running import Run
+from tests.helpers.server import Served, serving
+
+
+@pytest.fixture(scope="module")
+def served(zoo: dict[str, Path], models: Models) -> Iterator[Served]:
+    with serving([*(zoo[task] for task in ("classify", "forecast", "music")), models("char")]) as found:
+        yield found
+
+
+def test_classify_gives_the_labels_of_the_model(served: Served, zoo: dict[str, Path]) -> None:
+    texts = ["a good day", "", "bad 天气"]
+    found = served.ask("/v1/classify", {"model": zoo["classify"].name, "input": texts, "top_k": 2}).json["data"]
+    wanted = seqgen.load(zoo["classify"]).classify(texts, top_k=2)
+    assert [[(one["label"], one["probability"]) for one in entry["labels"]] for entry in found] == [
+        list(one.labels) for one in wanted
+    ]
+
+
+def test_score_gives_the_nats_of_the_model(served: Served, models: Models) -> None:
+    asked = {"model": models("char").name, "input": ["The lamp", "x"], "per_token": True}
+    found = served.ask("/v1/score", asked).json["data"]
+    wanted = seqgen.load(models("char")).score("The lamp", per_token=True)
+    assert found[0]["nats"] == pytest.approx(wanted.nats)
+    assert [(one["token"], one["nats"]) for one in found[0]["per_token"]] == wanted.per_token
+    assert found[1]["tokens"] == 1
+
+
+def test_forecast_gives_the_rows_of_the_model(served: Served, zoo: dict[str, Path]) -> None:
+    table = next(path for path in zoo["forecast"].parent.iterdir() if path.suffix == ".csv")
+    asked = {"model": zoo["forecast"].name, "csv": table.read_text()}
+    (found,) = served.ask("/v1/forecast", asked).json["data"]
+    (wanted,) = seqgen.load(zoo["forecast"]).forecast(str(table))
+    assert found == json.loads(json.dumps(wanted.to_dict()))
+
+
+def test_compose_gives_midi_wave_and_json(served: Served, zoo: dict[str, Path]) -> None:
+    asked: dict[str, Any] = {"model": zoo["music"].name, "length": 2, "seed": 7}
+    midi = served.ask("/v1/compose", asked)
+    assert (midi.headers["content-type"], midi.body[:4]) == ("audio/midi", b"MThd")
+    wave = served.ask("/v1/compose", {**asked, "format": "wav"})
+    assert (wave.headers["content-type"], wave.body[:4]) == ("audio/wav", b"RIFF")
+    several = served.ask("/v1/compose", {**asked, "format": "json", "n": 2}).json["data"]
+    assert base64.b64decode(several[0]["midi"]) == midi.body
+    assert [one["bars"] for one in several] == [2, 2]
+
+
+def test_openapi_describes_every_route_and_option(served: Served) -> None:
+    found = served.ask("/openapi.json").json
+    routes = {route.path for route in app.make_app(served.state)._app.routes}  # type: ignore[attr-defined]
+    assert set(found["paths"]) == routes - {"/openapi.json", "/v1/models/{name:path}"}
+    schema = found["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert {"temperature", "top_p", "dry_multiplier", "stop", "seed", "grammar"} <= set(schema["properties"])
+    assert schema["properties"]["top_p"]["maximum"] == 1
+
+
+DEEP = "[" * 100_000
+TEXT, MUSIC, LABELS, SERIES = "text", "music", "classify", "forecast"
+WRONG: list[tuple[str, str, Any, int, str]] = [
+    ("/v1/completions", TEXT, {"prompt": 3}, 400, "`prompt` must be a text or a list"),
+    ("/v1/completions", TEXT, {"prompt": [1, 2]}, 400, "`prompt` must be a text"),
+    ("/v1/completions", TEXT, {"prompt": []}, 400, "`prompt` must be a text"),
+    ("/v1/completions", TEXT, {"prompt": ["x"] * 2000}, 400, "2,000 texts"),
+    ("/v1/completions", TEXT, {"prompt": "x", "temperature": -1}, 400, "--temperature must be at least 0"),
+    ("/v1/completions", TEXT, {"prompt": "x", "temperature": "hot"}, 400, "`temperature` must be a number"),
+    ("/v1/completions", TEXT, {"prompt": "x", "temperature": True}, 400, "`temperature` must be a number"),
+    ("/v1/completions", TEXT, {"prompt": "x", "temperature": 10**400}, 400, "too large"),
+    ("/v1/completions", TEXT, {"prompt": "x", "temperature": float("nan")}, 400, "temperature"),
+    ("/v1/completions", TEXT, {"prompt": "x", "top_p": 0}, 400, "--top-p"),
+    ("/v1/completions", TEXT, {"prompt": "x", "topp": 1}, 400, "did you mean 'top_p'"),
+    ("/v1/completions", TEXT, {"prompt": "x", "n": 0}, 400, "`n` must be between 1 and 128"),
+    ("/v1/completions", TEXT, {"prompt": "x", "n": 1e9}, 400, "`n` must be an integer"),
+    ("/v1/completions", TEXT, {"prompt": ["x"] * 60, "n": 60}, 400, "3,600 texts were asked for"),
+    ("/v1/completions", TEXT, {"prompt": "x", "max_tokens": -5}, 400, "`max_tokens` must be between"),
+    ("/v1/completions", TEXT, {"prompt": "x", "length": 10**12}, 400, "`length` must be at most"),
+    ("/v1/completions", TEXT, {"prompt": "x", "seed": 1 << 70}, 400, "`seed` must be between"),
+    ("/v1/completions", TEXT, {"prompt": "x", "stream": "yes"}, 400, "`stream` must be true or false"),
+    ("/v1/completions", TEXT, {"prompt": "x", "logprobs": 99}, 400, "`logprobs` must be between"),
+    ("/v1/completions", TEXT, {"prompt": "x", "stop": [1]}, 400, "`stop` must be a text, or a list"),
+    ("/v1/completions", TEXT, {"prompt": "x", "stop": ""}, 400, "--stop must not be empty"),
+    ("/v1/completions", TEXT, {"prompt": "x", "grammar": "("}, 400, "--grammar"),
+    ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"5": "a"}}, 400, "`logit_bias`"),
+    ("/v1/completions", TEXT, {"prompt": "x", "logit_bias": {"999999": 1}}, 400, "999999"),
+    ("/v1/completions", TEXT, {"prompt": "x", "best_of": 4}, 400, "`best_of` and `suffix` are not supported"),
+    ("/v1/completions", MUSIC, {"prompt": "x"}, 400, "a model for music"),
+    ("/v1/completions", "none", {"prompt": "x"}, 404, "there is no model 'none'"),
+    ("/v1/completions", "../etc", {"prompt": "x"}, 404, "there is no model"),
+    ("/v1/chat/completions", TEXT, {"messages": []}, 400, "use /v1/completions"),
+    ("/v1/classify", TEXT, {"input": "x"}, 400, "a model for text"),
+    ("/v1/classify", LABELS, {}, 400, "`input` must be a text"),
+    ("/v1/classify", LABELS, {"input": "x", "top_k": 0}, 400, "--top-k"),
+    ("/v1/score", TEXT, {"input": "x", "nats": 1}, 400, "there is no field 'nats'"),
+    ("/v1/score", LABELS, {"input": "x"}, 400, "scores are of texts"),
+    ("/v1/forecast", SERIES, {}, 400, "`csv` must be the text of a table"),
+    ("/v1/forecast", SERIES, {"csv": "a,b\n1,2\n"}, 400, "column"),
+    ("/v1/forecast", SERIES, {"csv": "\0\0"}, 400, ""),
+    ("/v1/forecast", TEXT, {"csv": "a\n1\n"}, 400, "a model for text"),
+    ("/v1/compose", TEXT, {}, 400, "it composes nothing"),
+    ("/v1/compose", MUSIC, {"format": "mp3"}, 400, "`format` must be one of midi, wav, json"),
+    ("/v1/compose", MUSIC, {"n": 3}, 400, "several pieces come as `format` json"),
+    ("/v1/compose", MUSIC, {"key": "H flat"}, 400, "H flat"),
+    ("/v1/compose", MUSIC, {"length": 10**6}, 400, "at most 1000 bars"),
+]
+
+
+@pytest.mark.parametrize(("path", "task", "body", "status", "message"), WRONG)
+def test_wrong_request_is_a_status_and_one_sentence(
+    path: str, task: str, body: Any, status: int, message: str, served: Served, zoo: dict[str, Path], models: Models
+) -> None:
+    folder = models("char") if task == TEXT else zoo.get(task)
+    answer = served.ask(path, {"model": folder.name if folder else task, **body})
+    assert answer.status == status
+    assert message in answer.message and "\n" not in answer.message
+    for place in (os.sep + "tmp", str(models("char")), str(zoo["classify"])):
+        assert place not in answer.message
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not JSON"), (b"{", "not JSON"), (b"\xff\xfe", "not JSON"), (b"[]", "must be a JSON object"),
+        (b'"x"', "must be a JSON object"), (b"null", "must be a JSON object"), (DEEP.encode(), "nested too deeply"),
+    ],
+)  # fmt: skip
+def test_body_that_is_no_object_is_one_sentence(data: bytes, message: str, served: Served) -> None:
+    answer = served.ask("/v1/completions", data=data)
+    assert (answer.status, message in answer.message) == (400, True)
+
+
+def test_body_of_another_type_or_too_large_is_refused(served: Served) -> None:
+    assert served.ask("/v1/completions", data=b"{}", content_type="text/plain").status == 415
+    large = b'{"prompt": "' + b"x" * bodies.MAX_BYTES + b'"}'
+    assert served.ask("/v1/completions", data=large).status == 413
+    with socket.create_connection(("127.0.0.1", served.port)) as connection:  # as chunks, without a length
+        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                           b"Transfer-Encoding: chunked\r\n\r\n")  # fmt: skip
+        chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
+        try:
+            for _ in range(bodies.MAX_BYTES // 0x100000 + 2):
+                connection.sendall(chunk)
+        except OSError:
+            pass  # the server has closed the connection
+        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_half_a_request_is_given_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "_BODY_SECONDS", 0.3)
+    with socket.create_connection(("127.0.0.1", served.port)) as connection:
+        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                           b'Content-Length: 100\r\n\r\n{"prompt": ')  # fmt: skip
+        assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize(("path", "method", "status"), [("/", "GET", 404), ("/v1/completions", "GET", 405),
+                                                         ("/v1/models/none", "GET", 404)])  # fmt: skip
+def test_unknown_route_is_one_sentence(path: str, method: str, status: int, served: Served) -> None:
+    answer = served.ask(path, method=method)
+    assert (answer.status, "\n" in answer.message) == (status, False)
+
+
+def test_answers_have_safe_headers_and_no_cors(served: Served) -> None:
+    answer = served.ask("/v1/models")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "access-control-allow-origin" not in answer.headers
+    assert str(Path.home()) not in answer.body.decode()
+
+
+@pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"origin": "http://evil.example"}, {"origin": "null"}])
+def test_requests_of_other_sites_are_refused(headers: dict[str, str], served: Served) -> None:
+    assert served.ask("/v1/models", **headers).status == 403
+
+
+def test_api_keys_are_asked_for(models: Models) -> None:
+    with serving([models("char")], keys=frozenset({"sesame", "öffne"})) as served:
+        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "sesame"}):
+            answer = served.ask("/v1/models", **headers)
+            assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+        assert served.ask("/v1/models", authorization="Bearer sesame", host="any.example").status == 200
+        assert served.ask("/health").status == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--host", "0.0.0.0"], "lets others in: give --api-key-file"),
+        (["--api-key-file", "none.txt"], "cannot read the keys in 'none.txt'"),
+        (["--timeout", "soon"], "soon"),
+        (["MODEL"], "two models would be called"),
+    ],
+)
+def test_serve_command_bad_arguments_are_one_line(arguments: list[str], message: str, models: Models, run: Run) -> None:
+    given = [str(models("char")) if word == "MODEL" else word for word in arguments]
+    assert message in run("serve", models("char"), *given, status=2).err
+    assert "there is no model" in run("serve", "none", status=2).err
+
+
+def test_serve_command_port_in_use_is_one_line(models: Models, run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        error = run("serve", models("char"), "--port", taken.getsockname()[1], status=2).err
+    assert "cannot listen on" in error and error.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM can't be caught there")
+def test_serve_command_finishes_what_has_begun(models: Models) -> None:
+    folder = models("char")
+    line = [sys.executable, "-m", "seqgen", "serve", str(folder), "--port", "0"]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        port = int(process.stderr.readline().rpartition(":")[2])
+        body = json.dumps({"prompt": "x", "length": 20_000, "stream": True}).encode()
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(
+                b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                b"Connection: close\r\n" + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+            )  # fmt: skip
+            received = connection.recv(1000)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+            while part := connection.recv(1 << 16):
+                received += part
+        assert b"data: [DONE]" in received
+        assert process.wait(timeout=60) == 143
+        said = process.stderr.read()
+        assert "Traceback" not in said
+        assert "\"POST '/v1/completions'\" 200" in said  # a line a request, without its text
+    finally:
+        process.kill()
+        process.communicate()
