@@ -270,7 +270,8 @@ def _common(
     """The options that all runs have in common, and those of each variant, by one plan."""
     slowest = max(variants, key=lambda variant: CELLS[variant.get("cell", TrainOptions.cell)].gates)
     given = {**options, **slowest}
-    planned = plan(names, task=task, valid=valid, watch=watcher, **given)
+    by_clock = not any(given.get(name) for name in ("steps", "epochs"))
+    planned = plan(names, task=task, valid=valid, watch=watcher, measures=by_clock, **given)
     found_task = planned.settings["task"]
     network: AnyNetworkConfig = from_json(network_config_class(found_task, planned.network), planned.network)
     swept = set(variants[0])
@@ -281,7 +282,7 @@ def _common(
     }
     if not network_of(network).predicts_ids:
         fixed.pop("seq_length", None)  # it follows from the data
-    if not swept.intersection(_LENGTHS) and not any(options.get(name) for name in ("steps", "epochs")):
+    if not swept.intersection(_LENGTHS) and by_clock:
         if match == "time":
             fixed["budget"] = options.get("budget") or f"{planned.settings['budget']:g}s"
         else:

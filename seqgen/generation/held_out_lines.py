@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from seqgen.config import NetworkConfig
 from seqgen.errors import ModelError, UserError
@@ -51,7 +52,9 @@ class _Block(ScoringJob):
         return [float(part.sum()) for part in np.split(joined, ends[:-1])][1:]
 
 
-def measure_lines(network: NetworkConfig, weights: Weights, codec: Codec, ids: Ids) -> dict[str, Any] | None:
+def measure_lines(
+    network: NetworkConfig, weights: Weights, codec: Codec, ids: npt.NDArray[np.integer]
+) -> dict[str, Any] | None:
     """Quantiles of the nats of held-out lines, each given lines before it; None if there are too few lines.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ class ClassifierInspector(Inspector[Ids]):
         self._network = Classifier(config)
         self._network.load_state_dict({name: torch.from_numpy(np.array(weight)) for name, weight in weights.items()})
         self._network.eval().requires_grad_(False)
-        self._stacks: list[RecurrentStack] = [reader.layers for reader in self._network.readers]
+        self._stacks = [cast(RecurrentStack, reader.layers) for reader in self._network.readers]
 
     def trace(self, record: Ids, name: str) -> list[Floats]:
         """See `Inspector.trace`."""

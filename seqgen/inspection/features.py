@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,8 +128,8 @@ def _character_features(text: str) -> dict[str, Labels]:
     }
 
 
-def _flags(values: object) -> Labels:
-    return np.fromiter(values, dtype=np.int64)  # type: ignore[call-overload, no-any-return]
+def _flags(values: Iterable[bool]) -> Labels:
+    return np.fromiter(values, dtype=np.int64)
 
 
 def music_features(ids: npt.NDArray[np.integer], vocabulary: EventVocabulary) -> tuple[list[Feature], Labels]:

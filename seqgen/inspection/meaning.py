@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float32]
 
 _BINS = 8
 _SHUFFLES = 6  # shuffled versions, of which the largest value is the baseline
-_BLOCK = (20, 80)  # steps of a block, at least and at most
+_BLOCKS, _MIN_BLOCK, _MAX_BLOCK = 60, 20, 200  # blocks of half a sequence, and their mean length in steps
 _LEAST = 0.01  # bits that are worth a line
 MIN_STEPS = 400
 """Steps of a sequence that statistics make sense for."""
@@ -91,7 +91,8 @@ def _shuffled(bins: Sequence[tuple[Labels, Labels]], first: Labels, second: Labe
 
 
 def _block_shuffled(values: Labels, rng: np.random.Generator) -> Labels:
-    lengths = rng.integers(*_BLOCK, size=len(values) // _BLOCK[0] + 1)
+    mean = min(max(len(values) // _BLOCKS, _MIN_BLOCK), _MAX_BLOCK)
+    lengths = rng.integers(mean // 2, 3 * mean // 2, size=2 * len(values) // mean + 1)
     blocks = [block for block in np.split(values, np.cumsum(lengths)) if len(block)]
     return np.concatenate([blocks[index] for index in rng.permutation(len(blocks))])
 

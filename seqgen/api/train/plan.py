@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,9 +77,13 @@ def plan(
     valid: Sequence[str] | str = (),
     init_from: str | None = None,
     watch: Watcher | None = None,
+    measures: bool = True,
     **options: Any,
 ) -> TrainingPlan:
     """Plan the training that `train` would do with the same arguments, and measure its speed in a few steps.
+
+    Args:
+        measures: without it, speed and times are NaN, and the length of the training must be given in steps or epochs.
 
     Raises `UserError` as `train` does.
     """
@@ -93,20 +98,25 @@ def plan(
         distributed.check_device(compute)
         named = NamedSources(names, valid_names, spool)
         begun = begin(Path(), named, task, given, options, init_from, compute, watch, began)
-        watch.report("measuring the speed of training")
-        return _describe(begun, options, bool(valid_names), time.monotonic() - began)
+        if measures:
+            watch.report("measuring the speed of training")
+        return _describe(begun, options, bool(valid_names), time.monotonic() - began, measures)
 
 
-def _describe(begun: BegunTraining, explicit: dict[str, Any], has_valid: bool, spent: float) -> TrainingPlan:
+def _describe(
+    begun: BegunTraining, explicit: dict[str, Any], has_valid: bool, spent: float, measures: bool
+) -> TrainingPlan:
     training, options = begun.training, begun.options
     plan, schedule, first = training.plan, training.plan.schedule, training.plan.pretraining
     network = dataclasses.asdict(plan.network)
-    speed, rate = _measure(training.run)
+    speed, rate = _measure(training.run) if measures else (math.nan, math.nan)
     pretrains = first is not None and training.pretraining is not None
     steps, seconds = _length(schedule, rate, 0.0 if pretrains else spent)
     epochs = steps / training.run.objective.steps_per_epoch
+    further = plan.members.planned - 1  # networks, each of which takes as long
+    steps, seconds = steps + further * steps, seconds + further * (seconds - (0.0 if pretrains else spent))
     if first is not None and training.pretraining is not None:
-        more_steps, more_seconds = _length(first, _measure(training.pretraining)[1], spent)
+        more_steps, more_seconds = _length(first, _measure(training.pretraining)[1] if measures else math.nan, spent)
         steps, seconds = steps + more_steps, seconds + more_seconds
     settings: dict[str, Any] = {"task": training.task.spec.name}
     tokenizer = getattr(training.data.codec, "text", training.data.codec).name  # inside that of a dialogue or labels
@@ -117,6 +127,8 @@ def _describe(begun: BegunTraining, explicit: dict[str, Any], has_valid: bool, s
     settings |= {"batch_size": plan.batch_size, "seq_length": plan.seq_length, "learning_rate": schedule.learning_rate}
     if network_of(plan.network).predicts_ids:
         settings["blank"] = plan.blank
+    if "members" in plan.reasons:
+        settings["members"] = plan.members.planned
     if "pretrain" in plan.reasons:
         settings["pretrain"] = 0.0 if first is None else round(_fraction(first, schedule), 3)
     budget = parse_duration(options.budget) if options.budget else None if schedule.seconds is None else seconds

@@ -107,7 +107,7 @@ def run(
     ):  # fmt: skip
         if given and not allowed:
             raise UserError(f"{flag} can't be used with --what {what}{' --top' * (top is not None)}")
-    names = sources or (["-"] if _is_fed() else [])
+    names = sources or (["-"] if is_fed() else [])
     from seqgen.api.inspect.run import inspect
     from seqgen.api.model import load
 
@@ -128,7 +128,7 @@ def run(
         shown.units(what, layer, unit)
 
 
-def _is_fed() -> bool:
+def is_fed() -> bool:
     """Whether standard input is a pipe or a file. A script that begins without any has the null device."""
     try:
         return stdin_is_piped() and not stat.S_ISCHR(os.fstat(sys.stdin.fileno()).st_mode)

@@ -1,0 +1,98 @@
+"""`seqgen compare`: models trained alike, and a comparison that goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import seqgen
+from seqgen import checkpoint
+from seqgen.api.compare import compare
+from seqgen.model.weight_shapes import parameter_count
+from tests.helpers.running import Run, weight_bytes
+
+FLAGS = ["--steps", "4", "--rnn-size", "12", "--batch-size", "4", "--seq-length", "16", "--threads", "1",
+         "--precision", "fp32", "-q"]  # fmt: skip
+
+
+def test_compare_trains_ordinary_models_alike(run: Run, text_file: Path, tmp_path: Path) -> None:
+    arguments = ("compare", text_file, "-o", tmp_path / "c", *FLAGS, "--seeds", 2)
+    found = run(*arguments, "--plot", tmp_path / "c.png", "--json").json
+    assert [each["name"] for each in found["summary"]] == ["rnn", "gru", "lstm"]
+    assert [each["name"] for each in found["runs"]] == ["rnn-1", "gru-1", "lstm-1", "rnn-2", "gru-2", "lstm-2"]
+    for name in ("gru-1", "lstm-2"):
+        model = seqgen.load(tmp_path / "c" / name)
+        assert model.checkpoint.network.cell == name.partition("-")[0] and model.sample(length=3)
+        assert "finished" not in model.checkpoint.config  # the held-out part measures: it isn't learnt
+    run("train", text_file, "-o", tmp_path / "own", *FLAGS, "--cell", "gru", "--seed", 1, "--no-finish",
+        *[word for name, value in found["common"].items() if value is not None
+          for word in ([f"--{'' if value else 'no-'}{name.replace('_', '-')}"] if isinstance(value, bool)
+                       else [f"--{name.replace('_', '-')}", value])])  # fmt: skip
+    assert weight_bytes(tmp_path / "own") == weight_bytes(tmp_path / "c" / "gru-2")
+    gru = next(each for each in found["summary"] if each["name"] == "gru")
+    losses = [each["val_loss"] for each in found["runs"] if each["settings"]["cell"] == "gru"]
+    assert gru["val_loss"] == pytest.approx(sum(losses) / 2) and gru["spread"] > 0
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    # The same command trains nothing again, and another one is refused.
+    before = (tmp_path / "c" / "gru-1" / "model.safetensors").stat().st_mtime_ns
+    head, *lines = run(*arguments).lines
+    assert head.split() == ["parameters", "steps", "tokens/s", "time", "validation", "loss", "bits/char"]
+    assert [line.split()[0] for line in lines] == ["rnn", "gru", "lstm"] and " ± " in lines[0]
+    assert (tmp_path / "c" / "gru-1" / "model.safetensors").stat().st_mtime_ns == before
+    assert "its seeds differ" in run(*arguments[:-1], 3, status=2).err
+
+
+def test_compare_goes_on_where_it_was_killed(text_file: Path, tmp_path: Path) -> None:
+    options = {"steps": 4, "rnn_size": 12, "batch_size": 4, "seq_length": 16, "threads": 1, "precision": "fp32"}
+    whole = compare(str(text_file), tmp_path / "whole", cells=["gru", "rnn"], **options)
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed")
+    saved = json.loads((tmp_path / "killed" / "compare.json").read_text())
+    (tmp_path / "killed" / "compare.json").write_text(json.dumps({**saved, "finished": ["gru-1"]}))
+    shutil.rmtree(tmp_path / "killed" / "rnn-1")
+    again = compare(str(text_file), tmp_path / "killed", cells=["gru", "rnn"], **options)
+    assert [run.val_loss for run in again.runs] == [run.val_loss for run in whole.runs]
+    assert weight_bytes(tmp_path / "killed" / "rnn-1") == weight_bytes(tmp_path / "whole" / "rnn-1")
+
+
+def test_compare_matches_parameters_and_sweeps_flags(text_file: Path, tmp_path: Path) -> None:
+    options = {"steps": 2, "batch_size": 4, "seq_length": 16, "threads": 1, "embedding_size": 12, "precision": "fp32"}
+    found = compare(str(text_file), tmp_path / "p", match="parameters", cells=["rnn", "lstm"], **options)
+    sizes = [run.settings["rnn_size"] for run in found.runs]
+    counts = [parameter_count(checkpoint.load(run.folder).network) for run in found.runs]
+    assert sizes[0] > sizes[1] and counts[0] == pytest.approx(counts[1], rel=0.02)
+    swept = compare(str(text_file), tmp_path / "s", sweep="hidden-size=8,12; dropout=0.3", cell="gru", **options)
+    assert [run.name for run in swept.runs] == ["rnn-size=8,dropout=0.3-1", "rnn-size=12,dropout=0.3-1"]
+    networks = [checkpoint.load(run.folder).network for run in swept.runs]
+    assert [(n.cell, n.rnn_size, n.dropout) for n in networks] == [("gru", 8, 0.3), ("gru", 12, 0.3)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--cells", "lstm,transformer"], "cell must be one of lstm, gru, rnn; not 'transformer'"),
+        (["--cells", "lstm", "--cell", "gru"], "--cell can't be used with --cells"),
+        (["--sweep", "rnn-sice=4"], "there is no flag --rnn-sice; did you mean 'rnn_size'?"),
+        (["--sweep", "rnn-size=4,x"], "--sweep: --rnn-size must be int, not 'x'"),
+        (["--sweep", "rnn-size=0"], "--rnn-size must be at least 1, not 0"),
+        (["--sweep", "dropout"], "'dropout' has no values"),
+        (["--sweep", "seed=1,2"], "--sweep can't compare --seed; --seeds does"),
+        (["--match", "size"], "--match must be one of units, parameters, time"),
+        (["--match", "parameters", "--rnn-size", "9"], "leave --rnn-size out"),
+        (["--match", "time", "--steps", "9"], "leave --steps and --epochs out"),
+        (["--rnn-size", "-1"], "--rnn-size must be at least 1"),
+    ],
+)
+def test_compare_of_what_makes_no_sense_is_refused(flags: list[str], said: str, run: Run, tmp_path: Path) -> None:
+    result = run("compare", "tidewater", "-o", tmp_path / "c", *flags, status=2)
+    assert said in result.err and not (tmp_path / "c").exists()
+
+
+def test_compare_without_a_source_or_folder_is_refused(run: Run, tmp_path: Path) -> None:
+    assert "-o DIR is missing" in run("compare", "tidewater", status=2).err
+    assert "there is nothing to train on" in run("compare", "-o", tmp_path / "c", status=2).err
+    assert "save standard input to a file" in run("compare", "-", "-o", tmp_path / "c", stdin=b"text", status=2).err
+    (tmp_path / "other").write_text("x")
+    assert "has files that are no comparison" in run("compare", "tidewater", "-o", tmp_path, *FLAGS, status=2).err
