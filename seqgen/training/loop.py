@@ -7,6 +7,7 @@ schedule, gradient clipping, patience, and recovery from a loss that is not fini
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from seqgen.config import from_json
 from seqgen.errors import ModelError, TrainingError, UserError
+from seqgen.model.dropout import step_generator
 from seqgen.model.weight_shapes import depth
 from seqgen.training.distributed.world import SINGLE_PROCESS, World
 from seqgen.training.finishing import reserved_seconds
@@ -29,6 +31,7 @@ _GAP = 1 / 15  # of the run between validations
 _LONGEST = 1e12  # seconds, as for a budget
 _LARGEST = 1e18  # of a number in a saved state: beyond it the next product overflows
 _SNAPSHOT_STEPS = 100  # between snapshots; the copy costs a thousandth of that
+_READ_STEPS = 20  # of a GPU between readings of its losses, each of which waits until all of its work is done
 _COOLING = 0.2  # of the steps so far: the length of the cooling
 _COOLING_VALIDATIONS = 6
 _LOW = 0.05  # of the learning rate: below that there is nothing to cool
@@ -179,7 +182,9 @@ class Run:
     averages: dict[str, Tensor] = field(init=False)
     best: dict[str, Tensor] | None = field(init=False, default=None)  # the weights of the best validation
     _deepest: int = field(init=False)
+    _unread: list[Tensor] = field(init=False, default_factory=list)  # of steps whose results still are on the device
     _step_seconds: float | None = field(init=False, default=None)  # of a step, with its share of validations
+    _snapshot: _Snapshot = field(init=False)
     _shared_seconds: float = field(init=False, default=0.0)  # seconds on the clock of rank 0 at the last broadcast
 
     def __post_init__(self) -> None:
@@ -263,44 +268,73 @@ class Run:
                 yield Finished(early=True)
                 return
             yield Cooling(position.best_step, position.cooling_steps)
-        snapshot = _Snapshot(self)
+        self._snapshot = _Snapshot(self)
         started, tokens_before, steps_taken = time.monotonic(), position.tokens, 0
+        loss = math.nan
         while (progress := self.progress()) < 1:
             rate = self._rate(progress)
-            loss, tokens, norm = self._step(rate, progress)
-            if not math.isfinite(loss):
-                snapshot.restore(self)
-                position = self.position
-                yield Recovered(position.step, position.rate_factor)
-                continue
+            result, tokens = self._step(rate, progress)
+            self._unread.append(result)
             position.step += 1
-            steps_taken += 1
             position.tokens += tokens
-            position.grad_norm_sum += norm
-            position.grad_norm_steps += 1
             self._share_clock()
-            position.train_loss = loss if position.train_loss is None else 0.98 * position.train_loss + 0.02 * loss
+            validates = self.validation_due()
+            if validates or steps_taken == 0 or position.step % self._read_steps == 0:
+                losses = self._read()
+                if losses is None:
+                    position = self.position
+                    yield Recovered(position.step, position.rate_factor)
+                    continue
+                loss = losses[-1]
+            steps_taken += 1
             elapsed = time.monotonic() - started
             speed = (position.tokens - tokens_before) / max(elapsed, 1e-9)
             progress = self.progress()
             self._step_seconds = elapsed / steps_taken
             left = self._seconds_left(self._step_seconds)
-            snapshot.step_succeeded(self)
             yield Stepped(position.step, loss, progress, rate, position.tokens, speed, left)
-            if self.validation_due():
+            if validates or self.validation_due():
+                if self._read() is None:
+                    position = self.position
+                    yield Recovered(position.step, position.rate_factor)
+                    continue
                 yield self._validate(rate, speed)
                 if self._out_of_patience():
                     if not self._begin_cooling():
                         yield Finished(early=True)
                         return
-                    snapshot = _Snapshot(self)
+                    self._snapshot = _Snapshot(self)
                     yield Cooling(position.best_step, position.cooling_steps)
         yield Finished(early=position.cooling_from is not None)
 
-    def _step(self, rate: float, progress: float) -> tuple[float, int, float]:
-        """Take an optimiser step, and return the loss, its tokens and the norm of the gradient.
+    @property
+    def _read_steps(self) -> int:
+        return 1 if _is_on_cpu(self.objective.network) else _READ_STEPS
 
-        If loss or gradient are not finite, change nothing and return such a loss.
+    def _read(self) -> list[float] | None:
+        """Take the results of the steps since the last reading into the position, and return their losses.
+
+        If any is not finite, the run goes back to its snapshot, and the result is None.
+        """
+        if not self._unread:
+            return []
+        results = torch.stack(self._unread).tolist()
+        self._unread = []
+        if not all(map(math.isfinite, itertools.chain.from_iterable(results))):
+            self._snapshot.restore(self)
+            return None
+        position = self.position
+        for loss, norm in results:
+            position.train_loss = loss if position.train_loss is None else 0.98 * position.train_loss + 0.02 * loss
+            position.grad_norm_sum += norm
+            position.grad_norm_steps += 1
+        self._snapshot.steps_succeeded(self)
+        return [loss for loss, _ in results]
+
+    def _step(self, rate: float, progress: float) -> tuple[Tensor, int]:
+        """Take an optimiser step, and return the loss and the norm of the gradient, shape (2,), and the tokens.
+
+        If they are not finite, a CPU changes nothing. A GPU isn't asked, and spoils its weights: `_read` finds out.
         """
         network = self.objective.network
         network.train()
@@ -308,15 +342,17 @@ class Run:
         for group in self.optimiser.groups:
             group.learning_rate = rate * self.schedule.layer_factor(group.depth, self._deepest, unfrozen)
         self.optimiser.zero_grad()
-        loss, tokens = self.objective.loss(self.position.step, self.generator)
+        generator = step_generator(self.generator, _device(network))
+        loss, tokens = self.objective.loss(self.position.step, generator)
         loss.backward()  # type: ignore[no-untyped-call]
-        value = self.world.all_reduce_gradients(network.parameters(), loss)
-        norm = float(nn.utils.clip_grad_norm_(network.parameters(), self.schedule.grad_clip))
-        if not math.isfinite(value) or not math.isfinite(norm):
-            return math.nan, tokens, norm
+        total = self.world.all_reduce_gradients(network.parameters(), loss)
+        norm = nn.utils.clip_grad_norm_(network.parameters(), self.schedule.grad_clip)
+        result = torch.stack([total.to(norm.dtype), norm])
+        if _is_on_cpu(network) and not result.isfinite().all():
+            return result, tokens
         self.optimiser.step()
         self._average()
-        return value, tokens, norm
+        return result, tokens
 
     def _out_of_patience(self) -> bool:
         return 0 < self.schedule.patience <= self.position.worse and self.position.cooling_from is None
@@ -398,6 +434,7 @@ class Run:
 
     def validate(self, counts: bool = True) -> Validated:
         """Validate at once, for a run that is stopped. Unless it `counts`, the position stays as if it had not been."""
+        self._read()
         before = asdict(self.position)
         seconds = max(self._clock(), 1e-9)
         validated = self._validate(self._rate(self.progress()), self.position.tokens / seconds)
@@ -417,21 +454,29 @@ class Run:
 
     def state(self) -> State:
         """Everything that is needed to resume exactly: tensors by name, and the position as JSON."""
+        self._read()
         self.position.seconds = self._clock()
+        arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in self.tensors().items()}
+        return arrays, asdict(self.position)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors of `state`, on the device and without a copy."""
         tensors = {f"weight.{name}": weight for name, weight in self.objective.network.state_dict().items()}
         for name, moments in self.optimiser.moments.items():
             tensors |= {f"optimiser.{name}.{key}": value for key, value in moments.items()}
         tensors |= {f"average.{name}": average for name, average in self.averages.items()}
         tensors |= {f"carried.{name}": tensor for name, tensor in self.objective.carried_state().items()}
         tensors["random"] = self.generator.get_state()
-        arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
-        return arrays, asdict(self.position)
+        return tensors
 
     def restore(self, arrays: dict[str, np.ndarray], position: dict[str, Any]) -> None:
         """Restore the result of `state`. Raises `ModelError`, before any change, if it belongs to another run."""
+        self.restore_tensors({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}, position)
+
+    def restore_tensors(self, tensors: dict[str, Tensor], position: dict[str, Any]) -> None:
+        """`restore` from copies of the result of `tensors`."""
         try:
             restored = from_json(Position, position)
-            tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
             moments = self._moments(tensors, needed=restored.step > 0)
             cooled = restored.cooling_from is None or (restored.cooling_steps > 0 and restored.cooling_progress < 1)
             if restored.step < 0 or restored.rate_factor <= 0 or not 0 <= restored.seconds < _LONGEST or not cooled:
@@ -439,8 +484,8 @@ class Run:
             averages = _under("average.", tensors)
             if {n: a.shape for n, a in averages.items()} != {n: a.shape for n, a in self.averages.items()}:
                 raise ValueError("the averages of the weights are missing or of another shape")
-            for name, array in arrays.items():
-                if array.dtype.kind == "f" and not (np.abs(array) < _LARGEST).all():
+            for name, tensor in tensors.items():
+                if tensor.is_floating_point() and not (tensor.abs() < _LARGEST).all():
                     raise ValueError(f"{name} contains numbers that are not finite or far too large")
             self.objective.load_carried_state(_under("carried.", tensors))
             self.generator.set_state(tensors["random"])
@@ -451,6 +496,7 @@ class Run:
         for name, average in averages.items():
             self.averages[name].copy_(average)
         self.position = restored
+        self._unread = []
         self.began = time.monotonic() - restored.seconds
 
     def _moments(self, tensors: dict[str, Tensor], needed: bool) -> Moments:
@@ -478,6 +524,14 @@ class Run:
         return depth(name, config.num_layers)
 
 
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
+def _is_on_cpu(network: nn.Module) -> bool:
+    return _device(network).type == "cpu"
+
+
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
@@ -488,15 +542,14 @@ class _Snapshot:
     def __init__(self, run: Run) -> None:
         self._good = self._newest = self._copy(run)
 
-    def step_succeeded(self, run: Run) -> None:
-        """Note a finite step: only that shows that the weights before it, and so the newest copy, were good."""
+    def steps_succeeded(self, run: Run) -> None:
+        """Note finite steps: only they show that the weights before them, and so the newest copy, were good."""
         self._good = self._newest
         if run.position.step % _SNAPSHOT_STEPS == 0:
             self._newest = self._copy(run)
 
-    def _copy(self, run: Run) -> State:
-        arrays, position = run.state()
-        return {name: array.copy() for name, array in arrays.items()}, position
+    def _copy(self, run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return {name: tensor.detach().clone() for name, tensor in run.tensors().items()}, asdict(run.position)
 
     def restore(self, run: Run) -> None:
         """Return to the snapshot with half the learning rate. Clock, recoveries and best validation stay as they are.
@@ -513,8 +566,8 @@ class _Snapshot:
         unchanged = {"best_loss": now.best_loss, "best_step": now.best_step, "worse": now.worse,
                      "next_validation": now.next_validation}  # fmt: skip
         self._newest = self._good
-        arrays, position = self._good
+        tensors, position = self._good
         factors = {"rate_factor": now.rate_factor / 2, "recoveries": now.recoveries + 1}
-        run.restore(arrays, {**position, **unchanged, **factors})
+        run.restore_tensors(tensors, {**position, **unchanged, **factors})
         run.objective.load_carried_state({})  # the carried state may be what is not finite
         run.began = began

@@ -165,7 +165,7 @@ def facts() -> dict[str, Any]:
         weights[0].grad = torch.full((2,), 1.0 + rank)  # both
         weights[1].grad = torch.ones(2) if rank == 1 else None  # one
         frozen = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
-        loss = world.all_reduce_gradients([*weights, frozen], torch.tensor(0.25 + rank))
+        loss = world.all_reduce_gradients([*weights, frozen], torch.tensor(0.25 + rank)).item()
         large = torch.full((3, 1 << 22), float(rank))
         counts = torch.tensor([rank], dtype=torch.int64)
         world.broadcast_tensors([large, counts, torch.zeros(0)])

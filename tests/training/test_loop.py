@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.errors import ModelError, TrainingError
+from seqgen.training import loop
 from seqgen.training.loop import Cooling, Event, Finished, Position, Recovered, Run, Stepped, Validated
 from seqgen.training.schedule import Schedule
 
@@ -455,3 +456,69 @@ def test_position_survives_json() -> None:
     """state.json has plain numbers and nothing outside of JSON."""
     position = dataclasses.asdict(Position(step=3, best_loss=1.5, train_loss=2.5))
     assert Position(**json.loads(json.dumps(position, allow_nan=False))) == Position(**position)
+
+
+# ---- A device that isn't asked at every step ----
+
+
+@pytest.fixture
+def rarely_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs read their losses as on a GPU: at the first step, at every twentieth and before a validation."""
+    monkeypatch.setattr(loop, "_is_on_cpu", lambda network: False)
+
+
+def without_losses(events: list[Event]) -> list[Event]:
+    """Events without what depends on the clock, and without the losses of steps, which come late."""
+    for event in events:
+        for name in ("loss", "tokens_per_second", "seconds", "seconds_left"):
+            if hasattr(event, name):
+                object.__setattr__(event, name, 0.0)
+    return events
+
+
+def test_events_of_a_device_that_is_rarely_read_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+    for on_cpu in (True, False):
+        monkeypatch.setattr(loop, "_is_on_cpu", lambda network, here=on_cpu: here)
+        toy = Toy()
+        run = run_of(toy, steps=50, validate_every=13)
+        events = without_losses(list(run.events()))
+        ended.append((events, toy.weight(), run.position.train_loss, toy.noise))
+    assert ended[0] == ended[1]
+
+
+@pytest.mark.usefixtures("rarely_read")
+def test_events_of_a_device_read_it_once_in_twenty_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = []
+    own = Run._read
+    monkeypatch.setattr(Run, "_read", lambda run: counts.append(len(run._unread)) or own(run))
+    list(run_of(Toy(), steps=100, validate_every=100).events())
+    assert [count for count in counts if count] == [1, 19, 20, 20, 20, 20]
+
+
+@pytest.mark.usefixtures("rarely_read")
+@pytest.mark.parametrize("spoil", [nan_at(27), infinite_gradient_at(27)])
+def test_recovered_device_goes_back_although_the_loss_is_read_late(spoil: Callable[..., Tensor]) -> None:
+    toy = Toy(spoil)
+    run = run_of(toy, steps=60)
+    events = list(run.events())
+    (recovered,) = [event for event in events if isinstance(event, Recovered)]
+    assert (recovered.step, recovered.factor) == (0, 0.5)
+    assert run.position.step == 60
+    assert math.isfinite(toy.weight())
+    assert all(math.isfinite(event.val_loss) for event in events if isinstance(event, Validated))
+
+
+@pytest.mark.usefixtures("rarely_read")
+def test_state_of_a_stopped_device_is_read_first() -> None:
+    toy = Toy(nan_at(30))
+    run = run_of(toy, steps=60)
+    for event in run.events():
+        if isinstance(event, Stepped) and event.step == 30:
+            break
+    arrays, position = run.state()
+    assert all(np.isfinite(array).all() for name, array in arrays.items() if name != "random")
+    assert position["step"] < 30
+    other = Toy()
+    run_of(other).restore(arrays, position)
+    assert math.isfinite(other.weight())

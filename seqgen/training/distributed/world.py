@@ -72,19 +72,21 @@ class World:
         first = min(first, lanes - 1)
         return LaneRange(first, first + 1, lanes, counted=False)
 
-    def all_reduce_gradients(self, weights: Iterable[nn.Parameter], loss: Tensor) -> float:
-        """Sum the gradients over all processes, and return the sum of the losses."""
-        value = float(loss.detach())
+    def all_reduce_gradients(self, weights: Iterable[nn.Parameter], loss: Tensor) -> Tensor:
+        """Sum the gradients over all processes, and return the sum of the losses, a number on the device."""
+        total = loss.detach()
         if self.size == 1:
-            return value
+            return total
+        total = total.clone()
         trained = [weight for weight in weights if weight.requires_grad]
-        # A weight without a gradient here may have one elsewhere; one without any keeps none.
-        header = loss.new_tensor([value, *(float(weight.grad is not None) for weight in trained)])
+        # A weight without a gradient here may have one elsewhere; one without any keeps none. The flags are exchanged
+        # by the CPUs, which needn't wait for the gradients then.
+        flags = torch.tensor([float(weight.grad is not None) for weight in trained])
         gradients = [weight.grad if weight.grad is not None else torch.zeros_like(weight) for weight in trained]
-        self._exchange([header, *gradients], lambda flat: dist.all_reduce(flat, async_op=True))
-        for weight, gradient, present in zip(trained, gradients, header[1:].tolist(), strict=True):
+        self._exchange([flags, total, *gradients], lambda flat: dist.all_reduce(flat, async_op=True))
+        for weight, gradient, present in zip(trained, gradients, flags.tolist(), strict=True):
             weight.grad = gradient if present else None
-        return float(header[0])
+        return total
 
     def gather_lanes(self, tensor: Tensor, lanes: LaneRange, lane_dim: int = 0) -> Tensor:
         """The tensor of all lanes, from those of each process; `lane_dim` is their dimension."""
@@ -197,11 +199,11 @@ SINGLE_PROCESS = World()
 
 
 def _groups(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Groups of tensors of one dtype that fill a bucket, or single larger ones."""
-    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+    """Groups of tensors of one dtype and device that fill a bucket, or single larger ones."""
+    for kind in dict.fromkeys((tensor.dtype, tensor.device) for tensor in tensors):
         group: list[Tensor] = []
         for tensor in tensors:
-            if tensor.dtype != dtype or not tensor.numel():
+            if (tensor.dtype, tensor.device) != kind or not tensor.numel():
                 continue
             if group and sum(map(torch.numel, group)) + tensor.numel() > _BUCKET:
                 yield group
