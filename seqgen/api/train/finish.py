@@ -47,9 +47,11 @@ def finish(training: Training, folder: ModelFolder, watch: Watcher, stopped: boo
     if schedule is not None:
         objective = training.data.finishing(run.objective.network, training.plan, training.compute, training.seed)
     corrects = training.data.corrects_temperature and not known[TEMPERATURE]
+    if run.best is None:  # no validation was finite
+        folder.restore_best({})
+    assert run.best is not None
     if objective is not None or corrects:
         folder.keep_best()
-    assert run.best is not None  # a saved model was validated
     run.objective.network.load_state_dict(run.best)
     if world.is_main_process and training.data.id_streams:
         _complete_language_model(training, folder, corrects)

@@ -27,9 +27,11 @@ from seqgen.corpus.sources import Document
 from seqgen.errors import UserError
 from seqgen.generation.engines.context_cache import CONTEXT_CACHE
 from seqgen.generation.held_out_lines import HELD_OUT_LINES
+from seqgen.model.language import LanguageModel
 from seqgen.specs.tasks import TaskSpec
 from seqgen.streams import reason, replace_folder
 from seqgen.tasks.base import AnyNetwork, Data, Task
+from seqgen.training.calibration.dropout_temperature import apply_temperature
 from seqgen.training.device import Compute
 from seqgen.training.loop import Run, Validated
 from seqgen.training.plans.base import Plan
@@ -251,20 +253,22 @@ class ModelFolder:
     def restore_best(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
         """Give a resumed run the weights of its best validation.
 
-        They are in its saved state or, if the model still has them, in the model. A model of an older version may have
-        them with the correction of its temperature.
+        They are in its saved state or, if the model still has them, in the model. Older versions kept them only there,
+        with the correction of the temperature, which is taken back.
         """
         run = self._training.run
         best = {name.removeprefix(_BEST): array for name, array in arrays.items() if name.startswith(_BEST)}
         self.best_apart = bool(best)
         network = run.objective.network
-        tensors = {name: weight.detach().clone() for name, weight in network.state_dict().items()}
+        current = {name: weight.detach().clone() for name, weight in network.state_dict().items()}
         if self._world.is_main_process:
             found = best or checkpoint.load(self._training.folder).weights()
-            for name, tensor in tensors.items():
-                tensor.copy_(torch.from_numpy(np.array(found[name])))
-        self._world.broadcast_tensors(tensors.values())
-        run.best = tensors
+            network.load_state_dict({name: torch.from_numpy(np.array(found[name])) for name in current})
+            if isinstance(network, LanguageModel) and not best:
+                apply_temperature(network, 1 / float(self.config.get(TEMPERATURE, 1.0)))
+        self._world.broadcast_tensors(network.state_dict().values())
+        run.best = {name: weight.detach().clone() for name, weight in network.state_dict().items()}
+        network.load_state_dict(current)
 
     def save(self, folder: Path | None = None) -> None:
         """Save the state to resume from."""

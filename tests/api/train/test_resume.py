@@ -22,7 +22,7 @@ from seqgen.api.train import folder as model_folders
 from seqgen.api.train.watch import Watcher
 from seqgen.corpus.cache.folder import cache_folder
 from seqgen.errors import UserError
-from seqgen.training.loop import Event, Finished, Stepped
+from seqgen.training.loop import Cooling, Event, Finished, Stepped
 from tests.helpers.running import Command, prose
 from tests.helpers.training import (
     DROPOUT,
@@ -64,6 +64,35 @@ def test_resume_after_any_event_gives_the_same_run(
     checkpoint.load(folder).weights()
     seqgen.train(str(text_file), folder, resume=True, **options)
     same_run(folder, uninterrupted)
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random digits: a network can only memorise them, so the validation loss soon rises."""
+    path = tmp_path_factory.mktemp("noise") / "digits.txt"
+    path.write_text("".join(random.Random(4).choices("0123456789", k=1500)))
+    return path
+
+
+def test_resume_in_the_cooling_gives_the_same_run(noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before its first step, in its midst, and after its end."""
+    monkeypatch.setattr(model_folders, "_SAVE_EVERY", -1.0)
+    options = {**TINY, "steps": 120, "learning_rate": 0.05, "patience": 2, "dropout": 0.2}
+    events: list[Event] = []
+    whole = tmp_path / "whole"
+    seqgen.train(str(noise), whole, watch=Watcher(event=events.append), **options)
+    (cooling,) = [number for number, event in enumerate(events) if isinstance(event, Cooling)]
+    steps = [event.step for event in events if isinstance(event, Stepped)]
+    assert steps[-1] < 120, "it ended early"
+    for after in (cooling, cooling + 1, cooling + 4, len(events) - 1):
+        folder = tmp_path / str(after)
+        with pytest.raises(Killed):
+            seqgen.train(str(noise), folder, watch=kill_after(after), **options)
+        checkpoint.load(folder).weights()
+        seqgen.train([], folder, resume=True)
+        same_run(folder, whole)
+    longer = seqgen.train([], whole, resume=True, steps=130)
+    assert longer.checkpoint.config["training"]["step"] > steps[-1], "a longer run goes on, at the rate of its schedule"
 
 
 def test_watcher_stop_saves_the_run(uninterrupted: Path, text_file: Path, tmp_path: Path) -> None:
@@ -276,7 +305,7 @@ def test_resume_estimates_the_time_left_from_its_own_steps(model_copy: Path) -> 
     tokens = checkpoint.read_resume(model_copy)[1]["tokens"]
     events: list[Event] = []
     seqgen.train([], model_copy, resume=True, steps=80, watch=Watcher(event=events.append))
-    steps = [event for event in events if isinstance(event, Stepped)]
+    steps = [event for event in events[: events.index(Finished(early=False))] if isinstance(event, Stepped)]
     assert [event.step for event in steps] == list(range(61, 81))
     for taken, event in enumerate(steps, start=1):
         elapsed = (event.tokens - tokens) / event.tokens_per_second
