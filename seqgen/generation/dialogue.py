@@ -209,7 +209,7 @@ class ChatSession:
         yield None, 0.0  # the match is complete
 
     def _best(self, position: _Position, opening: Ids, stopped: Callable[[], bool]) -> tuple[Ids, Reply]:
-        """The best of several candidates that repeat neither themselves nor an earlier reply.
+        """The best of several candidates that repeat neither themselves nor an earlier reply, and make up no word.
 
         The model's ranker scores them or, without one, their mutual information with the history (Li et al., 2016,
         eq. 9): log p(reply | history) − λ log p(reply).
@@ -229,8 +229,8 @@ class ChatSession:
         ranked = []
         for tokens, text, score, (_, end) in zip(found, texts, scores, alone, strict=True):
             reply = Reply(text, len(tokens), found[tokens][1], end, score)
-            ranked.append((not self._repeats(tokens, text), score, tokens, reply))
-        _, _, tokens, best = max(ranked, key=lambda entry: entry[:2])
+            ranked.append((not self._repeats(tokens, text), self._has_only_words(text), score, tokens, reply))
+        *_, tokens, best = max(ranked, key=lambda entry: entry[:3])
         return np.array(tokens, dtype=np.int32), best
 
     def _scores(
@@ -270,6 +270,10 @@ class ChatSession:
     def _text(self, tokens: tuple[int, ...]) -> str:
         data = decode(self.codec.text, [token - self.codec.speakers for token in tokens])
         return data.decode("utf-8", "surrogateescape").strip()
+
+    def _has_only_words(self, text: str) -> bool:
+        """Whether a reply has no made-up word, as subwords and characters can form; True without a ranker."""
+        return self.ranker is None or self.ranker.has_only_words(text, [words for _, words in self.turns])
 
     def _repeats(self, tokens: tuple[int, ...], text: str) -> bool:
         """Whether a reply contains a run twice, or equals an earlier reply."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +59,7 @@ class ReplyRanker:
     """A learnt ranking of replies.
 
     Attributes:
+        words: buckets of the words of the training set, ascending.
         keys: buckets of the known n-grams, ascending; shape (n-grams,).
         idf: their inverse document frequencies.
         said: vectors of n-grams in the history, shape (n-grams, dimensions).
@@ -69,6 +70,7 @@ class ReplyRanker:
         mixture: the weight of each of `FEATURES`.
     """
 
+    words: npt.NDArray[np.int32]
     keys: npt.NDArray[np.int32]
     idf: npt.NDArray[np.float32]
     said: npt.NDArray[np.float32]
@@ -81,6 +83,12 @@ class ReplyRanker:
     def bags(self, texts: Sequence[str]) -> list[Bag]:
         """The known n-grams of each text."""
         return known_bags(self.keys, texts)
+
+    def has_only_words(self, reply: str, history: Sequence[str]) -> bool:
+        """Whether every word of a reply is one of the training set or of the recent history: none is made up."""
+        said = word_buckets([reply])
+        known = np.concatenate([self.words, word_buckets(history[-RECENT_TURNS:])])
+        return bool(np.isin(said, known).all())
 
     def context(self, hidden: npt.NDArray[np.float32], turns: Sequence[Bag]) -> ReplyContext:
         """The context of a reply.
@@ -147,10 +155,7 @@ class ReplyRanker:
         return cls(**arrays)
 
 
-_DTYPES = {
-    "keys": np.int32, "idf": np.float32, "said": np.float32, "turn_weights": np.float32, "replied": np.float32,
-    "projection": np.float32, "bias": np.float32, "mixture": np.float32,
-}  # fmt: skip
+_DTYPES = {item.name: np.int32 if item.name in ("words", "keys") else np.float32 for item in fields(ReplyRanker)}
 
 
 def _fault(arrays: Mapping[str, npt.NDArray[Any]], units: int) -> str:
@@ -159,18 +164,24 @@ def _fault(arrays: Mapping[str, npt.NDArray[Any]], units: int) -> str:
         return "it lacks tensors, or has others"
     count, size = arrays["keys"].size, arrays["bias"].size
     shapes = {
-        "keys": (count,), "idf": (count,), "said": (count, size), "turn_weights": (RECENT_TURNS,),
-        "replied": (count, size), "projection": (size, units), "bias": (size,), "mixture": (len(FEATURES),),
+        "words": (arrays["words"].size,), "keys": (count,), "idf": (count,), "said": (count, size),
+        "turn_weights": (RECENT_TURNS,), "replied": (count, size), "projection": (size, units), "bias": (size,), "mixture": (len(FEATURES),),
     }  # fmt: skip
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             return f"{name} has the shape {list(arrays[name].shape)}, not {list(shape)}"
         if not np.isfinite(arrays[name]).all():
             return f"{name} has values that are not finite"
-    keys = arrays["keys"]
-    if count and (keys[0] < 0 or keys[-1] >= BUCKETS or (np.diff(keys) <= 0).any()):
-        return "keys are not ascending buckets"
+    for name in ("words", "keys"):
+        keys = arrays[name]
+        if keys.size and (keys[0] < 0 or keys[-1] >= BUCKETS or (np.diff(keys) <= 0).any()):
+            return f"{name} are not ascending buckets"
     return ""
+
+
+def word_buckets(texts: Sequence[str]) -> npt.NDArray[np.int32]:
+    """The buckets of all words of some texts, ascending."""
+    return np.unique(bags([as_bytes(text) for text in texts], 1, BUCKETS).buckets).astype(np.int32)
 
 
 def known_bags(keys: npt.NDArray[np.int32], texts: Sequence[str]) -> list[Bag]:

@@ -29,7 +29,7 @@ from seqgen.evaluation.dialogue import (
     score_questions,
 )
 from seqgen.generation.engines.base import Engine
-from seqgen.generation.ranking import FEATURES, ORDER, RECENT_TURNS, Bag, Floats, ReplyRanker, known_bags
+from seqgen.generation.ranking import FEATURES, ORDER, RECENT_TURNS, Bag, Floats, ReplyRanker, known_bags, word_buckets
 from seqgen.model.language import LanguageModel
 from seqgen.model.ngrams import BUCKETS, bags
 from seqgen.tokenizers import decode
@@ -40,8 +40,8 @@ from seqgen.training.device import Compute
 from seqgen.training.optimiser import AdamW, ParameterGroup
 from seqgen.untrusted import as_bytes
 
-_DIMENSIONS = 128
-_MOST_NGRAMS = 20_000
+_DIMENSIONS = 64
+_MOST_NGRAMS = 10_000
 _EPOCHS, _BATCH = 6, 256
 _RATE, _WARMUP = 3e-3, 0.05
 _DECAY = 0.0
@@ -52,7 +52,7 @@ _WINDOW = 1 << 16  # ids
 _EXCERPTS_PER_BATCH = 64
 _LEAST_TOKENS = 1 << 16
 _QUESTION_COST = 300  # ids that the network reads for a question
-_FEWEST_QUESTIONS, _MOST_QUESTIONS = 200, 800
+_FEWEST_QUESTIONS, _MOST_QUESTIONS = 200, 600
 _LEAST_PAIRS, _LEAST_QUESTIONS = 64, 32  # to learn anything from
 _PENALTY = 1e-3  # of the squared weights of standardised features
 _NEWTON_STEPS = 12
@@ -255,7 +255,8 @@ def _learn_contrastive(
         F.cross_entropy(scores.masked_fill(same, -math.inf), torch.arange(len(rows))).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     arrays = {name: weight.detach().numpy() for name, weight in vectors.named_parameters()}
-    return ReplyRanker(*table, mixture=np.zeros(len(FEATURES), dtype=np.float32), **arrays)
+    words = word_buckets(texts)
+    return ReplyRanker(words, *table, mixture=np.zeros(len(FEATURES), dtype=np.float32), **arrays)
 
 
 def _features(

@@ -8,6 +8,7 @@ came from. The last row reads what people said there. So `chat`'s defaults were 
     broken       has a word that LEARNT has not
     repeats      says an earlier turn again, the last one included, or the same four words twice
     contradicts  says yes and no to one thing: 'Yes, I don't', or the opposite of a sentence said before by this speaker
+    common       is word for word the reply to another of these histories
     shares       has a word of the last two turns that fewer than one turn in a hundred has (in Chinese two characters)
 
 The score is the share of replies that have no fault, plus half of those that share a word, both in percent.
@@ -35,7 +36,7 @@ from seqgen.generation.dialogue import ChatSession, Reply
 
 TEMPERATURES = (0.3, 0.5, 0.7, 1.0)
 CANDIDATES = (1, 4, 8, 16)
-FAULTS = ("empty", "broken", "repeats", "contradicts")
+FAULTS = ("empty", "broken", "repeats", "contradicts", "common")
 _RARE = 0.01  # fraction of turns with a word, below which it is a topic
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
 _SENTENCES = re.compile(r"[.!?,;:。！？，；：\n]+")
@@ -63,9 +64,10 @@ class Reader:
         self._turns = Counter(word for turn in learnt for word in topics(turn))
         self._most = max(1.0, _RARE * len(learnt))
 
-    def verdicts(self, history: SpeakerTurns, speaker: int, reply: str) -> set[str]:
+    def verdicts(self, history: SpeakerTurns, speaker: int, reply: str, all_replies: Counter[str]) -> set[str]:
         """The first fault of a reply, if there is one, and whether it shares a topic."""
-        found = {fault} if (fault := self._fault(history, speaker, reply)) else set()
+        fault = self._fault(history, speaker, reply) or ("common" if all_replies[reply] > 1 else "")
+        found = {fault} if fault else set()
         said = {word for _, turn in history[-2:] for word in topics(turn)}
         shared = {word for word in said & topics(reply) if self._turns[word] < self._most}
         return found | ({"shares"} if shared else set())
@@ -147,19 +149,20 @@ def main() -> None:
             said = [(1 - min(history[-1][0], 1), reply) for history, reply in contexts]
         seconds = time.perf_counter() - began
         counts: Counter[str] = Counter()
+        texts = [text for _, text in said]
         for (history, _), (speaker, text) in zip(contexts, said, strict=True):
-            verdicts = reader.verdicts(history, speaker, text)
+            verdicts = reader.verdicts(history, speaker, text, Counter(texts))
             counts.update(verdicts)
             shown.append({"t": temperature, "n": candidates, "last": history[-1][1], "reply": text, "is": [*verdicts]})
         percent = {name: 100 * counts[name] / len(said) for name in (*FAULTS, "shares")}
         score = 100 - sum(percent[fault] for fault in FAULTS) + percent["shares"] / 2
-        texts = [text for _, text in said]
         words = sum(len(word_tokens(text)) for text in texts) / len(texts)
         row = [*percent.values(), score, words]
         print(f"{temperature:<5} {candidates:>10}  " + "  ".join(f"{value:6.1f}" for value in row)
               + f"  {distinct_n(texts, 2):.3f}  {1000 * seconds / len(said):6.1f}", flush=True)  # fmt: skip
     if given.show:
-        given.show.write_text("".join(json.dumps(each, ensure_ascii=False) + "\n" for each in shown), "utf-8")
+        lines = [json.dumps(each, ensure_ascii=False) + "\n" for each in shown]
+        given.show.write_text("".join(lines), "utf-8", "surrogateescape")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from seqgen.checkpoint import RANKER
 from seqgen.config import ReplyOptions, SampleOptions
 from seqgen.errors import ModelError
 from seqgen.generation.dialogue import Reply
-from seqgen.generation.ranking import FEATURES, ORDER, RECENT_TURNS, Likelihoods, ReplyRanker
+from seqgen.generation.ranking import FEATURES, ORDER, RECENT_TURNS, Likelihoods, ReplyRanker, word_buckets
 from seqgen.model.ngrams import BUCKETS, bags
 from seqgen.tensors import dump, parse
 from seqgen.tokenizers.characters import ByteCodec
@@ -34,8 +34,8 @@ def make_ranker(units: int = 3, mixture: tuple[float, ...] = (1, -1, 0.5, -0.25,
 
     keys = np.unique(bags([text.encode() for text in TEXTS], ORDER, BUCKETS).buckets).astype(np.int32)
     return ReplyRanker(
-        keys, 1 + np.abs(random(len(keys))), random(len(keys), 4), random(RECENT_TURNS), random(len(keys), 4),
-        random(4, units), random(4), np.array(mixture, dtype=np.float32),
+        word_buckets(TEXTS), keys, 1 + np.abs(random(len(keys))), random(len(keys), 4), random(RECENT_TURNS),
+        random(len(keys), 4), random(4, units), random(4), np.array(mixture, dtype=np.float32),
     )  # fmt: skip
 
 
@@ -95,6 +95,15 @@ def test_reply_ranker_looks_at_the_last_turns_only() -> None:
     assert np.allclose(empty.vector, ranker.projection @ hidden + ranker.bias)
 
 
+def test_reply_ranker_knows_words_of_training_and_history() -> None:
+    ranker = make_ranker()
+    assert ranker.has_only_words("Where is the old dog", [])
+    assert not ranker.has_only_words("the cupp is red", [])
+    assert ranker.has_only_words("the cupp is red", ["my cupp is old"])
+    assert not ranker.has_only_words("the cupp is red", ["my cupp is old", *["no"] * RECENT_TURNS])
+    assert ranker.has_only_words("", [])
+
+
 def test_reply_ranker_file_round_trip(tmp_path: Path) -> None:
     ranker, path = make_ranker(), tmp_path / "ranker.safetensors"
     path.write_bytes(ranker.dump("this"))
@@ -111,6 +120,7 @@ def test_reply_ranker_file_round_trip(tmp_path: Path) -> None:
     [
         ("keys", lambda array: array[::-1], "not ascending"),
         ("keys", lambda array: array + (BUCKETS - 1), "not ascending"),
+        ("words", lambda array: -array, "words are not ascending"),
         ("idf", lambda array: array * np.float32(np.nan), "not finite"),
         ("said", lambda array: array[:-1], "said has the shape"),
         ("mixture", lambda array: array[:5], "mixture has the shape"),
