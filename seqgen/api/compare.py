@@ -121,7 +121,7 @@ def compare(
     watch: RunWatcher | None = None,
     **options: Any,
 ) -> Comparison:
-    """Train models side by side in folders inside `output`, or go on with a comparison that was stopped.
+    """Train models side by side in folders inside `output`, or continue a comparison that was stopped.
 
     Args:
         cells: recurrent cells; by default all, unless there is a `sweep`.

@@ -73,7 +73,7 @@ def coloured_values(steps: Iterable[tuple[str, str, float]], low: float, high: f
     """Colour steps by their values: positive ones red and negative ones blue, or blue if none can be negative.
 
     Args:
-        steps: of each step what stands before it, its text, and its value, from `low` to `high`.
+        steps: of each step the text before it, its own text, and its value, from `low` to `high`.
     """
     parts = []
     for before, token, value in steps:

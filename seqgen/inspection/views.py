@@ -22,7 +22,7 @@ class View(Protocol):
     positions: tuple[str, ...]
     """Where each step is: its number from 1, or the time of its row."""
     separators: tuple[str, ...]
-    """What stands before each step where they are written one after another."""
+    """The text before each step, where steps are written one after another."""
 
     def payload(self) -> dict[str, Any]:
         """What a page needs to show it."""

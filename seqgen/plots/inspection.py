@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.floating]
 _COLUMNS, _MAX_ROWS = 90, 44  # characters of a line, lines of a picture
 _CHARACTER, _ROW = 0.088, 0.21  # inches
 _WIDTH = 9.5  # inches of a roll or a curve
-_SIGNED, _UNSIGNED = "RdBu_r", "Blues"  # red and blue, darker away from zero, are told apart by colour-blind readers
+_SIGNED, _UNSIGNED = "RdBu_r", "Blues"  # red and blue differ for colour-blind readers too
 _MOST_SATURATED = 0.7  # of a colour map, so that black text stays readable on it
 _MAX_MODELS = 20
 

@@ -16,7 +16,7 @@ import typer
 
 from seqgen.cli.options import EncodingOption, ModelArgument, OutputOption, QuietOption
 from seqgen.cli.output import Output, StderrLogger, plural, to_json
-from seqgen.errors import UserError
+from seqgen.errors import UserError, did_you_mean
 from seqgen.specs.cells import CELLS, quantities
 from seqgen.streams import stdin_is_piped, write_bytes
 
@@ -96,7 +96,7 @@ def run(
     bits, beside the best of shuffled units.
     """
     if what not in _WHAT:
-        raise UserError(f"--what must be one of {', '.join(_WHAT)}; not {what!r}")
+        raise UserError(f"there is no {what!r} to inspect; --what takes {', '.join(_WHAT)}{did_you_mean(what, _WHAT)}")
     if as_csv and as_json:
         raise UserError("give --csv or --json, not both")
     followed = what in (_GRADIENT, _SALIENCY)

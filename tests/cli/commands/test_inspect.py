@@ -131,7 +131,7 @@ def test_inspect_gradient_says_what_is_left(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--what", "moods"], "--what must be one of hidden, cell"),
+        (["--what", "moods"], "there is no 'moods' to inspect; --what takes hidden, cell"),
         (["--what", "reset-gate"], "the cell of this model, lstm, has hidden, cell, input-gate"),
         (["--unit", "999"], "this model has units 0 to 31"),
         (["--layer", "7"], "this model has layers 1 to 1"),
