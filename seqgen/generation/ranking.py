@@ -165,7 +165,8 @@ def _fault(arrays: Mapping[str, npt.NDArray[Any]], units: int) -> str:
     count, size = arrays["keys"].size, arrays["bias"].size
     shapes = {
         "words": (arrays["words"].size,), "keys": (count,), "idf": (count,), "said": (count, size),
-        "turn_weights": (RECENT_TURNS,), "replied": (count, size), "projection": (size, units), "bias": (size,), "mixture": (len(FEATURES),),
+        "turn_weights": (RECENT_TURNS,), "replied": (count, size), "projection": (size, units), "bias": (size,),
+        "mixture": (len(FEATURES),),
     }  # fmt: skip
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
