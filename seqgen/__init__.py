@@ -21,6 +21,7 @@ from seqgen.version import __version__
 os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 if TYPE_CHECKING:
+    from seqgen.api.compare import compare
     from seqgen.api.model import Model, load
     from seqgen.api.scoring import Score
     from seqgen.api.train.run import train
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Model": "seqgen.api.model",
     "Score": "seqgen.api.scoring",
+    "compare": "seqgen.api.compare",
     "load": "seqgen.api.model",
     "Watcher": "seqgen.api.train.watch",
     "train": "seqgen.api.train.run",
@@ -45,7 +47,7 @@ _MODULES = {
 
 __all__ = [
     "DataError", "Model", "ModelError", "Sample", "Score", "SeqgenError", "StoppedError", "TrainingError", "UserError",
-    "Watcher", "__version__", "load", "train",
+    "Watcher", "__version__", "compare", "load", "train",
 ]  # fmt: skip
 
 

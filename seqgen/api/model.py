@@ -30,6 +30,7 @@ from seqgen.untrusted import as_bytes
 if TYPE_CHECKING:
     from seqgen.api.classifying import Prediction
     from seqgen.api.forecasting import Forecast
+    from seqgen.api.inspect.run import Inspection
     from seqgen.api.scoring import Score
     from seqgen.corpus.shards import Shard
     from seqgen.corpus.sources import Document, Warn
@@ -273,6 +274,18 @@ class Model(LoadedModel):
         check_task(EvaluateOptions, options, self.task)
         baselines = baselines if rivals is None else rivals
         return run.evaluate(self, as_list(sources), settings, baselines, progress, warn, report)
+
+    def inspect(
+        self, sources: Sequence[str] | str = (), length: int = 2000, *, warn: Warn = lambda _: None
+    ) -> Inspection:
+        """Read sources, at most `length` steps of them, to see units, gates and gradients along them.
+
+        Without sources, a model of text reads the held-out end of its own.
+        """
+        from seqgen.api.inspect.run import inspect
+        from seqgen.api.sources import as_list
+
+        return inspect(self, as_list(sources), length, warn)
 
     def info(self) -> dict[str, Any]:
         """config.json, the number of parameters and the bytes of the files."""

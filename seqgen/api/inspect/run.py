@@ -184,6 +184,8 @@ def _held_out(
         spans = split.hold_out(documents, model.checkpoint.options.val_fraction)[1]
         if spans:
             report("of the sources that the model was trained on, the held-out end is read")
+            if model.checkpoint.config.get("finished"):
+                report("this end was learnt too, at the very end: models of `compare` and of --no-finish never saw it")
             return spans
     warn(f"{documents[0].name!r}: the model was trained on this, except for a held-out part")
     return split.full_spans(documents)
