@@ -22,6 +22,7 @@ from seqgen.generation.engines.native import quantization_cost
 from seqgen.generation.held_out_lines import HELD_OUT_LINES, measure_lines
 from seqgen.model.language import LanguageModel
 from seqgen.streams import write_bytes
+from seqgen.tasks.base import AnyNetwork
 from seqgen.tokenizers import Codec
 from seqgen.training.calibration import dropout_temperature
 from seqgen.training.finishing import finishing_schedule
@@ -45,7 +46,7 @@ def finish(training: Training, folder: ModelFolder, watch: Watcher, stopped: boo
         (left,) = world.broadcast_floats(run.finishing_seconds())
         schedule = finishing_schedule(run.schedule, left)
     if schedule is not None:
-        objective = training.data.finishing(run.objective.network, training.plan, training.compute, training.seed)
+        objective = training.data.finishing(_network(training), training.plan, training.compute, training.seed)
     corrects = training.data.corrects_temperature and not known[TEMPERATURE]
     if run.best is None:  # no validation was finite
         folder.restore_best({})
@@ -75,12 +76,13 @@ def _complete_language_model(training: Training, folder: ModelFolder, corrects: 
     weights = _corrected_weights(training, folder)
     if _temperature(folder) != 1 and folder.has_best():
         folder.update({}, weights)
-    cost = quantization_cost(training.plan.network, weights, streams[-1].ids[:_ROUNDING_SAMPLE])
+    config = _language_network(training).config
+    cost = quantization_cost(config, weights, streams[-1].ids[:_ROUNDING_SAMPLE])
     if cost is not None and folder.config.get(ROUNDING) != round(cost, 6):
         folder.update({ROUNDING: round(cost, 6)})
     context_cache.fit(training, folder, weights)
     if training.task.spec.is_plain_text and len(streams) > 1 and HELD_OUT_LINES not in folder.config:
-        lines = measure_lines(training.plan.network, weights, cast(Codec, training.data.codec), streams[-1].ids)
+        lines = measure_lines(config, weights, cast(Codec, training.data.codec), streams[-1].ids)
         if lines is not None:
             folder.update({HELD_OUT_LINES: lines})
 
@@ -123,10 +125,11 @@ def _measure_temperature(training: Training, folder: ModelFolder, train: IdStrea
 
 def _corrected_weights(training: Training, folder: ModelFolder) -> Weights:
     """The best weights, with the temperature in the output layer."""
-    network = training.run.objective.network
-    network.load_state_dict(training.run.best)
-    weights = _with_temperature(training, folder)
-    network.load_state_dict(training.run.best)
+    network, best = training.run.objective.network, training.run.best
+    assert best is not None
+    network.load_state_dict(best)
+    weights = {name: weight.copy() for name, weight in _with_temperature(training, folder).items()}
+    network.load_state_dict(best)
     return weights
 
 
@@ -136,6 +139,10 @@ def _with_temperature(training: Training, folder: ModelFolder) -> Weights:
     if temperature != 1:
         dropout_temperature.apply_temperature(_language_network(training), temperature)
     return as_arrays(training.run.objective.network.state_dict())
+
+
+def _network(training: Training) -> AnyNetwork:
+    return cast(AnyNetwork, training.run.objective.network)
 
 
 def _language_network(training: Training) -> LanguageModel:
@@ -161,7 +168,7 @@ def finish_member(training: Training, watch: Watcher) -> bool:
     schedule = finishing_schedule(run.schedule, left)
     if schedule is None:
         return True
-    objective = training.data.finishing(run.objective.network, training.plan, training.compute, training.seed)
+    objective = training.data.finishing(_network(training), training.plan, training.compute, training.seed)
     return objective is None or _learn_held_out(training, watch, objective, schedule) is not None
 
 
@@ -174,7 +181,7 @@ def _learn_held_out(
         steps, epochs and seconds; None if it was stopped, or if there was no time for a step.
     """
     run, compute, began = training.run, training.compute, time.monotonic()
-    training.data.before_finishing(run.objective.network)
+    training.data.before_finishing(_network(training))
     generator = torch.Generator().manual_seed(training.seed)
     finishing = Run(objective, schedule, generator, Position(), began, compute.world)
     finishing.optimiser.load(run.optimiser.moments)

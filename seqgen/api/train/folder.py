@@ -78,6 +78,7 @@ class Training:
 
 
 def as_arrays(state: dict[str, torch.Tensor]) -> dict[str, npt.NDArray[np.float32]]:
+    """The weights as arrays, which may share the memory of tensors on a CPU."""
     return {name: weight.detach().float().cpu().numpy() for name, weight in state.items()}
 
 
@@ -191,7 +192,7 @@ class ModelFolder:
             raise UserError(f"cannot write {str(folder)!r}: {reason(error)}") from error
         self.written = True
 
-    def _write_weights(self, weights: dict[str, npt.NDArray[np.float32]]) -> None:
+    def _write_weights(self, weights: checkpoint.Weights) -> None:
         folder = self._training.folder
         members = checkpoint.load(folder).all_weights()[1:] if self.members else []
         checkpoint.write_weights(folder / checkpoint.WEIGHTS, weights, self.config["identity"], members)
@@ -232,7 +233,7 @@ class ModelFolder:
         )  # fmt: skip
         checkpoint.write_config(folder, self.config)
 
-    def update(self, changes: dict[str, Any], weights: dict[str, npt.NDArray[np.float32]] | None = None) -> None:
+    def update(self, changes: dict[str, Any], weights: checkpoint.Weights | None = None) -> None:
         """Write other weights, if there are any, and then entries of config.json."""
         if weights is not None:
             self._write_weights(weights)

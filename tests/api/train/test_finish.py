@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import seqgen
 from seqgen import checkpoint
 from seqgen.api.train.watch import Watcher
 from seqgen.training import finishing
+from seqgen.training.calibration import dropout_temperature
 from seqgen.training.loop import Event, Finishing, Stepped
 from tests.helpers import ranks
 from tests.helpers.training import DROPOUT, TINY, Killed, file_contents, metrics_without_time, saved_weights
@@ -103,6 +105,30 @@ def test_finish_killed_begins_again(number: int, pair: dict[bool, Path], text_fi
     assert file_contents(folder) == before, "nothing is learnt twice"
 
 
+def test_finish_keeps_the_correction_of_the_temperature(
+    text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dropout_temperature, "fit_temperature", lambda *_: 0.9)  # a network this young is too unsure
+    arrays, logits = {}, ("output_weight", "output_bias")
+    for finish in (True, False):
+        folder = tmp_path / str(finish)
+        seqgen.train(str(text_file), folder, steps=STEPS, seed=3, finish=finish, **DROPOUT)
+        assert config_of(folder)["temperature"] == 0.9
+        arrays[finish] = load_file(folder / "model.safetensors")
+        best = checkpoint.read_resume(folder)[0]
+        for name, plain in arrays[False].items() if not finish else ():
+            np.testing.assert_allclose(plain, best[f"best.{name}"] / (0.9 if name in logits else 1), rtol=1e-6)
+    for name in logits:  # learning changes them less than the correction
+        np.testing.assert_allclose(
+            np.linalg.norm(arrays[True][name]) / np.linalg.norm(arrays[False][name]), 1, atol=0.08
+        )
+    folder = tmp_path / "killed"
+    train_killed_in(text_file, folder, 2)
+    assert saved_weights(folder) == saved_weights(tmp_path / "False")
+    seqgen.train([], folder, resume=True)
+    assert saved_weights(folder) == saved_weights(tmp_path / "True")
+
+
 def test_finish_is_left_out_of_a_stopped_run(pair: dict[bool, Path], text_file: Path, tmp_path: Path) -> None:
     folder, steps = tmp_path / "m", []
     watch = Watcher(
@@ -126,8 +152,6 @@ def test_finish_stopped_keeps_the_model(pair: dict[bool, Path], text_file: Path,
 def test_resume_with_more_steps_goes_on_from_before_finishing(
     pair: dict[bool, Path], text_file: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     for finish in (True, False):
         shutil.copytree(pair[finish], tmp_path / str(finish))
         seqgen.train([], tmp_path / str(finish), resume=True, steps=STEPS + 12)
