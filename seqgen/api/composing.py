@@ -10,7 +10,7 @@ from seqgen.api.sampling import ReportCallback, SampleRequest
 from seqgen.errors import DataError
 from seqgen.generation.copies.notes import NoteCopyIndex
 from seqgen.generation.music import composing as generation
-from seqgen.generation.music.composing import Composition, music_codec
+from seqgen.generation.music.composing import BarCallback, Composition, music_codec
 from seqgen.music import names
 from seqgen.music.piece import Piece
 from seqgen.streams import read_whole
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def read_piece(codec: MidiCodec, data: bytes, name: str = "the primer") -> Piece:
-    """Decode a MIDI file onto the codec's grid. Raises `DataError`, which begins with `name`."""
+    """Read a file of music onto the codec's grid. Raises `DataError`, which begins with `name`."""
     try:
         return codec.read_piece(data)[0]
     except DataError as error:
@@ -31,7 +31,7 @@ def read_piece(codec: MidiCodec, data: bytes, name: str = "the primer") -> Piece
 def load_primer(
     model: LoadedModel, primer: str | os.PathLike[str] | bytes | Piece | None, name: str = "the primer"
 ) -> Piece | None:
-    """Load a primer from the path or the bytes of a MIDI file; `name` stands for the bytes in errors.
+    """Load a primer from the path or the bytes of a file of music; `name` stands for the bytes in errors.
 
     A piece, or None, is returned as it is. Raises `DataError` for a file that can't be read.
     """
@@ -51,6 +51,7 @@ def compose(
     primer: Piece | None = None,
     copies: bool = False,
     report: ReportCallback = lambda _: None,
+    on_bar: BarCallback | None = None,
 ) -> Iterator[Composition]:
     """Compose `count` pieces, numbered from `first`.
 
@@ -58,6 +59,7 @@ def compose(
         primer: a piece to continue, instead of the MIDI file in `request`.
         copies: whether to measure the longest run of notes copied from the corpus, if the model keeps an index of it.
         report: called with progress messages.
+        on_bar: see `generation.music.composing.compose`.
     """
     codec = music_codec(model.codec)
     scale = None if request.music_options.key is None else set(names.scale(request.music_options.key))
@@ -78,7 +80,7 @@ def compose(
         request.to_be_continued,
         request.search.best_of,
     )
-    return generation.compose(model.engine, codec, primed, how, count, first)
+    return generation.compose(model.engine, codec, primed, how, count, first, on_bar)
 
 
 def _copy_index(model: LoadedModel, required: bool, report: ReportCallback) -> NoteCopyIndex | None:

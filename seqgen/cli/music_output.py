@@ -1,10 +1,11 @@
-"""Output of composed music: a MIDI file, a folder of them, a pipe, JSON lines, and a piano roll."""
+"""Output of composed music: a file, a folder of files, a pipe, JSON lines, and a piano roll."""
 
 from __future__ import annotations
 
 import base64
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,43 @@ if TYPE_CHECKING:
     from seqgen.api.receipts import Receipt
     from seqgen.api.sampling import SampleRequest
     from seqgen.generation.music.composing import Composition
+    from seqgen.music.piece import Piece
+    from seqgen.rendering.formats import Format
+
+
+class AudioStream:
+    """A wave file on standard output that grows bar by bar, as a piece is composed."""
+
+    def __init__(self, with_primer: bool, programs: tuple[int, ...]) -> None:
+        from seqgen.rendering.audio import Audio
+
+        self._with_primer, self._programs = with_primer, programs
+        self._audio = Audio()
+        self._begun = False
+
+    def add(self, piece: Piece, primer_bars: int) -> None:
+        """Write the bars before the last, which has just begun."""
+        shown = self._shown(piece, primer_bars)
+        if len(shown.bars) > 1:
+            self._write(self._audio.bars(shown, len(shown.bars) - 1))
+
+    def finish(self, composed: Composition) -> None:
+        """Write what is left of a finished piece."""
+        shown = self._shown(composed.piece, composed.primer_bars)
+        self._write(self._audio.bars(shown, len(shown.bars)) + self._audio.tail(shown))
+
+    def _shown(self, piece: Piece, primer_bars: int) -> Piece:
+        from seqgen.rendering.formats import arranged
+
+        shown = piece if self._with_primer else piece.excerpt(primer_bars, len(piece.bars))
+        return arranged(shown, programs=self._programs)
+
+    def _write(self, data: bytes) -> None:
+        from seqgen.rendering.audio import header
+
+        with Output("-") as out:
+            out.write(data if self._begun else header(None) + data)
+        self._begun = True
 
 
 @dataclass(frozen=True)
@@ -27,7 +65,8 @@ class PieceWriter:
     Raises `UserError`, before anything is composed, if the output can't take them.
 
     Attributes:
-        output: A MIDI file, a folder, or `-`.
+        output: A file, a folder, or `-`.
+        format: Name of the format; None for that of the file's suffix, or else MIDI.
         plot: PNG file of the piano roll.
         count: Number of pieces.
         first: Index of the first piece.
@@ -36,6 +75,7 @@ class PieceWriter:
     """
 
     output: str
+    format: str | None
     plot: str | None
     count: int
     first: int
@@ -44,20 +84,41 @@ class PieceWriter:
     music_options: MusicOptions
 
     def __post_init__(self) -> None:
-        from seqgen.music.names import program
-
-        for name in self.music_options.instrument:
-            program(name)
+        _ = self._programs, self._format  # raise for unknown ones
         if self.plot is not None and self.count > 1:
             raise UserError("--plot draws one piece, and -n asks for more")
         if self.to_stdout and not self.as_json:
             if self.count > 1:
                 raise UserError("several pieces need a folder: -o FOLDER")
             with Output("-") as out:
-                if out.terminal:
-                    raise UserError("cannot show a MIDI file on a terminal: write it with -o FILE.mid, or to a pipe")
+                if out.terminal and not self._format.is_text:
+                    name = self._format.name
+                    what = "a MIDI file" if name == "mid" else f"a .{name} file"
+                    raise UserError(f"cannot show {what} on a terminal: write it with -o FILE.{name}, or to a pipe")
         elif not self.to_stdout:
             self._make_folder()
+
+    @cached_property
+    def _format(self) -> Format:
+        from seqgen.rendering import formats
+
+        if self.format is not None:
+            return formats.named(self.format)
+        return (None if self.to_stdout or self.folder else formats.of_file(self.output)) or formats.MIDI
+
+    @cached_property
+    def _programs(self) -> tuple[int, ...]:
+        from seqgen.music.names import program
+
+        return tuple(program(name) for name in self.music_options.instrument)
+
+    def stream(self) -> AudioStream | None:
+        """The audio of the piece while it is composed, if it goes to standard output as such."""
+        from seqgen.rendering import formats
+
+        if not self.to_stdout or self.as_json or self.count > 1 or self._format is not formats.WAVE:
+            return None
+        return AudioStream(self.with_primer, self._programs)
 
     @property
     def to_stdout(self) -> bool:
@@ -78,6 +139,15 @@ class PieceWriter:
         except OSError as error:
             raise UserError(f"cannot make the folder -o {self.output!r}: {reason(error)}") from error
 
+    def _data(self, piece: Piece, tempo: float | None) -> bytes:
+        from seqgen.rendering.formats import MIDI, arranged
+
+        if self._format is MIDI:  # which has any tempo, where a piece has whole numbers
+            from seqgen.music import midi
+
+            return midi.write(piece, tempo, self._programs)
+        return self._format.file(arranged(piece, tempo, self._programs))
+
     def write(
         self,
         composed: Composition,
@@ -85,15 +155,19 @@ class PieceWriter:
         request: SampleRequest,
         state_file: str,
         receipt: Receipt | None = None,
+        stream: AudioStream | None = None,
     ) -> None:
-        """Write one piece. If a `receipt` is replayed, raise `ModelError` for a piece that differs from it."""
-        from seqgen.api import receipts
-        from seqgen.music import midi
-        from seqgen.music.names import program
+        """Write one piece. If a `receipt` is replayed, raise `ModelError` for a piece that differs from it.
 
-        programs = tuple(program(name) for name in request.music_options.instrument)
+        Args:
+            stream: that has written its first bars.
+        """
+        from seqgen.api import receipts
+
+        if stream is not None:
+            stream.finish(composed)
         piece = composed.piece if self.with_primer else composed.without_primer()
-        data = midi.write(piece, request.music_options.tempo, programs)
+        data = b"" if stream is not None else self._data(piece, request.music_options.tempo)
         facts: dict[str, Any] = {
             "index": composed.index, "seed": composed.seed, "bars": composed.bars,
             "primer_bars": composed.primer_bars, "notes": len(piece.notes), "tokens": composed.events,
@@ -105,17 +179,18 @@ class PieceWriter:
             facts["longest_copy"] = composed.longest_copy
         path: Path | None = None
         if self.folder is not None:
-            path = self.folder / f"{composed.index:0{len(str(self.first + self.count - 1))}d}.mid"
+            path = self.folder / f"{composed.index:0{len(str(self.first + self.count - 1))}d}.{self._format.name}"
         elif not self.to_stdout:
             path = Path(os.path.expanduser(self.output))
         if path is not None:
             write_bytes(path, data)
         if self.as_json:
             facts["receipt"] = receipts.make_receipt(model, request, "", state_file)
-            content = {"midi": base64.b64encode(data).decode()} if path is None else {"file": str(path)}
+            key = "midi" if self._format.name == "mid" else self._format.name
+            content = {key: base64.b64encode(data).decode()} if path is None else {"file": str(path)}
             with Output("-") as out:
                 out.write(to_json({**facts, **content}) + "\n")
-        elif path is None:
+        elif path is None and stream is None:
             with Output("-") as out:
                 out.write(data)
         if self.plot is not None:

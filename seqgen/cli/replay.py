@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 def replay_all(
-    source: str, folder: str | None, state: str | None, output: str, plot: str | None, as_json: bool, with_prompt: bool
-) -> None:
+    source: str, folder: str | None, state: str | None, output: str, format: str | None,
+    plot: str | None, as_json: bool, with_prompt: bool,
+) -> None:  # fmt: skip
     """Generate all samples of a file of receipts again, in order, and write what `sample` wrote.
 
     Each is compared with its receipt before it is written.
@@ -27,6 +28,7 @@ def replay_all(
         folder: The model; None for the one that the receipts name.
         state: File of the state to start from; None for the one that the receipts name.
         output: File or folder, or `-`.
+        format: Format of a piece of music; None for that of the file's suffix, or else MIDI.
         plot: PNG file of a piece of music.
         as_json: Whether to write JSON lines.
         with_prompt: Whether to write the prompt before each sample.
@@ -46,10 +48,11 @@ def replay_all(
     for receipt in found:
         receipts.check(model, receipt)
     if TASKS.find(model.task).composes:
-        _replay_pieces(model, found, state, output, plot, as_json, with_prompt)
+        _replay_pieces(model, found, state, output, format, plot, as_json, with_prompt)
         return
-    if plot is not None:
-        raise ModelError(f"--plot is for music; this is a model for {model.task}")
+    for flag, given in (("--plot", plot), ("--format", format)):
+        if given is not None:
+            raise ModelError(f"{flag} is for music; this is a model for {model.task}")
     with Output(output) as out:
         for number, sample in enumerate(_texts(model, found, state), start=1):
             if as_json:
@@ -73,8 +76,8 @@ def _texts(model: Model, found: list[Receipt], state: str | None) -> Iterator[di
 
 
 def _replay_pieces(
-    model: Model, found: list[Receipt], state: str | None, output: str, plot: str | None, as_json: bool,
-    with_primer: bool,
+    model: Model, found: list[Receipt], state: str | None, output: str, format: str | None, plot: str | None,
+    as_json: bool, with_primer: bool,
 ) -> None:  # fmt: skip
     from seqgen.api import receipts
     from seqgen.api.composing import compose
@@ -82,7 +85,7 @@ def _replay_pieces(
 
     last = max(receipt.index for receipt in found)
     writer = PieceWriter(
-        output, plot, len(found), last + 1 - len(found), as_json, with_primer, found[0].request.music_options
+        output, format, plot, len(found), last + 1 - len(found), as_json, with_primer, found[0].request.music_options
     )
     for job in receipts.jobs(found):
         request, state_file = receipts.with_state(model, job[0], state)

@@ -145,6 +145,14 @@ def run(
             rich_help_panel="Output",
         ),
     ] = "-",
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="mid|wav|musicxml|abc|html|png",
+            help="Music: format of the output [default: by the name of the file, or mid].",
+            rich_help_panel="Output",
+        ),
+    ] = None,
     plot: Annotated[
         str | None,
         advanced(typer.Option(metavar="FILE.png", help="Music: piano roll of the piece.", rich_help_panel="Output")),
@@ -203,7 +211,7 @@ def run(
             raise UserError(f"--replay takes all settings from the receipt: leave {flag} out")
         from seqgen.cli.replay import replay_all
 
-        replay_all(replay, model, state_in, output, plot, as_json, show_prompt)
+        replay_all(replay, model, state_in, output, format, plot, as_json, show_prompt)
         return
     for flag, given in (("--state-out", state_out), ("--state-in", state_in), ("--json", as_json), ("-n", n > 1),
                         ("--shard", shard), ("several temperatures", several)):  # fmt: skip
@@ -230,8 +238,9 @@ def run(
     loaded = Model(open_checkpoint(model), engine, device, exact, precision, streams)
     loaded.check(sample_options)
     _check_flags(
-        loaded, prompt is not None or prompt_file is not None, sample_options, label, primer, plot, music_options
-    )
+        loaded, prompt is not None or prompt_file is not None, sample_options, label, primer, plot, format,
+        music_options,
+    )  # fmt: skip
     composes = TASKS.find(loaded.task).composes
     state, digest = None, ""
     if state_in is not None:
@@ -273,10 +282,12 @@ def run(
     from seqgen.api.composing import compose, load_primer
     from seqgen.cli.music_output import PieceWriter
 
-    writer = PieceWriter(output, plot, n, first, as_json, show_prompt, request.music_options)
+    writer = PieceWriter(output, format, plot, n, first, as_json, show_prompt, request.music_options)
     piece = load_primer(loaded, midi, primer or "")
-    for composed in compose(loaded, request, len(own), first + own.start, piece, as_json, log.info):
-        writer.write(composed, loaded, request, state_in or "")
+    stream = writer.stream() if search_options.best_of == 1 else None
+    on_bar = None if stream is None else stream.add
+    for composed in compose(loaded, request, len(own), first + own.start, piece, as_json, log.info, on_bar):
+        writer.write(composed, loaded, request, state_in or "", stream=stream)
         if state_out is not None and composed.saved is not None:
             write_state(loaded, composed.saved, state_out)
 
@@ -292,7 +303,7 @@ def _read_prompt(name: str, decode: bool, log: StderrLogger) -> bytes:
 
 def _check_flags(
     model: Model, prompted: bool, options: SampleOptions, label: str | None, primer: str | None, plot: str | None,
-    music_options: dict[str, Any],
+    format: str | None, music_options: dict[str, Any],
 ) -> None:  # fmt: skip
     """Raise `UserError` for flags of another task."""
     if TASKS.find(model.task).composes:
@@ -304,7 +315,12 @@ def _check_flags(
                 "--primer FILE.mid"
             )
         return
-    for flag in [flag_name(name) for name in music_options] + ["--primer"] * bool(primer) + ["--plot"] * bool(plot):
+    for flag in (
+        [flag_name(name) for name in music_options]
+        + ["--primer"] * bool(primer)
+        + ["--plot"] * bool(plot)
+        + ["--format"] * bool(format)
+    ):
         raise UserError(f"{flag} is for music; this is a model for {model.task}")
 
 

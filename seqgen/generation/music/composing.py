@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +29,8 @@ from seqgen.tokenizers import Codec, Ids
 from seqgen.tokenizers.midi import MidiCodec
 
 _NOTES = ("note", "drum")
+
+BarCallback = Callable[[Piece, int], None]
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ class PieceGuide:
         self.finish_reason = "" if bars else "length"
         self._native = NativeGrammarState(self._grammar) if library() is not None and not guarded else None
         self._native_tokens: list[int] = []  # not yet taken by the Python grammar
+        self.bars_begun = 0  # after the primer
         self._notes: list[int] = []
 
     def mask(self) -> npt.NDArray[np.bool_]:
@@ -171,6 +174,7 @@ class PieceGuide:
                 self.finish_reason = "length"
                 return False
             self._left -= 1
+            self.bars_begun += 1
             if not self._left:
                 self._allow_end(grammar)
         elif token == self._end:
@@ -190,6 +194,11 @@ class PieceGuide:
         self._native_tokens.clear()
         return self._grammar
 
+    def piece(self) -> Piece:
+        """The piece so far, in the tempo that was asked for."""
+        piece, tempo = self.grammar().piece(), self._request.tempo
+        return piece if tempo is None else replace(piece, tempos=((0, max(1, round(tempo))),))
+
     def saved(self, primer: Primer, cells: Any, now: SamplerState, row: int, index: int) -> SavedState:
         """The state after the finished piece, whose recurrent state is `cells`."""
         options, last = self._request.options, int(now.last[row])
@@ -205,12 +214,22 @@ class PieceGuide:
 
 
 def compose(
-    engine: Engine, codec: Codec, primer: Primer, request: CompositionRequest, count: int = 1, first: int = 0
+    engine: Engine,
+    codec: Codec,
+    primer: Primer,
+    request: CompositionRequest,
+    count: int = 1,
+    first: int = 0,
+    on_bar: BarCallback | None = None,
 ) -> Iterator[Composition]:
     """Compose pieces number `first` to `first` + `count` − 1, in order.
 
     Piece i doesn't depend on `count` and `first`. With `request.best_of`, it is the best of the candidates from the
     random streams i · best_of and following.
+
+    Args:
+        on_bar: called when a bar begins, with the piece so far, this bar included, and the number of bars of the
+            primer. Only for one piece without other candidates.
 
     Raises:
         UserError: the options name events that the vocabulary lacks.
@@ -219,7 +238,8 @@ def compose(
     at_once = max(1, engine.batch_size // tries)
     for start in range(first, first + count, at_once):
         stop = min(start + at_once, first + count)
-        pieces = _compose_batch(engine, music_codec(codec), primer, request, range(start * tries, stop * tries))
+        indices = range(start * tries, stop * tries)
+        pieces = _compose_batch(engine, music_codec(codec), primer, request, indices, on_bar)
         best = best_of(((piece.index, piece) for piece in pieces), tries, _log_prob_per_event)
         yield from (replace(best[number], index=number) for number in range(start, stop))
 
@@ -229,16 +249,25 @@ def _log_prob_per_event(piece: Composition) -> float:
 
 
 def _compose_batch(
-    engine: Engine, codec: MidiCodec, primer: Primer, request: CompositionRequest, indices: Sequence[int]
+    engine: Engine,
+    codec: MidiCodec,
+    primer: Primer,
+    request: CompositionRequest,
+    indices: Sequence[int],
+    on_bar: BarCallback | None,
 ) -> Iterator[Composition]:
     guides = [PieceGuide(codec, primer, request) for _ in indices]
     counts, sums = [0] * len(indices), [0.0] * len(indices)
+    reported = 0
     saved: list[SavedState | None] = [None] * len(indices)
     open_rows = {row for row, guide in enumerate(guides) if not guide.finish_reason}
     now, seed = SamplerState(), request.options.seed
     filters = FilterChain(request.options, resolved=resolve_names(request.options, codec))
     steps = sample_ids(engine, primer.primed, filters, seed, indices, guides, (), now)
     for step in steps if open_rows else ():
+        if on_bar is not None and guides[0].bars_begun > reported:
+            reported = guides[0].bars_begun
+            on_bar(guides[0].piece(), guides[0].primer_bars)
         for row in sorted(open_rows):
             if not guides[row].finish_reason:
                 counts[row] += 1
@@ -251,9 +280,7 @@ def _compose_batch(
             break
     for row, index in enumerate(indices):
         guide, grammar = guides[row], guides[row].grammar()
-        piece = grammar.piece()
-        if request.tempo is not None:
-            piece = Piece(piece.grid, piece.tracks, piece.notes, piece.bars, ((0, max(1, round(request.tempo))),))
+        piece = guide.piece()
         copied = None if request.copies is None else request.copies.longest_match(grammar_tracks(grammar))
         yield Composition(
             index, seed, piece, guide.primer_bars, counts[row], sums[row], guide.finish_reason, copied, saved[row]

@@ -91,7 +91,7 @@ def _repeated(symbols: Sequence[Symbol]) -> list[Symbol]:
         if symbol.ends:
             if turn == 1 and in_ending:
                 first_ending = ending_bars
-            if turn <= symbol.ends or (in_ending and _ending(symbols, index, turn + 1) is not None):
+            if turn <= symbol.ends or (in_ending and _ending(symbols, start, turn + 1) is not None):
                 turn, ending_bars, index = turn + 1, -1, start
                 continue
         is_over = turn > 1 and in_ending and (symbol.is_double or (first_ending and ending_bars >= first_ending))
