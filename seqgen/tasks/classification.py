@@ -48,6 +48,7 @@ from seqgen.tokenizers.normalise import TextNormaliser, read_stop_words
 from seqgen.tokenizers.workers import batch_by_size, encode_batches
 from seqgen.training import linear_model
 from seqgen.training.device import Compute
+from seqgen.training.latent_space import LatentSpace, soft_labels
 from seqgen.training.loop import Objective
 from seqgen.training.objectives.classification import ClassificationObjective, LabelledIds
 from seqgen.training.objectives.pretraining import PretrainingObjective
@@ -59,6 +60,8 @@ _MAX_WEIGHTS = 1 << 25  # of the linear model: 128 MiB, and twelve times that wh
 _MANY_LABELS, _MAX_WEIGHTS_OF_MANY = 256, 1 << 22  # where weights are many because labels are
 _LINEAR_SHARE = 0.4  # of the time that is left, for the linear model
 _MAX_NGRAMS = 60_000_000  # in the texts that the linear model is fitted to
+_MANY_FURTHER = 4  # texts without labels for each with one, from which on they get soft labels
+_LABELLED_WEIGHT = 5.0  # of a text with a label in the loss of the linear model, beside one with a soft label
 _VOCABULARY_BYTES = 8_000_000  # of texts to which a vocabulary is fitted
 
 
@@ -82,6 +85,9 @@ class ClassificationData:
     bags: list[Bags] = field(default_factory=list)  # n-grams of `_linear_texts`, until the linear model is fitted
     linear_deadline: list[float] = field(default_factory=list)  # `time.monotonic`, once the run is planned
     held_linear: list[Tensor] = field(default_factory=list)  # its logits of the validation set, once it is fitted
+    further: Sequence[bytes] = ()  # the texts of --unlabelled, normalised
+    further_bags: list[Bags] = field(default_factory=list)  # their n-grams, once they are counted
+    latent: list[_Latent] = field(default_factory=list)  # what gives them soft labels, once it is computed
     reading: LabelledIds | None = None  # that pretraining reads, if it isn't the training set
     whole: _Whole | None = None  # what both sets were split from; None for a validation set of its own
     first: ClassifierConfig | None = None  # of a further network: the first one's, which has the linear model
@@ -109,9 +115,8 @@ class ClassificationData:
         lengths = self.train.lengths
         features = 0
         if options.ngrams:
-            found = self._train_bags(options.ngrams)
             most = _MAX_WEIGHTS if len(self.labels) <= _MANY_LABELS else _MAX_WEIGHTS_OF_MANY
-            features = len(linear_model.frequent_buckets(found, len(self.train), most // len(self.labels)))
+            features = len(self._buckets(most // len(self.labels)))
         corpus = LabelledCorpusStats(
             texts=len(self.train),
             tokens=self.tokens,
@@ -143,33 +148,70 @@ class ClassificationData:
             network.head_bias.copy_(network.prior)
         if not config.features or self.held_linear:
             return
-        found = self._train_bags(config.ngrams)
-        keys = linear_model.frequent_buckets(found, len(self.train), config.features)
+        found, targets = self._train_bags(config.ngrams), torch.from_numpy(self.train.targets[self._linear_texts()])
+        further = self._soft_labelled(found, targets)
+        keys = self._buckets(config.features)
+        self.bags.clear()
         weights = self._label_weights()
         each = None if weights is None else torch.from_numpy(weights)
-        targets = torch.from_numpy(self.train.targets[self._linear_texts()])
         deadline = self.linear_deadline[0] if self.linear_deadline else math.inf
-        problem = linear_model.LogisticRegression(found, keys, targets, self.multi, each, deadline)
-        self.bags.clear()
-        if self.first is not None:
-            if self.held_out is not None:
-                held = bags(self.held_texts, config.ngrams, BUCKETS)
-                held_targets = torch.from_numpy(self.held_out.targets)
-                self.held_linear[:] = [problem.fit_best_penalty(held, held_targets)[1]]
-            return
+
+        def problem(found: Bags, targets: Tensor) -> linear_model.LogisticRegression:
+            importance = None
+            if further is not None:
+                importance = torch.cat([torch.full((len(targets),), _LABELLED_WEIGHT), torch.ones(len(further.labels))])
+                importance /= importance.mean()
+                found, targets = concat_bags(found, further.bags), torch.cat([targets, further.labels])
+            return linear_model.LogisticRegression(found, keys, targets, self.multi, each, deadline, importance)
+
+        fitted = problem(found, targets)
         if self.held_out is None:
-            fitted = problem.linear(problem.fit_moderate_penalty())
-        else:
-            held, held_targets = bags(self.held_texts, config.ngrams, BUCKETS), torch.from_numpy(self.held_out.targets)
-            solution, logits = problem.fit_best_penalty(held, held_targets)
-            self.held_linear[:] = [logits]
-            if not self.has_own_valid:
-                problem = linear_model.LogisticRegression(
-                    concat_bags(found, held), keys, torch.cat([targets, held_targets]), self.multi, each, deadline
-                )
-                solution = problem.refit(solution)
-            fitted = problem.linear(solution)
-        network.set_linear_model(keys, fitted.weight, fitted.bias)
+            if self.first is None:
+                network.set_linear_model(keys, *fitted.linear(fitted.fit_moderate_penalty()))
+            return
+        held, held_targets = bags(self.held_texts, config.ngrams, BUCKETS), torch.from_numpy(self.held_out.targets)
+        solution, logits = fitted.fit_best_penalty(held, held_targets)
+        self.held_linear[:] = [logits]
+        if self.first is not None:
+            return
+        if not self.has_own_valid:
+            fitted = problem(concat_bags(found, held), torch.cat([targets, held_targets]))
+            solution = fitted.refit(solution)
+        network.set_linear_model(keys, *fitted.linear(solution))
+
+    def _soft_labelled(self, found: Bags, targets: Tensor) -> _SoftLabelled | None:
+        """The n-grams of the texts without labels, with soft labels; None if those with labels are not few beside them.
+
+        Args:
+            found, targets: of the texts with labels.
+        """
+        if not self._labels_are_few():
+            return None
+        if not self.latent:
+            others = self._further_bags()
+            space = LatentSpace(concat_bags(found, others), self.options.seed)
+            self.latent.append(_Latent(space, others, space.points(others)))
+        latent = self.latent[0]
+        points = latent.space.points(found)
+        return _SoftLabelled(latent.bags, soft_labels(points, targets, latent.points, self.multi))
+
+    def _labels_are_few(self) -> bool:
+        return len(self.train) * _MANY_FURTHER <= len(self.further)
+
+    def _buckets(self, most: int) -> npt.NDArray[np.int64]:
+        """The buckets of the linear model."""
+        found, texts = self._train_bags(self.options.ngrams), len(self.train)
+        if self._labels_are_few():
+            found, texts = concat_bags(found, self._further_bags()), texts + len(self.further)
+        return linear_model.frequent_buckets(found, texts, most)
+
+    def _further_bags(self) -> Bags:
+        """N-grams of the texts without labels, as many as memory allows, counted once."""
+        if not self.further_bags:
+            sizes = np.fromiter(map(len, self.further), dtype=np.int64, count=len(self.further))
+            count = int(np.searchsorted(np.cumsum(sizes // 4) * self.options.ngrams, _MAX_NGRAMS, side="right"))
+            self.further_bags.append(bags(self.further[: max(count, 1)], self.options.ngrams, BUCKETS))
+        return self.further_bags[0]
 
     def _train_bags(self, order: int) -> Bags:
         """N-grams of `_linear_texts`, counted once."""
@@ -243,6 +285,21 @@ class ClassificationData:
 
     def metrics(self, val_loss: float | None) -> dict[str, float]:
         return {} if val_loss is None else {"val_loss": val_loss, "log_loss": val_loss}
+
+
+class _Latent(NamedTuple):
+    """The latent space of all texts, and in it those without labels: their n-grams and points."""
+
+    space: LatentSpace
+    bags: Bags
+    points: Tensor
+
+
+class _SoftLabelled(NamedTuple):
+    """N-grams of texts, and probabilities of their labels, shape (texts, labels)."""
+
+    bags: Bags
+    labels: Tensor
 
 
 class _Whole(NamedTuple):
@@ -327,6 +384,7 @@ class ClassificationTask:
             bool(preparation.valid),
             report.names,
             whole=whole,
+            further=further,
             reading=reading,
         )
 

@@ -66,7 +66,7 @@ def frequent_buckets(bags: Bags, texts: int, most: int) -> npt.NDArray[np.int64]
     return frequent
 
 
-class _Rows:
+class Rows:
     """A sparse matrix of zeros and ones, by the columns of each row."""
 
     def __init__(self, columns: Any, starts: Any) -> None:
@@ -79,14 +79,14 @@ class _Rows:
             return dense.new_zeros(len(self.starts) - 1, dense.shape[1])
         return F.embedding_bag(self.columns, dense, self.starts[:-1], mode="sum")
 
-    def transposed(self, columns: int) -> _Rows:
+    def transposed(self, columns: int) -> Rows:
         """The transposed matrix."""
         order = torch.argsort(self.columns, stable=True)
         rows = torch.repeat_interleave(torch.arange(len(self.starts) - 1), self.starts.diff())
         counts = torch.bincount(self.columns, minlength=columns)
-        return _Rows(rows[order].numpy(), torch.cat([counts.new_zeros(1), counts.cumsum(0)]).numpy())
+        return Rows(rows[order].numpy(), torch.cat([counts.new_zeros(1), counts.cumsum(0)]).numpy())
 
-    def product(self, transposed: _Rows, dense: Tensor) -> Tensor:
+    def product(self, transposed: Rows, dense: Tensor) -> Tensor:
         """`sums` for autograd; the gradient is the product with the transposed matrix."""
         result: Tensor = _Product.apply(self, transposed, dense)  # type: ignore[no-untyped-call]
         return result
@@ -113,13 +113,15 @@ class LogisticRegression:
         multi: bool,
         weights: Tensor | None = None,
         deadline: float = math.inf,
+        text_weights: Tensor | None = None,
     ) -> None:
         """
         Args:
             keys: the buckets of the model, ascending.
-            targets: float32, shape (texts, labels).
+            targets: float32, shape (texts, labels); probabilities for texts whose labels are not known.
             weights: weight of each label in the loss, shape (labels,).
             deadline: time (`time.monotonic`) after which fits end with the best solution so far.
+            text_weights: weight of each text in the loss, shape (texts,).
         """
         self._deadline = deadline
         self._keys = keys
@@ -130,6 +132,8 @@ class LogisticRegression:
         self._loss = classification_loss(multi)
         self._multi = multi
         self._text_weights = None if weights is None else (targets * weights).sum(1).clamp(min=1e-6)
+        if text_weights is not None:
+            self._text_weights = text_weights if self._text_weights is None else self._text_weights * text_weights
         frequency = targets.mean(0).clamp(1e-6, 1 - 1e-6)
         self._prior = torch.logit(frequency) if multi else frequency.log()
 
@@ -154,6 +158,13 @@ class LogisticRegression:
                 break
         assert best is not None
         return best, logits
+
+    def probabilities(self, solution: Solution, bags: Bags) -> Tensor:
+        """The probabilities of the labels of other texts, shape (texts, labels)."""
+        rows, scale = _features(bags, self._keys)
+        linear = self.linear(solution)
+        logits = rows.sums(linear.weight) * scale + linear.bias
+        return logits.sigmoid() if self._multi else logits.softmax(dim=1)
 
     def fit_moderate_penalty(self) -> Solution:
         """The solution for a penalty that suits most texts."""
@@ -218,18 +229,22 @@ class LogisticRegression:
         return (losses * self._text_weights).sum() / self._text_weights.sum()
 
 
-def _features(bags: Bags, keys: npt.NDArray[np.int64]) -> tuple[_Rows, Tensor]:
+def _features(bags: Bags, keys: npt.NDArray[np.int64]) -> tuple[Rows, Tensor]:
     """The features of each text, and 1 / √(number of its n-grams), shape (texts, 1)."""
+    sizes = np.diff(bags.starts).clip(min=1).astype(np.float32)
+    return columns_of(bags, keys), torch.from_numpy(sizes).rsqrt_()[:, None]
+
+
+def columns_of(bags: Bags, keys: npt.NDArray[np.int64]) -> Rows:
+    """The indices in `keys` of the n-grams of each text, without those that aren't there."""
     columns = rows_of_buckets(keys)[bags.buckets].astype(np.int64)
     known = columns >= 0
-    starts = np.concatenate([[0], np.cumsum(known)])[bags.starts]
-    sizes = np.diff(bags.starts).clip(min=1).astype(np.float32)
-    return _Rows(columns[known], starts), torch.from_numpy(sizes).rsqrt_()[:, None]
+    return Rows(columns[known], np.concatenate([[0], np.cumsum(known)])[bags.starts])
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: _Rows, transposed: _Rows, dense: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Rows, transposed: Rows, dense: Tensor) -> Tensor:
         ctx.transposed = transposed
         return rows.sums(dense)
 

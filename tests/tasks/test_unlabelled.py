@@ -106,3 +106,22 @@ def test_train_unlabelled_with_valid(reviews: Path, tmp_path: Path) -> None:
     data = seen[0].data
     assert (len(data.train), len(data.held_out), len(data.reading)) == (40, 40, 80)
     np.testing.assert_array_equal(data.reading.text(0), data.reading.text(40))
+
+
+def test_train_many_unlabelled_texts_make_the_linear_model_better(tmp_path: Path) -> None:
+    """Ten labelled texts have few of the words of a kind; a thousand without labels say which belong together."""
+    random = np.random.default_rng(0)
+
+    def text(kind: int) -> str:
+        return " ".join([f"{'ab'[kind]}{n}" for n in random.integers(60, size=6)] + [f"c{random.integers(50)}"])
+
+    rows = [{"text": text(number % 2), "label": "ab"[number % 2]} for number in range(12)]
+    (tmp_path / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "further.txt").write_text("".join(text(number % 2) + "\n" for number in range(600)))
+    tests, correct = [text(number % 2).encode() for number in range(100)], []
+    for further in ((), (str(tmp_path / "further.txt"),)):
+        options = {**OPTIONS, "steps": 2, "unlabelled": further}
+        model = seqgen.train(str(tmp_path / "labelled.jsonl"), tmp_path / f"m{len(further)}", **options)
+        correct.append(sum(one.label == "ab"[number % 2] for number, one in enumerate(model.classify(tests))))
+    assert correct[1] >= 90
+    assert correct[1] > correct[0] + 10

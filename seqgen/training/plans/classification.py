@@ -25,6 +25,8 @@ _STRETCH = 200  # ids in a chunk: some sentences
 _DEFAULT_EPOCHS = 12.0  # more help little: the best step comes early, and is kept
 _MOST_EPOCHS = 30.0  # even with a larger budget
 _ENOUGH_EPOCHS = 3.0  # a network so wide that it manages fewer learns less than a narrower one
+_MEMBER_EPOCHS = 12.0  # for each of several networks, which are better than one that takes all of the time
+_MOST_NETWORKS = 6
 _LEAST_SECONDS = 10.0
 _PRETRAINING_FRACTION = 0.65  # of the time: labels need only a few epochs
 _PRETRAINING_SPEED = 0.6  # ids a second, relative to training on labels
@@ -79,9 +81,13 @@ def make_plan(options: TrainOptions, corpus: LabelledCorpusStats, compute: Compu
     threads = torch.get_num_threads()
     counted = options.steps is not None or options.epochs is not None
     epochs = options.epochs or (options.steps * batch_size / corpus.texts if options.steps else 0.0)
-    networks = options.members or 1
-    time = _Time(seconds, 1 if counted else networks, _MOST_EPOCHS if asked is not None else _DEFAULT_EPOCHS)
+    time = _Time(
+        seconds, 1 if counted else options.members or 1, _MOST_EPOCHS if asked is not None else _DEFAULT_EPOCHS
+    )
     network, rate, why = _size(options, corpus, compute, time, epochs if counted else None, batch_size)
+    networks = options.members or (time.members(options, corpus, network, rate) if asked is not None else 1)
+    if not counted:
+        time = dataclasses.replace(time, networks=networks)
     tokens_a_step = max(1, corpus.labelled * batch_size // corpus.texts)
     steps = options.steps if options.epochs is None else steps_for_epochs(options.epochs, corpus.texts, batch_size)
     length = f"{DEFAULT_SECONDS / 60:g} minutes, unless another time is given"
@@ -123,6 +129,7 @@ def make_plan(options: TrainOptions, corpus: LabelledCorpusStats, compute: Compu
         "embedding_size": "as many as units",
         "dropout": "the same for every corpus",
         "batch_size": f"{corpus.texts:,} texts: about a hundred steps an epoch, 64 at most",
+        "members": f"as many as have time for {_MEMBER_EPOCHS:g} epochs, at most {_MOST_NETWORKS}",
         "seq_length": f"chunks of {_STRETCH} tokens at most",
         "learning_rate": "for these units, this cell and batch size",
         "pretrain": f"needs {_PRETRAINING_TOKENS:,} tokens, {_PRETRAINING_SIZE} units and time for "
@@ -150,6 +157,15 @@ class _Time:
     def useful(self, corpus: LabelledCorpusStats, rate: float) -> float:
         """The most seconds that labels are worth, for one network that reads `rate` ids a second."""
         return max(_LEAST_SECONDS, self.most_epochs * corpus.labelled / rate)
+
+    def members(
+        self, options: TrainOptions, corpus: LabelledCorpusStats, network: ClassifierConfig, rate: float
+    ) -> int:
+        """The number of networks for which there is time, each for enough epochs on labels."""
+        one = dataclasses.replace(self, networks=1)
+        left = self.seconds - one.pretraining(options, corpus, network, rate)
+        count = left / max(_LEAST_SECONDS, _MEMBER_EPOCHS * corpus.labelled / rate)
+        return int(np.clip(count, 1, _MOST_NETWORKS))
 
     def pretraining(
         self, options: TrainOptions, corpus: LabelledCorpusStats, network: ClassifierConfig, rate: float
