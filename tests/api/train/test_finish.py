@@ -199,3 +199,21 @@ def test_finish_never_learns_what_split_rows_holds_out(tmp_path: Path) -> None:
     given = {**ranks.SMALL, **settings, "steps": 2, "split_rows": "250,70,70"}
     seqgen.train(str(tmp_path / "sources" / source), tmp_path / "m", **given)
     assert "finished" not in config_of(tmp_path / "m")
+
+
+def test_finish_of_a_forecaster_counts_the_held_out_rows_as_learnt(tmp_path: Path) -> None:
+    ranks.write_sources(tmp_path / "sources")
+    source, settings = ranks.RUNS["forecast"]
+    path = str(tmp_path / "sources" / source)
+    rows, widths, evaluated = {}, {}, {}
+    for finish in (True, False):
+        given = {**ranks.SMALL, **settings, "steps": 12, "finish": finish}
+        model = seqgen.train(path, tmp_path / str(finish), **given)
+        (made,) = model.forecast(path, levels="80")
+        rows[finish] = model.checkpoint.scaler.learnt_rows(made.series, model.checkpoint.is_finished)
+        widths[finish] = float((made.bands[0].upper - made.bands[0].lower).mean())
+        evaluated[finish] = model.evaluate(path)["evaluated"]
+    assert rows == {True: 399, False: 359}
+    assert widths[True] == pytest.approx(widths[False], rel=0.2), "what recent errors call for is kept"
+    assert "learnt too" in evaluated[True]
+    assert "learnt too" not in evaluated[False]
