@@ -8,6 +8,8 @@ import io
 import json
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +147,35 @@ def test_inspect_gradient_says_what_is_left(run: Run, tmp_path: Path) -> None:
 def test_inspect_of_what_is_not_there_is_refused(flags: list[str], said: str, run: Run) -> None:
     result = run("inspect", TALES, "-", *flags, stdin=b"ten chars.", status=2)
     assert said in result.err and result.err.count("\n") == 1 and result.out == b""
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVE = """<script>addEventListener("load", () => {
+  const of = id => document.getElementById(id);
+  of("search").value = "said"; of("search").oninput({target: of("search")});
+  document.querySelector("#meanings button").click();
+  const unit = of("number").value;
+  of("unit").value = 5; of("unit").oninput({target: of("unit")});
+  of("text").onmousemove({target: document.querySelector("#text span"), clientX: 5, clientY: 5});
+  document.title = [unit, of("number").value, of("hits").textContent, of("tip").textContent].join("|");
+});</script></body>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def test_inspect_page_works_in_a_browser(run: Run, tmp_path: Path) -> None:
+    run("inspect", TALES, "tidewater", "--top", 2, "--length", 900, "--html", tmp_path / "a.html", "-q")
+    page = (tmp_path / "a.html").read_text("utf-8")
+    (tmp_path / "driven.html").write_text(page.replace("</body>", DRIVE), "utf-8")
+    done = subprocess.run(
+        [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=3000", "--dump-dom",
+         f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "driven.html").as_uri()],
+        capture_output=True, timeout=120,
+    )  # fmt: skip
+    (title,) = re.findall(r"<title>(.*?)</title>", done.stdout.decode())
+    first, fifth, hits, tip = title.split("|")
+    data = page_data(tmp_path / "a.html")
+    assert (int(first), fifth) == (data["meanings"][0]["unit"], "5")  # type: ignore[index]
+    said = "".join(data["tokens"]).lower().count("said")  # type: ignore[arg-type]
+    values = rows(run("inspect", TALES, "tidewater", "--unit", 5, "--length", 1, "--csv", "-q").text)
+    assert hits == f"{said} found" and tip.startswith(f'1  "{values[0]["token"]}"  ')
+    assert float(tip.split()[-1]) == pytest.approx(float(values[0]["value"]), abs=0.005)
