@@ -22,6 +22,7 @@ _PAGES = (
     ("sampling", "filters, constraints, states, search: everything that shapes a sample"),
     ("formats", "the files that are read, and those that are written"),
     ("python", "the same from Python"),
+    ("serve", "models over HTTP, and on the Hugging Face hub"),
     ("cluster", "several processes, GPUs and machines"),
     ("classroom", "a course on recurrent networks, in commands"),
     ("troubleshooting", "exit statuses, environment variables, common mistakes"),
