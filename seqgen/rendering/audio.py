@@ -1,13 +1,14 @@
 """A piece as audio: 16-bit stereo PCM, made bar by bar, and wave files of it.
 
 The loudness is fixed and not fitted to a piece, so that it can be heard while it is composed: the first bars of a piece
-are the same bytes whatever follows. Where many notes meet, a soft limiter keeps the sum below full scale.
+are the same bytes whatever follows. Where many notes meet, a limiter turns the loudness down before they clip.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +17,13 @@ from seqgen.music.piece import Note, Piece
 from seqgen.rendering.instruments import voice_of
 from seqgen.rendering.tones import RATE, Samples, Tones
 
+Mix = npt.NDArray[np.float32]  # shape (CHANNELS, samples), −1 to 1
+
 CHANNELS, SAMPLE_BYTES = 2, 2
 TAIL_SAMPLES = RATE  # after the last bar, in which its notes fade
-_LIMIT = 0.75  # louder samples are compressed
+_PEAK = 0.95  # of full scale: nothing is louder
+_BLOCK = 441  # samples between two gains of the limiter: 10 ms
+_RECOVERY = 1.02  # by which its gain may grow from one to the next: twice in a third of a second
 _PANS = (0.0, -0.35, 0.35, -0.18, 0.18, -0.55, 0.55, -0.7, 0.7)  # of tracks, in turn: −1 left, 1 right
 _UNKNOWN = 0xFFFFFFFF - 36  # bytes of audio in the header of a stream of unknown length
 
@@ -34,30 +39,32 @@ class Audio:
         self._done = 0  # samples that were returned
         self._next = 0  # index of the first note that has not begun
         self._sounding: list[int] = []  # indices of notes
+        self._limiter = _Limiter()
 
     def bars(self, piece: Piece, count: int) -> bytes:
-        """Return the audio from where it ended before to the end of bar number `count`."""
+        """Return the audio from where it ended before to about the end of bar number `count`."""
         clock = Clock(piece)
         step = piece.bars[count - 1].start + piece.bars[count - 1].length if count else 0
-        return self._until(piece, clock, clock.sample(step), step)
+        return _pcm(self._limiter.take(self._until(piece, clock, clock.sample(step), step)))
 
     def tail(self, piece: Piece) -> bytes:
-        """Return what sounds after the last bar."""
+        """Return the rest of the last bar, and what sounds after it."""
         clock = Clock(piece)
-        return self._until(piece, clock, clock.sample(piece.length) + TAIL_SAMPLES, piece.length)
+        rest = self._until(piece, clock, clock.sample(piece.length) + TAIL_SAMPLES, piece.length)
+        return _pcm(np.concatenate([self._limiter.take(rest), self._limiter.finish()], axis=1))
 
-    def _until(self, piece: Piece, clock: Clock, stop: int, step: int) -> bytes:
+    def _until(self, piece: Piece, clock: Clock, stop: int, step: int) -> Mix:
         begin, self._done = self._done, max(stop, self._done)
         if stop <= begin:
-            return b""
+            return _silence(0)
         while self._next < len(piece.notes) and piece.notes[self._next].start < step:
             self._sounding.append(self._next)
             self._next += 1
-        mix = np.zeros((CHANNELS, stop - begin), dtype=np.float32)
+        mix = _silence(stop - begin)
         self._sounding = [i for i in self._sounding if self._add(mix, piece, piece.notes[i], clock, begin)]
-        return _pcm(mix)
+        return mix
 
-    def _add(self, mix: npt.NDArray[np.float32], piece: Piece, note: Note, clock: Clock, begin: int) -> bool:
+    def _add(self, mix: Mix, piece: Piece, note: Note, clock: Clock, begin: int) -> bool:
         """Add the part of a note that sounds in `mix`, which starts at sample `begin`. Whether it sounds longer."""
         start, end = clock.sample(note.start), clock.sample(note.end)
         program = piece.tracks[note.track].program
@@ -81,6 +88,48 @@ class Audio:
             mix[0, place] += left * wave
             mix[1, place] += right * wave
         return last > stop
+
+
+class _Limiter:
+    """Turns the loudness down where it would exceed the peak, in time, and slowly up again.
+
+    The gain is given at the boundaries of blocks and linear between them. At each it suits both blocks that meet there,
+    so that it suits all samples.
+    """
+
+    def __init__(self) -> None:
+        self._pending = _silence(0)  # a block that waits for the next, and samples that make no whole one
+        self._gain = 1.0  # where they begin
+
+    def take(self, mix: Mix) -> Mix:
+        """Take samples and return as many earlier ones as are settled."""
+        self._pending = np.concatenate([self._pending, mix], axis=1)
+        return self._release(self._pending.shape[1] // _BLOCK - 1)
+
+    def finish(self) -> Mix:
+        """Return the samples that are left."""
+        size = self._pending.shape[1]
+        blocks = -(-size // _BLOCK)
+        self._pending = np.concatenate([self._pending, _silence((blocks + 1) * _BLOCK - size)], axis=1)
+        return self._release(blocks)[:, :size]
+
+    def _release(self, blocks: int) -> Mix:
+        """Return whole blocks, of which another one follows."""
+        if blocks < 1:
+            return _silence(0)
+        looked_at = self._pending[:, : (blocks + 1) * _BLOCK]
+        peaks = np.abs(looked_at).max(axis=0).reshape(-1, _BLOCK).max(axis=1)
+        wanted = np.minimum(1, _PEAK / np.maximum(peaks, 1e-9)).tolist()
+        gains = [min(self._gain, wanted[0])]
+        for one, other in pairwise(wanted):
+            gains.append(min(one, other, gains[-1] * _RECOVERY))
+        ready, self._pending = self._pending[:, : blocks * _BLOCK], self._pending[:, blocks * _BLOCK :]
+        self._gain = gains[-1]
+        if min(gains) == 1:
+            return ready
+        along = np.arange(_BLOCK, dtype=np.float32) / _BLOCK
+        begins, ends = np.array(gains[:-1], dtype=np.float32)[:, None], np.array(gains[1:], dtype=np.float32)[:, None]
+        return np.asarray(ready * (begins + (ends - begins) * along).reshape(-1), dtype=np.float32)
 
 
 class Clock:
@@ -124,14 +173,13 @@ def _gains(note: Note, program: int | None) -> tuple[np.float32, np.float32]:
     return np.float32(loudness * np.cos(angle) * np.sqrt(2)), np.float32(loudness * np.sin(angle) * np.sqrt(2))
 
 
-def _pcm(mix: npt.NDArray[np.float32]) -> bytes:
-    """Samples of shape (channels, n) as interleaved 16-bit integers, the loudest compressed."""
-    size = np.abs(mix)
-    if size.max(initial=0) > _LIMIT:
-        room = np.float32(1 - _LIMIT)
-        squeezed = _LIMIT + room * np.tanh((size - np.float32(_LIMIT)) / room)
-        mix = np.where(size > _LIMIT, np.copysign(squeezed, mix), mix)
-    return np.rint(mix.T * np.float32(32_766)).astype("<i2").tobytes()
+def _silence(count: int) -> Mix:
+    return np.zeros((CHANNELS, count), dtype=np.float32)
+
+
+def _pcm(mix: Mix) -> bytes:
+    """Samples as interleaved 16-bit integers."""
+    return np.rint(mix.T * np.float32(32_767)).astype("<i2").tobytes()
 
 
 def header(size: int | None) -> bytes:

@@ -20,7 +20,7 @@ RATE = 44_100  # samples per second
 _BLOCK = 8192
 _MAX_BLOCKS = 2048  # in memory: 64 MiB
 _NYQUIST = 0.45 * RATE  # no partial lies above
-_RMS = 0.14  # of a pitched note at full velocity
+_RMS = 0.2  # of a pitched note at full velocity
 _DRUM_SECONDS = {"kick": 0.35, "snare": 0.28, "tom": 0.5, "closed": 0.09, "open": 0.5, "cymbal": 1.6, "click": 0.12}
 _SILENT = 1e-4  # a partial below is left out
 

@@ -146,9 +146,28 @@ def _bars(piece: Piece, line: _Line, fifths: int) -> Iterator[str]:
                 prefix += f'"{line.symbols[first]}"' if first in line.symbols else ""
                 if has_pickup and first == 0:
                     continue
-                tokens.append(_Token(prefix, pitches, Fraction(2 * (after - first), piece.grid), after < end))
+                lengths = _notated(Fraction(2 * (after - first), piece.grid))
+                for number, length in enumerate(lengths, start=1):
+                    tokens.append(_Token(prefix, pitches, length, after < end or number < len(lengths)))
+                    prefix = ""
         beat = 3 if bar.numerator % 3 == 0 and bar.denominator == 8 else 2
         yield head + _joined(tokens, spelling, beat)
+
+
+def _notated(length: Fraction) -> list[Fraction]:
+    """A length in eighth notes as lengths of notes, plain and dotted. What isn't of halves is left as it is."""
+    if length.denominator & (length.denominator - 1):
+        return [length]
+    parts = []
+    while length:
+        plain = (
+            Fraction(2) ** ((length.numerator // length.denominator).bit_length() - 1) if length >= 1 else Fraction(1)
+        )
+        while plain > length:
+            plain /= 2
+        parts.append(plain * 3 / 2 if plain * 3 / 2 <= length else plain)
+        length -= parts[-1]
+    return parts
 
 
 def _has_pickup(piece: Piece, segments: Sequence[tuple[int, int, tuple[int, ...]]], line: _Line) -> bool:
