@@ -8,7 +8,8 @@ minutes and runs only on request; its perplexity is per word, with line ends cou
 
 `train` gets the whole text and holds out the last tenth, which also chooses the step and is not learnt at the end;
 `evaluate` then reads that tenth with the state carried through, and again with a cache of the latest 2,000 tokens.
-With --blind it gets only the first nine tenths, holds out nothing, and keeps the last step. Everything runs through the real command, one after another; nothing else should be running.
+With --blind it gets only the first nine tenths, holds out nothing, and keeps the last step. Everything runs through the
+real command, one after another; nothing else should be running.
 """
 
 from __future__ import annotations
