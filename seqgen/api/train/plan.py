@@ -123,6 +123,7 @@ def _describe(
     if tokenizer in training.task.spec.tokenizers and "vocab_size" in network:
         settings |= {"tokenizer": tokenizer, "vocab_size": network["vocab_size"]}
     settings |= {"val_fraction": None if has_valid or options.split_rows else options.val_fraction}
+    settings |= {"finish": bool(schedule.finishing)}
     settings |= {name: network[name] for name in _SHOWN if name in network}
     settings |= {"batch_size": plan.batch_size, "seq_length": plan.seq_length, "learning_rate": schedule.learning_rate}
     if network_of(plan.network).predicts_ids:
@@ -169,6 +170,9 @@ def _reasons(begun: BegunTraining, explicit: dict[str, Any], tokenizer: str, has
     if not begun.training.data.held_out:
         reasons["val_fraction"] = "the source is too short to hold out anything"
     reasons |= dict.fromkeys(given, _GIVEN)
+    reasons["finish"] = "the held-out part is learnt too, once it has chosen the step"
+    if not begun.training.plan.schedule.finishing:
+        reasons["finish"] = _GIVEN if "finish" in given else "nothing is held out that may be learnt"
     if has_valid or "split_rows" in given:
         reasons["val_fraction"] = f"{'--valid' if has_valid else '--split-rows'} is given"
     length = _GIVEN if given.intersection(_LENGTHS) else reasons["budget"]
