@@ -57,6 +57,9 @@ class _RowEngine:
         assert computed is not None, "a text takes one step at a time"
         return computed
 
+    def device_sampling(self, filters: Any, streams: int) -> None:
+        """Do nothing: the logits of the batch have come to the host."""
+
     def export_stream(self, state: Any, row: int) -> Any:
         return (
             self._engine.export_stream(state.state, state.row)

@@ -44,12 +44,14 @@ class FilterSpec:
     implementation: str  # f(options, resolved) -> Filter, or None where the options leave it off
     resolve: str | None = None  # f(options, codec) -> `resolved`: texts and names in the options as ids
     compiled: bool = False  # native/filters.c has it too
+    device: str | None = None  # f(options) -> function of tensors, or None with these options: for draws on a GPU
     window: str | None = None  # option that bounds how many past ids it reads
     uniforms: bool = False  # needs a random number for each row and step
     stateful: bool = False  # adapts a limit to the drawn tokens: runs last
 
 
 _FILTERS = "seqgen.generation.sampling.filters:"
+_DEVICE = "seqgen.generation.sampling.device_draw:"
 _NAMES = "seqgen.generation.sampling.token_names:"
 _PARSERS = "seqgen.config.settings:"
 
@@ -105,24 +107,25 @@ FILTERS: Registry[FilterSpec] = Registry(
             Option("temperature_of", tuple[str, ...], (),
                    "Temperature among the values of one event type, as in 'pitch=1.2' (repeatable).",
                    metavar="TYPE=X", group="music", panel="Music", parse=_PARSERS + "parse_event_temperature"),
-        ), _FILTERS + "make_temperature", resolve=_NAMES + "resolve_event_temperatures", compiled=True),
+        ), _FILTERS + "make_temperature", resolve=_NAMES + "resolve_event_temperatures", compiled=True,
+            device=_DEVICE + "make_temperature"),
         FilterSpec("top_k", "top-k", (
             Option("top_k", int, 0, "Number of likeliest tokens to keep; 0 for all.", minimum=0,
                    basic="Sampling"),
-        ), _FILTERS + "make_top_k", compiled=True),
+        ), _FILTERS + "make_top_k", compiled=True, device=_DEVICE + "make_top_k"),
         FilterSpec("top_p", "top-p", (
             Option("top_p", float, 1.0, "Total probability of the likeliest tokens to keep (nucleus sampling).",
                    exclusive_minimum=0, maximum=1, basic="Sampling"),
-        ), _FILTERS + "make_top_p", compiled=True),
+        ), _FILTERS + "make_top_p", compiled=True, device=_DEVICE + "make_top_p"),
         FilterSpec("min_p", "min-p", (
             Option("min_p", float, 0.0, "Lowest probability to keep, relative to the likeliest token.", minimum=0,
                    maximum=1, basic="Sampling"),
-        ), _FILTERS + "make_min_p", compiled=True),
+        ), _FILTERS + "make_min_p", compiled=True, device=_DEVICE + "make_min_p"),
         FilterSpec("typical_p", "typical-p", (
             Option("typical_p", float, 1.0,
                    "Total probability of the tokens to keep whose surprise is closest to the entropy.",
                    exclusive_minimum=0, maximum=1),
-        ), _FILTERS + "make_typical_p", compiled=True),
+        ), _FILTERS + "make_typical_p", compiled=True, device=_DEVICE + "make_typical_p"),
         FilterSpec("xtc_probability", "XTC", (
             Option("xtc_probability", float, 0.0, "Probability of removing the top tokens at a step (XTC).",
                    minimum=0, maximum=1),

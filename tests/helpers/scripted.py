@@ -7,12 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from seqgen.generation.engines.base import Engine
 from seqgen.tokenizers.codec import Utf8Decoder
 
 ReadIds = tuple[int, ...]
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """An engine whose logits are a function of all ids that a stream has read, `end` and prompt included."""
 
     def __init__(self, vocab_size: int, logits_of: Callable[[ReadIds], npt.ArrayLike], batch_size: int = 1) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from seqgen.generation.sampling.filters import target_nats
+from seqgen.generation.sampling.filters import FilterChain, target_nats
 
 Weights = Mapping[str, npt.NDArray[np.float32]]
 
@@ -59,6 +59,13 @@ class Engine(Protocol):
             count.
         """
         ...
+
+    def device_sampling(self, filters: FilterChain, streams: int) -> tuple[Any, Any] | None:
+        """A `step` whose logits stay on the device, and the sampler that draws from them there.
+
+        None where there is nothing to gain, or no such form of a filter.
+        """
+        return None
 
     def read(self, ids: npt.NDArray[np.integer], state: Any) -> Any:
         """The state of one stream after a run of ids, shape (tokens,), without logits."""

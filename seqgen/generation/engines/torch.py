@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ from torch import Tensor
 from seqgen.config import NetworkConfig
 from seqgen.errors import UserError
 from seqgen.generation.engines.base import Engine
+from seqgen.generation.sampling.device_draw import DeviceSampler, device_filters
+from seqgen.generation.sampling.filters import FilterChain
 from seqgen.model.batch_invariant import batch_invariant, rows_of_block
 from seqgen.model.generative import build_language_model
 from seqgen.model.language import LanguageModel, LayerStates
@@ -27,6 +30,7 @@ from seqgen.model.recurrent.cudnn import allow_tf32
 
 BLOCK = 16  # rows of a product; more would waste work on single streams, fewer would waste the processor on many
 _DEVICE_BLOCK = 256  # on devices where more rows cost nothing
+_SAMPLES_ON = ("cuda",)  # devices that draw ids themselves
 _CHUNK = 1024  # ids read at a time
 _MAX_LOGITS = 1 << 21  # numbers at a time
 _DEVICE_LOGITS = 1 << 26  # on devices that need large products
@@ -101,6 +105,17 @@ class TorchEngine(Engine):
         return batch, [self._network.initial(self._rows) for _ in range(-(-batch // self._rows))]
 
     def step(self, ids: npt.NDArray[np.integer], state: TorchState) -> tuple[npt.NDArray[np.float32], TorchState]:
+        logits, state = self._step(ids, state)
+        return logits.cpu().numpy(), state
+
+    def device_sampling(self, filters: FilterChain, streams: int) -> tuple[Any, Any] | None:
+        # MPS has no float64.
+        on_device = device_filters(filters) if self._device.type in _SAMPLES_ON else None
+        if on_device is None:
+            return None
+        return self._step, DeviceSampler(filters, on_device, self.vocab_size, streams)
+
+    def _step(self, ids: npt.NDArray[np.integer], state: TorchState) -> tuple[Tensor, TorchState]:
         batch, blocks = state
         logits, new = [], []
         with torch.inference_mode():
@@ -108,7 +123,7 @@ class TorchEngine(Engine):
                 values, block = self._advance(self._block(ids, number), block)
                 logits.append(values)
                 new.append(block)
-            return torch.cat(logits)[:batch].cpu().numpy(), (batch, new)
+            return torch.cat(logits)[:batch], (batch, new)
 
     def read(self, ids: npt.NDArray[np.integer], state: TorchState) -> TorchState:
         batch, (block,) = state

@@ -5,7 +5,7 @@ Each sample draws from a random stream of its own, keyed by (seed, index): sampl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -119,7 +119,7 @@ def sample_ids(
         sampler_state: kept up to date, for saving.
     """
     streams = [random_stream(seed, index, primed.rng_offset) for index in indices]
-    sampler = make_sampler(filters, engine.vocab_size, primed.history, len(indices))
+    step, sampler = _step_and_sampler(engine, filters, primed.history, len(indices), bool(guides or constraints))
     if primed.limit is not None and filters.stateful:
         sampler.limits[:] = primed.limit
     # One number for the draw, and one for each filter that needs any.
@@ -128,12 +128,12 @@ def sample_ids(
     last: npt.NDArray[np.int64] = np.full(len(indices), primed.last, dtype=np.int64)
     pool = ThreadPoolExecutor(1, "prefetch") if len(indices) >= _MIN_PREFETCH_STREAMS else None
     try:
-        pending = pool.submit(engine.step, last, state) if pool else None
+        pending = pool.submit(step, last, state) if pool else None
         while True:
             possible, allowed = _masks(guides), _masks(constraints)
             for random, uniforms in fill:
                 random(out=uniforms)
-            logits, state = pending.result() if pending else engine.step(last, state)
+            logits, state = pending.result() if pending else step(last, state)
             tokens, log_probs = sampler.draw(logits, possible, allowed)
             for every in (guides, constraints):
                 for row, guide in enumerate(every):
@@ -141,7 +141,7 @@ def sample_ids(
                         sampler.forget_last(row)
             last = np.array(tokens, dtype=np.int64)
             if pool:
-                pending = pool.submit(engine.step, last, state)
+                pending = pool.submit(step, last, state)
             if sampler_state is not None:
                 sampler_state.state, sampler_state.last, sampler_state.streams = state, tokens, streams
                 sampler_state.limits = sampler.limits.tolist() if filters.stateful else [primed.limit] * len(tokens)
@@ -149,6 +149,14 @@ def sample_ids(
     finally:
         if pool:
             pool.shutdown()
+
+
+def _step_and_sampler(
+    engine: Engine, filters: FilterChain, history: Sequence[int], streams: int, guided: bool
+) -> tuple[Callable[..., tuple[Any, Any]], Sampler]:
+    """The function that reads an id in each stream, and the sampler that draws from its logits."""
+    on_device = None if guided else engine.device_sampling(filters, streams)
+    return on_device or (engine.step, make_sampler(filters, engine.vocab_size, history, streams))
 
 
 def _masks(guides: Sequence[Guide]) -> npt.NDArray[np.bool_] | None:
