@@ -2,7 +2,7 @@
 
 MODEL is a dialogue model, LEARNT the conversations that it was trained on, ASKED others. The same histories of ASKED
 get a reply from every temperature and number of candidates, and each reply is read by rules that don't know where it
-came from. The last row reads what people said there. So `chat`'s defaults were chosen. Rules, in this order:
+came from. The first row reads what people said there. So `chat`'s defaults were chosen. Rules, in this order:
 
     empty        has no word, only punctuation
     broken       has a word that LEARNT has not
@@ -11,7 +11,9 @@ came from. The last row reads what people said there. So `chat`'s defaults were 
     common       is word for word the reply to another of these histories
     shares       has a word of the last two turns that fewer than one turn in a hundred has (in Chinese two characters)
 
-The score is the share of replies that have no fault, plus half of those that share a word, both in percent.
+`pairs` is the percentage of pairs of words that LEARNT never has side by side, of all pairs. The score is 100 less
+every percentage point of faults and of such pairs beyond people's, and half a point for each of `shares` that people
+have more.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ from seqgen.corpus.sources import Spool
 from seqgen.evaluation.dialogue import SpeakerTurns, distinct_n, sample_reply_contexts, word_tokens
 from seqgen.generation.dialogue import ChatSession, Reply
 
-TEMPERATURES = (0.3, 0.5, 0.7, 1.0)
-CANDIDATES = (1, 4, 8, 16)
+TEMPERATURES = (0.5, 0.7, 0.85, 1.0)
+CANDIDATES = (1, 8)
 FAULTS = ("empty", "broken", "repeats", "contradicts", "common")
 _RARE = 0.01  # fraction of turns with a word, below which it is a topic
 _HAN = re.compile("[\u3400-\u9fff\uf900-\ufaff]")
@@ -61,6 +63,7 @@ class Reader:
 
     def __init__(self, learnt: Sequence[str]) -> None:
         self._words = {word for turn in learnt for word in word_tokens(turn)}
+        self._pairs = {pair for turn in learnt for pair in word_pairs(turn)}
         self._turns = Counter(word for turn in learnt for word in topics(turn))
         self._most = max(1.0, _RARE * len(learnt))
 
@@ -71,6 +74,11 @@ class Reader:
         said = {word for _, turn in history[-2:] for word in topics(turn)}
         shared = {word for word in said & topics(reply) if self._turns[word] < self._most}
         return found | ({"shares"} if shared else set())
+
+    def unseen_pairs(self, replies: Sequence[str]) -> float:
+        """The percentage of pairs of words that nobody was ever read to say."""
+        pairs = [pair for reply in replies for pair in word_pairs(reply)]
+        return 100 * sum(pair not in self._pairs for pair in pairs) / max(1, len(pairs))
 
     def _fault(self, history: SpeakerTurns, speaker: int, reply: str) -> str:
         words = word_tokens(reply)
@@ -84,6 +92,11 @@ class Reader:
             return "repeats"
         own = [sentence for who, turn in history if who == speaker for sentence in sentences(turn)]
         return "contradicts" if contradicts(sentences(reply), own) else ""
+
+
+def word_pairs(text: str) -> Iterator[tuple[str, str]]:
+    """Neighbouring words, the beginning and the end among them."""
+    return itertools.pairwise(["<", *word_tokens(text), ">"])
 
 
 def sentences(text: str) -> list[str]:
@@ -140,8 +153,9 @@ def main() -> None:
     reader = Reader([text for turns in conversations(given.learnt) for _, text in turns])
     contexts = list(sample_reply_contexts(conversations(given.asked), given.replies))
     shown = []
-    print("t     candidates  " + "  ".join((*FAULTS, "shares", "score", "words", "distinct-2", "ms")))
-    for temperature, candidates in [*((t, n) for t in TEMPERATURES for n in CANDIDATES), (math.nan, 0)]:
+    people: dict[str, float] = {}
+    print("t     candidates  " + "  ".join((*FAULTS, "pairs", "shares", "score", "words", "distinct-2", "ms")))
+    for temperature, candidates in [(math.nan, 0), *((t, n) for t in TEMPERATURES for n in CANDIDATES)]:
         began = time.perf_counter()
         if candidates:
             said = list(replies(model, contexts, temperature, candidates))
@@ -155,9 +169,12 @@ def main() -> None:
             counts.update(verdicts)
             shown.append({"t": temperature, "n": candidates, "last": history[-1][1], "reply": text, "is": [*verdicts]})
         percent = {name: 100 * counts[name] / len(said) for name in (*FAULTS, "shares")}
-        score = 100 - sum(percent[fault] for fault in FAULTS) + percent["shares"] / 2
+        percent["pairs"] = reader.unseen_pairs(texts)
+        people = people or percent
+        score = 100 - sum(max(0.0, percent[name] - people[name]) for name in (*FAULTS, "pairs"))
+        score -= max(0.0, people["shares"] - percent["shares"]) / 2
         words = sum(len(word_tokens(text)) for text in texts) / len(texts)
-        row = [*percent.values(), score, words]
+        row = [*(percent[name] for name in (*FAULTS, "pairs", "shares")), score, words]
         print(f"{temperature:<5} {candidates:>10}  " + "  ".join(f"{value:6.1f}" for value in row)
               + f"  {distinct_n(texts, 2):.3f}  {1000 * seconds / len(said):6.1f}", flush=True)  # fmt: skip
     if given.show:
