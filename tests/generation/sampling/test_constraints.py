@@ -22,6 +22,7 @@ from seqgen.config import ReplyOptions, SampleOptions
 from seqgen.errors import UserError
 from seqgen.generation.dialogue import ChatSession, Reply
 from seqgen.generation.dialogue import prime as prime_dialogue
+from seqgen.generation.engines.base import Engine
 from seqgen.generation.prompts import prime
 from seqgen.generation.sampling import constraints, draw
 from seqgen.generation.sampling.constraints import SamplingRules
@@ -43,7 +44,7 @@ def codec_of(kind: str) -> Codec:
     return tokenizers.fit(kind, [text], **({"vocab_size": 330} if kind == "subword" else {}))
 
 
-class Noise:
+class Noise(Engine):
     """Random logits, the same wherever as much was read and the end is the same; what writes only `letters` is
     likelier."""
 
