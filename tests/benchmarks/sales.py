@@ -1,12 +1,12 @@
 """Made daily sales of a shop, to measure forecasters on; and that measurement.
 
     python tests/benchmarks/sales.py FILE.csv [--seed 0]        write three years of sales
-    python tests/benchmarks/sales.py --measure [--work DIR]     beside AutoETS and AutoTheta, if statsforecast is installed
+    python tests/benchmarks/sales.py --measure [--work DIR]     beside AutoETS and AutoTheta, with statsforecast
 
-Sales are a product: a level that drifts (a random walk of its logarithm, 0.4 % a day, and 6 % growth a year), the day of
-the week (Saturday 1.5, Sunday 0.6), the time of the year (two harmonics; Advent on top), public holidays of Germany (a
-quarter of a day's sales, and 1.5 times on the day before), promotions (1.4 times; announced, some eight a year, 3 to 10
-days long), and noise of 6 %. What is forecast is four weeks; promotions are a column, known in advance.
+Sales are a product of: a level (6 % growth a year, and a random walk of 0.4 % a day), the day of the week (Saturday
+1.5, Sunday 0.6), the time of the year (two harmonics, and Advent on top), public holidays of Germany (a quarter of a
+day's sales, and 1.5 times as much on the day before), promotions (1.4 times; some eight a year, 3 to 10 days long), and
+noise of 6 %. Four weeks are forecast; promotions are a column, known in advance.
 """
 
 from __future__ import annotations

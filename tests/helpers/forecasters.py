@@ -21,6 +21,10 @@ VARIANTS: list[dict[str, Any]] = [
         (2, True, "window", 1, 0),
         (1, True, "changes", 2, 3),
     )
+] + [
+    {"mixture": True, "season": 4, "known": 3, "effects": 2, "lags": (3, 20), "normalisation": "changes"},
+    {"mixture": True, "season": 50, "linear": True, "cell": "lstm", "lags": (7,)},
+    {"mixture": True, "season": 12, "known": 1, "effects": 1, "past": 1, "normalisation": "window"},
 ]
 
 
@@ -41,6 +45,11 @@ def make_forecaster(config: ForecasterConfig, seed: int = 0) -> Forecaster:
             weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
         if network.linear is not None:
             network.linear.normal_(0, 0.1, generator=generator)
+        for name, weight in network.named_buffers():
+            if name in ("mixture_weight", "mixture_bias", "effect"):
+                weight.normal_(0, 0.1, generator=generator)
+        if network.mixture is not None:
+            network.mixture.copy_(torch.rand(network.mixture.shape, generator=generator).softmax(dim=1))
     return network.eval()
 
 
@@ -51,7 +60,11 @@ def random_batch(config: ForecasterConfig, size: int = 3, seed: int = 1) -> tupl
     past = torch.randn(size, config.look_back, config.past, generator=generator) if config.past else None
     both = config.look_back + config.horizon
     known = torch.randn(size, both, config.known, generator=generator) if config.known else None
-    return history, channel, past, known  # type: ignore[return-value]
+    lagged = None
+    if config.lags:
+        lagged = torch.randn(size, both, len(config.lags), 1 + config.known, generator=generator)
+        lagged[0, :7, :, 0] = torch.nan
+    return history, channel, past, known, lagged  # type: ignore[return-value]
 
 
 def without_torch(network: Forecaster) -> CpuForecaster:

@@ -60,8 +60,8 @@ def test_forecaster_windows_do_not_depend_on_the_batch(variant: dict[str, Any]) 
 def test_forecaster_every_weight_gets_a_gradient(variant: dict[str, Any]) -> None:
     config = config_of(**variant, targets=1)
     network = make_forecaster(config)
-    history, channel, past, known = random_batch(config)
-    network(history, channel * 0, past, known).square().sum().backward()
+    history, channel, *rest = random_batch(config)
+    network(history, channel * 0, *rest).square().sum().backward()
     for name, weight in network.named_parameters():
         assert weight.grad is not None and weight.grad.abs().sum() > 0, name
 
@@ -72,10 +72,14 @@ def test_forecaster_every_weight_gets_a_gradient(variant: dict[str, Any]) -> Non
 def test_forecaster_shifted_history_shifts_the_forecast(variant: dict[str, Any], shift: float) -> None:
     config = config_of(**variant)
     network = make_forecaster(config)
-    history, *rest = random_batch(config)
+    history, *rest, lagged = random_batch(config)
+    moved = lagged
+    if lagged is not None:
+        moved = lagged.clone()
+        moved[..., 0] += shift
     with torch.no_grad():
         torch.testing.assert_close(
-            network(history + shift, *rest), network(history, *rest) + shift, rtol=1e-3, atol=1e-3
+            network(history + shift, *rest, moved), network(history, *rest, lagged) + shift, rtol=1e-3, atol=1e-3
         )
 
 
@@ -205,3 +209,51 @@ def test_forecaster_config_survives_json() -> None:
     config = config_of(past=1, known=2)
     data = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(config).items()}
     assert from_json(ForecasterConfig, data) == config
+
+
+def test_forecaster_effects_of_known_covariates_pass_through() -> None:
+    """What a covariate adds to the history doesn't change the forecast, but for what it adds to the horizon."""
+    config = config_of(known=2, effects=1, lags=(5,), mixture=True, season=4)
+    network = make_forecaster(config)
+    history, channel, _, known, lagged = random_batch(config)
+    assert network.effect is not None and known is not None and lagged is not None
+    with torch.no_grad():
+        before = network.predict(history, channel, None, known, lagged)
+        network.effect.add_(2.0)  # of the first covariate, on every column
+        extra = 2 * known[:, :, 0]
+        lagged[..., 0] += 2 * lagged[..., 1]
+        after = network.predict(history + extra[:, :12], channel, None, known, lagged)
+    torch.testing.assert_close(after, before + extra[:, 12:, None], rtol=1e-4, atol=1e-4)
+
+
+def test_forecaster_lags_change_the_forecast_only_where_they_are_known() -> None:
+    config = config_of(lags=(5,))
+    network = make_forecaster(config)
+    history, channel, _, _, lagged = random_batch(config)
+    assert lagged is not None
+    with torch.no_grad():
+        before = network(history, channel, None, None, lagged)
+        changed = lagged.clone()
+        changed[..., 0] += 1.0  # NaN stays NaN: the first seven rows of the first window
+        after = network(history, channel, None, None, changed)
+        missing = network(history, channel, None, None, torch.full_like(lagged, torch.nan))
+    assert (after != before).any(dim=2).any(dim=1).all()
+    assert torch.isfinite(before).all() and torch.isfinite(missing).all()
+
+
+def test_predict_mixture_is_the_weighted_sum_of_its_forecasts() -> None:
+    config = config_of(mixture=True, season=4)
+    network, batch = make_forecaster(config), random_batch(config)
+    history, channel = batch[:2]
+    assert network.mixture is not None
+    with torch.no_grad():
+        own, others, mixed = network(*batch), network.others(history, channel), network.predict(*batch)
+    weights = network.mixture[channel][:, None]
+    expected = own[:, :, 0] * weights[..., 0] + (others * weights[..., 1:]).sum(dim=2)
+    torch.testing.assert_close(mixed[:, :, 0], expected)
+    naive = history[:, [8, 9, 10, 11, 8]]
+    torch.testing.assert_close(others[:, :, 1], naive)
+    quantiles = own[:, :, 1:].sort(dim=2).values
+    median = quantiles[:, :, 2] * weights[..., 0] + (others * weights[..., 1:]).sum(dim=2)
+    torch.testing.assert_close(mixed[:, :, 3], median)
+    torch.testing.assert_close(mixed[:, :, 4] - mixed[:, :, 3], quantiles[:, :, 3] - quantiles[:, :, 2])

@@ -110,7 +110,7 @@ def _seconds_for_next(training: Training, done: int) -> float:
     members = training.plan.members
     if members.total_seconds is None:
         return float("inf") if done < members.planned else 0.0
-    duration = members.seconds or training.member_seconds
+    duration = members.seconds or training.member_seconds or training.run.position.seconds
     left = members.total_seconds - (time.monotonic() - training.began)
     left -= saving_seconds(training.plan.network, left)
     if left < _LEAST * duration or left <= 0:

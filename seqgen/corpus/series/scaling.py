@@ -211,7 +211,7 @@ class Scaler:
         angles = [2 * math.pi * seconds / CYCLES[name] for name in self.calendar]
         features = [function(angle) for angle in angles for function in (np.sin, np.cos)]
         if self.holiday_region:
-            local: npt.NDArray[np.datetime64] = times + np.timedelta64(series.utc_offset, "s")
+            local = (times.astype(np.int64) + series.utc_offset).astype("datetime64[s]")
             features = [*holiday_features(self.holidays, local, series.frequency.seconds).T, *features]
         return np.stack(features, axis=1)
 

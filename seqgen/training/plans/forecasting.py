@@ -19,7 +19,11 @@ _MOST_SEGMENTS = 20  # recurrent steps; for more, segments grow up to the length
 _EPOCHS = 20.0  # over the windows, unless the duration is given
 _MANY = 20_000  # windows
 _MANY_EPOCHS = 3.0  # with many windows: neighbours differ by one row
-_MEMBER_LOOK_BACKS = (0.5, 1.0)  # of further networks, over that of the first
+_MANY_SEASONS = 8  # of which the last ones say nearly as much
+_START = 0.3  # seconds: what it takes to write the files
+_MEMBERS = 3  # networks, of few windows
+_LEAST_SECONDS = 10.0  # for each network
+_MOST_MEMBERS = 8  # in the time that is left of a budget
 _LAG_CYCLES = 2.0  # of a season, in the training rows, for its earlier values as inputs
 _STEPS = (400, 1000)  # the fewest and the most, unless the duration is given
 
@@ -50,7 +54,9 @@ def window_shape(options: TrainOptions, rows: int, season: int, lags: Sequence[i
     room = rows - horizon
     if options.look_back is None:
         wanted = max(_SEASONS_BACK * season if season > 1 else 0, 3 * horizon, _LEAST_BACK)
-        look_back = max(1, min(wanted, max(_MOST_BACK, horizon), room // 3))
+        # A third of the rows at most; but two seasons, as far as half of them suffice.
+        most = max(room // 3, min(2 * season, room // 2) if season > 1 else 0)
+        look_back = max(1, min(wanted, max(_MOST_BACK, horizon), most))
         if look_back > season:  # a whole number of seasons
             look_back -= look_back % season
     else:
@@ -75,7 +81,7 @@ def window_shape(options: TrainOptions, rows: int, season: int, lags: Sequence[i
         "look_back": f"{_SEASONS_BACK} seasons" if season > 1 else f"at least {_LEAST_BACK} rows and three horizons",
         "segment_length": seasonal if segment == season else "a twelfth of the look-back, or more if that is long",
     }
-    reasons["look_back"] += ", a third of the rows at most"
+    reasons["look_back"] += ", a third of the rows at most, or two seasons where half of them suffice"
     if options.lags is not None:
         chosen = parse_lags(options.lags)
     else:
@@ -84,10 +90,15 @@ def window_shape(options: TrainOptions, rows: int, season: int, lags: Sequence[i
 
 
 def member_look_back(shape: WindowShape, number: int) -> int:
-    """The look-back of further network `number`, from 1: whole segments of a fraction of that of the first."""
-    rows = round(shape.look_back * _MEMBER_LOOK_BACKS[(number - 1) % len(_MEMBER_LOOK_BACKS)])
-    whole = rows - rows % shape.segment_length
-    return whole or shape.look_back
+    """The look-back of further network `number`, from 1.
+
+    Every other one looks back half as far as the first, on whole segments, if that is many seasons still.
+    """
+    half = shape.look_back // 2
+    whole = half - half % shape.segment_length
+    if number % 2 == 0 or not whole or whole < _MANY_SEASONS * shape.season:
+        return shape.look_back
+    return whole
 
 
 def quantile_levels(intervals: str) -> tuple[float, ...]:
@@ -144,6 +155,8 @@ def make_plan(
     batch = max(1, min(options.batch_size or batch, windows))
     length = shape.look_back + shape.horizon
     asked = parse_duration(options.budget) if options.budget else None
+    members = _members(options, windows, spent)
+    share = None if asked is None else spent + (asked - spent) / members.planned
     steps = options.steps
     if options.epochs is not None:
         steps = steps_for_epochs(options.epochs, windows * length, batch * length)
@@ -155,7 +168,7 @@ def make_plan(
         learning_rate=options.learning_rate or rate,
         warmup=options.warmup,
         steps=steps,
-        seconds=None if steps is not None or asked is None else max(asked - 0.3, asked / 2),
+        seconds=None if steps is not None or share is None else max(share - _START, share / 2),
         patience=options.patience,
         grad_clip=options.grad_clip,
         weight_decay=options.weight_decay,
@@ -170,11 +183,19 @@ def make_plan(
         "dropout": f"{counted}, which overlap",
         "seq_length": "look-back and horizon",
     }
-    networks = options.members or 1
-    members = Members(networks, networks)
-    if schedule.seconds is not None:
-        members = Members(networks, networks, schedule.seconds, spent + networks * schedule.seconds)
     return Plan(network, schedule, batch, length, members=members, reasons=reasons)
+
+
+def _members(options: TrainOptions, windows: int, spent: float) -> Members:
+    """How many networks are averaged: several of few windows, as far as there is time, unless steps are counted."""
+    counted = options.steps is not None or options.epochs is not None
+    networks = options.members or (_MEMBERS if windows < _MANY and not counted else 1)
+    if not options.budget:
+        return Members(networks, networks)
+    seconds = parse_duration(options.budget)
+    if options.members is None:
+        networks = max(1, min(networks, int((seconds - spent) / _LEAST_SECONDS)))
+    return Members(networks, options.members or _MOST_MEMBERS, None, seconds)
 
 
 def _size(windows: int) -> tuple[int, int, float]:

@@ -271,3 +271,15 @@ def test_true_runs() -> None:
         true_runs(np.array([1, 0, 1, 1, 0, 1], dtype=bool)) == [(0, 1), (2, 4), (5, 6)]
         and true_runs(np.zeros(3, dtype=bool)) == []
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "lags"),
+    [
+        ("day", (7, 364)), ("hour", (24, 168, 8736)), ("30 minutes", (48, 336, 17472)), ("business day", (5, 260)),
+        ("week", (52,)), ("month", (12,)), ("quarter", (4,)), ("year", ()), ("row", ()), ("5 days", ()),
+        ("2 business days", ()), ("7 months", ()), ("2 months", (6,)), ("12 hours", (2, 14, 728)),
+    ],
+)  # fmt: skip
+def test_frequency_lags_are_whole_days_weeks_and_years(name: str, lags: tuple[int, ...]) -> None:
+    assert Frequency.parse(name).lags == lags

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqgen.config import parse_levels, parse_split_rows
+from seqgen.config import parse_lags, parse_levels, parse_split_rows
 from seqgen.corpus.series.windows import (
     SplitPoints,
     Windows,
     evenly_spaced,
+    lag_offsets,
     require_windows,
     split_points,
 )
@@ -103,3 +104,30 @@ def test_some_of_many_evenly(count: int, most: int) -> None:
     chosen = evenly_spaced(count, most)
     assert len(chosen) <= max(most, 0) and len(np.unique(chosen)) == len(chosen)
     assert not count or (chosen[0] == 0 and (most == 1 or chosen[-1] == count - 1))
+
+
+def test_lag_offsets_stand_seasons_before_and_are_known_at_the_origin() -> None:
+    assert lag_offsets(2, 5, 10).tolist() == [-12, -11, -10, -9, -8, -7, -6]
+    assert lag_offsets(1, 5, 2).tolist() == [-3, -2, -1, -2, -1, -2]
+
+
+def test_lagged_values_and_covariates_are_those_of_earlier_rows_of_the_same_series() -> None:
+    first, second = numbered_series(30, 2, known=1), numbered_series(20, 2, known=1)
+    windows = Windows([first, second], [(0, 30), (0, 20)], 3, 2, lags=(4, 9))
+    sample = windows.take(np.arange(len(windows)))
+    starts = np.where(sample.origin < 30, 0, 30)
+    for number, lag in enumerate((4, 9)):
+        rows = sample.origin[:, None] - starts[:, None] + lag_offsets(3, 2, lag)
+        expected = np.where(rows >= 0, 100 * rows + sample.channel[:, None], np.nan)
+        np.testing.assert_array_equal(sample.lagged[:, :, number, 0], expected)
+        known = rows >= 0
+        np.testing.assert_array_equal(sample.lagged[:, :, number, 1][known], 0.5 * rows[known])
+    assert Windows([first], [(0, 30)], 3, 2).take(np.arange(4)).lagged.shape == (4, 5, 0, 2)
+
+
+def test_parse_lags() -> None:
+    assert parse_lags("364, 7,7") == (7, 364)
+    assert parse_lags("none") == ()
+    for text in ("", "7,x", "0", "-1", "1.5", "9999999", "1,2,3,4,5,6,7,8,9"):
+        with pytest.raises(UserError, match="--lags must be numbers of rows"):
+            parse_lags(text)

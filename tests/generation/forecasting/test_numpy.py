@@ -28,7 +28,7 @@ CASES = [
 ]  # fmt: skip
 cases = pytest.mark.parametrize("case", CASES, ids=str)
 
-Batch = tuple[Floats, Integers, Floats, Floats]
+Batch = tuple[Floats, Integers, Floats, Floats, Floats]
 
 
 @pytest.fixture(params=["numpy", "kernels", "kernels, padded"])
@@ -60,12 +60,14 @@ def some_windows(network: Forecaster, count: int, seed: int = 1) -> Batch:
     history = np.cumsum(normal(count, config.look_back), axis=1) * np.exp(normal(count, 1))
     both = config.look_back + config.horizon
     past, known = normal(count, config.look_back, config.past), normal(count, both, config.known)
-    return history, chance.integers(config.targets, size=count), past, known
+    lagged = normal(count, both, len(config.lags), 1 + config.known)
+    lagged[::3, :5, :, 0] = np.nan
+    return history, chance.integers(config.targets, size=count), past, known, lagged
 
 
 def some_of(batch: Batch, rows: slice | list[int]) -> Batch:
-    history, channel, past, known = (part[rows] for part in batch)
-    return history, channel, past, known
+    history, channel, past, known, lagged = (part[rows] for part in batch)
+    return history, channel, past, known, lagged
 
 
 @cases

@@ -63,3 +63,24 @@ def test_quantile_levels_are_symmetric() -> None:
     assert series_plan.quantile_levels("none") == ()
     for first, second in itertools.pairwise(series_plan.quantile_levels("50,80,90,95,99.9")):
         assert first < second
+
+
+@pytest.mark.parametrize(
+    ("rows", "season", "look_back"), [(98, 12, 24), (60, 12, 24), (50, 12, 12), (1000, 7, 210), (8640, 24, 720)]
+)
+def test_window_shape_covers_two_seasons_where_there_are_rows(rows: int, season: int, look_back: int) -> None:
+    assert series_plan.window_shape(TrainOptions(horizon=season), rows, season).look_back == look_back
+
+
+def test_window_shape_lags_need_two_cycles_and_a_shorter_look_back() -> None:
+    def lags(rows: int, **options: Any) -> tuple[int, ...]:
+        return series_plan.window_shape(TrainOptions(horizon=7, **options), rows, 7, (7, 364)).lags
+
+    assert (lags(727), lags(728), lags(728, look_back=364)) == ((), (364,), ())
+    assert (lags(728, lags="none"), lags(100, lags="7,50")) == ((), (7, 50))
+
+
+def test_member_look_back_alternates_where_half_is_many_seasons() -> None:
+    long, short = series_plan.WindowShape(210, 7, 7, 7), series_plan.WindowShape(24, 12, 2, 12)
+    assert [series_plan.member_look_back(long, number) for number in (1, 2, 3)] == [105, 210, 105]
+    assert [series_plan.member_look_back(short, number) for number in (1, 2, 3)] == [24, 24, 24]
