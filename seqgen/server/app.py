@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import hmac
+import re
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,6 +41,7 @@ _HEADERS = (
 def make_app(state: ServerState) -> ASGIApp:
     """The application over these models."""
     routes = [
+        *([Route("/", _page(), methods=["GET"])] if state.page else []),
         Route("/v1/models", _guarded(_models), methods=["GET"]),
         Route("/v1/models/{name:path}", _guarded(_model), methods=["GET"]),
         Route("/v1/completions", _guarded(generating.completions), methods=["POST"]),
@@ -51,6 +56,21 @@ def make_app(state: ServerState) -> ASGIApp:
     app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown_route})
     app.state.server = state
     return _Outermost(app, state)
+
+
+def _page() -> Endpoint:
+    """The page, which loads nothing and may run only its own script."""
+    text = Path(__file__).with_name("page.html").read_text("utf-8")
+    parts = {name: re.findall(rf"<{name}>(.*?)</{name}>", text, re.DOTALL)[0] for name in ("script", "style")}
+    digests = {name: base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for name, part in parts.items()}
+    policy = "default-src 'none'; connect-src 'self'; media-src blob:; frame-ancestors 'none'; " + "; ".join(
+        f"{name}-src 'sha256-{digest}'" for name, digest in digests.items()
+    )
+
+    async def page(request: Request) -> Response:
+        return HTMLResponse(text, headers={"Content-Security-Policy": policy})
+
+    return page
 
 
 async def _models(request: Request) -> Response:
@@ -162,7 +182,10 @@ class _Outermost:
         async def counted_send(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 sent["status"] = message["status"]
-                message = {**message, "headers": [*message.get("headers", ()), *_HEADERS]}
+                headers = [*message.get("headers", ())]
+                has = {name.lower() for name, _ in headers}
+                headers += [(name, value) for name, value in _HEADERS if name not in has]
+                message = {**message, "headers": headers}
             sent["bytes"] += len(message.get("body", b""))
             await send(message)
 

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from seqgen.config import ClassifyOptions, ForecastOptions, SampleOptions
 from seqgen.errors import UserError
 from seqgen.music.midi import write as write_midi
+from seqgen.music.piece import Piece
 from seqgen.server import bodies
 from seqgen.server.errors import HttpError
 from seqgen.server.state import state_of
@@ -113,7 +114,7 @@ async def compose(request: Request) -> Response:
         files = [write_midi(one.piece, music["tempo"]) for one in pieces]
         if kind == "json":
             data = [
-                {"index": one.index, "bars": one.bars, "finish_reason": one.finish_reason,
+                {"index": one.index, "bars": one.bars, "finish_reason": one.finish_reason, **_notes(one.piece),
                  "midi": base64.b64encode(file).decode()}
                 for one, file in zip(pieces, files, strict=True)
             ]  # fmt: skip
@@ -125,6 +126,23 @@ async def compose(request: Request) -> Response:
         return Response(files[0], media_type=_FORMATS[kind])
 
     return await state.in_thread(run)
+
+
+def _notes(piece: Piece) -> dict[str, Any]:
+    """The notes of a piece: start and length in seconds, pitch, velocity, and number of the track."""
+    from seqgen.rendering.audio import Clock
+    from seqgen.rendering.tones import RATE
+
+    clock = Clock(piece)
+
+    def seconds(step: int) -> float:
+        return round(clock.sample(step) / RATE, 4)
+
+    notes = [
+        [seconds(start), round(seconds(end) - seconds(start), 4), pitch, velocity, track]
+        for start, track, pitch, end, velocity in piece.notes
+    ]
+    return {"seconds": seconds(piece.length), "notes": notes}
 
 
 def _require_no_more(fields: bodies.Fields) -> None:

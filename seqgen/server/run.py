@@ -51,11 +51,13 @@ def serve(
     port: int,
     keys: frozenset[str],
     timeout: float,
+    page: bool,
     log: Callable[[str], None],
 ) -> None:
     """Serve models until a signal.
 
     Args:
+        page: whether there is a page to play with.
         log: called with the address once requests are taken, and with a line for each of them.
 
     Raises:
@@ -64,7 +66,7 @@ def serve(
     """
     if not keys and not is_loopback(host):
         raise UserError(f"--host {host} lets others in: give --api-key-file too, or leave the host at 127.0.0.1")
-    state = ServerState(ServedModels(names), timeout, keys, log)
+    state = ServerState(ServedModels(names), timeout, keys, page, log)
     listening = _listen(host, port)
     config = uvicorn.Config(
         make_app(state), log_config=None, access_log=False, server_header=False, lifespan="off",

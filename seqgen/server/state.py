@@ -29,12 +29,14 @@ class ServerState:
     Attributes:
         timeout: seconds that a request may take.
         keys: API keys; without any, none is asked for.
+        page: whether there is a page to play with.
         log: writes a line.
     """
 
     models: ServedModels
     timeout: float
     keys: frozenset[str] = frozenset()
+    page: bool = True
     log: Callable[[str], None] = lambda _: None
     draining: bool = False
     _queued: int = 0

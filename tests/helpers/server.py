@@ -63,9 +63,11 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(models: Sequence[Path], timeout: float = 60, keys: frozenset[str] = frozenset()) -> Iterator[Served]:
+def serving(
+    models: Sequence[Path], timeout: float = 60, keys: frozenset[str] = frozenset(), page: bool = True
+) -> Iterator[Served]:
     """Serve these models for the length of a `with` block."""
-    state = ServerState(ServedModels([str(path) for path in models]), timeout, keys)
+    state = ServerState(ServedModels([str(path) for path in models]), timeout, keys, page)
     listening = run._listen("127.0.0.1", 0)
     config = uvicorn.Config(run.make_app(state), log_config=None, access_log=False, lifespan="off", http="h11",
                             timeout_graceful_shutdown=5)  # fmt: skip

@@ -72,7 +72,7 @@ def test_compose_gives_midi_wave_and_json(served: Served, zoo: dict[str, Path]) 
 def test_openapi_describes_every_route_and_option(served: Served) -> None:
     found = served.ask("/openapi.json").json
     routes = {route.path for route in app.make_app(served.state)._app.routes}  # type: ignore[attr-defined]
-    assert set(found["paths"]) == routes - {"/openapi.json", "/v1/models/{name:path}"}
+    assert set(found["paths"]) == routes - {"/", "/openapi.json", "/v1/models/{name:path}"}
     schema = found["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert {"temperature", "top_p", "dry_multiplier", "stop", "seed", "grammar"} <= set(schema["properties"])
     assert schema["properties"]["top_p"]["maximum"] == 1

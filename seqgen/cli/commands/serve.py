@@ -23,10 +23,11 @@ def run(
     api_key_file: Annotated[
         str | None, typer.Option(metavar="FILE", help="Keys, one a line; a request must bring one of them.")
     ] = None,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Serve the API only, without the page.")] = False,
     timeout: Annotated[str, typer.Option(metavar="10m", help="Time that a request may take.")] = "10m",
     quiet: QuietOption = False,
 ) -> None:
-    """Serve models over HTTP, by the API that OpenAI's clients speak.
+    """Serve models over HTTP: a page to play with, and the API that OpenAI's clients speak.
 
     /v1/models, /v1/completions and /v1/chat/completions (streamed or not), /v1/classify, /v1/score, /v1/forecast,
     /v1/compose, /health; /openapi.json describes them. Ctrl-C ends the server once begun requests are done.
@@ -37,4 +38,4 @@ def run(
     keys = read_keys(api_key_file) if api_key_file is not None else frozenset()
     with contextlib.suppress(ValueError):  # in the main thread only
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # once begun requests are done
-    serve(models, host, port, keys, seconds, StderrLogger(quiet).info)
+    serve(models, host, port, keys, seconds, not no_page, StderrLogger(quiet).info)
