@@ -128,6 +128,7 @@ class ClassificationData:
             features=features,
             stop_words=self.stop_words,
             read=None if self.reading is None else self.reading.tokens,
+            read_texts=None if self.reading is None else len(self.reading),
         )
         plan = planning.make_plan(options, corpus, compute, spent)
         if plan.schedule.seconds is not None:
@@ -149,12 +150,15 @@ class ClassificationData:
         if not config.features or self.held_linear:
             return
         found, targets = self._train_bags(config.ngrams), torch.from_numpy(self.train.targets[self._linear_texts()])
+        began = time.monotonic()
         further = self._soft_labelled(found, targets)
         keys = self._buckets(config.features)
         self.bags.clear()
         weights = self._label_weights()
         each = None if weights is None else torch.from_numpy(weights)
-        deadline = self.linear_deadline[0] if self.linear_deadline else math.inf
+        now = time.monotonic()
+        # The fit has as long as soft labels took, whatever is left: without it they would be for nothing.
+        deadline = max(self.linear_deadline[0], now + (now - began)) if self.linear_deadline else math.inf
 
         def problem(found: Bags, targets: Tensor) -> linear_model.LogisticRegression:
             importance = None
@@ -238,7 +242,10 @@ class ClassificationData:
         return weights.astype(np.float32)
 
     def pretraining(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Objective | None:
-        return PretrainingObjective(network, self.reading or self.train, compute, max(1, plan.batch_size // 2), seed)
+        batch = plan.batch_size
+        if self.reading is not None and self.options.batch_size is None:
+            batch = planning.default_batch_size(len(self.reading))
+        return PretrainingObjective(network, self.reading or self.train, compute, max(1, batch // 2), seed)
 
     def objective(self, network: Classifier, plan: Plan, compute: Compute, seed: int) -> Objective:
         return ClassificationObjective(
@@ -257,7 +264,13 @@ class ClassificationData:
         )  # fmt: skip
 
     def companion(
-        self, network: Classifier, weights: Weights, compute: Compute, seed: int, trained_tokens: int
+        self,
+        network: Classifier,
+        weights: Weights,
+        compute: Compute,
+        seed: int,
+        trained_tokens: int,
+        limit: TimeLimit,
     ) -> Companion | None:
         return None
 

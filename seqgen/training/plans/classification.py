@@ -47,7 +47,7 @@ class LabelledCorpusStats:
         labelled: ids that an epoch on labels reads.
         longest: ids of the longest text.
         features: n-grams of the linear model.
-        read: ids that an epoch of pretraining reads, if it reads more than the training set.
+        read, read_texts: ids and texts that an epoch of pretraining reads, if it reads more than the training set.
     """
 
     texts: int
@@ -60,6 +60,7 @@ class LabelledCorpusStats:
     features: int
     stop_words: tuple[str, ...] = ()
     read: int | None = None
+    read_texts: int | None = None
 
     @property
     def pretrained(self) -> int:
@@ -77,7 +78,7 @@ def make_plan(options: TrainOptions, corpus: LabelledCorpusStats, compute: Compu
         raise DataError(f"the corpus is too small: {corpus.texts} texts; give at least some dozens for each label")
     asked = parse_duration(options.budget) if options.budget else None
     seconds = max(1.0, (asked if asked is not None else DEFAULT_SECONDS) - spent)
-    batch_size = options.batch_size or _batch_size(corpus.texts)
+    batch_size = options.batch_size or default_batch_size(corpus.texts)
     threads = torch.get_num_threads()
     counted = options.steps is not None or options.epochs is not None
     epochs = options.epochs or (options.steps * batch_size / corpus.texts if options.steps else 0.0)
@@ -107,9 +108,10 @@ def make_plan(options: TrainOptions, corpus: LabelledCorpusStats, compute: Compu
     )
     first = None
     if reading:
-        first = dataclasses.replace(
-            second, learning_rate=second.learning_rate * _PRETRAINING_RATE, patience=0, seconds=spent + reading
-        )
+        peak = second.learning_rate
+        if options.learning_rate is None and corpus.read_texts is not None:
+            peak = _learning_rate(network, default_batch_size(corpus.read_texts))
+        first = dataclasses.replace(second, learning_rate=peak * _PRETRAINING_RATE, patience=0, seconds=spent + reading)
         if steps is not None:
             read = max(1, min(steps - 1, round(reading / seconds * steps)))
             first = dataclasses.replace(first, steps=read, seconds=None)
@@ -186,7 +188,7 @@ class _Time:
         return 0.0
 
 
-def _batch_size(texts: int) -> int:
+def default_batch_size(texts: int) -> int:
     """64, or less to leave about a hundred steps an epoch."""
     return int(np.clip(1 << (max(texts // 100, 1).bit_length() - 1), 8, 64))
 
