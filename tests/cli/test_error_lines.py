@@ -163,7 +163,7 @@ ROWS = [
     ("score classify words.txt", "this is a model for classify: it can't score"),
     ("score forecast table.csv", "this is a model for forecast: it reads tables of numbers; use `seqgen forecast`"),
     ("score music words.txt", "'words.txt': not a MIDI file (no MThd header)"),
-    ("score music --lines tune.mid", "--lines is for text; a MIDI file is a record"),
+    ("score music --lines tune.mid", "--lines is for text; a piece is a record"),
     ("score dialogue --lines words.txt", "--lines is for text; a conversation is a record"),
     ("score dialogue words.txt",
      "'words.txt' has no dialogue in a known format (messages, turns, pairs, eou, yaml, WhatsApp, "
@@ -214,6 +214,10 @@ ROWS = [
     # ---- read, docs ----
     ("read missing", "'missing' is neither a file nor the name of a corpus; did you mean 'musicnet'?"),
     ("read words.txt --task poetry", "task must be one of text, dialogue, music, classify, forecast; not 'poetry'"),
+    ("render", "standard output has no known format: give --format, one of mid, wav, musicxml, abc, html, png"),
+    ("render tune.mid -o tune.mp3",
+     "the output 'tune.mp3' has no known format: give --format, one of mid, wav, musicxml, abc, html, png"),
+    ("render words.txt -o words.wav", "'words.txt': not a MIDI file (no MThd header)"),
     ("docs musick", "there is no page 'musick'; did you mean 'music'?"),
     ("doctor --jsn", "there is no flag --jsn; did you mean '--json'?"),
     ("docs nothing-like-it", "there is no page 'nothing-like-it'; `seqgen docs` lists them"),

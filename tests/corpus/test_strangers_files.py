@@ -34,6 +34,11 @@ SUBTITLES = "".join(f"{n}\r\n00:00:{n:02},000 --> 00:00:{n:02},900\r\n{('ANN', '
                     for n in range(20))  # fmt: skip
 JSON_CHAT = json.dumps([{"role": ("user", "assistant")[n % 2], "content": "héllo"} for n in range(6)])
 PNG, JPEG = b"\x89PNG\r\n\x1a\n" + bytes(20), b"\xff\xd8\xff" + bytes(20)
+SCORE = (
+    b'<?xml version="1.0"?>\n<score-partwise version="3.1"><part-list/><part id="P1"><measure number="1"><attributes>'
+    b"<divisions>1</divisions></attributes><note><pitch><step>C</step><octave>4</octave></pitch><duration>4</duration>"
+    b"</note></measure></part></score-partwise>"
+)
 MIDI = (
     b"MThd\0\0\0\6\0\0\0\1\0\x60MTrk\0\0\0\x44"
     + b"".join(bytes([0, 0x90, 60 + n, 64, 96, 0x80, 60 + n, 64]) for n in range(8))
@@ -67,7 +72,9 @@ READ: list[tuple[str, Files, dict[str, Any]]] = [
     ("files put together", {"a.txt": b"\xef\xbb\xbf" + PROSE + b"\xef\xbb\xbf" + PROSE},
      {"warned": "1 byte order mark within the text is learnt"}),
     ("mail", {"a.mbox": MAIL * 3}, {"warned": "is e-mail; its headers"}),
-    ("MusicXML", {"a.xml": b'<?xml version="1.0"?>\n<score-partwise version="3.1"/>'}, {"warned": "export it as MIDI"}),
+    ("MusicXML", {"a.xml": SCORE}, {"task": "music", "format": "MusicXML", "first": [{"notes": 1, "bars": 1}]}),
+    ("tunes in ABC by another name", {"a.txt": b"% a book\n\nX:1\nT:a\nK:C\nCDE|\n\nX:2\nT:b\nK:G\n|:GAB:|\n"},
+     {"task": "music", "format": "ABC", "records": 2}),
     ("UTF-16 subtitles", {"a.srt": SUBTITLES.encode("utf-16")},
      {"task": "dialogue", "speakers": {"ANN": 10, "BOB": 10}}),
     ("UTF-16 chat", {"a.json": JSON_CHAT.encode("utf-16")},
