@@ -62,7 +62,7 @@ def measure_lines(
     """
     count = min(max(_MAX_PRODUCTS // parameter_count(network), _MIN_IDS), _MAX_IDS)
     text = decode(codec, [token for token in ids[:count].tolist() if token != codec.end])
-    lines = [line for line in map(codec.encode, text.splitlines(keepends=True)[1:-1]) if len(line)]
+    lines = [codec.encode(line + b"\n") for line in text.split(b"\n")[1:-1]]  # the first and the last may be cut
     blocks = [lines[start : start + _BLOCK] for start in range(0, len(lines), _BLOCK)]
     jobs = (_Block(block) for block in blocks if len(block) > 1)
     nats = [each for job in score_records(make_engine(network, weights), codec, jobs) for each in job.nats()]

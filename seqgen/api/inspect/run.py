@@ -152,6 +152,8 @@ def inspect(
         records = resolve(spec.inspected)(InspectionContext(model, spans, length, warn))
         if not records:
             raise DataError("there is nothing in the sources to inspect the model on")
+    if len(model.checkpoint.networks) > 1:
+        report(f"the first of this model's {len(model.checkpoint.networks)} networks is inspected")
     inspector = resolve(network.inspector)(
         model.checkpoint.network, model.checkpoint.weights(), model.checkpoint.preprocessor
     )
