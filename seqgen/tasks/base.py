@@ -115,7 +115,13 @@ class Data(Protocol[NetworkT_contra]):
         ...
 
     def companion(
-        self, network: NetworkT_contra, weights: Weights, compute: Compute, seed: int, trained_tokens: int
+        self,
+        network: NetworkT_contra,
+        weights: Weights,
+        compute: Compute,
+        seed: int,
+        trained_tokens: int,
+        limit: TimeLimit,
     ) -> Companion | None:
         """A further file of the model, made from the best network while the validation set is not learnt.
 
@@ -124,6 +130,7 @@ class Data(Protocol[NetworkT_contra]):
         Args:
             weights: of the saved model, which may differ from the network's in the output layer.
             trained_tokens: tokens that the network was trained on.
+            limit: as long as the training before it took, which the task may use a fraction of.
         """
         ...
 

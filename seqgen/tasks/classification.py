@@ -42,6 +42,7 @@ from seqgen.tasks import generative
 from seqgen.tasks.base import Companion, Member, Preparation
 from seqgen.tasks.generative import GenerativeClassificationData
 from seqgen.tasks.vocabulary import extend_codec, fit_codec
+from seqgen.time_limit import TimeLimit
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec
 from seqgen.tokenizers.labelled import LabelledCodec
 from seqgen.tokenizers.normalise import TextNormaliser, read_stop_words

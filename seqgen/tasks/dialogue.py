@@ -28,6 +28,7 @@ from seqgen.tasks.id_cache import sources_label, suffixes
 from seqgen.tasks.language import ENCODING, ENCODING_HELD_OUT, READING, LanguageData, LanguageTask, Messages
 from seqgen.tasks.text import text_metrics
 from seqgen.tasks.vocabulary import extend_codec, fit_codec
+from seqgen.time_limit import TimeLimit
 from seqgen.tokenizers import END_OF_DOCUMENT, Codec, dump
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.dialogue import DialogueCodec, count_speakers
@@ -53,13 +54,20 @@ class DialogueData(LanguageData):
         return replace(plan, schedule=replace(plan.schedule, seconds=seconds - _RANKING_TIME * (seconds - spent)))
 
     def companion(
-        self, network: LanguageModel, weights: Weights, compute: Compute, seed: int, trained_tokens: int
+        self,
+        network: LanguageModel,
+        weights: Weights,
+        compute: Compute,
+        seed: int,
+        trained_tokens: int,
+        limit: TimeLimit,
     ) -> Companion | None:
         codec = _dialogue_codec(self.codec)
         if self.held_out is None:
             return None
+        part = limit.part(_RANKING_TIME / (1 - _RANKING_TIME))
         engine = make_engine(network.config, weights, device=compute.device.type, streams=_MANY_STREAMS)
-        learnt = learn_ranking(network, engine, codec, self.train, self.held_out, compute, seed, trained_tokens)
+        learnt = learn_ranking(network, engine, codec, self.train, self.held_out, compute, seed, trained_tokens, part)
         if learnt is None:
             return None
         contents = learnt.ranker.dump(identity(network.config, dump(codec)))

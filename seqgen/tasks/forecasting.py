@@ -33,6 +33,7 @@ from seqgen.model import linear_map
 from seqgen.model.forecaster import Forecaster
 from seqgen.specs.tasks import TaskSpec
 from seqgen.tasks.base import Companion, Member, Preparation
+from seqgen.time_limit import TimeLimit
 from seqgen.tokenizers import Codec
 from seqgen.training.device import Compute
 from seqgen.training.loop import Objective
@@ -201,7 +202,13 @@ class ForecastingData:
             network.set_mixture_map(linear_map.fit(rows.all_learnt(self.shape), None, normalise, True, ridge).weight)
 
     def companion(
-        self, network: Forecaster, weights: Weights, compute: Compute, seed: int, trained_tokens: int
+        self,
+        network: Forecaster,
+        weights: Weights,
+        compute: Compute,
+        seed: int,
+        trained_tokens: int,
+        limit: TimeLimit,
     ) -> Companion | None:
         return None
 

@@ -21,6 +21,7 @@ from seqgen.specs.tokenizers import TOKENIZERS
 from seqgen.tasks.base import Companion, Preparation
 from seqgen.tasks.id_cache import PreparedIds, ids_path, load_ids, prepare_ids
 from seqgen.tasks.vocabulary import sample_bytes
+from seqgen.time_limit import TimeLimit
 from seqgen.tokenizers import Codec
 from seqgen.training.batches import Transform
 from seqgen.training.device import Compute
@@ -99,7 +100,13 @@ class LanguageData:
     def before_finishing(self, network: LanguageModel) -> None: ...
 
     def companion(
-        self, network: LanguageModel, weights: Weights, compute: Compute, seed: int, trained_tokens: int
+        self,
+        network: LanguageModel,
+        weights: Weights,
+        compute: Compute,
+        seed: int,
+        trained_tokens: int,
+        limit: TimeLimit,
     ) -> Companion | None:
         return None
 

@@ -32,6 +32,7 @@ from seqgen.generation.engines.base import Engine
 from seqgen.generation.ranking import FEATURES, ORDER, RECENT_TURNS, Bag, Floats, ReplyRanker, known_bags, word_buckets
 from seqgen.model.language import LanguageModel
 from seqgen.model.ngrams import BUCKETS, bags
+from seqgen.time_limit import NO_LIMIT, TimeLimit
 from seqgen.tokenizers import decode
 from seqgen.tokenizers.codec import Ids
 from seqgen.tokenizers.dialogue import DialogueCodec
@@ -50,7 +51,9 @@ _FORGETTING = 0.7  # from turn to turn at the beginning of training: the weights
 _LONGEST = 1024  # ids of an excerpt; a longer conversation becomes several
 _WINDOW = 1 << 16  # ids
 _EXCERPTS_PER_BATCH = 64
-_LEAST_TOKENS = 1 << 16
+_LEAST_TOKENS, _MOST_TOKENS = 1 << 16, 1 << 21
+_READING, _OUTPUTS, _CONTRASTIVE = 0.15, 0.4, 0.75  # of the time: when they end at the latest
+_QUESTIONS_AT_ONCE = 100
 _QUESTION_COST = 300  # ids that the network reads for a question
 _FEWEST_QUESTIONS, _MOST_QUESTIONS = 200, 600
 _LEAST_PAIRS, _LEAST_QUESTIONS = 64, 32  # to learn anything from
@@ -83,15 +86,21 @@ def learn_ranking(
     compute: Compute,
     seed: int,
     trained_tokens: int,
+    limit: TimeLimit = NO_LIMIT,
 ) -> LearntRanking | None:
     """Learn to rank replies by a language model; None if there are too few conversations.
 
     Args:
         network: the language model, in evaluation mode.
         engine: the same with exact weights.
-        trained_tokens: tokens that the network was trained on: of them, an eighth or less is read again for this.
+        trained_tokens: tokens that the network was trained on: an eighth as many, or less, are read again for this.
+        limit: where it is reached, fewer conversations and steps have to do.
+
+    Raises `StoppedError` if `limit` says so.
     """
-    excerpts = _excerpts(train, codec, max(_LEAST_TOKENS, trained_tokens // 8))
+    excerpts = list(
+        _excerpts(train, codec, min(_MOST_TOKENS, max(_LEAST_TOKENS, trained_tokens // 8)), limit.part(_READING))
+    )
     asked = min(_MOST_QUESTIONS, max(_FEWEST_QUESTIONS, trained_tokens // (16 * _QUESTION_COST)))
     valid = [excerpt.turns for excerpt in _excerpts(held_out, codec, asked * _QUESTION_COST)]
     questions = ranking_questions(valid, seed)
@@ -99,24 +108,22 @@ def learn_ranking(
     questions = [questions[index] for index in chosen]
     if sum(len(excerpt.turns) - 1 for excerpt in excerpts) < _LEAST_PAIRS or len(questions) < _LEAST_QUESTIONS:
         return None
-    ranker = _learn_contrastive(network, codec, excerpts, compute, seed)
-    features = _features(ranker, engine, codec, valid, questions)
+    ranker = _learn_contrastive(network, codec, excerpts, compute, seed, limit)
+    features, questions = _features(ranker, engine, codec, valid, questions, limit)
     conversations = np.array([question.conversation for question in questions])
     mixture = _fit_mixture(features).astype(np.float32)
     return LearntRanking(replace(ranker, mixture=mixture), _cross_validated(features, conversations))
 
 
-def _excerpts(stream: IdStream, codec: DialogueCodec, most: int) -> list[_Excerpt]:
-    """Excerpts of a stream with about `most` ids in all, from windows spread over it evenly."""
-    found: list[_Excerpt] = []
+def _excerpts(stream: IdStream, codec: DialogueCodec, most: int, limit: TimeLimit = NO_LIMIT) -> Iterator[_Excerpt]:
+    """Excerpts of a stream with about `most` ids in all, from windows spread over it evenly, in any order."""
     size = len(stream)
     count = max(1, min(most, size) // _WINDOW)
-    for number in range(count):
+    for number in limit.until_over(epoch_permutation(0, 0, count).tolist()):
         start = number * size // count
         stop = min((number + 1) * size // count, start + max(1, most // count))
         ids = stream.take(np.arange(start, stop)).astype(np.int32)
-        found += _split(np.append(ids, np.int32(codec.end)) if stop == size else ids, codec)
-    return found
+        yield from _split(np.append(ids, np.int32(codec.end)) if stop == size else ids, codec)
 
 
 def _split(ids: Ids, codec: DialogueCodec) -> Iterator[_Excerpt]:
@@ -141,23 +148,30 @@ def _split(ids: Ids, codec: DialogueCodec) -> Iterator[_Excerpt]:
         yield _Excerpt(np.concatenate([np.array([codec.end], dtype=np.int32), *pieces]), turns)
 
 
-def _outputs(network: LanguageModel, codec: DialogueCodec, excerpts: Sequence[_Excerpt], compute: Compute) -> Tensor:
-    """The top layer's output before every turn but the first of each excerpt, shape (replies, units)."""
-    found: list[Tensor] = [torch.empty(0)] * len(excerpts)
-    order = sorted(range(len(excerpts)), key=lambda number: -len(excerpts[number].ids))
-    with torch.inference_mode():
-        for start in range(0, len(order), _EXCERPTS_PER_BATCH):
-            numbers = order[start : start + _EXCERPTS_PER_BATCH]
-            ids = np.full((len(excerpts[numbers[0]].ids), len(numbers)), codec.end, dtype=np.int64)
-            for column, number in enumerate(numbers):
-                ids[: len(excerpts[number].ids), column] = excerpts[number].ids
-            hidden, _ = network(
-                torch.from_numpy(ids).to(compute.device), network.initial(len(numbers)), dtype=compute.dtype
-            )
-            for column, number in enumerate(numbers):
-                opens = np.flatnonzero(excerpts[number].ids < codec.speakers)[1:]
-                found[number] = hidden[torch.from_numpy(opens - 1), column].float().cpu()
-    return torch.cat(found).clone()
+def _outputs(
+    network: LanguageModel, codec: DialogueCodec, excerpts: Sequence[_Excerpt], compute: Compute, limit: TimeLimit
+) -> tuple[list[_Excerpt], Tensor]:
+    """The top layer's output before every turn but the first of each excerpt, shape (replies, units), as float16.
+
+    With it come the excerpts that there was time for, in the same order.
+    """
+    done: list[_Excerpt] = []
+    found: list[Tensor] = []
+    in_order = sorted(excerpts, key=lambda excerpt: -len(excerpt.ids))  # of similar length side by side
+    batches = [in_order[start : start + _EXCERPTS_PER_BATCH] for start in range(0, len(in_order), _EXCERPTS_PER_BATCH)]
+    for index in limit.until_over(epoch_permutation(0, 0, len(batches)).tolist()):
+        batch = batches[index]
+        ids = np.full((len(batch[0].ids), len(batch)), codec.end, dtype=np.int64)
+        for column, excerpt in enumerate(batch):
+            ids[: len(excerpt.ids), column] = excerpt.ids
+        inputs = torch.from_numpy(ids).to(compute.device)
+        with torch.no_grad():
+            hidden, _ = network(inputs, network.initial(len(batch)), dtype=compute.dtype)
+        for column, excerpt in enumerate(batch):
+            opens = torch.from_numpy(np.flatnonzero(excerpt.ids < codec.speakers)[1:])
+            found.append(hidden[opens.to(hidden.device) - 1, column].half().cpu())
+        done += batch
+    return done, torch.cat(found)
 
 
 class _NgramTable(NamedTuple):
@@ -218,9 +232,15 @@ def _sums(table: Tensor, texts: Sequence[Bag], starts: Tensor, weights: Tensor) 
 
 
 def _learn_contrastive(
-    network: LanguageModel, codec: DialogueCodec, excerpts: Sequence[_Excerpt], compute: Compute, seed: int
+    network: LanguageModel,
+    codec: DialogueCodec,
+    excerpts: Sequence[_Excerpt],
+    compute: Compute,
+    seed: int,
+    limit: TimeLimit,
 ) -> ReplyRanker:
     """A ranker whose mixture is not fitted yet."""
+    excerpts, hidden = _outputs(network, codec, excerpts, compute, limit.part(_OUTPUTS))
     texts = [words for excerpt in excerpts for _, words in excerpt.turns]
     table = _ngram_table(texts)
     turn_bags = known_bags(table.keys, texts)
@@ -231,22 +251,26 @@ def _learn_contrastive(
     replies = np.concatenate(
         [start + np.arange(1, len(excerpt.turns)) for start, excerpt in zip(first, excerpts, strict=True)]
     )
-    hidden = _outputs(network, codec, excerpts, compute)
     generator = torch.Generator().manual_seed(seed)
     vectors = _Contrastive(len(table.keys), hidden.shape[1], generator)
     group = ParameterGroup(dict(vectors.named_parameters()), _DECAY)
     optimiser = AdamW([group])
     per_epoch = max(1, len(replies) // _BATCH)
     steps = _EPOCHS * per_epoch
+    clock = limit.part(_CONTRASTIVE)
+    available, progress = clock.left, 0.0
     for step in range(steps):
+        limit.check()
         if step % per_epoch == 0:
             order = epoch_permutation(seed, step // per_epoch, len(replies))
         rows = order[(step % per_epoch) * _BATCH : (step % per_epoch + 1) * _BATCH]
-        progress = step / steps
+        progress = max(step / steps, 1 - clock.left / max(available, 1e-9) if math.isfinite(available) else 0.0)
+        if progress >= 1:
+            break
         group.learning_rate = _RATE * min(1.0, (progress + 1 / steps) / _WARMUP) * (1 - progress)
         kept = torch.rand(len(rows), hidden.shape[1], generator=generator) >= _DROPOUT
         histories = [turn_bags[max(begins[row], replies[row] - RECENT_TURNS) : replies[row]] for row in rows]
-        context = vectors.contexts(hidden[rows] * kept / (1 - _DROPOUT), histories)
+        context = vectors.contexts(hidden[rows].float() * kept / (1 - _DROPOUT), histories)
         scores = context @ vectors.replies([turn_bags[index] for index in replies[rows]]).T
         texts_of = torch.from_numpy(same_text[replies[rows]])
         same = texts_of[:, None] == texts_of
@@ -265,18 +289,29 @@ def _features(
     codec: DialogueCodec,
     conversations: Sequence[SpeakerTurns],
     questions: Sequence[RankingQuestion],
-) -> Floats:
-    """The features of the candidates of each question, shape (questions, candidates, features)."""
-    found: dict[RankingQuestion, Floats] = {}
+    limit: TimeLimit,
+) -> tuple[Floats, list[RankingQuestion]]:
+    """The features of the candidates of each question, shape (questions, candidates, features).
+
+    With it come the questions that there was time for.
+    """
+    found: list[Floats] = []
+    answered: list[RankingQuestion] = []
 
     def take(scored: ScoredQuestion) -> None:
-        history = history_of(conversations, scored.question)
+        history = history_of(some, scored.question)
         texts = ranker.bags([*history, *scored.question.candidates])
         context = ranker.context(scored.hidden, texts[: len(history)])
-        found[scored.question] = ranker.features(context, scored.likelihoods, texts[len(history) :])
+        found.append(ranker.features(context, scored.likelihoods, texts[len(history) :]))
+        answered.append(replace(scored.question, conversation=numbers[scored.question.conversation]))
 
-    score_questions(engine, codec, conversations, questions, take)
-    return np.stack([found[question] for question in questions])
+    for start in limit.until_over(range(0, len(questions), _QUESTIONS_AT_ONCE)):
+        asked = questions[start : start + _QUESTIONS_AT_ONCE]
+        numbers = sorted({question.conversation for question in asked})
+        some = [conversations[number] for number in numbers]
+        asked = [replace(question, conversation=numbers.index(question.conversation)) for question in asked]
+        score_questions(engine, codec, some, asked, take)
+    return np.stack(found), answered
 
 
 def _fit_mixture(features: Floats) -> Floats:

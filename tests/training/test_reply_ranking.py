@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
 
 from seqgen.config import NetworkConfig
 from seqgen.corpus.ids import IdStream
+from seqgen.errors import StoppedError
 from seqgen.generation.engines.torch import TorchEngine
 from seqgen.model.language import LanguageModel
+from seqgen.time_limit import NO_LIMIT, TimeLimit
 from seqgen.tokenizers.characters import ByteCodec
 from seqgen.tokenizers.dialogue import DialogueCodec
 from seqgen.training import reply_ranking
@@ -47,12 +51,12 @@ def stream(count: int, seed: int, turns: int = 4) -> IdStream:
     return IdStream(np.concatenate(parts).astype(np.uint16), np.zeros(0, dtype=np.int64))
 
 
-def learn(train: IdStream, held_out: IdStream, seed: int = 1) -> LearntRanking | None:
+def learn(train: IdStream, held_out: IdStream, seed: int = 1, limit: TimeLimit = NO_LIMIT) -> LearntRanking | None:
     network = LanguageModel(
         NetworkConfig(CODEC.vocab_size, rnn_size=8, embedding_size=4), torch.Generator().manual_seed(2)
     )
     engine = TorchEngine.of(network)
-    return learn_ranking(network.eval(), engine, CODEC, train, held_out, choose("cpu", "fp32", 1), seed, 1 << 20)
+    return learn_ranking(network.eval(), engine, CODEC, train, held_out, choose("cpu", "fp32", 1), seed, 1 << 20, limit)
 
 
 def test_learn_ranking_finds_replies_that_share_no_word_with_their_question() -> None:
@@ -65,6 +69,15 @@ def test_learn_ranking_finds_replies_that_share_no_word_with_their_question() ->
     assert again.ranker.dump("x") == learnt.ranker.dump("x")
 
 
+def test_learn_ranking_ends_when_its_time_is_over_or_it_is_stopped() -> None:
+    train, held_out = stream(100, 3), stream(40, 4)
+    learnt = learn(train, held_out, limit=TimeLimit(0, time.monotonic()))
+    assert learnt is not None
+    assert np.isfinite(learnt.ranker.mixture).all()
+    with pytest.raises(StoppedError):
+        learn(train, held_out, limit=TimeLimit(stop=lambda: True))
+
+
 @pytest.mark.parametrize(("train", "held_out"), [(10, 40), (100, 3)])
 def test_learn_ranking_needs_conversations(train: int, held_out: int) -> None:
     assert learn(stream(train, 3), stream(held_out, 4)) is None
@@ -73,7 +86,7 @@ def test_learn_ranking_needs_conversations(train: int, held_out: int) -> None:
 def test_excerpts_are_the_conversations_of_a_stream() -> None:
     rng = np.random.default_rng(3)
     wanted = [conversation(rng) for _ in range(6)]
-    found = reply_ranking._excerpts(stream(6, 3), CODEC, 1 << 20)
+    found = list(reply_ranking._excerpts(stream(6, 3), CODEC, 1 << 20))
     assert [list(excerpt.turns) for excerpt in found] == wanted
     for excerpt in found:
         turns = [(speaker, words.encode()) for speaker, words in excerpt.turns]
@@ -83,7 +96,7 @@ def test_excerpts_are_the_conversations_of_a_stream() -> None:
 def test_excerpts_of_a_long_conversation_are_cut_at_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reply_ranking, "_LONGEST", 200)
     whole = stream(1, 3, turns=100)
-    found = reply_ranking._excerpts(whole, CODEC, 1 << 20)
+    found = list(reply_ranking._excerpts(whole, CODEC, 1 << 20))
     assert len(found) > 10
     assert all(excerpt.ids[0] == CODEC.end and len(excerpt.ids) <= 201 for excerpt in found)
     joined = np.concatenate([excerpt.ids[1:] for excerpt in found])
@@ -93,7 +106,7 @@ def test_excerpts_of_a_long_conversation_are_cut_at_turns(monkeypatch: pytest.Mo
 def test_excerpts_are_spread_over_a_large_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reply_ranking, "_WINDOW", 1000)
     whole = stream(400, 3)
-    found = reply_ranking._excerpts(whole, CODEC, 5000)
+    found = list(reply_ranking._excerpts(whole, CODEC, 5000))
     assert 3000 < sum(len(excerpt.ids) for excerpt in found) <= 5000
     everything = whole.ids.astype(np.uint16).tobytes()
     places = [everything.find(excerpt.ids[1:].astype(np.uint16).tobytes()) for excerpt in found]

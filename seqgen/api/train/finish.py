@@ -7,6 +7,7 @@ temperature, the cost of 8-bit weights, what a network of labels or of series ca
 
 from __future__ import annotations
 
+import math
 import time
 from typing import cast
 
@@ -18,11 +19,13 @@ from seqgen.api.train.folder import FINISHED, ROUNDING, TEMPERATURE, ModelFolder
 from seqgen.api.train.watch import Watcher
 from seqgen.checkpoint import CORPUS, Weights
 from seqgen.corpus.ids import IdStream
+from seqgen.errors import StoppedError
 from seqgen.generation.engines.native import quantization_cost
 from seqgen.generation.held_out_lines import HELD_OUT_LINES, measure_lines
 from seqgen.model.language import LanguageModel
 from seqgen.streams import write_bytes
 from seqgen.tasks.base import AnyNetwork
+from seqgen.time_limit import TimeLimit
 from seqgen.tokenizers import Codec
 from seqgen.training.calibration import dropout_temperature
 from seqgen.training.finishing import finishing_schedule
@@ -57,7 +60,7 @@ def finish(training: Training, folder: ModelFolder, watch: Watcher, stopped: boo
     if world.is_main_process and training.data.id_streams:
         _complete_language_model(training, folder, corrects)
         if not stopped:
-            _add_companion(training, folder)
+            _add_companion(training, folder, watch)
     world.barrier()  # for rank 0, however long that took
     if objective is not None and schedule is not None:
         _learn(training, folder, watch, objective, schedule)
@@ -87,11 +90,15 @@ def _complete_language_model(training: Training, folder: ModelFolder, corrects: 
             folder.update({HELD_OUT_LINES: lines})
 
 
-def _add_companion(training: Training, folder: ModelFolder) -> None:
-    """Write the further file of the task's models, if they have one."""
+def _add_companion(training: Training, folder: ModelFolder, watch: Watcher) -> None:
+    """Write the further file of the task's models, if they have one, unless that is stopped."""
+    limit = TimeLimit(training.run.schedule.seconds or math.inf, time.monotonic(), watch.stop)
     weights, tokens = _corrected_weights(training, folder), training.run.position.tokens
     network = _language_network(training).eval()
-    companion = training.data.companion(network, weights, training.compute, training.seed, tokens)
+    try:
+        companion = training.data.companion(network, weights, training.compute, training.seed, tokens, limit)
+    except StoppedError:
+        return
     if companion is not None:
         write_bytes(training.folder / companion.name, companion.contents)
         folder.update({"metrics": {**folder.config["metrics"], **companion.metrics}})
