@@ -14,6 +14,7 @@ from seqgen.config import NetworkConfig
 from seqgen.corpus.ids import IdStream
 from seqgen.corpus.series.windows import ScaledSeries, Windows
 from seqgen.model.classifier import Classifier
+from seqgen.model.dropout import LaneRange, MaskRng, keep_mask, step_generator
 from seqgen.model.forecaster import Forecaster
 from seqgen.model.language import LanguageModel
 from seqgen.training.device import Compute
@@ -91,3 +92,29 @@ def test_step_asks_the_device_for_nothing(
         assert tokens > 0
     with pytest.raises((RuntimeError, NotImplementedError)):
         result.tolist()  # as anything else would that asks
+
+
+def test_step_generator_of_a_gpu_is_seeded_by_the_next_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So every process has the same masks, each step has others, and a CPU's state is all that a resumed run needs."""
+
+    class Made:
+        def __init__(self, device: torch.device) -> None:
+            self.device = device
+
+        def manual_seed(self, seed: int) -> tuple[str, int]:
+            return self.device.type, seed
+
+    ranks = [torch.Generator().manual_seed(3) for _ in range(2)]
+    assert step_generator(ranks[0], torch.device("cpu")) is ranks[0]
+    monkeypatch.setattr(torch, "Generator", Made)
+    drawn = [[step_generator(rank, torch.device("cuda")) for _ in range(3)] for rank in ranks]
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 3
+    assert all(device == "cuda" for device, _ in drawn[0])
+
+
+@pytest.mark.parametrize("lanes", [(0, 3), (3, 7), (7, 8)])
+def test_keep_mask_of_some_lanes_is_cut_from_that_of_all(lanes: tuple[int, int]) -> None:
+    whole = keep_mask(torch.zeros(5, 8), 0.4, MaskRng(torch.Generator().manual_seed(1), LaneRange(0, 8, 8)), 1)
+    rng = MaskRng(torch.Generator().manual_seed(1), LaneRange(*lanes, 8))
+    assert torch.equal(keep_mask(torch.zeros(5, lanes[1] - lanes[0]), 0.4, rng, 1), whole[:, slice(*lanes)])
