@@ -8,7 +8,7 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,7 +74,7 @@ def run(
     ] = None,
     length: Annotated[
         int | None,
-        typer.Option(min=1, max=1 << 24, help="Steps to read [default: 2,000; 30,000 for --top and gradients]."),
+        typer.Option(min=1, max=1 << 20, help="Steps to read [default: 2,000; 30,000 for --top and gradients]."),
     ] = None,
     html: Annotated[
         str | None,
@@ -165,8 +165,9 @@ class _Shown:
                 for record in self._inspection.records:
                     for own in self._inspection.values(record, what, layer):
                         for step, (position, token) in enumerate(_named(record)):
-                            for index in range(own.values.shape[1]) if unit is None else (unit,):
-                                writer((position, token, own.number, index, f"{own.values[step, index]:.6g}"))
+                            units = range(own.values.shape[1]) if unit is None else (unit,)
+                            values = own.values[step].tolist()
+                            writer((position, token, own.number, index, f"{values[index]:.6g}") for index in units)
         else:
             if unit is None:
                 self._log.info(
@@ -189,8 +190,7 @@ class _Shown:
             with Output(self._output) as out:
                 fields = [field.name for field in dataclasses.fields(best)] if best else ["layer", "unit", "feature"]
                 writer = _csv_writer(fields, out)
-                for meaning in found:
-                    writer(dataclasses.astuple(meaning))
+                writer(map(dataclasses.astuple, found))
         elif not found:
             self._log.info("no unit tells more about any feature than shuffled units do")
         else:
@@ -232,9 +232,8 @@ class _Shown:
                 writer = _csv_writer((*["model"] * several, "lag", "layer", "mean", "p10", "p90"), out)
                 for model, layers in zip(models, found, strict=True):
                     for own in layers:
-                        for lag in range(len(own.mean)):
-                            numbers = (f"{values[lag]:.6g}" for values in (own.mean, own.p10, own.p90))
-                            writer((*[model] * several, lag, own.layer, *numbers))
+                        for lag, numbers in enumerate(zip(own.mean, own.p10, own.p90, strict=True)):
+                            writer([(*[model] * several, lag, own.layer, *(f"{value:.6g}" for value in numbers))])
         else:
             self._write("".join(sentence + "\n" for sentence in sentences))
 
@@ -268,8 +267,10 @@ class _Shown:
         elif self._prefers_csv():
             with Output(self._output) as out:
                 writer = _csv_writer(("position", "token", "share"), out)
-                for (position, token), share in zip(_named(record), last.tolist(), strict=True):
-                    writer((position, token, f"{share:.6g}"))
+                writer(
+                    (position, token, f"{share:.6g}")
+                    for (position, token), share in zip(_named(record), last.tolist(), strict=True)
+                )
         else:
             self._coloured(record, last, (0.0, float(last.max())))
             if predicted[-1]:
@@ -374,13 +375,13 @@ def _table(found: Sequence[UnitMeaning], layers: bool) -> str:
     )
 
 
-def _csv_writer(header: Sequence[str], out: Output) -> Callable[[Sequence[object]], None]:
-    """A function that writes a row of CSV, after the header."""
+def _csv_writer(header: Sequence[str], out: Output) -> Callable[[Iterable[Sequence[object]]], None]:
+    """A function that writes rows of CSV, after the header."""
 
-    def write(row: Sequence[object]) -> None:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(row)
-        out.write(line.getvalue())
+    def write(rows: Iterable[Sequence[object]]) -> None:
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows(rows)
+        out.write(lines.getvalue())
 
-    write(header)
+    write([header])
     return write
