@@ -162,10 +162,13 @@ def _noise(epochs: float, units: int, characters: bool) -> tuple[float, float]:
 
 
 def _learning_rate(network: NetworkConfig, batch_size: int) -> float:
-    """0.01 for a gated layer of 512 units; less for wider layers, very small batches and ungated cells."""
+    """0.01 for a gated layer of 512 units; less for wider layers, very small batches and ungated cells.
+
+    Beyond 64 lanes it grows with the root of their number, as the noise of the gradient falls.
+    """
     rate = 0.01 * (512 / network.rnn_size) ** 0.75 * min(1.0, batch_size / 16) ** 0.5
     rate *= CELLS[network.cell].learning_rate_factor
-    return float(f"{min(rate, 0.02):.2g}")
+    return float(f"{min(rate, 0.02) * max(1.0, batch_size / 64) ** 0.5:.2g}")
 
 
 def _ending(network: NetworkConfig, corpus: CorpusStats, rate: float, seconds: float) -> float:

@@ -122,3 +122,13 @@ def test_language_plan_avoids_what_the_device_has_no_memory_for() -> None:
 
     made = plan.make_plan(TrainOptions(budget="2m"), corpus, GPU, speed)
     assert speed(made.network, made.batch_size, made.seq_length) > 1
+
+
+def test_language_plan_learning_rate_grows_with_the_root_of_the_lanes_beyond_64() -> None:
+    corpus = plan.CorpusStats(5_000_000, 300, 300)
+
+    def rate(lanes: int) -> float:
+        options = TrainOptions(steps=5000, rnn_size=512, batch_size=lanes)
+        return plan.make_plan(options, corpus, device.choose("cpu", "fp32", 1), steady(4e6)).schedule.learning_rate
+
+    assert [rate(lanes) for lanes in (16, 64, 256, 512)] == pytest.approx([0.01, 0.01, 0.02, 0.028])
