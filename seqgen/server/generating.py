@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from seqgen.api import sampling
 from seqgen.api.alternatives import TokenChoice, alternatives
-from seqgen.config import ReplyOptions, SampleOptions, SearchOptions
+from seqgen.config import ChatOptions, ReplyOptions, SampleOptions, SearchOptions
 from seqgen.generation.dialogue import ChatSession, Reply
 from seqgen.generation.sampling.beam import GenerationJob
 from seqgen.generation.text import Sample
@@ -273,7 +273,7 @@ async def chat_completions(request: Request) -> Response:
     _convert_bias(fields)
     own = [item.name for item in dataclasses.fields(ReplyOptions) if item.name in fields.left]
     reply: dict[str, Any] = {name: fields.left.pop(name) for name in own}
-    options = fields.options(SampleOptions, {"seed": seed}, without=("length", "stop", "context_cache"))
+    options = fields.options(ChatOptions, {"seed": seed}, without=("length", "stop", "context_cache"))
     reply_options = Fields(reply).options(ReplyOptions)
 
     def sessions() -> list[ChatSession]:

@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from typing import Any
 
-from seqgen.config import ClassifyOptions, ForecastOptions, ReplyOptions, SampleOptions
+from seqgen.config import ChatOptions, ClassifyOptions, ForecastOptions, ReplyOptions, SampleOptions
 from seqgen.server import bodies
 from seqgen.version import __version__
 
@@ -20,7 +20,7 @@ _STREAM = {"type": "boolean", "default": False, "description": "Server-sent even
 def describe_api() -> dict[str, Any]:
     """The OpenAPI document."""
     sampling = _properties(SampleOptions)
-    reply = _properties(ReplyOptions)
+    chat = {**_properties(ChatOptions), **_properties(ReplyOptions)}
     messages = {"type": "array", "items": {"type": "object", "required": ["role", "content"], "properties": {
         "role": {"enum": ["user", "assistant", "system"]}, "content": {"type": "string"}}}}  # fmt: skip
     bodies_by_path = {
@@ -30,8 +30,7 @@ def describe_api() -> dict[str, Any]:
             "logprobs": {"type": "integer", "minimum": 0, "maximum": 20}, **sampling}),
         "/v1/chat/completions": ("Reply to a conversation.", ["messages"], {
             "messages": messages, "n": _N, "stream": _STREAM,
-            **{name: value for name, value in sampling.items() if name not in ("length", "stop", "context_cache")},
-            **reply}),
+            **{name: value for name, value in chat.items() if name not in ("length", "stop", "context_cache")}}),
         "/v1/classify": ("Label texts.", ["input"], {"input": _TEXTS, **_properties(ClassifyOptions)}),
         "/v1/score": ("Measure how probable texts are.", ["input"], {
             "input": _TEXTS, "per_token": {"type": "boolean", "default": False}}),

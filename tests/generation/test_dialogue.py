@@ -61,6 +61,9 @@ class Scripted:
     def repeat(self, state: tuple[ReadIds, ...], batch: int) -> tuple[ReadIds, ...]:
         return state * batch
 
+    def device_sampling(self, filters: object, streams: int) -> None:
+        return None
+
 
 def noise(words: Sequence[int] = LETTERS, closing: float = 0.0) -> Scripted:
     """Random logits, the same wherever the same was read, over some words and the control tokens."""

@@ -17,7 +17,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
 import seqgen
-from seqgen.config import ReplyOptions, SampleOptions
+from seqgen.config import ChatOptions, ReplyOptions
 from seqgen.generation.batching import BatchedText
 from seqgen.server.texts import TextRequest, TextWorker
 from tests.helpers.random_models import Models
@@ -124,7 +124,7 @@ def test_chat_replies_are_those_of_a_conversation(served: Served, models: Models
     ]
     asked = {"model": name(folder), "messages": messages, "seed": 3, "candidates": 1}
     answer = served.ask("/v1/chat/completions", asked).json
-    talk = seqgen.load(folder).conversation(SampleOptions(seed=3), ReplyOptions(candidates=1))
+    talk = seqgen.load(folder).conversation(ChatOptions(seed=3), ReplyOptions(candidates=1))
     talk.hear("Hello")
     talk.hear("Hi", 1)
     talk.hear("So?")
