@@ -15,6 +15,7 @@ import torch
 from seqgen import checkpoint, tasks
 from seqgen.api.model import Model
 from seqgen.api.reading.run import prose_warning
+from seqgen.api.records import encode_data
 from seqgen.api.sources import as_list, open_sources
 from seqgen.api.train import distributed, members
 from seqgen.api.train.finish import finish
@@ -57,9 +58,10 @@ _CHANGEABLE = {"budget", "epochs", "steps", "device", "threads", "patience", "ke
 
 
 def train(
-    sources: Sequence[str] | str,
-    output: str | os.PathLike[str],
+    sources: Sequence[str] | str = (),
+    output: str | os.PathLike[str] = "",
     *,
+    data: Any = None,
     task: str | None = None,
     valid: Sequence[str] | str = (),
     resume: bool = False,
@@ -68,12 +70,14 @@ def train(
     watch: Watcher | None = None,
     **options: Any,
 ) -> Model:
-    """Train a model on `sources` and save it in the folder `output`.
+    """Train a model on `sources`, or on `data` in memory, and save it in the folder `output`.
 
     Processes started by torchrun train it together, and all return the same model.
 
     Args:
         sources: files, folders, globs, `-`, names from the catalogue, `hf:` datasets.
+        data: instead of sources: an iterable of texts, of (text, label) pairs, of conversations or of rows, or a table
+            (see `api.records`). It is read once.
         task: a name from `specs.tasks`; by default guessed from the sources.
         valid: sources of the validation set, instead of a fraction of each document.
         resume: continue the run in `output`. It keeps its settings, except for a longer `steps`, `epochs` or `budget`.
@@ -90,12 +94,19 @@ def train(
     """
     watch = watch or Watcher()
     began = time.monotonic() if watch.began is None else watch.began
+    if not str(output):
+        raise UserError("name the folder of the model: output=…")
+    if data is not None and sources:
+        raise UserError("give sources or data, not both")
     folder = expand(output)
-    names, valid_names = as_list(sources), as_list(valid)
+    names, valid_names = as_list(sources) if data is None else ["-"], as_list(valid)
     given = make_options(TrainOptions, options)
     cuda = given.device in ("auto", "cuda") and torch.cuda.is_available()
     with join_world(cuda) as world, Spool() as spool, lock_model_folder(folder, resume, world):
-        distributed.check_sources([*names, *valid_names], world)
+        if data is None:
+            distributed.check_sources([*names, *valid_names], world)
+        else:
+            spool.standard_input = spool.store(encode_data(data), "data")
         resumes = world.broadcast_json(lambda: _resumes(folder, overwrite, resume, world))
         compute = device.choose(given.device, given.precision, given.threads, world, watch.warn)
         distributed.check_device(compute)

@@ -1,0 +1,132 @@
+"""A text classifier as an estimator of scikit-learn: `from seqgen.sklearn import TextClassifier`.
+
+It goes into pipelines, cross-validation and grid search. It needs `pip install 'seqgen-rnn[baselines]'`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from seqgen.api.model import Model, load
+from seqgen.api.train.run import train
+
+
+class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn declares no types
+    """A recurrent network, and a linear model beside it, that label texts.
+
+    Args:
+        budget: time to train, such as "1m"; it also decides the size of the network.
+        steps: number of steps instead.
+        cell: "lstm", "gru" or "rnn".
+        options: further options of `train`, by name, such as {"ngrams": 2, "members": 1}.
+        threads: processor threads; None for all.
+        random_state: seed.
+
+    Attributes:
+        classes_: the labels, sorted.
+        model_: the trained `seqgen.Model`.
+    """
+
+    def __init__(
+        self,
+        budget: str = "1m",
+        steps: int | None = None,
+        cell: str = "lstm",
+        options: Mapping[str, Any] | None = None,
+        threads: int | None = None,
+        random_state: int | None = 0,
+    ) -> None:
+        self.budget = budget
+        self.steps = steps
+        self.cell = cell
+        self.options = options
+        self.threads = threads
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string, tags.input_tags.two_d_array, tags.input_tags.one_d_array = True, False, True
+        return tags
+
+    def fit(self, X: Iterable[str], y: Iterable[Any]) -> Self:
+        """Train on texts and their labels, which may be of any type.
+
+        Raises:
+            ValueError: there are not as many labels as texts, or fewer than two different ones.
+            UserError: an option is wrong, or the data can't be learnt from.
+        """
+        texts, labels = _texts(X), np.asarray(list(y))
+        if labels.ndim != 1 or len(labels) != len(texts):
+            raise ValueError(f"y must have one label for each of the {len(texts)} texts; its shape is {labels.shape}")
+        self.classes_, numbers = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"TextClassifier can't be trained on {len(self.classes_)} class; it needs at least two")
+        length = {"budget": self.budget} if self.steps is None else {"steps": self.steps}
+        seed = 0 if self.random_state is None else int(self.random_state)
+        self.model_: Model = train(
+            data=((text, f"{number:06d}") for text, number in zip(texts, numbers.tolist(), strict=True)),
+            output=self._new_folder() / "model", task="classify", cell=self.cell, seed=seed, threads=self.threads,
+            **length, **(self.options or {}),
+        )  # fmt: skip
+        return self
+
+    def predict_proba(self, X: Iterable[str]) -> npt.NDArray[np.float64]:
+        """The probability of each class, in the order of `classes_`; shape (texts, classes)."""
+        check_is_fitted(self, "model_")
+        found = np.zeros((len(texts := _texts(X)), len(self.classes_)))
+        for row, one in enumerate(self.model_.classify(texts, top_k=len(self.classes_))):
+            for label, probability in one.labels:
+                found[row, int(label)] = probability
+        return found
+
+    def predict(self, X: Iterable[str]) -> npt.NDArray[Any]:
+        """The most probable class of each text."""
+        probabilities = self.predict_proba(X)  # first, so that an estimator that isn't fitted says so
+        chosen: npt.NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
+        return chosen
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: of the model, the files that `load` reads, and not the state to resume from."""
+        state = dict(super().__getstate__())
+        if self.__dict__.get("model_") is not None:
+            folder = self.model_.checkpoint.folder
+            state["model_"] = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+        state.pop("_remove_folder", None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        files = state.get("model_")
+        super().__setstate__({name: value for name, value in state.items() if name != "model_"})
+        if files is not None:
+            folder = self._new_folder()
+            for name, data in files.items():
+                (folder / Path(name).name).write_bytes(data)
+            self.model_ = load(folder)
+
+    def _new_folder(self) -> Path:
+        """A temporary folder that is removed with this estimator, or when the program ends."""
+        folder = tempfile.mkdtemp(prefix="seqgen-")
+        self._remove_folder = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
+
+
+def _texts(given: Iterable[str]) -> list[str]:
+    """The texts of a list, an array, a column, or a table of one column. Raises `ValueError` for anything else."""
+    if isinstance(given, str | bytes):
+        raise ValueError("X must be a list of texts, not one text")
+    array = np.asarray(given if hasattr(given, "__array__") else list(given), dtype=object)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1 or not all(isinstance(text, str) for text in array):
+        raise ValueError("X must be one text for each sample")
+    return [str(text) for text in array]

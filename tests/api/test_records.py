@@ -1,0 +1,92 @@
+"""Data in memory as a source of `train`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seqgen
+from seqgen.api.records import encode_data
+
+SMALL = {"steps": 2, "rnn_size": 8, "threads": 1, "tokenizer": "char"}
+TEXTS = ["the boat came home", "a lamp on the quay\n", "naïve 灯塔"]
+
+
+def lines(data: Any) -> list[Any]:
+    return [json.loads(line) for line in b"".join(encode_data(data)).splitlines()]
+
+
+def test_encode_data_texts_stand_one_after_another() -> None:
+    assert b"".join(encode_data(iter(TEXTS))).decode() == "the boat came home\na lamp on the quay\nnaïve 灯塔\n"
+
+
+def test_encode_data_pairs_conversations_and_rows_are_json_lines() -> None:
+    assert lines([("good", 1), ("bad", 0)]) == [{"text": "good", "label": "1"}, {"text": "bad", "label": "0"}]
+    assert lines([("both", {"b", "a"})]) == [{"text": "both", "label": ["a", "b"]}]
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}]
+    assert lines([["Hi", "Yes?"]]) == lines([turns]) == [{"messages": turns}]
+    assert lines([{"text": "x", "label": "y"}]) == [{"text": "x", "label": "y"}]
+
+
+def test_encode_data_reads_one_record_at_a_time() -> None:
+    taken = []
+
+    def texts() -> Iterator[str]:
+        for number in range(1000):
+            taken.append(number)
+            yield f"text {number}"
+
+    chunks = encode_data(texts())
+    assert [next(chunks) for _ in range(3)] == [b"text 0\n", b"text 1\n", b"text 2\n"]
+    assert len(taken) <= 4
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("text", "not str"), (b"x", "not bytes"), ({"a": 1}, "not dict"), (3, "not int"), ([], "has no records"),
+        ([3], "its first record is int"), ([()], "its first record is tuple"), (["a", ("b", "c")], "record 1 is tuple"),
+        ([{"a": {1: float}}, "x"], "record 1 is str"),
+    ],
+)  # fmt: skip
+def test_encode_data_other_data_is_one_error(data: Any, message: str) -> None:
+    with pytest.raises(seqgen.DataError, match="`data`.*" + message):
+        list(encode_data(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "task"),
+    [
+        ([f"{text} {n}" for n in range(60) for text in TEXTS], "text"),
+        ([(f"{TEXTS[n % 3]} {n}", "ab"[n % 2]) for n in range(60)], "classify"),
+        ([["hello there", f"hi {n}", "how are you?"] for n in range(60)], "dialogue"),
+    ],
+)
+def test_train_data_is_of_the_task_that_it_is_for(data: Any, task: str, tmp_path: Path) -> None:
+    assert seqgen.train(data=data, output=tmp_path / "m", **SMALL).task == task
+
+
+def test_train_data_of_other_packages(tmp_path: Path) -> None:
+    import datasets
+    import pandas
+
+    table = pandas.DataFrame({
+        "when": pandas.date_range("2020-01-01", periods=200, freq="h"), "load": [float(n % 24) for n in range(200)],
+    })  # fmt: skip
+    few = {"horizon": 4, "steps": 2, "rnn_size": 8, "threads": 1}
+    assert seqgen.train(data=table, output=tmp_path / "a", **few).task == "forecast"
+    indexed = seqgen.train(data=table.set_index("when"), output=tmp_path / "b", **few)
+    assert indexed.checkpoint.scaler.targets == ("load",)
+    rows = datasets.Dataset.from_dict({"text": ["a good one", "a bad one"] * 50, "label": [1, 0] * 50})
+    assert seqgen.train(data=rows, output=tmp_path / "c", **SMALL).task == "classify"
+
+
+def test_train_data_arguments_that_exclude_each_other(text_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(seqgen.UserError, match="sources or data, not both"):
+        seqgen.train(str(text_file), tmp_path / "m", data=TEXTS)
+    with pytest.raises(seqgen.UserError, match="name the folder"):
+        seqgen.train(data=TEXTS)
