@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class Schedule:
     """Duration and learning rate: linear warm-up, then half a cosine to zero (Loshchilov & Hutter, 2017).
 
-    The run ends after `steps` or, if that is None, after `seconds`; the cosine follows either.
+    With `decay` the rate stays high instead, and falls to zero in a straight line at the end (Hägele et al., 2024). The
+    run ends after `steps` or, if that is None, after `seconds`; the rate follows either.
     """
 
     learning_rate: float
@@ -24,6 +25,7 @@ class Schedule:
     layer_decay: float = 1.0  # divides the learning rate from each layer to the one below
     unfreeze: float = 0.0  # fraction of the run in which layers start to train one after another, from the top
     averaging: float = 0.0  # η: validated and saved is the mean of the weights of about the last 1 / (1 + η)
+    decay: float = 0.0  # fraction of the run, at its end, in which the rate falls to zero; 0: half a cosine
     finishing: int = 0  # steps of an epoch of the held-out part, which is learnt after the run (see `finishing`)
     cooling: bool = False  # whether the run ends with a rate of zero where it would stop for lack of patience
 
@@ -38,5 +40,7 @@ class Schedule:
         """The learning rate at `progress` from 0 to 1."""
         if progress < self.warmup:
             return self.learning_rate * min(1.0, max(progress, 1e-3) / self.warmup)
+        if self.decay:
+            return self.learning_rate * min(1.0, max(0.0, 1 - progress) / self.decay)
         decayed = (progress - self.warmup) / (1 - self.warmup)
         return self.learning_rate * (0.5 + 0.5 * math.cos(math.pi * min(decayed, 1.0)))

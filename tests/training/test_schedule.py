@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from seqgen.training.schedule import Schedule
 
 
-@given(st.floats(0, 0.9), st.floats(1e-6, 10), st.floats(0, 1))
-def test_rate_stays_between_zero_and_its_peak(warmup: float, peak: float, progress: float) -> None:
-    rate = Schedule(peak, warmup, steps=10).rate(progress)
+@given(st.floats(0, 0.9), st.floats(1e-6, 10), st.floats(0, 1), st.floats(0, 1))
+def test_rate_stays_between_zero_and_its_peak(warmup: float, peak: float, progress: float, decay: float) -> None:
+    rate = Schedule(peak, warmup, steps=10, decay=decay).rate(progress)
     assert 0 <= rate <= peak * (1 + 1e-9)
 
 
@@ -27,6 +27,14 @@ def test_rate_rises_to_its_peak_and_falls_to_zero(warmup: float) -> None:
     assert schedule.rate(warmup) == pytest.approx(0.5)
     assert schedule.rate((1 + warmup) / 2) == pytest.approx(0.25)
     assert schedule.rate(1.0) == pytest.approx(0, abs=1e-12)
+
+
+def test_rate_with_decay_stays_at_its_peak_and_falls_in_a_straight_line() -> None:
+    schedule = Schedule(0.5, 0.1, steps=10, decay=0.4)
+    assert [schedule.rate(progress) for progress in (0.1, 0.35, 0.6, 0.8, 0.9, 1.0)] == pytest.approx(
+        [0.5, 0.5, 0.5, 0.25, 0.125, 0.0]
+    )
+    assert schedule.rate(0.05) == pytest.approx(0.25)
 
 
 def test_rate_without_warmup_starts_at_its_peak() -> None:
